@@ -1,0 +1,4 @@
+//! Who asks: tokens, keys, and the rules over claims.
+
+pub mod policy;
+pub mod settings;

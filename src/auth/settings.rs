@@ -1,0 +1,51 @@
+//! What authentication is told (`Auth`).
+
+use std::time::Duration;
+
+use url::Url;
+
+use crate::secret::Secret;
+
+/// How tokens are found and verified (`Auth.Jwt`).
+#[derive(Clone, Debug)]
+pub struct Auth {
+    /// Whose tokens are accepted; empty means that no token can be valid.
+    pub issuers: Vec<Issuer>,
+    /// Where a token is looked for, in this order; the first that has one decides.
+    pub token_from: Vec<TokenSource>,
+    /// Clock difference allowed for `exp` and `nbf`.
+    pub leeway: Duration,
+}
+
+/// One issuer of tokens.
+#[derive(Clone, Debug)]
+pub struct Issuer {
+    /// What `iss` must be; `None` accepts a token without looking at `iss`.
+    pub issuer: Option<String>,
+    /// What `aud` must contain one of; empty accepts any.
+    pub audiences: Vec<String>,
+    /// The keys that sign.
+    pub keys: KeySource,
+}
+
+/// Where an issuer's keys come from.
+#[derive(Clone, Debug)]
+pub enum KeySource {
+    /// A shared secret: HS256 only.
+    Secret(Secret),
+    /// One public key in PEM: RS256, ES256 or EdDSA, by its kind.
+    PublicKey(Vec<u8>),
+    /// A JWKS document, fetched and rotated.
+    Jwks(Url),
+}
+
+/// Where a token is looked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TokenSource {
+    /// `Authorization: Bearer …`.
+    Header,
+    /// The cookie of that name.
+    Cookie(String),
+    /// The query parameter of that name.
+    Query(String),
+}

@@ -1,0 +1,48 @@
+//! The clock as an argument: whoever needs the time is handed one, so that tests can move it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, SystemTime};
+
+/// Where the time comes from: the system, or a test that moves it by hand.
+#[derive(Clone, Debug, Default)]
+pub struct Clock {
+    manual: Option<Arc<AtomicI64>>,
+}
+
+impl Clock {
+    /// The system's clock.
+    pub fn system() -> Self {
+        Self::default()
+    }
+
+    /// A clock that stands at `start` until [`Clock::advance`] moves it.
+    pub fn manual(start: SystemTime) -> Self {
+        let millis = start.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
+        Self { manual: Some(Arc::new(AtomicI64::new(i64::try_from(millis).unwrap_or(i64::MAX)))) }
+    }
+
+    /// The time now.
+    #[expect(clippy::disallowed_methods, reason = "the one place that asks the system for the time")]
+    pub fn now(&self) -> SystemTime {
+        match &self.manual {
+            Some(millis) => {
+                let millis = u64::try_from(millis.load(Ordering::Relaxed)).unwrap_or(0);
+                SystemTime::UNIX_EPOCH + Duration::from_millis(millis)
+            }
+            None => SystemTime::now(),
+        }
+    }
+
+    /// Seconds since the Unix epoch.
+    pub fn unix(&self) -> u64 {
+        self.now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
+    }
+
+    /// Moves a manual clock; a system clock is left alone.
+    pub fn advance(&self, by: Duration) {
+        if let Some(millis) = &self.manual {
+            millis.fetch_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX), Ordering::Relaxed);
+        }
+    }
+}

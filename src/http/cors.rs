@@ -1,0 +1,4 @@
+//! (to be written)
+/// Cross-origin rules of a route.
+#[derive(Clone, Debug)]
+pub struct Policy;

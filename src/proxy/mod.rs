@@ -1,0 +1,3 @@
+//! The only place that knows Pingora's phases.
+
+pub mod settings;

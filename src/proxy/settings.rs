@@ -1,0 +1,140 @@
+//! What the proxy is told: listeners and routes.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::auth::policy::Policy;
+use crate::http::cors;
+use crate::route::template::Template;
+use crate::route::transform::Transform;
+
+/// The public side of the server (`Server` in the YAML).
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// Where players connect; at least one.
+    pub listeners: Vec<Listener>,
+    /// Whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Worker threads; one per core unless set.
+    pub threads: usize,
+    /// How long a client may take to send a whole request header.
+    pub header_timeout: Duration,
+    /// How long a client may take none of the bytes it asked for before the connection is closed.
+    pub write_timeout: Duration,
+    /// How long streams under way may go on after SIGTERM.
+    pub shutdown_grace: Duration,
+    /// Connections accepted at once over all listeners; more are closed at once.
+    pub max_connections: usize,
+}
+
+/// One address that players connect to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// The address; port 0 takes a free one and logs it.
+    pub address: SocketAddr,
+    /// TLS certificates, the first being the default where no name matches. Empty: plain text.
+    pub certificates: Vec<Certificate>,
+    /// Whether HTTP/2 without TLS (prior knowledge) is accepted.
+    pub h2c: bool,
+}
+
+/// A certificate chain and its key, both PEM files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    /// The chain, leaf first.
+    pub certificate: PathBuf,
+    /// The leaf's private key.
+    pub key: PathBuf,
+}
+
+/// The operator's side (`Server.Admin`): metrics, liveness, readiness.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    /// Its own address, never one of the listeners'.
+    pub address: SocketAddr,
+    /// What `Authorization: Bearer` must carry for everything but `/livez` and `/readyz`.
+    pub token: Option<crate::secret::Secret>,
+}
+
+/// One route, ready to serve.
+#[derive(Clone, Debug)]
+pub struct Route {
+    /// Its name in the YAML; the label in metrics and logs.
+    pub id: Arc<str>,
+    /// What answers it.
+    pub kind: Kind,
+    /// Who may ask.
+    pub authorization: Authorization,
+    /// Whether a refusal says 404 instead of 403 (`HideExistence`). Unset: the policy's refusal is 403, the store's 404.
+    pub hide_existence: Option<bool>,
+    /// Cross-origin rules.
+    pub cors: Option<Arc<cors::Policy>>,
+    /// Time limits toward the upstream.
+    pub timeouts: Timeouts,
+    /// Largest request body in bytes; `None` is unlimited.
+    pub max_request_body: Option<u64>,
+}
+
+/// What answers a route.
+#[derive(Clone, Debug)]
+pub enum Kind {
+    /// Objects of a store, through the object engine.
+    Object(ObjectRoute),
+    /// A cluster, through Pingora's upstream path.
+    Plain(PlainRoute),
+}
+
+/// A route with `PresignedUrl`.
+#[derive(Clone, Debug)]
+pub struct ObjectRoute {
+    /// The store's name in `ObjectStores`.
+    pub store: Arc<str>,
+    /// The bucket.
+    pub bucket: Arc<str>,
+    /// The object's key, from captured path values.
+    pub key: Template,
+    /// `Content-Type` of every object of this route, above what the store says.
+    pub content_type: Option<Arc<str>>,
+    /// The cluster whose destinations are connected to; `None` connects to the store's endpoint.
+    pub cluster: Option<Arc<str>>,
+}
+
+/// A route without `PresignedUrl`.
+#[derive(Clone, Debug)]
+pub struct PlainRoute {
+    /// The cluster that it goes to.
+    pub cluster: Arc<str>,
+    /// What is changed on the way, in order.
+    pub transforms: Vec<Transform>,
+}
+
+/// Who may use a route.
+#[derive(Clone, Debug)]
+pub enum Authorization {
+    /// Everybody; a token is not looked at.
+    Anonymous,
+    /// Whoever has a valid token (`Default`, no rules) or one that satisfies the policy.
+    Policy(Arc<Policy>),
+}
+
+/// Time limits toward the upstream (`Policies.Timeout.<name>`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// To be connected, TLS included.
+    pub connect: Duration,
+    /// From the request sent to the response header.
+    pub first_byte: Duration,
+    /// Between two reads of a body.
+    pub idle: Duration,
+}
+
+impl Default for Timeouts {
+    /// Values that let a healthy store on the same continent answer and a dead one be noticed before a player gives up.
+    fn default() -> Self {
+        Self { connect: Duration::from_secs(2), first_byte: Duration::from_secs(5), idle: Duration::from_secs(30) }
+    }
+}

@@ -1,0 +1,16 @@
+//! (to be written)
+/// How a destination is chosen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LoadBalancing {
+    /// Two at random, then the one with fewer requests under way.
+    #[default]
+    PowerOfTwoChoices,
+    /// One after the other.
+    RoundRobin,
+    /// The one with the fewest requests under way.
+    LeastRequests,
+    /// Any.
+    Random,
+    /// The first by its id.
+    FirstAlphabetical,
+}

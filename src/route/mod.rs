@@ -1,0 +1,7 @@
+//! Which route a request takes, and what a plain route does to it. Pure.
+
+pub mod cluster;
+pub mod pattern;
+pub mod table;
+pub mod template;
+pub mod transform;

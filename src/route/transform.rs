@@ -1,0 +1,4 @@
+//! (to be written)
+/// One change to a request or response.
+#[derive(Clone, Debug)]
+pub enum Transform {}

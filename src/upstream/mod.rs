@@ -1,0 +1,3 @@
+//! The way to upstream servers: clusters, destinations, name resolution, connections.
+
+pub mod settings;
