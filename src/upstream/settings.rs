@@ -29,54 +29,6 @@ pub struct Destination {
     pub host: Option<String>,
 }
 
-/// Time limits toward the upstream.
-    pub timeouts: Timeouts,
-    /// Largest request body in bytes; `None` is unlimited.
-    pub max_request_body: Option<u64>,
-}
-
-/// What answers a route.
-#[derive(Clone, Debug)]
-pub enum Kind {
-    /// Objects of a store, through the object engine.
-    Object(ObjectRoute),
-    /// A cluster, through Pingora's upstream path.
-    Plain(PlainRoute),
-}
-
-/// A route with `PresignedUrl`.
-#[derive(Clone, Debug)]
-pub struct ObjectRoute {
-    /// The store's name in `ObjectStores`.
-    pub store: Arc<str>,
-    /// The bucket.
-    pub bucket: Arc<str>,
-    /// The object's key, from captured path values.
-    pub key: Template,
-    /// `Content-Type` of every object of this route, above what the store says.
-    pub content_type: Option<Arc<str>>,
-    /// The cluster whose destinations are connected to; `None` connects to the store's endpoint.
-    pub cluster: Option<Arc<str>>,
-}
-
-/// A route without `PresignedUrl`.
-#[derive(Clone, Debug)]
-pub struct PlainRoute {
-    /// The cluster that it goes to.
-    pub cluster: Arc<str>,
-    /// What is changed on the way, in order.
-    pub transforms: Vec<Transform>,
-}
-
-/// Who may use a route.
-#[derive(Clone, Debug)]
-pub enum Authorization {
-    /// Everybody; a token is not looked at.
-    Anonymous,
-    /// Whoever has a valid token (`Default`, no rules) or one that satisfies the policy.
-    Policy(Arc<Policy>),
-}
-
 /// Time limits toward the upstream (`Policies.Timeout.<name>`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
