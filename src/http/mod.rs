@@ -6,6 +6,7 @@ pub mod cors;
 pub mod etag;
 pub mod headers;
 pub mod media_type;
+pub mod problem;
 pub mod range;
 pub mod target;
 pub mod wire;
