@@ -75,8 +75,7 @@ fn is_inside(path: &str) -> bool {
 
 fn well_formed(session: &Session) -> Result<(), Failure> {
     let request = session.req_header();
-    if session.as_http1().is_some() {
-        let raw = session.get_headers_raw_bytes();
+    if let Some(raw) = session.as_http1().map(|h1| h1.get_headers_raw_bytes()) {
         wire::check(&raw).map_err(|fault| Failure::BadRequest(fault.to_string().into()))?;
     }
     let bad = |what: &'static str| Err(Failure::BadRequest(Cow::Borrowed(what)));

@@ -22,7 +22,7 @@ pub struct Ctx {
     /// Who asks, by address.
     pub client: Option<IpAddr>,
     /// Who asks, by token.
-    pub claims: Option<Claims>,
+    pub claims: Option<Arc<Claims>>,
     /// The route, once it is known.
     pub served: Option<Arc<Served>>,
     /// What the route's path captured.

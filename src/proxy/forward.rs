@@ -15,7 +15,7 @@ use super::failure::Failure;
 use super::respond;
 use super::settings::{Authorization, Kind, PlainRoute};
 use super::world::{Served, Target};
-use crate::auth::source::{strip_headers, strip_query};
+use crate::auth::{strip_headers, strip_query};
 use crate::route::transform::{Origin, Outgoing, apply_request, apply_response};
 use crate::s3::signer::authority;
 
