@@ -6,9 +6,11 @@ mod ctx;
 mod failure;
 mod forward;
 pub mod inside;
+pub mod listener;
 mod objects;
 mod respond;
 pub mod settings;
+mod tls;
 pub mod world;
 
 use std::sync::Arc;
@@ -71,6 +73,7 @@ impl ProxyHttp for Gateway {
     }
 
     async fn early_request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<()> {
+        listener::header_arrived();
         session.set_keepalive(Some(KEEP_ALIVE_SECONDS));
         let client = session.as_downstream_mut();
         client.set_write_timeout(Some(ctx.world.server.write_timeout));
