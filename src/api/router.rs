@@ -14,6 +14,7 @@ use utoipa::OpenApi;
 use super::error::Error;
 use super::health::{Checkup, Health, Part};
 use crate::clock::Clock;
+use crate::http::caller::Caller;
 use crate::secret::Secret;
 use crate::telemetry::metrics::Metrics;
 
@@ -138,10 +139,6 @@ async fn operator_only(State(shared): State<Shared>, request: Request, next: Nex
 async fn refuse(error: Error, request: Request, clock: Clock) -> Response {
     let now = clock.now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
     // On the players' listeners the proxy adds the id to the answer's head; the envelope repeats it.
-    let id = request.extensions().get::<RequestId>().map_or("", |id| id.0.as_str());
+    let id = request.extensions().get::<Caller>().map_or("", |caller| caller.request_id.as_str());
     error.answer(id, now)
 }
-
-/// The id of a request that came through the proxy.
-#[derive(Clone, Debug)]
-pub struct RequestId(pub String);

@@ -1,7 +1,6 @@
 //! Requests that the modules in this process answer: called through a service that knows nothing of Pingora.
 
 use std::convert::Infallible;
-use std::net::IpAddr;
 
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
@@ -15,6 +14,7 @@ use tower::util::BoxCloneSyncService;
 use super::ctx::Ctx;
 use super::failure::Failure;
 use super::respond;
+use crate::http::caller::Caller;
 use crate::http::headers::strip_hop_by_hop;
 
 /// What the modules are, to the proxy.
@@ -22,15 +22,6 @@ pub type Inside = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>
 
 /// Largest request body that is read for a module; more is 413.
 const MAX_BODY: usize = 12 * 1024 * 1024;
-
-/// What a module may want to know of a request beyond its head.
-#[derive(Clone, Debug)]
-pub struct Caller {
-    /// The request's id.
-    pub request_id: String,
-    /// Where it came from.
-    pub address: Option<IpAddr>,
-}
 
 /// Hands the request to the modules and writes what they say.
 pub async fn serve(session: &mut Session, ctx: &mut Ctx, inside: Inside) -> Result<()> {

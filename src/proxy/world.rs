@@ -10,7 +10,7 @@ use super::settings::{Kind, ObjectRoute, Route, Server};
 use crate::auth::Authenticator;
 use crate::auth::settings::TokenSource;
 use crate::clock::Clock;
-use crate::object::Origin;
+use crate::object::{Health, Origin};
 use crate::route::table::{Lookup, Request, Table};
 use crate::s3::signer::Signer;
 use crate::upstream::cluster::{Cluster, Factory};
@@ -49,13 +49,22 @@ pub enum Target {
 /// The parts of a world that live longer than its routes.
 pub struct Parts {
     /// The stores by name.
-    pub stores: HashMap<Arc<str>, Arc<Signer>>,
+    pub stores: HashMap<Arc<str>, Store>,
     /// Verifies tokens.
     pub authenticator: Authenticator,
     /// Where tokens are looked for.
     pub token_sources: Vec<TokenSource>,
     /// The time.
     pub clock: Clock,
+}
+
+/// A store as its routes share it.
+#[derive(Clone)]
+pub struct Store {
+    /// Signs requests to it.
+    pub signer: Arc<Signer>,
+    /// What is known of it.
+    pub health: Arc<Health>,
 }
 
 /// The settings at work.
@@ -90,15 +99,15 @@ impl World {
             let target = match &route.kind {
                 Kind::Object(object) => {
                     let unknown = || WorldError::UnknownStore(Arc::clone(&route.id));
-                    let signer = parts.stores.get(&object.store).ok_or_else(unknown)?;
+                    let store = parts.stores.get(&object.store).ok_or_else(unknown)?;
                     let cluster = match &object.cluster {
                         Some(id) => find(&clusters, id, &route)?,
                         None => Arc::clone(
                             own.entry(Arc::clone(&object.store))
-                                .or_insert_with(|| Arc::new(factory.single(&object.store, signer.endpoint()))),
+                                .or_insert_with(|| Arc::new(factory.single(&object.store, store.signer.endpoint()))),
                         ),
                     };
-                    Target::Objects(Arc::new(origin(&route, object, signer, cluster, &parts.clock)?))
+                    Target::Objects(Arc::new(origin(&route, object, store, cluster, &parts.clock)?))
                 }
                 Kind::Plain(plain) => Target::Cluster(find(&clusters, &plain.cluster, &route)?),
             };
@@ -135,13 +144,14 @@ fn find(
 fn origin(
     route: &Route,
     object: &ObjectRoute,
-    signer: &Arc<Signer>,
+    store: &Store,
     cluster: Arc<Cluster>,
     clock: &Clock,
 ) -> Result<Origin, WorldError> {
     let content_type = object.content_type.as_ref().map(|text| http::HeaderValue::from_str(text)).transpose();
     Ok(Origin {
-        signer: Arc::clone(signer),
+        signer: Arc::clone(&store.signer),
+        health: Arc::clone(&store.health),
         cluster,
         bucket: Arc::clone(&object.bucket),
         content_type: content_type.map_err(|_| WorldError::ContentType(Arc::clone(&route.id)))?,
