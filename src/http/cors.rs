@@ -1,5 +1,5 @@
-//! Cross-origin rules of a route (Fetch standard, "CORS protocol"). It must not know routes, statuses or errors: it says
-//! which headers an answer carries.
+//! Cross-origin rules of a route (Fetch standard, "CORS protocol"). It must not know routes, statuses or errors: it
+//! says which headers an answer carries.
 
 use std::time::Duration;
 
@@ -114,4 +114,108 @@ fn list<'a>(names: impl Iterator<Item = &'a str>) -> Option<HeaderValue> {
         text.push_str(name);
     }
     if text.is_empty() { None } else { HeaderValue::try_from(text).ok() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGE: &str = "https://app.example";
+
+    fn policy() -> Policy {
+        Policy {
+            origins: Allowed::Only(vec![PAGE.to_owned(), "https://other.example".to_owned()]),
+            methods: Allowed::Only(vec![Method::GET, Method::PUT]),
+            headers: Allowed::Only(vec![http::header::AUTHORIZATION, http::header::RANGE]),
+            exposed_headers: Allowed::Only(vec![http::header::CONTENT_RANGE, http::header::ACCEPT_RANGES]),
+            allow_credentials: false,
+            max_age: Some(Duration::from_secs(600)),
+        }
+    }
+
+    fn any_origin() -> Policy {
+        Policy { origins: Allowed::Any, methods: Allowed::Any, headers: Allowed::Any, ..policy() }
+    }
+
+    fn request(origin: &str) -> HeaderMap {
+        let lines = [
+            (ORIGIN, origin),
+            (ACCESS_CONTROL_REQUEST_METHOD, "DELETE"),
+            (ACCESS_CONTROL_REQUEST_HEADERS, "authorization,x-own"),
+        ];
+        lines.into_iter().map(|(name, value)| (name, HeaderValue::from_str(value).expect(value))).collect()
+    }
+
+    fn lines(answer: &Additions) -> Vec<String> {
+        answer.iter().map(|(name, value)| format!("{name}: {}", value.to_str().expect("ASCII"))).collect()
+    }
+
+    fn decorated(policy: &Policy, origin: Option<&str>) -> Vec<String> {
+        let origin = origin.map(|origin| HeaderValue::from_str(origin).expect(origin));
+        lines(&policy.decorate(origin.as_ref()))
+    }
+
+    #[test]
+    fn a_preflight_is_options_with_origin_and_the_method_asked_for() {
+        let mut headers = request(PAGE);
+        assert!(is_preflight(&Method::OPTIONS, &headers));
+        assert!(!is_preflight(&Method::GET, &headers));
+        headers.remove(ACCESS_CONTROL_REQUEST_METHOD);
+        assert!(!is_preflight(&Method::OPTIONS, &headers));
+        let mut headers = request(PAGE);
+        headers.remove(ORIGIN);
+        assert!(!is_preflight(&Method::OPTIONS, &headers));
+    }
+
+    #[test]
+    fn a_known_origin_may_read_and_the_answer_varies() {
+        let exposed = "access-control-expose-headers: content-range, accept-ranges";
+        let allowed = "access-control-allow-origin: https://app.example";
+        assert_eq!(decorated(&policy(), Some(PAGE)), ["vary: Origin", allowed, exposed]);
+        let with_credentials = Policy { allow_credentials: true, ..policy() };
+        let credentials = "access-control-allow-credentials: true";
+        assert_eq!(decorated(&with_credentials, Some(PAGE)), ["vary: Origin", allowed, credentials, exposed]);
+    }
+
+    #[test]
+    fn an_unknown_origin_gets_nothing_but_vary() {
+        let origins = ["https://evil.example", "https://app.example.evil", "http://app.example", "null", ""];
+        for origin in origins {
+            assert_eq!(decorated(&policy(), Some(origin)), ["vary: Origin"], "{origin}");
+            assert_eq!(policy().preflight(&request(origin)).len(), 1, "{origin}");
+        }
+        assert_eq!(decorated(&policy(), None), ["vary: Origin"]);
+    }
+
+    #[test]
+    fn any_origin_is_a_star_that_never_carries_credentials() {
+        let reckless = Policy { allow_credentials: true, exposed_headers: Allowed::Any, ..any_origin() };
+        for origin in [None, Some(PAGE)] {
+            let expected = ["access-control-allow-origin: *", "access-control-expose-headers: *"];
+            assert_eq!(decorated(&reckless, origin), expected);
+        }
+    }
+
+    #[test]
+    fn a_preflight_tells_what_is_allowed() {
+        let vary = "vary: Origin, Access-Control-Request-Method, Access-Control-Request-Headers";
+        let listed = [
+            vary,
+            "access-control-allow-origin: https://app.example",
+            "access-control-allow-methods: GET, PUT",
+            "access-control-allow-headers: authorization, range",
+            "access-control-max-age: 600",
+        ];
+        assert_eq!(lines(&policy().preflight(&request(PAGE))), listed);
+        let asked = [
+            vary,
+            "access-control-allow-origin: *",
+            "access-control-allow-methods: DELETE",
+            "access-control-allow-headers: authorization,x-own",
+            "access-control-max-age: 600",
+        ];
+        assert_eq!(lines(&any_origin().preflight(&request(PAGE))), asked);
+        let nothing = Policy { methods: Allowed::Only(Vec::new()), max_age: None, ..policy() };
+        assert_eq!(lines(&nothing.preflight(&request(PAGE))), [listed[0], listed[1], listed[3]]);
+    }
 }
