@@ -1,6 +1,6 @@
 //! `Transforms`: each is one key that names it, with the keys that belong to it.
 
-use http::{HeaderName, HeaderValue, Method};
+use http::{HeaderName, HeaderValue};
 
 use super::At;
 use crate::config::file::{self, ForwardedAction};
