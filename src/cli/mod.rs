@@ -1,5 +1,8 @@
 //! The command line.
 
+pub mod check;
+pub mod schema;
+
 use std::process::ExitCode;
 
 /// Runs the command named by the arguments.
