@@ -34,13 +34,9 @@ enum Command {
     /// Try it: sample music through the proxy, with nothing to configure.
     Demo(demo::DemoArgs),
     /// Check configuration files and say everything that is wrong with them.
-    Check {
-        /// The files.
-        #[arg(required = true)]
-        files: Vec<PathBuf>,
-    },
+    Check(check::Args),
     /// Print the JSON Schema of the configuration, for editors.
-    Schema,
+    Schema(schema::Args),
     /// Make a token for development, from an issuer with a shared secret.
     Token {
         /// The configuration file.
@@ -65,8 +61,8 @@ pub fn main() -> ExitCode {
     match arguments.command {
         Command::Serve { config } => serve::run(&config),
         Command::Demo(arguments) => demo::run(&arguments),
-        Command::Check { files } => check::run(&files),
-        Command::Schema => schema::run(),
+        Command::Check(arguments) => check::run(&arguments),
+        Command::Schema(arguments) => schema::run(&arguments),
         Command::Token { config, token } => match crate::config::load(&config) {
             Ok(settings) => token::run(&token, &settings.auth.issuers),
             Err(report) => refuse(&report),
