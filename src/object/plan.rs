@@ -76,9 +76,8 @@ async fn attempt(origin: &Arc<Origin>, key: &str, plan: &Plan, tally: &mut Tally
         let (response, _) = stat(origin, key, tally).await?;
         return match plan.conditions.evaluate(&validators(&response)) {
             Verdict::Proceed => {
-                let length = response.body.announced().or_else(|| content_length(&response.headers));
                 let mut headers = object_headers(origin, key, &response);
-                if let Some(length) = length {
+                if let Some(length) = content_length(&response.headers) {
                     headers.insert(header::CONTENT_LENGTH, length.into());
                 }
                 Ok(done(Answer { status: StatusCode::OK, headers, body: None }))
