@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod schema;
+pub mod token;
 
 use std::process::ExitCode;
 

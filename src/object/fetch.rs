@@ -48,6 +48,12 @@ pub enum Reply {
 
 /// Asks until there is an answer or no try is left.
 pub async fn ask(origin: &Origin, question: &Question<'_>, tally: &mut Tally) -> Result<Reply, Failure> {
+    let outcome = ask_store(origin, question, tally).await;
+    origin.health.learn(outcome.as_ref().err());
+    outcome
+}
+
+async fn ask_store(origin: &Origin, question: &Question<'_>, tally: &mut Tally) -> Result<Reply, Failure> {
     let mut tries = Tries::default();
     loop {
         let object = Object { head: question.head, bucket: &origin.bucket, key: question.key };

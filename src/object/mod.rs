@@ -4,12 +4,14 @@
 
 mod download;
 mod fetch;
+mod health;
 mod plan;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use download::Download;
+pub use health::Health;
 use http::{HeaderMap, StatusCode};
 pub use plan::answer;
 
@@ -22,6 +24,8 @@ use crate::upstream::settings::Timeouts;
 pub struct Origin {
     /// Signs requests to the store.
     pub signer: Arc<Signer>,
+    /// What is known of the store.
+    pub health: Arc<Health>,
     /// The servers that are connected to.
     pub cluster: Arc<Cluster>,
     /// The bucket.

@@ -82,11 +82,12 @@ fn each_criterion_decides_where_those_before_it_are_equal() {
     let at = |host: &str| Match { hosts: hosts(&[host]), ..base() };
     let exists = |name| header(name, HeaderMode::Exists, &[]);
     let asked = |name| query(name, QueryMode::Exists, &[]);
-    let cases: [(Match, Match); 11] = [
+    let cases: [(Match, Match); 12] = [
         (path("/a/b"), Match { methods: vec![Method::GET], ..base() }),
         (base(), Match { hosts: hosts(&["www.a.com"]), ..Match::default() }),
         (base(), path("/a/{**x}")),
         (get(), at("www.a.com")),
+        (at("www.a.com:80"), at("www.a.com")),
         (at("www.a.com"), at("*.a.com")),
         (at("*.a.com"), at("*.com")),
         (at("*.a.com"), at("*")),

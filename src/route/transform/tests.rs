@@ -312,7 +312,7 @@ fn response_headers_are_changed_when_the_status_fits() {
         (&[put(Write::Set, When::Success)], 399, &["content-length: 3", "server: s", "x-a: 2"]),
         (&[put(Write::Set, When::Success)], 400, &["content-length: 3", "server: s", "x-a: 1"]),
         (&[put(Write::Set, When::Failure)], 200, &["content-length: 3", "server: s", "x-a: 1"]),
-        (&[put(Write::Set, When::Failure)], 404, &["content-length: 3", "server: s", "x-a: 2"]),
+        (&[put(Write::Set, When::Failure)], 400, &["content-length: 3", "server: s", "x-a: 2"]),
         (&[put(Write::Append, When::Always)], 200, &["content-length: 3", "server: s", "x-a: 1", "x-a: 2"]),
         (&[put(Write::Append, When::Always)], 500, &["content-length: 3", "server: s", "x-a: 1", "x-a: 2"]),
         (&[remove(When::Success)], 200, &["content-length: 3", "server: s"]),
