@@ -1,5 +1,5 @@
-//! Who asked, behind proxies (`X-Forwarded-For`). Only what a trusted proxy wrote is believed; it must not know where the
-//! list of trusted proxies comes from.
+//! Who asked, behind proxies (`X-Forwarded-For`). Only what a trusted proxy wrote is believed; it must not know where
+//! the list of trusted proxies comes from.
 
 use std::net::{IpAddr, SocketAddr};
 

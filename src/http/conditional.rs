@@ -1,5 +1,5 @@
-//! Preconditions of GET and HEAD (RFC 9110 §13): reads them, and weighs them against an object's validators in the order
-//! of §13.2.2. It must not know where the validators come from, nor how an answer is written.
+//! Preconditions of GET and HEAD (RFC 9110 §13): reads them, and weighs them against an object's validators in the
+//! order of §13.2.2. It must not know where the validators come from, nor how an answer is written.
 
 use std::time::{Duration, SystemTime};
 

@@ -1,5 +1,5 @@
-//! Cross-origin rules of a route (Fetch standard, "CORS protocol"). It must not know routes, statuses or errors: it says
-//! which headers an answer carries.
+//! Cross-origin rules of a route (Fetch standard, "CORS protocol"). It must not know routes, statuses or errors: it
+//! says which headers an answer carries.
 
 use std::time::Duration;
 

@@ -1,6 +1,6 @@
-//! The head of an HTTP/1 request as the client wrote it (RFC 9112 §2.2, §3.2, §5, §6.3, §11.2). Refuses what two servers
-//! could read differently: the parser behind this is lenient, and leniency is how requests are smuggled. It must not
-//! know what a request asks for.
+//! The head of an HTTP/1 request as the client wrote it (RFC 9112 §2.2, §3.2, §5, §6.3, §11.2). Refuses what two
+//! servers could read differently: the parser behind this is lenient, and leniency is how requests are smuggled. It
+//! must not know what a request asks for.
 
 use memchr::{memchr, memchr2, memmem, memrchr};
 
