@@ -66,7 +66,7 @@ async function ask(method, range) {
     const answer = await fetch(url(track), { method, headers, cache: "no-store" });
     const bytes = method === "HEAD" ? answer.headers.get("content-length") : (await answer.arrayBuffer()).byteLength;
     const took = performance.now() - begun;
-    row("page", range ? `GET ${range}` : `${method} ${track.key}`, answer.status,
+    row("page", range ?? `${method} ${track.key}`, answer.status,
       answer.headers.get("content-range"), bytes, took);
     return answer.status;
   } catch {
@@ -77,11 +77,11 @@ async function ask(method, range) {
 
 function row(who, what, status, contentRange, bytes, took) {
   const line = document.createElement("tr");
-  const good = status >= 200 && status < 300;
+  const verdict = typeof status !== "number" ? "" : status < 300 ? "good" : "bad";
   const count = bytes === null || bytes === undefined ? "–" : Number(bytes).toLocaleString("en");
-  line.append(text("td", who), text("td", what), text("td", status), text("td", contentRange ?? "–"),
+  line.append(text("td", who), text("td", what), text("td", status), text("td", (contentRange ?? "–").replace("bytes ", "")),
     text("td", count), text("td", took === null ? "–" : `${took.toFixed(took < 10 ? 1 : 0)} ms`));
-  line.children[2].className = good ? "good" : "bad";
+  line.children[2].className = verdict;
   const table = element("requests");
   table.prepend(line);
   while (table.children.length > ROWS) table.lastChild.remove();
@@ -92,7 +92,7 @@ new PerformanceObserver((list) => {
   for (const entry of list.getEntries()) {
     if (!["audio", "video"].includes(entry.initiatorType)) continue;
     const path = new URL(entry.name).pathname.slice(source.prefix.length);
-    row("player", `GET ${decodeURIComponent(path)}`, entry.responseStatus || "–", null,
+    row("player", decodeURIComponent(path), entry.responseStatus || "–", null,
       entry.encodedBodySize || null, entry.duration || null);
   }
 }).observe({ type: "resource", buffered: true });
@@ -134,7 +134,7 @@ function draw() {
     paint.fillRect(Math.min(width - 5, at(audio.currentTime)), 0, 5, height);
   }
   const share = audio.duration > 0 ? Math.round((loaded / audio.duration) * 100) : 0;
-  element("loaded").textContent = spans.length > 0 ? `· ${share} % in ${spans.length} piece(s)` : "";
+  element("loaded").textContent = spans.length > 0 ? `· ${share} % in ${spans.length} ${spans.length === 1 ? "piece" : "pieces"}` : "";
   canvas.setAttribute("aria-label", spans.length > 0 ? `Buffered: ${spans.join(", ")}` : "Nothing is buffered yet");
 }
 
@@ -156,7 +156,7 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
 
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.altKey || event.metaKey || !(audio.duration > 0)) return;
-  if (event.target.closest("audio, input, textarea, pre, .scroll")) return; // these have keys of their own
+  if (!(event.target instanceof Element) || event.target.closest("audio, input, textarea, pre, .scroll")) return; // these have keys of their own
   if (event.key === " " && event.target.closest("button")) return;
   if (event.key === " ") audio.paused ? audio.play().catch(() => {}) : audio.pause();
   else if (event.key === "ArrowLeft") audio.currentTime = Math.max(0, audio.currentTime - 5);
