@@ -151,9 +151,8 @@ fn escaping_super(line: &str, depth: usize) -> Option<String> {
 
 /// The first names of a path, or of each path in a `{…}` group.
 fn names(path: &str) -> Vec<String> {
-    let word = |text: &str| -> String {
-        text.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
-    };
+    let word =
+        |text: &str| -> String { text.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect() };
     let Some(group) = path.strip_prefix('{') else {
         return Some(word(path)).filter(|name| !name.is_empty()).into_iter().collect();
     };

@@ -35,7 +35,8 @@ impl Chromium {
         let port = timeout(Duration::from_secs(20), async {
             loop {
                 let line = lines.next_line().await.expect("readable").expect("chromedriver says its port");
-                let port = line.split_once("on port ").map(|(_, port)| port.trim_end_matches('.').to_owned());
+                let port =
+                    line.split_once("successfully on port ").map(|(_, port)| port.trim_end_matches('.').to_owned());
                 if let Some(port) = port.filter(|port| port.parse::<u16>().is_ok()) {
                     break port;
                 }

@@ -87,7 +87,13 @@ impl Reply {
     /// Fails unless the status is this one.
     #[track_caller]
     pub fn is(&self, status: u16) -> &Self {
-        assert_eq!(self.status.as_u16(), status, "{:?}\n{}", self.headers, self.text().chars().take(2000).collect::<String>());
+        assert_eq!(
+            self.status.as_u16(),
+            status,
+            "{:?}\n{}",
+            self.headers,
+            self.text().chars().take(2000).collect::<String>()
+        );
         self
     }
 

@@ -93,7 +93,8 @@ pub const DELETE_MARKER: Step = Step::Refuse(Refusal {
     headers: &[("x-amz-delete-marker", "true")],
 });
 /// The object lies in an archive.
-pub const ARCHIVED: Step = refuse(403, "InvalidObjectState", "The operation is not valid for the object's storage class");
+pub const ARCHIVED: Step =
+    refuse(403, "InvalidObjectState", "The operation is not valid for the object's storage class");
 
 /// A redirect whose target carries a signature.
 pub const REDIRECT: Step = Step::Edit(|answer| {

@@ -2,7 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -78,48 +79,55 @@ fn credentials() -> Credentials {
 
 /// The server of this process, started by whoever asks first.
 fn server() -> Option<SocketAddr> {
-    static SERVER: OnceLock<Option<SocketAddr>> = OnceLock::new();
-    *SERVER.get_or_init(|| {
+    static SERVER: OnceLock<Option<Server>> = OnceLock::new();
+    let server = SERVER.get_or_init(|| {
         let program = tools::find("minio")?;
-        let address = (0..3).find_map(|_| start(&program));
-        Some(address.expect("MinIO becomes ready within 60 s in one of three tries"))
-    })
+        let started = (0..3).find_map(|_| Server::start(&program));
+        Some(started.expect("MinIO becomes ready within 60 s in one of three tries"))
+    });
+    server.as_ref().map(|server| server.address)
 }
 
-/// Starts MinIO under a shell that waits for the end of its standard input: however this process ends, MinIO and its
-/// folder go with it.
-fn start(program: &std::path::Path) -> Option<SocketAddr> {
-    const SCRIPT: &str = r#"
-        folder=$(mktemp -d) || exit 1
-        "$1" server --quiet --address "$2" "$folder" >/dev/null 2>&1 </dev/null &
-        read -r _
-        kill -9 $! 2>/dev/null; wait; rm -rf "$folder"
-    "#;
-    let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let address = free.local_addr().expect("a bound socket has an address");
-    drop(free);
-    let mut shell = Command::new("sh")
-        .args(["-c", SCRIPT, "sh"])
-        .arg(program)
-        .arg(address.to_string())
-        .env("MINIO_ROOT_USER", ACCESS_KEY)
-        .env("MINIO_ROOT_PASSWORD", SECRET_KEY)
-        .env("MINIO_UPDATE", "off")
-        .env("MINIO_BROWSER", "off")
-        .stdin(Stdio::piped())
-        .spawn()
-        .expect("sh starts");
-    let alive = shell.stdin.take();
-    let begun = Instant::now();
-    while begun.elapsed() < Duration::from_secs(60) {
-        if is_ready(address) {
-            // Held open for the rest of this process, on purpose.
-            std::mem::forget(alive);
-            return Some(address);
+/// MinIO under a shell that waits for the end of its standard input: however this process ends, MinIO and its folder
+/// go with it.
+struct Server {
+    address: SocketAddr,
+    _shell: Child,
+}
+
+impl Server {
+    fn start(program: &Path) -> Option<Self> {
+        const SCRIPT: &str = r#"
+            folder=$(mktemp -d) || exit 1
+            "$1" server --quiet --address "$2" "$folder" >/dev/null 2>&1 </dev/null &
+            read -r _
+            kill -9 $! 2>/dev/null; wait; rm -rf "$folder"
+        "#;
+        let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = free.local_addr().expect("a bound socket has an address");
+        drop(free);
+        let mut shell = Command::new("sh")
+            .args(["-c", SCRIPT, "sh"])
+            .arg(program)
+            .arg(address.to_string())
+            .env("MINIO_ROOT_USER", ACCESS_KEY)
+            .env("MINIO_ROOT_PASSWORD", SECRET_KEY)
+            .env("MINIO_UPDATE", "off")
+            .env("MINIO_BROWSER", "off")
+            .stdin(Stdio::piped())
+            .spawn()
+            .expect("sh starts");
+        let begun = Instant::now();
+        while begun.elapsed() < Duration::from_secs(60) {
+            if is_ready(address) {
+                return Some(Self { address, _shell: shell });
+            }
+            std::thread::sleep(Duration::from_millis(50));
         }
-        std::thread::sleep(Duration::from_millis(50));
+        drop(shell.stdin.take());
+        let _ = shell.wait();
+        None
     }
-    None
 }
 
 fn is_ready(address: SocketAddr) -> bool {

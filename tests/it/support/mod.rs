@@ -6,6 +6,7 @@ pub mod config;
 pub mod eventually;
 pub mod fault;
 pub mod gate;
+pub mod issuer;
 pub mod minio;
 pub mod origin;
 pub mod origin_http;
@@ -16,8 +17,6 @@ pub mod tools;
 
 pub use client::Client;
 pub use eventually::eventually;
-pub use fault::{End, Step};
 pub use gate::Gate;
 pub use minio::Minio;
 pub use origin::{Object, ScriptedOrigin};
-pub use raw::Raw;

@@ -102,11 +102,7 @@ impl Answer {
 }
 
 /// Reads one request; `None` when the other side closed before one began.
-pub async fn read_request(
-    stream: &mut TcpStream,
-    buffer: &mut Vec<u8>,
-    connection: usize,
-) -> io::Result<Option<Seen>> {
+pub async fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>, connection: usize) -> io::Result<Option<Seen>> {
     let end = loop {
         if let Some(at) = buffer.windows(4).position(|four| four == b"\r\n\r\n") {
             break at;

@@ -58,7 +58,11 @@ impl Raw {
 
     /// All that comes until the other side closes, within `limit`.
     pub async fn rest(&mut self, limit: Duration) -> io::Result<Vec<u8>> {
-        let read = timeout(limit, async { while self.more().await? > 0 {} io::Result::Ok(()) }).await;
+        let read = timeout(limit, async {
+            while self.more().await? > 0 {}
+            io::Result::Ok(())
+        })
+        .await;
         read.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
         Ok(std::mem::take(&mut self.buffer))
     }
