@@ -100,7 +100,7 @@ async fn every_listener_serves_and_stops_on_sigterm() {
     let mut gate = Gate::start(&config).await;
     assert_eq!(gate.listeners().len(), 2);
     for address in gate.listeners() {
-        crate::support::Client::new(format!("http://{address}")).get("/health", &[]).await.is(200);
+        crate::support::Client::new(format!("http://{address}")).get("/openapi.json", &[]).await.is(200);
     }
     assert!(gate.stop().await.success());
 }
