@@ -1,1 +1,5 @@
-//! (to be written)
+//! The kit of the modules beside the proxy: the error envelope as an axum answer, health, and the one router.
+
+pub mod error;
+pub mod health;
+pub mod router;

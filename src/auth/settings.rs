@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use url::Url;
 
+use super::keys::{Key, KeyError};
 use crate::secret::Secret;
 
 /// How tokens are found and verified (`Auth.Jwt`).
@@ -37,6 +38,21 @@ pub enum KeySource {
     PublicKey(Vec<u8>),
     /// A JWKS document, fetched and rotated.
     Jwks(Url),
+}
+
+impl KeySource {
+    /// Whether the key can be used, as far as can be told without fetching anything.
+    pub fn check(&self) -> Result<(), KeyError> {
+        match self {
+            Self::Secret(secret) => Key::shared(secret).map(drop),
+            Self::PublicKey(pem) => Key::public(pem).map(drop),
+            Self::Jwks(url) => {
+                let is_plain = url.username().is_empty() && url.password().is_none();
+                let is_web = matches!(url.scheme(), "http" | "https");
+                if is_plain && is_web { Ok(()) } else { Err(KeyError::Address) }
+            }
+        }
+    }
 }
 
 /// Where a token is looked for.

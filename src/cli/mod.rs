@@ -1,5 +1,7 @@
 //! The command line.
 
+pub mod token;
+
 use std::process::ExitCode;
 
 /// Runs the command named by the arguments.

@@ -1,1 +1,93 @@
-//! (to be written)
+//! YAML in, typed settings out, or a report of everything that is wrong with it.
+//!
+//! The way: [`source`] makes the text a tree with places; [`shape`] compares it with the schema of [`file`]; [`resolve`]
+//! turns what fits into the modules' settings. Each collects all problems it finds, and one [`Report`] shows them
+//! together. [`secret`] alone reads the environment. No module but `app` and `cli` may know this one.
+
+mod file;
+mod path;
+mod reference;
+mod refused;
+mod report;
+mod resolve;
+mod secret;
+mod shape;
+mod source;
+mod value;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+pub use reference::reference;
+pub use report::Report;
+
+use self::report::Problem;
+use crate::telemetry::settings::Telemetry;
+use crate::{auth, proxy, route, s3, upstream};
+
+/// Everything that the modules are told; nothing in it is undecided.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where players connect.
+    pub server: proxy::settings::Server,
+    /// The operator's side.
+    pub admin: Option<proxy::settings::Admin>,
+    /// The object stores, by name.
+    pub stores: Vec<s3::settings::Store>,
+    /// Whose tokens are believed.
+    pub auth: auth::settings::Auth,
+    /// The routes that are enabled.
+    pub routes: route::table::Table<Arc<proxy::settings::Route>>,
+    /// The clusters, by id.
+    pub clusters: BTreeMap<Arc<str>, upstream::settings::Cluster>,
+    /// Logs.
+    pub telemetry: Telemetry,
+}
+
+/// Reads the file at `path` with the environment of the process.
+pub fn load(path: &Path) -> Result<Settings, Report> {
+    let name = path.display().to_string();
+    match std::fs::read_to_string(path) {
+        Ok(text) => load_text(&name, &text, &secret::process),
+        Err(error) => {
+            let problem = Problem::new(format!("the file cannot be read: {error}"))
+                .help("name the configuration file, such as conf/tidegate.yaml; it is text in UTF-8");
+            Err(Report::new(&name, "", &[], vec![problem]))
+        }
+    }
+}
+
+/// Reads `text`, which reports call `name`, with the environment `env`.
+pub fn load_text(name: &str, text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Settings, Report> {
+    let parsed = source::parse(text);
+    let (mut problems, mut masked) = (parsed.problems, parsed.masked);
+    let mut settings = None;
+    if let Some(root) = &parsed.root {
+        let schema = schema();
+        let checked = shape::check(&schema, root);
+        problems.extend(checked.problems);
+        masked.extend(checked.masked);
+        match checked.value.map(serde_yaml::from_value::<file::File>) {
+            Some(Ok(file)) => {
+                let (resolved, found) = resolve::resolve(root, &file, env);
+                settings = resolved;
+                problems.extend(found);
+            }
+            Some(Err(error)) => problems.push(Problem::new(format!("the file does not fit its schema: {error}"))),
+            None => {}
+        }
+    }
+    match settings {
+        Some(settings) if problems.is_empty() => Ok(settings),
+        _ => Err(Report::new(name, text, &masked, problems)),
+    }
+}
+
+/// The JSON Schema of the file, for editors.
+pub fn schema() -> serde_json::Value {
+    schemars::schema_for!(file::File).to_value()
+}
+
+#[cfg(test)]
+mod tests;

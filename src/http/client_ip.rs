@@ -1,1 +1,92 @@
-//! (to be written)
+//! Who asked, behind proxies (`X-Forwarded-For`). Only what a trusted proxy wrote is believed; it must not know where
+//! the list of trusted proxies comes from.
+
+use std::net::{IpAddr, SocketAddr};
+
+use http::{HeaderMap, HeaderName};
+use ipnet::IpNet;
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// The client's address: going back from `peer`, the first that is no trusted proxy. Each proxy writes at the right end
+/// whom it saw, so the walk ends at the first entry that cannot be read: what is left of it was anybody's to write.
+pub fn resolve(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
+    let mut nearest = peer.to_canonical();
+    let mut claims = headers
+        .get_all(X_FORWARDED_FOR)
+        .iter()
+        .rev()
+        .flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','))
+        .map(address);
+    while trusted.iter().any(|network| network.contains(&nearest)) {
+        let Some(Some(before)) = claims.next() else { break };
+        nearest = before;
+    }
+    nearest
+}
+
+/// An entry of the list: an address, bare or in brackets, perhaps with a port.
+fn address(entry: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(entry).ok()?.trim_ascii();
+    let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    let parsed = bare.parse().or_else(|_| text.parse().map(|with_port: SocketAddr| with_port.ip()));
+    parsed.ok().map(|address: IpAddr| address.to_canonical())
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+    use proptest::prelude::{any, proptest};
+
+    use super::*;
+
+    fn trusted() -> [IpNet; 2] {
+        ["10.0.0.0/8", "fd00::/8"].map(|network| network.parse().expect(network))
+    }
+
+    fn headers(lines: &[&str]) -> HeaderMap {
+        let line = |line: &&str| (X_FORWARDED_FOR, HeaderValue::from_bytes(line.as_bytes()).expect("a header value"));
+        let mut map = HeaderMap::new();
+        map.extend(lines.iter().map(line));
+        map
+    }
+
+    #[test]
+    fn the_client_is_the_nearest_that_is_not_trusted() {
+        let table: [(&str, &[&str], &str); 18] = [
+            ("203.0.113.9", &[], "203.0.113.9"),
+            ("203.0.113.9", &["198.51.100.1"], "203.0.113.9"),
+            ("10.0.0.1", &[], "10.0.0.1"),
+            ("10.0.0.1", &["198.51.100.1"], "198.51.100.1"),
+            ("10.0.0.1", &["192.0.2.66, 198.51.100.1"], "198.51.100.1"),
+            ("10.0.0.1", &["198.51.100.1, 10.0.0.2,10.0.0.3"], "198.51.100.1"),
+            ("10.0.0.1", &["192.0.2.66", "198.51.100.1", "10.0.0.2"], "198.51.100.1"),
+            ("10.0.0.1", &["10.0.0.3, 10.0.0.2"], "10.0.0.3"),
+            ("10.0.0.1", &["198.51.100.1, unknown"], "10.0.0.1"),
+            ("10.0.0.1", &["198.51.100.1, _hidden, 10.0.0.2"], "10.0.0.2"),
+            ("10.0.0.1", &["198.51.100.1,"], "10.0.0.1"),
+            ("10.0.0.1", &["caf\u{e9}"], "10.0.0.1"),
+            ("10.0.0.1", &["198.51.100.1:4711"], "198.51.100.1"),
+            ("10.0.0.1", &["2001:db8::1"], "2001:db8::1"),
+            ("10.0.0.1", &["[2001:db8::1]"], "2001:db8::1"),
+            ("fd00::1", &["[2001:db8::1]:443"], "2001:db8::1"),
+            ("::ffff:10.0.0.1", &["::ffff:198.51.100.1"], "198.51.100.1"),
+            ("::ffff:203.0.113.9", &["198.51.100.1"], "203.0.113.9"),
+        ];
+        for (peer, lines, expected) in table {
+            let client = resolve(peer.parse().expect(peer), &headers(lines), &trusted());
+            assert_eq!(client.to_string(), expected, "{peer} {lines:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_list_is_walked_without_panic(value in any::<Vec<u8>>(), text in r"[0-9a-f.:\[\], ]{0,40}") {
+            for bytes in [value.as_slice(), text.as_bytes()] {
+                let Ok(value) = HeaderValue::from_bytes(bytes) else { continue };
+                let map = HeaderMap::from_iter([(X_FORWARDED_FOR, value)]);
+                let _ = resolve(IpAddr::from([10, 0, 0, 1]), &map, &trusted());
+            }
+        }
+    }
+}

@@ -1,1 +1,270 @@
-//! (to be written)
+//! Preconditions of GET and HEAD (RFC 9110 §13): reads them, and weighs them against an object's validators in the
+//! order of §13.2.2. It must not know where the validators come from, nor how an answer is written.
+
+use std::time::{Duration, SystemTime};
+
+use http::header::{HeaderName, IF_MATCH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, IF_UNMODIFIED_SINCE};
+use http::{HeaderMap, HeaderValue};
+
+use super::etag::{ETag, ETagCondition};
+
+/// What tells one version of an object from another.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Validators {
+    /// Its entity tag.
+    pub etag: Option<ETag>,
+    /// When it was last changed.
+    pub last_modified: Option<SystemTime>,
+}
+
+/// The conditions that a request sets. A date that cannot be read is no condition (§13.1.3, §13.1.4).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Conditions {
+    if_match: Option<ETagCondition>,
+    if_unmodified_since: Option<SystemTime>,
+    if_none_match: Option<ETagCondition>,
+    if_modified_since: Option<SystemTime>,
+    if_range: Option<IfRange>,
+}
+
+/// Which version the ranges of a request are for; another gets the whole object (§13.1.5).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum IfRange {
+    /// The version with this tag; a weak one matches nothing.
+    Tag(ETag),
+    /// The version changed at this time.
+    Date(SystemTime),
+    /// Neither, or more than one: matches nothing.
+    Invalid,
+}
+
+/// What follows from the conditions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Answer as if there were no conditions.
+    Proceed,
+    /// 304.
+    NotModified,
+    /// 412.
+    PreconditionFailed,
+}
+
+impl Conditions {
+    /// Reads all conditional headers of a request.
+    pub fn from_headers(headers: &HeaderMap) -> Self {
+        Self {
+            if_match: ETagCondition::parse(headers.get_all(IF_MATCH)),
+            if_unmodified_since: single(headers, &IF_UNMODIFIED_SINCE).and_then(date),
+            if_none_match: ETagCondition::parse(headers.get_all(IF_NONE_MATCH)),
+            if_modified_since: single(headers, &IF_MODIFIED_SINCE).and_then(date),
+            if_range: headers
+                .contains_key(IF_RANGE)
+                .then(|| single(headers, &IF_RANGE).map_or(IfRange::Invalid, IfRange::parse)),
+        }
+    }
+
+    /// Whether there is nothing to [`evaluate`](Self::evaluate): no condition at all, but perhaps an `If-Range`.
+    pub fn is_empty(&self) -> bool {
+        self.if_match.is_none()
+            && self.if_unmodified_since.is_none()
+            && self.if_none_match.is_none()
+            && self.if_modified_since.is_none()
+    }
+
+    /// The request's `If-Range`; without a `Range` it means nothing.
+    pub fn if_range(&self) -> Option<&IfRange> {
+        self.if_range.as_ref()
+    }
+
+    /// Weighs the conditions of a GET or HEAD against an object that exists, in the order of §13.2.2.
+    pub fn evaluate(&self, object: &Validators) -> Verdict {
+        let etag = object.etag.as_ref();
+        // A date is weighed only where no tag condition is (§13.1.3, §13.1.4), and only against a date.
+        let changed_since = |date: Option<SystemTime>| Some(seconds(object.last_modified?) > seconds(date?));
+        let failed = match &self.if_match {
+            Some(tags) => !tags.matches_strong(etag),
+            None => changed_since(self.if_unmodified_since) == Some(true),
+        };
+        if failed {
+            return Verdict::PreconditionFailed;
+        }
+        let unchanged = match &self.if_none_match {
+            Some(tags) => tags.matches_weak(etag),
+            None => changed_since(self.if_modified_since) == Some(false),
+        };
+        if unchanged { Verdict::NotModified } else { Verdict::Proceed }
+    }
+
+    /// Whether a range may be cut from this version: there is no `If-Range`, or it names this version by a strong
+    /// validator. A date is strong only if `response_date`, the `Date` that the validators came with, is at least one
+    /// second after it (§8.8.2.2): within that second the object may have changed twice.
+    pub fn if_range_holds(&self, object: &Validators, response_date: Option<SystemTime>) -> bool {
+        match &self.if_range {
+            None => true,
+            Some(IfRange::Tag(tag)) => object.etag.as_ref().is_some_and(|etag| etag.strong_eq(tag)),
+            Some(IfRange::Date(date)) => match (object.last_modified, response_date) {
+                (Some(changed), Some(answered)) => {
+                    seconds(changed) == seconds(*date) && seconds(changed) < seconds(answered)
+                }
+                _ => false,
+            },
+            Some(IfRange::Invalid) => false,
+        }
+    }
+}
+
+impl IfRange {
+    fn parse(value: &HeaderValue) -> Self {
+        ETag::parse(value.as_bytes()).map(Self::Tag).or_else(|| date(value).map(Self::Date)).unwrap_or(Self::Invalid)
+    }
+}
+
+/// The value of a header that may be given once; twice is as good as unreadable.
+fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
+    let mut lines = headers.get_all(name).iter();
+    lines.next().filter(|_| lines.next().is_none())
+}
+
+fn date(value: &HeaderValue) -> Option<SystemTime> {
+    httpdate::parse_http_date(value.to_str().ok()?).ok()
+}
+
+/// HTTP's dates have whole seconds; a store's may have parts of one.
+fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{any, proptest};
+
+    use super::*;
+
+    const BEFORE: &str = "Sat, 29 Oct 1994 19:43:30 GMT";
+    const CHANGED: &str = "Sat, 29 Oct 1994 19:43:31 GMT";
+    const AFTER: &str = "Sat, 29 Oct 1994 19:43:32 GMT";
+
+    fn at(text: &str) -> SystemTime {
+        httpdate::parse_http_date(text).expect(text)
+    }
+
+    fn conditions(headers: &[(HeaderName, &str)]) -> Conditions {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(name, HeaderValue::from_str(value).expect(value));
+        }
+        Conditions::from_headers(&map)
+    }
+
+    fn object(etag: &str) -> Validators {
+        Validators { etag: ETag::parse(etag.as_bytes()), last_modified: Some(at(CHANGED)) }
+    }
+
+    #[test]
+    fn conditions_are_weighed_in_the_order_of_the_rfc() {
+        use Verdict::{NotModified, PreconditionFailed, Proceed};
+        let table: &[(&[(HeaderName, &str)], Verdict)] = &[
+            (&[], Proceed),
+            (&[(IF_MATCH, "\"a\"")], Proceed),
+            (&[(IF_MATCH, "\"b\", \"a\"")], Proceed),
+            (&[(IF_MATCH, "*")], Proceed),
+            (&[(IF_MATCH, "W/\"a\"")], PreconditionFailed),
+            (&[(IF_MATCH, "\"b\"")], PreconditionFailed),
+            (&[(IF_MATCH, "a")], PreconditionFailed),
+            (&[(IF_UNMODIFIED_SINCE, CHANGED)], Proceed),
+            (&[(IF_UNMODIFIED_SINCE, AFTER)], Proceed),
+            (&[(IF_UNMODIFIED_SINCE, BEFORE)], PreconditionFailed),
+            (&[(IF_UNMODIFIED_SINCE, "yesterday")], Proceed),
+            (&[(IF_UNMODIFIED_SINCE, BEFORE), (IF_UNMODIFIED_SINCE, BEFORE)], Proceed),
+            (&[(IF_MATCH, "\"a\""), (IF_UNMODIFIED_SINCE, BEFORE)], Proceed),
+            (&[(IF_NONE_MATCH, "\"a\"")], NotModified),
+            (&[(IF_NONE_MATCH, "W/\"a\"")], NotModified),
+            (&[(IF_NONE_MATCH, "\"b\", \"a\"")], NotModified),
+            (&[(IF_NONE_MATCH, "\"b\""), (IF_NONE_MATCH, "\"a\"")], NotModified),
+            (&[(IF_NONE_MATCH, "*")], NotModified),
+            (&[(IF_NONE_MATCH, "\"b\"")], Proceed),
+            (&[(IF_NONE_MATCH, "a")], Proceed),
+            (&[(IF_MODIFIED_SINCE, CHANGED)], NotModified),
+            (&[(IF_MODIFIED_SINCE, AFTER)], NotModified),
+            (&[(IF_MODIFIED_SINCE, BEFORE)], Proceed),
+            (&[(IF_MODIFIED_SINCE, "0")], Proceed),
+            (&[(IF_MODIFIED_SINCE, "Saturday, 29-Oct-94 19:43:31 GMT")], NotModified),
+            (&[(IF_MODIFIED_SINCE, "Sat Oct 29 19:43:31 1994")], NotModified),
+            (&[(IF_NONE_MATCH, "\"b\""), (IF_MODIFIED_SINCE, AFTER)], Proceed),
+            (&[(IF_NONE_MATCH, "\"a\""), (IF_MODIFIED_SINCE, BEFORE)], NotModified),
+            (&[(IF_MATCH, "\"b\""), (IF_NONE_MATCH, "\"a\"")], PreconditionFailed),
+            (&[(IF_MATCH, "\"a\""), (IF_NONE_MATCH, "\"a\"")], NotModified),
+            (&[(IF_UNMODIFIED_SINCE, BEFORE), (IF_MODIFIED_SINCE, AFTER)], PreconditionFailed),
+        ];
+        for (headers, expected) in table {
+            let conditions = conditions(headers);
+            assert_eq!(conditions.evaluate(&object("\"a\"")), *expected, "{headers:?}");
+            assert!(!conditions.is_empty() || *expected == Proceed, "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn a_weak_or_missing_tag_never_passes_if_match_but_a_star_does() {
+        let listed = conditions(&[(IF_MATCH, "\"a\", W/\"a\"")]);
+        let star = conditions(&[(IF_MATCH, "*")]);
+        for current in ["W/\"a\"", "none"] {
+            assert_eq!(listed.evaluate(&object(current)), Verdict::PreconditionFailed, "{current}");
+            assert_eq!(star.evaluate(&object(current)), Verdict::Proceed, "{current}");
+        }
+    }
+
+    #[test]
+    fn dates_are_nothing_to_an_object_without_one_and_parts_of_a_second_do_not_count() {
+        let both = conditions(&[(IF_UNMODIFIED_SINCE, BEFORE)]);
+        assert_eq!(both.evaluate(&Validators::default()), Verdict::Proceed);
+        let since = conditions(&[(IF_MODIFIED_SINCE, CHANGED)]);
+        assert_eq!(since.evaluate(&Validators::default()), Verdict::Proceed);
+        let part = Validators { etag: None, last_modified: Some(at(CHANGED) + Duration::from_millis(900)) };
+        assert_eq!(since.evaluate(&part), Verdict::NotModified);
+    }
+
+    #[test]
+    fn if_range_holds_only_for_a_strong_validator_of_this_version() {
+        let long_after = Some(at("Sun, 06 Nov 1994 08:49:37 GMT"));
+        let table = [
+            ("\"a\"", "\"a\"", None, true),
+            ("\"b\"", "\"a\"", long_after, false),
+            ("W/\"a\"", "\"a\"", long_after, false),
+            ("\"a\"", "W/\"a\"", long_after, false),
+            ("W/\"a\"", "W/\"a\"", long_after, false),
+            ("\"a\"", "none", long_after, false),
+            ("\"a\", \"b\"", "\"a\"", long_after, false),
+            (CHANGED, "\"a\"", long_after, true),
+            (CHANGED, "\"a\"", Some(at(AFTER)), true),
+            (CHANGED, "\"a\"", Some(at(CHANGED)), false),
+            (CHANGED, "\"a\"", None, false),
+            (BEFORE, "\"a\"", long_after, false),
+            (AFTER, "\"a\"", long_after, false),
+            ("rubbish", "\"a\"", long_after, false),
+            ("*", "\"a\"", long_after, false),
+        ];
+        for (value, current, response_date, expected) in table {
+            let conditions = conditions(&[(IF_RANGE, value)]);
+            assert!(conditions.is_empty() && conditions.if_range().is_some());
+            assert_eq!(conditions.if_range_holds(&object(current), response_date), expected, "{value} {current}");
+        }
+        assert!(conditions(&[]).if_range_holds(&object("\"a\""), None));
+        let twice = conditions(&[(IF_RANGE, "\"a\""), (IF_RANGE, "\"a\"")]);
+        assert_eq!(twice.if_range(), Some(&IfRange::Invalid));
+        assert!(!conditions(&[(IF_RANGE, CHANGED)]).if_range_holds(&Validators::default(), long_after));
+    }
+
+    proptest! {
+        #[test]
+        fn any_value_is_weighed_without_panic(value in any::<Vec<u8>>(), text in "[A-Za-z0-9:, -]{0,40}") {
+            for bytes in [value.as_slice(), text.as_bytes()] {
+                let Ok(value) = HeaderValue::from_bytes(bytes) else { continue };
+                let names = [IF_MATCH, IF_UNMODIFIED_SINCE, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_RANGE];
+                let headers: HeaderMap = names.into_iter().map(|name| (name, value.clone())).collect();
+                let conditions = Conditions::from_headers(&headers);
+                let _ = conditions.evaluate(&object("\"a\""));
+                let _ = conditions.if_range_holds(&object("\"a\""), Some(at(AFTER)));
+            }
+        }
+    }
+}

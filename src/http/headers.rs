@@ -1,1 +1,111 @@
-//! (to be written)
+//! Which headers may pass: from a store to a player, and over a hop (RFC 9110 §7.6.1). Names only, no values of ours.
+
+use http::HeaderMap;
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderName};
+
+/// Whether a store's response header describes the object, so that players get it. All else is the store's own or is
+/// written by us: length, range, date, CORS, `Vary`, user metadata, request ids.
+pub fn store_response_allowed(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "content-type"
+            | "content-encoding"
+            | "content-language"
+            | "content-disposition"
+            | "cache-control"
+            | "expires"
+            | "etag"
+            | "last-modified"
+    )
+}
+
+/// Whether a header is about one connection by its name. `Proxy` is among them because some programs take it for their
+/// own proxy setting; `Proxy-*` because it is between the player and its proxy.
+pub fn is_hop_by_hop(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    matches!(name, "connection" | "keep-alive" | "te" | "trailer" | "transfer-encoding" | "upgrade" | "http2-settings")
+        || name.strip_prefix("proxy").is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+}
+
+/// Removes what must not cross a hop: [`is_hop_by_hop`] and all that `Connection` names. `Host` and `Content-Length`
+/// stay even if named: without them the next server would see another request.
+pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    let named = headers
+        .get_all(CONNECTION)
+        .iter()
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
+        .filter_map(|option| HeaderName::from_bytes(option.trim_ascii()).ok())
+        .filter(|name| name != HOST && name != CONTENT_LENGTH);
+    let unfit: Vec<HeaderName> = named.chain(headers.keys().filter(|name| is_hop_by_hop(name)).cloned()).collect();
+    for name in unfit {
+        headers.remove(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn only_what_describes_the_object_comes_from_the_store() {
+        let table = [
+            ("content-type", true),
+            ("content-encoding", true),
+            ("content-language", true),
+            ("content-disposition", true),
+            ("cache-control", true),
+            ("expires", true),
+            ("etag", true),
+            ("last-modified", true),
+            ("content-length", false),
+            ("content-range", false),
+            ("server", false),
+            ("location", false),
+            ("content-location", false),
+            ("vary", false),
+            ("set-cookie", false),
+            ("strict-transport-security", false),
+            ("access-control-allow-origin", false),
+            ("x-amz-request-id", false),
+            ("x-amz-meta-owner", false),
+            ("x-minio-error-code", false),
+            ("x-ratelimit-limit", false),
+        ];
+        for (name, expected) in table {
+            assert_eq!(store_response_allowed(&HeaderName::from_static(name)), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn nothing_of_one_connection_crosses_it() {
+        let mut headers = HeaderMap::new();
+        let lines = [
+            ("connection", "close, X-Private"),
+            ("connection", "x-other,, host, Content-Length, not a name"),
+            ("keep-alive", "timeout=5"),
+            ("te", "trailers"),
+            ("trailer", "expires"),
+            ("transfer-encoding", "chunked"),
+            ("upgrade", "websocket"),
+            ("proxy", "http://evil"),
+            ("proxy-authorization", "Basic Zm9v"),
+            ("proxy-connection", "keep-alive"),
+            ("x-private", "1"),
+            ("x-private", "2"),
+            ("x-other", "3"),
+            ("host", "example.com"),
+            ("content-length", "5"),
+            ("proxied", "4"),
+            ("range", "bytes=0-4"),
+        ];
+        for (name, value) in lines {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        strip_hop_by_hop(&mut headers);
+        let mut left: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["content-length", "host", "proxied", "range"]);
+    }
+}

@@ -1,1 +1,175 @@
-//! (to be written)
+//! Paths that are refused before anything looks at them (RFC 9110 §17.3, RFC 3986 §2.1, §3.3): what no object's key and
+//! no route can mean, or what a store would read otherwise than we do. It must not know routes or keys.
+
+/// The longest path taken, in bytes as sent.
+pub const LONGEST: usize = 8192;
+
+/// Why a path is refused. No part of the path is told, since a path may hold a token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BadTarget {
+    /// Longer than [`LONGEST`].
+    #[error("the path has {length} bytes: expected at most {LONGEST}")]
+    TooLong {
+        /// How many bytes it has.
+        length: usize,
+    },
+    /// Not an absolute path.
+    #[error("the path does not begin with '/': expected an absolute path")]
+    NotAbsolute,
+    /// A `%` that begins no escape.
+    #[error("the '%' at byte {at} of the path begins no escape: expected two hexadecimal digits after it")]
+    BadEscape {
+        /// Where the `%` is, counted from 0.
+        at: usize,
+    },
+    /// A NUL, CR or LF, raw or escaped.
+    #[error("the path has a NUL, CR or LF at byte {at}: expected none, raw or escaped")]
+    ControlByte {
+        /// Where it begins, counted from 0.
+        at: usize,
+    },
+    /// A `.` or `..` segment, however escaped.
+    #[error("the path has a '.' or '..' segment before byte {at}: expected none, raw or escaped")]
+    DotSegment {
+        /// Where the segment ends, counted from 0.
+        at: usize,
+    },
+}
+
+/// Checks a raw path, without its query. An escaped `/` parts segments here, since it does so in a decoded key.
+pub fn check(path: &[u8]) -> Result<(), BadTarget> {
+    let length = path.len();
+    if length > LONGEST {
+        return Err(BadTarget::TooLong { length });
+    }
+    if !path.starts_with(b"/") {
+        return Err(BadTarget::NotAbsolute);
+    }
+    let mut segment = Segment::Empty;
+    let mut at = 0;
+    while let Some(&raw) = path.get(at) {
+        let (byte, width) = match raw {
+            b'%' => (escaped(&path[at + 1..]).ok_or(BadTarget::BadEscape { at })?, 3),
+            raw => (raw, 1),
+        };
+        segment = match byte {
+            b'\0' | b'\r' | b'\n' => return Err(BadTarget::ControlByte { at }),
+            b'/' if segment.is_dots() => return Err(BadTarget::DotSegment { at }),
+            b'/' => Segment::Empty,
+            b'.' => segment.with_dot(),
+            _ => Segment::Other,
+        };
+        at += width;
+    }
+    if segment.is_dots() { Err(BadTarget::DotSegment { at }) } else { Ok(()) }
+}
+
+/// What a segment has been so far.
+#[derive(Clone, Copy)]
+enum Segment {
+    Empty,
+    Dot,
+    DotDot,
+    Other,
+}
+
+impl Segment {
+    fn with_dot(self) -> Self {
+        match self {
+            Self::Empty => Self::Dot,
+            Self::Dot => Self::DotDot,
+            Self::DotDot | Self::Other => Self::Other,
+        }
+    }
+
+    fn is_dots(self) -> bool {
+        matches!(self, Self::Dot | Self::DotDot)
+    }
+}
+
+/// The byte that the two digits after a `%` stand for.
+fn escaped(after: &[u8]) -> Option<u8> {
+    let digit = |index: usize| char::from(*after.get(index)?).to_digit(16);
+    u8::try_from(digit(0)? * 16 + digit(1)?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
+
+    use super::*;
+
+    #[test]
+    fn harmless_paths_pass() {
+        let paths = [
+            "/",
+            "//",
+            "/stream/a//b/",
+            "/stream/01%20Song.mp3",
+            "/a%2Fb",
+            "/a%252Fb",
+            "/%252e%252e/",
+            "/+@:'*$,;&=()!\"~",
+            "/caf%C3%A9",
+            "/caf\u{e9}",
+            "/%ff",
+            "/...",
+            "/..a/b../.hidden/a.b/%2e%2e%2e",
+        ];
+        for path in paths {
+            assert_eq!(check(path.as_bytes()), Ok(()), "{path:?}");
+        }
+        assert_eq!(check(&[b'/'; LONGEST]), Ok(()));
+    }
+
+    #[test]
+    fn bad_paths_are_refused_with_the_place() {
+        let table = [
+            ("", BadTarget::NotAbsolute),
+            ("*", BadTarget::NotAbsolute),
+            ("a/b", BadTarget::NotAbsolute),
+            ("http://a/", BadTarget::NotAbsolute),
+            ("/a%", BadTarget::BadEscape { at: 2 }),
+            ("/a%2", BadTarget::BadEscape { at: 2 }),
+            ("/%zz/..", BadTarget::BadEscape { at: 1 }),
+            ("/%2g", BadTarget::BadEscape { at: 1 }),
+            ("/%+1", BadTarget::BadEscape { at: 1 }),
+            ("/%%41", BadTarget::BadEscape { at: 1 }),
+            ("/a\0", BadTarget::ControlByte { at: 2 }),
+            ("/a%00b", BadTarget::ControlByte { at: 2 }),
+            ("/%0d%0aSet-Cookie:%20a=b", BadTarget::ControlByte { at: 1 }),
+            ("/ab%0A", BadTarget::ControlByte { at: 3 }),
+            ("/.", BadTarget::DotSegment { at: 2 }),
+            ("/..", BadTarget::DotSegment { at: 3 }),
+            ("/a/../b", BadTarget::DotSegment { at: 5 }),
+            ("/a/./b", BadTarget::DotSegment { at: 4 }),
+            ("/%2e%2E/etc/passwd", BadTarget::DotSegment { at: 7 }),
+            ("/a/.%2e", BadTarget::DotSegment { at: 7 }),
+            ("/a%2F..%2fb", BadTarget::DotSegment { at: 7 }),
+        ];
+        for (path, expected) in table {
+            assert_eq!(check(path.as_bytes()), Err(expected), "{path:?}");
+        }
+        let length = LONGEST + 1;
+        assert_eq!(check(&vec![b'/'; length]), Err(BadTarget::TooLong { length }));
+    }
+
+    proptest! {
+        #[test]
+        fn any_path_is_checked_without_panic(bytes in any::<Vec<u8>>(), path in "/[%./a0-9eEfF]{0,30}") {
+            let _ = check(&bytes);
+            let passed = check(path.as_bytes()).is_ok();
+            let decoded: Vec<u8> = percent_encoding::percent_decode(path.as_bytes()).collect();
+            let dotted = decoded.split(|byte| *byte == b'/').any(|segment| segment == b"." || segment == b"..");
+            prop_assert!(!passed || !dotted && !decoded.contains(&0));
+        }
+
+        #[test]
+        fn every_escaped_path_passes_unless_its_bytes_are_bad(bytes in any::<Vec<u8>>()) {
+            let path: String = bytes.iter().map(|byte| format!("%{byte:02X}")).collect();
+            let dotted = bytes.split(|byte| *byte == b'/').any(|segment| segment == b"." || segment == b"..");
+            let control = bytes.iter().any(|byte| matches!(byte, b'\0' | b'\r' | b'\n'));
+            prop_assert_eq!(check(format!("/{path}").as_bytes()).is_ok(), !dotted && !control);
+        }
+    }
+}

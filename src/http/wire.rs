@@ -1,1 +1,324 @@
-//! (to be written)
+//! The head of an HTTP/1 request as the client wrote it (RFC 9112 §2.2, §3.2, §5, §6.3, §11.2). Refuses what two
+//! servers could read differently: the parser behind this is lenient, and leniency is how requests are smuggled. It
+//! must not know what a request asks for.
+
+use memchr::{memchr, memchr2, memmem, memrchr};
+
+/// Why a head is refused; the answer is 400 and the connection is closed. Nothing of the head is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum WireFault {
+    /// A line that ends with LF alone, or a CR that ends no line.
+    #[error("a line of the request's head does not end properly: expected CR LF, and neither of them elsewhere")]
+    BareLineBreak,
+    /// The input stops before the empty line.
+    #[error("the request's head is cut off: expected an empty line at its end")]
+    Unfinished,
+    /// Not method, target and a version of HTTP/1.
+    #[error("the request line is malformed: expected a method, a target and HTTP/1.1 or HTTP/1.0, one blank between")]
+    RequestLine,
+    /// A header that goes on in the next line.
+    #[error("a header line begins with a blank: expected each header on one line")]
+    FoldedHeader,
+    /// A header line that does not begin with a name and a colon.
+    #[error("a header's name is malformed: expected a token with ':' right after it")]
+    HeaderName,
+    /// Content-Length given more than once.
+    #[error("Content-Length is repeated: expected at most one")]
+    RepeatedContentLength,
+    /// Content-Length that is no number.
+    #[error("Content-Length is malformed: expected one decimal number")]
+    MalformedContentLength,
+    /// Two ways to tell where the body ends.
+    #[error("both Content-Length and Transfer-Encoding are given: expected one of them")]
+    LengthAndEncoding,
+    /// A Transfer-Encoding that leaves the body's end open to reading.
+    #[error("Transfer-Encoding is not understood: expected 'chunked', once")]
+    TransferEncoding,
+    /// Host given more than once.
+    #[error("Host is repeated: expected one")]
+    RepeatedHost,
+    /// HTTP/1.1 without Host.
+    #[error("Host is missing: expected it in every HTTP/1.1 request")]
+    MissingHost,
+    /// The target has a host that is not the one in Host.
+    #[error("the request's target names another host than Host does: expected the same")]
+    OtherHost,
+}
+
+/// Checks the raw head of a request, from the request line to the empty line; what follows it is not looked at.
+pub fn check(raw_header_block: &[u8]) -> Result<(), WireFault> {
+    let mut rest = raw_header_block;
+    let mut line = next_line(&mut rest)?;
+    while line.is_empty() {
+        // §2.2: empty lines before a request are passed over.
+        line = next_line(&mut rest)?;
+    }
+    let request_line = RequestLine::parse(line).ok_or(WireFault::RequestLine)?;
+    let mut seen = Seen::default();
+    loop {
+        match next_line(&mut rest)? {
+            b"" => return seen.judge(&request_line),
+            line => seen.header(line)?,
+        }
+    }
+}
+
+/// Takes a line off `rest`, without its CR LF.
+fn next_line<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], WireFault> {
+    let end = memchr2(b'\r', b'\n', rest).ok_or(WireFault::Unfinished)?;
+    let (line, after) = rest.split_at(end);
+    match after {
+        [b'\r', b'\n', after @ ..] => *rest = after,
+        [b'\r'] => return Err(WireFault::Unfinished),
+        _ => return Err(WireFault::BareLineBreak),
+    }
+    Ok(line)
+}
+
+struct RequestLine<'a> {
+    target: &'a [u8],
+    is_http_11: bool,
+}
+
+impl<'a> RequestLine<'a> {
+    fn parse(line: &'a [u8]) -> Option<Self> {
+        let method = memchr(b' ', line)?;
+        let version = memrchr(b' ', line)?;
+        let target = line.get(method + 1..version)?;
+        let is_http_11 = match &line[version + 1..] {
+            b"HTTP/1.1" => true,
+            b"HTTP/1.0" => false,
+            _ => return None,
+        };
+        let sound = is_token(&line[..method]) && !target.is_empty() && !target.contains(&b' ');
+        sound.then_some(Self { target, is_http_11 })
+    }
+
+    /// Scheme and authority of an absolute-form target (§3.2.2).
+    fn absolute(&self) -> Option<(&'a [u8], &'a [u8])> {
+        if self.target.starts_with(b"/") {
+            return None;
+        }
+        let colon = memmem::find(self.target, b"://")?;
+        let after = &self.target[colon + 3..];
+        let end = after.iter().position(|byte| matches!(byte, b'/' | b'?' | b'#')).unwrap_or(after.len());
+        Some((&self.target[..colon], &after[..end]))
+    }
+}
+
+/// What the header lines have said of the body's end and the host.
+#[derive(Default)]
+struct Seen<'a> {
+    has_length: bool,
+    has_encoding: bool,
+    host: Option<&'a [u8]>,
+}
+
+impl<'a> Seen<'a> {
+    fn header(&mut self, line: &'a [u8]) -> Result<(), WireFault> {
+        if line.starts_with(b" ") || line.starts_with(b"\t") {
+            return Err(WireFault::FoldedHeader);
+        }
+        let colon = memchr(b':', line).ok_or(WireFault::HeaderName)?;
+        let (name, value) = (&line[..colon], trim_blanks(&line[colon + 1..]));
+        if !is_token(name) {
+            return Err(WireFault::HeaderName);
+        }
+        if name.eq_ignore_ascii_case(b"host") {
+            if self.host.replace(value).is_some() {
+                return Err(WireFault::RepeatedHost);
+            }
+        } else if name.eq_ignore_ascii_case(b"content-length") {
+            if std::mem::replace(&mut self.has_length, true) {
+                return Err(WireFault::RepeatedContentLength);
+            }
+            // 19 digits always fit into 64 bits, and no body is as long.
+            if !(1..=19).contains(&value.len()) || !value.iter().all(u8::is_ascii_digit) {
+                return Err(WireFault::MalformedContentLength);
+            }
+        } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
+            let repeated = std::mem::replace(&mut self.has_encoding, true);
+            if repeated || !value.eq_ignore_ascii_case(b"chunked") {
+                return Err(WireFault::TransferEncoding);
+            }
+        }
+        Ok(())
+    }
+
+    fn judge(&self, request_line: &RequestLine<'_>) -> Result<(), WireFault> {
+        if self.has_length && self.has_encoding {
+            return Err(WireFault::LengthAndEncoding);
+        }
+        let Some(host) = self.host else {
+            return if request_line.is_http_11 { Err(WireFault::MissingHost) } else { Ok(()) };
+        };
+        match request_line.absolute() {
+            Some((scheme, authority)) if !same_host(scheme, authority, host) => Err(WireFault::OtherHost),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Whether both name the same host and port, the scheme's own port being as good as none (RFC 9110 §4.2.3). User
+/// information (`user@host`) is never the same as a Host.
+fn same_host(scheme: &[u8], authority: &[u8], host: &[u8]) -> bool {
+    let own_port: &[u8] = if scheme.eq_ignore_ascii_case(b"https") { b":443" } else { b":80" };
+    let [authority, host] = [authority, host].map(|name| name.strip_suffix(own_port).unwrap_or(name));
+    !host.is_empty() && authority.eq_ignore_ascii_case(host)
+}
+
+/// Without the blanks around a value (§5): no other white space is one.
+fn trim_blanks(mut text: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = text {
+        text = rest;
+    }
+    text
+}
+
+/// `1*tchar` (RFC 9110 §5.6.2).
+fn is_token(text: &[u8]) -> bool {
+    !text.is_empty() && text.iter().all(|byte| TOKEN[usize::from(*byte)])
+}
+
+const TOKEN: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = 0_u8;
+    while byte < 128 {
+        table[byte as usize] = byte.is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let marks = b"!#$%&'*+-.^_`|~";
+    let mut index = 0;
+    while index < marks.len() {
+        table[marks[index] as usize] = true;
+        index += 1;
+    }
+    table
+};
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{any, proptest};
+
+    use super::*;
+
+    #[test]
+    fn proper_heads_pass() {
+        let heads = [
+            "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+            "\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET / HTTP/1.0\r\n\r\n",
+            "GET /?u=http://other/ HTTP/1.1\r\nhost:a\r\n\r\nbody\nof any kind",
+            "OPTIONS * HTTP/1.1\r\nHost:\r\nX-Empty:\r\n\r\n",
+            "CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5 \r\n\r\n",
+            "POST / HTTP/1.1\r\nHost: a\r\ntransfer-encoding:\tChunked\r\n\r\n",
+            "GET http://a/x HTTP/1.1\r\nHost: A\r\n\r\n",
+            "GET http://a:80/x HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET https://a?x HTTP/1.1\r\nHost: a:443\r\n\r\n",
+            "GET http://a:8080 HTTP/1.1\r\nHost: a:8080\r\n\r\n",
+            "GET http://a/ HTTP/1.0\r\n\r\n",
+        ];
+        for head in heads {
+            assert_eq!(check(head.as_bytes()), Ok(()), "{head:?}");
+        }
+    }
+
+    fn refuses(table: &[(&str, WireFault)]) {
+        for (head, expected) in table {
+            assert_eq!(check(head.as_bytes()), Err(*expected), "{head:?}");
+        }
+    }
+
+    #[test]
+    fn lines_that_two_servers_could_part_differently_are_refused() {
+        use WireFault::{BareLineBreak, FoldedHeader, HeaderName, RequestLine, Unfinished};
+        refuses(&[
+            ("GET / HTTP/1.1\nHost: a\r\n\r\n", BareLineBreak),
+            ("GET / HTTP/1.1\r\nHost: a\n\r\n", BareLineBreak),
+            ("GET / HTTP/1.1\r\nHost: a\r\n\n", BareLineBreak),
+            ("\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", BareLineBreak),
+            ("GET / HTTP/1.1\r\nHost: a\rX: b\r\n\r\n", BareLineBreak),
+            ("GET / HTTP/1.1\r\nHost: a\r\r\n\r\n", BareLineBreak),
+            ("", Unfinished),
+            ("GET / HTTP/1.1", Unfinished),
+            ("GET / HTTP/1.1\r\nHost: a\r\n", Unfinished),
+            ("GET / HTTP/1.1\r\nHost: a\r\n\r", Unfinished),
+            ("GET /\r\nHost: a\r\n\r\n", RequestLine),
+            ("GET  / HTTP/1.1\r\nHost: a\r\n\r\n", RequestLine),
+            ("GET /a b HTTP/1.1\r\nHost: a\r\n\r\n", RequestLine),
+            ("GET HTTP/1.1\r\nHost: a\r\n\r\n", RequestLine),
+            ("GET / HTTP/1.1 \r\nHost: a\r\n\r\n", RequestLine),
+            ("GET / HTTP/2.0\r\nHost: a\r\n\r\n", RequestLine),
+            (" GET / HTTP/1.1\r\nHost: a\r\n\r\n", RequestLine),
+            ("G\"T / HTTP/1.1\r\nHost: a\r\n\r\n", RequestLine),
+            ("GET / HTTP/1.1\r\n Host: a\r\n\r\n", FoldedHeader),
+            ("GET / HTTP/1.1\r\nHost: a\r\nX: a\r\n\tb\r\n\r\n", FoldedHeader),
+            ("GET / HTTP/1.1\r\nHost : a\r\n\r\n", HeaderName),
+            ("GET / HTTP/1.1\r\nHost: a\r\nno colon\r\n\r\n", HeaderName),
+            ("GET / HTTP/1.1\r\nHost: a\r\n: b\r\n\r\n", HeaderName),
+            ("GET / HTTP/1.1\r\nHost: a\r\nX(y): b\r\n\r\n", HeaderName),
+        ]);
+    }
+
+    #[test]
+    fn bodies_that_two_servers_could_end_differently_are_refused() {
+        use WireFault::{LengthAndEncoding, MalformedContentLength, RepeatedContentLength, TransferEncoding};
+        let table = [
+            ("Content-Length: 5\r\nContent-Length: 5", RepeatedContentLength),
+            ("Content-Length: 5, 5", MalformedContentLength),
+            ("Content-Length: +5", MalformedContentLength),
+            ("Content-Length: -5", MalformedContentLength),
+            ("Content-Length: 0x5", MalformedContentLength),
+            ("Content-Length:", MalformedContentLength),
+            ("Content-Length: 18446744073709551617", MalformedContentLength),
+            ("Content-Length: 5\r\nTransfer-Encoding: chunked", LengthAndEncoding),
+            ("transfer-encoding: chunked\r\ncontent-length: 0", LengthAndEncoding),
+            ("Transfer-Encoding: xchunked", TransferEncoding),
+            ("Transfer-Encoding: chunked, identity", TransferEncoding),
+            ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked", TransferEncoding),
+            ("Content-Length: \x0c5", MalformedContentLength),
+        ];
+        for (headers, expected) in table {
+            let head = format!("POST / HTTP/1.1\r\nHost: a\r\n{headers}\r\n\r\n");
+            assert_eq!(check(head.as_bytes()), Err(expected), "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn two_hosts_or_none_are_refused() {
+        use WireFault::{MissingHost, OtherHost, RepeatedHost};
+        refuses(&[
+            ("GET / HTTP/1.1\r\nHost: a\r\nhost: a\r\n\r\n", RepeatedHost),
+            ("GET / HTTP/1.1\r\n\r\n", MissingHost),
+            ("GET http://a/ HTTP/1.1\r\n\r\n", MissingHost),
+            ("GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n", OtherHost),
+            ("GET http://a@b/ HTTP/1.1\r\nHost: a\r\n\r\n", OtherHost),
+            ("GET http://u@a/ HTTP/1.1\r\nHost: a\r\n\r\n", OtherHost),
+            ("GET http://a:8080/ HTTP/1.1\r\nHost: a\r\n\r\n", OtherHost),
+            ("GET http://a:443/ HTTP/1.1\r\nHost: a\r\n\r\n", OtherHost),
+            ("GET http://b/ HTTP/1.0\r\nHost: a\r\n\r\n", OtherHost),
+            ("GET http:///x HTTP/1.1\r\nHost: a\r\n\r\n", OtherHost),
+            ("GET http:///x HTTP/1.1\r\nHost:\r\n\r\n", OtherHost),
+            ("GET http://:80/x HTTP/1.1\r\nHost: :80\r\n\r\n", OtherHost),
+        ]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_checked_without_panic(
+            bytes in any::<Vec<u8>>(),
+            head in r"(GET |POST )?(/|http://[a@:/]{0,4})( HTTP/1.1)?(\r|\n|\r\n|[a: ]|Host){0,20}",
+        ) {
+            let _ = (check(&bytes), check(head.as_bytes()));
+        }
+
+        #[test]
+        fn a_proper_head_passes_whatever_its_values(
+            values in "[\x20-\x7e\t]{0,30}", name in "[a-zA-Z0-9!#$%&'*+.^_`|~]{1,12}",
+        ) {
+            let head = format!("GET /{name} HTTP/1.1\r\nX-{name}: {values}\r\nHost: a\r\n\r\n");
+            assert_eq!(check(head.as_bytes()), Ok(()));
+        }
+    }
+}

@@ -1,1 +1,135 @@
-//! (to be written)
+//! The engine of object routes: from a player's request to bytes, ranges and errors that are right whatever the store
+//! does. Owns Range, conditionals, signing attempts, retries and the continuation of a body that breaks. Knows neither
+//! routes nor Pingora; it is handed an [`Origin`] and a key. Rules: RFC 9110 §13–15 and `docs/object-semantics.md`.
+
+mod download;
+mod fetch;
+mod health;
+mod plan;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use download::Download;
+pub use health::Health;
+use http::{HeaderMap, StatusCode};
+pub use plan::answer;
+
+use crate::clock::Clock;
+use crate::s3::signer::Signer;
+use crate::upstream::cluster::Cluster;
+use crate::upstream::settings::Timeouts;
+
+/// Where the objects of a route come from.
+pub struct Origin {
+    /// Signs requests to the store.
+    pub signer: Arc<Signer>,
+    /// What is known of the store.
+    pub health: Arc<Health>,
+    /// The servers that are connected to.
+    pub cluster: Arc<Cluster>,
+    /// The bucket.
+    pub bucket: Arc<str>,
+    /// `Content-Type` of every object, above what the store says.
+    pub content_type: Option<http::HeaderValue>,
+    /// Time limits toward the store.
+    pub timeouts: Timeouts,
+    /// Whether the store's "denied" says 403 to the player instead of 404.
+    pub reveal_denied: bool,
+    /// The time.
+    pub clock: Clock,
+}
+
+/// What is said to the player.
+pub struct Answer {
+    /// 200, 206 or 304.
+    pub status: StatusCode,
+    /// All headers but those of the route (CORS) and of the connection.
+    pub headers: HeaderMap,
+    /// The body; `None` where there is none (HEAD, 304).
+    pub body: Option<Download>,
+}
+
+/// Why there is no answer. The proxy turns each into a status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// No such object, or one that must not be seen.
+    #[error("no such object")]
+    NotFound,
+    /// The object is gone for good.
+    #[error("the object was deleted")]
+    Gone,
+    /// The store denies it and the route says so openly.
+    #[error("the store denies access to the object")]
+    Denied,
+    /// A condition of the player's request does not hold.
+    #[error("a precondition does not hold")]
+    PreconditionFailed,
+    /// The range begins past the end.
+    #[error("the range begins past the end of the object")]
+    RangeNotSatisfiable {
+        /// The object's size.
+        size: u64,
+    },
+    /// The key cannot be signed.
+    #[error("the object's name cannot be signed")]
+    Unsignable,
+    /// Three signatures in a row were too old for the store.
+    #[error("the store takes every signature for expired: compare the clocks of store and proxy")]
+    Expired,
+    /// The signature does not fit.
+    #[error("the store says that the signature does not fit: check the secret key and the region")]
+    Signature,
+    /// The access key is unknown.
+    #[error("the store does not know the access key or session token: renew the credentials")]
+    Credentials,
+    /// The object is archived.
+    #[error("the object is archived and must be restored first")]
+    Archived,
+    /// The bucket does not exist.
+    #[error("the store has no such bucket: check Bucket")]
+    NoSuchBucket,
+    /// The store is over its limits.
+    #[error("the store asks for fewer requests")]
+    Throttled {
+        /// How long it asks to wait.
+        retry_after: Option<Duration>,
+    },
+    /// The store answered 5xx.
+    #[error("the store failed")]
+    StoreBroken,
+    /// The store answered what no store should.
+    #[error("the store's answer makes no sense: {0}")]
+    Nonsense(&'static str),
+    /// No destination can be connected to.
+    #[error("no destination of the cluster can be reached")]
+    Unreachable,
+    /// The connection broke before an answer.
+    #[error("the store closed the connection before it answered")]
+    Closed,
+    /// The certificate is wrong.
+    #[error("the store's TLS certificate or handshake is wrong")]
+    Tls,
+    /// No connection or no answer in time.
+    #[error("the store did not answer in time")]
+    Timeout,
+    /// The body broke and could not be continued.
+    #[error("the body broke off and could not be continued")]
+    BrokenBody,
+    /// The object changed while it was being sent.
+    #[error("the object was overwritten while it was being sent")]
+    Changed,
+}
+
+/// What it took to answer: for metrics and the access log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Requests sent to the store or tried to.
+    pub attempts: u32,
+    /// Tries that failed and were followed by another.
+    pub retries: u32,
+    /// Signatures that the store took for expired.
+    pub expired: u32,
+    /// Continuations of a broken body.
+    pub resumes: u32,
+}

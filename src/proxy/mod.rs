@@ -1,3 +1,129 @@
-//! The only place that knows Pingora's phases.
+//! The only place that knows Pingora's phases. Each phase hands over to a module that is named after what it does.
 
+mod access_log;
+mod admit;
+mod ctx;
+mod failure;
+mod forward;
+pub mod inside;
+pub mod listener;
+mod objects;
+mod respond;
 pub mod settings;
+mod tls;
+pub mod world;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::proxy::{FailToProxy, ProxyHttp, Session};
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, Result};
+
+use admit::Way;
+use ctx::Ctx;
+use failure::Failure;
+use inside::Inside;
+use world::{Target, World};
+
+use crate::telemetry::metrics::Metrics;
+
+/// How long an idle client connection is kept, in seconds.
+const KEEP_ALIVE_SECONDS: u64 = 75;
+/// How long the rest of a request body may take to arrive after the answer.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// The proxy as Pingora runs it.
+pub struct Gateway {
+    world: Arc<ArcSwap<World>>,
+    inside: Inside,
+    metrics: Arc<Metrics>,
+}
+
+impl Gateway {
+    /// A proxy that answers from `world` and hands its own paths to `inside`.
+    pub fn new(world: Arc<ArcSwap<World>>, inside: Inside, metrics: Arc<Metrics>) -> Self {
+        Self { world, inside, metrics }
+    }
+
+    /// True when the request is answered; false sends it on to a cluster.
+    async fn answer(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
+        let served = match admit::admit(session, ctx).await {
+            Ok(Way::Route(served)) => served,
+            Ok(Way::Preflight(policy)) => return respond::preflight(session, ctx, policy).await.map(|()| true),
+            Ok(Way::Inside) => return inside::serve(session, ctx, self.inside.clone()).await.map(|()| true),
+            Err(failure) => return respond::failure(session, ctx, failure).await.map(|()| true),
+        };
+        match &served.target {
+            Target::Objects(origin) => objects::serve(session, ctx, &served, origin, &self.metrics).await.map(|()| true),
+            Target::Cluster(_) => Ok(false),
+        }
+    }
+}
+
+#[async_trait]
+impl ProxyHttp for Gateway {
+    type CTX = Ctx;
+
+    fn new_ctx(&self) -> Ctx {
+        Ctx::new(self.world.load_full())
+    }
+
+    async fn early_request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<()> {
+        listener::header_arrived();
+        session.set_keepalive(Some(KEEP_ALIVE_SECONDS));
+        let client = session.as_downstream_mut();
+        client.set_write_timeout(Some(ctx.world.server.write_timeout));
+        client.set_total_drain_timeout(Some(DRAIN));
+        client.set_abort_on_close(false);
+        client.set_pipelining_enabled(true);
+        Ok(())
+    }
+
+    async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
+        self.answer(session, ctx).await
+    }
+
+    async fn upstream_peer(&self, _session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
+        forward::peer(ctx).await
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        session: &mut Session,
+        upstream: &mut RequestHeader,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
+        forward::request(session, ctx, upstream)
+    }
+
+    async fn response_filter(&self, session: &mut Session, upstream: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {
+        forward::response(session, ctx, upstream)
+    }
+
+    fn fail_to_connect(&self, _session: &mut Session, _peer: &HttpPeer, ctx: &mut Ctx, e: Box<Error>) -> Box<Error> {
+        forward::failed_to_connect(ctx, e)
+    }
+
+    async fn fail_to_proxy(&self, session: &mut Session, e: &Error, ctx: &mut Ctx) -> FailToProxy {
+        let failure = ctx.failure.take().unwrap_or_else(|| forward::failure(e));
+        let error_code = failure.status().as_u16();
+        if respond::failure(session, ctx, failure).await.is_err() {
+            ctx.failure = Some(Failure::ClientLeft);
+        }
+        FailToProxy { error_code, can_reuse_downstream: false }
+    }
+
+    async fn logging(&self, session: &mut Session, _e: Option<&Error>, ctx: &mut Ctx) {
+        ctx.destination = None;
+        access_log::finish(session, ctx, &self.metrics);
+    }
+
+    /// Failures are logged once, by the access log; Pingora's lines would name upstream addresses.
+    fn suppress_error_log(&self, _session: &Session, _ctx: &Ctx, _error: &Error) -> bool {
+        true
+    }
+}

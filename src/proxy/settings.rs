@@ -12,6 +12,8 @@ use crate::http::cors;
 use crate::route::template::Template;
 use crate::route::transform::Transform;
 
+pub use crate::upstream::settings::Timeouts;
+
 /// The public side of the server (`Server` in the YAML).
 #[derive(Clone, Debug)]
 pub struct Server {
@@ -119,22 +121,4 @@ pub enum Authorization {
     Anonymous,
     /// Whoever has a valid token (`Default`, no rules) or one that satisfies the policy.
     Policy(Arc<Policy>),
-}
-
-/// Time limits toward the upstream (`Policies.Timeout.<name>`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timeouts {
-    /// To be connected, TLS included.
-    pub connect: Duration,
-    /// From the request sent to the response header.
-    pub first_byte: Duration,
-    /// Between two reads of a body.
-    pub idle: Duration,
-}
-
-impl Default for Timeouts {
-    /// Values that let a healthy store on the same continent answer and a dead one be noticed before a player gives up.
-    fn default() -> Self {
-        Self { connect: Duration::from_secs(2), first_byte: Duration::from_secs(5), idle: Duration::from_secs(30) }
-    }
 }

@@ -1,1 +1,396 @@
-//! (to be written)
+//! Path patterns: `/stream/{**rest}`, `/api/v1/tracks/{id}/stream`. Pure text; knows nothing of routes or stores.
+//!
+//! A pattern is matched against the raw path as the client wrote it (RFC 3986 §3.3). Literal segments are compared
+//! decoded and without regard to case, as YARP does; captured text keeps the client's bytes. Unlike YARP's, a trailing
+//! slash counts: `/a` is not `/a/`, because to an object store they are two keys.
+
+use std::str::Utf8Error;
+use std::sync::Arc;
+
+use percent_encoding::percent_decode_str;
+
+/// What `/**` at the end of a pattern captures as.
+const REST: &str = "rest";
+
+/// A parsed path pattern.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pattern {
+    segments: Vec<Segment>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Segment {
+    Literal(Literal),
+    Name(Arc<str>),
+    Rest(Arc<str>),
+}
+
+/// How narrowly a pattern matches; the smaller comes first. Segment by segment: literal, then `{name}`, then `{**name}`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Specificity(Vec<Kind>);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Literal,
+    Name,
+    Rest,
+}
+
+impl Specificity {
+    /// That of a route without a path: it takes all of them.
+    pub fn any() -> Self {
+        Self(vec![Kind::Rest])
+    }
+}
+
+/// Why a text is not a path pattern.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PatternError {
+    /// Nothing there.
+    #[error("the path is empty; expected one such as `/stream/{{**rest}}`")]
+    Empty,
+    /// `{**rest}` before the end.
+    #[error("`{{**{name}}}` takes the rest of the path, so it must be the last segment")]
+    RestNotLast {
+        /// The value's name.
+        name: String,
+    },
+    /// Braces beside other text, or not in pairs.
+    #[error("`{segment}`: a `{{name}}` takes a whole segment between two slashes")]
+    PartOfSegment {
+        /// The segment.
+        segment: String,
+    },
+    /// A name that is not one.
+    #[error(transparent)]
+    Name(#[from] BadName),
+    /// The same name twice.
+    #[error("`{name}` is captured twice; each name can be used once")]
+    Repeated {
+        /// The name.
+        name: String,
+    },
+    /// A literal that no request path can have.
+    #[error("`{segment}` can never match: {reason}")]
+    Unmatchable {
+        /// The segment.
+        segment: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+}
+
+/// Text between braces that is not a name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{{{text}}}` is not a captured value; expected `{{name}}` or `{{**name}}` with letters, digits, `-` and `_` \
+     (no constraint, default or `?`)"
+)]
+pub struct BadName {
+    text: String,
+}
+
+impl Pattern {
+    /// Reads a pattern. A missing first slash is added, as YARP does; `/x/**` is short for `/x/{**rest}`.
+    pub fn parse(text: &str) -> Result<Self, PatternError> {
+        if text.is_empty() {
+            return Err(PatternError::Empty);
+        }
+        let path = text.strip_prefix('/').unwrap_or(text);
+        let count = path.split('/').count();
+        let mut pattern = Self { segments: Vec::with_capacity(count) };
+        for (index, segment) in path.split('/').enumerate() {
+            let last = index + 1 == count;
+            let segment = Segment::parse(segment, last)?;
+            if let Segment::Rest(name) = &segment
+                && !last
+            {
+                return Err(PatternError::RestNotLast { name: name.to_string() });
+            }
+            if let Some(name) = segment.name()
+                && pattern.names().any(|known| known == &**name)
+            {
+                return Err(PatternError::Repeated { name: name.to_string() });
+            }
+            pattern.segments.push(segment);
+        }
+        Ok(pattern)
+    }
+
+    /// What the pattern captures of `raw_path`, or `None` where it doesn't match.
+    pub fn matches(&self, raw_path: &str) -> Option<Captures> {
+        let mut captured = Vec::new();
+        let matched = self.walk(raw_path, |name, value| captured.push((Arc::clone(name), Box::from(value))));
+        matched.then_some(Captures(captured))
+    }
+
+    /// Whether it matches, without an allocation.
+    pub fn is_match(&self, raw_path: &str) -> bool {
+        self.walk(raw_path, |_, _| ())
+    }
+
+    /// The names that it captures, in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.segments.iter().filter_map(|segment| segment.name().map(|name| &**name))
+    }
+
+    /// Its place among patterns that match the same path.
+    pub fn specificity(&self) -> Specificity {
+        let kinds = self.segments.iter().map(|segment| match segment {
+            Segment::Literal(_) => Kind::Literal,
+            Segment::Name(_) => Kind::Name,
+            Segment::Rest(_) => Kind::Rest,
+        });
+        Specificity(kinds.collect())
+    }
+
+    /// Whether some path matches both, for two patterns of the same specificity: then only literals tell them apart.
+    pub(super) fn overlaps(&self, other: &Self) -> bool {
+        self.segments.iter().zip(&other.segments).all(|pair| match pair {
+            (Segment::Literal(one), Segment::Literal(two)) => one == two,
+            _ => true,
+        })
+    }
+
+    fn walk<'p>(&self, raw_path: &'p str, mut capture: impl FnMut(&Arc<str>, &'p str)) -> bool {
+        let Some(path) = raw_path.strip_prefix('/') else { return false };
+        let mut left = Some(path);
+        for segment in &self.segments {
+            if let Segment::Rest(name) = segment {
+                // `/stream` matches `/stream/{**rest}` too, with nothing captured, as in YARP.
+                capture(name, left.unwrap_or_default());
+                return true;
+            }
+            let Some(path) = left else { return false };
+            let (value, after) = match path.split_once('/') {
+                Some((value, after)) => (value, Some(after)),
+                None => (path, None),
+            };
+            left = after;
+            match segment {
+                Segment::Literal(literal) if literal.matches(value) => {}
+                Segment::Name(name) if !value.is_empty() => capture(name, value),
+                _ => return false,
+            }
+        }
+        left.is_none()
+    }
+}
+
+impl Segment {
+    fn parse(text: &str, last: bool) -> Result<Self, PatternError> {
+        if last && text == "**" {
+            return Ok(Self::Rest(Arc::from(REST)));
+        }
+        let braced = text.strip_prefix('{').and_then(|text| text.strip_suffix('}'));
+        if let Some(inner) = braced.filter(|inner| !inner.contains(['{', '}'])) {
+            let name = Arc::from(captured_name(inner)?);
+            return Ok(if inner.starts_with('*') { Self::Rest(name) } else { Self::Name(name) });
+        }
+        if text.contains(['{', '}']) {
+            return Err(PatternError::PartOfSegment { segment: text.to_owned() });
+        }
+        let reason = if text.is_empty() && !last {
+            "an empty segment; write one slash, or let `{**rest}` take the path from here"
+        } else if text.contains(['?', '#']) {
+            "`?` and `#` end a path; use Match.QueryParameters for the query"
+        } else if text.contains('*') {
+            "`*` has no meaning here; use `{name}`, or `/**` at the end"
+        } else {
+            let literal = Literal::parse(text);
+            match literal.0.as_ref() {
+                "." | ".." => "requests with `.` or `..` segments are refused",
+                _ => return Ok(Self::Literal(literal)),
+            }
+        };
+        Err(PatternError::Unmatchable { segment: text.to_owned(), reason })
+    }
+
+    fn name(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::Literal(_) => None,
+            Self::Name(name) | Self::Rest(name) => Some(name),
+        }
+    }
+}
+
+/// A literal segment, decoded and in lower case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Literal(Box<str>);
+
+impl Literal {
+    /// Takes it as it stands in a URL or in plain text: `my%20files` and `my files` are the same.
+    pub(super) fn parse(text: &str) -> Self {
+        Self(percent_decode_str(text).decode_utf8_lossy().to_lowercase().into())
+    }
+
+    /// Whether a segment of a raw path means this text.
+    pub(super) fn matches(&self, raw: &str) -> bool {
+        if self.0.is_ascii() {
+            raw.len() >= self.0.len()
+                && percent_decode_str(raw).map(|byte| byte.to_ascii_lowercase()).eq(self.0.bytes())
+        } else {
+            percent_decode_str(raw).decode_utf8().is_ok_and(|text| text.to_lowercase() == *self.0)
+        }
+    }
+}
+
+/// The name in `name`, `*name` or `**name`, the text between braces.
+pub(super) fn captured_name(inner: &str) -> Result<&str, BadName> {
+    let name = inner.strip_prefix("**").or_else(|| inner.strip_prefix('*')).unwrap_or(inner);
+    let valid = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    if name.is_empty() || !name.bytes().all(valid) {
+        return Err(BadName { text: inner.to_owned() });
+    }
+    Ok(name)
+}
+
+/// What a pattern captured of one path.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Captures(Vec<(Arc<str>, Box<str>)>);
+
+impl Captures {
+    /// The value of `name`, as the client wrote it.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(known, _)| &**known == name).map(|(_, value)| &**value)
+    }
+
+    /// The value of `name`, percent-decoded once (`+` stays `+`).
+    pub fn decoded(&self, name: &str) -> Option<Result<String, Utf8Error>> {
+        self.get(name).map(|raw| percent_decode_str(raw).decode_utf8().map(String::from))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{ProptestConfig, any, prop_assert_eq, proptest};
+
+    use super::{Captures, Pattern, PatternError};
+
+    type Values = &'static [(&'static str, &'static str)];
+
+    fn captured(pattern: &str, path: &str) -> Option<Captures> {
+        Pattern::parse(pattern).expect("a valid pattern").matches(path)
+    }
+
+    #[test]
+    fn paths_match_and_capture_their_raw_bytes() {
+        let cases: [(&str, &str, Values); 20] = [
+            ("/", "/", &[]),
+            ("/health", "/HEALTH", &[]),
+            ("/health", "/he%61lth", &[]),
+            ("/my files", "/my%20Files", &[]),
+            ("/my%20files", "/my%20files", &[]),
+            ("/étoile", "/%C3%89toile", &[]),
+            ("/a/", "/a/", &[]),
+            ("/stream/{**rest}", "/stream/A/b.mp3", &[("rest", "A/b.mp3")]),
+            ("/stream/{**rest}", "/Stream//a//b/", &[("rest", "/a//b/")]),
+            ("/stream/{**rest}", "/stream/", &[("rest", "")]),
+            ("/stream/{**rest}", "/stream", &[("rest", "")]),
+            ("/stream/{**catch-all}", "/stream/%2F%252F+%20", &[("catch-all", "%2F%252F+%20")]),
+            ("/stream/{*rest}", "/stream/a/b", &[("rest", "a/b")]),
+            ("/stream/**", "/stream/a/b", &[("rest", "a/b")]),
+            ("/**", "/", &[("rest", "")]),
+            ("{**all}", "/a/b", &[("all", "a/b")]),
+            ("/t/{id}/stream", "/t/a%2Fb/stream", &[("id", "a%2Fb")]),
+            ("/t/{id}", "/t/%C3%A9", &[("id", "%C3%A9")]),
+            ("/{user}/{**key}", "/Ann/x/y", &[("user", "Ann"), ("key", "x/y")]),
+            ("/{user}/{**key}", "/Ann", &[("user", "Ann"), ("key", "")]),
+        ];
+        for (pattern, path, expected) in cases {
+            let captures = captured(pattern, path).unwrap_or_else(|| panic!("{pattern} must match {path}"));
+            for (name, value) in expected {
+                assert_eq!(captures.get(name), Some(*value), "{pattern} on {path}");
+            }
+            assert_eq!(captures.0.len(), expected.len(), "{pattern} on {path}");
+        }
+    }
+
+    #[test]
+    fn other_paths_do_not_match() {
+        let cases = [
+            ("/", "/a"),
+            ("/", ""),
+            ("/health", "/health/"),
+            ("/health", "/healthy"),
+            ("/health", "/h"),
+            ("/a/", "/a"),
+            ("/a/b", "/a%2Fb"),
+            ("/étoile", "/%E9toile"),
+            ("/stream/{**rest}", "/streams/a"),
+            ("/stream/{**rest}", "//stream/a"),
+            ("/t/{id}", "/t/"),
+            ("/t/{id}", "/t"),
+            ("/t/{id}", "/t/a/b"),
+            ("/t/{id}", "/t/a/"),
+            ("/t/{id}/stream", "/t//stream"),
+            ("{**all}", "*"),
+        ];
+        for (pattern, path) in cases {
+            assert_eq!(captured(pattern, path), None, "{pattern} must not match {path}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_a_pattern_is_refused_with_the_reason() {
+        let cases = [
+            ("", "empty"),
+            ("/{**a}/b", "must be the last"),
+            ("/a/{id}.mp3", "a whole segment"),
+            ("/a/{id", "a whole segment"),
+            ("/a/id}", "a whole segment"),
+            ("/{a}{b}", "a whole segment"),
+            ("/{}", "not a captured value"),
+            ("/{id:int}", "no constraint"),
+            ("/{id?}", "no constraint"),
+            ("/{**}", "not a captured value"),
+            ("/{***a}", "not a captured value"),
+            ("/{a}/{a}", "captured twice"),
+            ("/**/a", "no meaning"),
+            ("/a*", "no meaning"),
+            ("/a?b=c", "QueryParameters"),
+            ("/a//b", "an empty segment"),
+            ("/a/../b", "refused"),
+            ("/%2e", "refused"),
+        ];
+        for (text, part) in cases {
+            let error = Pattern::parse(text).expect_err(text).to_string();
+            assert!(error.contains(part), "{text}: {error}");
+        }
+        assert_eq!(Pattern::parse(""), Err(PatternError::Empty));
+    }
+
+    #[test]
+    fn literals_come_before_names_and_names_before_the_rest() {
+        let ordered = ["/a", "/a/b", "/a/{x}", "/a/{**x}", "/{x}/b", "/{x}/{y}", "/{x}/{**y}", "/{**x}"];
+        let ranks: Vec<_> =
+            ordered.iter().map(|text| Pattern::parse(text).expect("a valid pattern").specificity()).collect();
+        assert!(ranks.is_sorted_by(|one, two| one < two), "{ranks:?}");
+    }
+
+    #[test]
+    fn decoding_happens_once_and_needs_utf8() {
+        let captures = captured("/{**k}", "/a+b%252F%20%C3%A9").expect("a match");
+        assert_eq!(captures.decoded("k").expect("captured").expect("UTF-8"), "a+b%2F é");
+        let captures = captured("/{**k}", "/%FF").expect("a match");
+        assert!(captures.decoded("k").expect("captured").is_err());
+        assert!(captures.decoded("other").is_none());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(512))]
+
+        #[test]
+        fn any_text_parses_or_is_refused_and_matching_never_panics(text in any::<String>(), path in any::<String>()) {
+            if let Ok(pattern) = Pattern::parse(&text) {
+                prop_assert_eq!(pattern.is_match(&path), pattern.matches(&path).is_some());
+            }
+        }
+
+        #[test]
+        fn the_rest_is_kept_byte_by_byte(rest in "[ -~]{0,40}") {
+            let captures = captured("/x/{**rest}", &format!("/x/{rest}")).expect("it takes everything");
+            prop_assert_eq!(captures.get("rest"), Some(&*rest));
+        }
+    }
+}

@@ -1,1 +1,218 @@
-//! (to be written)
+//! Which route a request takes. Pure: entries in, one of them out; what they carry is not looked at.
+//!
+//! Precedence: Order, then path specificity, method, host, headers, query. Two routes that tie on all of it and can
+//! match the same request are refused when the table is built.
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+use http::{HeaderMap, Method};
+
+use self::host::RequestHost;
+pub use self::host::{BadHost, HostPattern};
+pub use self::matcher::{HeaderMatcher, HeaderMode, QueryMatcher, QueryMode};
+use super::pattern::{Captures, Pattern, Specificity};
+
+mod host;
+mod matcher;
+
+/// What a request must have to take a route; all of it must hold.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Match {
+    /// The path; any without one.
+    pub path: Option<Pattern>,
+    /// One of these hosts; any where empty.
+    pub hosts: Vec<HostPattern>,
+    /// One of these methods; any where empty.
+    pub methods: Vec<Method>,
+    /// All of these.
+    pub headers: Vec<HeaderMatcher>,
+    /// All of these.
+    pub query: Vec<QueryMatcher>,
+}
+
+/// A route in the table.
+#[derive(Clone, Debug)]
+pub struct Entry<T> {
+    /// Its name.
+    pub id: Arc<str>,
+    /// Lower comes first, before everything else.
+    pub order: i32,
+    /// What it takes.
+    pub matches: Match,
+    /// What it stands for.
+    pub value: T,
+}
+
+/// Two routes of which neither comes first.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "routes `{first}` and `{second}` match the same requests and neither is more specific; give one of them an Order"
+)]
+pub struct Ambiguity {
+    /// The one that stands first.
+    pub first: Arc<str>,
+    /// The other.
+    pub second: Arc<str>,
+}
+
+/// What of a request decides the route.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// The method.
+    pub method: &'a Method,
+    /// `Host` or `:authority`, with the port if it was sent.
+    pub host: Option<&'a str>,
+    /// The raw path, as http::target let it through.
+    pub path: &'a str,
+    /// The raw query, without `?`.
+    pub query: Option<&'a str>,
+    /// The headers.
+    pub headers: &'a HeaderMap,
+}
+
+/// What the table says of a request.
+#[derive(Debug)]
+pub enum Lookup<'a, T> {
+    /// The route.
+    Found(Found<'a, T>),
+    /// Routes match in all but the method; these are theirs.
+    MethodNotAllowed(Vec<Method>),
+    /// No route.
+    NotFound,
+}
+
+/// The route a request takes.
+#[derive(Debug)]
+pub struct Found<'a, T> {
+    /// Its name.
+    pub id: &'a Arc<str>,
+    /// What it stands for.
+    pub value: &'a T,
+    /// What its path captured.
+    pub captures: Captures,
+}
+
+/// All routes, in the order in which they are tried.
+#[derive(Clone, Debug)]
+pub struct Table<T> {
+    entries: Vec<Entry<T>>,
+    lines: Vec<Line>,
+}
+
+/// One route under one of its hosts: an exact host goes before another route's wildcard whatever else the route lists.
+#[derive(Clone, Copy, Debug)]
+struct Line {
+    entry: usize,
+    host: Option<usize>,
+}
+
+impl<T> Table<T> {
+    /// Orders the entries, or names every pair that ties.
+    pub fn build(entries: Vec<Entry<T>>) -> Result<Self, Vec<Ambiguity>> {
+        let mut lines = Vec::new();
+        for (index, entry) in entries.iter().enumerate() {
+            if entry.matches.hosts.is_empty() {
+                lines.push(Line { entry: index, host: None });
+            }
+            lines.extend((0..entry.matches.hosts.len()).map(|host| Line { entry: index, host: Some(host) }));
+        }
+        let mut table = Self { entries, lines: Vec::new() };
+        lines.sort_by_cached_key(|line| table.rank(*line));
+        table.lines = lines;
+        let ties = table.ambiguities();
+        if ties.is_empty() { Ok(table) } else { Err(ties) }
+    }
+
+    /// The route of a request. Allocates for the one that is found only.
+    pub fn find(&self, request: &Request<'_>) -> Lookup<'_, T> {
+        let host = request.host.map(RequestHost::new);
+        let mut allowed = Vec::new();
+        for line in &self.lines {
+            let entry = &self.entries[line.entry];
+            if !entry.matches.accepts(line.host, host.as_ref(), request) {
+                continue;
+            }
+            let methods = &entry.matches.methods;
+            if methods.is_empty() || methods.contains(request.method) {
+                let captures = entry.matches.path.as_ref().and_then(|path| path.matches(request.path));
+                let captures = captures.unwrap_or_default();
+                return Lookup::Found(Found { id: &entry.id, value: &entry.value, captures });
+            }
+            for method in methods {
+                if !allowed.contains(method) {
+                    allowed.push(method.clone());
+                }
+            }
+        }
+        if allowed.is_empty() { Lookup::NotFound } else { Lookup::MethodNotAllowed(allowed) }
+    }
+
+    /// The entries as they were given.
+    pub fn entries(&self) -> impl Iterator<Item = &Entry<T>> {
+        self.entries.iter()
+    }
+
+    fn host(&self, line: Line) -> Option<&HostPattern> {
+        line.host.map(|host| &self.entries[line.entry].matches.hosts[host])
+    }
+
+    /// The smaller is tried first.
+    fn rank(&self, line: Line) -> impl Ord + use<T> {
+        let Entry { order, matches, .. } = &self.entries[line.entry];
+        (
+            *order,
+            matches.path.as_ref().map_or_else(Specificity::any, Pattern::specificity),
+            matches.methods.is_empty(),
+            HostPattern::rank(self.host(line)),
+            Reverse(matches.headers.len()),
+            Reverse(matches.query.len()),
+        )
+    }
+
+    fn ambiguities(&self) -> Vec<Ambiguity> {
+        let mut ties = Vec::new();
+        for group in self.lines.chunk_by(|one, two| self.rank(*one) == self.rank(*two)) {
+            for (index, one) in group.iter().enumerate() {
+                ties.extend(group[index + 1..].iter().filter(|two| self.overlap(*one, **two)).map(|two| {
+                    let (first, second) = (one.entry.min(two.entry), one.entry.max(two.entry));
+                    (first, second)
+                }));
+            }
+        }
+        ties.sort_unstable();
+        ties.dedup();
+        let id = |entry: usize| Arc::clone(&self.entries[entry].id);
+        ties.into_iter().map(|(first, second)| Ambiguity { first: id(first), second: id(second) }).collect()
+    }
+
+    /// Whether two lines of the same rank can match the same request.
+    fn overlap(&self, one: Line, two: Line) -> bool {
+        one.entry != two.entry
+            && self.host(one).zip(self.host(two)).is_none_or(|(one, two)| one.overlaps(two))
+            && self.entries[one.entry].matches.overlaps(&self.entries[two.entry].matches)
+    }
+}
+
+impl Match {
+    /// Whether all but the method holds, under the host pattern at `host`. The cheapest test comes first.
+    fn accepts(&self, host: Option<usize>, sent: Option<&RequestHost<'_>>, request: &Request<'_>) -> bool {
+        self.path.as_ref().is_none_or(|path| path.is_match(request.path))
+            && host.is_none_or(|host| sent.is_some_and(|sent| self.hosts[host].accepts(sent)))
+            && self.headers.iter().all(|matcher| matcher.accepts(request.headers))
+            && self.query.iter().all(|matcher| matcher.accepts(request.query.unwrap_or_default()))
+    }
+
+    /// Whether two of the same rank, hosts aside, can hold for one request.
+    fn overlaps(&self, other: &Self) -> bool {
+        let paths = self.path.as_ref().zip(other.path.as_ref());
+        let methods = self.methods.is_empty() || self.methods.iter().any(|method| other.methods.contains(method));
+        methods
+            && paths.is_none_or(|(one, two)| one.overlaps(two))
+            && !self.headers.iter().any(|one| other.headers.iter().any(|two| one.excludes(two)))
+            && !self.query.iter().any(|one| other.query.iter().any(|two| one.excludes(two)))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,6 @@
-//! (to be written)
+//! What operators see: metrics by the documents' names, the log. Labels come from closed sets, never from paths, keys or
+//! users.
+
+pub mod log;
+pub mod metrics;
+pub mod settings;

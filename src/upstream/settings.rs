@@ -1,6 +1,7 @@
 //! What a cluster is told (`ReverseProxy.Clusters.<id>`).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use url::Url;
 
@@ -26,4 +27,22 @@ pub struct Destination {
     pub address: Url,
     /// The `Host` to send instead of the address's.
     pub host: Option<String>,
+}
+
+/// Time limits toward the upstream (`Policies.Timeout.<name>`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// To be connected, TLS included.
+    pub connect: Duration,
+    /// From the request sent to the response header.
+    pub first_byte: Duration,
+    /// Between two reads of a body.
+    pub idle: Duration,
+}
+
+impl Default for Timeouts {
+    /// Values that let a healthy store on the same continent answer and a dead one be noticed before a player gives up.
+    fn default() -> Self {
+        Self { connect: Duration::from_secs(2), first_byte: Duration::from_secs(5), idle: Duration::from_secs(30) }
+    }
 }

@@ -1,0 +1,94 @@
+//! Health: what the documents' health checks ask for in one answer, and the two that an orchestrator asks.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// The state of one part of the product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Part {
+    /// It works.
+    Ok,
+    /// It is configured but does not work.
+    Unavailable,
+    /// It is not configured.
+    Disabled,
+}
+
+/// The process and the parts it depends on.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Health {
+    /// `healthy`, or `unhealthy` with status 503.
+    pub status: &'static str,
+    /// The object stores: `ok` while each can be reached.
+    pub s3: Part,
+    /// Redis.
+    pub redis: Part,
+    /// Kafka.
+    pub kafka: Part,
+    /// Live sharing sessions.
+    pub active_sessions: u64,
+    /// Seconds since the start.
+    pub uptime: u64,
+    /// Memory of the process.
+    pub memory_usage: Memory,
+}
+
+/// Memory in MB.
+#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+pub struct Memory {
+    /// Resident.
+    pub used: u64,
+    /// Of the machine.
+    pub total: u64,
+}
+
+/// Answers for the parts that health depends on.
+pub trait Probe: Send + Sync {
+    /// Whether every object store can be used.
+    fn stores(&self) -> Part;
+}
+
+/// Knows how the process is.
+#[derive(Clone)]
+pub struct Checkup {
+    started: Instant,
+    probe: Arc<dyn Probe>,
+}
+
+impl Checkup {
+    /// A check-up of a process that starts now.
+    pub fn new(probe: Arc<dyn Probe>) -> Self {
+        Self { started: Instant::now(), probe }
+    }
+
+    /// The state now.
+    pub fn now(&self) -> Health {
+        let s3 = self.probe.stores();
+        let status = if s3 == Part::Unavailable { "unhealthy" } else { "healthy" };
+        Health {
+            status,
+            s3,
+            redis: Part::Disabled,
+            kafka: Part::Disabled,
+            active_sessions: 0,
+            uptime: self.started.elapsed().as_secs(),
+            memory_usage: memory(),
+        }
+    }
+}
+
+/// From /proc: VmRSS and MemTotal; zero where there is no /proc.
+fn memory() -> Memory {
+    let megabytes = |file: &str, name: &str| {
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+        let kilobytes = line.and_then(|line| line.split_whitespace().next()).and_then(|number| number.parse::<u64>().ok());
+        kilobytes.unwrap_or(0) / 1024
+    };
+    Memory { used: megabytes("/proc/self/status", "VmRSS:"), total: megabytes("/proc/meminfo", "MemTotal:") }
+}

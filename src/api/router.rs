@@ -1,0 +1,144 @@
+//! The one router: what the process itself answers on the players' listeners, and on the operator's.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use axum::extract::{Request, State};
+use axum::middleware::{self, Next};
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use http::{HeaderValue, StatusCode, header};
+use utoipa::OpenApi;
+
+use super::error::Error;
+use super::health::{Checkup, Health, Part};
+use crate::clock::Clock;
+use crate::http::caller::Caller;
+use crate::secret::Secret;
+use crate::telemetry::metrics::Metrics;
+
+/// What the routers answer from.
+#[derive(Clone)]
+pub struct Shared {
+    /// How the process is.
+    pub checkup: Checkup,
+    /// Its metrics.
+    pub metrics: Arc<Metrics>,
+    /// The time.
+    pub clock: Clock,
+    /// What the operator's requests must carry.
+    pub admin_token: Option<Secret>,
+}
+
+/// The description of the API; every module adds its paths here.
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Tidegate", description = "A reverse proxy for object storage and the services beside it.", license(name = "Apache-2.0")),
+    paths(health, stream),
+    components(schemas(Health, Part)),
+    tags((name = "streaming", description = "Objects through the proxy"), (name = "operations", description = "State of the process"))
+)]
+struct Description;
+
+/// The paths on the players' listeners; `extra` is merged in (the demo's page).
+pub fn public(shared: Shared, extra: Router) -> Router {
+    let clock = shared.clock.clone();
+    Router::new()
+        .route("/health", get(health))
+        .route("/openapi.json", get(openapi))
+        .route("/docs", get(docs))
+        .with_state(shared)
+        .merge(extra)
+        .fallback(move |request: Request| refuse(Error::no_route(), request, clock.clone()))
+}
+
+/// The paths on the operator's listener.
+pub fn admin(shared: Shared) -> Router {
+    let guarded = Router::new()
+        .route("/metrics", get(metrics))
+        .route("/health", get(health))
+        .route_layer(middleware::from_fn_with_state(shared.clone(), operator_only));
+    let clock = shared.clock.clone();
+    Router::new()
+        .route("/livez", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .merge(guarded)
+        .with_state(shared)
+        .fallback(move |request: Request| refuse(Error::no_route(), request, clock.clone()))
+}
+
+/// State of the process and its parts.
+#[utoipa::path(get, path = "/health", tag = "operations", responses(
+    (status = 200, description = "Everything that is configured works", body = Health),
+    (status = 503, description = "A part does not work", body = Health)))]
+async fn health(State(shared): State<Shared>) -> Response {
+    let health = shared.checkup.now();
+    let status = if health.status == "healthy" { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, [(header::CACHE_CONTROL, "no-store")], Json(health)).into_response()
+}
+
+/// Streams a track. Range, If-Range and the other conditionals of RFC 9110 are honoured whatever the store does.
+#[utoipa::path(get, path = "/api/v1/tracks/{id}/stream", tag = "streaming",
+    params(("id" = String, Path, description = "The track"), ("Range" = Option<String>, Header, description = "One byte range, such as `bytes=0-1023`")),
+    responses(
+        (status = 200, description = "The whole track"), (status = 206, description = "The range asked for"),
+        (status = 304, description = "Not modified"), (status = 401, description = "No valid token"),
+        (status = 403, description = "The token does not allow it"), (status = 404, description = "No such track"),
+        (status = 410, description = "Removed for good"), (status = 412, description = "A precondition does not hold"),
+        (status = 416, description = "The range begins past the end"),
+        (status = 503, description = "Not available at the moment; see Retry-After and X-Retry-Url")))]
+#[expect(dead_code, reason = "answered by the proxy; stands here for its description")]
+fn stream() {}
+
+async fn openapi() -> Response {
+    Json(Description::openapi()).into_response()
+}
+
+/// The description for people: a list made from it, without anything from elsewhere.
+async fn docs() -> Response {
+    let described = serde_json::to_value(Description::openapi()).unwrap_or_default();
+    let mut page = String::from("<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Tidegate API</title><h1>Tidegate API</h1><p>The whole description: <a href=\"/openapi.json\">openapi.json</a></p><dl>");
+    for (path, methods) in described["paths"].as_object().into_iter().flatten() {
+        for (method, operation) in methods.as_object().into_iter().flatten() {
+            let summary = operation["summary"].as_str().or(operation["description"].as_str()).unwrap_or_default();
+            page.push_str(&format!("<dt><code>{} {path}</code></dt><dd>{summary}</dd>", method.to_uppercase()));
+        }
+    }
+    page.push_str("</dl></html>");
+    let policy = HeaderValue::from_static("default-src 'none'");
+    ([(header::CONTENT_SECURITY_POLICY, policy)], Html(page)).into_response()
+}
+
+async fn metrics(State(shared): State<Shared>, request: Request) -> Response {
+    match shared.metrics.render() {
+        Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response(),
+        Err(_) => refuse(Error::internal(), request, shared.clock).await,
+    }
+}
+
+async fn ready(State(shared): State<Shared>) -> Response {
+    match shared.checkup.now().s3 {
+        Part::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "an object store cannot be used\n").into_response(),
+        Part::Ok | Part::Disabled => "ready\n".into_response(),
+    }
+}
+
+async fn operator_only(State(shared): State<Shared>, request: Request, next: Next) -> Response {
+    let given = request.headers().get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+    match (&shared.admin_token, given) {
+        (None, _) => next.run(request).await,
+        (Some(token), Some(given)) if token.matches(given) => next.run(request).await,
+        (Some(_), _) => {
+            let error = Error::unauthorized("send Authorization: Bearer with the token of Server.Admin.Token");
+            refuse(error, request, shared.clock).await
+        }
+    }
+}
+
+async fn refuse(error: Error, request: Request, clock: Clock) -> Response {
+    let now = clock.now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
+    // On the players' listeners the proxy adds the id to the answer's head; the envelope repeats it.
+    let id = request.extensions().get::<Caller>().map_or("", |caller| caller.request_id.as_str());
+    error.answer(id, now)
+}

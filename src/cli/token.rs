@@ -1,0 +1,86 @@
+//! `tidegate token`: makes a token for development, as an issuer with a shared secret would.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::{Map, Value};
+use thiserror::Error;
+
+use crate::auth::settings::{Issuer, KeySource};
+use crate::auth::{KeyError, TokenIssuer};
+use crate::clock::Clock;
+
+/// What the token says.
+#[derive(Args, Debug)]
+pub struct TokenArgs {
+    /// Who the token is for (`sub`).
+    #[arg(long)]
+    pub subject: String,
+    /// A further claim, repeatable; the value is JSON if it reads as JSON (`level=3`, `roles=["vip"]`), else text.
+    #[arg(long = "claim", value_name = "NAME=VALUE", value_parser = parse_claim)]
+    pub claims: Vec<(String, Value)>,
+    /// How long it is valid (`30m`, `12h`).
+    #[arg(long, default_value = "1h", value_parser = humantime::parse_duration)]
+    pub ttl: Duration,
+    /// In whose name, where more than one issuer has a `Secret`: its `Issuer` in the configuration.
+    #[arg(long)]
+    pub issuer: Option<String>,
+}
+
+/// Why no token was made.
+#[derive(Debug, Error, PartialEq, Eq)]
+enum TokenError {
+    #[error("no issuer of the configuration has a Secret: only those can be signed for")]
+    NoSecret,
+    #[error("no issuer named {wanted:?} has a Secret; those that have one: {known}")]
+    Unknown { wanted: String, known: String },
+    #[error("several issuers have a Secret; choose one by --issuer: {known}")]
+    Several { known: String },
+    #[error(transparent)]
+    Key(#[from] KeyError),
+}
+
+/// Prints a token on stdout and nothing else; exit code 64 if the configuration has no issuer to sign for.
+pub fn run(args: &TokenArgs, issuers: &[Issuer]) -> ExitCode {
+    let (written, code) = match make(args, issuers, &Clock::system()) {
+        Ok(token) => (writeln!(io::stdout(), "{token}"), ExitCode::SUCCESS),
+        Err(error) => (writeln!(io::stderr(), "tidegate token: {error}"), ExitCode::from(64)),
+    };
+    if written.is_ok() { code } else { ExitCode::FAILURE }
+}
+
+fn make(args: &TokenArgs, issuers: &[Issuer], clock: &Clock) -> Result<String, TokenError> {
+    let issuer = TokenIssuer::new(choose(issuers, args.issuer.as_deref())?).ok_or(TokenError::NoSecret)??;
+    let claims: Map<String, Value> = args.claims.iter().cloned().collect();
+    Ok(issuer.issue(&args.subject, args.ttl, &claims, clock))
+}
+
+/// The issuer to sign for. Of several with one name the last signs: a new secret is put below the old one.
+fn choose<'a>(issuers: &'a [Issuer], wanted: Option<&str>) -> Result<&'a Issuer, TokenError> {
+    let able = || issuers.iter().filter(|issuer| matches!(issuer.keys, KeySource::Secret(_)));
+    let mut known: Vec<&str> = able().map(name_of).collect();
+    known.dedup();
+    let known_text = known.join(", ");
+    match wanted {
+        None if known.len() > 1 => Err(TokenError::Several { known: known_text }),
+        None => able().last().ok_or(TokenError::NoSecret),
+        Some(wanted) => able()
+            .rfind(|issuer| name_of(issuer) == wanted)
+            .ok_or_else(|| TokenError::Unknown { wanted: wanted.to_owned(), known: known_text }),
+    }
+}
+
+fn name_of(issuer: &Issuer) -> &str {
+    issuer.issuer.as_deref().unwrap_or("(without a name)")
+}
+
+fn parse_claim(text: &str) -> Result<(String, Value), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => {
+            Ok((name.to_owned(), serde_json::from_str(value).unwrap_or_else(|_| value.into())))
+        }
+        _ => Err("expected NAME=VALUE".to_owned()),
+    }
+}

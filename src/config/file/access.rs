@@ -1,0 +1,115 @@
+//! `Auth` and `Policies`.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::Named;
+use crate::config::value::{Literal, OneOrMany, SecretRef, Text, TimeSpan};
+
+/// Whose tokens are believed.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub struct Auth {
+    /// JSON Web Tokens. Default: none; then every route says `AuthorizationPolicy: Anonymous`.
+    pub jwt: Option<Jwt>,
+}
+
+/// How tokens are found and verified.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub struct Jwt {
+    /// Whose tokens are accepted; at least one.
+    pub issuers: Vec<Issuer>,
+    /// Where a token is looked for, in this order: `Header`, `Cookie:name`, `Query:name`. Default: `[Header]`.
+    pub token_from: Option<Vec<String>>,
+    /// Clock difference allowed for `exp` and `nbf`, at most `5m`. Default: `30s`.
+    pub leeway: Option<TimeSpan>,
+}
+
+/// One issuer, with exactly one of `Secret`, `PublicKey` and `Jwks`.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub struct Issuer {
+    /// What the claim `iss` must be. May be `env:NAME`. Default: `iss` is not looked at.
+    pub issuer: Option<Text>,
+    /// What the claim `aud` must contain, one of these if several. May be `env:NAME`. Default: any.
+    pub audience: Option<OneOrMany>,
+    /// A shared secret, for HS256.
+    pub secret: Option<SecretRef>,
+    /// A public key in PEM, for RS256, ES256 or EdDSA by its kind.
+    pub public_key: Option<SecretRef>,
+    /// The URL of a JWKS document, fetched and rotated. May be `env:NAME`.
+    pub jwks: Option<Text>,
+}
+
+/// Named rules that routes refer to.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub struct Policies {
+    /// Who may use a route (`AuthorizationPolicy`), by name.
+    #[serde(default)]
+    pub authorization: Named<AuthorizationPolicy>,
+    /// Cross-origin rules (`CorsPolicy`), by name.
+    #[serde(default)]
+    pub cors: Named<CorsPolicy>,
+    /// Time limits toward the upstream (`TimeoutPolicy`), by name.
+    #[serde(default)]
+    pub timeout: Named<TimeoutPolicy>,
+}
+
+/// Who may use a route, beyond having a valid token.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub struct AuthorizationPolicy {
+    /// Rules over the token's claims; all must hold.
+    pub require: Vec<Rule>,
+}
+
+/// One rule: `Claim` with one of `Equals`, `In`, `Contains` and `Exists`; or `AnyOf`.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub struct Rule {
+    /// The claim's name; dots reach into objects, as in `realm_access.roles`.
+    pub claim: Option<String>,
+    /// The claim equals this; `{name}` is the value that the route's path captured.
+    pub equals: Option<Literal>,
+    /// The claim equals one of these.
+    pub r#in: Option<Vec<Literal>>,
+    /// The claim is a list, or a text of words as `scope` is, that has this word.
+    pub contains: Option<Literal>,
+    /// The claim is there and neither null, false nor empty. Only `true`.
+    pub exists: Option<bool>,
+    /// At least one of these rules holds.
+    pub any_of: Option<Vec<Rule>>,
+}
+
+/// Cross-origin rules. They go on every answer, errors too.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub struct CorsPolicy {
+    /// Pages that may read the answers, such as `https://app.example`; `["*"]` is any.
+    pub origins: Vec<String>,
+    /// Methods allowed. Default: `["*"]`.
+    pub methods: Option<Vec<String>>,
+    /// Request headers allowed. Default: `["*"]`.
+    pub headers: Option<Vec<String>>,
+    /// Response headers that the page may read. Default: none beyond the safe ones.
+    pub exposed_headers: Option<Vec<String>>,
+    /// Whether cookies and `Authorization` may come along; not with `Origins: ["*"]`. Default: `false`.
+    #[serde(default)]
+    pub allow_credentials: bool,
+    /// How long a browser may keep the answer to a preflight. Default: `10m`.
+    pub max_age: Option<TimeSpan>,
+}
+
+/// Time limits toward the upstream. None of them cuts a stream that flows.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub struct TimeoutPolicy {
+    /// To be connected, TLS included. Default: `2s`.
+    pub connect: Option<TimeSpan>,
+    /// From the request sent to the response header. Default: `5s`.
+    pub first_byte: Option<TimeSpan>,
+    /// Between two reads of a body. Default: `30s`.
+    pub idle: Option<TimeSpan>,
+}

@@ -1,0 +1,106 @@
+//! `ReverseProxy.Clusters`.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::Named;
+use crate::config::value::{Flag, Literal, Text, TimeSpan};
+
+/// A set of servers that give the same answers.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub struct Cluster {
+    /// The servers, by id. Without any the answer is 503.
+    #[serde(default)]
+    pub destinations: Named<Destination>,
+    /// How one is chosen. Default: `PowerOfTwoChoices`.
+    #[serde(default)]
+    pub load_balancing_policy: LoadBalancingPolicy,
+    /// How Tidegate connects.
+    #[serde(default, rename = "HttpClient")]
+    pub _http_client: HttpClient,
+    /// How requests go out.
+    #[serde(default)]
+    pub http_request: HttpRequest,
+    /// Free texts; Tidegate does not read them.
+    #[serde(default, rename = "Metadata")]
+    pub _metadata: Named<String>,
+}
+
+/// One server of a cluster.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub struct Destination {
+    /// Scheme, host and port, with an optional path in front of every request's. May be `env:NAME`.
+    pub address: Text,
+    /// The `Host` to send in place of the address's.
+    pub host: Option<String>,
+    /// Free texts; Tidegate does not read them.
+    #[serde(default, rename = "Metadata")]
+    pub _metadata: Named<String>,
+}
+
+/// How a destination is chosen.
+#[derive(Clone, Copy, Default, Deserialize, JsonSchema)]
+pub enum LoadBalancingPolicy {
+    /// Two at random, then the one with fewer requests under way.
+    #[default]
+    PowerOfTwoChoices,
+    /// One after the other.
+    RoundRobin,
+    /// The one with the fewest requests under way.
+    LeastRequests,
+    /// Any.
+    Random,
+    /// The first by its id.
+    FirstAlphabetical,
+}
+
+/// How Tidegate connects.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub struct HttpClient {
+    /// Accepted and without effect: header bytes go through unchanged.
+    #[serde(rename = "RequestHeaderEncoding")]
+    pub _request_header_encoding: Option<HeaderEncoding>,
+    /// Accepted and without effect: header bytes go through unchanged.
+    #[serde(rename = "ResponseHeaderEncoding")]
+    pub _response_header_encoding: Option<HeaderEncoding>,
+}
+
+/// Encodings that pass header bytes through.
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
+pub enum HeaderEncoding {
+    /// ISO 8859-1.
+    Latin1,
+    /// UTF-8.
+    #[serde(rename = "utf-8")]
+    Utf8,
+}
+
+/// How requests go out.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub struct HttpRequest {
+    /// Between two signs of life of the upstream; for routes without a timeout of their own. Default: the route's.
+    pub activity_timeout: Option<TimeSpan>,
+    /// HTTP version. Requests go out as HTTP/1.1: `1.1`, or a higher one with `RequestVersionOrLower`.
+    pub version: Option<Literal>,
+    /// What may be used in place of `Version`. Default: `RequestVersionOrLower`.
+    #[serde(default)]
+    pub version_policy: VersionPolicy,
+    /// Only `false`: answers are never buffered.
+    pub allow_response_buffering: Option<Flag>,
+}
+
+/// What may be used in place of the HTTP version asked for.
+#[derive(Clone, Copy, Default, Deserialize, JsonSchema, PartialEq, Eq)]
+pub enum VersionPolicy {
+    /// That or a lower one.
+    #[default]
+    RequestVersionOrLower,
+    /// That or a higher one.
+    RequestVersionOrHigher,
+    /// That only.
+    RequestVersionExact,
+}

@@ -1,0 +1,59 @@
+//! The shape of the file, as the operator writes it: raw structs, nothing decided yet. Their doc comments are the
+//! descriptions in the JSON Schema and in `docs/configuration.md`.
+
+mod access;
+mod cluster;
+mod route;
+mod server;
+mod store;
+mod transform;
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+pub use access::{Auth, AuthorizationPolicy, CorsPolicy, Issuer, Policies, Rule, TimeoutPolicy};
+pub use cluster::{Cluster, Destination, HttpRequest, LoadBalancingPolicy, VersionPolicy};
+pub use route::{HeaderMatch, HeaderMode, Match, QueryMatch, QueryMode, Route};
+pub use server::{AccessLogFormat, Admin, Listener, Server, Telemetry, Tls};
+pub use store::{Credentials, Store};
+pub use transform::{ForwardedAction, PresignedUrl, Transform, When};
+
+/// A map that keeps the names of its entries.
+pub type Named<T> = BTreeMap<String, T>;
+
+/// Tidegate's configuration: one file, in YAML or JSON.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub struct File {
+    /// Where players connect, and how the process behaves.
+    #[serde(default)]
+    pub server: Server,
+    /// The object stores that routes read from, by name.
+    #[serde(default)]
+    pub object_stores: Named<Store>,
+    /// Whose tokens are believed.
+    #[serde(default)]
+    pub auth: Auth,
+    /// Named rules that routes refer to.
+    #[serde(default)]
+    pub policies: Policies,
+    /// Routes and clusters, under YARP's own names.
+    pub reverse_proxy: ReverseProxy,
+    /// Logs.
+    #[serde(default)]
+    pub telemetry: Telemetry,
+}
+
+/// Routes and clusters, under YARP's own names.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub struct ReverseProxy {
+    /// The routes, by id. Their order in the file means nothing.
+    #[serde(default)]
+    pub routes: Named<Route>,
+    /// The clusters that routes go to, by id.
+    #[serde(default)]
+    pub clusters: Named<Cluster>,
+}

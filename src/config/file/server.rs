@@ -1,0 +1,109 @@
+//! `Server` and `Telemetry`.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::config::value::{SecretRef, Text, TimeSpan};
+
+/// Where players connect, and how the process behaves.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub struct Server {
+    /// Where players connect. Default: `0.0.0.0:8080` without TLS.
+    pub listeners: Option<Vec<Listener>>,
+    /// The operator's side: metrics, liveness, readiness. Default: none.
+    pub admin: Option<Admin>,
+    /// Networks (CIDR) whose `X-Forwarded-For` is believed. Default: none.
+    pub trusted_proxies: Option<Vec<Text>>,
+    /// How long a client may take to send a whole request header. Default: `10s`.
+    pub header_timeout: Option<TimeSpan>,
+    /// How long a client may take none of the bytes that it asked for before it is disconnected. Default: `30s`.
+    pub write_timeout: Option<TimeSpan>,
+    /// How long streams under way may go on after SIGTERM. Default: `30s`.
+    pub shutdown_grace: Option<TimeSpan>,
+    /// Connections accepted at once over all listeners. Default: `16384`.
+    #[schemars(range(min = 1, max = 10_000_000))]
+    pub max_connections: Option<u32>,
+    /// Worker threads. Default: one per core.
+    #[schemars(range(min = 1, max = 1024))]
+    pub threads: Option<u32>,
+}
+
+/// One address that players connect to.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub struct Listener {
+    /// IP address and port, such as `0.0.0.0:8080` or `[::]:8080`; a port alone listens on `0.0.0.0`; port 0 takes a free
+    /// one. May be `env:NAME`.
+    pub address: Text,
+    /// Serve HTTPS, with HTTP/1.1 and HTTP/2 by ALPN. Default: plain HTTP.
+    pub tls: Option<Tls>,
+    /// Accept HTTP/2 without TLS by prior knowledge. Default: `false`.
+    #[serde(default)]
+    pub h2c: bool,
+}
+
+/// One certificate, or several chosen by the server name that the client asks for.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub struct Tls {
+    /// PEM file with the certificate chain, leaf first.
+    pub certificate: Option<Text>,
+    /// PEM file with the private key of `Certificate`.
+    pub key: Option<Text>,
+    /// Several certificates in place of one; the first is the default where no name matches.
+    pub certificates: Option<Vec<CertificateFiles>>,
+}
+
+/// A certificate chain and its private key.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub struct CertificateFiles {
+    /// PEM file with the certificate chain, leaf first.
+    pub certificate: Text,
+    /// PEM file with the private key.
+    pub key: Text,
+}
+
+/// The operator's side: metrics, liveness, readiness.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub struct Admin {
+    /// IP address and port, never one of the listeners'. May be `env:NAME`.
+    pub address: Text,
+    /// What `Authorization: Bearer` must carry for everything but `/livez` and `/readyz`. Default: no token is asked for.
+    pub token: Option<SecretRef>,
+}
+
+/// Logs.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub struct Telemetry {
+    /// `error`, `warn`, `info` or `debug`. May be `env:NAME`. Default: `info`.
+    pub log_level: Option<Text>,
+    /// One line for each request.
+    #[serde(default)]
+    pub access_log: AccessLog,
+}
+
+/// One line for each request.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub struct AccessLog {
+    /// How a line is written. Default: `json`.
+    #[serde(default)]
+    pub format: AccessLogFormat,
+}
+
+/// How a line of the access log is written.
+#[derive(Clone, Copy, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum AccessLogFormat {
+    /// One JSON object a line.
+    #[default]
+    Json,
+    /// A line for people.
+    Text,
+    /// No access log.
+    Off,
+}

@@ -1,0 +1,82 @@
+//! Where in the YAML a thing stands: `ReverseProxy.Routes.audio.Transforms[2].PresignedUrl`.
+
+use std::fmt;
+
+/// One step down.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Into the mapping's value of that key.
+    Key(String),
+    /// Into the list's element of that number.
+    Item(usize),
+}
+
+/// A way down from the document's root.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Path(Vec<Step>);
+
+impl Path {
+    /// This path and one key more.
+    pub fn key(&self, key: &str) -> Self {
+        self.with(Step::Key(key.to_owned()))
+    }
+
+    /// This path and one list element more.
+    pub fn item(&self, number: usize) -> Self {
+        self.with(Step::Item(number))
+    }
+
+    fn with(&self, step: Step) -> Self {
+        Self(self.0.iter().cloned().chain([step]).collect())
+    }
+
+    /// The steps from the root.
+    pub fn steps(&self) -> &[Step] {
+        &self.0
+    }
+
+    /// Whether this is at `pattern`, in which `*` stands for any one key and list numbers do not count.
+    pub fn is_at(&self, pattern: &str) -> bool {
+        let mut keys = self.0.iter().filter_map(|step| match step {
+            Step::Key(key) => Some(key.as_str()),
+            Step::Item(_) => None,
+        });
+        let ends_with_key = matches!(self.0.last(), Some(Step::Key(_)));
+        ends_with_key
+            && pattern.split('.').all(|part| keys.next().is_some_and(|key| part == "*" || part == key))
+            && keys.next().is_none()
+    }
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, step) in self.0.iter().enumerate() {
+            match step {
+                Step::Item(item) => write!(f, "[{item}]")?,
+                Step::Key(key) => {
+                    let dot = if number == 0 { "" } else { "." };
+                    if key.is_empty() || key.contains(|c: char| c == '.' || c.is_control()) {
+                        write!(f, "{dot}{key:?}")?;
+                    } else {
+                        write!(f, "{dot}{key}")?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_reads_as_the_operator_would_say_it() {
+        let path = Path::default().key("Routes").key("a.b").key("Transforms").item(2).key("Set");
+        assert_eq!(path.to_string(), "Routes.\"a.b\".Transforms[2].Set");
+        assert!(path.is_at("Routes.*.Transforms.Set"));
+        assert!(!path.is_at("Routes.*.Transforms"));
+        assert!(!path.is_at("Routes.*.Transforms.Set.More"));
+    }
+}

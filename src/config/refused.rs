@@ -1,0 +1,94 @@
+//! Keys that are known and not honoured, each with the reason: better refused by name than ignored. A release that
+//! brings one of them deletes its line.
+
+use super::path::Path;
+use super::source::{Data, Node};
+
+const LATER: &str = "is not available in this version";
+
+/// Where (`*` is any key), why, and what to do.
+const REFUSED: &[(&str, &str, &str)] = &[
+    ("Cache", LATER, "remove it: objects are streamed without a cache"),
+    ("State", LATER, "remove it: state is kept in memory"),
+    ("Database", LATER, "remove it: nothing is recorded"),
+    ("Events", LATER, "remove it: no events are written"),
+    ("Positions", LATER, "remove it"),
+    ("Share", LATER, "remove it"),
+    ("Telemetry.Otlp", LATER, "remove it: metrics are at `Server.Admin`, `/metrics`"),
+    ("Policies.RateLimiter", LATER, "limit requests in front of Tidegate for now"),
+    ("ObjectStores.*.Credentials.Provider", LATER, "give `AccessKey` and `SecretKey`"),
+    (
+        "ReverseProxy.Routes.*.RateLimiterPolicy",
+        LATER,
+        "remove it or write `Disable`, and limit requests in front of Tidegate",
+    ),
+    ("ReverseProxy.Routes.*.OutputCachePolicy", LATER, "remove it: answers are not cached"),
+    ("ReverseProxy.Routes.*.Transforms.ClientCert", LATER, "remove it: client certificates are not asked for"),
+    ("ReverseProxy.Routes.*.Transforms.ResponseTrailersCopy", LATER, "remove it: trailers go through unchanged"),
+    ("ReverseProxy.Routes.*.Transforms.ResponseTrailer", LATER, "remove it: trailers go through unchanged"),
+    ("ReverseProxy.Routes.*.Transforms.ResponseTrailerRemove", LATER, "remove it: trailers go through unchanged"),
+    ("ReverseProxy.Routes.*.Transforms.ResponseTrailersAllowed", LATER, "remove it: trailers go through unchanged"),
+    (
+        "ReverseProxy.Routes.*.Transforms.ByFormat",
+        "is refused: Tidegate does not tell its own address",
+        "remove it, and `by` from `Forwarded`",
+    ),
+    ("ReverseProxy.Clusters.*.SessionAffinity", LATER, "remove it or write `Enabled: false`"),
+    ("ReverseProxy.Clusters.*.HealthCheck", LATER, "remove it or write `Enabled: false`"),
+    ("ReverseProxy.Clusters.*.Destinations.*.Health", LATER, "remove it: health is not probed"),
+    ("ReverseProxy.Clusters.*.HttpClient.MaxConnectionsPerServer", LATER, "remove it: connections are not limited"),
+    (
+        "ReverseProxy.Clusters.*.HttpClient.DangerousAcceptAnyServerCertificate",
+        "is refused: the certificate of a destination is always verified",
+        "add the destination's CA to the system's trusted certificates",
+    ),
+    (
+        "ReverseProxy.Clusters.*.HttpClient.SslProtocols",
+        "is refused: TLS 1.2 and 1.3 are offered, and nothing older can be",
+        "remove it",
+    ),
+    (
+        "ReverseProxy.Clusters.*.HttpClient.EnableMultipleHttp2Connections",
+        "is refused: requests go out as HTTP/1.1",
+        "remove it: connections are opened as they are needed",
+    ),
+    (
+        "ReverseProxy.Clusters.*.HttpClient.WebProxy",
+        "is refused: Tidegate connects to destinations directly",
+        "remove it, or name the proxy as the destination",
+    ),
+    ("Logging", "is .NET's and unknown here", "use `Telemetry.LogLevel`"),
+    ("AllowedHosts", "is .NET's and unknown here", "use `Hosts` in the routes' `Match`"),
+    ("Kestrel", "is .NET's and unknown here", "use `Server.Listeners`"),
+];
+
+/// Why the key at `path` is refused, and what to do. What is switched off asks for nothing and passes.
+pub fn reason(path: &Path, value: &Node) -> Option<Verdict> {
+    let (_, why, help) = REFUSED.iter().find(|(pattern, ..)| path.is_at(pattern))?;
+    Some(if is_off(value) { Verdict::Off } else { Verdict::Refused { why, help } })
+}
+
+/// What is said of a known key.
+pub enum Verdict {
+    /// It asks for nothing.
+    Off,
+    /// It asks for what we do not do.
+    Refused {
+        /// The reason, as the rest of a sentence that begins with the key.
+        why: &'static str,
+        /// What to do.
+        help: &'static str,
+    },
+}
+
+fn is_off(value: &Node) -> bool {
+    match &value.data {
+        Data::Null | Data::Bool(false) => true,
+        Data::Text(text) => text == "Disable" || text == "false",
+        Data::Map(members) => match value.get("Enabled") {
+            Some(enabled) => is_off(&enabled.value),
+            None => !members.is_empty() && members.iter().all(|member| is_off(&member.value)),
+        },
+        Data::Integer(_) | Data::Float(_) | Data::Bool(true) | Data::List(_) => false,
+    }
+}

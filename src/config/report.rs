@@ -1,0 +1,195 @@
+//! What is wrong with a configuration, so that an operator can put it right at once: every problem with file, line,
+//! column, the line itself, what was expected and what to do. Nothing that may be a secret is shown.
+
+use std::fmt;
+
+use super::path::Path;
+use super::source::Span;
+
+/// One thing that is wrong.
+#[derive(Clone)]
+pub struct Problem {
+    message: String,
+    path: Path,
+    span: Option<Span>,
+    expected: Option<String>,
+    suggestion: Option<String>,
+    help: Option<String>,
+    syntax: bool,
+}
+
+impl Problem {
+    /// A problem that says `message`.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            path: Path::default(),
+            span: None,
+            expected: None,
+            suggestion: None,
+            help: None,
+            syntax: false,
+        }
+    }
+
+    /// What would have been right.
+    pub fn expected(mut self, expected: impl Into<String>) -> Self {
+        self.expected = Some(expected.into());
+        self
+    }
+
+    /// The nearest of `names` to `given`, if one is near enough to be meant.
+    pub fn suggest<'n>(mut self, given: &str, names: impl IntoIterator<Item = &'n str>) -> Self {
+        self.suggestion = nearest(given, names).map(str::to_owned);
+        self
+    }
+
+    /// What to do.
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// The place in the YAML.
+    pub fn at(mut self, path: Path, span: Span) -> Self {
+        self.path = path;
+        self.span = Some(span);
+        self
+    }
+
+    /// The place in the text, where there is no path.
+    pub fn at_span(mut self, span: Span) -> Self {
+        self.span = Some(span);
+        self
+    }
+
+    /// Marks a problem after which nothing is known about what stands in the line.
+    pub fn of_syntax(mut self) -> Self {
+        self.syntax = true;
+        self
+    }
+
+    /// Whether a near name was found.
+    pub fn has_suggestion(&self) -> bool {
+        self.suggestion.is_some()
+    }
+}
+
+/// The name nearest to `given`: the same but for case, or few letters off.
+fn nearest<'n>(given: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
+    let lower = given.to_lowercase();
+    names
+        .into_iter()
+        .map(|name| (strsim::damerau_levenshtein(&lower, &name.to_lowercase()), name))
+        .filter(|(distance, name)| *distance <= (name.chars().count().min(given.chars().count()) / 3).max(1))
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, name)| name)
+}
+
+/// Everything that is wrong with one file.
+pub struct Report {
+    name: String,
+    /// The lines of the file with everything masked that may be a secret.
+    lines: Vec<String>,
+    problems: Vec<Problem>,
+}
+
+impl Report {
+    /// A report on the file `name` with the content `text`, of which `masked` is never shown.
+    pub fn new(name: &str, text: &str, masked: &[Span], mut problems: Vec<Problem>) -> Self {
+        problems.sort_by_key(|problem| problem.span);
+        let lines = text.lines().enumerate().map(|(number, line)| mask(number + 1, line, masked)).collect();
+        Self { name: name.to_owned(), lines, problems }
+    }
+
+    /// How many problems.
+    pub fn len(&self) -> usize {
+        self.problems.len()
+    }
+
+    /// Whether nothing is wrong.
+    pub fn is_empty(&self) -> bool {
+        self.problems.is_empty()
+    }
+
+    fn show(&self, problem: &Problem, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:", self.name)?;
+        if let Some(span) = problem.span {
+            write!(f, "{}:{}:", span.start.0, span.start.1 + 1)?;
+        }
+        match problem.path.steps() {
+            [] => writeln!(f, " {}", problem.message)?,
+            _ => writeln!(f, " {}: {}", problem.path, problem.message)?,
+        }
+        let mut margin = 0;
+        if let Some((span, line)) = problem.span.and_then(|span| Some((span, self.lines.get(span.start.0 - 1)?))) {
+            margin = span.start.0.to_string().len();
+            let (line, column, width) = excerpt(line, span, problem.syntax);
+            writeln!(f, "  {} | {line}", span.start.0)?;
+            writeln!(f, "  {:margin$} | {:column$}{}", "", "", "^".repeat(width))?;
+        }
+        let mut note = |text: String| writeln!(f, "  {:margin$} = {text}", "");
+        if let Some(expected) = &problem.expected {
+            note(format!("expected {expected}"))?;
+        }
+        if let Some(suggestion) = &problem.suggestion {
+            note(format!("did you mean `{suggestion}`?"))?;
+        }
+        if let Some(help) = &problem.help {
+            note(help.clone())?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for problem in &self.problems {
+            self.show(problem, f)?;
+            writeln!(f)?;
+        }
+        let plural = if self.problems.len() == 1 { "problem" } else { "problems" };
+        write!(f, "{}: {} {plural}", self.name, self.problems.len())
+    }
+}
+
+impl fmt::Debug for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+impl std::error::Error for Report {}
+
+/// `line` with `*` over every masked character. Characters keep their columns; control characters become blanks.
+fn mask(number: usize, line: &str, masked: &[Span]) -> String {
+    line.chars()
+        .enumerate()
+        .map(|(column, c)| {
+            let here = (number, column);
+            let secret = masked.iter().any(|span| span.start <= here && here < span.end);
+            match c {
+                _ if secret && !c.is_whitespace() => '*',
+                _ if c.is_control() => ' ',
+                _ => c,
+            }
+        })
+        .collect()
+}
+
+/// The part of `line` to show, where in it the caret starts, and how many carets.
+fn excerpt(line: &str, span: Span, syntax: bool) -> (String, usize, usize) {
+    /// As much as fits beside a line number on a common screen.
+    const WIDTH: usize = 110;
+    let mut shown: Vec<char> = line.chars().collect();
+    if syntax {
+        // Without a tree any value may be the secret one: only the shape after the first key is shown.
+        let value = shown.iter().position(|c| *c == ':').unwrap_or(0);
+        shown.iter_mut().skip(value).filter(|c| c.is_alphanumeric()).for_each(|c| *c = '*');
+    }
+    let end = if span.end.0 > span.start.0 { shown.len() } else { span.end.1 };
+    let skip = if end > WIDTH { span.start.1.saturating_sub(WIDTH / 3).min(shown.len()) } else { 0 };
+    let column = span.start.1 - skip.min(span.start.1);
+    let width = end.saturating_sub(span.start.1).clamp(1, WIDTH.saturating_sub(column).max(1));
+    (shown.into_iter().skip(skip).take(WIDTH).collect::<String>().trim_end().to_owned(), column, width)
+}

@@ -1,0 +1,58 @@
+//! `ReverseProxy.Clusters`.
+
+use http::HeaderValue;
+
+use super::{At, http_url};
+use crate::config::file::{self, LoadBalancingPolicy, VersionPolicy};
+use crate::config::report::Problem;
+use crate::route::cluster::LoadBalancing;
+use crate::upstream::settings::{Cluster, Destination};
+
+pub fn cluster(at: &At<'_>, id: &str, raw: &file::Cluster) -> Option<Cluster> {
+    let destinations = at.key("Destinations");
+    // In the order of the file, which the map that serde reads into does not keep.
+    let resolved: Vec<_> = destinations
+        .names()
+        .into_iter()
+        .filter_map(|id| Some((id, raw.destinations.get(id)?)))
+        .map(|(id, raw)| destination(&destinations.key(id), id, raw))
+        .collect();
+    http_request(&at.key("HttpRequest"), &raw.http_request);
+    let load_balancing = match raw.load_balancing_policy {
+        LoadBalancingPolicy::PowerOfTwoChoices => LoadBalancing::PowerOfTwoChoices,
+        LoadBalancingPolicy::RoundRobin => LoadBalancing::RoundRobin,
+        LoadBalancingPolicy::LeastRequests => LoadBalancing::LeastRequests,
+        LoadBalancingPolicy::Random => LoadBalancing::Random,
+        LoadBalancingPolicy::FirstAlphabetical => LoadBalancing::FirstAlphabetical,
+    };
+    Some(Cluster { id: id.into(), load_balancing, destinations: resolved.into_iter().collect::<Option<_>>()? })
+}
+
+fn destination(at: &At<'_>, id: &str, raw: &file::Destination) -> Option<Destination> {
+    let expected = "scheme, host and port, without user or query, such as http://minio:9000";
+    let address =
+        at.key("Address").parse(&raw.address, expected, |text| http_url(text).filter(|url| url.query().is_none()));
+    if raw.host.as_ref().is_some_and(|host| host.is_empty() || HeaderValue::from_str(host).is_err()) {
+        at.key("Host")
+            .report(Problem::new("this cannot be sent as `Host`").expected("a host name such as minio.internal"));
+    }
+    Some(Destination { id: id.into(), address: address?, host: raw.host.clone() })
+}
+
+/// What is asked for must be what is done: HTTP/1.1, unbuffered.
+fn http_request(at: &At<'_>, raw: &file::HttpRequest) {
+    let version = raw.version.as_ref().map(|version| version.0.trim_end_matches(".0"));
+    let orlower = raw.version_policy == VersionPolicy::RequestVersionOrLower;
+    match version {
+        None | Some("1.1") => {}
+        Some("2" | "3") if orlower => {}
+        Some(_) => at.key("Version").report(
+            Problem::new("requests go out as HTTP/1.1")
+                .expected("`1.1`, or `2` or `3` with `VersionPolicy: RequestVersionOrLower`"),
+        ),
+    }
+    if raw.allow_response_buffering.is_some_and(|flag| flag.0) {
+        at.key("AllowResponseBuffering")
+            .report(Problem::new("answers are never buffered").expected("`false`").help("remove it"));
+    }
+}

@@ -1,0 +1,201 @@
+//! From the shape to the modules' settings in one step: names are looked up, texts become addresses, patterns and keys,
+//! defaults are filled in. Every function reports what is wrong and gives `None`, so that its neighbours still run.
+
+mod auth;
+mod cluster;
+mod policy;
+mod route;
+mod server;
+mod store;
+mod transform;
+
+use std::cell::RefCell;
+use std::time::Duration;
+
+use url::Url;
+
+use super::Settings;
+use super::file::{AccessLogFormat, File, Named};
+use super::path::Path;
+use super::report::Problem;
+use super::secret::{self, Environment};
+use super::shape::one_of;
+use super::source::Node;
+use super::value::{SecretRef, Text, TimeSpan};
+use crate::s3::settings::SecretSource;
+use crate::telemetry::settings::{AccessLog, LogLevel, Telemetry};
+
+/// Resolves `file`, whose places are those of `root`. The settings are there only where nothing is wrong.
+pub fn resolve(root: &Node, file: &File, environment: Environment<'_>) -> (Option<Settings>, Vec<Problem>) {
+    let context = Context { root, environment, problems: RefCell::default() };
+    let settings = settings(&At { context: &context, path: Path::default() }, file);
+    (settings, context.problems.into_inner())
+}
+
+fn settings(at: &At<'_>, file: &File) -> Option<Settings> {
+    let proxy = at.key("ReverseProxy");
+    let server = server::server(&at.key("Server"), &file.server);
+    let stores = at.key("ObjectStores").all(&file.object_stores, store::store);
+    let auth = auth::auth(&at.key("Auth"), &file.auth);
+    let policies = policy::policies(&at.key("Policies"), &file.policies);
+    let clusters = proxy.key("Clusters").all(&file.reverse_proxy.clusters, cluster::cluster);
+    let routes = route::routes(&proxy.key("Routes"), file, &policies);
+    let telemetry = telemetry(&at.key("Telemetry"), file);
+    let (server, admin) = server?;
+    Some(Settings {
+        server,
+        admin,
+        stores: stores?,
+        auth: auth?,
+        routes: routes?,
+        clusters: clusters?.into_iter().map(|cluster| (cluster.id.clone(), cluster)).collect(),
+        telemetry: telemetry?,
+    })
+}
+
+fn telemetry(at: &At<'_>, file: &File) -> Option<Telemetry> {
+    let log_level = match &file.telemetry.log_level {
+        None => LogLevel::default(),
+        Some(text) => at.key("LogLevel").parse(text, "`error`, `warn`, `info` or `debug`", log_level)?,
+    };
+    let access_log = match file.telemetry.access_log.format {
+        AccessLogFormat::Json => AccessLog::Json,
+        AccessLogFormat::Text => AccessLog::Text,
+        AccessLogFormat::Off => AccessLog::Off,
+    };
+    Some(Telemetry { log_level, access_log })
+}
+
+/// Case does not count: the environment says `INFO` as often as `info`.
+fn log_level(text: &str) -> Option<LogLevel> {
+    match text.to_ascii_lowercase().as_str() {
+        "error" => Some(LogLevel::Error),
+        "warn" => Some(LogLevel::Warn),
+        "info" => Some(LogLevel::Info),
+        "debug" => Some(LogLevel::Debug),
+        _ => None,
+    }
+}
+
+struct Context<'a> {
+    root: &'a Node,
+    environment: Environment<'a>,
+    problems: RefCell<Vec<Problem>>,
+}
+
+/// A place in the file: whoever resolves it reports to it.
+#[derive(Clone)]
+struct At<'a> {
+    context: &'a Context<'a>,
+    path: Path,
+}
+
+impl<'a> At<'a> {
+    /// The place of `key` in this one.
+    fn key(&self, key: &str) -> Self {
+        Self { context: self.context, path: self.path.key(key) }
+    }
+
+    /// The place of the list's element of that number.
+    fn item(&self, number: usize) -> Self {
+        Self { context: self.context, path: self.path.item(number) }
+    }
+
+    /// A place at the document's root.
+    fn root(&self, key: &str) -> Self {
+        Self { context: self.context, path: Path::default().key(key) }
+    }
+
+    /// Notes what is wrong here.
+    fn report(&self, problem: Problem) {
+        let place = self.context.root.place(&self.path);
+        self.context.problems.borrow_mut().push(problem.at(self.path.clone(), place));
+    }
+
+    /// What the file has here, even what could not be read.
+    fn node(&self) -> Option<&'a Node> {
+        self.context.root.at(&self.path)
+    }
+
+    /// The keys that the file has here, even those whose values could not be read.
+    fn names(&self) -> Vec<&'a str> {
+        self.node().map(Node::members).unwrap_or_default().iter().map(|member| member.key.as_str()).collect()
+    }
+
+    /// Resolves every entry; `None` where one could not be, after all were tried.
+    fn all<T, R>(&self, entries: &Named<T>, resolve: impl Fn(&Self, &str, &T) -> Option<R>) -> Option<Vec<R>> {
+        let resolved: Vec<_> = entries.iter().map(|(name, entry)| resolve(&self.key(name), name, entry)).collect();
+        resolved.into_iter().collect()
+    }
+
+    /// As [`At::all`], for a list.
+    fn each<T, R>(&self, items: &[T], resolve: impl Fn(&Self, &T) -> Option<R>) -> Option<Vec<R>> {
+        let resolved: Vec<_> =
+            items.iter().enumerate().map(|(number, item)| resolve(&self.item(number), item)).collect();
+        resolved.into_iter().collect()
+    }
+
+    /// Whether the file has `name` in `here`; if not, that is reported, with the nearest of its names and of `more`.
+    fn known(&self, name: &str, here: &Self, more: &[&'static str]) -> bool {
+        let names = here.names();
+        if names.contains(&name) {
+            return true;
+        }
+        let choices: Vec<&str> = names.into_iter().chain(more.iter().copied()).collect();
+        let mut problem = Problem::new(format!("there is no `{name}` in {}", here.path));
+        problem = match choices.is_empty() {
+            true => problem.help(format!("add it to {}", here.path)),
+            false => problem.suggest(name, choices.iter().copied()).expected(one_of(choices)),
+        };
+        self.report(problem);
+        false
+    }
+
+    /// A text, from the environment where it says so.
+    fn text(&self, text: &Text) -> Option<String> {
+        let Some(name) = text.0.strip_prefix("env:") else { return Some(text.0.clone()) };
+        secret::variable(name, self.context.environment)
+            .map_err(|message| self.report(Problem::new(message).help("set it before Tidegate starts")))
+            .ok()
+    }
+
+    /// A text that has a form of its own. A value from the environment is not shown.
+    fn parse<T>(&self, text: &Text, expected: &str, parse: impl FnOnce(&str) -> Option<T>) -> Option<T> {
+        let value = self.text(text)?;
+        let parsed = parse(&value);
+        if parsed.is_none() {
+            let what = match text.0.strip_prefix("env:") {
+                Some(name) => format!("the value of the environment variable `{name}` cannot be read"),
+                None if value.contains("://") => "this cannot be read".to_owned(),
+                None => format!("`{value}` cannot be read"),
+            };
+            self.report(Problem::new(what).expected(expected));
+        }
+        parsed
+    }
+
+    /// A secret with its origin.
+    fn secret(&self, reference: &SecretRef) -> Option<SecretSource> {
+        secret::read(reference, self.context.environment)
+            .map_err(|message| self.report(Problem::new(message).help("set it before Tidegate starts")))
+            .ok()
+    }
+
+    /// A time span between two limits, or the default.
+    fn span(&self, span: Option<TimeSpan>, default: Duration, least: Duration, most: Duration) -> Option<Duration> {
+        let Some(TimeSpan(span)) = span else { return Some(default) };
+        let good = (least..=most).contains(&span);
+        if !good {
+            let limits = format!("{} to {}", humantime::format_duration(least), humantime::format_duration(most));
+            self.report(Problem::new(format!("{} is out of range", humantime::format_duration(span))).expected(limits));
+        }
+        good.then_some(span)
+    }
+}
+
+/// An HTTP URL with a host and neither user nor fragment.
+fn http_url(text: &str) -> Option<Url> {
+    let url = Url::parse(text).ok()?;
+    let plain = url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
+    (matches!(url.scheme(), "http" | "https") && url.has_host() && plain).then_some(url)
+}

@@ -1,0 +1,311 @@
+//! `ReverseProxy.Routes`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderName, Method};
+
+use super::policy::Policies;
+use super::{At, transform};
+use crate::auth::policy::Policy;
+use crate::config::file::{self, File, PresignedUrl};
+use crate::config::report::Problem;
+use crate::config::value::ByteSize;
+use crate::http::cors;
+use crate::proxy::settings::{Authorization, Kind, ObjectRoute, PlainRoute, Route, Timeouts};
+use crate::route::pattern::Pattern;
+use crate::route::table::{Entry, HeaderMatcher, HeaderMode, HostPattern, Match, QueryMatcher, QueryMode, Table};
+use crate::route::template::Template;
+
+/// What Kestrel, the host of YARP, allows.
+const MOST_BODY: u64 = 30_000_000;
+/// `TimeoutPolicy: Disable`: longer than anybody waits, and short enough to add to any clock.
+const NO_LIMIT: Duration = Duration::from_secs(86_400);
+
+/// The table of the routes that are enabled; the others are checked all the same.
+pub fn routes(at: &At<'_>, file: &File, policies: &Policies) -> Option<Table<Arc<Route>>> {
+    let entries = at.all(&file.reverse_proxy.routes, |at, id, raw| route(at, id, raw, file, policies));
+    if at.names().is_empty() {
+        at.report(Problem::new("there is no route").expected("at least one, or every request is answered by 404"));
+    }
+    let enabled =
+        |entry: &Entry<_>| file.reverse_proxy.routes.get(&*entry.id).is_none_or(|raw| raw.enabled != Some(false));
+    let table = Table::build(entries?.into_iter().filter(enabled).collect());
+    let ambiguities = match table {
+        Ok(table) => return Some(table),
+        Err(ambiguities) => ambiguities,
+    };
+    for ambiguity in ambiguities {
+        let message =
+            format!("this route and `{}` match the same requests, and neither is more specific", ambiguity.first);
+        let help = "make one of them narrower, or give the one to be tried first a lower `Order`";
+        at.key(&ambiguity.second).key("Match").report(Problem::new(message).help(help));
+    }
+    None
+}
+
+fn route(at: &At<'_>, id: &str, raw: &file::Route, file: &File, policies: &Policies) -> Option<Entry<Arc<Route>>> {
+    let matches = matches(&at.key("Match"), &raw.r#match);
+    let path = matches.as_ref().and_then(|matches| matches.path.as_ref());
+    let names: Vec<&str> = path.into_iter().flat_map(Pattern::names).collect();
+    // Without the path nobody knows what is captured: only what does not need it is judged then.
+    let captured = (matches.is_some()).then_some(names.as_slice());
+    let cluster = cluster(at, raw);
+    let kind = kind(at, raw, captured, cluster.as_ref().and_then(Clone::clone));
+    let authorization = authorization(at, raw, captured, policies);
+    let cors = cors(at, raw, policies);
+    let timeouts = timeouts(at, raw, file, policies);
+    let route = Route {
+        id: id.into(),
+        kind: kind?,
+        authorization: authorization?,
+        hide_existence: raw.hide_existence,
+        cors: cors?,
+        timeouts: timeouts?,
+        max_request_body: raw.max_request_body_size.map_or(Some(MOST_BODY), |ByteSize(size)| size),
+    };
+    cluster?;
+    Some(Entry { id: id.into(), order: raw.order.unwrap_or(0), matches: matches?, value: Arc::new(route) })
+}
+
+fn matches(at: &At<'_>, raw: &file::Match) -> Option<Match> {
+    if raw.path.is_none() && raw.hosts.is_empty() {
+        at.report(Problem::new("nothing says which requests").expected("`Path` or `Hosts`"));
+        return None;
+    }
+    let path = raw.path.as_ref().map(|text| {
+        let report = |error| at.key("Path").report(Problem::new(format!("{error}")));
+        Pattern::parse(text).map_err(report).ok()
+    });
+    let hosts = at.key("Hosts").each(&raw.hosts, |at, text| {
+        HostPattern::parse(text).map_err(|error| at.report(Problem::new(error.to_string()))).ok()
+    });
+    let methods = at.key("Methods").each(&raw.methods, |at, text| method(at, text));
+    let headers = at.key("Headers").each(&raw.headers, header_matcher);
+    let query = at.key("QueryParameters").each(&raw.query_parameters, query_matcher);
+    Some(Match {
+        path: path.map_or(Some(None), |path| path.map(Some))?,
+        hosts: hosts?,
+        methods: methods?,
+        headers: headers?,
+        query: query?,
+    })
+}
+
+/// A method, in any case.
+pub fn method(at: &At<'_>, text: &str) -> Option<Method> {
+    const COMMON: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT"];
+    let upper = text.to_ascii_uppercase();
+    let problem = Problem::new(format!("`{text}` is not a method")).suggest(text, COMMON);
+    // Any token is a method (RFC 9110 §9.1), but one that is nearly a common one is a slip.
+    let slip = !COMMON.contains(&upper.as_str()) && problem.has_suggestion();
+    let method = Method::from_bytes(upper.as_bytes()).ok().filter(|_| !slip);
+    if method.is_none() {
+        at.report(problem.expected("a method such as `GET`"));
+    }
+    method
+}
+
+fn header_matcher(at: &At<'_>, raw: &file::HeaderMatch) -> Option<HeaderMatcher> {
+    let (mode, wants_values) = match raw.mode {
+        file::HeaderMode::ExactHeader => (HeaderMode::Exact, true),
+        file::HeaderMode::HeaderPrefix => (HeaderMode::Prefix, true),
+        file::HeaderMode::Contains => (HeaderMode::Contains, true),
+        file::HeaderMode::NotContains => (HeaderMode::NotContains, true),
+        file::HeaderMode::Exists => (HeaderMode::Exists, false),
+        file::HeaderMode::NotExists => (HeaderMode::NotExists, false),
+    };
+    let name = HeaderName::try_from(raw.name.as_str()).ok();
+    if name.is_none() {
+        at.key("Name").report(Problem::new(format!("`{}` is not a header's name", raw.name)));
+    }
+    values(at, &raw.values, wants_values)?;
+    Some(HeaderMatcher { name: name?, values: raw.values.clone(), mode, case_sensitive: raw.is_case_sensitive })
+}
+
+fn query_matcher(at: &At<'_>, raw: &file::QueryMatch) -> Option<QueryMatcher> {
+    let (mode, wants_values) = match raw.mode {
+        file::QueryMode::Exact => (QueryMode::Exact, true),
+        file::QueryMode::Contains => (QueryMode::Contains, true),
+        file::QueryMode::NotContains => (QueryMode::NotContains, true),
+        file::QueryMode::Prefix => (QueryMode::Prefix, true),
+        file::QueryMode::Exists => (QueryMode::Exists, false),
+    };
+    values(at, &raw.values, wants_values)?;
+    Some(QueryMatcher {
+        name: raw.name.clone(),
+        values: raw.values.clone(),
+        mode,
+        case_sensitive: raw.is_case_sensitive,
+    })
+}
+
+/// Values where the mode compares, and only there; an empty one would never or always match.
+fn values(at: &At<'_>, values: &[String], wanted: bool) -> Option<()> {
+    let problem = match (wanted, values) {
+        (true, []) => Problem::new("there is nothing to compare with").expected("`Values` with at least one text"),
+        (true, values) if values.iter().any(String::is_empty) => {
+            Problem::new("an empty value compares with nothing").help("use `Mode: Exists`")
+        }
+        (false, [_, ..]) => {
+            Problem::new("this mode compares no values").help("remove `Values`, or choose another `Mode`")
+        }
+        _ => return Some(()),
+    };
+    if values.is_empty() {
+        at.report(problem)
+    } else {
+        at.key("Values").report(problem)
+    }
+    None
+}
+
+/// The cluster's id; `None` where it names one that is not there.
+fn cluster(at: &At<'_>, raw: &file::Route) -> Option<Option<Arc<str>>> {
+    let Some(id) = &raw.cluster_id else { return Some(None) };
+    let clusters = at.root("ReverseProxy").key("Clusters");
+    at.key("ClusterId").known(id, &clusters, &[]).then(|| Some(id.as_str().into()))
+}
+
+fn kind(at: &At<'_>, raw: &file::Route, captured: Option<&[&str]>, cluster: Option<Arc<str>>) -> Option<Kind> {
+    let transforms = at.key("Transforms");
+    let signed: Vec<_> = raw
+        .transforms
+        .iter()
+        .enumerate()
+        .filter_map(|(number, raw)| Some((number, raw.presigned_url.as_ref()?)))
+        .collect();
+    let Some((number, presigned)) = signed.first() else {
+        let transforms = transforms.each(&raw.transforms, |at, raw| transform::transform(at, raw, captured));
+        if raw.cluster_id.is_none() {
+            let problem = Problem::new("nothing says where requests go");
+            at.report(problem.expected("`ClusterId`, or a transform `PresignedUrl` for an object of a store"));
+        }
+        return Some(Kind::Plain(PlainRoute { cluster: cluster?, transforms: transforms? }));
+    };
+    if let Some((second, _)) = signed.get(1) {
+        transforms.item(*second).report(Problem::new("a route has one object").help("keep one `PresignedUrl`"));
+    }
+    let others = transforms.each(&raw.transforms, |at, raw| transform::beside_presigned_url(at, raw, captured));
+    let object = object(&transforms.item(*number).key("PresignedUrl"), presigned, captured, cluster);
+    others.and(object).map(Kind::Object)
+}
+
+fn object(
+    at: &At<'_>,
+    raw: &PresignedUrl,
+    captured: Option<&[&str]>,
+    cluster: Option<Arc<str>>,
+) -> Option<ObjectRoute> {
+    let known = at.key("Store").known(&raw.store, &at.root("ObjectStores"), &[]);
+    // AWS, "General purpose buckets naming rules"; MinIO takes the same.
+    let bucket = at.key("Bucket").parse(&raw.bucket, "3 to 63 of a-z, 0-9, `-` and `.`", |text| {
+        let letter = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
+        let good = (3..=63).contains(&text.len()) && text.bytes().all(|c| letter(c) || c == b'-' || c == b'.');
+        (good && text.bytes().next().is_some_and(letter)).then(|| text.into())
+    });
+    let key = Template::parse(&raw.key).map_err(|error| at.key("Key").report(Problem::new(error.to_string()))).ok()?;
+    let names = key.names().all(|name| transform::is_captured(&at.key("Key"), name, captured));
+    let content_type = raw.content_type.as_deref().map(|text| {
+        let good = text.contains('/') && http::HeaderValue::from_str(text).is_ok();
+        if !good {
+            at.key("ContentType")
+                .report(Problem::new(format!("`{text}` cannot be read")).expected("a media type such as audio/mpeg"));
+        }
+        good.then(|| text.into())
+    });
+    Some(ObjectRoute {
+        store: known.then(|| raw.store.as_str().into())?,
+        bucket: bucket?,
+        key: names.then_some(key)?,
+        content_type: content_type.map_or(Some(None), |text| text.map(Some))?,
+        cluster,
+    })
+}
+
+fn authorization(
+    at: &At<'_>,
+    raw: &file::Route,
+    captured: Option<&[&str]>,
+    policies: &Policies,
+) -> Option<Authorization> {
+    let jwt = at.root("Auth").names().contains(&"Jwt");
+    let own = at.key("AuthorizationPolicy");
+    let Some(name) = raw.authorization_policy.as_deref().or(jwt.then_some("Default")) else {
+        let problem = Problem::new("nothing says who may use this route").expected("`AuthorizationPolicy`");
+        at.report(
+            problem.help("write `AuthorizationPolicy: Anonymous` to open it to everybody, or configure `Auth.Jwt`"),
+        );
+        return None;
+    };
+    if name == "Anonymous" {
+        return Some(Authorization::Anonymous);
+    }
+    let defined = at.root("Policies").key("Authorization");
+    if name != "Default" && !own.known(name, &defined, &["Default", "Anonymous"]) {
+        return None;
+    }
+    if !jwt {
+        let problem = Problem::new(format!("`{name}` asks for a token, and no issuer of tokens is configured"));
+        own.report(problem.help("configure `Auth.Jwt`, or write `Anonymous`"));
+        return None;
+    }
+    if name == "Default" {
+        return Some(Authorization::Policy(Arc::new(Policy { name: name.into(), rules: Vec::new() })));
+    }
+    let policy = policies.authorization.get(name)?;
+    let missing =
+        policy.captures.iter().find(|capture| captured.is_some_and(|names| !names.contains(&capture.as_str())));
+    if let Some(missing) = missing {
+        let problem =
+            Problem::new(format!("`{name}` compares with `{{{missing}}}`, which this route's `Path` does not capture"));
+        own.report(problem.help(format!("put `{{{missing}}}` into `Match.Path`, or use another policy")));
+        return None;
+    }
+    Some(Authorization::Policy(Arc::clone(&policy.policy)))
+}
+
+fn cors(at: &At<'_>, raw: &file::Route, policies: &Policies) -> Option<Option<Arc<cors::Policy>>> {
+    match raw.cors_policy.as_deref() {
+        None | Some("Disable") => Some(None),
+        Some(name) => {
+            let defined = at.root("Policies").key("Cors");
+            at.key("CorsPolicy")
+                .known(name, &defined, &["Disable"])
+                .then(|| policies.cors.get(name).cloned())
+                .flatten()
+                .map(Some)
+        }
+    }
+}
+
+fn timeouts(at: &At<'_>, raw: &file::Route, file: &File, policies: &Policies) -> Option<Timeouts> {
+    let default = Timeouts::default();
+    let both = |limit: Duration| Timeouts { connect: default.connect.min(limit), first_byte: limit, idle: limit };
+    let least = Duration::from_millis(1);
+    match (raw.timeout_policy.as_deref(), raw.timeout) {
+        (Some(_), Some(_)) => {
+            at.key("Timeout").report(Problem::new("`TimeoutPolicy` is there too").help("remove one of the two"));
+            None
+        }
+        (None, timeout @ Some(_)) => at.key("Timeout").span(timeout, least, least, NO_LIMIT).map(both),
+        (Some("Disable"), None) => Some(Timeouts { first_byte: NO_LIMIT, idle: NO_LIMIT, ..default }),
+        (Some(name), None) => {
+            let defined = at.root("Policies").key("Timeout");
+            at.key("TimeoutPolicy")
+                .known(name, &defined, &["Disable"])
+                .then(|| policies.timeouts.get(name).copied())
+                .flatten()
+        }
+        (None, None) => {
+            let clusters = at.root("ReverseProxy").key("Clusters");
+            let cluster = raw.cluster_id.as_ref().and_then(|id| Some((id, file.reverse_proxy.clusters.get(id)?)));
+            let Some((id, cluster)) = cluster.filter(|(_, cluster)| cluster.http_request.activity_timeout.is_some())
+            else {
+                return Some(default);
+            };
+            let at = clusters.key(id).key("HttpRequest").key("ActivityTimeout");
+            at.span(cluster.http_request.activity_timeout, least, least, NO_LIMIT).map(both)
+        }
+    }
+}

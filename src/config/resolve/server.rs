@@ -1,0 +1,145 @@
+//! `Server`.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+use super::At;
+use crate::config::file;
+use crate::config::report::Problem;
+use crate::config::value::Text;
+use crate::proxy::settings::{Admin, Certificate, Listener, Server};
+
+const ADDRESS: &str = "an IP address and port such as 0.0.0.0:8080 or [::]:8080, or a port";
+const DAY: Duration = Duration::from_secs(86_400);
+
+pub fn server(at: &At<'_>, raw: &file::Server) -> Option<(Server, Option<Admin>)> {
+    let listeners = listeners(&at.key("Listeners"), raw.listeners.as_deref());
+    let admin = raw.admin.as_ref().map(|raw| admin(&at.key("Admin"), raw));
+    if let (Some(listeners), Some(Some(admin))) = (&listeners, &admin)
+        && let Some(other) = listeners.iter().find(|listener| clash(listener.address, admin.address))
+    {
+        let problem = Problem::new(format!("{} is already a listener's: {}", admin.address, other.address));
+        at.key("Admin").key("Address").report(problem.help("give the operator's side a port of its own"));
+    }
+    let trusted = at.key("TrustedProxies").each(raw.trusted_proxies.as_deref().unwrap_or_default(), |at, text| {
+        at.parse(text, "a network such as 10.0.0.0/8, or an IP address", network)
+    });
+    let (least, second) = (Duration::from_millis(100), Duration::from_secs(1));
+    let header_timeout = at.key("HeaderTimeout").span(raw.header_timeout, 10 * second, least, DAY);
+    let write_timeout = at.key("WriteTimeout").span(raw.write_timeout, 30 * second, least, DAY);
+    let shutdown_grace = at.key("ShutdownGrace").span(raw.shutdown_grace, 30 * second, Duration::ZERO, DAY);
+    let cores = available_parallelism().map_or(1, usize::from);
+    let number = |given: Option<u32>, default| given.and_then(|given| usize::try_from(given).ok()).unwrap_or(default);
+    let server = Server {
+        listeners: listeners?,
+        trusted_proxies: trusted?,
+        threads: number(raw.threads, cores),
+        header_timeout: header_timeout?,
+        write_timeout: write_timeout?,
+        shutdown_grace: shutdown_grace?,
+        max_connections: number(raw.max_connections, 16_384),
+    };
+    Some((server, admin.map_or(Some(None), |admin| admin.map(Some))?))
+}
+
+fn listeners(at: &At<'_>, raw: Option<&[file::Listener]>) -> Option<Vec<Listener>> {
+    let Some(raw) = raw else {
+        let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8080));
+        return Some(vec![Listener { address, certificates: Vec::new(), h2c: false }]);
+    };
+    if raw.is_empty() {
+        at.report(Problem::new("nobody can connect").expected("at least one listener"));
+    }
+    let listeners = at.each(raw, listener)?;
+    for (number, listener) in listeners.iter().enumerate() {
+        if let Some(first) = listeners[..number].iter().position(|other| clash(other.address, listener.address)) {
+            let problem = Problem::new(format!("{} is already taken by Listeners[{first}]", listener.address));
+            at.item(number).key("Address").report(problem.help("give every listener an address of its own"));
+        }
+    }
+    Some(listeners)
+}
+
+/// Whether two addresses cannot both be listened on.
+fn clash(one: SocketAddr, two: SocketAddr) -> bool {
+    let any = one.ip().is_unspecified() || two.ip().is_unspecified();
+    one.port() == two.port() && one.port() != 0 && (one.ip() == two.ip() || any)
+}
+
+fn listener(at: &At<'_>, raw: &file::Listener) -> Option<Listener> {
+    let address = at.key("Address").parse(&raw.address, ADDRESS, address);
+    let certificates = match &raw.tls {
+        None => Some(Vec::new()),
+        Some(raw) => tls(&at.key("Tls"), raw),
+    };
+    if raw.h2c && raw.tls.is_some() {
+        let problem = Problem::new("a listener with `Tls` has HTTP/2 by ALPN");
+        at.key("H2c").report(problem.help("remove `H2c`: it is for listeners without TLS"));
+    }
+    Some(Listener { address: address?, certificates: certificates?, h2c: raw.h2c })
+}
+
+fn admin(at: &At<'_>, raw: &file::Admin) -> Option<Admin> {
+    let address = at.key("Address").parse(&raw.address, ADDRESS, address);
+    let token = raw.token.as_ref().map(|token| at.key("Token").secret(token));
+    Some(Admin {
+        address: address?,
+        token: token.map_or(Some(None), |token| token.map(Some))?.map(|token| token.value),
+    })
+}
+
+fn tls(at: &At<'_>, raw: &file::Tls) -> Option<Vec<Certificate>> {
+    match (&raw.certificate, &raw.key, &raw.certificates) {
+        (Some(chain), Some(key), None) => certificate(at, chain, key).map(|certificate| vec![certificate]),
+        (None, None, Some(all)) if !all.is_empty() => {
+            at.key("Certificates").each(all, |at, raw| certificate(at, &raw.certificate, &raw.key))
+        }
+        _ => {
+            let expected = "`Certificate` with `Key`, or a list of such pairs in `Certificates`";
+            at.report(Problem::new("the certificate is not clear").expected(expected));
+            None
+        }
+    }
+}
+
+fn certificate(at: &At<'_>, chain: &Text, key: &Text) -> Option<Certificate> {
+    let chain_file = at.key("Certificate").text(chain).map(PathBuf::from).filter(|path| {
+        let read = CertificateDer::pem_file_iter(path).and_then(|mut found| found.next().transpose());
+        pem(&at.key("Certificate"), path, read.map(|found| found.is_some()), "a certificate")
+    });
+    let key_file = at.key("Key").text(key).map(PathBuf::from).filter(|path| {
+        let read = PrivateKeyDer::from_pem_file(path).map(|_| true);
+        pem(&at.key("Key"), path, read, "a private key")
+    });
+    Some(Certificate { certificate: chain_file?, key: key_file? })
+}
+
+/// Whether the PEM file has what it must; what it holds is not shown.
+fn pem(at: &At<'_>, path: &std::path::Path, read: Result<bool, rustls::pki_types::pem::Error>, what: &str) -> bool {
+    use rustls::pki_types::pem::Error;
+    let message = match read {
+        Ok(true) => return true,
+        Err(Error::Io(error)) => format!("`{}` cannot be read: {error}", path.display()),
+        Ok(false) | Err(_) => format!("`{}` does not hold {what}", path.display()),
+    };
+    let problem = Problem::new(message).expected(format!("a PEM file with {what}"));
+    at.report(problem.help("a relative path starts at the folder that Tidegate is started in"));
+    false
+}
+
+fn address(text: &str) -> Option<SocketAddr> {
+    match text.parse() {
+        Ok(port) => Some(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))),
+        Err(_) => text.parse().ok(),
+    }
+}
+
+fn network(text: &str) -> Option<IpNet> {
+    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
+}

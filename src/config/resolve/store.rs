@@ -1,0 +1,93 @@
+//! `ObjectStores`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use url::Url;
+
+use super::{At, http_url};
+use crate::config::file;
+use crate::config::report::Problem;
+use crate::s3::settings::{Credentials, Endpoint, SecretSource, Store};
+use crate::secret::Secret;
+
+const MINUTE: Duration = Duration::from_secs(60);
+/// The longest life that SigV4 allows.
+const WEEK: Duration = Duration::from_secs(7 * 86_400);
+
+pub fn store(at: &At<'_>, name: &str, raw: &file::Store) -> Option<Store> {
+    let endpoint = endpoint(at, raw);
+    let embedded = raw.embedded.is_some();
+    let region = match &raw.region {
+        None => Some("us-east-1".to_owned()),
+        Some(region) => at.key("Region").parse(region, "a region such as us-east-1", |text| {
+            let plain = text.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-' || c == b'_');
+            (plain && !text.is_empty()).then(|| text.to_owned())
+        }),
+    };
+    if embedded && raw.path_style == Some(false) {
+        let problem = Problem::new("the embedded store has its buckets in the path");
+        at.key("PathStyle").report(problem.help("remove `PathStyle`"));
+    }
+    let credentials = match &raw.credentials {
+        Some(raw) => credentials(&at.key("Credentials"), raw),
+        None if embedded => Some(Credentials { access_key: none(), secret_key: none(), session_token: None }),
+        None => {
+            let problem = Problem::new("the key `Credentials` is missing");
+            at.report(
+                problem
+                    .expected("`Credentials: { AccessKey: \"env:S3_ACCESS_KEY\", SecretKey: \"env:S3_SECRET_KEY\" }`"),
+            );
+            None
+        }
+    };
+    let presign_expiry = at.key("PresignExpiry").span(raw.presign_expiry, 15 * MINUTE, MINUTE, WEEK);
+    Some(Store {
+        name: name.into(),
+        endpoint: endpoint?,
+        region: region?,
+        path_style: raw.path_style.unwrap_or(true),
+        credentials: credentials?,
+        presign_expiry: presign_expiry?,
+    })
+}
+
+/// The embedded store is opened with keys made at start.
+fn none() -> SecretSource {
+    SecretSource { value: Secret::default(), file: None }
+}
+
+fn endpoint(at: &At<'_>, raw: &file::Store) -> Option<Endpoint> {
+    match (&raw.endpoint, &raw.embedded) {
+        (Some(endpoint), None) => {
+            let expected = "scheme, host and port, without user, path or query, such as http://minio:9000";
+            at.key("Endpoint").parse(endpoint, expected, bare_url).map(Endpoint::Remote)
+        }
+        (None, Some(folder)) => at.key("Embedded").text(folder).map(PathBuf::from).map(Endpoint::Embedded),
+        (Some(_), Some(_)) => {
+            at.key("Embedded")
+                .report(Problem::new("a store is either at `Endpoint` or `Embedded`").help("remove one of the two"));
+            None
+        }
+        (None, None) => {
+            let expected = "`Endpoint: http://minio:9000` or `Embedded: ./data/objects`";
+            at.report(Problem::new("nothing says where the store is").expected(expected));
+            None
+        }
+    }
+}
+
+fn bare_url(text: &str) -> Option<Url> {
+    http_url(text).filter(|url| url.path() == "/" && url.query().is_none())
+}
+
+fn credentials(at: &At<'_>, raw: &file::Credentials) -> Option<Credentials> {
+    let access_key = at.key("AccessKey").secret(&raw.access_key);
+    let secret_key = at.key("SecretKey").secret(&raw.secret_key);
+    let session_token = raw.session_token.as_ref().map(|token| at.key("SessionToken").secret(token));
+    Some(Credentials {
+        access_key: access_key?,
+        secret_key: secret_key?,
+        session_token: session_token.map_or(Some(None), |token| token.map(Some))?,
+    })
+}

@@ -1,0 +1,264 @@
+//! Compares the tree with the JSON Schema of [`super::file`] and finds everything that does not fit: unknown keys,
+//! missing ones, wrong types, names and formats. It knows no field by name.
+
+use serde_json::Value as Json;
+use serde_yaml::Value;
+
+use super::path::Path;
+use super::refused::{self, Verdict};
+use super::report::Problem;
+use super::source::{Data, Member, Node, Span};
+use super::value;
+
+/// Sections keep what is right in them; below this depth one mistake leaves out the whole entry, so that it is not
+/// judged by the half of it that could be read.
+const SECTION: usize = 1;
+
+/// What the comparison gives.
+pub struct Checked {
+    /// What fits, to be read by serde; `None` where nothing does.
+    pub value: Option<Value>,
+    /// What does not.
+    pub problems: Vec<Problem>,
+    /// Scalars that may be a secret, never to be shown.
+    pub masked: Vec<Span>,
+}
+
+/// Compares `root` with `schema`.
+pub fn check(schema: &Json, root: &Node) -> Checked {
+    let mut walker = Walker { schema, problems: Vec::new(), masked: Vec::new() };
+    let value = walker.visit(schema, root, &Path::default());
+    Checked { value, problems: walker.problems, masked: walker.masked }
+}
+
+struct Walker<'s> {
+    schema: &'s Json,
+    problems: Vec<Problem>,
+    masked: Vec<Span>,
+}
+
+impl<'s> Walker<'s> {
+    /// The value at `path` if it fits `schema`; what does not is noted.
+    fn visit(&mut self, schema: &'s Json, node: &Node, path: &Path) -> Option<Value> {
+        let (schema, optional) = self.follow(schema);
+        let fits = |kind: &str| types(schema).any(|name| name == kind);
+        match &node.data {
+            Data::Null if optional || fits("null") => Some(Value::Null),
+            Data::Map(members) if fits("object") && schema.get("properties").is_some() => {
+                self.structure(schema, node, members, path)
+            }
+            Data::Map(members) if fits("object") => {
+                let entries = schema.get("additionalProperties")?;
+                let entries = members.iter().filter_map(|member| {
+                    let value = self.visit(entries, &member.value, &path.key(&member.key))?;
+                    Some((Value::String(member.key.clone()), value))
+                });
+                Some(Value::Mapping(entries.collect()))
+            }
+            Data::List(items) if fits("array") => {
+                let schema = schema.get("items")?;
+                let items: Vec<_> = items
+                    .iter()
+                    .enumerate()
+                    .map(|(number, item)| self.visit(schema, item, &path.item(number)))
+                    .collect();
+                items.into_iter().collect::<Option<Vec<_>>>().map(Value::Sequence)
+            }
+            Data::Bool(value) if fits("boolean") => self.scalar(schema, node, path, Value::Bool(*value)),
+            Data::Integer(value) if fits("integer") || fits("number") => {
+                self.scalar(schema, node, path, Value::Number((*value).into()))
+            }
+            Data::Float(value) if fits("number") => self.scalar(schema, node, path, Value::Number((*value).into())),
+            Data::Text(value) if fits("string") || schema.get("oneOf").is_some() => {
+                self.scalar(schema, node, path, Value::String(value.clone()))
+            }
+            _ => {
+                self.wrong_type(schema, node, path);
+                None
+            }
+        }
+    }
+
+    /// The schema behind references, and whether null is allowed too.
+    fn follow(&self, mut schema: &'s Json) -> (&'s Json, bool) {
+        let mut optional = false;
+        loop {
+            if let Some(name) = schema.get("$ref").and_then(Json::as_str) {
+                match self.schema.pointer(name.trim_start_matches('#')) {
+                    Some(target) => schema = target,
+                    None => return (schema, optional),
+                }
+            } else if let Some(choices) = schema.get("anyOf").and_then(Json::as_array) {
+                let (nulls, others): (Vec<_>, Vec<_>) = choices.iter().partition(|choice| choice["type"] == "null");
+                optional |= !nulls.is_empty();
+                match others.first() {
+                    Some(other) => schema = other,
+                    None => return (schema, optional),
+                }
+            } else {
+                return (schema, optional);
+            }
+        }
+    }
+
+    fn structure(&mut self, schema: &'s Json, node: &Node, members: &[Member], path: &Path) -> Option<Value> {
+        let properties = schema.get("properties")?.as_object()?;
+        let before = self.problems.len();
+        let mut fields = serde_yaml::Mapping::new();
+        for member in members {
+            let path = path.key(&member.key);
+            match (properties.get(&member.key), refused::reason(&path, &member.value)) {
+                (Some(property), _) => {
+                    let value = self.visit(property, &member.value, &path);
+                    fields.extend(value.map(|value| (Value::String(member.key.clone()), value)));
+                }
+                (None, Some(Verdict::Off)) => {}
+                (None, Some(Verdict::Refused { why, help })) => {
+                    self.mask(&member.value);
+                    let problem = Problem::new(format!("`{}` {why}", member.key)).help(help);
+                    self.problems.push(problem.at(path, member.span));
+                }
+                (None, None) => {
+                    self.mask(&member.value);
+                    self.unknown(member, path, properties.keys().map(String::as_str));
+                }
+            }
+        }
+        let required = schema.get("required").and_then(Json::as_array).into_iter().flatten().filter_map(Json::as_str);
+        let mut complete = true;
+        for key in required {
+            complete &= fields.contains_key(key);
+            if node.get(key).is_none() {
+                let about = self.about(&properties[key]);
+                let problem = Problem::new(format!("the key `{key}` is missing")).expected(format!("`{key}`: {about}"));
+                self.problems.push(problem.at(path.clone(), node.place(&Path::default())));
+            }
+        }
+        let whole = path.steps().len() <= SECTION || self.problems.len() == before;
+        (complete && whole).then_some(Value::Mapping(fields))
+    }
+
+    fn unknown<'n>(&mut self, member: &Member, path: Path, keys: impl Iterator<Item = &'n str> + Clone) {
+        let mut problem = Problem::new(format!("unknown key `{}`", member.key)).suggest(&member.key, keys.clone());
+        if !problem.has_suggestion() {
+            problem = problem.expected(one_of(keys));
+        }
+        self.problems.push(problem.at(path, member.span));
+    }
+
+    /// A scalar of the right type: is it one of the names, in the range, of the format?
+    fn scalar(&mut self, schema: &Json, node: &Node, path: &Path, value: Value) -> Option<Value> {
+        let text = match &value {
+            Value::String(text) => text.clone(),
+            Value::Bool(value) => value.to_string(),
+            Value::Number(value) => value.to_string(),
+            _ => String::new(),
+        };
+        let secret = schema["writeOnly"] == true;
+        let reference = value::format("secret-ref", &text).is_ok();
+        // A URL with a user or a query may carry a password or a signature.
+        let telling = text.contains("://") && text.contains(['@', '?']);
+        if secret && !reference || telling {
+            self.mask(node);
+        }
+        let names: Vec<&str> = names(schema).collect();
+        let format = schema["format"].as_str().unwrap_or_default();
+        let problem = if !names.is_empty() && !names.contains(&text.as_str()) {
+            Problem::new(format!("`{text}` is not known")).expected(one_of(names.iter().copied())).suggest(&text, names)
+        } else if let Err(expected) = value::format(format, &text) {
+            match secret {
+                true => Problem::new("a secret must not stand in the file")
+                    .expected(expected)
+                    .help("put it into an environment variable or a file of its own, and name that here"),
+                false => Problem::new(format!("`{text}` cannot be read")).expected(expected),
+            }
+        } else if let Some(expected) = out_of_range(schema, &value) {
+            Problem::new(format!("{text} is out of range")).expected(expected)
+        } else {
+            return Some(value);
+        };
+        self.problems.push(problem.at(path.clone(), node.span));
+        None
+    }
+
+    fn wrong_type(&mut self, schema: &Json, node: &Node, path: &Path) {
+        self.mask(node);
+        let found = match &node.data {
+            Data::Null => "nothing",
+            Data::Bool(_) => "true or false",
+            Data::Integer(_) => "a whole number",
+            Data::Float(_) => "a number",
+            Data::Text(_) => "a text",
+            Data::List(_) => "a list",
+            Data::Map(_) => "a mapping",
+        };
+        let names: Vec<&str> = names(schema).collect();
+        let expected = if names.is_empty() {
+            let kinds: Vec<_> = types(schema).filter(|name| *name != "null").map(type_name).collect();
+            kinds.join(" or ")
+        } else {
+            one_of(names)
+        };
+        let mut problem = Problem::new(format!("found {found}")).expected(expected);
+        let number = matches!(node.data, Data::Bool(_) | Data::Integer(_) | Data::Float(_));
+        if number && types(schema).any(|name| name == "string") {
+            problem = problem.help("put it in quotes to make it a text");
+        }
+        self.problems.push(problem.at(path.clone(), node.place(&Path::default())));
+    }
+
+    /// The first sentence of what a key's description says.
+    fn about(&self, property: &'s Json) -> &'s str {
+        let description = property.get("description").or_else(|| self.follow(property).0.get("description"));
+        let text = description.and_then(Json::as_str).unwrap_or_default();
+        text.split_inclusive(". ").next().unwrap_or_default().trim_end()
+    }
+
+    /// Hides every scalar in `node`.
+    fn mask(&mut self, node: &Node) {
+        self.masked.extend(node.scalars());
+    }
+}
+
+fn types(schema: &Json) -> impl Iterator<Item = &str> {
+    let types = &schema["type"];
+    types.as_str().into_iter().chain(types.as_array().into_iter().flatten().filter_map(Json::as_str))
+}
+
+/// The names that an enumeration has.
+fn names(schema: &Json) -> impl Iterator<Item = &str> {
+    let listed = schema["enum"].as_array().into_iter().flatten();
+    let described = schema["oneOf"].as_array().into_iter().flatten().map(|choice| &choice["const"]);
+    listed.chain(described).filter_map(Json::as_str)
+}
+
+fn type_name(name: &str) -> &str {
+    match name {
+        "string" => "a text",
+        "integer" => "a whole number",
+        "number" => "a number",
+        "boolean" => "true or false",
+        "array" => "a list",
+        _ => "a mapping of keys to values",
+    }
+}
+
+fn out_of_range(schema: &Json, value: &Value) -> Option<String> {
+    let value = value.as_f64()?;
+    let (least, most) = (&schema["minimum"], &schema["maximum"]);
+    let outside = least.as_f64().is_some_and(|least| value < least) || most.as_f64().is_some_and(|most| value > most);
+    outside.then(|| match most {
+        Json::Null => format!("{least} or more"),
+        most => format!("{least} to {most}"),
+    })
+}
+
+/// `a`, `b` or `c`.
+pub fn one_of<'n>(names: impl IntoIterator<Item = &'n str>) -> String {
+    let names: Vec<_> = names.into_iter().map(|name| format!("`{name}`")).collect();
+    match names.split_last() {
+        None => "nothing".to_owned(),
+        Some((only, [])) => only.clone(),
+        Some((last, rest)) => format!("{} or {last}", rest.join(", ")),
+    }
+}

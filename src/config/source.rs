@@ -1,0 +1,289 @@
+//! The text as a tree in which every key and value knows its place. YAML 1.2, <https://yaml.org/spec/1.2.2/>; JSON is
+//! YAML. Only here is YAML parsed: what serde reads later is this tree.
+
+use std::collections::BTreeMap;
+
+use saphyr::Scalar;
+use saphyr_parser::{Event, Parser, ScanError, Tag};
+
+use super::path::{Path, Step};
+use super::report::Problem;
+
+/// More nodes than any configuration has: aliases that multiply stop here.
+const MOST_NODES: usize = 100_000;
+/// Deeper than any configuration goes.
+const MOST_LEVELS: usize = 64;
+
+/// From where to where; lines count from 1, columns in characters from 0, the end is exclusive.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Span {
+    /// Line and column of the first character.
+    pub start: (usize, usize),
+    /// Line and column after the last character.
+    pub end: (usize, usize),
+}
+
+/// A value and its place.
+#[derive(Clone, Debug)]
+pub struct Node {
+    /// Where it stands.
+    pub span: Span,
+    /// What it is.
+    pub data: Data,
+}
+
+/// What a value is.
+#[derive(Clone, Debug)]
+pub enum Data {
+    /// Nothing.
+    Null,
+    /// `true`, `false`.
+    Bool(bool),
+    /// A whole number.
+    Integer(i64),
+    /// Any other number.
+    Float(f64),
+    /// A text.
+    Text(String),
+    /// A list.
+    List(Vec<Node>),
+    /// A mapping, in the order of the file; every key once.
+    Map(Vec<Member>),
+}
+
+/// A key of a mapping with its value.
+#[derive(Clone, Debug)]
+pub struct Member {
+    /// The key.
+    pub key: String,
+    /// Where the key stands.
+    pub span: Span,
+    /// Its value.
+    pub value: Node,
+}
+
+impl Node {
+    /// The members, if this is a mapping.
+    pub fn members(&self) -> &[Member] {
+        if let Data::Map(members) = &self.data { members } else { &[] }
+    }
+
+    /// The member of that key.
+    pub fn get(&self, key: &str) -> Option<&Member> {
+        self.members().iter().find(|member| member.key == key)
+    }
+
+    /// The node at `path`, if there is one.
+    pub fn at(&self, path: &Path) -> Option<&Node> {
+        path.steps().iter().try_fold(self, |node, step| match (step, &node.data) {
+            (Step::Key(key), _) => node.get(key).map(|member| &member.value),
+            (Step::Item(number), Data::List(items)) => items.get(*number),
+            (Step::Item(_), _) => None,
+        })
+    }
+
+    /// What to underline for `path`: the scalar itself, else the key that holds it, else what is nearest above.
+    pub fn place(&self, path: &Path) -> Span {
+        let (mut node, mut place) = (self, self.head());
+        for step in path.steps() {
+            match (step, &node.data) {
+                (Step::Key(key), _) => {
+                    let Some(member) = node.get(key) else { return place };
+                    place = if member.value.is_scalar() { member.value.span } else { member.span };
+                    node = &member.value;
+                }
+                (Step::Item(number), Data::List(items)) => {
+                    let Some(item) = items.get(*number) else { return place };
+                    place = item.head();
+                    node = item;
+                }
+                (Step::Item(_), _) => return place,
+            }
+        }
+        place
+    }
+
+    /// Whether it is neither list nor mapping, and written out.
+    fn is_scalar(&self) -> bool {
+        !matches!(self.data, Data::List(_) | Data::Map(_)) && self.span.start != self.span.end
+    }
+
+    /// Its first words.
+    fn head(&self) -> Span {
+        match &self.data {
+            Data::Map(members) => members.first().map_or(self.span, |member| member.span),
+            Data::List(items) => items.first().map_or(self.span, Node::head),
+            _ => self.span,
+        }
+    }
+
+    /// The places of all scalars in it.
+    pub fn scalars(&self) -> Vec<Span> {
+        match &self.data {
+            Data::List(items) => items.iter().flat_map(Node::scalars).collect(),
+            Data::Map(members) => members.iter().flat_map(|member| member.value.scalars()).collect(),
+            _ => vec![self.span],
+        }
+    }
+
+    fn count(&self) -> usize {
+        1 + match &self.data {
+            Data::List(items) => items.iter().map(Node::count).sum(),
+            Data::Map(members) => members.iter().map(|member| 1 + member.value.count()).sum(),
+            _ => 0,
+        }
+    }
+}
+
+/// What became of a text.
+pub struct Parsed {
+    /// The tree; `None` where the text is not YAML.
+    pub root: Option<Node>,
+    /// What is wrong already.
+    pub problems: Vec<Problem>,
+    /// Scalars that are not in the tree and may be a secret.
+    pub masked: Vec<Span>,
+}
+
+/// Parses one document. What is wrong with single keys comes along with the tree.
+pub fn parse(text: &str) -> Parsed {
+    let mut builder = Builder::default();
+    for event in Parser::new_from_str(text) {
+        let step = event.map_err(|error| syntax(&error)).and_then(|(event, span)| {
+            let span = Span { start: (span.start.line(), span.start.col()), end: (span.end.line(), span.end.col()) };
+            builder.take(event, span)
+        });
+        if let Err(problem) = step {
+            builder.problems.push(problem.of_syntax());
+            return Parsed { root: None, problems: builder.problems, masked: builder.masked };
+        }
+    }
+    let empty = Node { span: Span { start: (1, 0), end: (1, 0) }, data: Data::Map(Vec::new()) };
+    Parsed { root: Some(builder.root.unwrap_or(empty)), problems: builder.problems, masked: builder.masked }
+}
+
+fn syntax(error: &ScanError) -> Problem {
+    let start = (error.marker().line(), error.marker().col());
+    Problem::new(format!("this is not YAML: {}", error.info()))
+        .at_span(Span { start, end: start })
+        .help("check indentation (spaces, never tabs), quotes and brackets here and in the line above")
+}
+
+/// A list or mapping that is still open.
+struct Open {
+    node: Node,
+    anchor: usize,
+    /// The key that waits for its value.
+    key: Option<(String, Span)>,
+}
+
+impl Open {
+    fn wants_key(&self) -> bool {
+        self.key.is_none() && matches!(self.node.data, Data::Map(_))
+    }
+}
+
+#[derive(Default)]
+struct Builder {
+    open: Vec<Open>,
+    anchors: BTreeMap<usize, Node>,
+    root: Option<Node>,
+    nodes: usize,
+    problems: Vec<Problem>,
+    masked: Vec<Span>,
+}
+
+impl Builder {
+    fn take(&mut self, event: Event<'_>, span: Span) -> Result<(), Problem> {
+        match event {
+            Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => Ok(()),
+            Event::DocumentStart(_) if self.root.is_some() => Err(Problem::new("a second document starts here")
+                .at_span(span)
+                .help("put everything into one document")),
+            Event::DocumentStart(_) => Ok(()),
+            Event::SequenceStart(anchor, tag) => self.begin(Data::List(Vec::new()), anchor, tag.as_deref(), span),
+            Event::MappingStart(anchor, tag) => self.begin(Data::Map(Vec::new()), anchor, tag.as_deref(), span),
+            Event::SequenceEnd | Event::MappingEnd => {
+                let Some(mut open) = self.open.pop() else { return Ok(()) };
+                open.node.span.end = span.end;
+                self.put(open.node, open.anchor)
+            }
+            Event::Scalar(text, style, anchor, tag) => {
+                self.refuse_tag(tag.as_deref(), span);
+                if let Some(open) = self.open.last_mut().filter(|open| open.wants_key()) {
+                    open.key = Some((text.into_owned(), span));
+                    return Ok(());
+                }
+                let data = match Scalar::parse_from_cow_and_metadata(text, style, tag.as_ref()) {
+                    Some(Scalar::Boolean(value)) => Data::Bool(value),
+                    Some(Scalar::Integer(value)) => Data::Integer(value),
+                    Some(Scalar::FloatingPoint(value)) => Data::Float(value.into_inner()),
+                    Some(Scalar::String(value)) => Data::Text(value.into_owned()),
+                    Some(Scalar::Null) | None => Data::Null,
+                };
+                self.put(Node { span, data }, anchor)
+            }
+            Event::Alias(id) => {
+                let Some(mut node) = self.anchors.get(&id).cloned() else {
+                    return Err(Problem::new("this alias stands inside of what it names").at_span(span));
+                };
+                self.nodes += node.count();
+                node.span = span;
+                self.put(node, 0)
+            }
+        }
+    }
+
+    fn begin(&mut self, data: Data, anchor: usize, tag: Option<&Tag>, span: Span) -> Result<(), Problem> {
+        self.refuse_tag(tag, span);
+        if self.open.last().is_some_and(Open::wants_key) {
+            return Err(Problem::new("a key must be a text")
+                .at_span(span)
+                .help("did you forget quotes around `{…}` or `[…]`?"));
+        }
+        if self.open.len() >= MOST_LEVELS {
+            return Err(Problem::new(format!("nested deeper than {MOST_LEVELS} levels")).at_span(span));
+        }
+        self.open.push(Open { node: Node { span, data }, anchor, key: None });
+        Ok(())
+    }
+
+    fn put(&mut self, node: Node, anchor: usize) -> Result<(), Problem> {
+        self.nodes += 1;
+        if self.nodes > MOST_NODES {
+            return Err(
+                Problem::new(format!("more than {MOST_NODES} values once its aliases are followed")).at_span(node.span)
+            );
+        }
+        if anchor > 0 {
+            self.anchors.insert(anchor, node.clone());
+        }
+        let Some(open) = self.open.last_mut() else {
+            self.root = Some(node);
+            return Ok(());
+        };
+        match (&mut open.node.data, open.key.take()) {
+            (Data::Map(members), Some((key, span))) => {
+                let Some(first) = members.iter().find(|member| member.key == key) else {
+                    members.push(Member { key, span, value: node });
+                    return Ok(());
+                };
+                let help = format!("it is already in line {}; keep one of the two", first.span.start.0);
+                let problem = Problem::new(format!("the key `{key}` stands here a second time"));
+                self.problems.push(problem.at_span(span).help(help));
+                self.masked.extend(node.scalars());
+            }
+            (Data::List(items), _) => items.push(node),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn refuse_tag(&mut self, tag: Option<&Tag>, span: Span) {
+        if let Some(tag) = tag {
+            let problem = Problem::new(format!("the tag `{}{}` means nothing here", tag.handle, tag.suffix));
+            self.problems.push(problem.at_span(span).help("write the value without a tag; quotes make a text"));
+            self.masked.push(span);
+        }
+    }
+}

@@ -1,0 +1,301 @@
+//! The folder: which file is which object, and never a file outside of it.
+//!
+//! All paths are resolved inside a bucket's own directory handle (`cap-std`), so that neither `..` nor a symbolic link
+//! leads out. Calls block: run them by [`blocking`].
+
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use cap_std::ambient_authority;
+use cap_std::fs::{Dir, DirBuilder};
+use s3s::{S3Error, S3ErrorCode, S3Result};
+
+/// Where uploads are written until they are whole. No bucket's name starts with a dot.
+const UPLOADS: &str = ".uploads";
+
+/// The root folder of a store.
+#[derive(Clone, Debug)]
+pub(super) struct Folder {
+    root: Arc<Dir>,
+    uploads: Arc<AtomicU64>,
+}
+
+/// Why the folder cannot do it.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Fault {
+    /// No folder of the bucket's name.
+    #[error("The specified bucket does not exist.")]
+    NoSuchBucket,
+    /// A bucket's folder is there already.
+    #[error("The bucket exists already.")]
+    BucketExists,
+    /// No file for the key.
+    #[error("The specified key does not exist.")]
+    NoSuchKey,
+    /// A key that no file can have.
+    #[error("The key cannot be a file's name: {0}.")]
+    BadKey(&'static str),
+    /// A segment of the key is longer than a file's name may be.
+    #[error("A part of the key between two slashes is longer than the file system allows.")]
+    KeyTooLong,
+    /// The path goes through an object, or to a folder of objects.
+    #[error("Another object's key is a folder of this one, or the other way round.")]
+    InTheWay,
+    /// The operating system refuses, or a link leads out of the bucket.
+    #[error("The file may not be opened, or is a link that leads out of its bucket.")]
+    Denied,
+    /// Anything else of the file system.
+    #[error("The folder of the embedded store cannot be used.")]
+    Io(#[source] io::Error),
+}
+
+/// An object's file and what HTTP says about it.
+#[derive(Debug)]
+pub(super) struct Object {
+    pub file: std::fs::File,
+    pub identity: Identity,
+}
+
+/// What tells two contents of a key apart, without reading them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Identity {
+    pub size: u64,
+    inode: u64,
+    seconds: i64,
+    nanos: i64,
+}
+
+impl Folder {
+    /// Opens `root`, making it where it is missing.
+    pub fn open(root: &Path) -> io::Result<Self> {
+        let problem = |what: &str, error: io::Error| {
+            let text = format!("the folder {} of the embedded object store cannot be {what}: {error}", root.display());
+            io::Error::new(error.kind(), text)
+        };
+        std::fs::create_dir_all(root).map_err(|error| problem("made", error))?;
+        let root_dir = Dir::open_ambient_dir(root, ambient_authority()).map_err(|error| problem("opened", error))?;
+        root_dir.entries().map_err(|error| problem("read", error))?;
+        Ok(Self { root: Arc::new(root_dir), uploads: Arc::default() })
+    }
+
+    /// The folder of a bucket; `name` has been checked to be a bucket's.
+    pub fn bucket(&self, name: &str) -> Result<Dir, Fault> {
+        self.root.open_dir(name).map_err(|error| match Fault::from(error) {
+            Fault::NoSuchKey | Fault::InTheWay => Fault::NoSuchBucket,
+            other => other,
+        })
+    }
+
+    /// The buckets: name and time of the last change.
+    pub fn buckets(&self) -> Result<Vec<(String, SystemTime)>, Fault> {
+        let mut found = Vec::new();
+        for entry in self.root.entries()? {
+            let entry = entry?;
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            if s3s::path::check_bucket_name(&name) && entry.file_type()?.is_dir() {
+                found.push((name, entry.metadata()?.modified()?.into_std()));
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+
+    /// Makes a bucket.
+    pub fn create_bucket(&self, name: &str) -> Result<(), Fault> {
+        self.root.create_dir(name).map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => Fault::BucketExists,
+            _ => error.into(),
+        })
+    }
+
+    /// Opens an object for reading.
+    pub fn object(&self, bucket: &str, key: &str) -> Result<Object, Fault> {
+        let bucket = self.bucket(bucket)?;
+        let path = file_path(key)?;
+        // Looked at before it is opened: opening a pipe would wait for its writer.
+        if !bucket.metadata(&path).map_err(missing)?.is_file() {
+            return Err(Fault::NoSuchKey);
+        }
+        let file = bucket.open(&path).map_err(missing)?.into_std();
+        let identity = Identity::of(&file.metadata()?);
+        Ok(Object { file, identity })
+    }
+
+    /// Writes an object: into a file apart, which takes the key's place when `fill` has written all of it.
+    pub fn put(
+        &self,
+        bucket: &str,
+        key: &str,
+        fill: impl FnOnce(&mut std::fs::File) -> Result<(), S3Error>,
+    ) -> S3Result<Identity> {
+        let bucket = self.bucket(bucket)?;
+        let path = file_path(key)?;
+        let upload = Upload::new(self)?;
+        let mut file = upload.file()?;
+        fill(&mut file)?;
+        file.flush().and_then(|()| file.sync_all()).map_err(Fault::Io)?;
+        let identity = Identity::of(&file.metadata().map_err(Fault::Io)?);
+        upload.place(&bucket, &path)?;
+        Ok(identity)
+    }
+
+    /// Removes an object, and the folders that it leaves empty. A missing one is no fault.
+    pub fn delete(&self, bucket: &str, key: &str) -> Result<(), Fault> {
+        let bucket = self.bucket(bucket)?;
+        let path = file_path(key)?;
+        match bucket.symlink_metadata(&path).map_err(missing) {
+            Ok(found) if !found.is_dir() => bucket.remove_file(&path)?,
+            Ok(_) | Err(Fault::NoSuchKey) => return Ok(()),
+            Err(fault) => return Err(fault),
+        }
+        let parents = path.ancestors().skip(1).take_while(|parent| !parent.as_os_str().is_empty());
+        for parent in parents {
+            // The first that holds something else ends it.
+            if bucket.remove_dir(parent).is_err() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An upload that is not yet an object; its file goes away with it unless it was placed.
+struct Upload<'a> {
+    folder: &'a Folder,
+    name: String,
+}
+
+impl<'a> Upload<'a> {
+    fn new(folder: &'a Folder) -> Result<Self, Fault> {
+        folder.root.create_dir_with(UPLOADS, DirBuilder::new().recursive(true))?;
+        let number = folder.uploads.fetch_add(1, Ordering::Relaxed);
+        Ok(Self { folder, name: format!("{UPLOADS}/{}-{number}", std::process::id()) })
+    }
+
+    fn file(&self) -> Result<std::fs::File, Fault> {
+        Ok(self.folder.root.create(&self.name)?.into_std())
+    }
+
+    fn place(&self, bucket: &Dir, path: &Path) -> Result<(), Fault> {
+        if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            bucket.create_dir_all(parent).map_err(in_the_way)?;
+        }
+        self.folder.root.rename(&self.name, bucket, path).map_err(in_the_way)
+    }
+}
+
+impl Drop for Upload<'_> {
+    fn drop(&mut self) {
+        // Placed, it is not there any more.
+        let _ = self.folder.root.remove_file(&self.name);
+    }
+}
+
+impl Identity {
+    pub(super) fn of(metadata: &std::fs::Metadata) -> Self {
+        Self {
+            size: metadata.len(),
+            inode: metadata.ino(),
+            seconds: metadata.mtime(),
+            nanos: metadata.mtime_nsec(),
+        }
+    }
+
+    /// The strong entity tag, without its quotes: size, time and inode. Another content at the same key has another
+    /// inode (it was renamed into place) or another time.
+    pub fn tag(&self) -> String {
+        let mut tag = String::with_capacity(48);
+        write!(tag, "{:x}-{:x}{:08x}-{:x}", self.size, self.seconds, self.nanos, self.inode)
+            .expect("a String takes all text");
+        tag
+    }
+
+    /// The time of the last change in the whole seconds of HTTP; before 1970 is 1970.
+    pub fn modified(&self) -> SystemTime {
+        SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(self.seconds).unwrap_or(0))
+    }
+}
+
+/// The file of a key, inside its bucket's folder.
+///
+/// Every key has its own file: a segment is its file's name, except that an empty segment (`a//b`, `a/`) is named `%`
+/// and a segment of n `%` is named by n + 1 of them.
+pub(super) fn file_path(key: &str) -> Result<PathBuf, Fault> {
+    let mut path = PathBuf::new();
+    for segment in key.split('/') {
+        match segment {
+            "." | ".." => return Err(Fault::BadKey("`.` and `..` are no segments")),
+            _ if segment.contains('\0') => return Err(Fault::BadKey("it holds a NUL")),
+            _ if segment.len() > 255 => return Err(Fault::KeyTooLong),
+            _ if segment.bytes().all(|byte| byte == b'%') => path.push(format!("{segment}%")),
+            _ => path.push(segment),
+        }
+    }
+    Ok(path)
+}
+
+/// The segment of a key that a file's name stands for: [`file_path`] read backwards.
+pub(super) fn segment(name: &str) -> &str {
+    if name.bytes().all(|byte| byte == b'%') { name.strip_suffix('%').unwrap_or(name) } else { name }
+}
+
+/// Runs `work` where it may block.
+pub(super) async fn blocking<T, E>(work: impl FnOnce() -> Result<T, E> + Send + 'static) -> S3Result<T>
+where
+    T: Send + 'static,
+    E: Into<S3Error> + Send + 'static,
+{
+    tokio::task::spawn_blocking(work).await.map_err(S3Error::internal_error)?.map_err(Into::into)
+}
+
+/// A fault on the way to an object to be read: whatever is in the way, there is no such object.
+fn missing(error: io::Error) -> Fault {
+    match Fault::from(error) {
+        Fault::InTheWay | Fault::KeyTooLong => Fault::NoSuchKey,
+        other => other,
+    }
+}
+
+/// A fault on the way to an object to be written: a file where a folder is needed, or the other way round.
+fn in_the_way(error: io::Error) -> Fault {
+    match error.kind() {
+        io::ErrorKind::AlreadyExists => Fault::InTheWay,
+        _ => error.into(),
+    }
+}
+
+impl From<io::Error> for Fault {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::NotFound => Self::NoSuchKey,
+            io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory | io::ErrorKind::DirectoryNotEmpty => {
+                Self::InTheWay
+            }
+            io::ErrorKind::InvalidFilename => Self::KeyTooLong,
+            io::ErrorKind::PermissionDenied => Self::Denied,
+            _ => Self::Io(error),
+        }
+    }
+}
+
+impl From<Fault> for S3Error {
+    fn from(fault: Fault) -> Self {
+        let code = match &fault {
+            Fault::NoSuchBucket => S3ErrorCode::NoSuchBucket,
+            Fault::BucketExists => S3ErrorCode::BucketAlreadyOwnedByYou,
+            Fault::NoSuchKey => S3ErrorCode::NoSuchKey,
+            Fault::BadKey(_) | Fault::InTheWay => S3ErrorCode::InvalidArgument,
+            Fault::KeyTooLong => S3ErrorCode::KeyTooLongError,
+            Fault::Denied => S3ErrorCode::AccessDenied,
+            Fault::Io(_) => S3ErrorCode::InternalError,
+        };
+        let mut error = Self::with_message(code, fault.to_string());
+        error.set_source(Box::new(fault));
+        error
+    }
+}

@@ -1,0 +1,138 @@
+//! ListObjectsV2: the keys of a bucket in the order of their bytes, in pages, with what shares a prefix rolled up.
+//!
+//! A page reads the names of all folders that its prefix can reach, and looks at the files of the page only: right for
+//! a folder on one machine, not for millions of objects.
+
+use std::path::PathBuf;
+
+use cap_std::fs::Dir;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use s3s::dto::{CommonPrefix, ETag, EncodingType, ListObjectsV2Input, ListObjectsV2Output, Object};
+use s3s::{S3Error, S3Result, s3_error};
+
+use super::folder::{Fault, Identity, segment};
+
+/// What `encoding-type=url` and continuation tokens leave as it is.
+const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'/');
+
+/// The longest key that S3 knows; a longer path cannot be asked for.
+const LONGEST_KEY: usize = 1024;
+
+/// Most keys and prefixes of one page.
+const LARGEST_PAGE: i32 = 1000;
+
+/// A key with its file.
+struct Entry {
+    key: String,
+    path: PathBuf,
+}
+
+/// One page of the keys in `bucket`.
+pub(super) fn list(bucket: &Dir, input: ListObjectsV2Input) -> S3Result<ListObjectsV2Output> {
+    let prefix = input.prefix.as_deref().unwrap_or_default();
+    let delimiter = input.delimiter.as_deref().filter(|delimiter| !delimiter.is_empty());
+    let after = input.start_after.as_deref().unwrap_or_default();
+    let page = usize::try_from(input.max_keys.unwrap_or(LARGEST_PAGE).clamp(0, LARGEST_PAGE)).unwrap_or(0);
+    let token = input.continuation_token.as_deref().map(decode_token).transpose()?.unwrap_or_default();
+    let url = input.encoding_type.as_ref().is_some_and(|encoding| encoding.as_str() == EncodingType::URL);
+    let show = |text: &str| if url { encode(text) } else { text.to_owned() };
+
+    let mut entries = entries(bucket, prefix)?;
+    entries.retain(|entry| entry.key.as_str() > after);
+    entries.sort_by(|one, other| one.key.cmp(&other.key));
+
+    let (mut contents, mut prefixes) = (Vec::new(), Vec::<CommonPrefix>::new());
+    let (mut last, mut truncated) = (token, false);
+    for entry in entries {
+        let rolled = delimiter.and_then(|delimiter| rolled_up(&entry.key, prefix, delimiter));
+        let shown = rolled.unwrap_or(&entry.key);
+        // What an earlier page, or this one, has already.
+        if shown <= last.as_str() {
+            continue;
+        }
+        if contents.len() + prefixes.len() == page {
+            truncated = page > 0;
+            break;
+        }
+        if let Some(rolled) = rolled {
+            prefixes.push(CommonPrefix { prefix: Some(show(rolled)) });
+        } else if let Some(object) = object(bucket, &entry, show(&entry.key))? {
+            contents.push(object);
+        }
+        shown.clone_into(&mut last);
+    }
+
+    Ok(ListObjectsV2Output {
+        name: Some(input.bucket),
+        key_count: i32::try_from(contents.len() + prefixes.len()).ok(),
+        max_keys: i32::try_from(page).ok(),
+        is_truncated: Some(truncated),
+        next_continuation_token: truncated.then(|| encode(&last)),
+        continuation_token: input.continuation_token,
+        contents: Some(contents),
+        common_prefixes: Some(prefixes),
+        prefix: input.prefix.as_deref().map(show),
+        delimiter: input.delimiter.as_deref().map(show),
+        start_after: input.start_after.as_deref().map(show),
+        encoding_type: input.encoding_type,
+        ..ListObjectsV2Output::default()
+    })
+}
+
+/// All keys that start with `prefix`, in no order.
+fn entries(bucket: &Dir, prefix: &str) -> Result<Vec<Entry>, Fault> {
+    let mut found = Vec::new();
+    let mut folders = vec![(PathBuf::from("."), String::new())];
+    while let Some((folder, above)) = folders.pop() {
+        for entry in bucket.read_dir(&folder)? {
+            let entry = entry?;
+            // A name that is not UTF-8 cannot be asked for.
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            let mut key = format!("{above}{}", segment(&name));
+            let path = folder.join(&name);
+            let kind = entry.file_type()?;
+            if kind.is_dir() {
+                key.push('/');
+                if key.len() <= LONGEST_KEY && (key.starts_with(prefix) || prefix.starts_with(&key)) {
+                    folders.push((path, key));
+                }
+            } else if key.len() <= LONGEST_KEY && key.starts_with(prefix) {
+                // A link counts by what it leads to; linked folders are not walked, since they may go round.
+                if kind.is_file() || bucket.metadata(&path).is_ok_and(|target| target.is_file()) {
+                    found.push(Entry { key, path });
+                }
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// The part of a key up to the first `delimiter` after `prefix`.
+fn rolled_up<'a>(key: &'a str, prefix: &str, delimiter: &str) -> Option<&'a str> {
+    let rest = key.get(prefix.len()..)?;
+    let end = prefix.len() + rest.find(delimiter)? + delimiter.len();
+    key.get(..end)
+}
+
+/// What a listing says of an object; nothing if it is gone since its name was read.
+fn object(bucket: &Dir, entry: &Entry, key: String) -> Result<Option<Object>, S3Error> {
+    let Ok(file) = bucket.open(&entry.path) else { return Ok(None) };
+    let identity = Identity::of(&file.into_std().metadata().map_err(S3Error::internal_error)?);
+    Ok(Some(Object {
+        key: Some(key),
+        size: i64::try_from(identity.size).ok(),
+        e_tag: Some(ETag::Strong(identity.tag())),
+        last_modified: Some(identity.modified().into()),
+        ..Object::default()
+    }))
+}
+
+/// A continuation token is the last key or prefix of the page before, so that it survives changes in between.
+fn encode(text: &str) -> String {
+    utf8_percent_encode(text, PLAIN).to_string()
+}
+
+fn decode_token(token: &str) -> S3Result<String> {
+    let text = percent_decode_str(token).decode_utf8();
+    text.map(Into::into).map_err(|_| s3_error!(InvalidArgument, "The continuation token is not one of ours."))
+}

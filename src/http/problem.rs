@@ -1,0 +1,56 @@
+//! The one error envelope: `application/problem+json` (RFC 9457) with the members that the relay's document asks for.
+
+use http::StatusCode;
+use serde::Serialize;
+
+/// The media type of the envelope.
+pub const CONTENT_TYPE: &str = "application/problem+json";
+
+/// An error as clients see it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Problem<'a> {
+    /// `urn:tidegate:error:<code>`, RFC 9457 §3.1.1.
+    pub r#type: String,
+    /// The status in words.
+    pub title: &'static str,
+    /// The status as a number.
+    pub status: u16,
+    /// What was wrong and what was expected, for people.
+    pub detail: &'a str,
+    /// Always false.
+    pub success: bool,
+    /// The same as `detail`, under the name that the relay's document gives it.
+    pub error: &'a str,
+    /// Stable, for programs; `docs/errors.md` lists all.
+    pub code: &'static str,
+    /// Milliseconds since the Unix epoch.
+    pub timestamp: u128,
+    /// The request's id, also in `X-Request-Id` and in the access log.
+    pub request_id: &'a str,
+    /// Unix second from which a limited client may try again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reset_after: Option<u64>,
+}
+
+impl<'a> Problem<'a> {
+    /// An error of `status`; `now` is milliseconds since the Unix epoch.
+    pub fn new(status: StatusCode, code: &'static str, detail: &'a str, request_id: &'a str, now: u128) -> Self {
+        Self {
+            r#type: format!("urn:tidegate:error:{code}"),
+            title: status.canonical_reason().unwrap_or("Error"),
+            status: status.as_u16(),
+            detail,
+            success: false,
+            error: detail,
+            code,
+            timestamp: now,
+            request_id,
+            reset_after: None,
+        }
+    }
+
+    /// The body.
+    pub fn to_json(&self) -> Vec<u8> {
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+}

@@ -1,0 +1,147 @@
+//! A body on its way to the player. When the way to the store breaks, the same body goes on from another connection:
+//! re-signed, from the next byte on, of the same version only. What cannot be continued ends as an error, never as a
+//! clean end.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use http::{HeaderMap, StatusCode, header};
+
+use super::fetch::{Question, Reply, ask};
+use super::{Failure, Origin, Tally};
+use crate::http::etag::ETag;
+use crate::http::range::{ContentRange, RangeSpec, Span};
+use crate::upstream::connection::Body;
+use crate::upstream::destination::InFlight;
+
+/// Continuations in a row that may bring no byte.
+const MAX_IDLE_RESUMES: u32 = 3;
+
+/// A body of an object, or of a part of it.
+pub struct Download {
+    origin: Arc<Origin>,
+    key: Box<str>,
+    etag: Option<ETag>,
+    body: Body,
+    in_flight: InFlight,
+    /// What the player is owed, by positions in the object; `None`: until the store ends it.
+    owed: Option<Range<u64>>,
+    /// Bytes to pass over before the player's first: the store sent more than was asked for.
+    skip: u64,
+    /// Which of the body's available bytes are the player's.
+    window: Range<usize>,
+    idle_resumes: u32,
+    tally: Tally,
+}
+
+impl Download {
+    pub(super) fn new(origin: Arc<Origin>, key: &str, etag: Option<ETag>, body: Body, in_flight: InFlight) -> Self {
+        let etag = etag.filter(ETag::is_strong);
+        Self {
+            origin,
+            key: key.into(),
+            etag,
+            body,
+            in_flight,
+            owed: None,
+            skip: 0,
+            window: 0..0,
+            idle_resumes: 0,
+            tally: Tally::default(),
+        }
+    }
+
+    /// Of the bytes `span` of the object (`None`: it is empty), the first `skip` bytes of the body being others.
+    pub(super) fn of(self, span: Option<Span>, skip: u64) -> Self {
+        let owed = span.map_or(0..0, |span| span.first..span.last + 1);
+        // An unknown length has no span either: then the store's end is the end.
+        let owed = if span.is_none() && self.body.announced().is_none() { None } else { Some(owed) };
+        Self { owed, skip, ..self }
+    }
+
+    /// Makes the player's next bytes available; false at the clean end.
+    pub async fn fill(&mut self) -> Result<bool, Failure> {
+        self.advance();
+        loop {
+            let idle = self.origin.timeouts.idle;
+            if self.owed.as_ref().is_some_and(Range::is_empty) {
+                self.body.finish();
+                return Ok(false);
+            }
+            match self.body.fill(idle).await {
+                Ok(true) => {
+                    if self.open_window() {
+                        self.idle_resumes = 0;
+                        return Ok(true);
+                    }
+                }
+                Ok(false) if self.owed.is_none() => return Ok(false),
+                Ok(false) | Err(_) => self.resume().await?,
+            }
+        }
+    }
+
+    /// What the last [`Download::fill`] made available.
+    pub fn available(&self) -> &[u8] {
+        &self.body.available()[self.window.clone()]
+    }
+
+    /// What continuing took.
+    pub fn tally(&self) -> Tally {
+        self.tally
+    }
+
+    /// The bytes of the last window have been taken.
+    fn advance(&mut self) {
+        let taken = self.window.len() as u64;
+        if let Some(owed) = &mut self.owed {
+            owed.start += taken;
+        }
+        self.window = 0..0;
+    }
+
+    /// Finds the player's bytes among those available; false when all of them are to be passed over.
+    fn open_window(&mut self) -> bool {
+        let there = self.body.available().len();
+        let skipped = usize::try_from(self.skip).map_or(there, |skip| skip.min(there));
+        self.skip -= skipped as u64;
+        let left = self.owed.as_ref().map_or(u64::MAX, |owed| owed.end - owed.start);
+        let end = usize::try_from(left).map_or(there, |left| there.min(skipped.saturating_add(left)));
+        self.window = skipped..end.max(skipped);
+        !self.window.is_empty()
+    }
+
+    /// Asks for the rest of the same version and goes on from there.
+    async fn resume(&mut self) -> Result<(), Failure> {
+        let (Some(owed), Some(etag)) = (self.owed.clone(), self.etag.clone()) else {
+            return Err(Failure::BrokenBody);
+        };
+        self.idle_resumes += 1;
+        if self.idle_resumes > MAX_IDLE_RESUMES {
+            return Err(Failure::BrokenBody);
+        }
+        self.tally.resumes += 1;
+        let wanted = Span { first: owed.start, last: owed.end - 1 };
+        let range = RangeSpec::From { first: wanted.first, last: Some(wanted.last) }.to_header();
+        let question = Question { head: false, key: &self.key, range: Some(&range), if_match: Some(&etag) };
+        match ask(&self.origin, &question, &mut self.tally).await? {
+            Reply::Object(response, in_flight) if response.status == StatusCode::PARTIAL_CONTENT => {
+                if !continues(&response.headers, wanted, &etag) {
+                    return Err(Failure::Changed);
+                }
+                self.body = response.body;
+                self.in_flight = in_flight;
+                self.skip = 0;
+                Ok(())
+            }
+            Reply::Object(..) | Reply::PreconditionFailed | Reply::RangeNotSatisfiable(_) => Err(Failure::Changed),
+        }
+    }
+}
+
+/// Only exactly the bytes asked for, of exactly that version.
+fn continues(headers: &HeaderMap, wanted: Span, etag: &ETag) -> bool {
+    let sent = headers.get(header::CONTENT_RANGE).and_then(|value| ContentRange::parse(value.as_bytes()));
+    let version = headers.get(header::ETAG).and_then(|value| ETag::parse(value.as_bytes()));
+    sent.is_some_and(|sent| sent.span == wanted) && version.is_some_and(|version| version.strong_eq(etag))
+}

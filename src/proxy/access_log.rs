@@ -1,0 +1,63 @@
+//! One line per request, with documented fields (`docs/operations.md`); and one for a failure that an operator should
+//! look at. Neither holds a key, a token, a signature or anything of the store's.
+
+use pingora::proxy::Session;
+use tracing::{error, info, warn};
+
+use super::ctx::Ctx;
+use super::failure::Level;
+use crate::telemetry::metrics::Metrics;
+
+/// Writes the lines and counts the request.
+pub fn finish(session: &Session, ctx: &Ctx, metrics: &Metrics) {
+    let written = session.response_written().map_or(0, |response| response.status.as_u16());
+    let status = match &ctx.failure {
+        Some(failure) if failure.status().as_u16() == 499 => 499,
+        _ => written,
+    };
+    metrics.answered(ctx.route(), status);
+    if let Some(first_byte) = ctx.first_byte {
+        metrics.first_byte(ctx.route(), first_byte);
+    }
+    metrics.effort(ctx.tally.expired, ctx.tally.retries, ctx.tally.resumes);
+    if ctx.sent > 0 {
+        metrics.stream_ended(ctx.started.elapsed());
+    }
+    if let Some(failure) = &ctx.failure {
+        log_failure(ctx, failure.level());
+        if failure.status().as_u16() != 499 && ctx.served.is_some() {
+            metrics.failed(failure.code());
+        }
+    }
+    let method = session.req_header().method.as_str();
+    let millis = |time: std::time::Duration| time.as_secs_f64() * 1000.0;
+    info!(
+        target: "access",
+        request_id = ctx.id,
+        route = ctx.route(),
+        method,
+        status,
+        sent = ctx.sent,
+        first_byte_ms = ctx.first_byte.map(millis),
+        duration_ms = millis(ctx.started.elapsed()),
+        client = ctx.client.map(tracing::field::display),
+        attempts = ctx.tally.attempts,
+        resumes = ctx.tally.resumes,
+        failure = ctx.failure.as_ref().map(super::failure::Failure::code),
+        "request"
+    );
+}
+
+fn log_failure(ctx: &Ctx, level: Level) {
+    let Some(failure) = &ctx.failure else { return };
+    let (request_id, route, code) = (ctx.id.as_str(), ctx.route(), failure.code());
+    let reason = match failure {
+        super::failure::Failure::Object(failure) => failure.to_string(),
+        other => other.detail().into_owned(),
+    };
+    match level {
+        Level::Info => {}
+        Level::Warn => warn!(request_id, route, code, "request failed: {reason}"),
+        Level::Error => error!(request_id, route, code, "request failed: {reason}"),
+    }
+}

@@ -1,0 +1,137 @@
+//! From a request's head to the route that takes it and the leave to use it; a refusal is a [`Failure`].
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use http::{HeaderMap, Method, header};
+use pingora::http::RequestHeader;
+use pingora::proxy::Session;
+
+use super::ctx::Ctx;
+use super::failure::Failure;
+use super::settings::{Authorization, Kind};
+use super::world::Served;
+use crate::auth::Refusal;
+use crate::http::target::BadTarget;
+use crate::http::{client_ip, cors, target, wire};
+use crate::route::table::{Lookup, Request};
+
+/// Who answers an admitted request.
+pub enum Way {
+    /// The object engine or a cluster, by the route in the context.
+    Route(Arc<Served>),
+    /// A question of a browser whether it may ask (Fetch, "CORS-preflight request").
+    Preflight(Arc<cors::Policy>),
+    /// The modules in this process.
+    Inside,
+}
+
+/// Checks, routes, authenticates and authorises.
+pub async fn admit(session: &Session, ctx: &mut Ctx) -> Result<Way, Failure> {
+    well_formed(session)?;
+    let request = session.req_header();
+    let peer = session.client_addr().and_then(|address| address.as_inet()).map(|address| address.ip());
+    ctx.client = peer.map(|peer| client_ip::resolve(peer, &request.headers, &ctx.world.server.trusted_proxies));
+
+    let path = request.uri.path();
+    if matches!(path, "/health" | "/openapi.json" | "/docs") {
+        return Ok(Way::Inside);
+    }
+    let asked = preflight_method(request);
+    let lookup = Request {
+        method: asked.as_ref().unwrap_or(&request.method),
+        host: host(request),
+        path,
+        query: request.uri.query(),
+        headers: &request.headers,
+    };
+    let world = Arc::clone(&ctx.world);
+    let route = match world.find(&lookup) {
+        Lookup::Found(found) => {
+            ctx.captures = found.captures;
+            found.value
+        }
+        Lookup::NotFound | Lookup::MethodNotAllowed(_) if is_inside(path) => return Ok(Way::Inside),
+        Lookup::MethodNotAllowed(methods) => return Err(Failure::MethodNotAllowed(methods)),
+        Lookup::NotFound => return Err(Failure::NoRoute),
+    };
+    let served = Arc::clone(world.served(route).ok_or(Failure::Internal)?);
+    ctx.served = Some(Arc::clone(&served));
+    if let (Some(_), Some(policy)) = (asked, &route.cors) {
+        return Ok(Way::Preflight(Arc::clone(policy)));
+    }
+    let objects = matches!(route.kind, Kind::Object(_));
+    if objects && !matches!(request.method, Method::GET | Method::HEAD) {
+        return Err(Failure::MethodNotAllowed(vec![Method::GET, Method::HEAD, Method::OPTIONS]));
+    }
+    authorise(request, ctx, &served).await?;
+    Ok(Way::Route(served))
+}
+
+/// Paths that the modules in this process answer where no route takes them.
+fn is_inside(path: &str) -> bool {
+    ["/api/", "/demo/"].iter().any(|prefix| path.starts_with(prefix))
+}
+
+fn well_formed(session: &Session) -> Result<(), Failure> {
+    let request = session.req_header();
+    if let Some(raw) = session.as_http1().map(|h1| h1.get_headers_raw_bytes()) {
+        wire::check(&raw).map_err(|fault| Failure::BadRequest(fault.to_string().into()))?;
+    }
+    let bad = |what: &'static str| Err(Failure::BadRequest(Cow::Borrowed(what)));
+    if request.method == Method::OPTIONS && request.raw_path() == b"*" {
+        return bad("OPTIONS * is not answered: ask for a path");
+    }
+    if matches!(request.method, Method::CONNECT | Method::TRACE) {
+        return Err(Failure::MethodNotAllowed(vec![Method::GET, Method::HEAD, Method::OPTIONS]));
+    }
+    // A path that is not UTF-8 has been rewritten by the parser: what would be matched is not what was sent.
+    if std::str::from_utf8(request.raw_path()).is_err() {
+        return bad("the path holds bytes that are not UTF-8; percent-encode them");
+    }
+    target::check(request.uri.path().as_bytes()).map_err(|fault| match fault {
+        BadTarget::TooLong { .. } => Failure::PathTooLong,
+        fault => Failure::BadRequest(fault.to_string().into()),
+    })?;
+    if foreign_signature(request) {
+        return bad("X-Amz-* parameters and headers are not taken: the proxy signs for itself");
+    }
+    Ok(())
+}
+
+/// A signature or S3 option of the client's own can only be an attempt to reach past the proxy.
+fn foreign_signature(request: &RequestHeader) -> bool {
+    let amz = |text: &str| text.get(..6).is_some_and(|start| start.eq_ignore_ascii_case("x-amz-"));
+    request.headers.keys().any(|name| amz(name.as_str())) || request.uri.query().is_some_and(|query| query.split('&').any(amz))
+}
+
+fn preflight_method(request: &RequestHeader) -> Option<Method> {
+    if !cors::is_preflight(&request.method, &request.headers) {
+        return None;
+    }
+    request.headers.get(header::ACCESS_CONTROL_REQUEST_METHOD)?.to_str().ok()?.parse().ok()
+}
+
+/// `:authority` or the host of an absolute target, else `Host`.
+pub fn host(request: &RequestHeader) -> Option<&str> {
+    let named = request.uri.authority().map(http::uri::Authority::as_str);
+    named.or_else(|| request.headers.get(header::HOST).and_then(|value| value.to_str().ok()))
+}
+
+async fn authorise(request: &RequestHeader, ctx: &mut Ctx, served: &Served) -> Result<(), Failure> {
+    let Authorization::Policy(policy) = &served.route.authorization else { return Ok(()) };
+    let headers: &HeaderMap = &request.headers;
+    let claims = ctx.world.authenticator.authenticate(headers, request.uri.query()).await;
+    let claims = claims.map_err(|refusal| match refusal {
+        Refusal::KeysUnavailable => Failure::KeysUnavailable,
+        refusal => Failure::Unauthorized(refusal),
+    })?;
+    let captured = |name: &str| ctx.captures.decoded(name).and_then(Result::ok);
+    let permitted = policy.permits(&claims, &captured);
+    ctx.claims = Some(claims);
+    match (permitted, served.route.hide_existence) {
+        (true, _) => Ok(()),
+        (false, Some(true)) => Err(Failure::Hidden),
+        (false, _) => Err(Failure::Forbidden),
+    }
+}

@@ -1,0 +1,85 @@
+//! What is known of one request while it is answered.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::failure::Failure;
+use super::world::{Served, World};
+use crate::auth::Claims;
+use crate::object::Tally;
+use crate::route::pattern::Captures;
+use crate::upstream::destination::InFlight;
+
+/// One request's way through the phases.
+pub struct Ctx {
+    /// The settings that were in force when it arrived; kept to its end.
+    pub world: Arc<World>,
+    /// Its id, in `X-Request-Id`, in the envelope and in the log.
+    pub id: String,
+    /// When it arrived.
+    pub started: Instant,
+    /// Who asks, by address.
+    pub client: Option<IpAddr>,
+    /// Who asks, by token.
+    pub claims: Option<Arc<Claims>>,
+    /// The route, once it is known.
+    pub served: Option<Arc<Served>>,
+    /// What the route's path captured.
+    pub captures: Captures,
+    /// Why it failed.
+    pub failure: Option<Failure>,
+    /// What the object engine did for it.
+    pub tally: Tally,
+    /// How long the first byte took.
+    pub first_byte: Option<Duration>,
+    /// Body bytes sent.
+    pub sent: u64,
+    /// The destination of a plain route while the request is under way to it.
+    pub destination: Option<Chosen>,
+    /// Destinations of a plain route that failed.
+    pub tried: Vec<Arc<str>>,
+}
+
+/// The destination that a plain route's request went to.
+pub struct Chosen {
+    /// Its id.
+    pub id: Arc<str>,
+    /// The `Host` for it.
+    pub host: String,
+    /// The path prefix of its address.
+    pub prefix: String,
+    /// Counts the request as under way.
+    pub guard: InFlight,
+}
+
+impl Ctx {
+    /// A request that arrives now.
+    pub fn new(world: Arc<World>) -> Self {
+        Self {
+            world,
+            id: format!("{:016x}", rand::random::<u64>()),
+            started: Instant::now(),
+            client: None,
+            claims: None,
+            served: None,
+            captures: Captures::default(),
+            failure: None,
+            tally: Tally::default(),
+            first_byte: None,
+            sent: 0,
+            destination: None,
+            tried: Vec::new(),
+        }
+    }
+
+    /// The route's name for labels and logs.
+    pub fn route(&self) -> &str {
+        self.served.as_ref().map_or("none", |served| &served.route.id)
+    }
+
+    /// The first byte of the answer goes out now.
+    pub fn answered(&mut self) {
+        self.first_byte.get_or_insert_with(|| self.started.elapsed());
+    }
+}

@@ -1,0 +1,248 @@
+//! Every way in which the proxy refuses or fails, and the one place where each becomes a status, a stable code, a text
+//! for the client and a level for the log.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue, Method, StatusCode, header};
+
+use crate::auth::Refusal;
+use crate::http::range;
+use crate::object;
+
+/// Why a request got no proper answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// The request is malformed.
+    BadRequest(Cow<'static, str>),
+    /// The path is longer than we take.
+    PathTooLong,
+    /// No route takes it.
+    NoRoute,
+    /// The route does not take the method.
+    MethodNotAllowed(Vec<Method>),
+    /// Who asks is not known.
+    Unauthorized(Refusal),
+    /// The keys that tokens are verified with cannot be had.
+    KeysUnavailable,
+    /// Who asks may not.
+    Forbidden,
+    /// Who asks may not, and is not told that there is something.
+    Hidden,
+    /// The request body is larger than the route allows.
+    BodyTooLarge,
+    /// The object engine's.
+    Object(object::Failure),
+    /// A plain route's cluster has no destination.
+    NoDestination,
+    /// A plain route's destination cannot be reached or broke off.
+    BadGateway,
+    /// A plain route's destination did not answer in time.
+    GatewayTimeout,
+    /// The client left before the answer.
+    ClientLeft,
+    /// The client took none of its bytes for too long.
+    ClientStalled,
+    /// Our own mistake.
+    Internal,
+}
+
+/// How a failure is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// Part of daily life.
+    Info,
+    /// A store or an upstream is in trouble.
+    Warn,
+    /// An operator has to act.
+    Error,
+}
+
+impl Failure {
+    /// The status for the client; 499 is in the log only.
+    pub fn status(&self) -> StatusCode {
+        let code = match self {
+            Self::BadRequest(_) => 400,
+            Self::PathTooLong => 414,
+            Self::NoRoute | Self::Hidden => 404,
+            Self::MethodNotAllowed(_) => 405,
+            Self::Unauthorized(_) => 401,
+            Self::Forbidden => 403,
+            Self::BodyTooLarge => 413,
+            Self::Object(failure) => object_status(failure),
+            Self::KeysUnavailable | Self::NoDestination => 503,
+            Self::BadGateway => 502,
+            Self::GatewayTimeout => 504,
+            Self::ClientLeft | Self::ClientStalled => 499,
+            Self::Internal => 500,
+        };
+        StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    /// The stable code of the envelope, and the `reason` of metrics.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::BadRequest(_) => "bad_request",
+            Self::PathTooLong => "path_too_long",
+            Self::NoRoute => "no_route",
+            Self::MethodNotAllowed(_) => "method_not_allowed",
+            Self::Unauthorized(_) => "unauthorized",
+            Self::KeysUnavailable => "keys_unavailable",
+            Self::Forbidden => "forbidden",
+            Self::Hidden => "not_found",
+            Self::BodyTooLarge => "body_too_large",
+            Self::Object(failure) => object_code(failure),
+            Self::NoDestination => "no_destination",
+            Self::BadGateway => "bad_gateway",
+            Self::GatewayTimeout => "gateway_timeout",
+            Self::ClientLeft => "client_left",
+            Self::ClientStalled => "client_stalled",
+            Self::Internal => "internal",
+        }
+    }
+
+    /// What the client is told; names nothing behind the proxy.
+    pub fn detail(&self) -> Cow<'static, str> {
+        match self {
+            Self::BadRequest(what) => what.clone(),
+            Self::PathTooLong => "the path is longer than 8192 bytes".into(),
+            Self::NoRoute => "nothing is served under this path".into(),
+            Self::MethodNotAllowed(_) => "this method is not served here; see Allow".into(),
+            Self::Unauthorized(refusal) => refusal.to_string().into(),
+            Self::KeysUnavailable => "tokens cannot be verified at the moment; try again".into(),
+            Self::Forbidden => "your token does not allow this".into(),
+            Self::Hidden => object_detail(&object::Failure::NotFound).into(),
+            Self::BodyTooLarge => "the request body is larger than this route allows".into(),
+            Self::Object(failure) => object_detail(failure).into(),
+            Self::NoDestination => "no server is available for this request; try again".into(),
+            Self::BadGateway => "the server behind the proxy failed".into(),
+            Self::GatewayTimeout => "the server behind the proxy did not answer in time".into(),
+            Self::ClientLeft | Self::ClientStalled => "the client left".into(),
+            Self::Internal => "something went wrong in the proxy".into(),
+        }
+    }
+
+    /// How loud the log is: nothing that a client does is an error.
+    pub fn level(&self) -> Level {
+        match self {
+            Self::Object(
+                object::Failure::Signature
+                | object::Failure::Credentials
+                | object::Failure::NoSuchBucket
+                | object::Failure::Expired
+                | object::Failure::Tls,
+            )
+            | Self::Internal => Level::Error,
+            failure if failure.status().is_server_error() => Level::Warn,
+            _ => Level::Info,
+        }
+    }
+
+    /// Whether the client should be told when to try again.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Object(object::Failure::Throttled { retry_after: Some(wait) }) => Some(*wait),
+            Self::Object(object::Failure::Archived) => Some(Duration::from_secs(120)),
+            failure if failure.status() == StatusCode::SERVICE_UNAVAILABLE => Some(Duration::from_secs(1)),
+            _ => None,
+        }
+    }
+
+    /// Headers that the status asks for, `Retry-After` aside.
+    pub fn headers(&self) -> Vec<(HeaderName, HeaderValue)> {
+        match self {
+            Self::MethodNotAllowed(methods) => {
+                let names: Vec<&str> = methods.iter().map(Method::as_str).collect();
+                HeaderValue::try_from(names.join(", ")).map_or_else(|_| Vec::new(), |value| vec![(header::ALLOW, value)])
+            }
+            Self::Unauthorized(refusal) => vec![(header::WWW_AUTHENTICATE, refusal.challenge())],
+            Self::Object(object::Failure::RangeNotSatisfiable { size }) => vec![
+                (header::CONTENT_RANGE, range::unsatisfied(*size)),
+                (header::ACCEPT_RANGES, HeaderValue::from_static("bytes")),
+            ],
+            _ => Vec::new(),
+        }
+    }
+
+    /// Whether the connection must not be used again: what follows on it cannot be trusted.
+    pub fn closes(&self) -> bool {
+        matches!(self, Self::BadRequest(_) | Self::PathTooLong | Self::BodyTooLarge | Self::Internal)
+    }
+}
+
+fn object_status(failure: &object::Failure) -> u16 {
+    use object::Failure as Object;
+    match failure {
+        Object::NotFound => 404,
+        Object::Gone => 410,
+        Object::Denied => 403,
+        Object::PreconditionFailed => 412,
+        Object::RangeNotSatisfiable { .. } => 416,
+        Object::Unsignable => 400,
+        Object::Expired
+        | Object::Credentials
+        | Object::Archived
+        | Object::Throttled { .. }
+        | Object::Unreachable
+        | Object::Changed => 503,
+        Object::Signature
+        | Object::NoSuchBucket
+        | Object::StoreBroken
+        | Object::Nonsense(_)
+        | Object::Closed
+        | Object::Tls
+        | Object::BrokenBody => 502,
+        Object::Timeout => 504,
+    }
+}
+
+fn object_code(failure: &object::Failure) -> &'static str {
+    use object::Failure as Object;
+    match failure {
+        Object::NotFound => "not_found",
+        Object::Gone => "gone",
+        Object::Denied => "denied",
+        Object::PreconditionFailed => "precondition_failed",
+        Object::RangeNotSatisfiable { .. } => "range_not_satisfiable",
+        Object::Unsignable => "bad_request",
+        Object::Expired => "url_expired",
+        Object::Signature => "store_signature",
+        Object::Credentials => "store_credentials",
+        Object::Archived => "archived",
+        Object::NoSuchBucket => "store_configuration",
+        Object::Throttled { .. } => "store_busy",
+        Object::StoreBroken => "store_failed",
+        Object::Nonsense(_) => "store_protocol",
+        Object::Unreachable => "store_unreachable",
+        Object::Closed => "store_closed",
+        Object::Tls => "store_tls",
+        Object::Timeout => "store_timeout",
+        Object::BrokenBody => "body_broken",
+        Object::Changed => "object_changed",
+    }
+}
+
+fn object_detail(failure: &object::Failure) -> &'static str {
+    use object::Failure as Object;
+    match failure {
+        Object::NotFound => "there is no such object",
+        Object::Gone => "the object was removed for good",
+        Object::Denied => "access to the object is denied",
+        Object::PreconditionFailed => "a condition of the request does not hold for the object as it is now",
+        Object::RangeNotSatisfiable { .. } => "the range begins past the end of the object; see Content-Range",
+        Object::Unsignable => "the object's name cannot be used",
+        Object::Archived => "the object is archived and not available at once",
+        Object::Throttled { .. } => "the storage is busy; try again after Retry-After",
+        Object::Timeout => "the storage did not answer in time",
+        Object::Expired | Object::Credentials | Object::Unreachable | Object::Changed => {
+            "the object is not available at the moment; try again after Retry-After"
+        }
+        Object::Signature
+        | Object::NoSuchBucket
+        | Object::StoreBroken
+        | Object::Nonsense(_)
+        | Object::Closed
+        | Object::Tls
+        | Object::BrokenBody => "the storage failed",
+    }
+}

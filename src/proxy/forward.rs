@@ -1,0 +1,158 @@
+//! Plain routes: the way through Pingora to a cluster, with YARP's transforms.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, header};
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::proxy::Session;
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorSource, ErrorType, Result};
+
+use super::admit::host;
+use super::ctx::{Chosen, Ctx};
+use super::failure::Failure;
+use super::respond;
+use super::settings::{Authorization, Kind, PlainRoute};
+use super::world::{Served, Target};
+use crate::auth::{strip_headers, strip_query};
+use crate::route::transform::{Origin, Outgoing, apply_request, apply_response};
+use crate::s3::signer::authority;
+
+/// Destinations tried before a request fails.
+const MAX_TRIES: usize = 3;
+/// A plain connection idle for longer is closed.
+const IDLE_CONNECTION: Duration = Duration::from_secs(55);
+
+/// Chooses a destination and says how to connect to it.
+pub async fn peer(ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
+    let served = ctx.served.clone();
+    let Some((served, cluster)) = served.as_ref().and_then(|served| match &served.target {
+        Target::Cluster(cluster) => Some((served, cluster)),
+        Target::Objects(_) => None,
+    }) else {
+        return fail(ctx, Failure::Internal);
+    };
+    let Some(member) = cluster.pick(&ctx.tried) else { return fail(ctx, Failure::NoDestination) };
+    let destination = &member.destination;
+    let Some(address) = destination.addresses().await.ok().and_then(|all| all.first().copied()) else {
+        return fail(ctx, Failure::BadGateway);
+    };
+    let mut peer = HttpPeer::new(address, destination.is_tls(), destination.host());
+    let timeouts = served.route.timeouts;
+    peer.options.connection_timeout = Some(timeouts.connect);
+    peer.options.total_connection_timeout = Some(timeouts.connect);
+    peer.options.read_timeout = Some(timeouts.idle);
+    peer.options.write_timeout = Some(timeouts.idle);
+    peer.options.idle_timeout = Some(IDLE_CONNECTION);
+    ctx.destination = Some(Chosen {
+        id: Arc::clone(destination.id()),
+        host: member.host.clone().unwrap_or_else(|| authority(&member.address)),
+        prefix: member.address.path().trim_end_matches('/').to_owned(),
+        guard: destination.enter(),
+    });
+    Ok(Box::new(peer))
+}
+
+fn fail<T>(ctx: &mut Ctx, failure: Failure) -> Result<T> {
+    ctx.failure = Some(failure);
+    Error::e_explain(ErrorType::Custom("no destination"), "no destination can be used")
+}
+
+/// A connect failed: another destination takes the request while there are tries left.
+pub fn failed_to_connect(ctx: &mut Ctx, mut error: Box<Error>) -> Box<Error> {
+    if let Some(chosen) = ctx.destination.take() {
+        ctx.tried.push(chosen.id);
+    }
+    error.set_retry(ctx.tried.len() < MAX_TRIES);
+    error
+}
+
+/// Makes the request that the destination gets.
+pub fn request(session: &Session, ctx: &Ctx, upstream: &mut RequestHeader) -> Result<()> {
+    let (Some((served, plain)), Some(chosen)) = (plain(ctx), &ctx.destination) else { return Ok(()) };
+    let original = session.req_header();
+    let mut headers = upstream.headers.clone();
+    let mut query = original.uri.query().map(str::to_owned);
+    if matches!(served.route.authorization, Authorization::Policy(_)) {
+        let sources = &ctx.world.token_sources;
+        strip_headers(&mut headers, sources);
+        query = query.and_then(|query| strip_query(&query, sources));
+    }
+    let mut outgoing =
+        Outgoing { method: original.method.clone(), path: original.uri.path().to_owned(), query, headers };
+    let origin = Origin {
+        captures: &ctx.captures,
+        host: host(original),
+        client: ctx.client.unwrap_or(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED)),
+        scheme: scheme(session),
+    };
+    let framing: Vec<_> = framing(session, &upstream.headers);
+    apply_request(&plain.transforms, &mut outgoing, &origin);
+    let query = outgoing.query.filter(|query| !query.is_empty()).map(|query| format!("?{query}")).unwrap_or_default();
+    let target = format!("{}{}{query}", chosen.prefix, outgoing.path);
+    let mut request = RequestHeader::build(outgoing.method, target.as_bytes(), Some(outgoing.headers.len() + 2))?;
+    for (name, value) in &outgoing.headers {
+        request.append_header(name.clone(), value.clone())?;
+    }
+    for (name, value) in framing {
+        request.insert_header(name, value)?;
+    }
+    if !request.headers.contains_key(header::HOST) {
+        request.insert_header(header::HOST, chosen.host.as_str())?;
+    }
+    *upstream = request;
+    Ok(())
+}
+
+/// What frames the body or upgrades the connection belongs to this connection, not to the transforms.
+fn framing(session: &Session, headers: &HeaderMap) -> Vec<(http::HeaderName, http::HeaderValue)> {
+    let mut names = vec![header::CONTENT_LENGTH, header::TRANSFER_ENCODING];
+    if session.is_upgrade_req() {
+        names.extend([header::UPGRADE, header::CONNECTION]);
+    }
+    names.into_iter().filter_map(|name| headers.get(&name).cloned().map(|value| (name, value))).collect()
+}
+
+fn scheme(session: &Session) -> &'static str {
+    let tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
+    if tls { "https" } else { "http" }
+}
+
+/// Makes the answer that the client gets.
+pub fn response(session: &Session, ctx: &mut Ctx, upstream: &mut ResponseHeader) -> Result<()> {
+    ctx.answered();
+    if let Some((_, plain)) = plain(ctx) {
+        let before = upstream.headers.clone();
+        let mut headers = before.clone();
+        apply_response(&plain.transforms, upstream.status, &mut headers);
+        if headers != before {
+            for name in before.keys() {
+                upstream.remove_header(name);
+            }
+            for (name, value) in &headers {
+                upstream.append_header(name.clone(), value.clone())?;
+            }
+        }
+    }
+    respond::decorate(session, ctx, upstream)
+}
+
+fn plain(ctx: &Ctx) -> Option<(&Served, &PlainRoute)> {
+    let served = ctx.served.as_ref()?;
+    match &served.route.kind {
+        Kind::Plain(plain) => Some((served, plain)),
+        Kind::Object(_) => None,
+    }
+}
+
+/// What an error of Pingora's means.
+pub fn failure(error: &Error) -> Failure {
+    match (error.esource(), error.etype()) {
+        (ErrorSource::Downstream, ErrorType::InvalidHTTPHeader) => Failure::BadRequest("the request is malformed".into()),
+        (ErrorSource::Downstream, _) => Failure::ClientLeft,
+        (_, ErrorType::ConnectTimedout | ErrorType::ReadTimedout | ErrorType::WriteTimedout) => Failure::GatewayTimeout,
+        (ErrorSource::Upstream, _) => Failure::BadGateway,
+        _ => Failure::Internal,
+    }
+}

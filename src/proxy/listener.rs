@@ -1,0 +1,194 @@
+//! Where players connect: sockets, TLS, and limits that hold before a request is read.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::IntoRawFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use pingora::apps::{HttpServerOptions, ServerApp};
+use pingora::listeners::tls::TlsSettings;
+use pingora::listeners::{L4BufferSettings, ListenerConfig};
+use pingora::protocols::Stream;
+use pingora::proxy::HttpProxy;
+use pingora::server::configuration::ServerConf;
+use pingora::server::{Fds, ListenFds, ShutdownWatch};
+use pingora::services::listening::Service;
+use pingora::services::Service as _;
+use tokio::sync::{Semaphore, watch};
+
+use super::settings::{Listener, Server};
+use super::{Gateway, tls};
+use crate::lifecycle::Tasks;
+use crate::telemetry::metrics::Metrics;
+
+/// Read buffer of a plain connection: what an idle one costs. Requests are small and bodies go the other way.
+const PLAIN_READ_BUFFER: usize = 4096;
+/// Write buffer: a response head and a small body leave in one write.
+const WRITE_BUFFER: usize = 4096;
+/// An HTTP/2 connection without a stream is closed after this long.
+const H2_IDLE: Duration = Duration::from_secs(75);
+
+/// Why the server cannot listen.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// The address is taken or not ours.
+    #[error("cannot listen on {address}: {source}; is another process using it?")]
+    Bind {
+        /// The address asked for.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// A certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] tls::TlsError),
+}
+
+/// Binds `address` and says which port it got.
+pub fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ListenError> {
+    let failed = |source| ListenError::Bind { address, source };
+    let listener = TcpListener::bind(address).map_err(failed)?;
+    listener.set_nonblocking(true).map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}
+
+/// Starts accepting on every listener; returns the addresses bound, in the order of the settings.
+pub fn start(
+    server: &Server,
+    gateway: impl Fn() -> Gateway,
+    metrics: &Arc<Metrics>,
+    tasks: &Tasks,
+) -> Result<Vec<SocketAddr>, ListenError> {
+    let limit = Arc::new(Semaphore::new(server.max_connections));
+    let mut addresses = Vec::new();
+    for listener in &server.listeners {
+        let (socket, address) = bind(listener.address)?;
+        let endpoint = endpoint(listener, address)?;
+        let mut fds = Fds::new();
+        fds.add(address.to_string(), socket.into_raw_fd());
+        let app = Guarded {
+            proxy: Arc::new(proxy(server, listener, gateway())),
+            limit: Arc::clone(&limit),
+            header_timeout: server.header_timeout,
+            metrics: Arc::clone(metrics),
+            tasks: tasks.clone(),
+        };
+        let mut service = Service::new("players".to_owned(), app);
+        service.add_listener(endpoint);
+        accept(service, Arc::new(Mutex::new(fds)), tasks);
+        addresses.push(address);
+    }
+    Ok(addresses)
+}
+
+fn accept(mut service: Service<Guarded>, fds: ListenFds, tasks: &Tasks) {
+    let (stop, shutdown) = watch::channel(false);
+    let waiting = tasks.clone();
+    tasks.spawn(async move {
+        let serve = service.start_service(Some(fds), shutdown, 1);
+        tokio::pin!(serve);
+        tokio::select! {
+            () = &mut serve => return,
+            () = waiting.stopping() => {}
+        }
+        // The receivers live in the service; when it has ended nobody is left to be told.
+        let _ = stop.send(true);
+        serve.await;
+    });
+}
+
+fn endpoint(listener: &Listener, address: SocketAddr) -> Result<ListenerConfig, ListenError> {
+    let config = ListenerConfig::tcp(address.to_string());
+    if listener.certificates.is_empty() {
+        return Ok(config.l4_buffer(L4BufferSettings::new(PLAIN_READ_BUFFER, WRITE_BUFFER)));
+    }
+    let resolver = tls::resolver(&listener.certificates)?;
+    let mut settings = TlsSettings::intermediate("", "").expect("no file is read where a resolver is set");
+    settings.set_cert_resolver(resolver);
+    settings.enable_h2();
+    Ok(config.tls(settings))
+}
+
+fn proxy(server: &Server, listener: &Listener, gateway: Gateway) -> HttpProxy<Gateway> {
+    let conf = ServerConf { threads: server.threads, ..ServerConf::default() };
+    let mut proxy = HttpProxy::new(gateway, Arc::new(conf));
+    let mut options = HttpServerOptions::default();
+    options.h2c = listener.h2c;
+    options.h2_idle_timeout = Some(H2_IDLE);
+    proxy.server_options = Some(options);
+    proxy.handle_init_modules();
+    proxy
+}
+
+tokio::task_local! {
+    /// Tells the connection's watch that a whole request header has arrived.
+    static ARRIVED: Arc<AtomicBool>;
+}
+
+/// A whole request header has arrived on the connection that this task serves.
+pub(super) fn header_arrived() {
+    // An HTTP/2 stream has a task of its own; its connection is bounded by H2_IDLE and by h2's limits.
+    let _ = ARRIVED.try_with(|arrived| arrived.store(true, Ordering::Relaxed));
+}
+
+/// The proxy behind the limits that Pingora lacks: connections at once, and the time for a whole request header.
+struct Guarded {
+    proxy: Arc<HttpProxy<Gateway>>,
+    limit: Arc<Semaphore>,
+    header_timeout: Duration,
+    metrics: Arc<Metrics>,
+    tasks: Tasks,
+}
+
+#[async_trait]
+impl ServerApp for Guarded {
+    async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
+        let Ok(_permit) = self.limit.try_acquire() else {
+            self.metrics.connection_refused();
+            return None;
+        };
+        let _under_way = self.tasks.token();
+        let _open = Open::new(&self.metrics);
+        let arrived = Arc::new(AtomicBool::new(false));
+        let serve = ARRIVED.scope(Arc::clone(&arrived), self.proxy.process_new(stream, shutdown));
+        tokio::select! {
+            biased;
+            rest = serve => rest,
+            () = overdue(&arrived, self.header_timeout) => None,
+        }
+    }
+
+    async fn cleanup(&self) {
+        self.proxy.cleanup().await;
+    }
+}
+
+/// Resolves when a new connection has not sent a whole request header in time. Between later requests Pingora's
+/// keep-alive bounds the silence.
+async fn overdue(arrived: &AtomicBool, first: Duration) {
+    tokio::time::sleep(first).await;
+    if !arrived.load(Ordering::Relaxed) {
+        return;
+    }
+    std::future::pending().await
+}
+
+struct Open<'a>(&'a Metrics);
+
+impl<'a> Open<'a> {
+    fn new(metrics: &'a Metrics) -> Self {
+        metrics.connections().inc();
+        Self(metrics)
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.connections().dec();
+    }
+}

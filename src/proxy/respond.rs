@@ -1,0 +1,107 @@
+//! Small answers of our own: refusals, failures, preflights. Every one carries the request's id and the route's CORS
+//! headers, errors too, or a browser shows an opaque failure.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use pingora::Result;
+use pingora::http::ResponseHeader;
+use pingora::proxy::Session;
+
+use super::ctx::Ctx;
+use super::failure::Failure;
+use super::settings::Kind;
+use crate::http::cors;
+use crate::http::problem::{self, Problem};
+
+/// The header with the request's id.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const RETRY_URL: HeaderName = HeaderName::from_static("x-retry-url");
+
+/// Writes a response head with `headers` and what every answer carries.
+pub async fn head(session: &mut Session, ctx: &mut Ctx, status: StatusCode, headers: HeaderMap, end: bool) -> Result<()> {
+    let mut response = ResponseHeader::build(status, Some(headers.len() + 6))?;
+    for (name, value) in &headers {
+        response.append_header(name.clone(), value.clone())?;
+    }
+    decorate(session, ctx, &mut response)?;
+    ctx.answered();
+    session.as_downstream_mut().write_response_header(Box::new(response)).await?;
+    if end {
+        session.as_downstream_mut().write_response_body(Bytes::new(), true).await?;
+    }
+    Ok(())
+}
+
+/// Adds the request's id and the route's CORS headers.
+pub fn decorate(session: &Session, ctx: &Ctx, response: &mut ResponseHeader) -> Result<()> {
+    response.insert_header(REQUEST_ID, ctx.id.as_str())?;
+    if let Some(policy) = ctx.served.as_ref().and_then(|served| served.route.cors.as_ref()) {
+        for (name, value) in policy.decorate(session.req_header().headers.get(header::ORIGIN)) {
+            if name == header::VARY {
+                response.append_header(name, value)?;
+            } else {
+                response.insert_header(name, value)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Answers a preflight.
+pub async fn preflight(session: &mut Session, ctx: &mut Ctx, policy: Arc<cors::Policy>) -> Result<()> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in policy.preflight(&session.req_header().headers) {
+        headers.append(name, value);
+    }
+    let mut response = ResponseHeader::build(StatusCode::NO_CONTENT, Some(headers.len() + 2))?;
+    for (name, value) in &headers {
+        response.append_header(name.clone(), value.clone())?;
+    }
+    response.insert_header(REQUEST_ID, ctx.id.as_str())?;
+    ctx.answered();
+    session.as_downstream_mut().write_response_header(Box::new(response)).await
+}
+
+/// Answers with a failure; where an answer has begun, or the client is gone, nothing more can be said.
+pub async fn failure(session: &mut Session, ctx: &mut Ctx, failure: Failure) -> Result<()> {
+    let status = failure.status();
+    let gone = status.as_u16() == 499 || session.response_written().is_some();
+    if gone || failure.closes() {
+        session.set_keepalive(None);
+    }
+    let (headers, body) = envelope(session, ctx, &failure);
+    ctx.failure = Some(failure);
+    if gone {
+        return Ok(());
+    }
+    let head_only = session.req_header().method == Method::HEAD;
+    head(session, ctx, status, headers, head_only).await?;
+    if !head_only {
+        session.as_downstream_mut().write_response_body(Bytes::from(body), true).await?;
+    }
+    Ok(())
+}
+
+fn envelope(session: &Session, ctx: &Ctx, failure: &Failure) -> (HeaderMap, Vec<u8>) {
+    let detail = failure.detail();
+    let now = ctx.world.clock.now().duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
+    let body = Problem::new(failure.status(), failure.code(), &detail, &ctx.id, now).to_json();
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(problem::CONTENT_TYPE));
+    headers.insert(header::CONTENT_LENGTH, body.len().into());
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    for (name, value) in failure.headers() {
+        headers.insert(name, value);
+    }
+    if let Some(wait) = failure.retry_after() {
+        headers.insert(header::RETRY_AFTER, wait.as_secs().max(1).into());
+        // Only the path: a query may carry a token.
+        let objects = ctx.served.as_ref().is_some_and(|served| matches!(served.route.kind, Kind::Object(_)));
+        if let (true, Ok(path)) = (objects, HeaderValue::from_str(session.req_header().uri.path())) {
+            headers.insert(RETRY_URL, path);
+        }
+    }
+    (headers, body)
+}

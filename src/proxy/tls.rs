@@ -1,0 +1,72 @@
+//! Certificates of a listener: chosen by the name that the client asks for (SNI), the first where none fits.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustls::client::verify_server_name;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+
+use super::settings::Certificate;
+
+/// Why a certificate cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file is missing or holds no PEM.
+    #[error("cannot read {path}: {source}; expected PEM, as `certs/make.sh` writes it")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: rustls::pki_types::pem::Error,
+    },
+    /// The pair does not work.
+    #[error("the certificate {path} cannot be used with its key: {source}")]
+    Pair {
+        /// The certificate's file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: rustls::Error,
+    },
+}
+
+/// The certificates by the names in them.
+pub fn resolver(certificates: &[Certificate]) -> Result<Arc<dyn ResolvesServerCert>, TlsError> {
+    let keys = certificates.iter().map(load).collect::<Result<Vec<_>, _>>()?;
+    Ok(Arc::new(ByName(keys)))
+}
+
+fn load(certificate: &Certificate) -> Result<Arc<CertifiedKey>, TlsError> {
+    let file = |path: &PathBuf| {
+        let path = path.clone();
+        move |source| TlsError::File { path, source }
+    };
+    let path = &certificate.certificate;
+    let chain = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(file(path))?;
+    let key = PrivateKeyDer::from_pem_file(&certificate.key).map_err(file(&certificate.key))?;
+    let pair = |source| TlsError::Pair { path: path.clone(), source };
+    let provider = rustls::crypto::ring::default_provider();
+    CertifiedKey::from_der(chain, key, &provider).map(Arc::new).map_err(pair)
+}
+
+struct ByName(Vec<Arc<CertifiedKey>>);
+
+impl fmt::Debug for ByName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} certificates", self.0.len())
+    }
+}
+
+impl ResolvesServerCert for ByName {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let fits = |key: &&Arc<CertifiedKey>| {
+            let name = hello.server_name().and_then(|name| ServerName::try_from(name).ok());
+            let certificate = key.cert.first().and_then(|leaf| ParsedCertificate::try_from(leaf).ok());
+            name.zip(certificate).is_some_and(|(name, leaf)| verify_server_name(&leaf, &name).is_ok())
+        };
+        self.0.iter().find(fits).or(self.0.first()).cloned()
+    }
+}

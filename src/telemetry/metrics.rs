@@ -1,0 +1,185 @@
+//! The metrics of streams under the documents' names, and our own beside them.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+/// Values of the label `userId_hash`: a keyed hash with few values, so that the series stay bounded and nobody can be
+/// found by it.
+const USER_BUCKETS: u64 = 256;
+
+/// Every metric of the proxy.
+pub struct Metrics {
+    registry: Registry,
+    users: RandomState,
+    active: IntGaugeVec,
+    streams: IntCounter,
+    bytes: IntCounter,
+    duration: Histogram,
+    errors: IntCounterVec,
+    expired: IntCounter,
+    retries: IntCounterVec,
+    resumes: IntCounter,
+    latency: HistogramVec,
+    requests: IntCounterVec,
+    connections: IntGauge,
+    refused_connections: IntCounter,
+    panics: IntCounter,
+}
+
+impl Metrics {
+    /// Registers everything in a registry of its own.
+    pub fn new() -> Result<Self, prometheus::Error> {
+        let registry = Registry::new();
+        let seconds = |name: &str, help: &str, buckets: &[f64]| HistogramOpts::new(name, help).buckets(buckets.to_vec());
+        let stream_seconds = [0.01, 0.1, 1.0, 10.0, 60.0, 300.0, 1800.0, 7200.0];
+        let first_byte = [0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0];
+        let metrics = Self {
+            users: RandomState::new(),
+            active: IntGaugeVec::new(
+                Opts::new("novatune_stream_active_total", "Streams under way, by a hash of the user with 256 values"),
+                &["userId_hash"],
+            )?,
+            streams: IntCounter::new("novatune_streams_total", "Streams begun")?,
+            bytes: IntCounter::new("novatune_stream_bytes_total", "Bytes of objects sent to players")?,
+            duration: Histogram::with_opts(seconds(
+                "novatune_stream_duration_seconds",
+                "From a stream's request to its end",
+                &stream_seconds,
+            ))?,
+            errors: IntCounterVec::new(
+                Opts::new("novatune_stream_errors_total", "Streams that failed, by reason"),
+                &["reason"],
+            )?,
+            expired: IntCounter::new("novatune_stream_url_expired_total", "Signed requests that the store took for expired")?,
+            retries: IntCounterVec::new(
+                Opts::new("novatune_stream_retry_total", "Failed tries that were followed by another, by its number"),
+                &["attempt"],
+            )?,
+            resumes: IntCounter::new("tidegate_stream_resumes_total", "Bodies continued on another connection")?,
+            latency: HistogramVec::new(
+                seconds("novatune_yarp_latency_seconds", "From a request's arrival to its first byte, by route", &first_byte),
+                &["route"],
+            )?,
+            requests: IntCounterVec::new(
+                Opts::new("tidegate_requests_total", "Requests answered, by route and status class"),
+                &["route", "class"],
+            )?,
+            connections: IntGauge::new("tidegate_connections_open", "Client connections")?,
+            refused_connections: IntCounter::new("tidegate_connections_refused_total", "Connections over MaxConnections")?,
+            panics: IntCounter::new("tidegate_panics_total", "Requests that ended in a panic: a bug")?,
+            registry,
+        };
+        metrics.register()?;
+        Ok(metrics)
+    }
+
+    fn register(&self) -> Result<(), prometheus::Error> {
+        let collectors: [Box<dyn prometheus::core::Collector>; 15] = [
+            Box::new(self.active.clone()),
+            Box::new(self.streams.clone()),
+            Box::new(self.bytes.clone()),
+            Box::new(self.duration.clone()),
+            Box::new(self.errors.clone()),
+            Box::new(self.expired.clone()),
+            Box::new(self.retries.clone()),
+            Box::new(self.resumes.clone()),
+            Box::new(self.latency.clone()),
+            Box::new(self.requests.clone()),
+            Box::new(self.connections.clone()),
+            Box::new(self.refused_connections.clone()),
+            Box::new(self.panics.clone()),
+            Box::new(IntGauge::with_opts(
+                Opts::new("tidegate_build_info", "The running version").const_label("version", env!("CARGO_PKG_VERSION")),
+            )?),
+            Box::new(IntGauge::new("tidegate_up", "1 while the process runs").inspect(|up| up.set(1))?),
+        ];
+        collectors.into_iter().try_for_each(|collector| self.registry.register(collector))
+    }
+
+    /// A stream of `user` begins; the guard ends it.
+    pub fn stream(self: &Arc<Self>, user: Option<&str>) -> Stream {
+        let bucket = user.map_or_else(|| "none".to_owned(), |user| (self.users.hash_one(user) % USER_BUCKETS).to_string());
+        let gauge = self.active.with_label_values(&[bucket.as_str()]);
+        gauge.inc();
+        self.streams.inc();
+        Stream { gauge }
+    }
+
+    /// A stream ended after `duration`.
+    pub fn stream_ended(&self, duration: Duration) {
+        self.duration.observe(duration.as_secs_f64());
+    }
+
+    /// `count` bytes of an object went to a player.
+    pub fn sent(&self, count: u64) {
+        self.bytes.inc_by(count);
+    }
+
+    /// A stream failed for `reason`, one of a closed set.
+    pub fn failed(&self, reason: &str) {
+        self.errors.with_label_values(&[reason]).inc();
+    }
+
+    /// What answering took: expired signatures, tries that were followed by another, continuations.
+    pub fn effort(&self, expired: u32, retries: u32, resumes: u32) {
+        self.expired.inc_by(expired.into());
+        self.resumes.inc_by(resumes.into());
+        for attempt in 1..=retries {
+            self.retries.with_label_values(&[attempt.min(3).to_string().as_str()]).inc();
+        }
+    }
+
+    /// The first byte of an answer on `route` went out after `latency`.
+    pub fn first_byte(&self, route: &str, latency: Duration) {
+        self.latency.with_label_values(&[route]).observe(latency.as_secs_f64());
+    }
+
+    /// A request on `route` was answered with `status` (0: the client left before an answer).
+    pub fn answered(&self, route: &str, status: u16) {
+        let class = match status {
+            100..=199 => "1xx",
+            200..=299 => "2xx",
+            300..=399 => "3xx",
+            499 | 0 => "client left",
+            400..=498 => "4xx",
+            _ => "5xx",
+        };
+        self.requests.with_label_values(&[route, class]).inc();
+    }
+
+    /// The gauge of open client connections.
+    pub fn connections(&self) -> &IntGauge {
+        &self.connections
+    }
+
+    /// A connection over the limit was closed.
+    pub fn connection_refused(&self) {
+        self.refused_connections.inc();
+    }
+
+    /// The counter of panics.
+    pub fn panics(&self) -> &IntCounter {
+        &self.panics
+    }
+
+    /// Everything in Prometheus' text format.
+    pub fn render(&self) -> Result<String, prometheus::Error> {
+        TextEncoder::new().encode_to_string(&self.registry.gather())
+    }
+}
+
+/// A stream under way; see [`Metrics::stream`].
+pub struct Stream {
+    gauge: IntGauge,
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.gauge.dec();
+    }
+}

@@ -1,0 +1,218 @@
+//! A response body in one buffer: what is available of it, and how it ends (RFC 9112 §6–7).
+
+use super::connection::{ExchangeError, Io};
+
+/// Bytes read at once. Larger reads cost less CPU per byte, but a paused reader holds one of these.
+const READ_SIZE: usize = 64 * 1024;
+/// Longest chunk-size line and longest trailer section.
+const MAX_LINE: usize = 4096;
+
+/// How a body ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// After so many more bytes.
+    Length(u64),
+    /// By chunks.
+    Chunked(Chunk),
+    /// With the connection.
+    UntilClose,
+}
+
+/// Where in the chunked coding the reader stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Chunk {
+    /// Before a size line.
+    Size,
+    /// In a chunk with so many bytes to come.
+    Data(u64),
+    /// Before the line end after a chunk.
+    End,
+    /// In the trailer section.
+    Trailer,
+    /// After the last byte.
+    Done,
+}
+
+impl Framing {
+    /// A chunked body at its beginning.
+    pub fn chunked() -> Self {
+        Self::Chunked(Chunk::Size)
+    }
+}
+
+/// The buffer between the connection and whoever uses the body.
+pub struct Reader {
+    buffer: Vec<u8>,
+    /// Where the available bytes begin and end.
+    start: usize,
+    end: usize,
+    framing: Framing,
+    announced: Option<u64>,
+}
+
+impl Reader {
+    /// A body whose first bytes may stand in `buffer` behind `head_length`.
+    pub fn new(buffer: Vec<u8>, head_length: usize, framing: Framing) -> Self {
+        let announced = if let Framing::Length(length) = framing { Some(length) } else { None };
+        Self { buffer, start: head_length, end: head_length, framing, announced }
+    }
+
+    /// The announced length.
+    pub fn announced(&self) -> Option<u64> {
+        self.announced
+    }
+
+    /// The bytes made available last.
+    pub fn available(&self) -> &[u8] {
+        &self.buffer[self.start..self.end]
+    }
+
+    /// Whether bytes came behind the body's end: the connection cannot be used again.
+    pub fn has_surplus(&self) -> bool {
+        self.end < self.buffer.len()
+    }
+
+    /// Drops the available bytes and makes those available that are already in the buffer; true when there are any, or
+    /// when the body is at its end and no read is needed to know it.
+    pub fn ready(&mut self) -> Result<bool, ExchangeError> {
+        self.start = self.end;
+        self.step()?;
+        Ok(self.start < self.end)
+    }
+
+    /// Reads until bytes are available; false at the clean end.
+    pub async fn fill(&mut self, io: &mut Io) -> Result<bool, ExchangeError> {
+        loop {
+            if self.start < self.end {
+                return Ok(true);
+            }
+            if self.is_done() {
+                return Ok(false);
+            }
+            self.make_room();
+            match io.read(&mut self.buffer).await {
+                Ok(0) if self.framing == Framing::UntilClose => return Ok(false),
+                Ok(0) | Err(_) => return Err(ExchangeError::Broken),
+                Ok(_) => self.step()?,
+            }
+        }
+    }
+
+    /// Whether the body's last byte has been taken.
+    pub fn is_done(&self) -> bool {
+        matches!(self.framing, Framing::Length(0) | Framing::Chunked(Chunk::Done))
+    }
+
+    /// Nothing is available: moves unread bytes (part of a chunk line at most) to the front.
+    fn make_room(&mut self) {
+        self.buffer.drain(..self.end);
+        (self.start, self.end) = (0, 0);
+        if self.buffer.capacity() < READ_SIZE {
+            self.buffer.reserve_exact(READ_SIZE - self.buffer.len());
+        }
+    }
+
+    /// Makes available what of the unread bytes belongs to the body.
+    fn step(&mut self) -> Result<(), ExchangeError> {
+        loop {
+            let unread = self.buffer.len() - self.end;
+            match self.framing {
+                Framing::UntilClose => {
+                    self.end = self.buffer.len();
+                    return Ok(());
+                }
+                Framing::Length(left) => {
+                    let taken = usize::try_from(left).map_or(unread, |left| left.min(unread));
+                    self.end += taken;
+                    self.framing = Framing::Length(left - taken as u64);
+                    return Ok(());
+                }
+                Framing::Chunked(Chunk::Data(left)) if unread > 0 => {
+                    let taken = usize::try_from(left).map_or(unread, |left| left.min(unread));
+                    self.end += taken;
+                    let left = left - taken as u64;
+                    self.framing = Framing::Chunked(if left == 0 { Chunk::End } else { Chunk::Data(left) });
+                    return Ok(());
+                }
+                Framing::Chunked(Chunk::Data(_) | Chunk::Done) => return Ok(()),
+                Framing::Chunked(state) => match self.line(state)? {
+                    Some((length, next)) => {
+                        self.end += length;
+                        self.start = self.end;
+                        self.framing = Framing::Chunked(next);
+                    }
+                    None => return Ok(()),
+                },
+            }
+        }
+    }
+
+    /// The length of the line at the unread bytes and the state behind it; `None` while it is not whole.
+    fn line(&self, state: Chunk) -> Result<Option<(usize, Chunk)>, ExchangeError> {
+        let unread = &self.buffer[self.end..];
+        let malformed = || ExchangeError::Malformed("its chunks are malformed");
+        let Some(newline) = unread.iter().take(MAX_LINE).position(|byte| *byte == b'\n') else {
+            return if unread.len() < MAX_LINE { Ok(None) } else { Err(malformed()) };
+        };
+        let (length, line) = (newline + 1, unread[..newline].strip_suffix(b"\r").ok_or_else(malformed)?);
+        let next = match state {
+            Chunk::Size => match httparse::parse_chunk_size(&unread[..length]) {
+                Ok(httparse::Status::Complete((_, 0))) => Chunk::Trailer,
+                Ok(httparse::Status::Complete((_, size))) => Chunk::Data(size),
+                _ => return Err(malformed()),
+            },
+            Chunk::End if line.is_empty() => Chunk::Size,
+            Chunk::Trailer if line.is_empty() => Chunk::Done,
+            Chunk::Trailer => Chunk::Trailer,
+            Chunk::End | Chunk::Data(_) | Chunk::Done => return Err(malformed()),
+        };
+        Ok(Some((length, next)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Feeds `wire` in pieces of `step` bytes and gathers the body; `None` while it is not at its end.
+    fn gather(wire: &[u8], framing: Framing, step: usize) -> Result<(Vec<u8>, bool), ExchangeError> {
+        let mut reader = Reader::new(Vec::new(), 0, framing);
+        let mut body = Vec::new();
+        for piece in wire.chunks(step) {
+            reader.make_room();
+            reader.buffer.extend_from_slice(piece);
+            reader.step()?;
+            while reader.start < reader.end {
+                body.extend_from_slice(reader.available());
+                reader.ready()?;
+            }
+        }
+        Ok((body, reader.is_done()))
+    }
+
+    #[test]
+    fn chunked_bodies_come_out_whole_however_they_are_cut() {
+        let wire = b"4\r\nWiki\r\n6;ext=1\r\npedia \r\nE\r\nin \r\n\r\nchunks.\r\n0\r\nTrailer: x\r\n\r\n";
+        for step in 1..wire.len() {
+            let (body, done) = gather(wire, Framing::chunked(), step).expect("well formed");
+            assert_eq!(body, b"Wikipedia in \r\n\r\nchunks.", "in pieces of {step}");
+            assert!(done);
+        }
+    }
+
+    #[test]
+    fn malformed_chunks_are_refused() {
+        for wire in [&b"x\r\n"[..], b"4\r\nWikiX\r\n", b"4\nWiki\r\n", b"ffffffffffffffffff\r\n"] {
+            assert!(gather(wire, Framing::chunked(), 3).is_err(), "{wire:?}");
+        }
+    }
+
+    #[test]
+    fn a_length_ends_the_body_and_shows_surplus() {
+        let mut reader = Reader::new(b"HEADbodyMORE".to_vec(), 4, Framing::Length(4));
+        assert!(reader.ready().expect("fine"));
+        assert_eq!(reader.available(), b"body");
+        assert!(!reader.ready().expect("fine"));
+        assert!(reader.is_done() && reader.has_surplus());
+    }
+}

@@ -1,0 +1,261 @@
+//! One HTTP/1.1 exchange at a time on one connection: a request head out, a response head in, its body read in place.
+//! RFC 9112. Our own because a body passes through one buffer that the writer to the client reads from directly, and a
+//! paused reader must hold no more than that; a general client hands out owned chunks.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::client::TlsStream;
+
+use super::body::{Framing, Reader};
+use super::destination::Destination;
+
+/// The first read: a response head with a small body fits.
+const HEAD_BUFFER: usize = 16 * 1024;
+/// Longest response head that is accepted.
+const MAX_HEAD: usize = 64 * 1024;
+/// Most header lines that are accepted.
+const MAX_HEADERS: usize = 100;
+
+/// What went wrong on a connection.
+#[derive(Debug, thiserror::Error)]
+pub enum ExchangeError {
+    /// Closed or reset before a response head was complete; `reused`: on a connection that had served before.
+    #[error("the connection was closed before an answer came")]
+    Closed {
+        /// Whether the connection had served before, so that the server may just have closed it for idleness.
+        reused: bool,
+    },
+    /// No response head in time.
+    #[error("no answer in time")]
+    FirstByteTimeout,
+    /// No body bytes in time.
+    #[error("the body stalled")]
+    Stalled,
+    /// The body ended before its announced length.
+    #[error("the body broke off")]
+    Broken,
+    /// Not HTTP/1.x, or framed ambiguously.
+    #[error("the answer is not valid HTTP/1.1: {0}")]
+    Malformed(&'static str),
+}
+
+/// A byte stream to an upstream server.
+pub enum Io {
+    /// Plain TCP.
+    Plain(TcpStream),
+    /// TLS over TCP.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Io {
+    pub(super) async fn read(&mut self, buffer: &mut Vec<u8>) -> io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.read_buf(buffer).await,
+            Self::Tls(stream) => stream.read_buf(buffer).await,
+        }
+    }
+
+    async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Plain(stream) => stream.write_all(bytes).await,
+            Self::Tls(stream) => {
+                stream.write_all(bytes).await?;
+                stream.flush().await
+            }
+        }
+    }
+
+    /// Whether an idle connection is still open and silent, as a pooled one must be.
+    pub(super) fn is_quiet(&self) -> bool {
+        let socket = match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => stream.get_ref().0,
+        };
+        matches!(socket.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+}
+
+/// A connection ready for one request.
+pub struct Connection {
+    io: Io,
+    destination: Arc<Destination>,
+    reused: bool,
+}
+
+impl Connection {
+    pub(super) fn new(io: Io, destination: Arc<Destination>, reused: bool) -> Self {
+        Self { io, destination, reused }
+    }
+
+    /// Sends `head` (a whole request head of a request without body) and reads the response head within `limit`.
+    /// `head_only`: the request was a HEAD, so no body follows.
+    pub async fn exchange(mut self, head: &[u8], head_only: bool, limit: Duration) -> Result<Response, ExchangeError> {
+        let closed = ExchangeError::Closed { reused: self.reused };
+        let mut buffer = Vec::with_capacity(HEAD_BUFFER);
+        let answer = async {
+            if self.io.write(head).await.is_err() {
+                return Err(closed);
+            }
+            read_head(&mut self.io, &mut buffer, self.reused).await
+        };
+        let parsed = timeout(limit, answer).await.map_err(|_| ExchangeError::FirstByteTimeout)??;
+        let framing = framing(&parsed, head_only)?;
+        let keep_alive = parsed.keep_alive && framing != Framing::UntilClose;
+        let reader = Reader::new(buffer, parsed.length, framing);
+        Ok(Response {
+            status: parsed.status,
+            headers: parsed.headers,
+            body: Body { io: Some(self.io), destination: self.destination, reader, keep_alive },
+        })
+    }
+}
+
+/// A response whose body has not been read yet.
+pub struct Response {
+    /// The status.
+    pub status: StatusCode,
+    /// The header fields as sent.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Body,
+}
+
+/// A response body, read in place. When it ended cleanly the connection goes back to its pool.
+pub struct Body {
+    io: Option<Io>,
+    destination: Arc<Destination>,
+    reader: Reader,
+    keep_alive: bool,
+}
+
+impl Body {
+    /// The announced length in bytes, where there is one.
+    pub fn announced(&self) -> Option<u64> {
+        self.reader.announced()
+    }
+
+    /// Makes the next bytes available, waiting at most `idle`; false at the body's clean end.
+    pub async fn fill(&mut self, idle: Duration) -> Result<bool, ExchangeError> {
+        let Some(io) = &mut self.io else { return Ok(false) };
+        let more = if self.reader.ready()? {
+            true
+        } else {
+            timeout(idle, self.reader.fill(io)).await.map_err(|_| ExchangeError::Stalled)??
+        };
+        if !more {
+            self.release();
+        }
+        Ok(more)
+    }
+
+    /// What the last [`Body::fill`] made available; the next one drops it.
+    pub fn available(&self) -> &[u8] {
+        self.reader.available()
+    }
+
+    /// All that is wanted of the body was taken: its connection goes back to the pool where nothing is left to be read.
+    pub fn finish(&mut self) {
+        if self.reader.ready().is_ok_and(|more| !more) && self.reader.is_done() {
+            self.release();
+        }
+    }
+
+    /// Reads the rest where it is at most `limit` bytes, so that the connection can be used again; returns what was read.
+    pub async fn drain(&mut self, limit: usize, idle: Duration) -> Vec<u8> {
+        let mut read = Vec::new();
+        while read.len() <= limit {
+            match self.fill(idle).await {
+                Ok(true) => read.extend_from_slice(self.available()),
+                Ok(false) => break,
+                Err(_) => {
+                    self.io = None;
+                    break;
+                }
+            }
+        }
+        read.truncate(limit);
+        read
+    }
+
+    fn release(&mut self) {
+        if let Some(io) = self.io.take().filter(|_| self.keep_alive && !self.reader.has_surplus()) {
+            self.destination.keep(io);
+        }
+    }
+}
+
+struct Head {
+    status: StatusCode,
+    headers: HeaderMap,
+    keep_alive: bool,
+    length: usize,
+}
+
+async fn read_head(io: &mut Io, buffer: &mut Vec<u8>, reused: bool) -> Result<Head, ExchangeError> {
+    loop {
+        match io.read(buffer).await {
+            Ok(0) | Err(_) => return Err(ExchangeError::Closed { reused: reused && buffer.is_empty() }),
+            Ok(_) => {}
+        }
+        while let Some(head) = parse_head(buffer)? {
+            let informational = head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS;
+            if !informational {
+                return Ok(head);
+            }
+            buffer.drain(..head.length);
+        }
+        if buffer.len() >= MAX_HEAD {
+            return Err(ExchangeError::Malformed("its head is too long"));
+        }
+    }
+}
+
+fn parse_head(buffer: &[u8]) -> Result<Option<Head>, ExchangeError> {
+    let mut lines = [httparse::EMPTY_HEADER; MAX_HEADERS];
+    let mut parsed = httparse::Response::new(&mut lines);
+    let malformed = || ExchangeError::Malformed("its head cannot be parsed");
+    let httparse::Status::Complete(length) = parsed.parse(buffer).map_err(|_| malformed())? else {
+        return Ok(None);
+    };
+    let status = parsed.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or_else(malformed)?;
+    let mut headers = HeaderMap::with_capacity(parsed.headers.len());
+    for line in parsed.headers.iter() {
+        let name = HeaderName::from_bytes(line.name.as_bytes()).map_err(|_| malformed())?;
+        headers.append(name, HeaderValue::from_bytes(line.value).map_err(|_| malformed())?);
+    }
+    let connection = |word: &str| {
+        let lines = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
+        lines.flat_map(|line| line.split(',')).any(|token| token.trim().eq_ignore_ascii_case(word))
+    };
+    let keep_alive = !connection("close") && (parsed.version == Some(1) || connection("keep-alive"));
+    Ok(Some(Head { status, keep_alive, headers, length }))
+}
+
+/// RFC 9112 §6.3.
+fn framing(head: &Head, head_only: bool) -> Result<Framing, ExchangeError> {
+    if head_only || matches!(head.status.as_u16(), 101 | 204 | 304) {
+        return Ok(Framing::Length(0));
+    }
+    let ambiguous = ExchangeError::Malformed("its length is ambiguous");
+    let mut lengths = head.headers.get_all(header::CONTENT_LENGTH).iter();
+    let (length, encoding) = (lengths.next(), head.headers.get(header::TRANSFER_ENCODING));
+    match (length, encoding) {
+        (Some(_), Some(_)) => Err(ambiguous),
+        (None, Some(encoding)) if encoding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(Framing::chunked()),
+        (None, Some(_)) => Err(ExchangeError::Malformed("its transfer coding is unknown")),
+        (None, None) => Ok(Framing::UntilClose),
+        (Some(length), None) => {
+            if lengths.any(|other| other != length) {
+                return Err(ambiguous);
+            }
+            let digits = length.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+            digits.and_then(|text| text.parse().ok()).map(Framing::Length).ok_or(ambiguous)
+        }
+    }
+}

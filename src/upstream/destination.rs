@@ -1,0 +1,196 @@
+//! One upstream server: its addresses, its idle connections, what is under way to it.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwapOption;
+use parking_lot::Mutex;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use url::{Host, Url};
+
+use super::connection::{Connection, Io};
+use super::tls::Connector;
+
+/// Idle connections kept per destination.
+const MAX_IDLE: usize = 256;
+/// An idle connection is not used again after this long: most servers close theirs at 60 s or later.
+const MAX_IDLE_TIME: Duration = Duration::from_secs(55);
+/// A resolved name is believed this long; after that the old addresses serve until the new ones are there.
+const RESOLVED_FOR: Duration = Duration::from_secs(10);
+
+/// Why no connection could be made.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The name has no address.
+    #[error("the name does not resolve")]
+    Resolve(#[source] io::Error),
+    /// Nobody listens, or the way is closed.
+    #[error("the connection is refused")]
+    Refused(#[source] io::Error),
+    /// No answer in time.
+    #[error("connecting takes longer than allowed")]
+    Timeout,
+    /// The certificate or the handshake is wrong.
+    #[error("the TLS handshake failed")]
+    Tls(#[source] io::Error),
+}
+
+struct Resolved {
+    addresses: Vec<SocketAddr>,
+    until: Instant,
+}
+
+struct Idle {
+    io: Io,
+    since: Instant,
+}
+
+/// One upstream server.
+pub struct Destination {
+    id: Arc<str>,
+    host: Host<String>,
+    port: u16,
+    tls: Option<Connector>,
+    resolved: ArcSwapOption<Resolved>,
+    idle: Mutex<Vec<Idle>>,
+    in_flight: AtomicUsize,
+}
+
+impl Destination {
+    /// The server named by scheme, host and port of `address`.
+    pub fn new(id: Arc<str>, address: &Url, tls: &Connector) -> Option<Self> {
+        let host = match address.host()? {
+            Host::Domain(name) => Host::Domain(name.to_owned()),
+            Host::Ipv4(ip) => Host::Ipv4(ip),
+            Host::Ipv6(ip) => Host::Ipv6(ip),
+        };
+        Some(Self {
+            id,
+            host,
+            port: address.port_or_known_default()?,
+            tls: (address.scheme() == "https").then(|| tls.clone()),
+            resolved: ArcSwapOption::empty(),
+            idle: Mutex::new(Vec::new()),
+            in_flight: AtomicUsize::new(0),
+        })
+    }
+
+    /// Its id in the YAML.
+    pub fn id(&self) -> &Arc<str> {
+        &self.id
+    }
+
+    /// Whether it is spoken to over TLS.
+    pub fn is_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// The name that its certificate must carry.
+    pub fn host(&self) -> String {
+        self.host.to_string()
+    }
+
+    /// Requests under way to it.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Counts a request as under way until the guard is dropped.
+    pub fn enter(self: &Arc<Self>) -> InFlight {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        InFlight(Arc::clone(self))
+    }
+
+    /// An idle connection that still looks alive, or a new one within `limit`.
+    pub async fn connection(self: &Arc<Self>, limit: Duration) -> Result<Connection, ConnectError> {
+        match self.take_idle() {
+            Some(io) => Ok(Connection::new(io, Arc::clone(self), true)),
+            None => self.new_connection(limit).await,
+        }
+    }
+
+    /// A new connection within `limit`, TLS included.
+    pub async fn new_connection(self: &Arc<Self>, limit: Duration) -> Result<Connection, ConnectError> {
+        let io = timeout(limit, self.connect()).await.map_err(|_| ConnectError::Timeout)??;
+        Ok(Connection::new(io, Arc::clone(self), false))
+    }
+
+    async fn connect(&self) -> Result<Io, ConnectError> {
+        let mut refused = None;
+        for address in self.addresses().await? {
+            match TcpStream::connect(address).await {
+                Ok(stream) => return self.secure(stream).await,
+                Err(error) => refused = Some(error),
+            }
+        }
+        Err(ConnectError::Refused(refused.unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into())))
+    }
+
+    async fn secure(&self, stream: TcpStream) -> Result<Io, ConnectError> {
+        stream.set_nodelay(true).map_err(ConnectError::Refused)?;
+        match &self.tls {
+            None => Ok(Io::Plain(stream)),
+            Some(connector) => {
+                let secured = connector.connect(&self.host.to_string(), stream).await.map_err(ConnectError::Tls)?;
+                Ok(Io::Tls(Box::new(secured)))
+            }
+        }
+    }
+
+    /// The addresses of the name now; the last known ones while it does not resolve.
+    pub async fn addresses(&self) -> Result<Vec<SocketAddr>, ConnectError> {
+        let name = match &self.host {
+            Host::Ipv4(ip) => return Ok(vec![(IpAddr::V4(*ip), self.port).into()]),
+            Host::Ipv6(ip) => return Ok(vec![(IpAddr::V6(*ip), self.port).into()]),
+            Host::Domain(name) => name,
+        };
+        let known = self.resolved.load_full();
+        if let Some(known) = known.as_ref().filter(|known| Instant::now() < known.until) {
+            return Ok(known.addresses.clone());
+        }
+        let until = Instant::now() + RESOLVED_FOR;
+        match tokio::net::lookup_host((name.as_str(), self.port)).await {
+            Ok(found) => {
+                let addresses: Vec<_> = found.collect();
+                self.resolved.store(Some(Arc::new(Resolved { addresses: addresses.clone(), until })));
+                Ok(addresses)
+            }
+            Err(error) => known.map(|old| old.addresses.clone()).ok_or(ConnectError::Resolve(error)),
+        }
+    }
+
+    fn take_idle(&self) -> Option<Io> {
+        let mut idle = self.idle.lock();
+        while let Some(candidate) = idle.pop() {
+            if candidate.since.elapsed() > MAX_IDLE_TIME {
+                idle.clear();
+                return None;
+            }
+            if candidate.io.is_quiet() {
+                return Some(candidate.io);
+            }
+        }
+        None
+    }
+
+    /// Keeps a connection whose last exchange ended cleanly for the next request.
+    pub(super) fn keep(&self, io: Io) {
+        let mut idle = self.idle.lock();
+        if idle.len() < MAX_IDLE {
+            idle.push(Idle { io, since: Instant::now() });
+        }
+    }
+}
+
+/// A request under way; see [`Destination::enter`].
+pub struct InFlight(Arc<Destination>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
