@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
+use jsonwebtoken::jwk::JwkSet;
+use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+
 use super::fault::{self, End, Step};
+use super::issuer::{JwksServer, Key};
 use super::origin::{Object, ScriptedOrigin, pattern};
 use super::raw::Raw;
 use super::{Client, chromium::Chromium, eventually};
@@ -84,4 +88,23 @@ async fn a_browser_runs_a_script_in_a_page() {
     let title = browser.run("return await Promise.resolve(document.title);").await;
     assert_eq!(title, "hello");
     browser.close().await;
+}
+
+#[tokio::test]
+async fn the_issuer_signs_what_its_published_keys_verify() {
+    for algorithm in [Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA] {
+        let key = Key::generate("key", algorithm);
+        let server = JwksServer::start(&[&key]).await;
+        let client = super::client::plain();
+        let set: JwkSet = client.get(server.url()).send().await.expect("an answer").json().await.expect("a key set");
+        let public = DecodingKey::from_jwk(set.find("key").expect("the key by its id")).expect("a good key");
+        let mut rules = Validation::new(algorithm);
+        rules.set_audience(&["tidegate"]);
+        let token = key.sign(&super::token::claims("alice"));
+        let read = jsonwebtoken::decode::<serde_json::Value>(&token, &public, &rules).expect("the token is verified");
+        assert_eq!(read.claims["sub"], "alice");
+        server.set_down(true);
+        assert_eq!(client.get(server.url()).send().await.expect("an answer").status(), 500);
+        assert_eq!(server.asked(), 2);
+    }
 }
