@@ -1,1 +1,218 @@
-//! (to be written)
+//! The composition root: the only file that knows every module. Settings in, a running server out.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use axum::Router;
+use futures::future::BoxFuture;
+use rand::distr::{Alphanumeric, SampleString};
+use tower::ServiceExt;
+use url::Url;
+
+use crate::api::health::{Checkup, Part, Probe};
+use crate::api::router::{self, Shared};
+use crate::auth::{Authenticator, BadIssuer};
+use crate::clock::Clock;
+use crate::config::Settings;
+use crate::embedded;
+use crate::lifecycle::Tasks;
+use crate::object::Health;
+use crate::proxy::Gateway;
+use crate::proxy::inside::Inside;
+use crate::proxy::listener::{self, ListenError};
+use crate::proxy::settings::Admin;
+use crate::proxy::world::{Parts, Store, World, WorldError};
+use crate::s3::settings::{self, Endpoint};
+use crate::s3::signer::Signer;
+use crate::secret::Secret;
+use crate::telemetry::metrics::Metrics;
+use crate::upstream::cluster::Factory;
+
+/// Between two probes of a store.
+const PROBE_INTERVAL: Duration = Duration::from_secs(5);
+/// For a probe's connection.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+/// For an issuer's keys, connection and answer together.
+const KEYS_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Why the server cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address or a certificate.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// A route.
+    #[error(transparent)]
+    World(#[from] WorldError),
+    /// An issuer of tokens.
+    #[error(transparent)]
+    Issuer(#[from] BadIssuer),
+    /// The folder of an embedded store.
+    #[error("the embedded store `{name}` cannot be opened: {source}")]
+    Embedded {
+        /// The store's name.
+        name: Arc<str>,
+        /// What is wrong with the folder.
+        source: std::io::Error,
+    },
+    /// The client that fetches keys.
+    #[error("the client for issuers' keys cannot be built: {0}")]
+    Client(#[from] reqwest::Error),
+    /// The metrics.
+    #[error("the metrics cannot be registered: {0}")]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// A server that runs.
+pub struct Running {
+    /// Where players connect, in the order of the settings.
+    pub listeners: Vec<SocketAddr>,
+    /// Where the operator connects.
+    pub admin: Option<SocketAddr>,
+    tasks: Tasks,
+    grace: Duration,
+}
+
+impl Running {
+    /// Stops accepting, lets streams end for as long as the settings say; false when some were cut.
+    pub async fn stop(self) -> bool {
+        self.tasks.stop(self.grace).await
+    }
+}
+
+/// Starts everything that `settings` ask for; `extra` are further pages on the players' listeners.
+pub async fn start(settings: Settings, extra: Router) -> Result<Running, StartError> {
+    let (clock, tasks, metrics) = (Clock::system(), Tasks::default(), Arc::new(Metrics::new()?));
+    count_panics(&metrics);
+    let grace = settings.server.shutdown_grace;
+    let server = settings.server.clone();
+    let stores = open_stores(&settings.stores, &clock, &tasks).await?;
+    let shared = Shared {
+        checkup: Checkup::new(Arc::new(watch_stores(&stores, &tasks))),
+        metrics: Arc::clone(&metrics),
+        clock: clock.clone(),
+        admin_token: settings.admin.as_ref().and_then(|admin| admin.token.clone()),
+    };
+    let parts = Parts {
+        stores,
+        authenticator: authenticator(&settings, &clock, &tasks)?,
+        token_sources: settings.auth.token_from.clone(),
+        clock,
+    };
+    let world = World::build(settings.server, settings.routes, &settings.clusters, parts)?;
+    let world = Arc::new(ArcSwap::from_pointee(world));
+    let inside: Inside = tower::util::BoxCloneSyncService::new(
+        router::public(shared.clone(), extra).into_service().map_response(|response| response),
+    );
+    let gateway = || Gateway::new(Arc::clone(&world), inside.clone(), Arc::clone(&metrics));
+    let admin = settings.admin.as_ref().map(|admin| serve_admin(admin, shared, &tasks)).transpose()?;
+    let listeners = listener::start(&server, gateway, &metrics, &tasks)?;
+    Ok(Running { listeners, admin, tasks, grace })
+}
+
+/// A panic costs one request; it is counted, and said in the log, as the bug it is.
+fn count_panics(metrics: &Arc<Metrics>) {
+    let panics = metrics.panics().clone();
+    let before = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        panics.inc();
+        before(info);
+    }));
+}
+
+fn authenticator(settings: &Settings, clock: &Clock, tasks: &Tasks) -> Result<Authenticator, StartError> {
+    let client = reqwest::Client::builder()
+        .timeout(KEYS_TIMEOUT)
+        .redirect(reqwest::redirect::Policy::none())
+        .user_agent("tidegate")
+        .build()?;
+    let tasks = tasks.clone();
+    let spawner = Arc::new(move |task: BoxFuture<'static, ()>| tasks.spawn(task));
+    Ok(Authenticator::new(&settings.auth, client, clock.clone(), spawner)?)
+}
+
+async fn open_stores(
+    stores: &[settings::Store],
+    clock: &Clock,
+    tasks: &Tasks,
+) -> Result<HashMap<Arc<str>, Store>, StartError> {
+    let mut opened = HashMap::new();
+    for store in stores {
+        let (store, endpoint) = match &store.endpoint {
+            Endpoint::Remote(url) => (store.clone(), url.clone()),
+            Endpoint::Embedded(_) => embed(store, clock, tasks)?,
+        };
+        let name = Arc::clone(&store.name);
+        let signer = Arc::new(Signer::new(store, endpoint, clock.clone()));
+        opened.insert(name, Store { signer, health: Arc::new(Health::default()) });
+    }
+    Ok(opened)
+}
+
+/// Serves the folder on loopback, with keys that nobody else knows.
+fn embed(store: &settings::Store, clock: &Clock, tasks: &Tasks) -> Result<(settings::Store, Url), StartError> {
+    let Endpoint::Embedded(folder) = &store.endpoint else { unreachable!("asked for embedded stores only") };
+    let (listener, address) = listener::bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
+    let failed = |source| StartError::Embedded { name: Arc::clone(&store.name), source };
+    let (access, secret) = (random_key(20), random_key(40));
+    let server = embedded::Store::open(folder, &access, &Secret::new(secret.clone()), clock.clone()).map_err(failed)?;
+    let listener = tokio::net::TcpListener::from_std(listener).map_err(failed)?;
+    let stopping = tasks.clone();
+    tasks.spawn(server.serve(listener, async move { stopping.stopping().await }));
+    let mut store = store.clone();
+    store.path_style = true;
+    store.credentials.access_key.value = Secret::new(access);
+    store.credentials.secret_key.value = Secret::new(secret);
+    let endpoint = Url::parse(&format!("http://{address}")).expect("an address makes a URL");
+    Ok((store, endpoint))
+}
+
+fn random_key(length: usize) -> String {
+    Alphanumeric.sample_string(&mut rand::rng(), length)
+}
+
+struct Stores(Vec<Arc<Health>>);
+
+impl Probe for Stores {
+    fn stores(&self) -> Part {
+        if self.0.iter().all(|store| store.is_good()) { Part::Ok } else { Part::Unavailable }
+    }
+}
+
+/// Connects to every store from time to time, so that readiness tells of a dead one before a player does.
+fn watch_stores(stores: &HashMap<Arc<str>, Store>, tasks: &Tasks) -> Stores {
+    let factory = Factory::default();
+    for (name, store) in stores {
+        let cluster = factory.single(name, store.signer.endpoint());
+        let (health, waiting) = (Arc::clone(&store.health), tasks.clone());
+        tasks.spawn(async move {
+            loop {
+                for member in cluster.members() {
+                    health.reached(member.destination.new_connection(PROBE_TIMEOUT).await.is_ok());
+                }
+                tokio::select! {
+                    () = tokio::time::sleep(PROBE_INTERVAL) => {}
+                    () = waiting.stopping() => return,
+                }
+            }
+        });
+    }
+    Stores(stores.values().map(|store| Arc::clone(&store.health)).collect())
+}
+
+fn serve_admin(admin: &Admin, shared: Shared, tasks: &Tasks) -> Result<SocketAddr, StartError> {
+    let (socket, address) = listener::bind(admin.address)?;
+    let failed = |source| ListenError::Bind { address, source };
+    let socket = tokio::net::TcpListener::from_std(socket).map_err(failed)?;
+    let stopping = tasks.clone();
+    tasks.spawn(async move {
+        let server = axum::serve(socket, router::admin(shared));
+        if let Err(error) = server.with_graceful_shutdown(async move { stopping.stopping().await }).await {
+            tracing::error!(%error, "the admin listener failed");
+        }
+    });
+    Ok(address)
+}

@@ -261,7 +261,23 @@ fn max_age(headers: &HeaderMap) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use super::*;
+
+    #[test]
+    fn a_clock_that_was_set_back_does_not_hold_up_renewal() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = reqwest::Client::builder().no_proxy().build().expect("a client");
+        let url = "http://127.0.0.1:1/".parse().expect("a URL");
+        let jwks = Jwks::new(url, "issuer".into(), client, Clock::manual(now), Arc::new(drop));
+        assert!(jwks.is_due(), "before the first fetch");
+        for (due_in, expected) in [(0, true), (1, false), (LONGEST_AGE, false), (LONGEST_AGE + 1, true)] {
+            jwks.due_at.store(1_800_000_000 + due_in, Ordering::Relaxed);
+            assert_eq!(jwks.is_due(), expected, "due in {due_in} s");
+        }
+    }
 
     #[test]
     fn keys_are_good_for_as_long_as_the_issuer_says_within_bounds() {

@@ -66,14 +66,20 @@ impl Key {
 
     /// A public key in PEM; its kind gives the algorithm.
     pub(super) fn public(pem: &[u8]) -> Result<Self, KeyError> {
-        let spki = SubjectPublicKeyInfoDer::from_pem_slice(pem).map_err(|_| KeyError::NotPublicPem)?;
-        if let Some(point) = spki.strip_prefix(&P256_SPKI)
-            && point.len() == P256_POINT_BYTES
-        {
-            return Ok(Self { id: None, algorithm: Algorithm::ES256, key: DecodingKey::from_ec_der(point) });
-        }
-        if let Ok(key) = DecodingKey::from_ed_pem(pem) {
-            return Ok(Self { id: None, algorithm: Algorithm::EdDSA, key });
+        let is_pkcs1 = std::str::from_utf8(pem).is_ok_and(|pem| pem.contains("-----BEGIN RSA PUBLIC KEY-----"));
+        match SubjectPublicKeyInfoDer::from_pem_slice(pem) {
+            Ok(spki) => {
+                if let Some(point) = spki.strip_prefix(&P256_SPKI)
+                    && point.len() == P256_POINT_BYTES
+                {
+                    return Ok(Self { id: None, algorithm: Algorithm::ES256, key: DecodingKey::from_ec_der(point) });
+                }
+                if let Ok(key) = DecodingKey::from_ed_pem(pem) {
+                    return Ok(Self { id: None, algorithm: Algorithm::EdDSA, key });
+                }
+            }
+            Err(_) if is_pkcs1 => {}
+            Err(_) => return Err(KeyError::NotPublicPem),
         }
         let der = DecodingKey::from_rsa_pem(pem).map_err(|_| KeyError::Kind)?;
         // As modulus and exponent, which also shows that the key can be read at all.

@@ -10,9 +10,6 @@ pub enum Refusal {
     /// No source has a token.
     #[error("the request has no token")]
     Missing,
-    /// Not a signed JWT, too long, or a claim that every token needs is missing or of the wrong type.
-    #[error("the token is malformed")]
-    Malformed,
     /// No issuer of that name is known.
     #[error("the token is from another issuer")]
     WrongIssuer,
@@ -28,6 +25,9 @@ pub enum Refusal {
     /// The issuer's keys have never been fetched, so nothing can be said about the token: 503, not 401.
     #[error("the issuer's keys cannot be fetched")]
     KeysUnavailable,
+    /// Not a signed JWT, too long, or a claim that every token needs is missing or of the wrong type.
+    #[error("the token is malformed")]
+    Malformed,
     /// `sub` is missing or empty.
     #[error("the token names no subject")]
     NoSubject,

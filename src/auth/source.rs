@@ -74,7 +74,8 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, Refusal> {
 fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Refusal> {
     let found = headers.get_all(COOKIE).iter().flat_map(cookies).find(|pair| cookie_name(pair) == name.as_bytes());
     let Some(pair) = found else { return Ok(None) };
-    let value = std::str::from_utf8(&pair[name.len()..]).map_err(|_| Refusal::Malformed)?.trim_start_matches('=');
+    let value = std::str::from_utf8(&pair[name.len()..]).map_err(|_| Refusal::Malformed)?;
+    let value = value.strip_prefix('=').unwrap_or_default();
     Ok(Some(value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value)))
 }
 
@@ -187,14 +188,14 @@ mod tests {
         let mut map = headers(&[
             ("authorization", "Bearer H"),
             ("cookie", "a=1; session=C"),
-            ("cookie", "session=D;b=\u{e9}"),
+            ("cookie", "session=D;b=2"),
             ("accept", "*/*"),
         ]);
         map.append(COOKIE, HeaderValue::from_bytes(b"c=\xff").expect("opaque bytes are allowed"));
         strip_headers(&mut map, &sources());
         assert!(!map.contains_key(AUTHORIZATION));
         let jar: Vec<&[u8]> = map.get_all(COOKIE).iter().map(HeaderValue::as_bytes).collect();
-        assert_eq!(jar, [&b"a=1; b=\xc3\xa9; c=\xff"[..]]);
+        assert_eq!(jar, [&b"a=1; b=2; c=\xff"[..]]);
         assert_eq!(map["accept"], "*/*");
     }
 

@@ -1,10 +1,82 @@
-//! The command line.
+//! The command line: arguments to a command, and what it returns to the shell: 0, 64 for a bad configuration or bad
+//! arguments, 1 for a failed start.
 
-pub mod token;
+mod check;
+mod demo;
+mod schema;
+mod serve;
+mod token;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// Runs the command named by the arguments.
+use clap::{Parser, Subcommand};
+
+/// The exit status for a bad configuration (EX_USAGE of sysexits).
+const BAD_CONFIGURATION: u8 = 64;
+
+/// A reverse proxy for object storage.
+#[derive(Parser)]
+#[command(name = "tidegate", version, about)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve what a configuration file describes.
+    Serve {
+        /// The configuration file.
+        #[arg(short, long, default_value = "conf/tidegate.yaml")]
+        config: PathBuf,
+    },
+    /// Try it: sample music through the proxy, with nothing to configure.
+    Demo(demo::DemoArgs),
+    /// Check configuration files and say everything that is wrong with them.
+    Check(check::Args),
+    /// Print the JSON Schema of the configuration, for editors.
+    Schema(schema::Args),
+    /// Make a token for development, from an issuer with a shared secret.
+    Token {
+        /// The configuration file.
+        #[arg(short, long, default_value = "conf/tidegate.yaml")]
+        config: PathBuf,
+        #[command(flatten)]
+        token: token::TokenArgs,
+    },
+}
+
+/// Runs the command that the arguments name.
 pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    // The first one wins; a second provider in the process would make every TLS connection panic.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            let shown = error.print();
+            return if error.use_stderr() || shown.is_err() { ExitCode::from(BAD_CONFIGURATION) } else { ExitCode::SUCCESS };
+        }
+    };
+    match arguments.command {
+        Command::Serve { config } => serve::run(&config),
+        Command::Demo(arguments) => demo::run(&arguments),
+        Command::Check(arguments) => check::run(&arguments),
+        Command::Schema(arguments) => schema::run(&arguments),
+        Command::Token { config, token } => match crate::config::load(&config) {
+            Ok(settings) => token::run(&token, &settings.auth.issuers),
+            Err(report) => refuse(&report),
+        },
+    }
+}
+
+/// Says what is wrong with a configuration.
+fn refuse(report: &crate::config::Report) -> ExitCode {
+    say(&mut std::io::stderr(), &report.to_string());
+    ExitCode::from(BAD_CONFIGURATION)
+}
+
+/// Writes a line; a closed pipe is nobody's fault.
+fn say(to: &mut dyn std::io::Write, text: &str) {
+    let _ = writeln!(to, "{text}");
 }

@@ -65,7 +65,7 @@ fn choose<'a>(issuers: &'a [Issuer], wanted: Option<&str>) -> Result<&'a Issuer,
     let known_text = known.join(", ");
     match wanted {
         None if known.len() > 1 => Err(TokenError::Several { known: known_text }),
-        None => able().last().ok_or(TokenError::NoSecret),
+        None => able().next_back().ok_or(TokenError::NoSecret),
         Some(wanted) => able()
             .rfind(|issuer| name_of(issuer) == wanted)
             .ok_or_else(|| TokenError::Unknown { wanted: wanted.to_owned(), known: known_text }),
@@ -82,5 +82,74 @@ fn parse_claim(text: &str) -> Result<(String, Value), String> {
             Ok((name.to_owned(), serde_json::from_str(value).unwrap_or_else(|_| value.into())))
         }
         _ => Err("expected NAME=VALUE".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+    use jsonwebtoken::dangerous::insecure_decode_claims;
+    use serde_json::json;
+
+    use super::*;
+    use crate::secret::Secret;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        token: TokenArgs,
+    }
+
+    fn issuer(name: &str, keys: KeySource) -> Issuer {
+        Issuer { issuer: Some(name.into()), audiences: vec!["tidegate".into(), "other".into()], keys }
+    }
+
+    fn secret() -> KeySource {
+        KeySource::Secret(Secret::new("a secret of the tests, 32 bytes or more"))
+    }
+
+    fn made(line: &[&str], issuers: &[Issuer]) -> Result<Value, TokenError> {
+        let args = Command::try_parse_from([&["token"], line].concat()).expect("good arguments").token;
+        let clock = Clock::manual(std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1000));
+        make(&args, issuers, &clock).map(|token| insecure_decode_claims(token).expect("a token"))
+    }
+
+    #[test]
+    fn a_token_says_what_was_asked_for() {
+        let line = ["--subject", "user-1", "--ttl", "2m", "--claim", "role=vip", "--claim", "level=3"];
+        assert_eq!(
+            made(&line, &[issuer("a", secret())]),
+            Ok(
+                json!({"sub": "user-1", "iss": "a", "aud": "tidegate", "iat": 1000, "exp": 1120, "role": "vip", "level": 3})
+            )
+        );
+    }
+
+    #[test]
+    fn a_given_claim_wins_over_what_the_token_would_say() {
+        let line = ["--subject", "user-1", "--claim", "exp=1", "--claim", "aud=[\"x\"]", "--claim", "note=a=b"];
+        let claims = made(&line, &[issuer("a", secret())]).expect("a token");
+        assert_eq!((&claims["exp"], &claims["aud"], &claims["note"]), (&json!(1), &json!(["x"]), &json!("a=b")));
+    }
+
+    #[test]
+    fn the_issuer_must_be_clear() {
+        let jwks = || KeySource::Jwks("https://auth.example/jwks".parse().expect("a URL"));
+        let two = [issuer("a", secret()), issuer("b", secret()), issuer("c", jwks())];
+        let by = |name: &'static str| ["--subject", "u", "--issuer", name];
+        assert_eq!(made(&by("b"), &two).expect("a token")["iss"], "b");
+        assert_eq!(made(&["--subject", "u"], &two[1..]).expect("a token")["iss"], "b");
+        assert_eq!(made(&["--subject", "u"], &two), Err(TokenError::Several { known: "a, b".into() }));
+        assert_eq!(made(&by("c"), &two), Err(TokenError::Unknown { wanted: "c".into(), known: "a, b".into() }));
+        assert_eq!(made(&["--subject", "u"], &two[2..]), Err(TokenError::NoSecret));
+        let short = [issuer("a", KeySource::Secret(Secret::new("short")))];
+        assert_eq!(made(&["--subject", "u"], &short), Err(TokenError::Key(KeyError::ShortSecret)));
+    }
+
+    #[test]
+    fn a_claim_needs_a_name_and_a_value() {
+        for claim in ["role", "=vip", ""] {
+            assert!(Command::try_parse_from(["token", "--subject", "u", "--claim", claim]).is_err(), "{claim}");
+        }
     }
 }

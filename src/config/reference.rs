@@ -1,6 +1,80 @@
-//! The tables of `docs/configuration.md`, made from the schema.
+//! The tables of `docs/configuration.md`, made from the schema: what the program reads is what the reference says.
 
-/// The reference in Markdown.
+use std::fmt::Write;
+
+use serde_json::Value as Json;
+
+/// The reference in Markdown: one table for each mapping that the file knows.
 pub fn reference() -> String {
-    String::new()
+    let schema = super::schema();
+    let mut out = String::new();
+    table(&mut out, "The file", &schema);
+    for (name, definition) in schema["$defs"].as_object().into_iter().flatten() {
+        if definition.get("properties").is_some() {
+            table(&mut out, name, definition);
+        } else {
+            names(&mut out, name, definition);
+        }
+    }
+    out
+}
+
+fn heading(out: &mut String, name: &str, schema: &Json) {
+    let description = schema["description"].as_str().unwrap_or_default();
+    // Writing to a String cannot fail.
+    let _ = write!(out, "### {name}\n\n{}\n\n", line(description));
+}
+
+fn table(out: &mut String, name: &str, schema: &Json) {
+    heading(out, name, schema);
+    out.push_str("| Key | Value | Meaning |\n|---|---|---|\n");
+    let required: Vec<_> = schema["required"].as_array().into_iter().flatten().filter_map(Json::as_str).collect();
+    for (key, property) in schema["properties"].as_object().into_iter().flatten() {
+        let needed = if required.contains(&key.as_str()) { ", **needed**" } else { "" };
+        let description = line(property["description"].as_str().unwrap_or_default());
+        let _ = writeln!(out, "| `{key}` | {}{needed} | {description} |", value(property));
+    }
+    out.push('\n');
+}
+
+fn names(out: &mut String, name: &str, schema: &Json) {
+    heading(out, name, schema);
+    out.push_str("| Value | Meaning |\n|---|---|\n");
+    for choice in schema["oneOf"].as_array().into_iter().flatten() {
+        let description = line(choice["description"].as_str().unwrap_or_default());
+        let _ = writeln!(out, "| `{}` | {description} |", choice["const"].as_str().unwrap_or_default());
+    }
+    out.push('\n');
+}
+
+/// What stands at a key, in words, with a link to the table of a mapping.
+fn value(schema: &Json) -> String {
+    if let Some(name) = schema["$ref"].as_str().and_then(|name| name.rsplit('/').next()) {
+        return format!("[{name}](#{})", name.to_lowercase());
+    }
+    if let Some(choice) = schema["anyOf"].as_array().and_then(|all| all.iter().find(|choice| choice["type"] != "null"))
+    {
+        return value(choice);
+    }
+    let types: Vec<&str> = match &schema["type"] {
+        Json::Array(types) => types.iter().filter_map(Json::as_str).filter(|name| *name != "null").collect(),
+        name => name.as_str().into_iter().collect(),
+    };
+    match (schema["format"].as_str(), types.as_slice()) {
+        (Some("time-span"), _) => "time span".to_owned(),
+        (Some("byte-size"), _) => "bytes".to_owned(),
+        (Some("secret-ref"), _) => "`env:` or `file:`".to_owned(),
+        (Some("flag"), _) | (_, ["boolean"]) => "true or false".to_owned(),
+        (_, ["integer"]) => "number".to_owned(),
+        (_, ["array"]) => format!("list of {}", value(&schema["items"])),
+        (_, ["string", "array"]) => "text, or a list of texts".to_owned(),
+        (_, ["object"]) => format!("names with {}", value(&schema["additionalProperties"])),
+        (_, ["string"]) => "text".to_owned(),
+        _ => "text or number".to_owned(),
+    }
+}
+
+/// Descriptions keep the line breaks of the source; a table has none.
+fn line(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ").replace('|', "\\|")
 }

@@ -76,7 +76,7 @@ impl Problem {
 }
 
 /// The name nearest to `given`: the same but for case, or few letters off.
-fn nearest<'n>(given: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
+pub fn nearest<'n>(given: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
     let lower = given.to_lowercase();
     names
         .into_iter()

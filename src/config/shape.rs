@@ -6,7 +6,7 @@ use serde_yaml::Value;
 
 use super::path::Path;
 use super::refused::{self, Verdict};
-use super::report::Problem;
+use super::report::{Problem, nearest};
 use super::source::{Data, Member, Node, Span};
 use super::value;
 
@@ -26,13 +26,14 @@ pub struct Checked {
 
 /// Compares `root` with `schema`.
 pub fn check(schema: &Json, root: &Node) -> Checked {
-    let mut walker = Walker { schema, problems: Vec::new(), masked: Vec::new() };
+    let mut walker = Walker { schema, root, problems: Vec::new(), masked: Vec::new() };
     let value = walker.visit(schema, root, &Path::default());
     Checked { value, problems: walker.problems, masked: walker.masked }
 }
 
 struct Walker<'s> {
     schema: &'s Json,
+    root: &'s Node,
     problems: Vec<Problem>,
     masked: Vec<Span>,
 }
@@ -104,6 +105,7 @@ impl<'s> Walker<'s> {
     fn structure(&mut self, schema: &'s Json, node: &Node, members: &[Member], path: &Path) -> Option<Value> {
         let properties = schema.get("properties")?.as_object()?;
         let before = self.problems.len();
+        let mut meant = Vec::new();
         let mut fields = serde_yaml::Mapping::new();
         for member in members {
             let path = path.key(&member.key);
@@ -120,7 +122,7 @@ impl<'s> Walker<'s> {
                 }
                 (None, None) => {
                     self.mask(&member.value);
-                    self.unknown(member, path, properties.keys().map(String::as_str));
+                    meant.extend(self.unknown(member, path, properties.keys().map(String::as_str)));
                 }
             }
         }
@@ -128,22 +130,30 @@ impl<'s> Walker<'s> {
         let mut complete = true;
         for key in required {
             complete &= fields.contains_key(key);
-            if node.get(key).is_none() {
+            if node.get(key).is_none() && !meant.contains(&key) {
                 let about = self.about(&properties[key]);
                 let problem = Problem::new(format!("the key `{key}` is missing")).expected(format!("`{key}`: {about}"));
-                self.problems.push(problem.at(path.clone(), node.place(&Path::default())));
+                self.problems.push(problem.at(path.clone(), self.root.place(path)));
             }
         }
         let whole = path.steps().len() <= SECTION || self.problems.len() == before;
         (complete && whole).then_some(Value::Mapping(fields))
     }
 
-    fn unknown<'n>(&mut self, member: &Member, path: Path, keys: impl Iterator<Item = &'n str> + Clone) {
+    /// Reports an unknown key, and gives back the one that was probably meant.
+    fn unknown<'n>(
+        &mut self,
+        member: &Member,
+        path: Path,
+        keys: impl Iterator<Item = &'n str> + Clone,
+    ) -> Option<&'n str> {
+        let meant = nearest(&member.key, keys.clone());
         let mut problem = Problem::new(format!("unknown key `{}`", member.key)).suggest(&member.key, keys.clone());
-        if !problem.has_suggestion() {
+        if meant.is_none() {
             problem = problem.expected(one_of(keys));
         }
         self.problems.push(problem.at(path, member.span));
+        meant
     }
 
     /// A scalar of the right type: is it one of the names, in the range, of the format?
@@ -156,9 +166,7 @@ impl<'s> Walker<'s> {
         };
         let secret = schema["writeOnly"] == true;
         let reference = value::format("secret-ref", &text).is_ok();
-        // A URL with a user or a query may carry a password or a signature.
-        let telling = text.contains("://") && text.contains(['@', '?']);
-        if secret && !reference || telling {
+        if secret && !reference || value::is_telling(&text) {
             self.mask(node);
         }
         let names: Vec<&str> = names(schema).collect();
@@ -182,7 +190,13 @@ impl<'s> Walker<'s> {
     }
 
     fn wrong_type(&mut self, schema: &Json, node: &Node, path: &Path) {
-        self.mask(node);
+        let secret = schema["writeOnly"] == true;
+        let wants_scalar =
+            types(schema).any(|name| name != "object" && name != "array") || names(schema).next().is_some();
+        let telling = matches!(&node.data, Data::Text(text) if value::is_telling(text));
+        if secret || telling || !wants_scalar {
+            self.mask(node);
+        }
         let found = match &node.data {
             Data::Null => "nothing",
             Data::Bool(_) => "true or false",
@@ -192,19 +206,21 @@ impl<'s> Walker<'s> {
             Data::List(_) => "a list",
             Data::Map(_) => "a mapping",
         };
+        let problem = Problem::new(format!("found {found}"));
         let names: Vec<&str> = names(schema).collect();
-        let expected = if names.is_empty() {
-            let kinds: Vec<_> = types(schema).filter(|name| *name != "null").map(type_name).collect();
-            kinds.join(" or ")
-        } else {
-            one_of(names)
-        };
-        let mut problem = Problem::new(format!("found {found}")).expected(expected);
+        let formatted = value::format(schema["format"].as_str().unwrap_or_default(), "");
         let number = matches!(node.data, Data::Bool(_) | Data::Integer(_) | Data::Float(_));
-        if number && types(schema).any(|name| name == "string") {
-            problem = problem.help("put it in quotes to make it a text");
-        }
-        self.problems.push(problem.at(path.clone(), node.place(&Path::default())));
+        let problem = if !names.is_empty() {
+            problem.expected(one_of(names))
+        } else if let Err(expected) = formatted {
+            problem.expected(expected)
+        } else {
+            let kinds: Vec<_> = types(schema).filter(|name| *name != "null").map(type_name).collect();
+            let problem = problem.expected(kinds.join(" or "));
+            let quotes = number && types(schema).any(|name| name == "string");
+            if quotes { problem.help("put it in quotes to make it a text") } else { problem }
+        };
+        self.problems.push(problem.at(path.clone(), self.root.place(path)));
     }
 
     /// The first sentence of what a key's description says.

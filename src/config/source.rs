@@ -149,7 +149,7 @@ pub struct Parsed {
 pub fn parse(text: &str) -> Parsed {
     let mut builder = Builder::default();
     for event in Parser::new_from_str(text) {
-        let step = event.map_err(|error| syntax(&error)).and_then(|(event, span)| {
+        let step = event.map_err(|error| Box::new(syntax(&error))).and_then(|(event, span)| {
             let span = Span { start: (span.start.line(), span.start.col()), end: (span.end.line(), span.end.col()) };
             builder.take(event, span)
         });
@@ -194,12 +194,12 @@ struct Builder {
 }
 
 impl Builder {
-    fn take(&mut self, event: Event<'_>, span: Span) -> Result<(), Problem> {
+    fn take(&mut self, event: Event<'_>, span: Span) -> Result<(), Box<Problem>> {
         match event {
             Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => Ok(()),
-            Event::DocumentStart(_) if self.root.is_some() => Err(Problem::new("a second document starts here")
-                .at_span(span)
-                .help("put everything into one document")),
+            Event::DocumentStart(_) if self.root.is_some() => Err(Box::new(
+                Problem::new("a second document starts here").at_span(span).help("put everything into one document"),
+            )),
             Event::DocumentStart(_) => Ok(()),
             Event::SequenceStart(anchor, tag) => self.begin(Data::List(Vec::new()), anchor, tag.as_deref(), span),
             Event::MappingStart(anchor, tag) => self.begin(Data::Map(Vec::new()), anchor, tag.as_deref(), span),
@@ -225,7 +225,7 @@ impl Builder {
             }
             Event::Alias(id) => {
                 let Some(mut node) = self.anchors.get(&id).cloned() else {
-                    return Err(Problem::new("this alias stands inside of what it names").at_span(span));
+                    return Err(Box::new(Problem::new("this alias stands inside of what it names").at_span(span)));
                 };
                 self.nodes += node.count();
                 node.span = span;
@@ -234,26 +234,25 @@ impl Builder {
         }
     }
 
-    fn begin(&mut self, data: Data, anchor: usize, tag: Option<&Tag>, span: Span) -> Result<(), Problem> {
+    fn begin(&mut self, data: Data, anchor: usize, tag: Option<&Tag>, span: Span) -> Result<(), Box<Problem>> {
         self.refuse_tag(tag, span);
         if self.open.last().is_some_and(Open::wants_key) {
-            return Err(Problem::new("a key must be a text")
-                .at_span(span)
-                .help("did you forget quotes around `{…}` or `[…]`?"));
+            return Err(Box::new(
+                Problem::new("a key must be a text").at_span(span).help("did you forget quotes around `{…}` or `[…]`?"),
+            ));
         }
         if self.open.len() >= MOST_LEVELS {
-            return Err(Problem::new(format!("nested deeper than {MOST_LEVELS} levels")).at_span(span));
+            return Err(Box::new(Problem::new(format!("nested deeper than {MOST_LEVELS} levels")).at_span(span)));
         }
         self.open.push(Open { node: Node { span, data }, anchor, key: None });
         Ok(())
     }
 
-    fn put(&mut self, node: Node, anchor: usize) -> Result<(), Problem> {
+    fn put(&mut self, node: Node, anchor: usize) -> Result<(), Box<Problem>> {
         self.nodes += 1;
         if self.nodes > MOST_NODES {
-            return Err(
-                Problem::new(format!("more than {MOST_NODES} values once its aliases are followed")).at_span(node.span)
-            );
+            let message = format!("more than {MOST_NODES} values once its aliases are followed");
+            return Err(Box::new(Problem::new(message).at_span(node.span)));
         }
         if anchor > 0 {
             self.anchors.insert(anchor, node.clone());
@@ -269,9 +268,10 @@ impl Builder {
                     return Ok(());
                 };
                 let help = format!("it is already in line {}; keep one of the two", first.span.start.0);
-                let problem = Problem::new(format!("the key `{key}` stands here a second time"));
-                self.problems.push(problem.at_span(span).help(help));
+                let problem = Problem::new(format!("the key `{key}` stands here a second time")).help(help);
                 self.masked.extend(node.scalars());
+                let path = self.path().key(&key);
+                self.problems.push(problem.at(path, span));
             }
             (Data::List(items), _) => items.push(node),
             _ => {}
@@ -279,10 +279,19 @@ impl Builder {
         Ok(())
     }
 
+    /// Where the builder stands.
+    fn path(&self) -> Path {
+        self.open.iter().fold(Path::default(), |path, open| match (&open.node.data, &open.key) {
+            (_, Some((key, _))) => path.key(key),
+            (Data::List(items), None) => path.item(items.len()),
+            (_, None) => path,
+        })
+    }
+
     fn refuse_tag(&mut self, tag: Option<&Tag>, span: Span) {
         if let Some(tag) = tag {
             let problem = Problem::new(format!("the tag `{}{}` means nothing here", tag.handle, tag.suffix));
-            self.problems.push(problem.at_span(span).help("write the value without a tag; quotes make a text"));
+            self.problems.push(problem.at(self.path(), span).help("write the value without a tag; quotes make a text"));
             self.masked.push(span);
         }
     }

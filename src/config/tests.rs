@@ -1,1 +1,323 @@
+//! Whole files in, settings or reports out: the shipped ones, the wrong ones, and what must never be shown.
 
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use http::{HeaderMap, Method};
+use proptest::prelude::{any, proptest};
+
+use super::{Report, Settings, load, load_text, reference, schema};
+use crate::proxy::settings::{Authorization, Kind, Route, Timeouts};
+use crate::route::table::{Lookup, Request};
+use crate::s3::settings::Endpoint;
+
+/// The variables that the shipped files and the wrong ones name; the values must never be seen in a report.
+fn environment(name: &str) -> Option<String> {
+    let value = match name {
+        "S3_ENDPOINT_URL" => "http://canary-endpoint:9000",
+        "S3_ACCESS_KEY" => "canary-access",
+        "S3_SECRET_KEY" => "canary-secret",
+        "S3_BUCKET_NAME" => "canary-bucket",
+        "JWT_SECRET_KEY" => "canary-jwt-secret-of-32-characters",
+        "ADMIN_TOKEN" => "canary-admin",
+        "PORT" => "8080",
+        "LOG_LEVEL" => "INFO",
+        "CANARY_PROSE" => "canary words",
+        "CANARY_EMPTY" => "",
+        _ => return None,
+    };
+    Some(value.to_owned())
+}
+
+fn conf(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("conf").join(name)
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn load_file(path: &Path) -> Result<Settings, Report> {
+    let name = path.strip_prefix(env!("CARGO_MANIFEST_DIR")).expect("a file of this repository");
+    load_text(&name.display().to_string(), &read(path), &environment)
+}
+
+fn good(text: &str) -> Settings {
+    load_text("good.yaml", text, &environment).unwrap_or_else(|report| panic!("{report}"))
+}
+
+fn bad(text: &str) -> String {
+    load_text("bad.yaml", text, &environment).map(|_| ()).expect_err("something is wrong").to_string()
+}
+
+/// A file with one open route whose lines are `route`, and `more` at the root.
+fn with_route(route: &str, more: &str) -> String {
+    let route: String = route.lines().map(|line| format!("      {line}\n")).collect();
+    format!(
+        "ReverseProxy:\n  Clusters:\n    web: {{ Destinations: {{ one: {{ Address: http://web:80 }} }} }}\n  Routes:\n    \
+         r:\n      AuthorizationPolicy: Anonymous\n{route}{more}"
+    )
+}
+
+/// What reports may never show, wherever it comes from.
+fn has_leak(report: &str) -> bool {
+    ["canary", "hunter2"].iter().any(|secret| report.contains(secret))
+}
+
+#[test]
+fn every_wrong_file_gets_its_whole_report() {
+    let mut files: Vec<_> =
+        fs::read_dir(conf("bad")).expect("conf/bad").map(|entry| entry.expect("entry").path()).collect();
+    files.retain(|path| path.extension().is_some_and(|ending| ending == "yaml"));
+    files.sort();
+    assert!(files.len() >= 20, "only {} wrong files", files.len());
+    let mut wrong = String::new();
+    for path in files {
+        let report = load_file(&path).map(|_| ()).expect_err(&path.display().to_string());
+        let report = format!("{report}\n");
+        assert!(!has_leak(&report), "{report}");
+        let expected = path.with_extension("expected");
+        if fs::read_to_string(&expected).unwrap_or_default() != report {
+            wrong.push_str(&report);
+        }
+    }
+    // A report that is better now: `tidegate check conf/bad/NN-name.yaml 2> conf/bad/NN-name.expected`.
+    assert!(wrong.is_empty(), "reports that differ from their .expected:\n{wrong}");
+}
+
+#[test]
+fn every_shipped_file_is_good() {
+    for name in ["tidegate.yaml", "minimal.yaml", "yarp.json"] {
+        let settings = load_file(&conf(name)).unwrap_or_else(|report| panic!("{report}"));
+        assert!(settings.routes.entries().count() > 0, "{name}");
+        let masked = format!("{settings:?}");
+        let secrets = ["canary-access", "canary-secret", "canary-jwt-secret", "canary-admin"];
+        assert!(!secrets.iter().any(|secret| masked.contains(secret)), "{name}: {masked}");
+    }
+}
+
+#[test]
+fn every_shipped_yaml_tells_editors_its_schema() {
+    for folder in ["", "bad"] {
+        for entry in fs::read_dir(conf(folder)).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.extension().is_some_and(|ending| ending == "yaml") {
+                assert!(read(&path).starts_with("# yaml-language-server: $schema="), "{}", path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn the_shipped_schema_is_that_of_the_program() {
+    let made = format!("{:#}\n", schema());
+    assert!(read(&conf("schema.json")) == made, "renew it: tidegate schema > conf/schema.json");
+}
+
+#[test]
+fn the_reference_is_that_of_the_program() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/configuration.md");
+    let text = read(&path);
+    let (_, rest) = text.split_once("<!-- reference -->\n\n").expect("the reference begins");
+    let (tables, _) = rest.split_once("<!-- /reference -->").expect("the reference ends");
+    assert!(tables == reference(), "renew it: tidegate schema --reference, between the two marks");
+}
+
+#[test]
+fn the_configuration_of_yarp_is_an_object_route_behind_a_token() {
+    let settings = load_file(&conf("yarp.json")).expect("a good file");
+    let route = route(&settings, "/stream/a/b.mp3");
+    let Kind::Object(object) = &route.kind else { panic!("{route:?}") };
+    assert_eq!((&*object.store, &*object.bucket), ("minio", "audio"));
+    assert_eq!(object.cluster.as_deref(), Some("minio"));
+    assert!(matches!(&route.authorization, Authorization::Policy(policy) if policy.rules.is_empty()));
+    assert_eq!(settings.stores[0].endpoint, Endpoint::Remote("http://canary-endpoint:9000".parse().expect("a URL")));
+}
+
+/// The route that a GET of `path` takes.
+fn route<'s>(settings: &'s Settings, path: &str) -> &'s Route {
+    let headers = HeaderMap::new();
+    let request = Request { method: &Method::GET, host: Some("localhost"), path, query: None, headers: &headers };
+    match settings.routes.find(&request) {
+        Lookup::Found(found) => found.value,
+        _ => panic!("no route for {path}"),
+    }
+}
+
+#[test]
+fn what_is_not_said_has_its_default() {
+    let settings = load_file(&conf("minimal.yaml")).expect("a good file");
+    let server = &settings.server;
+    assert_eq!(server.listeners.len(), 1);
+    assert_eq!(server.listeners[0].address.to_string(), "0.0.0.0:8080");
+    assert_eq!(server.header_timeout, Duration::from_secs(10));
+    assert_eq!(server.write_timeout, Duration::from_secs(30));
+    assert_eq!(server.shutdown_grace, Duration::from_secs(30));
+    assert_eq!(server.max_connections, 16_384);
+    assert!(server.threads > 0 && settings.admin.is_none());
+    assert_eq!(settings.stores[0].presign_expiry, Duration::from_secs(900));
+    assert_eq!(settings.stores[0].endpoint, Endpoint::Embedded("./data/objects".into()));
+    assert_eq!(settings.stores[0].credentials.secret_key.value.expose(), "");
+    let route = route(&settings, "/stream/x");
+    assert!(matches!(route.authorization, Authorization::Anonymous));
+    assert_eq!(route.timeouts, Timeouts::default());
+    assert_eq!(route.max_request_body, Some(30_000_000));
+}
+
+#[test]
+fn a_limit_is_the_routes_then_the_clusters_then_the_default() {
+    let seconds = Duration::from_secs;
+    let of = |connect, first_byte, idle| Timeouts { connect, first_byte, idle };
+    let policy = "Policies: { Timeout: { slow: { FirstByte: 1m } } }\n";
+    let cluster = "    busy: { HttpRequest: { ActivityTimeout: \"00:01:40\" } }\n  Routes:";
+    for (line, expected) in [
+        ("ClusterId: web", Timeouts::default()),
+        ("ClusterId: web\nTimeoutPolicy: slow", of(seconds(2), seconds(60), seconds(30))),
+        ("ClusterId: web\nTimeout: 00:00:01", of(seconds(1), seconds(1), seconds(1))),
+        ("ClusterId: busy", of(seconds(2), seconds(100), seconds(100))),
+        ("ClusterId: busy\nTimeoutPolicy: slow", of(seconds(2), seconds(60), seconds(30))),
+        ("ClusterId: web\nTimeoutPolicy: Disable", of(seconds(2), seconds(86_400), seconds(86_400))),
+    ] {
+        let text = with_route(&format!("Match: {{ Path: / }}\n{line}"), policy).replace("  Routes:", cluster);
+        assert_eq!(route(&good(&text), "/").timeouts, expected, "{line}");
+    }
+}
+
+#[test]
+fn a_number_of_bytes_limits_the_body_and_minus_one_does_not() {
+    for (line, expected) in [("-1", None), ("1024", Some(1024)), ("10MiB", Some(10 << 20)), ("\"64KiB\"", Some(65_536))]
+    {
+        let text = with_route(&format!("ClusterId: web\nMatch: {{ Path: / }}\nMaxRequestBodySize: {line}"), "");
+        assert_eq!(route(&good(&text), "/").max_request_body, expected, "{line}");
+    }
+}
+
+#[test]
+fn what_is_switched_off_asks_for_nothing() {
+    let off = "ClusterId: web\nMatch: { Path: / }\nRateLimiterPolicy: Disable\nCorsPolicy: Disable\nMetadata: { a: b }";
+    let cluster = "one: { Address: http://web:80 } }, SessionAffinity: { Enabled: false, Policy: ArrCookie }, \
+                   HealthCheck: { Active: { Enabled: \"false\" } }, HttpClient: { WebProxy: null }";
+    let text = with_route(off, "Cache:\n").replace("one: { Address: http://web:80 } }", cluster);
+    assert!(route(&good(&text), "/").cors.is_none());
+}
+
+#[test]
+fn a_disabled_route_is_checked_and_not_served() {
+    let text = with_route("ClusterId: web\nMatch: { Path: / }\nEnabled: false", "");
+    assert_eq!(good(&text).routes.entries().count(), 0);
+    assert!(bad(&text.replace("ClusterId: web", "ClusterId: wbe")).contains("did you mean `web`?"));
+}
+
+#[test]
+fn destinations_keep_the_order_of_the_file() {
+    let more = "two: { Address: http://b }, one: { Address: http://a }, three: { Address: http://c }";
+    let text = with_route("ClusterId: web\nMatch: { Path: / }", "").replace("one: { Address: http://web:80 }", more);
+    let settings = good(&text);
+    let ids: Vec<_> = settings.clusters["web"].destinations.iter().map(|one| &*one.id).collect();
+    assert_eq!(ids, ["two", "one", "three"]);
+}
+
+#[test]
+fn every_transform_of_yarp_is_read() {
+    let transforms = [
+        "PathSet: /a",
+        "PathPrefix: /a",
+        "PathRemovePrefix: /a",
+        "PathPattern: \"/b/{**rest}\"",
+        "{ QueryValueParameter: v, Set: \"1\" }",
+        "{ QueryRouteParameter: v, Append: rest }",
+        "QueryRemoveParameter: v",
+        "{ HttpMethodChange: PUT, Set: post }",
+        "RequestHeadersCopy: \"false\"",
+        "RequestHeaderOriginalHost: true",
+        "{ RequestHeader: X-A, Set: \"\" }",
+        "{ RequestHeaderRouteValue: X-A, Append: rest }",
+        "RequestHeaderRemove: Cookie",
+        "RequestHeadersAllowed: Range;If-Range",
+        "{ X-Forwarded: Append, Proto: \"Off\", HeaderPrefix: X-F- }",
+        "{ Forwarded: \"for, proto\", ForFormat: Ip, Action: Append }",
+        "ResponseHeadersCopy: true",
+        "{ ResponseHeader: X-A, Append: b, When: Always }",
+        "{ ResponseHeaderRemove: Server, When: Failure }",
+        "ResponseHeadersAllowed: Content-Type",
+    ];
+    let list: String = transforms.iter().map(|transform| format!("\n  - {transform}")).collect();
+    let settings =
+        good(&with_route(&format!("ClusterId: web\nMatch: {{ Path: \"/{{**rest}}\" }}\nTransforms:{list}"), ""));
+    let Kind::Plain(plain) = &route(&settings, "/x").kind else { panic!("a plain route") };
+    assert_eq!(plain.transforms.len(), transforms.len());
+}
+
+#[test]
+fn texts_come_from_the_environment_where_they_say_so() {
+    let text = with_route("ClusterId: web\nMatch: { Path: / }", "Server: { Listeners: [{ Address: \"env:PORT\" }] }\n")
+        .replace("http://web:80", "env:S3_ENDPOINT_URL");
+    let settings = good(&text);
+    assert_eq!(settings.server.listeners[0].address.to_string(), "0.0.0.0:8080");
+    assert_eq!(settings.clusters["web"].destinations[0].address.as_str(), "http://canary-endpoint:9000/");
+}
+
+#[test]
+fn a_secret_file_is_read_without_its_last_line_break() {
+    let path = std::env::temp_dir().join(format!("tidegate-secret-{}", std::process::id()));
+    fs::write(&path, "of the file\r\n").expect("a temporary file");
+    let admin = format!("Server: {{ Admin: {{ Address: \"127.0.0.1:1\", Token: \"file:{}\" }} }}\n", path.display());
+    let settings = good(&with_route("ClusterId: web\nMatch: { Path: / }", &admin));
+    fs::remove_file(&path).expect("it is ours");
+    let token = settings.admin.and_then(|admin| admin.token).expect("a token");
+    assert_eq!(token.expose(), "of the file");
+}
+
+#[test]
+fn a_file_that_is_not_there_is_a_report_too() {
+    let report = load(Path::new("no/such/file.yaml")).map(|_| ()).expect_err("no file").to_string();
+    assert!(report.starts_with("no/such/file.yaml: the file cannot be read: "), "{report}");
+}
+
+#[test]
+fn no_secret_is_shown_wherever_it_was_written() {
+    let store = "ObjectStores:\n  minio:\n    Endpoint: http://minio:9000\n";
+    for text in [
+        "    Credentials: { AccessKey: hunter2, SecretKey: \"hunter2\" }\n",
+        "    Credentials: hunter2\n",
+        "    Credentials: [hunter2, { a: hunter2 }]\n",
+        "    Credentials:\n      SecretKey: |\n        hunter2\n        hunter2\n      AccessKey: >-\n        hunter2\n",
+        "    Credentials: { AccesKey: hunter2, Nested: { Deep: [hunter2] } }\n",
+        "    Credentials: { SecretKey: !!str hunter2, AccessKey: !secret hunter2 }\n",
+        "    Credentials: { SecretKey: \"env:S3_SECRET_KEY\", SecretKey: hunter2 }\n",
+        "    Credentials: { SecretKey: hunter2\n",
+        "    Credentials: { SecretKey: \"hunter2 }\n",
+        "    Endpiont: http://a:hunter2@minio\n    Region: http://b?hunter2\n",
+        "    PathStyle: http://a:hunter2@minio\n    hidden: hunter2\n",
+        "    Region: \"env:CANARY_PROSE\"\n    Credentials: &a { SecretKey: &b hunter2, AccessKey: *b }\n",
+    ] {
+        let report = bad(&with_route("ClusterId: web\nMatch: { Path: / }\nOder: 1", &format!("{store}{text}")));
+        assert!(!has_leak(&report), "{text}\n{report}");
+    }
+}
+
+#[test]
+fn a_tree_too_deep_is_refused() {
+    let report = bad(&format!("{}1{}", "[".repeat(70), "]".repeat(70)));
+    assert!(report.contains("nested deeper than 64 levels"), "{report}");
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_it_panic(text in any::<String>()) {
+        let _ = load_text("any.yaml", &text, &environment).map_err(|report| report.to_string());
+    }
+
+    #[test]
+    fn no_cut_makes_it_panic_or_tell(from in 0usize..5000, length in 1usize..60, filler in "[ \\t\\n:{}\\[\\]\"'*&!|>,#a0-]{0,4}") {
+        let mut text: Vec<char> = read(&conf("tidegate.yaml")).chars().collect();
+        let from = from.min(text.len());
+        let to = (from + length).min(text.len());
+        text.splice(from..to, filler.chars());
+        let text: String = text.into_iter().collect();
+        if let Err(report) = load_text("cut.yaml", &text, &environment) {
+            assert!(!has_leak(&report.to_string()), "{report}");
+        }
+    }
+}

@@ -110,6 +110,11 @@ fn flag(text: &str) -> Option<bool> {
     }
 }
 
+/// Whether a text may carry a password or a signature: a URL with a user or a query.
+pub fn is_telling(text: &str) -> bool {
+    text.contains("://") && text.contains(['@', '?'])
+}
+
 /// Whether `name` can be the name of an environment variable (POSIX).
 pub fn is_variable(name: &str) -> bool {
     !name.starts_with(|c: char| c.is_ascii_digit())

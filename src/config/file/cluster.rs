@@ -95,6 +95,7 @@ pub struct HttpRequest {
 
 /// What may be used in place of the HTTP version asked for.
 #[derive(Clone, Copy, Default, Deserialize, JsonSchema, PartialEq, Eq)]
+#[expect(clippy::enum_variant_names, reason = "YARP's names")]
 pub enum VersionPolicy {
     /// That or a lower one.
     #[default]

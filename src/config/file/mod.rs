@@ -27,6 +27,9 @@ pub type Named<T> = BTreeMap<String, T>;
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 pub struct File {
+    /// For editors of JSON; Tidegate does not read it.
+    #[serde(rename = "$schema")]
+    pub _schema: Option<String>,
     /// Where players connect, and how the process behaves.
     #[serde(default)]
     pub server: Server,

@@ -84,7 +84,7 @@ fn token_source(at: &At<'_>, text: &str) -> Option<TokenSource> {
             at.report(
                 problem
                     .expected("`Header`, `Cookie:name` or `Query:name`")
-                    .suggest(kind, ["Header", "Cookie:", "Query:"]),
+                    .suggest(kind, ["Header", "Cookie", "Query"]),
             );
             None
         }

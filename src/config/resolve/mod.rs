@@ -21,7 +21,7 @@ use super::report::Problem;
 use super::secret::{self, Environment};
 use super::shape::one_of;
 use super::source::Node;
-use super::value::{SecretRef, Text, TimeSpan};
+use super::value::{SecretRef, Text, TimeSpan, is_telling};
 use crate::s3::settings::SecretSource;
 use crate::telemetry::settings::{AccessLog, LogLevel, Telemetry};
 
@@ -166,7 +166,7 @@ impl<'a> At<'a> {
         if parsed.is_none() {
             let what = match text.0.strip_prefix("env:") {
                 Some(name) => format!("the value of the environment variable `{name}` cannot be read"),
-                None if value.contains("://") => "this cannot be read".to_owned(),
+                None if is_telling(&value) => "this cannot be read".to_owned(),
                 None => format!("`{value}` cannot be read"),
             };
             self.report(Problem::new(what).expected(expected));
@@ -176,8 +176,12 @@ impl<'a> At<'a> {
 
     /// A secret with its origin.
     fn secret(&self, reference: &SecretRef) -> Option<SecretSource> {
+        let help = match reference {
+            SecretRef::Env(_) => "set it before Tidegate starts",
+            SecretRef::File(_) => "a relative path starts at the folder that Tidegate is started in",
+        };
         secret::read(reference, self.context.environment)
-            .map_err(|message| self.report(Problem::new(message).help("set it before Tidegate starts")))
+            .map_err(|message| self.report(Problem::new(message).help(help)))
             .ok()
     }
 

@@ -1,12 +1,12 @@
 //! `Server`.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::At;
@@ -111,25 +111,24 @@ fn tls(at: &At<'_>, raw: &file::Tls) -> Option<Vec<Certificate>> {
 fn certificate(at: &At<'_>, chain: &Text, key: &Text) -> Option<Certificate> {
     let chain_file = at.key("Certificate").text(chain).map(PathBuf::from).filter(|path| {
         let read = CertificateDer::pem_file_iter(path).and_then(|mut found| found.next().transpose());
-        pem(&at.key("Certificate"), path, read.map(|found| found.is_some()), "a certificate")
+        check_pem(&at.key("Certificate"), path, read.map(|found| found.is_some()), "a certificate")
     });
     let key_file = at.key("Key").text(key).map(PathBuf::from).filter(|path| {
         let read = PrivateKeyDer::from_pem_file(path).map(|_| true);
-        pem(&at.key("Key"), path, read, "a private key")
+        check_pem(&at.key("Key"), path, read, "a private key")
     });
     Some(Certificate { certificate: chain_file?, key: key_file? })
 }
 
 /// Whether the PEM file has what it must; what it holds is not shown.
-fn pem(at: &At<'_>, path: &std::path::Path, read: Result<bool, rustls::pki_types::pem::Error>, what: &str) -> bool {
-    use rustls::pki_types::pem::Error;
-    let message = match read {
+fn check_pem(at: &At<'_>, path: &Path, read: Result<bool, pem::Error>, what: &str) -> bool {
+    let problem = match read {
         Ok(true) => return true,
-        Err(Error::Io(error)) => format!("`{}` cannot be read: {error}", path.display()),
-        Ok(false) | Err(_) => format!("`{}` does not hold {what}", path.display()),
+        Err(pem::Error::Io(error)) => Problem::new(format!("`{}` cannot be read: {error}", path.display()))
+            .help("a relative path starts at the folder that Tidegate is started in"),
+        Ok(false) | Err(_) => Problem::new(format!("`{}` does not hold {what}", path.display())),
     };
-    let problem = Problem::new(message).expected(format!("a PEM file with {what}"));
-    at.report(problem.help("a relative path starts at the folder that Tidegate is started in"));
+    at.report(problem.expected(format!("a PEM file with {what}")));
     false
 }
 

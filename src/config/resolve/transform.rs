@@ -92,10 +92,8 @@ fn kind(at: &At<'_>) -> Option<&'static str> {
     let (name, needed, more) = match named.as_slice() {
         [kind] => **kind,
         [] => {
-            at.report(
-                Problem::new("nothing says which transform this is")
-                    .expected(one_of(KINDS.iter().map(|(name, ..)| *name))),
-            );
+            let some = "a key that names it, such as `PathRemovePrefix`, `RequestHeader` or `PresignedUrl`";
+            at.report(Problem::new("nothing says which transform this is").expected(some));
             return None;
         }
         [first, second, ..] => {

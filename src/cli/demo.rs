@@ -1,0 +1,113 @@
+//! `tidegate demo`: the main job with nothing to configure: sample music in a folder, served through the proxy.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use rand::distr::{Alphanumeric, SampleString};
+use serde_json::Map;
+
+use super::{refuse, say, serve};
+use crate::auth::TokenIssuer;
+use crate::clock::Clock;
+use crate::config::{self, Settings};
+use crate::demo::media::{self, Track};
+use crate::demo::{configuration, router};
+
+/// How long the demo's token is good.
+const TOKEN_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
+/// The bucket of the demo's configuration.
+const BUCKET: &str = "audio";
+/// What need not be encoded in a path (RFC 3986 §2.3, and the separator).
+const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
+
+/// Where the demo keeps its music and listens.
+#[derive(Args, Debug)]
+pub struct DemoArgs {
+    /// The folder with the music; what you drop into its `audio` folder is served too.
+    #[arg(long, default_value = "data/demo")]
+    folder: PathBuf,
+    /// The port on loopback; another one is taken when it is busy.
+    #[arg(long, default_value_t = 8080)]
+    port: u16,
+}
+
+/// Makes the music, prints what to try, serves until asked to stop.
+pub fn run(arguments: &DemoArgs) -> ExitCode {
+    let tracks = match prepare(arguments) {
+        Ok(tracks) => tracks,
+        Err(error) => {
+            say(&mut io::stderr(), &format!("tidegate demo: cannot write to {}: {error}", arguments.folder.display()));
+            return ExitCode::FAILURE;
+        }
+    };
+    let secret = Alphanumeric.sample_string(&mut rand::rng(), 48);
+    let text = configuration(&arguments.folder, free_address(arguments.port));
+    let environment = |name: &str| (name == "TIDEGATE_DEMO_SECRET").then(|| secret.clone());
+    let settings = match config::load_text("the demo's configuration", &text, &environment) {
+        Ok(settings) => settings,
+        Err(report) => return refuse(&report),
+    };
+    let Some(token) = token(&settings) else {
+        say(&mut io::stderr(), "tidegate demo: the demo's configuration has no issuer to make a token for");
+        return ExitCode::FAILURE;
+    };
+    let page = router(tracks.clone(), token.clone(), "/stream/");
+    serve::with(settings, page, |running| {
+        if let Some(address) = running.listeners.first() {
+            say(&mut io::stdout(), &welcome(*address, &token, &tracks, &arguments.folder));
+        }
+    })
+}
+
+fn prepare(arguments: &DemoArgs) -> io::Result<Vec<Track>> {
+    let folder = arguments.folder.join(BUCKET);
+    std::fs::create_dir_all(&folder)?;
+    media::prepare(&folder, |step| say(&mut io::stdout(), step))?;
+    media::tracks(&folder)
+}
+
+/// The wanted port, or any when it is busy.
+fn free_address(port: u16) -> SocketAddr {
+    let wanted = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
+    match TcpListener::bind(wanted) {
+        Ok(_) => wanted,
+        Err(_) => SocketAddr::new(wanted.ip(), 0),
+    }
+}
+
+fn token(settings: &Settings) -> Option<String> {
+    let issuer = TokenIssuer::new(settings.auth.issuers.first()?)?.ok()?;
+    Some(issuer.issue("demo", TOKEN_LIFE, &Map::new(), &Clock::system()))
+}
+
+fn welcome(address: SocketAddr, token: &str, tracks: &[Track], folder: &std::path::Path) -> String {
+    let key = tracks.first().map_or("", |track| track.key.as_str());
+    let url = format!("http://{address}/stream/{}", utf8_percent_encode(key, PATH));
+    let folder = folder.join(BUCKET);
+    format!(
+        "
+Tidegate serves {count} tracks from {folder} on http://{address}
+Drop audio files into that folder to serve them too.
+
+Listen and seek in the browser:
+  http://{address}/demo/
+
+A token, good for a day:
+  {token}
+
+Try (with TOKEN set to it):
+  TOKEN={token}
+  curl -i -H \"Authorization: Bearer $TOKEN\" -r 0-99 -o /dev/null -D - {url}
+  curl -I -H \"Authorization: Bearer $TOKEN\" {url}
+  curl -i {url}
+
+Stop with Ctrl-C.",
+        count = tracks.len(),
+        folder = folder.display(),
+    )
+}

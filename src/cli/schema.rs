@@ -1,0 +1,23 @@
+//! `tidegate schema`: what the configuration may say, for editors and for people.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use crate::config;
+
+/// Arguments of `tidegate schema`.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// Print the tables of the configuration reference in Markdown in place of the JSON Schema.
+    #[arg(long)]
+    pub reference: bool,
+}
+
+/// Prints the JSON Schema.
+pub fn run(args: &Args) -> ExitCode {
+    let text = if args.reference { config::reference() } else { format!("{:#}\n", config::schema()) };
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::FAILURE,
+    }
+}

@@ -1,0 +1,71 @@
+//! `tidegate serve`: reads the configuration, serves until asked to stop.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use axum::Router;
+use serde_json::json;
+use tokio::runtime::{Builder, Runtime};
+use tracing::{error, info, warn};
+
+use super::{refuse, say};
+use crate::app::{self, Running};
+use crate::config::{self, Settings};
+use crate::lifecycle;
+use crate::telemetry::log;
+
+/// Serves what `file` describes.
+pub fn run(file: &Path) -> ExitCode {
+    match config::load(file) {
+        Ok(settings) => with(settings, Router::new(), ready),
+        Err(report) => refuse(&report),
+    }
+}
+
+/// Serves `settings` and the pages `extra`; `started` is told where.
+pub fn with(settings: Settings, extra: Router, started: impl FnOnce(&Running)) -> ExitCode {
+    log::start(&settings.telemetry);
+    let runtime = match runtime(settings.server.threads) {
+        Ok(runtime) => runtime,
+        Err(error) => return fail(&error),
+    };
+    runtime.block_on(async {
+        let running = match app::start(settings, extra).await {
+            Ok(running) => running,
+            Err(error) => return fail(&error),
+        };
+        started(&running);
+        if let Err(error) = lifecycle::asked_to_stop().await {
+            return fail(&error);
+        }
+        info!("stopping: no new connections; streams under way may end");
+        let stopped = tokio::select! {
+            whole = running.stop() => whole,
+            _ = lifecycle::asked_to_stop() => false,
+        };
+        if stopped {
+            info!("stopped");
+        } else {
+            warn!("stopped with streams under way");
+        }
+        ExitCode::SUCCESS
+    })
+}
+
+fn runtime(threads: usize) -> std::io::Result<Runtime> {
+    Builder::new_multi_thread().worker_threads(threads).thread_name("tidegate").enable_all().build()
+}
+
+/// One line for whoever started us, with the ports that were bound.
+fn ready(running: &Running) {
+    let listeners: Vec<String> = running.listeners.iter().map(ToString::to_string).collect();
+    let admin = running.admin.map(|address| address.to_string());
+    info!(?listeners, ?admin, "ready");
+    say(&mut std::io::stdout(), &format!("ready {}", json!({ "listeners": listeners, "admin": admin })));
+}
+
+fn fail(error: &dyn std::error::Error) -> ExitCode {
+    error!(%error, "cannot start");
+    say(&mut std::io::stderr(), &format!("tidegate: {error}"));
+    ExitCode::FAILURE
+}
