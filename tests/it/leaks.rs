@@ -100,13 +100,13 @@ fn steps() -> Vec<Step> {
 }
 
 /// Everything that came back for one request, however it ended.
-async fn bytes_of(gate: &Gate, method: &Method, path: &str, headers: &str) -> Vec<u8> {
+async fn bytes_of(what: &str, gate: &Gate, method: &Method, path: &str, headers: &str) -> Vec<u8> {
     let mut raw = gate.raw().await;
     let head = format!("{method} {path} HTTP/1.1\r\nHost: gate\r\nConnection: close\r\n{headers}\r\n");
     raw.send(head.as_bytes()).await;
     match raw.rest(Duration::from_secs(15)).await {
         Ok(bytes) => bytes,
-        Err(error) if error.kind() == std::io::ErrorKind::TimedOut => panic!("{method} {path} did not end"),
+        Err(error) if error.kind() == std::io::ErrorKind::TimedOut => panic!("{what} did not end"),
         // A broken stream is reset; what came before it is in the log of the origin's step only.
         Err(_) => Vec::new(),
     }
@@ -140,8 +140,9 @@ async fn no_canary_gets_out_on_any_path() {
         ] {
             origin.reset();
             origin.always(step.clone());
-            let bytes = bytes_of(&gate, &method, path, &format!("{bearer}{more}")).await;
-            search(&format!("the answer to {method} {path} {more:?} for {step:?}"), &bytes, &mut found);
+            let what = format!("the answer to {method} {path} {more:?} for {step:?}");
+            let bytes = bytes_of(&what, &gate, &method, path, &format!("{bearer}{more}")).await;
+            search(&what, &bytes, &mut found);
         }
     }
     origin.reset();
@@ -157,8 +158,9 @@ async fn no_canary_gets_out_on_any_path() {
         (Method::GET, "/health", ""),
         (Method::GET, "/openapi.json", ""),
     ] {
-        let bytes = bytes_of(&gate, &method, path, more).await;
-        search(&format!("the answer to {method} {path}"), &bytes, &mut found);
+        let what = format!("the answer to {method} {path}");
+        let bytes = bytes_of(&what, &gate, &method, path, more).await;
+        search(&what, &bytes, &mut found);
     }
     for path in ["/metrics", "/livez", "/readyz"] {
         let reply = gate.admin().get(path, &[]).await;
@@ -185,7 +187,7 @@ async fn a_store_that_cannot_be_reached_is_not_named_either() {
         let mut gate = Gate::start_with(&config, &ENVIRONMENT).await;
         let bearer = format!("Authorization: Bearer {}\r\n", token::signed(&token::claims("alice"), ENVIRONMENT[2].1));
         let mut found = Vec::new();
-        let bytes = bytes_of(&gate, &Method::GET, "/stream/track.mp3", &bearer).await;
+        let bytes = bytes_of("the answer", &gate, &Method::GET, "/stream/track.mp3", &bearer).await;
         assert!(bytes.starts_with(b"HTTP/1.1 50"), "{}", String::from_utf8_lossy(&bytes));
         search("the answer", &bytes, &mut found);
         let ready = gate.admin().get("/readyz", &[]).await;

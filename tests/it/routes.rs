@@ -81,7 +81,7 @@ async fn transforms_change_path_query_and_headers() {
         (json!([{ "PathPrefix": "/v2" }]), "/plain/a", "/v2/plain/a"),
         (json!([{ "PathSet": "/fixed" }]), "/plain/a?x=1", "/fixed?x=1"),
         (json!([{ "PathPattern": "/files/{**rest}" }]), "/plain/a%20b/c", "/files/a%20b/c"),
-        (json!([{ "QueryValueParameter": "v", "Set": "1" }]), "/plain/a?v=0&x=2", "/plain/a?v=1&x=2"),
+        (json!([{ "QueryValueParameter": "v", "Set": "1" }]), "/plain/a?x=2&v=0", "/plain/a?x=2&v=1"),
         (json!([{ "QueryRemoveParameter": "v" }]), "/plain/a?v=0&x=2", "/plain/a?x=2"),
         (json!([{ "PathRemovePrefix": "/plain" }, { "PathPrefix": "/new" }]), "/plain/a", "/new/a"),
     ];

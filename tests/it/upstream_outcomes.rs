@@ -290,8 +290,8 @@ async fn a_request_carries_a_signature_of_its_own_method_and_nothing_of_the_clie
         assert_eq!(names, signed.map(|name| format!("X-Amz-{name}")), "{}", request.target);
         assert!(request.query().contains("SignedHeaders=host&") || request.query().ends_with("SignedHeaders=host"));
         assert_eq!(request.header("host"), Some(origin.address().to_string().as_str()));
-        for (name, _) in headers {
-            assert_eq!(request.header(name), None, "{name} went to the store");
+        for (name, value) in headers {
+            assert_ne!(request.header(name), Some(value), "{name} went to the store");
         }
     }
     let signature =

@@ -1,6 +1,7 @@
 //! The origin's own HTTP/1.1: reading a request, and answering it as a good S3 store does (MinIO's manners).
 
 use std::io;
+use std::time::SystemTime;
 
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
@@ -181,6 +182,7 @@ pub fn good_answer(seen: &Seen, object: Option<&Object>) -> Answer {
         answer.set(name, value);
     }
     answer.set("Accept-Ranges", "bytes");
+    answer.set("Date", &httpdate::fmt_http_date(SystemTime::now()));
     answer.set("X-Amz-Request-Id", "17F0000000000000");
     if seen.header("if-none-match") == Some(&object.etag) {
         answer.status = 304;
