@@ -13,7 +13,7 @@ use std::time::Duration;
 pub use download::Download;
 pub use health::Health;
 use http::{HeaderMap, StatusCode};
-pub use plan::answer;
+pub use plan::{Plan, answer};
 
 use crate::clock::Clock;
 use crate::s3::signer::Signer;

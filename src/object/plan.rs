@@ -20,18 +20,11 @@ use crate::upstream::destination::InFlight;
 /// Versions of an object that may follow each other while one request is answered before we give up.
 const MAX_CHANGES: u32 = 3;
 
-/// Answers a GET or HEAD for the object `key`. `headers` are the player's.
-pub async fn answer(
-    origin: &Arc<Origin>,
-    method: &Method,
-    key: &str,
-    headers: &HeaderMap,
-    tally: &mut Tally,
-) -> Result<Answer, Failure> {
-    let plan = Plan::read(method, headers);
+/// Answers `plan` for the object `key`.
+pub async fn answer(origin: &Arc<Origin>, plan: &Plan, key: &str, tally: &mut Tally) -> Result<Answer, Failure> {
     let mut changes = 0;
     loop {
-        match attempt(origin, key, &plan, tally).await? {
+        match attempt(origin, key, plan, tally).await? {
             Outcome::Answer(answer) => return Ok(*answer),
             Outcome::Changed => {
                 changes += 1;
@@ -44,19 +37,17 @@ pub async fn answer(
 }
 
 /// What the player asks for.
-struct Plan {
+pub struct Plan {
     head: bool,
     conditions: Conditions,
     range: Option<RangeSpec>,
 }
 
 impl Plan {
-    /// HEAD ignores Range (§14.2). Several lines of Range are several ranges: ignored.
-    fn read(method: &Method, headers: &HeaderMap) -> Self {
+    /// Reads a GET or HEAD; HEAD ignores Range (§14.2).
+    pub fn read(method: &Method, headers: &HeaderMap) -> Self {
         let head = method == Method::HEAD;
-        let mut lines = headers.get_all(header::RANGE).iter();
-        let range = lines.next().filter(|_| !head).and_then(|value| range::parse(value.as_bytes()));
-        let range = range.filter(|_| lines.next().is_none());
+        let range = if head { None } else { range::from_headers(headers) };
         Self { head, conditions: Conditions::from_headers(headers), range }
     }
 }
@@ -76,9 +67,8 @@ async fn attempt(origin: &Arc<Origin>, key: &str, plan: &Plan, tally: &mut Tally
         let (response, _) = stat(origin, key, tally).await?;
         return match plan.conditions.evaluate(&validators(&response)) {
             Verdict::Proceed => {
-                let length = response.body.announced().or_else(|| content_length(&response.headers));
                 let mut headers = object_headers(origin, key, &response);
-                if let Some(length) = length {
+                if let Some(length) = content_length(&response.headers) {
                     headers.insert(header::CONTENT_LENGTH, length.into());
                 }
                 Ok(done(Answer { status: StatusCode::OK, headers, body: None }))

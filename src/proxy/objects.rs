@@ -13,7 +13,7 @@ use super::failure::Failure;
 use super::respond;
 use super::settings::Kind;
 use super::world::Served;
-use crate::object::{self, Download, Origin};
+use crate::object::{self, Download, Origin, Plan};
 use crate::telemetry::metrics::Metrics;
 
 /// Answers a request on an object route. An error means that the answer broke off: the connection must be closed
@@ -35,9 +35,8 @@ pub async fn serve(
     let user = ctx.claims.as_ref().map(|claims| claims.subject.as_str());
     let _stream = metrics.stream(user);
     let answer = {
-        let request = session.req_header();
-        let (method, headers) = (request.method.clone(), request.headers.clone());
-        let question = object::answer(origin, &method, &key, &headers, &mut ctx.tally);
+        let plan = Plan::read(&session.req_header().method, &session.req_header().headers);
+        let question = object::answer(origin, &plan, &key, &mut ctx.tally);
         tokio::select! {
             biased;
             answer = question => answer.map_err(Failure::Object),
