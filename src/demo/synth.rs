@@ -93,7 +93,7 @@ impl Voice {
                     Partial::new(note.frequency * f32::from(n) * detune, 0.37 * f32::from(n), side.map(|s| s * gain))
                 })
                 .collect(),
-            Instrument::Bass => [(1.0, 0.28), (2.0, 0.09), (3.0, 0.03)]
+            Instrument::Bass => [(1.0, 0.2), (2.0, 0.08), (3.0, 0.03)]
                 .map(|(n, gain)| Partial::new(note.frequency * n, 0.0, [gain, gain]))
                 .into(),
             Instrument::Keys | Instrument::Bell | Instrument::Drum | Instrument::Shaker => Vec::new(),
