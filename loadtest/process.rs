@@ -24,7 +24,7 @@ wait
 "#;
 /// `/proc` counts CPU time in hundredths of a second on every Linux that we know (`USER_HZ`).
 const TICKS_PER_SECOND: f64 = 100.0;
-const START_DEADLINE: Duration = Duration::from_secs(20);
+const START_DEADLINE: Duration = Duration::from_secs(10);
 
 /// A running server and all its processes.
 pub struct Process {
@@ -67,7 +67,6 @@ impl Process {
         let deadline = Instant::now() + START_DEADLINE;
         while TcpStream::connect(address).is_err() {
             ensure!(Instant::now() < deadline, "{} does not listen on {address}", self.name);
-            self.pids()?;
             thread::sleep(Duration::from_millis(20));
         }
         Ok(())

@@ -11,9 +11,8 @@ pub struct Row {
     unit: &'static str,
     nginx: f64,
     subject: f64,
-    ratio: f64,
-    /// The lowest and highest ratio of a round; both the ratio itself where there was one round.
-    spread: (f64, f64),
+    /// How the subject stands to nginx in each round, ascending: ratios, or differences where the budget is no ratio.
+    compared: Vec<f64>,
     budget: Budget,
 }
 
@@ -29,24 +28,28 @@ pub enum Budget {
 }
 
 impl Row {
-    /// From the values of each round, round by round; the ratio is the median of the rounds' ratios.
+    /// From the values of nginx and the subject in each round. What is compared is the median of the rounds'
+    /// comparisons, because both of a round ran under the same weather.
     pub fn new(figure: impl Into<String>, unit: &'static str, rounds: &[(f64, f64)], budget: Budget) -> Self {
-        let mut ratios: Vec<f64> = rounds.iter().map(|(nginx, subject)| subject / nginx).collect();
-        ratios.sort_by(f64::total_cmp);
+        let compare = |(nginx, subject): &(f64, f64)| match budget {
+            Budget::Ratio(_) => subject / nginx,
+            Budget::Value(_) | Budget::None => subject - nginx,
+        };
+        let mut compared: Vec<f64> = rounds.iter().map(compare).collect();
+        compared.sort_by(f64::total_cmp);
         Self {
             figure: figure.into(),
             unit,
             nginx: median(rounds.iter().map(|(nginx, _)| *nginx)),
             subject: median(rounds.iter().map(|(_, subject)| *subject)),
-            ratio: median(ratios.iter().copied()),
-            spread: (ratios.first().copied().unwrap_or(f64::NAN), ratios.last().copied().unwrap_or(f64::NAN)),
+            compared,
             budget,
         }
     }
 
     fn verdict(&self) -> &'static str {
         let held = match self.budget {
-            Budget::Ratio(most) => self.ratio <= most,
+            Budget::Ratio(most) => median(self.compared.iter().copied()) <= most,
             Budget::Value(most) => self.subject <= most,
             Budget::None => return "",
         };
@@ -55,24 +58,26 @@ impl Row {
 
     fn cells(&self) -> [String; 7] {
         let unit = self.unit;
-        // A difference around zero has no meaningful ratio.
-        let meaningful = self.nginx > 0.0 && self.subject > 0.0 && self.ratio < 1000.0;
-        let spread = if self.spread.0 == self.spread.1 {
-            String::new()
-        } else {
-            format!("{:.2}–{:.2}", self.spread.0, self.spread.1)
+        let write = |value: f64| match self.budget {
+            Budget::Ratio(_) => format!("{value:.2}×"),
+            Budget::Value(_) | Budget::None => format!("{value:+.2} {unit}"),
+        };
+        let spread = match self.compared.as_slice() {
+            [lowest, .., highest] => format!("{} … {}", write(*lowest), write(*highest)),
+            _ => String::new(),
+        };
+        let budget = match self.budget {
+            Budget::Ratio(most) => format!("≤ {most:.1}×"),
+            Budget::Value(most) => format!("≤ {most} {unit}"),
+            Budget::None => String::new(),
         };
         [
             self.figure.clone(),
             format!("{:.2} {unit}", self.nginx),
             format!("{:.2} {unit}", self.subject),
-            if meaningful { format!("{:.2}×", self.ratio) } else { "–".to_owned() },
-            if meaningful { spread } else { String::new() },
-            match self.budget {
-                Budget::Ratio(most) => format!("≤ {most:.1}×"),
-                Budget::Value(most) => format!("≤ {most} {unit}"),
-                Budget::None => String::new(),
-            },
+            write(median(self.compared.iter().copied())),
+            spread,
+            budget,
             self.verdict().to_owned(),
         ]
     }
@@ -80,7 +85,7 @@ impl Row {
 
 /// All rows as a Markdown table, aligned for reading as plain text too.
 pub fn table(subject: &str, rows: &[Row]) -> String {
-    let head = ["figure", "nginx", subject, "ratio", "rounds", "budget", "verdict"].map(str::to_owned);
+    let head = ["figure", "nginx", subject, "to nginx", "rounds", "budget", "verdict"].map(str::to_owned);
     let mut lines = vec![head];
     lines.extend(rows.iter().map(Row::cells));
     let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);

@@ -10,30 +10,6 @@ use crate::report::{Budget, Row};
 use crate::sections::{Bench, Section, warm};
 use crate::servers::Target;
 
-/// How a CPU figure is written.
-pub struct Figure {
-    text: &'static str,
-    unit: &'static str,
-    /// From CPU seconds and what was done to the figure.
-    value: fn(f64, &Tally) -> f64,
-    budget: f64,
-}
-
-pub const SMALL: Figure = Figure {
-    text: "CPU per request, 1 KiB",
-    unit: "µs",
-    value: |cpu, tally| cpu * 1e6 / tally.requests as f64,
-    budget: 2.0,
-};
-pub const RANGES: Figure =
-    Figure { text: "CPU per GB, random 256 KiB ranges", unit: "CPU-s/GB", value: per_gigabyte, budget: 1.5 };
-pub const WHOLE: Figure =
-    Figure { text: "CPU per GB, whole 8 MiB", unit: "CPU-s/GB", value: per_gigabyte, budget: 1.5 };
-
-fn per_gigabyte(cpu: f64, tally: &Tally) -> f64 {
-    cpu * 1e9 / tally.bytes as f64
-}
-
 pub fn small(target: &Target) -> Vec<Group> {
     closed(target, 64, objects::SMALL.whole(target))
 }
@@ -51,17 +27,39 @@ fn closed(target: &Target, connections: usize, requests: Rc<[Request]>) -> Vec<G
     vec![Group { address, connections, pace: Pace::Closed, order: Order::Random, requests, sampled: false }]
 }
 
-pub fn measure(section: &Section, bench: &Bench, tally: &mut Tally, figure: &Figure) -> Result<Vec<Row>> {
-    let pair = bench.pair()?;
-    let rounds = bench.rounds(|which| {
-        let server = &pair[which];
+pub fn measure_small(section: &Section, bench: &Bench, tally: &mut Tally) -> Result<Vec<Row>> {
+    let rounds = rounds(section, bench, tally, |cpu, done| cpu * 1e6 / done.requests as f64)?;
+    Ok(vec![Row::new("CPU per request, 1 KiB", "µs", &rounds, Budget::Ratio(2.0))])
+}
+
+pub fn measure_ranges(section: &Section, bench: &Bench, tally: &mut Tally) -> Result<Vec<Row>> {
+    let rounds = rounds(section, bench, tally, per_gigabyte)?;
+    Ok(vec![Row::new("CPU per GB, random 256 KiB ranges", "CPU-s/GB", &rounds, Budget::Ratio(1.5))])
+}
+
+pub fn measure_whole(section: &Section, bench: &Bench, tally: &mut Tally) -> Result<Vec<Row>> {
+    let rounds = rounds(section, bench, tally, per_gigabyte)?;
+    Ok(vec![Row::new("CPU per GB, whole 8 MiB", "CPU-s/GB", &rounds, Budget::Ratio(1.5))])
+}
+
+fn per_gigabyte(cpu: f64, done: &Tally) -> f64 {
+    cpu * 1e9 / done.bytes as f64
+}
+
+/// `figure` of the CPU seconds and of what was done for them.
+fn rounds(
+    section: &Section,
+    bench: &Bench,
+    tally: &mut Tally,
+    figure: impl Fn(f64, &Tally) -> f64,
+) -> Result<Vec<(f64, f64)>> {
+    bench.rounds(|server| {
         let mut fleet = warm((section.load)(&server.target), tally)?;
         let before = server.process.cpu_seconds()?;
         let done = fleet.run(bench.window)?;
         let cpu = server.process.cpu_seconds()? - before;
         tally.add(&done);
         ensure!(done.requests > 0, "nothing was answered: {:?}", done.first_error);
-        Ok((figure.value)(cpu, &done))
-    })?;
-    Ok(vec![Row::new(figure.text, figure.unit, &rounds, Budget::Ratio(figure.budget))])
+        Ok(figure(cpu, &done))
+    })
 }

@@ -47,15 +47,14 @@ pub fn busy(target: &Target) -> Vec<Group> {
 }
 
 pub fn measure(section: &Section, bench: &Bench, tally: &mut Tally) -> Result<Vec<Row>> {
-    let pair = bench.pair()?;
     let mut sample = |target: &Target| -> Result<[f64; 3]> {
         let mut done = warm((section.load)(target), tally)?.run(bench.window * 2)?;
         tally.add(&done);
         Ok(PERCENTILES.map(|(_, share, _)| percentile(&mut done.first_bytes, share)))
     };
-    let rounds = bench.rounds(|which| {
+    let rounds = bench.rounds(|server| {
         let direct = sample(&bench.origin.target)?;
-        let through = sample(&pair[which].target)?;
+        let through = sample(&server.target)?;
         Ok([0, 1, 2].map(|nth| through[nth] - direct[nth]))
     })?;
     let load = if section.name == "first-byte" { "200/s".to_owned() } else { format!("200/s among {PLAYERS} players") };

@@ -23,21 +23,9 @@ pub struct Section {
 
 /// All of them, in the order of the report.
 pub const ALL: [Section; 6] = [
-    Section {
-        name: "cpu-1k",
-        load: cpu::small,
-        measure: |section, bench, tally| cpu::measure(section, bench, tally, &cpu::SMALL),
-    },
-    Section {
-        name: "ranges",
-        load: cpu::ranges,
-        measure: |section, bench, tally| cpu::measure(section, bench, tally, &cpu::RANGES),
-    },
-    Section {
-        name: "whole",
-        load: cpu::whole,
-        measure: |section, bench, tally| cpu::measure(section, bench, tally, &cpu::WHOLE),
-    },
+    Section { name: "cpu-1k", load: cpu::small, measure: cpu::measure_small },
+    Section { name: "ranges", load: cpu::ranges, measure: cpu::measure_ranges },
+    Section { name: "whole", load: cpu::whole, measure: cpu::measure_whole },
     Section { name: "first-byte", load: first_byte::alone, measure: first_byte::measure },
     Section { name: "first-byte-busy", load: first_byte::busy, measure: first_byte::measure },
     Section { name: "paused", load: paused::load, measure: paused::measure },
@@ -53,21 +41,26 @@ pub struct Bench {
 }
 
 impl Bench {
-    /// Fresh servers for a section, so that no section inherits another's memory or warmth: nginx, and the compared one.
+    /// Fresh servers, so that nothing inherits another's memory or warmth: nginx, and the compared one.
     pub fn pair(&self) -> Result<[Server; 2]> {
         Ok([self.yard.proxy(&self.origin)?, self.yard.subject(&self.origin)?])
     }
 
     /// Measures in alternating rounds, each beginning with the other one of the pair, so that a machine that gets
-    /// slower or faster meanwhile favours nobody. Gives the pairs of each round.
-    pub fn rounds<T>(&self, mut measure: impl FnMut(usize) -> Result<T>) -> Result<Vec<(T, T)>> {
-        let mut pairs = Vec::new();
+    /// slower or faster meanwhile favours nobody. Each round has fresh servers: two starts of one server differ by
+    /// more than two rounds of one start, and that must show in the spread. Gives (nginx, subject) of each round.
+    pub fn rounds<T>(&self, mut measure: impl FnMut(&Server) -> Result<T>) -> Result<Vec<(T, T)>> {
+        let mut results = Vec::new();
         for round in 0..self.rounds {
-            let first = measure(round % 2)?;
-            let second = measure(1 - round % 2)?;
-            pairs.push(if round % 2 == 0 { (first, second) } else { (second, first) });
+            let [nginx, subject] = self.pair()?;
+            results.push(if round % 2 == 0 {
+                (measure(&nginx)?, measure(&subject)?)
+            } else {
+                let first = measure(&subject)?;
+                (measure(&nginx)?, first)
+            });
         }
-        Ok(pairs)
+        Ok(results)
     }
 }
 
