@@ -20,7 +20,13 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const RETRY_URL: HeaderName = HeaderName::from_static("x-retry-url");
 
 /// Writes a response head with `headers` and what every answer carries.
-pub async fn head(session: &mut Session, ctx: &mut Ctx, status: StatusCode, headers: HeaderMap, end: bool) -> Result<()> {
+pub async fn head(
+    session: &mut Session,
+    ctx: &mut Ctx,
+    status: StatusCode,
+    headers: HeaderMap,
+    end: bool,
+) -> Result<()> {
     let mut response = response_head(status, headers);
     decorate(session, ctx, &mut response)?;
     ctx.answered();

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use pingora::time::timeout;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use pingora::time::timeout;
 use tokio_rustls::client::TlsStream;
 
 use super::body::{Framing, Reader};
