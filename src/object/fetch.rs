@@ -4,10 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 
 use super::{Failure, Origin, Tally};
 use crate::http::etag::ETag;
+use crate::http::headers::store_response_allowed;
 use crate::s3::error_body::{MAX_ERROR_BODY, StoreError, classify};
 use crate::s3::url_cache::{Object, SignedRequest};
 use crate::upstream::cluster::Member;
@@ -98,19 +99,30 @@ async fn once(
 ) -> Result<(Response, InFlight), Trouble> {
     let in_flight = member.destination.enter();
     let limit = origin.timeouts.connect;
-    let connection = if fresh {
-        member.destination.new_connection(limit).await
-    } else {
-        member.destination.connection(limit).await
-    };
+    let connection =
+        if fresh { member.destination.new_connection(limit).await } else { member.destination.connection(limit).await };
     let head = request_head(signed, question);
     let connection = connection.map_err(Trouble::Connect)?;
-    let answer = connection.exchange(&head, question.head, origin.timeouts.first_byte).await;
+    let answer = connection.exchange(&head, question.head, is_read, origin.timeouts.first_byte).await;
     let mut response = answer.map_err(Trouble::Exchange)?;
     if question.head {
         response.body.finish();
     }
     Ok((response, in_flight))
+}
+
+/// What the engine itself reads of a store's headers, beyond those that players see.
+pub const ENGINE_HEADERS: [HeaderName; 6] = [
+    header::CONTENT_RANGE,
+    header::DATE,
+    header::RETRY_AFTER,
+    HeaderName::from_static("x-amz-delete-marker"),
+    HeaderName::from_static("x-minio-error-code"),
+    HeaderName::from_static("x-minio-error-desc"),
+];
+
+fn is_read(name: &HeaderName) -> bool {
+    store_response_allowed(name) || ENGINE_HEADERS.contains(name)
 }
 
 fn request_head(signed: &SignedRequest, question: &Question<'_>) -> Vec<u8> {
@@ -279,9 +291,7 @@ impl Tries {
                 if self.timeouts <= 1 { Verdict::Again(Duration::ZERO) } else { Verdict::GiveUp(Failure::Timeout) }
             }
             Trouble::Exchange(ExchangeError::Malformed(what)) => Verdict::GiveUp(Failure::Nonsense(what)),
-            Trouble::Exchange(
-                ExchangeError::Closed { .. } | ExchangeError::Stalled | ExchangeError::Broken,
-            ) => {
+            Trouble::Exchange(ExchangeError::Closed { .. } | ExchangeError::Stalled | ExchangeError::Broken) => {
                 self.closed += 1;
                 if self.closed < MAX_ATTEMPTS {
                     Verdict::Again(BACK_OFF * self.closed)
