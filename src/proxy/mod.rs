@@ -124,6 +124,7 @@ impl ProxyHttp for Gateway {
 
     async fn logging(&self, session: &mut Session, _e: Option<&Error>, ctx: &mut Ctx) {
         ctx.destination = None;
+        listener::answered();
         access_log::finish(session, ctx, &self.metrics);
     }
 
