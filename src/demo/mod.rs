@@ -5,4 +5,3 @@
 pub mod media;
 mod score;
 mod synth;
-

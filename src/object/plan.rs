@@ -135,12 +135,7 @@ async fn get(
 }
 
 /// The whole object as 200.
-async fn whole(
-    origin: &Arc<Origin>,
-    key: &str,
-    known: Option<&ETag>,
-    tally: &mut Tally,
-) -> Result<Outcome, Failure> {
+async fn whole(origin: &Arc<Origin>, key: &str, known: Option<&ETag>, tally: &mut Tally) -> Result<Outcome, Failure> {
     let question = Question { head: false, key, range: None, if_match: known };
     let (response, in_flight) = match ask(origin, &question, tally).await? {
         Reply::Object(response, in_flight) => (*response, in_flight),
@@ -255,8 +250,14 @@ fn content_type(origin: &Origin, key: &str, headers: &HeaderMap) -> Option<Heade
 /// 304 with what a 200 would say of caching (§15.4.5).
 fn not_modified(response: &Response) -> Answer {
     let mut headers = HeaderMap::new();
-    let kept =
-        [header::ETAG, header::CACHE_CONTROL, header::CONTENT_LOCATION, header::EXPIRES, header::VARY, header::LAST_MODIFIED];
+    let kept = [
+        header::ETAG,
+        header::CACHE_CONTROL,
+        header::CONTENT_LOCATION,
+        header::EXPIRES,
+        header::VARY,
+        header::LAST_MODIFIED,
+    ];
     for name in kept.iter().filter(|name| store_response_allowed(name)) {
         if let Some(value) = response.headers.get(name) {
             headers.insert(name.clone(), value.clone());

@@ -58,7 +58,9 @@ impl Gateway {
             Err(failure) => return respond::failure(session, ctx, failure).await.map(|()| true),
         };
         match &served.target {
-            Target::Objects(origin) => objects::serve(session, ctx, &served, origin, &self.metrics).await.map(|()| true),
+            Target::Objects(origin) => {
+                objects::serve(session, ctx, &served, origin, &self.metrics).await.map(|()| true)
+            }
             Target::Cluster(_) => Ok(false),
         }
     }
@@ -106,6 +108,17 @@ impl ProxyHttp for Gateway {
 
     fn fail_to_connect(&self, _session: &mut Session, _peer: &HttpPeer, ctx: &mut Ctx, e: Box<Error>) -> Box<Error> {
         forward::failed_to_connect(ctx, e)
+    }
+
+    fn error_while_proxy(
+        &self,
+        _peer: &HttpPeer,
+        session: &mut Session,
+        e: Box<Error>,
+        ctx: &mut Ctx,
+        client_reused: bool,
+    ) -> Box<Error> {
+        forward::failed_to_proxy(session, ctx, e, client_reused)
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, e: &Error, ctx: &mut Ctx) -> FailToProxy {

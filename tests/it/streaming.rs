@@ -115,8 +115,10 @@ async fn a_listener_that_leaves_frees_the_store_at_once_and_is_no_error() {
         drop(raw);
         let begun = Instant::now();
         let limit = Duration::from_secs(2);
-        within(limit, &format!("after {step:?} the store's connection is closed"), async || (origin.open_connections() == 0).then_some(()))
-            .await;
+        within(limit, &format!("after {step:?} the store's connection is closed"), async || {
+            (origin.open_connections() == 0).then_some(())
+        })
+        .await;
         assert!(begun.elapsed() < limit, "{step:?}");
     }
     let lines = eventually("three access lines", async || Some(gate.access_lines()).filter(|l| l.len() == 3)).await;
