@@ -163,7 +163,11 @@ async fn once(
     if let Some(fault) = answer.as_ref().err().and_then(Trouble::fault) {
         in_flight.failed(fault, Instant::now());
     }
-    answer.map(|response| (response, in_flight))
+    let mut response = answer?;
+    if question.head {
+        response.body.finish();
+    }
+    Ok((response, in_flight))
 }
 
 fn request_head(signed: &SignedRequest, question: &Question<'_>) -> Vec<u8> {

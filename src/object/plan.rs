@@ -19,10 +19,12 @@ use crate::upstream::destination::InFlight;
 
 /// Versions of an object that may follow each other while one request is answered before we give up.
 const MAX_CHANGES: u32 = 3;
+/// Further tries after the store sent another part than the one asked for.
+const MAX_WRONG_PARTS: u32 = 1;
 
 /// Answers `plan` for the object `key`.
 pub async fn answer(origin: &Arc<Origin>, plan: &Plan, key: &str, tally: &mut Tally) -> Result<Answer, Failure> {
-    let mut changes = 0;
+    let (mut changes, mut wrong_parts) = (0, 0);
     loop {
         match attempt(origin, key, plan, tally).await? {
             Outcome::Answer(answer) => return Ok(*answer),
@@ -32,7 +34,14 @@ pub async fn answer(origin: &Arc<Origin>, plan: &Plan, key: &str, tally: &mut Ta
                     return Err(Failure::Changed);
                 }
             }
+            Outcome::WrongPart => {
+                wrong_parts += 1;
+                if wrong_parts > MAX_WRONG_PARTS {
+                    return Err(Failure::Nonsense("206 with another range than the one asked for"));
+                }
+            }
         }
+        tally.retries += 1;
     }
 }
 
@@ -56,6 +65,8 @@ enum Outcome {
     Answer(Box<Answer>),
     /// The object was overwritten between two questions: begin anew.
     Changed,
+    /// The store sent another part than the one asked for: ask once more, on another connection.
+    WrongPart,
 }
 
 fn done(answer: Answer) -> Outcome {
@@ -135,7 +146,12 @@ async fn get(
 }
 
 /// The whole object as 200.
-async fn whole(origin: &Arc<Origin>, key: &str, known: Option<&ETag>, tally: &mut Tally) -> Result<Outcome, Failure> {
+async fn whole(
+    origin: &Arc<Origin>,
+    key: &str,
+    known: Option<&ETag>,
+    tally: &mut Tally,
+) -> Result<Outcome, Failure> {
     let question = Question { head: false, key, range: None, if_match: known };
     let (response, in_flight) = match ask(origin, &question, tally).await? {
         Reply::Object(response, in_flight) => (*response, in_flight),
@@ -174,7 +190,7 @@ async fn ranged(
         let announced = response.body.announced();
         let as_asked = spec.resolve(size).is_ok_and(|asked| asked == span);
         if !as_asked || announced.is_some_and(|length| length != span.len()) {
-            return Err(Failure::Nonsense("206 with another range than the one asked for"));
+            return Ok(Outcome::WrongPart);
         }
         (span, size, 0)
     } else {
@@ -250,14 +266,8 @@ fn content_type(origin: &Origin, key: &str, headers: &HeaderMap) -> Option<Heade
 /// 304 with what a 200 would say of caching (§15.4.5).
 fn not_modified(response: &Response) -> Answer {
     let mut headers = HeaderMap::new();
-    let kept = [
-        header::ETAG,
-        header::CACHE_CONTROL,
-        header::CONTENT_LOCATION,
-        header::EXPIRES,
-        header::VARY,
-        header::LAST_MODIFIED,
-    ];
+    let kept =
+        [header::ETAG, header::CACHE_CONTROL, header::CONTENT_LOCATION, header::EXPIRES, header::VARY, header::LAST_MODIFIED];
     for name in kept.iter().filter(|name| store_response_allowed(name)) {
         if let Some(value) = response.headers.get(name) {
             headers.insert(name.clone(), value.clone());

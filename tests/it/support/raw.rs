@@ -50,6 +50,11 @@ impl Raw {
         self.stream.shutdown().await.expect("the socket is open");
     }
 
+    /// Leaves for good (RST): unlike an end in order, this cannot be taken for a half-close.
+    pub fn reset(self) {
+        self.stream.set_zero_linger().expect("the socket is open");
+    }
+
     /// Reads one response to a request of `method` within `limit`; an error when the connection closes before a whole
     /// one has come, or when time is up.
     pub async fn response(&mut self, method: &str, limit: Duration) -> io::Result<RawResponse> {
