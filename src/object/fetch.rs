@@ -407,3 +407,6 @@ fn refused_for_good(origin: &Origin, error: StoreError) -> Failure {
         StoreError::Broken => Failure::StoreBroken,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -188,7 +188,7 @@ mod tests {
     fn another_destination_takes_the_next_try_while_there_is_one() {
         let (cluster, now) = (cluster(&["a", "b"], Available::HealthyAndUnknown), Instant::now());
         let (a, b): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
-        for (tried, expected) in [(vec![], &a), (vec![a.clone()], &b), (vec![b.clone()], &a), (vec![a.clone(), b], &a)]
+        for (tried, expected) in [(vec![], &a), (vec![a.clone()], &b), (vec![b.clone()], &a), (vec![a.clone(), b.clone()], &a)]
         {
             assert_eq!(picked(&cluster, &tried, now).as_ref(), Some(expected), "{tried:?}");
         }

@@ -9,6 +9,8 @@ pub mod connection;
 pub mod destination;
 pub mod health;
 pub mod probe;
+#[cfg(test)]
+pub mod scripted;
 pub mod settings;
 mod tls;
 mod window;

@@ -18,11 +18,11 @@ pub fn health_check(at: &At<'_>, raw: &file::Cluster, is_store: bool) -> Option<
     let active = active(&here.key("Active"), &raw.health_check.active, is_store);
     let passive = passive(&here.key("Passive"), &raw.health_check.passive);
     let threshold =
-        number(&metadata, &raw.metadata, "ConsecutiveFailuresHealthPolicy.Threshold", "1 or more", |text| {
+        number(&metadata, &raw.metadata, "ConsecutiveFailuresHealthPolicy.Threshold", "a number of 1 or more", |text| {
             text.parse().ok().filter(|threshold| *threshold > 0)
         });
     let rate =
-        number(&metadata, &raw.metadata, "TransportFailureRateHealthPolicy.RateLimit", "above 0, to 1", |text| {
+        number(&metadata, &raw.metadata, "TransportFailureRateHealthPolicy.RateLimit", "a number above 0 and at most 1", |text| {
             text.parse().ok().filter(|rate: &f64| *rate > 0.0 && *rate <= 1.0)
         });
     let (threshold, rate) = (threshold?, rate?);
@@ -42,7 +42,7 @@ fn active(at: &At<'_>, raw: &ActiveCheck, is_store: bool) -> Option<Option<Activ
     let default = Active::default();
     let interval = at.key("Interval").span(raw.interval, default.interval, LEAST, MOST);
     let timeout = at.key("Timeout").span(raw.timeout, default.timeout, LEAST, MOST);
-    let path = part(&at.key("Path"), raw.path.as_deref(), "a path such as /healthz", "?#");
+    let path = part(&at.key("Path"), raw.path.as_deref(), "a path such as /healthz, without a query", "?#");
     let query = part(&at.key("Query"), raw.query.as_deref(), "a query such as ?full=1", "#");
     let path = match path? {
         "" if is_store => STORE_PATH,
@@ -85,7 +85,7 @@ fn number<T>(
     let Some(text) = metadata.get(key) else { return Some(None) };
     let parsed = parse(text);
     if parsed.is_none() {
-        at.key(key).report(Problem::new("this cannot be read").expected(format!("a number, {expected}")));
+        at.key(key).report(Problem::new("this cannot be read").expected(expected));
     }
     parsed.map(Some)
 }
