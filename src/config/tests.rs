@@ -249,7 +249,8 @@ fn health_checks_are_those_of_yarp_and_a_store_has_a_path_of_its_own() {
         ),
     ] {
         let cluster = format!("one: {{ Address: http://web:80, Health: http://web:81 }} }}, HealthCheck: {check}");
-        let text = with_route("ClusterId: web\nMatch: { Path: / }", "").replace("one: { Address: http://web:80 } }", &cluster);
+        let text =
+            with_route("ClusterId: web\nMatch: { Path: / }", "").replace("one: { Address: http://web:80 } }", &cluster);
         let web = &good(&text).clusters["web"];
         assert_eq!((&web.health, web.destinations[0].probe.is_some()), (&expected, true), "{check}");
     }

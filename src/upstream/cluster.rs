@@ -120,6 +120,11 @@ impl Cluster {
     /// The destination for the next try at `now`: of those that may be used, one that is not in `tried` while there is
     /// one. Without any, `HealthyOrPanic` uses the others all the same.
     pub fn pick(&self, tried: &[Arc<str>], now: Instant) -> Option<(&Member, InFlight)> {
+        if let [only] = self.members.as_slice()
+            && let Some(in_flight) = only.destination.enter(now)
+        {
+            return Some((only, in_flight));
+        }
         let available = |member: &&Member| member.destination.health().is_available(now);
         let fresh = |member: &&Member| !tried.contains(member.destination.id());
         let enter = |member: &Member| member.destination.enter(now);
@@ -188,7 +193,8 @@ mod tests {
     fn another_destination_takes_the_next_try_while_there_is_one() {
         let (cluster, now) = (cluster(&["a", "b"], Available::HealthyAndUnknown), Instant::now());
         let (a, b): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
-        for (tried, expected) in [(vec![], &a), (vec![a.clone()], &b), (vec![b.clone()], &a), (vec![a.clone(), b.clone()], &a)]
+        for (tried, expected) in
+            [(vec![], &a), (vec![a.clone()], &b), (vec![b.clone()], &a), (vec![a.clone(), b.clone()], &a)]
         {
             assert_eq!(picked(&cluster, &tried, now).as_ref(), Some(expected), "{tried:?}");
         }

@@ -17,14 +17,20 @@ pub fn health_check(at: &At<'_>, raw: &file::Cluster, is_store: bool) -> Option<
     let (here, metadata) = (at.key("HealthCheck"), at.key("Metadata"));
     let active = active(&here.key("Active"), &raw.health_check.active, is_store);
     let passive = passive(&here.key("Passive"), &raw.health_check.passive);
-    let threshold =
-        number(&metadata, &raw.metadata, "ConsecutiveFailuresHealthPolicy.Threshold", "a number of 1 or more", |text| {
-            text.parse().ok().filter(|threshold| *threshold > 0)
-        });
-    let rate =
-        number(&metadata, &raw.metadata, "TransportFailureRateHealthPolicy.RateLimit", "a number above 0 and at most 1", |text| {
-            text.parse().ok().filter(|rate: &f64| *rate > 0.0 && *rate <= 1.0)
-        });
+    let threshold = number(
+        &metadata,
+        &raw.metadata,
+        "ConsecutiveFailuresHealthPolicy.Threshold",
+        "a number of 1 or more",
+        |text| text.parse().ok().filter(|threshold| *threshold > 0),
+    );
+    let rate = number(
+        &metadata,
+        &raw.metadata,
+        "TransportFailureRateHealthPolicy.RateLimit",
+        "a number above 0 and at most 1",
+        |text| text.parse().ok().filter(|rate: &f64| *rate > 0.0 && *rate <= 1.0),
+    );
     let (threshold, rate) = (threshold?, rate?);
     let available = match raw.health_check.available_destinations_policy {
         AvailableDestinationsPolicy::HealthyAndUnknown => Available::HealthyAndUnknown,

@@ -5,15 +5,14 @@ use crate::clock::Clock;
 use crate::object::Health;
 use crate::s3::settings::{Credentials, Endpoint, SecretSource, Store};
 use crate::s3::signer::Signer;
-use crate::secret::Secret;
 use crate::upstream::cluster::{Cluster, Factory};
 use crate::upstream::health::State;
 use crate::upstream::scripted::{Server, empty, nobody};
 use crate::upstream::settings::{self, Available, HealthCheck, Timeouts};
 
 fn origin(servers: &[Url], available: Available) -> Origin {
-    let secret = |text: &str| SecretSource { value: Secret::new(text.to_owned()), file: None };
-    let credentials = Credentials { access_key: secret("access"), secret_key: secret("secret"), session_token: None };
+    let key = || SecretSource { value: Default::default(), file: None };
+    let credentials = Credentials { access_key: key(), secret_key: key(), session_token: None };
     let store = Store {
         name: "store".into(),
         endpoint: Endpoint::Remote(servers[0].clone()),
@@ -30,7 +29,7 @@ fn origin(servers: &[Url], available: Available) -> Origin {
     };
     let cluster = settings::Cluster {
         id: "store".into(),
-        load_balancing: crate::route::cluster::LoadBalancing::FirstAlphabetical,
+        load_balancing: Default::default(),
         destinations: servers.iter().enumerate().map(destination).collect(),
         health: HealthCheck { available, ..HealthCheck::default() },
     };
@@ -86,7 +85,8 @@ async fn a_failing_store_gets_a_tenth_more_requests_and_the_first_failure_stands
 
 #[tokio::test]
 async fn refusals_and_calls_for_patience_leave_the_breaker_closed() {
-    for (status, failure) in [(404, Failure::NotFound), (403, Failure::NotFound), (503, Failure::Throttled { retry_after: None })]
+    for (status, failure) in
+        [(404, Failure::NotFound), (403, Failure::NotFound), (503, Failure::Throttled { retry_after: None })]
     {
         let server = Server::start(move |_, _| empty(status)).await;
         let origin = origin(&[server.url()], Available::HealthyAndUnknown);
