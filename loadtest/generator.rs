@@ -78,7 +78,7 @@ pub struct Tally {
     pub bytes: u64,
     /// Times from the planned sending to the first body byte, of the sampled groups.
     pub first_bytes: Vec<Duration>,
-    /// Answers of paced connections that were complete only after their next request was due: a player ran dry.
+    /// Answers complete only after the next request was due, of paced groups that are not sampled: a player ran dry.
     pub late: u64,
     pub errors: u64,
     pub first_error: Option<String>,
@@ -324,14 +324,15 @@ impl Fleet {
         let now = Instant::now();
         let connection = &mut self.connections[index];
         connection.state = State::Idle;
-        match self.groups[connection.group].pace {
+        let group = &self.groups[connection.group];
+        match group.pace {
             Pace::Closed | Pace::Pause => {
                 connection.due = now;
                 self.send(index, now)
             }
             Pace::Every(period) => {
                 connection.due += period;
-                self.tally.late += u64::from(connection.due < now);
+                self.tally.late += u64::from(!group.sampled && connection.due < now);
                 self.due.push(Reverse((connection.due, index)));
                 Ok(())
             }

@@ -39,7 +39,7 @@ struct Arguments {
     /// Another Tidegate binary.
     #[arg(long, value_name = "PATH")]
     tidegate: Option<PathBuf>,
-    /// Instead of Tidegate, a second nginx with these buffer directives; if empty, equal to the first (shows the noise).
+    /// Instead of Tidegate, a second nginx with these buffer directives; if empty, equal to the first: the noise.
     #[arg(long, value_name = "DIRECTIVES")]
     rival: Option<String>,
     /// Only keep the load of the named section on Tidegate for so many seconds, so that perf or strace can be attached.

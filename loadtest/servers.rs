@@ -19,8 +19,9 @@ const TOKEN_SECRET: &str = "a secret of the load test, known to nobody else";
 /// The year 2100: a token for any run.
 const TOKEN_EXPIRY: u64 = 4_102_444_800;
 
-/// nginx's buffers, chosen by trying (docs/performance.md): the least CPU over the three sizes of the CPU rows.
-const NGINX_BUFFERS: &str = "proxy_buffer_size 16k; proxy_buffers 8 32k; proxy_busy_buffers_size 64k;";
+/// nginx's buffers, chosen by trying (docs/performance.md): the least CPU for ranges, and no more for the rest.
+const NGINX_BUFFERS: &str = "proxy_buffering off; proxy_buffer_size 256k; proxy_buffers 8 256k; \
+                             proxy_busy_buffers_size 512k;";
 
 /// Where requests go, and what every one of them carries.
 pub struct Target {

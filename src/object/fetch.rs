@@ -1,28 +1,24 @@
 //! One question to the store, asked until it is answered: signs, connects, classifies refusals, tries again where that
 //! can help. Only GET and HEAD, and only before a byte went to the player, so that trying again is always safe.
 
+mod tries;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 
+use self::tries::{Setback, Tries, Trouble};
 use super::{Failure, Origin, Tally};
 use crate::http::etag::ETag;
+use crate::http::headers::store_response_allowed;
 use crate::s3::error_body::{MAX_ERROR_BODY, StoreError, classify};
 use crate::s3::url_cache::{Object, SignedRequest};
 use crate::upstream::breaker::Fault;
 use crate::upstream::cluster::Member;
-use crate::upstream::connection::{ExchangeError, Response};
-use crate::upstream::destination::{ConnectError, InFlight};
+use crate::upstream::connection::Response;
+use crate::upstream::destination::InFlight;
 
-/// Tries with a new signature or a new connection, the first one included.
-const MAX_ATTEMPTS: u32 = 3;
-/// Further tries after the store asked for fewer requests.
-const MAX_THROTTLED: u32 = 2;
-/// Times this × attempt is waited after a failed connect.
-const BACK_OFF: Duration = Duration::from_millis(100);
-/// Longest wait between two tries for the rest of a body.
-const MAX_BACK_OFF: Duration = Duration::from_secs(1);
 /// How long the rest of a refusal may take to arrive.
 const DRAIN_TIME: Duration = Duration::from_secs(2);
 
@@ -65,8 +61,7 @@ pub async fn ask_rest(
     broken: &InFlight,
     tally: &mut Tally,
 ) -> Result<Reply, Failure> {
-    let until = Some(Instant::now() + origin.timeouts.idle);
-    let tries = Tries { until, tried: vec![Arc::clone(broken.destination())], ..Tries::default() };
+    let tries = Tries::until(Instant::now() + origin.timeouts.idle, broken.destination());
     let outcome = ask_store(origin, question, tally, tries).await;
     origin.health.learn(outcome.as_ref().err());
     outcome
@@ -122,24 +117,6 @@ async fn attempt(
     }
 }
 
-enum Trouble {
-    Connect(ConnectError),
-    Exchange(ExchangeError),
-}
-
-impl Trouble {
-    /// What it says of the destination; nothing where a kept connection had been closed for idleness.
-    fn fault(&self) -> Option<Fault> {
-        match self {
-            Self::Connect(ConnectError::Resolve(_) | ConnectError::Refused(_) | ConnectError::Timeout) => {
-                Some(Fault::Unreachable)
-            }
-            Self::Exchange(ExchangeError::Closed { reused: true }) => None,
-            Self::Connect(ConnectError::Tls(_)) | Self::Exchange(_) => Some(Fault::Broken),
-        }
-    }
-}
-
 async fn once(
     origin: &Origin,
     question: &Question<'_>,
@@ -157,7 +134,8 @@ async fn once(
         };
         let head = request_head(signed, question);
         let connection = connection.map_err(Trouble::Connect)?;
-        connection.exchange(&head, question.head, origin.timeouts.first_byte).await.map_err(Trouble::Exchange)
+        let answer = connection.exchange(&head, question.head, is_read, origin.timeouts.first_byte).await;
+        answer.map_err(Trouble::Exchange)
     };
     let answer = answer.await;
     if let Some(fault) = answer.as_ref().err().and_then(Trouble::fault) {
@@ -168,6 +146,20 @@ async fn once(
         response.body.finish();
     }
     Ok((response, in_flight))
+}
+
+/// What the engine itself reads of a store's headers, beyond those that players see.
+pub const ENGINE_HEADERS: [HeaderName; 6] = [
+    header::CONTENT_RANGE,
+    header::DATE,
+    header::RETRY_AFTER,
+    HeaderName::from_static("x-amz-delete-marker"),
+    HeaderName::from_static("x-minio-error-code"),
+    HeaderName::from_static("x-minio-error-desc"),
+];
+
+fn is_read(name: &HeaderName) -> bool {
+    store_response_allowed(name) || ENGINE_HEADERS.contains(name)
 }
 
 fn request_head(signed: &SignedRequest, question: &Question<'_>) -> Vec<u8> {
@@ -256,155 +248,6 @@ fn prepare_signature(
     let date = response.headers.get(header::DATE).and_then(|value| value.to_str().ok());
     if let (StoreError::Expired, Some(date)) = (error, date.and_then(|text| httpdate::parse_http_date(text).ok())) {
         origin.signer.learn_clock(date);
-    }
-}
-
-/// What did not work, and what may be done about it.
-struct Setback {
-    failure: Failure,
-    next: Next,
-}
-
-impl From<Failure> for Setback {
-    /// For good.
-    fn from(failure: Failure) -> Self {
-        Self { failure, next: Next::GiveUp }
-    }
-}
-
-enum Next {
-    /// Nothing.
-    GiveUp,
-    /// A step of the exchange with a store that is well: a new signature, a new connection for one closed for idleness.
-    AtOnce,
-    /// A retry.
-    After(Duration),
-}
-
-/// What has been tried for one question.
-#[derive(Default)]
-struct Tries {
-    /// Until when trying goes on; `None`: as often as the counts here and the retry budget allow.
-    until: Option<Instant>,
-    tried: Vec<Arc<str>>,
-    waits: u32,
-    signatures: u32,
-    connects: u32,
-    throttled: u32,
-    broken: u32,
-    timeouts: u32,
-    closed: u32,
-    credentials: u32,
-    fresh_connection: bool,
-}
-
-impl Tries {
-    /// How long to wait before the next try; `None`: there is none.
-    fn wait(&mut self, origin: &Origin, next: Next) -> Option<Duration> {
-        let now = Instant::now();
-        match (next, self.until) {
-            (Next::GiveUp, _) => None,
-            (Next::AtOnce, _) => Some(Duration::ZERO),
-            (Next::After(wait), None) => origin.cluster.budget().retry(now).then_some(wait),
-            (Next::After(wait), Some(until)) => {
-                self.waits += 1;
-                let wait = wait.max(BACK_OFF * self.waits).min(MAX_BACK_OFF) + jitter();
-                (now + wait < until).then_some(wait)
-            }
-        }
-    }
-
-    /// A retry, where fewer than `most` have been counted with this one.
-    fn again(&self, count: u32, most: u32, wait: Duration, failure: Failure) -> Setback {
-        let allowed = self.until.is_some() || count <= most;
-        Setback { failure, next: if allowed { Next::After(wait) } else { Next::GiveUp } }
-    }
-
-    fn after_refusal(
-        &mut self,
-        origin: &Origin,
-        object: &Object<'_>,
-        signed: &SignedRequest,
-        error: StoreError,
-        tally: &mut Tally,
-    ) -> Setback {
-        let at_once =
-            |allowed: bool, failure| Setback { failure, next: if allowed { Next::AtOnce } else { Next::GiveUp } };
-        match error {
-            StoreError::Expired => {
-                tally.expired += 1;
-                self.signatures += 1;
-                at_once(self.signatures < MAX_ATTEMPTS, Failure::Expired)
-            }
-            StoreError::SignatureMismatch | StoreError::UnknownCredentials => {
-                self.credentials += 1;
-                let changed = origin.signer.moved_on_from(signed.generation) || origin.signer.reload_credentials();
-                at_once(changed && self.credentials == 1, refused_for_good(origin, error))
-            }
-            StoreError::RefusedHead if self.signatures == 0 => {
-                self.signatures += 1;
-                origin.signer.forget(object);
-                at_once(true, refused_for_good(origin, error))
-            }
-            StoreError::Throttled { retry_after } => {
-                self.throttled += 1;
-                let wait = BACK_OFF * self.throttled + jitter();
-                self.again(self.throttled, MAX_THROTTLED, wait, Failure::Throttled { retry_after })
-            }
-            StoreError::Broken => {
-                self.broken += 1;
-                self.again(self.broken, 1, Duration::ZERO, Failure::StoreBroken)
-            }
-            other => refused_for_good(origin, other).into(),
-        }
-    }
-
-    fn after_trouble(&mut self, trouble: &Trouble, member: &Member) -> Setback {
-        let idle_close = matches!(trouble, Trouble::Exchange(ExchangeError::Closed { reused: true }));
-        if idle_close && !self.fresh_connection {
-            self.fresh_connection = true;
-            return Setback { failure: Failure::Closed, next: Next::AtOnce };
-        }
-        self.tried.push(Arc::clone(member.destination.id()));
-        let last = MAX_ATTEMPTS - 1;
-        match trouble {
-            Trouble::Connect(ConnectError::Tls(_)) => Failure::Tls.into(),
-            Trouble::Connect(ConnectError::Refused(_) | ConnectError::Resolve(_)) => {
-                self.connects += 1;
-                self.again(self.connects, last, BACK_OFF * self.connects, Failure::Unreachable)
-            }
-            Trouble::Connect(ConnectError::Timeout) | Trouble::Exchange(ExchangeError::FirstByteTimeout) => {
-                self.timeouts += 1;
-                self.again(self.timeouts, 1, Duration::ZERO, Failure::Timeout)
-            }
-            Trouble::Exchange(ExchangeError::Malformed(what)) => Failure::Nonsense(what).into(),
-            Trouble::Exchange(ExchangeError::Closed { .. } | ExchangeError::Stalled | ExchangeError::Broken) => {
-                self.closed += 1;
-                self.again(self.closed, last, BACK_OFF * self.closed, Failure::Closed)
-            }
-        }
-    }
-}
-
-fn jitter() -> Duration {
-    Duration::from_millis(rand::random_range(0..50))
-}
-
-fn refused_for_good(origin: &Origin, error: StoreError) -> Failure {
-    match error {
-        StoreError::Denied | StoreError::RefusedHead if origin.reveal_denied => Failure::Denied,
-        StoreError::Denied | StoreError::RefusedHead | StoreError::NoSuchKey => Failure::NotFound,
-        StoreError::DeleteMarker => Failure::Gone,
-        StoreError::Archived => Failure::Archived,
-        StoreError::NoSuchBucket => Failure::NoSuchBucket,
-        StoreError::PreconditionFailed => Failure::Nonsense("412 to a request without a condition"),
-        StoreError::RangeNotSatisfiable { .. } => Failure::Nonsense("416 to a request without a range"),
-        StoreError::Unexpected => Failure::Nonsense("an error that does not fit the request"),
-        StoreError::Expired => Failure::Expired,
-        StoreError::SignatureMismatch => Failure::Signature,
-        StoreError::UnknownCredentials => Failure::Credentials,
-        StoreError::Throttled { retry_after } => Failure::Throttled { retry_after },
-        StoreError::Broken => Failure::StoreBroken,
     }
 }
 
