@@ -97,9 +97,14 @@ async fn a_plain_cluster_that_answers_nothing_is_left_alone_until_a_trial_succee
     for _ in 0..5 {
         gate.client().get("/audio/track.mp3", &[]).await.problem(502);
     }
-    let problem = gate.client().get("/audio/track.mp3", &[]).await.problem(503);
+    let problem = eventually("the server is left alone", async || {
+        let reply = gate.client().get("/audio/track.mp3", &[]).await;
+        (reply.status == 503).then(|| reply.problem(503))
+    })
+    .await;
     assert_eq!(problem["code"], "no_destination");
-    assert_eq!(origin.seen().len(), 5);
+    // Asked five times, and once more where the wait was over before this looked.
+    assert!((5..=6).contains(&origin.seen().len()), "{}", origin.seen().len());
     // A server's own 5xx is its answer and no failure of the way.
     origin.always(fault::INTERNAL_ERROR);
     eventually("a trial succeeds", async || {
