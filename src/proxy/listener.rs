@@ -9,10 +9,12 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use pingora::apps::{HttpServerOptions, ServerApp};
+use pingora::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp};
 use pingora::listeners::tls::TlsSettings;
 use pingora::listeners::{L4BufferSettings, ListenerConfig};
 use pingora::protocols::Stream;
+use pingora::protocols::http::ServerSession;
+use pingora::protocols::http::v2::server::H2Options;
 use pingora::proxy::HttpProxy;
 use pingora::server::configuration::ServerConf;
 use pingora::server::{Fds, ListenFds, ShutdownWatch};
@@ -132,14 +134,13 @@ fn proxy(server: &Server, listener: &Listener, gateway: Gateway) -> HttpProxy<Ga
 }
 
 tokio::task_local! {
-    /// What the connection that this task serves is doing. An HTTP/2 stream has a task of its own, without this; its
-    /// connection is bounded by H2_IDLE and by h2's limits.
+    /// What the connection that this task serves is doing. An HTTP/2 stream has a task of its own, without this.
     static CONNECTION: Arc<Waiting>;
 }
 
 /// A whole request header has arrived on the connection that this task serves.
 pub(super) fn header_arrived() {
-    let _ = CONNECTION.try_with(|waiting| waiting.since.store(Waiting::SERVING, Ordering::Relaxed));
+    let _ = CONNECTION.try_with(|waiting| waiting.serves());
 }
 
 /// The request on the connection that this task serves has been answered: the next header is waited for.
@@ -159,6 +160,10 @@ impl Waiting {
 
     fn new() -> Self {
         Self { opened: Instant::now(), since: AtomicU64::new(0) }
+    }
+
+    fn serves(&self) {
+        self.since.store(Self::SERVING, Ordering::Relaxed);
     }
 
     fn now(&self) -> u64 {
@@ -201,7 +206,8 @@ impl ServerApp for Guarded {
         let _under_way = self.tasks.token();
         let _open = Open::new(&self.metrics);
         let waiting = Arc::new(Waiting::new());
-        let serve = CONNECTION.scope(Arc::clone(&waiting), self.proxy.process_new(stream, shutdown));
+        let connection = Arc::new(Watched { proxy: Arc::clone(&self.proxy), waiting: Arc::clone(&waiting) });
+        let serve = CONNECTION.scope(Arc::clone(&waiting), connection.process_new(stream, shutdown));
         let later = Duration::from_secs(KEEP_ALIVE_SECONDS) + self.header_timeout;
         tokio::select! {
             biased;
@@ -212,6 +218,35 @@ impl ServerApp for Guarded {
 
     async fn cleanup(&self) {
         self.proxy.cleanup().await;
+    }
+}
+
+/// The proxy for one connection.
+struct Watched {
+    proxy: Arc<HttpProxy<Gateway>>,
+    waiting: Arc<Waiting>,
+}
+
+#[async_trait]
+impl HttpServerApp for Watched {
+    async fn process_new_http(
+        self: &Arc<Self>,
+        session: ServerSession,
+        shutdown: &ShutdownWatch,
+    ) -> Option<ReusedHttpStream> {
+        if session.is_http2() {
+            // Its header is there. From the first one on, H2_IDLE and h2's limits bound the connection.
+            self.waiting.serves();
+        }
+        self.proxy.process_new_http(session, shutdown).await
+    }
+
+    fn h2_options(&self) -> Option<H2Options> {
+        self.proxy.h2_options()
+    }
+
+    fn server_options(&self) -> Option<&HttpServerOptions> {
+        self.proxy.server_options()
     }
 }
 

@@ -6,6 +6,8 @@ pub mod config;
 pub mod eventually;
 pub mod fault;
 pub mod gate;
+pub mod h2;
+pub mod heard;
 pub mod issuer;
 pub mod minio;
 pub mod origin;

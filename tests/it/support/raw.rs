@@ -78,6 +78,13 @@ impl Raw {
         Ok(self.buffer.drain(..length).collect())
     }
 
+    /// Reads `length` bytes, or those that come before the other side closes; then also says `true`.
+    pub async fn up_to(&mut self, length: usize) -> (Vec<u8>, bool) {
+        let closed = self.fill(length).await.is_err();
+        let there = length.min(self.buffer.len());
+        (self.buffer.drain(..there).collect(), closed)
+    }
+
     async fn read_response(&mut self, method: &str) -> io::Result<RawResponse> {
         let head = self.head().await?;
         let status = head.split(' ').nth(1).and_then(|code| code.parse().ok());

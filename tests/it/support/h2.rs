@@ -1,0 +1,141 @@
+//! HTTP/2 frame by frame, so that a test sees how each stream ends and can let go of one.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::client::{ResponseFuture, SendRequest};
+use h2::{Reason, RecvStream};
+use http::{Method, Request};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+use super::heard::{Ending, Heard};
+
+/// No answer of a test takes longer.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// One connection.
+pub struct H2 {
+    send: SendRequest<Bytes>,
+    connection: JoinHandle<Result<(), h2::Error>>,
+}
+
+/// A stream whose answer has begun.
+pub struct Stream {
+    /// Its body.
+    pub body: RecvStream,
+    answer: Heard,
+}
+
+impl H2 {
+    /// Without TLS, by prior knowledge.
+    pub async fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).await.expect("the gate accepts");
+        Self::over(stream).await.expect("the gate speaks HTTP/2")
+    }
+
+    /// Over a connection that is there.
+    pub async fn over(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Result<Self, h2::Error> {
+        let (send, connection) = h2::client::handshake(stream).await?;
+        Ok(Self { send, connection: tokio::spawn(connection) })
+    }
+
+    /// Sends a request without body.
+    pub async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)]) -> ResponseFuture {
+        let uri = format!("http://gate{path}");
+        let request = headers.iter().fold(Request::builder().method(method).uri(uri), |r, (n, v)| r.header(*n, *v));
+        let mut send = self.send.clone().ready().await.expect("the connection is open");
+        send.send_request(request.body(()).expect("a request"), true).expect("it can be sent").0
+    }
+
+    /// GET, as far as its head.
+    pub async fn open(&self, path: &str, headers: &[(&str, &str)]) -> Stream {
+        let answer = self.send(Method::GET, path, headers).await;
+        head(answer).await.unwrap_or_else(|error| panic!("GET {path}: no head: {error}"))
+    }
+
+    /// GET, heard to its end.
+    pub async fn get(&self, path: &str, headers: &[(&str, &str)]) -> Heard {
+        self.open(path, headers).await.finish().await
+    }
+
+    /// Any method, heard to its end.
+    pub async fn request(&self, method: Method, path: &str, headers: &[(&str, &str)]) -> Heard {
+        let answer = self.send(method, path, headers).await;
+        head(answer).await.expect("a head").finish().await
+    }
+
+    /// Why the connection ended.
+    pub async fn ended(&mut self) -> Result<(), h2::Error> {
+        let ended = timeout(LIMIT, &mut self.connection).await;
+        ended.expect("the connection ends").expect("its task does not panic")
+    }
+}
+
+impl Drop for H2 {
+    fn drop(&mut self) {
+        self.connection.abort();
+    }
+}
+
+async fn head(answer: ResponseFuture) -> Result<Stream, h2::Error> {
+    let (head, body) = timeout(LIMIT, answer).await.expect("a head in time")?.into_parts();
+    let answer = Heard { status: head.status.as_u16(), headers: head.headers, body: Vec::new(), end: Ending::Whole };
+    Ok(Stream { body, answer })
+}
+
+impl Stream {
+    /// The next bytes; `None` at the clean end.
+    pub async fn more(&mut self) -> Option<Result<Bytes, h2::Error>> {
+        let bytes = self.body.data().await?;
+        if let Ok(bytes) = &bytes {
+            self.body.flow_control().release_capacity(bytes.len()).expect("what came can be released");
+        }
+        Some(bytes)
+    }
+
+    /// Takes at least `length` bytes.
+    pub async fn take(&mut self, length: usize) -> &[u8] {
+        while self.answer.body.len() < length {
+            let bytes = self.more().await.expect("more is to come").expect("the stream lives");
+            self.answer.body.extend_from_slice(&bytes);
+        }
+        &self.answer.body
+    }
+
+    /// Hears the rest.
+    pub async fn finish(mut self) -> Heard {
+        let end = timeout(LIMIT, async {
+            loop {
+                match self.more().await {
+                    None => return self.clean_end(),
+                    Some(Ok(bytes)) => self.answer.body.extend_from_slice(&bytes),
+                    // Only a reset of this very stream by the gate; a broken connection would cost all its streams.
+                    Some(Err(error)) if error.is_reset() && error.is_remote() => {
+                        let reason = error.reason().unwrap_or(Reason::NO_ERROR);
+                        return if reason == Reason::NO_ERROR {
+                            Ending::Wrong("RST_STREAM that says NO_ERROR".to_owned())
+                        } else {
+                            Ending::Broken(format!("RST_STREAM {reason:?}"))
+                        };
+                    }
+                    Some(Err(error)) => return Ending::Wrong(error.to_string()),
+                }
+            }
+        });
+        self.answer.end = end.await.unwrap_or_else(|_| Ending::Wrong(format!("no end within {LIMIT:?}")));
+        self.answer
+    }
+
+    fn clean_end(&self) -> Ending {
+        match self.answer.announced() {
+            Some(length) if length != self.answer.body.len() && !self.answer.body.is_empty() => {
+                Ending::Wrong(format!("a clean end after {} of {length} bytes", self.answer.body.len()))
+            }
+            _ => Ending::Whole,
+        }
+    }
+}
