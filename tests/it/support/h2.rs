@@ -28,6 +28,7 @@ pub struct Stream {
     /// Its body.
     pub body: RecvStream,
     answer: Heard,
+    head_only: bool,
 }
 
 impl H2 {
@@ -54,7 +55,7 @@ impl H2 {
     /// GET, as far as its head.
     pub async fn open(&self, path: &str, headers: &[(&str, &str)]) -> Stream {
         let answer = self.send(Method::GET, path, headers).await;
-        head(answer).await.unwrap_or_else(|error| panic!("GET {path}: no head: {error}"))
+        head(answer, false).await.unwrap_or_else(|error| panic!("GET {path}: no head: {error}"))
     }
 
     /// GET, heard to its end.
@@ -64,8 +65,9 @@ impl H2 {
 
     /// Any method, heard to its end.
     pub async fn request(&self, method: Method, path: &str, headers: &[(&str, &str)]) -> Heard {
+        let head_only = method == Method::HEAD;
         let answer = self.send(method, path, headers).await;
-        head(answer).await.expect("a head").finish().await
+        head(answer, head_only).await.expect("a head").finish().await
     }
 
     /// Why the connection ended.
@@ -81,10 +83,10 @@ impl Drop for H2 {
     }
 }
 
-async fn head(answer: ResponseFuture) -> Result<Stream, h2::Error> {
+async fn head(answer: ResponseFuture, head_only: bool) -> Result<Stream, h2::Error> {
     let (head, body) = timeout(LIMIT, answer).await.expect("a head in time")?.into_parts();
     let answer = Heard { status: head.status.as_u16(), headers: head.headers, body: Vec::new(), end: Ending::Whole };
-    Ok(Stream { body, answer })
+    Ok(Stream { body, answer, head_only })
 }
 
 impl Stream {
@@ -132,7 +134,7 @@ impl Stream {
 
     fn clean_end(&self) -> Ending {
         match self.answer.announced() {
-            Some(length) if length != self.answer.body.len() && !self.answer.body.is_empty() => {
+            Some(length) if length != self.answer.body.len() && !self.head_only => {
                 Ending::Wrong(format!("a clean end after {} of {length} bytes", self.answer.body.len()))
             }
             _ => Ending::Whole,
