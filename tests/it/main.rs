@@ -14,6 +14,7 @@ mod keys;
 mod layers;
 mod leaks;
 mod observability;
+mod playback;
 mod player;
 mod ranges;
 mod resilience;

@@ -99,45 +99,48 @@ impl Stream {
         Some(bytes)
     }
 
+    /// The answer as far as it has come.
+    pub fn answer(&self) -> &Heard {
+        &self.answer
+    }
+
+    /// Takes until at least `length` bytes are there, or until it ends: then says how.
+    pub async fn up_to(&mut self, length: usize) -> Option<Ending> {
+        while self.answer.body.len() < length {
+            match self.more().await {
+                Some(Ok(bytes)) => self.answer.body.extend_from_slice(&bytes),
+                other => return Some(self.ending(other.and_then(Result::err))),
+            }
+        }
+        None
+    }
+
     /// Takes at least `length` bytes.
     pub async fn take(&mut self, length: usize) -> &[u8] {
-        while self.answer.body.len() < length {
-            let bytes = self.more().await.expect("more is to come").expect("the stream lives");
-            self.answer.body.extend_from_slice(&bytes);
-        }
+        assert_eq!(self.up_to(length).await, None, "before {length} bytes");
         &self.answer.body
     }
 
     /// Hears the rest.
     pub async fn finish(mut self) -> Heard {
-        let end = timeout(LIMIT, async {
-            loop {
-                match self.more().await {
-                    None => return self.clean_end(),
-                    Some(Ok(bytes)) => self.answer.body.extend_from_slice(&bytes),
-                    // Only a reset of this very stream by the gate; a broken connection would cost all its streams.
-                    Some(Err(error)) if error.is_reset() && error.is_remote() => {
-                        let reason = error.reason().unwrap_or(Reason::NO_ERROR);
-                        return if reason == Reason::NO_ERROR {
-                            Ending::Wrong("RST_STREAM that says NO_ERROR".to_owned())
-                        } else {
-                            Ending::Broken(format!("RST_STREAM {reason:?}"))
-                        };
-                    }
-                    Some(Err(error)) => return Ending::Wrong(error.to_string()),
-                }
-            }
-        });
-        self.answer.end = end.await.unwrap_or_else(|_| Ending::Wrong(format!("no end within {LIMIT:?}")));
+        let end = timeout(LIMIT, self.up_to(usize::MAX)).await;
+        let never = || Ending::Wrong(format!("no end within {LIMIT:?}"));
+        self.answer.end = end.ok().flatten().unwrap_or_else(never);
         self.answer
     }
 
-    fn clean_end(&self) -> Ending {
-        match self.answer.announced() {
-            Some(length) if length != self.answer.body.len() && !self.head_only => {
-                Ending::Wrong(format!("a clean end after {} of {length} bytes", self.answer.body.len()))
+    fn ending(&self, error: Option<h2::Error>) -> Ending {
+        let there = self.answer.body.len();
+        match (error, self.answer.announced()) {
+            (None, Some(length)) if length != there && !self.head_only => {
+                Ending::Wrong(format!("a clean end after {there} of {length} bytes"))
             }
-            _ => Ending::Whole,
+            (None, _) => Ending::Whole,
+            // Only a reset of this very stream by the gate; a broken connection would cost all its streams.
+            (Some(error), _) if error.is_reset() && error.is_remote() && error.reason() != Some(Reason::NO_ERROR) => {
+                Ending::Broken(error.to_string())
+            }
+            (Some(error), _) => Ending::Wrong(error.to_string()),
         }
     }
 }

@@ -36,7 +36,12 @@ impl RawResponse {
 impl Raw {
     /// Connects.
     pub async fn connect(address: SocketAddr) -> Self {
-        Self { stream: TcpStream::connect(address).await.expect("the gate accepts"), buffer: Vec::new() }
+        Self::over(TcpStream::connect(address).await.expect("the gate accepts"))
+    }
+
+    /// Over a connection that is there.
+    pub fn over(stream: TcpStream) -> Self {
+        Self { stream, buffer: Vec::new() }
     }
 
     /// Sends these bytes. A connection that the other side has closed already is no failure here: what it said before
