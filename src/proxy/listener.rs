@@ -4,17 +4,14 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::IntoRawFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use pingora::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp};
+use pingora::apps::{HttpServerOptions, ServerApp};
 use pingora::listeners::tls::TlsSettings;
 use pingora::listeners::{L4BufferSettings, ListenerConfig};
-use pingora::protocols::Stream;
-use pingora::protocols::http::ServerSession;
-use pingora::protocols::http::v2::server::H2Options;
+use pingora::protocols::{ALPN, Stream};
 use pingora::proxy::HttpProxy;
 use pingora::server::configuration::ServerConf;
 use pingora::server::{Fds, ListenFds, ShutdownWatch};
@@ -24,17 +21,17 @@ use socket2::SockRef;
 use tokio::sync::{Semaphore, watch};
 
 use super::settings::{Listener, Server};
-use super::{Gateway, KEEP_ALIVE_SECONDS, tls};
+use super::{Gateway, connection, http2, tls};
 use crate::lifecycle::Tasks;
 use crate::telemetry::metrics::Metrics;
 
-/// Read buffer of a plain connection: what an idle one costs. Requests are small and bodies go the other way.
-const PLAIN_READ_BUFFER: usize = 4096;
+/// Request heads are read into a buffer of their own, so that an idle connection holds none here.
+const PLAIN_READ_BUFFER: usize = 0;
 /// Write buffer: a response head and a small body leave in one write.
 const WRITE_BUFFER: usize = 4096;
 /// Bytes that may wait in the kernel for a player's window to open. Without this bound the kernel takes megabytes, a
 /// write then waits until a third of them is taken, and a healthy slow player looks like a stalled one.
-const UNSENT: u32 = 128 * 1024;
+const UNSENT: u32 = 512 * 1024;
 /// An HTTP/2 connection without a stream is closed after this long.
 const H2_IDLE: Duration = Duration::from_secs(75);
 
@@ -81,6 +78,8 @@ pub fn start(
         fds.add(address.to_string(), socket.into_raw_fd());
         let app = Guarded {
             proxy: Arc::new(proxy(server, listener, gateway())),
+            gateway: gateway(),
+            h2c: listener.h2c,
             limit: Arc::clone(&limit),
             header_timeout: server.header_timeout,
             metrics: Arc::clone(metrics),
@@ -133,63 +132,11 @@ fn proxy(server: &Server, listener: &Listener, gateway: Gateway) -> HttpProxy<Ga
     proxy
 }
 
-tokio::task_local! {
-    /// What the connection that this task serves is doing. An HTTP/2 stream has a task of its own, without this.
-    static CONNECTION: Arc<Waiting>;
-}
-
-/// A whole request header has arrived on the connection that this task serves.
-pub(super) fn header_arrived() {
-    let _ = CONNECTION.try_with(|waiting| waiting.serves());
-}
-
-/// The request on the connection that this task serves has been answered: the next header is waited for.
-pub(super) fn answered() {
-    let _ = CONNECTION.try_with(|waiting| waiting.since.store(waiting.now(), Ordering::Relaxed));
-}
-
-/// Since when a connection waits for a request header.
-struct Waiting {
-    opened: Instant,
-    /// Milliseconds after `opened`, or [`Waiting::SERVING`].
-    since: AtomicU64,
-}
-
-impl Waiting {
-    const SERVING: u64 = u64::MAX;
-
-    fn new() -> Self {
-        Self { opened: Instant::now(), since: AtomicU64::new(0) }
-    }
-
-    fn serves(&self) {
-        self.since.store(Self::SERVING, Ordering::Relaxed);
-    }
-
-    fn now(&self) -> u64 {
-        u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX - 1)
-    }
-
-    /// Resolves when a header is overdue: `first` after the connection was opened, `later` after an answer. Pingora
-    /// does not tell when a later header begins, so its time includes the idle time before it.
-    async fn overdue(&self, first: Duration, later: Duration) {
-        let mut check = first;
-        loop {
-            tokio::time::sleep(check).await;
-            let since = self.since.load(Ordering::Relaxed);
-            let limit = if since == 0 { first } else { later };
-            let waited = if since == Self::SERVING { 0 } else { self.now().saturating_sub(since) };
-            match limit.checked_sub(Duration::from_millis(waited)) {
-                Some(left) if !left.is_zero() => check = left,
-                _ => return,
-            }
-        }
-    }
-}
-
 /// The proxy behind the limits that Pingora lacks: connections at once, and the time for a whole request header.
 struct Guarded {
     proxy: Arc<HttpProxy<Gateway>>,
+    gateway: Gateway,
+    h2c: bool,
     limit: Arc<Semaphore>,
     header_timeout: Duration,
     metrics: Arc<Metrics>,
@@ -205,48 +152,20 @@ impl ServerApp for Guarded {
         };
         let _under_way = self.tasks.token();
         let _open = Open::new(&self.metrics);
-        let waiting = Arc::new(Waiting::new());
-        let connection = Arc::new(Watched { proxy: Arc::clone(&self.proxy), waiting: Arc::clone(&waiting) });
-        let serve = CONNECTION.scope(Arc::clone(&waiting), connection.process_new(stream, shutdown));
-        let later = Duration::from_secs(KEEP_ALIVE_SECONDS) + self.header_timeout;
-        tokio::select! {
-            biased;
-            rest = serve => rest,
-            () = waiting.overdue(self.header_timeout, later) => None,
+        let limit = self.header_timeout;
+        let http2 = if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
+            Some(stream)
+        } else {
+            connection::serve(&self.proxy, &self.gateway, stream, self.h2c, limit, shutdown).await
+        };
+        if let Some(stream) = http2 {
+            http2::serve(&self.proxy, stream, limit, shutdown).await;
         }
+        None
     }
 
     async fn cleanup(&self) {
         self.proxy.cleanup().await;
-    }
-}
-
-/// The proxy for one connection.
-struct Watched {
-    proxy: Arc<HttpProxy<Gateway>>,
-    waiting: Arc<Waiting>,
-}
-
-#[async_trait]
-impl HttpServerApp for Watched {
-    async fn process_new_http(
-        self: &Arc<Self>,
-        session: ServerSession,
-        shutdown: &ShutdownWatch,
-    ) -> Option<ReusedHttpStream> {
-        if session.is_http2() {
-            // Its header is there. From the first one on, H2_IDLE and h2's limits bound the connection.
-            self.waiting.serves();
-        }
-        self.proxy.process_new_http(session, shutdown).await
-    }
-
-    fn h2_options(&self) -> Option<H2Options> {
-        self.proxy.h2_options()
-    }
-
-    fn server_options(&self) -> Option<&HttpServerOptions> {
-        self.proxy.server_options()
     }
 }
 
