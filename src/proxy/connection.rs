@@ -16,7 +16,7 @@ use pingora::protocols::l4::stream::Stream as TcpStream;
 use pingora::proxy::HttpProxy;
 use pingora::server::ShutdownWatch;
 use pingora::time::timeout;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::direct::Direct;
 use super::{Gateway, KEEP_ALIVE_SECONDS};
@@ -27,6 +27,8 @@ const BUFFER: usize = 4096;
 const MAX_HEAD: usize = 64 * 1024;
 /// What HTTP/2 begins with, as far as it looks like the head of a request (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
+/// For what is left to be sent when a connection is closed.
+const CLOSING: Duration = Duration::from_secs(1);
 /// Most header lines.
 const MAX_HEADERS: usize = 100;
 
@@ -64,6 +66,8 @@ pub async fn serve(
         let mut player = Direct::new(&mut stream, &mut ahead, request, raw, write_timeout, keep_alive);
         gateway.serve_directly(&mut player).await;
         if !player.is_reusable() {
+            // With TLS's own end. Who takes no bytes does not take the last ones either.
+            let _ = timeout(CLOSING, stream.shutdown()).await;
             return None;
         }
         idle = Duration::from_secs(KEEP_ALIVE_SECONDS);

@@ -324,7 +324,7 @@ async fn a_broken_stream_costs_no_other_of_its_connection() {
     let connection = crate::support::h2::H2::connect(gate.address()).await;
     origin.script([Step::Trickle { pieces: 5, pause: Duration::from_millis(100) }]);
     let slow = connection.open(TRACK, &[]).await;
-    origin.script([Step::Body { send: 1000, end: End::Close }, fault::OVERWRITTEN]);
+    origin.script([Step::Body { send: 100_000, end: End::Close }, fault::OVERWRITTEN]);
     let lost = connection.get(TRACK, &[]).await;
     assert!(matches!(lost.end, Ending::Broken(_)), "{:?}", lost.end);
     slow.finish().await.is(200, &body);

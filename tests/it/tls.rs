@@ -269,7 +269,8 @@ async fn a_connection_that_asks_for_nothing_is_closed_when_a_header_is_overdue()
     let certificates = Certificates::make();
     let mut config = configuration(&origin, certificates.listener());
     config["Server"]["HeaderTimeout"] = json!("300ms");
-    config["Server"]["Listeners"][1] = json!({ "Address": "127.0.0.1:0", "H2c": true });
+    let plain = json!({ "Address": "127.0.0.1:0", "H2c": true });
+    config["Server"]["Listeners"] = json!([certificates.listener(), plain]);
     let gate = Gate::start(&config).await;
     // One that never says that it speaks HTTP/2, and one that says no more than that.
     let mut silent = certificates.connect(&gate, FIRST, true, &["h2"]).await;
