@@ -3,6 +3,7 @@
 
 mod access;
 mod cluster;
+mod health;
 mod route;
 mod server;
 mod store;
@@ -15,6 +16,7 @@ use serde::Deserialize;
 
 pub use access::{Auth, AuthorizationPolicy, CorsPolicy, Issuer, Policies, Rule, TimeoutPolicy};
 pub use cluster::{Cluster, Destination, HttpRequest, LoadBalancingPolicy, VersionPolicy};
+pub use health::{ActiveCheck, AvailableDestinationsPolicy, PassiveCheck};
 pub use route::{HeaderMatch, HeaderMode, Match, QueryMatch, QueryMode, Route};
 pub use server::{AccessLogFormat, Admin, Listener, Server, Telemetry, Tls};
 pub use store::{Credentials, Store};
