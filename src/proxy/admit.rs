@@ -65,7 +65,15 @@ pub async fn admit(session: &Session, ctx: &mut Ctx) -> Result<Way, Failure> {
         return Err(Failure::MethodNotAllowed(vec![Method::GET, Method::HEAD, Method::OPTIONS]));
     }
     authorise(request, ctx, &served).await?;
+    if route.max_request_body.zip(announced(request)).is_some_and(|(limit, length)| length > limit) {
+        return Err(Failure::BodyTooLarge);
+    }
     Ok(Way::Route(served))
+}
+
+/// The length of the request's body, where it says one.
+fn announced(request: &RequestHeader) -> Option<u64> {
+    request.headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// Paths that the modules in this process answer where no route takes them.

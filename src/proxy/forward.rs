@@ -147,6 +147,16 @@ pub fn request(session: &Session, ctx: &Ctx, upstream: &mut RequestHeader) -> Re
     Ok(())
 }
 
+/// Holds a request body that came without a length to the route's limit.
+pub fn request_body(session: &Session, ctx: &mut Ctx) -> Result<()> {
+    let limit = ctx.served.as_ref().and_then(|served| served.route.max_request_body);
+    if limit.is_some_and(|limit| session.body_bytes_read() as u64 > limit) {
+        ctx.failure = Some(Failure::BodyTooLarge);
+        return Error::e_explain(ErrorType::HTTPStatus(413), "the request body is too large");
+    }
+    Ok(())
+}
+
 /// What frames the body or upgrades the connection belongs to this connection, not to the transforms.
 fn framing(session: &Session, headers: &HeaderMap) -> Vec<(http::HeaderName, http::HeaderValue)> {
     let mut names = vec![header::CONTENT_LENGTH, header::TRANSFER_ENCODING];

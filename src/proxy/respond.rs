@@ -79,6 +79,7 @@ pub async fn failure(session: &mut Session, ctx: &mut Ctx, failure: Failure) -> 
         session.set_keepalive(None);
     }
     let (headers, body) = envelope(session, ctx, &failure);
+    let too_large = failure == Failure::BodyTooLarge;
     ctx.failure = Some(failure);
     if gone {
         return Ok(());
@@ -87,6 +88,10 @@ pub async fn failure(session: &mut Session, ctx: &mut Ctx, failure: Failure) -> 
     head(session, ctx, status, headers, head_only).await?;
     if !head_only {
         session.as_downstream_mut().write_response_body(Bytes::from(body), true).await?;
+    }
+    if too_large {
+        // Closing on bytes that nobody has read would reset the connection, and the answer with it.
+        let _ = session.as_downstream_mut().drain_request_body().await;
     }
     Ok(())
 }
