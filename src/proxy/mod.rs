@@ -103,8 +103,8 @@ impl ProxyHttp for Gateway {
         forward::request_body(session, ctx)
     }
 
-    async fn upstream_peer(&self, _session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
-        forward::peer(ctx).await
+    async fn upstream_peer(&self, session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
+        forward::peer(session, ctx).await
     }
 
     async fn upstream_request_filter(

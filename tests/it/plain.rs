@@ -66,3 +66,13 @@ async fn an_object_route_takes_no_large_body_either() {
     let request = gate.client().request(Method::GET, "/stream/track.mp3").body("0123456789a");
     assert_eq!(request.send().await.expect("an answer").status().as_u16(), 413);
 }
+
+#[tokio::test]
+async fn a_server_that_keeps_silent_is_504_after_first_byte() {
+    let origin = origin().await;
+    origin.always(Step::Silence(End::Stall));
+    let gate = gate(&origin.url(), |route| route["TimeoutPolicy"] = json!("quick")).await;
+    let begun = Instant::now();
+    assert_eq!(gate.client().get("/plain/x", &[]).await.problem(504)["code"], "gateway_timeout");
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+}
