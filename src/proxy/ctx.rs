@@ -35,6 +35,8 @@ pub struct Ctx {
     pub first_byte: Option<Duration>,
     /// Body bytes sent.
     pub sent: u64,
+    /// Whether the end of a plain route's answer has been handed on.
+    pub ended: bool,
     /// The destination of a plain route while the request is under way to it.
     pub destination: Option<Chosen>,
     /// Destinations of a plain route that failed.
@@ -70,6 +72,7 @@ impl Ctx {
             tally: Tally::default(),
             first_byte: None,
             sent: 0,
+            ended: false,
             destination: None,
             tried: Vec::new(),
         }

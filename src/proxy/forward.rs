@@ -216,6 +216,15 @@ fn plain(ctx: &Ctx) -> Option<(&Served, &PlainRoute)> {
     }
 }
 
+/// Whether the client has its whole answer in spite of `error`: whoever is refused need not send the rest of its body.
+pub fn is_answered(session: &Session, ctx: &Ctx, error: &Error) -> bool {
+    let unwritten = matches!(error.etype(), ErrorType::WriteError | ErrorType::WriteTimedout);
+    let announced = session.response_written().and_then(|head| head.headers.get(header::CONTENT_LENGTH));
+    let length = announced.and_then(|value| value.to_str().ok()?.parse().ok());
+    let is_whole = ctx.ended || length == Some(session.body_bytes_sent());
+    is_whole && !(unwritten && *error.esource() == ErrorSource::Downstream)
+}
+
 /// What an error of Pingora's means.
 pub fn failure(error: &Error) -> Failure {
     match (error.esource(), error.etype()) {

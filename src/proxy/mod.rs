@@ -120,6 +120,17 @@ impl ProxyHttp for Gateway {
         forward::response(session, ctx, upstream)
     }
 
+    fn response_body_filter(
+        &self,
+        _session: &mut Session,
+        _body: &mut Option<Bytes>,
+        end: bool,
+        ctx: &mut Ctx,
+    ) -> Result<Option<Duration>> {
+        ctx.ended |= end;
+        Ok(None)
+    }
+
     fn fail_to_connect(&self, _session: &mut Session, _peer: &HttpPeer, ctx: &mut Ctx, e: Box<Error>) -> Box<Error> {
         forward::failed_to_connect(ctx, e)
     }
@@ -136,6 +147,10 @@ impl ProxyHttp for Gateway {
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, e: &Error, ctx: &mut Ctx) -> FailToProxy {
+        if forward::is_answered(session, ctx, e) {
+            session.set_keepalive(None);
+            return FailToProxy { error_code: 0, can_reuse_downstream: false };
+        }
         let failure = ctx.failure.take().unwrap_or_else(|| forward::failure(e));
         let error_code = failure.status().as_u16();
         if respond::failure(session, ctx, failure).await.is_err() {

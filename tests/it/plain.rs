@@ -76,3 +76,31 @@ async fn a_server_that_keeps_silent_is_504_after_first_byte() {
     assert_eq!(gate.client().get("/plain/x", &[]).await.problem(504)["code"], "gateway_timeout");
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
 }
+
+#[tokio::test]
+async fn an_answer_before_the_whole_body_is_logged_as_it_was() {
+    for refusal in [
+        &b"HTTP/1.1 400 Bad Request\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno"[..],
+        b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 400 Bad Request\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nno\r\n0\r\n\r\n",
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = format!("http://{}", listener.local_addr().expect("bound"));
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.expect("a connection");
+            let mut read = [0; 1024];
+            let begun = stream.read(&mut read).await.expect("a request");
+            assert!(begun > 0);
+            stream.write_all(refusal).await.expect("the gate reads");
+            while stream.read(&mut read).await.is_ok_and(|read| read > 0) {}
+        });
+        let gate = gate(&address, |_| {}).await;
+        let mut raw = gate.raw().await;
+        raw.send(b"PUT /plain/x HTTP/1.1\r\nHost: gate\r\nContent-Length: 1000000\r\n\r\n0123456789").await;
+        let head = raw.head().await.expect("an answer");
+        assert!(head.starts_with("HTTP/1.1 400 "), "{head}");
+        drop(raw);
+        let line = line(&gate, 0).await;
+        assert_eq!((&line["status"], &line["failure"]), (&json!(400), &Value::Null), "{line}");
+    }
+}
