@@ -37,7 +37,7 @@ pub fn finish(session: &Session, ctx: &Ctx, metrics: &Metrics) {
         route = ctx.route(),
         method,
         status,
-        sent = ctx.sent,
+        sent = session.body_bytes_sent(),
         first_byte_ms = ctx.first_byte.map(millis),
         duration_ms = millis(ctx.started.elapsed()),
         client = ctx.client.map(tracing::field::display),

@@ -39,6 +39,7 @@ pub async fn peer(session: &Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
     let Some((member, mut in_flight)) = cluster.pick(&ctx.tried, Instant::now()) else {
         return fail(ctx, Failure::NoDestination);
     };
+    ctx.tally.attempts += 1;
     let destination = &member.destination;
     let before = ctx.tried.iter().filter(|id| *id == destination.id()).count();
     let Some(address) = destination.addresses().await.ok().and_then(|all| nth(&all, before)) else {

@@ -78,6 +78,15 @@ async fn a_server_that_keeps_silent_is_504_after_first_byte() {
 }
 
 #[tokio::test]
+async fn the_access_line_of_a_plain_route_has_bytes_and_tries() {
+    let origin = origin().await;
+    let gate = gate(&origin.url(), |_| {}).await;
+    gate.client().get("/plain/x", &[]).await.is(200);
+    let line = line(&gate, 0).await;
+    assert_eq!((&line["sent"], &line["attempts"]), (&json!(4), &json!(1)), "{line}");
+}
+
+#[tokio::test]
 async fn an_answer_before_the_whole_body_is_logged_as_it_was() {
     for refusal in [
         &b"HTTP/1.1 400 Bad Request\r\nContent-Length: 2\r\nConnection: close\r\n\r\nno"[..],
