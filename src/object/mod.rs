@@ -53,15 +53,18 @@ pub struct Answer {
 /// Why there is no answer. The proxy turns each into a status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
-    /// No such object, or one that must not be seen.
+    /// No such object.
     #[error("no such object")]
     NotFound,
     /// The object is gone for good.
     #[error("the object was deleted")]
     Gone,
-    /// The store denies it and the route says so openly.
+    /// The store denies it.
     #[error("the store denies access to the object")]
-    Denied,
+    Denied {
+        /// Whether the player is told that there is no such object.
+        hidden: bool,
+    },
     /// A condition of the player's request does not hold.
     #[error("a precondition does not hold")]
     PreconditionFailed,

@@ -5,7 +5,7 @@ use pingora::proxy::Session;
 use tracing::{error, info, warn};
 
 use super::ctx::Ctx;
-use super::failure::Level;
+use super::failure::{Failure, Level};
 use crate::telemetry::metrics::Metrics;
 
 /// Writes the lines and counts the request.
@@ -43,7 +43,8 @@ pub fn finish(session: &Session, ctx: &Ctx, metrics: &Metrics) {
         client = ctx.client.map(tracing::field::display),
         attempts = ctx.tally.attempts,
         resumes = ctx.tally.resumes,
-        failure = ctx.failure.as_ref().map(super::failure::Failure::code),
+        failure = ctx.failure.as_ref().map(Failure::code),
+        cause = ctx.failure.as_ref().and_then(Failure::cause),
         "request"
     );
 }
@@ -52,7 +53,7 @@ fn log_failure(ctx: &Ctx, level: Level) {
     let Some(failure) = &ctx.failure else { return };
     let (request_id, route, code) = (ctx.id.as_str(), ctx.route(), failure.code());
     let reason = match failure {
-        super::failure::Failure::Object(failure) => failure.to_string(),
+        Failure::Object(failure) => failure.to_string(),
         other => other.detail().into_owned(),
     };
     match level {

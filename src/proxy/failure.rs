@@ -101,6 +101,16 @@ impl Failure {
         }
     }
 
+    /// What the code does not say, for the log: one of a closed set.
+    pub fn cause(&self) -> Option<&'static str> {
+        match self {
+            Self::Unauthorized(refusal) => Some(refusal.cause()),
+            Self::Hidden => Some("policy"),
+            Self::Object(object::Failure::Denied { hidden: true }) => Some("store_denied"),
+            _ => None,
+        }
+    }
+
     /// What the client is told; names nothing behind the proxy.
     pub fn detail(&self) -> Cow<'static, str> {
         match self {
@@ -174,9 +184,9 @@ impl Failure {
 fn object_status(failure: &object::Failure) -> u16 {
     use object::Failure as Object;
     match failure {
-        Object::NotFound => 404,
+        Object::NotFound | Object::Denied { hidden: true } => 404,
         Object::Gone => 410,
-        Object::Denied => 403,
+        Object::Denied { hidden: false } => 403,
         Object::PreconditionFailed => 412,
         Object::RangeNotSatisfiable { .. } => 416,
         Object::Unsignable => 400,
@@ -200,9 +210,9 @@ fn object_status(failure: &object::Failure) -> u16 {
 fn object_code(failure: &object::Failure) -> &'static str {
     use object::Failure as Object;
     match failure {
-        Object::NotFound => "not_found",
+        Object::NotFound | Object::Denied { hidden: true } => "not_found",
         Object::Gone => "gone",
-        Object::Denied => "denied",
+        Object::Denied { hidden: false } => "denied",
         Object::PreconditionFailed => "precondition_failed",
         Object::RangeNotSatisfiable { .. } => "range_not_satisfiable",
         Object::Unsignable => "bad_request",
@@ -226,9 +236,9 @@ fn object_code(failure: &object::Failure) -> &'static str {
 fn object_detail(failure: &object::Failure) -> &'static str {
     use object::Failure as Object;
     match failure {
-        Object::NotFound => "there is no such object",
+        Object::NotFound | Object::Denied { hidden: true } => "there is no such object",
         Object::Gone => "the object was removed for good",
-        Object::Denied => "access to the object is denied",
+        Object::Denied { hidden: false } => "access to the object is denied",
         Object::PreconditionFailed => "a condition of the request does not hold for the object as it is now",
         Object::RangeNotSatisfiable { .. } => "the range begins past the end of the object; see Content-Range",
         Object::Unsignable => "the object's name cannot be used",
@@ -262,7 +272,8 @@ mod tests {
         let of_objects = [
             Object::NotFound,
             Object::Gone,
-            Object::Denied,
+            Object::Denied { hidden: false },
+            Object::Denied { hidden: true },
             Object::PreconditionFailed,
             Object::RangeNotSatisfiable { size: 1 },
             Object::Unsignable,

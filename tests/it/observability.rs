@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::fault::{self, Step};
 use crate::support::origin::pattern;
-use crate::support::{Gate, ScriptedOrigin, config, eventually, token};
+use crate::support::{Gate, Object, ScriptedOrigin, config, eventually, token};
 
 const TRACK: &str = "/stream/track.mp3";
 
@@ -127,6 +127,31 @@ async fn health_is_public_short_and_true() {
     let body: Value = serde_json::from_slice(&health.is(200).body).expect("health is JSON");
     assert!(body["status"].is_string(), "{body}");
     assert!(!health.text().contains("127.0.0.1"), "detail belongs to the admin side: {body}");
+}
+
+#[tokio::test]
+async fn the_log_says_the_cause_that_the_client_is_not_told() {
+    let origin = ScriptedOrigin::with_track("music").await;
+    let mut config = config::private_objects(&origin.url(), "audio");
+    config["Policies"]["Authorization"]["nobody"] = json!({ "Require": [{ "Claim": "sub", "Equals": "nobody" }] });
+    config["ReverseProxy"]["Routes"]["hidden"] = config::object_route("/hidden/{**key}", "main", "audio", "{**key}");
+    config["ReverseProxy"]["Routes"]["hidden"]["AuthorizationPolicy"] = json!("nobody");
+    config["ReverseProxy"]["Routes"]["hidden"]["HideExistence"] = json!(true);
+    let gate = Gate::start(&config).await;
+    let bearer = format!("Bearer {}", token::of("alice"));
+    origin.always(fault::DENIED);
+    let rows = [
+        (TRACK, bearer.as_str(), 404, "not_found", "store_denied"),
+        ("/hidden/track.mp3", &bearer, 404, "not_found", "policy"),
+        (TRACK, "Bearer x.y.z", 401, "unauthorized", "malformed"),
+        (TRACK, "", 401, "unauthorized", "no_token"),
+    ];
+    for (number, (path, bearer, status, code, cause)) in rows.into_iter().enumerate() {
+        let headers: Vec<_> = Some(("authorization", bearer)).filter(|(_, it)| !it.is_empty()).into_iter().collect();
+        gate.client().get(path, &headers).await.problem(status);
+        let lines = eventually("the line", async || Some(gate.access_lines()).filter(|it| it.len() > number)).await;
+        assert_eq!((&lines[number]["failure"], &lines[number]["cause"]), (&json!(code), &json!(cause)));
+    }
 }
 
 #[tokio::test]
