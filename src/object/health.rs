@@ -24,7 +24,7 @@ impl Health {
 
     /// What a question's outcome says of the store: only faults of the configuration count, and an object ends them.
     pub(super) fn learn(&self, failure: Option<&Failure>) {
-        let fault = matches!(failure, Some(Failure::NoSuchBucket | Failure::Credentials | Failure::Signature));
+        let fault = matches!(failure, Some(Failure::NoSuchBucket | Failure::Unsignable(_) | Failure::Credentials | Failure::Signature));
         if fault || (failure.is_none() && !self.usable.load(Ordering::Relaxed)) {
             self.usable.store(!fault, Ordering::Relaxed);
         }

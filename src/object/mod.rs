@@ -16,7 +16,7 @@ use http::{HeaderMap, StatusCode};
 pub use plan::{Plan, answer};
 
 use crate::clock::Clock;
-use crate::s3::signer::Signer;
+use crate::s3::signer::{SignError, Signer};
 use crate::upstream::cluster::Cluster;
 use crate::upstream::settings::Timeouts;
 
@@ -74,9 +74,9 @@ pub enum Failure {
         /// The object's size.
         size: u64,
     },
-    /// The key cannot be signed.
-    #[error("the object's name cannot be signed")]
-    Unsignable,
+    /// No request to the store can be signed.
+    #[error("no request to the store can be signed: {0}")]
+    Unsignable(SignError),
     /// Three signatures in a row were too old for the store.
     #[error("the store takes every signature for expired: compare the clocks of store and proxy")]
     Expired,

@@ -139,6 +139,7 @@ impl Failure {
                 object::Failure::Signature
                 | object::Failure::Credentials
                 | object::Failure::NoSuchBucket
+                | object::Failure::Unsignable(_)
                 | object::Failure::Expired
                 | object::Failure::Tls,
             )
@@ -189,7 +190,6 @@ fn object_status(failure: &object::Failure) -> u16 {
         Object::Denied { hidden: false } => 403,
         Object::PreconditionFailed => 412,
         Object::RangeNotSatisfiable { .. } => 416,
-        Object::Unsignable => 400,
         Object::Expired
         | Object::Credentials
         | Object::Archived
@@ -198,6 +198,7 @@ fn object_status(failure: &object::Failure) -> u16 {
         | Object::Changed => 503,
         Object::Signature
         | Object::NoSuchBucket
+        | Object::Unsignable(_)
         | Object::StoreBroken
         | Object::Nonsense(_)
         | Object::Closed
@@ -215,12 +216,11 @@ fn object_code(failure: &object::Failure) -> &'static str {
         Object::Denied { hidden: false } => "denied",
         Object::PreconditionFailed => "precondition_failed",
         Object::RangeNotSatisfiable { .. } => "range_not_satisfiable",
-        Object::Unsignable => "bad_request",
         Object::Expired => "url_expired",
         Object::Signature => "store_signature",
         Object::Credentials => "store_credentials",
         Object::Archived => "archived",
-        Object::NoSuchBucket => "store_configuration",
+        Object::NoSuchBucket | Object::Unsignable(_) => "store_configuration",
         Object::Throttled { .. } => "store_busy",
         Object::StoreBroken => "store_failed",
         Object::Nonsense(_) => "store_protocol",
@@ -241,7 +241,6 @@ fn object_detail(failure: &object::Failure) -> &'static str {
         Object::Denied { hidden: false } => "access to the object is denied",
         Object::PreconditionFailed => "a condition of the request does not hold for the object as it is now",
         Object::RangeNotSatisfiable { .. } => "the range begins past the end of the object; see Content-Range",
-        Object::Unsignable => "the object's name cannot be used",
         Object::Archived => "the object is archived and not available at once",
         Object::Throttled { .. } => "the storage is busy; try again after Retry-After",
         Object::Timeout => "the storage did not answer in time",
@@ -250,6 +249,7 @@ fn object_detail(failure: &object::Failure) -> &'static str {
         }
         Object::Signature
         | Object::NoSuchBucket
+        | Object::Unsignable(_)
         | Object::StoreBroken
         | Object::Nonsense(_)
         | Object::Closed
@@ -264,6 +264,7 @@ mod tests {
 
     use super::*;
     use crate::object::Failure as Object;
+    use crate::s3::signer::SignError;
 
     const DOCUMENT: &str = include_str!("../../docs/errors.md");
     const SOURCES: [&str; 2] = [include_str!("failure.rs"), include_str!("../api/error.rs")];
@@ -276,7 +277,7 @@ mod tests {
             Object::Denied { hidden: true },
             Object::PreconditionFailed,
             Object::RangeNotSatisfiable { size: 1 },
-            Object::Unsignable,
+            Object::Unsignable(SignError::Bucket),
             Object::Expired,
             Object::Signature,
             Object::Credentials,
