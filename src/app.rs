@@ -19,7 +19,6 @@ use crate::clock::Clock;
 use crate::config::Settings;
 use crate::embedded;
 use crate::lifecycle::Tasks;
-use crate::object::Health;
 use crate::proxy::Gateway;
 use crate::proxy::inside::Inside;
 use crate::proxy::listener::{self, ListenError};
@@ -149,7 +148,7 @@ async fn open_stores(
         };
         let name = Arc::clone(&store.name);
         let signer = Arc::new(Signer::new(store, endpoint, clock.clone()));
-        opened.insert(name, Store { signer, health: Arc::new(Health::default()) });
+        opened.insert(name, Store { signer });
     }
     Ok(opened)
 }

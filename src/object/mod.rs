@@ -24,7 +24,7 @@ use crate::upstream::settings::Timeouts;
 pub struct Origin {
     /// Signs requests to the store.
     pub signer: Arc<Signer>,
-    /// What is known of the store.
+    /// What is known of the bucket.
     pub health: Arc<Health>,
     /// The servers that are connected to.
     pub cluster: Arc<Cluster>,

@@ -155,6 +155,22 @@ async fn the_log_says_the_cause_that_the_client_is_not_told() {
 }
 
 #[tokio::test]
+async fn a_missing_bucket_is_the_readiness_of_its_own_route() {
+    let origin = ScriptedOrigin::with_track("music").await;
+    let mut config = config::objects(&origin.url(), "audio");
+    config["ReverseProxy"]["Routes"]["lost"] = config::object_route("/lost/{**key}", "main", "lost", "{**key}");
+    let gate = Gate::start(&config).await;
+    gate.admin().get("/readyz", &[]).await.is(200);
+    origin.script([fault::NO_SUCH_BUCKET]);
+    gate.client().get("/lost/x", &[]).await.problem(502);
+    gate.client().get(TRACK, &[]).await.is(200);
+    gate.admin().get("/readyz", &[]).await.is(503);
+    origin.put("/lost/x", Object::new("found"));
+    gate.client().get("/lost/x", &[]).await.is(200);
+    gate.admin().get("/readyz", &[]).await.is(200);
+}
+
+#[tokio::test]
 async fn the_admin_side_has_an_address_and_a_token_of_its_own() {
     let origin = ScriptedOrigin::with_track("music").await;
     let mut config = config::objects(&origin.url(), "audio");

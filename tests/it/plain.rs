@@ -43,7 +43,9 @@ async fn a_request_body_over_the_limit_is_413_however_it_is_sent() {
     };
     assert_eq!((announced("0123456789").await, announced("0123456789a").await), (200, 413));
     assert_eq!(origin.take_seen().len(), 1, "a body that is announced too large is not begun");
-    for (chunks, status) in [("4\r\n0123\r\n6\r\n456789\r\n0\r\n\r\n", 200), ("6\r\n012345\r\n6\r\n6789ab\r\n0\r\n\r\n", 413)] {
+    for (chunks, status) in
+        [("4\r\n0123\r\n6\r\n456789\r\n0\r\n\r\n", 200), ("6\r\n012345\r\n6\r\n6789ab\r\n0\r\n\r\n", 413)]
+    {
         let mut raw = gate.raw().await;
         raw.send(b"POST /plain/x HTTP/1.1\r\nHost: gate\r\nTransfer-Encoding: chunked\r\n\r\n").await;
         raw.send(chunks.as_bytes()).await;
