@@ -33,7 +33,7 @@ pub struct Ctx {
     pub tally: Tally,
     /// How long the first byte took.
     pub first_byte: Option<Duration>,
-    /// Body bytes sent.
+    /// Bytes of an object sent.
     pub sent: u64,
     /// Whether the end of a plain route's answer has been handed on.
     pub ended: bool,

@@ -155,6 +155,21 @@ async fn the_log_says_the_cause_that_the_client_is_not_told() {
 }
 
 #[tokio::test]
+async fn only_bodies_of_objects_count_as_streams_and_the_build_is_one() {
+    let origin = ScriptedOrigin::with_track("music").await;
+    let gate = Gate::start(&config::objects(&origin.url(), "audio")).await;
+    gate.client().get("/health", &[]).await.is(200);
+    gate.client().get("/openapi.json", &[]).await.is(200);
+    gate.client().get(TRACK, &[]).await.is(200);
+    let count = async || {
+        let count = gate.metric("novatune_stream_duration_seconds_count", "").await;
+        Some(count).filter(|count| *count > 0.0)
+    };
+    assert_eq!(eventually("the stream is counted", count).await, 1.0);
+    assert_eq!(gate.metric("tidegate_build_info", "version").await, 1.0);
+}
+
+#[tokio::test]
 async fn a_missing_bucket_is_the_readiness_of_its_own_route() {
     let origin = ScriptedOrigin::with_track("music").await;
     let mut config = config::objects(&origin.url(), "audio");
