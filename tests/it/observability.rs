@@ -155,6 +155,15 @@ async fn the_log_says_the_cause_that_the_client_is_not_told() {
 }
 
 #[tokio::test]
+async fn the_ready_line_of_the_log_holds_plain_addresses() {
+    let gate = Gate::start(&config::objects("http://127.0.0.1:1", "audio")).await;
+    let ready = async || gate.log_lines().into_iter().find(|line| line["message"] == "ready");
+    let line = eventually("the ready line", ready).await;
+    assert_eq!(line["listeners"], gate.address().to_string());
+    assert!(line["admin"].as_str().is_some_and(|it| it.parse::<std::net::SocketAddr>().is_ok()), "{line}");
+}
+
+#[tokio::test]
 async fn only_bodies_of_objects_count_as_streams_and_the_build_is_one() {
     let origin = ScriptedOrigin::with_track("music").await;
     let gate = Gate::start(&config::objects(&origin.url(), "audio")).await;
