@@ -57,7 +57,7 @@ pub fn public(shared: Shared, extra: Router) -> Router {
 pub fn admin(shared: Shared) -> Router {
     let guarded = Router::new()
         .route("/metrics", get(metrics))
-        .route("/health", get(health))
+        .route("/health", get(detailed_health))
         .route_layer(middleware::from_fn_with_state(shared.clone(), operator_only));
     let clock = shared.clock.clone();
     Router::new()
@@ -68,12 +68,19 @@ pub fn admin(shared: Shared) -> Router {
         .fallback(move |request: Request| refuse(Error::no_route(), request, clock.clone()))
 }
 
-/// State of the process and its parts.
+/// State of the process and its parts; on the operator's listener with uptime and memory.
 #[utoipa::path(get, path = "/health", tag = "operations", responses(
     (status = 200, description = "Everything that is configured works", body = Health),
     (status = 503, description = "A part does not work", body = Health)))]
 async fn health(State(shared): State<Shared>) -> Response {
-    let health = shared.checkup.now();
+    tell(shared.checkup.now())
+}
+
+async fn detailed_health(State(shared): State<Shared>) -> Response {
+    tell(shared.checkup.detailed())
+}
+
+fn tell(health: Health) -> Response {
     let status = if health.status == "healthy" { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, [(header::CACHE_CONTROL, "no-store")], Json(health)).into_response()
 }

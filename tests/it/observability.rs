@@ -127,6 +127,12 @@ async fn health_is_public_short_and_true() {
     let body: Value = serde_json::from_slice(&health.is(200).body).expect("health is JSON");
     assert!(body["status"].is_string(), "{body}");
     assert!(!health.text().contains("127.0.0.1"), "detail belongs to the admin side: {body}");
+    for detail in ["uptime", "memoryUsage"] {
+        assert!(body[detail].is_null(), "detail belongs to the admin side: {body}");
+        let full = gate.admin().get("/health", &[]).await;
+        let full: Value = serde_json::from_slice(&full.is(200).body).expect("health is JSON");
+        assert!(!full[detail].is_null(), "{full}");
+    }
 }
 
 #[tokio::test]
