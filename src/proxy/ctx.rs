@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::failure::Failure;
 use super::world::{Served, World};
 use crate::auth::Claims;
+use crate::http::caller;
 use crate::object::Tally;
 use crate::route::pattern::Captures;
 use crate::upstream::destination::InFlight;
@@ -62,7 +63,7 @@ impl Ctx {
     pub fn new(world: Arc<World>) -> Self {
         Self {
             world,
-            id: format!("{:016x}", rand::random::<u64>()),
+            id: caller::new_request_id(),
             started: Instant::now(),
             client: None,
             claims: None,

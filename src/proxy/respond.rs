@@ -12,11 +12,10 @@ use pingora::proxy::Session;
 use super::ctx::Ctx;
 use super::failure::Failure;
 use super::settings::Kind;
+use crate::http::caller::REQUEST_ID;
 use crate::http::cors;
 use crate::http::problem::{self, Problem};
 
-/// The header with the request's id.
-pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const RETRY_URL: HeaderName = HeaderName::from_static("x-retry-url");
 
 /// Writes a response head with `headers` and what every answer carries.

@@ -136,6 +136,18 @@ async fn health_is_public_short_and_true() {
 }
 
 #[tokio::test]
+async fn every_refusal_of_the_process_itself_has_the_envelope() {
+    let gate = Gate::start(&config::objects("http://127.0.0.1:1", "audio")).await;
+    for client in [gate.client(), gate.admin()] {
+        let reply = client.send(http::Method::POST, "/health", &[]).await;
+        assert_eq!(reply.problem(405)["code"], "method_not_allowed");
+        assert!(reply.header("allow").contains("GET"), "{:?}", reply.headers);
+        let reply = client.get("/nowhere", &[]).await;
+        assert_eq!(reply.problem(404)["request_id"], reply.header("x-request-id"));
+    }
+}
+
+#[tokio::test]
 async fn the_log_says_the_cause_that_the_client_is_not_told() {
     let origin = ScriptedOrigin::with_track("music").await;
     let mut config = config::private_objects(&origin.url(), "audio");
