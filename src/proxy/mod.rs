@@ -55,6 +55,7 @@ impl Gateway {
         let served = match admit::admit(session, ctx).await {
             Ok(Way::Route(served)) => served,
             Ok(Way::Preflight(policy)) => return respond::preflight(session, ctx, policy).await.map(|()| true),
+            Ok(Way::Options) => return respond::options(session, ctx).await.map(|()| true),
             Ok(Way::Inside) => return inside::serve(session, ctx, self.inside.clone()).await.map(|()| true),
             Err(failure) => return respond::failure(session, ctx, failure).await.map(|()| true),
         };

@@ -9,6 +9,7 @@ use pingora::Result;
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 
+use super::admit::OBJECT_METHODS;
 use super::ctx::Ctx;
 use super::failure::Failure;
 use super::settings::Kind;
@@ -68,6 +69,12 @@ pub async fn preflight(session: &mut Session, ctx: &mut Ctx, policy: Arc<cors::P
     response.insert_header(REQUEST_ID, ctx.id.as_str())?;
     ctx.answered();
     session.as_downstream_mut().write_response_header(Box::new(response)).await
+}
+
+/// Says which methods an object route takes.
+pub async fn options(session: &mut Session, ctx: &mut Ctx) -> Result<()> {
+    let allow = Failure::MethodNotAllowed(OBJECT_METHODS.to_vec()).headers().into_iter().collect();
+    head(session, ctx, StatusCode::NO_CONTENT, allow, true).await
 }
 
 /// Answers with a failure; where an answer has begun, or the client is gone, nothing more can be said.
