@@ -31,6 +31,11 @@ impl Tasks {
         self.stop.cancelled().await;
     }
 
+    /// Whether shutdown has begun.
+    pub fn is_stopping(&self) -> bool {
+        self.stop.is_cancelled()
+    }
+
     /// Begins the shutdown and waits up to `grace` for all work to end; false when some did not.
     pub async fn stop(&self, grace: Duration) -> bool {
         self.stop.cancel();

@@ -53,6 +53,11 @@ pub struct Memory {
 pub trait Probe: Send + Sync {
     /// Whether every object store can be used.
     fn stores(&self) -> Part;
+
+    /// Whether the process lets its streams end and takes no new ones.
+    fn is_stopping(&self) -> bool {
+        false
+    }
 }
 
 /// Knows how the process is.
@@ -66,6 +71,11 @@ impl Checkup {
     /// A check-up of a process that starts now.
     pub fn new(probe: Arc<dyn Probe>) -> Self {
         Self { started: Instant::now(), probe }
+    }
+
+    /// Whether the process is stopping.
+    pub fn is_stopping(&self) -> bool {
+        self.probe.is_stopping()
     }
 
     /// The state now, as everybody may know it.

@@ -132,6 +132,9 @@ async fn metrics(State(shared): State<Shared>, request: Request) -> Response {
 }
 
 async fn ready(State(shared): State<Shared>) -> Response {
+    if shared.checkup.is_stopping() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response();
+    }
     match shared.checkup.now().s3 {
         Part::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "an object store cannot be used\n").into_response(),
         Part::Ok | Part::Disabled => "ready\n".into_response(),

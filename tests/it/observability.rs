@@ -197,6 +197,23 @@ async fn only_bodies_of_objects_count_as_streams_and_the_build_is_one() {
 }
 
 #[tokio::test]
+async fn the_operator_sees_a_drain_to_its_end() {
+    let origin = ScriptedOrigin::with_track(pattern(30_000_000)).await;
+    let mut gate = Gate::start(&config::objects(&origin.url(), "audio")).await;
+    gate.admin().get("/readyz", &[]).await.is(200);
+    let mut raw = gate.raw().await;
+    raw.send(format!("GET {TRACK} HTTP/1.1\r\nHost: gate\r\n\r\n").as_bytes()).await;
+    raw.head().await.expect("a header");
+    gate.signal("TERM").await;
+    let unready = async || Some(gate.admin().get("/readyz", &[]).await).filter(|reply| reply.status == 503);
+    eventually("it is not ready", unready).await;
+    gate.admin().get("/livez", &[]).await.is(200);
+    assert_eq!(gate.metric("novatune_stream_active_total", "").await, 1.0);
+    raw.reset();
+    assert!(gate.ended().await.success());
+}
+
+#[tokio::test]
 async fn a_missing_bucket_is_the_readiness_of_its_own_route() {
     let origin = ScriptedOrigin::with_track("music").await;
     let mut config = config::objects(&origin.url(), "audio");
