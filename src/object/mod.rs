@@ -6,6 +6,7 @@ mod download;
 mod fetch;
 mod health;
 mod plan;
+mod resumes;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +15,7 @@ pub use download::Download;
 pub use health::Health;
 use http::{HeaderMap, StatusCode};
 pub use plan::{Plan, answer};
+pub use resumes::{Cause, Resumes};
 
 use crate::clock::Clock;
 use crate::s3::signer::{SignError, Signer};
@@ -134,5 +136,5 @@ pub struct Tally {
     /// Signatures that the store took for expired.
     pub expired: u32,
     /// Continuations of a broken body.
-    pub resumes: u32,
+    pub resumes: Resumes,
 }

@@ -59,7 +59,7 @@ pub async fn serve(
 async fn deliver(session: &mut impl Player, ctx: &mut Ctx, mut body: Download, metrics: &Metrics) -> Result<()> {
     let outcome = pump(session, ctx, &mut body, metrics).await;
     let tally = body.tally();
-    ctx.tally.resumes += tally.resumes;
+    ctx.tally.resumes = ctx.tally.resumes + tally.resumes;
     ctx.tally.retries += tally.retries;
     ctx.tally.expired += tally.expired;
     if let Err(failure) = outcome {
