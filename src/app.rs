@@ -19,7 +19,6 @@ use crate::clock::Clock;
 use crate::config::Settings;
 use crate::embedded;
 use crate::lifecycle::Tasks;
-use crate::object::Health;
 use crate::proxy::Gateway;
 use crate::proxy::inside::Inside;
 use crate::proxy::listener::{self, ListenError};
@@ -34,6 +33,8 @@ use crate::upstream::cluster::{Cluster, Member};
 use crate::upstream::health::State;
 use crate::upstream::probe;
 
+/// For the exchanges under way of what has nobody to serve any more.
+const SERVICES_GRACE: Duration = Duration::from_secs(1);
 /// For an issuer's keys, connection and answer together.
 const KEYS_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -71,24 +72,30 @@ pub struct Running {
     pub listeners: Vec<SocketAddr>,
     /// Where the operator connects.
     pub admin: Option<SocketAddr>,
+    /// What players wait for.
     tasks: Tasks,
+    /// What has to outlive it: the operator's view of the drain, and embedded stores.
+    services: Tasks,
     grace: Duration,
 }
 
 impl Running {
     /// Stops accepting, lets streams end for as long as the settings say; false when some were cut.
     pub async fn stop(self) -> bool {
-        self.tasks.stop(self.grace).await
+        let whole = self.tasks.stop(self.grace).await;
+        self.services.stop(SERVICES_GRACE).await;
+        whole
     }
 }
 
 /// Starts everything that `settings` ask for; `extra` are further pages on the players' listeners.
 pub async fn start(settings: Settings, extra: Router) -> Result<Running, StartError> {
-    let (clock, tasks, metrics) = (Clock::system(), Tasks::default(), Arc::new(Metrics::new()?));
+    let (clock, metrics) = (Clock::system(), Arc::new(Metrics::new()?));
+    let (tasks, services) = (Tasks::default(), Tasks::default());
     count_panics(&metrics);
     let grace = settings.server.shutdown_grace;
     let server = settings.server.clone();
-    let stores = open_stores(&settings.stores, &clock, &tasks).await?;
+    let stores = open_stores(&settings.stores, &clock, &services).await?;
     let parts = Parts {
         stores,
         authenticator: authenticator(&settings, &clock, &tasks)?,
@@ -101,7 +108,7 @@ pub async fn start(settings: Settings, extra: Router) -> Result<Running, StartEr
     let read = Arc::clone(&world);
     metrics.watch(Box::new(move || readings(&read.load())))?;
     let shared = Shared {
-        checkup: Checkup::new(Arc::new(Stores(Arc::clone(&world)))),
+        checkup: Checkup::new(Arc::new(Process { world: Arc::clone(&world), tasks: tasks.clone() })),
         metrics: Arc::clone(&metrics),
         clock,
         admin_token: settings.admin.as_ref().and_then(|admin| admin.token.clone()),
@@ -110,9 +117,9 @@ pub async fn start(settings: Settings, extra: Router) -> Result<Running, StartEr
         router::public(shared.clone(), extra).into_service().map_response(|response| response),
     );
     let gateway = || Gateway::new(Arc::clone(&world), inside.clone(), Arc::clone(&metrics));
-    let admin = settings.admin.as_ref().map(|admin| serve_admin(admin, shared, &tasks)).transpose()?;
+    let admin = settings.admin.as_ref().map(|admin| serve_admin(admin, shared, &services)).transpose()?;
     let listeners = listener::start(&server, gateway, &metrics, &tasks)?;
-    Ok(Running { listeners, admin, tasks, grace })
+    Ok(Running { listeners, admin, tasks, services, grace })
 }
 
 /// A panic costs one request; it is counted, and said in the log, as the bug it is.
@@ -149,7 +156,7 @@ async fn open_stores(
         };
         let name = Arc::clone(&store.name);
         let signer = Arc::new(Signer::new(store, endpoint, clock.clone()));
-        opened.insert(name, Store { signer, health: Arc::new(Health::default()) });
+        opened.insert(name, Store { signer });
     }
     Ok(opened)
 }
@@ -176,11 +183,18 @@ fn random_key(length: usize) -> String {
     Alphanumeric.sample_string(&mut rand::rng(), length)
 }
 
-struct Stores(Arc<ArcSwap<World>>);
+struct Process {
+    world: Arc<ArcSwap<World>>,
+    tasks: Tasks,
+}
 
-impl Probe for Stores {
+impl Probe for Process {
     fn stores(&self) -> Part {
-        if self.0.load().stores_are_good() { Part::Ok } else { Part::Unavailable }
+        if self.world.load().stores_are_good() { Part::Ok } else { Part::Unavailable }
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.tasks.is_stopping()
     }
 }
 

@@ -63,8 +63,6 @@ pub struct Parts {
 pub struct Store {
     /// Signs requests to it.
     pub signer: Arc<Signer>,
-    /// What is known of it.
-    pub health: Arc<Health>,
 }
 
 /// The settings at work.
@@ -94,6 +92,7 @@ impl World {
         let clusters: HashMap<Arc<str>, Arc<Cluster>> =
             clusters.iter().map(|(id, settings)| (Arc::clone(id), Arc::new(factory.cluster(settings)))).collect();
         let mut own: HashMap<Arc<str>, Arc<Cluster>> = HashMap::new();
+        let mut buckets: HashMap<_, Arc<Health>> = HashMap::new();
         let mut served = HashMap::new();
         for entry in routes.entries() {
             let route = Arc::clone(&entry.value);
@@ -108,7 +107,9 @@ impl World {
                                 .or_insert_with(|| Arc::new(factory.single(&object.store, store.signer.endpoint()))),
                         ),
                     };
-                    Target::Objects(Arc::new(origin(&route, object, store, cluster, &parts.clock)?))
+                    let bucket = (Arc::clone(&object.store), Arc::clone(&object.bucket));
+                    let health = Arc::clone(buckets.entry(bucket).or_default());
+                    Target::Objects(Arc::new(origin(&route, object, store, health, cluster, &parts.clock)?))
                 }
                 Kind::Plain(plain) => Target::Cluster(find(&clusters, &plain.cluster, &route)?),
             };
@@ -166,13 +167,14 @@ fn origin(
     route: &Route,
     object: &ObjectRoute,
     store: &Store,
+    health: Arc<Health>,
     cluster: Arc<Cluster>,
     clock: &Clock,
 ) -> Result<Origin, WorldError> {
     let content_type = object.content_type.as_ref().map(|text| http::HeaderValue::from_str(text)).transpose();
     Ok(Origin {
         signer: Arc::clone(&store.signer),
-        health: Arc::clone(&store.health),
+        health,
         cluster,
         bucket: Arc::clone(&object.bucket),
         content_type: content_type.map_err(|_| WorldError::ContentType(Arc::clone(&route.id)))?,

@@ -14,6 +14,7 @@ mod keys;
 mod layers;
 mod leaks;
 mod observability;
+mod plain;
 mod playback;
 mod player;
 mod ranges;
