@@ -13,7 +13,7 @@ use super::failure::Failure;
 use super::respond;
 use super::settings::Kind;
 use super::world::Served;
-use crate::object::{self, Download, Origin, Plan};
+use crate::object::{self, Body, Origin, Plan};
 use crate::telemetry::metrics::Metrics;
 
 /// Answers a request on an object route. An error means that the answer broke off: the connection must be closed
@@ -56,12 +56,9 @@ pub async fn serve(
     }
 }
 
-async fn deliver(session: &mut Session, ctx: &mut Ctx, mut body: Download, metrics: &Metrics) -> Result<()> {
+async fn deliver(session: &mut Session, ctx: &mut Ctx, mut body: Body, metrics: &Metrics) -> Result<()> {
     let outcome = pump(session.as_downstream_mut(), ctx, &mut body, metrics).await;
-    let tally = body.tally();
-    ctx.tally.resumes += tally.resumes;
-    ctx.tally.retries += tally.retries;
-    ctx.tally.expired += tally.expired;
+    ctx.tally = ctx.tally.and(body.tally());
     if let Err(failure) = outcome {
         ctx.failure = Some(failure);
         session.set_keepalive(None);
@@ -72,7 +69,7 @@ async fn deliver(session: &mut Session, ctx: &mut Ctx, mut body: Download, metri
 }
 
 /// Moves the body on, one buffer at a time: what the player does not take is not read from the store.
-async fn pump(client: &mut ServerSession, ctx: &mut Ctx, body: &mut Download, metrics: &Metrics) -> Result<(), Failure> {
+async fn pump(client: &mut ServerSession, ctx: &mut Ctx, body: &mut Body, metrics: &Metrics) -> Result<(), Failure> {
     loop {
         let more = tokio::select! {
             biased;
@@ -83,18 +80,18 @@ async fn pump(client: &mut ServerSession, ctx: &mut Ctx, body: &mut Download, me
             let ended = client.write_response_body(Bytes::new(), true).await;
             return ended.map_err(|_| Failure::ClientLeft);
         }
-        let bytes = body.available();
-        write(client, bytes).await?;
-        ctx.sent += bytes.len() as u64;
-        metrics.sent(bytes.len() as u64);
+        write(client, body).await?;
+        let sent = body.available().len() as u64;
+        ctx.sent += sent;
+        metrics.sent(sent);
     }
 }
 
-/// HTTP/1 takes the bytes where they are; HTTP/2 keeps them until its window opens, so it gets its own copy.
-async fn write(client: &mut ServerSession, bytes: &[u8]) -> Result<(), Failure> {
+/// HTTP/1 takes the bytes where they are; HTTP/2 keeps them until its window opens, so it gets its own.
+async fn write(client: &mut ServerSession, body: &Body) -> Result<(), Failure> {
     let written = match client {
-        ServerSession::H1(h1) => h1.write_body(bytes).await.map(|_| ()),
-        other => other.write_response_body(Bytes::copy_from_slice(bytes), false).await,
+        ServerSession::H1(h1) => h1.write_body(body.available()).await.map(|_| ()),
+        other => other.write_response_body(body.owned(), false).await,
     };
     written.map_err(|error| match error.etype() {
         ErrorType::WriteTimedout => Failure::ClientStalled,

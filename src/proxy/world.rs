@@ -150,6 +150,9 @@ fn origin(
 ) -> Result<Origin, WorldError> {
     let content_type = object.content_type.as_ref().map(|text| http::HeaderValue::from_str(text)).transpose();
     Ok(Origin {
+        route: Arc::clone(&route.id),
+        store: Arc::clone(&object.store),
+        cache: None,
         signer: Arc::clone(&store.signer),
         health: Arc::clone(&store.health),
         cluster,
