@@ -56,7 +56,7 @@ pub fn run(arguments: &DemoArgs) -> ExitCode {
         say(&mut io::stderr(), "tidegate demo: the demo's configuration has no issuer to make a token for");
         return ExitCode::FAILURE;
     };
-    let page = router(tracks.clone(), token.clone(), "/stream/");
+    let page = router(arguments.folder.join(BUCKET), token.clone(), "/stream/");
     serve::with(settings, page, |running| {
         if let Some(address) = running.listeners.first() {
             say(&mut io::stdout(), &welcome(*address, &token, &tracks, &arguments.folder));

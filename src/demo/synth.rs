@@ -86,14 +86,14 @@ impl Voice {
     fn new(note: &Note, tail: f32, seed: u32) -> Self {
         let partials = match note.instrument {
             // Two slightly different chords, one to each side: they beat slowly against each other.
-            Instrument::Pad => (1..=4_u8)
+            Instrument::Pad => (1..=3_u8)
                 .flat_map(|n| [(n, 0.9985, [0.9, 0.3]), (n, 1.0015, [0.3, 0.9])])
                 .map(|(n, detune, side)| {
                     let gain = 0.075 / f32::from(n).powf(1.6);
                     Partial::new(note.frequency * f32::from(n) * detune, 0.37 * f32::from(n), side.map(|s| s * gain))
                 })
                 .collect(),
-            Instrument::Bass => [(1.0, 0.28), (2.0, 0.09), (3.0, 0.03)]
+            Instrument::Bass => [(1.0, 0.2), (2.0, 0.08), (3.0, 0.03)]
                 .map(|(n, gain)| Partial::new(note.frequency * n, 0.0, [gain, gain]))
                 .into(),
             Instrument::Keys | Instrument::Bell | Instrument::Drum | Instrument::Shaker => Vec::new(),
@@ -189,7 +189,7 @@ fn room(frames: &mut [Frame]) {
                 let output = line[at];
                 dull += (output - dull) * 0.62;
                 line[at] = input * 0.12 + dull * 0.84;
-                at = (at + 1) % (delay + spread);
+                at = if at + 1 == line.len() { 0 } else { at + 1 };
                 *sum += output;
             }
         }
@@ -199,7 +199,7 @@ fn room(frames: &mut [Frame]) {
             for sample in &mut sum {
                 let output = line[at] - *sample * 0.5;
                 line[at] = *sample + output * 0.5;
-                at = (at + 1) % (delay + spread);
+                at = if at + 1 == line.len() { 0 } else { at + 1 };
                 *sample = output;
             }
         }

@@ -43,7 +43,7 @@ impl S3 for Buckets {
         let name = request.input.bucket;
         let location = Some(format!("/{name}"));
         blocking(move || folder.create_bucket(&name)).await?;
-        Ok(S3Response::new(CreateBucketOutput { location, ..CreateBucketOutput::default() }))
+        Ok(S3Response::new(CreateBucketOutput { location }))
     }
 
     async fn head_bucket(&self, request: S3Request<HeadBucketInput>) -> S3Result<S3Response<HeadBucketOutput>> {
@@ -86,7 +86,8 @@ impl S3 for Buckets {
 fn receive(runtime: &Handle, body: Option<StreamingBlob>, file: &mut std::fs::File) -> S3Result<()> {
     let Some(mut body) = body else { return Ok(()) };
     while let Some(chunk) = runtime.block_on(body.next()) {
-        let chunk = chunk.map_err(|error| s3_error!(IncompleteBody, "The body ended early or is not what was signed: {error}"))?;
+        let chunk = chunk
+            .map_err(|error| s3_error!(IncompleteBody, "The body ended early or is not what was signed: {error}"))?;
         file.write_all(&chunk).map_err(S3Error::internal_error)?;
     }
     Ok(())

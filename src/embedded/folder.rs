@@ -198,12 +198,7 @@ impl Drop for Upload<'_> {
 
 impl Identity {
     pub(super) fn of(metadata: &std::fs::Metadata) -> Self {
-        Self {
-            size: metadata.len(),
-            inode: metadata.ino(),
-            seconds: metadata.mtime(),
-            nanos: metadata.mtime_nsec(),
-        }
+        Self { size: metadata.len(), inode: metadata.ino(), seconds: metadata.mtime(), nanos: metadata.mtime_nsec() }
     }
 
     /// The strong entity tag, without its quotes: size, time and inode. Another content at the same key has another

@@ -7,9 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::{Stream, stream};
-use http::header::{
-    ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG, LAST_MODIFIED, RANGE,
-};
+use http::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, DATE, ETAG, LAST_MODIFIED};
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use percent_encoding::percent_decode_str;
 use s3s::dto::StreamingBlob;
@@ -84,7 +82,7 @@ impl Objects {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         let whole = Span { first: 0, last: identity.size.saturating_sub(1) };
         let ranged = *method == Method::GET && conditions.if_range_holds(&validators, Some(now));
-        let (status, span) = match asked.get(RANGE).filter(|_| ranged).and_then(|value| range::parse(value.as_bytes())) {
+        let (status, span) = match range::from_headers(asked).filter(|_| ranged) {
             None => (StatusCode::OK, whole),
             Some(spec) => {
                 let Ok(span) = spec.resolve(identity.size) else {

@@ -106,7 +106,11 @@ async fn once(
     let head = request_head(signed, question);
     let connection = connection.map_err(Trouble::Connect)?;
     let answer = connection.exchange(&head, question.head, origin.timeouts.first_byte).await;
-    answer.map(|response| (response, in_flight)).map_err(Trouble::Exchange)
+    let mut response = answer.map_err(Trouble::Exchange)?;
+    if question.head {
+        response.body.finish();
+    }
+    Ok((response, in_flight))
 }
 
 fn request_head(signed: &SignedRequest, question: &Question<'_>) -> Vec<u8> {

@@ -17,6 +17,8 @@ use crate::upstream::destination::InFlight;
 
 /// Versions of an object that may follow each other while one request is answered before we give up.
 const MAX_CHANGES: u32 = 3;
+/// Further tries after the store sent another part than the one asked for.
+const MAX_WRONG_PARTS: u32 = 1;
 
 /// Answers `plan` for the object `key`, through the cache where the route has one.
 pub async fn answer(origin: &Arc<Origin>, plan: &Plan, key: &str, tally: &mut Tally) -> Result<Answer, Failure> {
@@ -33,7 +35,7 @@ pub(super) async fn past_the_cache(
     key: &str,
     tally: &mut Tally,
 ) -> Result<Answer, Failure> {
-    let mut changes = 0;
+    let (mut changes, mut wrong_parts) = (0, 0);
     loop {
         match attempt(origin, key, plan, tally).await? {
             Outcome::Answer(answer) => return Ok(*answer),
@@ -43,7 +45,14 @@ pub(super) async fn past_the_cache(
                     return Err(Failure::Changed);
                 }
             }
+            Outcome::WrongPart => {
+                wrong_parts += 1;
+                if wrong_parts > MAX_WRONG_PARTS {
+                    return Err(Failure::Nonsense("206 with another range than the one asked for"));
+                }
+            }
         }
+        tally.retries += 1;
     }
 }
 
@@ -94,6 +103,8 @@ enum Outcome {
     Answer(Box<Answer>),
     /// The object was overwritten between two questions: begin anew.
     Changed,
+    /// The store sent another part than the one asked for: ask once more, on another connection.
+    WrongPart,
 }
 
 fn done(answer: Answer) -> Outcome {
@@ -208,7 +219,7 @@ async fn ranged(
         let announced = response.body.announced();
         let as_asked = spec.resolve(size).is_ok_and(|asked| asked == span);
         if !as_asked || announced.is_some_and(|length| length != span.len()) {
-            return Err(Failure::Nonsense("206 with another range than the one asked for"));
+            return Ok(Outcome::WrongPart);
         }
         (span, size, 0)
     } else {

@@ -74,7 +74,10 @@ impl ProxyHttp for Gateway {
 
     async fn early_request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<()> {
         listener::header_arrived();
-        session.set_keepalive(Some(KEEP_ALIVE_SECONDS));
+        // HTTP/1.0 and `Connection: close` have been heeded by now.
+        if session.get_keepalive().is_some() {
+            session.set_keepalive(Some(KEEP_ALIVE_SECONDS));
+        }
         let client = session.as_downstream_mut();
         client.set_write_timeout(Some(ctx.world.server.write_timeout));
         client.set_total_drain_timeout(Some(DRAIN));

@@ -1,0 +1,62 @@
+# Everything a developer and CI do. `make` alone lists the targets.
+
+SHELL := /bin/sh
+MAKEFLAGS += --no-print-directory
+STEP = @printf '\n==> %s\n'
+
+.PHONY: help demo test bench lint fmt doc tls it check-conf certs install
+help:
+	@printf '%s\n' \
+	  'make demo     build and start Tidegate with sample music on this machine; nothing else is needed' \
+	  'make test     install what is missing, then all checks and all tests' \
+	  'make bench    measure against nginx; a table of ratios (SECTION=cpu-1k for one section)' \
+	  'make lint     formatting, clippy, documentation, TLS stacks' \
+	  'make certs    development certificates in certs/' \
+	  'make install  what the tests need: Debian packages and MinIO'
+
+demo:
+	$(STEP) 'Building Tidegate (the first time takes some minutes: all dependencies are compiled once)'
+	@cargo build --release --locked
+	$(STEP) 'Starting the demo'
+	@exec target/release/tidegate demo
+
+test: install certs lint it check-conf
+	$(STEP) 'All checks and tests passed'
+
+lint: fmt clippy doc tls
+
+fmt:
+	$(STEP) 'Formatting'
+	@cargo fmt --check
+
+.PHONY: clippy
+clippy:
+	$(STEP) 'Clippy'
+	@cargo clippy --locked --all-targets -- -D warnings
+
+doc:
+	$(STEP) 'Documentation'
+	@RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps
+
+tls:
+	$(STEP) 'TLS stacks'
+	@scripts/check-tls.sh
+
+it:
+	$(STEP) 'Unit and integration tests'
+	@TIDEGATE_REQUIRE_REAL=1 cargo test --locked
+
+check-conf:
+	$(STEP) 'Shipped configurations'
+	@scripts/check-conf.sh
+
+bench:
+	@loadtest/run $(SECTION)
+
+certs:
+	@certs/make.sh
+
+install:
+	$(STEP) 'Tools'
+	@scripts/install-debian.sh
+	@scripts/install-minio.sh

@@ -1,0 +1,291 @@
+//! Who may stream: tokens from every place, every way to be refused, policies, key sets, and CORS on all of it.
+
+use std::time::Duration;
+
+use http::Method;
+use jsonwebtoken::Algorithm;
+use serde_json::{Value, json};
+
+use crate::support::eventually::within;
+use crate::support::issuer::{JwksServer, Key, write_public};
+use crate::support::tools::TempFolder;
+use crate::support::{Client, Gate, ScriptedOrigin, config, token};
+
+const TRACK: &str = "/stream/track.mp3";
+
+async fn origin() -> ScriptedOrigin {
+    ScriptedOrigin::with_track("music").await
+}
+
+async fn get(client: &Client, token: &str) -> u16 {
+    client.get(TRACK, &[("authorization", &format!("Bearer {token}"))]).await.status.as_u16()
+}
+
+#[tokio::test]
+async fn a_token_is_found_in_header_cookie_and_query_and_never_handed_on() {
+    let origin = origin().await;
+    let gate = Gate::start(&config::private_objects(&origin.url(), "audio")).await;
+    let client = gate.client();
+    let token = token::of("alice");
+    let (bearer, lower) = (format!("Bearer {token}"), format!("bearer {token}"));
+    let (cookie, among) = (format!("session={token}"), format!("a=b; session={token}; c=d"));
+    for headers in
+        [[("authorization", bearer.as_str())], [("authorization", &lower)], [("cookie", &cookie)], [("cookie", &among)]]
+    {
+        client.get(TRACK, &headers).await.is(200);
+        client.head(TRACK, &headers).await.is(200);
+    }
+    client.get(&format!("{TRACK}?access_token={token}"), &[]).await.is(200);
+    client.get(&format!("{TRACK}?x=1&access_token={token}&y=2"), &[("range", "bytes=0-1")]).await.is(206);
+    for request in origin.seen() {
+        let whole = format!("{request:?}");
+        assert!(!whole.contains(&token), "the store saw the token: {whole}");
+    }
+    let log = gate.log();
+    let signature = token.rsplit('.').next().expect("a token has parts");
+    assert!(!log.contains(signature) && !gate.metrics().await.contains(signature), "the token is in log or metrics");
+}
+
+#[tokio::test]
+async fn every_bad_token_is_a_401_that_says_why_and_reaches_no_store() {
+    let origin = origin().await;
+    let gate = Gate::start(&config::private_objects(&origin.url(), "audio")).await;
+    let with = |name: &str, value: Value| {
+        let mut claims = token::claims("alice");
+        claims[name] = value;
+        token::with(&claims)
+    };
+    let unsigned = "eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0.eyJzdWIiOiJhbGljZSJ9.";
+    let no_expiry = token::with(&json!({ "sub": "alice", "iss": "https://issuer.test", "aud": "tidegate" }));
+    let table = [
+        ("expired", with("exp", json!(token::now() - 3600))),
+        ("no expiry", no_expiry),
+        ("not yet valid", with("nbf", json!(token::now() + 3600))),
+        ("another issuer", with("iss", json!("https://evil.test"))),
+        ("another audience", with("aud", json!("another"))),
+        ("no subject", with("sub", json!(""))),
+        ("another secret", token::signed(&token::claims("alice"), "another secret that is long enough to be one")),
+        ("unsigned", unsigned.to_owned()),
+        ("not a token", "abc".to_owned()),
+        ("empty parts", "..".to_owned()),
+        ("huge", "a".repeat(20_000)),
+    ];
+    for (name, token) in table {
+        let reply = gate.client().get(TRACK, &[("authorization", &format!("Bearer {token}"))]).await;
+        assert_eq!((name, reply.status.as_u16()), (name, 401));
+        reply.problem(401);
+        let challenge = reply.header("www-authenticate");
+        assert!(
+            challenge.starts_with("Bearer ") && challenge.contains("error=\"invalid_token\""),
+            "{name}: {challenge}"
+        );
+    }
+    let missing = gate.client().get(TRACK, &[]).await;
+    missing.problem(401);
+    let challenge = missing.header("www-authenticate");
+    assert!(challenge.starts_with("Bearer") && !challenge.contains("error="), "{challenge}");
+    gate.client().get(TRACK, &[("authorization", "Basic YTpi")]).await.problem(401);
+    gate.client().head(TRACK, &[]).await.is(401);
+    assert!(origin.seen().is_empty());
+}
+
+#[tokio::test]
+async fn a_clock_that_differs_a_little_is_forgiven() {
+    let origin = origin().await;
+    let gate = Gate::start(&config::private_objects(&origin.url(), "audio")).await;
+    let mut claims = token::claims("alice");
+    claims["exp"] = json!(token::now() - 5);
+    assert_eq!(get(&gate.client(), &token::with(&claims)).await, 200);
+}
+
+/// Routes under policies, one path each.
+fn policies(endpoint: &str) -> Value {
+    let mut config = config::private_objects(endpoint, "audio");
+    config["Policies"]["Authorization"] = json!({
+        "owner": { "Require": [{ "Claim": "sub", "Equals": "{user}" }] },
+        "vip": { "Require": [{ "Claim": "role", "In": ["vip", "admin"] }] },
+        "scoped": { "Require": [{ "Claim": "scope", "Contains": "stream:read" }] },
+        "mailed": { "Require": [{ "Claim": "email", "Exists": true }] },
+        "either": { "Require": [{ "AnyOf": [
+            { "Claim": "sub", "Equals": "{user}" },
+            { "Claim": "role", "In": ["admin"] },
+        ] }] },
+    });
+    for name in ["owner", "vip", "scoped", "mailed", "either"] {
+        let path = format!("/{name}/{{user}}/{{**key}}");
+        let mut route = config::object_route(&path, "main", "audio", "{**key}");
+        route["AuthorizationPolicy"] = json!(name);
+        config["ReverseProxy"]["Routes"][name] = route;
+    }
+    let mut hidden = config["ReverseProxy"]["Routes"]["owner"].clone();
+    hidden["Match"]["Path"] = json!("/hidden/{user}/{**key}");
+    hidden["HideExistence"] = json!(true);
+    config["ReverseProxy"]["Routes"]["hidden"] = hidden;
+    config
+}
+
+#[tokio::test]
+async fn policies_decide_over_claims_and_captured_values() {
+    let origin = origin().await;
+    let gate = Gate::start(&policies(&origin.url())).await;
+    let claims = |changes: Value| {
+        let mut claims = token::claims("alice");
+        for (name, value) in changes.as_object().expect("changes are an object") {
+            claims[name] = value.clone();
+        }
+        format!("Bearer {}", token::with(&claims))
+    };
+    let table = [
+        ("/owner/alice/track.mp3", json!({}), 200),
+        ("/owner/%61lice/track.mp3", json!({}), 200),
+        ("/owner/bob/track.mp3", json!({}), 403),
+        ("/owner/Alice/track.mp3", json!({}), 403),
+        ("/hidden/alice/track.mp3", json!({}), 200),
+        ("/hidden/bob/track.mp3", json!({}), 404),
+        ("/vip/x/track.mp3", json!({}), 403),
+        ("/vip/x/track.mp3", json!({ "role": "user" }), 403),
+        ("/vip/x/track.mp3", json!({ "role": "vip" }), 200),
+        ("/vip/x/track.mp3", json!({ "role": ["user", "admin"] }), 200),
+        ("/scoped/x/track.mp3", json!({ "scope": "profile stream:read" }), 200),
+        ("/scoped/x/track.mp3", json!({ "scope": "stream:readable" }), 403),
+        ("/scoped/x/track.mp3", json!({ "scope": ["stream:read"] }), 200),
+        ("/mailed/x/track.mp3", json!({ "email": "a@b.test" }), 200),
+        ("/mailed/x/track.mp3", json!({ "email": null }), 403),
+        ("/either/alice/track.mp3", json!({}), 200),
+        ("/either/bob/track.mp3", json!({}), 403),
+        ("/either/bob/track.mp3", json!({ "role": "admin" }), 200),
+    ];
+    for (path, changes, status) in table {
+        origin.reset();
+        let reply = gate.client().get(path, &[("authorization", &claims(changes.clone()))]).await;
+        assert_eq!((path, &changes, reply.status.as_u16()), (path, &changes, status));
+        if status != 200 {
+            reply.problem(status);
+            assert!(origin.seen().is_empty(), "{path}: a refused request reached the store");
+        }
+    }
+    // Whoever has no token at all is asked for one, on every route.
+    for path in ["/owner/bob/track.mp3", "/vip/x/track.mp3"] {
+        gate.client().get(path, &[]).await.problem(401);
+    }
+}
+
+#[tokio::test]
+async fn cors_headers_stand_on_every_answer_errors_included() {
+    let origin = origin().await;
+    let mut config = config::private_objects(&origin.url(), "audio");
+    config["Policies"]["Cors"]["app"] = json!({
+        "Origins": ["https://app.test", "https://other.test"],
+        "ExposedHeaders": ["Content-Range", "Accept-Ranges", "Content-Length"],
+    });
+    config["ReverseProxy"]["Routes"]["stream"]["CorsPolicy"] = json!("app");
+    let gate = Gate::start(&config).await;
+    let client = gate.client();
+    let bearer = format!("Bearer {}", token::of("alice"));
+    let from = ("origin", "https://app.test");
+    let authorised = [from, ("authorization", bearer.as_str())];
+    let replies = [
+        ("200", client.get(TRACK, &authorised).await),
+        ("401", client.get(TRACK, &[from]).await),
+        ("404", client.get("/stream/none.mp3", &authorised).await),
+        ("416", client.get(TRACK, &[authorised[0], authorised[1], ("range", "bytes=99-")]).await),
+        ("405", client.send(Method::DELETE, TRACK, &authorised).await),
+    ];
+    for (status, reply) in &replies {
+        assert_eq!(reply.status.as_str(), *status);
+        assert_eq!(reply.header("access-control-allow-origin"), "https://app.test", "{status}");
+        assert!(reply.header("access-control-expose-headers").to_ascii_lowercase().contains("content-range"));
+        assert!(reply.header("vary").to_ascii_lowercase().contains("origin"), "{status}: {:?}", reply.headers);
+    }
+    let preflight =
+        [from, ("access-control-request-method", "GET"), ("access-control-request-headers", "authorization, range")];
+    let reply = client.send(Method::OPTIONS, TRACK, &preflight).await;
+    assert!(matches!(reply.status.as_u16(), 200 | 204), "{}", reply.status);
+    assert_eq!(reply.header("access-control-allow-origin"), "https://app.test");
+    assert!(reply.header("access-control-allow-methods").contains("GET"));
+    assert!(reply.header("access-control-allow-headers").to_ascii_lowercase().contains("range"));
+    let stranger = client.get(TRACK, &[("origin", "https://evil.test"), authorised[1]]).await;
+    assert_eq!(stranger.header("access-control-allow-origin"), "");
+}
+
+#[tokio::test]
+async fn static_public_keys_verify_rs256_es256_and_eddsa_and_nothing_else() {
+    let origin = origin().await;
+    let folder = TempFolder::new("keys");
+    for algorithm in [Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA] {
+        let key = Key::generate("static", algorithm);
+        let mut config = config::private_objects(&origin.url(), "audio");
+        config["Auth"]["Jwt"]["Issuers"] =
+            json!([{ "Issuer": "https://issuer.test", "PublicKey": write_public(&key, folder.path()) }]);
+        let gate = Gate::start(&config).await;
+        let claims = token::claims("alice");
+        assert_eq!(get(&gate.client(), &key.sign(&claims)).await, 200, "{algorithm:?}");
+        let other = Key::generate("static", algorithm);
+        assert_eq!(get(&gate.client(), &other.sign(&claims)).await, 401, "{algorithm:?}");
+        // The old confusion: the public key taken as the secret of HS256.
+        assert_eq!(get(&gate.client(), &token::signed(&claims, &key.public_pem)).await, 401, "{algorithm:?}");
+    }
+}
+
+async fn jwks_gate(origin: &ScriptedOrigin, server: &JwksServer) -> Gate {
+    let mut config = config::private_objects(&origin.url(), "audio");
+    config["Auth"]["Jwt"]["Issuers"] = json!([{ "Issuer": "https://issuer.test", "Jwks": server.url() }]);
+    Gate::start(&config).await
+}
+
+#[tokio::test]
+async fn a_key_set_rotates_and_outlives_its_issuer() {
+    let origin = origin().await;
+    let (old, new) = (Key::generate("old", Algorithm::ES256), Key::generate("new", Algorithm::EdDSA));
+    let server = JwksServer::start(&[&old]).await;
+    let gate = jwks_gate(&origin, &server).await;
+    let client = gate.client();
+    let claims = token::claims("alice");
+    assert_eq!(get(&client, &old.sign(&claims)).await, 200);
+    assert_eq!(get(&client, &old.sign(&token::claims("bob"))).await, 200);
+    assert_eq!(server.asked(), 1, "one fetch serves many tokens");
+    server.publish(&[&old, &new]);
+    let token = new.sign(&claims);
+    let limit = Duration::from_secs(20);
+    within(limit, "the new key is known", async || (get(&client, &token).await == 200).then_some(())).await;
+    server.set_down(true);
+    for subject in ["carol", "dave"] {
+        assert_eq!(
+            get(&client, &new.sign(&token::claims(subject))).await,
+            200,
+            "served stale while the issuer is down"
+        );
+    }
+}
+
+#[tokio::test]
+async fn forged_key_ids_cause_no_storm_on_the_issuer() {
+    let origin = origin().await;
+    let key = Key::generate("real", Algorithm::EdDSA);
+    let server = JwksServer::start(&[&key]).await;
+    let gate = jwks_gate(&origin, &server).await;
+    assert_eq!(get(&gate.client(), &key.sign(&token::claims("alice"))).await, 200);
+    for number in 0..30 {
+        let forged = Key::generate(&format!("forged-{number}"), Algorithm::EdDSA);
+        assert_eq!(get(&gate.client(), &forged.sign(&token::claims("alice"))).await, 401);
+    }
+    assert!(server.asked() <= 3, "30 forged ids caused {} fetches", server.asked());
+}
+
+#[tokio::test]
+async fn an_issuer_that_is_down_from_the_start_is_a_503_until_it_comes_back() {
+    let origin = origin().await;
+    let key = Key::generate("real", Algorithm::EdDSA);
+    let server = JwksServer::start(&[&key]).await;
+    server.set_down(true);
+    let gate = jwks_gate(&origin, &server).await;
+    let client = gate.client();
+    let bearer = format!("Bearer {}", key.sign(&token::claims("alice")));
+    let reply = client.get(TRACK, &[("authorization", &bearer)]).await;
+    reply.problem(503);
+    assert!(!reply.header("retry-after").is_empty());
+    server.set_down(false);
+    let token = key.sign(&token::claims("alice"));
+    let limit = Duration::from_secs(30);
+    within(limit, "the key set is fetched", async || (get(&client, &token).await == 200).then_some(())).await;
+}

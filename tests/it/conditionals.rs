@@ -1,0 +1,113 @@
+//! Conditional requests (RFC 9110 §13) through the gate: decided by the gate, whatever the store makes of them.
+
+use std::time::{Duration, SystemTime};
+
+use http::Method;
+
+use crate::support::client::Reply;
+use crate::support::origin::pattern;
+use crate::support::{Client, Gate, Minio, ScriptedOrigin, config};
+
+/// Headers of a request; `{etag}`, `{modified}`, `{earlier}` and `{later}` are filled in. Then the status.
+const TABLE: [(&[(&str, &str)], u16); 33] = [
+    (&[("if-none-match", "{etag}")], 304),
+    (&[("if-none-match", "W/{etag}")], 304),
+    (&[("if-none-match", "\"a\", {etag}, \"b\"")], 304),
+    (&[("if-none-match", "\"a\""), ("if-none-match", "{etag}")], 304),
+    (&[("if-none-match", "*")], 304),
+    (&[("if-none-match", "\"another\"")], 200),
+    (&[("if-none-match", "\"a\", \"b\"")], 200),
+    (&[("if-match", "{etag}")], 200),
+    (&[("if-match", "\"a\", {etag}")], 200),
+    (&[("if-match", "*")], 200),
+    (&[("if-match", "\"another\"")], 412),
+    // If-Match compares strongly.
+    (&[("if-match", "W/{etag}")], 412),
+    (&[("if-modified-since", "{modified}")], 304),
+    (&[("if-modified-since", "{later}")], 304),
+    (&[("if-modified-since", "{earlier}")], 200),
+    (&[("if-modified-since", "last Tuesday")], 200),
+    (&[("if-unmodified-since", "{modified}")], 200),
+    (&[("if-unmodified-since", "{later}")], 200),
+    (&[("if-unmodified-since", "{earlier}")], 412),
+    (&[("if-unmodified-since", "last Tuesday")], 200),
+    // Precedence (§13.2.2).
+    (&[("if-match", "{etag}"), ("if-unmodified-since", "{earlier}")], 200),
+    (&[("if-match", "\"another\""), ("if-none-match", "{etag}")], 412),
+    (&[("if-match", "{etag}"), ("if-none-match", "{etag}")], 304),
+    (&[("if-unmodified-since", "{earlier}"), ("if-none-match", "{etag}")], 412),
+    (&[("if-none-match", "\"another\""), ("if-modified-since", "{later}")], 200),
+    (&[("if-none-match", "{etag}"), ("if-modified-since", "{earlier}")], 304),
+    // With a range: the conditions come first, then the range.
+    (&[("if-none-match", "{etag}"), ("range", "bytes=0-9")], 304),
+    (&[("if-match", "\"another\""), ("range", "bytes=0-9")], 412),
+    (&[("if-match", "\"another\""), ("range", "bytes=5000-")], 412),
+    (&[("if-none-match", "{etag}"), ("range", "bytes=5000-")], 304),
+    (&[("if-match", "{etag}"), ("range", "bytes=0-9")], 206),
+    (&[("if-match", "{etag}"), ("range", "bytes=5000-")], 416),
+    (&[("if-none-match", "\"another\""), ("range", "bytes=0-9")], 206),
+];
+
+async fn conditionals_are_right(client: &Client) {
+    let whole = client.get("/stream/track.mp3", &[]).await;
+    let modified = httpdate::parse_http_date(whole.is(200).header("last-modified")).expect("a date");
+    let day = Duration::from_secs(86_400);
+    let fill = |value: &str| {
+        value
+            .replace("{etag}", whole.header("etag"))
+            .replace("{modified}", whole.header("last-modified"))
+            .replace("{earlier}", &httpdate::fmt_http_date(modified - day))
+            .replace("{later}", &httpdate::fmt_http_date(SystemTime::now()))
+    };
+    for (headers, status) in TABLE {
+        let filled: Vec<(&str, String)> = headers.iter().map(|(name, value)| (*name, fill(value))).collect();
+        let filled: Vec<(&str, &str)> = filled.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let reply = client.get("/stream/track.mp3", &filled).await;
+        assert_eq!((headers, reply.status.as_u16()), (headers, status));
+        match status {
+            304 => is_a_whole_304(&reply, &whole),
+            412 | 416 => drop(reply.problem(status)),
+            _ => assert_eq!(reply.header("etag"), whole.header("etag")),
+        }
+        // HEAD has the same conditions and no ranges.
+        let head = client.send(Method::HEAD, "/stream/track.mp3", &filled).await;
+        let expected = if matches!(status, 206 | 416) { 200 } else { status };
+        assert_eq!((headers, head.status.as_u16(), head.body.len()), (headers, expected, 0));
+    }
+}
+
+fn is_a_whole_304(reply: &Reply, whole: &Reply) {
+    assert!(reply.body.is_empty());
+    for name in ["etag", "cache-control", "vary", "expires"] {
+        assert_eq!(reply.header(name), whole.header(name), "{name} of the 304");
+    }
+    assert!(!reply.header("date").is_empty());
+    assert_eq!(reply.header("content-range"), "");
+}
+
+#[tokio::test]
+async fn every_row_holds_before_minio() {
+    let Some(minio) = Minio::bucket().await else { return };
+    let headers = [("Content-Type", "audio/mpeg"), ("Cache-Control", "private, max-age=60")];
+    minio.put_as("track.mp3", pattern(1000), &headers).await;
+    let gate = Gate::start(&config::objects(&minio.url(), minio.name())).await;
+    let whole = gate.client().get("/stream/track.mp3", &[]).await;
+    assert_eq!(whole.is(200).header("cache-control"), "private, max-age=60");
+    conditionals_are_right(&gate.client()).await;
+}
+
+#[tokio::test]
+async fn every_row_holds_before_the_scripted_origin() {
+    let origin = ScriptedOrigin::with_track(pattern(1000)).await;
+    let gate = Gate::start(&config::objects(&origin.url(), "audio")).await;
+    conditionals_are_right(&gate.client()).await;
+}
+
+#[tokio::test]
+async fn a_condition_on_a_missing_object_is_404() {
+    let origin = ScriptedOrigin::start().await;
+    let gate = Gate::start(&config::objects(&origin.url(), "audio")).await;
+    for (name, value) in [("if-none-match", "*"), ("if-none-match", "\"a\""), ("range", "bytes=0-")] {
+        gate.client().get("/stream/none.mp3", &[(name, value)]).await.problem(404);
+    }
+}

@@ -1,0 +1,118 @@
+//! `tidegate demo`: what it prints works as it stands.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+use crate::support::chromium::Chromium;
+use crate::support::gate::command;
+use crate::support::tools::TempFolder;
+use crate::support::{Client, tools};
+
+/// A running demo and the lines it printed.
+struct Demo {
+    lines: Vec<String>,
+    folder: TempFolder,
+    _child: Child,
+}
+
+impl Demo {
+    /// Starts it on a free port in an empty folder and reads until it has printed the page's link.
+    async fn start() -> Self {
+        let folder = TempFolder::new("demo");
+        let mut command = command(&folder);
+        command.args(["demo", "--port", "0"]).stderr(Stdio::inherit());
+        let mut child = command.spawn().expect("the binary starts");
+        let mut stdout = BufReader::new(child.stdout.take().expect("stdout is piped")).lines();
+        let mut lines = Vec::new();
+        // A debug build makes its sample media slowly.
+        let read = timeout(Duration::from_secs(120), async {
+            loop {
+                let line = stdout.next_line().await.expect("readable").expect("it goes on until the link is printed");
+                lines.push(line);
+                let curls = lines.iter().filter(|line| line.trim().starts_with("curl ")).count();
+                if curls >= 3 && lines.iter().any(|line| line.contains("/demo/")) {
+                    break;
+                }
+            }
+        });
+        read.await.expect("the demo is up within two minutes");
+        tokio::spawn(async move { while let Ok(Some(_)) = stdout.next_line().await {} });
+        Self { lines, folder, _child: child }
+    }
+
+    fn link(&self) -> String {
+        let word = |line: &String| line.split_whitespace().find(|word| word.contains("/demo/")).map(str::to_owned);
+        self.lines.iter().find_map(word).expect("a link to the page")
+    }
+}
+
+#[tokio::test]
+async fn the_demo_prints_three_curl_lines_that_work() {
+    let demo = Demo::start().await;
+    let curls: Vec<&str> = demo.lines.iter().map(|line| line.trim()).filter(|line| line.starts_with("curl ")).collect();
+    assert_eq!(curls.len(), 3, "{:#?}", demo.lines);
+    if tools::find("curl").is_none() {
+        return;
+    }
+    // The lines share a variable that the line before them sets.
+    let variable = demo.lines.iter().map(|line| line.trim()).find(|line| line.starts_with("TOKEN=")).unwrap_or(":");
+    for line in curls {
+        let script = format!("{variable}; {line}");
+        let run = Command::new("sh").args(["-c", &script]).current_dir(demo.folder.path()).kill_on_drop(true).output();
+        let output = timeout(Duration::from_secs(30), run).await.expect("it ends within 30 s").expect("sh starts");
+        assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+        let said = String::from_utf8_lossy(&output.stdout[..output.stdout.len().min(200)]).into_owned();
+        let expected = if line.contains("Authorization") || line.contains("access_token") {
+            "HTTP/1.1 20"
+        } else {
+            "HTTP/1.1 401"
+        };
+        assert!(said.starts_with(expected), "{line}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn the_demo_prints_a_token_and_a_page_that_lists_tracks() {
+    let demo = Demo::start().await;
+    let is_token = |word: &str| word.starts_with("eyJ") && word.matches('.').count() == 2;
+    let words = |line: &String| line.split(|c: char| c.is_whitespace() || "=\"'&".contains(c)).any(is_token);
+    assert!(demo.lines.iter().any(words), "no token in {:#?}", demo.lines);
+    let link: url::Url = demo.link().parse().expect("the link is a URL");
+    let client = Client::new(link.origin().ascii_serialization());
+    let page = client.get("/demo/", &[]).await;
+    assert!(page.is(200).header("content-type").starts_with("text/html"));
+    let tracks: serde_json::Value =
+        serde_json::from_slice(&client.get("/demo/tracks.json", &[]).await.is(200).body).expect("the list is JSON");
+    assert!(tracks.to_string().matches(".wav").count() >= 1, "{tracks}");
+}
+
+#[tokio::test]
+async fn the_demo_page_plays_in_a_browser() {
+    let Some(browser) = Chromium::start().await else { return };
+    let demo = Demo::start().await;
+    browser.open(&demo.link()).await;
+    let result = browser.run(
+        r#"
+        const until = async (what, test) => {
+            for (let n = 0; n < 200; n++) { if (test()) return; await new Promise(done => setTimeout(done, 100)); }
+            throw "never " + what;
+        };
+        const player = () => document.querySelector("audio");
+        await until("a player with a track", () => player() && (player().currentSrc || document.querySelector("li, tr, button")));
+        if (!player().currentSrc) document.querySelector("main button, main li, main tr, li, button").click();
+        await until("metadata", () => player().duration > 10);
+        await player().play();
+        await until("playing", () => player().currentTime > 0.3);
+        player().currentTime = player().duration - 5;
+        await until("playing after the seek", () => player().currentTime > player().duration - 4.7);
+        return player().duration;
+        "#,
+    );
+    let duration = result.await;
+    assert!(duration.as_f64().is_some_and(|seconds| seconds > 10.0), "{duration}");
+    browser.close().await;
+}

@@ -1,0 +1,152 @@
+//! Keys survive the way byte for byte, however the client spells them, and whatever they are made of.
+
+use std::time::Duration;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use crate::support::raw::RawResponse;
+use crate::support::{Gate, Minio, Object, ScriptedOrigin, config};
+
+const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
+
+/// Keys that some proxy somewhere has mangled.
+const KEYS: [&str; 22] = [
+    "plain.mp3",
+    "Upper/Lower/MiXeD.mp3",
+    "with space.mp3",
+    "plus+plus.mp3",
+    "per%cent.mp3",
+    "an%2Fescaped%2Fslash.mp3",
+    "twice%252Fescaped.mp3",
+    "ünïcödé/日本語/🎵.mp3",
+    "e\u{301}-combined-é.mp3",
+    "quotes'and\"quotes.mp3",
+    "(parentheses) [brackets] {braces}.mp3",
+    "semi;colon,comma&ampersand=equals.mp3",
+    "question?mark.mp3",
+    "hash#sign.mp3",
+    "dollar$star*bang!at@colon:.mp3",
+    "tilde~dash-under_dot.mp3",
+    "less<than>more|pipe^caret`tick.mp3",
+    "trailing.dots...mp3",
+    "..dotted/a..b/...mp3",
+    "no-ending",
+    "key=value&X-Amz-Signature=abc.mp3",
+    "deep/er/and/deep/er/still.mp3",
+];
+
+async fn get(gate: &Gate, path: &str) -> RawResponse {
+    let mut raw = gate.raw().await;
+    raw.send(format!("GET {path} HTTP/1.1\r\nHost: gate\r\nConnection: close\r\n\r\n").as_bytes()).await;
+    raw.response("GET", Duration::from_secs(10)).await.unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+#[tokio::test]
+async fn every_key_comes_back_from_minio() {
+    let Some(minio) = Minio::bucket().await else { return };
+    let gate = Gate::start(&config::objects(&minio.url(), minio.name())).await;
+    for key in KEYS {
+        minio.put(key, key.to_owned()).await;
+        let path = format!("/stream/{}", utf8_percent_encode(key, UNRESERVED));
+        let reply = get(&gate, &path).await;
+        assert_eq!((key, reply.status, String::from_utf8_lossy(&reply.body).as_ref()), (key, 200, key), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn every_legal_spelling_of_a_key_is_the_same_key() {
+    let Some(minio) = Minio::bucket().await else { return };
+    let gate = Gate::start(&config::objects(&minio.url(), minio.name())).await;
+    let table = [
+        ("a+b@c:d'e*f$g,h;i&j=k!l(m).mp3", "a+b@c:d'e*f$g,h;i&j=k!l(m).mp3"),
+        ("tilde~.mp3", "tilde%7E.mp3"),
+        ("tilde~.mp3", "tilde%7e.mp3"),
+        ("ü.mp3", "%c3%bc.mp3"),
+        ("ü.mp3", "%C3%BC.mp3"),
+        ("plain.mp3", "%70lain%2Emp3"),
+        ("a/b.mp3", "a%2Fb.mp3"),
+        ("a/b.mp3", "a%2fb.mp3"),
+        ("a%2Fb.mp3", "a%252Fb.mp3"),
+        ("a b.mp3", "a%20b.mp3"),
+        ("a+b.mp3", "a+b.mp3"),
+        ("a+b.mp3", "a%2Bb.mp3"),
+    ];
+    for (key, spelling) in table {
+        minio.put(key, key.to_owned()).await;
+        let reply = get(&gate, &format!("/stream/{spelling}")).await;
+        assert_eq!((spelling, reply.status), (spelling, 200));
+        assert_eq!(String::from_utf8_lossy(&reply.body), key, "{spelling}");
+    }
+}
+
+#[tokio::test]
+async fn the_store_sees_the_key_and_nothing_else() {
+    let origin = ScriptedOrigin::start().await;
+    let gate = Gate::start(&config::objects(&origin.url(), "audio")).await;
+    let table = [
+        ("/stream/a//b.mp3", "/audio/a//b.mp3"),
+        ("/stream//a.mp3", "/audio//a.mp3"),
+        ("/stream/folder/", "/audio/folder/"),
+        ("/stream/a%2F%2Fb.mp3", "/audio/a//b.mp3"),
+        ("/STREAM/Case.MP3", "/audio/Case.MP3"),
+        ("/stream/a.mp3?versionId=1#x", "/audio/a.mp3"),
+        ("/stream/a%252fb", "/audio/a%252fb"),
+        ("/stream/a'b(c)*!.mp3", "/audio/a%27b%28c%29%2A%21.mp3"),
+    ];
+    for (path, target) in table {
+        origin.reset();
+        let decoded = percent_encoding::percent_decode_str(target).decode_utf8_lossy().into_owned();
+        origin.put(&decoded, Object::new(decoded.clone()));
+        let reply = get(&gate, path).await;
+        assert_eq!((path, reply.status), (path, 200), "{:?}", origin.seen());
+        assert_eq!(origin.seen()[0].path(), target, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_template_gives_the_prefix_and_the_ending() {
+    let origin = ScriptedOrigin::start().await;
+    let mut config = config::objects(&origin.url(), "audio");
+    let route = config::object_route("/api/v1/tracks/{id}/stream", "main", "audio", "tracks/{id}.mp3");
+    config["ReverseProxy"]["Routes"]["track"] = route;
+    let gate = Gate::start(&config).await;
+    origin.put("/audio/tracks/A 1.mp3", Object::new("one"));
+    assert_eq!(get(&gate, "/api/v1/tracks/A%201/stream").await.body, b"one");
+    // A value that would be two segments is one key all the same.
+    origin.put("/audio/tracks/a/b.mp3", Object::new("two"));
+    assert_eq!(get(&gate, "/api/v1/tracks/a%2Fb/stream").await.body, b"two");
+    assert_eq!(get(&gate, "/api/v1/tracks/a/b/stream").await.status, 404);
+}
+
+#[tokio::test]
+async fn an_empty_key_never_lists_a_bucket() {
+    let origin = ScriptedOrigin::start().await;
+    let gate = Gate::start(&config::objects(&origin.url(), "audio")).await;
+    for path in ["/stream/", "/stream", "/stream?list-type=2"] {
+        let status = get(&gate, path).await.status;
+        assert!(matches!(status, 400 | 404), "{path}: {status}");
+    }
+    assert!(origin.seen().is_empty());
+}
+
+#[tokio::test]
+async fn the_content_type_is_the_routes_then_the_stores_then_the_endings() {
+    let Some(minio) = Minio::bucket().await else { return };
+    let mut config = config::objects(&minio.url(), minio.name());
+    let mut route = config::object_route("/forced/{**key}", "main", minio.name(), "{**key}");
+    route["Transforms"][0]["PresignedUrl"]["ContentType"] = "audio/x-forced".into();
+    config["ReverseProxy"]["Routes"]["forced"] = route;
+    let gate = Gate::start(&config).await;
+    minio.put_as("told.flac", "x", &[("Content-Type", "audio/x-told")]).await;
+    minio.put_as("untold.flac", "x", &[("Content-Type", "application/octet-stream")]).await;
+    minio.put_as("untold.mp3", "x", &[]).await;
+    let client = gate.client();
+    for (path, content_type) in [
+        ("/forced/told.flac", "audio/x-forced"),
+        ("/stream/told.flac", "audio/x-told"),
+        ("/stream/untold.flac", "audio/flac"),
+        ("/stream/untold.mp3", "audio/mpeg"),
+    ] {
+        assert_eq!(client.get(path, &[]).await.is(200).header("content-type"), content_type, "{path}");
+    }
+}

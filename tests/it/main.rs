@@ -1,0 +1,21 @@
+//! The integration tests: the shipped binary before a real MinIO and before a scripted origin.
+//!
+//! One test binary on purpose, since each one costs a link. One file per subject; what they share is in [`support`].
+
+#![expect(clippy::disallowed_methods, reason = "tests start their own tasks and read the wall clock and environment")]
+
+mod auth;
+mod bad_input;
+mod conditionals;
+mod configuration;
+mod demo;
+mod keys;
+mod layers;
+mod leaks;
+mod observability;
+mod player;
+mod ranges;
+mod routes;
+mod streaming;
+mod support;
+mod upstream_outcomes;

@@ -1,0 +1,182 @@
+//! What an operator sees: metrics by the documents' names, one access line a request, health, and the API's description.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use crate::support::fault::{self, Step};
+use crate::support::origin::pattern;
+use crate::support::{Gate, ScriptedOrigin, config, eventually, token};
+
+const TRACK: &str = "/stream/track.mp3";
+
+#[tokio::test]
+async fn the_documents_metrics_have_their_exact_names() {
+    let origin = ScriptedOrigin::with_track(pattern(1000)).await;
+    let gate = Gate::start(&config::private_objects(&origin.url(), "audio")).await;
+    let bearer = format!("Bearer {}", token::of("alice"));
+    let authorised = [("authorization", bearer.as_str())];
+    origin.script([fault::EXPIRED]);
+    gate.client().get(TRACK, &authorised).await.is(200);
+    gate.client().get(TRACK, &[authorised[0], ("range", "bytes=0-99")]).await.is(206);
+    origin.always(fault::NO_SUCH_BUCKET);
+    gate.client().get(TRACK, &authorised).await.is(502);
+    assert_eq!(gate.metric("novatune_stream_bytes_total", "").await, 1100.0);
+    assert!(gate.metric("novatune_stream_duration_seconds_count", "").await >= 2.0);
+    assert!(gate.metric("novatune_stream_duration_seconds_bucket", "le=\"+Inf\"").await >= 2.0);
+    assert_eq!(gate.metric("novatune_stream_errors_total", "reason=\"").await, 1.0);
+    assert_eq!(gate.metric("novatune_stream_url_expired_total", "").await, 1.0);
+    assert_eq!(gate.metric("novatune_stream_retry_total", "attempt=\"1\"").await, 1.0);
+    assert!(gate.metric("novatune_yarp_latency_seconds_count", "route=\"stream\"").await >= 3.0);
+    assert_eq!(gate.metric("novatune_stream_active_total", "").await, 0.0);
+}
+
+#[tokio::test]
+async fn an_active_stream_is_counted_under_a_bucket_of_its_user_and_no_name() {
+    let origin = ScriptedOrigin::with_track(pattern(30_000_000)).await;
+    let gate = Gate::start(&config::private_objects(&origin.url(), "audio")).await;
+    let mut raw = gate.raw().await;
+    let token = token::of("alice");
+    let request = format!("GET {TRACK} HTTP/1.1\r\nHost: gate\r\nAuthorization: Bearer {token}\r\n\r\n");
+    raw.send(request.as_bytes()).await;
+    raw.head().await.expect("a header");
+    let active = async |count: f64| {
+        let page = gate.metric("novatune_stream_active_total", "userId_hash=\"").await;
+        (page == count).then_some(())
+    };
+    eventually("the stream counts", async || active(1.0).await).await;
+    drop(raw);
+    eventually("it counts no longer", async || active(0.0).await).await;
+    assert!(!gate.metrics().await.contains("alice"));
+}
+
+#[tokio::test]
+async fn metric_labels_come_from_closed_sets() {
+    let origin = ScriptedOrigin::with_track("music").await;
+    let gate = Gate::start(&config::objects(&origin.url(), "audio")).await;
+    for number in 0..20 {
+        gate.client().get(&format!("/stream/key-{number}.mp3"), &[]).await.is(404);
+        gate.client().get(&format!("/nowhere-{number}"), &[]).await.is(404);
+    }
+    let page = gate.metrics().await;
+    assert!(!page.contains("key-1") && !page.contains("nowhere-1"), "a path is a label");
+    assert!(page.lines().count() < 400, "{} lines", page.lines().count());
+    let types: Vec<&str> = page.lines().filter(|line| line.starts_with("# TYPE ")).collect();
+    let helps = page.lines().filter(|line| line.starts_with("# HELP ")).count();
+    assert_eq!(types.len(), helps, "every metric says what it is");
+}
+
+#[tokio::test]
+async fn every_request_has_one_access_line() {
+    let origin = ScriptedOrigin::with_track(pattern(1000)).await;
+    let gate = Gate::start(&config::objects(&origin.url(), "audio")).await;
+    let client = gate.client();
+    let whole = client.get(TRACK, &[("user-agent", "it/1")]).await;
+    client.range(TRACK, "bytes=0-9").await.is(206);
+    client.head(TRACK, &[]).await.is(200);
+    client.get("/stream/none.mp3", &[]).await.is(404);
+    client.get("/nowhere", &[]).await.is(404);
+    client.get("/health", &[]).await.is(200);
+    let lines = eventually("six lines", async || Some(gate.access_lines()).filter(|lines| lines.len() == 6)).await;
+    let field = |line: usize, name: &str| lines[line][name].clone();
+    let statuses: Vec<Value> = (0..6).map(|line| field(line, "status")).collect();
+    assert_eq!(statuses, [200, 206, 200, 404, 404, 200].map(Value::from));
+    assert_eq!((field(0, "method"), field(2, "method")), (json!("GET"), json!("HEAD")));
+    assert_eq!((field(0, "sent"), field(1, "sent"), field(2, "sent")), (json!(1000), json!(10), json!(0)));
+    assert_eq!(field(0, "route"), "stream");
+    assert_eq!(field(0, "request_id"), whole.header("x-request-id"));
+    assert!(!whole.header("x-request-id").is_empty());
+    for line in &lines {
+        assert!(line["duration_ms"].is_number(), "{line}");
+    }
+    let ids: BTreeSet<&str> = lines.iter().filter_map(|line| line["request_id"].as_str()).collect();
+    assert_eq!(ids.len(), 6, "ids are unique");
+}
+
+#[tokio::test]
+async fn the_access_log_can_be_text_or_off() {
+    let origin = ScriptedOrigin::with_track("music").await;
+    for (format, lines) in [("off", 0), ("text", 1)] {
+        let mut config = config::objects(&origin.url(), "audio");
+        config["Telemetry"]["AccessLog"]["Format"] = json!(format);
+        let mut gate = Gate::start(&config).await;
+        gate.client().get(TRACK, &[]).await.is(200);
+        gate.stop().await;
+        let found = gate.log().lines().filter(|line| line.contains("request_id=") && line.contains("200")).count();
+        assert_eq!(found, lines, "{format}: {}", gate.log());
+    }
+}
+
+#[tokio::test]
+async fn an_error_names_its_request_in_body_header_and_log() {
+    let origin = ScriptedOrigin::with_track("music").await;
+    origin.always(Step::Silence(fault::End::Reset));
+    let gate = Gate::start(&config::objects(&origin.url(), "audio")).await;
+    let reply = gate.client().get(TRACK, &[]).await;
+    let id = reply.problem(502)["request_id"].clone();
+    assert_eq!(id, reply.header("x-request-id"));
+    let line = async || gate.access_lines().into_iter().find(|line| line["request_id"] == id);
+    assert_eq!(eventually("the line of this request", line).await["status"], 502);
+}
+
+#[tokio::test]
+async fn health_is_public_short_and_true() {
+    let origin = ScriptedOrigin::with_track("music").await;
+    let gate = Gate::start(&config::objects(&origin.url(), "audio")).await;
+    let health = gate.client().get("/health", &[]).await;
+    let body: Value = serde_json::from_slice(&health.is(200).body).expect("health is JSON");
+    assert!(body["status"].is_string(), "{body}");
+    assert!(!health.text().contains("127.0.0.1"), "detail belongs to the admin side: {body}");
+}
+
+#[tokio::test]
+async fn the_admin_side_has_an_address_and_a_token_of_its_own() {
+    let origin = ScriptedOrigin::with_track("music").await;
+    let mut config = config::objects(&origin.url(), "audio");
+    config["Server"]["Admin"]["Token"] = json!("env:ADMIN_TOKEN");
+    let gate = Gate::start_with(&config, &[("ADMIN_TOKEN", "the admin's own token")]).await;
+    let admin = gate.admin();
+    admin.get("/livez", &[]).await.is(200);
+    admin.get("/readyz", &[]).await.is(200);
+    admin.get("/metrics", &[]).await.is(401);
+    admin.get("/metrics", &[("authorization", "Bearer wrong")]).await.is(401);
+    let reply = admin.get("/metrics", &[("authorization", "Bearer the admin's own token")]).await;
+    assert!(reply.is(200).header("content-type").starts_with("text/plain"));
+    for path in ["/metrics", "/livez", "/readyz"] {
+        gate.client().get(path, &[]).await.is(404);
+    }
+}
+
+#[tokio::test]
+async fn the_api_describes_itself() {
+    let gate = Gate::start(&config::objects("http://127.0.0.1:1", "audio")).await;
+    let reply = gate.client().get("/openapi.json", &[]).await;
+    assert!(reply.is(200).header("content-type").starts_with("application/json"));
+    let document: Value = serde_json::from_slice(&reply.body).expect("it is JSON");
+    assert!(document["openapi"].as_str().is_some_and(|version| version.starts_with("3.")), "{document}");
+    assert_eq!(document["info"]["title"].as_str().map(str::is_empty), Some(false));
+    assert!(document["info"]["version"].is_string());
+    let paths = document["paths"].as_object().expect("paths");
+    assert!(paths.contains_key("/health"), "{:?}", paths.keys());
+    for (path, item) in paths {
+        for (method, operation) in item.as_object().expect("a path has operations") {
+            let responses = operation["responses"].as_object();
+            assert!(responses.is_some_and(|responses| !responses.is_empty()), "{method} {path} says no response");
+        }
+    }
+    for reference in references(&document) {
+        let pointer = reference.strip_prefix('#').expect("references stay in the document");
+        assert!(document.pointer(pointer).is_some(), "{reference} leads nowhere");
+    }
+}
+
+fn references(value: &Value) -> Vec<String> {
+    match value {
+        Value::Object(members) => {
+            let own = members.get("$ref").and_then(Value::as_str).map(str::to_owned);
+            own.into_iter().chain(members.values().flat_map(references)).collect()
+        }
+        Value::Array(items) => items.iter().flat_map(references).collect(),
+        _ => Vec::new(),
+    }
+}

@@ -1,0 +1,100 @@
+//! Headless Chromium through ChromeDriver (the W3C WebDriver protocol, which is JSON over HTTP).
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+use super::tools::{self, TempFolder};
+
+/// A browser with one window; it ends when dropped.
+pub struct Chromium {
+    client: reqwest::Client,
+    session: String,
+    _driver: Child,
+    _profile: TempFolder,
+}
+
+impl Chromium {
+    /// Starts one with an empty profile; `None` where it is not installed and not required.
+    pub async fn start() -> Option<Self> {
+        let program = tools::find("chromedriver")?;
+        let browser = tools::find("chromium")?;
+        let profile = TempFolder::new("chromium");
+        let mut driver = Command::new(program)
+            .arg("--port=0")
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("chromedriver starts");
+        let mut lines = BufReader::new(driver.stdout.take().expect("stdout is piped")).lines();
+        let port = timeout(Duration::from_secs(20), async {
+            loop {
+                let line = lines.next_line().await.expect("readable").expect("chromedriver says its port");
+                let port =
+                    line.split_once("successfully on port ").map(|(_, port)| port.trim_end_matches('.').to_owned());
+                if let Some(port) = port.filter(|port| port.parse::<u16>().is_ok()) {
+                    break port;
+                }
+            }
+        });
+        let base = format!("http://127.0.0.1:{}", port.await.expect("chromedriver starts within 20 s"));
+        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        let client = super::client::plain();
+        let data = format!("--user-data-dir={}", profile.path().display());
+        let mut arguments: Vec<&str> = FLAGS.to_vec();
+        arguments.push(&data);
+        let wanted = json!({ "capabilities": { "alwaysMatch": {
+            "goog:chromeOptions": { "args": arguments, "binary": browser },
+            "timeouts": { "script": 25_000 },
+        } } });
+        let answer = post(&client, &format!("{base}/session"), &wanted).await;
+        let id = answer["sessionId"].as_str().unwrap_or_else(|| panic!("no session: {answer}")).to_owned();
+        Some(Self { client, session: format!("{base}/session/{id}"), _driver: driver, _profile: profile })
+    }
+
+    /// Opens a page.
+    pub async fn open(&self, url: &str) {
+        post(&self.client, &format!("{}/url", self.session), &json!({ "url": url })).await;
+    }
+
+    /// Runs the body of an async function in the page and gives what it returns.
+    pub async fn run(&self, body: &str) -> Value {
+        let script = format!(
+            "const done = arguments[arguments.length - 1];
+             (async () => {{ {body} }})().then(done, error => done({{ error: String(error) }}));"
+        );
+        let answer = json!({ "script": script, "args": [] });
+        post(&self.client, &format!("{}/execute/async", self.session), &answer).await
+    }
+
+    /// Ends the browser in order.
+    pub async fn close(self) {
+        let _ = self.client.delete(&self.session).send().await;
+    }
+}
+
+const FLAGS: [&str; 10] = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-dev-shm-usage",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--autoplay-policy=no-user-gesture-required",
+];
+
+async fn post(client: &reqwest::Client, url: &str, body: &Value) -> Value {
+    let response = client.post(url).json(body).send().await.expect("chromedriver answers");
+    let mut answer: Value = response.json().await.expect("WebDriver speaks JSON");
+    let value = answer["value"].take();
+    assert!(value["error"].is_null(), "WebDriver or the page failed: {value:#}");
+    value
+}

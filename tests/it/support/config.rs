@@ -1,0 +1,76 @@
+//! Configurations as values: a base that a test changes at the place it is about. Written out as YAML by the gate.
+
+use serde_json::{Value, json};
+
+use super::minio::{ACCESS_KEY, SECRET_KEY};
+use super::token;
+
+/// The environment that the gate gets: the names that [`objects`] refers to.
+pub const ENVIRONMENT: [(&str, &str); 3] =
+    [("S3_ACCESS_KEY", ACCESS_KEY), ("S3_SECRET_KEY", SECRET_KEY), ("JWT_SECRET_KEY", token::SECRET)];
+
+/// `/stream/{**key}` gives the objects of `bucket` in the store at `endpoint` to everybody.
+pub fn objects(endpoint: &str, bucket: &str) -> Value {
+    let mut config = empty();
+    config["ObjectStores"]["main"] = store(endpoint);
+    config["ReverseProxy"]["Routes"]["stream"] = object_route("/stream/{**key}", "main", bucket, "{**key}");
+    config
+}
+
+/// As [`objects`], for those with a token of [`token`] only.
+pub fn private_objects(endpoint: &str, bucket: &str) -> Value {
+    let mut config = objects(endpoint, bucket);
+    config["Auth"] = jwt();
+    config["ReverseProxy"]["Routes"]["stream"]["AuthorizationPolicy"] = json!("Default");
+    config
+}
+
+/// Listeners on free ports and nothing else.
+pub fn empty() -> Value {
+    json!({ "Server": {
+        "Listeners": [{ "Address": "127.0.0.1:0" }],
+        "Admin": { "Address": "127.0.0.1:0" },
+    } })
+}
+
+/// A store at `endpoint`, path style, with the keys of [`ENVIRONMENT`].
+pub fn store(endpoint: &str) -> Value {
+    json!({
+        "Endpoint": endpoint,
+        "Region": "us-east-1",
+        "PathStyle": true,
+        "Credentials": { "AccessKey": "env:S3_ACCESS_KEY", "SecretKey": "env:S3_SECRET_KEY" },
+        "PresignExpiry": "15m",
+    })
+}
+
+/// An anonymous object route.
+pub fn object_route(path: &str, store: &str, bucket: &str, key: &str) -> Value {
+    json!({
+        "Match": { "Path": path },
+        "AuthorizationPolicy": "Anonymous",
+        "Transforms": [{ "PresignedUrl": { "Store": store, "Bucket": bucket, "Key": key } }],
+    })
+}
+
+/// An anonymous plain route.
+pub fn plain_route(path: &str, cluster: &str) -> Value {
+    json!({ "Match": { "Path": path }, "ClusterId": cluster, "AuthorizationPolicy": "Anonymous" })
+}
+
+/// A cluster over these addresses.
+pub fn cluster(addresses: &[String]) -> Value {
+    let mut destinations = json!({});
+    for (index, address) in addresses.iter().enumerate() {
+        destinations[format!("d{index}")] = json!({ "Address": address });
+    }
+    json!({ "LoadBalancingPolicy": "RoundRobin", "Destinations": destinations })
+}
+
+/// One HS256 issuer with the secret of [`token`], and every place a token can be in.
+pub fn jwt() -> Value {
+    json!({ "Jwt": {
+        "Issuers": [{ "Issuer": "https://issuer.test", "Secret": "env:JWT_SECRET_KEY", "Audience": "tidegate" }],
+        "TokenFrom": ["Header", "Cookie:session", "Query:access_token"],
+    } })
+}

@@ -1,0 +1,22 @@
+//! What the subjects share: the gate under test, the origins behind it, and the clients before it.
+
+pub mod chromium;
+pub mod client;
+pub mod config;
+pub mod eventually;
+pub mod fault;
+pub mod gate;
+pub mod issuer;
+pub mod minio;
+pub mod origin;
+pub mod origin_http;
+pub mod raw;
+mod selftest;
+pub mod token;
+pub mod tools;
+
+pub use client::Client;
+pub use eventually::eventually;
+pub use gate::Gate;
+pub use minio::Minio;
+pub use origin::{Object, ScriptedOrigin};

@@ -1,0 +1,50 @@
+//! Programs that some tests need (MinIO, ffmpeg, Chromium), where they are looked for, and what their absence means.
+
+use std::path::PathBuf;
+
+/// The path of `program`, or `None` after saying so. Where the real thing is required (`CI=true` or
+/// `TIDEGATE_REQUIRE_REAL=1`, as `make test` sets), its absence is a failure.
+#[expect(clippy::print_stderr, reason = "a skipped test must be seen")]
+pub fn find(program: &str) -> Option<PathBuf> {
+    let found = candidates(program).into_iter().find(|path| path.is_file());
+    if found.is_none() {
+        let required = std::env::var("CI").is_ok_and(|value| value == "true")
+            || std::env::var("TIDEGATE_REQUIRE_REAL").is_ok_and(|value| value == "1");
+        assert!(!required, "{program} is missing and required here: run `make install`");
+        eprintln!("\n*** SKIPPED: {program} is not installed; `make install` brings it ***\n");
+    }
+    found
+}
+
+/// `TIDEGATE_TOOLS/bin`, then `PATH`, then the folder that `make install` fills.
+fn candidates(program: &str) -> Vec<PathBuf> {
+    let tools = std::env::var_os("TIDEGATE_TOOLS").map(|folder| PathBuf::from(folder).join("bin"));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let installed = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache/tidegate/bin"));
+    tools.into_iter().chain(std::env::split_paths(&path)).chain(installed).map(|folder| folder.join(program)).collect()
+}
+
+/// A folder of its own for one test or server, removed on drop.
+pub struct TempFolder(PathBuf);
+
+impl TempFolder {
+    /// Makes it under the system's temporary folder.
+    pub fn new(label: &str) -> Self {
+        static NUMBER: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+        let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("tidegate-it-{}-{label}-{number}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("the temporary folder can be made");
+        Self(folder)
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &std::path::Path {
+        &self.0
+    }
+}
+
+impl Drop for TempFolder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}

@@ -1,0 +1,315 @@
+//! What a client gets for each thing that a store can do (the table of outcomes), and how often the store is asked.
+
+use std::ops::RangeInclusive;
+use std::time::{Duration, Instant};
+
+use http::Method;
+use serde_json::{Value, json};
+
+use crate::support::client::Reply;
+use crate::support::fault::{self, End, Refusal, Step};
+use crate::support::origin::pattern;
+use crate::support::{Gate, ScriptedOrigin, config};
+
+const TRACK: &str = "/stream/track.mp3";
+
+/// A gate with short time limits before `endpoint`.
+async fn gate(endpoint: &str, change: impl FnOnce(&mut Value)) -> Gate {
+    let mut config = config::objects(endpoint, "audio");
+    config["Policies"]["Timeout"]["quick"] = json!({ "Connect": "1s", "FirstByte": "500ms", "Idle": "1s" });
+    config["ReverseProxy"]["Routes"]["stream"]["TimeoutPolicy"] = json!("quick");
+    change(&mut config);
+    Gate::start(&config).await
+}
+
+/// What the store does once, before it serves again.
+fn passing_faults() -> Vec<(&'static str, Step)> {
+    vec![
+        ("expired", fault::EXPIRED),
+        ("not yet valid", fault::NOT_YET_VALID),
+        ("too skewed", fault::refuse(403, "RequestTimeTooSkewed", "The difference … is too large.")),
+        ("expired token", fault::refuse(400, "ExpiredToken", "The provided token has expired.")),
+        ("request expired", fault::refuse(400, "RequestExpired", "Request has expired")),
+        ("slow down", fault::SLOW_DOWN),
+        ("too many", fault::TOO_MANY),
+        ("server busy", fault::refuse(503, "ServerBusy", "Please reduce your request rate.")),
+        ("internal error", fault::INTERNAL_ERROR),
+        ("reset", Step::Silence(End::Reset)),
+        ("closed", Step::Silence(End::Close)),
+    ]
+}
+
+#[tokio::test]
+async fn a_fault_that_passes_is_never_seen() {
+    let body = pattern(1000);
+    let origin = ScriptedOrigin::with_track(body.clone()).await;
+    let gate = gate(&origin.url(), |_| {}).await;
+    for (name, step) in passing_faults() {
+        for method in [Method::GET, Method::HEAD] {
+            origin.reset();
+            origin.script([step.clone()]);
+            let reply = gate.client().send(method.clone(), TRACK, &[]).await;
+            assert_eq!((name, reply.status.as_u16()), (name, 200), "{method}: {}", reply.text());
+            assert_eq!(origin.seen().len(), 2, "{name} {method}");
+        }
+        origin.reset();
+        origin.script([step]);
+        let part = gate.client().range(TRACK, "bytes=10-19").await;
+        assert_eq!((name, part.status.as_u16(), &part.body[..]), (name, 206, &body[10..20]));
+    }
+}
+
+#[tokio::test]
+async fn an_expired_url_is_signed_again_at_most_twice() {
+    let origin = ScriptedOrigin::with_track(pattern(1000)).await;
+    let gate = gate(&origin.url(), |_| {}).await;
+    origin.script([fault::EXPIRED, fault::EXPIRED]);
+    gate.client().get(TRACK, &[]).await.is(200);
+    let seen = origin.take_seen();
+    assert_eq!(seen.len(), 3);
+    assert!(seen.iter().all(|request| request.connection == seen[0].connection), "a 403 must not cost the connection");
+    origin.always(fault::EXPIRED);
+    let reply = gate.client().get(TRACK, &[]).await;
+    reply.problem(503);
+    assert_eq!((reply.header("retry-after"), reply.header("x-retry-url")), ("1", TRACK));
+    assert_eq!(origin.seen().len(), 3);
+    assert_eq!(gate.metric("novatune_stream_url_expired_total", "").await, 5.0);
+    for attempt in ["1", "2"] {
+        let retried = gate.metric("novatune_stream_retry_total", &format!("attempt=\"{attempt}\"")).await;
+        assert!(retried >= 1.0, "attempt {attempt}");
+    }
+    origin.reset();
+    gate.client().get(TRACK, &[]).await.is(200);
+}
+
+/// One thing that a store keeps doing, and what comes of it.
+struct Row {
+    name: &'static str,
+    step: Step,
+    range: Option<&'static str>,
+    status: u16,
+    retry_after: bool,
+    asked: RangeInclusive<usize>,
+}
+
+fn row(name: &'static str, step: Step, status: u16, asked: RangeInclusive<usize>) -> Row {
+    Row { name, step, range: None, status, retry_after: false, asked }
+}
+
+fn retry_later(row: Row) -> Row {
+    Row { retry_after: true, ..row }
+}
+
+fn ranged(row: Row) -> Row {
+    Row { range: Some("bytes=10-19"), ..row }
+}
+
+fn lasting_faults() -> Vec<Row> {
+    vec![
+        row("denied", fault::DENIED, 404, 1..=1),
+        row("wrong signature", fault::WRONG_SIGNATURE, 502, 1..=2),
+        retry_later(row("unknown key", fault::UNKNOWN_KEY, 503, 1..=2)),
+        retry_later(row("archived", fault::ARCHIVED, 503, 1..=1)),
+        row("no such key", fault::NO_SUCH_KEY, 404, 1..=1),
+        row("no such bucket", fault::NO_SUCH_BUCKET, 502, 1..=1),
+        row("delete marker", fault::DELETE_MARKER, 410, 1..=1),
+        retry_later(row("slow down", fault::SLOW_DOWN, 503, 2..=3)),
+        retry_later(row("too many", fault::TOO_MANY, 503, 2..=3)),
+        row("internal error", fault::INTERNAL_ERROR, 502, 2..=2),
+        row("reset", Step::Silence(End::Reset), 502, 2..=4),
+        row("closed", Step::Silence(End::Close), 502, 2..=4),
+        row("stalled", Step::Silence(End::Stall), 504, 1..=2),
+        row("redirect", fault::REDIRECT, 502, 1..=2),
+        row("switching protocols", fault::SWITCHING_PROTOCOLS, 502, 1..=2),
+        row("unasked 304", fault::UNASKED_NOT_MODIFIED, 502, 1..=2),
+        row("garbage", fault::GARBAGE, 502, 1..=4),
+        ranged(row("206 without Content-Range", fault::NO_CONTENT_RANGE, 502, 1..=2)),
+        ranged(row("206 of another range", fault::WRONG_CONTENT_RANGE, 502, 1..=2)),
+    ]
+}
+
+#[tokio::test]
+async fn a_fault_that_lasts_has_its_own_status() {
+    let origin = ScriptedOrigin::with_track(pattern(1000)).await;
+    let gate = gate(&origin.url(), |_| {}).await;
+    for row in lasting_faults() {
+        origin.reset();
+        origin.always(row.step);
+        let headers: Vec<(&str, &str)> = row.range.map(|range| ("range", range)).into_iter().collect();
+        let begun = Instant::now();
+        let reply = gate.client().get(TRACK, &headers).await;
+        assert_eq!((row.name, reply.status.as_u16()), (row.name, row.status), "{}", reply.text());
+        reply.problem(row.status);
+        assert!(begun.elapsed() < Duration::from_secs(6), "{} took {:?}", row.name, begun.elapsed());
+        assert!(row.asked.contains(&origin.seen().len()), "{}: asked {} times", row.name, origin.seen().len());
+        has_retry_after(row.name, &reply, row.retry_after);
+        origin.reset();
+        gate.client().get(TRACK, &[]).await.is(200);
+    }
+}
+
+/// Where the table asks for it, `Retry-After` is a number of seconds that a player can live with.
+fn has_retry_after(name: &str, reply: &Reply, expected: bool) {
+    let seconds: Option<u64> = reply.header("retry-after").parse().ok();
+    if expected {
+        assert!(seconds.is_some_and(|seconds| (1..=120).contains(&seconds)), "{name}: {:?}", reply.headers);
+    }
+}
+
+#[tokio::test]
+async fn a_head_says_the_same_as_a_get() {
+    let origin = ScriptedOrigin::with_track(pattern(1000)).await;
+    let gate = gate(&origin.url(), |_| {}).await;
+    for (step, status) in [
+        (fault::DENIED, 404),
+        (fault::EXPIRED, 503),
+        (fault::WRONG_SIGNATURE, 502),
+        (fault::NO_SUCH_KEY, 404),
+        (fault::NO_SUCH_BUCKET, 502),
+        (fault::DELETE_MARKER, 410),
+    ] {
+        origin.always(step.clone());
+        let reply = gate.client().head(TRACK, &[]).await;
+        assert_eq!(reply.status.as_u16(), status, "{step:?}");
+        assert!(reply.body.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_head_refused_without_a_code_is_signed_again_once() {
+    let origin = ScriptedOrigin::with_track(pattern(1000)).await;
+    let gate = gate(&origin.url(), |_| {}).await;
+    const NO_CODE: Step = Step::Edit(|answer| {
+        answer.status = 403;
+        answer.replace_body(Vec::new());
+    });
+    origin.script([NO_CODE]);
+    gate.client().head(TRACK, &[]).await.is(200);
+    assert_eq!(origin.take_seen().len(), 2);
+    origin.always(NO_CODE);
+    gate.client().head(TRACK, &[]).await.is(404);
+    assert_eq!(origin.take_seen().len(), 2);
+}
+
+#[tokio::test]
+async fn what_the_store_denies_is_hidden_unless_the_route_says_otherwise() {
+    let origin = ScriptedOrigin::with_track(pattern(1000)).await;
+    origin.always(fault::DENIED);
+    for (hide, status) in [(json!(true), 404), (json!(false), 403), (Value::Null, 404)] {
+        let gate = gate(&origin.url(), |config| {
+            if !hide.is_null() {
+                config["ReverseProxy"]["Routes"]["stream"]["HideExistence"] = hide.clone();
+            }
+        })
+        .await;
+        gate.client().get(TRACK, &[]).await.problem(status);
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_is_down_is_a_503_soon() {
+    let gone = ScriptedOrigin::start().await.url();
+    let gate = gate(&gone, |_| {}).await;
+    let begun = Instant::now();
+    let reply = gate.client().get(TRACK, &[]).await;
+    reply.problem(503);
+    has_retry_after("refused", &reply, true);
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_wrong_part_is_asked_for_once_more() {
+    let body = pattern(1000);
+    let origin = ScriptedOrigin::with_track(body.clone()).await;
+    let gate = gate(&origin.url(), |_| {}).await;
+    origin.script([fault::WRONG_CONTENT_RANGE]);
+    let part = gate.client().range(TRACK, "bytes=10-19").await;
+    assert_eq!(part.is(206).body, body[10..20]);
+    let seen = origin.seen();
+    assert_eq!(seen.len(), 2);
+    assert_ne!(seen[0].connection, seen[1].connection, "a connection that lied is not used again");
+}
+
+#[tokio::test]
+async fn a_body_longer_than_announced_is_cut() {
+    let body = pattern(1000);
+    let origin = ScriptedOrigin::with_track(body.clone()).await;
+    let gate = gate(&origin.url(), |_| {}).await;
+    origin.script([fault::LONG]);
+    let mut raw = gate.raw().await;
+    for _ in 0..2 {
+        raw.send(format!("GET {TRACK} HTTP/1.1\r\nHost: gate\r\n\r\n").as_bytes()).await;
+        let reply = raw.response("GET", Duration::from_secs(5)).await.expect("a whole response");
+        assert_eq!((reply.status, reply.body), (200, body.clone()));
+    }
+}
+
+#[tokio::test]
+async fn a_broken_body_is_never_a_clean_end() {
+    let body = pattern(500_000);
+    let origin = ScriptedOrigin::with_track(body.clone()).await;
+    let gate = gate(&origin.url(), |_| {}).await;
+    for end in [End::Close, End::Reset, End::Stall] {
+        for send in [0, 100_000, 499_999] {
+            origin.reset();
+            // For as long as it lasts: whoever continues a broken body must give up in the end, and visibly.
+            origin.always(Step::Body { send, end });
+            let mut raw = gate.raw().await;
+            raw.send(format!("GET {TRACK} HTTP/1.1\r\nHost: gate\r\n\r\n").as_bytes()).await;
+            match raw.response("GET", Duration::from_secs(20)).await {
+                Ok(reply) if reply.status == 200 => assert_eq!(reply.body, body, "{end:?} after {send}"),
+                Ok(reply) => assert!(matches!(reply.status, 502 | 504), "{end:?} after {send}: {}", reply.status),
+                Err(error) => assert_ne!(error.kind(), std::io::ErrorKind::TimedOut, "{end:?} after {send}"),
+            }
+        }
+    }
+    assert!(gate.metric("novatune_stream_errors_total", "reason=").await >= 1.0);
+}
+
+#[tokio::test]
+async fn a_request_carries_a_signature_of_its_own_method_and_nothing_of_the_client() {
+    let origin = ScriptedOrigin::with_track(pattern(1000)).await;
+    let gate = gate(&origin.url(), |_| {}).await;
+    let headers = [
+        ("authorization", "Bearer abc"),
+        ("cookie", "session=abc"),
+        ("x-forwarded-for", "1.2.3.4"),
+        ("origin", "https://app.test"),
+        ("accept-encoding", "gzip"),
+        ("x-anything", "else"),
+        ("referer", "https://app.test/"),
+    ];
+    let path = format!("{TRACK}?response-content-type=text/html&partNumber=1&anything=else");
+    gate.client().get(&path, &headers).await.is(200);
+    gate.client().head(&path, &headers).await.is(200);
+    let seen = origin.seen();
+    for request in &seen {
+        let mut names: Vec<&str> = request.query().split('&').filter_map(|pair| pair.split('=').next()).collect();
+        names.sort_unstable();
+        let signed = ["Algorithm", "Credential", "Date", "Expires", "Signature", "SignedHeaders"];
+        assert_eq!(names, signed.map(|name| format!("X-Amz-{name}")), "{}", request.target);
+        assert!(request.query().contains("SignedHeaders=host&") || request.query().ends_with("SignedHeaders=host"));
+        assert_eq!(request.header("host"), Some(origin.address().to_string().as_str()));
+        for (name, value) in headers {
+            assert_ne!(request.header(name), Some(value), "{name} went to the store");
+        }
+    }
+    let signature =
+        |index: usize| seen[index].query().split("X-Amz-Signature=").nth(1).map(|rest| rest[..64].to_owned());
+    assert_ne!(signature(0), signature(1), "GET and HEAD are signed apart");
+}
+
+#[tokio::test]
+async fn a_store_refusal_with_a_retry_after_of_its_own_is_clamped() {
+    let origin = ScriptedOrigin::with_track(pattern(1000)).await;
+    let gate = gate(&origin.url(), |_| {}).await;
+    origin.always(Step::Refuse(Refusal {
+        status: 503,
+        code: "SlowDown",
+        message: "Please reduce your request rate.",
+        headers: &[("Retry-After", "86400")],
+    }));
+    let reply = gate.client().get(TRACK, &[]).await;
+    reply.problem(503);
+    has_retry_after("a day", &reply, true);
+}
