@@ -87,7 +87,8 @@ fn memory() -> Memory {
     let megabytes = |file: &str, name: &str| {
         let text = std::fs::read_to_string(file).unwrap_or_default();
         let line = text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
-        let kilobytes = line.and_then(|line| line.split_whitespace().next()).and_then(|number| number.parse::<u64>().ok());
+        let kilobytes =
+            line.and_then(|line| line.split_whitespace().next()).and_then(|number| number.parse::<u64>().ok());
         kilobytes.unwrap_or(0) / 1024
     };
     Memory { used: megabytes("/proc/self/status", "VmRSS:"), total: megabytes("/proc/meminfo", "MemTotal:") }

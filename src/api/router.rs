@@ -98,7 +98,9 @@ async fn openapi() -> Response {
 /// The description for people: a list made from it, without anything from elsewhere.
 async fn docs() -> Response {
     let described = serde_json::to_value(Description::openapi()).unwrap_or_default();
-    let mut page = String::from("<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Tidegate API</title><h1>Tidegate API</h1><p>The whole description: <a href=\"/openapi.json\">openapi.json</a></p><dl>");
+    let mut page = String::from(
+        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Tidegate API</title><h1>Tidegate API</h1><p>The whole description: <a href=\"/openapi.json\">openapi.json</a></p><dl>",
+    );
     for (path, methods) in described["paths"].as_object().into_iter().flatten() {
         for (method, operation) in methods.as_object().into_iter().flatten() {
             let summary = operation["summary"].as_str().or(operation["description"].as_str()).unwrap_or_default();
@@ -125,7 +127,8 @@ async fn ready(State(shared): State<Shared>) -> Response {
 }
 
 async fn operator_only(State(shared): State<Shared>, request: Request, next: Next) -> Response {
-    let given = request.headers().get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+    let given =
+        request.headers().get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
     match (&shared.admin_token, given) {
         (None, _) => next.run(request).await,
         (Some(token), Some(given)) if token.matches(given) => next.run(request).await,

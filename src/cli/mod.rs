@@ -55,7 +55,11 @@ pub fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => {
             let shown = error.print();
-            return if error.use_stderr() || shown.is_err() { ExitCode::from(BAD_CONFIGURATION) } else { ExitCode::SUCCESS };
+            return if error.use_stderr() || shown.is_err() {
+                ExitCode::from(BAD_CONFIGURATION)
+            } else {
+                ExitCode::SUCCESS
+            };
         }
     };
     match arguments.command {

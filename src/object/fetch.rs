@@ -98,11 +98,8 @@ async fn once(
 ) -> Result<(Response, InFlight), Trouble> {
     let in_flight = member.destination.enter();
     let limit = origin.timeouts.connect;
-    let connection = if fresh {
-        member.destination.new_connection(limit).await
-    } else {
-        member.destination.connection(limit).await
-    };
+    let connection =
+        if fresh { member.destination.new_connection(limit).await } else { member.destination.connection(limit).await };
     let head = request_head(signed, question);
     let connection = connection.map_err(Trouble::Connect)?;
     let answer = connection.exchange(&head, question.head, origin.timeouts.first_byte).await;
@@ -279,9 +276,7 @@ impl Tries {
                 if self.timeouts <= 1 { Verdict::Again(Duration::ZERO) } else { Verdict::GiveUp(Failure::Timeout) }
             }
             Trouble::Exchange(ExchangeError::Malformed(what)) => Verdict::GiveUp(Failure::Nonsense(what)),
-            Trouble::Exchange(
-                ExchangeError::Closed { .. } | ExchangeError::Stalled | ExchangeError::Broken,
-            ) => {
+            Trouble::Exchange(ExchangeError::Closed { .. } | ExchangeError::Stalled | ExchangeError::Broken) => {
                 self.closed += 1;
                 if self.closed < MAX_ATTEMPTS {
                     Verdict::Again(BACK_OFF * self.closed)

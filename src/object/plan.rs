@@ -177,12 +177,7 @@ async fn get(
 }
 
 /// The whole object as 200.
-async fn whole(
-    origin: &Arc<Origin>,
-    key: &str,
-    known: Option<&ETag>,
-    tally: &mut Tally,
-) -> Result<Outcome, Failure> {
+async fn whole(origin: &Arc<Origin>, key: &str, known: Option<&ETag>, tally: &mut Tally) -> Result<Outcome, Failure> {
     let question = Question { head: false, key, range: None, if_match: known };
     let (response, in_flight) = match ask(origin, &question, tally).await? {
         Reply::Object(response, in_flight) => (*response, in_flight),

@@ -102,7 +102,8 @@ fn well_formed(session: &Session) -> Result<(), Failure> {
 /// A signature or S3 option of the client's own can only be an attempt to reach past the proxy.
 fn foreign_signature(request: &RequestHeader) -> bool {
     let amz = |text: &str| text.get(..6).is_some_and(|start| start.eq_ignore_ascii_case("x-amz-"));
-    request.headers.keys().any(|name| amz(name.as_str())) || request.uri.query().is_some_and(|query| query.split('&').any(amz))
+    request.headers.keys().any(|name| amz(name.as_str()))
+        || request.uri.query().is_some_and(|query| query.split('&').any(amz))
 }
 
 fn preflight_method(request: &RequestHeader) -> Option<Method> {

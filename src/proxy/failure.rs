@@ -153,7 +153,8 @@ impl Failure {
         match self {
             Self::MethodNotAllowed(methods) => {
                 let names: Vec<&str> = methods.iter().map(Method::as_str).collect();
-                HeaderValue::try_from(names.join(", ")).map_or_else(|_| Vec::new(), |value| vec![(header::ALLOW, value)])
+                HeaderValue::try_from(names.join(", "))
+                    .map_or_else(|_| Vec::new(), |value| vec![(header::ALLOW, value)])
             }
             Self::Unauthorized(refusal) => vec![(header::WWW_AUTHENTICATE, refusal.challenge())],
             Self::Object(object::Failure::RangeNotSatisfiable { size }) => vec![

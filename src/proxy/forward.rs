@@ -149,7 +149,9 @@ fn plain(ctx: &Ctx) -> Option<(&Served, &PlainRoute)> {
 /// What an error of Pingora's means.
 pub fn failure(error: &Error) -> Failure {
     match (error.esource(), error.etype()) {
-        (ErrorSource::Downstream, ErrorType::InvalidHTTPHeader) => Failure::BadRequest("the request is malformed".into()),
+        (ErrorSource::Downstream, ErrorType::InvalidHTTPHeader) => {
+            Failure::BadRequest("the request is malformed".into())
+        }
         (ErrorSource::Downstream, _) => Failure::ClientLeft,
         (_, ErrorType::ConnectTimedout | ErrorType::ReadTimedout | ErrorType::WriteTimedout) => Failure::GatewayTimeout,
         (ErrorSource::Upstream, _) => Failure::BadGateway,

@@ -16,8 +16,8 @@ use pingora::protocols::Stream;
 use pingora::proxy::HttpProxy;
 use pingora::server::configuration::ServerConf;
 use pingora::server::{Fds, ListenFds, ShutdownWatch};
-use pingora::services::listening::Service;
 use pingora::services::Service as _;
+use pingora::services::listening::Service;
 use tokio::sync::{Semaphore, watch};
 
 use super::settings::{Listener, Server};

@@ -58,7 +58,9 @@ impl Gateway {
             Err(failure) => return respond::failure(session, ctx, failure).await.map(|()| true),
         };
         match &served.target {
-            Target::Objects(origin) => objects::serve(session, ctx, &served, origin, &self.metrics).await.map(|()| true),
+            Target::Objects(origin) => {
+                objects::serve(session, ctx, &served, origin, &self.metrics).await.map(|()| true)
+            }
             Target::Cluster(_) => Ok(false),
         }
     }

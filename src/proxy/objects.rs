@@ -47,7 +47,9 @@ pub async fn serve(
         Err(failure) => respond::failure(session, ctx, failure).await,
         Ok(answer) => {
             let head_only = answer.body.is_none() || session.req_header().method == Method::HEAD;
-            respond::head(session, ctx, answer.status, answer.headers, head_only).await.map_err(|error| gone(ctx, error))?;
+            respond::head(session, ctx, answer.status, answer.headers, head_only)
+                .await
+                .map_err(|error| gone(ctx, error))?;
             match answer.body {
                 Some(body) if !head_only => deliver(session, ctx, body, metrics).await,
                 _ => Ok(()),

@@ -20,7 +20,13 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const RETRY_URL: HeaderName = HeaderName::from_static("x-retry-url");
 
 /// Writes a response head with `headers` and what every answer carries.
-pub async fn head(session: &mut Session, ctx: &mut Ctx, status: StatusCode, headers: HeaderMap, end: bool) -> Result<()> {
+pub async fn head(
+    session: &mut Session,
+    ctx: &mut Ctx,
+    status: StatusCode,
+    headers: HeaderMap,
+    end: bool,
+) -> Result<()> {
     let mut response = ResponseHeader::build(status, Some(headers.len() + 6))?;
     for (name, value) in &headers {
         response.append_header(name.clone(), value.clone())?;

@@ -45,7 +45,8 @@ fn load(certificate: &Certificate) -> Result<Arc<CertifiedKey>, TlsError> {
         move |source| TlsError::File { path, source }
     };
     let path = &certificate.certificate;
-    let chain = CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(file(path))?;
+    let chain =
+        CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(file(path))?;
     let key = PrivateKeyDer::from_pem_file(&certificate.key).map_err(file(&certificate.key))?;
     let pair = |source| TlsError::Pair { path: path.clone(), source };
     let provider = rustls::crypto::ring::default_provider();

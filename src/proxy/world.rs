@@ -133,11 +133,7 @@ impl World {
     }
 }
 
-fn find(
-    clusters: &HashMap<Arc<str>, Arc<Cluster>>,
-    id: &Arc<str>,
-    route: &Route,
-) -> Result<Arc<Cluster>, WorldError> {
+fn find(clusters: &HashMap<Arc<str>, Arc<Cluster>>, id: &Arc<str>, route: &Route) -> Result<Arc<Cluster>, WorldError> {
     clusters.get(id).cloned().ok_or_else(|| WorldError::UnknownCluster(Arc::clone(&route.id)))
 }
 

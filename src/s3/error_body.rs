@@ -63,9 +63,8 @@ pub fn classify(status: StatusCode, headers: &HeaderMap, body: &[u8], head: bool
         (_, "InvalidAccessKeyId" | "InvalidTokenId" | "InvalidToken" | "NotSignedUp") => StoreError::UnknownCredentials,
         (_, "InvalidObjectState") => StoreError::Archived,
         (_, "NoSuchBucket") => StoreError::NoSuchBucket,
-        (_, "SlowDown" | "SlowDownRead" | "ServerBusy" | "ServiceUnavailable" | "XMinioServerNotInitialized") | (429, _) => {
-            StoreError::Throttled { retry_after: retry_after(headers) }
-        }
+        (_, "SlowDown" | "SlowDownRead" | "ServerBusy" | "ServiceUnavailable" | "XMinioServerNotInitialized")
+        | (429, _) => StoreError::Throttled { retry_after: retry_after(headers) },
         (403, _) if says_expired(message) => StoreError::Expired,
         (403, "") if head => StoreError::RefusedHead,
         (401 | 403, _) => StoreError::Denied,
@@ -106,7 +105,9 @@ mod tests {
     use super::*;
 
     fn xml(code: &str, message: &str) -> String {
-        format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>{message}</Message><Key>k</Key></Error>")
+        format!(
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error><Code>{code}</Code><Message>{message}</Message><Key>k</Key></Error>"
+        )
     }
 
     #[test]

@@ -119,9 +119,8 @@ impl Signer {
     pub fn reload_credentials(&self) -> bool {
         let fresh = read_credentials(&self.settings);
         let current = self.credentials.load();
-        let same = fresh.key() == current.key()
-            && fresh.secret() == current.secret()
-            && fresh.token() == current.token();
+        let same =
+            fresh.key() == current.key() && fresh.secret() == current.secret() && fresh.token() == current.token();
         if !same {
             self.credentials.store(Arc::new(fresh));
             self.renew();

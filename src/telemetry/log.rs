@@ -17,7 +17,8 @@ pub fn start(settings: &Telemetry) {
         LogLevel::Debug => LevelFilter::DEBUG,
     };
     // Pingora prints whole upstream requests, signatures included, below info: never let those through.
-    let mut directives = format!("{level},pingora=warn,pingora_core=warn,pingora_proxy=error,rustls=warn,hyper=warn,s3s=warn");
+    let mut directives =
+        format!("{level},pingora=warn,pingora_core=warn,pingora_proxy=error,rustls=warn,hyper=warn,s3s=warn");
     directives.push_str(match settings.access_log {
         AccessLog::Off => ",access=off",
         AccessLog::Json | AccessLog::Text => ",access=info",

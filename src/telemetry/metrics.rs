@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
 
 /// Values of the label `userId_hash`: a keyed hash with few values, so that the series stay bounded and nobody can be
@@ -35,7 +36,8 @@ impl Metrics {
     /// Registers everything in a registry of its own.
     pub fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
-        let seconds = |name: &str, help: &str, buckets: &[f64]| HistogramOpts::new(name, help).buckets(buckets.to_vec());
+        let seconds =
+            |name: &str, help: &str, buckets: &[f64]| HistogramOpts::new(name, help).buckets(buckets.to_vec());
         let stream_seconds = [0.01, 0.1, 1.0, 10.0, 60.0, 300.0, 1800.0, 7200.0];
         let first_byte = [0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0];
         let metrics = Self {
@@ -55,14 +57,21 @@ impl Metrics {
                 Opts::new("novatune_stream_errors_total", "Streams that failed, by reason"),
                 &["reason"],
             )?,
-            expired: IntCounter::new("novatune_stream_url_expired_total", "Signed requests that the store took for expired")?,
+            expired: IntCounter::new(
+                "novatune_stream_url_expired_total",
+                "Signed requests that the store took for expired",
+            )?,
             retries: IntCounterVec::new(
                 Opts::new("novatune_stream_retry_total", "Failed tries that were followed by another, by its number"),
                 &["attempt"],
             )?,
             resumes: IntCounter::new("tidegate_stream_resumes_total", "Bodies continued on another connection")?,
             latency: HistogramVec::new(
-                seconds("novatune_yarp_latency_seconds", "From a request's arrival to its first byte, by route", &first_byte),
+                seconds(
+                    "novatune_yarp_latency_seconds",
+                    "From a request's arrival to its first byte, by route",
+                    &first_byte,
+                ),
                 &["route"],
             )?,
             requests: IntCounterVec::new(
@@ -70,7 +79,10 @@ impl Metrics {
                 &["route", "class"],
             )?,
             connections: IntGauge::new("tidegate_connections_open", "Client connections")?,
-            refused_connections: IntCounter::new("tidegate_connections_refused_total", "Connections over MaxConnections")?,
+            refused_connections: IntCounter::new(
+                "tidegate_connections_refused_total",
+                "Connections over MaxConnections",
+            )?,
             panics: IntCounter::new("tidegate_panics_total", "Requests that ended in a panic: a bug")?,
             registry,
         };
@@ -94,7 +106,8 @@ impl Metrics {
             Box::new(self.refused_connections.clone()),
             Box::new(self.panics.clone()),
             Box::new(IntGauge::with_opts(
-                Opts::new("tidegate_build_info", "The running version").const_label("version", env!("CARGO_PKG_VERSION")),
+                Opts::new("tidegate_build_info", "The running version")
+                    .const_label("version", env!("CARGO_PKG_VERSION")),
             )?),
             Box::new(IntGauge::new("tidegate_up", "1 while the process runs").inspect(|up| up.set(1))?),
         ];
@@ -103,7 +116,8 @@ impl Metrics {
 
     /// A stream of `user` begins; the guard ends it.
     pub fn stream(self: &Arc<Self>, user: Option<&str>) -> Stream {
-        let bucket = user.map_or_else(|| "none".to_owned(), |user| (self.users.hash_one(user) % USER_BUCKETS).to_string());
+        let bucket =
+            user.map_or_else(|| "none".to_owned(), |user| (self.users.hash_one(user) % USER_BUCKETS).to_string());
         let gauge = self.active.with_label_values(&[bucket.as_str()]);
         gauge.inc();
         self.streams.inc();

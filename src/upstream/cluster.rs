@@ -58,8 +58,7 @@ impl Factory {
 
     /// A cluster of the one server at `address`.
     pub fn single(&self, id: &Arc<str>, address: &Url) -> Cluster {
-        let destination =
-            settings::Destination { id: Arc::clone(id), address: address.clone(), host: None };
+        let destination = settings::Destination { id: Arc::clone(id), address: address.clone(), host: None };
         let load_balancing = LoadBalancing::FirstAlphabetical;
         self.cluster(&settings::Cluster { id: Arc::clone(id), load_balancing, destinations: vec![destination] })
     }

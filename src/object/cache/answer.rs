@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use http::header;
 
-use super::fill::Following;
+use super::fill::Filling;
 use super::meta::{Finding, Freshness, Meta};
 use super::question::{self, How, Learnt, Topic, is_store_trouble};
 use super::reader::Reader;
@@ -45,8 +45,8 @@ pub async fn answer(
 struct Known {
     meta: Arc<Meta>,
     state: State,
-    /// The fill that asking began; held until the reader has joined it.
-    begun: Option<Following>,
+    /// The fill that asking began.
+    begun: Option<Filling>,
 }
 
 /// What is known of the object now; `None` where it cannot be kept.
@@ -154,7 +154,7 @@ async fn from(
     let body = if plan.head || decision == Decision::NotModified {
         None
     } else {
-        let mut reader = Reader::new(&cached.cache, origin, &meta, span, state);
+        let mut reader = Reader::new(&cached.cache, origin, &meta, span, (state, begun));
         // The first bytes before the header: until then everything can still be said, or begun anew.
         let primed = reader.prime().await;
         tally.cache = Some(reader.state());
@@ -164,7 +164,6 @@ async fn from(
         }
         Some(Body::Cached(Box::new(reader)))
     };
-    drop(begun);
     let mut answer = meta.facts.answer(origin, &meta.version.object.key, decision, body);
     if matches!(state, State::Hit | State::Stale) {
         answer.headers.insert(header::AGE, meta.age(cached.cache.now()).into());

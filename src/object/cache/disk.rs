@@ -6,7 +6,9 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use foyer::{BlockEngineConfig, Device, DeviceBuilder, FsDeviceBuilder, HybridCacheProperties, StorageKey, StorageValue};
+use foyer::{
+    BlockEngineConfig, Device, DeviceBuilder, FsDeviceBuilder, HybridCacheProperties, StorageKey, StorageValue,
+};
 use fs4::fs_std::FileExt;
 
 use super::settings::Disk;
@@ -75,7 +77,9 @@ impl<K: StorageKey, V: StorageValue> Engine<K, V> {
         let config = BlockEngineConfig::new(device)
             .with_block_size(usize::try_from(block).unwrap_or(usize::MAX))
             .with_buffer_pool_size(usize::try_from(16 * entry).unwrap_or(usize::MAX).clamp(1 << 20, 32 << 20))
-            .with_submit_queue_size_threshold(usize::try_from(64 * entry).unwrap_or(usize::MAX).clamp(1 << 20, 64 << 20))
+            .with_submit_queue_size_threshold(
+                usize::try_from(64 * entry).unwrap_or(usize::MAX).clamp(1 << 20, 64 << 20),
+            )
             .with_indexer_shards(16)
             .with_tombstone_log(true);
         Ok(Self { config, path })
@@ -87,7 +91,8 @@ pub fn reserve(path: &Path, device: &dyn Device) -> io::Result<()> {
     for entry in fs::read_dir(path)? {
         let entry = entry?;
         let name = entry.file_name();
-        let number = name.to_str().and_then(|name| name.rsplit('-').next()).and_then(|digits| digits.parse::<usize>().ok());
+        let number =
+            name.to_str().and_then(|name| name.rsplit('-').next()).and_then(|digits| digits.parse::<usize>().ok());
         let Some(number) = number else { continue };
         if number >= device.partitions() {
             fs::remove_file(entry.path())?;

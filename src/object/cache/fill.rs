@@ -18,8 +18,29 @@ use crate::upstream::connection::Response;
 
 /// Slices on their way.
 pub type Fills = Flights<SliceKey, Progress>;
+
 /// A part in a fill: while one is held, the fill goes on.
-pub type Following = watch::Receiver<Progress>;
+#[derive(Clone)]
+pub struct Filling {
+    /// The slice's number.
+    pub number: u64,
+    /// What there is of it.
+    pub following: watch::Receiver<Progress>,
+    /// Whether this one began it, so that what it takes is this one's effort.
+    pub own: bool,
+}
+
+impl Filling {
+    /// Whether it came from the disk.
+    pub fn is_from_disk(&self) -> bool {
+        self.following.borrow().from_disk
+    }
+
+    /// What it took so far, where this one began it.
+    pub fn tally(&self) -> Tally {
+        if self.own { self.following.borrow().tally } else { Tally::default() }
+    }
+}
 
 /// What there is of a slice.
 #[derive(Default)]
@@ -79,11 +100,11 @@ pub struct Job {
     pub begun: Option<(Download, OwnedSemaphorePermit)>,
 }
 
-/// Follows the fill of `job`'s slice, or begins it; true where this one began it. The error is the slice itself: it is in
-/// memory by now.
-pub fn join(cache: &Arc<Cache>, job: Job) -> Result<(Following, bool), Bytes> {
+/// Follows the fill of `job`'s slice, or begins it. The error is the slice itself: it is in memory by now.
+pub fn join(cache: &Arc<Cache>, job: Job) -> Result<Filling, Bytes> {
+    let number = job.key.number;
     match cache.fills.part(&job.key) {
-        Part::Joined(following) => Ok((following, false)),
+        Part::Joined(following) => Ok(Filling { number, following, own: false }),
         Part::Leading(lead, following) => {
             // It may have been finished between the look into the cache and the one into the table.
             if let Some(bytes) = cache.shelf.slice(&job.key) {
@@ -91,7 +112,7 @@ pub fn join(cache: &Arc<Cache>, job: Job) -> Result<(Following, bool), Bytes> {
             }
             let own = Arc::clone(cache);
             cache.spawn(async move { run(&own, &lead, job).await });
-            Ok((following, true))
+            Ok(Filling { number, following, own: true })
         }
     }
 }
@@ -172,7 +193,8 @@ fn check(response: &Response, span: Span, etag: &ETag) -> Result<(), Failure> {
     let announced = response.body.announced();
     let fits = match response.status {
         StatusCode::PARTIAL_CONTENT => {
-            let sent = response.headers.get(header::CONTENT_RANGE).and_then(|value| ContentRange::parse(value.as_bytes()));
+            let sent =
+                response.headers.get(header::CONTENT_RANGE).and_then(|value| ContentRange::parse(value.as_bytes()));
             sent.is_some_and(|sent| sent.span == span) && announced.is_none_or(|length| length == span.len())
         }
         _ => span.first == 0 && announced == Some(span.len()),

@@ -103,7 +103,8 @@ impl Meta {
 
     /// Bytes that it takes, nearly.
     pub fn weight(&self) -> usize {
-        let headers: usize = self.facts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 64).sum();
+        let headers: usize =
+            self.facts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 64).sum();
         256 + self.version.object.estimated_size() + headers
     }
 }
@@ -200,13 +201,13 @@ impl Code for Record {
         let written: Written = serde_json::from_slice(&Vec::decode(reader)?).map_err(|_| unfit())?;
         let mut headers = HeaderMap::with_capacity(written.headers.len());
         for (name, value) in written.headers {
-            let value: Vec<u8> = value.chars().map(u8::try_from).collect::<std::result::Result<_, _>>().map_err(|_| unfit())?;
+            let value: Vec<u8> =
+                value.chars().map(u8::try_from).collect::<std::result::Result<_, _>>().map_err(|_| unfit())?;
             let value = HeaderValue::from_bytes(&value).map_err(|_| unfit())?;
             headers.append(HeaderName::try_from(name).map_err(|_| unfit())?, value);
         }
         let date = written.date.and_then(|seconds| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)));
-        let object =
-            ObjectId { store: written.store.into(), bucket: written.bucket.into(), key: written.key.into() };
+        let object = ObjectId { store: written.store.into(), bucket: written.bucket.into(), key: written.key.into() };
         let facts = Facts::kept(headers, written.size, date);
         let meta = Meta::new(&object, written.epoch, facts, written.asked_at).ok_or_else(unfit)?;
         Ok(Self(Arc::new(meta)))

@@ -167,8 +167,7 @@ impl Cache {
     }
 
     fn topic(&self, origin: &Origin, key: &str) -> Topic {
-        let object =
-            ObjectId { store: Arc::clone(&origin.store), bucket: Arc::clone(&origin.bucket), key: key.into() };
+        let object = ObjectId { store: Arc::clone(&origin.store), bucket: Arc::clone(&origin.bucket), key: key.into() };
         let epoch = self.purges.epoch(&origin.route, key);
         Topic::new(object, epoch, origin)
     }
@@ -211,8 +210,8 @@ impl Cache {
         }
         let (now, next) = (self.now(), state.next_try.load(Ordering::Relaxed));
         let later = now.saturating_add(TRY_EVERY);
-        let due = now >= next
-            && state.next_try.compare_exchange(next, later, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        let due =
+            now >= next && state.next_try.compare_exchange(next, later, Ordering::Relaxed, Ordering::Relaxed).is_ok();
         Some(due)
     }
 }

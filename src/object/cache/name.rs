@@ -177,7 +177,9 @@ mod tests {
         let of = |etag: &str, epoch, number, size| SliceKey { version: version("k", etag, epoch), number, size };
         let one = of("\"a\"", 0, 0, 4096);
         assert!(one == of("\"a\"", 0, 0, 4096));
-        for other in [of("\"b\"", 0, 0, 4096), of("\"a\"", 1, 0, 4096), of("\"a\"", 0, 1, 4096), of("\"a\"", 0, 0, 8192)] {
+        for other in
+            [of("\"b\"", 0, 0, 4096), of("\"a\"", 1, 0, 4096), of("\"a\"", 0, 1, 4096), of("\"a\"", 0, 0, 8192)]
+        {
             assert!(one != other);
         }
     }

@@ -8,9 +8,9 @@ use http::{StatusCode, header};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::Cache;
-use super::fill::{self, Following, Job};
+use super::fill::{self, Filling, Job};
 use super::flights::{Flights, Lead, Part};
-use super::meta::{Finding, Meta, Verdict};
+use super::meta::{Finding, Freshness, Meta, Verdict};
 use super::name::{ObjectId, SliceKey};
 use super::settings::Policy;
 use crate::http::etag::ETag;
@@ -58,7 +58,7 @@ pub struct Reported {
 #[derive(Clone)]
 pub enum Learnt {
     /// The object as it is, and the fill that the question began.
-    Object(Arc<Meta>, Option<Following>),
+    Object(Arc<Meta>, Option<Filling>),
     /// There is one, but it cannot be kept.
     Unfit,
 }
@@ -96,9 +96,11 @@ pub async fn put(
         }
     };
     let reported = following.wait_for(Option::is_some).await.map_err(|_| Failure::Closed)?.clone();
-    let Reported { outcome, tally: took } = reported.ok_or(Failure::Closed)?;
+    let Reported { mut outcome, tally: took } = reported.ok_or(Failure::Closed)?;
     if own {
         *tally = tally.and(took);
+    } else if let Ok(Learnt::Object(_, Some(begun))) = &mut outcome {
+        begun.own = false;
     }
     outcome
 }
@@ -126,10 +128,10 @@ async fn run(
     let mut tally = Tally::default();
     cache.stats.questions.up();
     let outcome = match how {
-        How::Head => head(cache, origin, topic, &mut tally).await,
-        How::Slice(number) => match slice(cache, origin, topic, number, &mut tally).await {
+        How::Head => head(cache, origin, policy, topic, &mut tally).await,
+        How::Slice(number) => match slice(cache, origin, policy, topic, number, &mut tally).await {
             // Past the end, or an empty object: only its size can tell.
-            Ok(None) => head(cache, origin, topic, &mut tally).await,
+            Ok(None) => head(cache, origin, policy, topic, &mut tally).await,
             Ok(Some(learnt)) => Ok(learnt),
             Err(failure) => Err(failure),
         },
@@ -169,14 +171,23 @@ fn remember(cache: &Cache, policy: &Policy, topic: &Topic, outcome: &Result<Lear
     cache.shelf.keep_verdict(topic.object.clone(), verdict);
 }
 
-async fn head(cache: &Cache, origin: &Origin, topic: &Topic, tally: &mut Tally) -> Result<Learnt, Failure> {
+async fn head(
+    cache: &Cache,
+    origin: &Origin,
+    policy: &Policy,
+    topic: &Topic,
+    tally: &mut Tally,
+) -> Result<Learnt, Failure> {
     let (response, _) = stat(origin, &topic.object.key, tally).await?;
     let facts = Facts::of(&response.headers, content_length(&response.headers));
-    Ok(keep(cache, topic, facts).await.map_or(Learnt::Unfit, |meta| Learnt::Object(meta, None)))
+    Ok(keep(cache, policy, topic, facts).await.map_or(Learnt::Unfit, |meta| Learnt::Object(meta, None)))
 }
 
-async fn keep(cache: &Cache, topic: &Topic, facts: Facts) -> Option<Arc<Meta>> {
-    let mut meta = Meta::new(&topic.object, topic.epoch, facts, cache.now())?;
+/// Keeps what was said; `None` where that cannot or must not be.
+async fn keep(cache: &Cache, policy: &Policy, topic: &Topic, facts: Facts) -> Option<Arc<Meta>> {
+    let now = cache.now();
+    let meta = Meta::new(&topic.object, topic.epoch, facts, now);
+    let mut meta = meta.filter(|meta| meta.freshness(policy, now) != Freshness::Never)?;
     if let Some(before) = cache.shelf.meta(&topic.object).await {
         meta = meta.after(&before);
     }
@@ -189,6 +200,7 @@ async fn keep(cache: &Cache, topic: &Topic, facts: Facts) -> Option<Arc<Meta>> {
 async fn slice(
     cache: &Arc<Cache>,
     origin: &Arc<Origin>,
+    policy: &Policy,
     topic: &Topic,
     number: u64,
     tally: &mut Tally,
@@ -207,11 +219,11 @@ async fn slice(
         Reply::PreconditionFailed => return Err(Failure::Nonsense("a refusal of a condition that was not sent")),
     };
     let Some((span, total)) = sent(&response, wanted)? else { return Ok(Some(Learnt::Unfit)) };
-    let Some(meta) = keep(cache, topic, Facts::of(&response.headers, Some(total))).await else {
+    let Some(meta) = keep(cache, policy, topic, Facts::of(&response.headers, Some(total))).await else {
         return Ok(Some(Learnt::Unfit));
     };
-    let following = span.map(|span| begin(cache, origin, &meta, (number, span), response, in_flight, place));
-    Ok(Some(Learnt::Object(meta, following.flatten())))
+    let filling = span.map(|span| begin(cache, origin, &meta, (number, span), response, in_flight, place));
+    Ok(Some(Learnt::Object(meta, filling.flatten())))
 }
 
 /// Which bytes the answer has, of how many in all. `None`: it cannot be kept, being more than a slice or of unknown length.
@@ -240,11 +252,11 @@ fn begin(
     response: Response,
     in_flight: InFlight,
     place: OwnedSemaphorePermit,
-) -> Option<Following> {
+) -> Option<Filling> {
     let etag: Option<ETag> = Some(meta.version.etag.clone());
     let key = SliceKey { version: Arc::clone(&meta.version), number, size: cache.slice_size };
     let body = Download::new(Arc::clone(origin), &meta.version.object.key, etag, response.body, in_flight);
     let begun = Some((body.of(Some(span), 0), place));
     // A slice that is there already needs no fill: the answer's body is dropped with the job.
-    fill::join(cache, Job { key, span, origin: Arc::clone(origin), begun }).ok().map(|(following, _)| following)
+    fill::join(cache, Job { key, span, origin: Arc::clone(origin), begun }).ok()
 }

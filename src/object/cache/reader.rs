@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::fill::{self, Following, Found, Job};
+use super::fill::{self, Filling, Found, Job};
 use super::meta::Meta;
 use super::name::SliceKey;
 use super::question::is_store_trouble;
@@ -37,9 +37,9 @@ pub struct Reader {
     window: Range<usize>,
     /// The first window was filled before it was asked for.
     primed: bool,
-    /// The fill of the slice ahead, kept alive.
-    ahead: Option<Following>,
-    /// Where the slice began that is being read, if it was read from its first byte on.
+    /// The slice ahead; holding it keeps its fill alive.
+    ahead: Option<Filling>,
+    /// Whether the slice that is being read was begun at its first byte.
     sequential: bool,
     begun_with: State,
     served: Served,
@@ -51,9 +51,23 @@ enum Source {
     /// None yet, or the last one is at its end.
     Nothing,
     /// All of it is in `bytes`.
-    Kept { number: u64, from_disk: bool },
-    /// It is being filled; ours is the effort where we began it.
-    Filling { number: u64, following: Following, own: bool },
+    Kept { number: u64, from: From },
+    /// It is being filled.
+    Filling(Filling),
+}
+
+/// Where a slice was when it was wanted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum From {
+    Memory,
+    Disk,
+    Store,
+}
+
+impl Filling {
+    fn from(&self) -> From {
+        if self.is_from_disk() { From::Disk } else { From::Store }
+    }
 }
 
 /// Bytes given out by where they came from.
@@ -65,13 +79,13 @@ struct Served {
 }
 
 impl Reader {
-    /// Of the bytes `span` (`None`: the object is empty), `begun_with` being how the object was known.
+    /// Of the bytes `span` (`None`: the object is empty); besides, how the object was known, and the fill that asking began.
     pub(super) fn new(
         cache: &Arc<Cache>,
         origin: &Arc<Origin>,
         meta: &Arc<Meta>,
         span: Option<Span>,
-        begun_with: State,
+        (begun_with, begun): (State, Option<Filling>),
     ) -> Self {
         Self {
             cache: Arc::clone(cache),
@@ -82,7 +96,7 @@ impl Reader {
             bytes: Bytes::new(),
             window: 0..0,
             primed: false,
-            ahead: None,
+            ahead: begun,
             sequential: false,
             begun_with,
             served: Served::default(),
@@ -134,17 +148,15 @@ impl Reader {
 
     /// What it took.
     pub fn tally(&self) -> Tally {
-        let mut tally = self.tally;
-        if let Source::Filling { following, own: true, .. } = &self.source {
-            tally = tally.and(following.borrow().tally);
-        }
+        let tally =
+            if let Source::Filling(filling) = &self.source { self.tally.and(filling.tally()) } else { self.tally };
         Tally { cache: Some(self.state()), ..tally }
     }
 
     /// How the cache took part so far.
     pub fn state(&self) -> State {
         let Served { memory, disk, store } = self.served;
-        let filling = matches!(&self.source, Source::Filling { following, .. } if !following.borrow().from_disk);
+        let filling = matches!(&self.source, Source::Filling(filling) if filling.from() == From::Store);
         match self.begun_with {
             State::Stale => State::Stale,
             _ if (store > 0 || filling) && memory + disk > 0 => State::Partial,
@@ -170,12 +182,15 @@ impl Reader {
         let taken = self.window.len() as u64;
         self.owed.start += taken;
         self.window = 0..0;
-        match &self.source {
-            Source::Kept { from_disk: false, .. } => self.served.memory += taken,
-            Source::Kept { from_disk: true, .. } => self.served.disk += taken,
-            Source::Filling { following, .. } if following.borrow().from_disk => self.served.disk += taken,
-            Source::Filling { .. } => self.served.store += taken,
-            Source::Nothing => {}
+        let from = match &self.source {
+            Source::Nothing => return,
+            Source::Kept { from, .. } => *from,
+            Source::Filling(filling) => filling.from(),
+        };
+        match from {
+            From::Memory => self.served.memory += taken,
+            From::Disk => self.served.disk += taken,
+            From::Store => self.served.store += taken,
         }
     }
 
@@ -187,7 +202,7 @@ impl Reader {
             self.open(number, offset == 0)?;
         }
         loop {
-            let Source::Filling { following, .. } = &mut self.source else {
+            let Source::Filling(Filling { following, .. }) = &mut self.source else {
                 self.show(offset);
                 return Ok(());
             };
@@ -227,7 +242,7 @@ impl Reader {
     fn number(&self) -> Option<u64> {
         match &self.source {
             Source::Nothing => None,
-            Source::Kept { number, .. } | Source::Filling { number, .. } => Some(*number),
+            Source::Kept { number, .. } | Source::Filling(Filling { number, .. }) => Some(*number),
         }
     }
 
@@ -238,29 +253,34 @@ impl Reader {
         self.leave();
         self.sequential = at_start;
         let job = self.job(number)?;
+        let ahead = self.ahead.take().filter(|ahead| ahead.number == number);
         self.source = match self.cache.shelf.slice(&job.key) {
-            Some(bytes) => self.kept(number, bytes),
+            Some(bytes) => self.kept(number, bytes, ahead.as_ref()),
             None => match fill::join(&self.cache, job) {
-                Ok((following, own)) => Source::Filling { number, following, own },
-                Err(bytes) => self.kept(number, bytes),
+                Ok(filling) => {
+                    let own = filling.own || ahead.is_some_and(|ahead| ahead.own);
+                    Source::Filling(Filling { own, ..filling })
+                }
+                Err(bytes) => self.kept(number, bytes, ahead.as_ref()),
             },
         };
-        self.ahead = None;
         if read_whole {
             self.fetch_ahead(number + 1);
         }
         Ok(())
     }
 
-    fn kept(&mut self, number: u64, bytes: Bytes) -> Source {
+    /// A slice that is in memory, be it because we had it fetched ahead.
+    fn kept(&mut self, number: u64, bytes: Bytes, ahead: Option<&Filling>) -> Source {
         self.bytes = bytes;
-        Source::Kept { number, from_disk: false }
+        self.tally = self.tally.and(ahead.map_or(Tally::default(), Filling::tally));
+        Source::Kept { number, from: ahead.map_or(From::Memory, Filling::from) }
     }
 
     /// Leaves the slice; what it took is ours where we began to fill it.
     fn leave(&mut self) {
-        if let Source::Filling { following, own: true, .. } = &self.source {
-            self.tally = self.tally.and(following.borrow().tally);
+        if let Source::Filling(filling) = &self.source {
+            self.tally = self.tally.and(filling.tally());
         }
         self.source = Source::Nothing;
         self.bytes = Bytes::new();
@@ -276,11 +296,11 @@ impl Reader {
         if self.cache.shelf.has(&job.key) || self.meta.version.gate.available_permits() == 0 {
             return;
         }
-        if let Ok((following, own)) = fill::join(&self.cache, job) {
-            if own {
+        if let Ok(filling) = fill::join(&self.cache, job) {
+            if filling.own {
                 self.cache.stats.ahead.up();
             }
-            self.ahead = Some(following);
+            self.ahead = Some(filling);
         }
     }
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use foyer::{
-    Cache, CacheBuilder, Event, EventListener, HybridCache, HybridCacheBuilder, HybridCachePolicy,
-    PsyncIoEngineConfig, S3FifoConfig, StorageKey, StorageValue,
+    Cache, CacheBuilder, Event, EventListener, HybridCache, HybridCacheBuilder, HybridCachePolicy, PsyncIoEngineConfig,
+    S3FifoConfig, StorageKey, StorageValue,
 };
 
 use super::disk::{self, Engine, Folder};

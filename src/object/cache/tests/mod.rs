@@ -155,7 +155,10 @@ async fn a_cold_object_costs_one_request_per_slice_and_a_warm_one_none() {
     let world = World::new(&store).await;
     let all = bytes(0, 3 * SLICE + 10);
     world.get("a").await.is(StatusCode::OK, &all, State::Miss);
-    assert_eq!(store.seen(), ["GET bytes=0-4095", "GET bytes=4096-8191", "GET bytes=8192-12287", "GET bytes=12288-12297"]);
+    assert_eq!(
+        store.seen(),
+        ["GET bytes=0-4095", "GET bytes=4096-8191", "GET bytes=8192-12287", "GET bytes=12288-12297"]
+    );
     world.get("a").await.is(StatusCode::OK, &all, State::Hit);
     assert!(store.seen().is_empty());
     let stats = world.cache.stats();
@@ -324,7 +327,10 @@ async fn what_is_a_little_stale_is_served_while_the_store_is_asked() {
     store.put("a", thing(1, SLICE));
     world.clock.advance(Duration::from_secs(15));
     world.get("a").await.is(StatusCode::OK, &bytes(0, SLICE), State::Stale);
-    eventually("the question is put", || world.cache.shelf.usage() > 0 && store.script.seen.lock().contains(&"HEAD".to_owned())).await;
+    eventually("the question is put", || {
+        world.cache.shelf.usage() > 0 && store.script.seen.lock().contains(&"HEAD".to_owned())
+    })
+    .await;
     let mut read = world.get("a").await;
     for _ in 0..100 {
         if read.state != Some(State::Stale) {

@@ -42,7 +42,7 @@ pub struct Script {
     pub gated: AtomicBool,
     /// So many bodies break off after half of their bytes.
     pub cuts: AtomicUsize,
-    /// Answers 503 to everything.
+    /// Answers 500 to everything.
     pub broken: AtomicBool,
     /// Bodies that were left before their end.
     pub left: watch::Sender<usize>,
@@ -108,7 +108,7 @@ async fn answer(stream: &mut TcpStream, head: &str, script: &Script) -> io::Resu
     script.seen.lock().push(range.as_ref().map_or(method.to_owned(), |range| format!("{method} {range}")));
     let refuse = |status: &str| format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n");
     if script.broken.load(Ordering::SeqCst) {
-        return stream.write_all(refuse("503 Service Unavailable").as_bytes()).await;
+        return stream.write_all(refuse("500 Internal Server Error").as_bytes()).await;
     }
     let key = head.split(['?', ' ']).nth(1).and_then(|path| path.strip_prefix("/bucket/")).unwrap_or_default();
     let Some(thing) = script.things.lock().get(key).cloned() else {
