@@ -24,7 +24,7 @@ pub use report::Report;
 
 use self::report::Problem;
 use crate::telemetry::settings::Telemetry;
-use crate::{auth, proxy, route, s3, upstream};
+use crate::{auth, object, proxy, route, s3, upstream};
 
 /// Everything that the modules are told; nothing in it is undecided.
 #[derive(Clone, Debug)]
@@ -41,6 +41,8 @@ pub struct Settings {
     pub routes: route::table::Table<Arc<proxy::settings::Route>>,
     /// The clusters, by id.
     pub clusters: BTreeMap<Arc<str>, upstream::settings::Cluster>,
+    /// The cache, for the routes that use it.
+    pub cache: object::cache::Settings,
     /// Logs.
     pub telemetry: Telemetry,
 }

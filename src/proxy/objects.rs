@@ -46,6 +46,9 @@ pub async fn serve(
     match answer {
         Err(failure) => respond::failure(session, ctx, failure).await,
         Ok(answer) => {
+            if respond::is_debugged(session, ctx) {
+                ctx.tally.cache = answer.body.as_ref().and_then(Body::forecast).or(ctx.tally.cache);
+            }
             let head_only = answer.body.is_none() || session.req_header().method == Method::HEAD;
             respond::head(session, ctx, answer.status, answer.headers, head_only)
                 .await

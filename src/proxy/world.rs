@@ -10,7 +10,9 @@ use super::settings::{Kind, ObjectRoute, Route, Server};
 use crate::auth::Authenticator;
 use crate::auth::settings::TokenSource;
 use crate::clock::Clock;
+use crate::object::cache::{Cache, Cached};
 use crate::object::{Health, Origin};
+use crate::secret::Secret;
 use crate::route::table::{Lookup, Request, Table};
 use crate::s3::signer::Signer;
 use crate::upstream::cluster::{Cluster, Factory};
@@ -54,6 +56,10 @@ pub struct Parts {
     pub authenticator: Authenticator,
     /// Where tokens are looked for.
     pub token_sources: Vec<TokenSource>,
+    /// The cache, where a route uses it.
+    pub cache: Option<Arc<Cache>>,
+    /// What a request must carry to be told how the cache took part.
+    pub debug_token: Option<Secret>,
     /// The time.
     pub clock: Clock,
 }
@@ -77,6 +83,8 @@ pub struct World {
     pub token_sources: Vec<TokenSource>,
     /// The server's settings.
     pub server: Server,
+    /// What a request must carry to be told how the cache took part.
+    pub debug_token: Option<Secret>,
     /// The time.
     pub clock: Clock,
 }
@@ -107,14 +115,14 @@ impl World {
                                 .or_insert_with(|| Arc::new(factory.single(&object.store, store.signer.endpoint()))),
                         ),
                     };
-                    Target::Objects(Arc::new(origin(&route, object, store, cluster, &parts.clock)?))
+                    Target::Objects(Arc::new(origin(&route, object, store, cluster, &parts)?))
                 }
                 Kind::Plain(plain) => Target::Cluster(find(&clusters, &plain.cluster, &route)?),
             };
             served.insert(Arc::clone(&route.id), Arc::new(Served { route, target }));
         }
-        let Parts { authenticator, token_sources, clock, .. } = parts;
-        Ok(Self { routes, served, authenticator, token_sources, server, clock })
+        let Parts { authenticator, token_sources, debug_token, clock, .. } = parts;
+        Ok(Self { routes, served, authenticator, token_sources, server, debug_token, clock })
     }
 
     /// The route of a request.
@@ -125,6 +133,14 @@ impl World {
     /// What answers `route`.
     pub fn served(&self, route: &Route) -> Option<&Arc<Served>> {
         self.served.get(&route.id)
+    }
+
+    /// What answers the object routes.
+    pub fn origins(&self) -> impl Iterator<Item = &Arc<Origin>> {
+        self.served.values().filter_map(|served| match &served.target {
+            Target::Objects(origin) => Some(origin),
+            Target::Cluster(_) => None,
+        })
     }
 
     /// Networks whose `X-Forwarded-For` is believed.
@@ -142,13 +158,13 @@ fn origin(
     object: &ObjectRoute,
     store: &Store,
     cluster: Arc<Cluster>,
-    clock: &Clock,
+    parts: &Parts,
 ) -> Result<Origin, WorldError> {
     let content_type = object.content_type.as_ref().map(|text| http::HeaderValue::from_str(text)).transpose();
     Ok(Origin {
         route: Arc::clone(&route.id),
         store: Arc::clone(&object.store),
-        cache: None,
+        cache: object.cache.and_then(|policy| Some(Cached { cache: Arc::clone(parts.cache.as_ref()?), policy })),
         signer: Arc::clone(&store.signer),
         health: Arc::clone(&store.health),
         cluster,
@@ -156,6 +172,6 @@ fn origin(
         content_type: content_type.map_err(|_| WorldError::ContentType(Arc::clone(&route.id)))?,
         timeouts: route.timeouts,
         reveal_denied: route.hide_existence == Some(false),
-        clock: clock.clone(),
+        clock: parts.clock.clone(),
     })
 }

@@ -2,6 +2,7 @@
 //! defaults are filled in. Every function reports what is wrong and gives `None`, so that its neighbours still run.
 
 mod auth;
+mod cache;
 mod cluster;
 mod policy;
 mod route;
@@ -40,6 +41,7 @@ fn settings(at: &At<'_>, file: &File) -> Option<Settings> {
     let policies = policy::policies(&at.key("Policies"), &file.policies);
     let clusters = proxy.key("Clusters").all(&file.reverse_proxy.clusters, cluster::cluster);
     let routes = route::routes(&proxy.key("Routes"), file, &policies);
+    let cache = cache::cache(&at.key("Cache"), file.cache.as_ref());
     let telemetry = telemetry(&at.key("Telemetry"), file);
     let (server, admin) = server?;
     Some(Settings {
@@ -49,6 +51,7 @@ fn settings(at: &At<'_>, file: &File) -> Option<Settings> {
         auth: auth?,
         routes: routes?,
         clusters: clusters?.into_iter().map(|cluster| (cluster.id.clone(), cluster)).collect(),
+        cache: cache?,
         telemetry: telemetry?,
     })
 }
