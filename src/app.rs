@@ -1,5 +1,7 @@
 //! The composition root: the only file that knows every module. Settings in, a running server out.
 
+mod cache;
+
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,6 +22,7 @@ use crate::config::Settings;
 use crate::embedded;
 use crate::lifecycle::Tasks;
 use crate::object::Health;
+use crate::object::cache::{Cache, CacheError};
 use crate::proxy::Gateway;
 use crate::proxy::inside::Inside;
 use crate::proxy::listener::{self, ListenError};
@@ -37,6 +40,9 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(5);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 /// For an issuer's keys, connection and answer together.
 const KEYS_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// For the disk cache to write what it was given last.
+const CLOSE_TIME: Duration = Duration::from_secs(5);
 
 /// Why the server cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +67,9 @@ pub enum StartError {
     /// The client that fetches keys.
     #[error("the client for issuers' keys cannot be built: {0}")]
     Client(#[from] reqwest::Error),
+    /// The cache.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
     /// The metrics.
     #[error("the metrics cannot be registered: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -74,12 +83,18 @@ pub struct Running {
     pub admin: Option<SocketAddr>,
     tasks: Tasks,
     grace: Duration,
+    cache: Option<Arc<Cache>>,
 }
 
 impl Running {
     /// Stops accepting, lets streams end for as long as the settings say; false when some were cut.
     pub async fn stop(self) -> bool {
-        self.tasks.stop(self.grace).await
+        let whole = self.tasks.stop(self.grace).await;
+        if let Some(cache) = self.cache {
+            // What a dying disk does not take in time is fetched anew after the start.
+            let _ = tokio::time::timeout(CLOSE_TIME, cache.close()).await;
+        }
+        whole
     }
 }
 
@@ -90,27 +105,33 @@ pub async fn start(settings: Settings, extra: Router) -> Result<Running, StartEr
     let grace = settings.server.shutdown_grace;
     let server = settings.server.clone();
     let stores = open_stores(&settings.stores, &clock, &tasks).await?;
-    let shared = Shared {
+    let debug_token = settings.admin.as_ref().and_then(|admin| admin.token.clone());
+    let cache = cache::open(&settings, &clock, &tasks, &metrics).await?;
+    let mut shared = Shared {
         checkup: Checkup::new(Arc::new(watch_stores(&stores, &tasks))),
         metrics: Arc::clone(&metrics),
         clock: clock.clone(),
-        admin_token: settings.admin.as_ref().and_then(|admin| admin.token.clone()),
+        admin_token: debug_token.clone(),
+        cache: None,
     };
     let parts = Parts {
         stores,
         authenticator: authenticator(&settings, &clock, &tasks)?,
         token_sources: settings.auth.token_from.clone(),
+        cache: cache.clone(),
+        debug_token,
         clock,
     };
     let world = World::build(settings.server, settings.routes, &settings.clusters, parts)?;
     let world = Arc::new(ArcSwap::from_pointee(world));
+    shared.cache = cache.as_ref().map(|cache| cache::operations(cache, &world));
     let inside: Inside = tower::util::BoxCloneSyncService::new(
         router::public(shared.clone(), extra).into_service().map_response(|response| response),
     );
     let gateway = || Gateway::new(Arc::clone(&world), inside.clone(), Arc::clone(&metrics));
     let admin = settings.admin.as_ref().map(|admin| serve_admin(admin, shared, &tasks)).transpose()?;
     let listeners = listener::start(&server, gateway, &metrics, &tasks)?;
-    Ok(Running { listeners, admin, tasks, grace })
+    Ok(Running { listeners, admin, tasks, grace, cache })
 }
 
 /// A panic costs one request; it is counted, and said in the log, as the bug it is.

@@ -52,14 +52,15 @@ impl Facts {
     }
 
     /// The answer that `decision` leads to, the object being `key` of `origin`.
-    pub fn answer(&self, origin: &Origin, key: &str, decision: Decision, body: Option<Body>) -> Answer {
+    pub fn answer(mut self, origin: &Origin, key: &str, decision: Decision, body: Option<Body>) -> Answer {
         let (status, length) = match decision {
             Decision::NotModified => return self.not_modified(),
             Decision::Whole => (StatusCode::OK, self.size),
             Decision::Part(span) => (StatusCode::PARTIAL_CONTENT, Some(span.len())),
         };
-        let mut headers = self.headers.clone();
-        if let Some(value) = self.content_type(origin, key) {
+        let content_type = self.content_type(origin, key);
+        let headers = &mut self.headers;
+        if let Some(value) = content_type {
             headers.insert(header::CONTENT_TYPE, value);
         }
         headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
@@ -69,11 +70,12 @@ impl Facts {
         if let Decision::Part(span) = decision {
             headers.insert(header::CONTENT_RANGE, ContentRange { span, total: self.size }.to_header());
         }
-        Answer { status, headers, body }
+        Answer { status, headers: self.headers, body }
     }
 
-    fn not_modified(&self) -> Answer {
-        let kept = KEPT.iter().filter_map(|name| Some((name.clone(), self.headers.get(name)?.clone())));
+    fn not_modified(mut self) -> Answer {
+        let headers = &mut self.headers;
+        let kept = KEPT.iter().filter_map(|name| headers.remove(name).map(|value| (name.clone(), value)));
         Answer { status: StatusCode::NOT_MODIFIED, headers: kept.collect(), body: None }
     }
 

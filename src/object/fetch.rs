@@ -4,10 +4,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 
 use super::{Failure, Origin, Tally};
 use crate::http::etag::ETag;
+use crate::http::headers::store_response_allowed;
 use crate::s3::error_body::{MAX_ERROR_BODY, StoreError, classify};
 use crate::s3::url_cache::{Object, SignedRequest};
 use crate::upstream::cluster::Member;
@@ -102,12 +103,26 @@ async fn once(
         if fresh { member.destination.new_connection(limit).await } else { member.destination.connection(limit).await };
     let head = request_head(signed, question);
     let connection = connection.map_err(Trouble::Connect)?;
-    let answer = connection.exchange(&head, question.head, origin.timeouts.first_byte).await;
+    let answer = connection.exchange(&head, question.head, is_read, origin.timeouts.first_byte).await;
     let mut response = answer.map_err(Trouble::Exchange)?;
     if question.head {
         response.body.finish();
     }
     Ok((response, in_flight))
+}
+
+/// What the engine itself reads of a store's headers, beyond those that players see.
+pub const ENGINE_HEADERS: [HeaderName; 6] = [
+    header::CONTENT_RANGE,
+    header::DATE,
+    header::RETRY_AFTER,
+    HeaderName::from_static("x-amz-delete-marker"),
+    HeaderName::from_static("x-minio-error-code"),
+    HeaderName::from_static("x-minio-error-desc"),
+];
+
+fn is_read(name: &HeaderName) -> bool {
+    store_response_allowed(name) || ENGINE_HEADERS.contains(name)
 }
 
 fn request_head(signed: &SignedRequest, question: &Question<'_>) -> Vec<u8> {

@@ -13,7 +13,6 @@ use super::admit::host;
 use super::ctx::{Chosen, Ctx};
 use super::failure::Failure;
 use super::respond;
-use super::respond;
 use super::settings::{Authorization, Kind, PlainRoute};
 use super::world::{Served, Target};
 use crate::auth::{strip_headers, strip_query};

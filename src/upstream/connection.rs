@@ -7,16 +7,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use pingora::time::timeout;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 
 use super::body::{Framing, Reader};
 use super::destination::Destination;
 
 /// The first read: a response head with a small body fits.
-const HEAD_BUFFER: usize = 16 * 1024;
+const HEAD_BUFFER: usize = 8 * 1024;
 /// Longest response head that is accepted.
 const MAX_HEAD: usize = 64 * 1024;
 /// Most header lines that are accepted.
@@ -94,15 +94,21 @@ impl Connection {
     }
 
     /// Sends `head` (a whole request head of a request without body) and reads the response head within `limit`.
-    /// `head_only`: the request was a HEAD, so no body follows.
-    pub async fn exchange(mut self, head: &[u8], head_only: bool, limit: Duration) -> Result<Response, ExchangeError> {
+    /// `head_only`: the request was a HEAD, so no body follows. Header fields that `keep` does not want are passed over.
+    pub async fn exchange(
+        mut self,
+        head: &[u8],
+        head_only: bool,
+        keep: fn(&HeaderName) -> bool,
+        limit: Duration,
+    ) -> Result<Response, ExchangeError> {
         let closed = ExchangeError::Closed { reused: self.reused };
         let mut buffer = Vec::with_capacity(HEAD_BUFFER);
         let answer = async {
             if self.io.write(head).await.is_err() {
                 return Err(closed);
             }
-            read_head(&mut self.io, &mut buffer, self.reused).await
+            read_head(&mut self.io, &mut buffer, keep, self.reused).await
         };
         let parsed = timeout(limit, answer).await.map_err(|_| ExchangeError::FirstByteTimeout)??;
         let framing = framing(&parsed, head_only)?;
@@ -190,6 +196,9 @@ impl Body {
     }
 }
 
+/// What says how a body ends and whether the connection goes on.
+const FRAMING: [HeaderName; 3] = [header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::CONNECTION];
+
 struct Head {
     status: StatusCode,
     headers: HeaderMap,
@@ -197,13 +206,18 @@ struct Head {
     length: usize,
 }
 
-async fn read_head(io: &mut Io, buffer: &mut Vec<u8>, reused: bool) -> Result<Head, ExchangeError> {
+async fn read_head(
+    io: &mut Io,
+    buffer: &mut Vec<u8>,
+    keep: fn(&HeaderName) -> bool,
+    reused: bool,
+) -> Result<Head, ExchangeError> {
     loop {
         match io.read(buffer).await {
             Ok(0) | Err(_) => return Err(ExchangeError::Closed { reused: reused && buffer.is_empty() }),
             Ok(_) => {}
         }
-        while let Some(head) = parse_head(buffer)? {
+        while let Some(head) = parse_head(buffer, keep)? {
             let informational = head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS;
             if !informational {
                 return Ok(head);
@@ -216,7 +230,7 @@ async fn read_head(io: &mut Io, buffer: &mut Vec<u8>, reused: bool) -> Result<He
     }
 }
 
-fn parse_head(buffer: &[u8]) -> Result<Option<Head>, ExchangeError> {
+fn parse_head(buffer: &[u8], keep: fn(&HeaderName) -> bool) -> Result<Option<Head>, ExchangeError> {
     let mut lines = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut parsed = httparse::Response::new(&mut lines);
     let malformed = || ExchangeError::Malformed("its head cannot be parsed");
@@ -227,7 +241,9 @@ fn parse_head(buffer: &[u8]) -> Result<Option<Head>, ExchangeError> {
     let mut headers = HeaderMap::with_capacity(parsed.headers.len());
     for line in parsed.headers.iter() {
         let name = HeaderName::from_bytes(line.name.as_bytes()).map_err(|_| malformed())?;
-        headers.append(name, HeaderValue::from_bytes(line.value).map_err(|_| malformed())?);
+        if FRAMING.contains(&name) || keep(&name) {
+            headers.append(name, HeaderValue::from_bytes(line.value).map_err(|_| malformed())?);
+        }
     }
     let connection = |word: &str| {
         let lines = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());

@@ -164,7 +164,7 @@ async fn from(
         }
         Some(Body::Cached(Box::new(reader)))
     };
-    let mut answer = meta.facts.answer(origin, &meta.version.object.key, decision, body);
+    let mut answer = meta.facts.clone().answer(origin, &meta.version.object.key, decision, body);
     if matches!(state, State::Hit | State::Stale) {
         answer.headers.insert(header::AGE, meta.age(cached.cache.now()).into());
     }
