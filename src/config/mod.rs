@@ -23,6 +23,7 @@ pub use reference::reference;
 pub use report::Report;
 
 use self::report::Problem;
+use crate::secret::Secret;
 use crate::telemetry::settings::Telemetry;
 use crate::{auth, object, proxy, route, s3, upstream};
 
@@ -84,6 +85,13 @@ pub fn load_text(name: &str, text: &str, env: &dyn Fn(&str) -> Option<String>) -
         Some(settings) if problems.is_empty() => Ok(settings),
         _ => Err(Report::new(name, text, &masked, problems)),
     }
+}
+
+/// The secret that `reference` (`env:NAME` or `file:PATH`) names, with the environment of the process.
+pub fn read_secret(reference: &str) -> Result<Secret, String> {
+    // What is not a reference may be the secret itself: it is not repeated.
+    let reference = value::secret_ref(reference).ok_or("expected env:NAME or file:PATH")?;
+    secret::read(&reference, &secret::process).map(|source| source.value)
 }
 
 /// The JSON Schema of the file, for editors.

@@ -12,9 +12,9 @@ use crate::auth::settings::TokenSource;
 use crate::clock::Clock;
 use crate::object::cache::{Cache, Cached};
 use crate::object::{Health, Origin};
-use crate::secret::Secret;
 use crate::route::table::{Lookup, Request, Table};
 use crate::s3::signer::Signer;
+use crate::secret::Secret;
 use crate::upstream::cluster::{Cluster, Factory};
 use crate::upstream::settings;
 

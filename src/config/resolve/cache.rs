@@ -36,7 +36,8 @@ pub fn cache(at: &At<'_>, raw: Option<&file::Cache>) -> Option<Settings> {
 }
 
 pub fn policies(at: &At<'_>, raw: &file::Policies) -> BTreeMap<String, Policy> {
-    let resolved = raw.output_cache.iter().filter_map(|(name, raw)| Some((name.clone(), policy(&at.key(name), name, raw)?)));
+    let resolved =
+        raw.output_cache.iter().filter_map(|(name, raw)| Some((name.clone(), policy(&at.key(name), name, raw)?)));
     resolved.collect()
 }
 
