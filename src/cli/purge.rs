@@ -25,7 +25,7 @@ pub struct Args {
     #[command(flatten)]
     pub scope: Scope,
     /// Ask the store whether the object changed, and drop it only then; with --key.
-    #[arg(long, requires = "key")]
+    #[arg(long, conflicts_with_all = ["prefix", "route", "all"])]
     pub refresh: bool,
 }
 
@@ -142,19 +142,21 @@ mod tests {
 
     #[test]
     fn exactly_one_scope_is_asked_for() {
-        let table: [(&[&str], Option<(Value, &str)>); 7] = [
-            (&["--key", "a"], Some((json!({ "key": "a" }), "the object `a`"))),
-            (&["--prefix", "a/"], Some((json!({ "prefix": "a/" }), "objects whose keys begin with `a/`"))),
-            (&["--route", "r"], Some((json!({ "route": "r" }), "what the route `r` serves"))),
-            (&["--all"], Some((json!({ "all": true }), "everything"))),
-            (&[], None),
-            (&["--all", "--key", "a"], None),
-            (&["--all", "--refresh"], None),
-        ];
-        for (line, expected) in table {
-            let parsed = Command::try_parse_from([&["purge"], line].concat()).ok();
-            let found = parsed.map(|command| (command.args.scope.body(), command.args.scope.words()));
-            assert_eq!(found, expected.map(|(body, words)| (body, words.to_owned())), "{line:?}");
+        let asked = |line: &[&str]| {
+            let parsed = Command::try_parse_from([&["purge"], line].concat()).ok()?;
+            Some((parsed.args.scope.body(), parsed.args.scope.words()))
+        };
+        for (option, value, body, words) in [
+            ("--key", "a", json!({ "key": "a" }), "the object `a`"),
+            ("--prefix", "a/", json!({ "prefix": "a/" }), "objects whose keys begin with `a/`"),
+            ("--route", "r", json!({ "route": "r" }), "what the route `r` serves"),
+        ] {
+            assert_eq!(asked(&[option, value]), Some((body, words.to_owned())));
+        }
+        assert_eq!(asked(&["--all"]), Some((json!({ "all": true }), "everything".to_owned())));
+        assert!(asked(&["--key", "a", "--refresh"]).is_some());
+        for line in [&[][..], &["--all", "--key", "a"], &["--all", "--refresh"]] {
+            assert_eq!(asked(line), None, "{line:?}");
         }
     }
 

@@ -10,7 +10,7 @@ pub enum Body {
     /// From the store, for this player alone.
     Direct(Download),
     /// Through the cache.
-    Cached(Box<Reader>),
+    Cached(Reader),
 }
 
 impl Body {

@@ -20,7 +20,7 @@ pub fn cache(at: &At<'_>, raw: Option<&file::Cache>) -> Option<Settings> {
     let Some(raw) = raw else { return Some(default) };
     let own = at.key("SliceSize");
     let slice_size = size(&own, raw.slice_size, u64::from(default.slice_size), 16 << 10, 4 << 20)?;
-    if slice_size % 4096 != 0 {
+    if !slice_size.is_multiple_of(4096) {
         own.report(Problem::new("a slice is whole pages of memory").expected("a multiple of `4KiB`"));
         return None;
     }
@@ -99,6 +99,6 @@ fn size(at: &At<'_>, raw: Option<ByteSize>, default: u64, least: u64, most: u64)
 /// As the file writes it.
 fn bytes(count: u64) -> String {
     let units = [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
-    let unit = units.into_iter().find(|(shift, _)| count > 0 && count % (1 << shift) == 0);
+    let unit = units.into_iter().find(|(shift, _)| count > 0 && count.is_multiple_of(1 << shift));
     unit.map_or(count.to_string(), |(shift, name)| format!("{}{name}", count >> shift))
 }

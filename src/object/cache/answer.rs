@@ -162,7 +162,7 @@ async fn from(
             *tally = tally.and(reader.tally());
             return Err(failure);
         }
-        Some(Body::Cached(Box::new(reader)))
+        Some(Body::Cached(reader))
     };
     let mut answer = meta.facts.clone().answer(origin, &meta.version.object.key, decision, body);
     if matches!(state, State::Hit | State::Stale) {

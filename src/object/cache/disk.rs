@@ -17,6 +17,8 @@ use super::settings::Disk;
 const RECORDS_PART: u64 = 32;
 /// Records of so many bytes are enough for every object that fits besides.
 const MOST_RECORDS: u64 = 1 << 30;
+/// A record is seldom larger; what does not fit is not kept on disk.
+const RECORD: u64 = 16 << 10;
 /// Blocks are what the disk cache drops at once: many, so that little is lost, and not too small to be written fast.
 const BLOCKS: u64 = 64;
 const LARGEST_BLOCK: u64 = 64 << 20;
@@ -52,7 +54,7 @@ impl Folder {
 
     /// Where records of objects are kept.
     pub fn records<K: StorageKey, V: StorageValue>(&self) -> foyer::Result<Engine<K, V>> {
-        Engine::new(self.path.join("objects"), self.records_size(), 64 << 10)
+        Engine::new(self.path.join("objects"), self.records_size(), RECORD)
     }
 
     fn records_size(&self) -> u64 {
