@@ -116,7 +116,83 @@ fn no_cache() -> Error {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use axum::body::Body;
+    use http::{Request, StatusCode};
+    use http_body_util::BodyExt;
+    use parking_lot::Mutex;
+    use tower::ServiceExt;
+
     use super::*;
+    use crate::api::health::{Checkup, Part, Probe};
+    use crate::api::router;
+    use crate::clock::Clock;
+    use crate::secret::Secret;
+    use crate::telemetry::metrics::Metrics;
+
+    #[derive(Default)]
+    struct Fake(Mutex<Vec<Scope>>);
+
+    impl Operations for Fake {
+        fn purge(&self, scope: Scope) -> io::Result<()> {
+            self.0.lock().push(scope);
+            Ok(())
+        }
+
+        fn has_route(&self, route: &str) -> bool {
+            route == "songs"
+        }
+
+        fn refresh<'a>(&'a self, _key: &'a str) -> BoxFuture<'a, Refreshed> {
+            Box::pin(async { Refreshed { same: 1, ..Refreshed::default() } })
+        }
+    }
+
+    struct Fine;
+
+    impl Probe for Fine {
+        fn stores(&self) -> Part {
+            Part::Ok
+        }
+    }
+
+    async fn post(path: &str, token: &str, body: &'static str, cache: Option<Arc<dyn Operations>>) -> (u16, String) {
+        let shared = Shared {
+            checkup: Checkup::new(Arc::new(Fine)),
+            metrics: Arc::new(Metrics::new().expect("they register")),
+            clock: Clock::system(),
+            admin_token: Some(Secret::new("right")),
+            cache,
+        };
+        let request = Request::post(path)
+            .header("content-type", "application/json")
+            .header("authorization", format!("Bearer {token}"))
+            .body(Body::from(body))
+            .expect("a request");
+        let response = router::admin(shared).oneshot(request).await.expect("it answers");
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await.expect("a body").to_bytes();
+        (status, String::from_utf8(body.to_vec()).expect("text"))
+    }
+
+    #[tokio::test]
+    async fn the_operator_purges_and_nobody_else() {
+        let fake = Arc::new(Fake::default());
+        let cache = || Some(Arc::clone(&fake) as Arc<dyn Operations>);
+        let (status, _) = post("/cache/purge", "wrong", r#"{"all": true}"#, cache()).await;
+        assert_eq!((status, fake.0.lock().len()), (StatusCode::UNAUTHORIZED.as_u16(), 0));
+        let (status, said) = post("/cache/purge", "right", r#"{"prefix": "a/"}"#, cache()).await;
+        assert_eq!((status, said.as_str()), (200, r#"{"durable":true,"purged":{"prefix":"a/"}}"#));
+        assert_eq!(*fake.0.lock(), [Scope::Prefix("a/".into())]);
+        for body in [r#"{"route": "nope"}"#, r#"{}"#, "not JSON"] {
+            assert_eq!(post("/cache/purge", "right", body, cache()).await.0, 400, "{body}");
+        }
+        assert_eq!(post("/cache/purge", "right", r#"{"route": "songs"}"#, cache()).await.0, 200);
+        let (status, said) = post("/cache/refresh", "right", r#"{"key": "a"}"#, cache()).await;
+        assert_eq!((status, said.as_str()), (200, r#"{"same":1,"changed":0,"gone":0,"failed":0}"#));
+        assert_eq!(post("/cache/purge", "right", r#"{"all": true}"#, None).await.0, 404);
+    }
 
     #[test]
     fn a_purge_says_exactly_one_scope() {

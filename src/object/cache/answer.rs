@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::header;
 
 use super::fill::Filling;
-use super::meta::{Finding, Freshness, Meta};
+use super::meta::{Finding, Freshness, Meta, Verdict};
 use super::question::{self, How, Learnt, Topic, is_store_trouble};
 use super::reader::Reader;
 use super::settings::Policy;
@@ -60,17 +60,18 @@ async fn know(
     let Cached { cache, policy } = cached;
     let topic = cache.topic(origin, key);
     let now = cache.now();
-    if let Some(verdict) = cache.shelf.verdict(&topic.object).filter(|verdict| now < verdict.until) {
-        match verdict.finding {
-            Finding::Unfit if verdict.epoch >= topic.epoch => return Ok(None),
-            Finding::Absent(failure) if verdict.epoch >= topic.epoch && verdict.reveals == origin.reveal_denied => {
+    let since = |meta: &Arc<Meta>| meta.version.epoch >= topic.epoch;
+    let mut found = cache.shelf.meta_in_memory(&topic.object).filter(since);
+    if found.is_none() {
+        match cache.shelf.verdict(&topic.object).filter(|verdict| verdict.holds(&topic, now)) {
+            Some(Verdict { finding: Finding::Unfit, .. }) => return Ok(None),
+            Some(Verdict { finding: Finding::Absent(failure), .. }) => {
                 tally.cache = Some(State::Negative);
                 return Err(failure);
             }
-            Finding::Unfit | Finding::Absent(_) => {}
+            None => found = cache.shelf.meta(&topic.object).await.filter(since),
         }
     }
-    let found = cache.shelf.meta(&topic.object).await.filter(|meta| meta.version.epoch >= topic.epoch);
     let Some(meta) = found else {
         tally.cache = Some(State::Miss);
         let how = how(plan, cache.slice_size);
@@ -80,7 +81,9 @@ async fn know(
         Freshness::Never => Ok(None),
         Freshness::Fresh => Ok(Some(Known { meta, state: State::Hit, begun: None })),
         Freshness::Stale { meanwhile: true, .. } => {
-            question::put_aside(cache, origin, policy, topic);
+            if cache.is_in_trouble(&origin.store) != Some(false) {
+                question::put_aside(cache, origin, policy, topic);
+            }
             Ok(Some(Known { meta, state: State::Stale, begun: None }))
         }
         Freshness::Stale { on_error, .. } => revalidate(cache, origin, policy, topic, (meta, on_error), tally).await,
@@ -148,7 +151,7 @@ async fn from(
     let decision = plan.decide(&meta.facts)?;
     let span = match decision {
         Decision::NotModified => None,
-        Decision::Whole => meta.size.checked_sub(1).map(|last| Span { first: 0, last }),
+        Decision::Whole => meta.version.size.checked_sub(1).map(|last| Span { first: 0, last }),
         Decision::Part(span) => Some(span),
     };
     let body = if plan.head || decision == Decision::NotModified {

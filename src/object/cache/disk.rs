@@ -3,7 +3,7 @@
 
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use foyer::{
@@ -13,6 +13,8 @@ use fs4::fs_std::FileExt;
 
 use super::settings::Disk;
 
+const SLICES: &str = "slices";
+const RECORDS: &str = "objects";
 /// What records of objects take of the folder: one part of so many.
 const RECORDS_PART: u64 = 32;
 /// Records of so many bytes are enough for every object that fits besides.
@@ -39,7 +41,28 @@ impl Folder {
             TryLockError::WouldBlock => io::Error::new(io::ErrorKind::WouldBlock, "another process uses the folder"),
             TryLockError::Error(error) => error,
         })?;
-        Ok(Self { path: disk.path.clone(), size: disk.size, _lock: lock })
+        let folder = Self { path: disk.path.clone(), size: disk.size, _lock: lock };
+        let room = fs4::available_space(&folder.path)?.saturating_add(folder.taken()?);
+        if room < folder.size {
+            return Err(io::Error::new(io::ErrorKind::StorageFull, "the file system has no room for Cache.Disk.Size"));
+        }
+        Ok(folder)
+    }
+
+    /// What its files take now.
+    fn taken(&self) -> io::Result<u64> {
+        let mut taken = 0;
+        for part in [SLICES, RECORDS] {
+            match fs::read_dir(self.path.join(part)) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                found => {
+                    for entry in found? {
+                        taken += entry?.metadata()?.blocks() * 512;
+                    }
+                }
+            }
+        }
+        Ok(taken)
     }
 
     /// The list of purges.
@@ -49,12 +72,12 @@ impl Folder {
 
     /// Where slices of at most `slice` bytes are kept.
     pub fn slices<K: StorageKey, V: StorageValue>(&self, slice: u64) -> foyer::Result<Engine<K, V>> {
-        Engine::new(self.path.join("slices"), self.size - self.records_size(), slice)
+        Engine::new(self.path.join(SLICES), self.size - self.records_size(), slice)
     }
 
     /// Where records of objects are kept.
     pub fn records<K: StorageKey, V: StorageValue>(&self) -> foyer::Result<Engine<K, V>> {
-        Engine::new(self.path.join("objects"), self.records_size(), RECORD)
+        Engine::new(self.path.join(RECORDS), self.records_size(), RECORD)
     }
 
     fn records_size(&self) -> u64 {

@@ -136,15 +136,10 @@ async fn fill(cache: &Cache, lead: &Lead<SliceKey, Progress>, mut job: Job) {
         });
     }
     let mut tally = Tally::default();
-    // A closed semaphore is never made: the permit is there.
-    let _turn = version.gate.acquire().await;
-    let opened = match job.begun.take() {
-        Some(begun) => Ok(begun),
-        None => open(cache, &job, &mut tally).await,
-    };
-    let outcome = match opened {
-        Ok((mut body, _place)) => pour(lead, job.span, &mut body, tally).await,
-        Err(failure) => Err(failure),
+    let outcome = match job.begun.take() {
+        // It has its place already: whoever holds one must not wait for another.
+        Some((mut body, _place)) => pour(lead, job.span, &mut body, tally).await,
+        None => from_store(cache, lead, &job, &mut tally).await,
     };
     match &outcome {
         Ok(bytes) => {
@@ -166,9 +161,20 @@ async fn fill(cache: &Cache, lead: &Lead<SliceKey, Progress>, mut job: Job) {
     });
 }
 
+async fn from_store(
+    cache: &Cache,
+    lead: &Lead<SliceKey, Progress>,
+    job: &Job,
+    tally: &mut Tally,
+) -> Result<Bytes, Failure> {
+    let _turn = job.key.version.gate.acquire().await;
+    let _place = cache.place(&job.origin.store).await;
+    let mut body = open(cache, job, tally).await?;
+    pour(lead, job.span, &mut body, *tally).await
+}
+
 /// Asks the store for exactly this slice of exactly this version.
-async fn open(cache: &Cache, job: &Job, tally: &mut Tally) -> Result<(Download, OwnedSemaphorePermit), Failure> {
-    let place = cache.place(&job.origin.store).await;
+async fn open(cache: &Cache, job: &Job, tally: &mut Tally) -> Result<Download, Failure> {
     let version = &job.key.version;
     let range = RangeSpec::From { first: job.span.first, last: Some(job.span.last) }.to_header();
     let key = &*version.object.key;
@@ -179,7 +185,7 @@ async fn open(cache: &Cache, job: &Job, tally: &mut Tally) -> Result<(Download, 
             check(&response, job.span, &version.etag)?;
             let etag = Some(version.etag.clone());
             let body = Download::new(Arc::clone(&job.origin), key, etag, response.body, in_flight);
-            Ok((body.of(Some(job.span), 0), place))
+            Ok(body.of(Some(job.span), 0))
         }
         Reply::PreconditionFailed | Reply::RangeNotSatisfiable(_) => Err(Failure::Changed),
     }

@@ -34,6 +34,12 @@ impl<K: Eq + Hash + Clone, S: Default> Flights<K, S> {
         Arc::new(Self { table: Mutex::new(HashMap::new()) })
     }
 
+    /// Whether nothing is under way.
+    #[cfg(test)]
+    pub fn is_idle(&self) -> bool {
+        self.table.lock().is_empty()
+    }
+
     /// Joins the work about `key`, or leads it.
     pub fn part(self: &Arc<Self>, key: &K) -> Part<K, S> {
         let mut table = self.table.lock();

@@ -10,6 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 use serde::{Deserialize, Serialize};
 
 use super::name::{ObjectId, Version};
+use super::question::Topic;
 use super::settings::Policy;
 use crate::http::etag::ETag;
 use crate::object::Failure;
@@ -21,8 +22,6 @@ pub struct Meta {
     pub version: Arc<Version>,
     /// What the store said of it.
     pub facts: Facts,
-    /// Its size.
-    pub size: u64,
     /// When the store said so, in milliseconds since the Unix epoch.
     pub asked_at: u64,
     control: Control,
@@ -63,14 +62,14 @@ impl Meta {
     pub fn new(object: &ObjectId, epoch: u64, facts: Facts, now: u64) -> Option<Self> {
         let etag = facts.validators.etag.clone().filter(ETag::is_strong)?;
         let size = facts.size?;
-        let version = Version::new(object.clone(), etag, epoch);
+        let version = Version::new(object.clone(), etag, size, epoch);
         let control = Control::read(&facts.headers);
-        Some(Self { version, facts, size, asked_at: now, control })
+        Some(Self { version, facts, asked_at: now, control })
     }
 
     /// As `self`, sharing what belongs to the version where `before` is the same one.
     pub fn after(mut self, before: &Self) -> Self {
-        if self.version == before.version && self.size == before.size {
+        if self.version == before.version {
             self.version = Arc::clone(&before.version);
         }
         self
@@ -149,6 +148,14 @@ pub struct Verdict {
     pub reveals: bool,
 }
 
+impl Verdict {
+    /// Whether it answers a question about `topic` at `now`.
+    pub fn holds(&self, topic: &Topic, now: u64) -> bool {
+        let same_words = self.finding == Finding::Unfit || self.reveals == topic.reveals;
+        now < self.until && self.epoch >= topic.epoch && same_words
+    }
+}
+
 /// What was found in place of an object that can be kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Finding {
@@ -179,7 +186,7 @@ pub struct Record(pub Arc<Meta>);
 
 impl Code for Record {
     fn encode(&self, writer: &mut impl Write) -> Result<()> {
-        let Meta { version, facts, size, asked_at, .. } = &*self.0;
+        let Meta { version, facts, asked_at, .. } = &*self.0;
         let since = |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).ok().map(|time| time.as_secs());
         let latin = |value: &HeaderValue| value.as_bytes().iter().map(|byte| char::from(*byte)).collect();
         let written = Written {
@@ -187,7 +194,7 @@ impl Code for Record {
             bucket: version.object.bucket.to_string(),
             key: version.object.key.to_string(),
             epoch: version.epoch,
-            size: *size,
+            size: version.size,
             asked_at: *asked_at,
             date: facts.date.and_then(since),
             headers: facts.headers.iter().map(|(name, value)| (name.to_string(), latin(value))).collect(),
@@ -297,7 +304,7 @@ mod tests {
         let back = Record::decode(&mut bytes.as_slice()).expect("it was written whole").0;
         assert_eq!(back.facts, record.0.facts);
         assert!(back.version == record.0.version && back.control == record.0.control);
-        assert_eq!((back.size, back.asked_at), (10, 1_000_000));
+        assert_eq!((back.version.size, back.asked_at), (10, 1_000_000));
         for length in 0..bytes.len() {
             assert!(Record::decode(&mut &bytes[..length]).is_err(), "cut at {length}");
         }

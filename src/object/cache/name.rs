@@ -33,6 +33,8 @@ pub struct Version {
     pub object: ObjectId,
     /// Its strong entity tag.
     pub etag: ETag,
+    /// Its size in bytes.
+    pub size: u64,
     /// The newest purge that covered it when it was fetched, in milliseconds since the Unix epoch.
     pub epoch: u64,
     /// Limits the fills under way.
@@ -41,16 +43,19 @@ pub struct Version {
 }
 
 impl Version {
-    /// The version of `object` with this tag.
-    pub fn new(object: ObjectId, etag: ETag, epoch: u64) -> Arc<Self> {
-        let hash = DefaultHasher::default().hash_one((&object, &etag, epoch));
-        Arc::new(Self { object, etag, epoch, gate: Semaphore::new(FILLS_AT_ONCE), hash })
+    /// The version of `object` with this tag and size.
+    pub fn new(object: ObjectId, etag: ETag, size: u64, epoch: u64) -> Arc<Self> {
+        let hash = DefaultHasher::default().hash_one((&object, &etag, size, epoch));
+        Arc::new(Self { object, etag, size, epoch, gate: Semaphore::new(FILLS_AT_ONCE), hash })
     }
 }
 
 impl PartialEq for Version {
     fn eq(&self, other: &Self) -> bool {
-        self.hash == other.hash && self.epoch == other.epoch && self.etag == other.etag && self.object == other.object
+        self.hash == other.hash
+            && (self.size, self.epoch) == (other.size, other.epoch)
+            && self.etag == other.etag
+            && self.object == other.object
     }
 }
 
@@ -68,8 +73,9 @@ pub struct SliceKey {
 }
 
 impl SliceKey {
-    /// The bytes of an object of `total` bytes that this slice has; `None` past its end.
-    pub fn span(&self, total: u64) -> Option<Span> {
+    /// The bytes of the object that this slice has; `None` past its end.
+    pub fn span(&self) -> Option<Span> {
+        let total = self.version.size;
         let first = self.number.checked_mul(u64::from(self.size)).filter(|first| *first < total)?;
         Some(Span { first, last: first.saturating_add(u64::from(self.size)).min(total) - 1 })
     }
@@ -111,6 +117,7 @@ impl Code for SliceKey {
     fn encode(&self, writer: &mut impl Write) -> Result<()> {
         self.version.object.encode(writer)?;
         put(writer, self.version.etag.to_header().as_bytes())?;
+        self.version.size.encode(writer)?;
         self.version.epoch.encode(writer)?;
         self.number.encode(writer)?;
         self.size.encode(writer)
@@ -119,12 +126,12 @@ impl Code for SliceKey {
     fn decode(reader: &mut impl Read) -> Result<Self> {
         let object = ObjectId::decode(reader)?;
         let etag = ETag::parse(&take(reader)?).ok_or_else(|| Error::new(ErrorKind::Parse, "no entity tag"))?;
-        let version = Version::new(object, etag, u64::decode(reader)?);
+        let version = Version::new(object, etag, u64::decode(reader)?, u64::decode(reader)?);
         Ok(Self { version, number: u64::decode(reader)?, size: u32::decode(reader)? })
     }
 
     fn estimated_size(&self) -> usize {
-        self.version.object.estimated_size() + self.version.etag.to_header().len() + 24
+        self.version.object.estimated_size() + self.version.etag.to_header().len() + 32
     }
 }
 
@@ -153,14 +160,14 @@ fn take_text(reader: &mut impl Read) -> Result<Arc<str>> {
 mod tests {
     use super::*;
 
-    fn version(key: &str, etag: &str, epoch: u64) -> Arc<Version> {
-        let object = ObjectId { store: "s".into(), bucket: "b".into(), key: key.into() };
-        Version::new(object, ETag::parse(etag.as_bytes()).expect("a tag"), epoch)
+    fn version(etag: &str, size: u64, epoch: u64) -> Arc<Version> {
+        let object = ObjectId { store: "s".into(), bucket: "b".into(), key: "a/ü.mp3".into() };
+        Version::new(object, ETag::parse(etag.as_bytes()).expect("a tag"), size, epoch)
     }
 
     #[test]
     fn a_slices_name_survives_the_disk() {
-        let key = SliceKey { version: version("a/ü.mp3", "\"x\"", 7), number: 3, size: 4096 };
+        let key = SliceKey { version: version("\"x\"", 99, 7), number: 3, size: 4096 };
         let mut bytes = Vec::new();
         key.encode(&mut bytes).expect("a vector takes all");
         assert_eq!(bytes.len(), key.estimated_size());
@@ -174,7 +181,7 @@ mod tests {
 
     #[test]
     fn another_version_epoch_number_or_size_is_another_slice() {
-        let of = |etag: &str, epoch, number, size| SliceKey { version: version("k", etag, epoch), number, size };
+        let of = |etag: &str, epoch, number, size| SliceKey { version: version(etag, 9, epoch), number, size };
         let one = of("\"a\"", 0, 0, 4096);
         assert!(one == of("\"a\"", 0, 0, 4096));
         for other in
@@ -189,12 +196,12 @@ mod tests {
         for (total, spans) in
             [(0, vec![]), (1, vec![(0, 0)]), (4096, vec![(0, 4095)]), (4097, vec![(0, 4095), (4096, 4096)])]
         {
-            let key = |number| SliceKey { version: version("k", "\"a\"", 0), number, size: 4096 };
+            let key = |number| SliceKey { version: version("\"a\"", total, 0), number, size: 4096 };
             let found: Vec<_> =
-                (0..3).filter_map(|number| key(number).span(total)).map(|span| (span.first, span.last)).collect();
+                (0..3).filter_map(|number| key(number).span()).map(|span| (span.first, span.last)).collect();
             assert_eq!(found, spans, "{total}");
         }
-        let last = SliceKey { version: version("k", "\"a\"", 0), number: u64::MAX, size: 4096 };
-        assert_eq!(last.span(u64::MAX), None);
+        let last = SliceKey { version: version("\"a\"", u64::MAX, 0), number: u64::MAX, size: 4096 };
+        assert_eq!(last.span(), None);
     }
 }

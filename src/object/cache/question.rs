@@ -32,7 +32,8 @@ pub struct Topic {
     pub object: ObjectId,
     /// The newest purge that covers it.
     pub epoch: u64,
-    reveals: bool,
+    /// Whether the route tells "denied" from "not found".
+    pub reveals: bool,
 }
 
 impl Topic {

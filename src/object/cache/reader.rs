@@ -119,6 +119,7 @@ impl Reader {
             return Ok(true);
         }
         self.advance();
+        self.window = 0..0;
         if self.owed.is_empty() {
             return Ok(false);
         }
@@ -156,11 +157,14 @@ impl Reader {
     /// How the cache took part so far.
     pub fn state(&self) -> State {
         let Served { memory, disk, store } = self.served;
-        let filling = matches!(&self.source, Source::Filling(filling) if filling.from() == From::Store);
+        // What has been given out last counts too.
+        let now = self.from().filter(|_| !self.window.is_empty());
+        let store = store > 0 || now == Some(From::Store);
+        let kept = memory + disk > 0 || matches!(now, Some(From::Memory | From::Disk));
         match self.begun_with {
             State::Stale => State::Stale,
-            _ if (store > 0 || filling) && memory + disk > 0 => State::Partial,
-            _ if store > 0 || filling => State::Miss,
+            _ if store && kept => State::Partial,
+            _ if store => State::Miss,
             begun => begun,
         }
     }
@@ -182,15 +186,20 @@ impl Reader {
         let taken = self.window.len() as u64;
         self.owed.start += taken;
         self.window = 0..0;
-        let from = match &self.source {
-            Source::Nothing => return,
-            Source::Kept { from, .. } => *from,
-            Source::Filling(filling) => filling.from(),
-        };
-        match from {
-            From::Memory => self.served.memory += taken,
-            From::Disk => self.served.disk += taken,
-            From::Store => self.served.store += taken,
+        match self.from() {
+            None => {}
+            Some(From::Memory) => self.served.memory += taken,
+            Some(From::Disk) => self.served.disk += taken,
+            Some(From::Store) => self.served.store += taken,
+        }
+    }
+
+    /// Where the slice that is being read comes from.
+    fn from(&self) -> Option<From> {
+        match &self.source {
+            Source::Nothing => None,
+            Source::Kept { from, .. } => Some(*from),
+            Source::Filling(filling) => Some(filling.from()),
         }
     }
 
@@ -202,11 +211,11 @@ impl Reader {
             self.open(number, offset == 0)?;
         }
         loop {
-            let Source::Filling(Filling { following, .. }) = &mut self.source else {
+            let Source::Filling(filling) = &mut self.source else {
                 self.show(offset);
                 return Ok(());
             };
-            let found = following.borrow_and_update().at(offset);
+            let found = filling.following.borrow_and_update().at(offset);
             match found {
                 Found::Bytes(bytes) => {
                     self.bytes = bytes;
@@ -214,16 +223,16 @@ impl Reader {
                     return Ok(());
                 }
                 Found::Whole(bytes) => {
+                    self.tally = self.tally.and(filling.tally());
+                    self.source = Source::Kept { number, from: filling.from() };
                     self.bytes = bytes;
-                    self.show(offset);
-                    return Ok(());
                 }
                 Found::Never(failure) => {
                     self.leave();
                     return Err(failure);
                 }
                 Found::Later => {
-                    if following.changed().await.is_err() {
+                    if filling.following.changed().await.is_err() {
                         self.leave();
                         return Err(Failure::BrokenBody);
                     }
@@ -311,7 +320,7 @@ impl Reader {
     fn job(&self, number: u64) -> Result<Job, Failure> {
         let key = self.key(number);
         // Spans are within the object; one that were not would be a slice that is not there.
-        let span = key.span(self.meta.size).ok_or(Failure::Changed)?;
+        let span = key.span().ok_or(Failure::Changed)?;
         Ok(Job { key, span, origin: Arc::clone(&self.origin), begun: None })
     }
 }

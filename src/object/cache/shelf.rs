@@ -120,10 +120,15 @@ impl Shelf {
         self.slices.insert(key, bytes);
     }
 
+    /// What is known of the object, where it is in memory.
+    pub fn meta_in_memory(&self, object: &ObjectId) -> Option<Arc<Meta>> {
+        self.metas.memory().get(object).map(|entry| Arc::clone(&entry.value().0))
+    }
+
     /// What is known of the object.
     pub async fn meta(&self, object: &ObjectId) -> Option<Arc<Meta>> {
-        if let Some(entry) = self.metas.memory().get(object) {
-            return Some(Arc::clone(&entry.value().0));
+        if let Some(meta) = self.meta_in_memory(object) {
+            return Some(meta);
         }
         let entry = from_disk(&self.metas, object, &self.stats).await?;
         Some(Arc::clone(&entry.value().0))

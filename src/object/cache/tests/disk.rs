@@ -127,6 +127,16 @@ async fn a_folder_that_cannot_be_used_is_done_without() {
 }
 
 #[tokio::test]
+async fn a_disk_without_room_is_done_without() {
+    let (store, folder) = (Store::start(&[("a", thing(0, 10))]).await, tempfile::tempdir().expect("a folder"));
+    let more = Disk { path: folder.path().join("cache"), size: 1 << 50 };
+    let world = World::with(&store, Policy::default(), Some(more)).await;
+    assert_eq!(world.cache.stats().disk_errors.get(), 1);
+    assert_eq!(fs::read_dir(folder.path().join("cache")).expect("a folder").count(), 1, "the lock alone");
+    world.get("a").await.is(StatusCode::OK, &bytes(0, 10), State::Miss);
+}
+
+#[tokio::test]
 async fn a_folder_belongs_to_one_at_a_time() {
     let (store, folder) = (Store::start(&[("a", thing(0, 10))]).await, tempfile::tempdir().expect("a folder"));
     let first = World::with(&store, Policy::default(), disk(folder.path())).await;

@@ -1,5 +1,6 @@
 //! The cache before a store on a real socket.
 
+mod chaos;
 mod disk;
 mod origin;
 
