@@ -36,7 +36,7 @@ clippy:
 
 doc:
 	$(STEP) 'Documentation'
-	@RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps
+	@RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items
 
 tls:
 	$(STEP) 'TLS stacks'

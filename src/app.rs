@@ -5,7 +5,7 @@ mod cache;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use axum::Router;
@@ -32,12 +32,11 @@ use crate::s3::settings::{self, Endpoint};
 use crate::s3::signer::Signer;
 use crate::secret::Secret;
 use crate::telemetry::metrics::Metrics;
-use crate::upstream::cluster::Factory;
+use crate::telemetry::upstreams::{ClusterReading, DestinationReading};
+use crate::upstream::cluster::{Cluster, Member};
+use crate::upstream::health::State;
+use crate::upstream::probe;
 
-/// Between two probes of a store.
-const PROBE_INTERVAL: Duration = Duration::from_secs(5);
-/// For a probe's connection.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 /// For an issuer's keys, connection and answer together.
 const KEYS_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -107,24 +106,26 @@ pub async fn start(settings: Settings, extra: Router) -> Result<Running, StartEr
     let stores = open_stores(&settings.stores, &clock, &tasks).await?;
     let debug_token = settings.admin.as_ref().and_then(|admin| admin.token.clone());
     let cache = cache::open(&settings, &clock, &tasks, &metrics).await?;
-    let mut shared = Shared {
-        checkup: Checkup::new(Arc::new(watch_stores(&stores, &tasks))),
-        metrics: Arc::clone(&metrics),
-        clock: clock.clone(),
-        admin_token: debug_token.clone(),
-        cache: None,
-    };
     let parts = Parts {
         stores,
         authenticator: authenticator(&settings, &clock, &tasks)?,
         token_sources: settings.auth.token_from.clone(),
         cache: cache.clone(),
-        debug_token,
-        clock,
+        debug_token: debug_token.clone(),
+        clock: clock.clone(),
     };
     let world = World::build(settings.server, settings.routes, &settings.clusters, parts)?;
+    watch_destinations(&world, &tasks);
     let world = Arc::new(ArcSwap::from_pointee(world));
-    shared.cache = cache.as_ref().map(|cache| cache::operations(cache, &world));
+    let read = Arc::clone(&world);
+    metrics.watch(Box::new(move || readings(&read.load())))?;
+    let shared = Shared {
+        checkup: Checkup::new(Arc::new(Stores(Arc::clone(&world)))),
+        metrics: Arc::clone(&metrics),
+        clock,
+        admin_token: debug_token,
+        cache: cache.as_ref().map(|cache| cache::operations(cache, &world)),
+    };
     let inside: Inside = tower::util::BoxCloneSyncService::new(
         router::public(shared.clone(), extra).into_service().map_response(|response| response),
     );
@@ -195,33 +196,48 @@ fn random_key(length: usize) -> String {
     Alphanumeric.sample_string(&mut rand::rng(), length)
 }
 
-struct Stores(Vec<Arc<Health>>);
+struct Stores(Arc<ArcSwap<World>>);
 
 impl Probe for Stores {
     fn stores(&self) -> Part {
-        if self.0.iter().all(|store| store.is_good()) { Part::Ok } else { Part::Unavailable }
+        if self.0.load().stores_are_good() { Part::Ok } else { Part::Unavailable }
     }
 }
 
-/// Connects to every store from time to time, so that readiness tells of a dead one before a player does.
-fn watch_stores(stores: &HashMap<Arc<str>, Store>, tasks: &Tasks) -> Stores {
-    let factory = Factory::default();
-    for (name, store) in stores {
-        let cluster = factory.single(name, store.signer.endpoint());
-        let (health, waiting) = (Arc::clone(&store.health), tasks.clone());
+/// Probes the destinations from time to time, so that readiness tells of a dead one before a player does.
+fn watch_destinations(world: &World, tasks: &Tasks) {
+    for cluster in world.probed() {
+        let (cluster, waiting) = (Arc::clone(cluster), tasks.clone());
         tasks.spawn(async move {
-            loop {
-                for member in cluster.members() {
-                    health.reached(member.destination.new_connection(PROBE_TIMEOUT).await.is_ok());
+            let probing = async {
+                loop {
+                    let wait = probe::round(&cluster).await;
+                    tokio::time::sleep(wait).await;
                 }
-                tokio::select! {
-                    () = tokio::time::sleep(PROBE_INTERVAL) => {}
-                    () = waiting.stopping() => return,
-                }
+            };
+            tokio::select! {
+                () = probing => {}
+                () = waiting.stopping() => {}
             }
         });
     }
-    Stores(stores.values().map(|store| Arc::clone(&store.health)).collect())
+}
+
+/// What metrics say of the clusters.
+fn readings(world: &World) -> Vec<ClusterReading> {
+    let now = Instant::now();
+    let destination = |member: &Member| {
+        let (destination, health) = (Arc::clone(member.destination.id()), member.destination.health());
+        let current = health.state(now);
+        let states = State::ALL.iter().map(|state| (state.name(), *state == current)).collect();
+        DestinationReading { destination, states, opened: health.opened() }
+    };
+    let cluster = |cluster: &Arc<Cluster>| ClusterReading {
+        cluster: Arc::clone(cluster.id()),
+        retries_refused: cluster.budget().exhausted(),
+        destinations: cluster.members().iter().map(destination).collect(),
+    };
+    world.clusters().iter().map(cluster).collect()
 }
 
 fn serve_admin(admin: &Admin, shared: Shared, tasks: &Tasks) -> Result<SocketAddr, StartError> {

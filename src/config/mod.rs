@@ -1,8 +1,8 @@
 //! YAML in, typed settings out, or a report of everything that is wrong with it.
 //!
-//! The way: [`source`] makes the text a tree with places; [`shape`] compares it with the schema of [`file`]; [`resolve`]
+//! The way: `source` makes the text a tree with places; `shape` compares it with the schema of `file`; `resolve`
 //! turns what fits into the modules' settings. Each collects all problems it finds, and one [`Report`] shows them
-//! together. [`secret`] alone reads the environment. No module but `app` and `cli` may know this one.
+//! together. `secret` alone reads the environment. No module but `app` and `cli` may know this one.
 
 mod file;
 mod path;

@@ -32,8 +32,6 @@ const REFUSED: &[(&str, &str, &str)] = &[
         "remove it, and `by` from `Forwarded`",
     ),
     ("ReverseProxy.Clusters.*.SessionAffinity", LATER, "remove it or write `Enabled: false`"),
-    ("ReverseProxy.Clusters.*.HealthCheck", LATER, "remove it or write `Enabled: false`"),
-    ("ReverseProxy.Clusters.*.Destinations.*.Health", LATER, "remove it: health is not probed"),
     ("ReverseProxy.Clusters.*.HttpClient.MaxConnectionsPerServer", LATER, "remove it: connections are not limited"),
     (
         "ReverseProxy.Clusters.*.HttpClient.DangerousAcceptAnyServerCertificate",

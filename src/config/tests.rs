@@ -11,6 +11,7 @@ use super::{Report, Settings, load, load_text, reference, schema};
 use crate::proxy::settings::{Authorization, Kind, Route, Timeouts};
 use crate::route::table::{Lookup, Request};
 use crate::s3::settings::Endpoint;
+use crate::upstream::settings::{Active, Available, HealthCheck, Passive};
 
 /// The variables that the shipped files and the wrong ones name; the values must never be seen in a report.
 fn environment(name: &str) -> Option<String> {
@@ -243,6 +244,47 @@ fn destinations_keep_the_order_of_the_file() {
     let settings = good(&text);
     let ids: Vec<_> = settings.clusters["web"].destinations.iter().map(|one| &*one.id).collect();
     assert_eq!(ids, ["two", "one", "three"]);
+}
+
+#[test]
+fn health_checks_are_those_of_yarp_and_a_store_has_a_path_of_its_own() {
+    let active = |target: &str| Active { target: target.to_owned(), ..Active::default() };
+    let rate = |failure_rate, seconds| Passive { failure_rate, reactivation: Duration::from_secs(seconds) };
+    for (check, expected) in [
+        ("{ Active: { Path: /x }, Passive: {} }", HealthCheck::default()),
+        (
+            "{ Active: { Enabled: \"true\" }, AvailableDestinationsPolicy: HealthyOrPanic }",
+            HealthCheck { active: Some(active("/")), passive: None, available: Available::HealthyOrPanic },
+        ),
+        (
+            "{ Active: { Enabled: true, Interval: 00:00:05, Timeout: 2s, Path: up, Query: \"?full=1\" } }, \
+             Metadata: { ConsecutiveFailuresHealthPolicy.Threshold: \"3\" }",
+            HealthCheck {
+                active: Some(Active {
+                    interval: Duration::from_secs(5),
+                    timeout: Duration::from_secs(2),
+                    threshold: 3,
+                    ..active("/up?full=1")
+                }),
+                ..HealthCheck::default()
+            },
+        ),
+        (
+            "{ Passive: { Enabled: true, Policy: TransportFailureRate, ReactivationPeriod: 00:02:00 } }, \
+             Metadata: { TransportFailureRateHealthPolicy.RateLimit: \"0.5\" }",
+            HealthCheck { passive: Some(rate(0.5, 120)), ..HealthCheck::default() },
+        ),
+    ] {
+        let cluster = format!("one: {{ Address: http://web:80, Health: http://web:81 }} }}, HealthCheck: {check}");
+        let text =
+            with_route("ClusterId: web\nMatch: { Path: / }", "").replace("one: { Address: http://web:80 } }", &cluster);
+        let web = &good(&text).clusters["web"];
+        assert_eq!((&web.health, web.destinations[0].probe.is_some()), (&expected, true), "{check}");
+    }
+    let shipped = load_file(&conf("tidegate.yaml")).expect("a good file");
+    assert_eq!(shipped.clusters["minio"].health.active, Some(active("/minio/health/live")));
+    let unsaid = read(&conf("tidegate.yaml")).replace(", Path: /minio/health/live }", " }");
+    assert_eq!(good(&unsaid).clusters["minio"].health, shipped.clusters["minio"].health);
 }
 
 #[test]

@@ -4,10 +4,11 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Instant;
 
 use http::{HeaderMap, StatusCode, header};
 
-use super::fetch::{Question, Reply, ask};
+use super::fetch::{Question, Reply, ask_rest};
 use super::{Failure, Origin, Tally};
 use crate::http::etag::ETag;
 use crate::http::range::{ContentRange, RangeSpec, Span};
@@ -76,7 +77,10 @@ impl Download {
                     }
                 }
                 Ok(false) if self.owed.is_none() => return Ok(false),
-                Ok(false) | Err(_) => self.resume().await?,
+                Ok(false) | Err(_) => {
+                    self.in_flight.broke_off(Instant::now());
+                    self.resume().await?;
+                }
             }
         }
     }
@@ -124,7 +128,7 @@ impl Download {
         let wanted = Span { first: owed.start, last: owed.end - 1 };
         let range = RangeSpec::From { first: wanted.first, last: Some(wanted.last) }.to_header();
         let question = Question { head: false, key: &self.key, range: Some(&range), if_match: Some(&etag) };
-        match ask(&self.origin, &question, &mut self.tally).await? {
+        match ask_rest(&self.origin, &question, &self.in_flight, &mut self.tally).await? {
             Reply::Object(response, in_flight) if response.status == StatusCode::PARTIAL_CONTENT => {
                 if !continues(&response.headers, wanted, &etag) {
                     return Err(Failure::Changed);

@@ -1,26 +1,24 @@
 //! One question to the store, asked until it is answered: signs, connects, classifies refusals, tries again where that
 //! can help. Only GET and HEAD, and only before a byte went to the player, so that trying again is always safe.
 
+mod tries;
+
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
+use self::tries::{Setback, Tries, Trouble};
 use super::{Failure, Origin, Tally};
 use crate::http::etag::ETag;
 use crate::http::headers::store_response_allowed;
 use crate::s3::error_body::{MAX_ERROR_BODY, StoreError, classify};
 use crate::s3::url_cache::{Object, SignedRequest};
+use crate::upstream::breaker::Fault;
 use crate::upstream::cluster::Member;
-use crate::upstream::connection::{ExchangeError, Response};
-use crate::upstream::destination::{ConnectError, InFlight};
+use crate::upstream::connection::Response;
+use crate::upstream::destination::InFlight;
 
-/// Tries with a new signature or a new connection, the first one included.
-const MAX_ATTEMPTS: u32 = 3;
-/// Further tries after the store asked for fewer requests.
-const MAX_THROTTLED: u32 = 2;
-/// Times this × attempt is waited after a failed connect.
-const BACK_OFF: Duration = Duration::from_millis(100);
 /// How long the rest of a refusal may take to arrive.
 const DRAIN_TIME: Duration = Duration::from_secs(2);
 
@@ -49,62 +47,101 @@ pub enum Reply {
 
 /// Asks until there is an answer or no try is left.
 pub async fn ask(origin: &Origin, question: &Question<'_>, tally: &mut Tally) -> Result<Reply, Failure> {
-    let outcome = ask_store(origin, question, tally).await;
+    origin.cluster.budget().request(Instant::now());
+    let outcome = ask_store(origin, question, tally, Tries::default()).await;
     origin.health.learn(outcome.as_ref().err());
     outcome
 }
 
-async fn ask_store(origin: &Origin, question: &Question<'_>, tally: &mut Tally) -> Result<Reply, Failure> {
-    let mut tries = Tries::default();
+/// As [`ask`], for the rest of a body that broke off at `broken`: another destination first, and not within the retry
+/// budget but for as long as a body may stand still, so that a store that restarts cuts nobody.
+pub async fn ask_rest(
+    origin: &Origin,
+    question: &Question<'_>,
+    broken: &InFlight,
+    tally: &mut Tally,
+) -> Result<Reply, Failure> {
+    let tries = Tries::until(Instant::now() + origin.timeouts.idle, broken.destination());
+    let outcome = ask_store(origin, question, tally, tries).await;
+    origin.health.learn(outcome.as_ref().err());
+    outcome
+}
+
+async fn ask_store(
+    origin: &Origin,
+    question: &Question<'_>,
+    tally: &mut Tally,
+    mut tries: Tries,
+) -> Result<Reply, Failure> {
+    let mut failure = Failure::Unreachable;
     loop {
-        let object = Object { head: question.head, bucket: &origin.bucket, key: question.key };
-        let signed = origin.signer.sign(&object).map_err(|_| Failure::Unsignable)?;
-        let member = origin.cluster.pick(&tries.tried).ok_or(Failure::Unreachable)?;
-        tally.attempts += 1;
-        let verdict = match once(origin, question, member, &signed, tries.fresh_connection).await {
-            Ok((response, in_flight)) => match judge(origin, question, &object, &signed, response, in_flight).await? {
-                Judged::Reply(reply) => return Ok(reply),
-                Judged::Refused(error) => {
-                    if matches!(error, StoreError::Broken | StoreError::Throttled { .. }) {
-                        tries.tried.push(Arc::clone(member.destination.id()));
-                    }
-                    tries.after_refusal(origin, &object, &signed, error, tally)
-                }
+        let setback = match origin.cluster.pick(&tries.tried, Instant::now()) {
+            // The one that failed last may be the reason, and says more.
+            None => tries.again(1, 0, Duration::ZERO, failure),
+            Some((member, in_flight)) => match attempt(origin, question, member, in_flight, &mut tries, tally).await {
+                Ok(reply) => return Ok(reply),
+                Err(setback) => setback,
             },
-            Err(trouble) => tries.after_trouble(&trouble, member),
         };
-        match verdict {
-            Verdict::GiveUp(failure) => return Err(failure),
-            Verdict::Again(wait) => {
-                tally.retries += 1;
-                if !wait.is_zero() {
-                    tokio::time::sleep(wait).await;
-                }
-            }
+        failure = setback.failure;
+        let wait = tries.wait(origin, setback.next).ok_or(failure)?;
+        tally.retries += 1;
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
         }
     }
 }
 
-enum Trouble {
-    Connect(ConnectError),
-    Exchange(ExchangeError),
+async fn attempt(
+    origin: &Origin,
+    question: &Question<'_>,
+    member: &Member,
+    in_flight: InFlight,
+    tries: &mut Tries,
+    tally: &mut Tally,
+) -> Result<Reply, Setback> {
+    let object = Object { head: question.head, bucket: &origin.bucket, key: question.key };
+    let signed = origin.signer.sign(&object).map_err(|_| Failure::Unsignable)?;
+    tally.attempts += 1;
+    match once(origin, question, member, in_flight, &signed, tries.fresh_connection).await {
+        Err(trouble) => Err(tries.after_trouble(&trouble, member)),
+        Ok((response, in_flight)) => match judge(origin, question, &object, &signed, response, in_flight).await? {
+            Judged::Reply(reply) => Ok(reply),
+            Judged::Refused(error) => {
+                if matches!(error, StoreError::Broken | StoreError::Throttled { .. }) {
+                    tries.tried.push(Arc::clone(member.destination.id()));
+                }
+                Err(tries.after_refusal(origin, &object, &signed, error, tally))
+            }
+        },
+    }
 }
 
 async fn once(
     origin: &Origin,
     question: &Question<'_>,
     member: &Member,
+    mut in_flight: InFlight,
     signed: &SignedRequest,
     fresh: bool,
 ) -> Result<(Response, InFlight), Trouble> {
-    let in_flight = member.destination.enter();
-    let limit = origin.timeouts.connect;
-    let connection =
-        if fresh { member.destination.new_connection(limit).await } else { member.destination.connection(limit).await };
-    let head = request_head(signed, question);
-    let connection = connection.map_err(Trouble::Connect)?;
-    let answer = connection.exchange(&head, question.head, is_read, origin.timeouts.first_byte).await;
-    let mut response = answer.map_err(Trouble::Exchange)?;
+    let answer = async {
+        let limit = origin.timeouts.connect;
+        let connection = if fresh {
+            member.destination.new_connection(limit).await
+        } else {
+            member.destination.connection(limit).await
+        };
+        let head = request_head(signed, question);
+        let connection = connection.map_err(Trouble::Connect)?;
+        let answer = connection.exchange(&head, question.head, is_read, origin.timeouts.first_byte).await;
+        answer.map_err(Trouble::Exchange)
+    };
+    let answer = answer.await;
+    if let Some(fault) = answer.as_ref().err().and_then(Trouble::fault) {
+        in_flight.failed(fault, Instant::now());
+    }
+    let mut response = answer?;
     if question.head {
         response.body.finish();
     }
@@ -156,8 +193,11 @@ async fn judge(
     object: &Object<'_>,
     signed: &Arc<SignedRequest>,
     mut response: Response,
-    in_flight: InFlight,
+    mut in_flight: InFlight,
 ) -> Result<Judged, Failure> {
+    if !response.status.is_server_error() {
+        in_flight.answered(Instant::now());
+    }
     match response.status {
         StatusCode::OK => Ok(Judged::Reply(Reply::Object(Box::new(response), in_flight))),
         StatusCode::PARTIAL_CONTENT if question.range.is_some() => {
@@ -167,7 +207,14 @@ async fn judge(
         status if status.as_u16() < 400 => Err(Failure::Nonsense("a status that only a web server gives")),
         status => {
             let body = response.body.drain(MAX_ERROR_BODY, DRAIN_TIME).await;
-            match classify(status, &response.headers, &body, question.head) {
+            let error = classify(status, &response.headers, &body, question.head);
+            match error {
+                StoreError::Broken => in_flight.failed(Fault::Broken, Instant::now()),
+                // A store that asks for patience is at work.
+                _ if status.is_server_error() => in_flight.answered(Instant::now()),
+                _ => {}
+            }
+            match error {
                 StoreError::PreconditionFailed if question.if_match.is_some() => {
                     Ok(Judged::Reply(Reply::PreconditionFailed))
                 }
@@ -204,119 +251,5 @@ fn prepare_signature(
     }
 }
 
-enum Verdict {
-    Again(Duration),
-    GiveUp(Failure),
-}
-
-/// What has been tried for one question.
-#[derive(Default)]
-struct Tries {
-    tried: Vec<Arc<str>>,
-    signatures: u32,
-    connects: u32,
-    throttled: u32,
-    broken: u32,
-    timeouts: u32,
-    closed: u32,
-    credentials: u32,
-    fresh_connection: bool,
-}
-
-impl Tries {
-    fn after_refusal(
-        &mut self,
-        origin: &Origin,
-        object: &Object<'_>,
-        signed: &SignedRequest,
-        error: StoreError,
-        tally: &mut Tally,
-    ) -> Verdict {
-        let again = Verdict::Again(Duration::ZERO);
-        match error {
-            StoreError::Expired => {
-                tally.expired += 1;
-                self.signatures += 1;
-                if self.signatures < MAX_ATTEMPTS { again } else { Verdict::GiveUp(Failure::Expired) }
-            }
-            StoreError::SignatureMismatch | StoreError::UnknownCredentials => {
-                self.credentials += 1;
-                let changed = origin.signer.moved_on_from(signed.generation) || origin.signer.reload_credentials();
-                if changed && self.credentials == 1 {
-                    return again;
-                }
-                let mismatch = error == StoreError::SignatureMismatch;
-                Verdict::GiveUp(if mismatch { Failure::Signature } else { Failure::Credentials })
-            }
-            StoreError::RefusedHead if self.signatures == 0 => {
-                self.signatures += 1;
-                origin.signer.forget(object);
-                again
-            }
-            StoreError::Throttled { retry_after } => {
-                self.throttled += 1;
-                if self.throttled <= MAX_THROTTLED {
-                    let jitter = rand::random_range(0..50);
-                    return Verdict::Again(BACK_OFF * self.throttled + Duration::from_millis(jitter));
-                }
-                Verdict::GiveUp(Failure::Throttled { retry_after })
-            }
-            StoreError::Broken => {
-                self.broken += 1;
-                if self.broken <= 1 { again } else { Verdict::GiveUp(Failure::StoreBroken) }
-            }
-            other => Verdict::GiveUp(refused_for_good(origin, other)),
-        }
-    }
-
-    fn after_trouble(&mut self, trouble: &Trouble, member: &Member) -> Verdict {
-        let idle_close = matches!(trouble, Trouble::Exchange(ExchangeError::Closed { reused: true }));
-        if idle_close && !self.fresh_connection {
-            self.fresh_connection = true;
-            return Verdict::Again(Duration::ZERO);
-        }
-        self.tried.push(Arc::clone(member.destination.id()));
-        match trouble {
-            Trouble::Connect(ConnectError::Tls(_)) => Verdict::GiveUp(Failure::Tls),
-            Trouble::Connect(ConnectError::Refused(_) | ConnectError::Resolve(_)) => {
-                self.connects += 1;
-                if self.connects < MAX_ATTEMPTS {
-                    Verdict::Again(BACK_OFF * self.connects)
-                } else {
-                    Verdict::GiveUp(Failure::Unreachable)
-                }
-            }
-            Trouble::Connect(ConnectError::Timeout) | Trouble::Exchange(ExchangeError::FirstByteTimeout) => {
-                self.timeouts += 1;
-                if self.timeouts <= 1 { Verdict::Again(Duration::ZERO) } else { Verdict::GiveUp(Failure::Timeout) }
-            }
-            Trouble::Exchange(ExchangeError::Malformed(what)) => Verdict::GiveUp(Failure::Nonsense(what)),
-            Trouble::Exchange(ExchangeError::Closed { .. } | ExchangeError::Stalled | ExchangeError::Broken) => {
-                self.closed += 1;
-                if self.closed < MAX_ATTEMPTS {
-                    Verdict::Again(BACK_OFF * self.closed)
-                } else {
-                    Verdict::GiveUp(Failure::Closed)
-                }
-            }
-        }
-    }
-}
-
-fn refused_for_good(origin: &Origin, error: StoreError) -> Failure {
-    match error {
-        StoreError::Denied | StoreError::RefusedHead if origin.reveal_denied => Failure::Denied,
-        StoreError::Denied | StoreError::RefusedHead | StoreError::NoSuchKey => Failure::NotFound,
-        StoreError::DeleteMarker => Failure::Gone,
-        StoreError::Archived => Failure::Archived,
-        StoreError::NoSuchBucket => Failure::NoSuchBucket,
-        StoreError::PreconditionFailed => Failure::Nonsense("412 to a request without a condition"),
-        StoreError::RangeNotSatisfiable { .. } => Failure::Nonsense("416 to a request without a range"),
-        StoreError::Unexpected => Failure::Nonsense("an error that does not fit the request"),
-        StoreError::Expired => Failure::Expired,
-        StoreError::SignatureMismatch => Failure::Signature,
-        StoreError::UnknownCredentials => Failure::Credentials,
-        StoreError::Throttled { retry_after } => Failure::Throttled { retry_after },
-        StoreError::Broken => Failure::StoreBroken,
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -1,31 +1,25 @@
-//! What is known of a store from the questions put to it and from a probe in the background.
+//! What is known of a store from the questions put to it; whether its servers can be reached is known to their cluster.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Failure;
 
-/// Whether a store can be used; both begin true.
+/// Whether a store can be used; true at first.
 #[derive(Debug)]
 pub struct Health {
-    reachable: AtomicBool,
     usable: AtomicBool,
 }
 
 impl Default for Health {
     fn default() -> Self {
-        Self { reachable: AtomicBool::new(true), usable: AtomicBool::new(true) }
+        Self { usable: AtomicBool::new(true) }
     }
 }
 
 impl Health {
-    /// Whether requests to the store can succeed.
+    /// Whether requests that reach the store can succeed.
     pub fn is_good(&self) -> bool {
-        self.reachable.load(Ordering::Relaxed) && self.usable.load(Ordering::Relaxed)
-    }
-
-    /// A connection was made, or could not be.
-    pub fn reached(&self, success: bool) {
-        self.reachable.store(success, Ordering::Relaxed);
+        self.usable.load(Ordering::Relaxed)
     }
 
     /// What a question's outcome says of the store: only faults of the configuration count, and an object ends them.

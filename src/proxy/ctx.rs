@@ -49,8 +49,10 @@ pub struct Chosen {
     pub host: String,
     /// The path prefix of its address.
     pub prefix: String,
-    /// Counts the request as under way.
-    pub guard: InFlight,
+    /// The request under way, until it has answered or failed.
+    pub in_flight: InFlight,
+    /// Whether the answer's head is there.
+    pub answered: bool,
 }
 
 impl Ctx {

@@ -247,3 +247,101 @@ fn object_detail(failure: &object::Failure) -> &'static str {
         | Object::BrokenBody => "the storage failed",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::object::Failure as Object;
+
+    const DOCUMENT: &str = include_str!("../../docs/errors.md");
+    const SOURCES: [&str; 2] = [include_str!("failure.rs"), include_str!("../api/error.rs")];
+
+    fn every_failure() -> Vec<Failure> {
+        let of_objects = [
+            Object::NotFound,
+            Object::Gone,
+            Object::Denied,
+            Object::PreconditionFailed,
+            Object::RangeNotSatisfiable { size: 1 },
+            Object::Unsignable,
+            Object::Expired,
+            Object::Signature,
+            Object::Credentials,
+            Object::Archived,
+            Object::NoSuchBucket,
+            Object::Throttled { retry_after: None },
+            Object::StoreBroken,
+            Object::Nonsense("a test"),
+            Object::Unreachable,
+            Object::Closed,
+            Object::Tls,
+            Object::Timeout,
+            Object::BrokenBody,
+            Object::Changed,
+        ];
+        let mut all = vec![
+            Failure::BadRequest("a test".into()),
+            Failure::PathTooLong,
+            Failure::NoRoute,
+            Failure::MethodNotAllowed(vec![Method::GET]),
+            Failure::Unauthorized(Refusal::Missing),
+            Failure::KeysUnavailable,
+            Failure::Forbidden,
+            Failure::Hidden,
+            Failure::BodyTooLarge,
+            Failure::NoDestination,
+            Failure::BadGateway,
+            Failure::GatewayTimeout,
+            Failure::ClientLeft,
+            Failure::ClientStalled,
+            Failure::Internal,
+        ];
+        all.extend(of_objects.map(Failure::Object));
+        all
+    }
+
+    /// The rows of the document's tables that begin with a code and a status.
+    fn documented() -> BTreeSet<(&'static str, u16)> {
+        let row = |line: &'static str| {
+            let mut cells = line.strip_prefix('|')?.split('|').map(str::trim);
+            let code = cells.next()?.strip_prefix('`')?.strip_suffix('`')?;
+            Some((code, cells.next()?.parse().ok()?))
+        };
+        DOCUMENT.lines().filter_map(row).collect()
+    }
+
+    /// The codes that stand in the sources: words without blanks, where all other texts are sentences.
+    fn written() -> BTreeSet<&'static str> {
+        let code = |line: &'static str| {
+            let (_, text) = line.split_once("=> \"").or_else(|| line.split_once("code: \""))?;
+            let (word, _) = text.split_once('"')?;
+            word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_').then_some(word)
+        };
+        SOURCES.iter().flat_map(|source| source.lines()).filter_map(code).collect()
+    }
+
+    #[test]
+    fn the_catalogue_has_every_code_with_its_status_and_no_other() {
+        let emitted: BTreeSet<_> = every_failure().iter().map(|it| (it.code(), it.status().as_u16())).collect();
+        let documented = documented();
+        let missing: Vec<_> = emitted.difference(&documented).collect();
+        let surplus: Vec<_> = documented.difference(&emitted).collect();
+        assert!(missing.is_empty() && surplus.is_empty(), "docs/errors.md lacks {missing:?}, has besides {surplus:?}");
+    }
+
+    #[test]
+    fn every_code_of_the_sources_is_looked_at() {
+        let emitted: BTreeSet<_> = every_failure().iter().map(Failure::code).collect();
+        assert_eq!(written(), emitted, "a code in the sources that `every_failure` or the other side lacks");
+    }
+
+    #[test]
+    fn a_503_says_when_to_try_again() {
+        for failure in every_failure() {
+            let asked_back = failure.status() == StatusCode::SERVICE_UNAVAILABLE;
+            assert_eq!(failure.retry_after().is_some(), asked_back, "{failure:?}");
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! Plain routes: the way through Pingora to a cluster, with YARP's transforms.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::{HeaderMap, header};
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -18,6 +18,8 @@ use super::world::{Served, Target};
 use crate::auth::{strip_headers, strip_query};
 use crate::route::transform::{Origin, Outgoing, apply_request, apply_response};
 use crate::s3::signer::authority;
+use crate::upstream::breaker::Fault;
+use crate::upstream::cluster::Cluster;
 
 /// Destinations tried before a request fails.
 const MAX_TRIES: usize = 3;
@@ -27,16 +29,21 @@ const IDLE_CONNECTION: Duration = Duration::from_secs(55);
 /// Chooses a destination and says how to connect to it.
 pub async fn peer(ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
     let served = ctx.served.clone();
-    let Some((served, cluster)) = served.as_ref().and_then(|served| match &served.target {
-        Target::Cluster(cluster) => Some((served, cluster)),
-        Target::Objects(_) => None,
-    }) else {
+    let Some((served, cluster)) = served.as_ref().and_then(|served| Some((served, cluster(served)?))) else {
         return fail(ctx, Failure::Internal);
     };
-    let Some(member) = cluster.pick(&ctx.tried) else { return fail(ctx, Failure::NoDestination) };
+    if ctx.destination.is_none() && ctx.tried.is_empty() {
+        cluster.budget().request(Instant::now());
+    }
+    let Some((member, mut in_flight)) = cluster.pick(&ctx.tried, Instant::now()) else {
+        return fail(ctx, Failure::NoDestination);
+    };
     let destination = &member.destination;
     let Some(address) = destination.addresses().await.ok().and_then(|all| all.first().copied()) else {
-        return fail(ctx, Failure::BadGateway);
+        in_flight.failed(Fault::Unreachable, Instant::now());
+        ctx.tried.push(Arc::clone(destination.id()));
+        let error = Error::explain(ErrorType::ConnectNoRoute, "the name does not resolve");
+        return Err(retry_elsewhere(ctx, error.into_up()));
     };
     let mut peer = HttpPeer::new(address, destination.is_tls(), destination.host());
     let timeouts = served.route.timeouts;
@@ -49,7 +56,8 @@ pub async fn peer(ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
         id: Arc::clone(destination.id()),
         host: member.host.clone().unwrap_or_else(|| authority(&member.address)),
         prefix: member.address.path().trim_end_matches('/').to_owned(),
-        guard: destination.enter(),
+        in_flight,
+        answered: false,
     });
     Ok(Box::new(peer))
 }
@@ -60,12 +68,46 @@ fn fail<T>(ctx: &mut Ctx, failure: Failure) -> Result<T> {
 }
 
 /// A connect failed: another destination takes the request while there are tries left.
-pub fn failed_to_connect(ctx: &mut Ctx, mut error: Box<Error>) -> Box<Error> {
-    if let Some(chosen) = ctx.destination.take() {
+pub fn failed_to_connect(ctx: &mut Ctx, error: Box<Error>) -> Box<Error> {
+    if let Some(mut chosen) = ctx.destination.take() {
+        chosen.in_flight.failed(Fault::Unreachable, Instant::now());
         ctx.tried.push(chosen.id);
     }
-    error.set_retry(ctx.tried.len() < MAX_TRIES);
+    retry_elsewhere(ctx, error)
+}
+
+fn retry_elsewhere(ctx: &Ctx, mut error: Box<Error>) -> Box<Error> {
+    let cluster = ctx.served.as_ref().and_then(|served| cluster(served));
+    let granted = || cluster.is_some_and(|cluster| cluster.budget().retry(Instant::now()));
+    error.set_retry(ctx.tried.len() < MAX_TRIES && granted());
     error
+}
+
+/// An exchange failed after the connection was made. Only where a kept connection had been closed for idleness is the
+/// request sent again, as far as that is safe, and the destination not to blame.
+pub fn failed_to_proxy(session: &Session, ctx: &mut Ctx, mut error: Box<Error>, reused: bool) -> Box<Error> {
+    let safe = session.req_header().method.is_idempotent() && !session.as_ref().retry_buffer_truncated();
+    if safe {
+        error.retry.decide_reuse(reused);
+    } else {
+        error.set_retry(false);
+    }
+    let chosen = ctx.destination.as_mut().filter(|_| *error.esource() == ErrorSource::Upstream);
+    if let Some(chosen) = chosen.filter(|_| !error.retry()) {
+        let now = Instant::now();
+        match chosen.answered {
+            true => chosen.in_flight.broke_off(now),
+            false => chosen.in_flight.failed(Fault::Broken, now),
+        }
+    }
+    error
+}
+
+fn cluster(served: &Served) -> Option<&Arc<Cluster>> {
+    match &served.target {
+        Target::Cluster(cluster) => Some(cluster),
+        Target::Objects(_) => None,
+    }
 }
 
 /// Makes the request that the destination gets.
@@ -123,6 +165,10 @@ fn scheme(session: &Session) -> &'static str {
 /// Makes the answer that the client gets.
 pub fn response(session: &Session, ctx: &mut Ctx, upstream: &mut ResponseHeader) -> Result<()> {
     ctx.answered();
+    if let Some(chosen) = &mut ctx.destination {
+        chosen.answered = true;
+        chosen.in_flight.answered(Instant::now());
+    }
     if let Some((_, plain)) = plain(ctx) {
         let before = upstream.headers.clone();
         let mut headers = before.clone();

@@ -4,8 +4,8 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::IntoRawFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -18,10 +18,11 @@ use pingora::server::configuration::ServerConf;
 use pingora::server::{Fds, ListenFds, ShutdownWatch};
 use pingora::services::Service as _;
 use pingora::services::listening::Service;
+use socket2::SockRef;
 use tokio::sync::{Semaphore, watch};
 
 use super::settings::{Listener, Server};
-use super::{Gateway, tls};
+use super::{Gateway, KEEP_ALIVE_SECONDS, tls};
 use crate::lifecycle::Tasks;
 use crate::telemetry::metrics::Metrics;
 
@@ -29,6 +30,9 @@ use crate::telemetry::metrics::Metrics;
 const PLAIN_READ_BUFFER: usize = 4096;
 /// Write buffer: a response head and a small body leave in one write.
 const WRITE_BUFFER: usize = 4096;
+/// Bytes that may wait in the kernel for a player's window to open. Without this bound the kernel takes megabytes, a
+/// write then waits until a third of them is taken, and a healthy slow player looks like a stalled one.
+const UNSENT: u32 = 128 * 1024;
 /// An HTTP/2 connection without a stream is closed after this long.
 const H2_IDLE: Duration = Duration::from_secs(75);
 
@@ -53,6 +57,8 @@ pub fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ListenErro
     let failed = |source| ListenError::Bind { address, source };
     let listener = TcpListener::bind(address).map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;
+    // Accepted sockets take this over from the listening one.
+    SockRef::from(&listener).set_tcp_notsent_lowat(UNSENT).map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     Ok((listener, bound))
 }
@@ -126,14 +132,54 @@ fn proxy(server: &Server, listener: &Listener, gateway: Gateway) -> HttpProxy<Ga
 }
 
 tokio::task_local! {
-    /// Tells the connection's watch that a whole request header has arrived.
-    static ARRIVED: Arc<AtomicBool>;
+    /// What the connection that this task serves is doing. An HTTP/2 stream has a task of its own, without this; its
+    /// connection is bounded by H2_IDLE and by h2's limits.
+    static CONNECTION: Arc<Waiting>;
 }
 
 /// A whole request header has arrived on the connection that this task serves.
 pub(super) fn header_arrived() {
-    // An HTTP/2 stream has a task of its own; its connection is bounded by H2_IDLE and by h2's limits.
-    let _ = ARRIVED.try_with(|arrived| arrived.store(true, Ordering::Relaxed));
+    let _ = CONNECTION.try_with(|waiting| waiting.since.store(Waiting::SERVING, Ordering::Relaxed));
+}
+
+/// The request on the connection that this task serves has been answered: the next header is waited for.
+pub(super) fn answered() {
+    let _ = CONNECTION.try_with(|waiting| waiting.since.store(waiting.now(), Ordering::Relaxed));
+}
+
+/// Since when a connection waits for a request header.
+struct Waiting {
+    opened: Instant,
+    /// Milliseconds after `opened`, or [`Waiting::SERVING`].
+    since: AtomicU64,
+}
+
+impl Waiting {
+    const SERVING: u64 = u64::MAX;
+
+    fn new() -> Self {
+        Self { opened: Instant::now(), since: AtomicU64::new(0) }
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX - 1)
+    }
+
+    /// Resolves when a header is overdue: `first` after the connection was opened, `later` after an answer. Pingora
+    /// does not tell when a later header begins, so its time includes the idle time before it.
+    async fn overdue(&self, first: Duration, later: Duration) {
+        let mut check = first;
+        loop {
+            tokio::time::sleep(check).await;
+            let since = self.since.load(Ordering::Relaxed);
+            let limit = if since == 0 { first } else { later };
+            let waited = if since == Self::SERVING { 0 } else { self.now().saturating_sub(since) };
+            match limit.checked_sub(Duration::from_millis(waited)) {
+                Some(left) if !left.is_zero() => check = left,
+                _ => return,
+            }
+        }
+    }
 }
 
 /// The proxy behind the limits that Pingora lacks: connections at once, and the time for a whole request header.
@@ -154,28 +200,19 @@ impl ServerApp for Guarded {
         };
         let _under_way = self.tasks.token();
         let _open = Open::new(&self.metrics);
-        let arrived = Arc::new(AtomicBool::new(false));
-        let serve = ARRIVED.scope(Arc::clone(&arrived), self.proxy.process_new(stream, shutdown));
+        let waiting = Arc::new(Waiting::new());
+        let serve = CONNECTION.scope(Arc::clone(&waiting), self.proxy.process_new(stream, shutdown));
+        let later = Duration::from_secs(KEEP_ALIVE_SECONDS) + self.header_timeout;
         tokio::select! {
             biased;
             rest = serve => rest,
-            () = overdue(&arrived, self.header_timeout) => None,
+            () = waiting.overdue(self.header_timeout, later) => None,
         }
     }
 
     async fn cleanup(&self) {
         self.proxy.cleanup().await;
     }
-}
-
-/// Resolves when a new connection has not sent a whole request header in time. Between later requests Pingora's
-/// keep-alive bounds the silence.
-async fn overdue(arrived: &AtomicBool, first: Duration) {
-    tokio::time::sleep(first).await;
-    if !arrived.load(Ordering::Relaxed) {
-        return;
-    }
-    std::future::pending().await
 }
 
 struct Open<'a>(&'a Metrics);

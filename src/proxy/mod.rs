@@ -113,6 +113,17 @@ impl ProxyHttp for Gateway {
         forward::failed_to_connect(ctx, e)
     }
 
+    fn error_while_proxy(
+        &self,
+        _peer: &HttpPeer,
+        session: &mut Session,
+        e: Box<Error>,
+        ctx: &mut Ctx,
+        client_reused: bool,
+    ) -> Box<Error> {
+        forward::failed_to_proxy(session, ctx, e, client_reused)
+    }
+
     async fn fail_to_proxy(&self, session: &mut Session, e: &Error, ctx: &mut Ctx) -> FailToProxy {
         let failure = ctx.failure.take().unwrap_or_else(|| forward::failure(e));
         let error_code = failure.status().as_u16();
@@ -124,6 +135,7 @@ impl ProxyHttp for Gateway {
 
     async fn logging(&self, session: &mut Session, _e: Option<&Error>, ctx: &mut Ctx) {
         ctx.destination = None;
+        listener::answered();
         access_log::finish(session, ctx, &self.metrics);
     }
 

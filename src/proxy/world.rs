@@ -77,6 +77,7 @@ pub struct Store {
 pub struct World {
     routes: Table<Arc<Route>>,
     served: HashMap<Arc<str>, Arc<Served>>,
+    clusters: Vec<Arc<Cluster>>,
     /// Verifies tokens.
     pub authenticator: Authenticator,
     /// Where tokens are looked for; what is found there is not passed on.
@@ -121,8 +122,9 @@ impl World {
             };
             served.insert(Arc::clone(&route.id), Arc::new(Served { route, target }));
         }
+        let clusters = clusters.into_values().chain(own.into_values()).collect();
         let Parts { authenticator, token_sources, debug_token, clock, .. } = parts;
-        Ok(Self { routes, served, authenticator, token_sources, server, debug_token, clock })
+        Ok(Self { routes, served, clusters, authenticator, token_sources, server, debug_token, clock })
     }
 
     /// The route of a request.
@@ -133,6 +135,22 @@ impl World {
     /// What answers `route`.
     pub fn served(&self, route: &Route) -> Option<&Arc<Served>> {
         self.served.get(&route.id)
+    }
+
+    /// All clusters: the configured ones, and one for each store that routes connect to without one.
+    pub fn clusters(&self) -> &[Arc<Cluster>] {
+        &self.clusters
+    }
+
+    /// The clusters worth probing: those of object routes, for readiness, and those that ask for it.
+    pub fn probed(&self) -> impl Iterator<Item = &Arc<Cluster>> {
+        let objects = |cluster: &Arc<Cluster>| self.origins().any(|origin| Arc::ptr_eq(&origin.cluster, cluster));
+        self.clusters.iter().filter(move |cluster| cluster.active().is_some() || objects(cluster))
+    }
+
+    /// Whether every store that a route reads from can be used.
+    pub fn stores_are_good(&self) -> bool {
+        self.origins().all(|origin| origin.health.is_good() && origin.cluster.is_reachable())
     }
 
     /// What answers the object routes.

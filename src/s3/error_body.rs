@@ -62,6 +62,10 @@ pub fn classify(status: StatusCode, headers: &HeaderMap, body: &[u8], head: bool
         (_, "SignatureDoesNotMatch") => StoreError::SignatureMismatch,
         (_, "InvalidAccessKeyId" | "InvalidTokenId" | "InvalidToken" | "NotSignedUp") => StoreError::UnknownCredentials,
         (_, "InvalidObjectState") => StoreError::Archived,
+        // Names that no object can have here; 400 to the store, "no such object" to a player.
+        (400, "KeyTooLongError" | "XMinioInvalidObjectName" | "XMinioInvalidResourceName" | "InvalidURI") => {
+            StoreError::NoSuchKey
+        }
         (_, "NoSuchBucket") => StoreError::NoSuchBucket,
         (_, "SlowDown" | "SlowDownRead" | "ServerBusy" | "ServiceUnavailable" | "XMinioServerNotInitialized")
         | (429, _) => StoreError::Throttled { retry_after: retry_after(headers) },
@@ -131,6 +135,8 @@ mod tests {
             (429, "TooManyRequests", "", none),
             (500, "InternalError", "", StoreError::Broken),
             (502, "", "", StoreError::Broken),
+            (400, "KeyTooLongError", "", StoreError::NoSuchKey),
+            (400, "XMinioInvalidObjectName", "", StoreError::NoSuchKey),
             (400, "InvalidArgument", "", StoreError::Unexpected),
         ] {
             let status = StatusCode::from_u16(status).expect("a status");

@@ -10,6 +10,7 @@ use prometheus::{
 };
 
 use super::cache::{CacheMetrics, ReadCache};
+use super::upstreams::{Source, Upstreams};
 
 /// Values of the label `userId_hash`: a keyed hash with few values, so that the series stay bounded and nobody can be
 /// found by it.
@@ -122,6 +123,11 @@ impl Metrics {
             Box::new(IntGauge::new("tidegate_up", "1 while the process runs").inspect(|up| up.set(1))?),
         ];
         collectors.into_iter().try_for_each(|collector| self.registry.register(collector))
+    }
+
+    /// Shows what `source` reads of the clusters, at each scrape.
+    pub fn watch(&self, source: Source) -> Result<(), prometheus::Error> {
+        self.registry.register(Box::new(Upstreams::new(source)?))
     }
 
     /// A stream of `user` begins; the guard ends it.

@@ -5,3 +5,4 @@ pub mod cache;
 pub mod log;
 pub mod metrics;
 pub mod settings;
+pub mod upstreams;

@@ -12,7 +12,9 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use url::{Host, Url};
 
+use super::breaker::{Fault, Pass};
 use super::connection::{Connection, Io};
+use super::health::Health;
 use super::tls::Connector;
 
 /// Idle connections kept per destination.
@@ -58,11 +60,12 @@ pub struct Destination {
     resolved: ArcSwapOption<Resolved>,
     idle: Mutex<Vec<Idle>>,
     in_flight: AtomicUsize,
+    health: Health,
 }
 
 impl Destination {
     /// The server named by scheme, host and port of `address`.
-    pub fn new(id: Arc<str>, address: &Url, tls: &Connector) -> Option<Self> {
+    pub fn new(id: Arc<str>, address: &Url, tls: &Connector, health: Health) -> Option<Self> {
         let host = match address.host()? {
             Host::Domain(name) => Host::Domain(name.to_owned()),
             Host::Ipv4(ip) => Host::Ipv4(ip),
@@ -76,6 +79,7 @@ impl Destination {
             resolved: ArcSwapOption::empty(),
             idle: Mutex::new(Vec::new()),
             in_flight: AtomicUsize::new(0),
+            health,
         })
     }
 
@@ -99,10 +103,24 @@ impl Destination {
         self.in_flight.load(Ordering::Relaxed)
     }
 
-    /// Counts a request as under way until the guard is dropped.
-    pub fn enter(self: &Arc<Self>) -> InFlight {
+    /// Whether it may be used.
+    pub fn health(&self) -> &Health {
+        &self.health
+    }
+
+    /// Lets a request go there at `now`, where its health allows it.
+    pub fn enter(self: &Arc<Self>, now: Instant) -> Option<InFlight> {
+        self.health.enter(now).map(|pass| self.entered(pass))
+    }
+
+    /// Lets a request go there whatever its health is.
+    pub fn enter_anyway(self: &Arc<Self>) -> InFlight {
+        self.entered(Pass::Free)
+    }
+
+    fn entered(self: &Arc<Self>, pass: Pass) -> InFlight {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
-        InFlight(Arc::clone(self))
+        InFlight { destination: Arc::clone(self), pass }
     }
 
     /// An idle connection that still looks alive, or a new one within `limit`.
@@ -186,11 +204,41 @@ impl Destination {
     }
 }
 
-/// A request under way; see [`Destination::enter`].
-pub struct InFlight(Arc<Destination>);
+/// A request under way, counted until it is dropped; whoever sends it says how it went. Dropped before that, it says
+/// nothing of the destination: the client left.
+pub struct InFlight {
+    destination: Arc<Destination>,
+    /// `Free` too once there was a verdict.
+    pass: Pass,
+}
+
+impl InFlight {
+    /// The id of the destination.
+    pub fn destination(&self) -> &Arc<str> {
+        &self.destination.id
+    }
+
+    /// The destination answered.
+    pub fn answered(&mut self, now: Instant) {
+        self.pass = Pass::Free;
+        self.destination.health.succeeded(now);
+    }
+
+    /// There was no answer, or one that tells of the destination's failure.
+    pub fn failed(&mut self, fault: Fault, now: Instant) {
+        let pass = std::mem::replace(&mut self.pass, Pass::Free);
+        self.destination.health.failed(pass, fault, now);
+    }
+
+    /// The answer broke off after its head.
+    pub fn broke_off(&self, now: Instant) {
+        self.destination.health.broke_off(now);
+    }
+}
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.destination.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.destination.health.abandoned(self.pass);
     }
 }

@@ -1,9 +1,16 @@
-//! The way to upstream servers: clusters and their destinations, name resolution, HTTP/1.1 connections and their pool.
-//! Knows nothing of objects or signatures.
+//! The way to upstream servers: clusters and their destinations and their health, the retry budget, name resolution, HTTP/1.1
+//! connections and their pool. Knows nothing of objects or signatures.
 
 mod body;
+pub mod breaker;
+pub mod budget;
 pub mod cluster;
 pub mod connection;
 pub mod destination;
+pub mod health;
+pub mod probe;
+#[cfg(test)]
+pub mod scripted;
 pub mod settings;
 mod tls;
+mod window;

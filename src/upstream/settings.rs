@@ -16,6 +16,8 @@ pub struct Cluster {
     pub load_balancing: LoadBalancing,
     /// The destinations in the order of the file; may be empty (then 503).
     pub destinations: Vec<Destination>,
+    /// How a destination is found to be unusable.
+    pub health: HealthCheck,
 }
 
 /// One server of a cluster.
@@ -27,6 +29,66 @@ pub struct Destination {
     pub address: Url,
     /// The `Host` to send instead of the address's.
     pub host: Option<String>,
+    /// Where probes go in place of `address`.
+    pub probe: Option<Url>,
+}
+
+/// How a destination is found to be unusable (`HealthCheck`), beside the breaker, which is always there.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct HealthCheck {
+    /// By asking it; `None`: not.
+    pub active: Option<Active>,
+    /// By the requests that fail; `None`: not.
+    pub passive: Option<Passive>,
+    /// What happens when no destination may be used.
+    pub available: Available,
+}
+
+/// Probes over HTTP (`HealthCheck.Active`).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Active {
+    /// From one probe to the next.
+    pub interval: Duration,
+    /// For a probe as a whole.
+    pub timeout: Duration,
+    /// Path and query to ask for, beginning with `/`.
+    pub target: String,
+    /// Failed probes in a row that take a destination out.
+    pub threshold: u32,
+}
+
+impl Default for Active {
+    /// YARP's.
+    fn default() -> Self {
+        let (interval, timeout) = (Duration::from_secs(15), Duration::from_secs(10));
+        Self { interval, timeout, target: "/".to_owned(), threshold: 2 }
+    }
+}
+
+/// The failure rate that takes a destination out (`HealthCheck.Passive`).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Passive {
+    /// Failed requests among all of the last minute, from 0 to 1.
+    pub failure_rate: f64,
+    /// After so long it is used again.
+    pub reactivation: Duration,
+}
+
+impl Default for Passive {
+    /// YARP's.
+    fn default() -> Self {
+        Self { failure_rate: 0.3, reactivation: Duration::from_secs(60) }
+    }
+}
+
+/// What happens when no destination may be used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Available {
+    /// The answer is 503 at once.
+    #[default]
+    HealthyAndUnknown,
+    /// All are used as if they were healthy.
+    HealthyOrPanic,
 }
 
 /// Time limits toward the upstream (`Policies.Timeout.<name>`).

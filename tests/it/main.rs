@@ -15,6 +15,7 @@ mod leaks;
 mod observability;
 mod player;
 mod ranges;
+mod resilience;
 mod routes;
 mod streaming;
 mod support;

@@ -6,6 +6,8 @@ use crate::support::eventually::{eventually, within};
 use crate::support::fault::{End, Step};
 use crate::support::origin::pattern;
 use crate::support::raw::Raw;
+use serde_json::json;
+
 use crate::support::{Gate, Minio, Object, ScriptedOrigin, config};
 
 const MIB: usize = 1024 * 1024;
@@ -70,6 +72,29 @@ async fn a_slow_reader_gets_every_byte() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     same(&got, &body, "a body read slowly");
+}
+
+#[tokio::test]
+async fn a_slow_player_that_keeps_taking_bytes_is_not_cut_by_the_write_timeout() {
+    const RATE: usize = 160 * 1024;
+    let body = pattern(20 * MIB);
+    let origin = ScriptedOrigin::with_track(body.clone()).await;
+    let mut config = config::objects(&origin.url(), "audio");
+    config["Server"]["WriteTimeout"] = json!("2s");
+    let gate = Gate::start(&config).await;
+    let mut raw = gate.raw().await;
+    ask(&mut raw, "").await;
+    raw.head().await.expect("a header");
+    // A player's pace: a tenth of a second's bytes, ten times a second, for several times the time-out.
+    let mut pace = tokio::time::interval(Duration::from_millis(100));
+    let mut got = Vec::new();
+    while got.len() < 8 * RATE {
+        pace.tick().await;
+        got.extend(raw.exactly(RATE / 10).await.expect("more of the body"));
+    }
+    // Then everything that is left, quickly: a connection that was cut has only what stood in the buffers.
+    got.extend(raw.exactly(body.len() - got.len()).await.expect("the rest of the body"));
+    same(&got, &body, "a body taken at a player's pace");
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::Named;
+use super::health::HealthCheck;
 use crate::config::value::{Flag, Literal, Text, TimeSpan};
 
 /// A set of servers that give the same answers.
@@ -22,9 +23,13 @@ pub struct Cluster {
     /// How requests go out.
     #[serde(default)]
     pub http_request: HttpRequest,
-    /// Free texts; Tidegate does not read them.
-    #[serde(default, rename = "Metadata")]
-    pub _metadata: Named<String>,
+    /// How a destination is found to be unusable.
+    #[serde(default)]
+    pub health_check: HealthCheck,
+    /// Free texts; Tidegate reads `ConsecutiveFailuresHealthPolicy.Threshold` and
+    /// `TransportFailureRateHealthPolicy.RateLimit` of them.
+    #[serde(default)]
+    pub metadata: Named<String>,
 }
 
 /// One server of a cluster.
@@ -33,6 +38,8 @@ pub struct Cluster {
 pub struct Destination {
     /// Scheme, host and port, with an optional path in front of every request's. May be `env:NAME`.
     pub address: Text,
+    /// Scheme, host, port and path that the probes of `HealthCheck.Active` go to. May be `env:NAME`. Default: `Address`.
+    pub health: Option<Text>,
     /// The `Host` to send in place of the address's.
     pub host: Option<String>,
     /// Free texts; Tidegate does not read them.

@@ -4,6 +4,7 @@
 mod access;
 mod cache;
 mod cluster;
+mod health;
 mod route;
 mod server;
 mod store;
@@ -17,6 +18,7 @@ use serde::Deserialize;
 pub use access::{Auth, AuthorizationPolicy, CorsPolicy, Issuer, Policies, Rule, TimeoutPolicy};
 pub use cache::{Cache, OutputCachePolicy};
 pub use cluster::{Cluster, Destination, HttpRequest, LoadBalancingPolicy, VersionPolicy};
+pub use health::{ActiveCheck, AvailableDestinationsPolicy, PassiveCheck};
 pub use route::{HeaderMatch, HeaderMode, Match, QueryMatch, QueryMode, Route};
 pub use server::{AccessLogFormat, Admin, Listener, Server, Telemetry, Tls};
 pub use store::{Credentials, Store};

@@ -2,13 +2,14 @@
 
 use http::HeaderValue;
 
-use super::{At, http_url};
+use super::{At, health, http_url};
 use crate::config::file::{self, LoadBalancingPolicy, VersionPolicy};
 use crate::config::report::Problem;
 use crate::route::cluster::LoadBalancing;
 use crate::upstream::settings::{Cluster, Destination};
 
-pub fn cluster(at: &At<'_>, id: &str, raw: &file::Cluster) -> Option<Cluster> {
+/// `is_store`: object routes use it.
+pub fn cluster(at: &At<'_>, id: &str, raw: &file::Cluster, is_store: bool) -> Option<Cluster> {
     let destinations = at.key("Destinations");
     // In the order of the file, which the map that serde reads into does not keep.
     let resolved: Vec<_> = destinations
@@ -25,18 +26,22 @@ pub fn cluster(at: &At<'_>, id: &str, raw: &file::Cluster) -> Option<Cluster> {
         LoadBalancingPolicy::Random => LoadBalancing::Random,
         LoadBalancingPolicy::FirstAlphabetical => LoadBalancing::FirstAlphabetical,
     };
-    Some(Cluster { id: id.into(), load_balancing, destinations: resolved.into_iter().collect::<Option<_>>()? })
+    let health = health::health_check(at, raw, is_store);
+    let destinations = resolved.into_iter().collect::<Option<_>>()?;
+    Some(Cluster { id: id.into(), load_balancing, destinations, health: health? })
 }
 
 fn destination(at: &At<'_>, id: &str, raw: &file::Destination) -> Option<Destination> {
     let expected = "scheme, host and port, without user or query, such as http://minio:9000";
-    let address =
-        at.key("Address").parse(&raw.address, expected, |text| http_url(text).filter(|url| url.query().is_none()));
+    let url = |key, text| at.key(key).parse(text, expected, |text| http_url(text).filter(|url| url.query().is_none()));
+    let address = url("Address", &raw.address);
+    let probe = raw.health.as_ref().map(|text| url("Health", text));
     if raw.host.as_ref().is_some_and(|host| host.is_empty() || HeaderValue::from_str(host).is_err()) {
         at.key("Host")
             .report(Problem::new("this cannot be sent as `Host`").expected("a host name such as minio.internal"));
     }
-    Some(Destination { id: id.into(), address: address?, host: raw.host.clone() })
+    let probe = probe.map_or(Some(None), |url| url.map(Some));
+    Some(Destination { id: id.into(), address: address?, host: raw.host.clone(), probe: probe? })
 }
 
 /// What is asked for must be what is done: HTTP/1.1, unbuffered.

@@ -4,6 +4,7 @@
 mod auth;
 mod cache;
 mod cluster;
+mod health;
 mod policy;
 mod route;
 mod server;
@@ -39,7 +40,9 @@ fn settings(at: &At<'_>, file: &File) -> Option<Settings> {
     let stores = at.key("ObjectStores").all(&file.object_stores, store::store);
     let auth = auth::auth(&at.key("Auth"), &file.auth);
     let policies = policy::policies(&at.key("Policies"), &file.policies);
-    let clusters = proxy.key("Clusters").all(&file.reverse_proxy.clusters, cluster::cluster);
+    let clusters = proxy.key("Clusters").all(&file.reverse_proxy.clusters, |at, id, raw| {
+        cluster::cluster(at, id, raw, route::is_store(&file.reverse_proxy.routes, id))
+    });
     let routes = route::routes(&proxy.key("Routes"), file, &policies);
     let cache = cache::cache(&at.key("Cache"), file.cache.as_ref());
     let telemetry = telemetry(&at.key("Telemetry"), file);

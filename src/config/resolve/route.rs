@@ -8,7 +8,7 @@ use http::{HeaderName, Method};
 use super::policy::Policies;
 use super::{At, cache, transform};
 use crate::auth::policy::Policy;
-use crate::config::file::{self, File, PresignedUrl};
+use crate::config::file::{self, File, Named, PresignedUrl};
 use crate::config::report::Problem;
 use crate::config::value::ByteSize;
 use crate::http::cors;
@@ -169,6 +169,12 @@ fn values(at: &At<'_>, values: &[String], wanted: bool) -> Option<()> {
         at.key("Values").report(problem)
     }
     None
+}
+
+/// Whether object routes use the cluster.
+pub fn is_store(routes: &Named<file::Route>, cluster: &str) -> bool {
+    let is_object = |route: &file::Route| route.transforms.iter().any(|transform| transform.presigned_url.is_some());
+    routes.values().any(|route| route.cluster_id.as_deref() == Some(cluster) && is_object(route))
 }
 
 /// The cluster's id; `None` where it names one that is not there.

@@ -1,0 +1,97 @@
+//! `ReverseProxy.Clusters.<id>.HealthCheck`, and what YARP has of it in `Metadata`.
+
+use std::time::Duration;
+
+use super::At;
+use crate::config::file::{self, ActiveCheck, AvailableDestinationsPolicy, Named, PassiveCheck};
+use crate::config::report::Problem;
+use crate::upstream::settings::{Active, Available, HealthCheck, Passive};
+
+/// What MinIO answers while it runs; other stores need a `Path`.
+const STORE_PATH: &str = "/minio/health/live";
+const LEAST: Duration = Duration::from_millis(100);
+const MOST: Duration = Duration::from_secs(86_400);
+
+/// `at` is the cluster's place; `is_store`: object routes use it.
+pub fn health_check(at: &At<'_>, raw: &file::Cluster, is_store: bool) -> Option<HealthCheck> {
+    let (here, metadata) = (at.key("HealthCheck"), at.key("Metadata"));
+    let active = active(&here.key("Active"), &raw.health_check.active, is_store);
+    let passive = passive(&here.key("Passive"), &raw.health_check.passive);
+    let threshold = number(
+        &metadata,
+        &raw.metadata,
+        "ConsecutiveFailuresHealthPolicy.Threshold",
+        "a number of 1 or more",
+        |text| text.parse().ok().filter(|threshold| *threshold > 0),
+    );
+    let rate = number(
+        &metadata,
+        &raw.metadata,
+        "TransportFailureRateHealthPolicy.RateLimit",
+        "a number above 0 and at most 1",
+        |text| text.parse().ok().filter(|rate: &f64| *rate > 0.0 && *rate <= 1.0),
+    );
+    let (threshold, rate) = (threshold?, rate?);
+    let available = match raw.health_check.available_destinations_policy {
+        AvailableDestinationsPolicy::HealthyAndUnknown => Available::HealthyAndUnknown,
+        AvailableDestinationsPolicy::HealthyOrPanic => Available::HealthyOrPanic,
+    };
+    Some(HealthCheck {
+        active: active?.map(|active| Active { threshold: threshold.unwrap_or(active.threshold), ..active }),
+        passive: passive?.map(|passive| Passive { failure_rate: rate.unwrap_or(passive.failure_rate), ..passive }),
+        available,
+    })
+}
+
+/// `Some(None)`: switched off; its values are checked all the same.
+fn active(at: &At<'_>, raw: &ActiveCheck, is_store: bool) -> Option<Option<Active>> {
+    let default = Active::default();
+    let interval = at.key("Interval").span(raw.interval, default.interval, LEAST, MOST);
+    let timeout = at.key("Timeout").span(raw.timeout, default.timeout, LEAST, MOST);
+    let path = part(&at.key("Path"), raw.path.as_deref(), "a path such as /healthz, without a query", "?#");
+    let query = part(&at.key("Query"), raw.query.as_deref(), "a query such as ?full=1", "#");
+    let path = match path? {
+        "" if is_store => STORE_PATH,
+        path => path,
+    };
+    let mut target = format!("/{}", path.trim_start_matches('/'));
+    let query = query?.trim_start_matches('?');
+    if !query.is_empty() {
+        target.push('?');
+        target.push_str(query);
+    }
+    let active = Active { interval: interval?, timeout: timeout?, target, threshold: default.threshold };
+    Some(raw.enabled.is_some_and(|enabled| enabled.0).then_some(active))
+}
+
+fn passive(at: &At<'_>, raw: &PassiveCheck) -> Option<Option<Passive>> {
+    let default = Passive::default();
+    let reactivation = at.key("ReactivationPeriod").span(raw.reactivation_period, default.reactivation, LEAST, MOST)?;
+    Some(raw.enabled.is_some_and(|enabled| enabled.0).then_some(Passive { reactivation, ..default }))
+}
+
+/// A part of a request line.
+fn part<'a>(at: &At<'_>, text: Option<&'a str>, expected: &str, without: &str) -> Option<&'a str> {
+    let text = text.unwrap_or_default();
+    let good = text.bytes().all(|byte| byte.is_ascii_graphic()) && !text.contains(|c| without.contains(c));
+    if !good {
+        at.report(Problem::new("this cannot be asked for").expected(expected));
+    }
+    good.then_some(text)
+}
+
+/// A number of `Metadata`, which has texts only; `Some(None)`: it is not there.
+fn number<T>(
+    at: &At<'_>,
+    metadata: &Named<String>,
+    key: &str,
+    expected: &str,
+    parse: impl FnOnce(&str) -> Option<T>,
+) -> Option<Option<T>> {
+    let Some(text) = metadata.get(key) else { return Some(None) };
+    let parsed = parse(text);
+    if parsed.is_none() {
+        at.key(key).report(Problem::new("this cannot be read").expected(expected));
+    }
+    parsed.map(Some)
+}

@@ -1,0 +1,97 @@
+//! How much may be tried again in a cluster. The retry budget of Finagle and Linkerd: each request pays in a tenth of a
+//! retry, which is worth something for ten seconds, and three retries a second are free, so that a cluster with little
+//! traffic has some. A store that is down thus costs at most a tenth more than one that works.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use parking_lot::Mutex;
+
+use super::window::{Counts, Window};
+
+/// How long a request counts.
+const SECONDS: usize = 10;
+/// Requests that pay for one retry.
+const REQUESTS_PER_RETRY: u64 = 10;
+/// Retries in a window that nobody has to pay for: three a second.
+const FREE: u64 = 3 * SECONDS as u64;
+
+/// The retry budget of one cluster.
+#[derive(Debug)]
+pub struct Budget {
+    /// Requests, and retries as the special ones.
+    window: Mutex<Window<SECONDS>>,
+    exhausted: AtomicU64,
+}
+
+impl Budget {
+    /// One that nothing has been taken from.
+    pub fn new(now: Instant) -> Self {
+        Self { window: Mutex::new(Window::new(now)), exhausted: AtomicU64::new(0) }
+    }
+
+    /// A request begins: it pays in.
+    pub fn request(&self, now: Instant) {
+        self.window.lock().add(Counts { all: 1, special: 0 }, now);
+    }
+
+    /// Takes a retry out; false when there is none left, and the failure stands.
+    pub fn retry(&self, now: Instant) -> bool {
+        let mut window = self.window.lock();
+        let Counts { all: requests, special: retries } = window.counts(now);
+        let granted = (retries + 1) * REQUESTS_PER_RETRY <= requests + FREE * REQUESTS_PER_RETRY;
+        if granted {
+            window.add(Counts { all: 0, special: 1 }, now);
+        } else {
+            self.exhausted.fetch_add(1, Ordering::Relaxed);
+        }
+        granted
+    }
+
+    /// Retries that were not granted since the start.
+    pub fn exhausted(&self) -> u64 {
+        self.exhausted.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::Budget;
+
+    /// Retries granted of `wanted` after `requests`, all at `now`.
+    fn granted(budget: &Budget, requests: u32, wanted: u32, now: Instant) -> usize {
+        (0..requests).for_each(|_| budget.request(now));
+        (0..wanted).filter(|_| budget.retry(now)).count()
+    }
+
+    #[test]
+    fn retries_are_a_tenth_of_the_requests_and_three_a_second() {
+        for (requests, expected) in [(0, 30), (9, 30), (10, 31), (100, 40), (1000, 130)] {
+            let now = Instant::now();
+            let budget = Budget::new(now);
+            assert_eq!(granted(&budget, requests, 500, now), expected, "after {requests} requests");
+            assert_eq!(budget.exhausted(), 500 - expected as u64);
+        }
+    }
+
+    #[test]
+    fn what_was_paid_in_and_taken_out_is_forgotten_after_ten_seconds() {
+        let start = Instant::now();
+        let budget = Budget::new(start);
+        assert_eq!(granted(&budget, 1000, 500, start), 130);
+        assert_eq!(granted(&budget, 0, 10, start + Duration::from_secs(9)), 0);
+        assert_eq!(granted(&budget, 0, 500, start + Duration::from_secs(10)), 30);
+    }
+
+    #[test]
+    fn a_dead_store_gets_a_tenth_more_in_the_long_run() {
+        let start = Instant::now();
+        let budget = Budget::new(start);
+        let retries: usize =
+            (0..60).map(|second| granted(&budget, 1000, 3000, start + Duration::from_secs(second))).sum();
+        // 60,000 requests that each want three more tries.
+        assert!((6000..=6000 + 3 * 60 + 130).contains(&retries), "{retries}");
+    }
+}
