@@ -19,7 +19,7 @@ use crate::s3::settings::{Credentials, Endpoint, SecretSource, Store as StoreSet
 use crate::s3::signer::Signer;
 use crate::secret::Secret;
 use crate::upstream::cluster::Factory;
-use crate::upstream::settings::Timeouts;
+use crate::upstream::settings::{self, Available, HealthCheck, Timeouts};
 
 const SLICE: usize = 4096;
 
@@ -84,10 +84,19 @@ fn origin_of(store: &Store, cache: Option<Cached>, clock: &Clock) -> Arc<Origin>
         credentials: Credentials { access_key: secret("access"), secret_key: secret("secret"), session_token: None },
         presign_expiry: Duration::from_secs(900),
     };
+    // A store that failed and is well again is used at once: the breaker has tests of its own.
+    let health = HealthCheck { available: Available::HealthyOrPanic, ..HealthCheck::default() };
+    let destination = settings::Destination { id: "store".into(), address: store.url.clone(), host: None, probe: None };
+    let cluster = settings::Cluster {
+        id: "store".into(),
+        load_balancing: Default::default(),
+        destinations: vec![destination],
+        health,
+    };
     Arc::new(Origin {
         route: "route".into(),
         store: "store".into(),
-        cluster: Arc::new(Factory::default().single(&"store".into(), &store.url)),
+        cluster: Arc::new(Factory::default().cluster(&cluster)),
         signer: Arc::new(Signer::new(settings, store.url.clone(), clock.clone())),
         health: Arc::new(Health::default()),
         bucket: "bucket".into(),
