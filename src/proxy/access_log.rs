@@ -1,17 +1,17 @@
 //! One line per request, with documented fields (`docs/operations.md`); and one for a failure that an operator should
 //! look at. Neither holds a key, a token, a signature or anything of the store's.
 
-use pingora::proxy::Session;
 use tracing::{error, info, warn};
 
 use super::ctx::Ctx;
 use super::failure::Level;
+use super::player::Player;
 use crate::object::cache::State;
 use crate::telemetry::metrics::Metrics;
 
 /// Writes the lines and counts the request.
-pub fn finish(session: &Session, ctx: &Ctx, metrics: &Metrics) {
-    let written = session.response_written().map_or(0, |response| response.status.as_u16());
+pub fn finish(session: &impl Player, ctx: &Ctx, metrics: &Metrics) {
+    let written = session.answered_with().map_or(0, |status| status.as_u16());
     let status = match &ctx.failure {
         Some(failure) if failure.status().as_u16() == 499 => 499,
         _ => written,
@@ -33,7 +33,7 @@ pub fn finish(session: &Session, ctx: &Ctx, metrics: &Metrics) {
             metrics.failed(failure.code());
         }
     }
-    let method = session.req_header().method.as_str();
+    let method = session.request().method.as_str();
     let millis = |time: std::time::Duration| time.as_secs_f64() * 1000.0;
     info!(
         target: "access",

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use http::{HeaderMap, Method, header};
 use pingora::http::RequestHeader;
-use pingora::proxy::Session;
 
 use super::ctx::Ctx;
 use super::failure::Failure;
+use super::player::Player;
 use super::settings::{Authorization, Kind};
 use super::world::Served;
 use crate::auth::Refusal;
@@ -27,24 +27,18 @@ pub enum Way {
 }
 
 /// Checks, routes, authenticates and authorises.
-pub async fn admit(session: &Session, ctx: &mut Ctx) -> Result<Way, Failure> {
+pub async fn admit(session: &impl Player, ctx: &mut Ctx) -> Result<Way, Failure> {
     well_formed(session)?;
-    let request = session.req_header();
-    let peer = session.client_addr().and_then(|address| address.as_inet()).map(|address| address.ip());
-    ctx.client = peer.map(|peer| client_ip::resolve(peer, &request.headers, &ctx.world.server.trusted_proxies));
+    let request = session.request();
+    ctx.client =
+        session.peer().map(|peer| client_ip::resolve(peer, &request.headers, &ctx.world.server.trusted_proxies));
 
     let path = request.uri.path();
-    if matches!(path, "/health" | "/openapi.json" | "/docs") {
+    if is_ours(path) {
         return Ok(Way::Inside);
     }
     let asked = preflight_method(request);
-    let lookup = Request {
-        method: asked.as_ref().unwrap_or(&request.method),
-        host: host(request),
-        path,
-        query: request.uri.query(),
-        headers: &request.headers,
-    };
+    let lookup = lookup(request, asked.as_ref().unwrap_or(&request.method));
     let world = Arc::clone(&ctx.world);
     let route = match world.find(&lookup) {
         Lookup::Found(found) => {
@@ -68,14 +62,25 @@ pub async fn admit(session: &Session, ctx: &mut Ctx) -> Result<Way, Failure> {
     Ok(Way::Route(served))
 }
 
+/// What decides the route of `request` when it is asked for with `method`.
+pub fn lookup<'a>(request: &'a RequestHeader, method: &'a Method) -> Request<'a> {
+    let uri = &request.uri;
+    Request { method, host: host(request), path: uri.path(), query: uri.query(), headers: &request.headers }
+}
+
+/// Paths that no route can take: what watches the process must find them whatever the routes are.
+pub fn is_ours(path: &str) -> bool {
+    matches!(path, "/health" | "/openapi.json" | "/docs")
+}
+
 /// Paths that the modules in this process answer where no route takes them.
 fn is_inside(path: &str) -> bool {
     ["/api/", "/demo/"].iter().any(|prefix| path.starts_with(prefix))
 }
 
-fn well_formed(session: &Session) -> Result<(), Failure> {
-    let request = session.req_header();
-    if let Some(raw) = session.as_http1().map(|h1| h1.get_headers_raw_bytes()) {
+fn well_formed(session: &impl Player) -> Result<(), Failure> {
+    let request = session.request();
+    if let Some(raw) = session.raw_head() {
         wire::check(&raw).map_err(|fault| Failure::BadRequest(fault.to_string().into()))?;
     }
     let bad = |what: &'static str| Err(Failure::BadRequest(Cow::Borrowed(what)));

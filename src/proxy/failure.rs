@@ -15,6 +15,8 @@ use crate::object;
 pub enum Failure {
     /// The request is malformed.
     BadRequest(Cow<'static, str>),
+    /// The request's head is longer than we read.
+    HeadTooLarge,
     /// The path is longer than we take.
     PathTooLong,
     /// No route takes it.
@@ -63,6 +65,7 @@ impl Failure {
     pub fn status(&self) -> StatusCode {
         let code = match self {
             Self::BadRequest(_) => 400,
+            Self::HeadTooLarge => 431,
             Self::PathTooLong => 414,
             Self::NoRoute | Self::Hidden => 404,
             Self::MethodNotAllowed(_) => 405,
@@ -83,6 +86,7 @@ impl Failure {
     pub fn code(&self) -> &'static str {
         match self {
             Self::BadRequest(_) => "bad_request",
+            Self::HeadTooLarge => "head_too_large",
             Self::PathTooLong => "path_too_long",
             Self::NoRoute => "no_route",
             Self::MethodNotAllowed(_) => "method_not_allowed",
@@ -105,6 +109,7 @@ impl Failure {
     pub fn detail(&self) -> Cow<'static, str> {
         match self {
             Self::BadRequest(what) => what.clone(),
+            Self::HeadTooLarge => "the request's head is longer than 64 KiB".into(),
             Self::PathTooLong => "the path is longer than 8192 bytes".into(),
             Self::NoRoute => "nothing is served under this path".into(),
             Self::MethodNotAllowed(_) => "this method is not served here; see Allow".into(),
@@ -167,7 +172,10 @@ impl Failure {
 
     /// Whether the connection must not be used again: what follows on it cannot be trusted.
     pub fn closes(&self) -> bool {
-        matches!(self, Self::BadRequest(_) | Self::PathTooLong | Self::BodyTooLarge | Self::Internal)
+        matches!(
+            self,
+            Self::BadRequest(_) | Self::HeadTooLarge | Self::PathTooLong | Self::BodyTooLarge | Self::Internal
+        )
     }
 }
 
@@ -283,6 +291,7 @@ mod tests {
         ];
         let mut all = vec![
             Failure::BadRequest("a test".into()),
+            Failure::HeadTooLarge,
             Failure::PathTooLong,
             Failure::NoRoute,
             Failure::MethodNotAllowed(vec![Method::GET]),

@@ -4,15 +4,14 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::IntoRawFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use pingora::apps::{HttpServerOptions, ServerApp};
 use pingora::listeners::tls::TlsSettings;
 use pingora::listeners::{L4BufferSettings, ListenerConfig};
-use pingora::protocols::Stream;
+use pingora::protocols::{ALPN, Stream};
 use pingora::proxy::HttpProxy;
 use pingora::server::configuration::ServerConf;
 use pingora::server::{Fds, ListenFds, ShutdownWatch};
@@ -22,12 +21,12 @@ use socket2::SockRef;
 use tokio::sync::{Semaphore, watch};
 
 use super::settings::{Listener, Server};
-use super::{Gateway, KEEP_ALIVE_SECONDS, tls};
+use super::{Gateway, connection, tls};
 use crate::lifecycle::Tasks;
 use crate::telemetry::metrics::Metrics;
 
-/// Read buffer of a plain connection: what an idle one costs. Requests are small and bodies go the other way.
-const PLAIN_READ_BUFFER: usize = 4096;
+/// Request heads are read into a buffer of their own, so that an idle connection holds none here.
+const PLAIN_READ_BUFFER: usize = 0;
 /// Write buffer: a response head and a small body leave in one write.
 const WRITE_BUFFER: usize = 4096;
 /// Bytes that may wait in the kernel for a player's window to open. Without this bound the kernel takes megabytes, a
@@ -79,6 +78,8 @@ pub fn start(
         fds.add(address.to_string(), socket.into_raw_fd());
         let app = Guarded {
             proxy: Arc::new(proxy(server, listener, gateway())),
+            gateway: gateway(),
+            h2c: listener.h2c,
             limit: Arc::clone(&limit),
             header_timeout: server.header_timeout,
             metrics: Arc::clone(metrics),
@@ -131,60 +132,11 @@ fn proxy(server: &Server, listener: &Listener, gateway: Gateway) -> HttpProxy<Ga
     proxy
 }
 
-tokio::task_local! {
-    /// What the connection that this task serves is doing. An HTTP/2 stream has a task of its own, without this; its
-    /// connection is bounded by H2_IDLE and by h2's limits.
-    static CONNECTION: Arc<Waiting>;
-}
-
-/// A whole request header has arrived on the connection that this task serves.
-pub(super) fn header_arrived() {
-    let _ = CONNECTION.try_with(|waiting| waiting.since.store(Waiting::SERVING, Ordering::Relaxed));
-}
-
-/// The request on the connection that this task serves has been answered: the next header is waited for.
-pub(super) fn answered() {
-    let _ = CONNECTION.try_with(|waiting| waiting.since.store(waiting.now(), Ordering::Relaxed));
-}
-
-/// Since when a connection waits for a request header.
-struct Waiting {
-    opened: Instant,
-    /// Milliseconds after `opened`, or [`Waiting::SERVING`].
-    since: AtomicU64,
-}
-
-impl Waiting {
-    const SERVING: u64 = u64::MAX;
-
-    fn new() -> Self {
-        Self { opened: Instant::now(), since: AtomicU64::new(0) }
-    }
-
-    fn now(&self) -> u64 {
-        u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX - 1)
-    }
-
-    /// Resolves when a header is overdue: `first` after the connection was opened, `later` after an answer. Pingora
-    /// does not tell when a later header begins, so its time includes the idle time before it.
-    async fn overdue(&self, first: Duration, later: Duration) {
-        let mut check = first;
-        loop {
-            tokio::time::sleep(check).await;
-            let since = self.since.load(Ordering::Relaxed);
-            let limit = if since == 0 { first } else { later };
-            let waited = if since == Self::SERVING { 0 } else { self.now().saturating_sub(since) };
-            match limit.checked_sub(Duration::from_millis(waited)) {
-                Some(left) if !left.is_zero() => check = left,
-                _ => return,
-            }
-        }
-    }
-}
-
 /// The proxy behind the limits that Pingora lacks: connections at once, and the time for a whole request header.
 struct Guarded {
     proxy: Arc<HttpProxy<Gateway>>,
+    gateway: Gateway,
+    h2c: bool,
     limit: Arc<Semaphore>,
     header_timeout: Duration,
     metrics: Arc<Metrics>,
@@ -200,14 +152,12 @@ impl ServerApp for Guarded {
         };
         let _under_way = self.tasks.token();
         let _open = Open::new(&self.metrics);
-        let waiting = Arc::new(Waiting::new());
-        let serve = CONNECTION.scope(Arc::clone(&waiting), self.proxy.process_new(stream, shutdown));
-        let later = Duration::from_secs(KEEP_ALIVE_SECONDS) + self.header_timeout;
-        tokio::select! {
-            biased;
-            rest = serve => rest,
-            () = waiting.overdue(self.header_timeout, later) => None,
+        // HTTP/2 is told by ALPN, or by its preface on a listener that takes it in plain text.
+        if self.h2c || matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
+            return self.proxy.process_new(stream, shutdown).await;
         }
+        connection::serve(&self.proxy, &self.gateway, stream, self.header_timeout, shutdown).await;
+        None
     }
 
     async fn cleanup(&self) {

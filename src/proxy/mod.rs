@@ -2,12 +2,15 @@
 
 mod access_log;
 mod admit;
+mod connection;
 mod ctx;
+mod direct;
 mod failure;
 mod forward;
 pub mod inside;
 pub mod listener;
 mod objects;
+mod player;
 mod respond;
 pub mod settings;
 mod tls;
@@ -25,10 +28,14 @@ use pingora::{Error, Result};
 
 use admit::Way;
 use ctx::Ctx;
+use direct::Direct;
 use failure::Failure;
 use inside::Inside;
+use player::Player as _;
+use settings::Kind;
 use world::{Target, World};
 
+use crate::route::table::Lookup;
 use crate::telemetry::metrics::Metrics;
 
 /// How long an idle client connection is kept, in seconds.
@@ -47,6 +54,51 @@ impl Gateway {
     /// A proxy that answers from `world` and hands its own paths to `inside`.
     pub fn new(world: Arc<ArcSwap<World>>, inside: Inside, metrics: Arc<Metrics>) -> Self {
         Self { world, inside, metrics }
+    }
+
+    /// Whether an HTTP/1 request can be answered without a session of Pingora: it goes to an object route, or to none.
+    fn takes_directly(&self, request: &RequestHeader) -> bool {
+        if admit::is_ours(request.uri.path()) {
+            return false;
+        }
+        let world = self.world.load();
+        let lookup = admit::lookup(request, &request.method);
+        match world.find(&lookup) {
+            Lookup::Found(found) => matches!(found.value.kind, Kind::Object(_)),
+            Lookup::MethodNotAllowed(_) | Lookup::NotFound => false,
+        }
+    }
+
+    fn write_timeout(&self) -> Duration {
+        self.world.load().server.write_timeout
+    }
+
+    /// Answers a request of [`Gateway::takes_directly`].
+    async fn serve_directly(&self, player: &mut Direct<'_>) {
+        let mut ctx = Ctx::new(self.world.load_full());
+        let outcome = match admit::admit(player, &mut ctx).await {
+            Ok(Way::Route(served)) => match &served.target {
+                Target::Objects(origin) => objects::serve(player, &mut ctx, &served, origin, &self.metrics).await,
+                Target::Cluster(_) => respond::failure(player, &mut ctx, Failure::Internal).await,
+            },
+            // A reload between the two looks at the table; the next try finds the new one.
+            Ok(Way::Preflight(_) | Way::Inside) => respond::failure(player, &mut ctx, Failure::Internal).await,
+            Err(failure) => respond::failure(player, &mut ctx, failure).await,
+        };
+        if outcome.is_err() {
+            player.close_after();
+            ctx.failure.get_or_insert(Failure::ClientLeft);
+        }
+        access_log::finish(player, &ctx, &self.metrics);
+    }
+
+    /// Refuses a request whose head is longer than is read.
+    async fn refuse_head(&self, player: &mut Direct<'_>) {
+        let mut ctx = Ctx::new(self.world.load_full());
+        if respond::failure(player, &mut ctx, Failure::HeadTooLarge).await.is_err() {
+            ctx.failure = Some(Failure::ClientLeft);
+        }
+        access_log::finish(player, &ctx, &self.metrics);
     }
 
     /// True when the request is answered; false sends it on to a cluster.
@@ -75,7 +127,6 @@ impl ProxyHttp for Gateway {
     }
 
     async fn early_request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<()> {
-        listener::header_arrived();
         // HTTP/1.0 and `Connection: close` have been heeded by now.
         if session.get_keepalive().is_some() {
             session.set_keepalive(Some(KEEP_ALIVE_SECONDS));
@@ -135,7 +186,6 @@ impl ProxyHttp for Gateway {
 
     async fn logging(&self, session: &mut Session, _e: Option<&Error>, ctx: &mut Ctx) {
         ctx.destination = None;
-        listener::answered();
         access_log::finish(session, ctx, &self.metrics);
     }
 

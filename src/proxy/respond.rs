@@ -3,14 +3,13 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use pingora::Result;
 use pingora::http::ResponseHeader;
-use pingora::proxy::Session;
 
 use super::ctx::Ctx;
 use super::failure::Failure;
+use super::player::Player;
 use super::settings::Kind;
 use crate::http::cors;
 use crate::http::problem::{self, Problem};
@@ -24,7 +23,7 @@ const RETRY_URL: HeaderName = HeaderName::from_static("x-retry-url");
 
 /// Writes a response head with `headers` and what every answer carries.
 pub async fn head(
-    session: &mut Session,
+    session: &mut impl Player,
     ctx: &mut Ctx,
     status: StatusCode,
     headers: HeaderMap,
@@ -33,9 +32,9 @@ pub async fn head(
     let mut response = response_head(status, headers);
     decorate(session, ctx, &mut response)?;
     ctx.answered();
-    session.as_downstream_mut().write_response_header(Box::new(response)).await?;
+    session.write_head(response).await?;
     if end {
-        session.as_downstream_mut().write_response_body(Bytes::new(), true).await?;
+        session.end().await?;
     }
     Ok(())
 }
@@ -48,13 +47,13 @@ fn response_head(status: StatusCode, headers: HeaderMap) -> ResponseHeader {
 }
 
 /// Adds the request's id and the route's CORS headers.
-pub fn decorate(session: &Session, ctx: &Ctx, response: &mut ResponseHeader) -> Result<()> {
+pub fn decorate(session: &impl Player, ctx: &Ctx, response: &mut ResponseHeader) -> Result<()> {
     response.insert_header(REQUEST_ID, ctx.id.as_str())?;
     if let Some(state) = ctx.tally.cache.filter(|_| is_debugged(session, ctx)) {
         response.insert_header(CACHE, state.name())?;
     }
     if let Some(policy) = ctx.served.as_ref().and_then(|served| served.route.cors.as_ref()) {
-        for (name, value) in policy.decorate(session.req_header().headers.get(header::ORIGIN)) {
+        for (name, value) in policy.decorate(session.request().headers.get(header::ORIGIN)) {
             if name == header::VARY {
                 response.append_header(name, value)?;
             } else {
@@ -66,44 +65,48 @@ pub fn decorate(session: &Session, ctx: &Ctx, response: &mut ResponseHeader) -> 
 }
 
 /// Whether the operator asks how this request is answered.
-pub fn is_debugged(session: &Session, ctx: &Ctx) -> bool {
-    let Some(given) = session.req_header().headers.get(DEBUG) else { return false };
+pub fn is_debugged(session: &impl Player, ctx: &Ctx) -> bool {
+    let Some(given) = session.request().headers.get(DEBUG) else { return false };
     ctx.world.debug_token.as_ref().is_some_and(|token| token.matches(given.as_bytes()))
 }
 
 /// Answers a preflight.
-pub async fn preflight(session: &mut Session, ctx: &mut Ctx, policy: Arc<cors::Policy>) -> Result<()> {
+pub async fn preflight(session: &mut impl Player, ctx: &mut Ctx, policy: Arc<cors::Policy>) -> Result<()> {
     let mut headers = HeaderMap::new();
-    for (name, value) in policy.preflight(&session.req_header().headers) {
+    for (name, value) in policy.preflight(&session.request().headers) {
         headers.append(name, value);
     }
     let mut response = response_head(StatusCode::NO_CONTENT, headers);
     response.insert_header(REQUEST_ID, ctx.id.as_str())?;
     ctx.answered();
-    session.as_downstream_mut().write_response_header(Box::new(response)).await
+    session.write_head(response).await
 }
 
 /// Answers with a failure; where an answer has begun, or the client is gone, nothing more can be said.
-pub async fn failure(session: &mut Session, ctx: &mut Ctx, failure: Failure) -> Result<()> {
+pub async fn failure(session: &mut impl Player, ctx: &mut Ctx, failure: Failure) -> Result<()> {
     let status = failure.status();
-    let gone = status.as_u16() == 499 || session.response_written().is_some();
+    let gone = status.as_u16() == 499 || session.answered_with().is_some();
     if gone || failure.closes() {
-        session.set_keepalive(None);
+        session.close_after();
     }
     let (headers, body) = envelope(session, ctx, &failure);
     ctx.failure = Some(failure);
     if gone {
         return Ok(());
     }
-    let head_only = session.req_header().method == Method::HEAD;
+    let head_only = session.request().method == Method::HEAD;
     head(session, ctx, status, headers, head_only).await?;
     if !head_only {
-        session.as_downstream_mut().write_response_body(Bytes::from(body), true).await?;
+        if let Err(failure) = session.write(&body).await {
+            ctx.failure = Some(failure);
+            return Ok(());
+        }
+        session.end().await?;
     }
     Ok(())
 }
 
-fn envelope(session: &Session, ctx: &Ctx, failure: &Failure) -> (HeaderMap, Vec<u8>) {
+fn envelope(session: &impl Player, ctx: &Ctx, failure: &Failure) -> (HeaderMap, Vec<u8>) {
     let detail = failure.detail();
     let now = ctx.world.clock.now().duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
     let body = Problem::new(failure.status(), failure.code(), &detail, &ctx.id, now).to_json();
@@ -118,7 +121,7 @@ fn envelope(session: &Session, ctx: &Ctx, failure: &Failure) -> (HeaderMap, Vec<
         headers.insert(header::RETRY_AFTER, wait.as_secs().max(1).into());
         // Only the path: a query may carry a token.
         let objects = ctx.served.as_ref().is_some_and(|served| matches!(served.route.kind, Kind::Object(_)));
-        if let (true, Ok(path)) = (objects, HeaderValue::from_str(session.req_header().uri.path())) {
+        if let (true, Ok(path)) = (objects, HeaderValue::from_str(session.request().uri.path())) {
             headers.insert(RETRY_URL, path);
         }
     }

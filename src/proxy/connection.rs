@@ -1,0 +1,189 @@
+//! One HTTP/1 connection of a player: request heads are read here, within their time and size and checked as they came,
+//! so that no parser has smoothed them over. GET and HEAD of objects are answered at once; a connection with any other
+//! request is handed to Pingora with what was read of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, header};
+use memchr::memmem;
+use pingora::apps::HttpServerApp;
+use pingora::http::RequestHeader;
+use pingora::protocols::Stream;
+use pingora::protocols::http::ServerSession;
+use pingora::proxy::HttpProxy;
+use pingora::server::ShutdownWatch;
+use pingora::time::timeout;
+use tokio::io::AsyncReadExt;
+
+use super::direct::Direct;
+use super::{Gateway, KEEP_ALIVE_SECONDS};
+
+/// First read buffer of a connection.
+const BUFFER: usize = 4096;
+/// Longest request head.
+const MAX_HEAD: usize = 64 * 1024;
+/// Most header lines.
+const MAX_HEADERS: usize = 100;
+
+/// Serves `stream` to its end.
+pub async fn serve(
+    proxy: &Arc<HttpProxy<Gateway>>,
+    gateway: &Gateway,
+    mut stream: Stream,
+    header_timeout: Duration,
+    shutdown: &ShutdownWatch,
+) {
+    let mut ahead = BytesMut::new();
+    let mut idle = header_timeout;
+    loop {
+        let length = match head(&mut stream, &mut ahead, idle, header_timeout, shutdown).await {
+            Head::Whole(length) => length,
+            Head::TooLong => return refuse(gateway, &mut stream, &mut ahead).await,
+            Head::Gone => return,
+        };
+        let Some(request) = direct_request(&ahead[..length]) else {
+            return hand_over(proxy, stream, ahead, shutdown).await;
+        };
+        if !gateway.takes_directly(&request) {
+            return hand_over(proxy, stream, ahead, shutdown).await;
+        }
+        let raw = ahead.split_to(length).freeze();
+        let keep_alive = !*shutdown.borrow() && wants_keep_alive(&request.headers);
+        let write_timeout = gateway.write_timeout();
+        let mut player = Direct::new(&mut stream, &mut ahead, request, raw, write_timeout, keep_alive);
+        gateway.serve_directly(&mut player).await;
+        if !player.is_reusable() {
+            return;
+        }
+        idle = Duration::from_secs(KEEP_ALIVE_SECONDS);
+    }
+}
+
+/// What came of waiting for a request head.
+enum Head {
+    /// A whole one, of so many bytes at the front of the buffer.
+    Whole(usize),
+    /// More than is read of one.
+    TooLong,
+    /// None in time, or the client left.
+    Gone,
+}
+
+/// Waits for a whole request head at the front of `buffer`.
+async fn head(
+    stream: &mut Stream,
+    buffer: &mut BytesMut,
+    idle: Duration,
+    header_timeout: Duration,
+    shutdown: &ShutdownWatch,
+) -> Head {
+    if buffer.is_empty() {
+        // An idle connection holds no buffer of its own for longer than it takes to see the first byte.
+        *buffer = BytesMut::with_capacity(BUFFER);
+        let mut stopping = shutdown.clone();
+        let first = async {
+            tokio::select! {
+                biased;
+                read = stream.read_buf(buffer) => read.ok().filter(|read| *read > 0),
+                () = stopped(&mut stopping) => None,
+            }
+        };
+        if !matches!(timeout(idle, first).await, Ok(Some(_))) {
+            return Head::Gone;
+        }
+    }
+    let rest = async {
+        let mut searched = 0;
+        loop {
+            if let Some(end) = end_of_head(buffer, searched) {
+                return Head::Whole(end);
+            }
+            // The end may be split over two reads.
+            searched = buffer.len().saturating_sub(3);
+            if buffer.len() >= MAX_HEAD {
+                return Head::TooLong;
+            }
+            buffer.reserve(BUFFER);
+            if !matches!(stream.read_buf(buffer).await, Ok(read) if read > 0) {
+                return Head::Gone;
+            }
+        }
+    };
+    timeout(header_timeout, rest).await.unwrap_or(Head::Gone)
+}
+
+/// Heads with bare line feeds end here too, for the check of the head to refuse them.
+fn end_of_head(buffer: &[u8], from: usize) -> Option<usize> {
+    let found = |needle: &[u8]| memmem::find(&buffer[from..], needle).map(|at| from + at + needle.len());
+    match (found(b"\n\r\n"), found(b"\n\n")) {
+        (Some(proper), Some(bare)) => Some(proper.min(bare)),
+        (proper, bare) => proper.or(bare),
+    }
+}
+
+/// Says that the head is too long; whose request it was can no longer be known.
+async fn refuse(gateway: &Gateway, stream: &mut Stream, ahead: &mut BytesMut) {
+    let (parts, ()) = http::Request::new(()).into_parts();
+    let (request, raw) = (RequestHeader::from(parts), ahead.split().freeze());
+    let mut player = Direct::new(stream, ahead, request, raw, gateway.write_timeout(), false);
+    gateway.refuse_head(&mut player).await;
+}
+
+async fn stopped(shutdown: &mut ShutdownWatch) {
+    while !*shutdown.borrow() {
+        if shutdown.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// The request, if it is one that needs nothing of Pingora's: GET or HEAD over HTTP/1.1 without body or upgrade.
+fn direct_request(head: &[u8]) -> Option<RequestHeader> {
+    let mut lines = [httparse::EMPTY_HEADER; MAX_HEADERS];
+    let mut parsed = httparse::Request::new(&mut lines);
+    if !matches!(parsed.parse(head), Ok(httparse::Status::Complete(length)) if length == head.len()) {
+        return None;
+    }
+    let method = match parsed.method? {
+        "GET" => Method::GET,
+        "HEAD" => Method::HEAD,
+        _ => return None,
+    };
+    if parsed.version != Some(1) {
+        return None;
+    }
+    let mut headers = HeaderMap::with_capacity(parsed.headers.len());
+    for line in parsed.headers.iter() {
+        headers.append(HeaderName::from_bytes(line.name.as_bytes()).ok()?, HeaderValue::from_bytes(line.value).ok()?);
+    }
+    let needs_pingora = [header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::UPGRADE, header::EXPECT];
+    if needs_pingora.iter().any(|name| headers.contains_key(name)) {
+        return None;
+    }
+    let (mut parts, ()) = http::Request::new(()).into_parts();
+    parts.uri = parsed.path?.parse::<Uri>().ok().filter(|uri| uri.authority().is_none())?;
+    (parts.method, parts.version, parts.headers) = (method, Version::HTTP_11, headers);
+    Some(RequestHeader::from(parts))
+}
+
+fn wants_keep_alive(headers: &HeaderMap) -> bool {
+    let lines = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    !lines.flat_map(|line| line.split(',')).any(|word| word.trim().eq_ignore_ascii_case("close"))
+}
+
+/// Gives the connection to Pingora for good, with what was read of its next request.
+async fn hand_over(proxy: &Arc<HttpProxy<Gateway>>, stream: Stream, ahead: BytesMut, shutdown: &ShutdownWatch) {
+    let mut session = ServerSession::new_http1(stream);
+    session.set_keepalive((!*shutdown.borrow()).then_some(KEEP_ALIVE_SECONDS));
+    session.set_pipelined_prefix(ahead);
+    let mut reused = proxy.process_new_http(session, shutdown).await;
+    while let Some((stream, settings)) = reused.map(|reused| reused.consume()) {
+        let mut session = ServerSession::new_http1(stream);
+        if let Some(settings) = settings {
+            settings.apply_to_session(&mut session);
+        }
+        reused = proxy.process_new_http(session, shutdown).await;
+    }
+}

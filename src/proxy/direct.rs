@@ -1,0 +1,192 @@
+//! A player over HTTP/1.1 without a session of Pingora: for GET and HEAD of objects. A session costs 140 KB and a copy
+//! of them per request, more than everything else that a small or a paused answer needs. RFC 9112.
+
+use std::io;
+use std::net::IpAddr;
+use std::time::{Duration, SystemTime};
+
+use bytes::{Bytes, BytesMut};
+use http::{Method, StatusCode, header};
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::protocols::Stream;
+use pingora::time::timeout;
+use pingora::{Error, ErrorType, Result};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::failure::Failure;
+use super::player::Player;
+
+/// Bytes of further requests that are kept while an answer is under way.
+const MAX_AHEAD: usize = 64 * 1024;
+
+/// One request and its answer.
+pub struct Direct<'a> {
+    stream: &'a mut Stream,
+    /// What the client has sent beyond this request.
+    ahead: &'a mut BytesMut,
+    request: RequestHeader,
+    raw: Bytes,
+    peer: Option<IpAddr>,
+    write_timeout: Duration,
+    keep_alive: bool,
+    half_closed: bool,
+    answer: Answer,
+}
+
+/// How far the answer is.
+enum Answer {
+    None,
+    /// Begun, with so many bytes to come, or chunked.
+    Begun(StatusCode, Option<u64>),
+}
+
+impl<'a> Direct<'a> {
+    /// The request `request`, read from `stream` as `raw`; `ahead` is what came behind it.
+    pub fn new(
+        stream: &'a mut Stream,
+        ahead: &'a mut BytesMut,
+        request: RequestHeader,
+        raw: Bytes,
+        write_timeout: Duration,
+        keep_alive: bool,
+    ) -> Self {
+        let peer = peer(stream);
+        let (half_closed, answer) = (false, Answer::None);
+        Self { stream, ahead, request, raw, peer, write_timeout, keep_alive, half_closed, answer }
+    }
+
+    /// Whether the connection can take another request: the answer is whole, and both sides want to.
+    pub fn is_reusable(&self) -> bool {
+        self.keep_alive && !self.half_closed && matches!(self.answer, Answer::Begun(_, Some(0)))
+    }
+
+    async fn send(&mut self, bytes: &[u8], flush: bool) -> Result<(), Failure> {
+        let sending = async {
+            self.stream.write_all(bytes).await?;
+            if flush { self.stream.flush().await } else { Ok(()) }
+        };
+        match timeout(self.write_timeout, sending).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(Failure::ClientLeft),
+            Err(_) => Err(Failure::ClientStalled),
+        }
+    }
+
+    /// The length of the body that follows `head`; `None`: chunked.
+    fn body_length(&self, head: &ResponseHeader) -> Option<u64> {
+        let bodiless = matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        if bodiless || self.request.method == Method::HEAD {
+            return Some(0);
+        }
+        head.headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+    }
+}
+
+/// The address at the other end of `stream`.
+pub fn peer(stream: &Stream) -> Option<IpAddr> {
+    let digest = stream.get_socket_digest()?;
+    digest.peer_addr().and_then(|address| address.as_inet()).map(std::net::SocketAddr::ip)
+}
+
+impl Player for Direct<'_> {
+    fn request(&self) -> &RequestHeader {
+        &self.request
+    }
+
+    fn raw_head(&self) -> Option<Bytes> {
+        Some(self.raw.clone())
+    }
+
+    fn peer(&self) -> Option<IpAddr> {
+        self.peer
+    }
+
+    fn answered_with(&self) -> Option<StatusCode> {
+        match self.answer {
+            Answer::None => None,
+            Answer::Begun(status, _) => Some(status),
+        }
+    }
+
+    fn close_after(&mut self) {
+        self.keep_alive = false;
+    }
+
+    async fn write_head(&mut self, head: ResponseHeader) -> Result<()> {
+        let length = self.body_length(&head);
+        let mut wire = BytesMut::with_capacity(1024);
+        wire.extend_from_slice(b"HTTP/1.1 ");
+        wire.extend_from_slice(head.status.as_str().as_bytes());
+        wire.extend_from_slice(b" ");
+        wire.extend_from_slice(head.status.canonical_reason().unwrap_or_default().as_bytes());
+        wire.extend_from_slice(b"\r\nDate: ");
+        wire.extend_from_slice(date().as_bytes());
+        if length.is_none() {
+            wire.extend_from_slice(b"\r\nTransfer-Encoding: chunked");
+        }
+        let connection: &[u8] = if self.keep_alive { b"keep-alive" } else { b"close" };
+        wire.extend_from_slice(b"\r\nConnection: ");
+        wire.extend_from_slice(connection);
+        wire.extend_from_slice(b"\r\n");
+        head.header_to_h1_wire(&mut wire);
+        wire.extend_from_slice(b"\r\n");
+        self.answer = Answer::Begun(head.status, length);
+        self.send(&wire, false).await.map_err(|_| gone())
+    }
+
+    async fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        match &mut self.answer {
+            Answer::Begun(_, Some(left)) => {
+                *left = left.checked_sub(bytes.len() as u64).ok_or(Failure::Internal)?;
+                self.send(bytes, false).await
+            }
+            Answer::Begun(_, None) => {
+                let size = format!("{:x}\r\n", bytes.len());
+                self.send(size.as_bytes(), false).await?;
+                self.send(bytes, false).await?;
+                self.send(b"\r\n", false).await
+            }
+            Answer::None => Err(Failure::Internal),
+        }
+    }
+
+    async fn end(&mut self) -> Result<()> {
+        let last: &[u8] = match &mut self.answer {
+            Answer::Begun(_, length @ None) => {
+                *length = Some(0);
+                b"0\r\n\r\n"
+            }
+            _ => b"",
+        };
+        self.send(last, true).await.map_err(|_| gone())
+    }
+
+    async fn abort(&mut self) {
+        self.keep_alive = false;
+        // Chunked or short of its length, the answer is visibly not whole once the connection is closed.
+        let _ = self.stream.shutdown().await;
+    }
+
+    async fn left(&mut self) {
+        loop {
+            if self.half_closed || self.ahead.len() >= MAX_AHEAD {
+                std::future::pending::<()>().await;
+            }
+            match self.stream.read_buf(self.ahead).await {
+                Ok(0) => self.half_closed = true,
+                Ok(_) => {}
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+/// The time as a `Date` header names it. Formatting costs less than keeping a cached one in step.
+#[expect(clippy::disallowed_methods, reason = "the time of the answer, which no test moves")]
+fn date() -> String {
+    httpdate::fmt_http_date(SystemTime::now())
+}
+
+fn gone() -> Box<Error> {
+    Error::because(ErrorType::WriteError, "writing the answer", io::Error::from(io::ErrorKind::BrokenPipe))
+}

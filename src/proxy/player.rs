@@ -1,0 +1,108 @@
+//! Who asks, as the phases see it: a request that was read and an answer that is written piece by piece. Two ship: a
+//! session of Pingora, and [`super::direct::Direct`], which serves objects over HTTP/1.1 without one.
+
+use std::future::Future;
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use http::StatusCode;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::protocols::http::ServerSession;
+use pingora::proxy::Session;
+use pingora::{Error, ErrorType, Result};
+
+use super::failure::Failure;
+use crate::object::Body;
+
+/// One request of a player and the way back to it.
+pub trait Player: Send {
+    /// The request's head.
+    fn request(&self) -> &RequestHeader;
+    /// The head as it came over an HTTP/1 connection.
+    fn raw_head(&self) -> Option<Bytes>;
+    /// The other end of the connection.
+    fn peer(&self) -> Option<IpAddr>;
+    /// The status of the answer that has begun.
+    fn answered_with(&self) -> Option<StatusCode>;
+    /// The connection ends with this answer.
+    fn close_after(&mut self);
+    /// Begins the answer.
+    fn write_head(&mut self, head: ResponseHeader) -> impl Future<Output = Result<()>> + Send;
+    /// Goes on with the body; waits until the bytes are taken.
+    fn write(&mut self, bytes: &[u8]) -> impl Future<Output = Result<(), Failure>> + Send;
+    /// As [`Player::write`], what `body` has available.
+    fn write_body(&mut self, body: &Body) -> impl Future<Output = Result<(), Failure>> + Send {
+        self.write(body.available())
+    }
+    /// Ends the answer.
+    fn end(&mut self) -> impl Future<Output = Result<()>> + Send;
+    /// Breaks the answer off, so that it cannot be taken for a whole one.
+    fn abort(&mut self) -> impl Future<Output = ()> + Send;
+    /// Resolves when the player has gone; a half-closed one is still listening.
+    fn left(&mut self) -> impl Future<Output = ()> + Send;
+}
+
+impl Player for Session {
+    fn request(&self) -> &RequestHeader {
+        self.req_header()
+    }
+
+    fn raw_head(&self) -> Option<Bytes> {
+        self.as_http1().map(|h1| h1.get_headers_raw_bytes())
+    }
+
+    fn peer(&self) -> Option<IpAddr> {
+        self.client_addr().and_then(|address| address.as_inet()).map(std::net::SocketAddr::ip)
+    }
+
+    fn answered_with(&self) -> Option<StatusCode> {
+        self.response_written().map(|response| response.status)
+    }
+
+    fn close_after(&mut self) {
+        self.set_keepalive(None);
+    }
+
+    async fn write_head(&mut self, head: ResponseHeader) -> Result<()> {
+        self.as_downstream_mut().write_response_header(Box::new(head)).await
+    }
+
+    /// HTTP/1 takes the bytes where they are; HTTP/2 keeps them until its window opens, so it gets its own copy.
+    async fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        let written = match self.as_downstream_mut() {
+            ServerSession::H1(h1) => h1.write_body(bytes).await.map(|_| ()),
+            other => other.write_response_body(Bytes::copy_from_slice(bytes), false).await,
+        };
+        written.map_err(|error| unwritten(&error))
+    }
+
+    /// As [`Player::write`], but what HTTP/2 keeps is not copied where it need not be.
+    async fn write_body(&mut self, body: &Body) -> Result<(), Failure> {
+        let written = match self.as_downstream_mut() {
+            ServerSession::H1(h1) => h1.write_body(body.available()).await.map(|_| ()),
+            other => other.write_response_body(body.owned(), false).await,
+        };
+        written.map_err(|error| unwritten(&error))
+    }
+
+    async fn end(&mut self) -> Result<()> {
+        self.as_downstream_mut().write_response_body(Bytes::new(), true).await
+    }
+
+    async fn abort(&mut self) {
+        self.set_keepalive(None);
+        self.as_downstream_mut().shutdown().await;
+    }
+
+    async fn left(&mut self) {
+        // What it sends of a body is passed over.
+        while self.as_downstream_mut().read_body_or_idle(false).await.is_ok() {}
+    }
+}
+
+fn unwritten(error: &Error) -> Failure {
+    match error.etype() {
+        ErrorType::WriteTimedout => Failure::ClientStalled,
+        _ => Failure::ClientLeft,
+    }
+}
