@@ -110,3 +110,26 @@ impl CacheMetrics {
         shown.memory_used.set(i64::try_from(now.memory_used).unwrap_or(i64::MAX));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use prometheus::TextEncoder;
+
+    use super::*;
+
+    #[test]
+    fn a_scrape_shows_what_was_counted_until_then() {
+        let (registry, metrics, count) = (Registry::new(), CacheMetrics::default(), Arc::new(AtomicU64::new(2)));
+        let counted = Arc::clone(&count);
+        let read = move || CacheNumbers { disk_bytes: counted.load(Ordering::Relaxed), ..CacheNumbers::default() };
+        metrics.watch(&registry, Arc::new(read)).expect("they register");
+        for now in [2, 5] {
+            count.store(now, Ordering::Relaxed);
+            metrics.update();
+            let text = TextEncoder::new().encode_to_string(&registry.gather()).expect("text");
+            assert!(text.contains(&format!("tidegate_cache_bytes_total{{source=\"disk\"}} {now}\n")), "{text}");
+        }
+    }
+}

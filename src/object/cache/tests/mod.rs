@@ -371,6 +371,23 @@ async fn a_dead_store_keeps_serving_what_is_cached_until_its_time_is_over() {
 }
 
 #[tokio::test]
+async fn a_store_that_comes_back_in_time_costs_a_stream_a_pause() {
+    let store = Store::start(&[("a", thing(0, 6 * SLICE))]).await;
+    let world = World::new(&store).await;
+    let mut body = world.ask(Method::GET, &[], "a").await.outcome.expect("an answer").body.expect("a body");
+    assert!(body.fill().await.expect("bytes"));
+    let mut read = body.available().to_vec();
+    store.script.broken.store(true, Ordering::SeqCst);
+    let comes_back = async {
+        eventually("a slice could not be had", || world.cache.stats().failed.get() > 0).await;
+        store.script.broken.store(false, Ordering::SeqCst);
+    };
+    let (end, ()) = futures::join!(drain(&mut body, &mut read), comes_back);
+    assert_eq!(end, Ok(()));
+    assert!(read == bytes(0, 6 * SLICE));
+}
+
+#[tokio::test]
 async fn absence_is_remembered_for_seconds() {
     let store = Store::start(&[]).await;
     let world = World::new(&store).await;
