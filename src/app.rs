@@ -1,5 +1,7 @@
 //! The composition root: the only file that knows every module. Settings in, a running server out.
 
+mod cache;
+
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,6 +21,7 @@ use crate::clock::Clock;
 use crate::config::Settings;
 use crate::embedded;
 use crate::lifecycle::Tasks;
+use crate::object::cache::{Cache, CacheError};
 use crate::proxy::Gateway;
 use crate::proxy::inside::Inside;
 use crate::proxy::listener::{self, ListenError};
@@ -37,6 +40,9 @@ use crate::upstream::probe;
 const SERVICES_GRACE: Duration = Duration::from_secs(1);
 /// For an issuer's keys, connection and answer together.
 const KEYS_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// For the disk cache to write what it was given last.
+const CLOSE_TIME: Duration = Duration::from_secs(5);
 
 /// Why the server cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +67,9 @@ pub enum StartError {
     /// The client that fetches keys.
     #[error("the client for issuers' keys cannot be built: {0}")]
     Client(#[from] reqwest::Error),
+    /// The cache.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
     /// The metrics.
     #[error("the metrics cannot be registered: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -77,12 +86,17 @@ pub struct Running {
     /// What has to outlive it: the operator's view of the drain, and embedded stores.
     services: Tasks,
     grace: Duration,
+    cache: Option<Arc<Cache>>,
 }
 
 impl Running {
     /// Stops accepting, lets streams end for as long as the settings say; false when some were cut.
     pub async fn stop(self) -> bool {
         let whole = self.tasks.stop(self.grace).await;
+        if let Some(cache) = self.cache {
+            // What a dying disk does not take in time is fetched anew after the start.
+            let _ = tokio::time::timeout(CLOSE_TIME, cache.close()).await;
+        }
         self.services.stop(SERVICES_GRACE).await;
         whole
     }
@@ -96,10 +110,14 @@ pub async fn start(settings: Settings, extra: Router) -> Result<Running, StartEr
     let grace = settings.server.shutdown_grace;
     let server = settings.server.clone();
     let stores = open_stores(&settings.stores, &clock, &services).await?;
+    let debug_token = settings.admin.as_ref().and_then(|admin| admin.token.clone());
+    let cache = cache::open(&settings, &clock, &tasks, &metrics).await?;
     let parts = Parts {
         stores,
         authenticator: authenticator(&settings, &clock, &tasks)?,
         token_sources: settings.auth.token_from.clone(),
+        cache: cache.clone(),
+        debug_token: debug_token.clone(),
         clock: clock.clone(),
     };
     let world = World::build(settings.server, settings.routes, &settings.clusters, parts)?;
@@ -111,7 +129,8 @@ pub async fn start(settings: Settings, extra: Router) -> Result<Running, StartEr
         checkup: Checkup::new(Arc::new(Process { world: Arc::clone(&world), tasks: tasks.clone() })),
         metrics: Arc::clone(&metrics),
         clock,
-        admin_token: settings.admin.as_ref().and_then(|admin| admin.token.clone()),
+        admin_token: debug_token,
+        cache: cache.as_ref().map(|cache| cache::operations(cache, &world)),
     };
     let inside: Inside = tower::util::BoxCloneSyncService::new(
         router::public(shared.clone(), extra).into_service().map_response(|response| response),
@@ -119,7 +138,7 @@ pub async fn start(settings: Settings, extra: Router) -> Result<Running, StartEr
     let gateway = || Gateway::new(Arc::clone(&world), inside.clone(), Arc::clone(&metrics));
     let admin = settings.admin.as_ref().map(|admin| serve_admin(admin, shared, &services)).transpose()?;
     let listeners = listener::start(&server, gateway, &metrics, &tasks)?;
-    Ok(Running { listeners, admin, tasks, services, grace })
+    Ok(Running { listeners, admin, tasks, services, grace, cache })
 }
 
 /// A panic costs one request; it is counted, and said in the log, as the bug it is.

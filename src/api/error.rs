@@ -16,6 +16,16 @@ pub struct Error {
 }
 
 impl Error {
+    /// 400: the request is not what the path expects.
+    pub fn bad_request(detail: impl Into<String>) -> Self {
+        Self { status: StatusCode::BAD_REQUEST, code: "bad_request", detail: detail.into() }
+    }
+
+    /// 404: what is asked for is not there.
+    pub fn not_found(detail: impl Into<String>) -> Self {
+        Self { status: StatusCode::NOT_FOUND, code: "not_found", detail: detail.into() }
+    }
+
     /// 401: who asks is not known.
     pub fn unauthorized(detail: impl Into<String>) -> Self {
         Self { status: StatusCode::UNAUTHORIZED, code: "unauthorized", detail: detail.into() }

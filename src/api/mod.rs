@@ -1,5 +1,6 @@
 //! The kit of the modules beside the proxy: the error envelope as an axum answer, health, and the one router.
 
+pub mod cache;
 pub mod error;
 pub mod health;
 pub mod router;

@@ -6,11 +6,12 @@ use std::time::SystemTime;
 use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{Html, IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use axum::{Json, Router};
 use http::{HeaderValue, StatusCode, header};
 use utoipa::OpenApi;
 
+use super::cache::{self, Operations};
 use super::error::Error;
 use super::health::{Checkup, Health, Part};
 use crate::clock::Clock;
@@ -29,6 +30,15 @@ pub struct Shared {
     pub clock: Clock,
     /// What the operator's requests must carry.
     pub admin_token: Option<Secret>,
+    /// The cache, where a route uses it.
+    pub cache: Option<Arc<dyn Operations>>,
+}
+
+impl Shared {
+    /// The answer that says `error`, outside of any player's request.
+    pub fn refuse(&self, error: &Error) -> Response {
+        error.answer("", millis(&self.clock))
+    }
 }
 
 /// The description of the API; every module adds its paths here.
@@ -57,6 +67,8 @@ pub fn admin(shared: Shared) -> Router {
     let guarded = Router::new()
         .route("/metrics", get(metrics))
         .route("/health", get(detailed_health))
+        .route("/cache/purge", post(cache::purge))
+        .route("/cache/refresh", post(cache::refresh))
         .route_layer(middleware::from_fn_with_state(shared.clone(), operator_only));
     let clock = shared.clock.clone();
     let open = Router::new().route("/livez", get(|| async { "ok\n" })).route("/readyz", get(ready));
@@ -155,8 +167,12 @@ async fn operator_only(State(shared): State<Shared>, request: Request, next: Nex
 }
 
 async fn refuse(error: Error, request: Request, clock: Clock) -> Response {
-    let now = clock.now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
+    let now = millis(&clock);
     // On the players' listeners the proxy made the id.
     let id = request.extensions().get::<Caller>().map_or("", |caller| caller.request_id.as_str());
     error.answer(id, now)
+}
+
+fn millis(clock: &Clock) -> u128 {
+    clock.now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis()
 }

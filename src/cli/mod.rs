@@ -3,6 +3,7 @@
 
 mod check;
 mod demo;
+mod purge;
 mod schema;
 mod serve;
 mod token;
@@ -37,6 +38,8 @@ enum Command {
     Check(check::Args),
     /// Print the JSON Schema of the configuration, for editors.
     Schema(schema::Args),
+    /// Drop objects from the cache of a running proxy.
+    Purge(purge::Args),
     /// Make a token for development, from an issuer with a shared secret.
     Token {
         /// The configuration file.
@@ -67,6 +70,7 @@ pub fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Schema(arguments) => schema::run(&arguments),
+        Command::Purge(arguments) => purge::run(&arguments),
         Command::Token { config, token } => match crate::config::load(&config) {
             Ok(settings) => token::run(&token, &settings.auth.issuers),
             Err(report) => refuse(&report),

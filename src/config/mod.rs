@@ -23,8 +23,9 @@ pub use reference::reference;
 pub use report::Report;
 
 use self::report::Problem;
+use crate::secret::Secret;
 use crate::telemetry::settings::Telemetry;
-use crate::{auth, proxy, route, s3, upstream};
+use crate::{auth, object, proxy, route, s3, upstream};
 
 /// Everything that the modules are told; nothing in it is undecided.
 #[derive(Clone, Debug)]
@@ -41,6 +42,8 @@ pub struct Settings {
     pub routes: route::table::Table<Arc<proxy::settings::Route>>,
     /// The clusters, by id.
     pub clusters: BTreeMap<Arc<str>, upstream::settings::Cluster>,
+    /// The cache, for the routes that use it.
+    pub cache: object::cache::Settings,
     /// Logs.
     pub telemetry: Telemetry,
 }
@@ -82,6 +85,13 @@ pub fn load_text(name: &str, text: &str, env: &dyn Fn(&str) -> Option<String>) -
         Some(settings) if problems.is_empty() => Ok(settings),
         _ => Err(Report::new(name, text, &masked, problems)),
     }
+}
+
+/// The secret that `reference` (`env:NAME` or `file:PATH`) names, with the environment of the process.
+pub fn read_secret(reference: &str) -> Result<Secret, String> {
+    // What is not a reference may be the secret itself: it is not repeated.
+    let reference = value::secret_ref(reference).ok_or("expected env:NAME or file:PATH")?;
+    secret::read(&reference, &secret::process).map(|source| source.value)
 }
 
 /// The JSON Schema of the file, for editors.

@@ -8,7 +8,6 @@ const LATER: &str = "is not available in this version";
 
 /// Where (`*` is any key), why, and what to do.
 const REFUSED: &[(&str, &str, &str)] = &[
-    ("Cache", LATER, "remove it: objects are streamed without a cache"),
     ("State", LATER, "remove it: state is kept in memory"),
     ("Database", LATER, "remove it: nothing is recorded"),
     ("Events", LATER, "remove it: no events are written"),
@@ -22,7 +21,6 @@ const REFUSED: &[(&str, &str, &str)] = &[
         LATER,
         "remove it or write `Disable`, and limit requests in front of Tidegate",
     ),
-    ("ReverseProxy.Routes.*.OutputCachePolicy", LATER, "remove it: answers are not cached"),
     ("ReverseProxy.Routes.*.Transforms.ClientCert", LATER, "remove it: client certificates are not asked for"),
     ("ReverseProxy.Routes.*.Transforms.ResponseTrailersCopy", LATER, "remove it: trailers go through unchanged"),
     ("ReverseProxy.Routes.*.Transforms.ResponseTrailer", LATER, "remove it: trailers go through unchanged"),

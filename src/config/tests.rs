@@ -167,6 +167,33 @@ fn what_is_not_said_has_its_default() {
 }
 
 #[test]
+fn a_route_is_cached_by_the_policy_that_it_names() {
+    let policy = "Policies: { OutputCache: { songs: { Ttl: 1m, HonourCacheControl: true, StaleIfError: 0s } } }\n";
+    let store = "ObjectStores: { local: { Embedded: ./objects } }\nCache: { SliceSize: 64KiB, Memory: 1GiB, Disk: { Path: ./c, Size: 1GiB } }\n";
+    let default = crate::object::cache::Policy::default();
+    let songs = crate::object::cache::Policy {
+        ttl: Duration::from_secs(60),
+        honour_cache_control: true,
+        stale_if_error: Duration::ZERO,
+        ..default
+    };
+    let object =
+        "Match: { Path: \"/{a}\" }\nTransforms: [{ PresignedUrl: { Store: local, Bucket: abc, Key: \"{a}\" } }]";
+    for (line, expected) in [
+        ("", None),
+        ("OutputCachePolicy: Disable", None),
+        ("OutputCachePolicy: Default", Some(default)),
+        ("OutputCachePolicy: songs", Some(songs)),
+    ] {
+        let settings = good(&with_route(&format!("{object}\n{line}"), &format!("{policy}{store}")));
+        let Kind::Object(object) = &route(&settings, "/x").kind else { panic!("an object route") };
+        assert_eq!(object.cache, expected, "{line}");
+        assert_eq!((settings.cache.slice_size, settings.cache.memory), (64 << 10, 1 << 30));
+        assert_eq!(settings.cache.disk.map(|disk| disk.size), Some(1 << 30));
+    }
+}
+
+#[test]
 fn a_limit_is_the_routes_then_the_clusters_then_the_default() {
     let seconds = Duration::from_secs;
     let of = |connect, first_byte, idle| Timeouts { connect, first_byte, idle };

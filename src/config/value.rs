@@ -94,7 +94,8 @@ fn byte_size(text: &str) -> Option<Option<u64>> {
     number.parse::<u64>().ok()?.checked_mul(1 << shift).map(Some)
 }
 
-fn secret_ref(text: &str) -> Option<SecretRef> {
+/// Reads `env:NAME` or `file:PATH`.
+pub fn secret_ref(text: &str) -> Option<SecretRef> {
     match text.split_once(':')? {
         ("env", name) if is_variable(name) => Some(SecretRef::Env(name.to_owned())),
         ("file", path) if !path.is_empty() => Some(SecretRef::File(path.into())),

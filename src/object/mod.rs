@@ -2,7 +2,10 @@
 //! does. Owns Range, conditionals, signing attempts, retries and the continuation of a body that breaks. Knows neither
 //! routes nor Pingora; it is handed an [`Origin`] and a key. Rules: RFC 9110 §13–15 and `docs/object-semantics.md`.
 
+mod body;
+pub mod cache;
 mod download;
+mod facts;
 mod fetch;
 mod health;
 mod plan;
@@ -11,6 +14,8 @@ mod resumes;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use body::Body;
+use cache::{Cached, State};
 pub use download::Download;
 pub use health::Health;
 use http::{HeaderMap, StatusCode};
@@ -24,6 +29,10 @@ use crate::upstream::settings::Timeouts;
 
 /// Where the objects of a route come from.
 pub struct Origin {
+    /// The route's id in the YAML.
+    pub route: Arc<str>,
+    /// The store's name in the YAML.
+    pub store: Arc<str>,
     /// Signs requests to the store.
     pub signer: Arc<Signer>,
     /// What is known of the bucket.
@@ -40,6 +49,8 @@ pub struct Origin {
     pub reveal_denied: bool,
     /// The time.
     pub clock: Clock,
+    /// The cache, where the route uses it.
+    pub cache: Option<Cached>,
 }
 
 /// What is said to the player.
@@ -49,7 +60,7 @@ pub struct Answer {
     /// All headers but those of the route (CORS) and of the connection.
     pub headers: HeaderMap,
     /// The body; `None` where there is none (HEAD, 304).
-    pub body: Option<Download>,
+    pub body: Option<Body>,
 }
 
 /// Why there is no answer. The proxy turns each into a status.
@@ -137,4 +148,19 @@ pub struct Tally {
     pub expired: u32,
     /// Continuations of a broken body.
     pub resumes: Resumes,
+    /// How the cache took part; `None` on a route without one.
+    pub cache: Option<State>,
+}
+
+impl Tally {
+    /// This and what `other` took; how the cache took part is the latter's where it knows.
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            attempts: self.attempts + other.attempts,
+            retries: self.retries + other.retries,
+            expired: self.expired + other.expired,
+            resumes: self.resumes + other.resumes,
+            cache: other.cache.or(self.cache),
+        }
+    }
 }

@@ -3,16 +3,14 @@
 //! no size.
 
 use std::sync::Arc;
-use std::time::SystemTime;
 
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, Method, header};
 
+use super::facts::{Facts, content_length};
 use super::fetch::{Question, Reply, ask};
-use super::{Answer, Download, Failure, Origin, Tally};
-use crate::http::conditional::{Conditions, IfRange, Validators, Verdict};
+use super::{Answer, Body, Download, Failure, Origin, Tally, cache};
+use crate::http::conditional::{Conditions, IfRange, Verdict};
 use crate::http::etag::ETag;
-use crate::http::headers::store_response_allowed;
-use crate::http::media_type;
 use crate::http::range::{self, ContentRange, RangeSpec, Span};
 use crate::upstream::connection::Response;
 use crate::upstream::destination::InFlight;
@@ -22,8 +20,21 @@ const MAX_CHANGES: u32 = 3;
 /// Further tries after the store sent another part than the one asked for.
 const MAX_WRONG_PARTS: u32 = 1;
 
-/// Answers `plan` for the object `key`.
+/// Answers `plan` for the object `key`, through the cache where the route has one.
 pub async fn answer(origin: &Arc<Origin>, plan: &Plan, key: &str, tally: &mut Tally) -> Result<Answer, Failure> {
+    match &origin.cache {
+        Some(cached) => cache::answer(cached, origin, plan, key, tally).await,
+        None => past_the_cache(origin, plan, key, tally).await,
+    }
+}
+
+/// Answers from the store.
+pub(super) async fn past_the_cache(
+    origin: &Arc<Origin>,
+    plan: &Plan,
+    key: &str,
+    tally: &mut Tally,
+) -> Result<Answer, Failure> {
     let (mut changes, mut wrong_parts) = (0, 0);
     loop {
         match attempt(origin, key, plan, tally).await? {
@@ -46,10 +57,22 @@ pub async fn answer(origin: &Arc<Origin>, plan: &Plan, key: &str, tally: &mut Ta
 }
 
 /// What the player asks for.
+#[derive(Clone, Debug)]
 pub struct Plan {
-    head: bool,
-    conditions: Conditions,
-    range: Option<RangeSpec>,
+    pub(super) head: bool,
+    pub(super) conditions: Conditions,
+    pub(super) range: Option<RangeSpec>,
+}
+
+/// What follows from a plan for an object that is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Decision {
+    /// 304.
+    NotModified,
+    /// 200; the body where one is wanted.
+    Whole,
+    /// 206.
+    Part(Span),
 }
 
 impl Plan {
@@ -58,6 +81,21 @@ impl Plan {
         let head = method == Method::HEAD;
         let range = if head { None } else { range::from_headers(headers) };
         Self { head, conditions: Conditions::from_headers(headers), range }
+    }
+
+    /// Weighs the plan against the object as it is now, in the order of §13.2.2.
+    pub(super) fn decide(&self, facts: &Facts) -> Result<Decision, Failure> {
+        match self.conditions.evaluate(&facts.validators) {
+            Verdict::Proceed => {}
+            Verdict::NotModified => return Ok(Decision::NotModified),
+            Verdict::PreconditionFailed => return Err(Failure::PreconditionFailed),
+        }
+        match (self.range, facts.size) {
+            (Some(spec), Some(size)) if self.conditions.if_range_holds(&facts.validators, facts.date) => {
+                spec.resolve(size).map(Decision::Part).map_err(|_| Failure::RangeNotSatisfiable { size })
+            }
+            _ => Ok(Decision::Whole),
+        }
     }
 }
 
@@ -76,24 +114,17 @@ fn done(answer: Answer) -> Outcome {
 async fn attempt(origin: &Arc<Origin>, key: &str, plan: &Plan, tally: &mut Tally) -> Result<Outcome, Failure> {
     if plan.head {
         let (response, _) = stat(origin, key, tally).await?;
-        return match plan.conditions.evaluate(&validators(&response)) {
-            Verdict::Proceed => {
-                let mut headers = object_headers(origin, key, &response);
-                if let Some(length) = content_length(&response.headers) {
-                    headers.insert(header::CONTENT_LENGTH, length.into());
-                }
-                Ok(done(Answer { status: StatusCode::OK, headers, body: None }))
-            }
-            Verdict::NotModified => Ok(done(not_modified(&response))),
-            Verdict::PreconditionFailed => Err(Failure::PreconditionFailed),
-        };
+        let facts = Facts::of(&response.headers, content_length(&response.headers));
+        let decision = plan.decide(&facts)?;
+        return Ok(done(facts.answer(origin, key, decision, None)));
     }
     let mut known = None;
     if !plan.conditions.is_empty() {
         let (response, _) = stat(origin, key, tally).await?;
-        match plan.conditions.evaluate(&validators(&response)) {
-            Verdict::Proceed => known = etag(&response),
-            Verdict::NotModified => return Ok(done(not_modified(&response))),
+        let facts = Facts::of(&response.headers, None);
+        match plan.conditions.evaluate(&facts.validators) {
+            Verdict::Proceed => known = facts.validators.etag,
+            Verdict::NotModified => return Ok(done(facts.answer(origin, key, Decision::NotModified, None))),
             Verdict::PreconditionFailed => return Err(Failure::PreconditionFailed),
         }
     }
@@ -101,7 +132,7 @@ async fn attempt(origin: &Arc<Origin>, key: &str, plan: &Plan, tally: &mut Tally
 }
 
 /// The object's headers, by HEAD.
-async fn stat(origin: &Origin, key: &str, tally: &mut Tally) -> Result<(Response, InFlight), Failure> {
+pub(super) async fn stat(origin: &Origin, key: &str, tally: &mut Tally) -> Result<(Response, InFlight), Failure> {
     match ask(origin, &Question { head: true, key, range: None, if_match: None }, tally).await? {
         Reply::Object(response, in_flight) => Ok((*response, in_flight)),
         Reply::PreconditionFailed | Reply::RangeNotSatisfiable(_) => {
@@ -137,18 +168,19 @@ async fn get(
             // Past the end of this version; the player may mean an older, longer one (§13.1.5 comes before §14.2).
             if plan.conditions.if_range().is_some() {
                 let (now, _) = stat(origin, key, tally).await?;
-                if !plan.conditions.if_range_holds(&validators(&now), date(&now.headers)) {
+                let now = Facts::of(&now.headers, None);
+                if !plan.conditions.if_range_holds(&now.validators, now.date) {
                     return whole(origin, key, known.as_ref(), tally).await;
                 }
             }
             return refuse_range(origin, key, spec, size, tally).await;
         }
     };
-    let validators = validators(&response);
-    if !plan.conditions.if_range_holds(&validators, date(&response.headers)) {
+    let facts = Facts::of(&response.headers, None);
+    if !plan.conditions.if_range_holds(&facts.validators, facts.date) {
         return whole(origin, key, known.as_ref(), tally).await;
     }
-    if known.as_ref().is_some_and(|known| !same_version(known, &validators)) {
+    if known.as_ref().is_some_and(|known| !facts.is_of(known)) {
         return Ok(Outcome::Changed);
     }
     ranged(origin, key, spec, response, in_flight, tally).await
@@ -162,18 +194,14 @@ async fn whole(origin: &Arc<Origin>, key: &str, known: Option<&ETag>, tally: &mu
         Reply::PreconditionFailed => return Ok(Outcome::Changed),
         Reply::RangeNotSatisfiable(_) => return Err(Failure::Nonsense("416 to a request without a range")),
     };
-    if known.is_some_and(|known| !same_version(known, &validators(&response))) {
+    let size = response.body.announced();
+    let facts = Facts::of(&response.headers, size);
+    if known.is_some_and(|known| !facts.is_of(known)) {
         return Ok(Outcome::Changed);
     }
-    let size = response.body.announced();
-    let mut headers = object_headers(origin, key, &response);
-    if let Some(size) = size {
-        headers.insert(header::CONTENT_LENGTH, size.into());
-    }
     let span = size.filter(|size| *size > 0).map(|size| Span { first: 0, last: size - 1 });
-    let etag = etag(&response);
-    let body = Download::new(Arc::clone(origin), key, etag, response.body, in_flight).of(span, 0);
-    Ok(done(Answer { status: StatusCode::OK, headers, body: Some(body) }))
+    let body = Download::new(Arc::clone(origin), key, facts.validators.etag.clone(), response.body, in_flight);
+    Ok(done(facts.answer(origin, key, Decision::Whole, Some(Body::Direct(body.of(span, 0))))))
 }
 
 /// The answer to a range, from a 206 or from a 200 that the store sent instead.
@@ -185,7 +213,9 @@ async fn ranged(
     in_flight: InFlight,
     tally: &mut Tally,
 ) -> Result<Outcome, Failure> {
-    let (span, size, skip) = if response.status == StatusCode::PARTIAL_CONTENT {
+    let mut facts = Facts::of(&response.headers, None);
+    let etag = facts.validators.etag.clone();
+    let (span, size, skip) = if response.status == http::StatusCode::PARTIAL_CONTENT {
         let sent = response.headers.get(header::CONTENT_RANGE).and_then(|value| ContentRange::parse(value.as_bytes()));
         let Some(ContentRange { span, total: Some(size) }) = sent else {
             // MinIO answers a suffix of an empty object with "bytes 0--1/0".
@@ -200,20 +230,15 @@ async fn ranged(
     } else {
         let Some(size) = response.body.announced() else {
             // Neither a range nor a size: all that can be said is the whole object.
-            let headers = object_headers(origin, key, &response);
-            let etag = etag(&response);
             let body = Download::new(Arc::clone(origin), key, etag, response.body, in_flight);
-            return Ok(done(Answer { status: StatusCode::OK, headers, body: Some(body) }));
+            return Ok(done(facts.answer(origin, key, Decision::Whole, Some(Body::Direct(body)))));
         };
         let span = spec.resolve(size).map_err(|_| Failure::RangeNotSatisfiable { size })?;
         (span, size, span.first)
     };
-    let mut headers = object_headers(origin, key, &response);
-    headers.insert(header::CONTENT_LENGTH, span.len().into());
-    headers.insert(header::CONTENT_RANGE, ContentRange { span, total: Some(size) }.to_header());
-    let etag = etag(&response);
+    facts.size = Some(size);
     let body = Download::new(Arc::clone(origin), key, etag, response.body, in_flight).of(Some(span), skip);
-    Ok(done(Answer { status: StatusCode::PARTIAL_CONTENT, headers, body: Some(body) }))
+    Ok(done(facts.answer(origin, key, Decision::Part(span), Some(Body::Direct(body)))))
 }
 
 /// 416 with the object's size, which a HEAD tells where the store's refusal did not.
@@ -235,78 +260,4 @@ async fn refuse_range(
         Err(_) => Err(Failure::RangeNotSatisfiable { size }),
         Ok(_) => Err(Failure::Nonsense("a range refused that the object has")),
     }
-}
-
-/// What of the store's headers the player sees, with ours.
-fn object_headers(origin: &Origin, key: &str, response: &Response) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(12);
-    for (name, value) in &response.headers {
-        if store_response_allowed(name) {
-            headers.append(name.clone(), value.clone());
-        }
-    }
-    if let Some(value) = content_type(origin, key, &response.headers) {
-        headers.insert(header::CONTENT_TYPE, value);
-    }
-    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
-    headers
-}
-
-/// The route's type, else the store's, else by the key's ending; a store's "octet-stream" says that it does not know.
-fn content_type(origin: &Origin, key: &str, headers: &HeaderMap) -> Option<HeaderValue> {
-    if let Some(fixed) = &origin.content_type {
-        return Some(fixed.clone());
-    }
-    let stored = headers.get(header::CONTENT_TYPE);
-    let vague = |value: &&HeaderValue| matches!(value.as_bytes(), b"application/octet-stream" | b"binary/octet-stream");
-    let ending = || media_type::by_ending(key).map(HeaderValue::from_static);
-    match stored {
-        Some(value) if !vague(&value) && !value.is_empty() => Some(value.clone()),
-        Some(value) if !value.is_empty() => Some(ending().unwrap_or_else(|| value.clone())),
-        _ => Some(ending().unwrap_or(HeaderValue::from_static("application/octet-stream"))),
-    }
-}
-
-/// 304 with what a 200 would say of caching (§15.4.5).
-fn not_modified(response: &Response) -> Answer {
-    let mut headers = HeaderMap::new();
-    let kept = [
-        header::ETAG,
-        header::CACHE_CONTROL,
-        header::CONTENT_LOCATION,
-        header::EXPIRES,
-        header::VARY,
-        header::LAST_MODIFIED,
-    ];
-    for name in kept.iter().filter(|name| store_response_allowed(name)) {
-        if let Some(value) = response.headers.get(name) {
-            headers.insert(name.clone(), value.clone());
-        }
-    }
-    Answer { status: StatusCode::NOT_MODIFIED, headers, body: None }
-}
-
-fn validators(response: &Response) -> Validators {
-    let last_modified = response.headers.get(header::LAST_MODIFIED).and_then(http_date);
-    Validators { etag: etag(response), last_modified }
-}
-
-fn etag(response: &Response) -> Option<ETag> {
-    response.headers.get(header::ETAG).and_then(|value| ETag::parse(value.as_bytes()))
-}
-
-fn same_version(known: &ETag, now: &Validators) -> bool {
-    now.etag.as_ref().is_some_and(|etag| etag.strong_eq(known))
-}
-
-fn date(headers: &HeaderMap) -> Option<SystemTime> {
-    headers.get(header::DATE).and_then(http_date)
-}
-
-fn http_date(value: &HeaderValue) -> Option<SystemTime> {
-    httpdate::parse_http_date(value.to_str().ok()?).ok()
-}
-
-fn content_length(headers: &HeaderMap) -> Option<u64> {
-    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }

@@ -6,6 +6,7 @@ use tracing::{error, info, warn};
 use super::ctx::Ctx;
 use super::failure::{Failure, Level};
 use super::player::Player;
+use crate::object::cache::State;
 use crate::telemetry::metrics::Metrics;
 
 /// Writes the lines and counts the request.
@@ -18,6 +19,9 @@ pub fn finish(session: &impl Player, ctx: &Ctx, metrics: &Metrics) {
     metrics.answered(ctx.route(), status);
     if let Some(first_byte) = ctx.first_byte {
         metrics.first_byte(ctx.route(), first_byte);
+    }
+    if let Some(state) = ctx.tally.cache {
+        metrics.cached(state.name());
     }
     metrics.effort(ctx.tally.expired, ctx.tally.retries);
     for (cause, count) in ctx.tally.resumes.by_cause() {
@@ -46,6 +50,7 @@ pub fn finish(session: &impl Player, ctx: &Ctx, metrics: &Metrics) {
         client = ctx.client.map(tracing::field::display),
         attempts = ctx.tally.attempts,
         resumes = ctx.tally.resumes.total(),
+        cache = ctx.tally.cache.map(State::name),
         failure = ctx.failure.as_ref().map(Failure::code),
         cause = ctx.failure.as_ref().and_then(Failure::cause),
         "request"

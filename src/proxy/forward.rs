@@ -130,6 +130,7 @@ pub fn request(session: &Session, ctx: &Ctx, upstream: &mut RequestHeader) -> Re
     let (Some((served, plain)), Some(chosen)) = (plain(ctx), &ctx.destination) else { return Ok(()) };
     let original = session.req_header();
     let mut headers = upstream.headers.clone();
+    headers.remove(&respond::DEBUG);
     let mut query = original.uri.query().map(str::to_owned);
     if matches!(served.route.authorization, Authorization::Policy(_)) {
         let sources = &ctx.world.token_sources;

@@ -11,7 +11,7 @@ use super::player::Player;
 use super::respond;
 use super::settings::Kind;
 use super::world::Served;
-use crate::object::{self, Download, Origin, Plan};
+use crate::object::{self, Body, Origin, Plan};
 use crate::telemetry::metrics::Metrics;
 
 /// Answers a request on an object route. An error means that the answer broke off: the connection must be closed
@@ -44,6 +44,9 @@ pub async fn serve(
     match answer {
         Err(failure) => respond::failure(session, ctx, failure).await,
         Ok(answer) => {
+            if respond::is_debugged(session, ctx) {
+                ctx.tally.cache = answer.body.as_ref().and_then(Body::forecast).or(ctx.tally.cache);
+            }
             let head_only = answer.body.is_none() || session.request().method == Method::HEAD;
             respond::head(session, ctx, answer.status, answer.headers, head_only)
                 .await
@@ -56,12 +59,9 @@ pub async fn serve(
     }
 }
 
-async fn deliver(session: &mut impl Player, ctx: &mut Ctx, mut body: Download, metrics: &Metrics) -> Result<()> {
+async fn deliver(session: &mut impl Player, ctx: &mut Ctx, mut body: Body, metrics: &Metrics) -> Result<()> {
     let outcome = pump(session, ctx, &mut body, metrics).await;
-    let tally = body.tally();
-    ctx.tally.resumes = ctx.tally.resumes + tally.resumes;
-    ctx.tally.retries += tally.retries;
-    ctx.tally.expired += tally.expired;
+    ctx.tally = ctx.tally.and(body.tally());
     if let Err(failure) = outcome {
         ctx.failure = Some(failure);
         session.abort().await;
@@ -71,7 +71,7 @@ async fn deliver(session: &mut impl Player, ctx: &mut Ctx, mut body: Download, m
 }
 
 /// Moves the body on, one buffer at a time: what the player does not take is not read from the store.
-async fn pump(client: &mut impl Player, ctx: &mut Ctx, body: &mut Download, metrics: &Metrics) -> Result<(), Failure> {
+async fn pump(client: &mut impl Player, ctx: &mut Ctx, body: &mut Body, metrics: &Metrics) -> Result<(), Failure> {
     loop {
         let more = tokio::select! {
             biased;
@@ -82,10 +82,10 @@ async fn pump(client: &mut impl Player, ctx: &mut Ctx, body: &mut Download, metr
             let ended = client.end().await;
             return ended.map_err(|_| Failure::ClientLeft);
         }
-        let bytes = body.available();
-        client.write(bytes).await?;
-        ctx.sent += bytes.len() as u64;
-        metrics.sent(bytes.len() as u64);
+        client.write_body(body).await?;
+        let sent = body.available().len() as u64;
+        ctx.sent += sent;
+        metrics.sent(sent);
     }
 }
 

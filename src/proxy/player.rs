@@ -9,9 +9,10 @@ use http::StatusCode;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::ServerSession;
 use pingora::proxy::Session;
-use pingora::{ErrorType, Result};
+use pingora::{Error, ErrorType, Result};
 
 use super::failure::Failure;
+use crate::object::Body;
 
 /// One request of a player and the way back to it.
 pub trait Player: Send {
@@ -31,6 +32,10 @@ pub trait Player: Send {
     fn write_head(&mut self, head: ResponseHeader) -> impl Future<Output = Result<()>> + Send;
     /// Goes on with the body; waits until the bytes are taken.
     fn write(&mut self, bytes: &[u8]) -> impl Future<Output = Result<(), Failure>> + Send;
+    /// As [`Player::write`], what `body` has available.
+    fn write_body(&mut self, body: &Body) -> impl Future<Output = Result<(), Failure>> + Send {
+        self.write(body.available())
+    }
     /// Ends the answer.
     fn end(&mut self) -> impl Future<Output = Result<()>> + Send;
     /// Reads and drops what is left of the request's body.
@@ -76,10 +81,16 @@ impl Player for Session {
             ServerSession::H1(h1) => h1.write_body(bytes).await.map(|_| ()),
             other => other.write_response_body(Bytes::copy_from_slice(bytes), false).await,
         };
-        written.map_err(|error| match error.etype() {
-            ErrorType::WriteTimedout => Failure::ClientStalled,
-            _ => Failure::ClientLeft,
-        })
+        written.map_err(|error| unwritten(&error))
+    }
+
+    /// As [`Player::write`], but what HTTP/2 keeps is not copied where it need not be.
+    async fn write_body(&mut self, body: &Body) -> Result<(), Failure> {
+        let written = match self.as_downstream_mut() {
+            ServerSession::H1(h1) => h1.write_body(body.available()).await.map(|_| ()),
+            other => other.write_response_body(body.owned(), false).await,
+        };
+        written.map_err(|error| unwritten(&error))
     }
 
     async fn end(&mut self) -> Result<()> {
@@ -99,5 +110,12 @@ impl Player for Session {
     async fn left(&mut self) {
         // What it sends of a body is passed over.
         while self.as_downstream_mut().read_body_or_idle(false).await.is_ok() {}
+    }
+}
+
+fn unwritten(error: &Error) -> Failure {
+    match error.etype() {
+        ErrorType::WriteTimedout => Failure::ClientStalled,
+        _ => Failure::ClientLeft,
     }
 }

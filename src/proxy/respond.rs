@@ -16,6 +16,9 @@ use crate::http::caller::REQUEST_ID;
 use crate::http::cors;
 use crate::http::problem::{self, Problem};
 
+/// The header with the operator's token by which a request asks how it is answered; never passed on.
+pub const DEBUG: HeaderName = HeaderName::from_static("x-tidegate-debug");
+const CACHE: HeaderName = HeaderName::from_static("x-tidegate-cache");
 const RETRY_URL: HeaderName = HeaderName::from_static("x-retry-url");
 
 /// Writes a response head with `headers` and what every answer carries.
@@ -46,6 +49,9 @@ fn response_head(status: StatusCode, headers: HeaderMap) -> ResponseHeader {
 /// Adds the request's id and the route's CORS headers.
 pub fn decorate(session: &impl Player, ctx: &Ctx, response: &mut ResponseHeader) -> Result<()> {
     response.insert_header(REQUEST_ID, ctx.id.as_str())?;
+    if let Some(state) = ctx.tally.cache.filter(|_| is_debugged(session, ctx)) {
+        response.insert_header(CACHE, state.name())?;
+    }
     if let Some(policy) = ctx.served.as_ref().and_then(|served| served.route.cors.as_ref()) {
         for (name, value) in policy.decorate(session.request().headers.get(header::ORIGIN)) {
             if name == header::VARY {
@@ -56,6 +62,12 @@ pub fn decorate(session: &impl Player, ctx: &Ctx, response: &mut ResponseHeader)
         }
     }
     Ok(())
+}
+
+/// Whether the operator asks how this request is answered.
+pub fn is_debugged(session: &impl Player, ctx: &Ctx) -> bool {
+    let Some(given) = session.request().headers.get(DEBUG) else { return false };
+    ctx.world.debug_token.as_ref().is_some_and(|token| token.matches(given.as_bytes()))
 }
 
 /// Answers a preflight.

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 
 use crate::auth::policy::Policy;
 use crate::http::cors;
+use crate::object;
 use crate::route::template::Template;
 use crate::route::transform::Transform;
 
@@ -103,6 +104,8 @@ pub struct ObjectRoute {
     pub content_type: Option<Arc<str>>,
     /// The cluster whose destinations are connected to; `None` connects to the store's endpoint.
     pub cluster: Option<Arc<str>>,
+    /// How long its objects are cached; `None` streams them past the cache.
+    pub cache: Option<object::cache::Policy>,
 }
 
 /// A route without `PresignedUrl`.

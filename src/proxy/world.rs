@@ -10,9 +10,11 @@ use super::settings::{Kind, ObjectRoute, Route, Server};
 use crate::auth::Authenticator;
 use crate::auth::settings::TokenSource;
 use crate::clock::Clock;
+use crate::object::cache::{Cache, Cached};
 use crate::object::{Health, Origin};
 use crate::route::table::{Lookup, Request, Table};
 use crate::s3::signer::Signer;
+use crate::secret::Secret;
 use crate::upstream::cluster::{Cluster, Factory};
 use crate::upstream::settings;
 
@@ -54,6 +56,10 @@ pub struct Parts {
     pub authenticator: Authenticator,
     /// Where tokens are looked for.
     pub token_sources: Vec<TokenSource>,
+    /// The cache, where a route uses it.
+    pub cache: Option<Arc<Cache>>,
+    /// What a request must carry to be told how the cache took part.
+    pub debug_token: Option<Secret>,
     /// The time.
     pub clock: Clock,
 }
@@ -76,6 +82,8 @@ pub struct World {
     pub token_sources: Vec<TokenSource>,
     /// The server's settings.
     pub server: Server,
+    /// What a request must carry to be told how the cache took part.
+    pub debug_token: Option<Secret>,
     /// The time.
     pub clock: Clock,
 }
@@ -109,15 +117,15 @@ impl World {
                     };
                     let bucket = (Arc::clone(&object.store), Arc::clone(&object.bucket));
                     let health = Arc::clone(buckets.entry(bucket).or_default());
-                    Target::Objects(Arc::new(origin(&route, object, store, health, cluster, &parts.clock)?))
+                    Target::Objects(Arc::new(origin(&route, object, store, health, cluster, &parts)?))
                 }
                 Kind::Plain(plain) => Target::Cluster(find(&clusters, &plain.cluster, &route)?),
             };
             served.insert(Arc::clone(&route.id), Arc::new(Served { route, target }));
         }
         let clusters = clusters.into_values().chain(own.into_values()).collect();
-        let Parts { authenticator, token_sources, clock, .. } = parts;
-        Ok(Self { routes, served, clusters, authenticator, token_sources, server, clock })
+        let Parts { authenticator, token_sources, debug_token, clock, .. } = parts;
+        Ok(Self { routes, served, clusters, authenticator, token_sources, server, debug_token, clock })
     }
 
     /// The route of a request.
@@ -146,7 +154,8 @@ impl World {
         self.origins().all(|origin| origin.health.is_good() && origin.cluster.is_reachable())
     }
 
-    fn origins(&self) -> impl Iterator<Item = &Arc<Origin>> {
+    /// What answers the object routes.
+    pub fn origins(&self) -> impl Iterator<Item = &Arc<Origin>> {
         self.served.values().filter_map(|served| match &served.target {
             Target::Objects(origin) => Some(origin),
             Target::Cluster(_) => None,
@@ -169,10 +178,13 @@ fn origin(
     store: &Store,
     health: Arc<Health>,
     cluster: Arc<Cluster>,
-    clock: &Clock,
+    parts: &Parts,
 ) -> Result<Origin, WorldError> {
     let content_type = object.content_type.as_ref().map(|text| http::HeaderValue::from_str(text)).transpose();
     Ok(Origin {
+        route: Arc::clone(&route.id),
+        store: Arc::clone(&object.store),
+        cache: object.cache.and_then(|policy| Some(Cached { cache: Arc::clone(parts.cache.as_ref()?), policy })),
         signer: Arc::clone(&store.signer),
         health,
         cluster,
@@ -180,6 +192,6 @@ fn origin(
         content_type: content_type.map_err(|_| WorldError::ContentType(Arc::clone(&route.id)))?,
         timeouts: route.timeouts,
         reveal_denied: route.hide_existence == Some(false),
-        clock: clock.clone(),
+        clock: parts.clock.clone(),
     })
 }

@@ -17,8 +17,9 @@ pub fn start(settings: &Telemetry) {
         LogLevel::Debug => LevelFilter::DEBUG,
     };
     // Pingora prints whole upstream requests, signatures included, below info: never let those through.
-    let mut directives =
-        format!("{level},pingora=warn,pingora_core=warn,pingora_proxy=off,rustls=warn,hyper=warn,s3s=off");
+    let mut directives = format!(
+        "{level},pingora=warn,pingora_core=warn,pingora_proxy=off,rustls=warn,hyper=warn,s3s=off,foyer=error,foyer_storage=error,foyer_memory=error,foyer_common=error"
+    );
     directives.push_str(match settings.access_log {
         AccessLog::Off => ",access=off",
         AccessLog::Json | AccessLog::Text => ",access=info",

@@ -9,6 +9,7 @@ use prometheus::{
     TextEncoder,
 };
 
+use super::cache::{CacheMetrics, ReadCache};
 use super::upstreams::{Source, Upstreams};
 
 /// Values of the label `userId_hash`: a keyed hash with few values, so that the series stay bounded and nobody can be
@@ -32,6 +33,8 @@ pub struct Metrics {
     connections: IntGauge,
     refused_connections: IntCounter,
     panics: IntCounter,
+    cached: IntCounterVec,
+    cache: CacheMetrics,
 }
 
 impl Metrics {
@@ -89,6 +92,11 @@ impl Metrics {
                 "Connections over MaxConnections",
             )?,
             panics: IntCounter::new("tidegate_panics_total", "Requests that ended in a panic: a bug")?,
+            cached: IntCounterVec::new(
+                Opts::new("tidegate_cache_requests_total", "Requests on routes with a cache, by how it took part"),
+                &["state"],
+            )?,
+            cache: CacheMetrics::default(),
             registry,
         };
         metrics.register()?;
@@ -96,7 +104,7 @@ impl Metrics {
     }
 
     fn register(&self) -> Result<(), prometheus::Error> {
-        let collectors: [Box<dyn prometheus::core::Collector>; 15] = [
+        let collectors: [Box<dyn prometheus::core::Collector>; 16] = [
             Box::new(self.active.clone()),
             Box::new(self.streams.clone()),
             Box::new(self.bytes.clone()),
@@ -110,6 +118,7 @@ impl Metrics {
             Box::new(self.connections.clone()),
             Box::new(self.refused_connections.clone()),
             Box::new(self.panics.clone()),
+            Box::new(self.cached.clone()),
             Box::new(
                 IntGauge::with_opts(
                     Opts::new("tidegate_build_info", "The running version")
@@ -198,8 +207,19 @@ impl Metrics {
         &self.panics
     }
 
+    /// A request on a route with a cache was answered; `state`, of a closed set, is how it took part.
+    pub fn cached(&self, state: &str) {
+        self.cached.with_label_values(&[state]).inc();
+    }
+
+    /// Shows what `read` says of the cache from now on.
+    pub fn watch_cache(&self, read: ReadCache) -> Result<(), prometheus::Error> {
+        self.cache.watch(&self.registry, read)
+    }
+
     /// Everything in Prometheus' text format.
     pub fn render(&self) -> Result<String, prometheus::Error> {
+        self.cache.update();
         TextEncoder::new().encode_to_string(&self.registry.gather())
     }
 }

@@ -1,6 +1,7 @@
 //! What operators see: metrics by the documents' names, the log. Labels come from closed sets, never from paths, keys or
 //! users.
 
+pub mod cache;
 pub mod log;
 pub mod metrics;
 pub mod settings;

@@ -22,7 +22,7 @@ const ALLOWED: &str = "
     telemetry: http clock
     api:       http clock secret telemetry
     proxy:     http route s3 auth object upstream telemetry secret clock lifecycle
-    config:    http route s3 auth upstream proxy telemetry secret
+    config:    http route s3 auth object upstream proxy telemetry secret
     cli:       *
     app:       *
     lib:       *

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::Named;
+use super::{Named, OutputCachePolicy};
 use crate::config::value::{Literal, OneOrMany, SecretRef, Text, TimeSpan};
 
 /// Whose tokens are believed.
@@ -55,6 +55,9 @@ pub struct Policies {
     /// Time limits toward the upstream (`TimeoutPolicy`), by name.
     #[serde(default)]
     pub timeout: Named<TimeoutPolicy>,
+    /// How long objects are cached (`OutputCachePolicy`), by name.
+    #[serde(default)]
+    pub output_cache: Named<OutputCachePolicy>,
 }
 
 /// Who may use a route, beyond having a valid token.

@@ -2,6 +2,7 @@
 //! descriptions in the JSON Schema and in `docs/configuration.md`.
 
 mod access;
+mod cache;
 mod cluster;
 mod health;
 mod route;
@@ -15,6 +16,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub use access::{Auth, AuthorizationPolicy, CorsPolicy, Issuer, Policies, Rule, TimeoutPolicy};
+pub use cache::{Cache, OutputCachePolicy};
 pub use cluster::{Cluster, Destination, HttpRequest, LoadBalancingPolicy, VersionPolicy};
 pub use health::{ActiveCheck, AvailableDestinationsPolicy, PassiveCheck};
 pub use route::{HeaderMatch, HeaderMode, Match, QueryMatch, QueryMode, Route};
@@ -46,6 +48,8 @@ pub struct File {
     pub policies: Policies,
     /// Routes and clusters, under YARP's own names.
     pub reverse_proxy: ReverseProxy,
+    /// The cache that all routes with an `OutputCachePolicy` share.
+    pub cache: Option<Cache>,
     /// Logs.
     #[serde(default)]
     pub telemetry: Telemetry,

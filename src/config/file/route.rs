@@ -30,6 +30,8 @@ pub struct Route {
     pub timeout_policy: Option<String>,
     /// One limit for first byte and idle in place of `TimeoutPolicy`. It does not cut a stream that flows.
     pub timeout: Option<TimeSpan>,
+    /// `Disable`, `Default`, or a name in `Policies.OutputCache`; on routes with `PresignedUrl`. Default: `Disable`.
+    pub output_cache_policy: Option<String>,
     /// Largest request body in bytes; -1 is unlimited. Default: `30000000`, as in YARP's host.
     pub max_request_body_size: Option<ByteSize>,
     /// What is changed on the way, in order. `PresignedUrl` makes it an object route.

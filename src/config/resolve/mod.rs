@@ -2,6 +2,7 @@
 //! defaults are filled in. Every function reports what is wrong and gives `None`, so that its neighbours still run.
 
 mod auth;
+mod cache;
 mod cluster;
 mod health;
 mod policy;
@@ -43,6 +44,7 @@ fn settings(at: &At<'_>, file: &File) -> Option<Settings> {
         cluster::cluster(at, id, raw, route::is_store(&file.reverse_proxy.routes, id))
     });
     let routes = route::routes(&proxy.key("Routes"), file, &policies);
+    let cache = cache::cache(&at.key("Cache"), file.cache.as_ref());
     let telemetry = telemetry(&at.key("Telemetry"), file);
     let (server, admin) = server?;
     Some(Settings {
@@ -52,6 +54,7 @@ fn settings(at: &At<'_>, file: &File) -> Option<Settings> {
         auth: auth?,
         routes: routes?,
         clusters: clusters?.into_iter().map(|cluster| (cluster.id.clone(), cluster)).collect(),
+        cache: cache?,
         telemetry: telemetry?,
     })
 }

@@ -7,11 +7,12 @@ use std::time::Duration;
 use http::{HeaderName, Method};
 use url::Url;
 
-use super::At;
+use super::{At, cache};
 use crate::auth::policy::{Policy, Rule, Test};
 use crate::config::file;
 use crate::config::report::Problem;
 use crate::http::cors::{self, Allowed};
+use crate::object::cache as output_cache;
 use crate::proxy::settings::Timeouts;
 use crate::route::template::Template;
 
@@ -20,6 +21,7 @@ pub struct Policies {
     pub authorization: BTreeMap<String, Authorization>,
     pub cors: BTreeMap<String, Arc<cors::Policy>>,
     pub timeouts: BTreeMap<String, Timeouts>,
+    pub output_cache: BTreeMap<String, output_cache::Policy>,
 }
 
 /// A policy, and the captured path values that it compares claims with.
@@ -48,6 +50,7 @@ pub fn policies(at: &At<'_>, raw: &file::Policies) -> Policies {
             .iter()
             .filter_map(|(name, raw)| Some((name.clone(), timeouts(&limits.key(name), raw)?)))
             .collect(),
+        output_cache: cache::policies(&at.key("OutputCache"), raw),
     }
 }
 

@@ -6,12 +6,13 @@ use std::time::Duration;
 use http::{HeaderName, Method};
 
 use super::policy::Policies;
-use super::{At, transform};
+use super::{At, cache, transform};
 use crate::auth::policy::Policy;
 use crate::config::file::{self, File, Named, PresignedUrl};
 use crate::config::report::Problem;
 use crate::config::value::ByteSize;
 use crate::http::cors;
+use crate::object::cache as output_cache;
 use crate::proxy::settings::{Authorization, Kind, ObjectRoute, PlainRoute, Route, Timeouts};
 use crate::route::pattern::Pattern;
 use crate::route::table::{Entry, HeaderMatcher, HeaderMode, HostPattern, Match, QueryMatcher, QueryMode, Table};
@@ -52,12 +53,14 @@ fn route(at: &At<'_>, id: &str, raw: &file::Route, file: &File, policies: &Polic
     let captured = (matches.is_some()).then_some(names.as_slice());
     let cluster = cluster(at, raw);
     let kind = kind(at, raw, captured, cluster.as_ref().and_then(Clone::clone));
+    let signed = raw.transforms.iter().any(|transform| transform.presigned_url.is_some());
+    let cache = cache::of_route(at, raw, signed, &policies.output_cache);
     let authorization = authorization(at, raw, captured, policies);
     let cors = cors(at, raw, policies);
     let timeouts = timeouts(at, raw, file, policies);
     let route = Route {
         id: id.into(),
-        kind: kind?,
+        kind: cached(kind?, cache?),
         authorization: authorization?,
         hide_existence: raw.hide_existence,
         cors: cors?,
@@ -66,6 +69,14 @@ fn route(at: &At<'_>, id: &str, raw: &file::Route, file: &File, policies: &Polic
     };
     cluster?;
     Some(Entry { id: id.into(), order: raw.order.unwrap_or(0), matches: matches?, value: Arc::new(route) })
+}
+
+/// The kind, with what the route says of the cache.
+fn cached(kind: Kind, cache: Option<output_cache::Policy>) -> Kind {
+    match kind {
+        Kind::Object(object) => Kind::Object(ObjectRoute { cache, ..object }),
+        Kind::Plain(plain) => Kind::Plain(plain),
+    }
 }
 
 fn matches(at: &At<'_>, raw: &file::Match) -> Option<Match> {
@@ -226,6 +237,7 @@ fn object(
         key: names.then_some(key)?,
         content_type: content_type.map_or(Some(None), |text| text.map(Some))?,
         cluster,
+        cache: None,
     })
 }
 

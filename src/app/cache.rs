@@ -1,0 +1,104 @@
+//! The cache, composed: opened for the routes that use it, shown to the metrics, and put under the operator's hands.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use futures::future::BoxFuture;
+
+use super::StartError;
+use crate::api::cache::{Operations, Refreshed, Scope};
+use crate::clock::Clock;
+use crate::config::Settings;
+use crate::lifecycle::Tasks;
+use crate::object::cache::{self, Cache};
+use crate::proxy::settings::Kind;
+use crate::proxy::world::World;
+use crate::telemetry::cache::CacheNumbers;
+use crate::telemetry::metrics::Metrics;
+
+/// Opens the cache where a route uses it.
+pub async fn open(
+    settings: &Settings,
+    clock: &Clock,
+    tasks: &Tasks,
+    metrics: &Metrics,
+) -> Result<Option<Arc<Cache>>, StartError> {
+    let uses = |kind: &Kind| matches!(kind, Kind::Object(object) if object.cache.is_some());
+    if !settings.routes.entries().any(|entry| uses(&entry.value.kind)) {
+        return Ok(None);
+    }
+    let tasks = tasks.clone();
+    let spawner = Arc::new(move |task: BoxFuture<'static, ()>| tasks.spawn(task));
+    let cache = Cache::open(&settings.cache, clock.clone(), spawner).await?;
+    let read = Arc::clone(&cache);
+    metrics.watch_cache(Arc::new(move || numbers(&read)))?;
+    Ok(Some(cache))
+}
+
+fn numbers(cache: &Cache) -> CacheNumbers {
+    let stats = cache.stats();
+    CacheNumbers {
+        memory_bytes: stats.memory_bytes.get(),
+        disk_bytes: stats.disk_bytes.get(),
+        store_bytes: stats.store_bytes.get(),
+        fills: stats.fills.get(),
+        filled: stats.filled.get(),
+        failed: stats.failed.get(),
+        cancelled: stats.cancelled.get(),
+        ahead: stats.ahead.get(),
+        questions: stats.questions.get(),
+        evictions: stats.evictions.get(),
+        disk_errors: stats.disk_errors.get(),
+        purges: stats.purges.get(),
+        memory_used: cache.memory_used() as u64,
+    }
+}
+
+/// What the operator can do with `cache`.
+pub fn operations(cache: &Arc<Cache>, world: &Arc<ArcSwap<World>>) -> Arc<dyn Operations> {
+    Arc::new(Hands { cache: Arc::clone(cache), world: Arc::clone(world) })
+}
+
+struct Hands {
+    cache: Arc<Cache>,
+    world: Arc<ArcSwap<World>>,
+}
+
+impl Operations for Hands {
+    fn purge(&self, scope: Scope) -> std::io::Result<()> {
+        self.cache.purge(match scope {
+            Scope::Key(key) => cache::Scope::Key(key),
+            Scope::Prefix(prefix) => cache::Scope::Prefix(prefix),
+            Scope::Route(route) => cache::Scope::Route(route),
+            Scope::All => cache::Scope::All,
+        })
+    }
+
+    fn has_route(&self, route: &str) -> bool {
+        self.world.load().origins().any(|origin| &*origin.route == route)
+    }
+
+    fn refresh<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Refreshed> {
+        let origins: Vec<_> = self.world.load().origins().filter(|origin| origin.cache.is_some()).cloned().collect();
+        Box::pin(async move {
+            let mut refreshed = Refreshed::default();
+            let mut asked = Vec::new();
+            for origin in origins {
+                // Routes of one bucket share what is known.
+                let place = (Arc::clone(&origin.store), Arc::clone(&origin.bucket));
+                if asked.contains(&place) {
+                    continue;
+                }
+                asked.push(place);
+                match self.cache.refresh(&origin, key).await {
+                    Ok(cache::Refreshed::Unknown) => {}
+                    Ok(cache::Refreshed::Same) => refreshed.same += 1,
+                    Ok(cache::Refreshed::Changed) => refreshed.changed += 1,
+                    Ok(cache::Refreshed::Gone) => refreshed.gone += 1,
+                    Err(_) => refreshed.failed += 1,
+                }
+            }
+            refreshed
+        })
+    }
+}

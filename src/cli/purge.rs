@@ -1,0 +1,171 @@
+//! `tidegate purge`: asks a running proxy to drop objects from its cache, and says what it did.
+
+use std::io::{stderr, stdout};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use url::Url;
+
+use super::{BAD_CONFIGURATION, say};
+use crate::config;
+
+/// For the whole exchange.
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What to drop, and where.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// The operator's side of the proxy (`Server.Admin.Address`).
+    #[arg(long, default_value = "http://127.0.0.1:9901")]
+    pub admin: Url,
+    /// Where the token of `Server.Admin.Token` is: env:NAME or file:PATH.
+    #[arg(long)]
+    pub token: Option<String>,
+    #[command(flatten)]
+    pub scope: Scope,
+    /// Ask the store whether the object changed, and drop it only then; with --key.
+    #[arg(long, conflicts_with_all = ["prefix", "route", "all"])]
+    pub refresh: bool,
+}
+
+/// What is dropped: one of these.
+#[derive(clap::Args, Debug)]
+#[group(required = true, multiple = false)]
+pub struct Scope {
+    /// The object of this key, in every bucket.
+    #[arg(long)]
+    pub key: Option<String>,
+    /// Objects whose keys begin with this.
+    #[arg(long)]
+    pub prefix: Option<String>,
+    /// What the route of this id serves.
+    #[arg(long)]
+    pub route: Option<String>,
+    /// Everything.
+    #[arg(long)]
+    pub all: bool,
+}
+
+impl Scope {
+    fn body(&self) -> Value {
+        match self {
+            Self { key: Some(key), .. } => json!({ "key": key }),
+            Self { prefix: Some(prefix), .. } => json!({ "prefix": prefix }),
+            Self { route: Some(route), .. } => json!({ "route": route }),
+            _ => json!({ "all": self.all }),
+        }
+    }
+
+    fn words(&self) -> String {
+        match self {
+            Self { key: Some(key), .. } => format!("the object `{key}`"),
+            Self { prefix: Some(prefix), .. } => format!("objects whose keys begin with `{prefix}`"),
+            Self { route: Some(route), .. } => format!("what the route `{route}` serves"),
+            _ => "everything".to_owned(),
+        }
+    }
+}
+
+/// Does it.
+pub fn run(args: &Args) -> ExitCode {
+    let token = match args.token.as_deref().map(config::read_secret).transpose() {
+        Ok(token) => token,
+        Err(message) => {
+            say(&mut stderr(), &format!("tidegate purge: --token: {message}"));
+            return ExitCode::from(BAD_CONFIGURATION);
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let outcome = match runtime {
+        Ok(runtime) => runtime.block_on(ask(args, token.as_ref().map(crate::secret::Secret::expose))),
+        Err(error) => Err(error.to_string()),
+    };
+    match outcome {
+        Ok(said) => {
+            say(&mut stdout(), &said);
+            ExitCode::SUCCESS
+        }
+        Err(message) => {
+            say(&mut stderr(), &format!("tidegate purge: {message}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn ask(args: &Args, token: Option<&str>) -> Result<String, String> {
+    let path = if args.refresh { "/cache/refresh" } else { "/cache/purge" };
+    let url = args.admin.join(path).map_err(|error| error.to_string())?;
+    let client = reqwest::Client::builder().timeout(TIMEOUT).no_proxy().build().map_err(|error| error.to_string())?;
+    let mut request = client.post(url).json(&args.scope.body());
+    if let Some(token) = token {
+        request = request.bearer_auth(token);
+    }
+    let response = request.send().await.map_err(|error| format!("the proxy cannot be reached: {error}"))?;
+    let status = response.status();
+    let body: Value = response.json().await.unwrap_or_default();
+    if !status.is_success() {
+        let detail = body["detail"].as_str().unwrap_or("no reason was given");
+        return Err(format!("the proxy refused ({status}): {detail}"));
+    }
+    Ok(if args.refresh { refreshed(&body) } else { purged(&args.scope, &body) })
+}
+
+fn purged(scope: &Scope, body: &Value) -> String {
+    let what = scope.words();
+    match body["durable"].as_bool() {
+        Some(false) => format!("purged {what}, until the next restart: the list of purges could not be written"),
+        _ => format!("purged {what}"),
+    }
+}
+
+fn refreshed(body: &Value) -> String {
+    let count = |name: &str| body[name].as_u64().unwrap_or(0);
+    let (same, changed, gone, failed) = (count("same"), count("changed"), count("gone"), count("failed"));
+    if same + changed + gone + failed == 0 {
+        return "nothing is cached of this object".to_owned();
+    }
+    format!("asked the store: {same} unchanged, {changed} changed, {gone} gone, {failed} could not be asked")
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    #[test]
+    fn exactly_one_scope_is_asked_for() {
+        let asked = |line: &[&str]| {
+            let parsed = Command::try_parse_from([&["purge"], line].concat()).ok()?;
+            Some((parsed.args.scope.body(), parsed.args.scope.words()))
+        };
+        for (option, value, body, words) in [
+            ("--key", "a", json!({ "key": "a" }), "the object `a`"),
+            ("--prefix", "a/", json!({ "prefix": "a/" }), "objects whose keys begin with `a/`"),
+            ("--route", "r", json!({ "route": "r" }), "what the route `r` serves"),
+        ] {
+            assert_eq!(asked(&[option, value]), Some((body, words.to_owned())));
+        }
+        assert_eq!(asked(&["--all"]), Some((json!({ "all": true }), "everything".to_owned())));
+        assert!(asked(&["--key", "a", "--refresh"]).is_some());
+        for line in [&[][..], &["--all", "--key", "a"], &["--all", "--refresh"]] {
+            assert_eq!(asked(line), None, "{line:?}");
+        }
+    }
+
+    #[test]
+    fn what_was_done_is_said() {
+        let all = Scope { key: None, prefix: None, route: None, all: true };
+        assert_eq!(purged(&all, &json!({ "durable": true })), "purged everything");
+        assert!(purged(&all, &json!({ "durable": false })).contains("until the next restart"));
+        assert_eq!(refreshed(&json!({})), "nothing is cached of this object");
+        assert!(refreshed(&json!({ "changed": 1 })).contains("1 changed"));
+    }
+}

@@ -1,0 +1,56 @@
+//! The body of an answer, wherever it comes from.
+
+use bytes::Bytes;
+
+use super::cache::{Reader, State};
+use super::{Download, Failure, Tally};
+
+/// A body on its way to the player.
+pub enum Body {
+    /// From the store, for this player alone.
+    Direct(Download),
+    /// Through the cache.
+    Cached(Reader),
+}
+
+impl Body {
+    /// Makes the player's next bytes available; false at the clean end.
+    pub async fn fill(&mut self) -> Result<bool, Failure> {
+        match self {
+            Self::Direct(download) => download.fill().await,
+            Self::Cached(reader) => reader.fill().await,
+        }
+    }
+
+    /// What the last [`Body::fill`] made available.
+    pub fn available(&self) -> &[u8] {
+        match self {
+            Self::Direct(download) => download.available(),
+            Self::Cached(reader) => reader.available(),
+        }
+    }
+
+    /// The same, to be kept: a copy where the bytes belong to a connection.
+    pub fn owned(&self) -> Bytes {
+        match self {
+            Self::Direct(download) => Bytes::copy_from_slice(download.available()),
+            Self::Cached(reader) => reader.owned(),
+        }
+    }
+
+    /// What it took.
+    pub fn tally(&self) -> Tally {
+        match self {
+            Self::Direct(download) => download.tally(),
+            Self::Cached(reader) => reader.tally(),
+        }
+    }
+
+    /// How the cache will have taken part, as far as can be told; `None` past it.
+    pub fn forecast(&self) -> Option<State> {
+        match self {
+            Self::Direct(_) => None,
+            Self::Cached(reader) => Some(reader.forecast()),
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! What was purged, and when: the epochs that are part of every name in the cache. A bounded list, kept beside the disk
+//! cache so that a restart brings nothing back.
+
+use std::fs::{File, rename};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+
+/// Purges that are remembered one by one; past that the older ones are taken together as one of everything.
+const MOST: usize = 1000;
+
+/// What a purge covers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// The object of this key, in every store and bucket.
+    Key(String),
+    /// Objects whose keys begin with this.
+    Prefix(String),
+    /// What the route of this id serves.
+    Route(String),
+    /// Everything.
+    All,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Purge {
+    scope: Scope,
+    /// Milliseconds since the Unix epoch.
+    at: u64,
+}
+
+/// The purges in force.
+pub struct Purges {
+    list: ArcSwap<Vec<Purge>>,
+    file: Option<PathBuf>,
+    changing: Mutex<()>,
+}
+
+impl Purges {
+    /// Those written in `file`, where there is one. A list that cannot be read counts as a purge of everything at `now`:
+    /// nobody knows any more what must not be served.
+    pub fn open(file: Option<PathBuf>, now: u64) -> Self {
+        let list = match file.as_deref().map(read) {
+            None => Vec::new(),
+            Some(Ok(list)) => list,
+            Some(Err(error)) => {
+                tracing::warn!(%error, "the list of purges cannot be read: everything cached is dropped");
+                vec![Purge { scope: Scope::All, at: now }]
+            }
+        };
+        Self { list: ArcSwap::from_pointee(list), file, changing: Mutex::new(()) }
+    }
+
+    /// The newest purge that covers the object `key` on `route`; 0 where none does.
+    pub fn epoch(&self, route: &str, key: &str) -> u64 {
+        let list = self.list.load();
+        list.iter().filter(|purge| purge.scope.covers(route, key)).map(|purge| purge.at).max().unwrap_or(0)
+    }
+
+    /// Purges `scope` at `now`; in force when it returns, even where it could not be written.
+    pub fn add(&self, scope: Scope, now: u64) -> io::Result<()> {
+        let _changing = self.changing.lock();
+        let mut list: Vec<Purge> = self.list.load().to_vec();
+        // Two in one millisecond, or after the clock was set back, still follow each other.
+        let newest = list.iter().map(|purge| purge.at).max().unwrap_or(0);
+        let at = now.max(newest.saturating_add(1));
+        list.retain(|purge| scope != Scope::All && purge.scope != scope);
+        list.push(Purge { scope, at });
+        if list.len() > MOST {
+            let older: Vec<Purge> = list.drain(..MOST / 2).collect();
+            let at = older.iter().map(|purge| purge.at).max().unwrap_or(at);
+            list.insert(0, Purge { scope: Scope::All, at });
+        }
+        self.list.store(Arc::new(list.clone()));
+        self.file.as_deref().map_or(Ok(()), |file| write(file, &list))
+    }
+}
+
+impl Scope {
+    fn covers(&self, route: &str, key: &str) -> bool {
+        match self {
+            Self::Key(own) => own == key,
+            Self::Prefix(prefix) => key.starts_with(prefix.as_str()),
+            Self::Route(own) => own == route,
+            Self::All => true,
+        }
+    }
+}
+
+fn read(file: &Path) -> io::Result<Vec<Purge>> {
+    match std::fs::read(file) {
+        Ok(text) => Ok(serde_json::from_slice(&text)?),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whole or not at all, whenever the process or the machine dies.
+fn write(file: &Path, list: &[Purge]) -> io::Result<()> {
+    let new = file.with_extension("new");
+    let mut target = File::create(&new)?;
+    target.write_all(&serde_json::to_vec(list)?)?;
+    target.sync_all()?;
+    rename(&new, file)?;
+    file.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scopes() -> [Scope; 4] {
+        [Scope::Key("a/b".into()), Scope::Prefix("a/".into()), Scope::Route("r".into()), Scope::All]
+    }
+
+    #[test]
+    fn a_purge_covers_its_scope_and_no_more() {
+        let table = [("r", "a/b", [1, 1, 1, 1]), ("q", "a/c", [0, 1, 0, 1]), ("q", "b", [0, 0, 0, 1])];
+        for (route, key, expected) in table {
+            for (scope, covered) in scopes().into_iter().zip(expected) {
+                let purges = Purges::open(None, 0);
+                purges.add(scope.clone(), 1).expect("nothing is written");
+                assert_eq!(purges.epoch(route, key), covered, "{scope:?} {route} {key}");
+            }
+        }
+    }
+
+    #[test]
+    fn epochs_grow_even_when_the_clock_does_not() {
+        let purges = Purges::open(None, 0);
+        let mut last = 0;
+        for now in [50, 50, 10, 60] {
+            purges.add(Scope::Key("k".into()), now).expect("nothing is written");
+            let epoch = purges.epoch("", "k");
+            assert!(epoch > last, "{now}");
+            last = epoch;
+        }
+    }
+
+    #[test]
+    fn a_long_list_is_shortened_and_forgets_nothing() {
+        let purges = Purges::open(None, 0);
+        let count = 3 * MOST as u64;
+        for number in 0..count {
+            purges.add(Scope::Key(number.to_string()), 1 + number).expect("nothing is written");
+        }
+        assert!(purges.list.load().len() <= MOST);
+        for number in 0..count {
+            assert!(purges.epoch("", &number.to_string()) > number, "{number}");
+        }
+    }
+
+    #[test]
+    fn purges_survive_a_restart_and_a_broken_list_drops_everything() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("purges.json");
+        let purges = Purges::open(Some(file.clone()), 0);
+        for (number, scope) in scopes().into_iter().enumerate().take(3) {
+            purges.add(scope, 10 + number as u64).expect("the folder can be written");
+        }
+        let again = Purges::open(Some(file.clone()), 0);
+        assert_eq!(*again.list.load(), *purges.list.load());
+        std::fs::write(&file, b"[{").expect("the folder can be written");
+        assert_eq!(Purges::open(Some(file), 99).epoch("any", "key"), 99);
+    }
+}

@@ -1,0 +1,224 @@
+//! Where slices and what is known of objects are kept: in memory within a number of bytes, and on disk where there is
+//! one. What the disk gives is checked; what it cannot give is a miss and a count, never a failure.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use foyer::{
+    Cache, CacheBuilder, Event, EventListener, HybridCache, HybridCacheBuilder, HybridCachePolicy, PsyncIoEngineConfig,
+    S3FifoConfig, StorageKey, StorageValue,
+};
+
+use super::disk::{self, Engine, Folder};
+use super::meta::{Meta, Record, Verdict};
+use super::name::{ObjectId, SliceKey, Version};
+use super::settings::Settings;
+use super::stats::Stats;
+
+/// What a slice in memory costs besides its bytes, nearly.
+const SLICE_OVERHEAD: usize = 256;
+/// Bytes of records of objects in memory: one part of so many of the slices', at least the other.
+const RECORDS_PART: usize = 32;
+const LEAST_RECORDS: usize = 4 << 20;
+/// Verdicts in memory.
+const VERDICTS: usize = 65_536;
+
+/// The kept things.
+pub struct Shelf {
+    slices: HybridCache<SliceKey, Bytes>,
+    metas: HybridCache<ObjectId, Record>,
+    verdicts: Cache<ObjectId, Verdict>,
+    stats: Arc<Stats>,
+    _folder: Option<Folder>,
+}
+
+impl Shelf {
+    /// Opens it. A folder that cannot be used is said in the log and done without: a proxy with a broken disk still serves.
+    pub async fn open(settings: &Settings, folder: Option<Folder>, stats: Arc<Stats>) -> foyer::Result<Self> {
+        if let Some(folder) = folder {
+            match Self::with(settings, Some(folder), &stats).await {
+                Ok(shelf) => return Ok(shelf),
+                Err(error) => {
+                    stats.disk_errors.up();
+                    tracing::error!(%error, "the disk cache cannot be used: caching in memory only");
+                }
+            }
+        }
+        Self::with(settings, None, &stats).await
+    }
+
+    async fn with(settings: &Settings, folder: Option<Folder>, stats: &Arc<Stats>) -> foyer::Result<Self> {
+        let memory = usize::try_from(settings.memory).unwrap_or(usize::MAX);
+        let slice = settings.slice_size as usize;
+        // A shard evicts by itself: each must hold many slices.
+        let shards = (memory / (64 * slice)).clamp(1, 16);
+        let listener = Arc::new(Evictions(Arc::clone(stats)));
+        let slices = HybridCacheBuilder::new()
+            .with_name("slices")
+            .with_policy(HybridCachePolicy::WriteOnInsertion)
+            .with_flush_on_close(false)
+            .with_event_listener(listener)
+            .memory(memory)
+            .with_shards(shards)
+            .with_eviction_config(S3FifoConfig::default())
+            .with_weighter(|_: &SliceKey, bytes: &Bytes| bytes.len() + SLICE_OVERHEAD)
+            .storage()
+            .with_io_engine_config(PsyncIoEngineConfig::new());
+        let engine = folder.as_ref().map(|folder| folder.slices(slice as u64)).transpose()?;
+        let slices = match engine {
+            None => slices.build().await?,
+            Some(Engine { config, path }) => reserved(slices.with_engine_config(config).build().await?, &path)?,
+        };
+        let metas = HybridCacheBuilder::new()
+            .with_name("objects")
+            .with_policy(HybridCachePolicy::WriteOnInsertion)
+            .with_flush_on_close(false)
+            .memory((memory / RECORDS_PART).max(LEAST_RECORDS))
+            .with_shards(4)
+            .with_weighter(|_: &ObjectId, record: &Record| record.0.weight())
+            .storage()
+            .with_io_engine_config(PsyncIoEngineConfig::new());
+        let engine = folder.as_ref().map(Folder::records).transpose()?;
+        let metas = match engine {
+            None => metas.build().await?,
+            Some(Engine { config, path }) => reserved(metas.with_engine_config(config).build().await?, &path)?,
+        };
+        let verdicts = CacheBuilder::new(VERDICTS).with_shards(4).build();
+        Ok(Self { slices, metas, verdicts, stats: Arc::clone(stats), _folder: folder })
+    }
+
+    /// The slice, where it is in memory.
+    pub fn slice(&self, key: &SliceKey) -> Option<Bytes> {
+        self.slices.memory().get(key).map(|entry| entry.value().clone())
+    }
+
+    /// Whether the slice is in memory.
+    pub fn has(&self, key: &SliceKey) -> bool {
+        self.slices.memory().contains(key)
+    }
+
+    /// Whether the slice is in memory or, most likely, on disk.
+    pub fn may_have(&self, key: &SliceKey) -> bool {
+        self.slices.contains(key)
+    }
+
+    /// The slice, from the disk; it must have `length` bytes.
+    pub async fn slice_on_disk(&self, key: &SliceKey, length: u64) -> Option<Bytes> {
+        let entry = from_disk(&self.slices, key, &self.stats).await?;
+        let bytes = entry.value();
+        if bytes.len() as u64 == length {
+            return Some(bytes.clone());
+        }
+        self.stats.disk_errors.up();
+        self.slices.remove(key);
+        None
+    }
+
+    /// Keeps a whole slice.
+    pub fn keep_slice(&self, key: SliceKey, bytes: Bytes) {
+        self.slices.insert(key, bytes);
+    }
+
+    /// What is known of the object, where it is in memory.
+    pub fn meta_in_memory(&self, object: &ObjectId) -> Option<Arc<Meta>> {
+        self.metas.memory().get(object).map(|entry| Arc::clone(&entry.value().0))
+    }
+
+    /// What is known of the object.
+    pub async fn meta(&self, object: &ObjectId) -> Option<Arc<Meta>> {
+        if let Some(meta) = self.meta_in_memory(object) {
+            return Some(meta);
+        }
+        let entry = from_disk(&self.metas, object, &self.stats).await?;
+        Some(Arc::clone(&entry.value().0))
+    }
+
+    /// Keeps what is known of an object.
+    pub fn keep_meta(&self, meta: Arc<Meta>) {
+        let object = meta.version.object.clone();
+        self.verdicts.remove(&object);
+        self.metas.insert(object, Record(meta));
+    }
+
+    /// Drops what is known of the object.
+    pub fn forget(&self, object: &ObjectId) {
+        self.metas.remove(object);
+    }
+
+    /// Drops what is known of the object where that is still this version.
+    pub fn forget_version(&self, version: &Version) {
+        let known = self.metas.memory().get(&version.object);
+        if known.is_none_or(|entry| *entry.value().0.version == *version) {
+            self.forget(&version.object);
+        }
+    }
+
+    /// The verdict on the object.
+    pub fn verdict(&self, object: &ObjectId) -> Option<Verdict> {
+        self.verdicts.get(object).map(|entry| *entry.value())
+    }
+
+    /// Keeps a verdict.
+    pub fn keep_verdict(&self, object: ObjectId, verdict: Verdict) {
+        self.verdicts.insert(object, verdict);
+    }
+
+    /// Drops all slices from memory: nobody will find them again.
+    pub fn clear_memory(&self) {
+        self.slices.memory().clear();
+        self.verdicts.clear();
+    }
+
+    /// Bytes of slices in memory.
+    pub fn usage(&self) -> usize {
+        self.slices.memory().usage()
+    }
+
+    /// Lets the disk finish what it was given.
+    pub async fn close(&self) {
+        let closed = futures::future::join(self.slices.close(), self.metas.close()).await;
+        if closed.0.and(closed.1).is_err() {
+            self.stats.disk_errors.up();
+        }
+    }
+}
+
+/// A hit in memory, or what the disk has. A failed read, or one that gave what was never written, is counted; the entry is
+/// dropped, so that it fails once.
+async fn from_disk<K: StorageKey + Clone, V: StorageValue + Clone>(
+    cache: &HybridCache<K, V>,
+    key: &K,
+    stats: &Stats,
+) -> Option<foyer::HybridCacheEntry<K, V>> {
+    if !cache.is_hybrid() || !cache.contains(key) {
+        return None;
+    }
+    match cache.get(key).await {
+        Ok(Some(entry)) => Some(entry),
+        Ok(None) | Err(_) => {
+            stats.disk_errors.up();
+            cache.remove(key);
+            None
+        }
+    }
+}
+
+fn reserved<K: StorageKey, V: StorageValue>(cache: HybridCache<K, V>, path: &Path) -> foyer::Result<HybridCache<K, V>> {
+    disk::reserve(path, &**cache.storage().device()).map_err(foyer::Error::io_error)?;
+    Ok(cache)
+}
+
+/// Counts the slices that leave memory for others.
+struct Evictions(Arc<Stats>);
+
+impl EventListener for Evictions {
+    type Key = SliceKey;
+    type Value = Bytes;
+
+    fn on_leave(&self, reason: Event, _key: &SliceKey, _value: &Bytes) {
+        if reason == Event::Evict {
+            self.0.evictions.up();
+        }
+    }
+}
