@@ -25,12 +25,12 @@ use super::{Gateway, KEEP_ALIVE_SECONDS};
 const BUFFER: usize = 4096;
 /// Longest request head.
 const MAX_HEAD: usize = 64 * 1024;
-/// What HTTP/2 begins with, as far as it looks like the head of a request (RFC 9113 §3.4).
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
-/// For what is left to be sent when a connection is closed.
-const CLOSING: Duration = Duration::from_secs(1);
 /// Most header lines.
 const MAX_HEADERS: usize = 100;
+/// What HTTP/2 begins with, as far as it looks like the head of a request (RFC 9113 §3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
+/// How long a client may take to take its end.
+const CLOSE_TIME: Duration = Duration::from_secs(2);
 
 /// Serves `stream` to its end; gives it back where `h2c` and its first bytes are HTTP/2's.
 pub async fn serve(
@@ -42,36 +42,15 @@ pub async fn serve(
     shutdown: &ShutdownWatch,
 ) -> Option<Stream> {
     let mut ahead = BytesMut::new();
-    let mut idle = header_timeout;
-    loop {
-        let length = match head(&mut stream, &mut ahead, idle, header_timeout, shutdown).await {
-            Head::Whole(length) => length,
-            Head::TooLong => {
-                refuse(gateway, &mut stream, &mut ahead).await;
-                return None;
-            }
-            Head::Gone => return None,
-        };
-        if h2c && ahead[..length] == *PREFACE {
-            return unread(stream, &ahead);
+    match requests(gateway, &mut stream, &mut ahead, header_timeout, shutdown).await {
+        Next::Pingora if h2c && ahead.starts_with(PREFACE) => return unread(stream, &ahead),
+        Next::Pingora => hand_over(proxy, stream, ahead, shutdown).await,
+        Next::Close => {
+            // Over TLS the end has to be said, or it could be anybody's. A client that is gone takes nothing.
+            let _ = timeout(CLOSE_TIME, AsyncWriteExt::shutdown(&mut stream)).await;
         }
-        let request = direct_request(&ahead[..length]).filter(|request| gateway.takes_directly(request));
-        let Some(request) = request else {
-            hand_over(proxy, stream, ahead, shutdown).await;
-            return None;
-        };
-        let raw = ahead.split_to(length).freeze();
-        let keep_alive = !*shutdown.borrow() && wants_keep_alive(&request.headers);
-        let write_timeout = gateway.write_timeout();
-        let mut player = Direct::new(&mut stream, &mut ahead, request, raw, write_timeout, keep_alive);
-        gateway.serve_directly(&mut player).await;
-        if !player.is_reusable() {
-            // With TLS's own end. Who takes no bytes does not take the last ones either.
-            let _ = timeout(CLOSING, stream.shutdown()).await;
-            return None;
-        }
-        idle = Duration::from_secs(KEEP_ALIVE_SECONDS);
     }
+    None
 }
 
 /// `stream` as if `read` had not been read; plain TCP only.
@@ -79,6 +58,50 @@ fn unread(stream: Stream, read: &[u8]) -> Option<Stream> {
     let mut stream = stream.into_any().downcast::<TcpStream>().ok()?;
     stream.rewind(read);
     Some(stream)
+}
+
+/// What is to be done with a connection.
+enum Next {
+    /// It ends.
+    Close,
+    /// A request that was not taken is at the front of the buffer.
+    Pingora,
+}
+
+/// Answers the requests that can be answered directly, one after the other.
+async fn requests(
+    gateway: &Gateway,
+    stream: &mut Stream,
+    ahead: &mut BytesMut,
+    header_timeout: Duration,
+    shutdown: &ShutdownWatch,
+) -> Next {
+    let mut idle = header_timeout;
+    loop {
+        let length = match head(stream, ahead, idle, header_timeout, shutdown).await {
+            Head::Whole(length) => length,
+            Head::TooLong => {
+                refuse(gateway, stream, ahead).await;
+                return Next::Close;
+            }
+            Head::Gone => return Next::Close,
+        };
+        let Some(request) = direct_request(&ahead[..length]) else {
+            return Next::Pingora;
+        };
+        if !gateway.takes_directly(&request) {
+            return Next::Pingora;
+        }
+        let raw = ahead.split_to(length).freeze();
+        let keep_alive = !*shutdown.borrow() && wants_keep_alive(&request.headers);
+        let write_timeout = gateway.write_timeout();
+        let mut player = Direct::new(stream, ahead, request, raw, write_timeout, keep_alive);
+        gateway.serve_directly(&mut player).await;
+        if !player.is_reusable() {
+            return Next::Close;
+        }
+        idle = Duration::from_secs(KEEP_ALIVE_SECONDS);
+    }
 }
 
 /// What came of waiting for a request head.
