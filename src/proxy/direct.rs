@@ -172,9 +172,8 @@ impl Player for Direct<'_> {
     async fn drain(&mut self) {}
 
     async fn abort(&mut self) {
-        self.keep_alive = false;
         // Chunked or short of its length, the answer is visibly not whole once the connection is closed.
-        let _ = self.stream.shutdown().await;
+        self.keep_alive = false;
     }
 
     async fn left(&mut self) {

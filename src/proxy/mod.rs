@@ -7,6 +7,7 @@ mod ctx;
 mod direct;
 mod failure;
 mod forward;
+mod http2;
 pub mod inside;
 pub mod listener;
 mod objects;

@@ -167,7 +167,7 @@ fn version(base: &[u8], number: u8) -> Vec<u8> {
 #[tokio::test]
 async fn a_track_overwritten_under_its_player_is_never_mixed() {
     let Some(minio) = Minio::bucket().await else { return };
-    let base = pattern(1024 * KIB);
+    let base = pattern(3 * KIB * KIB);
     let cutter = Cutter::to(minio.address()).await;
     let mut config = both_protocols(&minio.url(), minio.name());
     config["ReverseProxy"]["Clusters"]["store"] = config::cluster(&[cutter.url()]);
@@ -183,7 +183,7 @@ async fn a_track_overwritten_under_its_player_is_never_mixed() {
         let cut = number % 4 < 2;
         if cut {
             // Beyond what is on its way while the player waits for the overwriting.
-            cutter.cut_after(600_000);
+            cutter.cut_after(2_000_000);
         }
         let mut playing = Playing::start(gate.address(), protocol, (first > 0).then_some(range.as_str())).await;
         let (mut heard, mut end) = playing.read(32 * KIB).await;

@@ -19,6 +19,7 @@ use crate::support::fault::{End, Step};
 use crate::support::h2::H2;
 use crate::support::heard::{self, Protocol};
 use crate::support::origin::pattern;
+use crate::support::raw::Raw;
 use crate::support::tools::TempFolder;
 use crate::support::{Gate, ScriptedOrigin, config};
 
@@ -146,6 +147,11 @@ async fn http_2_without_tls_is_a_switch_and_http_1_stays() {
     for protocol in [Protocol::H1, Protocol::H2, Protocol::H1] {
         heard::get(&gate, protocol, TRACK, &[]).await.is(200, b"music");
     }
+    // Shorter than HTTP/2's first bytes, and whole all the same.
+    let mut raw = gate.raw().await;
+    raw.send(b"GET / HTTP/1.0\r\n\r\n").await;
+    let answer = raw.response("GET", Duration::from_secs(5)).await.expect("an answer");
+    assert_eq!(answer.status, 404);
     let off = Gate::start(&configuration(&origin, json!({ "Address": "127.0.0.1:0" }))).await;
     heard::get(&off, Protocol::H1, TRACK, &[]).await.is(200, b"music");
     let stream = TcpStream::connect(off.address()).await.expect("the gate accepts");
@@ -263,6 +269,8 @@ async fn a_connection_that_asks_for_nothing_is_closed_when_a_header_is_overdue()
     let certificates = Certificates::make();
     let mut config = configuration(&origin, certificates.listener());
     config["Server"]["HeaderTimeout"] = json!("300ms");
+    let plain = json!({ "Address": "127.0.0.1:0", "H2c": true });
+    config["Server"]["Listeners"] = json!([certificates.listener(), plain]);
     let gate = Gate::start(&config).await;
     // One that never says that it speaks HTTP/2, and one that says no more than that.
     let mut silent = certificates.connect(&gate, FIRST, true, &["h2"]).await;
@@ -270,4 +278,11 @@ async fn a_connection_that_asks_for_nothing_is_closed_when_a_header_is_overdue()
     let (limit, mut rest) = (Duration::from_secs(5), Vec::new());
     let _ = timeout(limit, silent.read_to_end(&mut rest)).await.expect("it is closed");
     let _ = timeout(limit, idle.ended()).await.expect("it is closed");
+    let mut idle = H2::connect(gate.listeners()[1]).await;
+    let _ = timeout(limit, idle.ended()).await.expect("it is closed");
+    for begun in ["", "PRI * HTTP/2.0\r\n", "PRI * HTTP/2.0\r\n\r\nS", "GET /stream"] {
+        let mut raw = Raw::connect(gate.listeners()[1]).await;
+        raw.send(begun.as_bytes()).await;
+        raw.rest(limit).await.unwrap_or_else(|error| panic!("not closed after {begun:?}: {error}"));
+    }
 }

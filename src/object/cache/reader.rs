@@ -127,8 +127,9 @@ impl Reader {
         let deadline = Instant::now() + self.origin.timeouts.idle;
         loop {
             match self.next().await {
-                // The header is out: a store that comes back in time costs the player a pause, not the stream.
-                Err(failure) if is_store_trouble(failure) && Instant::now() + pause < deadline => {
+                // The header is out: a store that comes back in time costs the player a pause, not the stream. One that
+                // talks nonsense may have a neighbour that does not.
+                Err(failure) if is_passing(failure) && Instant::now() + pause < deadline => {
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(LONGEST_PAUSE);
                 }
@@ -323,6 +324,10 @@ impl Reader {
         let span = key.span().ok_or(Failure::Changed)?;
         Ok(Job { key, span, origin: Arc::clone(&self.origin), begun: None })
     }
+}
+
+fn is_passing(failure: Failure) -> bool {
+    is_store_trouble(failure) || matches!(failure, Failure::Nonsense(_))
 }
 
 impl Drop for Reader {
