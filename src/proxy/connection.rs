@@ -12,6 +12,7 @@ use pingora::apps::HttpServerApp;
 use pingora::http::RequestHeader;
 use pingora::protocols::Stream;
 use pingora::protocols::http::ServerSession;
+use pingora::protocols::l4::stream::Stream as TcpStream;
 use pingora::proxy::HttpProxy;
 use pingora::server::ShutdownWatch;
 use pingora::time::timeout;
@@ -26,28 +27,40 @@ const BUFFER: usize = 4096;
 const MAX_HEAD: usize = 64 * 1024;
 /// Most header lines.
 const MAX_HEADERS: usize = 100;
-
+/// What HTTP/2 begins with, as far as it looks like the head of a request (RFC 9113 §3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
 /// How long a client may take to take its end.
 const CLOSE_TIME: Duration = Duration::from_secs(2);
 
-/// Serves `stream` to its end.
+/// Serves `stream` to its end; gives it back where `h2c` and its first bytes are HTTP/2's.
 pub async fn serve(
     proxy: &Arc<HttpProxy<Gateway>>,
     gateway: &Gateway,
     mut stream: Stream,
+    h2c: bool,
     header_timeout: Duration,
     shutdown: &ShutdownWatch,
-) {
+) -> Option<Stream> {
     let mut ahead = BytesMut::new();
-    if requests(gateway, &mut stream, &mut ahead, header_timeout, shutdown).await == Next::Pingora {
-        return hand_over(proxy, stream, ahead, shutdown).await;
+    match requests(gateway, &mut stream, &mut ahead, header_timeout, shutdown).await {
+        Next::Pingora if h2c && ahead.starts_with(PREFACE) => return unread(stream, &ahead),
+        Next::Pingora => hand_over(proxy, stream, ahead, shutdown).await,
+        Next::Close => {
+            // Over TLS the end has to be said, or it could be anybody's. A client that is gone takes nothing.
+            let _ = timeout(CLOSE_TIME, AsyncWriteExt::shutdown(&mut stream)).await;
+        }
     }
-    // Over TLS the end has to be said, or it could be anybody's. A client that is gone takes nothing.
-    let _ = timeout(CLOSE_TIME, AsyncWriteExt::shutdown(&mut stream)).await;
+    None
+}
+
+/// `stream` as if `read` had not been read; plain TCP only.
+fn unread(stream: Stream, read: &[u8]) -> Option<Stream> {
+    let mut stream = stream.into_any().downcast::<TcpStream>().ok()?;
+    stream.rewind(read);
+    Some(stream)
 }
 
 /// What is to be done with a connection.
-#[derive(PartialEq)]
 enum Next {
     /// It ends.
     Close,

@@ -4,28 +4,24 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::IntoRawFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use pingora::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp};
+use pingora::apps::{HttpServerOptions, ServerApp};
 use pingora::listeners::tls::TlsSettings;
 use pingora::listeners::{L4BufferSettings, ListenerConfig};
-use pingora::protocols::http::ServerSession;
-use pingora::protocols::http::v2::server::H2Options;
 use pingora::protocols::{ALPN, Stream};
 use pingora::proxy::HttpProxy;
 use pingora::server::configuration::ServerConf;
 use pingora::server::{Fds, ListenFds, ShutdownWatch};
 use pingora::services::Service as _;
 use pingora::services::listening::Service;
-use pingora::time::timeout;
 use socket2::SockRef;
 use tokio::sync::{Semaphore, watch};
 
 use super::settings::{Listener, Server};
-use super::{Gateway, connection, tls};
+use super::{Gateway, connection, http2, tls};
 use crate::lifecycle::Tasks;
 use crate::telemetry::metrics::Metrics;
 
@@ -36,8 +32,6 @@ const WRITE_BUFFER: usize = 4096;
 /// Bytes that may wait in the kernel for a player's window to open. Without this bound the kernel takes megabytes, a
 /// write then waits until a third of them is taken, and a healthy slow player looks like a stalled one.
 const UNSENT: u32 = 128 * 1024;
-/// What an HTTP/2 client begins with.
-const H2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// An HTTP/2 connection without a stream is closed after this long.
 const H2_IDLE: Duration = Duration::from_secs(75);
 
@@ -149,76 +143,29 @@ struct Guarded {
     tasks: Tasks,
 }
 
-impl Guarded {
-    /// An HTTP/2 connection: its first request must come in time; from then on [`H2_IDLE`] and h2's limits bound it.
-    async fn http2(&self, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
-        let connection = Arc::new(Http2 { proxy: Arc::clone(&self.proxy), asked: AtomicBool::new(false) });
-        let overdue = async {
-            tokio::time::sleep(self.header_timeout).await;
-            if connection.asked.load(Ordering::Relaxed) {
-                std::future::pending::<()>().await;
-            }
-        };
-        tokio::select! {
-            biased;
-            rest = connection.process_new(stream, shutdown) => rest,
-            () = overdue => None,
-        }
-    }
-
-    /// Whether the client's first bytes are the preface of HTTP/2 (RFC 9113 §3.4); a silent client is given up on.
-    async fn begins_http2(&self, stream: &mut Stream) -> bool {
-        let mut first = [0; H2_PREFACE.len()];
-        let peeked = timeout(self.header_timeout, stream.try_peek(&mut first)).await;
-        matches!(peeked, Ok(Ok(true))) && first == *H2_PREFACE
-    }
-}
-
 #[async_trait]
 impl ServerApp for Guarded {
-    async fn process_new(self: &Arc<Self>, mut stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
+    async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
         let Ok(_permit) = self.limit.try_acquire() else {
             self.metrics.connection_refused();
             return None;
         };
         let _under_way = self.tasks.token();
         let _open = Open::new(&self.metrics);
-        let by_alpn = matches!(stream.selected_alpn_proto(), Some(ALPN::H2));
-        if by_alpn || (self.h2c && self.begins_http2(&mut stream).await) {
-            return self.http2(stream, shutdown).await;
+        let limit = self.header_timeout;
+        let http2 = if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
+            Some(stream)
+        } else {
+            connection::serve(&self.proxy, &self.gateway, stream, self.h2c, limit, shutdown).await
+        };
+        if let Some(stream) = http2 {
+            http2::serve(&self.proxy, stream, limit, shutdown).await;
         }
-        connection::serve(&self.proxy, &self.gateway, stream, self.header_timeout, shutdown).await;
         None
     }
 
     async fn cleanup(&self) {
         self.proxy.cleanup().await;
-    }
-}
-
-/// The proxy on one HTTP/2 connection, with a note that a request has come.
-struct Http2 {
-    proxy: Arc<HttpProxy<Gateway>>,
-    asked: AtomicBool,
-}
-
-#[async_trait]
-impl HttpServerApp for Http2 {
-    async fn process_new_http(
-        self: &Arc<Self>,
-        session: ServerSession,
-        shutdown: &ShutdownWatch,
-    ) -> Option<ReusedHttpStream> {
-        self.asked.store(true, Ordering::Relaxed);
-        self.proxy.process_new_http(session, shutdown).await
-    }
-
-    fn h2_options(&self) -> Option<H2Options> {
-        self.proxy.h2_options()
-    }
-
-    fn server_options(&self) -> Option<&HttpServerOptions> {
-        self.proxy.server_options()
     }
 }
 
