@@ -11,7 +11,7 @@ use tracing::{error, info, warn};
 use super::{refuse, say};
 use crate::app::{self, Running};
 use crate::config::{self, Settings};
-use crate::lifecycle;
+use crate::lifecycle::Signals;
 use crate::telemetry::log;
 
 /// Serves what `file` describes.
@@ -30,18 +30,20 @@ pub fn with(settings: Settings, extra: Router, started: impl FnOnce(&Running)) -
         Err(error) => return fail(&error),
     };
     runtime.block_on(async {
+        let mut signals = match Signals::listen() {
+            Ok(signals) => signals,
+            Err(error) => return fail(&error),
+        };
         let running = match app::start(settings, extra).await {
             Ok(running) => running,
             Err(error) => return fail(&error),
         };
         started(&running);
-        if let Err(error) = lifecycle::asked_to_stop().await {
-            return fail(&error);
-        }
+        signals.asked_to_stop().await;
         info!("stopping: no new connections; streams under way may end");
         let stopped = tokio::select! {
             whole = running.stop() => whole,
-            _ = lifecycle::asked_to_stop() => false,
+            () = signals.asked_to_stop() => false,
         };
         if stopped {
             info!("stopped");

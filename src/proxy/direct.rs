@@ -140,7 +140,6 @@ impl Player for Direct<'_> {
     }
 
     async fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
-        self.sent += bytes.len();
         match &mut self.answer {
             Answer::Begun(_, Some(left)) => {
                 *left = left.checked_sub(bytes.len() as u64).ok_or(Failure::Internal)?;
@@ -153,7 +152,9 @@ impl Player for Direct<'_> {
                 self.send(b"\r\n", false).await
             }
             Answer::None => Err(Failure::Internal),
-        }
+        }?;
+        self.sent += bytes.len();
+        Ok(())
     }
 
     async fn end(&mut self) -> Result<()> {
