@@ -96,7 +96,8 @@ impl Tally {
         }
     }
 
-    fn error(&mut self, message: String) {
+    /// Counts an error; the first one is kept.
+    pub fn error(&mut self, message: String) {
         self.errors += 1;
         self.first_error.get_or_insert(message);
     }

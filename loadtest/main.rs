@@ -16,12 +16,17 @@ use crate::generator::{Fleet, Tally};
 use crate::sections::{ALL, Bench, Section};
 use crate::servers::{Subject, Yard};
 
+mod faulty;
 mod generator;
 mod objects;
+mod player;
 mod process;
 mod report;
 mod sections;
 mod servers;
+
+/// How long one server is measured in a round unless said otherwise.
+const WINDOW: Duration = Duration::from_millis(2500);
 
 /// Measures Tidegate against nginx and writes target/loadtest/report.md.
 #[derive(Parser)]
@@ -33,9 +38,9 @@ struct Arguments {
     /// Rounds per section; each measures both servers.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
     rounds: u16,
-    /// Seconds that one server is measured in a round.
-    #[arg(long, default_value_t = 2.5)]
-    seconds: f64,
+    /// Seconds that one server is measured in a round (2.5), and of the soak (60).
+    #[arg(long)]
+    seconds: Option<f64>,
     /// Another Tidegate binary.
     #[arg(long, value_name = "PATH")]
     tidegate: Option<PathBuf>,
@@ -70,8 +75,9 @@ fn run(arguments: &Arguments) -> Result<bool> {
     };
     let yard = Yard::new(folder.clone(), subject)?;
     let origin = yard.origin()?;
-    let window = Duration::try_from_secs_f64(arguments.seconds)?;
-    let bench = Bench { yard, origin, rounds: arguments.rounds.into(), window };
+    let asked_window = arguments.seconds.map(Duration::try_from_secs_f64).transpose()?;
+    let window = asked_window.unwrap_or(WINDOW);
+    let bench = Bench { yard, origin, rounds: arguments.rounds.into(), window, asked_window };
     let wanted = |section: &&Section| {
         arguments.sections.is_empty() || arguments.sections.iter().any(|name| name == section.name)
     };

@@ -34,6 +34,11 @@ pub const LONG: Objects = Objects { name: "long", count: 1, size: 256 * MIB };
 pub const PAUSED: Objects = Objects { name: "paused", count: 1, size: 20_000_000 };
 
 impl Objects {
+    /// How many there are.
+    pub fn count(self) -> usize {
+        self.count
+    }
+
     /// A GET for each of them.
     pub fn whole(self, target: &Target) -> Rc<[Request]> {
         (0..self.count).map(|number| target.get(&self.key(number), None, self.size)).collect()
@@ -47,7 +52,8 @@ impl Objects {
         (0..self.count).flat_map(ranges).collect()
     }
 
-    fn key(self, number: usize) -> String {
+    /// The key of the one with this number.
+    pub fn key(self, number: usize) -> String {
         format!("{}-{number}", self.name)
     }
 }

@@ -47,6 +47,12 @@ impl Row {
         }
     }
 
+    /// From a count of the subject, which nginx is not compared with.
+    pub fn alone(figure: impl Into<String>, count: f64, budget: Budget) -> Self {
+        let (figure, unit) = (figure.into(), "");
+        Self { figure, unit, nginx: f64::NAN, subject: count, compared: Vec::new(), budget }
+    }
+
     fn verdict(&self) -> &'static str {
         let held = match self.budget {
             Budget::Ratio(most) => median(self.compared.iter().copied()) <= most,
@@ -59,6 +65,7 @@ impl Row {
     fn cells(&self) -> [String; 7] {
         let unit = self.unit;
         let write = |value: f64| match self.budget {
+            _ if value.is_nan() => String::new(),
             Budget::Ratio(_) => format!("{value:.2}×"),
             Budget::Value(_) | Budget::None => format!("{value:+.2} {unit}"),
         };
@@ -73,7 +80,7 @@ impl Row {
         };
         [
             self.figure.clone(),
-            format!("{:.2} {unit}", self.nginx),
+            if self.nginx.is_nan() { String::new() } else { format!("{:.2} {unit}", self.nginx) },
             format!("{:.2} {unit}", self.subject),
             write(median(self.compared.iter().copied())),
             spread,

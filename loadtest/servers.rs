@@ -4,13 +4,14 @@ use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use jsonwebtoken::{EncodingKey, Header};
 use serde_json::{Value, json};
 
 use crate::generator::Request;
-use crate::objects::{self, BUCKET};
+use crate::objects::{self, BUCKET, Objects};
 use crate::process::{self, Process};
 
 /// Worker threads or processes of everything that serves.
@@ -43,6 +44,11 @@ impl Target {
              Authorization: Bearer {token}\r\n{range}\r\n"
         );
         Request { text: text.into_bytes(), status, length }
+    }
+
+    /// What every request carries.
+    pub fn token(&self) -> &str {
+        &self.token
     }
 }
 
@@ -146,8 +152,25 @@ impl Yard {
     }
 
     fn tidegate(&self, binary: &Path, origin: &Server) -> Result<Server> {
+        self.tidegate_with(binary, &tidegate_yaml(origin.target.address))
+    }
+
+    /// Tidegate for the soak: to the origin by two ways, HTTP/2 beside HTTP/1.1, and the same objects under `/cached`.
+    pub fn soaked(&self, origin: &Server, ways: [SocketAddr; 2]) -> Result<Server> {
+        let Subject::Tidegate(binary) = &self.subject else { bail!("the soak is Tidegate's") };
+        self.tidegate_with(binary, &soak_yaml(origin.target.address, ways))
+    }
+
+    /// The bytes of all objects of a kind.
+    pub fn contents(&self, objects: Objects) -> Result<Vec<Arc<[u8]>>> {
+        let folder = self.folder.join("store").join(BUCKET);
+        let file = |number| Ok(fs::read(folder.join(objects.key(number)))?.into());
+        (0..objects.count()).map(file).collect()
+    }
+
+    fn tidegate_with(&self, binary: &Path, yaml: &str) -> Result<Server> {
         let path = self.folder.join("tidegate.yaml");
-        fs::write(&path, tidegate_yaml(origin.target.address))?;
+        fs::write(&path, yaml)?;
         let command = [binary, Path::new("serve"), Path::new("-c"), &path].map(|part| part.display().to_string());
         let environment = [
             ("LOADTEST_TOKEN_SECRET", TOKEN_SECRET),
@@ -195,4 +218,35 @@ Telemetry:
   AccessLog: {{ Format: "off" }}
 "#
     )
+}
+
+/// As [`tidegate_yaml`], with what the soak needs besides. The cache is too small for all, so that it fills on and on.
+fn soak_yaml(origin: SocketAddr, [one, two]: [SocketAddr; 2]) -> String {
+    let more = format!(
+        r#"
+      ClusterId: ways
+      TimeoutPolicy: soak
+    cached:
+      Match: {{ Path: "/cached/{{**key}}" }}
+      AuthorizationPolicy: Default
+      ClusterId: ways
+      TimeoutPolicy: soak
+      OutputCachePolicy: Default
+      Transforms:
+        - PresignedUrl: {{ Store: origin, Bucket: {BUCKET}, Key: "{{**key}}" }}
+  Clusters:
+    ways:
+      LoadBalancingPolicy: RoundRobin
+      Destinations:
+        one: {{ Address: "http://{one}" }}
+        two: {{ Address: "http://{two}" }}
+Policies:
+  Timeout:
+    soak: {{ Connect: 2s, FirstByte: 3s, Idle: 3s }}
+Cache:
+  Memory: 16MiB
+Telemetry:"#
+    );
+    let yaml = tidegate_yaml(origin).replace("\nTelemetry:", &more);
+    yaml.replace("Address: \"127.0.0.1:0\" }", "Address: \"127.0.0.1:0\", H2c: true }")
 }

@@ -11,6 +11,7 @@ use crate::servers::{Server, Target, Yard};
 mod cpu;
 mod first_byte;
 mod paused;
+mod soak;
 
 /// One section.
 pub struct Section {
@@ -22,13 +23,14 @@ pub struct Section {
 }
 
 /// All of them, in the order of the report.
-pub const ALL: [Section; 6] = [
+pub const ALL: [Section; 7] = [
     Section { name: "cpu-1k", load: cpu::small, measure: cpu::measure_small },
     Section { name: "ranges", load: cpu::ranges, measure: cpu::measure_ranges },
     Section { name: "whole", load: cpu::whole, measure: cpu::measure_whole },
     Section { name: "first-byte", load: first_byte::alone, measure: first_byte::measure },
     Section { name: "first-byte-busy", load: first_byte::busy, measure: first_byte::measure },
     Section { name: "paused", load: paused::load, measure: paused::measure },
+    Section { name: "soak", load: cpu::ranges, measure: soak::measure },
 ];
 
 /// What a section works with.
@@ -38,6 +40,8 @@ pub struct Bench {
     pub rounds: usize,
     /// The measured time of one server in one round.
     pub window: Duration,
+    /// The same where it was asked for.
+    pub asked_window: Option<Duration>,
 }
 
 impl Bench {

@@ -104,13 +104,13 @@ async fn attempt(
     let signed = origin.signer.sign(&object).map_err(Failure::Unsignable)?;
     tally.attempts += 1;
     match once(origin, question, member, in_flight, &signed, tries.fresh_connection).await {
-        Err(trouble) => Err(tries.after_trouble(&trouble, member)),
+        Err(trouble) => Err(tries.after_trouble(origin, &trouble, member)),
         Ok((response, in_flight)) => match judge(origin, question, &object, &signed, response, in_flight).await {
-            Err(nonsense) => Err(tries.after_nonsense(nonsense, member)),
+            Err(nonsense) => Err(tries.after_nonsense(origin, nonsense, member)),
             Ok(Judged::Reply(reply)) => Ok(reply),
             Ok(Judged::Refused(error)) => {
                 if matches!(error, StoreError::Broken | StoreError::Throttled { .. }) {
-                    tries.tried.push(Arc::clone(member.destination.id()));
+                    tries.failed_at(origin, member);
                 }
                 Err(tries.after_refusal(origin, &object, &signed, error, tally))
             }

@@ -380,6 +380,25 @@ async fn a_stream_goes_on_from_a_healthy_destination_whatever_another_one_does()
 }
 
 #[tokio::test]
+async fn every_destination_is_asked_for_the_rest_however_long_another_one_took() {
+    let first = ScriptedOrigin::with_track(pattern(SIZE)).await;
+    let second = ScriptedOrigin::start().await;
+    second.always(Step::Silence(End::Stall));
+    let mut config = impatient(&first.url());
+    // Waiting for the one takes all the time there is.
+    config["Policies"]["Timeout"]["impatient"] = json!({ "FirstByte": "400ms", "Idle": "400ms" });
+    config["ReverseProxy"]["Clusters"]["store"] = config::cluster(&[first.url(), second.url()]);
+    config["ReverseProxy"]["Clusters"]["store"]["LoadBalancingPolicy"] = json!("FirstAlphabetical");
+    config["ReverseProxy"]["Routes"]["stream"]["ClusterId"] = json!("store");
+    let gate = Gate::start(&config).await;
+    for protocol in [Protocol::H1, Protocol::H2] {
+        first.script([Step::Body { send: 100_000, end: End::Reset }]);
+        Shape::Whole.get(&gate, protocol).await.is(200, &pattern(SIZE));
+    }
+    assert_eq!((first.seen().len(), second.seen().len()), (4, 2));
+}
+
+#[tokio::test]
 async fn a_broken_stream_costs_no_other_of_its_connection() {
     let body = pattern(SIZE);
     let origin = ScriptedOrigin::with_track(body.clone()).await;

@@ -72,7 +72,7 @@ pub enum Next {
 pub struct Tries {
     /// Until when trying goes on; `None`: as often as the counts here and the retry budget allow.
     until: Option<Instant>,
-    /// Destinations that failed.
+    /// Destinations that failed last.
     pub tried: Vec<Arc<str>>,
     waits: u32,
     signatures: u32,
@@ -102,8 +102,20 @@ impl Tries {
             (Next::After(wait), Some(until)) => {
                 self.waits += 1;
                 let wait = wait.max(BACK_OFF * self.waits).min(MAX_BACK_OFF) + jitter();
-                (now + wait < until).then_some(wait)
+                // However long the first ones took, each destination has its try.
+                let begun = (self.waits as usize) < origin.cluster.members().len();
+                (begun || now + wait < until).then_some(wait)
             }
+        }
+    }
+
+    /// `member` failed: others first. When all have failed, they begin anew, and this one is the last.
+    pub fn failed_at(&mut self, origin: &Origin, member: &Member) {
+        let failed = member.destination.id();
+        self.tried.push(Arc::clone(failed));
+        let mut members = origin.cluster.members().iter();
+        if members.all(|member| self.tried.contains(member.destination.id())) {
+            self.tried = vec![Arc::clone(failed)];
         }
     }
 
@@ -114,8 +126,8 @@ impl Tries {
     }
 
     /// What it leads to that the answer made no sense.
-    pub fn after_nonsense(&mut self, failure: Failure, member: &Member) -> Setback {
-        self.tried.push(Arc::clone(member.destination.id()));
+    pub fn after_nonsense(&mut self, origin: &Origin, failure: Failure, member: &Member) -> Setback {
+        self.failed_at(origin, member);
         self.hopeless_but_for_the_rest(failure)
     }
 
@@ -165,13 +177,13 @@ impl Tries {
     }
 
     /// What it leads to that there was no answer.
-    pub fn after_trouble(&mut self, trouble: &Trouble, member: &Member) -> Setback {
+    pub fn after_trouble(&mut self, origin: &Origin, trouble: &Trouble, member: &Member) -> Setback {
         let idle_close = matches!(trouble, Trouble::Exchange(ExchangeError::Closed { reused: true }));
         if idle_close && !self.fresh_connection {
             self.fresh_connection = true;
             return Setback { failure: Failure::Closed, next: Next::AtOnce };
         }
-        self.tried.push(Arc::clone(member.destination.id()));
+        self.failed_at(origin, member);
         let last = MAX_ATTEMPTS - 1;
         match trouble {
             Trouble::Connect(ConnectError::Tls(_)) => self.hopeless_but_for_the_rest(Failure::Tls),
