@@ -7,7 +7,7 @@ STEP = @printf '\n==> %s\n'
 .PHONY: help demo test bench lint fmt doc tls it check-conf certs install
 help:
 	@printf '%s\n' \
-	  'make demo     build and start Tidegate with sample music on this machine; nothing else is needed' \
+	  'make demo     install what building needs, build, and start Tidegate with sample music' \
 	  'make test     install what is missing, then all checks and all tests' \
 	  'make bench    measure against nginx; a table of ratios (SECTION=cpu-1k for one section)' \
 	  'make lint     formatting, clippy, documentation, TLS stacks' \
@@ -15,6 +15,8 @@ help:
 	  'make install  what the tests need: Debian packages and MinIO'
 
 demo:
+	$(STEP) 'What building needs'
+	@scripts/install-build.sh
 	$(STEP) 'Building Tidegate (the first time takes some minutes: all dependencies are compiled once)'
 	@cargo build --release --locked
 	$(STEP) 'Starting the demo'

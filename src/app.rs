@@ -21,7 +21,6 @@ use crate::clock::Clock;
 use crate::config::Settings;
 use crate::embedded;
 use crate::lifecycle::Tasks;
-use crate::object::Health;
 use crate::object::cache::{Cache, CacheError};
 use crate::proxy::Gateway;
 use crate::proxy::inside::Inside;
@@ -37,6 +36,8 @@ use crate::upstream::cluster::{Cluster, Member};
 use crate::upstream::health::State;
 use crate::upstream::probe;
 
+/// For the exchanges under way of what has nobody to serve any more.
+const SERVICES_GRACE: Duration = Duration::from_secs(1);
 /// For an issuer's keys, connection and answer together.
 const KEYS_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -80,7 +81,10 @@ pub struct Running {
     pub listeners: Vec<SocketAddr>,
     /// Where the operator connects.
     pub admin: Option<SocketAddr>,
+    /// What players wait for.
     tasks: Tasks,
+    /// What has to outlive it: the operator's view of the drain, and embedded stores.
+    services: Tasks,
     grace: Duration,
     cache: Option<Arc<Cache>>,
 }
@@ -93,17 +97,19 @@ impl Running {
             // What a dying disk does not take in time is fetched anew after the start.
             let _ = tokio::time::timeout(CLOSE_TIME, cache.close()).await;
         }
+        self.services.stop(SERVICES_GRACE).await;
         whole
     }
 }
 
 /// Starts everything that `settings` ask for; `extra` are further pages on the players' listeners.
 pub async fn start(settings: Settings, extra: Router) -> Result<Running, StartError> {
-    let (clock, tasks, metrics) = (Clock::system(), Tasks::default(), Arc::new(Metrics::new()?));
+    let (clock, metrics) = (Clock::system(), Arc::new(Metrics::new()?));
+    let (tasks, services) = (Tasks::default(), Tasks::default());
     count_panics(&metrics);
     let grace = settings.server.shutdown_grace;
     let server = settings.server.clone();
-    let stores = open_stores(&settings.stores, &clock, &tasks).await?;
+    let stores = open_stores(&settings.stores, &clock, &services).await?;
     let debug_token = settings.admin.as_ref().and_then(|admin| admin.token.clone());
     let cache = cache::open(&settings, &clock, &tasks, &metrics).await?;
     let parts = Parts {
@@ -120,7 +126,7 @@ pub async fn start(settings: Settings, extra: Router) -> Result<Running, StartEr
     let read = Arc::clone(&world);
     metrics.watch(Box::new(move || readings(&read.load())))?;
     let shared = Shared {
-        checkup: Checkup::new(Arc::new(Stores(Arc::clone(&world)))),
+        checkup: Checkup::new(Arc::new(Process { world: Arc::clone(&world), tasks: tasks.clone() })),
         metrics: Arc::clone(&metrics),
         clock,
         admin_token: debug_token,
@@ -130,9 +136,9 @@ pub async fn start(settings: Settings, extra: Router) -> Result<Running, StartEr
         router::public(shared.clone(), extra).into_service().map_response(|response| response),
     );
     let gateway = || Gateway::new(Arc::clone(&world), inside.clone(), Arc::clone(&metrics));
-    let admin = settings.admin.as_ref().map(|admin| serve_admin(admin, shared, &tasks)).transpose()?;
+    let admin = settings.admin.as_ref().map(|admin| serve_admin(admin, shared, &services)).transpose()?;
     let listeners = listener::start(&server, gateway, &metrics, &tasks)?;
-    Ok(Running { listeners, admin, tasks, grace, cache })
+    Ok(Running { listeners, admin, tasks, services, grace, cache })
 }
 
 /// A panic costs one request; it is counted, and said in the log, as the bug it is.
@@ -169,7 +175,7 @@ async fn open_stores(
         };
         let name = Arc::clone(&store.name);
         let signer = Arc::new(Signer::new(store, endpoint, clock.clone()));
-        opened.insert(name, Store { signer, health: Arc::new(Health::default()) });
+        opened.insert(name, Store { signer });
     }
     Ok(opened)
 }
@@ -196,11 +202,18 @@ fn random_key(length: usize) -> String {
     Alphanumeric.sample_string(&mut rand::rng(), length)
 }
 
-struct Stores(Arc<ArcSwap<World>>);
+struct Process {
+    world: Arc<ArcSwap<World>>,
+    tasks: Tasks,
+}
 
-impl Probe for Stores {
+impl Probe for Process {
     fn stores(&self) -> Part {
-        if self.0.load().stores_are_good() { Part::Ok } else { Part::Unavailable }
+        if self.world.load().stores_are_good() { Part::Ok } else { Part::Unavailable }
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.tasks.is_stopping()
     }
 }
 

@@ -31,6 +31,11 @@ impl Tasks {
         self.stop.cancelled().await;
     }
 
+    /// Whether shutdown has begun.
+    pub fn is_stopping(&self) -> bool {
+        self.stop.is_cancelled()
+    }
+
     /// Begins the shutdown and waits up to `grace` for all work to end; false when some did not.
     pub async fn stop(&self, grace: Duration) -> bool {
         self.stop.cancel();
@@ -39,12 +44,15 @@ impl Tasks {
     }
 }
 
-/// Resolves at SIGTERM or SIGINT.
+/// Resolves at SIGTERM or SIGINT. SIGHUP, which would end the process otherwise, is answered in the log.
 pub async fn asked_to_stop() -> std::io::Result<()> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    let mut hangup = signal(SignalKind::hangup())?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            _ = hangup.recv() => tracing::warn!("SIGHUP: reload is not available in this version; restart to change the configuration"),
+        }
     }
-    Ok(())
 }

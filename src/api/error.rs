@@ -4,6 +4,7 @@ use axum::Json;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 
+use crate::http::caller::{self, REQUEST_ID};
 use crate::http::problem::{self, Problem};
 
 /// An error answer.
@@ -48,13 +49,18 @@ impl Error {
         Self { status: StatusCode::INTERNAL_SERVER_ERROR, code: "internal", detail }
     }
 
-    /// The answer, with the request's id and the time in milliseconds since the Unix epoch.
+    /// The answer, with the request's id (a new one where it has none) and the time in milliseconds since the Unix epoch.
     pub fn answer(&self, request_id: &str, now: u128) -> Response {
+        let made = request_id.is_empty().then(caller::new_request_id);
+        let request_id = made.as_deref().unwrap_or(request_id);
         let body = Problem::new(self.status, self.code, &self.detail, request_id, now);
         let mut response = (self.status, Json(body)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(problem::CONTENT_TYPE));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Ok(id) = HeaderValue::from_str(request_id) {
+            headers.insert(REQUEST_ID, id);
+        }
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"tidegate\""));
         }

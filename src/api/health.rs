@@ -32,10 +32,12 @@ pub struct Health {
     pub kafka: Part,
     /// Live sharing sessions.
     pub active_sessions: u64,
-    /// Seconds since the start.
-    pub uptime: u64,
-    /// Memory of the process.
-    pub memory_usage: Memory,
+    /// Seconds since the start; for the operator.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uptime: Option<u64>,
+    /// Memory of the process; for the operator.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_usage: Option<Memory>,
 }
 
 /// Memory in MB.
@@ -51,6 +53,11 @@ pub struct Memory {
 pub trait Probe: Send + Sync {
     /// Whether every object store can be used.
     fn stores(&self) -> Part;
+
+    /// Whether the process lets its streams end and takes no new ones.
+    fn is_stopping(&self) -> bool {
+        false
+    }
 }
 
 /// Knows how the process is.
@@ -66,7 +73,12 @@ impl Checkup {
         Self { started: Instant::now(), probe }
     }
 
-    /// The state now.
+    /// Whether the process is stopping.
+    pub fn is_stopping(&self) -> bool {
+        self.probe.is_stopping()
+    }
+
+    /// The state now, as everybody may know it.
     pub fn now(&self) -> Health {
         let s3 = self.probe.stores();
         let status = if s3 == Part::Unavailable { "unhealthy" } else { "healthy" };
@@ -76,9 +88,14 @@ impl Checkup {
             redis: Part::Disabled,
             kafka: Part::Disabled,
             active_sessions: 0,
-            uptime: self.started.elapsed().as_secs(),
-            memory_usage: memory(),
+            uptime: None,
+            memory_usage: None,
         }
+    }
+
+    /// The state now, with what only the operator may know.
+    pub fn detailed(&self) -> Health {
+        Health { uptime: Some(self.started.elapsed().as_secs()), memory_usage: Some(memory()), ..self.now() }
     }
 }
 

@@ -54,38 +54,50 @@ struct Description;
 /// The paths on the players' listeners; `extra` is merged in (the demo's page).
 pub fn public(shared: Shared, extra: Router) -> Router {
     let clock = shared.clock.clone();
-    Router::new()
+    let paths = Router::new()
         .route("/health", get(health))
         .route("/openapi.json", get(openapi))
         .route("/docs", get(docs))
-        .with_state(shared)
-        .merge(extra)
-        .fallback(move |request: Request| refuse(Error::no_route(), request, clock.clone()))
+        .with_state(shared);
+    refusing(paths.merge(extra), &clock)
 }
 
 /// The paths on the operator's listener.
 pub fn admin(shared: Shared) -> Router {
     let guarded = Router::new()
         .route("/metrics", get(metrics))
-        .route("/health", get(health))
+        .route("/health", get(detailed_health))
         .route("/cache/purge", post(cache::purge))
         .route("/cache/refresh", post(cache::refresh))
         .route_layer(middleware::from_fn_with_state(shared.clone(), operator_only));
     let clock = shared.clock.clone();
-    Router::new()
-        .route("/livez", get(|| async { "ok\n" }))
-        .route("/readyz", get(ready))
-        .merge(guarded)
-        .with_state(shared)
-        .fallback(move |request: Request| refuse(Error::no_route(), request, clock.clone()))
+    let open = Router::new().route("/livez", get(|| async { "ok\n" })).route("/readyz", get(ready));
+    refusing(open.merge(guarded).with_state(shared), &clock)
 }
 
-/// State of the process and its parts.
+/// With refusals in the envelope for what `router` does not serve.
+fn refusing(router: Router, clock: &Clock) -> Router {
+    let (paths, methods) = (clock.clone(), clock.clone());
+    router
+        .fallback(move |request: Request| refuse(Error::no_route(), request, paths.clone()))
+        .method_not_allowed_fallback(move |request: Request| {
+            refuse(Error::method_not_allowed(), request, methods.clone())
+        })
+}
+
+/// State of the process and its parts; on the operator's listener with uptime and memory.
 #[utoipa::path(get, path = "/health", tag = "operations", responses(
     (status = 200, description = "Everything that is configured works", body = Health),
     (status = 503, description = "A part does not work", body = Health)))]
 async fn health(State(shared): State<Shared>) -> Response {
-    let health = shared.checkup.now();
+    tell(shared.checkup.now())
+}
+
+async fn detailed_health(State(shared): State<Shared>) -> Response {
+    tell(shared.checkup.detailed())
+}
+
+fn tell(health: Health) -> Response {
     let status = if health.status == "healthy" { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, [(header::CACHE_CONTROL, "no-store")], Json(health)).into_response()
 }
@@ -132,6 +144,9 @@ async fn metrics(State(shared): State<Shared>, request: Request) -> Response {
 }
 
 async fn ready(State(shared): State<Shared>) -> Response {
+    if shared.checkup.is_stopping() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response();
+    }
     match shared.checkup.now().s3 {
         Part::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "an object store cannot be used\n").into_response(),
         Part::Ok | Part::Disabled => "ready\n".into_response(),
@@ -153,7 +168,7 @@ async fn operator_only(State(shared): State<Shared>, request: Request, next: Nex
 
 async fn refuse(error: Error, request: Request, clock: Clock) -> Response {
     let now = millis(&clock);
-    // On the players' listeners the proxy adds the id to the answer's head; the envelope repeats it.
+    // On the players' listeners the proxy made the id.
     let id = request.extensions().get::<Caller>().map_or("", |caller| caller.request_id.as_str());
     error.answer(id, now)
 }

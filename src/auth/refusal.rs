@@ -43,6 +43,23 @@ pub enum Refusal {
 }
 
 impl Refusal {
+    /// Its name in the log.
+    pub fn cause(self) -> &'static str {
+        match self {
+            Self::Missing => "no_token",
+            Self::WrongIssuer => "wrong_issuer",
+            Self::UnsupportedAlgorithm => "unsupported_algorithm",
+            Self::UnknownKey => "unknown_key",
+            Self::BadSignature => "bad_signature",
+            Self::KeysUnavailable => "keys_unavailable",
+            Self::Malformed => "malformed",
+            Self::NoSubject => "no_subject",
+            Self::WrongAudience => "wrong_audience",
+            Self::NotYetValid => "not_yet_valid",
+            Self::Expired => "expired",
+        }
+    }
+
     /// The value of `WWW-Authenticate`. A request without a token is told the scheme only (RFC 6750 §3.1), and so is
     /// one whose token could not be judged.
     pub fn challenge(self) -> HeaderValue {

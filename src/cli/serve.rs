@@ -60,7 +60,7 @@ fn runtime(threads: usize) -> std::io::Result<Runtime> {
 fn ready(running: &Running) {
     let listeners: Vec<String> = running.listeners.iter().map(ToString::to_string).collect();
     let admin = running.admin.map(|address| address.to_string());
-    info!(?listeners, ?admin, "ready");
+    info!(listeners = listeners.join(", "), admin = admin.as_deref(), "ready");
     say(&mut std::io::stdout(), &format!("ready {}", json!({ "listeners": listeners, "admin": admin })));
 }
 

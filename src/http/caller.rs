@@ -2,6 +2,16 @@
 
 use std::net::IpAddr;
 
+use http::HeaderName;
+
+/// The header with the request's id.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// A new id for a request.
+pub fn new_request_id() -> String {
+    format!("{:016x}", rand::random::<u64>())
+}
+
 /// Who calls a module.
 #[derive(Clone, Debug)]
 pub struct Caller {

@@ -101,7 +101,7 @@ async fn attempt(
     tally: &mut Tally,
 ) -> Result<Reply, Setback> {
     let object = Object { head: question.head, bucket: &origin.bucket, key: question.key };
-    let signed = origin.signer.sign(&object).map_err(|_| Failure::Unsignable)?;
+    let signed = origin.signer.sign(&object).map_err(Failure::Unsignable)?;
     tally.attempts += 1;
     match once(origin, question, member, in_flight, &signed, tries.fresh_connection).await {
         Err(trouble) => Err(tries.after_trouble(&trouble, member)),

@@ -21,7 +21,7 @@ use http::{HeaderMap, StatusCode};
 pub use plan::{Plan, answer};
 
 use crate::clock::Clock;
-use crate::s3::signer::Signer;
+use crate::s3::signer::{SignError, Signer};
 use crate::upstream::cluster::Cluster;
 use crate::upstream::settings::Timeouts;
 
@@ -33,7 +33,7 @@ pub struct Origin {
     pub store: Arc<str>,
     /// Signs requests to the store.
     pub signer: Arc<Signer>,
-    /// What is known of the store.
+    /// What is known of the bucket.
     pub health: Arc<Health>,
     /// The servers that are connected to.
     pub cluster: Arc<Cluster>,
@@ -64,15 +64,18 @@ pub struct Answer {
 /// Why there is no answer. The proxy turns each into a status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
-    /// No such object, or one that must not be seen.
+    /// No such object.
     #[error("no such object")]
     NotFound,
     /// The object is gone for good.
     #[error("the object was deleted")]
     Gone,
-    /// The store denies it and the route says so openly.
+    /// The store denies it.
     #[error("the store denies access to the object")]
-    Denied,
+    Denied {
+        /// Whether the player is told that there is no such object.
+        hidden: bool,
+    },
     /// A condition of the player's request does not hold.
     #[error("a precondition does not hold")]
     PreconditionFailed,
@@ -82,9 +85,9 @@ pub enum Failure {
         /// The object's size.
         size: u64,
     },
-    /// The key cannot be signed.
-    #[error("the object's name cannot be signed")]
-    Unsignable,
+    /// No request to the store can be signed.
+    #[error("no request to the store can be signed: {0}")]
+    Unsignable(SignError),
     /// Three signatures in a row were too old for the store.
     #[error("the store takes every signature for expired: compare the clocks of store and proxy")]
     Expired,

@@ -4,7 +4,7 @@
 use tracing::{error, info, warn};
 
 use super::ctx::Ctx;
-use super::failure::Level;
+use super::failure::{Failure, Level};
 use super::player::Player;
 use crate::object::cache::State;
 use crate::telemetry::metrics::Metrics;
@@ -41,14 +41,15 @@ pub fn finish(session: &impl Player, ctx: &Ctx, metrics: &Metrics) {
         route = ctx.route(),
         method,
         status,
-        sent = ctx.sent,
+        sent = session.sent(),
         first_byte_ms = ctx.first_byte.map(millis),
         duration_ms = millis(ctx.started.elapsed()),
         client = ctx.client.map(tracing::field::display),
         attempts = ctx.tally.attempts,
         resumes = ctx.tally.resumes,
         cache = ctx.tally.cache.map(State::name),
-        failure = ctx.failure.as_ref().map(super::failure::Failure::code),
+        failure = ctx.failure.as_ref().map(Failure::code),
+        cause = ctx.failure.as_ref().and_then(Failure::cause),
         "request"
     );
 }
@@ -57,7 +58,7 @@ fn log_failure(ctx: &Ctx, level: Level) {
     let Some(failure) = &ctx.failure else { return };
     let (request_id, route, code) = (ctx.id.as_str(), ctx.route(), failure.code());
     let reason = match failure {
-        super::failure::Failure::Object(failure) => failure.to_string(),
+        Failure::Object(failure) => failure.to_string(),
         other => other.detail().into_owned(),
     };
     match level {

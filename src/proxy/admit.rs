@@ -16,12 +16,17 @@ use crate::http::target::BadTarget;
 use crate::http::{client_ip, cors, target, wire};
 use crate::route::table::{Lookup, Request};
 
+/// What object routes take.
+pub const OBJECT_METHODS: [Method; 3] = [Method::GET, Method::HEAD, Method::OPTIONS];
+
 /// Who answers an admitted request.
 pub enum Way {
     /// The object engine or a cluster, by the route in the context.
     Route(Arc<Served>),
     /// A question of a browser whether it may ask (Fetch, "CORS-preflight request").
     Preflight(Arc<cors::Policy>),
+    /// Any other OPTIONS: which methods there are (RFC 9110 §9.3.7).
+    Options,
     /// The modules in this process.
     Inside,
 }
@@ -55,10 +60,16 @@ pub async fn admit(session: &impl Player, ctx: &mut Ctx) -> Result<Way, Failure>
         return Ok(Way::Preflight(Arc::clone(policy)));
     }
     let objects = matches!(route.kind, Kind::Object(_));
-    if objects && !matches!(request.method, Method::GET | Method::HEAD) {
-        return Err(Failure::MethodNotAllowed(vec![Method::GET, Method::HEAD, Method::OPTIONS]));
+    match request.method {
+        Method::GET | Method::HEAD => {}
+        Method::OPTIONS if objects => return Ok(Way::Options),
+        _ if objects => return Err(Failure::MethodNotAllowed(OBJECT_METHODS.to_vec())),
+        _ => {}
     }
     authorise(request, ctx, &served).await?;
+    if route.max_request_body.zip(announced(request)).is_some_and(|(limit, length)| length > limit) {
+        return Err(Failure::BodyTooLarge);
+    }
     Ok(Way::Route(served))
 }
 
@@ -71,6 +82,11 @@ pub fn lookup<'a>(request: &'a RequestHeader, method: &'a Method) -> Request<'a>
 /// Paths that no route can take: what watches the process must find them whatever the routes are.
 pub fn is_ours(path: &str) -> bool {
     matches!(path, "/health" | "/openapi.json" | "/docs")
+}
+
+/// The length of the request's body, where it says one.
+fn announced(request: &RequestHeader) -> Option<u64> {
+    request.headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// Paths that the modules in this process answer where no route takes them.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::failure::Failure;
 use super::world::{Served, World};
 use crate::auth::Claims;
+use crate::http::caller;
 use crate::object::Tally;
 use crate::route::pattern::Captures;
 use crate::upstream::destination::InFlight;
@@ -33,8 +34,10 @@ pub struct Ctx {
     pub tally: Tally,
     /// How long the first byte took.
     pub first_byte: Option<Duration>,
-    /// Body bytes sent.
+    /// Bytes of an object sent.
     pub sent: u64,
+    /// Whether the end of a plain route's answer has been handed on.
+    pub ended: bool,
     /// The destination of a plain route while the request is under way to it.
     pub destination: Option<Chosen>,
     /// Destinations of a plain route that failed.
@@ -60,7 +63,7 @@ impl Ctx {
     pub fn new(world: Arc<World>) -> Self {
         Self {
             world,
-            id: format!("{:016x}", rand::random::<u64>()),
+            id: caller::new_request_id(),
             started: Instant::now(),
             client: None,
             claims: None,
@@ -70,6 +73,7 @@ impl Ctx {
             tally: Tally::default(),
             first_byte: None,
             sent: 0,
+            ended: false,
             destination: None,
             tried: Vec::new(),
         }

@@ -31,6 +31,7 @@ pub struct Direct<'a> {
     keep_alive: bool,
     half_closed: bool,
     answer: Answer,
+    sent: usize,
 }
 
 /// How far the answer is.
@@ -52,7 +53,7 @@ impl<'a> Direct<'a> {
     ) -> Self {
         let peer = peer(stream);
         let (half_closed, answer) = (false, Answer::None);
-        Self { stream, ahead, request, raw, peer, write_timeout, keep_alive, half_closed, answer }
+        Self { stream, ahead, request, raw, peer, write_timeout, keep_alive, half_closed, answer, sent: 0 }
     }
 
     /// Whether the connection can take another request: the answer is whole, and both sides want to.
@@ -108,6 +109,10 @@ impl Player for Direct<'_> {
         }
     }
 
+    fn sent(&self) -> usize {
+        self.sent
+    }
+
     fn close_after(&mut self) {
         self.keep_alive = false;
     }
@@ -135,6 +140,7 @@ impl Player for Direct<'_> {
     }
 
     async fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        self.sent += bytes.len();
         match &mut self.answer {
             Answer::Begun(_, Some(left)) => {
                 *left = left.checked_sub(bytes.len() as u64).ok_or(Failure::Internal)?;
@@ -160,6 +166,9 @@ impl Player for Direct<'_> {
         };
         self.send(last, true).await.map_err(|_| gone())
     }
+
+    /// Its requests have no body.
+    async fn drain(&mut self) {}
 
     async fn abort(&mut self) {
         self.keep_alive = false;

@@ -105,6 +105,16 @@ impl Failure {
         }
     }
 
+    /// What the code does not say, for the log: one of a closed set.
+    pub fn cause(&self) -> Option<&'static str> {
+        match self {
+            Self::Unauthorized(refusal) => Some(refusal.cause()),
+            Self::Hidden => Some("policy"),
+            Self::Object(object::Failure::Denied { hidden: true }) => Some("store_denied"),
+            _ => None,
+        }
+    }
+
     /// What the client is told; names nothing behind the proxy.
     pub fn detail(&self) -> Cow<'static, str> {
         match self {
@@ -134,6 +144,7 @@ impl Failure {
                 object::Failure::Signature
                 | object::Failure::Credentials
                 | object::Failure::NoSuchBucket
+                | object::Failure::Unsignable(_)
                 | object::Failure::Expired
                 | object::Failure::Tls,
             )
@@ -182,12 +193,11 @@ impl Failure {
 fn object_status(failure: &object::Failure) -> u16 {
     use object::Failure as Object;
     match failure {
-        Object::NotFound => 404,
+        Object::NotFound | Object::Denied { hidden: true } => 404,
         Object::Gone => 410,
-        Object::Denied => 403,
+        Object::Denied { hidden: false } => 403,
         Object::PreconditionFailed => 412,
         Object::RangeNotSatisfiable { .. } => 416,
-        Object::Unsignable => 400,
         Object::Expired
         | Object::Credentials
         | Object::Archived
@@ -196,6 +206,7 @@ fn object_status(failure: &object::Failure) -> u16 {
         | Object::Changed => 503,
         Object::Signature
         | Object::NoSuchBucket
+        | Object::Unsignable(_)
         | Object::StoreBroken
         | Object::Nonsense(_)
         | Object::Closed
@@ -208,17 +219,16 @@ fn object_status(failure: &object::Failure) -> u16 {
 fn object_code(failure: &object::Failure) -> &'static str {
     use object::Failure as Object;
     match failure {
-        Object::NotFound => "not_found",
+        Object::NotFound | Object::Denied { hidden: true } => "not_found",
         Object::Gone => "gone",
-        Object::Denied => "denied",
+        Object::Denied { hidden: false } => "denied",
         Object::PreconditionFailed => "precondition_failed",
         Object::RangeNotSatisfiable { .. } => "range_not_satisfiable",
-        Object::Unsignable => "bad_request",
         Object::Expired => "url_expired",
         Object::Signature => "store_signature",
         Object::Credentials => "store_credentials",
         Object::Archived => "archived",
-        Object::NoSuchBucket => "store_configuration",
+        Object::NoSuchBucket | Object::Unsignable(_) => "store_configuration",
         Object::Throttled { .. } => "store_busy",
         Object::StoreBroken => "store_failed",
         Object::Nonsense(_) => "store_protocol",
@@ -234,12 +244,11 @@ fn object_code(failure: &object::Failure) -> &'static str {
 fn object_detail(failure: &object::Failure) -> &'static str {
     use object::Failure as Object;
     match failure {
-        Object::NotFound => "there is no such object",
+        Object::NotFound | Object::Denied { hidden: true } => "there is no such object",
         Object::Gone => "the object was removed for good",
-        Object::Denied => "access to the object is denied",
+        Object::Denied { hidden: false } => "access to the object is denied",
         Object::PreconditionFailed => "a condition of the request does not hold for the object as it is now",
         Object::RangeNotSatisfiable { .. } => "the range begins past the end of the object; see Content-Range",
-        Object::Unsignable => "the object's name cannot be used",
         Object::Archived => "the object is archived and not available at once",
         Object::Throttled { .. } => "the storage is busy; try again after Retry-After",
         Object::Timeout => "the storage did not answer in time",
@@ -248,6 +257,7 @@ fn object_detail(failure: &object::Failure) -> &'static str {
         }
         Object::Signature
         | Object::NoSuchBucket
+        | Object::Unsignable(_)
         | Object::StoreBroken
         | Object::Nonsense(_)
         | Object::Closed
@@ -262,6 +272,7 @@ mod tests {
 
     use super::*;
     use crate::object::Failure as Object;
+    use crate::s3::signer::SignError;
 
     const DOCUMENT: &str = include_str!("../../docs/errors.md");
     const SOURCES: [&str; 2] = [include_str!("failure.rs"), include_str!("../api/error.rs")];
@@ -270,10 +281,11 @@ mod tests {
         let of_objects = [
             Object::NotFound,
             Object::Gone,
-            Object::Denied,
+            Object::Denied { hidden: false },
+            Object::Denied { hidden: true },
             Object::PreconditionFailed,
             Object::RangeNotSatisfiable { size: 1 },
-            Object::Unsignable,
+            Object::Unsignable(SignError::Bucket),
             Object::Expired,
             Object::Signature,
             Object::Credentials,

@@ -1,5 +1,6 @@
 //! Plain routes: the way through Pingora to a cluster, with YARP's transforms.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -27,7 +28,7 @@ const MAX_TRIES: usize = 3;
 const IDLE_CONNECTION: Duration = Duration::from_secs(55);
 
 /// Chooses a destination and says how to connect to it.
-pub async fn peer(ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
+pub async fn peer(session: &Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
     let served = ctx.served.clone();
     let Some((served, cluster)) = served.as_ref().and_then(|served| Some((served, cluster(served)?))) else {
         return fail(ctx, Failure::Internal);
@@ -38,8 +39,10 @@ pub async fn peer(ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
     let Some((member, mut in_flight)) = cluster.pick(&ctx.tried, Instant::now()) else {
         return fail(ctx, Failure::NoDestination);
     };
+    ctx.tally.attempts += 1;
     let destination = &member.destination;
-    let Some(address) = destination.addresses().await.ok().and_then(|all| all.first().copied()) else {
+    let before = ctx.tried.iter().filter(|id| *id == destination.id()).count();
+    let Some(address) = destination.addresses().await.ok().and_then(|all| nth(&all, before)) else {
         in_flight.failed(Fault::Unreachable, Instant::now());
         ctx.tried.push(Arc::clone(destination.id()));
         let error = Error::explain(ErrorType::ConnectNoRoute, "the name does not resolve");
@@ -49,7 +52,7 @@ pub async fn peer(ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
     let timeouts = served.route.timeouts;
     peer.options.connection_timeout = Some(timeouts.connect);
     peer.options.total_connection_timeout = Some(timeouts.connect);
-    peer.options.read_timeout = Some(timeouts.idle);
+    peer.options.read_timeout = Some(if is_long_lived(session) { timeouts.idle } else { timeouts.first_byte });
     peer.options.write_timeout = Some(timeouts.idle);
     peer.options.idle_timeout = Some(IDLE_CONNECTION);
     ctx.destination = Some(Chosen {
@@ -60,6 +63,18 @@ pub async fn peer(ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
         answered: false,
     });
     Ok(Box::new(peer))
+}
+
+/// The address for the next try of a name that was tried `before` times: each of its addresses in turn.
+fn nth(addresses: &[SocketAddr], before: usize) -> Option<SocketAddr> {
+    addresses.iter().cycle().nth(before).copied()
+}
+
+/// Whether silence is to be expected of the answer. Pingora has one limit for the wait for the head and for each read
+/// of the body, so that only these may be silent for longer than `FirstByte`: upgraded connections and event streams.
+fn is_long_lived(session: &Session) -> bool {
+    let accept = session.req_header().headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    session.is_upgrade_req() || accept.is_some_and(|types| types.contains("text/event-stream"))
 }
 
 fn fail<T>(ctx: &mut Ctx, failure: Failure) -> Result<T> {
@@ -148,6 +163,16 @@ pub fn request(session: &Session, ctx: &Ctx, upstream: &mut RequestHeader) -> Re
     Ok(())
 }
 
+/// Holds a request body that came without a length to the route's limit.
+pub fn request_body(session: &Session, ctx: &mut Ctx) -> Result<()> {
+    let limit = ctx.served.as_ref().and_then(|served| served.route.max_request_body);
+    if limit.is_some_and(|limit| session.body_bytes_read() as u64 > limit) {
+        ctx.failure = Some(Failure::BodyTooLarge);
+        return Error::e_explain(ErrorType::HTTPStatus(413), "the request body is too large");
+    }
+    Ok(())
+}
+
 /// What frames the body or upgrades the connection belongs to this connection, not to the transforms.
 fn framing(session: &Session, headers: &HeaderMap) -> Vec<(http::HeaderName, http::HeaderValue)> {
     let mut names = vec![header::CONTENT_LENGTH, header::TRANSFER_ENCODING];
@@ -193,6 +218,15 @@ fn plain(ctx: &Ctx) -> Option<(&Served, &PlainRoute)> {
     }
 }
 
+/// Whether the client has its whole answer in spite of `error`: whoever is refused need not send the rest of its body.
+pub fn is_answered(session: &Session, ctx: &Ctx, error: &Error) -> bool {
+    let unwritten = matches!(error.etype(), ErrorType::WriteError | ErrorType::WriteTimedout);
+    let announced = session.response_written().and_then(|head| head.headers.get(header::CONTENT_LENGTH));
+    let length = announced.and_then(|value| value.to_str().ok()?.parse().ok());
+    let is_whole = ctx.ended || length == Some(session.body_bytes_sent());
+    is_whole && !(unwritten && *error.esource() == ErrorSource::Downstream)
+}
+
 /// What an error of Pingora's means.
 pub fn failure(error: &Error) -> Failure {
     match (error.esource(), error.etype()) {
@@ -203,5 +237,18 @@ pub fn failure(error: &Error) -> Failure {
         (_, ErrorType::ConnectTimedout | ErrorType::ReadTimedout | ErrorType::WriteTimedout) => Failure::GatewayTimeout,
         (ErrorSource::Upstream, _) => Failure::BadGateway,
         _ => Failure::Internal,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_try_of_a_name_takes_its_next_address() {
+        let all: Vec<SocketAddr> = ["[::1]:80", "127.0.0.1:80"].map(|it| it.parse().expect("an address")).into();
+        let taken: Vec<_> = (0..3).map(|before| nth(&all, before)).collect();
+        assert_eq!(taken, [Some(all[0]), Some(all[1]), Some(all[0])]);
+        assert_eq!(nth(&[], 0), None);
     }
 }

@@ -49,7 +49,6 @@ pub async fn serve(session: &mut Session, ctx: &mut Ctx, inside: Inside) -> Resu
             return Ok(());
         };
         if let Ok(bytes) = frame.into_data() {
-            ctx.sent += bytes.len() as u64;
             session.as_downstream_mut().write_response_body(bytes, false).await?;
         }
     }

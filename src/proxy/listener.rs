@@ -31,7 +31,7 @@ const PLAIN_READ_BUFFER: usize = 0;
 const WRITE_BUFFER: usize = 4096;
 /// Bytes that may wait in the kernel for a player's window to open. Without this bound the kernel takes megabytes, a
 /// write then waits until a third of them is taken, and a healthy slow player looks like a stalled one.
-const UNSENT: u32 = 128 * 1024;
+const UNSENT: u32 = 512 * 1024;
 /// An HTTP/2 connection without a stream is closed after this long.
 const H2_IDLE: Duration = Duration::from_secs(75);
 

@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
+use bytes::Bytes;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
@@ -81,6 +82,7 @@ impl Gateway {
                 Target::Objects(origin) => objects::serve(player, &mut ctx, &served, origin, &self.metrics).await,
                 Target::Cluster(_) => respond::failure(player, &mut ctx, Failure::Internal).await,
             },
+            Ok(Way::Options) => respond::options(player, &mut ctx).await,
             // A reload between the two looks at the table; the next try finds the new one.
             Ok(Way::Preflight(_) | Way::Inside) => respond::failure(player, &mut ctx, Failure::Internal).await,
             Err(failure) => respond::failure(player, &mut ctx, failure).await,
@@ -106,6 +108,7 @@ impl Gateway {
         let served = match admit::admit(session, ctx).await {
             Ok(Way::Route(served)) => served,
             Ok(Way::Preflight(policy)) => return respond::preflight(session, ctx, policy).await.map(|()| true),
+            Ok(Way::Options) => return respond::options(session, ctx).await.map(|()| true),
             Ok(Way::Inside) => return inside::serve(session, ctx, self.inside.clone()).await.map(|()| true),
             Err(failure) => return respond::failure(session, ctx, failure).await.map(|()| true),
         };
@@ -143,8 +146,18 @@ impl ProxyHttp for Gateway {
         self.answer(session, ctx).await
     }
 
-    async fn upstream_peer(&self, _session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
-        forward::peer(ctx).await
+    async fn request_body_filter(
+        &self,
+        session: &mut Session,
+        _body: &mut Option<Bytes>,
+        _end: bool,
+        ctx: &mut Ctx,
+    ) -> Result<()> {
+        forward::request_body(session, ctx)
+    }
+
+    async fn upstream_peer(&self, session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
+        forward::peer(session, ctx).await
     }
 
     async fn upstream_request_filter(
@@ -158,6 +171,17 @@ impl ProxyHttp for Gateway {
 
     async fn response_filter(&self, session: &mut Session, upstream: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {
         forward::response(session, ctx, upstream)
+    }
+
+    fn response_body_filter(
+        &self,
+        _session: &mut Session,
+        _body: &mut Option<Bytes>,
+        end: bool,
+        ctx: &mut Ctx,
+    ) -> Result<Option<Duration>> {
+        ctx.ended |= end;
+        Ok(None)
     }
 
     fn fail_to_connect(&self, _session: &mut Session, _peer: &HttpPeer, ctx: &mut Ctx, e: Box<Error>) -> Box<Error> {
@@ -176,6 +200,10 @@ impl ProxyHttp for Gateway {
     }
 
     async fn fail_to_proxy(&self, session: &mut Session, e: &Error, ctx: &mut Ctx) -> FailToProxy {
+        if forward::is_answered(session, ctx, e) {
+            session.set_keepalive(None);
+            return FailToProxy { error_code: 0, can_reuse_downstream: false };
+        }
         let failure = ctx.failure.take().unwrap_or_else(|| forward::failure(e));
         let error_code = failure.status().as_u16();
         if respond::failure(session, ctx, failure).await.is_err() {

@@ -24,6 +24,8 @@ pub trait Player: Send {
     fn peer(&self) -> Option<IpAddr>;
     /// The status of the answer that has begun.
     fn answered_with(&self) -> Option<StatusCode>;
+    /// Bytes of the answer's body so far.
+    fn sent(&self) -> usize;
     /// The connection ends with this answer.
     fn close_after(&mut self);
     /// Begins the answer.
@@ -36,6 +38,8 @@ pub trait Player: Send {
     }
     /// Ends the answer.
     fn end(&mut self) -> impl Future<Output = Result<()>> + Send;
+    /// Reads and drops what is left of the request's body.
+    fn drain(&mut self) -> impl Future<Output = ()> + Send;
     /// Breaks the answer off, so that it cannot be taken for a whole one.
     fn abort(&mut self) -> impl Future<Output = ()> + Send;
     /// Resolves when the player has gone; a half-closed one is still listening.
@@ -57,6 +61,10 @@ impl Player for Session {
 
     fn answered_with(&self) -> Option<StatusCode> {
         self.response_written().map(|response| response.status)
+    }
+
+    fn sent(&self) -> usize {
+        self.body_bytes_sent()
     }
 
     fn close_after(&mut self) {
@@ -87,6 +95,11 @@ impl Player for Session {
 
     async fn end(&mut self) -> Result<()> {
         self.as_downstream_mut().write_response_body(Bytes::new(), true).await
+    }
+
+    async fn drain(&mut self) {
+        // What cannot be drained goes with the connection.
+        let _ = self.as_downstream_mut().drain_request_body().await;
     }
 
     async fn abort(&mut self) {

@@ -7,15 +7,15 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use pingora::Result;
 use pingora::http::ResponseHeader;
 
+use super::admit::OBJECT_METHODS;
 use super::ctx::Ctx;
 use super::failure::Failure;
 use super::player::Player;
 use super::settings::Kind;
+use crate::http::caller::REQUEST_ID;
 use crate::http::cors;
 use crate::http::problem::{self, Problem};
 
-/// The header with the request's id.
-pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The header with the operator's token by which a request asks how it is answered; never passed on.
 pub const DEBUG: HeaderName = HeaderName::from_static("x-tidegate-debug");
 const CACHE: HeaderName = HeaderName::from_static("x-tidegate-cache");
@@ -82,6 +82,12 @@ pub async fn preflight(session: &mut impl Player, ctx: &mut Ctx, policy: Arc<cor
     session.write_head(response).await
 }
 
+/// Says which methods an object route takes.
+pub async fn options(session: &mut impl Player, ctx: &mut Ctx) -> Result<()> {
+    let allow = Failure::MethodNotAllowed(OBJECT_METHODS.to_vec()).headers().into_iter().collect();
+    head(session, ctx, StatusCode::NO_CONTENT, allow, true).await
+}
+
 /// Answers with a failure; where an answer has begun, or the client is gone, nothing more can be said.
 pub async fn failure(session: &mut impl Player, ctx: &mut Ctx, failure: Failure) -> Result<()> {
     let status = failure.status();
@@ -90,6 +96,7 @@ pub async fn failure(session: &mut impl Player, ctx: &mut Ctx, failure: Failure)
         session.close_after();
     }
     let (headers, body) = envelope(session, ctx, &failure);
+    let too_large = failure == Failure::BodyTooLarge;
     ctx.failure = Some(failure);
     if gone {
         return Ok(());
@@ -102,6 +109,10 @@ pub async fn failure(session: &mut impl Player, ctx: &mut Ctx, failure: Failure)
             return Ok(());
         }
         session.end().await?;
+    }
+    if too_large {
+        // Closing on bytes that nobody has read would reset the connection, and the answer with it.
+        session.drain().await;
     }
     Ok(())
 }

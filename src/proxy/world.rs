@@ -69,8 +69,6 @@ pub struct Parts {
 pub struct Store {
     /// Signs requests to it.
     pub signer: Arc<Signer>,
-    /// What is known of it.
-    pub health: Arc<Health>,
 }
 
 /// The settings at work.
@@ -102,6 +100,7 @@ impl World {
         let clusters: HashMap<Arc<str>, Arc<Cluster>> =
             clusters.iter().map(|(id, settings)| (Arc::clone(id), Arc::new(factory.cluster(settings)))).collect();
         let mut own: HashMap<Arc<str>, Arc<Cluster>> = HashMap::new();
+        let mut buckets: HashMap<_, Arc<Health>> = HashMap::new();
         let mut served = HashMap::new();
         for entry in routes.entries() {
             let route = Arc::clone(&entry.value);
@@ -116,7 +115,9 @@ impl World {
                                 .or_insert_with(|| Arc::new(factory.single(&object.store, store.signer.endpoint()))),
                         ),
                     };
-                    Target::Objects(Arc::new(origin(&route, object, store, cluster, &parts)?))
+                    let bucket = (Arc::clone(&object.store), Arc::clone(&object.bucket));
+                    let health = Arc::clone(buckets.entry(bucket).or_default());
+                    Target::Objects(Arc::new(origin(&route, object, store, health, cluster, &parts)?))
                 }
                 Kind::Plain(plain) => Target::Cluster(find(&clusters, &plain.cluster, &route)?),
             };
@@ -175,6 +176,7 @@ fn origin(
     route: &Route,
     object: &ObjectRoute,
     store: &Store,
+    health: Arc<Health>,
     cluster: Arc<Cluster>,
     parts: &Parts,
 ) -> Result<Origin, WorldError> {
@@ -184,7 +186,7 @@ fn origin(
         store: Arc::clone(&object.store),
         cache: object.cache.and_then(|policy| Some(Cached { cache: Arc::clone(parts.cache.as_ref()?), policy })),
         signer: Arc::clone(&store.signer),
-        health: Arc::clone(&store.health),
+        health,
         cluster,
         bucket: Arc::clone(&object.bucket),
         content_type: content_type.map_err(|_| WorldError::ContentType(Arc::clone(&route.id)))?,

@@ -21,7 +21,7 @@ const CACHED_REQUESTS: usize = 65_536;
 const TOLERATED_SKEW: i64 = 30;
 
 /// Why a request could not be signed.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum SignError {
     /// The bucket's name makes no URL with the endpoint.
     #[error("the bucket's name cannot stand in a URL of this store: check Bucket and PathStyle")]

@@ -116,10 +116,13 @@ impl Metrics {
             Box::new(self.refused_connections.clone()),
             Box::new(self.panics.clone()),
             Box::new(self.cached.clone()),
-            Box::new(IntGauge::with_opts(
-                Opts::new("tidegate_build_info", "The running version")
-                    .const_label("version", env!("CARGO_PKG_VERSION")),
-            )?),
+            Box::new(
+                IntGauge::with_opts(
+                    Opts::new("tidegate_build_info", "The running version")
+                        .const_label("version", env!("CARGO_PKG_VERSION")),
+                )
+                .inspect(|info| info.set(1))?,
+            ),
             Box::new(IntGauge::new("tidegate_up", "1 while the process runs").inspect(|up| up.set(1))?),
         ];
         collectors.into_iter().try_for_each(|collector| self.registry.register(collector))

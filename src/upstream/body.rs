@@ -3,7 +3,7 @@
 use super::connection::{ExchangeError, Io};
 
 /// Bytes read at once. Larger reads cost less CPU per byte, but a paused reader holds one of these.
-const READ_SIZE: usize = 64 * 1024;
+const READ_SIZE: usize = 88 * 1024;
 /// Longest chunk-size line and longest trailer section.
 const MAX_LINE: usize = 4096;
 

@@ -13,6 +13,7 @@ mod keys;
 mod layers;
 mod leaks;
 mod observability;
+mod plain;
 mod player;
 mod ranges;
 mod resilience;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::support::fault::{self, Step};
 use crate::support::origin::pattern;
-use crate::support::{Gate, ScriptedOrigin, config, eventually, token};
+use crate::support::{Gate, Object, ScriptedOrigin, config, eventually, token};
 
 const TRACK: &str = "/stream/track.mp3";
 
@@ -127,6 +127,116 @@ async fn health_is_public_short_and_true() {
     let body: Value = serde_json::from_slice(&health.is(200).body).expect("health is JSON");
     assert!(body["status"].is_string(), "{body}");
     assert!(!health.text().contains("127.0.0.1"), "detail belongs to the admin side: {body}");
+    for detail in ["uptime", "memoryUsage"] {
+        assert!(body[detail].is_null(), "detail belongs to the admin side: {body}");
+        let full = gate.admin().get("/health", &[]).await;
+        let full: Value = serde_json::from_slice(&full.is(200).body).expect("health is JSON");
+        assert!(!full[detail].is_null(), "{full}");
+    }
+}
+
+#[tokio::test]
+async fn every_refusal_of_the_process_itself_has_the_envelope() {
+    let gate = Gate::start(&config::objects("http://127.0.0.1:1", "audio")).await;
+    for client in [gate.client(), gate.admin()] {
+        let reply = client.send(http::Method::POST, "/health", &[]).await;
+        assert_eq!(reply.problem(405)["code"], "method_not_allowed");
+        assert!(reply.header("allow").contains("GET"), "{:?}", reply.headers);
+        let reply = client.get("/nowhere", &[]).await;
+        assert_eq!(reply.problem(404)["request_id"], reply.header("x-request-id"));
+    }
+}
+
+#[tokio::test]
+async fn the_log_says_the_cause_that_the_client_is_not_told() {
+    let origin = ScriptedOrigin::with_track("music").await;
+    let mut config = config::private_objects(&origin.url(), "audio");
+    config["Policies"]["Authorization"]["nobody"] = json!({ "Require": [{ "Claim": "sub", "Equals": "nobody" }] });
+    config["ReverseProxy"]["Routes"]["hidden"] = config::object_route("/hidden/{**key}", "main", "audio", "{**key}");
+    config["ReverseProxy"]["Routes"]["hidden"]["AuthorizationPolicy"] = json!("nobody");
+    config["ReverseProxy"]["Routes"]["hidden"]["HideExistence"] = json!(true);
+    let gate = Gate::start(&config).await;
+    let bearer = format!("Bearer {}", token::of("alice"));
+    origin.always(fault::DENIED);
+    let rows = [
+        (TRACK, bearer.as_str(), 404, "not_found", "store_denied"),
+        ("/hidden/track.mp3", &bearer, 404, "not_found", "policy"),
+        (TRACK, "Bearer x.y.z", 401, "unauthorized", "malformed"),
+        (TRACK, "", 401, "unauthorized", "no_token"),
+    ];
+    for (number, (path, bearer, status, code, cause)) in rows.into_iter().enumerate() {
+        let headers: Vec<_> = Some(("authorization", bearer)).filter(|(_, it)| !it.is_empty()).into_iter().collect();
+        gate.client().get(path, &headers).await.problem(status);
+        let lines = eventually("the line", async || Some(gate.access_lines()).filter(|it| it.len() > number)).await;
+        assert_eq!((&lines[number]["failure"], &lines[number]["cause"]), (&json!(code), &json!(cause)));
+    }
+}
+
+#[tokio::test]
+async fn the_ready_line_of_the_log_holds_plain_addresses() {
+    let gate = Gate::start(&config::objects("http://127.0.0.1:1", "audio")).await;
+    let ready = async || gate.log_lines().into_iter().find(|line| line["message"] == "ready");
+    let line = eventually("the ready line", ready).await;
+    assert_eq!(line["listeners"], gate.address().to_string());
+    assert!(line["admin"].as_str().is_some_and(|it| it.parse::<std::net::SocketAddr>().is_ok()), "{line}");
+}
+
+#[tokio::test]
+async fn only_bodies_of_objects_count_as_streams_and_the_build_is_one() {
+    let origin = ScriptedOrigin::with_track("music").await;
+    let gate = Gate::start(&config::objects(&origin.url(), "audio")).await;
+    gate.client().get("/health", &[]).await.is(200);
+    gate.client().get("/openapi.json", &[]).await.is(200);
+    gate.client().get(TRACK, &[]).await.is(200);
+    let count = async || {
+        let count = gate.metric("novatune_stream_duration_seconds_count", "").await;
+        Some(count).filter(|count| *count > 0.0)
+    };
+    assert_eq!(eventually("the stream is counted", count).await, 1.0);
+    assert_eq!(gate.metric("tidegate_build_info", "version").await, 1.0);
+}
+
+#[tokio::test]
+async fn the_operator_sees_a_drain_to_its_end() {
+    let origin = ScriptedOrigin::with_track(pattern(30_000_000)).await;
+    let mut gate = Gate::start(&config::objects(&origin.url(), "audio")).await;
+    gate.admin().get("/readyz", &[]).await.is(200);
+    let mut raw = gate.raw().await;
+    raw.send(format!("GET {TRACK} HTTP/1.1\r\nHost: gate\r\n\r\n").as_bytes()).await;
+    raw.head().await.expect("a header");
+    gate.signal("TERM").await;
+    let unready = async || Some(gate.admin().get("/readyz", &[]).await).filter(|reply| reply.status == 503);
+    eventually("it is not ready", unready).await;
+    gate.admin().get("/livez", &[]).await.is(200);
+    assert_eq!(gate.metric("novatune_stream_active_total", "").await, 1.0);
+    raw.reset();
+    assert!(gate.ended().await.success());
+}
+
+#[tokio::test]
+async fn a_hangup_is_answered_in_the_log_and_ends_nothing() {
+    let origin = ScriptedOrigin::with_track("music").await;
+    let mut gate = Gate::start(&config::objects(&origin.url(), "audio")).await;
+    gate.signal("HUP").await;
+    eventually("the log says so", async || gate.log().contains("reload is not available").then_some(())).await;
+    gate.client().get(TRACK, &[]).await.is(200);
+    assert!(gate.stop().await.success());
+}
+
+#[tokio::test]
+async fn a_missing_bucket_is_the_readiness_of_its_own_route() {
+    let origin = ScriptedOrigin::with_track("music").await;
+    let mut config = config::objects(&origin.url(), "audio");
+    config["ReverseProxy"]["Routes"]["lost"] = config::object_route("/lost/{**key}", "main", "lost", "{**key}");
+    let gate = Gate::start(&config).await;
+    gate.admin().get("/readyz", &[]).await.is(200);
+    origin.script([fault::NO_SUCH_BUCKET]);
+    gate.client().get("/lost/x", &[]).await.problem(502);
+    gate.client().get(TRACK, &[]).await.is(200);
+    gate.admin().get("/readyz", &[]).await.is(503);
+    origin.put("/lost/x", Object::new("found"));
+    gate.client().get("/lost/x", &[]).await.is(200);
+    gate.admin().get("/readyz", &[]).await.is(200);
 }
 
 #[tokio::test]

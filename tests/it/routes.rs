@@ -204,6 +204,18 @@ async fn the_most_specific_route_answers() {
 }
 
 #[tokio::test]
+async fn options_without_an_origin_says_what_may_be_asked() {
+    let origin = ScriptedOrigin::with_track("music").await;
+    let gate = Gate::start(&config::objects(&origin.url(), "audio")).await;
+    let reply = gate.client().send(Method::OPTIONS, "/stream/track.mp3", &[]).await;
+    assert_eq!(reply.is(204).header("allow"), "GET, HEAD, OPTIONS");
+    assert!(origin.seen().is_empty() && !reply.header("x-request-id").is_empty());
+    let reply = gate.client().send(Method::DELETE, "/stream/track.mp3", &[]).await;
+    reply.problem(405);
+    assert_eq!(reply.header("allow"), "GET, HEAD, OPTIONS");
+}
+
+#[tokio::test]
 async fn two_stores_with_their_own_keys_serve_side_by_side() {
     let (one, two) = (ScriptedOrigin::with_track("one").await, ScriptedOrigin::start().await);
     two.put("/video/track.mp3", Object::new("two"));

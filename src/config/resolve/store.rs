@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use url::Url;
+use url::{Host, Url};
 
 use super::{At, http_url};
 use crate::config::file;
@@ -28,6 +28,12 @@ pub fn store(at: &At<'_>, name: &str, raw: &file::Store) -> Option<Store> {
     if embedded && raw.path_style == Some(false) {
         let problem = Problem::new("the embedded store has its buckets in the path");
         at.key("PathStyle").report(problem.help("remove `PathStyle`"));
+    }
+    if let (Some(false), Some(Endpoint::Remote(url))) = (raw.path_style, &endpoint)
+        && !matches!(url.host(), Some(Host::Domain(_)))
+    {
+        let problem = Problem::new("a bucket cannot stand in the host name of an IP address");
+        at.key("PathStyle").report(problem.help("remove `PathStyle`, or give the store a name in `Endpoint`"));
     }
     let credentials = match &raw.credentials {
         Some(raw) => credentials(&at.key("Credentials"), raw),

@@ -160,7 +160,7 @@ fn remember(cache: &Cache, policy: &Policy, topic: &Topic, outcome: &Result<Lear
         // It is kept already: readers must find it before they find the fill.
         Ok(Learnt::Object(..)) => return,
         Ok(Learnt::Unfit) => (Finding::Unfit, UNFIT_FOR),
-        Err(failure @ (Failure::NotFound | Failure::Gone | Failure::Denied)) => {
+        Err(failure @ (Failure::NotFound | Failure::Gone | Failure::Denied { .. })) => {
             (Finding::Absent(*failure), policy.negative_ttl)
         }
         Err(_) => return,

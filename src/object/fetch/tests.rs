@@ -88,9 +88,11 @@ async fn a_failing_store_gets_a_tenth_more_requests_and_the_first_failure_stands
 
 #[tokio::test]
 async fn refusals_and_calls_for_patience_leave_the_breaker_closed() {
-    for (status, failure) in
-        [(404, Failure::NotFound), (403, Failure::NotFound), (503, Failure::Throttled { retry_after: None })]
-    {
+    for (status, failure) in [
+        (404, Failure::NotFound),
+        (403, Failure::Denied { hidden: true }),
+        (503, Failure::Throttled { retry_after: None }),
+    ] {
         let server = Server::start(move |_, _| empty(status)).await;
         let origin = origin(&[server.url()], Available::HealthyAndUnknown);
         for _ in 0..3 {

@@ -187,8 +187,8 @@ fn jitter() -> Duration {
 
 fn refused_for_good(origin: &Origin, error: StoreError) -> Failure {
     match error {
-        StoreError::Denied | StoreError::RefusedHead if origin.reveal_denied => Failure::Denied,
-        StoreError::Denied | StoreError::RefusedHead | StoreError::NoSuchKey => Failure::NotFound,
+        StoreError::Denied | StoreError::RefusedHead => Failure::Denied { hidden: !origin.reveal_denied },
+        StoreError::NoSuchKey => Failure::NotFound,
         StoreError::DeleteMarker => Failure::Gone,
         StoreError::Archived => Failure::Archived,
         StoreError::NoSuchBucket => Failure::NoSuchBucket,

@@ -166,11 +166,21 @@ impl Gate {
         self.child.try_wait().is_ok_and(|ended| ended.is_none())
     }
 
+    /// Sends it a signal, such as `HUP`.
+    pub async fn signal(&self, name: &str) {
+        let id = self.child.id().expect("the gate runs").to_string();
+        let sent = Command::new("kill").args([format!("-{name}"), id]).status().await.expect("kill runs");
+        assert!(sent.success(), "SIG{name} could not be sent");
+    }
+
     /// Sends SIGTERM and waits for the end.
     pub async fn stop(&mut self) -> ExitStatus {
-        let id = self.child.id().expect("the gate runs").to_string();
-        let sent = Command::new("kill").args(["-TERM", &id]).status().await.expect("kill runs");
-        assert!(sent.success(), "SIGTERM could not be sent");
+        self.signal("TERM").await;
+        self.ended().await
+    }
+
+    /// Waits for the end.
+    pub async fn ended(&mut self) -> ExitStatus {
         timeout(Duration::from_secs(20), self.child.wait()).await.expect("it ends within 20 s").expect("it ends")
     }
 }
