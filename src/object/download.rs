@@ -6,13 +6,13 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::{HeaderMap, StatusCode, header};
+use http::{StatusCode, header};
 
 use super::fetch::{Question, Reply, ask_rest};
-use super::{Failure, Origin, Tally};
+use super::{Cause, Failure, Origin, Tally};
 use crate::http::etag::ETag;
 use crate::http::range::{ContentRange, RangeSpec, Span};
-use crate::upstream::connection::Body;
+use crate::upstream::connection::{Body, ExchangeError, Response};
 use crate::upstream::destination::InFlight;
 
 /// Continuations in a row that may bring no byte.
@@ -77,10 +77,8 @@ impl Download {
                     }
                 }
                 Ok(false) if self.owed.is_none() => return Ok(false),
-                Ok(false) | Err(_) => {
-                    self.in_flight.broke_off(Instant::now());
-                    self.resume().await?;
-                }
+                Ok(false) => self.resume(Cause::Short).await?,
+                Err(error) => self.resume(cause(&error)).await?,
             }
         }
     }
@@ -115,37 +113,55 @@ impl Download {
         !self.window.is_empty()
     }
 
-    /// Asks for the rest of the same version and goes on from there.
-    async fn resume(&mut self) -> Result<(), Failure> {
+    /// Asks for the rest of the same version and goes on from there. A destination that sends something else as the rest
+    /// has broken off too.
+    async fn resume(&mut self, mut cause: Cause) -> Result<(), Failure> {
+        self.in_flight.broke_off(Instant::now());
         let (Some(owed), Some(etag)) = (self.owed.clone(), self.etag.clone()) else {
             return Err(Failure::BrokenBody);
         };
-        self.idle_resumes += 1;
-        if self.idle_resumes > MAX_IDLE_RESUMES {
-            return Err(Failure::BrokenBody);
-        }
-        self.tally.resumes += 1;
         let wanted = Span { first: owed.start, last: owed.end - 1 };
         let range = RangeSpec::From { first: wanted.first, last: Some(wanted.last) }.to_header();
         let question = Question { head: false, key: &self.key, range: Some(&range), if_match: Some(&etag) };
-        match ask_rest(&self.origin, &question, &self.in_flight, &mut self.tally).await? {
-            Reply::Object(response, in_flight) if response.status == StatusCode::PARTIAL_CONTENT => {
-                if !continues(&response.headers, wanted, &etag) {
-                    return Err(Failure::Changed);
-                }
-                self.body = response.body;
-                self.in_flight = in_flight;
-                self.skip = 0;
-                Ok(())
+        loop {
+            self.idle_resumes += 1;
+            if self.idle_resumes > MAX_IDLE_RESUMES {
+                return Err(if cause == Cause::Mismatch { Failure::Changed } else { Failure::BrokenBody });
             }
-            Reply::Object(..) | Reply::PreconditionFailed | Reply::RangeNotSatisfiable(_) => Err(Failure::Changed),
+            self.tally.resumes.count(cause);
+            match ask_rest(&self.origin, &question, &self.in_flight, &mut self.tally).await? {
+                Reply::Object(response, in_flight) if continues(&response, wanted, &etag) => {
+                    self.body = response.body;
+                    self.in_flight = in_flight;
+                    self.skip = 0;
+                    return Ok(());
+                }
+                Reply::Object(_, in_flight) => {
+                    self.in_flight = in_flight;
+                    self.in_flight.broke_off(Instant::now());
+                    cause = Cause::Mismatch;
+                }
+                Reply::PreconditionFailed | Reply::RangeNotSatisfiable(_) => return Err(Failure::Changed),
+            }
         }
     }
 }
 
 /// Only exactly the bytes asked for, of exactly that version.
-fn continues(headers: &HeaderMap, wanted: Span, etag: &ETag) -> bool {
+fn continues(response: &Response, wanted: Span, etag: &ETag) -> bool {
+    let headers = &response.headers;
     let sent = headers.get(header::CONTENT_RANGE).and_then(|value| ContentRange::parse(value.as_bytes()));
     let version = headers.get(header::ETAG).and_then(|value| ETag::parse(value.as_bytes()));
-    sent.is_some_and(|sent| sent.span == wanted) && version.is_some_and(|version| version.strong_eq(etag))
+    response.status == StatusCode::PARTIAL_CONTENT
+        && sent.is_some_and(|sent| sent.span == wanted)
+        && version.is_some_and(|version| version.strong_eq(etag))
+}
+
+fn cause(error: &ExchangeError) -> Cause {
+    match error {
+        ExchangeError::Cut => Cause::Cut,
+        ExchangeError::Stalled => Cause::Stalled,
+        ExchangeError::Malformed(_) => Cause::Malformed,
+        ExchangeError::Reset | ExchangeError::Closed { .. } | ExchangeError::FirstByteTimeout => Cause::Reset,
+    }
 }

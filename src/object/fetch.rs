@@ -105,9 +105,10 @@ async fn attempt(
     tally.attempts += 1;
     match once(origin, question, member, in_flight, &signed, tries.fresh_connection).await {
         Err(trouble) => Err(tries.after_trouble(&trouble, member)),
-        Ok((response, in_flight)) => match judge(origin, question, &object, &signed, response, in_flight).await? {
-            Judged::Reply(reply) => Ok(reply),
-            Judged::Refused(error) => {
+        Ok((response, in_flight)) => match judge(origin, question, &object, &signed, response, in_flight).await {
+            Err(nonsense) => Err(tries.after_nonsense(nonsense, member)),
+            Ok(Judged::Reply(reply)) => Ok(reply),
+            Ok(Judged::Refused(error)) => {
                 if matches!(error, StoreError::Broken | StoreError::Throttled { .. }) {
                     tries.tried.push(Arc::clone(member.destination.id()));
                 }

@@ -9,6 +9,7 @@ mod facts;
 mod fetch;
 mod health;
 mod plan;
+mod resumes;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +20,7 @@ pub use download::Download;
 pub use health::Health;
 use http::{HeaderMap, StatusCode};
 pub use plan::{Plan, answer};
+pub use resumes::{Cause, Resumes};
 
 use crate::clock::Clock;
 use crate::s3::signer::{SignError, Signer};
@@ -145,7 +147,7 @@ pub struct Tally {
     /// Signatures that the store took for expired.
     pub expired: u32,
     /// Continuations of a broken body.
-    pub resumes: u32,
+    pub resumes: Resumes,
     /// How the cache took part; `None` on a route without one.
     pub cache: Option<State>,
 }

@@ -23,7 +23,10 @@ pub fn finish(session: &impl Player, ctx: &Ctx, metrics: &Metrics) {
     if let Some(state) = ctx.tally.cache {
         metrics.cached(state.name());
     }
-    metrics.effort(ctx.tally.expired, ctx.tally.retries, ctx.tally.resumes);
+    metrics.effort(ctx.tally.expired, ctx.tally.retries);
+    for (cause, count) in ctx.tally.resumes.by_cause() {
+        metrics.resumed(cause.name(), count);
+    }
     if ctx.sent > 0 {
         metrics.stream_ended(ctx.started.elapsed());
     }
@@ -46,7 +49,7 @@ pub fn finish(session: &impl Player, ctx: &Ctx, metrics: &Metrics) {
         duration_ms = millis(ctx.started.elapsed()),
         client = ctx.client.map(tracing::field::display),
         attempts = ctx.tally.attempts,
-        resumes = ctx.tally.resumes,
+        resumes = ctx.tally.resumes.total(),
         cache = ctx.tally.cache.map(State::name),
         failure = ctx.failure.as_ref().map(Failure::code),
         cause = ctx.failure.as_ref().and_then(Failure::cause),

@@ -17,6 +17,7 @@ use pingora::server::configuration::ServerConf;
 use pingora::server::{Fds, ListenFds, ShutdownWatch};
 use pingora::services::Service as _;
 use pingora::services::listening::Service;
+use pingora::time::timeout;
 use socket2::SockRef;
 use tokio::sync::{Semaphore, watch};
 
@@ -32,6 +33,8 @@ const WRITE_BUFFER: usize = 4096;
 /// Bytes that may wait in the kernel for a player's window to open. Without this bound the kernel takes megabytes, a
 /// write then waits until a third of them is taken, and a healthy slow player looks like a stalled one.
 const UNSENT: u32 = 512 * 1024;
+/// What an HTTP/2 client begins with.
+const H2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// An HTTP/2 connection without a stream is closed after this long.
 const H2_IDLE: Duration = Duration::from_secs(75);
 
@@ -143,17 +146,26 @@ struct Guarded {
     tasks: Tasks,
 }
 
+impl Guarded {
+    /// Whether the client's first bytes are the preface of HTTP/2 (RFC 9113 §3.4); a silent client is given up on.
+    async fn begins_http2(&self, stream: &mut Stream) -> bool {
+        let mut first = [0; H2_PREFACE.len()];
+        let peeked = timeout(self.header_timeout, stream.try_peek(&mut first)).await;
+        matches!(peeked, Ok(Ok(true))) && first == *H2_PREFACE
+    }
+}
+
 #[async_trait]
 impl ServerApp for Guarded {
-    async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
+    async fn process_new(self: &Arc<Self>, mut stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
         let Ok(_permit) = self.limit.try_acquire() else {
             self.metrics.connection_refused();
             return None;
         };
         let _under_way = self.tasks.token();
         let _open = Open::new(&self.metrics);
-        // HTTP/2 is told by ALPN, or by its preface on a listener that takes it in plain text.
-        if self.h2c || matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
+        let by_alpn = matches!(stream.selected_alpn_proto(), Some(ALPN::H2));
+        if by_alpn || (self.h2c && self.begins_http2(&mut stream).await) {
             return self.proxy.process_new(stream, shutdown).await;
         }
         connection::serve(&self.proxy, &self.gateway, stream, self.header_timeout, shutdown).await;

@@ -27,7 +27,7 @@ pub struct Metrics {
     errors: IntCounterVec,
     expired: IntCounter,
     retries: IntCounterVec,
-    resumes: IntCounter,
+    resumes: IntCounterVec,
     latency: HistogramVec,
     requests: IntCounterVec,
     connections: IntGauge,
@@ -70,7 +70,10 @@ impl Metrics {
                 Opts::new("novatune_stream_retry_total", "Failed tries that were followed by another, by its number"),
                 &["attempt"],
             )?,
-            resumes: IntCounter::new("tidegate_stream_resumes_total", "Bodies continued on another connection")?,
+            resumes: IntCounterVec::new(
+                Opts::new("tidegate_stream_resumes_total", "Bodies continued on another connection, by cause"),
+                &["cause"],
+            )?,
             latency: HistogramVec::new(
                 seconds(
                     "novatune_yarp_latency_seconds",
@@ -158,13 +161,17 @@ impl Metrics {
         self.errors.with_label_values(&[reason]).inc();
     }
 
-    /// What answering took: expired signatures, tries that were followed by another, continuations.
-    pub fn effort(&self, expired: u32, retries: u32, resumes: u32) {
+    /// What answering took: expired signatures, tries that were followed by another.
+    pub fn effort(&self, expired: u32, retries: u32) {
         self.expired.inc_by(expired.into());
-        self.resumes.inc_by(resumes.into());
         for attempt in 1..=retries {
             self.retries.with_label_values(&[attempt.min(3).to_string().as_str()]).inc();
         }
+    }
+
+    /// A body was continued so often because of `cause`, one of a closed set.
+    pub fn resumed(&self, cause: &str, count: u32) {
+        self.resumes.with_label_values(&[cause]).inc_by(count.into());
     }
 
     /// The first byte of an answer on `route` went out after `latency`.

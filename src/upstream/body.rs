@@ -1,5 +1,7 @@
 //! A response body in one buffer: what is available of it, and how it ends (RFC 9112 §6–7).
 
+use std::io;
+
 use super::connection::{ExchangeError, Io};
 
 /// Bytes read at once. Larger reads cost less CPU per byte, but a paused reader holds one of these.
@@ -92,7 +94,10 @@ impl Reader {
             self.make_room();
             match io.read(&mut self.buffer).await {
                 Ok(0) if self.framing == Framing::UntilClose => return Ok(false),
-                Ok(0) | Err(_) => return Err(ExchangeError::Broken),
+                Ok(0) => return Err(ExchangeError::Cut),
+                // TLS says so where the end came without its own.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(ExchangeError::Cut),
+                Err(_) => return Err(ExchangeError::Reset),
                 Ok(_) => self.step()?,
             }
         }

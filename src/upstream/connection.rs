@@ -37,9 +37,12 @@ pub enum ExchangeError {
     /// No body bytes in time.
     #[error("the body stalled")]
     Stalled,
-    /// The body ended before its announced length.
-    #[error("the body broke off")]
-    Broken,
+    /// The connection was closed before the body's announced end.
+    #[error("the body was cut off")]
+    Cut,
+    /// The connection failed within the body.
+    #[error("the connection broke within the body")]
+    Reset,
     /// Not HTTP/1.x, or framed ambiguously.
     #[error("the answer is not valid HTTP/1.1: {0}")]
     Malformed(&'static str),

@@ -113,6 +113,17 @@ impl Tries {
         Setback { failure, next: if allowed { Next::After(wait) } else { Next::GiveUp } }
     }
 
+    /// What it leads to that the answer made no sense.
+    pub fn after_nonsense(&mut self, failure: Failure, member: &Member) -> Setback {
+        self.tried.push(Arc::clone(member.destination.id()));
+        self.hopeless_but_for_the_rest(failure)
+    }
+
+    /// A failure that asking again does not mend, except for the rest of a body: another destination may be right.
+    fn hopeless_but_for_the_rest(&self, failure: Failure) -> Setback {
+        self.again(1, 0, Duration::ZERO, failure)
+    }
+
     /// What a refusal of the store leads to.
     pub fn after_refusal(
         &mut self,
@@ -163,7 +174,7 @@ impl Tries {
         self.tried.push(Arc::clone(member.destination.id()));
         let last = MAX_ATTEMPTS - 1;
         match trouble {
-            Trouble::Connect(ConnectError::Tls(_)) => Failure::Tls.into(),
+            Trouble::Connect(ConnectError::Tls(_)) => self.hopeless_but_for_the_rest(Failure::Tls),
             Trouble::Connect(ConnectError::Refused(_) | ConnectError::Resolve(_)) => {
                 self.connects += 1;
                 self.again(self.connects, last, BACK_OFF * self.connects, Failure::Unreachable)
@@ -172,8 +183,12 @@ impl Tries {
                 self.timeouts += 1;
                 self.again(self.timeouts, 1, Duration::ZERO, Failure::Timeout)
             }
-            Trouble::Exchange(ExchangeError::Malformed(what)) => Failure::Nonsense(what).into(),
-            Trouble::Exchange(ExchangeError::Closed { .. } | ExchangeError::Stalled | ExchangeError::Broken) => {
+            Trouble::Exchange(ExchangeError::Malformed(what)) => {
+                self.hopeless_but_for_the_rest(Failure::Nonsense(what))
+            }
+            Trouble::Exchange(
+                ExchangeError::Closed { .. } | ExchangeError::Stalled | ExchangeError::Cut | ExchangeError::Reset,
+            ) => {
                 self.closed += 1;
                 self.again(self.closed, last, BACK_OFF * self.closed, Failure::Closed)
             }

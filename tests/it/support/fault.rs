@@ -1,5 +1,7 @@
 //! The script of an origin: what it does with one request.
 
+use std::time::Duration;
+
 use super::origin_http::Answer;
 
 /// One step: how the origin meets one request.
@@ -19,6 +21,13 @@ pub enum Step {
         send: usize,
         /// What happens then.
         end: End,
+    },
+    /// A good header, then the body in this many pieces with a pause before each.
+    Trickle {
+        /// How many pieces.
+        pieces: usize,
+        /// What is waited before each.
+        pause: Duration,
     },
     /// No byte at all; then the end.
     Silence(End),
@@ -122,6 +131,14 @@ pub const WRONG_CONTENT_RANGE: Step = Step::Edit(|answer| {
 pub const CHANGED_ETAG: Step = Step::Edit(|answer| answer.set("ETag", "\"another-version\""));
 /// More bytes than announced.
 pub const LONG: Step = Step::Edit(|answer| answer.body.extend_from_slice(b"bytes that nobody announced"));
+/// Half of the bytes that the header speaks of, and a length that fits them.
+pub const SHORT: Step = Step::Edit(|answer| answer.replace_body(answer.body[..answer.body.len() / 2].to_vec()));
+/// As [`SHORT`], in chunks.
+pub const SHORT_IN_CHUNKS: Step = Step::Edit(|answer| in_chunks(answer, b"0\r\n\r\n"));
+/// In chunks, of which the second is none.
+pub const GARBLED_CHUNKS: Step = Step::Edit(|answer| in_chunks(answer, b"this is not a size\r\n"));
+/// The object was overwritten: the condition does not hold.
+pub const OVERWRITTEN: Step = refuse(412, "PreconditionFailed", "At least one of the pre-conditions did not hold");
 /// The whole object, whatever range was asked for.
 pub const WHOLE: Step = Step::Edit(|answer| {
     answer.status = 200;
@@ -130,3 +147,11 @@ pub const WHOLE: Step = Step::Edit(|answer| {
 });
 /// Not HTTP.
 pub const GARBAGE: Step = Step::Raw(b"\x16\x03\x01 this is not HTTP at all\r\n\r\n");
+
+/// Half of the body as one chunk, and what follows it.
+fn in_chunks(answer: &mut Answer, rest: &[u8]) {
+    let half = &answer.body[..answer.body.len() / 2];
+    answer.body = [format!("{:x}\r\n", half.len()).as_bytes(), half, b"\r\n", rest].concat();
+    answer.remove("Content-Length");
+    answer.set("Transfer-Encoding", "chunked");
+}

@@ -1,8 +1,9 @@
-//! A real MinIO, started once for all tests of this binary; a bucket of its own for each test.
+//! A real MinIO, started once for all tests of this binary, a bucket of its own for each test; and one that a test owns
+//! and may kill.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,15 +12,17 @@ use std::time::{Duration, Instant};
 use rusty_s3::actions::{CreateBucket, DeleteObject, GetObject, PutObject, S3Action};
 use rusty_s3::{Bucket, Credentials, UrlStyle};
 
-use super::{client, tools};
+use super::client;
+use super::tools::{self, TempFolder};
 
 /// The access key of MinIO and of every gate.
 pub const ACCESS_KEY: &str = "tidegate-test";
 /// Its secret key.
 pub const SECRET_KEY: &str = "tidegate-test-secret-key";
 
-/// One bucket in the shared MinIO.
+/// One bucket in a MinIO.
 pub struct Minio {
+    address: SocketAddr,
     bucket: Bucket,
     client: reqwest::Client,
 }
@@ -29,13 +32,16 @@ impl Minio {
     pub async fn bucket() -> Option<Self> {
         static NUMBER: AtomicUsize = AtomicUsize::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let endpoint = format!("http://{}", server()?).parse().expect("an address is a URL");
-        let bucket = Bucket::new(endpoint, UrlStyle::Path, format!("audio-{number}"), "us-east-1")
-            .expect("the endpoint is a base URL");
-        let this = Self { bucket, client: client::plain() };
+        Some(Self::bucket_at(server()?, format!("audio-{number}")).await)
+    }
+
+    async fn bucket_at(address: SocketAddr, name: String) -> Self {
+        let endpoint = format!("http://{address}").parse().expect("an address is a URL");
+        let bucket = Bucket::new(endpoint, UrlStyle::Path, name, "us-east-1").expect("the endpoint is a base URL");
+        let this = Self { address, bucket, client: client::plain() };
         let url = CreateBucket::new(&this.bucket, &credentials()).sign(Duration::from_secs(60));
         this.send(this.client.put(url)).await;
-        Some(this)
+        this
     }
 
     /// The bucket's name.
@@ -43,9 +49,14 @@ impl Minio {
         self.bucket.name()
     }
 
+    /// MinIO's own address.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// MinIO's own address as a URL.
     pub fn url(&self) -> String {
-        format!("http://{}", server().expect("a bucket exists, hence the server"))
+        format!("http://{}", self.address)
     }
 
     /// Puts an object and gives its entity tag.
@@ -82,7 +93,12 @@ fn server() -> Option<SocketAddr> {
     static SERVER: OnceLock<Option<Server>> = OnceLock::new();
     let server = SERVER.get_or_init(|| {
         let program = tools::find("minio")?;
-        let started = (0..3).find_map(|_| Server::start(&program));
+        let started = (0..3).find_map(|_| {
+            let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
+            let address = free.local_addr().expect("a bound socket has an address");
+            drop(free);
+            Server::start(&program, address, None)
+        });
         Some(started.expect("MinIO becomes ready within 60 s in one of three tries"))
     });
     server.as_ref().map(|server| server.address)
@@ -92,41 +108,96 @@ fn server() -> Option<SocketAddr> {
 /// go with it.
 struct Server {
     address: SocketAddr,
-    _shell: Child,
+    shell: Child,
 }
 
 impl Server {
-    fn start(program: &Path) -> Option<Self> {
+    /// On `address`, with the objects in `folder`; without one, in a new folder that goes with it.
+    fn start(program: &Path, address: SocketAddr, folder: Option<&Path>) -> Option<Self> {
         const SCRIPT: &str = r#"
-            folder=$(mktemp -d) || exit 1
+            folder=$3
+            [ -n "$folder" ] || folder=$(mktemp -d) || exit 1
             "$1" server --quiet --address "$2" "$folder" >/dev/null 2>&1 </dev/null &
             read -r _
-            kill -9 $! 2>/dev/null; wait; rm -rf "$folder"
+            kill -9 $! 2>/dev/null; wait; [ -n "$3" ] || rm -rf "$folder"
         "#;
-        let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let address = free.local_addr().expect("a bound socket has an address");
-        drop(free);
-        let mut shell = Command::new("sh")
+        let shell = Command::new("sh")
             .args(["-c", SCRIPT, "sh"])
             .arg(program)
             .arg(address.to_string())
+            .arg(folder.unwrap_or(Path::new("")))
             .env("MINIO_ROOT_USER", ACCESS_KEY)
             .env("MINIO_ROOT_PASSWORD", SECRET_KEY)
             .env("MINIO_UPDATE", "off")
             .env("MINIO_BROWSER", "off")
+            // What waits in the kernel outlives a kill.
+            .env("MINIO_SEND_BUF_SIZE", "65536")
             .stdin(Stdio::piped())
             .spawn()
             .expect("sh starts");
         let begun = Instant::now();
         while begun.elapsed() < Duration::from_secs(60) {
             if is_ready(address) {
-                return Some(Self { address, _shell: shell });
+                return Some(Self { address, shell });
             }
             std::thread::sleep(Duration::from_millis(50));
         }
-        drop(shell.stdin.take());
-        let _ = shell.wait();
+        Self { address, shell }.kill();
         None
+    }
+
+    /// SIGKILL, and waits until it is gone.
+    fn kill(mut self) {
+        drop(self.shell.stdin.take());
+        let _ = self.shell.wait();
+    }
+}
+
+/// A MinIO that the test owns. Its address and its objects outlive it.
+pub struct OwnMinio {
+    program: PathBuf,
+    address: SocketAddr,
+    folder: TempFolder,
+    server: Option<Server>,
+}
+
+impl OwnMinio {
+    /// Starts one; `None` where MinIO is missing and not required.
+    pub fn start() -> Option<Self> {
+        let program = tools::find("minio")?;
+        // Below the ports that the system gives to connections, or one of them might take it while MinIO is away.
+        let mut ports = (20_000..32_000_u16).cycle().skip(std::process::id() as usize % 12_000);
+        let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+        let port = ports.find(free).expect("a free port");
+        let mut this =
+            Self { program, address: ([127, 0, 0, 1], port).into(), folder: TempFolder::new("minio"), server: None };
+        this.restart();
+        Some(this)
+    }
+
+    /// A new bucket in it.
+    pub async fn bucket(&self, name: &str) -> Minio {
+        Minio::bucket_at(self.address, name.to_owned()).await
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        self.server.take().expect("it runs").kill();
+    }
+
+    /// Starts it again, and waits until it is ready.
+    pub fn restart(&mut self) {
+        let server = Server::start(&self.program, self.address, Some(self.folder.path()));
+        self.server = Some(server.expect("MinIO becomes ready within 60 s"));
+    }
+}
+
+impl Drop for OwnMinio {
+    fn drop(&mut self) {
+        // Before its folder goes.
+        if let Some(server) = self.server.take() {
+            server.kill();
+        }
     }
 }
 

@@ -3,9 +3,12 @@
 pub mod chromium;
 pub mod client;
 pub mod config;
+pub mod cutter;
 pub mod eventually;
 pub mod fault;
 pub mod gate;
+pub mod h2;
+pub mod heard;
 pub mod issuer;
 pub mod minio;
 pub mod origin;

@@ -186,6 +186,15 @@ async fn play(stream: &mut TcpStream, step: Step, seen: &Seen, state: &State) ->
             stream.write_all(&answer.body[..send.min(answer.body.len())]).await?;
             finish(stream, end).await
         }
+        Step::Trickle { pieces, pause } => {
+            let answer = good();
+            stream.write_all(&answer.head()).await?;
+            for piece in answer.body.chunks(answer.body.len().div_ceil(pieces).max(1)) {
+                tokio::time::sleep(pause).await;
+                stream.write_all(piece).await?;
+            }
+            Ok(true)
+        }
         Step::Silence(end) => finish(stream, end).await,
         Step::Raw(bytes) => {
             stream.write_all(bytes).await?;

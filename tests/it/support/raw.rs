@@ -36,7 +36,12 @@ impl RawResponse {
 impl Raw {
     /// Connects.
     pub async fn connect(address: SocketAddr) -> Self {
-        Self { stream: TcpStream::connect(address).await.expect("the gate accepts"), buffer: Vec::new() }
+        Self::over(TcpStream::connect(address).await.expect("the gate accepts"))
+    }
+
+    /// Over a connection that is there.
+    pub fn over(stream: TcpStream) -> Self {
+        Self { stream, buffer: Vec::new() }
     }
 
     /// Sends these bytes. A connection that the other side has closed already is no failure here: what it said before
@@ -76,6 +81,13 @@ impl Raw {
     pub async fn exactly(&mut self, length: usize) -> io::Result<Vec<u8>> {
         self.fill(length).await?;
         Ok(self.buffer.drain(..length).collect())
+    }
+
+    /// Reads `length` bytes, or those that come before the other side closes; then also says `true`.
+    pub async fn up_to(&mut self, length: usize) -> (Vec<u8>, bool) {
+        let closed = self.fill(length).await.is_err();
+        let there = length.min(self.buffer.len());
+        (self.buffer.drain(..there).collect(), closed)
     }
 
     async fn read_response(&mut self, method: &str) -> io::Result<RawResponse> {

@@ -1,0 +1,332 @@
+//! The fault matrix: whatever a store does to a body, the player gets every byte right or an error that it cannot
+//! overlook. Never a silent truncation.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
+
+use crate::support::eventually::eventually;
+use crate::support::fault::{self, End, Step};
+use crate::support::heard::{self, Ending, Heard, Protocol};
+use crate::support::origin::pattern;
+use crate::support::{Gate, ScriptedOrigin, config};
+
+const TRACK: &str = "/stream/track.mp3";
+const SIZE: usize = 300_000;
+const CAUSES: [&str; 6] = ["cut", "reset", "stalled", "short", "malformed", "mismatch"];
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shape {
+    Whole,
+    Range,
+}
+
+impl Shape {
+    fn status(self) -> u16 {
+        match self {
+            Self::Whole => 200,
+            Self::Range => 206,
+        }
+    }
+
+    /// First byte and the byte behind the last.
+    fn span(self) -> (usize, usize) {
+        match self {
+            Self::Whole => (0, SIZE),
+            Self::Range => (50_000, 250_000),
+        }
+    }
+
+    fn length(self) -> usize {
+        self.span().1 - self.span().0
+    }
+
+    async fn get(self, gate: &Gate, protocol: Protocol) -> Heard {
+        let (first, end) = self.span();
+        let range = format!("bytes={first}-{}", end - 1);
+        let headers = [("range", range.as_str())];
+        heard::get(gate, protocol, TRACK, if self == Self::Whole { &[] } else { &headers }).await
+    }
+}
+
+/// How it must end for the player.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Whole,
+    /// Visibly, with this code in the access log.
+    Broken(&'static str),
+}
+
+/// What the store does with the first request and those that continue it, and what comes of it.
+struct Row {
+    name: &'static str,
+    script: Vec<Step>,
+    /// What it does when the script is over.
+    lasting: Step,
+    outcome: Outcome,
+    resumes: &'static [(&'static str, u32)],
+}
+
+fn row(name: &'static str, script: Vec<Step>, resumes: &'static [(&'static str, u32)]) -> Row {
+    Row { name, script, lasting: Step::Serve, outcome: Outcome::Whole, resumes }
+}
+
+/// The first body is cut in its middle; then this is done to the one that continues it.
+fn rest(shape: Shape, name: &'static str, steps: &[Step], resumes: &'static [(&'static str, u32)]) -> Row {
+    let cut = Step::Body { send: shape.length() / 2, end: End::Close };
+    row(name, [&[cut], steps].concat(), resumes)
+}
+
+fn broken(code: &'static str, row: Row) -> Row {
+    Row { outcome: Outcome::Broken(code), ..row }
+}
+
+fn lasting(step: Step, row: Row) -> Row {
+    Row { lasting: step, ..row }
+}
+
+/// What happens to the first body.
+fn first_bodies(shape: Shape) -> Vec<Row> {
+    let (middle, last) = (shape.length() / 2, shape.length() - 1);
+    let one = |send, end| vec![Step::Body { send, end }];
+    let trickle = Step::Trickle { pieces: 10, pause: Duration::from_millis(150) };
+    let mut rows = vec![
+        row("cut before the first byte", one(0, End::Close), &[("cut", 1)]),
+        row("cut in the middle", one(middle, End::Close), &[("cut", 1)]),
+        row("cut before the last byte", one(last, End::Close), &[("cut", 1)]),
+        row("reset before the first byte", one(0, End::Reset), &[("reset", 1)]),
+        row("reset in the middle", one(middle, End::Reset), &[("reset", 1)]),
+        row("stalled before the first byte", one(0, End::Stall), &[("stalled", 1)]),
+        row("stalled before the last byte", one(last, End::Stall), &[("stalled", 1)]),
+        row("cut again and again", vec![Step::Body { send: 20_000, end: End::Close }; 7], &[("cut", 7)]),
+        row("too long", vec![fault::LONG], &[]),
+        row("slow", vec![trickle], &[]),
+    ];
+    if shape == Shape::Range {
+        rows.push(row("short, in chunks", vec![fault::SHORT_IN_CHUNKS], &[("short", 1)]));
+        rows.push(row("garbled chunks", vec![fault::GARBLED_CHUNKS], &[("malformed", 1)]));
+    }
+    rows
+}
+
+/// What happens to the request for the rest.
+fn rests(shape: Shape) -> Vec<Row> {
+    let one_of_each = &[("cut", 1), ("mismatch", 1)];
+    let silence = |end| Step::Silence(end);
+    vec![
+        rest(shape, "a short rest", &[fault::SHORT], &[("cut", 1), ("short", 1)]),
+        rest(shape, "a rest that is too long", &[fault::LONG], &[("cut", 1)]),
+        rest(shape, "another part", &[fault::WRONG_CONTENT_RANGE], one_of_each),
+        rest(shape, "no Content-Range", &[fault::NO_CONTENT_RANGE], one_of_each),
+        rest(shape, "the whole object", &[fault::WHOLE], one_of_each),
+        rest(shape, "another version once", &[fault::CHANGED_ETAG], one_of_each),
+        rest(shape, "expired in the middle", &[fault::EXPIRED], &[("cut", 1)]),
+        rest(shape, "too many requests", &[fault::SLOW_DOWN, fault::TOO_MANY], &[("cut", 1)]),
+        rest(shape, "an internal error", &[fault::INTERNAL_ERROR], &[("cut", 1)]),
+        rest(shape, "no answer", &[silence(End::Reset), silence(End::Close)], &[("cut", 1)]),
+        rest(shape, "no answer in time", &[silence(End::Stall)], &[("cut", 1)]),
+        rest(shape, "a redirect", &[fault::REDIRECT], &[("cut", 1)]),
+        rest(shape, "not HTTP", &[fault::GARBAGE], &[("cut", 1)]),
+        rest(shape, "a rest that is reset", &[Step::Body { send: 1, end: End::Reset }], &[("cut", 1), ("reset", 1)]),
+    ]
+}
+
+/// What cannot be continued.
+fn lost(shape: Shape) -> Vec<Row> {
+    let cut = |name, steps: &[Step]| rest(shape, name, steps, &[("cut", 1)]);
+    let nothing = Step::Body { send: 0, end: End::Close };
+    vec![
+        broken("object_changed", cut("overwritten", &[fault::OVERWRITTEN])),
+        broken("not_found", cut("deleted", &[fault::NO_SUCH_KEY])),
+        broken("not_found", cut("denied", &[fault::DENIED])),
+        broken("url_expired", cut("expired for good", &[fault::EXPIRED, fault::EXPIRED, fault::EXPIRED])),
+        broken("store_busy", lasting(fault::SLOW_DOWN, cut("too many requests for good", &[]))),
+        broken("body_broken", lasting(nothing, rest(shape, "no progress", &[], &[("cut", 3)]))),
+        broken(
+            "object_changed",
+            lasting(fault::CHANGED_ETAG, rest(shape, "another version", &[], &[("cut", 1), ("mismatch", 2)])),
+        ),
+    ]
+}
+
+/// `/stream/` with limits so short that a stall is soon one.
+fn impatient(endpoint: &str) -> Value {
+    let mut config = config::objects(endpoint, "audio");
+    config["Server"]["Listeners"][0]["H2c"] = json!(true);
+    config["Policies"]["Timeout"]["impatient"] = json!({ "Connect": "1s", "FirstByte": "400ms", "Idle": "1s" });
+    config["ReverseProxy"]["Routes"]["stream"]["TimeoutPolicy"] = json!("impatient");
+    config
+}
+
+/// Continuations so far, by cause.
+async fn resumes(gate: &Gate) -> BTreeMap<&'static str, u32> {
+    let page = gate.metrics().await;
+    let of = |cause| {
+        let series = format!("tidegate_stream_resumes_total{{cause=\"{cause}\"}} ");
+        let value = page.lines().find_map(|line| line.strip_prefix(series.as_str()));
+        (cause, value.map_or(0, |value| value.parse().expect("a number")))
+    };
+    CAUSES.map(of).into()
+}
+
+/// The access line of this answer; what was counted for it is in the metrics then.
+async fn access_line(gate: &Gate, heard: &Heard) -> Value {
+    let id = heard.header("x-request-id");
+    eventually("the access line", async || gate.access_lines().into_iter().rev().find(|line| line["request_id"] == id))
+        .await
+}
+
+/// Plays one row and compares all that can be seen of it; says what differs.
+async fn play(gate: &Gate, origin: &ScriptedOrigin, protocol: Protocol, shape: Shape, row: Row) -> Result<(), String> {
+    let body = pattern(SIZE);
+    let (first, end) = shape.span();
+    origin.reset();
+    origin.script(row.script);
+    origin.always(row.lasting);
+    let before = resumes(gate).await;
+    let heard = shape.get(gate, protocol).await;
+    let line = access_line(gate, &heard).await;
+    let after = resumes(gate).await;
+    let counted: BTreeMap<_, _> = after
+        .into_iter()
+        .map(|(cause, count)| (cause, count - before[cause]))
+        .filter(|(_, count)| *count > 0)
+        .collect();
+    let expected: BTreeMap<_, _> = row.resumes.iter().copied().collect();
+    let seen = format!(
+        "{} ({protocol:?}, {shape:?}): status {}, {} bytes, {:?}, {counted:?}, {line}",
+        row.name,
+        heard.status,
+        heard.body.len(),
+        heard.end
+    );
+    let right = heard.status == shape.status() && heard.body == body[first..][..heard.body.len().min(end - first)];
+    let ended = match (&heard.end, row.outcome) {
+        (Ending::Whole, Outcome::Whole) => heard.body.len() == end - first && line["failure"].is_null(),
+        (Ending::Broken(_), Outcome::Broken(code)) => heard.body.len() < end - first && line["failure"] == code,
+        _ => false,
+    };
+    let total: u32 = expected.values().sum();
+    if right && ended && counted == expected && line["resumes"] == total { Ok(()) } else { Err(seen) }
+}
+
+async fn matrix(protocol: Protocol, shape: Shape) {
+    let origin = ScriptedOrigin::with_track(pattern(SIZE)).await;
+    let gate = Gate::start(&impatient(&origin.url())).await;
+    let mut wrong = Vec::new();
+    for row in first_bodies(shape).into_iter().chain(rests(shape)).chain(lost(shape)) {
+        wrong.extend(play(&gate, &origin, protocol, shape, row).await.err());
+    }
+    assert!(wrong.is_empty(), "{} rows went wrong:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[tokio::test]
+async fn every_fault_is_mended_or_seen_by_a_whole_get_over_http_1() {
+    matrix(Protocol::H1, Shape::Whole).await;
+}
+
+#[tokio::test]
+async fn every_fault_is_mended_or_seen_by_a_range_over_http_1() {
+    matrix(Protocol::H1, Shape::Range).await;
+}
+
+#[tokio::test]
+async fn every_fault_is_mended_or_seen_by_a_whole_get_over_http_2() {
+    matrix(Protocol::H2, Shape::Whole).await;
+}
+
+#[tokio::test]
+async fn every_fault_is_mended_or_seen_by_a_range_over_http_2() {
+    matrix(Protocol::H2, Shape::Range).await;
+}
+
+#[tokio::test]
+async fn a_continuation_asks_for_the_rest_of_that_version_only() {
+    let origin = ScriptedOrigin::with_track(pattern(SIZE)).await;
+    let gate = Gate::start(&impatient(&origin.url())).await;
+    for (shape, resumed) in [(Shape::Whole, "bytes=100000-299999"), (Shape::Range, "bytes=150000-249999")] {
+        origin.reset();
+        origin.script([Step::Body { send: 100_000, end: End::Close }]);
+        shape.get(&gate, Protocol::H1).await;
+        let seen = origin.seen();
+        assert_eq!(seen.len(), 2);
+        assert_eq!((seen[0].header("if-match"), seen[1].header("range")), (None, Some(resumed)), "{shape:?}");
+        let tag = crate::support::Object::new(pattern(SIZE)).etag;
+        assert_eq!(seen[1].header("if-match"), Some(tag.as_str()));
+        assert_ne!(seen[0].connection, seen[1].connection, "the broken connection was used again");
+    }
+}
+
+/// Somebody who listens and speaks neither TLS nor HTTP.
+async fn babbler() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("a bound socket has an address");
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _ = stream.write_all(b"220 mail.test ESMTP\r\n").await;
+        }
+    });
+    format!("https://{address}")
+}
+
+#[tokio::test]
+async fn a_stream_goes_on_from_a_healthy_destination_whatever_another_one_does() {
+    let gone = ScriptedOrigin::start().await.url();
+    let (first, second, third) =
+        (ScriptedOrigin::with_track(pattern(SIZE)).await, ScriptedOrigin::start().await, ScriptedOrigin::start().await);
+    third.put("/audio/track.mp3", crate::support::Object::new(pattern(SIZE)));
+    second.put("/audio/track.mp3", crate::support::Object::new(pattern(SIZE)));
+    let rows = [
+        ("refused", gone, Step::Serve, 1),
+        ("not TLS", babbler().await, Step::Serve, 1),
+        ("silent", second.url(), Step::Silence(End::Stall), 1),
+        ("busy", second.url(), fault::SLOW_DOWN, 1),
+        ("failing", second.url(), fault::INTERNAL_ERROR, 1),
+        ("a web server", second.url(), fault::REDIRECT, 1),
+        ("not HTTP", second.url(), fault::GARBAGE, 1),
+        ("another version", second.url(), fault::CHANGED_ETAG, 2),
+        ("another part", second.url(), fault::WRONG_CONTENT_RANGE, 2),
+        ("cutting", second.url(), Step::Body { send: 10, end: End::Close }, 2),
+    ];
+    for (name, address, step, resumes) in rows {
+        let mut config = impatient(&first.url());
+        config["ReverseProxy"]["Clusters"]["store"] = config::cluster(&[first.url(), address, third.url()]);
+        config["ReverseProxy"]["Clusters"]["store"]["LoadBalancingPolicy"] = json!("FirstAlphabetical");
+        config["ReverseProxy"]["Routes"]["stream"]["ClusterId"] = json!("store");
+        let gate = Gate::start(&config).await;
+        second.always(step);
+        for (protocol, shape) in [(Protocol::H1, Shape::Whole), (Protocol::H2, Shape::Range)] {
+            first.script([Step::Body { send: 100_000, end: End::Close }]);
+            first.always(fault::INTERNAL_ERROR);
+            let heard = shape.get(&gate, protocol).await;
+            let (from, end) = shape.span();
+            assert_eq!(
+                (name, heard.status, &heard.end),
+                (name, shape.status(), &Ending::Whole),
+                "{}",
+                heard.body.len()
+            );
+            assert!(heard.body == pattern(SIZE)[from..end], "{name}: the bytes differ");
+            assert_eq!(access_line(&gate, &heard).await["resumes"], resumes, "{name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_broken_stream_costs_no_other_of_its_connection() {
+    let body = pattern(SIZE);
+    let origin = ScriptedOrigin::with_track(body.clone()).await;
+    let gate = Gate::start(&impatient(&origin.url())).await;
+    let connection = crate::support::h2::H2::connect(gate.address()).await;
+    origin.script([Step::Trickle { pieces: 5, pause: Duration::from_millis(100) }]);
+    let slow = connection.open(TRACK, &[]).await;
+    origin.script([Step::Body { send: 1000, end: End::Close }, fault::OVERWRITTEN]);
+    let lost = connection.get(TRACK, &[]).await;
+    assert!(matches!(lost.end, Ending::Broken(_)), "{:?}", lost.end);
+    slow.finish().await.is(200, &body);
+    connection.get(TRACK, &[]).await.is(200, &body);
+}
