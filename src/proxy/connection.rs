@@ -15,7 +15,7 @@ use pingora::protocols::http::ServerSession;
 use pingora::proxy::HttpProxy;
 use pingora::server::ShutdownWatch;
 use pingora::time::timeout;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::direct::Direct;
 use super::{Gateway, KEEP_ALIVE_SECONDS};
@@ -27,6 +27,9 @@ const MAX_HEAD: usize = 64 * 1024;
 /// Most header lines.
 const MAX_HEADERS: usize = 100;
 
+/// How long a client may take to take its end.
+const CLOSE_TIME: Duration = Duration::from_secs(2);
+
 /// Serves `stream` to its end.
 pub async fn serve(
     proxy: &Arc<HttpProxy<Gateway>>,
@@ -36,26 +39,53 @@ pub async fn serve(
     shutdown: &ShutdownWatch,
 ) {
     let mut ahead = BytesMut::new();
+    if requests(gateway, &mut stream, &mut ahead, header_timeout, shutdown).await == Next::Pingora {
+        return hand_over(proxy, stream, ahead, shutdown).await;
+    }
+    // Over TLS the end has to be said, or it could be anybody's. A client that is gone takes nothing.
+    let _ = timeout(CLOSE_TIME, AsyncWriteExt::shutdown(&mut stream)).await;
+}
+
+/// What is to be done with a connection.
+#[derive(PartialEq)]
+enum Next {
+    /// It ends.
+    Close,
+    /// A request that was not taken is at the front of the buffer.
+    Pingora,
+}
+
+/// Answers the requests that can be answered directly, one after the other.
+async fn requests(
+    gateway: &Gateway,
+    stream: &mut Stream,
+    ahead: &mut BytesMut,
+    header_timeout: Duration,
+    shutdown: &ShutdownWatch,
+) -> Next {
     let mut idle = header_timeout;
     loop {
-        let length = match head(&mut stream, &mut ahead, idle, header_timeout, shutdown).await {
+        let length = match head(stream, ahead, idle, header_timeout, shutdown).await {
             Head::Whole(length) => length,
-            Head::TooLong => return refuse(gateway, &mut stream, &mut ahead).await,
-            Head::Gone => return,
+            Head::TooLong => {
+                refuse(gateway, stream, ahead).await;
+                return Next::Close;
+            }
+            Head::Gone => return Next::Close,
         };
         let Some(request) = direct_request(&ahead[..length]) else {
-            return hand_over(proxy, stream, ahead, shutdown).await;
+            return Next::Pingora;
         };
         if !gateway.takes_directly(&request) {
-            return hand_over(proxy, stream, ahead, shutdown).await;
+            return Next::Pingora;
         }
         let raw = ahead.split_to(length).freeze();
         let keep_alive = !*shutdown.borrow() && wants_keep_alive(&request.headers);
         let write_timeout = gateway.write_timeout();
-        let mut player = Direct::new(&mut stream, &mut ahead, request, raw, write_timeout, keep_alive);
+        let mut player = Direct::new(stream, ahead, request, raw, write_timeout, keep_alive);
         gateway.serve_directly(&mut player).await;
         if !player.is_reusable() {
-            return;
+            return Next::Close;
         }
         idle = Duration::from_secs(KEEP_ALIVE_SECONDS);
     }

@@ -4,13 +4,16 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::IntoRawFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use pingora::apps::{HttpServerOptions, ServerApp};
+use pingora::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp};
 use pingora::listeners::tls::TlsSettings;
 use pingora::listeners::{L4BufferSettings, ListenerConfig};
+use pingora::protocols::http::ServerSession;
+use pingora::protocols::http::v2::server::H2Options;
 use pingora::protocols::{ALPN, Stream};
 use pingora::proxy::HttpProxy;
 use pingora::server::configuration::ServerConf;
@@ -32,7 +35,7 @@ const PLAIN_READ_BUFFER: usize = 0;
 const WRITE_BUFFER: usize = 4096;
 /// Bytes that may wait in the kernel for a player's window to open. Without this bound the kernel takes megabytes, a
 /// write then waits until a third of them is taken, and a healthy slow player looks like a stalled one.
-const UNSENT: u32 = 512 * 1024;
+const UNSENT: u32 = 128 * 1024;
 /// What an HTTP/2 client begins with.
 const H2_PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// An HTTP/2 connection without a stream is closed after this long.
@@ -147,6 +150,22 @@ struct Guarded {
 }
 
 impl Guarded {
+    /// An HTTP/2 connection: its first request must come in time; from then on [`H2_IDLE`] and h2's limits bound it.
+    async fn http2(&self, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
+        let connection = Arc::new(Http2 { proxy: Arc::clone(&self.proxy), asked: AtomicBool::new(false) });
+        let overdue = async {
+            tokio::time::sleep(self.header_timeout).await;
+            if connection.asked.load(Ordering::Relaxed) {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            biased;
+            rest = connection.process_new(stream, shutdown) => rest,
+            () = overdue => None,
+        }
+    }
+
     /// Whether the client's first bytes are the preface of HTTP/2 (RFC 9113 §3.4); a silent client is given up on.
     async fn begins_http2(&self, stream: &mut Stream) -> bool {
         let mut first = [0; H2_PREFACE.len()];
@@ -166,7 +185,7 @@ impl ServerApp for Guarded {
         let _open = Open::new(&self.metrics);
         let by_alpn = matches!(stream.selected_alpn_proto(), Some(ALPN::H2));
         if by_alpn || (self.h2c && self.begins_http2(&mut stream).await) {
-            return self.proxy.process_new(stream, shutdown).await;
+            return self.http2(stream, shutdown).await;
         }
         connection::serve(&self.proxy, &self.gateway, stream, self.header_timeout, shutdown).await;
         None
@@ -174,6 +193,32 @@ impl ServerApp for Guarded {
 
     async fn cleanup(&self) {
         self.proxy.cleanup().await;
+    }
+}
+
+/// The proxy on one HTTP/2 connection, with a note that a request has come.
+struct Http2 {
+    proxy: Arc<HttpProxy<Gateway>>,
+    asked: AtomicBool,
+}
+
+#[async_trait]
+impl HttpServerApp for Http2 {
+    async fn process_new_http(
+        self: &Arc<Self>,
+        session: ServerSession,
+        shutdown: &ShutdownWatch,
+    ) -> Option<ReusedHttpStream> {
+        self.asked.store(true, Ordering::Relaxed);
+        self.proxy.process_new_http(session, shutdown).await
+    }
+
+    fn h2_options(&self) -> Option<H2Options> {
+        self.proxy.h2_options()
+    }
+
+    fn server_options(&self) -> Option<&HttpServerOptions> {
+        self.proxy.server_options()
     }
 }
 

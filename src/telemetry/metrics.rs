@@ -41,8 +41,6 @@ impl Metrics {
     /// Registers everything in a registry of its own.
     pub fn new() -> Result<Self, prometheus::Error> {
         let registry = Registry::new();
-        let seconds =
-            |name: &str, help: &str, buckets: &[f64]| HistogramOpts::new(name, help).buckets(buckets.to_vec());
         let stream_seconds = [0.01, 0.1, 1.0, 10.0, 60.0, 300.0, 1800.0, 7200.0];
         let first_byte = [0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0];
         let metrics = Self {
@@ -222,6 +220,11 @@ impl Metrics {
         self.cache.update();
         TextEncoder::new().encode_to_string(&self.registry.gather())
     }
+}
+
+/// A histogram of times.
+fn seconds(name: &str, help: &str, buckets: &[f64]) -> HistogramOpts {
+    HistogramOpts::new(name, help).buckets(buckets.to_vec())
 }
 
 /// A stream under way; see [`Metrics::stream`].
