@@ -56,20 +56,19 @@ impl Metrics {
                 "From a stream's request to its end",
                 &stream_seconds,
             ))?,
-            errors: IntCounterVec::new(
-                Opts::new("novatune_stream_errors_total", "Streams that failed, by reason"),
-                &["reason"],
-            )?,
+            errors: counters("novatune_stream_errors_total", "Streams that failed, by reason", &["reason"])?,
             expired: IntCounter::new(
                 "novatune_stream_url_expired_total",
                 "Signed requests that the store took for expired",
             )?,
-            retries: IntCounterVec::new(
-                Opts::new("novatune_stream_retry_total", "Failed tries that were followed by another, by its number"),
+            retries: counters(
+                "novatune_stream_retry_total",
+                "Failed tries that were followed by another, by its number",
                 &["attempt"],
             )?,
-            resumes: IntCounterVec::new(
-                Opts::new("tidegate_stream_resumes_total", "Bodies continued on another connection, by cause"),
+            resumes: counters(
+                "tidegate_stream_resumes_total",
+                "Bodies continued on another connection, by cause",
                 &["cause"],
             )?,
             latency: HistogramVec::new(
@@ -80,8 +79,9 @@ impl Metrics {
                 ),
                 &["route"],
             )?,
-            requests: IntCounterVec::new(
-                Opts::new("tidegate_requests_total", "Requests answered, by route and status class"),
+            requests: counters(
+                "tidegate_requests_total",
+                "Requests answered, by route and status class",
                 &["route", "class"],
             )?,
             connections: IntGauge::new("tidegate_connections_open", "Client connections")?,
@@ -90,8 +90,9 @@ impl Metrics {
                 "Connections over MaxConnections",
             )?,
             panics: IntCounter::new("tidegate_panics_total", "Requests that ended in a panic: a bug")?,
-            cached: IntCounterVec::new(
-                Opts::new("tidegate_cache_requests_total", "Requests on routes with a cache, by how it took part"),
+            cached: counters(
+                "tidegate_cache_requests_total",
+                "Requests on routes with a cache, by how it took part",
                 &["state"],
             )?,
             cache: CacheMetrics::default(),
@@ -220,6 +221,10 @@ impl Metrics {
         self.cache.update();
         TextEncoder::new().encode_to_string(&self.registry.gather())
     }
+}
+
+fn counters(name: &str, help: &str, labels: &[&str]) -> Result<IntCounterVec, prometheus::Error> {
+    IntCounterVec::new(Opts::new(name, help), labels)
 }
 
 /// A histogram of times.
