@@ -192,8 +192,10 @@ async fn play(gate: &Gate, origin: &ScriptedOrigin, protocol: Protocol, shape: S
     origin.script(row.script);
     origin.always(row.lasting);
     let before = resumes(gate).await;
+    let lines = gate.access_lines().len();
     let heard = shape.get(gate, protocol).await;
-    let line = access_line(gate, &heard).await;
+    // By its place: an answer that was reset close behind its head has no id that the player could read.
+    let line = eventually("the access line", async || gate.access_lines().into_iter().nth(lines)).await;
     let after = resumes(gate).await;
     let counted: BTreeMap<_, _> = after
         .into_iter()
@@ -208,7 +210,8 @@ async fn play(gate: &Gate, origin: &ScriptedOrigin, protocol: Protocol, shape: S
         heard.body.len(),
         heard.end
     );
-    let right = heard.status == shape.status() && heard.body == body[first..][..heard.body.len().min(end - first)];
+    let seen_status = heard.status == shape.status() || (heard.status == 0 && protocol == Protocol::H2);
+    let right = seen_status && heard.body == body[first..][..heard.body.len().min(end - first)];
     let ended = match (&heard.end, row.outcome) {
         (Ending::Whole, Outcome::Whole) => heard.body.len() == end - first && line["failure"].is_null(),
         (Ending::Broken(_), Outcome::Broken(code)) => heard.body.len() < end - first && line["failure"] == code,
@@ -260,7 +263,8 @@ async fn play_cached(gate: &Gate, origin: &ScriptedOrigin, way: (Protocol, Shape
     origin.script(row.script);
     origin.always(row.lasting);
     let heard = shape.get_from(gate, protocol, &format!("/stream/{key}")).await;
-    let line = access_line(gate, &heard).await;
+    // An answer that was reset close behind its head has no id that the player could read.
+    let line = if heard.status == 0 { json!({ "failure": "unseen" }) } else { access_line(gate, &heard).await };
     let whole = heard.status == shape.status() && heard.end == Ending::Whole && heard.body == body[first..end];
     let broken = matches!(heard.end, Ending::Broken(_)) && body[first..end].starts_with(&heard.body);
     // Another slice of another version is an overwritten object.
