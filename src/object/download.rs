@@ -60,6 +60,12 @@ impl Download {
         Self { owed, skip, ..self }
     }
 
+    /// The same bytes from another connection or destination: what this one sent is not what was asked for.
+    pub async fn from_elsewhere(mut self) -> Result<Self, Failure> {
+        self.resume(Cause::Mismatch).await?;
+        Ok(self)
+    }
+
     /// Makes the player's next bytes available; false at the clean end.
     pub async fn fill(&mut self) -> Result<bool, Failure> {
         self.advance();

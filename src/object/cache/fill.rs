@@ -182,10 +182,15 @@ async fn open(cache: &Cache, job: &Job, tally: &mut Tally) -> Result<Download, F
     cache.stats.fills.up();
     match ask(&job.origin, &question, tally).await? {
         Reply::Object(response, in_flight) => {
-            check(&response, job.span, &version.etag)?;
+            let checked = check(&response, job.span, &version.etag);
             let etag = Some(version.etag.clone());
             let body = Download::new(Arc::clone(&job.origin), key, etag, response.body, in_flight);
-            Ok(body.of(Some(job.span), 0))
+            let body = body.of(Some(job.span), 0);
+            match checked {
+                Ok(()) => Ok(body),
+                Err(Failure::Nonsense(_)) => body.from_elsewhere().await,
+                Err(failure) => Err(failure),
+            }
         }
         Reply::PreconditionFailed | Reply::RangeNotSatisfiable(_) => Err(Failure::Changed),
     }

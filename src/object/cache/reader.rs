@@ -125,11 +125,13 @@ impl Reader {
         }
         let mut pause = FIRST_PAUSE;
         let deadline = Instant::now() + self.origin.timeouts.idle;
+        let mut others = self.origin.cluster.members().len().saturating_sub(1);
         loop {
             match self.next().await {
                 // The header is out: a store that comes back in time costs the player a pause, not the stream. One that
                 // talks nonsense may have a neighbour that does not.
-                Err(failure) if is_passing(failure) && Instant::now() + pause < deadline => {
+                Err(failure) if is_passing(failure) && (others > 0 || Instant::now() + pause < deadline) => {
+                    others = others.saturating_sub(1);
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(LONGEST_PAUSE);
                 }
