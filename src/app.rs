@@ -1,6 +1,8 @@
 //! The composition root: the only file that knows every module. Settings in, a running server out.
 
+mod backing;
 mod cache;
+mod modules;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -14,11 +16,13 @@ use rand::distr::{Alphanumeric, SampleString};
 use tower::ServiceExt;
 use url::Url;
 
+use self::backing::Backing;
 use crate::api::health::{Checkup, Part, Probe};
 use crate::api::router::{self, Shared};
 use crate::auth::{Authenticator, BadIssuer};
 use crate::clock::Clock;
 use crate::config::Settings;
+use crate::database;
 use crate::embedded;
 use crate::lifecycle::Tasks;
 use crate::object::cache::{Cache, CacheError};
@@ -27,6 +31,7 @@ use crate::proxy::inside::Inside;
 use crate::proxy::listener::{self, ListenError};
 use crate::proxy::settings::Admin;
 use crate::proxy::world::{Parts, Store, World, WorldError};
+use crate::redis;
 use crate::s3::settings::{self, Endpoint};
 use crate::s3::signer::Signer;
 use crate::secret::Secret;
@@ -70,6 +75,12 @@ pub enum StartError {
     /// The cache.
     #[error(transparent)]
     Cache(#[from] CacheError),
+    /// Redis.
+    #[error(transparent)]
+    Redis(#[from] redis::BadUrl),
+    /// The database.
+    #[error(transparent)]
+    Database(#[from] database::OpenError),
     /// The metrics.
     #[error("the metrics cannot be registered: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -87,6 +98,7 @@ pub struct Running {
     services: Tasks,
     grace: Duration,
     cache: Option<Arc<Cache>>,
+    backing: Backing,
 }
 
 impl Running {
@@ -98,6 +110,7 @@ impl Running {
             let _ = tokio::time::timeout(CLOSE_TIME, cache.close()).await;
         }
         self.services.stop(SERVICES_GRACE).await;
+        self.backing.close().await;
         whole
     }
 }
@@ -112,9 +125,12 @@ pub async fn start(settings: Settings, extra: Router) -> Result<Running, StartEr
     let stores = open_stores(&settings.stores, &clock, &services).await?;
     let debug_token = settings.admin.as_ref().and_then(|admin| admin.token.clone());
     let cache = cache::open(&settings, &clock, &tasks, &metrics).await?;
+    let backing = Backing::open(&settings).await?;
+    let authenticator = Arc::new(authenticator(&settings, &clock, &tasks)?);
+    let modules = modules::start(&settings, &backing)?;
     let parts = Parts {
         stores,
-        authenticator: authenticator(&settings, &clock, &tasks)?,
+        authenticator: Arc::clone(&authenticator),
         token_sources: settings.auth.token_from.clone(),
         cache: cache.clone(),
         debug_token: debug_token.clone(),
@@ -131,14 +147,17 @@ pub async fn start(settings: Settings, extra: Router) -> Result<Running, StartEr
         clock,
         admin_token: debug_token,
         cache: cache.as_ref().map(|cache| cache::operations(cache, &world)),
+        description: Arc::clone(&modules.description),
     };
     let inside: Inside = tower::util::BoxCloneSyncService::new(
-        router::public(shared.clone(), extra).into_service().map_response(|response| response),
+        router::public(shared.clone(), authenticator, modules.routes, extra)
+            .into_service()
+            .map_response(|response| response),
     );
     let gateway = || Gateway::new(Arc::clone(&world), inside.clone(), Arc::clone(&metrics));
     let admin = settings.admin.as_ref().map(|admin| serve_admin(admin, shared, &services)).transpose()?;
     let listeners = listener::start(&server, gateway, &metrics, &tasks)?;
-    Ok(Running { listeners, admin, tasks, services, grace, cache })
+    Ok(Running { listeners, admin, tasks, services, grace, cache, backing })
 }
 
 /// A panic costs one request; it is counted, and said in the log, as the bug it is.

@@ -82,31 +82,34 @@ impl Asked {
 }
 
 /// `POST /cache/purge`.
-pub async fn purge(State(shared): State<Shared>, body: Result<Json<Asked>, JsonRejection>) -> Response {
-    let Some(cache) = &shared.cache else { return shared.refuse(&no_cache()) };
+pub async fn purge(State(shared): State<Shared>, body: Result<Json<Asked>, JsonRejection>) -> Result<Response, Error> {
+    let cache = shared.cache.as_ref().ok_or_else(no_cache)?;
     let scope = body.ok().and_then(|Json(asked)| asked.scope());
     let Some(scope) = scope else {
         let expected = r#"send one of {"key": "…"}, {"prefix": "…"}, {"route": "…"} and {"all": true} as JSON"#;
-        return shared.refuse(&Error::bad_request(expected));
+        return Err(Error::bad_request(expected));
     };
     if let Scope::Route(route) = &scope
         && !cache.has_route(route)
     {
-        return shared.refuse(&Error::bad_request("there is no object route of this id"));
+        return Err(Error::bad_request("there is no object route of this id"));
     }
     let written = cache.purge(scope.clone());
     if let Err(error) = &written {
         tracing::error!(%error, "a purge could not be written: a restart would forget it");
     }
-    Json(json!({ "purged": scope, "durable": written.is_ok() })).into_response()
+    Ok(Json(json!({ "purged": scope, "durable": written.is_ok() })).into_response())
 }
 
 /// `POST /cache/refresh`.
-pub async fn refresh(State(shared): State<Shared>, body: Result<Json<Which>, JsonRejection>) -> Response {
-    let Some(cache) = &shared.cache else { return shared.refuse(&no_cache()) };
+pub async fn refresh(
+    State(shared): State<Shared>,
+    body: Result<Json<Which>, JsonRejection>,
+) -> Result<Response, Error> {
+    let cache = shared.cache.as_ref().ok_or_else(no_cache)?;
     match body {
-        Ok(Json(Which { key })) if !key.is_empty() => Json(cache.refresh(&key).await).into_response(),
-        _ => shared.refuse(&Error::bad_request(r#"send {"key": "…"} as JSON"#)),
+        Ok(Json(Which { key })) if !key.is_empty() => Ok(Json(cache.refresh(&key).await).into_response()),
+        _ => Err(Error::bad_request(r#"send {"key": "…"} as JSON"#)),
     }
 }
 
@@ -164,6 +167,7 @@ mod tests {
             clock: Clock::system(),
             admin_token: Some(Secret::new("right")),
             cache,
+            description: router::modules([]).description,
         };
         let request = Request::post(path)
             .header("content-type", "application/json")

@@ -1,6 +1,8 @@
 //! The kit of the modules beside the proxy: the error envelope as an axum answer, health, and the one router.
 
 pub mod cache;
+pub mod caller;
 pub mod error;
+pub mod extract;
 pub mod health;
 pub mod router;

@@ -1,21 +1,21 @@
 //! The one router: what the process itself answers on the players' listeners, and on the operator's.
 
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use http::{HeaderValue, StatusCode, header};
 use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
 
 use super::cache::{self, Operations};
-use super::error::Error;
+use super::error::{self, Error};
 use super::health::{Checkup, Health, Part};
+use crate::auth::Authenticator;
 use crate::clock::Clock;
-use crate::http::caller::Caller;
 use crate::secret::Secret;
 use crate::telemetry::metrics::Metrics;
 
@@ -32,13 +32,8 @@ pub struct Shared {
     pub admin_token: Option<Secret>,
     /// The cache, where a route uses it.
     pub cache: Option<Arc<dyn Operations>>,
-}
-
-impl Shared {
-    /// The answer that says `error`, outside of any player's request.
-    pub fn refuse(&self, error: &Error) -> Response {
-        error.answer("", millis(&self.clock))
-    }
+    /// The description of the API, the modules' paths included.
+    pub description: Arc<utoipa::openapi::OpenApi>,
 }
 
 /// The description of the API; every module adds its paths here.
@@ -51,15 +46,31 @@ impl Shared {
 )]
 struct Description;
 
-/// The paths on the players' listeners; `extra` is merged in (the demo's page).
-pub fn public(shared: Shared, extra: Router) -> Router {
+/// The modules' paths, as one router and with one description.
+pub struct Modules {
+    /// Their paths.
+    pub routes: Router,
+    /// The whole API's description.
+    pub description: Arc<utoipa::openapi::OpenApi>,
+}
+
+/// Puts the modules together.
+pub fn modules(of: impl IntoIterator<Item = OpenApiRouter>) -> Modules {
+    let all = of.into_iter().fold(OpenApiRouter::with_openapi(Description::openapi()), OpenApiRouter::merge);
+    let (routes, description) = all.split_for_parts();
+    Modules { routes, description: Arc::new(description) }
+}
+
+/// The paths on the players' listeners: ours, the modules', and `extra` (the demo's page). Whoever extracts a
+/// [`User`](super::caller::User) has it from `authenticator`.
+pub fn public(shared: Shared, authenticator: Arc<Authenticator>, modules: Router, extra: Router) -> Router {
     let clock = shared.clock.clone();
     let paths = Router::new()
         .route("/health", get(health))
         .route("/openapi.json", get(openapi))
         .route("/docs", get(docs))
         .with_state(shared);
-    refusing(paths.merge(extra), &clock)
+    refusing(paths.merge(modules).merge(extra), &clock).layer(Extension(authenticator))
 }
 
 /// The paths on the operator's listener.
@@ -75,14 +86,12 @@ pub fn admin(shared: Shared) -> Router {
     refusing(open.merge(guarded).with_state(shared), &clock)
 }
 
-/// With refusals in the envelope for what `router` does not serve.
+/// With errors in the envelope, those for what `router` does not serve among them.
 fn refusing(router: Router, clock: &Clock) -> Router {
-    let (paths, methods) = (clock.clone(), clock.clone());
     router
-        .fallback(move |request: Request| refuse(Error::no_route(), request, paths.clone()))
-        .method_not_allowed_fallback(move |request: Request| {
-            refuse(Error::method_not_allowed(), request, methods.clone())
-        })
+        .fallback(|| async { Error::no_route() })
+        .method_not_allowed_fallback(|| async { Error::method_not_allowed() })
+        .layer(middleware::from_fn_with_state(clock.clone(), error::envelope))
 }
 
 /// State of the process and its parts; on the operator's listener with uptime and memory.
@@ -115,13 +124,13 @@ fn tell(health: Health) -> Response {
 #[expect(dead_code, reason = "answered by the proxy; stands here for its description")]
 fn stream() {}
 
-async fn openapi() -> Response {
-    Json(Description::openapi()).into_response()
+async fn openapi(State(shared): State<Shared>) -> Response {
+    Json(shared.description.as_ref()).into_response()
 }
 
 /// The description for people: a list made from it, without anything from elsewhere.
-async fn docs() -> Response {
-    let described = serde_json::to_value(Description::openapi()).unwrap_or_default();
+async fn docs(State(shared): State<Shared>) -> Response {
+    let described = serde_json::to_value(shared.description.as_ref()).unwrap_or_default();
     let mut page = String::from(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Tidegate API</title><h1>Tidegate API</h1><p>The whole description: <a href=\"/openapi.json\">openapi.json</a></p><dl>",
     );
@@ -136,11 +145,9 @@ async fn docs() -> Response {
     ([(header::CONTENT_SECURITY_POLICY, policy)], Html(page)).into_response()
 }
 
-async fn metrics(State(shared): State<Shared>, request: Request) -> Response {
-    match shared.metrics.render() {
-        Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response(),
-        Err(_) => refuse(Error::internal(), request, shared.clock).await,
-    }
+async fn metrics(State(shared): State<Shared>) -> Result<Response, Error> {
+    let text = shared.metrics.render().map_err(|_| Error::internal())?;
+    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response())
 }
 
 async fn ready(State(shared): State<Shared>) -> Response {
@@ -153,26 +160,12 @@ async fn ready(State(shared): State<Shared>) -> Response {
     }
 }
 
-async fn operator_only(State(shared): State<Shared>, request: Request, next: Next) -> Response {
+async fn operator_only(State(shared): State<Shared>, request: Request, next: Next) -> Result<Response, Error> {
     let given =
         request.headers().get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
     match (&shared.admin_token, given) {
-        (None, _) => next.run(request).await,
-        (Some(token), Some(given)) if token.matches(given) => next.run(request).await,
-        (Some(_), _) => {
-            let error = Error::unauthorized("send Authorization: Bearer with the token of Server.Admin.Token");
-            refuse(error, request, shared.clock).await
-        }
+        (None, _) => Ok(next.run(request).await),
+        (Some(token), Some(given)) if token.matches(given) => Ok(next.run(request).await),
+        (Some(_), _) => Err(Error::unauthorized("send Authorization: Bearer with the token of Server.Admin.Token")),
     }
-}
-
-async fn refuse(error: Error, request: Request, clock: Clock) -> Response {
-    let now = millis(&clock);
-    // On the players' listeners the proxy made the id.
-    let id = request.extensions().get::<Caller>().map_or("", |caller| caller.request_id.as_str());
-    error.answer(id, now)
-}
-
-fn millis(clock: &Clock) -> u128 {
-    clock.now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis()
 }

@@ -25,7 +25,7 @@ pub use report::Report;
 use self::report::Problem;
 use crate::secret::Secret;
 use crate::telemetry::settings::Telemetry;
-use crate::{auth, object, proxy, route, s3, upstream};
+use crate::{auth, database, object, proxy, redis, route, s3, upstream};
 
 /// Everything that the modules are told; nothing in it is undecided.
 #[derive(Clone, Debug)]
@@ -44,6 +44,10 @@ pub struct Settings {
     pub clusters: BTreeMap<Arc<str>, upstream::settings::Cluster>,
     /// The cache, for the routes that use it.
     pub cache: object::cache::Settings,
+    /// Redis, where state is shared.
+    pub state: Option<redis::settings::Settings>,
+    /// The database, where there is one.
+    pub database: Option<database::settings::Settings>,
     /// Logs.
     pub telemetry: Telemetry,
 }

@@ -8,8 +8,6 @@ const LATER: &str = "is not available in this version";
 
 /// Where (`*` is any key), why, and what to do.
 const REFUSED: &[(&str, &str, &str)] = &[
-    ("State", LATER, "remove it: state is kept in memory"),
-    ("Database", LATER, "remove it: nothing is recorded"),
     ("Events", LATER, "remove it: no events are written"),
     ("Positions", LATER, "remove it"),
     ("Share", LATER, "remove it"),

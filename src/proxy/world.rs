@@ -53,7 +53,7 @@ pub struct Parts {
     /// The stores by name.
     pub stores: HashMap<Arc<str>, Store>,
     /// Verifies tokens.
-    pub authenticator: Authenticator,
+    pub authenticator: Arc<Authenticator>,
     /// Where tokens are looked for.
     pub token_sources: Vec<TokenSource>,
     /// The cache, where a route uses it.
@@ -77,7 +77,7 @@ pub struct World {
     served: HashMap<Arc<str>, Arc<Served>>,
     clusters: Vec<Arc<Cluster>>,
     /// Verifies tokens.
-    pub authenticator: Authenticator,
+    pub authenticator: Arc<Authenticator>,
     /// Where tokens are looked for; what is found there is not passed on.
     pub token_sources: Vec<TokenSource>,
     /// The server's settings.

@@ -102,6 +102,11 @@ impl Metrics {
         Ok(metrics)
     }
 
+    /// Where the modules register what they count.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
     fn register(&self) -> Result<(), prometheus::Error> {
         let collectors: [Box<dyn prometheus::core::Collector>; 16] = [
             Box::new(self.active.clone()),

@@ -18,11 +18,13 @@ const ALLOWED: &str = "
     auth:      http clock secret
     object:    http s3 upstream clock
     embedded:  http clock secret
+    database:  secret
+    redis:     secret
     demo:      http
     telemetry: http clock
-    api:       http clock secret telemetry
+    api:       http clock secret auth telemetry
     proxy:     http route s3 auth object upstream telemetry secret clock lifecycle
-    config:    http route s3 auth object upstream proxy telemetry secret
+    config:    http route s3 auth object upstream proxy telemetry secret database redis
     cli:       *
     app:       *
     lib:       *

@@ -7,6 +7,7 @@ mod cluster;
 mod health;
 mod route;
 mod server;
+mod state;
 mod store;
 mod transform;
 
@@ -21,6 +22,7 @@ pub use cluster::{Cluster, Destination, HttpRequest, LoadBalancingPolicy, Versio
 pub use health::{ActiveCheck, AvailableDestinationsPolicy, PassiveCheck};
 pub use route::{HeaderMatch, HeaderMode, Match, QueryMatch, QueryMode, Route};
 pub use server::{AccessLogFormat, Admin, Listener, Server, Telemetry, Tls};
+pub use state::{Database, State};
 pub use store::{Credentials, Store};
 pub use transform::{ForwardedAction, PresignedUrl, Transform, When};
 
@@ -50,6 +52,10 @@ pub struct File {
     pub reverse_proxy: ReverseProxy,
     /// The cache that all routes with an `OutputCachePolicy` share.
     pub cache: Option<Cache>,
+    /// Short-lived state that several nodes share. Default: memory, for one node.
+    pub state: Option<State>,
+    /// Records that last. Default: none.
+    pub database: Option<Database>,
     /// Logs.
     #[serde(default)]
     pub telemetry: Telemetry,

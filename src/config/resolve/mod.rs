@@ -8,6 +8,7 @@ mod health;
 mod policy;
 mod route;
 mod server;
+mod state;
 mod store;
 mod transform;
 
@@ -45,6 +46,8 @@ fn settings(at: &At<'_>, file: &File) -> Option<Settings> {
     });
     let routes = route::routes(&proxy.key("Routes"), file, &policies);
     let cache = cache::cache(&at.key("Cache"), file.cache.as_ref());
+    let state = state::state(&at.key("State"), file.state.as_ref());
+    let database = state::database(&at.key("Database"), file.database.as_ref());
     let telemetry = telemetry(&at.key("Telemetry"), file);
     let (server, admin) = server?;
     Some(Settings {
@@ -55,6 +58,8 @@ fn settings(at: &At<'_>, file: &File) -> Option<Settings> {
         routes: routes?,
         clusters: clusters?.into_iter().map(|cluster| (cluster.id.clone(), cluster)).collect(),
         cache: cache?,
+        state: state?,
+        database: database?,
         telemetry: telemetry?,
     })
 }

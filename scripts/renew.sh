@@ -1,0 +1,21 @@
+#!/bin/sh
+# Renews what the program itself writes into the repository: the schema, the reference, the reports of conf/bad.
+set -eu
+cd "$(dirname "$0")/.."
+cargo build --locked
+program=target/debug/tidegate
+
+$program schema >conf/schema.json
+reference=$(mktemp)
+$program schema --reference >"$reference"
+awk -v reference="$reference" '
+    /<!-- \/reference -->/ { inside = 0 }
+    !inside { print }
+    /<!-- reference -->/ { inside = 1; print ""; while ((getline line < reference) > 0) print line }
+' docs/configuration.md >"$reference.whole"
+cat "$reference.whole" >docs/configuration.md
+rm "$reference" "$reference.whole"
+for file in conf/bad/*.yaml; do
+    $program check "$file" 2>"${file%.yaml}.expected" || true
+done
+git --no-pager diff --stat -- conf docs

@@ -1,0 +1,74 @@
+//! `State` and `Database`.
+
+use url::Url;
+
+use super::At;
+use crate::config::file;
+use crate::config::report::Problem;
+use crate::config::value::Text;
+use crate::secret::Secret;
+use crate::{database, redis};
+
+const REDIS: [&str; 10] = [
+    "redis",
+    "rediss",
+    "redis-cluster",
+    "rediss-cluster",
+    "redis-sentinel",
+    "rediss-sentinel",
+    "valkey",
+    "valkeys",
+    "redis+unix",
+    "valkey+unix",
+];
+
+/// Where Redis is; `Some(None)`: state is kept in memory.
+pub fn state(at: &At<'_>, raw: Option<&file::State>) -> Option<Option<redis::settings::Settings>> {
+    let Some(raw) = raw else { return Some(None) };
+    let Some(text) = &raw.url else { return Some(None) };
+    let at = at.key("Url");
+    let expected = "`memory`, or the address of Redis such as redis://redis:6379";
+    let url = at.parse(text, expected, |text| {
+        let address = Url::parse(text).is_ok_and(|url| REDIS.contains(&url.scheme()));
+        (text == "memory" || address).then(|| text.to_owned())
+    })?;
+    if url == "memory" {
+        return Some(None);
+    }
+    hides_password(&at, text, &url)?;
+    Some(Some(redis::settings::Settings { url: Secret::new(url), prefix: raw.prefix.clone() }))
+}
+
+/// Where records are; `Some(None)`: nowhere.
+pub fn database(at: &At<'_>, raw: Option<&file::Database>) -> Option<Option<database::settings::Settings>> {
+    let Some(raw) = raw else { return Some(None) };
+    let connections = raw.connections.unwrap_or(10);
+    if !(1..=100).contains(&connections) {
+        at.key("Connections").report(Problem::new(format!("{connections} is out of range")).expected("1 to 100"));
+        return None;
+    }
+    let at = at.key("Url");
+    let expected = "sqlite://PATH or postgres://USER@HOST/NAME";
+    let url = at.parse(&raw.url, expected, |text| {
+        let file = text.strip_prefix("sqlite://").is_some_and(|path| !path.is_empty());
+        let server =
+            Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "postgres" | "postgresql") && url.has_host());
+        (file || server).then(|| text.to_owned())
+    })?;
+    if let Some(path) = url.strip_prefix("sqlite://") {
+        return Some(Some(database::settings::Settings::Sqlite(path.into())));
+    }
+    hides_password(&at, &raw.url, &url)?;
+    Some(Some(database::settings::Settings::Postgres { url: Secret::new(url), connections }))
+}
+
+/// A password stands in the environment, never in the file.
+fn hides_password(at: &At<'_>, written: &Text, url: &str) -> Option<()> {
+    let telling = Url::parse(url).is_ok_and(|url| url.password().is_some());
+    if telling && !written.0.starts_with("env:") {
+        let problem = Problem::new("a password stands in the file");
+        at.report(problem.help("put the whole address into an environment variable and write `Url: env:NAME`"));
+        return None;
+    }
+    Some(())
+}

@@ -1,0 +1,106 @@
+//! Records: one SQL for SQLite (embedded) and PostgreSQL, and the migrations of both.
+//!
+//! Owns opening and migrating. Knows no table: each module has an adapter file with its own SQL, written once for both
+//! (`$1` parameters, `ON CONFLICT … DO UPDATE`, `RETURNING`, `BIGINT` and `TEXT`; times are milliseconds since the Unix
+//! epoch) and run through [`on!`](crate::on).
+
+pub mod settings;
+
+use std::time::Duration;
+
+use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{PgPool, SqlitePool};
+
+use settings::Settings;
+
+/// For a connection from the pool, its making included.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long SQLite waits for another writer.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The tables, in the order in which they came; numbered, never changed once released.
+static MIGRATIONS: Migrator = sqlx::migrate!("src/database/migrations");
+
+/// The database cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The address.
+    #[error("Database.Url cannot be used: expected sqlite://PATH or postgres://USER@HOST/NAME")]
+    BadUrl,
+    /// The folder of the file.
+    #[error("the folder of the database cannot be made: {0}")]
+    Folder(#[from] std::io::Error),
+    /// It does not answer, or not as a database.
+    #[error("the database cannot be opened: {0}")]
+    Open(#[from] sqlx::Error),
+    /// Its tables.
+    #[error("the database cannot be migrated: {0}")]
+    Migrate(#[from] MigrateError),
+}
+
+/// A pool of connections. Clones share it.
+#[derive(Clone, Debug)]
+pub enum Database {
+    /// A file.
+    Sqlite(SqlitePool),
+    /// A server.
+    Postgres(PgPool),
+}
+
+/// Runs `$body` with `$pool` bound to the pool of whichever database `$database` is: one text of SQL, two drivers.
+#[macro_export]
+macro_rules! on {
+    ($database:expr, $pool:ident => $body:expr) => {
+        match $database {
+            $crate::database::Database::Sqlite($pool) => $body,
+            $crate::database::Database::Postgres($pool) => $body,
+        }
+    };
+}
+
+impl Database {
+    /// Opens the database and migrates it. A server that does not answer yet is no error where it was migrated before:
+    /// see [`Database::migrate`].
+    pub async fn open(settings: &Settings) -> Result<Self, OpenError> {
+        match settings {
+            Settings::Sqlite(path) => {
+                if let Some(folder) = path.parent() {
+                    std::fs::create_dir_all(folder)?;
+                }
+                let options = SqliteConnectOptions::new()
+                    .filename(path)
+                    .create_if_missing(true)
+                    .journal_mode(SqliteJournalMode::Wal)
+                    // What was committed survives the end of the process; only a loss of power may lose the last commits.
+                    .synchronous(SqliteSynchronous::Normal)
+                    .foreign_keys(true)
+                    .busy_timeout(BUSY_TIMEOUT);
+                let pool = SqlitePoolOptions::new().max_connections(4).acquire_timeout(ACQUIRE_TIMEOUT);
+                Ok(Self::Sqlite(pool.connect_with(options).await?))
+            }
+            Settings::Postgres { url, connections } => {
+                let options: PgConnectOptions = url.expose().parse().map_err(|_| OpenError::BadUrl)?;
+                let pool = PgPoolOptions::new().max_connections(*connections).acquire_timeout(ACQUIRE_TIMEOUT);
+                Ok(Self::Postgres(pool.connect_lazy_with(options.application_name("tidegate"))))
+            }
+        }
+    }
+
+    /// Brings the tables up to date; returns how many migrations there are.
+    pub async fn migrate(&self) -> Result<usize, OpenError> {
+        on!(self, pool => MIGRATIONS.run(pool).await)?;
+        Ok(MIGRATIONS.iter().count())
+    }
+
+    /// Whether it answers.
+    pub async fn answers(&self) -> bool {
+        on!(self, pool => sqlx::query("SELECT 1").execute(pool).await.is_ok())
+    }
+
+    /// Closes the connections once what is under way has ended.
+    pub async fn close(&self) {
+        on!(self, pool => pool.close().await);
+    }
+}

@@ -1,0 +1,87 @@
+//! Shared short-lived state: the one client of Redis or Valkey (single, sentinel, cluster, TLS, Unix socket).
+//!
+//! Owns connecting, reconnecting and how long a command may take. Knows nothing of what is kept there: each module
+//! that shares state has an adapter file of its own over [`Redis::within`], and decides what happens without Redis.
+//! Keys are those of the documents, behind the operator's prefix.
+
+pub mod settings;
+
+use std::time::Duration;
+
+use fred::clients::{Client, WithOptions};
+use fred::error::Error;
+use fred::interfaces::ClientLike;
+use fred::types::Builder;
+use fred::types::config::{Config, Options, ReconnectPolicy};
+
+use settings::Settings;
+
+/// For a connection to be made.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// For the first connection, before the process goes on without it.
+const START_TIMEOUT: Duration = Duration::from_secs(3);
+/// Between two tries to reconnect, in milliseconds.
+const LEAST_WAIT: u32 = 50;
+/// As above, at most.
+const MOST_WAIT: u32 = 1000;
+
+/// The address cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("State.Url cannot be used: expected redis://, rediss://, redis-cluster://, redis-sentinel:// or redis+unix://")]
+pub struct BadUrl;
+
+/// The client. Clones share its connections.
+#[derive(Clone)]
+pub struct Redis {
+    client: Client,
+    prefix: String,
+}
+
+impl Redis {
+    /// Connects. Where Redis does not answer at once the client goes on trying beside, and every command fails until
+    /// it does: a proxy starts, and streams, without it.
+    pub async fn connect(settings: &Settings) -> Result<Self, BadUrl> {
+        let mut config = Config::from_url(settings.url.expose()).map_err(|_| BadUrl)?;
+        config.fail_fast = false;
+        let client = Builder::from_config(config)
+            .with_connection_config(|connection| {
+                connection.connection_timeout = CONNECT_TIMEOUT;
+                connection.internal_command_timeout = CONNECT_TIMEOUT;
+                connection.reconnect_on_auth_error = true;
+                connection.max_command_attempts = 1;
+            })
+            .set_policy(ReconnectPolicy::new_exponential(0, LEAST_WAIT, MOST_WAIT, 2))
+            .build()
+            .map_err(|_| BadUrl)?;
+        client.connect();
+        if tokio::time::timeout(START_TIMEOUT, client.wait_for_connect()).await.is_err() {
+            tracing::warn!("Redis (State.Url) does not answer: going on without it, and trying to connect");
+        }
+        Ok(Self { client, prefix: settings.prefix.clone() })
+    }
+
+    /// The client for commands that take at most `budget` and fail at once while there is no connection.
+    pub fn within(&self, budget: Duration) -> WithOptions<Client> {
+        self.client.with_options(&Options { timeout: Some(budget), fail_fast: true, ..Options::default() })
+    }
+
+    /// The client itself, for subscriptions and blocking reads.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// `key` behind the operator's prefix.
+    pub fn key(&self, key: &str) -> String {
+        format!("{}{key}", self.prefix)
+    }
+
+    /// Whether there is a connection.
+    pub fn is_connected(&self) -> bool {
+        self.client.is_connected()
+    }
+
+    /// Ends the connections.
+    pub async fn close(&self) -> Result<(), Error> {
+        self.client.quit().await
+    }
+}
