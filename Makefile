@@ -11,7 +11,7 @@ help:
 	  'make test     install what is missing, then all checks and all tests' \
 	  'make bench    measure against nginx; a table of ratios (SECTION=cpu-1k for one section)' \
 	  'make lint     formatting, clippy, documentation, TLS stacks' \
-	  'make renew   write the schema, the reference and the expected reports anew' \
+	  'make renew   write the schema and the reference anew' \
 	  'make certs    development certificates in certs/' \
 	  'make install  what the tests need: Debian packages and MinIO'
 
