@@ -24,6 +24,9 @@ const TOKEN_EXPIRY: u64 = 4_102_444_800;
 const NGINX_BUFFERS: &str = "proxy_buffering off; proxy_buffer_size 256k; proxy_buffers 8 256k; \
                              proxy_busy_buffers_size 512k;";
 
+/// What Tidegate says of itself while all is well; nginx says the same.
+pub const HEALTH: &str = r#"{"status":"healthy","s3":"ok","redis":"disabled","kafka":"disabled","activeSessions":0}"#;
+
 /// Where requests go, and what every one of them carries.
 pub struct Target {
     pub address: SocketAddr,
@@ -118,7 +121,8 @@ impl Yard {
              {buffers} proxy_max_temp_file_size 0;"
         );
         let location = format!(
-            "location /stream/ {{ proxy_pass http://store/{BUCKET}/; proxy_http_version 1.1; \
+            "location = /health {{ default_type application/json; return 200 '{HEALTH}'; }}
+             location /stream/ {{ proxy_pass http://store/{BUCKET}/; proxy_http_version 1.1; \
              proxy_set_header Connection \"\"; }}"
         );
         self.nginx(name, &http, &location, "/stream")

@@ -8,6 +8,7 @@ use crate::generator::{Fleet, Group, Tally};
 use crate::report::Row;
 use crate::servers::{Server, Target, Yard};
 
+mod api;
 mod cpu;
 mod first_byte;
 mod paused;
@@ -23,8 +24,9 @@ pub struct Section {
 }
 
 /// All of them, in the order of the report.
-pub const ALL: [Section; 7] = [
+pub const ALL: [Section; 8] = [
     Section { name: "cpu-1k", load: cpu::small, measure: cpu::measure_small },
+    Section { name: "api", load: api::load, measure: api::measure },
     Section { name: "ranges", load: cpu::ranges, measure: cpu::measure_ranges },
     Section { name: "whole", load: cpu::whole, measure: cpu::measure_whole },
     Section { name: "first-byte", load: first_byte::alone, measure: first_byte::measure },
