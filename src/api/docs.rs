@@ -19,8 +19,8 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 
 /// The page and what it loads.
 pub fn routes() -> Router {
-    // A validator elsewhere would be sent the description's address.
-    let config = Config::new(["/openapi.json"]).validator_url("none");
+    // Without the bar that loads other descriptions; and a validator elsewhere would be sent this one's address.
+    let config = Config::new(["/openapi.json"]).use_base_layout().validator_url("none");
     Router::new()
         .route("/docs", get(|| async { Redirect::permanent("/docs/") }))
         .route("/docs/", get(async |State(config)| file("index.html", config)))

@@ -44,8 +44,7 @@ pub async fn serve(gateway: &Gateway, ctx: Ctx, stream: Stream, read: Bytes, pla
         answer(ctx, request, inside, metrics)
     });
     let connection = Held { read, stream, _place: Arc::clone(place) };
-    let mut http = http1::Builder::new();
-    http.keep_alive(false);
+    let http = http1::Builder::new();
     // The answer was noted when it was made; a client that is gone by then misses nothing.
     let _ = http.serve_connection(TokioIo::new(connection), service).with_upgrades().await;
 }
@@ -68,6 +67,10 @@ async fn answer(
     let Ok(mut response) = inside.oneshot(request).await;
     if let Ok(id) = HeaderValue::from_str(&ctx.id) {
         response.headers_mut().insert(REQUEST_ID, id);
+    }
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        // What comes next on it would not have been looked at.
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     ctx.answered();
     access_log::record(&method, Some(response.status()), 0, &ctx, &metrics);

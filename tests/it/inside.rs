@@ -72,11 +72,10 @@ struct Server {
 
 impl Server {
     async fn start(listener: Value) -> Self {
-        let mut config = config::empty();
+        let mut config = config::objects("http://127.0.0.1:1", "audio");
         config["Server"]["Listeners"] = json!([listener]);
         config["Server"]["ShutdownGrace"] = json!("10s");
         config["Auth"] = config::jwt();
-        config["ReverseProxy"] = json!({ "Routes": {} });
         let environment = |name: &str| {
             config::ENVIRONMENT.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
         };
