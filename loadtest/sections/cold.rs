@@ -59,7 +59,12 @@ pub fn measure(section: &Section, bench: &Bench, tally: &mut Tally) -> Result<Ve
         let over: Vec<[f64; 2]> = rounds.iter().map(|both| [both[0][nth].1, both[1][nth].1]).collect();
         [
             Row::new(format!("first byte {name} of a cold range in 1 GB"), "ms", &plain, Budget::None),
-            Row::new(format!("the same above {FACTOR}× the store's own"), "ms", &over, Budget::Value(1.0)),
+            Row::new(
+                format!("first byte {name} of a cold range in 1 GB, above {FACTOR}× the store's own"),
+                "ms",
+                &over,
+                Budget::Value(1.0),
+            ),
         ]
     };
     Ok((0..PERCENTILES.len()).flat_map(rows).collect())
