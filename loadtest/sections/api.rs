@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use anyhow::Result;
 
-use crate::generator::{Group, Request, Tally};
+use crate::load::{Group, Request, Tally};
 use crate::report::{Budget, Row};
 use crate::sections::{Bench, Section, cpu};
 use crate::servers::{HEALTH, Target};
