@@ -17,6 +17,7 @@ use tower::ServiceExt;
 use url::Url;
 
 use self::backing::Backing;
+use self::modules::Means;
 use crate::api::health::{Checkup, Part, Probe};
 use crate::api::router::{self, Shared};
 use crate::auth::{Authenticator, BadIssuer};
@@ -125,9 +126,10 @@ pub async fn start(settings: Settings, extra: Router) -> Result<Running, StartEr
     let stores = open_stores(&settings.stores, &clock, &services).await?;
     let debug_token = settings.admin.as_ref().and_then(|admin| admin.token.clone());
     let cache = cache::open(&settings, &clock, &tasks, &metrics).await?;
-    let backing = Backing::open(&settings).await?;
+    let backing = Backing::open(&settings, &services).await?;
     let authenticator = Arc::new(authenticator(&settings, &clock, &tasks)?);
-    let modules = modules::start(&settings, &backing)?;
+    let means = Means { backing: &backing, clock: &clock, services: &services, metrics: &metrics };
+    let modules = modules::start(&settings, &means)?;
     let parts = Parts {
         stores,
         authenticator: Arc::clone(&authenticator),
@@ -142,7 +144,11 @@ pub async fn start(settings: Settings, extra: Router) -> Result<Running, StartEr
     let read = Arc::clone(&world);
     metrics.watch(Box::new(move || readings(&read.load())))?;
     let shared = Shared {
-        checkup: Checkup::new(Arc::new(Process { world: Arc::clone(&world), tasks: tasks.clone() })),
+        checkup: Checkup::new(Arc::new(Process {
+            world: Arc::clone(&world),
+            tasks: tasks.clone(),
+            backing: backing.clone(),
+        })),
         metrics: Arc::clone(&metrics),
         clock,
         admin_token: debug_token,
@@ -224,11 +230,20 @@ fn random_key(length: usize) -> String {
 struct Process {
     world: Arc<ArcSwap<World>>,
     tasks: Tasks,
+    backing: Backing,
 }
 
 impl Probe for Process {
     fn stores(&self) -> Part {
         if self.world.load().stores_are_good() { Part::Ok } else { Part::Unavailable }
+    }
+
+    fn redis(&self) -> Part {
+        self.backing.redis_part()
+    }
+
+    fn database(&self) -> Part {
+        self.backing.database_part()
     }
 
     fn is_stopping(&self) -> bool {

@@ -2,7 +2,8 @@
 //!
 //! Modules, from the ground up: [`http`] and [`clock`] know nothing else; [`route`] and [`s3`] are pure; [`auth`],
 //! [`upstream`] talk to the outside; [`object`] is the engine of object routes; [`proxy`] is the one place that knows
-//! Pingora's phases; [`api`] is the axum kit; [`config`] turns YAML into the modules' settings; [`app`] composes them.
+//! Pingora's phases; [`api`] is the axum kit; [`positions`] is a module of the API, over [`database`] and
+//! [`redis`]; [`config`] turns YAML into the modules' settings; [`app`] composes them.
 //!
 //! A request's way: listener → [`proxy`] (match the route, CORS, authenticate, authorise) → by kind of route the object
 //! engine, the in-process API router, or Pingora's own upstream path → one access line.
@@ -19,6 +20,7 @@ pub mod embedded;
 pub mod http;
 pub mod lifecycle;
 pub mod object;
+pub mod positions;
 pub mod proxy;
 pub mod redis;
 pub mod route;

@@ -28,6 +28,9 @@ pub struct Health {
     pub s3: Part,
     /// Redis.
     pub redis: Part,
+    /// The database; for the operator.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub database: Option<Part>,
     /// Kafka.
     pub kafka: Part,
     /// Live sharing sessions.
@@ -53,6 +56,16 @@ pub struct Memory {
 pub trait Probe: Send + Sync {
     /// Whether every object store can be used.
     fn stores(&self) -> Part;
+
+    /// Whether Redis answers.
+    fn redis(&self) -> Part {
+        Part::Disabled
+    }
+
+    /// Whether the database answers.
+    fn database(&self) -> Part {
+        Part::Disabled
+    }
 
     /// Whether the process lets its streams end and takes no new ones.
     fn is_stopping(&self) -> bool {
@@ -85,7 +98,8 @@ impl Checkup {
         Health {
             status,
             s3,
-            redis: Part::Disabled,
+            redis: self.probe.redis(),
+            database: None,
             kafka: Part::Disabled,
             active_sessions: 0,
             uptime: None,
@@ -95,7 +109,12 @@ impl Checkup {
 
     /// The state now, with what only the operator may know.
     pub fn detailed(&self) -> Health {
-        Health { uptime: Some(self.started.elapsed().as_secs()), memory_usage: Some(memory()), ..self.now() }
+        Health {
+            database: Some(self.probe.database()),
+            uptime: Some(self.started.elapsed().as_secs()),
+            memory_usage: Some(memory()),
+            ..self.now()
+        }
     }
 }
 

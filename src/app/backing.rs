@@ -1,9 +1,22 @@
 //! What the modules keep things in: Redis and the database, each where the settings name one.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::time::{sleep, timeout};
+
 use super::StartError;
+use crate::api::health::Part;
 use crate::config::Settings;
-use crate::database::Database;
+use crate::database::{Database, OpenError};
+use crate::lifecycle::Tasks;
 use crate::redis::Redis;
+
+/// Between two looks at whether they answer, and two tries to migrate.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// For an answer to a look.
+const LOOK_LIMIT: Duration = Duration::from_secs(1);
 
 /// The open connections.
 #[derive(Clone, Default)]
@@ -12,11 +25,20 @@ pub struct Backing {
     pub redis: Option<Redis>,
     /// The database; `None`: nothing is recorded.
     pub database: Option<Database>,
+    looks: Arc<Looks>,
+}
+
+/// What was seen last.
+#[derive(Default)]
+struct Looks {
+    redis: AtomicBool,
+    database: AtomicBool,
 }
 
 impl Backing {
-    /// Connects to what the settings name.
-    pub async fn open(settings: &Settings) -> Result<Self, StartError> {
+    /// Connects to what the settings name. A server that does not answer keeps nobody from streaming: it is waited for
+    /// beside, and what needs it answers 503 meanwhile.
+    pub async fn open(settings: &Settings, tasks: &Tasks) -> Result<Self, StartError> {
         let redis = match &settings.state {
             Some(state) => Some(Redis::connect(state).await?),
             None => None,
@@ -25,10 +47,58 @@ impl Backing {
             Some(database) => Some(Database::open(database).await?),
             None => None,
         };
-        if let Some(database) = &database {
-            database.migrate().await?;
+        let migrated = match &database {
+            Some(database) => migrate(database).await?,
+            None => true,
+        };
+        let this = Self { redis, database, looks: Arc::default() };
+        this.look().await;
+        tasks.spawn(this.clone().watch(migrated, tasks.clone()));
+        Ok(this)
+    }
+
+    /// Redis, as it was seen last.
+    pub fn redis_part(&self) -> Part {
+        part(self.redis.is_some(), &self.looks.redis)
+    }
+
+    /// The database, as it was seen last.
+    pub fn database_part(&self) -> Part {
+        part(self.database.is_some(), &self.looks.database)
+    }
+
+    async fn watch(self, mut migrated: bool, tasks: Tasks) {
+        loop {
+            tokio::select! {
+                () = sleep(LOOK_EVERY) => {}
+                () = tasks.stopping() => return,
+            }
+            if let (false, Some(database)) = (migrated, &self.database) {
+                migrated = migrate(database).await.unwrap_or_else(|error| {
+                    tracing::error!(%error, "the database cannot be used");
+                    false
+                });
+            }
+            self.look().await;
         }
-        Ok(Self { redis, database })
+    }
+
+    async fn look(&self) {
+        let redis = async {
+            match &self.redis {
+                Some(redis) => redis.answers(LOOK_LIMIT).await,
+                None => false,
+            }
+        };
+        let database = async {
+            match &self.database {
+                Some(database) => timeout(LOOK_LIMIT, database.answers()).await.unwrap_or(false),
+                None => false,
+            }
+        };
+        let (redis, database) = tokio::join!(redis, database);
+        self.looks.redis.store(redis, Ordering::Relaxed);
+        self.looks.database.store(database, Ordering::Relaxed);
     }
 
     /// Closes them.
@@ -40,5 +110,25 @@ impl Backing {
         if let Some(database) = self.database {
             database.close().await;
         }
+    }
+}
+
+/// False where the server does not answer yet; any other failure is an error.
+async fn migrate(database: &Database) -> Result<bool, OpenError> {
+    match database.migrate().await {
+        Ok(_) => Ok(true),
+        Err(error) if error.is_absence() => {
+            tracing::warn!("the database (Database.Url) does not answer: going on without it, and trying again");
+            Ok(false)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn part(configured: bool, seen: &AtomicBool) -> Part {
+    match (configured, seen.load(Ordering::Relaxed)) {
+        (false, _) => Part::Disabled,
+        (true, true) => Part::Ok,
+        (true, false) => Part::Unavailable,
     }
 }

@@ -5,10 +5,32 @@ use utoipa_axum::router::OpenApiRouter;
 use super::StartError;
 use super::backing::Backing;
 use crate::api::router::{self, Modules};
+use crate::clock::Clock;
 use crate::config::Settings;
+use crate::lifecycle::Tasks;
+use crate::positions::{self, Positions};
+use crate::telemetry::metrics::Metrics;
+
+/// What the modules start with.
+pub struct Means<'a> {
+    /// The open connections.
+    pub backing: &'a Backing,
+    /// The time.
+    pub clock: &'a Clock,
+    /// What outlives the players' requests.
+    pub services: &'a Tasks,
+    /// Where they count.
+    pub metrics: &'a Metrics,
+}
 
 /// Starts the modules that the settings switch on.
-pub fn start(_settings: &Settings, _backing: &Backing) -> Result<Modules, StartError> {
-    let modules: Vec<OpenApiRouter> = Vec::new();
+pub fn start(settings: &Settings, means: &Means<'_>) -> Result<Modules, StartError> {
+    let Means { backing, clock, services, metrics } = means;
+    let mut modules: Vec<OpenApiRouter> = Vec::new();
+    if let Some(settings) = settings.positions {
+        let stores = (backing.database.clone(), backing.redis.clone());
+        let positions = Positions::start(settings, stores, clock, services, metrics.registry())?;
+        modules.extend(positions.map(positions::routes));
+    }
     Ok(router::modules(modules))
 }

@@ -3,6 +3,7 @@
 
 mod check;
 mod demo;
+mod migrate;
 mod purge;
 mod schema;
 mod serve;
@@ -40,6 +41,12 @@ enum Command {
     Schema(schema::Args),
     /// Drop objects from the cache of a running proxy.
     Purge(purge::Args),
+    /// Bring the database's tables up to date; `serve` does so too, at its start.
+    Migrate {
+        /// The configuration file.
+        #[arg(short, long, default_value = "conf/tidegate.yaml")]
+        config: PathBuf,
+    },
     /// Make a token for development, from an issuer with a shared secret.
     Token {
         /// The configuration file.
@@ -71,6 +78,10 @@ pub fn main() -> ExitCode {
         Command::Check(arguments) => check::run(&arguments),
         Command::Schema(arguments) => schema::run(&arguments),
         Command::Purge(arguments) => purge::run(&arguments),
+        Command::Migrate { config } => match crate::config::load(&config) {
+            Ok(settings) => migrate::run(settings.database.as_ref()),
+            Err(report) => refuse(&report),
+        },
         Command::Token { config, token } => match crate::config::load(&config) {
             Ok(settings) => token::run(&token, &settings.auth.issuers),
             Err(report) => refuse(&report),

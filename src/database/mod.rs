@@ -40,6 +40,22 @@ pub enum OpenError {
     Migrate(#[from] MigrateError),
 }
 
+impl OpenError {
+    /// Whether the server does not answer (yet), so that another try may succeed.
+    pub fn is_absence(&self) -> bool {
+        let error = match self {
+            Self::Open(error) | Self::Migrate(MigrateError::Execute(error)) => error,
+            Self::BadUrl | Self::Folder(_) | Self::Migrate(_) => return false,
+        };
+        match error {
+            sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut => true,
+            // 57P03: it is starting or stopping (PostgreSQL, appendix A).
+            sqlx::Error::Database(error) => error.code().is_some_and(|code| code.starts_with("57P")),
+            _ => false,
+        }
+    }
+}
+
 /// A pool of connections. Clones share it.
 #[derive(Clone, Debug)]
 pub enum Database {

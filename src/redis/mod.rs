@@ -80,6 +80,11 @@ impl Redis {
         self.client.is_connected()
     }
 
+    /// Whether it answers.
+    pub async fn answers(&self, budget: Duration) -> bool {
+        self.within(budget).ping::<()>(None).await.is_ok()
+    }
+
     /// Ends the connections.
     pub async fn close(&self) -> Result<(), Error> {
         self.client.quit().await

@@ -24,7 +24,8 @@ const ALLOWED: &str = "
     telemetry: http clock
     api:       http clock secret auth telemetry
     proxy:     http route s3 auth object upstream telemetry secret clock lifecycle
-    config:    http route s3 auth object upstream proxy telemetry secret database redis
+    positions: api auth clock http lifecycle telemetry database redis on
+    config:    http route s3 auth object upstream proxy telemetry secret database redis positions
     cli:       *
     app:       *
     lib:       *

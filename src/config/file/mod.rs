@@ -6,6 +6,7 @@ mod api;
 mod cache;
 mod cluster;
 mod health;
+mod positions;
 mod route;
 mod server;
 mod state;
@@ -22,6 +23,7 @@ pub use api::Api;
 pub use cache::{Cache, OutputCachePolicy};
 pub use cluster::{Cluster, Destination, HttpRequest, LoadBalancingPolicy, VersionPolicy};
 pub use health::{ActiveCheck, AvailableDestinationsPolicy, PassiveCheck};
+pub use positions::Positions;
 pub use route::{HeaderMatch, HeaderMode, Match, QueryMatch, QueryMode, Route};
 pub use server::{AccessLogFormat, Admin, Listener, Server, Telemetry, Tls};
 pub use state::{Database, State};
@@ -61,6 +63,9 @@ pub struct File {
     pub state: Option<State>,
     /// Records that last. Default: none.
     pub database: Option<Database>,
+    /// Where users stopped listening.
+    #[serde(default)]
+    pub positions: Positions,
     /// Logs.
     #[serde(default)]
     pub telemetry: Telemetry,

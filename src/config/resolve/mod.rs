@@ -6,6 +6,7 @@ mod cache;
 mod cluster;
 mod health;
 mod policy;
+mod positions;
 mod route;
 mod server;
 mod state;
@@ -50,6 +51,9 @@ fn settings(at: &At<'_>, file: &File) -> Option<Settings> {
     let cache = cache::cache(&at.key("Cache"), file.cache.as_ref());
     let state = state::state(&at.key("State"), file.state.as_ref());
     let database = state::database(&at.key("Database"), file.database.as_ref());
+    // What is there but wrong counts as there: one mistake, one report.
+    let kept = !matches!((&state, &database), (Some(None), Some(None)));
+    let positions = positions::positions(&at.key("Positions"), &file.positions, kept);
     let telemetry = telemetry(&at.key("Telemetry"), file);
     let (server, admin) = server?;
     Some(Settings {
@@ -62,6 +66,7 @@ fn settings(at: &At<'_>, file: &File) -> Option<Settings> {
         cache: cache?,
         state: state?,
         database: database?,
+        positions: positions?,
         telemetry: telemetry?,
     })
 }

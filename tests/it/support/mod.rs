@@ -14,8 +14,11 @@ pub mod issuer;
 pub mod minio;
 pub mod origin;
 pub mod origin_http;
+pub mod postgres;
 pub mod raw;
+pub mod redis;
 mod selftest;
+pub mod service;
 pub mod token;
 pub mod tools;
 
@@ -24,3 +27,5 @@ pub use eventually::eventually;
 pub use gate::Gate;
 pub use minio::Minio;
 pub use origin::{Object, ScriptedOrigin};
+pub use postgres::Postgres;
+pub use redis::Redis;

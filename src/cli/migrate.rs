@@ -1,0 +1,35 @@
+//! `tidegate migrate`: brings the database's tables up to date, for operators who do so before they start anything.
+
+use std::process::ExitCode;
+
+use tokio::runtime::Builder;
+
+use super::{BAD_CONFIGURATION, say};
+use crate::database::settings::Settings;
+use crate::database::{Database, OpenError};
+
+/// Migrates the database that the configuration names.
+pub fn run(settings: Option<&Settings>) -> ExitCode {
+    let Some(settings) = settings else {
+        say(&mut std::io::stderr(), "tidegate: the configuration has no `Database`: there is nothing to migrate");
+        return ExitCode::from(BAD_CONFIGURATION);
+    };
+    let runtime = Builder::new_current_thread().enable_all().build().map_err(OpenError::from);
+    match runtime.and_then(|runtime| runtime.block_on(migrate(settings))) {
+        Ok(count) => {
+            say(&mut std::io::stdout(), &format!("the database is up to date: {count} migrations"));
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            say(&mut std::io::stderr(), &format!("tidegate: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn migrate(settings: &Settings) -> Result<usize, OpenError> {
+    let database = Database::open(settings).await?;
+    let count = database.migrate().await?;
+    database.close().await;
+    Ok(count)
+}

@@ -1,0 +1,23 @@
+//! `Positions`.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::config::value::{Flag, TimeSpan};
+
+/// Where users stopped listening, and what they can continue. Kept in `Database`, with Redis (`State`) before it where
+/// there is one, or in Redis alone.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub struct Positions {
+    /// Whether there are any. Default: `true` where there is a `Database` or Redis.
+    pub enabled: Option<Flag>,
+    /// How long a position is kept after it was reported last, `1h` to `3650d`. Default: `30d`.
+    pub ttl: Option<TimeSpan>,
+    /// Of what less than this, in per cent, was heard is not in the list of what can be continued, 0 to 100. Default: 5.
+    pub min_resume_percent: Option<u8>,
+    /// Of what more than this, in per cent, was heard is not either, 0 to 100. Default: 90.
+    pub max_resume_percent: Option<u8>,
+    /// Nor what is shorter than this, up to `1d`; these three are not for audiobooks. Default: `5m`.
+    pub min_duration: Option<TimeSpan>,
+}

@@ -1,0 +1,48 @@
+//! `Positions`.
+
+use std::time::Duration;
+
+use super::At;
+use crate::config::file;
+use crate::config::report::Problem;
+use crate::positions::settings::Settings;
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// `Some(None)`: there are none. `kept`: whether there is something to keep them in.
+pub fn positions(at: &At<'_>, raw: &file::Positions, kept: bool) -> Option<Option<Settings>> {
+    let default = Settings::default();
+    let ttl = at.key("Ttl").span(raw.ttl, default.ttl, Duration::from_secs(3600), 3650 * DAY);
+    let least = percent(&at.key("MinResumePercent"), raw.min_resume_percent, default.min_resume_percent);
+    let most = percent(&at.key("MaxResumePercent"), raw.max_resume_percent, default.max_resume_percent);
+    let min_duration = at.key("MinDuration").span(raw.min_duration, default.min_duration, Duration::ZERO, DAY);
+    let enabled = match &raw.enabled {
+        None => kept,
+        Some(flag) => flag.0,
+    };
+    if enabled && !kept {
+        let problem = Problem::new("there is nothing to keep positions in");
+        at.report(
+            problem
+                .help("add `Database: { Url: \"sqlite://data/tidegate.db\" }`, or the address of Redis as `State.Url`"),
+        );
+        return None;
+    }
+    let (min_resume_percent, max_resume_percent) = (least?, most?);
+    if min_resume_percent > max_resume_percent {
+        let problem = Problem::new("`MinResumePercent` is more than `MaxResumePercent`");
+        at.report(problem.help("nothing could be continued"));
+        return None;
+    }
+    let settings = Settings { ttl: ttl?, min_resume_percent, max_resume_percent, min_duration: min_duration? };
+    Some(enabled.then_some(settings))
+}
+
+fn percent(at: &At<'_>, raw: Option<u8>, default: u8) -> Option<u8> {
+    let percent = raw.unwrap_or(default);
+    if percent > 100 {
+        at.report(Problem::new(format!("{percent} is out of range")).expected("0 to 100"));
+        return None;
+    }
+    Some(percent)
+}

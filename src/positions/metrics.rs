@@ -1,0 +1,42 @@
+//! What is counted of positions.
+
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry};
+
+/// The numbers. Clones share them.
+#[derive(Clone, Debug)]
+pub struct Numbers {
+    /// Reports that were kept.
+    pub kept: IntCounter,
+    /// Reports that were answered by 503.
+    pub failed: IntCounter,
+    /// Rows written: fewer than reports, where several of one key came together.
+    pub rows: IntCounter,
+    /// Reads that failed.
+    pub unread: IntCounter,
+    /// Times that Redis could not be told what the database has.
+    pub front_failed: IntCounter,
+    /// How long a commit took.
+    pub commit: Histogram,
+}
+
+impl Numbers {
+    /// Registers them.
+    pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let name = "tidegate_positions_reports_total";
+        let reports = IntCounterVec::new(Opts::new(name, "Positions reported, by what became of them"), &["outcome"])?;
+        let rows = IntCounter::new("tidegate_positions_rows_total", "Rows written for the reports")?;
+        let unread = IntCounter::new("tidegate_positions_reads_failed_total", "Positions that could not be read")?;
+        let front_failed = "tidegate_positions_front_failed_total";
+        let front_failed = IntCounter::new(front_failed, "Commits that Redis could not be told of")?;
+        let times = HistogramOpts::new("tidegate_positions_commit_seconds", "One commit of many reports")
+            .buckets(vec![0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0]);
+        let commit = Histogram::with_opts(times)?;
+        registry.register(Box::new(reports.clone()))?;
+        registry.register(Box::new(rows.clone()))?;
+        registry.register(Box::new(unread.clone()))?;
+        registry.register(Box::new(front_failed.clone()))?;
+        registry.register(Box::new(commit.clone()))?;
+        let (kept, failed) = (reports.with_label_values(&["kept"]), reports.with_label_values(&["failed"]));
+        Ok(Self { kept, failed, rows, unread, front_failed, commit })
+    }
+}

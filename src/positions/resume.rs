@@ -1,0 +1,49 @@
+//! Which items are worth continuing: pure.
+
+use super::settings::Settings;
+use super::{Entry, Kind};
+
+/// Whether an item stands in the list of what can be continued. Where its length is not known, whatever was begun does;
+/// a book does until its end, since a twentieth of it is an evening.
+pub fn can_continue(entry: &Entry, settings: &Settings) -> bool {
+    let Some(position) = entry.position.filter(|position| *position > 0) else { return false };
+    let Some(duration) = entry.duration else { return true };
+    if entry.key.kind == Kind::Audiobook {
+        return position < duration;
+    }
+    let percent = |share: u8| i128::from(duration) * i128::from(share);
+    let heard = i128::from(position) * 100;
+    i128::from(duration) >= i128::try_from(settings.min_duration.as_millis()).unwrap_or(i128::MAX)
+        && (percent(settings.min_resume_percent)..=percent(settings.max_resume_percent)).contains(&heard)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::positions::Key;
+
+    #[test]
+    fn what_was_tried_or_finished_or_is_short_is_not_continued() {
+        const HOUR: Option<i64> = Some(3_600_000);
+        for (kind, position, duration, expected) in [
+            (Kind::Audio, Some(1_800_000), HOUR, true),
+            (Kind::Audio, Some(180_000), HOUR, true),
+            (Kind::Audio, Some(179_999), HOUR, false),
+            (Kind::Audio, Some(3_240_000), HOUR, true),
+            (Kind::Audio, Some(3_240_001), HOUR, false),
+            (Kind::Audio, Some(150_000), Some(299_999), false),
+            (Kind::Audio, Some(150_000), Some(300_000), true),
+            (Kind::Audio, Some(1), None, true),
+            (Kind::Audio, Some(0), None, false),
+            (Kind::Audio, None, HOUR, false),
+            (Kind::Audiobook, Some(1), HOUR, true),
+            (Kind::Audiobook, Some(3_599_999), HOUR, true),
+            (Kind::Audiobook, Some(3_600_000), HOUR, false),
+            (Kind::Film, Some(i64::MAX), Some(i64::MAX), false),
+        ] {
+            let key = Key { user: "u".to_owned(), kind, item: "i".to_owned() };
+            let entry = Entry { key, position, duration, at: 0 };
+            assert_eq!(can_continue(&entry, &Settings::default()), expected, "{entry:?}");
+        }
+    }
+}

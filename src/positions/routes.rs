@@ -1,0 +1,243 @@
+//! The paths of positions.
+
+use axum::extract::{DefaultBodyLimit, State};
+use http::StatusCode;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::store::Mark;
+use super::{Entry, Error, Key, Kind, Positions, Report};
+use crate::api::caller::User;
+use crate::api::error::Error as ApiError;
+use crate::api::extract::{Json, Path, Query};
+
+/// Longest id of an item, in bytes.
+const LONGEST_ID: usize = 256;
+/// Longest body.
+const LARGEST_BODY: usize = 4096;
+/// A hundred years in milliseconds: what is beyond is no position.
+const FARTHEST: i64 = 100 * 366 * 86_400_000;
+/// Items of a list unless it asks for another number.
+const USUAL_LIMIT: usize = 20;
+/// As above, at most.
+const MOST: usize = 100;
+
+/// The paths.
+pub fn routes(positions: Positions) -> OpenApiRouter {
+    OpenApiRouter::new()
+        .routes(routes!(save, read, clear))
+        .routes(routes!(progress))
+        .layer(DefaultBodyLimit::max(LARGEST_BODY))
+        .with_state(positions)
+}
+
+/// Where a player is.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(example = json!({ "positionMs": 93500, "durationMs": 240000, "timestamp": "2026-01-31T18:00:00.250Z" }))]
+struct Save {
+    /// Milliseconds from the beginning.
+    #[schema(minimum = 0)]
+    position_ms: i64,
+    /// The track's length in milliseconds, where the player knows it: the list of what can be continued needs it.
+    #[schema(minimum = 1)]
+    duration_ms: Option<i64>,
+    /// When it was so, by the player's clock: what it says later never makes way for what it said before. Default: now.
+    timestamp: Option<Time>,
+    /// What the item is. Default: `audio`.
+    #[serde(default)]
+    kind: Kind,
+}
+
+/// RFC 3339, or milliseconds since the Unix epoch.
+#[derive(Deserialize, ToSchema)]
+#[serde(untagged)]
+enum Time {
+    Millis(i64),
+    Text(String),
+}
+
+/// What the item is.
+#[derive(Deserialize, IntoParams)]
+struct OfKind {
+    /// Default: `audio`.
+    #[serde(default)]
+    kind: Kind,
+}
+
+/// A position.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(example = json!({ "positionMs": 93500 }))]
+struct Position {
+    /// Milliseconds from the beginning; null: none is known.
+    position_ms: Option<i64>,
+}
+
+/// What a list is asked for.
+#[derive(Deserialize, IntoParams)]
+struct Wanted {
+    /// Of this kind only.
+    kind: Option<Kind>,
+    /// Items at most, 1 to 100. Default: 20.
+    limit: Option<usize>,
+    /// `nextCursor` of the answer before.
+    cursor: Option<String>,
+}
+
+/// What can be continued.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(example = json!({ "items": [{ "id": "track-7", "kind": "audio", "positionMs": 93500, "durationMs": 600000,
+    "updatedAt": "2026-01-31T18:00:00.25Z" }], "nextCursor": null }))]
+struct Progress {
+    /// The newest first.
+    items: Vec<Item>,
+    /// For the next part; null: that was all.
+    next_cursor: Option<String>,
+}
+
+/// One item that can be continued.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct Item {
+    /// The track's id.
+    id: String,
+    /// What it is.
+    kind: Kind,
+    /// Milliseconds from the beginning.
+    position_ms: i64,
+    /// Its length in milliseconds; null: not known.
+    duration_ms: Option<i64>,
+    /// When it was reported, RFC 3339.
+    updated_at: String,
+}
+
+/// Save where the user is in a track.
+#[utoipa::path(post, path = "/api/v1/tracks/{id}/position", tag = "positions", request_body = Save,
+    params(("id" = String, Path, description = "The track", example = "track-7")),
+    responses(
+        (status = 204, description = "Kept, or older than what is kept already"),
+        (status = 400, description = "No JSON, or not of this form"), (status = 401, description = "No valid token"),
+        (status = 413, description = "A body over 4 KiB"), (status = 415, description = "No JSON by Content-Type"),
+        (status = 422, description = "A number out of range"),
+        (status = 503, description = "Not kept: send it again after Retry-After")))]
+async fn save(
+    State(positions): State<Positions>,
+    user: User,
+    Path(id): Path<String>,
+    Json(body): Json<Save>,
+) -> Result<StatusCode, ApiError> {
+    let key = key(&user, id, body.kind)?;
+    let report = report(&body)?;
+    positions.save(key, report).await.map_err(refused)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Where the user is in a track.
+#[utoipa::path(get, path = "/api/v1/tracks/{id}/position", tag = "positions",
+    params(("id" = String, Path, description = "The track", example = "track-7"), OfKind),
+    responses(
+        (status = 200, description = "The position, or null", body = Position),
+        (status = 400, description = "No such kind, or an id that cannot be"),
+        (status = 401, description = "No valid token"),
+        (status = 503, description = "Cannot be read at the moment; see Retry-After")))]
+async fn read(
+    State(positions): State<Positions>,
+    user: User,
+    Path(id): Path<String>,
+    Query(of): Query<OfKind>,
+) -> Result<Json<Position>, ApiError> {
+    let key = key(&user, id, of.kind)?;
+    let position_ms = positions.get(&key).await.map_err(refused)?;
+    Ok(Json(Position { position_ms }))
+}
+
+/// Forget where the user is in a track.
+#[utoipa::path(delete, path = "/api/v1/tracks/{id}/position", tag = "positions",
+    params(("id" = String, Path, description = "The track", example = "track-7"), OfKind),
+    responses(
+        (status = 204, description = "Forgotten, or there was none"),
+        (status = 400, description = "No such kind, or an id that cannot be"),
+        (status = 401, description = "No valid token"),
+        (status = 503, description = "Not done: send it again after Retry-After")))]
+async fn clear(
+    State(positions): State<Positions>,
+    user: User,
+    Path(id): Path<String>,
+    Query(of): Query<OfKind>,
+) -> Result<StatusCode, ApiError> {
+    let key = key(&user, id, of.kind)?;
+    positions.clear(key).await.map_err(refused)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// What the user can continue.
+#[utoipa::path(get, path = "/api/v1/progress", tag = "positions", params(Wanted),
+    responses(
+        (status = 200, description = "What was begun and neither finished nor only tried, the newest first", body = Progress),
+        (status = 400, description = "No such kind, or a cursor that is not ours"),
+        (status = 401, description = "No valid token"), (status = 422, description = "A limit out of range"),
+        (status = 503, description = "Cannot be read at the moment; see Retry-After")))]
+async fn progress(
+    State(positions): State<Positions>,
+    user: User,
+    Query(wanted): Query<Wanted>,
+) -> Result<Json<Progress>, ApiError> {
+    let limit = wanted.limit.unwrap_or(USUAL_LIMIT);
+    if !(1..=MOST).contains(&limit) {
+        return Err(ApiError::unprocessable(format!("limit is {limit}; expected 1 to {MOST}")));
+    }
+    let unknown = || ApiError::bad_request("cursor is not one that this list has given");
+    let after = wanted.cursor.map(|cursor| Mark::read(&cursor).ok_or_else(unknown)).transpose()?;
+    let page = positions.progress(known(&user)?, wanted.kind, limit, after).await.map_err(refused)?;
+    let next_cursor = page.next.map(|mark| mark.cursor());
+    Ok(Json(Progress { items: page.entries.into_iter().filter_map(item).collect(), next_cursor }))
+}
+
+fn item(entry: Entry) -> Option<Item> {
+    let Entry { key: Key { kind, item: id, .. }, position, duration: duration_ms, at } = entry;
+    let updated_at = Timestamp::from_millisecond(at).ok()?.to_string();
+    Some(Item { id, kind, position_ms: position?, duration_ms, updated_at })
+}
+
+/// Ids that every store takes: PostgreSQL has no NUL in a text.
+fn key(user: &User, item: String, kind: Kind) -> Result<Key, ApiError> {
+    if item.len() > LONGEST_ID || item.chars().any(char::is_control) {
+        let expected = format!("a track's id is at most {LONGEST_ID} bytes long and has no control characters");
+        return Err(ApiError::bad_request(expected));
+    }
+    Ok(Key { user: known(user)?.to_owned(), kind, item })
+}
+
+fn known(user: &User) -> Result<&str, ApiError> {
+    let id = user.id();
+    let good = id.len() <= LONGEST_ID && !id.chars().any(char::is_control);
+    good.then_some(id).ok_or_else(|| ApiError::forbidden("positions are not kept for a subject such as this one"))
+}
+
+fn report(body: &Save) -> Result<Report, ApiError> {
+    if !(0..=FARTHEST).contains(&body.position_ms) {
+        return Err(ApiError::unprocessable(format!("positionMs is {}; expected 0 or more", body.position_ms)));
+    }
+    if let Some(duration) = body.duration_ms.filter(|duration| !(1..=FARTHEST).contains(duration)) {
+        return Err(ApiError::unprocessable(format!("durationMs is {duration}; expected 1 or more")));
+    }
+    let at = body.timestamp.as_ref().map(|time| match time {
+        Time::Millis(millis) => Some(*millis),
+        Time::Text(text) => text.parse::<Timestamp>().ok().map(Timestamp::as_millisecond),
+    });
+    let at = at.map(|at| at.filter(|at| *at >= 0).ok_or_else(no_time)).transpose()?;
+    Ok(Report { position: body.position_ms, duration: body.duration_ms, at })
+}
+
+fn no_time() -> ApiError {
+    ApiError::unprocessable("timestamp: expected RFC 3339, such as 2026-01-31T18:00:00Z, or milliseconds since 1970")
+}
+
+fn refused(error: Error) -> ApiError {
+    ApiError::unavailable(error.to_string())
+}

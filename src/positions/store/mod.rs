@@ -1,0 +1,132 @@
+//! Where positions are kept: a port with three ways to fill it, by what is configured.
+
+mod fronted;
+mod records;
+mod shared;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use super::metrics::Numbers;
+use super::settings::Settings;
+use super::{Entry, Key, Kind, Page};
+use crate::clock::Clock;
+use crate::database::Database;
+use crate::redis::Redis;
+use fronted::Fronted;
+use records::Records;
+use shared::Shared;
+
+/// The store did not do it, or did not say so in time. Its text is for the log.
+#[derive(Debug, thiserror::Error)]
+pub enum Away {
+    /// The database.
+    #[error("the database: {0}")]
+    Database(#[from] sqlx::Error),
+    /// Redis.
+    #[error("Redis: {0}")]
+    Redis(#[from] fred::error::Error),
+    /// Time ran out.
+    #[error("no answer in time")]
+    Late,
+}
+
+impl Away {
+    /// Time ran out.
+    pub fn late() -> Self {
+        Self::Late
+    }
+}
+
+/// Where a list goes on: behind the entry with these.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark {
+    at: i64,
+    kind: Kind,
+    item: String,
+}
+
+impl Mark {
+    /// Behind `entry`.
+    pub fn of(entry: &Entry) -> Self {
+        Self { at: entry.at, kind: entry.key.kind, item: entry.key.item.clone() }
+    }
+
+    /// As clients send it back.
+    pub fn cursor(&self) -> String {
+        URL_SAFE_NO_PAD.encode(format!("{} {} {}", self.at, self.kind.name(), self.item))
+    }
+
+    /// What [`Mark::cursor`] wrote.
+    pub fn read(cursor: &str) -> Option<Self> {
+        let text = String::from_utf8(URL_SAFE_NO_PAD.decode(cursor).ok()?).ok()?;
+        let mut words = text.splitn(3, ' ');
+        let (at, kind, item) = (words.next()?, words.next()?, words.next()?);
+        Some(Self { at: at.parse().ok()?, kind: Kind::named(kind)?, item: item.to_owned() })
+    }
+}
+
+/// What a list asks for.
+pub struct Listing<'a> {
+    /// Whose.
+    pub user: &'a str,
+    /// Of this kind only.
+    pub kind: Option<Kind>,
+    /// Behind this.
+    pub after: Option<&'a Mark>,
+    /// Not older than this.
+    pub since: i64,
+    /// So many at most.
+    pub count: usize,
+}
+
+/// The port.
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// Keeps each entry unless a newer one is there; of two of one time the later call's is kept. A length that an entry
+    /// does not know stays as it was. All are kept when this returns.
+    async fn save(&self, entries: &[Entry]) -> Result<(), Away>;
+
+    /// The entry of `key`, cleared ones too.
+    async fn get(&self, key: &Key) -> Result<Option<Entry>, Away>;
+
+    /// Entries with a position, by time (the newest first), kind and item; `next` unless that was all.
+    async fn list(&self, listing: &Listing<'_>) -> Result<Page, Away>;
+
+    /// Removes entries older than `before`.
+    async fn sweep(&self, before: i64) -> Result<(), Away>;
+}
+
+/// The store for what there is.
+pub fn open(
+    database: Option<Database>,
+    redis: Option<Redis>,
+    settings: &Settings,
+    clock: &Clock,
+    numbers: &Numbers,
+) -> Option<Arc<dyn Store>> {
+    let shared = |redis| Shared::new(redis, settings.ttl, clock.clone());
+    Some(match (database.map(Records::new), redis.map(shared)) {
+        (Some(records), Some(shared)) => Arc::new(Fronted::new(records, shared, clock.clone(), numbers.clone())),
+        (Some(records), None) => Arc::new(records),
+        (None, Some(shared)) => Arc::new(shared),
+        (None, None) => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_comes_back_as_it_was_and_anything_else_is_refused() {
+        let mark = Mark { at: 17, kind: Kind::Film, item: "a b/ü".to_owned() };
+        assert_eq!(Mark::read(&mark.cursor()), Some(mark));
+        for text in ["", "!", "MTc", &URL_SAFE_NO_PAD.encode("17 song a"), &URL_SAFE_NO_PAD.encode("x film a")] {
+            assert_eq!(Mark::read(text), None, "{text}");
+        }
+    }
+}
