@@ -2,6 +2,7 @@
 
 mod backing;
 mod cache;
+mod events;
 mod modules;
 
 use std::collections::HashMap;
@@ -24,6 +25,7 @@ use crate::clock::Clock;
 use crate::config::Settings;
 use crate::database;
 use crate::embedded;
+use crate::events::Events;
 use crate::lifecycle::Tasks;
 use crate::object::cache::{Cache, CacheError};
 use crate::proxy::Gateway;
@@ -81,6 +83,9 @@ pub enum StartError {
     /// The database.
     #[error(transparent)]
     Database(#[from] database::OpenError),
+    /// Events.
+    #[error(transparent)]
+    Events(#[from] crate::events::OpenError),
     /// The metrics.
     #[error("the metrics cannot be registered: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -127,13 +132,15 @@ pub async fn start(settings: Settings, extra: Router) -> Result<Running, StartEr
     let cache = cache::open(&settings, &clock, &tasks, &metrics).await?;
     let backing = Backing::open(&settings).await?;
     let authenticator = Arc::new(authenticator(&settings, &clock, &tasks)?);
-    let modules = modules::start(&settings, &backing)?;
+    let events = events::open(&settings, &clock, &services, &metrics)?;
+    let modules = modules::start(&settings, &backing, events.as_ref())?;
     let parts = Parts {
         stores,
         authenticator: Arc::clone(&authenticator),
         token_sources: settings.auth.token_from.clone(),
         cache: cache.clone(),
         debug_token: debug_token.clone(),
+        audience: events.as_ref().and_then(|events| events.audience.clone()),
         clock: clock.clone(),
     };
     let world = World::build(settings.server, settings.routes, &settings.clusters, parts)?;
@@ -142,7 +149,11 @@ pub async fn start(settings: Settings, extra: Router) -> Result<Running, StartEr
     let read = Arc::clone(&world);
     metrics.watch(Box::new(move || readings(&read.load())))?;
     let shared = Shared {
-        checkup: Checkup::new(Arc::new(Process { world: Arc::clone(&world), tasks: tasks.clone() })),
+        checkup: Checkup::new(Arc::new(Process {
+            world: Arc::clone(&world),
+            events: events.map(|events| events.events),
+            tasks: tasks.clone(),
+        })),
         metrics: Arc::clone(&metrics),
         clock,
         admin_token: debug_token,
@@ -223,12 +234,21 @@ fn random_key(length: usize) -> String {
 
 struct Process {
     world: Arc<ArcSwap<World>>,
+    events: Option<Events>,
     tasks: Tasks,
 }
 
 impl Probe for Process {
     fn stores(&self) -> Part {
         if self.world.load().stores_are_good() { Part::Ok } else { Part::Unavailable }
+    }
+
+    fn kafka(&self) -> Part {
+        match self.events.as_ref().and_then(Events::reaches_kafka) {
+            None => Part::Disabled,
+            Some(true) => Part::Ok,
+            Some(false) => Part::Unavailable,
+        }
     }
 
     fn is_stopping(&self) -> bool {

@@ -54,6 +54,11 @@ pub trait Probe: Send + Sync {
     /// Whether every object store can be used.
     fn stores(&self) -> Part;
 
+    /// Whether Kafka answers. Streams do not need it: without it the process is healthy.
+    fn kafka(&self) -> Part {
+        Part::Disabled
+    }
+
     /// Whether the process lets its streams end and takes no new ones.
     fn is_stopping(&self) -> bool {
         false
@@ -86,7 +91,7 @@ impl Checkup {
             status,
             s3,
             redis: Part::Disabled,
-            kafka: Part::Disabled,
+            kafka: self.probe.kafka(),
             active_sessions: 0,
             uptime: None,
             memory_usage: None,

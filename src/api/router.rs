@@ -42,7 +42,7 @@ pub struct Shared {
     info(title = "Tidegate", description = "A reverse proxy for object storage and the services beside it.", license(name = "Apache-2.0")),
     paths(health, stream),
     components(schemas(Health, Part)),
-    tags((name = "streaming", description = "Objects through the proxy"), (name = "operations", description = "State of the process"))
+    tags((name = "streaming", description = "Objects through the proxy"), (name = "playback", description = "What listeners do"), (name = "operations", description = "State of the process"))
 )]
 struct Description;
 

@@ -20,11 +20,13 @@ const ALLOWED: &str = "
     embedded:  http clock secret
     database:  secret
     redis:     secret
+    events:    secret lifecycle
+    playback:  api auth clock http lifecycle telemetry events
     demo:      http
     telemetry: http clock
     api:       http clock secret auth telemetry
     proxy:     http route s3 auth object upstream telemetry secret clock lifecycle
-    config:    http route s3 auth object upstream proxy telemetry secret database redis
+    config:    http route s3 auth object upstream proxy telemetry secret database redis events playback
     cli:       *
     app:       *
     lib:       *

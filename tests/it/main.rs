@@ -9,6 +9,7 @@ mod bad_input;
 mod conditionals;
 mod configuration;
 mod demo;
+mod events;
 mod faults;
 mod keys;
 mod layers;

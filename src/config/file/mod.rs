@@ -4,6 +4,7 @@
 mod access;
 mod cache;
 mod cluster;
+mod events;
 mod health;
 mod route;
 mod server;
@@ -19,6 +20,7 @@ use serde::Deserialize;
 pub use access::{Auth, AuthorizationPolicy, CorsPolicy, Issuer, Policies, Rule, TimeoutPolicy};
 pub use cache::{Cache, OutputCachePolicy};
 pub use cluster::{Cluster, Destination, HttpRequest, LoadBalancingPolicy, VersionPolicy};
+pub use events::{Compression, Events, Kafka, Mechanism, Sasl};
 pub use health::{ActiveCheck, AvailableDestinationsPolicy, PassiveCheck};
 pub use route::{HeaderMatch, HeaderMode, Match, QueryMatch, QueryMode, Route};
 pub use server::{AccessLogFormat, Admin, Listener, Server, Telemetry, Tls};
@@ -56,6 +58,8 @@ pub struct File {
     pub state: Option<State>,
     /// Records that last. Default: none.
     pub database: Option<Database>,
+    /// What listeners do, as events for others. Default: none, and no path that takes them.
+    pub events: Option<Events>,
     /// Logs.
     #[serde(default)]
     pub telemetry: Telemetry,
