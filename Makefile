@@ -13,7 +13,7 @@ help:
 	  'make lint     formatting, clippy, documentation, TLS stacks' \
 	  'make renew   write the schema and the reference anew' \
 	  'make certs    development certificates in certs/' \
-	  'make install  what the tests need: Debian packages and MinIO'
+	  'make install  what the tests need: Debian packages, MinIO and Kafka'
 
 demo:
 	$(STEP) 'What building needs'
@@ -67,3 +67,4 @@ install:
 	$(STEP) 'Tools'
 	@scripts/install-debian.sh
 	@scripts/install-minio.sh
+	@scripts/install-kafka.sh

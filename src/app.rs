@@ -2,6 +2,7 @@
 
 mod backing;
 mod cache;
+mod events;
 mod modules;
 
 use std::collections::HashMap;
@@ -25,6 +26,7 @@ use crate::clock::Clock;
 use crate::config::Settings;
 use crate::database;
 use crate::embedded;
+use crate::events::Events;
 use crate::lifecycle::Tasks;
 use crate::object::cache::{Cache, CacheError};
 use crate::proxy::Gateway;
@@ -82,6 +84,9 @@ pub enum StartError {
     /// The database.
     #[error(transparent)]
     Database(#[from] database::OpenError),
+    /// Events.
+    #[error(transparent)]
+    Events(#[from] crate::events::OpenError),
     /// The metrics.
     #[error("the metrics cannot be registered: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -129,13 +134,15 @@ pub async fn start(settings: Settings, extra: Router) -> Result<Running, StartEr
     let backing = Backing::open(&settings, &services).await?;
     let authenticator = Arc::new(authenticator(&settings, &clock, &tasks)?);
     let means = Means { backing: &backing, clock: &clock, services: &services, metrics: &metrics };
-    let modules = modules::start(&settings, &means)?;
+    let events = events::open(&settings, &clock, &services, &metrics)?;
+    let modules = modules::start(&settings, &means, events.as_ref())?;
     let parts = Parts {
         stores,
         authenticator: Arc::clone(&authenticator),
         token_sources: settings.auth.token_from.clone(),
         cache: cache.clone(),
         debug_token: debug_token.clone(),
+        audience: events.as_ref().and_then(|events| events.audience.clone()),
         clock: clock.clone(),
     };
     let world = World::build(settings.server, settings.routes, &settings.clusters, parts)?;
@@ -148,6 +155,7 @@ pub async fn start(settings: Settings, extra: Router) -> Result<Running, StartEr
             world: Arc::clone(&world),
             tasks: tasks.clone(),
             backing: backing.clone(),
+            events: events.map(|events| events.events),
         })),
         metrics: Arc::clone(&metrics),
         clock,
@@ -229,6 +237,7 @@ fn random_key(length: usize) -> String {
 
 struct Process {
     world: Arc<ArcSwap<World>>,
+    events: Option<Events>,
     tasks: Tasks,
     backing: Backing,
 }
@@ -244,6 +253,14 @@ impl Probe for Process {
 
     fn database(&self) -> Part {
         self.backing.database_part()
+    }
+
+    fn kafka(&self) -> Part {
+        match self.events.as_ref().and_then(Events::reaches_kafka) {
+            None => Part::Disabled,
+            Some(true) => Part::Ok,
+            Some(false) => Part::Unavailable,
+        }
     }
 
     fn is_stopping(&self) -> bool {

@@ -22,7 +22,7 @@ const ERROR: &str = "Error";
     paths(router::health, stream, openapi),
     components(schemas(Health, Part, Problem)),
     modifiers(&Common),
-    tags((name = "streaming", description = "Objects through the proxy"), (name = "operations", description = "State of the process"))
+    tags((name = "streaming", description = "Objects through the proxy"), (name = "positions", description = "Where users stopped, and what they can continue"), (name = "playback", description = "What listeners do"), (name = "operations", description = "State of the process"))
 )]
 struct Description;
 

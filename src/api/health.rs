@@ -67,6 +67,11 @@ pub trait Probe: Send + Sync {
         Part::Disabled
     }
 
+    /// Whether Kafka answers. Streams do not need it: without it the process is healthy.
+    fn kafka(&self) -> Part {
+        Part::Disabled
+    }
+
     /// Whether the process lets its streams end and takes no new ones.
     fn is_stopping(&self) -> bool {
         false
@@ -100,7 +105,7 @@ impl Checkup {
             s3,
             redis: self.probe.redis(),
             database: None,
-            kafka: Part::Disabled,
+            kafka: self.probe.kafka(),
             active_sessions: 0,
             uptime: None,
             memory_usage: None,

@@ -4,10 +4,12 @@ use utoipa_axum::router::OpenApiRouter;
 
 use super::StartError;
 use super::backing::Backing;
+use super::events::Opened;
 use crate::api::router::{self, Modules};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::lifecycle::Tasks;
+use crate::playback;
 use crate::positions::{self, Positions};
 use crate::telemetry::metrics::Metrics;
 
@@ -24,7 +26,7 @@ pub struct Means<'a> {
 }
 
 /// Starts the modules that the settings switch on.
-pub fn start(settings: &Settings, means: &Means<'_>) -> Result<Modules, StartError> {
+pub fn start(settings: &Settings, means: &Means<'_>, events: Option<&Opened>) -> Result<Modules, StartError> {
     let Means { backing, clock, services, metrics } = means;
     let mut modules: Vec<OpenApiRouter> = Vec::new();
     if let Some(settings) = settings.positions {
@@ -32,5 +34,6 @@ pub fn start(settings: &Settings, means: &Means<'_>) -> Result<Modules, StartErr
         let positions = Positions::start(settings, stores, clock, services, metrics.registry())?;
         modules.extend(positions.map(positions::routes));
     }
+    modules.extend(events.map(|events| playback::routes::routes(events.playback.clone())));
     Ok(router::modules(modules))
 }

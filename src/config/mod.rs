@@ -25,7 +25,7 @@ pub use report::Report;
 use self::report::Problem;
 use crate::secret::Secret;
 use crate::telemetry::settings::Telemetry;
-use crate::{auth, database, object, positions, proxy, redis, route, s3, upstream};
+use crate::{auth, database, events, object, playback, positions, proxy, redis, route, s3, upstream};
 
 /// Everything that the modules are told; nothing in it is undecided.
 #[derive(Clone, Debug)]
@@ -50,6 +50,8 @@ pub struct Settings {
     pub database: Option<database::settings::Settings>,
     /// Positions, where they are kept.
     pub positions: Option<positions::settings::Settings>,
+    /// Where events go, and how playback makes them, where there are any.
+    pub events: Option<(events::settings::Settings, playback::settings::Settings)>,
     /// Logs.
     pub telemetry: Telemetry,
 }

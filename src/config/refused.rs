@@ -8,7 +8,6 @@ const LATER: &str = "is not available in this version";
 
 /// Where (`*` is any key), why, and what to do.
 const REFUSED: &[(&str, &str, &str)] = &[
-    ("Events", LATER, "remove it: no events are written"),
     ("Share", LATER, "remove it"),
     ("Telemetry.Otlp", LATER, "remove it: metrics are at `Server.Admin`, `/metrics`"),
     ("Policies.RateLimiter", LATER, "limit requests in front of Tidegate for now"),

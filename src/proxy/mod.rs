@@ -2,6 +2,7 @@
 
 mod access_log;
 mod admit;
+pub mod audience;
 mod connection;
 mod ctx;
 mod direct;

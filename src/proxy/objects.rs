@@ -5,6 +5,7 @@ use std::sync::Arc;
 use pingora::http::Method;
 use pingora::{Error, ErrorType, Result};
 
+use super::audience::Told;
 use super::ctx::Ctx;
 use super::failure::Failure;
 use super::player::Player;
@@ -48,19 +49,29 @@ pub async fn serve(
                 ctx.tally.cache = answer.body.as_ref().and_then(Body::forecast).or(ctx.tally.cache);
             }
             let head_only = answer.body.is_none() || session.request().method == Method::HEAD;
+            let told = if head_only { None } else { Told::of(ctx, &key, &answer) };
             respond::head(session, ctx, answer.status, answer.headers, head_only)
                 .await
                 .map_err(|error| gone(ctx, error))?;
             match answer.body {
-                Some(body) if !head_only => deliver(session, ctx, body, metrics).await,
+                Some(body) if !head_only => deliver(session, ctx, body, told, metrics).await,
                 _ => Ok(()),
             }
         }
     }
 }
 
-async fn deliver(session: &mut impl Player, ctx: &mut Ctx, mut body: Body, metrics: &Metrics) -> Result<()> {
+async fn deliver(
+    session: &mut impl Player,
+    ctx: &mut Ctx,
+    mut body: Body,
+    told: Option<Told>,
+    metrics: &Metrics,
+) -> Result<()> {
     let outcome = pump(session, ctx, &mut body, metrics).await;
+    if let Some(mut told) = told {
+        told.went(ctx.sent, outcome.is_ok());
+    }
     ctx.tally = ctx.tally.and(body.tally());
     if let Err(failure) = outcome {
         ctx.failure = Some(failure);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use super::audience::Audience;
 use super::settings::{Kind, ObjectRoute, Route, Server};
 use crate::auth::Authenticator;
 use crate::auth::settings::TokenSource;
@@ -60,6 +61,8 @@ pub struct Parts {
     pub cache: Option<Arc<Cache>>,
     /// What a request must carry to be told how the cache took part.
     pub debug_token: Option<Secret>,
+    /// Who is told of streams.
+    pub audience: Option<Arc<dyn Audience>>,
     /// The time.
     pub clock: Clock,
 }
@@ -84,6 +87,8 @@ pub struct World {
     pub server: Server,
     /// What a request must carry to be told how the cache took part.
     pub debug_token: Option<Secret>,
+    /// Who is told of streams.
+    pub audience: Option<Arc<dyn Audience>>,
     /// The time.
     pub clock: Clock,
 }
@@ -124,8 +129,8 @@ impl World {
             served.insert(Arc::clone(&route.id), Arc::new(Served { route, target }));
         }
         let clusters = clusters.into_values().chain(own.into_values()).collect();
-        let Parts { authenticator, token_sources, debug_token, clock, .. } = parts;
-        Ok(Self { routes, served, clusters, authenticator, token_sources, server, debug_token, clock })
+        let Parts { authenticator, token_sources, debug_token, audience, clock, .. } = parts;
+        Ok(Self { routes, served, clusters, authenticator, token_sources, server, debug_token, audience, clock })
     }
 
     /// The route of a request.

@@ -20,12 +20,14 @@ const ALLOWED: &str = "
     embedded:  http clock secret
     database:  secret
     redis:     secret
+    events:    secret lifecycle
+    playback:  api auth clock http lifecycle telemetry events
     demo:      http
     telemetry: http clock
     api:       http clock secret auth telemetry
     proxy:     http route s3 auth object upstream telemetry secret clock lifecycle
     positions: api auth clock http lifecycle telemetry database redis on
-    config:    http route s3 auth object upstream proxy telemetry secret database redis positions
+    config:    http route s3 auth object upstream proxy telemetry secret database redis positions events playback
     cli:       *
     app:       *
     lib:       *

@@ -10,6 +10,7 @@ mod bad_input;
 mod conditionals;
 mod configuration;
 mod demo;
+mod events;
 mod faults;
 mod inside;
 mod keys;

@@ -5,6 +5,7 @@ mod access;
 mod api;
 mod cache;
 mod cluster;
+mod events;
 mod health;
 mod positions;
 mod route;
@@ -22,6 +23,7 @@ pub use access::{Auth, AuthorizationPolicy, CorsPolicy, Issuer, Policies, Rule, 
 pub use api::Api;
 pub use cache::{Cache, OutputCachePolicy};
 pub use cluster::{Cluster, Destination, HttpRequest, LoadBalancingPolicy, VersionPolicy};
+pub use events::{Compression, Events, Kafka, Mechanism, Sasl};
 pub use health::{ActiveCheck, AvailableDestinationsPolicy, PassiveCheck};
 pub use positions::Positions;
 pub use route::{HeaderMatch, HeaderMode, Match, QueryMatch, QueryMode, Route};
@@ -66,6 +68,8 @@ pub struct File {
     /// Where users stopped listening.
     #[serde(default)]
     pub positions: Positions,
+    /// What listeners do, as events for others. Default: none, and no path that takes them.
+    pub events: Option<Events>,
     /// Logs.
     #[serde(default)]
     pub telemetry: Telemetry,

@@ -86,11 +86,11 @@ pub fn of_route(
 }
 
 /// A number of bytes between two limits, or the default.
-fn size(at: &At<'_>, raw: Option<ByteSize>, default: u64, least: u64, most: u64) -> Option<u64> {
+pub fn size(at: &At<'_>, raw: Option<ByteSize>, default: u64, least: u64, most: u64) -> Option<u64> {
     let Some(ByteSize(size)) = raw else { return Some(default.max(least)) };
     let good = size.filter(|size| (least..=most).contains(size));
     if good.is_none() {
-        let what = size.map_or("a cache without limit".to_owned(), |size| format!("{} is out of range", bytes(size)));
+        let what = size.map_or("no limit".to_owned(), |size| format!("{} is out of range", bytes(size)));
         at.report(Problem::new(what).expected(format!("{} to {}", bytes(least), bytes(most))));
     }
     good

@@ -4,6 +4,7 @@
 mod auth;
 mod cache;
 mod cluster;
+mod events;
 mod health;
 mod policy;
 mod positions;
@@ -54,6 +55,7 @@ fn settings(at: &At<'_>, file: &File) -> Option<Settings> {
     // What is there but wrong counts as there: one mistake, one report.
     let kept = !matches!((&state, &database), (Some(None), Some(None)));
     let positions = positions::positions(&at.key("Positions"), &file.positions, kept);
+    let events = events::events(&at.key("Events"), file.events.as_ref());
     let telemetry = telemetry(&at.key("Telemetry"), file);
     let (server, admin) = server?;
     Some(Settings {
@@ -67,6 +69,7 @@ fn settings(at: &At<'_>, file: &File) -> Option<Settings> {
         state: state?,
         database: database?,
         positions: positions?,
+        events: events?,
         telemetry: telemetry?,
     })
 }

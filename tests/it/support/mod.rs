@@ -11,6 +11,7 @@ pub mod gate;
 pub mod h2;
 pub mod heard;
 pub mod issuer;
+pub mod kafka;
 pub mod minio;
 pub mod origin;
 pub mod origin_http;

@@ -4,9 +4,19 @@ use std::path::PathBuf;
 
 /// The path of `program`, or `None` after saying so. Where the real thing is required (`CI=true` or
 /// `TIDEGATE_REQUIRE_REAL=1`, as `make test` sets), its absence is a failure.
-#[expect(clippy::print_stderr, reason = "a skipped test must be seen")]
 pub fn find(program: &str) -> Option<PathBuf> {
-    let found = candidates(program).into_iter().find(|path| path.is_file());
+    required(program, candidates(program).into_iter().find(|path| path.is_file()))
+}
+
+/// The folder with Kafka's jars.
+pub fn find_kafka() -> Option<PathBuf> {
+    let tools = std::env::var_os("TIDEGATE_TOOLS").map(|folder| PathBuf::from(folder).join("kafka"));
+    let installed = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache/tidegate/kafka"));
+    required("Kafka", tools.into_iter().chain(installed).find(|folder| folder.is_dir()))
+}
+
+#[expect(clippy::print_stderr, reason = "a skipped test must be seen")]
+fn required(program: &str, found: Option<PathBuf>) -> Option<PathBuf> {
     if found.is_none() {
         let required = std::env::var("CI").is_ok_and(|value| value == "true")
             || std::env::var("TIDEGATE_REQUIRE_REAL").is_ok_and(|value| value == "1");

@@ -1,0 +1,138 @@
+//! `Events`.
+
+use super::At;
+use super::cache::size;
+use crate::config::file;
+use crate::config::report::Problem;
+use crate::config::value::Text;
+use crate::events::settings::{Compression, File, Kafka, Outbox, Sasl, Settings, Sink, Tls};
+use crate::playback;
+
+const LEAST: u64 = 1 << 20;
+/// A number that no machine has.
+const MOST: u64 = 1 << 50;
+
+/// Where events go and how playback makes them; `Some(None)`: there are none.
+pub fn events(at: &At<'_>, raw: Option<&file::Events>) -> Option<Option<(Settings, playback::settings::Settings)>> {
+    let Some(raw) = raw else { return Some(None) };
+    let topic = match &raw.topic {
+        None => Some("playback.events".to_owned()),
+        Some(text) => at.key("Topic").parse(text, "1 to 249 of letters, digits, `.`, `_` and `-`", |text| {
+            let plain = text.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'_' | b'-'));
+            (plain && (1..=249).contains(&text.len()) && !matches!(text, "." | "..")).then(|| text.to_owned())
+        }),
+    };
+    let sink = match (&raw.kafka, &raw.file) {
+        (Some(_), Some(_)) => {
+            let problem = Problem::new("events go either to a file or to Kafka");
+            at.key("File").report(problem.help("remove one of `File` and `Kafka`"));
+            None
+        }
+        (Some(raw), None) => kafka(&at.key("Kafka"), raw, topic.as_deref().unwrap_or_default()).map(Sink::Kafka),
+        (None, _) => file(at, raw).map(Sink::File),
+    };
+    if raw.kafka.is_some() && raw.rotation.is_some() {
+        at.key("Rotation").report(Problem::new("only a file is rotated").help("remove it"));
+    }
+    let own = at.key("Outbox");
+    let path = text_or(&own.key("Path"), raw.outbox.path.as_ref(), "./data/outbox");
+    let size = size(&own.key("Size"), raw.outbox.size, 256 << 20, LEAST, MOST);
+    let playback = playback::settings::Settings { topic: topic?.into(), from_streams: raw.from_streams };
+    Some(Some((Settings { sink: sink?, outbox: Outbox { path: path?.into(), size: size? } }, playback)))
+}
+
+fn text_or(at: &At<'_>, text: Option<&Text>, default: &str) -> Option<String> {
+    text.map_or_else(|| Some(default.to_owned()), |text| at.text(text))
+}
+
+fn file(at: &At<'_>, raw: &file::Events) -> Option<File> {
+    let path = text_or(&at.key("File"), raw.file.as_ref(), "./data/events.jsonl");
+    let (at, raw) = (at.key("Rotation"), raw.rotation.as_ref());
+    let size = size(&at.key("Size"), raw.and_then(|raw| raw.size), 64 << 20, LEAST, MOST);
+    let keep = raw.and_then(|raw| raw.keep).unwrap_or(8);
+    if !(1..=1000).contains(&keep) {
+        at.key("Keep").report(Problem::new(format!("{keep} is out of range")).expected("1 to 1000"));
+        return None;
+    }
+    Some(File { path: path?.into(), size: size?, keep })
+}
+
+fn kafka(at: &At<'_>, raw: &file::Kafka, topic: &str) -> Option<Kafka> {
+    let own = at.key("Brokers");
+    if raw.brokers.is_empty() {
+        own.report(Problem::new("there is no broker").expected("at least one HOST:PORT"));
+        return None;
+    }
+    let brokers = own.each(&raw.brokers, |at, text| at.parse(text, "HOST:PORT", broker));
+    let tls = raw.tls.as_ref().map(|raw| {
+        let at = at.key("Tls");
+        built_with(&at, cfg!(feature = "kafka-tls"), "kafka-tls")?;
+        let ca = raw.ca.as_ref().map_or(Some(None), |text| at.key("Ca").text(text).map(Some));
+        Some(Tls { ca: ca?.map(Into::into) })
+    });
+    let sasl = raw.sasl.as_ref().map(|raw| sasl(&at.key("Sasl"), raw, raw_is_clear(tls.is_some(), raw.mechanism)));
+    let compression = compression(&at.key("Compression"), raw.compression);
+    Some(Kafka {
+        brokers: brokers?,
+        topic: topic.into(),
+        compression: compression?,
+        tls: tls.map_or(Some(None), |tls| tls.map(Some))?,
+        sasl: sasl.map_or(Some(None), |sasl| sasl.map(Some))?,
+    })
+}
+
+/// Whether the password would cross the network as it is.
+fn raw_is_clear(tls: bool, mechanism: file::Mechanism) -> bool {
+    !tls && matches!(mechanism, file::Mechanism::Plain)
+}
+
+fn broker(text: &str) -> Option<String> {
+    let (host, port) = text.rsplit_once(':')?;
+    let good =
+        !host.is_empty() && !host.contains(['/', ',', ' ', '@']) && port.parse::<u16>().is_ok_and(|port| port > 0);
+    good.then(|| text.to_owned())
+}
+
+fn sasl(at: &At<'_>, raw: &file::Sasl, clear: bool) -> Option<Sasl> {
+    built_with(at, cfg!(feature = "kafka-tls"), "kafka-tls")?;
+    if clear {
+        let problem = Problem::new("PLAIN without TLS shows the password to the network");
+        at.key("Mechanism").report(problem.help("add `Tls: {}`, or use SCRAM-SHA-512"));
+        return None;
+    }
+    let mechanism = match raw.mechanism {
+        file::Mechanism::Plain => "PLAIN",
+        file::Mechanism::ScramSha256 => "SCRAM-SHA-256",
+        file::Mechanism::ScramSha512 => "SCRAM-SHA-512",
+    };
+    let username = at.key("Username").text(&raw.username);
+    let password = at.key("Password").secret(&raw.password);
+    Some(Sasl { mechanism, username: username?, password: password?.value })
+}
+
+fn compression(at: &At<'_>, raw: Option<file::Compression>) -> Option<Compression> {
+    Some(match raw {
+        None | Some(file::Compression::Lz4) => Compression::Lz4,
+        Some(file::Compression::None) => Compression::None,
+        Some(file::Compression::Snappy) => Compression::Snappy,
+        Some(file::Compression::Gzip) => {
+            built_with(at, cfg!(feature = "kafka-gzip"), "kafka-gzip")?;
+            Compression::Gzip
+        }
+        Some(file::Compression::Zstd) => {
+            built_with(at, cfg!(feature = "kafka-zstd"), "kafka-zstd")?;
+            Compression::Zstd
+        }
+    })
+}
+
+/// What librdkafka can do is decided when it is built.
+fn built_with(at: &At<'_>, built: bool, feature: &str) -> Option<()> {
+    if !built {
+        let problem = Problem::new(format!("this Tidegate is built without `{feature}`"));
+        at.report(
+            problem.help(format!("build it with `cargo build --release --features {feature}`, or remove the key")),
+        );
+    }
+    built.then_some(())
+}

@@ -1,0 +1,91 @@
+//! What is counted of events.
+
+use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+
+/// The numbers. Clones share them.
+#[derive(Clone)]
+pub struct Numbers {
+    /// Events that their sink took.
+    pub published: IntCounter,
+    /// Bytes in the outbox that are not delivered yet.
+    pub backlog_bytes: IntGauge,
+    /// Events in the outbox that are not delivered yet.
+    pub backlog_events: IntGauge,
+    dropped: IntCounterVec,
+}
+
+/// Why an event is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dropped {
+    /// Derived from a stream while the outbox was full.
+    Full,
+    /// Derived from a stream while the outbox's disk failed.
+    Disk,
+    /// Derived from a stream while more were waiting than are kept in memory.
+    Busy,
+    /// Its line in the outbox cannot be read.
+    Broken,
+    /// The broker refuses it for good, for its size or form.
+    Rejected,
+}
+
+impl Dropped {
+    /// The label's value.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Disk => "disk",
+            Self::Busy => "busy",
+            Self::Broken => "broken",
+            Self::Rejected => "rejected",
+        }
+    }
+}
+
+impl Numbers {
+    /// Registers them; `sink` is `file` or `kafka`.
+    pub fn new(registry: &Registry, sink: &str) -> Result<Self, prometheus::Error> {
+        let gauge = |name, help| IntGauge::new(name, help);
+        let published =
+            IntCounterVec::new(Opts::new("tidegate_events_published_total", "Events that their sink took"), &["sink"])?;
+        let dropped = IntCounterVec::new(
+            Opts::new("tidegate_events_dropped_total", "Events that are lost, by cause"),
+            &["reason"],
+        )?;
+        let numbers = Self {
+            published: published.with_label_values(&[sink]),
+            backlog_bytes: gauge("tidegate_events_backlog_bytes", "Bytes in the outbox that are not delivered yet")?,
+            backlog_events: gauge("tidegate_events_backlog_events", "Events in the outbox that are not delivered yet")?,
+            dropped,
+        };
+        registry.register(Box::new(published))?;
+        registry.register(Box::new(numbers.dropped.clone()))?;
+        registry.register(Box::new(numbers.backlog_bytes.clone()))?;
+        registry.register(Box::new(numbers.backlog_events.clone()))?;
+        for reason in [Dropped::Full, Dropped::Disk, Dropped::Busy, Dropped::Broken, Dropped::Rejected] {
+            numbers.dropped(reason, 0);
+        }
+        Ok(numbers)
+    }
+
+    /// `count` events are lost because of `reason`.
+    pub fn dropped(&self, reason: Dropped, count: u64) {
+        self.dropped.with_label_values(&[reason.name()]).inc_by(count);
+    }
+
+    /// `events` of `bytes` bytes wait from now on.
+    pub fn waits(&self, events: u64, bytes: u64) {
+        self.backlog_events.add(signed(events));
+        self.backlog_bytes.add(signed(bytes));
+    }
+
+    /// They wait no longer.
+    pub fn leaves(&self, events: u64, bytes: u64) {
+        self.backlog_events.sub(signed(events));
+        self.backlog_bytes.sub(signed(bytes));
+    }
+}
+
+fn signed(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,150 @@
+//! What listeners do with tracks: Start, Pause, Resume, Seek, Complete. Takes it from players over the API, or finds
+//! Start and Complete in the streams, and publishes it. Knows nothing of where events go, and nothing of streams but
+//! what [`streams::Listening`] is told.
+
+pub mod routes;
+mod seen;
+pub mod settings;
+pub mod streams;
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use jiff::Timestamp;
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use uuid::{NoContext, Uuid};
+
+use crate::clock::Clock;
+use crate::events::{Event, Events, Refused};
+use seen::Seen;
+use settings::Settings;
+
+/// How far a player's clock may be ahead.
+const AHEAD: Duration = Duration::from_secs(300);
+/// For what is remembered of the ids that players gave.
+const REMEMBERED: Duration = Duration::from_secs(600);
+/// Ids that are remembered, at most twice as many.
+const IDS: usize = 50_000;
+
+/// What a listener does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub enum Action {
+    /// Begins to play.
+    Start,
+    /// Halts.
+    Pause,
+    /// Goes on.
+    Resume,
+    /// Goes to another place.
+    Seek,
+    /// Has heard it to its end.
+    Complete,
+}
+
+/// The event as it is published (document 000, 5.5.3).
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct PlaybackEvent<'a> {
+    track_id: &'a str,
+    user_id: &'a str,
+    action: Action,
+    position_ms: u64,
+    timestamp: String,
+}
+
+/// What a player reports, in order.
+pub struct Report {
+    /// What happened.
+    pub action: Action,
+    /// Where in the track.
+    pub position_ms: u64,
+    /// When, by the player's clock; `None`: now.
+    pub timestamp: Option<Timestamp>,
+    /// The player's own id for it: given twice, it happened once.
+    pub id: Option<Uuid>,
+}
+
+/// Why a report is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Rejected {
+    /// Its time is to come.
+    #[error("`timestamp` is more than five minutes ahead of the server's clock")]
+    Ahead,
+    /// It cannot be kept at the moment.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+}
+
+/// Takes playback events. Clones share it.
+#[derive(Clone)]
+pub struct Playback {
+    events: Events,
+    clock: Clock,
+    topic: Arc<str>,
+    seen: Arc<Mutex<Seen>>,
+}
+
+impl Playback {
+    /// Publishes to `events`.
+    pub fn new(settings: &Settings, events: Events, clock: Clock) -> Self {
+        let seen = Arc::new(Mutex::new(Seen::new(IDS, REMEMBERED)));
+        Self { events, clock, topic: Arc::clone(&settings.topic), seen }
+    }
+
+    /// Takes all of `reports` on what `user` does with `track`, or none; gives how many were new.
+    pub async fn report(&self, user: &str, track: &str, reports: &[Report]) -> Result<usize, Rejected> {
+        let now = self.clock.now();
+        let latest = timestamp(now + AHEAD);
+        if reports.iter().any(|report| report.timestamp.is_some_and(|at| at > latest)) {
+            return Err(Rejected::Ahead);
+        }
+        // An id counts as seen only once its event is kept: after a 503 the player says it again.
+        let mut ids = Vec::new();
+        let fresh: Vec<&Report> = {
+            let seen = self.seen.lock();
+            let mut is_fresh = |report: &&Report| {
+                let Some(id) = report.id else { return true };
+                let key = seen.key(user, id);
+                let fresh = !seen.has(key) && !ids.contains(&key);
+                ids.push(key);
+                fresh
+            };
+            reports.iter().filter(|report| is_fresh(report)).collect()
+        };
+        let events: Vec<Event> = fresh.iter().filter_map(|report| self.event(user, track, report, now)).collect();
+        if !events.is_empty() {
+            self.events.publish(&events).await?;
+        }
+        self.seen.lock().remember(&ids, now);
+        Ok(events.len())
+    }
+
+    fn event(&self, user: &str, track: &str, report: &Report, now: SystemTime) -> Option<Event> {
+        let body = PlaybackEvent {
+            track_id: track,
+            user_id: user,
+            action: report.action,
+            position_ms: report.position_ms,
+            timestamp: with_offset(report.timestamp.unwrap_or_else(|| timestamp(now))),
+        };
+        let id = report.id.unwrap_or_else(|| new_id(now));
+        Event::new(id, Arc::clone(&self.topic), user, &body).ok()
+    }
+}
+
+fn timestamp(time: SystemTime) -> Timestamp {
+    Timestamp::try_from(time).unwrap_or_default()
+}
+
+/// RFC 3339 with an offset in digits, as .NET's `DateTimeOffset` writes it.
+fn with_offset(time: Timestamp) -> String {
+    format!("{}+00:00", time.strftime("%Y-%m-%dT%H:%M:%S%.3f"))
+}
+
+/// A UUID v7: those made later sort later.
+fn new_id(now: SystemTime) -> Uuid {
+    let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Uuid::new_v7(uuid::Timestamp::from_unix(NoContext, since.as_secs(), since.subsec_nanos()))
+}

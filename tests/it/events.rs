@@ -1,0 +1,459 @@
+//! Events: the same promises of a file and of a real Kafka; the API and the streams that they come from; a broker that
+//! goes away, a process that is killed, a disk that is full.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use http::Method;
+use prometheus::Registry;
+use serde_json::{Value, json};
+use tidegate::events::settings::{Compression, File, Kafka, Outbox, Settings, Sink};
+use tidegate::events::{Event, Events};
+use tidegate::lifecycle::Tasks;
+use uuid::Uuid;
+
+use crate::support::client::{Client, Reply};
+use crate::support::eventually::within;
+use crate::support::kafka::{self, OwnKafka, Topic};
+use crate::support::origin::pattern;
+use crate::support::tools::TempFolder;
+use crate::support::{Gate, Object, ScriptedOrigin, config, eventually, token};
+
+/// For everything to arrive, on a busy machine.
+const ARRIVAL: Duration = Duration::from_secs(60);
+const PATH: &str = "/api/v1/tracks/song/events";
+
+/// An event where it arrived: its id, its key and its body.
+type Arrived = (String, String, String);
+
+/// Where events go in the contract.
+enum Place {
+    File(TempFolder),
+    Kafka(Topic),
+}
+
+impl Place {
+    fn sink(&self) -> Sink {
+        match self {
+            Self::File(folder) => {
+                Sink::File(File { path: folder.path().join("events.jsonl"), size: 64 << 20, keep: 8 })
+            }
+            Self::Kafka(topic) => Sink::Kafka(Kafka {
+                brokers: vec![topic.broker.clone()],
+                topic: topic.name.as_str().into(),
+                compression: Compression::Lz4,
+                tls: None,
+                sasl: None,
+            }),
+        }
+    }
+
+    fn topic(&self) -> &str {
+        match self {
+            Self::File(_) => "playback.events",
+            Self::Kafka(topic) => &topic.name,
+        }
+    }
+
+    async fn read(&self) -> Vec<Arrived> {
+        match self {
+            Self::File(folder) => lines(&folder.path().join("events.jsonl")),
+            Self::Kafka(topic) => {
+                let received = topic.read().await.into_iter();
+                received.map(|one| (one.header("event-id").to_owned(), one.key, one.body)).collect()
+            }
+        }
+    }
+}
+
+/// The events in a file of JSON Lines.
+fn lines(path: &Path) -> Vec<Arrived> {
+    let text = std::fs::read_to_string(path).unwrap_or_default();
+    let event = |line: &str| -> Event { serde_json::from_str(line).unwrap_or_else(|_| panic!("not an event: {line}")) };
+    text.lines().map(event).map(|event| (event.id, event.key, event.body.get().to_owned())).collect()
+}
+
+fn id(number: u64) -> Uuid {
+    uuid::Builder::from_unix_timestamp_millis(1_800_000_000_000 + number, &[7; 10]).into_uuid()
+}
+
+/// What both sinks promise: everything that was acknowledged arrives, to the byte, each key's events in their order; and
+/// what had arrived before a clean stop does not come again.
+async fn delivers_what_was_acknowledged(place: Place) {
+    let outbox = TempFolder::new("outbox");
+    let settings = Settings { sink: place.sink(), outbox: Outbox { path: outbox.path().join("box"), size: 16 << 20 } };
+    let mut expected: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
+    for round in 0..2 {
+        let tasks = Tasks::default();
+        let events = Events::open(&settings, &tasks, &Registry::new()).expect("the outbox opens");
+        let publishing = (0..5).map(|user| {
+            let (events, topic) = (events.clone(), Arc::<str>::from(place.topic()));
+            async move {
+                let mut published = Vec::new();
+                for number in 0..100 {
+                    let id = id(round * 1000 + user * 100 + number);
+                    let body = json!({ "user": user, "number": number, "text": "a\tb\n\u{1F3B5}" });
+                    let event = Event::new(id, Arc::clone(&topic), &format!("user-{user}"), &body).expect("JSON");
+                    published.push((event.id.clone(), event.body.get().to_owned()));
+                    events.publish(&[event]).await.expect("it is acknowledged");
+                }
+                (format!("user-{user}"), published)
+            }
+        });
+        for (user, published) in futures::future::join_all(publishing).await {
+            expected.entry(user).or_default().extend(published);
+        }
+        let count = expected.values().map(Vec::len).sum::<usize>();
+        let arrived = within(ARRIVAL, "everything arrives", async || {
+            let arrived = place.read().await;
+            (arrived.len() >= count).then_some(arrived)
+        })
+        .await;
+        let mut by_key: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
+        for (id, key, body) in arrived {
+            by_key.entry(key).or_default().push((id, body));
+        }
+        assert!(by_key == expected, "round {round}: something else arrived, or in another order");
+        assert!(tasks.stop(Duration::from_secs(10)).await, "the tasks end");
+    }
+}
+
+#[tokio::test]
+async fn a_file_is_delivered_what_was_acknowledged() {
+    delivers_what_was_acknowledged(Place::File(TempFolder::new("events"))).await;
+}
+
+#[tokio::test]
+async fn kafka_is_delivered_what_was_acknowledged() {
+    let Some(topic) = kafka::topic().await else { return };
+    delivers_what_was_acknowledged(Place::Kafka(topic)).await;
+}
+
+/// A gate with the events `events` and their outbox in `folder`.
+fn with_events(mut events: Value, folder: &TempFolder) -> Value {
+    let mut config = config::private_objects("http://127.0.0.1:1", "audio");
+    if events["Outbox"].is_null() {
+        events["Outbox"] = json!({});
+    }
+    events["Outbox"]["Path"] = json!(folder.path().join("outbox"));
+    config["Events"] = events;
+    config
+}
+
+fn to_kafka(topic: &Topic) -> Value {
+    json!({ "Kafka": { "Brokers": [topic.broker] }, "Topic": topic.name })
+}
+
+fn to_file(folder: &TempFolder) -> Value {
+    json!({ "File": folder.path().join("events.jsonl") })
+}
+
+async fn post(client: &Client, user: &str, body: &Value) -> Reply {
+    let request = client.request(Method::POST, PATH).bearer_auth(token::of(user)).json(body);
+    let response = request.send().await.expect("an answer");
+    let (status, headers) = (response.status(), response.headers().clone());
+    Reply { status, headers, body: response.bytes().await.expect("a body") }
+}
+
+#[tokio::test]
+async fn the_body_is_the_documents_and_the_rest_is_in_headers() {
+    let Some(topic) = kafka::topic().await else { return };
+    let folder = TempFolder::new("events");
+    let gate = Gate::start(&with_events(to_kafka(&topic), &folder)).await;
+    let given = json!({ "action": "Pause", "positionMs": 42_000, "timestamp": "2026-01-02T04:05:06.789+01:00" });
+    let reply = post(&gate.client(), "alice", &given).await;
+    assert_eq!(reply.is(202).text(), r#"{"accepted":1,"duplicates":0}"#);
+    let received = within(ARRIVAL, "it arrives", async || topic.read().await.into_iter().next()).await;
+    assert_eq!(
+        received.body,
+        r#"{"trackId":"song","userId":"alice","action":"Pause","positionMs":42000,"timestamp":"2026-01-02T03:05:06.789+00:00"}"#
+    );
+    assert_eq!(received.key, "alice");
+    let id = Uuid::parse_str(received.header("event-id")).expect("a UUID");
+    assert_eq!(id.get_version_num(), 7);
+    assert_eq!((received.header("schema-version"), received.header("time-zone")), ("1", "UTC"));
+    eventually("Kafka is seen", async || {
+        let health: Value = serde_json::from_slice(&gate.client().get("/health", &[]).await.body).expect("JSON");
+        (health["kafka"] == "ok").then_some(())
+    })
+    .await;
+    eventually("nothing waits any more", async || {
+        let waiting = gate.metric("tidegate_events_backlog_events", "").await;
+        (waiting == 0.0 && gate.metric("tidegate_events_backlog_bytes", "").await == 0.0).then_some(())
+    })
+    .await;
+    assert_eq!(gate.metric("tidegate_events_published_total", "sink=\"kafka\"").await, 1.0);
+}
+
+#[tokio::test]
+async fn an_event_with_an_id_counts_once_and_a_list_is_taken_whole() {
+    let folder = TempFolder::new("events");
+    let gate = Gate::start(&with_events(to_file(&folder), &folder)).await;
+    let event = |number: u64| json!({ "action": "Seek", "positionMs": number, "eventId": id(number).to_string() });
+    let client = gate.client();
+    let reply = post(&client, "alice", &json!([event(1), event(2), event(1)])).await;
+    assert_eq!(reply.is(202).text(), r#"{"accepted":2,"duplicates":1}"#);
+    assert_eq!(post(&client, "alice", &event(2)).await.is(202).text(), r#"{"accepted":0,"duplicates":1}"#);
+    assert_eq!(post(&client, "bob", &event(2)).await.is(202).text(), r#"{"accepted":1,"duplicates":0}"#);
+    post(&client, "alice", &json!([event(3), { "action": "Seek", "positionMs": -1 }])).await.problem(422);
+    let path = folder.path().join("events.jsonl");
+    let arrived = eventually("they arrive", async || Some(lines(&path)).filter(|lines| lines.len() == 3)).await;
+    let ids: Vec<String> = arrived.into_iter().map(|(id, ..)| id).collect();
+    assert_eq!(ids, [1, 2, 2].map(|number| id(number).to_string()));
+}
+
+#[tokio::test]
+async fn what_is_no_event_or_nobodys_is_refused() {
+    let folder = TempFolder::new("events");
+    let gate = Gate::start(&with_events(to_file(&folder), &folder)).await;
+    let client = gate.client();
+    let good = json!({ "action": "Start", "positionMs": 0 });
+    client.send(Method::POST, PATH, &[("content-type", "application/json")]).await.problem(401);
+    for (body, status) in [
+        (json!({ "action": "Dance", "positionMs": 0 }), 400),
+        (json!({ "action": "Start" }), 400),
+        (json!({ "action": "Start", "positionMs": -1 }), 422),
+        (json!({ "action": "Start", "positionMs": 0, "timestamp": "2999-01-01T00:00:00Z" }), 422),
+        (json!(vec![good.clone(); 101]), 413),
+        (json!({ "action": "Start", "positionMs": 0, "more": "x".repeat(70_000) }), 413),
+    ] {
+        post(&client, "alice", &body).await.problem(status);
+    }
+    let long = format!("/api/v1/tracks/{}/events", "x".repeat(257));
+    let request = client.request(Method::POST, &long).bearer_auth(token::of("alice")).json(&good);
+    assert_eq!(request.send().await.expect("an answer").status(), 400);
+    assert!(lines(&folder.path().join("events.jsonl")).is_empty());
+}
+
+/// Posts until `stop`, each event with an id of its own; gives the acknowledged ids and the longest time it took.
+async fn player(client: Client, user: String, stop: Arc<AtomicBool>) -> (Vec<String>, Duration) {
+    let (mut ids, mut longest) = (Vec::new(), Duration::ZERO);
+    while !stop.load(Ordering::Relaxed) {
+        let id = Uuid::now_v7().to_string();
+        let begun = Instant::now();
+        post(&client, &user, &json!({ "action": "Seek", "positionMs": 1, "eventId": id })).await.is(202);
+        longest = longest.max(begun.elapsed());
+        ids.push(id);
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    (ids, longest)
+}
+
+/// All of `ids` are in `topic`.
+async fn all_arrive(topic: &Topic, ids: &BTreeSet<String>) {
+    within(ARRIVAL, "every acknowledged event arrives", async || {
+        let received = topic.read().await;
+        let arrived: BTreeSet<String> = received.iter().map(|one| one.header("event-id").to_owned()).collect();
+        ids.is_subset(&arrived).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn no_event_is_lost_and_no_request_waits_while_kafka_is_away() {
+    let Some(mut kafka) = tokio::task::spawn_blocking(OwnKafka::start).await.expect("it starts") else { return };
+    let topic = kafka.topic("playback.events");
+    let folder = TempFolder::new("events");
+    let gate = Gate::start(&with_events(to_kafka(&topic), &folder)).await;
+    let stop = Arc::new(AtomicBool::new(false));
+    let players: Vec<_> =
+        (0..8).map(|number| tokio::spawn(player(gate.client(), format!("user-{number}"), Arc::clone(&stop)))).collect();
+    let delivered = async |least: f64| {
+        within(ARRIVAL, "events are delivered", async || {
+            let count = gate.metric("tidegate_events_published_total", "").await;
+            (count >= least).then_some(count)
+        })
+        .await
+    };
+    let kafka_is = async |state: &str| {
+        within(ARRIVAL, "health says how Kafka is", async || {
+            let health: Value = serde_json::from_slice(&gate.client().get("/health", &[]).await.is(200).body).ok()?;
+            (health["kafka"] == state).then_some(())
+        })
+        .await;
+    };
+    let before = delivered(50.0).await;
+    let mut kafka = tokio::task::spawn_blocking(move || {
+        kafka.kill();
+        kafka
+    })
+    .await
+    .expect("it is killed");
+    kafka_is("unavailable").await;
+    within(ARRIVAL, "events wait", async || {
+        (gate.metric("tidegate_events_backlog_events", "").await >= 100.0).then_some(())
+    })
+    .await;
+    let kafka = tokio::task::spawn_blocking(move || {
+        kafka.restart();
+        kafka
+    })
+    .await
+    .expect("it starts again");
+    kafka_is("ok").await;
+    delivered(before + 200.0).await;
+    stop.store(true, Ordering::Relaxed);
+    let mut ids = BTreeSet::new();
+    for player in players {
+        let (given, longest) = player.await.expect("no request fails");
+        assert!(longest < Duration::from_secs(2), "a request took {longest:?}");
+        ids.extend(given);
+    }
+    all_arrive(&topic, &ids).await;
+    assert_eq!(gate.metric("tidegate_events_dropped_total", "").await, 0.0);
+    assert!(!gate.log().contains(&kafka.broker()), "the log names the broker");
+}
+
+#[tokio::test]
+async fn an_acknowledged_event_survives_kill_9() {
+    let Some(topic) = kafka::topic().await else { return };
+    let folder = TempFolder::new("events");
+    let away = ScriptedOrigin::start().await.url();
+    let mut config = with_events(to_kafka(&topic), &folder);
+    config["Events"]["Kafka"]["Brokers"] = json!([away.trim_start_matches("http://")]);
+    let mut gate = Gate::start(&config).await;
+    let mut ids = BTreeSet::new();
+    for number in 0..50 {
+        let id = id(number).to_string();
+        post(&gate.client(), "alice", &json!({ "action": "Seek", "positionMs": 1, "eventId": id })).await.is(202);
+        ids.insert(id);
+    }
+    gate.signal("KILL").await;
+    gate.ended().await;
+    // As a crash in the middle of a write would leave it.
+    let segment = std::fs::read_dir(folder.path().join("outbox")).expect("the folder is there").flatten();
+    let segment = segment.map(|entry| entry.path()).find(|path| path.extension().is_some_and(|end| end == "jsonl"));
+    let mut text = std::fs::read(segment.as_ref().expect("a segment")).expect("it is readable");
+    text.extend_from_slice(br#"{"id":"torn","topic":"playback.ev"#);
+    std::fs::write(segment.expect("a segment"), text).expect("it is writable");
+
+    config["Events"]["Kafka"]["Brokers"] = json!([topic.broker]);
+    let gate = Gate::start(&config).await;
+    all_arrive(&topic, &ids).await;
+    let orders = topic.read().await.into_iter().map(|one| one.header("event-id").to_owned());
+    assert_eq!(orders.collect::<Vec<_>>(), ids.into_iter().collect::<Vec<_>>(), "in their order");
+    assert_eq!(gate.metric("tidegate_events_dropped_total", "").await, 0.0);
+}
+
+#[tokio::test]
+async fn a_full_outbox_refuses_and_keeps_what_it_has() {
+    let folder = TempFolder::new("events");
+    let away = ScriptedOrigin::start().await.url();
+    let events = json!({
+        "Kafka": { "Brokers": [away.trim_start_matches("http://")] },
+        "Outbox": { "Size": "1MiB" },
+    });
+    let gate = Gate::start(&with_events(events, &folder)).await;
+    let client = gate.client();
+    let many = json!(vec![json!({ "action": "Seek", "positionMs": 1 }); 100]);
+    let mut taken = 0;
+    let refused = loop {
+        let reply = post(&client, "alice", &many).await;
+        if reply.status != 202 {
+            break reply;
+        }
+        taken += 100;
+    };
+    refused.problem(503);
+    assert_eq!(refused.header("retry-after"), "1");
+    assert!(taken >= 3000, "{taken} events are less than a MiB");
+    let size =
+        |entry: std::io::Result<std::fs::DirEntry>| entry.and_then(|entry| entry.metadata()).map_or(0, |m| m.len());
+    let bytes: u64 = std::fs::read_dir(folder.path().join("outbox")).expect("the folder is there").map(size).sum();
+    assert!(bytes <= (1 << 20) + 4096, "{bytes} bytes on disk");
+    assert_eq!(gate.metric("tidegate_events_backlog_events", "").await, f64::from(taken));
+    let said = gate.log().matches("new events are refused").count();
+    assert_eq!(said, 1, "once is enough");
+}
+
+#[tokio::test]
+async fn a_broken_line_is_passed_over_and_counted() {
+    let folder = TempFolder::new("events");
+    let outbox = folder.path().join("outbox");
+    std::fs::create_dir_all(&outbox).expect("a folder");
+    let line = |number: u64| {
+        let event = Event::new(id(number), "playback.events".into(), "alice", &json!({ "n": number })).expect("JSON");
+        (event.id.clone(), format!("{}\n", serde_json::to_string(&event).expect("JSON")))
+    };
+    let lines_of: Vec<_> = (1..=4).map(line).collect();
+    let text = |numbers: &[usize]| numbers.iter().map(|number| lines_of[*number].1.as_str()).collect::<String>();
+    std::fs::write(outbox.join("00000000000000000007.jsonl"), format!("{}\0\0broken\n{}", text(&[0]), text(&[1])))
+        .expect("a segment");
+    std::fs::write(outbox.join("00000000000000000009.jsonl"), format!("{}{}torn", text(&[2]), text(&[3])))
+        .expect("a segment");
+    std::fs::write(outbox.join("cursor"), "nonsense").expect("a cursor");
+    let gate = Gate::start(&with_events(to_file(&folder), &folder)).await;
+    let path = folder.path().join("events.jsonl");
+    let arrived = eventually("they arrive", async || Some(lines(&path)).filter(|lines| lines.len() == 4)).await;
+    let ids: Vec<_> = arrived.into_iter().map(|(id, ..)| id).collect();
+    assert_eq!(ids, lines_of.into_iter().map(|(id, _)| id).collect::<Vec<_>>());
+    assert_eq!(gate.metric("tidegate_events_dropped_total", "reason=\"broken\"").await, 1.0);
+    eventually("the segments go", async || {
+        let left = std::fs::read_dir(&outbox).expect("the folder is there").flatten();
+        let segments = left.filter(|entry| entry.path().extension().is_some_and(|end| end == "jsonl")).count();
+        (segments == 1).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_file_is_rotated_and_the_oldest_goes() {
+    let folder = TempFolder::new("events");
+    let mut events = to_file(&folder);
+    events["Rotation"] = json!({ "Size": "1MiB", "Keep": 2 });
+    let gate = Gate::start(&with_events(events, &folder)).await;
+    let many = json!(vec![json!({ "action": "Seek", "positionMs": 1 }); 100]);
+    let mut posted = 0.0;
+    while posted < 22_000.0 {
+        post(&gate.client(), "alice", &many).await.is(202);
+        posted += 100.0;
+    }
+    within(ARRIVAL, "all are written", async || {
+        (gate.metric("tidegate_events_published_total", "sink=\"file\"").await == posted).then_some(())
+    })
+    .await;
+    let name = |number: &str| folder.path().join(format!("events.jsonl{number}"));
+    for number in ["", ".1", ".2"] {
+        let length = std::fs::metadata(name(number)).expect("the file is there").len();
+        assert!(length <= 1 << 20, "{number}: {length}");
+        assert!(!lines(&name(number)).is_empty());
+    }
+    assert!(!name(".3").exists());
+}
+
+#[tokio::test]
+async fn streams_tell_of_start_and_complete_once() {
+    let origin = ScriptedOrigin::start().await;
+    origin.put("/audio/tracks/song.mp3", Object::new(pattern(100_000)));
+    let folder = TempFolder::new("events");
+    let mut config = with_events(to_file(&folder), &folder);
+    config["ObjectStores"]["main"] = config::store(&origin.url());
+    let mut route = config::object_route("/tracks/{id}", "main", "audio", "tracks/{id}.mp3");
+    route["AuthorizationPolicy"] = json!("Default");
+    config["ReverseProxy"]["Routes"]["tracks"] = route;
+    config["Events"]["FromStreams"] = json!(true);
+    let gate = Gate::start(&config).await;
+    let bearer = |user: &str| format!("Bearer {}", token::of(user));
+    let get = async |user: &str, range: &str| {
+        let headers = [("authorization", bearer(user)), ("range", range.to_owned())];
+        let headers = headers.each_ref().map(|(name, value)| (*name, value.as_str()));
+        gate.client().get("/tracks/song", &headers).await.is(206);
+    };
+    get("alice", "bytes=-100").await;
+    get("alice", "bytes=0-49999").await;
+    get("bob", "bytes=0-99").await;
+    gate.client().head("/tracks/song", &[("authorization", &bearer("carol"))]).await.is(200);
+    get("alice", "bytes=50000-").await;
+    get("alice", "bytes=50000-").await;
+    let path = folder.path().join("events.jsonl");
+    let heard = || -> Vec<(String, String)> {
+        let field = |body: &str| serde_json::from_str::<Value>(body).expect("JSON")["action"].to_string();
+        lines(&path).into_iter().map(|(_, key, body)| (key, field(&body))).collect()
+    };
+    let told = |user: &str, action: &str| (user.to_owned(), format!("\"{action}\""));
+    let heard = eventually("they arrive", async || Some(heard()).filter(|heard| heard.len() >= 3)).await;
+    assert_eq!(heard, [told("alice", "Start"), told("bob", "Start"), told("alice", "Complete")]);
+}
