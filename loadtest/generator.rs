@@ -36,7 +36,7 @@ pub struct Request {
     pub text: Vec<u8>,
     /// The status line's beginning.
     pub status: &'static [u8],
-    /// The `Content-Length`, which is also what is counted.
+    /// The `Content-Length`, which is also what is counted; an answer without a body has none.
     pub length: u64,
 }
 
@@ -394,6 +394,6 @@ fn check_head(head: &[u8], expected: &Request) -> Result<()> {
         .filter_map(|line| line.split_at_checked(15))
         .find(|(name, _)| name.eq_ignore_ascii_case(b"content-length:"))
         .and_then(|(_, value)| std::str::from_utf8(value).ok()?.trim().parse::<u64>().ok());
-    ensure!(length == Some(expected.length), "Content-Length {length:?}, expected {}", expected.length);
+    ensure!(length.unwrap_or(0) == expected.length, "Content-Length {length:?}, expected {}", expected.length);
     Ok(())
 }

@@ -11,6 +11,7 @@ use crate::servers::{Server, Target, Yard};
 mod cpu;
 mod first_byte;
 mod paused;
+mod positions;
 mod soak;
 
 /// One section.
@@ -23,13 +24,14 @@ pub struct Section {
 }
 
 /// All of them, in the order of the report.
-pub const ALL: [Section; 7] = [
+pub const ALL: [Section; 8] = [
     Section { name: "cpu-1k", load: cpu::small, measure: cpu::measure_small },
     Section { name: "ranges", load: cpu::ranges, measure: cpu::measure_ranges },
     Section { name: "whole", load: cpu::whole, measure: cpu::measure_whole },
     Section { name: "first-byte", load: first_byte::alone, measure: first_byte::measure },
     Section { name: "first-byte-busy", load: first_byte::busy, measure: first_byte::measure },
     Section { name: "paused", load: paused::load, measure: paused::measure },
+    Section { name: "positions", load: positions::load, measure: positions::measure },
     Section { name: "soak", load: cpu::ranges, measure: soak::measure },
 ];
 
