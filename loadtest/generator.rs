@@ -349,6 +349,6 @@ fn check_head(head: &[u8], expected: &Request) -> Result<()> {
         .filter_map(|line| line.split_at_checked(15))
         .find(|(name, _)| name.eq_ignore_ascii_case(b"content-length:"))
         .and_then(|(_, value)| std::str::from_utf8(value).ok()?.trim().parse::<u64>().ok());
-    ensure!(length == Some(expected.length), "Content-Length {length:?}, expected {}", expected.length);
+    ensure!(length.unwrap_or(0) == expected.length, "Content-Length {length:?}, expected {}", expected.length);
     Ok(())
 }

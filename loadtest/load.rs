@@ -12,7 +12,7 @@ pub struct Request {
     pub text: Vec<u8>,
     /// The status line's beginning.
     pub status: &'static [u8],
-    /// The `Content-Length`, which is also what is counted.
+    /// The `Content-Length`, which is also what is counted; an answer without a body has none.
     pub length: u64,
 }
 

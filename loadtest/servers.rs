@@ -220,6 +220,19 @@ impl Yard {
         self.tidegate_with(binary, &soak_yaml(origin.target.address, ways))
     }
 
+    /// Tidegate with a database and, where it is named, Redis.
+    pub fn keeping(&self, origin: &Server, database: &str, redis: Option<&str>) -> Result<Server> {
+        let Subject::Tidegate(binary) = &self.subject else { bail!("positions are Tidegate's") };
+        let state = redis.map(|url| format!("State: {{ Url: \"{url}\" }}\n")).unwrap_or_default();
+        let yaml = tidegate_yaml(origin.target.address);
+        self.tidegate_with(binary, &format!("{yaml}Database: {{ Url: \"{database}\" }}\n{state}"))
+    }
+
+    /// Where what is measured may write.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// The bytes of all objects of a kind.
     pub fn contents(&self, objects: Objects) -> Result<Vec<Arc<[u8]>>> {
         let folder = self.folder.join("store").join(BUCKET);

@@ -17,6 +17,7 @@ mod cpu;
 mod first_byte;
 mod paused;
 mod players;
+mod positions;
 mod soak;
 mod stampede;
 
@@ -49,7 +50,7 @@ impl Section {
 type Measure = fn(&Section, &Bench, &mut Tally) -> Result<Vec<Row>>;
 
 /// All of them, in the order of the report.
-pub const ALL: [Section; 13] = [
+pub const ALL: [Section; 14] = [
     Section::new("cpu-1k", cpu::small, cpu::measure_small),
     Section::new("api", api::load, api::measure),
     Section::new("ranges", cpu::ranges, cpu::measure_ranges),
@@ -62,6 +63,7 @@ pub const ALL: [Section; 13] = [
     Section::new("paused", paused::load, paused::measure),
     Section::new("players", players::load, players::measure),
     Section::cached("players-cached", players::load, players::measure),
+    Section::new("positions", positions::load, positions::measure),
     Section::new("soak", cpu::ranges, soak::measure),
 ];
 

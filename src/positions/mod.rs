@@ -10,8 +10,6 @@ mod resume;
 mod routes;
 pub mod settings;
 mod store;
-#[cfg(test)]
-mod tests;
 mod writer;
 
 use std::sync::Arc;

@@ -9,10 +9,10 @@ pub mod settings;
 use std::time::Duration;
 
 use fred::clients::{Client, WithOptions};
-use fred::error::Error;
+use fred::error::{Error, ErrorKind};
 use fred::interfaces::ClientLike;
-use fred::types::Builder;
 use fred::types::config::{Config, Options, ReconnectPolicy};
+use fred::types::{Builder, ClusterHash, CustomCommand, FromValue};
 
 use settings::Settings;
 
@@ -65,6 +65,28 @@ impl Redis {
         self.client.with_options(&Options { timeout: Some(budget), fail_fast: true, ..Options::default() })
     }
 
+    /// What a script says to `keys`, which in a cluster are of one node, and to the other arguments. As a command of its
+    /// own name: fred's `eval` lets nothing else go out until it is answered, and while it reconnects does not come back.
+    pub async fn script<R: FromValue>(
+        &self,
+        budget: Duration,
+        script: &str,
+        keys: Vec<String>,
+        arguments: Vec<String>,
+    ) -> Result<R, Error> {
+        // The first key is behind the script and the number of keys.
+        let command = CustomCommand::new_static("EVAL", ClusterHash::Offset(2), false);
+        let all = [script.to_owned(), keys.len().to_string()].into_iter().chain(keys).chain(arguments).collect();
+        let client = self.within(budget);
+        Self::in_time(budget, client.custom(command, all)).await
+    }
+
+    /// What `command` says, within `budget` whatever state the client is in.
+    pub async fn in_time<T>(budget: Duration, command: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+        let late = |_| Err(Error::new(ErrorKind::Timeout, "no answer in time"));
+        tokio::time::timeout(budget, command).await.unwrap_or_else(late)
+    }
+
     /// The client itself, for subscriptions and blocking reads.
     pub fn client(&self) -> &Client {
         &self.client
@@ -82,7 +104,7 @@ impl Redis {
 
     /// Whether it answers.
     pub async fn answers(&self, budget: Duration) -> bool {
-        self.within(budget).ping::<()>(None).await.is_ok()
+        Self::in_time(budget, self.within(budget).ping::<String>(None)).await.is_ok()
     }
 
     /// Ends the connections.

@@ -20,6 +20,7 @@ mod observability;
 mod plain;
 mod playback;
 mod player;
+mod positions;
 mod ranges;
 mod resilience;
 mod routes;

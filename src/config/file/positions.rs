@@ -12,7 +12,7 @@ use crate::config::value::{Flag, TimeSpan};
 pub struct Positions {
     /// Whether there are any. Default: `true` where there is a `Database` or Redis.
     pub enabled: Option<Flag>,
-    /// How long a position is kept after it was reported last, `1h` to `3650d`. Default: `30d`.
+    /// How long a position is kept after it was reported last, `1h` to `10y`. Default: `30d`.
     pub ttl: Option<TimeSpan>,
     /// Of what less than this, in per cent, was heard is not in the list of what can be continued, 0 to 100. Default: 5.
     pub min_resume_percent: Option<u8>,

@@ -8,11 +8,12 @@ use crate::config::report::Problem;
 use crate::positions::settings::Settings;
 
 const DAY: Duration = Duration::from_secs(86_400);
+const TEN_YEARS: Duration = Duration::from_secs(10 * 31_557_600);
 
 /// `Some(None)`: there are none. `kept`: whether there is something to keep them in.
 pub fn positions(at: &At<'_>, raw: &file::Positions, kept: bool) -> Option<Option<Settings>> {
     let default = Settings::default();
-    let ttl = at.key("Ttl").span(raw.ttl, default.ttl, Duration::from_secs(3600), 3650 * DAY);
+    let ttl = at.key("Ttl").span(raw.ttl, default.ttl, Duration::from_secs(3600), TEN_YEARS);
     let least = percent(&at.key("MinResumePercent"), raw.min_resume_percent, default.min_resume_percent);
     let most = percent(&at.key("MaxResumePercent"), raw.max_resume_percent, default.max_resume_percent);
     let min_duration = at.key("MinDuration").span(raw.min_duration, default.min_duration, Duration::ZERO, DAY);

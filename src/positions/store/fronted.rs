@@ -18,6 +18,8 @@ use crate::positions::{Entry, Key, Page, millis};
 const TELL_BUDGET: Duration = Duration::from_millis(50);
 /// For asking Redis before the database.
 const ASK_BUDGET: Duration = Duration::from_millis(20);
+/// For asking Redis where the database does not answer.
+const LAST_BUDGET: Duration = Duration::from_millis(500);
 /// For how long Redis is believed without asking the database: a node that ends between its commit and telling Redis
 /// leaves an old position there, and for no longer than this.
 const FRESH: i64 = 60_000;
@@ -81,7 +83,11 @@ impl Store for Fronted {
                 Ok(Some(entry))
             }
             Ok(None) => Ok(None),
-            Err(away) => front.map(|(entry, _)| Some(entry)).ok_or(away),
+            // What is stale is better than nothing, and so is waiting for it.
+            Err(away) => match self.shared.read(key, LAST_BUDGET).await {
+                Ok(Some((entry, _))) => Ok(Some(entry)),
+                Ok(None) | Err(_) => Err(away),
+            },
         }
     }
 

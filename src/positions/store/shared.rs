@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use fred::interfaces::{ClientLike, KeysInterface, LuaInterface, SortedSetsInterface};
+use fred::interfaces::{ClientLike, KeysInterface, SortedSetsInterface};
 use fred::types::sorted_sets::Ordering;
 use futures::future::{try_join, try_join_all};
 
@@ -49,16 +49,15 @@ impl Shared {
 
     /// Writes each entry unless a newer one is there.
     pub async fn put(&self, entries: &[Entry], budget: Duration) -> Result<(), Away> {
-        let client = self.redis.within(budget);
         // In a cluster each key may be on another node.
-        let at_once = if client.is_clustered() { 1 } else { AT_ONCE };
+        let at_once = if self.redis.client().is_clustered() { 1 } else { AT_ONCE };
         let now = millis(self.clock.now()).to_string();
         let number = |value: Option<i64>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
         let writes = entries.chunks(at_once).map(|part| {
             let keys: Vec<String> = part.iter().map(|entry| self.key(&entry.key)).collect();
             let each = part.iter().flat_map(|entry| [Some(entry.at), entry.position, entry.duration]).map(number);
             let arguments: Vec<String> = [now.clone(), self.ttl.to_string()].into_iter().chain(each).collect();
-            client.eval::<(), _, _, _>(SCRIPT, keys, arguments)
+            self.redis.script::<i64>(budget, SCRIPT, keys, arguments)
         });
         try_join_all(writes).await?;
         Ok(())
@@ -66,7 +65,8 @@ impl Shared {
 
     /// The entry of `key`, and when it was written.
     pub async fn read(&self, key: &Key, budget: Duration) -> Result<Option<(Entry, i64)>, Away> {
-        let text: Option<String> = self.redis.within(budget).get(self.key(key)).await?;
+        let client = self.redis.within(budget);
+        let text: Option<String> = Redis::in_time(budget, client.get(self.key(key))).await?;
         Ok(text.and_then(|text| parse(key, &text)))
     }
 
@@ -87,9 +87,9 @@ impl Shared {
     /// The newest items first: beyond what is asked for by those of the cursor's own millisecond.
     async fn named(&self, listing: &Listing<'_>) -> Result<Vec<(Kind, String)>, Away> {
         let client = self.redis.within(LIMIT);
-        let most = listing.after.map_or_else(|| "+inf".to_owned(), |mark| mark.at.to_string());
+        let most = listing.after.map_or(f64::INFINITY, |mark| mark.at as f64);
         let count = i64::try_from(listing.count).unwrap_or(i64::MAX);
-        let (index, since) = (self.index(listing.user), listing.since.to_string());
+        let (index, since) = (self.index(listing.user), listing.since as f64);
         let members: Vec<String> = client.zrevrangebyscore(index, most, since, false, Some((0, count))).await?;
         let name = |member: String| {
             member.split_once(':').and_then(|(kind, item)| Some((Kind::named(kind)?, item.to_owned())))

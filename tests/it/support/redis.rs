@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -30,9 +30,27 @@ impl Redis {
         command.extend(own.into_iter().map(OsString::from));
         command.extend([OsString::from("--dir"), folder.path().into(), OsString::from("--unixsocket"), socket.into()]);
         command.extend(arguments.iter().map(OsString::from));
+        Some(Self::run(folder, port, command))
+    }
+
+    /// A sentinel that calls `main` by `name`; `None` where Redis is missing and not required.
+    pub fn sentinel(main: &Self, name: &str) -> Option<Self> {
+        let (folder, port) = (TempFolder::new("sentinel"), free_port());
+        let file = folder.path().join("sentinel.conf");
+        let lines = format!(
+            "port {port}\ndir {}\nsentinel monitor {name} 127.0.0.1 {} 1\n",
+            folder.path().display(),
+            main.port
+        );
+        std::fs::write(&file, lines).expect("the file can be written");
+        let command = [tools::find("redis-server")?.into_os_string(), file.into(), OsString::from("--sentinel")];
+        Some(Self::run(folder, port, command.to_vec()))
+    }
+
+    fn run(folder: TempFolder, port: u16, command: Vec<OsString>) -> Self {
         let service =
             Service::start(folder, command, move || ask(port, "PING").is_some_and(|said| said.starts_with("+PONG")));
-        Some(Self { service, port })
+        Self { service, port }
     }
 
     /// Its address, as `State.Url` wants it.
@@ -84,7 +102,9 @@ impl Redis {
 fn ask(port: u16, command: &str) -> Option<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
-    stream.write_all(format!("{command}\r\nQUIT\r\n").as_bytes()).ok()?;
+    stream.write_all(format!("{command}\r\n").as_bytes()).ok()?;
+    // It answers what it has read, and closes.
+    stream.shutdown(Shutdown::Write).ok()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;
     Some(answer)

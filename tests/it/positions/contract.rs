@@ -1,0 +1,184 @@
+//! What holds wherever positions are kept.
+
+use http::Method;
+use serde_json::{Value, json};
+
+use super::{Player, Postgres, Redis, base, in_a_file, path};
+use crate::support::tools::TempFolder;
+use crate::support::{Gate, token};
+
+#[tokio::test]
+async fn positions_in_a_file() {
+    let folder = TempFolder::new("positions");
+    holds(&in_a_file(&folder)).await;
+}
+
+#[tokio::test]
+async fn positions_in_postgresql() {
+    let Some(url) = Postgres::database().await else { return };
+    let folder = TempFolder::new("positions");
+    let mut config = base(&folder);
+    config["Database"]["Url"] = json!(url);
+    holds(&config).await;
+}
+
+#[tokio::test]
+async fn positions_in_redis_alone() {
+    let Some(redis) = Redis::start() else { return };
+    let folder = TempFolder::new("positions");
+    let mut config = base(&folder);
+    config["State"] = json!({ "Url": redis.url(), "Prefix": "tide:" });
+    holds(&config).await;
+    assert!(redis.ask("EXISTS tide:player:first:rewound").contains(":1"));
+    let ttl = redis.ask("TTL tide:player:first:rewound");
+    let seconds: i64 = ttl.lines().next().and_then(|line| line[1..].parse().ok()).expect("a number");
+    assert!((2_591_900..=2_592_000).contains(&seconds), "kept for {seconds} s, not 30 days");
+}
+
+#[tokio::test]
+async fn positions_in_postgresql_with_redis_before_it() {
+    let (Some(url), Some(redis)) = (Postgres::database().await, Redis::start()) else { return };
+    let folder = TempFolder::new("positions");
+    let mut config = base(&folder);
+    config["Database"]["Url"] = json!(url);
+    config["State"]["Url"] = json!(redis.url());
+    holds(&config).await;
+    assert!(redis.ask("EXISTS player:first:rewound").contains(":1"));
+}
+
+async fn holds(config: &Value) {
+    let gate = Gate::start(config).await;
+    let player = Player::new(&gate, "first");
+    what_was_saved_is_read(&player).await;
+    the_newer_time_wins(&player).await;
+    a_cleared_position_stays_cleared(&player).await;
+    of_many_at_once_the_newest_stays(&player).await;
+    nobody_sees_anothers(&gate).await;
+    what_can_be_continued_is_listed(&Player::new(&gate, "lister")).await;
+}
+
+async fn what_was_saved_is_read(player: &Player) {
+    assert_eq!(player.get("rewound").await, None);
+    for position in [93_500, 0, 12] {
+        player.save("rewound", json!({ "positionMs": position })).await;
+        assert_eq!(player.get("rewound").await, Some(position), "a smaller position is a rewind");
+    }
+    player.save("%C3%BC%20%2F%25", json!({ "positionMs": 5, "durationMs": null })).await;
+    assert_eq!(player.get("%C3%BC%20%2F%25").await, Some(5));
+}
+
+async fn the_newer_time_wins(player: &Player) {
+    let now = token::now() * 1000;
+    player.save("t", json!({ "positionMs": 1, "timestamp": now - 5000 })).await;
+    player.save("t", json!({ "positionMs": 2, "timestamp": now - 6000 })).await;
+    assert_eq!(player.get("t").await, Some(1), "an older report came late");
+    player.save("t", json!({ "positionMs": 3, "timestamp": now - 4000 })).await;
+    assert_eq!(player.get("t").await, Some(3));
+    player.save("t", json!({ "positionMs": 4, "timestamp": "2001-01-01T00:00:00+02:00" })).await;
+    assert_eq!(player.get("t").await, Some(3), "an older report came late");
+    player.save("t", json!({ "positionMs": 5, "timestamp": now + 86_400_000 })).await;
+    assert_eq!(player.get("t").await, Some(5));
+    player.save("t", json!({ "positionMs": 6 })).await;
+    assert_eq!(player.get("t").await, Some(6), "a clock that is fast does not outlast the others");
+}
+
+async fn a_cleared_position_stays_cleared(player: &Player) {
+    let before = token::now() * 1000 - 60_000;
+    player.clear("never").await;
+    player.save("c", json!({ "positionMs": 7 })).await;
+    player.clear("c").await;
+    assert_eq!(player.get("c").await, None);
+    player.save("c", json!({ "positionMs": 8, "timestamp": before })).await;
+    assert_eq!(player.get("c").await, None, "an older report came late");
+    player.save("c", json!({ "positionMs": 9 })).await;
+    assert_eq!(player.get("c").await, Some(9));
+}
+
+async fn of_many_at_once_the_newest_stays(player: &Player) {
+    let now = token::now() * 1000;
+    let reports = (0..200).map(|number| {
+        let shuffled = number * 77 % 200;
+        player.save("many", json!({ "positionMs": shuffled, "timestamp": now - 1000 + shuffled }))
+    });
+    futures::future::join_all(reports).await;
+    assert_eq!(player.get("many").await, Some(199));
+}
+
+async fn nobody_sees_anothers(gate: &Gate) {
+    let (one, other) = (Player::new(gate, "a:b"), Player::new(gate, "a"));
+    one.save("c", json!({ "positionMs": 1 })).await;
+    assert_eq!(other.get("b:c").await, None);
+    assert_eq!(other.get("c").await, None);
+    assert_eq!(other.progress("").await.0, Vec::<String>::new());
+}
+
+async fn what_can_be_continued_is_listed(player: &Player) {
+    let (now, hour) = (token::now() * 1000, 3_600_000);
+    for (index, (track, kind, position, duration)) in [
+        ("tried", "audio", 100_000, json!(hour)),
+        ("first", "audio", 1_000_000, json!(hour)),
+        ("short", "audio", 100_000, json!(200_000)),
+        ("finished", "audio", 3_500_000, json!(hour)),
+        ("unknown", "audio", 1000, Value::Null),
+        ("book", "audiobook", 3_500_000, json!(hour)),
+        ("cleared", "audio", 1_000_000, json!(hour)),
+        ("last", "podcast", 1_000_000, json!(hour)),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let at = now - 10_000 + 1000 * i64::try_from(index).expect("small");
+        let body = json!({ "positionMs": position, "durationMs": duration, "kind": kind, "timestamp": at });
+        player.save(track, body).await;
+    }
+    player.clear("cleared").await;
+    assert_eq!(player.progress("").await, (["last", "book", "unknown", "first"].map(str::to_owned).to_vec(), None));
+    assert_eq!(player.progress("kind=audiobook").await.0, ["book"]);
+    // A report without a length leaves the length that was known.
+    player.save("first", json!({ "positionMs": 3_590_000, "timestamp": now })).await;
+    let (ids, cursor) = player.progress("limit=2").await;
+    assert_eq!(ids, ["last", "book"]);
+    let (ids, cursor) = player.progress(&format!("limit=2&cursor={}", cursor.expect("more"))).await;
+    assert_eq!((ids, cursor), (vec!["unknown".to_owned()], None));
+    let answer = player.json("/api/v1/progress?kind=podcast").await;
+    let item = &answer["items"][0];
+    assert_eq!((&item["positionMs"], &item["durationMs"]), (&json!(1_000_000), &json!(hour)));
+    assert!(item["updatedAt"].as_str().is_some_and(|time| time.ends_with('Z')), "{item}");
+}
+
+#[tokio::test]
+async fn what_is_no_position_is_refused_in_the_envelope() {
+    let folder = TempFolder::new("positions");
+    let gate = Gate::start(&in_a_file(&folder)).await;
+    let player = Player::new(&gate, "u");
+    let good = json!({ "positionMs": 1 });
+    for (track, body, status) in [
+        ("t", json!({ "positionMs": -1 }), 422),
+        ("t", json!({ "positionMs": i64::MAX }), 422),
+        ("t", json!({ "positionMs": 1, "durationMs": 0 }), 422),
+        ("t", json!({ "positionMs": 1, "timestamp": "yesterday" }), 422),
+        ("t", json!({ "positionMs": 1, "timestamp": -1 }), 422),
+        ("t", json!({ "positionMs": "1" }), 400),
+        ("t", json!({ "positionMs": 1.5 }), 400),
+        ("t", json!({}), 400),
+        ("t", json!({ "positionMs": 1, "kind": "noise" }), 400),
+        ("t", json!({ "positionMs": 1, "more": "x".repeat(5000) }), 413),
+        (&"x".repeat(257), good.clone(), 400),
+        ("a%00b", good.clone(), 400),
+        ("a%FFb", good.clone(), 400),
+    ] {
+        let reply = player.post(track, body.clone()).await;
+        assert_eq!(reply.problem(status)["status"], status, "{track}: {body}");
+    }
+    for (query, status) in [("limit=0", 422), ("limit=101", 422), ("cursor=x", 400), ("kind=noise", 400)] {
+        player.send(Method::GET, &format!("/api/v1/progress?{query}"), None).await.problem(status);
+    }
+    let nobody = Player { authorization: "Bearer no".to_owned(), ..player.clone() };
+    nobody.post("t", good).await.problem(401);
+    let plain = player.client.request(Method::POST, &path("t")).header("authorization", &player.authorization);
+    let response = plain.body("{\"positionMs\":1}").send().await.expect("an answer");
+    assert_eq!(response.status(), 415);
+    assert_eq!(player.get("t").await, None);
+    let odd = Player::new(&gate, "a\u{0}b");
+    odd.send(Method::GET, &path("t"), None).await.problem(403);
+}

@@ -1,0 +1,259 @@
+//! A position that was acknowledged is there, whatever ends meanwhile: Tidegate, PostgreSQL, Redis.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+
+use super::{Player, Postgres, Redis, base, in_a_file, path};
+use crate::support::eventually::within;
+use crate::support::tools::TempFolder;
+use crate::support::{Gate, eventually, token};
+
+const PLAYERS: usize = 16;
+
+/// Players that report without pause, and remember what was acknowledged.
+struct Load {
+    players: Vec<JoinHandle<BTreeMap<String, i64>>>,
+    stop: Arc<AtomicBool>,
+    kept: Arc<AtomicUsize>,
+    refused: Arc<AtomicUsize>,
+}
+
+impl Load {
+    fn start(gate: &Gate) -> Self {
+        let (stop, kept, refused) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default(), Arc::default());
+        let report = |number| {
+            let player = Player::new(gate, &format!("user-{number}"));
+            let (stop, kept, refused) = (Arc::clone(&stop), Arc::clone(&kept), Arc::<AtomicUsize>::clone(&refused));
+            tokio::spawn(async move {
+                let mut acknowledged = BTreeMap::new();
+                for position in 1.. {
+                    let track = format!("track-{}", position % 7);
+                    if stop.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    let request = player.client.request(http::Method::POST, &path(&track));
+                    let body = json!({ "positionMs": position, "durationMs": 10_000_000 });
+                    let sent = request.header("authorization", &player.authorization).json(&body).send().await;
+                    match sent
+                        .map(|response| (response.status().as_u16(), response.headers().contains_key("retry-after")))
+                    {
+                        Ok((204, _)) => {
+                            acknowledged.insert(track, position);
+                            kept.fetch_add(1, Ordering::Relaxed);
+                        }
+                        Ok((503, true)) => {
+                            refused.fetch_add(1, Ordering::Relaxed);
+                        }
+                        Ok(other) => panic!("neither kept nor told to come back: {other:?}"),
+                        // Only one test ends the gate; the others look at the log of it.
+                        Err(_) => break,
+                    }
+                }
+                acknowledged
+            })
+        };
+        let players = (0..PLAYERS).map(report).collect();
+        Self { players, stop, kept, refused }
+    }
+
+    async fn goes_on(&self) {
+        let (before, more) = (self.kept.load(Ordering::Relaxed), 200);
+        let limit = Duration::from_secs(20);
+        within(limit, "reports are kept", async || (self.kept.load(Ordering::Relaxed) > before + more).then_some(()))
+            .await;
+    }
+
+    async fn is_refused(&self) {
+        let refused = async || (self.refused.load(Ordering::Relaxed) > 0).then_some(());
+        within(Duration::from_secs(20), "reports are refused", refused).await;
+    }
+
+    /// Ends it and compares: what is there is what was acknowledged last, or newer.
+    async fn is_all_there(self, gate: &Gate) {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut seen = 0;
+        for (number, player) in self.players.into_iter().enumerate() {
+            let reader = Player::new(gate, &format!("user-{number}"));
+            for (track, position) in player.await.expect("the player had only good answers") {
+                let found = reader.get(&track).await;
+                assert!(
+                    found >= Some(position),
+                    "user-{number}, {track}: {position} was acknowledged, {found:?} is there"
+                );
+                seen += 1;
+            }
+        }
+        assert!(seen >= PLAYERS, "nothing was tested");
+    }
+}
+
+async fn survives_a_kill(config: &Value) {
+    let mut gate = Gate::start(config).await;
+    let load = Load::start(&gate);
+    load.goes_on().await;
+    gate.signal("KILL").await;
+    gate.ended().await;
+    let gate = Gate::start(config).await;
+    load.is_all_there(&gate).await;
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_survives_the_kill_of_the_proxy_with_a_file() {
+    let folder = TempFolder::new("positions");
+    survives_a_kill(&in_a_file(&folder)).await;
+}
+
+#[tokio::test]
+async fn what_was_acknowledged_survives_the_kill_of_the_proxy_with_postgresql() {
+    let Some(url) = Postgres::database().await else { return };
+    let folder = TempFolder::new("positions");
+    let mut config = base(&folder);
+    config["Database"]["Url"] = json!(url);
+    survives_a_kill(&config).await;
+}
+
+#[tokio::test]
+async fn two_nodes_agree_within_a_second() {
+    let (Some(url), Some(redis)) = (Postgres::database().await, Redis::start()) else { return };
+    let folder = TempFolder::new("positions");
+    let mut config = base(&folder);
+    config["Database"]["Url"] = json!(url);
+    config["State"]["Url"] = json!(redis.url());
+    let (one, two) = tokio::join!(Gate::start(&config), Gate::start(&config));
+    let (here, there) = (Player::new(&one, "u"), Player::new(&two, "u"));
+    for position in 1..50_i64 {
+        let (writer, reader) = if position % 2 == 0 { (&here, &there) } else { (&there, &here) };
+        writer.save("t", json!({ "positionMs": position })).await;
+        let seen = async || (reader.get("t").await == Some(position)).then_some(());
+        within(Duration::from_secs(1), "the other node sees it", seen).await;
+    }
+    // Of two that report at once, both nodes end with the newer one, whichever took it.
+    let now = token::now() * 1000;
+    let reports = (0..100).map(|number| {
+        let player = if number % 2 == 0 { &here } else { &there };
+        let shuffled = number * 37 % 100;
+        player.save("at once", json!({ "positionMs": shuffled, "timestamp": now - 1000 + shuffled }))
+    });
+    futures::future::join_all(reports).await;
+    for player in [&here, &there] {
+        let seen = async || (player.get("at once").await == Some(99)).then_some(());
+        within(Duration::from_secs(1), "both have the newest", seen).await;
+    }
+}
+
+#[tokio::test]
+async fn postgresql_stops_and_starts_under_load() {
+    let (Some(mut postgres), Some(redis)) = (Postgres::start(), Redis::start()) else { return };
+    let folder = TempFolder::new("positions");
+    let mut config = base(&folder);
+    config["Database"]["Url"] = json!(postgres.url());
+    config["State"]["Url"] = json!(redis.url());
+    let gate = Gate::start(&config).await;
+    let load = Load::start(&gate);
+    for end in [Postgres::stop, Postgres::kill] {
+        load.goes_on().await;
+        let refused = load.refused.swap(0, Ordering::Relaxed);
+        end(&mut postgres);
+        load.is_refused().await;
+        assert_eq!(Player::new(&gate, "user-0").get("track-0").await.map(|position| position > 0), Some(true));
+        eventually("the operator sees it", async || {
+            let health = gate.admin().get("/health", &[]).await.text();
+            health.contains("\"database\":\"unavailable\"").then_some(())
+        })
+        .await;
+        gate.admin().get("/readyz", &[]).await.is(200);
+        postgres.restart();
+        load.goes_on().await;
+        assert!(refused == 0 || load.refused.load(Ordering::Relaxed) > 0);
+    }
+    load.is_all_there(&gate).await;
+}
+
+#[tokio::test]
+async fn redis_stops_and_starts_under_load_before_postgresql_and_nobody_notices() {
+    let (Some(url), Some(mut redis)) = (Postgres::database().await, Redis::start()) else { return };
+    let folder = TempFolder::new("positions");
+    let mut config = base(&folder);
+    config["Database"]["Url"] = json!(url);
+    config["State"]["Url"] = json!(redis.url());
+    let gate = Gate::start(&config).await;
+    let load = Load::start(&gate);
+    for number in 0..3 {
+        load.goes_on().await;
+        match number {
+            0 => redis.stop(),
+            1 => redis.kill(),
+            _ => redis.freeze(),
+        }
+        load.goes_on().await;
+        eventually("everybody sees it", async || {
+            gate.client().get("/health", &[]).await.text().contains("\"redis\":\"unavailable\"").then_some(())
+        })
+        .await;
+        if number < 2 {
+            redis.restart()
+        } else {
+            redis.thaw()
+        }
+        eventually("it is back", async || {
+            gate.client().get("/health", &[]).await.text().contains("\"redis\":\"ok\"").then_some(())
+        })
+        .await;
+    }
+    load.goes_on().await;
+    assert_eq!(load.refused.load(Ordering::Relaxed), 0, "Redis is only the front");
+    load.is_all_there(&gate).await;
+}
+
+#[tokio::test]
+async fn redis_alone_stops_and_starts_under_load() {
+    let Some(mut redis) = Redis::start() else { return };
+    let folder = TempFolder::new("positions");
+    let mut config = base(&folder);
+    config["State"]["Url"] = json!(redis.url());
+    let gate = Gate::start(&config).await;
+    let load = Load::start(&gate);
+    load.goes_on().await;
+    redis.stop();
+    load.is_refused().await;
+    redis.restart();
+    load.goes_on().await;
+    load.is_all_there(&gate).await;
+}
+
+#[tokio::test]
+async fn the_proxy_starts_without_its_servers_and_uses_them_when_they_come() {
+    let (Some(mut postgres), Some(mut redis)) = (Postgres::start(), Redis::start()) else { return };
+    postgres.stop();
+    redis.stop();
+    let folder = TempFolder::new("positions");
+    let mut config = base(&folder);
+    config["Database"]["Url"] = json!(postgres.url());
+    config["State"]["Url"] = json!(redis.url());
+    std::fs::create_dir_all(folder.path().join("objects/audio")).expect("a folder");
+    std::fs::write(folder.path().join("objects/audio/song.mp3"), "song").expect("a file");
+    let gate = Gate::start(&config).await;
+    gate.client().get("/stream/song.mp3", &[]).await.is(200);
+    gate.admin().get("/readyz", &[]).await.is(200);
+    let player = Player::new(&gate, "u");
+    assert_eq!(player.post("t", json!({ "positionMs": 1 })).await.problem(503)["code"], "unavailable");
+    let health: Value = serde_json::from_slice(&gate.admin().get("/health", &[]).await.is(200).body).expect("JSON");
+    assert_eq!((&health["redis"], &health["database"]), (&json!("unavailable"), &json!("unavailable")));
+    postgres.restart();
+    redis.restart();
+    within(Duration::from_secs(20), "positions are kept", async || {
+        (player.post("t", json!({ "positionMs": 2 })).await.status == 204).then_some(())
+    })
+    .await;
+    assert_eq!(player.get("t").await, Some(2));
+    eventually("both are seen", async || {
+        let health = gate.admin().get("/health", &[]).await.text();
+        (health.contains("\"redis\":\"ok\"") && health.contains("\"database\":\"ok\"")).then_some(())
+    })
+    .await;
+}
