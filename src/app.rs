@@ -2,6 +2,7 @@
 
 mod backing;
 mod cache;
+mod limits;
 mod modules;
 
 use std::collections::HashMap;
@@ -127,12 +128,14 @@ pub async fn start(settings: Settings, extra: Router) -> Result<Running, StartEr
     let cache = cache::open(&settings, &clock, &tasks, &metrics).await?;
     let backing = Backing::open(&settings).await?;
     let authenticator = Arc::new(authenticator(&settings, &clock, &tasks)?);
-    let modules = modules::start(&settings, &backing)?;
+    let limits = limits::open(&settings, &backing, &clock, &services, &metrics)?;
+    let modules = modules::start(&settings, &backing, &limits)?;
     let parts = Parts {
         stores,
         authenticator: Arc::clone(&authenticator),
         token_sources: settings.auth.token_from.clone(),
         cache: cache.clone(),
+        limits: Arc::clone(&limits),
         debug_token: debug_token.clone(),
         clock: clock.clone(),
     };
@@ -150,7 +153,7 @@ pub async fn start(settings: Settings, extra: Router) -> Result<Running, StartEr
         description: Arc::clone(&modules.description),
     };
     let inside: Inside = tower::util::BoxCloneSyncService::new(
-        router::public(shared.clone(), authenticator, modules.routes, extra)
+        router::public(shared.clone(), authenticator, limits, modules.routes, extra)
             .into_service()
             .map_response(|response| response),
     );

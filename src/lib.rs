@@ -18,6 +18,7 @@ pub mod demo;
 pub mod embedded;
 pub mod http;
 pub mod lifecycle;
+pub mod limit;
 pub mod object;
 pub mod proxy;
 pub mod redis;

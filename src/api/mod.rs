@@ -5,4 +5,6 @@ pub mod caller;
 pub mod error;
 pub mod extract;
 pub mod health;
+pub mod limits;
 pub mod router;
+pub mod usage;

@@ -16,6 +16,7 @@ use super::error::{self, Error};
 use super::health::{Checkup, Health, Part};
 use crate::auth::Authenticator;
 use crate::clock::Clock;
+use crate::limit::Limits;
 use crate::secret::Secret;
 use crate::telemetry::metrics::Metrics;
 
@@ -62,15 +63,21 @@ pub fn modules(of: impl IntoIterator<Item = OpenApiRouter>) -> Modules {
 }
 
 /// The paths on the players' listeners: ours, the modules', and `extra` (the demo's page). Whoever extracts a
-/// [`User`](super::caller::User) has it from `authenticator`.
-pub fn public(shared: Shared, authenticator: Arc<Authenticator>, modules: Router, extra: Router) -> Router {
+/// [`User`](super::caller::User) has it from `authenticator`, and counts bad tokens in `limits`.
+pub fn public(
+    shared: Shared,
+    authenticator: Arc<Authenticator>,
+    limits: Arc<Limits>,
+    modules: Router,
+    extra: Router,
+) -> Router {
     let clock = shared.clock.clone();
     let paths = Router::new()
         .route("/health", get(health))
         .route("/openapi.json", get(openapi))
         .route("/docs", get(docs))
         .with_state(shared);
-    refusing(paths.merge(modules).merge(extra), &clock).layer(Extension(authenticator))
+    refusing(paths.merge(modules).merge(extra), &clock).layer(Extension(authenticator)).layer(Extension(limits))
 }
 
 /// The paths on the operator's listener.

@@ -17,14 +17,15 @@ const ALLOWED: &str = "
     upstream:  http route clock secret
     auth:      http clock secret
     object:    http s3 upstream clock
+    limit:     http clock database redis
     embedded:  http clock secret
     database:  secret
     redis:     secret
     demo:      http
     telemetry: http clock
-    api:       http clock secret auth telemetry
-    proxy:     http route s3 auth object upstream telemetry secret clock lifecycle
-    config:    http route s3 auth object upstream proxy telemetry secret database redis
+    api:       http clock secret auth limit telemetry
+    proxy:     http route s3 auth limit object upstream telemetry secret clock lifecycle
+    config:    http route s3 auth limit object upstream proxy telemetry secret database redis
     cli:       *
     app:       *
     lib:       *

@@ -5,6 +5,7 @@ mod access;
 mod cache;
 mod cluster;
 mod health;
+mod limit;
 mod route;
 mod server;
 mod state;
@@ -20,6 +21,7 @@ pub use access::{Auth, AuthorizationPolicy, CorsPolicy, Issuer, Policies, Rule, 
 pub use cache::{Cache, OutputCachePolicy};
 pub use cluster::{Cluster, Destination, HttpRequest, LoadBalancingPolicy, VersionPolicy};
 pub use health::{ActiveCheck, AvailableDestinationsPolicy, PassiveCheck};
+pub use limit::{Bandwidth, EgressQuota, FixedWindow, RateLimiterPolicy, SlidingWindow, TokenBucket};
 pub use route::{HeaderMatch, HeaderMode, Match, QueryMatch, QueryMode, Route};
 pub use server::{AccessLogFormat, Admin, Listener, Server, Telemetry, Tls};
 pub use state::{Database, State};

@@ -5,6 +5,7 @@ mod auth;
 mod cache;
 mod cluster;
 mod health;
+mod limit;
 mod policy;
 mod route;
 mod server;
@@ -41,6 +42,7 @@ fn settings(at: &At<'_>, file: &File) -> Option<Settings> {
     let stores = at.key("ObjectStores").all(&file.object_stores, store::store);
     let auth = auth::auth(&at.key("Auth"), &file.auth);
     let policies = policy::policies(&at.key("Policies"), &file.policies);
+    let limits = limit::policies(&at.key("Policies").key("RateLimiter"), &file.policies.rate_limiter);
     let clusters = proxy.key("Clusters").all(&file.reverse_proxy.clusters, |at, id, raw| {
         cluster::cluster(at, id, raw, route::is_store(&file.reverse_proxy.routes, id))
     });
@@ -55,6 +57,7 @@ fn settings(at: &At<'_>, file: &File) -> Option<Settings> {
         admin,
         stores: stores?,
         auth: auth?,
+        limits: limits?,
         routes: routes?,
         clusters: clusters?.into_iter().map(|cluster| (cluster.id.clone(), cluster)).collect(),
         cache: cache?,
