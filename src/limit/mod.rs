@@ -18,8 +18,6 @@ pub mod settings;
 mod shared;
 pub mod subject;
 mod table;
-#[cfg(test)]
-mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -148,11 +148,7 @@ impl Policy {
     /// How `subject` stands; nothing is taken.
     pub async fn usage(&self, subject: &str) -> Usage {
         let now = self.now();
-        let entry = match self.table.get(subject) {
-            Some(entry) => entry,
-            // What other nodes have counted is to be had only for a subject that has an entry.
-            None => self.entry(subject, now),
-        };
+        let entry = self.entry(subject, now);
         let rule = self.settings.requests.as_ref();
         let mut requests = rule.map(|rule| entry.standing(rule, now));
         let mut under_way = u64::from(entry.streams());

@@ -36,7 +36,7 @@ pub enum State {
 }
 
 /// Where a permit was taken, to give it back.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Receipt(u64);
 
 impl State {
@@ -220,7 +220,7 @@ mod tests {
             (standing.remaining, standing.reset.as_millis())
         };
         assert_eq!(told(&mut state, 0), (100, 0));
-        (0..3).for_each(|_| drop(state.take(&rule)));
+        (0..3).for_each(|_| _ = state.take(&rule));
         assert_eq!(told(&mut state, 4_000), (97, 56_000));
         assert_eq!(told(&mut state, 15_000), (97, 45_000));
         state.take(&rule);
@@ -240,11 +240,11 @@ mod tests {
             let base = 1_700_000_040_000;
             let mut state = State::new(&rule);
             state.standing(&rule, base);
-            (0..5).for_each(|_| drop(state.take(&rule)));
+            (0..5).for_each(|_| _ = state.take(&rule));
             assert_eq!(state.standing(&rule, base - 5_000).remaining, 0);
             let mut state = State::new(&rule);
             state.standing(&rule, base + 86_400_000);
-            (0..5).for_each(|_| drop(state.take(&rule)));
+            (0..5).for_each(|_| _ = state.take(&rule));
             state.standing(&rule, base);
             assert_eq!(state.standing(&rule, base + 60_000).remaining, 5, "{rule:?}");
         }

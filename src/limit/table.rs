@@ -188,11 +188,6 @@ impl Table {
         entry
     }
 
-    /// The entry of `subject`, if anything is counted.
-    pub fn get(&self, subject: &str) -> Option<Arc<Entry>> {
-        self.shard(subject).lock().entries.get(subject).cloned()
-    }
-
     fn shard(&self, subject: &str) -> &Mutex<Shard> {
         let number = usize::try_from(self.hasher.hash_one(subject) % SHARDS as u64).expect("it is less than a usize");
         &self.shards[number]

@@ -13,6 +13,7 @@ mod faults;
 mod keys;
 mod layers;
 mod leaks;
+mod limits;
 mod observability;
 mod plain;
 mod playback;
