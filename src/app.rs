@@ -3,6 +3,7 @@
 mod backing;
 mod cache;
 mod events;
+mod limits;
 mod modules;
 
 use std::collections::HashMap;
@@ -133,7 +134,9 @@ pub async fn start(settings: Settings, extra: Router) -> Result<Running, StartEr
     let cache = cache::open(&settings, &clock, &tasks, &metrics).await?;
     let backing = Backing::open(&settings, &services).await?;
     let authenticator = Arc::new(authenticator(&settings, &clock, &tasks)?);
-    let means = Means { backing: &backing, clock: &clock, services: &services, metrics: &metrics };
+    let limits = limits::open(&settings, &backing, &clock, &services, &metrics)?;
+    let means =
+        Means { backing: &backing, clock: &clock, services: &services, metrics: &metrics, limits: &limits };
     let events = events::open(&settings, &clock, &services, &metrics)?;
     let modules = modules::start(&settings, &means, events.as_ref())?;
     let parts = Parts {
@@ -141,6 +144,7 @@ pub async fn start(settings: Settings, extra: Router) -> Result<Running, StartEr
         authenticator: Arc::clone(&authenticator),
         token_sources: settings.auth.token_from.clone(),
         cache: cache.clone(),
+        limits: Arc::clone(&limits),
         debug_token: debug_token.clone(),
         audience: events.as_ref().and_then(|events| events.audience.clone()),
         clock: clock.clone(),
@@ -164,7 +168,7 @@ pub async fn start(settings: Settings, extra: Router) -> Result<Running, StartEr
         description: Arc::clone(&modules.description),
     };
     let inside: Inside = tower::util::BoxCloneSyncService::new(
-        router::public(shared.clone(), authenticator, modules.routes, extra)
+        router::public(shared.clone(), authenticator, limits, modules.routes, extra)
             .into_service()
             .map_response(|response| response),
     );

@@ -20,6 +20,7 @@ pub mod embedded;
 pub mod events;
 pub mod http;
 pub mod lifecycle;
+pub mod limit;
 pub mod object;
 pub mod positions;
 pub mod playback;

@@ -8,6 +8,8 @@ use serde_json::Value;
 
 use super::error::Error;
 use crate::auth::{Authenticator, Claims};
+use crate::http::caller::Caller;
+use crate::limit::Limits;
 
 /// A caller with a valid token (api.md: U).
 #[derive(Clone, Debug)]
@@ -55,11 +57,28 @@ impl<S: Send + Sync> FromRequestParts<S> for User {
             return Ok(user.clone());
         }
         let authenticator = parts.extensions.get::<Arc<Authenticator>>().cloned().ok_or_else(Error::internal)?;
-        let claims = authenticator.authenticate(&parts.headers, parts.uri.query()).await.map_err(Error::refused)?;
+        let claims = authenticate(&authenticator, parts).await?;
         let user = Self { claims };
         parts.extensions.insert(user.clone());
         Ok(user)
     }
+}
+
+/// As on the proxy's routes: an address that has shown many bad tokens is not listened to for a while.
+async fn authenticate(authenticator: &Authenticator, parts: &Parts) -> Result<Arc<Claims>, Error> {
+    let address = parts.extensions.get::<Caller>().and_then(|caller| caller.address);
+    let guesses = parts.extensions.get::<Arc<Limits>>().map(|limits| limits.guesses());
+    if let Some(wait) = guesses.and_then(|guesses| guesses.refusal(address)) {
+        let refused = || Error::too_many("too many tokens from this address were not valid", wait);
+        return authenticator.known(&parts.headers, parts.uri.query()).ok_or_else(refused);
+    }
+    let claims = authenticator.authenticate(&parts.headers, parts.uri.query()).await;
+    claims.map_err(|refusal| {
+        if let Some(guesses) = guesses.filter(|_| refusal.is_guess()) {
+            guesses.count(address);
+        }
+        Error::refused(refusal)
+    })
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Admin {

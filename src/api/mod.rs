@@ -8,4 +8,6 @@ pub mod error;
 pub mod extract;
 pub mod health;
 pub mod page;
+pub mod limits;
 pub mod router;
+pub mod usage;

@@ -16,6 +16,7 @@ use super::health::{Checkup, Health, Part};
 use super::{description, docs};
 use crate::auth::Authenticator;
 use crate::clock::Clock;
+use crate::limit::Limits;
 use crate::secret::Secret;
 use crate::telemetry::metrics::Metrics;
 
@@ -52,11 +53,19 @@ pub fn modules(of: impl IntoIterator<Item = OpenApiRouter>) -> Modules {
 }
 
 /// The paths on the players' listeners: ours, the modules', and `extra` (the demo's page). Whoever extracts a
-/// [`User`](super::caller::User) has it from `authenticator`.
-pub fn public(shared: Shared, authenticator: Arc<Authenticator>, modules: Router, extra: Router) -> Router {
+/// [`User`](super::caller::User) has it from `authenticator`, and counts bad tokens in `limits`.
+pub fn public(
+    shared: Shared,
+    authenticator: Arc<Authenticator>,
+    limits: Arc<Limits>,
+    modules: Router,
+    extra: Router,
+) -> Router {
     let clock = shared.clock.clone();
     let paths = Router::new().route("/health", get(health)).route("/openapi.json", get(openapi)).with_state(shared);
-    refusing(paths.merge(docs::routes()).merge(modules).merge(extra), &clock).layer(Extension(authenticator))
+    refusing(paths.merge(docs::routes()).merge(modules).merge(extra), &clock)
+        .layer(Extension(authenticator))
+        .layer(Extension(limits))
 }
 
 /// The paths on the operator's listener.

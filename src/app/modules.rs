@@ -1,14 +1,19 @@
 //! The modules beside the proxy: each one's state is made here, and its paths go into the one router.
 
+use std::sync::Arc;
+
 use utoipa_axum::router::OpenApiRouter;
 
 use super::StartError;
 use super::backing::Backing;
 use super::events::Opened;
+use crate::api::limits::{Class, limited};
 use crate::api::router::{self, Modules};
+use crate::api::usage;
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::lifecycle::Tasks;
+use crate::limit::Limits;
 use crate::playback;
 use crate::positions::{self, Positions};
 use crate::telemetry::metrics::Metrics;
@@ -23,17 +28,21 @@ pub struct Means<'a> {
     pub services: &'a Tasks,
     /// Where they count.
     pub metrics: &'a Metrics,
+    /// What callers may.
+    pub limits: &'a Arc<Limits>,
 }
 
 /// Starts the modules that the settings switch on.
 pub fn start(settings: &Settings, means: &Means<'_>, events: Option<&Opened>) -> Result<Modules, StartError> {
-    let Means { backing, clock, services, metrics } = means;
-    let mut modules: Vec<OpenApiRouter> = Vec::new();
+    let Means { backing, clock, services, metrics, limits } = means;
+    let mut modules: Vec<OpenApiRouter> = vec![limited(usage::routes(Arc::clone(limits)), limits, Class::STANDARD)];
     if let Some(settings) = settings.positions {
         let stores = (backing.database.clone(), backing.redis.clone());
         let positions = Positions::start(settings, stores, clock, services, metrics.registry())?;
-        modules.extend(positions.map(positions::routes));
+        modules.extend(positions.map(|positions| limited(positions::routes(positions), limits, Class::named("positions"))));
     }
-    modules.extend(events.map(|events| playback::routes::routes(events.playback.clone())));
+    modules.extend(
+        events.map(|events| limited(playback::routes::routes(events.playback.clone()), limits, Class::STANDARD)),
+    );
     Ok(router::modules(modules))
 }

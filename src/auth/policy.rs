@@ -114,6 +114,11 @@ fn lookup<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
     })
 }
 
+/// The claim of that name as text; `None` where it is absent, empty, or no single value.
+pub fn claim_text(claims: &Map<String, Value>, name: &str) -> Option<String> {
+    text_of(lookup(claims, name)?).filter(|text| !text.is_empty()).map(Cow::into_owned)
+}
+
 fn is_empty(value: &Value) -> bool {
     match value {
         Value::Null => true,

@@ -60,6 +60,23 @@ impl Refusal {
         }
     }
 
+    /// Whether somebody may be trying out tokens: no issuer of ours has signed this one.
+    pub fn is_guess(self) -> bool {
+        match self {
+            Self::WrongIssuer
+            | Self::UnsupportedAlgorithm
+            | Self::UnknownKey
+            | Self::BadSignature
+            | Self::Malformed => true,
+            Self::Missing
+            | Self::KeysUnavailable
+            | Self::NoSubject
+            | Self::WrongAudience
+            | Self::NotYetValid
+            | Self::Expired => false,
+        }
+    }
+
     /// The value of `WWW-Authenticate`. A request without a token is told the scheme only (RFC 6750 §3.1), and so is
     /// one whose token could not be judged.
     pub fn challenge(self) -> HeaderValue {

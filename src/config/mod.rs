@@ -25,7 +25,7 @@ pub use report::Report;
 use self::report::Problem;
 use crate::secret::Secret;
 use crate::telemetry::settings::Telemetry;
-use crate::{auth, database, events, object, playback, positions, proxy, redis, route, s3, upstream};
+use crate::{auth, database, events, limit, object, playback, positions, proxy, redis, route, s3, upstream};
 
 /// Everything that the modules are told; nothing in it is undecided.
 #[derive(Clone, Debug)]
@@ -38,6 +38,8 @@ pub struct Settings {
     pub stores: Vec<s3::settings::Store>,
     /// Whose tokens are believed.
     pub auth: auth::settings::Auth,
+    /// How much each may ask for and get.
+    pub limits: limit::settings::Settings,
     /// The routes that are enabled.
     pub routes: route::table::Table<Arc<proxy::settings::Route>>,
     /// The clusters, by id.

@@ -5,18 +5,22 @@ use super::path::Path;
 use super::source::{Data, Node};
 
 const LATER: &str = "is not available in this version";
+const QUEUE: &str = "is refused: what is over a limit is answered at once, with when to try again";
+const NO_QUEUE: &str = "remove it, or write `QueueLimit: 0`";
 
 /// Where (`*` is any key), why, and what to do.
 const REFUSED: &[(&str, &str, &str)] = &[
     ("Share", LATER, "remove it"),
     ("Telemetry.Otlp", LATER, "remove it: metrics are at `Server.Admin`, `/metrics`"),
-    ("Policies.RateLimiter", LATER, "limit requests in front of Tidegate for now"),
+    ("Policies.RateLimiter.*.SlidingWindow.QueueLimit", QUEUE, NO_QUEUE),
+    ("Policies.RateLimiter.*.SlidingWindow.QueueProcessingOrder", QUEUE, NO_QUEUE),
+    ("Policies.RateLimiter.*.FixedWindow.QueueLimit", QUEUE, NO_QUEUE),
+    ("Policies.RateLimiter.*.FixedWindow.QueueProcessingOrder", QUEUE, NO_QUEUE),
+    ("Policies.RateLimiter.*.TokenBucket.QueueLimit", QUEUE, NO_QUEUE),
+    ("Policies.RateLimiter.*.TokenBucket.QueueProcessingOrder", QUEUE, NO_QUEUE),
+    ("Policies.RateLimiter.*.Concurrency.QueueLimit", QUEUE, NO_QUEUE),
+    ("Policies.RateLimiter.*.Concurrency.QueueProcessingOrder", QUEUE, NO_QUEUE),
     ("ObjectStores.*.Credentials.Provider", LATER, "give `AccessKey` and `SecretKey`"),
-    (
-        "ReverseProxy.Routes.*.RateLimiterPolicy",
-        LATER,
-        "remove it or write `Disable`, and limit requests in front of Tidegate",
-    ),
     ("ReverseProxy.Routes.*.Transforms.ClientCert", LATER, "remove it: client certificates are not asked for"),
     ("ReverseProxy.Routes.*.Transforms.ResponseTrailersCopy", LATER, "remove it: trailers go through unchanged"),
     ("ReverseProxy.Routes.*.Transforms.ResponseTrailer", LATER, "remove it: trailers go through unchanged"),
@@ -81,6 +85,7 @@ fn is_off(value: &Node) -> bool {
             Some(enabled) => is_off(&enabled.value),
             None => !members.is_empty() && members.iter().all(|member| is_off(&member.value)),
         },
+        Data::Integer(0) => true,
         Data::Integer(_) | Data::Float(_) | Data::Bool(true) | Data::List(_) => false,
     }
 }

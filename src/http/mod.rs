@@ -9,5 +9,6 @@ pub mod headers;
 pub mod media_type;
 pub mod problem;
 pub mod range;
+pub mod rate_limit;
 pub mod target;
 pub mod wire;

@@ -3,15 +3,15 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use http::{HeaderMap, Method, header};
+use http::{Method, header};
 use pingora::http::RequestHeader;
 
 use super::ctx::Ctx;
 use super::failure::Failure;
+use super::limit;
 use super::player::Player;
 use super::settings::{Authorization, Kind};
 use super::world::Served;
-use crate::auth::Refusal;
 use crate::http::target::BadTarget;
 use crate::http::{client_ip, cors, target, wire};
 use crate::route::table::{Lookup, Request};
@@ -31,7 +31,7 @@ pub enum Way {
     Inside,
 }
 
-/// Checks, routes, authenticates and authorises.
+/// Checks, routes, authenticates, limits and authorises.
 pub async fn admit(session: &impl Player, ctx: &mut Ctx) -> Result<Way, Failure> {
     well_formed(session)?;
     let request = session.request();
@@ -151,16 +151,12 @@ pub fn host(request: &RequestHeader) -> Option<&str> {
 }
 
 async fn authorise(request: &RequestHeader, ctx: &mut Ctx, served: &Served) -> Result<(), Failure> {
-    let Authorization::Policy(policy) = &served.route.authorization else { return Ok(()) };
-    let headers: &HeaderMap = &request.headers;
-    let claims = ctx.world.authenticator.authenticate(headers, request.uri.query()).await;
-    let claims = claims.map_err(|refusal| match refusal {
-        Refusal::KeysUnavailable => Failure::KeysUnavailable,
-        refusal => Failure::Unauthorized(refusal),
-    })?;
+    let Authorization::Policy(policy) = &served.route.authorization else { return limit::admit(ctx, served).await };
+    let claims = limit::authenticate(&request.headers, request.uri.query(), ctx).await?;
+    ctx.claims = Some(Arc::clone(&claims));
+    limit::admit(ctx, served).await?;
     let captured = |name: &str| ctx.captures.decoded(name).and_then(Result::ok);
     let permitted = policy.permits(&claims, &captured);
-    ctx.claims = Some(claims);
     match (permitted, served.route.hide_existence) {
         (true, _) => Ok(()),
         (false, Some(true)) => Err(Failure::Hidden),

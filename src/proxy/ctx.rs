@@ -8,6 +8,8 @@ use super::failure::Failure;
 use super::world::{Served, World};
 use crate::auth::Claims;
 use crate::http::{caller, cors};
+use crate::limit::Standing;
+use crate::limit::policy::Permit;
 use crate::object::Tally;
 use crate::route::pattern::Captures;
 use crate::upstream::destination::InFlight;
@@ -24,6 +26,10 @@ pub struct Ctx {
     pub client: Option<IpAddr>,
     /// Who asks, by token.
     pub claims: Option<Arc<Claims>>,
+    /// The leave of the route's rate limiter policy.
+    pub permit: Option<Permit>,
+    /// What the answer says of that policy, refusals too.
+    pub standing: Option<Standing>,
     /// The route, once it is known.
     pub served: Option<Arc<Served>>,
     /// Whether a module answers it.
@@ -69,6 +75,8 @@ impl Ctx {
             started: Instant::now(),
             client: None,
             claims: None,
+            permit: None,
+            standing: None,
             served: None,
             inside: false,
             captures: Captures::default(),

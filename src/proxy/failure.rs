@@ -31,6 +31,8 @@ pub enum Failure {
     Forbidden,
     /// Who asks may not, and is not told that there is something.
     Hidden,
+    /// Who asks has had enough for now; more after that time.
+    Limited(Limited, Duration),
     /// The request body is larger than the route allows.
     BodyTooLarge,
     /// The object engine's.
@@ -47,6 +49,19 @@ pub enum Failure {
     ClientStalled,
     /// Our own mistake.
     Internal,
+}
+
+/// What somebody has had enough of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limited {
+    /// Requests.
+    Requests,
+    /// Streams at once.
+    Streams,
+    /// Bytes in this period.
+    Egress,
+    /// Tokens that were not valid.
+    BadTokens,
 }
 
 /// How a failure is logged.
@@ -71,6 +86,7 @@ impl Failure {
             Self::MethodNotAllowed(_) => 405,
             Self::Unauthorized(_) => 401,
             Self::Forbidden => 403,
+            Self::Limited(..) => 429,
             Self::BodyTooLarge => 413,
             Self::Object(failure) => object_status(failure),
             Self::KeysUnavailable | Self::NoDestination => 503,
@@ -93,6 +109,7 @@ impl Failure {
             Self::Unauthorized(_) => "unauthorized",
             Self::KeysUnavailable => "keys_unavailable",
             Self::Forbidden => "forbidden",
+            Self::Limited(limited, _) => limited_code(*limited),
             Self::Hidden => "not_found",
             Self::BodyTooLarge => "body_too_large",
             Self::Object(failure) => object_code(failure),
@@ -125,6 +142,7 @@ impl Failure {
             Self::MethodNotAllowed(_) => "this method is not served here; see Allow".into(),
             Self::Unauthorized(refusal) => refusal.to_string().into(),
             Self::KeysUnavailable => "tokens cannot be verified at the moment; try again".into(),
+            Self::Limited(limited, _) => limited_detail(*limited).into(),
             Self::Forbidden => "your token does not allow this".into(),
             Self::Hidden => object_detail(&object::Failure::NotFound).into(),
             Self::BodyTooLarge => "the request body is larger than this route allows".into(),
@@ -158,6 +176,7 @@ impl Failure {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Object(object::Failure::Throttled { retry_after: Some(wait) }) => Some(*wait),
+            Self::Limited(_, wait) => Some(*wait),
             Self::Object(object::Failure::Archived) => Some(Duration::from_secs(120)),
             failure if failure.status() == StatusCode::SERVICE_UNAVAILABLE => Some(Duration::from_secs(1)),
             _ => None,
@@ -187,6 +206,24 @@ impl Failure {
             self,
             Self::BadRequest(_) | Self::HeadTooLarge | Self::PathTooLong | Self::BodyTooLarge | Self::Internal
         )
+    }
+}
+
+fn limited_code(limited: Limited) -> &'static str {
+    match limited {
+        Limited::Requests => "too_many_requests",
+        Limited::Streams => "too_many_streams",
+        Limited::Egress => "quota_used_up",
+        Limited::BadTokens => "too_many_bad_tokens",
+    }
+}
+
+fn limited_detail(limited: Limited) -> &'static str {
+    match limited {
+        Limited::Requests => "too many requests; try again after Retry-After",
+        Limited::Streams => "too many streams at once; end one, or try again after Retry-After",
+        Limited::Egress => "the quota of this period is used up; try again after Retry-After",
+        Limited::BadTokens => "too many tokens from this address were not valid; try again after Retry-After",
     }
 }
 
@@ -311,6 +348,10 @@ mod tests {
             Failure::KeysUnavailable,
             Failure::Forbidden,
             Failure::Hidden,
+            Failure::Limited(Limited::Requests, Duration::ZERO),
+            Failure::Limited(Limited::Streams, Duration::ZERO),
+            Failure::Limited(Limited::Egress, Duration::ZERO),
+            Failure::Limited(Limited::BadTokens, Duration::ZERO),
             Failure::BodyTooLarge,
             Failure::NoDestination,
             Failure::BadGateway,
@@ -359,9 +400,10 @@ mod tests {
     }
 
     #[test]
-    fn a_503_says_when_to_try_again() {
+    fn a_503_and_a_429_say_when_to_try_again() {
         for failure in every_failure() {
-            let asked_back = failure.status() == StatusCode::SERVICE_UNAVAILABLE;
+            let asked_back =
+                [StatusCode::SERVICE_UNAVAILABLE, StatusCode::TOO_MANY_REQUESTS].contains(&failure.status());
             assert_eq!(failure.retry_after().is_some(), asked_back, "{failure:?}");
         }
     }

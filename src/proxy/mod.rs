@@ -10,6 +10,7 @@ mod failure;
 mod forward;
 mod http2;
 pub mod inside;
+mod limit;
 pub mod listener;
 mod objects;
 mod player;
@@ -186,12 +187,12 @@ impl ProxyHttp for Gateway {
     fn response_body_filter(
         &self,
         _session: &mut Session,
-        _body: &mut Option<Bytes>,
+        body: &mut Option<Bytes>,
         end: bool,
         ctx: &mut Ctx,
     ) -> Result<Option<Duration>> {
         ctx.ended |= end;
-        Ok(None)
+        Ok(body.as_ref().and_then(|bytes| limit::sent(ctx, bytes.len() as u64)))
     }
 
     fn fail_to_connect(&self, _session: &mut Session, _peer: &HttpPeer, ctx: &mut Ctx, e: Box<Error>) -> Box<Error> {

@@ -8,6 +8,7 @@ use pingora::{Error, ErrorType, Result};
 use super::audience::Told;
 use super::ctx::Ctx;
 use super::failure::Failure;
+use super::limit;
 use super::player::Player;
 use super::respond;
 use super::settings::Kind;
@@ -97,6 +98,12 @@ async fn pump(client: &mut impl Player, ctx: &mut Ctx, body: &mut Body, metrics:
         let sent = body.available().len() as u64;
         ctx.sent += sent;
         metrics.sent(sent);
+        if let Some(wait) = limit::sent(ctx, sent) {
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = client.left() => return Err(Failure::ClientLeft),
+            }
+        }
     }
 }
 

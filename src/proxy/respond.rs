@@ -10,11 +10,13 @@ use pingora::http::ResponseHeader;
 use super::admit::OBJECT_METHODS;
 use super::ctx::Ctx;
 use super::failure::Failure;
+use super::limit;
 use super::player::Player;
 use super::settings::Kind;
 use crate::http::caller::REQUEST_ID;
 use crate::http::cors;
 use crate::http::problem::{self, Problem};
+use crate::http::rate_limit::whole_seconds;
 
 /// The header with the operator's token by which a request asks how it is answered; never passed on.
 pub const DEBUG: HeaderName = HeaderName::from_static("x-tidegate-debug");
@@ -51,6 +53,9 @@ pub fn decorate(session: &impl Player, ctx: &Ctx, response: &mut ResponseHeader)
     response.insert_header(REQUEST_ID, ctx.id.as_str())?;
     if let Some(state) = ctx.tally.cache.filter(|_| is_debugged(session, ctx)) {
         response.insert_header(CACHE, state.name())?;
+    }
+    for (name, value) in limit::headers(ctx) {
+        response.insert_header(name, value)?;
     }
     if let Some(policy) = ctx.cors() {
         for (name, value) in policy.decorate(session.request().headers.get(header::ORIGIN)) {
@@ -121,7 +126,12 @@ pub async fn failure(session: &mut impl Player, ctx: &mut Ctx, failure: Failure)
 fn envelope(session: &impl Player, ctx: &Ctx, failure: &Failure) -> (HeaderMap, Vec<u8>) {
     let detail = failure.detail();
     let now = ctx.world.clock.now().duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
-    let body = Problem::new(failure.status(), failure.code(), &detail, &ctx.id, now).to_json();
+    let mut problem = Problem::new(failure.status(), failure.code(), &detail, &ctx.id, now);
+    let wait = failure.retry_after().map(|wait| whole_seconds(wait).max(1));
+    if let Failure::Limited(..) = failure {
+        problem.reset_after = wait.map(|wait| u64::try_from(now / 1000).unwrap_or(u64::MAX).saturating_add(wait));
+    }
+    let body = problem.to_json();
     let mut headers = HeaderMap::new();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(problem::CONTENT_TYPE));
     headers.insert(header::CONTENT_LENGTH, body.len().into());
@@ -129,8 +139,8 @@ fn envelope(session: &impl Player, ctx: &Ctx, failure: &Failure) -> (HeaderMap, 
     for (name, value) in failure.headers() {
         headers.insert(name, value);
     }
-    if let Some(wait) = failure.retry_after() {
-        headers.insert(header::RETRY_AFTER, wait.as_secs().max(1).into());
+    if let Some(wait) = wait {
+        headers.insert(header::RETRY_AFTER, wait.into());
         // Only the path: a query may carry a token.
         let objects = ctx.served.as_ref().is_some_and(|served| matches!(served.route.kind, Kind::Object(_)));
         if let (true, Ok(path)) = (objects, HeaderValue::from_str(session.request().uri.path())) {

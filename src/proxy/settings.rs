@@ -76,6 +76,8 @@ pub struct Route {
     pub authorization: Authorization,
     /// Whether a refusal says 404 instead of 403 (`HideExistence`). Unset: the policy's refusal is 403, the store's 404.
     pub hide_existence: Option<bool>,
+    /// The rate limiter policy's name.
+    pub rate_limiter: Option<Arc<str>>,
     /// Cross-origin rules.
     pub cors: Option<Arc<cors::Policy>>,
     /// Time limits toward the upstream.

@@ -11,6 +11,8 @@ use super::settings::{Kind, ObjectRoute, Route, Server};
 use crate::auth::Authenticator;
 use crate::auth::settings::TokenSource;
 use crate::clock::Clock;
+use crate::limit::Limits;
+use crate::limit::policy::Policy;
 use crate::object::cache::{Cache, Cached};
 use crate::object::{Health, Origin};
 use crate::route::table::{Lookup, Request, Table};
@@ -28,6 +30,9 @@ pub enum WorldError {
     /// A route names a cluster that is not there.
     #[error("route `{0}` names a cluster that does not exist")]
     UnknownCluster(Arc<str>),
+    /// A route names a rate limiter policy that is not there.
+    #[error("route `{0}` names a rate limiter policy that does not exist")]
+    UnknownLimit(Arc<str>),
     /// A route's content type is no header value.
     #[error("route `{0}` has a ContentType that no header can carry")]
     ContentType(Arc<str>),
@@ -37,6 +42,8 @@ pub enum WorldError {
 pub struct Served {
     /// The route.
     pub route: Arc<Route>,
+    /// How much each may ask of it.
+    pub limit: Option<Arc<Policy>>,
     /// What answers it.
     pub target: Target,
 }
@@ -59,6 +66,8 @@ pub struct Parts {
     pub token_sources: Vec<TokenSource>,
     /// The cache, where a route uses it.
     pub cache: Option<Arc<Cache>>,
+    /// The rate limiter policies, and what they have counted.
+    pub limits: Arc<Limits>,
     /// What a request must carry to be told how the cache took part.
     pub debug_token: Option<Secret>,
     /// Who is told of streams.
@@ -83,6 +92,8 @@ pub struct World {
     pub authenticator: Arc<Authenticator>,
     /// Where tokens are looked for; what is found there is not passed on.
     pub token_sources: Vec<TokenSource>,
+    /// The rate limiter policies, and what they have counted.
+    pub limits: Arc<Limits>,
     /// The server's settings.
     pub server: Server,
     /// What a request must carry to be told how the cache took part.
@@ -126,11 +137,14 @@ impl World {
                 }
                 Kind::Plain(plain) => Target::Cluster(find(&clusters, &plain.cluster, &route)?),
             };
-            served.insert(Arc::clone(&route.id), Arc::new(Served { route, target }));
+            let policy = |name: &Arc<str>| parts.limits.policy(name).cloned();
+            let unknown = || WorldError::UnknownLimit(Arc::clone(&route.id));
+            let limit = route.rate_limiter.as_ref().map(|name| policy(name).ok_or_else(unknown)).transpose()?;
+            served.insert(Arc::clone(&route.id), Arc::new(Served { route, limit, target }));
         }
         let clusters = clusters.into_values().chain(own.into_values()).collect();
-        let Parts { authenticator, token_sources, debug_token, audience, clock, .. } = parts;
-        Ok(Self { routes, served, clusters, authenticator, token_sources, server, debug_token, audience, clock })
+        let Parts { authenticator, token_sources, limits, debug_token, audience, clock, .. } = parts;
+        Ok(Self { routes, served, clusters, authenticator, token_sources, limits, server, debug_token, audience, clock })
     }
 
     /// The route of a request.

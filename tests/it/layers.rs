@@ -17,6 +17,7 @@ const ALLOWED: &str = "
     upstream:  http route clock secret
     auth:      http clock secret
     object:    http s3 upstream clock
+    limit:     http clock database redis
     embedded:  http clock secret
     database:  secret
     redis:     secret
@@ -24,10 +25,10 @@ const ALLOWED: &str = "
     playback:  api auth clock http lifecycle telemetry events
     demo:      http
     telemetry: http clock
-    api:       http clock secret auth telemetry
-    proxy:     http route s3 auth object upstream telemetry secret clock lifecycle
+    api:       http clock secret auth limit telemetry
+    proxy:     http route s3 auth limit object upstream telemetry secret clock lifecycle
     positions: api auth clock http lifecycle telemetry database redis on
-    config:    http route s3 auth object upstream proxy telemetry secret database redis positions events playback
+    config:    http route s3 auth limit object upstream proxy telemetry secret database redis positions events playback
     cli:       *
     app:       *
     lib:       *

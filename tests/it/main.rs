@@ -16,6 +16,7 @@ mod inside;
 mod keys;
 mod layers;
 mod leaks;
+mod limits;
 mod observability;
 mod plain;
 mod playback;

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Named, OutputCachePolicy};
+use super::{Named, OutputCachePolicy, RateLimiterPolicy};
 use crate::config::value::{Literal, OneOrMany, SecretRef, Text, TimeSpan};
 
 /// Whose tokens are believed.
@@ -49,6 +49,10 @@ pub struct Policies {
     /// Who may use a route (`AuthorizationPolicy`), by name.
     #[serde(default)]
     pub authorization: Named<AuthorizationPolicy>,
+    /// How much each may ask for and get (`RateLimiterPolicy`), by name. `standard`, `elevated`, `strict` and
+    /// `recognition` are also the classes of the API.
+    #[serde(default)]
+    pub rate_limiter: Named<RateLimiterPolicy>,
     /// Cross-origin rules (`CorsPolicy`), by name.
     #[serde(default)]
     pub cors: Named<CorsPolicy>,

@@ -8,6 +8,7 @@ mod cluster;
 mod events;
 mod health;
 mod positions;
+mod limit;
 mod route;
 mod server;
 mod state;
@@ -26,6 +27,7 @@ pub use cluster::{Cluster, Destination, HttpRequest, LoadBalancingPolicy, Versio
 pub use events::{Compression, Events, Kafka, Mechanism, Sasl};
 pub use health::{ActiveCheck, AvailableDestinationsPolicy, PassiveCheck};
 pub use positions::Positions;
+pub use limit::{Bandwidth, EgressQuota, FixedWindow, RateLimiterPolicy, SlidingWindow, TokenBucket};
 pub use route::{HeaderMatch, HeaderMode, Match, QueryMatch, QueryMode, Route};
 pub use server::{AccessLogFormat, Admin, Listener, Server, Telemetry, Tls};
 pub use state::{Database, State};

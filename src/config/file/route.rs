@@ -24,6 +24,8 @@ pub struct Route {
     pub authorization_policy: Option<String>,
     /// Whether who may not have it is told 404 in place of 403. Default: a policy's refusal is 403, the store's is 404.
     pub hide_existence: Option<bool>,
+    /// `Disable`, `Default`, or a name in `Policies.RateLimiter`. Default: the policy named `Default`, where there is one.
+    pub rate_limiter_policy: Option<String>,
     /// `Disable`, or a name in `Policies.Cors`. Default: no cross-origin access.
     pub cors_policy: Option<String>,
     /// `Disable`, or a name in `Policies.Timeout`. Default: `Connect: 2s`, `FirstByte: 5s`, `Idle: 30s`.

@@ -6,6 +6,7 @@ mod cache;
 mod cluster;
 mod events;
 mod health;
+mod limit;
 mod policy;
 mod positions;
 mod route;
@@ -44,6 +45,7 @@ fn settings(at: &At<'_>, file: &File) -> Option<Settings> {
     let stores = at.key("ObjectStores").all(&file.object_stores, store::store);
     let auth = auth::auth(&at.key("Auth"), &file.auth);
     let policies = policy::policies(&at.key("Policies"), &file.policies);
+    let limits = limit::policies(&at.key("Policies").key("RateLimiter"), &file.policies.rate_limiter);
     let clusters = proxy.key("Clusters").all(&file.reverse_proxy.clusters, |at, id, raw| {
         cluster::cluster(at, id, raw, route::is_store(&file.reverse_proxy.routes, id))
     });
@@ -63,6 +65,7 @@ fn settings(at: &At<'_>, file: &File) -> Option<Settings> {
         admin,
         stores: stores?,
         auth: auth?,
+        limits: limits?,
         routes: routes?,
         clusters: clusters?.into_iter().map(|cluster| (cluster.id.clone(), cluster)).collect(),
         cache: cache?,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::{HeaderName, Method};
 
 use super::policy::Policies;
-use super::{At, cache, transform};
+use super::{At, cache, limit, transform};
 use crate::auth::policy::Policy;
 use crate::config::file::{self, File, Named, PresignedUrl};
 use crate::config::report::Problem;
@@ -56,6 +56,7 @@ fn route(at: &At<'_>, id: &str, raw: &file::Route, file: &File, policies: &Polic
     let signed = raw.transforms.iter().any(|transform| transform.presigned_url.is_some());
     let cache = cache::of_route(at, raw, signed, &policies.output_cache);
     let authorization = authorization(at, raw, captured, policies);
+    let rate_limiter = limit::of_route(at, raw, &file.policies.rate_limiter);
     let cors = cors(at, raw.cors_policy.as_deref(), policies);
     let timeouts = timeouts(at, raw, file, policies);
     let route = Route {
@@ -63,6 +64,7 @@ fn route(at: &At<'_>, id: &str, raw: &file::Route, file: &File, policies: &Polic
         kind: cached(kind?, cache?),
         authorization: authorization?,
         hide_existence: raw.hide_existence,
+        rate_limiter: rate_limiter?,
         cors: cors?,
         timeouts: timeouts?,
         max_request_body: raw.max_request_body_size.map_or(Some(MOST_BODY), |ByteSize(size)| size),

@@ -1,0 +1,123 @@
+//! How much a subject was sent in a period. It is counted as it is sent; what was counted is saved every second where
+//! there is a ledger, and read from it when a subject is new to this node.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use async_trait::async_trait;
+
+use super::rule;
+use super::settings::EgressQuota;
+
+/// One subject's account of one period.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Account {
+    /// The policy.
+    pub policy: Arc<str>,
+    /// The subject.
+    pub subject: Arc<str>,
+    /// The number of the period, counted from 1970.
+    pub period: u64,
+    /// When it ends, in milliseconds since the Unix epoch.
+    pub ends: u64,
+}
+
+/// The ledger does not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the ledger does not answer")]
+pub struct Unavailable;
+
+/// Keeps what was sent, for all nodes.
+#[async_trait]
+pub trait Ledger: Send + Sync {
+    /// What the account has.
+    async fn read(&self, account: &Account) -> Result<u64, Unavailable>;
+    /// Adds to the accounts; what each of them has then. All of it, or an error.
+    async fn add(&self, entries: &[(Account, u64)]) -> Result<Vec<u64>, Unavailable>;
+    /// Forgets the periods that have ended at `now`.
+    async fn forget(&self, now: u64) -> Result<(), Unavailable>;
+}
+
+/// What is known here of one subject.
+#[derive(Debug, Default)]
+pub struct Egress {
+    period: AtomicU64,
+    /// Whether the ledger was asked in this period.
+    is_known: AtomicBool,
+    saved: AtomicU64,
+    unsaved: AtomicU64,
+}
+
+impl Egress {
+    /// What is used in the period of `now`.
+    pub fn used(&self, quota: &EgressQuota, now: u64) -> u64 {
+        self.begin(quota, now);
+        self.saved.load(Ordering::Relaxed).saturating_add(self.unsaved.load(Ordering::Relaxed))
+    }
+
+    /// Counts what is sent; true for the first since the last saving.
+    pub fn sent(&self, bytes: u64) -> bool {
+        bytes > 0 && self.unsaved.fetch_add(bytes, Ordering::Relaxed) == 0
+    }
+
+    /// Whether the ledger has still to be asked in the period of `now`.
+    pub fn is_unknown(&self, quota: &EgressQuota, now: u64) -> bool {
+        self.begin(quota, now);
+        !self.is_known.load(Ordering::Relaxed)
+    }
+
+    /// What has to be saved.
+    pub fn unsaved(&self) -> u64 {
+        self.unsaved.load(Ordering::Relaxed)
+    }
+
+    /// The ledger has `total`, in which `saved` is what was not saved before.
+    pub fn is_saved(&self, saved: u64, total: u64) {
+        // In this order: in between it is too much, never too little.
+        self.saved.store(total, Ordering::Relaxed);
+        self.unsaved.fetch_sub(saved, Ordering::Relaxed);
+        self.is_known.store(true, Ordering::Relaxed);
+    }
+
+    /// A new period begins with what has not been saved of the old one's last second.
+    fn begin(&self, quota: &EgressQuota, now: u64) {
+        let period = period(quota, now);
+        if self.period.swap(period, Ordering::Relaxed) != period {
+            self.saved.store(0, Ordering::Relaxed);
+            self.is_known.store(false, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The number of the period of `now`.
+pub fn period(quota: &EgressQuota, now: u64) -> u64 {
+    now / rule::millis(quota.period)
+}
+
+/// When the period of `now` ends.
+pub fn ends(quota: &EgressQuota, now: u64) -> u64 {
+    (period(quota, now) + 1) * rule::millis(quota.period)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_period_ends_and_what_was_sent_in_it_is_forgotten() {
+        let quota = EgressQuota { bytes: 100, period: Duration::from_secs(10) };
+        let egress = Egress::default();
+        assert!(egress.is_unknown(&quota, 1_000_000));
+        egress.is_saved(0, 30);
+        assert!(!egress.is_unknown(&quota, 1_000_000));
+        assert!(egress.sent(20) && !egress.sent(5) && !egress.sent(0));
+        assert_eq!(egress.used(&quota, 1_009_999), 55);
+        egress.is_saved(25, 60);
+        assert_eq!((egress.used(&quota, 1_009_999), egress.unsaved()), (60, 0));
+        assert_eq!(ends(&quota, 1_009_999), 1_010_000);
+        assert_eq!(egress.used(&quota, 1_010_000), 0);
+        assert!(egress.is_unknown(&quota, 1_010_000));
+    }
+}

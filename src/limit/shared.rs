@@ -1,0 +1,236 @@
+//! Counts that several nodes share, in Redis: one script, one call for each request. Without an answer in time each node
+//! counts for itself; nothing fails because of it.
+//!
+//! Keys are `limit:{policy:subject}:requests` and `…:streams`; the braces keep both in one slot of a cluster. A stream
+//! holds a lease that is renewed while it runs, so that those of a node that is gone free themselves.
+
+use std::collections::HashMap;
+use std::fmt::Write;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use fred::error::Error;
+use fred::interfaces::{KeysInterface, LuaInterface, SortedSetsInterface};
+use futures::future::join_all;
+use parking_lot::Mutex;
+use sha1::{Digest, Sha1};
+
+use super::metrics::SharedMetrics;
+use super::rest::Rest;
+use super::rule::{self, Standing};
+use super::settings::Rule;
+use crate::redis::Redis;
+
+/// For the answer to a request's question.
+const BUDGET: Duration = Duration::from_millis(20);
+/// For what no request waits for.
+const LEISURE: Duration = Duration::from_millis(500);
+/// How long a stream counts after the last sign of its node, in milliseconds.
+const LEASE: u64 = 60_000;
+/// Leases renewed or ended at once.
+const BATCH: usize = 512;
+
+const SCRIPT: &str = include_str!("shared.lua");
+
+/// There was no answer in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unavailable;
+
+/// A question about one subject.
+pub struct Question<'a> {
+    /// The policy's name.
+    pub policy: &'a str,
+    /// The subject.
+    pub subject: &'a str,
+    /// How its requests are counted.
+    pub rule: Option<&'a Rule>,
+    /// How many streams it may have.
+    pub streams: Option<u32>,
+    /// Milliseconds since the Unix epoch.
+    pub now: u64,
+}
+
+/// What Redis says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The decision.
+    pub verdict: Verdict,
+    /// How the subject stands with its requests, after this one.
+    pub requests: Standing,
+    /// Its streams under way, this one included.
+    pub streams: u64,
+}
+
+/// A decision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Taken.
+    Granted,
+    /// Refused: too many requests.
+    TooManyRequests,
+    /// Refused: too many streams.
+    TooManyStreams,
+}
+
+/// The client of the shared counts.
+pub struct Shared {
+    redis: Redis,
+    script: String,
+    /// This node's name in leases; random, so that a restarted node is another one.
+    node: String,
+    next: AtomicU64,
+    rest: Rest,
+    leases: Mutex<HashMap<u64, String>>,
+    metrics: SharedMetrics,
+}
+
+impl Shared {
+    /// Counts in `redis`.
+    pub fn new(redis: Redis, metrics: SharedMetrics) -> Self {
+        let script = Sha1::digest(SCRIPT).iter().fold(String::new(), |mut text, byte| {
+            // Writing into a text cannot fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        });
+        let node = format!("{:016x}", rand::random::<u64>());
+        let (next, rest, leases) = (AtomicU64::new(0), Rest::default(), Mutex::default());
+        Self { redis, script, node, next, rest, leases, metrics }
+    }
+
+    /// A lease for a stream that is about to be asked for; [`Shared::release`] ends it.
+    pub fn lease(&self, policy: &str, subject: &str) -> u64 {
+        let lease = self.next.fetch_add(1, Ordering::Relaxed);
+        self.leases.lock().insert(lease, self.keys(policy, subject)[1].clone());
+        lease
+    }
+
+    /// Takes what is asked for, under `lease` if it is a stream.
+    pub async fn take(&self, question: &Question<'_>, lease: Option<u64>) -> Result<Answer, Unavailable> {
+        self.ask(question, true, lease).await
+    }
+
+    /// How the subject stands; nothing is taken.
+    pub async fn look(&self, question: &Question<'_>) -> Result<Answer, Unavailable> {
+        self.ask(question, false, None).await
+    }
+
+    async fn ask(&self, question: &Question<'_>, take: bool, lease: Option<u64>) -> Result<Answer, Unavailable> {
+        if !self.rest.may_try(question.now) {
+            self.metrics.skipped.inc();
+            return Err(Unavailable);
+        }
+        let keys = self.keys(question.policy, question.subject);
+        let arguments = self.arguments(question, take, lease);
+        let answer = match self.call(keys, arguments).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                self.metrics.failed.inc();
+                if self.rest.failed(question.now) {
+                    tracing::warn!(reason = ?error.kind(), "limits are not shared: Redis (State.Url) does not answer in time");
+                }
+                return Err(Unavailable);
+            }
+        };
+        if self.rest.worked() {
+            tracing::info!("limits are shared again");
+        }
+        let [verdict, remaining, wait, streams] = answer.map(|number| u64::try_from(number).unwrap_or(0));
+        let verdict = match verdict {
+            0 => Verdict::Granted,
+            1 => Verdict::TooManyRequests,
+            _ => Verdict::TooManyStreams,
+        };
+        let limit = question.rule.map_or(0, |rule| rule.limit().into());
+        Ok(Answer { verdict, requests: Standing { limit, remaining, reset: Duration::from_millis(wait) }, streams })
+    }
+
+    /// The script by its hash; as a whole where Redis does not know it: after its restart, or a `SCRIPT FLUSH`.
+    async fn call(&self, keys: [String; 2], arguments: [String; 9]) -> Result<[i64; 4], Error> {
+        let client = self.redis.within(BUDGET);
+        let (keys, arguments) = (Vec::from(keys), Vec::from(arguments));
+        let known = client.evalsha::<Vec<i64>, _, _, _>(self.script.as_str(), keys.clone(), arguments.clone()).await;
+        let answer = match known {
+            Err(error) if error.details().starts_with("NOSCRIPT") => client.eval(SCRIPT, keys, arguments).await?,
+            other => other?,
+        };
+        answer.try_into().map_err(|_| Error::new(fred::error::ErrorKind::Protocol, "the script gives four numbers"))
+    }
+
+    fn arguments(&self, question: &Question<'_>, take: bool, lease: Option<u64>) -> [String; 9] {
+        let (kind, limit, a, b) = match question.rule {
+            Some(Rule::Window { permits, segment, segments }) => {
+                ("window", *permits, rule::millis(*segment), u64::from(*segments))
+            }
+            Some(Rule::Bucket { tokens, refill, period }) => {
+                ("bucket", *tokens, u64::from(*refill), rule::millis(*period))
+            }
+            None => ("none", 0, 1, 1),
+        };
+        [
+            question.now.to_string(),
+            u8::from(take).to_string(),
+            kind.to_owned(),
+            limit.to_string(),
+            a.to_string(),
+            b.to_string(),
+            question.streams.map_or_else(|| "-1".to_owned(), |most| most.to_string()),
+            self.member(lease.unwrap_or(0)),
+            (question.now + LEASE).to_string(),
+        ]
+    }
+
+    fn member(&self, lease: u64) -> String {
+        format!("{}:{lease}", self.node)
+    }
+
+    fn keys(&self, policy: &str, subject: &str) -> [String; 2] {
+        ["requests", "streams"].map(|what| self.redis.key(&format!("limit:{{{policy}:{subject}}}:{what}")))
+    }
+
+    /// Ends leases. What Redis does not hear of ends by itself.
+    pub async fn release(&self, leases: &[u64], now: u64) {
+        let ended: Vec<(u64, String)> = {
+            let mut all = self.leases.lock();
+            leases.iter().filter_map(|lease| Some((*lease, all.remove(lease)?))).collect()
+        };
+        if !self.rest.may_try(now) {
+            return;
+        }
+        let client = &self.redis.within(LEISURE);
+        for batch in ended.chunks(BATCH) {
+            let end = |(lease, key): &(u64, String)| {
+                let (key, member) = (key.clone(), self.member(*lease));
+                async move { client.zrem::<(), _, _>(key, member).await }
+            };
+            if join_all(batch.iter().map(end)).await.iter().any(Result::is_err) {
+                self.rest.failed(now);
+                return;
+            }
+        }
+        self.rest.worked();
+    }
+
+    /// Renews the leases of the streams under way; also of those that began while Redis was away.
+    pub async fn renew(&self, now: u64) {
+        let all: Vec<(u64, String)> = self.leases.lock().iter().map(|(lease, key)| (*lease, key.clone())).collect();
+        if all.is_empty() || !self.rest.may_try(now) {
+            return;
+        }
+        let client = &self.redis.within(LEISURE);
+        let ends = now + LEASE;
+        for batch in all.chunks(BATCH) {
+            let renew = |(lease, key): &(u64, String)| {
+                let (key, member) = (key.clone(), self.member(*lease));
+                async move {
+                    client.zadd::<(), _, _>(&key, None, None, false, false, (ends as f64, member)).await?;
+                    client.pexpire::<(), _>(&key, i64::try_from(LEASE).unwrap_or(i64::MAX), None).await
+                }
+            };
+            if join_all(batch.iter().map(renew)).await.iter().any(Result::is_err) {
+                self.rest.failed(now);
+                return;
+            }
+        }
+        self.rest.worked();
+    }
+}

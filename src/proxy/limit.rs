@@ -1,0 +1,72 @@
+//! Limits on the way of a request: the route's policy is asked before a store is, what it says goes on every answer, and
+//! what is sent is counted and paced. A route without a policy passes through untouched.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderName};
+
+use super::ctx::Ctx;
+use super::failure::{Failure, Limited};
+use super::world::Served;
+use crate::auth::{self, Claims, Refusal};
+use crate::http::rate_limit;
+use crate::limit::policy::{Cause, Refused};
+use crate::limit::subject::Who;
+
+/// The claims of the request's token. An address that has shown many bad ones is not listened to for a while, except
+/// with tokens that were good before.
+pub async fn authenticate(headers: &HeaderMap, query: Option<&str>, ctx: &Ctx) -> Result<Arc<Claims>, Failure> {
+    let (authenticator, guesses) = (&ctx.world.authenticator, ctx.world.limits.guesses());
+    if let Some(wait) = guesses.refusal(ctx.client) {
+        let known = authenticator.known(headers, query);
+        return known.ok_or(Failure::Limited(Limited::BadTokens, wait));
+    }
+    authenticator.authenticate(headers, query).await.map_err(|refusal| match refusal {
+        Refusal::KeysUnavailable => Failure::KeysUnavailable,
+        refusal => {
+            if refusal.is_guess() {
+                guesses.count(ctx.client);
+            }
+            Failure::Unauthorized(refusal)
+        }
+    })
+}
+
+/// Asks the route's policy; the leave is kept in `ctx` to the request's end.
+pub async fn admit(ctx: &mut Ctx, served: &Served) -> Result<(), Failure> {
+    let Some(policy) = &served.limit else { return Ok(()) };
+    let subject = {
+        let claims = ctx.claims.as_deref();
+        let claim = |name: &str| auth::policy::claim_text(&claims?.map, name);
+        let user = claims.map(|claims| claims.subject.as_str());
+        policy.subject(&Who { user, claim: &claim, address: ctx.client, route: &served.route.id })
+    };
+    match policy.admit(&subject).await {
+        Ok(permit) => {
+            ctx.standing = permit.standing();
+            ctx.permit = Some(permit);
+            Ok(())
+        }
+        Err(Refused { cause, standing }) => {
+            ctx.standing = (cause != Cause::Egress).then_some(standing);
+            let limited = match cause {
+                Cause::Requests => Limited::Requests,
+                Cause::Streams => Limited::Streams,
+                Cause::Egress => Limited::Egress,
+            };
+            Err(Failure::Limited(limited, standing.reset))
+        }
+    }
+}
+
+/// What an answer says of the limit.
+pub fn headers(ctx: &Ctx) -> impl Iterator<Item = (HeaderName, u64)> {
+    let standing = ctx.standing.map(|it| rate_limit::headers(it.limit, it.remaining, it.reset));
+    standing.into_iter().flatten()
+}
+
+/// Counts `bytes` sent; how long to wait before the next ones.
+pub fn sent(ctx: &Ctx, bytes: u64) -> Option<Duration> {
+    ctx.permit.as_ref()?.sent(bytes)
+}
