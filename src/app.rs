@@ -3,6 +3,7 @@
 mod backing;
 mod cache;
 mod modules;
+mod tracks;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -127,26 +128,31 @@ pub async fn start(settings: Settings, extra: Router) -> Result<Running, StartEr
     let cache = cache::open(&settings, &clock, &tasks, &metrics).await?;
     let backing = Backing::open(&settings).await?;
     let authenticator = Arc::new(authenticator(&settings, &clock, &tasks)?);
-    let modules = modules::start(&settings, &backing)?;
+    let shared_tracks = tracks::share(&settings, &backing, &clock, &client()?);
     let parts = Parts {
         stores,
         authenticator: Arc::clone(&authenticator),
         token_sources: settings.auth.token_from.clone(),
         cache: cache.clone(),
+        catalog: shared_tracks.catalog.clone(),
+        guards: shared_tracks.guards.clone(),
         debug_token: debug_token.clone(),
         clock: clock.clone(),
     };
-    let world = World::build(settings.server, settings.routes, &settings.clusters, parts)?;
+    let world = World::build(server.clone(), settings.routes.clone(), &settings.clusters, parts)?;
     watch_destinations(&world, &tasks);
     let world = Arc::new(ArcSwap::from_pointee(world));
     let read = Arc::clone(&world);
     metrics.watch(Box::new(move || readings(&read.load())))?;
+    let operations = cache.as_ref().map(|cache| cache::operations(cache, &world));
+    let tracks = tracks::routes(&settings, &backing, &shared_tracks, &world, operations.clone(), &clock);
+    let modules = modules::start(&settings, &backing, tracks)?;
     let shared = Shared {
         checkup: Checkup::new(Arc::new(Process { world: Arc::clone(&world), tasks: tasks.clone() })),
         metrics: Arc::clone(&metrics),
         clock,
         admin_token: debug_token,
-        cache: cache.as_ref().map(|cache| cache::operations(cache, &world)),
+        cache: operations,
         description: Arc::clone(&modules.description),
     };
     let inside: Inside = tower::util::BoxCloneSyncService::new(
@@ -170,15 +176,19 @@ fn count_panics(metrics: &Arc<Metrics>) {
     }));
 }
 
-fn authenticator(settings: &Settings, clock: &Clock, tasks: &Tasks) -> Result<Authenticator, StartError> {
+/// For questions to other services: keys, access.
+fn client() -> Result<reqwest::Client, StartError> {
     let client = reqwest::Client::builder()
         .timeout(KEYS_TIMEOUT)
         .redirect(reqwest::redirect::Policy::none())
-        .user_agent("tidegate")
-        .build()?;
+        .user_agent("tidegate");
+    Ok(client.build()?)
+}
+
+fn authenticator(settings: &Settings, clock: &Clock, tasks: &Tasks) -> Result<Authenticator, StartError> {
     let tasks = tasks.clone();
     let spawner = Arc::new(move |task: BoxFuture<'static, ()>| tasks.spawn(task));
-    Ok(Authenticator::new(&settings.auth, client, clock.clone(), spawner)?)
+    Ok(Authenticator::new(&settings.auth, client()?, clock.clone(), spawner)?)
 }
 
 async fn open_stores(

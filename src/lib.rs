@@ -1,7 +1,7 @@
 //! Tidegate: a reverse proxy that stands at the edge before object storage.
 //!
-//! Modules, from the ground up: [`http`] and [`clock`] know nothing else; [`route`] and [`s3`] are pure; [`auth`],
-//! [`upstream`] talk to the outside; [`object`] is the engine of object routes; [`proxy`] is the one place that knows
+//! Modules, from the ground up: [`http`], [`clock`] and [`memo`] know nothing else; [`route`] and [`s3`] are pure; [`auth`],
+//! [`catalog`], [`upstream`] talk to the outside; [`object`] is the engine of object routes; [`proxy`] is the one place that knows
 //! Pingora's phases; [`api`] is the axum kit; [`config`] turns YAML into the modules' settings; [`app`] composes them.
 //!
 //! A request's way: listener → [`proxy`] (match the route, CORS, authenticate, authorise) → by kind of route the object
@@ -10,6 +10,7 @@
 pub mod api;
 pub mod app;
 pub mod auth;
+pub mod catalog;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -18,6 +19,7 @@ pub mod demo;
 pub mod embedded;
 pub mod http;
 pub mod lifecycle;
+pub mod memo;
 pub mod object;
 pub mod proxy;
 pub mod redis;
@@ -25,4 +27,5 @@ pub mod route;
 pub mod s3;
 pub mod secret;
 pub mod telemetry;
+pub mod tracks;
 pub mod upstream;

@@ -8,7 +8,7 @@ use crate::api::router::{self, Modules};
 use crate::config::Settings;
 
 /// Starts the modules that the settings switch on.
-pub fn start(_settings: &Settings, _backing: &Backing) -> Result<Modules, StartError> {
-    let modules: Vec<OpenApiRouter> = Vec::new();
+pub fn start(_settings: &Settings, _backing: &Backing, tracks: Vec<OpenApiRouter>) -> Result<Modules, StartError> {
+    let modules: Vec<OpenApiRouter> = tracks;
     Ok(router::modules(modules))
 }

@@ -3,15 +3,15 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use http::{HeaderMap, Method, header};
+use http::{Method, header};
 use pingora::http::RequestHeader;
 
 use super::ctx::Ctx;
 use super::failure::Failure;
+use super::permit;
 use super::player::Player;
-use super::settings::{Authorization, Kind};
+use super::settings::Kind;
 use super::world::Served;
-use crate::auth::Refusal;
 use crate::http::target::BadTarget;
 use crate::http::{client_ip, cors, target, wire};
 use crate::route::table::{Lookup, Request};
@@ -66,7 +66,7 @@ pub async fn admit(session: &impl Player, ctx: &mut Ctx) -> Result<Way, Failure>
         _ if objects => return Err(Failure::MethodNotAllowed(OBJECT_METHODS.to_vec())),
         _ => {}
     }
-    authorise(request, ctx, &served).await?;
+    permit::authorise(request, ctx, &served).await?;
     if route.max_request_body.zip(announced(request)).is_some_and(|(limit, length)| length > limit) {
         return Err(Failure::BodyTooLarge);
     }
@@ -138,22 +138,4 @@ fn preflight_method(request: &RequestHeader) -> Option<Method> {
 pub fn host(request: &RequestHeader) -> Option<&str> {
     let named = request.uri.authority().map(http::uri::Authority::as_str);
     named.or_else(|| request.headers.get(header::HOST).and_then(|value| value.to_str().ok()))
-}
-
-async fn authorise(request: &RequestHeader, ctx: &mut Ctx, served: &Served) -> Result<(), Failure> {
-    let Authorization::Policy(policy) = &served.route.authorization else { return Ok(()) };
-    let headers: &HeaderMap = &request.headers;
-    let claims = ctx.world.authenticator.authenticate(headers, request.uri.query()).await;
-    let claims = claims.map_err(|refusal| match refusal {
-        Refusal::KeysUnavailable => Failure::KeysUnavailable,
-        refusal => Failure::Unauthorized(refusal),
-    })?;
-    let captured = |name: &str| ctx.captures.decoded(name).and_then(Result::ok);
-    let permitted = policy.permits(&claims, &captured);
-    ctx.claims = Some(claims);
-    match (permitted, served.route.hide_existence) {
-        (true, _) => Ok(()),
-        (false, Some(true)) => Err(Failure::Hidden),
-        (false, _) => Err(Failure::Forbidden),
-    }
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::failure::Failure;
 use super::world::{Served, World};
 use crate::auth::Claims;
+use crate::auth::path_token::Ticket;
 use crate::http::caller;
 use crate::object::Tally;
 use crate::route::pattern::Captures;
@@ -24,6 +25,8 @@ pub struct Ctx {
     pub client: Option<IpAddr>,
     /// Who asks, by token.
     pub claims: Option<Arc<Claims>>,
+    /// What the token in the path says, where that is how.
+    pub ticket: Option<Ticket>,
     /// The route, once it is known.
     pub served: Option<Arc<Served>>,
     /// What the route's path captured.
@@ -67,6 +70,7 @@ impl Ctx {
             started: Instant::now(),
             client: None,
             claims: None,
+            ticket: None,
             served: None,
             captures: Captures::default(),
             failure: None,

@@ -121,7 +121,7 @@ pub fn failed_to_proxy(session: &Session, ctx: &mut Ctx, mut error: Box<Error>, 
 fn cluster(served: &Served) -> Option<&Arc<Cluster>> {
     match &served.target {
         Target::Cluster(cluster) => Some(cluster),
-        Target::Objects(_) => None,
+        Target::Objects(_) | Target::Tracks(_) => None,
     }
 }
 
@@ -182,7 +182,7 @@ fn framing(session: &Session, headers: &HeaderMap) -> Vec<(http::HeaderName, htt
     names.into_iter().filter_map(|name| headers.get(&name).cloned().map(|value| (name, value))).collect()
 }
 
-fn scheme(session: &Session) -> &'static str {
+pub fn scheme(session: &Session) -> &'static str {
     let tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
     if tls { "https" } else { "http" }
 }

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
+use http::uri::Authority;
 use http::{Request, Response, header};
 use http_body_util::BodyExt;
 use pingora::Result;
@@ -13,7 +14,8 @@ use tower::util::BoxCloneSyncService;
 
 use super::ctx::Ctx;
 use super::failure::Failure;
-use super::respond;
+use super::player::Player;
+use super::{admit, forward, respond};
 use crate::http::caller::Caller;
 use crate::http::headers::strip_hop_by_hop;
 
@@ -69,6 +71,31 @@ async fn read(session: &mut Session, ctx: &Ctx) -> Result<Request<Body>, Failure
     *request.uri_mut() = head.uri.clone();
     *request.headers_mut() = head.headers.clone();
     strip_hop_by_hop(request.headers_mut());
-    request.extensions_mut().insert(Caller { request_id: ctx.id.clone(), address: ctx.client });
+    request.extensions_mut().insert(Caller {
+        request_id: ctx.id.clone(),
+        address: ctx.client,
+        base: base(session, ctx),
+    });
     Ok(request)
+}
+
+/// What absolute URLs to us begin with for this caller: as configured, else as the request came, a trusted proxy's word
+/// for it first.
+fn base(session: &Session, ctx: &Ctx) -> String {
+    if let Some(url) = &ctx.world.server.public_url {
+        return url.clone();
+    }
+    let request = session.req_header();
+    let trusted = Player::peer(session).is_some_and(|peer| ctx.world.trusts(peer));
+    // The nearest proxy writes at the right end.
+    let said = |name: &str| {
+        let value = request.headers.get_all(name).iter().next_back().filter(|_| trusted)?.to_str().ok()?;
+        value.rsplit(',').next().map(str::trim).filter(|value| !value.is_empty())
+    };
+    let scheme = said("x-forwarded-proto").filter(|scheme| matches!(*scheme, "http" | "https"));
+    let host = said("x-forwarded-host")
+        .filter(|host| host.parse::<Authority>().is_ok())
+        .or_else(|| admit::host(request))
+        .unwrap_or("localhost");
+    format!("{}://{host}", scheme.unwrap_or_else(|| forward::scheme(session)))
 }

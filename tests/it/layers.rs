@@ -10,12 +10,14 @@ use std::path::{Path, PathBuf};
 const ALLOWED: &str = "
     secret:
     clock:
+    memo:
     lifecycle:
     http:
     route:     http
     s3:        http clock secret
     upstream:  http route clock secret
-    auth:      http clock secret
+    auth:      http clock secret memo database redis
+    catalog:   http clock secret memo database
     object:    http s3 upstream clock
     embedded:  http clock secret
     database:  secret
@@ -23,8 +25,9 @@ const ALLOWED: &str = "
     demo:      http
     telemetry: http clock
     api:       http clock secret auth telemetry
-    proxy:     http route s3 auth object upstream telemetry secret clock lifecycle
-    config:    http route s3 auth object upstream proxy telemetry secret database redis
+    tracks:    http s3 clock auth catalog api redis
+    proxy:     http route s3 auth catalog object upstream telemetry secret clock lifecycle
+    config:    http route s3 auth catalog object upstream proxy telemetry secret database redis
     cli:       *
     app:       *
     lib:       *

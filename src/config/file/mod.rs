@@ -16,7 +16,9 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-pub use access::{Auth, AuthorizationPolicy, CorsPolicy, Issuer, Policies, Rule, TimeoutPolicy};
+pub use access::{
+    AccessService, Auth, AuthorizationPolicy, CorsPolicy, Issuer, OnFailure, PathToken, Policies, Rule, TimeoutPolicy,
+};
 pub use cache::{Cache, OutputCachePolicy};
 pub use cluster::{Cluster, Destination, HttpRequest, LoadBalancingPolicy, VersionPolicy};
 pub use health::{ActiveCheck, AvailableDestinationsPolicy, PassiveCheck};
