@@ -2,6 +2,7 @@
 
 mod backing;
 mod cache;
+pub mod listing;
 mod modules;
 mod tracks;
 

@@ -3,6 +3,7 @@
 
 mod check;
 mod demo;
+mod import;
 mod purge;
 mod schema;
 mod serve;
@@ -40,6 +41,8 @@ enum Command {
     Schema(schema::Args),
     /// Drop objects from the cache of a running proxy.
     Purge(purge::Args),
+    /// Put the objects of a bucket into the catalogue.
+    Import(import::Args),
     /// Make a token for development, from an issuer with a shared secret.
     Token {
         /// The configuration file.
@@ -71,6 +74,7 @@ pub fn main() -> ExitCode {
         Command::Check(arguments) => check::run(&arguments),
         Command::Schema(arguments) => schema::run(&arguments),
         Command::Purge(arguments) => purge::run(&arguments),
+        Command::Import(arguments) => import::run(&arguments),
         Command::Token { config, token } => match crate::config::load(&config) {
             Ok(settings) => token::run(&token, &settings.auth.issuers),
             Err(report) => refuse(&report),

@@ -2,6 +2,7 @@
 //! Signature Version 4 by query parameters: AWS "Authenticating Requests: Using Query Parameters".
 
 pub mod error_body;
+pub mod listing;
 pub mod settings;
 pub mod signer;
 pub mod url_cache;
