@@ -13,8 +13,11 @@ pub mod issuer;
 pub mod minio;
 pub mod origin;
 pub mod origin_http;
+pub mod postgres;
 pub mod raw;
+pub mod redis;
 mod selftest;
+pub mod service;
 pub mod token;
 pub mod tools;
 
@@ -23,3 +26,5 @@ pub use eventually::eventually;
 pub use gate::Gate;
 pub use minio::Minio;
 pub use origin::{Object, ScriptedOrigin};
+pub use postgres::Postgres;
+pub use redis::Redis;

@@ -1,4 +1,4 @@
-//! Programs that some tests need (MinIO, ffmpeg, Chromium), where they are looked for, and what their absence means.
+//! Programs that some tests need (MinIO, PostgreSQL, ffmpeg, Chromium), where they are looked for, and what their absence means.
 
 use std::path::PathBuf;
 
@@ -16,12 +16,15 @@ pub fn find(program: &str) -> Option<PathBuf> {
     found
 }
 
-/// `TIDEGATE_TOOLS/bin`, then `PATH`, then the folder that `make install` fills.
+/// `TIDEGATE_TOOLS/bin`, then `PATH`, then the folder that `make install` fills, then where Debian keeps PostgreSQL.
 fn candidates(program: &str) -> Vec<PathBuf> {
     let tools = std::env::var_os("TIDEGATE_TOOLS").map(|folder| PathBuf::from(folder).join("bin"));
     let path = std::env::var_os("PATH").unwrap_or_default();
     let installed = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache/tidegate/bin"));
-    tools.into_iter().chain(std::env::split_paths(&path)).chain(installed).map(|folder| folder.join(program)).collect()
+    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let postgresql = versions.map(|version| version.path().join("bin"));
+    let folders = tools.into_iter().chain(std::env::split_paths(&path)).chain(installed).chain(postgresql);
+    folders.map(|folder| folder.join(program)).collect()
 }
 
 /// A folder of its own for one test or server, removed on drop.

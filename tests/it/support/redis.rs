@@ -1,0 +1,100 @@
+//! A real Redis for one test: it starts in a twentieth of a second, so nobody shares one.
+
+use std::ffi::OsString;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::service::{Service, free_port};
+use super::tools::{self, TempFolder};
+
+/// A Redis on loopback with an append-only file. Its port and its data outlive a stop.
+pub struct Redis {
+    service: Service,
+    port: u16,
+}
+
+impl Redis {
+    /// Starts one; `None` where it is missing and not required.
+    pub fn start() -> Option<Self> {
+        Self::start_with(&[])
+    }
+
+    /// As [`Self::start`], with more arguments, such as `["--cluster-enabled", "yes"]`.
+    pub fn start_with(arguments: &[&str]) -> Option<Self> {
+        let (folder, port) = (TempFolder::new("redis"), free_port());
+        let socket = folder.path().join("redis.sock");
+        let own = ["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", "", "--appendonly", "yes"];
+        let mut command = vec![tools::find("redis-server")?.into_os_string()];
+        command.extend(own.into_iter().map(OsString::from));
+        command.extend([OsString::from("--dir"), folder.path().into(), OsString::from("--unixsocket"), socket.into()]);
+        command.extend(arguments.iter().map(OsString::from));
+        let service =
+            Service::start(folder, command, move || ask(port, "PING").is_some_and(|said| said.starts_with("+PONG")));
+        Some(Self { service, port })
+    }
+
+    /// Its address, as `State.Url` wants it.
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// Its port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Its Unix socket.
+    pub fn socket(&self) -> PathBuf {
+        self.service.folder().join("redis.sock")
+    }
+
+    /// What it says to one inline command, such as `GET key`: the raw reply.
+    pub fn ask(&self, command: &str) -> String {
+        ask(self.port, command).expect("Redis answers")
+    }
+
+    /// Ends it in order.
+    pub fn stop(&mut self) {
+        self.service.end("TERM");
+    }
+
+    /// SIGKILL.
+    pub fn kill(&mut self) {
+        self.service.kill();
+    }
+
+    /// Stops it where it stands: connections stay open and nothing is answered, until [`Self::thaw`].
+    pub fn freeze(&mut self) {
+        self.service.signal("STOP");
+    }
+
+    /// Ends [`Self::freeze`].
+    pub fn thaw(&mut self) {
+        self.service.signal("CONT");
+    }
+
+    /// Starts it again: same port, same data.
+    pub fn restart(&mut self) {
+        self.service.restart();
+    }
+}
+
+fn ask(port: u16, command: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
+    stream.write_all(format!("{command}\r\nQUIT\r\n").as_bytes()).ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    Some(answer)
+}
+
+#[test]
+fn what_redis_was_told_is_there_after_a_restart() {
+    let Some(mut redis) = Redis::start() else { return };
+    assert!(redis.ask("SET a 1").starts_with("+OK"));
+    redis.stop();
+    redis.restart();
+    assert!(redis.ask("GET a").contains("\r\n1\r\n"));
+}

@@ -1,0 +1,118 @@
+//! A server program that a test owns: on one free port for all its life, ended with this process however that ends.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::tools::TempFolder;
+
+/// Runs the command and sends it the signals that come as lines; at the end of input, which is the end of this process
+/// too, SIGKILL, and its folder goes with it.
+const KEEPER: &str = r#"
+    folder=$1
+    shift
+    "$@" </dev/null >/dev/null 2>&1 &
+    while read -r signal; do
+        kill "-$signal" $! 2>/dev/null
+        case "$signal" in STOP | CONT) ;; *) wait; exit ;; esac
+    done
+    kill -KILL $! 2>/dev/null
+    wait
+    rm -rf "$folder"
+"#;
+const START_DEADLINE: Duration = Duration::from_secs(60);
+
+/// A program and how it is started, running or not.
+pub struct Service {
+    folder: TempFolder,
+    command: Vec<OsString>,
+    is_ready: Box<dyn Fn() -> bool + Send + Sync>,
+    keeper: Option<Child>,
+}
+
+impl Service {
+    /// Starts `command`, whose data are in `folder`, and waits until `is_ready` says so.
+    pub fn start(
+        folder: TempFolder,
+        command: Vec<OsString>,
+        is_ready: impl Fn() -> bool + Send + Sync + 'static,
+    ) -> Self {
+        let mut this = Self { folder, command, is_ready: Box::new(is_ready), keeper: None };
+        this.restart();
+        this
+    }
+
+    /// The folder with its data.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Starts it again, as it was started first.
+    pub fn restart(&mut self) {
+        assert!(self.keeper.is_none(), "it runs already");
+        let begun = Instant::now();
+        while begun.elapsed() < START_DEADLINE {
+            let keeper = Command::new("sh")
+                .args(["-c", KEEPER, "keeper"])
+                .arg(self.folder.path())
+                .args(&self.command)
+                .stdin(Stdio::piped())
+                .spawn()
+                .expect("sh starts");
+            // A server that was killed may leave something behind that its next start trips over: a few more tries.
+            let next_try = Instant::now() + Duration::from_secs(10);
+            while Instant::now() < next_try {
+                if (self.is_ready)() {
+                    self.keeper = Some(keeper);
+                    return;
+                }
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            self.keeper = Some(keeper);
+            self.kill();
+        }
+        panic!("{:?} did not become ready within {START_DEADLINE:?}", self.command);
+    }
+
+    /// SIGKILL, and waits until it is gone.
+    pub fn kill(&mut self) {
+        self.end("KILL");
+    }
+
+    /// Sends it a signal that does not end it: `STOP` or `CONT`.
+    pub fn signal(&mut self, signal: &str) {
+        let keeper = self.keeper.as_mut().expect("it runs");
+        let stdin = keeper.stdin.as_mut().expect("its input is piped");
+        stdin.write_all(format!("{signal}\n").as_bytes()).expect("the shell reads");
+    }
+
+    /// Asks it to end with this signal, and waits until it has.
+    pub fn end(&mut self, signal: &str) {
+        let mut keeper = self.keeper.take().expect("it runs");
+        let mut stdin = keeper.stdin.take().expect("its input is piped");
+        let _ = stdin.write_all(format!("{signal}\n").as_bytes());
+        drop(stdin);
+        let _ = keeper.wait();
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        if let Some(mut keeper) = self.keeper.take() {
+            drop(keeper.stdin.take());
+            let _ = keeper.wait();
+        }
+    }
+}
+
+/// A port that is free now, below those that the system gives to connections: one of them might take it while the
+/// server is away.
+pub fn free_port() -> u16 {
+    static NEXT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
+    let skip = std::process::id() as usize * 61 + NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let mut ports = (20_000..32_000_u16).cycle().skip(skip % 12_000);
+    ports.find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("a free port")
+}
