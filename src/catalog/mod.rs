@@ -94,7 +94,11 @@ pub struct Catalog {
 impl Catalog {
     /// The catalogue in `database`.
     pub fn new(database: Database) -> Self {
-        Self { tracks: Tracks::new(database), remembered: Memo::new(REMEMBERED, FRESH, true) }
+        Self::remembering(database, FRESH)
+    }
+
+    fn remembering(database: Database, fresh: Duration) -> Self {
+        Self { tracks: Tracks::new(database), remembered: Memo::new(REMEMBERED, fresh, true) }
     }
 
     /// The track `id` for a player: remembered for a second, and for as long as the database is away.

@@ -6,6 +6,7 @@
 
 mod auth;
 mod bad_input;
+mod catalogue;
 mod conditionals;
 mod configuration;
 mod demo;
@@ -21,6 +22,7 @@ mod ranges;
 mod resilience;
 mod routes;
 mod streaming;
+mod streaming_urls;
 mod support;
 mod tls;
 mod upstream_outcomes;
