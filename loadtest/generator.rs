@@ -17,6 +17,9 @@ use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
 use socket2::SockRef;
 
+use crate::load::{Group, Order, Pace, Request, Tally};
+use crate::play::{Habits, Play};
+
 /// Reads of a response header: large enough for any header, small enough to copy little of the body.
 const HEAD: usize = 4096;
 /// What a paused reader reads at most: the header and a good kilobyte.
@@ -29,79 +32,6 @@ const MSG_TRUNC: i32 = 0x20;
 const STALLED: Duration = Duration::from_secs(2);
 /// A run with so many errors has nothing more to tell.
 const TOO_MANY_ERRORS: u64 = 50;
-
-/// A request ready to send, and what its answer must be.
-pub struct Request {
-    /// The bytes on the wire.
-    pub text: Vec<u8>,
-    /// The status line's beginning.
-    pub status: &'static [u8],
-    /// The `Content-Length`, which is also what is counted.
-    pub length: u64,
-}
-
-/// When a connection sends its next request.
-#[derive(Clone, Copy)]
-pub enum Pace {
-    /// As soon as the last answer is complete.
-    Closed,
-    /// At fixed times whatever the answers do (open loop); a late answer's delay counts into the next one's time.
-    Every(Duration),
-    /// Once; after the header and a kilobyte nothing more is read.
-    Pause,
-}
-
-/// Which request a connection sends next.
-#[derive(Clone, Copy)]
-pub enum Order {
-    /// Any of them.
-    Random,
-    /// One after the other, from a random start.
-    InTurn,
-}
-
-/// Connections that do the same.
-pub struct Group {
-    pub address: SocketAddr,
-    pub connections: usize,
-    pub pace: Pace,
-    pub order: Order,
-    pub requests: Rc<[Request]>,
-    /// Whether the times to the first body byte are kept.
-    pub sampled: bool,
-}
-
-/// What happened in one run.
-#[derive(Default)]
-pub struct Tally {
-    pub requests: u64,
-    pub bytes: u64,
-    /// Times from the planned sending to the first body byte, of the sampled groups.
-    pub first_bytes: Vec<Duration>,
-    /// Answers complete only after the next request was due, of paced groups that are not sampled: a player ran dry.
-    pub late: u64,
-    pub errors: u64,
-    pub first_error: Option<String>,
-}
-
-impl Tally {
-    /// Adds another run's counts; the samples stay apart.
-    pub fn add(&mut self, other: &Self) {
-        self.requests += other.requests;
-        self.bytes += other.bytes;
-        self.late += other.late;
-        self.errors += other.errors;
-        if self.first_error.is_none() {
-            self.first_error.clone_from(&other.first_error);
-        }
-    }
-
-    /// Counts an error; the first one is kept.
-    pub fn error(&mut self, message: String) {
-        self.errors += 1;
-        self.first_error.get_or_insert(message);
-    }
-}
 
 #[derive(Clone, Copy, PartialEq)]
 enum State {
@@ -125,6 +55,8 @@ struct Connection {
     due: Instant,
     progress: Instant,
     head: Box<[u8]>,
+    /// Where a player is in its track.
+    play: Option<Play>,
 }
 
 /// All connections of a load, and the loop that drives them.
@@ -152,17 +84,25 @@ impl Fleet {
         };
         let start = Instant::now();
         for group in 0..fleet.groups.len() {
-            let Group { address, connections, pace, .. } = fleet.groups[group];
+            let Group { address, connections, pace, order, .. } = fleet.groups[group];
             for nth in 0..connections {
                 let index = fleet.connections.len();
                 let stream = open(&fleet.poll, address, index)?;
-                let request = fleet.any(fleet.groups[group].requests.len());
-                let (head, wait) = match pace {
-                    Pace::Closed => (HEAD, Duration::ZERO),
-                    Pace::Every(period) => (HEAD, period.mul_f64(nth as f64 / connections as f64)),
-                    Pace::Pause => (PAUSED_HEAD, Duration::ZERO),
+                let count = fleet.groups[group].requests.len();
+                let request = match order {
+                    Order::Random | Order::InTurn => fleet.any(count),
+                    Order::Dealt => (nth + count).saturating_sub(connections),
                 };
-                let (due, head) = (start + wait, vec![0; head].into_boxed_slice());
+                let head = if matches!(pace, Pace::Pause) { PAUSED_HEAD } else { HEAD };
+                let share = nth as f64 / connections as f64;
+                let due = match pace {
+                    Pace::Closed | Pace::Once | Pace::Pause => start,
+                    Pace::Every(period) | Pace::Player(Habits { chunk: period, .. }) => start + period.mul_f64(share),
+                };
+                let play = match pace {
+                    Pace::Player(habits) => Some(Play::new(habits, due, fleet.any(1000) as f64 / 1000.0)),
+                    _ => None,
+                };
                 fleet.connections.push(Connection {
                     stream,
                     group,
@@ -170,7 +110,8 @@ impl Fleet {
                     request,
                     due,
                     progress: start,
-                    head,
+                    head: vec![0; head].into_boxed_slice(),
+                    play,
                 });
                 fleet.due.push(Reverse((due, index)));
             }
@@ -224,6 +165,7 @@ impl Fleet {
         let next = match order {
             Order::Random => self.any(requests.len()),
             Order::InTurn => (self.connections[index].request + 1) % requests.len(),
+            Order::Dealt => (self.connections[index].request + group.connections) % requests.len(),
         };
         let connection = &mut self.connections[index];
         (connection.request, connection.state, connection.progress) = (next, State::Head(0), now);
@@ -327,9 +269,22 @@ impl Fleet {
         connection.state = State::Idle;
         let group = &self.groups[connection.group];
         match group.pace {
-            Pace::Closed | Pace::Pause => {
+            Pace::Closed => {
                 connection.due = now;
                 self.send(index, now)
+            }
+            Pace::Once | Pace::Pause => Ok(()),
+            Pace::Player(habits) => {
+                self.tally.late += u64::from(connection.due + habits.chunk < now);
+                let bound = group.requests.len();
+                let next = connection.play.as_mut().context("a player that does not play")?.next(now);
+                connection.due = next.due;
+                if next.jump {
+                    let to = self.any(bound);
+                    self.connections[index].request = to;
+                }
+                self.due.push(Reverse((next.due, index)));
+                Ok(())
             }
             Pace::Every(period) => {
                 connection.due += period;

@@ -12,13 +12,16 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use clap::builder::PossibleValuesParser;
 
-use crate::generator::{Fleet, Tally};
+use crate::generator::Fleet;
+use crate::load::Tally;
 use crate::sections::{ALL, Bench, Section};
 use crate::servers::{Subject, Yard};
 
 mod faulty;
 mod generator;
+mod load;
 mod objects;
+mod play;
 mod player;
 mod process;
 mod report;
@@ -107,7 +110,10 @@ fn run(arguments: &Arguments) -> Result<bool> {
 
 /// The load alone, on the subject alone.
 fn profile(section: &Section, bench: &Bench, time: Duration) -> Result<bool> {
-    let subject = bench.yard.subject(&bench.origin)?;
+    let [_, subject] = bench.pair(section)?;
+    if section.cached {
+        sections::fill(&subject.target, &mut Tally::default())?;
+    }
     let mut fleet = Fleet::connect((section.load)(&subject.target))?;
     println!(
         "{} under {} for {} s: process {:?}",

@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use anyhow::Result;
 
-use crate::generator::Request;
+use crate::load::Request;
 use crate::servers::Target;
 
 /// The bucket's name.
@@ -30,6 +30,8 @@ pub const SMALL: Objects = Objects { name: "small", count: 64, size: KIB };
 pub const TRACKS: Objects = Objects { name: "track", count: 8, size: 8 * MIB };
 /// A long one, read in ranges.
 pub const LONG: Objects = Objects { name: "long", count: 1, size: 256 * MIB };
+/// Larger than any cache keeps whole; nothing but holes, which a store sends like bytes.
+pub const HUGE: Objects = Objects { name: "huge", count: 256, size: 1_000_000_000 };
 /// What a paused reader asked for.
 pub const PAUSED: Objects = Objects { name: "paused", count: 1, size: 20_000_000 };
 
@@ -52,13 +54,23 @@ impl Objects {
         (0..self.count).flat_map(ranges).collect()
     }
 
+    /// A GET for `length` bytes of each, `before_end` from its end.
+    pub fn near_end(self, target: &Target, before_end: u64, length: u64) -> Rc<[Request]> {
+        (0..self.count).map(|number| self.near_end_of(number, target, before_end, length)).collect()
+    }
+
+    /// The same for the one with this number.
+    pub fn near_end_of(self, number: usize, target: &Target, before_end: u64, length: u64) -> Request {
+        target.get(&self.key(number), Some(self.size - before_end), length)
+    }
+
     /// The key of the one with this number.
     pub fn key(self, number: usize) -> String {
         format!("{}-{number}", self.name)
     }
 }
 
-/// Makes what is missing in `folder`: random bytes, so that nothing on the way can make them smaller.
+/// Makes what is missing in `folder`, but for the holes: random bytes, so that nothing on the way can make them smaller.
 pub fn make(folder: &Path) -> Result<()> {
     fs::create_dir_all(folder)?;
     let mut random = 0x2545_F491_4F6C_DD1D_u64;
@@ -77,6 +89,9 @@ pub fn make(folder: &Path) -> Result<()> {
             }
             file.flush()?;
         }
+    }
+    for number in 0..HUGE.count {
+        File::create(folder.join(HUGE.key(number)))?.set_len(HUGE.size)?;
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::generator::Tally;
+use crate::load::Tally;
 
 /// One figure of both.
 pub struct Row {
@@ -30,8 +30,8 @@ pub enum Budget {
 impl Row {
     /// From the values of nginx and the subject in each round. What is compared is the median of the rounds'
     /// comparisons, because both of a round ran under the same weather.
-    pub fn new(figure: impl Into<String>, unit: &'static str, rounds: &[(f64, f64)], budget: Budget) -> Self {
-        let compare = |(nginx, subject): &(f64, f64)| match budget {
+    pub fn new(figure: impl Into<String>, unit: &'static str, rounds: &[[f64; 2]], budget: Budget) -> Self {
+        let compare = |[nginx, subject]: &[f64; 2]| match budget {
             Budget::Ratio(_) => subject / nginx,
             Budget::Value(_) | Budget::None => subject - nginx,
         };
@@ -40,8 +40,8 @@ impl Row {
         Self {
             figure: figure.into(),
             unit,
-            nginx: median(rounds.iter().map(|(nginx, _)| *nginx)),
-            subject: median(rounds.iter().map(|(_, subject)| *subject)),
+            nginx: median(rounds.iter().map(|[nginx, _]| *nginx)),
+            subject: median(rounds.iter().map(|[_, subject]| *subject)),
             compared,
             budget,
         }

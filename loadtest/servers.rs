@@ -1,7 +1,8 @@
 //! The servers and their configurations: the origin, the nginx that Tidegate is compared with, and Tidegate itself.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use jsonwebtoken::{EncodingKey, Header};
 use serde_json::{Value, json};
 
-use crate::generator::Request;
+use crate::load::Request;
 use crate::objects::{self, BUCKET, Objects};
 use crate::process::{self, Process};
 
@@ -23,6 +24,13 @@ const TOKEN_EXPIRY: u64 = 4_102_444_800;
 /// nginx's buffers, chosen by trying (docs/performance.md): the least CPU for ranges, and no more for the rest.
 const NGINX_BUFFERS: &str = "proxy_buffering off; proxy_buffer_size 256k; proxy_buffers 8 256k; \
                              proxy_busy_buffers_size 512k;";
+
+/// nginx's slices, the better of 256k and 1m for it (docs/performance.md).
+const NGINX_SLICE: &str = "256k";
+/// What the origin of a stampede sends in a second: half a slice, so that all come while the first one is on its way.
+const SLOWLY: &str = "128k";
+/// Where an origin that writes its requests down does so, in its folder.
+const RANGES_LOG: &str = "ranges.log";
 
 /// Where requests go, and what every one of them carries.
 pub struct Target {
@@ -56,6 +64,26 @@ impl Target {
 pub struct Server {
     pub process: Process,
     pub target: Target,
+    folder: PathBuf,
+}
+
+impl Server {
+    /// How many requests an origin was sent.
+    pub fn asked(&self) -> Result<u64> {
+        let mut stream = TcpStream::connect(self.target.address)?;
+        stream.write_all(b"GET /status HTTP/1.0\r\n\r\n")?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text)?;
+        // "server accepts handled requests", and below it the three numbers.
+        let numbers = text.lines().skip_while(|line| !line.starts_with("server accepts")).nth(1);
+        let asked = numbers.and_then(|line| line.split_whitespace().nth(2)?.parse().ok());
+        asked.context("the origin's status has no count of requests")
+    }
+
+    /// Which ranges an origin that writes them down was asked for.
+    pub fn ranges(&self) -> Result<Vec<String>> {
+        Ok(fs::read_to_string(self.folder.join(RANGES_LOG))?.lines().map(str::to_owned).collect())
+    }
 }
 
 /// Who stands against nginx.
@@ -93,8 +121,18 @@ impl Yard {
 
     /// The store: a plain file server that knows the bucket's path and ignores the query.
     pub fn origin(&self) -> Result<Server> {
-        let http = format!("root {}; open_file_cache max=1000;", self.folder.join("store").display());
-        self.nginx("origin", &http, "", "/audio")
+        self.nginx("origin", &self.store(), "location = /status { stub_status; }", "/audio")
+    }
+
+    /// A store that is slow, and writes down which ranges it was asked for.
+    pub fn slow_origin(&self) -> Result<Server> {
+        let http = format!("{} log_format range $http_range;", self.store());
+        let location = format!("location / {{ limit_rate {SLOWLY}; access_log {RANGES_LOG} range; }}");
+        self.nginx("slow", &http, &location, "/audio")
+    }
+
+    fn store(&self) -> String {
+        format!("root {}; open_file_cache max=1000;", self.folder.join("store").display())
     }
 
     /// nginx as a proxy, tuned as well as we can.
@@ -102,25 +140,47 @@ impl Yard {
         self.nginx_proxy("nginx", origin, NGINX_BUFFERS)
     }
 
+    /// The same with a cache of slices, empty at first.
+    pub fn caching_proxy(&self, origin: &Server) -> Result<Server> {
+        self.nginx_cache("nginx-cache", origin)
+    }
+
     /// The compared one.
     pub fn subject(&self, origin: &Server) -> Result<Server> {
         match &self.subject {
-            Subject::Tidegate(binary) => self.tidegate(binary, origin),
+            Subject::Tidegate(binary) => self.tidegate_with(binary, &tidegate_yaml(origin.target.address)),
             Subject::Rival(buffers) if buffers.is_empty() => self.nginx_proxy("rival", origin, NGINX_BUFFERS),
             Subject::Rival(buffers) => self.nginx_proxy("rival", origin, buffers),
         }
     }
 
+    /// The same with a cache of slices, empty at first.
+    pub fn caching_subject(&self, origin: &Server) -> Result<Server> {
+        match &self.subject {
+            Subject::Tidegate(binary) => self.tidegate_with(binary, &cached_yaml(origin.target.address)),
+            Subject::Rival(_) => self.nginx_cache("rival-cache", origin),
+        }
+    }
+
     fn nginx_proxy(&self, name: &'static str, origin: &Server, buffers: &str) -> Result<Server> {
-        let address = origin.target.address;
+        let http = format!("{} {buffers} proxy_max_temp_file_size 0;", nginx_upstream(origin));
+        self.nginx(name, &http, &nginx_location(""), "/stream")
+    }
+
+    fn nginx_cache(&self, name: &'static str, origin: &Server) -> Result<Server> {
+        let kept = self.folder.join(name).join("kept");
+        if kept.exists() {
+            fs::remove_dir_all(&kept)?;
+        }
         let http = format!(
-            "upstream store {{ server {address}; keepalive 256; keepalive_requests 1000000000; keepalive_timeout 1h; }}
-             {buffers} proxy_max_temp_file_size 0;"
+            "{} proxy_buffers 8 64k; open_file_cache max=8000 inactive=1h; open_file_cache_valid 1h;
+             proxy_cache_path kept levels=1:2 keys_zone=slices:16m max_size=4g inactive=1h use_temp_path=off;",
+            nginx_upstream(origin)
         );
-        let location = format!(
-            "location /stream/ {{ proxy_pass http://store/{BUCKET}/; proxy_http_version 1.1; \
-             proxy_set_header Connection \"\"; }}"
-        );
+        let location = nginx_location(&format!(
+            "slice {NGINX_SLICE}; proxy_cache slices; proxy_cache_key $uri$slice_range; proxy_cache_lock on;
+             proxy_set_header Range $slice_range; proxy_cache_valid 200 206 1h;"
+        ));
         self.nginx(name, &http, &location, "/stream")
     }
 
@@ -148,11 +208,7 @@ impl Yard {
         let arguments = ["nginx", "-e", "stderr", "-g", "daemon off;", "-c", "nginx.conf", "-p", &path];
         let process = Process::start(name, &arguments.map(str::to_owned), &[])?;
         process.wait_for(address)?;
-        Ok(self.server(process, address, prefix))
-    }
-
-    fn tidegate(&self, binary: &Path, origin: &Server) -> Result<Server> {
-        self.tidegate_with(binary, &tidegate_yaml(origin.target.address))
+        Ok(self.server(process, address, prefix, folder))
     }
 
     /// Tidegate for the soak: to the origin by two ways, HTTP/2 beside HTTP/1.1, and the same objects under `/cached`.
@@ -180,12 +236,27 @@ impl Yard {
         let (process, ready) = Process::start_until("tidegate", &command, &environment, "ready")?;
         let ready: Value = serde_json::from_str(&ready).context("reading the line `ready`")?;
         let address = ready["listeners"][0].as_str().and_then(|text| text.parse().ok());
-        Ok(self.server(process, address.context("no listener in the line `ready`")?, "/stream"))
+        let address = address.context("no listener in the line `ready`")?;
+        Ok(self.server(process, address, "/stream", self.folder.clone()))
     }
 
-    fn server(&self, process: Process, address: SocketAddr, prefix: &'static str) -> Server {
-        Server { process, target: Target { address, prefix, token: self.token.clone() } }
+    fn server(&self, process: Process, address: SocketAddr, prefix: &'static str, folder: PathBuf) -> Server {
+        Server { process, target: Target { address, prefix, token: self.token.clone() }, folder }
     }
+}
+
+fn nginx_upstream(origin: &Server) -> String {
+    let address = origin.target.address;
+    format!(
+        "upstream store {{ server {address}; keepalive 256; keepalive_requests 1000000000; keepalive_timeout 1h; }}"
+    )
+}
+
+fn nginx_location(more: &str) -> String {
+    format!(
+        "location /stream/ {{ proxy_pass http://store/{BUCKET}/; proxy_http_version 1.1; \
+         proxy_set_header Connection \"\"; {more} }}"
+    )
 }
 
 /// Signing, tokens and range checks on; no access log.
@@ -218,6 +289,14 @@ Telemetry:
   AccessLog: {{ Format: "off" }}
 "#
     )
+}
+
+/// As [`tidegate_yaml`], with a cache that has room for every object that is read in ranges.
+fn cached_yaml(origin: SocketAddr) -> String {
+    let policy = "AuthorizationPolicy: Default\n      OutputCachePolicy: kept";
+    let more = "\nPolicies:\n  OutputCache:\n    kept: { Ttl: 1h }\nCache:\n  Memory: 512MiB\nTelemetry:";
+    let yaml = tidegate_yaml(origin).replace("AuthorizationPolicy: Default", policy);
+    yaml.replace("\nTelemetry:", more)
 }
 
 /// As [`tidegate_yaml`], with what the soak needs besides. The cache is too small for all, so that it fills on and on.

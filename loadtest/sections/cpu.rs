@@ -4,18 +4,21 @@ use std::rc::Rc;
 
 use anyhow::{Result, ensure};
 
-use crate::generator::{Group, Order, Pace, Request, Tally};
+use crate::load::{Group, Order, Pace, Request, Tally};
 use crate::objects;
 use crate::report::{Budget, Row};
 use crate::sections::{Bench, Section, warm};
-use crate::servers::Target;
+use crate::servers::{Server, Target};
+
+/// Bytes of a range.
+pub const RANGE: u64 = 256 << 10;
 
 pub fn small(target: &Target) -> Vec<Group> {
     closed(target, 64, objects::SMALL.whole(target))
 }
 
 pub fn ranges(target: &Target) -> Vec<Group> {
-    closed(target, 32, objects::LONG.ranges(target, 256 << 10))
+    closed(target, 32, objects::LONG.ranges(target, RANGE))
 }
 
 pub fn whole(target: &Target) -> Vec<Group> {
@@ -42,7 +45,8 @@ pub fn measure_whole(section: &Section, bench: &Bench, tally: &mut Tally) -> Res
     Ok(vec![Row::new("CPU per GB, whole 8 MiB", "CPU-s/GB", &rounds, Budget::Ratio(1.5))])
 }
 
-fn per_gigabyte(cpu: f64, done: &Tally) -> f64 {
+/// CPU seconds per gigabyte of bodies.
+pub fn per_gigabyte(cpu: f64, done: &Tally) -> f64 {
     cpu * 1e9 / done.bytes as f64
 }
 
@@ -52,14 +56,23 @@ fn rounds(
     bench: &Bench,
     tally: &mut Tally,
     figure: impl Fn(f64, &Tally) -> f64,
-) -> Result<Vec<(f64, f64)>> {
-    bench.rounds(|server| {
-        let mut fleet = warm((section.load)(&server.target), tally)?;
-        let before = server.process.cpu_seconds()?;
-        let done = fleet.run(bench.window)?;
-        let cpu = server.process.cpu_seconds()? - before;
-        tally.add(&done);
-        ensure!(done.requests > 0, "nothing was answered: {:?}", done.first_error);
-        Ok(figure(cpu, &done))
-    })
+) -> Result<Vec<[f64; 2]>> {
+    bench.rounds(
+        || bench.pair(section),
+        |server| {
+            let (cpu, done) = run(section, bench, server, tally)?;
+            Ok(figure(cpu, &done))
+        },
+    )
+}
+
+/// The section's load on `server`: CPU seconds, and what was done for them.
+pub fn run(section: &Section, bench: &Bench, server: &Server, tally: &mut Tally) -> Result<(f64, Tally)> {
+    let mut fleet = warm((section.load)(&server.target), tally)?;
+    let before = server.process.cpu_seconds()?;
+    let done = fleet.run(bench.window)?;
+    let cpu = server.process.cpu_seconds()? - before;
+    tally.add(&done);
+    ensure!(done.requests > 0, "nothing was answered: {:?}", done.first_error);
+    Ok((cpu, done))
 }

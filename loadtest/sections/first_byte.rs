@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::generator::{Group, Order, Pace, Tally};
+use crate::load::{Group, Order, Pace, Tally};
 use crate::objects;
 use crate::report::{Budget, Row, percentile};
 use crate::sections::{Bench, Section, warm};
@@ -52,15 +52,18 @@ pub fn measure(section: &Section, bench: &Bench, tally: &mut Tally) -> Result<Ve
         tally.add(&done);
         Ok(PERCENTILES.map(|(_, share, _)| percentile(&mut done.first_bytes, share)))
     };
-    let rounds = bench.rounds(|server| {
-        let direct = sample(&bench.origin.target)?;
-        let through = sample(&server.target)?;
-        Ok([0, 1, 2].map(|nth| through[nth] - direct[nth]))
-    })?;
+    let rounds = bench.rounds(
+        || bench.pair(section),
+        |server| {
+            let direct = sample(&bench.origin.target)?;
+            let through = sample(&server.target)?;
+            Ok([0, 1, 2].map(|nth| through[nth] - direct[nth]))
+        },
+    )?;
     let load = if section.name == "first-byte" { "200/s".to_owned() } else { format!("200/s among {PLAYERS} players") };
     let row = |nth: usize| {
         let (name, _, budget) = PERCENTILES[nth];
-        let rounds: Vec<(f64, f64)> = rounds.iter().map(|(nginx, subject)| (nginx[nth], subject[nth])).collect();
+        let rounds: Vec<[f64; 2]> = rounds.iter().map(|[nginx, subject]| [nginx[nth], subject[nth]]).collect();
         Row::new(format!("added first byte {name}, {load}"), "ms", &rounds, budget)
     };
     Ok((0..PERCENTILES.len()).map(row).collect())

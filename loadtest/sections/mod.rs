@@ -1,36 +1,66 @@
 //! The sections: what is measured. Each file measures one kind of figure; a new one is a file and a line in [`ALL`].
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, bail, ensure};
 
-use crate::generator::{Fleet, Group, Tally};
+use crate::generator::Fleet;
+use crate::load::{Group, Order, Pace, Tally};
+use crate::objects;
 use crate::report::Row;
 use crate::servers::{Server, Target, Yard};
 
+mod cached;
+mod cold;
 mod cpu;
 mod first_byte;
 mod paused;
+mod players;
 mod soak;
+mod stampede;
+
+/// How long filling a cache may take.
+const FILL_DEADLINE: Duration = Duration::from_secs(60);
+/// How often an origin is asked, at most, while everything is cached: for its status.
+const ASKED: u64 = 2;
 
 /// One section.
 pub struct Section {
     pub name: &'static str,
+    /// Whether both servers keep what they fetched.
+    pub cached: bool,
     /// Its load on one server; also what `--profile` runs.
     pub load: fn(&Target) -> Vec<Group>,
     /// Measures both servers.
     pub measure: fn(&Section, &Bench, &mut Tally) -> Result<Vec<Row>>,
 }
 
+impl Section {
+    const fn new(name: &'static str, load: fn(&Target) -> Vec<Group>, measure: Measure) -> Self {
+        Self { name, cached: false, load, measure }
+    }
+
+    const fn cached(name: &'static str, load: fn(&Target) -> Vec<Group>, measure: Measure) -> Self {
+        Self { name, cached: true, load, measure }
+    }
+}
+
+type Measure = fn(&Section, &Bench, &mut Tally) -> Result<Vec<Row>>;
+
 /// All of them, in the order of the report.
-pub const ALL: [Section; 7] = [
-    Section { name: "cpu-1k", load: cpu::small, measure: cpu::measure_small },
-    Section { name: "ranges", load: cpu::ranges, measure: cpu::measure_ranges },
-    Section { name: "whole", load: cpu::whole, measure: cpu::measure_whole },
-    Section { name: "first-byte", load: first_byte::alone, measure: first_byte::measure },
-    Section { name: "first-byte-busy", load: first_byte::busy, measure: first_byte::measure },
-    Section { name: "paused", load: paused::load, measure: paused::measure },
-    Section { name: "soak", load: cpu::ranges, measure: soak::measure },
+pub const ALL: [Section; 12] = [
+    Section::new("cpu-1k", cpu::small, cpu::measure_small),
+    Section::new("ranges", cpu::ranges, cpu::measure_ranges),
+    Section::new("whole", cpu::whole, cpu::measure_whole),
+    Section::cached("cached", cpu::ranges, cached::measure),
+    Section::new("first-byte", first_byte::alone, first_byte::measure),
+    Section::new("first-byte-busy", first_byte::busy, first_byte::measure),
+    Section::cached("cold-range", cold::load, cold::measure),
+    Section::cached("stampede", stampede::load, stampede::measure),
+    Section::new("paused", paused::load, paused::measure),
+    Section::new("players", players::load, players::measure),
+    Section::cached("players-cached", players::load, players::measure),
+    Section::new("soak", cpu::ranges, soak::measure),
 ];
 
 /// What a section works with.
@@ -46,25 +76,49 @@ pub struct Bench {
 
 impl Bench {
     /// Fresh servers, so that nothing inherits another's memory or warmth: nginx, and the compared one.
-    pub fn pair(&self) -> Result<[Server; 2]> {
-        Ok([self.yard.proxy(&self.origin)?, self.yard.subject(&self.origin)?])
+    pub fn pair(&self, section: &Section) -> Result<[Server; 2]> {
+        self.pair_before(section, &self.origin)
     }
 
-    /// Measures in alternating rounds, each beginning with the other one of the pair, so that a machine that gets
+    /// The same before another origin.
+    pub fn pair_before(&self, section: &Section, origin: &Server) -> Result<[Server; 2]> {
+        Ok(if section.cached {
+            [self.yard.caching_proxy(origin)?, self.yard.caching_subject(origin)?]
+        } else {
+            [self.yard.proxy(origin)?, self.yard.subject(origin)?]
+        })
+    }
+
+    /// Measures in alternating rounds, each beginning with the other end of the servers, so that a machine that gets
     /// slower or faster meanwhile favours nobody. Each round has fresh servers: two starts of one server differ by
-    /// more than two rounds of one start, and that must show in the spread. Gives (nginx, subject) of each round.
-    pub fn rounds<T>(&self, mut measure: impl FnMut(&Server) -> Result<T>) -> Result<Vec<(T, T)>> {
+    /// more than two rounds of one start, and that must show in the spread.
+    pub fn rounds<T, const N: usize>(
+        &self,
+        start: impl Fn() -> Result<[Server; N]>,
+        mut measure: impl FnMut(&Server) -> Result<T>,
+    ) -> Result<Vec<[T; N]>> {
         let mut results = Vec::new();
         for round in 0..self.rounds {
-            let [nginx, subject] = self.pair()?;
-            results.push(if round % 2 == 0 {
-                (measure(&nginx)?, measure(&subject)?)
-            } else {
-                let first = measure(&subject)?;
-                (measure(&nginx)?, first)
-            });
+            let mut servers = start()?;
+            let turned = round % 2 == 1;
+            if turned {
+                servers.reverse();
+            }
+            let mut measured = servers.iter().map(&mut measure).collect::<Result<Vec<T>>>()?;
+            if turned {
+                measured.reverse();
+            }
+            let Ok(measured) = <[T; N]>::try_from(measured) else { bail!("a server was not measured") };
+            results.push(measured);
         }
         Ok(results)
+    }
+
+    /// Whether everything came from a cache: the origin was `asked` so often meanwhile.
+    pub fn check_kept(&self, asked: impl IntoIterator<Item = u64>) -> Result<()> {
+        let most = asked.into_iter().max().unwrap_or_default();
+        ensure!(most <= ASKED, "the origin was asked {most} times for what is cached");
+        Ok(())
     }
 }
 
@@ -73,4 +127,27 @@ pub fn warm(groups: Vec<Group>, tally: &mut Tally) -> Result<Fleet> {
     let mut fleet = Fleet::connect(groups)?;
     tally.add(&fleet.run(Duration::from_millis(500))?);
     Ok(fleet)
+}
+
+/// Asks a server for all of the long object once, so that it has it if it keeps anything.
+pub fn fill(target: &Target, tally: &mut Tally) -> Result<()> {
+    let requests = objects::LONG.ranges(target, cpu::RANGE);
+    let mut missing = requests.len() as u64;
+    let group = Group {
+        address: target.address,
+        connections: 1,
+        pace: Pace::Closed,
+        order: Order::InTurn,
+        requests,
+        sampled: false,
+    };
+    let mut fleet = Fleet::connect(vec![group])?;
+    let deadline = Instant::now() + FILL_DEADLINE;
+    while missing > 0 {
+        let part = fleet.run(Duration::from_millis(100))?;
+        missing = missing.saturating_sub(part.requests);
+        tally.add(&part);
+        ensure!(part.errors == 0 && Instant::now() < deadline, "a cache could not be filled: {:?}", part.first_error);
+    }
+    Ok(())
 }

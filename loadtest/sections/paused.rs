@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
-use crate::generator::{Fleet, Group, Order, Pace, Tally};
+use crate::generator::Fleet;
+use crate::load::{Group, Order, Pace, Tally};
 use crate::objects;
 use crate::report::{Budget, Row};
 use crate::sections::{Bench, Section, cpu, warm};
@@ -28,8 +29,8 @@ pub fn load(target: &Target) -> Vec<Group> {
 }
 
 pub fn measure(section: &Section, bench: &Bench, tally: &mut Tally) -> Result<Vec<Row>> {
-    let [nginx, subject] = bench.pair()?;
-    let rounds = [(per_reader(section, &nginx, tally)?, per_reader(section, &subject, tally)?)];
+    let [nginx, subject] = bench.pair(section)?;
+    let rounds = [[per_reader(section, &nginx, tally)?, per_reader(section, &subject, tally)?]];
     Ok(vec![Row::new("memory per paused reader of 20 MB, 1,000 readers", "KiB", &rounds, Budget::Value(128.0))])
 }
 

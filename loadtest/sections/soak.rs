@@ -10,7 +10,7 @@ use anyhow::{Result, ensure};
 use tokio::task::JoinSet;
 
 use crate::faulty::Faulty;
-use crate::generator::Tally;
+use crate::load::Tally;
 use crate::objects;
 use crate::player::{Outcome, Player, Wish};
 use crate::report::{Budget, Row};

@@ -5,6 +5,11 @@ use bytes::Bytes;
 use super::cache::{Reader, State};
 use super::{Download, Failure, Tally};
 
+/// What a player is given at once out of the cache. Larger pieces cost less CPU, but a player must take one within its
+/// time limit: only the first meets an empty socket.
+const FIRST_PIECE: usize = 256 * 1024;
+const PIECE: usize = 64 * 1024;
+
 /// A body on its way to the player.
 pub enum Body {
     /// From the store, for this player alone.
@@ -18,7 +23,7 @@ impl Body {
     pub async fn fill(&mut self) -> Result<bool, Failure> {
         match self {
             Self::Direct(download) => download.fill().await,
-            Self::Cached(reader) => reader.fill().await,
+            Self::Cached(reader) => reader.fill(if reader.is_at_start() { FIRST_PIECE } else { PIECE }).await,
         }
     }
 

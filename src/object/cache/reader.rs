@@ -16,8 +16,6 @@ use super::{Cache, State};
 use crate::http::range::Span;
 use crate::object::{Failure, Origin, Tally};
 
-/// Bytes given out at once. Larger writes cost less, but a client must take one of these within its time limit.
-const WINDOW: usize = 64 * 1024;
 /// Before a slice that failed mid-stream is tried again: this, doubled each time up to the other.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
@@ -113,8 +111,19 @@ impl Reader {
         Ok(())
     }
 
-    /// Makes the player's next bytes available; false at the end.
-    pub async fn fill(&mut self) -> Result<bool, Failure> {
+    /// Makes the player's next bytes available, `room` at most; false at the end.
+    pub async fn fill(&mut self, room: usize) -> Result<bool, Failure> {
+        let more = self.go_on().await?;
+        self.window.end = self.window.end.min(self.window.start.saturating_add(room));
+        Ok(more)
+    }
+
+    /// Whether nothing has been given out yet.
+    pub fn is_at_start(&self) -> bool {
+        self.primed
+    }
+
+    async fn go_on(&mut self) -> Result<bool, Failure> {
         if std::mem::take(&mut self.primed) {
             return Ok(true);
         }
@@ -244,10 +253,10 @@ impl Reader {
         }
     }
 
-    /// Gives out the bytes from `start` on.
+    /// Gives out the bytes from `start` on, as far as they are owed.
     fn show(&mut self, start: usize) {
         let left = usize::try_from(self.owed.end - self.owed.start).unwrap_or(usize::MAX);
-        let end = self.bytes.len().min(start.saturating_add(left.min(WINDOW)));
+        let end = self.bytes.len().min(start.saturating_add(left));
         self.window = start..end;
     }
 
