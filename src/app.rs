@@ -4,7 +4,9 @@ mod backing;
 mod cache;
 mod events;
 mod limits;
+pub mod listing;
 mod modules;
+mod tracks;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -135,25 +137,30 @@ pub async fn start(settings: Settings, extra: Router) -> Result<Running, StartEr
     let backing = Backing::open(&settings, &services).await?;
     let authenticator = Arc::new(authenticator(&settings, &clock, &tasks)?);
     let limits = limits::open(&settings, &backing, &clock, &services, &metrics)?;
-    let means =
-        Means { backing: &backing, clock: &clock, services: &services, metrics: &metrics, limits: &limits };
     let events = events::open(&settings, &clock, &services, &metrics)?;
-    let modules = modules::start(&settings, &means, events.as_ref())?;
+    let shared_tracks = tracks::share(&settings, &backing, &clock, &client()?);
     let parts = Parts {
         stores,
         authenticator: Arc::clone(&authenticator),
         token_sources: settings.auth.token_from.clone(),
         cache: cache.clone(),
         limits: Arc::clone(&limits),
+        catalog: shared_tracks.catalog.clone(),
+        guards: shared_tracks.guards.clone(),
         debug_token: debug_token.clone(),
         audience: events.as_ref().and_then(|events| events.audience.clone()),
         clock: clock.clone(),
     };
-    let world = World::build(settings.server, settings.routes, &settings.clusters, parts)?;
+    let world = World::build(server.clone(), settings.routes.clone(), &settings.clusters, parts)?;
     watch_destinations(&world, &tasks);
     let world = Arc::new(ArcSwap::from_pointee(world));
     let read = Arc::clone(&world);
     metrics.watch(Box::new(move || readings(&read.load())))?;
+    let operations = cache.as_ref().map(|cache| cache::operations(cache, &world));
+    let means =
+        Means { backing: &backing, clock: &clock, services: &services, metrics: &metrics, limits: &limits };
+    let tracks = tracks::routes(&settings, &means, &shared_tracks, &world, operations.clone());
+    let modules = modules::start(&settings, &means, events.as_ref(), tracks)?;
     let shared = Shared {
         checkup: Checkup::new(Arc::new(Process {
             world: Arc::clone(&world),
@@ -164,7 +171,7 @@ pub async fn start(settings: Settings, extra: Router) -> Result<Running, StartEr
         metrics: Arc::clone(&metrics),
         clock,
         admin_token: debug_token,
-        cache: cache.as_ref().map(|cache| cache::operations(cache, &world)),
+        cache: operations,
         description: Arc::clone(&modules.description),
     };
     let inside: Inside = tower::util::BoxCloneSyncService::new(
@@ -188,15 +195,19 @@ fn count_panics(metrics: &Arc<Metrics>) {
     }));
 }
 
-fn authenticator(settings: &Settings, clock: &Clock, tasks: &Tasks) -> Result<Authenticator, StartError> {
+/// For questions to other services: keys, access.
+fn client() -> Result<reqwest::Client, StartError> {
     let client = reqwest::Client::builder()
         .timeout(KEYS_TIMEOUT)
         .redirect(reqwest::redirect::Policy::none())
-        .user_agent("tidegate")
-        .build()?;
+        .user_agent("tidegate");
+    Ok(client.build()?)
+}
+
+fn authenticator(settings: &Settings, clock: &Clock, tasks: &Tasks) -> Result<Authenticator, StartError> {
     let tasks = tasks.clone();
     let spawner = Arc::new(move |task: BoxFuture<'static, ()>| tasks.spawn(task));
-    Ok(Authenticator::new(&settings.auth, client, clock.clone(), spawner)?)
+    Ok(Authenticator::new(&settings.auth, client()?, clock.clone(), spawner)?)
 }
 
 async fn open_stores(

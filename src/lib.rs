@@ -1,9 +1,10 @@
 //! Tidegate: a reverse proxy that stands at the edge before object storage.
 //!
-//! Modules, from the ground up: [`http`] and [`clock`] know nothing else; [`route`] and [`s3`] are pure; [`auth`],
-//! [`upstream`] talk to the outside; [`object`] is the engine of object routes; [`proxy`] is the one place that knows
-//! Pingora's phases; [`api`] is the axum kit; [`positions`] is a module of the API, over [`database`] and
-//! [`redis`]; [`config`] turns YAML into the modules' settings; [`app`] composes them.
+//! Modules, from the ground up: [`http`], [`clock`] and [`memo`] know nothing else; [`route`] and [`s3`] are pure;
+//! [`auth`], [`catalog`], [`limit`], [`upstream`] talk to the outside, some of them through [`database`] and [`redis`];
+//! [`object`] is the engine of object routes; [`proxy`] is the one place that knows
+//! Pingora's phases; [`api`] is the axum kit; [`tracks`], [`positions`] and [`playback`] (over [`events`]) are modules of
+//! the API; [`config`] turns YAML into the modules' settings; [`app`] composes them.
 //!
 //! A request's way: listener → [`proxy`] (match the route, CORS, authenticate, authorise) → by kind of route the object
 //! engine, the in-process API router, or Pingora's own upstream path → one access line.
@@ -11,6 +12,7 @@
 pub mod api;
 pub mod app;
 pub mod auth;
+pub mod catalog;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -21,6 +23,7 @@ pub mod events;
 pub mod http;
 pub mod lifecycle;
 pub mod limit;
+pub mod memo;
 pub mod object;
 pub mod positions;
 pub mod playback;
@@ -30,4 +33,5 @@ pub mod route;
 pub mod s3;
 pub mod secret;
 pub mod telemetry;
+pub mod tracks;
 pub mod upstream;

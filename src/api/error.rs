@@ -29,6 +29,16 @@ impl Error {
         Self { status, code, detail: detail.into(), challenge: None, retry_after: None }
     }
 
+    /// What another part of the process refuses, as it says.
+    pub fn of(
+        status: StatusCode,
+        code: &'static str,
+        detail: impl Into<String>,
+        retry_after: Option<Duration>,
+    ) -> Self {
+        Self { retry_after, ..Self::new(status, code, detail) }
+    }
+
     /// 400: the request is not what the path expects.
     pub fn bad_request(detail: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "bad_request", detail)

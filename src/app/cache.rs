@@ -75,11 +75,11 @@ impl Operations for Hands {
     }
 
     fn has_route(&self, route: &str) -> bool {
-        self.world.load().origins().any(|origin| &*origin.route == route)
+        self.world.load().origins().iter().any(|origin| &*origin.route == route)
     }
 
     fn refresh<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Refreshed> {
-        let origins: Vec<_> = self.world.load().origins().filter(|origin| origin.cache.is_some()).cloned().collect();
+        let origins: Vec<_> = self.world.load().origins().into_iter().filter(|origin| origin.cache.is_some()).collect();
         Box::pin(async move {
             let mut refreshed = Refreshed::default();
             let mut asked = Vec::new();

@@ -33,7 +33,7 @@ pub struct Means<'a> {
 }
 
 /// Starts the modules that the settings switch on.
-pub fn start(settings: &Settings, means: &Means<'_>, events: Option<&Opened>) -> Result<Modules, StartError> {
+pub fn start(settings: &Settings, means: &Means<'_>, events: Option<&Opened>, tracks: Vec<OpenApiRouter>) -> Result<Modules, StartError> {
     let Means { backing, clock, services, metrics, limits } = means;
     let mut modules: Vec<OpenApiRouter> = vec![limited(usage::routes(Arc::clone(limits)), limits, Class::STANDARD)];
     if let Some(settings) = settings.positions {
@@ -44,5 +44,6 @@ pub fn start(settings: &Settings, means: &Means<'_>, events: Option<&Opened>) ->
     modules.extend(
         events.map(|events| limited(playback::routes::routes(events.playback.clone()), limits, Class::STANDARD)),
     );
+    modules.extend(tracks);
     Ok(router::modules(modules))
 }

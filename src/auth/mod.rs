@@ -4,6 +4,7 @@
 //! or Pingora: a [`Refusal`] is turned into an answer by the caller. RFC 7515, 7517, 7519, 8725 (good practice), 6750
 //! (bearer tokens).
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -17,8 +18,10 @@ mod issue;
 mod jwks;
 mod jwt;
 mod keys;
+pub mod path_token;
 pub mod policy;
 mod refusal;
+pub mod revocation;
 pub mod settings;
 mod source;
 #[cfg(test)]
@@ -123,6 +126,11 @@ impl Authenticator {
                 .build(),
             clock,
         })
+    }
+
+    /// The request's token as it was sent, whether it is good or not.
+    pub fn token<'a>(&self, headers: &'a HeaderMap, query: Option<&'a str>) -> Option<Cow<'a, str>> {
+        source::find(&self.sources, headers, query).ok()
     }
 
     /// The claims of the request's token.

@@ -40,6 +40,9 @@ pub enum Refusal {
     /// `exp` is past.
     #[error("the token has expired")]
     Expired,
+    /// The user logged out everywhere after it was made.
+    #[error("the token was revoked")]
+    Revoked,
 }
 
 impl Refusal {
@@ -57,6 +60,7 @@ impl Refusal {
             Self::WrongAudience => "wrong_audience",
             Self::NotYetValid => "not_yet_valid",
             Self::Expired => "expired",
+            Self::Revoked => "revoked",
         }
     }
 
@@ -73,6 +77,7 @@ impl Refusal {
             | Self::NoSubject
             | Self::WrongAudience
             | Self::NotYetValid
+            | Self::Revoked
             | Self::Expired => false,
         }
     }
@@ -96,6 +101,7 @@ impl Refusal {
             Self::WrongAudience => invalid!("the token is for another audience"),
             Self::NotYetValid => invalid!("the token is not valid yet"),
             Self::Expired => invalid!("the token has expired"),
+            Self::Revoked => invalid!("the token was revoked"),
         })
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use url::Url;
 
 use super::keys::{Key, KeyError};
+use super::path_token;
 use crate::secret::Secret;
 
 /// How tokens are found and verified (`Auth.Jwt`).
@@ -16,6 +17,10 @@ pub struct Auth {
     pub token_from: Vec<TokenSource>,
     /// Clock difference allowed for `exp` and `nbf`.
     pub leeway: Duration,
+    /// Tokens in paths, where streaming URLs are given out.
+    pub path_token: Option<path_token::Settings>,
+    /// Whether a logout ends the user's live streams.
+    pub end_revoked_streams: bool,
 }
 
 /// One issuer of tokens.

@@ -92,7 +92,13 @@ fn secret(text: &str) -> KeySource {
 }
 
 fn settings(issuers: Vec<Issuer>) -> Auth {
-    Auth { issuers, token_from: vec![TokenSource::Header], leeway: Duration::from_secs(30) }
+    Auth {
+        issuers,
+        token_from: vec![TokenSource::Header],
+        leeway: Duration::from_secs(30),
+        path_token: None,
+        end_revoked_streams: false,
+    }
 }
 
 fn client() -> reqwest::Client {

@@ -4,6 +4,7 @@
 mod check;
 mod demo;
 mod migrate;
+mod import;
 mod purge;
 mod schema;
 mod serve;
@@ -47,6 +48,8 @@ enum Command {
         #[arg(short, long, default_value = "conf/tidegate.yaml")]
         config: PathBuf,
     },
+    /// Put the objects of a bucket into the catalogue.
+    Import(import::Args),
     /// Make a token for development, from an issuer with a shared secret.
     Token {
         /// The configuration file.
@@ -82,6 +85,7 @@ pub fn main() -> ExitCode {
             Ok(settings) => migrate::run(settings.database.as_ref()),
             Err(report) => refuse(&report),
         },
+        Command::Import(arguments) => import::run(&arguments),
         Command::Token { config, token } => match crate::config::load(&config) {
             Ok(settings) => token::run(&token, &settings.auth.issuers),
             Err(report) => refuse(&report),

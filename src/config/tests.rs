@@ -8,7 +8,7 @@ use http::{HeaderMap, Method};
 use proptest::prelude::{any, proptest};
 
 use super::{Report, Settings, load, load_text, reference, schema};
-use crate::proxy::settings::{Authorization, Kind, Route, Timeouts};
+use crate::proxy::settings::{Authorization, Kind, Route, Source, Timeouts};
 use crate::route::table::{Lookup, Request};
 use crate::s3::settings::Endpoint;
 use crate::upstream::settings::{Active, Available, HealthCheck, Passive};
@@ -130,7 +130,8 @@ fn the_configuration_of_yarp_is_an_object_route_behind_a_token() {
     let settings = load_file(&conf("yarp.json")).expect("a good file");
     let route = route(&settings, "/stream/a/b.mp3");
     let Kind::Object(object) = &route.kind else { panic!("{route:?}") };
-    assert_eq!((&*object.store, &*object.bucket), ("minio", "audio"));
+    let Source::Key { store, bucket, .. } = &object.source else { panic!("{object:?}") };
+    assert_eq!((&**store, &**bucket), ("minio", "audio"));
     assert_eq!(object.cluster.as_deref(), Some("minio"));
     assert!(matches!(&route.authorization, Authorization::Policy(policy) if policy.rules.is_empty()));
     assert_eq!(settings.stores[0].endpoint, Endpoint::Remote("http://canary-endpoint:9000".parse().expect("a URL")));

@@ -19,4 +19,6 @@ pub struct Caller {
     pub request_id: String,
     /// Where it came from, as far as the trusted proxies tell.
     pub address: Option<IpAddr>,
+    /// What absolute URLs to this server begin with, as the caller sees it: `https://media.example`.
+    pub base: String,
 }

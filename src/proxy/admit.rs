@@ -8,9 +8,9 @@ use pingora::http::RequestHeader;
 
 use super::ctx::Ctx;
 use super::failure::Failure;
-use super::limit;
+use super::permit;
 use super::player::Player;
-use super::settings::{Authorization, Kind};
+use super::settings::Kind;
 use super::world::Served;
 use crate::http::target::BadTarget;
 use crate::http::{client_ip, cors, target, wire};
@@ -66,7 +66,7 @@ pub async fn admit(session: &impl Player, ctx: &mut Ctx) -> Result<Way, Failure>
         _ if objects => return Err(Failure::MethodNotAllowed(OBJECT_METHODS.to_vec())),
         _ => {}
     }
-    authorise(request, ctx, &served).await?;
+    permit::authorise(request, ctx, &served).await?;
     if route.max_request_body.zip(announced(request)).is_some_and(|(limit, length)| length > limit) {
         return Err(Failure::BodyTooLarge);
     }
@@ -148,18 +148,4 @@ pub fn preflight_method(request: &RequestHeader) -> Option<Method> {
 pub fn host(request: &RequestHeader) -> Option<&str> {
     let named = request.uri.authority().map(http::uri::Authority::as_str);
     named.or_else(|| request.headers.get(header::HOST).and_then(|value| value.to_str().ok()))
-}
-
-async fn authorise(request: &RequestHeader, ctx: &mut Ctx, served: &Served) -> Result<(), Failure> {
-    let Authorization::Policy(policy) = &served.route.authorization else { return limit::admit(ctx, served).await };
-    let claims = limit::authenticate(&request.headers, request.uri.query(), ctx).await?;
-    ctx.claims = Some(Arc::clone(&claims));
-    limit::admit(ctx, served).await?;
-    let captured = |name: &str| ctx.captures.decoded(name).and_then(Result::ok);
-    let permitted = policy.permits(&claims, &captured);
-    match (permitted, served.route.hide_existence) {
-        (true, _) => Ok(()),
-        (false, Some(true)) => Err(Failure::Hidden),
-        (false, _) => Err(Failure::Forbidden),
-    }
 }

@@ -97,9 +97,10 @@ async fn requests(
             }
             Head::Gone => return Next::Close,
         };
-        let Some(request) = direct_request(&ahead[..length]) else {
+        let Some(mut request) = direct_request(&ahead[..length]) else {
             return Next::Pingora;
         };
+        gateway.open_path(&mut request);
         if !gateway.takes_directly(&request) {
             return Next::Pingora;
         }

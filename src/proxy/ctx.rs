@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::failure::Failure;
 use super::world::{Served, World};
 use crate::auth::Claims;
+use crate::auth::path_token::Ticket;
 use crate::http::{caller, cors};
 use crate::limit::Standing;
 use crate::limit::policy::Permit;
@@ -30,6 +31,8 @@ pub struct Ctx {
     pub permit: Option<Permit>,
     /// What the answer says of that policy, refusals too.
     pub standing: Option<Standing>,
+    /// What the token in the path says, where that is how.
+    pub ticket: Option<Ticket>,
     /// The route, once it is known.
     pub served: Option<Arc<Served>>,
     /// Whether a module answers it.
@@ -77,6 +80,7 @@ impl Ctx {
             claims: None,
             permit: None,
             standing: None,
+            ticket: None,
             served: None,
             inside: false,
             captures: Captures::default(),

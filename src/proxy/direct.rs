@@ -109,6 +109,10 @@ impl Player for Direct<'_> {
         self.peer
     }
 
+    fn is_tls(&self) -> bool {
+        self.stream.get_ssl_digest().is_some()
+    }
+
     fn answered_with(&self) -> Option<StatusCode> {
         match self.answer {
             Answer::None => None,

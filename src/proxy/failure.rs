@@ -27,6 +27,12 @@ pub enum Failure {
     Unauthorized(Refusal),
     /// The keys that tokens are verified with cannot be had.
     KeysUnavailable,
+    /// Those who decide who may cannot be asked.
+    AccessUnavailable,
+    /// The catalogue cannot be asked.
+    CatalogUnavailable,
+    /// The user logged out everywhere while the stream was under way.
+    Revoked,
     /// Who asks may not.
     Forbidden,
     /// Who asks may not, and is not told that there is something.
@@ -84,12 +90,12 @@ impl Failure {
             Self::PathTooLong => 414,
             Self::NoRoute | Self::Hidden => 404,
             Self::MethodNotAllowed(_) => 405,
-            Self::Unauthorized(_) => 401,
+            Self::Unauthorized(_) | Self::Revoked => 401,
             Self::Forbidden => 403,
             Self::Limited(..) => 429,
             Self::BodyTooLarge => 413,
             Self::Object(failure) => object_status(failure),
-            Self::KeysUnavailable | Self::NoDestination => 503,
+            Self::KeysUnavailable | Self::AccessUnavailable | Self::CatalogUnavailable | Self::NoDestination => 503,
             Self::BadGateway => 502,
             Self::GatewayTimeout => 504,
             Self::ClientLeft | Self::ClientStalled => 499,
@@ -108,6 +114,9 @@ impl Failure {
             Self::MethodNotAllowed(_) => "method_not_allowed",
             Self::Unauthorized(_) => "unauthorized",
             Self::KeysUnavailable => "keys_unavailable",
+            Self::AccessUnavailable => "access_unavailable",
+            Self::CatalogUnavailable => "catalog_unavailable",
+            Self::Revoked => "revoked",
             Self::Forbidden => "forbidden",
             Self::Limited(limited, _) => limited_code(*limited),
             Self::Hidden => "not_found",
@@ -143,6 +152,9 @@ impl Failure {
             Self::Unauthorized(refusal) => refusal.to_string().into(),
             Self::KeysUnavailable => "tokens cannot be verified at the moment; try again".into(),
             Self::Limited(limited, _) => limited_detail(*limited).into(),
+            Self::AccessUnavailable => "whether you may have this cannot be told at the moment; try again".into(),
+            Self::CatalogUnavailable => "the catalogue cannot be asked at the moment; try again".into(),
+            Self::Revoked => "the user logged out".into(),
             Self::Forbidden => "your token does not allow this".into(),
             Self::Hidden => object_detail(&object::Failure::NotFound).into(),
             Self::BodyTooLarge => "the request body is larger than this route allows".into(),
@@ -346,6 +358,9 @@ mod tests {
             Failure::MethodNotAllowed(vec![Method::GET]),
             Failure::Unauthorized(Refusal::Missing),
             Failure::KeysUnavailable,
+            Failure::AccessUnavailable,
+            Failure::CatalogUnavailable,
+            Failure::Revoked,
             Failure::Forbidden,
             Failure::Hidden,
             Failure::Limited(Limited::Requests, Duration::ZERO),

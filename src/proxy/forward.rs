@@ -13,6 +13,7 @@ use pingora::{Error, ErrorSource, ErrorType, Result};
 use super::admit::host;
 use super::ctx::{Chosen, Ctx};
 use super::failure::Failure;
+use super::player::Player;
 use super::respond;
 use super::settings::{Authorization, Kind, PlainRoute};
 use super::world::{Served, Target};
@@ -121,7 +122,7 @@ pub fn failed_to_proxy(session: &Session, ctx: &mut Ctx, mut error: Box<Error>, 
 fn cluster(served: &Served) -> Option<&Arc<Cluster>> {
     match &served.target {
         Target::Cluster(cluster) => Some(cluster),
-        Target::Objects(_) => None,
+        Target::Objects(_) | Target::Tracks(_) => None,
     }
 }
 
@@ -182,9 +183,8 @@ fn framing(session: &Session, headers: &HeaderMap) -> Vec<(http::HeaderName, htt
     names.into_iter().filter_map(|name| headers.get(&name).cloned().map(|value| (name, value))).collect()
 }
 
-fn scheme(session: &Session) -> &'static str {
-    let tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
-    if tls { "https" } else { "http" }
+pub fn scheme(session: &Session) -> &'static str {
+    if Player::is_tls(session) { "https" } else { "http" }
 }
 
 /// Makes the answer that the client gets.

@@ -1,20 +1,21 @@
 //! Requests that the modules in this process answer: called through a service that knows nothing of Pingora.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 
 use axum::body::Body;
 use futures::FutureExt;
-use http::{Method, Request, Response, StatusCode, header};
+use http::uri::Authority;
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
 use pingora::Result;
-use pingora::http::RequestHeader;
 use tower::ServiceExt;
 use tower::util::BoxCloneSyncService;
 
 use super::ctx::Ctx;
 use super::failure::Failure;
 use super::player::Player;
-use super::respond;
+use super::{admit, respond};
 use crate::http::caller::Caller;
 use crate::http::headers::strip_hop_by_hop;
 
@@ -30,7 +31,7 @@ pub async fn serve(player: &mut impl Player, ctx: &mut Ctx, inside: Inside) -> R
         Ok(body) => body,
         Err(failure) => return respond::failure(player, ctx, failure).await,
     };
-    let Ok(response) = inside.oneshot(request(player.request(), ctx, Body::from(body))).await;
+    let Ok(response) = inside.oneshot(request(player, ctx, Body::from(body))).await;
     let (parts, mut body) = response.into_parts();
     let mut headers = parts.headers;
     strip_hop_by_hop(&mut headers);
@@ -76,17 +77,47 @@ async fn pass_on(player: &mut impl Player, body: &mut Body) -> Result<(), Failur
 }
 
 /// The request as a module sees it.
-fn request(head: &RequestHeader, ctx: &Ctx, body: Body) -> Request<Body> {
+fn request(player: &impl Player, ctx: &Ctx, body: Body) -> Request<Body> {
+    let head = player.request();
     let mut request = Request::new(body);
     *request.method_mut() = head.method.clone();
     *request.uri_mut() = head.uri.clone();
     *request.headers_mut() = head.headers.clone();
     strip_hop_by_hop(request.headers_mut());
-    request.extensions_mut().insert(caller(ctx));
+    let way = Way { host: admit::host(head), peer: player.peer(), tls: player.is_tls() };
+    request.extensions_mut().insert(caller(ctx, &head.headers, &way));
     request
 }
 
+/// How a request came to us.
+pub struct Way<'a> {
+    /// The host that it names.
+    pub host: Option<&'a str>,
+    /// The other end of the connection.
+    pub peer: Option<IpAddr>,
+    /// Whether it came over TLS.
+    pub tls: bool,
+}
+
 /// What a module is told of who asks.
-pub fn caller(ctx: &Ctx) -> Caller {
-    Caller { request_id: ctx.id.clone(), address: ctx.client }
+pub fn caller(ctx: &Ctx, headers: &HeaderMap, way: &Way<'_>) -> Caller {
+    Caller { request_id: ctx.id.clone(), address: ctx.client, base: base(ctx, headers, way) }
+}
+
+/// What absolute URLs to us begin with for this caller: as configured, else as the request came, a trusted proxy's word
+/// for it first.
+fn base(ctx: &Ctx, headers: &HeaderMap, way: &Way<'_>) -> String {
+    if let Some(url) = &ctx.world.server.public_url {
+        return url.clone();
+    }
+    let trusted = way.peer.is_some_and(|peer| ctx.world.trusts(peer));
+    // The nearest proxy writes at the right end.
+    let said = |name: &str| {
+        let value = headers.get_all(name).iter().next_back().filter(|_| trusted)?.to_str().ok()?;
+        value.rsplit(',').next().map(str::trim).filter(|value| !value.is_empty())
+    };
+    let scheme = said("x-forwarded-proto").filter(|scheme| matches!(*scheme, "http" | "https"));
+    let host = said("x-forwarded-host").filter(|host| host.parse::<Authority>().is_ok());
+    let host = host.or(way.host).unwrap_or("localhost");
+    format!("{}://{host}", scheme.unwrap_or(if way.tls { "https" } else { "http" }))
 }

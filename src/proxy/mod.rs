@@ -10,14 +10,17 @@ mod failure;
 mod forward;
 mod http2;
 pub mod inside;
+pub mod inspect;
 mod limit;
 pub mod listener;
 mod objects;
+pub mod permit;
 mod player;
 mod request_body;
 mod respond;
 pub mod settings;
 mod tls;
+mod tracks;
 mod upgrade;
 pub mod world;
 
@@ -77,6 +80,11 @@ impl Gateway {
         }
     }
 
+    /// Takes a token out of the request's path.
+    fn open_path(&self, request: &mut RequestHeader) {
+        permit::open_path(&self.world.load(), request);
+    }
+
     fn write_timeout(&self) -> Duration {
         self.world.load().server.write_timeout
     }
@@ -87,7 +95,9 @@ impl Gateway {
         let mut ctx = Ctx::new(self.world.load_full());
         let outcome = match admit::admit(player, &mut ctx).await {
             Ok(Way::Route(served)) => match &served.target {
-                Target::Objects(origin) => objects::serve(player, &mut ctx, &served, origin, &self.metrics).await,
+                Target::Objects(_) | Target::Tracks(_) => {
+                    objects::serve(player, &mut ctx, &served, &self.metrics).await
+                }
                 // A reload between the two looks at the table; the next try finds the new one.
                 Target::Cluster(_) => respond::failure(player, &mut ctx, Failure::Internal).await,
             },
@@ -124,8 +134,8 @@ impl Gateway {
             Err(failure) => return respond::failure(session, ctx, failure).await.map(|()| true),
         };
         match &served.target {
-            Target::Objects(origin) => {
-                objects::serve(session, ctx, &served, origin, &self.metrics).await.map(|()| true)
+            Target::Objects(_) | Target::Tracks(_) => {
+                objects::serve(session, ctx, &served, &self.metrics).await.map(|()| true)
             }
             Target::Cluster(_) => Ok(false),
         }
@@ -150,6 +160,7 @@ impl ProxyHttp for Gateway {
         client.set_total_drain_timeout(Some(DRAIN));
         client.set_abort_on_close(false);
         client.set_pipelining_enabled(true);
+        permit::open_path(&ctx.world, session.req_header_mut());
         Ok(())
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use http::header;
 use pingora::http::Method;
 use pingora::{Error, ErrorType, Result};
 
@@ -10,33 +11,23 @@ use super::ctx::Ctx;
 use super::failure::Failure;
 use super::limit;
 use super::player::Player;
-use super::respond;
-use super::settings::Kind;
 use super::world::Served;
-use crate::object::{self, Body, Origin, Plan};
+use super::{permit, respond, tracks};
+use crate::object::{self, Body, Plan};
 use crate::telemetry::metrics::Metrics;
 
 /// Answers a request on an object route. An error means that the answer broke off: the connection must be closed
 /// without looking like a clean end.
-pub async fn serve(
-    session: &mut impl Player,
-    ctx: &mut Ctx,
-    served: &Served,
-    origin: &Arc<Origin>,
-    metrics: &Arc<Metrics>,
-) -> Result<()> {
-    let Kind::Object(route) = &served.route.kind else {
-        return respond::failure(session, ctx, Failure::Internal).await;
-    };
-    let key = match route.key.render(&ctx.captures) {
-        Ok(key) => key,
-        Err(error) => return respond::failure(session, ctx, Failure::BadRequest(error.to_string().into())).await,
+pub async fn serve(session: &mut impl Player, ctx: &mut Ctx, served: &Served, metrics: &Arc<Metrics>) -> Result<()> {
+    let wanted = match tracks::wanted(served, &ctx.captures).await {
+        Ok(wanted) => wanted,
+        Err(failure) => return respond::failure(session, ctx, failure).await,
     };
     let user = ctx.claims.as_ref().map(|claims| claims.subject.as_str());
     let _stream = metrics.stream(user);
     let answer = {
         let plan = Plan::read(&session.request().method, &session.request().headers);
-        let question = object::answer(origin, &plan, &key, &mut ctx.tally);
+        let question = object::answer(&wanted.origin, &plan, wanted.key(), &mut ctx.tally);
         tokio::select! {
             biased;
             answer = question => answer.map_err(Failure::Object),
@@ -45,12 +36,15 @@ pub async fn serve(
     };
     match answer {
         Err(failure) => respond::failure(session, ctx, failure).await,
-        Ok(answer) => {
+        Ok(mut answer) => {
+            if let (Some(value), true) = (wanted.content_type(), answer.headers.contains_key(header::CONTENT_TYPE)) {
+                answer.headers.insert(header::CONTENT_TYPE, value.clone());
+            }
             if respond::is_debugged(session, ctx) {
                 ctx.tally.cache = answer.body.as_ref().and_then(Body::forecast).or(ctx.tally.cache);
             }
             let head_only = answer.body.is_none() || session.request().method == Method::HEAD;
-            let told = if head_only { None } else { Told::of(ctx, &key, &answer) };
+            let told = if head_only { None } else { Told::of(ctx, wanted.key(), &answer) };
             respond::head(session, ctx, answer.status, answer.headers, head_only)
                 .await
                 .map_err(|error| gone(ctx, error))?;
@@ -69,7 +63,12 @@ async fn deliver(
     told: Option<Told>,
     metrics: &Metrics,
 ) -> Result<()> {
-    let outcome = pump(session, ctx, &mut body, metrics).await;
+    let revoked = permit::revoked(ctx);
+    let outcome = tokio::select! {
+        biased;
+        outcome = pump(session, ctx, &mut body, metrics) => outcome,
+        () = revoked => Err(Failure::Revoked),
+    };
     if let Some(mut told) = told {
         told.went(ctx.sent, outcome.is_ok());
     }

@@ -22,6 +22,8 @@ pub trait Player: Send {
     fn raw_head(&self) -> Option<Bytes>;
     /// The other end of the connection.
     fn peer(&self) -> Option<IpAddr>;
+    /// Whether it came over TLS.
+    fn is_tls(&self) -> bool;
     /// The status of the answer that has begun.
     fn answered_with(&self) -> Option<StatusCode>;
     /// Bytes of the answer's body so far.
@@ -66,6 +68,10 @@ impl Player for Session {
 
     fn peer(&self) -> Option<IpAddr> {
         self.client_addr().and_then(|address| address.as_inet()).map(std::net::SocketAddr::ip)
+    }
+
+    fn is_tls(&self) -> bool {
+        self.digest().is_some_and(|digest| digest.ssl_digest.is_some())
     }
 
     fn answered_with(&self) -> Option<StatusCode> {

@@ -13,6 +13,7 @@ use super::failure::Failure;
 use super::limit;
 use super::player::Player;
 use super::settings::Kind;
+use crate::auth::path_token::PathToken;
 use crate::http::caller::REQUEST_ID;
 use crate::http::cors;
 use crate::http::problem::{self, Problem};
@@ -51,6 +52,10 @@ fn response_head(status: StatusCode, headers: HeaderMap) -> ResponseHeader {
 /// Adds the request's id and the CORS headers of the route or the API.
 pub fn decorate(session: &impl Player, ctx: &Ctx, response: &mut ResponseHeader) -> Result<()> {
     response.insert_header(REQUEST_ID, ctx.id.as_str())?;
+    if session.request().extensions.get::<PathToken>().is_some() {
+        // What is linked from here must not learn the token.
+        response.insert_header(header::REFERRER_POLICY, "no-referrer")?;
+    }
     if let Some(state) = ctx.tally.cache.filter(|_| is_debugged(session, ctx)) {
         response.insert_header(CACHE, state.name())?;
     }
@@ -143,7 +148,12 @@ fn envelope(session: &impl Player, ctx: &Ctx, failure: &Failure) -> (HeaderMap, 
         headers.insert(header::RETRY_AFTER, wait.into());
         // Only the path: a query may carry a token.
         let objects = ctx.served.as_ref().is_some_and(|served| matches!(served.route.kind, Kind::Object(_)));
-        if let (true, Ok(path)) = (objects, HeaderValue::from_str(session.request().uri.path())) {
+        let request = session.request();
+        let path = match request.extensions.get::<PathToken>() {
+            Some(token) => HeaderValue::try_from(token.before(request.uri.path())),
+            None => HeaderValue::try_from(request.uri.path()),
+        };
+        if let (true, Ok(path)) = (objects, path) {
             headers.insert(RETRY_URL, path);
         }
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::auth::policy::Policy;
+use crate::catalog;
 use crate::http::cors;
 use crate::object;
 use crate::route::template::Template;
@@ -32,6 +33,8 @@ pub struct Server {
     pub shutdown_grace: Duration,
     /// Cross-origin rules of the modules' paths (`Api.CorsPolicy`).
     pub api_cors: Option<Arc<cors::Policy>>,
+    /// What absolute URLs to this server begin with; `None`: what each request came to.
+    pub public_url: Option<String>,
     /// Connections accepted at once over all listeners; more are closed at once.
     pub max_connections: usize,
 }
@@ -74,6 +77,8 @@ pub struct Route {
     pub kind: Kind,
     /// Who may ask.
     pub authorization: Authorization,
+    /// Who decides beyond the policy's rules over claims.
+    pub access: Option<Access>,
     /// Whether a refusal says 404 instead of 403 (`HideExistence`). Unset: the policy's refusal is 403, the store's 404.
     pub hide_existence: Option<bool>,
     /// The rate limiter policy's name.
@@ -98,18 +103,30 @@ pub enum Kind {
 /// A route with `PresignedUrl`.
 #[derive(Clone, Debug)]
 pub struct ObjectRoute {
-    /// The store's name in `ObjectStores`.
-    pub store: Arc<str>,
-    /// The bucket.
-    pub bucket: Arc<str>,
-    /// The object's key, from captured path values.
-    pub key: Template,
+    /// Which object.
+    pub source: Source,
     /// `Content-Type` of every object of this route, above what the store says.
     pub content_type: Option<Arc<str>>,
     /// The cluster whose destinations are connected to; `None` connects to the store's endpoint.
     pub cluster: Option<Arc<str>>,
     /// How long its objects are cached; `None` streams them past the cache.
     pub cache: Option<object::cache::Policy>,
+}
+
+/// Which object answers.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// One of a bucket.
+    Key {
+        /// The store's name in `ObjectStores`.
+        store: Arc<str>,
+        /// The bucket.
+        bucket: Arc<str>,
+        /// The object's key, from captured path values.
+        key: Template,
+    },
+    /// That of the catalogue's track with this id, from captured path values.
+    Track(Template),
 }
 
 /// A route without `PresignedUrl`.
@@ -119,6 +136,15 @@ pub struct PlainRoute {
     pub cluster: Arc<str>,
     /// What is changed on the way, in order.
     pub transforms: Vec<Transform>,
+}
+
+/// Who decides beyond the rules over claims.
+#[derive(Clone, Debug)]
+pub struct Access {
+    /// They, as the policy names them.
+    pub settings: Arc<catalog::settings::Access>,
+    /// The track's id that they are asked about, from captured path values.
+    pub track: Template,
 }
 
 /// Who may use a route.

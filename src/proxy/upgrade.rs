@@ -2,6 +2,7 @@
 //! the connection from that request on, and a module that agrees gets the connection from it, as axum expects.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -20,9 +21,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tower::ServiceExt;
 
 use super::ctx::Ctx;
-use super::inside::{self, Inside};
+use super::inside::{self, Inside, Way};
 use super::listener::Place;
-use super::{Gateway, access_log};
+use super::{Gateway, access_log, direct};
 use crate::http::caller::REQUEST_ID;
 use crate::telemetry::metrics::Metrics;
 
@@ -38,10 +39,11 @@ pub fn is_asked(request: &RequestHeader) -> bool {
 /// unless a module takes it over: it then lives, and is counted, until the module drops it.
 pub async fn serve(gateway: &Gateway, ctx: Ctx, stream: Stream, read: Bytes, place: &Arc<Place>) {
     let (inside, metrics) = (gateway.inside.clone(), Arc::clone(&gateway.metrics));
+    let from = (direct::peer(&stream), stream.get_ssl_digest().is_some());
     let admitted = Mutex::new(Some(ctx));
     let service = service_fn(move |request| {
         let (ctx, inside, metrics) = (admitted.lock().take(), inside.clone(), Arc::clone(&metrics));
-        answer(ctx, request, inside, metrics)
+        answer(ctx, request, from, inside, metrics)
     });
     let connection = Held { read, stream, _place: Arc::clone(place) };
     let http = http1::Builder::new();
@@ -52,6 +54,7 @@ pub async fn serve(gateway: &Gateway, ctx: Ctx, stream: Stream, read: Bytes, pla
 async fn answer(
     ctx: Option<Ctx>,
     request: Request<Incoming>,
+    (peer, tls): (Option<IpAddr>, bool),
     inside: Inside,
     metrics: Arc<Metrics>,
 ) -> Result<Response<Body>, Infallible> {
@@ -62,7 +65,10 @@ async fn answer(
         *refused.status_mut() = StatusCode::BAD_REQUEST;
         return Ok(refused);
     };
-    request.extensions_mut().insert(inside::caller(&ctx));
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    let way = Way { host, peer, tls };
+    let caller = inside::caller(&ctx, request.headers(), &way);
+    request.extensions_mut().insert(caller);
     let method = request.method().clone();
     let Ok(mut response) = inside.oneshot(request).await;
     if let Ok(id) = HeaderValue::from_str(&ctx.id) {

@@ -7,9 +7,12 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::audience::Audience;
-use super::settings::{Kind, ObjectRoute, Route, Server};
+use super::permit::{Guarded, Guards};
+use super::settings::{Authorization, Kind, ObjectRoute, Route, Server, Source};
+use super::tracks::Places;
 use crate::auth::Authenticator;
 use crate::auth::settings::TokenSource;
+use crate::catalog::Catalog;
 use crate::clock::Clock;
 use crate::limit::Limits;
 use crate::limit::policy::Policy;
@@ -33,6 +36,9 @@ pub enum WorldError {
     /// A route names a rate limiter policy that is not there.
     #[error("route `{0}` names a rate limiter policy that does not exist")]
     UnknownLimit(Arc<str>),
+    /// A route asks the catalogue, or those who decide, and there are none.
+    #[error("route `{0}` needs the Database")]
+    NoDatabase(Arc<str>),
     /// A route's content type is no header value.
     #[error("route `{0}` has a ContentType that no header can carry")]
     ContentType(Arc<str>),
@@ -46,12 +52,16 @@ pub struct Served {
     pub limit: Option<Arc<Policy>>,
     /// What answers it.
     pub target: Target,
+    /// Who decides beyond the policy's rules over claims.
+    pub guarded: Option<Guarded>,
 }
 
 /// What answers a route.
 pub enum Target {
     /// The object engine.
     Objects(Arc<Origin>),
+    /// The object engine, where the catalogue says.
+    Tracks(Places),
     /// Servers.
     Cluster(Arc<Cluster>),
 }
@@ -68,6 +78,10 @@ pub struct Parts {
     pub cache: Option<Arc<Cache>>,
     /// The rate limiter policies, and what they have counted.
     pub limits: Arc<Limits>,
+    /// The catalogue, where there is a database.
+    pub catalog: Option<Arc<Catalog>>,
+    /// Who is asked for leave.
+    pub guards: Guards,
     /// What a request must carry to be told how the cache took part.
     pub debug_token: Option<Secret>,
     /// Who is told of streams.
@@ -94,6 +108,8 @@ pub struct World {
     pub token_sources: Vec<TokenSource>,
     /// The rate limiter policies, and what they have counted.
     pub limits: Arc<Limits>,
+    /// Who is asked for leave.
+    pub guards: Guards,
     /// The server's settings.
     pub server: Server,
     /// What a request must carry to be told how the cache took part.
@@ -112,39 +128,33 @@ impl World {
         clusters: &BTreeMap<Arc<str>, settings::Cluster>,
         parts: Parts,
     ) -> Result<Self, WorldError> {
-        let factory = Factory::default();
-        let clusters: HashMap<Arc<str>, Arc<Cluster>> =
-            clusters.iter().map(|(id, settings)| (Arc::clone(id), Arc::new(factory.cluster(settings)))).collect();
-        let mut own: HashMap<Arc<str>, Arc<Cluster>> = HashMap::new();
-        let mut buckets: HashMap<_, Arc<Health>> = HashMap::new();
+        let mut builder = Builder::new(clusters, &parts);
         let mut served = HashMap::new();
         for entry in routes.entries() {
             let route = Arc::clone(&entry.value);
-            let target = match &route.kind {
-                Kind::Object(object) => {
-                    let unknown = || WorldError::UnknownStore(Arc::clone(&route.id));
-                    let store = parts.stores.get(&object.store).ok_or_else(unknown)?;
-                    let cluster = match &object.cluster {
-                        Some(id) => find(&clusters, id, &route)?,
-                        None => Arc::clone(
-                            own.entry(Arc::clone(&object.store))
-                                .or_insert_with(|| Arc::new(factory.single(&object.store, store.signer.endpoint()))),
-                        ),
-                    };
-                    let bucket = (Arc::clone(&object.store), Arc::clone(&object.bucket));
-                    let health = Arc::clone(buckets.entry(bucket).or_default());
-                    Target::Objects(Arc::new(origin(&route, object, store, health, cluster, &parts)?))
-                }
-                Kind::Plain(plain) => Target::Cluster(find(&clusters, &plain.cluster, &route)?),
-            };
             let policy = |name: &Arc<str>| parts.limits.policy(name).cloned();
             let unknown = || WorldError::UnknownLimit(Arc::clone(&route.id));
             let limit = route.rate_limiter.as_ref().map(|name| policy(name).ok_or_else(unknown)).transpose()?;
-            served.insert(Arc::clone(&route.id), Arc::new(Served { route, limit, target }));
+            let target = builder.target(&route)?;
+            let guarded = guarded(&route, &parts.guards)?;
+            served.insert(Arc::clone(&route.id), Arc::new(Served { route, limit, target, guarded }));
         }
+        let Builder { clusters, own, .. } = builder;
         let clusters = clusters.into_values().chain(own.into_values()).collect();
-        let Parts { authenticator, token_sources, limits, debug_token, audience, clock, .. } = parts;
-        Ok(Self { routes, served, clusters, authenticator, token_sources, limits, server, debug_token, audience, clock })
+        let Parts { authenticator, token_sources, limits, guards, debug_token, audience, clock, .. } = parts;
+        Ok(Self {
+            routes,
+            served,
+            clusters,
+            authenticator,
+            token_sources,
+            limits,
+            guards,
+            server,
+            debug_token,
+            audience,
+            clock,
+        })
     }
 
     /// The route of a request.
@@ -164,21 +174,24 @@ impl World {
 
     /// The clusters worth probing: those of object routes, for readiness, and those that ask for it.
     pub fn probed(&self) -> impl Iterator<Item = &Arc<Cluster>> {
-        let objects = |cluster: &Arc<Cluster>| self.origins().any(|origin| Arc::ptr_eq(&origin.cluster, cluster));
+        let objects =
+            |cluster: &Arc<Cluster>| self.origins().iter().any(|origin| Arc::ptr_eq(&origin.cluster, cluster));
         self.clusters.iter().filter(move |cluster| cluster.active().is_some() || objects(cluster))
     }
 
     /// Whether every store that a route reads from can be used.
     pub fn stores_are_good(&self) -> bool {
-        self.origins().all(|origin| origin.health.is_good() && origin.cluster.is_reachable())
+        self.origins().iter().all(|origin| origin.health.is_good() && origin.cluster.is_reachable())
     }
 
     /// What answers the object routes.
-    pub fn origins(&self) -> impl Iterator<Item = &Arc<Origin>> {
-        self.served.values().filter_map(|served| match &served.target {
-            Target::Objects(origin) => Some(origin),
-            Target::Cluster(_) => None,
-        })
+    pub fn origins(&self) -> Vec<Arc<Origin>> {
+        let of = |served: &Arc<Served>| match &served.target {
+            Target::Objects(origin) => vec![Arc::clone(origin)],
+            Target::Tracks(places) => places.origins(),
+            Target::Cluster(_) => Vec::new(),
+        };
+        self.served.values().flat_map(of).collect()
     }
 
     /// Networks whose `X-Forwarded-For` is believed.
@@ -187,30 +200,124 @@ impl World {
     }
 }
 
-fn find(clusters: &HashMap<Arc<str>, Arc<Cluster>>, id: &Arc<str>, route: &Route) -> Result<Arc<Cluster>, WorldError> {
-    clusters.get(id).cloned().ok_or_else(|| WorldError::UnknownCluster(Arc::clone(&route.id)))
+/// What the routes of a world share while it is built.
+struct Builder<'a> {
+    parts: &'a Parts,
+    factory: Factory,
+    clusters: HashMap<Arc<str>, Arc<Cluster>>,
+    /// Of stores that are connected to at their endpoints.
+    own: HashMap<Arc<str>, Arc<Cluster>>,
+    buckets: HashMap<(Arc<str>, Arc<str>), Arc<Health>>,
 }
 
-fn origin(
-    route: &Route,
-    object: &ObjectRoute,
-    store: &Store,
-    health: Arc<Health>,
+impl<'a> Builder<'a> {
+    fn new(clusters: &BTreeMap<Arc<str>, settings::Cluster>, parts: &'a Parts) -> Self {
+        let factory = Factory::default();
+        let clusters =
+            clusters.iter().map(|(id, settings)| (Arc::clone(id), Arc::new(factory.cluster(settings)))).collect();
+        Self { parts, factory, clusters, own: HashMap::new(), buckets: HashMap::new() }
+    }
+
+    fn target(&mut self, route: &Route) -> Result<Target, WorldError> {
+        let object = match &route.kind {
+            Kind::Plain(plain) => return self.cluster(&plain.cluster, route).map(Target::Cluster),
+            Kind::Object(object) => object,
+        };
+        let (store, bucket) = match &object.source {
+            Source::Key { store, bucket, .. } => (store, bucket),
+            Source::Track(_) => return self.places(route, object).map(Target::Tracks),
+        };
+        let known = self.parts.stores.get(store).ok_or_else(|| WorldError::UnknownStore(Arc::clone(&route.id)))?;
+        let cluster = match &object.cluster {
+            Some(id) => self.cluster(id, route)?,
+            None => self.own(store, known),
+        };
+        let health = Arc::clone(self.buckets.entry((Arc::clone(store), Arc::clone(bucket))).or_default());
+        let opened = Opened { name: Arc::clone(store), store: known.clone(), cluster };
+        Ok(Target::Objects(Arc::new(Frame::new(route, object, self.parts)?.origin(
+            &opened,
+            Arc::clone(bucket),
+            health,
+        ))))
+    }
+
+    /// Any bucket of any store, as the catalogue says.
+    fn places(&mut self, route: &Route, object: &ObjectRoute) -> Result<Places, WorldError> {
+        let catalog = self.parts.catalog.clone().ok_or_else(|| WorldError::NoDatabase(Arc::clone(&route.id)))?;
+        let mut stores: HashMap<Arc<str>, Opened> = HashMap::new();
+        for (name, store) in &self.parts.stores {
+            let opened = Opened { name: Arc::clone(name), store: store.clone(), cluster: self.own(name, store) };
+            stores.insert(Arc::clone(name), opened);
+        }
+        let frame = Frame::new(route, object, self.parts)?;
+        Ok(Places::new(
+            catalog,
+            Box::new(move |store, bucket| Some(frame.origin(stores.get(store)?, bucket.into(), Arc::default()))),
+        ))
+    }
+
+    fn cluster(&self, id: &Arc<str>, route: &Route) -> Result<Arc<Cluster>, WorldError> {
+        self.clusters.get(id).cloned().ok_or_else(|| WorldError::UnknownCluster(Arc::clone(&route.id)))
+    }
+
+    fn own(&mut self, name: &Arc<str>, store: &Store) -> Arc<Cluster> {
+        let factory = &self.factory;
+        let single = || Arc::new(factory.single(name, store.signer.endpoint()));
+        Arc::clone(self.own.entry(Arc::clone(name)).or_insert_with(single))
+    }
+}
+
+/// A store with the servers that are connected to.
+struct Opened {
+    name: Arc<str>,
+    store: Store,
     cluster: Arc<Cluster>,
-    parts: &Parts,
-) -> Result<Origin, WorldError> {
-    let content_type = object.content_type.as_ref().map(|text| http::HeaderValue::from_str(text)).transpose();
-    Ok(Origin {
-        route: Arc::clone(&route.id),
-        store: Arc::clone(&object.store),
-        cache: object.cache.and_then(|policy| Some(Cached { cache: Arc::clone(parts.cache.as_ref()?), policy })),
-        signer: Arc::clone(&store.signer),
-        health,
-        cluster,
-        bucket: Arc::clone(&object.bucket),
-        content_type: content_type.map_err(|_| WorldError::ContentType(Arc::clone(&route.id)))?,
-        timeouts: route.timeouts,
-        reveal_denied: route.hide_existence == Some(false),
-        clock: parts.clock.clone(),
-    })
+}
+
+/// What all origins of one route have in common.
+struct Frame {
+    route: Arc<str>,
+    cache: Option<Cached>,
+    content_type: Option<http::HeaderValue>,
+    timeouts: settings::Timeouts,
+    reveal_denied: bool,
+    clock: Clock,
+}
+
+impl Frame {
+    fn new(route: &Route, object: &ObjectRoute, parts: &Parts) -> Result<Self, WorldError> {
+        let content_type = object.content_type.as_ref().map(|text| http::HeaderValue::from_str(text)).transpose();
+        Ok(Self {
+            route: Arc::clone(&route.id),
+            cache: object.cache.and_then(|policy| Some(Cached { cache: Arc::clone(parts.cache.as_ref()?), policy })),
+            content_type: content_type.map_err(|_| WorldError::ContentType(Arc::clone(&route.id)))?,
+            timeouts: route.timeouts,
+            reveal_denied: route.hide_existence == Some(false),
+            clock: parts.clock.clone(),
+        })
+    }
+
+    fn origin(&self, opened: &Opened, bucket: Arc<str>, health: Arc<Health>) -> Origin {
+        Origin {
+            route: Arc::clone(&self.route),
+            store: Arc::clone(&opened.name),
+            cache: self.cache.clone(),
+            signer: Arc::clone(&opened.store.signer),
+            health,
+            cluster: Arc::clone(&opened.cluster),
+            bucket,
+            content_type: self.content_type.clone(),
+            timeouts: self.timeouts,
+            reveal_denied: self.reveal_denied,
+            clock: self.clock.clone(),
+        }
+    }
+}
+
+/// Who decides on a route beyond the rules over claims.
+fn guarded(route: &Route, guards: &Guards) -> Result<Option<Guarded>, WorldError> {
+    let (Some(asked), Authorization::Policy(policy)) = (&route.access, &route.authorization) else { return Ok(None) };
+    let access = guards.access.get(&policy.name).cloned();
+    let access = access.ok_or_else(|| WorldError::NoDatabase(Arc::clone(&route.id)))?;
+    Ok(Some(Guarded { access, track: asked.track.clone() }))
 }

@@ -2,6 +2,14 @@
 //! Signature Version 4 by query parameters: AWS "Authenticating Requests: Using Query Parameters".
 
 pub mod error_body;
+pub mod listing;
 pub mod settings;
 pub mod signer;
 pub mod url_cache;
+
+/// Whether a bucket can have this name (AWS, "General purpose buckets naming rules"; MinIO takes the same).
+pub fn is_bucket(name: &str) -> bool {
+    let letter = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
+    let good = (3..=63).contains(&name.len()) && name.bytes().all(|c| letter(c) || c == b'-' || c == b'.');
+    good && name.bytes().next().is_some_and(letter)
+}

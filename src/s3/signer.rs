@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
-use rusty_s3::actions::{GetObject, HeadObject, S3Action};
+use rusty_s3::actions::{GetObject, HeadObject, ListObjectsV2, S3Action};
 use rusty_s3::{Bucket, Credentials, UrlStyle};
 use url::Url;
 
@@ -74,14 +74,34 @@ impl Signer {
         Ok(signed)
     }
 
-    fn sign_at(&self, object: &Object<'_>, now: u64) -> Result<SignedRequest, SignError> {
-        let generation = self.generation.load(Ordering::Acquire);
+    /// A signed request for the page of a bucket's listing that begins at `from`; empty: the first.
+    pub fn sign_listing(&self, bucket: &str, prefix: &str, from: &str) -> Result<Url, SignError> {
+        let (bucket, time) = (self.bucket(bucket)?, self.store_time(self.clock.unix())?);
+        let credentials = self.credentials.load();
+        let mut action = ListObjectsV2::new(&bucket, Some(&**credentials));
+        if !prefix.is_empty() {
+            action.with_prefix(prefix);
+        }
+        if !from.is_empty() {
+            action.with_continuation_token(from);
+        }
+        Ok(action.sign_with_time(self.settings.presign_expiry, &time))
+    }
+
+    fn bucket(&self, name: &str) -> Result<Bucket, SignError> {
         let style = if self.settings.path_style { UrlStyle::Path } else { UrlStyle::VirtualHost };
         let region = self.settings.region.clone();
-        let bucket = Bucket::new(self.endpoint.clone(), style, object.bucket.to_owned(), region)
-            .map_err(|_| SignError::Bucket)?;
-        let store_time = i64::try_from(now).map_err(|_| SignError::Clock)? + self.offset.load(Ordering::Relaxed);
-        let time = jiff::Timestamp::from_second(store_time).map_err(|_| SignError::Clock)?;
+        Bucket::new(self.endpoint.clone(), style, name.to_owned(), region).map_err(|_| SignError::Bucket)
+    }
+
+    fn store_time(&self, now: u64) -> Result<jiff::Timestamp, SignError> {
+        let time = i64::try_from(now).map_err(|_| SignError::Clock)? + self.offset.load(Ordering::Relaxed);
+        jiff::Timestamp::from_second(time).map_err(|_| SignError::Clock)
+    }
+
+    fn sign_at(&self, object: &Object<'_>, now: u64) -> Result<SignedRequest, SignError> {
+        let generation = self.generation.load(Ordering::Acquire);
+        let (bucket, time) = (self.bucket(object.bucket)?, self.store_time(now)?);
         let credentials = self.credentials.load();
         let expiry = self.settings.presign_expiry;
         let url = if object.head {

@@ -10,25 +10,28 @@ use std::path::{Path, PathBuf};
 const ALLOWED: &str = "
     secret:
     clock:
+    memo:
     lifecycle:
     http:
     route:     http
     s3:        http clock secret
     upstream:  http route clock secret
-    auth:      http clock secret
-    object:    http s3 upstream clock
+    auth:      http clock secret memo database redis
+    catalog:   http clock secret memo database
     limit:     http clock database redis
+    object:    http s3 upstream clock
     embedded:  http clock secret
     database:  secret
     redis:     secret
     events:    secret lifecycle
-    playback:  api auth clock http lifecycle telemetry events
     demo:      http
     telemetry: http clock
     api:       http clock secret auth limit telemetry
-    proxy:     http route s3 auth limit object upstream telemetry secret clock lifecycle
+    tracks:    http s3 clock auth catalog api redis
     positions: api auth clock http lifecycle telemetry database redis on
-    config:    http route s3 auth limit object upstream proxy telemetry secret database redis positions events playback
+    playback:  api auth clock http lifecycle telemetry events
+    proxy:     http route s3 auth catalog limit object upstream telemetry secret clock lifecycle
+    config:    http route s3 auth catalog limit object upstream proxy telemetry secret database redis events playback positions
     cli:       *
     app:       *
     lib:       *

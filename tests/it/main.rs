@@ -7,6 +7,7 @@
 mod api;
 mod auth;
 mod bad_input;
+mod catalogue;
 mod conditionals;
 mod configuration;
 mod demo;
@@ -26,6 +27,7 @@ mod ranges;
 mod resilience;
 mod routes;
 mod streaming;
+mod streaming_urls;
 mod support;
 mod tls;
 mod upstream_outcomes;

@@ -12,6 +12,22 @@ use crate::config::value::{Literal, OneOrMany, SecretRef, Text, TimeSpan};
 pub struct Auth {
     /// JSON Web Tokens. Default: none; then every route says `AuthorizationPolicy: Anonymous`.
     pub jwt: Option<Jwt>,
+    /// Streaming URLs: paths with a token in them, for players that cannot set headers. Default: none are given out.
+    pub path_token: Option<PathToken>,
+    /// Whether `POST /api/v1/logout` ends the user's live streams, within 5 seconds. Default: `false`.
+    #[serde(default)]
+    pub end_revoked_streams: bool,
+}
+
+/// Streaming URLs.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub struct PathToken {
+    /// At most four, each at least 32 characters; the first signs, all verify: put a new one first. Default: a random one,
+    /// which ends with the process and is no other node's.
+    pub keys: Option<Vec<SecretRef>>,
+    /// How long a streaming URL is good, `1m` to `7d`. Default: `1h`.
+    pub ttl: Option<TimeSpan>,
 }
 
 /// How tokens are found and verified.
@@ -68,8 +84,45 @@ pub struct Policies {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 pub struct AuthorizationPolicy {
-    /// Rules over the token's claims; all must hold.
+    /// Rules over the token's claims; all must hold. Default: none, where `Grants` or `Http` decides.
+    #[serde(default)]
     pub require: Vec<Rule>,
+    /// The track that `Grants` and `Http` are asked about, with the path's captured values. Default: `{id}`.
+    pub track: Option<String>,
+    /// Whether the user must own the track or have a grant for it in the database. Default: `false`.
+    #[serde(default)]
+    pub grants: bool,
+    /// A service that must allow it.
+    pub http: Option<AccessService>,
+}
+
+/// A service that decides: it is sent `GET`, and 2xx allows, while 401, 403, 404 and 410 do not.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub struct AccessService {
+    /// Its address, with `{userId}` (the token's `sub`) and `{trackId}`: `http://users:8000/access/{userId}/{trackId}`. May
+    /// be `env:NAME`.
+    pub url: Text,
+    /// For its answer, `10ms` to `30s`. Default: `1s`.
+    pub timeout: Option<TimeSpan>,
+    /// How long an answer is believed, up to `1h`. Default: `30s`.
+    pub cache_for: Option<TimeSpan>,
+    /// Where it does not answer, or with another status. Default: `Deny`, as 503.
+    #[serde(default)]
+    pub on_failure: OnFailure,
+    /// Whether the player's own token is sent to it, as `Authorization`. Default: `false`.
+    #[serde(default)]
+    pub forward_token: bool,
+}
+
+/// What becomes of a request while the service does not answer.
+#[derive(Clone, Copy, Default, Deserialize, JsonSchema, PartialEq, Eq)]
+pub enum OnFailure {
+    /// It is answered 503.
+    #[default]
+    Deny,
+    /// It is allowed.
+    Allow,
 }
 
 /// One rule: `Claim` with one of `Equals`, `In`, `Contains` and `Exists`; or `AnyOf`.

@@ -20,8 +20,10 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-pub use access::{Auth, AuthorizationPolicy, CorsPolicy, Issuer, Policies, Rule, TimeoutPolicy};
 pub use api::Api;
+pub use access::{
+    AccessService, Auth, AuthorizationPolicy, CorsPolicy, Issuer, OnFailure, PathToken, Policies, Rule, TimeoutPolicy,
+};
 pub use cache::{Cache, OutputCachePolicy};
 pub use cluster::{Cluster, Destination, HttpRequest, LoadBalancingPolicy, VersionPolicy};
 pub use events::{Compression, Events, Kafka, Mechanism, Sasl};

@@ -15,6 +15,9 @@ pub struct Server {
     pub admin: Option<Admin>,
     /// Networks (CIDR) whose `X-Forwarded-For` is believed. Default: none.
     pub trusted_proxies: Option<Vec<Text>>,
+    /// What the URLs that Tidegate gives out begin with, such as `https://media.example`. May be `env:NAME`. Default: the
+    /// scheme and host that the request came to, as far as `TrustedProxies` tell.
+    pub public_url: Option<Text>,
     /// How long a client may take to send a whole request header. Default: `10s`.
     pub header_timeout: Option<TimeSpan>,
     /// How long a client may take none of the bytes that it asked for before it is disconnected. Default: `30s`.

@@ -87,11 +87,14 @@ pub struct Transform {
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 pub struct PresignedUrl {
     /// A name in `ObjectStores`.
-    pub store: String,
+    pub store: Option<String>,
     /// The bucket. May be `env:NAME`.
-    pub bucket: crate::config::value::Text,
+    pub bucket: Option<crate::config::value::Text>,
     /// The object's key, with the path's captured values: `{**rest}`, `tracks/{id}.mp3`.
-    pub key: String,
+    pub key: Option<String>,
+    /// In place of `Store`, `Bucket` and `Key`: the id of a track in the catalogue, which says where its object is: `{id}`.
+    /// Needs `Database`.
+    pub track: Option<String>,
     /// `Content-Type` of every object of this route. Default: the store's, else by the key's ending.
     pub content_type: Option<String>,
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{At, http_url};
+use crate::auth::path_token;
 use crate::auth::settings::{Auth, Issuer, KeySource, TokenSource};
 use crate::config::file;
 use crate::config::report::Problem;
@@ -11,9 +12,21 @@ use crate::config::value::SecretRef;
 const LEEWAY: Duration = Duration::from_secs(30);
 const MOST_LEEWAY: Duration = Duration::from_secs(300);
 
+/// What is short of this can be guessed (RFC 2104 §3: no shorter than the hash).
+const LEAST_KEY: usize = 32;
+const MOST_KEYS: usize = 4;
+
 pub fn auth(at: &At<'_>, raw: &file::Auth) -> Option<Auth> {
+    let path_token = raw.path_token.as_ref().map(|raw| path_token(&at.key("PathToken"), raw));
+    let path_token = path_token.map_or(Some(None), |settings| settings.map(Some));
+    let end_revoked_streams = raw.end_revoked_streams;
     let Some(jwt) = &raw.jwt else {
-        return Some(Auth { issuers: Vec::new(), token_from: vec![TokenSource::Header], leeway: LEEWAY });
+        if raw.path_token.is_some() {
+            let problem = Problem::new("streaming URLs are given to users, and nothing says who is one");
+            at.key("PathToken").report(problem.help("configure `Auth.Jwt`, or remove `PathToken`"));
+        }
+        let (issuers, token_from) = (Vec::new(), vec![TokenSource::Header]);
+        return Some(Auth { issuers, token_from, leeway: LEEWAY, path_token: path_token?, end_revoked_streams });
     };
     let at = at.key("Jwt");
     if jwt.issuers.is_empty() {
@@ -25,7 +38,32 @@ pub fn auth(at: &At<'_>, raw: &file::Auth) -> Option<Auth> {
         Some(sources) => at.key("TokenFrom").each(sources, |at, text| token_source(at, text)),
     };
     let leeway = at.key("Leeway").span(jwt.leeway, LEEWAY, Duration::ZERO, MOST_LEEWAY);
-    Some(Auth { issuers: issuers?, token_from: token_from?, leeway: leeway? })
+    Some(Auth {
+        issuers: issuers?,
+        token_from: token_from?,
+        leeway: leeway?,
+        path_token: path_token?,
+        end_revoked_streams,
+    })
+}
+
+fn path_token(at: &At<'_>, raw: &file::PathToken) -> Option<path_token::Settings> {
+    let (minute, week) = (Duration::from_secs(60), Duration::from_secs(7 * 86_400));
+    let ttl = at.key("Ttl").span(raw.ttl, Duration::from_secs(3600), minute, week);
+    let references = raw.keys.as_deref().unwrap_or_default();
+    if raw.keys.is_some() && !(1..=MOST_KEYS).contains(&references.len()) {
+        let problem = Problem::new(format!("{} keys", references.len()));
+        at.key("Keys").report(problem.expected("one to four; leave `Keys` out for a random one"));
+    }
+    let keys = at.key("Keys").each(references, |at, reference| {
+        let key = at.secret(reference)?.value;
+        let good = key.expose().len() >= LEAST_KEY;
+        if !good {
+            at.report(Problem::new("the key is too short").expected(format!("at least {LEAST_KEY} characters")));
+        }
+        good.then_some(key)
+    });
+    Some(path_token::Settings { keys: keys?, ttl: ttl? })
 }
 
 fn issuer(at: &At<'_>, raw: &file::Issuer) -> Option<Issuer> {

@@ -9,11 +9,12 @@ use url::Url;
 
 use super::{At, cache};
 use crate::auth::policy::{Policy, Rule, Test};
+use crate::catalog;
 use crate::config::file;
 use crate::config::report::Problem;
 use crate::http::cors::{self, Allowed};
 use crate::object::cache as output_cache;
-use crate::proxy::settings::Timeouts;
+use crate::proxy::settings::{Access, Timeouts};
 use crate::route::template::Template;
 
 /// What routes may name. What could not be resolved is missing here, and reported already.
@@ -28,6 +29,8 @@ pub struct Policies {
 pub struct Authorization {
     pub policy: Arc<Policy>,
     pub captures: Vec<String>,
+    /// Who decides beyond the rules over claims.
+    pub access: Option<Access>,
 }
 
 pub fn policies(at: &At<'_>, raw: &file::Policies) -> Policies {
@@ -58,7 +61,8 @@ fn authorization(at: &At<'_>, name: &str, raw: &file::AuthorizationPolicy) -> Op
     if matches!(name, "Default" | "Anonymous") {
         at.report(Problem::new(format!("`{name}` has a meaning of its own")).help("give the policy another name"));
     }
-    if raw.require.is_empty() {
+    let access = access(at, raw);
+    if raw.require.is_empty() && !raw.grants && raw.http.is_none() {
         at.key("Require").report(
             Problem::new("no rule")
                 .expected("at least one; `AuthorizationPolicy: Default` asks for a valid token only"),
@@ -67,7 +71,48 @@ fn authorization(at: &At<'_>, name: &str, raw: &file::AuthorizationPolicy) -> Op
     let rules = at.key("Require").each(&raw.require, rule)?;
     let mut captures = Vec::new();
     rules.iter().for_each(|rule| captured(rule, &mut captures));
-    Some(Authorization { policy: Arc::new(Policy { name: name.into(), rules }), captures })
+    let access = access?;
+    if let Some(access) = &access {
+        captures.extend(access.track.names().map(str::to_owned));
+    }
+    Some(Authorization { policy: Arc::new(Policy { name: name.into(), rules }), captures, access })
+}
+
+/// Who decides beyond the rules; `Some(None)`: nobody.
+fn access(at: &At<'_>, raw: &file::AuthorizationPolicy) -> Option<Option<Access>> {
+    let service = raw.http.as_ref().map(|raw| service(&at.key("Http"), raw));
+    let text = raw.track.as_deref().unwrap_or("{id}");
+    let track = Template::parse(text).map_err(|error| at.key("Track").report(Problem::new(error.to_string()))).ok();
+    if !raw.grants && raw.http.is_none() {
+        if raw.track.is_some() {
+            let problem = Problem::new("nobody is asked about a track");
+            at.key("Track").report(problem.help("add `Grants: true` or `Http`, or remove it"));
+        }
+        return Some(None);
+    }
+    if raw.grants && at.root("Database").node().is_none() {
+        let problem = Problem::new("grants are in the database, and there is none");
+        at.key("Grants").report(problem.help("configure `Database`, or remove `Grants`"));
+    }
+    let settings =
+        catalog::settings::Access { grants: raw.grants, service: service.map_or(Some(None), |it| it.map(Some))? };
+    Some(Some(Access { settings: Arc::new(settings), track: track? }))
+}
+
+fn service(at: &At<'_>, raw: &file::AccessService) -> Option<catalog::settings::Service> {
+    let (second, millisecond) = (Duration::from_secs(1), Duration::from_millis(1));
+    let expected =
+        "an http or https URL with `{userId}` and `{trackId}`, such as http://users:8000/access/{userId}/{trackId}";
+    let url = at.key("Url").parse(&raw.url, expected, catalog::settings::Template::parse);
+    let timeout = at.key("Timeout").span(raw.timeout, second, 10 * millisecond, 30 * second);
+    let cache_for = at.key("CacheFor").span(raw.cache_for, 30 * second, Duration::ZERO, 3600 * second);
+    Some(catalog::settings::Service {
+        url: url?,
+        timeout: timeout?,
+        cache_for: cache_for?,
+        allow_on_failure: raw.on_failure == file::OnFailure::Allow,
+        forward_token: raw.forward_token,
+    })
 }
 
 fn rule(at: &At<'_>, raw: &file::Rule) -> Option<Rule> {

@@ -13,10 +13,11 @@ use crate::config::report::Problem;
 use crate::config::value::ByteSize;
 use crate::http::cors;
 use crate::object::cache as output_cache;
-use crate::proxy::settings::{Authorization, Kind, ObjectRoute, PlainRoute, Route, Timeouts};
+use crate::proxy::settings::{Authorization, Kind, ObjectRoute, PlainRoute, Route, Source, Timeouts};
 use crate::route::pattern::Pattern;
 use crate::route::table::{Entry, HeaderMatcher, HeaderMode, HostPattern, Match, QueryMatcher, QueryMode, Table};
 use crate::route::template::Template;
+use crate::s3;
 
 /// What Kestrel, the host of YARP, allows.
 const MOST_BODY: u64 = 30_000_000;
@@ -57,12 +58,15 @@ fn route(at: &At<'_>, id: &str, raw: &file::Route, file: &File, policies: &Polic
     let cache = cache::of_route(at, raw, signed, &policies.output_cache);
     let authorization = authorization(at, raw, captured, policies);
     let rate_limiter = limit::of_route(at, raw, &file.policies.rate_limiter);
+    let named = raw.authorization_policy.as_ref().and_then(|name| policies.authorization.get(name));
+    let access = named.and_then(|policy| policy.access.clone());
     let cors = cors(at, raw.cors_policy.as_deref(), policies);
     let timeouts = timeouts(at, raw, file, policies);
     let route = Route {
         id: id.into(),
         kind: cached(kind?, cache?),
         authorization: authorization?,
+        access,
         hide_existence: raw.hide_existence,
         rate_limiter: rate_limiter?,
         cors: cors?,
@@ -216,15 +220,11 @@ fn object(
     captured: Option<&[&str]>,
     cluster: Option<Arc<str>>,
 ) -> Option<ObjectRoute> {
-    let known = at.key("Store").known(&raw.store, &at.root("ObjectStores"), &[]);
-    // AWS, "General purpose buckets naming rules"; MinIO takes the same.
-    let bucket = at.key("Bucket").parse(&raw.bucket, "3 to 63 of a-z, 0-9, `-` and `.`", |text| {
-        let letter = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
-        let good = (3..=63).contains(&text.len()) && text.bytes().all(|c| letter(c) || c == b'-' || c == b'.');
-        (good && text.bytes().next().is_some_and(letter)).then(|| text.into())
-    });
-    let key = Template::parse(&raw.key).map_err(|error| at.key("Key").report(Problem::new(error.to_string()))).ok()?;
-    let names = key.names().all(|name| transform::is_captured(&at.key("Key"), name, captured));
+    let source = source(at, raw, captured);
+    if raw.track.is_some() && cluster.is_some() {
+        let problem = Problem::new("the tracks of a catalogue may lie in any store, not behind one cluster");
+        at.key("Track").report(problem.help("remove `ClusterId`"));
+    }
     let content_type = raw.content_type.as_deref().map(|text| {
         let good = text.contains('/') && http::HeaderValue::from_str(text).is_ok();
         if !good {
@@ -234,13 +234,45 @@ fn object(
         good.then(|| text.into())
     });
     Some(ObjectRoute {
-        store: known.then(|| raw.store.as_str().into())?,
-        bucket: bucket?,
-        key: names.then_some(key)?,
+        source: source?,
         content_type: content_type.map_or(Some(None), |text| text.map(Some))?,
         cluster,
         cache: None,
     })
+}
+
+fn source(at: &At<'_>, raw: &PresignedUrl, captured: Option<&[&str]>) -> Option<Source> {
+    if let Some(track) = &raw.track {
+        let at = at.key("Track");
+        if raw.store.is_some() || raw.bucket.is_some() || raw.key.is_some() {
+            let problem = Problem::new("the catalogue says where a track's object is");
+            at.report(problem.help("remove `Store`, `Bucket` and `Key`, or remove `Track`"));
+        }
+        if at.root("Database").node().is_none() {
+            let problem = Problem::new("the catalogue is in the database, and there is none");
+            at.report(problem.help("configure `Database`, or give `Store`, `Bucket` and `Key`"));
+        }
+        return template(&at, track, captured).map(Source::Track);
+    }
+    let (Some(store), Some(bucket), Some(key)) = (&raw.store, &raw.bucket, &raw.key) else {
+        let problem = Problem::new("nothing says which object");
+        at.report(problem.expected("`Store`, `Bucket` and `Key`; or `Track`, for a track of the catalogue"));
+        return None;
+    };
+    let known = at.key("Store").known(store, &at.root("ObjectStores"), &[]);
+    // AWS, "General purpose buckets naming rules"; MinIO takes the same.
+    let bucket = at
+        .key("Bucket")
+        .parse(bucket, "3 to 63 of a-z, 0-9, `-` and `.`", |text| s3::is_bucket(text).then(|| text.into()));
+    let key = template(&at.key("Key"), key, captured);
+    Some(Source::Key { store: known.then(|| store.as_str().into())?, bucket: bucket?, key: key? })
+}
+
+/// A text with captured values, all of which the route's path captures.
+fn template(at: &At<'_>, text: &str, captured: Option<&[&str]>) -> Option<Template> {
+    let template = Template::parse(text).map_err(|error| at.report(Problem::new(error.to_string()))).ok()?;
+    let good = template.names().all(|name| transform::is_captured(at, name, captured));
+    good.then_some(template)
 }
 
 fn authorization(

@@ -34,6 +34,12 @@ pub fn server(at: &At<'_>, raw: &file::Server) -> Option<(Server, Option<Admin>)
     let header_timeout = at.key("HeaderTimeout").span(raw.header_timeout, 10 * second, least, DAY);
     let write_timeout = at.key("WriteTimeout").span(raw.write_timeout, 30 * second, least, DAY);
     let shutdown_grace = at.key("ShutdownGrace").span(raw.shutdown_grace, 30 * second, Duration::ZERO, DAY);
+    let public_url = raw.public_url.as_ref().map(|text| {
+        at.key("PublicUrl").parse(text, "scheme and host, such as https://media.example, without a path", |text| {
+            let url = super::http_url(text)?;
+            (url.path() == "/" && url.query().is_none()).then(|| text.trim_end_matches('/').to_owned())
+        })
+    });
     let cores = available_parallelism().map_or(1, usize::from);
     let number = |given: Option<u32>, default| given.and_then(|given| usize::try_from(given).ok()).unwrap_or(default);
     let server = Server {
@@ -44,6 +50,7 @@ pub fn server(at: &At<'_>, raw: &file::Server) -> Option<(Server, Option<Admin>)
         write_timeout: write_timeout?,
         shutdown_grace: shutdown_grace?,
         api_cors: None,
+        public_url: public_url.map_or(Some(None), |url| url.map(Some))?,
         max_connections: number(raw.max_connections, 16_384),
     };
     Some((server, admin.map_or(Some(None), |admin| admin.map(Some))?))

@@ -1,0 +1,83 @@
+//! What the catalogue is told of who decides over access (`Policies.Authorization.<name>.Grants`, `.Http`).
+
+use std::time::Duration;
+
+use url::Url;
+
+/// Who is asked, beyond the rules over a token's claims; all of them must allow it.
+#[derive(Clone, Debug, Default)]
+pub struct Access {
+    /// Whether the database's grants are.
+    pub grants: bool,
+    /// The service that is.
+    pub service: Option<Service>,
+}
+
+/// An authorisation service over HTTP.
+#[derive(Clone, Debug)]
+pub struct Service {
+    /// Its address, with `{userId}` and `{trackId}`.
+    pub url: Template,
+    /// For connection and answer together.
+    pub timeout: Duration,
+    /// How long an answer is believed.
+    pub cache_for: Duration,
+    /// Whether to allow where it does not answer.
+    pub allow_on_failure: bool,
+    /// Whether the player's own token goes along.
+    pub forward_token: bool,
+}
+
+/// An address with `{userId}` and `{trackId}` in its path or query. It may name an inner host: `Debug` hides it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Template(String);
+
+impl Template {
+    /// Reads one; `None` where it is none, or has other names in braces.
+    pub fn parse(text: &str) -> Option<Self> {
+        let template = Self(text.to_owned());
+        let url = template.fill("u", "t")?;
+        let plain = url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
+        let host = url.has_host() && url.host_str().is_some_and(|host| !host.contains(['{', '}']));
+        let filled = text.replace("{userId}", "").replace("{trackId}", "");
+        (matches!(url.scheme(), "http" | "https") && plain && host && !filled.contains(['{', '}'])).then_some(template)
+    }
+
+    /// The address for this user and this track.
+    pub fn fill(&self, user: &str, track: &str) -> Option<Url> {
+        let escape =
+            |text: &str| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string();
+        // In pieces: a user's id may have braces of its own.
+        let with_user: Vec<String> =
+            self.0.split("{userId}").map(|piece| piece.replace("{trackId}", &escape(track))).collect();
+        Url::parse(&with_user.join(&escape(user))).ok()
+    }
+}
+
+impl std::fmt::Debug for Template {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Template(***)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Template;
+
+    #[test]
+    fn ids_stay_in_their_places() {
+        let template = Template::parse("http://users:8000/access/{userId}/{trackId}?u={userId}").expect("a template");
+        let table = [
+            ("u1", "t1", "http://users:8000/access/u1/t1?u=u1"),
+            ("../x", "a/b?c#d", "http://users:8000/access/%2E%2E%2Fx/a%2Fb%3Fc%23d?u=%2E%2E%2Fx"),
+            ("{trackId}", "t", "http://users:8000/access/%7BtrackId%7D/t?u=%7BtrackId%7D"),
+        ];
+        for (user, track, expected) in table {
+            assert_eq!(template.fill(user, track).expect("a URL").as_str(), expected);
+        }
+        for text in ["users/{userId}", "ftp://h/{userId}", "http://h/{user}", "http://u:p@h/", "http://h/#{userId}", ""]
+        {
+            assert!(Template::parse(text).is_none(), "{text}");
+        }
+    }
+}

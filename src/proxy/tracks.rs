@@ -1,0 +1,111 @@
+//! Object routes that ask the catalogue: from a track's id to its object, wherever it lies.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use http::HeaderValue;
+
+use super::failure::Failure;
+use super::settings::{Kind, Source};
+use super::world::{Served, Target};
+use crate::catalog::{Catalog, Track, Unfound};
+use crate::object::{self, Origin};
+use crate::route::pattern::Captures;
+
+/// A bucket's origin, for a store's name and a bucket's; `None` where there is no such store.
+pub type Opener = Box<dyn Fn(&str, &str) -> Option<Origin> + Send + Sync>;
+
+/// The object that a request is for.
+pub struct Wanted {
+    /// Where it comes from.
+    pub origin: Arc<Origin>,
+    key: Key,
+}
+
+enum Key {
+    Rendered(String),
+    Of(Arc<Track>),
+}
+
+/// The buckets that the catalogue's tracks lie in, opened as tracks ask for them.
+pub struct Places {
+    catalog: Arc<Catalog>,
+    open: Opener,
+    /// By store and bucket.
+    origins: ArcSwap<HashMap<Arc<str>, HashMap<Arc<str>, Arc<Origin>>>>,
+}
+
+impl Wanted {
+    /// Its key.
+    pub fn key(&self) -> &str {
+        match &self.key {
+            Key::Rendered(key) => key,
+            Key::Of(track) => &track.key,
+        }
+    }
+
+    /// What the catalogue says of it, where it does.
+    pub fn track(&self) -> Option<&Track> {
+        match &self.key {
+            Key::Rendered(_) => None,
+            Key::Of(track) => Some(track),
+        }
+    }
+
+    /// Its media type, where the catalogue knows it and the route does not say another.
+    pub fn content_type(&self) -> Option<&HeaderValue> {
+        self.track().and_then(|track| track.content_type.as_ref()).filter(|_| self.origin.content_type.is_none())
+    }
+}
+
+impl Places {
+    /// Those of `catalog`, opened by `open`.
+    pub fn new(catalog: Arc<Catalog>, open: Opener) -> Self {
+        Self { catalog, open, origins: ArcSwap::default() }
+    }
+
+    /// The origins that are open.
+    pub fn origins(&self) -> Vec<Arc<Origin>> {
+        self.origins.load().values().flat_map(HashMap::values).cloned().collect()
+    }
+
+    async fn find(&self, id: &str) -> Result<Wanted, Failure> {
+        let track = self.catalog.find(id).await.map_err(|unfound| match unfound {
+            Unfound::Unknown => Failure::Object(object::Failure::NotFound),
+            Unfound::Deleted => Failure::Object(object::Failure::Gone),
+            Unfound::Away => Failure::CatalogUnavailable,
+        })?;
+        let origin = self.origin(&track).ok_or(Failure::Object(object::Failure::NoSuchBucket))?;
+        Ok(Wanted { origin, key: Key::Of(track) })
+    }
+
+    fn origin(&self, track: &Track) -> Option<Arc<Origin>> {
+        let open = |origins: &HashMap<Arc<str>, HashMap<Arc<str>, Arc<Origin>>>| {
+            origins.get(&track.store).and_then(|buckets| buckets.get(&track.bucket)).cloned()
+        };
+        if let Some(origin) = open(&self.origins.load()) {
+            return Some(origin);
+        }
+        let new = Arc::new((self.open)(&track.store, &track.bucket)?);
+        self.origins.rcu(|origins| {
+            let mut origins = HashMap::clone(origins);
+            let buckets = origins.entry(Arc::clone(&track.store)).or_default();
+            buckets.entry(Arc::clone(&track.bucket)).or_insert_with(|| Arc::clone(&new));
+            origins
+        });
+        open(&self.origins.load())
+    }
+}
+
+/// The object that a request on `served` is for, by what its path captured.
+pub async fn wanted(served: &Served, captures: &Captures) -> Result<Wanted, Failure> {
+    let Kind::Object(route) = &served.route.kind else { return Err(Failure::Internal) };
+    let (Source::Key { key: template, .. } | Source::Track(template)) = &route.source;
+    let rendered = template.render(captures).map_err(|error| Failure::BadRequest(error.to_string().into()))?;
+    match &served.target {
+        Target::Objects(origin) => Ok(Wanted { origin: Arc::clone(origin), key: Key::Rendered(rendered) }),
+        Target::Tracks(places) => places.find(&rendered).await,
+        Target::Cluster(_) => Err(Failure::Internal),
+    }
+}
