@@ -67,6 +67,21 @@ fn has_leak(report: &str) -> bool {
 }
 
 #[test]
+#[cfg(not(feature = "kafka-tls"))]
+fn what_librdkafka_is_built_without_is_refused_with_the_way_to_get_it() {
+    for (kafka, feature) in [
+        ("Tls: {}", "kafka-tls"),
+        ("Sasl: { Mechanism: SCRAM-SHA-512, Username: tidegate, Password: \"env:S3_SECRET_KEY\" }", "kafka-tls"),
+        ("Compression: zstd", "kafka-zstd"),
+        ("Compression: gzip", "kafka-gzip"),
+    ] {
+        let events = format!("Events: {{ Kafka: {{ Brokers: [\"kafka:9092\"], {kafka} }} }}\n");
+        let report = bad(&with_route("  ClusterId: web\n  Match: { Path: / }", &events));
+        assert!(report.contains(&format!("cargo build --release --features {feature}")), "{report}");
+    }
+}
+
+#[test]
 fn every_wrong_file_gets_its_whole_report() {
     let mut files: Vec<_> =
         fs::read_dir(conf("bad")).expect("conf/bad").map(|entry| entry.expect("entry").path()).collect();

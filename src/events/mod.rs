@@ -1,7 +1,7 @@
 //! Events that leave the process: to Kafka, or to a file of JSON Lines.
 //!
 //! Whoever publishes waits until the event stands in the outbox, a bounded folder on this machine, and never for the
-//! broker; one task brings what waits there to the [`Sink`], in order. At least once: an event that was acknowledged
+//! broker; one task brings what waits there to the sink, in order. At least once: an event that was acknowledged
 //! arrives, after `kill -9` and after the broker's absence too, and now and then it arrives twice, with the same id. Knows
 //! nothing of what events say.
 
@@ -106,20 +106,20 @@ pub enum OpenError {
 
 /// Where events go.
 #[async_trait]
-pub trait Sink: Send {
+trait Sink: Send {
     /// Brings `events` there, in order.
     async fn deliver(&mut self, events: &[Event]) -> Result<(), Undelivered>;
 }
 
 /// Not all of a batch could be delivered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Undelivered {
+struct Undelivered {
     /// How many of its first events are delivered.
-    pub delivered: usize,
+    delivered: usize,
     /// Whether the next one never will be.
-    pub for_good: bool,
+    for_good: bool,
     /// Why; names no host.
-    pub cause: String,
+    cause: String,
 }
 
 /// Takes events. Clones take them into the same outbox.

@@ -228,16 +228,22 @@ async fn what_is_no_event_or_nobodys_is_refused() {
     assert!(lines(&folder.path().join("events.jsonl")).is_empty());
 }
 
-/// Posts until `stop`, each event with an id of its own; gives the acknowledged ids and the longest time it took.
+/// Posts and streams until `stop`, each event with an id of its own; gives the acknowledged ids and the longest time that
+/// a request took.
 async fn player(client: Client, user: String, stop: Arc<AtomicBool>) -> (Vec<String>, Duration) {
     let (mut ids, mut longest) = (Vec::new(), Duration::ZERO);
+    let mut pace = tokio::time::interval(Duration::from_millis(20));
     while !stop.load(Ordering::Relaxed) {
         let id = Uuid::now_v7().to_string();
         let begun = Instant::now();
         post(&client, &user, &json!({ "action": "Seek", "positionMs": 1, "eventId": id })).await.is(202);
         longest = longest.max(begun.elapsed());
         ids.push(id);
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        let bearer = format!("Bearer {}", token::of(&user));
+        let begun = Instant::now();
+        client.get("/stream/track.mp3", &[("authorization", &bearer)]).await.is(200);
+        longest = longest.max(begun.elapsed());
+        pace.tick().await;
     }
     (ids, longest)
 }
@@ -257,7 +263,11 @@ async fn no_event_is_lost_and_no_request_waits_while_kafka_is_away() {
     let Some(mut kafka) = tokio::task::spawn_blocking(OwnKafka::start).await.expect("it starts") else { return };
     let topic = kafka.topic("playback.events");
     let folder = TempFolder::new("events");
-    let gate = Gate::start(&with_events(to_kafka(&topic), &folder)).await;
+    let origin = ScriptedOrigin::with_track(pattern(10_000)).await;
+    let mut config = with_events(to_kafka(&topic), &folder);
+    config["ObjectStores"]["main"] = config::store(&origin.url());
+    config["Events"]["FromStreams"] = json!(true);
+    let gate = Gate::start(&config).await;
     let stop = Arc::new(AtomicBool::new(false));
     let players: Vec<_> =
         (0..8).map(|number| tokio::spawn(player(gate.client(), format!("user-{number}"), Arc::clone(&stop)))).collect();
@@ -270,7 +280,8 @@ async fn no_event_is_lost_and_no_request_waits_while_kafka_is_away() {
     };
     let kafka_is = async |state: &str| {
         within(ARRIVAL, "health says how Kafka is", async || {
-            let health: Value = serde_json::from_slice(&gate.client().get("/health", &[]).await.is(200).body).ok()?;
+            let health: Value =
+                serde_json::from_slice(&gate.client().get("/health", &[]).await.is(200).body).expect("JSON");
             (health["kafka"] == state).then_some(())
         })
         .await;

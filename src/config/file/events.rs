@@ -39,7 +39,7 @@ pub struct Rotation {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 pub struct Kafka {
-    /// Brokers to begin with, each `HOST:PORT`. May be `env:NAME`.
+    /// Brokers to begin with, each `HOST:PORT`. May be `env:NAME`, also of a list with commas.
     pub brokers: Vec<Text>,
     /// How batches are compressed: `none`, `lz4`, `snappy`; `gzip` and `zstd` in builds that have them. Default: `lz4`.
     pub compression: Option<Compression>,

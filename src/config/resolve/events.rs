@@ -22,14 +22,13 @@ pub fn events(at: &At<'_>, raw: Option<&file::Events>) -> Option<Option<(Setting
             (plain && (1..=249).contains(&text.len()) && !matches!(text, "." | "..")).then(|| text.to_owned())
         }),
     };
-    let sink = match (&raw.kafka, &raw.file) {
-        (Some(_), Some(_)) => {
-            let problem = Problem::new("events go either to a file or to Kafka");
-            at.key("File").report(problem.help("remove one of `File` and `Kafka`"));
-            None
-        }
-        (Some(raw), None) => kafka(&at.key("Kafka"), raw, topic.as_deref().unwrap_or_default()).map(Sink::Kafka),
-        (None, _) => file(at, raw).map(Sink::File),
+    if let (Some(_), Some(_)) = (&raw.kafka, &raw.file) {
+        let problem = Problem::new("events go either to a file or to Kafka");
+        at.key("File").report(problem.help("remove one of `File` and `Kafka`"));
+    }
+    let sink = match &raw.kafka {
+        Some(raw) => kafka(&at.key("Kafka"), raw, topic.as_deref().unwrap_or_default()).map(Sink::Kafka),
+        None => file(at, raw).map(Sink::File),
     };
     if raw.kafka.is_some() && raw.rotation.is_some() {
         at.key("Rotation").report(Problem::new("only a file is rotated").help("remove it"));
@@ -63,17 +62,17 @@ fn kafka(at: &At<'_>, raw: &file::Kafka, topic: &str) -> Option<Kafka> {
         own.report(Problem::new("there is no broker").expected("at least one HOST:PORT"));
         return None;
     }
-    let brokers = own.each(&raw.brokers, |at, text| at.parse(text, "HOST:PORT", broker));
+    let brokers = own.each(&raw.brokers, |at, text| at.parse(text, "HOST:PORT", brokers));
     let tls = raw.tls.as_ref().map(|raw| {
         let at = at.key("Tls");
         built_with(&at, cfg!(feature = "kafka-tls"), "kafka-tls")?;
         let ca = raw.ca.as_ref().map_or(Some(None), |text| at.key("Ca").text(text).map(Some));
         Some(Tls { ca: ca?.map(Into::into) })
     });
-    let sasl = raw.sasl.as_ref().map(|raw| sasl(&at.key("Sasl"), raw, raw_is_clear(tls.is_some(), raw.mechanism)));
+    let sasl = raw.sasl.as_ref().map(|raw| sasl(&at.key("Sasl"), raw, shows_password(tls.is_some(), raw.mechanism)));
     let compression = compression(&at.key("Compression"), raw.compression);
     Some(Kafka {
-        brokers: brokers?,
+        brokers: brokers?.concat(),
         topic: topic.into(),
         compression: compression?,
         tls: tls.map_or(Some(None), |tls| tls.map(Some))?,
@@ -82,11 +81,17 @@ fn kafka(at: &At<'_>, raw: &file::Kafka, topic: &str) -> Option<Kafka> {
 }
 
 /// Whether the password would cross the network as it is.
-fn raw_is_clear(tls: bool, mechanism: file::Mechanism) -> bool {
+fn shows_password(tls: bool, mechanism: file::Mechanism) -> bool {
     !tls && matches!(mechanism, file::Mechanism::Plain)
 }
 
+/// One, or several with commas between them, as `KAFKA_BOOTSTRAP_SERVERS` has them.
+fn brokers(text: &str) -> Option<Vec<String>> {
+    text.split(',').map(broker).collect()
+}
+
 fn broker(text: &str) -> Option<String> {
+    let text = text.trim();
     let (host, port) = text.rsplit_once(':')?;
     let good =
         !host.is_empty() && !host.contains(['/', ',', ' ', '@']) && port.parse::<u16>().is_ok_and(|port| port > 0);

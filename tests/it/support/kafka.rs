@@ -122,7 +122,8 @@ impl OwnKafka {
             .expect("the file can be written");
         let mut this = Self { jars, folder, address, server: None, shared };
         let format = ["kafka.tools.StorageTool", "format", "--standalone", "-t", CLUSTER, "-c", "server.properties"];
-        let formatted = this.java().args(format).stdout(Stdio::null()).status().expect("java runs");
+        let formatted =
+            this.java().args(format).stdout(Stdio::null()).stderr(Stdio::null()).status().expect("java runs");
         assert!(formatted.success(), "Kafka's folder cannot be made");
         this.restart();
         Some(this)
