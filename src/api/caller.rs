@@ -70,7 +70,8 @@ async fn authenticate(authenticator: &Authenticator, parts: &Parts) -> Result<Ar
     let guesses = parts.extensions.get::<Arc<Limits>>().map(|limits| limits.guesses());
     if let Some(wait) = guesses.and_then(|guesses| guesses.refusal(address)) {
         let refused = || Error::too_many("too many tokens from this address were not valid", wait);
-        return authenticator.known(&parts.headers, parts.uri.query()).ok_or_else(refused);
+        let known = authenticator.known(&parts.headers, parts.uri.query()).map_err(Error::refused)?;
+        return known.ok_or_else(refused);
     }
     let claims = authenticator.authenticate(&parts.headers, parts.uri.query()).await;
     claims.map_err(|refusal| {

@@ -115,7 +115,7 @@ async fn usage(
             policy: policy.settings().name.to_string(),
             requests: found.requests.map(Amount::from),
             streams: found.streams.map(|(under_way, limit)| Streams { under_way, limit }),
-            egress: found.egress.map(Amount::from),
+            egress: found.egress.map(|(standing, used)| Amount { used, ..Amount::from(standing) }),
             bytes_per_second: found.bytes_per_second,
         });
     }

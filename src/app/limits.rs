@@ -1,6 +1,7 @@
 //! The limits, composed: over Redis and the database where there are any, with a worker that outlives the players.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::StartError;
 use super::backing::Backing;
@@ -13,6 +14,9 @@ use crate::limit::ledger::{InDatabase, InRedis};
 use crate::limit::metrics::LimitMetrics;
 use crate::telemetry::metrics::Metrics;
 
+/// A request waits no longer for the count that nodes share.
+const BUDGET: Duration = Duration::from_millis(20);
+
 /// Opens the policies; `services` end after the last stream, so that what it was sent is saved.
 pub fn open(
     settings: &Settings,
@@ -23,8 +27,9 @@ pub fn open(
 ) -> Result<Arc<Limits>, StartError> {
     let database = backing.database.clone().map(|database| Arc::new(InDatabase(database)) as Arc<dyn Ledger>);
     let redis = backing.redis.clone().map(|redis| Arc::new(InRedis(redis)) as Arc<dyn Ledger>);
+    let shared = backing.redis.clone().map(|redis| (redis, BUDGET));
     let counters = LimitMetrics::new(metrics.registry())?;
-    let (limits, worker) = Limits::new(&settings.limits, clock, backing.redis.clone(), database.or(redis), &counters);
+    let (limits, worker) = Limits::new(&settings.limits, clock, shared, database.or(redis), &counters);
     let stopping = services.clone();
     services.spawn(worker.run(async move { stopping.stopping().await }));
     Ok(Arc::new(limits))

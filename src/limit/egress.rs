@@ -20,6 +20,8 @@ pub struct Account {
     pub period: u64,
     /// When it ends, in milliseconds since the Unix epoch.
     pub ends: u64,
+    /// How long that is from now, in milliseconds.
+    pub left: u64,
 }
 
 /// The ledger does not answer.

@@ -79,10 +79,10 @@ impl Ledger for InRedis {
     async fn add(&self, entries: &[(Account, u64)]) -> Result<Vec<u64>, Unavailable> {
         let client = &self.0.within(WRITE_BUDGET);
         let add = |(account, bytes): &(Account, u64)| {
-            let (key, ends, bytes) = (self.key(account), signed(account.ends), signed(*bytes));
+            let (key, left, bytes) = (self.key(account), signed(account.left), signed(*bytes));
             async move {
                 let total: i64 = client.incr_by(&key, bytes).await?;
-                client.pexpire_at::<(), _>(&key, ends, None).await?;
+                client.pexpire::<(), _>(&key, left, None).await?;
                 Ok::<_, fred::error::Error>(unsigned(total))
             }
         };

@@ -21,6 +21,7 @@ mod table;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use guesses::Guesses;
 pub use keeper::Worker;
@@ -42,16 +43,17 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// The policies of `settings`, shared through `redis` where there is one; egress is kept in `ledger`. The worker has
+    /// The policies of `settings`, shared through Redis where there is one, which has so long to
+    /// answer; egress is kept in `ledger`. The worker has
     /// to be run.
     pub fn new(
         settings: &Settings,
         clock: &Clock,
-        redis: Option<Redis>,
+        redis: Option<(Redis, Duration)>,
         ledger: Option<Arc<dyn Ledger>>,
         metrics: &LimitMetrics,
     ) -> (Self, Worker) {
-        let shared = redis.map(|redis| Arc::new(Shared::new(redis, metrics.shared())));
+        let shared = redis.map(|(redis, budget)| Arc::new(Shared::new(redis, budget, metrics.shared())));
         let (keeper, worker) = Keeper::new(ledger, shared.clone(), clock.clone(), metrics.ledger().clone());
         let policy = |settings: &settings::Policy| {
             let (name, counters) = (Arc::clone(&settings.name), metrics.policy(&settings.name));

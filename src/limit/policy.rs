@@ -64,8 +64,8 @@ pub struct Usage {
     pub requests: Option<Standing>,
     /// Streams under way, and how many may be.
     pub streams: Option<(u64, u32)>,
-    /// Bytes sent in this period, as `limit - remaining`.
-    pub egress: Option<Standing>,
+    /// With its bytes in this period, and how many those are: what is under way may go beyond the limit.
+    pub egress: Option<(Standing, u64)>,
     /// Bytes a second that its streams share.
     pub bytes_per_second: Option<u64>,
 }
@@ -109,7 +109,7 @@ impl Policy {
     async fn decide(self: &Arc<Self>, subject: &str) -> Result<Permit, Refused> {
         let now = self.now();
         let entry = self.entry(subject, now);
-        if let Some(standing) = self.egress(&entry, now).await.filter(|standing| standing.remaining == 0) {
+        if let Some(standing) = self.egress(&entry, now).await.map(|(it, _)| it).filter(|it| it.remaining == 0) {
             return Err(Refused { cause: Cause::Egress, standing });
         }
         let (rule, streams) = (self.settings.requests.as_ref(), self.settings.streams);
@@ -167,14 +167,14 @@ impl Policy {
     }
 
     /// How `entry` stands with its quota; what other nodes have counted is asked for once a period.
-    async fn egress(&self, entry: &Entry, now: u64) -> Option<Standing> {
+    async fn egress(&self, entry: &Entry, now: u64) -> Option<(Standing, u64)> {
         let quota = self.settings.egress.as_ref()?;
         if entry.egress.is_unknown(quota, now) {
             self.keeper.read(&self.account(&entry.subject, now)?, &entry.egress, now).await;
         }
         let used = entry.egress.used(quota, now);
         let reset = Duration::from_millis(egress::ends(quota, now) - now);
-        Some(Standing { limit: quota.bytes, remaining: quota.bytes.saturating_sub(used), reset })
+        Some((Standing { limit: quota.bytes, remaining: quota.bytes.saturating_sub(used), reset }, used))
     }
 
     /// The account of `subject` in the period of `now`.
@@ -185,6 +185,7 @@ impl Policy {
             subject: Arc::clone(subject),
             period: egress::period(quota, now),
             ends: egress::ends(quota, now),
+            left: egress::ends(quota, now) - now,
         })
     }
 

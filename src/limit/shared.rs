@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use fred::error::Error;
-use fred::interfaces::{KeysInterface, LuaInterface, SortedSetsInterface};
+use fred::interfaces::{ClientLike, KeysInterface, SortedSetsInterface};
+use fred::types::{ClusterHash, CustomCommand};
 use futures::future::join_all;
 use parking_lot::Mutex;
 use sha1::{Digest, Sha1};
@@ -21,8 +22,6 @@ use super::rule::{self, Standing};
 use super::settings::Rule;
 use crate::redis::Redis;
 
-/// For the answer to a request's question.
-const BUDGET: Duration = Duration::from_millis(20);
 /// For what no request waits for.
 const LEISURE: Duration = Duration::from_millis(500);
 /// How long a stream counts after the last sign of its node, in milliseconds.
@@ -75,6 +74,8 @@ pub enum Verdict {
 /// The client of the shared counts.
 pub struct Shared {
     redis: Redis,
+    /// For the answer to a request's question.
+    budget: Duration,
     script: String,
     /// This node's name in leases; random, so that a restarted node is another one.
     node: String,
@@ -85,8 +86,8 @@ pub struct Shared {
 }
 
 impl Shared {
-    /// Counts in `redis`.
-    pub fn new(redis: Redis, metrics: SharedMetrics) -> Self {
+    /// Counts in `redis`, which has `budget` to answer a request's question.
+    pub fn new(redis: Redis, budget: Duration, metrics: SharedMetrics) -> Self {
         let script = Sha1::digest(SCRIPT).iter().fold(String::new(), |mut text, byte| {
             // Writing into a text cannot fail.
             let _ = write!(text, "{byte:02x}");
@@ -94,7 +95,7 @@ impl Shared {
         });
         let node = format!("{:016x}", rand::random::<u64>());
         let (next, rest, leases) = (AtomicU64::new(0), Rest::default(), Mutex::default());
-        Self { redis, script, node, next, rest, leases, metrics }
+        Self { redis, budget, script, node, next, rest, leases, metrics }
     }
 
     /// A lease for a stream that is about to be asked for; [`Shared::release`] ends it.
@@ -146,13 +147,21 @@ impl Shared {
 
     /// The script by its hash; as a whole where Redis does not know it: after its restart, or a `SCRIPT FLUSH`.
     async fn call(&self, keys: [String; 2], arguments: [String; 9]) -> Result<[i64; 4], Error> {
-        let client = self.redis.within(BUDGET);
-        let (keys, arguments) = (Vec::from(keys), Vec::from(arguments));
-        let known = client.evalsha::<Vec<i64>, _, _, _>(self.script.as_str(), keys.clone(), arguments.clone()).await;
-        let answer = match known {
-            Err(error) if error.details().starts_with("NOSCRIPT") => client.eval(SCRIPT, keys, arguments).await?,
-            other => other?,
+        let client = self.redis.within(self.budget);
+        // Not fred's own commands for scripts: each of those has the connection to itself until it is answered.
+        let call = async |command, script: &str| {
+            let head = [script.to_owned(), keys.len().to_string()];
+            let all: Vec<String> = head.into_iter().chain(keys.clone()).chain(arguments.clone()).collect();
+            client.custom::<Vec<i64>, _>(CustomCommand::new_static(command, ClusterHash::Offset(2), false), all).await
         };
+        let calls = async {
+            match call("EVALSHA", &self.script).await {
+                Err(error) if error.details().starts_with("NOSCRIPT") => call("EVAL", SCRIPT).await,
+                other => other,
+            }
+        };
+        let late = |_| Error::new(fred::error::ErrorKind::Timeout, "no answer within the budget");
+        let answer = tokio::time::timeout(self.budget, calls).await.map_err(late)??;
         answer.try_into().map_err(|_| Error::new(fred::error::ErrorKind::Protocol, "the script gives four numbers"))
     }
 

@@ -19,7 +19,7 @@ use crate::limit::subject::Who;
 pub async fn authenticate(headers: &HeaderMap, query: Option<&str>, ctx: &Ctx) -> Result<Arc<Claims>, Failure> {
     let (authenticator, guesses) = (&ctx.world.authenticator, ctx.world.limits.guesses());
     if let Some(wait) = guesses.refusal(ctx.client) {
-        let known = authenticator.known(headers, query);
+        let known = authenticator.known(headers, query).map_err(Failure::Unauthorized)?;
         return known.ok_or(Failure::Limited(Limited::BadTokens, wait));
     }
     authenticator.authenticate(headers, query).await.map_err(|refusal| match refusal {
