@@ -151,6 +151,15 @@ impl Joined {
         (Hello { epoch, sequence, target, cadence, listeners, metadata }, snapshot)
     }
 
+    /// What there is to say before `frame`, the first of an epoch.
+    pub fn greet(&self, frame: &Frame, now: i64) -> Hello {
+        let mut state = self.session.state.lock();
+        let cadence = self.session.shared.seats.cadence();
+        let (target, listeners, metadata) = (cadence + AHEAD, state.listeners(now), state.fresh_metadata(now));
+        let epoch = Epoch { number: frame.epoch, ..state.lane(self.codec).epoch() };
+        Hello { epoch, sequence: frame.first, target, cadence, listeners, metadata }
+    }
+
     /// Says that this listener fell behind.
     pub fn fell_behind(&self) {
         self.session.shared.metrics.gaps.inc();
