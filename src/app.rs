@@ -21,7 +21,7 @@ use tower::ServiceExt;
 use url::Url;
 
 use self::backing::Backing;
-use self::modules::Means;
+use self::modules::{Means, Started};
 use crate::api::health::{Checkup, Part, Probe};
 use crate::api::router::{self, Shared};
 use crate::auth::{Authenticator, BadIssuer};
@@ -38,6 +38,7 @@ use crate::proxy::listener::{self, ListenError};
 use crate::proxy::settings::Admin;
 use crate::proxy::world::{Parts, Store, World, WorldError};
 use crate::redis;
+use crate::relay::Relay;
 use crate::s3::settings::{self, Endpoint};
 use crate::s3::signer::Signer;
 use crate::secret::Secret;
@@ -158,15 +159,16 @@ pub async fn start(settings: Settings, extra: Router) -> Result<Running, StartEr
     metrics.watch(Box::new(move || readings(&read.load())))?;
     let operations = cache.as_ref().map(|cache| cache::operations(cache, &world));
     let means =
-        Means { backing: &backing, clock: &clock, services: &services, metrics: &metrics, limits: &limits };
+        Means { backing: &backing, clock: &clock, tasks: &tasks, services: &services, metrics: &metrics, limits: &limits };
     let tracks = tracks::routes(&settings, &means, &shared_tracks, &world, operations.clone());
-    let modules = modules::start(&settings, &means, events.as_ref(), tracks)?;
+    let Started { modules, relay } = modules::start(&settings, &means, events.as_ref(), tracks)?;
     let shared = Shared {
         checkup: Checkup::new(Arc::new(Process {
             world: Arc::clone(&world),
             tasks: tasks.clone(),
             backing: backing.clone(),
             events: events.map(|events| events.events),
+            relay,
         })),
         metrics: Arc::clone(&metrics),
         clock,
@@ -255,6 +257,7 @@ struct Process {
     events: Option<Events>,
     tasks: Tasks,
     backing: Backing,
+    relay: Option<Arc<Relay>>,
 }
 
 impl Probe for Process {
@@ -276,6 +279,10 @@ impl Probe for Process {
             Some(true) => Part::Ok,
             Some(false) => Part::Unavailable,
         }
+    }
+
+    fn active_sessions(&self) -> u64 {
+        self.relay.as_ref().map_or(0, |relay| relay.active_sessions())
     }
 
     fn is_stopping(&self) -> bool {

@@ -29,6 +29,7 @@ pub mod positions;
 pub mod playback;
 pub mod proxy;
 pub mod redis;
+pub mod relay;
 pub mod route;
 pub mod s3;
 pub mod secret;

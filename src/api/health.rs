@@ -72,6 +72,11 @@ pub trait Probe: Send + Sync {
         Part::Disabled
     }
 
+    /// Live sharing sessions.
+    fn active_sessions(&self) -> u64 {
+        0
+    }
+
     /// Whether the process lets its streams end and takes no new ones.
     fn is_stopping(&self) -> bool {
         false
@@ -106,7 +111,7 @@ impl Checkup {
             redis: self.probe.redis(),
             database: None,
             kafka: self.probe.kafka(),
-            active_sessions: 0,
+            active_sessions: self.probe.active_sessions(),
             uptime: None,
             memory_usage: None,
         }

@@ -16,6 +16,7 @@ use crate::lifecycle::Tasks;
 use crate::limit::Limits;
 use crate::playback;
 use crate::positions::{self, Positions};
+use crate::relay::{self, Relay};
 use crate::telemetry::metrics::Metrics;
 
 /// What the modules start with.
@@ -24,6 +25,8 @@ pub struct Means<'a> {
     pub backing: &'a Backing,
     /// The time.
     pub clock: &'a Clock,
+    /// What players wait for.
+    pub tasks: &'a Tasks,
     /// What outlives the players' requests.
     pub services: &'a Tasks,
     /// Where they count.
@@ -32,9 +35,17 @@ pub struct Means<'a> {
     pub limits: &'a Arc<Limits>,
 }
 
+/// The modules that run.
+pub struct Started {
+    /// Their paths.
+    pub modules: Modules,
+    /// Sharing, where it is switched on: health tells of it.
+    pub relay: Option<Arc<Relay>>,
+}
+
 /// Starts the modules that the settings switch on.
-pub fn start(settings: &Settings, means: &Means<'_>, events: Option<&Opened>, tracks: Vec<OpenApiRouter>) -> Result<Modules, StartError> {
-    let Means { backing, clock, services, metrics, limits } = means;
+pub fn start(settings: &Settings, means: &Means<'_>, events: Option<&Opened>, tracks: Vec<OpenApiRouter>) -> Result<Started, StartError> {
+    let Means { backing, clock, tasks, services, metrics, limits } = means;
     let mut modules: Vec<OpenApiRouter> = vec![limited(usage::routes(Arc::clone(limits)), limits, Class::STANDARD)];
     if let Some(settings) = settings.positions {
         let stores = (backing.database.clone(), backing.redis.clone());
@@ -45,5 +56,8 @@ pub fn start(settings: &Settings, means: &Means<'_>, events: Option<&Opened>, tr
         events.map(|events| limited(playback::routes::routes(events.playback.clone()), limits, Class::STANDARD)),
     );
     modules.extend(tracks);
-    Ok(router::modules(modules))
+    let share = settings.share.clone();
+    let relay = share.map(|share| Relay::start(share, (*clock).clone(), tasks, metrics.registry())).transpose()?;
+    modules.extend(relay.clone().map(relay::routes));
+    Ok(Started { modules: router::modules(modules), relay })
 }

@@ -25,7 +25,7 @@ pub use report::Report;
 use self::report::Problem;
 use crate::secret::Secret;
 use crate::telemetry::settings::Telemetry;
-use crate::{auth, database, events, limit, object, playback, positions, proxy, redis, route, s3, upstream};
+use crate::{auth, database, events, limit, object, playback, positions, proxy, redis, relay, route, s3, upstream};
 
 /// Everything that the modules are told; nothing in it is undecided.
 #[derive(Clone, Debug)]
@@ -54,6 +54,8 @@ pub struct Settings {
     pub positions: Option<positions::settings::Settings>,
     /// Where events go, and how playback makes them, where there are any.
     pub events: Option<(events::settings::Settings, playback::settings::Settings)>,
+    /// Live sharing, where there is any.
+    pub share: Option<relay::settings::Settings>,
     /// Logs.
     pub telemetry: Telemetry,
 }

@@ -10,7 +10,6 @@ const NO_QUEUE: &str = "remove it, or write `QueueLimit: 0`";
 
 /// Where (`*` is any key), why, and what to do.
 const REFUSED: &[(&str, &str, &str)] = &[
-    ("Share", LATER, "remove it"),
     ("Telemetry.Otlp", LATER, "remove it: metrics are at `Server.Admin`, `/metrics`"),
     ("Policies.RateLimiter.*.SlidingWindow.QueueLimit", QUEUE, NO_QUEUE),
     ("Policies.RateLimiter.*.SlidingWindow.QueueProcessingOrder", QUEUE, NO_QUEUE),

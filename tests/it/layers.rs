@@ -25,13 +25,14 @@ const ALLOWED: &str = "
     redis:     secret
     events:    secret lifecycle
     demo:      http
+    relay:     api clock http lifecycle secret
     telemetry: http clock
     api:       http clock secret auth limit telemetry
     tracks:    http s3 clock auth catalog api redis
     positions: api auth clock http lifecycle telemetry database redis on
     playback:  api auth clock http lifecycle telemetry events
     proxy:     http route s3 auth catalog limit object upstream telemetry secret clock lifecycle
-    config:    http route s3 auth catalog limit object upstream proxy telemetry secret database redis events playback positions
+    config:    http route s3 auth catalog limit object upstream proxy telemetry secret database redis events playback positions relay
     cli:       *
     app:       *
     lib:       *

@@ -26,6 +26,7 @@ mod positions;
 mod ranges;
 mod resilience;
 mod routes;
+mod share;
 mod streaming;
 mod streaming_urls;
 mod support;

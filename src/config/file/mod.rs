@@ -11,6 +11,7 @@ mod positions;
 mod limit;
 mod route;
 mod server;
+mod share;
 mod state;
 mod store;
 mod transform;
@@ -32,6 +33,7 @@ pub use positions::Positions;
 pub use limit::{Bandwidth, EgressQuota, FixedWindow, RateLimiterPolicy, SlidingWindow, TokenBucket};
 pub use route::{HeaderMatch, HeaderMode, Match, QueryMatch, QueryMode, Route};
 pub use server::{AccessLogFormat, Admin, Listener, Server, Telemetry, Tls};
+pub use share::Share;
 pub use state::{Database, State};
 pub use store::{Credentials, Store};
 pub use transform::{ForwardedAction, PresignedUrl, Transform, When};
@@ -74,6 +76,8 @@ pub struct File {
     pub positions: Positions,
     /// What listeners do, as events for others. Default: none, and no path that takes them.
     pub events: Option<Events>,
+    /// Live audio from one host to many listeners. Default: none.
+    pub share: Option<Share>,
     /// Logs.
     #[serde(default)]
     pub telemetry: Telemetry,

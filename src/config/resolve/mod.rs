@@ -11,6 +11,7 @@ mod policy;
 mod positions;
 mod route;
 mod server;
+mod share;
 mod state;
 mod store;
 mod transform;
@@ -58,6 +59,7 @@ fn settings(at: &At<'_>, file: &File) -> Option<Settings> {
     let kept = !matches!((&state, &database), (Some(None), Some(None)));
     let positions = positions::positions(&at.key("Positions"), &file.positions, kept);
     let events = events::events(&at.key("Events"), file.events.as_ref());
+    let share = share::share(&at.key("Share"), file.share.as_ref());
     let telemetry = telemetry(&at.key("Telemetry"), file);
     let (server, admin) = server?;
     Some(Settings {
@@ -73,6 +75,7 @@ fn settings(at: &At<'_>, file: &File) -> Option<Settings> {
         database: database?,
         positions: positions?,
         events: events?,
+        share: share?,
         telemetry: telemetry?,
     })
 }
