@@ -50,7 +50,8 @@ impl Generations {
         match self {
             Self::Memory(users) => Some(users.get(user).map_or(0, |entry| *entry.value())),
             Self::Redis(redis) => {
-                let read: Result<Option<u32>, _> = redis.within(REDIS_BUDGET).get(key(redis, user)).await;
+                let client = redis.within(REDIS_BUDGET);
+                let read: Result<Option<u32>, _> = Redis::in_time(REDIS_BUDGET, client.get(key(redis, user))).await;
                 read.ok().map(Option::unwrap_or_default)
             }
             Self::Database(database) => {
@@ -73,7 +74,8 @@ impl Generations {
                 Some(next)
             }
             Self::Redis(redis) => {
-                let next: Result<i64, _> = redis.within(REDIS_BUDGET).incr(key(redis, user)).await;
+                let client = redis.within(REDIS_BUDGET);
+                let next: Result<i64, _> = Redis::in_time(REDIS_BUDGET, client.incr(key(redis, user))).await;
                 next.ok().map(wrapped)
             }
             Self::Database(database) => {

@@ -160,8 +160,7 @@ impl Shared {
                 other => other,
             }
         };
-        let late = |_| Error::new(fred::error::ErrorKind::Timeout, "no answer within the budget");
-        let answer = tokio::time::timeout(self.budget, calls).await.map_err(late)??;
+        let answer = Redis::in_time(self.budget, calls).await?;
         answer.try_into().map_err(|_| Error::new(fred::error::ErrorKind::Protocol, "the script gives four numbers"))
     }
 

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use http::{HeaderMap, HeaderName};
 
 use super::ctx::Ctx;
@@ -42,7 +43,8 @@ pub async fn admit(ctx: &mut Ctx, served: &Served) -> Result<(), Failure> {
         let user = claims.map(|claims| claims.subject.as_str());
         policy.subject(&Who { user, claim: &claim, address: ctx.client, route: &served.route.id })
     };
-    match policy.admit(&subject).await {
+    let asked: BoxFuture<'_, _> = Box::pin(policy.admit(&subject));
+    match asked.await {
         Ok(permit) => {
             ctx.standing = permit.standing();
             ctx.permit = Some(permit);

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use futures::future::BoxFuture;
 use http::HeaderValue;
 
 use super::failure::Failure;
@@ -105,7 +106,10 @@ pub async fn wanted(served: &Served, captures: &Captures) -> Result<Wanted, Fail
     let rendered = template.render(captures).map_err(|error| Failure::BadRequest(error.to_string().into()))?;
     match &served.target {
         Target::Objects(origin) => Ok(Wanted { origin: Arc::clone(origin), key: Key::Rendered(rendered) }),
-        Target::Tracks(places) => places.find(&rendered).await,
+        Target::Tracks(places) => {
+            let found: BoxFuture<'_, _> = Box::pin(places.find(&rendered));
+            found.await
+        }
         Target::Cluster(_) => Err(Failure::Internal),
     }
 }

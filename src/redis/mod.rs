@@ -14,6 +14,7 @@ use fred::interfaces::ClientLike;
 use fred::types::config::{Config, Options, ReconnectPolicy};
 use fred::types::{Builder, ClusterHash, CustomCommand, FromValue};
 
+use futures::future::BoxFuture;
 use settings::Settings;
 
 /// For a connection to be made.
@@ -82,7 +83,12 @@ impl Redis {
     }
 
     /// What `command` says, within `budget` whatever state the client is in.
-    pub async fn in_time<T>(budget: Duration, command: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
+    pub async fn in_time<T>(
+        budget: Duration,
+        command: impl Future<Output = Result<T, Error>> + Send,
+    ) -> Result<T, Error> {
+        // fred's futures are deep and large: whoever waits for one carries a pointer.
+        let command: BoxFuture<'_, _> = Box::pin(command);
         let late = |_| Err(Error::new(ErrorKind::Timeout, "no answer in time"));
         tokio::time::timeout(budget, command).await.unwrap_or_else(late)
     }

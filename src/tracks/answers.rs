@@ -72,7 +72,8 @@ impl Answers {
         let sealed = match &self.shelf {
             Shelf::Memory(kept) => kept.get(&name)?.value().clone(),
             Shelf::Redis(redis) => {
-                let read: Result<Option<Vec<u8>>, _> = redis.within(BUDGET).get(redis.key(&name)).await;
+                let client = redis.within(BUDGET);
+                let read: Result<Option<Vec<u8>>, _> = Redis::in_time(BUDGET, client.get(redis.key(&name))).await;
                 read.ok().flatten()?
             }
         };
@@ -90,8 +91,9 @@ impl Answers {
             Shelf::Redis(redis) => {
                 let life = Expiration::EX(i64::try_from(life).unwrap_or(i64::MAX));
                 let key = redis.key(&name(user, track));
+                let client = redis.within(BUDGET);
                 let put: Result<(), _> =
-                    redis.within(BUDGET).set(key, sealed.as_slice(), Some(life), None, false).await;
+                    Redis::in_time(BUDGET, client.set(key, sealed.as_slice(), Some(life), None, false)).await;
                 if let Err(error) = put {
                     tracing::debug!(%error, "a streaming URL was not kept");
                 }
@@ -105,7 +107,8 @@ impl Answers {
         match &self.shelf {
             Shelf::Memory(kept) => drop(kept.remove(&name)),
             Shelf::Redis(redis) => {
-                let removed: Result<i64, _> = redis.within(BUDGET).del(redis.key(&name)).await;
+                let client = redis.within(BUDGET);
+                let removed: Result<i64, _> = Redis::in_time(BUDGET, client.del(redis.key(&name))).await;
                 return removed.is_ok();
             }
         }
