@@ -77,7 +77,7 @@ fn what_librdkafka_is_built_without_is_refused_with_the_way_to_get_it() {
         ("Compression: gzip", "kafka-gzip"),
     ] {
         let events = format!("Events: {{ Kafka: {{ Brokers: [\"kafka:9092\"], {kafka} }} }}\n");
-        let report = bad(&with_route("  ClusterId: web\n  Match: { Path: / }", &events));
+        let report = bad(&with_route("ClusterId: web\nMatch: { Path: / }", &events));
         assert!(report.contains(&format!("cargo build --release --features {feature}")), "{report}");
     }
 }

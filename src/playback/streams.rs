@@ -183,7 +183,8 @@ mod tests {
     #[test]
     fn a_playback_starts_once_and_completes_once() {
         use Action::{Complete, Start};
-        let cases: [(&str, &[(u64, What)], &[Action]); 9] = [
+        type Case<'a> = (&'a str, &'a [(u64, What)], &'a [Action]);
+        let cases: [Case<'_>; 9] = [
             ("one stream", &[(0, BEGAN), (200, ended(1000, true))], &[Start, Complete]),
             (
                 "ranges one after the other",
