@@ -17,7 +17,7 @@ const ALLOWED: &str = "
     upstream:  http route clock secret
     auth:      http clock secret
     object:    http s3 upstream clock
-    limit:     http clock database redis
+    limit:     http clock database redis on
     embedded:  http clock secret
     database:  secret
     redis:     secret
