@@ -193,7 +193,7 @@ async fn adds_up(ledger: impl Fn() -> Arc<dyn Ledger>) {
     let nodes: Vec<Limits> = (0..2).map(|_| node(&all, &clock, None, Some(ledger()))).collect();
     let of = |node: usize| nodes[node].policy("quota").expect("the policy");
     let used = async |node: usize| of(node).usage("u:alice").await.egress.expect("the policy has a quota").1;
-    let permit = of(0).admit("u:alice").await.ok().expect("nothing is used");
+    let permit = of(0).admit("u:alice").await.expect("nothing is used");
     assert_eq!(permit.sent(600), None);
     assert_eq!(used(0).await, 600, "counted at once");
     let fresh = node(&all, &clock, None, Some(ledger()));
@@ -203,7 +203,7 @@ async fn adds_up(ledger: impl Fn() -> Arc<dyn Ledger>) {
         egress.filter(|(_, used)| *used == 600)
     })
     .await;
-    fresh.policy("quota").expect("the policy").admit("u:alice").await.ok().expect("400 are left").sent(400);
+    fresh.policy("quota").expect("the policy").admit("u:alice").await.expect("400 are left").sent(400);
     let refused = eventually("a third refuses", async || {
         node(&all, &clock, None, Some(ledger())).policy("quota").expect("the policy").admit("u:alice").await.err()
     });
