@@ -42,6 +42,9 @@ pub struct Keeper {
     failures: IntCounter,
 }
 
+/// A policy's and a subject's name.
+type Name = (Arc<str>, Arc<str>);
+
 /// Does the jobs.
 pub struct Worker {
     jobs: UnboundedReceiver<Job>,
@@ -49,7 +52,7 @@ pub struct Worker {
     shared: Option<Arc<Shared>>,
     clock: Clock,
     /// What has to be saved, by policy and subject.
-    unsaved: HashMap<(Arc<str>, Arc<str>), (Arc<Policy>, Arc<Entry>)>,
+    unsaved: HashMap<Name, (Arc<Policy>, Arc<Entry>)>,
 }
 
 impl Keeper {

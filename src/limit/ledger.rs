@@ -72,8 +72,9 @@ impl InRedis {
 #[async_trait]
 impl Ledger for InRedis {
     async fn read(&self, account: &Account) -> Result<u64, Unavailable> {
-        let read = self.0.within(READ_BUDGET).get::<Option<i64>, _>(self.key(account)).await;
-        Ok(unsigned(read.map_err(|_| Unavailable)?.unwrap_or(0)))
+        let client = self.0.within(READ_BUDGET);
+        let read = timeout(READ_BUDGET, client.get::<Option<i64>, _>(self.key(account))).await;
+        Ok(unsigned(read.map_err(|_| Unavailable)?.map_err(|_| Unavailable)?.unwrap_or(0)))
     }
 
     async fn add(&self, entries: &[(Account, u64)]) -> Result<Vec<u64>, Unavailable> {
@@ -86,7 +87,8 @@ impl Ledger for InRedis {
                 Ok::<_, fred::error::Error>(unsigned(total))
             }
         };
-        try_join_all(entries.iter().map(add)).await.map_err(|_| Unavailable)
+        let added = timeout(WRITE_BUDGET, try_join_all(entries.iter().map(add))).await;
+        added.map_err(|_| Unavailable)?.map_err(|_| Unavailable)
     }
 
     /// Its keys expire by themselves.

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::fmt::Write;
+use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -210,7 +211,7 @@ impl Shared {
                 let (key, member) = (key.clone(), self.member(*lease));
                 async move { client.zrem::<(), _, _>(key, member).await }
             };
-            if join_all(batch.iter().map(end)).await.iter().any(Result::is_err) {
+            if !in_time(join_all(batch.iter().map(end))).await {
                 self.rest.failed(now);
                 return;
             }
@@ -234,11 +235,16 @@ impl Shared {
                     client.pexpire::<(), _>(&key, i64::try_from(LEASE).unwrap_or(i64::MAX), None).await
                 }
             };
-            if join_all(batch.iter().map(renew)).await.iter().any(Result::is_err) {
+            if !in_time(join_all(batch.iter().map(renew))).await {
                 self.rest.failed(now);
                 return;
             }
         }
         self.rest.worked();
     }
+}
+
+/// Whether all of it was done, and soon enough; fred's own timeouts do not hold in every state of a connection.
+async fn in_time(all: impl Future<Output = Vec<Result<(), Error>>>) -> bool {
+    tokio::time::timeout(LEISURE, all).await.is_ok_and(|all| all.iter().all(Result::is_ok))
 }

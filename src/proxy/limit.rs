@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::BoxFuture;
+use futures::FutureExt;
 use http::{HeaderMap, HeaderName};
 
 use super::ctx::Ctx;
@@ -43,8 +43,8 @@ pub async fn admit(ctx: &mut Ctx, served: &Served) -> Result<(), Failure> {
         let user = claims.map(|claims| claims.subject.as_str());
         policy.subject(&Who { user, claim: &claim, address: ctx.client, route: &served.route.id })
     };
-    let asked: BoxFuture<'_, _> = Box::pin(policy.admit(&subject));
-    match asked.await {
+    // Boxed: the request's future, which a paused player keeps, does not grow by what a question to Redis needs.
+    match policy.admit(&subject).boxed().await {
         Ok(permit) => {
             ctx.standing = permit.standing();
             ctx.permit = Some(permit);

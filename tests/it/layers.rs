@@ -16,9 +16,9 @@ const ALLOWED: &str = "
     route:     http
     s3:        http clock secret
     upstream:  http route clock secret
-    auth:      http clock secret memo database redis
-    catalog:   http clock secret memo database
-    limit:     http clock database redis
+    auth:      http clock secret memo database redis on
+    catalog:   http clock secret memo database on
+    limit:     http clock database redis on
     object:    http s3 upstream clock
     embedded:  http clock secret
     database:  secret
