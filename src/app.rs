@@ -129,7 +129,7 @@ pub async fn start(settings: Settings, extra: Router) -> Result<Running, StartEr
     let cache = cache::open(&settings, &clock, &tasks, &metrics).await?;
     let backing = Backing::open(&settings).await?;
     let authenticator = Arc::new(authenticator(&settings, &clock, &tasks)?);
-    let shared_tracks = tracks::share(&settings, &backing, &clock, &client()?);
+    let shared_tracks = tracks::share(&settings, &backing, &clock, &client()?, &metrics)?;
     let parts = Parts {
         stores,
         authenticator: Arc::clone(&authenticator),
