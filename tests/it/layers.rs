@@ -16,8 +16,8 @@ const ALLOWED: &str = "
     route:     http
     s3:        http clock secret
     upstream:  http route clock secret
-    auth:      http clock secret memo database redis
-    catalog:   http clock secret memo database
+    auth:      http clock secret memo database redis on
+    catalog:   http clock secret memo database on
     object:    http s3 upstream clock
     embedded:  http clock secret
     database:  secret
