@@ -139,7 +139,7 @@ pub async fn start(settings: Settings, extra: Router) -> Result<Running, StartEr
     let authenticator = Arc::new(authenticator(&settings, &clock, &tasks)?);
     let limits = limits::open(&settings, &backing, &clock, &services, &metrics)?;
     let events = events::open(&settings, &clock, &services, &metrics)?;
-    let shared_tracks = tracks::share(&settings, &backing, &clock, &client()?);
+    let shared_tracks = tracks::share(&settings, &backing, &clock, &client()?, &metrics)?;
     let parts = Parts {
         stores,
         authenticator: Arc::clone(&authenticator),

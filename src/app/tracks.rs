@@ -15,13 +15,14 @@ use crate::api::limits::{Class, limited};
 use crate::auth::path_token::PathTokens;
 use crate::auth::revocation::{Generations, Revocations};
 use crate::catalog::access::Access;
-use crate::catalog::{Catalog, Grants};
+use crate::catalog::{Catalog, Grants, Numbers};
 use crate::clock::Clock;
 use crate::config::Settings;
 use crate::proxy::inspect::{Asked, inspect};
 use crate::proxy::permit::Guards;
 use crate::proxy::settings::Authorization;
 use crate::proxy::world::World;
+use crate::telemetry::metrics::Metrics;
 use crate::tracks::answers::{Answers, Shelf};
 use crate::tracks::{self, Ask, Catalogue, Stream, Streams, Urls};
 
@@ -34,12 +35,19 @@ pub struct Shared {
 }
 
 /// Makes it; `client` asks authorisation services.
-pub fn share(settings: &Settings, backing: &Backing, clock: &Clock, client: &reqwest::Client) -> Shared {
+pub fn share(
+    settings: &Settings,
+    backing: &Backing,
+    clock: &Clock,
+    client: &reqwest::Client,
+    metrics: &Metrics,
+) -> Result<Shared, prometheus::Error> {
+    let numbers = Numbers::new(metrics.registry())?;
     let grants = backing.database.clone().map(Grants::new);
     let mut access = HashMap::new();
     for entry in settings.routes.entries() {
         if let (Some(asked), Authorization::Policy(policy)) = (&entry.value.access, &entry.value.authorization) {
-            let new = || Arc::new(Access::new(&asked.settings, grants.clone(), client));
+            let new = || Arc::new(Access::new(&asked.settings, grants.clone(), client, Some(&numbers)));
             access.entry(Arc::clone(&policy.name)).or_insert_with(new);
         }
     }
@@ -51,7 +59,8 @@ pub fn share(settings: &Settings, backing: &Backing, clock: &Clock, client: &req
         Arc::new(Revocations::new(generations))
     });
     let guards = Guards { access, path_tokens, revocations, end_streams };
-    Shared { catalog: backing.database.clone().map(|database| Arc::new(Catalog::new(database))), guards }
+    let catalog = backing.database.clone().map(|database| Arc::new(Catalog::new(database, Some(numbers))));
+    Ok(Shared { catalog, guards })
 }
 
 /// The paths that the settings switch on.

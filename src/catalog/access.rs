@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::settings;
-use super::{Grants, Service};
+use super::{Grants, Numbers, Service};
 use crate::memo::Memo;
 use crate::secret::Secret;
 
@@ -54,6 +54,8 @@ pub struct Access {
 
 struct Guard {
     authority: Arc<dyn Authority>,
+    name: &'static str,
+    numbers: Option<Numbers>,
     remembered: Memo<bool>,
     budget: Duration,
     allow_on_failure: bool,
@@ -62,9 +64,16 @@ struct Guard {
 
 impl Access {
     /// Those whom `settings` name; `grants` must be there where they are asked.
-    pub fn new(settings: &settings::Access, grants: Option<Grants>, client: &reqwest::Client) -> Self {
+    pub fn new(
+        settings: &settings::Access,
+        grants: Option<Grants>,
+        client: &reqwest::Client,
+        numbers: Option<&Numbers>,
+    ) -> Self {
         let grants = grants.filter(|_| settings.grants).map(|grants| Guard {
             authority: Arc::new(grants),
+            name: "grants",
+            numbers: numbers.cloned(),
             // A database that is away ends no stream that it has allowed.
             remembered: Memo::new(REMEMBERED, GRANTS_FRESH, true),
             budget: GRANTS_BUDGET,
@@ -73,6 +82,8 @@ impl Access {
         });
         let service = settings.service.as_ref().map(|service| Guard {
             authority: Arc::new(Service::new(service, client.clone())),
+            name: "service",
+            numbers: numbers.cloned(),
             remembered: Memo::new(REMEMBERED, service.cache_for, false),
             budget: service.timeout,
             allow_on_failure: service.allow_on_failure,
@@ -106,9 +117,12 @@ impl Guard {
         let ask = || {
             let (user, track, token) = (user.to_owned(), track.to_owned(), token.map(Secret::new));
             let (authority, budget) = (Arc::clone(&self.authority), self.budget);
+            let (name, numbers) = (self.name, self.numbers.clone());
             async move {
                 let asked = authority.permits(Question { user, track, token });
-                tokio::time::timeout(budget, asked).await.ok().flatten()
+                let answer = tokio::time::timeout(budget, asked).await.ok().flatten();
+                numbers.inspect(|numbers| numbers.asked(name, answer.is_some()));
+                answer
             }
         };
         // NUL is in no header and in no path, so that two pairs never share a name.

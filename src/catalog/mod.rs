@@ -6,6 +6,7 @@
 
 pub mod access;
 mod grants;
+mod numbers;
 mod service;
 pub mod settings;
 #[cfg(test)]
@@ -18,6 +19,7 @@ use std::time::Duration;
 use http::HeaderValue;
 
 pub use grants::{Grant, Grants};
+pub use numbers::Numbers;
 pub use service::Service;
 pub use tracks::{Added, Imported, NewTrack};
 
@@ -89,16 +91,17 @@ impl From<sqlx::Error> for Away {
 pub struct Catalog {
     tracks: Tracks,
     remembered: Memo<Option<Arc<Track>>>,
+    numbers: Option<Numbers>,
 }
 
 impl Catalog {
-    /// The catalogue in `database`.
-    pub fn new(database: Database) -> Self {
-        Self::remembering(database, FRESH)
+    /// The catalogue in `database`, counted in `numbers`.
+    pub fn new(database: Database, numbers: Option<Numbers>) -> Self {
+        Self::remembering(database, numbers, FRESH)
     }
 
-    fn remembering(database: Database, fresh: Duration) -> Self {
-        Self { tracks: Tracks::new(database), remembered: Memo::new(REMEMBERED, fresh, true) }
+    fn remembering(database: Database, numbers: Option<Numbers>, fresh: Duration) -> Self {
+        Self { tracks: Tracks::new(database), remembered: Memo::new(REMEMBERED, fresh, true), numbers }
     }
 
     /// The track `id` for a player: remembered for a second, and for as long as the database is away.
@@ -107,10 +110,11 @@ impl Catalog {
             return Err(Unfound::Unknown);
         }
         let ask = || {
-            let (tracks, id) = (self.tracks.clone(), id.to_owned());
+            let (tracks, id, numbers) = (self.tracks.clone(), id.to_owned(), self.numbers.clone());
             async move {
-                let found = tokio::time::timeout(BUDGET, tracks.find(&id)).await;
-                found.ok()?.ok().map(|track| track.map(Arc::new))
+                let found = tokio::time::timeout(BUDGET, tracks.find(&id)).await.ok().and_then(Result::ok);
+                numbers.inspect(|numbers| numbers.asked("track", found.is_some()));
+                found.map(|track| track.map(Arc::new))
             }
         };
         match self.remembered.get(id, ask).await {

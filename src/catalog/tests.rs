@@ -22,7 +22,7 @@ fn new(id: &str) -> NewTrack {
 #[tokio::test]
 async fn a_track_is_added_once_found_and_deleted_for_good() {
     let folder = tempfile::tempdir().expect("a folder");
-    let catalog = Catalog::new(database(&folder).await);
+    let catalog = Catalog::new(database(&folder).await, None);
     assert_eq!(catalog.find("a").await, Err(Unfound::Unknown));
     assert!(matches!(catalog.add(&new("a"), 1).await, Ok(Added::New(track)) if track.created_at == 1));
     // What was unknown a moment ago is known at once.
@@ -41,7 +41,7 @@ async fn a_track_is_added_once_found_and_deleted_for_good() {
 #[tokio::test]
 async fn an_import_run_again_changes_only_what_changed() {
     let folder = tempfile::tempdir().expect("a folder");
-    let catalog = Catalog::new(database(&folder).await);
+    let catalog = Catalog::new(database(&folder).await, None);
     let mut tracks: Vec<NewTrack> = (0..25).map(|number| new(&format!("{number:02}"))).collect();
     let imported = |added, changed, unchanged| Ok(Imported { added, changed, unchanged });
     assert_eq!(catalog.import(&tracks, 1).await, imported(25, 0, 0));
@@ -65,7 +65,7 @@ async fn an_import_run_again_changes_only_what_changed() {
 async fn a_database_that_is_away_keeps_known_tracks_playing() {
     let folder = tempfile::tempdir().expect("a folder");
     let database = database(&folder).await;
-    let catalog = Catalog::remembering(database.clone(), Duration::ZERO);
+    let catalog = Catalog::remembering(database.clone(), None, Duration::ZERO);
     catalog.add(&new("a"), 1).await.expect("SQLite answers");
     catalog.find("a").await.expect("it is there");
     database.close().await;
@@ -77,7 +77,7 @@ async fn a_database_that_is_away_keeps_known_tracks_playing() {
 async fn grants_are_by_track_by_prefix_by_everybody_and_by_owner() {
     let folder = tempfile::tempdir().expect("a folder");
     let database = database(&folder).await;
-    let (catalog, grants) = (Catalog::new(database.clone()), Grants::new(database));
+    let (catalog, grants) = (Catalog::new(database.clone(), None), Grants::new(database));
     catalog.add(&new("own"), 1).await.expect("SQLite answers");
     for (user, track, prefix) in [("bob", "one", false), ("bob", "album-", true), ("*", "free", false)] {
         let grant = Grant { user: user.into(), track: track.into(), prefix, created_at: 1 };
@@ -86,7 +86,7 @@ async fn grants_are_by_track_by_prefix_by_everybody_and_by_owner() {
     }
     let settings = settings::Access { grants: true, service: None };
     let client = reqwest_client();
-    let access = Access::new(&settings, Some(grants.clone()), &client);
+    let access = Access::new(&settings, Some(grants.clone()), &client, None);
     let table = [
         ("alice", "own", Verdict::Allowed),
         ("bob", "own", Verdict::Denied),

@@ -136,7 +136,7 @@ async fn import(args: &Args, settings: Settings) -> Result<Totals, String> {
     let database = settings.database.as_ref().ok_or("no Database")?;
     let database = Database::open(database).await.map_err(|error| error.to_string())?;
     database.migrate().await.map_err(|error| error.to_string())?;
-    let catalog = Catalog::new(database.clone());
+    let catalog = Catalog::new(database.clone(), None);
     let tasks = Tasks::default();
     let mut listing = Listing::open(&settings, &args.store, &args.bucket, &args.prefix, &clock, &tasks)
         .await

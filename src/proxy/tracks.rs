@@ -17,6 +17,9 @@ use crate::route::pattern::Captures;
 /// A bucket's origin, for a store's name and a bucket's; `None` where there is no such store.
 pub type Opener = Box<dyn Fn(&str, &str) -> Option<Origin> + Send + Sync>;
 
+/// By store and bucket.
+type Origins = HashMap<Arc<str>, HashMap<Arc<str>, Arc<Origin>>>;
+
 /// The object that a request is for.
 pub struct Wanted {
     /// Where it comes from.
@@ -33,8 +36,7 @@ enum Key {
 pub struct Places {
     catalog: Arc<Catalog>,
     open: Opener,
-    /// By store and bucket.
-    origins: ArcSwap<HashMap<Arc<str>, HashMap<Arc<str>, Arc<Origin>>>>,
+    origins: ArcSwap<Origins>,
 }
 
 impl Wanted {
@@ -82,15 +84,14 @@ impl Places {
     }
 
     fn origin(&self, track: &Track) -> Option<Arc<Origin>> {
-        let open = |origins: &HashMap<Arc<str>, HashMap<Arc<str>, Arc<Origin>>>| {
-            origins.get(&track.store).and_then(|buckets| buckets.get(&track.bucket)).cloned()
-        };
+        let open =
+            |origins: &Origins| origins.get(&track.store).and_then(|buckets| buckets.get(&track.bucket)).cloned();
         if let Some(origin) = open(&self.origins.load()) {
             return Some(origin);
         }
         let new = Arc::new((self.open)(&track.store, &track.bucket)?);
         self.origins.rcu(|origins| {
-            let mut origins = HashMap::clone(origins);
+            let mut origins = Origins::clone(origins);
             let buckets = origins.entry(Arc::clone(&track.store)).or_default();
             buckets.entry(Arc::clone(&track.bucket)).or_insert_with(|| Arc::clone(&new));
             origins
