@@ -15,10 +15,17 @@ const TOKEN: &str = "Bearer Token";
 const CHUNK: Duration = Duration::from_micros(92_880);
 
 async fn gate(share: Value) -> Gate {
-    let mut config = config::empty();
+    let mut config = nobody();
     config["Share"] = share;
-    config["ReverseProxy"] = json!({});
     Gate::start_with(&config, &[("BEARER_TOKEN", TOKEN), ("MAX_SESSIONS", "3")]).await
+}
+
+/// A route that nobody needs here.
+fn nobody() -> Value {
+    let mut config = config::empty();
+    config["ReverseProxy"]["Routes"]["web"] = config::plain_route("/web/{**rest}", "web");
+    config["ReverseProxy"]["Clusters"]["web"] = config::cluster(&["http://127.0.0.1:9".to_owned()]);
+    config
 }
 
 async fn call(client: &Client, method: http::Method, path: &str, body: Option<&Value>) -> Reply {
@@ -175,8 +182,6 @@ async fn the_documents_names_in_the_environment_are_heeded() {
 
 #[tokio::test]
 async fn without_the_section_nothing_is_shared() {
-    let mut config = config::empty();
-    config["ReverseProxy"] = json!({});
-    let gate = Gate::start(&config).await;
+    let gate = Gate::start(&nobody()).await;
     gate.client().get("/api/share/123456/status", &[("authorization", TOKEN)]).await.problem(404);
 }
