@@ -101,6 +101,24 @@ impl Receiver {
     }
 }
 
+/// The document's sharer: 45 chunks as fast as they play, and the song with every fifth.
+async fn share(sharing: Client) {
+    let began = Instant::now();
+    for sequence in 0..45_u32 {
+        let body = json!({"data": STANDARD.encode(samples(sequence)), "sampleRate": 44100, "channels": 2,
+            "timestamp": 1_700_000_000_000_i64 + i64::from(sequence) * 93, "sequenceNumber": sequence});
+        let sent = post(&sharing, "/api/share/123456/audio", &body).await;
+        assert_eq!(json_of(sent.is(200)), json!({"success": true, "buffered": true}));
+        if sequence % 5 == 0 {
+            let song = json!({"title": "Song", "artist": "Artist", "lyrics": "", "hasSyncedLyrics": false,
+                "elapsedSeconds": f64::from(sequence) * 0.093, "totalSeconds": 180.5, "thumbnailData": null,
+                "timestamp": 1_700_000_000_000_i64});
+            post(&sharing, "/api/share/123456/metadata", &song).await.is(200);
+        }
+        tokio::time::sleep_until((began + CHUNK * (sequence + 1)).into()).await;
+    }
+}
+
 #[tokio::test]
 async fn a_sharer_and_receivers_of_the_document_hear_each_other_bit_by_bit() {
     let gate = gate(json!({})).await;
@@ -108,22 +126,7 @@ async fn a_sharer_and_receivers_of_the_document_hear_each_other_bit_by_bit() {
     post(&client, "/api/share/start", &json!({"sessionId": "123456"})).await.is(200);
     assert_eq!(json_of(gate.client().get("/health", &[]).await.is(200))["activeSessions"], 1);
     let sharing = gate.client();
-    let host = tokio::spawn(async move {
-        let began = Instant::now();
-        for sequence in 0..45_u32 {
-            let body = json!({"data": STANDARD.encode(samples(sequence)), "sampleRate": 44100, "channels": 2,
-                "timestamp": 1_700_000_000_000_i64 + i64::from(sequence) * 93, "sequenceNumber": sequence});
-            let sent = post(&sharing, "/api/share/123456/audio", &body).await;
-            assert_eq!(json_of(sent.is(200)), json!({"success": true, "buffered": true}));
-            if sequence % 5 == 0 {
-                let song = json!({"title": "Song", "artist": "Artist", "lyrics": "", "hasSyncedLyrics": false,
-                    "elapsedSeconds": f64::from(sequence) * 0.093, "totalSeconds": 180.5, "thumbnailData": null,
-                    "timestamp": 1_700_000_000_000_i64});
-                post(&sharing, "/api/share/123456/metadata", &song).await.is(200);
-            }
-            tokio::time::sleep_until((began + CHUNK * (sequence + 1)).into()).await;
-        }
-    });
+    let host = tokio::spawn(share(sharing));
     let receivers = (0..3).map(|_| {
         let client = gate.client();
         tokio::spawn(async move {
