@@ -21,6 +21,7 @@ pub mod lifecycle;
 pub mod object;
 pub mod proxy;
 pub mod redis;
+pub mod relay;
 pub mod route;
 pub mod s3;
 pub mod secret;

@@ -1,0 +1,115 @@
+//! Token buckets: how much of something, on the average and at once. Time is milliseconds since the Unix epoch.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+/// A bucket that fills at an even rate up to its burst.
+#[derive(Clone, Debug)]
+pub struct Bucket {
+    per_second: f64,
+    burst: f64,
+    level: f64,
+    at: i64,
+}
+
+impl Bucket {
+    /// A full bucket.
+    pub fn new(per_second: f64, burst: f64, now: i64) -> Self {
+        Self { per_second, burst, level: burst, at: now }
+    }
+
+    /// Takes `amount`, or says when it will be there. What is more than the burst is taken from a full bucket.
+    pub fn take(&mut self, amount: f64, now: i64) -> Result<(), Duration> {
+        let missing = amount.min(self.burst) - self.fill(now);
+        if missing > 0.0 {
+            return Err(Duration::from_secs_f64(missing / self.per_second));
+        }
+        self.level -= amount.min(self.burst);
+        Ok(())
+    }
+
+    /// Whether there is less than `amount`.
+    pub fn is_below(&mut self, amount: f64, now: i64) -> bool {
+        self.fill(now) < amount
+    }
+
+    fn fill(&mut self, now: i64) -> f64 {
+        // A clock that was set back fills nothing and starts anew from there.
+        let passed = now.saturating_sub(self.at).max(0);
+        self.at = now;
+        #[expect(clippy::cast_precision_loss, reason = "more milliseconds than a double counts fill any bucket")]
+        let filled = passed as f64 / 1000.0 * self.per_second;
+        self.level = (self.level + filled).min(self.burst);
+        self.level
+    }
+}
+
+/// Guesses of session ids: with so few ids somebody could try them all.
+#[derive(Default)]
+pub struct Guesses {
+    by: Mutex<HashMap<IpAddr, Bucket>>,
+}
+
+/// Wrong guesses of an address at once, and per minute.
+const GUESSES: f64 = 20.0;
+/// Addresses remembered; more forget the ones that could guess again anyway.
+const ADDRESSES: usize = 100_000;
+
+impl Guesses {
+    /// Whether `address` has guessed too often.
+    pub fn is_blocked(&self, address: IpAddr, now: i64) -> bool {
+        self.by.lock().get_mut(&address).is_some_and(|bucket| bucket.is_below(1.0, now))
+    }
+
+    /// Notes a wrong guess.
+    pub fn missed(&self, address: IpAddr, now: i64) {
+        let mut by = self.by.lock();
+        if by.len() >= ADDRESSES && !by.contains_key(&address) {
+            by.retain(|_, bucket| bucket.is_below(GUESSES, now));
+        }
+        // Never refused: whoever is blocked does not come here.
+        let _ = by.entry(address).or_insert_with(|| Bucket::new(GUESSES / 60.0, GUESSES, now)).take(1.0, now);
+    }
+
+    /// Forgets addresses that may guess as often as anybody.
+    pub fn sweep(&self, now: i64) {
+        self.by.lock().retain(|_, bucket| bucket.is_below(GUESSES, now));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bucket_gives_its_burst_and_then_its_rate() {
+        let mut bucket = Bucket::new(2.0, 4.0, 0);
+        for _ in 0..4 {
+            assert_eq!(bucket.take(1.0, 0), Ok(()));
+        }
+        assert_eq!(bucket.take(1.0, 0), Err(Duration::from_millis(500)));
+        assert_eq!(bucket.take(1.0, 500), Ok(()));
+        assert!(bucket.take(1.0, 500).is_err());
+        assert_eq!(bucket.take(4.0, 60_000), Ok(()), "it never holds more than its burst");
+        assert!(bucket.take(1.0, 60_000).is_err());
+        assert_eq!(bucket.take(1.0, 30_000).err(), Some(Duration::from_millis(500)), "a clock set back gives nothing");
+    }
+
+    #[test]
+    fn twenty_wrong_guesses_a_minute_block_an_address_and_no_other() {
+        let guesses = Guesses::default();
+        let (one, other) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
+        for _ in 0..20 {
+            assert!(!guesses.is_blocked(one, 0));
+            guesses.missed(one, 0);
+        }
+        assert!(guesses.is_blocked(one, 0));
+        assert!(!guesses.is_blocked(other, 0));
+        assert!(!guesses.is_blocked(one, 3_000), "after three seconds there is one more");
+        guesses.sweep(120_000);
+        assert!(guesses.by.lock().is_empty());
+    }
+}

@@ -1,0 +1,47 @@
+//! What a session tells those who are connected to it: on one ring per session, so that a listener that is slow costs the
+//! others nothing.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::lane::Frame;
+use super::metadata::Metadata;
+
+/// Events that a listener may be behind; who is further behind goes on at the live edge.
+pub const RING: usize = 32;
+
+/// Why a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reason {
+    /// The host stopped it.
+    Stopped,
+    /// The host was not heard of for too long.
+    Timeout,
+}
+
+impl Reason {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Stopped => "stopped",
+            Self::Timeout => "timeout",
+        }
+    }
+}
+
+/// What happened.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// Audio.
+    Frame(Arc<Frame>),
+    /// The host has said something of the song.
+    Metadata(Arc<Metadata>),
+    /// So many listen; told from time to time too, so that dead connections show.
+    Count(usize),
+    /// The session is over.
+    Ended(Reason),
+    /// This node stops; the session may go on elsewhere.
+    Stopping,
+}

@@ -1,0 +1,99 @@
+//! A host's WebSocket: Opus in binary frames, `{"type":"meta",…}` with the document's metadata, `{"type":"stop"}`; it is
+//! told how many listen. The session outlives the socket, and a host that connects again goes on with it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::ws::{Message, WebSocket};
+use serde_json::{Value, json};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::time::timeout;
+
+use super::{Micros, close, code, time, told};
+use crate::relay::event::{Event, Reason};
+use crate::relay::frame;
+use crate::relay::refused::Refused;
+use crate::relay::session::{Hosting, Session};
+
+/// A host that says nothing for so long is taken for gone; its session goes on.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// Serves a host to its end.
+pub async fn host(mut socket: WebSocket, session: Arc<Session>, mut hosting: Hosting, now: Micros) {
+    let (code, reason) = run(&mut socket, &session, &mut hosting, &now).await;
+    let _ = timeout(SILENCE, close(&mut socket, code, reason)).await;
+}
+
+async fn run(
+    socket: &mut WebSocket,
+    session: &Arc<Session>,
+    hosting: &mut Hosting,
+    now: &Micros,
+) -> (u16, &'static str) {
+    let welcome = json!({ "type": "welcome", "session": session.id(), "codec": "opus", "rate": 48_000 });
+    if socket.send(Message::Text(welcome.to_string().into())).await.is_err() {
+        return (code::NORMAL, "gone");
+    }
+    loop {
+        tokio::select! {
+            event = hosting.events.recv() => {
+                let event = match event {
+                    Ok(Event::Ended(reason)) => Event::Ended(reason),
+                    Ok(Event::Count(listeners)) => Event::Count(listeners),
+                    Ok(Event::Stopping) => return (code::GOING_AWAY, "stopping"),
+                    // Its own audio and words come back too; who is behind in those misses nothing.
+                    Ok(Event::Frame(_) | Event::Metadata(_)) | Err(RecvError::Lagged(_)) => continue,
+                    Err(RecvError::Closed) => return (code::NORMAL, "ended"),
+                };
+                let ended = matches!(event, Event::Ended(_));
+                if let Some(text) = told(&event) && socket.send(Message::Text(text)).await.is_err() {
+                    return (code::NORMAL, "gone");
+                }
+                if ended {
+                    return (code::NORMAL, "ended");
+                }
+            }
+            message = timeout(SILENCE, socket.recv()) => {
+                let Ok(Some(Ok(message))) = message else { return (code::NORMAL, "gone") };
+                if !session.is_host(hosting) {
+                    return (code::REPLACED, "replaced");
+                }
+                let answer = match heard(session, message, now) {
+                    Ok(answer) => answer,
+                    Err(Refused::UnknownSession) => return (code::NORMAL, "ended"),
+                    Err(Refused::Frame(_)) => return (code::POLICY, "not a frame of Opus"),
+                    Err(refused) => Some(json!({ "type": "error", "error": refused.to_string() }).to_string()),
+                };
+                if let Some(text) = answer && socket.send(Message::Text(text.into())).await.is_err() {
+                    return (code::NORMAL, "gone");
+                }
+            }
+        }
+    }
+}
+
+/// Does what a host's message asks for; returns what it is answered.
+fn heard(session: &Arc<Session>, message: Message, now: &Micros) -> Result<Option<String>, Refused> {
+    let came = now();
+    match message {
+        Message::Binary(bytes) => {
+            let size = bytes.len();
+            let (head, packets) = frame::read(bytes)?;
+            session.frame(&head, packets, size, came / 1000)?;
+            Ok(None)
+        }
+        Message::Text(text) => {
+            let said: Value = serde_json::from_str(&text).unwrap_or_default();
+            match said["type"].as_str() {
+                Some("meta") => session.set_metadata(text.as_bytes(), came / 1000).map(|_| None),
+                Some("stop") => {
+                    session.end(Reason::Stopped, came / 1000);
+                    Ok(None)
+                }
+                Some("time") => Ok(Some(time(&said, came, now()))),
+                _ => Ok(None),
+            }
+        }
+        Message::Ping(_) | Message::Pong(_) | Message::Close(_) => Ok(None),
+    }
+}

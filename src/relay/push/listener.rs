@@ -1,0 +1,192 @@
+//! A listener's WebSocket. It holds an index into the session's ring and no queue: who falls behind goes on at the live
+//! edge, and who does so again and again is closed.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use axum::extract::ws::{Message, Utf8Bytes, WebSocket};
+use futures::SinkExt;
+use serde_json::{Value, json};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::time::timeout;
+
+use super::{Micros, close, code, hello, time};
+use crate::relay::bucket::Bucket;
+use crate::relay::event::Event;
+use crate::relay::lane::Frame;
+use crate::relay::session::Joined;
+
+/// How long a listener may take to take what it is sent.
+const WRITE_TIME: Duration = Duration::from_secs(10);
+/// So many gaps ...
+const GAPS: usize = 5;
+/// ... in so many microseconds are too many.
+const GAPS_IN: i64 = 30_000_000;
+
+/// Why a listener's socket ends.
+enum End {
+    /// The client is gone, or takes nothing.
+    Gone,
+    /// It is closed, with this code and these words.
+    Close(u16, &'static str),
+}
+
+struct Listener {
+    socket: WebSocket,
+    joined: Joined,
+    now: Micros,
+    epoch: u32,
+    /// The number of the next packet.
+    next: u32,
+    gaps: VecDeque<i64>,
+    questions: Bucket,
+}
+
+/// Serves a listener to its end; returns why it was closed, in a word.
+pub async fn listen(socket: WebSocket, joined: Joined, now: Micros) -> &'static str {
+    let questions = Bucket::new(5.0, 20.0, now() / 1000);
+    let mut listener = Listener { socket, joined, now, epoch: 0, next: 0, gaps: VecDeque::new(), questions };
+    let end = match listener.begin(None).await {
+        Ok(()) => listener.run().await,
+        Err(end) => end,
+    };
+    match end {
+        End::Gone => "gone",
+        End::Close(code, reason) => {
+            let _ = timeout(WRITE_TIME, close(&mut listener.socket, code, reason)).await;
+            reason
+        }
+    }
+}
+
+/// The text of an event; `None` for audio and for what has none.
+pub fn told(event: &Event) -> Option<Utf8Bytes> {
+    match event {
+        Event::Metadata(song) => Some(song.pushed.clone()),
+        Event::Count(listeners) => Some(json!({ "type": "count", "listeners": listeners }).to_string().into()),
+        Event::Ended(reason) => Some(json!({ "type": "ended", "reason": reason }).to_string().into()),
+        Event::Frame(_) | Event::Stopping => None,
+    }
+}
+
+impl Listener {
+    async fn run(&mut self) -> End {
+        loop {
+            let done = tokio::select! {
+                event = self.joined.events.recv() => match event {
+                    Ok(event) => self.event(event).await,
+                    Err(RecvError::Lagged(_)) => self.fell_behind().await,
+                    Err(RecvError::Closed) => Err(End::Close(code::NORMAL, "ended")),
+                },
+                message = self.socket.recv() => match message {
+                    Some(Ok(message)) => self.message(message).await,
+                    Some(Err(_)) | None => Err(End::Gone),
+                },
+            };
+            if let Err(end) = done {
+                return end;
+            }
+        }
+    }
+
+    /// Says where the listener stands, with the last of the audio, in one write; `before` goes out first.
+    async fn begin(&mut self, before: Option<u32>) -> Result<(), End> {
+        let (greeting, snapshot) = self.joined.begin((self.now)() / 1000);
+        let mut messages = Vec::with_capacity(3);
+        if let Some(from) = before {
+            let to = greeting.sequence;
+            messages.push(Message::Text(json!({ "type": "gap", "from": from, "to": to }).to_string().into()));
+        }
+        if before.is_none() || greeting.epoch.number != self.epoch {
+            let text = hello(self.joined.session().id(), self.joined.codec(), &greeting);
+            messages.push(Message::Text(text.into()));
+        }
+        (self.epoch, self.next) = (greeting.epoch.number, greeting.sequence);
+        if let Some(frame) = snapshot {
+            self.next = frame.end;
+            self.joined.sent(&frame.bytes);
+            messages.push(Message::Binary(frame.bytes.clone()));
+        }
+        let socket = &mut self.socket;
+        let writing = async {
+            for message in messages {
+                socket.feed(message).await?;
+            }
+            socket.flush().await
+        };
+        taken(timeout(WRITE_TIME, writing).await)
+    }
+
+    async fn event(&mut self, event: Event) -> Result<(), End> {
+        if let Event::Frame(frame) = &event {
+            return self.frame(frame).await;
+        }
+        if let Some(text) = told(&event) {
+            self.send(Message::Text(text)).await?;
+        }
+        match event {
+            Event::Ended(_) => Err(End::Close(code::NORMAL, "ended")),
+            Event::Stopping => Err(End::Close(code::GOING_AWAY, "stopping")),
+            Event::Frame(_) | Event::Metadata(_) | Event::Count(_) => Ok(()),
+        }
+    }
+
+    async fn frame(&mut self, frame: &Frame) -> Result<(), End> {
+        if frame.codec != self.joined.codec() {
+            return Ok(());
+        }
+        if frame.epoch != self.epoch {
+            // The greeting brings what this epoch has so far.
+            return self.begin(None).await;
+        }
+        self.next = frame.end;
+        self.joined.sent(&frame.bytes);
+        self.send(Message::Binary(frame.bytes.clone())).await
+    }
+
+    async fn fell_behind(&mut self) -> Result<(), End> {
+        let now = (self.now)();
+        self.joined.fell_behind();
+        self.gaps.push_back(now);
+        self.gaps.retain(|gap| now - gap < GAPS_IN);
+        if self.gaps.len() >= GAPS {
+            return Err(End::Close(code::TOO_SLOW, "slow"));
+        }
+        let from = self.next;
+        self.begin(Some(from)).await
+    }
+
+    async fn message(&mut self, message: Message) -> Result<(), End> {
+        let came = (self.now)();
+        match message {
+            Message::Text(text) => {
+                if self.questions.take(1.0, came / 1000).is_err() {
+                    return Err(End::Close(code::POLICY, "flood"));
+                }
+                let asked: Value = serde_json::from_str(&text).unwrap_or_default();
+                match asked["type"].as_str() {
+                    Some("time") => {
+                        let answer = time(&asked, came, (self.now)());
+                        self.send(Message::Text(answer.into())).await
+                    }
+                    // A newer client may say more than we know.
+                    _ => Ok(()),
+                }
+            }
+            Message::Close(_) => Err(End::Gone),
+            Message::Binary(_) => Err(End::Close(code::POLICY, "binary")),
+            Message::Ping(_) | Message::Pong(_) => Ok(()),
+        }
+    }
+
+    async fn send(&mut self, message: Message) -> Result<(), End> {
+        taken(timeout(WRITE_TIME, self.socket.send(message)).await)
+    }
+}
+
+fn taken(written: Result<Result<(), axum::Error>, tokio::time::error::Elapsed>) -> Result<(), End> {
+    match written {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) | Err(_) => Err(End::Gone),
+    }
+}

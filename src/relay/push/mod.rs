@@ -1,0 +1,63 @@
+//! What is pushed over WebSockets: text frames in JSON beside the binary frames of [`super::frame`].
+
+mod host;
+mod listener;
+
+use std::sync::Arc;
+
+use axum::extract::ws::{CloseFrame, Message, WebSocket};
+use serde_json::{Value, json};
+
+pub use host::host;
+pub use listener::{listen, told};
+
+use super::frame::Codec;
+use super::id::SessionId;
+use super::session::Hello;
+
+/// A client's text that is longer is no message of ours.
+pub const MAX_TEXT: usize = 4 * 1024;
+/// The largest frame of a host: a second of the best Opus there is fits.
+pub const MAX_FRAME: usize = 96 * 1024;
+
+/// Closing codes: RFC 6455 §7.4.1, and our own from 4000.
+mod code {
+    pub const NORMAL: u16 = 1000;
+    pub const GOING_AWAY: u16 = 1001;
+    pub const POLICY: u16 = 1008;
+    pub const TOO_SLOW: u16 = 4008;
+    pub const REPLACED: u16 = 4009;
+}
+
+/// What a listener is told at the beginning of an epoch.
+fn hello(id: SessionId, codec: Codec, hello: &Hello) -> String {
+    let format = hello.epoch.format;
+    let song = hello.metadata.as_ref().map(|song| serde_json::from_str::<Value>(&song.pushed).unwrap_or_default());
+    json!({
+        "type": "hello",
+        "session": id,
+        "codec": codec,
+        "rate": format.map(|format| format.rate),
+        "channels": format.map(|format| format.channels),
+        "epoch": hello.epoch.number,
+        "seq": hello.sequence,
+        "target_ms": u64::try_from(hello.target.as_millis()).unwrap_or(u64::MAX),
+        "cadence_ms": u64::try_from(hello.cadence.as_millis()).unwrap_or(u64::MAX),
+        "listeners": hello.listeners,
+        "meta": song,
+    })
+    .to_string()
+}
+
+/// Answers a client that compares clocks, as NTP does: its own time, ours when the question came, ours now.
+fn time(asked: &Value, came: i64, now: i64) -> String {
+    json!({ "type": "time", "t0": asked["t0"], "t1": came, "t2": now }).to_string()
+}
+
+/// Says why and closes; a client that is gone hears nothing.
+async fn close(socket: &mut WebSocket, code: u16, reason: &'static str) {
+    let _ = socket.send(Message::Close(Some(CloseFrame { code, reason: reason.into() }))).await;
+}
+
+/// The time, for those who answer clients.
+type Micros = Arc<dyn Fn() -> i64 + Send + Sync>;

@@ -1,0 +1,284 @@
+//! Listening without polling: WebSocket, events, Ogg/Opus, the cover.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::extract::ws::WebSocketUpgrade;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::response::sse::{self, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures::{Stream, stream};
+use http::header;
+use serde::Deserialize;
+use tokio::sync::broadcast::error::RecvError;
+use utoipa::{IntoParams, ToSchema};
+
+use super::door::{Visitor, address};
+use crate::api::error::Error;
+use crate::api::extract::{Path, Query};
+use crate::relay::Relay;
+use crate::relay::event::Event;
+use crate::relay::frame::{self, Codec};
+use crate::relay::id::SessionId;
+use crate::relay::ogg::Muxer;
+use crate::relay::push::{self, MAX_FRAME, MAX_TEXT};
+use crate::relay::refused::Refused;
+use crate::relay::seats::Seat;
+use crate::relay::session::{Joined, Session};
+use crate::relay::tickets::{Place, Role};
+
+/// What a socket is for.
+#[derive(Deserialize, IntoParams)]
+pub struct Socket {
+    /// `opus`, the default, or `f32`: floats, as the host sent them where it sent floats.
+    #[serde(default)]
+    codec: Wanted,
+    /// `listener`, the default, or `host`: sends Opus.
+    #[serde(default)]
+    role: As,
+    /// A ticket, where no token is shown.
+    #[serde(rename = "ticket")]
+    _ticket: Option<String>,
+}
+
+/// A codec by name.
+#[derive(Clone, Copy, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Wanted {
+    /// Opus.
+    #[default]
+    Opus,
+    /// Floats.
+    F32,
+}
+
+/// Who opens a socket.
+#[derive(Clone, Copy, Default, Deserialize, PartialEq, Eq, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum As {
+    /// Listens.
+    #[default]
+    Listener,
+    /// Sends.
+    Host,
+}
+
+/// A WebSocket with binary frames of audio and text frames in JSON; docs/share.md describes them.
+#[utoipa::path(get, path = "/{id}/ws", tag = "share", security(("share" = []), ("ticket" = [])),
+    params(("id" = String, Path, description = "Six digits"), Socket), responses(
+    (status = 101, description = "The connection is a WebSocket"), (status = 400, description = "Not a WebSocket"),
+    (status = 401, description = "Neither the token nor a ticket"), (status = 404, description = "No such session"),
+    (status = 503, description = "No place, or no room for another transcode")))]
+pub async fn socket(
+    State(relay): State<Arc<Relay>>,
+    Path(id): Path<String>,
+    visitor: Visitor,
+    Query(wanted): Query<Socket>,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Result<Response, Error> {
+    let upgrade = upgrade.map_err(|rejection| Error::bad_request(rejection.body_text()))?;
+    let id: SessionId = id.parse()?;
+    let now = clock(&relay);
+    if wanted.role == As::Host {
+        let place = visitor.enter(&relay, id, Role::Host)?;
+        let session = relay.find(id, visitor.address)?;
+        let (hosting, running) = (session.host()?, relay.tasks.token());
+        let upgrade = upgrade.max_message_size(MAX_METADATA).read_buffer_size(16 * 1024);
+        return Ok(upgrade.max_frame_size(MAX_METADATA).on_upgrade(async move |socket| {
+            push::host(socket, session, hosting, now).await;
+            drop((place, running));
+        }));
+    }
+    let codec = match wanted.codec {
+        Wanted::Opus => Codec::Opus,
+        Wanted::F32 => Codec::F32,
+    };
+    let (joined, place) = join(&relay, id, &visitor, codec, "websocket")?;
+    let (running, metrics) = (relay.tasks.token(), Arc::clone(&relay.metrics));
+    // Little for each, since there may be thousands; a frame is written whole in any case.
+    let upgrade = upgrade.read_buffer_size(2 * 1024).write_buffer_size(MAX_FRAME);
+    Ok(upgrade.max_message_size(MAX_TEXT).max_frame_size(MAX_TEXT).on_upgrade(async move |socket| {
+        let reason = push::listen(socket, joined, now).await;
+        metrics.closed.with_label_values(&[reason]).inc();
+        drop((place, running));
+    }))
+}
+
+/// A host's text with metadata may hold a cover.
+const MAX_METADATA: usize = 5 << 20;
+
+/// What happens in the session, without audio: `meta`, `count`, `ended`.
+#[utoipa::path(get, path = "/{id}/events", tag = "share", security(("share" = []), ("ticket" = [])),
+    params(("id" = String, Path, description = "Six digits"), ("ticket" = Option<String>, Query, description = "A ticket")),
+    responses((status = 200, description = "Server-sent events", content_type = "text/event-stream"),
+    (status = 401, description = "Neither the token nor a ticket"), (status = 404, description = "No such session")))]
+pub async fn events(
+    State(relay): State<Arc<Relay>>,
+    Path(id): Path<String>,
+    visitor: Visitor,
+) -> Result<Response, Error> {
+    let id: SessionId = id.parse()?;
+    let place = visitor.enter(&relay, id, Role::Listener)?;
+    let session = relay.find(id, visitor.address)?;
+    let seat = relay.seats.take(relay.metrics.listeners.with_label_values(&["events"]))?;
+    let told = told(session, relay.now(), (place, seat))?;
+    let answer = Sse::new(told).keep_alive(KeepAlive::default());
+    Ok(([(header::CACHE_CONTROL, "no-store")], answer).into_response())
+}
+
+/// The session as it is, and then what happens in it.
+fn told(
+    session: Arc<Session>,
+    now: i64,
+    held: (Option<Place>, Seat),
+) -> Result<impl Stream<Item = Result<sse::Event, Infallible>>, Refused> {
+    let events = session.watch()?;
+    let status = session.status(now);
+    let now = [status.metadata.map(Event::Metadata), Some(Event::Count(status.listeners))];
+    let first: std::collections::VecDeque<Event> = now.into_iter().flatten().collect();
+    Ok(stream::unfold(Some((first, events, held)), async |state| {
+        let (mut first, mut events, held) = state?;
+        loop {
+            let event = match first.pop_front() {
+                Some(event) => event,
+                None => match events.recv().await {
+                    Ok(event) => event,
+                    // What was missed is said again soon.
+                    Err(RecvError::Lagged(_)) => continue,
+                    Err(RecvError::Closed) => return None,
+                },
+            };
+            let name = match &event {
+                Event::Metadata(_) => "meta",
+                Event::Count(_) => "count",
+                Event::Ended(_) => "ended",
+                Event::Stopping => return None,
+                Event::Frame(_) => continue,
+            };
+            let text = push::told(&event).unwrap_or_default();
+            let next = if matches!(event, Event::Ended(_)) { None } else { Some((first, events, held)) };
+            return Some((Ok(sse::Event::default().event(name).data(text.as_str())), next));
+        }
+    }))
+}
+
+/// The session as Ogg/Opus without an end, for `<audio>`, VLC and mpv.
+#[utoipa::path(get, path = "/{id}/stream.ogg", tag = "share", security(("share" = []), ("ticket" = [])),
+    params(("id" = String, Path, description = "Six digits"), ("ticket" = Option<String>, Query, description = "A ticket")),
+    responses((status = 200, description = "The stream", content_type = "audio/ogg"),
+    (status = 401, description = "Neither the token nor a ticket"), (status = 404, description = "No such session"),
+    (status = 503, description = "No place, or no room for another transcode")))]
+pub async fn ogg(State(relay): State<Arc<Relay>>, Path(id): Path<String>, visitor: Visitor) -> Result<Response, Error> {
+    let (mut joined, place) = join(&relay, id.parse()?, &visitor, Codec::Opus, "ogg")?;
+    let now = relay.now();
+    let (greeting, snapshot) = joined.begin(now);
+    let mut muxer = Muxer::new(greeting.metadata.as_deref());
+    if let Some(frame) = snapshot {
+        page(&mut muxer, &frame.bytes);
+    }
+    let (first, clock) = (muxer.take(), clock(&relay));
+    let pages = stream::unfold((Some(first), muxer, joined, place), move |(first, mut muxer, mut joined, place)| {
+        let clock = Arc::clone(&clock);
+        async move {
+            let bytes = match first {
+                Some(first) => first,
+                None => next_page(&mut muxer, &mut joined, &*clock).await?,
+            };
+            Some((Ok::<_, Infallible>(Bytes::from(bytes)), (None, muxer, joined, place)))
+        }
+    });
+    let head =
+        [(header::CONTENT_TYPE, "audio/ogg"), (header::CACHE_CONTROL, "no-store"), (header::ACCEPT_RANGES, "none")];
+    Ok((head, Body::from_stream(pages)).into_response())
+}
+
+/// Waits for audio; `None` at the end.
+async fn next_page(muxer: &mut Muxer, joined: &mut Joined, clock: &(dyn Fn() -> i64 + Send + Sync)) -> Option<Vec<u8>> {
+    loop {
+        match joined.events.recv().await {
+            Ok(Event::Frame(frame)) if frame.codec == Codec::Opus => {
+                page(muxer, &frame.bytes);
+                joined.sent(&frame.bytes);
+                return Some(muxer.take());
+            }
+            Ok(Event::Ended(_) | Event::Stopping) | Err(RecvError::Closed) => return None,
+            Ok(Event::Frame(_) | Event::Metadata(_) | Event::Count(_)) => {}
+            Err(RecvError::Lagged(_)) => {
+                joined.fell_behind();
+                if let (_, Some(frame)) = joined.begin(clock() / 1000) {
+                    page(muxer, &frame.bytes);
+                    return Some(muxer.take());
+                }
+            }
+        }
+    }
+}
+
+fn page(muxer: &mut Muxer, frame: &Bytes) {
+    // It was made here, so it can be read.
+    if let Ok((_, packets)) = frame::read(frame.clone()) {
+        muxer.packets(packets);
+    }
+}
+
+/// Which cover is meant.
+#[derive(Deserialize, IntoParams)]
+pub struct Cover {
+    /// The tag that the session told for its cover; who knows it needs nothing else.
+    v: Option<String>,
+}
+
+/// The cover.
+#[utoipa::path(get, path = "/{id}/thumb", tag = "share", security(("share" = []), ("ticket" = [])),
+    params(("id" = String, Path, description = "Six digits"), Cover), responses(
+    (status = 200, description = "The picture"), (status = 304, description = "As in If-None-Match"),
+    (status = 401, description = "Neither the token, nor a ticket, nor the tag"),
+    (status = 404, description = "No such session, or it has no picture")))]
+pub async fn thumb(
+    State(relay): State<Arc<Relay>>,
+    Path(id): Path<String>,
+    Query(Cover { v }): Query<Cover>,
+    visitor: Result<Visitor, Error>,
+    request: http::request::Parts,
+) -> Result<Response, Error> {
+    let id: SessionId = id.parse()?;
+    let session = relay.find(id, address(&request))?;
+    let picture = session.metadata(relay.now()).and_then(|song| song.picture.clone());
+    let told = v.is_some() && v.as_ref() == picture.as_ref().map(|picture| &picture.tag);
+    if !told && !visitor?.may_look(&relay, id) {
+        return Err(Refused::Unauthorized.into());
+    }
+    let picture = picture.ok_or(Refused::NoPicture)?;
+    let tag = format!("\"{}\"", picture.tag);
+    // A picture of this tag never changes.
+    let keep = if told { "private, max-age=86400, immutable" } else { "no-cache" };
+    let head = [(header::ETAG, tag.clone()), (header::CACHE_CONTROL, keep.to_owned())];
+    if request.headers.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes()) {
+        return Ok((http::StatusCode::NOT_MODIFIED, head).into_response());
+    }
+    let (kind, bytes) = picture.decoded().ok_or(Refused::NoPicture)?;
+    let safe = [(header::CONTENT_TYPE, kind), (header::X_CONTENT_TYPE_OPTIONS, "nosniff")];
+    Ok((head, safe, bytes).into_response())
+}
+
+/// Lets a listener of `codec` in: its ticket, its session, its place.
+fn join(
+    relay: &Arc<Relay>,
+    id: SessionId,
+    visitor: &Visitor,
+    codec: Codec,
+    transport: &str,
+) -> Result<(Joined, Option<Place>), Refused> {
+    let place = visitor.enter(relay, id, Role::Listener)?;
+    let session = relay.find(id, visitor.address)?;
+    let seat = relay.seats.take(relay.metrics.listeners.with_label_values(&[transport]))?;
+    Ok((session.join(codec, seat)?, place))
+}
+
+fn clock(relay: &Arc<Relay>) -> Arc<dyn Fn() -> i64 + Send + Sync> {
+    let relay = Arc::clone(relay);
+    Arc::new(move || relay.micros())
+}

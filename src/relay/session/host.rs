@@ -1,0 +1,190 @@
+//! The host's side of a session.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::broadcast;
+
+use super::{Session, State};
+use crate::relay::bucket::Bucket;
+use crate::relay::chunk::{Chunk, micros};
+use crate::relay::event::Event;
+use crate::relay::frame::{BadFrame, Codec, Head};
+use crate::relay::intake::{Intake, Verdict};
+use crate::relay::lane::{Format, Packet};
+use crate::relay::metadata::Metadata;
+use crate::relay::refused::Refused;
+
+/// Opus, whatever the packets hold.
+const OPUS: Format = Format { rate: 48_000, channels: 2 };
+/// Packets that may be missing before it is a new epoch: a second.
+const JUMP: u32 = 50;
+
+/// How much a host may send. A real one sends 10.77 chunks a second, metadata twice a second.
+pub(super) struct Limits {
+    chunks: Bucket,
+    bytes: Bucket,
+    audio: Bucket,
+    frames: Bucket,
+    metadata: Bucket,
+}
+
+impl Limits {
+    pub(super) fn new(now: i64) -> Self {
+        const MEBIBYTE: f64 = 1_048_576.0;
+        Self {
+            chunks: Bucket::new(25.0, 50.0, now),
+            bytes: Bucket::new(MEBIBYTE, 4.0 * MEBIBYTE, now),
+            // Milliseconds of audio: 1.5 times as fast as it plays, for good; twice as fast for 15 seconds.
+            audio: Bucket::new(1500.0, 7500.0, now),
+            frames: Bucket::new(100.0, 200.0, now),
+            metadata: Bucket::new(2.0, 4.0, now),
+        }
+    }
+
+    fn chunk(&mut self, bytes: usize, micros: i64, now: i64) -> Result<(), Refused> {
+        take(&mut self.chunks, 1.0, now, "a host may send 25 chunks a second")?;
+        self.audio(bytes, micros, now)
+    }
+
+    fn frame(&mut self, bytes: usize, micros: i64, now: i64) -> Result<(), Refused> {
+        take(&mut self.frames, 1.0, now, "a host may send 100 frames a second")?;
+        self.audio(bytes, micros, now)
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a body's length and the time that it plays are small numbers")]
+    fn audio(&mut self, bytes: usize, micros: i64, now: i64) -> Result<(), Refused> {
+        take(&mut self.bytes, bytes as f64, now, "a host may send 1 MiB a second")?;
+        take(&mut self.audio, micros as f64 / 1000.0, now, "a host may send audio 1.5 times as fast as it plays")
+    }
+}
+
+fn take(bucket: &mut Bucket, amount: f64, now: i64, what: &'static str) -> Result<(), Refused> {
+    bucket.take(amount, now).map_err(|wait| Refused::TooFast { what, wait: wait.max(Duration::from_millis(1)) })
+}
+
+/// A host that is connected.
+pub struct Hosting {
+    number: u64,
+    /// What happens in the session.
+    pub events: broadcast::Receiver<Event>,
+}
+
+impl Session {
+    /// A chunk, in a body of so many bytes; false when it came too late to be of use.
+    pub fn audio(&self, chunk: Chunk, body: usize, now: i64) -> Result<bool, Refused> {
+        let mut state = self.live()?;
+        state.limits.chunk(body, chunk.micros(), now)?;
+        state.heard = now;
+        let length = chunk.len() as u64;
+        state.change_source(Codec::F32);
+        let mut ready = Vec::new();
+        let verdict = state.intake.offer(Arc::new(chunk), now, &mut ready);
+        self.accept(&mut state, ready);
+        let metrics = &self.shared.metrics;
+        let (result, buffered) = match verdict {
+            Verdict::Taken => ("buffered", true),
+            Verdict::Duplicate => ("duplicate", true),
+            Verdict::Late => ("late", false),
+        };
+        metrics.chunks.with_label_values(&[result]).inc();
+        if verdict == Verdict::Taken {
+            state.bytes += length;
+            metrics.bytes.with_label_values(&["in"]).inc_by(length);
+        }
+        Ok(buffered)
+    }
+
+    /// Makes the caller the host that sends frames, in place of one before.
+    pub fn host(&self) -> Result<Hosting, Refused> {
+        let mut state = self.live()?;
+        state.hosting += 1;
+        Ok(Hosting { number: state.hosting, events: self.events.subscribe() })
+    }
+
+    /// Whether this one is still the host.
+    pub fn is_host(&self, hosting: &Hosting) -> bool {
+        self.state.lock().hosting == hosting.number
+    }
+
+    /// A frame of Opus packets, of so many bytes.
+    pub fn frame(&self, head: &Head, packets: Vec<Bytes>, size: usize, now: i64) -> Result<(), Refused> {
+        if head.codec != Codec::Opus {
+            return Err(BadFrame::Packet.into());
+        }
+        let mut played = Vec::with_capacity(packets.len());
+        let mut time = now * 1000;
+        for bytes in packets {
+            let frames = opusic_c::utils::get_nb_samples(&bytes, opusic_c::SampleRate::Hz48000);
+            let frames = frames.ok().filter(|frames| (120..=5760).contains(frames)).ok_or(BadFrame::Packet)?;
+            played.push(Packet { bytes, frames: u32::try_from(frames).unwrap_or(0), time });
+            time += micros(frames, OPUS.rate);
+        }
+        let mut state = self.live()?;
+        state.limits.frame(size, time - now * 1000, now)?;
+        state.heard = now;
+        state.change_source(Codec::Opus);
+        self.align(&mut state, head, &mut played);
+        let metrics = &self.shared.metrics;
+        metrics.chunks.with_label_values(&[if played.is_empty() { "duplicate" } else { "buffered" }]).inc();
+        let length: usize = played.iter().map(|packet| packet.bytes.len()).sum();
+        metrics.bytes.with_label_values(&["in"]).inc_by(length as u64);
+        state.bytes += length as u64;
+        self.accept_packets(&mut state, played);
+        Ok(())
+    }
+
+    /// Compares the frame's number with the expected one: what comes again goes, a small hole is left open, and all else
+    /// begins an epoch.
+    fn align(&self, state: &mut State, head: &Head, packets: &mut Vec<Packet>) {
+        let count = u32::try_from(packets.len()).unwrap_or(u32::MAX);
+        let ahead = state.expected.map(|expected| head.sequence.wrapping_sub(expected));
+        match ahead {
+            Some(0) if !head.discontinuity => {}
+            Some(ahead @ 1..=JUMP) if !head.discontinuity => {
+                let frames = packets.first().map_or(960, |packet| packet.frames);
+                state.opus.skip(ahead, frames);
+            }
+            Some(behind) if !head.discontinuity && behind.wrapping_neg() <= JUMP => {
+                let known = behind.wrapping_neg().min(count);
+                packets.drain(..known as usize);
+                if packets.is_empty() {
+                    return;
+                }
+            }
+            _ => self.begin_epoch(state, OPUS),
+        }
+        state.expected = Some(head.sequence.wrapping_add(count));
+    }
+
+    /// What the host says of the song; returns how many were told.
+    pub fn set_metadata(&self, body: &[u8], now: i64) -> Result<usize, Refused> {
+        let before = {
+            let mut state = self.live()?;
+            take(&mut state.limits.metadata, 1.0, now, "a host may send metadata twice a second")?;
+            state.metadata.clone()
+        };
+        // A cover of megabytes is read without keeping the audio waiting.
+        let metadata = Arc::new(Metadata::from_json(body, before.as_deref(), now)?);
+        let mut state = self.live()?;
+        state.heard = now;
+        state.metadata = Some(Arc::clone(&metadata));
+        self.tell(Event::Metadata(metadata));
+        Ok(state.listeners(now))
+    }
+
+    fn live(&self) -> Result<parking_lot::MutexGuard<'_, State>, Refused> {
+        let state = self.state.lock();
+        if state.ended.is_some() { Err(Refused::UnknownSession) } else { Ok(state) }
+    }
+}
+
+impl State {
+    /// What a host sends may change while it is live; what was on its way in the other form is no longer.
+    fn change_source(&mut self, codec: Codec) {
+        if self.source != codec {
+            (self.source, self.transcode, self.expected, self.intake) = (codec, None, None, Intake::default());
+        }
+    }
+}

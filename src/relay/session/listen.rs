@@ -1,0 +1,169 @@
+//! The listeners' side of a session.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::broadcast;
+
+use super::{Session, State};
+use crate::relay::chunk::Chunk;
+use crate::relay::event::Event;
+use crate::relay::frame::Codec;
+use crate::relay::lane::{Epoch, Format, Frame};
+use crate::relay::metadata::Metadata;
+use crate::relay::refused::Refused;
+use crate::relay::seats::Seat;
+
+/// What a listener should keep ahead beyond one frame: for the network's jitter.
+const AHEAD: Duration = Duration::from_millis(300);
+
+/// What a poll gets.
+pub type Poll = Vec<Arc<Chunk>>;
+
+/// What a listener is told at its beginning, and whenever an epoch begins.
+#[derive(Clone, Debug)]
+pub struct Hello {
+    /// The epoch and its format.
+    pub epoch: Epoch,
+    /// The number of the next packet.
+    pub sequence: u32,
+    /// How much a listener should keep ahead.
+    pub target: Duration,
+    /// How much audio a frame holds.
+    pub cadence: Duration,
+    /// How many listen.
+    pub listeners: usize,
+    /// The song.
+    pub metadata: Option<Arc<Metadata>>,
+}
+
+/// A connected listener; its place is given back when this is dropped.
+pub struct Joined {
+    session: Arc<Session>,
+    codec: Codec,
+    /// What happens from now on.
+    pub events: broadcast::Receiver<Event>,
+    _seat: Seat,
+}
+
+impl Session {
+    /// The chunks after `since`.
+    pub fn poll(&self, address: IpAddr, since: i64, now: i64) -> Result<Poll, Refused> {
+        let mut state = self.state.lock();
+        if state.ended.is_some() {
+            return Err(Refused::UnknownSession);
+        }
+        state.polled = now;
+        if state.source == Codec::Opus && state.transcode.is_none() && state.epoch > 0 {
+            self.start_transcode(&mut state)?;
+        }
+        let State { pollers, ring, .. } = &mut *state;
+        let polled = pollers.poll(address, since, now, || {
+            let chunks: Poll = ring.since(since).cloned().collect();
+            (chunks.last().map_or(since, |chunk| chunk.label.sequence), chunks)
+        })?;
+        let sent: usize = polled.iter().map(|chunk| chunk.len()).sum();
+        self.sent(sent);
+        Ok(polled)
+    }
+
+    /// A look at metadata or status.
+    pub fn look(&self, address: IpAddr, now: i64) -> Result<(), Refused> {
+        self.state.lock().pollers.look(address, now)
+    }
+
+    /// Whether this address listens by polling.
+    pub fn knows(&self, address: IpAddr) -> bool {
+        self.state.lock().pollers.knows(address)
+    }
+
+    /// The metadata, while it is fresh.
+    pub fn metadata(&self, now: i64) -> Option<Arc<Metadata>> {
+        self.state.lock().fresh_metadata(now)
+    }
+
+    /// What happens from now on, without audio of any codec being made for it.
+    pub fn watch(&self) -> Result<broadcast::Receiver<Event>, Refused> {
+        let state = self.state.lock();
+        if state.ended.is_some() { Err(Refused::UnknownSession) } else { Ok(self.events.subscribe()) }
+    }
+
+    /// Joins as a listener of `codec`; `seat` is its place on the node.
+    pub fn join(self: &Arc<Self>, codec: Codec, seat: Seat) -> Result<Joined, Refused> {
+        let mut state = self.state.lock();
+        if state.ended.is_some() {
+            return Err(Refused::UnknownSession);
+        }
+        if codec != state.source && state.transcode.is_none() && state.epoch > 0 {
+            self.start_transcode(&mut state)?;
+        }
+        if codec == Codec::F32 && state.seated[codec as usize] == 0 {
+            self.refill(&mut state);
+        }
+        state.seated[codec as usize] += 1;
+        Ok(Joined { session: Arc::clone(self), codec, events: self.events.subscribe(), _seat: seat })
+    }
+
+    /// Nobody has listened to floats for a while: their lane begins with the last of what came.
+    fn refill(&self, state: &mut State) {
+        let newest: Vec<_> = state.ring.iter().rev().take(10).cloned().collect();
+        let Some(first) = newest.last() else { return };
+        let format = Format { rate: first.label.rate, channels: first.label.channels };
+        let epoch = state.epoch;
+        // Nobody was there to miss what was left in it.
+        let _ = state.floats.begin(epoch, format);
+        for packet in newest.iter().rev().flat_map(|chunk| super::flow::packets_of(chunk)) {
+            let _ = state.floats.push(packet, Duration::MAX);
+        }
+        let _ = state.floats.flush(false);
+    }
+
+    /// Counts audio that went to listeners.
+    pub fn sent(&self, bytes: usize) {
+        self.shared.metrics.bytes.with_label_values(&["out"]).inc_by(bytes as u64);
+    }
+}
+
+impl Joined {
+    /// What it listens to.
+    pub fn codec(&self) -> Codec {
+        self.codec
+    }
+
+    /// The session.
+    pub fn session(&self) -> &Arc<Session> {
+        &self.session
+    }
+
+    /// What there is to say now, and the last of what was sent before it. What happens after this is in `events`; what
+    /// happened before is forgotten there, so that nothing comes twice.
+    pub fn begin(&mut self, now: i64) -> (Hello, Option<Arc<Frame>>) {
+        let mut state = self.session.state.lock();
+        self.events = self.events.resubscribe();
+        let cadence = self.session.shared.seats.cadence();
+        let (target, listeners, metadata) = (cadence + AHEAD, state.listeners(now), state.fresh_metadata(now));
+        let lane = state.lane(self.codec);
+        let snapshot = lane.snapshot(target);
+        let sequence = snapshot.as_ref().map_or(lane.next(), |frame| frame.first);
+        let epoch = lane.epoch();
+        (Hello { epoch, sequence, target, cadence, listeners, metadata }, snapshot)
+    }
+
+    /// Says that this listener fell behind.
+    pub fn fell_behind(&self) {
+        self.session.shared.metrics.gaps.inc();
+    }
+
+    /// Counts a frame that was sent.
+    pub fn sent(&self, frame: &Bytes) {
+        self.session.sent(frame.len());
+    }
+}
+
+impl Drop for Joined {
+    fn drop(&mut self) {
+        self.session.state.lock().seated[self.codec as usize] -= 1;
+    }
+}
