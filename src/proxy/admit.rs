@@ -91,7 +91,7 @@ fn announced(request: &RequestHeader) -> Option<u64> {
 
 /// Paths that the modules in this process answer where no route takes them.
 fn is_inside(path: &str) -> bool {
-    ["/api/", "/demo/"].iter().any(|prefix| path.starts_with(prefix))
+    ["/api/", "/demo/", "/listen/"].iter().any(|prefix| path.starts_with(prefix))
 }
 
 fn well_formed(session: &impl Player) -> Result<(), Failure> {
