@@ -32,6 +32,7 @@ use crate::proxy::listener::{self, ListenError};
 use crate::proxy::settings::Admin;
 use crate::proxy::world::{Parts, Store, World, WorldError};
 use crate::redis;
+use crate::relay::Relay;
 use crate::s3::settings::{self, Endpoint};
 use crate::s3::signer::Signer;
 use crate::secret::Secret;
@@ -127,7 +128,7 @@ pub async fn start(settings: Settings, extra: Router) -> Result<Running, StartEr
     let cache = cache::open(&settings, &clock, &tasks, &metrics).await?;
     let backing = Backing::open(&settings).await?;
     let authenticator = Arc::new(authenticator(&settings, &clock, &tasks)?);
-    let modules = modules::start(&settings, &backing)?;
+    let modules::Started { modules, relay } = modules::start(&settings, &backing, &clock, &tasks, &metrics)?;
     let parts = Parts {
         stores,
         authenticator: Arc::clone(&authenticator),
@@ -142,7 +143,7 @@ pub async fn start(settings: Settings, extra: Router) -> Result<Running, StartEr
     let read = Arc::clone(&world);
     metrics.watch(Box::new(move || readings(&read.load())))?;
     let shared = Shared {
-        checkup: Checkup::new(Arc::new(Process { world: Arc::clone(&world), tasks: tasks.clone() })),
+        checkup: Checkup::new(Arc::new(Process { world: Arc::clone(&world), tasks: tasks.clone(), relay })),
         metrics: Arc::clone(&metrics),
         clock,
         admin_token: debug_token,
@@ -224,11 +225,16 @@ fn random_key(length: usize) -> String {
 struct Process {
     world: Arc<ArcSwap<World>>,
     tasks: Tasks,
+    relay: Option<Arc<Relay>>,
 }
 
 impl Probe for Process {
     fn stores(&self) -> Part {
         if self.world.load().stores_are_good() { Part::Ok } else { Part::Unavailable }
+    }
+
+    fn active_sessions(&self) -> u64 {
+        self.relay.as_ref().map_or(0, |relay| relay.active_sessions())
     }
 
     fn is_stopping(&self) -> bool {

@@ -54,6 +54,11 @@ pub trait Probe: Send + Sync {
     /// Whether every object store can be used.
     fn stores(&self) -> Part;
 
+    /// Live sharing sessions.
+    fn active_sessions(&self) -> u64 {
+        0
+    }
+
     /// Whether the process lets its streams end and takes no new ones.
     fn is_stopping(&self) -> bool {
         false
@@ -87,7 +92,7 @@ impl Checkup {
             s3,
             redis: Part::Disabled,
             kafka: Part::Disabled,
-            active_sessions: 0,
+            active_sessions: self.probe.active_sessions(),
             uptime: None,
             memory_usage: None,
         }

@@ -25,7 +25,7 @@ pub use report::Report;
 use self::report::Problem;
 use crate::secret::Secret;
 use crate::telemetry::settings::Telemetry;
-use crate::{auth, database, object, proxy, redis, route, s3, upstream};
+use crate::{auth, database, object, proxy, redis, relay, route, s3, upstream};
 
 /// Everything that the modules are told; nothing in it is undecided.
 #[derive(Clone, Debug)]
@@ -48,6 +48,8 @@ pub struct Settings {
     pub state: Option<redis::settings::Settings>,
     /// The database, where there is one.
     pub database: Option<database::settings::Settings>,
+    /// Live sharing, where there is any.
+    pub share: Option<relay::settings::Settings>,
     /// Logs.
     pub telemetry: Telemetry,
 }

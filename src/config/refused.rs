@@ -10,7 +10,6 @@ const LATER: &str = "is not available in this version";
 const REFUSED: &[(&str, &str, &str)] = &[
     ("Events", LATER, "remove it: no events are written"),
     ("Positions", LATER, "remove it"),
-    ("Share", LATER, "remove it"),
     ("Telemetry.Otlp", LATER, "remove it: metrics are at `Server.Admin`, `/metrics`"),
     ("Policies.RateLimiter", LATER, "limit requests in front of Tidegate for now"),
     ("ObjectStores.*.Credentials.Provider", LATER, "give `AccessKey` and `SecretKey`"),

@@ -22,6 +22,7 @@ fn environment(name: &str) -> Option<String> {
         "S3_BUCKET_NAME" => "canary-bucket",
         "JWT_SECRET_KEY" => "canary-jwt-secret-of-32-characters",
         "ADMIN_TOKEN" => "canary-admin",
+        "BEARER_TOKEN" => "canary-bearer",
         "PORT" => "8080",
         "LOG_LEVEL" => "INFO",
         "CANARY_PROSE" => "canary words",

@@ -119,7 +119,8 @@ mod tests {
     /// Offers (number, time) pairs at these times; gives the verdicts and what came out.
     fn run(offers: &[(i64, i64)]) -> (Vec<Verdict>, Vec<(Follows, i64)>) {
         let (mut intake, mut out) = (Intake::default(), Vec::new());
-        let offer = |(sequence, now): &(i64, i64)| intake.offer(chunk(*sequence, 1000 + sequence), *now, &mut out);
+        let offer =
+            |(sequence, now): &(i64, i64)| intake.offer(chunk(*sequence, sequence.wrapping_add(1000)), *now, &mut out);
         let verdicts = offers.iter().map(offer).collect();
         (verdicts, out.into_iter().map(|(follows, chunk)| (follows, chunk.label.sequence)).collect())
     }

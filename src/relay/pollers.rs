@@ -45,11 +45,15 @@ impl Pollers {
         now: i64,
         answer: impl FnOnce() -> (i64, T),
     ) -> Result<T, Refused> {
+        let since = since.max(-1);
         let address = self.address(address, now)?;
-        // Of those that are there, the one that has waited longest.
-        let known = address.cursors.iter_mut().filter(|cursor| cursor.since == since).min_by_key(|cursor| cursor.seen);
-        let cursor = match known {
-            Some(cursor) => cursor,
+        // Of those that are there, the one that has waited longest; else one that was given nothing yet.
+        let at = |since: i64| {
+            let there = address.cursors.iter().enumerate().filter(move |(_, cursor)| cursor.since == since);
+            there.min_by_key(|(_, cursor)| cursor.seen).map(|(index, _)| index)
+        };
+        let cursor = match at(since).or_else(|| at(-1)) {
+            Some(index) => &mut address.cursors[index],
             None => {
                 address.cursors.retain(|cursor| now - cursor.seen < GONE);
                 if address.cursors.len() >= PER_ADDRESS {

@@ -96,7 +96,7 @@ mod tests {
     fn a_poll_gets_what_came_since_ten_at_most() {
         let ring = ring(0..40);
         assert_eq!(since(&ring, 36), [37, 38, 39]);
-        assert_eq!(since(&ring, 39), []);
+        assert!(since(&ring, 39).is_empty());
         assert_eq!(since(&ring, 3), (4..14).collect::<Vec<_>>());
         assert_eq!(since(&ring, -1), [35, 36, 37, 38, 39], "near the live edge");
         assert_eq!(since(&ring, 1000), [35, 36, 37, 38, 39], "a host that began anew");
@@ -105,6 +105,6 @@ mod tests {
     #[test]
     fn missing_numbers_are_passed_over() {
         assert_eq!(since(&ring([1, 2, 5, 9]), 3), [5, 9]);
-        assert_eq!(since(&ring([]), -1), []);
+        assert!(since(&ring([]), -1).is_empty());
     }
 }

@@ -21,10 +21,11 @@ const ALLOWED: &str = "
     database:  secret
     redis:     secret
     demo:      http
+    relay:     api clock http lifecycle secret
     telemetry: http clock
     api:       http clock secret auth telemetry
     proxy:     http route s3 auth object upstream telemetry secret clock lifecycle
-    config:    http route s3 auth object upstream proxy telemetry secret database redis
+    config:    http route s3 auth object upstream proxy telemetry secret database redis relay
     cli:       *
     app:       *
     lib:       *

@@ -20,6 +20,7 @@ mod player;
 mod ranges;
 mod resilience;
 mod routes;
+mod share;
 mod streaming;
 mod support;
 mod tls;

@@ -7,6 +7,7 @@ mod cluster;
 mod health;
 mod route;
 mod server;
+mod share;
 mod state;
 mod store;
 mod transform;
@@ -22,6 +23,7 @@ pub use cluster::{Cluster, Destination, HttpRequest, LoadBalancingPolicy, Versio
 pub use health::{ActiveCheck, AvailableDestinationsPolicy, PassiveCheck};
 pub use route::{HeaderMatch, HeaderMode, Match, QueryMatch, QueryMode, Route};
 pub use server::{AccessLogFormat, Admin, Listener, Server, Telemetry, Tls};
+pub use share::Share;
 pub use state::{Database, State};
 pub use store::{Credentials, Store};
 pub use transform::{ForwardedAction, PresignedUrl, Transform, When};
@@ -56,6 +58,8 @@ pub struct File {
     pub state: Option<State>,
     /// Records that last. Default: none.
     pub database: Option<Database>,
+    /// Live audio from one host to many listeners. Default: none.
+    pub share: Option<Share>,
     /// Logs.
     #[serde(default)]
     pub telemetry: Telemetry,

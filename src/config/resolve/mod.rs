@@ -8,6 +8,7 @@ mod health;
 mod policy;
 mod route;
 mod server;
+mod share;
 mod state;
 mod store;
 mod transform;
@@ -48,6 +49,7 @@ fn settings(at: &At<'_>, file: &File) -> Option<Settings> {
     let cache = cache::cache(&at.key("Cache"), file.cache.as_ref());
     let state = state::state(&at.key("State"), file.state.as_ref());
     let database = state::database(&at.key("Database"), file.database.as_ref());
+    let share = share::share(&at.key("Share"), file.share.as_ref());
     let telemetry = telemetry(&at.key("Telemetry"), file);
     let (server, admin) = server?;
     Some(Settings {
@@ -60,6 +62,7 @@ fn settings(at: &At<'_>, file: &File) -> Option<Settings> {
         cache: cache?,
         state: state?,
         database: database?,
+        share: share?,
         telemetry: telemetry?,
     })
 }

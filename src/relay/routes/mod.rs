@@ -15,6 +15,7 @@ use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, Method, StatusCode, header};
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -38,7 +39,11 @@ pub fn routes(relay: Arc<Relay>) -> OpenApiRouter {
         .routes(routes!(live::thumb))
         .routes(routes!(tickets::issue))
         .layer(DefaultBodyLimit::max(SMALL_BODY));
-    OpenApiRouter::new()
+    let mut router = OpenApiRouter::new();
+    let components = router.get_openapi_mut().components.get_or_insert_default();
+    components.add_security_scheme("share", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
+    components.add_security_scheme("ticket", SecurityScheme::ApiKey(ApiKey::Query(ApiKeyValue::new("ticket"))));
+    router
         .nest("/api/share", document())
         .nest("/api/v1/share", ours.merge(OpenApiRouter::from(alias)))
         .layer(middleware::from_fn_with_state(Arc::clone(&relay), local))

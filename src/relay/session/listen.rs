@@ -142,13 +142,24 @@ impl Joined {
     pub fn begin(&mut self, now: i64) -> (Hello, Option<Arc<Frame>>) {
         let mut state = self.session.state.lock();
         self.events = self.events.resubscribe();
-        let cadence = self.session.shared.seats.cadence();
-        let (target, listeners, metadata) = (cadence + AHEAD, state.listeners(now), state.fresh_metadata(now));
+        let target = self.session.shared.seats.cadence() + AHEAD;
         let lane = state.lane(self.codec);
         let snapshot = lane.snapshot(target);
-        let sequence = snapshot.as_ref().map_or(lane.next(), |frame| frame.first);
-        let epoch = lane.epoch();
-        (Hello { epoch, sequence, target, cadence, listeners, metadata }, snapshot)
+        let (sequence, epoch) = (snapshot.as_ref().map_or(lane.next(), |frame| frame.first), lane.epoch());
+        (self.hello(&state, epoch, sequence, now), snapshot)
+    }
+
+    /// What there is to say before `frame`, the first of an epoch.
+    pub fn greet(&self, frame: &Frame, now: i64) -> Hello {
+        let mut state = self.session.state.lock();
+        let epoch = Epoch { number: frame.epoch, ..state.lane(self.codec).epoch() };
+        self.hello(&state, epoch, frame.first, now)
+    }
+
+    fn hello(&self, state: &State, epoch: Epoch, sequence: u32, now: i64) -> Hello {
+        let cadence = self.session.shared.seats.cadence();
+        let (target, listeners, metadata) = (cadence + AHEAD, state.listeners(now), state.fresh_metadata(now));
+        Hello { epoch, sequence, target, cadence, listeners, metadata }
     }
 
     /// Says that this listener fell behind.

@@ -4,8 +4,6 @@
 mod flow;
 mod host;
 mod listen;
-#[cfg(test)]
-mod tests;
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;

@@ -1,0 +1,33 @@
+//! `Share`.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::config::value::{Flag, SecretRef, TimeSpan};
+
+/// Live audio from one host to many listeners, at `/api/share`. What is left out is taken from the environment under the
+/// relay's own names (`BEARER_TOKEN`, `MAX_SESSIONS`, `AUDIO_BUFFER_SECONDS`, `SESSION_TIMEOUT_MINUTES`) where it is set.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub struct Share {
+    /// Whether there is sharing. Default: `true` where the section is there.
+    pub enabled: Option<Flag>,
+    /// What `Authorization` must be, as it is or after `Bearer `. Default: `env:BEARER_TOKEN`.
+    pub token: Option<SecretRef>,
+    /// Live sessions at most, 1 to 100000; a start beyond them is 503. Default: 50.
+    pub max_sessions: Option<u32>,
+    /// Connected listeners of all sessions at most, 1 to 1000000; one beyond them is 503. Default: 10000.
+    pub max_listeners: Option<u32>,
+    /// Sessions at most, 0 to 1000, whose audio is turned into another format at the same time; about 1 % of a core each.
+    /// Default: 100.
+    pub max_transcodes: Option<u32>,
+    /// How much audio is kept for those who poll, `1s` to `30s`. Default: `5s`.
+    pub buffer: Option<TimeSpan>,
+    /// When a session ends whose host is not heard of, `10s` to `1d`. Default: `15m`.
+    pub timeout: Option<TimeSpan>,
+    /// How much audio one frame to a connected listener holds, `20ms` to `2s`. Default: `100ms`, and more with thousands
+    /// of listeners.
+    pub cadence: Option<TimeSpan>,
+    /// Whether pages of localhost may call: for whoever develops a player. Default: `false`.
+    pub allow_localhost: Option<Flag>,
+}

@@ -1,0 +1,70 @@
+//! `Share`, and the relay's own names in the environment.
+
+use std::time::Duration;
+
+use super::At;
+use crate::config::file;
+use crate::config::report::Problem;
+use crate::config::value::SecretRef;
+use crate::relay::settings::Settings;
+
+/// The relay's settings; `Some(None)`: there is no sharing.
+pub fn share(at: &At<'_>, raw: Option<&file::Share>) -> Option<Option<Settings>> {
+    let Some(raw) = raw.filter(|raw| raw.enabled.is_none_or(|flag| flag.0)) else { return Some(None) };
+    let own = SecretRef::Env("BEARER_TOKEN".to_owned());
+    let token = at.key("Token").secret(raw.token.as_ref().unwrap_or(&own));
+    let number = |key: &str, given: Option<u32>, name: &str, default: usize, least: usize, most: usize| {
+        let value = given.map(|given| Some(given as usize)).or_else(|| variable(&at.key(key), name));
+        let value = value.unwrap_or(Some(default))?;
+        in_range(&at.key(key), value, least, most)
+    };
+    let span = |key: &str, given, name: &str, unit: u64, default, least: u64, most: u64| {
+        let given_there =
+            at.key(key).span(given, default, Duration::from_millis(least), Duration::from_millis(most))?;
+        let value = given.is_none().then(|| variable(&at.key(key), name)).flatten();
+        let Some(value) = value else { return Some(given_there) };
+        let millis =
+            in_range(&at.key(key), value?, least.div_ceil(unit) as usize, (most / unit) as usize)? as u64 * unit;
+        Some(Duration::from_millis(millis))
+    };
+    let defaults = Settings::new(token.as_ref().map(|token| token.value.clone()).unwrap_or_default());
+    let max_sessions = number("MaxSessions", raw.max_sessions, "MAX_SESSIONS", defaults.max_sessions, 1, 100_000);
+    let max_listeners = number("MaxListeners", raw.max_listeners, "", defaults.max_listeners, 1, 1_000_000);
+    let max_transcodes = number("MaxTranscodes", raw.max_transcodes, "", defaults.max_transcodes, 0, 1_000);
+    let buffer = span("Buffer", raw.buffer, "AUDIO_BUFFER_SECONDS", 1_000, defaults.buffer, 1_000, 30_000);
+    let day = 86_400_000;
+    let timeout = span("Timeout", raw.timeout, "SESSION_TIMEOUT_MINUTES", 60_000, defaults.timeout, 10_000, day);
+    let cadence = raw.cadence.map(|given| {
+        at.key("Cadence").span(Some(given), Duration::ZERO, Duration::from_millis(20), Duration::from_secs(2))
+    });
+    token?;
+    Some(Some(Settings {
+        max_sessions: max_sessions?,
+        max_listeners: max_listeners?,
+        max_transcodes: max_transcodes?,
+        buffer: buffer?,
+        timeout: timeout?,
+        cadence: cadence.map_or(Some(None), |cadence| cadence.map(Some))?,
+        allow_localhost: raw.allow_localhost.is_some_and(|flag| flag.0),
+        ..defaults
+    }))
+}
+
+/// A number from the environment, where it is set: `None` there where it is none, which is reported.
+fn variable(at: &At<'_>, name: &str) -> Option<Option<usize>> {
+    let text = (at.context.environment)(name).filter(|text| !name.is_empty() && !text.is_empty())?;
+    let number = text.trim().parse().ok();
+    if number.is_none() {
+        let problem = Problem::new(format!("the value of the environment variable `{name}` cannot be read"));
+        at.report(problem.expected("a whole number"));
+    }
+    Some(number)
+}
+
+fn in_range(at: &At<'_>, value: usize, least: usize, most: usize) -> Option<usize> {
+    let good = (least..=most).contains(&value);
+    if !good {
+        at.report(Problem::new(format!("{value} is out of range")).expected(format!("{least} to {most}")));
+    }
+    good.then_some(value)
+}

@@ -1,0 +1,182 @@
+//! The share relay, judged by a client that was written from its document alone: a sharer, and receivers with the
+//! document's buffering rules, through the shipped binary.
+
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+use crate::support::client::Reply;
+use crate::support::{Client, Gate, config, eventually};
+
+const TOKEN: &str = "Bearer Token";
+/// 4096 stereo frames at 44.1 kHz.
+const CHUNK: Duration = Duration::from_micros(92_880);
+
+async fn gate(share: Value) -> Gate {
+    let mut config = config::empty();
+    config["Share"] = share;
+    config["ReverseProxy"] = json!({});
+    Gate::start_with(&config, &[("BEARER_TOKEN", TOKEN), ("MAX_SESSIONS", "3")]).await
+}
+
+async fn call(client: &Client, method: http::Method, path: &str, body: Option<&Value>) -> Reply {
+    let request = client.request(method, path).header("authorization", TOKEN);
+    let request = match body {
+        Some(body) => request.header("content-type", "application/json").body(body.to_string()),
+        None => request,
+    };
+    let response = request.send().await.expect("it answers");
+    let (status, headers) = (response.status(), response.headers().clone());
+    Reply { status, headers, body: response.bytes().await.expect("a body") }
+}
+
+async fn post(client: &Client, path: &str, body: &Value) -> Reply {
+    call(client, http::Method::POST, path, Some(body)).await
+}
+
+async fn get(client: &Client, path: &str) -> Reply {
+    call(client, http::Method::GET, path, None).await
+}
+
+fn json_of(reply: &Reply) -> Value {
+    serde_json::from_slice(&reply.body).unwrap_or_else(|_| panic!("not JSON: {}", reply.text()))
+}
+
+/// The samples of a chunk: every bit pattern that a float may have somewhere.
+fn samples(sequence: u32) -> Vec<u8> {
+    let bits = (0..8192_u32).map(|at| (sequence * 8192 + at).wrapping_mul(2_654_435_761));
+    bits.flat_map(u32::to_le_bytes).collect()
+}
+
+/// The document's receiver: plays after five chunks, pauses below two, drops beyond ten seconds.
+#[derive(Default)]
+struct Receiver {
+    since: Option<i64>,
+    buffered: Vec<(i64, Vec<u8>)>,
+    playing: bool,
+    played: Vec<(i64, Vec<u8>)>,
+    pauses: u32,
+}
+
+impl Receiver {
+    async fn poll(&mut self, client: &Client) {
+        let since = self.since.unwrap_or(-1);
+        let reply = get(client, &format!("/api/share/123456/audio?since={since}")).await;
+        if reply.status.as_u16() == 204 {
+            return;
+        }
+        let chunks = json_of(reply.is(200));
+        for chunk in chunks.as_array().expect("an array") {
+            let number = chunk["sequenceNumber"].as_i64().expect("a number");
+            let data = STANDARD.decode(chunk["data"].as_str().expect("text")).expect("Base64");
+            assert_eq!((&chunk["sampleRate"], &chunk["channels"]), (&json!(44100), &json!(2)));
+            self.since = Some(number);
+            self.buffered.push((number, data));
+        }
+    }
+
+    /// What playing for the time of one chunk does.
+    fn play(&mut self) {
+        if !self.playing && self.buffered.len() >= 5 {
+            self.playing = true;
+        } else if self.playing && self.buffered.len() < 2 {
+            self.playing = false;
+            self.pauses += 1;
+        }
+        if self.buffered.len() > 107 {
+            self.buffered.drain(..self.buffered.len() - 107);
+        }
+        if self.playing && !self.buffered.is_empty() {
+            self.played.push(self.buffered.remove(0));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_sharer_and_receivers_of_the_document_hear_each_other_bit_by_bit() {
+    let gate = gate(json!({})).await;
+    let client = gate.client();
+    post(&client, "/api/share/start", &json!({"sessionId": "123456"})).await.is(200);
+    assert_eq!(json_of(gate.client().get("/health", &[]).await.is(200))["activeSessions"], 1);
+    let sharing = gate.client();
+    let host = tokio::spawn(async move {
+        let began = Instant::now();
+        for sequence in 0..45_u32 {
+            let body = json!({"data": STANDARD.encode(samples(sequence)), "sampleRate": 44100, "channels": 2,
+                "timestamp": 1_700_000_000_000_i64 + i64::from(sequence) * 93, "sequenceNumber": sequence});
+            let sent = post(&sharing, "/api/share/123456/audio", &body).await;
+            assert_eq!(json_of(sent.is(200)), json!({"success": true, "buffered": true}));
+            if sequence % 5 == 0 {
+                let song = json!({"title": "Song", "artist": "Artist", "lyrics": "", "hasSyncedLyrics": false,
+                    "elapsedSeconds": f64::from(sequence) * 0.093, "totalSeconds": 180.5, "thumbnailData": null,
+                    "timestamp": 1_700_000_000_000_i64});
+                post(&sharing, "/api/share/123456/metadata", &song).await.is(200);
+            }
+            tokio::time::sleep_until((began + CHUNK * (sequence + 1)).into()).await;
+        }
+    });
+    let receivers = (0..3).map(|_| {
+        let client = gate.client();
+        tokio::spawn(async move {
+            let mut receiver = Receiver::default();
+            let began = Instant::now();
+            let mut played = 0;
+            while began.elapsed() < CHUNK * 40 {
+                let polled = Instant::now();
+                receiver.poll(&client).await;
+                while began.elapsed() >= CHUNK * played {
+                    receiver.play();
+                    played += 1;
+                }
+                tokio::time::sleep_until((polled + Duration::from_millis(100)).into()).await;
+            }
+            receiver
+        })
+    });
+    let receivers: Vec<_> = receivers.collect();
+    let counted = async || {
+        let status = json_of(get(&client, "/api/share/123456/status").await.is(200));
+        (status["listenerCount"] == 3 && status["currentMetadata"]["title"] == "Song").then_some(())
+    };
+    eventually("three listeners are counted", counted).await;
+    for receiver in receivers {
+        let receiver = receiver.await.expect("no receiver fails");
+        assert!(receiver.played.len() > 20, "only {} chunks were played", receiver.played.len());
+        for ((before, _), (after, _)) in receiver.played.iter().zip(&receiver.played[1..]) {
+            assert_eq!(before + 1, *after, "no chunk is missing");
+        }
+        for (number, data) in &receiver.played {
+            assert!(*data == samples(u32::try_from(*number).expect("small")), "chunk {number} is as it was sent");
+        }
+        assert!(receiver.pauses <= 1, "{} pauses", receiver.pauses);
+    }
+    host.await.expect("no chunk is refused");
+    let stopped = json_of(post(&client, "/api/share/123456/stop", &json!({})).await.is(200));
+    assert_eq!(stopped["bytesTransferred"], 45 * 32_768);
+    get(&client, "/api/share/123456/audio?since=44").await.problem(404);
+    assert_eq!(json_of(gate.client().get("/health", &[]).await.is(200))["activeSessions"], 0);
+    assert!(gate.metric("tidegate_share_audio_bytes_total", "out").await > 0.0);
+    assert_eq!(gate.metric("tidegate_share_sessions_ended_total", "stopped").await, 1.0);
+    assert!(!gate.metrics().await.contains("123456") && !gate.log().contains(TOKEN));
+}
+
+#[tokio::test]
+async fn the_documents_names_in_the_environment_are_heeded() {
+    let gate = gate(json!({})).await;
+    let client = gate.client();
+    for id in ["000001", "000002", "000003"] {
+        post(&client, "/api/share/start", &json!({ "sessionId": id })).await.is(200);
+    }
+    post(&client, "/api/share/start", &json!({"sessionId": "000004"})).await.problem(503);
+    gate.client().get("/api/share/000001/status", &[]).await.problem(401);
+}
+
+#[tokio::test]
+async fn without_the_section_nothing_is_shared() {
+    let mut config = config::empty();
+    config["ReverseProxy"] = json!({});
+    let gate = Gate::start(&config).await;
+    gate.client().get("/api/share/123456/status", &[("authorization", TOKEN)]).await.problem(404);
+}
