@@ -32,6 +32,9 @@ const SLOWLY: &str = "128k";
 /// Where an origin that writes its requests down does so, in its folder.
 const RANGES_LOG: &str = "ranges.log";
 
+/// What Tidegate says of itself while all is well; nginx says the same.
+pub const HEALTH: &str = r#"{"status":"healthy","s3":"ok","redis":"disabled","kafka":"disabled","activeSessions":0}"#;
+
 /// Where requests go, and what every one of them carries.
 pub struct Target {
     pub address: SocketAddr,
@@ -254,7 +257,8 @@ fn nginx_upstream(origin: &Server) -> String {
 
 fn nginx_location(more: &str) -> String {
     format!(
-        "location /stream/ {{ proxy_pass http://store/{BUCKET}/; proxy_http_version 1.1; \
+        "location = /health {{ default_type application/json; return 200 '{HEALTH}'; }}
+         location /stream/ {{ proxy_pass http://store/{BUCKET}/; proxy_http_version 1.1; \
          proxy_set_header Connection \"\"; {more} }}"
     )
 }

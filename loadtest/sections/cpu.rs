@@ -25,7 +25,7 @@ pub fn whole(target: &Target) -> Vec<Group> {
     closed(target, 16, objects::TRACKS.whole(target))
 }
 
-fn closed(target: &Target, connections: usize, requests: Rc<[Request]>) -> Vec<Group> {
+pub fn closed(target: &Target, connections: usize, requests: Rc<[Request]>) -> Vec<Group> {
     let address = target.address;
     vec![Group { address, connections, pace: Pace::Closed, order: Order::Random, requests, sampled: false }]
 }
@@ -51,7 +51,7 @@ pub fn per_gigabyte(cpu: f64, done: &Tally) -> f64 {
 }
 
 /// `figure` of the CPU seconds and of what was done for them.
-fn rounds(
+pub fn rounds(
     section: &Section,
     bench: &Bench,
     tally: &mut Tally,

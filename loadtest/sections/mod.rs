@@ -10,6 +10,7 @@ use crate::objects;
 use crate::report::Row;
 use crate::servers::{Server, Target, Yard};
 
+mod api;
 mod cached;
 mod cold;
 mod cpu;
@@ -48,8 +49,9 @@ impl Section {
 type Measure = fn(&Section, &Bench, &mut Tally) -> Result<Vec<Row>>;
 
 /// All of them, in the order of the report.
-pub const ALL: [Section; 12] = [
+pub const ALL: [Section; 13] = [
     Section::new("cpu-1k", cpu::small, cpu::measure_small),
+    Section::new("api", api::load, api::measure),
     Section::new("ranges", cpu::ranges, cpu::measure_ranges),
     Section::new("whole", cpu::whole, cpu::measure_whole),
     Section::cached("cached", cpu::ranges, cached::measure),

@@ -2,7 +2,10 @@
 
 pub mod cache;
 pub mod caller;
+mod description;
+mod docs;
 pub mod error;
 pub mod extract;
 pub mod health;
+pub mod page;
 pub mod router;

@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::middleware::{self, Next};
-use axum::response::{Html, IntoResponse, Response};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
-use http::{HeaderValue, StatusCode, header};
-use utoipa::OpenApi;
+use http::{StatusCode, header};
 use utoipa_axum::router::OpenApiRouter;
 
 use super::cache::{self, Operations};
 use super::error::{self, Error};
 use super::health::{Checkup, Health, Part};
+use super::{description, docs};
 use crate::auth::Authenticator;
 use crate::clock::Clock;
 use crate::secret::Secret;
@@ -36,16 +36,6 @@ pub struct Shared {
     pub description: Arc<utoipa::openapi::OpenApi>,
 }
 
-/// The description of the API; every module adds its paths here.
-#[derive(OpenApi)]
-#[openapi(
-    info(title = "Tidegate", description = "A reverse proxy for object storage and the services beside it.", license(name = "Apache-2.0")),
-    paths(health, stream),
-    components(schemas(Health, Part)),
-    tags((name = "streaming", description = "Objects through the proxy"), (name = "operations", description = "State of the process"))
-)]
-struct Description;
-
 /// The modules' paths, as one router and with one description.
 pub struct Modules {
     /// Their paths.
@@ -56,21 +46,17 @@ pub struct Modules {
 
 /// Puts the modules together.
 pub fn modules(of: impl IntoIterator<Item = OpenApiRouter>) -> Modules {
-    let all = of.into_iter().fold(OpenApiRouter::with_openapi(Description::openapi()), OpenApiRouter::merge);
-    let (routes, description) = all.split_for_parts();
-    Modules { routes, description: Arc::new(description) }
+    let all = of.into_iter().fold(OpenApiRouter::with_openapi(description::base()), OpenApiRouter::merge);
+    let (routes, described) = all.split_for_parts();
+    Modules { routes, description: Arc::new(description::complete(described)) }
 }
 
 /// The paths on the players' listeners: ours, the modules', and `extra` (the demo's page). Whoever extracts a
 /// [`User`](super::caller::User) has it from `authenticator`.
 pub fn public(shared: Shared, authenticator: Arc<Authenticator>, modules: Router, extra: Router) -> Router {
     let clock = shared.clock.clone();
-    let paths = Router::new()
-        .route("/health", get(health))
-        .route("/openapi.json", get(openapi))
-        .route("/docs", get(docs))
-        .with_state(shared);
-    refusing(paths.merge(modules).merge(extra), &clock).layer(Extension(authenticator))
+    let paths = Router::new().route("/health", get(health)).route("/openapi.json", get(openapi)).with_state(shared);
+    refusing(paths.merge(docs::routes()).merge(modules).merge(extra), &clock).layer(Extension(authenticator))
 }
 
 /// The paths on the operator's listener.
@@ -98,7 +84,7 @@ fn refusing(router: Router, clock: &Clock) -> Router {
 #[utoipa::path(get, path = "/health", tag = "operations", responses(
     (status = 200, description = "Everything that is configured works", body = Health),
     (status = 503, description = "A part does not work", body = Health)))]
-async fn health(State(shared): State<Shared>) -> Response {
+pub async fn health(State(shared): State<Shared>) -> Response {
     tell(shared.checkup.now())
 }
 
@@ -111,38 +97,8 @@ fn tell(health: Health) -> Response {
     (status, [(header::CACHE_CONTROL, "no-store")], Json(health)).into_response()
 }
 
-/// Streams a track. Range, If-Range and the other conditionals of RFC 9110 are honoured whatever the store does.
-#[utoipa::path(get, path = "/api/v1/tracks/{id}/stream", tag = "streaming",
-    params(("id" = String, Path, description = "The track"), ("Range" = Option<String>, Header, description = "One byte range, such as `bytes=0-1023`")),
-    responses(
-        (status = 200, description = "The whole track"), (status = 206, description = "The range asked for"),
-        (status = 304, description = "Not modified"), (status = 401, description = "No valid token"),
-        (status = 403, description = "The token does not allow it"), (status = 404, description = "No such track"),
-        (status = 410, description = "Removed for good"), (status = 412, description = "A precondition does not hold"),
-        (status = 416, description = "The range begins past the end"),
-        (status = 503, description = "Not available at the moment; see Retry-After and X-Retry-Url")))]
-#[expect(dead_code, reason = "answered by the proxy; stands here for its description")]
-fn stream() {}
-
 async fn openapi(State(shared): State<Shared>) -> Response {
     Json(shared.description.as_ref()).into_response()
-}
-
-/// The description for people: a list made from it, without anything from elsewhere.
-async fn docs(State(shared): State<Shared>) -> Response {
-    let described = serde_json::to_value(shared.description.as_ref()).unwrap_or_default();
-    let mut page = String::from(
-        "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Tidegate API</title><h1>Tidegate API</h1><p>The whole description: <a href=\"/openapi.json\">openapi.json</a></p><dl>",
-    );
-    for (path, methods) in described["paths"].as_object().into_iter().flatten() {
-        for (method, operation) in methods.as_object().into_iter().flatten() {
-            let summary = operation["summary"].as_str().or(operation["description"].as_str()).unwrap_or_default();
-            page.push_str(&format!("<dt><code>{} {path}</code></dt><dd>{summary}</dd>", method.to_uppercase()));
-        }
-    }
-    page.push_str("</dl></html>");
-    let policy = HeaderValue::from_static("default-src 'none'");
-    ([(header::CONTENT_SECURITY_POLICY, policy)], Html(page)).into_response()
 }
 
 async fn metrics(State(shared): State<Shared>) -> Result<Response, Error> {

@@ -2,12 +2,13 @@
 
 use http::StatusCode;
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// The media type of the envelope.
 pub const CONTENT_TYPE: &str = "application/problem+json";
 
 /// An error as clients see it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Problem<'a> {
     /// `urn:tidegate:error:<code>`, RFC 9457 §3.1.1.
     pub r#type: String,
@@ -24,6 +25,7 @@ pub struct Problem<'a> {
     /// Stable, for programs; `docs/errors.md` lists all.
     pub code: &'static str,
     /// Milliseconds since the Unix epoch.
+    #[schema(value_type = u64)]
     pub timestamp: u128,
     /// The request's id, also in `X-Request-Id` and in the access log.
     pub request_id: &'a str,

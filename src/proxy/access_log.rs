@@ -1,6 +1,7 @@
 //! One line per request, with documented fields (`docs/operations.md`); and one for a failure that an operator should
 //! look at. Neither holds a key, a token, a signature or anything of the store's.
 
+use http::{Method, StatusCode};
 use tracing::{error, info, warn};
 
 use super::ctx::Ctx;
@@ -11,7 +12,12 @@ use crate::telemetry::metrics::Metrics;
 
 /// Writes the lines and counts the request.
 pub fn finish(session: &impl Player, ctx: &Ctx, metrics: &Metrics) {
-    let written = session.answered_with().map_or(0, |status| status.as_u16());
+    record(&session.request().method, session.answered_with(), session.sent(), ctx, metrics);
+}
+
+/// As [`finish`], for a request whose player is no longer at hand.
+pub fn record(method: &Method, answered: Option<StatusCode>, sent: usize, ctx: &Ctx, metrics: &Metrics) {
+    let written = answered.map_or(0, |status| status.as_u16());
     let status = match &ctx.failure {
         Some(failure) if failure.status().as_u16() == 499 => 499,
         _ => written,
@@ -36,15 +42,14 @@ pub fn finish(session: &impl Player, ctx: &Ctx, metrics: &Metrics) {
             metrics.failed(failure.code());
         }
     }
-    let method = session.request().method.as_str();
     let millis = |time: std::time::Duration| time.as_secs_f64() * 1000.0;
     info!(
         target: "access",
         request_id = ctx.id,
         route = ctx.route(),
-        method,
+        method = method.as_str(),
         status,
-        sent = session.sent(),
+        sent,
         first_byte_ms = ctx.first_byte.map(millis),
         duration_ms = millis(ctx.started.elapsed()),
         client = ctx.client.map(tracing::field::display),

@@ -39,10 +39,10 @@ pub async fn admit(session: &impl Player, ctx: &mut Ctx) -> Result<Way, Failure>
         session.peer().map(|peer| client_ip::resolve(peer, &request.headers, &ctx.world.server.trusted_proxies));
 
     let path = request.uri.path();
-    if is_ours(path) {
-        return Ok(Way::Inside);
-    }
     let asked = preflight_method(request);
+    if is_ours(path) {
+        return Ok(inside(ctx, asked.is_some()));
+    }
     let lookup = lookup(request, asked.as_ref().unwrap_or(&request.method));
     let world = Arc::clone(&ctx.world);
     let route = match world.find(&lookup) {
@@ -50,7 +50,7 @@ pub async fn admit(session: &impl Player, ctx: &mut Ctx) -> Result<Way, Failure>
             ctx.captures = found.captures;
             found.value
         }
-        Lookup::NotFound | Lookup::MethodNotAllowed(_) if is_inside(path) => return Ok(Way::Inside),
+        Lookup::NotFound | Lookup::MethodNotAllowed(_) if is_inside(path) => return Ok(inside(ctx, asked.is_some())),
         Lookup::MethodNotAllowed(methods) => return Err(Failure::MethodNotAllowed(methods)),
         Lookup::NotFound => return Err(Failure::NoRoute),
     };
@@ -73,6 +73,15 @@ pub async fn admit(session: &impl Player, ctx: &mut Ctx) -> Result<Way, Failure>
     Ok(Way::Route(served))
 }
 
+/// To the modules; a browser's question is answered for them where the API has cross-origin rules.
+fn inside(ctx: &mut Ctx, asked: bool) -> Way {
+    ctx.inside = true;
+    match ctx.cors().filter(|_| asked) {
+        Some(policy) => Way::Preflight(Arc::clone(policy)),
+        None => Way::Inside,
+    }
+}
+
 /// What decides the route of `request` when it is asked for with `method`.
 pub fn lookup<'a>(request: &'a RequestHeader, method: &'a Method) -> Request<'a> {
     let uri = &request.uri;
@@ -81,7 +90,7 @@ pub fn lookup<'a>(request: &'a RequestHeader, method: &'a Method) -> Request<'a>
 
 /// Paths that no route can take: what watches the process must find them whatever the routes are.
 pub fn is_ours(path: &str) -> bool {
-    matches!(path, "/health" | "/openapi.json" | "/docs")
+    matches!(path, "/health" | "/openapi.json" | "/docs") || path.starts_with("/docs/")
 }
 
 /// The length of the request's body, where it says one.
@@ -90,8 +99,8 @@ fn announced(request: &RequestHeader) -> Option<u64> {
 }
 
 /// Paths that the modules in this process answer where no route takes them.
-fn is_inside(path: &str) -> bool {
-    ["/api/", "/demo/", "/listen/"].iter().any(|prefix| path.starts_with(prefix))
+pub fn is_inside(path: &str) -> bool {
+    ["/api/", "/listen/", "/t/", "/demo/"].iter().any(|prefix| path.starts_with(prefix))
 }
 
 fn well_formed(session: &impl Player) -> Result<(), Failure> {
@@ -127,7 +136,8 @@ fn foreign_signature(request: &RequestHeader) -> bool {
         || request.uri.query().is_some_and(|query| query.split('&').any(amz))
 }
 
-fn preflight_method(request: &RequestHeader) -> Option<Method> {
+/// The method that a browser asks leave for.
+pub fn preflight_method(request: &RequestHeader) -> Option<Method> {
     if !cors::is_preflight(&request.method, &request.headers) {
         return None;
     }

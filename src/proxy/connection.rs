@@ -1,11 +1,11 @@
 //! One HTTP/1 connection of a player: request heads are read here, within their time and size and checked as they came,
-//! so that no parser has smoothed them over. GET and HEAD of objects are answered at once; a connection with any other
-//! request is handed to Pingora with what was read of it.
+//! so that no parser has smoothed them over. GET and HEAD of objects and what the modules answer are served at once; a
+//! connection with any other request is handed to Pingora with what was read of it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, header};
 use memchr::memmem;
 use pingora::apps::HttpServerApp;
@@ -18,8 +18,11 @@ use pingora::server::ShutdownWatch;
 use pingora::time::timeout;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use super::ctx::Ctx;
 use super::direct::Direct;
-use super::{Gateway, KEEP_ALIVE_SECONDS};
+use super::listener::Place;
+use super::player::Player as _;
+use super::{Gateway, KEEP_ALIVE_SECONDS, upgrade};
 
 /// First read buffer of a connection.
 const BUFFER: usize = 4096;
@@ -40,11 +43,17 @@ pub async fn serve(
     h2c: bool,
     header_timeout: Duration,
     shutdown: &ShutdownWatch,
+    place: &Arc<Place>,
 ) -> Option<Stream> {
     let mut ahead = BytesMut::new();
     match requests(gateway, &mut stream, &mut ahead, header_timeout, shutdown).await {
         Next::Pingora if h2c && ahead.starts_with(PREFACE) => return unread(stream, &ahead),
         Next::Pingora => hand_over(proxy, stream, ahead, shutdown).await,
+        Next::Upgrade(ctx, head) => {
+            let mut read = BytesMut::from(head);
+            read.unsplit(ahead);
+            upgrade::serve(gateway, *ctx, stream, read.freeze(), place).await;
+        }
         Next::Close => {
             // Over TLS the end has to be said, or it could be anybody's. A client that is gone takes nothing.
             let _ = timeout(CLOSE_TIME, AsyncWriteExt::shutdown(&mut stream)).await;
@@ -66,6 +75,8 @@ enum Next {
     Close,
     /// A request that was not taken is at the front of the buffer.
     Pingora,
+    /// This request, with this head, may make something else of it.
+    Upgrade(Box<Ctx>, Bytes),
 }
 
 /// Answers the requests that can be answered directly, one after the other.
@@ -96,7 +107,9 @@ async fn requests(
         let keep_alive = !*shutdown.borrow() && wants_keep_alive(&request.headers);
         let write_timeout = gateway.write_timeout();
         let mut player = Direct::new(stream, ahead, request, raw, write_timeout, keep_alive);
-        gateway.serve_directly(&mut player).await;
+        if let Some(ctx) = gateway.serve_directly(&mut player).await {
+            return Next::Upgrade(ctx, player.raw_head().unwrap_or_default());
+        }
         if !player.is_reusable() {
             return Next::Close;
         }
@@ -182,28 +195,26 @@ async fn stopped(shutdown: &mut ShutdownWatch) {
     }
 }
 
-/// The request, if it is one that needs nothing of Pingora's: GET or HEAD over HTTP/1.1 without body or upgrade.
+/// Whether `request` is a GET or HEAD without body or upgrade.
+pub fn only_reads(request: &RequestHeader) -> bool {
+    let more = [header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::UPGRADE, header::EXPECT];
+    matches!(request.method, Method::GET | Method::HEAD) && !more.iter().any(|name| request.headers.contains_key(name))
+}
+
+/// The request, if it is one that may need nothing of Pingora's: in HTTP/1.1, with a path for its target.
 fn direct_request(head: &[u8]) -> Option<RequestHeader> {
     let mut lines = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut parsed = httparse::Request::new(&mut lines);
     if !matches!(parsed.parse(head), Ok(httparse::Status::Complete(length)) if length == head.len()) {
         return None;
     }
-    let method = match parsed.method? {
-        "GET" => Method::GET,
-        "HEAD" => Method::HEAD,
-        _ => return None,
-    };
+    let method = parsed.method?.parse().ok()?;
     if parsed.version != Some(1) {
         return None;
     }
     let mut headers = HeaderMap::with_capacity(parsed.headers.len());
     for line in parsed.headers.iter() {
         headers.append(HeaderName::from_bytes(line.name.as_bytes()).ok()?, HeaderValue::from_bytes(line.value).ok()?);
-    }
-    let needs_pingora = [header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::UPGRADE, header::EXPECT];
-    if needs_pingora.iter().any(|name| headers.contains_key(name)) {
-        return None;
     }
     let (mut parts, ()) = http::Request::new(()).into_parts();
     parts.uri = parsed.path?.parse::<Uri>().ok().filter(|uri| uri.authority().is_none())?;

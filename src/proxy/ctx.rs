@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::failure::Failure;
 use super::world::{Served, World};
 use crate::auth::Claims;
-use crate::http::caller;
+use crate::http::{caller, cors};
 use crate::object::Tally;
 use crate::route::pattern::Captures;
 use crate::upstream::destination::InFlight;
@@ -26,6 +26,8 @@ pub struct Ctx {
     pub claims: Option<Arc<Claims>>,
     /// The route, once it is known.
     pub served: Option<Arc<Served>>,
+    /// Whether a module answers it.
+    pub inside: bool,
     /// What the route's path captured.
     pub captures: Captures,
     /// Why it failed.
@@ -68,6 +70,7 @@ impl Ctx {
             client: None,
             claims: None,
             served: None,
+            inside: false,
             captures: Captures::default(),
             failure: None,
             tally: Tally::default(),
@@ -82,6 +85,14 @@ impl Ctx {
     /// The route's name for labels and logs.
     pub fn route(&self) -> &str {
         self.served.as_ref().map_or("none", |served| &served.route.id)
+    }
+
+    /// Cross-origin rules: the route's, or those of the API.
+    pub fn cors(&self) -> Option<&Arc<cors::Policy>> {
+        match &self.served {
+            Some(served) => served.route.cors.as_ref(),
+            None => self.world.server.api_cors.as_ref().filter(|_| self.inside),
+        }
     }
 
     /// The first byte of the answer goes out now.

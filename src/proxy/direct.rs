@@ -1,4 +1,4 @@
-//! A player over HTTP/1.1 without a session of Pingora: for GET and HEAD of objects. A session costs 140 KB and a copy
+//! A player over HTTP/1.1 without a session of Pingora: for GET and HEAD of objects, and for the modules' paths. A session costs 140 KB and a copy
 //! of them per request, more than everything else that a small or a paused answer needs. RFC 9112.
 
 use std::io;
@@ -15,6 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::failure::Failure;
 use super::player::Player;
+use super::request_body::{self, Framing};
 
 /// Bytes of further requests that are kept while an answer is under way.
 const MAX_AHEAD: usize = 64 * 1024;
@@ -30,6 +31,8 @@ pub struct Direct<'a> {
     write_timeout: Duration,
     keep_alive: bool,
     half_closed: bool,
+    /// The request's body, until it is read.
+    unread: Option<Framing>,
     answer: Answer,
     sent: usize,
 }
@@ -52,13 +55,17 @@ impl<'a> Direct<'a> {
         keep_alive: bool,
     ) -> Self {
         let peer = peer(stream);
+        let unread = Framing::of(&request.headers);
         let (half_closed, answer) = (false, Answer::None);
-        Self { stream, ahead, request, raw, peer, write_timeout, keep_alive, half_closed, answer, sent: 0 }
+        Self { stream, ahead, request, raw, peer, write_timeout, keep_alive, half_closed, unread, answer, sent: 0 }
     }
 
     /// Whether the connection can take another request: the answer is whole, and both sides want to.
     pub fn is_reusable(&self) -> bool {
-        self.keep_alive && !self.half_closed && matches!(self.answer, Answer::Begun(_, Some(0)))
+        self.keep_alive
+            && !self.half_closed
+            && self.unread.is_none()
+            && matches!(self.answer, Answer::Begun(_, Some(0)))
     }
 
     async fn send(&mut self, bytes: &[u8], flush: bool) -> Result<(), Failure> {
@@ -157,6 +164,10 @@ impl Player for Direct<'_> {
         Ok(())
     }
 
+    async fn flush(&mut self) -> Result<(), Failure> {
+        self.send(b"", true).await
+    }
+
     async fn end(&mut self) -> Result<()> {
         let last: &[u8] = match &mut self.answer {
             Answer::Begun(_, length @ None) => {
@@ -168,8 +179,26 @@ impl Player for Direct<'_> {
         self.send(last, true).await.map_err(|_| gone())
     }
 
-    /// Its requests have no body.
-    async fn drain(&mut self) {}
+    async fn read_body(&mut self, limit: usize) -> Result<Bytes, Failure> {
+        let Some(framing) = self.unread else { return Ok(Bytes::new()) };
+        if framing.length().is_some_and(|length| length > limit as u64) {
+            return Err(Failure::BodyTooLarge);
+        }
+        if framing.waits() && self.ahead.is_empty() {
+            self.send(b"HTTP/1.1 100 Continue\r\n\r\n", true).await?;
+            self.unread = Some(framing.awaited());
+        }
+        let body = request_body::read(self.stream, self.ahead, framing, limit).await?;
+        self.unread = None;
+        Ok(body)
+    }
+
+    async fn drain(&mut self) {
+        // Who waits for leave to send does not send any more.
+        if let Some(framing) = self.unread.filter(|framing| !framing.waits()) {
+            request_body::drain(self.stream, self.ahead, framing).await;
+        }
+    }
 
     async fn abort(&mut self) {
         // Chunked or short of its length, the answer is visibly not whole once the connection is closed.
@@ -186,6 +215,19 @@ impl Player for Direct<'_> {
                 Ok(_) => {}
                 Err(_) => return,
             }
+        }
+    }
+
+    async fn hung_up(&mut self) {
+        while !self.half_closed && self.ahead.len() < MAX_AHEAD {
+            match self.stream.read_buf(self.ahead).await {
+                Ok(0) => self.half_closed = true,
+                Ok(_) => {}
+                Err(_) => return,
+            }
+        }
+        if !self.half_closed {
+            std::future::pending::<()>().await;
         }
     }
 }

@@ -18,7 +18,8 @@ use pingora::server::{Fds, ListenFds, ShutdownWatch};
 use pingora::services::Service as _;
 use pingora::services::listening::Service;
 use socket2::SockRef;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::settings::{Listener, Server};
 use super::{Gateway, connection, http2, tls};
@@ -146,17 +147,16 @@ struct Guarded {
 #[async_trait]
 impl ServerApp for Guarded {
     async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
-        let Ok(_permit) = self.limit.try_acquire() else {
+        let Ok(permit) = Arc::clone(&self.limit).try_acquire_owned() else {
             self.metrics.connection_refused();
             return None;
         };
-        let _under_way = self.tasks.token();
-        let _open = Open::new(&self.metrics);
+        let place = Arc::new(Place::new(permit, self.tasks.token(), Arc::clone(&self.metrics)));
         let limit = self.header_timeout;
         let http2 = if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
             Some(stream)
         } else {
-            connection::serve(&self.proxy, &self.gateway, stream, self.h2c, limit, shutdown).await
+            connection::serve(&self.proxy, &self.gateway, stream, self.h2c, limit, shutdown, &place).await
         };
         if let Some(stream) = http2 {
             http2::serve(&self.proxy, stream, limit, shutdown).await;
@@ -169,17 +169,22 @@ impl ServerApp for Guarded {
     }
 }
 
-struct Open<'a>(&'a Metrics);
+/// What a connection takes up: it is counted, and shutdown waits for it, until this is dropped.
+pub struct Place {
+    metrics: Arc<Metrics>,
+    _permit: OwnedSemaphorePermit,
+    _under_way: TaskTrackerToken,
+}
 
-impl<'a> Open<'a> {
-    fn new(metrics: &'a Metrics) -> Self {
+impl Place {
+    fn new(permit: OwnedSemaphorePermit, under_way: TaskTrackerToken, metrics: Arc<Metrics>) -> Self {
         metrics.connections().inc();
-        Self(metrics)
+        Self { metrics, _permit: permit, _under_way: under_way }
     }
 }
 
-impl Drop for Open<'_> {
+impl Drop for Place {
     fn drop(&mut self) {
-        self.0.connections().dec();
+        self.metrics.connections().dec();
     }
 }

@@ -12,9 +12,11 @@ pub mod inside;
 pub mod listener;
 mod objects;
 mod player;
+mod request_body;
 mod respond;
 pub mod settings;
 mod tls;
+mod upgrade;
 pub mod world;
 
 use std::sync::Arc;
@@ -58,16 +60,18 @@ impl Gateway {
         Self { world, inside, metrics }
     }
 
-    /// Whether an HTTP/1 request can be answered without a session of Pingora: it goes to an object route, or to none.
+    /// Whether an HTTP/1.1 request can be answered without a session of Pingora: it is a plain one to an object route,
+    /// or goes to a module.
     fn takes_directly(&self, request: &RequestHeader) -> bool {
-        if admit::is_ours(request.uri.path()) {
-            return false;
+        let path = request.uri.path();
+        if admit::is_ours(path) {
+            return true;
         }
         let world = self.world.load();
-        let lookup = admit::lookup(request, &request.method);
-        match world.find(&lookup) {
-            Lookup::Found(found) => matches!(found.value.kind, Kind::Object(_)),
-            Lookup::MethodNotAllowed(_) | Lookup::NotFound => false,
+        let asked = admit::preflight_method(request);
+        match world.find(&admit::lookup(request, asked.as_ref().unwrap_or(&request.method))) {
+            Lookup::Found(found) => matches!(found.value.kind, Kind::Object(_)) && connection::only_reads(request),
+            Lookup::MethodNotAllowed(_) | Lookup::NotFound => admit::is_inside(path),
         }
     }
 
@@ -75,17 +79,20 @@ impl Gateway {
         self.world.load().server.write_timeout
     }
 
-    /// Answers a request of [`Gateway::takes_directly`].
-    async fn serve_directly(&self, player: &mut Direct<'_>) {
+    /// Answers a request of [`Gateway::takes_directly`]; gives it back, admitted, where a module may want the whole
+    /// connection for it.
+    async fn serve_directly(&self, player: &mut Direct<'_>) -> Option<Box<Ctx>> {
         let mut ctx = Ctx::new(self.world.load_full());
         let outcome = match admit::admit(player, &mut ctx).await {
             Ok(Way::Route(served)) => match &served.target {
                 Target::Objects(origin) => objects::serve(player, &mut ctx, &served, origin, &self.metrics).await,
+                // A reload between the two looks at the table; the next try finds the new one.
                 Target::Cluster(_) => respond::failure(player, &mut ctx, Failure::Internal).await,
             },
             Ok(Way::Options) => respond::options(player, &mut ctx).await,
-            // A reload between the two looks at the table; the next try finds the new one.
-            Ok(Way::Preflight(_) | Way::Inside) => respond::failure(player, &mut ctx, Failure::Internal).await,
+            Ok(Way::Preflight(policy)) => respond::preflight(player, &mut ctx, policy).await,
+            Ok(Way::Inside) if upgrade::is_asked(player.request()) => return Some(Box::new(ctx)),
+            Ok(Way::Inside) => inside::serve(player, &mut ctx, self.inside.clone()).await,
             Err(failure) => respond::failure(player, &mut ctx, failure).await,
         };
         if outcome.is_err() {
@@ -93,6 +100,7 @@ impl Gateway {
             ctx.failure.get_or_insert(Failure::ClientLeft);
         }
         access_log::finish(player, &ctx, &self.metrics);
+        None
     }
 
     /// Refuses a request whose head is longer than is read.

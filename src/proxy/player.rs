@@ -4,7 +4,7 @@
 use std::future::Future;
 use std::net::IpAddr;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::StatusCode;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::ServerSession;
@@ -36,14 +36,23 @@ pub trait Player: Send {
     fn write_body(&mut self, body: &Body) -> impl Future<Output = Result<(), Failure>> + Send {
         self.write(body.available())
     }
+    /// Sends what was written so far without waiting for more.
+    fn flush(&mut self) -> impl Future<Output = Result<(), Failure>> + Send;
     /// Ends the answer.
     fn end(&mut self) -> impl Future<Output = Result<()>> + Send;
+    /// Reads the request's body whole; more than `limit` bytes are [`Failure::BodyTooLarge`].
+    fn read_body(&mut self, limit: usize) -> impl Future<Output = Result<Bytes, Failure>> + Send;
     /// Reads and drops what is left of the request's body.
     fn drain(&mut self) -> impl Future<Output = ()> + Send;
     /// Breaks the answer off, so that it cannot be taken for a whole one.
     fn abort(&mut self) -> impl Future<Output = ()> + Send;
     /// Resolves when the player has gone; a half-closed one is still listening.
     fn left(&mut self) -> impl Future<Output = ()> + Send;
+    /// As [`Player::left`], but whoever has said that nothing more will come has gone too: what never ends is kept up
+    /// for nobody otherwise.
+    fn hung_up(&mut self) -> impl Future<Output = ()> + Send {
+        self.left()
+    }
 }
 
 impl Player for Session {
@@ -93,8 +102,24 @@ impl Player for Session {
         written.map_err(|error| unwritten(&error))
     }
 
+    /// It keeps nothing back of an answer that comes piece by piece.
+    async fn flush(&mut self) -> Result<(), Failure> {
+        Ok(())
+    }
+
     async fn end(&mut self) -> Result<()> {
         self.as_downstream_mut().write_response_body(Bytes::new(), true).await
+    }
+
+    async fn read_body(&mut self, limit: usize) -> Result<Bytes, Failure> {
+        let mut body = BytesMut::new();
+        while let Some(chunk) = self.read_request_body().await.map_err(|_| Failure::ClientLeft)? {
+            if body.len() + chunk.len() > limit {
+                return Err(Failure::BodyTooLarge);
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(body.freeze())
     }
 
     async fn drain(&mut self) {

@@ -46,13 +46,13 @@ fn response_head(status: StatusCode, headers: HeaderMap) -> ResponseHeader {
     ResponseHeader::from(parts)
 }
 
-/// Adds the request's id and the route's CORS headers.
+/// Adds the request's id and the CORS headers of the route or the API.
 pub fn decorate(session: &impl Player, ctx: &Ctx, response: &mut ResponseHeader) -> Result<()> {
     response.insert_header(REQUEST_ID, ctx.id.as_str())?;
     if let Some(state) = ctx.tally.cache.filter(|_| is_debugged(session, ctx)) {
         response.insert_header(CACHE, state.name())?;
     }
-    if let Some(policy) = ctx.served.as_ref().and_then(|served| served.route.cors.as_ref()) {
+    if let Some(policy) = ctx.cors() {
         for (name, value) in policy.decorate(session.request().headers.get(header::ORIGIN)) {
             if name == header::VARY {
                 response.append_header(name, value)?;
@@ -79,7 +79,8 @@ pub async fn preflight(session: &mut impl Player, ctx: &mut Ctx, policy: Arc<cor
     let mut response = response_head(StatusCode::NO_CONTENT, headers);
     response.insert_header(REQUEST_ID, ctx.id.as_str())?;
     ctx.answered();
-    session.write_head(response).await
+    session.write_head(response).await?;
+    session.end().await
 }
 
 /// Says which methods an object route takes.

@@ -30,6 +30,8 @@ pub struct Server {
     pub write_timeout: Duration,
     /// How long streams under way may go on after SIGTERM.
     pub shutdown_grace: Duration,
+    /// Cross-origin rules of the modules' paths (`Api.CorsPolicy`).
+    pub api_cors: Option<Arc<cors::Policy>>,
     /// Connections accepted at once over all listeners; more are closed at once.
     pub max_connections: usize,
 }

@@ -4,12 +4,14 @@
 
 #![expect(clippy::disallowed_methods, reason = "tests start their own tasks and read the wall clock and environment")]
 
+mod api;
 mod auth;
 mod bad_input;
 mod conditionals;
 mod configuration;
 mod demo;
 mod faults;
+mod inside;
 mod keys;
 mod layers;
 mod leaks;

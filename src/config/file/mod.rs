@@ -2,6 +2,7 @@
 //! descriptions in the JSON Schema and in `docs/configuration.md`.
 
 mod access;
+mod api;
 mod cache;
 mod cluster;
 mod health;
@@ -18,6 +19,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 pub use access::{Auth, AuthorizationPolicy, CorsPolicy, Issuer, Policies, Rule, TimeoutPolicy};
+pub use api::Api;
 pub use cache::{Cache, OutputCachePolicy};
 pub use cluster::{Cluster, Destination, HttpRequest, LoadBalancingPolicy, VersionPolicy};
 pub use health::{ActiveCheck, AvailableDestinationsPolicy, PassiveCheck};
@@ -52,6 +54,9 @@ pub struct File {
     pub policies: Policies,
     /// Routes and clusters, under YARP's own names.
     pub reverse_proxy: ReverseProxy,
+    /// What Tidegate answers itself.
+    #[serde(default)]
+    pub api: Api,
     /// The cache that all routes with an `OutputCachePolicy` share.
     pub cache: Option<Cache>,
     /// Short-lived state that several nodes share. Default: memory, for one node.

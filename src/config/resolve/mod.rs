@@ -26,6 +26,7 @@ use super::secret::{self, Environment};
 use super::shape::one_of;
 use super::source::Node;
 use super::value::{SecretRef, Text, TimeSpan, is_telling};
+use crate::proxy::settings::Server;
 use crate::s3::settings::SecretSource;
 use crate::telemetry::settings::{AccessLog, LogLevel, Telemetry};
 
@@ -46,6 +47,7 @@ fn settings(at: &At<'_>, file: &File) -> Option<Settings> {
         cluster::cluster(at, id, raw, route::is_store(&file.reverse_proxy.routes, id))
     });
     let routes = route::routes(&proxy.key("Routes"), file, &policies);
+    let api_cors = route::cors(&at.key("Api"), file.api.cors_policy.as_deref(), &policies);
     let cache = cache::cache(&at.key("Cache"), file.cache.as_ref());
     let state = state::state(&at.key("State"), file.state.as_ref());
     let database = state::database(&at.key("Database"), file.database.as_ref());
@@ -53,7 +55,7 @@ fn settings(at: &At<'_>, file: &File) -> Option<Settings> {
     let telemetry = telemetry(&at.key("Telemetry"), file);
     let (server, admin) = server?;
     Some(Settings {
-        server,
+        server: Server { api_cors: api_cors?, ..server },
         admin,
         stores: stores?,
         auth: auth?,

@@ -56,7 +56,7 @@ fn route(at: &At<'_>, id: &str, raw: &file::Route, file: &File, policies: &Polic
     let signed = raw.transforms.iter().any(|transform| transform.presigned_url.is_some());
     let cache = cache::of_route(at, raw, signed, &policies.output_cache);
     let authorization = authorization(at, raw, captured, policies);
-    let cors = cors(at, raw, policies);
+    let cors = cors(at, raw.cors_policy.as_deref(), policies);
     let timeouts = timeouts(at, raw, file, policies);
     let route = Route {
         id: id.into(),
@@ -283,8 +283,9 @@ fn authorization(
     Some(Authorization::Policy(Arc::clone(&policy.policy)))
 }
 
-fn cors(at: &At<'_>, raw: &file::Route, policies: &Policies) -> Option<Option<Arc<cors::Policy>>> {
-    match raw.cors_policy.as_deref() {
+/// The policy that `CorsPolicy` names at `at`.
+pub fn cors(at: &At<'_>, name: Option<&str>, policies: &Policies) -> Option<Option<Arc<cors::Policy>>> {
+    match name {
         None | Some("Disable") => Some(None),
         Some(name) => {
             let defined = at.root("Policies").key("Cors");

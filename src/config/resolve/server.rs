@@ -43,6 +43,7 @@ pub fn server(at: &At<'_>, raw: &file::Server) -> Option<(Server, Option<Admin>)
         header_timeout: header_timeout?,
         write_timeout: write_timeout?,
         shutdown_grace: shutdown_grace?,
+        api_cors: None,
         max_connections: number(raw.max_connections, 16_384),
     };
     Some((server, admin.map_or(Some(None), |admin| admin.map(Some))?))

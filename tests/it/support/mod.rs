@@ -4,6 +4,7 @@ pub mod chromium;
 pub mod client;
 pub mod config;
 pub mod cutter;
+pub mod described;
 pub mod eventually;
 pub mod fault;
 pub mod gate;
