@@ -85,7 +85,8 @@ impl File {
             (header::REFERRER_POLICY, "no-referrer"),
             (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         ];
-        let mut head: HeaderMap = head.map(|(name, value)| (name, HeaderValue::from_static(value))).into_iter().collect();
+        let mut head: HeaderMap =
+            head.map(|(name, value)| (name, HeaderValue::from_static(value))).into_iter().collect();
         head.insert(header::ETAG, tag.to_header());
         Self { text, tag, head }
     }

@@ -15,6 +15,7 @@ mod inside;
 mod keys;
 mod layers;
 mod leaks;
+mod listen;
 mod observability;
 mod plain;
 mod playback;

@@ -149,7 +149,7 @@ function follow() {
   line.setAttribute("aria-current", "true");
   if (performance.now() - scrolled < OWN_SCROLL) return;
   const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
-  const top = line.offsetTop - list.offsetTop - (list.clientHeight - line.clientHeight) / 2;
+  const top = line.offsetTop - (list.clientHeight - line.clientHeight) / 2;
   list.scrollTo({ top, behavior: calm ? "auto" : "smooth" });
 }
 

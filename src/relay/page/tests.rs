@@ -50,7 +50,8 @@ async fn only_six_digits_have_a_page() {
 
 #[tokio::test]
 async fn everything_that_a_page_or_a_part_names_is_there() {
-    let is_file = |word: &&str| word.rsplit_once('.').is_some_and(|(_, end)| ["js", "css", "json", "svg"].contains(&end));
+    let is_file =
+        |word: &&str| word.rsplit_once('.').is_some_and(|(_, end)| ["js", "css", "json", "svg"].contains(&end));
     let mut named = 0;
     for (of, whole) in ASSETS.into_iter().chain(pages()) {
         for name in whole.split('"').filter(is_file) {
