@@ -57,7 +57,8 @@ async fn run(browser: &Chromium, body: &str) -> Value {
 }
 
 async fn gate() -> Gate {
-    let mut config = config::empty();
+    // A route that nobody needs here.
+    let mut config = config::objects("http://127.0.0.1:9", "audio");
     config["Share"] = json!({});
     Gate::start_with(&config, &[("BEARER_TOKEN", TOKEN)]).await
 }
@@ -108,10 +109,11 @@ fn tone(sequence: u64) -> Vec<u8> {
     (first..first + u64::from(FRAMES)).flat_map(|frame| [sample(frame), sample(frame)].concat()).collect()
 }
 
-/// Fails unless the tone was heard, at the page's usual volume (80 %, squared) or more.
+/// Fails unless the tone was heard, at the page's usual volume (80 %, squared) or more; the page may play up to 5 % faster
+/// or slower to keep what it has ahead.
 fn assert_is_tone(heard: &Value) {
     let number = |name: &str| heard[name].as_f64().unwrap_or_else(|| panic!("no {name}: {heard:#}"));
-    assert!((number("hertz") - HERTZ).abs() < 10.0, "{heard:#}");
+    assert!((number("hertz") / HERTZ - 1.0).abs() < 0.07, "{heard:#}");
     let loud = LOUDNESS / 2_f64.sqrt();
     assert!(number("rms") > 0.5 * loud && number("rms") < 1.1 * loud, "{heard:#}");
 }
@@ -205,18 +207,22 @@ async fn without_webcodecs_a_browser_plays_a_file_or_floats() {
 }
 
 #[tokio::test]
-async fn who_has_no_ticket_or_no_session_is_told_so() {
+async fn who_has_no_ticket_or_comes_too_late_is_told_so() {
     let Some(browser) = Chromium::start().await else { return };
     let gate = gate().await;
     let (link, host) = share(&gate).await;
-    let without = link.split('?').next().expect("a path");
-    let table = [(without.to_owned(), "denied"), (format!("{without}?ticket=made-up"), "denied")];
-    for (path, state) in table {
+    let (without, _) = link.split_once('?').expect("a ticket");
+    let id = without.rsplit('/').next().expect("an id");
+    post(&gate, &format!("/api/share/{id}/stop"), &json!({})).await;
+    host.await.expect("the host is told the end");
+    let bad = format!("{without}?ticket=made-up");
+    for (path, state) in
+        [(without, "denied"), (&bad, "denied"), (&link, "gone"), (&format!("{link}&codec=ogg"), "gone")]
+    {
         browser.open(&format!("{}{path}", gate.url())).await;
         let said = run(&browser, &format!(r#"await state("{state}"); return element("play").disabled;"#)).await;
         assert_eq!(said, json!(true), "{path}");
     }
-    host.abort();
     browser.close().await;
 }
 
@@ -274,7 +280,7 @@ async fn a_file_that_the_host_page_shares_is_heard_on_the_listen_page() {
     "#,
     );
     let heard = heard.await;
-    assert!(heard["hertz"].as_f64().is_some_and(|hertz| (hertz - 880.0).abs() < 10.0), "{heard:#}");
+    assert!(heard["hertz"].as_f64().is_some_and(|hertz| (hertz / 880.0 - 1.0).abs() < 0.07), "{heard:#}");
     assert_eq!((&heard["line"], &heard["page"]), (&json!("Sung"), &json!("Higher – Other Band")), "{heard:#}");
     let listener = browser.to_window(&window).await;
     let stop = r#"

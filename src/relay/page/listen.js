@@ -236,6 +236,7 @@ for (const name of ["wheel", "touchmove", "keydown"]) {
 }
 addEventListener("keydown", key);
 if ("mediaSession" in navigator) {
-  for (const action of ["play", "pause"]) navigator.mediaSession.setActionHandler(action, toggle);
+  navigator.mediaSession.setActionHandler("play", () => playing || toggle());
+  navigator.mediaSession.setActionHandler("pause", () => playing && toggle());
 }
 setInterval(() => { follow(); meter(); }, 100);

@@ -105,8 +105,9 @@ export class Live {
   }
 
   #hello({ epoch, rate, channels, target_ms: target, cadence_ms: cadence }) {
-    this.#jitter.reset(target, cadence);
+    // Who comes back to the same epoch knows the line already.
     if (epoch !== this.#epoch) {
+      this.#jitter.reset(target, cadence);
       this.#epoch = epoch;
       this.#sample = null;
       this.#recent = [];
