@@ -94,7 +94,7 @@ fn every_shipped_file_is_good() {
         let settings = load_file(&conf(name)).unwrap_or_else(|report| panic!("{report}"));
         assert!(settings.routes.entries().count() > 0, "{name}");
         let masked = format!("{settings:?}");
-        let secrets = ["canary-access", "canary-secret", "canary-jwt-secret", "canary-admin"];
+        let secrets = ["canary-access", "canary-secret", "canary-jwt-secret", "canary-admin", "canary-bearer"];
         assert!(!secrets.iter().any(|secret| masked.contains(secret)), "{name}: {masked}");
     }
 }

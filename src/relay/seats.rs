@@ -41,8 +41,8 @@ impl Seats {
     pub fn cadence(&self) -> Duration {
         let by_load = match self.taken.load(Ordering::Relaxed) {
             ..=2_000 => 100,
-            ..=5_000 => 200,
-            ..=50_000 => 500,
+            2_001..=5_000 => 200,
+            5_001..=50_000 => 500,
             _ => 1000,
         };
         self.cadence.unwrap_or(Duration::from_millis(by_load))

@@ -15,10 +15,17 @@ const TOKEN: &str = "Bearer Token";
 const CHUNK: Duration = Duration::from_micros(92_880);
 
 async fn gate(share: Value) -> Gate {
-    let mut config = config::empty();
+    let mut config = nobody();
     config["Share"] = share;
-    config["ReverseProxy"] = json!({});
     Gate::start_with(&config, &[("BEARER_TOKEN", TOKEN), ("MAX_SESSIONS", "3")]).await
+}
+
+/// A route that nobody needs here.
+fn nobody() -> Value {
+    let mut config = config::empty();
+    config["ReverseProxy"]["Routes"]["web"] = config::plain_route("/web/{**rest}", "web");
+    config["ReverseProxy"]["Clusters"]["web"] = config::cluster(&["http://127.0.0.1:9".to_owned()]);
+    config
 }
 
 async fn call(client: &Client, method: http::Method, path: &str, body: Option<&Value>) -> Reply {
@@ -94,6 +101,24 @@ impl Receiver {
     }
 }
 
+/// The document's sharer: 45 chunks as fast as they play, and the song with every fifth.
+async fn share(sharing: Client) {
+    let began = Instant::now();
+    for sequence in 0..45_u32 {
+        let body = json!({"data": STANDARD.encode(samples(sequence)), "sampleRate": 44100, "channels": 2,
+            "timestamp": 1_700_000_000_000_i64 + i64::from(sequence) * 93, "sequenceNumber": sequence});
+        let sent = post(&sharing, "/api/share/123456/audio", &body).await;
+        assert_eq!(json_of(sent.is(200)), json!({"success": true, "buffered": true}));
+        if sequence % 5 == 0 {
+            let song = json!({"title": "Song", "artist": "Artist", "lyrics": "", "hasSyncedLyrics": false,
+                "elapsedSeconds": f64::from(sequence) * 0.093, "totalSeconds": 180.5, "thumbnailData": null,
+                "timestamp": 1_700_000_000_000_i64});
+            post(&sharing, "/api/share/123456/metadata", &song).await.is(200);
+        }
+        tokio::time::sleep_until((began + CHUNK * (sequence + 1)).into()).await;
+    }
+}
+
 #[tokio::test]
 async fn a_sharer_and_receivers_of_the_document_hear_each_other_bit_by_bit() {
     let gate = gate(json!({})).await;
@@ -101,22 +126,7 @@ async fn a_sharer_and_receivers_of_the_document_hear_each_other_bit_by_bit() {
     post(&client, "/api/share/start", &json!({"sessionId": "123456"})).await.is(200);
     assert_eq!(json_of(gate.client().get("/health", &[]).await.is(200))["activeSessions"], 1);
     let sharing = gate.client();
-    let host = tokio::spawn(async move {
-        let began = Instant::now();
-        for sequence in 0..45_u32 {
-            let body = json!({"data": STANDARD.encode(samples(sequence)), "sampleRate": 44100, "channels": 2,
-                "timestamp": 1_700_000_000_000_i64 + i64::from(sequence) * 93, "sequenceNumber": sequence});
-            let sent = post(&sharing, "/api/share/123456/audio", &body).await;
-            assert_eq!(json_of(sent.is(200)), json!({"success": true, "buffered": true}));
-            if sequence % 5 == 0 {
-                let song = json!({"title": "Song", "artist": "Artist", "lyrics": "", "hasSyncedLyrics": false,
-                    "elapsedSeconds": f64::from(sequence) * 0.093, "totalSeconds": 180.5, "thumbnailData": null,
-                    "timestamp": 1_700_000_000_000_i64});
-                post(&sharing, "/api/share/123456/metadata", &song).await.is(200);
-            }
-            tokio::time::sleep_until((began + CHUNK * (sequence + 1)).into()).await;
-        }
-    });
+    let host = tokio::spawn(share(sharing));
     let receivers = (0..3).map(|_| {
         let client = gate.client();
         tokio::spawn(async move {
@@ -175,8 +185,6 @@ async fn the_documents_names_in_the_environment_are_heeded() {
 
 #[tokio::test]
 async fn without_the_section_nothing_is_shared() {
-    let mut config = config::empty();
-    config["ReverseProxy"] = json!({});
-    let gate = Gate::start(&config).await;
+    let gate = Gate::start(&nobody()).await;
     gate.client().get("/api/share/123456/status", &[("authorization", TOKEN)]).await.problem(404);
 }

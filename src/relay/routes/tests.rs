@@ -24,7 +24,7 @@ use crate::relay::frame::{self, Codec, Head};
 use crate::relay::settings::Settings;
 use crate::secret::Secret;
 
-const LIMIT: Duration = Duration::from_secs(20);
+const LIMIT: Duration = Duration::from_secs(30);
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
