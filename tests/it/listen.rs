@@ -251,35 +251,24 @@ const HOST: &str = r#"
     return { link: element("link").value, token: element("token").value, title: element("title").value };
 "#;
 
-#[tokio::test]
-async fn a_file_that_the_host_page_shares_is_heard_on_the_listen_page() {
+/// Shares a file by the host page, after `before` was run in it, and listens in another window.
+async fn share_a_file(before: &str) {
     let Some(browser) = Chromium::start().await else { return };
     let gate = gate().await;
     browser.open(&format!("{}/listen/host", gate.url())).await;
-    let refused = r#"
-        await state("idle");
-        element("token").value = "wrong";
-        element("start").click();
-        await until("a refusal", () => element("state").textContent.includes("does not take this token"));
-        await until("another try", () => !element("start").disabled);
-        return null;
-    "#;
-    run(&browser, refused).await;
+    run(&browser, before).await;
     let host = run(&browser, &HOST.replace("TOKEN", &json!(TOKEN).to_string())).await;
     assert_eq!((&host["token"], &host["title"]), (&json!(""), &json!("Higher")), "the token is on the page no longer");
     let window = browser.another_window(host["link"].as_str().expect("a link")).await;
-    let heard = run(
-        &browser,
-        r#"
+    let listen = r#"
         await state("ready");
         element("play").click();
         await state("live");
         const heard = await hear();
         await until("a line", () => document.querySelector("[aria-current]"));
         return { ...heard, line: document.querySelector("[aria-current]").textContent, page: document.title };
-    "#,
-    );
-    let heard = heard.await;
+    "#;
+    let heard = run(&browser, listen).await;
     assert!(heard["hertz"].as_f64().is_some_and(|hertz| (hertz / 880.0 - 1.0).abs() < 0.07), "{heard:#}");
     assert_eq!((&heard["line"], &heard["page"]), (&json!("Sung"), &json!("Higher – Other Band")), "{heard:#}");
     let listener = browser.to_window(&window).await;
@@ -293,6 +282,24 @@ async fn a_file_that_the_host_page_shares_is_heard_on_the_listen_page() {
     browser.to_window(&listener).await;
     run(&browser, r#"await state("ended"); return null;"#).await;
     browser.close().await;
+}
+
+#[tokio::test]
+async fn a_file_that_the_host_page_shares_is_heard_on_the_listen_page() {
+    let refused = r#"
+        await state("idle");
+        element("token").value = "wrong";
+        element("start").click();
+        await until("a refusal", () => element("state").textContent.includes("does not take this token"));
+        await until("another try", () => !element("start").disabled);
+        return null;
+    "#;
+    share_a_file(refused).await;
+}
+
+#[tokio::test]
+async fn a_browser_that_does_not_encode_shares_floats() {
+    share_a_file("delete window.AudioEncoder; return null;").await;
 }
 
 /// The rules that need no sound, on the modules as they are served.
