@@ -330,7 +330,8 @@ const RULES: &str = r#"
     jitter.dry();
     same("after it ran dry there is more ahead", jitter.target, 500);
 
-    const lrc = "\uFEFF[ti:x]\r\n[offset:+500]\r\n[00:12.50][01:00.5]<00:12.50>Two <00:13.00>words\r\n[00:05]First\n[0:20.123]\nno time";
+    const words = "[00:12.50][01:00.5]<00:12.50>Two <00:13.00>words";
+    const lrc = `\uFEFF[ti:x]\r\n[offset:+500]\r\n${words}\r\n[00:05]First\n[0:20.123]\nno time`;
     const lines = parse(lrc);
     same("lines are sorted, repeated and moved", lines.map(line => [line.seconds, line.text]),
         [[4.5, "First"], [12, "Two words"], [19.623, ""], [60, "Two words"]]);

@@ -28,7 +28,9 @@ const source = () => document.querySelector("input[name=source]:checked").value;
 
 /** Asks for a tab and its sound; what is seen in it is not taken further. */
 async function chooseTab() {
-  const audio = { suppressLocalAudioPlayback: false, echoCancellation: false, noiseSuppression: false, autoGainControl: false };
+  // Music is not speech: nothing is to be made better.
+  const raw = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
+  const audio = { suppressLocalAudioPlayback: false, ...raw };
   tab = await navigator.mediaDevices.getDisplayMedia({ video: true, audio });
   if (tab.getAudioTracks().length === 0) {
     release();
