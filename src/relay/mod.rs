@@ -16,6 +16,7 @@ mod lane;
 mod metadata;
 mod metrics;
 mod ogg;
+mod page;
 mod pollers;
 mod push;
 mod refused;

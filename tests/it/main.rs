@@ -18,6 +18,7 @@ mod keys;
 mod layers;
 mod leaks;
 mod limits;
+mod listen;
 mod observability;
 mod plain;
 mod playback;

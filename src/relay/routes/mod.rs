@@ -19,7 +19,7 @@ use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, Secur
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::Relay;
+use super::{Relay, page};
 use crate::http::cors::{self, Allowed, Policy};
 
 /// Bytes of a body with audio.
@@ -49,6 +49,7 @@ pub fn routes(relay: Arc<Relay>) -> OpenApiRouter {
         .layer(middleware::from_fn_with_state(Arc::clone(&relay), local))
         .layer(middleware::from_fn_with_state(Arc::clone(&relay), count))
         .with_state(relay)
+        .merge(OpenApiRouter::from(page::routes()))
 }
 
 /// The document's paths.

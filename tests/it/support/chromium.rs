@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::tools::{self, TempFolder};
 
-/// A browser with one window; it ends when dropped.
+/// A browser, at first with one window; it ends when dropped.
 pub struct Chromium {
     client: reqwest::Client,
     session: String,
@@ -70,6 +70,22 @@ impl Chromium {
         );
         let answer = json!({ "script": script, "args": [] });
         post(&self.client, &format!("{}/execute/async", self.session), &answer).await
+    }
+
+    /// Opens a page in another window and goes on there; returns the window from before.
+    pub async fn another_window(&self, url: &str) -> Value {
+        let opened = post(&self.client, &format!("{}/window/new", self.session), &json!({ "type": "window" })).await;
+        let before = self.to_window(&opened["handle"]).await;
+        self.open(url).await;
+        before
+    }
+
+    /// Goes on in this window; returns the one from before.
+    pub async fn to_window(&self, window: &Value) -> Value {
+        let address = format!("{}/window", self.session);
+        let before: Value = self.client.get(&address).send().await.expect("it answers").json().await.expect("JSON");
+        post(&self.client, &address, &json!({ "handle": window })).await;
+        before["value"].clone()
     }
 
     /// Ends the browser in order.

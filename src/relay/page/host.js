@@ -1,0 +1,232 @@
+// The host page: shares a file or a tab's sound.
+
+import { Capture, encodes } from "./capture.js";
+import { Refusal, Relay } from "./relay.js";
+import { fill, text } from "./texts.js";
+
+const SAY = 10000; // ms between words on the song, which are forgotten after 30 s
+const CHANGED = 600; // ms after a change, so that many changes are one word
+const COVER = 320; // pixels
+const LOOK = 5000;
+const REFUSED = { 401: "token", 404: "gone", 409: "taken", 429: "busy", 503: "full" };
+
+const element = (id) => document.getElementById(id);
+let relay = null;
+let capture = null;
+let analyser = null;
+let input = null;
+let tab = null;
+let file = null; // the node of the <audio>, which can have one only
+let picture = null;
+let words = null;
+let soon = 0;
+let timers = [];
+
+// --- Sound ----------------------------------------------------------------------------------------------------------
+
+const source = () => document.querySelector("input[name=source]:checked").value;
+
+/** Asks for a tab and its sound; what is seen in it is not taken further. */
+async function chooseTab() {
+  // Music is not speech: nothing is to be made better.
+  const raw = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
+  const audio = { suppressLocalAudioPlayback: false, ...raw };
+  tab = await navigator.mediaDevices.getDisplayMedia({ video: true, audio });
+  if (tab.getAudioTracks().length === 0) {
+    release();
+    throw new Error("silent");
+  }
+  tab.getAudioTracks()[0].addEventListener("ended", () => stop());
+}
+
+/** Connects what is shared to what sends it. */
+async function connect() {
+  const opus = await encodes();
+  capture = new Capture(opus, (bytes, label) => relay?.send(bytes, label));
+  input = await capture.input();
+  analyser = new AnalyserNode(capture.context, { fftSize: 1024 });
+  analyser.connect(input);
+  if (tab) {
+    capture.context.createMediaStreamSource(new MediaStream(tab.getAudioTracks())).connect(analyser);
+  } else {
+    // An element's sound goes through one context for good, so a new element is made for each session.
+    const old = element("player");
+    const fresh = old.cloneNode();
+    old.replaceWith(fresh);
+    watch(fresh);
+    file = capture.context.createMediaElementSource(fresh);
+    file.connect(analyser);
+    file.connect(capture.context.destination);
+  }
+  await capture.context.resume();
+  return opus;
+}
+
+function watch(player) {
+  for (const name of ["play", "pause", "seeked", "loadedmetadata"]) player.addEventListener(name, changed);
+}
+
+/** Lets go of what is shared. */
+async function release() {
+  tab?.getTracks().forEach((track) => track.stop());
+  tab = null;
+  analyser = null;
+  await capture?.close();
+  capture = null;
+}
+
+// --- The song -------------------------------------------------------------------------------------------------------
+
+function song() {
+  const player = element("player");
+  const length = Number.isFinite(player.duration) ? player.duration : 0;
+  return {
+    title: element("title").value || null,
+    artist: element("artist").value || null,
+    lyrics: words,
+    hasSyncedLyrics: /^\s*\[\d+:\d/m.test(words ?? ""),
+    elapsedSeconds: tab ? 0 : player.currentTime,
+    totalSeconds: tab ? 0 : length,
+    thumbnailData: picture,
+    timestamp: Date.now(),
+  };
+}
+
+function say() {
+  // Words that did not arrive are said again soon.
+  relay?.say(song()).catch(() => {});
+}
+
+function changed() {
+  clearTimeout(soon);
+  soon = setTimeout(say, CHANGED);
+}
+
+/** A chosen file: "Artist - Title.mp3" says what it is. */
+function take(chosen) {
+  const player = element("player");
+  if (player.src) URL.revokeObjectURL(player.src);
+  player.src = URL.createObjectURL(chosen);
+  player.hidden = false;
+  const [, artist = "", title] = /^(?:(.+?) [-–] )?(.+?)(?:\.[^.]+)?$/.exec(chosen.name) ?? [null, "", chosen.name];
+  element("title").value = title;
+  element("artist").value = artist;
+  if (relay) player.play();
+  changed();
+}
+
+/** A picture, made small: it is sent again and again. */
+async function shrink(chosen) {
+  const bitmap = await createImageBitmap(chosen);
+  const scale = Math.min(1, COVER / Math.max(bitmap.width, bitmap.height));
+  const canvas = document.createElement("canvas");
+  [canvas.width, canvas.height] = [bitmap.width, bitmap.height].map((size) => Math.max(1, Math.round(size * scale)));
+  canvas.getContext("2d").drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+  return canvas.toDataURL("image/jpeg", 0.8).split(",")[1];
+}
+
+// --- The session ----------------------------------------------------------------------------------------------------
+
+function put(key, values) {
+  const said = key ? text(key, values) : "";
+  if (element("state").textContent !== said) element("state").textContent = said;
+}
+
+function state(now) {
+  document.body.dataset.state = now;
+  put(`host.${now}`);
+  element("begin").hidden = now !== "idle";
+  element("running").hidden = now === "idle";
+}
+
+const on = {
+  state,
+  count(listeners) {
+    element("listeners").textContent = text("listeners", { count: listeners });
+  },
+  ended(reason) {
+    relay = null;
+    stop(`host.${reason}`);
+  },
+};
+
+async function start() {
+  element("start").disabled = true;
+  const making = new Relay(element("token").value, on);
+  try {
+    if (source() === "tab") await chooseTab();
+    const opus = await connect();
+    const link = await making.start(element("session").value, opus);
+    relay = making;
+    // The token is in the session's object now, and need not be on the page.
+    element("token").value = "";
+    element("link").value = link;
+    state("sharing");
+    on.count(0);
+    say();
+    timers = [setInterval(say, SAY), setInterval(meter, 100), setInterval(() => relay?.look().catch(() => {}), LOOK)];
+    if (!tab && element("player").src) await element("player").play();
+  } catch (error) {
+    if (!relay && making.session) making.stop().catch(() => {});
+    await stop(error instanceof Refusal ? `host.refused.${REFUSED[error.status] ?? "other"}` : failure(error));
+  } finally {
+    element("start").disabled = false;
+  }
+}
+
+/** What the reader is told of an error of the browser. */
+function failure(error) {
+  if (!window.isSecureContext) return "host.insecure";
+  if (error.message === "silent") return "host.silent";
+  return error.name === "NotAllowedError" ? "host.notallowed" : "host.refused.other";
+}
+
+async function stop(why = "host.stopped") {
+  timers.forEach(clearInterval);
+  timers = [];
+  element("player").pause();
+  const ending = relay;
+  relay = null;
+  await release();
+  // A session that cannot be ended now ends by itself when it has been silent for long.
+  await ending?.stop().catch(() => {});
+  state("idle");
+  put(why);
+}
+
+function meter() {
+  if (!analyser) return;
+  const samples = new Float32Array(analyser.fftSize);
+  analyser.getFloatTimeDomainData(samples);
+  const power = samples.reduce((sum, sample) => sum + sample * sample, 0) / samples.length;
+  element("level").value = Math.min(1, Math.sqrt(power) * 2);
+}
+
+async function copy() {
+  element("link").select();
+  await navigator.clipboard?.writeText(element("link").value).catch(() => {});
+  put("host.copied");
+}
+
+fill();
+document.title = text("host.heading");
+watch(element("player"));
+state("idle");
+put(window.isSecureContext ? "" : "host.insecure");
+const chosen = (id, then) => element(id).addEventListener("change", async () => {
+  const [first] = element(id).files;
+  if (first) await then(first);
+  changed();
+});
+chosen("file", take);
+chosen("cover", async (first) => { picture = await shrink(first).catch(() => null); });
+chosen("lyrics", async (first) => { words = await first.text(); });
+for (const id of ["title", "artist"]) element(id).addEventListener("input", changed);
+for (const radio of document.querySelectorAll("input[name=source]")) {
+  radio.addEventListener("change", () => { element("choose").hidden = source() === "tab"; });
+}
+element("begin").addEventListener("submit", (event) => { event.preventDefault(); start(); });
+element("stop").addEventListener("click", () => stop());
+element("copy").addEventListener("click", copy);
+// Leaving ends what others hear: the browser asks first.
+addEventListener("beforeunload", (event) => { if (relay) event.preventDefault(); });

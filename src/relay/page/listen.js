@@ -1,0 +1,242 @@
+// The listen page: shows a session and plays it.
+
+import * as decoder from "./decoder.js";
+import { Live } from "./live.js";
+import * as lyrics from "./lyrics.js";
+import { Plain } from "./plain.js";
+import { fill, number, text } from "./texts.js";
+
+const LATE = 5; // seconds of delay that are worth a warning
+const OWN_SCROLL = 4000; // ms after the reader's own scrolling in which the lyrics stay where they are
+const STORED = "tidegate.volume";
+const OVER = ["ended", "gone", "denied", "refused"];
+
+const element = (id) => document.getElementById(id);
+const id = location.pathname.split("/").filter(Boolean).pop();
+const query = new URLSearchParams(location.search);
+const place = new lyrics.Place();
+let state = "connecting";
+let playing = false;
+let lines = [];
+let shown = -1;
+let scrolled = -Infinity;
+let picture = null;
+let analyser = null;
+
+/** The session's addresses, with the ticket that this page was opened with. */
+function address(path, parameters = {}) {
+  const url = new URL(`/api/v1/share/${id}/${path}`, location.href);
+  if (query.has("ticket")) url.searchParams.set("ticket", query.get("ticket"));
+  for (const [name, value] of Object.entries(parameters)) url.searchParams.set(name, value);
+  return url.href;
+}
+
+/** How to play here: by WebCodecs, as a file, or as floats; `?codec=` insists. */
+async function codec() {
+  const wanted = query.get("codec");
+  if (["opus", "f32", "ogg"].includes(wanted)) return wanted;
+  if (!window.isSecureContext || !("AudioWorkletNode" in window)) return "ogg";
+  if (await decoder.isThere()) return "opus";
+  return new Audio().canPlayType("audio/ogg; codecs=opus") ? "ogg" : "f32";
+}
+
+// --- What comes in ------------------------------------------------------------------------------------------------
+
+const on = {
+  state(now) {
+    state = now;
+    show();
+  },
+  hello({ listeners, meta }) {
+    state = "connected";
+    if (listeners !== undefined) on.count({ listeners });
+    if (meta) song(meta, false);
+    show();
+  },
+  count({ listeners }) {
+    element("listeners").textContent = text("listeners", { count: listeners });
+  },
+  meta(message) {
+    song(message, true);
+  },
+  level() {
+    show();
+  },
+};
+
+/** Shows what the host says of the song. */
+function song(said, fresh) {
+  place.hear(said, source.now(), fresh);
+  const title = said.title || text("untitled");
+  put("title", title);
+  put("artist", said.artist ?? "");
+  document.title = said.artist ? `${title} – ${said.artist}` : title;
+  if (picture !== said.thumb) {
+    picture = said.thumb;
+    const cover = element("cover");
+    cover.hidden = !picture;
+    if (picture) cover.src = address("thumb", { v: picture });
+  }
+  words(said);
+  if ("mediaSession" in navigator) {
+    const artwork = picture ? [{ src: element("cover").src }] : [];
+    navigator.mediaSession.metadata = new MediaMetadata({ title, artist: said.artist ?? "", artwork });
+  }
+}
+
+/** Fills the list of lines, where they are others than before. */
+function words({ lyrics: given, hasSyncedLyrics: synced }) {
+  const list = element("lyrics");
+  const now = `${synced} ${given ?? ""}`;
+  if (list.dataset.given === now) return;
+  list.dataset.given = now;
+  lines = given && synced ? lyrics.parse(given) : [];
+  shown = -1;
+  const plain = (given ?? "").split(/\r?\n/);
+  const all = lines.length > 0 ? lines.map((line) => line.text) : plain;
+  list.replaceChildren(...all.map((line) => Object.assign(document.createElement("li"), { textContent: line || "♪" })));
+  element("words").hidden = !given;
+}
+
+// --- What is shown --------------------------------------------------------------------------------------------------
+
+/** Writes a text only where it changes: live regions are read aloud. */
+function put(where, what) {
+  if (element(where).textContent !== what) element(where).textContent = what;
+}
+
+function phase() {
+  if (state !== "connected") return state;
+  if (!playing) return "ready";
+  return source?.sounding ? "live" : "buffering";
+}
+
+function show() {
+  const over = OVER.includes(state);
+  const now = phase();
+  document.body.dataset.state = now;
+  put("state", text(`state.${now}`));
+  const button = element("play");
+  put("play", text(playing ? "pause" : "play"));
+  button.dataset.playing = String(playing);
+  button.disabled = over && !source?.sounding;
+  const delay = source?.delay ?? null;
+  put("delay", delay === null ? "" : text("delay", { delay: number(Math.max(0, delay)) }));
+  element("warning").hidden = delay === null || delay < LATE;
+  if (document.querySelector("details").open) figures();
+}
+
+function figures() {
+  const rows = Object.entries(source.figures).map(([key, value]) => {
+    const name = Object.assign(document.createElement("dt"), { textContent: text(`figure.${key}`) });
+    const shown = Number.isInteger(value) || typeof value === "string" ? String(value) : value.toFixed(3);
+    return [name, Object.assign(document.createElement("dd"), { textContent: shown })];
+  });
+  element("figures").replaceChildren(...rows.flat());
+}
+
+/** Marks the line that is heard now. */
+function follow() {
+  if (lines.length === 0) return;
+  const seconds = place.at(source.now()) - (source.delay ?? 0);
+  const now = lyrics.active(lines, seconds);
+  if (now === shown) return;
+  const list = element("lyrics");
+  list.children[shown]?.removeAttribute("aria-current");
+  shown = now;
+  const line = list.children[now];
+  if (!line) return;
+  line.setAttribute("aria-current", "true");
+  if (performance.now() - scrolled < OWN_SCROLL) return;
+  const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  const top = line.offsetTop - (list.clientHeight - line.clientHeight) / 2;
+  list.scrollTo({ top, behavior: calm ? "auto" : "smooth" });
+}
+
+/** How loud it is, so that one sees whether it is the volume. */
+function meter() {
+  if (!analyser) return;
+  const samples = new Float32Array(analyser.fftSize);
+  analyser.getFloatTimeDomainData(samples);
+  const power = samples.reduce((sum, sample) => sum + sample * sample, 0) / samples.length;
+  element("level").value = Math.min(1, Math.sqrt(power) * 2);
+}
+
+// --- What the listener does -----------------------------------------------------------------------------------------
+
+async function toggle() {
+  playing = !playing;
+  show();
+  await (playing ? source.play() : source.pause());
+  if (!analyser && source.output) {
+    analyser = new AnalyserNode(source.context, { fftSize: 1024 });
+    source.output.connect(analyser);
+  }
+  if ("mediaSession" in navigator) navigator.mediaSession.playbackState = playing ? "playing" : "paused";
+  show();
+}
+
+function volume(percent) {
+  const slider = element("volume");
+  slider.value = String(percent);
+  source.volume = slider.valueAsNumber / 100;
+  slider.setAttribute("aria-valuetext", `${slider.value} %`);
+  try {
+    localStorage.setItem(STORED, slider.value);
+  } catch {
+    // A browser that stores nothing forgets the volume.
+  }
+}
+
+function stored() {
+  try {
+    return localStorage.getItem(STORED);
+  } catch {
+    return null;
+  }
+}
+
+let loud = 80;
+
+function mute() {
+  const now = element("volume").valueAsNumber;
+  if (now > 0) loud = now;
+  volume(now > 0 ? 0 : loud);
+}
+
+function key(event) {
+  if (event.ctrlKey || event.altKey || event.metaKey || event.target.closest("input, button, summary")) return;
+  const step = (by) => () => volume(element("volume").valueAsNumber + by);
+  const ours = { " ": toggle, k: toggle, m: mute, ArrowUp: step(5), ArrowDown: step(-5) };
+  const inLyrics = event.target.id === "lyrics" && event.key.startsWith("Arrow");
+  const act = inLyrics ? undefined : ours[event.key];
+  if (!act || (act === toggle && element("play").disabled)) return;
+  event.preventDefault();
+  act();
+}
+
+// --- Beginning ------------------------------------------------------------------------------------------------------
+
+fill();
+const chosen = await codec();
+const urls = {
+  socket: address("ws", { codec: chosen === "f32" ? "f32" : "opus" }).replace(/^http/, "ws"),
+  events: address("events"),
+  ogg: address("stream.ogg"),
+};
+/** What plays; for whoever wants to look closer. */
+export let source = null;
+source = chosen === "ogg" ? new Plain(urls, on) : new Live(urls, chosen, on);
+volume(stored() ?? 80);
+show();
+element("play").addEventListener("click", toggle);
+element("volume").addEventListener("input", () => volume(element("volume").valueAsNumber));
+for (const name of ["wheel", "touchmove", "keydown"]) {
+  element("lyrics").addEventListener(name, () => { scrolled = performance.now(); }, { passive: true });
+}
+addEventListener("keydown", key);
+if ("mediaSession" in navigator) {
+  navigator.mediaSession.setActionHandler("play", () => playing || toggle());
+  navigator.mediaSession.setActionHandler("pause", () => playing && toggle());
+}
+setInterval(() => { follow(); meter(); }, 100);
