@@ -158,8 +158,14 @@ pub async fn start(settings: Settings, extra: Router) -> Result<Running, StartEr
     let read = Arc::clone(&world);
     metrics.watch(Box::new(move || readings(&read.load())))?;
     let operations = cache.as_ref().map(|cache| cache::operations(cache, &world));
-    let means =
-        Means { backing: &backing, clock: &clock, tasks: &tasks, services: &services, metrics: &metrics, limits: &limits };
+    let means = Means {
+        backing: &backing,
+        clock: &clock,
+        tasks: &tasks,
+        services: &services,
+        metrics: &metrics,
+        limits: &limits,
+    };
     let tracks = tracks::routes(&settings, &means, &shared_tracks, &world, operations.clone());
     let Started { modules, relay } = modules::start(&settings, &means, events.as_ref(), tracks)?;
     let shared = Shared {

@@ -7,7 +7,7 @@ mod docs;
 pub mod error;
 pub mod extract;
 pub mod health;
-pub mod page;
 pub mod limits;
+pub mod page;
 pub mod router;
 pub mod usage;

@@ -44,13 +44,20 @@ pub struct Started {
 }
 
 /// Starts the modules that the settings switch on.
-pub fn start(settings: &Settings, means: &Means<'_>, events: Option<&Opened>, tracks: Vec<OpenApiRouter>) -> Result<Started, StartError> {
+pub fn start(
+    settings: &Settings,
+    means: &Means<'_>,
+    events: Option<&Opened>,
+    tracks: Vec<OpenApiRouter>,
+) -> Result<Started, StartError> {
     let Means { backing, clock, tasks, services, metrics, limits } = means;
     let mut modules: Vec<OpenApiRouter> = vec![limited(usage::routes(Arc::clone(limits)), limits, Class::STANDARD)];
     if let Some(settings) = settings.positions {
         let stores = (backing.database.clone(), backing.redis.clone());
         let positions = Positions::start(settings, stores, clock, services, metrics.registry())?;
-        modules.extend(positions.map(|positions| limited(positions::routes(positions), limits, Class::named("positions"))));
+        modules.extend(
+            positions.map(|positions| limited(positions::routes(positions), limits, Class::named("positions"))),
+        );
     }
     modules.extend(
         events.map(|events| limited(playback::routes::routes(events.playback.clone()), limits, Class::STANDARD)),

@@ -3,8 +3,8 @@
 
 mod check;
 mod demo;
-mod migrate;
 mod import;
+mod migrate;
 mod purge;
 mod schema;
 mod serve;

@@ -7,8 +7,8 @@ mod cache;
 mod cluster;
 mod events;
 mod health;
-mod positions;
 mod limit;
+mod positions;
 mod route;
 mod server;
 mod share;
@@ -21,16 +21,16 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-pub use api::Api;
 pub use access::{
     AccessService, Auth, AuthorizationPolicy, CorsPolicy, Issuer, OnFailure, PathToken, Policies, Rule, TimeoutPolicy,
 };
+pub use api::Api;
 pub use cache::{Cache, OutputCachePolicy};
 pub use cluster::{Cluster, Destination, HttpRequest, LoadBalancingPolicy, VersionPolicy};
 pub use events::{Compression, Events, Kafka, Mechanism, Sasl};
 pub use health::{ActiveCheck, AvailableDestinationsPolicy, PassiveCheck};
-pub use positions::Positions;
 pub use limit::{Bandwidth, EgressQuota, FixedWindow, RateLimiterPolicy, SlidingWindow, TokenBucket};
+pub use positions::Positions;
 pub use route::{HeaderMatch, HeaderMode, Match, QueryMatch, QueryMode, Route};
 pub use server::{AccessLogFormat, Admin, Listener, Server, Telemetry, Tls};
 pub use share::Share;
