@@ -14,10 +14,10 @@ pub enum Body {
 }
 
 impl Body {
-    /// Makes the player's next bytes available; false at the clean end.
-    pub async fn fill(&mut self) -> Result<bool, Failure> {
+    /// Makes the player's next bytes available, `room` at most where they are read for it alone; false at the clean end.
+    pub async fn fill(&mut self, room: usize) -> Result<bool, Failure> {
         match self {
-            Self::Direct(download) => download.fill().await,
+            Self::Direct(download) => download.fill(room).await,
             Self::Cached(reader) => reader.fill().await,
         }
     }

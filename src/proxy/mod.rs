@@ -34,10 +34,9 @@ use direct::Direct;
 use failure::Failure;
 use inside::Inside;
 use player::Player as _;
-use settings::Kind;
 use world::{Target, World};
 
-use crate::route::table::Lookup;
+use crate::route::table::{Found, Lookup};
 use crate::telemetry::metrics::Metrics;
 
 /// How long an idle client connection is kept, in seconds.
@@ -58,17 +57,18 @@ impl Gateway {
         Self { world, inside, metrics }
     }
 
-    /// Whether an HTTP/1 request can be answered without a session of Pingora: it goes to an object route, or to none.
-    fn takes_directly(&self, request: &RequestHeader) -> bool {
+    /// What is known of an HTTP/1 request that can be answered without a session of Pingora: it goes to an object route.
+    fn takes_directly(&self, request: &RequestHeader) -> Option<Ctx> {
         if admit::is_ours(request.uri.path()) {
-            return false;
+            return None;
         }
-        let world = self.world.load();
-        let lookup = admit::lookup(request, &request.method);
-        match world.find(&lookup) {
-            Lookup::Found(found) => matches!(found.value.kind, Kind::Object(_)),
-            Lookup::MethodNotAllowed(_) | Lookup::NotFound => false,
-        }
+        let world = self.world.load_full();
+        let Lookup::Found(Found { value: served, captures, .. }) = world.find(&admit::lookup(request, &request.method))
+        else {
+            return None;
+        };
+        let served = Arc::clone(served);
+        matches!(served.target, Target::Objects(_)).then(|| Ctx::routed(world, served, captures))
     }
 
     fn write_timeout(&self) -> Duration {
@@ -76,15 +76,14 @@ impl Gateway {
     }
 
     /// Answers a request of [`Gateway::takes_directly`].
-    async fn serve_directly(&self, player: &mut Direct<'_>) {
-        let mut ctx = Ctx::new(self.world.load_full());
+    async fn serve_directly(&self, player: &mut Direct<'_>, mut ctx: Ctx) {
         let outcome = match admit::admit(player, &mut ctx).await {
             Ok(Way::Route(served)) => match &served.target {
                 Target::Objects(origin) => objects::serve(player, &mut ctx, &served, origin, &self.metrics).await,
                 Target::Cluster(_) => respond::failure(player, &mut ctx, Failure::Internal).await,
             },
             Ok(Way::Options) => respond::options(player, &mut ctx).await,
-            // A reload between the two looks at the table; the next try finds the new one.
+            // Neither is a GET or HEAD of an object route.
             Ok(Way::Preflight(_) | Way::Inside) => respond::failure(player, &mut ctx, Failure::Internal).await,
             Err(failure) => respond::failure(player, &mut ctx, failure).await,
         };

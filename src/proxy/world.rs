@@ -73,8 +73,7 @@ pub struct Store {
 
 /// The settings at work.
 pub struct World {
-    routes: Table<Arc<Route>>,
-    served: HashMap<Arc<str>, Arc<Served>>,
+    routes: Table<Arc<Served>>,
     clusters: Vec<Arc<Cluster>>,
     /// Verifies tokens.
     pub authenticator: Authenticator,
@@ -101,9 +100,7 @@ impl World {
             clusters.iter().map(|(id, settings)| (Arc::clone(id), Arc::new(factory.cluster(settings)))).collect();
         let mut own: HashMap<Arc<str>, Arc<Cluster>> = HashMap::new();
         let mut buckets: HashMap<_, Arc<Health>> = HashMap::new();
-        let mut served = HashMap::new();
-        for entry in routes.entries() {
-            let route = Arc::clone(&entry.value);
+        let routes = routes.try_map(|route| {
             let target = match &route.kind {
                 Kind::Object(object) => {
                     let unknown = || WorldError::UnknownStore(Arc::clone(&route.id));
@@ -121,21 +118,16 @@ impl World {
                 }
                 Kind::Plain(plain) => Target::Cluster(find(&clusters, &plain.cluster, &route)?),
             };
-            served.insert(Arc::clone(&route.id), Arc::new(Served { route, target }));
-        }
+            Ok(Arc::new(Served { route, target }))
+        })?;
         let clusters = clusters.into_values().chain(own.into_values()).collect();
         let Parts { authenticator, token_sources, debug_token, clock, .. } = parts;
-        Ok(Self { routes, served, clusters, authenticator, token_sources, server, debug_token, clock })
+        Ok(Self { routes, clusters, authenticator, token_sources, server, debug_token, clock })
     }
 
-    /// The route of a request.
-    pub fn find(&self, request: &Request<'_>) -> Lookup<'_, Arc<Route>> {
+    /// The route of a request, with what answers it.
+    pub fn find(&self, request: &Request<'_>) -> Lookup<'_, Arc<Served>> {
         self.routes.find(request)
-    }
-
-    /// What answers `route`.
-    pub fn served(&self, route: &Route) -> Option<&Arc<Served>> {
-        self.served.get(&route.id)
     }
 
     /// All clusters: the configured ones, and one for each store that routes connect to without one.
@@ -156,7 +148,7 @@ impl World {
 
     /// What answers the object routes.
     pub fn origins(&self) -> impl Iterator<Item = &Arc<Origin>> {
-        self.served.values().filter_map(|served| match &served.target {
+        self.routes.entries().filter_map(|entry| match &entry.value.target {
             Target::Objects(origin) => Some(origin),
             Target::Cluster(_) => None,
         })
