@@ -5,11 +5,6 @@ use bytes::Bytes;
 use super::cache::{Reader, State};
 use super::{Download, Failure, Tally};
 
-/// What a player is given at once out of the cache. Larger pieces cost less CPU, but a player must take one within its
-/// time limit: only the first meets an empty socket.
-const FIRST_PIECE: usize = 256 * 1024;
-const PIECE: usize = 64 * 1024;
-
 /// A body on its way to the player.
 pub enum Body {
     /// From the store, for this player alone.
@@ -19,11 +14,11 @@ pub enum Body {
 }
 
 impl Body {
-    /// Makes the player's next bytes available; false at the clean end.
-    pub async fn fill(&mut self) -> Result<bool, Failure> {
+    /// Makes the player's next bytes available, `room` at most where they are read for it alone; false at the clean end.
+    pub async fn fill(&mut self, room: usize) -> Result<bool, Failure> {
         match self {
-            Self::Direct(download) => download.fill().await,
-            Self::Cached(reader) => reader.fill(if reader.is_at_start() { FIRST_PIECE } else { PIECE }).await,
+            Self::Direct(download) => download.fill(room).await,
+            Self::Cached(reader) => reader.fill(room).await,
         }
     }
 

@@ -66,8 +66,8 @@ impl Download {
         Ok(self)
     }
 
-    /// Makes the player's next bytes available; false at the clean end.
-    pub async fn fill(&mut self) -> Result<bool, Failure> {
+    /// Makes the player's next bytes available, about `room` at most; false at the clean end.
+    pub async fn fill(&mut self, room: usize) -> Result<bool, Failure> {
         self.advance();
         loop {
             let idle = self.origin.timeouts.idle;
@@ -75,7 +75,7 @@ impl Download {
                 self.body.finish();
                 return Ok(false);
             }
-            match self.body.fill(idle).await {
+            match self.body.fill(room, idle).await {
                 Ok(true) => {
                     if self.open_window() {
                         self.idle_resumes = 0;

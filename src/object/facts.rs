@@ -7,9 +7,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
 use super::plan::Decision;
 use super::{Answer, Body, Origin};
-use crate::http::conditional::Validators;
+use crate::http::conditional::{Conditions, Validators, Verdict};
 use crate::http::etag::ETag;
-use crate::http::headers::store_response_allowed;
+use crate::http::headers::STORE_RESPONSE;
 use crate::http::media_type;
 use crate::http::range::ContentRange;
 
@@ -19,36 +19,58 @@ const KEPT: [HeaderName; 4] = [header::ETAG, header::CACHE_CONTROL, header::EXPI
 /// An object as it is now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Facts {
-    /// What tells this version from another.
-    pub validators: Validators,
+    /// The tag that tells this version from another.
+    pub etag: Option<ETag>,
     /// Its size in bytes.
     pub size: Option<u64>,
-    /// The store's time when it said so.
-    pub date: Option<SystemTime>,
+    /// The store's time when it said so, as it wrote it.
+    date: Option<HeaderValue>,
     /// What of the store's headers players may see.
     pub headers: HeaderMap,
 }
 
 impl Facts {
-    /// What a store's response headers say of an object of `size` bytes.
-    pub fn of(response: &HeaderMap, size: Option<u64>) -> Self {
-        let mut headers = HeaderMap::with_capacity(12);
-        for (name, value) in response {
-            if store_response_allowed(name) {
-                headers.append(name.clone(), value.clone());
-            }
+    /// What a store's response `headers` say of an object of `size` bytes. What players may see of them stays in the map:
+    /// a new one costs more than taking out the few others.
+    pub fn of(mut headers: HeaderMap, size: Option<u64>) -> Self {
+        let date = headers.remove(header::DATE);
+        let is_ours = |name: &&HeaderName| !STORE_RESPONSE.contains(&name.as_str());
+        let ours: Vec<HeaderName> = headers.keys().filter(is_ours).cloned().collect();
+        for name in ours {
+            headers.remove(name);
         }
-        Self { validators: validators(&headers), size, date: response.get(header::DATE).and_then(http_date), headers }
+        Self { etag: etag(&headers), size, date, headers }
     }
 
     /// Facts that were kept.
     pub fn kept(headers: HeaderMap, size: u64, date: Option<SystemTime>) -> Self {
-        Self { validators: validators(&headers), size: Some(size), date, headers }
+        let date = date.and_then(|date| HeaderValue::try_from(httpdate::fmt_http_date(date)).ok());
+        Self { etag: etag(&headers), size: Some(size), date, headers }
+    }
+
+    /// The store's time when it said so. Times are read of their text only where a request's condition needs them.
+    pub fn date(&self) -> Option<SystemTime> {
+        self.date.as_ref().and_then(http_date)
     }
 
     /// Whether this is the version `known`.
     pub fn is_of(&self, known: &ETag) -> bool {
-        self.validators.etag.as_ref().is_some_and(|etag| etag.strong_eq(known))
+        self.etag.as_ref().is_some_and(|etag| etag.strong_eq(known))
+    }
+
+    /// What follows from `conditions`.
+    pub fn weigh(&self, conditions: &Conditions) -> Verdict {
+        if conditions.is_empty() { Verdict::Proceed } else { conditions.evaluate(&self.validators()) }
+    }
+
+    /// Whether a range of this version is what the request means (`If-Range`).
+    pub fn takes_range(&self, conditions: &Conditions) -> bool {
+        conditions.if_range().is_none() || conditions.if_range_holds(&self.validators(), self.date())
+    }
+
+    fn validators(&self) -> Validators {
+        let last_modified = self.headers.get(header::LAST_MODIFIED).and_then(http_date);
+        Validators { etag: self.etag.clone(), last_modified }
     }
 
     /// The answer that `decision` leads to, the object being `key` of `origin`.
@@ -95,11 +117,8 @@ impl Facts {
     }
 }
 
-fn validators(headers: &HeaderMap) -> Validators {
-    Validators {
-        etag: headers.get(header::ETAG).and_then(|value| ETag::parse(value.as_bytes())),
-        last_modified: headers.get(header::LAST_MODIFIED).and_then(http_date),
-    }
+fn etag(headers: &HeaderMap) -> Option<ETag> {
+    headers.get(header::ETAG).and_then(|value| ETag::parse(value.as_bytes()))
 }
 
 fn http_date(value: &HeaderValue) -> Option<SystemTime> {

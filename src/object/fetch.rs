@@ -6,12 +6,12 @@ mod tries;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 
 use self::tries::{Setback, Tries, Trouble};
 use super::{Failure, Origin, Tally};
 use crate::http::etag::ETag;
-use crate::http::headers::store_response_allowed;
+use crate::http::headers::STORE_RESPONSE;
 use crate::s3::error_body::{MAX_ERROR_BODY, StoreError, classify};
 use crate::s3::url_cache::{Object, SignedRequest};
 use crate::upstream::breaker::Fault;
@@ -150,17 +150,12 @@ async fn once(
 }
 
 /// What the engine itself reads of a store's headers, beyond those that players see.
-pub const ENGINE_HEADERS: [HeaderName; 6] = [
-    header::CONTENT_RANGE,
-    header::DATE,
-    header::RETRY_AFTER,
-    HeaderName::from_static("x-amz-delete-marker"),
-    HeaderName::from_static("x-minio-error-code"),
-    HeaderName::from_static("x-minio-error-desc"),
-];
+const ENGINE_HEADERS: [&str; 6] =
+    ["content-range", "date", "retry-after", "x-amz-delete-marker", "x-minio-error-code", "x-minio-error-desc"];
 
-fn is_read(name: &HeaderName) -> bool {
-    store_response_allowed(name) || ENGINE_HEADERS.contains(name)
+fn is_read(name: &str) -> bool {
+    let read = |names: &[&str]| names.iter().any(|read| read.eq_ignore_ascii_case(name));
+    read(&STORE_RESPONSE) || read(&ENGINE_HEADERS)
 }
 
 fn request_head(signed: &SignedRequest, question: &Question<'_>) -> Vec<u8> {

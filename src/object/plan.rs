@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use http::{HeaderMap, Method, header};
+use http::{HeaderMap, Method, StatusCode, header};
 
 use super::facts::{Facts, content_length};
 use super::fetch::{Question, Reply, ask};
@@ -12,7 +12,7 @@ use super::{Answer, Body, Download, Failure, Origin, Tally, cache};
 use crate::http::conditional::{Conditions, IfRange, Verdict};
 use crate::http::etag::ETag;
 use crate::http::range::{self, ContentRange, RangeSpec, Span};
-use crate::upstream::connection::Response;
+use crate::upstream::connection::{self as upstream, Response};
 use crate::upstream::destination::InFlight;
 
 /// Versions of an object that may follow each other while one request is answered before we give up.
@@ -85,13 +85,13 @@ impl Plan {
 
     /// Weighs the plan against the object as it is now, in the order of §13.2.2.
     pub(super) fn decide(&self, facts: &Facts) -> Result<Decision, Failure> {
-        match self.conditions.evaluate(&facts.validators) {
+        match facts.weigh(&self.conditions) {
             Verdict::Proceed => {}
             Verdict::NotModified => return Ok(Decision::NotModified),
             Verdict::PreconditionFailed => return Err(Failure::PreconditionFailed),
         }
         match (self.range, facts.size) {
-            (Some(spec), Some(size)) if self.conditions.if_range_holds(&facts.validators, facts.date) => {
+            (Some(spec), Some(size)) if facts.takes_range(&self.conditions) => {
                 spec.resolve(size).map(Decision::Part).map_err(|_| Failure::RangeNotSatisfiable { size })
             }
             _ => Ok(Decision::Whole),
@@ -114,21 +114,27 @@ fn done(answer: Answer) -> Outcome {
 async fn attempt(origin: &Arc<Origin>, key: &str, plan: &Plan, tally: &mut Tally) -> Result<Outcome, Failure> {
     if plan.head {
         let (response, _) = stat(origin, key, tally).await?;
-        let facts = Facts::of(&response.headers, content_length(&response.headers));
+        let facts = of_head(response);
         let decision = plan.decide(&facts)?;
         return Ok(done(facts.answer(origin, key, decision, None)));
     }
     let mut known = None;
     if !plan.conditions.is_empty() {
         let (response, _) = stat(origin, key, tally).await?;
-        let facts = Facts::of(&response.headers, None);
-        match plan.conditions.evaluate(&facts.validators) {
-            Verdict::Proceed => known = facts.validators.etag,
+        let facts = Facts::of(response.headers, None);
+        match facts.weigh(&plan.conditions) {
+            Verdict::Proceed => known = facts.etag,
             Verdict::NotModified => return Ok(done(facts.answer(origin, key, Decision::NotModified, None))),
             Verdict::PreconditionFailed => return Err(Failure::PreconditionFailed),
         }
     }
     get(origin, key, plan, known, tally).await
+}
+
+/// What the answer to a HEAD says.
+pub(super) fn of_head(response: Response) -> Facts {
+    let size = content_length(&response.headers);
+    Facts::of(response.headers, size)
 }
 
 /// The object's headers, by HEAD.
@@ -168,22 +174,25 @@ async fn get(
             // Past the end of this version; the player may mean an older, longer one (§13.1.5 comes before §14.2).
             if plan.conditions.if_range().is_some() {
                 let (now, _) = stat(origin, key, tally).await?;
-                let now = Facts::of(&now.headers, None);
-                if !plan.conditions.if_range_holds(&now.validators, now.date) {
+                let now = Facts::of(now.headers, None);
+                if !now.takes_range(&plan.conditions) {
                     return whole(origin, key, known.as_ref(), tally).await;
                 }
             }
             return refuse_range(origin, key, spec, size, tally).await;
         }
     };
-    let facts = Facts::of(&response.headers, None);
-    if !plan.conditions.if_range_holds(&facts.validators, facts.date) {
+    let sent = response.headers.get(header::CONTENT_RANGE).and_then(|value| ContentRange::parse(value.as_bytes()));
+    let facts = Facts::of(response.headers, None);
+    if !facts.takes_range(&plan.conditions) {
         return whole(origin, key, known.as_ref(), tally).await;
     }
     if known.as_ref().is_some_and(|known| !facts.is_of(known)) {
         return Ok(Outcome::Changed);
     }
-    ranged(origin, key, spec, response, in_flight, tally).await
+    let sent =
+        Sent { part: response.status == StatusCode::PARTIAL_CONTENT, range: sent, body: response.body, in_flight };
+    ranged(origin, key, spec, facts, sent, tally).await
 }
 
 /// The whole object as 200.
@@ -195,13 +204,23 @@ async fn whole(origin: &Arc<Origin>, key: &str, known: Option<&ETag>, tally: &mu
         Reply::RangeNotSatisfiable(_) => return Err(Failure::Nonsense("416 to a request without a range")),
     };
     let size = response.body.announced();
-    let facts = Facts::of(&response.headers, size);
+    let facts = Facts::of(response.headers, size);
     if known.is_some_and(|known| !facts.is_of(known)) {
         return Ok(Outcome::Changed);
     }
     let span = size.filter(|size| *size > 0).map(|size| Span { first: 0, last: size - 1 });
-    let body = Download::new(Arc::clone(origin), key, facts.validators.etag.clone(), response.body, in_flight);
+    let body = Download::new(Arc::clone(origin), key, facts.etag.clone(), response.body, in_flight);
     Ok(done(facts.answer(origin, key, Decision::Whole, Some(Body::Direct(body.of(span, 0))))))
+}
+
+/// What the store sent for a range.
+struct Sent {
+    /// Whether it says that it is a part.
+    part: bool,
+    /// Which one.
+    range: Option<ContentRange>,
+    body: upstream::Body,
+    in_flight: InFlight,
 }
 
 /// The answer to a range, from a 206 or from a 200 that the store sent instead.
@@ -209,35 +228,33 @@ async fn ranged(
     origin: &Arc<Origin>,
     key: &str,
     spec: RangeSpec,
-    response: Response,
-    in_flight: InFlight,
+    mut facts: Facts,
+    sent: Sent,
     tally: &mut Tally,
 ) -> Result<Outcome, Failure> {
-    let mut facts = Facts::of(&response.headers, None);
-    let etag = facts.validators.etag.clone();
-    let (span, size, skip) = if response.status == http::StatusCode::PARTIAL_CONTENT {
-        let sent = response.headers.get(header::CONTENT_RANGE).and_then(|value| ContentRange::parse(value.as_bytes()));
-        let Some(ContentRange { span, total: Some(size) }) = sent else {
+    let etag = facts.etag.clone();
+    let announced = sent.body.announced();
+    let (span, size, skip) = if sent.part {
+        let Some(ContentRange { span, total: Some(size) }) = sent.range else {
             // MinIO answers a suffix of an empty object with "bytes 0--1/0".
             return refuse_range(origin, key, spec, None, tally).await;
         };
-        let announced = response.body.announced();
         let as_asked = spec.resolve(size).is_ok_and(|asked| asked == span);
         if !as_asked || announced.is_some_and(|length| length != span.len()) {
             return Ok(Outcome::WrongPart);
         }
         (span, size, 0)
     } else {
-        let Some(size) = response.body.announced() else {
+        let Some(size) = announced else {
             // Neither a range nor a size: all that can be said is the whole object.
-            let body = Download::new(Arc::clone(origin), key, etag, response.body, in_flight);
+            let body = Download::new(Arc::clone(origin), key, etag, sent.body, sent.in_flight);
             return Ok(done(facts.answer(origin, key, Decision::Whole, Some(Body::Direct(body)))));
         };
         let span = spec.resolve(size).map_err(|_| Failure::RangeNotSatisfiable { size })?;
         (span, size, span.first)
     };
     facts.size = Some(size);
-    let body = Download::new(Arc::clone(origin), key, etag, response.body, in_flight).of(Some(span), skip);
+    let body = Download::new(Arc::clone(origin), key, etag, sent.body, sent.in_flight).of(Some(span), skip);
     Ok(done(facts.answer(origin, key, Decision::Part(span), Some(Body::Direct(body)))))
 }
 

@@ -33,6 +33,8 @@ pub enum Way {
 
 /// Checks, routes, authenticates, limits and authorises.
 pub async fn admit(session: &impl Player, ctx: &mut Ctx) -> Result<Way, Failure> {
+    // A request that is not well formed has no route, even where one was found for it.
+    let known = ctx.served.take();
     well_formed(session)?;
     let request = session.request();
     ctx.client =
@@ -43,19 +45,22 @@ pub async fn admit(session: &impl Player, ctx: &mut Ctx) -> Result<Way, Failure>
     if is_ours(path) {
         return Ok(inside(ctx, asked.is_some()));
     }
-    let lookup = lookup(request, asked.as_ref().unwrap_or(&request.method));
-    let world = Arc::clone(&ctx.world);
-    let route = match world.find(&lookup) {
-        Lookup::Found(found) => {
-            ctx.captures = found.captures;
-            found.value
-        }
-        Lookup::NotFound | Lookup::MethodNotAllowed(_) if is_inside(path) => return Ok(inside(ctx, asked.is_some())),
-        Lookup::MethodNotAllowed(methods) => return Err(Failure::MethodNotAllowed(methods)),
-        Lookup::NotFound => return Err(Failure::NoRoute),
+    let served = match known {
+        Some(known) => known,
+        None => match Arc::clone(&ctx.world).find(&lookup(request, asked.as_ref().unwrap_or(&request.method))) {
+            Lookup::Found(found) => {
+                ctx.captures = found.captures;
+                Arc::clone(found.value)
+            }
+            Lookup::NotFound | Lookup::MethodNotAllowed(_) if is_inside(path) => {
+                return Ok(inside(ctx, asked.is_some()));
+            }
+            Lookup::MethodNotAllowed(methods) => return Err(Failure::MethodNotAllowed(methods)),
+            Lookup::NotFound => return Err(Failure::NoRoute),
+        },
     };
-    let served = Arc::clone(world.served(route).ok_or(Failure::Internal)?);
     ctx.served = Some(Arc::clone(&served));
+    let route = &served.route;
     if let (Some(_), Some(policy)) = (asked, &route.cors) {
         return Ok(Way::Preflight(Arc::clone(policy)));
     }

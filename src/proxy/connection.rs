@@ -2,12 +2,16 @@
 //! so that no parser has smoothed them over. GET and HEAD of objects and what the modules answer are served at once; a
 //! connection with any other request is handed to Pingora with what was read of it.
 
+use std::future::{Future, poll_fn};
+use std::io;
+use std::mem::MaybeUninit;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, Version, header};
-use memchr::memmem;
+use memchr::memchr_iter;
 use pingora::apps::HttpServerApp;
 use pingora::http::RequestHeader;
 use pingora::protocols::Stream;
@@ -17,14 +21,15 @@ use pingora::proxy::HttpProxy;
 use pingora::server::ShutdownWatch;
 use pingora::time::timeout;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_util::io::poll_read_buf;
 
 use super::ctx::Ctx;
-use super::direct::Direct;
+use super::direct::{Client, Direct};
 use super::listener::Place;
 use super::player::Player as _;
 use super::{Gateway, KEEP_ALIVE_SECONDS, upgrade};
 
-/// First read buffer of a connection.
+/// First read buffer of a request.
 const BUFFER: usize = 4096;
 /// Longest request head.
 const MAX_HEAD: usize = 64 * 1024;
@@ -48,11 +53,12 @@ pub async fn serve(
     let mut ahead = BytesMut::new();
     match requests(gateway, &mut stream, &mut ahead, header_timeout, shutdown).await {
         Next::Pingora if h2c && ahead.starts_with(PREFACE) => return unread(stream, &ahead),
-        Next::Pingora => hand_over(proxy, stream, ahead, shutdown).await,
+        // Boxed like the answer to a request, so that an idle connection has no room for either.
+        Next::Pingora => Box::pin(hand_over(proxy, stream, ahead, shutdown)).await,
         Next::Upgrade(ctx, head) => {
             let mut read = BytesMut::from(head);
             read.unsplit(ahead);
-            upgrade::serve(gateway, *ctx, stream, read.freeze(), place).await;
+            Box::pin(upgrade::serve(gateway, *ctx, stream, read.freeze(), place)).await;
         }
         Next::Close => {
             // Over TLS the end has to be said, or it could be anybody's. A client that is gone takes nothing.
@@ -88,34 +94,44 @@ async fn requests(
     shutdown: &ShutdownWatch,
 ) -> Next {
     let mut idle = header_timeout;
+    let mut client = Client::of(stream);
+    // One wait for the whole connection: to begin anew with each request costs more than the request's route.
+    let mut stopping = pin!(stopped(shutdown.clone()));
     loop {
-        let length = match head(stream, ahead, idle, header_timeout, shutdown).await {
+        let length = match head(stream, ahead, idle, header_timeout, stopping.as_mut()).await {
             Head::Whole(length) => length,
             Head::TooLong => {
-                refuse(gateway, stream, ahead).await;
+                refuse(gateway, stream, &client, ahead).await;
                 return Next::Close;
             }
             Head::Gone => return Next::Close,
         };
-        let Some(mut request) = direct_request(&ahead[..length]) else {
+        let raw = ahead.split_to(length).freeze();
+        let taken = direct_request(&raw).and_then(|mut request| {
+            gateway.open_path(&mut request);
+            Some((gateway.takes_directly(&request)?, request))
+        });
+        let Some((ctx, request)) = taken else {
+            put_back(ahead, &raw);
             return Next::Pingora;
         };
-        gateway.open_path(&mut request);
-        if !gateway.takes_directly(&request) {
-            return Next::Pingora;
-        }
-        let raw = ahead.split_to(length).freeze();
         let keep_alive = !*shutdown.borrow() && wants_keep_alive(&request.headers);
-        let write_timeout = gateway.write_timeout();
-        let mut player = Direct::new(stream, ahead, request, raw, write_timeout, keep_alive);
-        if let Some(ctx) = gateway.serve_directly(&mut player).await {
+        let mut player = Direct::new(stream, &client, ahead, request, raw, keep_alive, gateway.write_timeout());
+        if let Some(ctx) = Box::pin(gateway.serve_directly(&mut player, ctx)).await {
             return Next::Upgrade(ctx, player.raw_head().unwrap_or_default());
         }
         if !player.is_reusable() {
             return Next::Close;
         }
+        client.has_taken_answers = true;
         idle = Duration::from_secs(KEEP_ALIVE_SECONDS);
     }
+}
+
+/// Puts what was taken from the front of `ahead` there again.
+fn put_back(ahead: &mut BytesMut, taken: &[u8]) {
+    let behind = std::mem::replace(ahead, BytesMut::from(taken));
+    ahead.unsplit(behind);
 }
 
 /// What came of waiting for a request head.
@@ -128,23 +144,21 @@ enum Head {
     Gone,
 }
 
-/// Waits for a whole request head at the front of `buffer`.
+/// Waits for a whole request head at the front of `buffer`; for the first byte of it at most for `idle`, and only until
+/// `stopping`.
 async fn head(
     stream: &mut Stream,
     buffer: &mut BytesMut,
     idle: Duration,
     header_timeout: Duration,
-    shutdown: &ShutdownWatch,
+    stopping: Pin<&mut impl Future<Output = ()>>,
 ) -> Head {
     if buffer.is_empty() {
-        // An idle connection holds no buffer of its own for longer than it takes to see the first byte.
-        *buffer = BytesMut::with_capacity(BUFFER);
-        let mut stopping = shutdown.clone();
         let first = async {
             tokio::select! {
                 biased;
-                read = stream.read_buf(buffer) => read.ok().filter(|read| *read > 0),
-                () = stopped(&mut stopping) => None,
+                read = first_read(stream, buffer) => read.ok().filter(|read| *read > 0),
+                () = stopping => None,
             }
         };
         if !matches!(timeout(idle, first).await, Ok(Some(_))) {
@@ -171,24 +185,39 @@ async fn head(
     timeout(header_timeout, rest).await.unwrap_or(Head::Gone)
 }
 
+/// Reads into a buffer that is there only when there is something to read: most connections are idle most of the time.
+async fn first_read(stream: &mut Stream, buffer: &mut BytesMut) -> io::Result<usize> {
+    *buffer = BytesMut::new();
+    poll_fn(|cx| {
+        let mut fresh = BytesMut::with_capacity(BUFFER);
+        let read = poll_read_buf(Pin::new(&mut *stream), cx, &mut fresh);
+        if read.is_ready() {
+            *buffer = fresh;
+        }
+        read
+    })
+    .await
+}
+
 /// Heads with bare line feeds end here too, for the check of the head to refuse them.
 fn end_of_head(buffer: &[u8], from: usize) -> Option<usize> {
-    let found = |needle: &[u8]| memmem::find(&buffer[from..], needle).map(|at| from + at + needle.len());
-    match (found(b"\n\r\n"), found(b"\n\n")) {
-        (Some(proper), Some(bare)) => Some(proper.min(bare)),
-        (proper, bare) => proper.or(bare),
-    }
+    let after_lines = memchr_iter(b'\n', &buffer[from..]).map(|at| from + at + 1);
+    after_lines.into_iter().find_map(|at| match buffer[at..] {
+        [b'\n', ..] => Some(at + 1),
+        [b'\r', b'\n', ..] => Some(at + 2),
+        _ => None,
+    })
 }
 
 /// Says that the head is too long; whose request it was can no longer be known.
-async fn refuse(gateway: &Gateway, stream: &mut Stream, ahead: &mut BytesMut) {
+async fn refuse(gateway: &Gateway, stream: &mut Stream, client: &Client, ahead: &mut BytesMut) {
     let (parts, ()) = http::Request::new(()).into_parts();
     let (request, raw) = (RequestHeader::from(parts), ahead.split().freeze());
-    let mut player = Direct::new(stream, ahead, request, raw, gateway.write_timeout(), false);
+    let mut player = Direct::new(stream, client, ahead, request, raw, false, gateway.write_timeout());
     gateway.refuse_head(&mut player).await;
 }
 
-async fn stopped(shutdown: &mut ShutdownWatch) {
+async fn stopped(mut shutdown: ShutdownWatch) {
     while !*shutdown.borrow() {
         if shutdown.changed().await.is_err() {
             std::future::pending::<()>().await;
@@ -199,14 +228,16 @@ async fn stopped(shutdown: &mut ShutdownWatch) {
 /// Whether `request` is a GET or HEAD without body or upgrade.
 pub fn only_reads(request: &RequestHeader) -> bool {
     let more = [header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::UPGRADE, header::EXPECT];
-    matches!(request.method, Method::GET | Method::HEAD) && !more.iter().any(|name| request.headers.contains_key(name))
+    matches!(request.method, Method::GET | Method::HEAD) && !request.headers.keys().any(|name| more.contains(name))
 }
 
-/// The request, if it is one that may need nothing of Pingora's: in HTTP/1.1, with a path for its target.
-fn direct_request(head: &[u8]) -> Option<RequestHeader> {
-    let mut lines = [httparse::EMPTY_HEADER; MAX_HEADERS];
-    let mut parsed = httparse::Request::new(&mut lines);
-    if !matches!(parsed.parse(head), Ok(httparse::Status::Complete(length)) if length == head.len()) {
+/// The request, if it is one that may need nothing of Pingora's: in HTTP/1.1, with a path for its target. Its target and
+/// values are parts of `head`.
+fn direct_request(head: &Bytes) -> Option<RequestHeader> {
+    let mut lines = [const { MaybeUninit::uninit() }; MAX_HEADERS];
+    let mut parsed = httparse::Request::new(&mut []);
+    if !matches!(parsed.parse_with_uninit_headers(head, &mut lines), Ok(httparse::Status::Complete(length)) if length == head.len())
+    {
         return None;
     }
     let method = parsed.method?.parse().ok()?;
@@ -215,10 +246,12 @@ fn direct_request(head: &[u8]) -> Option<RequestHeader> {
     }
     let mut headers = HeaderMap::with_capacity(parsed.headers.len());
     for line in parsed.headers.iter() {
-        headers.append(HeaderName::from_bytes(line.name.as_bytes()).ok()?, HeaderValue::from_bytes(line.value).ok()?);
+        let name = HeaderName::from_bytes(line.name.as_bytes()).ok()?;
+        headers.append(name, HeaderValue::from_maybe_shared(head.slice_ref(line.value)).ok()?);
     }
+    let uri = Uri::from_maybe_shared(head.slice_ref(parsed.path?.as_bytes())).ok()?;
     let (mut parts, ()) = http::Request::new(()).into_parts();
-    parts.uri = parsed.path?.parse::<Uri>().ok().filter(|uri| uri.authority().is_none())?;
+    parts.uri = Some(uri).filter(|uri| uri.authority().is_none())?;
     (parts.method, parts.version, parts.headers) = (method, Version::HTTP_11, headers);
     Some(RequestHeader::from(parts))
 }

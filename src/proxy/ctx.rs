@@ -94,6 +94,11 @@ impl Ctx {
         }
     }
 
+    /// As [`Ctx::new`], of a request whose route is known already.
+    pub fn routed(world: Arc<World>, served: Arc<Served>, captures: Captures) -> Self {
+        Self { served: Some(served), captures, ..Self::new(world) }
+    }
+
     /// The route's name for labels and logs.
     pub fn route(&self) -> &str {
         self.served.as_ref().map_or("none", |served| &served.route.id)

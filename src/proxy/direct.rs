@@ -1,39 +1,71 @@
-//! A player over HTTP/1.1 without a session of Pingora: for GET and HEAD of objects, and for the modules' paths. A session costs 140 KB and a copy
-//! of them per request, more than everything else that a small or a paused answer needs. RFC 9112.
+//! A player over HTTP/1.1 without a session of Pingora: for GET and HEAD of objects, and for the modules' paths. A
+//! session costs 140 KB and a copy of them per request, more than everything else that a small or a paused answer needs. RFC 9112.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use http::{Method, StatusCode, header};
 use pingora::http::{RequestHeader, ResponseHeader};
-use pingora::protocols::Stream;
+use pingora::protocols::{SocketDigest, Stream};
 use pingora::time::timeout;
 use pingora::{Error, ErrorType, Result};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::failure::Failure;
-use super::player::Player;
+use super::listener::UNSENT;
+use super::player::{Player, SMALL_PIECE};
 use super::request_body::{self, Framing};
 
 /// Bytes of further requests that are kept while an answer is under way.
 const MAX_AHEAD: usize = 64 * 1024;
 
+/// What is known of the other end for as long as it is connected.
+pub struct Client {
+    address: Option<IpAddr>,
+    socket: Option<Arc<SocketDigest>>,
+    /// Whether it has taken a whole answer.
+    pub has_taken_answers: bool,
+}
+
+impl Client {
+    /// The other end of `stream`.
+    pub fn of(stream: &Stream) -> Self {
+        let socket = stream.get_socket_digest();
+        let address = socket.as_ref().and_then(|socket| socket.peer_addr()?.as_inet().map(SocketAddr::ip));
+        Self { address, socket, has_taken_answers: false }
+    }
+
+    /// Where it is.
+    pub fn address(&self) -> Option<IpAddr> {
+        self.address
+    }
+
+    /// Bytes that the kernel still has to send to it.
+    fn unsent(&self) -> Option<usize> {
+        let info = self.socket.as_ref()?.tcp_info()?;
+        usize::try_from(info.tcpi_notsent_bytes).ok()
+    }
+}
+
 /// One request and its answer.
 pub struct Direct<'a> {
     stream: &'a mut Stream,
+    client: &'a Client,
     /// What the client has sent beyond this request.
     ahead: &'a mut BytesMut,
     request: RequestHeader,
     raw: Bytes,
-    peer: Option<IpAddr>,
     write_timeout: Duration,
     keep_alive: bool,
     half_closed: bool,
     /// The request's body, until it is read.
     unread: Option<Framing>,
     answer: Answer,
+    /// The answer's head until something follows it: both leave in one write.
+    head: Vec<u8>,
     sent: usize,
 }
 
@@ -48,16 +80,29 @@ impl<'a> Direct<'a> {
     /// The request `request`, read from `stream` as `raw`; `ahead` is what came behind it.
     pub fn new(
         stream: &'a mut Stream,
+        client: &'a Client,
         ahead: &'a mut BytesMut,
         request: RequestHeader,
         raw: Bytes,
-        write_timeout: Duration,
         keep_alive: bool,
+        write_timeout: Duration,
     ) -> Self {
-        let peer = peer(stream);
         let unread = Framing::of(&request.headers);
-        let (half_closed, answer) = (false, Answer::None);
-        Self { stream, ahead, request, raw, peer, write_timeout, keep_alive, half_closed, unread, answer, sent: 0 }
+        let (half_closed, answer, head) = (false, Answer::None, Vec::new());
+        Self {
+            stream,
+            client,
+            ahead,
+            request,
+            raw,
+            write_timeout,
+            keep_alive,
+            half_closed,
+            unread,
+            answer,
+            head,
+            sent: 0,
+        }
     }
 
     /// Whether the connection can take another request: the answer is whole, and both sides want to.
@@ -68,10 +113,15 @@ impl<'a> Direct<'a> {
             && matches!(self.answer, Answer::Begun(_, Some(0)))
     }
 
-    async fn send(&mut self, bytes: &[u8], flush: bool) -> Result<(), Failure> {
+    async fn send(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        let head = std::mem::take(&mut self.head);
         let sending = async {
-            self.stream.write_all(bytes).await?;
-            if flush { self.stream.flush().await } else { Ok(()) }
+            if head.is_empty() {
+                self.stream.write_all(bytes).await?;
+            } else {
+                self.stream.write_all_buf(&mut Buf::chain(&head[..], bytes)).await?;
+            }
+            self.stream.flush().await
         };
         match timeout(self.write_timeout, sending).await {
             Ok(Ok(())) => Ok(()),
@@ -90,12 +140,6 @@ impl<'a> Direct<'a> {
     }
 }
 
-/// The address at the other end of `stream`.
-pub fn peer(stream: &Stream) -> Option<IpAddr> {
-    let digest = stream.get_socket_digest()?;
-    digest.peer_addr().and_then(|address| address.as_inet()).map(std::net::SocketAddr::ip)
-}
-
 impl Player for Direct<'_> {
     fn request(&self) -> &RequestHeader {
         &self.request
@@ -106,7 +150,7 @@ impl Player for Direct<'_> {
     }
 
     fn peer(&self) -> Option<IpAddr> {
-        self.peer
+        self.client.address
     }
 
     fn is_tls(&self) -> bool {
@@ -128,9 +172,26 @@ impl Player for Direct<'_> {
         self.keep_alive = false;
     }
 
+    /// As much as the system takes before it makes a write wait. Twice that for a client that is seen to keep up: most of it
+    /// is on its way while the rest is written. At first less: a client that has only filled its window may be about to
+    /// pause. The system is asked only where that decides anything.
+    fn room(&self) -> usize {
+        let unsent = match self.answer {
+            Answer::Begun(_, Some(left)) if left <= SMALL_PIECE as u64 => return SMALL_PIECE,
+            _ if self.sent == 0 => 0,
+            _ => self.client.unsent().unwrap_or(UNSENT),
+        };
+        let known = self.client.has_taken_answers || self.sent >= 4 * UNSENT;
+        match (known, UNSENT.saturating_sub(unsent)) {
+            (true, UNSENT) => 2 * UNSENT,
+            (true, room) => room.max(SMALL_PIECE),
+            (false, room) => room.clamp(SMALL_PIECE, UNSENT / 2),
+        }
+    }
+
     async fn write_head(&mut self, head: ResponseHeader) -> Result<()> {
         let length = self.body_length(&head);
-        let mut wire = BytesMut::with_capacity(1024);
+        let mut wire = Vec::with_capacity(512);
         wire.extend_from_slice(b"HTTP/1.1 ");
         wire.extend_from_slice(head.status.as_str().as_bytes());
         wire.extend_from_slice(b" ");
@@ -147,20 +208,21 @@ impl Player for Direct<'_> {
         head.header_to_h1_wire(&mut wire);
         wire.extend_from_slice(b"\r\n");
         self.answer = Answer::Begun(head.status, length);
-        self.send(&wire, false).await.map_err(|_| gone())
+        self.head = wire;
+        Ok(())
     }
 
     async fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         match &mut self.answer {
             Answer::Begun(_, Some(left)) => {
                 *left = left.checked_sub(bytes.len() as u64).ok_or(Failure::Internal)?;
-                self.send(bytes, false).await
+                self.send(bytes).await
             }
             Answer::Begun(_, None) => {
-                let size = format!("{:x}\r\n", bytes.len());
-                self.send(size.as_bytes(), false).await?;
-                self.send(bytes, false).await?;
-                self.send(b"\r\n", false).await
+                self.head.extend_from_slice(format!("{:x}\r\n", bytes.len()).as_bytes());
+                self.send(bytes).await?;
+                self.head.extend_from_slice(b"\r\n");
+                Ok(())
             }
             Answer::None => Err(Failure::Internal),
         }?;
@@ -169,18 +231,18 @@ impl Player for Direct<'_> {
     }
 
     async fn flush(&mut self) -> Result<(), Failure> {
-        self.send(b"", true).await
+        if self.head.is_empty() { Ok(()) } else { self.send(b"").await }
     }
 
     async fn end(&mut self) -> Result<()> {
-        let last: &[u8] = match &mut self.answer {
-            Answer::Begun(_, length @ None) => {
-                *length = Some(0);
-                b"0\r\n\r\n"
-            }
-            _ => b"",
-        };
-        self.send(last, true).await.map_err(|_| gone())
+        if let Answer::Begun(_, length @ None) = &mut self.answer {
+            *length = Some(0);
+            self.head.extend_from_slice(b"0\r\n\r\n");
+        }
+        if self.head.is_empty() {
+            return Ok(());
+        }
+        self.send(b"").await.map_err(|_| gone())
     }
 
     async fn read_body(&mut self, limit: usize) -> Result<Bytes, Failure> {
@@ -189,7 +251,7 @@ impl Player for Direct<'_> {
             return Err(Failure::BodyTooLarge);
         }
         if framing.waits() && self.ahead.is_empty() {
-            self.send(b"HTTP/1.1 100 Continue\r\n\r\n", true).await?;
+            self.send(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
             self.unread = Some(framing.awaited());
         }
         let body = request_body::read(self.stream, self.ahead, framing, limit).await?;
@@ -207,6 +269,10 @@ impl Player for Direct<'_> {
     async fn abort(&mut self) {
         // Chunked or short of its length, the answer is visibly not whole once the connection is closed.
         self.keep_alive = false;
+        if !self.head.is_empty() {
+            // A head that nothing followed is still news; whom it does not reach is gone.
+            let _ = self.send(b"").await;
+        }
     }
 
     async fn left(&mut self) {

@@ -207,7 +207,16 @@ pub fn response(session: &Session, ctx: &mut Ctx, upstream: &mut ResponseHeader)
             }
         }
     }
-    respond::decorate(session, ctx, upstream)
+    let mut added = HeaderMap::new();
+    respond::decorate(session, ctx, &mut added);
+    for (name, value) in &added {
+        if name == header::VARY {
+            upstream.append_header(name.clone(), value.clone())?;
+        } else {
+            upstream.insert_header(name.clone(), value.clone())?;
+        }
+    }
+    Ok(())
 }
 
 fn plain(ctx: &Ctx) -> Option<(&Served, &PlainRoute)> {

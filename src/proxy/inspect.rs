@@ -73,7 +73,7 @@ async fn look(world: &Arc<World>, asked: &Asked<'_>) -> Result<Found, Failure> {
         request.insert_header(header::HOST, host).map_err(|_| Failure::Internal)?;
     }
     let (served, captures) = match world.find(&admit::lookup(&request, &Method::GET)) {
-        Lookup::Found(found) => (world.served(found.value).ok_or(Failure::Internal)?, found.captures),
+        Lookup::Found(found) => (found.value, found.captures),
         Lookup::MethodNotAllowed(_) | Lookup::NotFound => return Err(Failure::NoRoute),
     };
     permit::permit(world, served, &captures, claims, (&asking.headers, asking.uri.query())).await?;

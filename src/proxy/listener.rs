@@ -32,7 +32,7 @@ const PLAIN_READ_BUFFER: usize = 0;
 const WRITE_BUFFER: usize = 4096;
 /// Bytes that may wait in the kernel for a player's window to open. Without this bound the kernel takes megabytes, a
 /// write then waits until a third of them is taken, and a healthy slow player looks like a stalled one.
-const UNSENT: u32 = 128 * 1024;
+pub const UNSENT: usize = 128 * 1024;
 /// An HTTP/2 connection without a stream is closed after this long.
 const H2_IDLE: Duration = Duration::from_secs(75);
 
@@ -58,7 +58,7 @@ pub fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ListenErro
     let listener = TcpListener::bind(address).map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;
     // Accepted sockets take this over from the listening one.
-    SockRef::from(&listener).set_tcp_notsent_lowat(UNSENT).map_err(failed)?;
+    SockRef::from(&listener).set_tcp_notsent_lowat(UNSENT as u32).map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     Ok((listener, bound))
 }
@@ -159,7 +159,8 @@ impl ServerApp for Guarded {
             connection::serve(&self.proxy, &self.gateway, stream, self.h2c, limit, shutdown, &place).await
         };
         if let Some(stream) = http2 {
-            http2::serve(&self.proxy, stream, limit, shutdown).await;
+            // What a connection does not come to takes no room in it.
+            Box::pin(http2::serve(&self.proxy, stream, limit, shutdown)).await;
         }
         None
     }

@@ -41,7 +41,6 @@ use direct::Direct;
 use failure::Failure;
 use inside::Inside;
 use player::Player as _;
-use settings::Kind;
 use world::{Target, World};
 
 use crate::route::table::Lookup;
@@ -65,19 +64,22 @@ impl Gateway {
         Self { world, inside, metrics }
     }
 
-    /// Whether an HTTP/1.1 request can be answered without a session of Pingora: it is a plain one to an object route,
-    /// or goes to a module.
-    fn takes_directly(&self, request: &RequestHeader) -> bool {
-        let path = request.uri.path();
+    /// What is known of an HTTP/1.1 request that can be answered without a session of Pingora: it is a plain one to an
+    /// object route, or goes to a module.
+    fn takes_directly(&self, request: &RequestHeader) -> Option<Ctx> {
+        let (path, world) = (request.uri.path(), self.world.load_full());
         if admit::is_ours(path) {
-            return true;
+            return Some(Ctx::new(world));
         }
-        let world = self.world.load();
         let asked = admit::preflight_method(request);
-        match world.find(&admit::lookup(request, asked.as_ref().unwrap_or(&request.method))) {
-            Lookup::Found(found) => matches!(found.value.kind, Kind::Object(_)) && connection::only_reads(request),
-            Lookup::MethodNotAllowed(_) | Lookup::NotFound => admit::is_inside(path),
-        }
+        let (served, captures) = match world.find(&admit::lookup(request, asked.as_ref().unwrap_or(&request.method))) {
+            Lookup::Found(found) => (Arc::clone(found.value), found.captures),
+            Lookup::MethodNotAllowed(_) | Lookup::NotFound => {
+                return admit::is_inside(path).then(|| Ctx::new(world));
+            }
+        };
+        let objects = !matches!(served.target, Target::Cluster(_));
+        (objects && connection::only_reads(request)).then(|| Ctx::routed(world, served, captures))
     }
 
     /// Takes a token out of the request's path.
@@ -91,8 +93,7 @@ impl Gateway {
 
     /// Answers a request of [`Gateway::takes_directly`]; gives it back, admitted, where a module may want the whole
     /// connection for it.
-    async fn serve_directly(&self, player: &mut Direct<'_>) -> Option<Box<Ctx>> {
-        let mut ctx = Ctx::new(self.world.load_full());
+    async fn serve_directly(&self, player: &mut Direct<'_>, mut ctx: Ctx) -> Option<Box<Ctx>> {
         let outcome = match admit::admit(player, &mut ctx).await {
             Ok(Way::Route(served)) => match &served.target {
                 Target::Objects(_) | Target::Tracks(_) => {

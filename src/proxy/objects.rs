@@ -81,12 +81,14 @@ async fn deliver(
     Ok(())
 }
 
-/// Moves the body on, one buffer at a time: what the player does not take is not read from the store.
+/// Moves the body on, one piece at a time, as large as the player takes at once: what it does not take is not read from
+/// the store.
 async fn pump(client: &mut impl Player, ctx: &mut Ctx, body: &mut Body, metrics: &Metrics) -> Result<(), Failure> {
     loop {
+        let room = client.room();
         let more = tokio::select! {
             biased;
-            more = body.fill() => more.map_err(Failure::Object)?,
+            more = body.fill(room) => more.map_err(Failure::Object)?,
             () = client.left() => return Err(Failure::ClientLeft),
         };
         if !more {

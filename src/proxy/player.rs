@@ -14,6 +14,11 @@ use pingora::{Error, ErrorType, Result};
 use super::failure::Failure;
 use crate::object::Body;
 
+/// Bytes of a body that are read at once for a player that is behind: what it costs in memory while it does not read.
+pub const SMALL_PIECE: usize = 32 * 1024;
+/// The same where it is not known whether a player is behind.
+const USUAL_PIECE: usize = 64 * 1024;
+
 /// One request of a player and the way back to it.
 pub trait Player: Send {
     /// The request's head.
@@ -28,6 +33,11 @@ pub trait Player: Send {
     fn answered_with(&self) -> Option<StatusCode>;
     /// Bytes of the answer's body so far.
     fn sent(&self) -> usize;
+    /// Bytes of the body that it takes now without being waited for, as far as is known: larger pieces cost less CPU for
+    /// each byte, but what is not taken is held.
+    fn room(&self) -> usize {
+        USUAL_PIECE
+    }
     /// The connection ends with this answer.
     fn close_after(&mut self);
     /// Begins the answer.

@@ -29,13 +29,12 @@ pub async fn head(
     session: &mut impl Player,
     ctx: &mut Ctx,
     status: StatusCode,
-    headers: HeaderMap,
+    mut headers: HeaderMap,
     end: bool,
 ) -> Result<()> {
-    let mut response = response_head(status, headers);
-    decorate(session, ctx, &mut response)?;
+    decorate(session, ctx, &mut headers);
     ctx.answered();
-    session.write_head(response).await?;
+    session.write_head(response_head(status, headers)).await?;
     if end {
         session.end().await?;
     }
@@ -50,28 +49,31 @@ fn response_head(status: StatusCode, headers: HeaderMap) -> ResponseHeader {
 }
 
 /// Adds the request's id and the CORS headers of the route or the API.
-pub fn decorate(session: &impl Player, ctx: &Ctx, response: &mut ResponseHeader) -> Result<()> {
-    response.insert_header(REQUEST_ID, ctx.id.as_str())?;
+pub fn decorate(session: &impl Player, ctx: &Ctx, headers: &mut HeaderMap) {
+    headers.insert(REQUEST_ID, request_id(ctx));
     if session.request().extensions.get::<PathToken>().is_some() {
         // What is linked from here must not learn the token.
-        response.insert_header(header::REFERRER_POLICY, "no-referrer")?;
+        headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     }
     if let Some(state) = ctx.tally.cache.filter(|_| is_debugged(session, ctx)) {
-        response.insert_header(CACHE, state.name())?;
+        headers.insert(CACHE, HeaderValue::from_static(state.name()));
     }
     for (name, value) in limit::headers(ctx) {
-        response.insert_header(name, value)?;
+        headers.insert(name, value.into());
     }
     if let Some(policy) = ctx.cors() {
         for (name, value) in policy.decorate(session.request().headers.get(header::ORIGIN)) {
             if name == header::VARY {
-                response.append_header(name, value)?;
+                headers.append(name, value);
             } else {
-                response.insert_header(name, value)?;
+                headers.insert(name, value);
             }
         }
     }
-    Ok(())
+}
+
+fn request_id(ctx: &Ctx) -> HeaderValue {
+    HeaderValue::from_str(&ctx.id).expect("an id is letters, digits and hyphens")
 }
 
 /// Whether the operator asks how this request is answered.
@@ -86,10 +88,9 @@ pub async fn preflight(session: &mut impl Player, ctx: &mut Ctx, policy: Arc<cor
     for (name, value) in policy.preflight(&session.request().headers) {
         headers.append(name, value);
     }
-    let mut response = response_head(StatusCode::NO_CONTENT, headers);
-    response.insert_header(REQUEST_ID, ctx.id.as_str())?;
+    headers.insert(REQUEST_ID, request_id(ctx));
     ctx.answered();
-    session.write_head(response).await?;
+    session.write_head(response_head(StatusCode::NO_CONTENT, headers)).await?;
     session.end().await
 }
 

@@ -21,9 +21,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tower::ServiceExt;
 
 use super::ctx::Ctx;
+use super::direct::Client;
 use super::inside::{self, Inside, Way};
 use super::listener::Place;
-use super::{Gateway, access_log, direct};
+use super::{Gateway, access_log};
 use crate::http::caller::REQUEST_ID;
 use crate::telemetry::metrics::Metrics;
 
@@ -39,7 +40,7 @@ pub fn is_asked(request: &RequestHeader) -> bool {
 /// unless a module takes it over: it then lives, and is counted, until the module drops it.
 pub async fn serve(gateway: &Gateway, ctx: Ctx, stream: Stream, read: Bytes, place: &Arc<Place>) {
     let (inside, metrics) = (gateway.inside.clone(), Arc::clone(&gateway.metrics));
-    let from = (direct::peer(&stream), stream.get_ssl_digest().is_some());
+    let from = (Client::of(&stream).address(), stream.get_ssl_digest().is_some());
     let admitted = Mutex::new(Some(ctx));
     let service = service_fn(move |request| {
         let (ctx, inside, metrics) = (admitted.lock().take(), inside.clone(), Arc::clone(&metrics));

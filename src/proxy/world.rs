@@ -99,8 +99,7 @@ pub struct Store {
 
 /// The settings at work.
 pub struct World {
-    routes: Table<Arc<Route>>,
-    served: HashMap<Arc<str>, Arc<Served>>,
+    routes: Table<Arc<Served>>,
     clusters: Vec<Arc<Cluster>>,
     /// Verifies tokens.
     pub authenticator: Arc<Authenticator>,
@@ -129,22 +128,19 @@ impl World {
         parts: Parts,
     ) -> Result<Self, WorldError> {
         let mut builder = Builder::new(clusters, &parts);
-        let mut served = HashMap::new();
-        for entry in routes.entries() {
-            let route = Arc::clone(&entry.value);
+        let routes = routes.try_map(|route| {
             let policy = |name: &Arc<str>| parts.limits.policy(name).cloned();
             let unknown = || WorldError::UnknownLimit(Arc::clone(&route.id));
             let limit = route.rate_limiter.as_ref().map(|name| policy(name).ok_or_else(unknown)).transpose()?;
             let target = builder.target(&route)?;
             let guarded = guarded(&route, &parts.guards)?;
-            served.insert(Arc::clone(&route.id), Arc::new(Served { route, limit, target, guarded }));
-        }
+            Ok(Arc::new(Served { route, limit, target, guarded }))
+        })?;
         let Builder { clusters, own, .. } = builder;
         let clusters = clusters.into_values().chain(own.into_values()).collect();
         let Parts { authenticator, token_sources, limits, guards, debug_token, audience, clock, .. } = parts;
         Ok(Self {
             routes,
-            served,
             clusters,
             authenticator,
             token_sources,
@@ -157,14 +153,9 @@ impl World {
         })
     }
 
-    /// The route of a request.
-    pub fn find(&self, request: &Request<'_>) -> Lookup<'_, Arc<Route>> {
+    /// The route of a request, with what answers it.
+    pub fn find(&self, request: &Request<'_>) -> Lookup<'_, Arc<Served>> {
         self.routes.find(request)
-    }
-
-    /// What answers `route`.
-    pub fn served(&self, route: &Route) -> Option<&Arc<Served>> {
-        self.served.get(&route.id)
     }
 
     /// All clusters: the configured ones, and one for each store that routes connect to without one.
@@ -191,7 +182,7 @@ impl World {
             Target::Tracks(places) => places.origins(),
             Target::Cluster(_) => Vec::new(),
         };
-        self.served.values().flat_map(of).collect()
+        self.routes.entries().flat_map(|entry| of(&entry.value)).collect()
     }
 
     /// Networks whose `X-Forwarded-For` is believed.

@@ -148,6 +148,12 @@ impl<T> Table<T> {
         if allowed.is_empty() { Lookup::NotFound } else { Lookup::MethodNotAllowed(allowed) }
     }
 
+    /// The same table of what `make` makes of each value.
+    pub fn try_map<U, E>(self, mut make: impl FnMut(T) -> Result<U, E>) -> Result<Table<U>, E> {
+        let entry = |Entry { id, order, matches, value }| Ok(Entry { id, order, matches, value: make(value)? });
+        Ok(Table { entries: self.entries.into_iter().map(entry).collect::<Result<_, E>>()?, lines: self.lines })
+    }
+
     /// The entries as they were given.
     pub fn entries(&self) -> impl Iterator<Item = &Entry<T>> {
         self.entries.iter()

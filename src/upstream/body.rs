@@ -4,8 +4,6 @@ use std::io;
 
 use super::connection::{ExchangeError, Io};
 
-/// Bytes read at once. Larger reads cost less CPU per byte, but a paused reader holds one of these.
-const READ_SIZE: usize = 88 * 1024;
 /// Longest chunk-size line and longest trailer section.
 const MAX_LINE: usize = 4096;
 
@@ -50,13 +48,15 @@ pub struct Reader {
     end: usize,
     framing: Framing,
     announced: Option<u64>,
+    /// The connection failed behind what is available.
+    broken: bool,
 }
 
 impl Reader {
     /// A body whose first bytes may stand in `buffer` behind `head_length`.
     pub fn new(buffer: Vec<u8>, head_length: usize, framing: Framing) -> Self {
         let announced = if let Framing::Length(length) = framing { Some(length) } else { None };
-        Self { buffer, start: head_length, end: head_length, framing, announced }
+        Self { buffer, start: head_length, end: head_length, framing, announced, broken: false }
     }
 
     /// The announced length.
@@ -82,8 +82,8 @@ impl Reader {
         Ok(self.start < self.end)
     }
 
-    /// Reads until bytes are available; false at the clean end.
-    pub async fn fill(&mut self, io: &mut Io) -> Result<bool, ExchangeError> {
+    /// Reads until bytes are available, about `room` at most; false at the clean end.
+    pub async fn fill(&mut self, io: &mut Io, room: usize) -> Result<bool, ExchangeError> {
         loop {
             if self.start < self.end {
                 return Ok(true);
@@ -91,7 +91,10 @@ impl Reader {
             if self.is_done() {
                 return Ok(false);
             }
-            self.make_room();
+            if self.broken || io.readable().await.is_err() {
+                return Err(ExchangeError::Reset);
+            }
+            self.make_room(room);
             match io.read(&mut self.buffer).await {
                 Ok(0) if self.framing == Framing::UntilClose => return Ok(false),
                 Ok(0) => return Err(ExchangeError::Cut),
@@ -103,18 +106,48 @@ impl Reader {
         }
     }
 
+    /// Adds to the few bytes that came with the head what else is there by now, up to `room`: two small pieces cost more
+    /// than a large one. The connection's end is left for the next read to find.
+    pub fn top_up(&mut self, io: &mut Io, room: usize) -> Result<(), ExchangeError> {
+        let more = matches!(self.framing, Framing::Length(left) if left > 0);
+        if !more || self.available().len() >= room / 2 || !io.has_more() {
+            return Ok(());
+        }
+        let mut buffer = Vec::with_capacity(self.capacity_for(room));
+        buffer.extend_from_slice(self.available());
+        (self.start, self.end) = (0, buffer.len());
+        self.buffer = buffer;
+        match io.read_now(&mut self.buffer) {
+            Ok(_) => self.step()?,
+            Err(error) => self.broken = error.kind() != io::ErrorKind::WouldBlock,
+        }
+        Ok(())
+    }
+
     /// Whether the body's last byte has been taken.
     pub fn is_done(&self) -> bool {
         matches!(self.framing, Framing::Length(0) | Framing::Chunked(Chunk::Done))
     }
 
-    /// Nothing is available: moves unread bytes (part of a chunk line at most) to the front.
-    fn make_room(&mut self) {
-        self.buffer.drain(..self.end);
-        (self.start, self.end) = (0, 0);
-        if self.buffer.capacity() < READ_SIZE {
-            self.buffer.reserve_exact(READ_SIZE - self.buffer.len());
+    /// Nothing is available: moves unread bytes (part of a chunk line at most) to the front of a buffer with `room` and not
+    /// much more.
+    fn make_room(&mut self, room: usize) {
+        let capacity = self.capacity_for(room);
+        if (capacity..=capacity + capacity / 4).contains(&self.buffer.capacity()) {
+            self.buffer.drain(..self.end);
+        } else {
+            let unread = &self.buffer[self.end..];
+            let mut buffer = Vec::with_capacity(capacity.max(unread.len() + 1));
+            buffer.extend_from_slice(unread);
+            self.buffer = buffer;
         }
+        (self.start, self.end) = (0, 0);
+    }
+
+    /// Of `room`, what the body can still need, and a byte more: a read that is not filled says that there is no more.
+    fn capacity_for(&self, room: usize) -> usize {
+        let Framing::Length(left) = self.framing else { return room };
+        usize::try_from(left).map_or(room, |left| room.min(left.saturating_add(self.available().len() + 1)))
     }
 
     /// Makes available what of the unread bytes belongs to the body.
@@ -184,7 +217,7 @@ mod tests {
         let mut reader = Reader::new(Vec::new(), 0, framing);
         let mut body = Vec::new();
         for piece in wire.chunks(step) {
-            reader.make_room();
+            reader.make_room(64);
             reader.buffer.extend_from_slice(piece);
             reader.step()?;
             while reader.start < reader.end {

@@ -3,9 +3,11 @@
 //! paused reader must hold no more than that; a general client hands out owned chunks.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use pingora::time::timeout;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -21,6 +23,8 @@ const HEAD_BUFFER: usize = 8 * 1024;
 const MAX_HEAD: usize = 64 * 1024;
 /// Most header lines that are accepted.
 const MAX_HEADERS: usize = 100;
+/// Room for the fields that an object's answer has; more are taken too.
+const KEPT_FIELDS: usize = 12;
 
 /// What went wrong on a connection.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +68,28 @@ impl Io {
         }
     }
 
+    /// Waits until there is something to read, so that nobody holds a buffer for it before; TLS can only find out by
+    /// reading.
+    pub(super) async fn readable(&self) -> io::Result<()> {
+        match self {
+            Self::Plain(stream) => stream.readable().await,
+            Self::Tls(_) => Ok(()),
+        }
+    }
+
+    /// Whether there is something to read, as far as is known without asking the system.
+    pub(super) fn has_more(&self) -> bool {
+        matches!(self, Self::Plain(stream) if stream.readable().now_or_never().is_some())
+    }
+
+    /// Reads what is there now.
+    pub(super) fn read_now(&mut self, buffer: &mut Vec<u8>) -> io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.try_read_buf(buffer),
+            Self::Tls(_) => Err(io::ErrorKind::WouldBlock.into()),
+        }
+    }
+
     async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         match self {
             Self::Plain(stream) => stream.write_all(bytes).await,
@@ -74,13 +100,15 @@ impl Io {
         }
     }
 
-    /// Whether an idle connection is still open and silent, as a pooled one must be.
+    /// Whether an idle connection is still open and silent, as a pooled one must be. The system is asked only where it has
+    /// said that something happened since the last read.
     pub(super) fn is_quiet(&self) -> bool {
         let socket = match self {
             Self::Plain(stream) => stream,
             Self::Tls(stream) => stream.get_ref().0,
         };
-        matches!(socket.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+        socket.readable().now_or_never().is_none()
+            || matches!(socket.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 }
 
@@ -97,12 +125,13 @@ impl Connection {
     }
 
     /// Sends `head` (a whole request head of a request without body) and reads the response head within `limit`.
-    /// `head_only`: the request was a HEAD, so no body follows. Header fields that `keep` does not want are passed over.
+    /// `head_only`: the request was a HEAD, so no body follows. Of the header fields only `Content-Length` and those
+    /// that `keep` wants, in whatever case, are kept.
     pub async fn exchange(
         mut self,
         head: &[u8],
         head_only: bool,
-        keep: fn(&HeaderName) -> bool,
+        keep: fn(&str) -> bool,
         limit: Duration,
     ) -> Result<Response, ExchangeError> {
         let closed = ExchangeError::Closed { reused: self.reused };
@@ -149,13 +178,14 @@ impl Body {
         self.reader.announced()
     }
 
-    /// Makes the next bytes available, waiting at most `idle`; false at the body's clean end.
-    pub async fn fill(&mut self, idle: Duration) -> Result<bool, ExchangeError> {
+    /// Makes the next bytes available, about `room` at most, waiting at most `idle`; false at the body's clean end.
+    pub async fn fill(&mut self, room: usize, idle: Duration) -> Result<bool, ExchangeError> {
         let Some(io) = &mut self.io else { return Ok(false) };
         let more = if self.reader.ready()? {
+            self.reader.top_up(io, room)?;
             true
         } else {
-            timeout(idle, self.reader.fill(io)).await.map_err(|_| ExchangeError::Stalled)??
+            timeout(idle, self.reader.fill(io, room)).await.map_err(|_| ExchangeError::Stalled)??
         };
         if !more {
             self.release();
@@ -179,7 +209,7 @@ impl Body {
     pub async fn drain(&mut self, limit: usize, idle: Duration) -> Vec<u8> {
         let mut read = Vec::new();
         while read.len() <= limit {
-            match self.fill(idle).await {
+            match self.fill(limit, idle).await {
                 Ok(true) => read.extend_from_slice(self.available()),
                 Ok(false) => break,
                 Err(_) => {
@@ -199,12 +229,11 @@ impl Body {
     }
 }
 
-/// What says how a body ends and whether the connection goes on.
-const FRAMING: [HeaderName; 3] = [header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::CONNECTION];
-
 struct Head {
     status: StatusCode,
     headers: HeaderMap,
+    /// The values of `Transfer-Encoding`, joined.
+    encoding: Option<Vec<u8>>,
     keep_alive: bool,
     length: usize,
 }
@@ -212,7 +241,7 @@ struct Head {
 async fn read_head(
     io: &mut Io,
     buffer: &mut Vec<u8>,
-    keep: fn(&HeaderName) -> bool,
+    keep: fn(&str) -> bool,
     reused: bool,
 ) -> Result<Head, ExchangeError> {
     loop {
@@ -233,27 +262,38 @@ async fn read_head(
     }
 }
 
-fn parse_head(buffer: &[u8], keep: fn(&HeaderName) -> bool) -> Result<Option<Head>, ExchangeError> {
-    let mut lines = [httparse::EMPTY_HEADER; MAX_HEADERS];
-    let mut parsed = httparse::Response::new(&mut lines);
+fn parse_head(buffer: &[u8], keep: fn(&str) -> bool) -> Result<Option<Head>, ExchangeError> {
+    let mut lines = [const { MaybeUninit::uninit() }; MAX_HEADERS];
+    let mut parsed = httparse::Response::new(&mut []);
     let malformed = || ExchangeError::Malformed("its head cannot be parsed");
-    let httparse::Status::Complete(length) = parsed.parse(buffer).map_err(|_| malformed())? else {
+    let read = httparse::ParserConfig::default().parse_response_with_uninit_headers(&mut parsed, buffer, &mut lines);
+    let httparse::Status::Complete(length) = read.map_err(|_| malformed())? else {
         return Ok(None);
     };
     let status = parsed.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or_else(malformed)?;
-    let mut headers = HeaderMap::with_capacity(parsed.headers.len());
+    let mut headers = HeaderMap::with_capacity(KEPT_FIELDS);
+    let (mut encoding, mut close, mut keep_alive) = (None::<Vec<u8>>, false, parsed.version == Some(1));
     for line in parsed.headers.iter() {
-        let name = HeaderName::from_bytes(line.name.as_bytes()).map_err(|_| malformed())?;
-        if FRAMING.contains(&name) || keep(&name) {
+        let is = |name: &str| line.name.eq_ignore_ascii_case(name);
+        if is("connection") {
+            close |= has_token(line.value, "close");
+            keep_alive |= has_token(line.value, "keep-alive");
+        } else if is("transfer-encoding") {
+            match &mut encoding {
+                Some(encoding) => encoding.extend_from_slice(line.value),
+                None => encoding = Some(line.value.to_vec()),
+            }
+        } else if is("content-length") || keep(line.name) {
+            // Names are built of kept fields only: stores send many that nobody asks for.
+            let name = HeaderName::from_bytes(line.name.as_bytes()).map_err(|_| malformed())?;
             headers.append(name, HeaderValue::from_bytes(line.value).map_err(|_| malformed())?);
         }
     }
-    let connection = |word: &str| {
-        let lines = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
-        lines.flat_map(|line| line.split(',')).any(|token| token.trim().eq_ignore_ascii_case(word))
-    };
-    let keep_alive = !connection("close") && (parsed.version == Some(1) || connection("keep-alive"));
-    Ok(Some(Head { status, keep_alive, headers, length }))
+    Ok(Some(Head { status, headers, encoding, keep_alive: keep_alive && !close, length }))
+}
+
+fn has_token(list: &[u8], word: &str) -> bool {
+    list.split(|byte| *byte == b',').any(|token| token.trim_ascii().eq_ignore_ascii_case(word.as_bytes()))
 }
 
 /// RFC 9112 §6.3.
@@ -263,10 +303,9 @@ fn framing(head: &Head, head_only: bool) -> Result<Framing, ExchangeError> {
     }
     let ambiguous = ExchangeError::Malformed("its length is ambiguous");
     let mut lengths = head.headers.get_all(header::CONTENT_LENGTH).iter();
-    let (length, encoding) = (lengths.next(), head.headers.get(header::TRANSFER_ENCODING));
-    match (length, encoding) {
+    match (lengths.next(), &head.encoding) {
         (Some(_), Some(_)) => Err(ambiguous),
-        (None, Some(encoding)) if encoding.as_bytes().eq_ignore_ascii_case(b"chunked") => Ok(Framing::chunked()),
+        (None, Some(encoding)) if encoding.eq_ignore_ascii_case(b"chunked") => Ok(Framing::chunked()),
         (None, Some(_)) => Err(ExchangeError::Malformed("its transfer coding is unknown")),
         (None, None) => Ok(Framing::UntilClose),
         (Some(length), None) => {

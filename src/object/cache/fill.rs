@@ -16,6 +16,9 @@ use crate::object::fetch::{Question, Reply, ask};
 use crate::object::{Download, Failure, Origin, Tally};
 use crate::upstream::connection::Response;
 
+/// Bytes read at once: the memory is there anyway.
+const PIECE: usize = 256 * 1024;
+
 /// Slices on their way.
 pub type Fills = Flights<SliceKey, Progress>;
 
@@ -229,7 +232,7 @@ async fn pour(
     let mut buffer = BytesMut::with_capacity(length);
     let mut chunks: Vec<Bytes> = Vec::with_capacity(8);
     let mut taken = 0;
-    while body.fill().await? {
+    while body.fill(PIECE).await? {
         let bytes = body.available();
         taken += bytes.len();
         buffer.extend_from_slice(bytes);

@@ -60,7 +60,7 @@ impl Meta {
     /// What was said at `now`; `None` where that is not enough to tell this version from others: without a strong tag or a
     /// size, slices of two versions could be mixed.
     pub fn new(object: &ObjectId, epoch: u64, facts: Facts, now: u64) -> Option<Self> {
-        let etag = facts.validators.etag.clone().filter(ETag::is_strong)?;
+        let etag = facts.etag.clone().filter(ETag::is_strong)?;
         let size = facts.size?;
         let version = Version::new(object.clone(), etag, size, epoch);
         let control = Control::read(&facts.headers);
@@ -196,7 +196,7 @@ impl Code for Record {
             epoch: version.epoch,
             size: version.size,
             asked_at: *asked_at,
-            date: facts.date.and_then(since),
+            date: facts.date().and_then(since),
             headers: facts.headers.iter().map(|(name, value)| (name.to_string(), latin(value))).collect(),
         };
         let text = serde_json::to_vec(&written).map_err(|error| Error::io_error(error.into()))?;
@@ -238,7 +238,7 @@ mod tests {
         for (name, value) in headers {
             map.append(*name, HeaderValue::from_bytes(value).expect("a value"));
         }
-        Meta::new(&object(), 3, Facts::of(&map, Some(10)), 1_000_000)
+        Meta::new(&object(), 3, Facts::of(map, Some(10)), 1_000_000)
     }
 
     #[test]

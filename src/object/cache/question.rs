@@ -15,9 +15,9 @@ use super::name::{ObjectId, SliceKey};
 use super::settings::Policy;
 use crate::http::etag::ETag;
 use crate::http::range::{ContentRange, RangeSpec, Span};
-use crate::object::facts::{Facts, content_length};
+use crate::object::facts::Facts;
 use crate::object::fetch::{Question, Reply, ask};
-use crate::object::plan::stat;
+use crate::object::plan::{of_head, stat};
 use crate::object::{Download, Failure, Origin, Tally};
 use crate::upstream::connection::Response;
 use crate::upstream::destination::InFlight;
@@ -180,7 +180,7 @@ async fn head(
     tally: &mut Tally,
 ) -> Result<Learnt, Failure> {
     let (response, _) = stat(origin, &topic.object.key, tally).await?;
-    let facts = Facts::of(&response.headers, content_length(&response.headers));
+    let facts = of_head(response);
     Ok(keep(cache, policy, topic, facts).await.map_or(Learnt::Unfit, |meta| Learnt::Object(meta, None)))
 }
 
@@ -214,13 +214,14 @@ async fn slice(
     let range = RangeSpec::From { first: wanted.first, last: Some(wanted.last) }.to_header();
     let question = Question { head: false, key: &topic.object.key, range: Some(&range), if_match: None };
     cache.stats.fills.up();
-    let (response, in_flight) = match ask(origin, &question, tally).await? {
+    let (mut response, in_flight) = match ask(origin, &question, tally).await? {
         Reply::Object(response, in_flight) => (*response, in_flight),
         Reply::RangeNotSatisfiable(_) => return Ok(None),
         Reply::PreconditionFailed => return Err(Failure::Nonsense("a refusal of a condition that was not sent")),
     };
     let Some((span, total)) = sent(&response, wanted)? else { return Ok(Some(Learnt::Unfit)) };
-    let Some(meta) = keep(cache, policy, topic, Facts::of(&response.headers, Some(total))).await else {
+    let facts = Facts::of(std::mem::take(&mut response.headers), Some(total));
+    let Some(meta) = keep(cache, policy, topic, facts).await else {
         return Ok(Some(Learnt::Unfit));
     };
     let filling = span.map(|span| begin(cache, origin, &meta, (number, span), response, in_flight, place));

@@ -118,11 +118,6 @@ impl Reader {
         Ok(more)
     }
 
-    /// Whether nothing has been given out yet.
-    pub fn is_at_start(&self) -> bool {
-        self.primed
-    }
-
     async fn go_on(&mut self) -> Result<bool, Failure> {
         if std::mem::take(&mut self.primed) {
             return Ok(true);

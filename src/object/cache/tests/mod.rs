@@ -20,6 +20,8 @@ use crate::s3::signer::Signer;
 use crate::upstream::cluster::Factory;
 use crate::upstream::settings::{self, Available, HealthCheck, Timeouts};
 
+/// What a player takes at once.
+const PIECE: usize = 64 * 1024;
 const SLICE: usize = 4096;
 
 /// Bytes that tell their version and their place.
@@ -144,7 +146,7 @@ impl Got {
 }
 
 async fn drain(from: &mut Body, into: &mut Vec<u8>) -> Result<(), Failure> {
-    while from.fill().await? {
+    while from.fill(PIECE).await? {
         assert_eq!(from.owned(), from.available());
         into.extend_from_slice(from.available());
     }
@@ -231,7 +233,7 @@ async fn the_first_byte_goes_out_while_the_slice_fills() {
     let world = World::new(&store).await;
     let got = world.ask(Method::GET, &[], "a").await;
     let mut body = got.outcome.expect("an answer").body.expect("a body");
-    assert!(body.fill().await.expect("the first half is there"));
+    assert!(body.fill(PIECE).await.expect("the first half is there"));
     assert_eq!(body.available(), &bytes(0, SLICE)[..SLICE / 2]);
     store.script.gate.add_permits(1);
     let mut rest = Vec::new();
@@ -262,7 +264,7 @@ async fn a_reader_that_reads_on_has_the_next_slice_fetched_ahead() {
     let mut body = world.ask(Method::GET, &[], "a").await.outcome.expect("an answer").body.expect("a body");
     let mut taken = 0;
     while taken <= SLICE {
-        assert!(body.fill().await.expect("bytes"));
+        assert!(body.fill(PIECE).await.expect("bytes"));
         taken += body.available().len();
     }
     eventually("the third slice is asked for", || world.cache.stats().fills.get() == 3).await;
@@ -303,7 +305,7 @@ async fn a_stream_under_way_is_finished_from_the_old_version_or_ends_as_an_error
             world.get("a").await.is(StatusCode::OK, &bytes(0, 4 * SLICE), State::Miss);
         }
         let mut body = world.ask(Method::GET, &[], "a").await.outcome.expect("an answer").body.expect("a body");
-        assert!(body.fill().await.expect("bytes"));
+        assert!(body.fill(PIECE).await.expect("bytes"));
         let mut read = body.available().to_vec();
         store.put("a", thing(1, 4 * SLICE));
         let end = drain(&mut body, &mut read).await;
@@ -375,7 +377,7 @@ async fn a_store_that_comes_back_in_time_costs_a_stream_a_pause() {
     let store = Store::start(&[("a", thing(0, 6 * SLICE))]).await;
     let world = World::new(&store).await;
     let mut body = world.ask(Method::GET, &[], "a").await.outcome.expect("an answer").body.expect("a body");
-    assert!(body.fill().await.expect("bytes"));
+    assert!(body.fill(PIECE).await.expect("bytes"));
     let mut read = body.available().to_vec();
     store.script.broken.store(true, Ordering::SeqCst);
     let comes_back = async {
