@@ -43,7 +43,7 @@ use crate::s3::settings::{self, Endpoint};
 use crate::s3::signer::Signer;
 use crate::secret::Secret;
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::upstreams::{ClusterReading, DestinationReading};
+use crate::telemetry::upstreams::{ClusterReading, DestinationReading, Source};
 use crate::upstream::cluster::{Cluster, Member};
 use crate::upstream::health::State;
 use crate::upstream::probe;
@@ -130,7 +130,6 @@ pub async fn start(settings: Settings, extra: Router) -> Result<Running, StartEr
     let (clock, metrics) = (Clock::system(), Arc::new(Metrics::new()?));
     let (tasks, services) = (Tasks::default(), Tasks::default());
     count_panics(&metrics);
-    let grace = settings.server.shutdown_grace;
     let server = settings.server.clone();
     let stores = open_stores(&settings.stores, &clock, &services).await?;
     let debug_token = settings.admin.as_ref().and_then(|admin| admin.token.clone());
@@ -155,8 +154,7 @@ pub async fn start(settings: Settings, extra: Router) -> Result<Running, StartEr
     let world = World::build(server.clone(), settings.routes.clone(), &settings.clusters, parts)?;
     watch_destinations(&world, &tasks);
     let world = Arc::new(ArcSwap::from_pointee(world));
-    let read = Arc::clone(&world);
-    metrics.watch(Box::new(move || readings(&read.load())))?;
+    metrics.watch(reader(&world))?;
     let operations = cache.as_ref().map(|cache| cache::operations(cache, &world));
     let means = Means {
         backing: &backing,
@@ -182,15 +180,16 @@ pub async fn start(settings: Settings, extra: Router) -> Result<Running, StartEr
         cache: operations,
         description: Arc::clone(&modules.description),
     };
-    let inside: Inside = tower::util::BoxCloneSyncService::new(
-        router::public(shared.clone(), authenticator, limits, modules.routes, extra)
-            .into_service()
-            .map_response(|response| response),
-    );
+    let inside = service(router::public(shared.clone(), authenticator, limits, modules.routes, extra));
     let gateway = || Gateway::new(Arc::clone(&world), inside.clone(), Arc::clone(&metrics));
     let admin = settings.admin.as_ref().map(|admin| serve_admin(admin, shared, &services)).transpose()?;
     let listeners = listener::start(&server, gateway, &metrics, &tasks)?;
-    Ok(Running { listeners, admin, tasks, services, grace, cache, backing })
+    Ok(Running { listeners, admin, tasks, services, grace: server.shutdown_grace, cache, backing })
+}
+
+/// The modules as the proxy calls them.
+fn service(modules: Router) -> Inside {
+    tower::util::BoxCloneSyncService::new(modules.into_service().map_response(|response| response))
 }
 
 /// A panic costs one request; it is counted, and said in the log, as the bug it is.
@@ -313,6 +312,12 @@ fn watch_destinations(world: &World, tasks: &Tasks) {
             }
         });
     }
+}
+
+/// Reads the clusters of the world in force.
+fn reader(world: &Arc<ArcSwap<World>>) -> Source {
+    let world = Arc::clone(world);
+    Box::new(move || readings(&world.load()))
 }
 
 /// What metrics say of the clusters.

@@ -106,6 +106,7 @@ fn postgres(folder: &Path) -> Result<(Process, String)> {
 }
 
 /// In `PATH`, or where Debian keeps it.
+#[expect(clippy::disallowed_methods, reason = "the load test's own way to find a program")]
 fn program(name: &str) -> Result<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let debian =

@@ -2,7 +2,7 @@
 //!
 //! Owns the policies and what they have counted, in memory or shared through Redis. Knows nothing of routes, statuses or
 //! HTTP: a [`policy::Refused`] is turned into an answer by the caller, in the proxy and in the API alike. Redis and the
-//! database are known by the adapters [`shared`] and [`ledger`] only. Semantics: .NET's
+//! database are known by the adapters `shared` and `ledger` only. Semantics: .NET's
 //! `System.Threading.RateLimiting`, whose names the configuration has.
 
 pub mod egress;

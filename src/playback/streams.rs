@@ -1,6 +1,6 @@
 //! Start and Complete, found in the streams of players that do not report by themselves.
 //!
-//! A playback is all that one user fetches of one track without a pause of [`PAUSE`]; it has one Start, however many
+//! A playback is all that one user fetches of one track without a pause of `PAUSE`; it has one Start, however many
 //! ranges it consists of. It has one Complete, when a stream delivers the last byte and half of the track at least was
 //! delivered: a player that looks at the end first has not heard it. Bytes do not tell the time, so the position is 0.
 

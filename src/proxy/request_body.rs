@@ -180,7 +180,8 @@ mod tests {
         let chunked = || Framing { length: None, waits: false };
         let bad = |what: &'static str| Failure::BadRequest(what.into());
         let malformed = || bad("a chunk of the body is malformed");
-        let table: [(Framing, &[u8], Result<&[u8], Failure>, &[u8]); 13] = [
+        type Case<'a> = (Framing, &'a [u8], Result<&'a [u8], Failure>, &'a [u8]);
+        let table: [Case<'_>; 13] = [
             (sized(4), b"bodynext", Ok(b"body"), b"next"),
             (sized(20), b"01234567890123456789", Ok(b"01234567890123456789"), b""),
             (sized(21), b"", Err(Failure::BodyTooLarge), b""),

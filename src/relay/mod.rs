@@ -2,9 +2,9 @@
 //! Server", and beyond it binary push).
 //!
 //! Owns the sessions of this node, their limits and tickets, and their paths. The way of audio: a host's chunk or packet
-//! → [`intake`] (order) → [`ring`] for those who poll, [`lane`] for those who are pushed to, [`transcode`] between the
+//! → `intake` (order) → `ring` for those who poll, `lane` for those who are pushed to, `transcode` between the
 //! two only while somebody needs it → the session's events. Knows nothing of other modules or of the proxy; HTTP is in
-//! [`routes`] and [`push`] alone.
+//! `routes` and `push` alone.
 
 mod bucket;
 mod chunk;

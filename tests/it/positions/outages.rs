@@ -74,7 +74,7 @@ impl Load {
     }
 
     /// Ends it and compares: what is there is what was acknowledged last, or newer.
-    async fn is_all_there(self, gate: &Gate) {
+    async fn finds_all_at(self, gate: &Gate) {
         self.stop.store(true, Ordering::Relaxed);
         let mut seen = 0;
         for (number, player) in self.players.into_iter().enumerate() {
@@ -99,7 +99,7 @@ async fn survives_a_kill(config: &Value) {
     gate.signal("KILL").await;
     gate.ended().await;
     let gate = Gate::start(config).await;
-    load.is_all_there(&gate).await;
+    load.finds_all_at(&gate).await;
 }
 
 #[tokio::test]
@@ -171,7 +171,7 @@ async fn postgresql_stops_and_starts_under_load() {
         load.goes_on().await;
         assert!(refused == 0 || load.refused.load(Ordering::Relaxed) > 0);
     }
-    load.is_all_there(&gate).await;
+    load.finds_all_at(&gate).await;
 }
 
 #[tokio::test]
@@ -207,7 +207,7 @@ async fn redis_stops_and_starts_under_load_before_postgresql_and_nobody_notices(
     }
     load.goes_on().await;
     assert_eq!(load.refused.load(Ordering::Relaxed), 0, "Redis is only the front");
-    load.is_all_there(&gate).await;
+    load.finds_all_at(&gate).await;
 }
 
 #[tokio::test]
@@ -223,7 +223,7 @@ async fn redis_alone_stops_and_starts_under_load() {
     load.is_refused().await;
     redis.restart();
     load.goes_on().await;
-    load.is_all_there(&gate).await;
+    load.finds_all_at(&gate).await;
 }
 
 #[tokio::test]
