@@ -39,6 +39,12 @@ impl Clock {
         self.now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
     }
 
+    /// Milliseconds since the Unix epoch; signed, as databases and RFC 3339 have them.
+    pub fn unix_millis(&self) -> i64 {
+        let since = self.now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    }
+
     /// Moves a manual clock; a system clock is left alone.
     pub fn advance(&self, by: Duration) {
         if let Some(millis) = &self.manual {

@@ -17,7 +17,7 @@ const ERROR: &str = "Error";
 /// What every description begins with.
 #[derive(utoipa::OpenApi)]
 #[openapi(
-    info(title = "Tidegate", description = "A reverse proxy for object storage and the services beside it. Errors have one form (RFC 9457) and stable codes; lists come in pages of `limit` entries, the next one by `next_cursor`.", license(name = "Apache-2.0")),
+    info(title = "Tidegate", description = "A reverse proxy for object storage and the services beside it. Errors have one form (RFC 9457) and stable codes; lists come in pages of `limit` entries, the next one by `nextCursor`.", license(name = "Apache-2.0")),
     servers((url = "/", description = "This server")),
     paths(router::health, stream, openapi),
     components(schemas(Health, Part, Problem)),

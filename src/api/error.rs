@@ -1,7 +1,7 @@
 //! Errors of the API, in the product's one envelope. A handler returns an [`Error`]; [`envelope`] alone, which knows the
 //! request's id and the time, writes it.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Request, State};
@@ -128,7 +128,7 @@ impl Error {
     }
 
     /// The answer, with the request's id (a new one where it has none) and the time in milliseconds since the Unix epoch.
-    pub fn answer(&self, request_id: &str, now: u128) -> Response {
+    pub fn answer(&self, request_id: &str, now: i64) -> Response {
         let made = request_id.is_empty().then(caller::new_request_id);
         let request_id = made.as_deref().unwrap_or(request_id);
         let mut body = Problem::new(self.status, self.code, &self.detail, request_id, now);
@@ -170,15 +170,11 @@ pub async fn envelope(State(clock): State<Clock>, request: Request, next: Next) 
     let id = request.extensions().get::<Caller>().map(|caller| caller.request_id.clone());
     let mut response = next.run(request).await;
     let Some(error) = response.extensions_mut().remove::<Error>() else { return response };
-    let mut answer = error.answer(id.as_deref().unwrap_or_default(), millis(&clock));
+    let mut answer = error.answer(id.as_deref().unwrap_or_default(), clock.unix_millis());
     for (name, value) in response.headers() {
         if !matches!(*name, header::CONTENT_LENGTH | header::CONTENT_TYPE) {
             answer.headers_mut().append(name, value.clone());
         }
     }
     answer
-}
-
-fn millis(clock: &Clock) -> u128 {
-    clock.now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis()
 }

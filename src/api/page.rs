@@ -1,69 +1,70 @@
-//! Lists in pages: `limit` and an opaque `cursor` in, `next_cursor` out. A cursor says after which entry the next page
-//! begins, so that entries that come and go meanwhile neither repeat nor hide others.
+//! Lists in pages: `limit` and an opaque `cursor` in, `nextCursor` out. A cursor says behind which place in the list's order
+//! the next page begins, so that entries that come and go meanwhile neither repeat nor hide others.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::error::Error;
 
-/// Entries of a page unless asked otherwise.
-const DEFAULT: u32 = 20;
-/// Most entries of a page.
-const MOST: u32 = 100;
 /// Longest cursor: more than the longest id makes.
 const LONGEST: usize = 1024;
 
-/// Which page is asked for; a list's own parameters are extracted beside it, by a `Query` of their own.
-#[derive(Clone, Debug, Default, Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-pub struct Paging {
-    /// Most entries of the page: 1 to 100. Default: 20.
-    #[param(minimum = 1, maximum = 100, example = 20)]
-    limit: Option<u32>,
-    /// `next_cursor` of the page before, as it was. Default: from the beginning.
-    #[param(max_length = 1024)]
-    cursor: Option<String>,
+/// How long the pages of a list are.
+#[derive(Clone, Copy, Debug)]
+pub struct Sizes {
+    /// Entries unless asked otherwise.
+    pub usual: u16,
+    /// Most entries.
+    pub most: u16,
 }
 
-impl Paging {
-    /// Most entries of the page; ask for one more, and [`Page::cut`] sees whether there is another page.
-    pub fn limit(&self) -> Result<usize, Error> {
-        match self.limit.unwrap_or(DEFAULT) {
-            limit @ 1..=MOST => Ok(limit as usize),
-            _ => Err(Error::unprocessable("`limit` is out of range: expected 1 to 100")),
-        }
+impl Sizes {
+    /// Entries of the page that is asked for.
+    pub fn limit(self, asked: Option<u32>) -> Result<u16, Error> {
+        let limit = asked.map_or(Ok(self.usual), u16::try_from);
+        let limit = limit.ok().filter(|limit| (1..=self.most).contains(limit));
+        limit.ok_or_else(|| Error::unprocessable(format!("`limit` must be 1 to {}", self.most)))
     }
+}
 
-    /// The key of the entry behind which the page begins.
-    pub fn after(&self) -> Result<Option<String>, Error> {
-        let Some(cursor) = &self.cursor else { return Ok(None) };
-        let key = Some(cursor).filter(|cursor| cursor.len() <= LONGEST).and_then(|cursor| {
-            let bytes = URL_SAFE_NO_PAD.decode(cursor).ok()?;
-            String::from_utf8(bytes).ok()
-        });
-        key.map(Some).ok_or_else(|| Error::bad_request("`cursor` is none of ours: send `next_cursor` as it was"))
-    }
+/// The place behind which the page begins, as `read` understands it; `None`: at the list's beginning.
+pub fn behind<T>(cursor: Option<&str>, read: impl FnOnce(String) -> Option<T>) -> Result<Option<T>, Error> {
+    let Some(cursor) = cursor else { return Ok(None) };
+    let bytes = Some(cursor).filter(|cursor| cursor.len() <= LONGEST).map(|cursor| URL_SAFE_NO_PAD.decode(cursor));
+    let text = bytes.and_then(Result::ok).and_then(|bytes| String::from_utf8(bytes).ok());
+    let place = text.and_then(read).map(Some);
+    place.ok_or_else(|| Error::bad_request("`cursor` is none of this list's: send its `nextCursor` as it was"))
 }
 
 /// One page of a list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct Page<T> {
     /// The entries.
     pub items: Vec<T>,
-    /// Asks for the next page; absent on the last one.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// The `cursor` of the next page; null on the last one.
     pub next_cursor: Option<String>,
 }
 
 impl<T> Page<T> {
-    /// The first `limit` entries of `found`; where there are more, the last one's `key` leads to them.
-    pub fn cut(mut found: Vec<T>, limit: usize, key: impl FnOnce(&T) -> String) -> Self {
-        let more = found.len() > limit;
-        found.truncate(limit);
-        let next_cursor = found.last().filter(|_| more).map(|last| URL_SAFE_NO_PAD.encode(key(last)));
-        Self { items: found, next_cursor }
+    /// A page of `items` that goes on behind `place`, where it goes on.
+    pub fn new(items: Vec<T>, place: Option<String>) -> Self {
+        Self { items, next_cursor: place.map(|place| URL_SAFE_NO_PAD.encode(place)) }
+    }
+
+    /// The first `limit` entries of `found`; where there are more, the last one's `place` leads to them.
+    pub fn cut(mut found: Vec<T>, limit: u16, place: impl FnOnce(&T) -> String) -> Self {
+        let more = found.len() > usize::from(limit);
+        found.truncate(limit.into());
+        let place = found.last().filter(|_| more).map(place);
+        Self::new(found, place)
+    }
+
+    /// The page with each entry as `shown`.
+    pub fn map<U>(self, shown: impl FnMut(T) -> U) -> Page<U> {
+        Page { items: self.items.into_iter().map(shown).collect(), next_cursor: self.next_cursor }
     }
 }
 
@@ -73,17 +74,14 @@ mod tests {
 
     use super::*;
 
-    fn asked(limit: Option<u32>, cursor: Option<&str>) -> Paging {
-        Paging { limit, cursor: cursor.map(str::to_owned) }
-    }
-
     #[test]
-    fn a_limit_is_between_1_and_100() {
+    fn a_limit_is_between_one_and_the_most() {
+        let sizes = Sizes { usual: 20, most: 100 };
         let table =
             [(None, Ok(20)), (Some(1), Ok(1)), (Some(100), Ok(100)), (Some(0), Err(422)), (Some(101), Err(422))];
-        for (limit, expected) in table {
-            let got = asked(limit, None).limit().map_err(|error| error.status().as_u16());
-            assert_eq!(got, expected, "{limit:?}");
+        for (asked, expected) in table.into_iter().chain([(Some(65_537), Err(422))]) {
+            let got = sizes.limit(asked).map_err(|error| error.status().as_u16());
+            assert_eq!(got, expected, "{asked:?}");
         }
     }
 
@@ -92,8 +90,7 @@ mod tests {
         let all = ["a", "ö/?", "c"];
         let page = Page::cut(all[..3].to_vec(), 2, ToString::to_string);
         assert_eq!(page.items, ["a", "ö/?"]);
-        let cursor = page.next_cursor.expect("there is more");
-        assert_eq!(asked(None, Some(&cursor)).after(), Ok(Some("ö/?".to_owned())));
+        assert_eq!(behind(page.next_cursor.as_deref(), Some), Ok(Some("ö/?".to_owned())));
         let last = Page::cut(all[2..].to_vec(), 2, ToString::to_string);
         assert_eq!((last.items, last.next_cursor), (vec!["c"], None));
         assert_eq!(Page::cut(all[..2].to_vec(), 2, ToString::to_string).next_cursor, None);
@@ -103,9 +100,13 @@ mod tests {
     fn a_cursor_that_is_none_is_refused() {
         let long = "a".repeat(LONGEST + 4);
         for cursor in ["%", "a b", "_w", &long] {
-            let refused = asked(None, Some(cursor)).after().map_err(|error| error.status());
-            assert_eq!(refused, Err(StatusCode::BAD_REQUEST), "{cursor}");
+            assert_eq!(
+                behind(Some(cursor), Some).map_err(|error| error.status()),
+                Err(StatusCode::BAD_REQUEST),
+                "{cursor}"
+            );
         }
-        assert_eq!(asked(None, None).after(), Ok(None));
+        assert!(behind(Some("YQ"), |_| None::<()>).is_err(), "what the list cannot read");
+        assert_eq!(behind(None, Some), Ok(None));
     }
 }

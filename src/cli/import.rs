@@ -4,7 +4,7 @@
 use std::io::{IsTerminal, stderr, stdout};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -147,9 +147,7 @@ async fn import(args: &Args, settings: Settings) -> Result<Totals, String> {
         totals.seen += page.len() as u64;
         let tracks: Vec<NewTrack> = page.into_iter().filter_map(|listed| track(args, listed)).collect();
         totals.passed_over = totals.seen - (done(&totals) + tracks.len() as u64);
-        let since = clock.now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let now = i64::try_from(since.as_millis()).unwrap_or(i64::MAX);
-        let imported = catalog.import(&tracks, now).await.map_err(|error| error.to_string())?;
+        let imported = catalog.import(&tracks, clock.unix_millis()).await.map_err(|error| error.to_string())?;
         totals.tracks.added += imported.added;
         totals.tracks.changed += imported.changed;
         totals.tracks.unchanged += imported.unchanged;

@@ -26,7 +26,7 @@ pub struct Problem<'a> {
     pub code: &'static str,
     /// Milliseconds since the Unix epoch.
     #[schema(value_type = u64)]
-    pub timestamp: u128,
+    pub timestamp: i64,
     /// The request's id, also in `X-Request-Id` and in the access log.
     pub request_id: &'a str,
     /// Unix second from which a limited client may try again.
@@ -36,7 +36,7 @@ pub struct Problem<'a> {
 
 impl<'a> Problem<'a> {
     /// An error of `status`; `now` is milliseconds since the Unix epoch.
-    pub fn new(status: StatusCode, code: &'static str, detail: &'a str, request_id: &'a str, now: u128) -> Self {
+    pub fn new(status: StatusCode, code: &'static str, detail: &'a str, request_id: &'a str, now: i64) -> Self {
         Self {
             r#type: format!("urn:tidegate:error:{code}"),
             title: status.canonical_reason().unwrap_or("Error"),

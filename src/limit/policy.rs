@@ -2,7 +2,7 @@
 //! decided by Redis. A refusal here is one there too, since a node never counts more than all nodes do.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use super::egress::{self, Account, Egress};
 use super::keeper::{Job, Keeper};
@@ -216,8 +216,7 @@ impl Policy {
 
     /// Milliseconds since the Unix epoch.
     pub fn now(&self) -> u64 {
-        let since = self.clock.now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+        self.clock.unix_millis().cast_unsigned()
     }
 
     /// Nanoseconds since the start: what is paced must not jump.

@@ -13,7 +13,7 @@ mod store;
 mod writer;
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use prometheus::Registry;
 use serde::{Deserialize, Serialize};
@@ -201,7 +201,7 @@ impl Positions {
     }
 
     fn now(&self) -> i64 {
-        millis(self.clock.now())
+        self.clock.unix_millis()
     }
 
     /// What is older has expired.
@@ -226,10 +226,4 @@ impl Positions {
             }
         }
     }
-}
-
-/// Milliseconds since the Unix epoch.
-fn millis(time: SystemTime) -> i64 {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }

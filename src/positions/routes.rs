@@ -13,6 +13,7 @@ use super::{Entry, Error, Key, Kind, Positions, Report};
 use crate::api::caller::User;
 use crate::api::error::Error as ApiError;
 use crate::api::extract::{Json, Path, Query};
+use crate::api::page::{self, Page, Sizes};
 
 /// Longest id of an item, in bytes.
 const LONGEST_ID: usize = 256;
@@ -20,10 +21,8 @@ const LONGEST_ID: usize = 256;
 const LARGEST_BODY: usize = 4096;
 /// A hundred years in milliseconds: what is beyond is no position.
 const FARTHEST: i64 = 100 * 366 * 86_400_000;
-/// Items of a list unless it asks for another number.
-const USUAL_LIMIT: usize = 20;
-/// As above, at most.
-const MOST: usize = 100;
+/// How long a list is.
+const PAGE: Sizes = Sizes { usual: 20, most: 100 };
 
 /// The paths.
 pub fn routes(positions: Positions) -> OpenApiRouter {
@@ -83,26 +82,16 @@ struct Wanted {
     /// Of this kind only.
     kind: Option<Kind>,
     /// Items at most, 1 to 100. Default: 20.
-    limit: Option<usize>,
+    limit: Option<u32>,
     /// `nextCursor` of the answer before.
     cursor: Option<String>,
-}
-
-/// What can be continued.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-#[schema(example = json!({ "items": [{ "id": "track-7", "kind": "audio", "positionMs": 93500, "durationMs": 600000,
-    "updatedAt": "2026-01-31T18:00:00.25Z" }], "nextCursor": null }))]
-struct Progress {
-    /// The newest first.
-    items: Vec<Item>,
-    /// For the next part; null: that was all.
-    next_cursor: Option<String>,
 }
 
 /// One item that can be continued.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(example = json!({ "id": "track-7", "kind": "audio", "positionMs": 93500, "durationMs": 600_000,
+    "updatedAt": "2026-01-31T18:00:00.25Z" }))]
 struct Item {
     /// The track's id.
     id: String,
@@ -178,7 +167,7 @@ async fn clear(
 /// What the user can continue.
 #[utoipa::path(get, path = "/api/v1/progress", tag = "positions", params(Wanted),
     responses(
-        (status = 200, description = "What was begun and neither finished nor only tried, the newest first", body = Progress),
+        (status = 200, description = "What was begun and neither finished nor only tried, the newest first", body = Page<Item>),
         (status = 400, description = "No such kind, or a cursor that is not ours"),
         (status = 401, description = "No valid token"), (status = 422, description = "A limit out of range"),
         (status = 503, description = "Cannot be read at the moment; see Retry-After")))]
@@ -186,16 +175,12 @@ async fn progress(
     State(positions): State<Positions>,
     user: User,
     Query(wanted): Query<Wanted>,
-) -> Result<Json<Progress>, ApiError> {
-    let limit = wanted.limit.unwrap_or(USUAL_LIMIT);
-    if !(1..=MOST).contains(&limit) {
-        return Err(ApiError::unprocessable(format!("limit is {limit}; expected 1 to {MOST}")));
-    }
-    let unknown = || ApiError::bad_request("cursor is not one that this list has given");
-    let after = wanted.cursor.map(|cursor| Mark::read(&cursor).ok_or_else(unknown)).transpose()?;
-    let page = positions.progress(known(&user)?, wanted.kind, limit, after).await.map_err(refused)?;
-    let next_cursor = page.next.map(|mark| mark.cursor());
-    Ok(Json(Progress { items: page.entries.into_iter().filter_map(item).collect(), next_cursor }))
+) -> Result<Json<Page<Item>>, ApiError> {
+    let limit = PAGE.limit(wanted.limit)?.into();
+    let after = page::behind(wanted.cursor.as_deref(), |text| Mark::read(&text))?;
+    let found = positions.progress(known(&user)?, wanted.kind, limit, after).await.map_err(refused)?;
+    let items = found.entries.into_iter().filter_map(item).collect();
+    Ok(Json(Page::new(items, found.next.map(|mark| mark.text()))))
 }
 
 fn item(entry: Entry) -> Option<Item> {

@@ -131,11 +131,11 @@ pub async fn failure(session: &mut impl Player, ctx: &mut Ctx, failure: Failure)
 
 fn envelope(session: &impl Player, ctx: &Ctx, failure: &Failure) -> (HeaderMap, Vec<u8>) {
     let detail = failure.detail();
-    let now = ctx.world.clock.now().duration_since(std::time::SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
+    let now = ctx.world.clock.unix_millis();
     let mut problem = Problem::new(failure.status(), failure.code(), &detail, &ctx.id, now);
     let wait = failure.retry_after().map(|wait| whole_seconds(wait).max(1));
     if let Failure::Limited(..) = failure {
-        problem.reset_after = wait.map(|wait| u64::try_from(now / 1000).unwrap_or(u64::MAX).saturating_add(wait));
+        problem.reset_after = wait.map(|wait| (now / 1000).cast_unsigned().saturating_add(wait));
     }
     let body = problem.to_json();
     let mut headers = HeaderMap::new();

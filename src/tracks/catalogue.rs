@@ -1,7 +1,6 @@
 //! `/api/v1/admin/tracks`: add, list, read, delete.
 
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -9,11 +8,12 @@ use http::{HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::page;
+use super::fields;
 use crate::api::cache::{Operations, Scope};
 use crate::api::caller::Admin;
 use crate::api::error::Error;
 use crate::api::extract::{Json, Path, Query};
+use crate::api::page::{self, Page, Sizes};
 use crate::catalog::access::Access;
 use crate::catalog::{Added, Away, Catalog, Grants, NewTrack, Track};
 use crate::clock::Clock;
@@ -21,6 +21,8 @@ use crate::s3;
 
 /// Longest object key of S3, in bytes.
 const LONGEST_KEY: usize = 1024;
+/// How long the lists of operators are.
+pub(super) const PAGE: Sizes = Sizes { usual: 100, most: 1000 };
 
 /// What operators change.
 pub struct Catalogue {
@@ -41,8 +43,7 @@ pub struct Catalogue {
 impl Catalogue {
     /// Now, in milliseconds since the Unix epoch.
     pub fn now(&self) -> i64 {
-        let since = self.clock.now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+        self.clock.unix_millis()
     }
 }
 
@@ -98,16 +99,6 @@ pub struct TrackEntry {
     updated_at: String,
 }
 
-/// A page of tracks.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct TrackPage {
-    /// The tracks, by their ids.
-    items: Vec<TrackEntry>,
-    /// The `cursor` of the next page; null on the last.
-    next_cursor: Option<String>,
-}
-
 /// Which page.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -130,17 +121,17 @@ impl From<Track> for TrackEntry {
             content_type,
             size_bytes: track.size,
             owner_id: track.owner.as_deref().map(str::to_owned),
-            deleted_at: track.deleted_at.map(page::time),
-            created_at: page::time(track.created_at),
-            updated_at: page::time(track.updated_at),
+            deleted_at: track.deleted_at.map(fields::time),
+            created_at: fields::time(track.created_at),
+            updated_at: fields::time(track.updated_at),
         }
     }
 }
 
 impl TrackToAdd {
     fn checked(self, stores: &[Arc<str>]) -> Result<NewTrack, Error> {
-        page::id("id", &self.id)?;
-        self.owner_id.as_deref().map(|owner| page::id("ownerId", owner)).transpose()?;
+        fields::id("id", &self.id)?;
+        self.owner_id.as_deref().map(|owner| fields::id("ownerId", owner)).transpose()?;
         let wrong = |what: &str| Err(Error::unprocessable(what));
         if !stores.iter().any(|store| **store == *self.store) {
             return wrong("`store` must be a name in ObjectStores");
@@ -185,19 +176,17 @@ pub async fn add(
 
 /// The tracks, deleted ones too, in pages.
 #[utoipa::path(get, path = "/api/v1/admin/tracks", tag = "catalogue", params(Which), responses(
-    (status = 200, description = "A page of tracks", body = TrackPage), (status = 400, description = "The cursor is none of ours"),
+    (status = 200, description = "A page of tracks", body = Page<TrackEntry>), (status = 400, description = "The cursor is none of ours"),
     (status = 401, description = "No valid token"), (status = 403, description = "The token's role is not admin"),
     (status = 422, description = "The limit is out of range"), (status = 503, description = "The database is away")))]
 pub async fn list(
     _: Admin,
     State(state): State<Arc<Catalogue>>,
     Query(which): Query<Which>,
-) -> Result<Json<TrackPage>, Error> {
-    let (limit, behind) = (page::limit(which.limit)?, page::behind(which.cursor.as_deref())?);
-    let tracks = state.catalog.list(&behind, limit).await.map_err(away)?;
-    let is_full = tracks.len() == usize::try_from(limit).unwrap_or(usize::MAX);
-    let next_cursor = tracks.last().filter(|_| is_full).map(|last| page::cursor(&last.id));
-    Ok(Json(TrackPage { items: tracks.into_iter().map(TrackEntry::from).collect(), next_cursor }))
+) -> Result<Json<Page<TrackEntry>>, Error> {
+    let (limit, behind) = (PAGE.limit(which.limit)?, page::behind(which.cursor.as_deref(), Some)?.unwrap_or_default());
+    let tracks = state.catalog.list(&behind, u32::from(limit) + 1).await.map_err(away)?;
+    Ok(Json(Page::cut(tracks, limit, |last| last.id.to_string()).map(TrackEntry::from)))
 }
 
 /// One track, a deleted one too.
@@ -210,7 +199,7 @@ pub async fn read(
     State(state): State<Arc<Catalogue>>,
     Path(id): Path<String>,
 ) -> Result<Json<TrackEntry>, Error> {
-    let track = state.catalog.read(page::id("id", &id)?).await.map_err(away)?;
+    let track = state.catalog.read(fields::id("id", &id)?).await.map_err(away)?;
     track.map(|track| Json(track.into())).ok_or_else(no_track)
 }
 
@@ -224,7 +213,7 @@ pub async fn delete(
     State(state): State<Arc<Catalogue>>,
     Path(id): Path<String>,
 ) -> Result<StatusCode, Error> {
-    let deleted = state.catalog.delete(page::id("id", &id)?, state.now()).await.map_err(away)?;
+    let deleted = state.catalog.delete(fields::id("id", &id)?, state.now()).await.map_err(away)?;
     let track = deleted.ok_or_else(no_track)?;
     if let Some(cache) = &state.cache
         && let Err(error) = cache.purge(Scope::Key(track.key.to_string()))

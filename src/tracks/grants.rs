@@ -7,11 +7,12 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::catalogue::{Catalogue, away};
-use super::page;
+use super::catalogue::{Catalogue, PAGE, away};
+use super::fields;
 use crate::api::caller::Admin;
 use crate::api::error::Error;
 use crate::api::extract::{Json, Query};
+use crate::api::page::{self, Page};
 use crate::catalog::Grant;
 
 /// A right to a track, or to all whose ids begin with a prefix: exactly one of the two.
@@ -54,16 +55,6 @@ pub struct GrantEntry {
     created_at: String,
 }
 
-/// A page of rights.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct GrantPage {
-    /// The rights, by what they are for.
-    items: Vec<GrantEntry>,
-    /// The `cursor` of the next page; null on the last.
-    next_cursor: Option<String>,
-}
-
 /// Whose rights, and which page of them.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
@@ -80,15 +71,15 @@ pub struct Which {
 impl From<Grant> for GrantEntry {
     fn from(grant: Grant) -> Self {
         let (track_id, track_prefix) = if grant.prefix { (None, Some(grant.track)) } else { (Some(grant.track), None) };
-        Self { user_id: grant.user, track_id, track_prefix, created_at: page::time(grant.created_at) }
+        Self { user_id: grant.user, track_id, track_prefix, created_at: fields::time(grant.created_at) }
     }
 }
 
 /// What a right is for, and whether that is a prefix.
 fn target(track: Option<String>, prefix: Option<String>) -> Result<(String, bool), Error> {
     match (track, prefix) {
-        (Some(track), None) => Ok((page::id("trackId", &track)?.to_owned(), false)),
-        (None, Some(prefix)) => Ok((page::id("trackPrefix", &prefix)?.to_owned(), true)),
+        (Some(track), None) => Ok((fields::id("trackId", &track)?.to_owned(), false)),
+        (None, Some(prefix)) => Ok((fields::id("trackPrefix", &prefix)?.to_owned(), true)),
         _ => Err(Error::bad_request("send exactly one of the track's id and a prefix of ids")),
     }
 }
@@ -104,7 +95,7 @@ pub async fn add(
     State(state): State<Arc<Catalogue>>,
     Json(new): Json<GrantToAdd>,
 ) -> Result<(StatusCode, Json<GrantEntry>), Error> {
-    let user = page::id("userId", &new.user_id)?.to_owned();
+    let user = fields::id("userId", &new.user_id)?.to_owned();
     let (track, prefix) = target(new.track_id, new.track_prefix)?;
     let grant = Grant { user, track, prefix, created_at: state.now() };
     let is_new = state.grants.add(&grant).await.map_err(away)?;
@@ -114,22 +105,20 @@ pub async fn add(
 
 /// A user's rights, in pages.
 #[utoipa::path(get, path = "/api/v1/admin/grants", tag = "catalogue", params(Which), responses(
-    (status = 200, description = "A page of rights", body = GrantPage), (status = 400, description = "The cursor is none of ours"),
+    (status = 200, description = "A page of rights", body = Page<GrantEntry>), (status = 400, description = "The cursor is none of ours"),
     (status = 401, description = "No valid token"), (status = 403, description = "The token's role is not admin"),
     (status = 422, description = "The limit is out of range"), (status = 503, description = "The database is away")))]
 pub async fn list(
     _: Admin,
     State(state): State<Arc<Catalogue>>,
     Query(which): Query<Which>,
-) -> Result<Json<GrantPage>, Error> {
-    let (limit, behind) = (page::limit(which.limit)?, page::behind(which.cursor.as_deref())?);
-    let user = page::id("user_id", &which.user_id)?;
+) -> Result<Json<Page<GrantEntry>>, Error> {
+    let (limit, behind) = (PAGE.limit(which.limit)?, page::behind(which.cursor.as_deref(), Some)?.unwrap_or_default());
+    let user = fields::id("user_id", &which.user_id)?;
     let after = behind.strip_prefix('+').map_or((behind.trim_start_matches('='), false), |prefix| (prefix, true));
-    let grants = state.grants.list(user, after, limit).await.map_err(away)?;
-    let is_full = grants.len() == usize::try_from(limit).unwrap_or(usize::MAX);
-    let mark = |grant: &Grant| page::cursor(&format!("{}{}", if grant.prefix { '+' } else { '=' }, grant.track));
-    let next_cursor = grants.last().filter(|_| is_full).map(mark);
-    Ok(Json(GrantPage { items: grants.into_iter().map(GrantEntry::from).collect(), next_cursor }))
+    let grants = state.grants.list(user, after, u32::from(limit) + 1).await.map_err(away)?;
+    let place = |last: &Grant| format!("{}{}", if last.prefix { '+' } else { '=' }, last.track);
+    Ok(Json(Page::cut(grants, limit, place).map(GrantEntry::from)))
 }
 
 /// Takes a right back.

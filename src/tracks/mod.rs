@@ -5,8 +5,8 @@
 
 pub mod answers;
 mod catalogue;
+mod fields;
 mod grants;
-mod page;
 mod stream_url;
 
 use std::sync::Arc;

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::answers::{Answer, Answers};
-use super::page;
+use super::fields;
 use crate::api::caller::{Admin, User};
 use crate::api::error::Error;
 use crate::api::extract::{Json, Path, Query};
@@ -141,11 +141,11 @@ pub async fn read(
     request: axum::extract::Request,
 ) -> Result<Response, Error> {
     let (asking, _) = request.into_parts();
-    let answer = urls.give(&asking, &user, page::id("id", &id)?).await?;
+    let answer = urls.give(&asking, &user, fields::id("id", &id)?).await?;
     let base = caller.map(|Extension(caller)| caller.base).unwrap_or_default();
     let body = StreamUrl {
         stream_url: format!("{base}{}", answer.path),
-        expires_at: page::time(i64::try_from(answer.expires.saturating_mul(1000)).unwrap_or(i64::MAX)),
+        expires_at: fields::time(i64::try_from(answer.expires.saturating_mul(1000)).unwrap_or(i64::MAX)),
         content_type: answer.content_type,
         file_size_bytes: answer.size,
         supports_range_requests: true,
@@ -163,9 +163,9 @@ pub async fn drop_cached(
     State(urls): State<Arc<Urls>>,
     Query(which): Query<Which>,
 ) -> Result<StatusCode, Error> {
-    let user = page::id("user_id", &which.user_id)?;
+    let user = fields::id("user_id", &which.user_id)?;
     let done = match &which.track_id {
-        Some(track) => urls.answers.remove(user, page::id("track_id", track)?).await,
+        Some(track) => urls.answers.remove(user, fields::id("track_id", track)?).await,
         None => urls.revocations.revoke(user).await,
     };
     if done { Ok(StatusCode::NO_CONTENT) } else { Err(away()) }

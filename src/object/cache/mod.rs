@@ -22,7 +22,6 @@ use std::future::Future;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::SystemTime;
 
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
@@ -108,7 +107,7 @@ impl Cache {
                 None
             }
         });
-        let purges = Purges::open(folder.as_ref().map(Folder::purges), millis(&clock));
+        let purges = Purges::open(folder.as_ref().map(Folder::purges), clock.unix_millis().cast_unsigned());
         let shelf = Shelf::open(settings, folder, Arc::clone(&stats)).await.map_err(CacheError)?;
         Ok(Arc::new(Self {
             slice_size: settings.slice_size,
@@ -173,7 +172,7 @@ impl Cache {
     }
 
     fn now(&self) -> u64 {
-        millis(&self.clock)
+        self.clock.unix_millis().cast_unsigned()
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
@@ -220,8 +219,3 @@ impl Cache {
 #[derive(Debug, thiserror::Error)]
 #[error("the cache cannot be made: {0}")]
 pub struct CacheError(#[source] foyer::Error);
-
-fn millis(clock: &Clock) -> u64 {
-    let since = clock.now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}

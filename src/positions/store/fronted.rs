@@ -12,7 +12,7 @@ use super::shared::Shared;
 use super::{Away, Listing, Store};
 use crate::clock::Clock;
 use crate::positions::metrics::Numbers;
-use crate::positions::{Entry, Key, Page, millis};
+use crate::positions::{Entry, Key, Page};
 
 /// For telling Redis of a commit: the players wait meanwhile.
 const TELL_BUDGET: Duration = Duration::from_millis(50);
@@ -70,7 +70,7 @@ impl Store for Fronted {
     }
 
     async fn get(&self, key: &Key) -> Result<Option<Entry>, Away> {
-        let fresh = millis(self.clock.now()) - FRESH;
+        let fresh = self.clock.unix_millis() - FRESH;
         let front = self.shared.read(key, ASK_BUDGET).await.ok().flatten();
         if let Some((entry, _)) = front.as_ref().filter(|(_, written)| *written >= fresh && self.owed.lock().is_empty())
         {

@@ -13,7 +13,7 @@ use futures::future::{try_join, try_join_all};
 
 use super::{Away, Listing, Mark, Store};
 use crate::clock::Clock;
-use crate::positions::{Entry, Key, Kind, Page, millis};
+use crate::positions::{Entry, Key, Kind, Page};
 use crate::redis::Redis;
 
 /// For a write or a list, where Redis is all there is.
@@ -51,7 +51,7 @@ impl Shared {
     pub async fn put(&self, entries: &[Entry], budget: Duration) -> Result<(), Away> {
         // In a cluster each key may be on another node.
         let at_once = if self.redis.client().is_clustered() { 1 } else { AT_ONCE };
-        let now = millis(self.clock.now()).to_string();
+        let now = self.clock.unix_millis().to_string();
         let number = |value: Option<i64>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
         let writes = entries.chunks(at_once).map(|part| {
             let keys: Vec<String> = part.iter().map(|entry| self.key(&entry.key)).collect();

@@ -1,7 +1,6 @@
 //! The document's API, word for word.
 
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use axum::body::Body;
 use axum::extract::State;
@@ -313,9 +312,8 @@ pub async fn status(
 fn unknown(relay: &Relay, caller: Option<&Caller>) -> Response {
     let made = crate::http::caller::new_request_id();
     let request_id = caller.map_or(made.as_str(), |caller| &caller.request_id);
-    let now = relay.clock.now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
     let said = Refused::UnknownSession.to_string();
-    let problem = Problem::new(StatusCode::NOT_FOUND, "not_found", &said, request_id, now);
+    let problem = Problem::new(StatusCode::NOT_FOUND, "not_found", &said, request_id, relay.clock.unix_millis());
     let mut body = json!(problem);
     body["isActive"] = json!(false);
     let head = [(header::CONTENT_TYPE, problem::CONTENT_TYPE), (header::CACHE_CONTROL, "no-store")];
