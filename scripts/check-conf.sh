@@ -5,7 +5,8 @@ cd "$(dirname "$0")/.."
 export S3_ENDPOINT_URL=http://127.0.0.1:9000 S3_ACCESS_KEY=check S3_SECRET_KEY=check-check-check
 export JWT_SECRET_KEY=a-secret-for-checking-the-shipped-files ADMIN_TOKEN=check-check-check BEARER_TOKEN=check-check-check
 export PORT=127.0.0.1:8080 LOG_LEVEL=info
-cargo build --locked --quiet --bin tidegate
+# With the tests, as they are built before: alone it would have other features, and all would be built anew.
+cargo build --locked --quiet --bins --tests
 for file in conf/*.yaml conf/*.json deploy/tidegate.yaml; do
     case "$file" in conf/schema.json | *'*'*) continue ;; esac
     echo "$file"

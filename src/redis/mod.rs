@@ -6,6 +6,7 @@
 
 pub mod settings;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use fred::clients::{Client, WithOptions};
@@ -31,10 +32,22 @@ const MOST_WAIT: u32 = 1000;
 #[error("State.Url cannot be used: expected redis://, rediss://, redis-cluster://, redis-sentinel:// or redis+unix://")]
 pub struct BadUrl;
 
+/// fred's client behind one thin type. Whatever can reach it would otherwise be as deep as fred itself, and the compiler
+/// goes down all of that wherever a future of ours is to cross threads.
+trait Connected: Send + Sync {
+    fn client(&self) -> &Client;
+}
+
+impl Connected for Client {
+    fn client(&self) -> &Client {
+        self
+    }
+}
+
 /// The client. Clones share its connections.
 #[derive(Clone)]
 pub struct Redis {
-    client: Client,
+    client: Arc<dyn Connected>,
     prefix: String,
 }
 
@@ -58,12 +71,12 @@ impl Redis {
         if tokio::time::timeout(START_TIMEOUT, client.wait_for_connect()).await.is_err() {
             tracing::warn!("Redis (State.Url) does not answer: going on without it, and trying to connect");
         }
-        Ok(Self { client, prefix: settings.prefix.clone() })
+        Ok(Self { client: Arc::new(client), prefix: settings.prefix.clone() })
     }
 
     /// The client for commands that take at most `budget` and fail at once while there is no connection.
     pub fn within(&self, budget: Duration) -> WithOptions<Client> {
-        self.client.with_options(&Options { timeout: Some(budget), fail_fast: true, ..Options::default() })
+        self.client().with_options(&Options { timeout: Some(budget), fail_fast: true, ..Options::default() })
     }
 
     /// What a script says to `keys`, which in a cluster are of one node, and to the other arguments. As a command of its
@@ -95,7 +108,7 @@ impl Redis {
 
     /// The client itself, for subscriptions and blocking reads.
     pub fn client(&self) -> &Client {
-        &self.client
+        self.client.client()
     }
 
     /// `key` behind the operator's prefix.
@@ -105,7 +118,7 @@ impl Redis {
 
     /// Whether there is a connection.
     pub fn is_connected(&self) -> bool {
-        self.client.is_connected()
+        self.client().is_connected()
     }
 
     /// Whether it answers.
@@ -115,6 +128,6 @@ impl Redis {
 
     /// Ends the connections.
     pub async fn close(&self) -> Result<(), Error> {
-        self.client.quit().await
+        self.client().quit().await
     }
 }
