@@ -27,6 +27,7 @@ mod process;
 mod report;
 mod sections;
 mod servers;
+mod share;
 
 /// How long one server is measured in a round unless said otherwise.
 const WINDOW: Duration = Duration::from_millis(2500);

@@ -17,6 +17,8 @@ use crate::process::{self, Process};
 
 /// Worker threads or processes of everything that serves.
 const WORKERS: usize = 2;
+/// What hosts and listeners of the share relay show.
+pub const SHARE_TOKEN: &str = "the relay's token in the load test";
 const TOKEN_SECRET: &str = "a secret of the load test, known to nobody else";
 /// The year 2100: a token for any run.
 const TOKEN_EXPIRY: u64 = 4_102_444_800;
@@ -228,6 +230,13 @@ impl Yard {
         self.tidegate_with(binary, &format!("{yaml}Database: {{ Url: \"{database}\" }}\n{state}"))
     }
 
+    /// Tidegate with sharing, and more settings of it.
+    pub fn sharing(&self, origin: &Server, settings: &str) -> Result<Server> {
+        let Subject::Tidegate(binary) = &self.subject else { bail!("sharing is Tidegate's") };
+        let yaml = tidegate_yaml(origin.target.address);
+        self.tidegate_with(binary, &format!("{yaml}Share: {{ Token: \"env:LOADTEST_SHARE_TOKEN\", {settings} }}\n"))
+    }
+
     /// Where what is measured may write.
     pub fn folder(&self) -> &Path {
         &self.folder
@@ -246,6 +255,7 @@ impl Yard {
         let command = [binary, Path::new("serve"), Path::new("-c"), &path].map(|part| part.display().to_string());
         let environment = [
             ("LOADTEST_TOKEN_SECRET", TOKEN_SECRET),
+            ("LOADTEST_SHARE_TOKEN", SHARE_TOKEN),
             ("LOADTEST_ACCESS_KEY", "loadtest"),
             ("LOADTEST_SECRET_KEY", "a key that the origin does not check"),
         ];

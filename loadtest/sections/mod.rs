@@ -18,6 +18,7 @@ mod first_byte;
 mod paused;
 mod players;
 mod positions;
+mod share;
 mod soak;
 mod stampede;
 
@@ -50,7 +51,7 @@ impl Section {
 type Measure = fn(&Section, &Bench, &mut Tally) -> Result<Vec<Row>>;
 
 /// All of them, in the order of the report.
-pub const ALL: [Section; 14] = [
+pub const ALL: [Section; 17] = [
     Section::new("cpu-1k", cpu::small, cpu::measure_small),
     Section::new("api", api::load, api::measure),
     Section::new("ranges", cpu::ranges, cpu::measure_ranges),
@@ -64,6 +65,9 @@ pub const ALL: [Section; 14] = [
     Section::new("players", players::load, players::measure),
     Section::cached("players-cached", players::load, players::measure),
     Section::new("positions", positions::load, positions::measure),
+    Section::new("share-polled", share::load, share::measure_polled),
+    Section::new("share-pushed", share::load, share::measure_pushed),
+    Section::new("share-sessions", share::load, share::measure_sessions),
     Section::new("soak", cpu::ranges, soak::measure),
 ];
 
