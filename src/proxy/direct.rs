@@ -230,6 +230,10 @@ impl Player for Direct<'_> {
         Ok(())
     }
 
+    async fn write_kept(&mut self, bytes: Bytes) -> Result<(), Failure> {
+        self.write(&bytes).await
+    }
+
     async fn flush(&mut self) -> Result<(), Failure> {
         if self.head.is_empty() { Ok(()) } else { self.send(b"").await }
     }

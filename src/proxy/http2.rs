@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use async_trait::async_trait;
+use futures::future::BoxFuture;
 use pingora::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream, ServerApp};
 use pingora::protocols::Stream;
 use pingora::protocols::http::ServerSession;
@@ -43,15 +43,20 @@ struct Connection {
     asked: AtomicBool,
 }
 
-#[async_trait]
+// Written out, see `ProxyHttp` of `Gateway`.
 impl HttpServerApp for Connection {
-    async fn process_new_http(
-        self: &Arc<Self>,
+    fn process_new_http<'a, 'b, 'f>(
+        self: &'a Arc<Self>,
         session: ServerSession,
-        shutdown: &ShutdownWatch,
-    ) -> Option<ReusedHttpStream> {
+        shutdown: &'b ShutdownWatch,
+    ) -> BoxFuture<'f, Option<ReusedHttpStream>>
+    where
+        'a: 'f,
+        'b: 'f,
+        Self: 'f,
+    {
         self.asked.store(true, Ordering::Relaxed);
-        self.proxy.process_new_http(session, shutdown).await
+        asked(self, session, shutdown)
     }
 
     fn h2_options(&self) -> Option<H2Options> {
@@ -61,4 +66,12 @@ impl HttpServerApp for Connection {
     fn server_options(&self) -> Option<&HttpServerOptions> {
         self.proxy.server_options()
     }
+}
+
+fn asked<'a>(
+    connection: &'a Connection,
+    session: ServerSession,
+    shutdown: &'a ShutdownWatch,
+) -> BoxFuture<'a, Option<ReusedHttpStream>> {
+    connection.proxy.process_new_http(session, shutdown)
 }

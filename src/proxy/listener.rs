@@ -6,7 +6,7 @@ use std::os::fd::IntoRawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
+use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use pingora::apps::{HttpServerOptions, ServerApp};
 use pingora::listeners::tls::TlsSettings;
@@ -144,9 +144,8 @@ struct Guarded {
     tasks: Tasks,
 }
 
-#[async_trait]
-impl ServerApp for Guarded {
-    async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
+impl Guarded {
+    async fn serve(&self, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
         let Ok(permit) = Arc::clone(&self.limit).try_acquire_owned() else {
             self.metrics.connection_refused();
             return None;
@@ -164,10 +163,38 @@ impl ServerApp for Guarded {
         }
         None
     }
+}
 
-    async fn cleanup(&self) {
-        self.proxy.cleanup().await;
+// Written out, see `ProxyHttp` of `Gateway`.
+impl ServerApp for Guarded {
+    fn process_new<'a, 'b, 'f>(
+        self: &'a Arc<Self>,
+        stream: Stream,
+        shutdown: &'b ShutdownWatch,
+    ) -> BoxFuture<'f, Option<Stream>>
+    where
+        'a: 'f,
+        'b: 'f,
+        Self: 'f,
+    {
+        served(self, stream, shutdown)
     }
+
+    fn cleanup<'a, 'f>(&'a self) -> BoxFuture<'f, ()>
+    where
+        'a: 'f,
+        Self: 'f,
+    {
+        cleaned(self)
+    }
+}
+
+fn served<'a>(app: &'a Guarded, stream: Stream, shutdown: &'a ShutdownWatch) -> BoxFuture<'a, Option<Stream>> {
+    Box::pin(app.serve(stream, shutdown))
+}
+
+fn cleaned(app: &Guarded) -> BoxFuture<'_, ()> {
+    Box::pin(async { app.proxy.cleanup().await })
 }
 
 /// What a connection takes up: it is counted, and shutdown waits for it, until this is dropped.

@@ -28,8 +28,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use async_trait::async_trait;
 use bytes::Bytes;
+use futures::future::{BoxFuture, ready};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
@@ -143,7 +143,8 @@ impl Gateway {
     }
 }
 
-#[async_trait]
+// What `async_trait` would write, with bodies that hand over. Where it makes a future itself, inside a function with bounds
+// on lifetimes, the compiler proves for each phase anew, and slowly, that all that a request can reach may cross threads.
 impl ProxyHttp for Gateway {
     type CTX = Ctx;
 
@@ -151,7 +152,17 @@ impl ProxyHttp for Gateway {
         Ctx::new(self.world.load_full())
     }
 
-    async fn early_request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<()> {
+    fn early_request_filter<'a, 'b, 'c, 'f>(
+        &'a self,
+        session: &'b mut Session,
+        ctx: &'c mut Ctx,
+    ) -> BoxFuture<'f, Result<()>>
+    where
+        'a: 'f,
+        'b: 'f,
+        'c: 'f,
+        Self: 'f,
+    {
         // HTTP/1.0 and `Connection: close` have been heeded by now.
         if session.get_keepalive().is_some() {
             session.set_keepalive(Some(KEEP_ALIVE_SECONDS));
@@ -162,38 +173,84 @@ impl ProxyHttp for Gateway {
         client.set_abort_on_close(false);
         client.set_pipelining_enabled(true);
         permit::open_path(&ctx.world, session.req_header_mut());
-        Ok(())
+        Box::pin(ready(Ok(())))
     }
 
-    async fn request_filter(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
-        self.answer(session, ctx).await
+    fn request_filter<'a, 'b, 'c, 'f>(
+        &'a self,
+        session: &'b mut Session,
+        ctx: &'c mut Ctx,
+    ) -> BoxFuture<'f, Result<bool>>
+    where
+        'a: 'f,
+        'b: 'f,
+        'c: 'f,
+        Self: 'f,
+    {
+        answered(self, session, ctx)
     }
 
-    async fn request_body_filter(
-        &self,
-        session: &mut Session,
-        _body: &mut Option<Bytes>,
+    fn request_body_filter<'a, 'b, 'c, 'd, 'f>(
+        &'a self,
+        session: &'b mut Session,
+        _body: &'c mut Option<Bytes>,
         _end: bool,
-        ctx: &mut Ctx,
-    ) -> Result<()> {
-        forward::request_body(session, ctx)
+        ctx: &'d mut Ctx,
+    ) -> BoxFuture<'f, Result<()>>
+    where
+        'a: 'f,
+        'b: 'f,
+        'c: 'f,
+        'd: 'f,
+        Self: 'f,
+    {
+        Box::pin(ready(forward::request_body(session, ctx)))
     }
 
-    async fn upstream_peer(&self, session: &mut Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
-        forward::peer(session, ctx).await
+    fn upstream_peer<'a, 'b, 'c, 'f>(
+        &'a self,
+        session: &'b mut Session,
+        ctx: &'c mut Ctx,
+    ) -> BoxFuture<'f, Result<Box<HttpPeer>>>
+    where
+        'a: 'f,
+        'b: 'f,
+        'c: 'f,
+        Self: 'f,
+    {
+        chosen(session, ctx)
     }
 
-    async fn upstream_request_filter(
-        &self,
-        session: &mut Session,
-        upstream: &mut RequestHeader,
-        ctx: &mut Ctx,
-    ) -> Result<()> {
-        forward::request(session, ctx, upstream)
+    fn upstream_request_filter<'a, 'b, 'c, 'd, 'f>(
+        &'a self,
+        session: &'b mut Session,
+        upstream: &'c mut RequestHeader,
+        ctx: &'d mut Ctx,
+    ) -> BoxFuture<'f, Result<()>>
+    where
+        'a: 'f,
+        'b: 'f,
+        'c: 'f,
+        'd: 'f,
+        Self: 'f,
+    {
+        Box::pin(ready(forward::request(session, ctx, upstream)))
     }
 
-    async fn response_filter(&self, session: &mut Session, upstream: &mut ResponseHeader, ctx: &mut Ctx) -> Result<()> {
-        forward::response(session, ctx, upstream)
+    fn response_filter<'a, 'b, 'c, 'd, 'f>(
+        &'a self,
+        session: &'b mut Session,
+        upstream: &'c mut ResponseHeader,
+        ctx: &'d mut Ctx,
+    ) -> BoxFuture<'f, Result<()>>
+    where
+        'a: 'f,
+        'b: 'f,
+        'c: 'f,
+        'd: 'f,
+        Self: 'f,
+    {
+        Box::pin(ready(forward::response(session, ctx, upstream)))
     }
 
     fn response_body_filter(
@@ -222,26 +279,65 @@ impl ProxyHttp for Gateway {
         forward::failed_to_proxy(session, ctx, e, client_reused)
     }
 
-    async fn fail_to_proxy(&self, session: &mut Session, e: &Error, ctx: &mut Ctx) -> FailToProxy {
-        if forward::is_answered(session, ctx, e) {
-            session.set_keepalive(None);
-            return FailToProxy { error_code: 0, can_reuse_downstream: false };
-        }
-        let failure = ctx.failure.take().unwrap_or_else(|| forward::failure(e));
-        let error_code = failure.status().as_u16();
-        if respond::failure(session, ctx, failure).await.is_err() {
-            ctx.failure = Some(Failure::ClientLeft);
-        }
-        FailToProxy { error_code, can_reuse_downstream: false }
+    fn fail_to_proxy<'a, 'b, 'c, 'd, 'f>(
+        &'a self,
+        session: &'b mut Session,
+        e: &'c Error,
+        ctx: &'d mut Ctx,
+    ) -> BoxFuture<'f, FailToProxy>
+    where
+        'a: 'f,
+        'b: 'f,
+        'c: 'f,
+        'd: 'f,
+        Self: 'f,
+    {
+        refused(session, e, ctx)
     }
 
-    async fn logging(&self, session: &mut Session, _e: Option<&Error>, ctx: &mut Ctx) {
+    fn logging<'a, 'b, 'c, 'd, 'f>(
+        &'a self,
+        session: &'b mut Session,
+        _e: Option<&'c Error>,
+        ctx: &'d mut Ctx,
+    ) -> BoxFuture<'f, ()>
+    where
+        'a: 'f,
+        'b: 'f,
+        'c: 'f,
+        'd: 'f,
+        Self: 'f,
+    {
         ctx.destination = None;
         access_log::finish(session, ctx, &self.metrics);
+        Box::pin(ready(()))
     }
 
     /// Failures are logged once, by the access log; Pingora's lines would name upstream addresses.
     fn suppress_error_log(&self, _session: &Session, _ctx: &Ctx, _error: &Error) -> bool {
         true
     }
+}
+
+fn answered<'a>(gateway: &'a Gateway, session: &'a mut Session, ctx: &'a mut Ctx) -> BoxFuture<'a, Result<bool>> {
+    Box::pin(gateway.answer(session, ctx))
+}
+
+fn chosen<'a>(session: &'a mut Session, ctx: &'a mut Ctx) -> BoxFuture<'a, Result<Box<HttpPeer>>> {
+    Box::pin(forward::peer(session, ctx))
+}
+
+fn refused<'a>(session: &'a mut Session, error: &'a Error, ctx: &'a mut Ctx) -> BoxFuture<'a, FailToProxy> {
+    Box::pin(async move {
+        if forward::is_answered(session, ctx, error) {
+            session.set_keepalive(None);
+            return FailToProxy { error_code: 0, can_reuse_downstream: false };
+        }
+        let failure = ctx.failure.take().unwrap_or_else(|| forward::failure(error));
+        let error_code = failure.status().as_u16();
+        if respond::failure(session, ctx, failure).await.is_err() {
+            ctx.failure = Some(Failure::ClientLeft);
+        }
+        FailToProxy { error_code, can_reuse_downstream: false }
+    })
 }

@@ -95,7 +95,11 @@ async fn pump(client: &mut impl Player, ctx: &mut Ctx, body: &mut Body, metrics:
             let ended = client.end().await;
             return ended.map_err(|_| Failure::ClientLeft);
         }
-        client.write_body(body).await?;
+        if client.keeps() {
+            client.write_kept(body.owned()).await?;
+        } else {
+            client.write(body.available()).await?;
+        }
         let sent = body.available().len() as u64;
         ctx.sent += sent;
         metrics.sent(sent);

@@ -12,7 +12,6 @@ use pingora::proxy::Session;
 use pingora::{Error, ErrorType, Result};
 
 use super::failure::Failure;
-use crate::object::Body;
 
 /// Bytes of a body that are read at once for a player that is behind: what it costs in memory while it does not read.
 pub const SMALL_PIECE: usize = 32 * 1024;
@@ -44,10 +43,12 @@ pub trait Player: Send {
     fn write_head(&mut self, head: ResponseHeader) -> impl Future<Output = Result<()>> + Send;
     /// Goes on with the body; waits until the bytes are taken.
     fn write(&mut self, bytes: &[u8]) -> impl Future<Output = Result<(), Failure>> + Send;
-    /// As [`Player::write`], what `body` has available.
-    fn write_body(&mut self, body: &Body) -> impl Future<Output = Result<(), Failure>> + Send {
-        self.write(body.available())
+    /// Whether what is written is kept until the other end has room for it: [`Player::write_kept`] then saves a copy.
+    fn keeps(&self) -> bool {
+        false
     }
+    /// As [`Player::write`], where the bytes are their own already.
+    fn write_kept(&mut self, bytes: Bytes) -> impl Future<Output = Result<(), Failure>> + Send;
     /// Sends what was written so far without waiting for more.
     fn flush(&mut self) -> impl Future<Output = Result<(), Failure>> + Send;
     /// Ends the answer.
@@ -102,19 +103,18 @@ impl Player for Session {
 
     /// HTTP/1 takes the bytes where they are; HTTP/2 keeps them until its window opens, so it gets its own copy.
     async fn write(&mut self, bytes: &[u8]) -> Result<(), Failure> {
-        let written = match self.as_downstream_mut() {
-            ServerSession::H1(h1) => h1.write_body(bytes).await.map(|_| ()),
-            other => other.write_response_body(Bytes::copy_from_slice(bytes), false).await,
+        let ServerSession::H1(h1) = self.as_downstream_mut() else {
+            return self.write_kept(Bytes::copy_from_slice(bytes)).await;
         };
-        written.map_err(|error| unwritten(&error))
+        h1.write_body(bytes).await.map(|_| ()).map_err(|error| unwritten(&error))
     }
 
-    /// As [`Player::write`], but what HTTP/2 keeps is not copied where it need not be.
-    async fn write_body(&mut self, body: &Body) -> Result<(), Failure> {
-        let written = match self.as_downstream_mut() {
-            ServerSession::H1(h1) => h1.write_body(body.available()).await.map(|_| ()),
-            other => other.write_response_body(body.owned(), false).await,
-        };
+    fn keeps(&self) -> bool {
+        self.as_http1().is_none()
+    }
+
+    async fn write_kept(&mut self, bytes: Bytes) -> Result<(), Failure> {
+        let written = self.as_downstream_mut().write_response_body(bytes, false).await;
         written.map_err(|error| unwritten(&error))
     }
 
