@@ -53,6 +53,8 @@ struct Connection {
     request: usize,
     /// When the request under way was to be sent, or the next one is.
     due: Instant,
+    /// From when the time of the request under way counts.
+    wanted: Instant,
     progress: Instant,
     head: Box<[u8]>,
     /// Where a player is in its track.
@@ -109,6 +111,7 @@ impl Fleet {
                     state: State::Idle,
                     request,
                     due,
+                    wanted: due,
                     progress: start,
                     head: vec![0; head].into_boxed_slice(),
                     play,
@@ -170,9 +173,8 @@ impl Fleet {
         let connection = &mut self.connections[index];
         (connection.request, connection.state, connection.progress) = (next, State::Head(0), now);
         // The loop's own timer is a millisecond coarse: a time that was merely rounded up is not the server's delay.
-        if now.duration_since(connection.due) < Duration::from_millis(2) {
-            connection.due = now;
-        }
+        let late = now.duration_since(connection.due) >= Duration::from_millis(2);
+        connection.wanted = if late { connection.due } else { now };
         match connection.stream.write(&requests[next].text) {
             Ok(written) if written == requests[next].text.len() => Ok(()),
             Ok(_) => self.fail(index, "a request did not fit into the socket"),
@@ -238,7 +240,7 @@ impl Fleet {
         }
         ensure!(body <= expected.length, "bytes after the end of an answer");
         if group.sampled {
-            self.tally.first_bytes.push(now.duration_since(connection.due));
+            self.tally.first_bytes.push(now.duration_since(connection.wanted));
         }
         self.tally.bytes += body;
         let paused = matches!(group.pace, Pace::Pause);

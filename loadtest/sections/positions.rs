@@ -99,7 +99,16 @@ fn postgres(folder: &Path) -> Result<(Process, String)> {
     let make = command("initdb", &["--auth=trust", "--encoding=UTF8", "--locale=C", "-U", "loadtest"])?;
     ensure!(Command::new(&make[0]).args(&make[1..]).output()?.status.success(), "initdb failed");
     let port = address.port().to_string();
-    let settings = ["-p", &port, "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="];
+    let settings = [
+        "-p",
+        &port,
+        "-c",
+        "listen_addresses=127.0.0.1",
+        "-c",
+        "unix_socket_directories=",
+        "-c",
+        "log_min_messages=fatal",
+    ];
     let process = Process::start("postgres", &command("postgres", &settings)?, &[])?;
     process.wait_for(address)?;
     Ok((process, format!("postgres://loadtest@{address}/postgres")))

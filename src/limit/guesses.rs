@@ -2,7 +2,8 @@
 //! however many addresses try. It may count too many of an address, never too few.
 
 use std::net::IpAddr;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use pingora_limits::rate::Rate;
 
@@ -16,11 +17,15 @@ const PERIOD: Duration = Duration::from_secs(60);
 /// The count.
 pub struct Guesses {
     rate: Rate,
+    began: Instant,
+    /// Until when there may be anything to refuse, in seconds after `began`: mostly nobody guesses, and nothing has to be
+    /// looked up.
+    until: AtomicU64,
 }
 
 impl Default for Guesses {
     fn default() -> Self {
-        Self { rate: Rate::new(PERIOD) }
+        Self { rate: Rate::new(PERIOD), began: Instant::now(), until: AtomicU64::new(0) }
     }
 }
 
@@ -28,10 +33,15 @@ impl Guesses {
     /// A token from `address` was not valid.
     pub fn count(&self, address: Option<IpAddr>) {
         self.rate.observe(&subject::address(address), 1);
+        // The rate of the period before is heeded too.
+        self.until.fetch_max((self.began.elapsed() + 3 * PERIOD).as_secs(), Ordering::Relaxed);
     }
 
     /// How long tokens from `address` that were not seen to be valid before are not looked at.
     pub fn refusal(&self, address: Option<IpAddr>) -> Option<Duration> {
+        if self.began.elapsed().as_secs() >= self.until.load(Ordering::Relaxed) {
+            return None;
+        }
         (self.rate.observe(&subject::address(address), 0) >= MOST).then_some(PERIOD)
     }
 }

@@ -1,5 +1,5 @@
 //! Group commit: reports wait in a bounded queue; one task takes what is there, writes one row per key, and then
-//! acknowledges all of them. So a commit, which is slow, is shared by all who wait for it.
+//! has all of them acknowledged. So a commit, which is slow, is shared by all who wait for it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -56,7 +56,7 @@ impl Queue {
 }
 
 async fn write(mut jobs: mpsc::Receiver<Job>, store: Arc<dyn Store>, tasks: Tasks, numbers: Numbers) {
-    let mut batch = Vec::with_capacity(MOST);
+    let mut batch = Vec::new();
     let stopping = tasks.stopping();
     tokio::pin!(stopping);
     let mut open = true;
@@ -88,13 +88,24 @@ async fn write(mut jobs: mpsc::Receiver<Job>, store: Arc<dyn Store>, tasks: Task
                 Err(Error::Unavailable)
             }
         };
-        if result.is_ok() {
-            numbers.rows.inc_by(rows.len() as u64);
+        let kept = std::mem::take(&mut batch);
+        if result.is_err() {
+            acknowledge(kept, result);
+            continue;
         }
-        for job in batch.drain(..) {
-            // Whoever has left needs no answer.
-            let _ = job.done.send(result);
-        }
+        numbers.rows.inc_by(rows.len() as u64);
+        let store = Arc::clone(&store);
+        tasks.spawn(async move {
+            store.tell(&rows).await;
+            acknowledge(kept, result);
+        });
+    }
+}
+
+fn acknowledge(jobs: Vec<Job>, result: Result<(), Error>) {
+    for job in jobs {
+        // Whoever has left needs no answer.
+        let _ = job.done.send(result);
     }
 }
 

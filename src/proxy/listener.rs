@@ -28,8 +28,8 @@ use crate::telemetry::metrics::Metrics;
 
 /// Request heads are read into a buffer of their own, so that an idle connection holds none here.
 const PLAIN_READ_BUFFER: usize = 0;
-/// Write buffer: a response head and a small body leave in one write.
-const WRITE_BUFFER: usize = 4096;
+/// Write buffer: a response head leaves in one write, with a body of some hundred bytes. Every connection holds it.
+const WRITE_BUFFER: usize = 1024;
 /// Bytes that may wait in the kernel for a player's window to open. Without this bound the kernel takes megabytes, a
 /// write then waits until a third of them is taken, and a healthy slow player looks like a stalled one.
 pub const UNSENT: usize = 128 * 1024;

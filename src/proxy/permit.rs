@@ -139,7 +139,8 @@ pub fn revoked(ctx: &Ctx) -> impl Future<Output = ()> + use<> {
     let generation = ctx.ticket.as_ref().map(|ticket| ticket.generation);
     async move {
         match watched {
-            Some((revocations, claims)) => revocations.revoked(&claims.subject, generation).await,
+            // Boxed: a stream that nobody can end so, which is most, does not keep room for it.
+            Some((revocations, claims)) => Box::pin(revocations.revoked(&claims.subject, generation)).await,
             None => std::future::pending().await,
         }
     }

@@ -40,33 +40,37 @@ impl Fronted {
     pub fn new(records: Records, shared: Shared, clock: Clock, numbers: Numbers) -> Self {
         Self { records, shared, clock, numbers, owed: Mutex::default() }
     }
-
-    /// Tells Redis of `entries` and of what it is owed.
-    async fn tell(&self, entries: &[Entry]) {
-        // They stay owed until Redis has them: whoever reads meanwhile asks the database.
-        let mut all: Vec<Entry> = self.owed.lock().values().cloned().collect();
-        all.extend_from_slice(entries);
-        let told = self.shared.put(&all, TELL_BUDGET).await;
-        let mut owed = self.owed.lock();
-        if told.is_ok() {
-            owed.clear();
-            return;
-        }
-        self.numbers.front_failed.inc();
-        for entry in entries {
-            if owed.len() < OWED {
-                owed.insert(entry.key.clone(), entry.clone());
-            }
-        }
-    }
 }
 
 #[async_trait]
 impl Store for Fronted {
     async fn save(&self, entries: &[Entry]) -> Result<(), Away> {
-        self.records.save(entries).await?;
-        self.tell(entries).await;
-        Ok(())
+        self.records.save(entries).await
+    }
+
+    /// Tells Redis of `entries` and of what it is owed. They stay owed until Redis has them: whoever reads meanwhile asks the
+    /// database.
+    async fn tell(&self, entries: &[Entry]) {
+        let mut all: Vec<Entry> = self.owed.lock().values().cloned().collect();
+        all.extend_from_slice(entries);
+        let told = self.shared.put(&all, TELL_BUDGET).await;
+        let mut owed = self.owed.lock();
+        if told.is_ok() {
+            // What another call owes since then is not among them.
+            for entry in &all {
+                if owed.get(&entry.key).is_some_and(|owing| owing.at <= entry.at) {
+                    owed.remove(&entry.key);
+                }
+            }
+            return;
+        }
+        self.numbers.front_failed.inc();
+        for entry in entries {
+            let newer = owed.get(&entry.key).is_none_or(|owing| owing.at <= entry.at);
+            if newer && owed.len() < OWED {
+                owed.insert(entry.key.clone(), entry.clone());
+            }
+        }
     }
 
     async fn get(&self, key: &Key) -> Result<Option<Entry>, Away> {

@@ -87,6 +87,10 @@ pub trait Store: Send + Sync {
     /// does not know stays as it was. All are kept when this returns.
     async fn save(&self, entries: &[Entry]) -> Result<(), Away>;
 
+    /// Tells of `entries`, which are kept, whoever answers for the store; whoever reports them waits for it, the next commit
+    /// does not.
+    async fn tell(&self, _entries: &[Entry]) {}
+
     /// The entry of `key`, cleared ones too.
     async fn get(&self, key: &Key) -> Result<Option<Entry>, Away>;
 
