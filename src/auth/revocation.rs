@@ -20,6 +20,8 @@ const WATCH: Duration = Duration::from_secs(2);
 const REDIS_BUDGET: Duration = Duration::from_millis(200);
 /// For a question to the database.
 const DATABASE_BUDGET: Duration = Duration::from_millis(500);
+/// For a logout in the database: one that does not answer is none, and twice is once.
+const ADVANCE_BUDGET: Duration = Duration::from_secs(2);
 /// Users that are remembered, and in memory kept.
 const USERS: usize = 65_536;
 
@@ -81,8 +83,10 @@ impl Generations {
             Self::Database(database) => {
                 let sql = "INSERT INTO stream_generations (user_id, generation) VALUES ($1, 1) ON CONFLICT (user_id)
                     DO UPDATE SET generation = stream_generations.generation + 1 RETURNING generation";
-                let advanced = on!(database, pool => sqlx::query_as::<_, (i64,)>(sql).bind(user).fetch_one(pool).await);
-                advanced.ok().map(|(generation,)| wrapped(generation))
+                let advance =
+                    async { on!(database, pool => sqlx::query_as::<_, (i64,)>(sql).bind(user).fetch_one(pool).await) };
+                let (generation,) = tokio::time::timeout(ADVANCE_BUDGET, advance).await.ok()?.ok()?;
+                Some(wrapped(generation))
             }
         }
     }

@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 use sqlx::Error;
 
-use super::Away;
 use super::access::{Authority, Question};
+use super::{Away, in_time};
 use crate::database::Database;
 use crate::on;
 
@@ -43,25 +43,32 @@ impl Grants {
     pub async fn add(&self, grant: &Grant) -> Result<bool, Away> {
         let sql = "INSERT INTO track_grants (user_id, track_id, is_prefix, created_at) VALUES ($1, $2, $3, $4)
             ON CONFLICT (user_id, track_id, is_prefix) DO NOTHING";
-        let rows = on!(&self.database, pool => sqlx::query(sql).bind(&grant.user).bind(&grant.track)
-            .bind(i64::from(grant.prefix)).bind(grant.created_at).execute(pool).await?.rows_affected());
-        Ok(rows > 0)
+        let adding = async {
+            on!(&self.database, pool => sqlx::query(sql).bind(&grant.user).bind(&grant.track)
+                .bind(i64::from(grant.prefix)).bind(grant.created_at).execute(pool).await.map(|it| it.rows_affected()))
+        };
+        Ok(in_time(adding).await? > 0)
     }
 
     /// Takes a right back; false where there was none.
     pub async fn remove(&self, user: &str, track: &str, prefix: bool) -> Result<bool, Away> {
         let sql = "DELETE FROM track_grants WHERE user_id = $1 AND track_id = $2 AND is_prefix = $3";
-        let rows = on!(&self.database, pool => sqlx::query(sql).bind(user).bind(track)
-            .bind(i64::from(prefix)).execute(pool).await?.rows_affected());
-        Ok(rows > 0)
+        let removing = async {
+            on!(&self.database, pool => sqlx::query(sql).bind(user).bind(track)
+                .bind(i64::from(prefix)).execute(pool).await.map(|it| it.rows_affected()))
+        };
+        Ok(in_time(removing).await? > 0)
     }
 
     /// At most `limit` of the user's rights, behind the one on `after`.
     pub async fn list(&self, user: &str, after: (&str, bool), limit: u32) -> Result<Vec<Grant>, Away> {
         let sql = "SELECT user_id, track_id, is_prefix, created_at FROM track_grants WHERE user_id = $1
             AND (track_id > $2 OR track_id = $2 AND is_prefix > $3) ORDER BY track_id, is_prefix LIMIT $4";
-        let rows: Vec<(String, String, i64, i64)> = on!(&self.database, pool => sqlx::query_as(sql).bind(user)
-            .bind(after.0).bind(i64::from(after.1)).bind(i64::from(limit)).fetch_all(pool).await?);
+        let listing = async {
+            on!(&self.database, pool => sqlx::query_as(sql).bind(user)
+                .bind(after.0).bind(i64::from(after.1)).bind(i64::from(limit)).fetch_all(pool).await)
+        };
+        let rows: Vec<(String, String, i64, i64)> = in_time(listing).await?;
         let grant = |(user, track, prefix, created_at)| Grant { user, track, prefix: prefix != 0, created_at };
         Ok(rows.into_iter().map(grant).collect())
     }

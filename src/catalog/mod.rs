@@ -33,6 +33,8 @@ const REMEMBERED: usize = 65_536;
 const FRESH: Duration = Duration::from_secs(1);
 /// For a question to the database on a player's way; those of the API may take longer.
 const BUDGET: Duration = Duration::from_millis(500);
+/// For those of the API.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Longest id of a track or a user, in bytes.
 pub const MAX_ID: usize = 256;
 
@@ -127,14 +129,14 @@ impl Catalog {
 
     /// The track `id` as the database has it now, a deleted one too.
     pub async fn read(&self, id: &str) -> Result<Option<Track>, Away> {
-        Ok(self.tracks.find(id).await?)
+        in_time(self.tracks.find(id)).await
     }
 
     /// Adds a track at `now`, in milliseconds since the Unix epoch.
     pub async fn add(&self, track: &NewTrack, now: i64) -> Result<Added, Away> {
-        let added = self.tracks.add(track, now).await;
+        let added = in_time(self.tracks.add(track, now)).await;
         self.remembered.forget(&track.id);
-        Ok(added?)
+        added
     }
 
     /// Adds tracks or brings them up to date, all or none of them.
@@ -146,13 +148,19 @@ impl Catalog {
 
     /// At most `limit` tracks behind the id `after`, by their ids.
     pub async fn list(&self, after: &str, limit: u32) -> Result<Vec<Track>, Away> {
-        Ok(self.tracks.list(after, limit).await?)
+        in_time(self.tracks.list(after, limit)).await
     }
 
     /// Deletes a track: it stays known as deleted. `None` where there is none.
     pub async fn delete(&self, id: &str, now: i64) -> Result<Option<Track>, Away> {
-        let deleted = self.tracks.delete(id, now).await;
+        let deleted = in_time(self.tracks.delete(id, now)).await;
         self.remembered.forget(id);
-        Ok(deleted?)
+        deleted
     }
+}
+
+/// What the database says to an operator, who is told when it takes too long.
+async fn in_time<T>(asked: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Away> {
+    let answer = tokio::time::timeout(PATIENCE, asked).await;
+    Ok(answer.unwrap_or(Err(sqlx::Error::PoolTimedOut))?)
 }

@@ -55,8 +55,9 @@ impl Ledger for InDatabase {
     }
 
     async fn forget(&self, now: u64) -> Result<(), Unavailable> {
-        let deleted = on!(&self.0, pool => sqlx::query(FORGET).bind(signed(now)).execute(pool).await.map(|_| ()));
-        deleted.map_err(|_| Unavailable)
+        let delete =
+            async { on!(&self.0, pool => sqlx::query(FORGET).bind(signed(now)).execute(pool).await.map(|_| ())) };
+        timeout(WRITE_BUDGET, delete).await.map_err(|_| Unavailable)?.map_err(|_| Unavailable)
     }
 }
 

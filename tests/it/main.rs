@@ -21,6 +21,7 @@ mod limits;
 mod listen;
 mod observability;
 mod plain;
+mod outages;
 mod playback;
 mod player;
 mod positions;

@@ -42,7 +42,7 @@ async fn ask(gate: &Gate, id: &str, user: &str) -> Value {
 }
 
 /// Its path.
-async fn url(gate: &Gate, id: &str, user: &str) -> String {
+pub async fn url(gate: &Gate, id: &str, user: &str) -> String {
     let said = ask(gate, id, user).await;
     let url = said["streamUrl"].as_str().expect("a URL").to_owned();
     url.strip_prefix(&gate.url()).expect("it is a URL of this gate").to_owned()

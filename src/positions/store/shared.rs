@@ -90,7 +90,8 @@ impl Shared {
         let most = listing.after.map_or(f64::INFINITY, |mark| mark.at as f64);
         let count = i64::try_from(listing.count).unwrap_or(i64::MAX);
         let (index, since) = (self.index(listing.user), listing.since as f64);
-        let members: Vec<String> = client.zrevrangebyscore(index, most, since, false, Some((0, count))).await?;
+        let range = client.zrevrangebyscore(index, most, since, false, Some((0, count)));
+        let members: Vec<String> = Redis::in_time(LIMIT, range).await?;
         let name = |member: String| {
             member.split_once(':').and_then(|(kind, item)| Some((Kind::named(kind)?, item.to_owned())))
         };

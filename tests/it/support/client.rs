@@ -13,6 +13,8 @@ pub fn plain() -> reqwest::Client {
     reqwest::Client::builder()
         .redirect(reqwest::redirect::Policy::none())
         .timeout(Duration::from_secs(30))
+        // Before the gate does, or a request may meet the end of its connection.
+        .pool_idle_timeout(Duration::from_secs(20))
         .no_proxy()
         .build()
         .expect("the client can be built")

@@ -1,6 +1,7 @@
 //! A real Kafka: one for all tests of this binary, with a topic for each; and one that a test owns, stops and starts
 //! again on the same port and data.
 
+use std::io::Write;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -139,6 +140,21 @@ impl OwnKafka {
         Topic { broker: self.broker(), name: name.to_owned() }
     }
 
+    /// Stops it where it stands: connections stay open and nothing is answered, until [`Self::thaw`].
+    pub fn freeze(&mut self) {
+        self.signal("STOP");
+    }
+
+    /// Ends [`Self::freeze`].
+    pub fn thaw(&mut self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&mut self, signal: &str) {
+        let shell = self.server.as_mut().and_then(|shell| shell.stdin.as_mut()).expect("it runs");
+        shell.write_all(format!("{signal}\n").as_bytes()).expect("the shell reads");
+    }
+
     /// SIGKILL, and waits until it is gone.
     pub fn kill(&mut self) {
         let mut server = self.server.take().expect("it runs");
@@ -152,7 +168,7 @@ impl OwnKafka {
         const SCRIPT: &str = r#"
             folder=$1; shift
             "$@" >server.log 2>&1 </dev/null &
-            read -r _
+            while read -r signal; do kill "-$signal" $!; done
             kill -9 $! 2>/dev/null; wait; [ -z "$folder" ] || rm -rf "$folder"
         "#;
         let java = self.java();

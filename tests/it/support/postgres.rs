@@ -72,6 +72,21 @@ impl Postgres {
         self.service.kill();
     }
 
+    /// Stops it where it stands: connections stay open and nothing is answered, until [`Self::thaw`].
+    pub fn freeze(&mut self) {
+        self.service.signal("STOP");
+    }
+
+    /// Ends [`Self::freeze`].
+    pub fn thaw(&mut self) {
+        self.service.signal("CONT");
+    }
+
+    /// Whether it was not ended.
+    pub fn is_alive(&self) -> bool {
+        self.service.is_alive()
+    }
+
     /// Starts it again: same port, same data.
     pub fn restart(&mut self) {
         self.service.restart();

@@ -17,7 +17,11 @@ const KEEPER: &str = r#"
     "$@" </dev/null >/dev/null 2>&1 &
     while read -r signal; do
         kill "-$signal" $! 2>/dev/null
-        case "$signal" in STOP | CONT) ;; *) wait; exit ;; esac
+        case "$signal" in
+        # PostgreSQL is a family of processes.
+        STOP | CONT) kill "-$signal" $(cat /proc/$!/task/$!/children) 2>/dev/null ;;
+        *) wait; exit ;;
+        esac
     done
     kill -KILL $! 2>/dev/null
     wait
@@ -75,6 +79,11 @@ impl Service {
             self.kill();
         }
         panic!("{:?} did not become ready within {START_DEADLINE:?}", self.command);
+    }
+
+    /// Whether it was started and not ended.
+    pub fn is_alive(&self) -> bool {
+        self.keeper.is_some()
     }
 
     /// SIGKILL, and waits until it is gone.
