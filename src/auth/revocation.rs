@@ -13,7 +13,7 @@ use crate::on;
 use crate::redis::Redis;
 
 /// How long a generation is believed while a URL is used. With [`WATCH`] it is what a live stream may go on for.
-const FRESH: Duration = Duration::from_secs(2);
+const FRESH: Duration = Duration::from_millis(500);
 /// Between two looks of a live stream.
 const WATCH: Duration = Duration::from_secs(2);
 /// For a command to Redis.
@@ -119,7 +119,7 @@ impl Revocations {
         self.generations.read(&short(user)).await
     }
 
-    /// The user's generation as it was at most two seconds ago, or as it was known last.
+    /// The user's generation as it was a moment ago, or as it was known last.
     pub async fn recent(&self, user: &str) -> Option<u32> {
         let user = short(user);
         let ask = || {

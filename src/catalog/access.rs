@@ -14,7 +14,7 @@ use crate::secret::Secret;
 /// Answers that are remembered, for each who decides.
 const REMEMBERED: usize = 65_536;
 /// How long a grant that was taken back elsewhere may go on.
-const GRANTS_FRESH: Duration = Duration::from_secs(1);
+const GRANTS_FRESH: Duration = Duration::from_millis(500);
 /// For a question to the database.
 const GRANTS_BUDGET: Duration = Duration::from_millis(500);
 

@@ -1,7 +1,7 @@
 //! What a track id means: store, key, type, size, owner, and whether it was deleted; and who may have it. Shared by the
 //! engine, which asks on every request, and the API, which changes it.
 //!
-//! Owns the tracks and grants of the database, and what is remembered of them for a second. Knows neither routes nor
+//! Owns the tracks and grants of the database, and what is remembered of them for a moment. Knows neither routes nor
 //! statuses: the caller turns [`Unfound`] and [`access::Verdict`] into answers.
 
 pub mod access;
@@ -30,8 +30,8 @@ use tracks::Tracks;
 /// Tracks that are remembered.
 const REMEMBERED: usize = 65_536;
 /// How long another node may go on with what was changed elsewhere.
-const FRESH: Duration = Duration::from_secs(1);
-/// For a question to the database on a player's way; those of the API may take longer.
+const FRESH: Duration = Duration::from_millis(500);
+/// For a question to the database on a player's way.
 const BUDGET: Duration = Duration::from_millis(500);
 /// For those of the API.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -106,7 +106,7 @@ impl Catalog {
         Self { tracks: Tracks::new(database), remembered: Memo::new(REMEMBERED, fresh, true), numbers }
     }
 
-    /// The track `id` for a player: remembered for a second, and for as long as the database is away.
+    /// The track `id` for a player: remembered for a moment, and for as long as the database is away.
     pub async fn find(&self, id: &str) -> Result<Arc<Track>, Unfound> {
         if id.len() > MAX_ID {
             return Err(Unfound::Unknown);

@@ -1,13 +1,16 @@
-//! How much a subject was sent in a period. It is counted as it is sent; what was counted is saved every second where
-//! there is a ledger, and read from it when a subject is new to this node.
+//! How much a subject was sent in a period. It is counted as it is sent; what was counted is saved every half second where
+//! there is a ledger, and read from it while a subject asks: other nodes may have sent it more.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 
 use super::rule;
 use super::settings::EgressQuota;
+
+/// How long what the ledger said is believed, in milliseconds.
+pub const FRESH: u64 = 400;
 
 /// One subject's account of one period.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -44,8 +47,8 @@ pub trait Ledger: Send + Sync {
 #[derive(Debug, Default)]
 pub struct Egress {
     period: AtomicU64,
-    /// Whether the ledger was asked in this period.
-    is_known: AtomicBool,
+    /// When the ledger was asked last, in milliseconds since the Unix epoch; 0: not yet in this period.
+    known: AtomicU64,
     saved: AtomicU64,
     unsaved: AtomicU64,
 }
@@ -62,10 +65,12 @@ impl Egress {
         bytes > 0 && self.unsaved.fetch_add(bytes, Ordering::Relaxed) == 0
     }
 
-    /// Whether the ledger has still to be asked in the period of `now`.
-    pub fn is_unknown(&self, quota: &EgressQuota, now: u64) -> bool {
+    /// Whether the caller has to ask the ledger: in a new period everybody, and then one of them now and again.
+    pub fn is_due(&self, quota: &EgressQuota, now: u64) -> bool {
         self.begin(quota, now);
-        !self.is_known.load(Ordering::Relaxed)
+        let known = self.known.load(Ordering::Relaxed);
+        let next = |known| self.known.compare_exchange(known, now, Ordering::Relaxed, Ordering::Relaxed);
+        known == 0 || (now >= known.saturating_add(FRESH) && next(known).is_ok())
     }
 
     /// What has to be saved.
@@ -73,12 +78,12 @@ impl Egress {
         self.unsaved.load(Ordering::Relaxed)
     }
 
-    /// The ledger has `total`, in which `saved` is what was not saved before.
-    pub fn is_saved(&self, saved: u64, total: u64) {
-        // In this order: in between it is too much, never too little.
-        self.saved.store(total, Ordering::Relaxed);
+    /// The ledger has `total` at `now`, in which `saved` is what was not saved before.
+    pub fn is_saved(&self, saved: u64, total: u64, now: u64) {
+        // In this order: in between it is too much, never too little. An older total may come behind a newer one.
+        self.saved.fetch_max(total, Ordering::Relaxed);
         self.unsaved.fetch_sub(saved, Ordering::Relaxed);
-        self.is_known.store(true, Ordering::Relaxed);
+        self.known.store(now, Ordering::Relaxed);
     }
 
     /// A new period begins with what has not been saved of the old one's last second.
@@ -86,7 +91,7 @@ impl Egress {
         let period = period(quota, now);
         if self.period.swap(period, Ordering::Relaxed) != period {
             self.saved.store(0, Ordering::Relaxed);
-            self.is_known.store(false, Ordering::Relaxed);
+            self.known.store(0, Ordering::Relaxed);
         }
     }
 }
@@ -111,15 +116,16 @@ mod tests {
     fn a_period_ends_and_what_was_sent_in_it_is_forgotten() {
         let quota = EgressQuota { bytes: 100, period: Duration::from_secs(10) };
         let egress = Egress::default();
-        assert!(egress.is_unknown(&quota, 1_000_000));
-        egress.is_saved(0, 30);
-        assert!(!egress.is_unknown(&quota, 1_000_000));
+        assert!(egress.is_due(&quota, 1_000_000) && egress.is_due(&quota, 1_000_000));
+        egress.is_saved(0, 30, 1_000_000);
+        assert!(!egress.is_due(&quota, 1_000_399));
+        assert!(egress.is_due(&quota, 1_000_400) && !egress.is_due(&quota, 1_000_400), "one asks for all");
         assert!(egress.sent(20) && !egress.sent(5) && !egress.sent(0));
         assert_eq!(egress.used(&quota, 1_009_999), 55);
-        egress.is_saved(25, 60);
+        egress.is_saved(25, 60, 1_009_999);
         assert_eq!((egress.used(&quota, 1_009_999), egress.unsaved()), (60, 0));
         assert_eq!(ends(&quota, 1_009_999), 1_010_000);
         assert_eq!(egress.used(&quota, 1_010_000), 0);
-        assert!(egress.is_unknown(&quota, 1_010_000));
+        assert!(egress.is_due(&quota, 1_010_000));
     }
 }

@@ -16,12 +16,12 @@ use super::shared::Shared;
 use super::table::Entry;
 use crate::clock::Clock;
 
-/// Between two savings.
-const SAVING: Duration = Duration::from_secs(1);
+/// Between two savings; with [`super::egress::FRESH`] it is how late another node hears of what was sent.
+const SAVING: Duration = Duration::from_millis(500);
 /// Savings between two renewals of the leases, which last three times as long.
-const RENEWAL: u64 = 20;
+const RENEWAL: u64 = 40;
 /// Savings between two looks for periods that have ended.
-const FORGETTING: u64 = 3600;
+const FORGETTING: u64 = 7200;
 /// Jobs taken at once.
 const BATCH: usize = 512;
 
@@ -91,7 +91,7 @@ impl Keeper {
         match ledger.read(account).await {
             Ok(total) => {
                 self.rest.worked();
-                egress.is_saved(0, total);
+                egress.is_saved(0, total, now);
             }
             Err(_) => self.failed(now),
         }
@@ -171,7 +171,7 @@ impl Worker {
             let Ok(totals) = ledger.add(&amounts).await else { return self.keeper.failed(now) };
             self.keeper.rest.worked();
             for (((policy, entry), (_, amount)), total) in chunk.iter().zip(&amounts).zip(totals) {
-                entry.egress.is_saved(*amount, total);
+                entry.egress.is_saved(*amount, total, now);
                 if entry.egress.unsaved() == 0 {
                     self.unsaved.remove(&(Arc::clone(&policy.settings().name), Arc::clone(&entry.subject)));
                 }

@@ -166,10 +166,10 @@ impl Policy {
         }
     }
 
-    /// How `entry` stands with its quota; what other nodes have counted is asked for once a period.
+    /// How `entry` stands with its quota; what other nodes have counted is asked for now and again.
     async fn egress(&self, entry: &Entry, now: u64) -> Option<(Standing, u64)> {
         let quota = self.settings.egress.as_ref()?;
-        if entry.egress.is_unknown(quota, now) {
+        if entry.egress.is_due(quota, now) {
             self.keeper.read(&self.account(&entry.subject, now)?, &entry.egress, now).await;
         }
         let used = entry.egress.used(quota, now);

@@ -171,7 +171,7 @@ pub async fn drop_cached(
     if done { Ok(StatusCode::NO_CONTENT) } else { Err(away()) }
 }
 
-/// Logs the caller out everywhere: every streaming URL of theirs is refused from now on, by other nodes within 5 seconds.
+/// Logs the caller out everywhere: every streaming URL of theirs is refused from now on, by other nodes within a second.
 #[utoipa::path(post, path = "/api/v1/logout", tag = "streaming", responses(
     (status = 204, description = "Logged out"), (status = 401, description = "No valid token"),
     (status = 503, description = "The shared state is away: nothing is revoked")))]

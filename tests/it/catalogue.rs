@@ -97,25 +97,6 @@ async fn the_catalogue_says_where_a_track_is_on_both_databases() {
 }
 
 #[tokio::test]
-async fn another_node_follows_within_the_second() {
-    let origin = ScriptedOrigin::with_track("music").await;
-    let Some(database) = Postgres::database().await else { return };
-    let config = tracks(&origin.url(), &database);
-    let (one, two) = (Gate::start(&config).await, Gate::start(&config).await);
-    assert_eq!(streams(&two, "one", "bob").await, 404);
-    add(&one, json!({ "id": "one", "store": "main", "bucket": "audio", "key": "track.mp3" })).await.is(201);
-    let follows = async |status| {
-        let began = Instant::now();
-        let probe = async || (streams(&two, "one", "bob").await == status).then_some(());
-        within(Duration::from_millis(1500), "the other node follows", probe).await;
-        began.elapsed()
-    };
-    follows(200).await;
-    send(&one, Method::DELETE, "/api/v1/admin/tracks/one", &admin(), None).await.is(204);
-    follows(410).await;
-}
-
-#[tokio::test]
 async fn a_deleted_track_is_gone_from_the_cache_too() {
     let origin = ScriptedOrigin::with_track("music").await;
     let folder = TempFolder::new("catalogue");

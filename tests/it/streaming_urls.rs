@@ -11,7 +11,7 @@ use crate::catalogue::{admin, bearer, send, sqlite};
 use crate::support::eventually::within;
 use crate::support::origin::pattern;
 use crate::support::tools::{self, TempFolder};
-use crate::support::{Gate, Minio, Object, Redis, ScriptedOrigin, config, token};
+use crate::support::{Gate, Minio, Object, Postgres, Redis, ScriptedOrigin, config, token};
 
 const KEYS: [(&str, &str); 2] = [
     ("OLD_KEY", "the old key of path tokens, 32 bytes or more"),
@@ -19,7 +19,7 @@ const KEYS: [(&str, &str); 2] = [
 ];
 
 /// `/api/v1/tracks/{id}/stream` from `bucket`, and streaming URLs by these keys.
-fn urls(endpoint: &str, bucket: &str, keys: &[&str]) -> Value {
+pub fn urls(endpoint: &str, bucket: &str, keys: &[&str]) -> Value {
     let mut config = config::objects(endpoint, bucket);
     config["Auth"] = config::jwt();
     config["Auth"]["PathToken"] = json!({ "Keys": keys });
@@ -30,7 +30,8 @@ fn urls(endpoint: &str, bucket: &str, keys: &[&str]) -> Value {
     config
 }
 
-async fn start(config: &Value) -> Gate {
+/// A gate with both keys in its environment.
+pub async fn start(config: &Value) -> Gate {
     Gate::start_with(config, &KEYS).await
 }
 
@@ -48,11 +49,13 @@ pub async fn url(gate: &Gate, id: &str, user: &str) -> String {
     url.strip_prefix(&gate.url()).expect("it is a URL of this gate").to_owned()
 }
 
-async fn status(gate: &Gate, path: &str) -> u16 {
+/// The status of a GET without any header.
+pub async fn status(gate: &Gate, path: &str) -> u16 {
     gate.client().get(path, &[]).await.status.as_u16()
 }
 
-async fn log_out(gate: &Gate, user: &str) {
+/// A logout.
+pub async fn log_out(gate: &Gate, user: &str) {
     send(gate, Method::POST, "/api/v1/logout", &bearer(user), None).await.is(204);
 }
 
@@ -234,15 +237,46 @@ fn redis_has(redis: &Redis, text: &str) -> bool {
 async fn what_was_revoked_stays_so_after_a_restart() {
     let origin = ScriptedOrigin::with_track("music").await;
     let folder = TempFolder::new("urls");
+    for database in [Some(sqlite(&folder)), Postgres::database().await].into_iter().flatten() {
+        let mut config = urls(&origin.url(), "audio", &["env:OLD_KEY"]);
+        config["Database"] = json!({ "Url": database });
+        let gate = start(&config).await;
+        let (path, bobs) = (url(&gate, "track", "alice").await, url(&gate, "track", "bob").await);
+        log_out(&gate, "alice").await;
+        assert_eq!((status(&gate, &path).await, status(&gate, &bobs).await), (401, 200));
+        drop(gate);
+        let gate = start(&config).await;
+        assert_eq!((status(&gate, &path).await, status(&gate, &bobs).await), (401, 200));
+    }
+}
+
+#[tokio::test]
+async fn without_postgresql_urls_go_on_playing_and_a_logout_is_never_left_open() {
+    let origin = ScriptedOrigin::with_track("music").await;
+    let Some(mut postgres) = Postgres::start() else { return };
     let mut config = urls(&origin.url(), "audio", &["env:OLD_KEY"]);
-    config["Database"] = json!({ "Url": sqlite(&folder) });
+    config["Database"] = json!({ "Url": postgres.url() });
     let gate = start(&config).await;
-    let (path, bobs) = (url(&gate, "track", "alice").await, url(&gate, "track", "bob").await);
-    log_out(&gate, "alice").await;
-    assert_eq!((status(&gate, &path).await, status(&gate, &bobs).await), (401, 200));
-    drop(gate);
-    let gate = start(&config).await;
-    assert_eq!((status(&gate, &path).await, status(&gate, &bobs).await), (401, 200));
+    let out = async || send(&gate, Method::POST, "/api/v1/logout", &bearer("alice"), None).await;
+    for away in [Postgres::freeze, Postgres::kill] {
+        let path = url(&gate, "track", "alice").await;
+        assert_eq!(status(&gate, &path).await, 200);
+        away(&mut postgres);
+        let began = Instant::now();
+        for _ in 0..3 {
+            assert_eq!(status(&gate, &path).await, 200);
+        }
+        out().await.problem(503);
+        assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+        if postgres.is_alive() {
+            postgres.thaw();
+        } else {
+            postgres.restart();
+        }
+        let back = async || (out().await.status == 204).then_some(());
+        within(Duration::from_secs(30), "PostgreSQL is used again", back).await;
+        assert_eq!(status(&gate, &path).await, 401);
+    }
 }
 
 #[tokio::test]
