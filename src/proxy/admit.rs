@@ -99,7 +99,7 @@ pub fn is_ours(path: &str) -> bool {
 }
 
 /// The length of the request's body, where it says one.
-fn announced(request: &RequestHeader) -> Option<u64> {
+pub fn announced(request: &RequestHeader) -> Option<u64> {
     request.headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 

@@ -17,7 +17,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::failure::Failure;
 use super::listener::UNSENT;
 use super::player::{Player, SMALL_PIECE};
-use super::request_body::{self, Framing};
+use super::request_body::{self, Unread};
 
 /// Bytes of further requests that are kept while an answer is under way.
 const MAX_AHEAD: usize = 64 * 1024;
@@ -62,7 +62,7 @@ pub struct Direct<'a> {
     keep_alive: bool,
     half_closed: bool,
     /// The request's body, until it is read.
-    unread: Option<Framing>,
+    unread: Option<Unread>,
     answer: Answer,
     /// The answer's head until something follows it: both leave in one write.
     head: Vec<u8>,
@@ -87,7 +87,7 @@ impl<'a> Direct<'a> {
         keep_alive: bool,
         write_timeout: Duration,
     ) -> Self {
-        let unread = Framing::of(&request.headers);
+        let unread = Unread::of(&request.headers);
         let (half_closed, answer, head) = (false, Answer::None, Vec::new());
         Self {
             stream,
@@ -249,24 +249,29 @@ impl Player for Direct<'_> {
         self.send(b"").await.map_err(|_| gone())
     }
 
-    async fn read_body(&mut self, limit: usize) -> Result<Bytes, Failure> {
-        let Some(framing) = self.unread else { return Ok(Bytes::new()) };
-        if framing.length().is_some_and(|length| length > limit as u64) {
-            return Err(Failure::BodyTooLarge);
+    fn has_read_body(&mut self) -> bool {
+        self.unread.is_none()
+    }
+
+    async fn read_piece(&mut self) -> Result<Option<Bytes>, Failure> {
+        if let Some(unread) = self.unread.as_mut().filter(|unread| unread.waits()) {
+            unread.awaited();
+            if self.ahead.is_empty() {
+                self.send(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
+            }
         }
-        if framing.waits() && self.ahead.is_empty() {
-            self.send(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
-            self.unread = Some(framing.awaited());
+        let Some(unread) = &mut self.unread else { return Ok(None) };
+        let piece = request_body::piece(self.stream, self.ahead, unread).await;
+        if unread.is_over() {
+            self.unread = None;
         }
-        let body = request_body::read(self.stream, self.ahead, framing, limit).await?;
-        self.unread = None;
-        Ok(body)
+        piece
     }
 
     async fn drain(&mut self) {
         // Who waits for leave to send does not send any more.
-        if let Some(framing) = self.unread.filter(|framing| !framing.waits()) {
-            request_body::drain(self.stream, self.ahead, framing).await;
+        if let Some(unread) = self.unread.as_mut().filter(|unread| !unread.waits()) {
+            request_body::drain(self.stream, self.ahead, unread).await;
         }
     }
 

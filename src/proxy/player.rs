@@ -4,7 +4,7 @@
 use std::future::Future;
 use std::net::IpAddr;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::StatusCode;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::ServerSession;
@@ -53,8 +53,10 @@ pub trait Player: Send {
     fn flush(&mut self) -> impl Future<Output = Result<(), Failure>> + Send;
     /// Ends the answer.
     fn end(&mut self) -> impl Future<Output = Result<()>> + Send;
-    /// Reads the request's body whole; more than `limit` bytes are [`Failure::BodyTooLarge`].
-    fn read_body(&mut self, limit: usize) -> impl Future<Output = Result<Bytes, Failure>> + Send;
+    /// Whether there is no more of the request's body to read.
+    fn has_read_body(&mut self) -> bool;
+    /// Reads on in the request's body; `None` at its end.
+    fn read_piece(&mut self) -> impl Future<Output = Result<Option<Bytes>, Failure>> + Send;
     /// Reads and drops what is left of the request's body.
     fn drain(&mut self) -> impl Future<Output = ()> + Send;
     /// Breaks the answer off, so that it cannot be taken for a whole one.
@@ -127,15 +129,12 @@ impl Player for Session {
         self.as_downstream_mut().write_response_body(Bytes::new(), true).await
     }
 
-    async fn read_body(&mut self, limit: usize) -> Result<Bytes, Failure> {
-        let mut body = BytesMut::new();
-        while let Some(chunk) = self.read_request_body().await.map_err(|_| Failure::ClientLeft)? {
-            if body.len() + chunk.len() > limit {
-                return Err(Failure::BodyTooLarge);
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(body.freeze())
+    fn has_read_body(&mut self) -> bool {
+        self.as_downstream_mut().is_body_done()
+    }
+
+    async fn read_piece(&mut self) -> Result<Option<Bytes>, Failure> {
+        self.read_request_body().await.map_err(|_| Failure::ClientLeft)
     }
 
     async fn drain(&mut self) {

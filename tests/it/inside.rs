@@ -13,6 +13,7 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use futures::{SinkExt, StreamExt};
+use http::Method;
 use rcgen::{CertifiedKey, KeyPair, generate_simple_self_signed};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
@@ -45,6 +46,7 @@ fn module(feed: &Feed) -> Router {
         .route("/api/test/echo", any(async |body: Bytes| body).layer(DefaultBodyLimit::disable()))
         .route("/api/test/stream", get(stream))
         .route("/api/test/ws", get(async |upgrade: WebSocketUpgrade| upgrade.on_upgrade(echo)))
+        .route("/api/test/guarded", any(async |_: User, body: Bytes| body).layer(DefaultBodyLimit::disable()))
         .route("/api/test/private", get(async |_: User, upgrade: WebSocketUpgrade| upgrade.on_upgrade(echo)))
         .with_state(Arc::clone(feed))
 }
@@ -196,6 +198,49 @@ async fn a_body_over_the_limit_is_refused_however_it_is_sent() {
     let mut raw = server.raw().await;
     raw.send(b"POST /api/test/echo HTTP/1.1\r\nHost: gate\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n").await;
     assert_eq!(raw.response("POST", LIMIT).await.expect("an answer").status, 400);
+}
+
+#[tokio::test]
+async fn of_a_caller_who_is_refused_no_large_body_is_read() {
+    let server = Server::plain().await;
+    let head = "POST /api/test/guarded HTTP/1.1\r\nHost: gate\r\n";
+    let large = "Content-Length: 10000000\r\n";
+    let expects = "Expect: 100-continue\r\n";
+    let chunked = "Transfer-Encoding: chunked\r\n";
+    for framing in
+        [large.to_owned(), format!("{large}{expects}"), format!("Content-Length: 9\r\n{expects}"), chunked.to_owned()]
+    {
+        let mut raw = server.raw().await;
+        raw.send(format!("{head}{framing}\r\n").as_bytes()).await;
+        let answer = raw.response("POST", LIMIT).await.expect("an answer before any of the body");
+        assert_eq!((answer.status, answer.header("connection")), (401, Some("close")), "{framing}");
+    }
+    // Who sends it all the same finds the answer, and who was let in is heard.
+    let token = token::of("alice");
+    for (authorization, status) in [("Bearer no", 401), (&*format!("Bearer {token}"), 200)] {
+        let mut raw = server.raw().await;
+        raw.send(format!("{head}{large}Authorization: {authorization}\r\n\r\n").as_bytes()).await;
+        raw.send(&vec![b'x'; 10_000_000]).await;
+        let answer = raw.response("POST", LIMIT).await.expect("an answer");
+        assert_eq!((answer.status, answer.body.len() == 10_000_000), (status, status == 200));
+    }
+    // A small one costs nobody the connection.
+    let mut raw = server.raw().await;
+    for _ in 0..2 {
+        raw.send(format!("{head}Content-Length: 2\r\n\r\nok").as_bytes()).await;
+        let answer = raw.response("POST", LIMIT).await.expect("an answer");
+        assert_eq!((answer.status, answer.header("connection")), (401, Some("keep-alive")));
+    }
+    let h2 = H2::connect(server.address()).await;
+    let (answer, mut body) = h2.begin(Method::POST, "/api/test/guarded", &[], false).await;
+    assert_eq!(timeout(LIMIT, answer).await.expect("before any of the body").expect("an answer").status(), 401);
+    let _ = body.send_data(Bytes::from_static(b"late"), true);
+    let authorization = format!("Bearer {token}");
+    let headers = [("authorization", authorization.as_str())];
+    let (answer, mut body) = h2.begin(Method::POST, "/api/test/guarded", &headers, false).await;
+    body.send_data(Bytes::from_static(b"in time"), true).expect("the stream is open");
+    let answer = timeout(LIMIT, answer).await.expect("in time").expect("an answer");
+    assert_eq!((answer.status().as_u16(), answer.headers()["content-length"].as_bytes()), (200, &b"7"[..]));
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
-use h2::{Reason, RecvStream};
+use h2::{Reason, RecvStream, SendStream};
 use http::{Method, Request};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -48,8 +48,19 @@ impl H2 {
     pub async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)]) -> ResponseFuture {
         let uri = format!("http://gate{path}");
         let request = headers.iter().fold(Request::builder().method(method).uri(uri), |r, (n, v)| r.header(*n, *v));
+        self.begin(method, path, headers, true).await.0
+    }
+
+    /// Sends the head of a request, and with `end` its end; else the body is the caller's to send.
+    pub async fn begin(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        end: bool,
+    ) -> (ResponseFuture, SendStream<Bytes>) {
         let mut send = self.send.clone().ready().await.expect("the connection is open");
-        send.send_request(request.body(()).expect("a request"), true).expect("it can be sent").0
+        send.send_request(request.body(()).expect("a request"), end).expect("it can be sent")
     }
 
     /// GET, as far as its head.
