@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 
 use crate::catalogue::{admin, bearer, send, sqlite};
 use crate::support::eventually::within;
+use crate::support::h2::H2;
+use crate::support::heard::Ending;
 use crate::support::origin::pattern;
 use crate::support::tools::{self, TempFolder};
 use crate::support::{Gate, Minio, Object, Postgres, Redis, ScriptedOrigin, config, token};
@@ -341,4 +343,35 @@ async fn a_live_stream_of_a_revoked_user_ends_within_five_seconds_by_switch() {
     let headers = format!("Authorization: {}\r\n", bearer("alice"));
     let (read, took) = live(&two, &one, &headers, "/api/v1/tracks/long/stream", LENGTH).await;
     assert!(read < LENGTH && took < Duration::from_secs(5), "{read} bytes, {took:?}");
+}
+
+#[tokio::test]
+async fn over_http_2_a_revoked_stream_is_reset_and_the_others_of_its_connection_play_on() {
+    const LENGTH: usize = 16 << 20;
+    let origin = ScriptedOrigin::with_track("music").await;
+    origin.put("/audio/long.mp3", Object::new(pattern(LENGTH)));
+    let Some(postgres) = Postgres::database().await else { return };
+    let mut config = urls(&origin.url(), "audio", &["env:OLD_KEY"]);
+    config["Server"]["Listeners"][0]["H2c"] = json!(true);
+    config["Database"] = json!({ "Url": postgres });
+    config["Auth"]["EndRevokedStreams"] = json!(true);
+    let gate = start(&config).await;
+    let (alices, bobs) = (url(&gate, "long", "alice").await, url(&gate, "long", "bob").await);
+    let connection = H2::connect(gate.address()).await;
+    let ranges = [("range", "bytes=1-2")];
+    let part = connection.get(&alices, &ranges).await;
+    assert_eq!((part.status, part.header("content-range")), (206, &*format!("bytes 1-2/{LENGTH}")));
+    let (mut revoked, mut other) = (connection.open(&alices, &[]).await, connection.open(&bobs, &[]).await);
+    revoked.take(100_000).await;
+    other.take(100_000).await;
+    log_out(&gate, "alice").await;
+    let began = Instant::now();
+    let ended = async || gate.access_lines().into_iter().find(|line| line["failure"] == "revoked");
+    within(Duration::from_secs(5), "the stream ends", ended).await;
+    let heard = revoked.finish().await;
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert!(matches!(heard.end, Ending::Broken(_)), "{:?} after {} bytes", heard.end, heard.body.len());
+    assert!(heard.body.len() < LENGTH);
+    assert_eq!(connection.get(&alices, &[]).await.status, 401);
+    other.finish().await.is(200, &pattern(LENGTH));
 }

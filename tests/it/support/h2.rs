@@ -40,14 +40,14 @@ impl H2 {
 
     /// Over a connection that is there.
     pub async fn over(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Result<Self, h2::Error> {
-        let (send, connection) = h2::client::handshake(stream).await?;
+        // A stream that nobody reads must not hold up the others.
+        let mut builder = h2::client::Builder::new();
+        let (send, connection) = builder.initial_connection_window_size(1 << 20).handshake(stream).await?;
         Ok(Self { send, connection: tokio::spawn(connection) })
     }
 
     /// Sends a request without body.
     pub async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)]) -> ResponseFuture {
-        let uri = format!("http://gate{path}");
-        let request = headers.iter().fold(Request::builder().method(method).uri(uri), |r, (n, v)| r.header(*n, *v));
         self.begin(method, path, headers, true).await.0
     }
 
@@ -59,6 +59,8 @@ impl H2 {
         headers: &[(&str, &str)],
         end: bool,
     ) -> (ResponseFuture, SendStream<Bytes>) {
+        let uri = format!("http://gate{path}");
+        let request = headers.iter().fold(Request::builder().method(method).uri(uri), |r, (n, v)| r.header(*n, *v));
         let mut send = self.send.clone().ready().await.expect("the connection is open");
         send.send_request(request.body(()).expect("a request"), end).expect("it can be sent")
     }
