@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use fred::error::Error;
 use fred::interfaces::{ClientLike, KeysInterface, SortedSetsInterface};
-use fred::types::{ClusterHash, CustomCommand};
 use futures::future::join_all;
 use parking_lot::Mutex;
 use sha1::{Digest, Sha1};
@@ -153,7 +152,7 @@ impl Shared {
         let call = async |command, script: &str| {
             let head = [script.to_owned(), keys.len().to_string()];
             let all: Vec<String> = head.into_iter().chain(keys.clone()).chain(arguments.clone()).collect();
-            client.custom::<Vec<i64>, _>(CustomCommand::new_static(command, ClusterHash::Offset(2), false), all).await
+            client.custom::<Vec<i64>, _>(Redis::command(command, &keys[0]), all).await
         };
         let calls = async {
             match call("EVALSHA", &self.script).await {

@@ -88,11 +88,16 @@ impl Redis {
         keys: Vec<String>,
         arguments: Vec<String>,
     ) -> Result<R, Error> {
-        // The first key is behind the script and the number of keys.
-        let command = CustomCommand::new_static("EVAL", ClusterHash::Offset(2), false);
+        let command = Self::command("EVAL", keys.first().map_or("", String::as_str));
         let all = [script.to_owned(), keys.len().to_string()].into_iter().chain(keys).chain(arguments).collect();
         let client = self.within(budget);
         Self::in_time(budget, client.custom(command, all)).await
+    }
+
+    /// The command `name`, for the node that has `key` in a cluster. Its slot has to be said: where to look for the key
+    /// (`ClusterHash::Offset`) fred heeds in its own commands only.
+    pub fn command(name: &'static str, key: &str) -> CustomCommand {
+        CustomCommand::new_static(name, ClusterHash::from(key), false)
     }
 
     /// What `command` says, within `budget` whatever state the client is in.

@@ -18,7 +18,7 @@ use tidegate::{database, redis};
 use crate::support::origin::pattern;
 use crate::support::redis::Redis;
 use crate::support::tools::TempFolder;
-use crate::support::{Client, Gate, ScriptedOrigin, config, eventually, token};
+use crate::support::{Client, Gate, Postgres, ScriptedOrigin, config, eventually, token};
 
 const TRACK: &str = "/stream/track.mp3";
 const MINUTE: Duration = Duration::from_secs(60);
@@ -59,9 +59,13 @@ impl Nodes {
     }
 
     async fn over(redis: &Redis, count: usize) -> Self {
+        Self::at(redis.url(), count).await
+    }
+
+    async fn at(url: String, count: usize) -> Self {
         let (clock, mut all) = (Self::clock(), Vec::new());
         for _ in 0..count {
-            all.push(node(&policies(), &clock, Some(connect(redis).await), None));
+            all.push(node(&policies(), &clock, Some(connect(url.clone()).await), None));
         }
         Self { clock, all, next: 0 }
     }
@@ -92,8 +96,8 @@ fn node(policies: &[Policy], clock: &Clock, redis: Option<redis::Redis>, ledger:
     limits
 }
 
-async fn connect(redis: &Redis) -> redis::Redis {
-    let settings = redis::settings::Settings { url: Secret::new(redis.url()), prefix: "it:".to_owned() };
+async fn connect(url: String) -> redis::Redis {
+    let settings = redis::settings::Settings { url: Secret::new(url), prefix: "it:".to_owned() };
     redis::Redis::connect(&settings).await.expect("the address can be used")
 }
 
@@ -147,6 +151,14 @@ async fn the_contract_holds_over_redis_with_one_node_and_with_two() {
         let Some(redis) = Redis::start() else { return };
         contract(Nodes::over(&redis, count).await).await;
     }
+}
+
+#[tokio::test]
+async fn the_contract_holds_over_a_cluster_of_redis() {
+    let Some(cluster) = Redis::cluster().await else { return };
+    contract(Nodes::at(cluster[1].cluster_url(), 2).await).await;
+    let client = connect(cluster[2].cluster_url()).await;
+    adds_up(|| Arc::new(InRedis(client.clone()))).await;
 }
 
 /// Moments and subjects as they come, always the same.
@@ -215,16 +227,21 @@ async fn adds_up(ledger: impl Fn() -> Arc<dyn Ledger>) {
 #[tokio::test]
 async fn egress_adds_up_over_nodes_in_the_database() {
     let folder = TempFolder::new("egress");
-    let file = database::settings::Settings::Sqlite(folder.path().join("tidegate.db"));
-    let database = database::Database::open(&file).await.expect("it opens");
-    database.migrate().await.expect("it has the tables");
-    adds_up(|| Arc::new(InDatabase(database.clone()))).await;
+    let mut places = vec![database::settings::Settings::Sqlite(folder.path().join("tidegate.db"))];
+    if let Some(url) = Postgres::database().await {
+        places.push(database::settings::Settings::Postgres { url: Secret::new(url), connections: 4 });
+    }
+    for place in places {
+        let database = database::Database::open(&place).await.expect("it opens");
+        database.migrate().await.expect("it has the tables");
+        adds_up(|| Arc::new(InDatabase(database.clone()))).await;
+    }
 }
 
 #[tokio::test]
 async fn egress_adds_up_over_nodes_in_redis() {
     let Some(redis) = Redis::start() else { return };
-    let client = connect(&redis).await;
+    let client = connect(redis.url()).await;
     adds_up(|| Arc::new(InRedis(client.clone()))).await;
 }
 
@@ -275,7 +292,7 @@ async fn of_1000_simultaneous_requests_over_two_nodes_that_have_time_exactly_the
     let (clock, all) = (Nodes::clock(), [policy("streaming", Some(rule), None, None)]);
     let mut nodes = Vec::new();
     for _ in 0..2 {
-        nodes.push(node(&all, &clock, Some(connect(&redis).await), None));
+        nodes.push(node(&all, &clock, Some(connect(redis.url()).await), None));
     }
     let tasks = (0..1000).map(|number| {
         let policy = Arc::clone(nodes[number % 2].policy("streaming").expect("the policy"));

@@ -282,6 +282,22 @@ async fn without_postgresql_urls_go_on_playing_and_a_logout_is_never_left_open()
 }
 
 #[tokio::test]
+async fn urls_and_logouts_are_kept_in_a_cluster_of_redis() {
+    let origin = ScriptedOrigin::with_track("music").await;
+    let Some(cluster) = Redis::cluster().await else { return };
+    let mut config = urls(&origin.url(), "audio", &["env:OLD_KEY"]);
+    config["State"] = json!({ "Url": cluster[0].cluster_url() });
+    let (one, two) = (start(&config).await, start(&config).await);
+    for user in ["alice", "bob", "carol", "dave"] {
+        let path = url(&one, "track", user).await;
+        assert_eq!(url(&two, "track", user).await, path, "the other node gives the same");
+        log_out(&one, user).await;
+        let refused = async || (status(&two, &path).await == 401).then_some(());
+        within(Duration::from_secs(10), "the other node refuses it", refused).await;
+    }
+}
+
+#[tokio::test]
 async fn without_redis_urls_go_on_playing() {
     let origin = ScriptedOrigin::with_track("music").await;
     let Some(mut redis) = Redis::start() else { return };

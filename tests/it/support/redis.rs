@@ -6,6 +6,7 @@ use std::net::{Shutdown, TcpStream};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::eventually::within;
 use super::service::{Service, free_port};
 use super::tools::{self, TempFolder};
 
@@ -45,6 +46,36 @@ impl Redis {
         std::fs::write(&file, lines).expect("the file can be written");
         let command = [tools::find("redis-server")?.into_os_string(), file.into(), OsString::from("--sentinel")];
         Some(Self::run(folder, port, command.to_vec()))
+    }
+
+    /// A cluster of three, of which the first is given; `None` where Redis is missing and not required.
+    pub async fn cluster() -> Option<[Self; 3]> {
+        let start = || {
+            let bus = free_port().to_string();
+            let cluster = ["--cluster-enabled", "yes", "--cluster-announce-ip", "127.0.0.1", "--cluster-port", &bus];
+            Self::start_with(&cluster).map(|redis| (redis, bus))
+        };
+        let (one, two, three) = (start()?, start()?, start()?);
+        for ((redis, bus), slots) in [(&one, "0 5460"), (&two, "5461 10922"), (&three, "10923 16383")] {
+            assert!(redis.ask(&format!("CLUSTER ADDSLOTSRANGE {slots}")).starts_with("+OK"));
+            // Itself too, which it finds out.
+            assert!(one.0.ask(&format!("CLUSTER MEET 127.0.0.1 {} {bus}", redis.port)).starts_with("+OK"));
+        }
+        let all = [one.0, two.0, three.0];
+        within(Duration::from_secs(30), "all three know the whole cluster", async || {
+            let knows = |redis: &Self| {
+                let info = redis.ask("CLUSTER INFO");
+                ["cluster_state:ok", "cluster_slots_ok:16384", "cluster_size:3"].iter().all(|line| info.contains(line))
+            };
+            all.iter().all(knows).then_some(())
+        })
+        .await;
+        Some(all)
+    }
+
+    /// Its address as one of a cluster's.
+    pub fn cluster_url(&self) -> String {
+        format!("redis-cluster://127.0.0.1:{}", self.port)
     }
 
     fn run(folder: TempFolder, port: u16, command: Vec<OsString>) -> Self {
