@@ -20,7 +20,7 @@ fn new(id: &str) -> NewTrack {
 }
 
 #[tokio::test]
-async fn a_track_is_added_once_found_and_deleted_for_good() {
+async fn a_track_is_added_once_found_deleted_and_added_again() {
     let folder = tempfile::tempdir().expect("a folder");
     let catalog = Catalog::new(database(&folder).await, None);
     assert_eq!(catalog.find("a").await, Err(Unfound::Unknown));
@@ -33,7 +33,13 @@ async fn a_track_is_added_once_found_and_deleted_for_good() {
     assert!(matches!(catalog.delete("a", 3).await, Ok(Some(track)) if track.deleted_at == Some(3)));
     assert_eq!(catalog.find("a").await, Err(Unfound::Deleted));
     assert!(matches!(catalog.delete("a", 4).await, Ok(Some(track)) if track.deleted_at == Some(3)));
-    assert_eq!(catalog.add(&new("a"), 5).await, Ok(Added::Conflict));
+    // An import does not bring it back; whoever adds it does, with what is said then.
+    assert_eq!(catalog.import(std::slice::from_ref(&other), 4).await.map(|it| it.added), Ok(0));
+    assert_eq!(catalog.find("a").await, Err(Unfound::Deleted));
+    assert!(matches!(catalog.add(&other, 5).await, Ok(Added::New(track)) if track.created_at == 5));
+    assert_eq!(catalog.find("a").await.map(|track| (track.size, track.deleted_at)), Ok((Some(6), None)));
+    assert!(matches!(catalog.add(&other, 6).await, Ok(Added::Same(_))));
+    assert_eq!(catalog.add(&new("a"), 6).await, Ok(Added::Conflict));
     assert_eq!(catalog.delete("b", 5).await, Ok(None));
     assert_eq!(catalog.find(&"x".repeat(MAX_ID + 1)).await, Err(Unfound::Unknown));
 }

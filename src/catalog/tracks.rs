@@ -48,11 +48,11 @@ pub struct NewTrack {
 /// What came of adding a track.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Added {
-    /// It is new.
+    /// It is new, or here again after it was deleted.
     New(Track),
     /// It was there already, just so.
     Same(Track),
-    /// Another one, or a deleted one, has its id.
+    /// Another one has its id.
     Conflict,
 }
 
@@ -87,11 +87,16 @@ impl Tracks {
         Ok(row.map(track))
     }
 
-    /// Adds a track, unless its id is taken.
+    /// Adds a track, unless its id is taken; in place of one that was deleted.
     pub async fn add(&self, new: &NewTrack, now: i64) -> Result<Added, Error> {
         let sql = format!(
             "INSERT INTO tracks (id, store, bucket, object_key, content_type, size_bytes, owner_id, created_at, updated_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8) ON CONFLICT (id) DO NOTHING RETURNING {COLUMNS}"
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8)
+             ON CONFLICT (id) DO UPDATE SET store = excluded.store, bucket = excluded.bucket,
+                object_key = excluded.object_key, content_type = excluded.content_type,
+                size_bytes = excluded.size_bytes, owner_id = excluded.owner_id, deleted_at = NULL,
+                created_at = excluded.created_at, updated_at = excluded.updated_at
+             WHERE tracks.deleted_at IS NOT NULL RETURNING {COLUMNS}"
         );
         let row: Option<Row> = on!(&self.database, pool => sqlx::query_as(sqlx::AssertSqlSafe(sql))
             .bind(&new.id).bind(&new.store).bind(&new.bucket).bind(&new.key).bind(&new.content_type).bind(size(new))
@@ -166,8 +171,7 @@ fn size(new: &NewTrack) -> Option<i64> {
 }
 
 fn is_same(there: &Track, new: &NewTrack) -> bool {
-    there.deleted_at.is_none()
-        && *there.store == *new.store
+    *there.store == *new.store
         && *there.bucket == *new.bucket
         && *there.key == *new.key
         && there.content_type.as_ref().map(HeaderValue::as_bytes) == new.content_type.as_deref().map(str::as_bytes)

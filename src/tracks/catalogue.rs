@@ -155,11 +155,11 @@ impl TrackToAdd {
     }
 }
 
-/// Adds a track. Sent again with the same content it is the same track.
+/// Adds a track, also in place of a deleted one. Sent again with the same content it is the same track.
 #[utoipa::path(post, path = "/api/v1/admin/tracks", tag = "catalogue", request_body = TrackToAdd, responses(
     (status = 201, description = "It is new", body = TrackEntry), (status = 200, description = "It was there, just so", body = TrackEntry),
     (status = 400, description = "Not JSON of this form"), (status = 401, description = "No valid token"),
-    (status = 403, description = "The token's role is not admin"), (status = 409, description = "Another track has the id, or a deleted one had it"),
+    (status = 403, description = "The token's role is not admin"), (status = 409, description = "Another track has the id"),
     (status = 422, description = "A value is out of range"), (status = 503, description = "The database is away")))]
 pub async fn add(
     _: Admin,
@@ -170,7 +170,7 @@ pub async fn add(
     match state.catalog.add(&new, state.now()).await.map_err(away)? {
         Added::New(track) => Ok((StatusCode::CREATED, Json(TrackEntry::from(track))).into_response()),
         Added::Same(track) => Ok(Json(TrackEntry::from(track)).into_response()),
-        Added::Conflict => Err(Error::conflict("another track has this id, or a deleted one had it")),
+        Added::Conflict => Err(Error::conflict("another track has this id")),
     }
 }
 

@@ -75,7 +75,7 @@ async fn the_catalogue_says_where_a_track_is_on_both_databases() {
     for database in [sqlite(&folder), postgres] {
         let gate = Gate::start(&tracks(&minio.url(), &database)).await;
         assert_eq!(streams(&gate, "one", "alice").await, 404);
-        let track = json!({ "id": "one", "store": "main", "bucket": minio.name(), "key": "deep/one.bin",
+        let mut track = json!({ "id": "one", "store": "main", "bucket": minio.name(), "key": "deep/one.bin",
             "contentType": "audio/flac", "ownerId": "alice" });
         let added = add(&gate, track.clone()).await;
         let entry: Value = serde_json::from_slice(&added.is(201).body).expect("JSON");
@@ -83,7 +83,7 @@ async fn the_catalogue_says_where_a_track_is_on_both_databases() {
             (&entry["id"], &entry["contentType"], &entry["deletedAt"]),
             (&json!("one"), &json!("audio/flac"), &json!(null))
         );
-        add(&gate, track).await.is(200);
+        add(&gate, track.clone()).await.is(200);
         // What was 404 a moment ago is there at once.
         let reply = stream(&gate, "one", "bob").await;
         assert_eq!((reply.is(200).text().as_str(), reply.header("content-type")), ("music", "audio/flac"));
@@ -93,6 +93,10 @@ async fn the_catalogue_says_where_a_track_is_on_both_databases() {
         assert_eq!(gate.client().get(path, &[]).await.status, StatusCode::UNAUTHORIZED);
         send(&gate, Method::DELETE, "/api/v1/admin/tracks/one", &admin(), None).await.is(204);
         assert_eq!(stream(&gate, "one", "bob").await.problem(410)["code"], "gone");
+        // Whoever adds it again has it again, as it is then.
+        track["contentType"] = json!("audio/ogg");
+        add(&gate, track).await.is(201);
+        assert_eq!(stream(&gate, "one", "bob").await.is(200).header("content-type"), "audio/ogg");
     }
 }
 
