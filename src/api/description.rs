@@ -88,7 +88,8 @@ fn problem_content() -> Content {
 #[utoipa::path(get, path = "/api/v1/tracks/{id}/stream", tag = "streaming", security((), ("bearer" = [])),
     params(("id" = String, Path, description = "The track"), ("Range" = Option<String>, Header, description = "One byte range, such as `bytes=0-1023`")),
     responses(
-        (status = 200, description = "The whole track"), (status = 206, description = "The range asked for"),
+        (status = 200, description = "The whole track", body = Vec<u8>, content_type = "*/*"),
+        (status = 206, description = "The range asked for", body = Vec<u8>, content_type = "*/*"),
         (status = 304, description = "Not modified"), (status = 401, description = "No valid token"),
         (status = 403, description = "The token does not allow it"), (status = 404, description = "No such track"),
         (status = 410, description = "Removed for good"), (status = 412, description = "A precondition does not hold"),

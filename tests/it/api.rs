@@ -3,8 +3,10 @@
 use http::Method;
 use serde_json::{Value, json};
 
+use crate::catalogue::{admin, bearer, send, sqlite, tracks};
 use crate::support::chromium::Chromium;
 use crate::support::described::Described;
+use crate::support::tools::TempFolder;
 use crate::support::{Gate, config};
 
 const PAGE: &str = "https://app.example";
@@ -30,6 +32,159 @@ async fn answers_are_as_described() {
     described.checks("GET", "/health", &wrong);
     assert_eq!(described.document()["servers"][0]["url"], "/");
     assert_eq!(described.document()["components"]["securitySchemes"]["bearer"]["scheme"], "bearer");
+}
+
+/// A request of the table below: method, path, who (`-`, `user`, `admin` or `host`), body and the status it has.
+type Row = (&'static str, &'static str, &'static str, Value, u16);
+
+/// What operators do, in an order in which it can be done.
+fn operators_rows() -> Vec<Row> {
+    let track =
+        json!({ "id": "one", "store": "main", "bucket": "audio", "key": "one.mp3", "contentType": "audio/mpeg" });
+    let other = json!({ "id": "one", "store": "main", "bucket": "audio", "key": "two.mp3" });
+    let grant = json!({ "userId": "bob", "trackId": "one" });
+    let none = Value::Null;
+    vec![
+        ("GET", "/health", "-", none.clone(), 200),
+        ("GET", "/openapi.json", "-", none.clone(), 200),
+        ("POST", "/api/v1/admin/tracks", "admin", track.clone(), 201),
+        ("POST", "/api/v1/admin/tracks", "admin", track.clone(), 200),
+        ("POST", "/api/v1/admin/tracks", "admin", other, 409),
+        ("POST", "/api/v1/admin/tracks", "admin", json!({}), 400),
+        ("POST", "/api/v1/admin/tracks", "admin", json!({ "id": "", "store": "main", "bucket": "b", "key": "k" }), 422),
+        ("POST", "/api/v1/admin/tracks", "user", track, 403),
+        ("POST", "/api/v1/admin/tracks", "-", none.clone(), 401),
+        ("GET", "/api/v1/admin/tracks", "admin", none.clone(), 200),
+        ("GET", "/api/v1/admin/tracks?limit=1", "admin", none.clone(), 200),
+        ("GET", "/api/v1/admin/tracks?limit=0", "admin", none.clone(), 422),
+        ("GET", "/api/v1/admin/tracks?cursor=%25", "admin", none.clone(), 400),
+        ("GET", "/api/v1/admin/tracks/one", "admin", none.clone(), 200),
+        ("GET", "/api/v1/admin/tracks/none", "admin", none.clone(), 404),
+        ("POST", "/api/v1/admin/grants", "admin", grant.clone(), 201),
+        ("POST", "/api/v1/admin/grants", "admin", grant, 200),
+        ("POST", "/api/v1/admin/grants", "admin", json!({ "userId": "bob", "trackPrefix": "a" }), 201),
+        ("POST", "/api/v1/admin/grants", "admin", json!({ "userId": "bob" }), 400),
+        ("GET", "/api/v1/admin/grants?user_id=bob", "admin", none.clone(), 200),
+        ("GET", "/api/v1/admin/grants?user_id=bob&limit=0", "admin", none.clone(), 422),
+        ("DELETE", "/api/v1/admin/grants?user_id=bob&track_id=one", "admin", none.clone(), 204),
+        ("DELETE", "/api/v1/admin/grants?user_id=bob&track_id=one", "admin", none, 404),
+    ]
+}
+
+/// What users do then, until the track is deleted.
+fn users_rows() -> Vec<Row> {
+    let event = json!({ "action": "Pause", "positionMs": 42_000 });
+    let none = Value::Null;
+    vec![
+        ("GET", "/api/v1/tracks/one/stream", "user", none.clone(), 200),
+        ("GET", "/api/v1/tracks/none/stream", "user", none.clone(), 404),
+        ("GET", "/api/v1/tracks/one/stream", "-", none.clone(), 401),
+        ("GET", "/api/v1/tracks/one/stream-url", "user", none.clone(), 200),
+        ("GET", "/api/v1/tracks/none/stream-url", "user", none.clone(), 404),
+        ("GET", "/api/v1/tracks/one/stream-url", "-", none.clone(), 401),
+        ("DELETE", "/api/v1/admin/stream-cache?user_id=bob&track_id=one", "admin", none.clone(), 204),
+        ("DELETE", "/api/v1/admin/stream-cache", "admin", none.clone(), 400),
+        ("DELETE", "/api/v1/admin/stream-cache?user_id=bob", "user", none.clone(), 403),
+        ("POST", "/api/v1/tracks/one/position", "user", json!({ "positionMs": 90_000, "durationMs": 600_000 }), 204),
+        ("POST", "/api/v1/tracks/one/position", "user", json!({}), 400),
+        ("POST", "/api/v1/tracks/one/position", "user", json!({ "positionMs": -1 }), 422),
+        ("POST", "/api/v1/tracks/one/position", "user", json!({ "positionMs": 1, "more": "x".repeat(5000) }), 413),
+        ("GET", "/api/v1/tracks/one/position", "user", none.clone(), 200),
+        ("GET", "/api/v1/tracks/two/position", "user", none.clone(), 200),
+        ("GET", "/api/v1/tracks/one/position?kind=noise", "user", none.clone(), 400),
+        ("GET", "/api/v1/progress", "user", none.clone(), 200),
+        ("GET", "/api/v1/progress?limit=0", "user", none.clone(), 422),
+        ("DELETE", "/api/v1/tracks/one/position", "user", none.clone(), 204),
+        ("POST", "/api/v1/tracks/one/events", "user", event.clone(), 202),
+        ("POST", "/api/v1/tracks/one/events", "user", json!(vec![event; 101]), 413),
+        ("POST", "/api/v1/tracks/one/events", "user", json!({ "action": "Dance" }), 400),
+        ("POST", "/api/v1/tracks/one/events", "-", none.clone(), 401),
+        ("GET", "/api/v1/usage", "user", none.clone(), 200),
+        ("GET", "/api/v1/usage?user_id=bob", "user", none.clone(), 403),
+        ("GET", "/api/v1/usage?user_id=", "admin", none.clone(), 400),
+        ("POST", "/api/v1/logout", "user", none.clone(), 204),
+        ("POST", "/api/v1/logout", "-", none.clone(), 401),
+        ("DELETE", "/api/v1/admin/tracks/one", "admin", none.clone(), 204),
+        ("DELETE", "/api/v1/admin/tracks/none", "admin", none.clone(), 404),
+        ("GET", "/api/v1/tracks/one/stream", "user", none.clone(), 410),
+        ("GET", "/api/v1/tracks/one/stream-url", "user", none, 410),
+    ]
+}
+
+/// As above, of sharing.
+fn share_rows() -> Vec<Row> {
+    let chunk = |number: u32| json!({ "data": "AAAAAAAAAAA=", "sampleRate": 44_100, "channels": 2, "timestamp": 1, "sequenceNumber": number });
+    let song = json!({ "title": "A", "artist": "B", "lyrics": null, "hasSyncedLyrics": false, "elapsedSeconds": 1.5,
+        "totalSeconds": 2.5, "thumbnailData": "/9j/4AAB", "timestamp": 1 });
+    let none = Value::Null;
+    vec![
+        ("POST", "/api/share/start", "-", json!({}), 401),
+        ("POST", "/api/share/start", "host", json!({ "sessionId": "12" }), 400),
+        ("POST", "/api/share/start", "host", json!({ "sessionId": "123456" }), 200),
+        ("POST", "/api/share/start", "host", json!({ "sessionId": "123456" }), 409),
+        ("GET", "/api/share/123456/status", "host", none.clone(), 200),
+        ("GET", "/api/share/654321/status", "host", none.clone(), 404),
+        ("GET", "/api/share/123456/metadata", "host", none.clone(), 404),
+        ("POST", "/api/share/123456/metadata", "host", song, 200),
+        ("POST", "/api/share/123456/metadata", "host", json!(7), 400),
+        ("GET", "/api/share/123456/metadata", "host", none.clone(), 200),
+        ("GET", "/api/v1/share/123456/thumb", "host", none.clone(), 200),
+        ("GET", "/api/share/123456/audio", "host", none.clone(), 204),
+        ("POST", "/api/share/123456/audio", "host", chunk(1), 200),
+        ("POST", "/api/share/123456/audio", "host", chunk(2), 200),
+        ("POST", "/api/share/123456/audio", "host", json!({}), 400),
+        ("GET", "/api/share/123456/audio?since=1", "host", none.clone(), 200),
+        ("POST", "/api/v1/share/123456/tickets", "host", json!({ "count": 2 }), 200),
+        ("POST", "/api/v1/share/123456/tickets", "host", json!({ "count": 0 }), 422),
+        ("GET", "/api/v1/share/123456/ws", "host", none.clone(), 400),
+        ("GET", "/api/v1/share/123456/events", "-", none.clone(), 401),
+        ("GET", "/api/v1/share/123456/stream.ogg", "-", none.clone(), 401),
+        ("POST", "/api/share/123456/stop", "host", none.clone(), 200),
+        ("GET", "/api/share/123456/status", "host", none.clone(), 200),
+        ("GET", "/api/share/123456/audio", "host", none, 404),
+    ]
+}
+
+#[tokio::test]
+async fn every_operation_answers_as_it_is_described() {
+    let folder = TempFolder::new("described");
+    std::fs::create_dir_all(folder.path().join("objects/audio")).expect("a folder");
+    std::fs::write(folder.path().join("objects/audio/one.mp3"), "music").expect("a file");
+    let mut config = tracks("http://127.0.0.1:1", &sqlite(&folder));
+    config["ObjectStores"]["main"] = json!({ "Embedded": folder.path().join("objects") });
+    config["Auth"]["PathToken"] = json!({ "Ttl": "1h" });
+    config["Events"] =
+        json!({ "File": folder.path().join("events.jsonl"), "Outbox": { "Path": folder.path().join("outbox") } });
+    config["Share"]["Token"] = json!("env:BEARER_TOKEN");
+    config["Policies"]["RateLimiter"]["all"] = json!({ "FixedWindow": { "PermitLimit": 100, "Window": "1h" },
+        "Concurrency": { "PermitLimit": 9 }, "Bandwidth": { "BytesPerSecond": "1MiB" }, "EgressQuota": { "Bytes": "1GiB" } });
+    config["ReverseProxy"]["Routes"]["track"]["RateLimiterPolicy"] = json!("all");
+    let gate = Gate::start_with(&config, &[("BEARER_TOKEN", "the token of sharing")]).await;
+    let described = Described::by(&gate.client()).await;
+    let mut left = described.operations_without("share");
+    for (method, path, who, body, status) in operators_rows().into_iter().chain(users_rows()).chain(share_rows()) {
+        let who = match who {
+            "user" => bearer("alice"),
+            "admin" => admin(),
+            "host" => "Bearer the token of sharing".to_owned(),
+            _ => String::new(),
+        };
+        let body = Some(body).filter(|body| !body.is_null());
+        let reply = send(&gate, method.parse().expect("a method"), path, &who, body).await;
+        assert_eq!(reply.status.as_u16(), status, "{method} {path}: {}", reply.text());
+        described.checks(method, path, &reply);
+        left.remove(&described.operation(method, path));
+        if method == "GET" && reply.status == 200 && !reply.header("etag").is_empty() {
+            for (name, value, status) in [("if-none-match", reply.header("etag"), 304), ("range", "bytes=0-1", 206)] {
+                let reply = gate.client().get(path, &[("authorization", &who), (name, value)]).await;
+                // Ranges are for tracks.
+                if status == 304 || path.ends_with("/stream") {
+                    described.checks(method, path, reply.is(status));
+                }
+            }
+        }
+    }
+    assert!(left.is_empty(), "no answer of these was looked at: {left:#?}");
 }
 
 #[tokio::test]

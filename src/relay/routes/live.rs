@@ -234,7 +234,7 @@ pub struct Cover {
 /// The cover.
 #[utoipa::path(get, path = "/{id}/thumb", tag = "share", security(("share" = []), ("ticket" = [])),
     params(("id" = String, Path, description = "Six digits"), Cover), responses(
-    (status = 200, description = "The picture"), (status = 304, description = "As in If-None-Match"),
+    (status = 200, description = "The picture", body = Vec<u8>, content_type = "image/*"), (status = 304, description = "As in If-None-Match"),
     (status = 401, description = "Neither the token, nor a ticket, nor the tag"),
     (status = 404, description = "No such session, or it has no picture")))]
 pub async fn thumb(

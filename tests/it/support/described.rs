@@ -1,5 +1,7 @@
 //! What the running server says of its API, held against its answers.
 
+use std::collections::BTreeSet;
+
 use jsonschema::Validator;
 use serde_json::{Value, json};
 
@@ -41,13 +43,38 @@ impl Described {
             return;
         };
         let media_type = reply.header("content-type").split(';').next().unwrap_or_default().trim();
-        let described = content.get(media_type).unwrap_or_else(|| panic!("{what}: {media_type:?} is not described"));
+        let range = format!("{}/*", media_type.split('/').next().unwrap_or_default());
+        let described = [media_type, &range, "*/*"].into_iter().find_map(|one| content.get(one));
+        let described = described.unwrap_or_else(|| panic!("{what}: {media_type:?} is not described"));
         if let (Some(schema), true) = (described.get("schema"), media_type.ends_with("json")) {
             let body: Value = serde_json::from_slice(&reply.body).unwrap_or_else(|error| panic!("{what}: {error}"));
             let faults: Vec<String> =
                 self.validator(schema).iter_errors(&body).map(|fault| fault.to_string()).collect();
             assert!(faults.is_empty(), "{what}: {faults:#?}\n{body:#}");
         }
+    }
+
+    /// The operations, as `GET /path`, but for those with this tag.
+    pub fn operations_without(&self, tag: &str) -> BTreeSet<String> {
+        let paths = self.0["paths"].as_object().expect("the description has paths");
+        let of = |(path, item): (&String, &Value)| -> Vec<String> {
+            let operations = item.as_object().into_iter().flatten();
+            let wanted = operations
+                .filter(|(_, operation)| !operation["tags"].as_array().is_some_and(|tags| tags.contains(&json!(tag))));
+            wanted.map(|(method, _)| format!("{} {path}", method.to_uppercase())).collect()
+        };
+        paths.iter().flat_map(of).collect()
+    }
+
+    /// The operation that `method` on `path` is, as [`Self::operations_without`] names it.
+    pub fn operation(&self, method: &str, path: &str) -> String {
+        let path = path.split('?').next().unwrap_or(path);
+        let paths = self.0["paths"].as_object().expect("the description has paths");
+        let template = paths
+            .keys()
+            .find(|template| *template == path)
+            .or_else(|| paths.keys().find(|template| fits(template, path)));
+        format!("{method} {}", template.map_or(path, String::as_str))
     }
 
     /// References of a schema lead into the document; so it goes along.
