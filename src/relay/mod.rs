@@ -7,7 +7,9 @@
 //! `routes` and `push` alone.
 
 mod bucket;
+mod chat;
 mod chunk;
+mod cover;
 mod event;
 mod frame;
 mod id;
@@ -26,8 +28,10 @@ mod routes;
 mod seats;
 mod session;
 pub mod settings;
+mod statistics;
 mod tickets;
 mod transcode;
+mod wav;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -36,6 +40,7 @@ use std::time::{Duration, SystemTime};
 pub use routes::routes;
 
 use self::bucket::Guesses;
+use self::cover::Covers;
 use self::id::SessionId;
 use self::metrics::Metrics;
 use self::refused::Refused;
@@ -60,6 +65,7 @@ pub struct Relay {
     tickets: Tickets,
     guesses: Guesses,
     seats: Arc<Seats>,
+    covers: Covers,
     metrics: Arc<Metrics>,
 }
 
@@ -75,11 +81,14 @@ impl Relay {
         let seats = Arc::new(Seats::new(settings.max_listeners, settings.cadence));
         let transcoders = Transcoders::new(settings.max_transcodes, tasks.clone(), Arc::clone(&metrics));
         let (shared_seats, shared_metrics) = (Arc::clone(&seats), Arc::clone(&metrics));
-        let shared = Shared { buffer: settings.buffer, seats: shared_seats, transcoders, metrics: shared_metrics };
+        let buffer = settings.buffer;
+        let shared = Shared { buffer, seats: shared_seats, transcoders, metrics: shared_metrics };
         let registry = Registry::new(settings.max_sessions, settings.timeout, Arc::new(shared));
         let (tickets, guesses) = (Tickets::default(), Guesses::default());
         let tasks_of_it = tasks.clone();
-        let relay = Arc::new(Self { settings, clock, tasks: tasks_of_it, registry, tickets, guesses, seats, metrics });
+        let covers = Covers::default();
+        let relay =
+            Arc::new(Self { settings, clock, tasks: tasks_of_it, registry, tickets, guesses, seats, covers, metrics });
         let ticking = Arc::clone(&relay);
         tasks.spawn(async move { ticking.run().await });
         Ok(relay)

@@ -1,8 +1,11 @@
 //! The relay's paths: the document's under `/api/share`, the same under `/api/v1/share`, and ours beside the latter.
 
+mod body;
 mod document;
 mod door;
 mod live;
+mod streams;
+mod talk;
 #[cfg(test)]
 mod tests;
 mod tickets;
@@ -35,9 +38,12 @@ pub fn routes(relay: Arc<Relay>) -> OpenApiRouter {
     let ours = OpenApiRouter::new()
         .routes(routes!(live::socket))
         .routes(routes!(live::events))
-        .routes(routes!(live::ogg))
+        .routes(routes!(streams::ogg))
+        .routes(routes!(streams::wav))
         .routes(routes!(live::thumb))
         .routes(routes!(tickets::issue))
+        .routes(routes!(talk::say))
+        .routes(routes!(talk::statistics))
         .layer(DefaultBodyLimit::max(SMALL_BODY));
     let mut router = OpenApiRouter::new();
     let components = router.get_openapi_mut().components.get_or_insert_default();
@@ -76,12 +82,15 @@ fn operation(method: &Method, path: &str) -> &'static str {
         ("POST", "audio") => "send_audio",
         ("POST", "metadata") => "send_metadata",
         ("POST", "tickets") => "tickets",
+        ("POST", "chat") => "chat",
+        (_, "statistics") => "statistics",
         (_, "audio") => "poll_audio",
         (_, "metadata") => "poll_metadata",
         (_, "status") => "status",
         (_, "ws") => "ws",
         (_, "events") => "events",
         (_, "stream.ogg") => "ogg",
+        (_, "stream.wav") => "wav",
         (_, "thumb") => "thumb",
         _ => "other",
     }

@@ -1,5 +1,7 @@
 //! The paths as clients see them, over a clock that the tests move.
 
+mod beside;
+
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use tokio::sync::broadcast;
 
 use super::{Session, State};
+use crate::relay::chat;
 use crate::relay::chunk::Chunk;
 use crate::relay::event::Event;
 use crate::relay::frame::Codec;
@@ -15,6 +16,7 @@ use crate::relay::lane::{Epoch, Format, Frame};
 use crate::relay::metadata::Metadata;
 use crate::relay::refused::Refused;
 use crate::relay::seats::Seat;
+use crate::relay::statistics::Transport;
 
 /// What a listener should keep ahead beyond one frame: for the network's jitter.
 const AHEAD: Duration = Duration::from_millis(300);
@@ -37,6 +39,8 @@ pub struct Hello {
     pub listeners: usize,
     /// The song.
     pub metadata: Option<Arc<Metadata>>,
+    /// The chat.
+    pub chat: chat::Snapshot,
 }
 
 /// A connected listener; its place is given back when this is dropped.
@@ -86,16 +90,14 @@ impl Session {
 
     /// What happens from now on, without audio of any codec being made for it.
     pub fn watch(&self) -> Result<broadcast::Receiver<Event>, Refused> {
-        let state = self.state.lock();
-        if state.ended.is_some() { Err(Refused::UnknownSession) } else { Ok(self.events.subscribe()) }
+        let mut state = self.live()?;
+        state.statistics.joined(Transport::Events);
+        Ok(self.events.subscribe())
     }
 
-    /// Joins as a listener of `codec`; `seat` is its place on the node.
-    pub fn join(self: &Arc<Self>, codec: Codec, seat: Seat) -> Result<Joined, Refused> {
-        let mut state = self.state.lock();
-        if state.ended.is_some() {
-            return Err(Refused::UnknownSession);
-        }
+    /// Joins as a listener of `codec` by `transport`; `seat` is its place on the node.
+    pub fn join(self: &Arc<Self>, codec: Codec, transport: Transport, seat: Seat) -> Result<Joined, Refused> {
+        let mut state = self.live()?;
         if codec != state.source && state.transcode.is_none() && state.epoch > 0 {
             self.start_transcode(&mut state)?;
         }
@@ -103,6 +105,7 @@ impl Session {
             self.refill(&mut state);
         }
         state.seated[codec as usize] += 1;
+        state.statistics.joined(transport);
         Ok(Joined { session: Arc::clone(self), codec, events: self.events.subscribe(), _seat: seat })
     }
 
@@ -151,15 +154,13 @@ impl Joined {
 
     /// What there is to say before `frame`, the first of an epoch.
     pub fn greet(&self, frame: &Frame, now: i64) -> Hello {
-        let mut state = self.session.state.lock();
-        let epoch = Epoch { number: frame.epoch, ..state.lane(self.codec).epoch() };
-        self.hello(&state, epoch, frame.first, now)
+        self.hello(&self.session.state.lock(), frame.epoch, frame.first, now)
     }
 
     fn hello(&self, state: &State, epoch: Epoch, sequence: u32, now: i64) -> Hello {
         let cadence = self.session.shared.seats.cadence();
         let (target, listeners, metadata) = (cadence + AHEAD, state.listeners(now), state.fresh_metadata(now));
-        Hello { epoch, sequence, target, cadence, listeners, metadata }
+        Hello { epoch, sequence, target, cadence, listeners, metadata, chat: state.chat.snapshot() }
     }
 
     /// Says that this listener fell behind.
