@@ -43,6 +43,8 @@ pub enum Event {
     Count(usize),
     /// A line of the chat, or that it is switched on or off, as it is sent.
     Chat(Utf8Bytes),
+    /// Whether the session is recorded, from now on.
+    Recording(bool),
     /// The session is over.
     Ended(Reason),
     /// This node stops; the session may go on elsewhere.

@@ -21,6 +21,7 @@ mod ogg;
 mod page;
 mod pollers;
 mod push;
+mod recording;
 mod refused;
 mod registry;
 mod ring;
@@ -37,12 +38,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+pub use recording::Depot;
 pub use routes::routes;
 
 use self::bucket::Guesses;
 use self::cover::Covers;
 use self::id::SessionId;
 use self::metrics::Metrics;
+use self::recording::Recorder;
 use self::refused::Refused;
 use self::registry::Registry;
 use self::seats::Seats;
@@ -70,19 +73,21 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// A relay that runs until `tasks` stop; it counts in `metrics`.
+    /// A relay that runs until `tasks` stop; it counts in `metrics`, and records into `depot`.
     pub fn start(
         settings: Settings,
         clock: Clock,
         tasks: &Tasks,
         metrics: &prometheus::Registry,
+        depot: Option<Depot>,
     ) -> Result<Arc<Self>, prometheus::Error> {
         let metrics = Arc::new(Metrics::new(metrics)?);
         let seats = Arc::new(Seats::new(settings.max_listeners, settings.cadence));
         let transcoders = Transcoders::new(settings.max_transcodes, tasks.clone(), Arc::clone(&metrics));
         let (shared_seats, shared_metrics) = (Arc::clone(&seats), Arc::clone(&metrics));
+        let recorder = depot.map(|depot| Recorder::new(depot, tasks.clone(), Arc::clone(&metrics)));
         let buffer = settings.buffer;
-        let shared = Shared { buffer, seats: shared_seats, transcoders, metrics: shared_metrics };
+        let shared = Shared { buffer, seats: shared_seats, transcoders, recorder, metrics: shared_metrics };
         let registry = Registry::new(settings.max_sessions, settings.timeout, Arc::new(shared));
         let (tickets, guesses) = (Tickets::default(), Guesses::default());
         let tasks_of_it = tasks.clone();

@@ -65,6 +65,11 @@ impl Muxer {
         std::mem::take(self.writer.inner_mut())
     }
 
+    /// What is heard so far, in milliseconds.
+    pub fn millis(&self) -> u64 {
+        self.position.saturating_sub(PRE_SKIP.into()) / 48
+    }
+
     fn write(&mut self, packet: Vec<u8>, end: PacketWriteEndInfo) {
         self.writer.write_packet(packet, SERIAL, end, self.position).expect("writing into a Vec does not fail");
     }
@@ -87,6 +92,7 @@ mod tests {
         let mut muxer = Muxer::new(&[("TITLE", Some("Song")), ("ARTIST", Some("Artist")), ("DATE", None)]);
         let head = Head { codec: Codec::Opus, discontinuity: false, last: false, sequence: 0, time: 0, sample: 0 };
         muxer.frame(&frame::write(&head, vec![Bytes::from_static(&SILENCE); 5].iter()));
+        assert_eq!(muxer.millis(), 20);
         let mut pages = muxer.take();
         assert!(muxer.take().is_empty());
         muxer.end();

@@ -58,6 +58,12 @@ pub enum Refused {
     /// The host has switched the chat off.
     #[error("the chat is off")]
     ChatOff,
+    /// There is nowhere to record to.
+    #[error("this server does not record: Share.Recording is not configured")]
+    NoRecorder,
+    /// A recording is not stored yet.
+    #[error("the recording before is still being stored")]
+    StillStoring,
     /// Neither the configured token nor a ticket.
     #[error("send Authorization with the token of the share server, or a valid ticket")]
     Unauthorized,
@@ -71,7 +77,7 @@ impl From<Refused> for Error {
                 Self::bad_request(detail)
             }
             Refused::UnknownSession | Refused::NoMetadata | Refused::NoPicture => Self::not_found(detail),
-            Refused::Taken | Refused::ChatOff => Self::conflict(detail),
+            Refused::Taken | Refused::ChatOff | Refused::NoRecorder | Refused::StillStoring => Self::conflict(detail),
             Refused::Full | Refused::NoSeat | Refused::NoTranscode => Self::unavailable(detail),
             Refused::TooFast { wait, .. } => Self::too_many(detail, wait),
             Refused::Unauthorized => Self::unauthorized(detail),

@@ -35,6 +35,9 @@ async fn run(
     let mut lines = chat::sender(now() / 1000);
     let mut welcome = json!({ "type": "welcome", "session": session.id(), "codec": "opus", "rate": 48_000 });
     welcome["chat"] = session.chat().json();
+    if let Some(on) = session.is_recorded() {
+        welcome["recording"] = json!(on);
+    }
     if socket.send(Message::Text(welcome.to_string().into())).await.is_err() {
         return (code::NORMAL, "gone");
     }
@@ -111,6 +114,7 @@ fn heard(
                         session.say(&said, Sender::Socket(lines), true, came / 1000).map(|_| None)
                     }
                 },
+                Some("record") => session.record(said["on"] == true, came / 1000).map(|_| None),
                 Some("time") => Ok(Some(time(&said, came, now()))),
                 _ => Ok(None),
             }

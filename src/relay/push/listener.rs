@@ -67,6 +67,7 @@ pub fn told(event: &Event) -> Option<Utf8Bytes> {
     match event {
         Event::Metadata(song) => Some(song.pushed.clone()),
         Event::Chat(text) => Some(text.clone()),
+        Event::Recording(on) => Some(json!({ "type": "recording", "on": on }).to_string().into()),
         Event::Count(listeners) => Some(json!({ "type": "count", "listeners": listeners }).to_string().into()),
         Event::Ended(reason) => Some(json!({ "type": "ended", "reason": reason }).to_string().into()),
         Event::Frame(_) | Event::Stopping => None,

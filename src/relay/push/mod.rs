@@ -34,7 +34,7 @@ mod code {
 fn hello(id: SessionId, codec: Codec, hello: &Hello) -> String {
     let format = hello.epoch.format;
     let song = hello.metadata.as_ref().map(|song| serde_json::from_str::<Value>(&song.pushed).unwrap_or_default());
-    let message = json!({
+    let mut message = json!({
         "type": "hello",
         "session": id,
         "codec": codec,
@@ -48,6 +48,9 @@ fn hello(id: SessionId, codec: Codec, hello: &Hello) -> String {
         "meta": song,
         "chat": hello.chat.json(),
     });
+    if let Some(on) = hello.recording {
+        message["recording"] = json!(on);
+    }
     message.to_string()
 }
 

@@ -109,7 +109,7 @@ pub async fn socket(
 /// A host's text with metadata may hold a cover.
 const MAX_METADATA: usize = 5 << 20;
 
-/// What happens in the session, without audio: `meta`, `count`, `chat`, `ended`.
+/// What happens in the session, without audio: `meta`, `count`, `chat`, `recording`, `ended`.
 #[utoipa::path(get, path = "/{id}/events", tag = "share", security(("share" = []), ("ticket" = [])),
     params(("id" = String, Path, description = "Six digits"), ("ticket" = Option<String>, Query, description = "A ticket")),
     responses((status = 200, description = "Server-sent events", content_type = "text/event-stream"),
@@ -136,8 +136,9 @@ fn told(
 ) -> Result<impl Stream<Item = Result<sse::Event, Infallible>>, Refused> {
     let events = session.watch()?;
     let status = session.status(now);
+    let recording = session.is_recorded().map(Event::Recording);
     let (count, chat) = (Event::Count(status.listeners), Event::Chat(session.chat().text()));
-    let now = [status.metadata.map(Event::Metadata), Some(count), Some(chat)];
+    let now = [status.metadata.map(Event::Metadata), Some(count), Some(chat), recording];
     let first: VecDeque<Event> = now.into_iter().flatten().collect();
     Ok(stream::unfold(Some((first, events, session, held)), async |state| {
         let (mut first, mut events, session, held) = state?;
@@ -155,6 +156,7 @@ fn told(
                 Event::Metadata(_) => "meta",
                 Event::Count(_) => "count",
                 Event::Chat(_) => "chat",
+                Event::Recording(_) => "recording",
                 Event::Ended(_) => "ended",
                 Event::Stopping => return None,
                 Event::Frame(_) => continue,

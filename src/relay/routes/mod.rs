@@ -4,6 +4,7 @@ mod body;
 mod document;
 mod door;
 mod live;
+mod recording;
 mod streams;
 mod talk;
 #[cfg(test)]
@@ -44,6 +45,7 @@ pub fn routes(relay: Arc<Relay>) -> OpenApiRouter {
         .routes(routes!(tickets::issue))
         .routes(routes!(talk::say))
         .routes(routes!(talk::statistics))
+        .routes(routes!(recording::record, recording::recording))
         .layer(DefaultBodyLimit::max(SMALL_BODY));
     let mut router = OpenApiRouter::new();
     let components = router.get_openapi_mut().components.get_or_insert_default();
@@ -82,7 +84,9 @@ fn operation(method: &Method, path: &str) -> &'static str {
         ("POST", "audio") => "send_audio",
         ("POST", "metadata") => "send_metadata",
         ("POST", "tickets") => "tickets",
+        ("POST", "recording") => "record",
         ("POST", "chat") => "chat",
+        (_, "recording") => "recording",
         (_, "statistics") => "statistics",
         (_, "audio") => "poll_audio",
         (_, "metadata") => "poll_metadata",

@@ -41,6 +41,8 @@ pub struct Hello {
     pub metadata: Option<Arc<Metadata>>,
     /// The chat.
     pub chat: chat::Snapshot,
+    /// Whether it is recorded; `None` where it cannot be.
+    pub recording: Option<bool>,
 }
 
 /// A connected listener; its place is given back when this is dropped.
@@ -49,7 +51,8 @@ pub struct Joined {
     codec: Codec,
     /// What happens from now on.
     pub events: broadcast::Receiver<Event>,
-    _seat: Seat,
+    /// `None`: it is not counted.
+    seat: Option<Seat>,
 }
 
 impl Session {
@@ -98,15 +101,27 @@ impl Session {
     /// Joins as a listener of `codec` by `transport`; `seat` is its place on the node.
     pub fn join(self: &Arc<Self>, codec: Codec, transport: Transport, seat: Seat) -> Result<Joined, Refused> {
         let mut state = self.live()?;
+        let joined = self.seat(&mut state, codec, Some(seat))?;
+        state.statistics.joined(transport);
+        Ok(joined)
+    }
+
+    /// A listener of `codec`, for which it is made from now on.
+    pub(super) fn seat(
+        self: &Arc<Self>,
+        state: &mut State,
+        codec: Codec,
+        seat: Option<Seat>,
+    ) -> Result<Joined, Refused> {
         if codec != state.source && state.transcode.is_none() && state.epoch > 0 {
-            self.start_transcode(&mut state)?;
+            self.start_transcode(state)?;
         }
         if codec == Codec::F32 && state.seated[codec as usize] == 0 {
-            self.refill(&mut state);
+            self.refill(state);
         }
         state.seated[codec as usize] += 1;
-        state.statistics.joined(transport);
-        Ok(Joined { session: Arc::clone(self), codec, events: self.events.subscribe(), _seat: seat })
+        state.silent += usize::from(seat.is_none());
+        Ok(Joined { session: Arc::clone(self), codec, events: self.events.subscribe(), seat })
     }
 
     /// Nobody has listened to floats for a while: their lane begins with the last of what came.
@@ -160,7 +175,8 @@ impl Joined {
     fn hello(&self, state: &State, epoch: Epoch, sequence: u32, now: i64) -> Hello {
         let cadence = self.session.shared.seats.cadence();
         let (target, listeners, metadata) = (cadence + AHEAD, state.listeners(now), state.fresh_metadata(now));
-        Hello { epoch, sequence, target, cadence, listeners, metadata, chat: state.chat.snapshot() }
+        let recording = self.session.shared.recorder.as_ref().map(|_| state.recording.is_on());
+        Hello { epoch, sequence, target, cadence, listeners, metadata, chat: state.chat.snapshot(), recording }
     }
 
     /// Says that this listener fell behind.
@@ -176,6 +192,8 @@ impl Joined {
 
 impl Drop for Joined {
     fn drop(&mut self) {
-        self.session.state.lock().seated[self.codec as usize] -= 1;
+        let mut state = self.session.state.lock();
+        state.seated[self.codec as usize] -= 1;
+        state.silent -= usize::from(self.seat.is_none());
     }
 }

@@ -4,6 +4,7 @@
 mod flow;
 mod host;
 mod listen;
+mod record;
 mod talk;
 
 use std::sync::{Arc, Weak};
@@ -17,6 +18,7 @@ pub use host::Hosting;
 pub use listen::{Hello, Joined};
 
 use self::host::Limits;
+use self::record::Recording;
 use super::chat::Chat;
 use super::event::{self, Event, Reason};
 use super::frame::Codec;
@@ -26,6 +28,7 @@ use super::lane::Lane;
 use super::metadata::Metadata;
 use super::metrics::Metrics;
 use super::pollers::Pollers;
+use super::recording::Recorder;
 use super::ring::Ring;
 use super::seats::Seats;
 use super::statistics::{Report, Statistics};
@@ -44,6 +47,8 @@ pub struct Shared {
     pub seats: Arc<Seats>,
     /// Makers of other formats.
     pub transcoders: Transcoders,
+    /// Records, where there is a store for it.
+    pub recorder: Option<Recorder>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
 }
@@ -86,8 +91,11 @@ struct State {
     pollers: Pollers,
     /// Connected listeners by codec.
     seated: [usize; 2],
+    /// Those of them that nobody counts: whoever records.
+    silent: usize,
     statistics: Statistics,
     chat: Chat,
+    recording: Recording,
     told: (usize, i64),
     bytes: u64,
 }
@@ -138,8 +146,10 @@ impl Session {
             polled: now - POLL_DEMAND,
             pollers: Pollers::default(),
             seated: [0; 2],
+            silent: 0,
             statistics: Statistics::new(now),
             chat: Chat::new(now),
+            recording: Recording::default(),
             told: (0, now),
             bytes: 0,
         };
@@ -259,7 +269,7 @@ impl State {
     }
 
     fn listeners(&self, now: i64) -> usize {
-        self.pollers.count(now) + self.seated.iter().sum::<usize>()
+        self.pollers.count(now) + self.seated.iter().sum::<usize>() - self.silent
     }
 
     fn fresh_metadata(&self, now: i64) -> Option<Arc<Metadata>> {

@@ -75,6 +75,12 @@ impl Minio {
         response.headers()["etag"].to_str().expect("an ETag is text").to_owned()
     }
 
+    /// An object's bytes.
+    pub async fn get(&self, key: &str) -> bytes::Bytes {
+        let url = GetObject::new(&self.bucket, Some(&credentials()), key).sign(Duration::from_secs(60));
+        self.send(self.client.get(url)).await.bytes().await.expect("a body")
+    }
+
     /// Deletes an object.
     pub async fn delete(&self, key: &str) {
         let url = DeleteObject::new(&self.bucket, Some(&credentials()), key).sign(Duration::from_secs(60));

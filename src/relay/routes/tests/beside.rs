@@ -1,4 +1,4 @@
-//! What is beside the audio: chat, statistics, covers; and the streams' ends.
+//! What is beside the audio: chat, statistics, recording where there is no store, covers; and the streams' ends.
 
 use image::{DynamicImage, ImageFormat, RgbImage};
 
@@ -17,6 +17,7 @@ async fn everybody_reads_what_somebody_writes() {
     let mut host = server.socket("?role=host").await;
     let welcome = text(&mut host, "welcome").await;
     assert_eq!(welcome["chat"], json!({"on": true, "last": []}));
+    assert!(welcome.get("recording").is_none(), "this server cannot record");
     let (mut ann, mut ben) = (server.socket("").await, server.socket("").await);
     text(&mut ann, "hello").await;
     text(&mut ben, "hello").await;
@@ -102,6 +103,19 @@ async fn listening_is_counted_and_can_be_read_after_the_end() {
     server.advance(300_000);
     server.relay.registry.tick(server.relay.now());
     assert_eq!(server.get(path).await.status, 404);
+}
+
+#[tokio::test]
+async fn without_a_store_nothing_is_recorded() {
+    let server = server(|_| {});
+    server.start().await;
+    let path = "/api/v1/share/123456/recording";
+    let reply = server.post(path, json!({"on": true})).await;
+    assert_eq!((reply.status, &reply.json()["code"]), (409, &json!("conflict")));
+    let nothing = json!({"on": false, "since": null, "bytes": 0, "object": null, "stored": false, "error": null});
+    assert_eq!(server.get(path).await.json(), nothing);
+    assert_eq!(server.post(path, json!({"on": 1})).await.status, 400);
+    assert_eq!(server.send("POST", path, &[], "{}").await.status, 401);
 }
 
 #[tokio::test]
