@@ -130,15 +130,23 @@ pub async fn start(settings: Settings, extra: Router) -> Result<Running, StartEr
     let (clock, metrics) = (Clock::system(), Arc::new(Metrics::new()?));
     let (tasks, services) = (Tasks::default(), Tasks::default());
     count_panics(&metrics);
-    let server = settings.server.clone();
-    let stores = open_stores(&settings.stores, &clock, &services).await?;
     let debug_token = settings.admin.as_ref().and_then(|admin| admin.token.clone());
+    let stores = open_stores(&settings.stores, &clock, &services).await?;
     let cache = cache::open(&settings, &clock, &tasks, &metrics).await?;
     let backing = Backing::open(&settings, &services).await?;
     let authenticator = Arc::new(authenticator(&settings, &clock, &tasks)?);
     let limits = limits::open(&settings, &backing, &clock, &services, &metrics)?;
     let events = events::open(&settings, &clock, &services, &metrics)?;
     let shared_tracks = tracks::share(&settings, &backing, &clock, &client()?, &metrics)?;
+    let means = Means {
+        backing: &backing,
+        clock: &clock,
+        tasks: &tasks,
+        services: &services,
+        metrics: &metrics,
+        limits: &limits,
+        recordings: recordings(&settings, &stores),
+    };
     let parts = Parts {
         stores,
         authenticator: Arc::clone(&authenticator),
@@ -151,19 +159,11 @@ pub async fn start(settings: Settings, extra: Router) -> Result<Running, StartEr
         audience: events.as_ref().and_then(|events| events.audience.clone()),
         clock: clock.clone(),
     };
-    let world = World::build(server.clone(), settings.routes.clone(), &settings.clusters, parts)?;
+    let world = World::build(settings.server.clone(), settings.routes.clone(), &settings.clusters, parts)?;
     watch_destinations(&world, &tasks);
     let world = Arc::new(ArcSwap::from_pointee(world));
     metrics.watch(reader(&world))?;
     let operations = cache.as_ref().map(|cache| cache::operations(cache, &world));
-    let means = Means {
-        backing: &backing,
-        clock: &clock,
-        tasks: &tasks,
-        services: &services,
-        metrics: &metrics,
-        limits: &limits,
-    };
     let tracks = tracks::routes(&settings, &means, &shared_tracks, &world, operations.clone());
     let Started { modules, relay } = modules::start(&settings, &means, events.as_ref(), tracks)?;
     let shared = Shared {
@@ -183,8 +183,8 @@ pub async fn start(settings: Settings, extra: Router) -> Result<Running, StartEr
     let inside = service(router::public(shared.clone(), authenticator, limits, modules.routes, extra));
     let gateway = || Gateway::new(Arc::clone(&world), inside.clone(), Arc::clone(&metrics));
     let admin = settings.admin.as_ref().map(|admin| serve_admin(admin, shared, &services)).transpose()?;
-    let listeners = listener::start(&server, gateway, &metrics, &tasks)?;
-    Ok(Running { listeners, admin, tasks, services, grace: server.shutdown_grace, cache, backing })
+    let listeners = listener::start(&settings.server, gateway, &metrics, &tasks)?;
+    Ok(Running { listeners, admin, tasks, services, grace: settings.server.shutdown_grace, cache, backing })
 }
 
 /// The modules as the proxy calls them.
@@ -233,6 +233,12 @@ async fn open_stores(
         opened.insert(name, Store { signer });
     }
     Ok(opened)
+}
+
+/// Who signs for the store that sharing sessions are recorded into.
+fn recordings(settings: &Settings, stores: &HashMap<Arc<str>, Store>) -> Option<Arc<Signer>> {
+    let recording = settings.share.as_ref()?.recording.as_ref()?;
+    stores.get(&recording.store).map(|store| Arc::clone(&store.signer))
 }
 
 /// Serves the folder on loopback, with keys that nobody else knows.

@@ -16,7 +16,8 @@ use crate::lifecycle::Tasks;
 use crate::limit::Limits;
 use crate::playback;
 use crate::positions::{self, Positions};
-use crate::relay::{self, Relay};
+use crate::relay::{self, Depot, Relay};
+use crate::s3::signer::Signer;
 use crate::telemetry::metrics::Metrics;
 
 /// What the modules start with.
@@ -33,6 +34,8 @@ pub struct Means<'a> {
     pub metrics: &'a Metrics,
     /// What callers may.
     pub limits: &'a Arc<Limits>,
+    /// Who signs for the store that sessions are recorded into.
+    pub recordings: Option<Arc<Signer>>,
 }
 
 /// The modules that run.
@@ -50,7 +53,7 @@ pub fn start(
     events: Option<&Opened>,
     tracks: Vec<OpenApiRouter>,
 ) -> Result<Started, StartError> {
-    let Means { backing, clock, tasks, services, metrics, limits } = means;
+    let Means { backing, clock, tasks, services, metrics, limits, recordings } = means;
     let mut modules: Vec<OpenApiRouter> = vec![limited(usage::routes(Arc::clone(limits)), limits, Class::STANDARD)];
     if let Some(settings) = settings.positions {
         let stores = (backing.database.clone(), backing.redis.clone());
@@ -63,8 +66,12 @@ pub fn start(
         events.map(|events| limited(playback::routes::routes(events.playback.clone()), limits, Class::STANDARD)),
     );
     modules.extend(tracks);
+    let recording = settings.share.as_ref().and_then(|share| share.recording.clone());
+    let depot =
+        recording.zip(recordings.clone()).map(|(settings, signer)| Depot::open(settings, signer)).transpose()?;
     let share = settings.share.clone();
-    let relay = share.map(|share| Relay::start(share, (*clock).clone(), tasks, metrics.registry())).transpose()?;
+    let relay =
+        share.map(|share| Relay::start(share, (*clock).clone(), tasks, metrics.registry(), depot)).transpose()?;
     modules.extend(relay.clone().map(relay::routes));
     Ok(Started { modules: router::modules(modules), relay })
 }

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use axum::extract::ws::Utf8Bytes;
 use serde::Serialize;
 
 use super::lane::Frame;
@@ -40,6 +41,10 @@ pub enum Event {
     Metadata(Arc<Metadata>),
     /// So many listen; told from time to time too, so that dead connections show.
     Count(usize),
+    /// A line of the chat, or that it is switched on or off, as it is sent.
+    Chat(Utf8Bytes),
+    /// Whether the session is recorded, from now on.
+    Recording(bool),
     /// The session is over.
     Ended(Reason),
     /// This node stops; the session may go on elsewhere.

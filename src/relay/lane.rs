@@ -39,7 +39,7 @@ pub struct Frame {
     /// What its packets hold.
     pub codec: Codec,
     /// The epoch that it belongs to.
-    pub epoch: u32,
+    pub epoch: Epoch,
     /// The number of its first packet.
     pub first: u32,
     /// The number after its last packet.
@@ -173,7 +173,7 @@ impl Lane {
         };
         let end = first.wrapping_add(u32::try_from(to - from).unwrap_or(0));
         let bytes = frame::write(&head, packets.map(|packet| &packet.bytes));
-        Arc::new(Frame { codec: self.codec, epoch: self.epoch.number, first, end, bytes })
+        Arc::new(Frame { codec: self.codec, epoch: self.epoch, first, end, bytes })
     }
 
     fn trim(&mut self) {
@@ -249,10 +249,10 @@ mod tests {
         push(&mut lane, 7);
         let last = lane.begin(2, FORMAT).expect("two packets were left");
         let (head, packets) = frame::read(last.bytes.clone()).expect("a frame");
-        assert!(head.last && packets.len() == 2 && last.epoch == 1);
+        assert!(head.last && packets.len() == 2 && last.epoch.number == 1);
         assert!(lane.snapshot(Duration::from_secs(1)).is_none(), "nothing of the epoch before");
         let first = &push(&mut lane, 5)[0];
-        assert_eq!((first.epoch, first.first), (2, 7));
+        assert_eq!((first.epoch.number, first.first), (2, 7));
     }
 
     #[test]

@@ -9,7 +9,10 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest, Sha256};
+use tokio::sync::OnceCell;
 use utoipa::ToSchema;
+
+use super::cover::Shown;
 
 /// How long metadata is shown after the host has sent it, in milliseconds.
 pub const LIFE: i64 = 30_000;
@@ -62,20 +65,14 @@ pub struct Picture {
     text: String,
     /// Changes with the picture; who knows it has been told it by the session.
     pub tag: String,
+    /// What is shown of it, once somebody has asked.
+    pub shown: OnceCell<Option<Shown>>,
 }
 
 impl Picture {
-    /// The picture and its media type; `None` where it is none that browsers show.
-    pub fn decoded(&self) -> Option<(&'static str, Bytes)> {
-        let bytes = STANDARD.decode(&self.text).ok()?;
-        let kind = match &bytes[..] {
-            [0xff, 0xd8, 0xff, ..] => "image/jpeg",
-            [0x89, b'P', b'N', b'G', ..] => "image/png",
-            [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'E', b'B', b'P', ..] => "image/webp",
-            [b'G', b'I', b'F', b'8', ..] => "image/gif",
-            _ => return None,
-        };
-        Some((kind, bytes.into()))
+    /// The picture; `None` where its text is cut off in the middle.
+    pub fn bytes(&self) -> Option<Bytes> {
+        STANDARD.decode(&self.text).ok().map(Bytes::from)
     }
 }
 
@@ -161,7 +158,7 @@ fn picture(text: String, before: Option<&Metadata>) -> Result<Arc<Picture>, BadM
         return Err(BadMetadata::Thumbnail);
     }
     let tag = URL_SAFE_NO_PAD.encode(&Sha256::digest(&text)[..16]);
-    Ok(Arc::new(Picture { text, tag }))
+    Ok(Arc::new(Picture { text, tag, shown: OnceCell::new() }))
 }
 
 #[cfg(test)]
@@ -206,7 +203,7 @@ mod tests {
         let (first_cover, second_cover) = (first.picture.expect("a cover"), second.picture.expect("a cover"));
         assert!(Arc::ptr_eq(&first_cover, &second_cover));
         assert_ne!(first.tag, second.tag);
-        assert_eq!(first_cover.decoded().map(|(kind, _)| kind), Some("image/jpeg"));
+        assert_eq!(first_cover.bytes().as_deref(), Some(&[0xff, 0xd8, 0xff, 0xe0, 0, 0x10][..]));
     }
 
     #[test]

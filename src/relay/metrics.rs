@@ -30,6 +30,14 @@ pub struct Metrics {
     pub transcodes: IntGauge,
     /// Transcodes beyond the limit.
     pub transcodes_refused: IntCounter,
+    /// Recordings under way, their storing too.
+    pub recordings: IntGauge,
+    /// Recordings that ended, by what became of them.
+    pub recorded: IntCounterVec,
+    /// Bytes that were recorded.
+    pub recorded_bytes: IntCounter,
+    /// Lines of the chat.
+    pub chat: IntCounterVec,
     /// Requests, by operation and status class.
     pub requests: IntCounterVec,
     /// How long answering takes, by operation.
@@ -66,6 +74,14 @@ impl Metrics {
             overflows: counter("tidegate_share_overflows_total", "Audio dropped since a queue was full")?,
             transcodes: gauge("tidegate_share_transcodes_active", "Sessions turned into another format")?,
             transcodes_refused: counter("tidegate_share_transcodes_refused_total", "Transcodes over MaxTranscodes")?,
+            recordings: gauge("tidegate_share_recordings_active", "Recordings under way, their storing too")?,
+            recorded: counters("tidegate_share_recordings_total", "Recordings that ended, by result", &["result"])?,
+            recorded_bytes: counter("tidegate_share_recorded_bytes_total", "Bytes that were recorded")?,
+            chat: counters(
+                "tidegate_share_chat_lines_total",
+                "Lines of the chat, by what became of them",
+                &["result"],
+            )?,
             requests: counters(
                 "tidegate_share_requests_total",
                 "Requests to the relay, by operation and status class",

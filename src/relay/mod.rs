@@ -7,7 +7,9 @@
 //! `routes` and `push` alone.
 
 mod bucket;
+mod chat;
 mod chunk;
+mod cover;
 mod event;
 mod frame;
 mod id;
@@ -19,6 +21,7 @@ mod ogg;
 mod page;
 mod pollers;
 mod push;
+mod recording;
 mod refused;
 mod registry;
 mod ring;
@@ -26,18 +29,23 @@ mod routes;
 mod seats;
 mod session;
 pub mod settings;
+mod statistics;
 mod tickets;
 mod transcode;
+mod wav;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+pub use recording::Depot;
 pub use routes::routes;
 
 use self::bucket::Guesses;
+use self::cover::Covers;
 use self::id::SessionId;
 use self::metrics::Metrics;
+use self::recording::Recorder;
 use self::refused::Refused;
 use self::registry::Registry;
 use self::seats::Seats;
@@ -60,26 +68,32 @@ pub struct Relay {
     tickets: Tickets,
     guesses: Guesses,
     seats: Arc<Seats>,
+    covers: Covers,
     metrics: Arc<Metrics>,
 }
 
 impl Relay {
-    /// A relay that runs until `tasks` stop; it counts in `metrics`.
+    /// A relay that runs until `tasks` stop; it counts in `metrics`, and records into `depot`.
     pub fn start(
         settings: Settings,
         clock: Clock,
         tasks: &Tasks,
         metrics: &prometheus::Registry,
+        depot: Option<Depot>,
     ) -> Result<Arc<Self>, prometheus::Error> {
         let metrics = Arc::new(Metrics::new(metrics)?);
         let seats = Arc::new(Seats::new(settings.max_listeners, settings.cadence));
         let transcoders = Transcoders::new(settings.max_transcodes, tasks.clone(), Arc::clone(&metrics));
         let (shared_seats, shared_metrics) = (Arc::clone(&seats), Arc::clone(&metrics));
-        let shared = Shared { buffer: settings.buffer, seats: shared_seats, transcoders, metrics: shared_metrics };
+        let recorder = depot.map(|depot| Recorder::new(depot, tasks.clone(), Arc::clone(&metrics)));
+        let buffer = settings.buffer;
+        let shared = Shared { buffer, seats: shared_seats, transcoders, recorder, metrics: shared_metrics };
         let registry = Registry::new(settings.max_sessions, settings.timeout, Arc::new(shared));
         let (tickets, guesses) = (Tickets::default(), Guesses::default());
         let tasks_of_it = tasks.clone();
-        let relay = Arc::new(Self { settings, clock, tasks: tasks_of_it, registry, tickets, guesses, seats, metrics });
+        let covers = Covers::default();
+        let relay =
+            Arc::new(Self { settings, clock, tasks: tasks_of_it, registry, tickets, guesses, seats, covers, metrics });
         let ticking = Arc::clone(&relay);
         tasks.spawn(async move { ticking.run().await });
         Ok(relay)

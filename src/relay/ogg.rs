@@ -1,15 +1,18 @@
-//! Ogg/Opus (RFC 7845) of a session without an end, as `<audio>`, VLC and mpv play it. Where audio is missing the pages go
-//! on without a hole: a player catches up rather than waits.
+//! Ogg/Opus (RFC 7845) of a session, as `<audio>`, VLC and mpv play it. Where audio is missing the pages go on without a
+//! hole: a player catches up rather than waits.
 
+use bytes::Bytes;
 use ogg::{PacketWriteEndInfo, PacketWriter};
 use opusic_c::SampleRate;
 
-use super::metadata::Metadata;
+use super::frame;
 
 /// The only stream in the file; the number means nothing.
 const SERIAL: u32 = 1;
 /// Frames that a decoder drops at the beginning: 80 ms, for it to settle (RFC 7845 §4.2).
 const PRE_SKIP: u16 = 3840;
+/// 20 ms of silence, CELT, stereo.
+const SILENCE: [u8; 3] = [0xfc, 0xff, 0xfe];
 
 /// Writes the pages for one listener.
 pub struct Muxer {
@@ -18,8 +21,8 @@ pub struct Muxer {
 }
 
 impl Muxer {
-    /// A stream that names the song of its beginning.
-    pub fn new(song: Option<&Metadata>) -> Self {
+    /// A stream with these comments: `TITLE` and the like, each where it has a value.
+    pub fn new(comments: &[(&str, Option<&str>)]) -> Self {
         let mut muxer = Self { writer: PacketWriter::new(Vec::new()), position: 0 };
         let mut head = b"OpusHead".to_vec();
         // Version 1; stereo, which decodes mono packets too.
@@ -28,22 +31,20 @@ impl Muxer {
         head.extend(48_000_u32.to_le_bytes());
         // No gain, mapping family 0.
         head.extend([0, 0, 0]);
-        muxer.page(head);
+        muxer.write(head, PacketWriteEndInfo::EndPage);
         let mut tags = b"OpusTags".to_vec();
         text(&mut tags, "Tidegate");
-        let known = [
-            ("TITLE", song.and_then(|song| song.title.as_deref())),
-            ("ARTIST", song.and_then(|song| song.artist.as_deref())),
-        ];
-        let known: Vec<_> = known.into_iter().filter_map(|(name, value)| Some(format!("{name}={}", value?))).collect();
+        let known: Vec<_> = comments.iter().filter_map(|(name, value)| Some(format!("{name}={}", (*value)?))).collect();
         tags.extend(u32::try_from(known.len()).unwrap_or(0).to_le_bytes());
         known.iter().for_each(|comment| text(&mut tags, comment));
-        muxer.page(tags);
+        muxer.write(tags, PacketWriteEndInfo::EndPage);
         muxer
     }
 
-    /// Adds packets as one page.
-    pub fn packets(&mut self, packets: Vec<bytes::Bytes>) {
+    /// Adds the packets of a frame as one page.
+    pub fn frame(&mut self, frame: &Bytes) {
+        // It was made here, so it can be read.
+        let packets = frame::read(frame.clone()).map(|(_, packets)| packets).unwrap_or_default();
         let last = packets.len().saturating_sub(1);
         for (number, packet) in packets.into_iter().enumerate() {
             let frames = opusic_c::utils::get_nb_samples(&packet, SampleRate::Hz48000).unwrap_or(0);
@@ -53,13 +54,20 @@ impl Muxer {
         }
     }
 
+    /// Ends the stream. The page that says so has to hold a packet; the position, which stays, trims all of it away
+    /// (RFC 7845 §4.4).
+    pub fn end(&mut self) {
+        self.write(SILENCE.to_vec(), PacketWriteEndInfo::EndStream);
+    }
+
     /// What was written since the last call.
     pub fn take(&mut self) -> Vec<u8> {
         std::mem::take(self.writer.inner_mut())
     }
 
-    fn page(&mut self, packet: Vec<u8>) {
-        self.write(packet, PacketWriteEndInfo::EndPage);
+    /// What is heard so far, in milliseconds.
+    pub fn millis(&self) -> u64 {
+        self.position.saturating_sub(PRE_SKIP.into()) / 48
     }
 
     fn write(&mut self, packet: Vec<u8>, end: PacketWriteEndInfo) {
@@ -76,24 +84,30 @@ fn text(into: &mut Vec<u8>, text: &str) {
 mod tests {
     use ogg::PacketReader;
 
+    use super::super::frame::{Codec, Head};
     use super::*;
 
     #[test]
-    fn a_reader_finds_the_heads_and_the_packets() {
-        let song = Metadata::from_json(br#"{"title": "Song", "artist": "Artist"}"#, None, 0).expect("good metadata");
-        let mut muxer = Muxer::new(Some(&song));
-        // A packet of silence: CELT, 20 ms, stereo.
-        muxer.packets(vec![vec![0xfc, 0xff, 0xfe].into(); 3]);
-        let mut reader = PacketReader::new(std::io::Cursor::new(muxer.take()));
+    fn a_reader_finds_the_heads_the_packets_and_the_end() {
+        let mut muxer = Muxer::new(&[("TITLE", Some("Song")), ("ARTIST", Some("Artist")), ("DATE", None)]);
+        let head = Head { codec: Codec::Opus, discontinuity: false, last: false, sequence: 0, time: 0, sample: 0 };
+        muxer.frame(&frame::write(&head, vec![Bytes::from_static(&SILENCE); 5].iter()));
+        assert_eq!(muxer.millis(), 20);
+        let mut pages = muxer.take();
+        assert!(muxer.take().is_empty());
+        muxer.end();
+        pages.extend(muxer.take());
+        let mut reader = PacketReader::new(std::io::Cursor::new(pages));
         let mut packets = Vec::new();
         while let Some(packet) = reader.read_packet().expect("good pages") {
-            packets.push((packet.absgp_page(), packet.data));
+            packets.push((packet.absgp_page(), packet.last_in_stream(), packet.data));
         }
-        assert!(packets[0].1.starts_with(b"OpusHead") && packets[0].1.len() == 19);
-        let tags = String::from_utf8_lossy(&packets[1].1);
+        assert!(packets[0].2.starts_with(b"OpusHead") && packets[0].2.len() == 19);
+        let tags = String::from_utf8_lossy(&packets[1].2);
         assert!(tags.starts_with("OpusTags") && tags.contains("TITLE=Song") && tags.contains("ARTIST=Artist"));
-        assert_eq!(packets.len(), 5);
-        assert_eq!(packets[4].0, 3 * 960);
-        assert!(muxer.take().is_empty());
+        assert!(!tags.contains("DATE"));
+        assert_eq!(packets.len(), 8);
+        assert_eq!((packets[6].0, packets[6].1), (5 * 960, false));
+        assert_eq!((packets[7].0, packets[7].1), (5 * 960, true), "no longer than what was heard");
     }
 }

@@ -36,6 +36,7 @@ struct Address {
 #[derive(Default)]
 pub struct Pollers {
     by: HashMap<IpAddr, Address>,
+    joined: u64,
 }
 
 impl Pollers {
@@ -48,6 +49,7 @@ impl Pollers {
         answer: impl FnOnce() -> (i64, T),
     ) -> Result<T, Refused> {
         let since = since.max(-1);
+        let mut came = false;
         let address = self.address(address, now)?;
         // Of those that are there, the one that has waited longest; else one that was given nothing yet.
         let at = |since: i64| {
@@ -63,6 +65,7 @@ impl Pollers {
                 }
                 let bucket = Bucket::new(PER_SECOND, BURST, now);
                 address.cursors.push(Cursor { since, seen: now, bucket });
+                came = true;
                 address.cursors.last_mut().expect("it was just pushed")
             }
         };
@@ -72,6 +75,7 @@ impl Pollers {
         let cost = if newest == since { EMPTY } else { 1.0 };
         cursor.bucket.take(cost, now).map_err(too_fast)?;
         cursor.since = newest;
+        self.joined += u64::from(came);
         Ok(answer)
     }
 
@@ -86,6 +90,11 @@ impl Pollers {
     /// Whether this address listens.
     pub fn knows(&self, address: IpAddr) -> bool {
         self.by.contains_key(&address)
+    }
+
+    /// How many ever came, as far as they can be told apart.
+    pub fn joined(&self) -> u64 {
+        self.joined
     }
 
     /// How many listen.

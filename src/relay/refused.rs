@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::chat::BadLine;
 use super::chunk::BadChunk;
 use super::frame::BadFrame;
 use super::metadata::BadMetadata;
@@ -51,6 +52,18 @@ pub enum Refused {
     /// Metadata.
     #[error(transparent)]
     Metadata(#[from] BadMetadata),
+    /// A line of the chat.
+    #[error(transparent)]
+    Line(#[from] BadLine),
+    /// The host has switched the chat off.
+    #[error("the chat is off")]
+    ChatOff,
+    /// There is nowhere to record to.
+    #[error("this server does not record: Share.Recording is not configured")]
+    NoRecorder,
+    /// A recording is not stored yet.
+    #[error("the recording before is still being stored")]
+    StillStoring,
     /// Neither the configured token nor a ticket.
     #[error("send Authorization with the token of the share server, or a valid ticket")]
     Unauthorized,
@@ -60,9 +73,11 @@ impl From<Refused> for Error {
     fn from(refused: Refused) -> Self {
         let detail = refused.to_string();
         match refused {
-            Refused::BadId | Refused::Chunk(_) | Refused::Frame(_) | Refused::Metadata(_) => Self::bad_request(detail),
+            Refused::BadId | Refused::Chunk(_) | Refused::Frame(_) | Refused::Metadata(_) | Refused::Line(_) => {
+                Self::bad_request(detail)
+            }
             Refused::UnknownSession | Refused::NoMetadata | Refused::NoPicture => Self::not_found(detail),
-            Refused::Taken => Self::conflict(detail),
+            Refused::Taken | Refused::ChatOff | Refused::NoRecorder | Refused::StillStoring => Self::conflict(detail),
             Refused::Full | Refused::NoSeat | Refused::NoTranscode => Self::unavailable(detail),
             Refused::TooFast { wait, .. } => Self::too_many(detail, wait),
             Refused::Unauthorized => Self::unauthorized(detail),

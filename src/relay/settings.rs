@@ -1,5 +1,6 @@
 //! What the operator says of sharing.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::secret::Secret;
@@ -23,6 +24,23 @@ pub struct Settings {
     pub cadence: Option<Duration>,
     /// Whether pages of localhost may call.
     pub allow_localhost: bool,
+    /// Where hosts may record; `None`: they may not.
+    pub recording: Option<Recording>,
+}
+
+/// Where recordings go, and how long they get.
+#[derive(Clone, Debug)]
+pub struct Recording {
+    /// The store's name.
+    pub store: Arc<str>,
+    /// The bucket.
+    pub bucket: String,
+    /// What keys begin with.
+    pub prefix: String,
+    /// A recording ends when it plays so long.
+    pub max_duration: Duration,
+    /// A recording ends when it has so many bytes.
+    pub max_size: u64,
 }
 
 impl Settings {
@@ -37,6 +55,7 @@ impl Settings {
             timeout: Duration::from_secs(15 * 60),
             cadence: None,
             allow_localhost: false,
+            recording: None,
         }
     }
 }

@@ -5,6 +5,7 @@ pub mod error_body;
 pub mod listing;
 pub mod settings;
 pub mod signer;
+pub mod upload;
 pub mod url_cache;
 
 /// Whether a bucket can have this name (AWS, "General purpose buckets naming rules"; MinIO takes the same).

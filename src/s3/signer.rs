@@ -11,6 +11,7 @@ use url::Url;
 
 use crate::clock::Clock;
 use crate::s3::settings::{SecretSource, Store};
+use crate::s3::upload;
 use crate::s3::url_cache::{Object, SignedRequest, UrlCache};
 
 /// A presigned request is handed out until this long before it expires: the store must still accept it when it arrives.
@@ -86,6 +87,12 @@ impl Signer {
             action.with_continuation_token(from);
         }
         Ok(action.sign_with_time(self.settings.presign_expiry, &time))
+    }
+
+    /// A signed request for a step of storing the object `key`.
+    pub fn sign_upload(&self, bucket: &str, key: &str, step: &upload::Step<'_>) -> Result<upload::Request, SignError> {
+        let (bucket, time) = (self.bucket(bucket)?, self.store_time(self.clock.unix())?);
+        Ok(step.request(&bucket, &self.credentials.load(), key, self.settings.presign_expiry, &time))
     }
 
     fn bucket(&self, name: &str) -> Result<Bucket, SignError> {

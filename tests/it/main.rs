@@ -27,6 +27,7 @@ mod playback;
 mod player;
 mod positions;
 mod ranges;
+mod recording;
 mod resilience;
 mod routes;
 mod share;

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::config::value::{Flag, SecretRef, TimeSpan};
+use crate::config::value::{ByteSize, Flag, SecretRef, Text, TimeSpan};
 
 /// Live audio from one host to many listeners, at `/api/share`. What is left out is taken from the environment under the
 /// relay's own names (`BEARER_TOKEN`, `MAX_SESSIONS`, `AUDIO_BUFFER_SECONDS`, `SESSION_TIMEOUT_MINUTES`) where it is set.
@@ -30,4 +30,22 @@ pub struct Share {
     pub cadence: Option<TimeSpan>,
     /// Whether pages of localhost may call: for whoever develops a player. Default: `false`.
     pub allow_localhost: Option<Flag>,
+    /// Where hosts may record their sessions. Default: nowhere.
+    pub recording: Option<Recording>,
+}
+
+/// Recordings of sessions: an Ogg/Opus file each, and a list of its songs beside it.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub struct Recording {
+    /// A name in `ObjectStores`, of a store that takes objects in parts: not an embedded one.
+    pub store: String,
+    /// The bucket. May be `env:NAME`.
+    pub bucket: Text,
+    /// What the objects' keys begin with. Default: `shared/`.
+    pub prefix: Option<Text>,
+    /// When a recording ends, `1m` to `1d`. Default: `4h`.
+    pub max_duration: Option<TimeSpan>,
+    /// When a recording ends, `1MiB` to `40GiB`. Default: `2GiB`.
+    pub max_size: Option<ByteSize>,
 }

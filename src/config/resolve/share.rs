@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use super::At;
+use super::{At, cache};
 use crate::config::file;
 use crate::config::report::Problem;
-use crate::config::value::SecretRef;
-use crate::relay::settings::Settings;
+use crate::config::value::{SecretRef, Text};
+use crate::relay::settings::{Recording, Settings};
+use crate::s3;
 
 /// The relay's settings; `Some(None)`: there is no sharing.
 pub fn share(at: &At<'_>, raw: Option<&file::Share>) -> Option<Option<Settings>> {
@@ -37,6 +38,7 @@ pub fn share(at: &At<'_>, raw: Option<&file::Share>) -> Option<Option<Settings>>
     let cadence = raw.cadence.map(|given| {
         at.key("Cadence").span(Some(given), Duration::ZERO, Duration::from_millis(20), Duration::from_secs(2))
     });
+    let recording = raw.recording.as_ref().map(|raw| recording(&at.key("Recording"), raw));
     token?;
     Some(Some(Settings {
         max_sessions: max_sessions?,
@@ -46,8 +48,38 @@ pub fn share(at: &At<'_>, raw: Option<&file::Share>) -> Option<Option<Settings>>
         timeout: timeout?,
         cadence: cadence.map_or(Some(None), |cadence| cadence.map(Some))?,
         allow_localhost: raw.allow_localhost.is_some_and(|flag| flag.0),
+        recording: recording.map_or(Some(None), |recording| recording.map(Some))?,
         ..defaults
     }))
+}
+
+fn recording(at: &At<'_>, raw: &file::Recording) -> Option<Recording> {
+    let stores = at.root("ObjectStores");
+    let known = at.key("Store").known(&raw.store, &stores, &[]);
+    let embedded = stores.key(&raw.store).names().contains(&"Embedded");
+    if embedded {
+        let problem = Problem::new("an embedded store takes no objects in parts").expected("the name of another store");
+        at.key("Store").report(problem);
+    }
+    let bucket = at
+        .key("Bucket")
+        .parse(&raw.bucket, "3 to 63 of a-z, 0-9, `-` and `.`", |text| s3::is_bucket(text).then(|| text.to_owned()));
+    let own = Text("shared/".to_owned());
+    let prefix =
+        at.key("Prefix").parse(raw.prefix.as_ref().unwrap_or(&own), "at most 500 bytes, no `/` first", |text| {
+            (text.len() <= 500 && !text.starts_with('/')).then(|| text.to_owned())
+        });
+    let hours = |hours: u64| Duration::from_secs(hours * 3600);
+    let max_duration = at.key("MaxDuration").span(raw.max_duration, hours(4), Duration::from_secs(60), hours(24));
+    // 10,000 parts at most.
+    let max_size = cache::size(&at.key("MaxSize"), raw.max_size, 2 << 30, 1 << 20, 40 << 30);
+    Some(Recording {
+        store: (known && !embedded).then(|| raw.store.as_str().into())?,
+        bucket: bucket?,
+        prefix: prefix?,
+        max_duration: max_duration?,
+        max_size: max_size?,
+    })
 }
 
 /// A number from the environment, where it is set: `None` there where it is none, which is reported.

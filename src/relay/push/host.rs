@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::timeout;
 
-use super::{Micros, close, code, time, told};
+use super::{Micros, close, code, error, time, told};
+use crate::relay::bucket::Bucket;
+use crate::relay::chat::{self, Said, Sender};
 use crate::relay::event::{Event, Reason};
 use crate::relay::frame;
 use crate::relay::refused::Refused;
@@ -30,7 +32,12 @@ async fn run(
     hosting: &mut Hosting,
     now: &Micros,
 ) -> (u16, &'static str) {
-    let welcome = json!({ "type": "welcome", "session": session.id(), "codec": "opus", "rate": 48_000 });
+    let mut lines = chat::sender(now() / 1000);
+    let mut welcome = json!({ "type": "welcome", "session": session.id(), "codec": "opus", "rate": 48_000 });
+    welcome["chat"] = session.chat().json();
+    if let Some(on) = session.is_recorded() {
+        welcome["recording"] = json!(on);
+    }
     if socket.send(Message::Text(welcome.to_string().into())).await.is_err() {
         return (code::NORMAL, "gone");
     }
@@ -38,11 +45,11 @@ async fn run(
         tokio::select! {
             event = hosting.events.recv() => {
                 let event = match event {
-                    Ok(Event::Ended(reason)) => Event::Ended(reason),
-                    Ok(Event::Count(listeners)) => Event::Count(listeners),
                     Ok(Event::Stopping) => return (code::GOING_AWAY, "stopping"),
-                    // Its own audio and words come back too; who is behind in those misses nothing.
-                    Ok(Event::Frame(_) | Event::Metadata(_)) | Err(RecvError::Lagged(_)) => continue,
+                    // Its own audio and words come back too.
+                    Ok(Event::Frame(_) | Event::Metadata(_)) => continue,
+                    Ok(event) => event,
+                    Err(RecvError::Lagged(_)) => Event::Chat(session.chat().text()),
                     Err(RecvError::Closed) => return (code::NORMAL, "ended"),
                 };
                 let ended = matches!(event, Event::Ended(_));
@@ -54,15 +61,20 @@ async fn run(
                 }
             }
             message = timeout(SILENCE, socket.recv()) => {
-                let Ok(Some(Ok(message))) = message else { return (code::NORMAL, "gone") };
+                let Ok(Some(Ok(message))) = message else {
+                    if !matches!(message, Ok(None)) {
+                        tracing::info!(session = %session.id(), "the connection of a host broke");
+                    }
+                    return (code::NORMAL, "gone");
+                };
                 if !session.is_host(hosting) {
                     return (code::REPLACED, "replaced");
                 }
-                let answer = match heard(session, message, now) {
+                let answer = match heard(session, message, &mut lines, now) {
                     Ok(answer) => answer,
                     Err(Refused::UnknownSession) => return (code::NORMAL, "ended"),
                     Err(Refused::Frame(_)) => return (code::POLICY, "not a frame of Opus"),
-                    Err(refused) => Some(json!({ "type": "error", "error": refused.to_string() }).to_string()),
+                    Err(refused) => Some(error(&refused)),
                 };
                 if let Some(text) = answer && socket.send(Message::Text(text.into())).await.is_err() {
                     return (code::NORMAL, "gone");
@@ -73,7 +85,12 @@ async fn run(
 }
 
 /// Does what a host's message asks for; returns what it is answered.
-fn heard(session: &Arc<Session>, message: Message, now: &Micros) -> Result<Option<String>, Refused> {
+fn heard(
+    session: &Arc<Session>,
+    message: Message,
+    lines: &mut Bucket,
+    now: &Micros,
+) -> Result<Option<String>, Refused> {
     let came = now();
     match message {
         Message::Binary(bytes) => {
@@ -90,6 +107,14 @@ fn heard(session: &Arc<Session>, message: Message, now: &Micros) -> Result<Optio
                     session.end(Reason::Stopped, came / 1000);
                     Ok(None)
                 }
+                Some("chat") => match said["on"].as_bool() {
+                    Some(on) => session.switch_chat(on).map(|()| None),
+                    None => {
+                        let said = Said::from_json(said)?;
+                        session.say(&said, Sender::Socket(lines), true, came / 1000).map(|_| None)
+                    }
+                },
+                Some("record") => session.record(said["on"] == true, came / 1000).map(|_| None),
                 Some("time") => Ok(Some(time(&said, came, now()))),
                 _ => Ok(None),
             }

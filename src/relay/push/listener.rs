@@ -10,10 +10,12 @@ use serde_json::{Value, json};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::timeout;
 
-use super::{Micros, close, code, hello, time};
+use super::{Micros, close, code, error, hello, time};
 use crate::relay::bucket::Bucket;
+use crate::relay::chat::{self, Said, Sender};
 use crate::relay::event::Event;
 use crate::relay::lane::Frame;
+use crate::relay::refused::Refused;
 use crate::relay::session::Joined;
 
 /// How long a listener may take to take what it is sent.
@@ -40,12 +42,13 @@ struct Listener {
     next: u32,
     gaps: VecDeque<i64>,
     questions: Bucket,
+    lines: Bucket,
 }
 
 /// Serves a listener to its end; returns why it was closed, in a word.
 pub async fn listen(socket: WebSocket, joined: Joined, now: Micros) -> &'static str {
-    let questions = Bucket::new(5.0, 20.0, now() / 1000);
-    let mut listener = Listener { socket, joined, now, epoch: 0, next: 0, gaps: VecDeque::new(), questions };
+    let (questions, lines) = (Bucket::new(5.0, 20.0, now() / 1000), chat::sender(now() / 1000));
+    let mut listener = Listener { socket, joined, now, epoch: 0, next: 0, gaps: VecDeque::new(), questions, lines };
     let end = match listener.begin(None).await {
         Ok(()) => listener.run().await,
         Err(end) => end,
@@ -63,6 +66,8 @@ pub async fn listen(socket: WebSocket, joined: Joined, now: Micros) -> &'static 
 pub fn told(event: &Event) -> Option<Utf8Bytes> {
     match event {
         Event::Metadata(song) => Some(song.pushed.clone()),
+        Event::Chat(text) => Some(text.clone()),
+        Event::Recording(on) => Some(json!({ "type": "recording", "on": on }).to_string().into()),
         Event::Count(listeners) => Some(json!({ "type": "count", "listeners": listeners }).to_string().into()),
         Event::Ended(reason) => Some(json!({ "type": "ended", "reason": reason }).to_string().into()),
         Event::Frame(_) | Event::Stopping => None,
@@ -80,7 +85,12 @@ impl Listener {
                 },
                 message = self.socket.recv() => match message {
                     Some(Ok(message)) => self.message(message).await,
-                    Some(Err(_)) | None => Err(End::Gone),
+                    Some(Err(error)) => {
+                        let session = self.joined.session().id();
+                        tracing::info!(%session, %error, "the connection of a listener broke");
+                        Err(End::Gone)
+                    }
+                    None => Err(End::Gone),
                 },
             };
             if let Err(end) = done {
@@ -92,10 +102,12 @@ impl Listener {
     /// Says where the listener stands, with the last of the audio, in one write; `before` goes out first.
     async fn begin(&mut self, before: Option<u32>) -> Result<(), End> {
         let (greeting, snapshot) = self.joined.begin((self.now)() / 1000);
-        let mut messages = Vec::with_capacity(3);
+        let mut messages = Vec::with_capacity(4);
         if let Some(from) = before {
             let to = greeting.sequence;
             messages.push(Message::Text(json!({ "type": "gap", "from": from, "to": to }).to_string().into()));
+            // Lines may be in the gap too.
+            messages.push(Message::Text(greeting.chat.text()));
         }
         if before.is_none() || greeting.epoch.number != self.epoch {
             let text = hello(self.joined.session().id(), self.joined.codec(), &greeting);
@@ -127,7 +139,7 @@ impl Listener {
         match event {
             Event::Ended(_) => Err(End::Close(code::NORMAL, "ended")),
             Event::Stopping => Err(End::Close(code::GOING_AWAY, "stopping")),
-            Event::Frame(_) | Event::Metadata(_) | Event::Count(_) => Ok(()),
+            _ => Ok(()),
         }
     }
 
@@ -135,10 +147,10 @@ impl Listener {
         if frame.codec != self.joined.codec() {
             return Ok(());
         }
-        if frame.epoch != self.epoch {
+        if frame.epoch.number != self.epoch {
             let greeting = self.joined.greet(frame, (self.now)() / 1000);
             let text = hello(self.joined.session().id(), self.joined.codec(), &greeting);
-            self.epoch = frame.epoch;
+            self.epoch = frame.epoch.number;
             self.send(Message::Text(text.into())).await?;
         }
         self.next = frame.end;
@@ -171,6 +183,10 @@ impl Listener {
                         let answer = time(&asked, came, (self.now)());
                         self.send(Message::Text(answer.into())).await
                     }
+                    Some("chat") => match self.say(asked, came / 1000) {
+                        Ok(()) => Ok(()),
+                        Err(refused) => self.send(Message::Text(error(&refused).into())).await,
+                    },
                     // A newer client may say more than we know.
                     _ => Ok(()),
                 }
@@ -179,6 +195,11 @@ impl Listener {
             Message::Binary(_) => Err(End::Close(code::POLICY, "binary")),
             Message::Ping(_) | Message::Pong(_) => Ok(()),
         }
+    }
+
+    fn say(&mut self, said: Value, now: i64) -> Result<(), Refused> {
+        let said = Said::from_json(said)?;
+        self.joined.session().say(&said, Sender::Socket(&mut self.lines), false, now).map(drop)
     }
 
     async fn send(&mut self, message: Message) -> Result<(), End> {

@@ -13,6 +13,7 @@ pub use listener::{listen, told};
 
 use super::frame::Codec;
 use super::id::SessionId;
+use super::refused::Refused;
 use super::session::Hello;
 
 /// A client's text that is longer is no message of ours.
@@ -33,7 +34,7 @@ mod code {
 fn hello(id: SessionId, codec: Codec, hello: &Hello) -> String {
     let format = hello.epoch.format;
     let song = hello.metadata.as_ref().map(|song| serde_json::from_str::<Value>(&song.pushed).unwrap_or_default());
-    json!({
+    let mut message = json!({
         "type": "hello",
         "session": id,
         "codec": codec,
@@ -45,8 +46,17 @@ fn hello(id: SessionId, codec: Codec, hello: &Hello) -> String {
         "cadence_ms": u64::try_from(hello.cadence.as_millis()).unwrap_or(u64::MAX),
         "listeners": hello.listeners,
         "meta": song,
-    })
-    .to_string()
+        "chat": hello.chat.json(),
+    });
+    if let Some(on) = hello.recording {
+        message["recording"] = json!(on);
+    }
+    message.to_string()
+}
+
+/// What a client asked for is refused.
+fn error(refused: &Refused) -> String {
+    json!({ "type": "error", "error": refused.to_string() }).to_string()
 }
 
 /// Answers a client that compares clocks, as NTP does: its own time, ours when the question came, ours now.

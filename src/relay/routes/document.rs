@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::{IntoParams, ToSchema};
 
+use super::body::{parse, whole};
 use super::door::Bearer;
 use crate::api::error::Error;
 use crate::api::extract::{Json, Path, Query};
@@ -332,18 +333,6 @@ fn label(headers: &HeaderMap) -> Result<Label, Error> {
         rate: number(headers, "x-sample-rate")?,
         channels: number(headers, "x-channels")?,
         timestamp: number(headers, "x-timestamp")?,
-    })
-}
-
-fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Error> {
-    serde_json::from_slice(body)
-        .map_err(|error| Error::bad_request(format!("the body is not the expected JSON: {error}")))
-}
-
-fn whole(body: Result<Bytes, BytesRejection>) -> Result<Bytes, Error> {
-    body.map_err(|rejection| match rejection.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => Error::too_large("the body is larger than this path takes"),
-        _ => Error::bad_request("the body broke off"),
     })
 }
 

@@ -1,15 +1,14 @@
-//! Listening without polling: WebSocket, events, Ogg/Opus, the cover.
+//! Listening without polling: WebSocket, events, the cover.
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use axum::body::Body;
 use axum::extract::State;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::response::sse::{self, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
 use futures::{Stream, stream};
 use http::header;
 use serde::Deserialize;
@@ -21,13 +20,13 @@ use crate::api::error::Error;
 use crate::api::extract::{Path, Query};
 use crate::relay::Relay;
 use crate::relay::event::Event;
-use crate::relay::frame::{self, Codec};
+use crate::relay::frame::Codec;
 use crate::relay::id::SessionId;
-use crate::relay::ogg::Muxer;
 use crate::relay::push::{self, MAX_FRAME, MAX_TEXT};
 use crate::relay::refused::Refused;
 use crate::relay::seats::Seat;
 use crate::relay::session::{Joined, Session};
+use crate::relay::statistics::Transport;
 use crate::relay::tickets::{Place, Role};
 
 /// What a socket is for.
@@ -96,7 +95,7 @@ pub async fn socket(
         Wanted::Opus => Codec::Opus,
         Wanted::F32 => Codec::F32,
     };
-    let (joined, place) = join(&relay, id, &visitor, codec, "websocket")?;
+    let (joined, place) = join(&relay, id, &visitor, codec, Transport::WebSocket)?;
     let (running, metrics) = (relay.tasks.token(), Arc::clone(&relay.metrics));
     // Little for each, since there may be thousands; a frame is written whole in any case.
     let upgrade = upgrade.read_buffer_size(2 * 1024).write_buffer_size(MAX_FRAME);
@@ -110,7 +109,7 @@ pub async fn socket(
 /// A host's text with metadata may hold a cover.
 const MAX_METADATA: usize = 5 << 20;
 
-/// What happens in the session, without audio: `meta`, `count`, `ended`.
+/// What happens in the session, without audio: `meta`, `count`, `chat`, `recording`, `ended`.
 #[utoipa::path(get, path = "/{id}/events", tag = "share", security(("share" = []), ("ticket" = [])),
     params(("id" = String, Path, description = "Six digits"), ("ticket" = Option<String>, Query, description = "A ticket")),
     responses((status = 200, description = "Server-sent events", content_type = "text/event-stream"),
@@ -123,7 +122,7 @@ pub async fn events(
     let id: SessionId = id.parse()?;
     let place = visitor.enter(&relay, id, Role::Listener)?;
     let session = relay.find(id, visitor.address)?;
-    let seat = relay.seats.take(relay.metrics.listeners.with_label_values(&["events"]))?;
+    let seat = relay.seats.take(relay.metrics.listeners.with_label_values(&[Transport::Events.name()]))?;
     let told = told(session, relay.now(), (place, seat))?;
     let answer = Sse::new(told).keep_alive(KeepAlive::default());
     Ok(([(header::CACHE_CONTROL, "no-store")], answer).into_response())
@@ -137,91 +136,36 @@ fn told(
 ) -> Result<impl Stream<Item = Result<sse::Event, Infallible>>, Refused> {
     let events = session.watch()?;
     let status = session.status(now);
-    let now = [status.metadata.map(Event::Metadata), Some(Event::Count(status.listeners))];
-    let first: std::collections::VecDeque<Event> = now.into_iter().flatten().collect();
-    Ok(stream::unfold(Some((first, events, held)), async |state| {
-        let (mut first, mut events, held) = state?;
+    let recording = session.is_recorded().map(Event::Recording);
+    let (count, chat) = (Event::Count(status.listeners), Event::Chat(session.chat().text()));
+    let now = [status.metadata.map(Event::Metadata), Some(count), Some(chat), recording];
+    let first: VecDeque<Event> = now.into_iter().flatten().collect();
+    Ok(stream::unfold(Some((first, events, session, held)), async |state| {
+        let (mut first, mut events, session, held) = state?;
         loop {
             let event = match first.pop_front() {
                 Some(event) => event,
                 None => match events.recv().await {
                     Ok(event) => event,
-                    // What was missed is said again soon.
-                    Err(RecvError::Lagged(_)) => continue,
+                    // What else was missed is said again soon.
+                    Err(RecvError::Lagged(_)) => Event::Chat(session.chat().text()),
                     Err(RecvError::Closed) => return None,
                 },
             };
             let name = match &event {
                 Event::Metadata(_) => "meta",
                 Event::Count(_) => "count",
+                Event::Chat(_) => "chat",
+                Event::Recording(_) => "recording",
                 Event::Ended(_) => "ended",
                 Event::Stopping => return None,
                 Event::Frame(_) => continue,
             };
             let text = push::told(&event).unwrap_or_default();
-            let next = if matches!(event, Event::Ended(_)) { None } else { Some((first, events, held)) };
+            let next = if matches!(event, Event::Ended(_)) { None } else { Some((first, events, session, held)) };
             return Some((Ok(sse::Event::default().event(name).data(text.as_str())), next));
         }
     }))
-}
-
-/// The session as Ogg/Opus without an end, for `<audio>`, VLC and mpv.
-#[utoipa::path(get, path = "/{id}/stream.ogg", tag = "share", security(("share" = []), ("ticket" = [])),
-    params(("id" = String, Path, description = "Six digits"), ("ticket" = Option<String>, Query, description = "A ticket")),
-    responses((status = 200, description = "The stream", content_type = "audio/ogg"),
-    (status = 401, description = "Neither the token nor a ticket"), (status = 404, description = "No such session"),
-    (status = 503, description = "No place, or no room for another transcode")))]
-pub async fn ogg(State(relay): State<Arc<Relay>>, Path(id): Path<String>, visitor: Visitor) -> Result<Response, Error> {
-    let (mut joined, place) = join(&relay, id.parse()?, &visitor, Codec::Opus, "ogg")?;
-    let now = relay.now();
-    let (greeting, snapshot) = joined.begin(now);
-    let mut muxer = Muxer::new(greeting.metadata.as_deref());
-    if let Some(frame) = snapshot {
-        page(&mut muxer, &frame.bytes);
-    }
-    let (first, clock) = (muxer.take(), clock(&relay));
-    let pages = stream::unfold((Some(first), muxer, joined, place), move |(first, mut muxer, mut joined, place)| {
-        let clock = Arc::clone(&clock);
-        async move {
-            let bytes = match first {
-                Some(first) => first,
-                None => next_page(&mut muxer, &mut joined, &*clock).await?,
-            };
-            Some((Ok::<_, Infallible>(Bytes::from(bytes)), (None, muxer, joined, place)))
-        }
-    });
-    let head =
-        [(header::CONTENT_TYPE, "audio/ogg"), (header::CACHE_CONTROL, "no-store"), (header::ACCEPT_RANGES, "none")];
-    Ok((head, Body::from_stream(pages)).into_response())
-}
-
-/// Waits for audio; `None` at the end.
-async fn next_page(muxer: &mut Muxer, joined: &mut Joined, clock: &(dyn Fn() -> i64 + Send + Sync)) -> Option<Vec<u8>> {
-    loop {
-        match joined.events.recv().await {
-            Ok(Event::Frame(frame)) if frame.codec == Codec::Opus => {
-                page(muxer, &frame.bytes);
-                joined.sent(&frame.bytes);
-                return Some(muxer.take());
-            }
-            Ok(Event::Ended(_) | Event::Stopping) | Err(RecvError::Closed) => return None,
-            Ok(Event::Frame(_) | Event::Metadata(_) | Event::Count(_)) => {}
-            Err(RecvError::Lagged(_)) => {
-                joined.fell_behind();
-                if let (_, Some(frame)) = joined.begin(clock() / 1000) {
-                    page(muxer, &frame.bytes);
-                    return Some(muxer.take());
-                }
-            }
-        }
-    }
-}
-
-fn page(muxer: &mut Muxer, frame: &Bytes) {
-    // It was made here, so it can be read.
-    if let Ok((_, packets)) = frame::read(frame.clone()) {
-        muxer.packets(packets);
-    }
 }
 
 /// Which cover is meant.
@@ -259,26 +203,26 @@ pub async fn thumb(
     if request.headers.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes()) {
         return Ok((http::StatusCode::NOT_MODIFIED, head).into_response());
     }
-    let (kind, bytes) = picture.decoded().ok_or(Refused::NoPicture)?;
+    let (kind, bytes) = relay.covers.show(&picture).await.ok_or(Refused::NoPicture)?;
     let safe = [(header::CONTENT_TYPE, kind), (header::X_CONTENT_TYPE_OPTIONS, "nosniff")];
     Ok((head, safe, bytes).into_response())
 }
 
 /// Lets a listener of `codec` in: its ticket, its session, its place.
-fn join(
+pub(super) fn join(
     relay: &Arc<Relay>,
     id: SessionId,
     visitor: &Visitor,
     codec: Codec,
-    transport: &str,
+    transport: Transport,
 ) -> Result<(Joined, Option<Place>), Refused> {
     let place = visitor.enter(relay, id, Role::Listener)?;
     let session = relay.find(id, visitor.address)?;
-    let seat = relay.seats.take(relay.metrics.listeners.with_label_values(&[transport]))?;
-    Ok((session.join(codec, seat)?, place))
+    let seat = relay.seats.take(relay.metrics.listeners.with_label_values(&[transport.name()]))?;
+    Ok((session.join(codec, transport, seat)?, place))
 }
 
-fn clock(relay: &Arc<Relay>) -> Arc<dyn Fn() -> i64 + Send + Sync> {
+pub(super) fn clock(relay: &Arc<Relay>) -> Arc<dyn Fn() -> i64 + Send + Sync> {
     let relay = Arc::clone(relay);
     Arc::new(move || relay.micros())
 }

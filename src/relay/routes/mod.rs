@@ -1,8 +1,12 @@
 //! The relay's paths: the document's under `/api/share`, the same under `/api/v1/share`, and ours beside the latter.
 
+mod body;
 mod document;
 mod door;
 mod live;
+mod recording;
+mod streams;
+mod talk;
 #[cfg(test)]
 mod tests;
 mod tickets;
@@ -35,9 +39,13 @@ pub fn routes(relay: Arc<Relay>) -> OpenApiRouter {
     let ours = OpenApiRouter::new()
         .routes(routes!(live::socket))
         .routes(routes!(live::events))
-        .routes(routes!(live::ogg))
+        .routes(routes!(streams::ogg))
+        .routes(routes!(streams::wav))
         .routes(routes!(live::thumb))
         .routes(routes!(tickets::issue))
+        .routes(routes!(talk::say))
+        .routes(routes!(talk::statistics))
+        .routes(routes!(recording::record, recording::recording))
         .layer(DefaultBodyLimit::max(SMALL_BODY));
     let mut router = OpenApiRouter::new();
     let components = router.get_openapi_mut().components.get_or_insert_default();
@@ -76,12 +84,17 @@ fn operation(method: &Method, path: &str) -> &'static str {
         ("POST", "audio") => "send_audio",
         ("POST", "metadata") => "send_metadata",
         ("POST", "tickets") => "tickets",
+        ("POST", "recording") => "record",
+        ("POST", "chat") => "chat",
+        (_, "recording") => "recording",
+        (_, "statistics") => "statistics",
         (_, "audio") => "poll_audio",
         (_, "metadata") => "poll_metadata",
         (_, "status") => "status",
         (_, "ws") => "ws",
         (_, "events") => "events",
         (_, "stream.ogg") => "ogg",
+        (_, "stream.wav") => "wav",
         (_, "thumb") => "thumb",
         _ => "other",
     }

@@ -1,5 +1,7 @@
 //! The paths as clients see them, over a clock that the tests move.
 
+mod beside;
+
 use std::net::SocketAddr;
 use std::time::{Duration, SystemTime};
 
@@ -52,7 +54,7 @@ fn server(change: impl FnOnce(&mut Settings)) -> Server {
     let mut settings = Settings::new(Secret::new("Bearer Token"));
     change(&mut settings);
     let tasks = Tasks::default();
-    let relay = Relay::start(settings, clock.clone(), &tasks, &prometheus::Registry::new()).expect("it starts");
+    let relay = Relay::start(settings, clock.clone(), &tasks, &prometheus::Registry::new(), None).expect("it starts");
     let (router, _) = routes(Arc::clone(&relay)).split_for_parts();
     let router = router.layer(middleware::from_fn_with_state(clock.clone(), envelope));
     Server { relay, router, clock, tasks }

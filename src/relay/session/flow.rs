@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::sync::mpsc::error::TrySendError;
+
 use super::{POLL_DEMAND, Session, State};
 use crate::relay::chunk::{Chunk, Label};
 use crate::relay::event::Event;
@@ -28,11 +30,7 @@ impl Session {
             if changed || matches!(follows, Follows::Ahead | Follows::Anew) {
                 self.begin_epoch(state, format);
             }
-            if let Some(transcode) = &state.transcode
-                && transcode.try_send(Input::Chunk(Arc::clone(&chunk))).is_err()
-            {
-                self.shared.metrics.overflows.inc();
-            }
+            self.feed(state, || Input::Chunk(Arc::clone(&chunk)));
             self.push_floats(state, &chunk);
             state.ring.push(chunk);
         }
@@ -40,12 +38,18 @@ impl Session {
 
     /// Takes packets of the host that are in order.
     pub(super) fn accept_packets(&self, state: &mut State, packets: Vec<Packet>) {
-        if let Some(transcode) = &state.transcode
-            && transcode.try_send(Input::Packets(packets.clone())).is_err()
-        {
-            self.shared.metrics.overflows.inc();
-        }
+        self.feed(state, || Input::Packets(packets.clone()));
         self.push(state, Codec::Opus, packets);
+    }
+
+    /// Gives the transcoder its part, where there is one.
+    fn feed(&self, state: &mut State, input: impl FnOnce() -> Input) {
+        let Some(transcode) = &state.transcode else { return };
+        let Err(TrySendError::Full(_)) = transcode.try_send(input()) else { return };
+        self.shared.metrics.overflows.inc();
+        if !std::mem::replace(&mut state.overflowed, true) {
+            tracing::warn!(session = %self.id, "a transcoder cannot follow: audio is dropped before it");
+        }
     }
 
     /// What is sent from here on does not follow what was sent before.
@@ -93,7 +97,7 @@ impl Session {
                 let _ = sender.try_send(Input::Packets(state.opus.newest(POLL * 5)));
             }
         }
-        state.transcode = Some(sender);
+        (state.transcode, state.overflowed) = (Some(sender), false);
         Ok(())
     }
 

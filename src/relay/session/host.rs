@@ -174,7 +174,7 @@ impl Session {
         Ok(state.listeners(now))
     }
 
-    fn live(&self) -> Result<parking_lot::MutexGuard<'_, State>, Refused> {
+    pub(super) fn live(&self) -> Result<parking_lot::MutexGuard<'_, State>, Refused> {
         let state = self.state.lock();
         if state.ended.is_some() { Err(Refused::UnknownSession) } else { Ok(state) }
     }

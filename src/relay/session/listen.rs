@@ -8,6 +8,7 @@ use bytes::Bytes;
 use tokio::sync::broadcast;
 
 use super::{Session, State};
+use crate::relay::chat;
 use crate::relay::chunk::Chunk;
 use crate::relay::event::Event;
 use crate::relay::frame::Codec;
@@ -15,6 +16,7 @@ use crate::relay::lane::{Epoch, Format, Frame};
 use crate::relay::metadata::Metadata;
 use crate::relay::refused::Refused;
 use crate::relay::seats::Seat;
+use crate::relay::statistics::Transport;
 
 /// What a listener should keep ahead beyond one frame: for the network's jitter.
 const AHEAD: Duration = Duration::from_millis(300);
@@ -37,6 +39,10 @@ pub struct Hello {
     pub listeners: usize,
     /// The song.
     pub metadata: Option<Arc<Metadata>>,
+    /// The chat.
+    pub chat: chat::Snapshot,
+    /// Whether it is recorded; `None` where it cannot be.
+    pub recording: Option<bool>,
 }
 
 /// A connected listener; its place is given back when this is dropped.
@@ -45,7 +51,8 @@ pub struct Joined {
     codec: Codec,
     /// What happens from now on.
     pub events: broadcast::Receiver<Event>,
-    _seat: Seat,
+    /// `None`: it is not counted.
+    seat: Option<Seat>,
 }
 
 impl Session {
@@ -86,24 +93,35 @@ impl Session {
 
     /// What happens from now on, without audio of any codec being made for it.
     pub fn watch(&self) -> Result<broadcast::Receiver<Event>, Refused> {
-        let state = self.state.lock();
-        if state.ended.is_some() { Err(Refused::UnknownSession) } else { Ok(self.events.subscribe()) }
+        let mut state = self.live()?;
+        state.statistics.joined(Transport::Events);
+        Ok(self.events.subscribe())
     }
 
-    /// Joins as a listener of `codec`; `seat` is its place on the node.
-    pub fn join(self: &Arc<Self>, codec: Codec, seat: Seat) -> Result<Joined, Refused> {
-        let mut state = self.state.lock();
-        if state.ended.is_some() {
-            return Err(Refused::UnknownSession);
-        }
+    /// Joins as a listener of `codec` by `transport`; `seat` is its place on the node.
+    pub fn join(self: &Arc<Self>, codec: Codec, transport: Transport, seat: Seat) -> Result<Joined, Refused> {
+        let mut state = self.live()?;
+        let joined = self.seat(&mut state, codec, Some(seat))?;
+        state.statistics.joined(transport);
+        Ok(joined)
+    }
+
+    /// A listener of `codec`, for which it is made from now on.
+    pub(super) fn seat(
+        self: &Arc<Self>,
+        state: &mut State,
+        codec: Codec,
+        seat: Option<Seat>,
+    ) -> Result<Joined, Refused> {
         if codec != state.source && state.transcode.is_none() && state.epoch > 0 {
-            self.start_transcode(&mut state)?;
+            self.start_transcode(state)?;
         }
         if codec == Codec::F32 && state.seated[codec as usize] == 0 {
-            self.refill(&mut state);
+            self.refill(state);
         }
         state.seated[codec as usize] += 1;
-        Ok(Joined { session: Arc::clone(self), codec, events: self.events.subscribe(), _seat: seat })
+        state.silent += usize::from(seat.is_none());
+        Ok(Joined { session: Arc::clone(self), codec, events: self.events.subscribe(), seat })
     }
 
     /// Nobody has listened to floats for a while: their lane begins with the last of what came.
@@ -151,15 +169,14 @@ impl Joined {
 
     /// What there is to say before `frame`, the first of an epoch.
     pub fn greet(&self, frame: &Frame, now: i64) -> Hello {
-        let mut state = self.session.state.lock();
-        let epoch = Epoch { number: frame.epoch, ..state.lane(self.codec).epoch() };
-        self.hello(&state, epoch, frame.first, now)
+        self.hello(&self.session.state.lock(), frame.epoch, frame.first, now)
     }
 
     fn hello(&self, state: &State, epoch: Epoch, sequence: u32, now: i64) -> Hello {
         let cadence = self.session.shared.seats.cadence();
         let (target, listeners, metadata) = (cadence + AHEAD, state.listeners(now), state.fresh_metadata(now));
-        Hello { epoch, sequence, target, cadence, listeners, metadata }
+        let recording = self.session.shared.recorder.as_ref().map(|_| state.recording.is_on());
+        Hello { epoch, sequence, target, cadence, listeners, metadata, chat: state.chat.snapshot(), recording }
     }
 
     /// Says that this listener fell behind.
@@ -175,6 +192,8 @@ impl Joined {
 
 impl Drop for Joined {
     fn drop(&mut self) {
-        self.session.state.lock().seated[self.codec as usize] -= 1;
+        let mut state = self.session.state.lock();
+        state.seated[self.codec as usize] -= 1;
+        state.silent -= usize::from(self.seat.is_none());
     }
 }

@@ -4,6 +4,8 @@
 mod flow;
 mod host;
 mod listen;
+mod record;
+mod talk;
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -16,6 +18,8 @@ pub use host::Hosting;
 pub use listen::{Hello, Joined};
 
 use self::host::Limits;
+use self::record::Recording;
+use super::chat::Chat;
 use super::event::{self, Event, Reason};
 use super::frame::Codec;
 use super::id::SessionId;
@@ -24,8 +28,10 @@ use super::lane::Lane;
 use super::metadata::Metadata;
 use super::metrics::Metrics;
 use super::pollers::Pollers;
+use super::recording::Recorder;
 use super::ring::Ring;
 use super::seats::Seats;
+use super::statistics::{Report, Statistics};
 use super::transcode::{Input, Transcoders};
 
 /// How long floats are made from Opus after the last poll, in milliseconds.
@@ -41,6 +47,8 @@ pub struct Shared {
     pub seats: Arc<Seats>,
     /// Makers of other formats.
     pub transcoders: Transcoders,
+    /// Records, where there is a store for it.
+    pub recorder: Option<Recorder>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
 }
@@ -71,6 +79,8 @@ struct State {
     floats: Lane,
     /// Makes the codec that is not the source's.
     transcode: Option<mpsc::Sender<Input>>,
+    /// Whether it was said that it cannot follow.
+    overflowed: bool,
     /// The number of the next chunk that is made here.
     made: i64,
     /// The next number of a host that sends frames.
@@ -81,7 +91,11 @@ struct State {
     pollers: Pollers,
     /// Connected listeners by codec.
     seated: [usize; 2],
-    most_listeners: usize,
+    /// Those of them that nobody counts: whoever records.
+    silent: usize,
+    statistics: Statistics,
+    chat: Chat,
+    recording: Recording,
     told: (usize, i64),
     bytes: u64,
 }
@@ -125,13 +139,17 @@ impl Session {
             opus: Lane::new(Codec::Opus, shared.buffer),
             floats: Lane::new(Codec::F32, shared.buffer),
             transcode: None,
+            overflowed: false,
             made: 0,
             expected: None,
             hosting: 0,
             polled: now - POLL_DEMAND,
             pollers: Pollers::default(),
             seated: [0; 2],
-            most_listeners: 0,
+            silent: 0,
+            statistics: Statistics::new(now),
+            chat: Chat::new(now),
+            recording: Recording::default(),
             told: (0, now),
             bytes: 0,
         };
@@ -164,6 +182,13 @@ impl Session {
         }
     }
 
+    /// How it is listened to, and was, once it has ended.
+    pub fn statistics(&self, now: i64) -> Report {
+        let state = self.state.lock();
+        let listeners = if state.ended.is_some() { 0 } else { state.listeners(now) };
+        state.statistics.report(self.started, listeners, state.pollers.joined())
+    }
+
     /// How it ended, if it has.
     pub fn ended(&self) -> Option<Ended> {
         self.state.lock().ended
@@ -175,6 +200,8 @@ impl Session {
         if state.ended.is_some() {
             return;
         }
+        let listeners = state.listeners(now);
+        state.statistics.tick(listeners, now);
         let last = [state.opus.flush(true), state.floats.flush(true)];
         last.into_iter().flatten().for_each(|frame| self.tell(Event::Frame(frame)));
         self.tell(Event::Ended(reason));
@@ -183,7 +210,7 @@ impl Session {
         state.ring.clear();
         state.opus.clear();
         state.floats.clear();
-        let (metrics, most) = (&self.shared.metrics, u32::try_from(state.most_listeners).unwrap_or(u32::MAX));
+        let (metrics, most) = (&self.shared.metrics, u32::try_from(state.statistics.most()).unwrap_or(u32::MAX));
         metrics.sessions.dec();
         metrics.ended.with_label_values(&[reason.name()]).inc();
         metrics.per_session.observe(most.into());
@@ -217,11 +244,12 @@ impl Session {
             }
         }
         state.pollers.sweep(now);
+        state.chat.sweep(now);
         self.attend(&mut state, now);
         let listeners = state.listeners(now);
+        state.statistics.tick(listeners, now);
         if state.told.0 != listeners || now - state.told.1 >= COUNT_AGAIN {
             state.told = (listeners, now);
-            state.most_listeners = state.most_listeners.max(listeners);
             self.tell(Event::Count(listeners));
         }
     }
@@ -241,7 +269,7 @@ impl State {
     }
 
     fn listeners(&self, now: i64) -> usize {
-        self.pollers.count(now) + self.seated.iter().sum::<usize>()
+        self.pollers.count(now) + self.seated.iter().sum::<usize>() - self.silent
     }
 
     fn fresh_metadata(&self, now: i64) -> Option<Arc<Metadata>> {

@@ -13,6 +13,7 @@ use rusty_s3::actions::{CreateBucket, DeleteObject, GetObject, PutObject, S3Acti
 use rusty_s3::{Bucket, Credentials, UrlStyle};
 
 use super::client;
+use super::eventually::eventually;
 use super::tools::{self, TempFolder};
 
 /// The access key of MinIO and of every gate.
@@ -40,7 +41,9 @@ impl Minio {
         let bucket = Bucket::new(endpoint, UrlStyle::Path, name, "us-east-1").expect("the endpoint is a base URL");
         let this = Self { address, bucket, client: client::plain() };
         let url = CreateBucket::new(&this.bucket, &credentials()).sign(Duration::from_secs(60));
-        this.send(this.client.put(url)).await;
+        // One that has just become ready may still be too busy.
+        let made = async || this.client.put(url.clone()).send().await.ok()?.error_for_status().ok();
+        eventually("the bucket is made", made).await;
         this
     }
 
@@ -70,6 +73,12 @@ impl Minio {
         let request = headers.iter().fold(self.client.put(url).body(body), |r, (name, value)| r.header(*name, *value));
         let response = self.send(request).await;
         response.headers()["etag"].to_str().expect("an ETag is text").to_owned()
+    }
+
+    /// An object's bytes.
+    pub async fn get(&self, key: &str) -> bytes::Bytes {
+        let url = GetObject::new(&self.bucket, Some(&credentials()), key).sign(Duration::from_secs(60));
+        self.send(self.client.get(url)).await.bytes().await.expect("a body")
     }
 
     /// Deletes an object.
