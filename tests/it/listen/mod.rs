@@ -1,7 +1,10 @@
 //! The pages of the share relay in a real browser. What counts is what can be heard: the samples that come out are measured,
 //! not the events that promise them.
 
+mod away;
 mod breaks;
+mod chat;
+mod recorded;
 mod rules;
 
 use std::f64::consts::TAU;
