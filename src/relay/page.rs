@@ -27,20 +27,26 @@ const HOST: &str = "default-src 'self'; media-src 'self' blob:; object-src 'none
                     frame-ancestors 'none'";
 
 /// The parts: name and text.
-const ASSETS: [(&str, &str); 17] = [
+const ASSETS: [(&str, &str); 23] = [
     ("capture.js", include_str!("page/capture.js")),
+    ("chat.js", include_str!("page/chat.js")),
     ("clock.js", include_str!("page/clock.js")),
     ("decoder.js", include_str!("page/decoder.js")),
     ("frame.js", include_str!("page/frame.js")),
     ("host.js", include_str!("page/host.js")),
     ("icon.svg", include_str!("page/icon.svg")),
     ("jitter.js", include_str!("page/jitter.js")),
+    ("level.js", include_str!("page/level.js")),
+    ("line.js", include_str!("page/line.js")),
     ("listen.css", include_str!("page/listen.css")),
     ("listen.js", include_str!("page/listen.js")),
     ("live.js", include_str!("page/live.js")),
     ("lyrics.js", include_str!("page/lyrics.js")),
+    ("memory.js", include_str!("page/memory.js")),
+    ("outbox.js", include_str!("page/outbox.js")),
     ("plain.js", include_str!("page/plain.js")),
     ("relay.js", include_str!("page/relay.js")),
+    ("retry.js", include_str!("page/retry.js")),
     ("socket.js", include_str!("page/socket.js")),
     ("tap.js", include_str!("page/tap.js")),
     ("texts.js", include_str!("page/texts.js")),

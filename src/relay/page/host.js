@@ -1,13 +1,15 @@
 // The host page: shares a file or a tab's sound.
 
 import { Capture, encodes } from "./capture.js";
+import { Chat } from "./chat.js";
+import * as level from "./level.js";
 import { Refusal, Relay } from "./relay.js";
 import { fill, text } from "./texts.js";
 
 const SAY = 10000; // ms between words on the song, which are forgotten after 30 s
 const CHANGED = 600; // ms after a change, so that many changes are one word
 const COVER = 320; // pixels
-const LOOK = 5000;
+const TROUBLE = 10000; // ms for which a refusal is shown
 const REFUSED = { 401: "token", 404: "gone", 409: "taken", 429: "busy", 503: "full" };
 
 const element = (id) => document.getElementById(id);
@@ -20,7 +22,11 @@ let file = null; // the node of the <audio>, which can have one only
 let picture = null;
 let words = null;
 let soon = 0;
-let timers = [];
+let said = 0; // when the song was said last
+let meter = 0;
+let most = 0; // listeners at once
+let recording = false;
+let quiet = 0;
 
 // --- Sound ----------------------------------------------------------------------------------------------------------
 
@@ -42,7 +48,11 @@ async function chooseTab() {
 /** Connects what is shared to what sends it. */
 async function connect() {
   const opus = await encodes();
-  capture = new Capture(opus, (bytes, label) => relay?.send(bytes, label));
+  capture = new Capture(opus, (bytes, label) => {
+    relay?.send(bytes, label);
+    // Timers of a page in the background may come once a minute, sound does not.
+    if (performance.now() - said > SAY) say();
+  });
   input = await capture.input();
   analyser = new AnalyserNode(capture.context, { fftSize: 1024 });
   analyser.connect(input);
@@ -93,8 +103,9 @@ function song() {
 }
 
 function say() {
-  // Words that did not arrive are said again soon.
-  relay?.say(song()).catch(() => {});
+  said = performance.now();
+  // What does not arrive is said again with the next greeting.
+  relay?.say({ type: "meta", ...song() });
 }
 
 function changed() {
@@ -141,14 +152,46 @@ function state(now) {
 
 const on = {
   state,
-  count(listeners) {
+  welcome(message) {
+    say();
+    chat.greet(message.chat);
+    // A server that cannot record does not speak of it.
+    element("record").hidden = message.recording === undefined;
+    on.recording({ on: message.recording === true });
+  },
+  count({ listeners }) {
+    most = Math.max(most, listeners);
     element("listeners").textContent = text("listeners", { count: listeners });
+    element("most").textContent = text("host.most", { count: most });
+  },
+  recording({ on: recorded }) {
+    recording = recorded;
+    element("recording").textContent = recorded ? text("recorded") : "";
+    element("record").textContent = text(recorded ? "host.record.stop" : "host.record");
+  },
+  chat(message) {
+    chat.hear(message);
+  },
+  error({ error }) {
+    if (!chat.refused(error)) trouble(error);
   },
   ended(reason) {
     relay = null;
     stop(`host.${reason}`);
   },
 };
+
+/** Shows for a while what the server refused. */
+function trouble(what) {
+  if (element("trouble").textContent !== what) element("trouble").textContent = what;
+  element("trouble").hidden = !what;
+  clearTimeout(quiet);
+  quiet = setTimeout(() => { element("trouble").hidden = true; }, TROUBLE);
+}
+
+function record() {
+  if (!relay?.say({ type: "record", on: !recording })) trouble(text("chat.offline"));
+}
 
 async function start() {
   element("start").disabled = true;
@@ -161,10 +204,10 @@ async function start() {
     // The token is in the session's object now, and need not be on the page.
     element("token").value = "";
     element("link").value = link;
-    state("sharing");
-    on.count(0);
-    say();
-    timers = [setInterval(say, SAY), setInterval(meter, 100), setInterval(() => relay?.look().catch(() => {}), LOOK)];
+    state("connecting");
+    most = 0;
+    on.count({ listeners: 0 });
+    meter = setInterval(() => level.show(element("level"), analyser), 100);
     if (!tab && element("player").src) await element("player").play();
   } catch (error) {
     if (!relay && making.session) making.stop().catch(() => {});
@@ -182,8 +225,8 @@ function failure(error) {
 }
 
 async function stop(why = "host.stopped") {
-  timers.forEach(clearInterval);
-  timers = [];
+  clearInterval(meter);
+  chat.forget();
   element("player").pause();
   const ending = relay;
   relay = null;
@@ -194,14 +237,6 @@ async function stop(why = "host.stopped") {
   put(why);
 }
 
-function meter() {
-  if (!analyser) return;
-  const samples = new Float32Array(analyser.fftSize);
-  analyser.getFloatTimeDomainData(samples);
-  const power = samples.reduce((sum, sample) => sum + sample * sample, 0) / samples.length;
-  element("level").value = Math.min(1, Math.sqrt(power) * 2);
-}
-
 async function copy() {
   element("link").select();
   await navigator.clipboard?.writeText(element("link").value).catch(() => {});
@@ -209,6 +244,7 @@ async function copy() {
 }
 
 fill();
+const chat = new Chat((message) => relay?.say(message) ?? false);
 document.title = text("host.heading");
 watch(element("player"));
 state("idle");
@@ -228,5 +264,6 @@ for (const radio of document.querySelectorAll("input[name=source]")) {
 element("begin").addEventListener("submit", (event) => { event.preventDefault(); start(); });
 element("stop").addEventListener("click", () => stop());
 element("copy").addEventListener("click", copy);
+element("record").addEventListener("click", record);
 // Leaving ends what others hear: the browser asks first.
 addEventListener("beforeunload", (event) => { if (relay) event.preventDefault(); });

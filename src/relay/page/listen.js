@@ -1,14 +1,16 @@
 // The listen page: shows a session and plays it.
 
+import { Chat } from "./chat.js";
 import * as decoder from "./decoder.js";
+import * as level from "./level.js";
 import { Live } from "./live.js";
 import * as lyrics from "./lyrics.js";
+import { recall, remember } from "./memory.js";
 import { Plain } from "./plain.js";
 import { fill, number, text } from "./texts.js";
 
 const LATE = 5; // seconds of delay that are worth a warning
 const OWN_SCROLL = 4000; // ms after the reader's own scrolling in which the lyrics stay where they are
-const STORED = "tidegate.volume";
 const OVER = ["ended", "gone", "denied", "refused"];
 
 const element = (id) => document.getElementById(id);
@@ -17,6 +19,7 @@ const query = new URLSearchParams(location.search);
 const place = new lyrics.Place();
 let state = "connecting";
 let playing = false;
+let away = false; // the host
 let lines = [];
 let shown = -1;
 let scrolled = -Infinity;
@@ -47,10 +50,13 @@ const on = {
     state = now;
     show();
   },
-  hello({ listeners, meta }) {
+  hello({ listeners, meta, host, recording, chat: chatting }) {
     state = "connected";
+    away = host === false;
     if (listeners !== undefined) on.count({ listeners });
     if (meta) song(meta, false);
+    on.recording({ on: recording === true });
+    chat.greet(chatting);
     show();
   },
   count({ listeners }) {
@@ -58,6 +64,19 @@ const on = {
   },
   meta(message) {
     song(message, true);
+  },
+  host({ here }) {
+    away = !here;
+    show();
+  },
+  recording({ on: recorded }) {
+    put("recording", recorded ? text("recorded") : "");
+  },
+  chat(message) {
+    chat.hear(message);
+  },
+  error({ error }) {
+    chat.refused(error);
   },
   level() {
     show();
@@ -107,6 +126,7 @@ function put(where, what) {
 
 function phase() {
   if (state !== "connected") return state;
+  if (away) return "away";
   if (!playing) return "ready";
   return source?.sounding ? "live" : "buffering";
 }
@@ -153,15 +173,6 @@ function follow() {
   list.scrollTo({ top, behavior: calm ? "auto" : "smooth" });
 }
 
-/** How loud it is, so that one sees whether it is the volume. */
-function meter() {
-  if (!analyser) return;
-  const samples = new Float32Array(analyser.fftSize);
-  analyser.getFloatTimeDomainData(samples);
-  const power = samples.reduce((sum, sample) => sum + sample * sample, 0) / samples.length;
-  element("level").value = Math.min(1, Math.sqrt(power) * 2);
-}
-
 // --- What the listener does -----------------------------------------------------------------------------------------
 
 async function toggle() {
@@ -181,19 +192,7 @@ function volume(percent) {
   slider.value = String(percent);
   source.volume = slider.valueAsNumber / 100;
   slider.setAttribute("aria-valuetext", `${slider.value} %`);
-  try {
-    localStorage.setItem(STORED, slider.value);
-  } catch {
-    // A browser that stores nothing forgets the volume.
-  }
-}
-
-function stored() {
-  try {
-    return localStorage.getItem(STORED);
-  } catch {
-    return null;
-  }
+  remember("volume", slider.value);
 }
 
 let loud = 80;
@@ -208,8 +207,8 @@ function key(event) {
   if (event.ctrlKey || event.altKey || event.metaKey || event.target.closest("input, button, summary")) return;
   const step = (by) => () => volume(element("volume").valueAsNumber + by);
   const ours = { " ": toggle, k: toggle, m: mute, ArrowUp: step(5), ArrowDown: step(-5) };
-  const inLyrics = event.target.id === "lyrics" && event.key.startsWith("Arrow");
-  const act = inLyrics ? undefined : ours[event.key];
+  const scrolls = event.target.closest("ol, [role=log]") && event.key.startsWith("Arrow");
+  const act = scrolls ? undefined : ours[event.key];
   if (!act || (act === toggle && element("play").disabled)) return;
   event.preventDefault();
   act();
@@ -223,11 +222,13 @@ const urls = {
   socket: address("ws", { codec: chosen === "f32" ? "f32" : "opus" }).replace(/^http/, "ws"),
   events: address("events"),
   ogg: address("stream.ogg"),
+  chat: address("chat"),
 };
 /** What plays; for whoever wants to look closer. */
 export let source = null;
+const chat = new Chat((message) => source.say(message));
 source = chosen === "ogg" ? new Plain(urls, on) : new Live(urls, chosen, on);
-volume(stored() ?? 80);
+volume(recall("volume") ?? 80);
 show();
 element("play").addEventListener("click", toggle);
 element("volume").addEventListener("input", () => volume(element("volume").valueAsNumber));
@@ -239,4 +240,4 @@ if ("mediaSession" in navigator) {
   navigator.mediaSession.setActionHandler("play", () => playing || toggle());
   navigator.mediaSession.setActionHandler("pause", () => playing && toggle());
 }
-setInterval(() => { follow(); meter(); }, 100);
+setInterval(() => { follow(); level.show(element("level"), analyser); }, 100);

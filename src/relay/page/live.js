@@ -20,6 +20,7 @@ export class Live {
   #node = null;
   #decoder = null;
   #playing = false;
+  #flowing = false; // frames go to the decoder as they come
   #starting = null;
   #format = null;
   #epoch = null;
@@ -58,12 +59,20 @@ export class Live {
     return this.#playing && this.#report.playing;
   }
 
+  /** Says something to the session; false where that is not possible now. */
+  say(message) {
+    return this.#connection.say(message);
+  }
+
   /** Begins to play; from a user's gesture. */
   async play() {
     this.#playing = true;
     this.#starting ??= this.#start();
     await this.#starting;
     await this.context.resume();
+    if (!this.#playing || this.#flowing) return;
+    // Not before: what came meanwhile belongs after what waits.
+    this.#flowing = true;
     const recent = this.#recent;
     this.#recent = [];
     recent.forEach((frame) => this.#take(frame));
@@ -72,6 +81,7 @@ export class Live {
   /** Stays connected, in silence. */
   async pause() {
     this.#playing = false;
+    this.#flowing = false;
     this.#sample = null;
     this.#node?.port.postMessage({ do: "empty" });
     this.#jitter.forget();
@@ -124,7 +134,7 @@ export class Live {
     const media = (frame.sample / this.#format.rate) * 1000;
     // What came at once for a start says nothing of the network.
     if (!frame.discontinuity) this.#jitter.arrived(performance.now(), media);
-    if (this.#playing && this.#node) return this.#take(frame);
+    if (this.#flowing) return this.#take(frame);
     this.#recent.push(frame);
     const newest = frame.time;
     const window = (this.#jitter.target + 200) * 1000;

@@ -1,7 +1,8 @@
 // A session as one endless file in an <audio> element, for browsers without WebCodecs and for pages that are not secure;
 // what happens in it comes as server-sent events. Has the face of Live.
 
-import { problem, wait } from "./socket.js";
+import { Retry } from "./retry.js";
+import { problem } from "./socket.js";
 
 export class Plain {
   gaps = 0;
@@ -10,13 +11,15 @@ export class Plain {
   #audio = new Audio();
   #events = null;
   #playing = false;
+  #greeted = false;
   #ended = false;
-  #attempt = 0;
+  #hearAgain = new Retry(() => this.#listen());
+  #playAgain = new Retry(() => this.play());
   #breaks = 0;
   #stalls = 0;
 
   /**
-   * @param {{ events: string, ogg: string }} urls
+   * @param {{ events: string, ogg: string, chat: string }} urls
    * @param {Record<string, (value?: any) => void>} on
    */
   constructor(urls, on) {
@@ -26,7 +29,8 @@ export class Plain {
     this.#audio.id = "stream";
     document.body.append(this.#audio);
     for (const name of ["ended", "error"]) this.#audio.addEventListener(name, () => this.#broke());
-    for (const name of ["playing", "timeupdate"]) this.#audio.addEventListener(name, () => this.#sounds());
+    this.#audio.addEventListener("playing", () => this.#sounds());
+    this.#audio.addEventListener("timeupdate", () => this.#on.level());
     this.#audio.addEventListener("waiting", () => { this.#stalls += 1; this.#on.level(); });
     on.state("connecting");
     this.#listen();
@@ -54,6 +58,7 @@ export class Plain {
 
   async pause() {
     this.#playing = false;
+    this.#playAgain.stop();
     this.#audio.removeAttribute("src");
     this.#audio.load();
   }
@@ -67,43 +72,72 @@ export class Plain {
     return { codec: "ogg", level: ahead, underruns: this.#stalls, breaks: this.#breaks };
   }
 
+  /** Says something to the session: in a request, since events come one way only. */
+  say(message) {
+    this.#post(message);
+    return true;
+  }
+
+  async #post(message) {
+    const headers = { "Content-Type": "application/json" };
+    try {
+      const answer = await fetch(this.#urls.chat, { method: "POST", body: JSON.stringify(message), headers });
+      if (!answer.ok) this.#on.error(await answer.json());
+    } catch {
+      this.#on.error({});
+    }
+  }
+
   #listen() {
     const events = new EventSource(this.#urls.events);
     this.#events = events;
-    const hear = (name, then) => events.addEventListener(name, ({ data }) => then(JSON.parse(data)));
-    hear("meta", (message) => this.#on.meta(message));
-    hear("count", (message) => this.#on.count(message));
-    hear("ended", () => this.#end("ended"));
-    events.onopen = () => this.#on.hello({});
+    for (const name of ["meta", "count", "host", "chat", "recording"]) {
+      events.addEventListener(name, ({ data }) => this.#on[name](JSON.parse(data)));
+    }
+    events.addEventListener("ended", () => this.#end("ended"));
+    events.onopen = () => {
+      this.#hearAgain.worked();
+      this.#greeted = true;
+      // What else there is to say comes as events.
+      this.#on.hello({});
+    };
     events.onerror = () => this.#unheard();
   }
 
   async #unheard() {
+    if (this.#ended) return;
     // The browser tries again by itself, except after a refusal.
-    if (this.#ended || this.#events.readyState !== EventSource.CLOSED) return;
-    const why = await problem(this.#urls.events);
+    const refused = this.#events.readyState === EventSource.CLOSED;
+    const why = refused ? await problem(this.#urls.events) : null;
+    if (this.#ended) return;
     if (why) return this.#end(why);
-    setTimeout(() => this.#ended || this.#listen(), wait(this.#attempt));
-    this.#attempt += 1;
+    this.#on.state("reconnecting");
+    if (refused) this.#hearAgain.later();
   }
 
   #sounds() {
-    this.#attempt = 0;
-    this.#on.level();
+    this.#playAgain.worked();
+    if (!this.#ended && this.#events.readyState === EventSource.OPEN) this.#on.state("connected");
   }
 
-  #broke() {
+  async #broke() {
     if (!this.#playing || this.#ended) return;
     this.#breaks += 1;
     this.#on.state("reconnecting");
-    setTimeout(() => this.#playing && !this.#ended && this.play(), wait(this.#attempt));
-    this.#attempt += 1;
+    const why = await problem(this.#urls.ogg);
+    if (this.#ended || !this.#playing) return;
+    if (why) this.#end(why);
+    else this.#playAgain.later();
   }
 
-  #end(state) {
+  #end(why) {
+    // Who has heard the session knows that it was there.
+    const state = why === "gone" && this.#greeted ? "ended" : why;
     this.#ended = true;
+    this.#hearAgain.stop();
     this.#events.close();
-    if (state !== "ended") this.pause();
+    if (state === "ended") this.#playAgain.stop();
+    else this.pause();
     this.#on.state(state);
   }
 }

@@ -1,11 +1,14 @@
 // The share API as the host uses it. The token lives in this object alone.
 
-import { wait } from "./socket.js";
+import { Line } from "./line.js";
+import { Outbox } from "./outbox.js";
+import { Retry } from "./retry.js";
 
-const FULL = 256 * 1024; // bytes on their way: the line is slower than the sound, which goes on without them
 const DAY = 86400;
 const CROWD = 1000; // listeners at once with the link
 const MOST_UNDERWAY = 8; // chunks of floats
+const PATIENCE = 10000; // ms for an answer
+const LONGEST_WAIT = 5000; // ms between tries: others wait for us
 
 /** A refusal of the server. */
 export class Refusal extends Error {
@@ -17,19 +20,20 @@ export class Refusal extends Error {
 
 export class Relay {
   session = null;
-  /** What was left out because the line was slow or away. */
-  dropped = 0;
   #token;
   #on;
-  #socket = null;
+  #line = null;
+  #outbox = new Outbox();
+  #retry = new Retry(() => this.#open(), LONGEST_WAIT);
   #opus = true;
-  #attempt = 0;
+  #welcomed = false;
+  #secret = null; // with which the session's host comes back without the token
   #done = false;
   #underway = 0;
 
   /**
    * @param {string} token
-   * @param {Record<string, (value?: any) => void>} on `state`, `count`, `ended`
+   * @param {Record<string, (value?: any) => void>} on `state`, `ended`, and one per message: `welcome`, `count`, …
    */
   constructor(token, on) {
     this.#token = token.replace(/^Bearer /, "");
@@ -42,81 +46,88 @@ export class Relay {
     const { sessionId } = await this.#post("/api/share/start", wanted ? { sessionId: wanted } : {});
     this.session = sessionId;
     const ticket = await this.#ticket({ count: CROWD, ttl: DAY });
-    if (opus) await this.#connect();
-    else this.#on.state("sharing");
+    await this.#connect();
     return new URL(ticket.listen_url, location.href).href;
   }
 
   /** Sends a frame, or a chunk of floats. */
   send(bytes, label) {
     if (this.#opus) {
-      const open = this.#socket?.readyState === WebSocket.OPEN && this.#socket.bufferedAmount < FULL;
-      if (open) this.#socket.send(bytes);
-      else this.dropped += 1;
+      this.#outbox.push(bytes);
+      if (this.#welcomed) this.#outbox.flush(this.#line);
     } else if (this.session && this.#underway < MOST_UNDERWAY) {
       this.#chunk(bytes, label);
-    } else {
-      this.dropped += 1;
     }
   }
 
-  /** Says what is played. */
-  async say(song) {
-    if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify({ type: "meta", ...song }));
-    else if (!this.#opus) await this.#post(`/api/share/${this.session}/metadata`, song);
-  }
-
-  /** How many listen, where nobody tells it. */
-  async look() {
-    if (this.#opus) return;
-    const { listenerCount } = await this.#call("GET", `/api/share/${this.session}/status`);
-    this.#on.count(listenerCount);
+  /** Sends a message; false where there is no line. */
+  say(message) {
+    return this.#line?.say(message) ?? false;
   }
 
   /** Ends the session. */
   async stop() {
-    this.#done = true;
-    this.#socket?.close();
+    this.#close();
     await this.#post(`/api/share/${this.session}/stop`, {});
   }
 
+  #close() {
+    this.#done = true;
+    this.#retry.stop();
+    this.#line?.close();
+    this.#line = null;
+  }
+
+  #end(why) {
+    if (this.#done) return;
+    this.#close();
+    this.#on.ended(why);
+  }
+
   async #connect() {
-    // A ticket of its own for each time: the token must not stand in an address.
-    const { ticket } = await this.#ticket({ role: "host" });
+    // The session's secret is tried once. Then the token is asked, for a ticket of its own each time: the token itself
+    // must not stand in an address.
+    const secret = this.#secret;
+    this.#secret = null;
+    const shown = secret ? { resume: secret } : { ticket: (await this.#ticket({ role: "host" })).ticket };
+    if (this.#done) return;
     const url = new URL(`/api/v1/share/${this.session}/ws`, location.href);
     url.protocol = url.protocol.replace("http", "ws");
-    url.search = new URLSearchParams({ role: "host", ticket });
-    const socket = new WebSocket(url);
-    this.#socket = socket;
-    socket.onmessage = ({ data }) => this.#heard(JSON.parse(data));
-    socket.onclose = ({ reason }) => this.#lost(reason);
+    url.search = new URLSearchParams({ role: "host", ...shown });
+    this.#line = new Line(url, { message: (data) => this.#heard(data), lost: (_, reason) => this.#lost(reason) });
   }
 
-  #heard(message) {
-    if (message.type === "welcome") {
-      this.#attempt = 0;
-      this.#on.state("sharing");
-    }
-    if (message.type === "count") this.#on.count(message.listeners);
-    if (message.type === "ended") this.#lost("ended");
-  }
-
-  async #lost(reason) {
-    if (this.#done) return;
-    if (reason === "ended" || reason === "replaced") {
-      this.#done = true;
-      return this.#on.ended(reason);
-    }
-    this.#on.state("reconnecting");
-    await new Promise((done) => setTimeout(done, wait(this.#attempt)));
-    this.#attempt += 1;
-    if (this.#done) return;
+  async #open() {
     try {
       await this.#connect();
     } catch (error) {
-      const over = error instanceof Refusal && [401, 404].includes(error.status);
-      this.#lost(over ? "ended" : "");
+      if (error instanceof Refusal && [401, 404].includes(error.status)) this.#end("ended");
+      else if (!this.#done) this.#retry.later();
     }
+  }
+
+  #heard(data) {
+    const message = JSON.parse(data);
+    if (message.type === "ended") return this.#end("ended");
+    if (message.type === "welcome") {
+      this.#retry.worked();
+      this.#welcomed = true;
+      this.#secret = message.resume ?? null;
+      this.#on.state("sharing");
+      this.#outbox.flush(this.#line);
+    }
+    this.#on[message.type]?.(message);
+  }
+
+  #lost(reason) {
+    this.#line = null;
+    if (reason === "ended" || reason === "replaced") return this.#end(reason);
+    this.#on.state("reconnecting");
+    if (!this.#welcomed) return this.#retry.later();
+    // A line that worked is replaced at once.
+    this.#welcomed = false;
+    this.#outbox.broke();
+    this.#open();
   }
 
   async #chunk(body, { sequence, rate }) {
@@ -130,11 +141,9 @@ export class Relay {
     };
     try {
       await this.#call("POST", `/api/share/${this.session}/audio`, body, headers);
-      this.#on.state("sharing");
     } catch (error) {
-      this.dropped += 1;
-      if (error.status === 404 && !this.#done) this.#lost("ended");
-      else if (!this.#done) this.#on.state("reconnecting");
+      // One that did not arrive is missing.
+      if (error.status === 404) this.#end("ended");
     } finally {
       this.#underway -= 1;
     }
@@ -148,9 +157,10 @@ export class Relay {
     return this.#call("POST", path, JSON.stringify(body), { "Content-Type": "application/json" });
   }
 
-  async #call(method, path, body, headers = {}) {
-    const authorization = { Authorization: `Bearer ${this.#token}` };
-    const answer = await fetch(path, { method, body, headers: { ...headers, ...authorization }, cache: "no-store" });
+  async #call(method, path, body, others = {}) {
+    const headers = { ...others, Authorization: `Bearer ${this.#token}` };
+    const signal = AbortSignal.timeout(PATIENCE);
+    const answer = await fetch(path, { method, body, headers, signal, cache: "no-store" });
     if (!answer.ok) throw new Refusal(answer.status);
     return answer.json();
   }
