@@ -62,7 +62,7 @@ impl Download {
 
     /// The same bytes from another connection or destination: what this one sent is not what was asked for.
     pub async fn from_elsewhere(mut self) -> Result<Self, Failure> {
-        self.resume(Cause::Mismatch).await?;
+        Box::pin(self.resume(Cause::Mismatch)).await?;
         Ok(self)
     }
 
@@ -83,8 +83,9 @@ impl Download {
                     }
                 }
                 Ok(false) if self.owed.is_none() => return Ok(false),
-                Ok(false) => self.resume(Cause::Short).await?,
-                Err(error) => self.resume(cause(&error)).await?,
+                // Boxed: a body that does not break keeps no room for it.
+                Ok(false) => Box::pin(self.resume(Cause::Short)).await?,
+                Err(error) => Box::pin(self.resume(cause(&error))).await?,
             }
         }
     }

@@ -179,7 +179,7 @@ async fn get(
                     return whole(origin, key, known.as_ref(), tally).await;
                 }
             }
-            return refuse_range(origin, key, spec, size, tally).await;
+            return Box::pin(refuse_range(origin, key, spec, size, tally)).await;
         }
     };
     let sent = response.headers.get(header::CONTENT_RANGE).and_then(|value| ContentRange::parse(value.as_bytes()));
@@ -237,7 +237,7 @@ async fn ranged(
     let (span, size, skip) = if sent.part {
         let Some(ContentRange { span, total: Some(size) }) = sent.range else {
             // MinIO answers a suffix of an empty object with "bytes 0--1/0".
-            return refuse_range(origin, key, spec, None, tally).await;
+            return Box::pin(refuse_range(origin, key, spec, None, tally)).await;
         };
         let as_asked = spec.resolve(size).is_ok_and(|asked| asked == span);
         if !as_asked || announced.is_some_and(|length| length != span.len()) {

@@ -133,7 +133,7 @@ impl Destination {
 
     /// A new connection within `limit`, TLS included.
     pub async fn new_connection(self: &Arc<Self>, limit: Duration) -> Result<Connection, ConnectError> {
-        let io = timeout(limit, self.connect()).await.map_err(|_| ConnectError::Timeout)??;
+        let io = timeout(limit, Box::pin(self.connect())).await.map_err(|_| ConnectError::Timeout)??;
         Ok(Connection::new(io, Arc::clone(self), false))
     }
 
