@@ -70,8 +70,10 @@ pub fn start(
     let depot =
         recording.zip(recordings.clone()).map(|(settings, signer)| Depot::open(settings, signer)).transpose()?;
     let share = settings.share.clone();
-    let relay =
-        share.map(|share| Relay::start(share, (*clock).clone(), tasks, metrics.registry(), depot)).transpose()?;
+    let redis = backing.redis.as_ref();
+    let relay = share
+        .map(|share| Relay::start(share, redis, (*clock).clone(), tasks, metrics.registry(), depot))
+        .transpose()?;
     modules.extend(relay.clone().map(relay::routes));
     Ok(Started { modules: router::modules(modules), relay })
 }

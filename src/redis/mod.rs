@@ -26,6 +26,8 @@ const START_TIMEOUT: Duration = Duration::from_secs(3);
 const LEAST_WAIT: u32 = 50;
 /// As above, at most.
 const MOST_WAIT: u32 = 1000;
+/// Messages of subscriptions that wait for whoever takes them.
+const MESSAGES: usize = 1024;
 
 /// The address cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -116,9 +118,25 @@ impl Redis {
         self.client.client()
     }
 
+    /// The same over connections of their own, for what would keep others waiting and for subscriptions.
+    pub fn apart(&self) -> Self {
+        let client = self.client();
+        let mut performance = client.perf_config();
+        performance.broadcast_channel_capacity = MESSAGES;
+        let (connection, policy) = (client.connection_config().clone(), client.client_reconnect_policy());
+        let client = Client::new(client.client_config(), Some(performance), Some(connection), policy);
+        client.connect();
+        Self { client: Arc::new(client), prefix: self.prefix.clone() }
+    }
+
     /// `key` behind the operator's prefix.
     pub fn key(&self, key: &str) -> String {
         format!("{}{key}", self.prefix)
+    }
+
+    /// Waits for a connection, no longer than that.
+    pub async fn ready(&self, budget: Duration) -> bool {
+        Self::in_time(budget, self.client().wait_for_connect()).await.is_ok()
     }
 
     /// Whether there is a connection.

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use axum::extract::ws::Utf8Bytes;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::lane::Frame;
 use super::metadata::Metadata;
@@ -13,7 +13,7 @@ use super::metadata::Metadata;
 pub const RING: usize = 32;
 
 /// Why a session ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Reason {
     /// The host stopped it.
@@ -30,6 +30,11 @@ impl Reason {
             Self::Timeout => "timeout",
         }
     }
+
+    /// The reason of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Stopped, Self::Timeout].into_iter().find(|reason| reason.name() == name)
+    }
 }
 
 /// What happened.
@@ -41,6 +46,8 @@ pub enum Event {
     Metadata(Arc<Metadata>),
     /// So many listen; told from time to time too, so that dead connections show.
     Count(usize),
+    /// The host's socket was lost, or is there again.
+    Host(bool),
     /// A line of the chat, or that it is switched on or off, as it is sent.
     Chat(Utf8Bytes),
     /// Whether the session is recorded, from now on.

@@ -70,6 +70,22 @@ pub struct Picture {
 }
 
 impl Picture {
+    /// A picture in Base64.
+    pub fn new(text: String) -> Result<Arc<Self>, BadMetadata> {
+        // Nothing that JSON would have to escape, so that it can be written out as it is.
+        let is_base64 = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
+        if !text.bytes().all(is_base64) {
+            return Err(BadMetadata::Thumbnail);
+        }
+        let tag = URL_SAFE_NO_PAD.encode(&Sha256::digest(&text)[..16]);
+        Ok(Arc::new(Self { text, tag, shown: OnceCell::new() }))
+    }
+
+    /// Base64, as it came.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
     /// The picture; `None` where its text is cut off in the middle.
     pub fn bytes(&self) -> Option<Bytes> {
         STANDARD.decode(&self.text).ok().map(Bytes::from)
@@ -109,21 +125,42 @@ impl Metadata {
         }
         let text = song.thumbnail_data.take().filter(|text| !text.is_empty());
         let picture = text.map(|text| picture(text, before)).transpose()?;
+        Ok(Self::written(song, picture, now + LIFE))
+    }
+
+    /// Reads `slim` of another one, with this picture, shown until then.
+    pub fn from_slim(slim: &[u8], picture: Option<Arc<Picture>>, until: i64) -> Result<Self, BadMetadata> {
+        let song = serde_json::from_slice(slim).map_err(|error| BadMetadata::Json(error.to_string()))?;
+        Ok(Self::written(song, picture, until))
+    }
+
+    /// `song` has no picture of its own.
+    fn written(song: Song, picture: Option<Arc<Picture>>, until: i64) -> Self {
         let slim = serde_json::to_vec(&song).unwrap_or_default();
         let mut pushed = json!(song);
         pushed["type"] = json!("meta");
         pushed["thumb"] = json!(picture.as_ref().map(|picture| &picture.tag));
         let digest =
             Sha256::new().chain_update(&slim).chain_update(picture.as_ref().map_or("", |it| &it.tag)).finalize();
-        Ok(Self {
+        Self {
             pushed: pushed.to_string().into(),
             tag: URL_SAFE_NO_PAD.encode(&digest[..16]),
             slim: slim.into(),
             picture,
             title: song.title,
             artist: song.artist,
-            until: now + LIFE,
-        })
+            until,
+        }
+    }
+
+    /// What it was made from, without the picture.
+    pub fn song(&self) -> Song {
+        serde_json::from_slice(&self.slim).unwrap_or_default()
+    }
+
+    /// About how many bytes it has, with its picture or without.
+    pub fn size(&self, with_picture: bool) -> usize {
+        self.slim.len() + self.picture.as_ref().filter(|_| with_picture).map_or(0, |picture| picture.text.len())
     }
 
     /// The parts of a poll's answer, to be sent one after the other.
@@ -149,16 +186,7 @@ impl AsRef<[u8]> for Text {
 
 fn picture(text: String, before: Option<&Metadata>) -> Result<Arc<Picture>, BadMetadata> {
     let same = before.and_then(|before| before.picture.as_ref()).filter(|picture| picture.text == text);
-    if let Some(same) = same {
-        return Ok(Arc::clone(same));
-    }
-    // Nothing that JSON would have to escape, so that it can be written out as it is.
-    let is_base64 = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
-    if !text.bytes().all(is_base64) {
-        return Err(BadMetadata::Thumbnail);
-    }
-    let tag = URL_SAFE_NO_PAD.encode(&Sha256::digest(&text)[..16]);
-    Ok(Arc::new(Picture { text, tag, shown: OnceCell::new() }))
+    same.map_or_else(|| Picture::new(text), |same| Ok(Arc::clone(same)))
 }
 
 #[cfg(test)]

@@ -38,6 +38,10 @@ pub struct Metrics {
     pub recorded_bytes: IntCounter,
     /// Lines of the chat.
     pub chat: IntCounterVec,
+    /// Messages between nodes, by direction.
+    pub crossed: IntCounterVec,
+    /// What Redis did not do in time, by operation.
+    pub state_errors: IntCounterVec,
     /// Requests, by operation and status class.
     pub requests: IntCounterVec,
     /// How long answering takes, by operation.
@@ -81,6 +85,12 @@ impl Metrics {
                 "tidegate_share_chat_lines_total",
                 "Lines of the chat, by what became of them",
                 &["result"],
+            )?,
+            crossed: counters("tidegate_share_crossed_total", "Messages between nodes, by direction", &["direction"])?,
+            state_errors: counters(
+                "tidegate_share_state_errors_total",
+                "What Redis did not do in time, by operation",
+                &["operation"],
             )?,
             requests: counters(
                 "tidegate_share_requests_total",

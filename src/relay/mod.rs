@@ -1,10 +1,10 @@
 //! The share relay: one host sends audio and what it says of the song, many listen, live (the document "Music Share
 //! Server", and beyond it binary push).
 //!
-//! Owns the sessions of this node, their limits and tickets, and their paths. The way of audio: a host's chunk or packet
-//! → `intake` (order) → `ring` for those who poll, `lane` for those who are pushed to, `transcode` between the
-//! two only while somebody needs it → the session's events. Knows nothing of other modules or of the proxy; HTTP is in
-//! `routes` and `push` alone.
+//! Owns the sessions of this node, their limits and tickets, their paths, and (`nodes`) what nodes tell each other. The way
+//! of audio: a host's chunk or packet → `intake` (order) → `ring` for those who poll, `lane` for those who are pushed to,
+//! `transcode` between the two only while somebody needs it → the session's events. Knows nothing of other modules or of
+//! the proxy; HTTP is in `routes` and `push` alone.
 
 mod bucket;
 mod chat;
@@ -17,6 +17,7 @@ mod intake;
 mod lane;
 mod metadata;
 mod metrics;
+mod nodes;
 mod ogg;
 mod page;
 mod pollers;
@@ -43,11 +44,13 @@ pub use routes::routes;
 
 use self::bucket::Guesses;
 use self::cover::Covers;
+use self::event::Reason;
 use self::id::SessionId;
 use self::metrics::Metrics;
+use self::nodes::{Claim, Nodes};
 use self::recording::Recorder;
 use self::refused::Refused;
-use self::registry::Registry;
+use self::registry::{Registry, TRIES};
 use self::seats::Seats;
 use self::session::{Session, Shared};
 use self::settings::Settings;
@@ -55,6 +58,7 @@ use self::tickets::Tickets;
 use self::transcode::Transcoders;
 use crate::clock::Clock;
 use crate::lifecycle::Tasks;
+use crate::redis::Redis;
 
 /// How often time is looked at.
 const TICK: Duration = Duration::from_millis(200);
@@ -64,7 +68,9 @@ pub struct Relay {
     settings: Settings,
     clock: Clock,
     tasks: Tasks,
-    registry: Registry,
+    registry: Arc<Registry>,
+    /// The other nodes, where there may be some.
+    nodes: Option<Arc<Nodes>>,
     tickets: Tickets,
     guesses: Guesses,
     seats: Arc<Seats>,
@@ -73,9 +79,11 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// A relay that runs until `tasks` stop; it counts in `metrics`, and records into `depot`.
+    /// A relay that runs until `tasks` stop; it counts in `metrics`, shares its sessions with other nodes in `redis`, and
+    /// records into `depot`.
     pub fn start(
         settings: Settings,
+        redis: Option<&Redis>,
         clock: Clock,
         tasks: &Tasks,
         metrics: &prometheus::Registry,
@@ -84,22 +92,37 @@ impl Relay {
         let metrics = Arc::new(Metrics::new(metrics)?);
         let seats = Arc::new(Seats::new(settings.max_listeners, settings.cadence));
         let transcoders = Transcoders::new(settings.max_transcodes, tasks.clone(), Arc::clone(&metrics));
+        let ends = redis.map(|redis| (redis, nodes::link(settings.compatibility, &metrics)));
+        let (link, ends) = ends.map(|(redis, (link, ends))| (link, (redis, ends))).unzip();
         let (shared_seats, shared_metrics) = (Arc::clone(&seats), Arc::clone(&metrics));
         let recorder = depot.map(|depot| Recorder::new(depot, tasks.clone(), Arc::clone(&metrics)));
         let buffer = settings.buffer;
-        let shared = Shared { buffer, seats: shared_seats, transcoders, recorder, metrics: shared_metrics };
-        let registry = Registry::new(settings.max_sessions, settings.timeout, Arc::new(shared));
-        let (tickets, guesses) = (Tickets::default(), Guesses::default());
-        let tasks_of_it = tasks.clone();
-        let covers = Covers::default();
-        let relay =
-            Arc::new(Self { settings, clock, tasks: tasks_of_it, registry, tickets, guesses, seats, covers, metrics });
+        let shared = Shared { buffer, seats: shared_seats, transcoders, recorder, metrics: shared_metrics, link };
+        let shared = Arc::new(shared);
+        let registry = Arc::new(Registry::new(settings.max_sessions, settings.timeout, Arc::clone(&shared)));
+        let nodes = ends.map(|(redis, ends)| {
+            let means = nodes::Means { shared, registry: Arc::clone(&registry), clock: clock.clone() };
+            Nodes::start(redis, &settings, means, ends, tasks)
+        });
+        let tickets = Tickets::new(&settings.token);
+        let relay = Arc::new(Self {
+            settings,
+            clock,
+            tasks: tasks.clone(),
+            registry,
+            nodes,
+            tickets,
+            guesses: Guesses::default(),
+            seats,
+            covers: Covers::default(),
+            metrics,
+        });
         let ticking = Arc::clone(&relay);
         tasks.spawn(async move { ticking.run().await });
         Ok(relay)
     }
 
-    /// Live sessions.
+    /// Live sessions; of those that several nodes have, the ones for which this node answers.
     pub fn active_sessions(&self) -> u64 {
         self.registry.active() as u64
     }
@@ -133,16 +156,53 @@ impl Relay {
         i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
     }
 
-    /// The session of this id. An address that has guessed too often finds none but those that it listens to.
-    fn find(&self, id: SessionId, address: IpAddr) -> Result<Arc<Session>, Refused> {
+    /// Starts the session of this id, or of one that is free at all nodes.
+    async fn begin(&self, wanted: Option<SessionId>) -> Result<Arc<Session>, Refused> {
         let now = self.now();
-        let found = self.registry.get(id);
-        let known = found.as_ref().is_some_and(|session| session.knows(address));
+        let Some(nodes) = &self.nodes else { return self.registry.start(wanted, now) };
+        for _ in 0..TRIES {
+            let id = self.registry.free(wanted)?;
+            match nodes.claim(id, now).await {
+                Claim::Made => {
+                    let started = self.registry.start(Some(id), now);
+                    if started.is_err() {
+                        nodes.take_back(id).await;
+                    }
+                    return started;
+                }
+                Claim::Taken if wanted.is_none() => {}
+                Claim::Taken => return Err(Refused::Taken),
+                Claim::Full => return Err(Refused::Full),
+            }
+        }
+        Err(Refused::Full)
+    }
+
+    /// Ends a session, at all nodes.
+    async fn end(&self, session: &Arc<Session>, now: i64) {
+        session.end(Reason::Stopped, now);
+        if let Some(nodes) = &self.nodes {
+            nodes.finish(session).await;
+        }
+    }
+
+    /// The session of this id, here or at another node. An address that has guessed too often finds none but those that it
+    /// listens to.
+    async fn find(&self, id: SessionId, address: IpAddr) -> Result<Arc<Session>, Refused> {
+        let now = self.now();
+        let here = self.registry.get(id).map(|session| (session.visit(address, now), session));
+        let (known, live) = here.as_ref().map_or((false, false), |(visit, _)| (visit.known, visit.live));
         if !known && self.guesses.is_blocked(address, now) {
             self.metrics.guesses.inc();
             let wait = Duration::from_secs(3);
             return Err(Refused::TooFast { what: "too many session ids that do not exist", wait });
         }
+        let here = here.map(|(_, session)| session);
+        let found = match &self.nodes {
+            // The id of one that has ended may be that of another by now.
+            Some(nodes) if !live => nodes.open(id, here).await?,
+            _ => here,
+        };
         found.ok_or_else(|| {
             self.guesses.missed(address, now);
             Refused::UnknownSession

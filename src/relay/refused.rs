@@ -35,6 +35,9 @@ pub enum Refused {
     /// Other formats are already made for as many sessions as they may be.
     #[error("the server cannot make this format for another session at the moment")]
     NoTranscode,
+    /// Other nodes may know more, and cannot be asked.
+    #[error("sessions of other nodes cannot be found at the moment")]
+    Unreachable,
     /// More of something than is allowed.
     #[error("{what}")]
     TooFast {
@@ -78,7 +81,7 @@ impl From<Refused> for Error {
             }
             Refused::UnknownSession | Refused::NoMetadata | Refused::NoPicture => Self::not_found(detail),
             Refused::Taken | Refused::ChatOff | Refused::NoRecorder | Refused::StillStoring => Self::conflict(detail),
-            Refused::Full | Refused::NoSeat | Refused::NoTranscode => Self::unavailable(detail),
+            Refused::Full | Refused::NoSeat | Refused::NoTranscode | Refused::Unreachable => Self::unavailable(detail),
             Refused::TooFast { wait, .. } => Self::too_many(detail, wait),
             Refused::Unauthorized => Self::unauthorized(detail),
         }

@@ -14,7 +14,7 @@ use super::session::{Session, Shared};
 /// How long the end of a session can be seen, in milliseconds.
 const ENDED_LIFE: i64 = 300_000;
 /// Tries to find an id that is free.
-const TRIES: usize = 100;
+pub const TRIES: usize = 100;
 
 /// The sessions.
 pub struct Registry {
@@ -31,10 +31,12 @@ impl Registry {
         Self { most, timeout, shared, by: RwLock::default() }
     }
 
-    /// Starts the session of this id, or of one that is free.
-    pub fn start(&self, id: Option<SessionId>, now: i64) -> Result<Arc<Session>, Refused> {
-        let mut by = self.by.write();
-        let is_live = |session: &Arc<Session>| session.ended().is_none();
+    /// This id, or one that is free, where there is room for one more.
+    pub fn free(&self, id: Option<SessionId>) -> Result<SessionId, Refused> {
+        self.free_in(&self.by.read(), id)
+    }
+
+    fn free_in(&self, by: &HashMap<SessionId, Arc<Session>>, id: Option<SessionId>) -> Result<SessionId, Refused> {
         let id = match id {
             Some(id) => id,
             None => {
@@ -42,15 +44,33 @@ impl Registry {
                 drawn.take(TRIES).find(|id| !by.contains_key(id)).ok_or(Refused::Full)?
             }
         };
-        if by.get(&id).is_some_and(is_live) {
+        if by.get(&id).is_some_and(|session| session.ended().is_none()) {
             return Err(Refused::Taken);
         }
-        if by.values().filter(|session| is_live(session)).count() >= self.most {
+        if by.values().filter(|session| session.is_home()).count() >= self.most {
             return Err(Refused::Full);
         }
+        Ok(id)
+    }
+
+    /// Starts the session of this id, or of one that is free.
+    pub fn start(&self, id: Option<SessionId>, now: i64) -> Result<Arc<Session>, Refused> {
+        let mut by = self.by.write();
+        let id = self.free_in(&by, id)?;
         let session = Session::new(id, Arc::clone(&self.shared), now);
         by.insert(id, Arc::clone(&session));
         Ok(session)
+    }
+
+    /// A copy of a session that another node has, whose host was last heard at `heard`; where it is here by now, that one.
+    pub fn copy(&self, id: SessionId, started: i64, heard: i64, now: i64) -> Arc<Session> {
+        let mut by = self.by.write();
+        if let Some(session) = by.get(&id).filter(|session| session.started() == started) {
+            return Arc::clone(session);
+        }
+        let session = Session::copy(id, Arc::clone(&self.shared), started, heard, now);
+        by.insert(id, Arc::clone(&session));
+        session
     }
 
     /// The session of this id, live or ended a short while ago.
@@ -58,9 +78,17 @@ impl Registry {
         self.by.read().get(&id).cloned()
     }
 
-    /// Live sessions.
+    /// Forgets this session.
+    pub fn forget(&self, session: &Arc<Session>) {
+        let mut by = self.by.write();
+        if by.get(&session.id()).is_some_and(|known| Arc::ptr_eq(known, session)) {
+            by.remove(&session.id());
+        }
+    }
+
+    /// Live sessions for which this node answers.
     pub fn active(&self) -> usize {
-        self.by.read().values().filter(|session| session.ended().is_none()).count()
+        self.by.read().values().filter(|session| session.is_home()).count()
     }
 
     /// All sessions.
@@ -68,16 +96,14 @@ impl Registry {
         self.by.read().values().cloned().collect()
     }
 
-    /// What time brings: see [`Session::tick`]; the ended are forgotten after a while.
+    /// What time brings: see [`Session::tick`]; the ended, and copies that nobody asks for, are forgotten after a while.
     pub fn tick(&self, now: i64) {
-        let mut over = false;
         for session in self.all() {
             session.tick(now, self.timeout);
-            over |= session.ended().is_some_and(|ended| now - ended.at >= ENDED_LIFE);
-        }
-        if over {
-            let stays = |session: &Arc<Session>| session.ended().is_none_or(|ended| now - ended.at < ENDED_LIFE);
-            self.by.write().retain(|_, session| stays(session));
+            let over = session.ended().is_some_and(|ended| now - ended.at >= ENDED_LIFE);
+            if over || session.is_unused(now) {
+                self.forget(&session);
+            }
         }
     }
 }

@@ -24,6 +24,8 @@ pub struct Settings {
     pub cadence: Option<Duration>,
     /// Whether pages of localhost may call.
     pub allow_localhost: bool,
+    /// Whether audio is kept in Redis for programs that know only the document.
+    pub compatibility: bool,
     /// Where hosts may record; `None`: they may not.
     pub recording: Option<Recording>,
 }
@@ -56,6 +58,7 @@ impl Settings {
             cadence: None,
             allow_localhost: false,
             recording: None,
+            compatibility: false,
         }
     }
 }

@@ -25,7 +25,7 @@ const ALLOWED: &str = "
     redis:     secret
     events:    secret lifecycle
     demo:      http
-    relay:     api clock http lifecycle s3 secret
+    relay:     api clock http lifecycle redis s3 secret
     telemetry: http clock
     api:       http clock secret auth limit telemetry
     tracks:    http s3 clock auth catalog api redis

@@ -30,6 +30,9 @@ pub struct Share {
     pub cadence: Option<TimeSpan>,
     /// Whether pages of localhost may call: for whoever develops a player. Default: `false`.
     pub allow_localhost: Option<Flag>,
+    /// Whether audio is also kept in Redis (`State.Url`) as the document's schema has it, for programs that know only that.
+    /// Default: `false`.
+    pub compatibility: Option<Flag>,
     /// Where hosts may record their sessions. Default: nowhere.
     pub recording: Option<Recording>,
 }

@@ -57,9 +57,10 @@ fn settings(at: &At<'_>, file: &File) -> Option<Settings> {
     let database = state::database(&at.key("Database"), file.database.as_ref());
     // What is there but wrong counts as there: one mistake, one report.
     let kept = !matches!((&state, &database), (Some(None), Some(None)));
+    let shared = !matches!(&state, Some(None));
     let positions = positions::positions(&at.key("Positions"), &file.positions, kept);
     let events = events::events(&at.key("Events"), file.events.as_ref());
-    let share = share::share(&at.key("Share"), file.share.as_ref());
+    let share = share::share(&at.key("Share"), file.share.as_ref(), shared);
     let telemetry = telemetry(&at.key("Telemetry"), file);
     let (server, admin) = server?;
     Some(Settings {

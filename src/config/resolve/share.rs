@@ -9,8 +9,8 @@ use crate::config::value::{SecretRef, Text};
 use crate::relay::settings::{Recording, Settings};
 use crate::s3;
 
-/// The relay's settings; `Some(None)`: there is no sharing.
-pub fn share(at: &At<'_>, raw: Option<&file::Share>) -> Option<Option<Settings>> {
+/// The relay's settings; `Some(None)`: there is no sharing. `shared`: whether state is in Redis.
+pub fn share(at: &At<'_>, raw: Option<&file::Share>, shared: bool) -> Option<Option<Settings>> {
     let Some(raw) = raw.filter(|raw| raw.enabled.is_none_or(|flag| flag.0)) else { return Some(None) };
     let own = SecretRef::Env("BEARER_TOKEN".to_owned());
     let token = at.key("Token").secret(raw.token.as_ref().unwrap_or(&own));
@@ -39,6 +39,12 @@ pub fn share(at: &At<'_>, raw: Option<&file::Share>) -> Option<Option<Settings>>
         at.key("Cadence").span(Some(given), Duration::ZERO, Duration::from_millis(20), Duration::from_secs(2))
     });
     let recording = raw.recording.as_ref().map(|raw| recording(&at.key("Recording"), raw));
+    let compatibility = raw.compatibility.is_some_and(|flag| flag.0);
+    if compatibility && !shared {
+        let problem = Problem::new("there is no Redis to keep audio in");
+        at.key("Compatibility").report(problem.help("name its address as `State.Url`"));
+        return None;
+    }
     token?;
     Some(Some(Settings {
         max_sessions: max_sessions?,
@@ -49,6 +55,7 @@ pub fn share(at: &At<'_>, raw: Option<&file::Share>) -> Option<Option<Settings>>
         cadence: cadence.map_or(Some(None), |cadence| cadence.map(Some))?,
         allow_localhost: raw.allow_localhost.is_some_and(|flag| flag.0),
         recording: recording.map_or(Some(None), |recording| recording.map(Some))?,
+        compatibility,
         ..defaults
     }))
 }

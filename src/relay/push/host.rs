@@ -13,7 +13,6 @@ use super::{Micros, close, code, error, time, told};
 use crate::relay::bucket::Bucket;
 use crate::relay::chat::{self, Said, Sender};
 use crate::relay::event::{Event, Reason};
-use crate::relay::frame;
 use crate::relay::refused::Refused;
 use crate::relay::session::{Hosting, Session};
 
@@ -21,7 +20,16 @@ use crate::relay::session::{Hosting, Session};
 const SILENCE: Duration = Duration::from_secs(60);
 
 /// Serves a host to its end.
-pub async fn host(mut socket: WebSocket, session: Arc<Session>, mut hosting: Hosting, now: Micros) {
+pub async fn host(mut socket: WebSocket, session: Arc<Session>, mut hosting: Hosting, resume: String, now: Micros) {
+    let mut welcome =
+        json!({ "type": "welcome", "session": session.id(), "codec": "opus", "rate": 48_000, "resume": resume });
+    welcome["chat"] = session.chat().json();
+    if let Some(on) = session.is_recorded() {
+        welcome["recording"] = json!(on);
+    }
+    if socket.send(Message::Text(welcome.to_string().into())).await.is_err() {
+        return;
+    }
     let (code, reason) = run(&mut socket, &session, &mut hosting, &now).await;
     let _ = timeout(SILENCE, close(&mut socket, code, reason)).await;
 }
@@ -33,21 +41,13 @@ async fn run(
     now: &Micros,
 ) -> (u16, &'static str) {
     let mut lines = chat::sender(now() / 1000);
-    let mut welcome = json!({ "type": "welcome", "session": session.id(), "codec": "opus", "rate": 48_000 });
-    welcome["chat"] = session.chat().json();
-    if let Some(on) = session.is_recorded() {
-        welcome["recording"] = json!(on);
-    }
-    if socket.send(Message::Text(welcome.to_string().into())).await.is_err() {
-        return (code::NORMAL, "gone");
-    }
     loop {
         tokio::select! {
             event = hosting.events.recv() => {
                 let event = match event {
                     Ok(Event::Stopping) => return (code::GOING_AWAY, "stopping"),
-                    // Its own audio and words come back too.
-                    Ok(Event::Frame(_) | Event::Metadata(_)) => continue,
+                    // Its own audio and words come back too, and it knows whether it is here.
+                    Ok(Event::Frame(_) | Event::Metadata(_) | Event::Host(_)) => continue,
                     Ok(event) => event,
                     Err(RecvError::Lagged(_)) => Event::Chat(session.chat().text()),
                     Err(RecvError::Closed) => return (code::NORMAL, "ended"),
@@ -94,9 +94,7 @@ fn heard(
     let came = now();
     match message {
         Message::Binary(bytes) => {
-            let size = bytes.len();
-            let (head, packets) = frame::read(bytes)?;
-            session.frame(&head, packets, size, came / 1000)?;
+            session.frame(bytes, came / 1000)?;
             Ok(None)
         }
         Message::Text(text) => {

@@ -69,6 +69,7 @@ pub fn told(event: &Event) -> Option<Utf8Bytes> {
         Event::Chat(text) => Some(text.clone()),
         Event::Recording(on) => Some(json!({ "type": "recording", "on": on }).to_string().into()),
         Event::Count(listeners) => Some(json!({ "type": "count", "listeners": listeners }).to_string().into()),
+        Event::Host(here) => Some(json!({ "type": "host", "here": here }).to_string().into()),
         Event::Ended(reason) => Some(json!({ "type": "ended", "reason": reason }).to_string().into()),
         Event::Frame(_) | Event::Stopping => None,
     }

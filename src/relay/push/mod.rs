@@ -45,6 +45,7 @@ fn hello(id: SessionId, codec: Codec, hello: &Hello) -> String {
         "target_ms": u64::try_from(hello.target.as_millis()).unwrap_or(u64::MAX),
         "cadence_ms": u64::try_from(hello.cadence.as_millis()).unwrap_or(u64::MAX),
         "listeners": hello.listeners,
+        "host": hello.host,
         "meta": song,
         "chat": hello.chat.json(),
     });

@@ -21,7 +21,6 @@ use crate::http::caller::Caller;
 use crate::http::problem::{self, Problem};
 use crate::relay::Relay;
 use crate::relay::chunk::{BadChunk, Chunk, Label};
-use crate::relay::event::Reason;
 use crate::relay::id::SessionId;
 use crate::relay::metadata::Song;
 use crate::relay::refused::Refused;
@@ -151,10 +150,9 @@ pub async fn start(
     let body = whole(body)?;
     let wanted = if body.is_empty() { Start { session_id: None } } else { parse(&body)? };
     let id = wanted.session_id.map(|id| id.parse()).transpose()?;
-    let now = relay.now();
-    let session = relay.registry.start(id, now)?;
+    let session = relay.begin(id).await?;
     tracing::info!(session = %session.id(), "a sharing session began");
-    Ok(Json(Started { success: true, session_id: session.id(), timestamp: now }))
+    Ok(Json(Started { success: true, session_id: session.id(), timestamp: session.started() }))
 }
 
 /// What the host plays.
@@ -170,7 +168,7 @@ pub async fn send_metadata(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Notified>, Error> {
     let body = whole(body)?;
-    let session = relay.find(id.parse()?, bearer.address)?;
+    let session = relay.find(id.parse()?, bearer.address).await?;
     let listeners_notified = session.set_metadata(&body, relay.now())?;
     Ok(Json(Notified { success: true, listeners_notified }))
 }
@@ -188,7 +186,7 @@ pub async fn poll_metadata(
     Query(wanted): Query<Wanted>,
     headers: HeaderMap,
 ) -> Result<Response, Error> {
-    let session = relay.find(id.parse()?, bearer.address)?;
+    let session = relay.find(id.parse()?, bearer.address).await?;
     let now = relay.now();
     session.look(bearer.address, now)?;
     let metadata = session.metadata(now).ok_or(Refused::NoMetadata)?;
@@ -217,7 +215,7 @@ pub async fn send_audio(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Buffered>, Error> {
     let body = whole(body)?;
-    let session = relay.find(id.parse()?, bearer.address)?;
+    let session = relay.find(id.parse()?, bearer.address).await?;
     let (now, length) = (relay.micros(), body.len());
     let kind = headers.get(header::CONTENT_TYPE).map_or(&b""[..], |kind| kind.as_bytes());
     let chunk = if kind == b"application/octet-stream" {
@@ -242,7 +240,7 @@ pub async fn poll_audio(
     bearer: Bearer,
     Query(Since { since }): Query<Since>,
 ) -> Result<Response, Error> {
-    let session = relay.find(id.parse()?, bearer.address)?;
+    let session = relay.find(id.parse()?, bearer.address).await?;
     let chunks = session.poll(bearer.address, since, relay.now())?;
     let Some((first, rest)) = chunks.split_first() else {
         return Ok(StatusCode::NO_CONTENT.into_response());
@@ -266,9 +264,9 @@ pub async fn stop(
     Path(id): Path<String>,
     bearer: Bearer,
 ) -> Result<Json<Stopped>, Error> {
-    let session = relay.find(id.parse()?, bearer.address)?;
+    let session = relay.find(id.parse()?, bearer.address).await?;
     let now = relay.now();
-    session.end(Reason::Stopped, now);
+    relay.end(&session, now).await;
     let status = session.status(now);
     let until = status.ended.map_or(now, |ended| ended.at);
     #[expect(clippy::cast_precision_loss, reason = "a session does not last 285,000 years")]
@@ -289,7 +287,7 @@ pub async fn status(
     caller: Option<axum::Extension<Caller>>,
 ) -> Result<Response, Error> {
     let id: SessionId = id.parse()?;
-    let session = match relay.find(id, bearer.address) {
+    let session = match relay.find(id, bearer.address).await {
         Ok(session) => session,
         Err(Refused::UnknownSession) => return Ok(unknown(&relay, caller.as_deref())),
         Err(refused) => return Err(refused.into()),

@@ -14,7 +14,8 @@ use crate::http::caller::Caller;
 use crate::relay::Relay;
 use crate::relay::id::SessionId;
 use crate::relay::refused::Refused;
-use crate::relay::tickets::{Place, Role};
+use crate::relay::session::Session;
+use crate::relay::tickets::{Place, Role, Ticket};
 
 /// Somebody with the token.
 #[derive(Clone, Copy, Debug)]
@@ -24,17 +25,23 @@ pub struct Bearer {
 }
 
 /// Somebody with the token or a ticket.
-#[derive(Debug)]
 pub struct Visitor {
     /// Where the request came from.
     pub address: IpAddr,
-    /// `None` where the token was shown.
-    ticket: Option<String>,
+    shown: Proof,
+}
+
+/// What lets a visitor in.
+enum Proof {
+    Token,
+    Ticket(String),
+    Resume(String),
 }
 
 #[derive(Deserialize)]
 struct Shown {
     ticket: Option<String>,
+    resume: Option<String>,
 }
 
 impl FromRequestParts<Arc<Relay>> for Bearer {
@@ -51,27 +58,71 @@ impl FromRequestParts<Arc<Relay>> for Visitor {
     async fn from_request_parts(parts: &mut Parts, relay: &Arc<Relay>) -> Result<Self, Error> {
         let address = address(parts);
         if is_bearer(relay, parts) {
-            return Ok(Self { address, ticket: None });
+            return Ok(Self { address, shown: Proof::Token });
         }
-        let shown = Query::<Shown>::try_from_uri(&parts.uri).ok().and_then(|Query(shown)| shown.ticket);
+        let shown = Query::<Shown>::try_from_uri(&parts.uri).map(|Query(shown)| shown);
         match shown {
-            Some(ticket) => Ok(Self { address, ticket: Some(ticket) }),
-            None => Err(refuse(relay)),
+            Ok(Shown { ticket: Some(ticket), .. }) => Ok(Self { address, shown: Proof::Ticket(ticket) }),
+            Ok(Shown { resume: Some(secret), .. }) => Ok(Self { address, shown: Proof::Resume(secret) }),
+            Ok(_) | Err(_) => Err(refuse(relay)),
         }
     }
 }
 
 impl Visitor {
-    /// Lets the visitor in to `session`; a ticket gives a place that is held until it is dropped.
-    pub fn enter(&self, relay: &Relay, session: SessionId, role: Role) -> Result<Option<Place>, Refused> {
-        let Some(ticket) = &self.ticket else { return Ok(None) };
-        let place = relay.tickets.open(ticket, session, role, relay.now());
-        place.map(Some).inspect_err(|_| relay.metrics.unauthorized.inc())
+    /// Lets the visitor in to the session of this id; a ticket gives a place that is held until it is dropped.
+    pub async fn enter(
+        &self,
+        relay: &Relay,
+        id: SessionId,
+        role: Role,
+    ) -> Result<(Arc<Session>, Option<Place>), Refused> {
+        let (session, ticket) = self.session(relay, id, role).await?;
+        let place = match ticket {
+            Some(ticket) if ticket.role != Role::Resume => Some(relay.tickets.enter(&ticket, relay.now())?),
+            _ => None,
+        };
+        Ok((session, place))
+    }
+
+    /// The session of this id, for a visitor who takes no place.
+    pub async fn look(&self, relay: &Relay, id: SessionId) -> Result<Arc<Session>, Refused> {
+        self.session(relay, id, Role::Listener).await.map(|(session, _)| session)
+    }
+
+    async fn session(
+        &self,
+        relay: &Relay,
+        id: SessionId,
+        role: Role,
+    ) -> Result<(Arc<Session>, Option<Ticket>), Refused> {
+        let refused = |refused: Refused| {
+            relay.metrics.unauthorized.inc();
+            refused
+        };
+        let ticket = self.ticket(relay, id, role).map_err(refused)?;
+        let session = relay.find(id, self.address).await?;
+        if ticket.is_some_and(|ticket| ticket.started != session.started()) {
+            return Err(refused(Refused::Unauthorized));
+        }
+        Ok((session, ticket))
     }
 
     /// Whether the visitor may look at `session`, without taking a place.
-    pub fn may_look(&self, relay: &Relay, session: SessionId) -> bool {
-        self.ticket.as_ref().is_none_or(|ticket| relay.tickets.is_good(ticket, session, relay.now()))
+    pub fn may_look(&self, relay: &Relay, session: &Session) -> bool {
+        let ticket = self.ticket(relay, session.id(), Role::Listener);
+        ticket.is_ok_and(|ticket| ticket.is_none_or(|ticket| ticket.started == session.started()))
+    }
+
+    /// What the visitor's ticket says; `None` for one who needs none.
+    fn ticket(&self, relay: &Relay, id: SessionId, role: Role) -> Result<Option<Ticket>, Refused> {
+        let (text, shown) = match &self.shown {
+            Proof::Token => return Ok(None),
+            Proof::Ticket(text) => (text, role),
+            Proof::Resume(text) if role == Role::Host => (text, Role::Resume),
+            Proof::Resume(_) => return Err(Refused::Unauthorized),
+        };
+        relay.tickets.read(text, id, shown, relay.now()).map(Some)
     }
 }
 

@@ -41,6 +41,9 @@ pub struct Socket {
     /// A ticket, where no token is shown.
     #[serde(rename = "ticket")]
     _ticket: Option<String>,
+    /// What `welcome` told a host, where it shows neither: it goes on with its session.
+    #[serde(rename = "resume")]
+    _resume: Option<String>,
 }
 
 /// A codec by name.
@@ -82,12 +85,12 @@ pub async fn socket(
     let id: SessionId = id.parse()?;
     let now = clock(&relay);
     if wanted.role == As::Host {
-        let place = visitor.enter(&relay, id, Role::Host)?;
-        let session = relay.find(id, visitor.address)?;
+        let (session, place) = visitor.enter(&relay, id, Role::Host).await?;
+        let resume = relay.tickets.resume(id, session.started());
         let (hosting, running) = (session.host()?, relay.tasks.token());
         let upgrade = upgrade.max_message_size(MAX_METADATA).read_buffer_size(16 * 1024);
         return Ok(upgrade.max_frame_size(MAX_METADATA).on_upgrade(async move |socket| {
-            push::host(socket, session, hosting, now).await;
+            push::host(socket, session, hosting, resume, now).await;
             drop((place, running));
         }));
     }
@@ -95,7 +98,7 @@ pub async fn socket(
         Wanted::Opus => Codec::Opus,
         Wanted::F32 => Codec::F32,
     };
-    let (joined, place) = join(&relay, id, &visitor, codec, Transport::WebSocket)?;
+    let (joined, place) = join(&relay, id, &visitor, codec, Transport::WebSocket).await?;
     let (running, metrics) = (relay.tasks.token(), Arc::clone(&relay.metrics));
     // Little for each, since there may be thousands; a frame is written whole in any case.
     let upgrade = upgrade.read_buffer_size(2 * 1024).write_buffer_size(MAX_FRAME);
@@ -109,7 +112,7 @@ pub async fn socket(
 /// A host's text with metadata may hold a cover.
 const MAX_METADATA: usize = 5 << 20;
 
-/// What happens in the session, without audio: `meta`, `count`, `chat`, `recording`, `ended`.
+/// What happens in the session, without audio: `meta`, `count`, `host`, `chat`, `recording`, `ended`.
 #[utoipa::path(get, path = "/{id}/events", tag = "share", security(("share" = []), ("ticket" = [])),
     params(("id" = String, Path, description = "Six digits"), ("ticket" = Option<String>, Query, description = "A ticket")),
     responses((status = 200, description = "Server-sent events", content_type = "text/event-stream"),
@@ -120,8 +123,7 @@ pub async fn events(
     visitor: Visitor,
 ) -> Result<Response, Error> {
     let id: SessionId = id.parse()?;
-    let place = visitor.enter(&relay, id, Role::Listener)?;
-    let session = relay.find(id, visitor.address)?;
+    let (session, place) = visitor.enter(&relay, id, Role::Listener).await?;
     let seat = relay.seats.take(relay.metrics.listeners.with_label_values(&[Transport::Events.name()]))?;
     let told = told(session, relay.now(), (place, seat))?;
     let answer = Sse::new(told).keep_alive(KeepAlive::default());
@@ -137,8 +139,9 @@ fn told(
     let events = session.watch()?;
     let status = session.status(now);
     let recording = session.is_recorded().map(Event::Recording);
+    let host = (!session.has_host()).then_some(Event::Host(false));
     let (count, chat) = (Event::Count(status.listeners), Event::Chat(session.chat().text()));
-    let now = [status.metadata.map(Event::Metadata), Some(count), Some(chat), recording];
+    let now = [status.metadata.map(Event::Metadata), Some(count), host, Some(chat), recording];
     let first: VecDeque<Event> = now.into_iter().flatten().collect();
     Ok(stream::unfold(Some((first, events, session, held)), async |state| {
         let (mut first, mut events, session, held) = state?;
@@ -155,6 +158,7 @@ fn told(
             let name = match &event {
                 Event::Metadata(_) => "meta",
                 Event::Count(_) => "count",
+                Event::Host(_) => "host",
                 Event::Chat(_) => "chat",
                 Event::Recording(_) => "recording",
                 Event::Ended(_) => "ended",
@@ -189,10 +193,10 @@ pub async fn thumb(
     request: http::request::Parts,
 ) -> Result<Response, Error> {
     let id: SessionId = id.parse()?;
-    let session = relay.find(id, address(&request))?;
+    let session = relay.find(id, address(&request)).await?;
     let picture = session.metadata(relay.now()).and_then(|song| song.picture.clone());
     let told = v.is_some() && v.as_ref() == picture.as_ref().map(|picture| &picture.tag);
-    if !told && !visitor?.may_look(&relay, id) {
+    if !told && !visitor?.may_look(&relay, &session) {
         return Err(Refused::Unauthorized.into());
     }
     let picture = picture.ok_or(Refused::NoPicture)?;
@@ -209,17 +213,16 @@ pub async fn thumb(
 }
 
 /// Lets a listener of `codec` in: its ticket, its session, its place.
-pub(super) fn join(
+pub(super) async fn join(
     relay: &Arc<Relay>,
     id: SessionId,
     visitor: &Visitor,
     codec: Codec,
     transport: Transport,
 ) -> Result<(Joined, Option<Place>), Refused> {
-    let place = visitor.enter(relay, id, Role::Listener)?;
-    let session = relay.find(id, visitor.address)?;
+    let (session, place) = visitor.enter(relay, id, Role::Listener).await?;
     let seat = relay.seats.take(relay.metrics.listeners.with_label_values(&[transport.name()]))?;
-    Ok((session.join(codec, transport, seat)?, place))
+    Ok((session.join(codec, transport, seat, relay.now())?, place))
 }
 
 pub(super) fn clock(relay: &Arc<Relay>) -> Arc<dyn Fn() -> i64 + Send + Sync> {

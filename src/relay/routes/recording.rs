@@ -37,7 +37,7 @@ pub async fn record(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Status>, Error> {
     let wanted: Wanted = body::parse(&body::whole(body)?)?;
-    let session = relay.find(id.parse()?, bearer.address)?;
+    let session = relay.find(id.parse()?, bearer.address).await?;
     Ok(Json(session.record(wanted.on, relay.now())?))
 }
 
@@ -51,5 +51,5 @@ pub async fn recording(
     Path(id): Path<String>,
     bearer: Bearer,
 ) -> Result<Json<Status>, Error> {
-    Ok(Json(relay.find(id.parse()?, bearer.address)?.recording()))
+    Ok(Json(relay.find(id.parse()?, bearer.address).await?.recording()))
 }

@@ -34,7 +34,7 @@ type Micros = Arc<dyn Fn() -> i64 + Send + Sync>;
     (status = 401, description = "Neither the token nor a ticket"), (status = 404, description = "No such session"),
     (status = 503, description = "No place, or no room for another transcode")))]
 pub async fn ogg(State(relay): State<Arc<Relay>>, Path(id): Path<String>, visitor: Visitor) -> Result<Response, Error> {
-    let (mut joined, place) = join(&relay, id.parse()?, &visitor, Codec::Opus, Transport::Ogg)?;
+    let (mut joined, place) = join(&relay, id.parse()?, &visitor, Codec::Opus, Transport::Ogg).await?;
     let (greeting, snapshot) = joined.begin(relay.now());
     let song = greeting.metadata.as_deref();
     let mut muxer = Muxer::new(&[
@@ -77,7 +77,7 @@ pub async fn ogg(State(relay): State<Arc<Relay>>, Path(id): Path<String>, visito
     (status = 401, description = "Neither the token nor a ticket"), (status = 404, description = "No such session"),
     (status = 503, description = "No place, or no room for another transcode")))]
 pub async fn wav(State(relay): State<Arc<Relay>>, Path(id): Path<String>, visitor: Visitor) -> Result<Response, Error> {
-    let (mut joined, place) = join(&relay, id.parse()?, &visitor, Codec::F32, Transport::Wav)?;
+    let (mut joined, place) = join(&relay, id.parse()?, &visitor, Codec::F32, Transport::Wav).await?;
     let (_, snapshot) = joined.begin(relay.now());
     let (clock, format): (_, Option<Format>) = (clock(&relay), None);
     let parts = stream::unfold((snapshot, format, joined, place), move |(first, format, mut joined, place)| {

@@ -15,7 +15,6 @@ use crate::api::extract::{Json, Path};
 use crate::relay::Relay;
 use crate::relay::chat::{Said, Sender};
 use crate::relay::id::SessionId;
-use crate::relay::refused::Refused;
 use crate::relay::statistics::Report;
 
 /// A line was taken.
@@ -42,10 +41,7 @@ pub async fn say(
 ) -> Result<Json<Taken>, Error> {
     let said: Said = body::parse(&body::whole(body)?)?;
     let id: SessionId = id.parse()?;
-    if !visitor.may_look(&relay, id) {
-        return Err(Refused::Unauthorized.into());
-    }
-    let session = relay.find(id, visitor.address)?;
+    let session = visitor.look(&relay, id).await?;
     let line = session.say(&said, Sender::Address(visitor.address), false, relay.now())?;
     Ok(Json(Taken { success: true, id: line.id }))
 }
@@ -60,7 +56,7 @@ pub async fn statistics(
     Path(id): Path<String>,
     bearer: Bearer,
 ) -> Result<Json<Report>, Error> {
-    let session = relay.find(id.parse()?, bearer.address)?;
+    let session = relay.find(id.parse()?, bearer.address).await?;
     let now = relay.now();
     session.look(bearer.address, now)?;
     Ok(Json(session.statistics(now)))

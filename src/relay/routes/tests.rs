@@ -54,7 +54,8 @@ fn server(change: impl FnOnce(&mut Settings)) -> Server {
     let mut settings = Settings::new(Secret::new("Bearer Token"));
     change(&mut settings);
     let tasks = Tasks::default();
-    let relay = Relay::start(settings, clock.clone(), &tasks, &prometheus::Registry::new(), None).expect("it starts");
+    let metrics = prometheus::Registry::new();
+    let relay = Relay::start(settings, None, clock.clone(), &tasks, &metrics, None).expect("it starts");
     let (router, _) = routes(Arc::clone(&relay)).split_for_parts();
     let router = router.layer(middleware::from_fn_with_state(clock.clone(), envelope));
     Server { relay, router, clock, tasks }

@@ -13,20 +13,21 @@ use crate::api::error::Error;
 use crate::api::extract::{Json, Path};
 use crate::relay::Relay;
 use crate::relay::id::SessionId;
+use crate::relay::refused::Refused;
 use crate::relay::tickets::Role;
 
 /// Longest life of a ticket, in seconds.
 const LONGEST: u64 = 86_400;
 /// Most listeners at once.
-const MOST: usize = 100_000;
+const MOST: u32 = 100_000;
 
 /// A ticket to make.
 #[derive(Default, Deserialize, ToSchema)]
 #[serde(default)]
 #[schema(example = json!({"count": 1, "ttl": 60}))]
 pub struct Wanted {
-    /// How many may listen with it at once. Default: 1.
-    count: Option<usize>,
+    /// How many may listen with it at once, at each node. Default: 1.
+    count: Option<u32>,
     /// Seconds in which it can be opened, at most a day; what is open by then stays open. Default: 60.
     ttl: Option<u64>,
     /// `listener`, the default, or `host`: for a browser that cannot show the token where it sends audio.
@@ -73,9 +74,11 @@ pub async fn issue(
         return Err(Error::unprocessable("count must be 1 to 100000 and ttl 1 to 86400 seconds"));
     }
     let id: SessionId = id.parse()?;
-    relay.find(id, bearer.address)?;
-    let now = relay.now();
-    let until = now + i64::try_from(ttl).unwrap_or(i64::MAX / 1000) * 1000;
-    let ticket = relay.tickets.issue(id, role, count, until, now)?;
+    let session = relay.find(id, bearer.address).await?;
+    if session.ended().is_some() {
+        return Err(Refused::UnknownSession.into());
+    }
+    let until = relay.now() + i64::try_from(ttl).unwrap_or(i64::MAX / 1000) * 1000;
+    let ticket = relay.tickets.issue(id, session.started(), role, count, until);
     Ok(Json(Issued { listen_url: format!("/listen/{id}?ticket={ticket}"), ticket, expires_in: ttl }))
 }

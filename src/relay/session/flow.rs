@@ -116,6 +116,9 @@ impl Session {
                     let label = Label { sequence, rate: MADE.rate, channels: MADE.channels, timestamp: arrived / 1000 };
                     let chunk = Chunk::from_samples(label, samples, arrived).expect("a block is a good chunk");
                     let chunk = Arc::new(chunk);
+                    if state.hears(arrived / 1000) {
+                        self.keep(&chunk);
+                    }
                     self.push_floats(&mut state, &chunk);
                     state.ring.push(chunk);
                 }

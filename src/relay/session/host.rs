@@ -10,10 +10,11 @@ use super::{Session, State};
 use crate::relay::bucket::Bucket;
 use crate::relay::chunk::{Chunk, micros};
 use crate::relay::event::Event;
-use crate::relay::frame::{BadFrame, Codec, Head};
+use crate::relay::frame::{self, BadFrame, Codec, Head};
 use crate::relay::intake::{Intake, Verdict};
 use crate::relay::lane::{Format, Packet};
 use crate::relay::metadata::Metadata;
+use crate::relay::nodes::wire::Message;
 use crate::relay::refused::Refused;
 
 /// Opus, whatever the packets hold.
@@ -64,8 +65,9 @@ fn take(bucket: &mut Bucket, amount: f64, now: i64, what: &'static str) -> Resul
     bucket.take(amount, now).map_err(|wait| Refused::TooFast { what, wait: wait.max(Duration::from_millis(1)) })
 }
 
-/// A host that is connected.
+/// A host that is connected, until this is dropped.
 pub struct Hosting {
+    session: Arc<Session>,
     number: u64,
     /// What happens in the session.
     pub events: broadcast::Receiver<Event>,
@@ -76,13 +78,9 @@ impl Session {
     pub fn audio(&self, chunk: Chunk, body: usize, now: i64) -> Result<bool, Refused> {
         let mut state = self.live()?;
         state.limits.chunk(body, chunk.micros(), now)?;
-        state.heard = now;
-        let length = chunk.len() as u64;
-        state.change_source(Codec::F32);
-        let mut ready = Vec::new();
-        let verdict = state.intake.offer(Arc::new(chunk), now, &mut ready);
-        self.accept(&mut state, ready);
-        let metrics = &self.shared.metrics;
+        self.host_heard(&mut state, false, now);
+        let (chunk, metrics) = (Arc::new(chunk), &self.shared.metrics);
+        let verdict = self.offer(&mut state, Arc::clone(&chunk), now);
         let (result, buffered) = match verdict {
             Verdict::Taken => ("buffered", true),
             Verdict::Duplicate => ("duplicate", true),
@@ -90,17 +88,29 @@ impl Session {
         };
         metrics.chunks.with_label_values(&[result]).inc();
         if verdict == Verdict::Taken {
-            state.bytes += length;
-            metrics.bytes.with_label_values(&["in"]).inc_by(length);
+            state.bytes += chunk.len() as u64;
+            metrics.bytes.with_label_values(&["in"]).inc_by(chunk.len() as u64);
+            self.pass_on(&state, now, || Message::Chunk(chunk.label, chunk.samples().clone()));
+            self.keep(&chunk);
         }
         Ok(buffered)
     }
 
+    /// Takes a chunk, wherever it was sent to.
+    pub(super) fn offer(&self, state: &mut State, chunk: Arc<Chunk>, now: i64) -> Verdict {
+        state.change_source(Codec::F32);
+        let mut ready = Vec::new();
+        let verdict = state.intake.offer(chunk, now, &mut ready);
+        self.accept(state, ready);
+        verdict
+    }
+
     /// Makes the caller the host that sends frames, in place of one before.
-    pub fn host(&self) -> Result<Hosting, Refused> {
+    pub fn host(self: &Arc<Self>) -> Result<Hosting, Refused> {
         let mut state = self.live()?;
         state.hosting += 1;
-        Ok(Hosting { number: state.hosting, events: self.events.subscribe() })
+        self.host_came(&mut state);
+        Ok(Hosting { session: Arc::clone(self), number: state.hosting, events: self.events.subscribe() })
     }
 
     /// Whether this one is still the host.
@@ -108,31 +118,29 @@ impl Session {
         self.state.lock().hosting == hosting.number
     }
 
-    /// A frame of Opus packets, of so many bytes.
-    pub fn frame(&self, head: &Head, packets: Vec<Bytes>, size: usize, now: i64) -> Result<(), Refused> {
-        if head.codec != Codec::Opus {
-            return Err(BadFrame::Packet.into());
-        }
-        let mut played = Vec::with_capacity(packets.len());
-        let mut time = now * 1000;
-        for bytes in packets {
-            let frames = opusic_c::utils::get_nb_samples(&bytes, opusic_c::SampleRate::Hz48000);
-            let frames = frames.ok().filter(|frames| (120..=5760).contains(frames)).ok_or(BadFrame::Packet)?;
-            played.push(Packet { bytes, frames: u32::try_from(frames).unwrap_or(0), time });
-            time += micros(frames, OPUS.rate);
-        }
+    /// A frame of Opus packets.
+    pub fn frame(&self, frame: Bytes, now: i64) -> Result<(), Refused> {
+        let (head, mut packets) = opus(frame.clone(), now * 1000)?;
+        let played = packets.iter().map(|packet| micros(packet.frames as usize, OPUS.rate)).sum();
         let mut state = self.live()?;
-        state.limits.frame(size, time - now * 1000, now)?;
-        state.heard = now;
-        state.change_source(Codec::Opus);
-        self.align(&mut state, head, &mut played);
+        state.limits.frame(frame.len(), played, now)?;
+        self.host_heard(&mut state, true, now);
+        let length = self.take_packets(&mut state, &head, &mut packets);
         let metrics = &self.shared.metrics;
-        metrics.chunks.with_label_values(&[if played.is_empty() { "duplicate" } else { "buffered" }]).inc();
-        let length: usize = played.iter().map(|packet| packet.bytes.len()).sum();
-        metrics.bytes.with_label_values(&["in"]).inc_by(length as u64);
-        state.bytes += length as u64;
-        self.accept_packets(&mut state, played);
+        metrics.chunks.with_label_values(&[if length == 0 { "duplicate" } else { "buffered" }]).inc();
+        metrics.bytes.with_label_values(&["in"]).inc_by(length);
+        state.bytes += length;
+        self.pass_on(&state, now, || Message::Frame(frame));
         Ok(())
+    }
+
+    /// Takes the packets of a frame, wherever it was sent to; returns the bytes of those that were new.
+    pub(super) fn take_packets(&self, state: &mut State, head: &Head, packets: &mut Vec<Packet>) -> u64 {
+        state.change_source(Codec::Opus);
+        self.align(state, head, packets);
+        let length = packets.iter().map(|packet| packet.bytes.len() as u64).sum();
+        self.accept_packets(state, std::mem::take(packets));
+        length
     }
 
     /// Compares the frame's number with the expected one: what comes again goes, a small hole is left open, and all else
@@ -168,16 +176,48 @@ impl Session {
         // A cover of megabytes is read without keeping the audio waiting.
         let metadata = Arc::new(Metadata::from_json(body, before.as_deref(), now)?);
         let mut state = self.live()?;
-        state.heard = now;
+        let connected = state.spread.is_connected();
+        self.host_heard(&mut state, connected, now);
+        self.publish(&mut state, &metadata, before.as_deref(), now);
         state.metadata = Some(Arc::clone(&metadata));
         self.tell(Event::Metadata(metadata));
         Ok(state.listeners(now))
+    }
+
+    /// What the host has told another node of the song.
+    pub fn sing(&self, metadata: Metadata) {
+        let Ok(mut state) = self.live() else { return };
+        let metadata = Arc::new(metadata);
+        state.metadata = Some(Arc::clone(&metadata));
+        self.tell(Event::Metadata(metadata));
     }
 
     pub(super) fn live(&self) -> Result<parking_lot::MutexGuard<'_, State>, Refused> {
         let state = self.state.lock();
         if state.ended.is_some() { Err(Refused::UnknownSession) } else { Ok(state) }
     }
+}
+
+impl Drop for Hosting {
+    fn drop(&mut self) {
+        self.session.host_left(self.number);
+    }
+}
+
+/// Reads a frame of Opus that came at `time`, in microseconds.
+pub(super) fn opus(frame: Bytes, mut time: i64) -> Result<(Head, Vec<Packet>), BadFrame> {
+    let (head, packets) = frame::read(frame)?;
+    if head.codec != Codec::Opus {
+        return Err(BadFrame::Packet);
+    }
+    let mut read = Vec::with_capacity(packets.len());
+    for bytes in packets {
+        let frames = opusic_c::utils::get_nb_samples(&bytes, opusic_c::SampleRate::Hz48000);
+        let frames = frames.ok().filter(|frames| (120..=5760).contains(frames)).ok_or(BadFrame::Packet)?;
+        read.push(Packet { bytes, frames: u32::try_from(frames).unwrap_or(0), time });
+        time += micros(frames, OPUS.rate);
+    }
+    Ok((head, read))
 }
 
 impl State {

@@ -37,6 +37,8 @@ pub struct Hello {
     pub cadence: Duration,
     /// How many listen.
     pub listeners: usize,
+    /// False while a host that sends over a socket has lost it.
+    pub host: bool,
     /// The song.
     pub metadata: Option<Arc<Metadata>>,
     /// The chat.
@@ -62,6 +64,7 @@ impl Session {
         if state.ended.is_some() {
             return Err(Refused::UnknownSession);
         }
+        self.need(&mut state, now);
         state.polled = now;
         if state.source == Codec::Opus && state.transcode.is_none() && state.epoch > 0 {
             self.start_transcode(&mut state)?;
@@ -81,14 +84,14 @@ impl Session {
         self.state.lock().pollers.look(address, now)
     }
 
-    /// Whether this address listens by polling.
-    pub fn knows(&self, address: IpAddr) -> bool {
-        self.state.lock().pollers.knows(address)
-    }
-
     /// The metadata, while it is fresh.
     pub fn metadata(&self, now: i64) -> Option<Arc<Metadata>> {
         self.state.lock().fresh_metadata(now)
+    }
+
+    /// Whether its host is there, as far as that can be said.
+    pub fn has_host(&self) -> bool {
+        !self.state.lock().spread.is_away()
     }
 
     /// What happens from now on, without audio of any codec being made for it.
@@ -99,9 +102,9 @@ impl Session {
     }
 
     /// Joins as a listener of `codec` by `transport`; `seat` is its place on the node.
-    pub fn join(self: &Arc<Self>, codec: Codec, transport: Transport, seat: Seat) -> Result<Joined, Refused> {
+    pub fn join(self: &Arc<Self>, codec: Codec, transport: Transport, seat: Seat, now: i64) -> Result<Joined, Refused> {
         let mut state = self.live()?;
-        let joined = self.seat(&mut state, codec, Some(seat))?;
+        let joined = self.seat(&mut state, codec, Some(seat), now)?;
         state.statistics.joined(transport);
         Ok(joined)
     }
@@ -112,7 +115,9 @@ impl Session {
         state: &mut State,
         codec: Codec,
         seat: Option<Seat>,
+        now: i64,
     ) -> Result<Joined, Refused> {
+        self.need(state, now);
         if codec != state.source && state.transcode.is_none() && state.epoch > 0 {
             self.start_transcode(state)?;
         }
@@ -176,7 +181,8 @@ impl Joined {
         let cadence = self.session.shared.seats.cadence();
         let (target, listeners, metadata) = (cadence + AHEAD, state.listeners(now), state.fresh_metadata(now));
         let recording = self.session.shared.recorder.as_ref().map(|_| state.recording.is_on());
-        Hello { epoch, sequence, target, cadence, listeners, metadata, chat: state.chat.snapshot(), recording }
+        let (host, chat) = (!state.spread.is_away(), state.chat.snapshot());
+        Hello { epoch, sequence, target, cadence, listeners, host, metadata, chat, recording }
     }
 
     /// Says that this listener fell behind.

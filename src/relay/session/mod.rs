@@ -1,10 +1,12 @@
 //! One session: what its host sends, kept for a few seconds, and everybody who listens. It knows neither HTTP nor who may
 //! do what; times come in as milliseconds since the Unix epoch.
 
+mod across;
 mod flow;
 mod host;
 mod listen;
 mod record;
+mod spread;
 mod talk;
 
 use std::sync::{Arc, Weak};
@@ -19,6 +21,7 @@ pub use listen::{Hello, Joined};
 
 use self::host::Limits;
 use self::record::Recording;
+use self::spread::Spread;
 use super::chat::Chat;
 use super::event::{self, Event, Reason};
 use super::frame::Codec;
@@ -27,6 +30,7 @@ use super::intake::Intake;
 use super::lane::Lane;
 use super::metadata::Metadata;
 use super::metrics::Metrics;
+use super::nodes::link::Link;
 use super::pollers::Pollers;
 use super::recording::Recorder;
 use super::ring::Ring;
@@ -51,6 +55,8 @@ pub struct Shared {
     pub recorder: Option<Recorder>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
+    /// The way to other nodes; `None` where there are none.
+    pub link: Option<Link>,
 }
 
 /// A session.
@@ -98,6 +104,7 @@ struct State {
     recording: Recording,
     told: (usize, i64),
     bytes: u64,
+    spread: Spread,
 }
 
 /// How a session ended.
@@ -127,6 +134,19 @@ pub struct Status {
 impl Session {
     /// A session that begins now.
     pub fn new(id: SessionId, shared: Arc<Shared>, now: i64) -> Arc<Self> {
+        shared.metrics.started.inc();
+        shared.metrics.sessions.inc();
+        Self::make(id, shared, now, Spread::new(true, now), now)
+    }
+
+    /// A copy of a session that other nodes have, that began at `started` and whose host was last heard at `heard`.
+    pub fn copy(id: SessionId, shared: Arc<Shared>, started: i64, heard: i64, now: i64) -> Arc<Self> {
+        let session = Self::make(id, shared, started, Spread::new(false, now), now);
+        session.state.lock().heard = heard;
+        session
+    }
+
+    fn make(id: SessionId, shared: Arc<Shared>, started: i64, spread: Spread, now: i64) -> Arc<Self> {
         let state = State {
             ended: None,
             heard: now,
@@ -152,12 +172,11 @@ impl Session {
             recording: Recording::default(),
             told: (0, now),
             bytes: 0,
+            spread,
         };
-        shared.metrics.started.inc();
-        shared.metrics.sessions.inc();
         Arc::new_cyclic(|me| Self {
             id,
-            started: now,
+            started,
             me: Weak::clone(me),
             shared,
             events: broadcast::Sender::new(event::RING),
@@ -170,6 +189,11 @@ impl Session {
         self.id
     }
 
+    /// When it began.
+    pub fn started(&self) -> i64 {
+        self.started
+    }
+
     /// How it is.
     pub fn status(&self, now: i64) -> Status {
         let state = self.state.lock();
@@ -178,7 +202,7 @@ impl Session {
             ended: state.ended,
             listeners: state.listeners(now),
             metadata: state.fresh_metadata(now),
-            bytes: state.bytes,
+            bytes: state.bytes + state.spread.bytes(),
         }
     }
 
@@ -194,8 +218,13 @@ impl Session {
         self.state.lock().ended
     }
 
-    /// Ends it; one that has ended already stays as it is.
+    /// Ends it, at all nodes; one that has ended already stays as it is.
     pub fn end(&self, reason: Reason, now: i64) {
+        self.close(reason, now);
+        self.hurry();
+    }
+
+    fn close(&self, reason: Reason, now: i64) {
         let mut state = self.state.lock();
         if state.ended.is_some() {
             return;
@@ -210,6 +239,9 @@ impl Session {
         state.ring.clear();
         state.opus.clear();
         state.floats.clear();
+        if !state.spread.is_home() {
+            return;
+        }
         let (metrics, most) = (&self.shared.metrics, u32::try_from(state.statistics.most()).unwrap_or(u32::MAX));
         metrics.sessions.dec();
         metrics.ended.with_label_values(&[reason.name()]).inc();
@@ -245,6 +277,7 @@ impl Session {
         }
         state.pollers.sweep(now);
         state.chat.sweep(now);
+        self.spread_tick(&mut state, now);
         self.attend(&mut state, now);
         let listeners = state.listeners(now);
         state.statistics.tick(listeners, now);
@@ -268,7 +301,12 @@ impl State {
         }
     }
 
+    /// Who listens, at all nodes.
     fn listeners(&self, now: i64) -> usize {
+        self.listeners_here(now) + self.spread.listeners()
+    }
+
+    fn listeners_here(&self, now: i64) -> usize {
         self.pollers.count(now) + self.seated.iter().sum::<usize>() - self.silent
     }
 

@@ -80,7 +80,7 @@ impl Session {
         if state.recording.stop.is_some() {
             return Err(Refused::StillStoring);
         }
-        let joined = self.seat(state, Codec::Opus, None)?;
+        let joined = self.seat(state, Codec::Opus, None, now)?;
         let (key, stop) = (recorder.key(self.id, now), CancellationToken::new());
         let mut tape = Tape::new(self.id, self.started, now);
         state.fresh_metadata(now).iter().for_each(|song| tape.song(song));

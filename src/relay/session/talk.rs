@@ -3,6 +3,7 @@
 use super::Session;
 use crate::relay::chat::{Line, Said, Sender, Snapshot};
 use crate::relay::event::Event;
+use crate::relay::nodes::wire::Word;
 use crate::relay::refused::Refused;
 
 impl Session {
@@ -13,6 +14,7 @@ impl Session {
         self.shared.metrics.chat.with_label_values(&[result]).inc();
         let line = line?;
         self.hear(&line);
+        self.announce(Word::Line { line: line.clone() });
         Ok(line)
     }
 
@@ -25,10 +27,16 @@ impl Session {
 
     /// Switches the chat on or off, and tells everybody.
     pub fn switch_chat(&self, on: bool) -> Result<(), Refused> {
-        let mut state = self.live()?;
-        let text = state.chat.switch(on);
-        self.tell(Event::Chat(text));
+        drop(self.live()?);
+        self.hear_switch(on);
+        self.announce(Word::Chat { on });
         Ok(())
+    }
+
+    /// Takes that the chat was switched, here or elsewhere, and tells everybody.
+    pub fn hear_switch(&self, on: bool) {
+        let text = self.state.lock().chat.switch(on);
+        self.tell(Event::Chat(text));
     }
 
     /// The chat as it is.

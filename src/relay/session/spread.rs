@@ -1,0 +1,307 @@
+//! A session on several nodes: what this one says of it, and what it knows of the others. Each is the other's equal; only
+//! the counting of sessions needs one that answers for it.
+
+use std::net::IpAddr;
+
+use super::across::Joining;
+use super::{POLL_DEMAND, Session, State};
+use crate::relay::event::{Event, Reason};
+use crate::relay::intake::Intake;
+use crate::relay::nodes::book::{LEASE, Report, Standing};
+use crate::relay::nodes::link::What;
+use crate::relay::nodes::wire::{Message, NodeId, Word};
+
+/// So long after it was heard here the host is taken to send its audio here, in milliseconds.
+const HEARS: i64 = 5_000;
+/// How long a copy is kept that nobody asks for, in milliseconds.
+const UNUSED: i64 = 10_000;
+
+/// What is known of a session beyond this node.
+pub(super) struct Spread {
+    /// Whether this node answers for the session: of all that have it, one does.
+    home: bool,
+    /// Whether Redis knows the end.
+    settled: bool,
+    /// When somebody asked for it last.
+    asked: i64,
+    /// When the host was heard here.
+    heard_here: Option<i64>,
+    /// Whether the host was last heard over a socket.
+    socket: bool,
+    /// Whether its socket is here.
+    connected: bool,
+    /// Whether a host that sends over a socket has none.
+    away: bool,
+    /// How often in a row the host's socket was found at no node.
+    missed: u8,
+    /// Nodes that need audio, and until when.
+    pub(super) needy: Vec<(NodeId, i64)>,
+    /// Who listens at other nodes.
+    listeners: usize,
+    /// Bytes of audio that the host has sent to other nodes.
+    bytes: u64,
+    /// Whether audio is needed here.
+    needs: bool,
+    /// What waits for the past.
+    pub(super) joining: Option<Joining>,
+    /// When a cover was written last.
+    pub(super) covered: i64,
+}
+
+impl Spread {
+    /// Of a session that begins here, or (`home` is false) of a copy.
+    pub(super) fn new(home: bool, now: i64) -> Self {
+        Self {
+            home,
+            settled: false,
+            asked: now,
+            heard_here: None,
+            socket: false,
+            connected: false,
+            away: false,
+            // A copy believes the first that it hears.
+            missed: u8::from(!home),
+            needy: Vec::new(),
+            listeners: 0,
+            bytes: 0,
+            needs: false,
+            joining: None,
+            covered: i64::MIN,
+        }
+    }
+}
+
+/// What somebody who asks for a session is told of it first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Visit {
+    /// Whether this address listens to it.
+    pub known: bool,
+    /// Whether it is live.
+    pub live: bool,
+}
+
+impl Session {
+    /// Notes that somebody asks for it.
+    pub fn visit(&self, address: IpAddr, now: i64) -> Visit {
+        let mut state = self.state.lock();
+        state.spread.asked = now;
+        Visit { known: state.pollers.knows(address), live: state.ended.is_none() }
+    }
+
+    /// Whether this node answers for it, and it is live.
+    pub fn is_home(&self) -> bool {
+        let state = self.state.lock();
+        state.spread.home && state.ended.is_none()
+    }
+
+    /// Whether it is a copy that nobody here has asked for in a while. What the host has sent here is remembered.
+    pub fn is_unused(&self, now: i64) -> bool {
+        let state = self.state.lock();
+        let idle = self.shared.link.is_some() && !state.spread.home && state.bytes == 0;
+        let alone = self.events.receiver_count() == 0 && state.listeners_here(now) == 0 && !state.hears(now);
+        idle && alone && now - state.spread.asked >= UNUSED
+    }
+
+    /// What Redis is told.
+    pub fn report(&self, now: i64) -> Report {
+        let state = self.state.lock();
+        let spread = &state.spread;
+        Report {
+            id: self.id,
+            started: self.started,
+            home: spread.home,
+            needs: state.needs_audio(now),
+            backlog: spread.joining.is_some(),
+            hears: state.hears(now),
+            connected: spread.connected,
+            socket: spread.socket,
+            age: spread.heard_here.map(|heard| (now - heard).max(0)),
+            listeners: state.listeners_here(now),
+            bytes: state.bytes,
+            ended: state.ended.filter(|_| !spread.settled).map(|ended| ended.reason),
+        }
+    }
+
+    /// Whether there is nothing more to say of it.
+    pub fn is_settled(&self) -> bool {
+        self.state.lock().spread.settled
+    }
+
+    /// Redis knows the end.
+    pub fn settle(&self) {
+        self.state.lock().spread.settled = true;
+    }
+
+    /// Takes in what Redis says of it.
+    pub fn learn(&self, standing: &Standing, me: NodeId, now: i64) {
+        let mut state = self.state.lock();
+        if state.ended.is_some() {
+            return;
+        }
+        self.set_home(&mut state, standing.home == Some(me));
+        state.heard = state.heard.max(now - standing.age);
+        let spread = &mut state.spread;
+        spread.listeners = standing.nodes.iter().map(|node| node.listeners).sum();
+        spread.bytes = standing.bytes;
+        standing.nodes.iter().filter(|node| node.needs).for_each(|node| spread.note(node.id, now));
+        spread.needy.retain(|(_, until)| *until > now);
+        let connected = spread.connected || standing.nodes.iter().any(|node| node.connected);
+        let lost = standing.socket && !connected;
+        // Once may be a host on its way from one node to another.
+        spread.missed = if lost { spread.missed.saturating_add(1) } else { 0 };
+        if !lost || spread.missed >= 2 {
+            self.set_away(&mut state, lost);
+        }
+    }
+
+    /// It has ended at another node.
+    pub fn end_elsewhere(&self, reason: Reason, at: i64) {
+        self.close(reason, at);
+        self.settle();
+    }
+
+    /// What time brings to a session on several nodes.
+    pub(super) fn spread_tick(&self, state: &mut State, now: i64) {
+        let Some(link) = &self.shared.link else { return };
+        if link.keeps() && state.hears(now) {
+            // Somebody may read the stream.
+            state.polled = now;
+        }
+        if state.spread.joining.as_ref().is_some_and(|joining| joining.is_late(now)) {
+            self.join_in(state, now);
+        }
+        let needs = state.needs_audio(now);
+        if !needs && std::mem::replace(&mut state.spread.needs, needs) {
+            // What comes goes by from here on.
+            (state.transcode, state.intake, state.expected) = (None, Intake::default(), None);
+            state.ring.clear();
+            state.opus.clear();
+            state.floats.clear();
+        }
+        state.spread.needs = needs;
+    }
+
+    /// Somebody here is about to need audio.
+    pub(super) fn need(&self, state: &mut State, now: i64) {
+        if self.shared.link.is_some() && !state.needs_audio(now) {
+            state.spread.joining = Some(Joining::new(now));
+            self.hurry();
+        }
+    }
+
+    /// The host was heard here, over its socket or without one.
+    pub(super) fn host_heard(&self, state: &mut State, socket: bool, now: i64) {
+        let heard_before = state.hears(now);
+        state.heard = now;
+        (state.spread.heard_here, state.spread.socket) = (Some(now), socket);
+        self.set_away(state, false);
+        if !heard_before {
+            self.hurry();
+        }
+    }
+
+    /// The host has opened its socket here.
+    pub(super) fn host_came(&self, state: &mut State) {
+        (state.spread.connected, state.spread.socket) = (true, true);
+        self.set_away(state, false);
+        self.announce(Word::Host { here: true });
+        self.hurry();
+    }
+
+    /// The host's socket, which was opened as this one, is gone.
+    pub(super) fn host_left(&self, number: u64) {
+        let mut state = self.state.lock();
+        if state.hosting != number || state.ended.is_some() {
+            return;
+        }
+        state.spread.connected = false;
+        self.set_away(&mut state, true);
+        self.announce(Word::Host { here: false });
+        self.hurry();
+    }
+
+    /// Tells all nodes.
+    pub fn announce(&self, word: Word) {
+        self.send(What::Message(NodeId::ALL, Message::Word(word)));
+    }
+
+    /// Has its turn with Redis at once.
+    pub(super) fn hurry(&self) {
+        if let Some(link) = &self.shared.link {
+            link.hurry(self.id);
+        }
+    }
+
+    pub(super) fn send(&self, what: What) {
+        if let Some(link) = &self.shared.link {
+            link.send(self.id, self.started, what);
+        }
+    }
+
+    fn set_home(&self, state: &mut State, home: bool) {
+        if state.spread.home != home {
+            state.spread.home = home;
+            if home { self.shared.metrics.sessions.inc() } else { self.shared.metrics.sessions.dec() }
+        }
+    }
+
+    pub(super) fn set_away(&self, state: &mut State, away: bool) {
+        if state.spread.away != away {
+            state.spread.away = away;
+            self.tell(Event::Host(!away));
+        }
+    }
+}
+
+impl Spread {
+    /// A node needs audio.
+    pub(super) fn note(&mut self, node: NodeId, now: i64) {
+        match self.needy.iter_mut().find(|(known, _)| *known == node) {
+            Some((_, until)) => *until = now + LEASE,
+            None => self.needy.push((node, now + LEASE)),
+        }
+    }
+
+    /// Whether this node answers for the session.
+    pub(super) fn is_home(&self) -> bool {
+        self.home
+    }
+
+    /// Bytes of audio that the host has sent to other nodes.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Who listens at other nodes.
+    pub(super) fn listeners(&self) -> usize {
+        self.listeners
+    }
+
+    /// Whether a host that sends over a socket has none at the moment.
+    pub(super) fn is_away(&self) -> bool {
+        self.away
+    }
+
+    /// Whether the host's socket is at this node.
+    pub(super) fn is_connected(&self) -> bool {
+        self.connected
+    }
+
+    /// The host has opened its socket at another node.
+    pub(super) fn moved(&mut self) {
+        self.connected = false;
+    }
+}
+
+impl State {
+    /// Whether the host sends to this node.
+    pub(super) fn hears(&self, now: i64) -> bool {
+        self.spread.connected || self.spread.heard_here.is_some_and(|heard| now - heard < HEARS)
+    }
+
+    /// Whether somebody here needs audio; who sends it needs what is sent elsewhere too.
+    pub(super) fn needs_audio(&self, now: i64) -> bool {
+        let polled = now - self.polled < POLL_DEMAND;
+        self.seated.iter().any(|seated| *seated > 0) || polled || self.hears(now)
+    }
+}
