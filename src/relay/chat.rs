@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use utoipa::ToSchema;
 
 use super::bucket::Bucket;
+use super::nodes::wire::Word;
 use super::refused::Refused;
 
 /// Lines that are kept.
@@ -153,6 +154,23 @@ impl Chat {
             self.lines.pop_front();
         }
         text
+    }
+
+    /// What a node is told that has not heard it.
+    pub fn word(&self) -> Word {
+        Word::Said { on: self.on, lines: self.lines.iter().map(|line| line.as_str().to_owned()).collect() }
+    }
+
+    /// Takes in what another node has heard; whether any of it is news.
+    pub fn catch_up(&mut self, on: bool, lines: &[String]) -> bool {
+        let mut news = std::mem::replace(&mut self.on, on) != on;
+        for line in lines.iter().filter_map(|line| serde_json::from_str::<Line>(line).ok()) {
+            if line.id > self.newest {
+                self.add(&line);
+                news = true;
+            }
+        }
+        news
     }
 
     /// Switches it; returns what is sent.

@@ -112,6 +112,20 @@ pub enum Word {
         /// Whether it is on.
         on: bool,
     },
+    /// The chat as it is, for a node that has not heard it.
+    Said {
+        /// Whether it is on.
+        on: bool,
+        /// Its last lines, each as JSON.
+        lines: Vec<String>,
+    },
+    /// Whether the sender records the session.
+    Recorded {
+        /// Whether it does.
+        on: bool,
+    },
+    /// Who records the session is to end that.
+    EndRecording,
     /// The session is over.
     Ended {
         /// Why.
@@ -126,6 +140,7 @@ impl Message {
             Self::Chunk(_, bytes) | Self::Frame(bytes) => bytes.len(),
             Self::Backlog(parts) => parts.iter().map(Self::size).sum(),
             Self::Word(Word::Song { song, cover, .. }) => song.len() + cover.as_ref().map_or(0, String::len),
+            Self::Word(Word::Said { lines, .. }) => lines.iter().map(String::len).sum(),
             Self::Word(_) => 0,
         }
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::host::opus;
 use super::{Session, State};
 use crate::relay::chunk::{self, Chunk};
+use crate::relay::event::Event;
 use crate::relay::frame::{self, Codec, Head};
 use crate::relay::metadata::Metadata;
 use crate::relay::nodes::link::What;
@@ -58,6 +59,10 @@ impl Session {
                 state.spread.note(from, now);
                 if *backlog && state.hears(now) {
                     self.send(What::Message(from, self.backlog(state)));
+                    self.send(What::Message(from, Message::Word(state.chat.word())));
+                }
+                if state.recording.is_here() {
+                    self.send(What::Message(from, Message::Word(Word::Recorded { on: true })));
                 }
             }
             Word::Host { here: true } => {
@@ -67,6 +72,13 @@ impl Session {
                 self.set_away(state, false);
             }
             Word::Host { here: false } if !state.spread.is_connected() => self.set_away(state, true),
+            Word::Said { on, lines } => {
+                if state.chat.catch_up(*on, lines) {
+                    self.tell(Event::Chat(state.chat.snapshot().text()));
+                }
+            }
+            Word::Recorded { on } => self.recorded_elsewhere(state, *on),
+            Word::EndRecording => self.stop_recording(state),
             // The others are taken in before they come here.
             Word::Host { here: false } | Word::Song { .. } | Word::Ended { .. } => {}
             Word::Line { .. } | Word::Chat { .. } => {}
@@ -211,12 +223,13 @@ mod tests {
     use std::time::Duration;
 
     use bytes::Bytes;
+    use serde_json::json;
     use tokio::sync::broadcast::error::TryRecvError;
 
     use super::*;
     use crate::lifecycle::Tasks;
+    use crate::relay::chat::{Said, Sender};
     use crate::relay::chunk::Label;
-    use crate::relay::event::Event;
     use crate::relay::id::SessionId;
     use crate::relay::metrics::Metrics;
     use crate::relay::nodes;
@@ -383,6 +396,25 @@ mod tests {
         assert!(other.session.state.lock().ring.newest().is_none());
         other.session.tick(START + PATIENCE, i64::MAX);
         assert_eq!(other.session.state.lock().ring.newest(), Some(7));
+    }
+
+    #[test]
+    fn who_comes_later_is_told_what_was_said_and_that_all_is_recorded() {
+        let (mut one, other) = (Side::new(true), Side::new(false));
+        one.chunk(0, START);
+        let said = Said::from_json(json!({ "name": "Ann", "text": "hi" })).expect("a line");
+        one.session.say(&said, Sender::Address(HERE), false, START).expect("it is taken");
+        while one.ends.out.try_recv().is_ok() {}
+        for _ in 0..2 {
+            one.session.receive(other.node, needs(true), START + 1);
+            one.tell(&other, START + 1);
+        }
+        assert_eq!(other.session.chat().json(), one.session.chat().json());
+        assert_eq!(other.session.is_recorded(), None);
+        for on in [true, false] {
+            other.session.receive(one.node, Message::Word(Word::Recorded { on }), START + 2);
+            assert_eq!(other.session.is_recorded(), on.then_some(true));
+        }
     }
 
     #[test]

@@ -180,7 +180,7 @@ impl Joined {
     fn hello(&self, state: &State, epoch: Epoch, sequence: u32, now: i64) -> Hello {
         let cadence = self.session.shared.seats.cadence();
         let (target, listeners, metadata) = (cadence + AHEAD, state.listeners(now), state.fresh_metadata(now));
-        let recording = self.session.shared.recorder.as_ref().map(|_| state.recording.is_on());
+        let recording = state.recording.told(self.session.shared.recorder.is_some());
         let (host, chat) = (!state.spread.is_away(), state.chat.snapshot());
         Hello { epoch, sequence, target, cadence, listeners, host, metadata, chat, recording }
     }

@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Session, State};
 use crate::relay::event::Event;
 use crate::relay::frame::Codec;
+use crate::relay::nodes::wire::Word;
 use crate::relay::recording::{Failure, Recorder, Status, Take, Tape};
 use crate::relay::refused::Refused;
 
@@ -16,12 +17,28 @@ pub(super) struct Recording {
     status: Status,
     /// Ends it; there until it is stored.
     stop: Option<CancellationToken>,
+    /// Whether another node records the session.
+    elsewhere: bool,
 }
 
 impl Recording {
-    /// Whether there is one.
+    /// Whether there is one, here or at another node.
     pub(super) fn is_on(&self) -> bool {
+        self.status.on || self.elsewhere
+    }
+
+    /// Whether this node makes it.
+    pub(super) fn is_here(&self) -> bool {
         self.status.on
+    }
+
+    /// Whether there is one; `None` where there is none and nobody `can` make one.
+    pub(super) fn told(&self, can: bool) -> Option<bool> {
+        (can || self.is_on()).then(|| self.is_on())
+    }
+
+    fn shown(&self) -> Status {
+        Status { on: self.is_on(), ..self.status.clone() }
     }
 }
 
@@ -31,12 +48,14 @@ impl Session {
         let recorder = self.shared.recorder.as_ref().ok_or(Refused::NoRecorder)?;
         let mut state = self.live()?;
         if !on {
-            state.recording.stop.iter().for_each(CancellationToken::cancel);
-            self.end_recording(&mut state);
-            return Ok(state.recording.status.clone());
+            if state.recording.elsewhere {
+                self.announce(Word::EndRecording);
+            }
+            self.stop_recording(&mut state);
+            return Ok(state.recording.shown());
         }
         if state.recording.is_on() {
-            return Ok(state.recording.status.clone());
+            return Ok(state.recording.shown());
         }
         let take = self.begin_recording(recorder, &mut state, now)?;
         let status = state.recording.status.clone();
@@ -47,12 +66,25 @@ impl Session {
 
     /// How it is recorded.
     pub fn recording(&self) -> Status {
-        self.state.lock().recording.status.clone()
+        self.state.lock().recording.shown()
     }
 
     /// Whether it is recorded; `None` where it cannot be.
     pub fn is_recorded(&self) -> Option<bool> {
-        self.shared.recorder.as_ref().map(|_| self.state.lock().recording.is_on())
+        self.state.lock().recording.told(self.shared.recorder.is_some())
+    }
+
+    /// Ends it, if this node makes it.
+    pub(super) fn stop_recording(&self, state: &mut State) {
+        state.recording.stop.iter().for_each(CancellationToken::cancel);
+        self.end_recording(state);
+    }
+
+    /// Another node records the session, or no longer.
+    pub(super) fn recorded_elsewhere(&self, state: &mut State, on: bool) {
+        if std::mem::replace(&mut state.recording.elsewhere, on) != on {
+            self.tell(Event::Recording(state.recording.is_on()));
+        }
     }
 
     /// It is so long by now.
@@ -85,14 +117,16 @@ impl Session {
         let mut tape = Tape::new(self.id, self.started, now);
         state.fresh_metadata(now).iter().for_each(|song| tape.song(song));
         let status = Status { on: true, since: Some(now), object: Some(key.clone()), ..Status::default() };
-        state.recording = Recording { status, stop: Some(stop.clone()) };
+        state.recording = Recording { status, stop: Some(stop.clone()), elsewhere: false };
         self.tell(Event::Recording(true));
+        self.announce(Word::Recorded { on: true });
         Ok(Take { joined, key, tape, stop })
     }
 
     fn end_recording(&self, state: &mut State) {
         if std::mem::take(&mut state.recording.status.on) {
             self.tell(Event::Recording(false));
+            self.announce(Word::Recorded { on: false });
         }
     }
 }
