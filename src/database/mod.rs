@@ -91,8 +91,6 @@ impl Database {
                     .journal_mode(SqliteJournalMode::Wal)
                     // What was committed survives the end of the process; only a loss of power may lose the last commits.
                     .synchronous(SqliteSynchronous::Normal)
-                    // 32 MiB: a checkpoint, which the next commits wait for, costs the same after few pages as after many.
-                    .pragma("wal_autocheckpoint", "8192")
                     .foreign_keys(true)
                     .busy_timeout(BUSY_TIMEOUT);
                 let pool = SqlitePoolOptions::new().max_connections(4).acquire_timeout(ACQUIRE_TIMEOUT);
