@@ -21,6 +21,7 @@ use pingora::proxy::HttpProxy;
 use pingora::server::ShutdownWatch;
 use pingora::time::timeout;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::Sleep;
 use tokio_util::io::poll_read_buf;
 
 use super::ctx::Ctx;
@@ -95,10 +96,12 @@ async fn requests(
 ) -> Next {
     let mut idle = header_timeout;
     let mut client = Client::of(stream);
-    // One wait for the whole connection: to begin anew with each request costs more than the request's route.
+    // One wait of each kind for the whole connection: to begin anew with each request costs more than the request's route.
     let mut stopping = pin!(stopped(shutdown.clone()));
+    let mut overdue = pin!(tokio::time::sleep(idle));
     loop {
-        let length = match head(stream, ahead, idle, header_timeout, stopping.as_mut()).await {
+        overdue.as_mut().reset(tokio::time::Instant::now() + idle);
+        let length = match head(stream, ahead, overdue.as_mut(), header_timeout, stopping.as_mut()).await {
             Head::Whole(length) => length,
             Head::TooLong => {
                 refuse(gateway, stream, &client, ahead).await;
@@ -144,24 +147,22 @@ enum Head {
     Gone,
 }
 
-/// Waits for a whole request head at the front of `buffer`; for the first byte of it at most for `idle`, and only until
-/// `stopping`.
+/// Waits for a whole request head at the front of `buffer`; for the first byte of it only until `overdue` or `stopping`.
 async fn head(
     stream: &mut Stream,
     buffer: &mut BytesMut,
-    idle: Duration,
+    overdue: Pin<&mut Sleep>,
     header_timeout: Duration,
     stopping: Pin<&mut impl Future<Output = ()>>,
 ) -> Head {
     if buffer.is_empty() {
-        let first = async {
-            tokio::select! {
-                biased;
-                read = first_read(stream, buffer) => read.ok().filter(|read| *read > 0),
-                () = stopping => None,
-            }
+        let read = tokio::select! {
+            biased;
+            read = first_read(stream, buffer) => read.ok(),
+            () = stopping => None,
+            () = overdue => None,
         };
-        if !matches!(timeout(idle, first).await, Ok(Some(_))) {
+        if read.is_none_or(|read| read == 0) {
             return Head::Gone;
         }
     }

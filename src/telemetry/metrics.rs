@@ -1,7 +1,7 @@
 //! The metrics of streams under the documents' names, and our own beside them.
 
 use std::hash::{BuildHasher, RandomState};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use prometheus::{
@@ -14,13 +14,16 @@ use super::upstreams::{Source, Upstreams};
 
 /// Values of the label `userId_hash`: a keyed hash with few values, so that the series stay bounded and nobody can be
 /// found by it.
-const USER_BUCKETS: u64 = 256;
+const USER_BUCKETS: usize = 256;
+const ACTIVE: &str = "Streams under way, by a hash of the user with 256 values";
 
 /// Every metric of the proxy.
 pub struct Metrics {
     registry: Registry,
     users: RandomState,
     active: IntGaugeVec,
+    /// Those of `active` that were needed, so that they are looked up once: by the user's hash, the last for nobody.
+    buckets: Vec<OnceLock<IntGauge>>,
     streams: IntCounter,
     bytes: IntCounter,
     duration: Histogram,
@@ -45,10 +48,8 @@ impl Metrics {
         let first_byte = [0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0];
         let metrics = Self {
             users: RandomState::new(),
-            active: IntGaugeVec::new(
-                Opts::new("novatune_stream_active_total", "Streams under way, by a hash of the user with 256 values"),
-                &["userId_hash"],
-            )?,
+            buckets: std::iter::repeat_with(OnceLock::new).take(USER_BUCKETS + 1).collect(),
+            active: IntGaugeVec::new(Opts::new("novatune_stream_active_total", ACTIVE), &["userId_hash"])?,
             streams: IntCounter::new("novatune_streams_total", "Streams begun")?,
             bytes: IntCounter::new("novatune_stream_bytes_total", "Bytes of objects sent to players")?,
             duration: Histogram::with_opts(seconds(
@@ -142,9 +143,12 @@ impl Metrics {
 
     /// A stream of `user` begins; the guard ends it.
     pub fn stream(self: &Arc<Self>, user: Option<&str>) -> Stream {
-        let bucket =
-            user.map_or_else(|| "none".to_owned(), |user| (self.users.hash_one(user) % USER_BUCKETS).to_string());
-        let gauge = self.active.with_label_values(&[bucket.as_str()]);
+        let bucket = user.map_or(USER_BUCKETS, |user| self.users.hash_one(user) as usize % USER_BUCKETS);
+        let gauge = self.buckets[bucket].get_or_init(|| {
+            let name = if bucket == USER_BUCKETS { "none".to_owned() } else { bucket.to_string() };
+            self.active.with_label_values(&[name.as_str()])
+        });
+        let gauge = gauge.clone();
         gauge.inc();
         self.streams.inc();
         Stream { gauge }
