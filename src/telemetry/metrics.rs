@@ -144,11 +144,11 @@ impl Metrics {
     /// A stream of `user` begins; the guard ends it.
     pub fn stream(self: &Arc<Self>, user: Option<&str>) -> Stream {
         let bucket = user.map_or(USER_BUCKETS, |user| self.users.hash_one(user) as usize % USER_BUCKETS);
-        let gauge = self.buckets[bucket].get_or_init(|| {
+        let named = || {
             let name = if bucket == USER_BUCKETS { "none".to_owned() } else { bucket.to_string() };
             self.active.with_label_values(&[name.as_str()])
-        });
-        let gauge = gauge.clone();
+        };
+        let gauge = self.buckets[bucket].get_or_init(named).clone();
         gauge.inc();
         self.streams.inc();
         Stream { gauge }

@@ -341,8 +341,6 @@ impl Nodes {
         match letter.message {
             Message::Word(Word::Song { song, thumb, cover }) => self.sing(&session, &song, thumb.as_ref(), cover),
             Message::Word(Word::Ended { reason }) => session.end_elsewhere(reason, now),
-            Message::Word(Word::Line { line }) => session.hear(&line),
-            Message::Word(Word::Chat { on }) => session.hear_switch(on),
             message => session.receive(letter.from, message, now),
         }
     }

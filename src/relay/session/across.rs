@@ -6,7 +6,6 @@ use std::sync::Arc;
 use super::host::opus;
 use super::{Session, State};
 use crate::relay::chunk::{self, Chunk};
-use crate::relay::event::Event;
 use crate::relay::frame::{self, Codec, Head};
 use crate::relay::metadata::Metadata;
 use crate::relay::nodes::link::What;
@@ -72,16 +71,13 @@ impl Session {
                 self.set_away(state, false);
             }
             Word::Host { here: false } if !state.spread.is_connected() => self.set_away(state, true),
-            Word::Said { on, lines } => {
-                if state.chat.catch_up(*on, lines) {
-                    self.tell(Event::Chat(state.chat.snapshot().text()));
-                }
-            }
+            Word::Line { line } => self.hear(state, line),
+            Word::Chat { on } => self.hear_switch(state, *on),
+            Word::Said { on, lines } => self.catch_up(state, *on, lines),
             Word::Recorded { on } => self.recorded_elsewhere(state, *on),
             Word::EndRecording => self.stop_recording(state),
             // The others are taken in before they come here.
             Word::Host { here: false } | Word::Song { .. } | Word::Ended { .. } => {}
-            Word::Line { .. } | Word::Chat { .. } => {}
         }
     }
 
@@ -230,6 +226,7 @@ mod tests {
     use crate::lifecycle::Tasks;
     use crate::relay::chat::{Said, Sender};
     use crate::relay::chunk::Label;
+    use crate::relay::event::Event;
     use crate::relay::id::SessionId;
     use crate::relay::metrics::Metrics;
     use crate::relay::nodes;
