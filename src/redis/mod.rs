@@ -6,7 +6,6 @@
 
 pub mod settings;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use fred::clients::{Client, WithOptions};
@@ -34,22 +33,10 @@ const MESSAGES: usize = 1024;
 #[error("State.Url cannot be used: expected redis://, rediss://, redis-cluster://, redis-sentinel:// or redis+unix://")]
 pub struct BadUrl;
 
-/// fred's client behind one thin type. Whatever can reach it would otherwise be as deep as fred itself, and the compiler
-/// goes down all of that wherever a future of ours is to cross threads.
-trait Connected: Send + Sync {
-    fn client(&self) -> &Client;
-}
-
-impl Connected for Client {
-    fn client(&self) -> &Client {
-        self
-    }
-}
-
 /// The client. Clones share its connections.
 #[derive(Clone)]
 pub struct Redis {
-    client: Arc<dyn Connected>,
+    client: Client,
     prefix: String,
 }
 
@@ -73,7 +60,7 @@ impl Redis {
         if tokio::time::timeout(START_TIMEOUT, client.wait_for_connect()).await.is_err() {
             tracing::warn!("Redis (State.Url) does not answer: going on without it, and trying to connect");
         }
-        Ok(Self { client: Arc::new(client), prefix: settings.prefix.clone() })
+        Ok(Self { client, prefix: settings.prefix.clone() })
     }
 
     /// The client for commands that take at most `budget` and fail at once while there is no connection.
@@ -115,7 +102,7 @@ impl Redis {
 
     /// The client itself, for subscriptions and blocking reads.
     pub fn client(&self) -> &Client {
-        self.client.client()
+        &self.client
     }
 
     /// The same over connections of their own, for what would keep others waiting and for subscriptions.
@@ -126,7 +113,7 @@ impl Redis {
         let (connection, policy) = (client.connection_config().clone(), client.client_reconnect_policy());
         let client = Client::new(client.client_config(), Some(performance), Some(connection), policy);
         client.connect();
-        Self { client: Arc::new(client), prefix: self.prefix.clone() }
+        Self { client, prefix: self.prefix.clone() }
     }
 
     /// `key` behind the operator's prefix.
