@@ -36,6 +36,7 @@ use crate::proxy::Gateway;
 use crate::proxy::inside::Inside;
 use crate::proxy::listener::{self, ListenError};
 use crate::proxy::settings::Admin;
+use crate::proxy::threads::Threads;
 use crate::proxy::world::{Parts, Store, World, WorldError};
 use crate::redis;
 use crate::relay::Relay;
@@ -102,6 +103,8 @@ pub struct Running {
     pub listeners: Vec<SocketAddr>,
     /// Where the operator connects.
     pub admin: Option<SocketAddr>,
+    /// Who serves players.
+    threads: Arc<Threads>,
     /// What players wait for.
     tasks: Tasks,
     /// What has to outlive it: the operator's view of the drain, and embedded stores.
@@ -121,6 +124,7 @@ impl Running {
         }
         self.services.stop(SERVICES_GRACE).await;
         self.backing.close().await;
+        drop(self.threads);
         whole
     }
 }
@@ -183,8 +187,8 @@ pub async fn start(settings: Settings, extra: Router) -> Result<Running, StartEr
     let inside = service(router::public(shared.clone(), authenticator, limits, modules.routes, extra));
     let gateway = || Gateway::new(Arc::clone(&world), inside.clone(), Arc::clone(&metrics));
     let admin = settings.admin.as_ref().map(|admin| serve_admin(admin, shared, &services)).transpose()?;
-    let listeners = listener::start(&settings.server, gateway, &metrics, &tasks)?;
-    Ok(Running { listeners, admin, tasks, services, grace: settings.server.shutdown_grace, cache, backing })
+    let (listeners, threads) = listener::start(&settings.server, gateway, &metrics, &tasks)?;
+    Ok(Running { listeners, admin, threads, tasks, services, grace: settings.server.shutdown_grace, cache, backing })
 }
 
 /// The modules as the proxy calls them.

@@ -184,8 +184,9 @@ impl Player for Direct<'_> {
         let known = self.client.has_taken_answers || self.sent >= 4 * UNSENT;
         match (known, UNSENT.saturating_sub(unsent)) {
             (true, UNSENT) => 2 * UNSENT,
-            (true, room) => room.max(SMALL_PIECE),
-            (false, room) => room.clamp(SMALL_PIECE, UNSENT / 2),
+            // In steps, for buffers to be used again.
+            (true, room) => (room / SMALL_PIECE).max(1) * SMALL_PIECE,
+            (false, room) => (room / SMALL_PIECE).clamp(1, UNSENT / 2 / SMALL_PIECE) * SMALL_PIECE,
         }
     }
 

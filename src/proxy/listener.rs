@@ -2,39 +2,38 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::IntoRawFd;
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::future::BoxFuture;
-use parking_lot::Mutex;
-use pingora::apps::{HttpServerOptions, ServerApp};
-use pingora::listeners::tls::TlsSettings;
-use pingora::listeners::{L4BufferSettings, ListenerConfig};
-use pingora::protocols::{ALPN, Stream};
+use pingora::apps::{HttpServerApp as _, HttpServerOptions};
+use pingora::listeners::tls::{Acceptor, TlsSettings};
+use pingora::protocols::l4::stream as l4;
+use pingora::protocols::{ALPN, GetSocketDigest as _, SocketDigest, Stream};
 use pingora::proxy::HttpProxy;
+use pingora::server::ShutdownWatch;
 use pingora::server::configuration::ServerConf;
-use pingora::server::{Fds, ListenFds, ShutdownWatch};
-use pingora::services::Service as _;
-use pingora::services::listening::Service;
 use socket2::SockRef;
+use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::timeout;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::settings::{Listener, Server};
+use super::threads::{self, Threads};
 use super::{Gateway, connection, http2, tls};
 use crate::lifecycle::Tasks;
 use crate::telemetry::metrics::Metrics;
 
-/// Request heads are read into a buffer of their own, so that an idle connection holds none here.
-const PLAIN_READ_BUFFER: usize = 0;
-/// Write buffer: a response head leaves in one write, with a body of some hundred bytes. Every connection holds it.
-const WRITE_BUFFER: usize = 1024;
 /// Bytes that may wait in the kernel for a player's window to open. Without this bound the kernel takes megabytes, a
 /// write then waits until a third of them is taken, and a healthy slow player looks like a stalled one.
 pub const UNSENT: usize = 128 * 1024;
+/// Connections that may wait to be accepted: as many as the system allows.
+const BACKLOG: i32 = 65_535;
 /// An HTTP/2 connection without a stream is closed after this long.
 const H2_IDLE: Duration = Duration::from_secs(75);
+/// After a connection could not be accepted: the reason, most likely open files, would be the same at once.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Why the server cannot listen.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +46,9 @@ pub enum ListenError {
         /// What the system says.
         source: io::Error,
     },
+    /// The system gives no more threads.
+    #[error("the threads that serve players cannot be started: {0}")]
+    Threads(io::Error),
     /// A certificate cannot be used.
     #[error(transparent)]
     Tls(#[from] tls::TlsError),
@@ -57,69 +59,68 @@ pub fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ListenErro
     let failed = |source| ListenError::Bind { address, source };
     let listener = TcpListener::bind(address).map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;
+    let socket = SockRef::from(&listener);
+    socket.listen(BACKLOG).map_err(failed)?;
     // Accepted sockets take this over from the listening one.
-    SockRef::from(&listener).set_tcp_notsent_lowat(UNSENT as u32).map_err(failed)?;
+    socket.set_tcp_notsent_lowat(UNSENT as u32).map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     Ok((listener, bound))
 }
 
-/// Starts accepting on every listener; returns the addresses bound, in the order of the settings.
+/// Starts accepting on every listener; returns the addresses bound, in the order of the settings, and the threads that serve
+/// there.
 pub fn start(
     server: &Server,
     gateway: impl Fn() -> Gateway,
     metrics: &Arc<Metrics>,
     tasks: &Tasks,
-) -> Result<Vec<SocketAddr>, ListenError> {
+) -> Result<(Vec<SocketAddr>, Arc<Threads>), ListenError> {
+    let threads = Arc::new(Threads::start(server.threads).map_err(ListenError::Threads)?);
     let limit = Arc::new(Semaphore::new(server.max_connections));
+    let shutdown = shutdown(tasks);
     let mut addresses = Vec::new();
     for listener in &server.listeners {
         let (socket, address) = bind(listener.address)?;
-        let endpoint = endpoint(listener, address)?;
-        let mut fds = Fds::new();
-        fds.add(address.to_string(), socket.into_raw_fd());
-        let app = Guarded {
+        let socket =
+            tokio::net::TcpListener::from_std(socket).map_err(|source| ListenError::Bind { address, source })?;
+        let door = Door {
             proxy: Arc::new(proxy(server, listener, gateway())),
             gateway: gateway(),
+            tls: acceptor(listener)?,
             h2c: listener.h2c,
             limit: Arc::clone(&limit),
             header_timeout: server.header_timeout,
             metrics: Arc::clone(metrics),
             tasks: tasks.clone(),
+            shutdown: shutdown.clone(),
         };
-        let mut service = Service::new("players".to_owned(), app);
-        service.add_listener(endpoint);
-        accept(service, Arc::new(Mutex::new(fds)), tasks);
+        tasks.spawn(accept(Arc::new(door), socket, Arc::clone(&threads)));
         addresses.push(address);
     }
-    Ok(addresses)
+    Ok((addresses, threads))
 }
 
-fn accept(mut service: Service<Guarded>, fds: ListenFds, tasks: &Tasks) {
+/// The beginning of the shutdown, as Pingora is told of it.
+fn shutdown(tasks: &Tasks) -> ShutdownWatch {
     let (stop, shutdown) = watch::channel(false);
     let waiting = tasks.clone();
     tasks.spawn(async move {
-        let serve = service.start_service(Some(fds), shutdown, 1);
-        tokio::pin!(serve);
-        tokio::select! {
-            () = &mut serve => return,
-            () = waiting.stopping() => {}
-        }
-        // The receivers live in the service; when it has ended nobody is left to be told.
+        waiting.stopping().await;
+        // Where nobody is left to be told, nobody needs to be.
         let _ = stop.send(true);
-        serve.await;
     });
+    shutdown
 }
 
-fn endpoint(listener: &Listener, address: SocketAddr) -> Result<ListenerConfig, ListenError> {
-    let config = ListenerConfig::tcp(address.to_string());
+fn acceptor(listener: &Listener) -> Result<Option<Acceptor>, ListenError> {
     if listener.certificates.is_empty() {
-        return Ok(config.l4_buffer(L4BufferSettings::new(PLAIN_READ_BUFFER, WRITE_BUFFER)));
+        return Ok(None);
     }
     let resolver = tls::resolver(&listener.certificates)?;
     let mut settings = TlsSettings::intermediate("", "").expect("no file is read where a resolver is set");
     settings.set_cert_resolver(resolver);
     settings.enable_h2();
-    Ok(config.tls(settings))
+    Ok(Some(settings.build()))
 }
 
 fn proxy(server: &Server, listener: &Listener, gateway: Gateway) -> HttpProxy<Gateway> {
@@ -133,25 +134,58 @@ fn proxy(server: &Server, listener: &Listener, gateway: Gateway) -> HttpProxy<Ga
     proxy
 }
 
-/// The proxy behind the limits that Pingora lacks: connections at once, and the time for a whole request header.
-struct Guarded {
+/// Where players come in, and the limits that Pingora lacks: connections at once, and the time for a TLS handshake and for
+/// a whole request header.
+struct Door {
     proxy: Arc<HttpProxy<Gateway>>,
     gateway: Gateway,
+    tls: Option<Acceptor>,
     h2c: bool,
     limit: Arc<Semaphore>,
     header_timeout: Duration,
     metrics: Arc<Metrics>,
     tasks: Tasks,
+    shutdown: ShutdownWatch,
 }
 
-impl Guarded {
-    async fn serve(&self, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
+/// Takes connections until shutdown, each to the thread that has the fewest.
+async fn accept(door: Arc<Door>, listener: tokio::net::TcpListener, threads: Arc<Threads>) {
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = door.tasks.stopping() => break,
+            accepted = listener.accept() => accepted,
+        };
+        if let Err(error) = accepted.and_then(|(socket, peer)| door.admit(socket, peer, &threads)) {
+            tracing::warn!(%error, "a connection cannot be accepted; is the limit of open files (ulimit -n) reached?");
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+        }
+    }
+    door.proxy.http_cleanup().await;
+}
+
+impl Door {
+    /// Its events are to come to the thread that serves it: this one's runtime never knows of it.
+    fn admit(self: &Arc<Self>, socket: TcpStream, peer: SocketAddr, threads: &Threads) -> io::Result<()> {
         let Ok(permit) = Arc::clone(&self.limit).try_acquire_owned() else {
             self.metrics.connection_refused();
-            return None;
+            return Ok(());
         };
-        let place = Arc::new(Place::new(permit, self.tasks.token(), Arc::clone(&self.metrics)));
-        let limit = self.header_timeout;
+        let socket = socket.into_std()?;
+        let place = Place::new(permit, threads.place(), self.tasks.token(), Arc::clone(&self.metrics));
+        let (door, runtime) = (Arc::clone(self), place.thread.runtime().clone());
+        runtime.spawn(async move {
+            match TcpStream::from_std(socket) {
+                Ok(socket) => door.serve(socket, peer, Arc::new(place)).await,
+                Err(error) => tracing::warn!(%error, "a connection cannot be served"),
+            }
+        });
+        Ok(())
+    }
+
+    async fn serve(&self, socket: TcpStream, peer: SocketAddr, place: Arc<Place>) {
+        let (limit, shutdown) = (self.header_timeout, &self.shutdown);
+        let Some(stream) = self.stream(socket, peer).await else { return };
         let http2 = if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
             Some(stream)
         } else {
@@ -161,53 +195,45 @@ impl Guarded {
             // What a connection does not come to takes no room in it.
             Box::pin(http2::serve(&self.proxy, stream, limit, shutdown)).await;
         }
-        None
-    }
-}
-
-// Written out, see `ProxyHttp` of `Gateway`.
-impl ServerApp for Guarded {
-    fn process_new<'a, 'b, 'f>(
-        self: &'a Arc<Self>,
-        stream: Stream,
-        shutdown: &'b ShutdownWatch,
-    ) -> BoxFuture<'f, Option<Stream>>
-    where
-        'a: 'f,
-        'b: 'f,
-        Self: 'f,
-    {
-        served(self, stream, shutdown)
     }
 
-    fn cleanup<'a, 'f>(&'a self) -> BoxFuture<'f, ()>
-    where
-        'a: 'f,
-        Self: 'f,
-    {
-        cleaned(self)
+    /// The connection as Pingora knows it, after the TLS handshake; `None` where that fails, which is the client's to see.
+    async fn stream(&self, socket: TcpStream, peer: SocketAddr) -> Option<Stream> {
+        let mut stream = l4::Stream::from(socket);
+        stream.set_nodelay().ok()?;
+        let digest = SocketDigest::from_raw_fd(stream.as_raw_fd());
+        // It is new, and knows of nobody.
+        let _ = digest.peer_addr.set(Some(peer.into()));
+        stream.set_socket_digest(digest);
+        let Some(tls) = &self.tls else { return Some(Box::new(stream)) };
+        let handshake = Box::pin(timeout(self.header_timeout, tls.tls_handshake(stream))).await;
+        match handshake.ok()? {
+            Ok(stream) => Some(Box::new(stream)),
+            Err(error) => {
+                tracing::debug!(%error, "a TLS handshake failed");
+                None
+            }
+        }
     }
-}
-
-fn served<'a>(app: &'a Guarded, stream: Stream, shutdown: &'a ShutdownWatch) -> BoxFuture<'a, Option<Stream>> {
-    Box::pin(app.serve(stream, shutdown))
-}
-
-fn cleaned(app: &Guarded) -> BoxFuture<'_, ()> {
-    Box::pin(async { app.proxy.cleanup().await })
 }
 
 /// What a connection takes up: it is counted, and shutdown waits for it, until this is dropped.
 pub struct Place {
     metrics: Arc<Metrics>,
+    thread: threads::Place,
     _permit: OwnedSemaphorePermit,
     _under_way: TaskTrackerToken,
 }
 
 impl Place {
-    fn new(permit: OwnedSemaphorePermit, under_way: TaskTrackerToken, metrics: Arc<Metrics>) -> Self {
+    fn new(
+        permit: OwnedSemaphorePermit,
+        thread: threads::Place,
+        under_way: TaskTrackerToken,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         metrics.connections().inc();
-        Self { metrics, _permit: permit, _under_way: under_way }
+        Self { metrics, thread, _permit: permit, _under_way: under_way }
     }
 }
 

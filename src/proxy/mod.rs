@@ -19,6 +19,7 @@ mod player;
 mod request_body;
 mod respond;
 pub mod settings;
+pub mod threads;
 mod tls;
 mod tracks;
 mod upgrade;

@@ -23,7 +23,7 @@ pub struct Server {
     pub listeners: Vec<Listener>,
     /// Whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
-    /// Worker threads; one per core unless set.
+    /// Threads that serve players; one per core unless set.
     pub threads: usize,
     /// How long a client may take to send a whole request header.
     pub header_timeout: Duration,

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::buffers::{Buffers, fits};
 use super::connection::{ExchangeError, Io};
 
 /// Longest chunk-size line and longest trailer section.
@@ -83,7 +84,7 @@ impl Reader {
     }
 
     /// Reads until bytes are available, about `room` at most; false at the clean end.
-    pub async fn fill(&mut self, io: &mut Io, room: usize) -> Result<bool, ExchangeError> {
+    pub async fn fill(&mut self, io: &mut Io, room: usize, buffers: &Buffers) -> Result<bool, ExchangeError> {
         loop {
             if self.start < self.end {
                 return Ok(true);
@@ -94,7 +95,7 @@ impl Reader {
             if self.broken || io.readable().await.is_err() {
                 return Err(ExchangeError::Reset);
             }
-            self.make_room(room);
+            self.make_room(room, buffers);
             match io.read(&mut self.buffer).await {
                 Ok(0) if self.framing == Framing::UntilClose => return Ok(false),
                 Ok(0) => return Err(ExchangeError::Cut),
@@ -108,12 +109,12 @@ impl Reader {
 
     /// Adds to the few bytes that came with the head what else is there by now, up to `room`: two small pieces cost more
     /// than a large one. The connection's end is left for the next read to find.
-    pub fn top_up(&mut self, io: &mut Io, room: usize) -> Result<(), ExchangeError> {
+    pub fn top_up(&mut self, io: &mut Io, room: usize, buffers: &Buffers) -> Result<(), ExchangeError> {
         let more = matches!(self.framing, Framing::Length(left) if left > 0);
         if !more || self.available().len() >= room / 2 || !io.has_more() {
             return Ok(());
         }
-        let mut buffer = Vec::with_capacity(self.capacity_for(room));
+        let mut buffer = buffers.take(self.capacity_for(room));
         buffer.extend_from_slice(self.available());
         (self.start, self.end) = (0, buffer.len());
         self.buffer = buffer;
@@ -124,6 +125,12 @@ impl Reader {
         Ok(())
     }
 
+    /// Gives its buffer up, with what is available.
+    pub fn take_buffer(&mut self) -> Vec<u8> {
+        (self.start, self.end) = (0, 0);
+        std::mem::take(&mut self.buffer)
+    }
+
     /// Whether the body's last byte has been taken.
     pub fn is_done(&self) -> bool {
         matches!(self.framing, Framing::Length(0) | Framing::Chunked(Chunk::Done))
@@ -131,15 +138,15 @@ impl Reader {
 
     /// Nothing is available: moves unread bytes (part of a chunk line at most) to the front of a buffer with `room` and not
     /// much more.
-    fn make_room(&mut self, room: usize) {
+    fn make_room(&mut self, room: usize, buffers: &Buffers) {
         let capacity = self.capacity_for(room);
-        if (capacity..=capacity + capacity / 4).contains(&self.buffer.capacity()) {
+        if fits(&self.buffer, capacity) {
             self.buffer.drain(..self.end);
         } else {
             let unread = &self.buffer[self.end..];
-            let mut buffer = Vec::with_capacity(capacity.max(unread.len() + 1));
+            let mut buffer = buffers.take(capacity.max(unread.len() + 1));
             buffer.extend_from_slice(unread);
-            self.buffer = buffer;
+            buffers.keep(std::mem::replace(&mut self.buffer, buffer));
         }
         (self.start, self.end) = (0, 0);
     }
@@ -217,7 +224,7 @@ mod tests {
         let mut reader = Reader::new(Vec::new(), 0, framing);
         let mut body = Vec::new();
         for piece in wire.chunks(step) {
-            reader.make_room(64);
+            reader.make_room(64, &Buffers::default());
             reader.buffer.extend_from_slice(piece);
             reader.step()?;
             while reader.start < reader.end {

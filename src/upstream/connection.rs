@@ -85,8 +85,9 @@ impl Io {
     /// Reads what is there now.
     pub(super) fn read_now(&mut self, buffer: &mut Vec<u8>) -> io::Result<usize> {
         match self {
-            Self::Plain(stream) => stream.try_read_buf(buffer),
-            Self::Tls(_) => Err(io::ErrorKind::WouldBlock.into()),
+            // Not `try_read_buf`: that does not note that a read which is not filled has taken all there was.
+            Self::Plain(stream) => stream.read_buf(buffer).now_or_never().unwrap_or_else(nothing),
+            Self::Tls(_) => nothing(),
         }
     }
 
@@ -182,10 +183,12 @@ impl Body {
     pub async fn fill(&mut self, room: usize, idle: Duration) -> Result<bool, ExchangeError> {
         let Some(io) = &mut self.io else { return Ok(false) };
         let more = if self.reader.ready()? {
-            self.reader.top_up(io, room)?;
+            self.reader.top_up(io, room, self.destination.buffers())?;
             true
         } else {
-            timeout(idle, self.reader.fill(io, room)).await.map_err(|_| ExchangeError::Stalled)??
+            timeout(idle, self.reader.fill(io, room, self.destination.buffers()))
+                .await
+                .map_err(|_| ExchangeError::Stalled)??
         };
         if !more {
             self.release();
@@ -227,6 +230,16 @@ impl Body {
             self.destination.keep(io);
         }
     }
+}
+
+impl Drop for Body {
+    fn drop(&mut self) {
+        self.destination.buffers().keep(self.reader.take_buffer());
+    }
+}
+
+fn nothing() -> io::Result<usize> {
+    Err(io::ErrorKind::WouldBlock.into())
 }
 
 struct Head {

@@ -8,16 +8,18 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
+use thread_local::ThreadLocal;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use url::{Host, Url};
 
 use super::breaker::{Fault, Pass};
+use super::buffers::Buffers;
 use super::connection::{Connection, Io};
 use super::health::Health;
 use super::tls::Connector;
 
-/// Idle connections kept per destination.
+/// Idle connections kept for each thread.
 const MAX_IDLE: usize = 256;
 /// An idle connection is not used again after this long: most servers close theirs at 60 s or later.
 const MAX_IDLE_TIME: Duration = Duration::from_secs(55);
@@ -58,7 +60,9 @@ pub struct Destination {
     port: u16,
     tls: Option<Connector>,
     resolved: ArcSwapOption<Resolved>,
-    idle: Mutex<Vec<Idle>>,
+    /// Each thread has its own: the system tells of a connection's events to the one that made it.
+    idle: ThreadLocal<Mutex<Vec<Idle>>>,
+    buffers: Buffers,
     in_flight: AtomicUsize,
     health: Health,
 }
@@ -77,7 +81,8 @@ impl Destination {
             port: address.port_or_known_default()?,
             tls: (address.scheme() == "https").then(|| tls.clone()),
             resolved: ArcSwapOption::empty(),
-            idle: Mutex::new(Vec::new()),
+            idle: ThreadLocal::new(),
+            buffers: Buffers::default(),
             in_flight: AtomicUsize::new(0),
             health,
         })
@@ -96,6 +101,11 @@ impl Destination {
     /// The name that its certificate must carry.
     pub fn host(&self) -> String {
         self.host.to_string()
+    }
+
+    /// What bodies from it are read into.
+    pub(super) fn buffers(&self) -> &Buffers {
+        &self.buffers
     }
 
     /// Requests under way to it.
@@ -182,7 +192,7 @@ impl Destination {
     }
 
     fn take_idle(&self) -> Option<Io> {
-        let mut idle = self.idle.lock();
+        let mut idle = self.idle.get_or_default().lock();
         while let Some(candidate) = idle.pop() {
             if candidate.since.elapsed() > MAX_IDLE_TIME {
                 idle.clear();
@@ -197,7 +207,7 @@ impl Destination {
 
     /// Keeps a connection whose last exchange ended cleanly for the next request.
     pub(super) fn keep(&self, io: Io) {
-        let mut idle = self.idle.lock();
+        let mut idle = self.idle.get_or_default().lock();
         if idle.len() < MAX_IDLE {
             idle.push(Idle { io, since: Instant::now() });
         }

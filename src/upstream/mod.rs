@@ -4,6 +4,7 @@
 mod body;
 pub mod breaker;
 pub mod budget;
+mod buffers;
 pub mod cluster;
 pub mod connection;
 pub mod destination;

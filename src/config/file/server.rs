@@ -27,7 +27,7 @@ pub struct Server {
     /// Connections accepted at once over all listeners. Default: `16384`.
     #[schemars(range(min = 1, max = 10_000_000))]
     pub max_connections: Option<u32>,
-    /// Worker threads. Default: one per core.
+    /// Threads that serve players. Default: one per core.
     #[schemars(range(min = 1, max = 1024))]
     pub threads: Option<u32>,
 }

@@ -4,13 +4,14 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use axum::extract::ws::{Message, Utf8Bytes, WebSocket};
-use futures::SinkExt;
+use axum::extract::ws::Utf8Bytes;
 use serde_json::{Value, json};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Message;
 
-use super::{Micros, close, code, error, hello, time};
+use super::socket::{Socket, Told};
+use super::{Micros, code, error, hello, time};
 use crate::relay::bucket::Bucket;
 use crate::relay::chat::{self, Said, Sender};
 use crate::relay::event::Event;
@@ -34,7 +35,7 @@ enum End {
 }
 
 struct Listener {
-    socket: WebSocket,
+    socket: Socket,
     joined: Joined,
     now: Micros,
     epoch: u32,
@@ -46,7 +47,7 @@ struct Listener {
 }
 
 /// Serves a listener to its end; returns why it was closed, in a word.
-pub async fn listen(socket: WebSocket, joined: Joined, now: Micros) -> &'static str {
+pub async fn listen(socket: Socket, joined: Joined, now: Micros) -> &'static str {
     let (questions, lines) = (Bucket::new(5.0, 20.0, now() / 1000), chat::sender(now() / 1000));
     let mut listener = Listener { socket, joined, now, epoch: 0, next: 0, gaps: VecDeque::new(), questions, lines };
     let end = match listener.begin(None).await {
@@ -56,7 +57,7 @@ pub async fn listen(socket: WebSocket, joined: Joined, now: Micros) -> &'static 
     match end {
         End::Gone => "gone",
         End::Close(code, reason) => {
-            let _ = timeout(WRITE_TIME, close(&mut listener.socket, code, reason)).await;
+            let _ = timeout(WRITE_TIME, listener.socket.close(code, reason)).await;
             reason
         }
     }
@@ -106,28 +107,21 @@ impl Listener {
         let mut messages = Vec::with_capacity(4);
         if let Some(from) = before {
             let to = greeting.sequence;
-            messages.push(Message::Text(json!({ "type": "gap", "from": from, "to": to }).to_string().into()));
+            messages.push(Told::Text(json!({ "type": "gap", "from": from, "to": to }).to_string().into()));
             // Lines may be in the gap too.
-            messages.push(Message::Text(greeting.chat.text()));
+            messages.push(Told::Text(greeting.chat.text()));
         }
         if before.is_none() || greeting.epoch.number != self.epoch {
             let text = hello(self.joined.session().id(), self.joined.codec(), &greeting);
-            messages.push(Message::Text(text.into()));
+            messages.push(Told::Text(text.into()));
         }
         (self.epoch, self.next) = (greeting.epoch.number, greeting.sequence);
         if let Some(frame) = snapshot {
             self.next = frame.end;
             self.joined.sent(&frame.bytes);
-            messages.push(Message::Binary(frame.bytes.clone()));
+            messages.push(Told::Audio(frame.bytes.clone()));
         }
-        let socket = &mut self.socket;
-        let writing = async {
-            for message in messages {
-                socket.feed(message).await?;
-            }
-            socket.flush().await
-        };
-        taken(timeout(WRITE_TIME, writing).await)
+        self.send(&messages).await
     }
 
     async fn event(&mut self, event: Event) -> Result<(), End> {
@@ -135,7 +129,7 @@ impl Listener {
             return self.frame(frame).await;
         }
         if let Some(text) = told(&event) {
-            self.send(Message::Text(text)).await?;
+            self.say(text).await?;
         }
         match event {
             Event::Ended(_) => Err(End::Close(code::NORMAL, "ended")),
@@ -148,15 +142,17 @@ impl Listener {
         if frame.codec != self.joined.codec() {
             return Ok(());
         }
+        let mut messages = Vec::with_capacity(2);
         if frame.epoch.number != self.epoch {
             let greeting = self.joined.greet(frame, (self.now)() / 1000);
             let text = hello(self.joined.session().id(), self.joined.codec(), &greeting);
             self.epoch = frame.epoch.number;
-            self.send(Message::Text(text.into())).await?;
+            messages.push(Told::Text(text.into()));
         }
         self.next = frame.end;
         self.joined.sent(&frame.bytes);
-        self.send(Message::Binary(frame.bytes.clone())).await
+        messages.push(Told::Audio(frame.bytes.clone()));
+        self.send(&messages).await
     }
 
     async fn fell_behind(&mut self) -> Result<(), End> {
@@ -182,11 +178,11 @@ impl Listener {
                 match asked["type"].as_str() {
                     Some("time") => {
                         let answer = time(&asked, came, (self.now)());
-                        self.send(Message::Text(answer.into())).await
+                        self.say(answer.into()).await
                     }
-                    Some("chat") => match self.say(asked, came / 1000) {
+                    Some("chat") => match self.heard(asked, came / 1000) {
                         Ok(()) => Ok(()),
-                        Err(refused) => self.send(Message::Text(error(&refused).into())).await,
+                        Err(refused) => self.say(error(&refused).into()).await,
                     },
                     // A newer client may say more than we know.
                     _ => Ok(()),
@@ -194,23 +190,23 @@ impl Listener {
             }
             Message::Close(_) => Err(End::Gone),
             Message::Binary(_) => Err(End::Close(code::POLICY, "binary")),
-            Message::Ping(_) | Message::Pong(_) => Ok(()),
+            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => Ok(()),
         }
     }
 
-    fn say(&mut self, said: Value, now: i64) -> Result<(), Refused> {
+    fn heard(&mut self, said: Value, now: i64) -> Result<(), Refused> {
         let said = Said::from_json(said)?;
         self.joined.session().say(&said, Sender::Socket(&mut self.lines), false, now).map(drop)
     }
 
-    async fn send(&mut self, message: Message) -> Result<(), End> {
-        taken(timeout(WRITE_TIME, self.socket.send(message)).await)
+    async fn say(&mut self, text: Utf8Bytes) -> Result<(), End> {
+        self.send(&[Told::Text(text)]).await
     }
-}
 
-fn taken(written: Result<Result<(), axum::Error>, tokio::time::error::Elapsed>) -> Result<(), End> {
-    match written {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(_)) | Err(_) => Err(End::Gone),
+    async fn send(&mut self, messages: &[Told]) -> Result<(), End> {
+        match timeout(WRITE_TIME, self.socket.send(messages)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(End::Gone),
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 mod host;
 mod listener;
+mod socket;
 
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use serde_json::{Value, json};
 
 pub use host::host;
 pub use listener::{listen, told};
+pub use socket::Socket;
 
 use super::frame::Codec;
 use super::id::SessionId;
@@ -18,8 +20,6 @@ use super::session::Hello;
 
 /// A client's text that is longer is no message of ours.
 pub const MAX_TEXT: usize = 4 * 1024;
-/// The largest frame of a host: a second of the best Opus there is fits.
-pub const MAX_FRAME: usize = 96 * 1024;
 
 /// Closing codes: RFC 6455 §7.4.1, and our own from 4000.
 mod code {

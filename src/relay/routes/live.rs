@@ -4,15 +4,18 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::response::sse::{self, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use futures::{Stream, stream};
-use http::header;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use hyper::upgrade::OnUpgrade;
 use serde::Deserialize;
 use tokio::sync::broadcast::error::RecvError;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use utoipa::{IntoParams, ToSchema};
 
 use super::door::{Visitor, address};
@@ -22,7 +25,7 @@ use crate::relay::Relay;
 use crate::relay::event::Event;
 use crate::relay::frame::Codec;
 use crate::relay::id::SessionId;
-use crate::relay::push::{self, MAX_FRAME, MAX_TEXT};
+use crate::relay::push;
 use crate::relay::refused::Refused;
 use crate::relay::seats::Seat;
 use crate::relay::session::{Joined, Session};
@@ -79,6 +82,9 @@ pub async fn socket(
     Path(id): Path<String>,
     visitor: Visitor,
     Query(wanted): Query<Socket>,
+    // Before axum takes it.
+    connection: Option<Extension<OnUpgrade>>,
+    headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Error> {
     let upgrade = upgrade.map_err(|rejection| Error::bad_request(rejection.body_text()))?;
@@ -99,14 +105,27 @@ pub async fn socket(
         Wanted::F32 => Codec::F32,
     };
     let (joined, place) = join(&relay, id, &visitor, codec, Transport::WebSocket).await?;
-    let (running, metrics) = (relay.tasks.token(), Arc::clone(&relay.metrics));
-    // Little for each, since there may be thousands; a frame is written whole in any case.
-    let upgrade = upgrade.read_buffer_size(2 * 1024).write_buffer_size(MAX_FRAME);
-    Ok(upgrade.max_message_size(MAX_TEXT).max_frame_size(MAX_TEXT).on_upgrade(async move |socket| {
-        let reason = push::listen(socket, joined, now).await;
+    let metrics = Arc::clone(&relay.metrics);
+    let handshake = accepted(&headers);
+    let Extension(connection) = connection.ok_or_else(|| Error::bad_request("expected a WebSocket over HTTP/1.1"))?;
+    relay.tasks.spawn(async move {
+        let reason = match connection.await {
+            Ok(connection) => push::listen(push::Socket::new(connection).await, joined, now).await,
+            Err(_) => "gone",
+        };
         metrics.closed.with_label_values(&[reason]).inc();
-        drop((place, running));
-    }))
+        drop(place);
+    });
+    Ok(handshake)
+}
+
+/// The answer to a handshake that axum has found to be right (RFC 6455 §4.2.2).
+fn accepted(headers: &HeaderMap) -> Response {
+    let key = headers.get(header::SEC_WEBSOCKET_KEY).map_or(&b""[..], HeaderValue::as_bytes);
+    let accept = derive_accept_key(key);
+    let head =
+        [(header::CONNECTION, "upgrade"), (header::UPGRADE, "websocket"), (header::SEC_WEBSOCKET_ACCEPT, &accept)];
+    (StatusCode::SWITCHING_PROTOCOLS, head).into_response()
 }
 
 /// A host's text with metadata may hold a cover.
@@ -205,7 +224,7 @@ pub async fn thumb(
     let keep = if told { "private, max-age=86400, immutable" } else { "no-cache" };
     let head = [(header::ETAG, tag.clone()), (header::CACHE_CONTROL, keep.to_owned())];
     if request.headers.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes()) {
-        return Ok((http::StatusCode::NOT_MODIFIED, head).into_response());
+        return Ok((StatusCode::NOT_MODIFIED, head).into_response());
     }
     let (kind, bytes) = relay.covers.show(&picture).await.ok_or(Refused::NoPicture)?;
     let safe = [(header::CONTENT_TYPE, kind), (header::X_CONTENT_TYPE_OPTIONS, "nosniff")];
