@@ -103,23 +103,9 @@ impl Bench {
     pub fn rounds<T, const N: usize>(
         &self,
         start: impl Fn() -> Result<[Server; N]>,
-        mut measure: impl FnMut(&Server) -> Result<T>,
+        measure: impl FnMut(&Server) -> Result<T>,
     ) -> Result<Vec<[T; N]>> {
-        let mut results = Vec::new();
-        for round in 0..self.rounds {
-            let mut servers = start()?;
-            let turned = round % 2 == 1;
-            if turned {
-                servers.reverse();
-            }
-            let mut measured = servers.iter().map(&mut measure).collect::<Result<Vec<T>>>()?;
-            if turned {
-                measured.reverse();
-            }
-            let Ok(measured) = <[T; N]>::try_from(measured) else { bail!("a server was not measured") };
-            results.push(measured);
-        }
-        Ok(results)
+        alternately(self.rounds, start, measure)
     }
 
     /// Whether everything came from a cache: the origin was `asked` so often meanwhile.
@@ -128,6 +114,29 @@ impl Bench {
         ensure!(most <= ASKED, "the origin was asked {most} times for what is cached");
         Ok(())
     }
+}
+
+/// As [`Bench::rounds`], `count` of them. A server that was measured is gone before the next one is.
+pub fn alternately<T, const N: usize>(
+    count: usize,
+    start: impl Fn() -> Result<[Server; N]>,
+    mut measure: impl FnMut(&Server) -> Result<T>,
+) -> Result<Vec<[T; N]>> {
+    let mut results = Vec::new();
+    for round in 0..count {
+        let mut servers = start()?;
+        let turned = round % 2 == 1;
+        if turned {
+            servers.reverse();
+        }
+        let mut measured = servers.into_iter().map(|server| measure(&server)).collect::<Result<Vec<T>>>()?;
+        if turned {
+            measured.reverse();
+        }
+        let Ok(measured) = <[T; N]>::try_from(measured) else { bail!("a server was not measured") };
+        results.push(measured);
+    }
+    Ok(results)
 }
 
 /// Connects a load and lets it run in before anything is measured.

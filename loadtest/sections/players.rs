@@ -10,7 +10,7 @@ use crate::load::{Group, Order, Pace, Tally};
 use crate::objects;
 use crate::play::Habits;
 use crate::report::{Budget, Row, percentile};
-use crate::sections::{Bench, Section, cpu, fill, warm};
+use crate::sections::{Bench, Section, alternately, cpu, fill, warm};
 use crate::servers::{Server, Target};
 
 const PLAYERS: usize = 10_000;
@@ -18,8 +18,10 @@ const CHUNK: u64 = 128 << 10;
 /// 128 kbit/s.
 const BYTES_PER_SECOND: f64 = 16_000.0;
 const SEEK: Duration = Duration::from_secs(30);
-/// What is measured of each server unless said otherwise, after every player has had a chunk.
-const TIME: Duration = Duration::from_secs(30);
+/// What is measured of each server in a round unless said otherwise, after every player has had a chunk.
+const TIME: Duration = Duration::from_secs(16);
+/// Among waiting players two runs of one server differ by a tenth.
+const ROUNDS: usize = 3;
 
 /// All players.
 pub fn load(target: &Target) -> Vec<Group> {
@@ -48,21 +50,24 @@ struct Seen {
 
 pub fn measure(section: &Section, bench: &Bench, tally: &mut Tally) -> Result<Vec<Row>> {
     let direct = play(section, bench, &bench.origin, tally)?;
-    let mut seen = Vec::new();
-    // One after the other: a server's connections must be gone before the next has its own.
-    for server in bench.pair(section)? {
-        if section.cached {
-            fill(&server.target, tally)?;
-        }
-        let before = bench.origin.asked()?;
-        seen.push(play(section, bench, &server, tally)?);
-        if section.cached {
-            bench.check_kept([bench.origin.asked()? - before])?;
-        }
-    }
+    let seen = alternately(
+        ROUNDS,
+        || bench.pair(section),
+        |server| {
+            if section.cached {
+                fill(&server.target, tally)?;
+            }
+            let before = bench.origin.asked()?;
+            let seen = play(section, bench, server, tally)?;
+            if section.cached {
+                bench.check_kept([bench.origin.asked()? - before])?;
+            }
+            Ok(seen)
+        },
+    )?;
     let kept = if section.cached { ", cached" } else { "" };
     let row = |figure: &str, unit, value: &dyn Fn(&Seen) -> f64, budget| {
-        let rounds: Vec<[f64; 2]> = seen.chunks_exact(2).map(|both| [value(&both[0]), value(&both[1])]).collect();
+        let rounds: Vec<[f64; 2]> = seen.iter().map(|both| both.each_ref().map(value)).collect();
         Row::new(format!("{figure}, {PLAYERS} players{kept}"), unit, &rounds, budget)
     };
     let [p50, p95] = direct.first_bytes;
