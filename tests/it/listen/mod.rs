@@ -6,6 +6,7 @@ mod breaks;
 mod chat;
 mod recorded;
 mod rules;
+mod tab;
 
 use std::f64::consts::TAU;
 use std::time::Duration;

@@ -94,7 +94,10 @@ impl Chromium {
     }
 }
 
-const FLAGS: [&str; 10] = [
+/// The title of the tab that is chosen where a page asks for one.
+pub const SHARED_TAB: &str = "A tone to share";
+
+const FLAGS: [&str; 11] = [
     "--headless",
     "--no-sandbox",
     "--disable-gpu",
@@ -105,6 +108,7 @@ const FLAGS: [&str; 10] = [
     "--disable-component-update",
     "--disable-sync",
     "--autoplay-policy=no-user-gesture-required",
+    "--auto-select-tab-capture-source-by-title=A tone to share",
 ];
 
 async fn post(client: &reqwest::Client, url: &str, body: &Value) -> Value {
