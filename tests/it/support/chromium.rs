@@ -47,7 +47,8 @@ impl Chromium {
         let client = super::client::plain();
         let data = format!("--user-data-dir={}", profile.path().display());
         let mut arguments: Vec<&str> = FLAGS.to_vec();
-        arguments.push(&data);
+        let tab = format!("--auto-select-tab-capture-source-by-title={SHARED_TAB}");
+        arguments.extend([&*data, &tab]);
         let wanted = json!({ "capabilities": { "alwaysMatch": {
             "goog:chromeOptions": { "args": arguments, "binary": browser },
             "timeouts": { "script": 25_000 },
@@ -97,7 +98,7 @@ impl Chromium {
 /// The title of the tab that is chosen where a page asks for one.
 pub const SHARED_TAB: &str = "A tone to share";
 
-const FLAGS: [&str; 11] = [
+const FLAGS: [&str; 10] = [
     "--headless",
     "--no-sandbox",
     "--disable-gpu",
@@ -108,7 +109,6 @@ const FLAGS: [&str; 11] = [
     "--disable-component-update",
     "--disable-sync",
     "--autoplay-policy=no-user-gesture-required",
-    "--auto-select-tab-capture-source-by-title=A tone to share",
 ];
 
 async fn post(client: &reqwest::Client, url: &str, body: &Value) -> Value {
