@@ -1,6 +1,9 @@
 //! The body of an answer, wherever it comes from.
 
+use std::io;
+
 use bytes::Bytes;
+use tokio::net::TcpStream;
 
 use super::cache::{Reader, State};
 use super::{Download, Failure, Tally};
@@ -15,10 +18,20 @@ pub enum Body {
 
 impl Body {
     /// Makes the player's next bytes available, `room` at most where they are read for it alone; false at the clean end.
-    pub async fn fill(&mut self, room: usize) -> Result<bool, Failure> {
+    /// Where `passing` is set and none are available then, those that are there are to be had by [`Body::pass`] only.
+    pub async fn fill(&mut self, room: usize, passing: bool) -> Result<bool, Failure> {
         match self {
-            Self::Direct(download) => download.fill(room).await,
+            Self::Direct(download) => download.fill(room, passing).await,
             Self::Cached(reader) => reader.fill(room).await,
+        }
+    }
+
+    /// Passes about `room` bytes to the player's socket `to`, and says how many; those that it does not take now are
+    /// available then. An error is that of `to`.
+    pub fn pass(&mut self, to: &TcpStream, room: usize) -> io::Result<usize> {
+        match self {
+            Self::Direct(download) => download.pass(to, room),
+            Self::Cached(_) => Ok(0),
         }
     }
 

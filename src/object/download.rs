@@ -2,11 +2,13 @@
 //! re-signed, from the next byte on, of the same version only. What cannot be continued ends as an error, never as a
 //! clean end.
 
+use std::io;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
 use http::{StatusCode, header};
+use tokio::net::TcpStream;
 
 use super::fetch::{Question, Reply, ask_rest};
 use super::{Cause, Failure, Origin, Tally};
@@ -66,8 +68,9 @@ impl Download {
         Ok(self)
     }
 
-    /// Makes the player's next bytes available, about `room` at most; false at the clean end.
-    pub async fn fill(&mut self, room: usize) -> Result<bool, Failure> {
+    /// Makes the player's next bytes available, about `room` at most; false at the clean end. Where `passing` is set and
+    /// none are available then, those that are there are to be had by [`Download::pass`] only.
+    pub async fn fill(&mut self, room: usize, passing: bool) -> Result<bool, Failure> {
         self.advance();
         loop {
             let idle = self.origin.timeouts.idle;
@@ -75,7 +78,9 @@ impl Download {
                 self.body.finish();
                 return Ok(false);
             }
-            match self.body.fill(room, idle).await {
+            let passing = passing && self.skip == 0 && self.owed.is_some();
+            match self.body.fill(room, passing, idle).await {
+                Ok(true) if passing && self.body.available().is_empty() => return Ok(true),
                 Ok(true) => {
                     if self.open_window() {
                         self.idle_resumes = 0;
@@ -88,6 +93,20 @@ impl Download {
                 Err(error) => Box::pin(self.resume(cause(&error))).await?,
             }
         }
+    }
+
+    /// Passes about `room` bytes to the player's socket `to`, and says how many; those that it does not take now are
+    /// available then. An error is that of `to`.
+    pub fn pass(&mut self, to: &TcpStream, room: usize) -> io::Result<usize> {
+        let Some(owed) = &mut self.owed else { return Ok(0) };
+        let room = usize::try_from(owed.end - owed.start).map_or(room, |owed| room.min(owed));
+        let passed = self.body.pass(to, room)?;
+        owed.start += passed as u64;
+        let more = self.open_window();
+        if passed > 0 || more {
+            self.idle_resumes = 0;
+        }
+        Ok(passed)
     }
 
     /// What the last [`Download::fill`] made available.
@@ -129,7 +148,7 @@ impl Download {
         };
         let wanted = Span { first: owed.start, last: owed.end - 1 };
         let range = RangeSpec::From { first: wanted.first, last: Some(wanted.last) }.to_header();
-        let question = Question { head: false, key: &self.key, range: Some(&range), if_match: Some(&etag) };
+        let question = Question { head: false, key: &self.key, range: Some(&range), if_match: Some(&etag), room: 0 };
         loop {
             self.idle_resumes += 1;
             if self.idle_resumes > MAX_IDLE_RESUMES {

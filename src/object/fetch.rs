@@ -33,6 +33,8 @@ pub struct Question<'a> {
     pub range: Option<&'a HeaderValue>,
     /// Only this version of the object.
     pub if_match: Option<&'a ETag>,
+    /// Bytes of the body that are read with the head where they are there.
+    pub room: usize,
 }
 
 /// An answer that the engine can work with.
@@ -135,7 +137,8 @@ async fn once(
         };
         let head = request_head(signed, question);
         let connection = connection.map_err(Trouble::Connect)?;
-        let answer = connection.exchange(&head, question.head, is_read, origin.timeouts.first_byte).await;
+        let (room, limit) = (question.room, origin.timeouts.first_byte);
+        let answer = connection.exchange(&head, question.head, is_read, room, limit).await;
         answer.map_err(Trouble::Exchange)
     };
     let answer = answer.await;

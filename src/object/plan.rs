@@ -62,6 +62,7 @@ pub struct Plan {
     pub(super) head: bool,
     pub(super) conditions: Conditions,
     pub(super) range: Option<RangeSpec>,
+    room: usize,
 }
 
 /// What follows from a plan for an object that is known.
@@ -76,11 +77,11 @@ pub(super) enum Decision {
 }
 
 impl Plan {
-    /// Reads a GET or HEAD; HEAD ignores Range (§14.2).
-    pub fn read(method: &Method, headers: &HeaderMap) -> Self {
+    /// Reads a GET or HEAD; HEAD ignores Range (§14.2). `room`: bytes that the player takes at once.
+    pub fn read(method: &Method, headers: &HeaderMap, room: usize) -> Self {
         let head = method == Method::HEAD;
         let range = if head { None } else { range::from_headers(headers) };
-        Self { head, conditions: Conditions::from_headers(headers), range }
+        Self { head, conditions: Conditions::from_headers(headers), range, room }
     }
 
     /// Weighs the plan against the object as it is now, in the order of §13.2.2.
@@ -139,7 +140,7 @@ pub(super) fn of_head(response: Response) -> Facts {
 
 /// The object's headers, by HEAD.
 pub(super) async fn stat(origin: &Origin, key: &str, tally: &mut Tally) -> Result<(Response, InFlight), Failure> {
-    match ask(origin, &Question { head: true, key, range: None, if_match: None }, tally).await? {
+    match ask(origin, &Question { head: true, key, range: None, if_match: None, room: 0 }, tally).await? {
         Reply::Object(response, in_flight) => Ok((*response, in_flight)),
         Reply::PreconditionFailed | Reply::RangeNotSatisfiable(_) => {
             Err(Failure::Nonsense("a refusal of a condition that was not sent"))
@@ -163,12 +164,15 @@ async fn get(
         Some(IfRange::Date(_)) => (plan.range, None),
         Some(IfRange::Tag(_) | IfRange::Invalid) => (None, None),
     };
-    let Some(spec) = range else { return whole(origin, key, known.as_ref(), tally).await };
+    let Some(spec) = range else { return whole(origin, key, known.as_ref(), plan.room, tally).await };
     let value = spec.to_header();
-    let question = Question { head: false, key, range: Some(&value), if_match: only.or(known.as_ref()) };
+    let question =
+        Question { head: false, key, range: Some(&value), if_match: only.or(known.as_ref()), room: plan.room };
     let (response, in_flight) = match ask(origin, &question, tally).await? {
         Reply::Object(response, in_flight) => (*response, in_flight),
-        Reply::PreconditionFailed if only.is_some() => return whole(origin, key, known.as_ref(), tally).await,
+        Reply::PreconditionFailed if only.is_some() => {
+            return whole(origin, key, known.as_ref(), plan.room, tally).await;
+        }
         Reply::PreconditionFailed => return Ok(Outcome::Changed),
         Reply::RangeNotSatisfiable(size) => {
             // Past the end of this version; the player may mean an older, longer one (§13.1.5 comes before §14.2).
@@ -176,7 +180,7 @@ async fn get(
                 let (now, _) = stat(origin, key, tally).await?;
                 let now = Facts::of(now.headers, None);
                 if !now.takes_range(&plan.conditions) {
-                    return whole(origin, key, known.as_ref(), tally).await;
+                    return whole(origin, key, known.as_ref(), plan.room, tally).await;
                 }
             }
             return Box::pin(refuse_range(origin, key, spec, size, tally)).await;
@@ -185,7 +189,7 @@ async fn get(
     let sent = response.headers.get(header::CONTENT_RANGE).and_then(|value| ContentRange::parse(value.as_bytes()));
     let facts = Facts::of(response.headers, None);
     if !facts.takes_range(&plan.conditions) {
-        return whole(origin, key, known.as_ref(), tally).await;
+        return whole(origin, key, known.as_ref(), plan.room, tally).await;
     }
     if known.as_ref().is_some_and(|known| !facts.is_of(known)) {
         return Ok(Outcome::Changed);
@@ -196,8 +200,14 @@ async fn get(
 }
 
 /// The whole object as 200.
-async fn whole(origin: &Arc<Origin>, key: &str, known: Option<&ETag>, tally: &mut Tally) -> Result<Outcome, Failure> {
-    let question = Question { head: false, key, range: None, if_match: known };
+async fn whole(
+    origin: &Arc<Origin>,
+    key: &str,
+    known: Option<&ETag>,
+    room: usize,
+    tally: &mut Tally,
+) -> Result<Outcome, Failure> {
+    let question = Question { head: false, key, range: None, if_match: known, room };
     let (response, in_flight) = match ask(origin, &question, tally).await? {
         Reply::Object(response, in_flight) => (*response, in_flight),
         Reply::PreconditionFailed => return Ok(Outcome::Changed),

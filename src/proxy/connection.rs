@@ -16,7 +16,6 @@ use pingora::apps::HttpServerApp;
 use pingora::http::RequestHeader;
 use pingora::protocols::Stream;
 use pingora::protocols::http::ServerSession;
-use pingora::protocols::l4::stream::Stream as TcpStream;
 use pingora::proxy::HttpProxy;
 use pingora::server::ShutdownWatch;
 use pingora::time::timeout;
@@ -25,9 +24,10 @@ use tokio::time::Sleep;
 use tokio_util::io::poll_read_buf;
 
 use super::ctx::Ctx;
-use super::direct::{Client, Direct};
+use super::direct::Direct;
 use super::listener::Place;
 use super::player::Player as _;
+use super::socket::Socket;
 use super::{Gateway, KEEP_ALIVE_SECONDS, upgrade};
 
 /// First read buffer of a request.
@@ -41,39 +41,32 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
 /// How long a client may take to take its end.
 const CLOSE_TIME: Duration = Duration::from_secs(2);
 
-/// Serves `stream` to its end; gives it back where `h2c` and its first bytes are HTTP/2's.
+/// Serves `socket` to its end; gives it back where `h2c` and its first bytes are HTTP/2's.
 pub async fn serve(
     proxy: &Arc<HttpProxy<Gateway>>,
     gateway: &Gateway,
-    mut stream: Stream,
+    mut socket: Socket,
     h2c: bool,
     header_timeout: Duration,
     shutdown: &ShutdownWatch,
     place: &Arc<Place>,
 ) -> Option<Stream> {
     let mut ahead = BytesMut::new();
-    match requests(gateway, &mut stream, &mut ahead, header_timeout, shutdown).await {
-        Next::Pingora if h2c && ahead.starts_with(PREFACE) => return unread(stream, &ahead),
+    match requests(gateway, &mut socket, &mut ahead, header_timeout, shutdown).await {
+        Next::Pingora if h2c && ahead.starts_with(PREFACE) => return socket.into_unread(&ahead),
         // Boxed like the answer to a request, so that an idle connection has no room for either.
-        Next::Pingora => Box::pin(hand_over(proxy, stream, ahead, shutdown)).await,
+        Next::Pingora => Box::pin(hand_over(proxy, socket.into_pingora(), ahead, shutdown)).await,
         Next::Upgrade(ctx, head) => {
             let mut read = BytesMut::from(head);
             read.unsplit(ahead);
-            Box::pin(upgrade::serve(gateway, *ctx, stream, read.freeze(), place)).await;
+            Box::pin(upgrade::serve(gateway, *ctx, socket, read.freeze(), place)).await;
         }
         Next::Close => {
             // Over TLS the end has to be said, or it could be anybody's. A client that is gone takes nothing.
-            let _ = timeout(CLOSE_TIME, AsyncWriteExt::shutdown(&mut stream)).await;
+            let _ = timeout(CLOSE_TIME, socket.shutdown()).await;
         }
     }
     None
-}
-
-/// `stream` as if `read` had not been read; plain TCP only.
-fn unread(stream: Stream, read: &[u8]) -> Option<Stream> {
-    let mut stream = stream.into_any().downcast::<TcpStream>().ok()?;
-    stream.rewind(read);
-    Some(stream)
 }
 
 /// What is to be done with a connection.
@@ -89,22 +82,21 @@ enum Next {
 /// Answers the requests that can be answered directly, one after the other.
 async fn requests(
     gateway: &Gateway,
-    stream: &mut Stream,
+    socket: &mut Socket,
     ahead: &mut BytesMut,
     header_timeout: Duration,
     shutdown: &ShutdownWatch,
 ) -> Next {
     let mut idle = header_timeout;
-    let mut client = Client::of(stream);
     // One wait of each kind for the whole connection: to begin anew with each request costs more than the request's route.
     let mut stopping = pin!(stopped(shutdown.clone()));
     let mut overdue = pin!(tokio::time::sleep(idle));
     loop {
         overdue.as_mut().reset(tokio::time::Instant::now() + idle);
-        let length = match head(stream, ahead, overdue.as_mut(), header_timeout, stopping.as_mut()).await {
+        let length = match head(socket, ahead, overdue.as_mut(), header_timeout, stopping.as_mut()).await {
             Head::Whole(length) => length,
             Head::TooLong => {
-                refuse(gateway, stream, &client, ahead).await;
+                refuse(gateway, socket, ahead).await;
                 return Next::Close;
             }
             Head::Gone => return Next::Close,
@@ -119,14 +111,14 @@ async fn requests(
             return Next::Pingora;
         };
         let keep_alive = !*shutdown.borrow() && wants_keep_alive(&request.headers);
-        let mut player = Direct::new(stream, &client, ahead, request, raw, keep_alive, gateway.write_timeout());
+        let mut player = Direct::new(socket, ahead, request, raw, keep_alive, gateway.write_timeout());
         if let Some(ctx) = Box::pin(gateway.serve_directly(&mut player, ctx)).await {
             return Next::Upgrade(ctx, player.raw_head().unwrap_or_default());
         }
         if !player.is_reusable() {
             return Next::Close;
         }
-        client.has_taken_answers = true;
+        socket.has_taken_answers = true;
         idle = Duration::from_secs(KEEP_ALIVE_SECONDS);
     }
 }
@@ -149,7 +141,7 @@ enum Head {
 
 /// Waits for a whole request head at the front of `buffer`; for the first byte of it only until `overdue` or `stopping`.
 async fn head(
-    stream: &mut Stream,
+    socket: &mut Socket,
     buffer: &mut BytesMut,
     overdue: Pin<&mut Sleep>,
     header_timeout: Duration,
@@ -158,7 +150,7 @@ async fn head(
     if buffer.is_empty() {
         let read = tokio::select! {
             biased;
-            read = first_read(stream, buffer) => read.ok(),
+            read = first_read(socket, buffer) => read.ok(),
             () = stopping => None,
             () = overdue => None,
         };
@@ -178,7 +170,7 @@ async fn head(
                 return Head::TooLong;
             }
             buffer.reserve(BUFFER);
-            if !matches!(stream.read_buf(buffer).await, Ok(read) if read > 0) {
+            if !matches!(socket.read_buf(buffer).await, Ok(read) if read > 0) {
                 return Head::Gone;
             }
         }
@@ -187,11 +179,11 @@ async fn head(
 }
 
 /// Reads into a buffer that is there only when there is something to read: most connections are idle most of the time.
-async fn first_read(stream: &mut Stream, buffer: &mut BytesMut) -> io::Result<usize> {
+async fn first_read(socket: &mut Socket, buffer: &mut BytesMut) -> io::Result<usize> {
     *buffer = BytesMut::new();
     poll_fn(|cx| {
         let mut fresh = BytesMut::with_capacity(BUFFER);
-        let read = poll_read_buf(Pin::new(&mut *stream), cx, &mut fresh);
+        let read = poll_read_buf(Pin::new(&mut *socket), cx, &mut fresh);
         if read.is_ready() {
             *buffer = fresh;
         }
@@ -211,10 +203,10 @@ fn end_of_head(buffer: &[u8], from: usize) -> Option<usize> {
 }
 
 /// Says that the head is too long; whose request it was can no longer be known.
-async fn refuse(gateway: &Gateway, stream: &mut Stream, client: &Client, ahead: &mut BytesMut) {
+async fn refuse(gateway: &Gateway, socket: &mut Socket, ahead: &mut BytesMut) {
     let (parts, ()) = http::Request::new(()).into_parts();
     let (request, raw) = (RequestHeader::from(parts), ahead.split().freeze());
-    let mut player = Direct::new(stream, client, ahead, request, raw, false, gateway.write_timeout());
+    let mut player = Direct::new(socket, ahead, request, raw, false, gateway.write_timeout());
     gateway.refuse_head(&mut player).await;
 }
 

@@ -2,58 +2,29 @@
 //! session costs 140 KB and a copy of them per request, more than everything else that a small or a paused answer needs. RFC 9112.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::{Method, StatusCode, header};
 use pingora::http::{RequestHeader, ResponseHeader};
-use pingora::protocols::{SocketDigest, Stream};
 use pingora::time::timeout;
 use pingora::{Error, ErrorType, Result};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use super::failure::Failure;
 use super::listener::UNSENT;
 use super::player::{Player, SMALL_PIECE};
 use super::request_body::{self, Unread};
+use super::socket::Socket;
 
 /// Bytes of further requests that are kept while an answer is under way.
 const MAX_AHEAD: usize = 64 * 1024;
 
-/// What is known of the other end for as long as it is connected.
-pub struct Client {
-    address: Option<IpAddr>,
-    socket: Option<Arc<SocketDigest>>,
-    /// Whether it has taken a whole answer.
-    pub has_taken_answers: bool,
-}
-
-impl Client {
-    /// The other end of `stream`.
-    pub fn of(stream: &Stream) -> Self {
-        let socket = stream.get_socket_digest();
-        let address = socket.as_ref().and_then(|socket| socket.peer_addr()?.as_inet().map(SocketAddr::ip));
-        Self { address, socket, has_taken_answers: false }
-    }
-
-    /// Where it is.
-    pub fn address(&self) -> Option<IpAddr> {
-        self.address
-    }
-
-    /// Bytes that the kernel still has to send to it.
-    fn unsent(&self) -> Option<usize> {
-        let info = self.socket.as_ref()?.tcp_info()?;
-        usize::try_from(info.tcpi_notsent_bytes).ok()
-    }
-}
-
 /// One request and its answer.
 pub struct Direct<'a> {
-    stream: &'a mut Stream,
-    client: &'a Client,
+    socket: &'a mut Socket,
     /// What the client has sent beyond this request.
     ahead: &'a mut BytesMut,
     request: RequestHeader,
@@ -77,10 +48,9 @@ enum Answer {
 }
 
 impl<'a> Direct<'a> {
-    /// The request `request`, read from `stream` as `raw`; `ahead` is what came behind it.
+    /// The request `request`, read from `socket` as `raw`; `ahead` is what came behind it.
     pub fn new(
-        stream: &'a mut Stream,
-        client: &'a Client,
+        socket: &'a mut Socket,
         ahead: &'a mut BytesMut,
         request: RequestHeader,
         raw: Bytes,
@@ -89,20 +59,7 @@ impl<'a> Direct<'a> {
     ) -> Self {
         let unread = Unread::of(&request.headers);
         let (half_closed, answer, head) = (false, Answer::None, Vec::new());
-        Self {
-            stream,
-            client,
-            ahead,
-            request,
-            raw,
-            write_timeout,
-            keep_alive,
-            half_closed,
-            unread,
-            answer,
-            head,
-            sent: 0,
-        }
+        Self { socket, ahead, request, raw, write_timeout, keep_alive, half_closed, unread, answer, head, sent: 0 }
     }
 
     /// Whether the connection can take another request: the answer is whole, and both sides want to.
@@ -117,11 +74,11 @@ impl<'a> Direct<'a> {
         let head = std::mem::take(&mut self.head);
         let sending = async {
             if head.is_empty() {
-                self.stream.write_all(bytes).await?;
+                self.socket.write_all(bytes).await?;
             } else {
-                self.stream.write_all_buf(&mut Buf::chain(&head[..], bytes)).await?;
+                self.socket.write_all_buf(&mut Buf::chain(&head[..], bytes)).await?;
             }
-            self.stream.flush().await
+            self.socket.flush().await
         };
         match timeout(self.write_timeout, sending).await {
             Ok(Ok(())) => Ok(()),
@@ -150,11 +107,11 @@ impl Player for Direct<'_> {
     }
 
     fn peer(&self) -> Option<IpAddr> {
-        self.client.address
+        Some(self.socket.peer())
     }
 
     fn is_tls(&self) -> bool {
-        self.stream.get_ssl_digest().is_some()
+        self.socket.is_tls()
     }
 
     fn answered_with(&self) -> Option<StatusCode> {
@@ -179,15 +136,27 @@ impl Player for Direct<'_> {
         let unsent = match self.answer {
             Answer::Begun(_, Some(left)) if left <= SMALL_PIECE as u64 => return SMALL_PIECE,
             _ if self.sent == 0 => 0,
-            _ => self.client.unsent().unwrap_or(UNSENT),
+            _ => self.socket.unsent().unwrap_or(UNSENT),
         };
-        let known = self.client.has_taken_answers || self.sent >= 4 * UNSENT;
+        let known = self.socket.has_taken_answers || self.sent >= 4 * UNSENT;
         match (known, UNSENT.saturating_sub(unsent)) {
             (true, UNSENT) => 2 * UNSENT,
             // In steps, for buffers to be used again.
             (true, room) => (room / SMALL_PIECE).max(1) * SMALL_PIECE,
             (false, room) => (room / SMALL_PIECE).clamp(1, UNSENT / 2 / SMALL_PIECE) * SMALL_PIECE,
         }
+    }
+
+    fn socket(&self) -> Option<&TcpStream> {
+        let counted = matches!(self.answer, Answer::Begun(_, Some(_)));
+        self.socket.plain().filter(|_| counted && self.head.is_empty())
+    }
+
+    fn passed(&mut self, count: usize) {
+        if let Answer::Begun(_, Some(left)) = &mut self.answer {
+            *left = left.saturating_sub(count as u64);
+        }
+        self.sent += count;
     }
 
     async fn write_head(&mut self, head: ResponseHeader) -> Result<()> {
@@ -262,7 +231,7 @@ impl Player for Direct<'_> {
             }
         }
         let Some(unread) = &mut self.unread else { return Ok(None) };
-        let piece = request_body::piece(self.stream, self.ahead, unread).await;
+        let piece = request_body::piece(self.socket, self.ahead, unread).await;
         if unread.is_over() {
             self.unread = None;
         }
@@ -272,7 +241,7 @@ impl Player for Direct<'_> {
     async fn drain(&mut self) {
         // Who waits for leave to send does not send any more.
         if let Some(unread) = self.unread.as_mut().filter(|unread| !unread.waits()) {
-            request_body::drain(self.stream, self.ahead, unread).await;
+            request_body::drain(self.socket, self.ahead, unread).await;
         }
     }
 
@@ -290,7 +259,7 @@ impl Player for Direct<'_> {
             if self.half_closed || self.ahead.len() >= MAX_AHEAD {
                 std::future::pending::<()>().await;
             }
-            match self.stream.read_buf(self.ahead).await {
+            match self.socket.read_buf(self.ahead).await {
                 Ok(0) => self.half_closed = true,
                 Ok(_) => {}
                 Err(_) => return,
@@ -300,7 +269,7 @@ impl Player for Direct<'_> {
 
     async fn hung_up(&mut self) {
         while !self.half_closed && self.ahead.len() < MAX_AHEAD {
-            match self.stream.read_buf(self.ahead).await {
+            match self.socket.read_buf(self.ahead).await {
                 Ok(0) => self.half_closed = true,
                 Ok(_) => {}
                 Err(_) => return,

@@ -87,7 +87,7 @@ async fn look(world: &Arc<World>, asked: &Asked<'_>) -> Result<Found, Failure> {
         size: track.and_then(|track| track.size),
     };
     if measure && (found.content_type.is_none() || found.size.is_none()) {
-        let plan = Plan::read(&Method::HEAD, &HeaderMap::new());
+        let plan = Plan::read(&Method::HEAD, &HeaderMap::new(), 0);
         let answer = object::answer(&wanted.origin, &plan, wanted.key(), &mut Tally::default()).await;
         let headers = answer.map_err(Failure::Object)?.headers;
         let length = headers.get(header::CONTENT_LENGTH).and_then(text).and_then(|text| text.parse().ok());

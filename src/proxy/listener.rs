@@ -2,14 +2,11 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use pingora::apps::{HttpServerApp as _, HttpServerOptions};
 use pingora::listeners::tls::{Acceptor, TlsSettings};
-use pingora::protocols::l4::stream as l4;
-use pingora::protocols::{ALPN, GetSocketDigest as _, SocketDigest, Stream};
 use pingora::proxy::HttpProxy;
 use pingora::server::ShutdownWatch;
 use pingora::server::configuration::ServerConf;
@@ -20,6 +17,7 @@ use tokio::time::timeout;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::settings::{Listener, Server};
+use super::socket::Socket;
 use super::threads::{self, Threads};
 use super::{Gateway, connection, http2, tls};
 use crate::lifecycle::Tasks;
@@ -185,11 +183,11 @@ impl Door {
 
     async fn serve(&self, socket: TcpStream, peer: SocketAddr, place: Arc<Place>) {
         let (limit, shutdown) = (self.header_timeout, &self.shutdown);
-        let Some(stream) = self.stream(socket, peer).await else { return };
-        let http2 = if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
-            Some(stream)
+        let Some(socket) = self.open(socket, peer).await else { return };
+        let http2 = if socket.speaks_http2() {
+            Some(socket.into_pingora())
         } else {
-            connection::serve(&self.proxy, &self.gateway, stream, self.h2c, limit, shutdown, &place).await
+            connection::serve(&self.proxy, &self.gateway, socket, self.h2c, limit, shutdown, &place).await
         };
         if let Some(stream) = http2 {
             // What a connection does not come to takes no room in it.
@@ -197,23 +195,12 @@ impl Door {
         }
     }
 
-    /// The connection as Pingora knows it, after the TLS handshake; `None` where that fails, which is the client's to see.
-    async fn stream(&self, socket: TcpStream, peer: SocketAddr) -> Option<Stream> {
-        let mut stream = l4::Stream::from(socket);
-        stream.set_nodelay().ok()?;
-        let digest = SocketDigest::from_raw_fd(stream.as_raw_fd());
-        // It is new, and knows of nobody.
-        let _ = digest.peer_addr.set(Some(peer.into()));
-        stream.set_socket_digest(digest);
-        let Some(tls) = &self.tls else { return Some(Box::new(stream)) };
-        let handshake = Box::pin(timeout(self.header_timeout, tls.tls_handshake(stream))).await;
-        match handshake.ok()? {
-            Ok(stream) => Some(Box::new(stream)),
-            Err(error) => {
-                tracing::debug!(%error, "a TLS handshake failed");
-                None
-            }
-        }
+    /// The connection, after the TLS handshake; `None` where that fails, which is the client's to see.
+    async fn open(&self, socket: TcpStream, peer: SocketAddr) -> Option<Socket> {
+        let socket = Socket::new(socket, peer).ok()?;
+        let Some(tls) = &self.tls else { return Some(socket) };
+        let handshake = Box::pin(timeout(self.header_timeout, socket.secured(tls))).await;
+        handshake.ok()?.inspect_err(|error| tracing::debug!(%error, "a TLS handshake failed")).ok()
     }
 }
 

@@ -19,6 +19,7 @@ mod player;
 mod request_body;
 mod respond;
 pub mod settings;
+mod socket;
 pub mod threads;
 mod tls;
 mod tracks;

@@ -26,7 +26,7 @@ pub async fn serve(session: &mut impl Player, ctx: &mut Ctx, served: &Served, me
     let user = ctx.claims.as_ref().map(|claims| claims.subject.as_str());
     let _stream = metrics.stream(user);
     let answer = {
-        let plan = Plan::read(&session.request().method, &session.request().headers);
+        let plan = Plan::read(&session.request().method, &session.request().headers, session.room());
         let question = object::answer(&wanted.origin, &plan, wanted.key(), &mut ctx.tally);
         tokio::select! {
             biased;
@@ -85,22 +85,27 @@ async fn deliver(
 /// the store.
 async fn pump(client: &mut impl Player, ctx: &mut Ctx, body: &mut Body, metrics: &Metrics) -> Result<(), Failure> {
     loop {
-        let room = client.room();
+        let (room, passing) = (client.room(), client.socket().is_some());
         let more = tokio::select! {
             biased;
-            more = body.fill(room) => more.map_err(Failure::Object)?,
+            more = body.fill(room, passing) => more.map_err(Failure::Object)?,
             () = client.left() => return Err(Failure::ClientLeft),
         };
         if !more {
             let ended = client.end().await;
             return ended.map_err(|_| Failure::ClientLeft);
         }
+        let mut sent = 0;
+        if let (Some(socket), true) = (client.socket(), body.available().is_empty()) {
+            sent = body.pass(socket, room).map_err(|_| Failure::ClientLeft)?;
+            client.passed(sent);
+        }
         if client.keeps() {
             client.write_kept(body.owned()).await?;
-        } else {
+        } else if !body.available().is_empty() {
             client.write(body.available()).await?;
         }
-        let sent = body.available().len() as u64;
+        let sent = (sent + body.available().len()) as u64;
         ctx.sent += sent;
         metrics.sent(sent);
         if let Some(wait) = limit::sent(ctx, sent) {

@@ -10,6 +10,7 @@ use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::http::ServerSession;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType, Result};
+use tokio::net::TcpStream;
 
 use super::failure::Failure;
 
@@ -37,6 +38,12 @@ pub trait Player: Send {
     fn room(&self) -> usize {
         USUAL_PIECE
     }
+    /// The socket that takes the bytes of the body as they are; `None` where they are wrapped, or not to be written yet.
+    fn socket(&self) -> Option<&TcpStream> {
+        None
+    }
+    /// So many bytes of the body were written to [`Player::socket`].
+    fn passed(&mut self, _count: usize) {}
     /// The connection ends with this answer.
     fn close_after(&mut self);
     /// Begins the answer.

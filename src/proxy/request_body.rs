@@ -6,9 +6,8 @@ use std::time::Duration;
 use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, header};
 use memchr::memmem;
-use pingora::protocols::Stream;
 use pingora::time::timeout;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::DRAIN;
 use super::failure::Failure;
@@ -73,7 +72,11 @@ impl Unread {
 }
 
 /// The next piece of the body, `None` at its end; `ahead` holds what came of it already, and then what came behind it.
-pub async fn piece(stream: &mut Stream, ahead: &mut BytesMut, unread: &mut Unread) -> Result<Option<Bytes>, Failure> {
+pub async fn piece(
+    stream: &mut (impl AsyncRead + Unpin),
+    ahead: &mut BytesMut,
+    unread: &mut Unread,
+) -> Result<Option<Bytes>, Failure> {
     let malformed = || Failure::BadRequest("a chunk of the body is malformed".into());
     loop {
         match &mut unread.left {
@@ -124,13 +127,13 @@ pub async fn piece(stream: &mut Stream, ahead: &mut BytesMut, unread: &mut Unrea
 }
 
 /// Reads what is left of the body and drops it, for a while.
-pub async fn drain(stream: &mut Stream, ahead: &mut BytesMut, unread: &mut Unread) {
+pub async fn drain(stream: &mut (impl AsyncRead + Unpin), ahead: &mut BytesMut, unread: &mut Unread) {
     let rest = async { while let Ok(Some(_)) = piece(stream, ahead, unread).await {} };
     // Whoever takes longer loses the answer with the connection.
     let _ = timeout(DRAIN, rest).await;
 }
 
-async fn more(stream: &mut Stream, ahead: &mut BytesMut) -> Result<(), Failure> {
+async fn more(stream: &mut (impl AsyncRead + Unpin), ahead: &mut BytesMut) -> Result<(), Failure> {
     match timeout(IDLE, stream.read_buf(ahead)).await {
         Ok(Ok(read)) if read > 0 => Ok(()),
         Ok(_) => Err(Failure::ClientLeft),
@@ -151,7 +154,7 @@ mod tests {
             let _ = tokio::io::AsyncWriteExt::write_all(&mut client, &sent).await;
         };
         let reading = async {
-            let (mut stream, mut ahead): (Stream, _) = (Box::new(server), BytesMut::new());
+            let (mut stream, mut ahead) = (server, BytesMut::new());
             let (mut unread, mut body) = (Unread { left, waits: false }, BytesMut::new());
             let result = loop {
                 match piece(&mut stream, &mut ahead, &mut unread).await {

@@ -17,14 +17,13 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use pingora::http::RequestHeader;
-use pingora::protocols::Stream;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tower::ServiceExt;
 
 use super::ctx::Ctx;
-use super::direct::Client;
 use super::inside::{self, Inside, Way};
 use super::listener::Place;
+use super::socket::Socket;
 use super::{Gateway, access_log};
 use crate::http::caller::REQUEST_ID;
 use crate::telemetry::metrics::Metrics;
@@ -39,15 +38,15 @@ pub fn is_asked(request: &RequestHeader) -> bool {
 
 /// Has the admitted request of `ctx` answered, whose head is at the front of `read`. The connection ends with it,
 /// unless a module takes it over: it then lives, and is counted, until the module drops it.
-pub async fn serve(gateway: &Gateway, ctx: Ctx, stream: Stream, read: Bytes, place: &Arc<Place>) {
+pub async fn serve(gateway: &Gateway, ctx: Ctx, socket: Socket, read: Bytes, place: &Arc<Place>) {
     let (inside, metrics) = (gateway.inside.clone(), Arc::clone(&gateway.metrics));
-    let from = (Client::of(&stream).address(), stream.get_ssl_digest().is_some());
+    let from = (Some(socket.peer()), socket.is_tls());
     let admitted = Mutex::new(Some(ctx));
     let service = service_fn(move |request| {
         let (ctx, inside, metrics) = (admitted.lock().take(), inside.clone(), Arc::clone(&metrics));
         answer(ctx, request, from, inside, metrics)
     });
-    let connection = Held { read, stream, _place: Arc::clone(place) };
+    let connection = Held { read, socket, _place: Arc::clone(place) };
     let http = http1::Builder::new();
     // The answer was noted when it was made; a client that is gone by then misses nothing.
     let _ = http.serve_connection(TokioIo::new(connection), service).with_upgrades().await;
@@ -88,14 +87,14 @@ async fn answer(
 /// A connection with what was read of it put back in front, in its place among the open ones.
 struct Held {
     read: Bytes,
-    stream: Stream,
+    socket: Socket,
     _place: Arc<Place>,
 }
 
 impl AsyncRead for Held {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
         if self.read.is_empty() {
-            return Pin::new(&mut self.stream).poll_read(cx, buf);
+            return Pin::new(&mut self.socket).poll_read(cx, buf);
         }
         let taken = self.read.len().min(buf.remaining());
         buf.put_slice(&self.read[..taken]);
@@ -110,7 +109,7 @@ impl AsyncRead for Held {
 
 impl AsyncWrite for Held {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
+        Pin::new(&mut self.socket).poll_write(cx, buf)
     }
 
     fn poll_write_vectored(
@@ -118,18 +117,18 @@ impl AsyncWrite for Held {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+        Pin::new(&mut self.socket).poll_write_vectored(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        self.socket.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        Pin::new(&mut self.socket).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        Pin::new(&mut self.socket).poll_shutdown(cx)
     }
 }

@@ -2,8 +2,11 @@
 
 use std::io;
 
+use tokio::net::TcpStream;
+
 use super::buffers::{Buffers, fits};
 use super::connection::{ExchangeError, Io};
+use super::splice::{self, Passed, Pipes};
 
 /// Longest chunk-size line and longest trailer section.
 const MAX_LINE: usize = 4096;
@@ -49,7 +52,9 @@ pub struct Reader {
     end: usize,
     framing: Framing,
     announced: Option<u64>,
-    /// The connection failed behind what is available.
+    /// Whether its bytes can be passed on without being read.
+    passable: bool,
+    /// The connection broke when its bytes were passed on.
     broken: bool,
 }
 
@@ -57,7 +62,7 @@ impl Reader {
     /// A body whose first bytes may stand in `buffer` behind `head_length`.
     pub fn new(buffer: Vec<u8>, head_length: usize, framing: Framing) -> Self {
         let announced = if let Framing::Length(length) = framing { Some(length) } else { None };
-        Self { buffer, start: head_length, end: head_length, framing, announced, broken: false }
+        Self { buffer, start: head_length, end: head_length, framing, announced, passable: true, broken: false }
     }
 
     /// The announced length.
@@ -83,8 +88,15 @@ impl Reader {
         Ok(self.start < self.end)
     }
 
-    /// Reads until bytes are available, about `room` at most; false at the clean end.
-    pub async fn fill(&mut self, io: &mut Io, room: usize, buffers: &Buffers) -> Result<bool, ExchangeError> {
+    /// Reads until bytes are available, about `room` at most, or with `passing` until there are some to be passed; false at
+    /// the clean end.
+    pub async fn fill(
+        &mut self,
+        io: &mut Io,
+        room: usize,
+        passing: bool,
+        buffers: &Buffers,
+    ) -> Result<bool, ExchangeError> {
         loop {
             if self.start < self.end {
                 return Ok(true);
@@ -92,8 +104,14 @@ impl Reader {
             if self.is_done() {
                 return Ok(false);
             }
+            if self.end == self.buffer.len() && !io.has_more() {
+                buffers.keep(self.take_buffer());
+            }
             if self.broken || io.readable().await.is_err() {
                 return Err(ExchangeError::Reset);
+            }
+            if passing && self.is_passable(room) {
+                return Ok(true);
             }
             self.make_room(room, buffers);
             match io.read(&mut self.buffer).await {
@@ -107,22 +125,37 @@ impl Reader {
         }
     }
 
-    /// Adds to the few bytes that came with the head what else is there by now, up to `room`: two small pieces cost more
-    /// than a large one. The connection's end is left for the next read to find.
-    pub fn top_up(&mut self, io: &mut Io, room: usize, buffers: &Buffers) -> Result<(), ExchangeError> {
-        let more = matches!(self.framing, Framing::Length(left) if left > 0);
-        if !more || self.available().len() >= room / 2 || !io.has_more() {
-            return Ok(());
+    /// Whether about `room` bytes are better passed than read.
+    fn is_passable(&self, room: usize) -> bool {
+        let worth = |length: u64| length >= splice::LEAST as u64;
+        self.passable && worth(room as u64) && matches!(self.framing, Framing::Length(left) if worth(left))
+    }
+
+    /// Passes about `room` bytes that are there from `from` to `to`, and says how many; those that `to` does not take now
+    /// are available then. An error is that of `to`.
+    pub fn pass(&mut self, from: &TcpStream, to: &TcpStream, room: usize, pipes: &Pipes) -> io::Result<usize> {
+        let Framing::Length(left) = self.framing else { return Ok(0) };
+        let room = usize::try_from(left).map_or(room, |left| room.min(left));
+        let mut rest = Vec::new();
+        match pipes.pass(from, to, room, &mut rest)? {
+            Passed::Bytes(passed) => {
+                self.framing = Framing::Length(left - (passed + rest.len()) as u64);
+                if !rest.is_empty() {
+                    (self.start, self.end) = (0, rest.len());
+                    self.buffer = rest;
+                }
+                Ok(passed)
+            }
+            Passed::Nothing => Ok(0),
+            Passed::Unable => {
+                self.passable = false;
+                Ok(0)
+            }
+            Passed::Broken => {
+                self.broken = true;
+                Ok(0)
+            }
         }
-        let mut buffer = buffers.take(self.capacity_for(room));
-        buffer.extend_from_slice(self.available());
-        (self.start, self.end) = (0, buffer.len());
-        self.buffer = buffer;
-        match io.read_now(&mut self.buffer) {
-            Ok(_) => self.step()?,
-            Err(error) => self.broken = error.kind() != io::ErrorKind::WouldBlock,
-        }
-        Ok(())
     }
 
     /// Gives its buffer up, with what is available.

@@ -79,15 +79,17 @@ impl Io {
 
     /// Whether there is something to read, as far as is known without asking the system.
     pub(super) fn has_more(&self) -> bool {
-        matches!(self, Self::Plain(stream) if stream.readable().now_or_never().is_some())
+        match self {
+            Self::Plain(stream) => stream.readable().now_or_never().is_some(),
+            Self::Tls(_) => true,
+        }
     }
 
-    /// Reads what is there now.
-    pub(super) fn read_now(&mut self, buffer: &mut Vec<u8>) -> io::Result<usize> {
+    /// Of `room`, what one read can fill: TLS gives a record at a time, and waits with the buffer in its hand.
+    fn takes_at_once(&self, room: usize) -> usize {
         match self {
-            // Not `try_read_buf`: that does not note that a read which is not filled has taken all there was.
-            Self::Plain(stream) => stream.read_buf(buffer).now_or_never().unwrap_or_else(nothing),
-            Self::Tls(_) => nothing(),
+            Self::Plain(_) => room,
+            Self::Tls(_) => 0,
         }
     }
 
@@ -127,20 +129,22 @@ impl Connection {
 
     /// Sends `head` (a whole request head of a request without body) and reads the response head within `limit`.
     /// `head_only`: the request was a HEAD, so no body follows. Of the header fields only `Content-Length` and those
-    /// that `keep` wants, in whatever case, are kept.
+    /// that `keep` wants, in whatever case, are kept. Of the body, `room` bytes are read with the head where they are there.
     pub async fn exchange(
         mut self,
         head: &[u8],
         head_only: bool,
         keep: fn(&str) -> bool,
+        room: usize,
         limit: Duration,
     ) -> Result<Response, ExchangeError> {
         let closed = ExchangeError::Closed { reused: self.reused };
-        let mut buffer = Vec::with_capacity(HEAD_BUFFER);
+        let mut buffer = Vec::new();
         let answer = async {
-            if self.io.write(head).await.is_err() {
+            if self.io.write(head).await.is_err() || self.io.readable().await.is_err() {
                 return Err(closed);
             }
+            buffer = self.destination.buffers().take(HEAD_BUFFER + self.io.takes_at_once(room));
             read_head(&mut self.io, &mut buffer, keep, self.reused).await
         };
         let parsed = timeout(limit, answer).await.map_err(|_| ExchangeError::FirstByteTimeout)??;
@@ -179,17 +183,14 @@ impl Body {
         self.reader.announced()
     }
 
-    /// Makes the next bytes available, about `room` at most, waiting at most `idle`; false at the body's clean end.
-    pub async fn fill(&mut self, room: usize, idle: Duration) -> Result<bool, ExchangeError> {
+    /// Makes the next bytes available, about `room` at most, waiting at most `idle`; false at the body's clean end. Where
+    /// `passing` is set and none are available then, those that are there are to be had by [`Body::pass`] only.
+    pub async fn fill(&mut self, room: usize, passing: bool, idle: Duration) -> Result<bool, ExchangeError> {
         let Some(io) = &mut self.io else { return Ok(false) };
-        let more = if self.reader.ready()? {
-            self.reader.top_up(io, room, self.destination.buffers())?;
-            true
-        } else {
-            timeout(idle, self.reader.fill(io, room, self.destination.buffers()))
+        let more = self.reader.ready()?
+            || timeout(idle, self.reader.fill(io, room, passing, self.destination.buffers()))
                 .await
-                .map_err(|_| ExchangeError::Stalled)??
-        };
+                .map_err(|_| ExchangeError::Stalled)??;
         if !more {
             self.release();
         }
@@ -199,6 +200,15 @@ impl Body {
     /// What the last [`Body::fill`] made available; the next one drops it.
     pub fn available(&self) -> &[u8] {
         self.reader.available()
+    }
+
+    /// Passes about `room` bytes that are there to the socket `to`, and says how many; those that it does not take now are
+    /// available then. An error is that of `to`.
+    pub fn pass(&mut self, to: &TcpStream, room: usize) -> io::Result<usize> {
+        match &self.io {
+            Some(Io::Plain(from)) => self.reader.pass(from, to, room, self.destination.pipes()),
+            _ => Ok(0),
+        }
     }
 
     /// All that is wanted of the body was taken: its connection goes back to the pool where nothing is left to be read.
@@ -212,7 +222,7 @@ impl Body {
     pub async fn drain(&mut self, limit: usize, idle: Duration) -> Vec<u8> {
         let mut read = Vec::new();
         while read.len() <= limit {
-            match self.fill(limit, idle).await {
+            match self.fill(limit, false, idle).await {
                 Ok(true) => read.extend_from_slice(self.available()),
                 Ok(false) => break,
                 Err(_) => {
@@ -236,10 +246,6 @@ impl Drop for Body {
     fn drop(&mut self) {
         self.destination.buffers().keep(self.reader.take_buffer());
     }
-}
-
-fn nothing() -> io::Result<usize> {
-    Err(io::ErrorKind::WouldBlock.into())
 }
 
 struct Head {

@@ -17,6 +17,7 @@ use super::breaker::{Fault, Pass};
 use super::buffers::Buffers;
 use super::connection::{Connection, Io};
 use super::health::Health;
+use super::splice::Pipes;
 use super::tls::Connector;
 
 /// Idle connections kept for each thread.
@@ -63,6 +64,7 @@ pub struct Destination {
     /// Each thread has its own: the system tells of a connection's events to the one that made it.
     idle: ThreadLocal<Mutex<Vec<Idle>>>,
     buffers: Buffers,
+    pipes: Pipes,
     in_flight: AtomicUsize,
     health: Health,
 }
@@ -83,6 +85,7 @@ impl Destination {
             resolved: ArcSwapOption::empty(),
             idle: ThreadLocal::new(),
             buffers: Buffers::default(),
+            pipes: Pipes::default(),
             in_flight: AtomicUsize::new(0),
             health,
         })
@@ -106,6 +109,11 @@ impl Destination {
     /// What bodies from it are read into.
     pub(super) fn buffers(&self) -> &Buffers {
         &self.buffers
+    }
+
+    /// What bodies from it pass through that nobody here reads.
+    pub(super) fn pipes(&self) -> &Pipes {
+        &self.pipes
     }
 
     /// Requests under way to it.

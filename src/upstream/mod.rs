@@ -13,5 +13,6 @@ pub mod probe;
 #[cfg(test)]
 pub mod scripted;
 pub mod settings;
+mod splice;
 mod tls;
 mod window;

@@ -52,7 +52,7 @@ async fn is_well(member: &Member, active: &Active) -> bool {
         "GET {prefix}{} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: tidegate\r\nAccept: */*\r\nConnection: close\r\n\r\n",
         active.target
     );
-    let answer = connection.exchange(head.as_bytes(), false, |_| false, active.timeout).await;
+    let answer = connection.exchange(head.as_bytes(), false, |_| false, 0, active.timeout).await;
     answer.is_ok_and(|answer| answer.status.is_success())
 }
 

@@ -17,7 +17,7 @@ use crate::object::{Download, Failure, Origin, Tally};
 use crate::upstream::connection::Response;
 
 /// Bytes read at once: the memory is there anyway.
-const PIECE: usize = 256 * 1024;
+pub(super) const PIECE: usize = 256 * 1024;
 
 /// Slices on their way.
 pub type Fills = Flights<SliceKey, Progress>;
@@ -181,7 +181,7 @@ async fn open(cache: &Cache, job: &Job, tally: &mut Tally) -> Result<Download, F
     let version = &job.key.version;
     let range = RangeSpec::From { first: job.span.first, last: Some(job.span.last) }.to_header();
     let key = &*version.object.key;
-    let question = Question { head: false, key, range: Some(&range), if_match: Some(&version.etag) };
+    let question = Question { head: false, key, range: Some(&range), if_match: Some(&version.etag), room: PIECE };
     cache.stats.fills.up();
     match ask(&job.origin, &question, tally).await? {
         Reply::Object(response, in_flight) => {
@@ -232,7 +232,7 @@ async fn pour(
     let mut buffer = BytesMut::with_capacity(length);
     let mut chunks: Vec<Bytes> = Vec::with_capacity(8);
     let mut taken = 0;
-    while body.fill(PIECE).await? {
+    while body.fill(PIECE, false).await? {
         let bytes = body.available();
         taken += bytes.len();
         buffer.extend_from_slice(bytes);

@@ -212,7 +212,8 @@ async fn slice(
     let wanted = Span { first: last - (size - 1), last };
     let place = cache.place(&origin.store).await;
     let range = RangeSpec::From { first: wanted.first, last: Some(wanted.last) }.to_header();
-    let question = Question { head: false, key: &topic.object.key, range: Some(&range), if_match: None };
+    let question =
+        Question { head: false, key: &topic.object.key, range: Some(&range), if_match: None, room: fill::PIECE };
     cache.stats.fills.up();
     let (mut response, in_flight) = match ask(origin, &question, tally).await? {
         Reply::Object(response, in_flight) => (*response, in_flight),

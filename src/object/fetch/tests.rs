@@ -49,7 +49,7 @@ fn origin(servers: &[Url], available: Available) -> Origin {
     }
 }
 
-const HEAD: Question<'_> = Question { head: true, key: "track.mp3", range: None, if_match: None };
+const HEAD: Question<'_> = Question { head: true, key: "track.mp3", range: None, if_match: None, room: 0 };
 
 fn state(origin: &Origin) -> State {
     origin.cluster.members()[0].destination.health().state(Instant::now())

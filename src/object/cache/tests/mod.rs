@@ -60,7 +60,7 @@ impl World {
         for (name, value) in headers {
             map.append(name, HeaderValue::from_str(value).expect("a value"));
         }
-        let plan = Plan::read(&method, &map);
+        let plan = Plan::read(&method, &map, 64 * 1024);
         let mut tally = Tally::default();
         let outcome = answer(&self.origin, &plan, key, &mut tally).await;
         Got { outcome, tally }
@@ -146,7 +146,7 @@ impl Got {
 }
 
 async fn drain(from: &mut Body, into: &mut Vec<u8>) -> Result<(), Failure> {
-    while from.fill(PIECE).await? {
+    while from.fill(PIECE, false).await? {
         assert_eq!(from.owned(), from.available());
         into.extend_from_slice(from.available());
     }
@@ -233,7 +233,7 @@ async fn the_first_byte_goes_out_while_the_slice_fills() {
     let world = World::new(&store).await;
     let got = world.ask(Method::GET, &[], "a").await;
     let mut body = got.outcome.expect("an answer").body.expect("a body");
-    assert!(body.fill(PIECE).await.expect("the first half is there"));
+    assert!(body.fill(PIECE, false).await.expect("the first half is there"));
     assert_eq!(body.available(), &bytes(0, SLICE)[..SLICE / 2]);
     store.script.gate.add_permits(1);
     let mut rest = Vec::new();
@@ -264,7 +264,7 @@ async fn a_reader_that_reads_on_has_the_next_slice_fetched_ahead() {
     let mut body = world.ask(Method::GET, &[], "a").await.outcome.expect("an answer").body.expect("a body");
     let mut taken = 0;
     while taken <= SLICE {
-        assert!(body.fill(PIECE).await.expect("bytes"));
+        assert!(body.fill(PIECE, false).await.expect("bytes"));
         taken += body.available().len();
     }
     eventually("the third slice is asked for", || world.cache.stats().fills.get() == 3).await;
@@ -305,7 +305,7 @@ async fn a_stream_under_way_is_finished_from_the_old_version_or_ends_as_an_error
             world.get("a").await.is(StatusCode::OK, &bytes(0, 4 * SLICE), State::Miss);
         }
         let mut body = world.ask(Method::GET, &[], "a").await.outcome.expect("an answer").body.expect("a body");
-        assert!(body.fill(PIECE).await.expect("bytes"));
+        assert!(body.fill(PIECE, false).await.expect("bytes"));
         let mut read = body.available().to_vec();
         store.put("a", thing(1, 4 * SLICE));
         let end = drain(&mut body, &mut read).await;
@@ -377,7 +377,7 @@ async fn a_store_that_comes_back_in_time_costs_a_stream_a_pause() {
     let store = Store::start(&[("a", thing(0, 6 * SLICE))]).await;
     let world = World::new(&store).await;
     let mut body = world.ask(Method::GET, &[], "a").await.outcome.expect("an answer").body.expect("a body");
-    assert!(body.fill(PIECE).await.expect("bytes"));
+    assert!(body.fill(PIECE, false).await.expect("bytes"));
     let mut read = body.available().to_vec();
     store.script.broken.store(true, Ordering::SeqCst);
     let comes_back = async {

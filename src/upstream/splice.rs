@@ -1,0 +1,223 @@
+//! Bytes from a socket to a socket without a copy of them in our memory, as splice(2) has it: through a pipe, which holds
+//! references to the pages that they came in.
+
+use std::io;
+use std::os::fd::OwnedFd;
+
+use parking_lot::Mutex;
+use rustix::buffer::spare_capacity;
+use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
+use thread_local::ThreadLocal;
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+
+/// Fewer bytes are cheaper to copy.
+pub const LEAST: usize = 64 * 1024;
+/// What a pipe holds: the most that the system gives anybody. In pages, of which each piece of a packet takes one.
+const CAPACITY: usize = 1024 * 1024;
+/// Most bytes at once: in the smallest packets, they do not fill the pipe.
+const MOST: usize = 256 * 1024;
+
+/// A pipe for each thread, empty whenever nobody is in [`Pipes::pass`].
+#[derive(Default)]
+pub struct Pipes(ThreadLocal<Mutex<Option<Pipe>>>);
+
+struct Pipe {
+    reader: OwnedFd,
+    writer: OwnedFd,
+}
+
+/// What became of bytes that were to be passed.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Passed {
+    /// So many went, and as many more were read into the buffer, because the other socket did not take them.
+    Bytes(usize),
+    /// There are none now.
+    Nothing,
+    /// It cannot be done, or the bytes are at their end: reading will tell.
+    Unable,
+    /// The connection that they came from broke.
+    Broken,
+}
+
+impl Pipes {
+    /// Passes up to `room` bytes that are there now from `from` to `to`; those that `to` does not take are read into `rest`. An
+    /// error is that of `to`.
+    pub fn pass(&self, from: &TcpStream, to: &TcpStream, room: usize, rest: &mut Vec<u8>) -> io::Result<Passed> {
+        let mut place = self.0.get_or_default().lock();
+        // Out of its place until it is empty again.
+        let Some(pipe) = place.take().or_else(|| Pipe::open().ok()) else { return Ok(Passed::Unable) };
+        let taken = match pipe.take(from, room.min(MOST)) {
+            Ok(0) => return Ok(Passed::Unable),
+            Ok(taken) => taken,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                *place = Some(pipe);
+                return Ok(Passed::Nothing);
+            }
+            // Not every kind of socket can do it, nor every system.
+            Err(error) if error.kind() == io::ErrorKind::InvalidInput => return Ok(Passed::Unable),
+            Err(_) => return Ok(Passed::Broken),
+        };
+        let given = pipe.give(to, taken)?;
+        if given < taken {
+            pipe.empty(taken - given, rest)?;
+        }
+        *place = Some(pipe);
+        Ok(Passed::Bytes(given))
+    }
+}
+
+impl Pipe {
+    fn open() -> io::Result<Self> {
+        let (reader, writer) = pipe_with(PipeFlags::NONBLOCK | PipeFlags::CLOEXEC)?;
+        fcntl_setpipe_size(&writer, CAPACITY)?;
+        Ok(Self { reader, writer })
+    }
+
+    /// What is there of `room` bytes. Less means that there was no more.
+    fn take(&self, from: &TcpStream, room: usize) -> io::Result<usize> {
+        let mut taken = 0;
+        let took = from.try_io(Interest::READABLE, || {
+            taken = splice(from, None, &self.writer, None, room, SpliceFlags::NONBLOCK | SpliceFlags::MOVE)?;
+            // The socket is not asked again before the system says that there is more.
+            if (1..room).contains(&taken) { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
+        });
+        if taken > 0 { Ok(taken) } else { took.map(|()| 0) }
+    }
+
+    /// Gives as many of `taken` bytes as `to` takes now.
+    fn give(&self, to: &TcpStream, taken: usize) -> io::Result<usize> {
+        let mut given = 0;
+        while given < taken {
+            let flags = SpliceFlags::NONBLOCK | SpliceFlags::MOVE;
+            let step = || splice(&self.reader, None, to, None, taken - given, flags).map_err(io::Error::from);
+            match to.try_io(Interest::WRITABLE, step) {
+                Ok(step) => given += step,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(given)
+    }
+
+    /// Reads the `left` bytes that are still in it.
+    fn empty(&self, left: usize, into: &mut Vec<u8>) -> io::Result<()> {
+        into.reserve_exact(left);
+        let whole = into.len() + left;
+        while into.len() < whole {
+            if rustix::io::read(&self.reader, spare_capacity(into))? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use socket2::SockRef;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    /// The two ends of a connection.
+    async fn pair() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let (connected, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+        (connected.expect("a connection"), accepted.expect("a connection").0)
+    }
+
+    fn song(length: usize) -> Vec<u8> {
+        (0..length).map(|at| (at * 31 % 251) as u8).collect()
+    }
+
+    #[tokio::test]
+    async fn every_byte_is_passed_or_read_in_order_whatever_the_other_end_takes() {
+        let ((mut store, from), (to, mut player)) = (pair().await, pair().await);
+        let sent = song(8 * 1024 * 1024);
+        let sending = async { store.write_all(&sent).await.expect("taken") };
+        let passing = async {
+            let (pipes, mut left, mut rests) = (Pipes::default(), sent.len(), 0);
+            while left > 0 {
+                from.readable().await.expect("open");
+                let mut rest = Vec::new();
+                let Passed::Bytes(passed) = pipes.pass(&from, &to, left, &mut rest).expect("open") else { continue };
+                left -= passed + rest.len();
+                rests += rest.len();
+                let mut rest = &rest[..];
+                while !rest.is_empty() {
+                    to.writable().await.expect("open");
+                    rest = &rest[to.try_write(rest).unwrap_or(0)..];
+                }
+            }
+            rests
+        };
+        let playing = async {
+            let mut got = vec![0; sent.len()];
+            for piece in got.chunks_mut(128 * 1024) {
+                tokio::task::yield_now().await;
+                player.read_exact(piece).await.expect("sent");
+            }
+            got
+        };
+        let ((), rests, got) = tokio::join!(sending, passing, playing);
+        assert!(got == sent, "other bytes than were sent");
+        assert!(rests > 0, "the player was never behind");
+    }
+
+    #[tokio::test]
+    async fn nothing_is_told_from_the_end() {
+        let ((mut store, from), (to, _player)) = (pair().await, pair().await);
+        let (pipes, mut rest) = (Pipes::default(), Vec::new());
+        assert_eq!(pipes.pass(&from, &to, LEAST, &mut rest).expect("open"), Passed::Nothing);
+        store.write_all(b"the end").await.expect("taken");
+        store.shutdown().await.expect("open");
+        let mut came = Vec::new();
+        while came.last() != Some(&Passed::Unable) {
+            from.readable().await.expect("open");
+            came.push(pipes.pass(&from, &to, LEAST, &mut rest).expect("open"));
+        }
+        came.retain(|passed| *passed != Passed::Nothing);
+        assert_eq!(came, [Passed::Bytes(7), Passed::Unable]);
+        assert!(rest.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_reset_is_told_from_the_end() {
+        let ((store, from), (to, _player)) = (pair().await, pair().await);
+        SockRef::from(&store).set_linger(Some(Duration::ZERO)).expect("open");
+        drop(store);
+        from.readable().await.expect("its end");
+        assert_eq!(Pipes::default().pass(&from, &to, LEAST, &mut Vec::new()).expect("open"), Passed::Broken);
+    }
+
+    #[tokio::test]
+    async fn who_has_gone_takes_nothing_and_leaves_nothing_to_the_next() {
+        let ((mut store, from), (to, player)) = (pair().await, pair().await);
+        let (pipes, mut rest) = (Pipes::default(), Vec::new());
+        drop(player);
+        to.readable().await.expect("its end");
+        loop {
+            store.write_all(b"for nobody").await.expect("taken");
+            from.readable().await.expect("open");
+            if pipes.pass(&from, &to, LEAST, &mut rest).is_err() {
+                break;
+            }
+        }
+        let (other, mut listener) = pair().await;
+        store.write_all(b"for somebody").await.expect("taken");
+        let mut got = [0; 12];
+        loop {
+            from.readable().await.expect("open");
+            if pipes.pass(&from, &other, LEAST, &mut rest).expect("open") == Passed::Bytes(12) {
+                break;
+            }
+        }
+        listener.read_exact(&mut got).await.expect("sent");
+        assert_eq!(&got, b"for somebody");
+    }
+}
