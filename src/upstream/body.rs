@@ -110,7 +110,7 @@ impl Reader {
             if self.broken || io.readable().await.is_err() {
                 return Err(ExchangeError::Reset);
             }
-            if passing && self.is_passable(room) {
+            if passing && self.is_passable(io, room) {
                 return Ok(true);
             }
             self.make_room(room, buffers);
@@ -125,10 +125,11 @@ impl Reader {
         }
     }
 
-    /// Whether about `room` bytes are better passed than read.
-    fn is_passable(&self, room: usize) -> bool {
+    /// Whether about `room` bytes of `io` are better passed than read.
+    fn is_passable(&self, io: &Io, room: usize) -> bool {
         let worth = |length: u64| length >= splice::LEAST as u64;
-        self.passable && worth(room as u64) && matches!(self.framing, Framing::Length(left) if worth(left))
+        let large = worth(room as u64) && matches!(self.framing, Framing::Length(left) if worth(left));
+        large && self.passable && matches!(io, Io::Plain(_))
     }
 
     /// Passes about `room` bytes that are there from `from` to `to`, and says how many; those that `to` does not take now

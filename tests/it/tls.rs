@@ -1,23 +1,27 @@
-//! Listeners: TLS with several certificates, HTTP/1.1 and HTTP/2 by ALPN, HTTP/2 without TLS by switch.
+//! Listeners: TLS with several certificates, HTTP/1.1 and HTTP/2 by ALPN, HTTP/2 without TLS by switch. And a store that
+//! speaks TLS.
 
+use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
 use rcgen::{CertifiedKey, KeyPair, generate_simple_self_signed};
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::support::eventually::{eventually, within};
 use crate::support::fault::{End, Step};
 use crate::support::h2::H2;
 use crate::support::heard::{self, Protocol};
+use crate::support::minio::Minio;
 use crate::support::origin::pattern;
 use crate::support::raw::Raw;
 use crate::support::tools::TempFolder;
@@ -285,4 +289,51 @@ async fn a_connection_that_asks_for_nothing_is_closed_when_a_header_is_overdue()
         raw.send(begun.as_bytes()).await;
         raw.rest(limit).await.unwrap_or_else(|error| panic!("not closed after {begun:?}: {error}"));
     }
+}
+
+/// A way to `server` over TLS as `https://localhost:…`, with a certificate that is written to `trusted`.
+async fn behind_tls(server: SocketAddr, trusted: &Path) -> String {
+    let CertifiedKey::<KeyPair> { cert, signing_key } =
+        generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
+    std::fs::write(trusted, cert.pem()).expect("a file");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let versions = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let key = PrivatePkcs8KeyDer::from(signing_key.serialize_der());
+    let with_key = versions.expect("ring has them").with_no_client_auth();
+    let config = with_key.with_single_cert(vec![cert.der().clone()], key.into()).expect("a key that fits");
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let port = listener.local_addr().expect("a bound socket has an address").port();
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                let mut client = acceptor.accept(client).await.expect("the gate trusts it");
+                let mut server = TcpStream::connect(server).await.expect("the server accepts");
+                // Whoever ends it ends it.
+                let _ = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+            });
+        }
+    });
+    format!("https://localhost:{port}")
+}
+
+#[tokio::test]
+async fn a_store_is_spoken_to_over_tls_and_a_stranger_is_not() {
+    let body = pattern(3 * MIB);
+    let Some(minio) = Minio::bucket().await else { return };
+    minio.put("track.mp3", body.clone()).await;
+    let folder = TempFolder::new("certificates");
+    let trusted = folder.path().join("store.pem");
+    let store = behind_tls(minio.address(), &trusted).await;
+    let config = config::objects(&store, minio.name());
+    let gate = Gate::start_with(&config, &[("SSL_CERT_FILE", &trusted.display().to_string())]).await;
+    for _ in 0..3 {
+        heard::get(&gate, Protocol::H1, TRACK, &[]).await.is(200, &body);
+        heard::get(&gate, Protocol::H1, TRACK, &[("range", "bytes=1000001-2500000")])
+            .await
+            .is(206, &body[1_000_001..=2_500_000]);
+    }
+    let wary = Gate::start(&config).await;
+    assert_eq!(heard::get(&wary, Protocol::H1, TRACK, &[]).await.status, 502);
 }
