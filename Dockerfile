@@ -4,12 +4,12 @@ FROM rust:1.95-bookworm AS build
 RUN apt-get update && apt-get install -y --no-install-recommends cmake && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
-RUN cargo build --profile dist --locked --bin tidegate
+RUN cp "$(scripts/dist.sh)" /tidegate
 
 FROM debian:bookworm-slim
 RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates curl && rm -rf /var/lib/apt/lists/* \
     && useradd --system --uid 10001 --home-dir /var/lib/tidegate --create-home tidegate
-COPY --from=build /src/target/dist/tidegate /usr/local/bin/tidegate
+COPY --from=build /tidegate /usr/local/bin/tidegate
 COPY deploy/tidegate.yaml /etc/tidegate/tidegate.yaml
 USER tidegate
 WORKDIR /var/lib/tidegate

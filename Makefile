@@ -12,6 +12,7 @@ help:
 	  'make bench    measure against nginx; a table of ratios (SECTION=cpu-1k for one section)' \
 	  'make lint     formatting, clippy, documentation, TLS stacks' \
 	  'make renew   write the schema and the reference anew' \
+	  'make profile  record anew what the compiler is told of what runs most (half an hour)' \
 	  'make certs    development certificates in certs/' \
 	  'make install  what the tests need: Debian packages, MinIO and Kafka'
 
@@ -30,12 +31,12 @@ lint: fmt clippy doc tls
 
 fmt:
 	$(STEP) 'Formatting'
-	@cargo fmt --check
+	@cargo fmt --all --check
 
 .PHONY: clippy
 clippy:
 	$(STEP) 'Clippy'
-	@cargo clippy --locked --all-targets -- -D warnings
+	@cargo clippy --locked --workspace --all-targets -- -D warnings
 
 doc:
 	$(STEP) 'Documentation'
@@ -59,6 +60,10 @@ renew:
 
 bench:
 	@loadtest/run $(SECTION)
+
+.PHONY: profile
+profile:
+	@scripts/profile.sh
 
 certs:
 	@certs/make.sh

@@ -4,7 +4,7 @@
 //! how to run parts of it.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command whose output is its result")]
 
-use std::path::{Path, PathBuf};
+use std::path::{self, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ mod share;
 /// How long one server is measured in a round unless said otherwise.
 const WINDOW: Duration = Duration::from_millis(2500);
 
-/// Measures Tidegate against nginx and writes target/loadtest/report.md.
+/// Measures Tidegate against nginx; prints a table and writes it to `report.md` in the folder.
 #[derive(Parser)]
 #[command(name = "loadtest/run")]
 struct Arguments {
@@ -45,18 +45,18 @@ struct Arguments {
     /// Seconds that one server is measured in a round (2.5), and of the soak (60).
     #[arg(long)]
     seconds: Option<f64>,
-    /// Another Tidegate binary.
+    /// The Tidegate binary; `loadtest/run` names the one that it has built.
     #[arg(long, value_name = "PATH")]
-    tidegate: Option<PathBuf>,
+    tidegate: PathBuf,
+    /// Where servers keep what they need, and the report is written.
+    #[arg(long, value_name = "PATH", default_value = "target/loadtest")]
+    folder: PathBuf,
     /// Instead of Tidegate, a second nginx with these buffer directives; if empty, equal to the first: the noise.
     #[arg(long, value_name = "DIRECTIVES")]
     rival: Option<String>,
     /// Only keep the load of the named section on Tidegate for so many seconds, so that perf or strace can be attached.
     #[arg(long, value_name = "SECONDS")]
     profile: Option<u64>,
-    /// What cargo adds by itself.
-    #[arg(long, hide = true)]
-    bench: bool,
 }
 
 fn main() -> ExitCode {
@@ -72,11 +72,11 @@ fn main() -> ExitCode {
 
 /// Whether every section was measured and there were no errors; a budget that was not held is no failure of the run.
 fn run(arguments: &Arguments) -> Result<bool> {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("loadtest");
     let subject = match &arguments.rival {
         Some(buffers) => Subject::Rival(buffers.clone()),
-        None => Subject::Tidegate(arguments.tidegate.clone().unwrap_or_else(|| env!("CARGO_BIN_EXE_tidegate").into())),
+        None => Subject::Tidegate(path::absolute(&arguments.tidegate)?),
     };
+    let folder = path::absolute(&arguments.folder)?;
     let yard = Yard::new(folder.clone(), subject)?;
     let origin = yard.origin()?;
     let asked_window = arguments.seconds.map(Duration::try_from_secs_f64).transpose()?;
