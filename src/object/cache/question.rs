@@ -127,6 +127,12 @@ async fn run(
     lead: &Lead<Topic, Option<Reported>>,
 ) {
     let mut tally = Tally::default();
+    if how != How::Head
+        && let Some(meta) = known(cache, policy, topic)
+    {
+        let outcome = Ok(Learnt::Object(meta, None));
+        return lead.update(|reported| *reported = Some(Reported { outcome, tally }));
+    }
     cache.stats.questions.up();
     let outcome = match how {
         How::Head => head(cache, origin, policy, topic, &mut tally).await,
@@ -140,6 +146,12 @@ async fn run(
     remember(cache, policy, topic, &outcome);
     cache.trouble(&origin.store, outcome.as_ref().is_err_and(|failure| is_store_trouble(*failure)));
     lead.update(|reported| *reported = Some(Reported { outcome, tally }));
+}
+
+/// The object, where the question was answered between the asker's look into the cache and its look into the table.
+fn known(cache: &Cache, policy: &Policy, topic: &Topic) -> Option<Arc<Meta>> {
+    let meta = cache.shelf.meta_in_memory(&topic.object).filter(|meta| meta.version.epoch >= topic.epoch)?;
+    (meta.freshness(policy, cache.now()) == Freshness::Fresh).then_some(meta)
 }
 
 /// Whether the store is in trouble, rather than the object or our settings: then what is cached may be served.

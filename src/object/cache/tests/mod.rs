@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
 use self::origin::{Store, Thing, eventually};
+use super::question::{self, How, Learnt};
 use super::settings::Disk;
 use super::{Cache, Cached, Policy, Refreshed, Scope, Settings, State};
 use crate::clock::Clock;
@@ -159,6 +160,20 @@ impl Read {
         assert!(self.body == body, "{} bytes, {} expected", self.body.len(), body.len());
         assert_eq!(self.state, Some(state));
     }
+}
+
+/// Who looked into the cache before the answer was kept comes to the table of questions after the question is gone.
+#[tokio::test]
+async fn a_question_that_was_just_answered_is_not_asked_again() {
+    let store = Store::start(&[("a", thing(0, 3 * SLICE))]).await;
+    let world = World::new(&store).await;
+    world.range("a", "bytes=0-9").await.is(StatusCode::PARTIAL_CONTENT, &bytes(0, 10), State::Miss);
+    store.seen();
+    let Some(Cached { cache, policy }) = &world.origin.cache else { unreachable!("it has a cache") };
+    let topic = cache.topic(&world.origin, "a");
+    let said = question::put(cache, &world.origin, policy, topic, How::Slice(0), &mut Tally::default()).await;
+    assert!(matches!(said, Ok(Learnt::Object(_, None))));
+    assert!(store.seen().is_empty());
 }
 
 #[tokio::test]
