@@ -19,7 +19,7 @@ help:
 demo:
 	$(STEP) 'What building needs'
 	@scripts/install-build.sh
-	$(STEP) 'Building Tidegate (the first time takes some minutes: all dependencies are compiled once)'
+	$(STEP) 'Building Tidegate (ten minutes on two cores the first time: all dependencies are compiled once)'
 	@cargo build --release --locked
 	$(STEP) 'Starting the demo'
 	@exec target/release/tidegate demo
