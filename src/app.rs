@@ -34,9 +34,9 @@ use crate::lifecycle::Tasks;
 use crate::object::cache::{Cache, CacheError};
 use crate::proxy::Gateway;
 use crate::proxy::inside::Inside;
-use crate::proxy::listener::{self, ListenError};
+use crate::proxy::server::listener::{self, ListenError};
+use crate::proxy::server::workers::{STUCK_AFTER, Workers};
 use crate::proxy::settings::Admin;
-use crate::proxy::threads::Threads;
 use crate::proxy::world::{Parts, Store, World, WorldError};
 use crate::redis;
 use crate::relay::Relay;
@@ -103,8 +103,8 @@ pub struct Running {
     pub listeners: Vec<SocketAddr>,
     /// Where the operator connects.
     pub admin: Option<SocketAddr>,
-    /// Who serves players.
-    threads: Arc<Threads>,
+    /// The threads that serve clients.
+    workers: Arc<Workers>,
     /// What players wait for.
     tasks: Tasks,
     /// What has to outlive it: the operator's view of the drain, and embedded stores.
@@ -124,16 +124,15 @@ impl Running {
         }
         self.services.stop(SERVICES_GRACE).await;
         self.backing.close().await;
-        drop(self.threads);
+        drop(self.workers);
         whole
     }
 }
 
 /// Starts everything that `settings` ask for; `extra` are further pages on the players' listeners.
 pub async fn start(settings: Settings, extra: Router) -> Result<Running, StartError> {
-    let (clock, metrics) = (Clock::system(), Arc::new(Metrics::new()?));
-    let (tasks, services) = (Tasks::default(), Tasks::default());
-    count_panics(&metrics);
+    let (clock, metrics, tasks, services) = (Clock::system(), metrics()?, Tasks::default(), Tasks::default());
+    let workers = Arc::new(Workers::start(settings.server.threads).map_err(ListenError::Workers)?);
     let debug_token = settings.admin.as_ref().and_then(|admin| admin.token.clone());
     let stores = open_stores(&settings.stores, &clock, &services).await?;
     let cache = cache::open(&settings, &clock, &tasks, &metrics).await?;
@@ -164,9 +163,8 @@ pub async fn start(settings: Settings, extra: Router) -> Result<Running, StartEr
         clock: clock.clone(),
     };
     let world = World::build(settings.server.clone(), settings.routes.clone(), &settings.clusters, parts)?;
-    watch_destinations(&world, &tasks);
     let world = Arc::new(ArcSwap::from_pointee(world));
-    metrics.watch(reader(&world))?;
+    observe(&world, &tasks, &metrics)?;
     let operations = cache.as_ref().map(|cache| cache::operations(cache, &world));
     let tracks = tracks::routes(&settings, &means, &shared_tracks, &world, operations.clone());
     let Started { modules, relay } = modules::start(&settings, &means, events.as_ref(), tracks)?;
@@ -177,6 +175,7 @@ pub async fn start(settings: Settings, extra: Router) -> Result<Running, StartEr
             backing: backing.clone(),
             events: events.map(|events| events.events),
             relay,
+            workers: Arc::clone(&workers),
         })),
         metrics: Arc::clone(&metrics),
         clock,
@@ -185,15 +184,28 @@ pub async fn start(settings: Settings, extra: Router) -> Result<Running, StartEr
         description: Arc::clone(&modules.description),
     };
     let inside = service(router::public(shared.clone(), authenticator, limits, modules.routes, extra));
-    let gateway = || Gateway::new(Arc::clone(&world), inside.clone(), Arc::clone(&metrics));
+    let gateway = Arc::new(Gateway::new(Arc::clone(&world), inside, Arc::clone(&metrics)));
     let admin = settings.admin.as_ref().map(|admin| serve_admin(admin, shared, &services)).transpose()?;
-    let (listeners, threads) = listener::start(&settings.server, gateway, &metrics, &tasks)?;
-    Ok(Running { listeners, admin, threads, tasks, services, grace: settings.server.shutdown_grace, cache, backing })
+    let listeners = listener::start(&settings.server, &gateway, &workers, &metrics, &tasks)?;
+    Ok(Running { listeners, admin, workers, tasks, services, grace: settings.server.shutdown_grace, cache, backing })
+}
+
+/// Has the destinations probed, and shown in the metrics.
+fn observe(world: &Arc<ArcSwap<World>>, tasks: &Tasks, metrics: &Metrics) -> Result<(), prometheus::Error> {
+    watch_destinations(&world.load(), tasks);
+    metrics.watch(reader(world))
 }
 
 /// The modules as the proxy calls them.
 fn service(modules: Router) -> Inside {
     tower::util::BoxCloneSyncService::new(modules.into_service().map_response(|response| response))
+}
+
+/// The metrics, panics among them.
+fn metrics() -> Result<Arc<Metrics>, prometheus::Error> {
+    let metrics = Arc::new(Metrics::new()?);
+    count_panics(&metrics);
+    Ok(metrics)
 }
 
 /// A panic costs one request; it is counted, and said in the log, as the bug it is.
@@ -273,9 +285,14 @@ struct Process {
     tasks: Tasks,
     backing: Backing,
     relay: Option<Arc<Relay>>,
+    workers: Arc<Workers>,
 }
 
 impl Probe for Process {
+    fn is_alive(&self) -> bool {
+        self.workers.stuck(STUCK_AFTER).is_empty()
+    }
+
     fn stores(&self) -> Part {
         if self.world.load().stores_are_good() { Part::Ok } else { Part::Unavailable }
     }

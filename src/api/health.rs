@@ -54,6 +54,11 @@ pub struct Memory {
 
 /// Answers for the parts that health depends on.
 pub trait Probe: Send + Sync {
+    /// Whether every thread that serves clients gives signs of life.
+    fn is_alive(&self) -> bool {
+        true
+    }
+
     /// Whether every object store can be used.
     fn stores(&self) -> Part;
 
@@ -94,6 +99,11 @@ impl Checkup {
     /// A check-up of a process that starts now.
     pub fn new(probe: Arc<dyn Probe>) -> Self {
         Self { started: Instant::now(), probe }
+    }
+
+    /// Whether the process can serve at all.
+    pub fn is_alive(&self) -> bool {
+        self.probe.is_alive()
     }
 
     /// Whether the process is stopping.

@@ -77,7 +77,7 @@ pub fn admin(shared: Shared) -> Router {
         .route("/cache/refresh", post(cache::refresh))
         .route_layer(middleware::from_fn_with_state(shared.clone(), operator_only));
     let clock = shared.clock.clone();
-    let open = Router::new().route("/livez", get(|| async { "ok\n" })).route("/readyz", get(ready));
+    let open = Router::new().route("/livez", get(alive)).route("/readyz", get(ready));
     refusing(open.merge(guarded).with_state(shared), &clock)
 }
 
@@ -113,6 +113,13 @@ async fn openapi(State(shared): State<Shared>) -> Response {
 async fn metrics(State(shared): State<Shared>) -> Result<Response, Error> {
     let text = shared.metrics.render().map_err(|_| Error::internal())?;
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response())
+}
+
+async fn alive(State(shared): State<Shared>) -> Response {
+    if shared.checkup.is_alive() {
+        return "ok\n".into_response();
+    }
+    (StatusCode::SERVICE_UNAVAILABLE, "a worker is stuck: see the log\n").into_response()
 }
 
 async fn ready(State(shared): State<Shared>) -> Response {

@@ -217,12 +217,12 @@ fn a_limit_is_the_routes_then_the_clusters_then_the_default() {
     let policy = "Policies: { Timeout: { slow: { FirstByte: 1m } } }\n";
     let cluster = "    busy: { HttpRequest: { ActivityTimeout: \"00:01:40\" } }\n  Routes:";
     for (line, expected) in [
-        ("ClusterId: web", Timeouts::default()),
+        ("ClusterId: web", Timeouts::YARP),
         ("ClusterId: web\nTimeoutPolicy: slow", of(seconds(2), seconds(60), seconds(30))),
         ("ClusterId: web\nTimeout: 00:00:01", of(seconds(1), seconds(1), seconds(1))),
-        ("ClusterId: busy", of(seconds(2), seconds(100), seconds(100))),
+        ("ClusterId: busy", of(seconds(15), seconds(100), seconds(100))),
         ("ClusterId: busy\nTimeoutPolicy: slow", of(seconds(2), seconds(60), seconds(30))),
-        ("ClusterId: web\nTimeoutPolicy: Disable", of(seconds(2), seconds(86_400), seconds(86_400))),
+        ("ClusterId: web\nTimeoutPolicy: Disable", of(seconds(15), seconds(86_400), seconds(86_400))),
     ] {
         let text = with_route(&format!("Match: {{ Path: / }}\n{line}"), policy).replace("  Routes:", cluster);
         assert_eq!(route(&good(&text), "/").timeouts, expected, "{line}");

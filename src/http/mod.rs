@@ -1,6 +1,7 @@
 //! HTTP's own rules, pure: no I/O, no state, nothing of Tidegate's configuration. RFC 9110, 9111, 9112.
 
 pub mod caller;
+pub mod chunked;
 pub mod client_ip;
 pub mod conditional;
 pub mod cors;

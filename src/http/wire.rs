@@ -2,6 +2,8 @@
 //! servers could read differently: the parser behind this is lenient, and leniency is how requests are smuggled. It
 //! must not know what a request asks for.
 
+use std::net::Ipv6Addr;
+
 use memchr::{memchr, memchr2, memmem, memrchr};
 
 /// Why a head is refused; the answer is 400 and the connection is closed. Nothing of the head is told.
@@ -16,6 +18,9 @@ pub enum WireFault {
     /// Not method, target and a version of HTTP/1.
     #[error("the request line is malformed: expected a method, a target and HTTP/1.1 or HTTP/1.0, one blank between")]
     RequestLine,
+    /// A target that no server has.
+    #[error("the request's target is malformed: expected a path, or an http or https URL, of visible characters")]
+    Target,
     /// A header that goes on in the next line.
     #[error("a header line begins with a blank: expected each header on one line")]
     FoldedHeader,
@@ -40,6 +45,9 @@ pub enum WireFault {
     /// HTTP/1.1 without Host.
     #[error("Host is missing: expected it in every HTTP/1.1 request")]
     MissingHost,
+    /// A Host that names none.
+    #[error("Host is malformed: expected a name or an address, and perhaps a port")]
+    MalformedHost,
     /// The target has a host that is not the one in Host.
     #[error("the request's target names another host than Host does: expected the same")]
     OtherHost,
@@ -54,6 +62,7 @@ pub fn check(raw_header_block: &[u8]) -> Result<(), WireFault> {
         line = next_line(&mut rest)?;
     }
     let request_line = RequestLine::parse(line).ok_or(WireFault::RequestLine)?;
+    request_line.check_target()?;
     let mut seen = Seen::default();
     loop {
         match next_line(&mut rest)? {
@@ -76,6 +85,7 @@ fn next_line<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], WireFault> {
 }
 
 struct RequestLine<'a> {
+    method: &'a [u8],
     target: &'a [u8],
     is_http_11: bool,
 }
@@ -91,7 +101,22 @@ impl<'a> RequestLine<'a> {
             _ => return None,
         };
         let sound = is_token(&line[..method]) && !target.is_empty() && !target.contains(&b' ');
-        sound.then_some(Self { target, is_http_11 })
+        sound.then_some(Self { method: &line[..method], target, is_http_11 })
+    }
+
+    /// The forms of a target (§3.2): a path; `*` and a bare authority with their methods only; else an HTTP URL.
+    fn check_target(&self) -> Result<(), WireFault> {
+        let visible = self.target.iter().all(|byte| matches!(byte, b'!'..=b'~' | 0x80..));
+        let known = match self.target {
+            [b'/', ..] => true,
+            b"*" => self.method == b"OPTIONS",
+            authority if self.method == b"CONNECT" => is_host(authority),
+            _ => self.absolute().is_some_and(|(scheme, authority)| {
+                let http = [&b"http"[..], b"https"].iter().any(|it| scheme.eq_ignore_ascii_case(it));
+                http && !authority.is_empty() && is_host(authority)
+            }),
+        };
+        if visible && known { Ok(()) } else { Err(WireFault::Target) }
     }
 
     /// Scheme and authority of an absolute-form target (§3.2.2).
@@ -128,12 +153,14 @@ impl<'a> Seen<'a> {
             if self.host.replace(value).is_some() {
                 return Err(WireFault::RepeatedHost);
             }
+            if !is_host(value) {
+                return Err(WireFault::MalformedHost);
+            }
         } else if name.eq_ignore_ascii_case(b"content-length") {
             if std::mem::replace(&mut self.has_length, true) {
                 return Err(WireFault::RepeatedContentLength);
             }
-            // 19 digits always fit into 64 bits, and no body is as long.
-            if !(1..=19).contains(&value.len()) || !value.iter().all(u8::is_ascii_digit) {
+            if !is_length(value) {
                 return Err(WireFault::MalformedContentLength);
             }
         } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
@@ -165,6 +192,34 @@ fn same_host(scheme: &[u8], authority: &[u8], host: &[u8]) -> bool {
     let own_port: &[u8] = if scheme.eq_ignore_ascii_case(b"https") { b":443" } else { b":80" };
     let [authority, host] = [authority, host].map(|name| name.strip_suffix(own_port).unwrap_or(name));
     !host.is_empty() && authority.eq_ignore_ascii_case(host)
+}
+
+/// A `Host` or `:authority` (RFC 3986 §3.2.2): a name or an address, and perhaps a port; nothing where the target has no
+/// host. Stricter than its grammar: characters that no name has are how one host passes for another.
+pub fn is_host(value: &[u8]) -> bool {
+    let (host, port) = match value {
+        [b'[', rest @ ..] => {
+            let Some(end) = memchr(b']', rest) else { return false };
+            let address = std::str::from_utf8(&rest[..end]).ok().and_then(|text| text.parse::<Ipv6Addr>().ok());
+            match (address, &rest[end + 1..]) {
+                (Some(_), [b':', port @ ..]) => return is_port(port),
+                (Some(_), []) => return true,
+                _ => return false,
+            }
+        }
+        _ => memchr(b':', value).map_or((value, None), |colon| (&value[..colon], Some(&value[colon + 1..]))),
+    };
+    let sound = host.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~%".contains(byte));
+    sound && port.is_none_or(|port| !host.is_empty() && is_port(port))
+}
+
+fn is_port(digits: &[u8]) -> bool {
+    digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit)
+}
+
+/// A `Content-Length`: 19 digits always fit into 64 bits, and no body is as long.
+pub fn is_length(value: &[u8]) -> bool {
+    (1..=19).contains(&value.len()) && value.iter().all(u8::is_ascii_digit)
 }
 
 /// Without the blanks around a value (§5): no other white space is one.
@@ -286,21 +341,41 @@ mod tests {
     }
 
     #[test]
+    fn targets_and_hosts_that_name_no_server_are_refused() {
+        for host in
+            ["a/b", "a b", "u@x", "a,b", "a:b", "a:123456", ":80", "[::1", "[x]", "[::1]x", "a?b", "a#b", "\u{e9}"]
+        {
+            let head = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
+            assert_eq!(check(head.as_bytes()), Err(WireFault::MalformedHost), "{host:?}");
+        }
+        for host in ["", "a", "A-b_c.d~", "127.0.0.1:80", "a:", "[::1]", "[fe80::1]:65535"] {
+            let head = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
+            assert_eq!(check(head.as_bytes()), Ok(()), "{host:?}");
+        }
+        for target in ["ftp://a/x", "x", "a:80", "http:///x", "/a\u{7f}", "http://u@a/", "://a"] {
+            let head = format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n");
+            assert_eq!(check(head.as_bytes()), Err(WireFault::Target), "{target:?}");
+        }
+        assert_eq!(check(b"GET * HTTP/1.1\r\nHost: a\r\n\r\n"), Err(WireFault::Target));
+        assert_eq!(check(b"CONNECT /x HTTP/1.1\r\nHost: a\r\n\r\n"), Ok(()));
+    }
+
+    #[test]
     fn two_hosts_or_none_are_refused() {
-        use WireFault::{MissingHost, OtherHost, RepeatedHost};
+        use WireFault::{MissingHost, OtherHost, RepeatedHost, Target};
         refuses(&[
             ("GET / HTTP/1.1\r\nHost: a\r\nhost: a\r\n\r\n", RepeatedHost),
             ("GET / HTTP/1.1\r\n\r\n", MissingHost),
             ("GET http://a/ HTTP/1.1\r\n\r\n", MissingHost),
             ("GET http://b/ HTTP/1.1\r\nHost: a\r\n\r\n", OtherHost),
-            ("GET http://a@b/ HTTP/1.1\r\nHost: a\r\n\r\n", OtherHost),
-            ("GET http://u@a/ HTTP/1.1\r\nHost: a\r\n\r\n", OtherHost),
+            ("GET http://a@b/ HTTP/1.1\r\nHost: a\r\n\r\n", Target),
+            ("GET http://u@a/ HTTP/1.1\r\nHost: a\r\n\r\n", Target),
             ("GET http://a:8080/ HTTP/1.1\r\nHost: a\r\n\r\n", OtherHost),
             ("GET http://a:443/ HTTP/1.1\r\nHost: a\r\n\r\n", OtherHost),
             ("GET http://b/ HTTP/1.0\r\nHost: a\r\n\r\n", OtherHost),
-            ("GET http:///x HTTP/1.1\r\nHost: a\r\n\r\n", OtherHost),
-            ("GET http:///x HTTP/1.1\r\nHost:\r\n\r\n", OtherHost),
-            ("GET http://:80/x HTTP/1.1\r\nHost: :80\r\n\r\n", OtherHost),
+            ("GET http:///x HTTP/1.1\r\nHost: a\r\n\r\n", Target),
+            ("GET http:///x HTTP/1.1\r\nHost:\r\n\r\n", Target),
+            ("GET http://:80/x HTTP/1.1\r\nHost: :80\r\n\r\n", Target),
         ]);
     }
 

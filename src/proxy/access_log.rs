@@ -6,17 +6,17 @@ use tracing::{error, info, warn};
 
 use super::ctx::Ctx;
 use super::failure::{Failure, Level};
-use super::player::Player;
+use super::server::Downstream;
 use crate::object::cache::State;
 use crate::telemetry::metrics::Metrics;
 
 /// Writes the lines and counts the request.
-pub fn finish(session: &impl Player, ctx: &Ctx, metrics: &Metrics) {
-    record(&session.request().method, session.answered_with(), session.sent(), ctx, metrics);
+pub fn finish(downstream: &impl Downstream, ctx: &Ctx, metrics: &Metrics) {
+    record(&downstream.request().method, downstream.status(), downstream.body_sent(), ctx, metrics);
 }
 
-/// As [`finish`], for a request whose player is no longer at hand.
-pub fn record(method: &Method, answered: Option<StatusCode>, sent: usize, ctx: &Ctx, metrics: &Metrics) {
+/// As [`finish`], for a request whose client is no longer at hand.
+pub fn record(method: &Method, answered: Option<StatusCode>, sent: u64, ctx: &Ctx, metrics: &Metrics) {
     let written = answered.map_or(0, |status| status.as_u16());
     let status = match &ctx.failure {
         Some(failure) if failure.status().as_u16() == 499 => 499,

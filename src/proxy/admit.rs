@@ -3,17 +3,17 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use http::request::Parts;
 use http::{Method, header};
-use pingora::http::RequestHeader;
 
 use super::ctx::Ctx;
 use super::failure::Failure;
 use super::permit;
-use super::player::Player;
+use super::server::Downstream;
 use super::settings::Kind;
 use super::world::Served;
 use crate::http::target::BadTarget;
-use crate::http::{client_ip, cors, target, wire};
+use crate::http::{client_ip, cors, target};
 use crate::route::table::{Lookup, Request};
 
 /// What object routes take.
@@ -32,32 +32,27 @@ pub enum Way {
 }
 
 /// Checks, routes, authenticates, limits and authorises.
-pub async fn admit(session: &impl Player, ctx: &mut Ctx) -> Result<Way, Failure> {
-    // A request that is not well formed has no route, even where one was found for it.
-    let known = ctx.served.take();
-    well_formed(session)?;
-    let request = session.request();
-    ctx.client =
-        session.peer().map(|peer| client_ip::resolve(peer, &request.headers, &ctx.world.server.trusted_proxies));
+pub async fn admit(downstream: &impl Downstream, ctx: &mut Ctx) -> Result<Way, Failure> {
+    let request = downstream.request();
+    let trusted = &ctx.world.server.trusted_proxies;
+    ctx.client = Some(client_ip::resolve(downstream.peer(), &request.headers, trusted));
+    well_formed(request)?;
 
     let path = request.uri.path();
     let asked = preflight_method(request);
     if is_ours(path) {
         return Ok(inside(ctx, asked.is_some()));
     }
-    let served = match known {
-        Some(known) => known,
-        None => match Arc::clone(&ctx.world).find(&lookup(request, asked.as_ref().unwrap_or(&request.method))) {
-            Lookup::Found(found) => {
-                ctx.captures = found.captures;
-                Arc::clone(found.value)
-            }
-            Lookup::NotFound | Lookup::MethodNotAllowed(_) if is_inside(path) => {
-                return Ok(inside(ctx, asked.is_some()));
-            }
-            Lookup::MethodNotAllowed(methods) => return Err(Failure::MethodNotAllowed(methods)),
-            Lookup::NotFound => return Err(Failure::NoRoute),
-        },
+    let served = match Arc::clone(&ctx.world).find(&lookup(request, asked.as_ref().unwrap_or(&request.method))) {
+        Lookup::Found(found) => {
+            ctx.captures = found.captures;
+            Arc::clone(found.value)
+        }
+        Lookup::NotFound | Lookup::MethodNotAllowed(_) if is_inside(path) => {
+            return Ok(inside(ctx, asked.is_some()));
+        }
+        Lookup::MethodNotAllowed(methods) => return Err(Failure::MethodNotAllowed(methods)),
+        Lookup::NotFound => return Err(Failure::NoRoute),
     };
     ctx.served = Some(Arc::clone(&served));
     let route = &served.route;
@@ -88,7 +83,7 @@ fn inside(ctx: &mut Ctx, asked: bool) -> Way {
 }
 
 /// What decides the route of `request` when it is asked for with `method`.
-pub fn lookup<'a>(request: &'a RequestHeader, method: &'a Method) -> Request<'a> {
+pub fn lookup<'a>(request: &'a Parts, method: &'a Method) -> Request<'a> {
     let uri = &request.uri;
     Request { method, host: host(request), path: uri.path(), query: uri.query(), headers: &request.headers }
 }
@@ -99,7 +94,7 @@ pub fn is_ours(path: &str) -> bool {
 }
 
 /// The length of the request's body, where it says one.
-pub fn announced(request: &RequestHeader) -> Option<u64> {
+pub fn announced(request: &Parts) -> Option<u64> {
     request.headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
@@ -108,21 +103,13 @@ pub fn is_inside(path: &str) -> bool {
     ["/api/", "/listen/", "/t/", "/demo/"].iter().any(|prefix| path.starts_with(prefix))
 }
 
-fn well_formed(session: &impl Player) -> Result<(), Failure> {
-    let request = session.request();
-    if let Some(raw) = session.raw_head() {
-        wire::check(&raw).map_err(|fault| Failure::BadRequest(fault.to_string().into()))?;
-    }
+fn well_formed(request: &Parts) -> Result<(), Failure> {
     let bad = |what: &'static str| Err(Failure::BadRequest(Cow::Borrowed(what)));
-    if request.method == Method::OPTIONS && request.raw_path() == b"*" {
+    if request.method == Method::OPTIONS && request.uri.path() == "*" {
         return bad("OPTIONS * is not answered: ask for a path");
     }
     if matches!(request.method, Method::CONNECT | Method::TRACE) {
         return Err(Failure::MethodNotAllowed(vec![Method::GET, Method::HEAD, Method::OPTIONS]));
-    }
-    // A path that is not UTF-8 has been rewritten by the parser: what would be matched is not what was sent.
-    if std::str::from_utf8(request.raw_path()).is_err() {
-        return bad("the path holds bytes that are not UTF-8; percent-encode them");
     }
     target::check(request.uri.path().as_bytes()).map_err(|fault| match fault {
         BadTarget::TooLong { .. } => Failure::PathTooLong,
@@ -135,14 +122,14 @@ fn well_formed(session: &impl Player) -> Result<(), Failure> {
 }
 
 /// A signature or S3 option of the client's own can only be an attempt to reach past the proxy.
-fn foreign_signature(request: &RequestHeader) -> bool {
+fn foreign_signature(request: &Parts) -> bool {
     let amz = |text: &str| text.get(..6).is_some_and(|start| start.eq_ignore_ascii_case("x-amz-"));
     request.headers.keys().any(|name| amz(name.as_str()))
         || request.uri.query().is_some_and(|query| query.split('&').any(amz))
 }
 
 /// The method that a browser asks leave for.
-pub fn preflight_method(request: &RequestHeader) -> Option<Method> {
+pub fn preflight_method(request: &Parts) -> Option<Method> {
     if !cors::is_preflight(&request.method, &request.headers) {
         return None;
     }
@@ -150,7 +137,7 @@ pub fn preflight_method(request: &RequestHeader) -> Option<Method> {
 }
 
 /// `:authority` or the host of an absolute target, else `Host`.
-pub fn host(request: &RequestHeader) -> Option<&str> {
+pub fn host(request: &Parts) -> Option<&str> {
     let named = request.uri.authority().map(http::uri::Authority::as_str);
     named.or_else(|| request.headers.get(header::HOST).and_then(|value| value.to_str().ok()))
 }

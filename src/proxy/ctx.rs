@@ -13,7 +13,6 @@ use crate::limit::Standing;
 use crate::limit::policy::Permit;
 use crate::object::Tally;
 use crate::route::pattern::Captures;
-use crate::upstream::destination::InFlight;
 
 /// One request's way through the phases.
 pub struct Ctx {
@@ -47,26 +46,6 @@ pub struct Ctx {
     pub first_byte: Option<Duration>,
     /// Bytes of an object sent.
     pub sent: u64,
-    /// Whether the end of a plain route's answer has been handed on.
-    pub ended: bool,
-    /// The destination of a plain route while the request is under way to it.
-    pub destination: Option<Chosen>,
-    /// Destinations of a plain route that failed.
-    pub tried: Vec<Arc<str>>,
-}
-
-/// The destination that a plain route's request went to.
-pub struct Chosen {
-    /// Its id.
-    pub id: Arc<str>,
-    /// The `Host` for it.
-    pub host: String,
-    /// The path prefix of its address.
-    pub prefix: String,
-    /// The request under way, until it has answered or failed.
-    pub in_flight: InFlight,
-    /// Whether the answer's head is there.
-    pub answered: bool,
 }
 
 impl Ctx {
@@ -88,15 +67,7 @@ impl Ctx {
             tally: Tally::default(),
             first_byte: None,
             sent: 0,
-            ended: false,
-            destination: None,
-            tried: Vec::new(),
         }
-    }
-
-    /// As [`Ctx::new`], of a request whose route is known already.
-    pub fn routed(world: Arc<World>, served: Arc<Served>, captures: Captures) -> Self {
-        Self { served: Some(served), captures, ..Self::new(world) }
     }
 
     /// The route's name for labels and logs.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 
+use super::server::{DownstreamError, HeadFault};
 use crate::auth::Refusal;
 use crate::http::range;
 use crate::object;
@@ -81,6 +82,26 @@ pub enum Level {
     Error,
 }
 
+impl From<DownstreamError> for Failure {
+    fn from(error: DownstreamError) -> Self {
+        match error {
+            DownstreamError::Closed => Self::ClientLeft,
+            DownstreamError::Stalled => Self::ClientStalled,
+            DownstreamError::MalformedBody(detail) => Self::BadRequest(detail.into()),
+            DownstreamError::Misused => Self::Internal,
+        }
+    }
+}
+
+impl From<HeadFault> for Failure {
+    fn from(fault: HeadFault) -> Self {
+        match fault {
+            HeadFault::TooLong => Self::HeadTooLarge,
+            HeadFault::Malformed(detail) => Self::BadRequest(detail),
+        }
+    }
+}
+
 impl Failure {
     /// The status for the client; 499 is in the log only.
     pub fn status(&self) -> StatusCode {
@@ -145,7 +166,7 @@ impl Failure {
     pub fn detail(&self) -> Cow<'static, str> {
         match self {
             Self::BadRequest(what) => what.clone(),
-            Self::HeadTooLarge => "the request's head is longer than 64 KiB".into(),
+            Self::HeadTooLarge => "the request's head is longer than 64 KiB or 256 lines".into(),
             Self::PathTooLong => "the path is longer than 8192 bytes".into(),
             Self::NoRoute => "nothing is served under this path".into(),
             Self::MethodNotAllowed(_) => "this method is not served here; see Allow".into(),

@@ -1,4 +1,4 @@
-//! Requests that the modules in this process answer: called through a service that knows nothing of Pingora.
+//! Requests that the modules in this process answer: called through a service that knows nothing of the server.
 
 use std::convert::Infallible;
 use std::io;
@@ -10,14 +10,13 @@ use futures::FutureExt;
 use http::uri::Authority;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
-use pingora::Result;
 use tokio::sync::{mpsc, oneshot};
 use tower::ServiceExt;
 use tower::util::BoxCloneSyncService;
 
 use super::ctx::Ctx;
 use super::failure::Failure;
-use super::player::Player;
+use super::server::{Downstream, DownstreamError};
 use super::{admit, respond};
 use crate::http::caller::Caller;
 use crate::http::headers::strip_hop_by_hop;
@@ -35,24 +34,24 @@ const SMALL_BODY: usize = 64 * 1024;
 type Asked = oneshot::Sender<Option<Bytes>>;
 
 /// Hands the request to the modules and writes what they say.
-pub async fn serve(player: &mut impl Player, ctx: &mut Ctx, inside: Inside) -> Result<()> {
-    let response = match ask(player, ctx, inside).await {
+pub async fn serve(downstream: &mut impl Downstream, ctx: &mut Ctx, inside: Inside) -> Result<(), DownstreamError> {
+    let response = match ask(downstream, ctx, inside).await {
         Ok(response) => response,
-        Err(failure) => return respond::failure(player, ctx, failure).await,
+        Err(failure) => return respond::failure(downstream, ctx, failure).await,
     };
-    if player.has_read_body() {
-        return answer(player, ctx, response).await;
+    if downstream.has_read_body() {
+        return answer(downstream, ctx, response).await;
     }
-    player.close_after();
-    answer(player, ctx, response).await?;
+    downstream.close_after();
+    answer(downstream, ctx, response).await?;
     // Closing on bytes that nobody has read would reset the connection, and the answer with it.
-    player.drain().await;
+    downstream.drain().await;
     Ok(())
 }
 
 /// What the modules say.
-async fn ask(player: &mut impl Player, ctx: &Ctx, inside: Inside) -> Result<Response<Body>, Failure> {
-    let head = player.request();
+async fn ask(downstream: &mut impl Downstream, ctx: &Ctx, inside: Inside) -> Result<Response<Body>, Failure> {
+    let head = downstream.request();
     let announced = admit::announced(head);
     if announced.is_some_and(|length| length > MAX_BODY as u64) {
         return Err(Failure::BodyTooLarge);
@@ -60,27 +59,27 @@ async fn ask(player: &mut impl Player, ctx: &Ctx, inside: Inside) -> Result<Resp
     let is_awaited = head.headers.contains_key(header::EXPECT);
     let small = announced.and_then(|length| usize::try_from(length).ok()).filter(|length| *length <= SMALL_BODY);
     let body = match small.filter(|_| !is_awaited) {
-        _ if player.has_read_body() => Body::empty(),
-        Some(length) => Body::from(whole(player, length).await?),
+        _ if downstream.has_read_body() => Body::empty(),
+        Some(length) => Body::from(whole(downstream, length).await?),
         None => {
             let (body, asked) = on_demand();
-            let request = request(player, ctx, body);
+            let request = request(downstream, ctx, body);
             return tokio::select! {
                 biased;
                 Ok(response) = inside.oneshot(request) => Ok(response),
-                failure = feed(player, asked) => Err(failure),
+                failure = feed(downstream, asked) => Err(failure),
             };
         }
     };
-    let Ok(response) = inside.oneshot(request(player, ctx, body)).await;
+    let Ok(response) = inside.oneshot(request(downstream, ctx, body)).await;
     Ok(response)
 }
 
 /// A small body of this length.
-async fn whole(player: &mut impl Player, length: usize) -> Result<Bytes, Failure> {
-    let first = player.read_piece().await?.unwrap_or_default();
+async fn whole(downstream: &mut impl Downstream, length: usize) -> Result<Bytes, Failure> {
+    let first = downstream.read_body().await?.unwrap_or_default();
     let mut all = BytesMut::new();
-    while let Some(piece) = player.read_piece().await? {
+    while let Some(piece) = downstream.read_body().await? {
         if all.is_empty() {
             all.reserve(length);
             all.extend_from_slice(&first);
@@ -106,12 +105,12 @@ fn on_demand() -> (Body, mpsc::Receiver<Asked>) {
 }
 
 /// Reads what is asked for; ends only where the body does not come as it should.
-async fn feed(player: &mut impl Player, mut asked: mpsc::Receiver<Asked>) -> Failure {
+async fn feed(downstream: &mut impl Downstream, mut asked: mpsc::Receiver<Asked>) -> Failure {
     let mut read = 0;
     while let Some(give) = asked.recv().await {
-        let piece = match player.read_piece().await {
+        let piece = match downstream.read_body().await {
             Ok(piece) => piece,
-            Err(failure) => return failure,
+            Err(error) => return error.into(),
         };
         read += piece.as_ref().map_or(0, Bytes::len);
         if read > MAX_BODY {
@@ -124,7 +123,11 @@ async fn feed(player: &mut impl Player, mut asked: mpsc::Receiver<Asked>) -> Fai
 }
 
 /// Writes what the modules said.
-async fn answer(player: &mut impl Player, ctx: &mut Ctx, response: Response<Body>) -> Result<()> {
+async fn answer(
+    downstream: &mut impl Downstream,
+    ctx: &mut Ctx,
+    response: Response<Body>,
+) -> Result<(), DownstreamError> {
     let (parts, mut body) = response.into_parts();
     let mut headers = parts.headers;
     strip_hop_by_hop(&mut headers);
@@ -133,51 +136,51 @@ async fn answer(player: &mut impl Player, ctx: &mut Ctx, response: Response<Body
     if let (None, Some(length)) = (headers.get(header::CONTENT_LENGTH), length) {
         headers.insert(header::CONTENT_LENGTH, length.into());
     }
-    let end = bodiless || player.request().method == Method::HEAD;
-    respond::head(player, ctx, parts.status, headers, end).await?;
+    let end = bodiless || downstream.request().method == Method::HEAD;
+    respond::head(downstream, ctx, parts.status, headers, end).await?;
     if end {
         return Ok(());
     }
-    match pass_on(player, &mut body).await {
-        Ok(()) => player.end().await,
+    match pass_on(downstream, &mut body).await {
+        Ok(()) => downstream.end(None).await,
         Err(failure) => {
             ctx.failure = Some(failure);
-            player.abort().await;
+            downstream.abort().await;
             Ok(())
         }
     }
 }
 
 /// Writes `body` as it comes; each piece leaves before the next one is waited for.
-async fn pass_on(player: &mut impl Player, body: &mut Body) -> Result<(), Failure> {
+async fn pass_on(downstream: &mut impl Downstream, body: &mut Body) -> Result<(), Failure> {
     loop {
         let frame = match body.frame().now_or_never() {
             Some(frame) => frame,
             None => {
-                player.flush().await?;
+                downstream.flush().await?;
                 tokio::select! {
                     frame = body.frame() => frame,
-                    () = player.hung_up() => return Err(Failure::ClientLeft),
+                    () = downstream.hung_up() => return Err(Failure::ClientLeft),
                 }
             }
         };
         let Some(frame) = frame else { return Ok(()) };
         // An empty chunk would be the last one.
         if let Some(bytes) = frame.map_err(|_| Failure::Internal)?.into_data().ok().filter(|bytes| !bytes.is_empty()) {
-            player.write(&bytes).await?;
+            downstream.write(&bytes).await?;
         }
     }
 }
 
 /// The request as a module sees it.
-fn request(player: &impl Player, ctx: &Ctx, body: Body) -> Request<Body> {
-    let head = player.request();
+fn request(downstream: &impl Downstream, ctx: &Ctx, body: Body) -> Request<Body> {
+    let head = downstream.request();
     let mut request = Request::new(body);
     *request.method_mut() = head.method.clone();
     *request.uri_mut() = head.uri.clone();
     *request.headers_mut() = head.headers.clone();
     strip_hop_by_hop(request.headers_mut());
-    let way = Way { host: admit::host(head), peer: player.peer(), tls: player.is_tls() };
+    let way = Way { host: admit::host(head), peer: Some(downstream.peer()), tls: downstream.is_tls() };
     request.extensions_mut().insert(caller(ctx, &head.headers, &way));
     request
 }

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use pingora::http::RequestHeader;
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
 
 use super::admit;
 use super::failure::Failure;
@@ -67,10 +66,10 @@ pub async fn inspect(world: &Arc<World>, asked: &Asked<'_>) -> Result<Found, Ref
 
 async fn look(world: &Arc<World>, asked: &Asked<'_>) -> Result<Found, Failure> {
     let Asked { path, asking, claims, measure } = *asked;
-    let mut request = RequestHeader::build(Method::GET, path.as_bytes(), None).map_err(|_| Failure::Internal)?;
+    let mut request = Request::get(path).body(()).map_err(|_| Failure::Internal)?.into_parts().0;
     let named = asking.uri.authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok());
     if let Some(host) = named.as_ref().or(asking.headers.get(header::HOST)) {
-        request.insert_header(header::HOST, host).map_err(|_| Failure::Internal)?;
+        request.headers.insert(header::HOST, host.clone());
     }
     let (served, captures) = match world.find(&admit::lookup(&request, &Method::GET)) {
         Lookup::Found(found) => (found.value, found.captures),

@@ -1,59 +1,41 @@
-//! The only place that knows Pingora's phases. Each phase hands over to a module that is named after what it does.
+//! From a client's request to its answer: admission, then the object engine, a cluster, or the modules of this process.
 
 mod access_log;
 mod admit;
 pub mod audience;
-mod connection;
 mod ctx;
-mod direct;
 mod failure;
 mod forward;
-mod http2;
 pub mod inside;
 pub mod inspect;
 mod limit;
-pub mod listener;
 mod objects;
 pub mod permit;
-mod player;
-mod request_body;
 mod respond;
+pub mod server;
 pub mod settings;
-mod socket;
-pub mod threads;
-mod tls;
 mod tracks;
 mod upgrade;
 pub mod world;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
-use futures::future::{BoxFuture, ready};
-use pingora::http::{RequestHeader, ResponseHeader};
-use pingora::proxy::{FailToProxy, ProxyHttp, Session};
-use pingora::upstreams::peer::HttpPeer;
-use pingora::{Error, Result};
+use http::Version;
+use http::request::Parts;
 
 use admit::Way;
 use ctx::Ctx;
-use direct::Direct;
 use failure::Failure;
+use forward::Forwarding;
 use inside::Inside;
-use player::Player as _;
-use world::{Target, World};
+use server::{ConnectionTakeover, Downstream, DownstreamError, HeadFault};
+use settings::Kind;
+use world::{Served, Target, World};
 
-use crate::route::table::Lookup;
 use crate::telemetry::metrics::Metrics;
 
-/// How long an idle client connection is kept, in seconds.
-const KEEP_ALIVE_SECONDS: u64 = 75;
-/// How long the rest of a request body may take to arrive after the answer.
-const DRAIN: Duration = Duration::from_secs(5);
-
-/// The proxy as Pingora runs it.
+/// The proxy, as the server hands requests to it.
 pub struct Gateway {
     world: Arc<ArcSwap<World>>,
     inside: Inside,
@@ -66,280 +48,69 @@ impl Gateway {
         Self { world, inside, metrics }
     }
 
-    /// What is known of an HTTP/1.1 request that can be answered without a session of Pingora: it is a plain one to an
-    /// object route, or goes to a module.
-    fn takes_directly(&self, request: &RequestHeader) -> Option<Ctx> {
-        let (path, world) = (request.uri.path(), self.world.load_full());
-        if admit::is_ours(path) {
-            return Some(Ctx::new(world));
-        }
-        let asked = admit::preflight_method(request);
-        let (served, captures) = match world.find(&admit::lookup(request, asked.as_ref().unwrap_or(&request.method))) {
-            Lookup::Found(found) => (Arc::clone(found.value), found.captures),
-            Lookup::MethodNotAllowed(_) | Lookup::NotFound => {
-                return admit::is_inside(path).then(|| Ctx::new(world));
+    /// Answers an admitted request on the route `served`.
+    async fn serve(
+        &self,
+        downstream: &mut impl Downstream,
+        ctx: &mut Ctx,
+        served: &Served,
+    ) -> Result<(), DownstreamError> {
+        match (&served.target, &served.route.kind) {
+            (Target::Cluster(cluster), Kind::Plain(route)) => {
+                // Boxed: a paused player of an object keeps no room for it.
+                Box::pin(forward::serve(downstream, ctx, &Forwarding { served, route, cluster })).await
             }
-        };
-        let objects = !matches!(served.target, Target::Cluster(_));
-        (objects && connection::only_reads(request)).then(|| Ctx::routed(world, served, captures))
+            (Target::Objects(_) | Target::Tracks(_), _) => objects::serve(downstream, ctx, served, &self.metrics).await,
+            (Target::Cluster(_), Kind::Object(_)) => respond::failure(downstream, ctx, Failure::Internal).await,
+        }
     }
 
-    /// Takes a token out of the request's path.
-    fn open_path(&self, request: &mut RequestHeader) {
+    /// Ends an exchange whose answer is whole, or could not be.
+    async fn finish(&self, downstream: &mut impl Downstream, mut ctx: Ctx, outcome: Result<(), DownstreamError>) {
+        if let Err(error) = outcome {
+            downstream.close_after();
+            downstream.abort().await;
+            // Above what was to be answered: the client did not get it.
+            ctx.failure = Some(error.into());
+        }
+        access_log::finish(downstream, &ctx, &self.metrics);
+    }
+}
+
+impl server::Handler for Arc<Gateway> {
+    type Admitted = Box<Ctx>;
+
+    fn prepare(&self, request: &mut Parts) {
         permit::open_path(&self.world.load(), request);
     }
 
-    fn write_timeout(&self) -> Duration {
-        self.world.load().server.write_timeout
-    }
-
-    /// Answers a request of [`Gateway::takes_directly`]; gives it back, admitted, where a module may want the whole
-    /// connection for it.
-    async fn serve_directly(&self, player: &mut Direct<'_>, mut ctx: Ctx) -> Option<Box<Ctx>> {
-        let outcome = match admit::admit(player, &mut ctx).await {
-            Ok(Way::Route(served)) => match &served.target {
-                Target::Objects(_) | Target::Tracks(_) => {
-                    objects::serve(player, &mut ctx, &served, &self.metrics).await
-                }
-                // A reload between the two looks at the table; the next try finds the new one.
-                Target::Cluster(_) => respond::failure(player, &mut ctx, Failure::Internal).await,
-            },
-            Ok(Way::Options) => respond::options(player, &mut ctx).await,
-            Ok(Way::Preflight(policy)) => respond::preflight(player, &mut ctx, policy).await,
-            Ok(Way::Inside) if upgrade::is_asked(player.request()) => return Some(Box::new(ctx)),
-            Ok(Way::Inside) => inside::serve(player, &mut ctx, self.inside.clone()).await,
-            Err(failure) => respond::failure(player, &mut ctx, failure).await,
+    async fn handle(&self, downstream: &mut impl Downstream) -> Option<Box<Ctx>> {
+        let mut ctx = Ctx::new(self.world.load_full());
+        let outcome = match admit::admit(downstream, &mut ctx).await {
+            Ok(Way::Route(served)) => self.serve(downstream, &mut ctx, &served).await,
+            Ok(Way::Options) => respond::options(downstream, &mut ctx).await,
+            Ok(Way::Preflight(policy)) => respond::preflight(downstream, &mut ctx, policy).await,
+            Ok(Way::Inside) if is_upgrade(downstream.request()) => return Some(Box::new(ctx)),
+            Ok(Way::Inside) => inside::serve(downstream, &mut ctx, self.inside.clone()).await,
+            Err(failure) => respond::failure(downstream, &mut ctx, failure).await,
         };
-        if outcome.is_err() {
-            player.close_after();
-            ctx.failure.get_or_insert(Failure::ClientLeft);
-        }
-        access_log::finish(player, &ctx, &self.metrics);
+        self.finish(downstream, ctx, outcome).await;
         None
     }
 
-    /// Refuses a request whose head is longer than is read.
-    async fn refuse_head(&self, player: &mut Direct<'_>) {
+    async fn refuse(&self, downstream: &mut impl Downstream, fault: HeadFault) {
         let mut ctx = Ctx::new(self.world.load_full());
-        if respond::failure(player, &mut ctx, Failure::HeadTooLarge).await.is_err() {
-            ctx.failure = Some(Failure::ClientLeft);
-        }
-        access_log::finish(player, &ctx, &self.metrics);
+        ctx.client = Some(downstream.peer());
+        let outcome = respond::failure(downstream, &mut ctx, fault.into()).await;
+        self.finish(downstream, ctx, outcome).await;
     }
 
-    /// True when the request is answered; false sends it on to a cluster.
-    async fn answer(&self, session: &mut Session, ctx: &mut Ctx) -> Result<bool> {
-        let served = match admit::admit(session, ctx).await {
-            Ok(Way::Route(served)) => served,
-            Ok(Way::Preflight(policy)) => return respond::preflight(session, ctx, policy).await.map(|()| true),
-            Ok(Way::Options) => return respond::options(session, ctx).await.map(|()| true),
-            Ok(Way::Inside) => return inside::serve(session, ctx, self.inside.clone()).await.map(|()| true),
-            Err(failure) => return respond::failure(session, ctx, failure).await.map(|()| true),
-        };
-        match &served.target {
-            Target::Objects(_) | Target::Tracks(_) => {
-                objects::serve(session, ctx, &served, &self.metrics).await.map(|()| true)
-            }
-            Target::Cluster(_) => Ok(false),
-        }
+    async fn take_over(&self, admitted: Box<Ctx>, connection: ConnectionTakeover) {
+        upgrade::serve(self, *admitted, connection).await;
     }
 }
 
-// What `async_trait` would write, with bodies that hand over. Where it makes a future itself, inside a function with bounds
-// on lifetimes, the compiler proves for each phase anew, and slowly, that all that a request can reach may cross threads.
-impl ProxyHttp for Gateway {
-    type CTX = Ctx;
-
-    fn new_ctx(&self) -> Ctx {
-        Ctx::new(self.world.load_full())
-    }
-
-    fn early_request_filter<'a, 'b, 'c, 'f>(
-        &'a self,
-        session: &'b mut Session,
-        ctx: &'c mut Ctx,
-    ) -> BoxFuture<'f, Result<()>>
-    where
-        'a: 'f,
-        'b: 'f,
-        'c: 'f,
-        Self: 'f,
-    {
-        // HTTP/1.0 and `Connection: close` have been heeded by now.
-        if session.get_keepalive().is_some() {
-            session.set_keepalive(Some(KEEP_ALIVE_SECONDS));
-        }
-        let client = session.as_downstream_mut();
-        client.set_write_timeout(Some(ctx.world.server.write_timeout));
-        client.set_total_drain_timeout(Some(DRAIN));
-        client.set_abort_on_close(false);
-        client.set_pipelining_enabled(true);
-        permit::open_path(&ctx.world, session.req_header_mut());
-        Box::pin(ready(Ok(())))
-    }
-
-    fn request_filter<'a, 'b, 'c, 'f>(
-        &'a self,
-        session: &'b mut Session,
-        ctx: &'c mut Ctx,
-    ) -> BoxFuture<'f, Result<bool>>
-    where
-        'a: 'f,
-        'b: 'f,
-        'c: 'f,
-        Self: 'f,
-    {
-        answered(self, session, ctx)
-    }
-
-    fn request_body_filter<'a, 'b, 'c, 'd, 'f>(
-        &'a self,
-        session: &'b mut Session,
-        _body: &'c mut Option<Bytes>,
-        _end: bool,
-        ctx: &'d mut Ctx,
-    ) -> BoxFuture<'f, Result<()>>
-    where
-        'a: 'f,
-        'b: 'f,
-        'c: 'f,
-        'd: 'f,
-        Self: 'f,
-    {
-        Box::pin(ready(forward::request_body(session, ctx)))
-    }
-
-    fn upstream_peer<'a, 'b, 'c, 'f>(
-        &'a self,
-        session: &'b mut Session,
-        ctx: &'c mut Ctx,
-    ) -> BoxFuture<'f, Result<Box<HttpPeer>>>
-    where
-        'a: 'f,
-        'b: 'f,
-        'c: 'f,
-        Self: 'f,
-    {
-        chosen(session, ctx)
-    }
-
-    fn upstream_request_filter<'a, 'b, 'c, 'd, 'f>(
-        &'a self,
-        session: &'b mut Session,
-        upstream: &'c mut RequestHeader,
-        ctx: &'d mut Ctx,
-    ) -> BoxFuture<'f, Result<()>>
-    where
-        'a: 'f,
-        'b: 'f,
-        'c: 'f,
-        'd: 'f,
-        Self: 'f,
-    {
-        Box::pin(ready(forward::request(session, ctx, upstream)))
-    }
-
-    fn response_filter<'a, 'b, 'c, 'd, 'f>(
-        &'a self,
-        session: &'b mut Session,
-        upstream: &'c mut ResponseHeader,
-        ctx: &'d mut Ctx,
-    ) -> BoxFuture<'f, Result<()>>
-    where
-        'a: 'f,
-        'b: 'f,
-        'c: 'f,
-        'd: 'f,
-        Self: 'f,
-    {
-        Box::pin(ready(forward::response(session, ctx, upstream)))
-    }
-
-    fn response_body_filter(
-        &self,
-        _session: &mut Session,
-        body: &mut Option<Bytes>,
-        end: bool,
-        ctx: &mut Ctx,
-    ) -> Result<Option<Duration>> {
-        ctx.ended |= end;
-        Ok(body.as_ref().and_then(|bytes| limit::sent(ctx, bytes.len() as u64)))
-    }
-
-    fn fail_to_connect(&self, _session: &mut Session, _peer: &HttpPeer, ctx: &mut Ctx, e: Box<Error>) -> Box<Error> {
-        forward::failed_to_connect(ctx, e)
-    }
-
-    fn error_while_proxy(
-        &self,
-        _peer: &HttpPeer,
-        session: &mut Session,
-        e: Box<Error>,
-        ctx: &mut Ctx,
-        client_reused: bool,
-    ) -> Box<Error> {
-        forward::failed_to_proxy(session, ctx, e, client_reused)
-    }
-
-    fn fail_to_proxy<'a, 'b, 'c, 'd, 'f>(
-        &'a self,
-        session: &'b mut Session,
-        e: &'c Error,
-        ctx: &'d mut Ctx,
-    ) -> BoxFuture<'f, FailToProxy>
-    where
-        'a: 'f,
-        'b: 'f,
-        'c: 'f,
-        'd: 'f,
-        Self: 'f,
-    {
-        refused(session, e, ctx)
-    }
-
-    fn logging<'a, 'b, 'c, 'd, 'f>(
-        &'a self,
-        session: &'b mut Session,
-        _e: Option<&'c Error>,
-        ctx: &'d mut Ctx,
-    ) -> BoxFuture<'f, ()>
-    where
-        'a: 'f,
-        'b: 'f,
-        'c: 'f,
-        'd: 'f,
-        Self: 'f,
-    {
-        ctx.destination = None;
-        access_log::finish(session, ctx, &self.metrics);
-        Box::pin(ready(()))
-    }
-
-    /// Failures are logged once, by the access log; Pingora's lines would name upstream addresses.
-    fn suppress_error_log(&self, _session: &Session, _ctx: &Ctx, _error: &Error) -> bool {
-        true
-    }
-}
-
-fn answered<'a>(gateway: &'a Gateway, session: &'a mut Session, ctx: &'a mut Ctx) -> BoxFuture<'a, Result<bool>> {
-    Box::pin(gateway.answer(session, ctx))
-}
-
-fn chosen<'a>(session: &'a mut Session, ctx: &'a mut Ctx) -> BoxFuture<'a, Result<Box<HttpPeer>>> {
-    Box::pin(forward::peer(session, ctx))
-}
-
-fn refused<'a>(session: &'a mut Session, error: &'a Error, ctx: &'a mut Ctx) -> BoxFuture<'a, FailToProxy> {
-    Box::pin(async move {
-        if forward::is_answered(session, ctx, error) {
-            session.set_keepalive(None);
-            return FailToProxy { error_code: 0, can_reuse_downstream: false };
-        }
-        let failure = ctx.failure.take().unwrap_or_else(|| forward::failure(error));
-        let error_code = failure.status().as_u16();
-        if respond::failure(session, ctx, failure).await.is_err() {
-            ctx.failure = Some(Failure::ClientLeft);
-        }
-        FailToProxy { error_code, can_reuse_downstream: false }
-    })
+/// Whether a module may take the connection over for this request.
+fn is_upgrade(request: &Parts) -> bool {
+    request.version == Version::HTTP_11 && upgrade::is_asked(request)
 }

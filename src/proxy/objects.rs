@@ -2,71 +2,76 @@
 
 use std::sync::Arc;
 
-use http::header;
-use pingora::http::Method;
-use pingora::{Error, ErrorType, Result};
+use http::{Method, header};
 
 use super::audience::Told;
 use super::ctx::Ctx;
 use super::failure::Failure;
 use super::limit;
-use super::player::Player;
+use super::server::{Downstream, DownstreamError};
 use super::world::Served;
 use super::{permit, respond, tracks};
 use crate::object::{self, Body, Plan};
 use crate::telemetry::metrics::Metrics;
 
-/// Answers a request on an object route. An error means that the answer broke off: the connection must be closed
-/// without looking like a clean end.
-pub async fn serve(session: &mut impl Player, ctx: &mut Ctx, served: &Served, metrics: &Arc<Metrics>) -> Result<()> {
+/// Answers a request on an object route.
+pub async fn serve(
+    downstream: &mut impl Downstream,
+    ctx: &mut Ctx,
+    served: &Served,
+    metrics: &Arc<Metrics>,
+) -> Result<(), DownstreamError> {
+    if !downstream.has_read_body()
+        && let Err(failure) = Box::pin(pass_over_body(downstream, served.route.max_request_body)).await
+    {
+        return respond::failure(downstream, ctx, failure).await;
+    }
     let wanted = match tracks::wanted(served, &ctx.captures).await {
         Ok(wanted) => wanted,
-        Err(failure) => return respond::failure(session, ctx, failure).await,
+        Err(failure) => return respond::failure(downstream, ctx, failure).await,
     };
     let user = ctx.claims.as_ref().map(|claims| claims.subject.as_str());
     let _stream = metrics.stream(user);
     let answer = {
-        let plan = Plan::read(&session.request().method, &session.request().headers, session.room());
+        let plan = Plan::read(&downstream.request().method, &downstream.request().headers, downstream.room());
         let question = object::answer(&wanted.origin, &plan, wanted.key(), &mut ctx.tally);
         tokio::select! {
             biased;
             answer = question => answer.map_err(Failure::Object),
-            () = session.left() => Err(Failure::ClientLeft),
+            () = downstream.closed() => Err(Failure::ClientLeft),
         }
     };
     match answer {
-        Err(failure) => respond::failure(session, ctx, failure).await,
+        Err(failure) => respond::failure(downstream, ctx, failure).await,
         Ok(mut answer) => {
             if let (Some(value), true) = (wanted.content_type(), answer.headers.contains_key(header::CONTENT_TYPE)) {
                 answer.headers.insert(header::CONTENT_TYPE, value.clone());
             }
-            if respond::is_debugged(session, ctx) {
+            if respond::is_debugged(downstream, ctx) {
                 ctx.tally.cache = answer.body.as_ref().and_then(Body::forecast).or(ctx.tally.cache);
             }
-            let head_only = answer.body.is_none() || session.request().method == Method::HEAD;
+            let head_only = answer.body.is_none() || downstream.request().method == Method::HEAD;
             let told = if head_only { None } else { Told::of(ctx, wanted.key(), &answer) };
-            respond::head(session, ctx, answer.status, answer.headers, head_only)
-                .await
-                .map_err(|error| gone(ctx, error))?;
-            match answer.body {
-                Some(body) if !head_only => deliver(session, ctx, body, told, metrics).await,
-                _ => Ok(()),
+            respond::head(downstream, ctx, answer.status, answer.headers, head_only).await?;
+            if let Some(body) = answer.body.filter(|_| !head_only) {
+                deliver(downstream, ctx, body, told, metrics).await;
             }
+            Ok(())
         }
     }
 }
 
 async fn deliver(
-    session: &mut impl Player,
+    downstream: &mut impl Downstream,
     ctx: &mut Ctx,
     mut body: Body,
     told: Option<Told>,
     metrics: &Metrics,
-) -> Result<()> {
+) {
     let revoked = permit::revoked(ctx);
     let outcome = tokio::select! {
         biased;
-        outcome = pump(session, ctx, &mut body, metrics) => outcome,
+        outcome = pump(downstream, ctx, &mut body, metrics) => outcome,
         () = revoked => Err(Failure::Revoked),
     };
     if let Some(mut told) = told {
@@ -75,35 +80,37 @@ async fn deliver(
     ctx.tally = ctx.tally.and(body.tally());
     if let Err(failure) = outcome {
         ctx.failure = Some(failure);
-        session.abort().await;
-        return Err(broken());
+        downstream.abort().await;
     }
-    Ok(())
 }
 
 /// Moves the body on, one piece at a time, as large as the player takes at once: what it does not take is not read from
 /// the store.
-async fn pump(client: &mut impl Player, ctx: &mut Ctx, body: &mut Body, metrics: &Metrics) -> Result<(), Failure> {
+async fn pump(
+    downstream: &mut impl Downstream,
+    ctx: &mut Ctx,
+    body: &mut Body,
+    metrics: &Metrics,
+) -> Result<(), Failure> {
     loop {
-        let (room, passing) = (client.room(), client.socket().is_some());
+        let (room, passing) = (downstream.room(), downstream.socket().is_some());
         let more = tokio::select! {
             biased;
             more = body.fill(room, passing) => more.map_err(Failure::Object)?,
-            () = client.left() => return Err(Failure::ClientLeft),
+            () = downstream.closed() => return Err(Failure::ClientLeft),
         };
         if !more {
-            let ended = client.end().await;
-            return ended.map_err(|_| Failure::ClientLeft);
+            return Ok(downstream.end(None).await?);
         }
         let mut sent = 0;
-        if let (Some(socket), true) = (client.socket(), body.available().is_empty()) {
+        if let (Some(socket), true) = (downstream.socket(), body.available().is_empty()) {
             sent = body.pass(socket, room).map_err(|_| Failure::ClientLeft)?;
-            client.passed(sent);
+            downstream.wrote_to_socket(sent);
         }
-        if client.keeps() {
-            client.write_kept(body.owned()).await?;
+        if downstream.keeps_bytes() {
+            downstream.write_owned(body.owned()).await?;
         } else if !body.available().is_empty() {
-            client.write(body.available()).await?;
+            downstream.write(body.available()).await?;
         }
         let sent = (sent + body.available().len()) as u64;
         ctx.sent += sent;
@@ -111,17 +118,20 @@ async fn pump(client: &mut impl Player, ctx: &mut Ctx, body: &mut Body, metrics:
         if let Some(wait) = limit::sent(ctx, sent) {
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
-                () = client.left() => return Err(Failure::ClientLeft),
+                () = downstream.closed() => return Err(Failure::ClientLeft),
             }
         }
     }
 }
 
-fn gone(ctx: &mut Ctx, error: Box<Error>) -> Box<Error> {
-    ctx.failure = Some(Failure::ClientLeft);
-    error
-}
-
-fn broken() -> Box<Error> {
-    Error::explain(ErrorType::Custom("response broken off"), "the answer could not be finished")
+/// Reads the body of a request that means nothing by it, so that the connection goes on behind its end.
+async fn pass_over_body(downstream: &mut impl Downstream, limit: Option<u64>) -> Result<(), Failure> {
+    let mut read = 0;
+    while let Some(piece) = downstream.read_body().await? {
+        read += piece.len() as u64;
+        if limit.is_some_and(|limit| read > limit) {
+            return Err(Failure::BodyTooLarge);
+        }
+    }
+    Ok(())
 }

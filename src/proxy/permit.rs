@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
+use http::request::Parts;
 use http::{HeaderMap, Method, Uri};
-use pingora::http::RequestHeader;
 use serde_json::{Map, Value};
 
 use super::ctx::Ctx;
@@ -34,7 +34,7 @@ pub struct Guards {
 }
 
 /// Takes a token out of the request's path, before anything else looks at it.
-pub fn open_path(world: &World, request: &mut RequestHeader) {
+pub fn open_path(world: &World, request: &mut Parts) {
     if world.guards.path_tokens.is_none() || !request.uri.path().starts_with("/t/") {
         return;
     }
@@ -43,13 +43,13 @@ pub fn open_path(world: &World, request: &mut RequestHeader) {
     let mut parts = request.uri.clone().into_parts();
     parts.path_and_query = target.parse().ok();
     if let Some(uri) = parts.path_and_query.is_some().then(|| Uri::from_parts(parts).ok()).flatten() {
-        request.set_uri(uri);
-        request.extensions_mut().insert(token);
+        request.uri = uri;
+        request.extensions.insert(token);
     }
 }
 
 /// Authenticates and authorises.
-pub async fn authorise(request: &RequestHeader, ctx: &mut Ctx, served: &Served) -> Result<(), Failure> {
+pub async fn authorise(request: &Parts, ctx: &mut Ctx, served: &Served) -> Result<(), Failure> {
     let Authorization::Policy(_) = &served.route.authorization else { return limit::admit(ctx, served).await };
     let world = Arc::clone(&ctx.world);
     let reads = matches!(request.method, Method::GET | Method::HEAD);

@@ -4,14 +4,12 @@
 use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use pingora::Result;
-use pingora::http::ResponseHeader;
 
 use super::admit::OBJECT_METHODS;
 use super::ctx::Ctx;
 use super::failure::Failure;
 use super::limit;
-use super::player::Player;
+use super::server::{Downstream, DownstreamError};
 use super::settings::Kind;
 use crate::auth::path_token::PathToken;
 use crate::http::caller::REQUEST_ID;
@@ -26,43 +24,33 @@ const RETRY_URL: HeaderName = HeaderName::from_static("x-retry-url");
 
 /// Writes a response head with `headers` and what every answer carries.
 pub async fn head(
-    session: &mut impl Player,
+    downstream: &mut impl Downstream,
     ctx: &mut Ctx,
     status: StatusCode,
     mut headers: HeaderMap,
     end: bool,
-) -> Result<()> {
-    decorate(session, ctx, &mut headers);
+) -> Result<(), DownstreamError> {
+    decorate(downstream, ctx, &mut headers);
     ctx.answered();
-    session.write_head(response_head(status, headers)).await?;
-    if end {
-        session.end().await?;
-    }
-    Ok(())
-}
-
-/// Takes `headers` as they are: building a head field by field costs a second map for the case of the names.
-fn response_head(status: StatusCode, headers: HeaderMap) -> ResponseHeader {
-    let (mut parts, ()) = http::Response::new(()).into_parts();
-    (parts.status, parts.headers) = (status, headers);
-    ResponseHeader::from(parts)
+    downstream.write_head(status, headers).await?;
+    if end { downstream.end(None).await } else { Ok(()) }
 }
 
 /// Adds the request's id and the CORS headers of the route or the API.
-pub fn decorate(session: &impl Player, ctx: &Ctx, headers: &mut HeaderMap) {
+pub fn decorate(downstream: &impl Downstream, ctx: &Ctx, headers: &mut HeaderMap) {
     headers.insert(REQUEST_ID, request_id(ctx));
-    if session.request().extensions.get::<PathToken>().is_some() {
+    if downstream.request().extensions.get::<PathToken>().is_some() {
         // What is linked from here must not learn the token.
         headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     }
-    if let Some(state) = ctx.tally.cache.filter(|_| is_debugged(session, ctx)) {
+    if let Some(state) = ctx.tally.cache.filter(|_| is_debugged(downstream, ctx)) {
         headers.insert(CACHE, HeaderValue::from_static(state.name()));
     }
     for (name, value) in limit::headers(ctx) {
         headers.insert(name, value.into());
     }
     if let Some(policy) = ctx.cors() {
-        for (name, value) in policy.decorate(session.request().headers.get(header::ORIGIN)) {
+        for (name, value) in policy.decorate(downstream.request().headers.get(header::ORIGIN)) {
             if name == header::VARY {
                 headers.append(name, value);
             } else {
@@ -77,59 +65,60 @@ fn request_id(ctx: &Ctx) -> HeaderValue {
 }
 
 /// Whether the operator asks how this request is answered.
-pub fn is_debugged(session: &impl Player, ctx: &Ctx) -> bool {
-    let Some(given) = session.request().headers.get(DEBUG) else { return false };
+pub fn is_debugged(downstream: &impl Downstream, ctx: &Ctx) -> bool {
+    let Some(given) = downstream.request().headers.get(DEBUG) else { return false };
     ctx.world.debug_token.as_ref().is_some_and(|token| token.matches(given.as_bytes()))
 }
 
 /// Answers a preflight.
-pub async fn preflight(session: &mut impl Player, ctx: &mut Ctx, policy: Arc<cors::Policy>) -> Result<()> {
+pub async fn preflight(
+    downstream: &mut impl Downstream,
+    ctx: &mut Ctx,
+    policy: Arc<cors::Policy>,
+) -> Result<(), DownstreamError> {
     let mut headers = HeaderMap::new();
-    for (name, value) in policy.preflight(&session.request().headers) {
+    for (name, value) in policy.preflight(&downstream.request().headers) {
         headers.append(name, value);
     }
     headers.insert(REQUEST_ID, request_id(ctx));
     ctx.answered();
-    session.write_head(response_head(StatusCode::NO_CONTENT, headers)).await?;
-    session.end().await
+    downstream.write_head(StatusCode::NO_CONTENT, headers).await?;
+    downstream.end(None).await
 }
 
 /// Says which methods an object route takes.
-pub async fn options(session: &mut impl Player, ctx: &mut Ctx) -> Result<()> {
+pub async fn options(downstream: &mut impl Downstream, ctx: &mut Ctx) -> Result<(), DownstreamError> {
     let allow = Failure::MethodNotAllowed(OBJECT_METHODS.to_vec()).headers().into_iter().collect();
-    head(session, ctx, StatusCode::NO_CONTENT, allow, true).await
+    head(downstream, ctx, StatusCode::NO_CONTENT, allow, true).await
 }
 
 /// Answers with a failure; where an answer has begun, or the client is gone, nothing more can be said.
-pub async fn failure(session: &mut impl Player, ctx: &mut Ctx, failure: Failure) -> Result<()> {
+pub async fn failure(downstream: &mut impl Downstream, ctx: &mut Ctx, failure: Failure) -> Result<(), DownstreamError> {
     let status = failure.status();
-    let gone = status.as_u16() == 499 || session.answered_with().is_some();
+    let gone = status.as_u16() == 499 || downstream.status().is_some();
     if gone || failure.closes() {
-        session.close_after();
+        downstream.close_after();
     }
-    let (headers, body) = envelope(session, ctx, &failure);
+    let (headers, body) = envelope(downstream, ctx, &failure);
     let too_large = failure == Failure::BodyTooLarge;
     ctx.failure = Some(failure);
     if gone {
         return Ok(());
     }
-    let head_only = session.request().method == Method::HEAD;
-    head(session, ctx, status, headers, head_only).await?;
+    let head_only = downstream.request().method == Method::HEAD;
+    head(downstream, ctx, status, headers, head_only).await?;
     if !head_only {
-        if let Err(failure) = session.write(&body).await {
-            ctx.failure = Some(failure);
-            return Ok(());
-        }
-        session.end().await?;
+        downstream.write(&body).await?;
+        downstream.end(None).await?;
     }
     if too_large {
         // Closing on bytes that nobody has read would reset the connection, and the answer with it.
-        session.drain().await;
+        downstream.drain().await;
     }
     Ok(())
 }
 
-fn envelope(session: &impl Player, ctx: &Ctx, failure: &Failure) -> (HeaderMap, Vec<u8>) {
+fn envelope(downstream: &impl Downstream, ctx: &Ctx, failure: &Failure) -> (HeaderMap, Vec<u8>) {
     let detail = failure.detail();
     let now = ctx.world.clock.unix_millis();
     let mut problem = Problem::new(failure.status(), failure.code(), &detail, &ctx.id, now);
@@ -149,7 +138,7 @@ fn envelope(session: &impl Player, ctx: &Ctx, failure: &Failure) -> (HeaderMap, 
         headers.insert(header::RETRY_AFTER, wait.into());
         // Only the path: a query may carry a token.
         let objects = ctx.served.as_ref().is_some_and(|served| matches!(served.route.kind, Kind::Object(_)));
-        let request = session.request();
+        let request = downstream.request();
         let path = match request.extensions.get::<PathToken>() {
             Some(token) => HeaderValue::try_from(token.before(request.uri.path())),
             None => HeaderValue::try_from(request.uri.path()),

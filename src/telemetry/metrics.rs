@@ -15,6 +15,8 @@ use super::upstreams::{Source, Upstreams};
 /// Values of the label `userId_hash`: a keyed hash with few values, so that the series stay bounded and nobody can be
 /// found by it.
 const USER_BUCKETS: usize = 256;
+const EXPIRED: &str = "Signed requests that the store took for expired";
+const STUCK: &str = "Times that a thread which serves clients gave no sign of life for 5 seconds: a bug";
 const ACTIVE: &str = "Streams under way, by a hash of the user with 256 values";
 
 /// Every metric of the proxy.
@@ -36,6 +38,7 @@ pub struct Metrics {
     connections: IntGauge,
     refused_connections: IntCounter,
     panics: IntCounter,
+    stuck_workers: IntCounter,
     cached: IntCounterVec,
     cache: CacheMetrics,
 }
@@ -58,10 +61,7 @@ impl Metrics {
                 &stream_seconds,
             ))?,
             errors: counters("novatune_stream_errors_total", "Streams that failed, by reason", &["reason"])?,
-            expired: IntCounter::new(
-                "novatune_stream_url_expired_total",
-                "Signed requests that the store took for expired",
-            )?,
+            expired: IntCounter::new("novatune_stream_url_expired_total", EXPIRED)?,
             retries: counters(
                 "novatune_stream_retry_total",
                 "Failed tries that were followed by another, by its number",
@@ -91,6 +91,7 @@ impl Metrics {
                 "Connections over MaxConnections",
             )?,
             panics: IntCounter::new("tidegate_panics_total", "Requests that ended in a panic: a bug")?,
+            stuck_workers: IntCounter::new("tidegate_worker_stuck_total", STUCK)?,
             cached: counters(
                 "tidegate_cache_requests_total",
                 "Requests on routes with a cache, by how it took part",
@@ -109,7 +110,7 @@ impl Metrics {
     }
 
     fn register(&self) -> Result<(), prometheus::Error> {
-        let collectors: [Box<dyn prometheus::core::Collector>; 16] = [
+        let collectors: [Box<dyn prometheus::core::Collector>; 17] = [
             Box::new(self.active.clone()),
             Box::new(self.streams.clone()),
             Box::new(self.bytes.clone()),
@@ -123,6 +124,7 @@ impl Metrics {
             Box::new(self.connections.clone()),
             Box::new(self.refused_connections.clone()),
             Box::new(self.panics.clone()),
+            Box::new(self.stuck_workers.clone()),
             Box::new(self.cached.clone()),
             Box::new(
                 IntGauge::with_opts(
@@ -213,6 +215,11 @@ impl Metrics {
     /// The counter of panics.
     pub fn panics(&self) -> &IntCounter {
         &self.panics
+    }
+
+    /// Counts a worker that is stuck.
+    pub fn worker_stuck(&self) {
+        self.stuck_workers.inc();
     }
 
     /// A request on a route with a cache was answered; `state`, of a closed set, is how it took part.

@@ -7,9 +7,7 @@ use tokio::net::TcpStream;
 use super::buffers::{Buffers, fits};
 use super::connection::{ExchangeError, Io};
 use super::splice::{self, Passed, Pipes};
-
-/// Longest chunk-size line and longest trailer section.
-const MAX_LINE: usize = 4096;
+use crate::http::chunked;
 
 /// How a body ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -226,26 +224,18 @@ impl Reader {
         }
     }
 
-    /// The length of the line at the unread bytes and the state behind it; `None` while it is not whole.
+    /// The length of the framing at the unread bytes and the state behind it; `None` while it is not whole.
     fn line(&self, state: Chunk) -> Result<Option<(usize, Chunk)>, ExchangeError> {
         let unread = &self.buffer[self.end..];
-        let malformed = || ExchangeError::Malformed("its chunks are malformed");
-        let Some(newline) = unread.iter().take(MAX_LINE).position(|byte| *byte == b'\n') else {
-            return if unread.len() < MAX_LINE { Ok(None) } else { Err(malformed()) };
-        };
-        let (length, line) = (newline + 1, unread[..newline].strip_suffix(b"\r").ok_or_else(malformed)?);
         let next = match state {
-            Chunk::Size => match httparse::parse_chunk_size(&unread[..length]) {
-                Ok(httparse::Status::Complete((_, 0))) => Chunk::Trailer,
-                Ok(httparse::Status::Complete((_, size))) => Chunk::Data(size),
-                _ => return Err(malformed()),
-            },
-            Chunk::End if line.is_empty() => Chunk::Size,
-            Chunk::Trailer if line.is_empty() => Chunk::Done,
-            Chunk::Trailer => Chunk::Trailer,
-            Chunk::End | Chunk::Data(_) | Chunk::Done => return Err(malformed()),
+            Chunk::Size => chunked::size_line(unread).map(|line| {
+                line.map(|(length, size)| (length, if size == 0 { Chunk::Trailer } else { Chunk::Data(size) }))
+            }),
+            Chunk::End => chunked::data_end(unread).map(|line| line.map(|length| (length, Chunk::Size))),
+            Chunk::Trailer => chunked::trailer_section(unread).map(|all| all.map(|(length, _)| (length, Chunk::Done))),
+            Chunk::Data(_) | Chunk::Done => Ok(None),
         };
-        Ok(Some((length, next)))
+        next.map_err(|_| ExchangeError::Malformed("its chunks are malformed"))
     }
 }
 

@@ -17,6 +17,7 @@ use super::breaker::{Fault, Pass};
 use super::buffers::Buffers;
 use super::connection::{Connection, Io};
 use super::health::Health;
+use super::http_client::HttpPool;
 use super::splice::Pipes;
 use super::tls::Connector;
 
@@ -65,6 +66,7 @@ pub struct Destination {
     idle: ThreadLocal<Mutex<Vec<Idle>>>,
     buffers: Buffers,
     pipes: Pipes,
+    http_pool: HttpPool,
     in_flight: AtomicUsize,
     health: Health,
 }
@@ -86,6 +88,7 @@ impl Destination {
             idle: ThreadLocal::new(),
             buffers: Buffers::default(),
             pipes: Pipes::default(),
+            http_pool: HttpPool::default(),
             in_flight: AtomicUsize::new(0),
             health,
         })
@@ -114,6 +117,11 @@ impl Destination {
     /// What bodies from it pass through that nobody here reads.
     pub(super) fn pipes(&self) -> &Pipes {
         &self.pipes
+    }
+
+    /// Idle connections for requests of plain routes.
+    pub(super) fn http_pool(&self) -> &HttpPool {
+        &self.http_pool
     }
 
     /// Requests under way to it.
@@ -151,8 +159,13 @@ impl Destination {
 
     /// A new connection within `limit`, TLS included.
     pub async fn new_connection(self: &Arc<Self>, limit: Duration) -> Result<Connection, ConnectError> {
-        let io = timeout(limit, Box::pin(self.connect())).await.map_err(|_| ConnectError::Timeout)??;
+        let io = self.open(limit).await?;
         Ok(Connection::new(io, Arc::clone(self), false))
+    }
+
+    /// A new byte stream to it within `limit`, TLS included.
+    pub(super) async fn open(&self, limit: Duration) -> Result<Io, ConnectError> {
+        timeout(limit, Box::pin(self.connect())).await.map_err(|_| ConnectError::Timeout)?
     }
 
     async fn connect(&self) -> Result<Io, ConnectError> {

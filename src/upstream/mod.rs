@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod connection;
 pub mod destination;
 pub mod health;
+pub mod http_client;
 pub mod probe;
 #[cfg(test)]
 pub mod scripted;

@@ -102,6 +102,12 @@ pub struct Timeouts {
     pub idle: Duration,
 }
 
+impl Timeouts {
+    /// YARP's own, for routes to servers: `ActivityTimeout` and the connect timeout of its HTTP client.
+    pub const YARP: Self =
+        Self { connect: Duration::from_secs(15), first_byte: Duration::from_secs(100), idle: Duration::from_secs(100) };
+}
+
 impl Default for Timeouts {
     /// Values that let a healthy store on the same continent answer and a dead one be noticed before a player gives up.
     fn default() -> Self {

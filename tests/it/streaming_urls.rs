@@ -180,6 +180,13 @@ async fn a_url_begins_with_what_the_caller_sees() {
     let headers: Vec<(&str, &str)> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
     let reply = gate.client().get("/api/v1/tracks/track/stream-url", &headers).await;
     assert!(reply.is(200).text().contains("\"https://media.test/t/"), "{}", reply.text());
+    // An IPv4 proxy is the same one on an IPv6 listener.
+    config["Server"]["Listeners"] = json!([{ "Address": "[::]:0" }]);
+    let gate = start(&config).await;
+    let client = crate::support::Client::new(format!("http://127.0.0.1:{}", gate.address().port()));
+    let reply = client.get("/api/v1/tracks/track/stream-url", &headers).await;
+    assert!(reply.is(200).text().contains("\"https://media.test/t/"), "{}", reply.text());
+    config["Server"]["Listeners"] = json!([{ "Address": "127.0.0.1:0" }]);
     config["Server"]["PublicUrl"] = json!("https://public.test");
     let gate = start(&config).await;
     let reply = gate.client().get("/api/v1/tracks/track/stream-url", &headers).await;

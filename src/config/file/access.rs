@@ -170,7 +170,6 @@ pub struct TimeoutPolicy {
     pub connect: Option<TimeSpan>,
     /// From the request sent to the response header. Default: `5s`.
     pub first_byte: Option<TimeSpan>,
-    /// Between two reads of a body. Default: `30s`. On a route to a cluster it is the limit of WebSockets and event
-    /// streams only; for other answers `FirstByte` is the limit of each read too.
+    /// Between two reads of a body; of a WebSocket, between two bytes in either direction. Default: `30s`.
     pub idle: Option<TimeSpan>,
 }

@@ -28,7 +28,7 @@ pub struct Route {
     pub rate_limiter_policy: Option<String>,
     /// `Disable`, or a name in `Policies.Cors`. Default: no cross-origin access.
     pub cors_policy: Option<String>,
-    /// `Disable`, or a name in `Policies.Timeout`. Default: `Connect: 2s`, `FirstByte: 5s`, `Idle: 30s`.
+    /// `Disable`, or a name in `Policies.Timeout`. Default: `Connect: 2s`, `FirstByte: 5s`, `Idle: 30s` for objects; 15 s, 100 s and 100 s, as in YARP, on a route to a cluster.
     pub timeout_policy: Option<String>,
     /// One limit for first byte and idle in place of `TimeoutPolicy`. It does not cut a stream that flows.
     pub timeout: Option<TimeSpan>,

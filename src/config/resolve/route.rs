@@ -61,7 +61,8 @@ fn route(at: &At<'_>, id: &str, raw: &file::Route, file: &File, policies: &Polic
     let named = raw.authorization_policy.as_ref().and_then(|name| policies.authorization.get(name));
     let access = named.and_then(|policy| policy.access.clone());
     let cors = cors(at, raw.cors_policy.as_deref(), policies);
-    let timeouts = timeouts(at, raw, file, policies);
+    let default = if matches!(kind, Some(Kind::Plain(_))) { Timeouts::YARP } else { Timeouts::default() };
+    let timeouts = timeouts(at, raw, file, policies, default);
     let route = Route {
         id: id.into(),
         kind: cached(kind?, cache?),
@@ -332,8 +333,7 @@ pub fn cors(at: &At<'_>, name: Option<&str>, policies: &Policies) -> Option<Opti
     }
 }
 
-fn timeouts(at: &At<'_>, raw: &file::Route, file: &File, policies: &Policies) -> Option<Timeouts> {
-    let default = Timeouts::default();
+fn timeouts(at: &At<'_>, raw: &file::Route, file: &File, policies: &Policies, default: Timeouts) -> Option<Timeouts> {
     let both = |limit: Duration| Timeouts { connect: default.connect.min(limit), first_byte: limit, idle: limit };
     let least = Duration::from_millis(1);
     match (raw.timeout_policy.as_deref(), raw.timeout) {

@@ -152,6 +152,11 @@ impl Gate {
         series.sum()
     }
 
+    /// The process's id.
+    pub fn process(&self) -> u32 {
+        self.child.id().expect("the gate runs")
+    }
+
     /// Resident memory in bytes.
     pub fn memory(&self) -> u64 {
         let id = self.child.id().expect("the gate runs");

@@ -3,6 +3,7 @@
 pub mod chromium;
 pub mod client;
 pub mod config;
+pub mod curl;
 pub mod cutter;
 pub mod described;
 pub mod eventually;

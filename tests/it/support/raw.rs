@@ -50,6 +50,22 @@ impl Raw {
         let _ = self.stream.write_all(bytes).await;
     }
 
+    /// As [`Self::send`]; false where the other side takes nothing any more.
+    pub async fn try_send(&mut self, bytes: &[u8]) -> bool {
+        self.stream.write_all(bytes).await.is_ok()
+    }
+
+    /// Whether the other side has closed; what it sends until then is passed over.
+    pub async fn has_ended(&mut self) -> bool {
+        let ended = timeout(Duration::from_millis(1), async {
+            while self.more().await? > 0 {}
+            io::Result::Ok(())
+        })
+        .await;
+        self.buffer.clear();
+        ended.is_ok()
+    }
+
     /// Closes our half.
     pub async fn half_close(&mut self) {
         self.stream.shutdown().await.expect("the socket is open");
@@ -132,12 +148,26 @@ impl Raw {
             };
             let size = String::from_utf8_lossy(&self.buffer[..line]).into_owned();
             let size = usize::from_str_radix(size.trim(), 16).map_err(|_| io::Error::other("a bad chunk size"))?;
+            if size == 0 {
+                self.buffer.drain(..line + 2);
+                return self.trailers().await.map(|()| body);
+            }
             let chunk = self.exactly(line + 2 + size + 2).await?;
             body.extend_from_slice(&chunk[line + 2..line + 2 + size]);
-            if size == 0 {
-                return Ok(body);
-            }
         }
+    }
+
+    /// Passes over the fields behind the last chunk, through the empty line.
+    async fn trailers(&mut self) -> io::Result<()> {
+        while !self.buffer.starts_with(b"\r\n") {
+            match self.buffer.windows(2).position(|two| two == b"\r\n") {
+                Some(line) => drop(self.buffer.drain(..line + 2)),
+                None => self.fill(self.buffer.len() + 1).await?,
+            }
+            self.fill(2).await?;
+        }
+        self.buffer.drain(..2);
+        Ok(())
     }
 
     async fn fill(&mut self, length: usize) -> io::Result<()> {

@@ -10,7 +10,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
-use super::settings::Certificate;
+use crate::proxy::settings::Certificate;
 
 /// Why a certificate cannot be used.
 #[derive(Debug, thiserror::Error)]

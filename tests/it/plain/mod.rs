@@ -1,5 +1,9 @@
 //! Plain routes under strain: bodies that are too large, servers that are silent or answer early, and what the log says.
 
+mod answers;
+mod requests;
+mod upgrade;
+
 use std::time::{Duration, Instant};
 
 use http::Method;
@@ -16,7 +20,7 @@ async fn gate(address: &str, change: impl FnOnce(&mut Value)) -> Gate {
     let mut config = config::empty();
     let mut route = config::plain_route("/plain/{**rest}", "back");
     change(&mut route);
-    config["Policies"]["Timeout"]["quick"] = json!({ "Connect": "1s", "FirstByte": "300ms", "Idle": "20s" });
+    config["Policies"]["Timeout"]["quick"] = json!({ "Connect": "1s", "FirstByte": "300ms", "Idle": "1s" });
     config["ReverseProxy"]["Routes"]["plain"] = route;
     config["ReverseProxy"]["Clusters"]["back"] = config::cluster(&[address.to_owned()]);
     Gate::start(&config).await

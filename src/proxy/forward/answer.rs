@@ -1,0 +1,165 @@
+//! The answer of a server on its way to the client: its head with the transforms applied and the framing of this
+//! connection, then its body as it comes, then its trailers.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use futures::FutureExt;
+use http::{HeaderMap, Method, StatusCode, header};
+use http_body::{Body as _, Frame};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+use tokio::time::timeout;
+
+use super::upload::Upload;
+use super::{Answered, Forwarding};
+use crate::http::headers::strip_hop_by_hop;
+use crate::proxy::ctx::Ctx;
+use crate::proxy::failure::Failure;
+use crate::proxy::server::{Downstream, DownstreamError};
+use crate::proxy::{limit, permit, respond};
+use crate::route::transform::apply_response;
+
+/// Passes the answer on.
+pub async fn serve(
+    downstream: &mut impl Downstream,
+    ctx: &mut Ctx,
+    forwarding: &Forwarding<'_>,
+    answered: Answered,
+    upload: &mut Upload,
+) -> Result<(), DownstreamError> {
+    let Answered { response, connection, in_flight } = answered;
+    let (parts, mut body) = response.into_parts();
+    let is_head = downstream.request().method == Method::HEAD;
+    let mut headers = parts.headers;
+    frame(is_head, parts.status, &mut headers, &body);
+    transform(forwarding, parts.status, &mut headers);
+    if upload.is_refused() {
+        // A client that is refused need not send the rest.
+        downstream.close_after();
+    }
+    respond::head(downstream, ctx, parts.status, headers, false).await?;
+    let mut passage = Passage { upload, trailers: None };
+    match passage.pass(downstream, ctx, forwarding, &mut body).await {
+        Ok(()) => {
+            connection.keep();
+            if !passage.upload.is_over() {
+                downstream.close_after();
+            }
+            downstream.end(passage.trailers).await?;
+            if !passage.upload.is_over() {
+                // Closing on bytes that nobody has read would reset the connection, and the answer with it.
+                downstream.drain().await;
+            }
+        }
+        Err(failure) => {
+            if matches!(failure, Failure::BadGateway | Failure::GatewayTimeout) {
+                in_flight.broke_off(Instant::now());
+            }
+            ctx.failure = Some(failure);
+            downstream.abort().await;
+        }
+    }
+    Ok(())
+}
+
+/// The transforms' part of the head. What frames the body is not theirs.
+pub fn transform(forwarding: &Forwarding<'_>, status: StatusCode, headers: &mut HeaderMap) {
+    let trailer = headers.get_all(header::TRAILER).iter().cloned().collect::<Vec<_>>();
+    apply_response(&forwarding.route.transforms, status, headers);
+    for names in trailer {
+        headers.append(header::TRAILER, names);
+    }
+    // It would send clients past the proxy.
+    headers.remove(header::ALT_SVC);
+}
+
+/// The length of the body as it was found, in place of what was said of it.
+fn frame(is_head: bool, status: StatusCode, headers: &mut HeaderMap, body: &Incoming) {
+    let is_encoded = headers.contains_key(header::TRANSFER_ENCODING);
+    if status == StatusCode::NO_CONTENT || is_encoded {
+        headers.remove(header::CONTENT_LENGTH);
+    }
+    if is_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED) {
+        return;
+    }
+    match body.size_hint().exact() {
+        Some(length) => drop(headers.insert(header::CONTENT_LENGTH, length.into())),
+        None => drop(headers.remove(header::CONTENT_LENGTH)),
+    }
+}
+
+/// Both bodies on their way.
+struct Passage<'a> {
+    upload: &'a mut Upload,
+    trailers: Option<HeaderMap>,
+}
+
+impl Passage<'_> {
+    /// Passes the body on as it comes; each piece leaves before the next one is waited for.
+    async fn pass(
+        &mut self,
+        downstream: &mut impl Downstream,
+        ctx: &mut Ctx,
+        forwarding: &Forwarding<'_>,
+        body: &mut Incoming,
+    ) -> Result<(), Failure> {
+        let mut revoked = std::pin::pin!(permit::revoked(ctx));
+        loop {
+            let frame = match body.frame().now_or_never() {
+                Some(frame) => frame,
+                None => {
+                    downstream.flush().await?;
+                    tokio::select! {
+                        biased;
+                        frame = self.next(downstream, forwarding, body) => frame?,
+                        () = &mut revoked => return Err(Failure::Revoked),
+                    }
+                }
+            };
+            let Some(frame) = frame else { return Ok(()) };
+            match frame.map_err(|_| Failure::BadGateway)?.into_data() {
+                Ok(bytes) => send(downstream, ctx, bytes).await?,
+                Err(other) => self.trailers = other.into_trailers().ok().map(forwardable),
+            }
+        }
+    }
+
+    /// Waits for the next frame, while the request's body goes up.
+    async fn next(
+        &mut self,
+        downstream: &mut impl Downstream,
+        forwarding: &Forwarding<'_>,
+        body: &mut Incoming,
+    ) -> Result<Option<hyper::Result<Frame<Bytes>>>, Failure> {
+        let idle = forwarding.served.route.timeouts.idle;
+        loop {
+            tokio::select! {
+                biased;
+                frame = timeout(idle, body.frame()) => return frame.map_err(|_| Failure::GatewayTimeout),
+                advanced = self.upload.advance(downstream) => advanced?,
+            }
+        }
+    }
+}
+
+async fn send(downstream: &mut impl Downstream, ctx: &Ctx, bytes: Bytes) -> Result<(), Failure> {
+    let length = bytes.len() as u64;
+    downstream.write_owned(bytes).await?;
+    if let Some(wait) = limit::sent(ctx, length) {
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = downstream.closed() => return Err(Failure::ClientLeft),
+        }
+    }
+    Ok(())
+}
+
+/// Trailers without what only a head can say.
+fn forwardable(mut trailers: HeaderMap) -> HeaderMap {
+    strip_hop_by_hop(&mut trailers);
+    for name in [header::CONTENT_LENGTH, header::HOST, header::SET_COOKIE] {
+        trailers.remove(name);
+    }
+    trailers
+}

@@ -1,0 +1,126 @@
+//! The request that a server gets: the client's, with what is about the connection made anew and the transforms applied.
+
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version, header};
+
+use super::Forwarding;
+use crate::auth::{strip_headers, strip_query};
+use crate::http::caller::REQUEST_ID;
+use crate::proxy::admit::host;
+use crate::proxy::ctx::Ctx;
+use crate::proxy::failure::Failure;
+use crate::proxy::respond;
+use crate::proxy::server::Downstream;
+use crate::proxy::settings::Authorization;
+use crate::route::transform::{Origin, Outgoing, apply_request};
+use crate::s3::signer::authority;
+use crate::upstream::cluster::Member;
+use crate::upstream::http_client::RequestBody;
+
+/// The request for the server `member`.
+pub fn build(
+    downstream: &impl Downstream,
+    ctx: &Ctx,
+    forwarding: &Forwarding<'_>,
+    member: &Member,
+    has_body: bool,
+    body: RequestBody,
+) -> Result<Request<RequestBody>, Failure> {
+    let original = downstream.request();
+    let outgoing = outgoing(original, downstream.is_tls(), ctx, forwarding);
+    let prefix = member.address.path().trim_end_matches('/');
+    let query = outgoing.query.filter(|query| !query.is_empty()).map(|query| format!("?{query}")).unwrap_or_default();
+    let target: Result<Uri, _> = format!("{prefix}{}{query}", outgoing.path).parse();
+    let mut request = Request::new(body);
+    *request.uri_mut() = target.map_err(|_| Failure::BadRequest("the target cannot be sent on".into()))?;
+    *request.method_mut() = outgoing.method;
+    let headers = request.headers_mut();
+    *headers = outgoing.headers;
+    if !headers.contains_key(header::HOST) {
+        let host = member.host.clone().unwrap_or_else(|| authority(&member.address));
+        headers.insert(header::HOST, HeaderValue::try_from(host).map_err(|_| Failure::Internal)?);
+    }
+    headers.insert(REQUEST_ID, HeaderValue::from_str(&ctx.id).map_err(|_| Failure::Internal)?);
+    frame(original, has_body, headers);
+    Ok(request)
+}
+
+fn outgoing(original: &Parts, is_tls: bool, ctx: &Ctx, forwarding: &Forwarding<'_>) -> Outgoing {
+    let mut headers = original.headers.clone();
+    headers.remove(&respond::DEBUG);
+    let mut query = original.uri.query().map(str::to_owned);
+    if matches!(forwarding.served.route.authorization, Authorization::Policy(_)) {
+        let sources = &ctx.world.token_sources;
+        strip_headers(&mut headers, sources);
+        query = query.and_then(|query| strip_query(&query, sources));
+    }
+    let path = original.uri.path().to_owned();
+    let mut outgoing = Outgoing { method: original.method.clone(), path, query, headers };
+    let origin = Origin {
+        captures: &ctx.captures,
+        host: host(original),
+        client: ctx.client.unwrap_or(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED)),
+        scheme: if is_tls { "https" } else { "http" },
+    };
+    apply_request(&forwarding.route.transforms, &mut outgoing, &origin);
+    outgoing
+}
+
+/// Writes anew what is about the connection: the body's framing, whether trailers are taken, what it is to become. No
+/// transform has a say in it.
+fn frame(original: &Parts, has_body: bool, headers: &mut HeaderMap) {
+    headers.remove(header::EXPECT);
+    let mut options = Vec::new();
+    if !has_body {
+        // A length of zero is said where it was said: some servers want one with each POST.
+        let zero = original.headers.get(header::CONTENT_LENGTH).filter(|length| length.as_bytes() == b"0");
+        replace(headers, header::CONTENT_LENGTH, zero);
+    } else {
+        let length = original.headers.get(header::CONTENT_LENGTH);
+        replace(headers, header::CONTENT_LENGTH, length);
+        if length.is_none() {
+            headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+            replace(headers, header::TRAILER, original.headers.get(header::TRAILER));
+        }
+        replace(headers, header::EXPECT, original.headers.get(header::EXPECT));
+    }
+    if has_token(&original.headers, &header::TE, "trailers") {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        options.push("TE");
+    }
+    if let Some(protocol) = requested_upgrade(original) {
+        headers.insert(header::UPGRADE, protocol.clone());
+        options.push("Upgrade");
+    }
+    if !options.is_empty()
+        && let Ok(options) = HeaderValue::try_from(options.join(", "))
+    {
+        headers.insert(header::CONNECTION, options);
+    }
+}
+
+fn replace(headers: &mut HeaderMap, name: header::HeaderName, value: Option<&HeaderValue>) {
+    match value {
+        Some(value) => drop(headers.insert(name, value.clone())),
+        None => drop(headers.remove(name)),
+    }
+}
+
+/// The protocol that the client wants to change to (RFC 9110 §7.8). Not HTTP/2: it would be a way past all rules here.
+pub fn requested_upgrade(request: &Parts) -> Option<&HeaderValue> {
+    let wanted = request.headers.get(header::UPGRADE)?;
+    let bodiless =
+        [header::CONTENT_LENGTH, header::TRANSFER_ENCODING].iter().all(|name| !request.headers.contains_key(name));
+    let is_asked = request.version == Version::HTTP_11
+        && request.method == Method::GET
+        && bodiless
+        && has_token(&request.headers, &header::CONNECTION, "upgrade")
+        && !has_token(&request.headers, &header::UPGRADE, "h2c");
+    is_asked.then_some(wanted)
+}
+
+/// Whether the list `name` has `word`.
+pub fn has_token(headers: &HeaderMap, name: &header::HeaderName, word: &str) -> bool {
+    let lines = headers.get_all(name).iter().filter_map(|line| line.to_str().ok());
+    lines.flat_map(|line| line.split(',')).any(|token| token.trim().eq_ignore_ascii_case(word))
+}

@@ -1,0 +1,127 @@
+//! A connection that becomes one of another protocol (RFC 9110 §7.8), WebSocket for example: bytes pass both ways.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::{StatusCode, header};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf, copy, split};
+
+use super::{Answered, Forwarding, answer, request};
+use crate::proxy::ctx::Ctx;
+use crate::proxy::failure::Failure;
+use crate::proxy::server::{Downstream, DownstreamError};
+use crate::proxy::{permit, respond};
+
+/// Passes a 101 on, and then bytes; one that nobody asked for is the server's failure.
+pub async fn serve(
+    downstream: &mut impl Downstream,
+    ctx: &mut Ctx,
+    forwarding: &Forwarding<'_>,
+    answered: Answered,
+) -> Result<(), DownstreamError> {
+    let mut response = answered.response;
+    let protocol = response.headers().get(header::UPGRADE).cloned();
+    let protocol = protocol.filter(|_| request::requested_upgrade(downstream.request()).is_some());
+    let Some(protocol) = protocol else {
+        return respond::failure(downstream, ctx, Failure::BadGateway).await;
+    };
+    let mut headers = std::mem::take(response.headers_mut());
+    answer::transform(forwarding, StatusCode::SWITCHING_PROTOCOLS, &mut headers);
+    headers.remove(header::CONTENT_LENGTH);
+    headers.insert(header::UPGRADE, protocol);
+    respond::head(downstream, ctx, StatusCode::SWITCHING_PROTOCOLS, headers, false).await?;
+    downstream.flush().await?;
+    let Ok(upstream) = hyper::upgrade::on(response).await else {
+        ctx.failure = Some(Failure::BadGateway);
+        downstream.abort().await;
+        return Ok(());
+    };
+    let down = Arc::new(AtomicU64::new(0));
+    let revoked = permit::revoked(ctx);
+    if let Some(client) = downstream.tunnel() {
+        let upstream = Counted { stream: TokioIo::new(upstream), read: Arc::clone(&down), written: Arc::default() };
+        let idle = forwarding.served.route.timeouts.idle;
+        ctx.failure = tokio::select! {
+            failure = pass(client, upstream, idle) => failure,
+            () = revoked => Some(Failure::Revoked),
+        };
+    }
+    downstream.wrote_to_socket(usize::try_from(down.load(Ordering::Relaxed)).unwrap_or(usize::MAX));
+    Ok(())
+}
+
+/// Passes bytes both ways until the server ends, or nothing passes for `idle`. A client that has ended may still be told
+/// something.
+async fn pass(
+    client: impl AsyncRead + AsyncWrite + Unpin,
+    upstream: Counted<impl AsyncRead + AsyncWrite + Unpin>,
+    idle: Duration,
+) -> Option<Failure> {
+    let (read, written) = (Arc::clone(&upstream.read), Arc::clone(&upstream.written));
+    let ((mut from_client, mut to_client), (mut from_server, mut to_server)) = (split(client), split(upstream));
+    let up = async {
+        // However either side ends it: the meaning of that is their protocol's.
+        let _ = copy(&mut from_client, &mut to_server).await;
+        let _ = to_server.shutdown().await;
+        std::future::pending::<()>().await;
+    };
+    let down = async {
+        let _ = copy(&mut from_server, &mut to_client).await;
+    };
+    let silence = async {
+        let count = || (read.load(Ordering::Relaxed), written.load(Ordering::Relaxed));
+        let mut before = count();
+        loop {
+            tokio::time::sleep(idle).await;
+            let now = count();
+            if now == before {
+                return;
+            }
+            before = now;
+        }
+    };
+    tokio::select! {
+        () = down => None,
+        () = up => None,
+        () = silence => Some(Failure::GatewayTimeout),
+    }
+}
+
+/// A stream whose bytes are counted.
+struct Counted<S> {
+    stream: S,
+    read: Arc<AtomicU64>,
+    written: Arc<AtomicU64>,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let outcome = Pin::new(&mut self.stream).poll_read(cx, buf);
+        self.read.fetch_add((buf.filled().len() - before) as u64, Ordering::Relaxed);
+        outcome
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let outcome = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        if let Poll::Ready(Ok(count)) = &outcome {
+            self.written.fetch_add(*count as u64, Ordering::Relaxed);
+        }
+        outcome
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

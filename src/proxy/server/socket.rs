@@ -1,0 +1,294 @@
+//! A client's connection: in the clear it is the socket itself, with nothing between us and the system; with TLS it is as
+//! Pingora has it. Bytes that came before they were wanted are kept here.
+
+use std::future::poll_fn;
+use std::io::{self, IoSlice};
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsRawFd, RawFd};
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use futures::FutureExt as _;
+use pingora::Result;
+use pingora::listeners::tls::Acceptor;
+use pingora::protocols::l4::ext::get_tcp_info;
+use pingora::protocols::l4::stream as l4;
+use pingora::protocols::{ALPN, GetSocketDigest as _, SocketDigest, Stream};
+use pingora::time::timeout;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_util::io::{poll_read_buf, poll_write_buf};
+
+use super::DownstreamError;
+
+/// First read buffer of a request, in bytes.
+pub const HEAD_BUFFER: usize = 4096;
+/// Spare bytes of a buffer for which it is read into once more.
+const LEAST_ROOM: usize = 1024;
+
+/// A client's connection and what is known of its other end.
+pub struct ClientSocket {
+    transport: Transport,
+    fd: RawFd,
+    peer: SocketAddr,
+    /// Bytes that were read and not used yet.
+    pub read_ahead: BytesMut,
+    /// The client has said that it sends no more.
+    pub is_half_closed: bool,
+    /// The client has taken a whole answer.
+    pub has_taken_answers: bool,
+}
+
+enum Transport {
+    Plain(TcpStream),
+    Tls(Stream),
+}
+
+impl ClientSocket {
+    /// A new connection to `peer`.
+    pub fn new(stream: TcpStream, peer: SocketAddr) -> io::Result<Self> {
+        stream.set_nodelay(true)?;
+        let fd = stream.as_raw_fd();
+        Ok(Self {
+            transport: Transport::Plain(stream),
+            fd,
+            peer,
+            read_ahead: BytesMut::new(),
+            is_half_closed: false,
+            has_taken_answers: false,
+        })
+    }
+
+    /// The connection after the TLS handshake.
+    pub async fn secured(self, tls: &Acceptor) -> Result<Self> {
+        let Transport::Plain(stream) = self.transport else { return Ok(self) };
+        let stream = tls.tls_handshake(known(stream, self.peer)).await?;
+        Ok(Self { transport: Transport::Tls(Box::new(stream)), ..self })
+    }
+
+    /// Its other end, an IPv4 address as such also where the listener is an IPv6 one.
+    pub fn peer(&self) -> IpAddr {
+        self.peer.ip().to_canonical()
+    }
+
+    /// Has the end of the connection look like a failure (RST), which the end of an answer without a length needs.
+    pub fn reset_on_close(&self) {
+        if let Transport::Plain(stream) = &self.transport {
+            // Where it cannot be set, the connection is gone already.
+            let _ = stream.set_zero_linger();
+        }
+    }
+
+    /// The socket itself, where there is nothing in between.
+    pub fn plain(&self) -> Option<&TcpStream> {
+        match &self.transport {
+            Transport::Plain(stream) => Some(stream),
+            Transport::Tls(_) => None,
+        }
+    }
+
+    /// Whether it has TLS.
+    pub fn is_tls(&self) -> bool {
+        matches!(self.transport, Transport::Tls(_))
+    }
+
+    /// Whether the TLS handshake settled on HTTP/2.
+    pub fn negotiated_http2(&self) -> bool {
+        matches!(&self.transport, Transport::Tls(stream) if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)))
+    }
+
+    /// Bytes that the kernel still has to send on it.
+    pub fn unsent(&self) -> Option<usize> {
+        usize::try_from(get_tcp_info(self.fd).ok()?.tcpi_notsent_bytes).ok()
+    }
+
+    /// Bytes that the other end's kernel has acknowledged so far.
+    fn acknowledged(&self) -> u64 {
+        get_tcp_info(self.fd).map_or(0, |info| info.tcpi_bytes_acked)
+    }
+
+    /// Reads more into `read_ahead`, about `room` bytes at most; 0 when the client sends no more. Can be dropped and called
+    /// again.
+    pub async fn read_more(&mut self, room: usize) -> io::Result<usize> {
+        // Pieces that were split off share the buffer: one of its own for each would let a body of many small ones cost
+        // more than its length.
+        if self.read_ahead.capacity() - self.read_ahead.len() < LEAST_ROOM.min(room) {
+            self.read_ahead.reserve(room);
+        }
+        let read = match &mut self.transport {
+            Transport::Plain(stream) => stream.read_buf(&mut self.read_ahead).await?,
+            Transport::Tls(stream) => stream.read_buf(&mut self.read_ahead).await?,
+        };
+        self.is_half_closed |= read == 0;
+        Ok(read)
+    }
+
+    /// As [`Self::read_more`], with nothing read ahead: the buffer is there only when there is something to read, since
+    /// most connections are idle most of the time.
+    pub async fn first_read(&mut self) -> io::Result<usize> {
+        self.read_ahead = BytesMut::new();
+        poll_fn(|cx| {
+            let mut fresh = BytesMut::with_capacity(HEAD_BUFFER);
+            let read = poll_read_buf(Pin::new(&mut *self), cx, &mut fresh);
+            if let Poll::Ready(Ok(count)) = &read {
+                self.is_half_closed |= *count == 0;
+                self.read_ahead = fresh;
+            }
+            read
+        })
+        .await
+    }
+
+    /// Writes all of `bytes`, and waits as long as the other end takes any of them within each `limit`. The kernel
+    /// accepts more only in large steps, so its count of acknowledged bytes decides, not its acceptance.
+    pub async fn write_all(&mut self, bytes: &mut (impl Buf + Send), limit: Duration) -> Result<(), DownstreamError> {
+        while bytes.has_remaining() {
+            if self.patiently(limit, |socket, cx| poll_write_buf(socket, cx, bytes)).await? == 0 {
+                return Err(DownstreamError::Closed);
+            }
+        }
+        self.patiently(limit, AsyncWrite::poll_flush).await
+    }
+
+    async fn patiently<T>(
+        &mut self,
+        limit: Duration,
+        mut write: impl FnMut(Pin<&mut Self>, &mut Context<'_>) -> Poll<io::Result<T>> + Send,
+    ) -> Result<T, DownstreamError> {
+        let closed = |_| DownstreamError::Closed;
+        // Most writes are accepted at once, and need neither a timer nor the system's count.
+        if let Some(written) = poll_fn(|cx| write(Pin::new(&mut *self), cx)).now_or_never() {
+            return written.map_err(closed);
+        }
+        let mut before = self.acknowledged();
+        loop {
+            if let Ok(written) = timeout(limit, poll_fn(|cx| write(Pin::new(&mut *self), cx))).await {
+                return written.map_err(closed);
+            }
+            let now = self.acknowledged();
+            if now == before {
+                return Err(DownstreamError::Stalled);
+            }
+            before = now;
+        }
+    }
+}
+
+fn known(stream: TcpStream, peer: SocketAddr) -> l4::Stream {
+    let digest = SocketDigest::from_raw_fd(stream.as_raw_fd());
+    // It is new, and knows of nobody.
+    let _ = digest.peer_addr.set(Some(peer.into()));
+    let mut stream = l4::Stream::from(stream);
+    stream.set_socket_digest(digest);
+    stream
+}
+
+/// Calls the same on either transport.
+macro_rules! either {
+    ($socket:ident, $stream:ident => $does:expr) => {
+        match &mut $socket.get_mut().transport {
+            Transport::Plain($stream) => $does,
+            Transport::Tls($stream) => $does,
+        }
+    };
+}
+
+/// Past what was read ahead.
+impl AsyncRead for ClientSocket {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        either!(self, stream => Pin::new(stream).poll_read(cx, buf))
+    }
+}
+
+impl AsyncWrite for ClientSocket {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        either!(self, stream => Pin::new(stream).poll_write(cx, bytes))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        either!(self, stream => Pin::new(stream).poll_write_vectored(cx, slices))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.transport {
+            Transport::Plain(stream) => stream.is_write_vectored(),
+            Transport::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(self, stream => Pin::new(stream).poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(self, stream => Pin::new(stream).poll_shutdown(cx))
+    }
+}
+
+/// A client's connection as a byte stream that begins with what was read ahead.
+pub struct RewoundSocket<S> {
+    read: BytesMut,
+    socket: S,
+}
+
+impl RewoundSocket<ClientSocket> {
+    /// The connection itself.
+    pub fn new(mut socket: ClientSocket) -> Self {
+        Self { read: std::mem::take(&mut socket.read_ahead), socket }
+    }
+}
+
+impl<'a> RewoundSocket<&'a mut ClientSocket> {
+    /// The connection for the time being.
+    pub fn borrowed(socket: &'a mut ClientSocket) -> Self {
+        Self { read: std::mem::take(&mut socket.read_ahead), socket }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for RewoundSocket<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.read.is_empty() {
+            return Pin::new(&mut self.socket).poll_read(cx, buf);
+        }
+        let taken = self.read.len().min(buf.remaining());
+        buf.put_slice(&self.read[..taken]);
+        self.read.advance(taken);
+        if self.read.is_empty() {
+            // A part of it would keep all of it.
+            self.read = BytesMut::new();
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for RewoundSocket<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.socket).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.socket.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.socket).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,276 @@
+//! The threads that serve clients. Each has a runtime of its own, so that events of a connection, and of those to the
+//! store that it makes use of, wake no other thread: among thousands of slow players that would cost more than their bytes.
+//! Each says once a second that it is alive; one that does not is stuck in a task that never yields.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use http::request::Parts;
+use http::{Method, Uri};
+use parking_lot::Mutex;
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::oneshot;
+use tokio::time::MissedTickBehavior;
+
+/// Time between two signs of life.
+const BEAT: Duration = Duration::from_secs(1);
+/// Time without a sign of life after which a worker is stuck.
+pub const STUCK_AFTER: Duration = Duration::from_secs(5);
+
+/// The threads; they end when this is dropped, with whatever they still serve.
+pub struct Workers {
+    workers: Vec<Arc<Worker>>,
+    _running: Vec<oneshot::Sender<()>>,
+}
+
+/// One thread with its runtime.
+struct Worker {
+    index: usize,
+    runtime: Handle,
+    connections: AtomicUsize,
+    started: Instant,
+    /// Milliseconds from `started` to the last sign of life.
+    last_beat: AtomicU64,
+    /// The activity whose task runs now; 0: none, or one of our own.
+    running: AtomicU64,
+    next_activity: AtomicU64,
+    activities: Mutex<HashMap<u64, Arc<Mutex<ActivityState>>>>,
+}
+
+/// Connections and HTTP/2 streams, and what each of them serves.
+struct ActivityState {
+    peer: IpAddr,
+    request: Option<ServedRequest>,
+}
+
+struct ServedRequest {
+    method: Method,
+    uri: Uri,
+    since: Instant,
+}
+
+/// A worker that gives no sign of life, in words for the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StuckWorker {
+    /// Its number, from 0.
+    pub index: usize,
+    /// Its connections.
+    pub connections: usize,
+    /// The request or connection whose task does not yield.
+    pub serving: String,
+}
+
+impl Workers {
+    /// Starts `count` threads, one at least.
+    pub fn start(count: usize) -> io::Result<Self> {
+        let (mut workers, mut running) = (Vec::new(), Vec::new());
+        for index in 0..count.max(1) {
+            let runtime = Builder::new_current_thread().enable_all().build()?;
+            let worker = Arc::new(Worker::new(index, runtime.handle().clone()));
+            let beating = Arc::clone(&worker);
+            let (sender, ended) = oneshot::channel::<()>();
+            std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
+                runtime.spawn(async move { beating.beat().await });
+                // It never is sent anything: it is dropped.
+                let _ = runtime.block_on(ended);
+            })?;
+            workers.push(worker);
+            running.push(sender);
+        }
+        Ok(Self { workers, _running: running })
+    }
+
+    /// A seat for a connection of `peer`, on the worker that has the fewest.
+    pub fn seat(&self, peer: IpAddr) -> WorkerSeat {
+        let fewest = self.workers.iter().min_by_key(|worker| worker.connections.load(Ordering::Relaxed));
+        let worker = fewest.expect("there is one at least");
+        worker.connections.fetch_add(1, Ordering::Relaxed);
+        WorkerSeat { activity: Activity::new(worker, peer) }
+    }
+
+    /// The workers without a sign of life for `limit`.
+    pub fn stuck(&self, limit: Duration) -> Vec<StuckWorker> {
+        self.workers.iter().filter(|worker| worker.silence() >= limit).map(|worker| worker.describe()).collect()
+    }
+}
+
+impl Worker {
+    fn new(index: usize, runtime: Handle) -> Self {
+        Self {
+            index,
+            runtime,
+            connections: AtomicUsize::new(0),
+            started: Instant::now(),
+            last_beat: AtomicU64::new(0),
+            running: AtomicU64::new(0),
+            next_activity: AtomicU64::new(1),
+            activities: Mutex::default(),
+        }
+    }
+
+    async fn beat(&self) {
+        let mut ticks = tokio::time::interval(BEAT);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            self.last_beat.store(self.age(), Ordering::Relaxed);
+        }
+    }
+
+    fn age(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn silence(&self) -> Duration {
+        Duration::from_millis(self.age().saturating_sub(self.last_beat.load(Ordering::Relaxed)))
+    }
+
+    fn describe(&self) -> StuckWorker {
+        let activities = self.activities.lock();
+        let running = activities.get(&self.running.load(Ordering::Relaxed));
+        // Where it is stuck in its state, the lock is not to be waited for.
+        let serving = running.and_then(|state| state.try_lock().map(|state| state.to_string()));
+        StuckWorker {
+            index: self.index,
+            connections: self.connections.load(Ordering::Relaxed),
+            serving: serving.unwrap_or_else(|| "a task of its own".to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for ActivityState {
+    /// Without the query: it may hold a credential.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.request {
+            Some(ServedRequest { method, uri, since }) => {
+                write!(f, "{method} {} for {}, begun {:?} ago", uri.path(), self.peer, since.elapsed())
+            }
+            None => write!(f, "a connection of {} without a request", self.peer),
+        }
+    }
+}
+
+/// A connection's place on a worker, until it is dropped.
+pub struct WorkerSeat {
+    activity: Activity,
+}
+
+impl WorkerSeat {
+    /// The runtime that is to serve the connection.
+    pub fn runtime(&self) -> &Handle {
+        &self.activity.worker.runtime
+    }
+
+    /// The connection's activity.
+    pub fn activity(&self) -> &Activity {
+        &self.activity
+    }
+
+    /// The activity of one of the connection's streams.
+    pub fn stream_activity(&self) -> Activity {
+        let Activity { worker, state, .. } = &self.activity;
+        Activity::new(worker, state.lock().peer)
+    }
+}
+
+impl Drop for WorkerSeat {
+    fn drop(&mut self) {
+        self.activity.worker.connections.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Work of one connection or stream on its worker, until it is dropped: named, where the worker is stuck in it.
+pub struct Activity {
+    worker: Arc<Worker>,
+    id: u64,
+    state: Arc<Mutex<ActivityState>>,
+}
+
+impl Activity {
+    fn new(worker: &Arc<Worker>, peer: IpAddr) -> Self {
+        let id = worker.next_activity.fetch_add(1, Ordering::Relaxed);
+        let state = Arc::new(Mutex::new(ActivityState { peer, request: None }));
+        worker.activities.lock().insert(id, Arc::clone(&state));
+        Self { worker: Arc::clone(worker), id, state }
+    }
+
+    /// Notes the request that is served from now on.
+    pub fn note(&self, request: &Parts) {
+        let (method, uri) = (request.method.clone(), request.uri.clone());
+        self.state.lock().request = Some(ServedRequest { method, uri, since: Instant::now() });
+    }
+
+    /// Notes that no request is served.
+    pub fn rest(&self) {
+        self.state.lock().request = None;
+    }
+
+    /// `future`, known as this activity whenever it runs.
+    pub fn watch<F: Future>(&self, future: F) -> impl Future<Output = F::Output> + use<F> {
+        WatchedTask { future: Box::pin(future), worker: Arc::clone(&self.worker), id: self.id }
+    }
+}
+
+impl Drop for Activity {
+    fn drop(&mut self) {
+        self.worker.activities.lock().remove(&self.id);
+    }
+}
+
+struct WatchedTask<F> {
+    future: Pin<Box<F>>,
+    worker: Arc<Worker>,
+    id: u64,
+}
+
+impl<F: Future> Future for WatchedTask<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        self.worker.running.store(self.id, Ordering::Relaxed);
+        let outcome = self.future.as_mut().poll(cx);
+        self.worker.running.store(0, Ordering::Relaxed);
+        outcome
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn a_worker_that_is_stuck_is_found_with_its_request_and_forgiven_when_it_goes_on() {
+        let workers = Workers::start(2).expect("threads");
+        let limit = Duration::from_millis(1500);
+        assert_eq!(workers.stuck(limit), []);
+        let seat = workers.seat(IpAddr::from([127, 0, 0, 1]));
+        let request = http::Request::get("/stream/a?token=secret").body(()).expect("a request");
+        seat.activity().note(&request.into_parts().0);
+        let (release, held) = mpsc::channel::<()>();
+        // A poll that does not come back, as a loop without progress is one.
+        let task = seat.activity().watch(async move { held.recv().expect("released") });
+        seat.runtime().spawn(task);
+        let stuck = loop {
+            std::thread::sleep(Duration::from_millis(20));
+            if let Some(stuck) = workers.stuck(limit).pop() {
+                break stuck;
+            }
+        };
+        assert_eq!((stuck.index, stuck.connections), (0, 1));
+        assert!(stuck.serving.starts_with("GET /stream/a for 127.0.0.1, begun "), "{}", stuck.serving);
+        release.send(()).expect("it waits");
+        while !workers.stuck(limit).is_empty() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
