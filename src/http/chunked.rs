@@ -30,7 +30,7 @@ pub fn size_line(bytes: &[u8]) -> Result<Option<(usize, u64)>, MalformedChunk> {
     }
     match rest[end..] {
         [b'\r'] => Ok(None),
-        [b'\r', b'\n', ..] => {
+        [b'\r', b'\n', ..] if digits + end < MAX_LINES => {
             let size = bytes[..digits].iter().fold(0, |size, digit| size << 4 | u64::from(hex(*digit)));
             Ok(Some((digits + end + 2, size)))
         }
@@ -53,7 +53,9 @@ pub fn trailer_section(bytes: &[u8]) -> Result<Option<(usize, HeaderMap)>, Malfo
     let mut lines = [httparse::EMPTY_HEADER; MAX_TRAILERS];
     match httparse::parse_headers(bytes, &mut lines) {
         // Bare line feeds, which the parser takes, are as malformed as in a head.
-        Ok(httparse::Status::Complete((length, fields))) if has_proper_lines(&bytes[..length]) => {
+        Ok(httparse::Status::Complete((length, fields)))
+            if length <= MAX_LINES && has_proper_lines(&bytes[..length]) =>
+        {
             let mut trailers = HeaderMap::with_capacity(fields.len());
             for field in fields {
                 let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| MalformedChunk)?;

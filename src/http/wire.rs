@@ -176,6 +176,10 @@ impl<'a> Seen<'a> {
         if self.has_length && self.has_encoding {
             return Err(WireFault::LengthAndEncoding);
         }
+        // RFC 9112 §6.1: HTTP/1.0 has no such thing, and a proxy in front that speaks it sees another end.
+        if self.has_encoding && !request_line.is_http_11 {
+            return Err(WireFault::TransferEncoding);
+        }
         let Some(host) = self.host else {
             return if request_line.is_http_11 { Err(WireFault::MissingHost) } else { Ok(()) };
         };
@@ -358,6 +362,12 @@ mod tests {
         }
         assert_eq!(check(b"GET * HTTP/1.1\r\nHost: a\r\n\r\n"), Err(WireFault::Target));
         assert_eq!(check(b"CONNECT /x HTTP/1.1\r\nHost: a\r\n\r\n"), Ok(()));
+    }
+
+    #[test]
+    fn http_1_0_has_no_transfer_encoding() {
+        let head = "POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+        assert_eq!(check(head.as_bytes()), Err(WireFault::TransferEncoding));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use axum::body::Body;
 use bytes::{Bytes, BytesMut};
@@ -11,6 +12,7 @@ use http::uri::Authority;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 use tower::ServiceExt;
 use tower::util::BoxCloneSyncService;
 
@@ -29,6 +31,9 @@ const MAX_BODY: usize = 12 * 1024 * 1024;
 /// Request bodies up to this are read before a module sees the request: the connection goes on whatever it says. Of
 /// larger ones a module gets what it asks for, and it asks for nothing of a caller whom it refuses.
 const SMALL_BODY: usize = 64 * 1024;
+
+/// Time that a small body may take to arrive.
+const SMALL_BODY_TIME: Duration = Duration::from_secs(30);
 
 /// Where the next piece of a body is awaited; `None` is its end.
 type Asked = oneshot::Sender<Option<Bytes>>;
@@ -60,7 +65,11 @@ async fn ask(downstream: &mut impl Downstream, ctx: &Ctx, inside: Inside) -> Res
     let small = announced.and_then(|length| usize::try_from(length).ok()).filter(|length| *length <= SMALL_BODY);
     let body = match small.filter(|_| !is_awaited) {
         _ if downstream.has_read_body() => Body::empty(),
-        Some(length) => Body::from(whole(downstream, length).await?),
+        Some(length) => {
+            // In all, however it comes: nobody has been asked for leave yet.
+            let whole = timeout(SMALL_BODY_TIME, whole(downstream, length)).await;
+            Body::from(whole.map_err(|_| Failure::ClientStalled)??)
+        }
         None => {
             let (body, asked) = on_demand();
             let request = request(downstream, ctx, body);

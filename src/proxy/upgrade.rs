@@ -17,7 +17,7 @@ use tower::ServiceExt;
 
 use super::ctx::Ctx;
 use super::inside::{self, Inside, Way};
-use super::server::ConnectionTakeover;
+use super::server::{ConnectionTakeover, MAX_HEADERS};
 use super::{Gateway, access_log};
 use crate::http::caller::REQUEST_ID;
 use crate::telemetry::metrics::Metrics;
@@ -25,9 +25,11 @@ use crate::telemetry::metrics::Metrics;
 /// Whether `request` asks for a WebSocket (RFC 6455 §4.1).
 pub fn is_asked(request: &Parts) -> bool {
     let names = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"websocket");
+    let connection = request.headers.get_all(header::CONNECTION).iter().filter_map(|line| line.to_str().ok());
+    let is_named = connection.flat_map(|line| line.split(',')).any(|it| it.trim().eq_ignore_ascii_case("upgrade"));
     let bodiless =
         [header::CONTENT_LENGTH, header::TRANSFER_ENCODING].iter().all(|it| !request.headers.contains_key(it));
-    request.method == Method::GET && bodiless && request.headers.get(header::UPGRADE).is_some_and(names)
+    request.method == Method::GET && is_named && bodiless && request.headers.get(header::UPGRADE).is_some_and(names)
 }
 
 /// Has the admitted request of `ctx` answered, whose head is at the front of `connection`. The connection ends with it,
@@ -35,12 +37,14 @@ pub fn is_asked(request: &Parts) -> bool {
 pub async fn serve(gateway: &Gateway, ctx: Ctx, connection: ConnectionTakeover) {
     let (inside, metrics) = (gateway.inside.clone(), Arc::clone(&gateway.metrics));
     let from = (Some(connection.peer()), connection.is_tls());
-    let admitted = Mutex::new(Some(ctx));
-    let service = service_fn(move |request| {
+    let (admitted, target) = (Mutex::new(Some(ctx)), connection.target().clone());
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        *request.uri_mut() = target.clone();
         let (ctx, inside, metrics) = (admitted.lock().take(), inside.clone(), Arc::clone(&metrics));
         answer(ctx, request, from, inside, metrics)
     });
-    let http = http1::Builder::new();
+    let mut http = http1::Builder::new();
+    http.max_headers(MAX_HEADERS);
     // The answer was noted when it was made; a client that is gone by then misses nothing.
     let _ = http.serve_connection(TokioIo::new(connection), service).with_upgrades().await;
 }

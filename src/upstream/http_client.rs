@@ -71,14 +71,27 @@ impl HttpConnection {
     }
 
     /// Sends `request`, whose target is a path and which has a `Host`. Dropped before the answer, it closes the connection.
-    pub async fn send(&mut self, request: Request<RequestBody>) -> hyper::Result<Response<Incoming>> {
-        self.sender.send_request(request).await
+    pub async fn send(&mut self, request: Request<RequestBody>) -> Result<Response<Incoming>, SendError> {
+        self.sender.try_send_request(request).await.map_err(|mut error| {
+            let is_unsent = error.take_message().is_some();
+            SendError { source: error.into_error(), is_unsent }
+        })
     }
 
     /// Keeps the connection for another request, once the answer was read to its end.
     pub fn keep(self) {
         self.destination.http_pool().put(self.sender);
     }
+}
+
+/// Failure of a request before its answer.
+#[derive(Debug, thiserror::Error)]
+#[error("the exchange with the server failed")]
+pub struct SendError {
+    /// The cause.
+    pub source: hyper::Error,
+    /// No byte of the request was written.
+    pub is_unsent: bool,
 }
 
 #[expect(clippy::disallowed_methods, reason = "it ends with its connection, which belongs to this worker")]

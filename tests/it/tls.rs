@@ -29,17 +29,17 @@ use crate::support::{Gate, ScriptedOrigin, config};
 
 const MIB: usize = 1024 * 1024;
 const TRACK: &str = "/stream/track.mp3";
-const FIRST: &str = "first.test";
+pub const FIRST: &str = "first.test";
 const SECOND: &str = "second.test";
 
 /// Two certificates as files, and a client's trust in both.
-struct Certificates {
+pub struct Certificates {
     folder: TempFolder,
     ders: Vec<CertificateDer<'static>>,
 }
 
 impl Certificates {
-    fn make() -> Self {
+    pub fn make() -> Self {
         let folder = TempFolder::new("certificates");
         let ders = [FIRST, SECOND].map(|name| {
             let names = vec![name.to_owned(), format!("*.{name}")];
@@ -54,14 +54,14 @@ impl Certificates {
     }
 
     /// A listener with both, the first one first.
-    fn listener(&self) -> Value {
+    pub fn listener(&self) -> Value {
         let file = |name: &str, ending| self.folder.path().join(format!("{name}.{ending}"));
         let pair = |name| json!({ "Certificate": file(name, "pem"), "Key": file(name, "key") });
         json!({ "Address": "127.0.0.1:0", "Tls": { "Certificates": [pair(FIRST), pair(SECOND)] } })
     }
 
     /// Connects as a client that asks for `name` (SNI, where `sni`) and trusts both certificates.
-    async fn connect(&self, gate: &Gate, name: &str, sni: bool, alpn: &[&str]) -> TlsStream<TcpStream> {
+    pub async fn connect(&self, gate: &Gate, name: &str, sni: bool, alpn: &[&str]) -> TlsStream<TcpStream> {
         let mut roots = RootCertStore::empty();
         for der in &self.ders {
             roots.add(der.clone()).expect("a good certificate");

@@ -9,7 +9,7 @@ use http::{HeaderMap, Method, StatusCode, header};
 use http_body::{Body as _, Frame};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
-use tokio::time::timeout;
+use tokio::time::sleep_until;
 
 use super::upload::Upload;
 use super::{Answered, Forwarding};
@@ -26,7 +26,7 @@ pub async fn serve(
     ctx: &mut Ctx,
     forwarding: &Forwarding<'_>,
     answered: Answered,
-    upload: &mut Upload,
+    upload: &mut Upload<'_>,
 ) -> Result<(), DownstreamError> {
     let Answered { response, connection, in_flight } = answered;
     let (parts, mut body) = response.into_parts();
@@ -34,8 +34,8 @@ pub async fn serve(
     let mut headers = parts.headers;
     frame(is_head, parts.status, &mut headers, &body);
     transform(forwarding, parts.status, &mut headers);
-    if upload.is_refused() {
-        // A client that is refused need not send the rest.
+    if upload.is_unwanted() {
+        // A client that is answered before it has sent everything need not send the rest.
         downstream.close_after();
     }
     respond::head(downstream, ctx, parts.status, headers, false).await?;
@@ -90,12 +90,12 @@ fn frame(is_head: bool, status: StatusCode, headers: &mut HeaderMap, body: &Inco
 }
 
 /// Both bodies on their way.
-struct Passage<'a> {
-    upload: &'a mut Upload,
+struct Passage<'a, 'b> {
+    upload: &'a mut Upload<'b>,
     trailers: Option<HeaderMap>,
 }
 
-impl Passage<'_> {
+impl Passage<'_, '_> {
     /// Passes the body on as it comes; each piece leaves before the next one is waited for.
     async fn pass(
         &mut self,
@@ -133,11 +133,17 @@ impl Passage<'_> {
         body: &mut Incoming,
     ) -> Result<Option<hyper::Result<Frame<Bytes>>>, Failure> {
         let idle = forwarding.served.route.timeouts.idle;
+        let mut overdue = Instant::now() + idle;
         loop {
             tokio::select! {
                 biased;
-                frame = timeout(idle, body.frame()) => return frame.map_err(|_| Failure::GatewayTimeout),
-                advanced = self.upload.advance(downstream) => advanced?,
+                frame = body.frame() => return Ok(frame),
+                // A server that waits for the client's body is not late.
+                () = sleep_until(overdue.into()), if !self.upload.awaits_client() => return Err(Failure::GatewayTimeout),
+                advanced = self.upload.advance(downstream) => {
+                    advanced?;
+                    overdue = Instant::now() + idle;
+                }
             }
         }
     }
@@ -156,7 +162,7 @@ async fn send(downstream: &mut impl Downstream, ctx: &Ctx, bytes: Bytes) -> Resu
 }
 
 /// Trailers without what only a head can say.
-fn forwardable(mut trailers: HeaderMap) -> HeaderMap {
+pub fn forwardable(mut trailers: HeaderMap) -> HeaderMap {
     strip_hop_by_hop(&mut trailers);
     for name in [header::CONTENT_LENGTH, header::HOST, header::SET_COOKIE] {
         trailers.remove(name);

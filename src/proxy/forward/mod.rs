@@ -9,7 +9,7 @@ mod upload;
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::{Request, Response, StatusCode};
+use http::{HeaderMap, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use tokio::sync::mpsc;
 
@@ -78,7 +78,9 @@ pub async fn serve(
     ctx: &mut Ctx,
     forwarding: &Forwarding<'_>,
 ) -> Result<(), DownstreamError> {
-    let mut upload = Upload::new(downstream, forwarding.served.route.max_request_body);
+    let world = Arc::clone(&ctx.world);
+    let trailer_filter = |trailers| request::trailers(trailers, &world, forwarding);
+    let mut upload = Upload::new(downstream, forwarding.served.route.max_request_body, trailer_filter);
     match ask(downstream, ctx, forwarding, &mut upload).await {
         Ok(answered) if answered.response.status() == StatusCode::SWITCHING_PROTOCOLS => {
             tunnel::serve(downstream, ctx, forwarding, answered).await
@@ -98,7 +100,7 @@ async fn ask(
     downstream: &mut impl Downstream,
     ctx: &mut Ctx,
     forwarding: &Forwarding<'_>,
-    upload: &mut Upload,
+    upload: &mut Upload<'_>,
 ) -> Result<Answered, Failure> {
     let cluster = forwarding.cluster;
     cluster.budget().request(Instant::now());
@@ -136,35 +138,51 @@ async fn attempt(
     forwarding: &Forwarding<'_>,
     member: &Member,
     is_fresh: bool,
-    upload: &mut Upload,
+    upload: &mut Upload<'_>,
 ) -> Result<(Response<Incoming>, HttpConnection), Setback> {
     let limit = forwarding.served.route.timeouts.connect;
-    let connection = match is_fresh {
-        true => HttpConnection::new(&member.destination, limit).await,
-        false => HttpConnection::idle_or_new(&member.destination, limit).await,
+    let connecting = async {
+        match is_fresh {
+            true => HttpConnection::new(&member.destination, limit).await,
+            false => HttpConnection::idle_or_new(&member.destination, limit).await,
+        }
+    };
+    let connection = tokio::select! {
+        biased;
+        connection = connecting => connection,
+        () = downstream.left(), if upload.is_over() => return Err(Failure::ClientLeft.into()),
     };
     let mut connection = connection.map_err(|error| unconnected(&error))?;
-    let body = upload.begin();
+    let body = upload.begin(connection.is_reused);
     let mut request = request::build(downstream, ctx, forwarding, member, upload.exists(), body)?;
     let interim = listen(&mut request);
     let is_reused = connection.is_reused;
     let exchange = Box::pin(connection.send(request));
     let asked = upload.until_answered(downstream, exchange, interim, &forwarding.served.route.timeouts).await;
     match asked {
+        Ok(response) if !is_framed_plainly(response.headers()) => {
+            Err(Setback { failure: Failure::BadGateway, fault: Some(Fault::Broken), retry: Retry::Never })
+        }
         Ok(response) => Ok((response, connection)),
         Err(upload::Trouble::Failure(failure)) => {
             let fault = (failure == Failure::GatewayTimeout).then_some(Fault::Broken);
             Err(Setback { failure, fault, retry: Retry::Never })
         }
         Err(upload::Trouble::Exchange(error)) => {
-            let again = is_reused
-                && !error.is_parse()
-                && downstream.request().method.is_idempotent()
-                && upload.can_begin_again();
+            // A kept connection may just have been closed for idleness, which is no fault of the server.
+            let is_closed = is_reused && !error.source.is_parse();
+            let is_safe = error.is_unsent || downstream.request().method.is_idempotent();
+            let again = is_closed && is_safe && upload.can_begin_again();
             let retry = if again { Retry::FreshConnection } else { Retry::Never };
-            Err(Setback { failure: Failure::BadGateway, fault: (!again).then_some(Fault::Broken), retry })
+            Err(Setback { failure: Failure::BadGateway, fault: (!is_closed).then_some(Fault::Broken), retry })
         }
     }
+}
+
+/// Whether the answer has no transfer coding but the one that the client of hyper takes off (RFC 9112 §7).
+fn is_framed_plainly(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
+    codings.next().is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked")) && codings.next().is_none()
 }
 
 /// Has the interim answers to `request` put into a channel.

@@ -1,9 +1,9 @@
 //! The request that a server gets: the client's, with what is about the connection made anew and the transforms applied.
 
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Uri, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header};
 
-use super::Forwarding;
+use super::{Forwarding, answer};
 use crate::auth::{strip_headers, strip_query};
 use crate::http::caller::REQUEST_ID;
 use crate::proxy::admit::host;
@@ -12,7 +12,8 @@ use crate::proxy::failure::Failure;
 use crate::proxy::respond;
 use crate::proxy::server::Downstream;
 use crate::proxy::settings::Authorization;
-use crate::route::transform::{Origin, Outgoing, apply_request};
+use crate::proxy::world::World;
+use crate::route::transform::{Origin, Outgoing, Transform, apply_request};
 use crate::s3::signer::authority;
 use crate::upstream::cluster::Member;
 use crate::upstream::http_client::RequestBody;
@@ -99,28 +100,59 @@ fn frame(original: &Parts, has_body: bool, headers: &mut HeaderMap) {
     }
 }
 
-fn replace(headers: &mut HeaderMap, name: header::HeaderName, value: Option<&HeaderValue>) {
+fn replace(headers: &mut HeaderMap, name: HeaderName, value: Option<&HeaderValue>) {
     match value {
         Some(value) => drop(headers.insert(name, value.clone())),
         None => drop(headers.remove(name)),
     }
 }
 
-/// The protocol that the client wants to change to (RFC 9110 §7.8). Not HTTP/2: it would be a way past all rules here.
+/// The protocol that the client wants to change to (RFC 9110 §7.8). Not another HTTP: it would be a way past all rules here.
 pub fn requested_upgrade(request: &Parts) -> Option<&HeaderValue> {
     let wanted = request.headers.get(header::UPGRADE)?;
     let bodiless =
         [header::CONTENT_LENGTH, header::TRANSFER_ENCODING].iter().all(|name| !request.headers.contains_key(name));
+    let changes_version = |word: &str| {
+        let word = word.trim().to_ascii_lowercase();
+        word.starts_with("h2") || word.starts_with("h3") || word.starts_with("http")
+    };
     let is_asked = request.version == Version::HTTP_11
         && request.method == Method::GET
         && bodiless
         && has_token(&request.headers, &header::CONNECTION, "upgrade")
-        && !has_token(&request.headers, &header::UPGRADE, "h2c");
+        && request.headers.get_all(header::UPGRADE).iter().count() == 1
+        && wanted.to_str().is_ok_and(|wanted| !wanted.split(',').any(changes_version));
     is_asked.then_some(wanted)
 }
 
 /// Whether the list `name` has `word`.
-pub fn has_token(headers: &HeaderMap, name: &header::HeaderName, word: &str) -> bool {
+pub fn has_token(headers: &HeaderMap, name: &HeaderName, word: &str) -> bool {
     let lines = headers.get_all(name).iter().filter_map(|line| line.to_str().ok());
     lines.flat_map(|line| line.split(',')).any(|token| token.trim().eq_ignore_ascii_case(word))
+}
+
+/// The client's trailers that may go up: none that a server could take for a field of the head which was taken out or
+/// written by us (RFC 9110 §6.5.1).
+pub fn trailers(mut trailers: HeaderMap, world: &World, forwarding: &Forwarding<'_>) -> HeaderMap {
+    strip_headers(&mut trailers, &world.token_sources);
+    let mut trailers = answer::forwardable(trailers);
+    let names: Vec<HeaderName> = trailers.keys().filter(|name| is_of_head(name, forwarding)).cloned().collect();
+    for name in names {
+        trailers.remove(name);
+    }
+    trailers
+}
+
+fn is_of_head(name: &HeaderName, forwarding: &Forwarding<'_>) -> bool {
+    const WRITTEN_HERE: [HeaderName; 5] =
+        [header::AUTHORIZATION, header::COOKIE, header::FORWARDED, REQUEST_ID, respond::DEBUG];
+    let in_transforms = forwarding.route.transforms.iter().any(|transform| match transform {
+        Transform::RequestHeader { name: changed, .. }
+        | Transform::RequestHeaderRouteValue { name: changed, .. }
+        | Transform::RequestHeaderRemove(changed) => changed == name,
+        Transform::RequestHeadersAllowed(names) => !names.contains(name),
+        Transform::RequestHeadersCopy(copied) => !copied,
+        _ => false,
+    });
+    WRITTEN_HERE.contains(name) || name.as_str().starts_with("x-forwarded-") || in_transforms
 }

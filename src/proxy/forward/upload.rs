@@ -3,16 +3,15 @@
 use std::pin::Pin;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Response, StatusCode, header};
 use hyper::body::Incoming;
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, OwnedPermit, Sender};
 use tokio::time::{Instant, sleep_until};
 
-use crate::http::headers::strip_hop_by_hop;
 use crate::proxy::failure::Failure;
 use crate::proxy::server::{Downstream, DownstreamError};
-use crate::upstream::http_client::{BodyPart, RequestBody};
+use crate::upstream::http_client::{BodyPart, RequestBody, SendError};
 use crate::upstream::settings::Timeouts;
 
 /// Bytes of a body that are kept, so that it can be sent once more.
@@ -21,7 +20,7 @@ const MAX_KEPT: usize = 64 * 1024;
 const CONTINUE_WAIT: Duration = Duration::from_secs(1);
 
 /// The body on its way.
-pub struct Upload {
+pub struct Upload<'a> {
     length: Option<u64>,
     limit: Option<u64>,
     read: u64,
@@ -30,14 +29,24 @@ pub struct Upload {
     is_over: bool,
     /// The client waits for leave to send.
     is_held: bool,
-    /// Everything that was sent, while it is little.
-    kept: Option<Vec<Bytes>>,
-    kept_bytes: usize,
+    /// Everything that was read, while it is little and may be needed once more.
+    kept: Option<BytesMut>,
+    /// Everything that was sent before, to a connection that was lost.
+    again: Option<Bytes>,
     trailers: Option<HeaderMap>,
-    /// Where it goes on, until its end or until nobody takes it.
-    feeder: Option<mpsc::Sender<BodyPart>>,
-    /// Pieces that were sent before, to a connection that was lost.
-    again: std::vec::IntoIter<Bytes>,
+    /// Takes those out of the trailers that may not go up.
+    trailer_filter: Box<dyn Fn(HeaderMap) -> HeaderMap + Send + Sync + 'a>,
+    feed: Feed,
+}
+
+/// State of the channel to the server.
+enum Feed {
+    /// Nothing is to be sent, or nobody takes it.
+    Ended,
+    /// The server has not taken the last part yet.
+    Full(Sender<BodyPart>),
+    /// The server takes the next part.
+    Ready(OwnedPermit<BodyPart>),
 }
 
 /// Reason why no answer came.
@@ -45,7 +54,7 @@ pub enum Trouble {
     /// Of the client, or of time.
     Failure(Failure),
     /// Of the exchange with the server.
-    Exchange(hyper::Error),
+    Exchange(SendError),
 }
 
 impl From<Failure> for Trouble {
@@ -60,9 +69,13 @@ impl From<DownstreamError> for Trouble {
     }
 }
 
-impl Upload {
-    /// The body of the request of `downstream`, of `limit` bytes at most.
-    pub fn new(downstream: &impl Downstream, limit: Option<u64>) -> Self {
+impl<'a> Upload<'a> {
+    /// The body of the request of `downstream`, of `limit` bytes at most; its trailers pass through `trailer_filter`.
+    pub fn new(
+        downstream: &impl Downstream,
+        limit: Option<u64>,
+        trailer_filter: impl Fn(HeaderMap) -> HeaderMap + Send + Sync + 'a,
+    ) -> Self {
         let length = downstream.request().headers.get(header::CONTENT_LENGTH);
         Self {
             length: length.and_then(|length| length.to_str().ok()?.parse().ok()),
@@ -71,11 +84,11 @@ impl Upload {
             exists: !downstream.has_read_body(),
             is_over: downstream.has_read_body(),
             is_held: downstream.awaits_continue(),
-            kept: Some(Vec::new()),
-            kept_bytes: 0,
+            kept: None,
+            again: None,
             trailers: None,
-            feeder: None,
-            again: Vec::new().into_iter(),
+            trailer_filter: Box::new(trailer_filter),
+            feed: Feed::Ended,
         }
     }
 
@@ -91,30 +104,39 @@ impl Upload {
 
     /// Whether the body can be sent from its beginning.
     pub fn can_begin_again(&self) -> bool {
-        self.kept.is_some()
+        self.read == 0 || self.kept.is_some()
     }
 
-    /// Whether the server takes no more of it.
-    pub fn is_refused(&self) -> bool {
-        !self.is_over && self.feeder.is_none()
+    /// Whether the rest of it will not be read.
+    pub fn is_unwanted(&self) -> bool {
+        !self.is_over && (self.is_held || matches!(self.feed, Feed::Ended))
     }
 
-    /// The body for a request, from its beginning.
-    pub fn begin(&mut self) -> RequestBody {
+    /// Whether it is the client that is waited for.
+    pub fn awaits_client(&self) -> bool {
+        !self.is_over && self.again.is_none() && matches!(self.feed, Feed::Ready(_))
+    }
+
+    /// The body for a request, from its beginning. `may_repeat`: the connection may turn out to be lost.
+    pub fn begin(&mut self, may_repeat: bool) -> RequestBody {
         if !self.exists {
             return RequestBody::empty();
         }
         let (feeder, body) = RequestBody::channel(self.length);
-        self.feeder = Some(feeder);
-        self.again = self.kept.clone().unwrap_or_default().into_iter();
+        self.feed = Feed::Full(feeder);
+        match &self.kept {
+            Some(kept) => self.again = Some(kept.clone().freeze()).filter(|kept| !kept.is_empty()),
+            None => self.kept = (may_repeat && self.read == 0).then(BytesMut::new),
+        }
         body
     }
 
-    /// Feeds the body until the answer's head is there. The time for it begins anew with each piece that goes up.
+    /// Feeds the body until the answer's head is there. The time for it runs while the server is waited for, and begins anew
+    /// with each part that it takes.
     pub async fn until_answered(
         &mut self,
         downstream: &mut impl Downstream,
-        mut exchange: Pin<Box<impl Future<Output = hyper::Result<Response<Incoming>>> + Send>>,
+        mut exchange: Pin<Box<impl Future<Output = Result<Response<Incoming>, SendError>> + Send>>,
         mut interim: mpsc::Receiver<Response<()>>,
         timeouts: &Timeouts,
     ) -> Result<Response<Incoming>, Trouble> {
@@ -135,66 +157,88 @@ impl Upload {
                     self.pass_on(downstream, &answer).await?;
                 }
                 () = sleep_until(hold), if self.is_held => self.is_held = false,
+                () = sleep_until(overdue), if !self.awaits_client() => return Err(Failure::GatewayTimeout.into()),
                 advanced = self.advance(downstream) => {
                     advanced?;
                     overdue = Instant::now() + timeouts.first_byte;
                 }
-                () = sleep_until(overdue) => return Err(Failure::GatewayTimeout.into()),
             }
         }
     }
 
+    /// Of an interim answer only the links of a 103 are of use to the client (RFC 8297 §2).
     async fn pass_on(&mut self, downstream: &mut impl Downstream, answer: &Response<()>) -> Result<(), Trouble> {
-        // Leave to send is said to the client when its body is read.
-        self.is_held &= answer.status() != StatusCode::CONTINUE;
-        if answer.status() != StatusCode::CONTINUE {
-            let mut headers = answer.headers().clone();
-            strip_hop_by_hop(&mut headers);
-            downstream.inform(answer.status(), &headers).await?;
+        if answer.status() == StatusCode::CONTINUE {
+            // The client is told when its body is read.
+            self.is_held = false;
+            return Ok(());
         }
-        Ok(())
+        let mut headers = HeaderMap::new();
+        for link in answer.headers().get_all(header::LINK) {
+            headers.append(header::LINK, link.clone());
+        }
+        Ok(downstream.inform(answer.status(), &headers).await?)
     }
 
-    /// Does what is next for the body; where nothing is, waits for the client to leave, which is an error. Can be dropped and
-    /// called again.
+    /// Takes the next step of the body; where there is none, waits for the client to leave, which is an error. Can be dropped
+    /// and called again.
     pub async fn advance(&mut self, downstream: &mut impl Downstream) -> Result<(), Failure> {
         if self.is_held {
             return std::future::pending().await;
         }
-        let Some(feeder) = &self.feeder else {
-            downstream.closed().await;
-            return Err(Failure::ClientLeft);
-        };
-        let Ok(room) = feeder.reserve().await else {
-            // The server has answered, or is gone, and wants no more of it.
-            self.feeder = None;
-            return Ok(());
-        };
-        if let Some(bytes) = self.again.next() {
-            room.send(BodyPart::Data(bytes));
-        } else if self.is_over {
-            room.send(self.trailers.clone().map_or(BodyPart::End, BodyPart::Trailers));
-            self.feeder = None;
-        } else if let Some(bytes) = downstream.read_body().await? {
-            self.read += bytes.len() as u64;
-            if self.limit.is_some_and(|limit| self.read > limit) {
-                return Err(Failure::BodyTooLarge);
+        match &mut self.feed {
+            Feed::Ended => {
+                downstream.left().await;
+                Err(Failure::ClientLeft)
             }
-            room.send(BodyPart::Data(bytes.clone()));
-            self.keep(bytes);
-        } else {
-            self.is_over = true;
-            self.trailers = downstream.take_trailers();
+            Feed::Full(sender) => {
+                self.feed = match sender.clone().reserve_owned().await {
+                    Ok(permit) => Feed::Ready(permit),
+                    // The server has answered, or has all that it was to get, or is gone.
+                    Err(_) => Feed::Ended,
+                };
+                Ok(())
+            }
+            Feed::Ready(_) => {
+                let part = self.next_part(downstream).await?;
+                let is_last = !matches!(part, BodyPart::Data(_));
+                if let Feed::Ready(permit) = std::mem::replace(&mut self.feed, Feed::Ended) {
+                    let sender = permit.send(part);
+                    self.feed = if is_last { Feed::Ended } else { Feed::Full(sender) };
+                }
+                Ok(())
+            }
         }
-        Ok(())
     }
 
-    fn keep(&mut self, bytes: Bytes) {
-        self.kept_bytes += bytes.len();
-        if self.kept_bytes > MAX_KEPT {
-            self.kept = None;
-        } else if let Some(kept) = &mut self.kept {
-            kept.push(bytes);
+    async fn next_part(&mut self, downstream: &mut impl Downstream) -> Result<BodyPart, Failure> {
+        if let Some(bytes) = self.again.take() {
+            return Ok(BodyPart::Data(bytes));
+        }
+        if !self.is_over {
+            if let Some(bytes) = downstream.read_body().await? {
+                // Of a body with a length, nothing more is to be seen of its end.
+                self.is_over = downstream.has_read_body();
+                self.read += bytes.len() as u64;
+                if self.limit.is_some_and(|limit| self.read > limit) {
+                    return Err(Failure::BodyTooLarge);
+                }
+                self.keep(&bytes);
+                return Ok(BodyPart::Data(bytes));
+            }
+            self.is_over = true;
+        }
+        if self.trailers.is_none() {
+            self.trailers = downstream.take_trailers().map(&self.trailer_filter).filter(|all| !all.is_empty());
+        }
+        Ok(self.trailers.clone().map_or(BodyPart::End, BodyPart::Trailers))
+    }
+
+    fn keep(&mut self, bytes: &Bytes) {
+        // Copied: a piece may be a small part of a large buffer.
+        match &mut self.kept {
+            Some(kept) if kept.len() + bytes.len() <= MAX_KEPT => kept.extend_from_slice(bytes),
+            _ => self.kept = None,
         }
     }
 }

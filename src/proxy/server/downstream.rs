@@ -102,6 +102,11 @@ pub trait Downstream: Send + Sync {
 
     /// Resolves when the client has gone; a half-closed connection is still listening. Can be dropped and called again.
     fn closed(&mut self) -> impl Future<Output = ()> + Send;
+    /// As [`Downstream::closed`], but a client that has said that nothing more will come is waited for only a little while
+    /// longer: most that have closed their half have closed the other one too, which they cannot say.
+    fn left(&mut self) -> impl Future<Output = ()> + Send {
+        self.closed()
+    }
     /// As [`Downstream::closed`], but a client that has said that nothing more will come has gone too: an answer that
     /// never ends would be kept up for nobody otherwise.
     fn hung_up(&mut self) -> impl Future<Output = ()> + Send {

@@ -8,6 +8,7 @@ pub mod listener;
 pub mod socket;
 mod tls;
 pub mod workers;
+mod write_deadline;
 
 use std::borrow::Cow;
 use std::future::Future;

@@ -1,5 +1,6 @@
 //! Plain routes under strain: bodies that are too large, servers that are silent or answer early, and what the log says.
 
+mod abuse;
 mod answers;
 mod requests;
 mod upgrade;

@@ -9,12 +9,21 @@ use crate::http::chunked::{self, MalformedChunk};
 /// Bytes that are read at once at most.
 const READ: usize = 64 * 1024;
 
+/// Pieces below this many bytes are copied.
+const SMALL: usize = 4 * 1024;
+/// Bytes of a line that begins a chunk and has no extension, at most.
+const SIZE_LINE: usize = 18;
+/// Most bytes of all chunk extensions of a body (RFC 9112 §7.1.1 asks for a limit).
+const MAX_EXTENSIONS: usize = 16 * 1024;
+
 /// The rest of a request's body.
 #[derive(Debug, Default)]
 pub struct RequestBody {
     rest: Rest,
     awaits_continue: bool,
     trailers: Option<HeaderMap>,
+    /// Bytes of lines that begin chunks, beyond their sizes.
+    extensions: usize,
 }
 
 /// The next part of a body.
@@ -56,7 +65,7 @@ impl RequestBody {
             length().filter(|length| *length > 0).map_or(Rest::None, Rest::Length)
         };
         let awaits_continue = rest != Rest::None && headers.get(header::EXPECT).is_some_and(expects);
-        Self { rest, awaits_continue, trailers: None }
+        Self { rest, awaits_continue, trailers: None, extensions: 0 }
     }
 
     /// Whether nothing more will come.
@@ -94,7 +103,7 @@ impl RequestBody {
                     if self.rest == Rest::Length(0) {
                         self.rest = Rest::None;
                     }
-                    return Ok(BodyStep::Data(ahead.split_to(taken).freeze()));
+                    return Ok(BodyStep::Data(take(ahead, taken)));
                 }
                 Rest::ChunkData(0) => match chunked::data_end(ahead)? {
                     Some(length) => {
@@ -106,6 +115,10 @@ impl RequestBody {
                 Rest::ChunkSize => match chunked::size_line(ahead)? {
                     Some((length, size)) => {
                         ahead.advance(length);
+                        self.extensions += length.saturating_sub(SIZE_LINE);
+                        if self.extensions > MAX_EXTENSIONS {
+                            return Err(MalformedChunk);
+                        }
                         self.rest = if size == 0 { Rest::Trailers } else { Rest::ChunkData(size) };
                     }
                     None => return Ok(BodyStep::NeedsMore(READ)),
@@ -121,6 +134,16 @@ impl RequestBody {
             }
         }
     }
+}
+
+/// A small piece is copied: as a part of the buffer it would keep all of it.
+fn take(ahead: &mut BytesMut, count: usize) -> Bytes {
+    if count >= SMALL {
+        return ahead.split_to(count).freeze();
+    }
+    let piece = Bytes::copy_from_slice(&ahead[..count]);
+    ahead.advance(count);
+    piece
 }
 
 #[cfg(test)]

@@ -18,6 +18,8 @@ use crate::proxy::server::listener::UNSENT;
 use crate::proxy::server::socket::{ClientSocket, HEAD_BUFFER, RewoundSocket};
 use crate::proxy::server::{BODY_IDLE, DRAIN};
 
+/// Time that a client which sends no more may wait for an answer that has not begun.
+const HALF_CLOSED: Duration = Duration::from_secs(5);
 /// Bytes of further requests that are kept while an answer is under way.
 const MAX_AHEAD: usize = 64 * 1024;
 
@@ -34,6 +36,15 @@ pub struct Http1Exchange<'a> {
     /// Bytes before the next piece of the body, the answer's head first: they leave in one write with it.
     pending: Vec<u8>,
     sent: u64,
+}
+
+/// Outcome of watching the client.
+#[derive(PartialEq, Eq)]
+enum Watched {
+    /// It is gone.
+    Gone,
+    /// It sends no more.
+    HalfClosed,
 }
 
 /// Progress of the answer.
@@ -118,8 +129,18 @@ impl<'a> Http1Exchange<'a> {
         }
     }
 
-    async fn read_ahead(&mut self) -> bool {
-        self.socket.read_more(HEAD_BUFFER).await.is_ok()
+    /// Reads ahead until there is something to say of the client. Can be dropped and called again.
+    async fn watch(&mut self) -> Watched {
+        while !self.socket.is_half_closed && self.socket.read_ahead.len() < MAX_AHEAD {
+            if self.socket.read_more(HEAD_BUFFER).await.is_err() {
+                return Watched::Gone;
+            }
+        }
+        if !self.socket.is_half_closed {
+            // It has sent more than is read: what becomes of it will be seen when its answer is written.
+            pending::<()>().await;
+        }
+        Watched::HalfClosed
     }
 }
 
@@ -319,23 +340,19 @@ impl Downstream for Http1Exchange<'_> {
     }
 
     async fn closed(&mut self) {
-        while !self.socket.is_half_closed && self.socket.read_ahead.len() < MAX_AHEAD {
-            if !self.read_ahead().await {
-                return;
-            }
+        if self.watch().await == Watched::HalfClosed {
+            pending::<()>().await;
         }
-        pending::<()>().await;
+    }
+
+    async fn left(&mut self) {
+        if self.watch().await == Watched::HalfClosed {
+            tokio::time::sleep(HALF_CLOSED).await;
+        }
     }
 
     async fn hung_up(&mut self) {
-        while !self.socket.is_half_closed && self.socket.read_ahead.len() < MAX_AHEAD {
-            if !self.read_ahead().await {
-                return;
-            }
-        }
-        if !self.socket.is_half_closed {
-            pending::<()>().await;
-        }
+        self.watch().await;
     }
 
     fn tunnel(&mut self) -> Option<impl AsyncRead + AsyncWrite + Unpin + Send> {

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
+use http::Uri;
 use pingora::time::timeout;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::Sleep;
@@ -22,7 +23,7 @@ pub use self::head::HeadFault;
 pub use self::takeover::ConnectionTakeover;
 use super::listener::ConnectionGuard;
 use super::socket::{ClientSocket, HEAD_BUFFER};
-use super::{ConnectionLimits, Handler, KEEP_ALIVE, MAX_HEAD};
+use super::{ConnectionLimits, Downstream as _, Handler, KEEP_ALIVE, MAX_HEAD};
 
 /// Beginning of an HTTP/2 connection, as far as it looks like the head of a request (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
@@ -39,8 +40,8 @@ pub async fn serve<H: Handler>(
 ) -> Option<ClientSocket> {
     match requests(handler, &mut socket, h2c, limits, guard).await {
         Next::Http2 => return Some(socket),
-        Next::TakeOver(admitted, head) => {
-            let connection = ConnectionTakeover::new(socket, head, Arc::clone(guard));
+        Next::TakeOver(admitted, head, target) => {
+            let connection = ConnectionTakeover::new(socket, head, target, limits.write, Arc::clone(guard));
             Box::pin(handler.take_over(admitted, connection)).await;
         }
         Next::Close => close(socket).await,
@@ -57,8 +58,8 @@ enum Next<A> {
     Drop,
     /// It is one of HTTP/2.
     Http2,
-    /// The request with this head takes it over.
-    TakeOver(A, Bytes),
+    /// The request with this head and target takes it over.
+    TakeOver(A, Bytes, Uri),
 }
 
 /// Answers requests, one after the other.
@@ -100,7 +101,7 @@ async fn requests<H: Handler>(
         let keep_alive = !guard.is_stopping() && head::wants_keep_alive(&request);
         let mut exchange = Http1Exchange::new(socket, request, keep_alive, limits.write);
         if let Some(admitted) = Box::pin(handler.handle(&mut exchange)).await {
-            return Next::TakeOver(admitted, raw);
+            return Next::TakeOver(admitted, raw, exchange.request().uri.clone());
         }
         let (is_reusable, is_broken) = (exchange.is_reusable(), exchange.is_broken());
         guard.activity().rest();

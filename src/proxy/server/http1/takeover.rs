@@ -5,28 +5,46 @@ use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use http::Uri;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::proxy::server::listener::ConnectionGuard;
 use crate::proxy::server::socket::{ClientSocket, RewoundSocket};
+use crate::proxy::server::write_deadline::WriteDeadline;
 
 /// A connection with everything that was read of it in front. It counts as open until it is dropped.
 pub struct ConnectionTakeover {
     peer: IpAddr,
     is_tls: bool,
-    stream: RewoundSocket<ClientSocket>,
+    target: Uri,
+    stream: WriteDeadline<RewoundSocket<ClientSocket>>,
     _guard: Arc<ConnectionGuard>,
 }
 
 impl ConnectionTakeover {
-    /// The connection `socket`, of which `head` was used already.
-    pub fn new(mut socket: ClientSocket, head: Bytes, guard: Arc<ConnectionGuard>) -> Self {
+    /// The connection `socket`, of which `head` was used already: that of a request for `target`. A write on it may wait for
+    /// `limit`.
+    pub fn new(
+        mut socket: ClientSocket,
+        head: Bytes,
+        target: Uri,
+        limit: Duration,
+        guard: Arc<ConnectionGuard>,
+    ) -> Self {
         let mut read = BytesMut::from(head);
         read.unsplit(std::mem::take(&mut socket.read_ahead));
         socket.read_ahead = read;
-        Self { peer: socket.peer(), is_tls: socket.is_tls(), stream: RewoundSocket::new(socket), _guard: guard }
+        let (peer, is_tls) = (socket.peer(), socket.is_tls());
+        let stream = WriteDeadline::new(RewoundSocket::new(socket), limit);
+        Self { peer, is_tls, target, stream, _guard: guard }
+    }
+
+    /// The target of its first request, without the credentials that stand in the head.
+    pub fn target(&self) -> &Uri {
+        &self.target
     }
 
     /// The other end of the connection.

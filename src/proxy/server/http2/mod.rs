@@ -3,27 +3,28 @@
 
 mod exchange;
 mod request;
-mod write_deadline;
 
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use h2::RecvStream;
 use h2::server::{Builder, SendResponse};
+use h2::{Reason, RecvStream};
 use http::Request;
 use pingora::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use self::exchange::Http2Exchange;
-use self::write_deadline::WriteDeadline;
 use super::listener::{ConnectionGuard, UNSENT};
 use super::socket::{ClientSocket, RewoundSocket};
+use super::write_deadline::WriteDeadline;
 use super::{ConnectionLimits, Handler, KEEP_ALIVE, MAX_HEAD};
 
 /// Streams of a connection at once.
 const MAX_STREAMS: u32 = 100;
+/// Tasks of a connection at once, those of streams that were reset among them.
+const MAX_TASKS: usize = 2 * MAX_STREAMS as usize;
 /// Time for what is left of a connection that is told to go (RFC 9113 §6.8) and has no streams.
 const CLOSE_TIME: Duration = Duration::from_secs(2);
 
@@ -62,11 +63,15 @@ pub async fn serve<H: Handler>(
             biased;
             () = &mut stopping, if !is_told => {
                 connection.graceful_shutdown();
-                is_told = true;
+                (patience, is_told) = (CLOSE_TIME, true);
             }
             accepted = connection.accept() => match accepted {
+                // Tasks of streams that were reset take a while to see it.
+                Some(Ok((_, mut respond))) if streams.len() >= MAX_TASKS => respond.send_reset(Reason::REFUSED_STREAM),
                 Some(Ok((request, respond))) => {
-                    patience = KEEP_ALIVE;
+                    if !is_told {
+                        patience = KEEP_ALIVE;
+                    }
                     streams.spawn(stream_task(handler.clone(), request, respond, client, Arc::clone(guard)));
                 }
                 // The connection is over, or broken; its streams learn it by themselves.
