@@ -32,6 +32,7 @@ mod resilience;
 mod routes;
 mod share;
 mod share_nodes;
+mod stores;
 mod streaming;
 mod streaming_urls;
 mod support;
