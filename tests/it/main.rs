@@ -7,6 +7,7 @@
 mod api;
 mod auth;
 mod bad_input;
+mod cache;
 mod catalogue;
 mod conditionals;
 mod configuration;

@@ -167,7 +167,7 @@ impl Cache {
 
     fn topic(&self, origin: &Origin, key: &str) -> Topic {
         let object = ObjectId { store: Arc::clone(&origin.store), bucket: Arc::clone(&origin.bucket), key: key.into() };
-        let epoch = self.purges.epoch(&origin.route, key);
+        let epoch = self.purges.epoch(&object);
         Topic::new(object, epoch, origin)
     }
 

@@ -96,7 +96,6 @@ fn origin_of(store: &Store, cache: Option<Cached>, clock: &Clock) -> Arc<Origin>
         health,
     };
     Arc::new(Origin {
-        route: "route".into(),
         store: "store".into(),
         cluster: Arc::new(Factory::default().cluster(&cluster)),
         signer: Arc::new(Signer::new(settings, store.url.clone(), clock.clone())),
@@ -438,7 +437,8 @@ async fn an_object_that_cannot_be_told_apart_or_must_not_be_kept_goes_past_the_c
 async fn what_was_purged_is_fetched_anew() {
     let store = Store::start(&[("a/1", thing(0, 10)), ("b", thing(0, 10))]).await;
     let world = World::new(&store).await;
-    for scope in [Scope::Key("a/1".into()), Scope::Prefix("a/".into()), Scope::Route("route".into()), Scope::All] {
+    let bucket = Scope::Bucket { store: "store".into(), bucket: "bucket".into(), prefix: String::new() };
+    for scope in [Scope::Key("a/1".into()), Scope::Prefix("a/".into()), bucket, Scope::All] {
         world.get("a/1").await;
         world.get("b").await;
         world.get("a/1").await.is(StatusCode::OK, &bytes(0, 10), State::Hit);
