@@ -3,7 +3,7 @@
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Gate, Object, ScriptedOrigin, config};
+use crate::support::{Gate, Object, ScriptedOrigin, config, fault};
 
 const TOKEN: &str = "the admin's own token";
 
@@ -67,4 +67,28 @@ async fn what_is_purged_by_its_route_is_served_old_by_no_other() {
     for (path, text) in [("/all/other", "new"), ("/elsewhere/songs/a", "old")] {
         assert_eq!(gate.client().get(path, &[]).await.is(200).text(), text, "{path}");
     }
+}
+
+#[tokio::test]
+async fn a_denial_of_one_moment_is_nobody_elses() {
+    let origin = ScriptedOrigin::start().await;
+    let gate = gate(&origin, &[]).await;
+    let client = gate.client();
+    for (number, headers) in [&[][..], &[("range", "bytes=-1")], &[("if-none-match", "\"x\"")]].into_iter().enumerate()
+    {
+        let path = format!("/cached/{number}");
+        origin.put(&format!("/audio/{number}"), Object::new("music"));
+        origin.always(fault::DENIED);
+        client.get(&path, headers).await.problem(404);
+        origin.reset();
+        client.get(&path, headers).await.is(if headers.first().is_some_and(|(name, _)| *name == "range") {
+            206
+        } else {
+            200
+        });
+    }
+    // That there is none is believed for a moment.
+    client.get("/cached/none", &[]).await.problem(404);
+    origin.put("/audio/none", Object::new("music"));
+    client.get("/cached/none", &[]).await.problem(404);
 }
