@@ -19,9 +19,9 @@ use super::router::Shared;
 pub enum Scope {
     /// The object of this key, in every store and bucket.
     Key(String),
-    /// Objects whose keys begin with this.
+    /// Objects whose keys begin with this, in every store and bucket.
     Prefix(String),
-    /// What the route of this id serves.
+    /// What the route of this id serves, on whatever route.
     Route(String),
     /// Everything.
     All,

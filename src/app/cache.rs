@@ -11,7 +11,7 @@ use crate::clock::Clock;
 use crate::config::Settings;
 use crate::lifecycle::Tasks;
 use crate::object::cache::{self, Cache};
-use crate::proxy::settings::Kind;
+use crate::proxy::settings::{Kind, ObjectRoute, Source};
 use crate::proxy::world::World;
 use crate::telemetry::cache::CacheNumbers;
 use crate::telemetry::metrics::Metrics;
@@ -59,6 +59,19 @@ pub fn operations(cache: &Arc<Cache>, world: &Arc<ArcSwap<World>>) -> Arc<dyn Op
     Arc::new(Hands { cache: Arc::clone(cache), world: Arc::clone(world) })
 }
 
+/// The objects that a route can serve: those of its bucket whose keys begin as its `Key` does, or whatever the catalogue
+/// says, which is every bucket of every store.
+fn served_by(route: &ObjectRoute) -> cache::Scope {
+    match &route.source {
+        Source::Key { store, bucket, key } => cache::Scope::Bucket {
+            store: store.to_string(),
+            bucket: bucket.to_string(),
+            prefix: key.fixed_prefix().to_owned(),
+        },
+        Source::Track(_) => cache::Scope::All,
+    }
+}
+
 struct Hands {
     cache: Arc<Cache>,
     world: Arc<ArcSwap<World>>,
@@ -69,13 +82,14 @@ impl Operations for Hands {
         self.cache.purge(match scope {
             Scope::Key(key) => cache::Scope::Key(key),
             Scope::Prefix(prefix) => cache::Scope::Prefix(prefix),
-            Scope::Route(route) => cache::Scope::Route(route),
+            // One that a reload has taken away meanwhile has served nobody knows what.
+            Scope::Route(route) => self.world.load().object_route(&route).map_or(cache::Scope::All, served_by),
             Scope::All => cache::Scope::All,
         })
     }
 
     fn has_route(&self, route: &str) -> bool {
-        self.world.load().origins().iter().any(|origin| &*origin.route == route)
+        self.world.load().object_route(route).is_some()
     }
 
     fn refresh<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Refreshed> {

@@ -12,6 +12,7 @@ use self::tries::{Setback, Tries, Trouble};
 use super::{Failure, Origin, Tally};
 use crate::http::etag::ETag;
 use crate::http::headers::STORE_RESPONSE;
+use crate::http::range::ContentRange;
 use crate::s3::error_body::{MAX_ERROR_BODY, StoreError, classify};
 use crate::s3::url_cache::{Object, SignedRequest};
 use crate::upstream::breaker::Fault;
@@ -102,6 +103,9 @@ async fn attempt(
     tries: &mut Tries,
     tally: &mut Tally,
 ) -> Result<Reply, Setback> {
+    let first_byte = HeaderValue::from_static("bytes=0-0");
+    let by_get = Question { head: false, range: Some(&first_byte), ..*question };
+    let (question, asked) = if tries.head_by_get { (&by_get, question) } else { (question, question) };
     let object = Object { head: question.head, bucket: &origin.bucket, key: question.key };
     let signed = origin.signer.sign(&object).map_err(Failure::Unsignable)?;
     tally.attempts += 1;
@@ -109,12 +113,15 @@ async fn attempt(
         Err(trouble) => Err(tries.after_trouble(origin, &trouble, member)),
         Ok((response, in_flight)) => match judge(origin, question, &object, &signed, response, in_flight).await {
             Err(nonsense) => Err(tries.after_nonsense(origin, nonsense, member)),
+            Ok(Judged::Reply(reply)) if asked.head && !question.head => {
+                as_to_head(origin, reply).map_err(Setback::from)
+            }
             Ok(Judged::Reply(reply)) => Ok(reply),
             Ok(Judged::Refused(error)) => {
                 if matches!(error, StoreError::Broken | StoreError::Throttled { .. }) {
                     tries.failed_at(origin, member);
                 }
-                Err(tries.after_refusal(origin, &object, &signed, error, tally))
+                Err(tries.after_refusal(origin, &signed, error, tally))
             }
         },
     }
@@ -178,6 +185,21 @@ fn request_head(signed: &SignedRequest, question: &Question<'_>) -> Vec<u8> {
     }
     head.extend_from_slice(b"\r\n");
     head
+}
+
+/// The answer to a GET of the first byte, as one to HEAD.
+fn as_to_head(origin: &Origin, reply: Reply) -> Result<Reply, Failure> {
+    let Reply::Object(mut response, in_flight) = reply else {
+        // An empty object has no first byte, and that it is refused says nothing more of it.
+        return Err(Failure::Denied { hidden: !origin.reveal_denied });
+    };
+    if response.status == StatusCode::PARTIAL_CONTENT {
+        let sent = response.headers.remove(header::CONTENT_RANGE);
+        let total = sent.and_then(|value| ContentRange::parse(value.as_bytes())).and_then(|sent| sent.total);
+        let total = total.ok_or(Failure::Nonsense("206 without the object's size"))?;
+        response.headers.insert(header::CONTENT_LENGTH, total.into());
+    }
+    Ok(Reply::Object(response, in_flight))
 }
 
 enum Judged {

@@ -29,8 +29,6 @@ use crate::upstream::settings::Timeouts;
 
 /// Where the objects of a route come from.
 pub struct Origin {
-    /// The route's id in the YAML.
-    pub route: Arc<str>,
     /// The store's name in the YAML.
     pub store: Arc<str>,
     /// Signs requests to the store.

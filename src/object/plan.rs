@@ -183,7 +183,7 @@ async fn get(
                     return whole(origin, key, known.as_ref(), plan.room, tally).await;
                 }
             }
-            return Box::pin(refuse_range(origin, key, spec, size, tally)).await;
+            return Box::pin(refuse_range(origin, key, plan, size, tally)).await;
         }
     };
     let sent = response.headers.get(header::CONTENT_RANGE).and_then(|value| ContentRange::parse(value.as_bytes()));
@@ -196,7 +196,7 @@ async fn get(
     }
     let sent =
         Sent { part: response.status == StatusCode::PARTIAL_CONTENT, range: sent, body: response.body, in_flight };
-    ranged(origin, key, spec, facts, sent, tally).await
+    ranged(origin, key, (plan, spec), facts, sent, tally).await
 }
 
 /// The whole object as 200.
@@ -237,7 +237,7 @@ struct Sent {
 async fn ranged(
     origin: &Arc<Origin>,
     key: &str,
-    spec: RangeSpec,
+    (plan, spec): (&Plan, RangeSpec),
     mut facts: Facts,
     sent: Sent,
     tally: &mut Tally,
@@ -247,7 +247,7 @@ async fn ranged(
     let (span, size, skip) = if sent.part {
         let Some(ContentRange { span, total: Some(size) }) = sent.range else {
             // MinIO answers a suffix of an empty object with "bytes 0--1/0".
-            return Box::pin(refuse_range(origin, key, spec, None, tally)).await;
+            return Box::pin(refuse_range(origin, key, plan, None, tally)).await;
         };
         let as_asked = spec.resolve(size).is_ok_and(|asked| asked == span);
         if !as_asked || announced.is_some_and(|length| length != span.len()) {
@@ -268,23 +268,31 @@ async fn ranged(
     Ok(done(facts.answer(origin, key, Decision::Part(span), Some(Body::Direct(body)))))
 }
 
-/// 416 with the object's size, which a HEAD tells where the store's refusal did not.
+/// 416 with the object's size, which a HEAD tells where the store's refusal did not. rclone refuses a suffix that is longer
+/// than the object, which is all of it (RFC 9110 §14.1.2): that is asked for by its positions.
 async fn refuse_range(
-    origin: &Origin,
+    origin: &Arc<Origin>,
     key: &str,
-    spec: RangeSpec,
+    plan: &Plan,
     size: Option<u64>,
     tally: &mut Tally,
 ) -> Result<Outcome, Failure> {
-    let size = match size {
-        Some(size) => size,
+    let spec = plan.range.ok_or(Failure::Nonsense("416 to a request without a range"))?;
+    let is_suffix = matches!(spec, RangeSpec::Suffix { .. });
+    let (size, known) = match size.filter(|_| !is_suffix) {
+        Some(size) => (size, None),
         None => {
             let (response, _) = stat(origin, key, tally).await?;
-            content_length(&response.headers).ok_or(Failure::Nonsense("HEAD without a length"))?
+            let size = content_length(&response.headers).ok_or(Failure::Nonsense("HEAD without a length"))?;
+            (size, Facts::of(response.headers, None).etag)
         }
     };
     match spec.resolve(size) {
         Err(_) => Err(Failure::RangeNotSatisfiable { size }),
+        Ok(Span { first, last }) if is_suffix => {
+            let range = Some(RangeSpec::From { first, last: Some(last) });
+            get(origin, key, &Plan { range, ..plan.clone() }, known, tally).await
+        }
         Ok(_) => Err(Failure::Nonsense("a range refused that the object has")),
     }
 }

@@ -158,6 +158,15 @@ impl World {
         self.routes.find(request)
     }
 
+    /// The object route of this id.
+    pub fn object_route(&self, id: &str) -> Option<&ObjectRoute> {
+        let route = &self.routes.entries().find(|entry| &*entry.value.route.id == id)?.value.route;
+        match &route.kind {
+            Kind::Object(object) => Some(object),
+            Kind::Plain(_) => None,
+        }
+    }
+
     /// All clusters: the configured ones, and one for each store that routes connect to without one.
     pub fn clusters(&self) -> &[Arc<Cluster>] {
         &self.clusters
@@ -267,7 +276,6 @@ struct Opened {
 
 /// What all origins of one route have in common.
 struct Frame {
-    route: Arc<str>,
     cache: Option<Cached>,
     content_type: Option<http::HeaderValue>,
     timeouts: settings::Timeouts,
@@ -279,7 +287,6 @@ impl Frame {
     fn new(route: &Route, object: &ObjectRoute, parts: &Parts) -> Result<Self, WorldError> {
         let content_type = object.content_type.as_ref().map(|text| http::HeaderValue::from_str(text)).transpose();
         Ok(Self {
-            route: Arc::clone(&route.id),
             cache: object.cache.and_then(|policy| Some(Cached { cache: Arc::clone(parts.cache.as_ref()?), policy })),
             content_type: content_type.map_err(|_| WorldError::ContentType(Arc::clone(&route.id)))?,
             timeouts: route.timeouts,
@@ -290,7 +297,6 @@ impl Frame {
 
     fn origin(&self, opened: &Opened, bucket: Arc<str>, health: Arc<Health>) -> Origin {
         Origin {
-            route: Arc::clone(&self.route),
             store: Arc::clone(&opened.name),
             cache: self.cache.clone(),
             signer: Arc::clone(&opened.store.signer),

@@ -106,6 +106,14 @@ impl Template {
         })
     }
 
+    /// What every text made of it begins with.
+    pub fn fixed_prefix(&self) -> &str {
+        match self.parts.first() {
+            Some(Part::Text(text)) => text,
+            Some(Part::Value(_)) | None => "",
+        }
+    }
+
     /// The object key: values decoded once, and the whole something that a store can hold.
     pub fn render(&self, captures: &Captures) -> Result<String, RenderError> {
         let mut key = String::new();
@@ -224,6 +232,9 @@ mod tests {
             let template = template(text);
             assert_eq!(template.render(&captures).as_deref(), Ok(key), "{text}");
             assert_eq!(template.render_path(&captures), path, "{text}");
+        }
+        for (text, prefix) in [("tracks/{id}.mp3", "tracks/"), ("{**key}", ""), ("{a}b", ""), ("one.mp3", "one.mp3")] {
+            assert_eq!(template(text).fixed_prefix(), prefix, "{text}");
         }
         assert_eq!(template("/{user}/{id}").names().collect::<Vec<_>>(), ["user", "id"]);
         assert_eq!(template("/x/{other}").render_path(&captures), "/x/");

@@ -17,13 +17,13 @@ const MAX_RETRY_AFTER: Duration = Duration::from_secs(120);
 pub enum StoreError {
     /// The signature is too old, too young, or the session token ran out: sign again.
     Expired,
-    /// The signature does not fit: wrong secret, or our mistake.
+    /// The signature does not fit: wrong secret, wrong region, or our mistake.
     SignatureMismatch,
     /// The store does not know the access key or session token: read the credentials again.
     UnknownCredentials,
     /// No permission, with a signature that the store accepted.
     Denied,
-    /// A refused HEAD without a code: expired and denied look alike.
+    /// A refused HEAD without a code: a wrong signature, an expired or denied one and an impossible key look alike.
     RefusedHead,
     /// The object is archived and has to be restored first.
     Archived,
@@ -59,18 +59,20 @@ pub fn classify(status: StatusCode, headers: &HeaderMap, body: &[u8], head: bool
     let message = element(&body, "Message").or_else(|| text("x-minio-error-desc")).unwrap_or_default();
     match (status.as_u16(), code) {
         (_, "ExpiredToken" | "RequestExpired" | "RequestTimeTooSkewed") => StoreError::Expired,
-        (_, "SignatureDoesNotMatch") => StoreError::SignatureMismatch,
-        (_, "InvalidAccessKeyId" | "InvalidTokenId" | "InvalidToken" | "NotSignedUp") => StoreError::UnknownCredentials,
-        (_, "InvalidObjectState") => StoreError::Archived,
-        // Names that no object can have here; 400 to the store, "no such object" to a player.
-        (400, "KeyTooLongError" | "XMinioInvalidObjectName" | "XMinioInvalidResourceName" | "InvalidURI") => {
-            StoreError::NoSuchKey
+        (_, "SignatureDoesNotMatch") | (400, "AuthorizationHeaderMalformed" | "AuthorizationQueryParametersError") => {
+            StoreError::SignatureMismatch
         }
+        // The last is versitygw's, with 404.
+        (_, "InvalidAccessKeyId" | "InvalidTokenId" | "InvalidToken" | "NotSignedUp" | "XAdminUserNotFound") => {
+            StoreError::UnknownCredentials
+        }
+        (_, "InvalidObjectState") => StoreError::Archived,
+        (400, code) if is_of_the_key(code) => StoreError::NoSuchKey,
         (_, "NoSuchBucket") => StoreError::NoSuchBucket,
         (_, "SlowDown" | "SlowDownRead" | "ServerBusy" | "ServiceUnavailable" | "XMinioServerNotInitialized")
         | (429, _) => StoreError::Throttled { retry_after: retry_after(headers) },
         (403, _) if says_expired(message) => StoreError::Expired,
-        (403, "") if head => StoreError::RefusedHead,
+        (400 | 401 | 403, "") if head => StoreError::RefusedHead,
         (401 | 403, _) => StoreError::Denied,
         (404 | 405, _) if text("x-amz-delete-marker") == Some("true") => StoreError::DeleteMarker,
         (404, _) => StoreError::NoSuchKey,
@@ -80,6 +82,15 @@ pub fn classify(status: StatusCode, headers: &HeaderMap, body: &[u8], head: bool
         (500..=599, _) => StoreError::Broken,
         _ => StoreError::Unexpected,
     }
+}
+
+/// Whether a 400 with this code says that no object can have the key; 400 to the store, "no such object" to a player. A
+/// request has nothing else of the player's that a store could find wrong: ranges and conditions are Tidegate's own.
+fn is_of_the_key(code: &str) -> bool {
+    let of_aws = ["KeyTooLongError", "InvalidURI", "InvalidArgument"].contains(&code);
+    let of_minio = ["XMinioInvalidObjectName", "XMinioInvalidResourceName"].contains(&code);
+    // versitygw names the status where its web server refuses a path.
+    of_aws || of_minio || code == "400"
 }
 
 /// MinIO: "Request has expired", "Request is not valid yet"; AWS: "Request has expired".
@@ -137,7 +148,13 @@ mod tests {
             (502, "", "", StoreError::Broken),
             (400, "KeyTooLongError", "", StoreError::NoSuchKey),
             (400, "XMinioInvalidObjectName", "", StoreError::NoSuchKey),
-            (400, "InvalidArgument", "", StoreError::Unexpected),
+            (400, "InvalidArgument", "", StoreError::NoSuchKey),
+            (400, "400", "Bad Request", StoreError::NoSuchKey),
+            (400, "InvalidRequest", "", StoreError::Unexpected),
+            (400, "", "", StoreError::Unexpected),
+            (400, "AuthorizationQueryParametersError", "the region is wrong", StoreError::SignatureMismatch),
+            (400, "AuthorizationHeaderMalformed", "", StoreError::SignatureMismatch),
+            (404, "XAdminUserNotFound", "", StoreError::UnknownCredentials),
         ] {
             let status = StatusCode::from_u16(status).expect("a status");
             let body = xml(code, message);
@@ -148,7 +165,10 @@ mod tests {
     #[test]
     fn a_refused_head_is_read_from_the_headers_of_minio() {
         let mut headers = HeaderMap::new();
-        assert_eq!(classify(StatusCode::FORBIDDEN, &headers, b"", true), StoreError::RefusedHead);
+        for status in [StatusCode::BAD_REQUEST, StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN] {
+            assert_eq!(classify(status, &headers, b"", true), StoreError::RefusedHead);
+        }
+        assert_eq!(classify(StatusCode::NOT_FOUND, &headers, b"", true), StoreError::NoSuchKey);
         headers.insert("x-minio-error-code", "AccessDenied".parse().expect("a value"));
         headers.insert("x-minio-error-desc", "\"Request has expired\"".parse().expect("a value"));
         assert_eq!(classify(StatusCode::FORBIDDEN, &headers, b"", true), StoreError::Expired);

@@ -5,7 +5,8 @@ use std::time::Duration;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::support::raw::RawResponse;
-use crate::support::{Gate, Minio, Object, ScriptedOrigin, config};
+use crate::support::store::StoreBucket;
+use crate::support::{Gate, Minio, Object, ScriptedOrigin, StoreKind, config};
 
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
 
@@ -36,27 +37,97 @@ const KEYS: [&str; 22] = [
 ];
 
 async fn get(gate: &Gate, path: &str) -> RawResponse {
-    let mut raw = gate.raw().await;
-    raw.send(format!("GET {path} HTTP/1.1\r\nHost: gate\r\nConnection: close\r\n\r\n").as_bytes()).await;
-    raw.response("GET", Duration::from_secs(10)).await.unwrap_or_else(|error| panic!("{path}: {error}"))
+    ask(gate, "GET", path, "").await
 }
 
-#[tokio::test]
-async fn every_key_comes_back_from_minio() {
-    let Some(minio) = Minio::bucket().await else { return };
-    let gate = Gate::start(&config::objects(&minio.url(), minio.name())).await;
+async fn ask(gate: &Gate, method: &str, path: &str, header: &str) -> RawResponse {
+    let mut raw = gate.raw().await;
+    let head = format!("{method} {path} HTTP/1.1\r\nHost: gate\r\n{header}Connection: close\r\n\r\n");
+    raw.send(head.as_bytes()).await;
+    raw.response(method, Duration::from_secs(10)).await.unwrap_or_else(|error| panic!("{method} {path}: {error}"))
+}
+
+async fn every_key_comes_back(kind: StoreKind) {
+    let Some(store) = kind.bucket().await else { return };
+    let gate = Gate::start(&config::objects(&store.url(), store.name())).await;
     for key in KEYS {
-        minio.put(key, key.to_owned()).await;
+        store.put(key, key.to_owned()).await;
         let path = format!("/stream/{}", utf8_percent_encode(key, UNRESERVED));
         let reply = get(&gate, &path).await;
         assert_eq!((key, reply.status, String::from_utf8_lossy(&reply.body).as_ref()), (key, 200, key), "{path}");
     }
+    every_legal_spelling_is_the_same_key(&gate, &store).await;
+    a_key_that_no_object_has_is_404(kind, &store).await;
 }
 
 #[tokio::test]
-async fn every_legal_spelling_of_a_key_is_the_same_key() {
-    let Some(minio) = Minio::bucket().await else { return };
-    let gate = Gate::start(&config::objects(&minio.url(), minio.name())).await;
+async fn every_key_comes_back_from_minio() {
+    every_key_comes_back(StoreKind::Minio).await;
+}
+
+#[tokio::test]
+async fn every_key_comes_back_from_versitygw() {
+    every_key_comes_back(StoreKind::Versitygw).await;
+}
+
+#[tokio::test]
+async fn every_key_comes_back_from_rclone() {
+    every_key_comes_back(StoreKind::Rclone).await;
+}
+
+/// Keys that are legal, and that not every store can have; nor does any of them have one here.
+async fn a_key_that_no_object_has_is_404(kind: StoreKind, store: &StoreBucket) {
+    let gate = Gate::start(&config::objects_both_ways(&store.url(), store.name())).await;
+    store.put("folder/inside.mp3", "x").await;
+    let long = "x".repeat(300);
+    // `folder/` is an object of no bytes to rclone, as it is in the consoles of others.
+    let keys = [
+        "none.mp3",
+        "/",
+        "//",
+        "%2F",
+        "%2f%2F",
+        "/none.mp3",
+        "%2Fnone.mp3",
+        "none//",
+        "none//none.mp3",
+        "none/",
+        "folder",
+        "folder//",
+        "folder/inside.mp3/",
+        "folder/inside.mp3/none",
+        &long,
+        "a%5Cb",
+        "a%01b",
+        "%7F",
+        "%EF%BF%BF",
+        "%2E%2E%2E",
+        "a%252F",
+        "%25",
+    ];
+    let asked = [
+        ("GET", ""),
+        ("HEAD", ""),
+        ("GET", "Range: bytes=0-9\r\n"),
+        ("GET", "Range: bytes=-9\r\n"),
+        ("GET", "If-None-Match: \"x\"\r\n"),
+    ];
+    let mut wrong = Vec::new();
+    for key in keys {
+        for (prefix, (method, header)) in
+            ["/stream/", "/cached/"].into_iter().flat_map(|prefix| asked.map(|asked| (prefix, asked)))
+        {
+            let path = format!("{prefix}{key}");
+            let status = ask(&gate, method, &path, header).await.status;
+            if status != 404 {
+                wrong.push(format!("{method} {path} {header:?}: {status}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{kind:?}: {wrong:#?}");
+}
+
+async fn every_legal_spelling_is_the_same_key(gate: &Gate, store: &StoreBucket) {
     let table = [
         ("a+b@c:d'e*f$g,h;i&j=k!l(m).mp3", "a+b@c:d'e*f$g,h;i&j=k!l(m).mp3"),
         ("tilde~.mp3", "tilde%7E.mp3"),
@@ -72,8 +143,8 @@ async fn every_legal_spelling_of_a_key_is_the_same_key() {
         ("a+b.mp3", "a%2Bb.mp3"),
     ];
     for (key, spelling) in table {
-        minio.put(key, key.to_owned()).await;
-        let reply = get(&gate, &format!("/stream/{spelling}")).await;
+        store.put(key, key.to_owned()).await;
+        let reply = get(gate, &format!("/stream/{spelling}")).await;
         assert_eq!((spelling, reply.status), (spelling, 200));
         assert_eq!(String::from_utf8_lossy(&reply.body), key, "{spelling}");
     }

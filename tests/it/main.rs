@@ -7,6 +7,7 @@
 mod api;
 mod auth;
 mod bad_input;
+mod cache;
 mod catalogue;
 mod conditionals;
 mod configuration;
@@ -34,6 +35,7 @@ mod resilience;
 mod routes;
 mod share;
 mod share_nodes;
+mod stores;
 mod streaming;
 mod streaming_urls;
 mod support;

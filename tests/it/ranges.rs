@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::time::{Duration, SystemTime};
 
 use crate::support::origin::pattern;
-use crate::support::{Client, Gate, Minio, Object, ScriptedOrigin, config, fault};
+use crate::support::{Client, Gate, Object, ScriptedOrigin, StoreKind, config, fault};
 
 /// Range header, status, Content-Range, the bytes of a 1000-byte object that come.
 const TABLE: [(&str, u16, &str, Range<usize>); 24] = [
@@ -36,13 +36,18 @@ const TABLE: [(&str, u16, &str, Range<usize>); 24] = [
     ("bytes=0-1,4-5", 200, "", 0..1000),
 ];
 
-async fn ranges_are_right(client: &Client, body: &[u8]) {
-    let whole = client.get("/stream/track.mp3", &[]).await;
-    assert_eq!(whole.is(200).body, body);
-    assert_eq!((whole.header("accept-ranges"), whole.header("content-length")), ("bytes", "1000"));
-    for (range, status, content_range, bytes) in TABLE {
-        let reply = client.range("/stream/track.mp3", range).await;
-        assert_eq!((range, reply.status.as_u16(), reply.header("content-range")), (range, status, content_range));
+/// `path` gives the object for each row: the same, or one of its own, of which nothing is known yet.
+async fn ranges_are_right(client: &Client, body: &[u8], path: impl Fn(usize) -> String) {
+    for (row, (range, status, content_range, bytes)) in TABLE.into_iter().enumerate() {
+        let path = path(row);
+        let reply = client.range(&path, range).await;
+        let said = (range, reply.status.as_u16(), reply.header("content-range"));
+        assert_eq!(said, (range, status, content_range), "{path}");
+        let whole = client.get(&path, &[]).await;
+        assert_eq!(whole.is(200).body, body);
+        assert_eq!((whole.header("accept-ranges"), whole.header("content-length")), ("bytes", "1000"));
+        let head = client.head(&path, &[("range", range)]).await;
+        assert_eq!((head.is(200).header("content-length"), head.header("content-range")), ("1000", ""), "{range}");
         if status == 416 {
             reply.problem(416);
             continue;
@@ -53,30 +58,48 @@ async fn ranges_are_right(client: &Client, body: &[u8]) {
         for name in ["etag", "content-type", "last-modified"] {
             assert_eq!(reply.header(name), whole.header(name), "{range} {name}");
         }
-        let head = client.head("/stream/track.mp3", &[("range", range)]).await;
-        assert_eq!((head.is(200).header("content-length"), head.header("content-range")), ("1000", ""), "{range}");
     }
 }
 
-async fn an_empty_object_is_right(client: &Client) {
-    assert_eq!(client.get("/stream/empty.mp3", &[]).await.is(200).header("content-length"), "0");
-    for range in ["bytes=0-", "bytes=0-0", "bytes=-5", "bytes=-0", "bytes=7-9"] {
-        let reply = client.range("/stream/empty.mp3", range).await;
+async fn an_empty_object_is_right(client: &Client, path: impl Fn(usize) -> String) {
+    for (row, range) in ["bytes=0-", "bytes=0-0", "bytes=-5", "bytes=-0", "bytes=7-9"].into_iter().enumerate() {
+        let path = path(row);
+        let reply = client.range(&path, range).await;
         reply.problem(416);
-        assert_eq!(reply.header("content-range"), "bytes */0", "{range}");
+        assert_eq!(reply.header("content-range"), "bytes */0", "{path} {range}");
+        assert_eq!(client.get(&path, &[]).await.is(200).header("content-length"), "0");
+        client.range(&path, "bytes=x").await.is(200);
     }
-    client.range("/stream/empty.mp3", "bytes=x").await.is(200);
+}
+
+async fn every_row_holds(kind: StoreKind) {
+    let Some(store) = kind.bucket().await else { return };
+    let body = pattern(1000);
+    for row in 0..TABLE.len() {
+        store.put(&format!("track-{row}.mp3"), body.clone()).await;
+        store.put(&format!("empty-{row}.mp3"), "").await;
+    }
+    let gate = Gate::start(&config::objects_both_ways(&store.url(), store.name())).await;
+    let client = gate.client();
+    ranges_are_right(&client, &body, |_| "/stream/track-0.mp3".to_owned()).await;
+    ranges_are_right(&client, &body, |row| format!("/cached/track-{row}.mp3")).await;
+    an_empty_object_is_right(&client, |_| "/stream/empty-0.mp3".to_owned()).await;
+    an_empty_object_is_right(&client, |row| format!("/cached/empty-{row}.mp3")).await;
 }
 
 #[tokio::test]
 async fn every_row_holds_before_minio() {
-    let Some(minio) = Minio::bucket().await else { return };
-    let body = pattern(1000);
-    minio.put("track.mp3", body.clone()).await;
-    minio.put("empty.mp3", "").await;
-    let gate = Gate::start(&config::objects(&minio.url(), minio.name())).await;
-    ranges_are_right(&gate.client(), &body).await;
-    an_empty_object_is_right(&gate.client()).await;
+    every_row_holds(StoreKind::Minio).await;
+}
+
+#[tokio::test]
+async fn every_row_holds_before_versitygw() {
+    every_row_holds(StoreKind::Versitygw).await;
+}
+
+#[tokio::test]
+async fn every_row_holds_before_rclone() {
+    every_row_holds(StoreKind::Rclone).await;
 }
 
 #[tokio::test]
@@ -85,8 +108,8 @@ async fn every_row_holds_before_the_scripted_origin() {
     let origin = ScriptedOrigin::with_track(body.clone()).await;
     origin.put("/audio/empty.mp3", Object::new(""));
     let gate = Gate::start(&config::objects(&origin.url(), "audio")).await;
-    ranges_are_right(&gate.client(), &body).await;
-    an_empty_object_is_right(&gate.client()).await;
+    ranges_are_right(&gate.client(), &body, |_| "/stream/track.mp3".to_owned()).await;
+    an_empty_object_is_right(&gate.client(), |_| "/stream/empty.mp3".to_owned()).await;
 }
 
 #[tokio::test]
@@ -138,17 +161,23 @@ async fn if_range_decides_between_the_part_and_the_whole() {
     client.get("/stream/track.mp3", &past).await.is(416);
 }
 
-#[tokio::test]
-async fn a_resume_after_an_overwrite_never_splices_two_versions() {
-    let Some(minio) = Minio::bucket().await else { return };
-    let old = minio.put("track.mp3", pattern(1000)).await;
-    let gate = Gate::start(&config::objects(&minio.url(), minio.name())).await;
+async fn a_resume_never_splices_two_versions(kind: StoreKind) {
+    let Some(store) = kind.bucket().await else { return };
+    let old = store.put("track.mp3", pattern(1000)).await;
+    let gate = Gate::start(&config::objects(&store.url(), store.name())).await;
     let client = gate.client();
     let resume = [("range", "bytes=500-"), ("if-range", old.as_str())];
     assert_eq!(client.get("/stream/track.mp3", &resume).await.is(206).body, pattern(1000)[500..]);
     let changed = vec![7_u8; 800];
-    let new = minio.put("track.mp3", changed.clone()).await;
+    let new = store.put("track.mp3", changed.clone()).await;
     let reply = client.get("/stream/track.mp3", &resume).await;
-    assert_eq!(reply.is(200).body, changed);
+    assert_eq!(reply.is(200).body, changed, "{kind:?}");
     assert_eq!(reply.header("etag"), new);
+}
+
+#[tokio::test]
+async fn a_resume_after_an_overwrite_never_splices_two_versions() {
+    for kind in [StoreKind::Minio, StoreKind::Versitygw, StoreKind::Rclone] {
+        a_resume_never_splices_two_versions(kind).await;
+    }
 }

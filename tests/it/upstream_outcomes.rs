@@ -176,17 +176,38 @@ async fn a_head_says_the_same_as_a_get() {
 }
 
 #[tokio::test]
-async fn a_head_refused_without_a_code_is_signed_again_once() {
+async fn why_a_head_was_refused_is_asked_by_get_where_no_code_says_it() {
     let origin = ScriptedOrigin::with_track(pattern(1000)).await;
     let gate = gate(&origin.url(), |_| {}).await;
-    const NO_CODE: Step = Step::Edit(|answer| {
+    const DENIED: Step = Step::Edit(|answer| {
         answer.status = 403;
         answer.replace_body(Vec::new());
     });
-    origin.script([NO_CODE]);
-    gate.client().head(TRACK, &[]).await.is(200);
-    assert_eq!(origin.take_seen().len(), 2);
-    origin.always(NO_CODE);
+    const BAD: Step = Step::Edit(|answer| {
+        answer.status = 400;
+        answer.replace_body(Vec::new());
+    });
+    for no_code in [DENIED, BAD] {
+        origin.script([no_code.clone()]);
+        let head = gate.client().head(TRACK, &[]).await;
+        assert_eq!(head.is(200).header("content-length"), "1000");
+        assert_eq!((head.header("content-range"), head.header("content-type")), ("", "audio/mpeg"));
+        let seen = origin.take_seen();
+        assert_eq!(seen.iter().map(|asked| asked.header("range")).collect::<Vec<_>>(), [None, Some("bytes=0-0")]);
+        for (said, status, asked) in [
+            (fault::WRONG_SIGNATURE, 502, 2),
+            (fault::UNKNOWN_KEY, 503, 2),
+            (fault::NO_SUCH_KEY, 404, 2),
+            (fault::NO_SUCH_BUCKET, 502, 2),
+            (fault::DENIED, 404, 2),
+            (fault::EXPIRED, 200, 3),
+        ] {
+            origin.script([no_code.clone(), said.clone()]);
+            let head = gate.client().head(TRACK, &[]).await;
+            assert_eq!((head.status.as_u16(), origin.take_seen().len()), (status, asked), "{said:?}");
+        }
+    }
+    origin.always(DENIED);
     gate.client().head(TRACK, &[]).await.is(404);
     assert_eq!(origin.take_seen().len(), 2);
 }

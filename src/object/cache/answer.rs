@@ -65,9 +65,9 @@ async fn know(
     if found.is_none() {
         match cache.shelf.verdict(&topic.object).filter(|verdict| verdict.holds(&topic, now)) {
             Some(Verdict { finding: Finding::Unfit, .. }) => return Ok(None),
-            Some(Verdict { finding: Finding::Absent(failure), .. }) => {
+            Some(Verdict { finding, .. }) => {
                 tally.cache = Some(State::Negative);
-                return Err(failure);
+                return Err(if finding == Finding::Gone { Failure::Gone } else { Failure::NotFound });
             }
             None => found = cache.shelf.meta(&topic.object).await.filter(since),
         }

@@ -13,7 +13,6 @@ use super::name::{ObjectId, Version};
 use super::question::Topic;
 use super::settings::Policy;
 use crate::http::etag::ETag;
-use crate::object::Failure;
 use crate::object::facts::Facts;
 
 /// A version of an object, as the store described it.
@@ -144,23 +143,23 @@ pub struct Verdict {
     pub until: u64,
     /// The newest purge that covered the object then.
     pub epoch: u64,
-    /// Whether the route tells "denied" from "not found".
-    pub reveals: bool,
 }
 
 impl Verdict {
     /// Whether it answers a question about `topic` at `now`.
     pub fn holds(&self, topic: &Topic, now: u64) -> bool {
-        let same_words = self.finding == Finding::Unfit || self.reveals == topic.reveals;
-        now < self.until && self.epoch >= topic.epoch && same_words
+        now < self.until && self.epoch >= topic.epoch
     }
 }
 
-/// What was found in place of an object that can be kept.
+/// What was found in place of an object that can be kept. A denial is none of it: it may be of one moment, or of one
+/// signature, and says nothing of the object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Finding {
     /// The store says that there is none.
-    Absent(Failure),
+    Absent,
+    /// The store says that it was deleted.
+    Gone,
     /// It cannot or must not be kept.
     Unfit,
 }

@@ -155,7 +155,7 @@ impl Cache {
         match question::put(self, origin, &cached.policy, topic, How::Head, &mut tally).await {
             Ok(Learnt::Object(now, _)) if now.version == before.version => Ok(Refreshed::Same),
             Ok(Learnt::Object(..) | Learnt::Unfit) => Ok(Refreshed::Changed),
-            Err(Failure::NotFound | Failure::Gone | Failure::Denied { .. }) => Ok(Refreshed::Gone),
+            Err(Failure::NotFound | Failure::Gone) => Ok(Refreshed::Gone),
             Err(failure) => Err(failure),
         }
     }
@@ -167,7 +167,7 @@ impl Cache {
 
     fn topic(&self, origin: &Origin, key: &str) -> Topic {
         let object = ObjectId { store: Arc::clone(&origin.store), bucket: Arc::clone(&origin.bucket), key: key.into() };
-        let epoch = self.purges.epoch(&origin.route, key);
+        let epoch = self.purges.epoch(&object);
         Topic::new(object, epoch, origin)
     }
 

@@ -10,19 +10,29 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
+use super::name::ObjectId;
+
 /// Purges that are remembered one by one; past that the older ones are taken together as one of everything.
 const MOST: usize = 1000;
 
-/// What a purge covers.
+/// What a purge covers: objects, never routes. What is kept is shared by all routes over a bucket, so a purge that named
+/// one of them would leave the same bytes to the others.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Scope {
     /// The object of this key, in every store and bucket.
     Key(String),
-    /// Objects whose keys begin with this.
+    /// Objects whose keys begin with this, in every store and bucket.
     Prefix(String),
-    /// What the route of this id serves.
-    Route(String),
+    /// Objects of one bucket.
+    Bucket {
+        /// The store's name in the YAML.
+        store: String,
+        /// The bucket.
+        bucket: String,
+        /// What their keys begin with; empty: all of them.
+        prefix: String,
+    },
     /// Everything.
     All,
 }
@@ -56,10 +66,10 @@ impl Purges {
         Self { list: ArcSwap::from_pointee(list), file, changing: Mutex::new(()) }
     }
 
-    /// The newest purge that covers the object `key` on `route`; 0 where none does.
-    pub fn epoch(&self, route: &str, key: &str) -> u64 {
+    /// The newest purge that covers `object`; 0 where none does.
+    pub fn epoch(&self, object: &ObjectId) -> u64 {
         let list = self.list.load();
-        list.iter().filter(|purge| purge.scope.covers(route, key)).map(|purge| purge.at).max().unwrap_or(0)
+        list.iter().filter(|purge| purge.scope.covers(object)).map(|purge| purge.at).max().unwrap_or(0)
     }
 
     /// Purges `scope` at `now`; in force when it returns, even where it could not be written.
@@ -82,11 +92,14 @@ impl Purges {
 }
 
 impl Scope {
-    fn covers(&self, route: &str, key: &str) -> bool {
+    fn covers(&self, object: &ObjectId) -> bool {
+        let begins_with = |prefix: &str| object.key.starts_with(prefix);
         match self {
-            Self::Key(own) => own == key,
-            Self::Prefix(prefix) => key.starts_with(prefix.as_str()),
-            Self::Route(own) => own == route,
+            Self::Key(key) => **key == *object.key,
+            Self::Prefix(prefix) => begins_with(prefix),
+            Self::Bucket { store, bucket, prefix } => {
+                **store == *object.store && **bucket == *object.bucket && begins_with(prefix)
+            }
             Self::All => true,
         }
     }
@@ -114,18 +127,37 @@ fn write(file: &Path, list: &[Purge]) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    fn scopes() -> [Scope; 4] {
-        [Scope::Key("a/b".into()), Scope::Prefix("a/".into()), Scope::Route("r".into()), Scope::All]
+    fn bucket(store: &str, bucket: &str, prefix: &str) -> Scope {
+        Scope::Bucket { store: store.into(), bucket: bucket.into(), prefix: prefix.into() }
+    }
+
+    fn scopes() -> [Scope; 5] {
+        [Scope::Key("a/b".into()), Scope::Prefix("a/".into()), bucket("s", "b", "a/"), bucket("s", "b", ""), Scope::All]
+    }
+
+    fn object(store: &str, bucket: &str, key: &str) -> ObjectId {
+        ObjectId { store: store.into(), bucket: bucket.into(), key: key.into() }
+    }
+
+    fn of_key(key: &str) -> ObjectId {
+        object("s", "b", key)
     }
 
     #[test]
     fn a_purge_covers_its_scope_and_no_more() {
-        let table = [("r", "a/b", [1, 1, 1, 1]), ("q", "a/c", [0, 1, 0, 1]), ("q", "b", [0, 0, 0, 1])];
-        for (route, key, expected) in table {
+        let table = [
+            (object("s", "b", "a/b"), [1, 1, 1, 1, 1]),
+            (object("s", "b", "a/c"), [0, 1, 1, 1, 1]),
+            (object("s", "b", "b"), [0, 0, 0, 1, 1]),
+            (object("s", "c", "a/b"), [1, 1, 0, 0, 1]),
+            (object("t", "b", "a/b"), [1, 1, 0, 0, 1]),
+        ];
+        for (object, expected) in table {
             for (scope, covered) in scopes().into_iter().zip(expected) {
                 let purges = Purges::open(None, 0);
                 purges.add(scope.clone(), 1).expect("nothing is written");
-                assert_eq!(purges.epoch(route, key), covered, "{scope:?} {route} {key}");
+                let ObjectId { store, bucket, key } = &object;
+                assert_eq!(purges.epoch(&object), covered, "{scope:?} {store} {bucket} {key}");
             }
         }
     }
@@ -136,7 +168,7 @@ mod tests {
         let mut last = 0;
         for now in [50, 50, 10, 60] {
             purges.add(Scope::Key("k".into()), now).expect("nothing is written");
-            let epoch = purges.epoch("", "k");
+            let epoch = purges.epoch(&of_key("k"));
             assert!(epoch > last, "{now}");
             last = epoch;
         }
@@ -151,7 +183,7 @@ mod tests {
         }
         assert!(purges.list.load().len() <= MOST);
         for number in 0..count {
-            assert!(purges.epoch("", &number.to_string()) > number, "{number}");
+            assert!(purges.epoch(&of_key(&number.to_string())) > number, "{number}");
         }
     }
 
@@ -160,12 +192,12 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("purges.json");
         let purges = Purges::open(Some(file.clone()), 0);
-        for (number, scope) in scopes().into_iter().enumerate().take(3) {
+        for (number, scope) in scopes().into_iter().enumerate().take(4) {
             purges.add(scope, 10 + number as u64).expect("the folder can be written");
         }
         let again = Purges::open(Some(file.clone()), 0);
         assert_eq!(*again.list.load(), *purges.list.load());
         std::fs::write(&file, b"[{").expect("the folder can be written");
-        assert_eq!(Purges::open(Some(file), 99).epoch("any", "key"), 99);
+        assert_eq!(Purges::open(Some(file), 99).epoch(&of_key("any")), 99);
     }
 }

@@ -172,15 +172,16 @@ fn remember(cache: &Cache, policy: &Policy, topic: &Topic, outcome: &Result<Lear
         // It is kept already: readers must find it before they find the fill.
         Ok(Learnt::Object(..)) => return,
         Ok(Learnt::Unfit) => (Finding::Unfit, UNFIT_FOR),
-        Err(failure @ (Failure::NotFound | Failure::Gone | Failure::Denied { .. })) => {
-            (Finding::Absent(*failure), policy.negative_ttl)
-        }
+        Err(Failure::NotFound) => (Finding::Absent, policy.negative_ttl),
+        Err(Failure::Gone) => (Finding::Gone, policy.negative_ttl),
+        // It ends what is cached, and says nothing of whether there is an object: the next one to ask asks the store.
+        Err(Failure::Denied { .. }) => return cache.shelf.forget(&topic.object),
         Err(_) => return,
     };
     let life = u64::try_from(life.as_millis()).unwrap_or(u64::MAX);
     let until = cache.now().saturating_add(life);
     cache.shelf.forget(&topic.object);
-    let verdict = Verdict { finding, until, epoch: topic.epoch, reveals: topic.reveals };
+    let verdict = Verdict { finding, until, epoch: topic.epoch };
     cache.shelf.keep_verdict(topic.object.clone(), verdict);
 }
 

@@ -35,7 +35,6 @@ fn origin(servers: &[Url], available: Available) -> Origin {
     };
     let cluster: Cluster = Factory::default().cluster(&cluster);
     Origin {
-        route: "route".into(),
         store: "store".into(),
         cache: None,
         signer: Arc::new(Signer::new(store, servers[0].clone(), Clock::system())),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::object::{Failure, Origin, Tally};
 use crate::s3::error_body::StoreError;
-use crate::s3::url_cache::{Object, SignedRequest};
+use crate::s3::url_cache::SignedRequest;
 use crate::upstream::breaker::Fault;
 use crate::upstream::cluster::Member;
 use crate::upstream::connection::ExchangeError;
@@ -84,6 +84,8 @@ pub struct Tries {
     credentials: u32,
     /// Whether the next try takes a new connection.
     pub fresh_connection: bool,
+    /// Whether a HEAD is asked as GET of one byte, whose refusal has a body that says why.
+    pub head_by_get: bool,
 }
 
 impl Tries {
@@ -140,7 +142,6 @@ impl Tries {
     pub fn after_refusal(
         &mut self,
         origin: &Origin,
-        object: &Object<'_>,
         signed: &SignedRequest,
         error: StoreError,
         tally: &mut Tally,
@@ -158,9 +159,8 @@ impl Tries {
                 let changed = origin.signer.moved_on_from(signed.generation) || origin.signer.reload_credentials();
                 at_once(changed && self.credentials == 1, refused_for_good(origin, error))
             }
-            StoreError::RefusedHead if self.signatures == 0 => {
-                self.signatures += 1;
-                origin.signer.forget(object);
+            StoreError::RefusedHead => {
+                self.head_by_get = true;
                 at_once(true, refused_for_good(origin, error))
             }
             StoreError::Throttled { retry_after } => {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::minio::{ACCESS_KEY, SECRET_KEY};
+use super::store::{ACCESS_KEY, SECRET_KEY};
 use super::token;
 
 /// The environment that the gate gets: the names that [`objects`] refers to.
@@ -14,6 +14,15 @@ pub fn objects(endpoint: &str, bucket: &str) -> Value {
     let mut config = empty();
     config["ObjectStores"]["main"] = store(endpoint);
     config["ReverseProxy"]["Routes"]["stream"] = object_route("/stream/{**key}", "main", bucket, "{**key}");
+    config
+}
+
+/// As [`objects`], and `/cached/{**key}` gives the same through the cache.
+pub fn objects_both_ways(endpoint: &str, bucket: &str) -> Value {
+    let mut config = objects(endpoint, bucket);
+    let mut route = object_route("/cached/{**key}", "main", bucket, "{**key}");
+    route["OutputCachePolicy"] = json!("Default");
+    config["ReverseProxy"]["Routes"]["cached"] = route;
     config
 }
 

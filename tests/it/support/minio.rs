@@ -3,98 +3,36 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use rusty_s3::actions::{CreateBucket, DeleteObject, GetObject, PutObject, S3Action};
-use rusty_s3::{Bucket, Credentials, UrlStyle};
-
-use super::client;
-use super::eventually::eventually;
+use super::store::{ACCESS_KEY, SECRET_KEY, StoreBucket};
 use super::tools::{self, TempFolder};
 
-/// The access key of MinIO and of every gate.
-pub const ACCESS_KEY: &str = "tidegate-test";
-/// Its secret key.
-pub const SECRET_KEY: &str = "tidegate-test-secret-key";
-
-/// One bucket in a MinIO.
-pub struct Minio {
-    address: SocketAddr,
-    bucket: Bucket,
-    client: reqwest::Client,
-}
+/// A fresh bucket in MinIO.
+pub struct Minio(StoreBucket);
 
 impl Minio {
     /// A fresh bucket; `None` where MinIO is missing and not required.
     pub async fn bucket() -> Option<Self> {
-        static NUMBER: AtomicUsize = AtomicUsize::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        Some(Self::bucket_at(server()?, format!("audio-{number}")).await)
+        Some(Self(StoreBucket::fresh(server()?).await))
     }
 
-    async fn bucket_at(address: SocketAddr, name: String) -> Self {
-        let endpoint = format!("http://{address}").parse().expect("an address is a URL");
-        let bucket = Bucket::new(endpoint, UrlStyle::Path, name, "us-east-1").expect("the endpoint is a base URL");
-        let this = Self { address, bucket, client: client::plain() };
-        let url = CreateBucket::new(&this.bucket, &credentials()).sign(Duration::from_secs(60));
-        // One that has just become ready may still be too busy.
-        let made = async || this.client.put(url.clone()).send().await.ok()?.error_for_status().ok();
-        eventually("the bucket is made", made).await;
-        this
-    }
-
-    /// The bucket's name.
-    pub fn name(&self) -> &str {
-        self.bucket.name()
-    }
-
-    /// MinIO's own address.
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
-    /// MinIO's own address as a URL.
-    pub fn url(&self) -> String {
-        format!("http://{}", self.address)
-    }
-
-    /// Puts an object and gives its entity tag.
-    pub async fn put(&self, key: &str, body: impl Into<reqwest::Body>) -> String {
-        self.put_as(key, body, &[("Content-Type", "audio/mpeg")]).await
-    }
-
-    /// Puts an object with these headers and gives its entity tag.
-    pub async fn put_as(&self, key: &str, body: impl Into<reqwest::Body>, headers: &[(&str, &str)]) -> String {
-        let url = PutObject::new(&self.bucket, Some(&credentials()), key).sign(Duration::from_secs(60));
-        let request = headers.iter().fold(self.client.put(url).body(body), |r, (name, value)| r.header(*name, *value));
-        let response = self.send(request).await;
-        response.headers()["etag"].to_str().expect("an ETag is text").to_owned()
-    }
-
-    /// An object's bytes.
-    pub async fn get(&self, key: &str) -> bytes::Bytes {
-        let url = GetObject::new(&self.bucket, Some(&credentials()), key).sign(Duration::from_secs(60));
-        self.send(self.client.get(url)).await.bytes().await.expect("a body")
-    }
-
-    /// Deletes an object.
-    pub async fn delete(&self, key: &str) {
-        let url = DeleteObject::new(&self.bucket, Some(&credentials()), key).sign(Duration::from_secs(60));
-        self.send(self.client.delete(url)).await;
-    }
-
-    async fn send(&self, request: reqwest::RequestBuilder) -> reqwest::Response {
-        let response = request.send().await.expect("MinIO answers").error_for_status();
-        response.map_err(reqwest::Error::without_url).expect("MinIO does as asked")
+    /// The bucket by itself.
+    pub fn into_bucket(self) -> StoreBucket {
+        self.0
     }
 }
 
-fn credentials() -> Credentials {
-    Credentials::new(ACCESS_KEY, SECRET_KEY)
+impl Deref for Minio {
+    type Target = StoreBucket;
+
+    fn deref(&self) -> &StoreBucket {
+        &self.0
+    }
 }
 
 /// The server of this process, started by whoever asks first.
@@ -186,7 +124,7 @@ impl OwnMinio {
 
     /// A new bucket in it.
     pub async fn bucket(&self, name: &str) -> Minio {
-        Minio::bucket_at(self.address, name.to_owned()).await
+        Minio(StoreBucket::create(self.address, name.to_owned()).await)
     }
 
     /// SIGKILL.
@@ -216,17 +154,4 @@ fn is_ready(address: SocketAddr) -> bool {
     let asked = stream.write_all(b"GET /minio/health/ready HTTP/1.1\r\nHost: minio\r\nConnection: close\r\n\r\n");
     let mut answer = String::new();
     asked.and_then(|()| stream.read_to_string(&mut answer)).is_ok() && answer.starts_with("HTTP/1.1 200")
-}
-
-#[tokio::test]
-async fn an_object_put_into_minio_comes_back_signed() {
-    let Some(minio) = Minio::bucket().await else { return };
-    for key in ["plain.mp3", "with space + plus/ü.mp3"] {
-        let etag = minio.put(key, key.to_owned()).await;
-        let url = GetObject::new(&minio.bucket, Some(&credentials()), key).sign(Duration::from_secs(60));
-        let response = client::plain().get(url).send().await.expect("MinIO answers");
-        assert_eq!(response.headers()["etag"].to_str().ok(), Some(etag.as_str()));
-        assert_eq!(response.text().await.expect("a body"), key);
-        minio.delete(key).await;
-    }
 }

@@ -21,6 +21,7 @@ pub mod raw;
 pub mod redis;
 mod selftest;
 pub mod service;
+pub mod store;
 pub mod token;
 pub mod tools;
 
@@ -31,3 +32,4 @@ pub use minio::Minio;
 pub use origin::{Object, ScriptedOrigin};
 pub use postgres::Postgres;
 pub use redis::Redis;
+pub use store::StoreKind;

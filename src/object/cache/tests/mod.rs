@@ -96,7 +96,6 @@ fn origin_of(store: &Store, cache: Option<Cached>, clock: &Clock) -> Arc<Origin>
         health,
     };
     Arc::new(Origin {
-        route: "route".into(),
         store: "store".into(),
         cluster: Arc::new(Factory::default().cluster(&cluster)),
         signer: Arc::new(Signer::new(settings, store.url.clone(), clock.clone())),
@@ -405,6 +404,29 @@ async fn a_store_that_comes_back_in_time_costs_a_stream_a_pause() {
 }
 
 #[tokio::test]
+async fn a_denial_ends_what_is_cached_and_is_not_kept() {
+    let store = Store::start(&[("a", thing(0, 10))]).await;
+    let world = World::new(&store).await;
+    let denied = Err(Failure::Denied { hidden: true });
+    // First of an object of which nothing is known, then of one that is cached.
+    for _ in 0..2 {
+        store.script.denied.store(true, Ordering::SeqCst);
+        assert_eq!(world.get("a").await.status, denied);
+        let asked = store.seen().len();
+        assert_eq!(world.get("a").await.status, denied);
+        assert!(asked > 0 && !store.seen().is_empty(), "each one asks for itself");
+        store.script.denied.store(false, Ordering::SeqCst);
+        world.get("a").await.is(StatusCode::OK, &bytes(0, 10), State::Miss);
+        world.get("a").await.is(StatusCode::OK, &bytes(0, 10), State::Hit);
+        world.clock.advance(Duration::from_secs(30));
+    }
+    world.get("a").await;
+    store.script.denied.store(true, Ordering::SeqCst);
+    assert_eq!(world.cache.refresh(&world.origin, "a").await, Err(Failure::Denied { hidden: true }));
+    assert_eq!(world.get("a").await.status, denied);
+}
+
+#[tokio::test]
 async fn absence_is_remembered_for_seconds() {
     let store = Store::start(&[]).await;
     let world = World::new(&store).await;
@@ -438,7 +460,8 @@ async fn an_object_that_cannot_be_told_apart_or_must_not_be_kept_goes_past_the_c
 async fn what_was_purged_is_fetched_anew() {
     let store = Store::start(&[("a/1", thing(0, 10)), ("b", thing(0, 10))]).await;
     let world = World::new(&store).await;
-    for scope in [Scope::Key("a/1".into()), Scope::Prefix("a/".into()), Scope::Route("route".into()), Scope::All] {
+    let bucket = Scope::Bucket { store: "store".into(), bucket: "bucket".into(), prefix: String::new() };
+    for scope in [Scope::Key("a/1".into()), Scope::Prefix("a/".into()), bucket, Scope::All] {
         world.get("a/1").await;
         world.get("b").await;
         world.get("a/1").await.is(StatusCode::OK, &bytes(0, 10), State::Hit);

@@ -44,6 +44,8 @@ pub struct Script {
     pub cuts: AtomicUsize,
     /// Answers 500 to everything.
     pub broken: AtomicBool,
+    /// Answers 403 to everything.
+    pub denied: AtomicBool,
     /// Bodies that were left before their end.
     pub left: watch::Sender<usize>,
 }
@@ -60,6 +62,7 @@ impl Store {
             gated: AtomicBool::new(false),
             cuts: AtomicUsize::new(0),
             broken: AtomicBool::new(false),
+            denied: AtomicBool::new(false),
             left: watch::channel(0).0,
         });
         let mut tasks = JoinSet::new();
@@ -109,6 +112,9 @@ async fn answer(stream: &mut TcpStream, head: &str, script: &Script) -> io::Resu
     let refuse = |status: &str| format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n");
     if script.broken.load(Ordering::SeqCst) {
         return stream.write_all(refuse("500 Internal Server Error").as_bytes()).await;
+    }
+    if script.denied.load(Ordering::SeqCst) {
+        return stream.write_all(refuse("403 Forbidden").as_bytes()).await;
     }
     let key = head.split(['?', ' ']).nth(1).and_then(|path| path.strip_prefix("/bucket/")).unwrap_or_default();
     let Some(thing) = script.things.lock().get(key).cloned() else {
