@@ -109,6 +109,7 @@ fn first_bodies(shape: Shape) -> Vec<Row> {
         row("cut again and again", vec![Step::Body { send: 20_000, end: End::Close }; 7], &[("cut", 7)]),
         row("too long", vec![fault::LONG], &[]),
         row("slow", vec![trickle], &[]),
+        row("small segments", vec![Step::Segments(128)], &[]),
     ];
     if shape == Shape::Range {
         rows.push(row("short, in chunks", vec![fault::SHORT_IN_CHUNKS], &[("short", 1)]));

@@ -29,6 +29,8 @@ pub enum Step {
         /// What is waited before each.
         pause: Duration,
     },
+    /// A good header, then the body in segments of this many bytes each.
+    Segments(usize),
     /// No byte at all; then the end.
     Silence(End),
     /// These bytes, then the connection is closed.

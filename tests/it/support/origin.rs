@@ -195,6 +195,19 @@ async fn play(stream: &mut TcpStream, step: Step, seen: &Seen, state: &State) ->
             }
             Ok(true)
         }
+        Step::Segments(length) => {
+            let answer = good();
+            stream.write_all(&answer.head()).await?;
+            // Another listener's bytes in between, as a busy store has them: no two segments share a page.
+            let (mut other, mut listener) = connected().await?;
+            let mut bytes = [0; 64];
+            for segment in answer.body.chunks(length) {
+                stream.write_all(segment).await?;
+                other.write_all(&bytes).await?;
+                listener.read_exact(&mut bytes).await?;
+            }
+            Ok(true)
+        }
         Step::Silence(end) => finish(stream, end).await,
         Step::Raw(bytes) => {
             stream.write_all(bytes).await?;
@@ -209,6 +222,14 @@ async fn write(stream: &mut TcpStream, seen: &Seen, answer: &Answer) -> io::Resu
         stream.write_all(&answer.body).await?;
     }
     Ok(true)
+}
+
+/// The two ends of a connection.
+async fn connected() -> io::Result<(TcpStream, TcpStream)> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let (one, other) = tokio::try_join!(TcpStream::connect(listener.local_addr()?), listener.accept())?;
+    one.set_nodelay(true)?;
+    Ok((one, other.0))
 }
 
 async fn finish(stream: &mut TcpStream, end: End) -> io::Result<bool> {
