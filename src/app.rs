@@ -162,10 +162,10 @@ pub async fn start(settings: Settings, extra: Router) -> Result<Running, StartEr
         debug_token: debug_token.clone(),
         audience: events.as_ref().and_then(|events| events.audience.clone()),
         clock: clock.clone(),
+        tasks: tasks.clone(),
     };
     let world = World::build(settings.server.clone(), settings.routes.clone(), &settings.clusters, parts)?;
-    watch_destinations(&world, &tasks);
-    let world = Arc::new(ArcSwap::from_pointee(world));
+    let world = Arc::new(ArcSwap::from_pointee(watched(world, &tasks)));
     metrics.watch(reader(&world))?;
     let operations = cache.as_ref().map(|cache| cache::operations(cache, &world));
     let tracks = tracks::routes(&settings, &means, &shared_tracks, &world, operations.clone());
@@ -305,8 +305,8 @@ impl Probe for Process {
     }
 }
 
-/// Probes the destinations from time to time, so that readiness tells of a dead one before a player does.
-fn watch_destinations(world: &World, tasks: &Tasks) {
+/// The `world`, whose destinations are probed from time to time, so that readiness tells of a dead one before a player does.
+fn watched(world: World, tasks: &Tasks) -> World {
     for cluster in world.probed() {
         let (cluster, waiting) = (Arc::clone(cluster), tasks.clone());
         tasks.spawn(async move {
@@ -322,6 +322,7 @@ fn watch_destinations(world: &World, tasks: &Tasks) {
             }
         });
     }
+    world
 }
 
 /// Reads the clusters of the world in force.

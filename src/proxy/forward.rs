@@ -43,7 +43,8 @@ pub async fn peer(session: &Session, ctx: &mut Ctx) -> Result<Box<HttpPeer>> {
     ctx.tally.attempts += 1;
     let destination = &member.destination;
     let before = ctx.tried.iter().filter(|id| *id == destination.id()).count();
-    let Some(address) = destination.addresses().await.ok().and_then(|all| nth(&all, before)) else {
+    let known = destination.addresses(served.route.timeouts.connect).await;
+    let Some(address) = known.ok().and_then(|all| nth(&all, before)) else {
         in_flight.failed(Fault::Unreachable, Instant::now());
         ctx.tried.push(Arc::clone(destination.id()));
         let error = Error::explain(ErrorType::ConnectNoRoute, "the name does not resolve");

@@ -1,6 +1,7 @@
 //! The way to upstream servers: clusters and their destinations and their health, the retry budget, name resolution, HTTP/1.1
 //! connections and their pool. Knows nothing of objects or signatures.
 
+mod addresses;
 mod body;
 pub mod breaker;
 pub mod budget;
@@ -9,6 +10,7 @@ pub mod cluster;
 pub mod connection;
 pub mod destination;
 pub mod health;
+mod idle;
 pub mod probe;
 #[cfg(test)]
 pub mod scripted;

@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use super::fault::{End, Step};
@@ -68,6 +69,7 @@ struct State {
     seen: Mutex<Vec<Seen>>,
     connections: AtomicUsize,
     open: AtomicUsize,
+    hang_up: Notify,
 }
 
 impl ScriptedOrigin {
@@ -129,6 +131,11 @@ impl ScriptedOrigin {
         self.take_seen();
     }
 
+    /// Closes its side of every connection that waits for a request, as a server does with idle ones.
+    pub fn hang_up(&self) {
+        self.state.hang_up.notify_waiters();
+    }
+
     /// Connections that are open now.
     pub fn open_connections(&self) -> usize {
         self.state.open.load(Ordering::SeqCst)
@@ -158,7 +165,16 @@ async fn accept(listener: TcpListener, state: Arc<State>) {
 async fn converse(mut stream: TcpStream, state: &State, number: usize) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut buffer = Vec::new();
-    while let Some(seen) = read_request(&mut stream, &mut buffer, number).await? {
+    loop {
+        let asked = tokio::select! {
+            asked = read_request(&mut stream, &mut buffer, number) => asked?,
+            () = state.hang_up.notified() => {
+                stream.shutdown().await?;
+                // Until the other side has closed too.
+                read_request(&mut stream, &mut buffer, number).await?
+            }
+        };
+        let Some(seen) = asked else { break };
         lock(&state.seen).push(seen.clone());
         let step = lock(&state.script).pop_front().or_else(|| lock(&state.otherwise).clone()).unwrap_or(Step::Serve);
         if !play(&mut stream, step, &seen, state).await? {
