@@ -161,10 +161,11 @@ pub async fn start(settings: Settings, extra: Router) -> Result<Running, StartEr
         debug_token: debug_token.clone(),
         audience: events.as_ref().and_then(|events| events.audience.clone()),
         clock: clock.clone(),
+        tasks: tasks.clone(),
     };
     let world = World::build(settings.server.clone(), settings.routes.clone(), &settings.clusters, parts)?;
-    let world = Arc::new(ArcSwap::from_pointee(world));
-    observe(&world, &tasks, &metrics)?;
+    let world = Arc::new(ArcSwap::from_pointee(watched(world, &tasks)));
+    metrics.watch(reader(&world))?;
     let operations = cache.as_ref().map(|cache| cache::operations(cache, &world));
     let tracks = tracks::routes(&settings, &means, &shared_tracks, &world, operations.clone());
     let Started { modules, relay } = modules::start(&settings, &means, events.as_ref(), tracks)?;
@@ -188,12 +189,6 @@ pub async fn start(settings: Settings, extra: Router) -> Result<Running, StartEr
     let admin = settings.admin.as_ref().map(|admin| serve_admin(admin, shared, &services)).transpose()?;
     let listeners = listener::start(&settings.server, &gateway, &workers, &metrics, &tasks)?;
     Ok(Running { listeners, admin, workers, tasks, services, grace: settings.server.shutdown_grace, cache, backing })
-}
-
-/// Has the destinations probed, and shown in the metrics.
-fn observe(world: &Arc<ArcSwap<World>>, tasks: &Tasks, metrics: &Metrics) -> Result<(), prometheus::Error> {
-    watch_destinations(&world.load(), tasks);
-    metrics.watch(reader(world))
 }
 
 /// The modules as the proxy calls them.
@@ -322,8 +317,8 @@ impl Probe for Process {
     }
 }
 
-/// Probes the destinations from time to time, so that readiness tells of a dead one before a player does.
-fn watch_destinations(world: &World, tasks: &Tasks) {
+/// The `world`, whose destinations are probed from time to time, so that readiness tells of a dead one before a player does.
+fn watched(world: World, tasks: &Tasks) -> World {
     for cluster in world.probed() {
         let (cluster, waiting) = (Arc::clone(cluster), tasks.clone());
         tasks.spawn(async move {
@@ -339,6 +334,7 @@ fn watch_destinations(world: &World, tasks: &Tasks) {
             }
         });
     }
+    world
 }
 
 /// Reads the clusters of the world in force.

@@ -12,15 +12,18 @@ use parking_lot::Mutex;
 
 /// After a question in vain, what is kept is given out for this long without asking again.
 const TROUBLE: Duration = Duration::from_secs(1);
+/// Bytes that an answer takes besides its key and what it holds, nearly.
+const ENTRY_OVERHEAD: usize = 192;
 /// Questions under way past which abandoned ones are swept out.
 const SWEEP: usize = 1024;
 
+type Key = Box<str>;
 type Asking<V> = BoxFuture<'static, Option<V>>;
 
 /// Kept answers.
 pub struct Memo<V: Send + Sync + 'static> {
-    kept: Cache<Box<str>, Kept<V>>,
-    under_way: Mutex<HashMap<Box<str>, WeakShared<Asking<V>>>>,
+    kept: Cache<Key, Kept<V>>,
+    under_way: Mutex<HashMap<Key, WeakShared<Asking<V>>>>,
     trouble_until: Mutex<Option<Instant>>,
     fresh: Duration,
     stale: bool,
@@ -33,9 +36,12 @@ struct Kept<V> {
 }
 
 impl<V: Clone + Send + Sync + 'static> Memo<V> {
-    /// At most `capacity` answers, each believed for `fresh`; with `stale`, for longer while nobody answers.
-    pub fn new(capacity: usize, fresh: Duration, stale: bool) -> Self {
-        let kept = CacheBuilder::new(capacity).with_shards(8).build();
+    /// About `bytes` of answers at most, of which one holds as many as `holds` says beyond its own size. Each is believed for
+    /// `fresh`; with `stale`, for longer while nobody answers.
+    pub fn new(bytes: usize, fresh: Duration, stale: bool, holds: fn(&V) -> usize) -> Self {
+        let weight =
+            move |key: &Key, kept: &Kept<V>| ENTRY_OVERHEAD + size_of::<Kept<V>>() + key.len() + holds(&kept.value);
+        let kept = CacheBuilder::new(bytes).with_shards(8).with_weighter(weight).build();
         Self { kept, under_way: Mutex::default(), trouble_until: Mutex::default(), fresh, stale }
     }
 
@@ -112,9 +118,24 @@ mod tests {
 
     use super::*;
 
+    const BYTES: usize = 1 << 20;
+
+    #[tokio::test]
+    async fn long_keys_and_large_answers_leave_room_for_few() {
+        let memo = Memo::new(BYTES, Duration::from_secs(60), true, |text: &Arc<str>| text.len());
+        let answer: Arc<str> = "x".repeat(10_000).into();
+        for number in 0..1000 {
+            let (key, answer) = (format!("{number}{}", "x".repeat(10_000)), Arc::clone(&answer));
+            memo.get(&key, || async { Some(answer) }).await;
+        }
+        let used = memo.kept.usage();
+        assert!((BYTES / 4..=BYTES).contains(&used), "{used}");
+        assert!(memo.kept.entries() * 20_000 <= BYTES, "{} entries", memo.kept.entries());
+    }
+
     #[tokio::test]
     async fn many_askers_cost_one_question() {
-        let memo = Memo::new(8, Duration::from_secs(60), true);
+        let memo = Memo::new(BYTES, Duration::from_secs(60), true, |_| 0);
         let asked = Arc::new(AtomicU32::new(0));
         let (open, gate) = tokio::sync::watch::channel(false);
         let ask = || {
@@ -135,18 +156,18 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_kept_serves_on_while_nobody_answers() {
-        let memo = Memo::new(8, Duration::ZERO, true);
+        let memo = Memo::new(BYTES, Duration::ZERO, true, |_| 0);
         assert_eq!(memo.get("a", || async { None }).await, None);
         assert_eq!(memo.get("a", || async { Some(1) }).await, Some(1));
         assert_eq!(memo.get("a", || async { None }).await, Some(1));
-        let strict = Memo::new(8, Duration::ZERO, false);
+        let strict = Memo::new(BYTES, Duration::ZERO, false, |_| 0);
         assert_eq!(strict.get("a", || async { Some(1) }).await, Some(1));
         assert_eq!(strict.get("a", || async { None }).await, None);
     }
 
     #[tokio::test]
     async fn an_answer_to_a_forgotten_question_is_not_kept() {
-        let memo = Arc::new(Memo::new(8, Duration::from_secs(60), true));
+        let memo = Arc::new(Memo::new(BYTES, Duration::from_secs(60), true, |_| 0));
         let inner = Arc::clone(&memo);
         let first = memo.get("a", || async move {
             inner.forget("a");

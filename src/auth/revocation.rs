@@ -22,8 +22,10 @@ const REDIS_BUDGET: Duration = Duration::from_millis(200);
 const DATABASE_BUDGET: Duration = Duration::from_millis(500);
 /// For a logout in the database: one that does not answer is none, and twice is once.
 const ADVANCE_BUDGET: Duration = Duration::from_secs(2);
-/// Users that are remembered, and in memory kept.
-const USERS: usize = 65_536;
+/// Bytes of users' generations that are remembered.
+const REMEMBERED: usize = 16 << 20;
+/// Users whose generations are kept in memory where there is nothing else: a logout must not be lost to a few others.
+const USERS: usize = 1 << 20;
 
 /// Where the generations are. A user who never logged out everywhere is in generation 0.
 #[derive(Clone)]
@@ -43,7 +45,7 @@ impl Generations {
             (_, Some(database @ Database::Postgres(_))) => Self::Database(database),
             (Some(redis), _) => Self::Redis(redis),
             (None, Some(database)) => Self::Database(database),
-            (None, None) => Self::Memory(CacheBuilder::new(USERS * 16).build()),
+            (None, None) => Self::Memory(CacheBuilder::new(USERS).build()),
         }
     }
 
@@ -111,7 +113,7 @@ pub struct Revocations {
 impl Revocations {
     /// Those in `generations`.
     pub fn new(generations: Generations) -> Self {
-        Self { generations, remembered: Memo::new(USERS, FRESH, true) }
+        Self { generations, remembered: Memo::new(REMEMBERED, FRESH, true, |_| 0) }
     }
 
     /// The user's generation now; `None`: there is no telling.

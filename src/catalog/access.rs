@@ -11,8 +11,8 @@ use super::{Grants, Numbers, Service};
 use crate::memo::Memo;
 use crate::secret::Secret;
 
-/// Answers that are remembered, for each who decides.
-const REMEMBERED: usize = 65_536;
+/// Bytes of answers that are remembered, for each who decides.
+const REMEMBERED: usize = 16 << 20;
 /// How long a grant that was taken back elsewhere may go on.
 const GRANTS_FRESH: Duration = Duration::from_millis(500);
 /// For a question to the database.
@@ -75,7 +75,7 @@ impl Access {
             name: "grants",
             numbers: numbers.cloned(),
             // A database that is away ends no stream that it has allowed.
-            remembered: Memo::new(REMEMBERED, GRANTS_FRESH, true),
+            remembered: Memo::new(REMEMBERED, GRANTS_FRESH, true, |_| 0),
             budget: GRANTS_BUDGET,
             allow_on_failure: false,
             needs_token: false,
@@ -84,7 +84,7 @@ impl Access {
             authority: Arc::new(Service::new(service, client.clone())),
             name: "service",
             numbers: numbers.cloned(),
-            remembered: Memo::new(REMEMBERED, service.cache_for, false),
+            remembered: Memo::new(REMEMBERED, service.cache_for, false, |_| 0),
             budget: service.timeout,
             allow_on_failure: service.allow_on_failure,
             needs_token: service.forward_token,

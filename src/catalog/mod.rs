@@ -27,8 +27,8 @@ use crate::database::Database;
 use crate::memo::Memo;
 use tracks::Tracks;
 
-/// Tracks that are remembered.
-const REMEMBERED: usize = 65_536;
+/// Bytes of tracks that are remembered.
+const REMEMBERED: usize = 32 << 20;
 /// How long another node may go on with what was changed elsewhere.
 const FRESH: Duration = Duration::from_millis(500);
 /// For a question to the database on a player's way.
@@ -103,7 +103,7 @@ impl Catalog {
     }
 
     fn remembering(database: Database, numbers: Option<Numbers>, fresh: Duration) -> Self {
-        Self { tracks: Tracks::new(database), remembered: Memo::new(REMEMBERED, fresh, true), numbers }
+        Self { tracks: Tracks::new(database), remembered: Memo::new(REMEMBERED, fresh, true, held), numbers }
     }
 
     /// The track `id` for a player: remembered for a moment, and for as long as the database is away.
@@ -157,6 +157,14 @@ impl Catalog {
         self.remembered.forget(id);
         deleted
     }
+}
+
+/// Bytes that a remembered track holds.
+fn held(track: &Option<Arc<Track>>) -> usize {
+    track.as_ref().map_or(0, |track| {
+        let texts = [Some(&track.id), Some(&track.store), Some(&track.bucket), Some(&track.key), track.owner.as_ref()];
+        size_of::<Track>() + texts.into_iter().flatten().map(|text| text.len()).sum::<usize>()
+    })
 }
 
 /// What the database says to an operator, who is told when it takes too long.

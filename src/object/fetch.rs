@@ -3,7 +3,6 @@
 
 mod tries;
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{HeaderValue, StatusCode, header};
@@ -14,6 +13,8 @@ use crate::http::etag::ETag;
 use crate::http::headers::STORE_RESPONSE;
 use crate::http::range::ContentRange;
 use crate::s3::error_body::{MAX_ERROR_BODY, StoreError, classify};
+use crate::s3::is_key;
+use crate::s3::signer::Signature;
 use crate::s3::url_cache::{Object, SignedRequest};
 use crate::upstream::breaker::Fault;
 use crate::upstream::cluster::Member;
@@ -48,8 +49,11 @@ pub enum Reply {
     RangeNotSatisfiable(Option<u64>),
 }
 
-/// Asks until there is an answer or no try is left.
+/// Asks until there is an answer or no try is left. A key that no object can have costs no question.
 pub async fn ask(origin: &Origin, question: &Question<'_>, tally: &mut Tally) -> Result<Reply, Failure> {
+    if !is_key(question.key) {
+        return Err(Failure::NotFound);
+    }
     origin.cluster.budget().request(Instant::now());
     let outcome = ask_store(origin, question, tally, Tries::default()).await;
     origin.health.learn(outcome.as_ref().err());
@@ -109,19 +113,19 @@ async fn attempt(
     let object = Object { head: question.head, bucket: &origin.bucket, key: question.key };
     let signed = origin.signer.sign(&object).map_err(Failure::Unsignable)?;
     tally.attempts += 1;
-    match once(origin, question, member, in_flight, &signed, tries.fresh_connection).await {
+    match once(origin, question, member, in_flight, &signed.request, tries.fresh_connection).await {
         Err(trouble) => Err(tries.after_trouble(origin, &trouble, member)),
         Ok((response, in_flight)) => match judge(origin, question, &object, &signed, response, in_flight).await {
             Err(nonsense) => Err(tries.after_nonsense(origin, nonsense, member)),
-            Ok(Judged::Reply(reply)) if asked.head && !question.head => {
-                as_to_head(origin, reply).map_err(Setback::from)
+            Ok(Judged::Reply(reply)) => {
+                tries.accepted();
+                if asked.head && !question.head { as_to_head(origin, reply).map_err(Setback::from) } else { Ok(reply) }
             }
-            Ok(Judged::Reply(reply)) => Ok(reply),
             Ok(Judged::Refused(error)) => {
                 if matches!(error, StoreError::Broken | StoreError::Throttled { .. }) {
                     tries.failed_at(origin, member);
                 }
-                Err(tries.after_refusal(origin, &signed, error, tally))
+                Err(tries.after_refusal(origin, &object, &signed, error, tally).await)
             }
         },
     }
@@ -212,7 +216,7 @@ async fn judge(
     origin: &Origin,
     question: &Question<'_>,
     object: &Object<'_>,
-    signed: &Arc<SignedRequest>,
+    signed: &Signature,
     mut response: Response,
     mut in_flight: InFlight,
 ) -> Result<Judged, Failure> {
@@ -251,24 +255,21 @@ async fn judge(
     }
 }
 
-/// Drops a signature that the store refused and learns its clock where the time was the reason.
-fn prepare_signature(
-    origin: &Origin,
-    object: &Object<'_>,
-    signed: &Arc<SignedRequest>,
-    error: StoreError,
-    response: &Response,
-) {
-    let refused = matches!(
-        error,
-        StoreError::Expired | StoreError::SignatureMismatch | StoreError::UnknownCredentials | StoreError::RefusedHead
-    );
-    if refused && !origin.signer.moved_on_from(signed.generation) {
+/// Drops a signature that the store refused and learns its clock where the time was the reason. What was learnt before is
+/// forgotten where it did not help.
+fn prepare_signature(origin: &Origin, object: &Object<'_>, signed: &Signature, error: StoreError, response: &Response) {
+    let generation = signed.request.generation;
+    let refused = matches!(error, StoreError::Expired | StoreError::SignatureMismatch | StoreError::UnknownCredentials);
+    if refused && !origin.signer.moved_on_from(generation) {
         origin.signer.forget(object);
     }
-    let date = response.headers.get(header::DATE).and_then(|value| value.to_str().ok());
-    if let (StoreError::Expired, Some(date)) = (error, date.and_then(|text| httpdate::parse_http_date(text).ok())) {
-        origin.signer.learn_clock(date);
+    if error == StoreError::Expired {
+        let date = response.headers.get(header::DATE).and_then(|value| value.to_str().ok());
+        let date = date.and_then(|text| httpdate::parse_http_date(text).ok());
+        let learnt = date.is_some_and(|date| origin.signer.learn_clock(date));
+        if !learnt && !signed.is_cached {
+            origin.signer.forget_clock(generation);
+        }
     }
 }
 

@@ -14,6 +14,7 @@ use crate::auth::Authenticator;
 use crate::auth::settings::TokenSource;
 use crate::catalog::Catalog;
 use crate::clock::Clock;
+use crate::lifecycle::Tasks;
 use crate::limit::Limits;
 use crate::limit::policy::Policy;
 use crate::object::cache::{Cache, Cached};
@@ -88,6 +89,8 @@ pub struct Parts {
     pub audience: Option<Arc<dyn Audience>>,
     /// The time.
     pub clock: Clock,
+    /// Runs what goes on beside the requests.
+    pub tasks: Tasks,
 }
 
 /// A store as its routes share it.
@@ -212,7 +215,7 @@ struct Builder<'a> {
 
 impl<'a> Builder<'a> {
     fn new(clusters: &BTreeMap<Arc<str>, settings::Cluster>, parts: &'a Parts) -> Self {
-        let factory = Factory::default();
+        let factory = Factory::new(parts.tasks.clone());
         let clusters =
             clusters.iter().map(|(id, settings)| (Arc::clone(id), Arc::new(factory.cluster(settings)))).collect();
         Self { parts, factory, clusters, own: HashMap::new(), buckets: HashMap::new() }

@@ -14,3 +14,11 @@ pub fn is_bucket(name: &str) -> bool {
     let good = (3..=63).contains(&name.len()) && name.bytes().all(|c| letter(c) || c == b'-' || c == b'.');
     good && name.bytes().next().is_some_and(letter)
 }
+
+/// Longest key of an object, in bytes of UTF-8 (AWS, "Naming Amazon S3 objects").
+pub const MAX_KEY_BYTES: usize = 1024;
+
+/// Whether an object can have this key: no store needs to be asked for one that cannot be there.
+pub fn is_key(key: &str) -> bool {
+    key.len() <= MAX_KEY_BYTES
+}

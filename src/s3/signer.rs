@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use rusty_s3::actions::{GetObject, HeadObject, ListObjectsV2, S3Action};
 use rusty_s3::{Bucket, Credentials, UrlStyle};
 use url::Url;
@@ -12,14 +13,19 @@ use url::Url;
 use crate::clock::Clock;
 use crate::s3::settings::{SecretSource, Store};
 use crate::s3::upload;
-use crate::s3::url_cache::{Object, SignedRequest, UrlCache};
+use crate::s3::url_cache::{Object, Renewal, SignedRequest, UrlCache};
 
 /// A presigned request is handed out until this long before it expires: the store must still accept it when it arrives.
 const EXPIRY_MARGIN: Duration = Duration::from_secs(30);
-/// Requests kept signed per store: about 1 KB each.
-const CACHED_REQUESTS: usize = 65_536;
+/// Bytes of requests kept signed per store: nearly 1 KB each, unless keys are long.
+const CACHED_BYTES: usize = 64 << 20;
 /// Clocks that differ by less than this are left alone: stores accept 15 minutes.
 const TOLERATED_SKEW: i64 = 30;
+/// Clocks that differ by more than a day are not followed: somebody between us and the store may have written that date,
+/// and no signature names the year 9999.
+const MAX_SKEW: i64 = 24 * 60 * 60;
+/// A denied object gets one signature in place of another in this time, however many ask for it.
+const RENEWAL_INTERVAL: Duration = Duration::from_secs(10);
 
 /// Why a request could not be signed.
 #[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
@@ -32,6 +38,15 @@ pub enum SignError {
     Clock,
 }
 
+/// A signed request, and where it comes from.
+#[derive(Clone, Debug)]
+pub struct Signature {
+    /// The request.
+    pub request: Arc<SignedRequest>,
+    /// Whether it was signed before, for another request.
+    pub is_cached: bool,
+}
+
 /// Signs requests for one store and remembers them.
 pub struct Signer {
     settings: Store,
@@ -41,6 +56,8 @@ pub struct Signer {
     offset: AtomicI64,
     generation: AtomicU64,
     cache: UrlCache,
+    /// Held while the signature of a denied object is renewed, so that there is one.
+    renewing: Mutex<()>,
     clock: Clock,
 }
 
@@ -54,7 +71,8 @@ impl Signer {
             credentials,
             offset: AtomicI64::new(0),
             generation: AtomicU64::new(1),
-            cache: UrlCache::new(CACHED_REQUESTS),
+            cache: UrlCache::new(CACHED_BYTES),
+            renewing: Mutex::new(()),
             clock,
         }
     }
@@ -65,14 +83,33 @@ impl Signer {
     }
 
     /// The signed request for `object`, from the cache where one is still good.
-    pub fn sign(&self, object: &Object<'_>) -> Result<Arc<SignedRequest>, SignError> {
+    pub fn sign(&self, object: &Object<'_>) -> Result<Signature, SignError> {
         let now = self.clock.unix();
-        if let Some(known) = self.cache.get(object, now) {
-            return Ok(known);
+        if let Some(request) = self.cache.get(object, now) {
+            return Ok(Signature { request, is_cached: true });
         }
-        let signed = Arc::new(self.sign_at(object, now)?);
-        self.cache.put(object, Arc::clone(&signed));
-        Ok(signed)
+        let request = Arc::new(self.sign_at(object, now, None)?);
+        self.cache.put(object, Arc::clone(&request));
+        Ok(Signature { request, is_cached: false })
+    }
+
+    /// The signed request that takes the place of `denied`, which the store refused without saying that its time is over:
+    /// one for all who were refused, and one in [`RENEWAL_INTERVAL`]. `None`: `denied` is that one.
+    pub fn renew_denied(
+        &self,
+        object: &Object<'_>,
+        denied: &Arc<SignedRequest>,
+    ) -> Result<Option<Arc<SignedRequest>>, SignError> {
+        let now = self.clock.unix();
+        let _only = self.renewing.lock();
+        let current = self.cache.get(object, now);
+        if let Some(current) = current.filter(|current| current.renewal.as_ref().is_some_and(|it| now < it.over_at)) {
+            return Ok((!Arc::ptr_eq(&current, denied)).then_some(current));
+        }
+        let renewal = Renewal { over_at: now + RENEWAL_INTERVAL.as_secs(), outcome: Arc::default() };
+        let request = Arc::new(self.sign_at(object, now, Some(renewal))?);
+        self.cache.put(object, Arc::clone(&request));
+        Ok(Some(request))
     }
 
     /// A signed request for the page of a bucket's listing that begins at `from`; empty: the first.
@@ -102,11 +139,12 @@ impl Signer {
     }
 
     fn store_time(&self, now: u64) -> Result<jiff::Timestamp, SignError> {
-        let time = i64::try_from(now).map_err(|_| SignError::Clock)? + self.offset.load(Ordering::Relaxed);
+        let now = i64::try_from(now).map_err(|_| SignError::Clock)?;
+        let time = now.checked_add(self.offset.load(Ordering::Relaxed)).ok_or(SignError::Clock)?;
         jiff::Timestamp::from_second(time).map_err(|_| SignError::Clock)
     }
 
-    fn sign_at(&self, object: &Object<'_>, now: u64) -> Result<SignedRequest, SignError> {
+    fn sign_at(&self, object: &Object<'_>, now: u64, renewal: Option<Renewal>) -> Result<SignedRequest, SignError> {
         let generation = self.generation.load(Ordering::Acquire);
         let (bucket, time) = (self.bucket(object.bucket)?, self.store_time(now)?);
         let credentials = self.credentials.load();
@@ -120,7 +158,7 @@ impl Signer {
         let query = url.query().unwrap_or_default();
         let head = format!("{method} {}?{query} HTTP/1.1\r\nHost: {}\r\n", url.path(), authority(&url));
         let stale_from = now + expiry.saturating_sub(EXPIRY_MARGIN).as_secs();
-        Ok(SignedRequest { head: head.into_bytes().into_boxed_slice(), stale_from, generation })
+        Ok(SignedRequest { head: head.into_bytes().into_boxed_slice(), stale_from, generation, renewal })
     }
 
     /// Drops the cached request for `object`: the store refused it.
@@ -128,12 +166,26 @@ impl Signer {
         self.cache.forget(object);
     }
 
-    /// Learns the store's clock from its `Date` header; true when signatures will differ from now on.
+    /// Learns the store's clock from its `Date` header; true when signatures will differ from now on. A date that is more
+    /// than a day off teaches nothing.
     pub fn learn_clock(&self, store_date: SystemTime) -> bool {
         let store = store_date.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
         let ours = self.clock.unix();
         let difference = i64::try_from(store).unwrap_or(i64::MAX).saturating_sub(i64::try_from(ours).unwrap_or(0));
-        let offset = if difference.abs() < TOLERATED_SKEW { 0 } else { difference };
+        match difference.abs() {
+            0..TOLERATED_SKEW => self.follow(0),
+            TOLERATED_SKEW..=MAX_SKEW => self.follow(difference),
+            _ => false,
+        }
+    }
+
+    /// Forgets what was learnt of the store's clock, where a signature of `generation` made with it was refused for its time
+    /// all the same; true when signatures will differ from now on.
+    pub fn forget_clock(&self, generation: u64) -> bool {
+        !self.moved_on_from(generation) && self.follow(0)
+    }
+
+    fn follow(&self, offset: i64) -> bool {
         let before = self.offset.swap(offset, Ordering::AcqRel);
         let changed = (before - offset).abs() >= TOLERATED_SKEW;
         if changed {

@@ -6,6 +6,10 @@ use std::sync::Arc;
 
 use equivalent::Equivalent;
 use foyer::{Cache, CacheBuilder};
+use tokio::sync::Mutex;
+
+/// Bytes that an entry takes besides its texts, nearly.
+const ENTRY_OVERHEAD: usize = 256;
 
 /// A request line and `Host` header as they go to the store, signature included: a credential, so `Debug` hides it.
 pub struct SignedRequest {
@@ -15,6 +19,29 @@ pub struct SignedRequest {
     pub stale_from: u64,
     /// The credentials and clock offset it was signed with: a later generation may succeed where this one failed.
     pub generation: u64,
+    /// Where it was made because the one before it was denied.
+    pub renewal: Option<Renewal>,
+}
+
+/// The question whether a signature that took the place of a denied one is denied too. One request puts it, and all that
+/// were denied with the old signature go by the answer.
+pub struct Renewal {
+    /// Unix second from which a denial may lead to another signature.
+    pub over_at: u64,
+    /// The answer; locked while the question is under way.
+    pub outcome: Arc<Mutex<RenewalOutcome>>,
+}
+
+/// What became of a signature that took the place of a denied one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RenewalOutcome {
+    /// The store has not said.
+    #[default]
+    Unknown,
+    /// The store accepted it: the old one was the reason.
+    Accepted,
+    /// The store denied it too: the object is denied.
+    Denied,
 }
 
 impl fmt::Debug for SignedRequest {
@@ -65,9 +92,9 @@ pub struct UrlCache {
 }
 
 impl UrlCache {
-    /// A cache of at most `capacity` requests.
-    pub fn new(capacity: usize) -> Self {
-        Self { entries: CacheBuilder::new(capacity).with_shards(8).build() }
+    /// A cache of about `bytes` at most: keys come from players, and each may be long.
+    pub fn new(bytes: usize) -> Self {
+        Self { entries: CacheBuilder::new(bytes).with_shards(8).with_weighter(weight).build() }
     }
 
     /// The request for `object` that may still be used at `now` (Unix seconds).
@@ -90,5 +117,31 @@ impl UrlCache {
     /// Drops everything: the credentials changed.
     pub fn clear(&self) {
         self.entries.clear();
+    }
+}
+
+fn weight(object: &OwnedObject, request: &Arc<SignedRequest>) -> usize {
+    ENTRY_OVERHEAD + object.bucket.len() + object.key.len() + request.head.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_keys_take_the_place_of_many_short_ones() {
+        let cache = UrlCache::new(8 << 20);
+        for number in 0..20_000 {
+            let key = format!("{number}{}", "x".repeat(1000));
+            let request = SignedRequest { head: vec![b'x'; 3500].into(), stale_from: 1, generation: 0, renewal: None };
+            cache.put(&Object { head: false, bucket: "audio", key: &key }, Arc::new(request));
+        }
+        let used = cache.entries.usage();
+        assert!((4 << 20..=8 << 20).contains(&used), "{used}");
+        let found = (0..20_000).filter(|number| {
+            let key = format!("{number}{}", "x".repeat(1000));
+            cache.get(&Object { head: false, bucket: "audio", key: &key }, 0).is_some()
+        });
+        assert!((800..1800).contains(&found.count()), "entries of more than 4.5 KB in 8 MiB");
     }
 }

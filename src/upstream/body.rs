@@ -3,6 +3,7 @@
 use std::io;
 
 use tokio::net::TcpStream;
+use tokio::task::coop::consume_budget;
 
 use super::buffers::{Buffers, fits};
 use super::connection::{ExchangeError, Io};
@@ -109,6 +110,8 @@ impl Reader {
                 return Err(ExchangeError::Reset);
             }
             if passing && self.is_passable(io, room) {
+                // As reading does by itself: a body that is always there leaves the thread to others in between.
+                consume_budget().await;
                 return Ok(true);
             }
             self.make_room(room, buffers);
@@ -150,9 +153,10 @@ impl Reader {
                 self.passable = false;
                 Ok(0)
             }
-            Passed::Broken => {
+            Passed::Broken(passed) => {
+                self.framing = Framing::Length(left - passed as u64);
                 self.broken = true;
-                Ok(0)
+                Ok(passed)
             }
         }
     }
@@ -241,6 +245,8 @@ impl Reader {
 
 #[cfg(test)]
 mod tests {
+    use futures::FutureExt as _;
+
     use super::*;
 
     /// Feeds `wire` in pieces of `step` bytes and gathers the body; `None` while it is not at its end.
@@ -267,6 +273,20 @@ mod tests {
             assert_eq!(body, b"Wikipedia in \r\n\r\nchunks.", "in pieces of {step}");
             assert!(done);
         }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_always_there_to_be_passed_leaves_the_thread_to_others() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let (mut store, from) = (TcpStream::connect(address).await.expect("a connection"), listener.accept().await);
+        tokio::io::AsyncWriteExt::write_all(&mut store, b"always").await.expect("taken");
+        let mut io = Io::Plain(from.expect("a connection").0);
+        io.readable().await.expect("open");
+        let mut reader = Reader::new(Vec::new(), 0, Framing::Length(u64::MAX));
+        let buffers = Buffers::default();
+        let mut ready = || reader.fill(&mut io, splice::LEAST, true, &buffers).now_or_never().is_some();
+        assert!((0..10_000).any(|_| !ready()), "nobody else had a turn");
     }
 
     #[test]

@@ -6,11 +6,13 @@ use std::time::Instant;
 
 use url::Url;
 
+use super::addresses;
 use super::budget::Budget;
-use super::destination::{Destination, InFlight};
+use super::destination::{Destination, InFlight, UpstreamContext};
 use super::health::Health;
 use super::settings::{self, Active, Available};
 use super::tls::Connector;
+use crate::lifecycle::Tasks;
 use crate::route::cluster::{LoadBalancing, choose};
 
 /// A cluster and its destinations.
@@ -36,19 +38,24 @@ pub struct Member {
     pub(super) probe: Option<(Arc<Destination>, Url)>,
 }
 
-/// Makes clusters that share the trust anchors.
+/// Makes clusters that share trust anchors, resolver and tasks.
 #[derive(Clone)]
 pub struct Factory {
-    tls: Connector,
+    context: UpstreamContext,
 }
 
 impl Default for Factory {
     fn default() -> Self {
-        Self { tls: Connector::new() }
+        Self::new(Tasks::default())
     }
 }
 
 impl Factory {
+    /// Makes clusters of which `tasks` runs what goes on beside the requests.
+    pub fn new(tasks: Tasks) -> Self {
+        Self { context: UpstreamContext { tls: Connector::new(), lookup: addresses::system(), tasks } }
+    }
+
     /// The cluster that `settings` describe.
     pub fn cluster(&self, settings: &settings::Cluster) -> Cluster {
         let now = Instant::now();
@@ -83,7 +90,7 @@ impl Factory {
     fn member(&self, settings: &settings::Destination, check: &settings::HealthCheck, now: Instant) -> Option<Member> {
         let at = |address: &Url| {
             let health = Health::new(check, now);
-            Destination::new(Arc::clone(&settings.id), address, &self.tls, health).map(Arc::new)
+            Destination::new(Arc::clone(&settings.id), address, &self.context, health).map(Arc::new)
         };
         let destination = at(&settings.address)?;
         let probe = settings.probe.as_ref().and_then(|address| Some((at(address)?, address.clone())));

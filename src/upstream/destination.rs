@@ -6,34 +6,27 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwapOption;
-use parking_lot::Mutex;
-use thread_local::ThreadLocal;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use url::{Host, Url};
 
+use super::addresses::{Addresses, Lookup};
 use super::breaker::{Fault, Pass};
 use super::buffers::Buffers;
 use super::connection::{Connection, Io};
 use super::health::Health;
 use super::http_client::HttpPool;
+use super::idle::IdleConnections;
 use super::splice::Pipes;
 use super::tls::Connector;
-
-/// Idle connections kept for each thread.
-const MAX_IDLE: usize = 256;
-/// An idle connection is not used again after this long: most servers close theirs at 60 s or later.
-const MAX_IDLE_TIME: Duration = Duration::from_secs(55);
-/// A resolved name is believed this long; after that the old addresses serve until the new ones are there.
-const RESOLVED_FOR: Duration = Duration::from_secs(10);
+use crate::lifecycle::Tasks;
 
 /// Why no connection could be made.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// The name has no address.
     #[error("the name does not resolve")]
-    Resolve(#[source] io::Error),
+    Resolve(#[source] Arc<io::Error>),
     /// Nobody listens, or the way is closed.
     #[error("the connection is refused")]
     Refused(#[source] io::Error),
@@ -45,25 +38,30 @@ pub enum ConnectError {
     Tls(#[source] io::Error),
 }
 
-struct Resolved {
-    addresses: Vec<SocketAddr>,
-    until: Instant,
+/// Where connections go.
+enum Way {
+    Ip(SocketAddr),
+    Name(Addresses),
 }
 
-struct Idle {
-    io: Io,
-    since: Instant,
+/// What all destinations share.
+#[derive(Clone)]
+pub struct UpstreamContext {
+    /// Makes TLS connections.
+    pub tls: Connector,
+    /// Looks names up.
+    pub lookup: Lookup,
+    /// Runs what goes on beside the requests.
+    pub tasks: Tasks,
 }
 
 /// One upstream server.
 pub struct Destination {
     id: Arc<str>,
-    host: Host<String>,
-    port: u16,
+    host: String,
+    way: Way,
     tls: Option<Connector>,
-    resolved: ArcSwapOption<Resolved>,
-    /// Each thread has its own: the system tells of a connection's events to the one that made it.
-    idle: ThreadLocal<Mutex<Vec<Idle>>>,
+    idle: IdleConnections,
     buffers: Buffers,
     pipes: Pipes,
     http_pool: HttpPool,
@@ -73,19 +71,19 @@ pub struct Destination {
 
 impl Destination {
     /// The server named by scheme, host and port of `address`.
-    pub fn new(id: Arc<str>, address: &Url, tls: &Connector, health: Health) -> Option<Self> {
-        let host = match address.host()? {
-            Host::Domain(name) => Host::Domain(name.to_owned()),
-            Host::Ipv4(ip) => Host::Ipv4(ip),
-            Host::Ipv6(ip) => Host::Ipv6(ip),
+    pub fn new(id: Arc<str>, address: &Url, context: &UpstreamContext, health: Health) -> Option<Self> {
+        let (host, port) = (address.host()?, address.port_or_known_default()?);
+        let way = match &host {
+            Host::Domain(name) => Way::Name(Addresses::new((*name).to_owned(), port, Arc::clone(&context.lookup))),
+            Host::Ipv4(ip) => Way::Ip((IpAddr::V4(*ip), port).into()),
+            Host::Ipv6(ip) => Way::Ip((IpAddr::V6(*ip), port).into()),
         };
         Some(Self {
             id,
-            host,
-            port: address.port_or_known_default()?,
-            tls: (address.scheme() == "https").then(|| tls.clone()),
-            resolved: ArcSwapOption::empty(),
-            idle: ThreadLocal::new(),
+            host: host.to_string(),
+            way,
+            tls: (address.scheme() == "https").then(|| context.tls.clone()),
+            idle: IdleConnections::new(context.tasks.clone()),
             buffers: Buffers::default(),
             pipes: Pipes::default(),
             http_pool: HttpPool::default(),
@@ -106,7 +104,7 @@ impl Destination {
 
     /// The name that its certificate must carry.
     pub fn host(&self) -> String {
-        self.host.to_string()
+        self.host.clone()
     }
 
     /// What bodies from it are read into.
@@ -151,7 +149,7 @@ impl Destination {
 
     /// An idle connection that still looks alive, or a new one within `limit`.
     pub async fn connection(self: &Arc<Self>, limit: Duration) -> Result<Connection, ConnectError> {
-        match self.take_idle() {
+        match self.idle.take() {
             Some(io) => Ok(Connection::new(io, Arc::clone(self), true)),
             None => self.new_connection(limit).await,
         }
@@ -165,13 +163,13 @@ impl Destination {
 
     /// A new byte stream to it within `limit`, TLS included.
     pub(super) async fn open(&self, limit: Duration) -> Result<Io, ConnectError> {
-        timeout(limit, Box::pin(self.connect())).await.map_err(|_| ConnectError::Timeout)?
+        timeout(limit, Box::pin(self.connect(limit))).await.map_err(|_| ConnectError::Timeout)?
     }
 
-    async fn connect(&self) -> Result<Io, ConnectError> {
+    async fn connect(&self, limit: Duration) -> Result<Io, ConnectError> {
         let mut refused = None;
-        for address in self.addresses().await? {
-            match TcpStream::connect(address).await {
+        for address in self.addresses(limit).await?.iter() {
+            match TcpStream::connect(*address).await {
                 Ok(stream) => return self.secure(stream).await,
                 Err(error) => refused = Some(error),
             }
@@ -184,54 +182,23 @@ impl Destination {
         match &self.tls {
             None => Ok(Io::Plain(stream)),
             Some(connector) => {
-                let secured = connector.connect(&self.host.to_string(), stream).await.map_err(ConnectError::Tls)?;
+                let secured = connector.connect(&self.host, stream).await.map_err(ConnectError::Tls)?;
                 Ok(Io::Tls(Box::new(secured)))
             }
         }
     }
 
-    /// The addresses of the name now; the last known ones while it does not resolve.
-    pub async fn addresses(&self) -> Result<Vec<SocketAddr>, ConnectError> {
-        let name = match &self.host {
-            Host::Ipv4(ip) => return Ok(vec![(IpAddr::V4(*ip), self.port).into()]),
-            Host::Ipv6(ip) => return Ok(vec![(IpAddr::V6(*ip), self.port).into()]),
-            Host::Domain(name) => name,
-        };
-        let known = self.resolved.load_full();
-        if let Some(known) = known.as_ref().filter(|known| Instant::now() < known.until) {
-            return Ok(known.addresses.clone());
+    /// The addresses of the name: the last known ones while a lookup takes long or fails; the first may take `limit`.
+    pub async fn addresses(&self, limit: Duration) -> Result<Arc<[SocketAddr]>, ConnectError> {
+        match &self.way {
+            Way::Ip(address) => Ok(Arc::new([*address])),
+            Way::Name(addresses) => addresses.get(limit).await,
         }
-        let until = Instant::now() + RESOLVED_FOR;
-        match tokio::net::lookup_host((name.as_str(), self.port)).await {
-            Ok(found) => {
-                let addresses: Vec<_> = found.collect();
-                self.resolved.store(Some(Arc::new(Resolved { addresses: addresses.clone(), until })));
-                Ok(addresses)
-            }
-            Err(error) => known.map(|old| old.addresses.clone()).ok_or(ConnectError::Resolve(error)),
-        }
-    }
-
-    fn take_idle(&self) -> Option<Io> {
-        let mut idle = self.idle.get_or_default().lock();
-        while let Some(candidate) = idle.pop() {
-            if candidate.since.elapsed() > MAX_IDLE_TIME {
-                idle.clear();
-                return None;
-            }
-            if candidate.io.is_quiet() {
-                return Some(candidate.io);
-            }
-        }
-        None
     }
 
     /// Keeps a connection whose last exchange ended cleanly for the next request.
     pub(super) fn keep(&self, io: Io) {
-        let mut idle = self.idle.get_or_default().lock();
-        if idle.len() < MAX_IDLE {
-            idle.push(Idle { io, since: Instant::now() });
-        }
+        self.idle.keep(io);
     }
 }
 

@@ -1,6 +1,7 @@
 //! The way to upstream servers: clusters and their destinations and their health, the retry budget, name resolution, HTTP/1.1
 //! connections and their pool. Knows nothing of objects or signatures.
 
+mod addresses;
 mod body;
 pub mod breaker;
 pub mod budget;
@@ -10,6 +11,7 @@ pub mod connection;
 pub mod destination;
 pub mod health;
 pub mod http_client;
+mod idle;
 pub mod probe;
 #[cfg(test)]
 pub mod scripted;

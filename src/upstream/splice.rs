@@ -15,8 +15,10 @@ use tokio::net::TcpStream;
 pub const LEAST: usize = 64 * 1024;
 /// What a pipe holds: the most that the system gives anybody. In pages, of which each piece of a packet takes one.
 const CAPACITY: usize = 1024 * 1024;
-/// Most bytes at once: in the smallest packets, they do not fill the pipe.
+/// Most bytes at once.
 const MOST: usize = 256 * 1024;
+/// Times that a pipe is filled and emptied at once: a store that sends its bytes one by one must not keep the thread.
+const MAX_STEPS: usize = 32;
 
 /// A pipe for each thread, empty whenever nobody is in [`Pipes::pass`].
 #[derive(Default)]
@@ -36,8 +38,8 @@ pub enum Passed {
     Nothing,
     /// It cannot be done, or the bytes are at their end: reading will tell.
     Unable,
-    /// The connection that they came from broke.
-    Broken,
+    /// So many went; then the connection that they came from broke, which the system says once only.
+    Broken(usize),
 }
 
 impl Pipes {
@@ -47,23 +49,38 @@ impl Pipes {
         let mut place = self.0.get_or_default().lock();
         // Out of its place until it is empty again.
         let Some(pipe) = place.take().or_else(|| Pipe::open().ok()) else { return Ok(Passed::Unable) };
-        let taken = match pipe.take(from, room.min(MOST)) {
-            Ok(0) => return Ok(Passed::Unable),
-            Ok(taken) => taken,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                *place = Some(pipe);
-                return Ok(Passed::Nothing);
+        let (room, mut passed) = (room.min(MOST), 0);
+        for _ in 0..MAX_STEPS {
+            let taken = match pipe.take(from, room - passed) {
+                Ok(taken @ 1..) => taken,
+                ended => {
+                    *place = Some(pipe);
+                    return Ok(ended_after(passed, ended.err()));
+                }
+            };
+            let given = pipe.give(to, taken)?;
+            passed += given;
+            if given < taken {
+                pipe.empty(taken - given, rest)?;
+                break;
             }
-            // Not every kind of socket can do it, nor every system.
-            Err(error) if error.kind() == io::ErrorKind::InvalidInput => return Ok(Passed::Unable),
-            Err(_) => return Ok(Passed::Broken),
-        };
-        let given = pipe.give(to, taken)?;
-        if given < taken {
-            pipe.empty(taken - given, rest)?;
+            if passed == room {
+                break;
+            }
         }
         *place = Some(pipe);
-        Ok(Passed::Bytes(given))
+        Ok(Passed::Bytes(passed))
+    }
+}
+
+/// What it comes to when, after `passed` bytes, a splice took none: without an error, the bytes are at their end.
+fn ended_after(passed: usize, error: Option<io::Error>) -> Passed {
+    match (passed, error.map(|error| error.kind())) {
+        (0, Some(io::ErrorKind::WouldBlock)) => Passed::Nothing,
+        // Not every kind of socket can do it, nor every system.
+        (0, None | Some(io::ErrorKind::InvalidInput)) => Passed::Unable,
+        (_, None | Some(io::ErrorKind::WouldBlock | io::ErrorKind::InvalidInput)) => Passed::Bytes(passed),
+        (_, Some(_)) => Passed::Broken(passed),
     }
 }
 
@@ -74,15 +91,12 @@ impl Pipe {
         Ok(Self { reader, writer })
     }
 
-    /// What is there of `room` bytes. Less means that there was no more.
+    /// Takes of `room` bytes those that are there and find place. Fewer say nothing of the socket: the system ends early
+    /// where a packet comes in many pieces, of which each takes a page of the pipe. That there is no more, only its
+    /// `WouldBlock` says, and nothing else may make us wait for the socket.
     fn take(&self, from: &TcpStream, room: usize) -> io::Result<usize> {
-        let mut taken = 0;
-        let took = from.try_io(Interest::READABLE, || {
-            taken = splice(from, None, &self.writer, None, room, SpliceFlags::NONBLOCK | SpliceFlags::MOVE)?;
-            // The socket is not asked again before the system says that there is more.
-            if (1..room).contains(&taken) { Err(io::ErrorKind::WouldBlock.into()) } else { Ok(()) }
-        });
-        if taken > 0 { Ok(taken) } else { took.map(|()| 0) }
+        let flags = SpliceFlags::NONBLOCK | SpliceFlags::MOVE;
+        from.try_io(Interest::READABLE, || splice(from, None, &self.writer, None, room, flags).map_err(io::Error::from))
     }
 
     /// Gives as many of `taken` bytes as `to` takes now.
@@ -192,7 +206,20 @@ mod tests {
         SockRef::from(&store).set_linger(Some(Duration::ZERO)).expect("open");
         drop(store);
         from.readable().await.expect("its end");
-        assert_eq!(Pipes::default().pass(&from, &to, LEAST, &mut Vec::new()).expect("open"), Passed::Broken);
+        assert_eq!(Pipes::default().pass(&from, &to, LEAST, &mut Vec::new()).expect("open"), Passed::Broken(0));
+    }
+
+    #[test]
+    fn an_error_is_told_with_the_bytes_before_it() {
+        for (passed, error, expected) in [
+            (0, None, Passed::Unable),
+            (7, None, Passed::Bytes(7)),
+            (0, Some(io::ErrorKind::WouldBlock), Passed::Nothing),
+            (7, Some(io::ErrorKind::WouldBlock), Passed::Bytes(7)),
+            (7, Some(io::ErrorKind::ConnectionReset), Passed::Broken(7)),
+        ] {
+            assert_eq!(ended_after(passed, error.map(io::Error::from)), expected);
+        }
     }
 
     #[tokio::test]

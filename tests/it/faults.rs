@@ -109,6 +109,7 @@ fn first_bodies(shape: Shape) -> Vec<Row> {
         row("cut again and again", vec![Step::Body { send: 20_000, end: End::Close }; 7], &[("cut", 7)]),
         row("too long", vec![fault::LONG], &[]),
         row("slow", vec![trickle], &[]),
+        row("small segments", vec![Step::Segments(128)], &[]),
     ];
     if shape == Shape::Range {
         rows.push(row("short, in chunks", vec![fault::SHORT_IN_CHUNKS], &[("short", 1)]));
@@ -129,6 +130,9 @@ fn rests(shape: Shape) -> Vec<Row> {
         rest(shape, "the whole object", &[fault::WHOLE], one_of_each),
         rest(shape, "another version once", &[fault::CHANGED_ETAG], one_of_each),
         rest(shape, "expired in the middle", &[fault::EXPIRED], &[("cut", 1)]),
+        rest(shape, "expired by a date far ahead", &[fault::EXPIRED_IN_9999], &[("cut", 1)]),
+        rest(shape, "expired by a date long ago", &[fault::EXPIRED_IN_1970], &[("cut", 1)]),
+        rest(shape, "denied for a moment", &[fault::DENIED], &[("cut", 1)]),
         rest(shape, "too many requests", &[fault::SLOW_DOWN, fault::TOO_MANY], &[("cut", 1)]),
         rest(shape, "an internal error", &[fault::INTERNAL_ERROR], &[("cut", 1)]),
         rest(shape, "no answer", &[silence(End::Reset), silence(End::Close)], &[("cut", 1)]),
@@ -146,7 +150,7 @@ fn lost(shape: Shape) -> Vec<Row> {
     vec![
         broken("object_changed", cut("overwritten", &[fault::OVERWRITTEN])),
         broken("not_found", cut("deleted", &[fault::NO_SUCH_KEY])),
-        broken("not_found", cut("denied", &[fault::DENIED])),
+        broken("not_found", cut("denied for good", &[fault::DENIED, fault::DENIED])),
         broken("url_expired", cut("expired for good", &[fault::EXPIRED, fault::EXPIRED, fault::EXPIRED])),
         broken("store_busy", lasting(fault::SLOW_DOWN, cut("too many requests for good", &[]))),
         broken("body_broken", lasting(nothing, rest(shape, "no progress", &[], &[("cut", 3)]))),

@@ -221,3 +221,26 @@ async fn the_content_type_is_the_routes_then_the_stores_then_the_endings() {
         assert_eq!(client.get(path, &[]).await.is(200).header("content-type"), content_type, "{path}");
     }
 }
+
+#[tokio::test]
+async fn a_key_longer_than_any_object_has_is_404_without_a_question_to_the_store() {
+    let origin = ScriptedOrigin::start().await;
+    let longest = "x".repeat(1024);
+    origin.put(&format!("/audio/{longest}"), Object::new(b"there".to_vec()));
+    for policy in [None, Some("Default")] {
+        let mut config = config::objects(&origin.url(), "audio");
+        if let Some(policy) = policy {
+            config["ReverseProxy"]["Routes"]["stream"]["OutputCachePolicy"] = policy.into();
+        }
+        let gate = Gate::start(&config).await;
+        for key in ["x".repeat(1025), "%C3%BC".repeat(513), "x".repeat(8000)] {
+            for _ in 0..2 {
+                gate.client().get(&format!("/stream/{key}"), &[]).await.problem(404);
+                gate.client().head(&format!("/stream/{key}"), &[]).await.is(404);
+            }
+        }
+        assert!(origin.take_seen().is_empty());
+        assert_eq!(&gate.client().get(&format!("/stream/{longest}"), &[]).await.is(200).body[..], b"there");
+        origin.take_seen();
+    }
+}

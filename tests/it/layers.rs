@@ -15,7 +15,7 @@ const ALLOWED: &str = "
     http:
     route:     http
     s3:        http clock secret
-    upstream:  http route clock secret
+    upstream:  http route clock secret lifecycle
     auth:      http clock secret memo database redis on
     catalog:   http clock secret memo database on
     limit:     http clock database redis on

@@ -39,6 +39,29 @@ async fn a_dead_store_is_a_fast_503_for_everybody() {
 }
 
 #[tokio::test]
+async fn connections_that_the_store_closed_for_idleness_are_closed_without_a_further_request() {
+    let origin = ScriptedOrigin::with_track(pattern(1000)).await;
+    let gate = Gate::start(&config::objects(&origin.url(), "audio")).await;
+    origin.always(Step::Trickle { pieces: 2, pause: Duration::from_millis(100) });
+    let mut players = tokio::task::JoinSet::new();
+    for _ in 0..10 {
+        let client = gate.client();
+        players.spawn(async move {
+            client.get(TRACK, &[]).await.is(200);
+        });
+    }
+    while let Some(player) = players.join_next().await {
+        player.expect("every player is served");
+    }
+    assert!(origin.open_connections() >= 5, "{} are kept", origin.open_connections());
+    eventually("both sides have closed all of them", async || {
+        origin.hang_up();
+        (origin.open_connections() == 0).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_failing_store_that_must_be_used_gets_few_retries() {
     let origin = ScriptedOrigin::with_track(pattern(10)).await;
     origin.always(fault::INTERNAL_ERROR);

@@ -75,6 +75,31 @@ async fn a_slow_reader_gets_every_byte() {
 }
 
 #[tokio::test]
+async fn a_store_that_sends_small_segments_is_never_taken_for_a_silent_one() {
+    let body = pattern(3 * MIB);
+    let origin = ScriptedOrigin::with_track(body.clone()).await;
+    let mut config = config::objects(&origin.url(), "audio");
+    config["Policies"]["Timeout"]["impatient"] = json!({ "Connect": "2s", "FirstByte": "2s", "Idle": "2s" });
+    config["ReverseProxy"]["Routes"]["stream"]["TimeoutPolicy"] = json!("impatient");
+    let gate = Gate::start(&config).await;
+    for segment in [128, 500, 1000] {
+        origin.script([Step::Segments(segment)]);
+        let mut raw = gate.raw().await;
+        ask(&mut raw, "").await;
+        raw.head().await.expect("a header");
+        let mut got = Vec::new();
+        while got.len() < body.len() {
+            // A player that pauses: what the store sends meanwhile piles up in its segments.
+            got.extend(raw.exactly((body.len() - got.len()).min(MIB)).await.expect("more of the body"));
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        same(&got, &body, "a body in segments");
+        let resumes = gate.metric("tidegate_stream_resumes_total", "").await;
+        assert!(resumes == 0.0, "the body stood still with segments of {segment} bytes");
+    }
+}
+
+#[tokio::test]
 async fn a_slow_player_that_keeps_taking_bytes_is_not_cut_by_the_write_timeout() {
     const RATE: usize = 160 * 1024;
     let body = pattern(20 * MIB);

@@ -82,6 +82,57 @@ async fn an_expired_url_is_signed_again_at_most_twice() {
     gate.client().get(TRACK, &[]).await.is(200);
 }
 
+#[tokio::test]
+async fn an_absurd_date_of_the_store_spoils_no_later_signature() {
+    let origin = ScriptedOrigin::with_track(pattern(1000)).await;
+    let gate = gate(&origin.url(), |_| {}).await;
+    for absurd in [fault::EXPIRED_IN_9999, fault::EXPIRED_IN_1970] {
+        origin.script([absurd]);
+        gate.client().get(TRACK, &[]).await.is(200);
+        gate.client().get(TRACK, &[("range", "bytes=0-9")]).await.is(206);
+    }
+    assert_eq!(origin.seen().len(), 6);
+}
+
+#[tokio::test]
+async fn a_plain_403_to_a_kept_signature_is_answered_by_a_new_one() {
+    let origin = ScriptedOrigin::with_track(pattern(1000)).await;
+    let gate = gate(&origin.url(), |_| {}).await;
+    gate.client().get(TRACK, &[]).await.is(200);
+    origin.script([fault::DENIED]);
+    gate.client().get(TRACK, &[]).await.is(200);
+    assert_eq!(origin.seen().len(), 3);
+    assert_eq!(gate.metric("novatune_stream_retry_total", "attempt=\"1\"").await, 1.0);
+}
+
+#[tokio::test]
+async fn a_denied_key_costs_one_request_more_in_an_interval_however_many_ask() {
+    let origin = ScriptedOrigin::with_track(pattern(1000)).await;
+    let gate = gate(&origin.url(), |_| {}).await;
+    origin.always(fault::DENIED);
+    gate.client().get("/stream/never-served.mp3", &[]).await.problem(404);
+    assert_eq!(origin.take_seen().len(), 1, "a denial of a new signature is one");
+    origin.reset();
+    gate.client().get(TRACK, &[]).await.is(200);
+    origin.reset();
+    origin.always(fault::DENIED);
+    let mut players = tokio::task::JoinSet::new();
+    for _ in 0..20 {
+        let client = gate.client();
+        players.spawn(async move {
+            client.get(TRACK, &[]).await.problem(404);
+        });
+    }
+    while let Some(player) = players.join_next().await {
+        player.expect("every player is answered");
+    }
+    assert_eq!(origin.take_seen().len(), 21);
+    for _ in 0..5 {
+        gate.client().get(TRACK, &[]).await.problem(404);
+    }
+    assert_eq!(origin.seen().len(), 5);
+}
+
 /// One thing that a store keeps doing, and what comes of it.
 struct Row {
     name: &'static str,

@@ -14,6 +14,7 @@ use super::{Cache, Cached, State};
 use crate::http::range::{RangeSpec, Span};
 use crate::object::plan::{Decision, Plan, past_the_cache};
 use crate::object::{Answer, Body, Failure, Origin, Tally};
+use crate::s3::is_key;
 
 /// Versions of an object that may follow each other while one request is answered before we give up.
 const MAX_CHANGES: u32 = 3;
@@ -26,6 +27,9 @@ pub async fn answer(
     key: &str,
     tally: &mut Tally,
 ) -> Result<Answer, Failure> {
+    if !is_key(key) {
+        return Err(Failure::NotFound);
+    }
     for _ in 0..MAX_CHANGES {
         let known = know(cached, origin, plan, key, tally).await?;
         let Some(known) = known else {

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use foyer::{
-    Cache, CacheBuilder, Event, EventListener, HybridCache, HybridCacheBuilder, HybridCachePolicy, PsyncIoEngineConfig,
-    S3FifoConfig, StorageKey, StorageValue,
+    Cache, CacheBuilder, Code as _, Event, EventListener, HybridCache, HybridCacheBuilder, HybridCachePolicy,
+    PsyncIoEngineConfig, S3FifoConfig, StorageKey, StorageValue,
 };
 
 use super::disk::{self, Engine, Folder};
@@ -21,8 +21,9 @@ const SLICE_OVERHEAD: usize = 256;
 /// Bytes of records of objects in memory: one part of so many of the slices', at least the other.
 const RECORDS_PART: usize = 32;
 const LEAST_RECORDS: usize = 4 << 20;
-/// Verdicts in memory.
-const VERDICTS: usize = 65_536;
+/// Bytes of verdicts in memory, and what one costs besides its key, nearly.
+const VERDICT_BYTES: usize = 16 << 20;
+const VERDICT_OVERHEAD: usize = 256;
 
 /// The kept things.
 pub struct Shelf {
@@ -84,7 +85,10 @@ impl Shelf {
             None => metas.build().await?,
             Some(Engine { config, path }) => reserved(metas.with_engine_config(config).build().await?, &path)?,
         };
-        let verdicts = CacheBuilder::new(VERDICTS).with_shards(4).build();
+        let verdicts = CacheBuilder::new(VERDICT_BYTES)
+            .with_shards(4)
+            .with_weighter(|object: &ObjectId, _: &Verdict| object.estimated_size() + VERDICT_OVERHEAD)
+            .build();
         Ok(Self { slices, metas, verdicts, stats: Arc::clone(stats), _folder: folder })
     }
 

@@ -4,9 +4,12 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::OwnedMutexGuard;
+
 use crate::object::{Failure, Origin, Tally};
 use crate::s3::error_body::StoreError;
-use crate::s3::url_cache::SignedRequest;
+use crate::s3::signer::Signature;
+use crate::s3::url_cache::{Object, RenewalOutcome};
 use crate::upstream::breaker::Fault;
 use crate::upstream::cluster::Member;
 use crate::upstream::connection::ExchangeError;
@@ -82,6 +85,10 @@ pub struct Tries {
     timeouts: u32,
     closed: u32,
     credentials: u32,
+    /// Whether a denial has led to another signature.
+    is_renewed: bool,
+    /// Where this is the request that finds out whether that signature is denied too.
+    finding_out: Option<OwnedMutexGuard<RenewalOutcome>>,
     /// Whether the next try takes a new connection.
     pub fresh_connection: bool,
     /// Whether a HEAD is asked as GET of one byte, whose refusal has a body that says why.
@@ -138,11 +145,56 @@ impl Tries {
         self.again(1, 0, Duration::ZERO, failure)
     }
 
-    /// What a refusal of the store leads to.
-    pub fn after_refusal(
+    /// The store accepted the signature.
+    pub fn accepted(&mut self) {
+        if let Some(mut outcome) = self.finding_out.take() {
+            *outcome = RenewalOutcome::Accepted;
+        }
+    }
+
+    /// One more try, with another signature, after a denial: not every store says that a signature's time is over. Only
+    /// where the signature was not made for this question, or where the store gave the beginning of this body a moment ago;
+    /// and of all whom that concerns at once, one finds out for the others, who wait for no other.
+    async fn after_denial(
         &mut self,
         origin: &Origin,
-        signed: &SignedRequest,
+        object: &Object<'_>,
+        signed: &Signature,
+        denied: Failure,
+    ) -> Setback {
+        if let Some(mut outcome) = self.finding_out.take() {
+            *outcome = RenewalOutcome::Denied;
+            return denied.into();
+        }
+        let is_doubtful = signed.is_cached || self.until.is_some();
+        if !is_doubtful || std::mem::replace(&mut self.is_renewed, true) {
+            return denied.into();
+        }
+        let renewed = match origin.signer.renew_denied(object, &signed.request) {
+            Ok(renewed) => renewed,
+            Err(error) => return Failure::Unsignable(error).into(),
+        };
+        let Some(outcome) = renewed.as_ref().and_then(|request| request.renewal.as_ref()).map(|it| &it.outcome) else {
+            return denied.into();
+        };
+        let known = match Arc::clone(outcome).try_lock_owned() {
+            Ok(outcome) if *outcome == RenewalOutcome::Unknown => {
+                self.finding_out = Some(outcome);
+                RenewalOutcome::Unknown
+            }
+            Ok(outcome) => *outcome,
+            Err(_) => *outcome.lock().await,
+        };
+        let next = if known == RenewalOutcome::Denied { Next::GiveUp } else { Next::AtOnce };
+        Setback { failure: denied, next }
+    }
+
+    /// What a refusal of the store leads to.
+    pub async fn after_refusal(
+        &mut self,
+        origin: &Origin,
+        object: &Object<'_>,
+        signed: &Signature,
         error: StoreError,
         tally: &mut Tally,
     ) -> Setback {
@@ -156,13 +208,15 @@ impl Tries {
             }
             StoreError::SignatureMismatch | StoreError::UnknownCredentials => {
                 self.credentials += 1;
-                let changed = origin.signer.moved_on_from(signed.generation) || origin.signer.reload_credentials();
+                let changed =
+                    origin.signer.moved_on_from(signed.request.generation) || origin.signer.reload_credentials();
                 at_once(changed && self.credentials == 1, refused_for_good(origin, error))
             }
             StoreError::RefusedHead => {
                 self.head_by_get = true;
                 at_once(true, refused_for_good(origin, error))
             }
+            StoreError::Denied => self.after_denial(origin, object, signed, refused_for_good(origin, error)).await,
             StoreError::Throttled { retry_after } => {
                 self.throttled += 1;
                 let wait = BACK_OFF * self.throttled + jitter();

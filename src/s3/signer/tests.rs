@@ -24,8 +24,12 @@ fn aws_time() -> Clock {
     Clock::manual(SystemTime::UNIX_EPOCH + Duration::from_secs(1_369_353_600))
 }
 
-fn text(request: &SignedRequest) -> String {
-    String::from_utf8(request.head.to_vec()).expect("a request head is ASCII")
+fn text(signature: &Signature) -> String {
+    String::from_utf8(signature.request.head.to_vec()).expect("a request head is ASCII")
+}
+
+fn is_same(one: &Signature, other: &Signature) -> bool {
+    Arc::ptr_eq(&one.request, &other.request) && other.is_cached
 }
 
 #[test]
@@ -62,9 +66,9 @@ fn a_signature_is_kept_until_thirty_seconds_before_it_expires() {
     let object = Object { head: false, bucket: "audio", key: "a" };
     let first = signer.sign(&object).expect("signed");
     clock.advance(Duration::from_secs(86_400 - 31));
-    assert!(Arc::ptr_eq(&first, &signer.sign(&object).expect("signed")), "still good");
+    assert!(is_same(&first, &signer.sign(&object).expect("signed")), "still good");
     clock.advance(Duration::from_secs(1));
-    assert!(!Arc::ptr_eq(&first, &signer.sign(&object).expect("signed")), "signed anew");
+    assert!(!is_same(&first, &signer.sign(&object).expect("signed")), "signed anew");
 }
 
 #[test]
@@ -75,7 +79,7 @@ fn methods_and_forgotten_objects_are_signed_apart() {
     let head = signer.sign(&Object { head: true, ..get }).expect("signed");
     assert_ne!(text(&first), text(&head));
     signer.forget(&get);
-    assert!(!Arc::ptr_eq(&first, &signer.sign(&get).expect("signed")));
+    assert!(!is_same(&first, &signer.sign(&get).expect("signed")));
 }
 
 #[test]
@@ -86,9 +90,65 @@ fn the_clock_of_the_store_is_learnt_and_small_differences_are_left_alone() {
     let before = signer.sign(&object).expect("signed");
     assert!(!signer.learn_clock(clock.now() + Duration::from_secs(20)));
     assert!(signer.learn_clock(clock.now() + Duration::from_secs(3600)));
-    assert!(signer.moved_on_from(before.generation));
+    assert!(signer.moved_on_from(before.request.generation));
     assert!(text(&signer.sign(&object).expect("signed")).contains("X-Amz-Date=20130524T010000Z"));
     assert!(!signer.learn_clock(clock.now() + Duration::from_secs(3600)), "the same offset again changes nothing");
+}
+
+#[test]
+fn a_clock_that_is_days_or_ages_off_is_not_followed() {
+    let clock = aws_time();
+    let signer = signer(true, &clock);
+    let object = Object { head: false, bucket: "audio", key: "a" };
+    let hour = Duration::from_secs(3600);
+    assert!(signer.learn_clock(clock.now() + hour));
+    let year_9999 = SystemTime::UNIX_EPOCH + Duration::from_secs(253_402_300_799);
+    for absurd in [year_9999, SystemTime::UNIX_EPOCH, clock.now() + 25 * hour, clock.now() - 25 * hour] {
+        assert!(!signer.learn_clock(absurd), "{absurd:?}");
+        assert!(text(&signer.sign(&object).expect("signed")).contains("X-Amz-Date=20130524T010000Z"), "{absurd:?}");
+    }
+    assert!(signer.learn_clock(clock.now() - 24 * hour));
+    assert!(text(&signer.sign(&object).expect("signed")).contains("X-Amz-Date=20130523T000000Z"));
+}
+
+#[test]
+fn a_clock_that_did_not_help_is_forgotten_once() {
+    let clock = aws_time();
+    let signer = signer(true, &clock);
+    let object = Object { head: false, bucket: "audio", key: "a" };
+    let ours = signer.sign(&object).expect("signed");
+    assert!(!signer.forget_clock(ours.request.generation), "nothing was learnt");
+    assert!(signer.learn_clock(clock.now() + Duration::from_secs(3600)));
+    assert!(!signer.forget_clock(ours.request.generation), "that one was signed before");
+    let learnt = signer.sign(&object).expect("signed");
+    assert!(signer.forget_clock(learnt.request.generation));
+    assert_eq!(text(&signer.sign(&object).expect("signed")), text(&ours));
+}
+
+#[test]
+fn a_clock_at_the_end_of_time_signs_nothing_and_overflows_nowhere() {
+    for seconds in [1 << 40, i64::MAX as u64 / 1000] {
+        let clock = Clock::manual(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+        let signer = signer(true, &clock);
+        signer.learn_clock(clock.now() + Duration::from_secs(3600));
+        let signed = signer.sign(&Object { head: false, bucket: "audio", key: "a" });
+        assert_eq!(signed.err(), Some(SignError::Clock));
+    }
+}
+
+#[test]
+fn a_denied_signature_is_renewed_once_in_an_interval_for_all() {
+    let clock = aws_time();
+    let signer = signer(true, &clock);
+    let object = Object { head: false, bucket: "audio", key: "a" };
+    let old = signer.sign(&object).expect("signed").request;
+    let renewed = signer.renew_denied(&object, &old).expect("signed").expect("another one");
+    let other = signer.renew_denied(&object, &old).expect("signed").expect("another one");
+    assert!(Arc::ptr_eq(&renewed, &other), "one for all who were denied");
+    assert!(Arc::ptr_eq(&renewed, &signer.sign(&object).expect("signed").request), "and for those who come");
+    assert!(signer.renew_denied(&object, &renewed).expect("signed").is_none(), "denied again, and too soon");
+    clock.advance(RENEWAL_INTERVAL);
+    assert!(signer.renew_denied(&object, &renewed).expect("signed").is_some());
 }
 
 #[test]

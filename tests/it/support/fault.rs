@@ -29,6 +29,8 @@ pub enum Step {
         /// What is waited before each.
         pause: Duration,
     },
+    /// A good header, then the body in segments of this many bytes each.
+    Segments(usize),
     /// No byte at all; then the end.
     Silence(End),
     /// These bytes, then the connection is closed.
@@ -68,6 +70,20 @@ pub const fn refuse(status: u16, code: &'static str, message: &'static str) -> S
 pub const EXPIRED: Step = refuse(403, "AccessDenied", "Request has expired");
 /// The URL's time has not begun.
 pub const NOT_YET_VALID: Step = refuse(403, "AccessDenied", "Request is not valid yet");
+/// The URL's time is over, by a clock that no store has.
+pub const EXPIRED_IN_9999: Step = Step::Refuse(Refusal {
+    status: 403,
+    code: "AccessDenied",
+    message: "Request has expired",
+    headers: &[("Date", "Fri, 31 Dec 9999 23:59:59 GMT")],
+});
+/// As [`EXPIRED_IN_9999`], by a clock that never ran.
+pub const EXPIRED_IN_1970: Step = Step::Refuse(Refusal {
+    status: 403,
+    code: "AccessDenied",
+    message: "Request has expired",
+    headers: &[("Date", "Thu, 01 Jan 1970 00:00:00 GMT")],
+});
 /// The key may not read this.
 pub const DENIED: Step = refuse(403, "AccessDenied", "Access Denied.");
 /// The signature is not ours.

@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use super::fault::{End, Step};
@@ -68,6 +69,7 @@ struct State {
     seen: Mutex<Vec<Seen>>,
     connections: AtomicUsize,
     open: AtomicUsize,
+    hang_up: Notify,
 }
 
 impl ScriptedOrigin {
@@ -129,6 +131,11 @@ impl ScriptedOrigin {
         self.take_seen();
     }
 
+    /// Closes its side of every connection that waits for a request, as a server does with idle ones.
+    pub fn hang_up(&self) {
+        self.state.hang_up.notify_waiters();
+    }
+
     /// Connections that are open now.
     pub fn open_connections(&self) -> usize {
         self.state.open.load(Ordering::SeqCst)
@@ -158,7 +165,16 @@ async fn accept(listener: TcpListener, state: Arc<State>) {
 async fn converse(mut stream: TcpStream, state: &State, number: usize) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut buffer = Vec::new();
-    while let Some(seen) = read_request(&mut stream, &mut buffer, number).await? {
+    loop {
+        let asked = tokio::select! {
+            asked = read_request(&mut stream, &mut buffer, number) => asked?,
+            () = state.hang_up.notified() => {
+                stream.shutdown().await?;
+                // Until the other side has closed too.
+                read_request(&mut stream, &mut buffer, number).await?
+            }
+        };
+        let Some(seen) = asked else { break };
         lock(&state.seen).push(seen.clone());
         let step = lock(&state.script).pop_front().or_else(|| lock(&state.otherwise).clone()).unwrap_or(Step::Serve);
         if !play(&mut stream, step, &seen, state).await? {
@@ -195,6 +211,19 @@ async fn play(stream: &mut TcpStream, step: Step, seen: &Seen, state: &State) ->
             }
             Ok(true)
         }
+        Step::Segments(length) => {
+            let answer = good();
+            stream.write_all(&answer.head()).await?;
+            // Another listener's bytes in between, as a busy store has them: no two segments share a page.
+            let (mut other, mut listener) = connected().await?;
+            let mut bytes = [0; 64];
+            for segment in answer.body.chunks(length) {
+                stream.write_all(segment).await?;
+                other.write_all(&bytes).await?;
+                listener.read_exact(&mut bytes).await?;
+            }
+            Ok(true)
+        }
         Step::Silence(end) => finish(stream, end).await,
         Step::Raw(bytes) => {
             stream.write_all(bytes).await?;
@@ -209,6 +238,14 @@ async fn write(stream: &mut TcpStream, seen: &Seen, answer: &Answer) -> io::Resu
         stream.write_all(&answer.body).await?;
     }
     Ok(true)
+}
+
+/// The two ends of a connection.
+async fn connected() -> io::Result<(TcpStream, TcpStream)> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let (one, other) = tokio::try_join!(TcpStream::connect(listener.local_addr()?), listener.accept())?;
+    one.set_nodelay(true)?;
+    Ok((one, other.0))
 }
 
 async fn finish(stream: &mut TcpStream, end: End) -> io::Result<bool> {

@@ -1,0 +1,238 @@
+//! The addresses of a name. They are looked up once however many connect, and beside those who connect as soon as some are
+//! known: a resolver that hangs keeps nobody from a server that was there a moment ago.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::FutureExt;
+use futures::future::{BoxFuture, Shared};
+use parking_lot::Mutex;
+use tokio::time::timeout;
+
+use super::destination::ConnectError;
+
+/// Addresses are believed this long; after that they serve until new ones are there.
+const FRESH_FOR: Duration = Duration::from_secs(10);
+/// After a lookup that failed, known addresses serve this long before the next one.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// A lookup that takes longer is given up, and another one may begin.
+const MAX_LOOKUP: Duration = Duration::from_secs(30);
+
+type Known = Arc<[SocketAddr]>;
+type Answer = Result<Known, Arc<io::Error>>;
+type Asking = Shared<BoxFuture<'static, Answer>>;
+
+/// Looks up the addresses of a host and port. Once it was polled, it goes on whether anybody polls it or not, as the
+/// system's does in a thread of its own.
+pub type Lookup = Arc<dyn Fn(&str, u16) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> + Send + Sync>;
+
+/// The system's resolver.
+pub fn system() -> Lookup {
+    Arc::new(|host, port| {
+        let host = host.to_owned();
+        async move { Ok(tokio::net::lookup_host((host, port)).await?.collect()) }.boxed()
+    })
+}
+
+/// A host and port with the addresses that are known of it.
+pub struct Addresses {
+    host: String,
+    port: u16,
+    lookup: Lookup,
+    state: Mutex<State>,
+}
+
+impl Addresses {
+    /// Those of `host`, of which nothing is known.
+    pub fn new(host: String, port: u16, lookup: Lookup) -> Self {
+        Self { host, port, lookup, state: Mutex::default() }
+    }
+
+    /// The addresses now, at once where some are known. The first lookup may take `limit`.
+    pub async fn get(&self, limit: Duration) -> Result<Known, ConnectError> {
+        let asking = match self.state.lock().step(Instant::now(), || self.ask()) {
+            Step::Known(known) => return Ok(known),
+            Step::Failed(error) => return Err(ConnectError::Resolve(error)),
+            Step::Wait(asking) => asking,
+        };
+        let answer = timeout(limit, asking.clone()).await.map_err(|_| ConnectError::Timeout)?;
+        self.state.lock().settle(&asking, &answer, Instant::now());
+        answer.map_err(ConnectError::Resolve)
+    }
+
+    fn ask(&self) -> Asking {
+        let found = (self.lookup)(&self.host, self.port);
+        let answer = async move {
+            match found.await {
+                Ok(addresses) if addresses.is_empty() => Err(Arc::new(io::ErrorKind::AddrNotAvailable.into())),
+                Ok(addresses) => Ok(addresses.into()),
+                Err(error) => Err(Arc::new(error)),
+            }
+        };
+        answer.boxed().shared()
+    }
+}
+
+/// Addresses, how long they are believed, and the lookup that is under way. The time is an argument.
+#[derive(Default)]
+struct State {
+    known: Option<Known>,
+    /// When they are looked up again.
+    due: Option<Instant>,
+    under_way: Option<(Asking, Instant)>,
+}
+
+/// What somebody who wants to connect gets.
+enum Step {
+    /// Addresses to use.
+    Known(Known),
+    /// Nothing is known, and the lookup failed.
+    Failed(Arc<io::Error>),
+    /// Nothing is known yet.
+    Wait(Asking),
+}
+
+impl State {
+    /// Begins a lookup with `ask` where it is time, and takes the answer of one that has ended.
+    fn step(&mut self, now: Instant, ask: impl FnOnce() -> Asking) -> Step {
+        if let (Some(known), true) = (&self.known, self.due.is_some_and(|due| now < due)) {
+            return Step::Known(Arc::clone(known));
+        }
+        let going_on = self.under_way.take().filter(|(_, since)| now.saturating_duration_since(*since) < MAX_LOOKUP);
+        let (asking, since) = going_on.unwrap_or_else(|| (ask(), now));
+        self.under_way = Some((asking.clone(), since));
+        let answer = asking.clone().now_or_never();
+        if let Some(answer) = &answer {
+            self.settle(&asking, answer, now);
+        }
+        match (&self.known, answer) {
+            (Some(known), _) => Step::Known(Arc::clone(known)),
+            (None, Some(Err(error))) => Step::Failed(error),
+            (None, _) => Step::Wait(asking),
+        }
+    }
+
+    /// Learns the answer of the lookup `asking`, once.
+    fn settle(&mut self, asking: &Asking, answer: &Answer, now: Instant) {
+        if !self.under_way.as_ref().is_some_and(|(current, _)| current.ptr_eq(asking)) {
+            return;
+        }
+        self.under_way = None;
+        self.due = Some(now + if answer.is_ok() { FRESH_FOR } else { RETRY_AFTER });
+        if let Ok(addresses) = answer {
+            self.known = Some(Arc::clone(addresses));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures::future::{join_all, pending};
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    fn address(last: u8) -> SocketAddr {
+        ([127, 0, 0, last], 9000).into()
+    }
+
+    fn answered(addresses: &[SocketAddr]) -> Asking {
+        let addresses = Arc::from(addresses);
+        async move { Ok(addresses) }.boxed().shared()
+    }
+
+    fn failed() -> Asking {
+        async { Err(Arc::new(io::Error::other("no such name"))) }.boxed().shared()
+    }
+
+    fn hangs() -> Asking {
+        pending().boxed().shared()
+    }
+
+    /// The addresses that `step` gives; none where it fails or waits.
+    fn known(step: Step) -> Vec<SocketAddr> {
+        match step {
+            Step::Known(known) => known.to_vec(),
+            Step::Failed(_) | Step::Wait(_) => Vec::new(),
+        }
+    }
+
+    fn unasked() -> Asking {
+        panic!("a lookup that nobody needs")
+    }
+
+    #[test]
+    fn known_addresses_serve_while_a_lookup_hangs_and_new_ones_as_soon_as_they_are_there() {
+        let (start, mut state) = (Instant::now(), State::default());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(known(state.step(at(0), || answered(&[address(1)]))), [address(1)]);
+        assert_eq!(known(state.step(at(9), unasked)), [address(1)]);
+        let (tell, told) = oneshot::channel();
+        let lookup = async { told.await.map_err(|_| Arc::new(io::ErrorKind::Other.into())) }.boxed().shared();
+        assert_eq!(known(state.step(at(10), || lookup)), [address(1)]);
+        assert_eq!(known(state.step(at(39), unasked)), [address(1)], "one lookup at a time");
+        tell.send(Arc::from([address(2)])).expect("it is waited for");
+        assert_eq!(known(state.step(at(39), unasked)), [address(2)]);
+        assert_eq!(known(state.step(at(48), unasked)), [address(2)]);
+    }
+
+    #[test]
+    fn a_lookup_that_hangs_for_good_is_given_up() {
+        let (start, mut state) = (Instant::now(), State::default());
+        assert!(matches!(state.step(start, hangs), Step::Wait(_)));
+        assert!(matches!(state.step(start + MAX_LOOKUP / 2, unasked), Step::Wait(_)));
+        assert_eq!(known(state.step(start + MAX_LOOKUP, || answered(&[address(1)]))), [address(1)]);
+    }
+
+    #[test]
+    fn a_name_that_resolves_no_more_keeps_its_addresses_and_is_asked_for_once_a_second() {
+        let (start, mut state) = (Instant::now(), State::default());
+        state.step(start, || answered(&[address(1)]));
+        let later = start + FRESH_FOR;
+        assert_eq!(known(state.step(later, failed)), [address(1)]);
+        assert_eq!(known(state.step(later + RETRY_AFTER / 2, unasked)), [address(1)]);
+        assert_eq!(known(state.step(later + RETRY_AFTER, || answered(&[address(2)]))), [address(2)]);
+    }
+
+    #[tokio::test]
+    async fn all_who_wait_for_the_first_lookup_share_it_and_its_limit() {
+        let (asked, (tell, told)) = (Arc::new(AtomicUsize::new(0)), oneshot::channel::<()>());
+        let (count, told) = (Arc::clone(&asked), Mutex::new(Some(told)));
+        let addresses = Addresses::new(
+            "store.test".to_owned(),
+            9000,
+            Arc::new(move |_, _| {
+                count.fetch_add(1, Ordering::Relaxed);
+                let told = told.lock().take();
+                async move {
+                    match told {
+                        Some(told) => told.await.map_err(io::Error::other)?,
+                        None => pending().await,
+                    }
+                    Ok(vec![address(1)])
+                }
+                .boxed()
+            }),
+        );
+        let short = addresses.get(Duration::from_millis(20)).await;
+        assert!(matches!(short, Err(ConnectError::Timeout)), "{short:?}");
+        let all = join_all((0..50).map(|_| addresses.get(Duration::from_secs(10))));
+        let (all, ()) = tokio::join!(all, async { tell.send(()).expect("it is waited for") });
+        assert!(all.into_iter().all(|found| found.is_ok_and(|found| found[..] == [address(1)])));
+        assert_eq!(asked.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test]
+    async fn a_name_that_is_unknown_is_said_to_be_so_each_time() {
+        let lookup: Lookup = Arc::new(|_, _| async { Ok(Vec::new()) }.boxed());
+        let addresses = Addresses::new("store.test".to_owned(), 9000, lookup);
+        for _ in 0..2 {
+            let found = addresses.get(Duration::from_secs(10)).await;
+            assert!(matches!(found, Err(ConnectError::Resolve(_))), "{found:?}");
+        }
+    }
+}
