@@ -21,6 +21,7 @@ use super::rest::Rest;
 use super::rule::{self, Standing};
 use super::settings::Rule;
 use crate::redis::Redis;
+use crate::redis::keys::Key;
 
 /// For what no request waits for.
 const LEISURE: Duration = Duration::from_millis(500);
@@ -192,7 +193,7 @@ impl Shared {
     }
 
     fn keys(&self, policy: &str, subject: &str) -> [String; 2] {
-        ["requests", "streams"].map(|what| self.redis.key(&format!("limit:{{{policy}:{subject}}}:{what}")))
+        [Key::LimitRequests { policy, subject }, Key::LimitStreams { policy, subject }].map(|key| self.redis.key(key))
     }
 
     /// Ends leases. What Redis does not hear of ends by itself.

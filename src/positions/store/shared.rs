@@ -14,7 +14,7 @@ use futures::future::{try_join, try_join_all};
 use super::{Away, Listing, Mark, Store};
 use crate::clock::Clock;
 use crate::positions::{Entry, Key, Kind, Page};
-use crate::redis::Redis;
+use crate::redis::{Redis, keys};
 
 /// For a write or a list, where Redis is all there is.
 const LIMIT: Duration = Duration::from_secs(1);
@@ -70,18 +70,16 @@ impl Shared {
         Ok(text.and_then(|text| parse(key, &text)))
     }
 
-    /// The user's id is escaped: no id may make a key of somebody else's.
-    fn key(&self, key: &Key) -> String {
-        let Key { user, kind, item } = key;
-        let user = escape(user);
-        self.redis.key(&match kind {
-            Kind::Audio => format!("player:{user}:{item}"),
-            Kind::Audiobook | Kind::Podcast | Kind::Film => format!("player.{}:{user}:{item}", kind.name()),
-        })
+    fn key(&self, Key { user, kind, item }: &Key) -> String {
+        let kind = match kind {
+            Kind::Audio => None,
+            Kind::Audiobook | Kind::Podcast | Kind::Film => Some(kind.name()),
+        };
+        self.redis.key(keys::Key::Position { user, kind, item })
     }
 
     fn index(&self, user: &str) -> String {
-        self.redis.key(&format!("player.items:{}", escape(user)))
+        self.redis.key(keys::Key::PositionIndex { user })
     }
 
     /// The newest items first: beyond what is asked for by those of the cursor's own millisecond.
@@ -143,10 +141,6 @@ impl Store for Shared {
     async fn sweep(&self, _: i64) -> Result<(), Away> {
         Ok(())
     }
-}
-
-fn escape(user: &str) -> String {
-    user.replace('%', "%25").replace(':', "%3A")
 }
 
 fn parse(key: &Key, text: &str) -> Option<(Entry, i64)> {

@@ -38,6 +38,7 @@ use super::settings::Settings;
 use crate::clock::Clock;
 use crate::lifecycle::Tasks;
 use crate::redis::Redis;
+use crate::redis::keys::Key;
 
 /// How often each session has its turn with Redis.
 const ROUND: Duration = Duration::from_secs(1);
@@ -384,7 +385,7 @@ impl Nodes {
     }
 
     fn channel(&self, id: SessionId) -> String {
-        self.redis.key(&format!("share:{id}"))
+        self.redis.key(Key::SessionChannel { id: &id.to_string() })
     }
 
     /// Milliseconds since the Unix epoch.
