@@ -263,7 +263,9 @@ impl ProxyHttp for Gateway {
         ctx: &mut Ctx,
     ) -> Result<Option<Duration>> {
         ctx.ended |= end;
-        Ok(body.as_ref().and_then(|bytes| limit::sent(ctx, bytes.len() as u64)))
+        let Some(bytes) = body else { return Ok(None) };
+        limit::sent(ctx, bytes.len() as u64);
+        Ok(limit::pace(ctx, bytes.len() as u64))
     }
 
     fn fail_to_connect(&self, _session: &mut Session, _peer: &HttpPeer, ctx: &mut Ctx, e: Box<Error>) -> Box<Error> {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::header;
 use pingora::http::Method;
 use pingora::{Error, ErrorType, Result};
@@ -84,8 +85,10 @@ async fn deliver(
 /// Moves the body on, one piece at a time, as large as the player takes at once: what it does not take is not read from
 /// the store.
 async fn pump(client: &mut impl Player, ctx: &mut Ctx, body: &mut Body, metrics: &Metrics) -> Result<(), Failure> {
+    let piece = limit::piece(ctx);
     loop {
-        let (room, passing) = (client.room(), client.socket().is_some());
+        // What is passed unread is counted only then: too late to be paced.
+        let (room, passing) = (client.room(), piece.is_none() && client.socket().is_some());
         let more = tokio::select! {
             biased;
             more = body.fill(room, passing) => more.map_err(Failure::Object)?,
@@ -94,6 +97,10 @@ async fn pump(client: &mut impl Player, ctx: &mut Ctx, body: &mut Body, metrics:
         if !more {
             let ended = client.end().await;
             return ended.map_err(|_| Failure::ClientLeft);
+        }
+        if let Some(piece) = piece {
+            write_paced(client, ctx, body.available(), piece, metrics).await?;
+            continue;
         }
         let mut sent = 0;
         if let (Some(socket), true) = (client.socket(), body.available().is_empty()) {
@@ -105,16 +112,40 @@ async fn pump(client: &mut impl Player, ctx: &mut Ctx, body: &mut Body, metrics:
         } else if !body.available().is_empty() {
             client.write(body.available()).await?;
         }
-        let sent = (sent + body.available().len()) as u64;
-        ctx.sent += sent;
-        metrics.sent(sent);
-        if let Some(wait) = limit::sent(ctx, sent) {
+        count(ctx, metrics, sent + body.available().len());
+    }
+}
+
+/// Writes what is `available` in pieces, each when the caller's speed has room for it.
+async fn write_paced(
+    client: &mut impl Player,
+    ctx: &mut Ctx,
+    available: &[u8],
+    piece: usize,
+    metrics: &Metrics,
+) -> Result<(), Failure> {
+    for bytes in available.chunks(piece) {
+        if let Some(wait) = limit::pace(ctx, bytes.len() as u64) {
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 () = client.left() => return Err(Failure::ClientLeft),
             }
         }
+        if client.keeps() {
+            client.write_kept(Bytes::copy_from_slice(bytes)).await?;
+        } else {
+            client.write(bytes).await?;
+        }
+        count(ctx, metrics, bytes.len());
     }
+    Ok(())
+}
+
+fn count(ctx: &mut Ctx, metrics: &Metrics, sent: usize) {
+    let sent = sent as u64;
+    ctx.sent += sent;
+    metrics.sent(sent);
+    limit::sent(ctx, sent);
 }
 
 fn gone(ctx: &mut Ctx, error: Box<Error>) -> Box<Error> {

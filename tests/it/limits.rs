@@ -20,10 +20,12 @@ use crate::support::redis::Redis;
 use crate::support::tools::TempFolder;
 use crate::support::{Client, Gate, Postgres, ScriptedOrigin, config, eventually, token};
 
-const TRACK: &str = "/stream/track.mp3";
+/// The track of every test here.
+pub const TRACK: &str = "/stream/track.mp3";
 const MINUTE: Duration = Duration::from_secs(60);
 
-fn policy(name: &str, requests: Option<Rule>, streams: Option<u32>, egress: Option<EgressQuota>) -> Policy {
+/// A policy by user.
+pub fn policy(name: &str, requests: Option<Rule>, streams: Option<u32>, egress: Option<EgressQuota>) -> Policy {
     Policy { name: name.into(), requests, streams, bandwidth: None, egress, partition: Partition::User }
 }
 
@@ -40,15 +42,15 @@ fn policies() -> Vec<Policy> {
 }
 
 /// Nodes that count together: one in memory, or several over one Redis.
-struct Nodes {
+pub struct Nodes {
     clock: Clock,
     all: Vec<Limits>,
     next: usize,
 }
 
 impl Nodes {
-    fn clock() -> Clock {
-        // The beginning of a minute.
+    /// A clock at the beginning of a minute.
+    pub fn clock() -> Clock {
         Clock::manual(SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_040))
     }
 
@@ -87,7 +89,13 @@ impl Nodes {
     }
 }
 
-fn node(policies: &[Policy], clock: &Clock, redis: Option<redis::Redis>, ledger: Option<Arc<dyn Ledger>>) -> Limits {
+/// The limits of one node; its worker runs until the test ends.
+pub fn node(
+    policies: &[Policy],
+    clock: &Clock,
+    redis: Option<redis::Redis>,
+    ledger: Option<Arc<dyn Ledger>>,
+) -> Limits {
     let metrics = LimitMetrics::new(&Registry::new()).expect("they register");
     // Longer than a node waits: here the count is looked at, and not the time.
     let redis = redis.map(|redis| (redis, Duration::from_secs(10)));
@@ -96,7 +104,8 @@ fn node(policies: &[Policy], clock: &Clock, redis: Option<redis::Redis>, ledger:
     limits
 }
 
-async fn connect(url: String) -> redis::Redis {
+/// A client of Redis with a prefix of its own.
+pub async fn connect(url: String) -> redis::Redis {
     let settings = redis::settings::Settings { url: Secret::new(url), prefix: "it:".to_owned() };
     redis::Redis::connect(&settings).await.expect("the address can be used")
 }
@@ -206,7 +215,7 @@ async fn adds_up(ledger: impl Fn() -> Arc<dyn Ledger>) {
     let of = |node: usize| nodes[node].policy("quota").expect("the policy");
     let used = async |node: usize| of(node).usage("u:alice").await.egress.expect("the policy has a quota").1;
     let permit = of(0).admit("u:alice").await.expect("nothing is used");
-    assert_eq!(permit.sent(600), None);
+    permit.sent(600);
     assert_eq!(used(0).await, 600, "counted at once");
     let fresh = node(&all, &clock, None, Some(ledger()));
     eventually("another node reads it", async || {
@@ -246,7 +255,7 @@ async fn egress_adds_up_over_nodes_in_redis() {
 }
 
 /// A gate whose stream route has this policy, with tokens.
-fn limited(origin: &ScriptedOrigin, policy: Value) -> Value {
+pub fn limited(origin: &ScriptedOrigin, policy: Value) -> Value {
     let mut config = config::private_objects(&origin.url(), "audio");
     config["Policies"]["RateLimiter"]["streaming"] = policy;
     config["ReverseProxy"]["Routes"]["stream"]["RateLimiterPolicy"] = json!("streaming");
@@ -257,7 +266,8 @@ fn hundred() -> Value {
     json!({ "SlidingWindow": { "PermitLimit": 100, "Window": "1h", "SegmentsPerWindow": 6 }, "PartitionBy": "User" })
 }
 
-fn bearer(user: &str) -> String {
+/// The header of a token of `user`.
+pub fn bearer(user: &str) -> String {
     format!("Bearer {}", token::of(user))
 }
 
