@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 use super::{Player, Postgres, Redis, base, in_a_file, path};
+use crate::support::cutter::Cutter;
 use crate::support::eventually::within;
 use crate::support::tools::TempFolder;
 use crate::support::{Gate, eventually, token};
@@ -208,6 +209,45 @@ async fn redis_stops_and_starts_under_load_before_postgresql_and_nobody_notices(
     load.goes_on().await;
     assert_eq!(load.refused.load(Ordering::Relaxed), 0, "Redis is only the front");
     load.finds_all_at(&gate).await;
+}
+
+/// Two nodes on one PostgreSQL, the first of which reaches Redis over `wire`.
+async fn two_nodes(redis: &Redis, wire: &Cutter, folder: &TempFolder) -> Option<(Gate, Gate)> {
+    let mut config = base(folder);
+    config["Database"]["Url"] = json!(Postgres::database().await?);
+    let mut first = config.clone();
+    first["State"]["Url"] = json!(wire.url().replace("http:", "redis:"));
+    config["State"]["Url"] = json!(redis.url());
+    Some(tokio::join!(Gate::start(&first), Gate::start(&config)))
+}
+
+async fn redis_is_seen(gate: &Gate, state: &str) {
+    eventually("the node sees it", async || {
+        gate.client().get("/health", &[]).await.text().contains(&format!("\"redis\":\"{state}\"")).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_redis_missed_no_node_gives_out_when_it_is_back() {
+    let Some(mut redis) = Redis::start() else { return };
+    let (folder, wire) = (TempFolder::new("positions"), Cutter::to(([127, 0, 0, 1], redis.port()).into()).await);
+    let Some((one, two)) = two_nodes(&redis, &wire, &folder).await else { return };
+    let (here, there) = (Player::new(&one, "u"), Player::new(&two, "u"));
+    here.save("t", json!({ "positionMs": 1 })).await;
+    assert_eq!(there.get("t").await, Some(1));
+    redis.kill();
+    here.save("t", json!({ "positionMs": 2 })).await;
+    redis.restart();
+    redis_is_seen(&two, "ok").await;
+    assert_eq!(there.get("t").await, Some(2), "Redis has the old one");
+    // Only the first node is cut off: the other one cannot know, until the first one is back.
+    wire.shut();
+    redis_is_seen(&one, "unavailable").await;
+    here.save("t", json!({ "positionMs": 3 })).await;
+    wire.mend();
+    within(Duration::from_secs(5), "the other node has it", async || (there.get("t").await == Some(3)).then_some(()))
+        .await;
 }
 
 #[tokio::test]
