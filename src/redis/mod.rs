@@ -138,8 +138,8 @@ impl Redis {
         Self::in_time(budget, self.within(budget).ping::<String>(None)).await.is_ok()
     }
 
-    /// Ends the connections.
-    pub async fn close(&self) -> Result<(), Error> {
-        self.client().quit().await
+    /// Ends the connections, within `budget`: a client that was never connected would wait for Redis to take its farewell.
+    pub async fn close(&self, budget: Duration) -> Result<(), Error> {
+        Self::in_time(budget, self.client().quit()).await
     }
 }

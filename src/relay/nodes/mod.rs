@@ -117,8 +117,8 @@ impl Nodes {
                 () = stopping.stopping() => {}
             }
             // Who is gone already needs no farewell.
-            let _ = Redis::in_time(LEISURE, sending.subscriber.close()).await;
-            let _ = Redis::in_time(LEISURE, sending.redis.close()).await;
+            let _ = sending.subscriber.close(LEISURE).await;
+            let _ = sending.redis.close(LEISURE).await;
         });
         nodes
     }

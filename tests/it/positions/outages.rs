@@ -297,3 +297,54 @@ async fn the_proxy_starts_without_its_servers_and_uses_them_when_they_come() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_file_that_is_moved_away_keeps_nothing_and_the_node_says_so() {
+    let folder = TempFolder::new("positions");
+    let config = in_a_file(&folder);
+    let mut gate = Gate::start(&config).await;
+    let player = Player::new(&gate, "u");
+    player.save("t", json!({ "positionMs": 1 })).await;
+    let (data, aside) = (folder.path().join("data"), folder.path().join("aside"));
+    std::fs::rename(&data, &aside).expect("it can be moved");
+    assert_eq!(player.post("t", json!({ "positionMs": 2 })).await.problem(503)["code"], "unavailable");
+    let unready = async || (gate.admin().get("/readyz", &[]).await.status == 503).then_some(());
+    eventually("the node is not ready", unready).await;
+    assert!(gate.admin().get("/health", &[]).await.text().contains("\"database\":\"unavailable\""));
+    assert!(!data.exists(), "nothing new is begun in its place");
+    std::fs::rename(&aside, &data).expect("it can be moved");
+    let ready = async || (gate.admin().get("/readyz", &[]).await.status == 200).then_some(());
+    eventually("the node is ready", ready).await;
+    assert_eq!(player.get("t").await, Some(1));
+    player.save("t", json!({ "positionMs": 3 })).await;
+    // Another file in its place is not taken for it either.
+    std::fs::remove_file(data.join("tidegate.db")).expect("it can be removed");
+    std::fs::write(data.join("tidegate.db"), "").expect("it can be written");
+    player.post("t", json!({ "positionMs": 4 })).await.problem(503);
+    assert!(gate.stop().await.success());
+}
+
+#[tokio::test]
+async fn the_process_ends_though_redis_or_postgresql_never_answered() {
+    let (Some(mut postgres), Some(mut redis)) = (Postgres::start(), Redis::start()) else { return };
+    let folder = TempFolder::new("positions");
+    let mut config = base(&folder);
+    config["Share"] = json!({ "Token": "env:BEARER_TOKEN" });
+    config["Database"]["Url"] = json!(postgres.url());
+    config["State"]["Url"] = json!(redis.url());
+    for frozen in [false, true] {
+        if frozen {
+            redis.restart();
+            redis.freeze();
+            postgres.freeze();
+        } else {
+            redis.stop();
+        }
+        let mut gate = Gate::start_with(&config, &[("BEARER_TOKEN", "a token of the share relay")]).await;
+        let asked = std::time::Instant::now();
+        assert!(gate.stop().await.success());
+        assert!(asked.elapsed() < Duration::from_secs(8), "frozen: {frozen}: {:?}", asked.elapsed());
+    }
+    redis.thaw();
+    postgres.thaw();
+}
