@@ -300,6 +300,10 @@ impl Probe for Process {
         self.backing.database_part()
     }
 
+    fn has_lost_file(&self) -> bool {
+        self.backing.has_lost_file()
+    }
+
     fn kafka(&self) -> Part {
         match self.events.as_ref().and_then(Events::reaches_kafka) {
             None => Part::Disabled,

@@ -11,6 +11,7 @@
 
 pub mod api;
 pub mod app;
+pub mod attempts;
 pub mod auth;
 pub mod catalog;
 pub mod cli;

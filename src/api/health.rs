@@ -72,6 +72,11 @@ pub trait Probe: Send + Sync {
         Part::Disabled
     }
 
+    /// Whether the file that the database was opened from is gone.
+    fn has_lost_file(&self) -> bool {
+        false
+    }
+
     /// Whether Kafka answers. Streams do not need it: without it the process is healthy.
     fn kafka(&self) -> Part {
         Part::Disabled
@@ -109,6 +114,11 @@ impl Checkup {
     /// Whether the process is stopping.
     pub fn is_stopping(&self) -> bool {
         self.probe.is_stopping()
+    }
+
+    /// Whether the file that the database was opened from is gone.
+    pub fn has_lost_file(&self) -> bool {
+        self.probe.has_lost_file()
     }
 
     /// The state now, as everybody may know it.

@@ -86,7 +86,7 @@ fn holding(response: Response, permit: Permit) -> Response {
         Body::new(body.map_frame(move |frame| {
             if let Some(bytes) = frame.data_ref() {
                 // Counted, not paced: the API's answers are small.
-                let _ = permit.sent(bytes.len() as u64);
+                permit.sent(bytes.len() as u64);
             }
             frame
         }))
@@ -111,7 +111,7 @@ impl axum::response::IntoResponse for Limited {
             Cause::Egress => "the quota of this period is used up; try again after Retry-After",
         };
         let mut response = Error::too_many(detail, standing.reset).into_response();
-        tell(response.headers_mut(), (cause != Cause::Egress).then_some(standing));
+        tell(response.headers_mut(), Some(standing));
         response
     }
 }

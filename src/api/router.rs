@@ -126,6 +126,9 @@ async fn ready(State(shared): State<Shared>) -> Response {
     if shared.checkup.is_stopping() {
         return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response();
     }
+    if shared.checkup.has_lost_file() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "the file of the database is gone\n").into_response();
+    }
     match shared.checkup.now().s3 {
         Part::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "an object store cannot be used\n").into_response(),
         Part::Ok | Part::Disabled => "ready\n".into_response(),

@@ -9,7 +9,7 @@ use tokio::time::{sleep, timeout};
 use super::StartError;
 use crate::api::health::Part;
 use crate::config::Settings;
-use crate::database::{Database, OpenError};
+use crate::database::{self, Database, DatabaseFile, OpenError};
 use crate::lifecycle::Tasks;
 use crate::redis::Redis;
 
@@ -17,6 +17,8 @@ use crate::redis::Redis;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// For an answer to a look.
 const LOOK_LIMIT: Duration = Duration::from_secs(1);
+/// For the farewell to a server, which may not be there.
+const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 
 /// The open connections.
 #[derive(Clone, Default)]
@@ -25,6 +27,8 @@ pub struct Backing {
     pub redis: Option<Redis>,
     /// The database; `None`: nothing is recorded.
     pub database: Option<Database>,
+    /// The database's file, where it is one.
+    file: Option<DatabaseFile>,
     looks: Arc<Looks>,
 }
 
@@ -33,6 +37,7 @@ pub struct Backing {
 struct Looks {
     redis: AtomicBool,
     database: AtomicBool,
+    file_is_lost: AtomicBool,
 }
 
 impl Backing {
@@ -51,7 +56,13 @@ impl Backing {
             Some(database) => migrate(database).await?,
             None => true,
         };
-        let this = Self { redis, database, looks: Arc::default() };
+        let file = match &settings.database {
+            Some(database::settings::Settings::Sqlite(path)) => {
+                Some(DatabaseFile::at(path).map_err(database::OpenError::Folder)?)
+            }
+            Some(database::settings::Settings::Postgres { .. }) | None => None,
+        };
+        let this = Self { redis, database, file, looks: Arc::default() };
         this.look().await;
         tasks.spawn(this.clone().watch(migrated, tasks.clone()));
         Ok(this)
@@ -65,6 +76,11 @@ impl Backing {
     /// The database, as it was seen last.
     pub fn database_part(&self) -> Part {
         part(self.database.is_some(), &self.looks.database)
+    }
+
+    /// Whether the database's file was moved or removed: what this node keeps nobody has, so it should be sent nobody.
+    pub fn has_lost_file(&self) -> bool {
+        self.looks.file_is_lost.load(Ordering::Relaxed)
     }
 
     async fn watch(self, mut migrated: bool, tasks: Tasks) {
@@ -97,6 +113,16 @@ impl Backing {
             }
         };
         let (redis, database) = tokio::join!(redis, database);
+        let lost = self.file.as_ref().and_then(|file| file.check().err());
+        if lost.is_some() != self.looks.file_is_lost.swap(lost.is_some(), Ordering::Relaxed) {
+            match lost {
+                Some(error) => tracing::error!(
+                    %error,
+                    "the file of the database (Database.Url) is not where it was opened: nothing is kept; put it back, or restart"
+                ),
+                None => tracing::info!("the file of the database (Database.Url) is back"),
+            }
+        }
         self.looks.redis.store(redis, Ordering::Relaxed);
         self.looks.database.store(database, Ordering::Relaxed);
     }
@@ -105,10 +131,10 @@ impl Backing {
     pub async fn close(self) {
         if let Some(redis) = self.redis {
             // Whoever is gone already needs no farewell.
-            let _ = redis.close().await;
+            let _ = redis.close(CLOSE_LIMIT).await;
         }
         if let Some(database) = self.database {
-            database.close().await;
+            let _ = timeout(CLOSE_LIMIT, database.close()).await;
         }
     }
 }

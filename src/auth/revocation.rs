@@ -11,6 +11,7 @@ use crate::database::Database;
 use crate::memo::Memo;
 use crate::on;
 use crate::redis::Redis;
+use crate::redis::keys::Key;
 
 /// How long a generation is believed while a URL is used. With [`WATCH`] it is what a live stream may go on for.
 const FRESH: Duration = Duration::from_millis(500);
@@ -32,7 +33,7 @@ const USERS: usize = 1 << 20;
 pub enum Generations {
     /// In this process: they end with it.
     Memory(Cache<String, u32>),
-    /// `stream:gen:{userId}`.
+    /// `stream.gen:{userId}`.
     Redis(Redis),
     /// The table `stream_generations`.
     Database(Database),
@@ -95,7 +96,7 @@ impl Generations {
 }
 
 fn key(redis: &Redis, user: &str) -> String {
-    redis.key(&format!("stream:gen:{user}"))
+    redis.key(Key::StreamGeneration { user })
 }
 
 /// What of a counter stands in a token.

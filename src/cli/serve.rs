@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use axum::Router;
 use serde_json::json;
@@ -13,6 +14,9 @@ use crate::app::{self, Running};
 use crate::config::{self, Settings};
 use crate::lifecycle::Signals;
 use crate::telemetry::log;
+
+/// For threads that are blocked when everything else has ended.
+const LEAVE_TIME: Duration = Duration::from_secs(1);
 
 /// Serves what `file` describes.
 pub fn run(file: &Path) -> ExitCode {
@@ -29,7 +33,7 @@ pub fn with(settings: Settings, extra: Router, started: impl FnOnce(&Running)) -
         Ok(runtime) => runtime,
         Err(error) => return fail(&error),
     };
-    runtime.block_on(async {
+    let code = runtime.block_on(async {
         let mut signals = match Signals::listen() {
             Ok(signals) => signals,
             Err(error) => return fail(&error),
@@ -51,7 +55,10 @@ pub fn with(settings: Settings, extra: Router, started: impl FnOnce(&Running)) -
             warn!("stopped with streams under way");
         }
         ExitCode::SUCCESS
-    })
+    });
+    // What blocks a thread, such as the resolution of a name, is not waited for any longer.
+    runtime.shutdown_timeout(LEAVE_TIME);
+    code
 }
 
 fn runtime(threads: usize) -> std::io::Result<Runtime> {

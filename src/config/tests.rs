@@ -407,3 +407,19 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_prefix_may_name_a_node_of_a_cluster_and_may_not_scatter_what_belongs_together() {
+    let prefix = |prefix| {
+        with_route(
+            "ClusterId: web\nMatch: { Path: / }",
+            &format!("State: {{ Url: \"redis://redis:6379\", Prefix: \"{prefix}\" }}\n"),
+        )
+    };
+    let report = bad(&prefix("tide{}:"));
+    assert!(report.contains("State.Prefix") && report.contains("the braces are empty"), "{report}");
+    assert!(
+        !load_text("x.yaml", &prefix("{tide}:"), &environment)
+            .is_err_and(|report| report.to_string().contains("Prefix"))
+    );
+}

@@ -4,15 +4,18 @@
 //! (`$1` parameters, `ON CONFLICT … DO UPDATE`, `RETURNING`, `BIGINT` and `TEXT`; times are milliseconds since the Unix
 //! epoch) and run through [`on!`](crate::on).
 
+mod file;
 pub mod settings;
 
+use std::future::ready;
 use std::time::Duration;
 
 use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{PgPool, SqlitePool};
+use sqlx::{ConnectOptions, Connection, PgPool, SqlitePool};
 
+pub use file::DatabaseFile;
 use settings::Settings;
 
 /// For a connection from the pool, its making included.
@@ -93,7 +96,15 @@ impl Database {
                     .synchronous(SqliteSynchronous::Normal)
                     .foreign_keys(true)
                     .busy_timeout(BUSY_TIMEOUT);
-                let pool = SqlitePoolOptions::new().max_connections(4).acquire_timeout(ACQUIRE_TIMEOUT);
+                options.connect().await?.close().await?;
+                // From now on a file that is missing is an error, and not a reason to begin a new one.
+                let (options, file) = (options.create_if_missing(false), DatabaseFile::at(path)?);
+                let (connected, kept) = (file.clone(), file);
+                let pool = SqlitePoolOptions::new()
+                    .max_connections(4)
+                    .acquire_timeout(ACQUIRE_TIMEOUT)
+                    .after_connect(move |_, _| Box::pin(ready(connected.check().map_err(sqlx::Error::Io))))
+                    .before_acquire(move |_, _| Box::pin(ready(Ok(kept.check().is_ok()))));
                 Ok(Self::Sqlite(pool.connect_with(options).await?))
             }
             Settings::Postgres { url, connections } => {

@@ -49,7 +49,9 @@ pub struct Egress {
     period: AtomicU64,
     /// When the ledger was asked last, in milliseconds since the Unix epoch; 0: not yet in this period.
     known: AtomicU64,
+    /// Bytes of this period that the ledger has; without a ledger, all.
     saved: AtomicU64,
+    /// Bytes that the ledger is to be told of.
     unsaved: AtomicU64,
 }
 
@@ -60,8 +62,13 @@ impl Egress {
         self.saved.load(Ordering::Relaxed).saturating_add(self.unsaved.load(Ordering::Relaxed))
     }
 
-    /// Counts what is sent; true for the first since the last saving.
-    pub fn sent(&self, bytes: u64) -> bool {
+    /// Counts what is sent; true for the first since the last saving, where there is a ledger to save it in (`kept`).
+    pub fn sent(&self, quota: &EgressQuota, bytes: u64, now: u64, kept: bool) -> bool {
+        self.begin(quota, now);
+        if !kept {
+            self.saved.fetch_add(bytes, Ordering::Relaxed);
+            return false;
+        }
         bytes > 0 && self.unsaved.fetch_add(bytes, Ordering::Relaxed) == 0
     }
 
@@ -120,12 +127,24 @@ mod tests {
         egress.is_saved(0, 30, 1_000_000);
         assert!(!egress.is_due(&quota, 1_000_399));
         assert!(egress.is_due(&quota, 1_000_400) && !egress.is_due(&quota, 1_000_400), "one asks for all");
-        assert!(egress.sent(20) && !egress.sent(5) && !egress.sent(0));
+        let sent = |bytes, now| egress.sent(&quota, bytes, now, true);
+        assert!(sent(20, 1_000_400) && !sent(5, 1_000_400) && !sent(0, 1_000_400));
         assert_eq!(egress.used(&quota, 1_009_999), 55);
         egress.is_saved(25, 60, 1_009_999);
         assert_eq!((egress.used(&quota, 1_009_999), egress.unsaved()), (60, 0));
         assert_eq!(ends(&quota, 1_009_999), 1_010_000);
         assert_eq!(egress.used(&quota, 1_010_000), 0);
         assert!(egress.is_due(&quota, 1_010_000));
+    }
+
+    #[test]
+    fn without_a_ledger_nothing_waits_to_be_saved_and_a_period_begins_with_nothing() {
+        let quota = EgressQuota { bytes: 100, period: Duration::from_secs(10) };
+        let egress = Egress::default();
+        assert!(!egress.sent(&quota, 70, 1_000_000, false) && !egress.sent(&quota, 50, 1_009_999, false));
+        assert_eq!((egress.used(&quota, 1_009_999), egress.unsaved()), (120, 0));
+        egress.sent(&quota, 30, 1_010_000, false);
+        assert_eq!(egress.used(&quota, 1_010_000), 30);
+        assert_eq!(egress.used(&quota, 1_020_000), 0);
     }
 }

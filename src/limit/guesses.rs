@@ -1,64 +1,43 @@
-//! Tokens that were not valid, by address, so that guessing costs: an estimate (count-min sketch) in constant memory
-//! however many addresses try. It may count too many of an address, never too few.
+//! Tokens that were not valid, by network, so that guessing costs.
 
-use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 
-use pingora_limits::rate::Rate;
+use crate::attempts::FailedAttempts;
+use crate::clock::Clock;
 
-use super::subject;
-
-/// Bad tokens of one address in [`PERIOD`] after which its new ones are not looked at any more.
-const MOST: isize = 60;
-/// How long that lasts.
+/// Bad tokens of one network at once, and in each [`PERIOD`].
+const MOST: u32 = 60;
 const PERIOD: Duration = Duration::from_secs(60);
 
 /// The count.
 pub struct Guesses {
-    rate: Rate,
-    began: Instant,
-    /// Until when there may be anything to refuse, in seconds after `began`: mostly nobody guesses, and nothing has to be
-    /// looked up.
-    until: AtomicU64,
-}
-
-impl Default for Guesses {
-    fn default() -> Self {
-        Self { rate: Rate::new(PERIOD), began: Instant::now(), until: AtomicU64::new(0) }
-    }
+    attempts: FailedAttempts,
+    clock: Clock,
 }
 
 impl Guesses {
+    /// Nobody has guessed yet.
+    pub fn new(clock: Clock) -> Self {
+        Self { attempts: FailedAttempts::new(MOST, PERIOD), clock }
+    }
+
     /// A token from `address` was not valid.
     pub fn count(&self, address: Option<IpAddr>) {
-        self.rate.observe(&subject::address(address), 1);
-        // The rate of the period before is heeded too.
-        self.until.fetch_max((self.began.elapsed() + 3 * PERIOD).as_secs(), Ordering::Relaxed);
+        self.attempts.record(known(address), self.now());
     }
 
     /// How long tokens from `address` that were not seen to be valid before are not looked at.
     pub fn refusal(&self, address: Option<IpAddr>) -> Option<Duration> {
-        if self.began.elapsed().as_secs() >= self.until.load(Ordering::Relaxed) {
-            return None;
-        }
-        (self.rate.observe(&subject::address(address), 0) >= MOST).then_some(PERIOD)
+        self.attempts.refusal(known(address), self.now())
+    }
+
+    fn now(&self) -> u64 {
+        self.clock.unix_millis().cast_unsigned()
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_the_address_that_guesses_is_refused() {
-        let guesses = Guesses::default();
-        let (bad, good) = (Some([192, 0, 2, 1].into()), Some([192, 0, 2, 2].into()));
-        for _ in 0..MOST {
-            assert_eq!(guesses.refusal(bad), None);
-            guesses.count(bad);
-        }
-        assert_eq!(guesses.refusal(bad), Some(PERIOD));
-        assert_eq!(guesses.refusal(good), None);
-    }
+/// Those whose address is not known count as one.
+fn known(address: Option<IpAddr>) -> IpAddr {
+    address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
 }

@@ -1,58 +1,72 @@
-//! What limits do beside requests: leases of streams are ended and renewed, egress is saved.
+//! What limits do beside requests, in two tasks: leases of streams are ended and renewed in one, egress is saved in the
+//! other, so that a ledger that does not answer holds up no lease.
 
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use prometheus::IntCounter;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::egress::{Account, Egress, Ledger};
 use super::policy::Policy;
 use super::rest::Rest;
-use super::shared::Shared;
+use super::shared::{Ended, Shared};
 use super::table::Entry;
 use crate::clock::Clock;
 
-/// Between two savings; with [`super::egress::FRESH`] it is how late another node hears of what was sent.
+/// Between two savings; with [`super::egress::FRESH`] it is how late another node hears of what was sent. Also between two
+/// looks at whether leases have to be renewed.
 const SAVING: Duration = Duration::from_millis(500);
-/// Savings between two renewals of the leases, which last three times as long.
-const RENEWAL: u64 = 40;
-/// Savings between two looks for periods that have ended.
-const FORGETTING: u64 = 7200;
+/// Between two renewals of the leases, which last three times as long, in milliseconds.
+const RENEWAL: u64 = 20_000;
+/// Between two looks for periods that have ended, in milliseconds.
+const FORGETTING: u64 = 3_600_000;
 /// Jobs taken at once.
 const BATCH: usize = 512;
-
-/// Something to be done soon.
-pub enum Job {
-    /// A stream has ended.
-    Release(u64),
-    /// A subject was sent something.
-    Save(Arc<Policy>, Arc<Entry>),
-}
 
 /// Takes jobs, and reads the ledger for those who wait for it.
 #[derive(Clone)]
 pub struct Keeper {
-    jobs: UnboundedSender<Job>,
+    ended: UnboundedSender<u64>,
+    unsaved: UnboundedSender<Unsaved>,
     ledger: Option<Arc<dyn Ledger>>,
     rest: Arc<Rest>,
     failures: IntCounter,
 }
 
+/// A subject that was sent something under a policy.
+type Unsaved = (Arc<Policy>, Arc<Entry>);
 /// A policy's and a subject's name.
 type Name = (Arc<str>, Arc<str>);
 
 /// Does the jobs.
 pub struct Worker {
-    jobs: UnboundedReceiver<Job>,
-    keeper: Keeper,
+    leases: LeaseWorker,
+    savings: SaveWorker,
+}
+
+/// Ends and renews leases.
+struct LeaseWorker {
+    ended: UnboundedReceiver<u64>,
     shared: Option<Arc<Shared>>,
     clock: Clock,
+    /// Ended, and Redis has not been told yet.
+    untold: Vec<Ended>,
+    renewed: u64,
+}
+
+/// Saves egress.
+struct SaveWorker {
+    jobs: UnboundedReceiver<Unsaved>,
+    keeper: Keeper,
+    clock: Clock,
     /// What has to be saved, by policy and subject.
-    unsaved: HashMap<Name, (Arc<Policy>, Arc<Entry>)>,
+    unsaved: HashMap<Name, Unsaved>,
+    forgot: u64,
 }
 
 impl Keeper {
@@ -63,10 +77,12 @@ impl Keeper {
         clock: Clock,
         failures: IntCounter,
     ) -> (Self, Worker) {
-        let (sender, jobs) = unbounded_channel();
-        let keeper = Self { jobs: sender, ledger, rest: Arc::default(), failures };
-        let worker = Worker { jobs, keeper: keeper.clone(), shared, clock, unsaved: HashMap::new() };
-        (keeper, worker)
+        let ((ended, leases), (unsaved, jobs)) = (unbounded_channel(), unbounded_channel());
+        let keeper = Self { ended, unsaved, ledger, rest: Arc::default(), failures };
+        let renewed = now(&clock);
+        let leases = LeaseWorker { ended: leases, shared, clock: clock.clone(), untold: Vec::new(), renewed };
+        let savings = SaveWorker { jobs, keeper: keeper.clone(), clock, unsaved: HashMap::new(), forgot: 0 };
+        (keeper, Worker { leases, savings })
     }
 
     /// Whether there is a ledger.
@@ -74,11 +90,16 @@ impl Keeper {
         self.ledger.is_some()
     }
 
-    /// Has `job` done, where there is anything to be done.
-    pub fn ask(&self, job: Job) {
-        if matches!(job, Job::Release(_)) || self.keeps() {
-            // The worker is gone only when the process ends.
-            let _ = self.jobs.send(job);
+    /// Has the stream's lease ended.
+    pub fn release(&self, lease: u64) {
+        // The worker is gone only when the process ends.
+        let _ = self.ended.send(lease);
+    }
+
+    /// Has saved what the subject was sent, where there is a ledger.
+    pub fn save(&self, policy: &Arc<Policy>, entry: &Arc<Entry>) {
+        if self.keeps() {
+            let _ = self.unsaved.send((Arc::clone(policy), Arc::clone(entry)));
         }
     }
 
@@ -106,52 +127,86 @@ impl Keeper {
 }
 
 impl Worker {
-    /// Works until `stopping` resolves, and then saves what is left.
-    pub async fn run(mut self, stopping: impl Future<Output = ()>) {
-        let mut ticks = interval(SAVING);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut round, mut batch) = (0_u64, Vec::with_capacity(BATCH));
+    /// Works until `stopping` resolves, and then does what is left.
+    pub async fn run(self, stopping: impl Future<Output = ()> + Send) {
+        let stopping = stopping.shared();
+        tokio::join!(self.leases.run(stopping.clone()), self.savings.run(stopping));
+    }
+}
+
+impl LeaseWorker {
+    async fn run(mut self, stopping: impl Future<Output = ()>) {
+        let Some(shared) = self.shared.take() else { return };
+        let (mut ticks, mut batch) = (ticks(), Vec::with_capacity(BATCH));
         tokio::pin!(stopping);
         loop {
             tokio::select! {
                 () = &mut stopping => break,
-                _ = self.jobs.recv_many(&mut batch, BATCH) => self.take(&mut batch).await,
+                count = self.ended.recv_many(&mut batch, BATCH) => match count {
+                    0 => break,
+                    _ => self.release(&shared, &mut batch).await,
+                },
+                _ = ticks.tick() => {
+                    self.release(&shared, &mut batch).await;
+                    self.renew(&shared).await;
+                }
+            }
+        }
+        while let Ok(lease) = self.ended.try_recv() {
+            batch.push(lease);
+        }
+        self.release(&shared, &mut batch).await;
+    }
+
+    async fn release(&mut self, shared: &Shared, batch: &mut Vec<u64>) {
+        let now = now(&self.clock);
+        self.untold.extend(shared.end(batch.drain(..), now));
+        shared.release(&mut self.untold, now).await;
+    }
+
+    /// By the clock, and not by how often it was looked at: a lease ends by the clock too. What failed is tried again at
+    /// the next look.
+    async fn renew(&mut self, shared: &Shared) {
+        let now = now(&self.clock);
+        // A clock that was put back is a reason to renew as well.
+        if now.abs_diff(self.renewed) >= RENEWAL && shared.renew(now).await {
+            self.renewed = now;
+        }
+    }
+}
+
+impl SaveWorker {
+    async fn run(mut self, stopping: impl Future<Output = ()>) {
+        let (mut ticks, mut batch) = (ticks(), Vec::with_capacity(BATCH));
+        tokio::pin!(stopping);
+        loop {
+            tokio::select! {
+                () = &mut stopping => break,
+                _ = self.jobs.recv_many(&mut batch, BATCH) => self.take(&mut batch),
                 _ = ticks.tick() => {
                     self.save().await;
-                    self.tidy(round).await;
-                    round += 1;
+                    self.forget().await;
                 }
             }
         }
         while let Ok(job) = self.jobs.try_recv() {
             batch.push(job);
         }
-        self.take(&mut batch).await;
+        self.take(&mut batch);
         self.save().await;
     }
 
-    async fn take(&mut self, batch: &mut Vec<Job>) {
-        let mut ended = Vec::new();
-        for job in batch.drain(..) {
-            match job {
-                Job::Release(lease) => ended.push(lease),
-                Job::Save(policy, entry) => {
-                    let key = (Arc::clone(&policy.settings().name), Arc::clone(&entry.subject));
-                    self.unsaved.insert(key, (policy, entry));
-                }
-            }
-        }
-        if let (Some(shared), false) = (&self.shared, ended.is_empty()) {
-            shared.release(&ended, self.now()).await;
+    fn take(&mut self, batch: &mut Vec<Unsaved>) {
+        for (policy, entry) in batch.drain(..) {
+            let name = (Arc::clone(&policy.settings().name), Arc::clone(&entry.subject));
+            self.unsaved.insert(name, (policy, entry));
         }
     }
 
-    async fn tidy(&self, round: u64) {
-        let now = self.now();
-        if let Some(shared) = self.shared.as_ref().filter(|_| round.is_multiple_of(RENEWAL)) {
-            shared.renew(now).await;
-        }
-        if let Some(ledger) = self.keeper.ledger.as_ref().filter(|_| round.is_multiple_of(FORGETTING)) {
+    async fn forget(&mut self) {
+        let now = now(&self.clock);
+        if let Some(ledger) = self.keeper.ledger.as_ref().filter(|_| now.abs_diff(self.forgot) >= FORGETTING) {
+            self.forgot = now;
             // What is not forgotten now is an hour later.
             let _ = ledger.forget(now).await;
         }
@@ -159,7 +214,7 @@ impl Worker {
 
     async fn save(&mut self) {
         let (Some(ledger), false) = (&self.keeper.ledger, self.unsaved.is_empty()) else { return };
-        let now = self.now();
+        let now = now(&self.clock);
         let mut open: Vec<_> = self.unsaved.values().cloned().collect();
         // In one order on all nodes, or their transactions would wait for each other.
         open.sort_by(|(_, one), (_, other)| one.subject.cmp(&other.subject));
@@ -178,8 +233,14 @@ impl Worker {
             }
         }
     }
+}
 
-    fn now(&self) -> u64 {
-        self.clock.unix_millis().cast_unsigned()
-    }
+fn ticks() -> Interval {
+    let mut ticks = interval(SAVING);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
+fn now(clock: &Clock) -> u64 {
+    clock.unix_millis().cast_unsigned()
 }

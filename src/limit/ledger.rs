@@ -1,4 +1,4 @@
-//! Where egress is kept: the database (table `egress`), or Redis where there is only that (`egress:policy:subject:period`,
+//! Where egress is kept: the database (table `egress`), or Redis where there is only that (`egress:{policy}:{subject}:{period}`,
 //! which lasts as long as Redis keeps it).
 
 use std::time::Duration;
@@ -12,6 +12,7 @@ use super::egress::{Account, Ledger, Unavailable};
 use crate::database::Database;
 use crate::on;
 use crate::redis::Redis;
+use crate::redis::keys::Key;
 
 /// A request waits no longer for it.
 const READ_BUDGET: Duration = Duration::from_millis(100);
@@ -66,7 +67,7 @@ pub struct InRedis(pub Redis);
 
 impl InRedis {
     fn key(&self, account: &Account) -> String {
-        self.0.key(&format!("egress:{}:{}:{}", account.policy, account.subject, account.period))
+        self.0.key(Key::Egress { policy: &account.policy, subject: &account.subject, period: account.period })
     }
 }
 

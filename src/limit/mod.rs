@@ -60,7 +60,7 @@ impl Limits {
             let policy = Policy::new(settings.clone(), clock.clone(), shared.clone(), keeper.clone(), counters);
             (name, Arc::new(policy))
         };
-        (Self { policies: settings.iter().map(policy).collect(), guesses: Guesses::default() }, worker)
+        (Self { policies: settings.iter().map(policy).collect(), guesses: Guesses::new(clock.clone()) }, worker)
     }
 
     /// The policy of that name.

@@ -1,18 +1,18 @@
 //! How fast one subject's answers may go out, all of them together: a virtual time that runs ahead of the real one by
-//! what has been sent (GCRA, ITU-T I.371). One atomic for each buffer, no lock, and nobody waits in a loop.
+//! what may be sent (GCRA, ITU-T I.371). One atomic for each buffer, no lock, and nobody waits in a loop.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::settings::Bandwidth;
 
-/// When all that was sent would have gone out at the given speed, in nanoseconds.
+/// When all that was taken has gone out at the given speed, in nanoseconds.
 #[derive(Debug, Default)]
 pub struct Pace(AtomicU64);
 
 impl Pace {
-    /// Counts `bytes` sent at `now` (nanoseconds since any fixed moment); how long to wait before the next ones.
-    pub fn sent(&self, bandwidth: &Bandwidth, bytes: u64, now: u64) -> Duration {
+    /// Takes the time for `bytes` at `now` (nanoseconds since any fixed moment); how long to wait before they are sent.
+    pub fn take(&self, bandwidth: &Bandwidth, bytes: u64, now: u64) -> Duration {
         let cost = nanos(bytes, bandwidth.rate);
         let next = |before: u64| before.max(now).saturating_add(cost);
         // The closure always gives a value: the previous one comes back either way.
@@ -49,7 +49,7 @@ mod tests {
         for (now, bytes, millis) in
             [(0, 500, 0), (0, 100, 100), (SECOND / 10, 100, 100), (SECOND, 0, 0), (10 * SECOND, 1500, 1000)]
         {
-            assert_eq!(pace.sent(&speed, bytes, now).as_millis(), millis, "{bytes} bytes at {now}");
+            assert_eq!(pace.take(&speed, bytes, now).as_millis(), millis, "{bytes} bytes at {now}");
         }
         assert!(!pace.is_idle(11 * SECOND) && pace.is_idle(12 * SECOND));
     }
@@ -62,8 +62,8 @@ mod tests {
             let (pace, speed) = (Pace::default(), Bandwidth { rate, burst });
             let (mut now, mut sent) = (0, 0_u64);
             for size in sizes {
+                now += u64::try_from(pace.take(&speed, size, now).as_nanos()).expect("a time that fits");
                 sent += size;
-                now += u64::try_from(pace.sent(&speed, size, now).as_nanos()).expect("a time that fits");
                 let allowed = u128::from(now) * u128::from(rate) / u128::from(SECOND) + u128::from(burst);
                 // One byte for each division that rounded down.
                 prop_assert!(u128::from(sent) <= allowed + 200, "{sent} of {allowed}");

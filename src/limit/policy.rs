@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::egress::{self, Account, Egress};
-use super::keeper::{Job, Keeper};
+use super::keeper::Keeper;
 use super::metrics::PolicyMetrics;
 use super::rule::Standing;
 use super::settings;
@@ -16,6 +16,10 @@ use crate::clock::Clock;
 
 /// What a refused stream is told to wait: when one ends, nobody knows.
 const STREAM_WAIT: Duration = Duration::from_secs(1);
+/// Bytes that are sent at once under a speed: fewer cost more for each byte.
+const SMALLEST_PIECE: usize = 4 * 1024;
+/// As above, at most.
+const LARGEST_PIECE: usize = 64 * 1024;
 
 /// A policy and all that it has counted.
 pub struct Policy {
@@ -109,7 +113,8 @@ impl Policy {
     async fn decide(self: &Arc<Self>, subject: &str) -> Result<Permit, Refused> {
         let now = self.now();
         let entry = self.entry(subject, now);
-        if let Some(standing) = self.egress(&entry, now).await.map(|(it, _)| it).filter(|it| it.remaining == 0) {
+        let quota = self.egress(&entry, now).await.map(|(standing, _)| standing);
+        if let Some(standing) = quota.filter(|it| it.remaining == 0) {
             return Err(Refused { cause: Cause::Egress, standing });
         }
         let (rule, streams) = (self.settings.requests.as_ref(), self.settings.streams);
@@ -119,7 +124,7 @@ impl Policy {
         })?;
         let is_stream = streams.is_some();
         let mut permit = Permit { policy: Arc::clone(self), entry, standing, is_stream, lease: None };
-        permit.standing = permit.standing.or_else(|| self.stream_standing(permit.entry.streams().into()));
+        permit.standing = permit.standing.or_else(|| self.stream_standing(permit.entry.streams().into())).or(quota);
         let Some(shared) = self.shared.as_ref().filter(|_| rule.is_some() || streams.is_some()) else {
             return Ok(permit);
         };
@@ -226,7 +231,8 @@ impl Policy {
 }
 
 impl Permit {
-    /// What the answer says of the limit; `None` where the policy limits neither requests nor streams.
+    /// What the answer says of the limit: of requests, else of streams, else of the quota; `None` where the policy has none
+    /// of them.
     pub fn standing(&self) -> Option<Standing> {
         self.standing
     }
@@ -236,14 +242,24 @@ impl Permit {
         self.is_stream || self.policy.settings.bandwidth.is_some() || self.policy.settings.egress.is_some()
     }
 
-    /// Counts `bytes` of the answer's body that were sent; how long to wait before the next ones.
-    pub fn sent(&self, bytes: u64) -> Option<Duration> {
-        let settings = &self.policy.settings;
-        if settings.egress.is_some() && self.entry.egress.sent(bytes) {
-            self.policy.keeper.ask(Job::Save(Arc::clone(&self.policy), Arc::clone(&self.entry)));
+    /// Counts `bytes` of the answer's body that were sent.
+    pub fn sent(&self, bytes: u64) {
+        let (Some(quota), keeper) = (&self.policy.settings.egress, &self.policy.keeper) else { return };
+        if self.entry.egress.sent(quota, bytes, self.policy.now(), keeper.keeps()) {
+            keeper.save(&self.policy, &self.entry);
         }
-        let wait = self.entry.pace.sent(settings.bandwidth.as_ref()?, bytes, self.policy.nanos());
+    }
+
+    /// Takes the time that `bytes` need at the subject's speed; how long to wait before they are sent.
+    pub fn pace(&self, bytes: u64) -> Option<Duration> {
+        let wait = self.entry.pace.take(self.policy.settings.bandwidth.as_ref()?, bytes, self.policy.nanos());
         (!wait.is_zero()).then_some(wait)
+    }
+
+    /// Bytes that are sent at once where the subject has a speed: a tenth of a second's, so that they flow evenly.
+    pub fn piece(&self) -> Option<usize> {
+        let rate = self.policy.settings.bandwidth.as_ref()?.rate;
+        Some(usize::try_from(rate / 10).unwrap_or(usize::MAX).clamp(SMALLEST_PIECE, LARGEST_PIECE))
     }
 }
 
@@ -253,7 +269,47 @@ impl Drop for Permit {
             self.entry.end_stream();
         }
         if let Some(lease) = self.lease {
-            self.policy.keeper.ask(Job::Release(lease));
+            self.policy.keeper.release(lease);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use prometheus::{IntCounter, Registry};
+
+    use super::*;
+    use crate::limit::metrics::LimitMetrics;
+    use crate::limit::settings::{EgressQuota, Partition};
+
+    const PERIOD: Duration = Duration::from_secs(60);
+
+    #[tokio::test]
+    async fn a_subject_is_forgotten_once_its_period_is_over() {
+        let clock = Clock::manual(SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_040));
+        let settings = settings::Policy {
+            name: "quota".into(),
+            requests: None,
+            streams: None,
+            bandwidth: None,
+            egress: Some(EgressQuota { bytes: 1000, period: PERIOD }),
+            partition: Partition::User,
+        };
+        let failures = IntCounter::new("failures", "for the test").expect("a counter");
+        let (keeper, _worker) = Keeper::new(None, None, clock.clone(), failures);
+        let metrics = LimitMetrics::new(&Registry::new()).expect("they register").policy("quota");
+        let policy = Policy::new(settings, clock.clone(), None, keeper, metrics);
+        let policy = Arc::new(Policy { table: Table::with_room(64), ..policy });
+        for number in 0..1000 {
+            if let Ok(permit) = policy.admit(&format!("u:{number}")).await {
+                permit.sent(10);
+            }
+        }
+        let is_kept = |subject: &str| *policy.entry(subject, policy.now()).subject == *subject;
+        assert!(!is_kept("u:new"), "there is no room");
+        clock.advance(PERIOD);
+        assert!(is_kept("u:new") && is_kept("u:another"));
     }
 }

@@ -10,7 +10,7 @@ use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use fred::error::Error;
+use fred::error::{Error, ErrorKind};
 use fred::interfaces::{ClientLike, KeysInterface, SortedSetsInterface};
 use futures::future::join_all;
 use parking_lot::Mutex;
@@ -21,6 +21,7 @@ use super::rest::Rest;
 use super::rule::{self, Standing};
 use super::settings::Rule;
 use crate::redis::Redis;
+use crate::redis::keys::Key;
 
 /// For what no request waits for.
 const LEISURE: Duration = Duration::from_millis(500);
@@ -28,6 +29,8 @@ const LEISURE: Duration = Duration::from_millis(500);
 const LEASE: u64 = 60_000;
 /// Leases renewed or ended at once.
 const BATCH: usize = 512;
+/// Ended leases that wait for Redis at most, some 200 bytes each: others end by themselves.
+const UNTOLD: usize = 1 << 16;
 
 const SCRIPT: &str = include_str!("shared.lua");
 
@@ -47,6 +50,14 @@ pub struct Question<'a> {
     pub streams: Option<u32>,
     /// Milliseconds since the Unix epoch.
     pub now: u64,
+}
+
+/// A lease whose stream has ended.
+pub struct Ended {
+    lease: u64,
+    key: String,
+    /// Then it ends by itself, in milliseconds since the Unix epoch.
+    until: u64,
 }
 
 /// What Redis says.
@@ -98,7 +109,7 @@ impl Shared {
         Self { redis, budget, script, node, next, rest, leases, metrics }
     }
 
-    /// A lease for a stream that is about to be asked for; [`Shared::release`] ends it.
+    /// A lease for a stream that is about to be asked for; [`Shared::end`] ends it.
     pub fn lease(&self, policy: &str, subject: &str) -> u64 {
         let lease = self.next.fetch_add(1, Ordering::Relaxed);
         self.leases.lock().insert(lease, self.keys(policy, subject)[1].clone());
@@ -126,15 +137,11 @@ impl Shared {
             Ok(answer) => answer,
             Err(error) => {
                 self.metrics.failed.inc();
-                if self.rest.failed(question.now) {
-                    tracing::warn!(reason = ?error.kind(), "limits are not shared: Redis (State.Url) does not answer in time");
-                }
+                self.failed(question.now, error.kind().clone());
                 return Err(Unavailable);
             }
         };
-        if self.rest.worked() {
-            tracing::info!("limits are shared again");
-        }
+        self.worked();
         let [verdict, remaining, wait, streams] = answer.map(|number| u64::try_from(number).unwrap_or(0));
         let verdict = match verdict {
             0 => Verdict::Granted,
@@ -161,7 +168,7 @@ impl Shared {
             }
         };
         let answer = Redis::in_time(self.budget, calls).await?;
-        answer.try_into().map_err(|_| Error::new(fred::error::ErrorKind::Protocol, "the script gives four numbers"))
+        answer.try_into().map_err(|_| Error::new(ErrorKind::Protocol, "the script gives four numbers"))
     }
 
     fn arguments(&self, question: &Question<'_>, take: bool, lease: Option<u64>) -> [String; 9] {
@@ -192,37 +199,46 @@ impl Shared {
     }
 
     fn keys(&self, policy: &str, subject: &str) -> [String; 2] {
-        ["requests", "streams"].map(|what| self.redis.key(&format!("limit:{{{policy}:{subject}}}:{what}")))
+        [Key::LimitRequests { policy, subject }, Key::LimitStreams { policy, subject }].map(|key| self.redis.key(key))
     }
 
-    /// Ends leases. What Redis does not hear of ends by itself.
-    pub async fn release(&self, leases: &[u64], now: u64) {
-        let ended: Vec<(u64, String)> = {
-            let mut all = self.leases.lock();
-            leases.iter().filter_map(|lease| Some((*lease, all.remove(lease)?))).collect()
-        };
-        if !self.rest.may_try(now) {
+    /// Renews these leases no more; Redis has to be told of what is returned.
+    pub fn end(&self, leases: impl Iterator<Item = u64>, now: u64) -> Vec<Ended> {
+        let mut all = self.leases.lock();
+        leases.filter_map(|lease| Some(Ended { lease, key: all.remove(&lease)?, until: now + LEASE })).collect()
+    }
+
+    /// Tells Redis that leases have ended. Those that it was not told of stay in `ended`, until they have ended there by
+    /// themselves.
+    pub async fn release(&self, ended: &mut Vec<Ended>, now: u64) {
+        ended.retain(|ended| now < ended.until);
+        ended.drain(..ended.len().saturating_sub(UNTOLD));
+        if ended.is_empty() || !self.rest.may_try(now) {
             return;
         }
         let client = &self.redis.within(LEISURE);
-        for batch in ended.chunks(BATCH) {
-            let end = |(lease, key): &(u64, String)| {
-                let (key, member) = (key.clone(), self.member(*lease));
+        while !ended.is_empty() {
+            let batch = &ended[..ended.len().min(BATCH)];
+            let end = |ended: &Ended| {
+                let (key, member) = (ended.key.clone(), self.member(ended.lease));
                 async move { client.zrem::<(), _, _>(key, member).await }
             };
             if !in_time(join_all(batch.iter().map(end))).await {
-                self.rest.failed(now);
-                return;
+                return self.failed(now, ErrorKind::Timeout);
             }
+            ended.drain(..ended.len().min(BATCH));
         }
-        self.rest.worked();
+        self.worked();
     }
 
-    /// Renews the leases of the streams under way; also of those that began while Redis was away.
-    pub async fn renew(&self, now: u64) {
+    /// Renews the leases of the streams under way, also of those that began while Redis was away; false where it failed.
+    pub async fn renew(&self, now: u64) -> bool {
         let all: Vec<(u64, String)> = self.leases.lock().iter().map(|(lease, key)| (*lease, key.clone())).collect();
-        if all.is_empty() || !self.rest.may_try(now) {
-            return;
+        if all.is_empty() {
+            return true;
+        }
+        if !self.rest.may_try(now) {
+            return false;
         }
         let client = &self.redis.within(LEISURE);
         let ends = now + LEASE;
@@ -235,11 +251,24 @@ impl Shared {
                 }
             };
             if !in_time(join_all(batch.iter().map(renew))).await {
-                self.rest.failed(now);
-                return;
+                self.failed(now, ErrorKind::Timeout);
+                return false;
             }
         }
-        self.rest.worked();
+        self.worked();
+        true
+    }
+
+    fn worked(&self) {
+        if self.rest.worked() {
+            tracing::info!("limits are shared again");
+        }
+    }
+
+    fn failed(&self, now: u64, reason: ErrorKind) {
+        if self.rest.failed(now) {
+            tracing::warn!(?reason, "limits are not shared: Redis (State.Url) does not answer in time");
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use sha2::{Digest, Sha256};
 
 use super::settings::Partition;
+use crate::http::client_ip;
 
 /// Longest name of a subject that is kept as it is.
 const MAX_NAME: usize = 128;
@@ -41,11 +42,7 @@ pub fn user(name: &str) -> String {
 
 /// The subject of an address: of IPv6 the /64, which one customer has whole (RFC 6177).
 pub fn address(address: Option<IpAddr>) -> String {
-    match address.map(|address| address.to_canonical()) {
-        None => NOBODY.to_owned(),
-        Some(IpAddr::V4(address)) => format!("a:{address}"),
-        Some(IpAddr::V6(address)) => format!("a:{:x}", u128::from(address) >> 64),
-    }
+    address.map_or_else(|| NOBODY.to_owned(), |address| format!("a:{}", client_ip::network(address)))
 }
 
 fn named(kind: char, name: &str) -> String {
@@ -76,7 +73,7 @@ mod tests {
             (&user, None, v4, "a:192.0.2.7"),
             (&user, None, None, "-"),
             (&Partition::Address, Some("alice"), v4, "a:192.0.2.7"),
-            (&Partition::Address, None, v6, "a:20010db800010002"),
+            (&Partition::Address, None, v6, "a:2001:db8:1:2::"),
             (&Partition::Route, Some("alice"), v4, "r:stream"),
             (&org("org"), None, v4, "c:acme"),
             (&org("team"), Some("alice"), v4, "-"),

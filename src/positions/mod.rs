@@ -90,8 +90,10 @@ pub struct Entry {
     pub position: Option<i64>,
     /// The item's length in milliseconds, where it is known.
     pub duration: Option<i64>,
-    /// When it was so, in milliseconds since the Unix epoch.
+    /// When it was so, in milliseconds since the Unix epoch: of two the newer one is kept.
     pub at: i64,
+    /// When it was reported, by the server's clock: it is kept for `Ttl` from then.
+    pub reported: i64,
 }
 
 /// What a player reports.
@@ -148,6 +150,7 @@ impl Positions {
         let queue = Queue::start(Arc::clone(&store), tasks, numbers.clone());
         let this = Self { queue, store, settings, clock: clock.clone(), numbers };
         tasks.spawn(this.clone().sweep(tasks.clone()));
+        tasks.spawn(this.clone().reconcile(tasks.clone()));
         Ok(Some(this))
     }
 
@@ -156,18 +159,20 @@ impl Positions {
     pub async fn save(&self, key: Key, report: Report) -> Result<(), Error> {
         let now = self.now();
         let at = report.at.unwrap_or(now).min(now);
-        self.queue.save(Entry { key, position: Some(report.position), duration: report.duration, at }).await
+        let (position, duration) = (Some(report.position), report.duration);
+        self.queue.save(Entry { key, position, duration, at, reported: now }).await
     }
 
     /// Forgets a position; older ones that come late do not bring it back.
     pub async fn clear(&self, key: Key) -> Result<(), Error> {
-        self.queue.save(Entry { key, position: None, duration: None, at: self.now() }).await
+        let now = self.now();
+        self.queue.save(Entry { key, position: None, duration: None, at: now, reported: now }).await
     }
 
     /// A position, where there is one.
     pub async fn get(&self, key: &Key) -> Result<Option<i64>, Error> {
         let found = self.store.get(key).await.map_err(|error| self.failed(&error))?;
-        Ok(found.filter(|entry| entry.at >= self.oldest()).and_then(|entry| entry.position))
+        Ok(found.filter(|entry| entry.reported >= self.oldest()).and_then(|entry| entry.position))
     }
 
     /// What `user` can continue, the newest first.
@@ -204,7 +209,7 @@ impl Positions {
         self.clock.unix_millis()
     }
 
-    /// What is older has expired.
+    /// What was reported before has expired.
     fn oldest(&self) -> i64 {
         self.now() - i64::try_from(self.settings.ttl.as_millis()).unwrap_or(i64::MAX)
     }
@@ -213,6 +218,13 @@ impl Positions {
         self.numbers.unread.inc();
         tracing::warn!(%error, "a position could not be read");
         Error::Unavailable
+    }
+
+    async fn reconcile(self, tasks: Tasks) {
+        tokio::select! {
+            () = self.store.reconcile() => {}
+            () = tasks.stopping() => {}
+        }
     }
 
     async fn sweep(self, tasks: Tasks) {

@@ -42,7 +42,7 @@ mod tests {
             (Kind::Film, Some(i64::MAX), Some(i64::MAX), false),
         ] {
             let key = Key { user: "u".to_owned(), kind, item: "i".to_owned() };
-            let entry = Entry { key, position, duration, at: 0 };
+            let entry = Entry { key, position, duration, at: 0, reported: 0 };
             assert_eq!(can_continue(&entry, &Settings::default()), expected, "{entry:?}");
         }
     }

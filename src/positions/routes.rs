@@ -184,7 +184,7 @@ async fn progress(
 }
 
 fn item(entry: Entry) -> Option<Item> {
-    let Entry { key: Key { kind, item: id, .. }, position, duration: duration_ms, at } = entry;
+    let Entry { key: Key { kind, item: id, .. }, position, duration: duration_ms, at, .. } = entry;
     let updated_at = Timestamp::from_millisecond(at).ok()?.to_string();
     Some(Item { id, kind, position_ms: position?, duration_ms, updated_at })
 }

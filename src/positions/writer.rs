@@ -135,7 +135,7 @@ mod tests {
     #[test]
     fn of_many_reports_of_one_key_the_newest_is_written_with_the_length_that_any_of_them_knew() {
         let key = |item: &str| Key { user: "u".to_owned(), kind: Kind::Audio, item: item.to_owned() };
-        let entry = |item, position, duration, at| Entry { key: key(item), position, duration, at };
+        let entry = |item, position, duration, at| Entry { key: key(item), position, duration, at, reported: at };
         let rows = newest(
             [
                 entry("b", Some(1), Some(9), 10),

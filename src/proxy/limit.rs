@@ -51,7 +51,7 @@ pub async fn admit(ctx: &mut Ctx, served: &Served) -> Result<(), Failure> {
             Ok(())
         }
         Err(Refused { cause, standing }) => {
-            ctx.standing = (cause != Cause::Egress).then_some(standing);
+            ctx.standing = Some(standing);
             let limited = match cause {
                 Cause::Requests => Limited::Requests,
                 Cause::Streams => Limited::Streams,
@@ -68,7 +68,19 @@ pub fn headers(ctx: &Ctx) -> impl Iterator<Item = (HeaderName, u64)> {
     standing.into_iter().flatten()
 }
 
-/// Counts `bytes` sent; how long to wait before the next ones.
-pub fn sent(ctx: &Ctx, bytes: u64) -> Option<Duration> {
-    ctx.permit.as_ref()?.sent(bytes)
+/// Takes the time that `bytes` need at the caller's speed; how long to wait before they are sent.
+pub fn pace(ctx: &Ctx, bytes: u64) -> Option<Duration> {
+    ctx.permit.as_ref()?.pace(bytes)
+}
+
+/// Bytes that are sent at once where the caller has a speed.
+pub fn piece(ctx: &Ctx) -> Option<usize> {
+    ctx.permit.as_ref()?.piece()
+}
+
+/// Counts `bytes` sent.
+pub fn sent(ctx: &Ctx, bytes: u64) {
+    if let Some(permit) = &ctx.permit {
+        permit.sent(bytes);
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use http::{Method, header};
 
 use super::audience::Told;
@@ -92,8 +93,10 @@ async fn pump(
     body: &mut Body,
     metrics: &Metrics,
 ) -> Result<(), Failure> {
+    let piece = limit::piece(ctx);
     loop {
-        let (room, passing) = (downstream.room(), downstream.socket().is_some());
+        // Bytes that are passed unread are counted only then: too late to be paced.
+        let (room, passing) = (downstream.room(), piece.is_none() && downstream.socket().is_some());
         let more = tokio::select! {
             biased;
             more = body.fill(room, passing) => more.map_err(Failure::Object)?,
@@ -101,6 +104,10 @@ async fn pump(
         };
         if !more {
             return Ok(downstream.end(None).await?);
+        }
+        if let Some(piece) = piece {
+            write_paced(downstream, ctx, body.available(), piece, metrics).await?;
+            continue;
         }
         let mut sent = 0;
         if let (Some(socket), true) = (downstream.socket(), body.available().is_empty()) {
@@ -112,16 +119,40 @@ async fn pump(
         } else if !body.available().is_empty() {
             downstream.write(body.available()).await?;
         }
-        let sent = (sent + body.available().len()) as u64;
-        ctx.sent += sent;
-        metrics.sent(sent);
-        if let Some(wait) = limit::sent(ctx, sent) {
+        count(ctx, metrics, sent + body.available().len());
+    }
+}
+
+/// Writes the `available` bytes in pieces, each when the caller's speed has room for it.
+async fn write_paced(
+    downstream: &mut impl Downstream,
+    ctx: &mut Ctx,
+    available: &[u8],
+    piece: usize,
+    metrics: &Metrics,
+) -> Result<(), Failure> {
+    for bytes in available.chunks(piece) {
+        if let Some(wait) = limit::pace(ctx, bytes.len() as u64) {
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
                 () = downstream.closed() => return Err(Failure::ClientLeft),
             }
         }
+        if downstream.keeps_bytes() {
+            downstream.write_owned(Bytes::copy_from_slice(bytes)).await?;
+        } else {
+            downstream.write(bytes).await?;
+        }
+        count(ctx, metrics, bytes.len());
     }
+    Ok(())
+}
+
+fn count(ctx: &mut Ctx, metrics: &Metrics, sent: usize) {
+    let sent = sent as u64;
+    ctx.sent += sent;
+    metrics.sent(sent);
+    limit::sent(ctx, sent);
 }
 
 /// Reads the body of a request that means nothing by it, so that the connection goes on behind its end.

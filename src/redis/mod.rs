@@ -2,8 +2,9 @@
 //!
 //! Owns connecting, reconnecting and how long a command may take. Knows nothing of what is kept there: each module
 //! that shares state has an adapter file of its own over [`Redis::within`], and decides what happens without Redis.
-//! Keys are those of the documents, behind the operator's prefix.
+//! What keys are called is in [`keys`] alone.
 
+pub mod keys;
 pub mod settings;
 
 use std::time::Duration;
@@ -15,6 +16,7 @@ use fred::types::config::{Config, Options, ReconnectPolicy};
 use fred::types::{Builder, ClusterHash, CustomCommand, FromValue};
 
 use futures::future::BoxFuture;
+use keys::Key;
 use settings::Settings;
 
 /// For a connection to be made.
@@ -116,8 +118,8 @@ impl Redis {
         Self { client, prefix: self.prefix.clone() }
     }
 
-    /// `key` behind the operator's prefix.
-    pub fn key(&self, key: &str) -> String {
+    /// The name of `key`, behind the operator's prefix.
+    pub fn key(&self, key: Key<'_>) -> String {
         format!("{}{key}", self.prefix)
     }
 
@@ -136,8 +138,8 @@ impl Redis {
         Self::in_time(budget, self.within(budget).ping::<String>(None)).await.is_ok()
     }
 
-    /// Ends the connections.
-    pub async fn close(&self) -> Result<(), Error> {
-        self.client().quit().await
+    /// Ends the connections, within `budget`: a client that was never connected would wait for Redis to take its farewell.
+    pub async fn close(&self, budget: Duration) -> Result<(), Error> {
+        Self::in_time(budget, self.client().quit()).await
     }
 }

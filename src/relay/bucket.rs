@@ -1,10 +1,9 @@
 //! Token buckets: how much of something, on the average and at once. Time is milliseconds since the Unix epoch.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use crate::attempts::FailedAttempts;
 
 /// A bucket that fills at an even rate up to its burst.
 #[derive(Clone, Debug)]
@@ -48,35 +47,26 @@ impl Bucket {
 }
 
 /// Guesses of session ids: with so few ids somebody could try them all.
-#[derive(Default)]
-pub struct Guesses {
-    by: Mutex<HashMap<IpAddr, Bucket>>,
-}
+pub struct Guesses(FailedAttempts);
 
-/// Wrong guesses of an address at once, and per minute.
-const GUESSES: f64 = 20.0;
-/// Addresses remembered; more forget the ones that could guess again anyway.
-const ADDRESSES: usize = 100_000;
+/// Wrong guesses of a network at once, and per minute.
+const GUESSES: u32 = 20;
+
+impl Default for Guesses {
+    fn default() -> Self {
+        Self(FailedAttempts::new(GUESSES, Duration::from_secs(60)))
+    }
+}
 
 impl Guesses {
     /// Whether `address` has guessed too often.
     pub fn is_blocked(&self, address: IpAddr, now: i64) -> bool {
-        self.by.lock().get_mut(&address).is_some_and(|bucket| bucket.is_below(1.0, now))
+        self.0.refusal(address, now.cast_unsigned()).is_some()
     }
 
     /// Notes a wrong guess.
     pub fn missed(&self, address: IpAddr, now: i64) {
-        let mut by = self.by.lock();
-        if by.len() >= ADDRESSES && !by.contains_key(&address) {
-            by.retain(|_, bucket| bucket.is_below(GUESSES, now));
-        }
-        // Never refused: whoever is blocked does not come here.
-        let _ = by.entry(address).or_insert_with(|| Bucket::new(GUESSES / 60.0, GUESSES, now)).take(1.0, now);
-    }
-
-    /// Forgets addresses that may guess as often as anybody.
-    pub fn sweep(&self, now: i64) {
-        self.by.lock().retain(|_, bucket| bucket.is_below(GUESSES, now));
+        self.0.record(address, now.cast_unsigned());
     }
 }
 
@@ -109,7 +99,5 @@ mod tests {
         assert!(guesses.is_blocked(one, 0));
         assert!(!guesses.is_blocked(other, 0));
         assert!(!guesses.is_blocked(one, 3_000), "after three seconds there is one more");
-        guesses.sweep(120_000);
-        assert!(guesses.by.lock().is_empty());
     }
 }

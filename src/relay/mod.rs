@@ -136,7 +136,6 @@ impl Relay {
                 let now = self.now();
                 self.registry.tick(now);
                 self.tickets.sweep(now);
-                self.guesses.sweep(now);
             }
         };
         tokio::select! {

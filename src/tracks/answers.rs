@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Clock;
 use crate::redis::Redis;
+use crate::redis::keys::Key;
 
 /// For a command to Redis.
 const BUDGET: Duration = Duration::from_millis(100);
@@ -40,7 +41,7 @@ pub struct Answer {
 /// Where they are kept.
 pub enum Shelf {
     /// In this process.
-    Memory(Cache<String, Vec<u8>>),
+    Memory(Cache<(String, String), Vec<u8>>),
     /// In Redis.
     Redis(Redis),
 }
@@ -68,12 +69,12 @@ impl Answers {
 
     /// The answer that was given, if it is good for longer than its last seconds. Without Redis there is none.
     pub async fn get(&self, user: &str, track: &str) -> Option<Answer> {
-        let name = name(user, track);
         let sealed = match &self.shelf {
-            Shelf::Memory(kept) => kept.get(&name)?.value().clone(),
+            Shelf::Memory(kept) => kept.get(&ids(user, track))?.value().clone(),
             Shelf::Redis(redis) => {
                 let client = redis.within(BUDGET);
-                let read: Result<Option<Vec<u8>>, _> = Redis::in_time(BUDGET, client.get(redis.key(&name))).await;
+                let read: Result<Option<Vec<u8>>, _> =
+                    Redis::in_time(BUDGET, client.get(key(redis, user, track))).await;
                 read.ok().flatten()?
             }
         };
@@ -87,10 +88,10 @@ impl Answers {
         let sealed = serde_json::to_vec(answer).ok().and_then(|plain| self.seal(&plain, user, track));
         let (Some(sealed), true) = (sealed, life > 0) else { return };
         match &self.shelf {
-            Shelf::Memory(kept) => drop(kept.insert(name(user, track), sealed)),
+            Shelf::Memory(kept) => drop(kept.insert(ids(user, track), sealed)),
             Shelf::Redis(redis) => {
                 let life = Expiration::EX(i64::try_from(life).unwrap_or(i64::MAX));
-                let key = redis.key(&name(user, track));
+                let key = key(redis, user, track);
                 let client = redis.within(BUDGET);
                 let put: Result<(), _> =
                     Redis::in_time(BUDGET, client.set(key, sealed.as_slice(), Some(life), None, false)).await;
@@ -103,12 +104,11 @@ impl Answers {
 
     /// Drops an answer; false where that cannot be done now.
     pub async fn remove(&self, user: &str, track: &str) -> bool {
-        let name = name(user, track);
         match &self.shelf {
-            Shelf::Memory(kept) => drop(kept.remove(&name)),
+            Shelf::Memory(kept) => drop(kept.remove(&ids(user, track))),
             Shelf::Redis(redis) => {
                 let client = redis.within(BUDGET);
-                let removed: Result<i64, _> = Redis::in_time(BUDGET, client.del(redis.key(&name))).await;
+                let removed: Result<i64, _> = Redis::in_time(BUDGET, client.del(key(redis, user, track))).await;
                 return removed.is_ok();
             }
         }
@@ -130,11 +130,15 @@ impl Answers {
     }
 }
 
-fn name(user: &str, track: &str) -> String {
-    format!("stream:{user}:{track}")
+fn key(redis: &Redis, user: &str, track: &str) -> String {
+    redis.key(Key::StreamUrl { user, track })
 }
 
-/// Whose and of what an answer is: ids may have colons, so that names may fall together; what is encrypted may not.
+fn ids(user: &str, track: &str) -> (String, String) {
+    (user.to_owned(), track.to_owned())
+}
+
+/// Whose and of what an answer is, encrypted with it: whoever can write to Redis may not put one in another's place.
 fn owner(user: &str, track: &str) -> String {
     format!("{}:{user}:{track}", user.len())
 }
@@ -150,7 +154,7 @@ mod tests {
         Answer { path, expires: clock.unix() + 100, content_type, size: 5, generation: 1, version: 2 }
     }
 
-    fn answers(keys: &[[u8; 32]], kept: &Cache<String, Vec<u8>>, clock: &Clock) -> Answers {
+    fn answers(keys: &[[u8; 32]], kept: &Cache<(String, String), Vec<u8>>, clock: &Clock) -> Answers {
         Answers::new(Shelf::Memory(kept.clone()), keys, clock.clone())
     }
 
@@ -161,12 +165,12 @@ mod tests {
         let old = answers(&[[1; 32]], &kept, &clock);
         old.put("a", "b", &answer(&clock)).await;
         assert_eq!(old.get("a", "b").await, Some(answer(&clock)));
-        let bytes = kept.get("stream:a:b").expect("it is kept").value().clone();
+        let bytes = kept.get(&ids("a", "b")).expect("it is kept").value().clone();
         assert!(!bytes.windows(6).any(|window| window == b"secret"));
         assert_eq!(answers(&[[2; 32], [1; 32]], &kept, &clock).get("a", "b").await, Some(answer(&clock)));
         assert_eq!(answers(&[[2; 32]], &kept, &clock).get("a", "b").await, None);
         // Another's answer in its place is none.
-        kept.insert("stream:a:c".to_owned(), bytes);
+        kept.insert(ids("a", "c"), bytes);
         assert_eq!(old.get("a", "c").await, None);
         clock.advance(Duration::from_secs(70));
         assert_eq!(old.get("a", "b").await, None);

@@ -11,6 +11,7 @@ const ALLOWED: &str = "
     secret:
     clock:
     memo:
+    attempts:  http
     lifecycle:
     http:
     route:     http
@@ -18,14 +19,14 @@ const ALLOWED: &str = "
     upstream:  http route clock secret lifecycle
     auth:      http clock secret memo database redis on
     catalog:   http clock secret memo database on
-    limit:     http clock database redis on
+    limit:     http clock attempts database redis on
     object:    http s3 upstream clock
     embedded:  http clock secret
     database:  secret
     redis:     secret
     events:    secret lifecycle
     demo:      http
-    relay:     api clock http lifecycle redis s3 secret
+    relay:     api clock http lifecycle attempts redis s3 secret
     telemetry: http clock
     api:       http clock secret auth limit telemetry
     tracks:    http s3 clock auth catalog api redis

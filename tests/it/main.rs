@@ -29,6 +29,7 @@ mod plain;
 mod playback;
 mod player;
 mod positions;
+mod quotas;
 mod ranges;
 mod recording;
 mod resilience;

@@ -398,3 +398,21 @@ async fn over_http_2_a_revoked_stream_is_reset_and_the_others_of_its_connection_
     assert_eq!(connection.get(&alices, &[]).await.status, 401);
     other.finish().await.is(200, &pattern(LENGTH));
 }
+
+#[tokio::test]
+async fn no_name_of_a_user_undoes_the_logout_of_another() {
+    let Some(redis) = Redis::start() else { return };
+    let origin = ScriptedOrigin::with_track("music").await;
+    origin.put("/audio/alice.mp3", Object::new("music"));
+    let mut config = urls(&origin.url(), "audio", &["env:OLD_KEY"]);
+    config["State"]["Url"] = json!(redis.url());
+    let gate = start(&config).await;
+    let path = url(&gate, "track", "alice").await;
+    log_out(&gate, "alice").await;
+    for (user, track) in [("gen", "alice"), ("gen:alice", "track"), ("stream.gen", "alice")] {
+        send(&gate, Method::GET, &format!("/api/v1/tracks/{track}/stream-url"), &bearer(user), None).await.is(200);
+    }
+    // A node that remembers nothing.
+    let fresh = start(&config).await;
+    assert_eq!(status(&fresh, &path).await, 401);
+}

@@ -25,6 +25,12 @@ const REDIS: [&str; 10] = [
 /// Where Redis is; `Some(None)`: state is kept in memory.
 pub fn state(at: &At<'_>, raw: Option<&file::State>) -> Option<Option<redis::settings::Settings>> {
     let Some(raw) = raw else { return Some(None) };
+    if raw.prefix.contains("{}") {
+        // Redis then takes the slot of the whole key, and the two counts of a limit would be on two nodes of a cluster.
+        let problem = Problem::new("the braces are empty");
+        at.key("Prefix").report(problem.expected("no braces, or a word in them, such as `{tide}:`"));
+        return None;
+    }
     let Some(text) = &raw.url else { return Some(None) };
     let at = at.key("Url");
     let expected = "`memory`, or the address of Redis such as redis://redis:6379";

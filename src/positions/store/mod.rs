@@ -74,7 +74,7 @@ pub struct Listing<'a> {
     pub kind: Option<Kind>,
     /// Behind this.
     pub after: Option<&'a Mark>,
-    /// Not older than this.
+    /// Reported since then.
     pub since: i64,
     /// So many at most.
     pub count: usize,
@@ -97,8 +97,13 @@ pub trait Store: Send + Sync {
     /// Entries with a position, by time (the newest first), kind and item; `next` unless that was all.
     async fn list(&self, listing: &Listing<'_>) -> Result<Page, Away>;
 
-    /// Removes entries older than `before`.
+    /// Removes entries that were reported before `before`.
     async fn sweep(&self, before: i64) -> Result<(), Away>;
+
+    /// Makes good, for as long as it runs, what whoever answers for the store has missed.
+    async fn reconcile(&self) {
+        std::future::pending().await
+    }
 }
 
 /// The store for what there is.
@@ -110,7 +115,7 @@ pub fn open(
     numbers: &Numbers,
 ) -> Option<Arc<dyn Store>> {
     let shared = |redis| Shared::new(redis, settings.ttl, clock.clone());
-    Some(match (database.map(Records::new), redis.map(shared)) {
+    Some(match (database.map(|database| Records::new(database, settings.ttl, clock.clone())), redis.map(shared)) {
         (Some(records), Some(shared)) => Arc::new(Fronted::new(records, shared, clock.clone(), numbers.clone())),
         (Some(records), None) => Arc::new(records),
         (None, Some(shared)) => Arc::new(shared),

@@ -1,35 +1,38 @@
 //! Positions in Redis, under the documents' key `player:{userId}:{trackId}`: the front of the database, or all there is.
 //!
-//! Each key holds one text: time, position, length, and when it was written; `-` for what is not there. One script
-//! writes any number of keys, each unless it holds something newer. Lists are read from an index per user, a sorted set
+//! Each key holds one text: time, position, length, when it was written, and when it was reported; `-` for what is not
+//! there. One script writes any number of keys, each unless it holds something newer. Lists are read from an index per user, a sorted set
 //! of items by time: it may name what has expired or was cleared, never leaves out what has a position.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
-use fred::interfaces::{ClientLike, KeysInterface, SortedSetsInterface};
+use fred::interfaces::{ClientLike, EventInterface, KeysInterface, SortedSetsInterface};
+use fred::types::config::Server;
 use fred::types::sorted_sets::Ordering;
 use futures::future::{try_join, try_join_all};
+use tokio::sync::broadcast::Receiver;
 
 use super::{Away, Listing, Mark, Store};
 use crate::clock::Clock;
 use crate::positions::{Entry, Key, Kind, Page};
-use crate::redis::Redis;
+use crate::redis::{Redis, keys};
 
 /// For a write or a list, where Redis is all there is.
 const LIMIT: Duration = Duration::from_secs(1);
 /// Keys that one script writes: Redis does nothing else meanwhile.
 const AT_ONCE: usize = 250;
-/// ARGV: now, the time to live, then time, position and length of each key.
+/// ARGV: now, then time, position, length, time of the report and time to live of each key.
 const SCRIPT: &str = "
 for i = 1, #KEYS do
-    local t, p, d = ARGV[i * 3], ARGV[i * 3 + 1], ARGV[i * 3 + 2]
+    local at = i * 5 - 3
+    local t, p, d, r, life = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4]
     local old = redis.call('GET', KEYS[i])
     local ot, od
     if old then ot, od = string.match(old, '^(%d+) %S+ (%S+)') end
     if not ot or tonumber(ot) <= tonumber(t) then
         if d == '-' and od then d = od end
-        redis.call('SET', KEYS[i], t .. ' ' .. p .. ' ' .. d .. ' ' .. ARGV[1], 'PX', ARGV[2])
+        redis.call('SET', KEYS[i], t .. ' ' .. p .. ' ' .. d .. ' ' .. ARGV[1] .. ' ' .. r, 'PX', life)
     end
 end
 return 1";
@@ -51,12 +54,15 @@ impl Shared {
     pub async fn put(&self, entries: &[Entry], budget: Duration) -> Result<(), Away> {
         // In a cluster each key may be on another node.
         let at_once = if self.redis.client().is_clustered() { 1 } else { AT_ONCE };
-        let now = self.clock.unix_millis().to_string();
+        let now = self.clock.unix_millis();
         let number = |value: Option<i64>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
         let writes = entries.chunks(at_once).map(|part| {
             let keys: Vec<String> = part.iter().map(|entry| self.key(&entry.key)).collect();
-            let each = part.iter().flat_map(|entry| [Some(entry.at), entry.position, entry.duration]).map(number);
-            let arguments: Vec<String> = [now.clone(), self.ttl.to_string()].into_iter().chain(each).collect();
+            let each = part.iter().flat_map(|entry| {
+                let life = (entry.reported + self.ttl - now).max(1);
+                [Some(entry.at), entry.position, entry.duration, Some(entry.reported), Some(life)]
+            });
+            let arguments: Vec<String> = std::iter::once(Some(now)).chain(each).map(number).collect();
             self.redis.script::<i64>(budget, SCRIPT, keys, arguments)
         });
         try_join_all(writes).await?;
@@ -70,18 +76,26 @@ impl Shared {
         Ok(text.and_then(|text| parse(key, &text)))
     }
 
-    /// The user's id is escaped: no id may make a key of somebody else's.
-    fn key(&self, key: &Key) -> String {
-        let Key { user, kind, item } = key;
-        let user = escape(user);
-        self.redis.key(&match kind {
-            Kind::Audio => format!("player:{user}:{item}"),
-            Kind::Audiobook | Kind::Podcast | Kind::Film => format!("player.{}:{user}:{item}", kind.name()),
-        })
+    fn key(&self, Key { user, kind, item }: &Key) -> String {
+        let kind = match kind {
+            Kind::Audio => None,
+            Kind::Audiobook | Kind::Podcast | Kind::Film => Some(kind.name()),
+        };
+        self.redis.key(keys::Key::Position { user, kind, item })
     }
 
     fn index(&self, user: &str) -> String {
-        self.redis.key(&format!("player.items:{}", escape(user)))
+        self.redis.key(keys::Key::PositionIndex { user })
+    }
+
+    /// Resolves when there is a connection, at once where there is one; then also where there is none within `budget`.
+    pub async fn connected(&self, budget: Duration) {
+        self.redis.ready(budget).await;
+    }
+
+    /// Tells of connections that came after others had broken.
+    pub fn reconnections(&self) -> Receiver<Server> {
+        self.redis.client().reconnect_rx()
     }
 
     /// The newest items first: beyond what is asked for by those of the cursor's own millisecond.
@@ -89,8 +103,8 @@ impl Shared {
         let client = self.redis.within(LIMIT);
         let most = listing.after.map_or(f64::INFINITY, |mark| mark.at as f64);
         let count = i64::try_from(listing.count).unwrap_or(i64::MAX);
-        let (index, since) = (self.index(listing.user), listing.since as f64);
-        let range = client.zrevrangebyscore(index, most, since, false, Some((0, count)));
+        // Whatever its time, an item is there for as long as its key is.
+        let range = client.zrevrangebyscore(self.index(listing.user), most, f64::NEG_INFINITY, false, Some((0, count)));
         let members: Vec<String> = Redis::in_time(LIMIT, range).await?;
         let name = |member: String| {
             member.split_once(':').and_then(|(kind, item)| Some((Kind::named(kind)?, item.to_owned())))
@@ -145,15 +159,13 @@ impl Store for Shared {
     }
 }
 
-fn escape(user: &str) -> String {
-    user.replace('%', "%25").replace(':', "%3A")
-}
-
 fn parse(key: &Key, text: &str) -> Option<(Entry, i64)> {
     let mut words = text.split(' ');
     let at = words.next()?.parse().ok()?;
     let position = words.next()?.parse().ok();
     let duration = words.next()?.parse().ok();
     let written = words.next()?.parse().ok()?;
-    Some((Entry { key: key.clone(), position, duration, at }, written))
+    // An older version did not say when it was reported.
+    let reported = words.next().and_then(|word| word.parse().ok()).unwrap_or(written);
+    Some((Entry { key: key.clone(), position, duration, at, reported }, written))
 }

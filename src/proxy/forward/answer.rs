@@ -149,14 +149,20 @@ impl Passage<'_, '_> {
     }
 }
 
-async fn send(downstream: &mut impl Downstream, ctx: &Ctx, bytes: Bytes) -> Result<(), Failure> {
-    let length = bytes.len() as u64;
-    downstream.write_owned(bytes).await?;
-    if let Some(wait) = limit::sent(ctx, length) {
-        tokio::select! {
-            () = tokio::time::sleep(wait) => {}
-            () = downstream.closed() => return Err(Failure::ClientLeft),
+/// Writes the bytes, in pieces where the caller has a speed, each when there is room for it.
+async fn send(downstream: &mut impl Downstream, ctx: &Ctx, mut bytes: Bytes) -> Result<(), Failure> {
+    let piece = limit::piece(ctx).unwrap_or(usize::MAX);
+    while !bytes.is_empty() {
+        let next = bytes.split_to(piece.min(bytes.len()));
+        let length = next.len() as u64;
+        if let Some(wait) = limit::pace(ctx, length) {
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = downstream.closed() => return Err(Failure::ClientLeft),
+            }
         }
+        downstream.write_owned(next).await?;
+        limit::sent(ctx, length);
     }
     Ok(())
 }

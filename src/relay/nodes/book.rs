@@ -15,6 +15,7 @@ use fred::interfaces::{HashesInterface, KeysInterface, SortedSetsInterface};
 
 use super::wire::NodeId;
 use crate::redis::Redis;
+use crate::redis::keys::Key;
 use crate::relay::event::Reason;
 use crate::relay::id::SessionId;
 use crate::relay::metadata;
@@ -147,9 +148,19 @@ impl Book {
         Self { redis, node, timeout }
     }
 
-    /// The key of a session, or of a part of it.
-    pub fn key(&self, id: SessionId, part: &str) -> String {
-        self.redis.key(&format!("session:{id}{part}"))
+    /// The key of a session.
+    fn key(&self, id: SessionId) -> String {
+        self.redis.key(Key::Session { id: &id.to_string() })
+    }
+
+    /// The key of what a session plays.
+    pub fn metadata_key(&self, id: SessionId) -> String {
+        self.redis.key(Key::SessionMetadata { id: &id.to_string() })
+    }
+
+    /// The key of a session's audio.
+    pub fn audio_key(&self, id: SessionId) -> String {
+        self.redis.key(Key::SessionAudio { id: &id.to_string() })
     }
 
     /// Counts a new session; false where there are `most` already.
@@ -169,13 +180,13 @@ impl Book {
     }
 
     fn sessions(&self) -> String {
-        self.redis.key("share:sessions")
+        self.redis.key(Key::Sessions)
     }
 
     /// Begins a session; false while one of its id is live.
     pub async fn claim(&self, id: SessionId, started: i64) -> Result<bool, Error> {
         let arguments = vec![self.node.to_string(), started.to_string(), self.timeout.to_string(), LEASE.to_string()];
-        let claimed: i64 = self.redis.script(BUDGET, CLAIM, vec![self.key(id, "")], arguments).await?;
+        let claimed: i64 = self.redis.script(BUDGET, CLAIM, vec![self.key(id)], arguments).await?;
         Ok(claimed == 1)
     }
 
@@ -206,7 +217,7 @@ impl Book {
     }
 
     async fn ask(&self, budget: Duration, id: SessionId, arguments: Vec<String>) -> Result<Found, Error> {
-        let said: Vec<String> = self.redis.script(budget, BEAT, vec![self.key(id, "")], arguments).await?;
+        let said: Vec<String> = self.redis.script(budget, BEAT, vec![self.key(id)], arguments).await?;
         // What cannot be read was written by another program.
         Ok(found(self.node, &said).unwrap_or(Found::Gone))
     }
@@ -221,7 +232,7 @@ impl Book {
             self.timeout.to_string(),
             ENDED_LIFE.to_string(),
         ];
-        let said: String = self.redis.script(BUDGET, FINISH, vec![self.key(report.id, "")], arguments).await?;
+        let said: String = self.redis.script(BUDGET, FINISH, vec![self.key(report.id)], arguments).await?;
         let end = match said.as_str() {
             "done" => End::Done,
             "live" => End::Live,
@@ -230,8 +241,8 @@ impl Book {
         if end == End::Done {
             let client = self.redis.within(LEISURE);
             let rest = async {
-                client.del::<(), _>(self.key(report.id, ":metadata")).await?;
-                client.del::<(), _>(self.key(report.id, ":audio")).await?;
+                client.del::<(), _>(self.metadata_key(report.id)).await?;
+                client.del::<(), _>(self.audio_key(report.id)).await?;
                 client.zrem::<(), _, _>(self.sessions(), report.id.to_string()).await
             };
             // What is left expires soon.
@@ -243,18 +254,18 @@ impl Book {
     /// Takes back a claim.
     pub async fn forget(&self, id: SessionId) -> Result<(), Error> {
         let client = self.redis.within(BUDGET);
-        Redis::in_time(BUDGET, client.del::<(), _>(self.key(id, ""))).await
+        Redis::in_time(BUDGET, client.del::<(), _>(self.key(id))).await
     }
 
     /// Says that this node has a session no more.
     pub async fn leave(&self, id: SessionId) -> Result<(), Error> {
         let client = self.redis.within(LEISURE);
-        Redis::in_time(LEISURE, client.hdel::<(), _, _>(self.key(id, ""), format!("node:{}", self.node))).await
+        Redis::in_time(LEISURE, client.hdel::<(), _, _>(self.key(id), format!("node:{}", self.node))).await
     }
 
     /// What a session plays.
     pub async fn song(&self, id: SessionId) -> Result<Option<Song>, Error> {
-        let (key, client) = (self.key(id, ":metadata"), self.redis.within(BUDGET));
+        let (key, client) = (self.metadata_key(id), self.redis.within(BUDGET));
         let read = async {
             let (held, life): ((Option<String>, Option<String>), i64) =
                 futures::try_join!(client.hmget(key.clone(), vec!["json", "thumbnailData"]), client.pttl(key.clone()))?;

@@ -38,6 +38,7 @@ use super::settings::Settings;
 use crate::clock::Clock;
 use crate::lifecycle::Tasks;
 use crate::redis::Redis;
+use crate::redis::keys::Key;
 
 /// How often each session has its turn with Redis.
 const ROUND: Duration = Duration::from_secs(1);
@@ -116,8 +117,8 @@ impl Nodes {
                 () = stopping.stopping() => {}
             }
             // Who is gone already needs no farewell.
-            let _ = Redis::in_time(LEISURE, sending.subscriber.close()).await;
-            let _ = Redis::in_time(LEISURE, sending.redis.close()).await;
+            let _ = sending.subscriber.close(LEISURE).await;
+            let _ = sending.redis.close(LEISURE).await;
         });
         nodes
     }
@@ -384,7 +385,7 @@ impl Nodes {
     }
 
     fn channel(&self, id: SessionId) -> String {
-        self.redis.key(&format!("share:{id}"))
+        self.redis.key(Key::SessionChannel { id: &id.to_string() })
     }
 
     /// Milliseconds since the Unix epoch.

@@ -52,7 +52,7 @@ fn commands(nodes: &Nodes, sent: &Sent) -> Vec<Command> {
     match &sent.what {
         What::Message(to, message) => vec![publish(*to, message.clone())],
         What::Song(song, whole) => {
-            let [write, expire] = remember(nodes.book.key(sent.id, ":metadata"), song, *whole);
+            let [write, expire] = remember(nodes.book.metadata_key(sent.id), song, *whole);
             let picture = song.picture.as_ref();
             let word = Word::Song {
                 song: String::from_utf8_lossy(&song.slim).into_owned(),
@@ -61,7 +61,7 @@ fn commands(nodes: &Nodes, sent: &Sent) -> Vec<Command> {
             };
             vec![write, expire, publish(NodeId::ALL, Message::Word(word))]
         }
-        What::Kept(label, samples, most) => keep(nodes.book.key(sent.id, ":audio"), label, samples, *most).into(),
+        What::Kept(label, samples, most) => keep(nodes.book.audio_key(sent.id), label, samples, *most).into(),
     }
 }
 

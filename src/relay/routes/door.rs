@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use crate::api::error::Error;
 use crate::http::caller::Caller;
+use crate::http::client_ip;
 use crate::relay::Relay;
 use crate::relay::id::SessionId;
 use crate::relay::refused::Refused;
@@ -140,8 +141,8 @@ fn refuse(relay: &Relay) -> Error {
     Refused::Unauthorized.into()
 }
 
-/// Callers whose address is not known count as one.
+/// The network by which a caller is counted; callers whose address is not known count as one.
 pub fn address(parts: &Parts) -> IpAddr {
     let caller = parts.extensions.get::<Caller>().and_then(|caller| caller.address);
-    caller.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
+    caller.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), client_ip::network)
 }

@@ -51,6 +51,7 @@ async fn holds(config: &Value) {
     let player = Player::new(&gate, "first");
     what_was_saved_is_read(&player).await;
     the_newer_time_wins(&player).await;
+    a_report_that_comes_late_is_given_out(&player).await;
     a_cleared_position_stays_cleared(&player).await;
     of_many_at_once_the_newest_stays(&player).await;
     nobody_sees_anothers(&gate).await;
@@ -80,6 +81,17 @@ async fn the_newer_time_wins(player: &Player) {
     assert_eq!(player.get("t").await, Some(5));
     player.save("t", json!({ "positionMs": 6 })).await;
     assert_eq!(player.get("t").await, Some(6), "a clock that is fast does not outlast the others");
+}
+
+/// A player that was offline for longer than `Ttl`, which runs from the report.
+async fn a_report_that_comes_late_is_given_out(player: &Player) {
+    let then = token::now() * 1000 - 40 * 86_400_000;
+    player.save("late", json!({ "positionMs": 900_000, "durationMs": 3_600_000, "timestamp": then })).await;
+    assert_eq!(player.get("late").await, Some(900_000));
+    player.save("late", json!({ "positionMs": 1, "timestamp": then - 1 })).await;
+    assert_eq!(player.get("late").await, Some(900_000), "an older report came late");
+    assert!(player.progress("").await.0.contains(&"late".to_owned()));
+    player.clear("late").await;
 }
 
 async fn a_cleared_position_stays_cleared(player: &Player) {

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
 use super::{Player, Postgres, Redis, base, in_a_file, path};
+use crate::support::cutter::Cutter;
 use crate::support::eventually::within;
 use crate::support::tools::TempFolder;
 use crate::support::{Gate, eventually, token};
@@ -210,6 +211,45 @@ async fn redis_stops_and_starts_under_load_before_postgresql_and_nobody_notices(
     load.finds_all_at(&gate).await;
 }
 
+/// Two nodes on one PostgreSQL, the first of which reaches Redis over `wire`.
+async fn two_nodes(redis: &Redis, wire: &Cutter, folder: &TempFolder) -> Option<(Gate, Gate)> {
+    let mut config = base(folder);
+    config["Database"]["Url"] = json!(Postgres::database().await?);
+    let mut first = config.clone();
+    first["State"]["Url"] = json!(wire.url().replace("http:", "redis:"));
+    config["State"]["Url"] = json!(redis.url());
+    Some(tokio::join!(Gate::start(&first), Gate::start(&config)))
+}
+
+async fn redis_is_seen(gate: &Gate, state: &str) {
+    eventually("the node sees it", async || {
+        gate.client().get("/health", &[]).await.text().contains(&format!("\"redis\":\"{state}\"")).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_redis_missed_no_node_gives_out_when_it_is_back() {
+    let Some(mut redis) = Redis::start() else { return };
+    let (folder, wire) = (TempFolder::new("positions"), Cutter::to(([127, 0, 0, 1], redis.port()).into()).await);
+    let Some((one, two)) = two_nodes(&redis, &wire, &folder).await else { return };
+    let (here, there) = (Player::new(&one, "u"), Player::new(&two, "u"));
+    here.save("t", json!({ "positionMs": 1 })).await;
+    assert_eq!(there.get("t").await, Some(1));
+    redis.kill();
+    here.save("t", json!({ "positionMs": 2 })).await;
+    redis.restart();
+    redis_is_seen(&two, "ok").await;
+    assert_eq!(there.get("t").await, Some(2), "Redis has the old one");
+    // Only the first node is cut off: the other one cannot know, until the first one is back.
+    wire.shut();
+    redis_is_seen(&one, "unavailable").await;
+    here.save("t", json!({ "positionMs": 3 })).await;
+    wire.mend();
+    within(Duration::from_secs(5), "the other node has it", async || (there.get("t").await == Some(3)).then_some(()))
+        .await;
+}
+
 #[tokio::test]
 async fn redis_alone_stops_and_starts_under_load() {
     let Some(mut redis) = Redis::start() else { return };
@@ -256,4 +296,55 @@ async fn the_proxy_starts_without_its_servers_and_uses_them_when_they_come() {
         (health.contains("\"redis\":\"ok\"") && health.contains("\"database\":\"ok\"")).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_file_that_is_moved_away_keeps_nothing_and_the_node_says_so() {
+    let folder = TempFolder::new("positions");
+    let config = in_a_file(&folder);
+    let mut gate = Gate::start(&config).await;
+    let player = Player::new(&gate, "u");
+    player.save("t", json!({ "positionMs": 1 })).await;
+    let (data, aside) = (folder.path().join("data"), folder.path().join("aside"));
+    std::fs::rename(&data, &aside).expect("it can be moved");
+    assert_eq!(player.post("t", json!({ "positionMs": 2 })).await.problem(503)["code"], "unavailable");
+    let unready = async || (gate.admin().get("/readyz", &[]).await.status == 503).then_some(());
+    eventually("the node is not ready", unready).await;
+    assert!(gate.admin().get("/health", &[]).await.text().contains("\"database\":\"unavailable\""));
+    assert!(!data.exists(), "nothing new is begun in its place");
+    std::fs::rename(&aside, &data).expect("it can be moved");
+    let ready = async || (gate.admin().get("/readyz", &[]).await.status == 200).then_some(());
+    eventually("the node is ready", ready).await;
+    assert_eq!(player.get("t").await, Some(1));
+    player.save("t", json!({ "positionMs": 3 })).await;
+    // Another file in its place is not taken for it either.
+    std::fs::remove_file(data.join("tidegate.db")).expect("it can be removed");
+    std::fs::write(data.join("tidegate.db"), "").expect("it can be written");
+    player.post("t", json!({ "positionMs": 4 })).await.problem(503);
+    assert!(gate.stop().await.success());
+}
+
+#[tokio::test]
+async fn the_process_ends_though_redis_or_postgresql_never_answered() {
+    let (Some(mut postgres), Some(mut redis)) = (Postgres::start(), Redis::start()) else { return };
+    let folder = TempFolder::new("positions");
+    let mut config = base(&folder);
+    config["Share"] = json!({ "Token": "env:BEARER_TOKEN" });
+    config["Database"]["Url"] = json!(postgres.url());
+    config["State"]["Url"] = json!(redis.url());
+    for frozen in [false, true] {
+        if frozen {
+            redis.restart();
+            redis.freeze();
+            postgres.freeze();
+        } else {
+            redis.stop();
+        }
+        let mut gate = Gate::start_with(&config, &[("BEARER_TOKEN", "a token of the share relay")]).await;
+        let asked = std::time::Instant::now();
+        assert!(gate.stop().await.success());
+        assert!(asked.elapsed() < Duration::from_secs(8), "frozen: {frozen}: {:?}", asked.elapsed());
+    }
+    redis.thaw();
+    postgres.thaw();
 }

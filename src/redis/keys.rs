@@ -1,0 +1,253 @@
+//! The names of all that is kept in Redis: no other place spells one.
+//!
+//! A key is its kind's word, then the parts that tell it from others of the kind, parted by colons: as the documents have
+//! it (`player:{userId}:{trackId}`, `stream:{userId}:{trackId}`, `session:{sessionId}`). Parts come from users: `%`, `:`,
+//! `{` and `}` in them are written as `%25`, `%3A`, `%7B` and `%7D`. So a part can end neither itself nor the braces by
+//! which a cluster chooses the node of a key, and since each word has one number of parts, no key spells another.
+
+use std::fmt::{Display, Formatter, Result};
+
+/// The name of something that is kept, without the operator's prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Key<'a> {
+    /// A user's position in an item; of other kinds than audio with the kind behind the word.
+    Position {
+        /// The user's id.
+        user: &'a str,
+        /// The kind of the item; `None`: audio.
+        kind: Option<&'a str>,
+        /// The item's id.
+        item: &'a str,
+    },
+    /// The items in which a user has a position.
+    PositionIndex {
+        /// The user's id.
+        user: &'a str,
+    },
+    /// The streaming URL that a user was given for a track.
+    StreamUrl {
+        /// The user's id.
+        user: &'a str,
+        /// The track's id.
+        track: &'a str,
+    },
+    /// The generation of a user's streaming URLs. Not `stream:gen:…`: that is the URL of a user with the name `gen`.
+    StreamGeneration {
+        /// The user's id.
+        user: &'a str,
+    },
+    /// The requests that a subject has made under a policy.
+    LimitRequests {
+        /// The policy's name.
+        policy: &'a str,
+        /// The subject.
+        subject: &'a str,
+    },
+    /// The streams that a subject has under a policy; in a cluster on the node of its requests.
+    LimitStreams {
+        /// The policy's name.
+        policy: &'a str,
+        /// The subject.
+        subject: &'a str,
+    },
+    /// The bytes that a subject was sent in a period.
+    Egress {
+        /// The policy's name.
+        policy: &'a str,
+        /// The subject.
+        subject: &'a str,
+        /// The period's number.
+        period: u64,
+    },
+    /// A sharing session.
+    Session {
+        /// The session's id.
+        id: &'a str,
+    },
+    /// What a sharing session plays.
+    SessionMetadata {
+        /// The session's id.
+        id: &'a str,
+    },
+    /// The audio of a sharing session.
+    SessionAudio {
+        /// The session's id.
+        id: &'a str,
+    },
+    /// The live sharing sessions.
+    Sessions,
+    /// The channel on which nodes speak of a sharing session.
+    SessionChannel {
+        /// The session's id.
+        id: &'a str,
+    },
+}
+
+impl Display for Key<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        match *self {
+            Self::Position { user, kind: None, item } => write!(f, "player:{}:{}", Part(user), Part(item)),
+            Self::Position { user, kind: Some(kind), item } => {
+                write!(f, "player.{}:{}:{}", Part(kind), Part(user), Part(item))
+            }
+            Self::PositionIndex { user } => write!(f, "player.items:{}", Part(user)),
+            Self::StreamUrl { user, track } => write!(f, "stream:{}:{}", Part(user), Part(track)),
+            Self::StreamGeneration { user } => write!(f, "stream.gen:{}", Part(user)),
+            Self::LimitRequests { policy, subject } => {
+                write!(f, "limit:{{{}:{}}}:requests", Part(policy), Part(subject))
+            }
+            Self::LimitStreams { policy, subject } => write!(f, "limit:{{{}:{}}}:streams", Part(policy), Part(subject)),
+            Self::Egress { policy, subject, period } => {
+                write!(f, "egress:{}:{}:{period}", Part(policy), Part(subject))
+            }
+            Self::Session { id } => write!(f, "session:{}", Part(id)),
+            Self::SessionMetadata { id } => write!(f, "session:{}:metadata", Part(id)),
+            Self::SessionAudio { id } => write!(f, "session:{}:audio", Part(id)),
+            Self::Sessions => f.write_str("share:sessions"),
+            Self::SessionChannel { id } => write!(f, "share.channel:{}", Part(id)),
+        }
+    }
+}
+
+/// A part of a key, escaped.
+struct Part<'a>(&'a str);
+
+impl Display for Part<'_> {
+    fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        let mut plain = self.0;
+        while let Some(at) = plain.find(['%', ':', '{', '}']) {
+            f.write_str(&plain[..at])?;
+            let (special, rest) = plain[at..].split_at(1);
+            special.bytes().try_for_each(|byte| write!(f, "%{byte:02X}"))?;
+            plain = rest;
+        }
+        f.write_str(plain)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::{prop_assert_eq, prop_assume, proptest};
+
+    use super::*;
+
+    /// Ids as somebody would choose them to reach a key of another kind, of another user, or another node of a cluster.
+    const HOSTILE: [&str; 24] = [
+        "",
+        "a",
+        "b",
+        "a:b",
+        ":",
+        "::",
+        "a:",
+        ":a",
+        "%",
+        "%3A",
+        "a%3Ab",
+        "%25",
+        "{",
+        "}",
+        "{}",
+        "}{",
+        "{a}",
+        "a}:requests",
+        "gen",
+        "items",
+        "metadata",
+        "audio",
+        "sessions",
+        "requests",
+    ];
+
+    /// Every key of two ids.
+    fn keys<'a>(one: &'a str, two: &'a str) -> Vec<Key<'a>> {
+        let (user, item, policy, subject) = (one, two, one, two);
+        let position = |kind| Key::Position { user, kind, item };
+        vec![
+            position(None),
+            position(Some("audiobook")),
+            position(Some("podcast")),
+            position(Some("film")),
+            Key::PositionIndex { user },
+            Key::StreamUrl { user, track: item },
+            Key::StreamGeneration { user },
+            Key::LimitRequests { policy, subject },
+            Key::LimitStreams { policy, subject },
+            Key::Egress { policy, subject, period: 0 },
+            Key::Egress { policy, subject, period: 1 },
+            Key::Session { id: one },
+            Key::SessionMetadata { id: one },
+            Key::SessionAudio { id: one },
+            Key::Sessions,
+            Key::SessionChannel { id: one },
+        ]
+    }
+
+    /// What a cluster takes the slot of (Redis, cluster specification: hash tags).
+    fn hashed(key: &str) -> &str {
+        let tag = key.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map(|(tag, _)| tag);
+        tag.filter(|tag| !tag.is_empty()).unwrap_or(key)
+    }
+
+    #[test]
+    fn no_key_spells_another() {
+        let mut seen = HashMap::new();
+        for one in HOSTILE {
+            for two in HOSTILE {
+                for key in keys(one, two) {
+                    let before = seen.insert(key.to_string(), key);
+                    assert!(before.is_none_or(|before| before == key), "{key:?} and {before:?} are both `{key}`");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_two_counts_of_a_subject_are_on_one_node_of_a_cluster_and_other_keys_where_they_fall() {
+        for prefix in ["", "tide:", "{tide}", "a}b"] {
+            for (policy, subject) in HOSTILE.iter().flat_map(|one| HOSTILE.map(|two| (*one, two))) {
+                let named = |key: Key<'_>| format!("{prefix}{key}");
+                let requests = named(Key::LimitRequests { policy, subject });
+                let streams = named(Key::LimitStreams { policy, subject });
+                assert_eq!(hashed(&requests), hashed(&streams));
+                if prefix.contains('{') {
+                    continue;
+                }
+                for key in keys(policy, subject).into_iter().map(named).filter(|key| !key.contains("limit:")) {
+                    assert_eq!(hashed(&key), key, "an id chooses the node");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn keys_are_those_of_the_documents() {
+        for (key, name) in [
+            (Key::Position { user: "u1", kind: None, item: "t1" }, "player:u1:t1"),
+            (Key::Position { user: "a:b", kind: Some("film"), item: "ü 1" }, "player.film:a%3Ab:ü 1"),
+            (Key::PositionIndex { user: "50%" }, "player.items:50%25"),
+            (Key::StreamUrl { user: "u1", track: "t1" }, "stream:u1:t1"),
+            (Key::StreamGeneration { user: "u1" }, "stream.gen:u1"),
+            (Key::LimitRequests { policy: "p", subject: "u:{alice}" }, "limit:{p:u%3A%7Balice%7D}:requests"),
+            (Key::Egress { policy: "p", subject: "a:192.0.2.1", period: 7 }, "egress:p:a%3A192.0.2.1:7"),
+            (Key::SessionMetadata { id: "123456" }, "session:123456:metadata"),
+            (Key::Sessions, "share:sessions"),
+        ] {
+            assert_eq!(key.to_string(), name);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn keys_of_different_ids_are_different(one in "[a:%{}g]{0,6}", two in "[a:%{}g]{0,6}", other in "[a:%{}g]{0,6}", another in "[a:%{}g]{0,6}") {
+            prop_assume!((&one, &two) != (&other, &another));
+            for here in keys(&one, &two) {
+                for there in keys(&other, &another) {
+                    prop_assert_eq!(here.to_string() == there.to_string(), here == there);
+                }
+            }
+        }
+    }
+}
