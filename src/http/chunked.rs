@@ -4,7 +4,7 @@
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 /// Longest line that begins a chunk, and most bytes of a trailer section.
-pub const MAX_LINES: usize = 8 * 1024;
+pub const MAX_SECTION: usize = 8 * 1024;
 /// Most trailer fields.
 const MAX_TRAILERS: usize = 64;
 
@@ -22,7 +22,7 @@ pub fn size_line(bytes: &[u8]) -> Result<Option<(usize, u64)>, MalformedChunk> {
     }
     let rest = &bytes[digits..];
     let Some(end) = rest.iter().position(|byte| matches!(byte, b'\r' | b'\n')) else {
-        let may_go_on = bytes.len() < MAX_LINES && extension(rest);
+        let may_go_on = bytes.len() < MAX_SECTION && extension(rest);
         return if may_go_on { Ok(None) } else { Err(MalformedChunk) };
     };
     if !extension(&rest[..end]) {
@@ -30,7 +30,7 @@ pub fn size_line(bytes: &[u8]) -> Result<Option<(usize, u64)>, MalformedChunk> {
     }
     match rest[end..] {
         [b'\r'] => Ok(None),
-        [b'\r', b'\n', ..] if digits + end < MAX_LINES => {
+        [b'\r', b'\n', ..] if digits + end < MAX_SECTION => {
             let size = bytes[..digits].iter().fold(0, |size, digit| size << 4 | u64::from(hex(*digit)));
             Ok(Some((digits + end + 2, size)))
         }
@@ -54,7 +54,7 @@ pub fn trailer_section(bytes: &[u8]) -> Result<Option<(usize, HeaderMap)>, Malfo
     match httparse::parse_headers(bytes, &mut lines) {
         // Bare line feeds, which the parser takes, are as malformed as in a head.
         Ok(httparse::Status::Complete((length, fields)))
-            if length <= MAX_LINES && has_proper_lines(&bytes[..length]) =>
+            if length <= MAX_SECTION && has_proper_lines(&bytes[..length]) =>
         {
             let mut trailers = HeaderMap::with_capacity(fields.len());
             for field in fields {
@@ -63,7 +63,7 @@ pub fn trailer_section(bytes: &[u8]) -> Result<Option<(usize, HeaderMap)>, Malfo
             }
             Ok(Some((length, trailers)))
         }
-        Ok(httparse::Status::Partial) if bytes.len() < MAX_LINES => Ok(None),
+        Ok(httparse::Status::Partial) if bytes.len() < MAX_SECTION => Ok(None),
         _ => Err(MalformedChunk),
     }
 }
@@ -121,7 +121,7 @@ mod tests {
             assert_eq!(size_line(bytes), expected, "{:?}", String::from_utf8_lossy(bytes));
         }
         let mut endless = b"4;".to_vec();
-        endless.resize(MAX_LINES, b'a');
+        endless.resize(MAX_SECTION, b'a');
         assert_eq!(size_line(&endless), Err(MalformedChunk));
     }
 

@@ -80,7 +80,7 @@ impl Gateway {
 impl server::Handler for Arc<Gateway> {
     type Admitted = Box<Ctx>;
 
-    fn prepare(&self, request: &mut Parts) {
+    fn strip_credentials(&self, request: &mut Parts) {
         permit::open_path(&self.world.load(), request);
     }
 

@@ -12,7 +12,7 @@ use hyper::body::Incoming;
 use tokio::time::sleep_until;
 
 use super::upload::Upload;
-use super::{Answered, Forwarding};
+use super::{Forwarding, UpstreamAnswer};
 use crate::http::headers::strip_hop_by_hop;
 use crate::proxy::ctx::Ctx;
 use crate::proxy::failure::Failure;
@@ -25,10 +25,10 @@ pub async fn serve(
     downstream: &mut impl Downstream,
     ctx: &mut Ctx,
     forwarding: &Forwarding<'_>,
-    answered: Answered,
+    answered: UpstreamAnswer,
     upload: &mut Upload<'_>,
 ) -> Result<(), DownstreamError> {
-    let Answered { response, connection, in_flight } = answered;
+    let UpstreamAnswer { response, connection, in_flight } = answered;
     let (parts, mut body) = response.into_parts();
     let is_head = downstream.request().method == Method::HEAD;
     let mut headers = parts.headers;
@@ -39,15 +39,15 @@ pub async fn serve(
         downstream.close_after();
     }
     respond::head(downstream, ctx, parts.status, headers, false).await?;
-    let mut passage = Passage { upload, trailers: None };
-    match passage.pass(downstream, ctx, forwarding, &mut body).await {
+    let mut relay = BodyRelay { upload, trailers: None };
+    match relay.pass(downstream, ctx, forwarding, &mut body).await {
         Ok(()) => {
             connection.keep();
-            if !passage.upload.is_over() {
+            if !relay.upload.is_over() {
                 downstream.close_after();
             }
-            downstream.end(passage.trailers).await?;
-            if !passage.upload.is_over() {
+            downstream.end(relay.trailers).await?;
+            if !relay.upload.is_over() {
                 // Closing on bytes that nobody has read would reset the connection, and the answer with it.
                 downstream.drain().await;
             }
@@ -90,12 +90,12 @@ fn frame(is_head: bool, status: StatusCode, headers: &mut HeaderMap, body: &Inco
 }
 
 /// Both bodies on their way.
-struct Passage<'a, 'b> {
+struct BodyRelay<'a, 'b> {
     upload: &'a mut Upload<'b>,
     trailers: Option<HeaderMap>,
 }
 
-impl Passage<'_, '_> {
+impl BodyRelay<'_, '_> {
     /// Passes the body on as it comes; each piece leaves before the next one is waited for.
     async fn pass(
         &mut self,

@@ -41,14 +41,14 @@ pub struct Forwarding<'a> {
 }
 
 /// An answer whose head is there.
-struct Answered {
+struct UpstreamAnswer {
     response: Response<Incoming>,
     connection: HttpConnection,
     in_flight: InFlight,
 }
 
 /// A try that failed.
-struct Setback {
+struct FailedAttempt {
     failure: Failure,
     /// What it says of the server.
     fault: Option<Fault>,
@@ -66,7 +66,7 @@ enum Retry {
     FreshConnection,
 }
 
-impl From<Failure> for Setback {
+impl From<Failure> for FailedAttempt {
     fn from(failure: Failure) -> Self {
         Self { failure, fault: None, retry: Retry::Never }
     }
@@ -101,7 +101,7 @@ async fn ask(
     ctx: &mut Ctx,
     forwarding: &Forwarding<'_>,
     upload: &mut Upload<'_>,
-) -> Result<Answered, Failure> {
+) -> Result<UpstreamAnswer, Failure> {
     let cluster = forwarding.cluster;
     cluster.budget().request(Instant::now());
     let mut tried: Vec<Arc<str>> = Vec::new();
@@ -112,7 +112,7 @@ async fn ask(
         let setback = match attempt(downstream, ctx, forwarding, member, is_fresh, upload).await {
             Ok((response, connection)) => {
                 in_flight.answered(Instant::now());
-                return Ok(Answered { response, connection, in_flight });
+                return Ok(UpstreamAnswer { response, connection, in_flight });
             }
             Err(setback) => setback,
         };
@@ -139,7 +139,7 @@ async fn attempt(
     member: &Member,
     is_fresh: bool,
     upload: &mut Upload<'_>,
-) -> Result<(Response<Incoming>, HttpConnection), Setback> {
+) -> Result<(Response<Incoming>, HttpConnection), FailedAttempt> {
     let limit = forwarding.served.route.timeouts.connect;
     let connecting = async {
         match is_fresh {
@@ -161,20 +161,20 @@ async fn attempt(
     let asked = upload.until_answered(downstream, exchange, interim, &forwarding.served.route.timeouts).await;
     match asked {
         Ok(response) if !is_framed_plainly(response.headers()) => {
-            Err(Setback { failure: Failure::BadGateway, fault: Some(Fault::Broken), retry: Retry::Never })
+            Err(FailedAttempt { failure: Failure::BadGateway, fault: Some(Fault::Broken), retry: Retry::Never })
         }
         Ok(response) => Ok((response, connection)),
-        Err(upload::Trouble::Failure(failure)) => {
+        Err(upload::UploadError::Failure(failure)) => {
             let fault = (failure == Failure::GatewayTimeout).then_some(Fault::Broken);
-            Err(Setback { failure, fault, retry: Retry::Never })
+            Err(FailedAttempt { failure, fault, retry: Retry::Never })
         }
-        Err(upload::Trouble::Exchange(error)) => {
+        Err(upload::UploadError::Exchange(error)) => {
             // A kept connection may just have been closed for idleness, which is no fault of the server.
             let is_closed = is_reused && !error.source.is_parse();
             let is_safe = error.is_unsent || downstream.request().method.is_idempotent();
             let again = is_closed && is_safe && upload.can_begin_again();
             let retry = if again { Retry::FreshConnection } else { Retry::Never };
-            Err(Setback { failure: Failure::BadGateway, fault: (!is_closed).then_some(Fault::Broken), retry })
+            Err(FailedAttempt { failure: Failure::BadGateway, fault: (!is_closed).then_some(Fault::Broken), retry })
         }
     }
 }
@@ -197,7 +197,7 @@ fn listen(request: &mut Request<RequestBody>) -> mpsc::Receiver<Response<()>> {
     interim
 }
 
-fn unconnected(error: &ConnectError) -> Setback {
+fn unconnected(error: &ConnectError) -> FailedAttempt {
     let failure = match error {
         ConnectError::Timeout => Failure::GatewayTimeout,
         ConnectError::Resolve(_) | ConnectError::Refused(_) | ConnectError::Tls(_) => Failure::BadGateway,
@@ -206,5 +206,5 @@ fn unconnected(error: &ConnectError) -> Setback {
         ConnectError::Tls(_) => (Fault::Broken, Retry::Never),
         _ => (Fault::Unreachable, Retry::Elsewhere),
     };
-    Setback { failure, fault: Some(fault), retry }
+    FailedAttempt { failure, fault: Some(fault), retry }
 }

@@ -11,7 +11,7 @@ use http::{StatusCode, header};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf, copy, split};
 
-use super::{Answered, Forwarding, answer, request};
+use super::{Forwarding, UpstreamAnswer, answer, request};
 use crate::proxy::ctx::Ctx;
 use crate::proxy::failure::Failure;
 use crate::proxy::server::{Downstream, DownstreamError};
@@ -22,7 +22,7 @@ pub async fn serve(
     downstream: &mut impl Downstream,
     ctx: &mut Ctx,
     forwarding: &Forwarding<'_>,
-    answered: Answered,
+    answered: UpstreamAnswer,
 ) -> Result<(), DownstreamError> {
     let mut response = answered.response;
     let protocol = response.headers().get(header::UPGRADE).cloned();

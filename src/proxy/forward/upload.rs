@@ -36,11 +36,11 @@ pub struct Upload<'a> {
     trailers: Option<HeaderMap>,
     /// Takes those out of the trailers that may not go up.
     trailer_filter: Box<dyn Fn(HeaderMap) -> HeaderMap + Send + Sync + 'a>,
-    feed: Feed,
+    feed: BodyChannel,
 }
 
 /// State of the channel to the server.
-enum Feed {
+enum BodyChannel {
     /// Nothing is to be sent, or nobody takes it.
     Ended,
     /// The server has not taken the last part yet.
@@ -50,20 +50,20 @@ enum Feed {
 }
 
 /// Reason why no answer came.
-pub enum Trouble {
+pub enum UploadError {
     /// Of the client, or of time.
     Failure(Failure),
     /// Of the exchange with the server.
     Exchange(SendError),
 }
 
-impl From<Failure> for Trouble {
+impl From<Failure> for UploadError {
     fn from(failure: Failure) -> Self {
         Self::Failure(failure)
     }
 }
 
-impl From<DownstreamError> for Trouble {
+impl From<DownstreamError> for UploadError {
     fn from(error: DownstreamError) -> Self {
         Self::Failure(error.into())
     }
@@ -88,7 +88,7 @@ impl<'a> Upload<'a> {
             again: None,
             trailers: None,
             trailer_filter: Box::new(trailer_filter),
-            feed: Feed::Ended,
+            feed: BodyChannel::Ended,
         }
     }
 
@@ -109,12 +109,12 @@ impl<'a> Upload<'a> {
 
     /// Whether the rest of it will not be read.
     pub fn is_unwanted(&self) -> bool {
-        !self.is_over && (self.is_held || matches!(self.feed, Feed::Ended))
+        !self.is_over && (self.is_held || matches!(self.feed, BodyChannel::Ended))
     }
 
     /// Whether it is the client that is waited for.
     pub fn awaits_client(&self) -> bool {
-        !self.is_over && self.again.is_none() && matches!(self.feed, Feed::Ready(_))
+        !self.is_over && self.again.is_none() && matches!(self.feed, BodyChannel::Ready(_))
     }
 
     /// The body for a request, from its beginning. `may_repeat`: the connection may turn out to be lost.
@@ -123,7 +123,7 @@ impl<'a> Upload<'a> {
             return RequestBody::empty();
         }
         let (feeder, body) = RequestBody::channel(self.length);
-        self.feed = Feed::Full(feeder);
+        self.feed = BodyChannel::Full(feeder);
         match &self.kept {
             Some(kept) => self.again = Some(kept.clone().freeze()).filter(|kept| !kept.is_empty()),
             None => self.kept = (may_repeat && self.read == 0).then(BytesMut::new),
@@ -139,7 +139,7 @@ impl<'a> Upload<'a> {
         mut exchange: Pin<Box<impl Future<Output = Result<Response<Incoming>, SendError>> + Send>>,
         mut interim: mpsc::Receiver<Response<()>>,
         timeouts: &Timeouts,
-    ) -> Result<Response<Incoming>, Trouble> {
+    ) -> Result<Response<Incoming>, UploadError> {
         let hold = Instant::now() + CONTINUE_WAIT;
         let mut overdue = Instant::now() + timeouts.first_byte;
         loop {
@@ -150,7 +150,7 @@ impl<'a> Upload<'a> {
                     while let Ok(answer) = interim.try_recv() {
                         self.pass_on(downstream, &answer).await?;
                     }
-                    return answer.map_err(Trouble::Exchange);
+                    return answer.map_err(UploadError::Exchange);
                 }
                 Some(answer) = interim.recv() => {
                     overdue = Instant::now() + timeouts.first_byte;
@@ -167,7 +167,7 @@ impl<'a> Upload<'a> {
     }
 
     /// Of an interim answer only the links of a 103 are of use to the client (RFC 8297 §2).
-    async fn pass_on(&mut self, downstream: &mut impl Downstream, answer: &Response<()>) -> Result<(), Trouble> {
+    async fn pass_on(&mut self, downstream: &mut impl Downstream, answer: &Response<()>) -> Result<(), UploadError> {
         if answer.status() == StatusCode::CONTINUE {
             // The client is told when its body is read.
             self.is_held = false;
@@ -177,7 +177,7 @@ impl<'a> Upload<'a> {
         for link in answer.headers().get_all(header::LINK) {
             headers.append(header::LINK, link.clone());
         }
-        Ok(downstream.inform(answer.status(), &headers).await?)
+        Ok(downstream.write_interim(answer.status(), &headers).await?)
     }
 
     /// Takes the next step of the body; where there is none, waits for the client to leave, which is an error. Can be dropped
@@ -187,24 +187,24 @@ impl<'a> Upload<'a> {
             return std::future::pending().await;
         }
         match &mut self.feed {
-            Feed::Ended => {
+            BodyChannel::Ended => {
                 downstream.left().await;
                 Err(Failure::ClientLeft)
             }
-            Feed::Full(sender) => {
+            BodyChannel::Full(sender) => {
                 self.feed = match sender.clone().reserve_owned().await {
-                    Ok(permit) => Feed::Ready(permit),
+                    Ok(permit) => BodyChannel::Ready(permit),
                     // The server has answered, or has all that it was to get, or is gone.
-                    Err(_) => Feed::Ended,
+                    Err(_) => BodyChannel::Ended,
                 };
                 Ok(())
             }
-            Feed::Ready(_) => {
+            BodyChannel::Ready(_) => {
                 let part = self.next_part(downstream).await?;
                 let is_last = !matches!(part, BodyPart::Data(_));
-                if let Feed::Ready(permit) = std::mem::replace(&mut self.feed, Feed::Ended) {
+                if let BodyChannel::Ready(permit) = std::mem::replace(&mut self.feed, BodyChannel::Ended) {
                     let sender = permit.send(part);
-                    self.feed = if is_last { Feed::Ended } else { Feed::Full(sender) };
+                    self.feed = if is_last { BodyChannel::Ended } else { BodyChannel::Full(sender) };
                 }
                 Ok(())
             }

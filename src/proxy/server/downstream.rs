@@ -26,8 +26,8 @@ pub enum DownstreamError {
     /// The request's body is not framed as RFC 9112 §7.1 has it.
     #[error("{0}")]
     MalformedBody(&'static str),
-    /// The handler wrote more than the length that it announced, or without a head: a bug.
-    #[error("the answer is longer than announced")]
+    /// The handler wrote more or less than the length that it announced, or not first a head and then a body: a bug.
+    #[error("the answer was written in the wrong order or length")]
     Misused,
 }
 
@@ -62,7 +62,7 @@ pub trait Downstream: Send + Sync {
     fn close_after(&mut self);
 
     /// Sends an interim answer (1xx, RFC 9110 §15.2), where the client's version has them.
-    fn inform(
+    fn write_interim(
         &mut self,
         status: StatusCode,
         headers: &HeaderMap,

@@ -13,7 +13,7 @@ use tokio::time::{MissedTickBehavior, timeout};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::socket::ClientSocket;
-use super::workers::{Activity, STUCK_AFTER, WorkerSeat, Workers};
+use super::workers::{Activity, STUCK_AFTER, WorkerAssignment, Workers};
 use super::{ConnectionLimits, Handler, http1, http2, tls};
 use crate::lifecycle::Tasks;
 use crate::proxy::settings::{Listener, Server};
@@ -196,7 +196,7 @@ impl<H: Handler> ConnectionAcceptor<H> {
     async fn open(&self, socket: TcpStream, peer: SocketAddr) -> Option<ClientSocket> {
         let socket = ClientSocket::new(socket, peer).ok()?;
         let Some(tls) = &self.tls else { return Some(socket) };
-        let handshake = Box::pin(timeout(self.limits.head, socket.secured(tls))).await;
+        let handshake = Box::pin(timeout(self.limits.head, socket.accept_tls(tls))).await;
         handshake.ok()?.inspect_err(|error| tracing::debug!(%error, "a TLS handshake failed")).ok()
     }
 }
@@ -205,13 +205,13 @@ impl<H: Handler> ConnectionAcceptor<H> {
 pub struct ConnectionGuard {
     metrics: Arc<Metrics>,
     tasks: Tasks,
-    seat: WorkerSeat,
+    seat: WorkerAssignment,
     _permit: OwnedSemaphorePermit,
     _under_way: TaskTrackerToken,
 }
 
 impl ConnectionGuard {
-    fn new(permit: OwnedSemaphorePermit, seat: WorkerSeat, tasks: &Tasks, metrics: &Arc<Metrics>) -> Self {
+    fn new(permit: OwnedSemaphorePermit, seat: WorkerAssignment, tasks: &Tasks, metrics: &Arc<Metrics>) -> Self {
         metrics.connections().inc();
         let (metrics, tasks, token) = (Arc::clone(metrics), tasks.clone(), tasks.token());
         Self { metrics, tasks, seat, _permit: permit, _under_way: token }

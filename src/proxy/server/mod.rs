@@ -36,13 +36,13 @@ pub trait Handler: Clone + Send + Sync + 'static {
     type Admitted: Send;
 
     /// Takes credentials out of the request's target, before anything else sees it.
-    fn prepare(&self, request: &mut Parts);
+    fn strip_credentials(&self, request: &mut Parts);
 
     /// Answers a request; the answer may be broken off, but is never left open. `Some`: nothing was answered, the
     /// handler wants the connection itself ([`Handler::take_over`]), which only HTTP/1.1 can give.
     fn handle(&self, downstream: &mut impl Downstream) -> impl Future<Output = Option<Self::Admitted>> + Send;
 
-    /// Answers a request whose head cannot be taken; of its parts only the method may be known.
+    /// Answers a request whose head cannot be taken; its parts are unknown, or not to be relied on.
     fn refuse(&self, downstream: &mut impl Downstream, fault: HeadFault) -> impl Future<Output = ()> + Send;
 
     /// Goes on with a connection from an admitted request on, to the connection's end.

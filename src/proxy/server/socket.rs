@@ -37,7 +37,7 @@ pub struct ClientSocket {
     pub read_ahead: BytesMut,
     /// The client has said that it sends no more.
     pub is_half_closed: bool,
-    /// The client has taken a whole answer.
+    /// A whole answer was written before.
     pub has_taken_answers: bool,
 }
 
@@ -62,7 +62,7 @@ impl ClientSocket {
     }
 
     /// The connection after the TLS handshake.
-    pub async fn secured(self, tls: &Acceptor) -> Result<Self> {
+    pub async fn accept_tls(self, tls: &Acceptor) -> Result<Self> {
         let Transport::Plain(stream) = self.transport else { return Ok(self) };
         let stream = tls.tls_handshake(known(stream, self.peer)).await?;
         Ok(Self { transport: Transport::Tls(Box::new(stream)), ..self })
@@ -145,14 +145,14 @@ impl ClientSocket {
     /// accepts more only in large steps, so its count of acknowledged bytes decides, not its acceptance.
     pub async fn write_all(&mut self, bytes: &mut (impl Buf + Send), limit: Duration) -> Result<(), DownstreamError> {
         while bytes.has_remaining() {
-            if self.patiently(limit, |socket, cx| poll_write_buf(socket, cx, bytes)).await? == 0 {
+            if self.write_within(limit, |socket, cx| poll_write_buf(socket, cx, bytes)).await? == 0 {
                 return Err(DownstreamError::Closed);
             }
         }
-        self.patiently(limit, AsyncWrite::poll_flush).await
+        self.write_within(limit, AsyncWrite::poll_flush).await
     }
 
-    async fn patiently<T>(
+    async fn write_within<T>(
         &mut self,
         limit: Duration,
         mut write: impl FnMut(Pin<&mut Self>, &mut Context<'_>) -> Poll<io::Result<T>> + Send,

@@ -36,7 +36,7 @@ pub enum TlsError {
 /// The certificates by the names in them.
 pub fn resolver(certificates: &[Certificate]) -> Result<Arc<dyn ResolvesServerCert>, TlsError> {
     let keys = certificates.iter().map(load).collect::<Result<Vec<_>, _>>()?;
-    Ok(Arc::new(ByName(keys)))
+    Ok(Arc::new(CertificatesByName(keys)))
 }
 
 fn load(certificate: &Certificate) -> Result<Arc<CertifiedKey>, TlsError> {
@@ -53,15 +53,15 @@ fn load(certificate: &Certificate) -> Result<Arc<CertifiedKey>, TlsError> {
     CertifiedKey::from_der(chain, key, &provider).map(Arc::new).map_err(pair)
 }
 
-struct ByName(Vec<Arc<CertifiedKey>>);
+struct CertificatesByName(Vec<Arc<CertifiedKey>>);
 
-impl fmt::Debug for ByName {
+impl fmt::Debug for CertificatesByName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} certificates", self.0.len())
     }
 }
 
-impl ResolvesServerCert for ByName {
+impl ResolvesServerCert for CertificatesByName {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let fits = |key: &&Arc<CertifiedKey>| {
             let name = hello.server_name().and_then(|name| ServerName::try_from(name).ok());

@@ -45,7 +45,7 @@ struct Worker {
     activities: Mutex<HashMap<u64, Arc<Mutex<ActivityState>>>>,
 }
 
-/// Connections and HTTP/2 streams, and what each of them serves.
+/// State of one connection or HTTP/2 stream.
 struct ActivityState {
     peer: IpAddr,
     request: Option<ServedRequest>,
@@ -89,11 +89,11 @@ impl Workers {
     }
 
     /// A seat for a connection of `peer`, on the worker that has the fewest.
-    pub fn seat(&self, peer: IpAddr) -> WorkerSeat {
+    pub fn seat(&self, peer: IpAddr) -> WorkerAssignment {
         let fewest = self.workers.iter().min_by_key(|worker| worker.connections.load(Ordering::Relaxed));
         let worker = fewest.expect("there is one at least");
         worker.connections.fetch_add(1, Ordering::Relaxed);
-        WorkerSeat { activity: Activity::new(worker, peer) }
+        WorkerAssignment { activity: Activity::new(worker, peer) }
     }
 
     /// The workers without a sign of life for `limit`.
@@ -159,11 +159,11 @@ impl fmt::Display for ActivityState {
 }
 
 /// A connection's place on a worker, until it is dropped.
-pub struct WorkerSeat {
+pub struct WorkerAssignment {
     activity: Activity,
 }
 
-impl WorkerSeat {
+impl WorkerAssignment {
     /// The runtime that is to serve the connection.
     pub fn runtime(&self) -> &Handle {
         &self.activity.worker.runtime
@@ -181,7 +181,7 @@ impl WorkerSeat {
     }
 }
 
-impl Drop for WorkerSeat {
+impl Drop for WorkerAssignment {
     fn drop(&mut self) {
         self.activity.worker.connections.fetch_sub(1, Ordering::Relaxed);
     }

@@ -18,7 +18,7 @@ const MAX_EXTENSIONS: usize = 16 * 1024;
 
 /// The rest of a request's body.
 #[derive(Debug, Default)]
-pub struct RequestBody {
+pub struct RequestBodyDecoder {
     rest: Rest,
     awaits_continue: bool,
     trailers: Option<HeaderMap>,
@@ -53,7 +53,7 @@ pub enum BodyStep {
     End,
 }
 
-impl RequestBody {
+impl RequestBodyDecoder {
     /// The body that `headers` announce.
     pub fn announced(headers: &HeaderMap) -> Self {
         let expects = |value: &http::HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
@@ -152,13 +152,17 @@ mod tests {
 
     use super::*;
 
-    fn body(name: &'static str, value: &'static str) -> RequestBody {
+    fn body(name: &'static str, value: &'static str) -> RequestBodyDecoder {
         let name = http::HeaderName::from_static(name);
-        RequestBody::announced(&HeaderMap::from_iter([(name, HeaderValue::from_static(value))]))
+        RequestBodyDecoder::announced(&HeaderMap::from_iter([(name, HeaderValue::from_static(value))]))
     }
 
     /// The body of `sent` in pieces of `step` bytes, whether its end was seen, and what is left behind it.
-    fn read(mut body: RequestBody, sent: &[u8], step: usize) -> Result<(Vec<u8>, bool, Vec<u8>), MalformedChunk> {
+    fn read(
+        mut body: RequestBodyDecoder,
+        sent: &[u8],
+        step: usize,
+    ) -> Result<(Vec<u8>, bool, Vec<u8>), MalformedChunk> {
         let (mut ahead, mut read, mut pieces) = (BytesMut::new(), Vec::new(), sent.chunks(step));
         loop {
             match body.next(&mut ahead)? {
@@ -179,12 +183,12 @@ mod tests {
     fn a_body_is_read_to_its_end_and_no_further_however_it_is_cut() {
         let counted = || body("content-length", "4");
         let chunked = || body("transfer-encoding", "chunked");
-        type Case<'a> = (fn() -> RequestBody, &'a [u8], &'a [u8], bool, &'a [u8]);
+        type Case<'a> = (fn() -> RequestBodyDecoder, &'a [u8], &'a [u8], bool, &'a [u8]);
         let table: [Case<'_>; 8] = [
             (counted, b"bodynext", b"body", true, b"next"),
             (counted, b"bod", b"bod", false, b""),
             (|| body("content-length", "0"), b"next", b"", true, b"next"),
-            (|| RequestBody::announced(&HeaderMap::new()), b"next", b"", true, b"next"),
+            (|| RequestBodyDecoder::announced(&HeaderMap::new()), b"next", b"", true, b"next"),
             (chunked, b"0\r\n\r\nnext", b"", true, b"next"),
             (chunked, b"2\r\nbo\r\n2;a=b\r\ndy\r\n0\r\nX: y\r\n\r\nnext", b"body", true, b"next"),
             (chunked, b"ffffffffffffffff\r\nbo", b"bo", false, b""),
@@ -221,8 +225,8 @@ mod tests {
     fn only_a_client_with_a_body_waits_for_leave_to_send_it() {
         let mut headers = HeaderMap::new();
         headers.insert(header::EXPECT, HeaderValue::from_static("100-Continue"));
-        assert!(!RequestBody::announced(&headers).awaits_continue());
+        assert!(!RequestBodyDecoder::announced(&headers).awaits_continue());
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("3"));
-        assert!(RequestBody::announced(&headers).awaits_continue());
+        assert!(RequestBodyDecoder::announced(&headers).awaits_continue());
     }
 }

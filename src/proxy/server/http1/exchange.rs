@@ -3,19 +3,21 @@
 
 use std::future::pending;
 use std::net::IpAddr;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, Method, StatusCode, Version, header};
+use http::{HeaderMap, Method, StatusCode, Version, header};
 use pingora::time::timeout;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
-use super::body::{BodyStep, RequestBody};
+use super::body::{BodyStep, RequestBodyDecoder};
+use super::write::{date, status_line, write_fields};
 use crate::proxy::server::downstream::{Downstream, DownstreamError, SMALL_PIECE};
 use crate::proxy::server::listener::UNSENT;
 use crate::proxy::server::socket::{ClientSocket, HEAD_BUFFER, RewoundSocket};
+use crate::proxy::server::write_deadline::WriteDeadline;
 use crate::proxy::server::{BODY_IDLE, DRAIN};
 
 /// Time that a client which sends no more may wait for an answer that has not begun.
@@ -27,7 +29,7 @@ const MAX_AHEAD: usize = 64 * 1024;
 pub struct Http1Exchange<'a> {
     socket: &'a mut ClientSocket,
     request: Parts,
-    body: RequestBody,
+    body: RequestBodyDecoder,
     write_timeout: Duration,
     keep_alive: bool,
     /// A write failed or was given up: no byte may follow it.
@@ -72,7 +74,7 @@ impl<'a> Http1Exchange<'a> {
     pub fn new(socket: &'a mut ClientSocket, request: Parts, keep_alive: bool, write_timeout: Duration) -> Self {
         Self {
             socket,
-            body: RequestBody::announced(&request.headers),
+            body: RequestBodyDecoder::announced(&request.headers),
             request,
             write_timeout,
             keep_alive,
@@ -202,7 +204,7 @@ impl Downstream for Http1Exchange<'_> {
         self.keep_alive = false;
     }
 
-    async fn inform(&mut self, status: StatusCode, headers: &HeaderMap) -> Result<(), DownstreamError> {
+    async fn write_interim(&mut self, status: StatusCode, headers: &HeaderMap) -> Result<(), DownstreamError> {
         if self.request.version != Version::HTTP_11 || self.answer != Answer::None {
             return Ok(());
         }
@@ -305,7 +307,7 @@ impl Downstream for Http1Exchange<'_> {
         if self.body.awaits_continue() {
             self.body.continued();
             if self.socket.read_ahead.is_empty() {
-                self.inform(StatusCode::CONTINUE, &HeaderMap::new()).await?;
+                self.write_interim(StatusCode::CONTINUE, &HeaderMap::new()).await?;
             }
         }
         loop {
@@ -356,47 +358,6 @@ impl Downstream for Http1Exchange<'_> {
     }
 
     fn tunnel(&mut self) -> Option<impl AsyncRead + AsyncWrite + Unpin + Send> {
-        Some(RewoundSocket::borrowed(self.socket))
+        Some(WriteDeadline::new(RewoundSocket::borrowed(self.socket), self.write_timeout))
     }
-}
-
-fn status_line(wire: &mut Vec<u8>, status: StatusCode) {
-    wire.extend_from_slice(b"HTTP/1.1 ");
-    wire.extend_from_slice(status.as_str().as_bytes());
-    wire.extend_from_slice(b" ");
-    wire.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
-    wire.extend_from_slice(b"\r\n");
-}
-
-/// Fields, and the empty line behind them.
-fn write_fields(wire: &mut Vec<u8>, fields: &HeaderMap) {
-    for (name, value) in fields {
-        write_name(wire, name);
-        wire.extend_from_slice(b": ");
-        wire.extend_from_slice(value.as_bytes());
-        wire.extend_from_slice(b"\r\n");
-    }
-    wire.extend_from_slice(b"\r\n");
-}
-
-/// As people write names, for old players that compare them letter by letter.
-fn write_name(wire: &mut Vec<u8>, name: &HeaderName) {
-    match *name {
-        header::ETAG => wire.extend_from_slice(b"ETag"),
-        header::WWW_AUTHENTICATE => wire.extend_from_slice(b"WWW-Authenticate"),
-        _ => {
-            let mut begins = true;
-            wire.extend(name.as_str().bytes().map(|byte| {
-                let letter = if begins { byte.to_ascii_uppercase() } else { byte };
-                begins = byte == b'-';
-                letter
-            }));
-        }
-    }
-}
-
-/// The time as a `Date` header names it. Formatting costs less than keeping a cached one in step.
-#[expect(clippy::disallowed_methods, reason = "the time of the answer, which no test moves")]
-pub fn date() -> String {
-    httpdate::fmt_http_date(SystemTime::now())
 }

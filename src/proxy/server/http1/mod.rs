@@ -5,6 +5,7 @@ mod body;
 mod exchange;
 mod head;
 mod takeover;
+mod write;
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -18,9 +19,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::Sleep;
 
 use self::exchange::Http1Exchange;
-pub use self::exchange::date;
 pub use self::head::HeadFault;
 pub use self::takeover::ConnectionTakeover;
+pub use self::write::date;
 use super::listener::ConnectionGuard;
 use super::socket::{ClientSocket, HEAD_BUFFER};
 use super::{ConnectionLimits, Downstream as _, Handler, KEEP_ALIVE, MAX_HEAD};
@@ -39,19 +40,19 @@ pub async fn serve<H: Handler>(
     guard: &Arc<ConnectionGuard>,
 ) -> Option<ClientSocket> {
     match requests(handler, &mut socket, h2c, limits, guard).await {
-        Next::Http2 => return Some(socket),
-        Next::TakeOver(admitted, head, target) => {
+        ConnectionOutcome::Http2 => return Some(socket),
+        ConnectionOutcome::TakeOver(admitted, head, target) => {
             let connection = ConnectionTakeover::new(socket, head, target, limits.write, Arc::clone(guard));
             Box::pin(handler.take_over(admitted, connection)).await;
         }
-        Next::Close => close(socket).await,
-        Next::Drop => {}
+        ConnectionOutcome::Close => close(socket).await,
+        ConnectionOutcome::Drop => {}
     }
     None
 }
 
-/// Future of a connection.
-enum Next<A> {
+/// Outcome of serving a connection's requests.
+enum ConnectionOutcome<A> {
     /// It ends in order, the last answer being taken first.
     Close,
     /// It ends at once.
@@ -69,7 +70,7 @@ async fn requests<H: Handler>(
     h2c: bool,
     limits: ConnectionLimits,
     guard: &ConnectionGuard,
-) -> Next<H::Admitted> {
+) -> ConnectionOutcome<H::Admitted> {
     let mut idle = limits.head;
     // One wait of each kind for the whole connection: to begin anew with each request costs more than the request's route.
     let mut stopping = pin!(guard.stopping());
@@ -77,38 +78,38 @@ async fn requests<H: Handler>(
     loop {
         overdue.as_mut().reset(tokio::time::Instant::now() + idle);
         let (raw, request) = match next_head(socket, overdue.as_mut(), limits.head, stopping.as_mut()).await {
-            NextHead::Whole(raw) if h2c && raw == PREFACE => {
+            HeadOutcome::Whole(raw) if h2c && raw == PREFACE => {
                 socket.read_ahead = [&raw[..], &socket.read_ahead[..]].concat()[..].into();
-                return Next::Http2;
+                return ConnectionOutcome::Http2;
             }
-            NextHead::Whole(raw) => {
+            HeadOutcome::Whole(raw) => {
                 let request = head::parse(&raw);
                 (raw, request)
             }
-            NextHead::Fault(fault) => (Bytes::new(), Err(fault)),
-            NextHead::None => return Next::Drop,
+            HeadOutcome::Fault(fault) => (Bytes::new(), Err(fault)),
+            HeadOutcome::None => return ConnectionOutcome::Drop,
         };
         let mut request = match request {
             Ok(request) => request,
             Err(fault) => {
                 let mut exchange = Http1Exchange::new(socket, head::unknown(), false, limits.write);
                 Box::pin(handler.refuse(&mut exchange, fault)).await;
-                return Next::Close;
+                return ConnectionOutcome::Close;
             }
         };
-        handler.prepare(&mut request);
+        handler.strip_credentials(&mut request);
         guard.activity().note(&request);
         let keep_alive = !guard.is_stopping() && head::wants_keep_alive(&request);
         let mut exchange = Http1Exchange::new(socket, request, keep_alive, limits.write);
         if let Some(admitted) = Box::pin(handler.handle(&mut exchange)).await {
-            return Next::TakeOver(admitted, raw, exchange.request().uri.clone());
+            return ConnectionOutcome::TakeOver(admitted, raw, exchange.request().uri.clone());
         }
         let (is_reusable, is_broken) = (exchange.is_reusable(), exchange.is_broken());
         guard.activity().rest();
         match (is_reusable, is_broken) {
             (true, _) => {}
-            (false, false) => return Next::Close,
-            (false, true) => return Next::Drop,
+            (false, false) => return ConnectionOutcome::Close,
+            (false, true) => return ConnectionOutcome::Drop,
         }
         socket.has_taken_answers = true;
         idle = KEEP_ALIVE;
@@ -116,7 +117,7 @@ async fn requests<H: Handler>(
 }
 
 /// Outcome of waiting for a request head.
-enum NextHead {
+enum HeadOutcome {
     /// A whole one.
     Whole(Bytes),
     /// One that cannot be taken.
@@ -132,10 +133,10 @@ async fn next_head(
     overdue: Pin<&mut Sleep>,
     limit: Duration,
     stopping: Pin<&mut impl Future<Output = ()>>,
-) -> NextHead {
+) -> HeadOutcome {
     if socket.read_ahead.is_empty() {
         if socket.is_half_closed {
-            return NextHead::None;
+            return HeadOutcome::None;
         }
         let read = tokio::select! {
             biased;
@@ -144,7 +145,7 @@ async fn next_head(
             () = overdue => None,
         };
         if read.is_none_or(|read| read == 0) {
-            return NextHead::None;
+            return HeadOutcome::None;
         }
     }
     let rest = async {
@@ -156,19 +157,19 @@ async fn next_head(
                 blank += 2;
             }
             if let Some(end) = head::end(&socket.read_ahead, searched) {
-                return NextHead::Whole(socket.read_ahead.split_to(end).freeze());
+                return HeadOutcome::Whole(socket.read_ahead.split_to(end).freeze());
             }
             // The end may be split over two reads.
             searched = socket.read_ahead.len().saturating_sub(3);
             if socket.read_ahead.len() + blank >= MAX_HEAD {
-                return NextHead::Fault(HeadFault::TooLong);
+                return HeadOutcome::Fault(HeadFault::TooLong);
             }
             if socket.is_half_closed || !matches!(socket.read_more(HEAD_BUFFER).await, Ok(read) if read > 0) {
-                return NextHead::None;
+                return HeadOutcome::None;
             }
         }
     };
-    timeout(limit, rest).await.unwrap_or(NextHead::None)
+    timeout(limit, rest).await.unwrap_or(HeadOutcome::None)
 }
 
 /// Ends a connection so that its last answer arrives: closing on bytes that nobody has read would reset it.

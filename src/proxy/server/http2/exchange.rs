@@ -111,7 +111,7 @@ impl Downstream for Http2Exchange {
     /// The connection has other streams.
     fn close_after(&mut self) {}
 
-    async fn inform(&mut self, status: StatusCode, headers: &HeaderMap) -> Result<(), DownstreamError> {
+    async fn write_interim(&mut self, status: StatusCode, headers: &HeaderMap) -> Result<(), DownstreamError> {
         if self.status.is_some() {
             return Ok(());
         }
@@ -195,7 +195,7 @@ impl Downstream for Http2Exchange {
 
     async fn read_body(&mut self) -> Result<Option<Bytes>, DownstreamError> {
         if std::mem::take(&mut self.awaits_continue) {
-            self.inform(StatusCode::CONTINUE, &HeaderMap::new()).await?;
+            self.write_interim(StatusCode::CONTINUE, &HeaderMap::new()).await?;
         }
         let body = &mut self.request_body;
         let piece = match timeout(BODY_IDLE, poll_fn(|cx| body.poll_data(cx))).await {

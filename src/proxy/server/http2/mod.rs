@@ -102,7 +102,7 @@ fn stream_task<H: Handler>(
         let (mut parts, body) = request.into_parts();
         match request::check(&mut parts) {
             Ok(()) => {
-                handler.prepare(&mut parts);
+                handler.strip_credentials(&mut parts);
                 activity.note(&parts);
                 let mut exchange = Http2Exchange::new(parts, body, respond, client);
                 let admitted = handler.handle(&mut exchange).await;
