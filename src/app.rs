@@ -140,7 +140,7 @@ pub async fn start(settings: Settings, extra: Router) -> Result<Running, StartEr
     let backing = Backing::open(&settings, &services).await?;
     let authenticator = Arc::new(authenticator(&settings, &clock, &tasks)?);
     let limits = limits::open(&settings, &backing, &clock, &services, &metrics)?;
-    let events = events::open(&settings, &clock, &services, &metrics)?;
+    let events = events::open(&settings, &clock, &services, &metrics).await?;
     let shared_tracks = tracks::share(&settings, &backing, &clock, &client()?, &metrics)?;
     let means = Means {
         backing: &backing,

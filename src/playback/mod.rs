@@ -67,7 +67,7 @@ pub struct Report {
 }
 
 /// Why a report is not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Rejected {
     /// Its time is to come.
     #[error("`timestamp` is more than five minutes ahead of the server's clock")]
