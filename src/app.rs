@@ -112,9 +112,30 @@ pub struct Running {
     grace: Duration,
     cache: Option<Arc<Cache>>,
     backing: Backing,
+    files: OpenFiles,
+}
+
+/// The files that are opened anew when an operator has moved them away. Clones are the same files.
+#[derive(Clone)]
+pub struct OpenFiles {
+    events: Option<Events>,
+}
+
+impl OpenFiles {
+    /// Opens them anew; log files would be too.
+    pub fn reopen(&self) {
+        if let Some(events) = &self.events {
+            events.reopen();
+        }
+    }
 }
 
 impl Running {
+    /// What is opened anew at a signal.
+    pub fn files(&self) -> OpenFiles {
+        self.files.clone()
+    }
+
     /// Stops accepting, lets streams end for as long as the settings say; false when some were cut.
     pub async fn stop(self) -> bool {
         let whole = self.tasks.stop(self.grace).await;
@@ -164,11 +185,10 @@ pub async fn start(settings: Settings, extra: Router) -> Result<Running, StartEr
         clock: clock.clone(),
     };
     let world = World::build(settings.server.clone(), settings.routes.clone(), &settings.clusters, parts)?;
-    watch_destinations(&world, &tasks);
-    let world = Arc::new(ArcSwap::from_pointee(world));
-    metrics.watch(reader(&world))?;
+    let world = watched(world, &tasks, &metrics)?;
     let operations = cache.as_ref().map(|cache| cache::operations(cache, &world));
     let tracks = tracks::routes(&settings, &means, &shared_tracks, &world, operations.clone());
+    let files = OpenFiles { events: events.as_ref().map(|events| events.events.clone()) };
     let Started { modules, relay } = modules::start(&settings, &means, events.as_ref(), tracks)?;
     let shared = Shared {
         checkup: Checkup::new(Arc::new(Process {
@@ -188,7 +208,8 @@ pub async fn start(settings: Settings, extra: Router) -> Result<Running, StartEr
     let gateway = || Gateway::new(Arc::clone(&world), inside.clone(), Arc::clone(&metrics));
     let admin = settings.admin.as_ref().map(|admin| serve_admin(admin, shared, &services)).transpose()?;
     let (listeners, threads) = listener::start(&settings.server, gateway, &metrics, &tasks)?;
-    Ok(Running { listeners, admin, threads, tasks, services, grace: settings.server.shutdown_grace, cache, backing })
+    let grace = settings.server.shutdown_grace;
+    Ok(Running { listeners, admin, threads, tasks, services, grace, cache, backing, files })
 }
 
 /// The modules as the proxy calls them.
@@ -303,6 +324,14 @@ impl Probe for Process {
     fn is_stopping(&self) -> bool {
         self.tasks.is_stopping()
     }
+}
+
+/// The world in force, with its destinations probed and counted.
+fn watched(world: World, tasks: &Tasks, metrics: &Metrics) -> Result<Arc<ArcSwap<World>>, StartError> {
+    watch_destinations(&world, tasks);
+    let world = Arc::new(ArcSwap::from_pointee(world));
+    metrics.watch(reader(&world))?;
+    Ok(world)
 }
 
 /// Probes the destinations from time to time, so that readiness tells of a dead one before a player does.

@@ -87,6 +87,25 @@ async fn a_file_that_was_moved_away_is_begun_anew_and_no_older_one_is_lost() {
 }
 
 #[tokio::test]
+async fn sigusr1_opens_the_file_anew_and_ends_nothing() {
+    let folder = TempFolder::new("events");
+    let mut gate = Gate::start(&with_events(to_file(&folder), &folder)).await;
+    publish(&gate, 0..100).await;
+    let (path, moved) = (folder.path().join("events.jsonl"), folder.path().join("moved.jsonl"));
+    fs::rename(&path, &moved).expect("it is there");
+    gate.signal("USR1").await;
+    eventually("there is a new file, before any event", async || path.exists().then_some(())).await;
+    assert!(gate.is_alive());
+    publish(&gate, 100..200).await;
+    assert_eq!((lines(&moved).len(), lines(&path).len()), (100, 100));
+    // Also where nothing was moved, and while it stops.
+    gate.signal("USR1").await;
+    publish(&gate, 200..300).await;
+    assert_eq!(lines(&path).len(), 200);
+    assert_eq!(gate.stop().await.code(), Some(0));
+}
+
+#[tokio::test]
 async fn a_rotation_that_fails_does_not_halt_delivery_and_loses_no_older_file() {
     let folder = TempFolder::new("events");
     let mut events = to_file(&folder);
