@@ -209,6 +209,31 @@ async fn an_event_with_an_id_counts_once_and_a_list_is_taken_whole() {
 }
 
 #[tokio::test]
+async fn an_event_that_comes_many_times_at_once_counts_once() {
+    let folder = TempFolder::new("events");
+    let gate = Gate::start(&with_events(to_file(&folder), &folder)).await;
+    // One event in all of them, and lists that share it in another order: nobody waits for the other for ever.
+    let shared = |number: u64| json!({ "action": "Seek", "positionMs": number, "eventId": id(number).to_string() });
+    let client = gate.client();
+    for round in (0..400).step_by(2) {
+        let lists = [json!([shared(round), shared(round + 1)]), json!([shared(round + 1), shared(round)])];
+        let posts = (0..8).map(|number| {
+            let (client, list) = (client.clone(), lists[number % 2].clone());
+            tokio::spawn(async move { post(&client, "alice", &list).await })
+        });
+        let mut accepted = 0;
+        for reply in futures::future::join_all(posts).await {
+            let answer: Value = serde_json::from_slice(&reply.expect("it is answered").is(202).body).expect("JSON");
+            accepted += answer["accepted"].as_u64().expect("a number");
+        }
+        assert_eq!(accepted, 2, "round {round}");
+    }
+    let path = folder.path().join("events.jsonl");
+    eventually("they arrive", async || (lines(&path).len() >= 400).then_some(())).await;
+    assert_eq!(lines(&path).len(), 400);
+}
+
+#[tokio::test]
 async fn what_is_no_event_or_nobodys_is_refused() {
     let folder = TempFolder::new("events");
     let gate = Gate::start(&with_events(to_file(&folder), &folder)).await;
