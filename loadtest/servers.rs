@@ -230,6 +230,13 @@ impl Yard {
         self.tidegate_with(binary, &format!("{yaml}Database: {{ Url: \"{database}\" }}\n{state}"))
     }
 
+    /// Tidegate with these settings of events.
+    pub fn publishing(&self, origin: &Server, events: &str) -> Result<Server> {
+        let Subject::Tidegate(binary) = &self.subject else { bail!("events are Tidegate's") };
+        let yaml = tidegate_yaml(origin.target.address);
+        self.tidegate_with(binary, &format!("{yaml}Events: {{ {events} }}\n"))
+    }
+
     /// Tidegate with sharing, and more settings of it.
     pub fn sharing(&self, origin: &Server, settings: &str) -> Result<Server> {
         let Subject::Tidegate(binary) = &self.subject else { bail!("sharing is Tidegate's") };

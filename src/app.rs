@@ -112,9 +112,30 @@ pub struct Running {
     grace: Duration,
     cache: Option<Arc<Cache>>,
     backing: Backing,
+    files: OpenFiles,
+}
+
+/// The files that are opened anew when an operator has moved them away. Clones are the same files.
+#[derive(Clone)]
+pub struct OpenFiles {
+    events: Option<Events>,
+}
+
+impl OpenFiles {
+    /// Opens them anew; log files would be too.
+    pub fn reopen(&self) {
+        if let Some(events) = &self.events {
+            events.reopen();
+        }
+    }
 }
 
 impl Running {
+    /// What is opened anew at a signal.
+    pub fn files(&self) -> OpenFiles {
+        self.files.clone()
+    }
+
     /// Stops accepting, lets streams end for as long as the settings say; false when some were cut.
     pub async fn stop(self) -> bool {
         let whole = self.tasks.stop(self.grace).await;
@@ -139,7 +160,7 @@ pub async fn start(settings: Settings, extra: Router) -> Result<Running, StartEr
     let backing = Backing::open(&settings, &services).await?;
     let authenticator = Arc::new(authenticator(&settings, &clock, &tasks)?);
     let limits = limits::open(&settings, &backing, &clock, &services, &metrics)?;
-    let events = events::open(&settings, &clock, &services, &metrics)?;
+    let events = events::open(&settings, &clock, &services, &metrics).await?;
     let shared_tracks = tracks::share(&settings, &backing, &clock, &client()?, &metrics)?;
     let means = Means {
         backing: &backing,
@@ -164,10 +185,10 @@ pub async fn start(settings: Settings, extra: Router) -> Result<Running, StartEr
         tasks: tasks.clone(),
     };
     let world = World::build(settings.server.clone(), settings.routes.clone(), &settings.clusters, parts)?;
-    let world = Arc::new(ArcSwap::from_pointee(watched(world, &tasks)));
-    metrics.watch(reader(&world))?;
+    let world = watched(world, &tasks, &metrics)?;
     let operations = cache.as_ref().map(|cache| cache::operations(cache, &world));
     let tracks = tracks::routes(&settings, &means, &shared_tracks, &world, operations.clone());
+    let files = OpenFiles { events: events.as_ref().map(|events| events.events.clone()) };
     let Started { modules, relay } = modules::start(&settings, &means, events.as_ref(), tracks)?;
     let shared = Shared {
         checkup: Checkup::new(Arc::new(Process {
@@ -188,7 +209,8 @@ pub async fn start(settings: Settings, extra: Router) -> Result<Running, StartEr
     let gateway = Arc::new(Gateway::new(Arc::clone(&world), inside, Arc::clone(&metrics)));
     let admin = settings.admin.as_ref().map(|admin| serve_admin(admin, shared, &services)).transpose()?;
     let listeners = listener::start(&settings.server, &gateway, &workers, &metrics, &tasks)?;
-    Ok(Running { listeners, admin, workers, tasks, services, grace: settings.server.shutdown_grace, cache, backing })
+    let grace = settings.server.shutdown_grace;
+    Ok(Running { listeners, admin, workers, tasks, services, grace, cache, backing, files })
 }
 
 /// The modules as the proxy calls them.
@@ -321,8 +343,15 @@ impl Probe for Process {
     }
 }
 
+/// The world in force, with its destinations probed and counted.
+fn watched(world: World, tasks: &Tasks, metrics: &Metrics) -> Result<Arc<ArcSwap<World>>, StartError> {
+    let world = Arc::new(ArcSwap::from_pointee(with_probes(world, tasks)));
+    metrics.watch(reader(&world))?;
+    Ok(world)
+}
+
 /// The `world`, whose destinations are probed from time to time, so that readiness tells of a dead one before a player does.
-fn watched(world: World, tasks: &Tasks) -> World {
+fn with_probes(world: World, tasks: &Tasks) -> World {
     for cluster in world.probed() {
         let (cluster, waiting) = (Arc::clone(cluster), tasks.clone());
         tasks.spawn(async move {

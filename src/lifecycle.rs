@@ -49,6 +49,7 @@ pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
+    user: Signal,
 }
 
 impl Signals {
@@ -58,15 +59,17 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
+            user: signal(SignalKind::user_defined1())?,
         })
     }
 
-    /// Resolves at SIGTERM or SIGINT. SIGHUP is answered in the log.
-    pub async fn asked_to_stop(&mut self) {
+    /// Resolves at SIGTERM or SIGINT. SIGHUP is answered in the log; SIGUSR1, which log rotation sends, calls `reopen`.
+    pub async fn asked_to_stop(&mut self, reopen: impl Fn()) {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
+                _ = self.user.recv() => reopen(),
                 _ = self.hangup.recv() => {
                     tracing::warn!(
                         "SIGHUP: reload is not available in this version; restart to change the configuration"

@@ -14,6 +14,7 @@ mod api;
 mod cached;
 mod cold;
 mod cpu;
+mod events;
 mod first_byte;
 mod paused;
 mod players;
@@ -51,7 +52,7 @@ impl Section {
 type Measure = fn(&Section, &Bench, &mut Tally) -> Result<Vec<Row>>;
 
 /// All of them, in the order of the report.
-pub const ALL: [Section; 17] = [
+pub const ALL: [Section; 18] = [
     Section::new("cpu-1k", cpu::small, cpu::measure_small),
     Section::new("api", api::load, api::measure),
     Section::new("ranges", cpu::ranges, cpu::measure_ranges),
@@ -65,6 +66,7 @@ pub const ALL: [Section; 17] = [
     Section::new("players", players::load, players::measure),
     Section::cached("players-cached", players::load, players::measure),
     Section::new("positions", positions::load, positions::measure),
+    Section::new("events", events::load, events::measure),
     Section::new("share-polled", share::load, share::measure_polled),
     Section::new("share-pushed", share::load, share::measure_pushed),
     Section::new("share-sessions", share::load, share::measure_sessions),

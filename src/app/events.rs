@@ -24,14 +24,14 @@ pub struct Opened {
 }
 
 /// Opens the outbox; `services` deliver from it until the last stream has ended.
-pub fn open(
+pub async fn open(
     settings: &Settings,
     clock: &Clock,
     services: &Tasks,
     metrics: &Metrics,
 ) -> Result<Option<Opened>, StartError> {
     let Some((settings, playback)) = &settings.events else { return Ok(None) };
-    let events = Events::open(settings, services, metrics.registry())?;
+    let events = Events::open(settings, services, metrics.registry()).await?;
     let from_streams = playback.from_streams;
     let playback = Playback::new(playback, events.clone(), clock.clone());
     let audience: Option<Arc<dyn Audience>> = match from_streams {

@@ -43,11 +43,12 @@ pub fn with(settings: Settings, extra: Router, started: impl FnOnce(&Running)) -
             Err(error) => return fail(&error),
         };
         started(&running);
-        signals.asked_to_stop().await;
+        let files = running.files();
+        signals.asked_to_stop(|| files.reopen()).await;
         info!("stopping: no new connections; streams under way may end");
         let stopped = tokio::select! {
             whole = running.stop() => whole,
-            () = signals.asked_to_stop() => false,
+            () = signals.asked_to_stop(|| files.reopen()) => false,
         };
         if stopped {
             info!("stopped");

@@ -1,44 +1,47 @@
-//! The two tasks of the outbox: the writer puts publications into it, many at once; the sender brings what waits there
-//! to the sink.
+//! The tasks of the outbox: the writer puts publications into it, many in one commit; the sender brings what waits there to the
+//! sink; and a look from time to time whether its files are still there.
 
-use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc};
-use tokio::task::spawn_blocking;
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use super::metrics::{Dropped, Numbers};
-use super::outbox::{Appender, Batch, Reader};
+use super::outbox::{Batch, Outbox, OutboxError};
 use super::{Append, Refused, Sink};
 use crate::lifecycle::Tasks;
 
-/// Publications that are written at once.
+/// Publications that are taken from the queue at once.
 const MOST_PUBLICATIONS: usize = 1024;
-/// Between two tries to deliver.
+/// Bytes of one commit, one publication more at most.
+const MOST_BYTES: u64 = 1 << 20;
+/// Between two tries to deliver, and between two looks at the files.
 const PAUSE: Duration = Duration::from_secs(1);
 /// For what waits to be delivered at the end; the rest waits for the next start.
 const FAREWELL: Duration = Duration::from_millis(700);
 
 /// Puts publications into the outbox.
 pub struct Writer {
-    appender: Appender,
+    outbox: Arc<Outbox>,
     publications: mpsc::Receiver<Append>,
     written: Arc<Notify>,
-    numbers: Numbers,
     /// Why the last one was refused.
     trouble: Option<Refused>,
 }
 
+/// Publications of one commit.
+#[derive(Default)]
+struct Group {
+    events: Vec<String>,
+    bytes: u64,
+    done: Vec<oneshot::Sender<Result<(), Refused>>>,
+}
+
 impl Writer {
     /// A writer that tells `written` of what it wrote.
-    pub fn new(
-        appender: Appender,
-        publications: mpsc::Receiver<Append>,
-        written: Arc<Notify>,
-        numbers: Numbers,
-    ) -> Self {
-        Self { appender, publications, written, numbers, trouble: None }
+    pub fn new(outbox: Arc<Outbox>, publications: mpsc::Receiver<Append>, written: Arc<Notify>) -> Self {
+        Self { outbox, publications, written, trouble: None }
     }
 
     /// Writes until the end.
@@ -56,47 +59,54 @@ impl Writer {
                     continue;
                 }
             }
-            // A disk may take its time: that must not hold up the streams of this thread.
-            match spawn_blocking(move || self.write(batch)).await {
-                Ok(back) => self = back,
-                Err(_) => return,
-            }
+            self.write(batch).await;
         }
     }
 
-    fn write(mut self, batch: Vec<Append>) -> Self {
-        let (mut lines, mut taken, mut events) = (Vec::new(), Vec::new(), 0);
+    async fn write(&mut self, batch: Vec<Append>) {
+        let mut group = Group::default();
         for append in batch {
-            if self.appender.has_room(lines.len() + append.lines.len()) {
-                lines.extend_from_slice(&append.lines);
-                events += append.events;
-                taken.push(append.done);
-            } else {
+            // Whoever has given up was told that it is not kept.
+            if append.done.is_closed() {
+                continue;
+            }
+            let (events, bytes) = (group.events.len() + append.events.len(), group.bytes + append.bytes);
+            if !self.outbox.has_room(events as u64, bytes) {
                 self.notice(Some(Refused::Full));
-                // Whoever asked may have gone.
                 let _ = append.done.send(Err(Refused::Full));
+                continue;
+            }
+            group.events.extend(append.events);
+            group.bytes = bytes;
+            group.done.push(append.done);
+            if group.bytes >= MOST_BYTES {
+                self.commit(std::mem::take(&mut group)).await;
             }
         }
-        if taken.is_empty() {
-            return self;
+        self.commit(group).await;
+    }
+
+    async fn commit(&mut self, group: Group) {
+        if group.done.is_empty() {
+            return;
         }
-        // Before they can be seen, and leave.
-        self.numbers.waits(events, lines.len() as u64);
-        let outcome = self.appender.append(&lines);
-        match outcome {
-            Ok(()) => self.written.notify_one(),
-            Err(_) => self.numbers.leaves(events, lines.len() as u64),
+        let outcome = match self.outbox.append(&group.events).await {
+            Ok(()) => Ok(()),
+            Err(trouble) => Err(Refused::Disk(trouble.to_string().into())),
+        };
+        if outcome.is_ok() {
+            self.written.notify_one();
         }
-        self.notice(outcome.err());
-        for done in taken {
-            let _ = done.send(outcome);
+        self.notice(outcome.clone().err());
+        for done in group.done {
+            // Whoever asked may have gone.
+            let _ = done.send(outcome.clone());
         }
-        self
     }
 
     /// Says once what is the matter, and once that it is over.
     fn notice(&mut self, trouble: Option<Refused>) {
-        match trouble {
+        match &trouble {
             Some(refused) if self.trouble != trouble => tracing::error!(
                 "new events are refused: {refused}; see that they can be delivered, or give Events.Outbox more room"
             ),
@@ -107,19 +117,46 @@ impl Writer {
     }
 }
 
+/// Looks from time to time whether the outbox's files are still there.
+pub async fn watch(outbox: Arc<Outbox>, tasks: Tasks) {
+    let mut known: Option<String> = None;
+    while !tasks.is_stopping() {
+        let trouble = outbox.check().await.err().map(|trouble| trouble.to_string());
+        if trouble.is_some() && trouble != known {
+            let trouble = trouble.as_deref().unwrap_or_default();
+            tracing::error!("the outbox (Events.Outbox) does not keep what waits: {trouble}");
+        }
+        known = trouble;
+        tokio::select! {
+            () = tokio::time::sleep(PAUSE) => {}
+            () = tasks.stopping() => {}
+        }
+    }
+}
+
 /// Brings what waits in the outbox to the sink.
 pub struct Sender {
-    reader: Option<Reader>,
+    outbox: Arc<Outbox>,
     sink: Box<dyn Sink>,
     written: Arc<Notify>,
+    /// Whether the sink is to open its files anew.
+    reopen: Arc<AtomicBool>,
     numbers: Numbers,
     failing: bool,
+    /// Whether what is delivered cannot be removed.
+    stuck: bool,
 }
 
 impl Sender {
-    /// A sender that `written` wakes.
-    pub fn new(reader: Reader, sink: Box<dyn Sink>, written: Arc<Notify>, numbers: Numbers) -> Self {
-        Self { reader: Some(reader), sink, written, numbers, failing: false }
+    /// A sender that `written` wakes, also to look at `reopen`.
+    pub fn new(
+        outbox: Arc<Outbox>,
+        sink: Box<dyn Sink>,
+        written: Arc<Notify>,
+        reopen: Arc<AtomicBool>,
+        numbers: Numbers,
+    ) -> Self {
+        Self { outbox, sink, written, reopen, numbers, failing: false, stuck: false }
     }
 
     /// Delivers until the end, and a moment longer.
@@ -136,39 +173,46 @@ impl Sender {
 
     async fn deliver_all(&mut self, tasks: &Tasks) {
         loop {
-            match self.with_reader(Reader::read).await {
+            self.reopen_sink().await;
+            match self.outbox.read().await {
                 Ok(batch) if !batch.events.is_empty() => self.deliver(batch).await,
                 Ok(_) if tasks.is_stopping() => return,
                 Ok(_) => tokio::select! {
                     () = self.written.notified() => {}
                     () = tasks.stopping() => {}
                 },
-                Err(error) => self.pause(&format!("the outbox cannot be read: {}", error.kind())).await,
+                Err(trouble) => self.pause(&format!("the outbox cannot be read: {trouble}")).await,
             }
+        }
+    }
+
+    async fn reopen_sink(&mut self) {
+        if self.reopen.swap(false, Ordering::Relaxed) {
+            self.sink.reopen().await;
         }
     }
 
     /// Delivers the batch to its end: events are passed over only where they never can be.
     async fn deliver(&mut self, batch: Batch) {
-        let batch = Arc::new(batch);
         let mut done = 0;
         while done < batch.events.len() {
+            self.reopen_sink().await;
             let outcome = self.sink.deliver(&batch.events[done..]).await;
             let (delivered, failure) = match outcome {
                 Ok(()) => (batch.events.len() - done, None),
                 Err(undelivered) => (undelivered.delivered, Some(undelivered)),
             };
             self.numbers.published.inc_by(delivered as u64);
-            done += delivered;
+            let mut passed = delivered;
             if failure.as_ref().is_some_and(|failure| failure.for_good) {
                 self.numbers.dropped(Dropped::Rejected, 1);
-                done += 1;
+                passed += 1;
             }
-            let of = Arc::clone(&batch);
-            if let Err(error) = self.with_reader(move |reader| reader.done(&of, done)).await {
-                // Told twice rather than never: the next batch moves the cursor on.
-                tracing::warn!(error = %error.kind(), "the outbox's cursor cannot be written");
+            if passed > 0 {
+                let forgotten = self.outbox.done(&batch, done..done + passed).await;
+                self.forgotten(forgotten);
             }
+            done += passed;
             match failure {
                 None => self.recovered(),
                 Some(failure) if failure.for_good => {
@@ -179,19 +223,14 @@ impl Sender {
         }
     }
 
-    /// Reading and writing files, beside the threads of the streams.
-    async fn with_reader<T: Send + 'static>(
-        &mut self,
-        work: impl FnOnce(&mut Reader) -> io::Result<T> + Send + 'static,
-    ) -> io::Result<T> {
-        let mut reader = self.reader.take().ok_or_else(|| io::Error::other("the reader is lost"))?;
-        let (reader, result) = spawn_blocking(move || {
-            let result = work(&mut reader);
-            (reader, result)
-        })
-        .await?;
-        self.reader = Some(reader);
-        result
+    /// Says once that what is delivered stays on the disk.
+    fn forgotten(&mut self, forgotten: Result<(), OutboxError>) {
+        if let Err(trouble) = &forgotten
+            && !self.stuck
+        {
+            tracing::warn!("what is delivered cannot be removed from the outbox yet: {trouble}");
+        }
+        self.stuck = forgotten.is_err();
     }
 
     async fn pause(&mut self, cause: &str) {

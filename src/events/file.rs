@@ -1,8 +1,12 @@
 //! Events in a file of JSON Lines, which is rotated by size.
+//!
+//! Whoever moves the file away, as log rotation does, finds a new one begun at its place: with the next event, or at once when
+//! asked by [`Sink::reopen`]. Its own rotation begins with the file itself, so that a file that is not there moves no other.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 
 use async_trait::async_trait;
 use tokio::task::spawn_blocking;
@@ -16,55 +20,109 @@ pub struct File(Option<Rotated>);
 /// The file and those before it.
 struct Rotated {
     settings: settings::File,
-    file: fs::File,
-    length: u64,
+    /// `None` after it failed: it is opened anew.
+    file: Option<fs::File>,
+    /// Whether the last rotation failed.
+    stuck: bool,
 }
 
 impl File {
     /// Opens the file, to be written on after its last whole line.
     pub fn open(settings: &settings::File) -> io::Result<Self> {
-        if let Some(folder) = settings.path.parent() {
-            fs::create_dir_all(folder)?;
-        }
-        let mut file = open(&settings.path)?;
-        let length = whole_lines(&mut file)?;
-        file.set_len(length)?;
-        Ok(Self(Some(Rotated { settings: settings.clone(), file, length })))
+        let mut rotated = Rotated { settings: settings.clone(), file: None, stuck: false };
+        rotated.opened()?;
+        Ok(Self(Some(rotated)))
     }
-}
 
-fn open(path: &Path) -> io::Result<fs::File> {
-    OpenOptions::new().read(true).append(true).create(true).open(path)
+    async fn with_file<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&mut Rotated) -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        let mut rotated = self.0.take().ok_or_else(|| io::Error::other("it is lost"))?;
+        let (rotated, outcome) = spawn_blocking(move || {
+            let outcome = work(&mut rotated);
+            (rotated, outcome)
+        })
+        .await?;
+        self.0 = Some(rotated);
+        outcome
+    }
 }
 
 impl Rotated {
     fn write(&mut self, lines: &[u8]) -> io::Result<()> {
-        let length = lines.len() as u64;
-        if self.length > 0 && self.length + length > self.settings.size {
-            self.rotate()?;
+        let length = self.opened()?.metadata()?.len();
+        if length > 0 && length + lines.len() as u64 > self.settings.size {
+            self.rotate_once_said();
         }
-        if let Err(error) = self.file.write_all(lines) {
+        let file = self.opened()?;
+        if let Err(error) = file.write_all(lines) {
             // Or the next try would begin in the middle of a line.
-            self.file.set_len(self.length)?;
+            self.file = None;
             return Err(error);
         }
-        self.length += length;
         Ok(())
     }
 
-    fn rotate(&mut self) -> io::Result<()> {
-        for number in (1..self.settings.keep).rev() {
-            match fs::rename(self.older(number), self.older(number + 1)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
+    /// The file at the path, which is made where there is none or another one.
+    fn opened(&mut self) -> io::Result<&mut fs::File> {
+        let path = &self.settings.path;
+        let is_ours = self.file.as_ref().is_some_and(|file| {
+            let (ours, there) = (file.metadata(), fs::metadata(path));
+            ours.is_ok_and(|ours| there.is_ok_and(|there| (ours.dev(), ours.ino()) == (there.dev(), there.ino())))
+        });
+        if !is_ours {
+            if let Some(folder) = path.parent() {
+                fs::create_dir_all(folder)?;
             }
+            let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
+            let length = whole_lines(&mut file)?;
+            file.set_len(length)?;
+            self.file = Some(file);
         }
-        fs::rename(&self.settings.path, self.older(1))?;
-        self.file = open(&self.settings.path)?;
-        self.length = 0;
+        self.file.as_mut().ok_or_else(|| io::Error::other("it is not open"))
+    }
+
+    /// Rotates; where that fails the file grows on, which is said once.
+    fn rotate_once_said(&mut self) {
+        let rotated = self.rotate();
+        if let Err(error) = &rotated
+            && !self.stuck
+        {
+            tracing::error!(%error, "the file of events (Events.File) cannot be rotated and grows on");
+        }
+        self.stuck = rotated.is_err();
+    }
+
+    /// The file first, under a name of its own. Then the older ones make room, each only where its new name is free or the oldest's:
+    /// so a rotation that was broken off goes on where it stopped, and moves nothing twice.
+    fn rotate(&mut self) -> io::Result<()> {
+        let turning = self.older(0);
+        if turning.exists() {
+            self.make_room()?;
+            fs::rename(&turning, self.older(1))?;
+        }
+        match fs::rename(&self.settings.path, &turning) {
+            // Somebody else has moved it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            renamed => renamed?,
+        }
+        self.file = None;
+        self.make_room()?;
+        fs::rename(turning, self.older(1))
+    }
+
+    /// Frees the name of the first older file.
+    fn make_room(&self) -> io::Result<()> {
+        let keep = self.settings.keep;
+        let free = (1..=keep).find(|number| !self.older(*number).exists()).unwrap_or(keep);
+        for number in (1..free).rev() {
+            fs::rename(self.older(number), self.older(number + 1))?;
+        }
         Ok(())
     }
 
+    /// The older file of this number; 0 while it becomes the first.
     fn older(&self, number: u32) -> PathBuf {
         let mut path = self.settings.path.clone().into_os_string();
         path.push(format!(".{number}"));
@@ -92,19 +150,66 @@ fn whole_lines(file: &mut fs::File) -> io::Result<u64> {
 #[async_trait]
 impl Sink for File {
     async fn deliver(&mut self, events: &[Event]) -> Result<(), Undelivered> {
-        let lines: Vec<u8> = events.iter().flat_map(Event::line).collect();
-        let mut rotated = self.0.take().ok_or_else(|| failed(&io::Error::other("it is lost")))?;
-        let written = spawn_blocking(move || {
-            let outcome = rotated.write(&lines);
-            (rotated, outcome)
+        let lines: Vec<u8> = events.iter().flat_map(|event| (event.line() + "\n").into_bytes()).collect();
+        self.with_file(move |file| file.write(&lines)).await.map_err(|error| {
+            let cause = format!("the file of events (Events.File) cannot be written: {error}");
+            Undelivered { delivered: 0, for_good: false, cause }
+        })
+    }
+
+    async fn reopen(&mut self) {
+        let opened = self.with_file(|rotated| {
+            rotated.file = None;
+            rotated.opened().map(|_| ())
         });
-        let (rotated, outcome) = written.await.map_err(|error| failed(&error.into()))?;
-        self.0 = Some(rotated);
-        outcome.map_err(|error| failed(&error))
+        match opened.await {
+            Ok(()) => tracing::info!("the file of events (Events.File) is open anew"),
+            Err(error) => tracing::error!(%error, "the file of events (Events.File) cannot be opened"),
+        }
     }
 }
 
-fn failed(error: &io::Error) -> Undelivered {
-    let cause = format!("the file of events (Events.File) cannot be written: {}", error.kind());
-    Undelivered { delivered: 0, for_good: false, cause }
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    fn sink(folder: &Path, keep: u32) -> Rotated {
+        let settings = settings::File { path: folder.join("e"), size: 10, keep };
+        Rotated { settings, file: None, stuck: false }
+    }
+
+    /// The text of `e` and of the older ones in `folder`.
+    fn texts(folder: &Path, names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| fs::read_to_string(folder.join(name)).unwrap_or_default()).collect()
+    }
+
+    #[test]
+    fn the_oldest_goes() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut sink = sink(folder.path(), 2);
+        for line in ["one one\n", "two two\n", "three three\n", "four\n"] {
+            sink.write(line.as_bytes()).expect("it is writable");
+        }
+        assert_eq!(
+            texts(folder.path(), &["e", "e.1", "e.2", "e.3", "e.0"]),
+            ["four\n", "three three\n", "two two\n", "", ""]
+        );
+    }
+
+    #[test]
+    fn a_rotation_that_was_broken_off_goes_on_where_it_stopped() {
+        let folder = tempfile::tempdir().expect("a folder");
+        // Killed after `.2` became `.3`.
+        for (name, text) in [("e.0", "c\n"), ("e.1", "b\n"), ("e.3", "a\n"), ("e", "0123456789\n")] {
+            fs::write(folder.path().join(name), text).expect("it is writable");
+        }
+        let mut sink = sink(folder.path(), 5);
+        sink.write(b"new\n").expect("it is writable");
+        assert_eq!(
+            texts(folder.path(), &["e", "e.1", "e.2", "e.3", "e.4", "e.0"]),
+            ["new\n", "0123456789\n", "c\n", "b\n", "a\n", ""]
+        );
+    }
 }

@@ -8,9 +8,9 @@ pub struct Numbers {
     /// Events that their sink took.
     pub published: IntCounter,
     /// Bytes in the outbox that are not delivered yet.
-    pub backlog_bytes: IntGauge,
+    backlog_bytes: IntGauge,
     /// Events in the outbox that are not delivered yet.
-    pub backlog_events: IntGauge,
+    backlog_events: IntGauge,
     dropped: IntCounterVec,
 }
 
@@ -23,7 +23,7 @@ pub enum Dropped {
     Disk,
     /// Derived from a stream while more were waiting than are kept in memory.
     Busy,
-    /// Its line in the outbox cannot be read.
+    /// It was damaged in the outbox.
     Broken,
     /// The broker refuses it for good, for its size or form.
     Rejected,
@@ -73,16 +73,10 @@ impl Numbers {
         self.dropped.with_label_values(&[reason.name()]).inc_by(count);
     }
 
-    /// `events` of `bytes` bytes wait from now on.
-    pub fn waits(&self, events: u64, bytes: u64) {
-        self.backlog_events.add(signed(events));
-        self.backlog_bytes.add(signed(bytes));
-    }
-
-    /// They wait no longer.
-    pub fn leaves(&self, events: u64, bytes: u64) {
-        self.backlog_events.sub(signed(events));
-        self.backlog_bytes.sub(signed(bytes));
+    /// So many `events` of so many `bytes` wait now.
+    pub fn wait(&self, events: u64, bytes: u64) {
+        self.backlog_events.set(signed(events));
+        self.backlog_bytes.set(signed(bytes));
     }
 }
 

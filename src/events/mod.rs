@@ -1,6 +1,6 @@
 //! Events that leave the process: to Kafka, or to a file of JSON Lines.
 //!
-//! Whoever publishes waits until the event stands in the outbox, a bounded folder on this machine, and never for the
+//! Whoever publishes waits until the event stands in the outbox, a bounded table on this machine's disk, and never for the
 //! broker; one task brings what waits there to the sink, in order. At least once: an event that was acknowledged
 //! arrives, after `kill -9` and after the broker's absence too, and now and then it arrives twice, with the same id. Knows
 //! nothing of what events say.
@@ -21,15 +21,18 @@ use async_trait::async_trait;
 use prometheus::Registry;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use uuid::Uuid;
 
 use crate::lifecycle::Tasks;
 use metrics::{Dropped, Numbers};
+use outbox::Outbox;
 use settings::Settings;
 
 /// Publications that wait to be written.
 const QUEUE: usize = 4096;
+/// Their bytes.
+const QUEUE_BYTES: usize = 16 << 20;
 /// For the outbox's disk to take an event.
 const APPEND_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -55,23 +58,21 @@ impl Event {
         Ok(Self { id: id.to_string(), topic, schema: 1, key: key.to_owned(), body })
     }
 
-    /// As a line of JSON, its end included.
-    fn line(&self) -> Vec<u8> {
-        let mut line = serde_json::to_vec(self).expect("texts and numbers have a JSON form");
-        line.push(b'\n');
-        line
+    /// As a line of JSON, without its end.
+    fn line(&self) -> String {
+        serde_json::to_string(self).expect("texts and numbers have a JSON form")
     }
 }
 
 /// Why an event was not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// The outbox is full.
     #[error("the outbox is full: more events wait to be delivered than Events.Outbox.Size holds")]
     Full,
     /// The outbox cannot be written.
     #[error("the outbox cannot be written: {0}")]
-    Disk(io::ErrorKind),
+    Disk(Arc<str>),
     /// More publications are waiting than are kept.
     #[error("the outbox's disk does not keep up")]
     Busy,
@@ -92,7 +93,7 @@ impl From<Refused> for Dropped {
 pub enum OpenError {
     /// The outbox.
     #[error("the outbox (Events.Outbox.Path) cannot be opened: {0}")]
-    Outbox(#[source] io::Error),
+    Outbox(#[from] outbox::OutboxError),
     /// The file.
     #[error("the file of events (Events.File) cannot be opened: {0}")]
     File(#[source] io::Error),
@@ -109,6 +110,9 @@ pub enum OpenError {
 trait Sink: Send {
     /// Brings `events` there, in order.
     async fn deliver(&mut self, events: &[Event]) -> Result<(), Undelivered>;
+
+    /// Opens its files anew, where it has any: somebody has moved them away.
+    async fn reopen(&mut self) {}
 }
 
 /// Not all of a batch could be delivered.
@@ -122,42 +126,67 @@ struct Undelivered {
     cause: String,
 }
 
+/// The sink, and where it is told whether Kafka answers.
+type OpenSink = (Box<dyn Sink>, Option<Arc<AtomicBool>>);
+
+fn open_sink(settings: &settings::Sink, tasks: &Tasks) -> Result<OpenSink, OpenError> {
+    Ok(match settings {
+        settings::Sink::File(file) => (Box::new(file::File::open(file).map_err(OpenError::File)?), None),
+        settings::Sink::Kafka(kafka) => {
+            let reachable = Arc::new(AtomicBool::new(false));
+            let kafka = kafka::Kafka::new(kafka, Arc::clone(&reachable)).map_err(OpenError::Kafka)?;
+            tasks.spawn(kafka.watch(tasks.clone()));
+            (Box::new(kafka), Some(reachable))
+        }
+    })
+}
+
 /// Takes events. Clones take them into the same outbox.
 #[derive(Clone)]
 pub struct Events {
     queue: mpsc::Sender<Append>,
+    /// Bytes that may still come into the queue.
+    room: Arc<Semaphore>,
+    /// Wakes who delivers.
+    written: Arc<Notify>,
+    reopen: Arc<AtomicBool>,
     numbers: Numbers,
     reachable: Option<Arc<AtomicBool>>,
 }
 
-/// Lines on their way into the outbox.
+/// Events on their way into the outbox.
 struct Append {
-    lines: Vec<u8>,
-    events: u64,
+    /// As JSON.
+    events: Vec<String>,
+    bytes: u64,
     done: oneshot::Sender<Result<(), Refused>>,
+    _room: OwnedSemaphorePermit,
 }
 
 impl Events {
     /// Opens the outbox and begins to deliver what waits there; `tasks` must outlive whoever publishes.
-    pub fn open(settings: &Settings, tasks: &Tasks, registry: &Registry) -> Result<Self, OpenError> {
-        let reachable = Arc::new(AtomicBool::new(false));
-        let (sink, name): (Box<dyn Sink>, _) = match &settings.sink {
-            settings::Sink::File(file) => (Box::new(file::File::open(file).map_err(OpenError::File)?), "file"),
-            settings::Sink::Kafka(kafka) => {
-                let kafka = kafka::Kafka::new(kafka, Arc::clone(&reachable)).map_err(OpenError::Kafka)?;
-                tasks.spawn(kafka.watch(tasks.clone()));
-                (Box::new(kafka), "kafka")
-            }
+    pub async fn open(settings: &Settings, tasks: &Tasks, registry: &Registry) -> Result<Self, OpenError> {
+        let name = match &settings.sink {
+            settings::Sink::File(_) => "file",
+            settings::Sink::Kafka(_) => "kafka",
         };
         let numbers = Numbers::new(registry, name)?;
-        let (appender, reader) = outbox::open(&settings.outbox, numbers.clone()).map_err(OpenError::Outbox)?;
+        // First: a process that may not have the outbox touches no file of the one that has it.
+        let outbox = Arc::new(Outbox::open(&settings.outbox, numbers.clone()).await?);
+        let (sink, reachable) = open_sink(&settings.sink, tasks)?;
         let (queue, publications) = mpsc::channel(QUEUE);
-        let written = Arc::new(Notify::new());
-        let writer = delivery::Writer::new(appender, publications, Arc::clone(&written), numbers.clone());
-        tasks.spawn(writer.run(tasks.clone()));
-        tasks.spawn(delivery::Sender::new(reader, sink, written, numbers.clone()).run(tasks.clone()));
-        let reachable = matches!(settings.sink, settings::Sink::Kafka(_)).then_some(reachable);
-        Ok(Self { queue, numbers, reachable })
+        let (written, reopen) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(false)));
+        let writer = delivery::Writer::new(Arc::clone(&outbox), publications, Arc::clone(&written));
+        let (waking, reopening) = (Arc::clone(&written), Arc::clone(&reopen));
+        let sender = delivery::Sender::new(Arc::clone(&outbox), sink, waking, reopening, numbers.clone());
+        let stopping = tasks.clone();
+        tasks.spawn(async move {
+            let watch = delivery::watch(Arc::clone(&outbox), stopping.clone());
+            tokio::join!(writer.run(stopping.clone()), sender.run(stopping), watch);
+            outbox.close().await;
+        });
+        let room = Arc::new(Semaphore::new(QUEUE_BYTES));
+        Ok(Self { queue, room, written, reopen, numbers, reachable })
     }
 
     /// Takes all of `events` or none; returns once they survive the end of the process.
@@ -182,15 +211,24 @@ impl Events {
         self.numbers.dropped(Dropped::Busy, count);
     }
 
+    /// Opens the file of events anew, where there is one: somebody has moved it away.
+    pub fn reopen(&self) {
+        self.reopen.store(true, Ordering::Relaxed);
+        self.written.notify_one();
+    }
+
     /// Whether Kafka answers; `None` where events go to a file.
     pub fn reaches_kafka(&self) -> Option<bool> {
         self.reachable.as_ref().map(|reachable| reachable.load(Ordering::Relaxed))
     }
 
     fn begin(&self, events: &[Event]) -> Result<oneshot::Receiver<Result<(), Refused>>, Refused> {
-        let lines: Vec<u8> = events.iter().flat_map(Event::line).collect();
+        let events: Vec<String> = events.iter().map(Event::line).collect();
+        let bytes = events.iter().map(String::len).sum::<usize>();
+        let permits = u32::try_from(bytes).map_err(|_| Refused::Full)?;
+        let room = Arc::clone(&self.room).try_acquire_many_owned(permits).map_err(|_| Refused::Busy)?;
         let (done, written) = oneshot::channel();
-        let append = Append { lines, events: events.len() as u64, done };
+        let append = Append { events, bytes: bytes as u64, done, _room: room };
         self.queue.try_send(append).map_err(|_| Refused::Busy)?;
         Ok(written)
     }

@@ -7,18 +7,18 @@ mod seen;
 pub mod settings;
 pub mod streams;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
-use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::{NoContext, Uuid};
 
 use crate::clock::Clock;
 use crate::events::{Event, Events, Refused};
-use seen::Seen;
+use seen::Ids;
 use settings::Settings;
 
 /// How far a player's clock may be ahead.
@@ -26,7 +26,7 @@ const AHEAD: Duration = Duration::from_secs(300);
 /// For what is remembered of the ids that players gave.
 const REMEMBERED: Duration = Duration::from_secs(600);
 /// Ids that are remembered, at most twice as many.
-const IDS: usize = 50_000;
+const MOST_IDS: usize = 50_000;
 
 /// What a listener does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -67,7 +67,7 @@ pub struct Report {
 }
 
 /// Why a report is not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Rejected {
     /// Its time is to come.
     #[error("`timestamp` is more than five minutes ahead of the server's clock")]
@@ -83,14 +83,14 @@ pub struct Playback {
     events: Events,
     clock: Clock,
     topic: Arc<str>,
-    seen: Arc<Mutex<Seen>>,
+    ids: Arc<Ids>,
 }
 
 impl Playback {
     /// Publishes to `events`.
     pub fn new(settings: &Settings, events: Events, clock: Clock) -> Self {
-        let seen = Arc::new(Mutex::new(Seen::new(IDS, REMEMBERED)));
-        Self { events, clock, topic: Arc::clone(&settings.topic), seen }
+        let ids = Arc::new(Ids::new(MOST_IDS, REMEMBERED));
+        Self { events, clock, topic: Arc::clone(&settings.topic), ids }
     }
 
     /// Takes all of `reports` on what `user` does with `track`, or none; gives how many were new.
@@ -101,23 +101,17 @@ impl Playback {
             return Err(Rejected::Ahead);
         }
         // An id counts as seen only once its event is kept: after a 503 the player says it again.
-        let mut ids = Vec::new();
-        let fresh: Vec<&Report> = {
-            let seen = self.seen.lock();
-            let mut is_fresh = |report: &&Report| {
-                let Some(id) = report.id else { return true };
-                let key = seen.key(user, id);
-                let fresh = !seen.has(key) && !ids.contains(&key);
-                ids.push(key);
-                fresh
-            };
-            reports.iter().filter(|report| is_fresh(report)).collect()
-        };
+        let given = reports.iter().filter_map(|report| report.id).map(|id| self.ids.key(user, id));
+        let claim = self.ids.claim(given).await;
+        let mut told = HashSet::new();
+        let mut is_fresh =
+            |report: &&Report| report.id.is_none_or(|id| claim.is_fresh(self.ids.key(user, id)) && told.insert(id));
+        let fresh: Vec<&Report> = reports.iter().filter(|report| is_fresh(report)).collect();
         let events: Vec<Event> = fresh.iter().filter_map(|report| self.event(user, track, report, now)).collect();
         if !events.is_empty() {
             self.events.publish(&events).await?;
         }
-        self.seen.lock().remember(&ids, now);
+        claim.keep(now);
         Ok(events.len())
     }
 

@@ -103,8 +103,8 @@ pub enum Mechanism {
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 pub struct Outbox {
-    /// A folder of its own, used by one process at a time. May be `env:NAME`. Default: `./data/outbox`.
+    /// A folder of its own, for the file `outbox.db`; used by one process at a time. May be `env:NAME`. Default: `./data/outbox`.
     pub path: Option<Text>,
-    /// Bytes that it takes at most, from `1MiB`; when it is full, new events are refused. Default: `256MiB`.
+    /// Bytes of events that wait at most, from `1MiB`; when it is full, new events are refused. Default: `256MiB`.
     pub size: Option<ByteSize>,
 }

@@ -1,6 +1,9 @@
 //! Events: the same promises of a file and of a real Kafka; the API and the streams that they come from; a broker that
 //! goes away, a process that is killed, a disk that is full.
 
+mod file;
+mod outbox;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -88,7 +91,7 @@ async fn delivers_what_was_acknowledged(place: Place) {
     let mut expected: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
     for round in 0..2 {
         let tasks = Tasks::default();
-        let events = Events::open(&settings, &tasks, &Registry::new()).expect("the outbox opens");
+        let events = Events::open(&settings, &tasks, &Registry::new()).await.expect("the outbox opens");
         let publishing = (0..5).map(|user| {
             let (events, topic) = (events.clone(), Arc::<str>::from(place.topic()));
             async move {
@@ -203,6 +206,31 @@ async fn an_event_with_an_id_counts_once_and_a_list_is_taken_whole() {
     let arrived = eventually("they arrive", async || Some(lines(&path)).filter(|lines| lines.len() == 3)).await;
     let ids: Vec<String> = arrived.into_iter().map(|(id, ..)| id).collect();
     assert_eq!(ids, [1, 2, 2].map(|number| id(number).to_string()));
+}
+
+#[tokio::test]
+async fn an_event_that_comes_many_times_at_once_counts_once() {
+    let folder = TempFolder::new("events");
+    let gate = Gate::start(&with_events(to_file(&folder), &folder)).await;
+    // One event in all of them, and lists that share it in another order: nobody waits for the other for ever.
+    let shared = |number: u64| json!({ "action": "Seek", "positionMs": number, "eventId": id(number).to_string() });
+    let client = gate.client();
+    for round in (0..400).step_by(2) {
+        let lists = [json!([shared(round), shared(round + 1)]), json!([shared(round + 1), shared(round)])];
+        let posts = (0..8).map(|number| {
+            let (client, list) = (client.clone(), lists[number % 2].clone());
+            tokio::spawn(async move { post(&client, "alice", &list).await })
+        });
+        let mut accepted = 0;
+        for reply in futures::future::join_all(posts).await {
+            let answer: Value = serde_json::from_slice(&reply.expect("it is answered").is(202).body).expect("JSON");
+            accepted += answer["accepted"].as_u64().expect("a number");
+        }
+        assert_eq!(accepted, 2, "round {round}");
+    }
+    let path = folder.path().join("events.jsonl");
+    eventually("they arrive", async || (lines(&path).len() >= 400).then_some(())).await;
+    assert_eq!(lines(&path).len(), 400);
 }
 
 #[tokio::test]
@@ -334,12 +362,6 @@ async fn an_acknowledged_event_survives_kill_9() {
     }
     gate.signal("KILL").await;
     gate.ended().await;
-    // As a crash in the middle of a write would leave it.
-    let segment = std::fs::read_dir(folder.path().join("outbox")).expect("the folder is there").flatten();
-    let segment = segment.map(|entry| entry.path()).find(|path| path.extension().is_some_and(|end| end == "jsonl"));
-    let mut text = std::fs::read(segment.as_ref().expect("a segment")).expect("it is readable");
-    text.extend_from_slice(br#"{"id":"torn","topic":"playback.ev"#);
-    std::fs::write(segment.expect("a segment"), text).expect("it is writable");
 
     config["Events"]["Kafka"]["Brokers"] = json!([topic.broker]);
     let gate = Gate::start(&config).await;
@@ -347,92 +369,6 @@ async fn an_acknowledged_event_survives_kill_9() {
     let orders = topic.read().await.into_iter().map(|one| one.header("event-id").to_owned());
     assert_eq!(orders.collect::<Vec<_>>(), ids.into_iter().collect::<Vec<_>>(), "in their order");
     assert_eq!(gate.metric("tidegate_events_dropped_total", "").await, 0.0);
-}
-
-#[tokio::test]
-async fn a_full_outbox_refuses_and_keeps_what_it_has() {
-    let folder = TempFolder::new("events");
-    let away = ScriptedOrigin::start().await.url();
-    let events = json!({
-        "Kafka": { "Brokers": [away.trim_start_matches("http://")] },
-        "Outbox": { "Size": "1MiB" },
-    });
-    let gate = Gate::start(&with_events(events, &folder)).await;
-    let client = gate.client();
-    let many = json!(vec![json!({ "action": "Seek", "positionMs": 1 }); 100]);
-    let mut taken = 0;
-    let refused = loop {
-        let reply = post(&client, "alice", &many).await;
-        if reply.status != 202 {
-            break reply;
-        }
-        taken += 100;
-    };
-    refused.problem(503);
-    assert_eq!(refused.header("retry-after"), "1");
-    assert!(taken >= 3000, "{taken} events are less than a MiB");
-    let size =
-        |entry: std::io::Result<std::fs::DirEntry>| entry.and_then(|entry| entry.metadata()).map_or(0, |m| m.len());
-    let bytes: u64 = std::fs::read_dir(folder.path().join("outbox")).expect("the folder is there").map(size).sum();
-    assert!(bytes <= (1 << 20) + 4096, "{bytes} bytes on disk");
-    assert_eq!(gate.metric("tidegate_events_backlog_events", "").await, f64::from(taken));
-    let said = gate.log().matches("new events are refused").count();
-    assert_eq!(said, 1, "once is enough");
-}
-
-#[tokio::test]
-async fn a_broken_line_is_passed_over_and_counted() {
-    let folder = TempFolder::new("events");
-    let outbox = folder.path().join("outbox");
-    std::fs::create_dir_all(&outbox).expect("a folder");
-    let line = |number: u64| {
-        let event = Event::new(id(number), "playback.events".into(), "alice", &json!({ "n": number })).expect("JSON");
-        (event.id.clone(), format!("{}\n", serde_json::to_string(&event).expect("JSON")))
-    };
-    let lines_of: Vec<_> = (1..=4).map(line).collect();
-    let text = |numbers: &[usize]| numbers.iter().map(|number| lines_of[*number].1.as_str()).collect::<String>();
-    std::fs::write(outbox.join("00000000000000000007.jsonl"), format!("{}\0\0broken\n{}", text(&[0]), text(&[1])))
-        .expect("a segment");
-    std::fs::write(outbox.join("00000000000000000009.jsonl"), format!("{}{}torn", text(&[2]), text(&[3])))
-        .expect("a segment");
-    std::fs::write(outbox.join("cursor"), "nonsense").expect("a cursor");
-    let gate = Gate::start(&with_events(to_file(&folder), &folder)).await;
-    let path = folder.path().join("events.jsonl");
-    let arrived = eventually("they arrive", async || Some(lines(&path)).filter(|lines| lines.len() == 4)).await;
-    let ids: Vec<_> = arrived.into_iter().map(|(id, ..)| id).collect();
-    assert_eq!(ids, lines_of.into_iter().map(|(id, _)| id).collect::<Vec<_>>());
-    assert_eq!(gate.metric("tidegate_events_dropped_total", "reason=\"broken\"").await, 1.0);
-    eventually("the segments go", async || {
-        let left = std::fs::read_dir(&outbox).expect("the folder is there").flatten();
-        let segments = left.filter(|entry| entry.path().extension().is_some_and(|end| end == "jsonl")).count();
-        (segments == 1).then_some(())
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn a_file_is_rotated_and_the_oldest_goes() {
-    let folder = TempFolder::new("events");
-    let mut events = to_file(&folder);
-    events["Rotation"] = json!({ "Size": "1MiB", "Keep": 2 });
-    let gate = Gate::start(&with_events(events, &folder)).await;
-    let many = json!(vec![json!({ "action": "Seek", "positionMs": 1 }); 100]);
-    let mut posted = 0.0;
-    while posted < 22_000.0 {
-        post(&gate.client(), "alice", &many).await.is(202);
-        posted += 100.0;
-    }
-    within(ARRIVAL, "all are written", async || {
-        (gate.metric("tidegate_events_published_total", "sink=\"file\"").await == posted).then_some(())
-    })
-    .await;
-    let name = |number: &str| folder.path().join(format!("events.jsonl{number}"));
-    for number in ["", ".1", ".2"] {
-        let length = std::fs::metadata(name(number)).expect("the file is there").len();
-        assert!(length <= 1 << 20, "{number}: {length}");
-        assert!(!lines(&name(number)).is_empty());
-    }
-    assert!(!name(".3").exists());
 }
 
 #[tokio::test]

@@ -1,0 +1,309 @@
+//! The folder in which events wait: a table ([`table`]) and a lock. Takes events, gives them in order, and removes those that
+//! are delivered. Knows nothing of where events go.
+//!
+//! Delivery needs no space. Where the disk is too full to delete rows it is remembered how far delivery came, and once nothing
+//! waits the file itself goes. What was removed by somebody, or is damaged, is made anew from what can still be read.
+
+mod rebuild;
+mod table;
+mod takeover;
+
+use std::fs::{self, File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tokio::sync::Mutex;
+
+use self::table::{Identity, Row, Table, is_busy, is_damage, is_full, log_of};
+use super::metrics::{Dropped, Numbers};
+use super::{Event, settings};
+
+/// Bytes that a row takes besides its event, about.
+const ROW: u64 = 16;
+/// A file of so many bytes goes when nothing waits in it.
+const LARGE: u64 = 16 << 20;
+
+/// Why the outbox does not do what it should.
+#[derive(Debug, thiserror::Error)]
+pub enum OutboxError {
+    /// It is another's.
+    #[error("another process uses it")]
+    Used,
+    /// Its folder.
+    #[error(transparent)]
+    Folder(#[from] io::Error),
+    /// Its table.
+    #[error(transparent)]
+    Table(sqlx::Error),
+    /// It is not open, and why was said when it was tried.
+    #[error("it is not open")]
+    Closed,
+}
+
+impl From<sqlx::Error> for OutboxError {
+    fn from(error: sqlx::Error) -> Self {
+        if is_busy(&error) { Self::Used } else { Self::Table(error) }
+    }
+}
+
+impl OutboxError {
+    fn is_damage(&self) -> bool {
+        matches!(self, Self::Table(error) if is_damage(error))
+    }
+
+    fn is_full(&self) -> bool {
+        match self {
+            Self::Table(error) => is_full(error),
+            Self::Folder(error) => error.kind() == io::ErrorKind::StorageFull,
+            Self::Used | Self::Closed => false,
+        }
+    }
+}
+
+/// The outbox.
+pub struct Outbox {
+    state: Mutex<State>,
+    /// Bytes of what waits, as they count against [`settings::Outbox::size`].
+    used: AtomicU64,
+    limit: u64,
+    numbers: Numbers,
+}
+
+/// What one task at a time works with.
+struct State {
+    folder: PathBuf,
+    lock: Lock,
+    /// `None`: it could not be opened, and is tried again.
+    table: Option<Table>,
+    /// The last row's number. None is given twice in a process, so that a batch which is being delivered stays what it was.
+    last: i64,
+    /// Up to here rows are delivered.
+    delivered: i64,
+    /// Up to here they are removed; less where the disk was too full for it.
+    removed: i64,
+    /// Rows that wait, and their bytes.
+    waiting: (u64, u64),
+    numbers: Numbers,
+}
+
+/// What keeps other processes away, for as long as this one lives, however that ends.
+struct Lock {
+    _file: File,
+    identity: Identity,
+}
+
+impl Lock {
+    fn take(folder: &Path) -> Result<Self, OutboxError> {
+        fs::create_dir_all(folder)?;
+        let path = folder.join("lock");
+        let file = File::create(&path)?;
+        file.try_lock().map_err(|error| match error {
+            TryLockError::WouldBlock => OutboxError::Used,
+            TryLockError::Error(error) => OutboxError::Folder(error),
+        })?;
+        Ok(Self { _file: file, identity: Identity::of(path)? })
+    }
+}
+
+/// Events in their order.
+#[derive(Default)]
+pub struct Batch {
+    /// The events.
+    pub events: Vec<Event>,
+    /// Of each of them, with unreadable ones beside it: its last row, how many, and their bytes.
+    rows: Vec<(i64, u64, u64)>,
+}
+
+impl Outbox {
+    /// Opens the folder, and counts what waits there.
+    pub async fn open(settings: &settings::Outbox, numbers: Numbers) -> Result<Self, OutboxError> {
+        let lock = Lock::take(&settings.path)?;
+        let folder = settings.path.clone();
+        let mut state = State {
+            folder,
+            lock,
+            table: None,
+            last: 0,
+            delivered: 0,
+            removed: 0,
+            waiting: (0, 0),
+            numbers: numbers.clone(),
+        };
+        match state.open().await {
+            // Streams need no events: they are refused until there is room.
+            Err(trouble) if trouble.is_full() => tracing::error!("the outbox cannot be opened: {trouble}"),
+            opened => opened?,
+        }
+        let this = Self { state: Mutex::new(state), used: AtomicU64::new(0), limit: settings.size, numbers };
+        this.count(&*this.state.lock().await);
+        Ok(this)
+    }
+
+    /// Whether so many `events` of so many `bytes` fit in.
+    pub fn has_room(&self, events: u64, bytes: u64) -> bool {
+        self.used.load(Ordering::Relaxed) + bytes + ROW * events <= self.limit
+    }
+
+    /// Takes all of `events` or none; once it returns they survive the end of the process.
+    pub async fn append(&self, events: &[String]) -> Result<(), OutboxError> {
+        let mut state = self.state.lock().await;
+        state.restore_files().await?;
+        let outcome = state.append(events).await;
+        if outcome.as_ref().is_err_and(OutboxError::is_damage) {
+            state.rebuild(true).await?;
+            state.append(events).await?;
+        } else {
+            outcome?;
+        }
+        self.count(&state);
+        Ok(())
+    }
+
+    /// The next events; none where all are delivered.
+    pub async fn read(&self) -> Result<Batch, OutboxError> {
+        let mut state = self.state.lock().await;
+        // What cannot be restored may still be read.
+        let restored = state.restore_files().await;
+        loop {
+            let after = state.delivered;
+            let rows = state.table()?.read(after).await;
+            if rows.as_ref().is_err_and(is_damage) {
+                state.rebuild(true).await?;
+                continue;
+            }
+            let rows = rows?;
+            let Some(last) = rows.last().map(|row| row.seq) else {
+                restored?;
+                state.shrink_empty().await?;
+                self.count(&state);
+                return Ok(Batch::default());
+            };
+            let (batch, broken) = parse(rows);
+            if broken.0 > 0 {
+                self.numbers.dropped(Dropped::Broken, broken.0);
+                tracing::error!(events = broken.0, "events in the outbox (Events.Outbox) cannot be read: passed over");
+            }
+            if !batch.events.is_empty() {
+                return Ok(batch);
+            }
+            // A full disk is no reason to stay here: what is delivered is known.
+            let _ = state.mark_delivered(last, broken).await;
+            self.count(&state);
+        }
+    }
+
+    /// The events of `batch` in `range` are done with, for good. An error: the disk still has them, and a new process would deliver
+    /// them again.
+    pub async fn done(&self, batch: &Batch, range: std::ops::Range<usize>) -> Result<(), OutboxError> {
+        let Some(rows) = batch.rows.get(range) else { return Ok(()) };
+        let Some((last, ..)) = rows.last() else { return Ok(()) };
+        let sum = rows.iter().fold((0, 0), |sum, (_, rows, bytes)| (sum.0 + rows, sum.1 + bytes));
+        let mut state = self.state.lock().await;
+        let forgotten = state.mark_delivered(*last, sum).await;
+        self.count(&state);
+        forgotten
+    }
+
+    /// Sees to it that the files are there and open.
+    pub async fn check(&self) -> Result<(), OutboxError> {
+        let mut state = self.state.lock().await;
+        let restored = state.restore_files().await;
+        self.count(&state);
+        restored
+    }
+
+    /// Closes the files.
+    pub async fn close(&self) {
+        if let Some(table) = self.state.lock().await.table.take() {
+            table.close().await;
+        }
+    }
+
+    fn count(&self, state: &State) {
+        let (events, bytes) = state.waiting;
+        self.used.store(bytes + ROW * events, Ordering::Relaxed);
+        self.numbers.wait(events, bytes);
+    }
+}
+
+impl State {
+    fn path(&self) -> PathBuf {
+        self.folder.join("outbox.db")
+    }
+
+    fn table(&mut self) -> Result<&mut Table, OutboxError> {
+        self.table.as_mut().ok_or(OutboxError::Closed)
+    }
+
+    /// Adds `events` to the table, all or none.
+    async fn append(&mut self, events: &[String]) -> Result<(), OutboxError> {
+        let last = self.last;
+        self.table()?.append(last, events).await?;
+        self.last += i64::try_from(events.len()).unwrap_or(i64::MAX);
+        self.waiting.0 += events.len() as u64;
+        self.waiting.1 += events.iter().map(|event| event.len() as u64).sum::<u64>();
+        Ok(())
+    }
+
+    /// The rows up to `last` wait no longer.
+    async fn mark_delivered(&mut self, last: i64, (rows, bytes): (u64, u64)) -> Result<(), OutboxError> {
+        self.delivered = last;
+        self.waiting.0 = self.waiting.0.saturating_sub(rows);
+        self.waiting.1 = self.waiting.1.saturating_sub(bytes);
+        self.table()?.remove(last).await?;
+        self.removed = last;
+        Ok(())
+    }
+
+    /// Where nothing waits: a file that is large, or that cannot be emptied, goes.
+    async fn shrink_empty(&mut self) -> Result<(), OutboxError> {
+        self.waiting = (0, 0);
+        let path = self.path();
+        let is_empty = self.removed == self.delivered || self.mark_delivered(self.delivered, (0, 0)).await.is_ok();
+        let is_large = fs::metadata(&path).is_ok_and(|metadata| metadata.len() > LARGE);
+        if is_empty && !is_large {
+            return Ok(());
+        }
+        if let Some(table) = self.table.take() {
+            table.close().await;
+        }
+        // The log first: without it the file says what was delivered, not what never was.
+        remove(&log_of(&path))?;
+        remove(&path)?;
+        self.removed = self.delivered;
+        self.open().await
+    }
+}
+
+/// The events of `rows`, and how many rows could not be read and their bytes.
+fn parse(rows: Vec<Row>) -> (Batch, (u64, u64)) {
+    let (mut batch, mut broken, mut before) = (Batch::default(), (0, 0), (0, 0));
+    for Row { seq, event } in rows {
+        let bytes = event.len() as u64;
+        if let Ok(event) = serde_json::from_slice(&event) {
+            batch.events.push(event);
+            batch.rows.push((seq, 1 + before.0, bytes + before.1));
+            before = (0, 0);
+            continue;
+        }
+        broken = (broken.0 + 1, broken.1 + bytes);
+        match batch.rows.last_mut() {
+            // Goes with the event before it.
+            Some(last) => *last = (seq, last.1 + 1, last.2 + bytes),
+            None => before = (before.0 + 1, before.1 + bytes),
+        }
+    }
+    (batch, broken)
+}
+
+/// Removes the file at `path`, if there is one.
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests;
