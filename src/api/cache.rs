@@ -84,11 +84,8 @@ impl Asked {
 /// `POST /cache/purge`.
 pub async fn purge(State(shared): State<Shared>, body: Result<Json<Asked>, JsonRejection>) -> Result<Response, Error> {
     let cache = shared.cache.as_ref().ok_or_else(no_cache)?;
-    let scope = body.ok().and_then(|Json(asked)| asked.scope());
-    let Some(scope) = scope else {
-        let expected = r#"send one of {"key": "…"}, {"prefix": "…"}, {"route": "…"} and {"all": true} as JSON"#;
-        return Err(Error::bad_request(expected));
-    };
+    let expected = r#"send one of {"key": "…"}, {"prefix": "…"}, {"route": "…"} and {"all": true}"#;
+    let scope = asked(body, expected)?.scope().ok_or_else(|| Error::bad_request(expected))?;
     if let Scope::Route(route) = &scope
         && !cache.has_route(route)
     {
@@ -107,9 +104,22 @@ pub async fn refresh(
     body: Result<Json<Which>, JsonRejection>,
 ) -> Result<Response, Error> {
     let cache = shared.cache.as_ref().ok_or_else(no_cache)?;
+    let expected = r#"send {"key": "…"}"#;
+    let Which { key } = asked(body, expected)?;
+    if key.is_empty() {
+        return Err(Error::bad_request(expected));
+    }
+    Ok(Json(cache.refresh(&key).await).into_response())
+}
+
+/// The body, or what is wrong with the request beside what `expected` says.
+fn asked<T>(body: Result<Json<T>, JsonRejection>, expected: &str) -> Result<T, Error> {
     match body {
-        Ok(Json(Which { key })) if !key.is_empty() => Ok(Json(cache.refresh(&key).await).into_response()),
-        _ => Err(Error::bad_request(r#"send {"key": "…"} as JSON"#)),
+        Ok(Json(asked)) => Ok(asked),
+        Err(JsonRejection::MissingJsonContentType(_)) => {
+            Err(Error::unsupported_media_type(format!("{expected} with the header Content-Type: application/json")))
+        }
+        Err(rejection) => Err(Error::bad_request(format!("{expected}: {}", rejection.body_text()))),
     }
 }
 

@@ -7,8 +7,10 @@ use http::request::Parts;
 use serde_json::Value;
 
 use super::error::Error;
+use super::id;
 use crate::auth::{Authenticator, Claims};
 use crate::http::caller::Caller;
+use crate::http::rate_limit::Exceeded;
 use crate::limit::Limits;
 
 /// A caller with a valid token (api.md: U).
@@ -58,6 +60,10 @@ impl<S: Send + Sync> FromRequestParts<S> for User {
         }
         let authenticator = parts.extensions.get::<Arc<Authenticator>>().cloned().ok_or_else(Error::internal)?;
         let claims = authenticate(&authenticator, parts).await?;
+        if !id::is_id(&claims.subject) {
+            // Such a user may stream, but nothing can be kept under the name.
+            return Err(Error::forbidden("the token's `sub` has more than 256 bytes or control characters: not here"));
+        }
         let user = Self { claims };
         parts.extensions.insert(user.clone());
         Ok(user)
@@ -69,7 +75,7 @@ async fn authenticate(authenticator: &Authenticator, parts: &Parts) -> Result<Ar
     let address = parts.extensions.get::<Caller>().and_then(|caller| caller.address);
     let guesses = parts.extensions.get::<Arc<Limits>>().map(|limits| limits.guesses());
     if let Some(wait) = guesses.and_then(|guesses| guesses.refusal(address)) {
-        let refused = || Error::too_many("too many tokens from this address were not valid", wait);
+        let refused = || Error::exceeded(Exceeded::BadTokens, wait);
         let known = authenticator.known(&parts.headers, parts.uri.query()).map_err(Error::refused)?;
         return known.ok_or_else(refused);
     }

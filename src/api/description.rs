@@ -19,7 +19,7 @@ const ERROR: &str = "Error";
 #[openapi(
     info(title = "Tidegate", description = "A reverse proxy for object storage and the services beside it. Errors have one form (RFC 9457) and stable codes; lists come in pages of `limit` entries, the next one by `nextCursor`.", license(name = "Apache-2.0")),
     servers((url = "/", description = "This server")),
-    paths(router::health, stream, openapi),
+    paths(router::health, stream, openapi, docs),
     components(schemas(Health, Part, Problem)),
     modifiers(&Common),
     tags((name = "streaming", description = "Objects through the proxy"), (name = "positions", description = "Where users stopped, and what they can continue"), (name = "playback", description = "What listeners do"), (name = "operations", description = "State of the process"))
@@ -97,6 +97,12 @@ fn problem_content() -> Content {
         (status = 503, description = "Not available at the moment; see Retry-After and X-Retry-Url")))]
 #[expect(dead_code, reason = "answered by the proxy; stands here for its description")]
 fn stream() {}
+
+/// The page that shows this description, with its parts beside it.
+#[utoipa::path(get, path = "/docs/", tag = "operations",
+    responses((status = 200, description = "The page", body = String, content_type = "text/html")))]
+#[expect(dead_code, reason = "answered by the router; stands here for its description")]
+fn docs() {}
 
 /// What this document says.
 #[utoipa::path(get, path = "/openapi.json", tag = "operations",

@@ -13,6 +13,7 @@ use crate::auth::Refusal;
 use crate::clock::Clock;
 use crate::http::caller::{self, Caller, REQUEST_ID};
 use crate::http::problem::{self, Problem};
+use crate::http::rate_limit::Exceeded;
 
 /// An error answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,10 +112,18 @@ impl Error {
         Self { retry_after: Some(wait), ..Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", detail) }
     }
 
+    /// 429: this much is allowed; more after `wait`.
+    pub fn exceeded(exceeded: Exceeded, wait: Duration) -> Self {
+        Self::of(StatusCode::TOO_MANY_REQUESTS, exceeded.code(), exceeded.detail(), Some(wait))
+    }
+
     /// 401 with the challenge that says what is wrong with the token, or 503 where no keys can be had.
     pub fn refused(refusal: Refusal) -> Self {
         match refusal {
-            Refusal::KeysUnavailable => Self::unavailable("the issuer's keys cannot be had at the moment"),
+            Refusal::KeysUnavailable => Self {
+                code: "keys_unavailable",
+                ..Self::unavailable("tokens cannot be verified at the moment; try again")
+            },
             refusal => {
                 let unauthorized = Self::unauthorized("send a valid token, as Authorization: Bearer <token>");
                 Self { challenge: Some(refusal.challenge()), ..unauthorized }
@@ -169,7 +178,10 @@ pub async fn envelope(State(clock): State<Clock>, request: Request, next: Next) 
     // On the players' listeners the proxy made the id.
     let id = request.extensions().get::<Caller>().map(|caller| caller.request_id.clone());
     let mut response = next.run(request).await;
-    let Some(error) = response.extensions_mut().remove::<Error>() else { return response };
+    // axum's own 405 has no mark, and is left to come through the layers of its module: a fallback of ours would not.
+    let unmarked = || (response.status() == StatusCode::METHOD_NOT_ALLOWED).then(Error::method_not_allowed);
+    let Some(error) = response.extensions().get::<Error>().cloned().or_else(unmarked) else { return response };
+    response.extensions_mut().remove::<Error>();
     let mut answer = error.answer(id.as_deref().unwrap_or_default(), clock.unix_millis());
     for (name, value) in response.headers() {
         if !matches!(*name, header::CONTENT_LENGTH | header::CONTENT_TYPE) {
@@ -177,4 +189,36 @@ pub async fn envelope(State(clock): State<Clock>, request: Request, next: Next) 
         }
     }
     answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_catalogue_has_every_code_with_its_status() {
+        let wait = Duration::from_secs(1);
+        let all = [
+            Error::bad_request(""),
+            Error::not_found(""),
+            Error::unauthorized(""),
+            Error::forbidden(""),
+            Error::conflict(""),
+            Error::gone(""),
+            Error::too_large(""),
+            Error::unsupported_media_type(""),
+            Error::unprocessable(""),
+            Error::no_route(),
+            Error::method_not_allowed(),
+            Error::internal(),
+            Error::unavailable(""),
+            Error::too_many("", wait),
+            Error::exceeded(Exceeded::BadTokens, wait),
+            Error::refused(Refusal::KeysUnavailable),
+        ];
+        for error in all {
+            let row = format!("| `{}` | {} |", error.code, error.status.as_u16());
+            assert!(include_str!("../../docs/errors.md").contains(&row), "docs/errors.md lacks {row}");
+        }
+    }
 }

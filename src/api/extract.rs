@@ -1,10 +1,11 @@
 //! axum's extractors, with the envelope for what they refuse.
 
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
-use axum::extract::{FromRequest, FromRequestParts};
+use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::response::{IntoResponse, Response};
-use http::StatusCode;
+use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::error::Error;
 
@@ -16,6 +17,25 @@ pub struct Json<T>(pub T);
 impl<T: Serialize> IntoResponse for Json<T> {
     fn into_response(self) -> Response {
         axum::Json(self.0).into_response()
+    }
+}
+
+/// A JSON body that may also come as `text/plain`, which is what `navigator.sendBeacon` calls a text: a page that is being
+/// closed cannot wait for the answer to a preflight.
+#[derive(Clone, Copy, Debug)]
+pub struct Beacon<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Beacon<T> {
+    type Rejection = Error;
+
+    async fn from_request(mut request: Request, state: &S) -> Result<Self, Error> {
+        let sent = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+        let essence = sent.and_then(|sent| sent.split(';').next()).unwrap_or_default();
+        if essence.trim().eq_ignore_ascii_case("text/plain") {
+            let json = HeaderValue::from_static("application/json");
+            request.headers_mut().insert(header::CONTENT_TYPE, json);
+        }
+        Json::from_request(request, state).await.map(|Json(body)| Self(body))
     }
 }
 

@@ -15,9 +15,9 @@ use super::caller::{Role, User};
 use super::error::Error;
 use crate::auth::policy::claim_text;
 use crate::http::caller::Caller;
-use crate::http::rate_limit;
+use crate::http::rate_limit::{self, Exceeded};
 use crate::limit::policy::{Cause, Permit, Policy, Refused};
-use crate::limit::subject::Who;
+use crate::limit::subject::{ClaimValue, Who};
 use crate::limit::{Limits, Standing};
 
 /// Which policy counts a path's requests.
@@ -70,7 +70,7 @@ async fn limit(State(limiter): State<Limiter>, request: Request, next: Next) -> 
     let policy = if is_vip { limiter.vip } else { limiter.policy };
     let Some(policy) = policy else { return Ok(next.run(request).await) };
     let subject = {
-        let claim = |name: &str| claim_text(&user.as_ref()?.claims.map, name);
+        let claim = |name: &str| claim_text(&user.as_ref()?.claims.map, name).map(|text| ClaimValue::new(&text));
         let address = request.extensions().get::<Caller>().and_then(|caller| caller.address);
         policy.subject(&Who { user: user.as_ref().map(User::id), claim: &claim, address, route: limiter.class.name })
     };
@@ -105,12 +105,12 @@ struct Limited(Refused);
 impl axum::response::IntoResponse for Limited {
     fn into_response(self) -> Response {
         let Self(Refused { cause, standing }) = self;
-        let detail = match cause {
-            Cause::Requests => "too many requests; try again after Retry-After",
-            Cause::Streams => "too many requests at once; try again after Retry-After",
-            Cause::Egress => "the quota of this period is used up; try again after Retry-After",
+        let exceeded = match cause {
+            Cause::Requests => Exceeded::Requests,
+            Cause::Streams => Exceeded::Streams,
+            Cause::Egress => Exceeded::Egress,
         };
-        let mut response = Error::too_many(detail, standing.reset).into_response();
+        let mut response = Error::exceeded(exceeded, standing.reset).into_response();
         tell(response.headers_mut(), Some(standing));
         response
     }

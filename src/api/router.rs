@@ -85,7 +85,6 @@ pub fn admin(shared: Shared) -> Router {
 fn refusing(router: Router, clock: &Clock) -> Router {
     router
         .fallback(|| async { Error::no_route() })
-        .method_not_allowed_fallback(|| async { Error::method_not_allowed() })
         .layer(middleware::from_fn_with_state(clock.clone(), error::envelope))
 }
 

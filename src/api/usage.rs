@@ -11,14 +11,12 @@ use utoipa_axum::routes;
 use super::caller::{Role, User};
 use super::error::Error;
 use super::extract::{Json, Query};
+use super::id;
 use crate::auth::policy::claim_text;
 use crate::http::rate_limit::whole_seconds;
 use crate::limit::settings::Partition;
-use crate::limit::subject::{self, Who};
+use crate::limit::subject::{self, ClaimValue, Who};
 use crate::limit::{Limits, Standing};
-
-/// Longest id of a user that is taken.
-const MAX_ID: usize = 256;
 
 /// Whose usage.
 #[derive(Deserialize, IntoParams)]
@@ -90,9 +88,9 @@ pub fn routes(limits: Arc<Limits>) -> OpenApiRouter {
 
 /// How the caller stands with the limits: requests left, streams under way, bytes sent. Asking changes nothing, but is
 /// itself a request of the class `standard`.
-#[utoipa::path(get, path = "/api/v1/usage", tag = "limits", params(Asked), responses(
+#[utoipa::path(get, path = "/api/v1/usage", tag = "limits", security(("bearer" = [])), params(Asked), responses(
     (status = 200, description = "How the user stands with every policy that counts users", body = UsageOfUser),
-    (status = 400, description = "The id is empty, longer than 256 bytes, or another parameter was given"),
+    (status = 400, description = "The id cannot be one, or another parameter was given"),
     (status = 401, description = "No valid token"), (status = 403, description = "Another user's, without the role `admin`"),
     (status = 429, description = "Too many requests; see Retry-After")))]
 async fn usage(
@@ -101,9 +99,7 @@ async fn usage(
     Query(asked): Query<Asked>,
 ) -> Result<Json<UsageOfUser>, Error> {
     let other = asked.user_id.filter(|id| id != user.id());
-    if other.as_ref().is_some_and(|id| id.is_empty() || id.len() > MAX_ID) {
-        return Err(Error::bad_request("user_id is empty or longer than 256 bytes"));
-    }
+    other.as_deref().map(|other| id::parse("user_id", other)).transpose()?;
     if other.is_some() && user.role() != Role::Admin {
         return Err(Error::forbidden("the usage of others needs a token whose claim `role` is `admin`"));
     }
@@ -128,7 +124,7 @@ fn subject(partition: &Partition, user: &User, other: Option<&str>) -> Option<St
         (Partition::User, other) => Some(subject::user(other.unwrap_or(user.id()))),
         (Partition::Claim(name), None) => {
             claim_text(&user.claims.map, name)?;
-            let claim = |name: &str| claim_text(&user.claims.map, name);
+            let claim = |name: &str| claim_text(&user.claims.map, name).map(|text| ClaimValue::new(&text));
             Some(subject::of(partition, &Who { user: Some(user.id()), claim: &claim, address: None, route: "" }))
         }
         (Partition::Claim(_), Some(_)) | (Partition::Address | Partition::Route, _) => None,

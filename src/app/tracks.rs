@@ -18,7 +18,7 @@ use crate::catalog::access::Access;
 use crate::catalog::{Catalog, Grants, Numbers};
 use crate::clock::Clock;
 use crate::config::Settings;
-use crate::proxy::inspect::{Asked, inspect};
+use crate::proxy::inspect::{Asked, Found, inspect};
 use crate::proxy::permit::Guards;
 use crate::proxy::settings::Authorization;
 use crate::proxy::world::World;
@@ -86,13 +86,14 @@ pub fn routes(
     }
     if let (Some(tokens), Some(revocations)) = (&shared.guards.path_tokens, &shared.guards.revocations) {
         let keys = tokens.derived("the cache of streaming URLs");
-        let urls = tracks::streaming(Arc::new(Urls {
+        let urls = Arc::new(Urls {
             streams: Arc::new(Proxied(Arc::clone(world))),
             tokens: Arc::clone(tokens),
             revocations: Arc::clone(revocations),
             answers: Answers::new(Shelf::new(backing.redis.clone()), &keys, (*clock).clone()),
-        }));
-        routers.push(limited(urls, limits, Class::STANDARD));
+        });
+        routers.push(limited(tracks::streaming_admin(Arc::clone(&urls)), limits, Class::STRICT));
+        routers.push(limited(tracks::streaming(urls), limits, Class::STANDARD));
     }
     routers
 }
@@ -106,7 +107,7 @@ impl Streams for Proxied {
             let world = self.0.load_full();
             let asked = Asked { path: ask.path, asking: ask.asking, claims: &ask.user.claims, measure: ask.measure };
             match inspect(&world, &asked).await {
-                Ok(found) => Ok(Stream { version: found.version, content_type: found.content_type, size: found.size }),
+                Ok(Found { leave, version, content_type, size }) => Ok(Stream { leave, version, content_type, size }),
                 Err(refused) => Err(Error::of(refused.status, refused.code, refused.detail, refused.retry_after)),
             }
         })

@@ -40,6 +40,9 @@ pub enum Refusal {
     /// `exp` is past.
     #[error("the token has expired")]
     Expired,
+    /// It stands in a path, and is leave for another route than this one.
+    #[error("the token is for another path")]
+    WrongPath,
     /// The user logged out everywhere after it was made.
     #[error("the token was revoked")]
     Revoked,
@@ -60,6 +63,7 @@ impl Refusal {
             Self::WrongAudience => "wrong_audience",
             Self::NotYetValid => "not_yet_valid",
             Self::Expired => "expired",
+            Self::WrongPath => "wrong_path",
             Self::Revoked => "revoked",
         }
     }
@@ -77,6 +81,7 @@ impl Refusal {
             | Self::NoSubject
             | Self::WrongAudience
             | Self::NotYetValid
+            | Self::WrongPath
             | Self::Revoked
             | Self::Expired => false,
         }
@@ -101,6 +106,7 @@ impl Refusal {
             Self::WrongAudience => invalid!("the token is for another audience"),
             Self::NotYetValid => invalid!("the token is not valid yet"),
             Self::Expired => invalid!("the token has expired"),
+            Self::WrongPath => invalid!("the token is for another path"),
             Self::Revoked => invalid!("the token was revoked"),
         })
     }

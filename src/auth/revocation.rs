@@ -1,12 +1,15 @@
 //! Every user's generation: streaming URLs are of the one in which they were made, and a logout begins the next. Kept
 //! where it is shared and lasts: PostgreSQL, else Redis, else SQLite, else in memory.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use foyer::{Cache, CacheBuilder};
 use fred::interfaces::KeysInterface;
+use sha2::{Digest, Sha256};
 
-use super::path_token::short;
 use crate::database::Database;
 use crate::memo::Memo;
 use crate::on;
@@ -23,6 +26,8 @@ const REDIS_BUDGET: Duration = Duration::from_millis(200);
 const DATABASE_BUDGET: Duration = Duration::from_millis(500);
 /// For a logout in the database: one that does not answer is none, and twice is once.
 const ADVANCE_BUDGET: Duration = Duration::from_secs(2);
+/// A user's id that is longer is looked up by its digest.
+const LONGEST_USER: usize = 63;
 /// Bytes of users' generations that are remembered.
 const REMEMBERED: usize = 16 << 20;
 /// Users whose generations are kept in memory where there is nothing else: a logout must not be lost to a few others.
@@ -97,6 +102,15 @@ impl Generations {
 
 fn key(redis: &Redis, user: &str) -> String {
     redis.key(Key::StreamGeneration { user })
+}
+
+/// The user's id as generations are kept by: itself, or where it is long its digest.
+fn short(user: &str) -> Cow<'_, str> {
+    if user.len() <= LONGEST_USER && !user.starts_with('~') {
+        return Cow::Borrowed(user);
+    }
+    let digest = Sha256::digest(user.as_bytes());
+    Cow::Owned(format!("~{}", URL_SAFE_NO_PAD.encode(&digest[..24])))
 }
 
 /// What of a counter stands in a token.

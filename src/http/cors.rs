@@ -19,6 +19,17 @@ pub enum Allowed<T> {
     Only(Vec<T>),
 }
 
+/// Whether a page is of the visitor's own machine, whatever its port.
+pub fn is_local(origin: &HeaderValue) -> bool {
+    let host =
+        origin.to_str().ok().and_then(|origin| origin.strip_prefix("http://").or(origin.strip_prefix("https://")));
+    let host = host.map(|host| match host.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
+        _ => host,
+    });
+    matches!(host, Some("localhost" | "127.0.0.1" | "[::1]"))
+}
+
 /// Cross-origin rules of a route.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
@@ -86,6 +97,11 @@ impl Policy {
             answer.extend(exposed.map(|value| (ACCESS_CONTROL_EXPOSE_HEADERS, value)));
         }
         answer
+    }
+
+    /// Whether pages of this origin may read answers.
+    pub fn allows(&self, origin: Option<&HeaderValue>) -> bool {
+        self.allow_origin(origin, &mut Additions::new())
     }
 
     /// Adds what gives an origin leave; false where it has none.

@@ -3,6 +3,8 @@
 use std::fmt::Write;
 use std::net::IpAddr;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
 
 use super::settings::Partition;
@@ -10,6 +12,10 @@ use crate::http::client_ip;
 
 /// Longest name of a subject that is kept as it is.
 const MAX_NAME: usize = 128;
+/// Longest value of a claim that is kept as it is. Streaming URLs carry the value, and have little room.
+const MAX_VALUE: usize = 17;
+/// Bytes of a longer one's digest that name it.
+const VALUE_DIGEST: usize = 12;
 /// The count of all that lack what a policy parts them by.
 const NOBODY: &str = "-";
 
@@ -17,12 +23,37 @@ const NOBODY: &str = "-";
 pub struct Who<'a> {
     /// The user, by token.
     pub user: Option<&'a str>,
-    /// A claim of the token as text; `None` where it is absent or empty.
-    pub claim: &'a dyn Fn(&str) -> Option<String>,
+    /// A claim of the token; `None` where it is absent or empty.
+    pub claim: &'a dyn Fn(&str) -> Option<ClaimValue>,
     /// Where the request came from.
     pub address: Option<IpAddr>,
     /// The route, or the class of the API.
     pub route: &'a str,
+}
+
+/// A claim's value as counts name it: itself, or where it is longer than 17 bytes a digest of 17.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClaimValue(String);
+
+impl ClaimValue {
+    /// The value of a token's claim.
+    pub fn new(value: &str) -> Self {
+        if value.len() <= MAX_VALUE && !value.starts_with('#') {
+            return Self(value.to_owned());
+        }
+        let digest = Sha256::digest(value.as_bytes());
+        Self(format!("#{}", URL_SAFE_NO_PAD.encode(&digest[..VALUE_DIGEST])))
+    }
+
+    /// The value that [`ClaimValue::into_text`] gave.
+    pub fn from_text(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The name, at most 17 bytes.
+    pub fn into_text(self) -> String {
+        self.0
+    }
 }
 
 /// The subject of `who` under `partition`. A letter keeps a user from taking an address's name.
@@ -31,7 +62,9 @@ pub fn of(partition: &Partition, who: &Who<'_>) -> String {
         (Partition::User, Some(name)) => user(name),
         (Partition::User, None) | (Partition::Address, _) => address(who.address),
         (Partition::Route, _) => named('r', who.route),
-        (Partition::Claim(claim), _) => (who.claim)(claim).map_or_else(|| NOBODY.to_owned(), |text| named('c', &text)),
+        (Partition::Claim(claim), _) => {
+            (who.claim)(claim).map_or_else(|| NOBODY.to_owned(), |ClaimValue(text)| format!("c:{text}"))
+        }
     }
 }
 
@@ -63,7 +96,7 @@ mod tests {
 
     #[test]
     fn every_request_has_a_count_and_who_lacks_the_key_shares_the_strictest() {
-        let claim = |name: &str| (name == "org").then(|| "acme".to_owned());
+        let claim = |name: &str| (name == "org").then(|| ClaimValue::new("acme"));
         let (v4, v6) = ("192.0.2.7".parse().ok(), "2001:db8:1:2:3:4:5:6".parse().ok());
         let user = Partition::User;
         let org = |name: &str| Partition::Claim(name.into());
@@ -82,6 +115,16 @@ mod tests {
             let who = Who { user, claim: &claim, address, route: "stream" };
             assert_eq!(of(partition, &who), expected, "{partition:?}");
         }
+    }
+
+    #[test]
+    fn a_claims_value_is_named_in_17_bytes_and_no_value_has_the_name_of_another() {
+        let (long, other) = ("tenant-of-eighteen", "tenant-of-eighteem");
+        let name = |value: &str| ClaimValue::new(value).into_text();
+        assert_eq!((name("acme"), name("seventeen-bytes-1")), ("acme".to_owned(), "seventeen-bytes-1".to_owned()));
+        assert!(name(long).len() == MAX_VALUE && name(long) != name(other));
+        assert_ne!(name(&name(long)), name(long), "who is called as a digest is");
+        assert_eq!(ClaimValue::from_text(name(long)), ClaimValue::new(long));
     }
 
     #[test]

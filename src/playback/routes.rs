@@ -2,7 +2,6 @@
 
 use axum::extract::{DefaultBodyLimit, State};
 use http::StatusCode;
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -13,14 +12,14 @@ use uuid::Uuid;
 use super::{Action, Playback, Rejected, Report};
 use crate::api::caller::User;
 use crate::api::error::Error;
-use crate::api::extract::{Json, Path};
+use crate::api::extract::{Beacon, Json};
+use crate::api::id::TrackId;
+use crate::api::value::{Milliseconds, MillisecondsOrText, Time};
 
 /// Events in one request.
 const MOST: usize = 100;
 /// Bytes of a request.
 const LARGEST_BODY: usize = 64 << 10;
-/// Bytes of a track's id.
-const LONGEST_ID: usize = 256;
 /// More than any track has, and exact in JSON everywhere.
 const LAST_POSITION: i64 = 1 << 53;
 
@@ -36,11 +35,11 @@ struct Given {
     /// What.
     action: Action,
     /// Where in the track, in milliseconds.
-    #[schema(minimum = 0, example = 42_000)]
-    position_ms: i64,
-    /// When, in RFC 3339 with an offset; without it, now.
-    #[schema(example = "2026-11-21T12:00:00+01:00")]
-    timestamp: Option<String>,
+    #[schema(minimum = 0, example = 42_000, value_type = f64)]
+    position_ms: Milliseconds,
+    /// When, in RFC 3339 with an offset or in milliseconds since 1970; without it, now.
+    #[schema(example = "2026-11-21T12:00:00+01:00", value_type = Option<MillisecondsOrText>)]
+    timestamp: Option<Time>,
     /// The player's own UUID for it: sent again, it counts once.
     #[schema(example = "01997b6e-7c5e-7cc1-a1d5-3a2f4f6f0a11")]
     event_id: Option<String>,
@@ -66,27 +65,24 @@ struct Taken {
 
 /// Reports what the listener did with the track: one event, or up to 100 in their order. Once it is answered the event is
 /// on this machine's disk, whether or not the broker is there.
-#[utoipa::path(post, path = "/api/v1/tracks/{id}/events", tag = "playback",
+#[utoipa::path(post, path = "/api/v1/tracks/{id}/events", tag = "playback", security(("bearer" = [])),
     params(("id" = String, Path, description = "The track, at most 256 bytes")),
     request_body(content = Givens, example = json!({ "action": "Pause", "positionMs": 42000 })),
     responses(
         (status = 202, description = "Taken: it will be delivered, at least once", body = Taken,
             example = json!({ "accepted": 1, "duplicates": 0 })),
-        (status = 400, description = "Not an event, or the id of the track is longer than 256 bytes"),
+        (status = 400, description = "Not an event, or an id of a track that cannot be one"),
         (status = 401, description = "No valid token"),
         (status = 413, description = "More than 100 events, or a body of more than 64 KiB"),
-        (status = 415, description = "Not JSON"),
+        (status = 415, description = "Neither application/json nor text/plain"),
         (status = 422, description = "`positionMs` or `timestamp` is out of range"),
         (status = 503, description = "The outbox is full or cannot be written; see Retry-After")))]
 async fn report(
     State(playback): State<Playback>,
     user: User,
-    Path(track): Path<String>,
-    Json(body): Json<Value>,
+    TrackId(track): TrackId,
+    Beacon(body): Beacon<Value>,
 ) -> Result<(StatusCode, Json<Taken>), Error> {
-    if track.len() > LONGEST_ID {
-        return Err(Error::bad_request("the track's id is longer than 256 bytes"));
-    }
     let reports = reports(body)?;
     let accepted = playback.report(user.id(), &track, &reports).await?;
     Ok((StatusCode::ACCEPTED, Json(Taken { accepted, duplicates: reports.len() - accepted })))
@@ -106,15 +102,15 @@ fn reports(body: Value) -> Result<Vec<Report>, Error> {
 fn read(number: usize, event: Value) -> Result<Report, Error> {
     let malformed = |what: &dyn std::fmt::Display| Error::bad_request(format!("event {number}: {what}"));
     let given: Given = serde_json::from_value(event).map_err(|error| malformed(&error))?;
-    if !(0..=LAST_POSITION).contains(&given.position_ms) {
+    let Milliseconds(position) = given.position_ms;
+    if !(0..=LAST_POSITION).contains(&position) {
         return Err(Error::unprocessable(format!("event {number}: `positionMs` is not 0 or more")));
     }
-    let timestamp = given.timestamp.map(|text| text.parse::<Timestamp>()).transpose();
     let id = given.event_id.map(|text| Uuid::parse_str(&text)).transpose();
     Ok(Report {
         action: given.action,
-        position_ms: given.position_ms.unsigned_abs(),
-        timestamp: timestamp.map_err(|_| malformed(&"`timestamp` is not a time such as 2026-11-21T12:00:00+01:00"))?,
+        position_ms: position.unsigned_abs(),
+        timestamp: given.timestamp.map(|Time(at)| at),
         id: id.map_err(|_| malformed(&"`eventId` is not a UUID"))?,
     })
 }
@@ -151,7 +147,7 @@ mod tests {
             (json!({ "action": "Rewind", "positionMs": 1 }), 400),
             (json!({ "action": "Pause" }), 400),
             (json!({ "action": "Pause", "positionMs": "1" }), 400),
-            (json!({ "action": "Pause", "positionMs": 1.5 }), 400),
+            (json!({ "action": "Pause", "positionMs": 1.5, "timestamp": 1_770_000_000_123.5 }), 202),
             (json!({ "action": "Pause", "positionMs": -1 }), 422),
             (json!({ "action": "Pause", "positionMs": i64::MAX }), 422),
             (json!({ "action": "Pause", "positionMs": 1, "timestamp": "yesterday" }), 400),

@@ -192,11 +192,12 @@ impl Positions {
                 if !resume::can_continue(&entry, &self.settings) {
                     continue;
                 }
-                entries.push(entry);
                 if entries.len() == limit {
+                    // Only one more says that there is a next page.
                     let next = entries.last().map(Mark::of);
                     return Ok(Page { entries, next });
                 }
+                entries.push(entry);
             }
             if after.is_none() {
                 break;

@@ -12,11 +12,11 @@ use super::store::Mark;
 use super::{Entry, Error, Key, Kind, Positions, Report};
 use crate::api::caller::User;
 use crate::api::error::Error as ApiError;
-use crate::api::extract::{Json, Path, Query};
+use crate::api::extract::{Beacon, Json, Query};
+use crate::api::id::TrackId;
 use crate::api::page::{self, Page, Sizes};
+use crate::api::value::{Milliseconds, MillisecondsOrText, Time};
 
-/// Longest id of an item, in bytes.
-const LONGEST_ID: usize = 256;
 /// Longest body.
 const LARGEST_BODY: usize = 4096;
 /// A hundred years in milliseconds: what is beyond is no position.
@@ -39,24 +39,17 @@ pub fn routes(positions: Positions) -> OpenApiRouter {
 #[schema(example = json!({ "positionMs": 93500, "durationMs": 240000, "timestamp": "2026-01-31T18:00:00.250Z" }))]
 struct Save {
     /// Milliseconds from the beginning.
-    #[schema(minimum = 0)]
-    position_ms: i64,
+    #[schema(minimum = 0, value_type = f64)]
+    position_ms: Milliseconds,
     /// The track's length in milliseconds, where the player knows it: the list of what can be continued needs it.
-    #[schema(minimum = 1)]
-    duration_ms: Option<i64>,
+    #[schema(minimum = 1, value_type = Option<f64>)]
+    duration_ms: Option<Milliseconds>,
     /// When it was so, by the player's clock: what it says later never makes way for what it said before. Default: now.
+    #[schema(value_type = Option<MillisecondsOrText>)]
     timestamp: Option<Time>,
     /// What the item is. Default: `audio`.
     #[serde(default)]
     kind: Kind,
-}
-
-/// RFC 3339, or milliseconds since the Unix epoch.
-#[derive(Deserialize, ToSchema)]
-#[serde(untagged)]
-enum Time {
-    Millis(i64),
-    Text(String),
 }
 
 /// What the item is.
@@ -106,28 +99,28 @@ struct Item {
 }
 
 /// Save where the user is in a track.
-#[utoipa::path(post, path = "/api/v1/tracks/{id}/position", tag = "positions", request_body = Save,
+#[utoipa::path(post, path = "/api/v1/tracks/{id}/position", tag = "positions", security(("bearer" = [])), request_body = Save,
     params(("id" = String, Path, description = "The track", example = "track-7")),
     responses(
         (status = 204, description = "Kept, or older than what is kept already"),
         (status = 400, description = "No JSON, or not of this form"), (status = 401, description = "No valid token"),
-        (status = 413, description = "A body over 4 KiB"), (status = 415, description = "No JSON by Content-Type"),
+        (status = 413, description = "A body over 4 KiB"), (status = 415, description = "Neither application/json nor text/plain"),
         (status = 422, description = "A number out of range"),
         (status = 503, description = "Not kept: send it again after Retry-After")))]
 async fn save(
     State(positions): State<Positions>,
     user: User,
-    Path(id): Path<String>,
-    Json(body): Json<Save>,
+    TrackId(id): TrackId,
+    Beacon(body): Beacon<Save>,
 ) -> Result<StatusCode, ApiError> {
-    let key = key(&user, id, body.kind)?;
+    let key = key(&user, id, body.kind);
     let report = report(&body)?;
     positions.save(key, report).await.map_err(refused)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// Where the user is in a track.
-#[utoipa::path(get, path = "/api/v1/tracks/{id}/position", tag = "positions",
+#[utoipa::path(get, path = "/api/v1/tracks/{id}/position", tag = "positions", security(("bearer" = [])),
     params(("id" = String, Path, description = "The track", example = "track-7"), OfKind),
     responses(
         (status = 200, description = "The position, or null", body = Position),
@@ -137,16 +130,16 @@ async fn save(
 async fn read(
     State(positions): State<Positions>,
     user: User,
-    Path(id): Path<String>,
+    TrackId(id): TrackId,
     Query(of): Query<OfKind>,
 ) -> Result<Json<Position>, ApiError> {
-    let key = key(&user, id, of.kind)?;
+    let key = key(&user, id, of.kind);
     let position_ms = positions.get(&key).await.map_err(refused)?;
     Ok(Json(Position { position_ms }))
 }
 
 /// Forget where the user is in a track.
-#[utoipa::path(delete, path = "/api/v1/tracks/{id}/position", tag = "positions",
+#[utoipa::path(delete, path = "/api/v1/tracks/{id}/position", tag = "positions", security(("bearer" = [])),
     params(("id" = String, Path, description = "The track", example = "track-7"), OfKind),
     responses(
         (status = 204, description = "Forgotten, or there was none"),
@@ -156,16 +149,16 @@ async fn read(
 async fn clear(
     State(positions): State<Positions>,
     user: User,
-    Path(id): Path<String>,
+    TrackId(id): TrackId,
     Query(of): Query<OfKind>,
 ) -> Result<StatusCode, ApiError> {
-    let key = key(&user, id, of.kind)?;
+    let key = key(&user, id, of.kind);
     positions.clear(key).await.map_err(refused)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// What the user can continue.
-#[utoipa::path(get, path = "/api/v1/progress", tag = "positions", params(Wanted),
+#[utoipa::path(get, path = "/api/v1/progress", tag = "positions", security(("bearer" = [])), params(Wanted),
     responses(
         (status = 200, description = "What was begun and neither finished nor only tried, the newest first", body = Page<Item>),
         (status = 400, description = "No such kind, or a cursor that is not ours"),
@@ -178,7 +171,7 @@ async fn progress(
 ) -> Result<Json<Page<Item>>, ApiError> {
     let limit = PAGE.limit(wanted.limit)?.into();
     let after = page::behind(wanted.cursor.as_deref(), |text| Mark::read(&text))?;
-    let found = positions.progress(known(&user)?, wanted.kind, limit, after).await.map_err(refused)?;
+    let found = positions.progress(user.id(), wanted.kind, limit, after).await.map_err(refused)?;
     let items = found.entries.into_iter().filter_map(item).collect();
     Ok(Json(Page::new(items, found.next.map(|mark| mark.text()))))
 }
@@ -189,38 +182,24 @@ fn item(entry: Entry) -> Option<Item> {
     Some(Item { id, kind, position_ms: position?, duration_ms, updated_at })
 }
 
-/// Ids that every store takes: PostgreSQL has no NUL in a text.
-fn key(user: &User, item: String, kind: Kind) -> Result<Key, ApiError> {
-    if item.len() > LONGEST_ID || item.chars().any(char::is_control) {
-        let expected = format!("a track's id is at most {LONGEST_ID} bytes long and has no control characters");
-        return Err(ApiError::bad_request(expected));
-    }
-    Ok(Key { user: known(user)?.to_owned(), kind, item })
-}
-
-fn known(user: &User) -> Result<&str, ApiError> {
-    let id = user.id();
-    let good = id.len() <= LONGEST_ID && !id.chars().any(char::is_control);
-    good.then_some(id).ok_or_else(|| ApiError::forbidden("positions are not kept for a subject such as this one"))
+fn key(user: &User, item: String, kind: Kind) -> Key {
+    Key { user: user.id().to_owned(), kind, item }
 }
 
 fn report(body: &Save) -> Result<Report, ApiError> {
-    if !(0..=FARTHEST).contains(&body.position_ms) {
-        return Err(ApiError::unprocessable(format!("positionMs is {}; expected 0 or more", body.position_ms)));
+    let Milliseconds(position) = body.position_ms;
+    if !(0..=FARTHEST).contains(&position) {
+        return Err(ApiError::unprocessable(format!("positionMs is {position}; expected 0 or more")));
     }
-    if let Some(duration) = body.duration_ms.filter(|duration| !(1..=FARTHEST).contains(duration)) {
+    let duration = body.duration_ms.map(|Milliseconds(duration)| duration);
+    if let Some(duration) = duration.filter(|duration| !(1..=FARTHEST).contains(duration)) {
         return Err(ApiError::unprocessable(format!("durationMs is {duration}; expected 1 or more")));
     }
-    let at = body.timestamp.as_ref().map(|time| match time {
-        Time::Millis(millis) => Some(*millis),
-        Time::Text(text) => text.parse::<Timestamp>().ok().map(Timestamp::as_millisecond),
-    });
-    let at = at.map(|at| at.filter(|at| *at >= 0).ok_or_else(no_time)).transpose()?;
-    Ok(Report { position: body.position_ms, duration: body.duration_ms, at })
-}
-
-fn no_time() -> ApiError {
-    ApiError::unprocessable("timestamp: expected RFC 3339, such as 2026-01-31T18:00:00Z, or milliseconds since 1970")
+    let at = body.timestamp.map(|Time(at)| at.as_millisecond());
+    if at.is_some_and(|at| at < 0) {
+        return Err(ApiError::unprocessable("timestamp is before 1970"));
+    }
+    Ok(Report { position, duration, at })
 }
 
 fn refused(error: Error) -> ApiError {

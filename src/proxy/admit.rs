@@ -12,6 +12,7 @@ use super::permit;
 use super::server::Downstream;
 use super::settings::Kind;
 use super::world::Served;
+use crate::auth::Refusal;
 use crate::http::target::BadTarget;
 use crate::http::{client_ip, cors, target};
 use crate::route::table::{Lookup, Request};
@@ -40,8 +41,11 @@ pub async fn admit(downstream: &impl Downstream, ctx: &mut Ctx) -> Result<Way, F
 
     let path = request.uri.path();
     let asked = preflight_method(request);
+    if asked.is_none() {
+        permit::verify_path_token(request, ctx).await?;
+    }
     if is_ours(path) {
-        return Ok(inside(ctx, asked.is_some()));
+        return inside(request, ctx, asked.is_some());
     }
     let served = match Arc::clone(&ctx.world).find(&lookup(request, asked.as_ref().unwrap_or(&request.method))) {
         Lookup::Found(found) => {
@@ -49,7 +53,7 @@ pub async fn admit(downstream: &impl Downstream, ctx: &mut Ctx) -> Result<Way, F
             Arc::clone(found.value)
         }
         Lookup::NotFound | Lookup::MethodNotAllowed(_) if is_inside(path) => {
-            return Ok(inside(ctx, asked.is_some()));
+            return inside(request, ctx, asked.is_some());
         }
         Lookup::MethodNotAllowed(methods) => return Err(Failure::MethodNotAllowed(methods)),
         Lookup::NotFound => return Err(Failure::NoRoute),
@@ -60,6 +64,10 @@ pub async fn admit(downstream: &impl Downstream, ctx: &mut Ctx) -> Result<Way, F
         return Ok(Way::Preflight(Arc::clone(policy)));
     }
     let objects = matches!(route.kind, Kind::Object(_));
+    if objects && foreign_signature(request) {
+        let refused = "a signature of the client's own is not taken (X-Amz-*): the proxy signs for itself";
+        return Err(Failure::BadRequest(Cow::Borrowed(refused)));
+    }
     match request.method {
         Method::GET | Method::HEAD => {}
         Method::OPTIONS if objects => return Ok(Way::Options),
@@ -73,12 +81,19 @@ pub async fn admit(downstream: &impl Downstream, ctx: &mut Ctx) -> Result<Way, F
     Ok(Way::Route(served))
 }
 
-/// To the modules; a browser's question is answered for them where the API has cross-origin rules.
-fn inside(ctx: &mut Ctx, asked: bool) -> Way {
+/// To the modules; a browser's question is answered for them where the API has cross-origin rules, but for pages of the
+/// visitor's own machine, which a module may give leave of its own. A token in the path is leave to read on routes, not to
+/// speak for its user here.
+fn inside(request: &Parts, ctx: &mut Ctx, asked: bool) -> Result<Way, Failure> {
     ctx.inside = true;
-    match ctx.cors().filter(|_| asked) {
-        Some(policy) => Way::Preflight(Arc::clone(policy)),
-        None => Way::Inside,
+    if ctx.ticket.is_some() {
+        return Err(Failure::Unauthorized(Refusal::WrongPath));
+    }
+    let origin = request.headers.get(header::ORIGIN);
+    let answers = |policy: &&Arc<cors::Policy>| policy.allows(origin) || !origin.is_some_and(cors::is_local);
+    match ctx.cors().filter(|_| asked).filter(answers) {
+        Some(policy) => Ok(Way::Preflight(Arc::clone(policy))),
+        None => Ok(Way::Inside),
     }
 }
 
@@ -115,17 +130,30 @@ fn well_formed(request: &Parts) -> Result<(), Failure> {
         BadTarget::TooLong { .. } => Failure::PathTooLong,
         fault => Failure::BadRequest(fault.to_string().into()),
     })?;
-    if foreign_signature(request) {
-        return bad("X-Amz-* parameters and headers are not taken: the proxy signs for itself");
-    }
     Ok(())
 }
 
-/// A signature or S3 option of the client's own can only be an attempt to reach past the proxy.
+/// Whether the client signs for S3 itself (AWS Signature Version 4, in headers or query), which can only be an attempt to
+/// reach past the proxy. No other `X-Amz-*` is looked at: a CDN or a load balancer sets its own, and on object routes
+/// nothing of a client's headers and query is sent on.
 fn foreign_signature(request: &Parts) -> bool {
-    let amz = |text: &str| text.get(..6).is_some_and(|start| start.eq_ignore_ascii_case("x-amz-"));
-    request.headers.keys().any(|name| amz(name.as_str()))
-        || request.uri.query().is_some_and(|query| query.split('&').any(amz))
+    const NAMES: [&str; 8] = [
+        "algorithm",
+        "content-sha256",
+        "credential",
+        "date",
+        "expires",
+        "security-token",
+        "signature",
+        "signedheaders",
+    ];
+    let signs = |name: &str| {
+        let (start, rest) = name.split_at_checked(6).unwrap_or_default();
+        start.eq_ignore_ascii_case("x-amz-") && NAMES.iter().any(|known| rest.eq_ignore_ascii_case(known))
+    };
+    let name = |pair: &str| signs(pair.split('=').next().unwrap_or_default());
+    request.headers.keys().any(|name| signs(name.as_str()))
+        || request.uri.query().is_some_and(|query| query.split('&').any(name))
 }
 
 /// The method that a browser asks leave for.

@@ -30,7 +30,7 @@ pub struct Ctx {
     pub permit: Option<Permit>,
     /// What the answer says of that policy, refusals too.
     pub standing: Option<Standing>,
-    /// What the token in the path says, where that is how.
+    /// The verified token of the path, where it has one.
     pub ticket: Option<Ticket>,
     /// The route, once it is known.
     pub served: Option<Arc<Served>>,

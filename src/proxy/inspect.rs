@@ -13,12 +13,15 @@ use super::permit;
 use super::tracks::wanted;
 use super::world::World;
 use crate::auth::Claims;
+use crate::auth::path_token::Leave;
 use crate::object::{self, Plan, Tally};
 use crate::route::table::Lookup;
 
 /// What there is under a path.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Found {
+    /// The leave to read it.
+    pub leave: Leave,
     /// When the catalogue's entry changed last; 0 without a catalogue.
     pub version: i64,
     /// The media type.
@@ -76,11 +79,13 @@ async fn look(world: &Arc<World>, asked: &Asked<'_>) -> Result<Found, Failure> {
         Lookup::MethodNotAllowed(_) | Lookup::NotFound => return Err(Failure::NoRoute),
     };
     permit::permit(world, served, &captures, claims, (&asking.headers, asking.uri.query())).await?;
+    let leave = permit::leave(served, &captures, claims)?;
     let wanted = wanted(served, &captures).await?;
     let track = wanted.track();
     let fixed = wanted.origin.content_type.as_ref().or(wanted.content_type());
     let text = |value: &HeaderValue| value.to_str().ok().map(str::to_owned);
     let mut found = Found {
+        leave,
         version: track.map_or(0, |track| track.updated_at),
         content_type: fixed.and_then(text),
         size: track.and_then(|track| track.size),

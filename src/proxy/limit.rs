@@ -8,12 +8,12 @@ use futures::FutureExt;
 use http::{HeaderMap, HeaderName};
 
 use super::ctx::Ctx;
-use super::failure::{Failure, Limited};
+use super::failure::Failure;
 use super::world::Served;
 use crate::auth::{self, Claims, Refusal};
-use crate::http::rate_limit;
+use crate::http::rate_limit::{self, Exceeded};
 use crate::limit::policy::{Cause, Refused};
-use crate::limit::subject::Who;
+use crate::limit::subject::{ClaimValue, Who};
 
 /// The claims of the request's token. An address that has shown many bad ones is not listened to for a while, except
 /// with tokens that were good before.
@@ -21,7 +21,7 @@ pub async fn authenticate(headers: &HeaderMap, query: Option<&str>, ctx: &Ctx) -
     let (authenticator, guesses) = (&ctx.world.authenticator, ctx.world.limits.guesses());
     if let Some(wait) = guesses.refusal(ctx.client) {
         let known = authenticator.known(headers, query).map_err(Failure::Unauthorized)?;
-        return known.ok_or(Failure::Limited(Limited::BadTokens, wait));
+        return known.ok_or(Failure::Limited(Exceeded::BadTokens, wait));
     }
     authenticator.authenticate(headers, query).await.map_err(|refusal| match refusal {
         Refusal::KeysUnavailable => Failure::KeysUnavailable,
@@ -39,7 +39,11 @@ pub async fn admit(ctx: &mut Ctx, served: &Served) -> Result<(), Failure> {
     let Some(policy) = &served.limit else { return Ok(()) };
     let subject = {
         let claims = ctx.claims.as_deref();
-        let claim = |name: &str| auth::policy::claim_text(&claims?.map, name);
+        let claim = |name: &str| match (claims?, &ctx.ticket) {
+            // A token in the path carries the one claim that this policy counts by, and no other.
+            (_, Some(ticket)) => ticket.claim.clone().map(ClaimValue::from_text),
+            (claims, None) => auth::policy::claim_text(&claims.map, name).map(|text| ClaimValue::new(&text)),
+        };
         let user = claims.map(|claims| claims.subject.as_str());
         policy.subject(&Who { user, claim: &claim, address: ctx.client, route: &served.route.id })
     };
@@ -53,9 +57,9 @@ pub async fn admit(ctx: &mut Ctx, served: &Served) -> Result<(), Failure> {
         Err(Refused { cause, standing }) => {
             ctx.standing = Some(standing);
             let limited = match cause {
-                Cause::Requests => Limited::Requests,
-                Cause::Streams => Limited::Streams,
-                Cause::Egress => Limited::Egress,
+                Cause::Requests => Exceeded::Requests,
+                Cause::Streams => Exceeded::Streams,
+                Cause::Egress => Exceeded::Egress,
             };
             Err(Failure::Limited(limited, standing.reset))
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use http::request::Parts;
+use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Uri};
 use serde_json::{Map, Value};
 
@@ -14,10 +15,13 @@ use super::failure::Failure;
 use super::limit;
 use super::settings::Authorization;
 use super::world::{Served, World};
-use crate::auth::path_token::{self, PathToken, PathTokens};
+use crate::auth::path_token::{self, Judged, Leave, PathToken, PathTokens};
+use crate::auth::policy::claim_text;
 use crate::auth::revocation::Revocations;
 use crate::auth::{Claims, Refusal};
 use crate::catalog::access::{Access, Verdict};
+use crate::limit::settings::Partition;
+use crate::limit::subject::ClaimValue;
 use crate::route::pattern::Captures;
 
 /// Who is asked for leave beside the issuers of tokens.
@@ -33,28 +37,44 @@ pub struct Guards {
     pub end_streams: bool,
 }
 
-/// Takes a token out of the request's path, before anything else looks at it.
+/// Takes a token out of the request's path, before anything else looks at it: no route, no log and no store sees it.
+/// It is verified when the request is admitted.
 pub fn open_path(world: &World, request: &mut Parts) {
-    if world.guards.path_tokens.is_none() || !request.uri.path().starts_with("/t/") {
+    if world.guards.path_tokens.is_none() {
         return;
     }
     let Some((token, rest)) = path_token::split(request.uri.path()) else { return };
     let target = request.uri.query().map_or_else(|| Cow::Borrowed(rest), |query| format!("{rest}?{query}").into());
+    // What is no target without its token is answered under `/`, which no token is good for.
+    let target = target.parse().unwrap_or_else(|_| PathAndQuery::from_static("/"));
     let mut parts = request.uri.clone().into_parts();
-    parts.path_and_query = target.parse().ok();
-    if let Some(uri) = parts.path_and_query.is_some().then(|| Uri::from_parts(parts).ok()).flatten() {
-        request.uri = uri;
-        request.extensions.insert(token);
+    parts.path_and_query = Some(target);
+    request.uri = Uri::from_parts(parts).unwrap_or_default();
+    request.extensions.insert(token);
+}
+
+/// Verifies the token of the request's path, where it has one, whatever answers that path.
+pub async fn verify_path_token(request: &Parts, ctx: &mut Ctx) -> Result<(), Failure> {
+    let Some(token) = request.extensions.get::<PathToken>() else { return Ok(()) };
+    let guards = &ctx.world.guards;
+    let tokens = guards.path_tokens.as_ref().ok_or(Failure::Unauthorized(Refusal::Malformed))?;
+    let ticket = tokens.verify(token, request.uri.path()).map_err(Failure::Unauthorized)?;
+    if let Some(revocations) = &guards.revocations {
+        let asked: BoxFuture<'_, _> = Box::pin(revocations.is_revoked(&ticket.user, ticket.generation));
+        if asked.await {
+            return Err(Failure::Unauthorized(Refusal::Revoked));
+        }
     }
+    ctx.ticket = Some(ticket);
+    Ok(())
 }
 
 /// Authenticates and authorises.
 pub async fn authorise(request: &Parts, ctx: &mut Ctx, served: &Served) -> Result<(), Failure> {
     let Authorization::Policy(_) = &served.route.authorization else { return limit::admit(ctx, served).await };
     let world = Arc::clone(&ctx.world);
-    let reads = matches!(request.method, Method::GET | Method::HEAD);
-    if let Some(token) = request.extensions.get::<PathToken>().filter(|_| reads) {
-        let asked: BoxFuture<'_, _> = Box::pin(by_path(&world, token, request.uri.path(), ctx, served));
+    if ctx.ticket.is_some() {
+        let asked: BoxFuture<'_, _> = Box::pin(by_ticket(&world, &request.method, ctx, served));
         return asked.await;
     }
     let query = request.uri.query();
@@ -82,24 +102,58 @@ pub async fn permit(
     ask(served, guarded, captures, &claims.subject, token.as_deref()).await
 }
 
-/// By a token in the path: the rules over claims were satisfied when it was made.
-async fn by_path(world: &World, token: &PathToken, path: &str, ctx: &mut Ctx, served: &Served) -> Result<(), Failure> {
-    let tokens = world.guards.path_tokens.as_ref().ok_or(Failure::Unauthorized(Refusal::Missing))?;
-    let ticket = tokens.verify(token, path).map_err(Failure::Unauthorized)?;
-    if let Some(revocations) = &world.guards.revocations
-        && revocations.is_revoked(&ticket.user, ticket.generation).await
-    {
-        return Err(Failure::Unauthorized(Refusal::Revoked));
+/// The leave that [`permit`] has just given, for a token that stands for these claims.
+pub fn leave(served: &Served, captures: &Captures, claims: &Claims) -> Result<Leave, Failure> {
+    let claim = counted_claim(served).and_then(|name| claim_text(&claims.map, name));
+    let claim = claim.map(|text| ClaimValue::new(&text).into_text());
+    Ok(Leave { judged: judged(served, captures)?, claim })
+}
+
+/// Everything that [`permit`] looks at on the route beside the user: its hosts, its policy, the captured values that the
+/// policy's rules speak of, the track that others are asked about. Beside it the claim that the route's limit counts by,
+/// which a token carries.
+fn judged(served: &Served, captures: &Captures) -> Result<Judged, Failure> {
+    let Authorization::Policy(policy) = &served.route.authorization else { return Ok(Judged::default()) };
+    let mut parts = vec![served.route.hosts.join("\n"), policy.name.to_string()];
+    parts.push(counted_claim(served).unwrap_or_default().to_owned());
+    parts.push(served.guarded.as_ref().map_or(Ok(String::new()), |guarded| track(guarded, captures))?);
+    for name in policy.captured_names() {
+        parts.push(name.to_owned());
+        parts.push(captures.decoded(name).and_then(Result::ok).unwrap_or_default());
     }
-    let map = Map::from_iter([("sub".to_owned(), Value::from(ticket.user.as_str()))]);
-    ctx.claims = Some(Arc::new(Claims { subject: ticket.user.clone(), map }));
+    Ok(Judged::new(parts.iter().map(String::as_str)))
+}
+
+/// The claim that the route's limit counts by.
+fn counted_claim(served: &Served) -> Option<&str> {
+    match &served.limit.as_ref()?.settings().partition {
+        Partition::Claim(name) => Some(name),
+        Partition::User | Partition::Address | Partition::Route => None,
+    }
+}
+
+/// By a token in the path: the rules over claims were satisfied, for what is judged here, when it was made.
+async fn by_ticket(world: &World, method: &Method, ctx: &mut Ctx, served: &Served) -> Result<(), Failure> {
+    let (Some(tokens), Some(ticket)) = (&world.guards.path_tokens, &ctx.ticket) else {
+        return Err(Failure::Unauthorized(Refusal::Missing));
+    };
+    let reads = matches!(*method, Method::GET | Method::HEAD);
+    if !reads || !tokens.is_leave(ticket, &judged(served, &ctx.captures)?) {
+        return Err(Failure::Unauthorized(Refusal::WrongPath));
+    }
     let user = ticket.user.clone();
-    ctx.ticket = Some(ticket);
+    let map = Map::from_iter([("sub".to_owned(), Value::from(user.as_str()))]);
+    ctx.claims = Some(Arc::new(Claims { subject: user.clone(), map }));
     limit::admit(ctx, served).await?;
     match &served.guarded {
-        Some(guarded) if !path_token::is_digest(&user) => ask(served, guarded, &ctx.captures, &user, None).await,
-        _ => Ok(()),
+        Some(guarded) => ask(served, guarded, &ctx.captures, &user, None).await,
+        None => Ok(()),
     }
+}
+
+/// The id of the track that those who decide beyond claims are asked about.
+fn track(guarded: &Guarded, captures: &Captures) -> Result<String, Failure> {
+    guarded.track.render(captures).map_err(|error| Failure::BadRequest(error.to_string().into()))
 }
 
 async fn ask(
@@ -109,8 +163,7 @@ async fn ask(
     user: &str,
     token: Option<&str>,
 ) -> Result<(), Failure> {
-    let track = guarded.track.render(captures);
-    let track = track.map_err(|error| Failure::BadRequest(error.to_string().into()))?;
+    let track = track(guarded, captures)?;
     // Few routes ask; the others carry a pointer in place of the question.
     let asked: BoxFuture<'_, _> = Box::pin(guarded.access.permits(user, &track, token));
     match asked.await {

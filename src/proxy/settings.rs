@@ -73,6 +73,8 @@ pub struct Admin {
 pub struct Route {
     /// Its name in the YAML; the label in metrics and logs.
     pub id: Arc<str>,
+    /// The hosts that it takes, as `Match.Hosts` has them; empty takes any.
+    pub hosts: Vec<String>,
     /// What answers it.
     pub kind: Kind,
     /// Who may ask.

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use sha2::{Digest, Sha256};
+use utoipa::OpenApi;
 
 use super::id::SessionId;
 use super::refused::Refused;
@@ -70,6 +71,25 @@ pub fn routes() -> Router {
         router.route(&format!("/listen/assets/{name}"), get(async move |headers: HeaderMap| asset.answer(&headers)))
     })
 }
+
+/// The description of the pages.
+#[derive(OpenApi)]
+#[openapi(paths(listen, host))]
+pub struct Pages;
+
+/// The page that plays a session.
+#[utoipa::path(get, path = "/listen/{id}", tag = "share", params(("id" = String, Path, description = "Six digits")),
+    responses((status = 200, description = "The page", body = String, content_type = "text/html"),
+        (status = 304, description = "Not modified"), (status = 400, description = "Not six digits")))]
+#[expect(dead_code, reason = "stands here for its description")]
+fn listen() {}
+
+/// The page that shares what a browser plays.
+#[utoipa::path(get, path = "/listen/host", tag = "share",
+    responses((status = 200, description = "The page", body = String, content_type = "text/html"),
+        (status = 304, description = "Not modified")))]
+#[expect(dead_code, reason = "stands here for its description")]
+fn host() {}
 
 /// A file and what is said of it.
 #[derive(Clone)]

@@ -36,6 +36,8 @@ pub struct Answer {
     pub generation: u32,
     /// The version of the catalogue's entry.
     pub version: i64,
+    /// The fingerprint of the leave that the token carries.
+    pub leave: String,
 }
 
 /// Where they are kept.
@@ -151,7 +153,15 @@ mod tests {
 
     fn answer(clock: &Clock) -> Answer {
         let (path, content_type) = ("/t/secret/x".to_owned(), "audio/mpeg".to_owned());
-        Answer { path, expires: clock.unix() + 100, content_type, size: 5, generation: 1, version: 2 }
+        Answer {
+            path,
+            expires: clock.unix() + 100,
+            content_type,
+            size: 5,
+            generation: 1,
+            version: 2,
+            leave: String::new(),
+        }
     }
 
     fn answers(keys: &[[u8; 32]], kept: &Cache<(String, String), Vec<u8>>, clock: &Clock) -> Answers {

@@ -12,7 +12,8 @@ use super::fields;
 use crate::api::cache::{Operations, Scope};
 use crate::api::caller::Admin;
 use crate::api::error::Error;
-use crate::api::extract::{Json, Path, Query};
+use crate::api::extract::{Json, Query};
+use crate::api::id::{self, TrackId};
 use crate::api::page::{self, Page, Sizes};
 use crate::catalog::access::Access;
 use crate::catalog::{Added, Away, Catalog, Grants, NewTrack, Track};
@@ -130,8 +131,8 @@ impl From<Track> for TrackEntry {
 
 impl TrackToAdd {
     fn checked(self, stores: &[Arc<str>]) -> Result<NewTrack, Error> {
-        fields::id("id", &self.id)?;
-        self.owner_id.as_deref().map(|owner| fields::id("ownerId", owner)).transpose()?;
+        id::parse("id", &self.id)?;
+        self.owner_id.as_deref().map(|owner| id::parse("ownerId", owner)).transpose()?;
         let wrong = |what: &str| Err(Error::unprocessable(what));
         if !stores.iter().any(|store| **store == *self.store) {
             return wrong("`store` must be a name in ObjectStores");
@@ -156,7 +157,7 @@ impl TrackToAdd {
 }
 
 /// Adds a track, also in place of a deleted one. Sent again with the same content it is the same track.
-#[utoipa::path(post, path = "/api/v1/admin/tracks", tag = "catalogue", request_body = TrackToAdd, responses(
+#[utoipa::path(post, path = "/api/v1/admin/tracks", tag = "catalogue", security(("bearer" = [])), request_body = TrackToAdd, responses(
     (status = 201, description = "It is new", body = TrackEntry), (status = 200, description = "It was there, just so", body = TrackEntry),
     (status = 400, description = "Not JSON of this form"), (status = 401, description = "No valid token"),
     (status = 403, description = "The token's role is not admin"), (status = 409, description = "Another track has the id"),
@@ -175,7 +176,7 @@ pub async fn add(
 }
 
 /// The tracks, deleted ones too, in pages.
-#[utoipa::path(get, path = "/api/v1/admin/tracks", tag = "catalogue", params(Which), responses(
+#[utoipa::path(get, path = "/api/v1/admin/tracks", tag = "catalogue", security(("bearer" = [])), params(Which), responses(
     (status = 200, description = "A page of tracks", body = Page<TrackEntry>), (status = 400, description = "The cursor is none of ours"),
     (status = 401, description = "No valid token"), (status = 403, description = "The token's role is not admin"),
     (status = 422, description = "The limit is out of range"), (status = 503, description = "The database is away")))]
@@ -190,30 +191,26 @@ pub async fn list(
 }
 
 /// One track, a deleted one too.
-#[utoipa::path(get, path = "/api/v1/admin/tracks/{id}", tag = "catalogue", params(("id" = String, Path, description = "The track")), responses(
-    (status = 200, description = "The track", body = TrackEntry), (status = 401, description = "No valid token"),
+#[utoipa::path(get, path = "/api/v1/admin/tracks/{id}", tag = "catalogue", security(("bearer" = [])), params(("id" = String, Path, description = "The track")), responses(
+    (status = 200, description = "The track", body = TrackEntry), (status = 400, description = "The id cannot be one"), (status = 401, description = "No valid token"),
     (status = 403, description = "The token's role is not admin"), (status = 404, description = "There never was one"),
     (status = 503, description = "The database is away")))]
 pub async fn read(
     _: Admin,
     State(state): State<Arc<Catalogue>>,
-    Path(id): Path<String>,
+    TrackId(id): TrackId,
 ) -> Result<Json<TrackEntry>, Error> {
-    let track = state.catalog.read(fields::id("id", &id)?).await.map_err(away)?;
+    let track = state.catalog.read(&id).await.map_err(away)?;
     track.map(|track| Json(track.into())).ok_or_else(no_track)
 }
 
 /// Deletes a track: from now on it is 410, and nothing of it is served from the cache.
-#[utoipa::path(delete, path = "/api/v1/admin/tracks/{id}", tag = "catalogue", params(("id" = String, Path, description = "The track")), responses(
-    (status = 204, description = "It is deleted"), (status = 401, description = "No valid token"),
+#[utoipa::path(delete, path = "/api/v1/admin/tracks/{id}", tag = "catalogue", security(("bearer" = [])), params(("id" = String, Path, description = "The track")), responses(
+    (status = 204, description = "It is deleted"), (status = 400, description = "The id cannot be one"), (status = 401, description = "No valid token"),
     (status = 403, description = "The token's role is not admin"), (status = 404, description = "There never was one"),
     (status = 503, description = "The database is away")))]
-pub async fn delete(
-    _: Admin,
-    State(state): State<Arc<Catalogue>>,
-    Path(id): Path<String>,
-) -> Result<StatusCode, Error> {
-    let deleted = state.catalog.delete(fields::id("id", &id)?, state.now()).await.map_err(away)?;
+pub async fn delete(_: Admin, State(state): State<Arc<Catalogue>>, TrackId(id): TrackId) -> Result<StatusCode, Error> {
+    let deleted = state.catalog.delete(&id, state.now()).await.map_err(away)?;
     let track = deleted.ok_or_else(no_track)?;
     if let Some(cache) = &state.cache
         && let Err(error) = cache.purge(Scope::Key(track.key.to_string()))

@@ -12,6 +12,7 @@ use super::fields;
 use crate::api::caller::Admin;
 use crate::api::error::Error;
 use crate::api::extract::{Json, Query};
+use crate::api::id;
 use crate::api::page::{self, Page};
 use crate::catalog::Grant;
 
@@ -78,14 +79,14 @@ impl From<Grant> for GrantEntry {
 /// What a right is for, and whether that is a prefix.
 fn target(track: Option<String>, prefix: Option<String>) -> Result<(String, bool), Error> {
     match (track, prefix) {
-        (Some(track), None) => Ok((fields::id("trackId", &track)?.to_owned(), false)),
-        (None, Some(prefix)) => Ok((fields::id("trackPrefix", &prefix)?.to_owned(), true)),
+        (Some(track), None) => Ok((id::parse("trackId", &track)?.to_owned(), false)),
+        (None, Some(prefix)) => Ok((id::parse("trackPrefix", &prefix)?.to_owned(), true)),
         _ => Err(Error::bad_request("send exactly one of the track's id and a prefix of ids")),
     }
 }
 
 /// Gives a right. Sent again it changes nothing.
-#[utoipa::path(post, path = "/api/v1/admin/grants", tag = "catalogue", request_body = GrantToAdd, responses(
+#[utoipa::path(post, path = "/api/v1/admin/grants", tag = "catalogue", security(("bearer" = [])), request_body = GrantToAdd, responses(
     (status = 201, description = "It is given", body = GrantEntry), (status = 200, description = "It was given already", body = GrantEntry),
     (status = 400, description = "Not JSON of this form"), (status = 401, description = "No valid token"),
     (status = 403, description = "The token's role is not admin"), (status = 422, description = "A value is out of range"),
@@ -95,7 +96,7 @@ pub async fn add(
     State(state): State<Arc<Catalogue>>,
     Json(new): Json<GrantToAdd>,
 ) -> Result<(StatusCode, Json<GrantEntry>), Error> {
-    let user = fields::id("userId", &new.user_id)?.to_owned();
+    let user = id::parse("userId", &new.user_id)?.to_owned();
     let (track, prefix) = target(new.track_id, new.track_prefix)?;
     let grant = Grant { user, track, prefix, created_at: state.now() };
     let is_new = state.grants.add(&grant).await.map_err(away)?;
@@ -104,7 +105,7 @@ pub async fn add(
 }
 
 /// A user's rights, in pages.
-#[utoipa::path(get, path = "/api/v1/admin/grants", tag = "catalogue", params(Which), responses(
+#[utoipa::path(get, path = "/api/v1/admin/grants", tag = "catalogue", security(("bearer" = [])), params(Which), responses(
     (status = 200, description = "A page of rights", body = Page<GrantEntry>), (status = 400, description = "The cursor is none of ours"),
     (status = 401, description = "No valid token"), (status = 403, description = "The token's role is not admin"),
     (status = 422, description = "The limit is out of range"), (status = 503, description = "The database is away")))]
@@ -114,7 +115,7 @@ pub async fn list(
     Query(which): Query<Which>,
 ) -> Result<Json<Page<GrantEntry>>, Error> {
     let (limit, behind) = (PAGE.limit(which.limit)?, page::behind(which.cursor.as_deref(), Some)?.unwrap_or_default());
-    let user = fields::id("user_id", &which.user_id)?;
+    let user = id::parse("user_id", &which.user_id)?;
     let after = behind.strip_prefix('+').map_or((behind.trim_start_matches('='), false), |prefix| (prefix, true));
     let grants = state.grants.list(user, after, u32::from(limit) + 1).await.map_err(away)?;
     let place = |last: &Grant| format!("{}{}", if last.prefix { '+' } else { '=' }, last.track);
@@ -122,8 +123,8 @@ pub async fn list(
 }
 
 /// Takes a right back.
-#[utoipa::path(delete, path = "/api/v1/admin/grants", tag = "catalogue", params(GrantToRemove), responses(
-    (status = 204, description = "It is taken back"), (status = 400, description = "Not exactly one of id and prefix"),
+#[utoipa::path(delete, path = "/api/v1/admin/grants", tag = "catalogue", security(("bearer" = [])), params(GrantToRemove), responses(
+    (status = 204, description = "It is taken back"), (status = 400, description = "Not exactly one of id and prefix, or an id that cannot be one"),
     (status = 401, description = "No valid token"), (status = 403, description = "The token's role is not admin"),
     (status = 404, description = "There was none"), (status = 503, description = "The database is away")))]
 pub async fn remove(
@@ -131,8 +132,9 @@ pub async fn remove(
     State(state): State<Arc<Catalogue>>,
     Query(which): Query<GrantToRemove>,
 ) -> Result<StatusCode, Error> {
+    let user = id::parse("user_id", &which.user_id)?;
     let (track, prefix) = target(which.track_id, which.track_prefix)?;
-    let removed = state.grants.remove(&which.user_id, &track, prefix).await.map_err(away)?;
+    let removed = state.grants.remove(user, &track, prefix).await.map_err(away)?;
     state.access.iter().for_each(|access| access.forget());
     if removed { Ok(StatusCode::NO_CONTENT) } else { Err(Error::not_found("there is no such grant")) }
 }

@@ -11,6 +11,7 @@ mod stream_url;
 
 use std::sync::Arc;
 
+use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -26,11 +27,15 @@ pub fn admin(catalogue: Arc<Catalogue>) -> OpenApiRouter {
         .with_state(catalogue)
 }
 
+/// The operator's path to streaming URLs.
+pub fn streaming_admin(urls: Arc<Urls>) -> OpenApiRouter {
+    OpenApiRouter::new().routes(routes!(stream_url::drop_cached)).with_state(urls)
+}
+
 /// The paths of streaming URLs.
 pub fn streaming(urls: Arc<Urls>) -> OpenApiRouter {
-    OpenApiRouter::new()
+    OpenApiRouter::with_openapi(stream_url::ByUrl::openapi())
         .routes(routes!(stream_url::read))
-        .routes(routes!(stream_url::drop_cached))
         .routes(routes!(stream_url::log_out))
         .with_state(urls)
 }

@@ -147,6 +147,29 @@ async fn a_bad_framing_ends_the_connection() {
 }
 
 #[tokio::test]
+async fn what_a_cdn_adds_is_no_signature_and_reaches_no_store() {
+    let origin = ScriptedOrigin::with_track("music").await;
+    let server = ScriptedOrigin::start().await;
+    server.put("/web/page", crate::support::Object::new("page"));
+    let mut config = config::objects(&origin.url(), "audio");
+    config["ReverseProxy"]["Routes"]["web"] = config::plain_route("/web/{**rest}", "web");
+    config["ReverseProxy"]["Clusters"]["web"] = config::cluster(&[server.url()]);
+    let gate = Gate::start(&config).await;
+    let client = gate.client();
+    let cdn = [("x-amz-cf-id", "canary"), ("x-amz-cf-pop", "canary"), ("x-amz-meta-a", "canary")];
+    client.get("/stream/track.mp3?X-Amz-Cf-Id=canary&x-amz-meta=canary", &cdn).await.is(200);
+    for request in origin.seen() {
+        assert!(!format!("{request:?}").contains("canary"), "the store was told");
+    }
+    let signed = [("x-amz-cf-id", "canary"), ("x-amz-date", "20260101T000000Z"), ("x-amz-security-token", "theirs")];
+    for path in ["/health", "/openapi.json", "/web/page", "/api/v1/none", "/none"] {
+        let reply = client.get(&format!("{path}?X-Amz-Signature=abc"), &signed).await;
+        assert_ne!(reply.status, 400, "{path}: {}", reply.text());
+    }
+    assert_eq!(client.get("/stream/track.mp3", &signed).await.problem(400)["code"], "bad_request");
+}
+
+#[tokio::test]
 async fn a_405_says_what_is_allowed() {
     let origin = ScriptedOrigin::with_track("music").await;
     let gate = Gate::start(&config::objects(&origin.url(), "audio")).await;

@@ -5,6 +5,7 @@
 #![expect(clippy::disallowed_methods, reason = "tests start their own tasks and read the wall clock and environment")]
 
 mod api;
+mod api_manner;
 mod auth;
 mod bad_input;
 mod cache;
@@ -25,6 +26,7 @@ mod listen;
 mod nodes;
 mod observability;
 mod outages;
+mod path_tokens;
 mod plain;
 mod playback;
 mod player;

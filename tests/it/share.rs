@@ -184,6 +184,50 @@ async fn the_documents_names_in_the_environment_are_heeded() {
 }
 
 #[tokio::test]
+async fn pages_of_localhost_may_call_where_the_operator_says_so() {
+    let asked = |origin| {
+        [
+            ("origin", origin),
+            ("access-control-request-method", "POST"),
+            ("access-control-request-headers", "authorization"),
+        ]
+    };
+    let (local, page, evil) = ("http://localhost:3000", "https://app.example", "https://evil.example");
+    let mut config = nobody();
+    config["Share"] = json!({ "AllowLocalhost": true });
+    for with_policy in [false, true] {
+        if with_policy {
+            config["Policies"]["Cors"]["page"] = json!({ "Origins": [page] });
+            config["Api"]["CorsPolicy"] = json!("page");
+        }
+        let gate = Gate::start_with(&config, &[("BEARER_TOKEN", TOKEN)]).await;
+        let client = gate.client();
+        for (origin, allowed) in [(local, true), (page, with_policy), (evil, false)] {
+            let expected = if allowed { origin } else { "" };
+            for path in ["/api/share/start", "/api/v1/share/123456/audio"] {
+                let reply = client.send(http::Method::OPTIONS, path, &asked(origin)).await;
+                assert_eq!(reply.is(204).header("access-control-allow-origin"), expected, "{path} {origin}");
+            }
+            let refused = client.get("/api/share/123456/status", &[("origin", origin)]).await;
+            assert_eq!(refused.is(401).header("access-control-allow-origin"), expected, "{origin}");
+        }
+        let other = client.send(http::Method::PUT, "/api/share/start", &[("origin", local)]).await;
+        other.problem(405);
+        assert_eq!((other.header("allow"), other.header("access-control-allow-origin")), ("POST", local));
+    }
+    let closed = Gate::start_with(
+        &{
+            config["Share"] = json!({});
+            config
+        },
+        &[("BEARER_TOKEN", TOKEN)],
+    )
+    .await;
+    let reply = closed.client().send(http::Method::OPTIONS, "/api/share/start", &asked(local)).await;
+    assert_eq!(reply.header("access-control-allow-origin"), "");
+}
+
+#[tokio::test]
 async fn without_the_section_nothing_is_shared() {
     let gate = Gate::start(&nobody()).await;
     gate.client().get("/api/share/123456/status", &[("authorization", TOKEN)]).await.problem(404);

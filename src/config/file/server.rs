@@ -9,7 +9,7 @@ use crate::config::value::{SecretRef, Text, TimeSpan};
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 pub struct Server {
-    /// Where players connect. Default: `0.0.0.0:8080` without TLS.
+    /// Where players connect. Default: `0.0.0.0` without TLS, on `PORT` of the environment, else on 8080.
     pub listeners: Option<Vec<Listener>>,
     /// The operator's side: metrics, liveness, readiness. Default: none.
     pub admin: Option<Admin>,
@@ -82,7 +82,7 @@ pub struct Admin {
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 pub struct Telemetry {
-    /// `error`, `warn`, `info` or `debug`. May be `env:NAME`. Default: `info`.
+    /// `error`, `warn`, `info` or `debug`. May be `env:NAME`. Default: `LOG_LEVEL` of the environment, else `info`.
     pub log_level: Option<Text>,
     /// One line for each request.
     #[serde(default)]

@@ -82,9 +82,11 @@ fn settings(at: &At<'_>, file: &File) -> Option<Settings> {
 }
 
 fn telemetry(at: &At<'_>, file: &File) -> Option<Telemetry> {
+    let levels = "`error`, `warn`, `info` or `debug`";
+    let level = at.key("LogLevel");
     let log_level = match &file.telemetry.log_level {
-        None => LogLevel::default(),
-        Some(text) => at.key("LogLevel").parse(text, "`error`, `warn`, `info` or `debug`", log_level)?,
+        None => level.variable("LOG_LEVEL", levels, log_level)?.unwrap_or_default(),
+        Some(text) => level.parse(text, levels, log_level)?,
     };
     let access_log = match file.telemetry.access_log.format {
         AccessLogFormat::Json => AccessLog::Json,
@@ -200,6 +202,18 @@ impl<'a> At<'a> {
             self.report(Problem::new(what).expected(expected));
         }
         parsed
+    }
+
+    /// The value that the environment has under a name of the documents, for what the file leaves out; `Some(None)` where
+    /// it has none. It is not shown.
+    fn variable<T>(&self, name: &str, expected: &str, parse: impl FnOnce(&str) -> Option<T>) -> Option<Option<T>> {
+        let Some(value) = (self.context.environment)(name).filter(|value| !value.is_empty()) else { return Some(None) };
+        let parsed = parse(&value);
+        if parsed.is_none() {
+            let what = format!("the value of the environment variable `{name}` cannot be read");
+            self.report(Problem::new(what).expected(expected));
+        }
+        parsed.map(Some)
     }
 
     /// A secret with its origin.

@@ -65,6 +65,7 @@ fn route(at: &At<'_>, id: &str, raw: &file::Route, file: &File, policies: &Polic
     let timeouts = timeouts(at, raw, file, policies, default);
     let route = Route {
         id: id.into(),
+        hosts: raw.r#match.hosts.clone(),
         kind: cached(kind?, cache?),
         authorization: authorization?,
         access,

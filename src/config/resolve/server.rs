@@ -58,7 +58,8 @@ pub fn server(at: &At<'_>, raw: &file::Server) -> Option<(Server, Option<Admin>)
 
 fn listeners(at: &At<'_>, raw: Option<&[file::Listener]>) -> Option<Vec<Listener>> {
     let Some(raw) = raw else {
-        let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8080));
+        let port = at.variable("PORT", "a port such as 8080", |text| text.trim().parse().ok())?;
+        let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port.unwrap_or(8080)));
         return Some(vec![Listener { address, certificates: Vec::new(), h2c: false }]);
     };
     if raw.is_empty() {

@@ -24,25 +24,29 @@ const REDIS: [&str; 10] = [
 
 /// Where Redis is; `Some(None)`: state is kept in memory.
 pub fn state(at: &At<'_>, raw: Option<&file::State>) -> Option<Option<redis::settings::Settings>> {
-    let Some(raw) = raw else { return Some(None) };
-    if raw.prefix.contains("{}") {
+    if raw.is_some_and(|raw| raw.prefix.contains("{}")) {
         // Redis then takes the slot of the whole key, and the two counts of a limit would be on two nodes of a cluster.
         let problem = Problem::new("the braces are empty");
         at.key("Prefix").report(problem.expected("no braces, or a word in them, such as `{tide}:`"));
         return None;
     }
-    let Some(text) = &raw.url else { return Some(None) };
     let at = at.key("Url");
     let expected = "`memory`, or the address of Redis such as redis://redis:6379";
-    let url = at.parse(text, expected, |text| {
+    let address = |text: &str| {
         let address = Url::parse(text).is_ok_and(|url| REDIS.contains(&url.scheme()));
         (text == "memory" || address).then(|| text.to_owned())
-    })?;
-    if url == "memory" {
-        return Some(None);
-    }
-    hides_password(&at, text, &url)?;
-    Some(Some(redis::settings::Settings { url: Secret::new(url), prefix: raw.prefix.clone() }))
+    };
+    let url = match raw.and_then(|raw| raw.url.as_ref()) {
+        Some(text) => {
+            let url = at.parse(text, expected, address)?;
+            hides_password(&at, text, &url)?;
+            Some(url)
+        }
+        None => at.variable("REDIS_URL", expected, address)?,
+    };
+    let prefix = raw.map(|raw| raw.prefix.clone()).unwrap_or_default();
+    let url = url.filter(|url| url != "memory").map(Secret::new);
+    Some(url.map(|url| redis::settings::Settings { url, prefix }))
 }
 
 /// Where records are; `Some(None)`: nowhere.

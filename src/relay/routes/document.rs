@@ -27,7 +27,7 @@ use crate::relay::refused::Refused;
 
 /// A session to begin.
 #[derive(Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
 #[schema(example = json!({"sessionId": "123456"}))]
 pub struct Start {
     /// Six digits; without it the server picks a free one.

@@ -18,7 +18,8 @@ use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, Method, StatusCode, header};
+use http::{Method, StatusCode, header};
+use utoipa::OpenApi as _;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -57,7 +58,7 @@ pub fn routes(relay: Arc<Relay>) -> OpenApiRouter {
         .layer(middleware::from_fn_with_state(Arc::clone(&relay), local))
         .layer(middleware::from_fn_with_state(Arc::clone(&relay), count))
         .with_state(relay)
-        .merge(OpenApiRouter::from(page::routes()))
+        .merge(OpenApiRouter::with_openapi(page::Pages::openapi()).merge(OpenApiRouter::from(page::routes())))
 }
 
 /// The document's paths.
@@ -120,7 +121,7 @@ async fn local(State(relay): State<Arc<Relay>>, request: Request, next: Next) ->
         return next.run(request).await;
     }
     let origin = request.headers().get(header::ORIGIN).cloned();
-    let allowed = origin.iter().filter(|origin| is_local(origin)).filter_map(|origin| origin.to_str().ok());
+    let allowed = origin.iter().filter(|origin| cors::is_local(origin)).filter_map(|origin| origin.to_str().ok());
     let policy = Policy {
         origins: Allowed::Only(allowed.map(str::to_owned).collect()),
         methods: Allowed::Only(Vec::new()),
@@ -142,15 +143,4 @@ async fn local(State(relay): State<Arc<Relay>>, request: Request, next: Next) ->
         }
     }
     response
-}
-
-/// Whether a page is of this machine, whatever its port.
-fn is_local(origin: &HeaderValue) -> bool {
-    let host =
-        origin.to_str().ok().and_then(|origin| origin.strip_prefix("http://").or(origin.strip_prefix("https://")));
-    let host = host.map(|host| match host.rsplit_once(':') {
-        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
-        _ => host,
-    });
-    matches!(host, Some("localhost" | "127.0.0.1" | "[::1]"))
 }
