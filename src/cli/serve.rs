@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
 use tracing::{error, info, warn};
 
-use super::{refuse, say};
+use super::{check, refuse, say};
 use crate::app::{self, Running};
 use crate::config::{self, Settings};
 use crate::lifecycle::Signals;
@@ -25,11 +25,14 @@ pub fn run(file: &Path) -> ExitCode {
 /// Serves `settings` and the pages `extra`; `started` is told where.
 pub fn with(settings: Settings, extra: Router, started: impl FnOnce(&Running)) -> ExitCode {
     log::start(&settings.telemetry);
+    for warning in check::warnings(&settings) {
+        warn!("{warning}");
+    }
     let runtime = match runtime(settings.server.threads) {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error),
     };
-    runtime.block_on(async {
+    let code = runtime.block_on(async {
         let mut signals = match Signals::listen() {
             Ok(signals) => signals,
             Err(error) => return fail(&error),
@@ -41,17 +44,16 @@ pub fn with(settings: Settings, extra: Router, started: impl FnOnce(&Running)) -
         started(&running);
         signals.asked_to_stop().await;
         info!("stopping: no new connections; streams under way may end");
-        let stopped = tokio::select! {
-            whole = running.stop() => whole,
-            () = signals.asked_to_stop() => false,
-        };
-        if stopped {
+        if running.stop(signals.asked_to_stop()).await {
             info!("stopped");
         } else {
             warn!("stopped with streams under way");
         }
         ExitCode::SUCCESS
-    })
+    });
+    // What still runs, a question to Kafka for example, has nobody left to answer: it is not waited for.
+    runtime.shutdown_background();
+    code
 }
 
 fn runtime(threads: usize) -> std::io::Result<Runtime> {

@@ -106,7 +106,7 @@ async fn ask(
     let mut is_fresh = false;
     loop {
         let (member, mut in_flight) = cluster.pick(&tried, Instant::now()).ok_or(Failure::NoDestination)?;
-        ctx.tally.attempts += 1;
+        ctx.tally.tries(cluster, member);
         let setback = match attempt(downstream, ctx, forwarding, member, is_fresh, upload).await {
             Ok((response, connection)) => {
                 in_flight.answered(Instant::now());
@@ -143,7 +143,10 @@ async fn attempt(
         true => HttpConnection::new(&member.destination, limit).await,
         false => HttpConnection::idle_or_new(&member.destination, limit).await,
     };
-    let mut connection = connection.map_err(|error| unconnected(&error))?;
+    let mut connection = connection.map_err(|error| {
+        ctx.tally.failed(forwarding.cluster, member, &error);
+        unconnected(&error)
+    })?;
     let body = upload.begin();
     let mut request = request::build(downstream, ctx, forwarding, member, upload.exists(), body)?;
     let interim = listen(&mut request);
@@ -161,6 +164,9 @@ async fn attempt(
                 && !error.is_parse()
                 && downstream.request().method.is_idempotent()
                 && upload.can_begin_again();
+            if !again {
+                ctx.tally.failed(forwarding.cluster, member, &error);
+            }
             let retry = if again { Retry::FreshConnection } else { Retry::Never };
             Err(Setback { failure: Failure::BadGateway, fault: (!again).then_some(Fault::Broken), retry })
         }
