@@ -14,6 +14,8 @@ COPY deploy/tidegate.yaml /etc/tidegate/tidegate.yaml
 USER tidegate
 WORKDIR /var/lib/tidegate
 EXPOSE 8080 9901
-HEALTHCHECK --interval=10s --timeout=3s CMD curl -fsS http://127.0.0.1:9901/livez
+# The port of Server.Admin in the configuration: set it with -e where yours is another.
+ENV TIDEGATE_ADMIN_PORT=9901
+HEALTHCHECK --interval=10s --timeout=3s CMD curl -fsS "http://127.0.0.1:${TIDEGATE_ADMIN_PORT}/livez"
 ENTRYPOINT ["tidegate"]
 CMD ["serve", "-c", "/etc/tidegate/tidegate.yaml"]

@@ -7,6 +7,7 @@ mod limits;
 pub mod listing;
 mod modules;
 mod tracks;
+mod watch;
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -47,13 +48,14 @@ use crate::telemetry::metrics::Metrics;
 use crate::telemetry::upstreams::{ClusterReading, DestinationReading, Source};
 use crate::upstream::cluster::{Cluster, Member};
 use crate::upstream::health::State;
-use crate::upstream::probe;
 
 /// For the exchanges under way of what has nobody to serve any more.
 const SERVICES_GRACE: Duration = Duration::from_secs(1);
 /// For an issuer's keys, connection and answer together.
 const KEYS_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// For the threads that serve clients to drop what they still serve.
+const WORKERS_TIME: Duration = Duration::from_secs(1);
 /// For the disk cache to write what it was given last.
 const CLOSE_TIME: Duration = Duration::from_secs(5);
 
@@ -136,16 +138,24 @@ impl Running {
         self.files.clone()
     }
 
-    /// Stops accepting, lets streams end for as long as the settings say; false when some were cut.
-    pub async fn stop(self) -> bool {
-        let whole = self.tasks.stop(self.grace).await;
+    /// Stops accepting, lets streams end for as long as the settings say or until `hurry`; false when some were cut.
+    /// After `hurry` nothing is waited for but the access lines of what is cut.
+    pub async fn stop(self, hurry: impl Future<Output = ()>) -> bool {
+        let whole = tokio::select! {
+            biased;
+            whole = self.tasks.stop(self.grace) => whole,
+            () = hurry => {
+                self.workers.stop(WORKERS_TIME).await;
+                return false;
+            }
+        };
+        self.workers.stop(WORKERS_TIME).await;
         if let Some(cache) = self.cache {
             // What a dying disk does not take in time is fetched anew after the start.
             let _ = tokio::time::timeout(CLOSE_TIME, cache.close()).await;
         }
         self.services.stop(SERVICES_GRACE).await;
         self.backing.close().await;
-        drop(self.workers);
         whole
     }
 }
@@ -181,11 +191,14 @@ pub async fn start(settings: Settings, extra: Router) -> Result<Running, StartEr
         guards: shared_tracks.guards.clone(),
         debug_token: debug_token.clone(),
         audience: events.as_ref().and_then(|events| events.audience.clone()),
+        access_fields: settings.telemetry.access_fields,
         clock: clock.clone(),
         tasks: tasks.clone(),
     };
     let world = World::build(settings.server.clone(), settings.routes.clone(), &settings.clusters, parts)?;
-    let world = watched(world, &tasks, &metrics)?;
+    let world = Arc::new(ArcSwap::from_pointee(world));
+    watch::start(&world, &backing, &tasks).await;
+    metrics.watch(reader(&world))?;
     let operations = cache.as_ref().map(|cache| cache::operations(cache, &world));
     let tracks = tracks::routes(&settings, &means, &shared_tracks, &world, operations.clone());
     let files = OpenFiles { events: events.as_ref().map(|events| events.events.clone()) };
@@ -314,6 +327,10 @@ impl Probe for Process {
         if self.world.load().stores_are_good() { Part::Ok } else { Part::Unavailable }
     }
 
+    fn store_faults(&self) -> Vec<String> {
+        self.world.load().store_faults()
+    }
+
     fn redis(&self) -> Part {
         self.backing.redis_part()
     }
@@ -341,33 +358,6 @@ impl Probe for Process {
     fn is_stopping(&self) -> bool {
         self.tasks.is_stopping()
     }
-}
-
-/// The world in force, with its destinations probed and counted.
-fn watched(world: World, tasks: &Tasks, metrics: &Metrics) -> Result<Arc<ArcSwap<World>>, StartError> {
-    let world = Arc::new(ArcSwap::from_pointee(with_probes(world, tasks)));
-    metrics.watch(reader(&world))?;
-    Ok(world)
-}
-
-/// The `world`, whose destinations are probed from time to time, so that readiness tells of a dead one before a player does.
-fn with_probes(world: World, tasks: &Tasks) -> World {
-    for cluster in world.probed() {
-        let (cluster, waiting) = (Arc::clone(cluster), tasks.clone());
-        tasks.spawn(async move {
-            let probing = async {
-                loop {
-                    let wait = probe::round(&cluster).await;
-                    tokio::time::sleep(wait).await;
-                }
-            };
-            tokio::select! {
-                () = probing => {}
-                () = waiting.stopping() => {}
-            }
-        });
-    }
-    world
 }
 
 /// Reads the clusters of the world in force.

@@ -62,6 +62,11 @@ pub trait Probe: Send + Sync {
     /// Whether every object store can be used.
     fn stores(&self) -> Part;
 
+    /// Reasons why a store cannot be used, for the operator.
+    fn store_faults(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Whether Redis answers.
     fn redis(&self) -> Part {
         Part::Disabled
@@ -119,6 +124,11 @@ impl Checkup {
     /// Whether the file that the database was opened from is gone.
     pub fn has_lost_file(&self) -> bool {
         self.probe.has_lost_file()
+    }
+
+    /// Reasons why a store cannot be used, for the operator.
+    pub fn store_faults(&self) -> Vec<String> {
+        self.probe.store_faults()
     }
 
     /// The state now, as everybody may know it.

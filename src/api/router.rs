@@ -129,7 +129,10 @@ async fn ready(State(shared): State<Shared>) -> Response {
         return (StatusCode::SERVICE_UNAVAILABLE, "the file of the database is gone\n").into_response();
     }
     match shared.checkup.now().s3 {
-        Part::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "an object store cannot be used\n").into_response(),
+        Part::Unavailable => {
+            let faults = shared.checkup.store_faults().join("\n");
+            (StatusCode::SERVICE_UNAVAILABLE, format!("not ready\n{faults}\n")).into_response()
+        }
         Part::Ok | Part::Disabled => "ready\n".into_response(),
     }
 }

@@ -13,7 +13,8 @@ use http::header::CACHE_CONTROL;
 use jsonwebtoken::Algorithm;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, oneshot};
+use tokio::time::timeout;
 use url::Url;
 
 use super::jwt::Token;
@@ -33,6 +34,8 @@ const LONGEST_AGE: u64 = 3600;
 const FORCED_INTERVAL: u64 = 10;
 /// The longest wait after a failure, in seconds; the first is one second, each further one twice as long.
 const LONGEST_BACKOFF: u64 = 60;
+/// For a request whose token names a key that is not known.
+const PATIENCE: Duration = Duration::from_secs(2);
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_BYTES: usize = 1024 * 1024;
 
@@ -120,7 +123,7 @@ impl Jwks {
         let mut set = self.current().await?;
         let mut verdict = keys::verify_with(&set.keys, token);
         if verdict == Err(Refusal::UnknownKey) {
-            set = self.renewed(set).await;
+            set = self.renewed(set).await?;
             verdict = keys::verify_with(&set.keys, token);
         }
         verdict.map(|()| set.generation)
@@ -147,19 +150,33 @@ impl Jwks {
         self.set.load_full().ok_or(Refusal::KeysUnavailable)
     }
 
-    /// The keys after `seen`, if there are newer ones or it is time to ask for some.
-    async fn renewed(&self, seen: Arc<Set>) -> Arc<Set> {
-        let mut flight = self.flight.lock().await;
+    /// The keys after `seen`, if there are newer ones or it is time to ask for some. Where the issuer does not answer soon,
+    /// or did not the last time, nobody can tell whether the key is one of its own.
+    async fn renewed(self: &Arc<Self>, seen: Arc<Set>) -> Result<Arc<Set>, Refusal> {
+        let away = Err(Refusal::KeysUnavailable);
+        let Ok(mut flight) = timeout(PATIENCE, Arc::clone(&self.flight).lock_owned()).await else { return away };
         let newest = self.set.load_full().unwrap_or_else(|| seen.clone());
         let now = self.clock.unix();
         // A clock that was set back must not hold up a rotation.
         let is_early = flight.forced_at.is_some_and(|at| (at..at + FORCED_INTERVAL).contains(&now));
-        if newest.generation != seen.generation || is_early {
-            return newest;
+        if newest.generation != seen.generation {
+            return Ok(newest);
+        }
+        if is_early {
+            return if flight.failures > 0 { away } else { Ok(newest) };
         }
         flight.forced_at = Some(now);
-        self.fetch(&mut flight).await;
-        self.set.load_full().unwrap_or(newest)
+        let (jwks, (done, fetched)) = (Arc::clone(self), oneshot::channel());
+        // Beside: who has waited long enough must not break the fetch off for the others.
+        (self.spawner)(Box::pin(async move {
+            jwks.fetch(&mut flight).await;
+            // Nobody may wait any more.
+            let _ = done.send(flight.failures == 0);
+        }));
+        match timeout(PATIENCE, fetched).await {
+            Ok(Ok(true)) => Ok(self.set.load_full().unwrap_or(newest)),
+            _ => away,
+        }
     }
 
     fn refresh_in_background(self: &Arc<Self>) {

@@ -106,6 +106,11 @@ impl Catalog {
         Self { tracks: Tracks::new(database), remembered: Memo::new(REMEMBERED, fresh, true, held), numbers }
     }
 
+    /// The stores and buckets that the first ten thousand tracks lie in.
+    pub async fn buckets(&self) -> Result<Vec<(String, String)>, Away> {
+        in_time(self.tracks.buckets()).await
+    }
+
     /// The track `id` for a player: remembered for a moment, and for as long as the database is away.
     pub async fn find(&self, id: &str) -> Result<Arc<Track>, Unfound> {
         if id.len() > MAX_ID {

@@ -23,6 +23,10 @@ const IMPORT: &str =
         OR tracks.owner_id IS DISTINCT FROM COALESCE(excluded.owner_id, tracks.owner_id)
     RETURNING created_at, updated_at";
 
+/// The places of tracks; of so many, because a look at all rows of a large catalogue takes long.
+const BUCKETS: &str = "SELECT DISTINCT store, bucket
+    FROM (SELECT store, bucket FROM tracks WHERE deleted_at IS NULL LIMIT 10000) AS looked_at";
+
 /// A row.
 type Row = (String, String, String, String, Option<String>, Option<i64>, Option<String>, Option<i64>, i64, i64);
 
@@ -77,6 +81,11 @@ impl Tracks {
     /// The table in `database`.
     pub fn new(database: Database) -> Self {
         Self { database }
+    }
+
+    /// The stores and buckets that the first ten thousand tracks lie in.
+    pub async fn buckets(&self) -> Result<Vec<(String, String)>, Error> {
+        on!(&self.database, pool => sqlx::query_as(BUCKETS).fetch_all(pool).await)
     }
 
     /// The track of that id.

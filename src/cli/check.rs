@@ -1,41 +1,80 @@
-//! `tidegate check`: is this configuration right? Starts nothing.
+//! `tidegate check`: is this configuration right? Starts nothing. `serve` reads a configuration in the same way, so that it
+//! refuses nothing that is good here but for what only the start can show: an address in use, a folder that cannot be made.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use crate::config;
+use serde_json::{Value, json};
 
-/// Exit code of a configuration that cannot be used (`EX_USAGE` of sysexits.h).
-const BAD_CONFIGURATION: u8 = 64;
+use super::BAD_CONFIGURATION;
+use crate::clock::Clock;
+use crate::config::{self, Report, Settings};
+use crate::proxy::server::certificate_warnings;
 
 /// Arguments of `tidegate check`.
 #[derive(clap::Args, Debug)]
 pub struct Args {
-    /// The configuration files.
-    #[arg(required = true)]
+    /// The configuration files; `-` is standard input. Without one: conf/tidegate.yaml.
     pub files: Vec<PathBuf>,
+    /// A configuration file, as `serve` names it.
+    #[arg(short, long = "config", value_name = "FILE")]
+    pub config: Vec<PathBuf>,
+    /// Write the outcome as JSON to standard output: a list with an entry for each file.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Checks every file: one line for a good one, a report of everything that is wrong for another.
 pub fn run(args: &Args) -> ExitCode {
-    let mut bad = false;
-    for file in &args.files {
-        // A closed pipe changes nothing: the exit code says it all.
-        match config::load(file) {
-            Ok(settings) => {
-                let _ = writeln!(std::io::stdout(), "{}: good, {}", file.display(), summary(&settings));
-            }
-            Err(report) => {
-                bad = true;
-                let _ = writeln!(std::io::stderr(), "{report}");
-            }
+    let mut files: Vec<PathBuf> = args.config.iter().chain(&args.files).cloned().collect();
+    if files.is_empty() {
+        files.push(super::DEFAULT_CONFIG.into());
+    }
+    let outcomes: Vec<_> = files.iter().map(|file| (file, load(file))).collect();
+    let is_bad = outcomes.iter().any(|(_, outcome)| outcome.is_err());
+    // A closed pipe changes nothing: the exit code says it all.
+    if args.json {
+        let all: Vec<Value> = outcomes.iter().map(|(file, outcome)| to_json(file, outcome)).collect();
+        let _ = writeln!(std::io::stdout(), "{:#}", Value::from(all));
+    } else {
+        for (file, outcome) in &outcomes {
+            let _ = tell(file, outcome);
         }
     }
-    if bad { ExitCode::from(BAD_CONFIGURATION) } else { ExitCode::SUCCESS }
+    if is_bad { ExitCode::from(BAD_CONFIGURATION) } else { ExitCode::SUCCESS }
 }
 
-fn summary(settings: &config::Settings) -> String {
+fn load(file: &Path) -> Result<Settings, Report> {
+    if file == Path::new("-") { config::load_input() } else { config::load(file) }
+}
+
+fn tell(file: &Path, outcome: &Result<Settings, Report>) -> std::io::Result<()> {
+    match outcome {
+        Ok(settings) => {
+            for warning in warnings(settings) {
+                writeln!(std::io::stderr(), "{}: warning: {warning}", file.display())?;
+            }
+            writeln!(std::io::stdout(), "{}: good, {}", file.display(), summary(settings))
+        }
+        Err(report) => writeln!(std::io::stderr(), "{report}"),
+    }
+}
+
+fn to_json(file: &Path, outcome: &Result<Settings, Report>) -> Value {
+    let name = file.display().to_string();
+    match outcome {
+        Ok(settings) => json!({ "file": name, "good": true, "warnings": warnings(settings), "problems": [] }),
+        Err(report) => json!({ "file": name, "good": false, "warnings": [], "problems": report.to_json() }),
+    }
+}
+
+/// What an operator should know of `settings` although they can be used.
+pub fn warnings(settings: &Settings) -> Vec<String> {
+    certificate_warnings(&settings.server, Clock::system().unix_millis() / 1000)
+}
+
+fn summary(settings: &Settings) -> String {
     let count = |number: usize, what: &str| format!("{number} {what}{}", if number == 1 { "" } else { "s" });
     [
         count(settings.server.listeners.len(), "listener"),

@@ -17,6 +17,8 @@ use clap::{Parser, Subcommand};
 
 /// The exit status for a bad configuration (EX_USAGE of sysexits).
 const BAD_CONFIGURATION: u8 = 64;
+/// The configuration file where none is named.
+const DEFAULT_CONFIG: &str = "conf/tidegate.yaml";
 
 /// A reverse proxy for object storage.
 #[derive(Parser)]
@@ -31,7 +33,7 @@ enum Command {
     /// Serve what a configuration file describes.
     Serve {
         /// The configuration file.
-        #[arg(short, long, default_value = "conf/tidegate.yaml")]
+        #[arg(short, long, default_value = DEFAULT_CONFIG)]
         config: PathBuf,
     },
     /// Try it: sample music through the proxy, with nothing to configure.
@@ -45,7 +47,7 @@ enum Command {
     /// Bring the database's tables up to date; `serve` does so too, at its start.
     Migrate {
         /// The configuration file.
-        #[arg(short, long, default_value = "conf/tidegate.yaml")]
+        #[arg(short, long, default_value = DEFAULT_CONFIG)]
         config: PathBuf,
     },
     /// Put the objects of a bucket into the catalogue.
@@ -53,7 +55,7 @@ enum Command {
     /// Make a token for development, from an issuer with a shared secret.
     Token {
         /// The configuration file.
-        #[arg(short, long, default_value = "conf/tidegate.yaml")]
+        #[arg(short, long, default_value = DEFAULT_CONFIG)]
         config: PathBuf,
         #[command(flatten)]
         token: token::TokenArgs,

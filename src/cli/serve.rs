@@ -2,21 +2,17 @@
 
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use axum::Router;
 use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
 use tracing::{error, info, warn};
 
-use super::{refuse, say};
+use super::{check, refuse, say};
 use crate::app::{self, Running};
 use crate::config::{self, Settings};
 use crate::lifecycle::Signals;
 use crate::telemetry::log;
-
-/// For threads that are blocked when everything else has ended.
-const LEAVE_TIME: Duration = Duration::from_secs(1);
 
 /// Serves what `file` describes.
 pub fn run(file: &Path) -> ExitCode {
@@ -29,6 +25,9 @@ pub fn run(file: &Path) -> ExitCode {
 /// Serves `settings` and the pages `extra`; `started` is told where.
 pub fn with(settings: Settings, extra: Router, started: impl FnOnce(&Running)) -> ExitCode {
     log::start(&settings.telemetry);
+    for warning in check::warnings(&settings) {
+        warn!("{warning}");
+    }
     let runtime = match runtime(settings.server.threads) {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error),
@@ -46,19 +45,15 @@ pub fn with(settings: Settings, extra: Router, started: impl FnOnce(&Running)) -
         let files = running.files();
         signals.asked_to_stop(|| files.reopen()).await;
         info!("stopping: no new connections; streams under way may end");
-        let stopped = tokio::select! {
-            whole = running.stop() => whole,
-            () = signals.asked_to_stop(|| files.reopen()) => false,
-        };
-        if stopped {
+        if running.stop(signals.asked_to_stop(|| files.reopen())).await {
             info!("stopped");
         } else {
             warn!("stopped with streams under way");
         }
         ExitCode::SUCCESS
     });
-    // What blocks a thread, such as the resolution of a name, is not waited for any longer.
-    runtime.shutdown_timeout(LEAVE_TIME);
+    // What still runs, a question to Kafka for example, has nobody left to answer: it is not waited for.
+    runtime.shutdown_background();
     code
 }
 

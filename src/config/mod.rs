@@ -4,6 +4,7 @@
 //! turns what fits into the modules' settings. Each collects all problems it finds, and one [`Report`] shows them
 //! together. `secret` alone reads the environment. No module but `app` and `cli` may know this one.
 
+mod comments;
 mod file;
 mod path;
 mod reference;
@@ -69,6 +70,18 @@ pub fn load(path: &Path) -> Result<Settings, Report> {
             let problem = Problem::new(format!("the file cannot be read: {error}"))
                 .help("name the configuration file, such as conf/tidegate.yaml; it is text in UTF-8");
             Err(Report::new(&name, "", &[], vec![problem]))
+        }
+    }
+}
+
+/// Reads standard input with the environment of the process.
+pub fn load_input() -> Result<Settings, Report> {
+    let name = "standard input";
+    match std::io::read_to_string(std::io::stdin()) {
+        Ok(text) => load_text(name, &text, &secret::process),
+        Err(error) => {
+            let problem = Problem::new(format!("it cannot be read: {error}")).help("it is text in UTF-8");
+            Err(Report::new(name, "", &[], vec![problem]))
         }
     }
 }

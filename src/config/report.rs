@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use serde_json::{Value as Json, json};
+
 use super::path::Path;
 use super::source::Span;
 
@@ -110,6 +112,24 @@ impl Report {
     /// Whether nothing is wrong.
     pub fn is_empty(&self) -> bool {
         self.problems.is_empty()
+    }
+
+    /// The report for programs: every problem with its place in the file.
+    pub fn to_json(&self) -> Json {
+        let problem = |problem: &Problem| {
+            let place = problem.span.map(|span| span.start);
+            let path = (!problem.path.steps().is_empty()).then(|| problem.path.to_string());
+            json!({
+                "path": path,
+                "line": place.map(|(line, _)| line),
+                "column": place.map(|(_, column)| column + 1),
+                "message": problem.message,
+                "expected": problem.expected,
+                "suggestion": problem.suggestion,
+                "help": problem.help,
+            })
+        };
+        self.problems.iter().map(problem).collect()
     }
 
     fn show(&self, problem: &Problem, f: &mut fmt::Formatter<'_>) -> fmt::Result {

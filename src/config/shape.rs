@@ -13,6 +13,8 @@ use super::value;
 /// Sections keep what is right in them; below this depth one mistake leaves out the whole entry, so that it is not
 /// judged by the half of it that could be read.
 const SECTION: usize = 1;
+/// Deeper than the schema goes.
+const DEEPEST: usize = 16;
 
 /// What the comparison gives.
 pub struct Checked {
@@ -194,7 +196,7 @@ impl<'s> Walker<'s> {
         let wants_scalar =
             types(schema).any(|name| name != "object" && name != "array") || names(schema).next().is_some();
         let telling = matches!(&node.data, Data::Text(text) if value::is_telling(text));
-        if secret || telling || !wants_scalar {
+        if secret || telling || (!wants_scalar && self.may_hold_secret(schema, 0)) {
             self.mask(node);
         }
         let found = match &node.data {
@@ -221,6 +223,16 @@ impl<'s> Walker<'s> {
             if quotes { problem.help("put it in quotes to make it a text") } else { problem }
         };
         self.problems.push(problem.at(path.clone(), self.root.place(path)));
+    }
+
+    /// Whether a secret could be meant to stand somewhere below.
+    fn may_hold_secret(&self, schema: &'s Json, depth: usize) -> bool {
+        let (schema, _) = self.follow(schema);
+        let below = |part: &'s Json| depth >= DEEPEST || self.may_hold_secret(part, depth + 1);
+        schema["writeOnly"] == true
+            || schema.get("items").is_some_and(below)
+            || schema.get("additionalProperties").filter(|entries| entries.is_object()).is_some_and(below)
+            || schema.get("properties").and_then(Json::as_object).is_some_and(|parts| parts.values().any(below))
     }
 
     /// The first sentence of what a key's description says.

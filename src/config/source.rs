@@ -1,11 +1,12 @@
 //! The text as a tree in which every key and value knows its place. YAML 1.2, <https://yaml.org/spec/1.2.2/>; JSON is
-//! YAML. Only here is YAML parsed: what serde reads later is this tree.
+//! YAML, but for the comments that editors and .NET take in it (see [`without_comments`]). Only here is YAML parsed: what serde reads later is this tree.
 
 use std::collections::BTreeMap;
 
 use saphyr::Scalar;
 use saphyr_parser::{Event, Parser, ScanError, Tag};
 
+use super::comments::without_comments;
 use super::path::{Path, Step};
 use super::report::Problem;
 
@@ -148,7 +149,8 @@ pub struct Parsed {
 /// Parses one document. What is wrong with single keys comes along with the tree.
 pub fn parse(text: &str) -> Parsed {
     let mut builder = Builder::default();
-    for event in Parser::new_from_str(text) {
+    let text = without_comments(text);
+    for event in Parser::new_from_str(&text) {
         let step = event.map_err(|error| Box::new(syntax(&error))).and_then(|(event, span)| {
             let span = Span { start: (span.start.line(), span.start.col()), end: (span.end.line(), span.end.col()) };
             builder.take(event, span)

@@ -90,7 +90,10 @@ impl Download {
                 Ok(false) if self.owed.is_none() => return Ok(false),
                 // Boxed: a body that does not break keeps no room for it.
                 Ok(false) => Box::pin(self.resume(Cause::Short)).await?,
-                Err(error) => Box::pin(self.resume(cause(&error))).await?,
+                Err(error) => {
+                    self.tally.body_failed(&self.origin.cluster, self.in_flight.destination(), &error);
+                    Box::pin(self.resume(cause(&error))).await?;
+                }
             }
         }
     }
@@ -116,7 +119,7 @@ impl Download {
 
     /// What continuing took.
     pub fn tally(&self) -> Tally {
-        self.tally
+        self.tally.clone()
     }
 
     /// The bytes of the last window have been taken.
@@ -188,6 +191,6 @@ fn cause(error: &ExchangeError) -> Cause {
         ExchangeError::Cut => Cause::Cut,
         ExchangeError::Stalled => Cause::Stalled,
         ExchangeError::Malformed(_) => Cause::Malformed,
-        ExchangeError::Reset | ExchangeError::Closed { .. } | ExchangeError::FirstByteTimeout => Cause::Reset,
+        ExchangeError::Reset(_) | ExchangeError::Closed { .. } | ExchangeError::FirstByteTimeout => Cause::Reset,
     }
 }

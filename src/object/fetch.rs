@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use http::{HeaderValue, StatusCode, header};
 
+pub(super) use self::tries::refused_for_good;
 use self::tries::{Setback, Tries, Trouble};
 use super::{Failure, Origin, Tally};
 use crate::http::etag::ETag;
@@ -22,7 +23,7 @@ use crate::upstream::connection::Response;
 use crate::upstream::destination::InFlight;
 
 /// How long the rest of a refusal may take to arrive.
-const DRAIN_TIME: Duration = Duration::from_secs(2);
+pub(super) const DRAIN_TIME: Duration = Duration::from_secs(2);
 
 /// A question to the store.
 #[derive(Clone, Copy)]
@@ -112,9 +113,15 @@ async fn attempt(
     let (question, asked) = if tries.head_by_get { (&by_get, question) } else { (question, question) };
     let object = Object { head: question.head, bucket: &origin.bucket, key: question.key };
     let signed = origin.signer.sign(&object).map_err(Failure::Unsignable)?;
-    tally.attempts += 1;
+    tally.tries(&origin.cluster, member);
     match once(origin, question, member, in_flight, &signed.request, tries.fresh_connection).await {
-        Err(trouble) => Err(tries.after_trouble(origin, &trouble, member)),
+        Err(trouble) => {
+            // A kept connection that had been closed for idleness is nobody's failure.
+            if trouble.fault().is_some() {
+                tally.failed(&origin.cluster, member, trouble.error());
+            }
+            Err(tries.after_trouble(origin, &trouble, member))
+        }
         Ok((response, in_flight)) => match judge(origin, question, &object, &signed, response, in_flight).await {
             Err(nonsense) => Err(tries.after_nonsense(origin, nonsense, member)),
             Ok(Judged::Reply(reply)) => {
@@ -167,12 +174,12 @@ async fn once(
 const ENGINE_HEADERS: [&str; 6] =
     ["content-range", "date", "retry-after", "x-amz-delete-marker", "x-minio-error-code", "x-minio-error-desc"];
 
-fn is_read(name: &str) -> bool {
+pub(super) fn is_read(name: &str) -> bool {
     let read = |names: &[&str]| names.iter().any(|read| read.eq_ignore_ascii_case(name));
     read(&STORE_RESPONSE) || read(&ENGINE_HEADERS)
 }
 
-fn request_head(signed: &SignedRequest, question: &Question<'_>) -> Vec<u8> {
+pub(super) fn request_head(signed: &SignedRequest, question: &Question<'_>) -> Vec<u8> {
     let mut head = Vec::with_capacity(signed.head.len() + 160);
     head.extend_from_slice(&signed.head);
     head.extend_from_slice(b"User-Agent: tidegate\r\nAccept-Encoding: identity\r\n");
@@ -257,7 +264,13 @@ async fn judge(
 
 /// Drops a signature that the store refused and learns its clock where the time was the reason. What was learnt before is
 /// forgotten where it did not help.
-fn prepare_signature(origin: &Origin, object: &Object<'_>, signed: &Signature, error: StoreError, response: &Response) {
+pub(super) fn prepare_signature(
+    origin: &Origin,
+    object: &Object<'_>,
+    signed: &Signature,
+    error: StoreError,
+    response: &Response,
+) {
     let generation = signed.request.generation;
     let refused = matches!(error, StoreError::Expired | StoreError::SignatureMismatch | StoreError::UnknownCredentials);
     if refused && !origin.signer.moved_on_from(generation) {

@@ -17,14 +17,15 @@ use std::time::Duration;
 pub use body::Body;
 use cache::{Cached, State};
 pub use download::Download;
-pub use health::Health;
+pub use health::{Health, probe};
 use http::{HeaderMap, StatusCode};
 pub use plan::{Plan, answer};
 pub use resumes::{Cause, Resumes};
 
 use crate::clock::Clock;
 use crate::s3::signer::{SignError, Signer};
-use crate::upstream::cluster::Cluster;
+use crate::upstream::cluster::{Cluster, Member};
+use crate::upstream::error::{ServerName, UpstreamError};
 use crate::upstream::settings::Timeouts;
 
 /// Where the objects of a route come from.
@@ -49,6 +50,24 @@ pub struct Origin {
     pub clock: Clock,
     /// The cache, where the route uses it.
     pub cache: Option<Cached>,
+}
+
+/// The place of an object, for the operator's log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ObjectName {
+    /// The store's name in the YAML.
+    pub store: Arc<str>,
+    /// The bucket.
+    pub bucket: Arc<str>,
+    /// The key.
+    pub key: String,
+}
+
+impl Origin {
+    /// The place of `key`.
+    pub fn object(&self, key: &str) -> ObjectName {
+        ObjectName { store: Arc::clone(&self.store), bucket: Arc::clone(&self.bucket), key: key.to_owned() }
+    }
 }
 
 /// What is said to the player.
@@ -136,7 +155,7 @@ pub enum Failure {
 }
 
 /// What it took to answer: for metrics and the access log.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Requests sent to the store or tried to.
     pub attempts: u32,
@@ -148,6 +167,10 @@ pub struct Tally {
     pub resumes: Resumes,
     /// How the cache took part; `None` on a route without one.
     pub cache: Option<State>,
+    /// The server that was asked last; `None` where none was.
+    pub server: Option<ServerName>,
+    /// The last failure of a server, also where another try mended it.
+    pub error: Option<Arc<UpstreamError>>,
 }
 
 impl Tally {
@@ -159,6 +182,36 @@ impl Tally {
             expired: self.expired + other.expired,
             resumes: self.resumes + other.resumes,
             cache: other.cache.or(self.cache),
+            server: other.server.or(self.server),
+            error: other.error.or(self.error),
         }
+    }
+
+    /// What of this another request should know that waited for the same answer: the effort was not its own.
+    pub fn for_follower(&self) -> Self {
+        Self { server: self.server.clone(), error: self.error.clone(), ..Self::default() }
+    }
+
+    /// Counts a try at the server `member` of `cluster`.
+    pub fn tries(&mut self, cluster: &Cluster, member: &Member) {
+        self.attempts += 1;
+        self.server =
+            Some(ServerName { cluster: Arc::clone(cluster.id()), destination: Arc::clone(member.destination.id()) });
+    }
+
+    /// Notes that the server `member` of `cluster` failed.
+    pub fn failed(&mut self, cluster: &Cluster, member: &Member, error: &(dyn std::error::Error + 'static)) {
+        self.error = Some(UpstreamError::of(cluster.id(), member, error));
+    }
+
+    /// Notes that a body from `destination` of `cluster` failed.
+    pub fn body_failed(
+        &mut self,
+        cluster: &Cluster,
+        destination: &Arc<str>,
+        error: &(dyn std::error::Error + 'static),
+    ) {
+        let server = ServerName { cluster: Arc::clone(cluster.id()), destination: Arc::clone(destination) };
+        self.error = Some(UpstreamError::of_body(server, error));
     }
 }

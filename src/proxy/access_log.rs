@@ -1,22 +1,84 @@
 //! One line per request, with documented fields (`docs/operations.md`); and one for a failure that an operator should
-//! look at. Neither holds a key, a token, a signature or anything of the store's.
+//! look at. They name servers, stores, buckets and keys, which no client sees, and never a query, token or signature.
 
-use http::{Method, StatusCode};
+use std::borrow::Cow;
+use std::time::Duration;
+
+use http::request::Parts;
+use http::{Method, StatusCode, header};
 use tracing::{error, info, warn};
 
+use super::admit;
 use super::ctx::Ctx;
 use super::failure::{Failure, Level};
+use super::inside::module;
 use super::server::Downstream;
+use crate::auth::path_token::PathToken;
 use crate::object::cache::State;
 use crate::telemetry::metrics::Metrics;
+use crate::telemetry::settings::AccessField as Field;
+
+/// Longest path in a line, in bytes.
+const MAX_PATH: usize = 2048;
+/// Longest host and `User-Agent` in a line, in bytes.
+const MAX_VALUE: usize = 256;
+
+/// The part of a request that its lines tell.
+pub struct RequestLine<'a> {
+    method: &'a Method,
+    path: Cow<'a, str>,
+    host: Option<&'a str>,
+    user_agent: Option<&'a str>,
+}
+
+impl<'a> RequestLine<'a> {
+    /// The lines' part of `request`.
+    pub fn of(request: &'a Parts) -> Self {
+        let user_agent = request.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
+        let had_token = request.extensions.get::<PathToken>().is_some();
+        Self {
+            method: &request.method,
+            path: path(request.uri.path(), had_token),
+            host: admit::host(request).map(|host| bounded(host, MAX_VALUE)),
+            user_agent: user_agent.map(|value| bounded(value, MAX_VALUE)),
+        }
+    }
+}
+
+/// The path for the log: a token that stands in it, or stood in front of it, is masked.
+fn path(path: &str, had_token: bool) -> Cow<'_, str> {
+    if had_token {
+        return format!("/t/***{}", bounded(path, MAX_PATH)).into();
+    }
+    // In whatever spelling: what is not valid is logged too.
+    let segments = path.strip_prefix('/').and_then(|path| path.split_once('/'));
+    match segments.filter(|(first, _)| matches!(*first, "t" | "%74")) {
+        Some((_, rest)) => {
+            let rest = rest.find('/').map_or("", |end| &rest[end..]);
+            format!("/t/***{}", bounded(rest, MAX_PATH)).into()
+        }
+        None => bounded(path, MAX_PATH).into(),
+    }
+}
+
+/// The beginning of `text`, of `limit` bytes at most.
+fn bounded(text: &str, limit: usize) -> &str {
+    &text[..text.floor_char_boundary(limit)]
+}
+
+/// Milliseconds, to the microsecond.
+fn millis(time: Duration) -> f64 {
+    time.as_micros() as f64 / 1000.0
+}
 
 /// Writes the lines and counts the request.
 pub fn finish(downstream: &impl Downstream, ctx: &Ctx, metrics: &Metrics) {
-    record(&downstream.request().method, downstream.status(), downstream.body_sent(), ctx, metrics);
+    let line = RequestLine::of(downstream.request());
+    record(&line, downstream.status(), downstream.body_sent(), ctx, metrics);
 }
 
 /// As [`finish`], for a request whose client is no longer at hand.
-pub fn record(method: &Method, answered: Option<StatusCode>, sent: u64, ctx: &Ctx, metrics: &Metrics) {
+pub fn record(line: &RequestLine<'_>, answered: Option<StatusCode>, sent: u64, ctx: &Ctx, metrics: &Metrics) {
     let written = answered.map_or(0, |status| status.as_u16());
     let status = match &ctx.failure {
         Some(failure) if failure.status().as_u16() == 499 => 499,
@@ -37,41 +99,110 @@ pub fn record(method: &Method, answered: Option<StatusCode>, sent: u64, ctx: &Ct
         metrics.stream_ended(ctx.started.elapsed());
     }
     if let Some(failure) = &ctx.failure {
-        log_failure(ctx, failure.level());
+        log_failure(line, ctx, failure);
         if failure.status().as_u16() != 499 && ctx.served.is_some() {
             metrics.failed(failure.code());
         }
     }
-    let millis = |time: std::time::Duration| time.as_secs_f64() * 1000.0;
+    log_access(line, status, sent, ctx);
+}
+
+fn log_access(line: &RequestLine<'_>, status: u16, sent: u64, ctx: &Ctx) {
+    let fields = ctx.world.access_fields;
+    let (tally, failure) = (&ctx.tally, ctx.failure.as_ref());
+    let server = tally.server.as_ref();
+    let object = ctx.failed_object.as_deref().and_then(|object| fields.show(Field::Object, object));
     info!(
         target: "access",
-        request_id = ctx.id,
-        route = ctx.route(),
-        method = method.as_str(),
-        status,
-        sent,
-        first_byte_ms = ctx.first_byte.map(millis),
-        duration_ms = millis(ctx.started.elapsed()),
-        client = ctx.client.map(tracing::field::display),
-        attempts = ctx.tally.attempts,
-        resumes = ctx.tally.resumes.total(),
-        cache = ctx.tally.cache.map(State::name),
-        failure = ctx.failure.as_ref().map(Failure::code),
-        cause = ctx.failure.as_ref().and_then(Failure::cause),
+        request_id = fields.show(Field::RequestId, ctx.id.as_str()),
+        route = fields.show(Field::Route, ctx.route()).filter(|_| !ctx.inside),
+        module = fields.show(Field::Route, module(&line.path)).filter(|_| ctx.inside),
+        method = fields.show(Field::Method, line.method.as_str()),
+        path = fields.show(Field::Path, &*line.path),
+        host = fields.show(Field::Host, line.host).flatten(),
+        status = fields.show(Field::Status, status),
+        sent = fields.show(Field::Sent, sent),
+        first_byte_ms = fields.show(Field::FirstByteMs, ctx.first_byte.map(millis)).flatten(),
+        duration_ms = fields.show(Field::DurationMs, millis(ctx.started.elapsed())),
+        user_agent = fields.show(Field::UserAgent, line.user_agent).flatten(),
+        client = fields.show(Field::Client, ctx.client.map(tracing::field::display)).flatten(),
+        user = fields.show(Field::User, ctx.claims.as_ref().map(|claims| claims.subject.as_str())).flatten(),
+        cluster = fields.show(Field::Cluster, server.map(|server| &*server.cluster)).flatten(),
+        destination = fields.show(Field::Destination, server.map(|server| &*server.destination)).flatten(),
+        attempts = fields.show(Field::Attempts, tally.attempts),
+        resumes = fields.show(Field::Resumes, tally.resumes.total()),
+        cache = fields.show(Field::Cache, tally.cache.map(State::name)).flatten(),
+        store = object.map(|object| &*object.store),
+        bucket = object.map(|object| &*object.bucket),
+        key = object.map(|object| bounded(&object.key, MAX_PATH)),
+        failure = fields.show(Field::Failure, failure.map(Failure::code)).flatten(),
+        cause = fields.show(Field::Failure, failure.and_then(Failure::cause)).flatten(),
+        error = fields.show(Field::Failure, tally.error.as_ref().map(tracing::field::display)).flatten(),
         "request"
     );
 }
 
-fn log_failure(ctx: &Ctx, level: Level) {
-    let Some(failure) = &ctx.failure else { return };
-    let (request_id, route, code) = (ctx.id.as_str(), ctx.route(), failure.code());
+fn log_failure(line: &RequestLine<'_>, ctx: &Ctx, failure: &Failure) {
     let reason = match failure {
-        Failure::Object(failure) => failure.to_string(),
-        other => other.detail().into_owned(),
+        Failure::Object(failure) => failure.to_string().into(),
+        other => other.detail(),
     };
-    match level {
+    let error = ctx.tally.error.as_ref();
+    let because = error.map_or_else(String::new, |error| format!(": {error}"));
+    let object = ctx.failed_object.as_deref();
+    macro_rules! failed {
+        ($level:ident) => {
+            $level!(
+                request_id = ctx.id.as_str(),
+                route = Some(ctx.route()).filter(|_| !ctx.inside),
+                module = Some(module(&line.path)).filter(|_| ctx.inside),
+                code = failure.code(),
+                method = line.method.as_str(),
+                path = &*line.path,
+                cluster = ctx.tally.server.as_ref().map(|server| &*server.cluster),
+                destination = ctx.tally.server.as_ref().map(|server| &*server.destination),
+                store = object.map(|object| &*object.store),
+                bucket = object.map(|object| &*object.bucket),
+                key = object.map(|object| bounded(&object.key, MAX_PATH)),
+                "request failed: {reason}{because}"
+            )
+        };
+    }
+    match failure.level() {
         Level::Info => {}
-        Level::Warn => warn!(request_id, route, code, "request failed: {reason}"),
-        Level::Error => error!(request_id, route, code, "request failed: {reason}"),
+        Level::Warn => failed!(warn),
+        Level::Error => failed!(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_in_the_path_is_masked_however_it_stands_there() {
+        for (given, had_token, logged) in [
+            ("/stream/a.mp3", false, "/stream/a.mp3"),
+            ("/api/v1/tracks/t/stream", true, "/t/***/api/v1/tracks/t/stream"),
+            ("/t/abc.def/stream/a", false, "/t/***/stream/a"),
+            ("/t/abc.def", false, "/t/***"),
+            ("/%74/abc/x", false, "/t/***/x"),
+            ("/tracks/abc", false, "/tracks/abc"),
+            ("/", false, "/"),
+        ] {
+            assert_eq!(path(given, had_token), logged, "{given}");
+        }
+    }
+
+    #[test]
+    fn durations_are_told_to_the_microsecond() {
+        assert_eq!(millis(Duration::from_nanos(1_234_567)).to_string(), "1.234");
+        assert_eq!(millis(Duration::from_nanos(900)).to_string(), "0");
+    }
+
+    #[test]
+    fn a_text_is_cut_between_characters() {
+        assert_eq!(bounded("aäb", 2), "a");
+        assert_eq!(bounded("aäb", 9), "aäb");
     }
 }

@@ -11,7 +11,7 @@ use crate::auth::path_token::Ticket;
 use crate::http::{caller, cors};
 use crate::limit::Standing;
 use crate::limit::policy::Permit;
-use crate::object::Tally;
+use crate::object::{ObjectName, Tally};
 use crate::route::pattern::Captures;
 
 /// One request's way through the phases.
@@ -42,6 +42,8 @@ pub struct Ctx {
     pub failure: Option<Failure>,
     /// What the object engine did for it.
     pub tally: Tally,
+    /// The object that could not be served.
+    pub failed_object: Option<Box<ObjectName>>,
     /// How long the first byte took.
     pub first_byte: Option<Duration>,
     /// Bytes of an object sent.
@@ -65,6 +67,7 @@ impl Ctx {
             captures: Captures::default(),
             failure: None,
             tally: Tally::default(),
+            failed_object: None,
             first_byte: None,
             sent: 0,
         }

@@ -55,6 +55,8 @@ pub enum Failure {
     ClientLeft,
     /// The client took none of its bytes for too long.
     ClientStalled,
+    /// The process ended before the answer did.
+    Stopped,
     /// Our own mistake.
     Internal,
 }
@@ -104,7 +106,11 @@ impl Failure {
             Self::Limited(..) => 429,
             Self::BodyTooLarge => 413,
             Self::Object(failure) => object_status(failure),
-            Self::KeysUnavailable | Self::AccessUnavailable | Self::CatalogUnavailable | Self::NoDestination => 503,
+            Self::KeysUnavailable
+            | Self::AccessUnavailable
+            | Self::CatalogUnavailable
+            | Self::NoDestination
+            | Self::Stopped => 503,
             Self::BadGateway => 502,
             Self::GatewayTimeout => 504,
             Self::ClientLeft | Self::ClientStalled => 499,
@@ -136,6 +142,7 @@ impl Failure {
             Self::GatewayTimeout => "gateway_timeout",
             Self::ClientLeft => "client_left",
             Self::ClientStalled => "client_stalled",
+            Self::Stopped => "stopped",
             Self::Internal => "internal",
         }
     }
@@ -172,6 +179,7 @@ impl Failure {
             Self::BadGateway => "the server behind the proxy failed".into(),
             Self::GatewayTimeout => "the server behind the proxy did not answer in time".into(),
             Self::ClientLeft | Self::ClientStalled => "the client left".into(),
+            Self::Stopped => "the process ended before the answer did".into(),
             Self::Internal => "something went wrong in the proxy".into(),
         }
     }
@@ -364,6 +372,7 @@ mod tests {
             Failure::GatewayTimeout,
             Failure::ClientLeft,
             Failure::ClientStalled,
+            Failure::Stopped,
             Failure::Internal,
         ];
         all.extend(of_objects.map(Failure::Object));

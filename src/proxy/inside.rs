@@ -194,6 +194,31 @@ fn request(downstream: &impl Downstream, ctx: &Ctx, body: Body) -> Request<Body>
     request
 }
 
+/// The module that answers `path`, for the log.
+pub fn module(path: &str) -> &'static str {
+    let path = path.strip_prefix("/t/***").unwrap_or(path);
+    let Some(operation) = path.strip_prefix("/api/v1/") else {
+        return match path.split('/').nth(1) {
+            Some("health") => "health",
+            Some("openapi.json" | "docs") => "openapi",
+            Some("listen") => "share",
+            Some("demo") => "demo",
+            _ => "api",
+        };
+    };
+    let mut segments = operation.split('/');
+    let (first, second, third) = (segments.next(), segments.next(), segments.next());
+    match (first.unwrap_or_default(), second, third) {
+        ("share", ..) => "share",
+        ("usage", ..) => "limits",
+        ("progress", ..) | ("tracks", _, Some("position")) => "positions",
+        ("tracks", _, Some("events")) => "playback",
+        ("logout", ..) | ("tracks", ..) | ("admin", Some("stream-cache"), _) => "streaming-urls",
+        ("admin", ..) => "catalogue",
+        _ => "api",
+    }
+}
+
 /// How a request came to us.
 pub struct Way<'a> {
     /// The host that it names.

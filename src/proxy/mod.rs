@@ -4,6 +4,7 @@ mod access_log;
 mod admit;
 pub mod audience;
 mod ctx;
+mod exchange;
 mod failure;
 mod forward;
 pub mod inside;
@@ -26,6 +27,7 @@ use http::request::Parts;
 
 use admit::Way;
 use ctx::Ctx;
+use exchange::Exchange;
 use failure::Failure;
 use forward::Forwarding;
 use inside::Inside;
@@ -64,17 +66,6 @@ impl Gateway {
             (Target::Cluster(_), Kind::Object(_)) => respond::failure(downstream, ctx, Failure::Internal).await,
         }
     }
-
-    /// Ends an exchange whose answer is whole, or could not be.
-    async fn finish(&self, downstream: &mut impl Downstream, mut ctx: Ctx, outcome: Result<(), DownstreamError>) {
-        if let Err(error) = outcome {
-            downstream.close_after();
-            downstream.abort().await;
-            // Above what was to be answered: the client did not get it.
-            ctx.failure = Some(error.into());
-        }
-        access_log::finish(downstream, &ctx, &self.metrics);
-    }
 }
 
 impl server::Handler for Arc<Gateway> {
@@ -85,24 +76,26 @@ impl server::Handler for Arc<Gateway> {
     }
 
     async fn handle(&self, downstream: &mut impl Downstream) -> Option<Box<Ctx>> {
-        let mut ctx = Ctx::new(self.world.load_full());
-        let outcome = match admit::admit(downstream, &mut ctx).await {
-            Ok(Way::Route(served)) => self.serve(downstream, &mut ctx, &served).await,
-            Ok(Way::Options) => respond::options(downstream, &mut ctx).await,
-            Ok(Way::Preflight(policy)) => respond::preflight(downstream, &mut ctx, policy).await,
-            Ok(Way::Inside) if is_upgrade(downstream.request()) => return Some(Box::new(ctx)),
-            Ok(Way::Inside) => inside::serve(downstream, &mut ctx, self.inside.clone()).await,
-            Err(failure) => respond::failure(downstream, &mut ctx, failure).await,
+        let mut exchange = Exchange::begin(self, downstream);
+        let (downstream, ctx) = exchange.parts();
+        let outcome = match admit::admit(downstream, ctx).await {
+            Ok(Way::Route(served)) => self.serve(downstream, ctx, &served).await,
+            Ok(Way::Options) => respond::options(downstream, ctx).await,
+            Ok(Way::Preflight(policy)) => respond::preflight(downstream, ctx, policy).await,
+            Ok(Way::Inside) if is_upgrade(downstream.request()) => return exchange.hand_over(),
+            Ok(Way::Inside) => inside::serve(downstream, ctx, self.inside.clone()).await,
+            Err(failure) => respond::failure(downstream, ctx, failure).await,
         };
-        self.finish(downstream, ctx, outcome).await;
+        exchange.finish(outcome).await;
         None
     }
 
     async fn refuse(&self, downstream: &mut impl Downstream, fault: HeadFault) {
-        let mut ctx = Ctx::new(self.world.load_full());
+        let mut exchange = Exchange::begin(self, downstream);
+        let (downstream, ctx) = exchange.parts();
         ctx.client = Some(downstream.peer());
-        let outcome = respond::failure(downstream, &mut ctx, fault.into()).await;
-        self.finish(downstream, ctx, outcome).await;
+        let outcome = respond::failure(downstream, ctx, fault.into()).await;
+        exchange.finish(outcome).await;
     }
 
     async fn take_over(&self, admitted: Box<Ctx>, connection: ConnectionTakeover) {

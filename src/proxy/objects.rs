@@ -43,7 +43,10 @@ pub async fn serve(
         }
     };
     match answer {
-        Err(failure) => respond::failure(downstream, ctx, failure).await,
+        Err(failure) => {
+            ctx.failed_object = Some(Box::new(wanted.origin.object(wanted.key())));
+            respond::failure(downstream, ctx, failure).await
+        }
         Ok(mut answer) => {
             if let (Some(value), true) = (wanted.content_type(), answer.headers.contains_key(header::CONTENT_TYPE)) {
                 answer.headers.insert(header::CONTENT_TYPE, value.clone());
@@ -56,6 +59,9 @@ pub async fn serve(
             respond::head(downstream, ctx, answer.status, answer.headers, head_only).await?;
             if let Some(body) = answer.body.filter(|_| !head_only) {
                 deliver(downstream, ctx, body, told, metrics).await;
+                if ctx.failure.is_some() {
+                    ctx.failed_object = Some(Box::new(wanted.origin.object(wanted.key())));
+                }
             }
             Ok(())
         }
@@ -78,7 +84,7 @@ async fn deliver(
     if let Some(mut told) = told {
         told.went(ctx.sent, outcome.is_ok());
     }
-    ctx.tally = ctx.tally.and(body.tally());
+    ctx.tally = std::mem::take(&mut ctx.tally).and(body.tally());
     if let Err(failure) = outcome {
         ctx.failure = Some(failure);
         downstream.abort().await;

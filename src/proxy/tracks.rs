@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arc_swap::ArcSwap;
 use futures::future::BoxFuture;
@@ -37,6 +38,7 @@ pub struct Places {
     catalog: Arc<Catalog>,
     open: Opener,
     origins: ArcSwap<Origins>,
+    is_listed: AtomicBool,
 }
 
 impl Wanted {
@@ -65,7 +67,26 @@ impl Wanted {
 impl Places {
     /// Those of `catalog`, opened by `open`.
     pub fn new(catalog: Arc<Catalog>, open: Opener) -> Self {
-        Self { catalog, open, origins: ArcSwap::default() }
+        Self { catalog, open, origins: ArcSwap::default(), is_listed: AtomicBool::new(false) }
+    }
+
+    /// Opens the buckets that the catalogue's tracks lie in, so that they can be asked before a player needs one; a
+    /// catalogue that cannot be asked is asked again the next time.
+    pub async fn open_all(&self) {
+        if self.is_listed() {
+            return;
+        }
+        if let Ok(buckets) = self.catalog.buckets().await {
+            for (store, bucket) in buckets {
+                self.origin(&store, &bucket);
+            }
+            self.is_listed.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the catalogue has said which buckets there are.
+    pub fn is_listed(&self) -> bool {
+        self.is_listed.load(Ordering::Relaxed)
     }
 
     /// The origins that are open.
@@ -79,21 +100,20 @@ impl Places {
             Unfound::Deleted => Failure::Object(object::Failure::Gone),
             Unfound::Away => Failure::CatalogUnavailable,
         })?;
-        let origin = self.origin(&track).ok_or(Failure::Object(object::Failure::NoSuchBucket))?;
+        let origin = self.origin(&track.store, &track.bucket).ok_or(Failure::Object(object::Failure::NoSuchBucket))?;
         Ok(Wanted { origin, key: Key::Of(track) })
     }
 
-    fn origin(&self, track: &Track) -> Option<Arc<Origin>> {
-        let open =
-            |origins: &Origins| origins.get(&track.store).and_then(|buckets| buckets.get(&track.bucket)).cloned();
+    fn origin(&self, store: &str, bucket: &str) -> Option<Arc<Origin>> {
+        let open = |origins: &Origins| origins.get(store).and_then(|buckets| buckets.get(bucket)).cloned();
         if let Some(origin) = open(&self.origins.load()) {
             return Some(origin);
         }
-        let new = Arc::new((self.open)(&track.store, &track.bucket)?);
+        let new = Arc::new((self.open)(store, bucket)?);
         self.origins.rcu(|origins| {
             let mut origins = Origins::clone(origins);
-            let buckets = origins.entry(Arc::clone(&track.store)).or_default();
-            buckets.entry(Arc::clone(&track.bucket)).or_insert_with(|| Arc::clone(&new));
+            let buckets = origins.entry(Arc::clone(&new.store)).or_default();
+            buckets.entry(Arc::clone(&new.bucket)).or_insert_with(|| Arc::clone(&new));
             origins
         });
         open(&self.origins.load())

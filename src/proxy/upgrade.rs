@@ -15,6 +15,7 @@ use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use tower::ServiceExt;
 
+use super::access_log::RequestLine;
 use super::ctx::Ctx;
 use super::inside::{self, Inside, Way};
 use super::server::{ConnectionTakeover, MAX_HEADERS};
@@ -67,8 +68,9 @@ async fn answer(
     let way = Way { host, peer, tls };
     let caller = inside::caller(&ctx, request.headers(), &way);
     request.extensions_mut().insert(caller);
-    let method = request.method().clone();
-    let Ok(mut response) = inside.oneshot(request).await;
+    let (parts, body) = request.into_parts();
+    let noted = parts.clone();
+    let Ok(mut response) = inside.oneshot(Request::from_parts(parts, body)).await;
     if let Ok(id) = HeaderValue::from_str(&ctx.id) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
@@ -77,6 +79,6 @@ async fn answer(
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     ctx.answered();
-    access_log::record(&method, Some(response.status()), 0, &ctx, &metrics);
+    access_log::record(&RequestLine::of(&noted), Some(response.status()), 0, &ctx, &metrics);
     Ok(response)
 }

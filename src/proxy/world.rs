@@ -22,6 +22,7 @@ use crate::object::{Health, Origin};
 use crate::route::table::{Lookup, Request, Table};
 use crate::s3::signer::Signer;
 use crate::secret::Secret;
+use crate::telemetry::settings::AccessFields;
 use crate::upstream::cluster::{Cluster, Factory};
 use crate::upstream::settings;
 
@@ -87,6 +88,8 @@ pub struct Parts {
     pub debug_token: Option<Secret>,
     /// Who is told of streams.
     pub audience: Option<Arc<dyn Audience>>,
+    /// The fields that an access line has.
+    pub access_fields: AccessFields,
     /// The time.
     pub clock: Clock,
     /// Runs what goes on beside the requests.
@@ -118,6 +121,8 @@ pub struct World {
     pub debug_token: Option<Secret>,
     /// Who is told of streams.
     pub audience: Option<Arc<dyn Audience>>,
+    /// The fields that an access line has.
+    pub access_fields: AccessFields,
     /// The time.
     pub clock: Clock,
 }
@@ -141,7 +146,8 @@ impl World {
         })?;
         let Builder { clusters, own, .. } = builder;
         let clusters = clusters.into_values().chain(own.into_values()).collect();
-        let Parts { authenticator, token_sources, limits, guards, debug_token, audience, clock, .. } = parts;
+        let Parts { authenticator, token_sources, limits, guards, debug_token, audience, access_fields, clock, .. } =
+            parts;
         Ok(Self {
             routes,
             clusters,
@@ -152,6 +158,7 @@ impl World {
             server,
             debug_token,
             audience,
+            access_fields,
             clock,
         })
     }
@@ -182,9 +189,45 @@ impl World {
         self.clusters.iter().filter(move |cluster| cluster.active().is_some() || objects(cluster))
     }
 
+    /// Reasons why a store that a route reads from cannot be used, in words for the operator.
+    pub fn store_faults(&self) -> Vec<String> {
+        let unlisted = self.places().any(|places| !places.is_listed());
+        let unlisted = unlisted.then(|| "the catalogue has not said yet which buckets there are".to_owned());
+        let faults = self.buckets().into_iter().filter_map(|origin| {
+            let unreachable = || Some("none of its destinations can be reached".to_owned());
+            let fault =
+                origin.health.fault().or_else(|| if origin.cluster.is_reachable() { None } else { unreachable() })?;
+            Some(format!("store `{}`, bucket `{}`: {fault}", origin.store, origin.bucket))
+        });
+        unlisted.into_iter().chain(faults).collect()
+    }
+
     /// Whether every store that a route reads from can be used.
     pub fn stores_are_good(&self) -> bool {
-        self.origins().iter().all(|origin| origin.health.is_good() && origin.cluster.is_reachable())
+        self.places().all(Places::is_listed)
+            && self.origins().iter().all(|origin| origin.health.is_good() && origin.cluster.is_reachable())
+    }
+
+    /// The origins of object routes, one for each bucket and each cluster that it is asked through.
+    pub fn buckets(&self) -> Vec<Arc<Origin>> {
+        let mut buckets: Vec<Arc<Origin>> = Vec::new();
+        for origin in self.origins() {
+            let is_known = buckets.iter().any(|known| {
+                Arc::ptr_eq(&known.health, &origin.health) && Arc::ptr_eq(&known.cluster, &origin.cluster)
+            });
+            if !is_known {
+                buckets.push(origin);
+            }
+        }
+        buckets
+    }
+
+    /// Where the catalogue's tracks lie, for each route that asks it.
+    pub fn places(&self) -> impl Iterator<Item = &Places> {
+        self.routes.entries().filter_map(|entry| match &entry.value.target {
+            Target::Tracks(places) => Some(places),
+            Target::Objects(_) | Target::Cluster(_) => None,
+        })
     }
 
     /// What answers the object routes.

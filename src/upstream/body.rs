@@ -106,9 +106,10 @@ impl Reader {
             if self.end == self.buffer.len() && !io.has_more() {
                 buffers.keep(self.take_buffer());
             }
-            if self.broken || io.readable().await.is_err() {
-                return Err(ExchangeError::Reset);
+            if self.broken {
+                return Err(ExchangeError::Reset(io::ErrorKind::ConnectionReset.into()));
             }
+            io.readable().await.map_err(ExchangeError::Reset)?;
             if passing && self.is_passable(io, room) {
                 // As reading does by itself: a body that is always there leaves the thread to others in between.
                 consume_budget().await;
@@ -120,7 +121,7 @@ impl Reader {
                 Ok(0) => return Err(ExchangeError::Cut),
                 // TLS says so where the end came without its own.
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(ExchangeError::Cut),
-                Err(_) => return Err(ExchangeError::Reset),
+                Err(error) => return Err(ExchangeError::Reset(error)),
                 Ok(_) => self.step()?,
             }
         }

@@ -36,6 +36,9 @@ pub enum ExchangeError {
     Closed {
         /// Whether the connection had served before, so that the server may just have closed it for idleness.
         reused: bool,
+        /// The system's error; `None` where the server closed it in due form.
+        #[source]
+        source: Option<io::Error>,
     },
     /// No response head in time.
     #[error("no answer in time")]
@@ -48,7 +51,7 @@ pub enum ExchangeError {
     Cut,
     /// The connection failed within the body.
     #[error("the connection broke within the body")]
-    Reset,
+    Reset(#[source] io::Error),
     /// Not HTTP/1.x, or framed ambiguously.
     #[error("the answer is not valid HTTP/1.1: {0}")]
     Malformed(&'static str),
@@ -182,12 +185,12 @@ impl Connection {
         room: usize,
         limit: Duration,
     ) -> Result<Response, ExchangeError> {
-        let closed = ExchangeError::Closed { reused: self.reused };
+        let reused = self.reused;
+        let closed = |error| ExchangeError::Closed { reused, source: Some(error) };
         let mut buffer = Vec::new();
         let answer = async {
-            if self.io.write(head).await.is_err() || self.io.readable().await.is_err() {
-                return Err(closed);
-            }
+            self.io.write(head).await.map_err(closed)?;
+            self.io.readable().await.map_err(closed)?;
             buffer = self.destination.buffers().take(HEAD_BUFFER + self.io.takes_at_once(room));
             read_head(&mut self.io, &mut buffer, keep, self.reused).await
         };
@@ -309,8 +312,11 @@ async fn read_head(
 ) -> Result<Head, ExchangeError> {
     loop {
         match io.read(buffer).await {
-            Ok(0) | Err(_) => return Err(ExchangeError::Closed { reused: reused && buffer.is_empty() }),
-            Ok(_) => {}
+            Ok(1..) => {}
+            ended => {
+                let reused = reused && buffer.is_empty();
+                return Err(ExchangeError::Closed { reused, source: ended.err() });
+            }
         }
         while let Some(head) = parse_head(buffer, keep)? {
             let informational = head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwapOption;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use url::{Host, Url};
@@ -67,6 +68,8 @@ pub struct Destination {
     http_pool: HttpPool,
     in_flight: AtomicUsize,
     health: Health,
+    /// Error of the last probe; `None` where it succeeded.
+    probe_error: ArcSwapOption<String>,
 }
 
 impl Destination {
@@ -89,6 +92,7 @@ impl Destination {
             http_pool: HttpPool::default(),
             in_flight: AtomicUsize::new(0),
             health,
+            probe_error: ArcSwapOption::empty(),
         })
     }
 
@@ -130,6 +134,18 @@ impl Destination {
     /// Whether it may be used.
     pub fn health(&self) -> &Health {
         &self.health
+    }
+
+    /// Notes how the last probe ended.
+    pub(super) fn note_probe(&self, error: Option<String>) {
+        if error.is_some() || self.probe_error.load().is_some() {
+            self.probe_error.store(error.map(Arc::new));
+        }
+    }
+
+    /// Error of the last probe; `None` where it succeeded.
+    pub fn probe_error(&self) -> Option<Arc<String>> {
+        self.probe_error.load_full()
     }
 
     /// Lets a request go there at `now`, where its health allows it.

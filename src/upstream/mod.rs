@@ -9,6 +9,7 @@ mod buffers;
 pub mod cluster;
 pub mod connection;
 pub mod destination;
+pub mod error;
 pub mod health;
 pub mod http_client;
 mod idle;

@@ -9,6 +9,7 @@ use url::Url;
 
 use super::cluster::{Cluster, Member};
 use super::destination::Destination;
+use super::error::chain;
 use super::health::State;
 use super::settings::Active;
 
@@ -22,11 +23,17 @@ const URGENT_INTERVAL: Duration = Duration::from_secs(1);
 /// Probes every destination of `cluster` once, and says how long to wait before the next time.
 pub async fn round(cluster: &Cluster) -> Duration {
     join_all(cluster.members().iter().map(|member| async {
-        let success = match cluster.active() {
-            Some(active) => timeout(active.timeout, is_well(member, active)).await.unwrap_or(false),
-            None => member.destination.new_connection(CONNECT_TIMEOUT).await.is_ok(),
+        let outcome = match cluster.active() {
+            Some(active) => timeout(active.timeout, ask(member, active))
+                .await
+                .unwrap_or_else(|_| Err(format!("no answer within {:?}", active.timeout))),
+            None => match member.destination.new_connection(CONNECT_TIMEOUT).await {
+                Ok(_) => Ok(()),
+                Err(error) => Err(chain(&error)),
+            },
         };
-        member.destination.health().probed(success, Instant::now());
+        member.destination.health().probed(outcome.is_ok(), Instant::now());
+        member.destination.note_probe(outcome.err());
     }))
     .await;
     let now = Instant::now();
@@ -38,13 +45,13 @@ pub async fn round(cluster: &Cluster) -> Duration {
     if cluster.members().iter().any(is_out) { interval.min(URGENT_INTERVAL) } else { interval }
 }
 
-/// Whether a GET of the configured path is answered with 2xx.
-async fn is_well(member: &Member, active: &Active) -> bool {
+/// Asks for the configured path; anything but 2xx is an error, in words for the operator.
+async fn ask(member: &Member, active: &Active) -> Result<(), String> {
     let (destination, address): (&Arc<Destination>, &Url) = match &member.probe {
         Some((destination, address)) => (destination, address),
         None => (&member.destination, &member.address),
     };
-    let Ok(connection) = destination.new_connection(active.timeout).await else { return false };
+    let connection = destination.new_connection(active.timeout).await.map_err(|error| chain(&error))?;
     let own = &address[url::Position::BeforeHost..url::Position::AfterPort];
     let host = member.host.as_deref().unwrap_or(own);
     let prefix = address.path().trim_end_matches('/');
@@ -53,7 +60,11 @@ async fn is_well(member: &Member, active: &Active) -> bool {
         active.target
     );
     let answer = connection.exchange(head.as_bytes(), false, |_| false, 0, active.timeout).await;
-    answer.is_ok_and(|answer| answer.status.is_success())
+    match answer {
+        Ok(answer) if answer.status.is_success() => Ok(()),
+        Ok(answer) => Err(format!("status {}", answer.status.as_u16())),
+        Err(error) => Err(chain(&error)),
+    }
 }
 
 #[cfg(test)]

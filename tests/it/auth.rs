@@ -289,3 +289,23 @@ async fn an_issuer_that_is_down_from_the_start_is_a_503_until_it_comes_back() {
     let limit = Duration::from_secs(30);
     within(limit, "the key set is fetched", async || (get(&client, &token).await == 200).then_some(())).await;
 }
+
+#[tokio::test]
+async fn a_new_key_of_an_issuer_that_hangs_is_a_503_and_soon() {
+    let origin = origin().await;
+    let (old, new) = (Key::generate("old", Algorithm::ES256), Key::generate("new", Algorithm::EdDSA));
+    let server = JwksServer::start(&[&old]).await;
+    let gate = jwks_gate(&origin, &server).await;
+    let client = gate.client();
+    assert_eq!(get(&client, &old.sign(&token::claims("alice"))).await, 200);
+    server.set_hung(true);
+    let bearer = format!("Bearer {}", new.sign(&token::claims("alice")));
+    let begun = std::time::Instant::now();
+    for _ in 0..2 {
+        let reply = client.get(TRACK, &[("authorization", &bearer)]).await;
+        assert_eq!(reply.problem(503)["code"], "keys_unavailable");
+        assert!(!reply.header("retry-after").is_empty());
+    }
+    assert!(begun.elapsed() < Duration::from_millis(4500), "{:?}", begun.elapsed());
+    assert_eq!(get(&client, &old.sign(&token::claims("bob"))).await, 200, "keys that are known go on");
+}

@@ -1,10 +1,13 @@
 //! The command line over configurations, good and bad: exit codes and where the report goes.
 
 use std::net::TcpListener;
+use std::process::Stdio;
 
+use rcgen::{CertificateParams, KeyPair, generate_simple_self_signed};
 use serde_json::json;
+use tokio::io::AsyncWriteExt as _;
 
-use crate::support::gate::{run, write_config};
+use crate::support::gate::{Ended, command, run, write_config};
 use crate::support::tools::TempFolder;
 use crate::support::{Gate, config};
 
@@ -125,4 +128,106 @@ async fn the_schema_is_a_json_schema() {
     let schema: serde_json::Value = serde_json::from_str(&ended.stdout).expect("the schema is JSON");
     assert!(schema["$schema"].as_str().is_some_and(|uri| uri.contains("json-schema.org")), "{schema}");
     assert!(schema["properties"]["ReverseProxy"].is_object(), "{schema}");
+}
+
+/// What `check` says of `config`.
+async fn checked(label: &str, config: &serde_json::Value, environment: &[(&str, &str)]) -> Ended {
+    let folder = TempFolder::new(label);
+    let file = write_config(&folder, config);
+    let mut command = command(&folder);
+    let output = command.arg("check").arg(&file).envs(environment.iter().copied()).output().await.expect("it runs");
+    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+    Ended { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+/// A listener with the certificate and key in `folder`.
+fn secured(folder: &TempFolder, certificate: &str, key: &str) -> serde_json::Value {
+    for (name, text) in [("a.pem", certificate), ("a.key", key)] {
+        std::fs::write(folder.path().join(name), text).expect("a file");
+    }
+    let file = |name| folder.path().join(name);
+    let mut config = config::objects("http://127.0.0.1:9000", "audio");
+    config["Server"]["Listeners"][0]["Tls"] = json!({ "Certificate": file("a.pem"), "Key": file("a.key") });
+    config
+}
+
+#[tokio::test]
+async fn check_refuses_what_serve_refuses() {
+    let config = config::private_objects("http://127.0.0.1:9000", "audio");
+    let short = checked("short", &config, &[("JWT_SECRET_KEY", "hunter2")]).await;
+    assert_eq!(short.code, BAD_CONFIGURATION, "{}", short.stdout);
+    assert!(short.stderr.contains("Issuers[0].Secret") && !short.stderr.contains("hunter2"), "{}", short.stderr);
+    let pairs = ["one.test", "two.test"].map(|name| generate_simple_self_signed([name.to_owned()]).expect("a pair"));
+    let folder = TempFolder::new("pair");
+    let config = secured(&folder, &pairs[0].cert.pem(), &pairs[1].signing_key.serialize_pem());
+    let mixed = checked("mixed", &config, &[]).await;
+    assert_eq!(mixed.code, BAD_CONFIGURATION, "{}", mixed.stdout);
+    assert!(mixed.stderr.contains("cannot be used with its key"), "{}", mixed.stderr);
+    let config = secured(&folder, &pairs[0].cert.pem(), &pairs[0].signing_key.serialize_pem());
+    let fitting = checked("fitting", &config, &[]).await;
+    assert_eq!((fitting.code, fitting.stderr.as_str()), (Some(0), ""));
+}
+
+#[tokio::test]
+async fn an_expired_certificate_is_warned_of_by_check_and_by_serve() {
+    let key = KeyPair::generate().expect("a key");
+    let mut parameters = CertificateParams::new(["old.test".to_owned()]).expect("parameters");
+    parameters.not_after = rcgen::date_time_ymd(2020, 1, 1);
+    let folder = TempFolder::new("expired");
+    let certificate = parameters.self_signed(&key).expect("a certificate");
+    let config = secured(&folder, &certificate.pem(), &key.serialize_pem());
+    let checked = checked("expired", &config, &[]).await;
+    assert_eq!(checked.code, Some(0));
+    assert!(checked.stderr.contains("warning") && checked.stderr.contains("expired"), "{}", checked.stderr);
+    let gate = Gate::start(&config).await;
+    assert!(gate.log().contains("a.pem expired"), "{}", gate.log());
+}
+
+#[tokio::test]
+async fn check_takes_the_file_as_serve_does_or_standard_input_and_writes_json() {
+    let folder = TempFolder::new("ways");
+    let mut config = config::objects("http://127.0.0.1:9000", "audio");
+    let file = write_config(&folder, &config);
+    let name = file.to_str().expect("the path is text");
+    assert_eq!(run(&["check", "-c", name], &folder).await.code, Some(0));
+    let good = run(&["check", "--json", name], &folder).await;
+    let outcome: serde_json::Value = serde_json::from_str(&good.stdout).expect("JSON");
+    assert_eq!((&outcome[0]["file"], &outcome[0]["good"]), (&json!(name), &json!(true)));
+    config["Server"]["Listners"] = json!([]);
+    let text = serde_yaml::to_string(&config).expect("JSON is YAML");
+    let mut child = command(&folder).args(["check", "--json", "-"]).stdin(Stdio::piped()).spawn().expect("it starts");
+    child.stdin.take().expect("stdin is piped").write_all(text.as_bytes()).await.expect("it reads");
+    let output = child.wait_with_output().await.expect("it ends");
+    assert_eq!(output.status.code(), BAD_CONFIGURATION);
+    let outcome: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let problem = &outcome[0]["problems"][0];
+    assert_eq!((&problem["path"], &problem["suggestion"]), (&json!("Server.Listners"), &json!("Listeners")));
+    assert!(problem["line"].is_u64() && problem["column"].is_u64(), "{outcome}");
+}
+
+#[tokio::test]
+async fn json_takes_comments_and_trailing_commas() {
+    let folder = TempFolder::new("json");
+    let config = serde_json::to_string_pretty(&config::objects("http://127.0.0.1:9000", "audio")).expect("JSON");
+    let commented =
+        config.replacen('{', "// first\n{ /* http://x */", 1).replace("\n  \"", "\n  // it's a comment\n  \"");
+    let commented = format!("{},\n}} // end\n", commented.trim_end().trim_end_matches('}').trim_end());
+    std::fs::write(folder.path().join("tidegate.json"), &commented).expect("a file");
+    let ended = run(&["check", "tidegate.json"], &folder).await;
+    assert_eq!(ended.code, Some(0), "{}\n{commented}", ended.stderr);
+    std::fs::write(folder.path().join("wrong.json"), "{\n  // a comment\n  \"Sevrer\": {}\n}\n").expect("a file");
+    let wrong = run(&["check", "wrong.json"], &folder).await;
+    assert_eq!(wrong.code, BAD_CONFIGURATION);
+    assert!(wrong.stderr.contains("wrong.json:3:3: Sevrer: unknown key `Sevrer`"), "{}", wrong.stderr);
+}
+
+#[tokio::test]
+async fn what_cannot_be_a_secret_is_shown() {
+    let folder = TempFolder::new("shown");
+    let mut config = config::objects("http://127.0.0.1:9000", "audio");
+    config["ReverseProxy"]["Routes"]["stream"]["Match"]["Methods"] = json!("GET");
+    let file = write_config(&folder, &config);
+    let ended = run(&["check", file.to_str().expect("the path is text")], &folder).await;
+    assert_eq!(ended.code, BAD_CONFIGURATION);
+    assert!(ended.stderr.contains("Methods: GET"), "{}", ended.stderr);
 }

@@ -322,7 +322,7 @@ async fn shutdown_waits_for_websockets() {
     let mut socket = websocket(&server, connect(&server).await, "/api/test/ws", None).await.expect("it is taken");
     says_it_back(&mut socket, "before").await;
     let address = server.address();
-    let stopping = tokio::spawn(server.running.stop());
+    let stopping = tokio::spawn(server.running.stop(std::future::pending()));
     eventually("it takes no more", async || TcpStream::connect(address).await.is_err().then_some(())).await;
     says_it_back(&mut socket, "meanwhile").await;
     socket.close(None).await.expect("it is open");

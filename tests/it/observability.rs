@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
+use crate::catalogue;
 use crate::support::fault::{self, Step};
 use crate::support::origin::pattern;
+use crate::support::tools::TempFolder;
 use crate::support::{Gate, Object, ScriptedOrigin, config, eventually, token};
 
 const TRACK: &str = "/stream/track.mp3";
@@ -230,6 +232,7 @@ async fn a_missing_bucket_is_the_readiness_of_its_own_route() {
     config["ReverseProxy"]["Routes"]["lost"] = config::object_route("/lost/{**key}", "main", "lost", "{**key}");
     let gate = Gate::start(&config).await;
     gate.admin().get("/readyz", &[]).await.is(200);
+    origin.readiness(fault::NO_SUCH_BUCKET);
     origin.script([fault::NO_SUCH_BUCKET]);
     gate.client().get("/lost/x", &[]).await.problem(502);
     gate.client().get(TRACK, &[]).await.is(200);
@@ -237,6 +240,46 @@ async fn a_missing_bucket_is_the_readiness_of_its_own_route() {
     origin.put("/lost/x", Object::new("found"));
     gate.client().get("/lost/x", &[]).await.is(200);
     gate.admin().get("/readyz", &[]).await.is(200);
+}
+
+#[tokio::test]
+async fn a_bucket_that_cannot_be_used_is_known_before_the_first_request() {
+    for (fault, words) in [
+        (fault::NO_SUCH_BUCKET, "no such bucket"),
+        (fault::WRONG_SIGNATURE, "the signature does not fit"),
+        (fault::UNKNOWN_KEY, "does not know the access key"),
+    ] {
+        let origin = ScriptedOrigin::with_track("music").await;
+        origin.readiness(fault);
+        let gate = Gate::start(&config::objects(&origin.url(), "audio")).await;
+        let reply = gate.admin().get("/readyz", &[]).await;
+        let text = reply.is(503).text();
+        assert!(text.contains("store `main`, bucket `audio`") && text.contains(words), "{text}");
+        assert!(origin.seen().is_empty());
+        let health = gate.client().get("/health", &[]).await.text();
+        assert!(health.contains("unhealthy") && !health.contains("audio"), "{health}");
+        origin.readiness(fault::NO_SUCH_KEY);
+        let ready = async || Some(gate.admin().get("/readyz", &[]).await).filter(|reply| reply.status == 200);
+        eventually("it is ready", ready).await;
+    }
+}
+
+#[tokio::test]
+async fn the_buckets_of_a_catalogue_are_asked_before_the_first_request() {
+    let (origin, folder) = (ScriptedOrigin::start().await, TempFolder::new("catalogue"));
+    let config = catalogue::tracks(&origin.url(), &catalogue::sqlite(&folder));
+    let mut gate = Gate::start(&config).await;
+    gate.admin().get("/readyz", &[]).await.is(200);
+    for bucket in ["one", "two"] {
+        let track = json!({ "id": bucket, "store": "main", "bucket": bucket, "key": "x" });
+        let (path, admin) = ("/api/v1/admin/tracks", catalogue::admin());
+        catalogue::send(&gate, http::Method::POST, path, &admin, Some(track)).await.is(201);
+    }
+    gate.stop().await;
+    origin.readiness(fault::NO_SUCH_BUCKET);
+    let gate = Gate::start(&config).await;
+    let text = gate.admin().get("/readyz", &[]).await.is(503).text();
+    assert!(text.contains("bucket `one`") && text.contains("bucket `two`"), "{text}");
 }
 
 #[tokio::test]

@@ -336,4 +336,8 @@ async fn a_store_is_spoken_to_over_tls_and_a_stranger_is_not() {
     }
     let wary = Gate::start(&config).await;
     assert_eq!(heard::get(&wary, Protocol::H1, TRACK, &[]).await.status, 502);
+    eventually("the log has TLS's own words", async || {
+        wary.log().contains("the TLS handshake failed: invalid peer certificate").then_some(())
+    })
+    .await;
 }

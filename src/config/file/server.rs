@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::config::value::{SecretRef, Text, TimeSpan};
+use crate::telemetry::settings::AccessField;
 
 /// Where players connect, and how the process behaves.
 #[derive(Default, Deserialize, JsonSchema)]
@@ -96,6 +97,8 @@ pub struct AccessLog {
     /// How a line is written. Default: `json`.
     #[serde(default)]
     pub format: AccessLogFormat,
+    /// The fields that a line has; what is not named is left out. Default: all.
+    pub fields: Option<Vec<AccessField>>,
 }
 
 /// How a line of the access log is written.

@@ -76,7 +76,10 @@ fn issuer(at: &At<'_>, raw: &file::Issuer) -> Option<Issuer> {
         }
     });
     let keys = match (&raw.secret, &raw.public_key, &raw.jwks) {
-        (Some(secret), None, None) => at.key("Secret").secret(secret).map(|secret| KeySource::Secret(secret.value)),
+        (Some(secret), None, None) => {
+            let at = at.key("Secret");
+            at.secret(secret).and_then(|secret| usable(&at, KeySource::Secret(secret.value)))
+        }
         (None, Some(key), None) => public_key(&at.key("PublicKey"), key),
         (None, None, Some(url)) => {
             let expected = "an http or https URL without user, such as https://auth.example/.well-known/jwks.json";
@@ -104,7 +107,12 @@ fn public_key(at: &At<'_>, reference: &SecretRef) -> Option<KeySource> {
         let what = if text.contains("PRIVATE KEY-----") { "this is a private key" } else { "this is not a public key" };
         at.report(Problem::new(what).expected("a PEM text with `BEGIN PUBLIC KEY`"));
     }
-    good.then(|| KeySource::PublicKey(text.into_bytes()))
+    good.then(|| KeySource::PublicKey(text.into_bytes())).and_then(|key| usable(at, key))
+}
+
+/// The key, if tokens can be verified with it.
+fn usable(at: &At<'_>, key: KeySource) -> Option<KeySource> {
+    key.check().map_err(|error| at.report(Problem::new(error.to_string()))).ok().map(|()| key)
 }
 
 fn token_source(at: &At<'_>, text: &str) -> Option<TokenSource> {

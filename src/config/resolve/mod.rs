@@ -31,7 +31,7 @@ use super::source::Node;
 use super::value::{SecretRef, Text, TimeSpan, is_telling};
 use crate::proxy::settings::Server;
 use crate::s3::settings::SecretSource;
-use crate::telemetry::settings::{AccessLog, LogLevel, Telemetry};
+use crate::telemetry::settings::{AccessFields, AccessLog, LogLevel, Telemetry};
 
 /// Resolves `file`, whose places are those of `root`. The settings are there only where nothing is wrong.
 pub fn resolve(root: &Node, file: &File, environment: Environment<'_>) -> (Option<Settings>, Vec<Problem>) {
@@ -93,7 +93,9 @@ fn telemetry(at: &At<'_>, file: &File) -> Option<Telemetry> {
         AccessLogFormat::Text => AccessLog::Text,
         AccessLogFormat::Off => AccessLog::Off,
     };
-    Some(Telemetry { log_level, access_log })
+    let fields = file.telemetry.access_log.fields.as_deref();
+    let access_fields = fields.map_or_else(AccessFields::default, AccessFields::only);
+    Some(Telemetry { log_level, access_log, access_fields })
 }
 
 /// Case does not count: the environment says `INFO` as often as `info`.

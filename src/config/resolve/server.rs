@@ -13,6 +13,7 @@ use super::At;
 use crate::config::file;
 use crate::config::report::Problem;
 use crate::config::value::Text;
+use crate::proxy::server::check_certificate;
 use crate::proxy::settings::{Admin, Certificate, Listener, Server};
 
 const ADDRESS: &str = "an IP address and port such as 0.0.0.0:8080 or [::]:8080, or a port";
@@ -126,7 +127,15 @@ fn certificate(at: &At<'_>, chain: &Text, key: &Text) -> Option<Certificate> {
         let read = PrivateKeyDer::from_pem_file(path).map(|_| true);
         check_pem(&at.key("Key"), path, read, "a private key")
     });
-    Some(Certificate { certificate: chain_file?, key: key_file? })
+    let pair = Certificate { certificate: chain_file?, key: key_file? };
+    match check_certificate(&pair) {
+        Ok(_) => Some(pair),
+        Err(error) => {
+            let help = "`Certificate` holds the chain, the server's own certificate first, and `Key` that one's key";
+            at.key("Key").report(Problem::new(error.to_string()).help(help));
+            None
+        }
+    }
 }
 
 /// Whether the PEM file has what it must; what it holds is not shown.

@@ -166,7 +166,7 @@ async fn from(
         let primed = reader.prime().await;
         tally.cache = Some(reader.state());
         if let Err(failure) = primed {
-            *tally = tally.and(reader.tally());
+            *tally = std::mem::take(tally).and(reader.tally());
             return Err(failure);
         }
         Some(Body::Cached(reader))

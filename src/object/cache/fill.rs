@@ -41,7 +41,8 @@ impl Filling {
 
     /// What it took so far, where this one began it.
     pub fn tally(&self) -> Tally {
-        if self.own { self.following.borrow().tally } else { Tally::default() }
+        let progress = self.following.borrow();
+        if self.own { progress.tally.clone() } else { progress.tally.for_follower() }
     }
 }
 
@@ -141,7 +142,7 @@ async fn fill(cache: &Cache, lead: &Lead<SliceKey, Progress>, mut job: Job) {
     let mut tally = Tally::default();
     let outcome = match job.begun.take() {
         // It has its place already: whoever holds one must not wait for another.
-        Some((mut body, _place)) => pour(lead, job.span, &mut body, tally).await,
+        Some((mut body, _place)) => pour(lead, job.span, &mut body, &tally).await,
         None => from_store(cache, lead, &job, &mut tally).await,
     };
     match &outcome {
@@ -157,7 +158,7 @@ async fn fill(cache: &Cache, lead: &Lead<SliceKey, Progress>, mut job: Job) {
         }
     }
     lead.update(|progress| {
-        if progress.chunks.is_empty() {
+        if progress.tally == Tally::default() {
             progress.tally = tally;
         }
         progress.end = Some(outcome);
@@ -173,7 +174,7 @@ async fn from_store(
     let _turn = job.key.version.gate.acquire().await;
     let _place = cache.place(&job.origin.store).await;
     let mut body = open(cache, job, tally).await?;
-    pour(lead, job.span, &mut body, *tally).await
+    pour(lead, job.span, &mut body, tally).await
 }
 
 /// Asks the store for exactly this slice of exactly this version.
@@ -226,19 +227,19 @@ async fn pour(
     lead: &Lead<SliceKey, Progress>,
     span: Span,
     body: &mut Download,
-    before: Tally,
+    before: &Tally,
 ) -> Result<Bytes, Failure> {
     let length = usize::try_from(span.len()).map_err(|_| Failure::Nonsense("a slice larger than memory"))?;
     let mut buffer = BytesMut::with_capacity(length);
     let mut chunks: Vec<Bytes> = Vec::with_capacity(8);
     let mut taken = 0;
-    while body.fill(PIECE, false).await? {
+    while more(lead, body, before).await? {
         let bytes = body.available();
         taken += bytes.len();
         buffer.extend_from_slice(bytes);
         let chunk = buffer.split().freeze();
         chunks.push(chunk.clone());
-        let tally = before.and(body.tally());
+        let tally = before.clone().and(body.tally());
         lead.update(|progress| {
             progress.push(chunk);
             progress.tally = tally;
@@ -251,6 +252,16 @@ async fn pour(
         [only] => Ok(only.clone()),
         all => Ok(Bytes::from(all.concat())),
     }
+}
+
+/// Makes the body's next bytes available; a failure leaves what it took to the readers.
+async fn more(lead: &Lead<SliceKey, Progress>, body: &mut Download, before: &Tally) -> Result<bool, Failure> {
+    let more = body.fill(PIECE, false).await;
+    if more.is_err() {
+        let tally = before.clone().and(body.tally());
+        lead.update(|progress| progress.tally = tally);
+    }
+    more
 }
 
 #[cfg(test)]

@@ -98,9 +98,8 @@ pub async fn put(
     };
     let reported = following.wait_for(Option::is_some).await.map_err(|_| Failure::Closed)?.clone();
     let Reported { mut outcome, tally: took } = reported.ok_or(Failure::Closed)?;
-    if own {
-        *tally = tally.and(took);
-    } else if let Ok(Learnt::Object(_, Some(begun))) = &mut outcome {
+    *tally = std::mem::take(tally).and(if own { took } else { took.for_follower() });
+    if !own && let Ok(Learnt::Object(_, Some(begun))) = &mut outcome {
         begun.own = false;
     }
     outcome

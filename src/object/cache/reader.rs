@@ -156,8 +156,11 @@ impl Reader {
 
     /// What it took.
     pub fn tally(&self) -> Tally {
-        let tally =
-            if let Source::Filling(filling) = &self.source { self.tally.and(filling.tally()) } else { self.tally };
+        let tally = if let Source::Filling(filling) = &self.source {
+            self.tally.clone().and(filling.tally())
+        } else {
+            self.tally.clone()
+        };
         Tally { cache: Some(self.state()), ..tally }
     }
 
@@ -230,7 +233,7 @@ impl Reader {
                     return Ok(());
                 }
                 Found::Whole(bytes) => {
-                    self.tally = self.tally.and(filling.tally());
+                    self.tally = std::mem::take(&mut self.tally).and(filling.tally());
                     self.source = Source::Kept { number, from: filling.from() };
                     self.bytes = bytes;
                 }
@@ -289,14 +292,14 @@ impl Reader {
     /// A slice that is in memory, be it because we had it fetched ahead.
     fn kept(&mut self, number: u64, bytes: Bytes, ahead: Option<&Filling>) -> Source {
         self.bytes = bytes;
-        self.tally = self.tally.and(ahead.map_or(Tally::default(), Filling::tally));
+        self.tally = std::mem::take(&mut self.tally).and(ahead.map_or(Tally::default(), Filling::tally));
         Source::Kept { number, from: ahead.map_or(From::Memory, Filling::from) }
     }
 
     /// Leaves the slice; what it took is ours where we began to fill it.
     fn leave(&mut self) {
         if let Source::Filling(filling) = &self.source {
-            self.tally = self.tally.and(filling.tally());
+            self.tally = std::mem::take(&mut self.tally).and(filling.tally());
         }
         self.source = Source::Nothing;
         self.bytes = Bytes::new();

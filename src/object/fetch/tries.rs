@@ -33,13 +33,21 @@ pub enum Trouble {
 }
 
 impl Trouble {
+    /// The error itself.
+    pub fn error(&self) -> &(dyn std::error::Error + 'static) {
+        match self {
+            Self::Connect(error) => error,
+            Self::Exchange(error) => error,
+        }
+    }
+
     /// What it says of the destination; nothing where a kept connection had been closed for idleness.
     pub fn fault(&self) -> Option<Fault> {
         match self {
             Self::Connect(ConnectError::Resolve(_) | ConnectError::Refused(_) | ConnectError::Timeout) => {
                 Some(Fault::Unreachable)
             }
-            Self::Exchange(ExchangeError::Closed { reused: true }) => None,
+            Self::Exchange(ExchangeError::Closed { reused: true, .. }) => None,
             Self::Connect(ConnectError::Tls(_)) | Self::Exchange(_) => Some(Fault::Broken),
         }
     }
@@ -232,7 +240,7 @@ impl Tries {
 
     /// What it leads to that there was no answer.
     pub fn after_trouble(&mut self, origin: &Origin, trouble: &Trouble, member: &Member) -> Setback {
-        let idle_close = matches!(trouble, Trouble::Exchange(ExchangeError::Closed { reused: true }));
+        let idle_close = matches!(trouble, Trouble::Exchange(ExchangeError::Closed { reused: true, .. }));
         if idle_close && !self.fresh_connection {
             self.fresh_connection = true;
             return Setback { failure: Failure::Closed, next: Next::AtOnce };
@@ -253,7 +261,7 @@ impl Tries {
                 self.hopeless_but_for_the_rest(Failure::Nonsense(what))
             }
             Trouble::Exchange(
-                ExchangeError::Closed { .. } | ExchangeError::Stalled | ExchangeError::Cut | ExchangeError::Reset,
+                ExchangeError::Closed { .. } | ExchangeError::Stalled | ExchangeError::Cut | ExchangeError::Reset(_),
             ) => {
                 self.closed += 1;
                 self.again(self.closed, last, BACK_OFF * self.closed, Failure::Closed)
@@ -266,7 +274,8 @@ fn jitter() -> Duration {
     Duration::from_millis(rand::random_range(0..50))
 }
 
-fn refused_for_good(origin: &Origin, error: StoreError) -> Failure {
+/// The failure that a refusal of the store is, where nothing can be done about it.
+pub fn refused_for_good(origin: &Origin, error: StoreError) -> Failure {
     match error {
         StoreError::Denied | StoreError::RefusedHead => Failure::Denied { hidden: !origin.reveal_denied },
         StoreError::NoSuchKey => Failure::NotFound,

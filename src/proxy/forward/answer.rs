@@ -19,6 +19,7 @@ use crate::proxy::failure::Failure;
 use crate::proxy::server::{Downstream, DownstreamError};
 use crate::proxy::{limit, permit, respond};
 use crate::route::transform::apply_response;
+use crate::upstream::error::UpstreamError;
 
 /// Passes the answer on.
 pub async fn serve(
@@ -118,7 +119,13 @@ impl BodyRelay<'_, '_> {
                 }
             };
             let Some(frame) = frame else { return Ok(()) };
-            match frame.map_err(|_| Failure::BadGateway)?.into_data() {
+            let frame = frame.map_err(|error| {
+                if let Some(server) = ctx.tally.server.clone() {
+                    ctx.tally.error = Some(UpstreamError::of_body(server, &error));
+                }
+                Failure::BadGateway
+            })?;
+            match frame.into_data() {
                 Ok(bytes) => send(downstream, ctx, bytes).await?,
                 Err(other) => self.trailers = other.into_trailers().ok().map(forwardable),
             }

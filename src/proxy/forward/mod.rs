@@ -108,7 +108,7 @@ async fn ask(
     let mut is_fresh = false;
     loop {
         let (member, mut in_flight) = cluster.pick(&tried, Instant::now()).ok_or(Failure::NoDestination)?;
-        ctx.tally.attempts += 1;
+        ctx.tally.tries(cluster, member);
         let setback = match attempt(downstream, ctx, forwarding, member, is_fresh, upload).await {
             Ok((response, connection)) => {
                 in_flight.answered(Instant::now());
@@ -152,7 +152,10 @@ async fn attempt(
         connection = connecting => connection,
         () = downstream.left(), if upload.is_over() => return Err(Failure::ClientLeft.into()),
     };
-    let mut connection = connection.map_err(|error| unconnected(&error))?;
+    let mut connection = connection.map_err(|error| {
+        ctx.tally.failed(forwarding.cluster, member, &error);
+        unconnected(&error)
+    })?;
     let body = upload.begin(connection.is_reused);
     let mut request = request::build(downstream, ctx, forwarding, member, upload.exists(), body)?;
     let interim = listen(&mut request);
@@ -173,6 +176,9 @@ async fn attempt(
             let is_closed = is_reused && !error.source.is_parse();
             let is_safe = error.is_unsent || downstream.request().method.is_idempotent();
             let again = is_closed && is_safe && upload.can_begin_again();
+            if !again {
+                ctx.tally.failed(forwarding.cluster, member, &error);
+            }
             let retry = if again { Retry::FreshConnection } else { Retry::Never };
             Err(FailedAttempt { failure: Failure::BadGateway, fault: (!is_closed).then_some(Fault::Broken), retry })
         }

@@ -32,7 +32,7 @@ const WATCH: Duration = Duration::from_secs(1);
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
     /// The address is taken or not ours.
-    #[error("cannot listen on {address}: {source}; is another process using it?")]
+    #[error("cannot listen on {address}: {source}{}", hint(.source))]
     Bind {
         /// The address asked for.
         address: SocketAddr,
@@ -45,6 +45,16 @@ pub enum ListenError {
     /// A certificate cannot be used.
     #[error(transparent)]
     Tls(#[from] tls::TlsError),
+}
+
+/// What may be the reason that an address cannot be listened on.
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "; is another process using it?",
+        io::ErrorKind::AddrNotAvailable => "; no network interface of this machine has the address",
+        io::ErrorKind::PermissionDenied => "; ports below 1024 need a right of their own (CAP_NET_BIND_SERVICE)",
+        _ => "",
+    }
 }
 
 /// A socket that listens on `address`, and the address with the port that it got.

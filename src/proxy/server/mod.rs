@@ -18,6 +18,7 @@ use http::request::Parts;
 
 pub use self::downstream::{Downstream, DownstreamError};
 pub use self::http1::{ConnectionTakeover, HeadFault};
+pub use self::tls::{certificate_warnings, check as check_certificate};
 
 /// Time that an idle client connection is kept.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);

@@ -10,7 +10,12 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
-use crate::proxy::settings::Certificate;
+use crate::proxy::settings::{Certificate, Server};
+
+/// Seconds of a day.
+const DAY: i64 = 86_400;
+/// Seconds before its end in which a certificate is warned of.
+const SOON: i64 = 7 * DAY;
 
 /// Why a certificate cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +56,55 @@ fn load(certificate: &Certificate) -> Result<Arc<CertifiedKey>, TlsError> {
     let pair = |source| TlsError::Pair { path: path.clone(), source };
     let provider = rustls::crypto::ring::default_provider();
     CertifiedKey::from_der(chain, key, &provider).map(Arc::new).map_err(pair)
+}
+
+/// The time within which a certificate is good, in Unix seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Validity {
+    /// From then on.
+    pub not_before: i64,
+    /// Until then.
+    pub not_after: i64,
+}
+
+/// Whether the files of `certificate` are a certificate and its key; the time within which it is good, where it says one
+/// that can be read.
+pub fn check(certificate: &Certificate) -> Result<Option<Validity>, TlsError> {
+    let key = load(certificate)?;
+    let leaf = key.cert.first().and_then(|leaf| x509_parser::parse_x509_certificate(leaf).ok());
+    Ok(leaf.map(|(_, leaf)| {
+        let validity = leaf.validity();
+        Validity { not_before: validity.not_before.timestamp(), not_after: validity.not_after.timestamp() }
+    }))
+}
+
+/// What an operator should know of the listeners' certificates at the time `now`, in Unix seconds, although they can be
+/// served: clients refuse them, or soon will.
+pub fn certificate_warnings(server: &Server, now: i64) -> Vec<String> {
+    let certificates = server.listeners.iter().flat_map(|listener| &listener.certificates);
+    let warning = |certificate: &Certificate| {
+        let validity = check(certificate).ok().flatten()?;
+        let what = match validity {
+            Validity { not_after, .. } if not_after < now => format!("expired {}", days(now - not_after, "ago")),
+            Validity { not_before, .. } if not_before > now => {
+                format!("is not valid before {}", days(not_before - now, "from now"))
+            }
+            Validity { not_after, .. } if not_after < now + SOON => {
+                format!("expires {}", days(not_after - now, "from now"))
+            }
+            Validity { .. } => return None,
+        };
+        Some(format!("the certificate {} {what}", certificate.certificate.display()))
+    };
+    certificates.filter_map(warning).collect()
+}
+
+fn days(seconds: i64, when: &str) -> String {
+    match seconds / DAY {
+        0 => format!("less than a day {when}"),
+        1 => format!("a day {when}"),
+        days => format!("{days} days {when}"),
+    }
 }
 
 struct CertificatesByName(Vec<Arc<CertifiedKey>>);

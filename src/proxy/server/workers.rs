@@ -28,7 +28,15 @@ pub const STUCK_AFTER: Duration = Duration::from_secs(5);
 /// The threads; they end when this is dropped, with whatever they still serve.
 pub struct Workers {
     workers: Vec<Arc<Worker>>,
-    _running: Vec<oneshot::Sender<()>>,
+    running: Mutex<Vec<RunningThread>>,
+}
+
+/// A thread that runs until its end is asked for.
+struct RunningThread {
+    /// Dropped, it ends the thread.
+    keep_on: oneshot::Sender<()>,
+    /// Dropped by the thread once nothing of its runtime is left.
+    ended: oneshot::Receiver<()>,
 }
 
 /// One thread with its runtime.
@@ -76,16 +84,29 @@ impl Workers {
             let runtime = Builder::new_current_thread().enable_all().build()?;
             let worker = Arc::new(Worker::new(index, runtime.handle().clone()));
             let beating = Arc::clone(&worker);
-            let (sender, ended) = oneshot::channel::<()>();
+            let (keep_on, asked_to_end) = oneshot::channel::<()>();
+            let (last, ended) = oneshot::channel::<()>();
             std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
                 runtime.spawn(async move { beating.beat().await });
                 // It never is sent anything: it is dropped.
-                let _ = runtime.block_on(ended);
+                let _ = runtime.block_on(asked_to_end);
+                // With it go the requests that are still under way, each of which writes its access line.
+                drop(runtime);
+                drop(last);
             })?;
             workers.push(worker);
-            running.push(sender);
+            running.push(RunningThread { keep_on, ended });
         }
-        Ok(Self { workers, _running: running })
+        Ok(Self { workers, running: Mutex::new(running) })
+    }
+
+    /// Ends the threads, with whatever they still serve; one that is stuck is waited for no longer than `limit`.
+    pub async fn stop(&self, limit: Duration) {
+        let (senders, threads): (Vec<_>, Vec<_>) =
+            self.running.lock().drain(..).map(|thread| (thread.keep_on, thread.ended)).unzip();
+        drop(senders);
+        // An end that comes late is not an error: the process ends anyway.
+        let _ = tokio::time::timeout(limit, futures::future::join_all(threads)).await;
     }
 
     /// A seat for a connection of `peer`, on the worker that has the fewest.

@@ -87,6 +87,7 @@ pub struct JwksServer {
 struct Served {
     keys: Mutex<Vec<Value>>,
     down: AtomicBool,
+    hung: AtomicBool,
     asked: AtomicUsize,
 }
 
@@ -120,6 +121,11 @@ impl JwksServer {
         self.state.down.store(down, Ordering::SeqCst);
     }
 
+    /// Answers nothing from now on, or no longer.
+    pub fn set_hung(&self, hung: bool) {
+        self.state.hung.store(hung, Ordering::SeqCst);
+    }
+
     /// How often it was asked.
     pub fn asked(&self) -> usize {
         self.state.asked.load(Ordering::SeqCst)
@@ -134,6 +140,9 @@ impl Drop for JwksServer {
 
 async fn serve(State(served): State<Arc<Served>>) -> Result<axum::Json<Value>, StatusCode> {
     served.asked.fetch_add(1, Ordering::SeqCst);
+    if served.hung.load(Ordering::SeqCst) {
+        return std::future::pending().await;
+    }
     if served.down.load(Ordering::SeqCst) {
         return Err(StatusCode::INTERNAL_SERVER_ERROR);
     }

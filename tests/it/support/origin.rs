@@ -13,8 +13,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-use super::fault::{End, Step};
+use super::fault::{End, NO_SUCH_KEY, Step};
 use super::origin_http::{Answer, Seen, good_answer, read_request, refusal};
+
+/// The key that readiness asks for.
+const READINESS_KEY: &str = "/.tidegate-readiness";
 
 /// An object that the origin serves.
 #[derive(Clone, Debug)]
@@ -66,6 +69,7 @@ struct State {
     objects: Mutex<BTreeMap<String, Object>>,
     script: Mutex<VecDeque<Step>>,
     otherwise: Mutex<Option<Step>>,
+    readiness: Mutex<Option<Step>>,
     seen: Mutex<Vec<Seen>>,
     connections: AtomicUsize,
     open: AtomicUsize,
@@ -112,6 +116,12 @@ impl ScriptedOrigin {
     /// What it does with every request that the script has no step for; [`Step::Serve`] unless set.
     pub fn always(&self, step: Step) {
         *lock(&self.state.otherwise) = Some(step);
+    }
+
+    /// What it does when it is asked whether the bucket can be used; unless set, it says that there is no such object. Such
+    /// requests are neither in the script nor among those seen.
+    pub fn readiness(&self, step: Step) {
+        *lock(&self.state.readiness) = Some(step);
     }
 
     /// The requests so far.
@@ -175,6 +185,13 @@ async fn converse(mut stream: TcpStream, state: &State, number: usize) -> io::Re
             }
         };
         let Some(seen) = asked else { break };
+        if seen.target.contains(READINESS_KEY) {
+            let step = lock(&state.readiness).clone().unwrap_or(NO_SUCH_KEY);
+            if !play(&mut stream, step, &seen, state).await? {
+                break;
+            }
+            continue;
+        }
         lock(&state.seen).push(seen.clone());
         let step = lock(&state.script).pop_front().or_else(|| lock(&state.otherwise).clone()).unwrap_or(Step::Serve);
         if !play(&mut stream, step, &seen, state).await? {
