@@ -7,7 +7,6 @@ use axum::extract::ws::Utf8Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::lane::Frame;
-use super::metadata::Metadata;
 
 /// Events that a listener may be behind; who is further behind goes on at the live edge.
 pub const RING: usize = 32;
@@ -42,14 +41,17 @@ impl Reason {
 pub enum Event {
     /// Audio.
     Frame(Arc<Frame>),
-    /// The host has said something of the song.
-    Metadata(Arc<Metadata>),
+    /// The host has said something of the song: it is with the session, since lyrics are large and the ring would hold
+    /// many.
+    Metadata,
     /// So many listen; told from time to time too, so that dead connections show.
     Count(usize),
     /// The host's socket was lost, or is there again.
     Host(bool),
     /// A line of the chat, or that it is switched on or off, as it is sent.
     Chat(Utf8Bytes),
+    /// The last lines are others than were told: they are with the session.
+    ChatAnew,
     /// Whether the session is recorded, from now on.
     Recording(bool),
     /// The session is over.

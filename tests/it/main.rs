@@ -31,6 +31,7 @@ mod recording;
 mod resilience;
 mod routes;
 mod share;
+mod share_access;
 mod share_nodes;
 mod streaming;
 mod streaming_urls;

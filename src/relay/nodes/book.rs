@@ -7,6 +7,7 @@
 //! | `session:{id}:metadata` | hash: the document's fields, and `json`, all but the cover as it is shown | 30 s |
 //! | `session:{id}:audio` | stream of the document, only with `Compatibility` | 10 s |
 //! | `share:sessions` | sorted set of live sessions, for `MaxSessions` | 30 s |
+//! | `share:ticket-key` | what tickets are signed with | 7 days after the last node |
 
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use crate::redis::Redis;
 use crate::relay::event::Reason;
 use crate::relay::id::SessionId;
 use crate::relay::metadata;
+use crate::secret::Secret;
 
 /// For an answer that a request waits for.
 pub const BUDGET: Duration = Duration::from_millis(300);
@@ -33,6 +35,9 @@ const CLAIM: &str = include_str!("claim.lua");
 const BEAT: &str = include_str!("beat.lua");
 const FINISH: &str = include_str!("finish.lua");
 const CENSUS: &str = include_str!("census.lua");
+const TICKET_KEY: &str = include_str!("ticket_key.lua");
+/// How long the key of tickets is kept after a node was there, in milliseconds: longer than a ticket.
+const KEY_LIFE: i64 = 7 * 86_400_000;
 
 /// The book.
 pub struct Book {
@@ -170,6 +175,12 @@ impl Book {
 
     fn sessions(&self) -> String {
         self.redis.key("share:sessions")
+    }
+
+    /// What all nodes make the key of tickets from: `offered`, if there was none.
+    pub async fn ticket_key(&self, offered: &Secret) -> Result<String, Error> {
+        let arguments = vec![offered.expose().to_owned(), KEY_LIFE.to_string()];
+        self.redis.script(BUDGET, TICKET_KEY, vec![self.redis.key("share:ticket-key")], arguments).await
     }
 
     /// Begins a session; false while one of its id is live.

@@ -41,6 +41,8 @@ use crate::redis::Redis;
 
 /// How often each session has its turn with Redis.
 const ROUND: Duration = Duration::from_secs(1);
+/// How often the key of tickets is written anew, long before Redis forgets it.
+const RENEWAL: Duration = Duration::from_secs(60);
 /// For the connections at the beginning; what is said until then waits.
 const CONNECT: Duration = Duration::from_secs(3);
 /// Sessions that have their turn at once.
@@ -81,6 +83,8 @@ pub struct Nodes {
     again: Notify,
     /// Whether Redis did not answer the last time.
     away: AtomicBool,
+    /// Whether tickets are signed with the key of all nodes.
+    agreed: AtomicBool,
 }
 
 /// The way of sessions to other nodes, and its other end.
@@ -104,6 +108,7 @@ impl Nodes {
             subscribed: Mutex::default(),
             again: Notify::new(),
             away: AtomicBool::new(false),
+            agreed: AtomicBool::new(false),
         });
         let Ends { out, turns } = ends;
         let (listening, turning, sending) = (Arc::clone(&nodes), Arc::clone(&nodes), Arc::clone(&nodes));
@@ -142,6 +147,18 @@ impl Nodes {
         self.answered("start", self.book.forget(id).await);
     }
 
+    /// Agrees with the other nodes on the key that tickets are signed with; false where that was not to be had.
+    pub async fn agree(&self) -> bool {
+        if self.agreed.load(Ordering::Relaxed) {
+            return true;
+        }
+        let tickets = &self.means.shared.tickets;
+        let held = self.answered("ticket", self.book.ticket_key(&tickets.seed()).await);
+        let agreed = held.is_some_and(|held| tickets.adopt(&held));
+        self.agreed.store(agreed, Ordering::Relaxed);
+        agreed
+    }
+
     /// The session of this id as Redis knows it, or `here` where Redis knows nothing newer.
     pub fn open(
         &self,
@@ -177,7 +194,8 @@ impl Nodes {
             && session.metadata(now).is_none()
         {
             let picture = song.picture.and_then(|text| Picture::new(text).ok());
-            if let Ok(song) = Metadata::from_slim(song.json.as_bytes(), picture, now + song.life) {
+            let (json, until) = (song.json.as_bytes(), now + song.life);
+            if let Ok(song) = Metadata::from_slim(json, picture, until, &|tag| session.cover(tag)) {
                 session.sing(song);
             }
         }
@@ -203,13 +221,19 @@ impl Nodes {
     /// Each session has its turn once a second, and those at once that ask for it.
     async fn turns(&self, mut turns: tokio::sync::mpsc::Receiver<SessionId>) {
         self.subscriber.ready(CONNECT).await;
+        self.agree().await;
+        let mut renewal = tokio::time::interval(RENEWAL);
         let mut round = tokio::time::interval(ROUND);
         round.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut asking = Vec::new();
         loop {
             tokio::select! {
                 _ = round.tick() => self.round().await,
-                () = self.again.notified() => self.round().await,
+                () = self.again.notified() => {
+                    self.renew_key().await;
+                    self.round().await;
+                }
+                _ = renewal.tick() => self.renew_key().await,
                 count = turns.recv_many(&mut asking, AT_ONCE) => {
                     if count == 0 {
                         return;
@@ -224,6 +248,12 @@ impl Nodes {
                 }
             }
         }
+    }
+
+    /// Redis may have lost the key of all nodes, or may be about to forget it.
+    async fn renew_key(&self) {
+        self.agreed.store(false, Ordering::Relaxed);
+        self.agree().await;
     }
 
     async fn round(&self) {
@@ -351,7 +381,7 @@ impl Nodes {
         let known = session.metadata(now).and_then(|song| song.picture.clone());
         let same = known.filter(|picture| Some(&picture.tag) == thumb);
         let picture = same.or_else(|| Picture::new(cover?).ok());
-        if let Ok(song) = Metadata::from_slim(song.as_bytes(), picture, now + LIFE) {
+        if let Ok(song) = Metadata::from_slim(song.as_bytes(), picture, now + LIFE, &|tag| session.cover(tag)) {
             session.sing(song);
         }
     }

@@ -47,13 +47,13 @@ async fn run(
                 let event = match event {
                     Ok(Event::Stopping) => return (code::GOING_AWAY, "stopping"),
                     // Its own audio and words come back too, and it knows whether it is here.
-                    Ok(Event::Frame(_) | Event::Metadata(_) | Event::Host(_)) => continue,
+                    Ok(Event::Frame(_) | Event::Metadata | Event::Host(_)) => continue,
                     Ok(event) => event,
-                    Err(RecvError::Lagged(_)) => Event::Chat(session.chat().text()),
+                    Err(RecvError::Lagged(_)) => Event::ChatAnew,
                     Err(RecvError::Closed) => return (code::NORMAL, "ended"),
                 };
                 let ended = matches!(event, Event::Ended(_));
-                if let Some(text) = told(&event) && socket.send(Message::Text(text)).await.is_err() {
+                if let Some(text) = told(&event, session) && socket.send(Message::Text(text)).await.is_err() {
                     return (code::NORMAL, "gone");
                 }
                 if ended {

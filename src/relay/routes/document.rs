@@ -26,8 +26,9 @@ use crate::relay::metadata::Song;
 use crate::relay::refused::Refused;
 
 /// A session to begin.
+// In another spelling the id would be taken for missing, and the host would share under one that nobody knows.
 #[derive(Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(example = json!({"sessionId": "123456"}))]
 pub struct Start {
     /// Six digits; without it the server picks a free one.
@@ -144,13 +145,14 @@ pub struct Wanted {
     (status = 503, description = "As many sessions as MaxSessions")))]
 pub async fn start(
     State(relay): State<Arc<Relay>>,
-    _: Bearer,
+    bearer: Bearer,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Started>, Error> {
     let body = whole(body)?;
     let wanted = if body.is_empty() { Start { session_id: None } } else { parse(&body)? };
     let id = wanted.session_id.map(|id| id.parse()).transpose()?;
     let session = relay.begin(id).await?;
+    session.let_in(bearer.address, relay.now());
     tracing::info!(session = %session.id(), "a sharing session began");
     Ok(Json(Started { success: true, session_id: session.id(), timestamp: session.started() }))
 }

@@ -234,7 +234,9 @@ mod tests {
     use crate::relay::seats::Seats;
     use crate::relay::session::{Joined, Shared};
     use crate::relay::statistics::Transport;
+    use crate::relay::tickets::Tickets;
     use crate::relay::transcode::Transcoders;
+    use crate::secret::Secret;
 
     const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
     const START: i64 = 1_000_000;
@@ -260,6 +262,7 @@ mod tests {
                 recorder: None,
                 metrics,
                 link: Some(link),
+                tickets: Arc::new(Tickets::new(&Secret::new("Token"))),
             });
             let id = SessionId::from_number(1);
             let session =

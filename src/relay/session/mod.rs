@@ -32,14 +32,23 @@ use super::metadata::Metadata;
 use super::metrics::Metrics;
 use super::nodes::link::Link;
 use super::pollers::Pollers;
+use super::recent::RecentAddresses;
 use super::recording::Recorder;
 use super::ring::Ring;
 use super::seats::Seats;
 use super::statistics::{Report, Statistics};
+use super::tickets::Tickets;
 use super::transcode::{Input, Transcoders};
 
 /// How long floats are made from Opus after the last poll, in milliseconds.
 const POLL_DEMAND: i64 = 10_000;
+/// How long audio is given out after it came, in milliseconds: who comes to a host that has said nothing since hears
+/// nothing. The document keeps it in Redis as long.
+const SILENCE: i64 = 10_000;
+/// How long an address is known that was let in, in milliseconds.
+const GUEST: i64 = 15 * 60_000;
+/// Such addresses of a session at most.
+const GUESTS: usize = 1_024;
 /// How often listeners are told their number although it is the same, in milliseconds.
 const COUNT_AGAIN: i64 = 15_000;
 
@@ -57,6 +66,8 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// The way to other nodes; `None` where there are none.
     pub link: Option<Link>,
+    /// Signs what listeners are told of covers.
+    pub tickets: Arc<Tickets>,
 }
 
 /// A session.
@@ -95,6 +106,8 @@ struct State {
     hosting: u64,
     polled: i64,
     pollers: Pollers,
+    /// Who knows its id.
+    guests: RecentAddresses,
     /// Connected listeners by codec.
     seated: [usize; 2],
     /// Those of them that nobody counts: whoever records.
@@ -155,7 +168,7 @@ impl Session {
             source: Codec::F32,
             epoch: 0,
             intake: Intake::default(),
-            ring: Ring::new(shared.buffer),
+            ring: Ring::new(shared.buffer, host::most_bytes(shared.buffer)),
             opus: Lane::new(Codec::Opus, shared.buffer),
             floats: Lane::new(Codec::F32, shared.buffer),
             transcode: None,
@@ -165,6 +178,7 @@ impl Session {
             hosting: 0,
             polled: now - POLL_DEMAND,
             pollers: Pollers::default(),
+            guests: RecentAddresses::new(GUEST, GUESTS),
             seated: [0; 2],
             silent: 0,
             statistics: Statistics::new(now),
@@ -275,6 +289,7 @@ impl Session {
                 lane.flush(false).into_iter().for_each(|frame| self.tell(Event::Frame(frame)));
             }
         }
+        state.ring.forget_before((now - SILENCE) * 1000);
         state.pollers.sweep(now);
         state.chat.sweep(now);
         self.spread_tick(&mut state, now);

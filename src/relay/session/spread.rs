@@ -71,21 +71,20 @@ impl Spread {
     }
 }
 
-/// What somebody who asks for a session is told of it first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Visit {
-    /// Whether this address listens to it.
-    pub known: bool,
-    /// Whether it is live.
-    pub live: bool,
-}
-
 impl Session {
     /// Notes that somebody asks for it.
-    pub fn visit(&self, address: IpAddr, now: i64) -> Visit {
-        let mut state = self.state.lock();
-        state.spread.asked = now;
-        Visit { known: state.pollers.knows(address), live: state.ended.is_none() }
+    pub fn visit(&self, now: i64) {
+        self.state.lock().spread.asked = now;
+    }
+
+    /// Notes that somebody from `address` knows its id, and may.
+    pub fn let_in(&self, address: IpAddr, now: i64) {
+        self.state.lock().guests.note(address, now);
+    }
+
+    /// Whether somebody from `address` was let in before.
+    pub fn knows(&self, address: IpAddr, now: i64) -> bool {
+        self.state.lock().guests.knows(&address, now)
     }
 
     /// Whether this node answers for it, and it is live.

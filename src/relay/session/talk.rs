@@ -40,7 +40,7 @@ impl Session {
     /// Takes what a node has heard before, and tells everybody where it is news.
     pub(super) fn catch_up(&self, state: &mut State, on: bool, lines: &[String]) {
         if state.chat.catch_up(on, lines) {
-            self.tell(Event::Chat(state.chat.snapshot().text()));
+            self.tell(Event::ChatAnew);
         }
     }
 
