@@ -19,6 +19,8 @@ pub enum Reason {
     Stopped,
     /// The host was not heard of for too long.
     Timeout,
+    /// While nodes were apart, one that began before got the same id.
+    Replaced,
 }
 
 impl Reason {
@@ -27,12 +29,13 @@ impl Reason {
         match self {
             Self::Stopped => "stopped",
             Self::Timeout => "timeout",
+            Self::Replaced => "replaced",
         }
     }
 
     /// The reason of this name.
     pub fn named(name: &str) -> Option<Self> {
-        [Self::Stopped, Self::Timeout].into_iter().find(|reason| reason.name() == name)
+        [Self::Stopped, Self::Timeout, Self::Replaced].into_iter().find(|reason| reason.name() == name)
     }
 }
 
@@ -46,6 +49,8 @@ pub enum Event {
     Metadata,
     /// So many listen; told from time to time too, so that dead connections show.
     Count(usize),
+    /// Another socket is the host's from now on.
+    HostReplaced,
     /// The host's socket was lost, or is there again.
     Host(bool),
     /// A line of the chat, or that it is switched on or off, as it is sent.

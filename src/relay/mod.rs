@@ -14,6 +14,7 @@ mod cover;
 mod event;
 mod frame;
 mod id;
+mod incarnation;
 mod intake;
 mod lane;
 mod metadata;
@@ -49,6 +50,7 @@ use self::bucket::Guesses;
 use self::cover::Covers;
 use self::event::Reason;
 use self::id::SessionId;
+use self::incarnation::Incarnation;
 use self::metrics::Metrics;
 use self::nodes::{Claim, Nodes};
 use self::recording::Recorder;
@@ -173,12 +175,13 @@ impl Relay {
     /// Starts the session of this id, or of one that is free at all nodes.
     async fn begin(&self, wanted: Option<SessionId>) -> Result<Arc<Session>, Refused> {
         let now = self.now();
-        let Some(nodes) = &self.nodes else { return self.registry.start(wanted, now) };
+        let incarnation = Incarnation::random();
+        let Some(nodes) = &self.nodes else { return self.registry.start(wanted, incarnation, now) };
         for _ in 0..TRIES {
             let id = self.registry.free(wanted)?;
-            match nodes.claim(id, now).await {
+            match nodes.claim(id, incarnation, now).await {
                 Claim::Made => {
-                    let started = self.registry.start(Some(id), now);
+                    let started = self.registry.start(Some(id), incarnation, now);
                     if started.is_err() {
                         nodes.take_back(id).await;
                     }
@@ -222,6 +225,15 @@ impl Relay {
                 Err(refused)
             }
         }
+    }
+
+    /// The same for a host that sends requests. It has no socket on which to be told that its session gave way to another,
+    /// so it is told here that its own is no more.
+    async fn find_to_send(&self, id: SessionId, address: IpAddr) -> Result<Arc<Session>, Refused> {
+        if self.registry.was_replaced(id, self.now()) {
+            return Err(Refused::UnknownSession);
+        }
+        self.find(id, address).await
     }
 
     /// The session of this id, here or at another node, for somebody who has been told of it.

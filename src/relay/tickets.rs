@@ -6,7 +6,7 @@
 //! other, and a new token ends them all. The same is what a host shows to go on with its session, and what a listener
 //! shows for a cover.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -19,6 +19,7 @@ use sha2::Sha256;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::id::SessionId;
+use super::incarnation::Incarnation;
 use super::refused::Refused;
 use crate::secret::Secret;
 
@@ -28,14 +29,14 @@ const MOST: usize = 100_000;
 const PURPOSE: &[u8] = b"tidegate share tickets 2";
 /// Parts covers from tickets.
 const COVER: &[u8] = b"cover";
-/// Bytes of what a ticket says: role, count, until, when the session began, a number that makes it one of its kind.
+/// Bytes of what a ticket says: role, count, until, the session's incarnation, a number that makes it one of its kind.
 const SAID: usize = 1 + 4 + 8 + 8 + 8;
 /// Bytes of the signature.
 const SIGNATURE: usize = 16;
 /// Bytes that the key is made from.
 const SEED: usize = 32;
-/// Keys that were used before and are still good: those of nodes that started while Redis was away.
-const KEYS: usize = 4;
+/// Keys that are good at the same time: one for new tickets, and those of nodes that started while Redis was away.
+pub const KEYS: usize = 5;
 
 /// What a ticket opens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,23 +58,24 @@ pub struct Ticket {
     pub count: u32,
     /// Until when it can be opened, in milliseconds since the Unix epoch.
     pub until: i64,
-    /// When the session began: a later one of the same id is another.
-    pub started: i64,
+    /// Which session of its id.
+    pub incarnation: Incarnation,
     number: u64,
 }
 
 /// Signs tickets, and counts those that are open.
 pub struct Tickets {
     token: Secret,
-    keys: RwLock<Keys>,
+    /// The first one is for new tickets; there always is one.
+    keys: RwLock<Vec<Key>>,
     open: Mutex<HashMap<u64, (i64, Arc<Semaphore>)>>,
 }
 
 /// What tickets are signed with.
-struct Keys {
+#[derive(Clone)]
+struct Key {
     seed: Secret,
-    current: Hmac<Sha256>,
-    before: VecDeque<Hmac<Sha256>>,
+    hmac: Hmac<Sha256>,
 }
 
 /// A place taken with a ticket, until it is dropped.
@@ -88,45 +90,48 @@ impl Tickets {
             let _ = write!(text, "{byte:02x}");
             text
         });
-        let (seed, token) = (Secret::new(seed), token.clone());
-        let keys = Keys { current: key(&seed, &token), seed, before: VecDeque::new() };
-        Self { token, keys: RwLock::new(keys), open: Mutex::default() }
+        let keys = RwLock::new(vec![Key::new(Secret::new(seed), token)]);
+        Self { token: token.clone(), keys, open: Mutex::default() }
     }
 
-    /// What the key is made from, for the other nodes.
-    pub fn seed(&self) -> Secret {
-        self.keys.read().seed.clone()
+    /// What the keys are made from, for the other nodes.
+    pub fn seeds(&self) -> Vec<Secret> {
+        self.keys.read().iter().map(|key| key.seed.clone()).collect()
     }
 
-    /// Signs with what all nodes have agreed on from now on; what was signed before stays good here. False for a text that
-    /// is no seed.
-    pub fn adopt(&self, seed: &str) -> bool {
-        let good = seed.len() == 2 * SEED && seed.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let mut keys = self.keys.write();
-        if good && keys.seed.expose() != seed {
-            let seed = Secret::new(seed);
-            let before = std::mem::replace(&mut keys.current, key(&seed, &self.token));
-            keys.seed = seed;
-            keys.before.push_front(before);
-            keys.before.truncate(KEYS);
+    /// Takes the keys that nodes have agreed on: the first one for new tickets. What was signed here before stays good. False
+    /// for a text that names none.
+    pub fn adopt(&self, seeds: &str) -> bool {
+        let is_seed = |seed: &&str| seed.len() == 2 * SEED && seed.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let mut agreed: Vec<Secret> = seeds.split(' ').filter(is_seed).map(Secret::new).collect();
+        if agreed.is_empty() {
+            return false;
         }
-        good
+        let before = self.keys.read().clone();
+        agreed.extend(
+            before.iter().map(|key| key.seed.clone()).filter(|seed| !agreed.contains(seed)).collect::<Vec<_>>(),
+        );
+        agreed.truncate(KEYS);
+        if before.iter().map(|key| &key.seed).ne(&agreed) {
+            *self.keys.write() = agreed.into_iter().map(|seed| Key::new(seed, &self.token)).collect();
+        }
+        true
     }
 
-    /// A ticket to the session that began at `started`, to be opened by `until`, for `count` at once.
-    pub fn issue(&self, session: SessionId, started: i64, role: Role, count: u32, until: i64) -> String {
+    /// A ticket to this session, to be opened by `until`, for `count` at once.
+    pub fn issue(&self, session: SessionId, incarnation: Incarnation, role: Role, count: u32, until: i64) -> String {
         let number = rand::rng().random();
-        self.sign(session, &Ticket { role, count, until, started, number })
+        self.sign(session, &Ticket { role, count, until, incarnation, number })
     }
 
     /// What the host of a session shows to go on with it.
-    pub fn resume(&self, session: SessionId, started: i64) -> String {
-        self.sign(session, &Ticket { role: Role::Resume, count: 1, until: i64::MAX, started, number: 0 })
+    pub fn resume(&self, session: SessionId, incarnation: Incarnation) -> String {
+        self.sign(session, &Ticket { role: Role::Resume, count: 1, until: i64::MAX, incarnation, number: 0 })
     }
 
     /// What a listener shows for the cover of this tag, without anything else.
     pub fn show_cover(&self, session: SessionId, tag: &str) -> String {
-        let signature = cover(&self.keys.read().current, session, tag).finalize().into_bytes();
+        let signature = cover(&self.current(), session, tag).finalize().into_bytes();
         format!("{tag}.{}", URL_SAFE_NO_PAD.encode(&signature[..SIGNATURE]))
     }
 
@@ -161,9 +166,9 @@ impl Tickets {
         bytes.push(ticket.role as u8);
         bytes.extend(ticket.count.to_be_bytes());
         bytes.extend(ticket.until.to_be_bytes());
-        bytes.extend(ticket.started.to_be_bytes());
+        bytes.extend(ticket.incarnation.number().to_be_bytes());
         bytes.extend(ticket.number.to_be_bytes());
-        let signature = mac(&self.keys.read().current, session, &bytes).finalize().into_bytes();
+        let signature = mac(&self.current(), session, &bytes).finalize().into_bytes();
         bytes.extend(&signature[..SIGNATURE]);
         URL_SAFE_NO_PAD.encode(bytes)
     }
@@ -178,29 +183,35 @@ impl Tickets {
         let (role, rest) = said.split_first()?;
         let (count, rest) = rest.split_first_chunk()?;
         let (until, rest) = rest.split_first_chunk()?;
-        let (started, number) = rest.split_first_chunk()?;
+        let (incarnation, number) = rest.split_first_chunk()?;
         Some(Ticket {
             role: [Role::Listener, Role::Host, Role::Resume].into_iter().find(|known| *known as u8 == *role)?,
             count: u32::from_be_bytes(*count),
             until: i64::from_be_bytes(*until),
-            started: i64::from_be_bytes(*started),
+            incarnation: Incarnation::from_number(u64::from_be_bytes(*incarnation)),
             number: u64::from_be_bytes(*number.first_chunk()?),
         })
     }
 
+    fn current(&self) -> Hmac<Sha256> {
+        let keys = self.keys.read();
+        keys.first().expect("there is a key from the beginning, and it is never the last to go").hmac.clone()
+    }
+
     /// Whether `signature` was made with a key that is good.
     fn has_signed(&self, signature: &[u8], of: impl Fn(&Hmac<Sha256>) -> Hmac<Sha256>) -> bool {
-        let keys = self.keys.read();
-        let good = |key| of(key).verify_truncated_left(signature).is_ok();
+        let good = |key: &Key| of(&key.hmac).verify_truncated_left(signature).is_ok();
         // A shorter one would be easier to guess.
-        signature.len() == SIGNATURE && std::iter::once(&keys.current).chain(&keys.before).any(good)
+        signature.len() == SIGNATURE && self.keys.read().iter().any(good)
     }
 }
 
-fn key(seed: &Secret, token: &Secret) -> Hmac<Sha256> {
-    let keyed = |key: &[u8]| Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
-    let seeded = keyed(seed.expose().as_bytes()).chain_update(PURPOSE).chain_update(token.expose());
-    keyed(&seeded.finalize().into_bytes())
+impl Key {
+    fn new(seed: Secret, token: &Secret) -> Self {
+        let keyed = |key: &[u8]| Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
+        let seeded = keyed(seed.expose().as_bytes()).chain_update(PURPOSE).chain_update(token.expose());
+        Self { hmac: keyed(&seeded.finalize().into_bytes()), seed }
+    }
 }
 
 fn mac(key: &Hmac<Sha256>, session: SessionId, said: &[u8]) -> Hmac<Sha256> {
@@ -219,6 +230,10 @@ mod tests {
         SessionId::from_number(1)
     }
 
+    fn seven() -> Incarnation {
+        Incarnation::from_number(7)
+    }
+
     fn tickets() -> Tickets {
         Tickets::new(&Secret::new("Bearer Token"))
     }
@@ -226,10 +241,10 @@ mod tests {
     #[test]
     fn a_ticket_opens_its_session_for_as_many_as_it_says() {
         let (tickets, other) = (tickets(), SessionId::from_number(2));
-        let text = tickets.issue(id(), 7, Role::Listener, 1, 60_000);
+        let text = tickets.issue(id(), seven(), Role::Listener, 1, 60_000);
         assert_eq!(tickets.read(&text, other), None);
         let ticket = tickets.read(&text, id()).expect("a good ticket");
-        assert_eq!((ticket.role, ticket.started, ticket.count, ticket.until), (Role::Listener, 7, 1, 60_000));
+        assert_eq!((ticket.role, ticket.incarnation, ticket.count, ticket.until), (Role::Listener, seven(), 1, 60_000));
         let place = tickets.enter(&ticket, 1).expect("there is room");
         assert_eq!(tickets.enter(&ticket, 2).err(), Some(Refused::TicketInUse), "one at once");
         drop(place);
@@ -238,22 +253,31 @@ mod tests {
         assert!(tickets.open.lock().is_empty());
     }
 
+    /// Has `node` take the keys of `others`, in this order.
+    fn agree(node: &Tickets, others: &[&Tickets]) {
+        let seeds: Vec<String> =
+            others.iter().flat_map(|other| other.seeds()).map(|seed| seed.expose().to_owned()).collect();
+        assert!(node.adopt(&seeds.join(" ")));
+    }
+
     #[test]
-    fn nodes_that_agree_on_a_key_take_each_others_tickets_and_their_own_from_before() {
+    fn nodes_that_agree_on_keys_take_each_others_tickets_and_their_own_from_before() {
         let (one, other) = (tickets(), tickets());
-        let (early, resume) = (other.issue(id(), 7, Role::Host, 1, 60_000), one.resume(id(), 7));
+        let (early, resume) = (other.issue(id(), seven(), Role::Host, 1, 60_000), one.resume(id(), seven()));
         assert_eq!(other.read(&resume, id()), None, "the same token alone is not enough");
-        assert!(!other.adopt("short") && !other.adopt(&"x".repeat(64)));
-        assert!(other.adopt(one.seed().expose()));
-        assert_eq!(other.read(&resume, id()).map(|ticket| (ticket.role, ticket.started)), Some((Role::Resume, 7)));
+        assert!(!other.adopt("") && !other.adopt("short") && !other.adopt(&"x".repeat(64)));
+        agree(&other, &[&one]);
+        assert_eq!(other.read(&resume, id()).map(|it| (it.role, it.incarnation)), Some((Role::Resume, seven())));
         assert!(other.read(&early, id()).is_some(), "what was made before");
         assert_eq!(one.read(&early, id()), None);
-        assert!(one.read(&other.issue(id(), 7, Role::Host, 1, 60_000), id()).is_some());
+        assert!(one.read(&other.issue(id(), seven(), Role::Host, 1, 60_000), id()).is_some());
+        agree(&one, &[&other]);
+        assert!(one.read(&early, id()).is_some(), "it knows that one's key by now");
         let third = Tickets::new(&Secret::new("Another Token"));
-        assert!(third.adopt(one.seed().expose()));
+        agree(&third, &[&one]);
         assert_eq!(third.read(&resume, id()), None, "a new token ends them all");
         for _ in 0..10 {
-            assert!(other.adopt(tickets().seed().expose()));
+            agree(&other, &[&tickets()]);
         }
         assert_eq!(other.read(&early, id()), None, "few keys are kept");
     }
@@ -261,7 +285,7 @@ mod tests {
     #[test]
     fn what_was_changed_is_no_ticket() {
         let tickets = tickets();
-        let text = tickets.issue(id(), 7, Role::Listener, 1, 60_000);
+        let text = tickets.issue(id(), seven(), Role::Listener, 1, 60_000);
         let bytes = URL_SAFE_NO_PAD.decode(&text).expect("Base64");
         assert_eq!(bytes.len(), SAID + SIGNATURE);
         for at in 0..bytes.len() {

@@ -18,6 +18,8 @@ use crate::support::client::Reply;
 use crate::support::redis::Redis;
 use crate::support::{Gate, config, eventually};
 
+mod rivals;
+
 const TOKEN: &str = "Bearer a-token-for-sharing";
 const LIMIT: Duration = Duration::from_secs(20);
 /// 4096 stereo frames at 44.1 kHz.

@@ -73,7 +73,7 @@ pub fn told(event: &Event, session: &Session) -> Option<Utf8Bytes> {
         Event::Count(listeners) => Some(json!({ "type": "count", "listeners": listeners }).to_string().into()),
         Event::Host(here) => Some(json!({ "type": "host", "here": here }).to_string().into()),
         Event::Ended(reason) => Some(json!({ "type": "ended", "reason": reason }).to_string().into()),
-        Event::Frame(_) | Event::Stopping => None,
+        Event::Frame(_) | Event::Stopping | Event::HostReplaced => None,
     }
 }
 

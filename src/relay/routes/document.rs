@@ -170,7 +170,7 @@ pub async fn send_metadata(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Notified>, Error> {
     let body = whole(body)?;
-    let session = relay.find(id.parse()?, bearer.address).await?;
+    let session = relay.find_to_send(id.parse()?, bearer.address).await?;
     let listeners_notified = session.set_metadata(&body, relay.now())?;
     Ok(Json(Notified { success: true, listeners_notified }))
 }
@@ -217,7 +217,7 @@ pub async fn send_audio(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Buffered>, Error> {
     let body = whole(body)?;
-    let session = relay.find(id.parse()?, bearer.address).await?;
+    let session = relay.find_to_send(id.parse()?, bearer.address).await?;
     let (now, length) = (relay.micros(), body.len());
     let kind = headers.get(header::CONTENT_TYPE).map_or(&b""[..], |kind| kind.as_bytes());
     let chunk = if kind == b"application/octet-stream" {

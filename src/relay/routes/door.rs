@@ -129,7 +129,7 @@ impl Visitor {
         let fits = ticket.role == role || (ticket.role == Role::Resume && role == Role::Host);
         // A ticket names its session: who has one guesses nothing.
         let session = if fits { Some(relay.open(id).await?) } else { None };
-        session.filter(|session| session.started() == ticket.started).ok_or_else(|| {
+        session.filter(|session| session.incarnation() == ticket.incarnation).ok_or_else(|| {
             relay.metrics.unauthorized.inc();
             Refused::Unauthorized
         })

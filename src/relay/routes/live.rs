@@ -93,8 +93,8 @@ pub async fn socket(
     let now = clock(&relay);
     if wanted.role == As::Host {
         let (session, place) = visitor.enter(&relay, id, Role::Host).await?;
-        let resume = relay.prepare_tickets().await.resume(id, session.started());
-        let (hosting, running) = (session.host()?, relay.tasks.token());
+        let resume = relay.prepare_tickets().await.resume(id, session.incarnation());
+        let (hosting, running) = (session.host(relay.now())?, relay.tasks.token());
         let upgrade = upgrade.max_message_size(MAX_METADATA).read_buffer_size(16 * 1024);
         return Ok(upgrade.max_frame_size(MAX_METADATA).on_upgrade(async move |socket| {
             push::host(socket, session, hosting, resume, now).await;
@@ -184,7 +184,7 @@ fn told(
                 Event::Recording(_) => "recording",
                 Event::Ended(_) => "ended",
                 Event::Stopping => return None,
-                Event::Frame(_) => continue,
+                Event::Frame(_) | Event::HostReplaced => continue,
             };
             // What was said of the song is gone with the session.
             let Some(text) = push::told(&event, &session) else { continue };

@@ -286,8 +286,8 @@ async fn whoever_guesses_ids_finds_none() {
     }
     assert_eq!(server.get("/api/share/000099/status").await.status, 429);
     assert_eq!(server.get("/api/share/123456/status").await.status, 200, "one that it was let in to before");
-    let session = server.relay.registry.start(Some("000099".parse().expect("an id")), server.relay.now());
-    assert!(session.is_ok());
+    let id = Some("000099".parse().expect("an id"));
+    assert!(server.relay.begin(id).await.is_ok());
     assert_eq!(server.get("/api/share/000099/status").await.status, 429, "nor one that is there");
     server.advance(3_000);
     assert_eq!(server.get("/api/share/000099/status").await.status, 200);
@@ -512,6 +512,19 @@ async fn tickets_let_in_who_has_no_token() {
             break;
         }
     }
+}
+
+#[tokio::test]
+async fn two_starts_in_one_millisecond_are_two_sessions() {
+    let server = server(|_| {});
+    server.start().await;
+    let issued = server.post("/api/v1/share/123456/tickets", json!({})).await.json();
+    let path = format!("/api/v1/share/123456/chat?ticket={}", issued["ticket"].as_str().expect("a ticket"));
+    let line = json!({"text": "hi"}).to_string();
+    assert_eq!(server.send("POST", &path, &[], line.clone()).await.status, 200);
+    assert_eq!(server.post("/api/share/123456/stop", json!(null)).await.status, 200);
+    server.start().await;
+    assert_eq!(server.send("POST", &path, &[], line).await.status, 401, "it was for the one before");
 }
 
 #[tokio::test]

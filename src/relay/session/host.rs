@@ -115,10 +115,11 @@ impl Session {
     }
 
     /// Makes the caller the host that sends frames, in place of one before.
-    pub fn host(self: &Arc<Self>) -> Result<Hosting, Refused> {
+    pub fn host(self: &Arc<Self>, now: i64) -> Result<Hosting, Refused> {
         let mut state = self.live()?;
         state.hosting += 1;
-        self.host_came(&mut state);
+        self.host_came(&mut state, now);
+        self.tell(Event::HostReplaced);
         Ok(Hosting { session: Arc::clone(self), number: state.hosting, events: self.events.subscribe() })
     }
 

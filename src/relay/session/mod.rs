@@ -26,10 +26,12 @@ use super::chat::Chat;
 use super::event::{self, Event, Reason};
 use super::frame::Codec;
 use super::id::SessionId;
+use super::incarnation::Incarnation;
 use super::intake::Intake;
 use super::lane::Lane;
 use super::metadata::Metadata;
 use super::metrics::Metrics;
+use super::nodes::book::Start;
 use super::nodes::link::Link;
 use super::pollers::Pollers;
 use super::recent::RecentAddresses;
@@ -73,7 +75,7 @@ pub struct Shared {
 /// A session.
 pub struct Session {
     id: SessionId,
-    started: i64,
+    start: Start,
     me: Weak<Self>,
     shared: Arc<Shared>,
     events: broadcast::Sender<Event>,
@@ -102,7 +104,7 @@ struct State {
     made: i64,
     /// The next number of a host that sends frames.
     expected: Option<u32>,
-    /// The connection that is the host's; a newer one takes its place.
+    /// The number of the socket that is the host's, at this node or another; a higher one takes its place.
     hosting: u64,
     polled: i64,
     pollers: Pollers,
@@ -146,20 +148,21 @@ pub struct Status {
 
 impl Session {
     /// A session that begins now.
-    pub fn new(id: SessionId, shared: Arc<Shared>, now: i64) -> Arc<Self> {
+    pub fn new(id: SessionId, incarnation: Incarnation, shared: Arc<Shared>, now: i64) -> Arc<Self> {
         shared.metrics.started.inc();
         shared.metrics.sessions.inc();
-        Self::make(id, shared, now, Spread::new(true, now), now)
+        Self::make(id, shared, Start { incarnation, at: now }, Spread::new(true, now), now)
     }
 
-    /// A copy of a session that other nodes have, that began at `started` and whose host was last heard at `heard`.
-    pub fn copy(id: SessionId, shared: Arc<Shared>, started: i64, heard: i64, now: i64) -> Arc<Self> {
-        let session = Self::make(id, shared, started, Spread::new(false, now), now);
+    /// A copy of a session that other nodes have, and whose host was last heard at `heard`.
+    pub fn copy(id: SessionId, shared: Arc<Shared>, start: Start, heard: i64, now: i64) -> Arc<Self> {
+        let session = Self::make(id, shared, start, Spread::new(false, now), now);
         session.state.lock().heard = heard;
         session
     }
 
-    fn make(id: SessionId, shared: Arc<Shared>, started: i64, spread: Spread, now: i64) -> Arc<Self> {
+    fn make(id: SessionId, shared: Arc<Shared>, start: Start, spread: Spread, now: i64) -> Arc<Self> {
+        let node = shared.link.as_ref().map_or(0, |link| link.node().number());
         let state = State {
             ended: None,
             heard: now,
@@ -182,7 +185,7 @@ impl Session {
             seated: [0; 2],
             silent: 0,
             statistics: Statistics::new(now),
-            chat: Chat::new(now),
+            chat: Chat::new(node, now),
             recording: Recording::default(),
             told: (0, now),
             bytes: 0,
@@ -190,7 +193,7 @@ impl Session {
         };
         Arc::new_cyclic(|me| Self {
             id,
-            started,
+            start,
             me: Weak::clone(me),
             shared,
             events: broadcast::Sender::new(event::RING),
@@ -205,14 +208,19 @@ impl Session {
 
     /// When it began.
     pub fn started(&self) -> i64 {
-        self.started
+        self.start.at
+    }
+
+    /// Which session of its id it is.
+    pub fn incarnation(&self) -> Incarnation {
+        self.start.incarnation
     }
 
     /// How it is.
     pub fn status(&self, now: i64) -> Status {
         let state = self.state.lock();
         Status {
-            started: self.started,
+            started: self.start.at,
             ended: state.ended,
             listeners: state.listeners(now),
             metadata: state.fresh_metadata(now),
@@ -224,7 +232,7 @@ impl Session {
     pub fn statistics(&self, now: i64) -> Report {
         let state = self.state.lock();
         let listeners = if state.ended.is_some() { 0 } else { state.listeners(now) };
-        state.statistics.report(self.started, listeners, state.pollers.joined())
+        state.statistics.report(self.start.at, listeners, state.pollers.joined())
     }
 
     /// How it ended, if it has.
@@ -260,7 +268,7 @@ impl Session {
         metrics.sessions.dec();
         metrics.ended.with_label_values(&[reason.name()]).inc();
         metrics.per_session.observe(most.into());
-        let seconds = (now - self.started) / 1000;
+        let seconds = (now - self.start.at) / 1000;
         tracing::info!(session = %self.id, reason = reason.name(), seconds, bytes = state.bytes, "a sharing session ended");
     }
 
