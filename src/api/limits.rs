@@ -26,11 +26,14 @@ pub struct Class {
     name: &'static str,
     /// In its place for users with the role `vip`.
     vip: Option<&'static str>,
+    /// Whether callers may show a token of an issuer; where they may not, looking for one would count what they show
+    /// instead as a bad one.
+    has_users: bool,
 }
 
 impl Class {
     /// Most paths: `standard`, and `elevated` for the role `vip`.
-    pub const STANDARD: Self = Self { name: "standard", vip: Some("elevated") };
+    pub const STANDARD: Self = Self { name: "standard", vip: Some("elevated"), has_users: true };
     /// Paths of administrators: `strict`.
     pub const STRICT: Self = Self::named("strict");
     /// Recognition, which costs a foreign service: `recognition`.
@@ -38,7 +41,12 @@ impl Class {
 
     /// A class of a module's own, such as one for paths that are polled.
     pub const fn named(name: &'static str) -> Self {
-        Self { name, vip: None }
+        Self { name, vip: None, has_users: true }
+    }
+
+    /// The same for paths that have a kind of token of their own: what counts there is the address.
+    pub const fn without_users(name: &'static str) -> Self {
+        Self { name, vip: None, has_users: false }
     }
 }
 
@@ -51,7 +59,11 @@ struct Limiter {
 }
 
 /// `routes`, their requests counted by `class`.
-pub fn limited(routes: OpenApiRouter, limits: &Limits, class: Class) -> OpenApiRouter {
+pub fn limited<S: Clone + Send + Sync + 'static>(
+    routes: OpenApiRouter<S>,
+    limits: &Limits,
+    class: Class,
+) -> OpenApiRouter<S> {
     let policy = limits.policy(class.name).cloned();
     let vip = class.vip.and_then(|name| limits.policy(name)).or(policy.as_ref()).cloned();
     if policy.is_none() && vip.is_none() {
@@ -64,7 +76,10 @@ async fn limit(State(limiter): State<Limiter>, request: Request, next: Next) -> 
     let (mut parts, body) = request.into_parts();
     // Who it is is found once: the handler finds it in the extensions. A bad token is refused there; here it counts by
     // its address.
-    let user = User::from_request_parts(&mut parts, &()).await.ok();
+    let user = match limiter.class.has_users {
+        true => User::from_request_parts(&mut parts, &()).await.ok(),
+        false => None,
+    };
     let is_vip = user.as_ref().is_some_and(|user| user.role() == Role::Vip);
     let request = Request::from_parts(parts, body);
     let policy = if is_vip { limiter.vip } else { limiter.policy };

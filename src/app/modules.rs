@@ -74,6 +74,6 @@ pub fn start(
     let relay = share
         .map(|share| Relay::start(share, redis, (*clock).clone(), tasks, metrics.registry(), depot))
         .transpose()?;
-    modules.extend(relay.clone().map(relay::routes));
+    modules.extend(relay.clone().map(|relay| relay::routes(relay, |routes, class| limited(routes, limits, class))));
     Ok(Started { modules: router::modules(modules), relay })
 }

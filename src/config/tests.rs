@@ -22,10 +22,11 @@ fn environment(name: &str) -> Option<String> {
         "S3_BUCKET_NAME" => "canary-bucket",
         "JWT_SECRET_KEY" => "canary-jwt-secret-of-32-characters",
         "ADMIN_TOKEN" => "canary-admin",
-        "BEARER_TOKEN" => "canary-bearer",
+        "BEARER_TOKEN" => "canary-bearer-of-sharing",
         "PORT" => "8080",
         "LOG_LEVEL" => "INFO",
         "CANARY_PROSE" => "canary words",
+        "CANARY_SHORT" => "canary-short",
         "CANARY_EMPTY" => "",
         _ => return None,
     };

@@ -76,6 +76,8 @@ pub enum Key<'a> {
     },
     /// The live sharing sessions.
     Sessions,
+    /// Seeds of the keys that sign tickets to sharing sessions.
+    TicketKeys,
     /// The channel on which nodes speak of a sharing session.
     SessionChannel {
         /// The session's id.
@@ -104,6 +106,7 @@ impl Display for Key<'_> {
             Self::SessionMetadata { id } => write!(f, "session:{}:metadata", Part(id)),
             Self::SessionAudio { id } => write!(f, "session:{}:audio", Part(id)),
             Self::Sessions => f.write_str("share:sessions"),
+            Self::TicketKeys => f.write_str("share:ticket-keys"),
             Self::SessionChannel { id } => write!(f, "share.channel:{}", Part(id)),
         }
     }
@@ -181,6 +184,7 @@ mod tests {
             Key::SessionMetadata { id: one },
             Key::SessionAudio { id: one },
             Key::Sessions,
+            Key::TicketKeys,
             Key::SessionChannel { id: one },
         ]
     }

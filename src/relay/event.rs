@@ -7,7 +7,6 @@ use axum::extract::ws::Utf8Bytes;
 use serde::{Deserialize, Serialize};
 
 use super::lane::Frame;
-use super::metadata::Metadata;
 
 /// Events that a listener may be behind; who is further behind goes on at the live edge.
 pub const RING: usize = 32;
@@ -20,6 +19,8 @@ pub enum Reason {
     Stopped,
     /// The host was not heard of for too long.
     Timeout,
+    /// While nodes were apart, one that began before got the same id.
+    Replaced,
 }
 
 impl Reason {
@@ -28,12 +29,13 @@ impl Reason {
         match self {
             Self::Stopped => "stopped",
             Self::Timeout => "timeout",
+            Self::Replaced => "replaced",
         }
     }
 
     /// The reason of this name.
     pub fn named(name: &str) -> Option<Self> {
-        [Self::Stopped, Self::Timeout].into_iter().find(|reason| reason.name() == name)
+        [Self::Stopped, Self::Timeout, Self::Replaced].into_iter().find(|reason| reason.name() == name)
     }
 }
 
@@ -42,14 +44,19 @@ impl Reason {
 pub enum Event {
     /// Audio.
     Frame(Arc<Frame>),
-    /// The host has said something of the song.
-    Metadata(Arc<Metadata>),
+    /// The host has said something of the song: it is with the session, since lyrics are large and the ring would hold
+    /// many.
+    Metadata,
     /// So many listen; told from time to time too, so that dead connections show.
     Count(usize),
+    /// Another socket is the host's from now on.
+    HostReplaced,
     /// The host's socket was lost, or is there again.
     Host(bool),
     /// A line of the chat, or that it is switched on or off, as it is sent.
     Chat(Utf8Bytes),
+    /// The last lines are others than were told: they are with the session.
+    ChatAnew,
     /// Whether the session is recorded, from now on.
     Recording(bool),
     /// The session is over.

@@ -17,6 +17,11 @@ use super::cover::Shown;
 /// How long metadata is shown after the host has sent it, in milliseconds.
 pub const LIFE: i64 = 30_000;
 
+/// Bytes of a title, and of an artist, at most.
+const NAME: usize = 1 << 10;
+/// Bytes of lyrics at most: an hour of them has a tenth of that.
+const LYRICS: usize = 256 << 10;
+
 /// What is wrong with metadata.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadMetadata {
@@ -25,6 +30,14 @@ pub enum BadMetadata {
         "expected JSON with title, artist, lyrics, hasSyncedLyrics, elapsedSeconds, totalSeconds, thumbnailData and timestamp: {0}"
     )]
     Json(String),
+    /// More than fits.
+    #[error("{field} has at most {} KiB", .most >> 10)]
+    TooLong {
+        /// The field.
+        field: &'static str,
+        /// Its bytes at most.
+        most: usize,
+    },
     /// Not a time.
     #[error("elapsedSeconds and totalSeconds must be 0 or more")]
     Time,
@@ -32,6 +45,9 @@ pub enum BadMetadata {
     #[error("thumbnailData is neither Base64 nor null")]
     Thumbnail,
 }
+
+/// Makes of a cover's tag what listeners are told of it.
+pub type Cover<'a> = &'a (dyn Fn(&str) -> String + Send + Sync);
 
 /// The document's metadata.
 #[derive(Clone, Debug, Default, Deserialize, Serialize, ToSchema)]
@@ -63,7 +79,7 @@ pub struct Song {
 pub struct Picture {
     /// Base64, as it came.
     text: String,
-    /// Changes with the picture; who knows it has been told it by the session.
+    /// Changes with the picture.
     pub tag: String,
     /// What is shown of it, once somebody has asked.
     pub shown: OnceCell<Option<Shown>>,
@@ -112,34 +128,46 @@ pub struct Metadata {
 }
 
 impl Metadata {
-    /// Reads the document's JSON; a cover that is the same as that of `before` is not kept twice.
-    pub fn from_json(body: &[u8], before: Option<&Self>, now: i64) -> Result<Self, BadMetadata> {
+    /// Reads the document's JSON; a cover that is the same as that of `before` is not kept twice. `cover` makes of a
+    /// cover's tag what listeners are told.
+    pub fn from_json(body: &[u8], before: Option<&Self>, now: i64, cover: Cover<'_>) -> Result<Self, BadMetadata> {
         let song = serde_json::from_slice(body).map_err(|error| BadMetadata::Json(error.to_string()))?;
-        Self::new(song, before, now)
+        Self::new(song, before, now, cover)
     }
 
-    fn new(mut song: Song, before: Option<&Self>, now: i64) -> Result<Self, BadMetadata> {
+    fn new(mut song: Song, before: Option<&Self>, now: i64, cover: Cover<'_>) -> Result<Self, BadMetadata> {
         let is_time = |seconds: f64| seconds.is_finite() && seconds >= 0.0;
         if !is_time(song.elapsed_seconds) || !is_time(song.total_seconds) {
             return Err(BadMetadata::Time);
         }
+        let fields = [("title", &song.title, NAME), ("artist", &song.artist, NAME), ("lyrics", &song.lyrics, LYRICS)];
+        for (field, text, most) in fields {
+            if text.as_ref().is_some_and(|text| text.len() > most) {
+                return Err(BadMetadata::TooLong { field, most });
+            }
+        }
         let text = song.thumbnail_data.take().filter(|text| !text.is_empty());
         let picture = text.map(|text| picture(text, before)).transpose()?;
-        Ok(Self::written(song, picture, now + LIFE))
+        Ok(Self::written(song, picture, now + LIFE, cover))
     }
 
     /// Reads `slim` of another one, with this picture, shown until then.
-    pub fn from_slim(slim: &[u8], picture: Option<Arc<Picture>>, until: i64) -> Result<Self, BadMetadata> {
+    pub fn from_slim(
+        slim: &[u8],
+        picture: Option<Arc<Picture>>,
+        until: i64,
+        cover: Cover<'_>,
+    ) -> Result<Self, BadMetadata> {
         let song = serde_json::from_slice(slim).map_err(|error| BadMetadata::Json(error.to_string()))?;
-        Ok(Self::written(song, picture, until))
+        Ok(Self::written(song, picture, until, cover))
     }
 
     /// `song` has no picture of its own.
-    fn written(song: Song, picture: Option<Arc<Picture>>, until: i64) -> Self {
+    fn written(song: Song, picture: Option<Arc<Picture>>, until: i64, cover: Cover<'_>) -> Self {
         let slim = serde_json::to_vec(&song).unwrap_or_default();
         let mut pushed = json!(song);
         pushed["type"] = json!("meta");
-        pushed["thumb"] = json!(picture.as_ref().map(|picture| &picture.tag));
+        pushed["thumb"] = json!(picture.as_ref().map(|picture| cover(&picture.tag)));
         let digest =
             Sha256::new().chain_update(&slim).chain_update(picture.as_ref().map_or("", |it| &it.tag)).finalize();
         Self {
@@ -202,7 +230,7 @@ mod tests {
     }
 
     fn read(value: &Value, before: Option<&Metadata>) -> Result<Metadata, BadMetadata> {
-        Metadata::from_json(value.to_string().as_bytes(), before, 0)
+        Metadata::from_json(value.to_string().as_bytes(), before, 0, &|tag| format!("{tag}.signed"))
     }
 
     fn shown(metadata: &Metadata, with_picture: bool) -> Value {
@@ -220,6 +248,8 @@ mod tests {
         let pushed: Value = serde_json::from_str(&metadata.pushed).expect("it is JSON");
         assert_eq!((&pushed["type"], &pushed["title"]), (&json!("meta"), &sent()["title"]));
         assert!(!metadata.pushed.contains("/9j/4AAQ"));
+        let tag = &metadata.picture.as_ref().expect("a cover").tag;
+        assert_eq!(pushed["thumb"], format!("{tag}.signed"));
     }
 
     #[test]
@@ -248,6 +278,6 @@ mod tests {
         wrong = sent();
         wrong["thumbnailData"] = json!("<svg>");
         assert_eq!(read(&wrong, None).err(), Some(BadMetadata::Thumbnail));
-        assert!(matches!(Metadata::from_json(b"[]x", None, 0), Err(BadMetadata::Json(_))));
+        assert!(matches!(Metadata::from_json(b"[]x", None, 0, &str::to_owned), Err(BadMetadata::Json(_))));
     }
 }

@@ -6,6 +6,7 @@
 //! `transcode` between the two only while somebody needs it → the session's events. Knows nothing of other modules or of
 //! the proxy; HTTP is in `routes` and `push` alone.
 
+mod access;
 mod bucket;
 mod chat;
 mod chunk;
@@ -13,6 +14,7 @@ mod cover;
 mod event;
 mod frame;
 mod id;
+mod incarnation;
 mod intake;
 mod lane;
 mod metadata;
@@ -22,6 +24,7 @@ mod ogg;
 mod page;
 mod pollers;
 mod push;
+mod recent;
 mod recording;
 mod refused;
 mod registry;
@@ -42,10 +45,12 @@ use std::time::{Duration, SystemTime};
 pub use recording::Depot;
 pub use routes::routes;
 
+use self::access::Access;
 use self::bucket::Guesses;
 use self::cover::Covers;
 use self::event::Reason;
 use self::id::SessionId;
+use self::incarnation::Incarnation;
 use self::metrics::Metrics;
 use self::nodes::{Claim, Nodes};
 use self::recording::Recorder;
@@ -54,7 +59,7 @@ use self::registry::{Registry, TRIES};
 use self::seats::Seats;
 use self::session::{Session, Shared};
 use self::settings::Settings;
-use self::tickets::Tickets;
+use self::tickets::{Ticket, Tickets};
 use self::transcode::Transcoders;
 use crate::clock::Clock;
 use crate::lifecycle::Tasks;
@@ -71,7 +76,8 @@ pub struct Relay {
     registry: Arc<Registry>,
     /// The other nodes, where there may be some.
     nodes: Option<Arc<Nodes>>,
-    tickets: Tickets,
+    access: Access,
+    tickets: Arc<Tickets>,
     guesses: Guesses,
     seats: Arc<Seats>,
     covers: Covers,
@@ -96,16 +102,25 @@ impl Relay {
         let (link, ends) = ends.map(|(redis, (link, ends))| (link, (redis, ends))).unzip();
         let (shared_seats, shared_metrics) = (Arc::clone(&seats), Arc::clone(&metrics));
         let recorder = depot.map(|depot| Recorder::new(depot, tasks.clone(), Arc::clone(&metrics)));
-        let buffer = settings.buffer;
-        let shared = Shared { buffer, seats: shared_seats, transcoders, recorder, metrics: shared_metrics, link };
+        let (buffer, tickets) = (settings.buffer, Arc::new(Tickets::new(&settings.token)));
+        let shared_tickets = Arc::clone(&tickets);
+        let shared = Shared {
+            buffer,
+            seats: shared_seats,
+            transcoders,
+            recorder,
+            metrics: shared_metrics,
+            link,
+            tickets: shared_tickets,
+        };
         let shared = Arc::new(shared);
         let registry = Arc::new(Registry::new(settings.max_sessions, settings.timeout, Arc::clone(&shared)));
         let nodes = ends.map(|(redis, ends)| {
             let means = nodes::Means { shared, registry: Arc::clone(&registry), clock: clock.clone() };
             Nodes::start(redis, &settings, means, ends, tasks)
         });
-        let tickets = Tickets::new(&settings.token);
         let relay = Arc::new(Self {
+            access: Access::new(settings.token.clone()),
             settings,
             clock,
             tasks: tasks.clone(),
@@ -158,12 +173,13 @@ impl Relay {
     /// Starts the session of this id, or of one that is free at all nodes.
     async fn begin(&self, wanted: Option<SessionId>) -> Result<Arc<Session>, Refused> {
         let now = self.now();
-        let Some(nodes) = &self.nodes else { return self.registry.start(wanted, now) };
+        let incarnation = Incarnation::random();
+        let Some(nodes) = &self.nodes else { return self.registry.start(wanted, incarnation, now) };
         for _ in 0..TRIES {
             let id = self.registry.free(wanted)?;
-            match nodes.claim(id, now).await {
+            match nodes.claim(id, incarnation, now).await {
                 Claim::Made => {
-                    let started = self.registry.start(Some(id), now);
+                    let started = self.registry.start(Some(id), incarnation, now);
                     if started.is_err() {
                         nodes.take_back(id).await;
                     }
@@ -185,26 +201,66 @@ impl Relay {
         }
     }
 
-    /// The session of this id, here or at another node. An address that has guessed too often finds none but those that it
-    /// listens to.
+    /// The session of this id, here or at another node, for somebody with the token. An address that has guessed too often
+    /// finds none but those that it was let in to before.
     async fn find(&self, id: SessionId, address: IpAddr) -> Result<Arc<Session>, Refused> {
         let now = self.now();
-        let here = self.registry.get(id).map(|session| (session.visit(address, now), session));
-        let (known, live) = here.as_ref().map_or((false, false), |(visit, _)| (visit.known, visit.live));
+        let known = self.registry.get(id).is_some_and(|session| session.knows(address, now));
         if !known && self.guesses.is_blocked(address, now) {
             self.metrics.guesses.inc();
             let wait = Duration::from_secs(3);
             return Err(Refused::TooFast { what: "too many session ids that do not exist", wait });
         }
-        let here = here.map(|(_, session)| session);
+        match self.open(id).await {
+            Ok(session) => {
+                session.let_in(address, now);
+                Ok(session)
+            }
+            Err(refused) => {
+                if refused == Refused::UnknownSession {
+                    self.guesses.missed(address, now);
+                }
+                Err(refused)
+            }
+        }
+    }
+
+    /// The same for a host that sends requests. It has no socket on which to be told that its session gave way to another,
+    /// so it is told here that its own is no more.
+    async fn find_to_send(&self, id: SessionId, address: IpAddr) -> Result<Arc<Session>, Refused> {
+        if self.registry.was_replaced(id, self.now()) {
+            return Err(Refused::UnknownSession);
+        }
+        self.find(id, address).await
+    }
+
+    /// The session of this id, here or at another node, for somebody who has been told of it.
+    async fn open(&self, id: SessionId) -> Result<Arc<Session>, Refused> {
+        let here = self.registry.get(id);
+        here.iter().for_each(|session| session.visit(self.now()));
         let found = match &self.nodes {
             // The id of one that has ended may be that of another by now.
-            Some(nodes) if !live => nodes.open(id, here).await?,
+            Some(nodes) if here.as_ref().is_none_or(|here| here.ended().is_some()) => nodes.open(id, here).await?,
             _ => here,
         };
-        found.ok_or_else(|| {
-            self.guesses.missed(address, now);
-            Refused::UnknownSession
-        })
+        found.ok_or(Refused::UnknownSession)
+    }
+
+    /// What `text` says, where it is a ticket to the session of this id.
+    async fn ticket(&self, text: &str, id: SessionId) -> Option<Ticket> {
+        let read = self.tickets.read(text, id);
+        match &self.nodes {
+            // It may be of a node whose key is not known here yet.
+            Some(nodes) if read.is_none() && nodes.agree().await => self.tickets.read(text, id),
+            _ => read,
+        }
+    }
+
+    /// Has tickets signed so that all nodes take them, where that can be had.
+    async fn prepare_tickets(&self) -> &Tickets {
+        if let Some(nodes) = &self.nodes {
+            nodes.agree().await;
+        }
+        &self.tickets
     }
 }

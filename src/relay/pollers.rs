@@ -1,7 +1,10 @@
 //! Who polls. The document's receivers say nothing of themselves, and several share an address; but each asks for what
 //! came after the chunk that it was given last, and by that they are told apart, counted, and limited one by one.
+//!
+//! Whoever asks for something else may have come just now, or makes its position up. All such polls of an address have one
+//! limit and count as one listener, until one goes on from the live edge, where it was given something.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 
 use super::bucket::Bucket;
@@ -15,12 +18,16 @@ const BURST: f64 = 24.0;
 const EMPTY: f64 = 0.1;
 /// A listener that has not asked for so long, in milliseconds, is gone.
 const GONE: i64 = 3_000;
+/// How long somebody who came just now may take to go on, in milliseconds.
+const GOES_ON: i64 = 1_500;
 /// Listeners of one address in one session at most.
 const PER_ADDRESS: usize = 64;
 /// Addresses in one session at most.
 const ADDRESSES: usize = 10_000;
 
+/// A listener that goes on from where it was.
 struct Cursor {
+    /// The number that it was given last.
     since: i64,
     seen: i64,
     bucket: Bucket,
@@ -28,8 +35,24 @@ struct Cursor {
 
 struct Address {
     cursors: Vec<Cursor>,
+    /// The numbers that those were given who came just now, and when.
+    given: VecDeque<(i64, i64)>,
+    /// When the last of them came, if one has not gone on.
+    came: Option<i64>,
+    /// The limit of all of them.
+    unknown: Bucket,
     looks: Bucket,
     seen: i64,
+}
+
+/// What a poll is answered.
+pub struct Answer<T> {
+    /// The number that it ends with; the one that was asked for where there is nothing.
+    pub newest: i64,
+    /// Whether that is the last that there is.
+    pub edge: bool,
+    /// The answer itself.
+    pub value: T,
 }
 
 /// The listeners of one session that poll.
@@ -40,56 +63,54 @@ pub struct Pollers {
 }
 
 impl Pollers {
-    /// A poll for what came after `since`; `answer` gives the number that it ends with, and the answer itself.
+    /// A poll for what came after `since`.
     pub fn poll<T>(
         &mut self,
         address: IpAddr,
         since: i64,
         now: i64,
-        answer: impl FnOnce() -> (i64, T),
+        answer: impl FnOnce() -> Answer<T>,
     ) -> Result<T, Refused> {
         let since = since.max(-1);
-        let mut came = false;
         let address = self.address(address, now)?;
-        // Of those that are there, the one that has waited longest; else one that was given nothing yet.
-        let at = |since: i64| {
-            let there = address.cursors.iter().enumerate().filter(move |(_, cursor)| cursor.since == since);
-            there.min_by_key(|(_, cursor)| cursor.seen).map(|(index, _)| index)
-        };
-        let cursor = match at(since).or_else(|| at(-1)) {
-            Some(index) => &mut address.cursors[index],
-            None => {
-                address.cursors.retain(|cursor| now - cursor.seen < GONE);
-                if address.cursors.len() >= PER_ADDRESS {
-                    return Err(too_fast(std::time::Duration::from_secs(1)));
-                }
-                let bucket = Bucket::new(PER_SECOND, BURST, now);
-                address.cursors.push(Cursor { since, seen: now, bucket });
-                came = true;
-                address.cursors.last_mut().expect("it was just pushed")
-            }
-        };
-        cursor.seen = now;
-        let (newest, answer) = answer();
+        let Answer { newest, edge, value } = answer();
         // Listeners who wait for a silent host ask for the same, and look like one; what they get costs little.
         let cost = if newest == since { EMPTY } else { 1.0 };
-        cursor.bucket.take(cost, now).map_err(too_fast)?;
-        cursor.since = newest;
-        self.joined += u64::from(came);
-        Ok(answer)
+        if let Some(cursor) = address.going_on(since) {
+            cursor.bucket.take(cost, now).map_err(too_fast)?;
+            (cursor.since, cursor.seen) = (newest, now);
+        } else if let Some(at) = address.given_before(since, now) {
+            let mut bucket = Bucket::new(PER_SECOND, BURST, now);
+            bucket.take(cost, now).map_err(too_fast)?;
+            address.cursors.push(Cursor { since: newest, seen: now, bucket });
+            address.given.remove(at);
+            // The one that came, or one of several that came together.
+            if address.given.is_empty() {
+                address.came = None;
+            } else {
+                self.joined += 1;
+            }
+        } else {
+            address.unknown.take(cost, now).map_err(too_fast)?;
+            let came = !address.has_unknown(now);
+            address.came = Some(now);
+            if edge && newest >= 0 {
+                if address.given.len() >= PER_ADDRESS {
+                    address.given.pop_front();
+                }
+                address.given.push_back((newest, now));
+            }
+            self.joined += u64::from(came);
+        }
+        Ok(value)
     }
 
     /// A look at metadata or status.
     pub fn look(&mut self, address: IpAddr, now: i64) -> Result<(), Refused> {
         let address = self.address(address, now)?;
         #[expect(clippy::cast_precision_loss, reason = "at most PER_ADDRESS")]
-        let share = 1.0 / address.cursors.len().max(1) as f64;
+        let share = 1.0 / address.count(now).max(1) as f64;
         address.looks.take(share, now).map_err(too_fast)
-    }
-
-    /// Whether this address listens.
-    pub fn knows(&self, address: IpAddr) -> bool {
-        self.by.contains_key(&address)
     }
 
     /// How many ever came, as far as they can be told apart.
@@ -99,8 +120,7 @@ impl Pollers {
 
     /// How many listen.
     pub fn count(&self, now: i64) -> usize {
-        let here = |address: &Address| address.cursors.iter().filter(|cursor| now - cursor.seen < GONE).count();
-        self.by.values().map(here).sum()
+        self.by.values().map(|address| address.count(now)).sum()
     }
 
     /// Forgets those who are gone.
@@ -115,11 +135,41 @@ impl Pollers {
         if self.by.len() >= ADDRESSES && !self.by.contains_key(&address) {
             return Err(Refused::NoSeat);
         }
-        let looks = || Bucket::new(PER_SECOND, BURST, now);
-        let entry =
-            self.by.entry(address).or_insert_with(|| Address { cursors: Vec::new(), looks: looks(), seen: now });
+        let entry = self.by.entry(address).or_insert_with(|| Address {
+            cursors: Vec::new(),
+            given: VecDeque::new(),
+            came: None,
+            unknown: Bucket::new(PER_SECOND, BURST, now),
+            looks: Bucket::new(PER_SECOND, BURST, now),
+            seen: now,
+        });
         entry.seen = now;
         Ok(entry)
+    }
+}
+
+impl Address {
+    /// Of those that were given this number the one that has waited longest.
+    fn going_on(&mut self, since: i64) -> Option<&mut Cursor> {
+        self.cursors.iter_mut().filter(|cursor| cursor.since == since).min_by_key(|cursor| cursor.seen)
+    }
+
+    /// Whether somebody who came just now was given this number, and there is room for one more that goes on.
+    fn given_before(&mut self, since: i64, now: i64) -> Option<usize> {
+        self.given.retain(|(_, at)| now - at < GOES_ON);
+        self.cursors.retain(|cursor| now - cursor.seen < GONE);
+        let at = self.given.iter().position(|(number, _)| *number == since);
+        at.filter(|_| self.cursors.len() < PER_ADDRESS)
+    }
+
+    /// Whether somebody came who has not gone on.
+    fn has_unknown(&self, now: i64) -> bool {
+        self.came.is_some_and(|came| now - came < GONE)
+    }
+
+    fn count(&self, now: i64) -> usize {
+        let going_on = self.cursors.iter().filter(|cursor| now - cursor.seen < GONE).count();
+        going_on + usize::from(self.has_unknown(now))
     }
 }
 
@@ -133,6 +183,10 @@ mod tests {
 
     const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
+    fn answer(newest: i64) -> impl FnOnce() -> Answer<()> {
+        move || Answer { newest, edge: true, value: () }
+    }
+
     /// Listeners behind one address, each polling every 100 ms while a chunk comes every 93 ms; how many are counted.
     fn counted(listeners: usize) -> usize {
         let mut pollers = Pollers::default();
@@ -141,7 +195,8 @@ mod tests {
             for (number, since) in since.iter_mut().enumerate() {
                 let now = round * 100 + i64::try_from(number).expect("few");
                 let newest = now / 93;
-                let answer = || (newest.max(*since), newest.max(*since));
+                let newest = newest.max(*since);
+                let answer = || Answer { newest, edge: true, value: newest };
                 *since = pollers.poll(HERE, *since, now, answer).expect("ten a second are fine");
                 if round % 5 == 0 {
                     pollers.look(HERE, now).expect("two a second are fine");
@@ -163,23 +218,45 @@ mod tests {
         let mut pollers = Pollers::default();
         let mut polled = 0;
         for number in 0..200 {
-            polled += i64::from(pollers.poll(HERE, polled, number * 5, || (polled + 1, ())).is_ok());
+            polled += i64::from(pollers.poll(HERE, polled, number * 5, answer(polled + 1)).is_ok());
         }
         assert!((34..=38).contains(&polled), "24 at once and 12 in a second, not {polled}");
         let waited =
-            (0..1000).filter(|number| pollers.poll(HERE, polled, 60_000 + number, || (polled, ())).is_ok()).count();
+            (0..1000).filter(|number| pollers.poll(HERE, polled, 60_000 + number, answer(polled)).is_ok()).count();
         assert!((340..=380).contains(&waited), "ten times as many that bring nothing, not {waited}");
         assert_eq!(pollers.count(1000), 1);
     }
 
     #[test]
+    fn who_makes_its_position_up_is_one_listener_with_one_limit() {
+        let varied: [fn(i64) -> i64; 4] =
+            [|number| number % 97, |_| -1, |number| 1_000_000 - number, |number| number % 7];
+        for vary in varied {
+            let mut pollers = Pollers::default();
+            let polled = (0..2_000)
+                .filter(|number| {
+                    let newest = 100 + number / 20;
+                    pollers.poll(HERE, vary(*number), *number, answer(newest)).is_ok()
+                })
+                .count();
+            assert!((46..=52).contains(&polled), "24 at once and 12 a second in two seconds, not {polled}");
+            assert!(pollers.count(2_000) <= 2, "{}", pollers.count(2_000));
+            assert!(pollers.joined() <= 2);
+        }
+    }
+
+    #[test]
     fn an_address_is_bounded_and_who_leaves_is_forgotten() {
         let mut pollers = Pollers::default();
-        let polled = (0..200).filter(|since| pollers.poll(HERE, *since, 0, || (1_000 + since, ())).is_ok()).count();
-        assert_eq!(polled, PER_ADDRESS);
-        assert!(pollers.knows(HERE));
-        pollers.sweep(GONE);
-        assert!(!pollers.knows(HERE));
-        assert_eq!(pollers.count(GONE), 0);
+        // As many as can be, each going on from where it is.
+        for number in 0..200 {
+            for since in [-1, 1_000 + number] {
+                let _ = pollers.poll(HERE, since, number, answer(1_000 + number));
+            }
+        }
+        assert!(pollers.count(200) <= PER_ADDRESS);
+        pollers.sweep(200 + GONE);
+        assert!(pollers.by.is_empty());
+        assert_eq!(pollers.count(200 + GONE), 0);
     }
 }

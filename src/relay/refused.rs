@@ -32,6 +32,9 @@ pub enum Refused {
     /// As many listeners as there may be.
     #[error("there are as many listeners as the server takes")]
     NoSeat,
+    /// As many as a ticket is for have come with it.
+    #[error("as many listen with this ticket as it is for")]
+    TicketInUse,
     /// Other formats are already made for as many sessions as they may be.
     #[error("the server cannot make this format for another session at the moment")]
     NoTranscode,
@@ -80,7 +83,9 @@ impl From<Refused> for Error {
                 Self::bad_request(detail)
             }
             Refused::UnknownSession | Refused::NoMetadata | Refused::NoPicture => Self::not_found(detail),
-            Refused::Taken | Refused::ChatOff | Refused::NoRecorder | Refused::StillStoring => Self::conflict(detail),
+            Refused::Taken | Refused::TicketInUse | Refused::ChatOff | Refused::NoRecorder | Refused::StillStoring => {
+                Self::conflict(detail)
+            }
             Refused::Full | Refused::NoSeat | Refused::NoTranscode | Refused::Unreachable => Self::unavailable(detail),
             Refused::TooFast { wait, .. } => Self::too_many(detail, wait),
             Refused::Unauthorized => Self::unauthorized(detail),

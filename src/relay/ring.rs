@@ -17,25 +17,44 @@ const MOST: usize = 256;
 pub struct Ring {
     window: i64,
     held: i64,
+    /// Bytes of samples at most, and now: a chunk that was given out as text has four thirds of that besides.
+    most: usize,
+    bytes: usize,
     chunks: VecDeque<Arc<Chunk>>,
 }
 
 impl Ring {
-    /// An empty ring that keeps `window` of audio.
-    pub fn new(window: Duration) -> Self {
-        Self { window: i64::try_from(window.as_micros()).unwrap_or(i64::MAX), held: 0, chunks: VecDeque::new() }
+    /// An empty ring that keeps `window` of audio, of `most` bytes of samples.
+    pub fn new(window: Duration, most: usize) -> Self {
+        let window = i64::try_from(window.as_micros()).unwrap_or(i64::MAX);
+        Self { window, held: 0, most, bytes: 0, chunks: VecDeque::new() }
     }
 
     /// Adds the next one and drops what is too old; returns how many were dropped.
     pub fn push(&mut self, chunk: Arc<Chunk>) -> usize {
         self.held += chunk.micros();
+        self.bytes += chunk.len();
         self.chunks.push_back(chunk);
         let mut dropped = 0;
-        while self.chunks.len() > 1 && (self.held > self.window || self.chunks.len() > MOST) {
-            self.held -= self.chunks.pop_front().map_or(0, |old| old.micros());
+        while self.chunks.len() > 1 && (self.held > self.window || self.bytes > self.most || self.chunks.len() > MOST) {
+            self.drop_oldest();
             dropped += 1;
         }
         dropped
+    }
+
+    /// Forgets what came before `time`, in microseconds.
+    pub fn forget_before(&mut self, time: i64) {
+        while self.chunks.front().is_some_and(|oldest| oldest.arrived <= time) {
+            self.drop_oldest();
+        }
+    }
+
+    fn drop_oldest(&mut self) {
+        if let Some(old) = self.chunks.pop_front() {
+            self.held -= old.micros();
+            self.bytes -= old.len();
+        }
     }
 
     /// What came after the chunk of this number, oldest first. A number that was never given out, such as -1 or one of a
@@ -63,7 +82,7 @@ impl Ring {
     /// Forgets everything.
     pub fn clear(&mut self) {
         self.chunks = VecDeque::new();
-        self.held = 0;
+        (self.held, self.bytes) = (0, 0);
     }
 }
 
@@ -73,7 +92,7 @@ mod tests {
     use super::*;
 
     fn ring(numbers: impl IntoIterator<Item = i64>) -> Ring {
-        let mut ring = Ring::new(Duration::from_secs(5));
+        let mut ring = Ring::new(Duration::from_secs(5), usize::MAX);
         for sequence in numbers {
             let label = Label { sequence, rate: 44_100, channels: 2, timestamp: 0 };
             ring.push(Arc::new(Chunk::from_samples(label, vec![0; 4096 * 8].into(), 0).expect("a good chunk")));
@@ -90,6 +109,21 @@ mod tests {
         let ring = ring(0..100);
         assert_eq!(ring.iter().count(), 53);
         assert_eq!(ring.newest(), Some(99));
+    }
+
+    #[test]
+    fn it_keeps_no_more_bytes_than_it_may_and_nothing_old() {
+        let mut ring = Ring::new(Duration::from_secs(30), 10 * 4096 * 8);
+        for sequence in 0..50 {
+            let label = Label { sequence, rate: 192_000, channels: 2, timestamp: 0 };
+            let chunk = Chunk::from_samples(label, vec![0; 4096 * 8].into(), sequence * 1_000).expect("a good chunk");
+            ring.push(Arc::new(chunk));
+        }
+        assert_eq!((ring.chunks.len(), ring.bytes), (10, 10 * 4096 * 8));
+        ring.forget_before(45_000);
+        assert_eq!((since(&ring, -1), ring.bytes), (vec![46, 47, 48, 49], 4 * 4096 * 8));
+        ring.forget_before(i64::MAX);
+        assert_eq!((ring.newest(), ring.bytes, ring.held), (None, 0, 0));
     }
 
     #[test]

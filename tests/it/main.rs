@@ -38,6 +38,7 @@ mod recording;
 mod resilience;
 mod routes;
 mod share;
+mod share_access;
 mod share_nodes;
 mod stores;
 mod streaming;

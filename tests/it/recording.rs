@@ -19,7 +19,7 @@ use crate::support::minio::OwnMinio;
 use crate::support::tools::TempFolder;
 use crate::support::{Gate, Minio, config, eventually, tools};
 
-const TOKEN: &str = "Bearer Token";
+const TOKEN: &str = "Bearer a-token-for-sharing";
 const RECORDING: &str = "/api/v1/share/123456/recording";
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::support::client::Reply;
 use crate::support::{Client, Gate, config, eventually};
 
-const TOKEN: &str = "Bearer Token";
+const TOKEN: &str = "Bearer a-token-for-sharing";
 /// 4096 stereo frames at 44.1 kHz.
 const CHUNK: Duration = Duration::from_micros(92_880);
 

@@ -18,7 +18,9 @@ use crate::support::client::Reply;
 use crate::support::redis::Redis;
 use crate::support::{Gate, config, eventually};
 
-const TOKEN: &str = "Bearer Token";
+mod rivals;
+
+const TOKEN: &str = "Bearer a-token-for-sharing";
 const LIMIT: Duration = Duration::from_secs(20);
 /// 4096 stereo frames at 44.1 kHz.
 const CHUNK: Duration = Duration::from_micros(92_880);

@@ -60,7 +60,8 @@ pub struct File {
     /// Named rules that routes refer to.
     #[serde(default)]
     pub policies: Policies,
-    /// Routes and clusters, under YARP's own names.
+    /// Routes and clusters, under YARP's own names. Needed unless Tidegate is there for sharing alone.
+    #[serde(default)]
     pub reverse_proxy: ReverseProxy,
     /// What Tidegate answers itself.
     #[serde(default)]
@@ -84,7 +85,7 @@ pub struct File {
 }
 
 /// Routes and clusters, under YARP's own names.
-#[derive(Deserialize, JsonSchema)]
+#[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 pub struct ReverseProxy {
     /// The routes, by id. Their order in the file means nothing.

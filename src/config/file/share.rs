@@ -12,7 +12,8 @@ use crate::config::value::{ByteSize, Flag, SecretRef, Text, TimeSpan};
 pub struct Share {
     /// Whether there is sharing. Default: `true` where the section is there.
     pub enabled: Option<Flag>,
-    /// What `Authorization` must be, as it is or after `Bearer `. Default: `env:BEARER_TOKEN`.
+    /// What `Authorization` must be, as it is or after `Bearer `: at least 16 characters, `Bearer ` not counted. Default:
+    /// `env:BEARER_TOKEN`.
     pub token: Option<SecretRef>,
     /// Live sessions at most, 1 to 100000; a start beyond them is 503. Default: 50.
     pub max_sessions: Option<u32>,

@@ -27,7 +27,9 @@ const NO_LIMIT: Duration = Duration::from_secs(86_400);
 /// The table of the routes that are enabled; the others are checked all the same.
 pub fn routes(at: &At<'_>, file: &File, policies: &Policies) -> Option<Table<Arc<Route>>> {
     let entries = at.all(&file.reverse_proxy.routes, |at, id, raw| route(at, id, raw, file, policies));
-    if at.names().is_empty() {
+    let shares = file.share.as_ref().is_some_and(|share| share.enabled.is_none_or(|flag| flag.0));
+    // A relay needs none.
+    if at.names().is_empty() && !shares {
         at.report(Problem::new("there is no route").expected("at least one, or every request is answered by 404"));
     }
     let enabled =

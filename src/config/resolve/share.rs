@@ -8,12 +8,15 @@ use crate::config::report::Problem;
 use crate::config::value::{SecretRef, Text};
 use crate::relay::settings::{Recording, Settings};
 use crate::s3;
+use crate::secret::Secret;
+
+/// Characters of a token at least: a shorter one could be found by trying.
+const LEAST_TOKEN: usize = 16;
 
 /// The relay's settings; `Some(None)`: there is no sharing. `shared`: whether state is in Redis.
 pub fn share(at: &At<'_>, raw: Option<&file::Share>, shared: bool) -> Option<Option<Settings>> {
     let Some(raw) = raw.filter(|raw| raw.enabled.is_none_or(|flag| flag.0)) else { return Some(None) };
-    let own = SecretRef::Env("BEARER_TOKEN".to_owned());
-    let token = at.key("Token").secret(raw.token.as_ref().unwrap_or(&own));
+    let token = token(&at.key("Token"), raw.token.as_ref());
     let number = |key: &str, given: Option<u32>, name: &str, default: usize, least: usize, most: usize| {
         let value = given.map(|given| Some(given as usize)).or_else(|| variable(&at.key(key), name));
         let value = value.unwrap_or(Some(default))?;
@@ -28,7 +31,7 @@ pub fn share(at: &At<'_>, raw: Option<&file::Share>, shared: bool) -> Option<Opt
             in_range(&at.key(key), value?, least.div_ceil(unit) as usize, (most / unit) as usize)? as u64 * unit;
         Some(Duration::from_millis(millis))
     };
-    let defaults = Settings::new(token.as_ref().map(|token| token.value.clone()).unwrap_or_default());
+    let defaults = Settings::new(token.clone().unwrap_or_default());
     let max_sessions = number("MaxSessions", raw.max_sessions, "MAX_SESSIONS", defaults.max_sessions, 1, 100_000);
     let max_listeners = number("MaxListeners", raw.max_listeners, "", defaults.max_listeners, 1, 1_000_000);
     let max_transcodes = number("MaxTranscodes", raw.max_transcodes, "", defaults.max_transcodes, 0, 1_000);
@@ -58,6 +61,20 @@ pub fn share(at: &At<'_>, raw: Option<&file::Share>, shared: bool) -> Option<Opt
         compatibility,
         ..defaults
     }))
+}
+
+/// The token, which the document's clients may keep with the word `Bearer` in it.
+fn token(at: &At<'_>, given: Option<&SecretRef>) -> Option<Secret> {
+    let own = SecretRef::Env("BEARER_TOKEN".to_owned());
+    let token = at.secret(given.unwrap_or(&own))?.value;
+    let text = token.expose();
+    let long = text.strip_prefix("Bearer ").unwrap_or(text).trim().chars().count() >= LEAST_TOKEN;
+    if !long {
+        let problem = Problem::new("a token this short can be guessed");
+        let problem = problem.expected(format!("at least {LEAST_TOKEN} characters, `Bearer ` not counted"));
+        at.report(problem.help("make one with `openssl rand -base64 24`"));
+    }
+    long.then_some(token)
 }
 
 fn recording(at: &At<'_>, raw: &file::Recording) -> Option<Recording> {

@@ -7,6 +7,7 @@
 //! | `session:{id}:metadata` | hash: the document's fields, and `json`, all but the cover as it is shown | 30 s |
 //! | `session:{id}:audio` | stream of the document, only with `Compatibility` | 10 s |
 //! | `share:sessions` | sorted set of live sessions, for `MaxSessions` | 30 s |
+//! | `share:ticket-keys` | what tickets are signed with | 7 days after the last node |
 
 use std::time::Duration;
 
@@ -18,7 +19,10 @@ use crate::redis::Redis;
 use crate::redis::keys::Key;
 use crate::relay::event::Reason;
 use crate::relay::id::SessionId;
+use crate::relay::incarnation::Incarnation;
 use crate::relay::metadata;
+use crate::relay::tickets::KEYS;
+use crate::secret::Secret;
 
 /// For an answer that a request waits for.
 pub const BUDGET: Duration = Duration::from_millis(300);
@@ -34,6 +38,9 @@ const CLAIM: &str = include_str!("claim.lua");
 const BEAT: &str = include_str!("beat.lua");
 const FINISH: &str = include_str!("finish.lua");
 const CENSUS: &str = include_str!("census.lua");
+const TICKET_KEYS: &str = include_str!("ticket_keys.lua");
+/// How long the keys of tickets are kept after a node was there, in milliseconds: longer than a ticket.
+const KEY_LIFE: i64 = 7 * 86_400_000;
 
 /// The book.
 pub struct Book {
@@ -42,27 +49,45 @@ pub struct Book {
     timeout: i64,
 }
 
+/// Which start of a session is meant, and when that was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// Which session of its id.
+    pub incarnation: Incarnation,
+    /// When it began, in milliseconds since the Unix epoch.
+    pub at: i64,
+}
+
+/// The socket over which a host sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HostSocket {
+    /// Higher than that of any socket of the session that was known where it was opened.
+    pub number: u64,
+    /// When it was opened, in milliseconds since the Unix epoch.
+    pub opened: i64,
+}
+
 /// What a node says of its session.
 #[derive(Clone, Copy, Debug)]
 pub struct Report {
     /// The session.
     pub id: SessionId,
-    /// When it began.
-    pub started: i64,
-    /// Whether the node answers for it.
-    pub home: bool,
+    /// Which of its id.
+    pub start: Start,
     /// Whether somebody there needs audio.
     pub needs: bool,
     /// Whether the last of what came before is needed too.
     pub backlog: bool,
     /// Whether the host is heard there.
     pub hears: bool,
-    /// Whether the host's socket is there.
-    pub connected: bool,
+    /// The host's socket, if it is there.
+    pub hosting: Option<HostSocket>,
     /// Whether the host was last heard over a socket.
     pub socket: bool,
     /// How long ago the host was heard there, in milliseconds.
     pub age: Option<i64>,
+    /// How long ago it was heard at any node, as far as is known.
+    pub silent: i64,
     /// Who listens there.
     pub listeners: usize,
     /// Bytes of audio that the host has sent there.
@@ -80,8 +105,8 @@ pub enum Found {
     Other,
     /// It has ended.
     Ended {
-        /// When it began.
-        started: i64,
+        /// Which of its id.
+        start: Start,
         /// Why.
         reason: Reason,
         /// How long ago, in milliseconds.
@@ -94,8 +119,8 @@ pub enum Found {
 /// How a live session is.
 #[derive(Clone, Debug)]
 pub struct Standing {
-    /// When it began.
-    pub started: i64,
+    /// Which of its id.
+    pub start: Start,
     /// How long ago its host was heard of, in milliseconds.
     pub age: i64,
     /// The node that answers for it.
@@ -104,6 +129,10 @@ pub struct Standing {
     pub socket: bool,
     /// Bytes of audio that the host has sent to other nodes.
     pub bytes: u64,
+    /// The highest number that a socket of its host had.
+    pub highest: u64,
+    /// The node that has the host's socket.
+    pub holder: Option<NodeId>,
     /// The other nodes that have it.
     pub nodes: Vec<Node>,
 }
@@ -183,33 +212,49 @@ impl Book {
         self.redis.key(Key::Sessions)
     }
 
+    /// What all nodes make the keys of tickets from, `offered` among them.
+    pub async fn ticket_keys(&self, offered: &[Secret]) -> Result<String, Error> {
+        let offered = offered.iter().map(|seed| seed.expose().to_owned());
+        let arguments = [KEY_LIFE.to_string(), KEYS.to_string()].into_iter().chain(offered).collect();
+        self.redis.script(BUDGET, TICKET_KEYS, vec![self.redis.key(Key::TicketKeys)], arguments).await
+    }
+
     /// Begins a session; false while one of its id is live.
-    pub async fn claim(&self, id: SessionId, started: i64) -> Result<bool, Error> {
-        let arguments = vec![self.node.to_string(), started.to_string(), self.timeout.to_string(), LEASE.to_string()];
+    pub async fn claim(&self, id: SessionId, start: Start) -> Result<bool, Error> {
+        let arguments = vec![
+            self.node.to_string(),
+            start.incarnation.to_string(),
+            start.at.to_string(),
+            self.timeout.to_string(),
+            LEASE.to_string(),
+        ];
         let claimed: i64 = self.redis.script(BUDGET, CLAIM, vec![self.key(id)], arguments).await?;
         Ok(claimed == 1)
     }
 
     /// How a session is.
     pub async fn look(&self, id: SessionId) -> Result<Found, Error> {
-        let nothing = std::iter::repeat_n(String::new(), 9);
+        let nothing = std::iter::repeat_n(String::new(), 12);
         self.ask(BUDGET, id, std::iter::once(self.node.to_string()).chain(nothing).collect()).await
     }
 
     /// Says how a session is here, and asks how it is elsewhere.
     pub async fn beat(&self, report: &Report) -> Result<Found, Error> {
         let flag = |on: bool, mark: &'static str| if on { mark } else { "" };
-        let flags = [flag(report.needs, "a"), flag(report.hears, "h"), flag(report.connected, "w")].concat();
-        let one = |on: bool| u8::from(on).to_string();
+        let connected = report.hosting.is_some();
+        let flags = [flag(report.needs, "a"), flag(report.hears, "h"), flag(connected, "w")].concat();
         let arguments = vec![
             self.node.to_string(),
-            report.started.to_string(),
+            report.start.incarnation.to_string(),
+            report.start.at.to_string(),
             flags,
             report.listeners.to_string(),
             report.bytes.to_string(),
             report.age.map(|age| age.to_string()).unwrap_or_default(),
-            one(report.socket),
-            one(report.home),
+            u8::from(report.socket).to_string(),
+            report.silent.to_string(),
+            report.hosting.map(|socket| socket.number.to_string()).unwrap_or_default(),
+            report.hosting.map(|socket| socket.opened.to_string()).unwrap_or_default(),
             self.timeout.to_string(),
             LEASE.to_string(),
         ];
@@ -226,7 +271,8 @@ impl Book {
     pub async fn finish(&self, report: &Report, reason: Reason) -> Result<End, Error> {
         let arguments = vec![
             self.node.to_string(),
-            report.started.to_string(),
+            report.start.incarnation.to_string(),
+            report.start.at.to_string(),
             reason.name().to_owned(),
             report.bytes.to_string(),
             self.timeout.to_string(),
@@ -280,24 +326,27 @@ impl Book {
 /// Reads the answer of `beat.lua`.
 fn found(me: NodeId, said: &[String]) -> Option<Found> {
     let number = |at: usize| said.get(at)?.parse::<i64>().ok();
+    let start = || Some(Start { incarnation: Incarnation::parse(said.get(1)?)?, at: number(2)? });
     match said.first()?.as_str() {
         "gone" => Some(Found::Gone),
         "other" => Some(Found::Other),
         "ended" => {
-            let reason = Reason::named(said.get(2)?).unwrap_or(Reason::Stopped);
-            Some(Found::Ended { started: number(1)?, reason, age: number(3)?.max(0) })
+            let reason = Reason::named(said.get(3)?).unwrap_or(Reason::Stopped);
+            Some(Found::Ended { start: start()?, reason, age: number(4)?.max(0) })
         }
         "live" => {
-            let nodes = said.get(6..)?.as_chunks::<3>().0.iter().filter_map(|[id, listeners, flags]| {
+            let nodes = said.get(9..)?.as_chunks::<3>().0.iter().filter_map(|[id, listeners, flags]| {
                 let (id, listeners) = (NodeId::parse(id)?, listeners.parse().ok()?);
                 Some(Node { id, listeners, needs: flags.contains('a'), connected: flags.contains('w') })
             });
             Some(Found::Live(Standing {
-                started: number(1)?,
-                age: number(2)?.max(0),
-                home: NodeId::parse(said.get(3)?),
-                socket: said.get(4)? == "1",
-                bytes: u64::try_from(number(5)?).unwrap_or(0),
+                start: start()?,
+                age: number(3)?.max(0),
+                home: NodeId::parse(said.get(4)?),
+                socket: said.get(5)? == "1",
+                bytes: u64::try_from(number(6)?).unwrap_or(0),
+                highest: u64::try_from(number(7)?).unwrap_or(0),
+                holder: NodeId::parse(said.get(8)?),
                 nodes: nodes.filter(|node| node.id != me).collect(),
             }))
         }

@@ -2,6 +2,7 @@
 //! Redis does not take it. Nothing here waits, so a session may say it while it is locked.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use prometheus::IntCounter;
 use tokio::sync::mpsc;
@@ -10,6 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::wire::{Message, NodeId};
 use crate::relay::chunk::Label;
 use crate::relay::id::SessionId;
+use crate::relay::incarnation::Incarnation;
 use crate::relay::metadata::Metadata;
 
 /// KiB that wait at most: half a second of 100 hosts of the document.
@@ -17,12 +19,12 @@ const ROOM: usize = 16 * 1024;
 /// Sessions that wait for their turn at most; all others have it within a second anyway.
 const TURNS: usize = 1024;
 
-/// What goes out, and the session's id and beginning.
+/// What goes out, and of which session.
 pub struct Sent {
     /// The session.
     pub id: SessionId,
-    /// When it began.
-    pub started: i64,
+    /// Which of its id.
+    pub incarnation: Incarnation,
     /// What it is.
     pub what: What,
     _room: OwnedSemaphorePermit,
@@ -46,6 +48,8 @@ pub struct Link {
     out: mpsc::UnboundedSender<Sent>,
     turns: mpsc::Sender<SessionId>,
     overflows: IntCounter,
+    /// Whether words were dropped since this was asked last.
+    lost: AtomicBool,
 }
 
 /// The other end of a [`Link`].
@@ -62,7 +66,10 @@ impl Link {
         let (out, outs) = mpsc::unbounded_channel();
         let (turns, turn) = mpsc::channel(TURNS);
         let room = Arc::new(Semaphore::new(ROOM));
-        (Self { node, compatibility, room, out, turns, overflows }, Ends { out: outs, turns: turn })
+        (
+            Self { node, compatibility, room, out, turns, overflows, lost: AtomicBool::new(false) },
+            Ends { out: outs, turns: turn },
+        )
     }
 
     /// This node.
@@ -75,13 +82,18 @@ impl Link {
         self.compatibility
     }
 
+    /// Whether something was dropped since this was asked last.
+    pub fn take_lost(&self) -> bool {
+        self.lost.swap(false, Ordering::Relaxed)
+    }
+
     /// Has the session's turn come now rather than within a second.
     pub fn hurry(&self, id: SessionId) {
         let _ = self.turns.try_send(id);
     }
 
     /// Sends.
-    pub fn send(&self, id: SessionId, started: i64, what: What) {
+    pub fn send(&self, id: SessionId, incarnation: Incarnation, what: What) {
         let size = match &what {
             What::Message(_, message) => message.size(),
             What::Song(song, whole) => song.size(*whole),
@@ -90,9 +102,10 @@ impl Link {
         let room = u32::try_from(size / 1024 + 1).unwrap_or(u32::MAX);
         let Ok(room) = Arc::clone(&self.room).try_acquire_many_owned(room) else {
             self.overflows.inc();
+            self.lost.store(true, Ordering::Relaxed);
             return;
         };
         // Nobody takes it any more when the node stops.
-        let _ = self.out.send(Sent { id, started, what, _room: room });
+        let _ = self.out.send(Sent { id, incarnation, what, _room: room });
     }
 }

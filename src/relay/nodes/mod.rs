@@ -6,6 +6,7 @@
 //! knows.
 
 pub mod book;
+mod channels;
 pub mod link;
 mod sender;
 pub mod wire;
@@ -15,21 +16,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use fred::error::Error;
-use fred::interfaces::{EventInterface, PubsubInterface};
-use fred::types::Message as Published;
 use futures::future::{BoxFuture, join_all};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
-use tokio::sync::broadcast::error::RecvError;
 
-use self::book::{BUDGET, Book, End, Found, LEISURE, Standing};
+use self::book::{Book, End, Found, LEISURE, Standing, Start};
 use self::link::{Ends, Link};
-use self::wire::{Letter, Message, NodeId, Word};
+use self::wire::{NodeId, Word};
 use super::event::Reason;
 use super::id::SessionId;
-use super::metadata::{LIFE, Metadata, Picture};
+use super::incarnation::Incarnation;
+use super::metadata::{Metadata, Picture};
 use super::metrics::Metrics;
 use super::refused::Refused;
 use super::registry::Registry;
@@ -38,7 +36,6 @@ use super::settings::Settings;
 use crate::clock::Clock;
 use crate::lifecycle::Tasks;
 use crate::redis::Redis;
-use crate::redis::keys::Key;
 
 /// How often each session has its turn with Redis.
 const ROUND: Duration = Duration::from_secs(1);
@@ -82,6 +79,10 @@ pub struct Nodes {
     again: Notify,
     /// Whether Redis did not answer the last time.
     away: AtomicBool,
+    /// Whether what others said may not have come here, or what was said here to them.
+    apart: AtomicBool,
+    /// Whether tickets are signed with a key that all nodes have.
+    agreed: AtomicBool,
 }
 
 /// The way of sessions to other nodes, and its other end.
@@ -105,6 +106,8 @@ impl Nodes {
             subscribed: Mutex::default(),
             again: Notify::new(),
             away: AtomicBool::new(false),
+            apart: AtomicBool::new(false),
+            agreed: AtomicBool::new(false),
         });
         let Ends { out, turns } = ends;
         let (listening, turning, sending) = (Arc::clone(&nodes), Arc::clone(&nodes), Arc::clone(&nodes));
@@ -124,12 +127,12 @@ impl Nodes {
     }
 
     /// Claims an id for a session that begins here. Without Redis it is free if it is free here.
-    pub async fn claim(&self, id: SessionId, now: i64) -> Claim {
+    pub async fn claim(&self, id: SessionId, incarnation: Incarnation, now: i64) -> Claim {
         let claim = async {
             if !self.book.admit(id, self.most).await? {
                 return Ok(Claim::Full);
             }
-            let claimed = self.book.claim(id, now).await?;
+            let claimed = self.book.claim(id, Start { incarnation, at: now }).await?;
             if claimed {
                 self.subscribe(&[id]).await;
             }
@@ -143,6 +146,20 @@ impl Nodes {
         self.answered("start", self.book.forget(id).await);
     }
 
+    /// Has tickets signed so that all nodes take them; false where that was not to be had.
+    pub async fn agree(&self) -> bool {
+        self.agreed.load(Ordering::Relaxed) || self.exchange_keys().await
+    }
+
+    /// Learns the keys of the other nodes, and tells its own: Redis may have lost them.
+    async fn exchange_keys(&self) -> bool {
+        let tickets = &self.means.shared.tickets;
+        let held = self.answered("ticket", self.book.ticket_keys(&tickets.seeds()).await);
+        let agreed = held.is_some_and(|held| tickets.adopt(&held));
+        self.agreed.store(agreed, Ordering::Relaxed);
+        agreed
+    }
+
     /// The session of this id as Redis knows it, or `here` where Redis knows nothing newer.
     pub fn open(
         &self,
@@ -153,12 +170,12 @@ impl Nodes {
             let Some(found) = self.answered("find", self.book.look(id).await) else {
                 return here.map_or(Err(Refused::Unreachable), |here| Ok(Some(here)));
             };
-            let known = |started: i64| here.as_ref().is_some_and(|here| here.started() == started);
+            let known = |start: Start| here.as_ref().is_some_and(|here| here.incarnation() == start.incarnation);
             Ok(match found {
-                Found::Live(standing) if !known(standing.started) => Some(self.copy(id, &standing).await),
-                Found::Ended { started, reason, age } if !known(started) => {
+                Found::Live(standing) if !known(standing.start) => Some(self.copy(id, &standing).await),
+                Found::Ended { start, reason, age } if !known(start) => {
                     let (now, ended) = (self.now(), self.now() - age);
-                    let session = self.means.registry.copy(id, started, ended, now);
+                    let session = self.means.registry.copy(id, start, ended, now);
                     session.end_elsewhere(reason, ended);
                     Some(session)
                 }
@@ -172,13 +189,15 @@ impl Nodes {
         // What is told from now on is heard: before it is asked what was told.
         self.subscribe(&[id]).await;
         let now = self.now();
-        let session = self.means.registry.copy(id, standing.started, now - standing.age, now);
+        let session = self.means.registry.copy(id, standing.start, now - standing.age, now);
         session.learn(standing, self.node, now);
+        session.announce(Word::Recall);
         if let Some(song) = self.answered("find", self.book.song(id).await).flatten()
             && session.metadata(now).is_none()
         {
             let picture = song.picture.and_then(|text| Picture::new(text).ok());
-            if let Ok(song) = Metadata::from_slim(song.json.as_bytes(), picture, now + song.life) {
+            let (json, until) = (song.json.as_bytes(), now + song.life);
+            if let Ok(song) = Metadata::from_slim(json, picture, until, &|tag| session.cover(tag)) {
                 session.sing(song);
             }
         }
@@ -228,11 +247,13 @@ impl Nodes {
     }
 
     async fn round(&self) {
+        self.exchange_keys().await;
         let mut sessions = self.means.registry.all();
         sessions.retain(|session| !session.is_settled());
         self.subscribe_to(&sessions).await;
         self.leave(&sessions).await;
         self.turn(&sessions).await;
+        self.exchange(&sessions);
         let home: Vec<_> = sessions.iter().filter(|session| session.is_home()).map(|session| session.id()).collect();
         if !home.is_empty() {
             self.answered("beat", self.book.renew(home.into_iter()).await);
@@ -269,92 +290,16 @@ impl Nodes {
         match &found {
             Some(Found::Live(standing)) => session.learn(standing, self.node, now),
             Some(Found::Ended { reason, age, .. }) => session.end_elsewhere(*reason, now - age),
-            // It was lost, and its id is another's by now.
-            Some(Found::Other) => session.end_elsewhere(Reason::Stopped, now),
-            // Whoever answers for it writes it anew.
+            Some(Found::Other) => {
+                if session.yields(now) {
+                    self.means.registry.replaced(session.id(), now);
+                    session.end_elsewhere(Reason::Replaced, now);
+                }
+            }
+            // What Redis has lost it was told anew.
             Some(Found::Gone) | None => {}
         }
         found.is_some()
-    }
-
-    async fn subscribe_to(&self, sessions: &[Arc<Session>]) {
-        let new: Vec<SessionId> = {
-            let subscribed = self.subscribed.lock();
-            sessions.iter().map(|session| session.id()).filter(|id| !subscribed.contains(id)).collect()
-        };
-        if !new.is_empty() {
-            self.subscribe(&new).await;
-        }
-    }
-
-    /// What fails is tried again in the next round.
-    async fn subscribe(&self, ids: &[SessionId]) {
-        let channels: Vec<String> = ids.iter().map(|id| self.channel(*id)).collect();
-        if Redis::in_time(BUDGET, self.subscriber.within(BUDGET).subscribe(channels)).await.is_ok() {
-            self.subscribed.lock().extend(ids);
-        }
-    }
-
-    /// Leaves the channels of sessions that are not here any more.
-    async fn leave(&self, sessions: &[Arc<Session>]) {
-        let here: HashSet<SessionId> = sessions.iter().map(|session| session.id()).collect();
-        let gone: Vec<SessionId> = self.subscribed.lock().difference(&here).copied().collect();
-        if gone.is_empty() {
-            return;
-        }
-        let channels: Vec<String> = gone.iter().map(|id| self.channel(*id)).collect();
-        if Redis::in_time(LEISURE, self.subscriber.within(LEISURE).unsubscribe(channels)).await.is_ok() {
-            self.subscribed.lock().retain(|id| here.contains(id));
-            // What Redis does not hear of expires there.
-            join_all(gone.into_iter().map(|id| self.book.leave(id))).await;
-        }
-    }
-
-    /// Hears what other nodes say.
-    async fn listen(&self) {
-        let client = self.subscriber.client();
-        let (mut messages, mut connected) = (client.message_rx(), client.reconnect_rx());
-        loop {
-            tokio::select! {
-                message = messages.recv() => match message {
-                    Ok(message) => self.heard(message),
-                    Err(RecvError::Lagged(count)) => self.metrics().overflows.inc_by(count),
-                    Err(RecvError::Closed) => return,
-                },
-                // A new connection knows nothing of subscriptions.
-                Ok(_) = connected.recv() => {
-                    self.subscribed.lock().clear();
-                    self.again.notify_one();
-                }
-            }
-        }
-    }
-
-    fn heard(&self, message: Published) {
-        let id = message.channel.rsplit_once(':').and_then(|(_, id)| id.parse::<SessionId>().ok());
-        let letter = message.value.convert::<Bytes>().ok().and_then(Letter::read);
-        let (Some(id), Some(letter)) = (id, letter) else { return };
-        let ours = letter.to == NodeId::ALL || letter.to == self.node;
-        let session = self.means.registry.get(id).filter(|session| session.started() == letter.started);
-        let Some(session) = session.filter(|_| ours && letter.from != self.node) else { return };
-        self.metrics().crossed.with_label_values(&["in"]).inc();
-        let now = self.now();
-        match letter.message {
-            Message::Word(Word::Song { song, thumb, cover }) => self.sing(&session, &song, thumb.as_ref(), cover),
-            Message::Word(Word::Ended { reason }) => session.end_elsewhere(reason, now),
-            message => session.receive(letter.from, message, now),
-        }
-    }
-
-    /// A song that another node was told, with its cover if that is new.
-    fn sing(&self, session: &Session, song: &str, thumb: Option<&String>, cover: Option<String>) {
-        let now = self.now();
-        let known = session.metadata(now).and_then(|song| song.picture.clone());
-        let same = known.filter(|picture| Some(&picture.tag) == thumb);
-        let picture = same.or_else(|| Picture::new(cover?).ok());
-        if let Ok(song) = Metadata::from_slim(song.as_bytes(), picture, now + LIFE) {
-            session.sing(song);
-        }
     }
 
     /// What Redis has said; `None` where it has not. Said once in the log, and again when it is over.
@@ -363,6 +308,8 @@ impl Nodes {
             Ok(answer) => {
                 if self.away.swap(false, Ordering::Relaxed) {
                     tracing::info!("sharing sessions are shared with other nodes again");
+                    self.apart.store(true, Ordering::Relaxed);
+                    self.again.notify_one();
                 }
                 Some(answer)
             }
@@ -382,10 +329,6 @@ impl Nodes {
 
     fn metrics(&self) -> &Metrics {
         &self.means.shared.metrics
-    }
-
-    fn channel(&self, id: SessionId) -> String {
-        self.redis.key(Key::SessionChannel { id: &id.to_string() })
     }
 
     /// Milliseconds since the Unix epoch.

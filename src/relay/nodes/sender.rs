@@ -46,7 +46,7 @@ pub async fn run(nodes: &Arc<Nodes>, mut out: UnboundedReceiver<Sent>) {
 
 fn commands(nodes: &Nodes, sent: &Sent) -> Vec<Command> {
     let publish = |to: NodeId, message: Message| -> Command {
-        let letter = Letter { from: nodes.node, to, started: sent.started, message };
+        let letter = Letter { from: nodes.node, to, incarnation: sent.incarnation, message };
         ("PUBLISH", vec![nodes.channel(sent.id).into(), Value::Bytes(letter.write())])
     };
     match &sent.what {

@@ -3,10 +3,10 @@
 //!
 //! | bytes | what |
 //! |---|---|
-//! | 1 | the form of all this: 1 |
+//! | 1 | the form of all this: 2 |
 //! | 8 | the node that sends |
 //! | 8 | the node that is meant; 0: all |
-//! | 8 | when the session began, in milliseconds: a later one of the same id is another |
+//! | 8 | the incarnation of the session: another start of the same id is another session |
 //! | 1 | kind: 0 chunk, 1 frame, 2 backlog, 3 word |
 //! | … | chunk: its number (8), rate (4), channels (2), time (8), samples; frame: as the host sent it; backlog: chunks and frames, each as kind (1), length (4), itself; word: JSON |
 
@@ -19,8 +19,9 @@ use serde::{Deserialize, Serialize};
 use crate::relay::chat::Line;
 use crate::relay::chunk::Label;
 use crate::relay::event::Reason;
+use crate::relay::incarnation::Incarnation;
 
-const FORM: u8 = 1;
+const FORM: u8 = 2;
 const CHUNK: u8 = 0;
 const FRAME: u8 = 1;
 const BACKLOG: u8 = 2;
@@ -39,6 +40,11 @@ impl NodeId {
     /// A new one.
     pub fn random() -> Self {
         Self(rand::rng().random_range(1..=u64::MAX))
+    }
+
+    /// Its number.
+    pub fn number(self) -> u64 {
+        self.0
     }
 
     /// Reads what `Display` has written.
@@ -60,8 +66,8 @@ pub struct Letter {
     pub from: NodeId,
     /// The node that is meant.
     pub to: NodeId,
-    /// When the session began.
-    pub started: i64,
+    /// Which session of its id.
+    pub incarnation: Incarnation,
     /// What it says.
     pub message: Message,
 }
@@ -92,6 +98,8 @@ pub enum Word {
     Host {
         /// Whether it is there.
         here: bool,
+        /// The number of the socket: the highest one is the host's.
+        number: u64,
     },
     /// What the host plays.
     Song {
@@ -111,11 +119,17 @@ pub enum Word {
     Chat {
         /// Whether it is on.
         on: bool,
+        /// The id of that, among those of lines: the later one holds.
+        id: i64,
     },
+    /// The sender may not have heard what was said in the chat.
+    Recall,
     /// The chat as it is, for a node that has not heard it.
     Said {
         /// Whether it is on.
         on: bool,
+        /// The id with which it was switched last.
+        switched: i64,
         /// Its last lines, each as JSON.
         lines: Vec<String>,
     },
@@ -209,7 +223,7 @@ impl Letter {
         bytes.put_u8(FORM);
         bytes.put_u64(self.from.0);
         bytes.put_u64(self.to.0);
-        bytes.put_i64(self.started);
+        bytes.put_u64(self.incarnation.number());
         bytes.put_u8(self.message.kind());
         self.message.write(&mut bytes);
         bytes.freeze()
@@ -220,9 +234,10 @@ impl Letter {
         if bytes.len() < 26 || bytes.get_u8() != FORM {
             return None;
         }
-        let (from, to, started) = (NodeId(bytes.get_u64()), NodeId(bytes.get_u64()), bytes.get_i64());
+        let (from, to) = (NodeId(bytes.get_u64()), NodeId(bytes.get_u64()));
+        let incarnation = Incarnation::from_number(bytes.get_u64());
         let kind = bytes.get_u8();
-        Some(Self { from, to, started, message: Message::read(kind, bytes)? })
+        Some(Self { from, to, incarnation, message: Message::read(kind, bytes)? })
     }
 }
 
@@ -233,7 +248,7 @@ mod tests {
     use super::*;
 
     fn letter(message: Message) -> Letter {
-        Letter { from: NodeId(1), to: NodeId::ALL, started: 1_700_000_000_000, message }
+        Letter { from: NodeId(1), to: NodeId::ALL, incarnation: Incarnation::from_number(7), message }
     }
 
     fn chunk(sequence: i64) -> Message {
@@ -246,8 +261,12 @@ mod tests {
         let frame = Message::Frame(Bytes::from_static(b"a frame"));
         let song =
             Word::Song { song: "{\"title\":\"\u{1F3B5}\"}".to_owned(), thumb: Some("tag".to_owned()), cover: None };
-        let words =
-            [Word::Needs { backlog: true }, Word::Host { here: false }, song, Word::Ended { reason: Reason::Stopped }];
+        let words = [
+            Word::Needs { backlog: true },
+            Word::Host { here: false, number: 3 },
+            song,
+            Word::Ended { reason: Reason::Stopped },
+        ];
         let audio =
             [chunk(0), frame.clone(), Message::Backlog(vec![]), Message::Backlog(vec![chunk(1), frame, chunk(2)])];
         for message in audio.into_iter().chain(words.map(Message::Word)) {
@@ -263,7 +282,7 @@ mod tests {
             assert_eq!(Letter::read(good.slice(..end)), None, "{end} bytes");
         }
         let mut other = good.to_vec();
-        other[0] = 2;
+        other[0] = 1;
         assert_eq!(Letter::read(other.into()), None, "a form that is not known");
         let nested = letter(Message::Backlog(vec![Message::Backlog(vec![])]));
         assert_eq!(Letter::read(nested.write()), None);

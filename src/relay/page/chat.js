@@ -80,7 +80,7 @@ export class Chat {
   }
 
   #add(message) {
-    // After a break the last ones come again. Two nodes may give the same number.
+    // After a break the last ones come again.
     const key = `${message.id} ${message.name} ${message.text}`;
     if (this.#known.has(key)) return;
     this.#known.add(key);

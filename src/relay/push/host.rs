@@ -47,17 +47,23 @@ async fn run(
                 let event = match event {
                     Ok(Event::Stopping) => return (code::GOING_AWAY, "stopping"),
                     // Its own audio and words come back too, and it knows whether it is here.
-                    Ok(Event::Frame(_) | Event::Metadata(_) | Event::Host(_)) => continue,
+                    Ok(Event::HostReplaced) if !session.is_host(hosting) => return (code::REPLACED, "replaced"),
+                    Ok(Event::Frame(_) | Event::Metadata | Event::Host(_) | Event::HostReplaced) => continue,
                     Ok(event) => event,
-                    Err(RecvError::Lagged(_)) => Event::Chat(session.chat().text()),
+                    Err(RecvError::Lagged(_)) if !session.is_host(hosting) => return (code::REPLACED, "replaced"),
+                    Err(RecvError::Lagged(_)) => Event::ChatAnew,
                     Err(RecvError::Closed) => return (code::NORMAL, "ended"),
                 };
-                let ended = matches!(event, Event::Ended(_));
-                if let Some(text) = told(&event) && socket.send(Message::Text(text)).await.is_err() {
+                let ended = match &event {
+                    Event::Ended(Reason::Replaced) => Some((code::REPLACED, "replaced")),
+                    Event::Ended(Reason::Stopped | Reason::Timeout) => Some((code::NORMAL, "ended")),
+                    _ => None,
+                };
+                if let Some(text) = told(&event, session) && socket.send(Message::Text(text)).await.is_err() {
                     return (code::NORMAL, "gone");
                 }
-                if ended {
-                    return (code::NORMAL, "ended");
+                if let Some(closed) = ended {
+                    return closed;
                 }
             }
             message = timeout(SILENCE, socket.recv()) => {
@@ -106,7 +112,7 @@ fn heard(
                     Ok(None)
                 }
                 Some("chat") => match said["on"].as_bool() {
-                    Some(on) => session.switch_chat(on).map(|()| None),
+                    Some(on) => session.switch_chat(on, came / 1000).map(|()| None),
                     None => {
                         let said = Said::from_json(said)?;
                         session.say(&said, Sender::Socket(lines), true, came / 1000).map(|_| None)

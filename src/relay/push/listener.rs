@@ -17,7 +17,7 @@ use crate::relay::chat::{self, Said, Sender};
 use crate::relay::event::Event;
 use crate::relay::lane::Frame;
 use crate::relay::refused::Refused;
-use crate::relay::session::Joined;
+use crate::relay::session::{Joined, Session};
 
 /// How long a listener may take to take what it is sent.
 const WRITE_TIME: Duration = Duration::from_secs(10);
@@ -63,16 +63,17 @@ pub async fn listen(socket: Socket, joined: Joined, now: Micros) -> &'static str
     }
 }
 
-/// The text of an event; `None` for audio and for what has none.
-pub fn told(event: &Event) -> Option<Utf8Bytes> {
+/// The text of an event of `session`; `None` for audio and for what has none.
+pub fn told(event: &Event, session: &Session) -> Option<Utf8Bytes> {
     match event {
-        Event::Metadata(song) => Some(song.pushed.clone()),
+        Event::Metadata => session.song(),
         Event::Chat(text) => Some(text.clone()),
+        Event::ChatAnew => Some(session.chat().text()),
         Event::Recording(on) => Some(json!({ "type": "recording", "on": on }).to_string().into()),
         Event::Count(listeners) => Some(json!({ "type": "count", "listeners": listeners }).to_string().into()),
         Event::Host(here) => Some(json!({ "type": "host", "here": here }).to_string().into()),
         Event::Ended(reason) => Some(json!({ "type": "ended", "reason": reason }).to_string().into()),
-        Event::Frame(_) | Event::Stopping => None,
+        Event::Frame(_) | Event::Stopping | Event::HostReplaced => None,
     }
 }
 
@@ -128,7 +129,7 @@ impl Listener {
         if let Event::Frame(frame) = &event {
             return self.frame(frame).await;
         }
-        if let Some(text) = told(&event) {
+        if let Some(text) = told(&event, self.joined.session()) {
             self.say(text).await?;
         }
         match event {

@@ -180,7 +180,7 @@ async fn listen(
         tokio::select! {
             event = joined.events.recv() => match event {
                 Ok(Event::Frame(frame)) if frame.codec == Codec::Opus => tape.audio(&frame.bytes),
-                Ok(Event::Metadata(song)) => tape.song(&song),
+                Ok(Event::Metadata) => joined.session().latest_metadata().iter().for_each(|song| tape.song(song)),
                 Ok(Event::Ended(_)) | Err(RecvError::Closed) => break,
                 Ok(_) => continue,
                 // Some seconds are missing; those that follow are not.

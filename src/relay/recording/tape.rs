@@ -146,7 +146,7 @@ mod tests {
 
     fn song(title: &str) -> Metadata {
         let song = json!({"title": title, "artist": "Artist", "thumbnailData": "/9j/4AAQ"});
-        Metadata::from_json(song.to_string().as_bytes(), None, 0).expect("good metadata")
+        Metadata::from_json(song.to_string().as_bytes(), None, 0, &str::to_owned).expect("good metadata")
     }
 
     /// A second of packets of so many bytes.

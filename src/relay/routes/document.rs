@@ -26,6 +26,7 @@ use crate::relay::metadata::Song;
 use crate::relay::refused::Refused;
 
 /// A session to begin.
+// In another spelling the id would be taken for missing, and the host would share under one that nobody knows.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 #[schema(example = json!({"sessionId": "123456"}))]
@@ -144,13 +145,14 @@ pub struct Wanted {
     (status = 503, description = "As many sessions as MaxSessions")))]
 pub async fn start(
     State(relay): State<Arc<Relay>>,
-    _: Bearer,
+    bearer: Bearer,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Started>, Error> {
     let body = whole(body)?;
     let wanted = if body.is_empty() { Start { session_id: None } } else { parse(&body)? };
     let id = wanted.session_id.map(|id| id.parse()).transpose()?;
     let session = relay.begin(id).await?;
+    session.let_in(bearer.address, relay.now());
     tracing::info!(session = %session.id(), "a sharing session began");
     Ok(Json(Started { success: true, session_id: session.id(), timestamp: session.started() }))
 }
@@ -168,7 +170,7 @@ pub async fn send_metadata(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Notified>, Error> {
     let body = whole(body)?;
-    let session = relay.find(id.parse()?, bearer.address).await?;
+    let session = relay.find_to_send(id.parse()?, bearer.address).await?;
     let listeners_notified = session.set_metadata(&body, relay.now())?;
     Ok(Json(Notified { success: true, listeners_notified }))
 }
@@ -215,7 +217,7 @@ pub async fn send_audio(
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Json<Buffered>, Error> {
     let body = whole(body)?;
-    let session = relay.find(id.parse()?, bearer.address).await?;
+    let session = relay.find_to_send(id.parse()?, bearer.address).await?;
     let (now, length) = (relay.micros(), body.len());
     let kind = headers.get(header::CONTENT_TYPE).map_or(&b""[..], |kind| kind.as_bytes());
     let chunk = if kind == b"application/octet-stream" {

@@ -18,7 +18,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use utoipa::{IntoParams, ToSchema};
 
-use super::door::{Visitor, address};
+use super::door::{Viewer, Visitor};
 use crate::api::error::Error;
 use crate::api::extract::{Path, Query};
 use crate::relay::Relay;
@@ -76,6 +76,7 @@ pub enum As {
     params(("id" = String, Path, description = "Six digits"), Socket), responses(
     (status = 101, description = "The connection is a WebSocket"), (status = 400, description = "Not a WebSocket"),
     (status = 401, description = "Neither the token nor a ticket"), (status = 404, description = "No such session"),
+    (status = 409, description = "As many listen with the ticket as it is for"),
     (status = 503, description = "No place, or no room for another transcode")))]
 pub async fn socket(
     State(relay): State<Arc<Relay>>,
@@ -92,8 +93,8 @@ pub async fn socket(
     let now = clock(&relay);
     if wanted.role == As::Host {
         let (session, place) = visitor.enter(&relay, id, Role::Host).await?;
-        let resume = relay.tickets.resume(id, session.started());
-        let (hosting, running) = (session.host()?, relay.tasks.token());
+        let resume = relay.prepare_tickets().await.resume(id, session.incarnation());
+        let (hosting, running) = (session.host(relay.now())?, relay.tasks.token());
         let upgrade = upgrade.max_message_size(MAX_METADATA).read_buffer_size(16 * 1024);
         return Ok(upgrade.max_frame_size(MAX_METADATA).on_upgrade(async move |socket| {
             push::host(socket, session, hosting, resume, now).await;
@@ -135,7 +136,8 @@ const MAX_METADATA: usize = 5 << 20;
 #[utoipa::path(get, path = "/{id}/events", tag = "share", security(("share" = []), ("ticket" = [])),
     params(("id" = String, Path, description = "Six digits"), ("ticket" = Option<String>, Query, description = "A ticket")),
     responses((status = 200, description = "Server-sent events", content_type = "text/event-stream"),
-    (status = 401, description = "Neither the token nor a ticket"), (status = 404, description = "No such session")))]
+    (status = 401, description = "Neither the token nor a ticket"), (status = 404, description = "No such session"),
+    (status = 409, description = "As many listen with the ticket as it is for")))]
 pub async fn events(
     State(relay): State<Arc<Relay>>,
     Path(id): Path<String>,
@@ -159,8 +161,8 @@ fn told(
     let status = session.status(now);
     let recording = session.is_recorded().map(Event::Recording);
     let host = (!session.has_host()).then_some(Event::Host(false));
-    let (count, chat) = (Event::Count(status.listeners), Event::Chat(session.chat().text()));
-    let now = [status.metadata.map(Event::Metadata), Some(count), host, Some(chat), recording];
+    let count = Event::Count(status.listeners);
+    let now = [status.metadata.map(|_| Event::Metadata), Some(count), host, Some(Event::ChatAnew), recording];
     let first: VecDeque<Event> = now.into_iter().flatten().collect();
     Ok(stream::unfold(Some((first, events, session, held)), async |state| {
         let (mut first, mut events, session, held) = state?;
@@ -170,21 +172,22 @@ fn told(
                 None => match events.recv().await {
                     Ok(event) => event,
                     // What else was missed is said again soon.
-                    Err(RecvError::Lagged(_)) => Event::Chat(session.chat().text()),
+                    Err(RecvError::Lagged(_)) => Event::ChatAnew,
                     Err(RecvError::Closed) => return None,
                 },
             };
             let name = match &event {
-                Event::Metadata(_) => "meta",
+                Event::Metadata => "meta",
                 Event::Count(_) => "count",
                 Event::Host(_) => "host",
-                Event::Chat(_) => "chat",
+                Event::Chat(_) | Event::ChatAnew => "chat",
                 Event::Recording(_) => "recording",
                 Event::Ended(_) => "ended",
                 Event::Stopping => return None,
-                Event::Frame(_) => continue,
+                Event::Frame(_) | Event::HostReplaced => continue,
             };
-            let text = push::told(&event).unwrap_or_default();
+            // What was said of the song is gone with the session.
+            let Some(text) = push::told(&event, &session) else { continue };
             let next = if matches!(event, Event::Ended(_)) { None } else { Some((first, events, session, held)) };
             return Some((Ok(sse::Event::default().event(name).data(text.as_str())), next));
         }
@@ -192,9 +195,10 @@ fn told(
 }
 
 /// Which cover is meant.
-#[derive(Deserialize, IntoParams)]
+#[derive(IntoParams)]
+#[expect(dead_code, reason = "describes what is read where it is judged")]
 pub struct Cover {
-    /// The tag that the session told for its cover; who knows it needs nothing else.
+    /// The tag that the session told for its cover; who shows it needs nothing else.
     v: Option<String>,
 }
 
@@ -207,23 +211,23 @@ pub struct Cover {
 pub async fn thumb(
     State(relay): State<Arc<Relay>>,
     Path(id): Path<String>,
-    Query(Cover { v }): Query<Cover>,
-    visitor: Result<Visitor, Error>,
-    request: http::request::Parts,
+    viewer: Viewer,
+    headers: HeaderMap,
 ) -> Result<Response, Error> {
     let id: SessionId = id.parse()?;
-    let session = relay.find(id, address(&request)).await?;
+    let (session, told) = match viewer {
+        Viewer::Visitor(visitor) => (visitor.look(&relay, id).await?, None),
+        Viewer::Told(tag) => (relay.open(id).await?, Some(tag)),
+    };
     let picture = session.metadata(relay.now()).and_then(|song| song.picture.clone());
-    let told = v.is_some() && v.as_ref() == picture.as_ref().map(|picture| &picture.tag);
-    if !told && !visitor?.may_look(&relay, &session) {
-        return Err(Refused::Unauthorized.into());
-    }
-    let picture = picture.ok_or(Refused::NoPicture)?;
+    // Who was told of another one is not shown what came since.
+    let picture = picture.filter(|picture| told.as_ref().is_none_or(|tag| *tag == picture.tag));
+    let (picture, told) = (picture.ok_or(Refused::NoPicture)?, told.is_some());
     let tag = format!("\"{}\"", picture.tag);
     // A picture of this tag never changes.
     let keep = if told { "private, max-age=86400, immutable" } else { "no-cache" };
     let head = [(header::ETAG, tag.clone()), (header::CACHE_CONTROL, keep.to_owned())];
-    if request.headers.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes()) {
+    if headers.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes()) {
         return Ok((StatusCode::NOT_MODIFIED, head).into_response());
     }
     let (kind, bytes) = relay.covers.show(&picture).await.ok_or(Refused::NoPicture)?;

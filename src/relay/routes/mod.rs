@@ -25,6 +25,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{Relay, page};
+use crate::api::limits::Class;
 use crate::http::cors::{self, Allowed, Policy};
 
 /// Bytes of a body with audio.
@@ -34,9 +35,17 @@ const METADATA_BODY: usize = 5 << 20;
 /// Bytes of any other body.
 const SMALL_BODY: usize = 4 * 1024;
 
-/// The paths of `relay`.
-pub fn routes(relay: Arc<Relay>) -> OpenApiRouter {
-    let (alias, _) = document().split_for_parts();
+/// What is asked for again and again: chunks, the song, how a session is.
+const POLLS: Class = Class::without_users("share-poll");
+/// All else but the pages.
+const SHARE: Class = Class::without_users("share");
+
+/// The paths of `relay`; `limited` puts the limits of a class around some of them.
+pub fn routes(
+    relay: Arc<Relay>,
+    limited: impl Fn(OpenApiRouter<Arc<Relay>>, Class) -> OpenApiRouter<Arc<Relay>>,
+) -> OpenApiRouter {
+    let (alias, _) = document(&limited).split_for_parts();
     let ours = OpenApiRouter::new()
         .routes(routes!(live::socket))
         .routes(routes!(live::events))
@@ -48,12 +57,13 @@ pub fn routes(relay: Arc<Relay>) -> OpenApiRouter {
         .routes(routes!(talk::statistics))
         .routes(routes!(recording::record, recording::recording))
         .layer(DefaultBodyLimit::max(SMALL_BODY));
+    let ours = limited(ours, SHARE);
     let mut router = OpenApiRouter::new();
     let components = router.get_openapi_mut().components.get_or_insert_default();
     components.add_security_scheme("share", SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer)));
     components.add_security_scheme("ticket", SecurityScheme::ApiKey(ApiKey::Query(ApiKeyValue::new("ticket"))));
     router
-        .nest("/api/share", document())
+        .nest("/api/share", document(&limited))
         .nest("/api/v1/share", ours.merge(OpenApiRouter::from(alias)))
         .layer(middleware::from_fn_with_state(Arc::clone(&relay), local))
         .layer(middleware::from_fn_with_state(Arc::clone(&relay), count))
@@ -62,19 +72,22 @@ pub fn routes(relay: Arc<Relay>) -> OpenApiRouter {
 }
 
 /// The document's paths.
-fn document() -> OpenApiRouter<Arc<Relay>> {
+fn document(
+    limited: impl Fn(OpenApiRouter<Arc<Relay>>, Class) -> OpenApiRouter<Arc<Relay>>,
+) -> OpenApiRouter<Arc<Relay>> {
     let small = OpenApiRouter::new()
         .routes(routes!(document::start))
         .routes(routes!(document::stop))
+        .layer(DefaultBodyLimit::max(SMALL_BODY));
+    let audio = OpenApiRouter::new().routes(routes!(document::send_audio)).layer(DefaultBodyLimit::max(AUDIO_BODY));
+    let metadata =
+        OpenApiRouter::new().routes(routes!(document::send_metadata)).layer(DefaultBodyLimit::max(METADATA_BODY));
+    let polls = OpenApiRouter::new()
+        .routes(routes!(document::poll_audio))
+        .routes(routes!(document::poll_metadata))
         .routes(routes!(document::status))
         .layer(DefaultBodyLimit::max(SMALL_BODY));
-    let audio = OpenApiRouter::new()
-        .routes(routes!(document::send_audio, document::poll_audio))
-        .layer(DefaultBodyLimit::max(AUDIO_BODY));
-    let metadata = OpenApiRouter::new()
-        .routes(routes!(document::send_metadata, document::poll_metadata))
-        .layer(DefaultBodyLimit::max(METADATA_BODY));
-    small.merge(audio).merge(metadata)
+    limited(small.merge(audio).merge(metadata), SHARE).merge(limited(polls, POLLS))
 }
 
 /// What is counted as one operation; a closed set.

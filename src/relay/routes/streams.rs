@@ -32,6 +32,7 @@ type Micros = Arc<dyn Fn() -> i64 + Send + Sync>;
     params(("id" = String, Path, description = "Six digits"), ("ticket" = Option<String>, Query, description = "A ticket")),
     responses((status = 200, description = "The stream", content_type = "audio/ogg"),
     (status = 401, description = "Neither the token nor a ticket"), (status = 404, description = "No such session"),
+    (status = 409, description = "As many listen with the ticket as it is for"),
     (status = 503, description = "No place, or no room for another transcode")))]
 pub async fn ogg(State(relay): State<Arc<Relay>>, Path(id): Path<String>, visitor: Visitor) -> Result<Response, Error> {
     let (mut joined, place) = join(&relay, id.parse()?, &visitor, Codec::Opus, Transport::Ogg).await?;
@@ -75,6 +76,7 @@ pub async fn ogg(State(relay): State<Arc<Relay>>, Path(id): Path<String>, visito
     params(("id" = String, Path, description = "Six digits"), ("ticket" = Option<String>, Query, description = "A ticket")),
     responses((status = 200, description = "The stream", content_type = "audio/wav"),
     (status = 401, description = "Neither the token nor a ticket"), (status = 404, description = "No such session"),
+    (status = 409, description = "As many listen with the ticket as it is for"),
     (status = 503, description = "No place, or no room for another transcode")))]
 pub async fn wav(State(relay): State<Arc<Relay>>, Path(id): Path<String>, visitor: Visitor) -> Result<Response, Error> {
     let (mut joined, place) = join(&relay, id.parse()?, &visitor, Codec::F32, Transport::Wav).await?;

@@ -79,6 +79,6 @@ pub async fn issue(
         return Err(Refused::UnknownSession.into());
     }
     let until = relay.now() + i64::try_from(ttl).unwrap_or(i64::MAX / 1000) * 1000;
-    let ticket = relay.tickets.issue(id, session.started(), role, count, until);
+    let ticket = relay.prepare_tickets().await.issue(id, session.incarnation(), role, count, until);
     Ok(Json(Issued { listen_url: format!("/listen/{id}?ticket={ticket}"), ticket, expires_in: ttl }))
 }

@@ -58,26 +58,22 @@ impl Session {
                 state.spread.note(from, now);
                 if *backlog && state.hears(now) {
                     self.send(What::Message(from, self.backlog(state)));
-                    self.send(What::Message(from, Message::Word(state.chat.word())));
                 }
                 if state.recording.is_here() {
                     self.send(What::Message(from, Message::Word(Word::Recorded { on: true })));
                 }
             }
-            Word::Host { here: true } => {
-                // It has left its socket here, if it had one.
-                state.hosting += 1;
-                state.spread.moved();
-                self.set_away(state, false);
-            }
-            Word::Host { here: false } if !state.spread.is_connected() => self.set_away(state, true),
+            // Where both have the same number, Redis says whose it is.
+            Word::Host { here: true, number } if *number > state.hosting => self.replace_host(state, *number),
+            Word::Host { here: false, .. } if !state.spread.is_connected() => self.set_away(state, true),
             Word::Line { line } => self.hear(state, line),
-            Word::Chat { on } => self.hear_switch(state, *on),
-            Word::Said { on, lines } => self.catch_up(state, *on, lines),
+            Word::Chat { on, id } => self.hear_switch(state, *on, *id),
+            Word::Recall => self.recall(state, from),
+            Word::Said { on, switched, lines } => self.catch_up(state, *on, *switched, lines),
             Word::Recorded { on } => self.recorded_elsewhere(state, *on),
             Word::EndRecording => self.stop_recording(state),
             // The others are taken in before they come here.
-            Word::Host { here: false } | Word::Song { .. } | Word::Ended { .. } => {}
+            Word::Host { .. } | Word::Song { .. } | Word::Ended { .. } => {}
         }
     }
 
@@ -228,13 +224,17 @@ mod tests {
     use crate::relay::chunk::Label;
     use crate::relay::event::Event;
     use crate::relay::id::SessionId;
+    use crate::relay::incarnation::Incarnation;
     use crate::relay::metrics::Metrics;
     use crate::relay::nodes;
+    use crate::relay::nodes::book::Start;
     use crate::relay::nodes::link::Ends;
     use crate::relay::seats::Seats;
     use crate::relay::session::{Joined, Shared};
     use crate::relay::statistics::Transport;
+    use crate::relay::tickets::Tickets;
     use crate::relay::transcode::Transcoders;
+    use crate::secret::Secret;
 
     const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
     const START: i64 = 1_000_000;
@@ -260,10 +260,15 @@ mod tests {
                 recorder: None,
                 metrics,
                 link: Some(link),
+                tickets: Arc::new(Tickets::new(&Secret::new("Token"))),
             });
             let id = SessionId::from_number(1);
-            let session =
-                if home { Session::new(id, shared, START) } else { Session::copy(id, shared, START, START, START) };
+            let start = Start { incarnation: Incarnation::from_number(7), at: START };
+            let session = if home {
+                Session::new(id, start.incarnation, shared, START)
+            } else {
+                Session::copy(id, shared, start, START, START)
+            };
             Self { node, session, ends }
         }
 
@@ -362,7 +367,7 @@ mod tests {
     #[test]
     fn packets_go_on_where_the_past_ends() {
         let (mut one, other) = (Side::new(true), Side::new(false));
-        let _hosting = one.session.host().expect("it is live");
+        let _hosting = one.session.host(START).expect("it is live");
         for first in (0..100).step_by(5) {
             one.frame(first, START + i64::from(first) * 20);
         }
@@ -403,7 +408,9 @@ mod tests {
         one.session.say(&said, Sender::Address(HERE), false, START).expect("it is taken");
         while one.ends.out.try_recv().is_ok() {}
         for _ in 0..2 {
-            one.session.receive(other.node, needs(true), START + 1);
+            for word in [Message::Word(Word::Recall), needs(true)] {
+                one.session.receive(other.node, word, START + 1);
+            }
             one.tell(&other, START + 1);
         }
         assert_eq!(other.session.chat().json(), one.session.chat().json());
@@ -446,9 +453,9 @@ mod tests {
     #[test]
     fn a_host_that_moves_to_another_node_is_the_host_there() {
         let (mut one, mut other) = (Side::new(true), Side::new(false));
-        let before = one.session.host().expect("it is live");
+        let before = one.session.host(START).expect("it is live");
         one.tell(&other, START);
-        let after = other.session.host().expect("it is live");
+        let after = other.session.host(START).expect("it is live");
         other.tell(&one, START);
         assert!(!one.session.is_host(&before) && other.session.is_host(&after));
         drop(before);

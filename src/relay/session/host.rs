@@ -19,6 +19,9 @@ use crate::relay::refused::Refused;
 
 /// Opus, whatever the packets hold.
 const OPUS: Format = Format { rate: 48_000, channels: 2 };
+/// Samples of the shortest frame of Opus, and bytes of any (RFC 6716 §2.1.4 and §3.2.1).
+const SHORTEST: usize = 120;
+const LONGEST: usize = 1275;
 /// Packets that may be missing before it is a new epoch: a second.
 const JUMP: u32 = 50;
 
@@ -29,6 +32,12 @@ pub(super) struct Limits {
     audio: Bucket,
     frames: Bucket,
     metadata: Bucket,
+}
+
+/// Bytes of audio that a host sends in `window` at most, as its limits are.
+pub(super) fn most_bytes(window: Duration) -> usize {
+    const MEBIBYTE: usize = 1 << 20;
+    usize::try_from(window.as_secs()).unwrap_or(usize::MAX).saturating_add(5).saturating_mul(MEBIBYTE)
 }
 
 impl Limits {
@@ -106,10 +115,11 @@ impl Session {
     }
 
     /// Makes the caller the host that sends frames, in place of one before.
-    pub fn host(self: &Arc<Self>) -> Result<Hosting, Refused> {
+    pub fn host(self: &Arc<Self>, now: i64) -> Result<Hosting, Refused> {
         let mut state = self.live()?;
         state.hosting += 1;
-        self.host_came(&mut state);
+        self.host_came(&mut state, now);
+        self.tell(Event::HostReplaced);
         Ok(Hosting { session: Arc::clone(self), number: state.hosting, events: self.events.subscribe() })
     }
 
@@ -174,22 +184,26 @@ impl Session {
             state.metadata.clone()
         };
         // A cover of megabytes is read without keeping the audio waiting.
-        let metadata = Arc::new(Metadata::from_json(body, before.as_deref(), now)?);
+        let metadata = Arc::new(Metadata::from_json(body, before.as_deref(), now, &|tag| self.cover(tag))?);
         let mut state = self.live()?;
         let connected = state.spread.is_connected();
         self.host_heard(&mut state, connected, now);
         self.publish(&mut state, &metadata, before.as_deref(), now);
-        state.metadata = Some(Arc::clone(&metadata));
-        self.tell(Event::Metadata(metadata));
+        state.metadata = Some(metadata);
+        self.tell(Event::Metadata);
         Ok(state.listeners(now))
+    }
+
+    /// What listeners are told of the cover of this tag: they show it, and nothing else, to see the cover.
+    pub fn cover(&self, tag: &str) -> String {
+        self.shared.tickets.show_cover(self.id, tag)
     }
 
     /// What the host has told another node of the song.
     pub fn sing(&self, metadata: Metadata) {
         let Ok(mut state) = self.live() else { return };
-        let metadata = Arc::new(metadata);
-        state.metadata = Some(Arc::clone(&metadata));
-        self.tell(Event::Metadata(metadata));
+        state.metadata = Some(Arc::new(metadata));
+        self.tell(Event::Metadata);
     }
 
     pub(super) fn live(&self) -> Result<parking_lot::MutexGuard<'_, State>, Refused> {
@@ -214,6 +228,10 @@ pub(super) fn opus(frame: Bytes, mut time: i64) -> Result<(Head, Vec<Packet>), B
     for bytes in packets {
         let frames = opusic_c::utils::get_nb_samples(&bytes, opusic_c::SampleRate::Hz48000);
         let frames = frames.ok().filter(|frames| (120..=5760).contains(frames)).ok_or(BadFrame::Packet)?;
+        // What is kept is bounded by how long it plays: a packet that is padded would have it grow beyond.
+        if bytes.len() > frames / SHORTEST * LONGEST + 2 * (frames / SHORTEST) {
+            return Err(BadFrame::Packet);
+        }
         read.push(Packet { bytes, frames: u32::try_from(frames).unwrap_or(0), time });
         time += micros(frames, OPUS.rate);
     }

@@ -4,16 +4,18 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::extract::ws::Utf8Bytes;
 use bytes::Bytes;
 use tokio::sync::broadcast;
 
-use super::{Session, State};
+use super::{SILENCE, Session, State};
 use crate::relay::chat;
 use crate::relay::chunk::Chunk;
 use crate::relay::event::Event;
 use crate::relay::frame::Codec;
 use crate::relay::lane::{Epoch, Format, Frame};
 use crate::relay::metadata::Metadata;
+use crate::relay::pollers::Answer;
 use crate::relay::refused::Refused;
 use crate::relay::seats::Seat;
 use crate::relay::statistics::Transport;
@@ -70,9 +72,11 @@ impl Session {
             self.start_transcode(&mut state)?;
         }
         let State { pollers, ring, .. } = &mut *state;
+        ring.forget_before((now - SILENCE) * 1000);
         let polled = pollers.poll(address, since, now, || {
             let chunks: Poll = ring.since(since).cloned().collect();
-            (chunks.last().map_or(since, |chunk| chunk.label.sequence), chunks)
+            let newest = chunks.last().map_or(since, |chunk| chunk.label.sequence);
+            Answer { newest, edge: ring.newest() == Some(newest), value: chunks }
         })?;
         let sent: usize = polled.iter().map(|chunk| chunk.len()).sum();
         self.sent(sent);
@@ -87,6 +91,16 @@ impl Session {
     /// The metadata, while it is fresh.
     pub fn metadata(&self, now: i64) -> Option<Arc<Metadata>> {
         self.state.lock().fresh_metadata(now)
+    }
+
+    /// What the host has said last, however long ago.
+    pub fn latest_metadata(&self) -> Option<Arc<Metadata>> {
+        self.state.lock().metadata.clone()
+    }
+
+    /// The same, as it is pushed.
+    pub fn song(&self) -> Option<Utf8Bytes> {
+        self.latest_metadata().map(|song| song.pushed.clone())
     }
 
     /// Whether its host is there, as far as that can be said.

@@ -26,20 +26,31 @@ use super::chat::Chat;
 use super::event::{self, Event, Reason};
 use super::frame::Codec;
 use super::id::SessionId;
+use super::incarnation::Incarnation;
 use super::intake::Intake;
 use super::lane::Lane;
 use super::metadata::Metadata;
 use super::metrics::Metrics;
+use super::nodes::book::Start;
 use super::nodes::link::Link;
 use super::pollers::Pollers;
+use super::recent::RecentAddresses;
 use super::recording::Recorder;
 use super::ring::Ring;
 use super::seats::Seats;
 use super::statistics::{Report, Statistics};
+use super::tickets::Tickets;
 use super::transcode::{Input, Transcoders};
 
 /// How long floats are made from Opus after the last poll, in milliseconds.
 const POLL_DEMAND: i64 = 10_000;
+/// How long audio is given out after it came, in milliseconds: who comes to a host that has said nothing since hears
+/// nothing. The document keeps it in Redis as long.
+const SILENCE: i64 = 10_000;
+/// How long an address is known that was let in, in milliseconds.
+const GUEST: i64 = 15 * 60_000;
+/// Such addresses of a session at most.
+const GUESTS: usize = 1_024;
 /// How often listeners are told their number although it is the same, in milliseconds.
 const COUNT_AGAIN: i64 = 15_000;
 
@@ -57,12 +68,14 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// The way to other nodes; `None` where there are none.
     pub link: Option<Link>,
+    /// Signs what listeners are told of covers.
+    pub tickets: Arc<Tickets>,
 }
 
 /// A session.
 pub struct Session {
     id: SessionId,
-    started: i64,
+    start: Start,
     me: Weak<Self>,
     shared: Arc<Shared>,
     events: broadcast::Sender<Event>,
@@ -91,10 +104,12 @@ struct State {
     made: i64,
     /// The next number of a host that sends frames.
     expected: Option<u32>,
-    /// The connection that is the host's; a newer one takes its place.
+    /// The number of the socket that is the host's, at this node or another; a higher one takes its place.
     hosting: u64,
     polled: i64,
     pollers: Pollers,
+    /// Who knows its id.
+    guests: RecentAddresses,
     /// Connected listeners by codec.
     seated: [usize; 2],
     /// Those of them that nobody counts: whoever records.
@@ -133,20 +148,21 @@ pub struct Status {
 
 impl Session {
     /// A session that begins now.
-    pub fn new(id: SessionId, shared: Arc<Shared>, now: i64) -> Arc<Self> {
+    pub fn new(id: SessionId, incarnation: Incarnation, shared: Arc<Shared>, now: i64) -> Arc<Self> {
         shared.metrics.started.inc();
         shared.metrics.sessions.inc();
-        Self::make(id, shared, now, Spread::new(true, now), now)
+        Self::make(id, shared, Start { incarnation, at: now }, Spread::new(true, now), now)
     }
 
-    /// A copy of a session that other nodes have, that began at `started` and whose host was last heard at `heard`.
-    pub fn copy(id: SessionId, shared: Arc<Shared>, started: i64, heard: i64, now: i64) -> Arc<Self> {
-        let session = Self::make(id, shared, started, Spread::new(false, now), now);
+    /// A copy of a session that other nodes have, and whose host was last heard at `heard`.
+    pub fn copy(id: SessionId, shared: Arc<Shared>, start: Start, heard: i64, now: i64) -> Arc<Self> {
+        let session = Self::make(id, shared, start, Spread::new(false, now), now);
         session.state.lock().heard = heard;
         session
     }
 
-    fn make(id: SessionId, shared: Arc<Shared>, started: i64, spread: Spread, now: i64) -> Arc<Self> {
+    fn make(id: SessionId, shared: Arc<Shared>, start: Start, spread: Spread, now: i64) -> Arc<Self> {
+        let node = shared.link.as_ref().map_or(0, |link| link.node().number());
         let state = State {
             ended: None,
             heard: now,
@@ -155,7 +171,7 @@ impl Session {
             source: Codec::F32,
             epoch: 0,
             intake: Intake::default(),
-            ring: Ring::new(shared.buffer),
+            ring: Ring::new(shared.buffer, host::most_bytes(shared.buffer)),
             opus: Lane::new(Codec::Opus, shared.buffer),
             floats: Lane::new(Codec::F32, shared.buffer),
             transcode: None,
@@ -165,10 +181,11 @@ impl Session {
             hosting: 0,
             polled: now - POLL_DEMAND,
             pollers: Pollers::default(),
+            guests: RecentAddresses::new(GUEST, GUESTS),
             seated: [0; 2],
             silent: 0,
             statistics: Statistics::new(now),
-            chat: Chat::new(now),
+            chat: Chat::new(node, now),
             recording: Recording::default(),
             told: (0, now),
             bytes: 0,
@@ -176,7 +193,7 @@ impl Session {
         };
         Arc::new_cyclic(|me| Self {
             id,
-            started,
+            start,
             me: Weak::clone(me),
             shared,
             events: broadcast::Sender::new(event::RING),
@@ -191,14 +208,19 @@ impl Session {
 
     /// When it began.
     pub fn started(&self) -> i64 {
-        self.started
+        self.start.at
+    }
+
+    /// Which session of its id it is.
+    pub fn incarnation(&self) -> Incarnation {
+        self.start.incarnation
     }
 
     /// How it is.
     pub fn status(&self, now: i64) -> Status {
         let state = self.state.lock();
         Status {
-            started: self.started,
+            started: self.start.at,
             ended: state.ended,
             listeners: state.listeners(now),
             metadata: state.fresh_metadata(now),
@@ -210,7 +232,7 @@ impl Session {
     pub fn statistics(&self, now: i64) -> Report {
         let state = self.state.lock();
         let listeners = if state.ended.is_some() { 0 } else { state.listeners(now) };
-        state.statistics.report(self.started, listeners, state.pollers.joined())
+        state.statistics.report(self.start.at, listeners, state.pollers.joined())
     }
 
     /// How it ended, if it has.
@@ -246,7 +268,7 @@ impl Session {
         metrics.sessions.dec();
         metrics.ended.with_label_values(&[reason.name()]).inc();
         metrics.per_session.observe(most.into());
-        let seconds = (now - self.started) / 1000;
+        let seconds = (now - self.start.at) / 1000;
         tracing::info!(session = %self.id, reason = reason.name(), seconds, bytes = state.bytes, "a sharing session ended");
     }
 
@@ -275,6 +297,7 @@ impl Session {
                 lane.flush(false).into_iter().for_each(|frame| self.tell(Event::Frame(frame)));
             }
         }
+        state.ring.forget_before((now - SILENCE) * 1000);
         state.pollers.sweep(now);
         state.chat.sweep(now);
         self.spread_tick(&mut state, now);

@@ -114,7 +114,7 @@ impl Session {
         }
         let joined = self.seat(state, Codec::Opus, None, now)?;
         let (key, stop) = (recorder.key(self.id, now), CancellationToken::new());
-        let mut tape = Tape::new(self.id, self.started, now);
+        let mut tape = Tape::new(self.id, self.start.at, now);
         state.fresh_metadata(now).iter().for_each(|song| tape.song(song));
         let status = Status { on: true, since: Some(now), object: Some(key.clone()), ..Status::default() };
         state.recording = Recording { status, stop: Some(stop.clone()), elsewhere: false };

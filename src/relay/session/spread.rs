@@ -7,12 +7,14 @@ use super::across::Joining;
 use super::{POLL_DEMAND, Session, State};
 use crate::relay::event::{Event, Reason};
 use crate::relay::intake::Intake;
-use crate::relay::nodes::book::{LEASE, Report, Standing};
+use crate::relay::nodes::book::{HostSocket, LEASE, Report, Standing};
 use crate::relay::nodes::link::What;
 use crate::relay::nodes::wire::{Message, NodeId, Word};
 
 /// So long after it was heard here the host is taken to send its audio here, in milliseconds.
 const HEARS: i64 = 5_000;
+/// Turns for which a node without a host waits before it gives way.
+const PATIENCE: u8 = 3;
 /// How long a copy is kept that nobody asks for, in milliseconds.
 const UNUSED: i64 = 10_000;
 
@@ -28,10 +30,12 @@ pub(super) struct Spread {
     heard_here: Option<i64>,
     /// Whether the host was last heard over a socket.
     socket: bool,
-    /// Whether its socket is here.
-    connected: bool,
+    /// When its socket was opened here, if that is the one.
+    connected: Option<i64>,
     /// Whether a host that sends over a socket has none.
     away: bool,
+    /// How often in a row Redis knew another session of this id.
+    rivals: u8,
     /// How often in a row the host's socket was found at no node.
     missed: u8,
     /// Nodes that need audio, and until when.
@@ -57,8 +61,9 @@ impl Spread {
             asked: now,
             heard_here: None,
             socket: false,
-            connected: false,
+            connected: None,
             away: false,
+            rivals: 0,
             // A copy believes the first that it hears.
             missed: u8::from(!home),
             needy: Vec::new(),
@@ -71,21 +76,20 @@ impl Spread {
     }
 }
 
-/// What somebody who asks for a session is told of it first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Visit {
-    /// Whether this address listens to it.
-    pub known: bool,
-    /// Whether it is live.
-    pub live: bool,
-}
-
 impl Session {
     /// Notes that somebody asks for it.
-    pub fn visit(&self, address: IpAddr, now: i64) -> Visit {
-        let mut state = self.state.lock();
-        state.spread.asked = now;
-        Visit { known: state.pollers.knows(address), live: state.ended.is_none() }
+    pub fn visit(&self, now: i64) {
+        self.state.lock().spread.asked = now;
+    }
+
+    /// Notes that somebody from `address` knows its id, and may.
+    pub fn let_in(&self, address: IpAddr, now: i64) {
+        self.state.lock().guests.note(address, now);
+    }
+
+    /// Whether somebody from `address` was let in before.
+    pub fn knows(&self, address: IpAddr, now: i64) -> bool {
+        self.state.lock().guests.knows(&address, now)
     }
 
     /// Whether this node answers for it, and it is live.
@@ -108,14 +112,14 @@ impl Session {
         let spread = &state.spread;
         Report {
             id: self.id,
-            started: self.started,
-            home: spread.home,
+            start: self.start,
             needs: state.needs_audio(now),
             backlog: spread.joining.is_some(),
             hears: state.hears(now),
-            connected: spread.connected,
+            hosting: spread.connected.map(|opened| HostSocket { number: state.hosting, opened }),
             socket: spread.socket,
             age: spread.heard_here.map(|heard| (now - heard).max(0)),
+            silent: (now - state.heard).max(0),
             listeners: state.listeners_here(now),
             bytes: state.bytes,
             ended: state.ended.filter(|_| !spread.settled).map(|ended| ended.reason),
@@ -139,19 +143,37 @@ impl Session {
             return;
         }
         self.set_home(&mut state, standing.home == Some(me));
+        if standing.holder.is_some_and(|holder| holder != me) && state.spread.is_connected() {
+            // One that was opened meanwhile has a higher number, and its turn comes.
+            if standing.highest >= state.hosting {
+                self.replace_host(&mut state, standing.highest);
+            }
+        } else if !state.spread.is_connected() {
+            // So that the next one here has a higher number than any before.
+            state.hosting = state.hosting.max(standing.highest);
+        }
         state.heard = state.heard.max(now - standing.age);
         let spread = &mut state.spread;
+        spread.rivals = 0;
         spread.listeners = standing.nodes.iter().map(|node| node.listeners).sum();
         spread.bytes = standing.bytes;
         standing.nodes.iter().filter(|node| node.needs).for_each(|node| spread.note(node.id, now));
         spread.needy.retain(|(_, until)| *until > now);
-        let connected = spread.connected || standing.nodes.iter().any(|node| node.connected);
+        let connected = spread.is_connected() || standing.nodes.iter().any(|node| node.connected);
         let lost = standing.socket && !connected;
         // Once may be a host on its way from one node to another.
         spread.missed = if lost { spread.missed.saturating_add(1) } else { 0 };
         if !lost || spread.missed >= 2 {
             self.set_away(&mut state, lost);
         }
+    }
+
+    /// Whether it gives way to another session of its id, which Redis has just told of. A host is told at once; nodes that
+    /// have only listeners wait for their host's node to have its turn.
+    pub fn yields(&self, now: i64) -> bool {
+        let mut state = self.state.lock();
+        state.spread.rivals = state.spread.rivals.saturating_add(1);
+        state.hears(now) || state.spread.rivals >= PATIENCE
     }
 
     /// It has ended at another node.
@@ -201,10 +223,19 @@ impl Session {
     }
 
     /// The host has opened its socket here.
-    pub(super) fn host_came(&self, state: &mut State) {
-        (state.spread.connected, state.spread.socket) = (true, true);
+    pub(super) fn host_came(&self, state: &mut State, now: i64) {
+        (state.spread.connected, state.spread.socket) = (Some(now), true);
         self.set_away(state, false);
-        self.announce(Word::Host { here: true });
+        self.announce(Word::Host { here: true, number: state.hosting });
+        self.hurry();
+    }
+
+    /// The host has a socket of this number at another node: if it had one here, that is closed.
+    pub(super) fn replace_host(&self, state: &mut State, number: u64) {
+        state.hosting = number.max(state.hosting + 1);
+        state.spread.connected = None;
+        self.set_away(state, false);
+        self.tell(Event::HostReplaced);
         self.hurry();
     }
 
@@ -214,9 +245,9 @@ impl Session {
         if state.hosting != number || state.ended.is_some() {
             return;
         }
-        state.spread.connected = false;
+        state.spread.connected = None;
         self.set_away(&mut state, true);
-        self.announce(Word::Host { here: false });
+        self.announce(Word::Host { here: false, number });
         self.hurry();
     }
 
@@ -234,7 +265,7 @@ impl Session {
 
     pub(super) fn send(&self, what: What) {
         if let Some(link) = &self.shared.link {
-            link.send(self.id, self.started, what);
+            link.send(self.id, self.start.incarnation, what);
         }
     }
 
@@ -284,19 +315,14 @@ impl Spread {
 
     /// Whether the host's socket is at this node.
     pub(super) fn is_connected(&self) -> bool {
-        self.connected
-    }
-
-    /// The host has opened its socket at another node.
-    pub(super) fn moved(&mut self) {
-        self.connected = false;
+        self.connected.is_some()
     }
 }
 
 impl State {
     /// Whether the host sends to this node.
     pub(super) fn hears(&self, now: i64) -> bool {
-        self.spread.connected || self.spread.heard_here.is_some_and(|heard| now - heard < HEARS)
+        self.spread.is_connected() || self.spread.heard_here.is_some_and(|heard| now - heard < HEARS)
     }
 
     /// Whether somebody here needs audio; who sends it needs what is sent elsewhere too.

@@ -18,7 +18,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::support::chromium::Chromium;
 use crate::support::{Gate, config};
 
-const TOKEN: &str = "Bearer Token";
+const TOKEN: &str = "Bearer a-token-for-sharing";
 const RATE: u32 = 44_100;
 /// Stereo frames of a chunk.
 const FRAMES: u32 = 4096;
