@@ -10,7 +10,7 @@ use crate::catalogue::{admin, bearer, send, sqlite, tracks};
 use crate::support::client::Reply;
 use crate::support::described::Described;
 use crate::support::tools::TempFolder;
-use crate::support::{Gate, Redis, ScriptedOrigin, config};
+use crate::support::{Gate, Redis, ScriptedOrigin, config, token};
 
 const HOST: &str = "the token of sharing";
 
@@ -206,9 +206,9 @@ async fn the_last_page_says_that_it_is_the_last() {
 
 /// Alice, who may do everything.
 fn admin_alice() -> String {
-    let mut claims = crate::support::token::claims("alice");
+    let mut claims = token::claims("alice");
     claims["role"] = json!("admin");
-    format!("Bearer {}", crate::support::token::with(&claims))
+    format!("Bearer {}", token::with(&claims))
 }
 
 #[tokio::test]
@@ -220,7 +220,8 @@ async fn numbers_and_times_are_taken_as_players_send_them() {
         [(json_type, "93500.0"), (text_type, "93500.7"), (text_type, "9.35e4")].into_iter().enumerate()
     {
         let path = format!("/api/v1/tracks/{number}/position");
-        let body = format!("{{\"positionMs\": {position}, \"durationMs\": 240000.25, \"timestamp\": 1770000000123.5}}");
+        let now = format!("{}123.5", token::now());
+        let body = format!("{{\"positionMs\": {position}, \"durationMs\": 240000.25, \"timestamp\": {now}}}");
         post(&gate, &path, media_type, &body).await.is(204);
         assert_eq!(get(&gate, &path).await["positionMs"], 93_500);
         for timestamp in ["1770000000123.0", "\"2026-02-02T03:40:00+01:00\""] {
