@@ -197,8 +197,7 @@ pub async fn start(settings: Settings, extra: Router) -> Result<Running, StartEr
     };
     let world = World::build(settings.server.clone(), settings.routes.clone(), &settings.clusters, parts)?;
     let world = Arc::new(ArcSwap::from_pointee(world));
-    watch::start(&world, &backing, &tasks).await;
-    metrics.watch(reader(&world))?;
+    observe(&world, &backing, &tasks, &metrics).await?;
     let operations = cache.as_ref().map(|cache| cache::operations(cache, &world));
     let tracks = tracks::routes(&settings, &means, &shared_tracks, &world, operations.clone());
     let files = OpenFiles { events: events.as_ref().map(|events| events.events.clone()) };
@@ -224,6 +223,17 @@ pub async fn start(settings: Settings, extra: Router) -> Result<Running, StartEr
     let listeners = listener::start(&settings.server, &gateway, &workers, &metrics, &tasks)?;
     let grace = settings.server.shutdown_grace;
     Ok(Running { listeners, admin, workers, tasks, services, grace, cache, backing, files })
+}
+
+/// Has the dependencies watched, and the destinations shown in the metrics.
+async fn observe(
+    world: &Arc<ArcSwap<World>>,
+    backing: &Backing,
+    tasks: &Tasks,
+    metrics: &Metrics,
+) -> Result<(), prometheus::Error> {
+    watch::start(world, backing, tasks).await;
+    metrics.watch(reader(world))
 }
 
 /// The modules as the proxy calls them.

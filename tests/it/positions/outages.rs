@@ -154,6 +154,7 @@ async fn postgresql_stops_and_starts_under_load() {
     let mut config = base(&folder);
     config["Database"]["Url"] = json!(postgres.url());
     config["State"]["Url"] = json!(redis.url());
+    std::fs::create_dir_all(folder.path().join("objects/audio")).expect("a folder");
     let gate = Gate::start(&config).await;
     let load = Load::start(&gate);
     for end in [Postgres::stop, Postgres::kill] {

@@ -187,10 +187,9 @@ async fn converse(mut stream: TcpStream, state: &State, number: usize) -> io::Re
         let Some(seen) = asked else { break };
         if seen.target.contains(READINESS_KEY) {
             let step = lock(&state.readiness).clone().unwrap_or(NO_SUCH_KEY);
-            if !play(&mut stream, step, &seen, state).await? {
-                break;
-            }
-            continue;
+            play(&mut stream, step, &seen, state).await?;
+            // It counts among the open ones no longer than it has to.
+            break;
         }
         lock(&state.seen).push(seen.clone());
         let step = lock(&state.script).pop_front().or_else(|| lock(&state.otherwise).clone()).unwrap_or(Step::Serve);
