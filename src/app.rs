@@ -204,12 +204,9 @@ pub async fn start(settings: Settings, extra: Router) -> Result<Running, StartEr
     let Started { modules, relay } = modules::start(&settings, &means, events.as_ref(), tracks)?;
     let shared = Shared {
         checkup: Checkup::new(Arc::new(Process {
-            world: Arc::clone(&world),
-            tasks: tasks.clone(),
-            backing: backing.clone(),
             events: events.map(|events| events.events),
             relay,
-            workers: Arc::clone(&workers),
+            ..Process::new(&world, &tasks, &backing, &workers)
         })),
         metrics: Arc::clone(&metrics),
         clock,
@@ -326,6 +323,14 @@ struct Process {
     backing: Backing,
     relay: Option<Arc<Relay>>,
     workers: Arc<Workers>,
+}
+
+impl Process {
+    /// The process without modules.
+    fn new(world: &Arc<ArcSwap<World>>, tasks: &Tasks, backing: &Backing, workers: &Arc<Workers>) -> Self {
+        let (world, workers) = (Arc::clone(world), Arc::clone(workers));
+        Self { world, events: None, tasks: tasks.clone(), backing: backing.clone(), relay: None, workers }
+    }
 }
 
 impl Probe for Process {
