@@ -94,7 +94,7 @@ impl Signer {
     }
 
     /// The signed request that takes the place of `denied`, which the store refused without saying that its time is over:
-    /// one for all who were refused, and one in [`RENEWAL_INTERVAL`]. `None`: `denied` is that one.
+    /// one for all who were refused, and one in 10 seconds. `None`: `denied` is that one.
     pub fn renew_denied(
         &self,
         object: &Object<'_>,

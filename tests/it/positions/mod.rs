@@ -15,6 +15,8 @@ use crate::support::{Client, Gate, Postgres, Redis, config, token};
 /// A configuration with an embedded store, which is always ready, and tokens.
 fn base(folder: &TempFolder) -> Value {
     let mut config = config::empty();
+    // A bucket that is not there would make the node unready.
+    std::fs::create_dir_all(folder.path().join("objects/audio")).expect("a folder");
     config["ObjectStores"]["main"] = json!({ "Embedded": folder.path().join("objects") });
     config["ReverseProxy"]["Routes"]["stream"] = config::object_route("/stream/{**key}", "main", "audio", "{**key}");
     config["Auth"] = config::jwt();

@@ -154,7 +154,6 @@ async fn postgresql_stops_and_starts_under_load() {
     let mut config = base(&folder);
     config["Database"]["Url"] = json!(postgres.url());
     config["State"]["Url"] = json!(redis.url());
-    std::fs::create_dir_all(folder.path().join("objects/audio")).expect("a folder");
     let gate = Gate::start(&config).await;
     let load = Load::start(&gate);
     for end in [Postgres::stop, Postgres::kill] {
@@ -276,7 +275,6 @@ async fn the_proxy_starts_without_its_servers_and_uses_them_when_they_come() {
     let mut config = base(&folder);
     config["Database"]["Url"] = json!(postgres.url());
     config["State"]["Url"] = json!(redis.url());
-    std::fs::create_dir_all(folder.path().join("objects/audio")).expect("a folder");
     std::fs::write(folder.path().join("objects/audio/song.mp3"), "song").expect("a file");
     let gate = Gate::start(&config).await;
     gate.client().get("/stream/song.mp3", &[]).await.is(200);
