@@ -24,7 +24,7 @@ enum Then {
 }
 
 /// Answers by path, in pieces that leave one after the other.
-const ANSWERS: [(&str, &[&str], Then); 16] = [
+const ANSWERS: [(&str, &[&str], Then); 17] = [
     ("length", &["HTTP/1.1 200 OK\r\nContent-Length: 5\r\nX-Mine: yes\r\n\r\n", "whole"], Then::Keep),
     ("empty", &["HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"], Then::Keep),
     (
@@ -35,6 +35,11 @@ const ANSWERS: [(&str, &[&str], Then); 16] = [
     ("chunked-empty", &["HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"], Then::Keep),
     ("until-close", &["HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n", "whole"], Then::Close),
     ("old", &["HTTP/1.0 200 OK\r\n\r\nwhole"], Then::Close),
+    (
+        "slow",
+        &["HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "3\r\nwho\r\n", "2\r\nle\r\n0\r\n\r\n"],
+        Then::Keep,
+    ),
     ("204", &["HTTP/1.1 204 No Content\r\nX-Mine: yes\r\n\r\n"], Then::Keep),
     ("304", &["HTTP/1.1 304 Not Modified\r\nETag: \"a\"\r\n\r\n"], Then::Keep),
     (
@@ -90,6 +95,9 @@ async fn answer(mut stream: TcpStream) {
                 return;
             }
             // Each piece is a packet of its own.
+            if name == "slow" {
+                tokio::time::sleep(Duration::from_millis(300)).await;
+            }
             tokio::task::yield_now().await;
         }
         match then {

@@ -11,7 +11,8 @@ use tokio_tungstenite::tungstenite::Message;
 
 use super::gate;
 use crate::support::chromium::Chromium;
-use crate::support::eventually;
+use crate::support::{Gate, config, eventually};
+use crate::tls::{self, Certificates};
 
 /// A WebSocket server of a library that is not ours: it sends back every frame.
 async fn echo() -> SocketAddr {
@@ -66,6 +67,22 @@ async fn frames_of_every_size_come_back_both_ways() {
     let line = super::line(&gate, 0).await;
     assert_eq!((&line["status"], &line["failure"]), (&json!(101), &serde_json::Value::Null), "{line}");
     assert!(line["sent"].as_u64().is_some_and(|sent| sent > 1_131_000), "{line}");
+}
+
+#[tokio::test]
+async fn frames_pass_over_tls_too() {
+    let certificates = Certificates::make();
+    let mut config = config::empty();
+    config["Server"]["Listeners"] = json!([certificates.listener()]);
+    config["ReverseProxy"]["Routes"]["plain"] = config::plain_route("/plain/{**rest}", "back");
+    config["ReverseProxy"]["Clusters"]["back"] = config::cluster(&[format!("http://{}", echo().await)]);
+    let gate = Gate::start(&config).await;
+    let stream = certificates.connect(&gate, tls::FIRST, true, &["http/1.1"]).await;
+    let url = format!("ws://{}/plain/echo", tls::FIRST);
+    let (mut socket, _) = tokio_tungstenite::client_async(url, stream).await.expect("the upgrade succeeds");
+    let sent = Message::binary(vec![7; 100_000]);
+    socket.send(sent.clone()).await.expect("open");
+    assert_eq!(socket.next().await.expect("open").expect("a frame"), sent);
 }
 
 #[tokio::test]
