@@ -6,6 +6,7 @@ mod events;
 mod limits;
 pub mod listing;
 mod modules;
+mod process;
 mod tracks;
 mod watch;
 
@@ -23,7 +24,8 @@ use url::Url;
 
 use self::backing::Backing;
 use self::modules::{Means, Started};
-use crate::api::health::{Checkup, Part, Probe};
+use self::process::Process;
+use crate::api::health::Checkup;
 use crate::api::router::{self, Shared};
 use crate::auth::{Authenticator, BadIssuer};
 use crate::clock::Clock;
@@ -36,11 +38,10 @@ use crate::object::cache::{Cache, CacheError};
 use crate::proxy::Gateway;
 use crate::proxy::inside::Inside;
 use crate::proxy::server::listener::{self, ListenError};
-use crate::proxy::server::workers::{STUCK_AFTER, Workers};
+use crate::proxy::server::workers::Workers;
 use crate::proxy::settings::Admin;
 use crate::proxy::world::{Parts, Store, World, WorldError};
 use crate::redis;
-use crate::relay::Relay;
 use crate::s3::settings::{self, Endpoint};
 use crate::s3::signer::Signer;
 use crate::secret::Secret;
@@ -314,65 +315,6 @@ fn embed(store: &settings::Store, clock: &Clock, tasks: &Tasks) -> Result<(setti
 
 fn random_key(length: usize) -> String {
     Alphanumeric.sample_string(&mut rand::rng(), length)
-}
-
-struct Process {
-    world: Arc<ArcSwap<World>>,
-    events: Option<Events>,
-    tasks: Tasks,
-    backing: Backing,
-    relay: Option<Arc<Relay>>,
-    workers: Arc<Workers>,
-}
-
-impl Process {
-    /// The process without modules.
-    fn new(world: &Arc<ArcSwap<World>>, tasks: &Tasks, backing: &Backing, workers: &Arc<Workers>) -> Self {
-        let (world, workers) = (Arc::clone(world), Arc::clone(workers));
-        Self { world, events: None, tasks: tasks.clone(), backing: backing.clone(), relay: None, workers }
-    }
-}
-
-impl Probe for Process {
-    fn is_alive(&self) -> bool {
-        self.workers.stuck(STUCK_AFTER).is_empty()
-    }
-
-    fn stores(&self) -> Part {
-        if self.world.load().stores_are_good() { Part::Ok } else { Part::Unavailable }
-    }
-
-    fn store_faults(&self) -> Vec<String> {
-        self.world.load().store_faults()
-    }
-
-    fn redis(&self) -> Part {
-        self.backing.redis_part()
-    }
-
-    fn database(&self) -> Part {
-        self.backing.database_part()
-    }
-
-    fn has_lost_file(&self) -> bool {
-        self.backing.has_lost_file()
-    }
-
-    fn kafka(&self) -> Part {
-        match self.events.as_ref().and_then(Events::reaches_kafka) {
-            None => Part::Disabled,
-            Some(true) => Part::Ok,
-            Some(false) => Part::Unavailable,
-        }
-    }
-
-    fn active_sessions(&self) -> u64 {
-        self.relay.as_ref().map_or(0, |relay| relay.active_sessions())
-    }
-
-    fn is_stopping(&self) -> bool {
-        self.tasks.is_stopping()
-    }
 }
 
 /// Reads the clusters of the world in force.

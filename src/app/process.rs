@@ -1,0 +1,79 @@
+//! State of the process and the parts it depends on, for health checks.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use super::backing::Backing;
+use crate::api::health::{Part, Probe};
+use crate::events::Events;
+use crate::lifecycle::Tasks;
+use crate::proxy::server::workers::{STUCK_AFTER, Workers};
+use crate::proxy::world::World;
+use crate::relay::Relay;
+
+/// The parts of the process that health depends on.
+pub struct Process {
+    /// The settings at work, with the stores' health.
+    pub world: Arc<ArcSwap<World>>,
+    /// The events, where there are any.
+    pub events: Option<Events>,
+    /// Everything that shutdown waits for.
+    pub tasks: Tasks,
+    /// Redis and the database.
+    pub backing: Backing,
+    /// Live sharing, where it is configured.
+    pub relay: Option<Arc<Relay>>,
+    /// The threads that serve clients.
+    pub workers: Arc<Workers>,
+}
+
+impl Process {
+    /// The process without modules.
+    pub fn new(world: &Arc<ArcSwap<World>>, tasks: &Tasks, backing: &Backing, workers: &Arc<Workers>) -> Self {
+        let (world, workers) = (Arc::clone(world), Arc::clone(workers));
+        Self { world, events: None, tasks: tasks.clone(), backing: backing.clone(), relay: None, workers }
+    }
+}
+
+impl Probe for Process {
+    fn is_alive(&self) -> bool {
+        self.workers.stuck(STUCK_AFTER).is_empty()
+    }
+
+    fn stores(&self) -> Part {
+        if self.world.load().stores_are_good() { Part::Ok } else { Part::Unavailable }
+    }
+
+    fn store_faults(&self) -> Vec<String> {
+        self.world.load().store_faults()
+    }
+
+    fn redis(&self) -> Part {
+        self.backing.redis_part()
+    }
+
+    fn database(&self) -> Part {
+        self.backing.database_part()
+    }
+
+    fn has_lost_file(&self) -> bool {
+        self.backing.has_lost_file()
+    }
+
+    fn kafka(&self) -> Part {
+        match self.events.as_ref().and_then(Events::reaches_kafka) {
+            None => Part::Disabled,
+            Some(true) => Part::Ok,
+            Some(false) => Part::Unavailable,
+        }
+    }
+
+    fn active_sessions(&self) -> u64 {
+        self.relay.as_ref().map_or(0, |relay| relay.active_sessions())
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.tasks.is_stopping()
+    }
+}
