@@ -54,7 +54,7 @@ pub struct Memory {
 
 /// Answers for the parts that health depends on.
 pub trait Probe: Send + Sync {
-    /// Whether every thread that serves clients gives signs of life.
+    /// Returns true if every thread that serves clients gives signs of life.
     fn is_alive(&self) -> bool {
         true
     }
@@ -77,7 +77,7 @@ pub trait Probe: Send + Sync {
         Part::Disabled
     }
 
-    /// Whether the file that the database was opened from is gone.
+    /// Returns true if the file that the database was opened from is gone.
     fn has_lost_file(&self) -> bool {
         false
     }
@@ -111,7 +111,7 @@ impl Checkup {
         Self { started: Instant::now(), probe }
     }
 
-    /// Whether the process can serve at all.
+    /// Returns true if the process can serve at all.
     pub fn is_alive(&self) -> bool {
         self.probe.is_alive()
     }
@@ -121,7 +121,7 @@ impl Checkup {
         self.probe.is_stopping()
     }
 
-    /// Whether the file that the database was opened from is gone.
+    /// Returns true if the file that the database was opened from is gone.
     pub fn has_lost_file(&self) -> bool {
         self.probe.has_lost_file()
     }

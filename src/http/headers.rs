@@ -1,7 +1,7 @@
 //! Which headers may pass: from a store to a player, and over a hop (RFC 9110 §7.6.1). Names only, no values of ours.
 
 use http::HeaderMap;
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, HeaderName};
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName};
 
 /// The store's response headers that describe the object, so that players get them. All else is the store's own or is
 /// written by us: length, range, date, CORS, `Vary`, user metadata, request ids.
@@ -37,6 +37,17 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
     for name in unfit {
         headers.remove(name);
     }
+}
+
+/// Returns true if one of the lists under `name` has `word`, in whatever case (RFC 9110 §5.6.1).
+pub fn has_token(headers: &HeaderMap, name: &HeaderName, word: &str) -> bool {
+    let lines = headers.get_all(name).iter().filter_map(|line| line.to_str().ok());
+    lines.flat_map(|line| line.split(',')).any(|token| token.trim().eq_ignore_ascii_case(word))
+}
+
+/// Returns true if the client sends its body only when it is told to (RFC 9110 §10.1.1).
+pub fn expects_continue(headers: &HeaderMap) -> bool {
+    headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
 #[cfg(test)]

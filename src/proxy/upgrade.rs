@@ -21,13 +21,13 @@ use super::inside::{self, Inside, Way};
 use super::server::{ConnectionTakeover, MAX_HEADERS};
 use super::{Gateway, access_log};
 use crate::http::caller::REQUEST_ID;
+use crate::http::headers::has_token;
 use crate::telemetry::metrics::Metrics;
 
 /// Whether `request` asks for a WebSocket (RFC 6455 §4.1).
 pub fn is_asked(request: &Parts) -> bool {
     let names = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"websocket");
-    let connection = request.headers.get_all(header::CONNECTION).iter().filter_map(|line| line.to_str().ok());
-    let is_named = connection.flat_map(|line| line.split(',')).any(|it| it.trim().eq_ignore_ascii_case("upgrade"));
+    let is_named = has_token(&request.headers, &header::CONNECTION, "upgrade");
     let bodiless =
         [header::CONTENT_LENGTH, header::TRANSFER_ENCODING].iter().all(|it| !request.headers.contains_key(it));
     request.method == Method::GET && is_named && bodiless && request.headers.get(header::UPGRADE).is_some_and(names)

@@ -6,6 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, he
 use super::{Forwarding, answer};
 use crate::auth::{strip_headers, strip_query};
 use crate::http::caller::REQUEST_ID;
+use crate::http::headers::has_token;
 use crate::proxy::admit::host;
 use crate::proxy::ctx::Ctx;
 use crate::proxy::failure::Failure;
@@ -123,12 +124,6 @@ pub fn requested_upgrade(request: &Parts) -> Option<&HeaderValue> {
         && request.headers.get_all(header::UPGRADE).iter().count() == 1
         && wanted.to_str().is_ok_and(|wanted| !wanted.split(',').any(changes_version));
     is_asked.then_some(wanted)
-}
-
-/// Whether the list `name` has `word`.
-pub fn has_token(headers: &HeaderMap, name: &HeaderName, word: &str) -> bool {
-    let lines = headers.get_all(name).iter().filter_map(|line| line.to_str().ok());
-    lines.flat_map(|line| line.split(',')).any(|token| token.trim().eq_ignore_ascii_case(word))
 }
 
 /// The client's trailers that may go up: none that a server could take for a field of the head which was taken out or

@@ -5,6 +5,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, header};
 
 use crate::http::chunked::{self, MalformedChunk};
+use crate::http::headers::expects_continue;
 
 /// Bytes that are read at once at most.
 const READ: usize = 64 * 1024;
@@ -56,7 +57,6 @@ pub enum BodyStep {
 impl RequestBodyDecoder {
     /// The body that `headers` announce.
     pub fn announced(headers: &HeaderMap) -> Self {
-        let expects = |value: &http::HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
         // A length that is no number was refused with the head.
         let length = || headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok();
         let rest = if headers.contains_key(header::TRANSFER_ENCODING) {
@@ -64,7 +64,7 @@ impl RequestBodyDecoder {
         } else {
             length().filter(|length| *length > 0).map_or(Rest::None, Rest::Length)
         };
-        let awaits_continue = rest != Rest::None && headers.get(header::EXPECT).is_some_and(expects);
+        let awaits_continue = rest != Rest::None && expects_continue(headers);
         Self { rest, awaits_continue, trailers: None, extensions: 0 }
     }
 

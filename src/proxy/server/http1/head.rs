@@ -7,6 +7,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version, header};
 use memchr::memchr_iter;
 
+use crate::http::headers::has_token;
 use crate::http::wire;
 use crate::proxy::server::{Detail, MAX_HEADERS};
 
@@ -64,9 +65,6 @@ pub fn unknown() -> Parts {
 
 /// Whether the client wants to go on with the connection (RFC 9112 §9.3).
 pub fn wants_keep_alive(request: &Parts) -> bool {
-    let names = |option: &str| {
-        let lines = request.headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
-        lines.flat_map(|line| line.split(',')).any(|it| it.trim().eq_ignore_ascii_case(option))
-    };
+    let names = |option: &str| has_token(&request.headers, &header::CONNECTION, option);
     !names("close") && (request.version == Version::HTTP_11 || names("keep-alive"))
 }

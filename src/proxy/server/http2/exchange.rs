@@ -12,6 +12,7 @@ use pingora::time::timeout;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
 
 use super::ClientSide;
+use crate::http::headers::expects_continue;
 use crate::proxy::server::downstream::{Downstream, DownstreamError};
 use crate::proxy::server::http1::date;
 use crate::proxy::server::{BODY_IDLE, DRAIN};
@@ -38,8 +39,7 @@ pub struct Http2Exchange {
 impl Http2Exchange {
     /// The request of a stream of `client`.
     pub fn new(request: Parts, body: RecvStream, respond: SendResponse<Bytes>, client: ClientSide) -> Self {
-        let expects = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"100-continue");
-        let awaits_continue = !body.is_end_stream() && request.headers.get(header::EXPECT).is_some_and(expects);
+        let awaits_continue = !body.is_end_stream() && expects_continue(&request.headers);
         Self {
             request,
             request_body: body,
