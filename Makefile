@@ -20,7 +20,7 @@ demo:
 	$(STEP) 'What building needs'
 	@scripts/install-build.sh
 	$(STEP) 'Building Tidegate (ten minutes on two cores the first time: all dependencies are compiled once)'
-	@cargo build --release --locked
+	@cargo build --release --locked -p tidegate
 	$(STEP) 'Starting the demo'
 	@exec target/release/tidegate demo
 

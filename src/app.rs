@@ -25,30 +25,30 @@ use url::Url;
 use self::backing::Backing;
 use self::modules::{Means, Started};
 use self::process::Process;
-use crate::api::health::Checkup;
-use crate::api::router::{self, Shared};
-use crate::auth::{Authenticator, BadIssuer};
-use crate::clock::Clock;
 use crate::config::Settings;
-use crate::database;
-use crate::embedded;
-use crate::events::Events;
-use crate::lifecycle::Tasks;
-use crate::object::cache::{Cache, CacheError};
 use crate::proxy::Gateway;
 use crate::proxy::inside::Inside;
-use crate::proxy::server::listener::{self, ListenError};
-use crate::proxy::server::workers::Workers;
 use crate::proxy::settings::Admin;
 use crate::proxy::world::{Parts, Store, World, WorldError};
-use crate::redis;
-use crate::s3::settings::{self, Endpoint};
-use crate::s3::signer::Signer;
-use crate::secret::Secret;
-use crate::telemetry::metrics::Metrics;
-use crate::telemetry::upstreams::{ClusterReading, DestinationReading, Source};
-use crate::upstream::cluster::{Cluster, Member};
-use crate::upstream::health::State;
+use ::events::Events;
+use demo::embedded;
+use http_server::listener::{self, ListenError};
+use http_server::workers::Workers;
+use object_engine::cache::{Cache, CacheError};
+use primitives::clock::Clock;
+use primitives::lifecycle::Tasks;
+use primitives::secret::Secret;
+use s3::settings::{self, Endpoint};
+use s3::signer::Signer;
+use server_kit::api::health::Checkup;
+use server_kit::api::router::{self, Shared};
+use server_kit::auth::{Authenticator, BadIssuer};
+use server_kit::database;
+use server_kit::redis;
+use server_kit::telemetry::metrics::Metrics;
+use server_kit::telemetry::upstreams::{ClusterReading, DestinationReading, Source};
+use upstream::cluster::{Cluster, Member};
+use upstream::health::State;
 
 /// For the exchanges under way of what has nobody to serve any more.
 const SERVICES_GRACE: Duration = Duration::from_secs(1);
@@ -94,7 +94,7 @@ pub enum StartError {
     Database(#[from] database::OpenError),
     /// Events.
     #[error(transparent)]
-    Events(#[from] crate::events::OpenError),
+    Events(#[from] ::events::OpenError),
     /// The metrics.
     #[error("the metrics cannot be registered: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -164,7 +164,7 @@ impl Running {
 /// Starts everything that `settings` ask for; `extra` are further pages on the players' listeners.
 pub async fn start(settings: Settings, extra: Router) -> Result<Running, StartError> {
     let (clock, metrics, tasks, services) = (Clock::system(), metrics()?, Tasks::default(), Tasks::default());
-    let workers = Arc::new(Workers::start(settings.server.threads).map_err(ListenError::Workers)?);
+    let workers = Arc::new(Workers::start(settings.server.http.threads).map_err(ListenError::Workers)?);
     let debug_token = settings.admin.as_ref().and_then(|admin| admin.token.clone());
     let stores = open_stores(&settings.stores, &clock, &services).await?;
     let cache = cache::open(&settings, &clock, &tasks, &metrics).await?;
@@ -218,8 +218,8 @@ pub async fn start(settings: Settings, extra: Router) -> Result<Running, StartEr
     let inside = service(router::public(shared.clone(), authenticator, limits, modules.routes, extra));
     let gateway = Arc::new(Gateway::new(Arc::clone(&world), inside, Arc::clone(&metrics)));
     let admin = settings.admin.as_ref().map(|admin| serve_admin(admin, shared, &services)).transpose()?;
-    let listeners = listener::start(&settings.server, &gateway, &workers, &metrics, &tasks)?;
-    let grace = settings.server.shutdown_grace;
+    let listeners = listener::start(&settings.server.http, &gateway, &workers, &metrics, &tasks)?;
+    let grace = settings.server.http.shutdown_grace;
     Ok(Running { listeners, admin, workers, tasks, services, grace, cache, backing, files })
 }
 

@@ -7,11 +7,11 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
 use super::StartError;
-use crate::api::health::Part;
 use crate::config::Settings;
-use crate::database::{self, Database, DatabaseFile, OpenError};
-use crate::lifecycle::Tasks;
-use crate::redis::Redis;
+use primitives::lifecycle::Tasks;
+use server_kit::api::health::Part;
+use server_kit::database::{self, Database, DatabaseFile, OpenError};
+use server_kit::redis::Redis;
 
 /// Between two looks at whether they answer, and two tries to migrate.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

@@ -6,15 +6,15 @@ use arc_swap::ArcSwap;
 use futures::future::BoxFuture;
 
 use super::StartError;
-use crate::api::cache::{Operations, Refreshed, Scope};
-use crate::clock::Clock;
 use crate::config::Settings;
-use crate::lifecycle::Tasks;
-use crate::object::cache::{self, Cache};
 use crate::proxy::settings::{Kind, ObjectRoute, Source};
 use crate::proxy::world::World;
-use crate::telemetry::cache::CacheNumbers;
-use crate::telemetry::metrics::Metrics;
+use object_engine::cache::{self, Cache};
+use primitives::clock::Clock;
+use primitives::lifecycle::Tasks;
+use server_kit::api::cache::{Operations, Refreshed, Scope};
+use server_kit::telemetry::cache::CacheNumbers;
+use server_kit::telemetry::metrics::Metrics;
 
 /// Opens the cache where a route uses it.
 pub async fn open(

@@ -4,14 +4,14 @@
 use std::sync::Arc;
 
 use super::StartError;
-use crate::clock::Clock;
 use crate::config::Settings;
-use crate::events::Events;
-use crate::lifecycle::Tasks;
-use crate::playback::Playback;
-use crate::playback::streams::{Heard, Listening, What};
 use crate::proxy::audience::{Audience, Ending};
-use crate::telemetry::metrics::Metrics;
+use events::Events;
+use playback::reports::Playback;
+use playback::reports::streams::{Heard, Listening, What};
+use primitives::clock::Clock;
+use primitives::lifecycle::Tasks;
+use server_kit::telemetry::metrics::Metrics;
 
 /// What there is where the settings name events.
 pub struct Opened {

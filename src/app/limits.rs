@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use super::StartError;
 use super::backing::Backing;
-use crate::clock::Clock;
 use crate::config::Settings;
-use crate::lifecycle::Tasks;
-use crate::limit::Limits;
-use crate::limit::egress::Ledger;
-use crate::limit::ledger::{InDatabase, InRedis};
-use crate::limit::metrics::LimitMetrics;
-use crate::telemetry::metrics::Metrics;
+use primitives::clock::Clock;
+use primitives::lifecycle::Tasks;
+use server_kit::limit::Limits;
+use server_kit::limit::egress::Ledger;
+use server_kit::limit::ledger::{InDatabase, InRedis};
+use server_kit::limit::metrics::LimitMetrics;
+use server_kit::telemetry::metrics::Metrics;
 
 /// A request waits no longer for the count that nodes share.
 const BUDGET: Duration = Duration::from_millis(20);

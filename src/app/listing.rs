@@ -5,18 +5,18 @@ use std::time::Duration;
 use url::Url;
 
 use super::{StartError, open_stores};
-use crate::clock::Clock;
 use crate::config::Settings;
-use crate::lifecycle::Tasks;
 use crate::proxy::world::Store;
-use crate::s3::listing::{Objects, page};
+use primitives::clock::Clock;
+use primitives::lifecycle::Tasks;
+use s3::listing::{Objects, page};
 
 /// For one page.
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// Tries of one page, the first included.
 const TRIES: u32 = 3;
 
-pub use crate::s3::listing::Object as Listed;
+pub use s3::listing::Object as Listed;
 
 /// Why a bucket cannot be listed; names neither the store's address nor the signature.
 #[derive(Debug, thiserror::Error)]

@@ -7,18 +7,17 @@ use utoipa_axum::router::OpenApiRouter;
 use super::StartError;
 use super::backing::Backing;
 use super::events::Opened;
-use crate::api::limits::{Class, limited};
-use crate::api::router::{self, Modules};
-use crate::api::usage;
-use crate::clock::Clock;
 use crate::config::Settings;
-use crate::lifecycle::Tasks;
-use crate::limit::Limits;
-use crate::playback;
-use crate::positions::{self, Positions};
-use crate::relay::{self, Depot, Relay};
-use crate::s3::signer::Signer;
-use crate::telemetry::metrics::Metrics;
+use playback::positions::{self, Positions};
+use primitives::clock::Clock;
+use primitives::lifecycle::Tasks;
+use s3::signer::Signer;
+use server_kit::api::limits::{Class, limited};
+use server_kit::api::router::{self, Modules};
+use server_kit::api::usage;
+use server_kit::limit::Limits;
+use server_kit::telemetry::metrics::Metrics;
+use share::{self, Depot, Relay};
 
 /// What the modules start with.
 pub struct Means<'a> {
@@ -62,9 +61,10 @@ pub fn start(
             positions.map(|positions| limited(positions::routes(positions), limits, Class::named("positions"))),
         );
     }
-    modules.extend(
-        events.map(|events| limited(playback::routes::routes(events.playback.clone()), limits, Class::STANDARD)),
-    );
+    modules
+        .extend(events.map(|events| {
+            limited(playback::reports::routes::routes(events.playback.clone()), limits, Class::STANDARD)
+        }));
     modules.extend(tracks);
     let recording = settings.share.as_ref().and_then(|share| share.recording.clone());
     let depot =
@@ -74,6 +74,6 @@ pub fn start(
     let relay = share
         .map(|share| Relay::start(share, redis, (*clock).clone(), tasks, metrics.registry(), depot))
         .transpose()?;
-    modules.extend(relay.clone().map(|relay| relay::routes(relay, |routes, class| limited(routes, limits, class))));
+    modules.extend(relay.clone().map(|relay| share::routes(relay, |routes, class| limited(routes, limits, class))));
     Ok(Started { modules: router::modules(modules), relay })
 }

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use super::backing::Backing;
-use crate::api::health::{Part, Probe};
-use crate::events::Events;
-use crate::lifecycle::Tasks;
-use crate::proxy::server::workers::{STUCK_AFTER, Workers};
 use crate::proxy::world::World;
-use crate::relay::Relay;
+use events::Events;
+use http_server::workers::{STUCK_AFTER, Workers};
+use primitives::lifecycle::Tasks;
+use server_kit::api::health::{Part, Probe};
+use share::Relay;
 
 /// The parts of the process that health depends on.
 pub struct Process {

@@ -9,22 +9,22 @@ use utoipa_axum::router::OpenApiRouter;
 
 use super::backing::Backing;
 use super::modules::Means;
-use crate::api::cache::Operations;
-use crate::api::error::Error;
-use crate::api::limits::{Class, limited};
-use crate::auth::path_token::PathTokens;
-use crate::auth::revocation::{Generations, Revocations};
-use crate::catalog::access::Access;
-use crate::catalog::{Catalog, Grants, Numbers};
-use crate::clock::Clock;
 use crate::config::Settings;
 use crate::proxy::inspect::{Asked, Found, inspect};
 use crate::proxy::permit::Guards;
 use crate::proxy::settings::Authorization;
 use crate::proxy::world::World;
-use crate::telemetry::metrics::Metrics;
-use crate::tracks::answers::{Answers, Shelf};
-use crate::tracks::{self, Ask, Catalogue, Stream, Streams, Urls};
+use catalog::access::Access;
+use catalog::api::answers::{Answers, Shelf};
+use catalog::api::{self, Ask, Catalogue, Stream, Streams, Urls};
+use catalog::{Catalog, Grants, Numbers};
+use primitives::clock::Clock;
+use server_kit::api::cache::Operations;
+use server_kit::api::error::Error;
+use server_kit::api::limits::{Class, limited};
+use server_kit::auth::path_token::PathTokens;
+use server_kit::auth::revocation::{Generations, Revocations};
+use server_kit::telemetry::metrics::Metrics;
 
 /// What the proxy and the API share.
 pub struct Shared {
@@ -74,7 +74,7 @@ pub fn routes(
     let Means { backing, clock, limits, .. } = means;
     let mut routers = Vec::new();
     if let (Some(catalog), Some(database)) = (&shared.catalog, &backing.database) {
-        let catalogue = tracks::admin(Arc::new(Catalogue {
+        let catalogue = api::admin(Arc::new(Catalogue {
             catalog: Arc::clone(catalog),
             grants: Grants::new(database.clone()),
             access: shared.guards.access.values().cloned().collect(),
@@ -92,8 +92,8 @@ pub fn routes(
             revocations: Arc::clone(revocations),
             answers: Answers::new(Shelf::new(backing.redis.clone()), &keys, (*clock).clone()),
         });
-        routers.push(limited(tracks::streaming_admin(Arc::clone(&urls)), limits, Class::STRICT));
-        routers.push(limited(tracks::streaming(urls), limits, Class::STANDARD));
+        routers.push(limited(api::streaming_admin(Arc::clone(&urls)), limits, Class::STRICT));
+        routers.push(limited(api::streaming(urls), limits, Class::STANDARD));
     }
     routers
 }

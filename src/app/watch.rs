@@ -9,13 +9,13 @@ use arc_swap::ArcSwap;
 use futures::future::join_all;
 
 use super::backing::Backing;
-use crate::api::health::Part;
-use crate::lifecycle::Tasks;
-use crate::object::{self, Origin};
 use crate::proxy::world::World;
-use crate::upstream::error::origin as address;
-use crate::upstream::health::State;
-use crate::upstream::probe;
+use object_engine::{self, Origin};
+use primitives::lifecycle::Tasks;
+use server_kit::api::health::Part;
+use upstream::error::origin as address;
+use upstream::health::State;
+use upstream::probe;
 
 /// Between two questions to a bucket that can be used.
 const ASK_EVERY: Duration = Duration::from_secs(10);
@@ -74,7 +74,7 @@ fn repeat(tasks: &Tasks, endless: impl Future<Output = ()> + Send + 'static) {
 /// Asks every bucket once; the time to wait before the next round.
 async fn ask_buckets(world: &World) -> Duration {
     join_all(world.places().map(|places| places.open_all())).await;
-    join_all(world.buckets().iter().map(|origin| object::probe(origin))).await;
+    join_all(world.buckets().iter().map(|origin| object_engine::probe(origin))).await;
     if world.stores_are_good() { ASK_EVERY } else { ASK_SOON }
 }
 

@@ -8,9 +8,9 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use super::BAD_CONFIGURATION;
-use crate::clock::Clock;
 use crate::config::{self, Report, Settings};
-use crate::proxy::server::certificate_warnings;
+use http_server::certificate_warnings;
+use primitives::clock::Clock;
 
 /// Arguments of `tidegate check`.
 #[derive(clap::Args, Debug)]
@@ -71,13 +71,13 @@ fn to_json(file: &Path, outcome: &Result<Settings, Report>) -> Value {
 
 /// What an operator should know of `settings` although they can be used.
 pub fn warnings(settings: &Settings) -> Vec<String> {
-    certificate_warnings(&settings.server, Clock::system().unix_millis() / 1000)
+    certificate_warnings(&settings.server.http, Clock::system().unix_millis() / 1000)
 }
 
 fn summary(settings: &Settings) -> String {
     let count = |number: usize, what: &str| format!("{number} {what}{}", if number == 1 { "" } else { "s" });
     [
-        count(settings.server.listeners.len(), "listener"),
+        count(settings.server.http.listeners.len(), "listener"),
         count(settings.routes.entries().count(), "route"),
         count(settings.clusters.len(), "cluster"),
         count(settings.stores.len(), "store"),

@@ -12,11 +12,11 @@ use rand::distr::{Alphanumeric, SampleString};
 use serde_json::Map;
 
 use super::{refuse, say, serve};
-use crate::auth::TokenIssuer;
-use crate::clock::Clock;
 use crate::config::{self, Settings};
-use crate::demo::media::{self, Track};
-use crate::demo::{configuration, router};
+use demo::media::{self, Track};
+use demo::{configuration, router};
+use primitives::clock::Clock;
+use server_kit::auth::TokenIssuer;
 
 /// How long the demo's token is good.
 const TOKEN_LIFE: Duration = Duration::from_secs(24 * 60 * 60);

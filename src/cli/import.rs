@@ -10,13 +10,13 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{BAD_CONFIGURATION, refuse, say};
 use crate::app::listing::{Listed, Listing};
-use crate::catalog::{Catalog, Imported, MAX_ID, NewTrack};
-use crate::clock::Clock;
 use crate::config::{self, Settings};
-use crate::database::Database;
-use crate::http::media_type;
-use crate::lifecycle::Tasks;
-use crate::s3;
+use catalog::{Catalog, Imported, MAX_ID, NewTrack};
+use http_semantics::media_type;
+use primitives::clock::Clock;
+use primitives::lifecycle::Tasks;
+use s3;
+use server_kit::database::Database;
 
 /// Without a terminal, a line is said after so many objects.
 const LINE_EVERY: u64 = 10_000;

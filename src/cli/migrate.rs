@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use tokio::runtime::Builder;
 
 use super::{BAD_CONFIGURATION, say};
-use crate::database::settings::Settings;
-use crate::database::{Database, OpenError};
+use server_kit::database::settings::Settings;
+use server_kit::database::{Database, OpenError};
 
 /// Migrates the database that the configuration names.
 pub fn run(settings: Option<&Settings>) -> ExitCode {

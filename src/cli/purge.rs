@@ -78,7 +78,7 @@ pub fn run(args: &Args) -> ExitCode {
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let outcome = match runtime {
-        Ok(runtime) => runtime.block_on(ask(args, token.as_ref().map(crate::secret::Secret::expose))),
+        Ok(runtime) => runtime.block_on(ask(args, token.as_ref().map(primitives::secret::Secret::expose))),
         Err(error) => Err(error.to_string()),
     };
     match outcome {

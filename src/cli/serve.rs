@@ -11,8 +11,8 @@ use tracing::{error, info, warn};
 use super::{check, refuse, say};
 use crate::app::{self, Running};
 use crate::config::{self, Settings};
-use crate::lifecycle::Signals;
-use crate::telemetry::log;
+use primitives::lifecycle::Signals;
+use server_kit::telemetry::log;
 
 /// Serves what `file` describes.
 pub fn run(file: &Path) -> ExitCode {
@@ -28,7 +28,7 @@ pub fn with(settings: Settings, extra: Router, started: impl FnOnce(&Running)) -
     for warning in check::warnings(&settings) {
         warn!("{warning}");
     }
-    let runtime = match runtime(settings.server.threads) {
+    let runtime = match runtime(settings.server.http.threads) {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error),
     };

@@ -8,9 +8,9 @@ use clap::Args;
 use serde_json::{Map, Value};
 use thiserror::Error;
 
-use crate::auth::settings::{Issuer, KeySource};
-use crate::auth::{KeyError, TokenIssuer};
-use crate::clock::Clock;
+use primitives::clock::Clock;
+use server_kit::auth::settings::{Issuer, KeySource};
+use server_kit::auth::{KeyError, TokenIssuer};
 
 /// What the token says.
 #[derive(Args, Debug)]
@@ -92,7 +92,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::secret::Secret;
+    use primitives::secret::Secret;
 
     #[derive(Parser)]
     struct Command {

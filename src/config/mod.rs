@@ -24,9 +24,20 @@ pub use reference::reference;
 pub use report::Report;
 
 use self::report::Problem;
-use crate::secret::Secret;
-use crate::telemetry::settings::Telemetry;
-use crate::{auth, database, events, limit, object, playback, positions, proxy, redis, relay, route, s3, upstream};
+use crate::proxy;
+use events;
+use object_engine;
+use playback::positions;
+use primitives::secret::Secret;
+use routing;
+use s3;
+use server_kit::auth;
+use server_kit::database;
+use server_kit::limit;
+use server_kit::redis;
+use server_kit::telemetry::settings::Telemetry;
+use share;
+use upstream;
 
 /// Everything that the modules are told; nothing in it is undecided.
 #[derive(Clone, Debug)]
@@ -42,11 +53,11 @@ pub struct Settings {
     /// How much each may ask for and get.
     pub limits: limit::settings::Settings,
     /// The routes that are enabled.
-    pub routes: route::table::Table<Arc<proxy::settings::Route>>,
+    pub routes: routing::table::Table<Arc<proxy::settings::Route>>,
     /// The clusters, by id.
     pub clusters: BTreeMap<Arc<str>, upstream::settings::Cluster>,
     /// The cache, for the routes that use it.
-    pub cache: object::cache::Settings,
+    pub cache: object_engine::cache::Settings,
     /// Redis, where state is shared.
     pub state: Option<redis::settings::Settings>,
     /// The database, where there is one.
@@ -54,9 +65,9 @@ pub struct Settings {
     /// Positions, where they are kept.
     pub positions: Option<positions::settings::Settings>,
     /// Where events go, and how playback makes them, where there are any.
-    pub events: Option<(events::settings::Settings, playback::settings::Settings)>,
+    pub events: Option<(events::settings::Settings, playback::reports::settings::Settings)>,
     /// Live sharing, where there is any.
-    pub share: Option<relay::settings::Settings>,
+    pub share: Option<share::settings::Settings>,
     /// Logs.
     pub telemetry: Telemetry,
 }

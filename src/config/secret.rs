@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use super::value::SecretRef;
-use crate::s3::settings::SecretSource;
-use crate::secret::Secret;
+use primitives::secret::Secret;
+use s3::settings::SecretSource;
 
 /// The environment: the process's own, or a test's.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;

@@ -9,9 +9,9 @@ use proptest::prelude::{any, proptest};
 
 use super::{Report, Settings, load, load_text, reference, schema};
 use crate::proxy::settings::{Authorization, Kind, Route, Source, Timeouts};
-use crate::route::table::{Lookup, Request};
-use crate::s3::settings::Endpoint;
-use crate::upstream::settings::{Active, Available, HealthCheck, Passive};
+use routing::table::{Lookup, Request};
+use s3::settings::Endpoint;
+use upstream::settings::{Active, Available, HealthCheck, Passive};
 
 /// The variables that the shipped files and the wrong ones name; the values must never be seen in a report.
 fn environment(name: &str) -> Option<String> {
@@ -168,13 +168,13 @@ fn route<'s>(settings: &'s Settings, path: &str) -> &'s Route {
 fn what_is_not_said_has_its_default() {
     let settings = load_file(&conf("minimal.yaml")).expect("a good file");
     let server = &settings.server;
-    assert_eq!(server.listeners.len(), 1);
-    assert_eq!(server.listeners[0].address.to_string(), "0.0.0.0:8080");
-    assert_eq!(server.header_timeout, Duration::from_secs(10));
-    assert_eq!(server.write_timeout, Duration::from_secs(30));
-    assert_eq!(server.shutdown_grace, Duration::from_secs(30));
-    assert_eq!(server.max_connections, 16_384);
-    assert!(server.threads > 0 && settings.admin.is_none());
+    assert_eq!(server.http.listeners.len(), 1);
+    assert_eq!(server.http.listeners[0].address.to_string(), "0.0.0.0:8080");
+    assert_eq!(server.http.header_timeout, Duration::from_secs(10));
+    assert_eq!(server.http.write_timeout, Duration::from_secs(30));
+    assert_eq!(server.http.shutdown_grace, Duration::from_secs(30));
+    assert_eq!(server.http.max_connections, 16_384);
+    assert!(server.http.threads > 0 && settings.admin.is_none());
     assert_eq!(settings.stores[0].presign_expiry, Duration::from_secs(900));
     assert_eq!(settings.stores[0].endpoint, Endpoint::Embedded("./data/objects".into()));
     assert_eq!(settings.stores[0].credentials.secret_key.value.expose(), "");
@@ -188,8 +188,8 @@ fn what_is_not_said_has_its_default() {
 fn a_route_is_cached_by_the_policy_that_it_names() {
     let policy = "Policies: { OutputCache: { songs: { Ttl: 1m, HonourCacheControl: true, StaleIfError: 0s } } }\n";
     let store = "ObjectStores: { local: { Embedded: ./objects } }\nCache: { SliceSize: 64KiB, Memory: 1GiB, Disk: { Path: ./c, Size: 1GiB } }\n";
-    let default = crate::object::cache::Policy::default();
-    let songs = crate::object::cache::Policy {
+    let default = object_engine::cache::Policy::default();
+    let songs = object_engine::cache::Policy {
         ttl: Duration::from_secs(60),
         honour_cache_control: true,
         stale_if_error: Duration::ZERO,
@@ -341,7 +341,7 @@ fn texts_come_from_the_environment_where_they_say_so() {
     let text = with_route("ClusterId: web\nMatch: { Path: / }", "Server: { Listeners: [{ Address: \"env:PORT\" }] }\n")
         .replace("http://web:80", "env:S3_ENDPOINT_URL");
     let settings = good(&text);
-    assert_eq!(settings.server.listeners[0].address.to_string(), "0.0.0.0:8080");
+    assert_eq!(settings.server.http.listeners[0].address.to_string(), "0.0.0.0:8080");
     assert_eq!(settings.clusters["web"].destinations[0].address.as_str(), "http://canary-endpoint:9000/");
 }
 

@@ -12,11 +12,11 @@ use super::admit;
 use super::ctx::Ctx;
 use super::failure::{Failure, Level};
 use super::inside::module;
-use super::server::Downstream;
-use crate::auth::path_token::PathToken;
-use crate::object::cache::State;
-use crate::telemetry::metrics::Metrics;
-use crate::telemetry::settings::AccessField as Field;
+use http_server::Downstream;
+use object_engine::cache::State;
+use server_kit::auth::path_token::PathToken;
+use server_kit::telemetry::metrics::Metrics;
+use server_kit::telemetry::settings::AccessField as Field;
 
 /// Longest path in a line, in bytes.
 const MAX_PATH: usize = 2048;

@@ -9,13 +9,13 @@ use http::{Method, header};
 use super::ctx::Ctx;
 use super::failure::Failure;
 use super::permit;
-use super::server::Downstream;
 use super::settings::Kind;
 use super::world::Served;
-use crate::auth::Refusal;
-use crate::http::target::BadTarget;
-use crate::http::{client_ip, cors, target};
-use crate::route::table::{Lookup, Request};
+use http_semantics::target::BadTarget;
+use http_semantics::{client_ip, cors, target};
+use http_server::Downstream;
+use routing::table::{Lookup, Request};
+use server_kit::auth::Refusal;
 
 /// What object routes take.
 pub const OBJECT_METHODS: [Method; 3] = [Method::GET, Method::HEAD, Method::OPTIONS];

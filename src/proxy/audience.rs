@@ -6,8 +6,8 @@ use std::sync::Arc;
 use http::{StatusCode, header};
 
 use super::ctx::Ctx;
-use crate::http::range::ContentRange;
-use crate::object::Answer;
+use http_semantics::range::ContentRange;
+use object_engine::Answer;
 
 /// The captured path value that names a track.
 const ID: &str = "id";

@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use super::failure::Failure;
 use super::world::{Served, World};
-use crate::auth::Claims;
-use crate::auth::path_token::Ticket;
-use crate::http::{caller, cors};
-use crate::limit::Standing;
-use crate::limit::policy::Permit;
-use crate::object::{ObjectName, Tally};
-use crate::route::pattern::Captures;
+use http_semantics::{caller, cors};
+use object_engine::{ObjectName, Tally};
+use routing::pattern::Captures;
+use server_kit::auth::Claims;
+use server_kit::auth::path_token::Ticket;
+use server_kit::limit::Standing;
+use server_kit::limit::policy::Permit;
 
 /// One request's way through the phases.
 pub struct Ctx {

@@ -3,8 +3,8 @@
 
 use super::ctx::Ctx;
 use super::failure::Failure;
-use super::server::{Downstream, DownstreamError};
 use super::{Gateway, access_log};
+use http_server::{Downstream, DownstreamError};
 
 /// An exchange under way.
 pub struct Exchange<'a, D: Downstream> {

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 
-use super::server::{DownstreamError, HeadFault};
-use crate::auth::Refusal;
-use crate::http::range;
-use crate::http::rate_limit::Exceeded;
-use crate::object;
+use http_semantics::range;
+use http_semantics::rate_limit::Exceeded;
+use http_server::{DownstreamError, HeadFault};
+use object_engine;
+use server_kit::auth::Refusal;
 
 /// Why a request got no proper answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +44,7 @@ pub enum Failure {
     /// The request body is larger than the route allows.
     BodyTooLarge,
     /// The object engine's.
-    Object(object::Failure),
+    Object(object_engine::Failure),
     /// A plain route's cluster has no destination.
     NoDestination,
     /// A plain route's destination cannot be reached or broke off.
@@ -152,7 +152,7 @@ impl Failure {
         match self {
             Self::Unauthorized(refusal) => Some(refusal.cause()),
             Self::Hidden => Some("policy"),
-            Self::Object(object::Failure::Denied { hidden: true }) => Some("store_denied"),
+            Self::Object(object_engine::Failure::Denied { hidden: true }) => Some("store_denied"),
             _ => None,
         }
     }
@@ -172,7 +172,7 @@ impl Failure {
             Self::CatalogUnavailable => "the catalogue cannot be asked at the moment; try again".into(),
             Self::Revoked => "the user logged out".into(),
             Self::Forbidden => "your token does not allow this".into(),
-            Self::Hidden => object_detail(&object::Failure::NotFound).into(),
+            Self::Hidden => object_detail(&object_engine::Failure::NotFound).into(),
             Self::BodyTooLarge => "the request body is larger than this route allows".into(),
             Self::Object(failure) => object_detail(failure).into(),
             Self::NoDestination => "no server is available for this request; try again".into(),
@@ -188,12 +188,12 @@ impl Failure {
     pub fn level(&self) -> Level {
         match self {
             Self::Object(
-                object::Failure::Signature
-                | object::Failure::Credentials
-                | object::Failure::NoSuchBucket
-                | object::Failure::Unsignable(_)
-                | object::Failure::Expired
-                | object::Failure::Tls,
+                object_engine::Failure::Signature
+                | object_engine::Failure::Credentials
+                | object_engine::Failure::NoSuchBucket
+                | object_engine::Failure::Unsignable(_)
+                | object_engine::Failure::Expired
+                | object_engine::Failure::Tls,
             )
             | Self::Internal => Level::Error,
             failure if failure.status().is_server_error() => Level::Warn,
@@ -204,9 +204,9 @@ impl Failure {
     /// Whether the client should be told when to try again.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Object(object::Failure::Throttled { retry_after: Some(wait) }) => Some(*wait),
+            Self::Object(object_engine::Failure::Throttled { retry_after: Some(wait) }) => Some(*wait),
             Self::Limited(_, wait) => Some(*wait),
-            Self::Object(object::Failure::Archived) => Some(Duration::from_secs(120)),
+            Self::Object(object_engine::Failure::Archived) => Some(Duration::from_secs(120)),
             failure if failure.status() == StatusCode::SERVICE_UNAVAILABLE => Some(Duration::from_secs(1)),
             _ => None,
         }
@@ -221,7 +221,7 @@ impl Failure {
                     .map_or_else(|_| Vec::new(), |value| vec![(header::ALLOW, value)])
             }
             Self::Unauthorized(refusal) => vec![(header::WWW_AUTHENTICATE, refusal.challenge())],
-            Self::Object(object::Failure::RangeNotSatisfiable { size }) => vec![
+            Self::Object(object_engine::Failure::RangeNotSatisfiable { size }) => vec![
                 (header::CONTENT_RANGE, range::unsatisfied(*size)),
                 (header::ACCEPT_RANGES, HeaderValue::from_static("bytes")),
             ],
@@ -238,8 +238,8 @@ impl Failure {
     }
 }
 
-fn object_status(failure: &object::Failure) -> u16 {
-    use object::Failure as Object;
+fn object_status(failure: &object_engine::Failure) -> u16 {
+    use object_engine::Failure as Object;
     match failure {
         Object::NotFound | Object::Denied { hidden: true } => 404,
         Object::Gone => 410,
@@ -264,8 +264,8 @@ fn object_status(failure: &object::Failure) -> u16 {
     }
 }
 
-fn object_code(failure: &object::Failure) -> &'static str {
-    use object::Failure as Object;
+fn object_code(failure: &object_engine::Failure) -> &'static str {
+    use object_engine::Failure as Object;
     match failure {
         Object::NotFound | Object::Denied { hidden: true } => "not_found",
         Object::Gone => "gone",
@@ -289,8 +289,8 @@ fn object_code(failure: &object::Failure) -> &'static str {
     }
 }
 
-fn object_detail(failure: &object::Failure) -> &'static str {
-    use object::Failure as Object;
+fn object_detail(failure: &object_engine::Failure) -> &'static str {
+    use object_engine::Failure as Object;
     match failure {
         Object::NotFound | Object::Denied { hidden: true } => "there is no such object",
         Object::Gone => "the object was removed for good",
@@ -319,11 +319,12 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::object::Failure as Object;
-    use crate::s3::signer::SignError;
+    use object_engine::Failure as Object;
+    use s3::signer::SignError;
 
     const DOCUMENT: &str = include_str!("../../docs/errors.md");
-    const SOURCES: [&str; 2] = [include_str!("failure.rs"), include_str!("../http/rate_limit.rs")];
+    const SOURCES: [&str; 2] =
+        [include_str!("failure.rs"), include_str!("../../crates/http-semantics/src/rate_limit.rs")];
 
     fn every_failure() -> Vec<Failure> {
         let of_objects = [

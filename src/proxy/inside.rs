@@ -18,10 +18,10 @@ use tower::util::BoxCloneSyncService;
 
 use super::ctx::Ctx;
 use super::failure::Failure;
-use super::server::{Downstream, DownstreamError};
 use super::{admit, respond};
-use crate::http::caller::Caller;
-use crate::http::headers::strip_hop_by_hop;
+use http_semantics::caller::Caller;
+use http_semantics::headers::strip_hop_by_hop;
+use http_server::{Downstream, DownstreamError};
 
 /// What the modules are, to the proxy.
 pub type Inside = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;

@@ -12,10 +12,10 @@ use super::failure::Failure;
 use super::permit;
 use super::tracks::wanted;
 use super::world::World;
-use crate::auth::Claims;
-use crate::auth::path_token::Leave;
-use crate::object::{self, Plan, Tally};
-use crate::route::table::Lookup;
+use object_engine::{self, Plan, Tally};
+use routing::table::Lookup;
+use server_kit::auth::Claims;
+use server_kit::auth::path_token::Leave;
 
 /// What there is under a path.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -92,7 +92,7 @@ async fn look(world: &Arc<World>, asked: &Asked<'_>) -> Result<Found, Failure> {
     };
     if measure && (found.content_type.is_none() || found.size.is_none()) {
         let plan = Plan::read(&Method::HEAD, &HeaderMap::new(), 0);
-        let answer = object::answer(&wanted.origin, &plan, wanted.key(), &mut Tally::default()).await;
+        let answer = object_engine::answer(&wanted.origin, &plan, wanted.key(), &mut Tally::default()).await;
         let headers = answer.map_err(Failure::Object)?.headers;
         let length = headers.get(header::CONTENT_LENGTH).and_then(text).and_then(|text| text.parse().ok());
         found.size = length.or(found.size);

@@ -10,10 +10,10 @@ use http::{HeaderMap, HeaderName};
 use super::ctx::Ctx;
 use super::failure::Failure;
 use super::world::Served;
-use crate::auth::{self, Claims, Refusal};
-use crate::http::rate_limit::{self, Exceeded};
-use crate::limit::policy::{Cause, Refused};
-use crate::limit::subject::{ClaimValue, Who};
+use http_semantics::rate_limit::{self, Exceeded};
+use server_kit::auth::{self, Claims, Refusal};
+use server_kit::limit::policy::{Cause, Refused};
+use server_kit::limit::subject::{ClaimValue, Who};
 
 /// The claims of the request's token. An address that has shown many bad ones is not listened to for a while, except
 /// with tokens that were good before.

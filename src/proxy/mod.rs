@@ -13,7 +13,6 @@ mod limit;
 mod objects;
 pub mod permit;
 mod respond;
-pub mod server;
 pub mod settings;
 mod tracks;
 mod upgrade;
@@ -30,12 +29,12 @@ use ctx::Ctx;
 use exchange::Exchange;
 use failure::Failure;
 use forward::Forwarding;
+use http_server::{ConnectionTakeover, Downstream, DownstreamError, HeadFault};
 use inside::Inside;
-use server::{ConnectionTakeover, Downstream, DownstreamError, HeadFault};
 use settings::Kind;
 use world::{Served, Target, World};
 
-use crate::telemetry::metrics::Metrics;
+use server_kit::telemetry::metrics::Metrics;
 
 /// The proxy, as the server hands requests to it.
 pub struct Gateway {
@@ -68,7 +67,7 @@ impl Gateway {
     }
 }
 
-impl server::Handler for Arc<Gateway> {
+impl http_server::Handler for Gateway {
     type Admitted = Box<Ctx>;
 
     fn strip_credentials(&self, request: &mut Parts) {

@@ -9,11 +9,11 @@ use super::audience::Told;
 use super::ctx::Ctx;
 use super::failure::Failure;
 use super::limit;
-use super::server::{Downstream, DownstreamError};
 use super::world::Served;
 use super::{permit, respond, tracks};
-use crate::object::{self, Body, Plan};
-use crate::telemetry::metrics::Metrics;
+use http_server::{Downstream, DownstreamError};
+use object_engine::{self, Body, Plan};
+use server_kit::telemetry::metrics::Metrics;
 
 /// Answers a request on an object route.
 pub async fn serve(
@@ -35,7 +35,7 @@ pub async fn serve(
     let _stream = metrics.stream(user);
     let answer = {
         let plan = Plan::read(&downstream.request().method, &downstream.request().headers, downstream.room());
-        let question = object::answer(&wanted.origin, &plan, wanted.key(), &mut ctx.tally);
+        let question = object_engine::answer(&wanted.origin, &plan, wanted.key(), &mut ctx.tally);
         tokio::select! {
             biased;
             answer = question => answer.map_err(Failure::Object),

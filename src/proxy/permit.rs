@@ -15,14 +15,14 @@ use super::failure::Failure;
 use super::limit;
 use super::settings::Authorization;
 use super::world::{Served, World};
-use crate::auth::path_token::{self, Judged, Leave, PathToken, PathTokens};
-use crate::auth::policy::claim_text;
-use crate::auth::revocation::Revocations;
-use crate::auth::{Claims, Refusal};
-use crate::catalog::access::{Access, Verdict};
-use crate::limit::settings::Partition;
-use crate::limit::subject::ClaimValue;
-use crate::route::pattern::Captures;
+use catalog::access::{Access, Verdict};
+use routing::pattern::Captures;
+use server_kit::auth::path_token::{self, Judged, Leave, PathToken, PathTokens};
+use server_kit::auth::policy::claim_text;
+use server_kit::auth::revocation::Revocations;
+use server_kit::auth::{Claims, Refusal};
+use server_kit::limit::settings::Partition;
+use server_kit::limit::subject::ClaimValue;
 
 /// Who is asked for leave beside the issuers of tokens.
 #[derive(Clone, Default)]
@@ -178,7 +178,7 @@ pub struct Guarded {
     /// They.
     pub access: Arc<Access>,
     /// The track's id.
-    pub track: crate::route::template::Template,
+    pub track: routing::template::Template,
 }
 
 fn denied(served: &Served) -> Failure {

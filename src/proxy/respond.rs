@@ -9,13 +9,13 @@ use super::admit::OBJECT_METHODS;
 use super::ctx::Ctx;
 use super::failure::Failure;
 use super::limit;
-use super::server::{Downstream, DownstreamError};
 use super::settings::Kind;
-use crate::auth::path_token::PathToken;
-use crate::http::caller::REQUEST_ID;
-use crate::http::cors;
-use crate::http::problem::{self, Problem};
-use crate::http::rate_limit::whole_seconds;
+use http_semantics::caller::REQUEST_ID;
+use http_semantics::cors;
+use http_semantics::problem::{self, Problem};
+use http_semantics::rate_limit::whole_seconds;
+use http_server::{Downstream, DownstreamError};
+use server_kit::auth::path_token::PathToken;
 
 /// The header with the operator's token by which a request asks how it is answered; never passed on.
 pub const DEBUG: HeaderName = HeaderName::from_static("x-tidegate-debug");

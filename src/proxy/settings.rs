@@ -1,62 +1,28 @@
 //! What the proxy is told: listeners and routes.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::auth::policy::Policy;
-use crate::catalog;
-use crate::http::cors;
-use crate::object;
-use crate::route::template::Template;
-use crate::route::transform::Transform;
+use http_semantics::cors;
+use routing::template::Template;
+use routing::transform::Transform;
+use server_kit::auth::policy::Policy;
 
-pub use crate::upstream::settings::Timeouts;
+pub use upstream::settings::Timeouts;
 
 /// The public side of the server (`Server` in the YAML).
 #[derive(Clone, Debug)]
 pub struct Server {
-    /// Where players connect; at least one.
-    pub listeners: Vec<Listener>,
-    /// Whose `X-Forwarded-For` is believed.
+    /// Listeners and the limits of their connections.
+    pub http: http_server::settings::Settings,
+    /// Networks whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
-    /// Threads that serve players; one per core unless set.
-    pub threads: usize,
-    /// How long a client may take to send a whole request header.
-    pub header_timeout: Duration,
-    /// How long a client may take none of the bytes it asked for before the connection is closed.
-    pub write_timeout: Duration,
-    /// How long streams under way may go on after SIGTERM.
-    pub shutdown_grace: Duration,
     /// Cross-origin rules of the modules' paths (`Api.CorsPolicy`).
     pub api_cors: Option<Arc<cors::Policy>>,
-    /// What absolute URLs to this server begin with; `None`: what each request came to.
+    /// Beginning of absolute URLs to this server; `None`: what each request came to.
     pub public_url: Option<String>,
-    /// Connections accepted at once over all listeners; more are closed at once.
-    pub max_connections: usize,
-}
-
-/// One address that players connect to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listener {
-    /// The address; port 0 takes a free one and logs it.
-    pub address: SocketAddr,
-    /// TLS certificates, the first being the default where no name matches. Empty: plain text.
-    pub certificates: Vec<Certificate>,
-    /// Whether HTTP/2 without TLS (prior knowledge) is accepted.
-    pub h2c: bool,
-}
-
-/// A certificate chain and its key, both PEM files.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Certificate {
-    /// The chain, leaf first.
-    pub certificate: PathBuf,
-    /// The leaf's private key.
-    pub key: PathBuf,
 }
 
 /// The operator's side (`Server.Admin`): metrics, liveness, readiness.
@@ -65,7 +31,7 @@ pub struct Admin {
     /// Its own address, never one of the listeners'.
     pub address: SocketAddr,
     /// What `Authorization: Bearer` must carry for everything but `/livez` and `/readyz`.
-    pub token: Option<crate::secret::Secret>,
+    pub token: Option<primitives::secret::Secret>,
 }
 
 /// One route, ready to serve.
@@ -112,7 +78,7 @@ pub struct ObjectRoute {
     /// The cluster whose destinations are connected to; `None` connects to the store's endpoint.
     pub cluster: Option<Arc<str>>,
     /// How long its objects are cached; `None` streams them past the cache.
-    pub cache: Option<object::cache::Policy>,
+    pub cache: Option<object_engine::cache::Policy>,
 }
 
 /// Which object answers.

@@ -11,9 +11,9 @@ use http::HeaderValue;
 use super::failure::Failure;
 use super::settings::{Kind, Source};
 use super::world::{Served, Target};
-use crate::catalog::{Catalog, Track, Unfound};
-use crate::object::{self, Origin};
-use crate::route::pattern::Captures;
+use catalog::{Catalog, Track, Unfound};
+use object_engine::{self, Origin};
+use routing::pattern::Captures;
 
 /// A bucket's origin, for a store's name and a bucket's; `None` where there is no such store.
 pub type Opener = Box<dyn Fn(&str, &str) -> Option<Origin> + Send + Sync>;
@@ -96,11 +96,12 @@ impl Places {
 
     async fn find(&self, id: &str) -> Result<Wanted, Failure> {
         let track = self.catalog.find(id).await.map_err(|unfound| match unfound {
-            Unfound::Unknown => Failure::Object(object::Failure::NotFound),
-            Unfound::Deleted => Failure::Object(object::Failure::Gone),
+            Unfound::Unknown => Failure::Object(object_engine::Failure::NotFound),
+            Unfound::Deleted => Failure::Object(object_engine::Failure::Gone),
             Unfound::Away => Failure::CatalogUnavailable,
         })?;
-        let origin = self.origin(&track.store, &track.bucket).ok_or(Failure::Object(object::Failure::NoSuchBucket))?;
+        let origin =
+            self.origin(&track.store, &track.bucket).ok_or(Failure::Object(object_engine::Failure::NoSuchBucket))?;
         Ok(Wanted { origin, key: Key::Of(track) })
     }
 

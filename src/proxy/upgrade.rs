@@ -18,11 +18,11 @@ use tower::ServiceExt;
 use super::access_log::RequestLine;
 use super::ctx::Ctx;
 use super::inside::{self, Inside, Way};
-use super::server::{ConnectionTakeover, MAX_HEADERS};
 use super::{Gateway, access_log};
-use crate::http::caller::REQUEST_ID;
-use crate::http::headers::has_token;
-use crate::telemetry::metrics::Metrics;
+use http_semantics::caller::REQUEST_ID;
+use http_semantics::headers::has_token;
+use http_server::{ConnectionTakeover, MAX_HEADERS};
+use server_kit::telemetry::metrics::Metrics;
 
 /// Whether `request` asks for a WebSocket (RFC 6455 §4.1).
 pub fn is_asked(request: &Parts) -> bool {

@@ -10,21 +10,21 @@ use super::audience::Audience;
 use super::permit::{Guarded, Guards};
 use super::settings::{Authorization, Kind, ObjectRoute, Route, Server, Source};
 use super::tracks::Places;
-use crate::auth::Authenticator;
-use crate::auth::settings::TokenSource;
-use crate::catalog::Catalog;
-use crate::clock::Clock;
-use crate::lifecycle::Tasks;
-use crate::limit::Limits;
-use crate::limit::policy::Policy;
-use crate::object::cache::{Cache, Cached};
-use crate::object::{Health, Origin};
-use crate::route::table::{Lookup, Request, Table};
-use crate::s3::signer::Signer;
-use crate::secret::Secret;
-use crate::telemetry::settings::AccessFields;
-use crate::upstream::cluster::{Cluster, Factory};
-use crate::upstream::settings;
+use catalog::Catalog;
+use object_engine::cache::{Cache, Cached};
+use object_engine::{Health, Origin};
+use primitives::clock::Clock;
+use primitives::lifecycle::Tasks;
+use primitives::secret::Secret;
+use routing::table::{Lookup, Request, Table};
+use s3::signer::Signer;
+use server_kit::auth::Authenticator;
+use server_kit::auth::settings::TokenSource;
+use server_kit::limit::Limits;
+use server_kit::limit::policy::Policy;
+use server_kit::telemetry::settings::AccessFields;
+use upstream::cluster::{Cluster, Factory};
+use upstream::settings;
 
 /// Why a world cannot be built from settings that were read without error.
 #[derive(Debug, thiserror::Error)]

@@ -3,17 +3,18 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use primitives::clock::Clock;
+use primitives::secret::Secret;
 use prometheus::Registry;
 use serde_json::{Value, json};
-use tidegate::clock::Clock;
-use tidegate::limit::Limits;
-use tidegate::limit::egress::Ledger;
-use tidegate::limit::ledger::{InDatabase, InRedis};
-use tidegate::limit::metrics::LimitMetrics;
-use tidegate::limit::policy::{Cause, Permit, Refused};
-use tidegate::limit::settings::{EgressQuota, Partition, Policy, Rule};
-use tidegate::secret::Secret;
-use tidegate::{database, redis};
+use server_kit::database;
+use server_kit::limit::Limits;
+use server_kit::limit::egress::Ledger;
+use server_kit::limit::ledger::{InDatabase, InRedis};
+use server_kit::limit::metrics::LimitMetrics;
+use server_kit::limit::policy::{Cause, Permit, Refused};
+use server_kit::limit::settings::{EgressQuota, Partition, Policy, Rule};
+use server_kit::redis;
 
 use crate::support::origin::pattern;
 use crate::support::redis::Redis;

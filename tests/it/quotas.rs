@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use serde_json::json;
-use tidegate::limit::egress::{Account, Ledger, Unavailable};
-use tidegate::limit::policy::Cause;
-use tidegate::limit::settings::EgressQuota;
+use server_kit::limit::egress::{Account, Ledger, Unavailable};
+use server_kit::limit::policy::Cause;
+use server_kit::limit::settings::EgressQuota;
 
 use crate::limits::{Nodes, TRACK, bearer, connect, limited, node, policy};
 use crate::support::eventually::within;

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::config::value::{SecretRef, Text, TimeSpan};
-use crate::telemetry::settings::AccessField;
+use server_kit::telemetry::settings::AccessField;
 
 /// Where players connect, and how the process behaves.
 #[derive(Default, Deserialize, JsonSchema)]

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use super::{At, http_url};
-use crate::auth::path_token;
-use crate::auth::settings::{Auth, Issuer, KeySource, TokenSource};
 use crate::config::file;
 use crate::config::report::Problem;
 use crate::config::value::SecretRef;
+use server_kit::auth::path_token;
+use server_kit::auth::settings::{Auth, Issuer, KeySource, TokenSource};
 
 const LEEWAY: Duration = Duration::from_secs(30);
 const MOST_LEEWAY: Duration = Duration::from_secs(300);

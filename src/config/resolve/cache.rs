@@ -7,8 +7,8 @@ use super::At;
 use crate::config::file;
 use crate::config::report::Problem;
 use crate::config::value::ByteSize;
-use crate::object::cache::settings::Disk;
-use crate::object::cache::{Policy, Settings};
+use object_engine::cache::settings::Disk;
+use object_engine::cache::{Policy, Settings};
 
 /// The disk cache is cut into blocks: less than this is hardly one.
 const LEAST_DISK: u64 = 64 << 20;

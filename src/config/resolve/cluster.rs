@@ -5,8 +5,8 @@ use http::HeaderValue;
 use super::{At, health, http_url};
 use crate::config::file::{self, LoadBalancingPolicy, VersionPolicy};
 use crate::config::report::Problem;
-use crate::route::cluster::LoadBalancing;
-use crate::upstream::settings::{Cluster, Destination};
+use routing::cluster::LoadBalancing;
+use upstream::settings::{Cluster, Destination};
 
 /// `is_store`: object routes use it.
 pub fn cluster(at: &At<'_>, id: &str, raw: &file::Cluster, is_store: bool) -> Option<Cluster> {

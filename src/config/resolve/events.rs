@@ -5,15 +5,17 @@ use super::cache::size;
 use crate::config::file;
 use crate::config::report::Problem;
 use crate::config::value::Text;
-use crate::events::settings::{Compression, File, Kafka, Outbox, Sasl, Settings, Sink, Tls};
-use crate::playback;
+use events::settings::{Compression, File, Kafka, Outbox, Sasl, Settings, Sink, Tls};
 
 const LEAST: u64 = 1 << 20;
 /// A number that no machine has.
 const MOST: u64 = 1 << 50;
 
 /// Where events go and how playback makes them; `Some(None)`: there are none.
-pub fn events(at: &At<'_>, raw: Option<&file::Events>) -> Option<Option<(Settings, playback::settings::Settings)>> {
+pub fn events(
+    at: &At<'_>,
+    raw: Option<&file::Events>,
+) -> Option<Option<(Settings, playback::reports::settings::Settings)>> {
     let Some(raw) = raw else { return Some(None) };
     let topic = match &raw.topic {
         None => Some("playback.events".to_owned()),
@@ -36,7 +38,7 @@ pub fn events(at: &At<'_>, raw: Option<&file::Events>) -> Option<Option<(Setting
     let own = at.key("Outbox");
     let path = text_or(&own.key("Path"), raw.outbox.path.as_ref(), "./data/outbox");
     let size = size(&own.key("Size"), raw.outbox.size, 256 << 20, LEAST, MOST);
-    let playback = playback::settings::Settings { topic: topic?.into(), from_streams: raw.from_streams };
+    let playback = playback::reports::settings::Settings { topic: topic?.into(), from_streams: raw.from_streams };
     Some(Some((Settings { sink: sink?, outbox: Outbox { path: path?.into(), size: size? } }, playback)))
 }
 

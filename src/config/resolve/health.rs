@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::At;
 use crate::config::file::{self, ActiveCheck, AvailableDestinationsPolicy, Named, PassiveCheck};
 use crate::config::report::Problem;
-use crate::upstream::settings::{Active, Available, HealthCheck, Passive};
+use upstream::settings::{Active, Available, HealthCheck, Passive};
 
 /// What MinIO answers while it runs; other stores need a `Path`.
 const STORE_PATH: &str = "/minio/health/live";

@@ -7,7 +7,7 @@ use super::At;
 use crate::config::file::{self, Named, RateLimiterPolicy};
 use crate::config::report::Problem;
 use crate::config::value::{ByteSize, TimeSpan};
-use crate::limit::settings::{Bandwidth, EgressQuota, Partition, Policy, Rule};
+use server_kit::limit::settings::{Bandwidth, EgressQuota, Partition, Policy, Rule};
 
 /// What a route without `RateLimiterPolicy` has, where there is one of that name (YARP's `Default`).
 const DEFAULT: &str = "Default";

@@ -30,8 +30,8 @@ use super::shape::one_of;
 use super::source::Node;
 use super::value::{SecretRef, Text, TimeSpan, is_telling};
 use crate::proxy::settings::Server;
-use crate::s3::settings::SecretSource;
-use crate::telemetry::settings::{AccessFields, AccessLog, LogLevel, Telemetry};
+use s3::settings::SecretSource;
+use server_kit::telemetry::settings::{AccessFields, AccessLog, LogLevel, Telemetry};
 
 /// Resolves `file`, whose places are those of `root`. The settings are there only where nothing is wrong.
 pub fn resolve(root: &Node, file: &File, environment: Environment<'_>) -> (Option<Settings>, Vec<Problem>) {

@@ -8,14 +8,14 @@ use http::{HeaderName, Method};
 use url::Url;
 
 use super::{At, cache};
-use crate::auth::policy::{Policy, Rule, Test};
-use crate::catalog;
 use crate::config::file;
 use crate::config::report::Problem;
-use crate::http::cors::{self, Allowed};
-use crate::object::cache as output_cache;
 use crate::proxy::settings::{Access, Timeouts};
-use crate::route::template::Template;
+use catalog;
+use http_semantics::cors::{self, Allowed};
+use object_engine::cache as output_cache;
+use routing::template::Template;
+use server_kit::auth::policy::{Policy, Rule, Test};
 
 /// What routes may name. What could not be resolved is missing here, and reported already.
 pub struct Policies {

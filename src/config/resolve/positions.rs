@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::At;
 use crate::config::file;
 use crate::config::report::Problem;
-use crate::positions::settings::Settings;
+use playback::positions::settings::Settings;
 
 const DAY: Duration = Duration::from_secs(86_400);
 const TEN_YEARS: Duration = Duration::from_secs(10 * 31_557_600);

@@ -7,17 +7,17 @@ use http::{HeaderName, Method};
 
 use super::policy::Policies;
 use super::{At, cache, limit, transform};
-use crate::auth::policy::Policy;
 use crate::config::file::{self, File, Named, PresignedUrl};
 use crate::config::report::Problem;
 use crate::config::value::ByteSize;
-use crate::http::cors;
-use crate::object::cache as output_cache;
 use crate::proxy::settings::{Authorization, Kind, ObjectRoute, PlainRoute, Route, Source, Timeouts};
-use crate::route::pattern::Pattern;
-use crate::route::table::{Entry, HeaderMatcher, HeaderMode, HostPattern, Match, QueryMatcher, QueryMode, Table};
-use crate::route::template::Template;
-use crate::s3;
+use http_semantics::cors;
+use object_engine::cache as output_cache;
+use routing::pattern::Pattern;
+use routing::table::{Entry, HeaderMatcher, HeaderMode, HostPattern, Match, QueryMatcher, QueryMode, Table};
+use routing::template::Template;
+use s3;
+use server_kit::auth::policy::Policy;
 
 /// What Kestrel, the host of YARP, allows.
 const MOST_BODY: u64 = 30_000_000;

@@ -13,8 +13,10 @@ use super::At;
 use crate::config::file;
 use crate::config::report::Problem;
 use crate::config::value::Text;
-use crate::proxy::server::check_certificate;
-use crate::proxy::settings::{Admin, Certificate, Listener, Server};
+use http_server::check_certificate;
+use http_server::settings::{Certificate, Listener};
+
+use crate::proxy::settings::{Admin, Server};
 
 const ADDRESS: &str = "an IP address and port such as 0.0.0.0:8080 or [::]:8080, or a port";
 const DAY: Duration = Duration::from_secs(86_400);
@@ -43,17 +45,16 @@ pub fn server(at: &At<'_>, raw: &file::Server) -> Option<(Server, Option<Admin>)
     });
     let cores = available_parallelism().map_or(1, usize::from);
     let number = |given: Option<u32>, default| given.and_then(|given| usize::try_from(given).ok()).unwrap_or(default);
-    let server = Server {
+    let http = http_server::settings::Settings {
         listeners: listeners?,
-        trusted_proxies: trusted?,
         threads: number(raw.threads, cores),
         header_timeout: header_timeout?,
         write_timeout: write_timeout?,
         shutdown_grace: shutdown_grace?,
-        api_cors: None,
-        public_url: public_url.map_or(Some(None), |url| url.map(Some))?,
         max_connections: number(raw.max_connections, 16_384),
     };
+    let public_url = public_url.map_or(Some(None), |url| url.map(Some))?;
+    let server = Server { http, trusted_proxies: trusted?, api_cors: None, public_url };
     Some((server, admin.map_or(Some(None), |admin| admin.map(Some))?))
 }
 

@@ -6,9 +6,9 @@ use super::{At, cache};
 use crate::config::file;
 use crate::config::report::Problem;
 use crate::config::value::{SecretRef, Text};
-use crate::relay::settings::{Recording, Settings};
-use crate::s3;
-use crate::secret::Secret;
+use primitives::secret::Secret;
+use s3;
+use share::settings::{Recording, Settings};
 
 /// Characters of a token at least: a shorter one could be found by trying.
 const LEAST_TOKEN: usize = 16;

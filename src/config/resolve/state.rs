@@ -6,8 +6,9 @@ use super::At;
 use crate::config::file;
 use crate::config::report::Problem;
 use crate::config::value::Text;
-use crate::secret::Secret;
-use crate::{database, redis};
+use primitives::secret::Secret;
+use server_kit::database;
+use server_kit::redis;
 
 const REDIS: [&str; 10] = [
     "redis",

@@ -8,8 +8,8 @@ use url::{Host, Url};
 use super::{At, http_url};
 use crate::config::file;
 use crate::config::report::Problem;
-use crate::s3::settings::{Credentials, Endpoint, SecretSource, Store};
-use crate::secret::Secret;
+use primitives::secret::Secret;
+use s3::settings::{Credentials, Endpoint, SecretSource, Store};
 
 const MINUTE: Duration = Duration::from_secs(60);
 /// The longest life that SigV4 allows.

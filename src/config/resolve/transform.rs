@@ -7,8 +7,8 @@ use crate::config::file::{self, ForwardedAction};
 use crate::config::report::Problem;
 use crate::config::shape::one_of;
 use crate::config::source::Data;
-use crate::route::template::Template;
-use crate::route::transform::{Action, Actions, Forwarded, Node, Prefix, Transform, When, Write, XForwarded};
+use routing::template::Template;
+use routing::transform::{Action, Actions, Forwarded, Node, Prefix, Transform, When, Write, XForwarded};
 
 /// Each transform's name, the keys of which it needs one, and the keys that it may have.
 const KINDS: &[(&str, &[&str], &[&str])] = &[

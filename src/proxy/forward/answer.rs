@@ -13,13 +13,13 @@ use tokio::time::sleep_until;
 
 use super::upload::Upload;
 use super::{Forwarding, UpstreamAnswer};
-use crate::http::headers::strip_hop_by_hop;
 use crate::proxy::ctx::Ctx;
 use crate::proxy::failure::Failure;
-use crate::proxy::server::{Downstream, DownstreamError};
 use crate::proxy::{limit, permit, respond};
-use crate::route::transform::apply_response;
-use crate::upstream::error::UpstreamError;
+use http_semantics::headers::strip_hop_by_hop;
+use http_server::{Downstream, DownstreamError};
+use routing::transform::apply_response;
+use upstream::error::UpstreamError;
 
 /// Passes the answer on.
 pub async fn serve(

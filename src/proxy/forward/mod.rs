@@ -17,13 +17,13 @@ use self::upload::Upload;
 use super::ctx::Ctx;
 use super::failure::Failure;
 use super::respond;
-use super::server::{Downstream, DownstreamError};
 use super::settings::PlainRoute;
 use super::world::Served;
-use crate::upstream::breaker::Fault;
-use crate::upstream::cluster::{Cluster, Member};
-use crate::upstream::destination::{ConnectError, InFlight};
-use crate::upstream::http_client::{HttpConnection, RequestBody};
+use http_server::{Downstream, DownstreamError};
+use upstream::breaker::Fault;
+use upstream::cluster::{Cluster, Member};
+use upstream::destination::{ConnectError, InFlight};
+use upstream::http_client::{HttpConnection, RequestBody};
 
 /// Destinations tried before a request fails.
 const MAX_TRIES: usize = 3;

@@ -4,20 +4,20 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header};
 
 use super::{Forwarding, answer};
-use crate::auth::{strip_headers, strip_query};
-use crate::http::caller::REQUEST_ID;
-use crate::http::headers::has_token;
 use crate::proxy::admit::host;
 use crate::proxy::ctx::Ctx;
 use crate::proxy::failure::Failure;
 use crate::proxy::respond;
-use crate::proxy::server::Downstream;
 use crate::proxy::settings::Authorization;
 use crate::proxy::world::World;
-use crate::route::transform::{Origin, Outgoing, Transform, apply_request};
-use crate::s3::signer::authority;
-use crate::upstream::cluster::Member;
-use crate::upstream::http_client::RequestBody;
+use http_semantics::caller::REQUEST_ID;
+use http_semantics::headers::has_token;
+use http_server::Downstream;
+use routing::transform::{Origin, Outgoing, Transform, apply_request};
+use s3::signer::authority;
+use server_kit::auth::{strip_headers, strip_query};
+use upstream::cluster::Member;
+use upstream::http_client::RequestBody;
 
 /// The request for the server `member`.
 pub fn build(

@@ -14,8 +14,8 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf, copy, split}
 use super::{Forwarding, UpstreamAnswer, answer, request};
 use crate::proxy::ctx::Ctx;
 use crate::proxy::failure::Failure;
-use crate::proxy::server::{Downstream, DownstreamError};
 use crate::proxy::{permit, respond};
+use http_server::{Downstream, DownstreamError};
 
 /// Passes a 101 on, and then bytes; one that nobody asked for is the server's failure.
 pub async fn serve(

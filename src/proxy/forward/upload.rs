@@ -10,9 +10,9 @@ use tokio::sync::mpsc::{self, OwnedPermit, Sender};
 use tokio::time::{Instant, sleep_until};
 
 use crate::proxy::failure::Failure;
-use crate::proxy::server::{Downstream, DownstreamError};
-use crate::upstream::http_client::{BodyPart, RequestBody, SendError};
-use crate::upstream::settings::Timeouts;
+use http_server::{Downstream, DownstreamError};
+use upstream::http_client::{BodyPart, RequestBody, SendError};
+use upstream::settings::Timeouts;
 
 /// Bytes of a body that are kept, so that it can be sent once more.
 const MAX_KEPT: usize = 64 * 1024;

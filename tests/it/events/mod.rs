@@ -10,12 +10,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use events::settings::{Compression, File, Kafka, Outbox, Settings, Sink};
+use events::{Event, Events};
 use http::Method;
+use primitives::lifecycle::Tasks;
 use prometheus::Registry;
 use serde_json::{Value, json};
-use tidegate::events::settings::{Compression, File, Kafka, Outbox, Settings, Sink};
-use tidegate::events::{Event, Events};
-use tidegate::lifecycle::Tasks;
 use uuid::Uuid;
 
 use crate::support::client::{Client, Reply};

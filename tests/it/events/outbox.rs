@@ -8,10 +8,10 @@ use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use events::Event;
 use http::StatusCode;
 use rand::Rng;
 use serde_json::{Value, json};
-use tidegate::events::Event;
 
 use super::{ARRIVAL, PATH, id, lines, post, to_file, to_kafka, with_events};
 use crate::support::client::Client;

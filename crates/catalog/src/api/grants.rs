@@ -1,0 +1,140 @@
+//! `/api/v1/admin/grants`: give, list, take back.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::catalogue::{Catalogue, PAGE, away};
+use super::fields;
+use crate::Grant;
+use server_kit::api::caller::Admin;
+use server_kit::api::error::Error;
+use server_kit::api::extract::{Json, Query};
+use server_kit::api::id;
+use server_kit::api::page::{self, Page};
+
+/// A right to a track, or to all whose ids begin with a prefix: exactly one of the two.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schema(example = json!({"userId": "alice", "trackId": "01HQ8ZK3"}))]
+pub struct GrantToAdd {
+    /// Whose; `*` is whoever has a valid token.
+    user_id: String,
+    /// The track's id.
+    track_id: Option<String>,
+    /// What tracks' ids begin with.
+    track_prefix: Option<String>,
+}
+
+/// As [`GrantToAdd`], in a query.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct GrantToRemove {
+    /// Whose.
+    user_id: String,
+    /// The track's id; this or `track_prefix`.
+    track_id: Option<String>,
+    /// What tracks' ids begin with.
+    track_prefix: Option<String>,
+}
+
+/// A right as it was given.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GrantEntry {
+    /// Whose.
+    user_id: String,
+    /// The track's id.
+    track_id: Option<String>,
+    /// What tracks' ids begin with.
+    track_prefix: Option<String>,
+    /// When it was given (RFC 3339).
+    created_at: String,
+}
+
+/// Whose rights, and which page of them.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct Which {
+    /// Whose.
+    user_id: String,
+    /// Rights of the page, 1 to 1000; 100 unless said.
+    limit: Option<u32>,
+    /// The `nextCursor` of the page before.
+    cursor: Option<String>,
+}
+
+impl From<Grant> for GrantEntry {
+    fn from(grant: Grant) -> Self {
+        let (track_id, track_prefix) = if grant.prefix { (None, Some(grant.track)) } else { (Some(grant.track), None) };
+        Self { user_id: grant.user, track_id, track_prefix, created_at: fields::time(grant.created_at) }
+    }
+}
+
+/// What a right is for, and whether that is a prefix.
+fn target(track: Option<String>, prefix: Option<String>) -> Result<(String, bool), Error> {
+    match (track, prefix) {
+        (Some(track), None) => Ok((id::parse("trackId", &track)?.to_owned(), false)),
+        (None, Some(prefix)) => Ok((id::parse("trackPrefix", &prefix)?.to_owned(), true)),
+        _ => Err(Error::bad_request("send exactly one of the track's id and a prefix of ids")),
+    }
+}
+
+/// Gives a right. Sent again it changes nothing.
+#[utoipa::path(post, path = "/api/v1/admin/grants", tag = "catalogue", security(("bearer" = [])), request_body = GrantToAdd, responses(
+    (status = 201, description = "It is given", body = GrantEntry), (status = 200, description = "It was given already", body = GrantEntry),
+    (status = 400, description = "Not JSON of this form"), (status = 401, description = "No valid token"),
+    (status = 403, description = "The token's role is not admin"), (status = 422, description = "A value is out of range"),
+    (status = 503, description = "The database is away")))]
+pub async fn add(
+    _: Admin,
+    State(state): State<Arc<Catalogue>>,
+    Json(new): Json<GrantToAdd>,
+) -> Result<(StatusCode, Json<GrantEntry>), Error> {
+    let user = id::parse("userId", &new.user_id)?.to_owned();
+    let (track, prefix) = target(new.track_id, new.track_prefix)?;
+    let grant = Grant { user, track, prefix, created_at: state.now() };
+    let is_new = state.grants.add(&grant).await.map_err(away)?;
+    state.access.iter().for_each(|access| access.forget());
+    Ok((if is_new { StatusCode::CREATED } else { StatusCode::OK }, Json(grant.into())))
+}
+
+/// A user's rights, in pages.
+#[utoipa::path(get, path = "/api/v1/admin/grants", tag = "catalogue", security(("bearer" = [])), params(Which), responses(
+    (status = 200, description = "A page of rights", body = Page<GrantEntry>), (status = 400, description = "The cursor is none of ours"),
+    (status = 401, description = "No valid token"), (status = 403, description = "The token's role is not admin"),
+    (status = 422, description = "The limit is out of range"), (status = 503, description = "The database is away")))]
+pub async fn list(
+    _: Admin,
+    State(state): State<Arc<Catalogue>>,
+    Query(which): Query<Which>,
+) -> Result<Json<Page<GrantEntry>>, Error> {
+    let (limit, behind) = (PAGE.limit(which.limit)?, page::behind(which.cursor.as_deref(), Some)?.unwrap_or_default());
+    let user = id::parse("user_id", &which.user_id)?;
+    let after = behind.strip_prefix('+').map_or((behind.trim_start_matches('='), false), |prefix| (prefix, true));
+    let grants = state.grants.list(user, after, u32::from(limit) + 1).await.map_err(away)?;
+    let place = |last: &Grant| format!("{}{}", if last.prefix { '+' } else { '=' }, last.track);
+    Ok(Json(Page::cut(grants, limit, place).map(GrantEntry::from)))
+}
+
+/// Takes a right back.
+#[utoipa::path(delete, path = "/api/v1/admin/grants", tag = "catalogue", security(("bearer" = [])), params(GrantToRemove), responses(
+    (status = 204, description = "It is taken back"), (status = 400, description = "Not exactly one of id and prefix, or an id that cannot be one"),
+    (status = 401, description = "No valid token"), (status = 403, description = "The token's role is not admin"),
+    (status = 404, description = "There was none"), (status = 503, description = "The database is away")))]
+pub async fn remove(
+    _: Admin,
+    State(state): State<Arc<Catalogue>>,
+    Query(which): Query<GrantToRemove>,
+) -> Result<StatusCode, Error> {
+    let user = id::parse("user_id", &which.user_id)?;
+    let (track, prefix) = target(which.track_id, which.track_prefix)?;
+    let removed = state.grants.remove(user, &track, prefix).await.map_err(away)?;
+    state.access.iter().for_each(|access| access.forget());
+    if removed { Ok(StatusCode::NO_CONTENT) } else { Err(Error::not_found("there is no such grant")) }
+}

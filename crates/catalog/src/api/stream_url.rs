@@ -1,0 +1,215 @@
+//! Streaming URLs: given out, dropped, revoked. Document 001, with paths of our own.
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use futures::future::BoxFuture;
+use http::request::Parts;
+use http::{StatusCode, header};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, OpenApi, ToSchema};
+
+use super::answers::{Answer, Answers};
+use super::fields;
+use http_semantics::caller::Caller;
+use server_kit::api::caller::{Admin, User};
+use server_kit::api::error::Error;
+use server_kit::api::extract::{Json, Query};
+use server_kit::api::id::{self, TrackId};
+use server_kit::auth::path_token::{Leave, MAX_IDENTITY, PathTokens};
+use server_kit::auth::revocation::Revocations;
+
+/// What of an id stands in a path as it is (RFC 3986 §2.3).
+const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// What a stream would be, asked of whoever streams.
+pub trait Streams: Send + Sync {
+    /// What a GET would give; an error says why it would give nothing.
+    fn look<'a>(&'a self, ask: Ask<'a>) -> BoxFuture<'a, Result<Stream, Error>>;
+}
+
+/// A question about a stream.
+pub struct Ask<'a> {
+    /// The stream's path.
+    pub path: &'a str,
+    /// The head of the request that asks.
+    pub asking: &'a Parts,
+    /// Who asks.
+    pub user: &'a User,
+    /// Whether the store is asked for what is not known.
+    pub measure: bool,
+}
+
+/// What a stream would be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stream {
+    /// The leave to read it.
+    pub leave: Leave,
+    /// Changes with the catalogue's entry.
+    pub version: i64,
+    /// The media type, where it is known.
+    pub content_type: Option<String>,
+    /// The size in bytes, where it is known.
+    pub size: Option<u64>,
+}
+
+/// What streaming URLs are made of.
+pub struct Urls {
+    /// Who streams.
+    pub streams: Arc<dyn Streams>,
+    /// Signs the URLs.
+    pub tokens: Arc<PathTokens>,
+    /// Revokes them.
+    pub revocations: Arc<Revocations>,
+    /// Those that were given out.
+    pub answers: Answers,
+}
+
+/// A streaming URL.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(example = json!({"streamUrl": "https://media.example/t/AQ.../api/v1/tracks/01HQ8ZK3/stream", "expiresAt": "2026-01-01T12:00:00Z", "contentType": "audio/mpeg", "fileSizeBytes": 4_800_000, "supportsRangeRequests": true}))]
+pub struct StreamUrl {
+    /// Plays without any header.
+    stream_url: String,
+    /// When it stops doing so (RFC 3339).
+    expires_at: String,
+    /// The media type.
+    content_type: String,
+    /// The size in bytes.
+    file_size_bytes: u64,
+    /// Always: seeking is a range request.
+    supports_range_requests: bool,
+}
+
+/// Whose streaming URLs.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct Which {
+    /// The user's id.
+    user_id: String,
+    /// Only that of this track, which stays good if it was given out; without it, all of the user's, which are revoked.
+    track_id: Option<String>,
+}
+
+impl Urls {
+    async fn give(&self, asking: &Parts, user: &User, track: &str) -> Result<Answer, Error> {
+        let scope = format!("/api/v1/tracks/{}", utf8_percent_encode(track, UNRESERVED));
+        let path = format!("{scope}/stream");
+        // Whether the user may have it is asked every time; what is kept saves the store's answer only.
+        let now = self.streams.look(Ask { path: &path, asking, user, measure: false }).await?;
+        let generation = self.generation(user.id()).await?;
+        let kept = self.answers.get(user.id(), track).await;
+        let leave = now.leave.fingerprint();
+        let is_good = |kept: &Answer| (kept.generation, kept.version, &kept.leave) == (generation, now.version, &leave);
+        if let Some(kept) = kept.filter(is_good) {
+            return Ok(kept);
+        }
+        let stream = self.streams.look(Ask { path: &path, asking, user, measure: true }).await?;
+        let issued = self.tokens.issue(user.id(), generation, &scope, &stream.leave);
+        let (below, expires) = issued.ok_or_else(too_long)?;
+        let answer = Answer {
+            path: format!("{below}/stream"),
+            expires,
+            content_type: stream.content_type.unwrap_or_else(|| "application/octet-stream".to_owned()),
+            size: stream.size.ok_or_else(|| Error::unavailable("the size of the track is not known"))?,
+            generation,
+            version: stream.version,
+            leave: stream.leave.fingerprint(),
+        };
+        self.answers.put(user.id(), track, &answer).await;
+        Ok(answer)
+    }
+
+    async fn generation(&self, user: &str) -> Result<u32, Error> {
+        match self.revocations.current(user).await {
+            Some(generation) => Ok(generation),
+            // What was known last; should the user have logged out since, the URL is refused and asked for anew.
+            None => self.revocations.recent(user).await.ok_or_else(away),
+        }
+    }
+}
+
+/// A URL that plays the track without any header, for the caller and until it expires.
+#[utoipa::path(get, path = "/api/v1/tracks/{id}/stream-url", tag = "streaming", security(("bearer" = [])), params(("id" = String, Path, description = "The track")), responses(
+    (status = 200, description = "The URL", body = StreamUrl), (status = 400, description = "The id cannot be one"), (status = 401, description = "No valid token"),
+    (status = 403, description = "The caller may not have the track"), (status = 404, description = "No such track"),
+    (status = 410, description = "The track was deleted"), (status = 422, description = "The user's id is too long for a URL"),
+    (status = 503, description = "The store, the catalogue or the state of users is away")))]
+pub async fn read(
+    State(urls): State<Arc<Urls>>,
+    user: User,
+    caller: Option<Extension<Caller>>,
+    TrackId(id): TrackId,
+    request: axum::extract::Request,
+) -> Result<Response, Error> {
+    let (asking, _) = request.into_parts();
+    let answer = urls.give(&asking, &user, &id).await?;
+    let base = caller.map(|Extension(caller)| caller.base).unwrap_or_default();
+    let body = StreamUrl {
+        stream_url: format!("{base}{}", answer.path),
+        expires_at: fields::time(i64::try_from(answer.expires.saturating_mul(1000)).unwrap_or(i64::MAX)),
+        content_type: answer.content_type,
+        file_size_bytes: answer.size,
+        supports_range_requests: true,
+    };
+    Ok(([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response())
+}
+
+/// Drops kept streaming URLs: that of one track, or, revoking them, all of a user's.
+#[utoipa::path(delete, path = "/api/v1/admin/stream-cache", tag = "streaming", security(("bearer" = [])), params(Which), responses(
+    (status = 204, description = "Dropped"), (status = 401, description = "No valid token"),
+    (status = 403, description = "The token's role is not admin"), (status = 400, description = "An id cannot be one"),
+    (status = 503, description = "The shared state is away: nothing is dropped")))]
+pub async fn drop_cached(
+    _: Admin,
+    State(urls): State<Arc<Urls>>,
+    Query(which): Query<Which>,
+) -> Result<StatusCode, Error> {
+    let user = id::parse("user_id", &which.user_id)?;
+    let done = match &which.track_id {
+        Some(track) => urls.answers.remove(user, id::parse("track_id", track)?).await,
+        None => urls.revocations.revoke(user).await,
+    };
+    if done { Ok(StatusCode::NO_CONTENT) } else { Err(away()) }
+}
+
+/// Logs the caller out everywhere: every streaming URL of theirs is refused from now on, by other nodes within a second.
+#[utoipa::path(post, path = "/api/v1/logout", tag = "streaming", security(("bearer" = [])), responses(
+    (status = 204, description = "Logged out"), (status = 401, description = "No valid token"),
+    (status = 503, description = "The shared state is away: nothing is revoked")))]
+pub async fn log_out(State(urls): State<Arc<Urls>>, user: User) -> Result<StatusCode, Error> {
+    if urls.revocations.revoke(user.id()).await { Ok(StatusCode::NO_CONTENT) } else { Err(away()) }
+}
+
+/// The description of what a streaming URL leads to.
+#[derive(OpenApi)]
+#[openapi(paths(stream))]
+pub struct ByUrl;
+
+/// Streams a track by a streaming URL: as without `/t/{token}`, for the user to whom the URL was given.
+#[utoipa::path(get, path = "/t/{token}/api/v1/tracks/{id}/stream", tag = "streaming",
+    params(("token" = String, Path, description = "The token"), ("id" = String, Path, description = "The track"),
+        ("Range" = Option<String>, Header, description = "One byte range, such as `bytes=0-1023`")),
+    responses(
+        (status = 200, description = "The whole track", body = Vec<u8>, content_type = "*/*"),
+        (status = 206, description = "The range asked for", body = Vec<u8>, content_type = "*/*"),
+        (status = 304, description = "Not modified"),
+        (status = 401, description = "The token is bad, expired, revoked, or for another path")))]
+#[expect(dead_code, reason = "answered by the proxy; stands here for its description")]
+fn stream() {}
+
+fn too_long() -> Error {
+    Error::unprocessable(format!(
+        "the user's id is too long for a streaming URL: it has room for {MAX_IDENTITY} bytes, of which the claim that the \
+         route's limit counts by takes up to 17; play by a token in a header instead"
+    ))
+}
+
+fn away() -> Error {
+    Error::unavailable("the state of users cannot be reached at the moment")
+}

@@ -1,0 +1,89 @@
+//! Who was granted what, in the database: a user and a track, or all tracks whose ids begin with a prefix.
+
+use async_trait::async_trait;
+use sqlx::Error;
+
+use super::access::{Authority, Question};
+use super::{Away, in_time};
+use server_kit::database::Database;
+use server_kit::on;
+
+/// Owners have their own tracks; the user `*` is whoever has a valid token.
+const PERMITS: &str = "SELECT
+    (SELECT COUNT(*) FROM track_grants WHERE user_id IN ($1, '*') AND (track_id = $2 AND is_prefix = 0
+        OR is_prefix = 1 AND substr($2, 1, length(track_id)) = track_id))
+    + (SELECT COUNT(*) FROM tracks WHERE id = $2 AND owner_id = $1)";
+
+/// A right to tracks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Grant {
+    /// Whose; `*`: whoever has a valid token.
+    pub user: String,
+    /// The track's id, or what ids begin with.
+    pub track: String,
+    /// Whether `track` is what ids begin with.
+    pub prefix: bool,
+    /// When it was given, in milliseconds since the Unix epoch.
+    pub created_at: i64,
+}
+
+/// The grants in the database.
+#[derive(Clone)]
+pub struct Grants {
+    database: Database,
+}
+
+impl Grants {
+    /// Those in `database`.
+    pub fn new(database: Database) -> Self {
+        Self { database }
+    }
+
+    /// Gives a right; false where it was there already.
+    pub async fn add(&self, grant: &Grant) -> Result<bool, Away> {
+        let sql = "INSERT INTO track_grants (user_id, track_id, is_prefix, created_at) VALUES ($1, $2, $3, $4)
+            ON CONFLICT (user_id, track_id, is_prefix) DO NOTHING";
+        let adding = async {
+            on!(&self.database, pool => sqlx::query(sql).bind(&grant.user).bind(&grant.track)
+                .bind(i64::from(grant.prefix)).bind(grant.created_at).execute(pool).await.map(|it| it.rows_affected()))
+        };
+        Ok(in_time(adding).await? > 0)
+    }
+
+    /// Takes a right back; false where there was none.
+    pub async fn remove(&self, user: &str, track: &str, prefix: bool) -> Result<bool, Away> {
+        let sql = "DELETE FROM track_grants WHERE user_id = $1 AND track_id = $2 AND is_prefix = $3";
+        let removing = async {
+            on!(&self.database, pool => sqlx::query(sql).bind(user).bind(track)
+                .bind(i64::from(prefix)).execute(pool).await.map(|it| it.rows_affected()))
+        };
+        Ok(in_time(removing).await? > 0)
+    }
+
+    /// At most `limit` of the user's rights, behind the one on `after`.
+    pub async fn list(&self, user: &str, after: (&str, bool), limit: u32) -> Result<Vec<Grant>, Away> {
+        let sql = "SELECT user_id, track_id, is_prefix, created_at FROM track_grants WHERE user_id = $1
+            AND (track_id > $2 OR track_id = $2 AND is_prefix > $3) ORDER BY track_id, is_prefix LIMIT $4";
+        let listing = async {
+            on!(&self.database, pool => sqlx::query_as(sql).bind(user)
+                .bind(after.0).bind(i64::from(after.1)).bind(i64::from(limit)).fetch_all(pool).await)
+        };
+        let rows: Vec<(String, String, i64, i64)> = in_time(listing).await?;
+        let grant = |(user, track, prefix, created_at)| Grant { user, track, prefix: prefix != 0, created_at };
+        Ok(rows.into_iter().map(grant).collect())
+    }
+
+    async fn permits(&self, user: &str, track: &str) -> Result<bool, Error> {
+        let (count,): (i64,) =
+            on!(&self.database, pool => sqlx::query_as(PERMITS).bind(user).bind(track).fetch_one(pool).await)?;
+        Ok(count > 0)
+    }
+}
+
+#[async_trait]
+impl Authority for Grants {
+    async fn permits(&self, question: Question) -> Option<bool> {
+        let answer = Self::permits(self, &question.user, &question.track).await;
+        answer.map_err(Away::from).ok()
+    }
+}

@@ -1,0 +1,180 @@
+//! What a track id means: store, key, type, size, owner, and whether it was deleted; and who may have it. Shared by the
+//! engine, which asks on every request, and the API, which changes it.
+//!
+//! Owns the tracks and grants of the database, and what is remembered of them for a moment. Knows neither routes nor
+//! statuses: the caller turns [`Unfound`] and [`access::Verdict`] into answers.
+
+pub mod access;
+pub mod api;
+mod grants;
+mod numbers;
+mod service;
+pub mod settings;
+#[cfg(test)]
+mod tests;
+mod tracks;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderValue;
+
+pub use grants::{Grant, Grants};
+pub use numbers::Numbers;
+pub use service::Service;
+pub use tracks::{Added, Imported, NewTrack};
+
+use primitives::memo::Memo;
+use server_kit::database::Database;
+use tracks::Tracks;
+
+/// Bytes of tracks that are remembered.
+const REMEMBERED: usize = 32 << 20;
+/// How long another node may go on with what was changed elsewhere.
+const FRESH: Duration = Duration::from_millis(500);
+/// For a question to the database on a player's way.
+const BUDGET: Duration = Duration::from_millis(500);
+/// For those of the API.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Longest id of a track or a user, in bytes.
+pub const MAX_ID: usize = 256;
+
+/// A track as the catalogue has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Track {
+    /// Its id.
+    pub id: Arc<str>,
+    /// The store's name in the YAML.
+    pub store: Arc<str>,
+    /// The bucket.
+    pub bucket: Arc<str>,
+    /// The object's key.
+    pub key: Arc<str>,
+    /// The media type, where it is known.
+    pub content_type: Option<HeaderValue>,
+    /// The size in bytes, where it is known.
+    pub size: Option<u64>,
+    /// Whose it is.
+    pub owner: Option<Arc<str>>,
+    /// When it was deleted, in milliseconds since the Unix epoch.
+    pub deleted_at: Option<i64>,
+    /// When it was added.
+    pub created_at: i64,
+    /// When it was changed last.
+    pub updated_at: i64,
+}
+
+/// Why there is no track to be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unfound {
+    /// There never was one.
+    #[error("no such track")]
+    Unknown,
+    /// It was deleted.
+    #[error("the track was deleted")]
+    Deleted,
+    /// The database does not answer, and nothing is remembered.
+    #[error("the catalogue cannot be asked")]
+    Away,
+}
+
+/// The database does not do what it is asked; the cause is in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the database does not answer")]
+pub struct Away;
+
+impl From<sqlx::Error> for Away {
+    fn from(error: sqlx::Error) -> Self {
+        tracing::warn!(%error, "the catalogue's database failed");
+        Self
+    }
+}
+
+/// The catalogue.
+pub struct Catalog {
+    tracks: Tracks,
+    remembered: Memo<Option<Arc<Track>>>,
+    numbers: Option<Numbers>,
+}
+
+impl Catalog {
+    /// The catalogue in `database`, counted in `numbers`.
+    pub fn new(database: Database, numbers: Option<Numbers>) -> Self {
+        Self::remembering(database, numbers, FRESH)
+    }
+
+    fn remembering(database: Database, numbers: Option<Numbers>, fresh: Duration) -> Self {
+        Self { tracks: Tracks::new(database), remembered: Memo::new(REMEMBERED, fresh, true, held), numbers }
+    }
+
+    /// The stores and buckets that the first ten thousand tracks lie in.
+    pub async fn buckets(&self) -> Result<Vec<(String, String)>, Away> {
+        in_time(self.tracks.buckets()).await
+    }
+
+    /// The track `id` for a player: remembered for a moment, and for as long as the database is away.
+    pub async fn find(&self, id: &str) -> Result<Arc<Track>, Unfound> {
+        if id.len() > MAX_ID {
+            return Err(Unfound::Unknown);
+        }
+        let ask = || {
+            let (tracks, id, numbers) = (self.tracks.clone(), id.to_owned(), self.numbers.clone());
+            async move {
+                let found = tokio::time::timeout(BUDGET, tracks.find(&id)).await.ok().and_then(Result::ok);
+                numbers.inspect(|numbers| numbers.asked("track", found.is_some()));
+                found.map(|track| track.map(Arc::new))
+            }
+        };
+        match self.remembered.get(id, ask).await {
+            None => Err(Unfound::Away),
+            Some(None) => Err(Unfound::Unknown),
+            Some(Some(track)) if track.deleted_at.is_some() => Err(Unfound::Deleted),
+            Some(Some(track)) => Ok(track),
+        }
+    }
+
+    /// The track `id` as the database has it now, a deleted one too.
+    pub async fn read(&self, id: &str) -> Result<Option<Track>, Away> {
+        in_time(self.tracks.find(id)).await
+    }
+
+    /// Adds a track at `now`, in milliseconds since the Unix epoch.
+    pub async fn add(&self, track: &NewTrack, now: i64) -> Result<Added, Away> {
+        let added = in_time(self.tracks.add(track, now)).await;
+        self.remembered.forget(&track.id);
+        added
+    }
+
+    /// Adds tracks or brings them up to date, all or none of them.
+    pub async fn import(&self, tracks: &[NewTrack], now: i64) -> Result<Imported, Away> {
+        let imported = self.tracks.import(tracks, now).await;
+        self.remembered.clear();
+        Ok(imported?)
+    }
+
+    /// At most `limit` tracks behind the id `after`, by their ids.
+    pub async fn list(&self, after: &str, limit: u32) -> Result<Vec<Track>, Away> {
+        in_time(self.tracks.list(after, limit)).await
+    }
+
+    /// Deletes a track: it stays known as deleted. `None` where there is none.
+    pub async fn delete(&self, id: &str, now: i64) -> Result<Option<Track>, Away> {
+        let deleted = in_time(self.tracks.delete(id, now)).await;
+        self.remembered.forget(id);
+        deleted
+    }
+}
+
+/// Bytes that a remembered track holds.
+fn held(track: &Option<Arc<Track>>) -> usize {
+    track.as_ref().map_or(0, |track| {
+        let texts = [Some(&track.id), Some(&track.store), Some(&track.bucket), Some(&track.key), track.owner.as_ref()];
+        size_of::<Track>() + texts.into_iter().flatten().map(|text| text.len()).sum::<usize>()
+    })
+}
+
+/// What the database says to an operator, who is told when it takes too long.
+async fn in_time<T>(asked: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Away> {
+    let answer = tokio::time::timeout(PATIENCE, asked).await;
+    Ok(answer.unwrap_or(Err(sqlx::Error::PoolTimedOut))?)
+}

@@ -1,0 +1,120 @@
+//! The catalogue and its grants, on SQLite; `tests/it/catalogue.rs` has the same on PostgreSQL.
+
+use std::time::Duration;
+
+use super::access::{Access, Verdict};
+use super::*;
+
+/// A database in `folder`.
+async fn database(folder: &tempfile::TempDir) -> Database {
+    let settings = server_kit::database::settings::Settings::Sqlite(folder.path().join("t.db"));
+    let database = Database::open(&settings).await.expect("SQLite opens");
+    database.migrate().await.expect("it is migrated");
+    database
+}
+
+fn new(id: &str) -> NewTrack {
+    let (content_type, size, owner) = (Some("audio/mpeg".to_owned()), Some(5), Some("alice".to_owned()));
+    let (store, bucket, key) = ("minio".to_owned(), "audio".to_owned(), format!("tracks/{id}.mp3"));
+    NewTrack { id: id.to_owned(), store, bucket, key, content_type, size, owner }
+}
+
+#[tokio::test]
+async fn a_track_is_added_once_found_deleted_and_added_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let catalog = Catalog::new(database(&folder).await, None);
+    assert_eq!(catalog.find("a").await, Err(Unfound::Unknown));
+    assert!(matches!(catalog.add(&new("a"), 1).await, Ok(Added::New(track)) if track.created_at == 1));
+    // What was unknown a moment ago is known at once.
+    assert_eq!(catalog.find("a").await.map(|track| track.key.to_string()), Ok("tracks/a.mp3".to_owned()));
+    assert!(matches!(catalog.add(&new("a"), 2).await, Ok(Added::Same(track)) if track.created_at == 1));
+    let other = NewTrack { size: Some(6), ..new("a") };
+    assert_eq!(catalog.add(&other, 2).await, Ok(Added::Conflict));
+    assert!(matches!(catalog.delete("a", 3).await, Ok(Some(track)) if track.deleted_at == Some(3)));
+    assert_eq!(catalog.find("a").await, Err(Unfound::Deleted));
+    assert!(matches!(catalog.delete("a", 4).await, Ok(Some(track)) if track.deleted_at == Some(3)));
+    // An import does not bring it back; whoever adds it does, with what is said then.
+    assert_eq!(catalog.import(std::slice::from_ref(&other), 4).await.map(|it| it.added), Ok(0));
+    assert_eq!(catalog.find("a").await, Err(Unfound::Deleted));
+    assert!(matches!(catalog.add(&other, 5).await, Ok(Added::New(track)) if track.created_at == 5));
+    assert_eq!(catalog.find("a").await.map(|track| (track.size, track.deleted_at)), Ok((Some(6), None)));
+    assert!(matches!(catalog.add(&other, 6).await, Ok(Added::Same(_))));
+    assert_eq!(catalog.add(&new("a"), 6).await, Ok(Added::Conflict));
+    assert_eq!(catalog.delete("b", 5).await, Ok(None));
+    assert_eq!(catalog.find(&"x".repeat(MAX_ID + 1)).await, Err(Unfound::Unknown));
+}
+
+#[tokio::test]
+async fn an_import_run_again_changes_only_what_changed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let catalog = Catalog::new(database(&folder).await, None);
+    let mut tracks: Vec<NewTrack> = (0..25).map(|number| new(&format!("{number:02}"))).collect();
+    let imported = |added, changed, unchanged| Ok(Imported { added, changed, unchanged });
+    assert_eq!(catalog.import(&tracks, 1).await, imported(25, 0, 0));
+    tracks[3].size = Some(99);
+    // What the listing does not say is not forgotten.
+    tracks.iter_mut().for_each(|track| (track.owner, track.content_type) = (None, None));
+    assert_eq!(catalog.import(&tracks, 2).await, imported(0, 1, 24));
+    let track = catalog.find("03").await.expect("it is there");
+    assert_eq!((track.size, track.owner.as_deref(), track.updated_at), (Some(99), Some("alice"), 2));
+    let (mut after, mut pages) = (String::new(), Vec::new());
+    loop {
+        let page = catalog.list(&after, 10).await.expect("SQLite answers");
+        let Some(last) = page.last() else { break };
+        after = last.id.to_string();
+        pages.push(page.len());
+    }
+    assert_eq!(pages, [10, 10, 5]);
+}
+
+#[tokio::test]
+async fn a_database_that_is_away_keeps_known_tracks_playing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let database = database(&folder).await;
+    let catalog = Catalog::remembering(database.clone(), None, Duration::ZERO);
+    catalog.add(&new("a"), 1).await.expect("SQLite answers");
+    catalog.find("a").await.expect("it is there");
+    database.close().await;
+    assert!(catalog.find("a").await.is_ok());
+    assert_eq!(catalog.find("b").await, Err(Unfound::Away));
+}
+
+#[tokio::test]
+async fn grants_are_by_track_by_prefix_by_everybody_and_by_owner() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let database = database(&folder).await;
+    let (catalog, grants) = (Catalog::new(database.clone(), None), Grants::new(database));
+    catalog.add(&new("own"), 1).await.expect("SQLite answers");
+    for (user, track, prefix) in [("bob", "one", false), ("bob", "album-", true), ("*", "free", false)] {
+        let grant = Grant { user: user.into(), track: track.into(), prefix, created_at: 1 };
+        assert_eq!(grants.add(&grant).await, Ok(true));
+        assert_eq!(grants.add(&grant).await, Ok(false));
+    }
+    let settings = settings::Access { grants: true, service: None };
+    let client = reqwest_client();
+    let access = Access::new(&settings, Some(grants.clone()), &client, None);
+    let table = [
+        ("alice", "own", Verdict::Allowed),
+        ("bob", "own", Verdict::Denied),
+        ("bob", "one", Verdict::Allowed),
+        ("bob", "one-more", Verdict::Denied),
+        ("bob", "album-7", Verdict::Allowed),
+        ("bob", "album", Verdict::Denied),
+        ("alice", "one", Verdict::Denied),
+        ("carol", "free", Verdict::Allowed),
+    ];
+    for (user, track, expected) in table {
+        assert_eq!(access.permits(user, track, None).await, expected, "{user} {track}");
+    }
+    let listed = grants.list("bob", ("", false), 10).await.expect("SQLite answers");
+    assert_eq!(listed.iter().map(|grant| grant.track.as_str()).collect::<Vec<_>>(), ["album-", "one"]);
+    assert_eq!(grants.remove("bob", "one", false).await, Ok(true));
+    assert_eq!(grants.remove("bob", "one", false).await, Ok(false));
+    access.forget();
+    assert_eq!(access.permits("bob", "one", None).await, Verdict::Denied);
+}
+
+fn reqwest_client() -> reqwest::Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder().timeout(Duration::from_secs(1)).build().expect("a client")
+}

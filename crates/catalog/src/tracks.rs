@@ -1,0 +1,189 @@
+//! The tracks in the database.
+
+use http::HeaderValue;
+use sqlx::Error;
+
+use super::Track;
+use server_kit::database::Database;
+use server_kit::on;
+
+const COLUMNS: &str =
+    "id, store, bucket, object_key, content_type, size_bytes, owner_id, deleted_at, created_at, updated_at";
+
+/// What the import leaves alone where it knows nothing better: type and owner.
+const IMPORT: &str =
+    "INSERT INTO tracks (id, store, bucket, object_key, content_type, size_bytes, owner_id, created_at, updated_at)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8)
+    ON CONFLICT (id) DO UPDATE SET store = excluded.store, bucket = excluded.bucket, object_key = excluded.object_key,
+        content_type = COALESCE(excluded.content_type, tracks.content_type), size_bytes = excluded.size_bytes,
+        owner_id = COALESCE(excluded.owner_id, tracks.owner_id), updated_at = excluded.updated_at
+    WHERE tracks.store <> excluded.store OR tracks.bucket <> excluded.bucket OR tracks.object_key <> excluded.object_key
+        OR tracks.content_type IS DISTINCT FROM COALESCE(excluded.content_type, tracks.content_type)
+        OR tracks.size_bytes IS DISTINCT FROM excluded.size_bytes
+        OR tracks.owner_id IS DISTINCT FROM COALESCE(excluded.owner_id, tracks.owner_id)
+    RETURNING created_at, updated_at";
+
+/// The places of tracks; of so many, because a look at all rows of a large catalogue takes long.
+const BUCKETS: &str = "SELECT DISTINCT store, bucket
+    FROM (SELECT store, bucket FROM tracks WHERE deleted_at IS NULL LIMIT 10000) AS looked_at";
+
+/// A row.
+type Row = (String, String, String, String, Option<String>, Option<i64>, Option<String>, Option<i64>, i64, i64);
+
+/// A track that is to be added.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewTrack {
+    /// Its id.
+    pub id: String,
+    /// The store's name in the YAML.
+    pub store: String,
+    /// The bucket.
+    pub bucket: String,
+    /// The object's key.
+    pub key: String,
+    /// The media type.
+    pub content_type: Option<String>,
+    /// The size in bytes.
+    pub size: Option<u64>,
+    /// Whose it is.
+    pub owner: Option<String>,
+}
+
+/// What came of adding a track.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Added {
+    /// It is new, or here again after it was deleted.
+    New(Track),
+    /// It was there already, just so.
+    Same(Track),
+    /// Another one has its id.
+    Conflict,
+}
+
+/// What came of an import.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Imported {
+    /// Tracks that are new.
+    pub added: u64,
+    /// Tracks that were brought up to date.
+    pub changed: u64,
+    /// Tracks that were there already, just so.
+    pub unchanged: u64,
+}
+
+/// The table.
+#[derive(Clone)]
+pub struct Tracks {
+    database: Database,
+}
+
+impl Tracks {
+    /// The table in `database`.
+    pub fn new(database: Database) -> Self {
+        Self { database }
+    }
+
+    /// The stores and buckets that the first ten thousand tracks lie in.
+    pub async fn buckets(&self) -> Result<Vec<(String, String)>, Error> {
+        on!(&self.database, pool => sqlx::query_as(BUCKETS).fetch_all(pool).await)
+    }
+
+    /// The track of that id.
+    pub async fn find(&self, id: &str) -> Result<Option<Track>, Error> {
+        let sql = format!("SELECT {COLUMNS} FROM tracks WHERE id = $1");
+        let row: Option<Row> =
+            on!(&self.database, pool => sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(id).fetch_optional(pool).await)?;
+        Ok(row.map(track))
+    }
+
+    /// Adds a track, unless its id is taken; in place of one that was deleted.
+    pub async fn add(&self, new: &NewTrack, now: i64) -> Result<Added, Error> {
+        let sql = format!(
+            "INSERT INTO tracks (id, store, bucket, object_key, content_type, size_bytes, owner_id, created_at, updated_at)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8)
+             ON CONFLICT (id) DO UPDATE SET store = excluded.store, bucket = excluded.bucket,
+                object_key = excluded.object_key, content_type = excluded.content_type,
+                size_bytes = excluded.size_bytes, owner_id = excluded.owner_id, deleted_at = NULL,
+                created_at = excluded.created_at, updated_at = excluded.updated_at
+             WHERE tracks.deleted_at IS NOT NULL RETURNING {COLUMNS}"
+        );
+        let row: Option<Row> = on!(&self.database, pool => sqlx::query_as(sqlx::AssertSqlSafe(sql))
+            .bind(&new.id).bind(&new.store).bind(&new.bucket).bind(&new.key).bind(&new.content_type).bind(size(new))
+            .bind(&new.owner).bind(now).fetch_optional(pool).await)?;
+        if let Some(row) = row {
+            return Ok(Added::New(track(row)));
+        }
+        Ok(match self.find(&new.id).await? {
+            Some(there) if is_same(&there, new) => Added::Same(there),
+            _ => Added::Conflict,
+        })
+    }
+
+    /// Adds tracks or brings them up to date, in one transaction.
+    pub async fn import(&self, all: &[NewTrack], now: i64) -> Result<Imported, Error> {
+        let mut imported = Imported::default();
+        on!(&self.database, pool => {
+            let mut transaction = pool.begin().await?;
+            for new in all {
+                let row: Option<(i64, i64)> = sqlx::query_as(IMPORT)
+                    .bind(&new.id).bind(&new.store).bind(&new.bucket).bind(&new.key).bind(&new.content_type)
+                    .bind(size(new)).bind(&new.owner).bind(now).fetch_optional(&mut *transaction).await?;
+                match row {
+                    None => imported.unchanged += 1,
+                    Some((created, updated)) if created == updated => imported.added += 1,
+                    Some(_) => imported.changed += 1,
+                }
+            }
+            transaction.commit().await?;
+        });
+        Ok(imported)
+    }
+
+    /// At most `limit` tracks whose ids come behind `after`.
+    pub async fn list(&self, after: &str, limit: u32) -> Result<Vec<Track>, Error> {
+        let sql = format!("SELECT {COLUMNS} FROM tracks WHERE id > $1 ORDER BY id LIMIT $2");
+        let rows: Vec<Row> = on!(&self.database, pool => sqlx::query_as(sqlx::AssertSqlSafe(sql))
+            .bind(after).bind(i64::from(limit)).fetch_all(pool).await)?;
+        Ok(rows.into_iter().map(track).collect())
+    }
+
+    /// Marks a track as deleted; one that is stays as it is.
+    pub async fn delete(&self, id: &str, now: i64) -> Result<Option<Track>, Error> {
+        let sql = format!(
+            "UPDATE tracks SET deleted_at = COALESCE(deleted_at, $2), updated_at = COALESCE(deleted_at, $2)
+             WHERE id = $1 RETURNING {COLUMNS}"
+        );
+        let row: Option<Row> = on!(&self.database, pool => sqlx::query_as(sqlx::AssertSqlSafe(sql))
+            .bind(id).bind(now).fetch_optional(pool).await)?;
+        Ok(row.map(track))
+    }
+}
+
+fn track(row: Row) -> Track {
+    let (id, store, bucket, key, content_type, size, owner, deleted_at, created_at, updated_at) = row;
+    Track {
+        id: id.into(),
+        store: store.into(),
+        bucket: bucket.into(),
+        key: key.into(),
+        content_type: content_type.and_then(|text| HeaderValue::try_from(text).ok()),
+        size: size.and_then(|size| u64::try_from(size).ok()),
+        owner: owner.map(Into::into),
+        deleted_at,
+        created_at,
+        updated_at,
+    }
+}
+
+fn size(new: &NewTrack) -> Option<i64> {
+    new.size.and_then(|size| i64::try_from(size).ok())
+}
+
+fn is_same(there: &Track, new: &NewTrack) -> bool {
+    *there.store == *new.store
+        && *there.bucket == *new.bucket
+        && *there.key == *new.key
+        && there.content_type.as_ref().map(HeaderValue::as_bytes) == new.content_type.as_deref().map(str::as_bytes)
+        && there.size == new.size
+        && there.owner.as_deref() == new.owner.as_deref()
+}

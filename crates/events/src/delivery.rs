@@ -1,0 +1,249 @@
+//! The tasks of the outbox: the writer puts publications into it, many in one commit; the sender brings what waits there to the
+//! sink; and a look from time to time whether its files are still there.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use super::metrics::{Dropped, Numbers};
+use super::outbox::{Batch, Outbox, OutboxError};
+use super::{Append, Refused, Sink};
+use primitives::lifecycle::Tasks;
+
+/// Publications that are taken from the queue at once.
+const MOST_PUBLICATIONS: usize = 1024;
+/// Bytes of one commit, one publication more at most.
+const MOST_BYTES: u64 = 1 << 20;
+/// Between two tries to deliver, and between two looks at the files.
+const PAUSE: Duration = Duration::from_secs(1);
+/// For what waits to be delivered at the end; the rest waits for the next start.
+const FAREWELL: Duration = Duration::from_millis(700);
+
+/// Puts publications into the outbox.
+pub struct Writer {
+    outbox: Arc<Outbox>,
+    publications: mpsc::Receiver<Append>,
+    written: Arc<Notify>,
+    /// Why the last one was refused.
+    trouble: Option<Refused>,
+}
+
+/// Publications of one commit.
+#[derive(Default)]
+struct Group {
+    events: Vec<String>,
+    bytes: u64,
+    done: Vec<oneshot::Sender<Result<(), Refused>>>,
+}
+
+impl Writer {
+    /// A writer that tells `written` of what it wrote.
+    pub fn new(outbox: Arc<Outbox>, publications: mpsc::Receiver<Append>, written: Arc<Notify>) -> Self {
+        Self { outbox, publications, written, trouble: None }
+    }
+
+    /// Writes until the end.
+    pub async fn run(mut self, tasks: Tasks) {
+        loop {
+            let mut batch = Vec::new();
+            tokio::select! {
+                biased;
+                count = self.publications.recv_many(&mut batch, MOST_PUBLICATIONS) => if count == 0 {
+                    return;
+                },
+                () = tasks.stopping() => {
+                    // What is in the queue by now is written.
+                    self.publications.close();
+                    continue;
+                }
+            }
+            self.write(batch).await;
+        }
+    }
+
+    async fn write(&mut self, batch: Vec<Append>) {
+        let mut group = Group::default();
+        for append in batch {
+            // Whoever has given up was told that it is not kept.
+            if append.done.is_closed() {
+                continue;
+            }
+            let (events, bytes) = (group.events.len() + append.events.len(), group.bytes + append.bytes);
+            if !self.outbox.has_room(events as u64, bytes) {
+                self.notice(Some(Refused::Full));
+                let _ = append.done.send(Err(Refused::Full));
+                continue;
+            }
+            group.events.extend(append.events);
+            group.bytes = bytes;
+            group.done.push(append.done);
+            if group.bytes >= MOST_BYTES {
+                self.commit(std::mem::take(&mut group)).await;
+            }
+        }
+        self.commit(group).await;
+    }
+
+    async fn commit(&mut self, group: Group) {
+        if group.done.is_empty() {
+            return;
+        }
+        let outcome = match self.outbox.append(&group.events).await {
+            Ok(()) => Ok(()),
+            Err(trouble) => Err(Refused::Disk(trouble.to_string().into())),
+        };
+        if outcome.is_ok() {
+            self.written.notify_one();
+        }
+        self.notice(outcome.clone().err());
+        for done in group.done {
+            // Whoever asked may have gone.
+            let _ = done.send(outcome.clone());
+        }
+    }
+
+    /// Says once what is the matter, and once that it is over.
+    fn notice(&mut self, trouble: Option<Refused>) {
+        match &trouble {
+            Some(refused) if self.trouble != trouble => tracing::error!(
+                "new events are refused: {refused}; see that they can be delivered, or give Events.Outbox more room"
+            ),
+            None if self.trouble.is_some() => tracing::info!("new events are taken again"),
+            _ => {}
+        }
+        self.trouble = trouble;
+    }
+}
+
+/// Looks from time to time whether the outbox's files are still there.
+pub async fn watch(outbox: Arc<Outbox>, tasks: Tasks) {
+    let mut known: Option<String> = None;
+    while !tasks.is_stopping() {
+        let trouble = outbox.check().await.err().map(|trouble| trouble.to_string());
+        if trouble.is_some() && trouble != known {
+            let trouble = trouble.as_deref().unwrap_or_default();
+            tracing::error!("the outbox (Events.Outbox) does not keep what waits: {trouble}");
+        }
+        known = trouble;
+        tokio::select! {
+            () = tokio::time::sleep(PAUSE) => {}
+            () = tasks.stopping() => {}
+        }
+    }
+}
+
+/// Brings what waits in the outbox to the sink.
+pub struct Sender {
+    outbox: Arc<Outbox>,
+    sink: Box<dyn Sink>,
+    written: Arc<Notify>,
+    /// Whether the sink is to open its files anew.
+    reopen: Arc<AtomicBool>,
+    numbers: Numbers,
+    failing: bool,
+    /// Whether what is delivered cannot be removed.
+    stuck: bool,
+}
+
+impl Sender {
+    /// A sender that `written` wakes, also to look at `reopen`.
+    pub fn new(
+        outbox: Arc<Outbox>,
+        sink: Box<dyn Sink>,
+        written: Arc<Notify>,
+        reopen: Arc<AtomicBool>,
+        numbers: Numbers,
+    ) -> Self {
+        Self { outbox, sink, written, reopen, numbers, failing: false, stuck: false }
+    }
+
+    /// Delivers until the end, and a moment longer.
+    pub async fn run(mut self, tasks: Tasks) {
+        let end = async {
+            tasks.stopping().await;
+            tokio::time::sleep(FAREWELL).await;
+        };
+        tokio::select! {
+            () = self.deliver_all(&tasks) => {}
+            () = end => {}
+        }
+    }
+
+    async fn deliver_all(&mut self, tasks: &Tasks) {
+        loop {
+            self.reopen_sink().await;
+            match self.outbox.read().await {
+                Ok(batch) if !batch.events.is_empty() => self.deliver(batch).await,
+                Ok(_) if tasks.is_stopping() => return,
+                Ok(_) => tokio::select! {
+                    () = self.written.notified() => {}
+                    () = tasks.stopping() => {}
+                },
+                Err(trouble) => self.pause(&format!("the outbox cannot be read: {trouble}")).await,
+            }
+        }
+    }
+
+    async fn reopen_sink(&mut self) {
+        if self.reopen.swap(false, Ordering::Relaxed) {
+            self.sink.reopen().await;
+        }
+    }
+
+    /// Delivers the batch to its end: events are passed over only where they never can be.
+    async fn deliver(&mut self, batch: Batch) {
+        let mut done = 0;
+        while done < batch.events.len() {
+            self.reopen_sink().await;
+            let outcome = self.sink.deliver(&batch.events[done..]).await;
+            let (delivered, failure) = match outcome {
+                Ok(()) => (batch.events.len() - done, None),
+                Err(undelivered) => (undelivered.delivered, Some(undelivered)),
+            };
+            self.numbers.published.inc_by(delivered as u64);
+            let mut passed = delivered;
+            if failure.as_ref().is_some_and(|failure| failure.for_good) {
+                self.numbers.dropped(Dropped::Rejected, 1);
+                passed += 1;
+            }
+            if passed > 0 {
+                let forgotten = self.outbox.done(&batch, done..done + passed).await;
+                self.forgotten(forgotten);
+            }
+            done += passed;
+            match failure {
+                None => self.recovered(),
+                Some(failure) if failure.for_good => {
+                    tracing::error!("an event is lost, the broker refuses it: {}", failure.cause);
+                }
+                Some(failure) => self.pause(&failure.cause).await,
+            }
+        }
+    }
+
+    /// Says once that what is delivered stays on the disk.
+    fn forgotten(&mut self, forgotten: Result<(), OutboxError>) {
+        if let Err(trouble) = &forgotten
+            && !self.stuck
+        {
+            tracing::warn!("what is delivered cannot be removed from the outbox yet: {trouble}");
+        }
+        self.stuck = forgotten.is_err();
+    }
+
+    async fn pause(&mut self, cause: &str) {
+        if !self.failing {
+            tracing::error!("events cannot be delivered and wait in the outbox: {cause}");
+        }
+        self.failing = true;
+        tokio::time::sleep(PAUSE).await;
+    }
+
+    fn recovered(&mut self) {
+        if std::mem::take(&mut self.failing) {
+            tracing::info!("events are delivered again");
+        }
+    }
+}

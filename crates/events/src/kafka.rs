@@ -1,0 +1,181 @@
+//! Events to Kafka, by librdkafka: an idempotent producer (`enable.idempotence`, `acks=all`), so that what librdkafka
+//! sends again by itself is there once. Event id, form and time zone are headers; the body is the body.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rdkafka::ClientConfig;
+use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer};
+use tokio::task::spawn_blocking;
+
+use super::settings;
+use super::{Event, Sink, Undelivered};
+use primitives::lifecycle::Tasks;
+
+/// Between two looks whether Kafka answers.
+const LOOK: Duration = Duration::from_secs(3);
+/// For Kafka to answer; the process's end may have to wait for it.
+const ANSWER: Duration = Duration::from_secs(1);
+
+/// The sink.
+pub struct Kafka {
+    config: ClientConfig,
+    producer: FutureProducer<Quiet>,
+    topic: Arc<str>,
+    reachable: Arc<AtomicBool>,
+}
+
+/// Keeps librdkafka's own lines out of the log: they name hosts, and come with every try.
+#[derive(Clone)]
+struct Quiet;
+
+impl ClientContext for Quiet {
+    fn log(&self, _: RDKafkaLogLevel, _: &str, _: &str) {}
+
+    fn error(&self, error: KafkaError, _: &str) {
+        let code = error.rdkafka_error_code();
+        // That Kafka is away is said by whoever watches it.
+        let told = [RDKafkaErrorCode::Authentication, RDKafkaErrorCode::SSL, RDKafkaErrorCode::Fatal];
+        if let Some(code) = code.filter(|code| told.contains(code)) {
+            tracing::error!(?code, "Kafka cannot be used: see Events.Kafka");
+        }
+    }
+}
+
+impl Kafka {
+    /// A producer, which connects by itself; `reachable` tells from now on whether Kafka answers.
+    pub fn new(settings: &settings::Kafka, reachable: Arc<AtomicBool>) -> KafkaResult<Self> {
+        let config = config(settings);
+        let producer = config.create_with_context(Quiet)?;
+        Ok(Self { config, producer, topic: Arc::clone(&settings.topic), reachable })
+    }
+
+    /// Looks from time to time whether Kafka answers.
+    pub fn watch(&self, tasks: Tasks) -> impl Future<Output = ()> + use<> {
+        let (producer, topic, reachable) =
+            (self.producer.clone(), Arc::clone(&self.topic), Arc::clone(&self.reachable));
+        async move {
+            let mut known = None;
+            while !tasks.is_stopping() {
+                let (producer, topic) = (producer.clone(), Arc::clone(&topic));
+                let look = spawn_blocking(move || producer.client().fetch_metadata(Some(&topic), ANSWER).is_ok());
+                let answers = look.await.unwrap_or(false);
+                reachable.store(answers, Ordering::Relaxed);
+                match (known.replace(answers), answers) {
+                    (None | Some(true), false) => {
+                        tracing::warn!("Kafka (Events.Kafka) does not answer: events wait in the outbox");
+                    }
+                    (Some(false), true) => tracing::info!("Kafka (Events.Kafka) answers again"),
+                    _ => {}
+                }
+                tokio::select! {
+                    () = tokio::time::sleep(LOOK) => {}
+                    () = tasks.stopping() => {}
+                }
+            }
+        }
+    }
+
+    /// What the broker said to the event; `None`: it has it.
+    async fn outcome(delivery: DeliveryFuture) -> Option<KafkaError> {
+        match delivery.await {
+            Ok(Ok(_)) => None,
+            Ok(Err((error, _))) => Some(error),
+            Err(_) => Some(KafkaError::Canceled),
+        }
+    }
+
+    /// What becomes of a batch that ended with `error`.
+    fn undelivered(&mut self, delivered: usize, error: &KafkaError) -> Undelivered {
+        let code = error.rdkafka_error_code();
+        if self.producer.client().fatal_error().is_some() {
+            // It takes nothing any more: another one begins.
+            match self.config.create_with_context(Quiet) {
+                Ok(producer) => self.producer = producer,
+                Err(error) => tracing::error!(code = ?error.rdkafka_error_code(), "no producer can be made"),
+            }
+        }
+        let never = [RDKafkaErrorCode::MessageSizeTooLarge, RDKafkaErrorCode::InvalidMessage];
+        let for_good = code.is_some_and(|code| never.contains(&code));
+        let cause = code.map_or_else(|| "Kafka: the delivery was given up".to_owned(), |code| format!("Kafka: {code}"));
+        Undelivered { delivered, for_good, cause }
+    }
+}
+
+fn config(settings: &settings::Kafka) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    for (name, value) in [
+        ("bootstrap.servers", settings.brokers.join(",").as_str()),
+        ("client.id", "tidegate"),
+        ("enable.idempotence", "true"),
+        ("acks", "all"),
+        // As Java's producers do it: one user's events are in one partition, whoever produces them.
+        ("partitioner", "murmur2_random"),
+        ("compression.type", settings.compression.name()),
+        ("linger.ms", "5"),
+        // They wait in the outbox anyway: an outage ends when it ends, without sending anything twice.
+        ("message.timeout.ms", "0"),
+        ("reconnect.backoff.ms", "100"),
+        ("reconnect.backoff.max.ms", "1000"),
+        ("socket.keepalive.enable", "true"),
+    ] {
+        config.set(name, value);
+    }
+    let protocol = match (&settings.tls, &settings.sasl) {
+        (None, None) => "plaintext",
+        (Some(_), None) => "ssl",
+        (None, Some(_)) => "sasl_plaintext",
+        (Some(_), Some(_)) => "sasl_ssl",
+    };
+    config.set("security.protocol", protocol);
+    if let Some(ca) = settings.tls.as_ref().and_then(|tls| tls.ca.as_ref()) {
+        config.set("ssl.ca.location", ca.to_string_lossy());
+    }
+    if let Some(sasl) = &settings.sasl {
+        config.set("sasl.mechanism", sasl.mechanism);
+        config.set("sasl.username", &sasl.username);
+        config.set("sasl.password", sasl.password.expose());
+    }
+    config
+}
+
+fn headers(event: &Event) -> OwnedHeaders {
+    OwnedHeaders::new_with_capacity(3)
+        .insert(Header { key: "event-id", value: Some(&event.id) })
+        .insert(Header { key: "schema-version", value: Some(&event.schema.to_string()) })
+        .insert(Header { key: "time-zone", value: Some("UTC") })
+}
+
+#[async_trait]
+impl Sink for Kafka {
+    async fn deliver(&mut self, events: &[Event]) -> Result<(), Undelivered> {
+        let mut sent = Vec::with_capacity(events.len());
+        let mut refused = None;
+        for event in events {
+            let record =
+                FutureRecord::to(&event.topic).key(&event.key).payload(event.body.get()).headers(headers(event));
+            match self.producer.send_result(record) {
+                Ok(delivery) => sent.push(delivery),
+                Err((error, _)) => {
+                    refused = Some(error);
+                    break;
+                }
+            }
+        }
+        let mut delivered = 0;
+        for delivery in sent {
+            if let Some(error) = Self::outcome(delivery).await {
+                return Err(self.undelivered(delivered, &error));
+            }
+            delivered += 1;
+            self.reachable.store(true, Ordering::Relaxed);
+        }
+        refused.map_or(Ok(()), |error| Err(self.undelivered(delivered, &error)))
+    }
+}

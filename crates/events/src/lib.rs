@@ -1,0 +1,235 @@
+//! Events that leave the process: to Kafka, or to a file of JSON Lines.
+//!
+//! Whoever publishes waits until the event stands in the outbox, a bounded table on this machine's disk, and never for the
+//! broker; one task brings what waits there to the sink, in order. At least once: an event that was acknowledged
+//! arrives, after `kill -9` and after the broker's absence too, and now and then it arrives twice, with the same id. Knows
+//! nothing of what events say.
+
+mod delivery;
+mod file;
+mod kafka;
+mod metrics;
+mod outbox;
+pub mod settings;
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use prometheus::Registry;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use uuid::Uuid;
+
+use metrics::{Dropped, Numbers};
+use outbox::Outbox;
+use primitives::lifecycle::Tasks;
+use settings::Settings;
+
+/// Publications that wait to be written.
+const QUEUE: usize = 4096;
+/// Their bytes.
+const QUEUE_BYTES: usize = 16 << 20;
+/// For the outbox's disk to take an event.
+const APPEND_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Something that happened.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Event {
+    /// Its id (UUID v7), the same however often it arrives.
+    pub id: String,
+    /// The topic that it belongs to.
+    pub topic: Arc<str>,
+    /// The version of its body's form.
+    pub schema: u16,
+    /// What orders it: events of one key arrive in their order.
+    pub key: String,
+    /// What is delivered, to the byte.
+    pub body: Box<RawValue>,
+}
+
+impl Event {
+    /// An event in form 1 of its topic.
+    pub fn new(id: Uuid, topic: Arc<str>, key: &str, body: &impl Serialize) -> Result<Self, serde_json::Error> {
+        let body = serde_json::value::to_raw_value(body)?;
+        Ok(Self { id: id.to_string(), topic, schema: 1, key: key.to_owned(), body })
+    }
+
+    /// As a line of JSON, without its end.
+    fn line(&self) -> String {
+        serde_json::to_string(self).expect("texts and numbers have a JSON form")
+    }
+}
+
+/// Why an event was not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// The outbox is full.
+    #[error("the outbox is full: more events wait to be delivered than Events.Outbox.Size holds")]
+    Full,
+    /// The outbox cannot be written.
+    #[error("the outbox cannot be written: {0}")]
+    Disk(Arc<str>),
+    /// More publications are waiting than are kept.
+    #[error("the outbox's disk does not keep up")]
+    Busy,
+}
+
+impl From<Refused> for Dropped {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Full => Self::Full,
+            Refused::Disk(_) => Self::Disk,
+            Refused::Busy => Self::Busy,
+        }
+    }
+}
+
+/// Why there can be no events.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The outbox.
+    #[error("the outbox (Events.Outbox.Path) cannot be opened: {0}")]
+    Outbox(#[from] outbox::OutboxError),
+    /// The file.
+    #[error("the file of events (Events.File) cannot be opened: {0}")]
+    File(#[source] io::Error),
+    /// What librdkafka says to the settings.
+    #[error("the client of Kafka (Events.Kafka) cannot be made: {0}")]
+    Kafka(#[source] rdkafka::error::KafkaError),
+    /// The metrics.
+    #[error("the metrics of events cannot be registered: {0}")]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// Where events go.
+#[async_trait]
+trait Sink: Send {
+    /// Brings `events` there, in order.
+    async fn deliver(&mut self, events: &[Event]) -> Result<(), Undelivered>;
+
+    /// Opens its files anew, where it has any: somebody has moved them away.
+    async fn reopen(&mut self) {}
+}
+
+/// Not all of a batch could be delivered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Undelivered {
+    /// How many of its first events are delivered.
+    delivered: usize,
+    /// Whether the next one never will be.
+    for_good: bool,
+    /// Why; names no host.
+    cause: String,
+}
+
+/// The sink, and where it is told whether Kafka answers.
+type OpenSink = (Box<dyn Sink>, Option<Arc<AtomicBool>>);
+
+fn open_sink(settings: &settings::Sink, tasks: &Tasks) -> Result<OpenSink, OpenError> {
+    Ok(match settings {
+        settings::Sink::File(file) => (Box::new(file::File::open(file).map_err(OpenError::File)?), None),
+        settings::Sink::Kafka(kafka) => {
+            let reachable = Arc::new(AtomicBool::new(false));
+            let kafka = kafka::Kafka::new(kafka, Arc::clone(&reachable)).map_err(OpenError::Kafka)?;
+            tasks.spawn(kafka.watch(tasks.clone()));
+            (Box::new(kafka), Some(reachable))
+        }
+    })
+}
+
+/// Takes events. Clones take them into the same outbox.
+#[derive(Clone)]
+pub struct Events {
+    queue: mpsc::Sender<Append>,
+    /// Bytes that may still come into the queue.
+    room: Arc<Semaphore>,
+    /// Wakes who delivers.
+    written: Arc<Notify>,
+    reopen: Arc<AtomicBool>,
+    numbers: Numbers,
+    reachable: Option<Arc<AtomicBool>>,
+}
+
+/// Events on their way into the outbox.
+struct Append {
+    /// As JSON.
+    events: Vec<String>,
+    bytes: u64,
+    done: oneshot::Sender<Result<(), Refused>>,
+    _room: OwnedSemaphorePermit,
+}
+
+impl Events {
+    /// Opens the outbox and begins to deliver what waits there; `tasks` must outlive whoever publishes.
+    pub async fn open(settings: &Settings, tasks: &Tasks, registry: &Registry) -> Result<Self, OpenError> {
+        let name = match &settings.sink {
+            settings::Sink::File(_) => "file",
+            settings::Sink::Kafka(_) => "kafka",
+        };
+        let numbers = Numbers::new(registry, name)?;
+        // First: a process that may not have the outbox touches no file of the one that has it.
+        let outbox = Arc::new(Outbox::open(&settings.outbox, numbers.clone()).await?);
+        let (sink, reachable) = open_sink(&settings.sink, tasks)?;
+        let (queue, publications) = mpsc::channel(QUEUE);
+        let (written, reopen) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(false)));
+        let writer = delivery::Writer::new(Arc::clone(&outbox), publications, Arc::clone(&written));
+        let (waking, reopening) = (Arc::clone(&written), Arc::clone(&reopen));
+        let sender = delivery::Sender::new(Arc::clone(&outbox), sink, waking, reopening, numbers.clone());
+        let stopping = tasks.clone();
+        tasks.spawn(async move {
+            let watch = delivery::watch(Arc::clone(&outbox), stopping.clone());
+            tokio::join!(writer.run(stopping.clone()), sender.run(stopping), watch);
+            outbox.close().await;
+        });
+        let room = Arc::new(Semaphore::new(QUEUE_BYTES));
+        Ok(Self { queue, room, written, reopen, numbers, reachable })
+    }
+
+    /// Takes all of `events` or none; returns once they survive the end of the process.
+    pub async fn publish(&self, events: &[Event]) -> Result<(), Refused> {
+        let written = self.begin(events)?;
+        match tokio::time::timeout(APPEND_TIMEOUT, written).await {
+            Ok(Ok(outcome)) => outcome,
+            // Only at the end of the process is there nobody to say it.
+            Ok(Err(_)) | Err(_) => Err(Refused::Busy),
+        }
+    }
+
+    /// As [`Events::publish`], for what nobody waits for: where it cannot be taken it is lost, and counted.
+    pub async fn offer(&self, event: Event) {
+        if let Err(refused) = self.publish(&[event]).await {
+            self.numbers.dropped(refused.into(), 1);
+        }
+    }
+
+    /// `count` events are lost before they could be offered: more happened than were waited for.
+    pub fn lost(&self, count: u64) {
+        self.numbers.dropped(Dropped::Busy, count);
+    }
+
+    /// Opens the file of events anew, where there is one: somebody has moved it away.
+    pub fn reopen(&self) {
+        self.reopen.store(true, Ordering::Relaxed);
+        self.written.notify_one();
+    }
+
+    /// Whether Kafka answers; `None` where events go to a file.
+    pub fn reaches_kafka(&self) -> Option<bool> {
+        self.reachable.as_ref().map(|reachable| reachable.load(Ordering::Relaxed))
+    }
+
+    fn begin(&self, events: &[Event]) -> Result<oneshot::Receiver<Result<(), Refused>>, Refused> {
+        let events: Vec<String> = events.iter().map(Event::line).collect();
+        let bytes = events.iter().map(String::len).sum::<usize>();
+        let permits = u32::try_from(bytes).map_err(|_| Refused::Full)?;
+        let room = Arc::clone(&self.room).try_acquire_many_owned(permits).map_err(|_| Refused::Busy)?;
+        let (done, written) = oneshot::channel();
+        let append = Append { events, bytes: bytes as u64, done, _room: room };
+        self.queue.try_send(append).map_err(|_| Refused::Busy)?;
+        Ok(written)
+    }
+}

@@ -1,0 +1,111 @@
+//! What the events are told.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use primitives::secret::Secret;
+
+/// Where events go, and where they wait.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Where they go.
+    pub sink: Sink,
+    /// Where they wait.
+    pub outbox: Outbox,
+}
+
+/// Where events go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sink {
+    /// A file of JSON Lines.
+    File(File),
+    /// Kafka.
+    Kafka(Kafka),
+}
+
+/// A file of JSON Lines, rotated by size.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct File {
+    /// The file.
+    pub path: PathBuf,
+    /// Its size at most, in bytes; then it becomes `PATH.1`, the one before `PATH.2`.
+    pub size: u64,
+    /// How many of the older ones are kept.
+    pub keep: u32,
+}
+
+/// A cluster of Kafka brokers.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Kafka {
+    /// `HOST:PORT`, at least one.
+    pub brokers: Vec<String>,
+    /// A topic that tells by its metadata whether the cluster answers.
+    pub topic: Arc<str>,
+    /// How batches are compressed.
+    pub compression: Compression,
+    /// TLS, with the file of its CA where the system's are not meant; `None`: in the clear.
+    pub tls: Option<Tls>,
+    /// Who we are.
+    pub sasl: Option<Sasl>,
+}
+
+impl std::fmt::Debug for Kafka {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Kafka").field("topic", &self.topic).finish_non_exhaustive()
+    }
+}
+
+/// How batches are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    /// Not at all.
+    None,
+    /// gzip.
+    Gzip,
+    /// LZ4.
+    Lz4,
+    /// Snappy.
+    Snappy,
+    /// Zstandard.
+    Zstd,
+}
+
+impl Compression {
+    /// As Kafka calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Gzip => "gzip",
+            Self::Lz4 => "lz4",
+            Self::Snappy => "snappy",
+            Self::Zstd => "zstd",
+        }
+    }
+}
+
+/// TLS to the brokers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tls {
+    /// PEM file of the CA; `None`: the system's.
+    pub ca: Option<PathBuf>,
+}
+
+/// Who we are to the brokers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sasl {
+    /// `PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`.
+    pub mechanism: &'static str,
+    /// The name.
+    pub username: String,
+    /// The password.
+    pub password: Secret,
+}
+
+/// The folder in which events wait until they are delivered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outbox {
+    /// The folder, used by one process at a time.
+    pub path: PathBuf,
+    /// Bytes that it takes at most.
+    pub size: u64,
+}

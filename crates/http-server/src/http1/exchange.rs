@@ -1,0 +1,363 @@
+//! One HTTP/1.1 request and its answer (RFC 9112). Our own because a paused answer must hold no more than a piece of its
+//! body, and because in the clear bodies go from socket to socket.
+
+use std::future::pending;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use http::request::Parts;
+use http::{HeaderMap, Method, StatusCode, Version, header};
+use pingora::time::timeout;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+
+use super::body::{BodyStep, RequestBodyDecoder};
+use super::write::{date, status_line, write_fields};
+use crate::downstream::{Downstream, DownstreamError, SMALL_PIECE};
+use crate::listener::UNSENT;
+use crate::socket::{ClientSocket, HEAD_BUFFER, RewoundSocket};
+use crate::write_deadline::WriteDeadline;
+use crate::{BODY_IDLE, DRAIN};
+
+/// Time that a client which sends no more may wait for an answer that has not begun.
+const HALF_CLOSED: Duration = Duration::from_secs(5);
+/// Bytes of further requests that are kept while an answer is under way.
+const MAX_AHEAD: usize = 64 * 1024;
+
+/// One request and its answer.
+pub struct Http1Exchange<'a> {
+    socket: &'a mut ClientSocket,
+    request: Parts,
+    body: RequestBodyDecoder,
+    write_timeout: Duration,
+    keep_alive: bool,
+    /// A write failed or was given up: no byte may follow it.
+    is_broken: bool,
+    answer: Answer,
+    /// Bytes before the next piece of the body, the answer's head first: they leave in one write with it.
+    pending: Vec<u8>,
+    sent: u64,
+}
+
+/// Outcome of watching the client.
+#[derive(PartialEq, Eq)]
+enum Watched {
+    /// It is gone.
+    Gone,
+    /// It sends no more.
+    HalfClosed,
+}
+
+/// Progress of the answer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    None,
+    Begun(StatusCode, Framing),
+}
+
+/// End of the answer's body.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Framing {
+    /// After so many more bytes.
+    Length(u64),
+    /// With the last chunk.
+    Chunked,
+    /// With the connection: for HTTP/1.0, and for other protocols.
+    UntilClose,
+    /// Behind us.
+    Ended,
+}
+
+impl<'a> Http1Exchange<'a> {
+    /// The request `request` that was read from `socket`.
+    pub fn new(socket: &'a mut ClientSocket, request: Parts, keep_alive: bool, write_timeout: Duration) -> Self {
+        Self {
+            socket,
+            body: RequestBodyDecoder::announced(&request.headers),
+            request,
+            write_timeout,
+            keep_alive,
+            is_broken: false,
+            answer: Answer::None,
+            pending: Vec::new(),
+            sent: 0,
+        }
+    }
+
+    /// Whether bytes are missing on the connection, so that nothing may follow on it.
+    pub fn is_broken(&self) -> bool {
+        self.is_broken
+    }
+
+    /// Whether the connection can take another request: the answer is whole, and both sides want to.
+    pub fn is_reusable(&self) -> bool {
+        let is_whole = matches!(self.answer, Answer::Begun(_, Framing::Length(0) | Framing::Ended));
+        self.keep_alive && !self.is_broken && self.body.is_over() && is_whole
+    }
+
+    /// Sends everything pending, then `bytes`, then `tail`.
+    async fn send(&mut self, bytes: &[u8], tail: &[u8]) -> Result<(), DownstreamError> {
+        if self.is_broken {
+            return Err(DownstreamError::Closed);
+        }
+        // Until all is written, also where this future is dropped.
+        self.is_broken = true;
+        let pending = std::mem::take(&mut self.pending);
+        if pending.is_empty() && tail.is_empty() {
+            self.socket.write_all(&mut &bytes[..], self.write_timeout).await?;
+        } else {
+            let mut all = Buf::chain(&pending[..], bytes).chain(tail);
+            self.socket.write_all(&mut all, self.write_timeout).await?;
+        }
+        self.is_broken = false;
+        Ok(())
+    }
+
+    /// RFC 9112 §6.3, of the answer that begins with `status` and `headers`.
+    fn framing(&self, status: StatusCode, headers: &HeaderMap) -> Framing {
+        if status == StatusCode::SWITCHING_PROTOCOLS {
+            return Framing::UntilClose;
+        }
+        let bodiless = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        if bodiless || self.request.method == Method::HEAD {
+            return Framing::Length(0);
+        }
+        let length = || headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok();
+        match length() {
+            Some(length) => Framing::Length(length),
+            None if self.request.version == Version::HTTP_11 => Framing::Chunked,
+            None => Framing::UntilClose,
+        }
+    }
+
+    /// Reads ahead until there is something to say of the client. Can be dropped and called again.
+    async fn watch(&mut self) -> Watched {
+        while !self.socket.is_half_closed && self.socket.read_ahead.len() < MAX_AHEAD {
+            if self.socket.read_more(HEAD_BUFFER).await.is_err() {
+                return Watched::Gone;
+            }
+        }
+        if !self.socket.is_half_closed {
+            // It has sent more than is read: what becomes of it will be seen when its answer is written.
+            pending::<()>().await;
+        }
+        Watched::HalfClosed
+    }
+}
+
+impl Downstream for Http1Exchange<'_> {
+    fn request(&self) -> &Parts {
+        &self.request
+    }
+
+    fn peer(&self) -> IpAddr {
+        self.socket.peer()
+    }
+
+    fn is_tls(&self) -> bool {
+        self.socket.is_tls()
+    }
+
+    fn status(&self) -> Option<StatusCode> {
+        match self.answer {
+            Answer::None => None,
+            Answer::Begun(status, _) => Some(status),
+        }
+    }
+
+    fn body_sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// As much as the system takes before it makes a write wait. Twice that for a client that is seen to keep up: most of it
+    /// is on its way while the rest is written. At first less: a client that has only filled its window may be about to
+    /// pause. The system is asked only where that decides anything.
+    fn room(&self) -> usize {
+        let unsent = match self.answer {
+            Answer::Begun(_, Framing::Length(left)) if left <= SMALL_PIECE as u64 => return SMALL_PIECE,
+            _ if self.sent == 0 => 0,
+            _ => self.socket.unsent().unwrap_or(UNSENT),
+        };
+        let known = self.socket.has_taken_answers || self.sent >= 4 * UNSENT as u64;
+        match (known, UNSENT.saturating_sub(unsent)) {
+            (true, UNSENT) => 2 * UNSENT,
+            // In steps, for buffers to be used again.
+            (true, room) => (room / SMALL_PIECE).max(1) * SMALL_PIECE,
+            (false, room) => (room / SMALL_PIECE).clamp(1, UNSENT / 2 / SMALL_PIECE) * SMALL_PIECE,
+        }
+    }
+
+    fn socket(&self) -> Option<&TcpStream> {
+        let counted = matches!(self.answer, Answer::Begun(_, Framing::Length(_)));
+        self.socket.plain().filter(|_| counted && self.pending.is_empty() && !self.is_broken)
+    }
+
+    fn wrote_to_socket(&mut self, count: usize) {
+        if let Answer::Begun(_, Framing::Length(left)) = &mut self.answer {
+            *left = left.saturating_sub(count as u64);
+        }
+        self.sent += count as u64;
+    }
+
+    fn close_after(&mut self) {
+        self.keep_alive = false;
+    }
+
+    async fn write_interim(&mut self, status: StatusCode, headers: &HeaderMap) -> Result<(), DownstreamError> {
+        if self.request.version != Version::HTTP_11 || self.answer != Answer::None {
+            return Ok(());
+        }
+        status_line(&mut self.pending, status);
+        write_fields(&mut self.pending, headers);
+        self.send(b"", b"").await
+    }
+
+    async fn write_head(&mut self, status: StatusCode, headers: HeaderMap) -> Result<(), DownstreamError> {
+        if self.answer != Answer::None {
+            return Err(DownstreamError::Misused);
+        }
+        let framing = self.framing(status, &headers);
+        self.answer = Answer::Begun(status, framing);
+        self.keep_alive &= framing != Framing::UntilClose;
+        let wire = &mut self.pending;
+        wire.reserve(512);
+        status_line(wire, status);
+        if !headers.contains_key(header::DATE) {
+            wire.extend_from_slice(b"Date: ");
+            wire.extend_from_slice(date().as_bytes());
+            wire.extend_from_slice(b"\r\n");
+        }
+        if framing == Framing::Chunked {
+            wire.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+        }
+        wire.extend_from_slice(match (status, self.keep_alive) {
+            (StatusCode::SWITCHING_PROTOCOLS, _) => b"Connection: Upgrade\r\n",
+            (_, true) => b"Connection: keep-alive\r\n",
+            (_, false) => b"Connection: close\r\n",
+        });
+        write_fields(wire, &headers);
+        Ok(())
+    }
+
+    async fn write(&mut self, bytes: &[u8]) -> Result<(), DownstreamError> {
+        match &mut self.answer {
+            // An empty chunk would be the last one.
+            Answer::Begun(..) if bytes.is_empty() => return Ok(()),
+            Answer::Begun(_, Framing::Length(left)) => {
+                *left = left.checked_sub(bytes.len() as u64).ok_or(DownstreamError::Misused)?;
+                self.send(bytes, b"").await
+            }
+            Answer::Begun(_, Framing::Chunked) => {
+                self.pending.extend_from_slice(format!("{:x}\r\n", bytes.len()).as_bytes());
+                self.send(bytes, b"\r\n").await
+            }
+            Answer::Begun(_, Framing::UntilClose) => self.send(bytes, b"").await,
+            Answer::None | Answer::Begun(_, Framing::Ended) => Err(DownstreamError::Misused),
+        }?;
+        self.sent += bytes.len() as u64;
+        Ok(())
+    }
+
+    async fn write_owned(&mut self, bytes: Bytes) -> Result<(), DownstreamError> {
+        self.write(&bytes).await
+    }
+
+    async fn flush(&mut self) -> Result<(), DownstreamError> {
+        if self.pending.is_empty() { Ok(()) } else { self.send(b"", b"").await }
+    }
+
+    async fn end(&mut self, trailers: Option<HeaderMap>) -> Result<(), DownstreamError> {
+        let Answer::Begun(status, framing) = self.answer else { return Err(DownstreamError::Misused) };
+        match framing {
+            Framing::Chunked => {
+                self.pending.extend_from_slice(b"0\r\n");
+                write_fields(&mut self.pending, &trailers.unwrap_or_default());
+            }
+            Framing::Length(1..) => return Err(DownstreamError::Misused),
+            Framing::Length(0) | Framing::UntilClose | Framing::Ended => {}
+        }
+        self.answer = Answer::Begun(status, Framing::Ended);
+        self.flush().await
+    }
+
+    async fn abort(&mut self) {
+        // Chunked or short of its length, the answer is visibly not whole once the connection is closed; else only a reset
+        // tells.
+        self.keep_alive = false;
+        if !self.pending.is_empty() {
+            // A head that nothing followed is still news; a client that it does not reach is gone.
+            let _ = self.send(b"", b"").await;
+        }
+        if matches!(self.answer, Answer::Begun(_, Framing::UntilClose)) {
+            self.socket.reset_on_close();
+            self.is_broken = true;
+        }
+    }
+
+    fn has_read_body(&self) -> bool {
+        self.body.is_over()
+    }
+
+    fn awaits_continue(&self) -> bool {
+        self.body.awaits_continue()
+    }
+
+    async fn read_body(&mut self) -> Result<Option<Bytes>, DownstreamError> {
+        if self.body.awaits_continue() {
+            self.body.continued();
+            if self.socket.read_ahead.is_empty() {
+                self.write_interim(StatusCode::CONTINUE, &HeaderMap::new()).await?;
+            }
+        }
+        loop {
+            match self.body.next(&mut self.socket.read_ahead) {
+                Ok(BodyStep::Data(bytes)) => return Ok(Some(bytes)),
+                Ok(BodyStep::End) => return Ok(None),
+                Ok(BodyStep::NeedsMore(room)) => match timeout(BODY_IDLE, self.socket.read_more(room)).await {
+                    Ok(Ok(read)) if read > 0 => {}
+                    Ok(_) => return Err(DownstreamError::Closed),
+                    Err(_) => return Err(DownstreamError::Stalled),
+                },
+                Err(_) => {
+                    // Where the next request begins cannot be known any more.
+                    self.keep_alive = false;
+                    return Err(DownstreamError::MalformedBody("a chunk of the request's body is malformed"));
+                }
+            }
+        }
+    }
+
+    fn take_trailers(&mut self) -> Option<HeaderMap> {
+        self.body.take_trailers()
+    }
+
+    async fn drain(&mut self) {
+        // A client that waits for leave to send does not send any more.
+        if !self.body.is_over() && !self.body.awaits_continue() {
+            let rest = async { while let Ok(Some(_)) = self.read_body().await {} };
+            // One that takes longer loses the answer with the connection.
+            let _ = timeout(DRAIN, rest).await;
+        }
+    }
+
+    async fn closed(&mut self) {
+        if self.watch().await == Watched::HalfClosed {
+            pending::<()>().await;
+        }
+    }
+
+    async fn left(&mut self) {
+        if self.watch().await == Watched::HalfClosed {
+            tokio::time::sleep(HALF_CLOSED).await;
+        }
+    }
+
+    async fn hung_up(&mut self) {
+        self.watch().await;
+    }
+
+    fn tunnel(&mut self) -> Option<impl AsyncRead + AsyncWrite + Unpin + Send> {
+        Some(WriteDeadline::new(RewoundSocket::borrowed(self.socket), self.write_timeout))
+    }
+}

@@ -1,0 +1,186 @@
+//! One HTTP/1.1 connection of a client (RFC 9112): request heads are read here, within their time and size and checked as
+//! they came, so that no parser has smoothed them over.
+
+mod body;
+mod exchange;
+mod head;
+mod takeover;
+mod write;
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf as _, Bytes};
+use http::Uri;
+use pingora::time::timeout;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::time::Sleep;
+
+use self::exchange::Http1Exchange;
+pub use self::head::HeadFault;
+pub use self::takeover::ConnectionTakeover;
+pub use self::write::date;
+use super::listener::ConnectionGuard;
+use super::socket::{ClientSocket, HEAD_BUFFER};
+use super::{ConnectionLimits, Downstream as _, Handler, KEEP_ALIVE, MAX_HEAD};
+
+/// Beginning of an HTTP/2 connection, as far as it looks like the head of a request (RFC 9113 §3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
+/// Time for a client to take the connection's end.
+const CLOSE_TIME: Duration = Duration::from_secs(2);
+
+/// Serves `socket` to its end; gives it back where `h2c` and its first bytes are HTTP/2's.
+pub async fn serve<H: Handler>(
+    handler: &Arc<H>,
+    mut socket: ClientSocket,
+    h2c: bool,
+    limits: ConnectionLimits,
+    guard: &Arc<ConnectionGuard>,
+) -> Option<ClientSocket> {
+    match requests(handler, &mut socket, h2c, limits, guard).await {
+        ConnectionOutcome::Http2 => return Some(socket),
+        ConnectionOutcome::TakeOver(admitted, head, target) => {
+            let connection = ConnectionTakeover::new(socket, head, target, limits.write, Arc::clone(guard));
+            Box::pin(handler.take_over(admitted, connection)).await;
+        }
+        ConnectionOutcome::Close => close(socket).await,
+        ConnectionOutcome::Drop => {}
+    }
+    None
+}
+
+/// Outcome of serving a connection's requests.
+enum ConnectionOutcome<A> {
+    /// It ends in order, the last answer being taken first.
+    Close,
+    /// It ends at once.
+    Drop,
+    /// It is one of HTTP/2.
+    Http2,
+    /// The request with this head and target takes it over.
+    TakeOver(A, Bytes, Uri),
+}
+
+/// Answers requests, one after the other.
+async fn requests<H: Handler>(
+    handler: &Arc<H>,
+    socket: &mut ClientSocket,
+    h2c: bool,
+    limits: ConnectionLimits,
+    guard: &ConnectionGuard,
+) -> ConnectionOutcome<H::Admitted> {
+    let mut idle = limits.head;
+    // One wait of each kind for the whole connection: to begin anew with each request costs more than the request's route.
+    let mut stopping = pin!(guard.stopping());
+    let mut overdue = pin!(tokio::time::sleep(idle));
+    loop {
+        overdue.as_mut().reset(tokio::time::Instant::now() + idle);
+        let (raw, request) = match next_head(socket, overdue.as_mut(), limits.head, stopping.as_mut()).await {
+            HeadOutcome::Whole(raw) if h2c && raw == PREFACE => {
+                socket.read_ahead = [&raw[..], &socket.read_ahead[..]].concat()[..].into();
+                return ConnectionOutcome::Http2;
+            }
+            HeadOutcome::Whole(raw) => {
+                let request = head::parse(&raw);
+                (raw, request)
+            }
+            HeadOutcome::Fault(fault) => (Bytes::new(), Err(fault)),
+            HeadOutcome::None => return ConnectionOutcome::Drop,
+        };
+        let mut request = match request {
+            Ok(request) => request,
+            Err(fault) => {
+                let mut exchange = Http1Exchange::new(socket, head::unknown(), false, limits.write);
+                Box::pin(handler.refuse(&mut exchange, fault)).await;
+                return ConnectionOutcome::Close;
+            }
+        };
+        handler.strip_credentials(&mut request);
+        guard.activity().note(&request);
+        let keep_alive = !guard.is_stopping() && head::wants_keep_alive(&request);
+        let mut exchange = Http1Exchange::new(socket, request, keep_alive, limits.write);
+        if let Some(admitted) = Box::pin(handler.handle(&mut exchange)).await {
+            return ConnectionOutcome::TakeOver(admitted, raw, exchange.request().uri.clone());
+        }
+        let (is_reusable, is_broken) = (exchange.is_reusable(), exchange.is_broken());
+        guard.activity().rest();
+        match (is_reusable, is_broken) {
+            (true, _) => {}
+            (false, false) => return ConnectionOutcome::Close,
+            (false, true) => return ConnectionOutcome::Drop,
+        }
+        socket.has_taken_answers = true;
+        idle = KEEP_ALIVE;
+    }
+}
+
+/// Outcome of waiting for a request head.
+enum HeadOutcome {
+    /// A whole one.
+    Whole(Bytes),
+    /// One that cannot be taken.
+    Fault(HeadFault),
+    /// None in time, or the client left.
+    None,
+}
+
+/// Waits for a whole request head: for its first byte until `overdue` or `stopping`, for the rest, blank lines before it
+/// included, no longer than `limit`.
+async fn next_head(
+    socket: &mut ClientSocket,
+    overdue: Pin<&mut Sleep>,
+    limit: Duration,
+    stopping: Pin<&mut impl Future<Output = ()>>,
+) -> HeadOutcome {
+    if socket.read_ahead.is_empty() {
+        if socket.is_half_closed {
+            return HeadOutcome::None;
+        }
+        let read = tokio::select! {
+            biased;
+            read = socket.first_read() => read.ok(),
+            () = stopping => None,
+            () = overdue => None,
+        };
+        if read.is_none_or(|read| read == 0) {
+            return HeadOutcome::None;
+        }
+    }
+    let rest = async {
+        let (mut searched, mut blank) = (0, 0);
+        loop {
+            // RFC 9112 §2.2: empty lines before a request are passed over.
+            while searched == 0 && socket.read_ahead.starts_with(b"\r\n") {
+                socket.read_ahead.advance(2);
+                blank += 2;
+            }
+            if let Some(end) = head::end(&socket.read_ahead, searched) {
+                return HeadOutcome::Whole(socket.read_ahead.split_to(end).freeze());
+            }
+            // The end may be split over two reads.
+            searched = socket.read_ahead.len().saturating_sub(3);
+            if socket.read_ahead.len() + blank >= MAX_HEAD {
+                return HeadOutcome::Fault(HeadFault::TooLong);
+            }
+            if socket.is_half_closed || !matches!(socket.read_more(HEAD_BUFFER).await, Ok(read) if read > 0) {
+                return HeadOutcome::None;
+            }
+        }
+    };
+    timeout(limit, rest).await.unwrap_or(HeadOutcome::None)
+}
+
+/// Ends a connection so that its last answer arrives: closing on bytes that nobody has read would reset it.
+async fn close(mut socket: ClientSocket) {
+    let ending = async {
+        // Over TLS the end has to be said, or it could be anybody's. A client that is gone takes nothing.
+        if socket.shutdown().await.is_err() {
+            return;
+        }
+        let mut passed_over = [0; 1024];
+        while !socket.is_half_closed && matches!(socket.read(&mut passed_over).await, Ok(1..)) {}
+    };
+    let _ = timeout(CLOSE_TIME, ending).await;
+}

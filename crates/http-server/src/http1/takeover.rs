@@ -1,0 +1,91 @@
+//! A connection that a request takes over whole, with its head put back in front.
+
+use std::io::{self, IoSlice};
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http::Uri;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::listener::ConnectionGuard;
+use crate::socket::{ClientSocket, RewoundSocket};
+use crate::write_deadline::WriteDeadline;
+
+/// A connection with everything that was read of it in front. It counts as open until it is dropped.
+pub struct ConnectionTakeover {
+    peer: IpAddr,
+    is_tls: bool,
+    target: Uri,
+    stream: WriteDeadline<RewoundSocket<ClientSocket>>,
+    _guard: Arc<ConnectionGuard>,
+}
+
+impl ConnectionTakeover {
+    /// The connection `socket`, of which `head` was used already: that of a request for `target`. A write on it may wait for
+    /// `limit`.
+    pub fn new(
+        mut socket: ClientSocket,
+        head: Bytes,
+        target: Uri,
+        limit: Duration,
+        guard: Arc<ConnectionGuard>,
+    ) -> Self {
+        let mut read = BytesMut::from(head);
+        read.unsplit(std::mem::take(&mut socket.read_ahead));
+        socket.read_ahead = read;
+        let (peer, is_tls) = (socket.peer(), socket.is_tls());
+        let stream = WriteDeadline::new(RewoundSocket::new(socket), limit);
+        Self { peer, is_tls, target, stream, _guard: guard }
+    }
+
+    /// The target of its first request, without the credentials that stand in the head.
+    pub fn target(&self) -> &Uri {
+        &self.target
+    }
+
+    /// The other end of the connection.
+    pub fn peer(&self) -> IpAddr {
+        self.peer
+    }
+
+    /// Whether it has TLS.
+    pub fn is_tls(&self) -> bool {
+        self.is_tls
+    }
+}
+
+impl AsyncRead for ConnectionTakeover {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for ConnectionTakeover {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,245 @@
+//! One HTTP/2 stream: a request and its answer (RFC 9113 §8).
+
+use std::future::poll_fn;
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use h2::server::SendResponse;
+use h2::{Reason, RecvStream, SendStream};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use pingora::time::timeout;
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
+
+use super::ClientSide;
+use crate::downstream::{Downstream, DownstreamError};
+use crate::http1::date;
+use crate::{BODY_IDLE, DRAIN};
+use http_semantics::headers::expects_continue;
+
+/// One request and its answer.
+pub struct Http2Exchange {
+    request: Parts,
+    request_body: RecvStream,
+    trailers: Option<HeaderMap>,
+    awaits_continue: bool,
+    respond: SendResponse<Bytes>,
+    client: ClientSide,
+    status: Option<StatusCode>,
+    /// The answer's head until something follows it: a bodiless answer is one frame.
+    head: Option<Response<()>>,
+    /// The answer's body, once the head is sent.
+    body: Option<SendStream<Bytes>>,
+    /// Bytes of the body to come, where they are known.
+    left: Option<u64>,
+    is_ended: bool,
+    sent: u64,
+}
+
+impl Http2Exchange {
+    /// The request of a stream of `client`.
+    pub fn new(request: Parts, body: RecvStream, respond: SendResponse<Bytes>, client: ClientSide) -> Self {
+        let awaits_continue = !body.is_end_stream() && expects_continue(&request.headers);
+        Self {
+            request,
+            request_body: body,
+            trailers: None,
+            awaits_continue,
+            respond,
+            client,
+            status: None,
+            head: None,
+            body: None,
+            left: None,
+            is_ended: false,
+            sent: 0,
+        }
+    }
+
+    /// Sends the head where it was not sent yet; `end`: nothing follows.
+    fn send_head(&mut self, end: bool) -> Result<(), DownstreamError> {
+        if let Some(head) = self.head.take() {
+            let body = self.respond.send_response(head, end).map_err(|_| DownstreamError::Closed)?;
+            self.body = Some(body);
+        }
+        Ok(())
+    }
+
+    /// Waits for room in the windows of stream and connection.
+    async fn capacity(&mut self, wanted: usize) -> Result<usize, DownstreamError> {
+        let limit = self.client.write_timeout;
+        let body = self.body.as_mut().ok_or(DownstreamError::Misused)?;
+        body.reserve_capacity(wanted);
+        while body.capacity() == 0 {
+            // It resolves at each change, which may leave nothing.
+            match timeout(limit, poll_fn(|cx| body.poll_capacity(cx))).await {
+                Ok(Some(Ok(_))) => {}
+                Ok(_) => return Err(DownstreamError::Closed),
+                Err(_) => return Err(DownstreamError::Stalled),
+            }
+        }
+        Ok(body.capacity().min(wanted))
+    }
+
+    fn data(&mut self, bytes: Bytes, end: bool) -> Result<(), DownstreamError> {
+        let body = self.body.as_mut().ok_or(DownstreamError::Misused)?;
+        body.send_data(bytes, end).map_err(|_| DownstreamError::Closed)
+    }
+}
+
+impl Downstream for Http2Exchange {
+    fn request(&self) -> &Parts {
+        &self.request
+    }
+
+    fn peer(&self) -> IpAddr {
+        self.client.peer
+    }
+
+    fn is_tls(&self) -> bool {
+        self.client.is_tls
+    }
+
+    fn status(&self) -> Option<StatusCode> {
+        self.status
+    }
+
+    fn body_sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// The connection has other streams.
+    fn close_after(&mut self) {}
+
+    async fn write_interim(&mut self, status: StatusCode, headers: &HeaderMap) -> Result<(), DownstreamError> {
+        if self.status.is_some() {
+            return Ok(());
+        }
+        let mut interim = Response::new(());
+        (*interim.status_mut(), *interim.headers_mut()) = (status, headers.clone());
+        self.respond.send_informational(interim).map_err(|_| DownstreamError::Closed)
+    }
+
+    async fn write_head(&mut self, status: StatusCode, mut headers: HeaderMap) -> Result<(), DownstreamError> {
+        if self.status.is_some() || status.is_informational() {
+            return Err(DownstreamError::Misused);
+        }
+        if let (false, Ok(date)) = (headers.contains_key(header::DATE), HeaderValue::from_str(&date())) {
+            headers.insert(header::DATE, date);
+        }
+        let bodiless = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let length = || headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok();
+        self.left = if bodiless || self.request.method == Method::HEAD { Some(0) } else { length() };
+        let mut head = Response::new(());
+        (*head.status_mut(), *head.headers_mut()) = (status, headers);
+        (self.head, self.status) = (Some(head), Some(status));
+        Ok(())
+    }
+
+    /// The windows may not have room for it yet, so it needs a copy of its own.
+    async fn write(&mut self, bytes: &[u8]) -> Result<(), DownstreamError> {
+        self.write_owned(Bytes::copy_from_slice(bytes)).await
+    }
+
+    fn keeps_bytes(&self) -> bool {
+        true
+    }
+
+    async fn write_owned(&mut self, mut bytes: Bytes) -> Result<(), DownstreamError> {
+        if let Some(left) = &mut self.left {
+            *left = left.checked_sub(bytes.len() as u64).ok_or(DownstreamError::Misused)?;
+        }
+        self.send_head(false)?;
+        while !bytes.is_empty() {
+            let capacity = self.capacity(bytes.len()).await?;
+            let piece = bytes.split_to(capacity);
+            self.sent += piece.len() as u64;
+            self.data(piece, false)?;
+        }
+        Ok(())
+    }
+
+    async fn flush(&mut self) -> Result<(), DownstreamError> {
+        self.send_head(false)
+    }
+
+    async fn end(&mut self, trailers: Option<HeaderMap>) -> Result<(), DownstreamError> {
+        if self.left.is_some_and(|left| left > 0) || self.status.is_none() {
+            return Err(DownstreamError::Misused);
+        }
+        self.is_ended = true;
+        if let Some(trailers) = trailers.filter(|_| self.request.method != Method::HEAD) {
+            self.send_head(false)?;
+            let body = self.body.as_mut().ok_or(DownstreamError::Misused)?;
+            return body.send_trailers(trailers).map_err(|_| DownstreamError::Closed);
+        }
+        if self.head.is_some() { self.send_head(true) } else { self.data(Bytes::new(), true) }
+    }
+
+    async fn abort(&mut self) {
+        if !self.is_ended {
+            self.is_ended = true;
+            // The head goes first, so that the status is known.
+            let _ = self.send_head(false);
+            self.respond.send_reset(Reason::INTERNAL_ERROR);
+        }
+    }
+
+    fn has_read_body(&self) -> bool {
+        self.request_body.is_end_stream()
+    }
+
+    fn awaits_continue(&self) -> bool {
+        self.awaits_continue
+    }
+
+    async fn read_body(&mut self) -> Result<Option<Bytes>, DownstreamError> {
+        if std::mem::take(&mut self.awaits_continue) {
+            self.write_interim(StatusCode::CONTINUE, &HeaderMap::new()).await?;
+        }
+        let body = &mut self.request_body;
+        let piece = match timeout(BODY_IDLE, poll_fn(|cx| body.poll_data(cx))).await {
+            Ok(piece) => piece.transpose().map_err(|_| DownstreamError::Closed)?,
+            Err(_) => return Err(DownstreamError::Stalled),
+        };
+        if let Some(piece) = &piece {
+            // It is on its way to the handler: the client may send as much again.
+            let _ = body.flow_control().release_capacity(piece.len());
+        } else if let Ok(Ok(trailers)) = timeout(BODY_IDLE, poll_fn(|cx| body.poll_trailers(cx))).await {
+            self.trailers = trailers;
+        }
+        Ok(piece)
+    }
+
+    fn take_trailers(&mut self) -> Option<HeaderMap> {
+        self.trailers.take()
+    }
+
+    async fn drain(&mut self) {
+        if !self.awaits_continue {
+            let rest = async { while let Ok(Some(_)) = self.read_body().await {} };
+            let _ = timeout(DRAIN, rest).await;
+        }
+    }
+
+    /// What it sends of a body stays in its window: only a reset, or the connection's end, is its leaving.
+    async fn closed(&mut self) {
+        let _ = match &mut self.body {
+            Some(body) => poll_fn(|cx| body.poll_reset(cx)).await,
+            None => poll_fn(|cx| self.respond.poll_reset(cx)).await,
+        };
+    }
+
+    fn tunnel(&mut self) -> Option<impl AsyncRead + AsyncWrite + Unpin + Send> {
+        None::<DuplexStream>
+    }
+}
+
+impl Drop for Http2Exchange {
+    fn drop(&mut self) {
+        // Left without an end, a clean one must not be read into it.
+        if !self.is_ended {
+            self.respond.send_reset(Reason::INTERNAL_ERROR);
+        }
+    }
+}

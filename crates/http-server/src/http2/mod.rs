@@ -1,0 +1,119 @@
+//! One HTTP/2 connection of a client (RFC 9113), over the h2 library. Each stream is answered by a task of its own, on the
+//! worker of the connection.
+
+mod exchange;
+mod request;
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::server::{Builder, SendResponse};
+use h2::{Reason, RecvStream};
+use http::Request;
+use pingora::time::timeout;
+use tokio_util::task::TaskTracker;
+
+use self::exchange::Http2Exchange;
+use super::listener::{ConnectionGuard, UNSENT};
+use super::socket::{ClientSocket, RewoundSocket};
+use super::write_deadline::WriteDeadline;
+use super::{ConnectionLimits, Handler, KEEP_ALIVE, MAX_HEAD};
+
+/// Streams of a connection at once.
+const MAX_STREAMS: u32 = 100;
+/// Tasks of a connection at once, those of streams that were reset among them.
+const MAX_TASKS: usize = 2 * MAX_STREAMS as usize;
+/// Time for what is left of a connection that is told to go (RFC 9113 §6.8) and has no streams.
+const CLOSE_TIME: Duration = Duration::from_secs(2);
+
+/// The client's side of a connection, the same for all its streams.
+#[derive(Clone, Copy)]
+pub struct ClientSide {
+    peer: std::net::IpAddr,
+    is_tls: bool,
+    write_timeout: Duration,
+}
+
+/// Serves `socket` to its end. The preface and the first request must be there within the limit for heads; a connection
+/// without streams is kept for as long as one of HTTP/1.1 between two requests.
+pub async fn serve<H: Handler>(
+    handler: &Arc<H>,
+    socket: ClientSocket,
+    limits: ConnectionLimits,
+    guard: &Arc<ConnectionGuard>,
+) {
+    let client = ClientSide { peer: socket.peer(), is_tls: socket.is_tls(), write_timeout: limits.write };
+    let stream = WriteDeadline::new(RewoundSocket::new(socket), limits.write);
+    let mut builder = Builder::new();
+    builder.max_header_list_size(MAX_HEAD as u32).max_concurrent_streams(MAX_STREAMS).max_send_buffer_size(2 * UNSENT);
+    let Ok(Ok(mut connection)) = timeout(limits.head, builder.handshake::<_, Bytes>(stream)).await else { return };
+    let streams = TaskTracker::new();
+    // Waiting for it to be empty is all that this asks for: tasks are taken all the same.
+    streams.close();
+    let mut stopping = pin!(guard.stopping());
+    let (mut patience, mut is_told) = (limits.head, false);
+    loop {
+        let idle = async {
+            streams.wait().await;
+            tokio::time::sleep(patience).await;
+        };
+        tokio::select! {
+            biased;
+            () = &mut stopping, if !is_told => {
+                connection.graceful_shutdown();
+                (patience, is_told) = (CLOSE_TIME, true);
+            }
+            accepted = connection.accept() => match accepted {
+                // Tasks of streams that were reset take a while to see it.
+                Some(Ok((_, mut respond))) if streams.len() >= MAX_TASKS => respond.send_reset(Reason::REFUSED_STREAM),
+                Some(Ok((request, respond))) => {
+                    if !is_told {
+                        patience = KEEP_ALIVE;
+                    }
+                    streams.spawn(stream_task(Arc::clone(handler), request, respond, client, Arc::clone(guard)));
+                }
+                // The connection is over, or broken; its streams learn it by themselves.
+                Some(Err(_)) | None => return,
+            },
+            () = idle => {
+                if is_told {
+                    return;
+                }
+                connection.graceful_shutdown();
+                (patience, is_told) = (CLOSE_TIME, true);
+            }
+        }
+    }
+}
+
+/// Answers the request of one stream.
+fn stream_task<H: Handler>(
+    handler: Arc<H>,
+    request: Request<RecvStream>,
+    respond: SendResponse<Bytes>,
+    client: ClientSide,
+    guard: Arc<ConnectionGuard>,
+) -> impl Future<Output = ()> + Send + 'static {
+    let activity = Arc::new(guard.stream_activity());
+    let watched = Arc::clone(&activity);
+    watched.watch(async move {
+        let (mut parts, body) = request.into_parts();
+        match request::check(&mut parts) {
+            Ok(()) => {
+                handler.strip_credentials(&mut parts);
+                activity.note(&parts);
+                let mut exchange = Http2Exchange::new(parts, body, respond, client);
+                let admitted = handler.handle(&mut exchange).await;
+                debug_assert!(admitted.is_none(), "a stream is no connection to take over");
+            }
+            Err(fault) => {
+                let mut exchange = Http2Exchange::new(parts, body, respond, client);
+                handler.refuse(&mut exchange, fault).await;
+            }
+        }
+        // The connection counts as open for as long as one of its streams is answered.
+        drop(guard);
+    })
+}

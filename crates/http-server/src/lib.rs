@@ -1,0 +1,64 @@
+//! Serving HTTP to clients: listeners, worker threads, TLS, HTTP/1.1 and HTTP/2 connections (RFC 9110, 9112, 9113). It
+//! must not know routes, policies or stores: each request goes to one [`Handler`], which answers through [`Downstream`].
+
+pub mod downstream;
+mod http1;
+mod http2;
+pub mod listener;
+pub mod settings;
+pub mod socket;
+mod tls;
+pub mod workers;
+mod write_deadline;
+
+use std::borrow::Cow;
+use std::future::Future;
+use std::time::Duration;
+
+use http::request::Parts;
+
+pub use self::downstream::{Downstream, DownstreamError};
+pub use self::http1::{ConnectionTakeover, HeadFault};
+pub use self::tls::{certificate_warnings, check as check_certificate};
+
+/// Time that an idle client connection is kept.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// Time that the rest of a request body may take to arrive after the answer.
+const DRAIN: Duration = Duration::from_secs(5);
+/// Time that a client may send nothing of a request body.
+const BODY_IDLE: Duration = Duration::from_secs(30);
+/// Longest request head in bytes: of HTTP/1.1 as sent, of HTTP/2 decoded.
+pub const MAX_HEAD: usize = 64 * 1024;
+/// Most header lines of a request.
+pub const MAX_HEADERS: usize = 256;
+
+/// Answers requests.
+pub trait Handler: Send + Sync + 'static {
+    /// A request that was admitted and that may take the whole connection over.
+    type Admitted: Send;
+
+    /// Takes credentials out of the request's target, before anything else sees it.
+    fn strip_credentials(&self, request: &mut Parts);
+
+    /// Answers a request; the answer may be broken off, but is never left open. `Some`: nothing was answered, the
+    /// handler wants the connection itself ([`Handler::take_over`]), which only HTTP/1.1 can give.
+    fn handle(&self, downstream: &mut impl Downstream) -> impl Future<Output = Option<Self::Admitted>> + Send;
+
+    /// Answers a request whose head cannot be taken; its parts are unknown, or not to be relied on.
+    fn refuse(&self, downstream: &mut impl Downstream, fault: HeadFault) -> impl Future<Output = ()> + Send;
+
+    /// Goes on with a connection from an admitted request on, to the connection's end.
+    fn take_over(&self, admitted: Self::Admitted, connection: ConnectionTakeover) -> impl Future<Output = ()> + Send;
+}
+
+/// Time limits of client connections.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectionLimits {
+    /// For a TLS handshake, and for each whole request head from its first byte on.
+    pub head: Duration,
+    /// For a client to take some of the bytes that wait for it.
+    pub write: Duration,
+}
+
+/// Reason for a refusal of a request's head, for the client.
+pub type Detail = Cow<'static, str>;

@@ -1,0 +1,255 @@
+//! Listening sockets, TLS, and limits that hold before a request is read.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use pingora::listeners::tls::{Acceptor, TlsSettings};
+use socket2::SockRef;
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{MissedTickBehavior, timeout};
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
+use super::socket::ClientSocket;
+use super::workers::{Activity, STUCK_AFTER, WorkerAssignment, Workers};
+use super::{ConnectionLimits, Handler, http1, http2, tls};
+use crate::settings::{Listener, Settings};
+use primitives::lifecycle::Tasks;
+use server_kit::telemetry::metrics::Metrics;
+
+/// Bytes that may wait in the kernel for a client's window to open. Without this bound the kernel takes megabytes.
+pub const UNSENT: usize = 128 * 1024;
+/// Connections that may wait to be accepted: as many as the system allows.
+const BACKLOG: i32 = 65_535;
+/// Pause after a connection could not be accepted: the reason, most likely open files, would be the same at once.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Time between two looks at the workers.
+const WATCH: Duration = Duration::from_secs(1);
+
+/// Reason why the server cannot listen.
+#[derive(Debug, thiserror::Error)]
+pub enum ListenError {
+    /// The address is taken or not ours.
+    #[error("cannot listen on {address}: {source}{}", hint(.source))]
+    Bind {
+        /// The address asked for.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The system gives no more threads.
+    #[error("the threads that serve clients cannot be started: {0}")]
+    Workers(io::Error),
+    /// A certificate cannot be used.
+    #[error(transparent)]
+    Tls(#[from] tls::TlsError),
+}
+
+/// What may be the reason that an address cannot be listened on.
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "; is another process using it?",
+        io::ErrorKind::AddrNotAvailable => "; no network interface of this machine has the address",
+        io::ErrorKind::PermissionDenied => "; ports below 1024 need a right of their own (CAP_NET_BIND_SERVICE)",
+        _ => "",
+    }
+}
+
+/// A socket that listens on `address`, and the address with the port that it got.
+pub fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ListenError> {
+    let failed = |source| ListenError::Bind { address, source };
+    let listener = TcpListener::bind(address).map_err(failed)?;
+    listener.set_nonblocking(true).map_err(failed)?;
+    let socket = SockRef::from(&listener);
+    socket.listen(BACKLOG).map_err(failed)?;
+    // Accepted sockets take this over from the listening one.
+    socket.set_tcp_notsent_lowat(UNSENT as u32).map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok((listener, bound))
+}
+
+/// Starts accepting on every listener; the addresses that were bound, in the order of the settings.
+pub fn start<H: Handler>(
+    server: &Settings,
+    handler: &Arc<H>,
+    workers: &Arc<Workers>,
+    metrics: &Arc<Metrics>,
+    tasks: &Tasks,
+) -> Result<Vec<SocketAddr>, ListenError> {
+    let permits = Arc::new(Semaphore::new(server.max_connections));
+    let mut addresses = Vec::new();
+    for listener in &server.listeners {
+        let (socket, address) = bind(listener.address)?;
+        let socket =
+            tokio::net::TcpListener::from_std(socket).map_err(|source| ListenError::Bind { address, source })?;
+        let acceptor = ConnectionAcceptor {
+            handler: Arc::clone(handler),
+            tls: tls_acceptor(listener)?,
+            h2c: listener.h2c,
+            permits: Arc::clone(&permits),
+            limits: ConnectionLimits { head: server.header_timeout, write: server.write_timeout },
+            metrics: Arc::clone(metrics),
+            tasks: tasks.clone(),
+        };
+        tasks.spawn(accept(Arc::new(acceptor), socket, Arc::clone(workers)));
+        addresses.push(address);
+    }
+    tasks.spawn(watch(Arc::clone(workers), Arc::clone(metrics), tasks.clone()));
+    Ok(addresses)
+}
+
+fn tls_acceptor(listener: &Listener) -> Result<Option<Acceptor>, ListenError> {
+    if listener.certificates.is_empty() {
+        return Ok(None);
+    }
+    let resolver = tls::resolver(&listener.certificates)?;
+    let mut settings = TlsSettings::intermediate("", "").expect("no file is read where a resolver is set");
+    settings.set_cert_resolver(resolver);
+    settings.enable_h2();
+    Ok(Some(settings.build()))
+}
+
+/// Names in the log, once each time, the workers that are stuck.
+async fn watch(workers: Arc<Workers>, metrics: Arc<Metrics>, tasks: Tasks) {
+    let mut ticks = tokio::time::interval(WATCH);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut known: Vec<usize> = Vec::new();
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = tasks.stopping() => return,
+        }
+        let stuck = workers.stuck(STUCK_AFTER);
+        for worker in stuck.iter().filter(|worker| !known.contains(&worker.index)) {
+            metrics.worker_stuck();
+            let (index, connections, serving) = (worker.index, worker.connections, worker.serving.as_str());
+            tracing::error!(
+                worker = index,
+                connections,
+                "worker {index} is stuck and serves none of its {connections} connections; it is in: {serving}; \
+                 restart the process, and report this as a bug"
+            );
+        }
+        for index in known.iter().filter(|index| !stuck.iter().any(|worker| worker.index == **index)) {
+            tracing::warn!(worker = index, "worker {index} goes on");
+        }
+        known = stuck.into_iter().map(|worker| worker.index).collect();
+    }
+}
+
+/// One listener's way from a socket to a served connection, with the limits that hold before a request is read.
+struct ConnectionAcceptor<H> {
+    handler: Arc<H>,
+    tls: Option<Acceptor>,
+    h2c: bool,
+    permits: Arc<Semaphore>,
+    limits: ConnectionLimits,
+    metrics: Arc<Metrics>,
+    tasks: Tasks,
+}
+
+/// Takes connections until shutdown, each to the worker that has the fewest.
+async fn accept<H: Handler>(
+    acceptor: Arc<ConnectionAcceptor<H>>,
+    listener: tokio::net::TcpListener,
+    workers: Arc<Workers>,
+) {
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = acceptor.tasks.stopping() => return,
+            accepted = listener.accept() => accepted,
+        };
+        if let Err(error) = accepted.and_then(|(socket, peer)| acceptor.admit(socket, peer, &workers)) {
+            tracing::warn!(%error, "a connection cannot be accepted; is the limit of open files (ulimit -n) reached?");
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+        }
+    }
+}
+
+impl<H: Handler> ConnectionAcceptor<H> {
+    /// Its events are to come to the worker that serves it: this one's runtime never knows of it.
+    fn admit(self: &Arc<Self>, socket: TcpStream, peer: SocketAddr, workers: &Workers) -> io::Result<()> {
+        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
+            self.metrics.connection_refused();
+            return Ok(());
+        };
+        let socket = socket.into_std()?;
+        let guard = ConnectionGuard::new(permit, workers.seat(peer.ip()), &self.tasks, &self.metrics);
+        let (acceptor, guard) = (Arc::clone(self), Arc::new(guard));
+        let (runtime, serving) = (guard.seat.runtime().clone(), Arc::clone(&guard));
+        runtime.spawn(guard.activity().watch(async move {
+            match TcpStream::from_std(socket) {
+                Ok(socket) => acceptor.serve(socket, peer, serving).await,
+                Err(error) => tracing::warn!(%error, "a connection cannot be served"),
+            }
+        }));
+        Ok(())
+    }
+
+    async fn serve(&self, socket: TcpStream, peer: SocketAddr, guard: Arc<ConnectionGuard>) {
+        let Some(socket) = self.open(socket, peer).await else { return };
+        let http2 = if socket.negotiated_http2() {
+            Some(socket)
+        } else {
+            http1::serve(&self.handler, socket, self.h2c, self.limits, &guard).await
+        };
+        if let Some(socket) = http2 {
+            // A connection has no room for the other version's state.
+            Box::pin(http2::serve(&self.handler, socket, self.limits, &guard)).await;
+        }
+    }
+
+    /// The connection, after the TLS handshake; `None` where that fails, which is the client's to see.
+    async fn open(&self, socket: TcpStream, peer: SocketAddr) -> Option<ClientSocket> {
+        let socket = ClientSocket::new(socket, peer).ok()?;
+        let Some(tls) = &self.tls else { return Some(socket) };
+        let handshake = Box::pin(timeout(self.limits.head, socket.accept_tls(tls))).await;
+        handshake.ok()?.inspect_err(|error| tracing::debug!(%error, "a TLS handshake failed")).ok()
+    }
+}
+
+/// An open connection: it is counted, and shutdown waits for it, until this is dropped.
+pub struct ConnectionGuard {
+    metrics: Arc<Metrics>,
+    tasks: Tasks,
+    seat: WorkerAssignment,
+    _permit: OwnedSemaphorePermit,
+    _under_way: TaskTrackerToken,
+}
+
+impl ConnectionGuard {
+    fn new(permit: OwnedSemaphorePermit, seat: WorkerAssignment, tasks: &Tasks, metrics: &Arc<Metrics>) -> Self {
+        metrics.connections().inc();
+        let (metrics, tasks, token) = (Arc::clone(metrics), tasks.clone(), tasks.token());
+        Self { metrics, tasks, seat, _permit: permit, _under_way: token }
+    }
+
+    /// The connection's own activity.
+    pub fn activity(&self) -> &Activity {
+        self.seat.activity()
+    }
+
+    /// The activity of one of its streams.
+    pub fn stream_activity(&self) -> Activity {
+        self.seat.stream_activity()
+    }
+
+    /// Whether shutdown has begun.
+    pub fn is_stopping(&self) -> bool {
+        self.tasks.is_stopping()
+    }
+
+    /// Resolves when shutdown begins.
+    pub async fn stopping(&self) {
+        self.tasks.stopping().await;
+    }
+}
+
+impl Drop for ConnectionGuard {
+    fn drop(&mut self) {
+        self.metrics.connections().dec();
+    }
+}

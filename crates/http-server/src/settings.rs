@@ -1,0 +1,42 @@
+//! Settings of the server: its listeners and the limits of their connections.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Settings of the server (the part of `Server` in the YAML that concerns connections).
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Addresses that players connect to; at least one.
+    pub listeners: Vec<Listener>,
+    /// Threads that serve players; one per core unless set.
+    pub threads: usize,
+    /// Longest time that a client may take to send a whole request head.
+    pub header_timeout: Duration,
+    /// Longest time that a client may take none of the bytes it asked for before the connection is closed.
+    pub write_timeout: Duration,
+    /// Longest time that streams under way may go on after SIGTERM.
+    pub shutdown_grace: Duration,
+    /// Connections accepted at once over all listeners; more are closed at once.
+    pub max_connections: usize,
+}
+
+/// One address that players connect to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// The address; port 0 takes a free one and logs it.
+    pub address: SocketAddr,
+    /// TLS certificates, the first being the default where no name matches. Empty: plain text.
+    pub certificates: Vec<Certificate>,
+    /// Whether HTTP/2 without TLS (prior knowledge) is accepted.
+    pub h2c: bool,
+}
+
+/// A certificate chain and its key, both PEM files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certificate {
+    /// The chain, leaf first.
+    pub certificate: PathBuf,
+    /// The leaf's private key.
+    pub key: PathBuf,
+}

@@ -1,0 +1,127 @@
+//! Certificates of a listener: chosen by the name that the client asks for (SNI), the first where none fits.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rustls::client::verify_server_name;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+
+use crate::settings::{Certificate, Settings};
+
+/// Seconds of a day.
+const DAY: i64 = 86_400;
+/// Seconds before its end in which a certificate is warned of.
+const SOON: i64 = 7 * DAY;
+
+/// Why a certificate cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file is missing or holds no PEM.
+    #[error("cannot read {path}: {source}; expected PEM, as `certs/make.sh` writes it")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: rustls::pki_types::pem::Error,
+    },
+    /// The pair does not work.
+    #[error("the certificate {path} cannot be used with its key: {source}")]
+    Pair {
+        /// The certificate's file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: rustls::Error,
+    },
+}
+
+/// The certificates by the names in them.
+pub fn resolver(certificates: &[Certificate]) -> Result<Arc<dyn ResolvesServerCert>, TlsError> {
+    let keys = certificates.iter().map(load).collect::<Result<Vec<_>, _>>()?;
+    Ok(Arc::new(CertificatesByName(keys)))
+}
+
+fn load(certificate: &Certificate) -> Result<Arc<CertifiedKey>, TlsError> {
+    let file = |path: &PathBuf| {
+        let path = path.clone();
+        move |source| TlsError::File { path, source }
+    };
+    let path = &certificate.certificate;
+    let chain =
+        CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(file(path))?;
+    let key = PrivateKeyDer::from_pem_file(&certificate.key).map_err(file(&certificate.key))?;
+    let pair = |source| TlsError::Pair { path: path.clone(), source };
+    let provider = rustls::crypto::ring::default_provider();
+    CertifiedKey::from_der(chain, key, &provider).map(Arc::new).map_err(pair)
+}
+
+/// The time within which a certificate is good, in Unix seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Validity {
+    /// From then on.
+    pub not_before: i64,
+    /// Until then.
+    pub not_after: i64,
+}
+
+/// Whether the files of `certificate` are a certificate and its key; the time within which it is good, where it says one
+/// that can be read.
+pub fn check(certificate: &Certificate) -> Result<Option<Validity>, TlsError> {
+    let key = load(certificate)?;
+    let leaf = key.cert.first().and_then(|leaf| x509_parser::parse_x509_certificate(leaf).ok());
+    Ok(leaf.map(|(_, leaf)| {
+        let validity = leaf.validity();
+        Validity { not_before: validity.not_before.timestamp(), not_after: validity.not_after.timestamp() }
+    }))
+}
+
+/// What an operator should know of the listeners' certificates at the time `now`, in Unix seconds, although they can be
+/// served: clients refuse them, or soon will.
+pub fn certificate_warnings(server: &Settings, now: i64) -> Vec<String> {
+    let certificates = server.listeners.iter().flat_map(|listener| &listener.certificates);
+    let warning = |certificate: &Certificate| {
+        let validity = check(certificate).ok().flatten()?;
+        let what = match validity {
+            Validity { not_after, .. } if not_after < now => format!("expired {}", days(now - not_after, "ago")),
+            Validity { not_before, .. } if not_before > now => {
+                format!("is not valid before {}", days(not_before - now, "from now"))
+            }
+            Validity { not_after, .. } if not_after < now + SOON => {
+                format!("expires {}", days(not_after - now, "from now"))
+            }
+            Validity { .. } => return None,
+        };
+        Some(format!("the certificate {} {what}", certificate.certificate.display()))
+    };
+    certificates.filter_map(warning).collect()
+}
+
+fn days(seconds: i64, when: &str) -> String {
+    match seconds / DAY {
+        0 => format!("less than a day {when}"),
+        1 => format!("a day {when}"),
+        days => format!("{days} days {when}"),
+    }
+}
+
+struct CertificatesByName(Vec<Arc<CertifiedKey>>);
+
+impl fmt::Debug for CertificatesByName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} certificates", self.0.len())
+    }
+}
+
+impl ResolvesServerCert for CertificatesByName {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let fits = |key: &&Arc<CertifiedKey>| {
+            let name = hello.server_name().and_then(|name| ServerName::try_from(name).ok());
+            let certificate = key.cert.first().and_then(|leaf| ParsedCertificate::try_from(leaf).ok());
+            name.zip(certificate).is_some_and(|(name, leaf)| verify_server_name(&leaf, &name).is_ok())
+        };
+        self.0.iter().find(fits).or(self.0.first()).cloned()
+    }
+}

@@ -1,0 +1,311 @@
+//! What is remembered of an object between two questions to the store, and for how long it may be believed (RFC 9111 §4.2,
+//! with the policy's times in place of a heuristic).
+
+use std::io::{Read, Write};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use foyer::{Code, Error, Result};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use serde::{Deserialize, Serialize};
+
+use super::name::{ObjectId, Version};
+use super::question::Topic;
+use super::settings::Policy;
+use crate::facts::Facts;
+use http_semantics::etag::ETag;
+
+/// A version of an object, as the store described it.
+pub struct Meta {
+    /// Which version.
+    pub version: Arc<Version>,
+    /// What the store said of it.
+    pub facts: Facts,
+    /// When the store said so, in milliseconds since the Unix epoch.
+    pub asked_at: u64,
+    control: Control,
+}
+
+/// What a shared cache heeds of `Cache-Control` (RFC 9111 §5.2.2).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Control {
+    /// `no-store` or `private`.
+    never: bool,
+    /// `no-cache`: ask every time.
+    ask: bool,
+    /// `must-revalidate` or `proxy-revalidate`: nothing stale.
+    no_stale: bool,
+    /// `s-maxage`, else `max-age`.
+    lifetime: Option<Duration>,
+}
+
+/// How far what is remembered can be believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freshness {
+    /// As if the store said it now.
+    Fresh,
+    /// Its time is over.
+    Stale {
+        /// It may be used while the store is asked beside the request.
+        meanwhile: bool,
+        /// It may be used if the store fails.
+        on_error: bool,
+    },
+    /// The object does not want to be kept.
+    Never,
+}
+
+impl Meta {
+    /// What was said at `now`; `None` where that is not enough to tell this version from others: without a strong tag or a
+    /// size, slices of two versions could be mixed.
+    pub fn new(object: &ObjectId, epoch: u64, facts: Facts, now: u64) -> Option<Self> {
+        let etag = facts.etag.clone().filter(ETag::is_strong)?;
+        let size = facts.size?;
+        let version = Version::new(object.clone(), etag, size, epoch);
+        let control = Control::read(&facts.headers);
+        Some(Self { version, facts, asked_at: now, control })
+    }
+
+    /// As `self`, sharing what belongs to the version where `before` is the same one.
+    pub fn after(mut self, before: &Self) -> Self {
+        if self.version == before.version {
+            self.version = Arc::clone(&before.version);
+        }
+        self
+    }
+
+    /// How far it can be believed at `now`.
+    pub fn freshness(&self, policy: &Policy, now: u64) -> Freshness {
+        let control = if policy.honour_cache_control { self.control } else { Control::default() };
+        if control.never {
+            return Freshness::Never;
+        }
+        let lifetime = if control.ask { Duration::ZERO } else { control.lifetime.unwrap_or(policy.ttl) };
+        // A clock that was set back makes it stale, not fresh for ever.
+        let age = now.checked_sub(self.asked_at).map_or(lifetime, Duration::from_millis);
+        if age < lifetime {
+            return Freshness::Fresh;
+        }
+        let over = age - lifetime;
+        let allowed = !control.ask && !control.no_stale;
+        Freshness::Stale {
+            meanwhile: allowed && over < policy.stale_while_revalidate,
+            on_error: allowed && over < policy.stale_if_error,
+        }
+    }
+
+    /// Seconds since the store was asked (`Age`, RFC 9111 §5.1).
+    pub fn age(&self, now: u64) -> u64 {
+        now.saturating_sub(self.asked_at) / 1000
+    }
+
+    /// Bytes that it takes, nearly.
+    pub fn weight(&self) -> usize {
+        let headers: usize =
+            self.facts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 64).sum();
+        256 + self.version.object.estimated_size() + headers
+    }
+}
+
+impl Control {
+    fn read(headers: &HeaderMap) -> Self {
+        let mut control = Self::default();
+        let (mut max_age, mut shared) = (None, None);
+        let lines = headers.get_all(header::CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
+        for directive in lines.flat_map(|line| line.split(',')) {
+            let (name, value) = directive.split_once('=').unwrap_or((directive, ""));
+            // §4.2.1: a lifetime that cannot be read is none.
+            let seconds = || Some(Duration::from_secs(value.trim().trim_matches('"').parse().unwrap_or(0)));
+            match name.trim().to_ascii_lowercase().as_str() {
+                "no-store" | "private" => control.never = true,
+                "no-cache" => control.ask = true,
+                "must-revalidate" | "proxy-revalidate" => control.no_stale = true,
+                "max-age" => max_age = seconds(),
+                "s-maxage" => {
+                    // §5.2.2.10: it implies proxy-revalidate.
+                    control.no_stale = true;
+                    shared = seconds();
+                }
+                _ => {}
+            }
+        }
+        control.lifetime = shared.or(max_age);
+        control
+    }
+}
+
+/// That there is nothing to remember, remembered for a short time in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// What was found.
+    pub finding: Finding,
+    /// Until when, in milliseconds since the Unix epoch.
+    pub until: u64,
+    /// The newest purge that covered the object then.
+    pub epoch: u64,
+}
+
+impl Verdict {
+    /// Whether it answers a question about `topic` at `now`.
+    pub fn holds(&self, topic: &Topic, now: u64) -> bool {
+        now < self.until && self.epoch >= topic.epoch
+    }
+}
+
+/// What was found in place of an object that can be kept. A denial is none of it: it may be of one moment, or of one
+/// signature, and says nothing of the object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// The store says that there is none.
+    Absent,
+    /// The store says that it was deleted.
+    Gone,
+    /// It cannot or must not be kept.
+    Unfit,
+}
+
+/// A [`Meta`] as the disk has it.
+#[derive(Serialize, Deserialize)]
+struct Written {
+    store: String,
+    bucket: String,
+    key: String,
+    epoch: u64,
+    size: u64,
+    asked_at: u64,
+    /// Seconds since the Unix epoch.
+    date: Option<u64>,
+    /// Values byte by byte as Latin-1: a header may carry any.
+    headers: Vec<(String, String)>,
+}
+
+/// What the cache of metas keeps.
+#[derive(Clone)]
+pub struct Record(pub Arc<Meta>);
+
+impl Code for Record {
+    fn encode(&self, writer: &mut impl Write) -> Result<()> {
+        let Meta { version, facts, asked_at, .. } = &*self.0;
+        let since = |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).ok().map(|time| time.as_secs());
+        let latin = |value: &HeaderValue| value.as_bytes().iter().map(|byte| char::from(*byte)).collect();
+        let written = Written {
+            store: version.object.store.to_string(),
+            bucket: version.object.bucket.to_string(),
+            key: version.object.key.to_string(),
+            epoch: version.epoch,
+            size: version.size,
+            asked_at: *asked_at,
+            date: facts.date().and_then(since),
+            headers: facts.headers.iter().map(|(name, value)| (name.to_string(), latin(value))).collect(),
+        };
+        let text = serde_json::to_vec(&written).map_err(|error| Error::io_error(error.into()))?;
+        text.encode(writer)
+    }
+
+    fn decode(reader: &mut impl Read) -> Result<Self> {
+        let unfit = || Error::new(foyer::ErrorKind::Parse, "no record of an object");
+        let written: Written = serde_json::from_slice(&Vec::decode(reader)?).map_err(|_| unfit())?;
+        let mut headers = HeaderMap::with_capacity(written.headers.len());
+        for (name, value) in written.headers {
+            let value: Vec<u8> =
+                value.chars().map(u8::try_from).collect::<std::result::Result<_, _>>().map_err(|_| unfit())?;
+            let value = HeaderValue::from_bytes(&value).map_err(|_| unfit())?;
+            headers.append(HeaderName::try_from(name).map_err(|_| unfit())?, value);
+        }
+        let date = written.date.and_then(|seconds| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)));
+        let object = ObjectId { store: written.store.into(), bucket: written.bucket.into(), key: written.key.into() };
+        let facts = Facts::kept(headers, written.size, date);
+        let meta = Meta::new(&object, written.epoch, facts, written.asked_at).ok_or_else(unfit)?;
+        Ok(Self(Arc::new(meta)))
+    }
+
+    fn estimated_size(&self) -> usize {
+        self.0.weight()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn object() -> ObjectId {
+        ObjectId { store: "s".into(), bucket: "b".into(), key: "k\u{fc}".into() }
+    }
+
+    fn meta(headers: &[(&'static str, &[u8])]) -> Option<Meta> {
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.append(*name, HeaderValue::from_bytes(value).expect("a value"));
+        }
+        Meta::new(&object(), 3, Facts::of(map, Some(10)), 1_000_000)
+    }
+
+    #[test]
+    fn only_a_strong_tag_makes_a_version() {
+        for (etag, fit) in [(&b"\"a\""[..], true), (b"W/\"a\"", false), (b"a", false)] {
+            assert_eq!(meta(&[("etag", etag)]).is_some(), fit);
+        }
+        assert!(meta(&[]).is_none());
+    }
+
+    #[test]
+    fn freshness_follows_the_policy_and_the_object_where_that_is_honoured() {
+        let stale = |meanwhile, on_error| Freshness::Stale { meanwhile, on_error };
+        let seconds = Duration::from_secs;
+        let policy = |honour_cache_control| Policy {
+            ttl: seconds(10),
+            honour_cache_control,
+            stale_while_revalidate: seconds(5),
+            stale_if_error: seconds(60),
+            ..Policy::default()
+        };
+        // Cache-Control, whether honoured, age in seconds
+        let table = [
+            ("", false, 0, Freshness::Fresh),
+            ("", false, 9, Freshness::Fresh),
+            ("", false, 10, stale(true, true)),
+            ("", false, 15, stale(false, true)),
+            ("", false, 70, stale(false, false)),
+            ("no-store", false, 0, Freshness::Fresh),
+            ("no-store", true, 0, Freshness::Never),
+            ("Private, max-age=5", true, 0, Freshness::Never),
+            ("no-cache", true, 0, stale(false, false)),
+            ("max-age=100", true, 99, Freshness::Fresh),
+            ("max-age=100", true, 100, stale(true, true)),
+            ("max-age=100, s-maxage=20", true, 19, Freshness::Fresh),
+            ("max-age=100, s-maxage=20", true, 20, stale(false, false)),
+            ("max-age=1, must-revalidate", true, 1, stale(false, false)),
+            ("max-age=\"100\"", true, 99, Freshness::Fresh),
+            ("max-age=soon", true, 0, stale(true, true)),
+            ("public", true, 9, Freshness::Fresh),
+        ];
+        for (control, honour, age, expected) in table {
+            let meta = meta(&[("etag", b"\"a\""), ("cache-control", control.as_bytes())]).expect("a strong tag");
+            assert_eq!(meta.freshness(&policy(honour), 1_000_000 + age * 1000), expected, "{control:?} {honour} {age}");
+        }
+        let meta = meta(&[("etag", b"\"a\"")]).expect("a strong tag");
+        assert_eq!(meta.freshness(&policy(false), 0), stale(true, true), "a clock set back");
+    }
+
+    #[test]
+    fn a_record_survives_the_disk() {
+        let meta = meta(&[
+            ("etag", b"\"a\""),
+            ("content-type", b"audio/mpeg"),
+            ("content-disposition", b"inline; filename=\"\xe4.mp3\""),
+            ("last-modified", b"Wed, 21 Oct 2015 07:28:00 GMT"),
+            ("cache-control", b"max-age=5"),
+        ]);
+        let meta = meta.expect("a strong tag");
+        let record = Record(Arc::new(meta));
+        let mut bytes = Vec::new();
+        record.encode(&mut bytes).expect("a vector takes all");
+        let back = Record::decode(&mut bytes.as_slice()).expect("it was written whole").0;
+        assert_eq!(back.facts, record.0.facts);
+        assert!(back.version == record.0.version && back.control == record.0.control);
+        assert_eq!((back.version.size, back.asked_at), (10, 1_000_000));
+        for length in 0..bytes.len() {
+            assert!(Record::decode(&mut &bytes[..length]).is_err(), "cut at {length}");
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! `POST /api/v1/tracks/{id}/events`.
+
+use axum::extract::{DefaultBodyLimit, State};
+use http::StatusCode;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+use uuid::Uuid;
+
+use super::{Action, Playback, Rejected, Report};
+use server_kit::api::caller::User;
+use server_kit::api::error::Error;
+use server_kit::api::extract::{Beacon, Json};
+use server_kit::api::id::TrackId;
+use server_kit::api::value::{Milliseconds, MillisecondsOrText, Time};
+
+/// Events in one request.
+const MOST: usize = 100;
+/// Bytes of a request.
+const LARGEST_BODY: usize = 64 << 10;
+/// More than any track has, and exact in JSON everywhere.
+const LAST_POSITION: i64 = 1 << 53;
+
+/// The paths of playback.
+pub fn routes(playback: Playback) -> OpenApiRouter {
+    OpenApiRouter::new().routes(routes!(report)).layer(DefaultBodyLimit::max(LARGEST_BODY)).with_state(playback)
+}
+
+/// Something that the listener did.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct Given {
+    /// What.
+    action: Action,
+    /// Where in the track, in milliseconds.
+    #[schema(minimum = 0, example = 42_000, value_type = f64)]
+    position_ms: Milliseconds,
+    /// When, in RFC 3339 with an offset or in milliseconds since 1970; without it, now.
+    #[schema(example = "2026-11-21T12:00:00+01:00", value_type = Option<MillisecondsOrText>)]
+    timestamp: Option<Time>,
+    /// The player's own UUID for it: sent again, it counts once.
+    #[schema(example = "01997b6e-7c5e-7cc1-a1d5-3a2f4f6f0a11")]
+    event_id: Option<String>,
+}
+
+/// One, or up to 100 in their order, for a player that was offline.
+#[derive(Deserialize, ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "stands here for its description: serde's own errors for it say nothing")]
+enum Givens {
+    One(Given),
+    Many(Vec<Given>),
+}
+
+/// What became of them.
+#[derive(Serialize, ToSchema)]
+struct Taken {
+    /// Events that will be delivered.
+    accepted: usize,
+    /// Events whose id had been given before.
+    duplicates: usize,
+}
+
+/// Reports what the listener did with the track: one event, or up to 100 in their order. Once it is answered the event is
+/// on this machine's disk, whether or not the broker is there.
+#[utoipa::path(post, path = "/api/v1/tracks/{id}/events", tag = "playback", security(("bearer" = [])),
+    params(("id" = String, Path, description = "The track, at most 256 bytes")),
+    request_body(content = Givens, example = json!({ "action": "Pause", "positionMs": 42000 })),
+    responses(
+        (status = 202, description = "Taken: it will be delivered, at least once", body = Taken,
+            example = json!({ "accepted": 1, "duplicates": 0 })),
+        (status = 400, description = "Not an event, or an id of a track that cannot be one"),
+        (status = 401, description = "No valid token"),
+        (status = 413, description = "More than 100 events, or a body of more than 64 KiB"),
+        (status = 415, description = "Neither application/json nor text/plain"),
+        (status = 422, description = "`positionMs` or `timestamp` is out of range"),
+        (status = 503, description = "The outbox is full or cannot be written; see Retry-After")))]
+async fn report(
+    State(playback): State<Playback>,
+    user: User,
+    TrackId(track): TrackId,
+    Beacon(body): Beacon<Value>,
+) -> Result<(StatusCode, Json<Taken>), Error> {
+    let reports = reports(body)?;
+    let accepted = playback.report(user.id(), &track, &reports).await?;
+    Ok((StatusCode::ACCEPTED, Json(Taken { accepted, duplicates: reports.len() - accepted })))
+}
+
+fn reports(body: Value) -> Result<Vec<Report>, Error> {
+    let events = match body {
+        Value::Array(events) => events,
+        event => vec![event],
+    };
+    if events.len() > MOST {
+        return Err(Error::too_large("more than 100 events: send them in several requests"));
+    }
+    events.into_iter().enumerate().map(|(number, event)| read(number, event)).collect()
+}
+
+fn read(number: usize, event: Value) -> Result<Report, Error> {
+    let malformed = |what: &dyn std::fmt::Display| Error::bad_request(format!("event {number}: {what}"));
+    let given: Given = serde_json::from_value(event).map_err(|error| malformed(&error))?;
+    let Milliseconds(position) = given.position_ms;
+    if !(0..=LAST_POSITION).contains(&position) {
+        return Err(Error::unprocessable(format!("event {number}: `positionMs` is not 0 or more")));
+    }
+    let id = given.event_id.map(|text| Uuid::parse_str(&text)).transpose();
+    Ok(Report {
+        action: given.action,
+        position_ms: position.unsigned_abs(),
+        timestamp: given.timestamp.map(|Time(at)| at),
+        id: id.map_err(|_| malformed(&"`eventId` is not a UUID"))?,
+    })
+}
+
+impl From<Rejected> for Error {
+    fn from(rejected: Rejected) -> Self {
+        match rejected {
+            Rejected::Ahead => Self::unprocessable(rejected.to_string()),
+            Rejected::Refused(_) => Self::unavailable("events cannot be kept at the moment: send it again"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn status(body: Value) -> u16 {
+        reports(body).map_or_else(|error| error.status().as_u16(), |_| 202)
+    }
+
+    #[test]
+    fn what_is_no_event_is_refused_and_what_is_out_of_range_too() {
+        let pause = json!({ "action": "Pause", "positionMs": 1 });
+        for (body, expected) in [
+            (pause.clone(), 202),
+            (json!([]), 202),
+            (json!([pause, { "action": "Seek", "positionMs": 0, "timestamp": "2026-01-02T03:04:05.678+02:00" }]), 202),
+            (json!({ "action": "Pause", "positionMs": 1, "eventId": "01997b6e-7c5e-7cc1-a1d5-3a2f4f6f0a11" }), 202),
+            (json!(vec![pause.clone(); 100]), 202),
+            (json!(vec![pause; 101]), 413),
+            (json!({ "action": "Rewind", "positionMs": 1 }), 400),
+            (json!({ "action": "Pause" }), 400),
+            (json!({ "action": "Pause", "positionMs": "1" }), 400),
+            (json!({ "action": "Pause", "positionMs": 1.5, "timestamp": 1_770_000_000_123.5 }), 202),
+            (json!({ "action": "Pause", "positionMs": -1 }), 422),
+            (json!({ "action": "Pause", "positionMs": i64::MAX }), 422),
+            (json!({ "action": "Pause", "positionMs": 1, "timestamp": "yesterday" }), 400),
+            (json!({ "action": "Pause", "positionMs": 1, "timestamp": "2026-01-02T03:04:05" }), 400),
+            (json!({ "action": "Pause", "positionMs": 1, "eventId": "7" }), 400),
+            (json!("Pause"), 400),
+            (json!(null), 400),
+        ] {
+            assert_eq!(status(body.clone()), expected, "{body}");
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! The small things that every other member is built from, and that know nothing of HTTP: time as an argument, secrets that
+//! are never shown, tasks that shutdown waits for, and answers that are kept for a short time.
+
+pub mod clock;
+pub mod lifecycle;
+pub mod memo;
+pub mod secret;

@@ -1,0 +1,278 @@
+//! Texts with captured path values in them: `tracks/{id}.mp3`. An object's key or an upstream path. Pure.
+//!
+//! A key takes values percent-decoded exactly once (the signer encodes it anew); a path takes them as the client wrote
+//! them.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
+
+use super::pattern::{BadName, Captures, captured_name};
+
+/// What may not stand in a path as it is (RFC 3986 §3.3). `%` may: the operator's own escapes are kept.
+const NOT_IN_PATH: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'#')
+    .add(b'<')
+    .add(b'>')
+    .add(b'?')
+    .add(b'\\')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
+
+/// A text with captured path values in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Template {
+    parts: Vec<Part>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Part {
+    Text(Box<str>),
+    Value(Arc<str>),
+}
+
+/// Why a text is not a template.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TemplateError {
+    /// Nothing there.
+    #[error("the text is empty; expected one such as `tracks/{{id}}.mp3`")]
+    Empty,
+    /// Braces not in pairs.
+    #[error("a brace without its other half; expected `{{name}}`")]
+    Unpaired,
+    /// A name that is not one.
+    #[error(transparent)]
+    Name(#[from] BadName),
+}
+
+/// Why captured values make no object key. Says nothing of the values.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RenderError {
+    /// The route doesn't capture this name.
+    #[error("`{{{name}}}` was not captured from the path")]
+    Missing {
+        /// The name.
+        name: Arc<str>,
+    },
+    /// A value that isn't text.
+    #[error("`{{{name}}}` is not UTF-8 after decoding")]
+    NotUtf8 {
+        /// The name.
+        name: Arc<str>,
+    },
+    /// Nothing was left.
+    #[error("the key is empty")]
+    Empty,
+    /// NUL, CR or LF.
+    #[error("the key has a NUL, CR or LF")]
+    Control,
+    /// `.` or `..` between slashes.
+    #[error("the key has a `.` or `..` segment")]
+    DotSegment,
+}
+
+impl Template {
+    /// Reads a template; `{name}`, `{*name}` and `{**name}` mean the same here.
+    pub fn parse(text: &str) -> Result<Self, TemplateError> {
+        let mut parts = Vec::new();
+        let mut left = text;
+        while let Some(brace) = left.find(['{', '}']) {
+            let (before, from) = left.split_at(brace);
+            let inside = from.strip_prefix('{').ok_or(TemplateError::Unpaired)?;
+            let (inner, after) = inside.split_once('}').ok_or(TemplateError::Unpaired)?;
+            if !before.is_empty() {
+                parts.push(Part::Text(before.into()));
+            }
+            parts.push(Part::Value(captured_name(inner)?.into()));
+            left = after;
+        }
+        if !left.is_empty() {
+            parts.push(Part::Text(left.into()));
+        }
+        if parts.is_empty() { Err(TemplateError::Empty) } else { Ok(Self { parts }) }
+    }
+
+    /// The names of the values that it needs.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Text(_) => None,
+            Part::Value(name) => Some(&**name),
+        })
+    }
+
+    /// What every text made of it begins with.
+    pub fn fixed_prefix(&self) -> &str {
+        match self.parts.first() {
+            Some(Part::Text(text)) => text,
+            Some(Part::Value(_)) | None => "",
+        }
+    }
+
+    /// The object key: values decoded once, and the whole something that a store can hold.
+    pub fn render(&self, captures: &Captures) -> Result<String, RenderError> {
+        let mut key = String::new();
+        for part in &self.parts {
+            match part {
+                Part::Text(text) => key.push_str(text),
+                Part::Value(name) => {
+                    let raw = captures.get(name).ok_or_else(|| RenderError::Missing { name: Arc::clone(name) })?;
+                    let value = percent_decode_str(raw).decode_utf8();
+                    key.push_str(&value.map_err(|_| RenderError::NotUtf8 { name: Arc::clone(name) })?);
+                }
+            }
+        }
+        if key.is_empty() {
+            Err(RenderError::Empty)
+        } else if key.contains(['\0', '\r', '\n']) {
+            Err(RenderError::Control)
+        } else if key.split('/').any(|segment| segment == "." || segment == "..") {
+            // Checked on the whole: `%2e%2e` or two values side by side can make one that the request path didn't have.
+            Err(RenderError::DotSegment)
+        } else {
+            Ok(key)
+        }
+    }
+
+    /// An upstream path: values as the client wrote them, nothing for a value that was not captured (as in YARP).
+    pub fn render_path(&self, captures: &Captures) -> String {
+        let mut path = String::new();
+        for part in &self.parts {
+            match part {
+                Part::Text(text) => path.push_str(&path_text(text)),
+                Part::Value(name) => path.push_str(captures.get(name).unwrap_or_default()),
+            }
+        }
+        if !path.starts_with('/') {
+            path.insert(0, '/');
+        }
+        path
+    }
+}
+
+/// The operator's text as it may stand in a path.
+pub(super) fn path_text(text: &str) -> Cow<'_, str> {
+    utf8_percent_encode(text, NOT_IN_PATH).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+    use proptest::prelude::{ProptestConfig, any, prop_assert_eq, prop_assume, proptest};
+
+    use super::{RenderError, Template, TemplateError};
+    use crate::pattern::{Captures, Pattern};
+
+    fn captures(pattern: &str, path: &str) -> Captures {
+        Pattern::parse(pattern).expect("a valid pattern").matches(path).expect("a match")
+    }
+
+    fn template(text: &str) -> Template {
+        Template::parse(text).expect("a valid template")
+    }
+
+    #[test]
+    fn keys_are_decoded_exactly_once() {
+        let cases = [
+            ("a.mp3", "a.mp3"),
+            ("a%20b+c.mp3", "a b+c.mp3"),
+            ("%2F", "/"),
+            ("%252F", "%2F"),
+            ("%25252e", "%252e"),
+            ("%C3%A9/%e2%99%ab", "é/♫"),
+            ("/a//b/", "/a//b/"),
+            ("'(a)'!*\"", "'(a)'!*\""),
+            ("@:$,;&=~%7E", "@:$,;&=~~"),
+            ("...", "..."),
+            ("a..b/.c", "a..b/.c"),
+        ];
+        for (path, key) in cases {
+            let captures = captures("/stream/{**rest}", &format!("/stream/{path}"));
+            assert_eq!(template("{**rest}").render(&captures).as_deref(), Ok(key), "{path}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_key_is_refused() {
+        let cases = [
+            ("", RenderError::Empty),
+            ("a%00b", RenderError::Control),
+            ("a%0d", RenderError::Control),
+            ("a%0Ab", RenderError::Control),
+            ("..", RenderError::DotSegment),
+            ("a/%2e%2E/b", RenderError::DotSegment),
+            ("a%2F..%2Fb", RenderError::DotSegment),
+            ("a/.", RenderError::DotSegment),
+            ("%ff", RenderError::NotUtf8 { name: "rest".into() }),
+        ];
+        for (path, error) in cases {
+            let captures = captures("/stream/{**rest}", &format!("/stream/{path}"));
+            assert_eq!(template("{rest}").render(&captures), Err(error), "{path}");
+        }
+        let two = captures("/{a}/{b}", "/./.");
+        assert_eq!(template("x/{a}{b}").render(&two), Err(RenderError::DotSegment));
+        assert_eq!(template("{c}").render(&two), Err(RenderError::Missing { name: "c".into() }));
+    }
+
+    #[test]
+    fn values_stand_among_text() {
+        let captures = captures("/api/{user}/tracks/{id}/**", "/api/ann/tracks/7%2B/x/y%20z");
+        let cases = [
+            ("tracks/{id}.mp3", "tracks/7+.mp3", "/tracks/7%2B.mp3"),
+            ("/{user}/{id}-{**rest}", "/ann/7+-x/y z", "/ann/7%2B-x/y%20z"),
+            ("my files/{user}?", "my files/ann?", "/my%20files/ann%3F"),
+            ("a%20b", "a%20b", "/a%20b"),
+        ];
+        for (text, key, path) in cases {
+            let template = template(text);
+            assert_eq!(template.render(&captures).as_deref(), Ok(key), "{text}");
+            assert_eq!(template.render_path(&captures), path, "{text}");
+        }
+        for (text, prefix) in [("tracks/{id}.mp3", "tracks/"), ("{**key}", ""), ("{a}b", ""), ("one.mp3", "one.mp3")] {
+            assert_eq!(template(text).fixed_prefix(), prefix, "{text}");
+        }
+        assert_eq!(template("/{user}/{id}").names().collect::<Vec<_>>(), ["user", "id"]);
+        assert_eq!(template("/x/{other}").render_path(&captures), "/x/");
+    }
+
+    #[test]
+    fn what_is_no_template_is_refused() {
+        assert_eq!(Template::parse(""), Err(TemplateError::Empty));
+        for text in ["{", "}", "a{b", "a}b", "{a}}"] {
+            assert_eq!(Template::parse(text), Err(TemplateError::Unpaired), "{text}");
+        }
+        for text in ["{}", "{**}", "{a b}", "{{a}}", "{id:int}"] {
+            assert!(matches!(Template::parse(text), Err(TemplateError::Name(_))), "{text}");
+        }
+    }
+
+    const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+    const PATH: &AsciiSet = &SEGMENT.remove(b'/');
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1024))]
+
+        #[test]
+        fn every_key_round_trips(key in any::<String>()) {
+            prop_assume!(!key.is_empty() && !key.contains(['\0', '\r', '\n']));
+            prop_assume!(key.split('/').all(|segment| segment != "." && segment != ".."));
+            let path = format!("/stream/{}", utf8_percent_encode(&key, PATH));
+            prop_assert_eq!(template("{**k}").render(&captures("/stream/{**k}", &path)), Ok(key.clone()));
+            let path = format!("/t/{}/x", utf8_percent_encode(&key, SEGMENT));
+            prop_assert_eq!(template("{k}").render(&captures("/t/{k}/x", &path)), Ok(key));
+        }
+
+        #[test]
+        fn a_rendered_key_is_always_one_a_store_can_hold(path in "[ -~]{0,24}") {
+            if let Ok(key) = template("{k}").render(&captures("/{**k}", &format!("/{path}"))) {
+                prop_assert_eq!(key.is_empty() || key.contains(['\0', '\r', '\n']), false);
+                prop_assert_eq!(key.split('/').any(|segment| segment == "." || segment == ".."), false);
+            }
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! The transforms of method, path and query.
+
+use std::borrow::Cow;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
+use url::form_urlencoded;
+
+use super::{Outgoing, Transform, Write};
+use crate::pattern::{Captures, Pattern, PatternError};
+use crate::template::path_text;
+
+/// What is escaped in a query's names and values; a slash may stand there (RFC 3986 §3.4).
+const NOT_IN_QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
+
+/// The beginning of a path, in whole segments, compared as a route's literals are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prefix(Pattern);
+
+impl Prefix {
+    /// Reads a prefix such as `/stream`; a last slash means nothing.
+    pub fn parse(text: &str) -> Result<Self, PatternError> {
+        Pattern::parse(&format!("{}/**", text.trim_end_matches('/'))).map(Self)
+    }
+
+    /// The prefix as it stands in `path` and what is left, which begins with a slash; `None` where it doesn't begin so.
+    fn split<'p>(&self, path: &'p str) -> Option<(&'p str, String)> {
+        let captures = self.0.matches(path)?;
+        let rest = self.0.names().last().and_then(|name| captures.get(name))?;
+        let prefix = path.strip_suffix(rest)?;
+        Some((prefix.strip_suffix('/').unwrap_or(prefix), format!("/{rest}")))
+    }
+}
+
+/// Applies them in order. Gives back the prefix that was removed, as the client wrote it; empty where none was.
+pub(super) fn apply(transforms: &[Transform], outgoing: &mut Outgoing, captures: &Captures) -> String {
+    let mut removed = String::new();
+    let query = &mut outgoing.query;
+    for transform in transforms {
+        match transform {
+            Transform::PathSet(path) => outgoing.path = rooted(path).into_owned(),
+            Transform::PathPrefix(prefix) => {
+                outgoing.path.insert_str(0, rooted(prefix).trim_end_matches('/'));
+            }
+            Transform::PathRemovePrefix(prefix) => {
+                if let Some((before, rest)) = prefix.split(&outgoing.path) {
+                    removed.push_str(before);
+                    outgoing.path = rest;
+                }
+            }
+            Transform::PathPattern(template) => outgoing.path = template.render_path(captures),
+            Transform::QueryValueParameter { name, value, write } => {
+                put(query, name, value.as_bytes(), *write);
+            }
+            Transform::QueryRouteParameter { name, value, write } => {
+                let value: Vec<u8> = percent_decode_str(captures.get(value).unwrap_or_default()).collect();
+                put(query, name, &value, *write);
+            }
+            Transform::QueryRemoveParameter(name) => remove(query, name),
+            Transform::HttpMethodChange { from, to } if outgoing.method == *from => outgoing.method = to.clone(),
+            _ => {}
+        }
+    }
+    removed
+}
+
+fn rooted(path: &str) -> Cow<'_, str> {
+    let path = path_text(path);
+    if path.starts_with('/') { path } else { Cow::Owned(format!("/{path}")) }
+}
+
+/// The other parameters keep their bytes and order.
+fn put(query: &mut Option<String>, name: &str, value: &[u8], write: Write) {
+    if write == Write::Set {
+        remove(query, name);
+    }
+    let text = query.get_or_insert_default();
+    if !text.is_empty() {
+        text.push('&');
+    }
+    text.extend(percent_encode(name.as_bytes(), NOT_IN_QUERY));
+    text.push('=');
+    text.extend(percent_encode(value, NOT_IN_QUERY));
+}
+
+/// Names are compared decoded and without regard to case, as ASP.NET does.
+fn remove(query: &mut Option<String>, name: &str) {
+    let Some(text) = query else { return };
+    let named = |pair: &str| {
+        form_urlencoded::parse(pair.as_bytes()).next().is_some_and(|(known, _)| known.eq_ignore_ascii_case(name))
+    };
+    if text.split('&').any(named) {
+        let kept: Vec<&str> = text.split('&').filter(|pair| !named(pair)).collect();
+        *query = Some(kept.join("&")).filter(|text| !text.is_empty());
+    }
+}

@@ -1,0 +1,55 @@
+//! What a store is told (`ObjectStores.<name>`).
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use url::Url;
+
+use primitives::secret::Secret;
+
+/// One object store.
+#[derive(Clone, Debug)]
+pub struct Store {
+    /// Its name in the YAML.
+    pub name: Arc<str>,
+    /// Where it is.
+    pub endpoint: Endpoint,
+    /// The region that signatures name.
+    pub region: String,
+    /// Whether the bucket stands in the path (MinIO) or in the host name.
+    pub path_style: bool,
+    /// Who we are to the store.
+    pub credentials: Credentials,
+    /// Life of a presigned URL; at least one minute, at most seven days (SigV4).
+    pub presign_expiry: Duration,
+}
+
+/// Where a store is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// An S3 endpoint: scheme, host, port, no path.
+    Remote(Url),
+    /// A folder served by the embedded store.
+    Embedded(PathBuf),
+}
+
+/// Keys, and where they came from so that they can be read again after the store refused them.
+#[derive(Clone, Debug)]
+pub struct Credentials {
+    /// The access key id.
+    pub access_key: SecretSource,
+    /// The secret key.
+    pub secret_key: SecretSource,
+    /// The session token of temporary credentials.
+    pub session_token: Option<SecretSource>,
+}
+
+/// A secret with its origin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretSource {
+    /// The value when the configuration was read.
+    pub value: Secret,
+    /// The file it stands in, read again when the store refuses the key; `None` for the environment.
+    pub file: Option<PathBuf>,
+}

@@ -1,0 +1,167 @@
+use super::*;
+use crate::settings::{Credentials as Keys, Endpoint};
+use primitives::secret::Secret;
+
+fn store(path_style: bool, secret_file: Option<std::path::PathBuf>) -> Store {
+    let source = |value: &str| SecretSource { value: Secret::new(value), file: None };
+    let mut secret_key = source("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY");
+    secret_key.file = secret_file;
+    Store {
+        name: "s3".into(),
+        endpoint: Endpoint::Remote("https://s3.amazonaws.com".parse().expect("a URL")),
+        region: "us-east-1".into(),
+        path_style,
+        credentials: Keys { access_key: source("AKIAIOSFODNN7EXAMPLE"), secret_key, session_token: None },
+        presign_expiry: Duration::from_secs(86_400),
+    }
+}
+
+fn signer(path_style: bool, clock: &Clock) -> Signer {
+    Signer::new(store(path_style, None), "https://s3.amazonaws.com".parse().expect("a URL"), clock.clone())
+}
+
+fn aws_time() -> Clock {
+    Clock::manual(SystemTime::UNIX_EPOCH + Duration::from_secs(1_369_353_600))
+}
+
+fn text(signature: &Signature) -> String {
+    String::from_utf8(signature.request.head.to_vec()).expect("a request head is ASCII")
+}
+
+fn is_same(one: &Signature, other: &Signature) -> bool {
+    Arc::ptr_eq(&one.request, &other.request) && other.is_cached
+}
+
+#[test]
+fn signs_the_example_of_the_aws_documentation() {
+    let object = Object { head: false, bucket: "examplebucket", key: "test.txt" };
+    let signed = signer(false, &aws_time()).sign(&object).expect("signed");
+    assert_eq!(
+        text(&signed),
+        "GET /test.txt?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIAIOSFODNN7EXAMPLE%2F20130524%2Fus-east-1%2Fs3%2Faws4_request&X-Amz-Date=20130524T000000Z&X-Amz-Expires=86400&X-Amz-SignedHeaders=host&X-Amz-Signature=aeeed9bbccd4d02ee5c0109b86d86835f995330da4c265957d157751f604d404 HTTP/1.1\r\nHost: examplebucket.s3.amazonaws.com\r\n"
+    );
+}
+
+#[test]
+fn keys_are_encoded_once_as_the_store_verifies_them() {
+    for (key, path) in [
+        ("a b.mp3", "/audio/a%20b.mp3"),
+        ("a+b.mp3", "/audio/a%2Bb.mp3"),
+        ("100%.mp3", "/audio/100%25.mp3"),
+        ("Ünï/c#d?.mp3", "/audio/%C3%9Cn%C3%AF/c%23d%3F.mp3"),
+        ("a//b", "/audio/a//b"),
+        ("/leading", "/audio//leading"),
+        ("~tilde_(1)'.mp3", "/audio/~tilde_%281%29%27.mp3"),
+    ] {
+        let signed = signer(true, &aws_time()).sign(&Object { head: true, bucket: "audio", key }).expect("signed");
+        let head = text(&signed);
+        assert!(head.starts_with(&format!("HEAD {path}?X-Amz-")), "{key}: {head}");
+    }
+}
+
+#[test]
+fn a_signature_is_kept_until_thirty_seconds_before_it_expires() {
+    let clock = aws_time();
+    let signer = signer(true, &clock);
+    let object = Object { head: false, bucket: "audio", key: "a" };
+    let first = signer.sign(&object).expect("signed");
+    clock.advance(Duration::from_secs(86_400 - 31));
+    assert!(is_same(&first, &signer.sign(&object).expect("signed")), "still good");
+    clock.advance(Duration::from_secs(1));
+    assert!(!is_same(&first, &signer.sign(&object).expect("signed")), "signed anew");
+}
+
+#[test]
+fn methods_and_forgotten_objects_are_signed_apart() {
+    let signer = signer(true, &aws_time());
+    let get = Object { head: false, bucket: "audio", key: "a" };
+    let first = signer.sign(&get).expect("signed");
+    let head = signer.sign(&Object { head: true, ..get }).expect("signed");
+    assert_ne!(text(&first), text(&head));
+    signer.forget(&get);
+    assert!(!is_same(&first, &signer.sign(&get).expect("signed")));
+}
+
+#[test]
+fn the_clock_of_the_store_is_learnt_and_small_differences_are_left_alone() {
+    let clock = aws_time();
+    let signer = signer(true, &clock);
+    let object = Object { head: false, bucket: "audio", key: "a" };
+    let before = signer.sign(&object).expect("signed");
+    assert!(!signer.learn_clock(clock.now() + Duration::from_secs(20)));
+    assert!(signer.learn_clock(clock.now() + Duration::from_secs(3600)));
+    assert!(signer.moved_on_from(before.request.generation));
+    assert!(text(&signer.sign(&object).expect("signed")).contains("X-Amz-Date=20130524T010000Z"));
+    assert!(!signer.learn_clock(clock.now() + Duration::from_secs(3600)), "the same offset again changes nothing");
+}
+
+#[test]
+fn a_clock_that_is_days_or_ages_off_is_not_followed() {
+    let clock = aws_time();
+    let signer = signer(true, &clock);
+    let object = Object { head: false, bucket: "audio", key: "a" };
+    let hour = Duration::from_secs(3600);
+    assert!(signer.learn_clock(clock.now() + hour));
+    let year_9999 = SystemTime::UNIX_EPOCH + Duration::from_secs(253_402_300_799);
+    for absurd in [year_9999, SystemTime::UNIX_EPOCH, clock.now() + 25 * hour, clock.now() - 25 * hour] {
+        assert!(!signer.learn_clock(absurd), "{absurd:?}");
+        assert!(text(&signer.sign(&object).expect("signed")).contains("X-Amz-Date=20130524T010000Z"), "{absurd:?}");
+    }
+    assert!(signer.learn_clock(clock.now() - 24 * hour));
+    assert!(text(&signer.sign(&object).expect("signed")).contains("X-Amz-Date=20130523T000000Z"));
+}
+
+#[test]
+fn a_clock_that_did_not_help_is_forgotten_once() {
+    let clock = aws_time();
+    let signer = signer(true, &clock);
+    let object = Object { head: false, bucket: "audio", key: "a" };
+    let ours = signer.sign(&object).expect("signed");
+    assert!(!signer.forget_clock(ours.request.generation), "nothing was learnt");
+    assert!(signer.learn_clock(clock.now() + Duration::from_secs(3600)));
+    assert!(!signer.forget_clock(ours.request.generation), "that one was signed before");
+    let learnt = signer.sign(&object).expect("signed");
+    assert!(signer.forget_clock(learnt.request.generation));
+    assert_eq!(text(&signer.sign(&object).expect("signed")), text(&ours));
+}
+
+#[test]
+fn a_clock_at_the_end_of_time_signs_nothing_and_overflows_nowhere() {
+    for seconds in [1 << 40, i64::MAX as u64 / 1000] {
+        let clock = Clock::manual(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+        let signer = signer(true, &clock);
+        signer.learn_clock(clock.now() + Duration::from_secs(3600));
+        let signed = signer.sign(&Object { head: false, bucket: "audio", key: "a" });
+        assert_eq!(signed.err(), Some(SignError::Clock));
+    }
+}
+
+#[test]
+fn a_denied_signature_is_renewed_once_in_an_interval_for_all() {
+    let clock = aws_time();
+    let signer = signer(true, &clock);
+    let object = Object { head: false, bucket: "audio", key: "a" };
+    let old = signer.sign(&object).expect("signed").request;
+    let renewed = signer.renew_denied(&object, &old).expect("signed").expect("another one");
+    let other = signer.renew_denied(&object, &old).expect("signed").expect("another one");
+    assert!(Arc::ptr_eq(&renewed, &other), "one for all who were denied");
+    assert!(Arc::ptr_eq(&renewed, &signer.sign(&object).expect("signed").request), "and for those who come");
+    assert!(signer.renew_denied(&object, &renewed).expect("signed").is_none(), "denied again, and too soon");
+    clock.advance(RENEWAL_INTERVAL);
+    assert!(signer.renew_denied(&object, &renewed).expect("signed").is_some());
+}
+
+#[test]
+fn credentials_in_a_file_are_read_again() {
+    let file = std::env::temp_dir().join(format!("tidegate-signer-{}", std::process::id()));
+    std::fs::write(&file, "one\n").expect("written");
+    let signer =
+        Signer::new(store(true, Some(file.clone())), "http://127.0.0.1:9000".parse().expect("a URL"), aws_time());
+    let object = Object { head: false, bucket: "audio", key: "a" };
+    let before = signer.sign(&object).expect("signed");
+    assert!(!signer.reload_credentials(), "nothing changed yet");
+    std::fs::write(&file, "two\n").expect("written");
+    assert!(signer.reload_credentials());
+    assert_ne!(text(&before), text(&signer.sign(&object).expect("signed")));
+    std::fs::remove_file(file).expect("removed");
+}

@@ -1,0 +1,139 @@
+//! `GET /api/v1/usage`: how a user stands with the limits.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::caller::{Role, User};
+use super::error::Error;
+use super::extract::{Json, Query};
+use super::id;
+use crate::auth::policy::claim_text;
+use crate::limit::settings::Partition;
+use crate::limit::subject::{self, ClaimValue, Who};
+use crate::limit::{Limits, Standing};
+use http_semantics::rate_limit::whole_seconds;
+
+/// Whose usage.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    /// Another user's, for the role `admin`. Default: the caller's own.
+    user_id: Option<String>,
+}
+
+/// How a user stands with the limits that count users.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({ "user_id": "alice", "policies": [{ "policy": "streaming",
+    "requests": { "limit": 100, "remaining": 97, "used": 3, "resets_in": 42 },
+    "streams": { "under_way": 1, "limit": 3 },
+    "egress": { "limit": 53687091200_u64, "remaining": 53686042624_u64, "used": 1048576, "resets_in": 86400 },
+    "bytes_per_second": 2097152 }] }))]
+pub struct UsageOfUser {
+    /// The user.
+    user_id: String,
+    /// The policies that count this user by name, or by a claim.
+    policies: Vec<UsageOfPolicy>,
+}
+
+/// How a user stands with one policy.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct UsageOfPolicy {
+    /// The policy.
+    policy: String,
+    /// Requests in the window.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    requests: Option<Amount>,
+    /// Streams at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    streams: Option<Streams>,
+    /// Bytes in the period.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    egress: Option<Amount>,
+    /// Bytes a second that all streams share.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes_per_second: Option<u64>,
+}
+
+/// An amount and what is left of it.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Amount {
+    /// What is allowed.
+    limit: u64,
+    /// What is left of it.
+    remaining: u64,
+    /// What is used of it.
+    used: u64,
+    /// Seconds until more is left; 0 where nothing is used.
+    resets_in: u64,
+}
+
+/// Streams at once.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct Streams {
+    /// How many are under way.
+    under_way: u64,
+    /// How many may be.
+    limit: u32,
+}
+
+/// The paths.
+pub fn routes(limits: Arc<Limits>) -> OpenApiRouter {
+    OpenApiRouter::new().routes(routes!(usage)).with_state(limits)
+}
+
+/// How the caller stands with the limits: requests left, streams under way, bytes sent. Asking changes nothing, but is
+/// itself a request of the class `standard`.
+#[utoipa::path(get, path = "/api/v1/usage", tag = "limits", security(("bearer" = [])), params(Asked), responses(
+    (status = 200, description = "How the user stands with every policy that counts users", body = UsageOfUser),
+    (status = 400, description = "The id cannot be one, or another parameter was given"),
+    (status = 401, description = "No valid token"), (status = 403, description = "Another user's, without the role `admin`"),
+    (status = 429, description = "Too many requests; see Retry-After")))]
+async fn usage(
+    State(limits): State<Arc<Limits>>,
+    user: User,
+    Query(asked): Query<Asked>,
+) -> Result<Json<UsageOfUser>, Error> {
+    let other = asked.user_id.filter(|id| id != user.id());
+    other.as_deref().map(|other| id::parse("user_id", other)).transpose()?;
+    if other.is_some() && user.role() != Role::Admin {
+        return Err(Error::forbidden("the usage of others needs a token whose claim `role` is `admin`"));
+    }
+    let mut policies = Vec::new();
+    for policy in limits.policies() {
+        let Some(subject) = subject(&policy.settings().partition, &user, other.as_deref()) else { continue };
+        let found = policy.usage(&subject).await;
+        policies.push(UsageOfPolicy {
+            policy: policy.settings().name.to_string(),
+            requests: found.requests.map(Amount::from),
+            streams: found.streams.map(|(under_way, limit)| Streams { under_way, limit }),
+            egress: found.egress.map(|(standing, used)| Amount { used, ..Amount::from(standing) }),
+            bytes_per_second: found.bytes_per_second,
+        });
+    }
+    Ok(Json(UsageOfUser { user_id: other.unwrap_or_else(|| user.id().to_owned()), policies }))
+}
+
+/// Whose count it is: `None` where the policy counts neither users nor what their tokens say.
+fn subject(partition: &Partition, user: &User, other: Option<&str>) -> Option<String> {
+    match (partition, other) {
+        (Partition::User, other) => Some(subject::user(other.unwrap_or(user.id()))),
+        (Partition::Claim(name), None) => {
+            claim_text(&user.claims.map, name)?;
+            let claim = |name: &str| claim_text(&user.claims.map, name).map(|text| ClaimValue::new(&text));
+            Some(subject::of(partition, &Who { user: Some(user.id()), claim: &claim, address: None, route: "" }))
+        }
+        (Partition::Claim(_), Some(_)) | (Partition::Address | Partition::Route, _) => None,
+    }
+}
+
+impl From<Standing> for Amount {
+    fn from(standing: Standing) -> Self {
+        let Standing { limit, remaining, reset } = standing;
+        Self { limit, remaining, used: limit.saturating_sub(remaining), resets_in: whole_seconds(reset) }
+    }
+}

@@ -1,0 +1,209 @@
+//! Who asks: tokens (JWT), the keys that verify them, and the rules over their claims.
+//!
+//! Owns where a token is found, whether it is genuine and in force, and what it may. Knows nothing of routes, statuses
+//! or Pingora: a [`Refusal`] is turned into an answer by the caller. RFC 7515, 7517, 7519, 8725 (good practice), 6750
+//! (bearer tokens).
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+use foyer::Cache;
+use http::HeaderMap;
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+
+mod issue;
+mod jwks;
+mod jwt;
+mod keys;
+pub mod path_token;
+pub mod policy;
+mod refusal;
+pub mod revocation;
+pub mod settings;
+mod source;
+#[cfg(test)]
+mod tests;
+
+pub use issue::TokenIssuer;
+pub use jwks::Spawner;
+pub use keys::KeyError;
+pub use refusal::Refusal;
+pub use source::{strip_headers, strip_query};
+
+use jwks::Jwks;
+use jwt::{Expected, Token};
+use keys::Key;
+use primitives::clock::Clock;
+use settings::{Auth, Issuer, KeySource, TokenSource};
+
+/// Room for verified tokens, in bytes of their text: some ten thousand of usual length.
+const VERIFIED_BYTES: usize = 8 * 1024 * 1024;
+
+/// What a genuine token says.
+#[derive(Clone, PartialEq)]
+pub struct Claims {
+    /// Who it speaks of (`sub`); never empty.
+    pub subject: String,
+    /// All claims, `sub` among them.
+    pub map: Map<String, Value>,
+}
+
+impl fmt::Debug for Claims {
+    /// Claims are personal; nothing of them belongs into a log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Claims(***)")
+    }
+}
+
+/// An issuer's key that cannot be used.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("Auth.Jwt.Issuers[{index}]: {cause}")]
+pub struct BadIssuer {
+    /// Which issuer, counted from 0.
+    pub index: usize,
+    /// What is wrong with its key.
+    pub cause: KeyError,
+}
+
+/// Finds and verifies tokens.
+pub struct Authenticator {
+    sources: Vec<TokenSource>,
+    issuers: Vec<Trusted>,
+    leeway: u64,
+    clock: Clock,
+    /// Tokens that were verified, by the SHA-256 of their text, so that a stream of range requests costs one
+    /// verification. Never refusals: those cost their sender, not us.
+    verified: Cache<[u8; 32], Verified>,
+}
+
+struct Trusted {
+    name: Option<String>,
+    audiences: Vec<String>,
+    keys: Keys,
+}
+
+enum Keys {
+    Fixed(Key),
+    Published(Arc<Jwks>),
+}
+
+#[derive(Clone)]
+struct Verified {
+    claims: Arc<Claims>,
+    /// Unix seconds.
+    until: u64,
+    /// Whose keys verified it, and which generation of them: after a rotation the token must be verified anew.
+    issuer: usize,
+    generation: u64,
+    text_bytes: usize,
+}
+
+impl Authenticator {
+    /// Reads the keys. Published ones are fetched by `client` at first need; `spawner` runs their renewal.
+    pub fn new(settings: &Auth, client: reqwest::Client, clock: Clock, spawner: Spawner) -> Result<Self, BadIssuer> {
+        let trust = |(index, issuer): (usize, &Issuer)| {
+            let keys = match &issuer.keys {
+                KeySource::Secret(secret) => Key::shared(secret).map(Keys::Fixed),
+                KeySource::PublicKey(pem) => Key::public(pem).map(Keys::Fixed),
+                KeySource::Jwks(url) => issuer.keys.check().map(|()| {
+                    let name = issuer.issuer.clone().unwrap_or_else(|| format!("Issuers[{index}]"));
+                    Keys::Published(Jwks::new(url.clone(), name, client.clone(), clock.clone(), spawner.clone()))
+                }),
+            };
+            let keys = keys.map_err(|cause| BadIssuer { index, cause })?;
+            Ok(Trusted { name: issuer.issuer.clone(), audiences: issuer.audiences.clone(), keys })
+        };
+        Ok(Self {
+            sources: settings.token_from.clone(),
+            issuers: settings.issuers.iter().enumerate().map(trust).collect::<Result<_, _>>()?,
+            leeway: settings.leeway.as_secs(),
+            verified: Cache::builder(VERIFIED_BYTES)
+                .with_name("auth")
+                .with_weighter(|_, verified: &Verified| verified.text_bytes)
+                .build(),
+            clock,
+        })
+    }
+
+    /// The request's token as it was sent, whether it is good or not.
+    pub fn token<'a>(&self, headers: &'a HeaderMap, query: Option<&'a str>) -> Option<Cow<'a, str>> {
+        source::find(&self.sources, headers, query).ok()
+    }
+
+    /// The claims of the request's token.
+    pub async fn authenticate(&self, headers: &HeaderMap, query: Option<&str>) -> Result<Arc<Claims>, Refusal> {
+        let text = source::find(&self.sources, headers, query)?;
+        if text.len() > jwt::MAX_BYTES {
+            return Err(Refusal::Malformed);
+        }
+        let digest = Sha256::digest(text.as_bytes()).into();
+        if let Some(claims) = self.recall(&digest) {
+            return Ok(claims);
+        }
+        let verified = self.verify(&text).await?;
+        let claims = verified.claims.clone();
+        self.verified.insert(digest, verified);
+        Ok(claims)
+    }
+
+    /// The claims of the request's token, if it was verified before and still holds; nothing is verified anew.
+    pub fn known(&self, headers: &HeaderMap, query: Option<&str>) -> Result<Option<Arc<Claims>>, Refusal> {
+        let text = source::find(&self.sources, headers, query)?;
+        Ok(self.recall(&Sha256::digest(text.as_bytes()).into()))
+    }
+
+    /// The claims of a token that was verified before, is still in force, and by keys that still are.
+    fn recall(&self, digest: &[u8; 32]) -> Option<Arc<Claims>> {
+        let entry = self.verified.get(digest)?;
+        let verified = entry.value();
+        let in_force = self.clock.unix() < verified.until;
+        let same_keys = self.issuers[verified.issuer].keys.generation() == Some(verified.generation);
+        (in_force && same_keys).then(|| verified.claims.clone())
+    }
+
+    /// Verifies a token by each issuer that it may be from: several may have the same name, while a static key is
+    /// exchanged.
+    async fn verify(&self, text: &str) -> Result<Verified, Refusal> {
+        let token = Token::parse(text)?;
+        let named = token.issuer()?;
+        let is_known = named.is_some() && self.issuers.iter().any(|issuer| issuer.name.as_deref() == named);
+        let name = if is_known { named } else { None };
+        let mut refusal = Refusal::WrongIssuer;
+        for (index, issuer) in self.issuers.iter().enumerate().filter(|(_, issuer)| issuer.name.as_deref() == name) {
+            match issuer.keys.verify(&token).await.and_then(|generation| Ok((generation, self.judge(issuer, &token)?)))
+            {
+                Ok((generation, (claims, until))) => {
+                    let (claims, text_bytes) = (Arc::new(claims), text.len());
+                    return Ok(Verified { claims, until, issuer: index, generation, text_bytes });
+                }
+                Err(other) => refusal = refusal.max(other),
+            }
+        }
+        Err(refusal)
+    }
+
+    fn judge(&self, issuer: &Trusted, token: &Token<'_>) -> Result<(Claims, u64), Refusal> {
+        let expected = Expected { audiences: &issuer.audiences, now: self.clock.unix(), leeway: self.leeway };
+        jwt::judge(token.claims.clone(), &expected)
+    }
+}
+
+impl Keys {
+    /// Verifies a token's signature, and says by which generation of keys.
+    async fn verify(&self, token: &Token<'_>) -> Result<u64, Refusal> {
+        match self {
+            Self::Fixed(key) => key.verify(token).map(|()| 0),
+            Self::Published(jwks) => jwks.verify(token).await,
+        }
+    }
+
+    fn generation(&self) -> Option<u64> {
+        match self {
+            Self::Fixed(_) => Some(0),
+            Self::Published(jwks) => jwks.generation(),
+        }
+    }
+}

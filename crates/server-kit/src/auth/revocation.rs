@@ -1,0 +1,178 @@
+//! Every user's generation: streaming URLs are of the one in which they were made, and a logout begins the next. Kept
+//! where it is shared and lasts: PostgreSQL, else Redis, else SQLite, else in memory.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use foyer::{Cache, CacheBuilder};
+use fred::interfaces::KeysInterface;
+use sha2::{Digest, Sha256};
+
+use crate::database::Database;
+use crate::on;
+use crate::redis::Redis;
+use crate::redis::keys::Key;
+use primitives::memo::Memo;
+
+/// How long a generation is believed while a URL is used. With [`WATCH`] it is what a live stream may go on for.
+const FRESH: Duration = Duration::from_millis(500);
+/// Between two looks of a live stream.
+const WATCH: Duration = Duration::from_secs(2);
+/// For a command to Redis.
+const REDIS_BUDGET: Duration = Duration::from_millis(200);
+/// For a question to the database.
+const DATABASE_BUDGET: Duration = Duration::from_millis(500);
+/// For a logout in the database: one that does not answer is none, and twice is once.
+const ADVANCE_BUDGET: Duration = Duration::from_secs(2);
+/// A user's id that is longer is looked up by its digest.
+const LONGEST_USER: usize = 63;
+/// Bytes of users' generations that are remembered.
+const REMEMBERED: usize = 16 << 20;
+/// Users whose generations are kept in memory where there is nothing else: a logout must not be lost to a few others.
+const USERS: usize = 1 << 20;
+
+/// Where the generations are. A user who never logged out everywhere is in generation 0.
+#[derive(Clone)]
+pub enum Generations {
+    /// In this process: they end with it.
+    Memory(Cache<String, u32>),
+    /// `stream.gen:{userId}`.
+    Redis(Redis),
+    /// The table `stream_generations`.
+    Database(Database),
+}
+
+impl Generations {
+    /// The best of what there is.
+    pub fn new(redis: Option<Redis>, database: Option<Database>) -> Self {
+        match (redis, database) {
+            (_, Some(database @ Database::Postgres(_))) => Self::Database(database),
+            (Some(redis), _) => Self::Redis(redis),
+            (None, Some(database)) => Self::Database(database),
+            (None, None) => Self::Memory(CacheBuilder::new(USERS).build()),
+        }
+    }
+
+    /// The user's generation; `None`: there is no telling now.
+    async fn read(&self, user: &str) -> Option<u32> {
+        match self {
+            Self::Memory(users) => Some(users.get(user).map_or(0, |entry| *entry.value())),
+            Self::Redis(redis) => {
+                let client = redis.within(REDIS_BUDGET);
+                let read: Result<Option<u32>, _> = Redis::in_time(REDIS_BUDGET, client.get(key(redis, user))).await;
+                read.ok().map(Option::unwrap_or_default)
+            }
+            Self::Database(database) => {
+                let sql = "SELECT generation FROM stream_generations WHERE user_id = $1";
+                let read = async {
+                    on!(database, pool => sqlx::query_as::<_, (i64,)>(sql).bind(user).fetch_optional(pool).await)
+                };
+                let row = tokio::time::timeout(DATABASE_BUDGET, read).await.ok()?.ok()?;
+                Some(row.map_or(0, |(generation,)| wrapped(generation)))
+            }
+        }
+    }
+
+    /// Begins the user's next generation and says which it is.
+    async fn advance(&self, user: &str) -> Option<u32> {
+        match self {
+            Self::Memory(users) => {
+                let next = users.get(user).map_or(0, |entry| *entry.value()).wrapping_add(1);
+                users.insert(user.to_owned(), next);
+                Some(next)
+            }
+            Self::Redis(redis) => {
+                let client = redis.within(REDIS_BUDGET);
+                let next: Result<i64, _> = Redis::in_time(REDIS_BUDGET, client.incr(key(redis, user))).await;
+                next.ok().map(wrapped)
+            }
+            Self::Database(database) => {
+                let sql = "INSERT INTO stream_generations (user_id, generation) VALUES ($1, 1) ON CONFLICT (user_id)
+                    DO UPDATE SET generation = stream_generations.generation + 1 RETURNING generation";
+                let advance =
+                    async { on!(database, pool => sqlx::query_as::<_, (i64,)>(sql).bind(user).fetch_one(pool).await) };
+                let (generation,) = tokio::time::timeout(ADVANCE_BUDGET, advance).await.ok()?.ok()?;
+                Some(wrapped(generation))
+            }
+        }
+    }
+}
+
+fn key(redis: &Redis, user: &str) -> String {
+    redis.key(Key::StreamGeneration { user })
+}
+
+/// The user's id as generations are kept by: itself, or where it is long its digest.
+fn short(user: &str) -> Cow<'_, str> {
+    if user.len() <= LONGEST_USER && !user.starts_with('~') {
+        return Cow::Borrowed(user);
+    }
+    let digest = Sha256::digest(user.as_bytes());
+    Cow::Owned(format!("~{}", URL_SAFE_NO_PAD.encode(&digest[..24])))
+}
+
+/// What of a counter stands in a token.
+fn wrapped(generation: i64) -> u32 {
+    let [.., a, b, c, d] = generation.to_be_bytes();
+    u32::from_be_bytes([a, b, c, d])
+}
+
+/// The generations, as requests ask for them.
+pub struct Revocations {
+    generations: Generations,
+    remembered: Memo<u32>,
+}
+
+impl Revocations {
+    /// Those in `generations`.
+    pub fn new(generations: Generations) -> Self {
+        Self { generations, remembered: Memo::new(REMEMBERED, FRESH, true, |_| 0) }
+    }
+
+    /// The user's generation now; `None`: there is no telling.
+    pub async fn current(&self, user: &str) -> Option<u32> {
+        self.generations.read(&short(user)).await
+    }
+
+    /// The user's generation as it was a moment ago, or as it was known last.
+    pub async fn recent(&self, user: &str) -> Option<u32> {
+        let user = short(user);
+        let ask = || {
+            let (generations, user) = (self.generations.clone(), user.clone().into_owned());
+            async move { generations.read(&user).await }
+        };
+        self.remembered.get(&user, ask).await
+    }
+
+    /// Revokes what was issued to the user so far; false where that cannot be done now.
+    pub async fn revoke(&self, user: &str) -> bool {
+        let user = short(user);
+        let advanced = self.generations.advance(&user).await;
+        self.remembered.forget(&user);
+        advanced.is_some()
+    }
+
+    /// Whether what was issued to the user in `generation` is revoked. As long as nobody can tell, it is not.
+    pub async fn is_revoked(&self, user: &str, generation: u32) -> bool {
+        // What is remembered may be older than the generation.
+        self.recent(user).await.is_some_and(|now| now > generation)
+    }
+
+    /// Resolves when what was issued to the user in `generation`, or without one by now, is revoked.
+    pub async fn revoked(&self, user: &str, generation: Option<u32>) {
+        let mut began = generation;
+        loop {
+            if began.is_none() {
+                began = self.current(user).await;
+            }
+            tokio::time::sleep(WATCH).await;
+            if let Some(began) = began
+                && self.is_revoked(user, began).await
+            {
+                return;
+            }
+        }
+    }
+}

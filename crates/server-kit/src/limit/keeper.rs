@@ -1,0 +1,246 @@
+//! What limits do beside requests, in two tasks: leases of streams are ended and renewed in one, egress is saved in the
+//! other, so that a ledger that does not answer holds up no lease.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use prometheus::IntCounter;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::time::{Interval, MissedTickBehavior, interval};
+
+use super::egress::{Account, Egress, Ledger};
+use super::policy::Policy;
+use super::rest::Rest;
+use super::shared::{Ended, Shared};
+use super::table::Entry;
+use primitives::clock::Clock;
+
+/// Between two savings; with [`super::egress::FRESH`] it is how late another node hears of what was sent. Also between two
+/// looks at whether leases have to be renewed.
+const SAVING: Duration = Duration::from_millis(500);
+/// Between two renewals of the leases, which last three times as long, in milliseconds.
+const RENEWAL: u64 = 20_000;
+/// Between two looks for periods that have ended, in milliseconds.
+const FORGETTING: u64 = 3_600_000;
+/// Jobs taken at once.
+const BATCH: usize = 512;
+
+/// Takes jobs, and reads the ledger for those who wait for it.
+#[derive(Clone)]
+pub struct Keeper {
+    ended: UnboundedSender<u64>,
+    unsaved: UnboundedSender<Unsaved>,
+    ledger: Option<Arc<dyn Ledger>>,
+    rest: Arc<Rest>,
+    failures: IntCounter,
+}
+
+/// A subject that was sent something under a policy.
+type Unsaved = (Arc<Policy>, Arc<Entry>);
+/// A policy's and a subject's name.
+type Name = (Arc<str>, Arc<str>);
+
+/// Does the jobs.
+pub struct Worker {
+    leases: LeaseWorker,
+    savings: SaveWorker,
+}
+
+/// Ends and renews leases.
+struct LeaseWorker {
+    ended: UnboundedReceiver<u64>,
+    shared: Option<Arc<Shared>>,
+    clock: Clock,
+    /// Ended, and Redis has not been told yet.
+    untold: Vec<Ended>,
+    renewed: u64,
+}
+
+/// Saves egress.
+struct SaveWorker {
+    jobs: UnboundedReceiver<Unsaved>,
+    keeper: Keeper,
+    clock: Clock,
+    /// What has to be saved, by policy and subject.
+    unsaved: HashMap<Name, Unsaved>,
+    forgot: u64,
+}
+
+impl Keeper {
+    /// A keeper over `ledger`, and the worker that has to be run.
+    pub fn new(
+        ledger: Option<Arc<dyn Ledger>>,
+        shared: Option<Arc<Shared>>,
+        clock: Clock,
+        failures: IntCounter,
+    ) -> (Self, Worker) {
+        let ((ended, leases), (unsaved, jobs)) = (unbounded_channel(), unbounded_channel());
+        let keeper = Self { ended, unsaved, ledger, rest: Arc::default(), failures };
+        let renewed = now(&clock);
+        let leases = LeaseWorker { ended: leases, shared, clock: clock.clone(), untold: Vec::new(), renewed };
+        let savings = SaveWorker { jobs, keeper: keeper.clone(), clock, unsaved: HashMap::new(), forgot: 0 };
+        (keeper, Worker { leases, savings })
+    }
+
+    /// Whether there is a ledger.
+    pub fn keeps(&self) -> bool {
+        self.ledger.is_some()
+    }
+
+    /// Has the stream's lease ended.
+    pub fn release(&self, lease: u64) {
+        // The worker is gone only when the process ends.
+        let _ = self.ended.send(lease);
+    }
+
+    /// Has saved what the subject was sent, where there is a ledger.
+    pub fn save(&self, policy: &Arc<Policy>, entry: &Arc<Entry>) {
+        if self.keeps() {
+            let _ = self.unsaved.send((Arc::clone(policy), Arc::clone(entry)));
+        }
+    }
+
+    /// Reads what `account` has into `egress`; without an answer what is counted here has to do.
+    pub async fn read(&self, account: &Account, egress: &Egress, now: u64) {
+        let Some(ledger) = &self.ledger else { return };
+        if !self.rest.may_try(now) {
+            return;
+        }
+        match ledger.read(account).await {
+            Ok(total) => {
+                self.rest.worked();
+                egress.is_saved(0, total, now);
+            }
+            Err(_) => self.failed(now),
+        }
+    }
+
+    fn failed(&self, now: u64) {
+        self.failures.inc();
+        if self.rest.failed(now) {
+            tracing::warn!("egress cannot be read or saved at the moment; it is counted on this node");
+        }
+    }
+}
+
+impl Worker {
+    /// Works until `stopping` resolves, and then does what is left.
+    pub async fn run(self, stopping: impl Future<Output = ()> + Send) {
+        let stopping = stopping.shared();
+        tokio::join!(self.leases.run(stopping.clone()), self.savings.run(stopping));
+    }
+}
+
+impl LeaseWorker {
+    async fn run(mut self, stopping: impl Future<Output = ()>) {
+        let Some(shared) = self.shared.take() else { return };
+        let (mut ticks, mut batch) = (ticks(), Vec::with_capacity(BATCH));
+        tokio::pin!(stopping);
+        loop {
+            tokio::select! {
+                () = &mut stopping => break,
+                count = self.ended.recv_many(&mut batch, BATCH) => match count {
+                    0 => break,
+                    _ => self.release(&shared, &mut batch).await,
+                },
+                _ = ticks.tick() => {
+                    self.release(&shared, &mut batch).await;
+                    self.renew(&shared).await;
+                }
+            }
+        }
+        while let Ok(lease) = self.ended.try_recv() {
+            batch.push(lease);
+        }
+        self.release(&shared, &mut batch).await;
+    }
+
+    async fn release(&mut self, shared: &Shared, batch: &mut Vec<u64>) {
+        let now = now(&self.clock);
+        self.untold.extend(shared.end(batch.drain(..), now));
+        shared.release(&mut self.untold, now).await;
+    }
+
+    /// By the clock, and not by how often it was looked at: a lease ends by the clock too. What failed is tried again at
+    /// the next look.
+    async fn renew(&mut self, shared: &Shared) {
+        let now = now(&self.clock);
+        // A clock that was put back is a reason to renew as well.
+        if now.abs_diff(self.renewed) >= RENEWAL && shared.renew(now).await {
+            self.renewed = now;
+        }
+    }
+}
+
+impl SaveWorker {
+    async fn run(mut self, stopping: impl Future<Output = ()>) {
+        let (mut ticks, mut batch) = (ticks(), Vec::with_capacity(BATCH));
+        tokio::pin!(stopping);
+        loop {
+            tokio::select! {
+                () = &mut stopping => break,
+                _ = self.jobs.recv_many(&mut batch, BATCH) => self.take(&mut batch),
+                _ = ticks.tick() => {
+                    self.save().await;
+                    self.forget().await;
+                }
+            }
+        }
+        while let Ok(job) = self.jobs.try_recv() {
+            batch.push(job);
+        }
+        self.take(&mut batch);
+        self.save().await;
+    }
+
+    fn take(&mut self, batch: &mut Vec<Unsaved>) {
+        for (policy, entry) in batch.drain(..) {
+            let name = (Arc::clone(&policy.settings().name), Arc::clone(&entry.subject));
+            self.unsaved.insert(name, (policy, entry));
+        }
+    }
+
+    async fn forget(&mut self) {
+        let now = now(&self.clock);
+        if let Some(ledger) = self.keeper.ledger.as_ref().filter(|_| now.abs_diff(self.forgot) >= FORGETTING) {
+            self.forgot = now;
+            // What is not forgotten now is an hour later.
+            let _ = ledger.forget(now).await;
+        }
+    }
+
+    async fn save(&mut self) {
+        let (Some(ledger), false) = (&self.keeper.ledger, self.unsaved.is_empty()) else { return };
+        let now = now(&self.clock);
+        let mut open: Vec<_> = self.unsaved.values().cloned().collect();
+        // In one order on all nodes, or their transactions would wait for each other.
+        open.sort_by(|(_, one), (_, other)| one.subject.cmp(&other.subject));
+        for chunk in open.chunks(BATCH) {
+            let amounts: Vec<(Account, u64)> = chunk
+                .iter()
+                .filter_map(|(policy, entry)| Some((policy.account(&entry.subject, now)?, entry.egress.unsaved())))
+                .collect();
+            let Ok(totals) = ledger.add(&amounts).await else { return self.keeper.failed(now) };
+            self.keeper.rest.worked();
+            for (((policy, entry), (_, amount)), total) in chunk.iter().zip(&amounts).zip(totals) {
+                entry.egress.is_saved(*amount, total, now);
+                if entry.egress.unsaved() == 0 {
+                    self.unsaved.remove(&(Arc::clone(&policy.settings().name), Arc::clone(&entry.subject)));
+                }
+            }
+        }
+    }
+}
+
+fn ticks() -> Interval {
+    let mut ticks = interval(SAVING);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
+fn now(clock: &Clock) -> u64 {
+    clock.unix_millis().cast_unsigned()
+}

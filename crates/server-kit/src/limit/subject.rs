@@ -1,0 +1,135 @@
+//! Whose count a request falls into. Every request has one: who cannot be told apart shares a count with all such.
+
+use std::fmt::Write;
+use std::net::IpAddr;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sha2::{Digest, Sha256};
+
+use super::settings::Partition;
+use http_semantics::client_ip;
+
+/// Longest name of a subject that is kept as it is.
+const MAX_NAME: usize = 128;
+/// Longest value of a claim that is kept as it is. Streaming URLs carry the value, and have little room.
+const MAX_VALUE: usize = 17;
+/// Bytes of a longer one's digest that name it.
+const VALUE_DIGEST: usize = 12;
+/// The count of all that lack what a policy parts them by.
+const NOBODY: &str = "-";
+
+/// What is known of who asks.
+pub struct Who<'a> {
+    /// The user, by token.
+    pub user: Option<&'a str>,
+    /// A claim of the token; `None` where it is absent or empty.
+    pub claim: &'a dyn Fn(&str) -> Option<ClaimValue>,
+    /// Where the request came from.
+    pub address: Option<IpAddr>,
+    /// The route, or the class of the API.
+    pub route: &'a str,
+}
+
+/// A claim's value as counts name it: itself, or where it is longer than 17 bytes a digest of 17.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClaimValue(String);
+
+impl ClaimValue {
+    /// The value of a token's claim.
+    pub fn new(value: &str) -> Self {
+        if value.len() <= MAX_VALUE && !value.starts_with('#') {
+            return Self(value.to_owned());
+        }
+        let digest = Sha256::digest(value.as_bytes());
+        Self(format!("#{}", URL_SAFE_NO_PAD.encode(&digest[..VALUE_DIGEST])))
+    }
+
+    /// The value that [`ClaimValue::into_text`] gave.
+    pub fn from_text(text: String) -> Self {
+        Self(text)
+    }
+
+    /// The name, at most 17 bytes.
+    pub fn into_text(self) -> String {
+        self.0
+    }
+}
+
+/// The subject of `who` under `partition`. A letter keeps a user from taking an address's name.
+pub fn of(partition: &Partition, who: &Who<'_>) -> String {
+    match (partition, who.user) {
+        (Partition::User, Some(name)) => user(name),
+        (Partition::User, None) | (Partition::Address, _) => address(who.address),
+        (Partition::Route, _) => named('r', who.route),
+        (Partition::Claim(claim), _) => {
+            (who.claim)(claim).map_or_else(|| NOBODY.to_owned(), |ClaimValue(text)| format!("c:{text}"))
+        }
+    }
+}
+
+/// The subject of a user.
+pub fn user(name: &str) -> String {
+    named('u', name)
+}
+
+/// The subject of an address: of IPv6 the /64, which one customer has whole (RFC 6177).
+pub fn address(address: Option<IpAddr>) -> String {
+    address.map_or_else(|| NOBODY.to_owned(), |address| format!("a:{}", client_ip::network(address)))
+}
+
+fn named(kind: char, name: &str) -> String {
+    if name.len() <= MAX_NAME {
+        return format!("{kind}:{name}");
+    }
+    let digest = Sha256::digest(name.as_bytes());
+    digest.iter().fold(format!("{kind}#"), |mut text, byte| {
+        // Writing into a text cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_request_has_a_count_and_who_lacks_the_key_shares_the_strictest() {
+        let claim = |name: &str| (name == "org").then(|| ClaimValue::new("acme"));
+        let (v4, v6) = ("192.0.2.7".parse().ok(), "2001:db8:1:2:3:4:5:6".parse().ok());
+        let user = Partition::User;
+        let org = |name: &str| Partition::Claim(name.into());
+        let table: [(&Partition, Option<&str>, Option<IpAddr>, &str); 9] = [
+            (&user, Some("alice"), v4, "u:alice"),
+            (&user, Some("a:192.0.2.7"), v4, "u:a:192.0.2.7"),
+            (&user, None, v4, "a:192.0.2.7"),
+            (&user, None, None, "-"),
+            (&Partition::Address, Some("alice"), v4, "a:192.0.2.7"),
+            (&Partition::Address, None, v6, "a:2001:db8:1:2::"),
+            (&Partition::Route, Some("alice"), v4, "r:stream"),
+            (&org("org"), None, v4, "c:acme"),
+            (&org("team"), Some("alice"), v4, "-"),
+        ];
+        for (partition, user, address, expected) in table {
+            let who = Who { user, claim: &claim, address, route: "stream" };
+            assert_eq!(of(partition, &who), expected, "{partition:?}");
+        }
+    }
+
+    #[test]
+    fn a_claims_value_is_named_in_17_bytes_and_no_value_has_the_name_of_another() {
+        let (long, other) = ("tenant-of-eighteen", "tenant-of-eighteem");
+        let name = |value: &str| ClaimValue::new(value).into_text();
+        assert_eq!((name("acme"), name("seventeen-bytes-1")), ("acme".to_owned(), "seventeen-bytes-1".to_owned()));
+        assert!(name(long).len() == MAX_VALUE && name(long) != name(other));
+        assert_ne!(name(&name(long)), name(long), "who is called as a digest is");
+        assert_eq!(ClaimValue::from_text(name(long)), ClaimValue::new(long));
+    }
+
+    #[test]
+    fn a_long_name_is_shortened_and_still_its_own() {
+        let (one, other) = (user(&"x".repeat(4000)), user(&"y".repeat(4000)));
+        assert!(one.len() < MAX_NAME && one != other);
+    }
+}

@@ -1,0 +1,312 @@
+//! Tickets: what a browser shows in an address where it cannot show a header. One is good for one session, for opening in
+//! a short time, and for so many listeners at once.
+//!
+//! A ticket says all this itself and is signed, so it is kept nowhere. The key is made from random bytes, which nodes
+//! agree on through Redis, and the share server's token: with neither alone can somebody who has a ticket find out the
+//! other, and a new token ends them all. The same is what a host shows to go on with its session, and what a listener
+//! shows for a cover.
+
+use std::collections::HashMap;
+use std::fmt::Write;
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use hmac::{Hmac, KeyInit, Mac};
+use parking_lot::{Mutex, RwLock};
+use rand::Rng;
+use sha2::Sha256;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::id::SessionId;
+use super::incarnation::Incarnation;
+use super::refused::Refused;
+use primitives::secret::Secret;
+
+/// Tickets that are open at the node at most.
+const MOST: usize = 100_000;
+/// Parts the key from whatever else may be made from the token.
+const PURPOSE: &[u8] = b"tidegate share tickets 2";
+/// Parts covers from tickets.
+const COVER: &[u8] = b"cover";
+/// Bytes of what a ticket says: role, count, until, the session's incarnation, a number that makes it one of its kind.
+const SAID: usize = 1 + 4 + 8 + 8 + 8;
+/// Bytes of the signature.
+const SIGNATURE: usize = 16;
+/// Bytes that the key is made from.
+const SEED: usize = 32;
+/// Keys that are good at the same time: one for new tickets, and those of nodes that started while Redis was away.
+pub const KEYS: usize = 5;
+
+/// What a ticket opens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Listening.
+    Listener,
+    /// Sending audio.
+    Host,
+    /// Going on with sending audio, as long as the session lives.
+    Resume,
+}
+
+/// What a good ticket says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticket {
+    /// What it opens.
+    pub role: Role,
+    /// For how many at once.
+    pub count: u32,
+    /// Until when it can be opened, in milliseconds since the Unix epoch.
+    pub until: i64,
+    /// Which session of its id.
+    pub incarnation: Incarnation,
+    number: u64,
+}
+
+/// Signs tickets, and counts those that are open.
+pub struct Tickets {
+    token: Secret,
+    /// The first one is for new tickets; there always is one.
+    keys: RwLock<Vec<Key>>,
+    open: Mutex<HashMap<u64, (i64, Arc<Semaphore>)>>,
+}
+
+/// What tickets are signed with.
+#[derive(Clone)]
+struct Key {
+    seed: Secret,
+    hmac: Hmac<Sha256>,
+}
+
+/// A place taken with a ticket, until it is dropped.
+pub type Place = OwnedSemaphorePermit;
+
+impl Tickets {
+    /// Tickets of the share server with this token, signed with a key that nobody else has.
+    pub fn new(token: &Secret) -> Self {
+        let bytes: [u8; SEED] = rand::rng().random();
+        let seed = bytes.iter().fold(String::with_capacity(2 * SEED), |mut text, byte| {
+            // Writing into a text cannot fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        });
+        let keys = RwLock::new(vec![Key::new(Secret::new(seed), token)]);
+        Self { token: token.clone(), keys, open: Mutex::default() }
+    }
+
+    /// What the keys are made from, for the other nodes.
+    pub fn seeds(&self) -> Vec<Secret> {
+        self.keys.read().iter().map(|key| key.seed.clone()).collect()
+    }
+
+    /// Takes the keys that nodes have agreed on: the first one for new tickets. What was signed here before stays good. False
+    /// for a text that names none.
+    pub fn adopt(&self, seeds: &str) -> bool {
+        let is_seed = |seed: &&str| seed.len() == 2 * SEED && seed.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let mut agreed: Vec<Secret> = seeds.split(' ').filter(is_seed).map(Secret::new).collect();
+        if agreed.is_empty() {
+            return false;
+        }
+        let before = self.keys.read().clone();
+        agreed.extend(
+            before.iter().map(|key| key.seed.clone()).filter(|seed| !agreed.contains(seed)).collect::<Vec<_>>(),
+        );
+        agreed.truncate(KEYS);
+        if before.iter().map(|key| &key.seed).ne(&agreed) {
+            *self.keys.write() = agreed.into_iter().map(|seed| Key::new(seed, &self.token)).collect();
+        }
+        true
+    }
+
+    /// A ticket to this session, to be opened by `until`, for `count` at once.
+    pub fn issue(&self, session: SessionId, incarnation: Incarnation, role: Role, count: u32, until: i64) -> String {
+        let number = rand::rng().random();
+        self.sign(session, &Ticket { role, count, until, incarnation, number })
+    }
+
+    /// What the host of a session shows to go on with it.
+    pub fn resume(&self, session: SessionId, incarnation: Incarnation) -> String {
+        self.sign(session, &Ticket { role: Role::Resume, count: 1, until: i64::MAX, incarnation, number: 0 })
+    }
+
+    /// What a listener shows for the cover of this tag, without anything else.
+    pub fn show_cover(&self, session: SessionId, tag: &str) -> String {
+        let signature = cover(&self.current(), session, tag).finalize().into_bytes();
+        format!("{tag}.{}", URL_SAFE_NO_PAD.encode(&signature[..SIGNATURE]))
+    }
+
+    /// The tag in `shown`, where it was made for a cover of `session`.
+    pub fn cover<'a>(&self, session: SessionId, shown: &'a str) -> Option<&'a str> {
+        let (tag, signature) = shown.rsplit_once('.')?;
+        let signature = URL_SAFE_NO_PAD.decode(signature).ok()?;
+        self.has_signed(&signature, |key| cover(key, session, tag)).then_some(tag)
+    }
+
+    /// Takes a place with a ticket.
+    pub fn enter(&self, ticket: &Ticket, now: i64) -> Result<Place, Refused> {
+        let mut open = self.open.lock();
+        if open.len() >= MOST && !open.contains_key(&ticket.number) {
+            open.retain(|_, (until, _)| *until > now);
+            if open.len() >= MOST {
+                return Err(Refused::NoSeat);
+            }
+        }
+        let places = || (ticket.until, Arc::new(Semaphore::new(ticket.count as usize)));
+        let (_, places) = open.entry(ticket.number).or_insert_with(places);
+        Arc::clone(places).try_acquire_owned().map_err(|_| Refused::TicketInUse)
+    }
+
+    /// Forgets those whose time is over.
+    pub fn sweep(&self, now: i64) {
+        self.open.lock().retain(|_, (until, _)| *until > now);
+    }
+
+    fn sign(&self, session: SessionId, ticket: &Ticket) -> String {
+        let mut bytes = Vec::with_capacity(SAID + SIGNATURE);
+        bytes.push(ticket.role as u8);
+        bytes.extend(ticket.count.to_be_bytes());
+        bytes.extend(ticket.until.to_be_bytes());
+        bytes.extend(ticket.incarnation.number().to_be_bytes());
+        bytes.extend(ticket.number.to_be_bytes());
+        let signature = mac(&self.current(), session, &bytes).finalize().into_bytes();
+        bytes.extend(&signature[..SIGNATURE]);
+        URL_SAFE_NO_PAD.encode(bytes)
+    }
+
+    /// What `text` says, where it is a ticket to `session`. Its time may be over.
+    pub fn read(&self, text: &str, session: SessionId) -> Option<Ticket> {
+        let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
+        let (said, signature) = bytes.split_at_checked(SAID)?;
+        if !self.has_signed(signature, |key| mac(key, session, said)) {
+            return None;
+        }
+        let (role, rest) = said.split_first()?;
+        let (count, rest) = rest.split_first_chunk()?;
+        let (until, rest) = rest.split_first_chunk()?;
+        let (incarnation, number) = rest.split_first_chunk()?;
+        Some(Ticket {
+            role: [Role::Listener, Role::Host, Role::Resume].into_iter().find(|known| *known as u8 == *role)?,
+            count: u32::from_be_bytes(*count),
+            until: i64::from_be_bytes(*until),
+            incarnation: Incarnation::from_number(u64::from_be_bytes(*incarnation)),
+            number: u64::from_be_bytes(*number.first_chunk()?),
+        })
+    }
+
+    fn current(&self) -> Hmac<Sha256> {
+        let keys = self.keys.read();
+        keys.first().expect("there is a key from the beginning, and it is never the last to go").hmac.clone()
+    }
+
+    /// Whether `signature` was made with a key that is good.
+    fn has_signed(&self, signature: &[u8], of: impl Fn(&Hmac<Sha256>) -> Hmac<Sha256>) -> bool {
+        let good = |key: &Key| of(&key.hmac).verify_truncated_left(signature).is_ok();
+        // A shorter one would be easier to guess.
+        signature.len() == SIGNATURE && self.keys.read().iter().any(good)
+    }
+}
+
+impl Key {
+    fn new(seed: Secret, token: &Secret) -> Self {
+        let keyed = |key: &[u8]| Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
+        let seeded = keyed(seed.expose().as_bytes()).chain_update(PURPOSE).chain_update(token.expose());
+        Self { hmac: keyed(&seeded.finalize().into_bytes()), seed }
+    }
+}
+
+fn mac(key: &Hmac<Sha256>, session: SessionId, said: &[u8]) -> Hmac<Sha256> {
+    key.clone().chain_update(session.to_string()).chain_update(said)
+}
+
+fn cover(key: &Hmac<Sha256>, session: SessionId, tag: &str) -> Hmac<Sha256> {
+    key.clone().chain_update(COVER).chain_update(session.to_string()).chain_update(tag)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id() -> SessionId {
+        SessionId::from_number(1)
+    }
+
+    fn seven() -> Incarnation {
+        Incarnation::from_number(7)
+    }
+
+    fn tickets() -> Tickets {
+        Tickets::new(&Secret::new("Bearer Token"))
+    }
+
+    #[test]
+    fn a_ticket_opens_its_session_for_as_many_as_it_says() {
+        let (tickets, other) = (tickets(), SessionId::from_number(2));
+        let text = tickets.issue(id(), seven(), Role::Listener, 1, 60_000);
+        assert_eq!(tickets.read(&text, other), None);
+        let ticket = tickets.read(&text, id()).expect("a good ticket");
+        assert_eq!((ticket.role, ticket.incarnation, ticket.count, ticket.until), (Role::Listener, seven(), 1, 60_000));
+        let place = tickets.enter(&ticket, 1).expect("there is room");
+        assert_eq!(tickets.enter(&ticket, 2).err(), Some(Refused::TicketInUse), "one at once");
+        drop(place);
+        assert!(tickets.enter(&ticket, 3).is_ok());
+        tickets.sweep(60_000);
+        assert!(tickets.open.lock().is_empty());
+    }
+
+    /// Has `node` take the keys of `others`, in this order.
+    fn agree(node: &Tickets, others: &[&Tickets]) {
+        let seeds: Vec<String> =
+            others.iter().flat_map(|other| other.seeds()).map(|seed| seed.expose().to_owned()).collect();
+        assert!(node.adopt(&seeds.join(" ")));
+    }
+
+    #[test]
+    fn nodes_that_agree_on_keys_take_each_others_tickets_and_their_own_from_before() {
+        let (one, other) = (tickets(), tickets());
+        let (early, resume) = (other.issue(id(), seven(), Role::Host, 1, 60_000), one.resume(id(), seven()));
+        assert_eq!(other.read(&resume, id()), None, "the same token alone is not enough");
+        assert!(!other.adopt("") && !other.adopt("short") && !other.adopt(&"x".repeat(64)));
+        agree(&other, &[&one]);
+        assert_eq!(other.read(&resume, id()).map(|it| (it.role, it.incarnation)), Some((Role::Resume, seven())));
+        assert!(other.read(&early, id()).is_some(), "what was made before");
+        assert_eq!(one.read(&early, id()), None);
+        assert!(one.read(&other.issue(id(), seven(), Role::Host, 1, 60_000), id()).is_some());
+        agree(&one, &[&other]);
+        assert!(one.read(&early, id()).is_some(), "it knows that one's key by now");
+        let third = Tickets::new(&Secret::new("Another Token"));
+        agree(&third, &[&one]);
+        assert_eq!(third.read(&resume, id()), None, "a new token ends them all");
+        for _ in 0..10 {
+            agree(&other, &[&tickets()]);
+        }
+        assert_eq!(other.read(&early, id()), None, "few keys are kept");
+    }
+
+    #[test]
+    fn what_was_changed_is_no_ticket() {
+        let tickets = tickets();
+        let text = tickets.issue(id(), seven(), Role::Listener, 1, 60_000);
+        let bytes = URL_SAFE_NO_PAD.decode(&text).expect("Base64");
+        assert_eq!(bytes.len(), SAID + SIGNATURE);
+        for at in 0..bytes.len() {
+            let mut changed = bytes.clone();
+            changed[at] ^= 1;
+            assert!(tickets.read(&URL_SAFE_NO_PAD.encode(changed), id()).is_none(), "byte {at}");
+            assert!(tickets.read(&URL_SAFE_NO_PAD.encode(&bytes[..at]), id()).is_none(), "{at} bytes");
+        }
+        for text in ["", "made-up", "&&&"] {
+            assert!(tickets.read(text, id()).is_none(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_cover_is_shown_to_who_was_told_of_it_by_its_session() {
+        let tickets = tickets();
+        let shown = tickets.show_cover(id(), "tag");
+        assert_eq!(tickets.cover(id(), &shown), Some("tag"));
+        assert_eq!(tickets.cover(SessionId::from_number(2), &shown), None);
+        for text in ["tag", "tag.", "", &shown.replace("tag", "other"), &shown[..shown.len() - 2]] {
+            assert_eq!(tickets.cover(id(), text), None, "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! Failures of upstream servers in the operator's words: which server, and what the system or TLS said. They go to the log
+//! and never to a client.
+
+use std::error::Error;
+use std::fmt::{self, Write as _};
+use std::sync::Arc;
+
+use url::{Position, Url};
+
+use super::cluster::Member;
+
+/// The name of an upstream server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerName {
+    /// Its cluster.
+    pub cluster: Arc<str>,
+    /// Its id within the cluster.
+    pub destination: Arc<str>,
+}
+
+/// Failure of an upstream server.
+#[derive(Debug, PartialEq, Eq)]
+pub struct UpstreamError {
+    server: ServerName,
+    /// Scheme, host and port; `None` where the body of an answer failed.
+    address: Option<String>,
+    text: String,
+}
+
+impl UpstreamError {
+    /// The failure `error` of the server `member` of the cluster.
+    pub fn of(cluster: &Arc<str>, member: &Member, error: &(dyn Error + 'static)) -> Arc<Self> {
+        let server = ServerName { cluster: Arc::clone(cluster), destination: Arc::clone(member.destination.id()) };
+        Arc::new(Self { server, address: Some(origin(&member.address)), text: chain(error) })
+    }
+
+    /// The failure `error` of the body that `server` was sending.
+    pub fn of_body(server: ServerName, error: &(dyn Error + 'static)) -> Arc<Self> {
+        Arc::new(Self { server, address: None, text: chain(error) })
+    }
+}
+
+impl fmt::Display for UpstreamError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { server: ServerName { cluster, destination }, address, text } = self;
+        write!(f, "destination `{destination}` of cluster `{cluster}`")?;
+        if let Some(address) = address {
+            write!(f, " ({address})")?;
+        }
+        write!(f, ": {text}")
+    }
+}
+
+/// Scheme, host and port of `address`: nothing else of it may stand in the log.
+pub fn origin(address: &Url) -> String {
+    format!("{}://{}", address.scheme(), &address[Position::BeforeHost..Position::AfterPort])
+}
+
+/// An error and its sources, joined by colons; a source that the text before it repeats is left out.
+pub fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let more = error.to_string();
+        if !text.ends_with(&more) {
+            // Writing to a string does not fail.
+            let _ = write!(text, ": {more}");
+        }
+        source = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+    use crate::destination::ConnectError;
+
+    #[test]
+    fn an_error_is_told_with_the_systems_own_words() {
+        let error = ConnectError::Refused(io::Error::from_raw_os_error(111));
+        assert_eq!(chain(&error), "the connection is refused: Connection refused (os error 111)");
+        assert_eq!(chain(&ConnectError::Timeout), "connecting takes longer than allowed");
+    }
+
+    #[test]
+    fn of_an_address_only_scheme_host_and_port_are_told() {
+        let address = Url::parse("https://user:word@store.example:9000/a?b=c").expect("a URL");
+        assert_eq!(origin(&address), "https://store.example:9000");
+    }
+}

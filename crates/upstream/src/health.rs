@@ -1,0 +1,292 @@
+//! Whether a destination may be used: the breaker, the failure rate of its requests (YARP's passive check) and what
+//! probes said (YARP's active check), together. Pure but for a lock: the time is an argument.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use super::breaker::{Breaker, Fault, Pass, Position};
+use super::settings::HealthCheck;
+use super::window::{Counts, Window};
+
+/// How far the failure rate looks back.
+const SECONDS: usize = 60;
+/// Fewer requests than this make no rate.
+const LEAST_REQUESTS: u64 = 10;
+
+/// What a destination's state is called.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// In use.
+    Healthy,
+    /// Taken out by the active or the passive check.
+    Unhealthy,
+    /// Left alone by the breaker.
+    Open,
+    /// On trial.
+    HalfOpen,
+}
+
+impl State {
+    /// All states.
+    pub const ALL: [Self; 4] = [Self::Healthy, Self::Unhealthy, Self::Open, Self::HalfOpen];
+
+    /// Its name in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Healthy => "healthy",
+            Self::Unhealthy => "unhealthy",
+            Self::Open => "open",
+            Self::HalfOpen => "half_open",
+        }
+    }
+}
+
+/// What is known of a destination.
+#[derive(Debug)]
+pub struct Health {
+    verdicts: Mutex<Verdicts>,
+    reachable: AtomicBool,
+    opened: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Verdicts {
+    breaker: Breaker,
+    passive: Option<FailureRate>,
+    active: Option<ConsecutiveFailures>,
+}
+
+impl Health {
+    /// Of a destination that nothing is known of: it may be used.
+    pub fn new(settings: &HealthCheck, now: Instant) -> Self {
+        let passive = settings.passive.map(|passive| FailureRate {
+            limit: passive.failure_rate,
+            reactivation: passive.reactivation,
+            window: Window::new(now),
+            unhealthy_until: None,
+        });
+        let active =
+            settings.active.as_ref().map(|active| ConsecutiveFailures { threshold: active.threshold, failures: 0 });
+        Self {
+            verdicts: Mutex::new(Verdicts { breaker: Breaker::default(), passive, active }),
+            reachable: AtomicBool::new(true),
+            opened: AtomicU64::new(0),
+        }
+    }
+
+    /// Its state at `now`.
+    pub fn state(&self, now: Instant) -> State {
+        let verdicts = self.verdicts.lock();
+        match verdicts.breaker.position(now) {
+            Position::Open => State::Open,
+            Position::Closed | Position::HalfOpen if verdicts.is_unhealthy(now) => State::Unhealthy,
+            Position::HalfOpen => State::HalfOpen,
+            Position::Closed => State::Healthy,
+        }
+    }
+
+    /// Whether a request may go there at `now`.
+    pub fn is_available(&self, now: Instant) -> bool {
+        let verdicts = self.verdicts.lock();
+        !verdicts.is_unhealthy(now) && verdicts.breaker.pass(now).is_some()
+    }
+
+    /// Lets a request through at `now`, where it may go.
+    pub fn enter(&self, now: Instant) -> Option<Pass> {
+        let mut verdicts = self.verdicts.lock();
+        let pass = verdicts.breaker.pass(now).filter(|_| !verdicts.is_unhealthy(now))?;
+        verdicts.breaker.enter(pass);
+        Some(pass)
+    }
+
+    /// A request was answered.
+    pub fn succeeded(&self, now: Instant) {
+        let mut verdicts = self.verdicts.lock();
+        verdicts.breaker.succeeded();
+        verdicts.rate(false, now);
+    }
+
+    /// A request failed before its answer.
+    pub fn failed(&self, pass: Pass, fault: Fault, now: Instant) {
+        let mut verdicts = self.verdicts.lock();
+        if verdicts.breaker.failed(pass, fault, now) {
+            self.opened.fetch_add(1, Ordering::Relaxed);
+        }
+        verdicts.rate(true, now);
+    }
+
+    /// An answer broke off after its head. The breaker had its verdict then: whoever answers is not down.
+    pub fn broke_off(&self, now: Instant) {
+        self.verdicts.lock().rate(true, now);
+    }
+
+    /// A request ended without a verdict.
+    pub fn abandoned(&self, pass: Pass) {
+        if pass == Pass::Trial {
+            self.verdicts.lock().breaker.abandoned(pass);
+        }
+    }
+
+    /// A probe ended.
+    pub fn probed(&self, success: bool, now: Instant) {
+        self.reachable.store(success, Ordering::Relaxed);
+        let mut verdicts = self.verdicts.lock();
+        if success {
+            verdicts.breaker.reached(now);
+        }
+        if let Some(active) = &mut verdicts.active {
+            active.failures = if success { 0 } else { active.failures.saturating_add(1) };
+        }
+    }
+
+    /// Whether the last probe succeeded; true before the first.
+    pub fn is_reachable(&self) -> bool {
+        self.reachable.load(Ordering::Relaxed)
+    }
+
+    /// How often the breaker opened, failed trials included.
+    pub fn opened(&self) -> u64 {
+        self.opened.load(Ordering::Relaxed)
+    }
+}
+
+impl Verdicts {
+    fn is_unhealthy(&self, now: Instant) -> bool {
+        self.active.as_ref().is_some_and(ConsecutiveFailures::is_unhealthy)
+            || self.passive.as_ref().is_some_and(|passive| passive.is_unhealthy(now))
+    }
+
+    fn rate(&mut self, failed: bool, now: Instant) {
+        if let Some(passive) = &mut self.passive {
+            passive.count(failed, now);
+        }
+    }
+}
+
+/// YARP's `ConsecutiveFailures`: so many failed probes in a row; one good probe ends it.
+#[derive(Debug)]
+struct ConsecutiveFailures {
+    threshold: u32,
+    failures: u32,
+}
+
+impl ConsecutiveFailures {
+    fn is_unhealthy(&self) -> bool {
+        self.failures >= self.threshold
+    }
+}
+
+/// YARP's `TransportFailureRate`: taken out for a while when too many of the last minute's requests failed.
+#[derive(Debug)]
+struct FailureRate {
+    limit: f64,
+    reactivation: Duration,
+    /// Requests, and failed ones as the special ones.
+    window: Window<SECONDS>,
+    unhealthy_until: Option<Instant>,
+}
+
+impl FailureRate {
+    fn is_unhealthy(&self, now: Instant) -> bool {
+        self.unhealthy_until.is_some_and(|until| now < until)
+    }
+
+    fn count(&mut self, failed: bool, now: Instant) {
+        if self.is_unhealthy(now) {
+            return;
+        }
+        self.window.add(Counts { all: 1, special: u64::from(failed) }, now);
+        let Counts { all, special: failures } = self.window.counts(now);
+        if all >= LEAST_REQUESTS && failures as f64 >= self.limit * all as f64 {
+            self.unhealthy_until = Some(now + self.reactivation);
+            // It comes back with a clean slate, or old failures would take it out again at once.
+            self.window = Window::new(now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::{Active, Passive};
+
+    fn check(active: bool, passive: bool) -> HealthCheck {
+        HealthCheck {
+            active: active.then(Active::default),
+            passive: passive.then(Passive::default),
+            ..HealthCheck::default()
+        }
+    }
+
+    #[test]
+    fn too_high_a_failure_rate_takes_it_out_until_it_is_reactivated() {
+        let start = Instant::now();
+        for (answered, failed, state) in [
+            (7, 2, State::Healthy),
+            (8, 3, State::Healthy),
+            (6, 3, State::Healthy),
+            (7, 3, State::Unhealthy),
+            (70, 29, State::Healthy),
+            (70, 30, State::Unhealthy),
+        ] {
+            let health = Health::new(&check(false, true), start);
+            (0..answered).for_each(|_| health.succeeded(start));
+            (0..failed).for_each(|_| health.broke_off(start));
+            assert_eq!(health.state(start), state, "{failed} of {}", answered + failed);
+            assert_eq!(health.is_available(start), state == State::Healthy);
+            assert_eq!(health.state(start + Duration::from_secs(60)), State::Healthy);
+        }
+    }
+
+    #[test]
+    fn failures_of_the_last_minute_only_make_the_rate() {
+        let start = Instant::now();
+        let health = Health::new(&check(false, true), start);
+        (0..9).for_each(|_| health.broke_off(start));
+        let later = start + Duration::from_secs(60);
+        (0..9).for_each(|_| health.succeeded(later));
+        health.broke_off(later);
+        assert_eq!(health.state(later), State::Healthy);
+    }
+
+    #[test]
+    fn two_failed_probes_in_a_row_take_it_out_and_a_good_one_brings_it_back() {
+        let now = Instant::now();
+        let health = Health::new(&check(true, false), now);
+        for (success, state) in [
+            (false, State::Healthy),
+            (true, State::Healthy),
+            (false, State::Healthy),
+            (false, State::Unhealthy),
+            (false, State::Unhealthy),
+            (true, State::Healthy),
+        ] {
+            health.probed(success, now);
+            assert_eq!((health.state(now), health.is_reachable()), (state, success));
+        }
+    }
+
+    #[test]
+    fn what_is_not_checked_has_no_say() {
+        let now = Instant::now();
+        let health = Health::new(&HealthCheck::default(), now);
+        (0..20).for_each(|_| health.broke_off(now));
+        (0..5).for_each(|_| health.probed(false, now));
+        assert!(health.is_available(now) && !health.is_reachable());
+    }
+
+    #[test]
+    fn the_breaker_opens_and_counts_it() {
+        let now = Instant::now();
+        let health = Health::new(&HealthCheck::default(), now);
+        (0..9).for_each(|_| health.failed(Pass::Free, Fault::Unreachable, now));
+        assert_eq!((health.state(now), health.opened(), health.enter(now)), (State::Open, 1, None));
+        health.probed(true, now);
+        assert_eq!((health.state(now), health.enter(now)), (State::HalfOpen, Some(Pass::Trial)));
+        assert_eq!(health.enter(now), None);
+        health.failed(Pass::Trial, Fault::Unreachable, now);
+        assert_eq!((health.state(now), health.opened()), (State::Open, 2));
+    }
+}

@@ -1,0 +1,128 @@
+//! Asks destinations how they are, beside the requests: over HTTP where the cluster says so, else by connecting.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use tokio::time::timeout;
+use url::Url;
+
+use super::cluster::{Cluster, Member};
+use super::destination::Destination;
+use super::error::chain;
+use super::health::State;
+use super::settings::Active;
+
+/// Between two probes that only connect.
+const CONNECT_INTERVAL: Duration = Duration::from_secs(5);
+/// For a probe that only connects.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Between two probes while a destination is out: whoever waits for it should not wait for the probe.
+const URGENT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Probes every destination of `cluster` once, and says how long to wait before the next time.
+pub async fn round(cluster: &Cluster) -> Duration {
+    join_all(cluster.members().iter().map(|member| async {
+        let outcome = match cluster.active() {
+            Some(active) => timeout(active.timeout, ask(member, active))
+                .await
+                .unwrap_or_else(|_| Err(format!("no answer within {:?}", active.timeout))),
+            None => match member.destination.new_connection(CONNECT_TIMEOUT).await {
+                Ok(_) => Ok(()),
+                Err(error) => Err(chain(&error)),
+            },
+        };
+        member.destination.health().probed(outcome.is_ok(), Instant::now());
+        member.destination.note_probe(outcome.err());
+    }))
+    .await;
+    let now = Instant::now();
+    let is_out = |member: &Member| {
+        let health = member.destination.health();
+        !health.is_reachable() || matches!(health.state(now), State::Open | State::HalfOpen)
+    };
+    let interval = cluster.active().map_or(CONNECT_INTERVAL, |active| active.interval);
+    if cluster.members().iter().any(is_out) { interval.min(URGENT_INTERVAL) } else { interval }
+}
+
+/// Asks for the configured path; anything but 2xx is an error, in words for the operator.
+async fn ask(member: &Member, active: &Active) -> Result<(), String> {
+    let (destination, address): (&Arc<Destination>, &Url) = match &member.probe {
+        Some((destination, address)) => (destination, address),
+        None => (&member.destination, &member.address),
+    };
+    let connection = destination.new_connection(active.timeout).await.map_err(|error| chain(&error))?;
+    let own = &address[url::Position::BeforeHost..url::Position::AfterPort];
+    let host = member.host.as_deref().unwrap_or(own);
+    let prefix = address.path().trim_end_matches('/');
+    let head = format!(
+        "GET {prefix}{} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: tidegate\r\nAccept: */*\r\nConnection: close\r\n\r\n",
+        active.target
+    );
+    let answer = connection.exchange(head.as_bytes(), false, |_| false, 0, active.timeout).await;
+    match answer {
+        Ok(answer) if answer.status.is_success() => Ok(()),
+        Ok(answer) => Err(format!("status {}", answer.status.as_u16())),
+        Err(error) => Err(chain(&error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU16, Ordering};
+
+    use super::*;
+    use crate::breaker::Fault;
+    use crate::cluster::Factory;
+    use crate::settings;
+    use routing::cluster::LoadBalancing;
+    use scripted_server::{Server, empty, nobody};
+
+    fn cluster(address: Url, probe: Option<Url>, active: Option<Active>) -> Cluster {
+        Factory::default().cluster(&settings::Cluster {
+            id: "c".into(),
+            load_balancing: LoadBalancing::default(),
+            destinations: vec![settings::Destination {
+                id: "d".into(),
+                address,
+                host: Some("inside.example".into()),
+                probe,
+            }],
+            health: settings::HealthCheck { active, ..settings::HealthCheck::default() },
+        })
+    }
+
+    #[tokio::test]
+    async fn two_bad_answers_take_a_destination_out_and_a_good_one_brings_it_back() {
+        let status = Arc::new(AtomicU16::new(200));
+        let told = Arc::clone(&status);
+        let server = Server::start(move |_, _| empty(told.load(Ordering::Relaxed))).await;
+        let address = server.url().join("/under/").expect("a URL");
+        let active = Active { target: "/health?full=1".to_owned(), ..Active::default() };
+        let cluster = cluster(nobody().await, Some(address), Some(active));
+        for (answer, usable, reachable, wait) in
+            [(204, true, true, 15), (503, true, false, 1), (302, false, false, 1), (200, true, true, 15)]
+        {
+            status.store(answer, Ordering::Relaxed);
+            assert_eq!(round(&cluster).await, Duration::from_secs(wait), "after {answer}");
+            assert_eq!(cluster.pick(&[], Instant::now()).is_some(), usable, "after {answer}");
+            assert_eq!(cluster.is_reachable(), reachable, "after {answer}");
+        }
+        let seen = server.seen();
+        assert!(seen[0].starts_with("GET /under/health?full=1 HTTP/1.1\r\nHost: inside.example\r\n"), "{}", seen[0]);
+    }
+
+    #[tokio::test]
+    async fn without_an_active_check_a_probe_connects_and_hastens_the_trial() {
+        let server = Server::start(|_, _| None).await;
+        let (dead, alive) = (cluster(nobody().await, None, None), cluster(server.url(), None, None));
+        for (cluster, reachable, wait) in [(&dead, false, 1), (&alive, true, 1)] {
+            let destination = &cluster.members()[0].destination;
+            (0..5).for_each(|_| destination.enter_anyway().failed(Fault::Unreachable, Instant::now()));
+            assert_eq!(round(cluster).await, Duration::from_secs(wait));
+            assert_eq!(cluster.pick(&[], Instant::now()).is_some(), reachable);
+            assert_eq!(cluster.is_reachable(), reachable);
+        }
+        assert!(server.seen().is_empty());
+    }
+}
