@@ -10,7 +10,7 @@ help:
 	  'make demo     install what building needs, build, and start Tidegate with sample music' \
 	  'make test     install what is missing, then all checks and all tests' \
 	  'make bench    measure against nginx; a table of ratios (SECTION=cpu-1k for one section)' \
-	  'make lint     formatting, clippy, documentation, TLS stacks' \
+	  'make lint     formatting, clippy, documentation, dependencies, TLS stacks' \
 	  'make renew   write the schema and the reference anew' \
 	  'make profile  record anew what the compiler is told of what runs most (half an hour)' \
 	  'make certs    development certificates in certs/' \
@@ -27,7 +27,7 @@ demo:
 test: install certs lint it check-conf
 	$(STEP) 'All checks and tests passed'
 
-lint: fmt clippy doc tls
+lint: fmt clippy lean doc tls
 
 fmt:
 	$(STEP) 'Formatting'
@@ -37,6 +37,11 @@ fmt:
 clippy:
 	$(STEP) 'Clippy'
 	@cargo clippy --locked --workspace --all-targets -- -D warnings
+
+.PHONY: lean
+lean:
+	$(STEP) 'Without the heavy parts'
+	@cargo test --locked -p tidegate --no-default-features --lib a_lean_build
 
 doc:
 	$(STEP) 'Documentation'

@@ -2,11 +2,14 @@
 
 mod backing;
 mod cache;
+mod embedded;
 mod events;
 mod limits;
 pub mod listing;
 mod modules;
 mod process;
+#[cfg(feature = "share")]
+mod share;
 mod tracks;
 mod watch;
 
@@ -18,9 +21,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use axum::Router;
 use futures::future::BoxFuture;
-use rand::distr::{Alphanumeric, SampleString};
 use tower::ServiceExt;
-use url::Url;
 
 use self::backing::Backing;
 use self::modules::{Means, Started};
@@ -31,13 +32,11 @@ use crate::proxy::inside::Inside;
 use crate::proxy::settings::Admin;
 use crate::proxy::world::{Parts, Store, World, WorldError};
 use ::events::Events;
-use demo::embedded;
 use http_server::listener::{self, ListenError};
 use http_server::workers::Workers;
 use object_engine::cache::{Cache, CacheError};
 use primitives::clock::Clock;
 use primitives::lifecycle::Tasks;
-use primitives::secret::Secret;
 use s3::settings::{self, Endpoint};
 use s3::signer::Signer;
 use server_kit::api::health::Checkup;
@@ -180,10 +179,10 @@ pub async fn start(settings: Settings, extra: Router) -> Result<Running, StartEr
         services: &services,
         metrics: &metrics,
         limits: &limits,
-        recordings: recordings(&settings, &stores),
+        stores: &stores,
     };
     let parts = Parts {
-        stores,
+        stores: stores.clone(),
         authenticator: Arc::clone(&authenticator),
         token_sources: settings.auth.token_from.clone(),
         cache: cache.clone(),
@@ -202,11 +201,11 @@ pub async fn start(settings: Settings, extra: Router) -> Result<Running, StartEr
     let operations = cache.as_ref().map(|cache| cache::operations(cache, &world));
     let tracks = tracks::routes(&settings, &means, &shared_tracks, &world, operations.clone());
     let files = OpenFiles { events: events.as_ref().map(|events| events.events.clone()) };
-    let Started { modules, relay } = modules::start(&settings, &means, events.as_ref(), tracks)?;
+    let Started { modules, active_sessions } = modules::start(&settings, &means, events.as_ref(), tracks)?;
     let shared = Shared {
         checkup: Checkup::new(Arc::new(Process {
             events: events.map(|events| events.events),
-            relay,
+            active_sessions,
             ..Process::new(&world, &tasks, &backing, &workers)
         })),
         metrics: Arc::clone(&metrics),
@@ -280,41 +279,13 @@ async fn open_stores(
     for store in stores {
         let (store, endpoint) = match &store.endpoint {
             Endpoint::Remote(url) => (store.clone(), url.clone()),
-            Endpoint::Embedded(_) => embed(store, clock, tasks)?,
+            Endpoint::Embedded(folder) => embedded::open(store, folder, clock, tasks)?,
         };
         let name = Arc::clone(&store.name);
         let signer = Arc::new(Signer::new(store, endpoint, clock.clone()));
         opened.insert(name, Store { signer });
     }
     Ok(opened)
-}
-
-/// Who signs for the store that sharing sessions are recorded into.
-fn recordings(settings: &Settings, stores: &HashMap<Arc<str>, Store>) -> Option<Arc<Signer>> {
-    let recording = settings.share.as_ref()?.recording.as_ref()?;
-    stores.get(&recording.store).map(|store| Arc::clone(&store.signer))
-}
-
-/// Serves the folder on loopback, with keys that nobody else knows.
-fn embed(store: &settings::Store, clock: &Clock, tasks: &Tasks) -> Result<(settings::Store, Url), StartError> {
-    let Endpoint::Embedded(folder) = &store.endpoint else { unreachable!("asked for embedded stores only") };
-    let (listener, address) = listener::bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
-    let failed = |source| StartError::Embedded { name: Arc::clone(&store.name), source };
-    let (access, secret) = (random_key(20), random_key(40));
-    let server = embedded::Store::open(folder, &access, &Secret::new(secret.clone()), clock.clone()).map_err(failed)?;
-    let listener = tokio::net::TcpListener::from_std(listener).map_err(failed)?;
-    let stopping = tasks.clone();
-    tasks.spawn(server.serve(listener, async move { stopping.stopping().await }));
-    let mut store = store.clone();
-    store.path_style = true;
-    store.credentials.access_key.value = Secret::new(access);
-    store.credentials.secret_key.value = Secret::new(secret);
-    let endpoint = Url::parse(&format!("http://{address}")).expect("an address makes a URL");
-    Ok((store, endpoint))
-}
-
-fn random_key(length: usize) -> String {
-    Alphanumeric.sample_string(&mut rand::rng(), length)
 }
 
 /// Reads the clusters of the world in force.

@@ -1,5 +1,6 @@
 //! The modules beside the proxy: each one's state is made here, and its paths go into the one router.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use utoipa_axum::router::OpenApiRouter;
@@ -7,19 +8,20 @@ use utoipa_axum::router::OpenApiRouter;
 use super::StartError;
 use super::backing::Backing;
 use super::events::Opened;
+use super::process::ActiveSessions;
 use crate::config::Settings;
+use crate::proxy::world::Store;
 use playback::positions::{self, Positions};
 use primitives::clock::Clock;
 use primitives::lifecycle::Tasks;
-use s3::signer::Signer;
 use server_kit::api::limits::{Class, limited};
 use server_kit::api::router::{self, Modules};
 use server_kit::api::usage;
 use server_kit::limit::Limits;
 use server_kit::telemetry::metrics::Metrics;
-use share::{self, Depot, Relay};
 
 /// What the modules start with.
+#[cfg_attr(not(feature = "share"), expect(dead_code, reason = "sharing needs all of them"))]
 pub struct Means<'a> {
     /// The open connections.
     pub backing: &'a Backing,
@@ -33,16 +35,16 @@ pub struct Means<'a> {
     pub metrics: &'a Metrics,
     /// What callers may.
     pub limits: &'a Arc<Limits>,
-    /// Who signs for the store that sessions are recorded into.
-    pub recordings: Option<Arc<Signer>>,
+    /// The stores, by name.
+    pub stores: &'a HashMap<Arc<str>, Store>,
 }
 
 /// The modules that run.
 pub struct Started {
     /// Their paths.
     pub modules: Modules,
-    /// Sharing, where it is switched on: health tells of it.
-    pub relay: Option<Arc<Relay>>,
+    /// The number of live sessions, where sharing is switched on.
+    pub active_sessions: Option<ActiveSessions>,
 }
 
 /// Starts the modules that the settings switch on.
@@ -52,7 +54,7 @@ pub fn start(
     events: Option<&Opened>,
     tracks: Vec<OpenApiRouter>,
 ) -> Result<Started, StartError> {
-    let Means { backing, clock, tasks, services, metrics, limits, recordings } = means;
+    let Means { backing, clock, services, metrics, limits, .. } = means;
     let mut modules: Vec<OpenApiRouter> = vec![limited(usage::routes(Arc::clone(limits)), limits, Class::STANDARD)];
     if let Some(settings) = settings.positions {
         let stores = (backing.database.clone(), backing.redis.clone());
@@ -66,14 +68,9 @@ pub fn start(
             limited(playback::reports::routes::routes(events.playback.clone()), limits, Class::STANDARD)
         }));
     modules.extend(tracks);
-    let recording = settings.share.as_ref().and_then(|share| share.recording.clone());
-    let depot =
-        recording.zip(recordings.clone()).map(|(settings, signer)| Depot::open(settings, signer)).transpose()?;
-    let share = settings.share.clone();
-    let redis = backing.redis.as_ref();
-    let relay = share
-        .map(|share| Relay::start(share, redis, (*clock).clone(), tasks, metrics.registry(), depot))
-        .transpose()?;
-    modules.extend(relay.clone().map(|relay| share::routes(relay, |routes, class| limited(routes, limits, class))));
-    Ok(Started { modules: router::modules(modules), relay })
+    #[cfg(feature = "share")]
+    let active_sessions = super::share::start(settings, means, &mut modules)?;
+    #[cfg(not(feature = "share"))]
+    let active_sessions = None;
+    Ok(Started { modules: router::modules(modules), active_sessions })
 }

@@ -10,7 +10,9 @@ use events::Events;
 use http_server::workers::{STUCK_AFTER, Workers};
 use primitives::lifecycle::Tasks;
 use server_kit::api::health::{Part, Probe};
-use share::Relay;
+
+/// Counts the live sessions.
+pub type ActiveSessions = Arc<dyn Fn() -> u64 + Send + Sync>;
 
 /// The parts of the process that health depends on.
 pub struct Process {
@@ -22,8 +24,8 @@ pub struct Process {
     pub tasks: Tasks,
     /// Redis and the database.
     pub backing: Backing,
-    /// Live sharing, where it is configured.
-    pub relay: Option<Arc<Relay>>,
+    /// The number of live sessions, where sharing is configured.
+    pub active_sessions: Option<ActiveSessions>,
     /// The threads that serve clients.
     pub workers: Arc<Workers>,
 }
@@ -32,7 +34,7 @@ impl Process {
     /// The process without modules.
     pub fn new(world: &Arc<ArcSwap<World>>, tasks: &Tasks, backing: &Backing, workers: &Arc<Workers>) -> Self {
         let (world, workers) = (Arc::clone(world), Arc::clone(workers));
-        Self { world, events: None, tasks: tasks.clone(), backing: backing.clone(), relay: None, workers }
+        Self { world, events: None, tasks: tasks.clone(), backing: backing.clone(), active_sessions: None, workers }
     }
 }
 
@@ -70,7 +72,7 @@ impl Probe for Process {
     }
 
     fn active_sessions(&self) -> u64 {
-        self.relay.as_ref().map_or(0, |relay| relay.active_sessions())
+        self.active_sessions.as_ref().map_or(0, |count| count())
     }
 
     fn is_stopping(&self) -> bool {

@@ -2,6 +2,7 @@
 //! arguments, 1 for a failed start.
 
 mod check;
+#[cfg(feature = "demo")]
 mod demo;
 mod import;
 mod migrate;
@@ -37,6 +38,7 @@ enum Command {
         config: PathBuf,
     },
     /// Try it: sample music through the proxy, with nothing to configure.
+    #[cfg(feature = "demo")]
     Demo(demo::DemoArgs),
     /// Check configuration files and say everything that is wrong with them.
     Check(check::Args),
@@ -79,6 +81,7 @@ pub fn main() -> ExitCode {
     };
     match arguments.command {
         Command::Serve { config } => serve::run(&config),
+        #[cfg(feature = "demo")]
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Schema(arguments) => schema::run(&arguments),

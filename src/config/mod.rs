@@ -36,7 +36,6 @@ use server_kit::database;
 use server_kit::limit;
 use server_kit::redis;
 use server_kit::telemetry::settings::Telemetry;
-use share;
 use upstream;
 
 /// Everything that the modules are told; nothing in it is undecided.
@@ -67,10 +66,17 @@ pub struct Settings {
     /// Where events go, and how playback makes them, where there are any.
     pub events: Option<(events::settings::Settings, playback::reports::settings::Settings)>,
     /// Live sharing, where there is any.
-    pub share: Option<share::settings::Settings>,
+    pub share: Option<Share>,
     /// Logs.
     pub telemetry: Telemetry,
 }
+
+/// Settings of live sharing.
+#[cfg(feature = "share")]
+pub type Share = ::share::settings::Settings;
+/// Settings of live sharing, which this program is built without.
+#[cfg(not(feature = "share"))]
+pub type Share = std::convert::Infallible;
 
 /// Reads the file at `path` with the environment of the process.
 pub fn load(path: &Path) -> Result<Settings, Report> {

@@ -84,6 +84,20 @@ fn what_librdkafka_is_built_without_is_refused_with_the_way_to_get_it() {
 }
 
 #[test]
+#[cfg(not(any(feature = "demo", feature = "kafka", feature = "share")))]
+fn a_lean_build_refuses_what_it_lacks_and_names_the_feature() {
+    for (section, feature) in [
+        ("Share: { Token: \"a-token-of-more-than-sixteen-characters\" }", "share"),
+        ("Events: { Kafka: { Brokers: [\"kafka:9092\"] } }", "kafka"),
+        ("ObjectStores: { files: { Embedded: ./media } }", "demo"),
+    ] {
+        let report = bad(&with_route("ClusterId: web\nMatch: { Path: / }", &format!("{section}\n")));
+        assert!(report.contains(&format!("cargo build --release --features {feature}")), "{report}");
+    }
+}
+
+#[test]
+#[cfg_attr(not(feature = "kafka"), ignore = "its reports are those of a whole build")]
 fn every_wrong_file_gets_its_whole_report() {
     let mut files: Vec<_> =
         fs::read_dir(conf("bad")).expect("conf/bad").map(|entry| entry.expect("entry").path()).collect();

@@ -14,8 +14,8 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer};
 use tokio::task::spawn_blocking;
 
-use super::settings;
 use super::{Event, Sink, Undelivered};
+use super::{OpenError, settings};
 use primitives::lifecycle::Tasks;
 
 /// Between two looks whether Kafka answers.
@@ -46,6 +46,14 @@ impl ClientContext for Quiet {
             tracing::error!(?code, "Kafka cannot be used: see Events.Kafka");
         }
     }
+}
+
+/// The client, and where it is told whether a broker answers.
+pub fn open(settings: &settings::Kafka, tasks: &Tasks) -> Result<(Box<dyn Sink>, Arc<AtomicBool>), OpenError> {
+    let reachable = Arc::new(AtomicBool::new(false));
+    let kafka = Kafka::new(settings, Arc::clone(&reachable)).map_err(OpenError::Kafka)?;
+    tasks.spawn(kafka.watch(tasks.clone()));
+    Ok((Box::new(kafka), reachable))
 }
 
 impl Kafka {

@@ -7,6 +7,7 @@
 
 mod delivery;
 mod file;
+#[cfg_attr(not(feature = "kafka"), path = "without_kafka.rs")]
 mod kafka;
 mod metrics;
 mod outbox;
@@ -98,8 +99,13 @@ pub enum OpenError {
     #[error("the file of events (Events.File) cannot be opened: {0}")]
     File(#[source] io::Error),
     /// What librdkafka says to the settings.
+    #[cfg(feature = "kafka")]
     #[error("the client of Kafka (Events.Kafka) cannot be made: {0}")]
     Kafka(#[source] rdkafka::error::KafkaError),
+    /// A build without Kafka's client.
+    #[cfg(not(feature = "kafka"))]
+    #[error("this Tidegate is built without `kafka` (Events.Kafka)")]
+    NoKafka,
     /// The metrics.
     #[error("the metrics of events cannot be registered: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -133,10 +139,8 @@ fn open_sink(settings: &settings::Sink, tasks: &Tasks) -> Result<OpenSink, OpenE
     Ok(match settings {
         settings::Sink::File(file) => (Box::new(file::File::open(file).map_err(OpenError::File)?), None),
         settings::Sink::Kafka(kafka) => {
-            let reachable = Arc::new(AtomicBool::new(false));
-            let kafka = kafka::Kafka::new(kafka, Arc::clone(&reachable)).map_err(OpenError::Kafka)?;
-            tasks.spawn(kafka.watch(tasks.clone()));
-            (Box::new(kafka), Some(reachable))
+            let (sink, reachable) = kafka::open(kafka, tasks)?;
+            (sink, Some(reachable))
         }
     })
 }

@@ -33,7 +33,9 @@ pub use limit::{Bandwidth, EgressQuota, FixedWindow, RateLimiterPolicy, SlidingW
 pub use positions::Positions;
 pub use route::{HeaderMatch, HeaderMode, Match, QueryMatch, QueryMode, Route};
 pub use server::{AccessLogFormat, Admin, Listener, Server, Telemetry, Tls};
-pub use share::{Recording, Share};
+#[cfg(feature = "share")]
+pub use share::Recording;
+pub use share::Share;
 pub use state::{Database, State};
 pub use store::{Credentials, Store};
 pub use transform::{ForwardedAction, PresignedUrl, Transform, When};

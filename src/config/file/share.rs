@@ -7,6 +7,7 @@ use crate::config::value::{ByteSize, Flag, SecretRef, Text, TimeSpan};
 
 /// Live audio from one host to many listeners, at `/api/share`. What is left out is taken from the environment under the
 /// relay's own names (`BEARER_TOKEN`, `MAX_SESSIONS`, `AUDIO_BUFFER_SECONDS`, `SESSION_TIMEOUT_MINUTES`) where it is set.
+#[cfg_attr(not(feature = "share"), expect(dead_code, reason = "read where it is built with sharing"))]
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 pub struct Share {
@@ -39,6 +40,7 @@ pub struct Share {
 }
 
 /// Recordings of sessions: an Ogg/Opus file each, and a list of its songs beside it.
+#[cfg_attr(not(feature = "share"), expect(dead_code, reason = "read where it is built with sharing"))]
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 pub struct Recording {

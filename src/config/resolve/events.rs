@@ -1,7 +1,7 @@
 //! `Events`.
 
-use super::At;
 use super::cache::size;
+use super::{At, built_with};
 use crate::config::file;
 use crate::config::report::Problem;
 use crate::config::value::Text;
@@ -59,6 +59,7 @@ fn file(at: &At<'_>, raw: &file::Events) -> Option<File> {
 }
 
 fn kafka(at: &At<'_>, raw: &file::Kafka, topic: &str) -> Option<Kafka> {
+    built_with(at, cfg!(feature = "kafka"), "kafka")?;
     let own = at.key("Brokers");
     if raw.brokers.is_empty() {
         own.report(Problem::new("there is no broker").expected("at least one HOST:PORT"));
@@ -131,15 +132,4 @@ fn compression(at: &At<'_>, raw: Option<file::Compression>) -> Option<Compressio
             Compression::Zstd
         }
     })
-}
-
-/// What librdkafka can do is decided when it is built.
-fn built_with(at: &At<'_>, built: bool, feature: &str) -> Option<()> {
-    if !built {
-        let problem = Problem::new(format!("this Tidegate is built without `{feature}`"));
-        at.report(
-            problem.help(format!("build it with `cargo build --release --features {feature}`, or remove the key")),
-        );
-    }
-    built.then_some(())
 }

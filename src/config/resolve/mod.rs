@@ -11,6 +11,7 @@ mod policy;
 mod positions;
 mod route;
 mod server;
+#[cfg_attr(not(feature = "share"), path = "without_share.rs")]
 mod share;
 mod state;
 mod store;
@@ -79,6 +80,17 @@ fn settings(at: &At<'_>, file: &File) -> Option<Settings> {
         share: share?,
         telemetry: telemetry?,
     })
+}
+
+/// Refuses what this program is built without, and says how to get it.
+fn built_with(at: &At<'_>, built: bool, feature: &str) -> Option<()> {
+    if !built {
+        let problem = Problem::new(format!("this Tidegate is built without `{feature}`"));
+        at.report(
+            problem.help(format!("build it with `cargo build --release --features {feature}`, or remove the key")),
+        );
+    }
+    built.then_some(())
 }
 
 fn telemetry(at: &At<'_>, file: &File) -> Option<Telemetry> {

@@ -69,6 +69,10 @@ fn endpoint(at: &At<'_>, raw: &file::Store) -> Option<Endpoint> {
             let expected = "scheme, host and port, without user, path or query, such as http://minio:9000";
             at.key("Endpoint").parse(endpoint, expected, bare_url).map(Endpoint::Remote)
         }
+        (None, Some(_)) if !cfg!(feature = "demo") => {
+            super::built_with(&at.key("Embedded"), false, "demo")?;
+            None
+        }
         (None, Some(folder)) => at.key("Embedded").text(folder).map(PathBuf::from).map(Endpoint::Embedded),
         (Some(_), Some(_)) => {
             at.key("Embedded")

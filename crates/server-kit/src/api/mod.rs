@@ -3,6 +3,7 @@
 pub mod cache;
 pub mod caller;
 mod description;
+#[cfg(feature = "docs-ui")]
 mod docs;
 pub mod error;
 pub mod extract;

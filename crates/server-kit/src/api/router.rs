@@ -11,9 +11,9 @@ use http::{StatusCode, header};
 use utoipa_axum::router::OpenApiRouter;
 
 use super::cache::{self, Operations};
+use super::description;
 use super::error::{self, Error};
 use super::health::{Checkup, Health, Part};
-use super::{description, docs};
 use crate::auth::Authenticator;
 use crate::limit::Limits;
 use crate::telemetry::metrics::Metrics;
@@ -63,9 +63,9 @@ pub fn public(
 ) -> Router {
     let clock = shared.clock.clone();
     let paths = Router::new().route("/health", get(health)).route("/openapi.json", get(openapi)).with_state(shared);
-    refusing(paths.merge(docs::routes()).merge(modules).merge(extra), &clock)
-        .layer(Extension(authenticator))
-        .layer(Extension(limits))
+    #[cfg(feature = "docs-ui")]
+    let paths = paths.merge(super::docs::routes());
+    refusing(paths.merge(modules).merge(extra), &clock).layer(Extension(authenticator)).layer(Extension(limits))
 }
 
 /// The paths on the operator's listener.
