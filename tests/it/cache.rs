@@ -1,8 +1,16 @@
 //! What the cache keeps for everybody, and what the operator takes out of it.
 
+use std::time::Duration;
+
 use http::Method;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
+use crate::support::eventually::eventually;
+use crate::support::fault::Step;
+use crate::support::gate::sum;
+use crate::support::origin::pattern;
 use crate::support::{Gate, Object, ScriptedOrigin, config, fault};
 
 const TOKEN: &str = "the admin's own token";
@@ -91,4 +99,59 @@ async fn a_denial_of_one_moment_is_nobody_elses() {
     client.get("/cached/none", &[]).await.problem(404);
     origin.put("/audio/none", Object::new("music"));
     client.get("/cached/none", &[]).await.problem(404);
+}
+
+/// A metric of a gate whose admin address has a token.
+async fn metric(gate: &Gate, name: &str, labels: &str) -> f64 {
+    let page = gate.admin().request(Method::GET, "/metrics").bearer_auth(TOKEN).send().await.expect("it answers");
+    sum(&page.text().await.expect("text"), name, labels)
+}
+
+async fn is_idle(gate: &Gate) -> bool {
+    metric(gate, "tidegate_cache_fills_total", "").await == metric(gate, "tidegate_cache_fills_ended_total", "").await
+}
+
+async fn ended(gate: &Gate, outcome: &str) -> f64 {
+    metric(gate, "tidegate_cache_fills_ended_total", &format!("outcome=\"{outcome}\"")).await
+}
+
+#[tokio::test]
+async fn the_first_question_of_a_player_is_kept_though_two_bytes_are_all_that_it_wants() {
+    let body = pattern(1_000_000);
+    let origin = ScriptedOrigin::with_track(body.clone()).await;
+    let gate = gate(&origin, &[]).await;
+    origin.script([Step::Trickle { pieces: 8, pause: Duration::from_millis(50) }]);
+    for state in ["miss", "hit"] {
+        let headers = [("range", "bytes=0-1"), ("x-tidegate-debug", TOKEN)];
+        let reply = gate.client().get("/cached/track.mp3", &headers).await;
+        assert_eq!((&reply.is(206).body[..], reply.header("x-tidegate-cache")), (&body[..2], state));
+        eventually("the slice is whole", async || (ended(&gate, "whole").await == 1.0).then_some(())).await;
+    }
+    assert_eq!(origin.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn a_slice_that_was_left_is_kept_when_it_is_asked_for_again() {
+    let origin = ScriptedOrigin::with_track(pattern(1_000_000)).await;
+    let gate = gate(&origin, &[]).await;
+    origin.always(Step::Trickle { pieces: 8, pause: Duration::from_millis(50) });
+    for (number, outcome, asked) in [(1, "cancelled", 1), (2, "whole", 2), (3, "whole", 2)] {
+        gate.client().range("/cached/track.mp3", "bytes=300000-300001").await.is(206);
+        eventually("the fill ends", async || (ended(&gate, outcome).await == 1.0).then_some(())).await;
+        assert_eq!(origin.seen().len(), asked, "time {number}");
+    }
+}
+
+#[tokio::test]
+async fn a_long_read_that_is_left_fetches_no_further() {
+    let origin = ScriptedOrigin::with_track(pattern(10_000_000)).await;
+    let gate = gate(&origin, &[]).await;
+    origin.always(Step::Trickle { pieces: 8, pause: Duration::from_millis(20) });
+    let mut player = TcpStream::connect(gate.address()).await.expect("it listens");
+    player.write_all(b"GET /cached/track.mp3 HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("it is sent");
+    player.read_exact(&mut vec![0; 300_000]).await.expect("the second slice has begun");
+    drop(player);
+    eventually("all fills have ended", async || is_idle(&gate).await.then_some(())).await;
+    assert!(origin.seen().len() <= 4, "{} of 39 slices", origin.seen().len());
+    assert!(ended(&gate, "whole").await <= 3.0);
 }
