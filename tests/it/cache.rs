@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use crate::support::client::Reply;
 use crate::support::eventually::eventually;
 use crate::support::fault::Step;
 use crate::support::gate::sum;
@@ -101,6 +102,48 @@ async fn a_denial_of_one_moment_is_nobody_elses() {
     client.get("/cached/none", &[]).await.problem(404);
 }
 
+/// An answer whose cache state is said: that state, and the `Age`.
+async fn states(gate: &Gate, method: Method, headers: &[(&str, &str)]) -> (u16, String, String) {
+    let headers: Vec<_> = headers.iter().copied().chain([("x-tidegate-debug", TOKEN)]).collect();
+    let reply: Reply = gate.client().send(method, "/cached/track.mp3", &headers).await;
+    (reply.status.as_u16(), reply.header("x-tidegate-cache").to_owned(), reply.header("age").to_owned())
+}
+
+#[tokio::test]
+async fn a_denied_object_is_asked_for_each_time_and_is_never_a_remembered_absence() {
+    let origin = ScriptedOrigin::start().await;
+    let gate = gate(&origin, &[]).await;
+    origin.always(fault::DENIED);
+    for number in 1..4 {
+        origin.take_seen();
+        let (status, state, age) = states(&gate, Method::GET, &[]).await;
+        assert_eq!((status, &*state, &*age), (404, "miss", ""), "time {number}");
+        assert!(!origin.seen().is_empty(), "time {number}");
+    }
+    assert_eq!(metric(&gate, "tidegate_cache_requests_total", "state=\"negative\"").await, 0.0);
+}
+
+#[tokio::test]
+async fn age_is_said_of_what_was_served_without_asking_the_store() {
+    let origin = ScriptedOrigin::with_track(pattern(1_000_000)).await;
+    let gate = gate(&origin, &[]).await;
+    let (first, third) = ("bytes=0-9", "bytes=786422-786431");
+    for (method, headers, expected) in [
+        (Method::GET, &[("range", first)][..], (206, "miss", false)),
+        (Method::GET, &[("range", first)], (206, "hit", true)),
+        // The object is known, but its bytes come from the store, which has said that they are of that version.
+        (Method::GET, &[("range", third)], (206, "miss", false)),
+        (Method::GET, &[("range", third)], (206, "hit", true)),
+        (Method::GET, &[("range", "bytes=0-600000")], (206, "partial", true)),
+        (Method::HEAD, &[], (200, "hit", true)),
+        (Method::GET, &[("if-modified-since", "Fri, 31 Dec 2055 23:59:59 GMT")], (304, "hit", true)),
+    ] {
+        let (status, state, age) = states(&gate, method.clone(), headers).await;
+        assert_eq!((status, &*state, age.parse::<u64>().is_ok()), expected, "{method} {headers:?}");
+        eventually("nothing is under way", async || is_idle(&gate).await.then_some(())).await;
+    }
+}
+
 /// A metric of a gate whose admin address has a token.
 async fn metric(gate: &Gate, name: &str, labels: &str) -> f64 {
     let page = gate.admin().request(Method::GET, "/metrics").bearer_auth(TOKEN).send().await.expect("it answers");
@@ -154,4 +197,21 @@ async fn a_long_read_that_is_left_fetches_no_further() {
     eventually("all fills have ended", async || is_idle(&gate).await.then_some(())).await;
     assert!(origin.seen().len() <= 4, "{} of 39 slices", origin.seen().len());
     assert!(ended(&gate, "whole").await <= 3.0);
+}
+
+#[tokio::test]
+async fn the_purge_after_a_thousand_drops_what_nobody_purged() {
+    let origin = ScriptedOrigin::with_track(pattern(10)).await;
+    let gate = gate(&origin, &[]).await;
+    let client = gate.client();
+    for number in 0..1000 {
+        purge(&gate, json!({ "key": format!("{number}") })).await;
+    }
+    client.get("/cached/track.mp3", &[]).await.is(200);
+    assert_eq!(states(&gate, Method::GET, &[]).await.1, "hit");
+    purge(&gate, json!({ "key": "one more" })).await;
+    assert_eq!(states(&gate, Method::GET, &[]).await.1, "miss");
+    // From then on there is room for some 500 more.
+    purge(&gate, json!({ "key": "and another" })).await;
+    assert_eq!(states(&gate, Method::GET, &[]).await.1, "hit");
 }

@@ -287,6 +287,30 @@ async fn a_fill_of_the_first_slice_goes_on_without_readers_and_takes_new_ones_bu
 }
 
 #[tokio::test]
+async fn age_is_of_what_the_store_neither_sent_nor_confirmed() {
+    let store = Store::start(&[("a", thing(0, 3 * SLICE))]).await;
+    let world = World::new(&store).await;
+    let age = |read: &Read| read.headers.get(header::AGE).map(|age| age.to_str().expect("a number").to_owned());
+    let seconds = |seconds| world.clock.advance(Duration::from_secs(seconds));
+    let first = "bytes=0-9";
+    for (passed, range, state, expected) in [
+        (0, first, State::Miss, None),
+        (5, first, State::Hit, Some("5")),
+        // The store has confirmed the version with the bytes that were missing.
+        (0, "bytes=8192-8192", State::Miss, None),
+        (0, "bytes=0-8000", State::Partial, Some("5")),
+        (10, first, State::Stale, Some("15")),
+        (100, first, State::Revalidated, None),
+        (3, first, State::Hit, Some("3")),
+    ] {
+        seconds(passed);
+        let read = world.range("a", range).await;
+        assert_eq!((read.state, age(&read).as_deref()), (Some(state), expected), "{passed} s later, {range}");
+        eventually("nothing is under way", || world.cache.questions.is_idle() && world.cache.fills.is_idle()).await;
+    }
+}
+
+#[tokio::test]
 async fn a_reader_that_reads_on_has_the_next_slice_fetched_ahead() {
     let store = Store::start(&[("a", thing(0, 10 * SLICE))]).await;
     let world = World::new(&store).await;
