@@ -33,7 +33,7 @@ pub async fn start(world: &Arc<ArcSwap<World>>, backing: &Backing, tasks: &Tasks
         repeat(tasks, async move {
             loop {
                 let wait = probe::round(&cluster).await;
-                tokio::time::sleep(wait).await;
+                probe::pause(&cluster, wait).await;
             }
         });
     }

@@ -47,6 +47,8 @@ pub enum Failure {
     Object(object_engine::Failure),
     /// A plain route's cluster has no destination.
     NoDestination,
+    /// No destination of a plain route's cluster takes requests for now.
+    DestinationUnavailable,
     /// A plain route's destination cannot be reached or broke off.
     BadGateway,
     /// A plain route's destination did not answer in time.
@@ -110,6 +112,7 @@ impl Failure {
             | Self::AccessUnavailable
             | Self::CatalogUnavailable
             | Self::NoDestination
+            | Self::DestinationUnavailable
             | Self::Stopped => 503,
             Self::BadGateway => 502,
             Self::GatewayTimeout => 504,
@@ -138,6 +141,7 @@ impl Failure {
             Self::BodyTooLarge => "body_too_large",
             Self::Object(failure) => object_code(failure),
             Self::NoDestination => "no_destination",
+            Self::DestinationUnavailable => "destination_unavailable",
             Self::BadGateway => "bad_gateway",
             Self::GatewayTimeout => "gateway_timeout",
             Self::ClientLeft => "client_left",
@@ -175,7 +179,11 @@ impl Failure {
             Self::Hidden => object_detail(&object_engine::Failure::NotFound).into(),
             Self::BodyTooLarge => "the request body is larger than this route allows".into(),
             Self::Object(failure) => object_detail(failure).into(),
-            Self::NoDestination => "no server is available for this request; try again".into(),
+            Self::NoDestination => "there is no server for this request".into(),
+            Self::DestinationUnavailable => {
+                "the servers for this request failed and are left alone for a moment; try again after Retry-After"
+                    .into()
+            }
             Self::BadGateway => "the server behind the proxy failed".into(),
             Self::GatewayTimeout => "the server behind the proxy did not answer in time".into(),
             Self::ClientLeft | Self::ClientStalled => "the client left".into(),
@@ -250,6 +258,7 @@ fn object_status(failure: &object_engine::Failure) -> u16 {
         | Object::Credentials
         | Object::Archived
         | Object::Throttled { .. }
+        | Object::Unavailable
         | Object::Unreachable
         | Object::Changed => 503,
         Object::Signature
@@ -280,6 +289,7 @@ fn object_code(failure: &object_engine::Failure) -> &'static str {
         Object::Throttled { .. } => "store_busy",
         Object::StoreBroken => "store_failed",
         Object::Nonsense(_) => "store_protocol",
+        Object::Unavailable => "destination_unavailable",
         Object::Unreachable => "store_unreachable",
         Object::Closed => "store_closed",
         Object::Tls => "store_tls",
@@ -300,7 +310,7 @@ fn object_detail(failure: &object_engine::Failure) -> &'static str {
         Object::Archived => "the object is archived and not available at once",
         Object::Throttled { .. } => "the storage is busy; try again after Retry-After",
         Object::Timeout => "the storage did not answer in time",
-        Object::Expired | Object::Credentials | Object::Unreachable | Object::Changed => {
+        Object::Expired | Object::Credentials | Object::Unavailable | Object::Unreachable | Object::Changed => {
             "the object is not available at the moment; try again after Retry-After"
         }
         Object::Signature
@@ -343,6 +353,7 @@ mod tests {
             Object::Throttled { retry_after: None },
             Object::StoreBroken,
             Object::Nonsense("a test"),
+            Object::Unavailable,
             Object::Unreachable,
             Object::Closed,
             Object::Tls,
@@ -369,6 +380,7 @@ mod tests {
             Failure::Limited(Exceeded::BadTokens, Duration::ZERO),
             Failure::BodyTooLarge,
             Failure::NoDestination,
+            Failure::DestinationUnavailable,
             Failure::BadGateway,
             Failure::GatewayTimeout,
             Failure::ClientLeft,

@@ -1,8 +1,17 @@
 //! What the cache keeps for everybody, and what the operator takes out of it.
 
+use std::time::Duration;
+
 use http::Method;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
+use crate::support::client::Reply;
+use crate::support::eventually::eventually;
+use crate::support::fault::Step;
+use crate::support::gate::sum;
+use crate::support::origin::pattern;
 use crate::support::{Gate, Object, ScriptedOrigin, config, fault};
 
 const TOKEN: &str = "the admin's own token";
@@ -91,4 +100,118 @@ async fn a_denial_of_one_moment_is_nobody_elses() {
     client.get("/cached/none", &[]).await.problem(404);
     origin.put("/audio/none", Object::new("music"));
     client.get("/cached/none", &[]).await.problem(404);
+}
+
+/// An answer whose cache state is said: that state, and the `Age`.
+async fn states(gate: &Gate, method: Method, headers: &[(&str, &str)]) -> (u16, String, String) {
+    let headers: Vec<_> = headers.iter().copied().chain([("x-tidegate-debug", TOKEN)]).collect();
+    let reply: Reply = gate.client().send(method, "/cached/track.mp3", &headers).await;
+    (reply.status.as_u16(), reply.header("x-tidegate-cache").to_owned(), reply.header("age").to_owned())
+}
+
+#[tokio::test]
+async fn a_denied_object_is_asked_for_each_time_and_is_never_a_remembered_absence() {
+    let origin = ScriptedOrigin::start().await;
+    let gate = gate(&origin, &[]).await;
+    origin.always(fault::DENIED);
+    for number in 1..4 {
+        origin.take_seen();
+        let (status, state, age) = states(&gate, Method::GET, &[]).await;
+        assert_eq!((status, &*state, &*age), (404, "miss", ""), "time {number}");
+        assert!(!origin.seen().is_empty(), "time {number}");
+    }
+    assert_eq!(metric(&gate, "tidegate_cache_requests_total", "state=\"negative\"").await, 0.0);
+}
+
+#[tokio::test]
+async fn age_is_said_of_what_was_served_without_asking_the_store() {
+    let origin = ScriptedOrigin::with_track(pattern(1_000_000)).await;
+    let gate = gate(&origin, &[]).await;
+    let (first, third) = ("bytes=0-9", "bytes=786422-786431");
+    for (method, headers, expected) in [
+        (Method::GET, &[("range", first)][..], (206, "miss", false)),
+        (Method::GET, &[("range", first)], (206, "hit", true)),
+        // The object is known, but its bytes come from the store, which has said that they are of that version.
+        (Method::GET, &[("range", third)], (206, "miss", false)),
+        (Method::GET, &[("range", third)], (206, "hit", true)),
+        (Method::GET, &[("range", "bytes=0-600000")], (206, "partial", true)),
+        (Method::HEAD, &[], (200, "hit", true)),
+        (Method::GET, &[("if-modified-since", "Fri, 31 Dec 2055 23:59:59 GMT")], (304, "hit", true)),
+    ] {
+        let (status, state, age) = states(&gate, method.clone(), headers).await;
+        assert_eq!((status, &*state, age.parse::<u64>().is_ok()), expected, "{method} {headers:?}");
+        eventually("nothing is under way", async || is_idle(&gate).await.then_some(())).await;
+    }
+}
+
+/// A metric of a gate whose admin address has a token.
+async fn metric(gate: &Gate, name: &str, labels: &str) -> f64 {
+    let page = gate.admin().request(Method::GET, "/metrics").bearer_auth(TOKEN).send().await.expect("it answers");
+    sum(&page.text().await.expect("text"), name, labels)
+}
+
+async fn is_idle(gate: &Gate) -> bool {
+    metric(gate, "tidegate_cache_fills_total", "").await == metric(gate, "tidegate_cache_fills_ended_total", "").await
+}
+
+async fn ended(gate: &Gate, outcome: &str) -> f64 {
+    metric(gate, "tidegate_cache_fills_ended_total", &format!("outcome=\"{outcome}\"")).await
+}
+
+#[tokio::test]
+async fn the_first_question_of_a_player_is_kept_though_two_bytes_are_all_that_it_wants() {
+    let body = pattern(1_000_000);
+    let origin = ScriptedOrigin::with_track(body.clone()).await;
+    let gate = gate(&origin, &[]).await;
+    origin.script([Step::Trickle { pieces: 8, pause: Duration::from_millis(50) }]);
+    for state in ["miss", "hit"] {
+        let headers = [("range", "bytes=0-1"), ("x-tidegate-debug", TOKEN)];
+        let reply = gate.client().get("/cached/track.mp3", &headers).await;
+        assert_eq!((&reply.is(206).body[..], reply.header("x-tidegate-cache")), (&body[..2], state));
+        eventually("the slice is whole", async || (ended(&gate, "whole").await == 1.0).then_some(())).await;
+    }
+    assert_eq!(origin.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn a_slice_that_was_left_is_kept_when_it_is_asked_for_again() {
+    let origin = ScriptedOrigin::with_track(pattern(1_000_000)).await;
+    let gate = gate(&origin, &[]).await;
+    origin.always(Step::Trickle { pieces: 8, pause: Duration::from_millis(50) });
+    for (number, outcome, asked) in [(1, "cancelled", 1), (2, "whole", 2), (3, "whole", 2)] {
+        gate.client().range("/cached/track.mp3", "bytes=300000-300001").await.is(206);
+        eventually("the fill ends", async || (ended(&gate, outcome).await == 1.0).then_some(())).await;
+        assert_eq!(origin.seen().len(), asked, "time {number}");
+    }
+}
+
+#[tokio::test]
+async fn a_long_read_that_is_left_fetches_no_further() {
+    let origin = ScriptedOrigin::with_track(pattern(10_000_000)).await;
+    let gate = gate(&origin, &[]).await;
+    origin.always(Step::Trickle { pieces: 8, pause: Duration::from_millis(20) });
+    let mut player = TcpStream::connect(gate.address()).await.expect("it listens");
+    player.write_all(b"GET /cached/track.mp3 HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("it is sent");
+    player.read_exact(&mut vec![0; 300_000]).await.expect("the second slice has begun");
+    drop(player);
+    eventually("all fills have ended", async || is_idle(&gate).await.then_some(())).await;
+    assert!(origin.seen().len() <= 4, "{} of 39 slices", origin.seen().len());
+    assert!(ended(&gate, "whole").await <= 3.0);
+}
+
+#[tokio::test]
+async fn the_purge_after_a_thousand_drops_what_nobody_purged() {
+    let origin = ScriptedOrigin::with_track(pattern(10)).await;
+    let gate = gate(&origin, &[]).await;
+    let client = gate.client();
+    for number in 0..1000 {
+        purge(&gate, json!({ "key": format!("{number}") })).await;
+    }
+    client.get("/cached/track.mp3", &[]).await.is(200);
+    assert_eq!(states(&gate, Method::GET, &[]).await.1, "hit");
+    purge(&gate, json!({ "key": "one more" })).await;
+    assert_eq!(states(&gate, Method::GET, &[]).await.1, "miss");
+    // From then on there is room for some 500 more.
+    purge(&gate, json!({ "key": "and another" })).await;
+    assert_eq!(states(&gate, Method::GET, &[]).await.1, "hit");
 }

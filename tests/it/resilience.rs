@@ -20,14 +20,14 @@ async fn nobody() -> String {
 async fn a_dead_store_is_a_fast_503_for_everybody() {
     let gate = Gate::start(&config::objects(&nobody().await, "audio")).await;
     let client = gate.client();
-    // These find out.
-    for _ in 0..3 {
-        client.get(TRACK, &[]).await.problem(503);
+    // These find out: that nobody can connect says as much whatever is asked for.
+    for _ in 0..5 {
+        assert_eq!(client.get(TRACK, &[]).await.problem(503)["code"], "store_unreachable");
     }
     let begun = Instant::now();
     for _ in 0..50 {
         let reply = client.get(TRACK, &[]).await;
-        reply.problem(503);
+        assert_eq!(reply.problem(503)["code"], "destination_unavailable");
         assert_eq!(reply.header("retry-after"), "1");
     }
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
@@ -84,10 +84,17 @@ async fn a_body_goes_on_after_its_store_was_away_for_longer_than_the_breaker_wai
     let origin = ScriptedOrigin::with_track(body.clone()).await;
     let gate = Gate::start(&config::objects(&origin.url(), "audio")).await;
     origin.script([Step::Body { send: 100_000, end: End::Reset }]);
-    origin.script(vec![Step::Silence(End::Reset); 5]);
-    let reply = gate.client().get(TRACK, &[]).await;
+    origin.always(Step::Silence(End::Reset));
+    let client = gate.client();
+    let listener = tokio::spawn(async move { client.get(TRACK, &[]).await });
+    eventually("the body breaks off", async || (origin.seen().len() > 1).then_some(())).await;
+    for number in 0..5 {
+        gate.client().get(&format!("/stream/{number}"), &[]).await;
+    }
+    assert!(gate.metric("tidegate_breaker_open_total", "").await >= 1.0);
+    origin.reset();
+    let reply = listener.await.expect("it is answered");
     assert!(reply.is(200).body == body, "the bytes differ");
-    assert_eq!(gate.metric("tidegate_breaker_open_total", "").await, 1.0);
     eventually("the destination is healthy again", async || {
         (gate.metric("tidegate_destination_state", "state=\"healthy\"").await == 1.0).then_some(())
     })
@@ -117,15 +124,15 @@ async fn a_plain_cluster_that_answers_nothing_is_left_alone_until_a_trial_succee
     config["ReverseProxy"]["Clusters"]["web"] = config::cluster(&[origin.url()]);
     let gate = Gate::start(&config).await;
     origin.always(Step::Silence(End::Reset));
-    for _ in 0..5 {
-        gate.client().get("/audio/track.mp3", &[]).await.problem(502);
+    for number in 0..5 {
+        gate.client().get(&format!("/audio/{number}"), &[]).await.problem(502);
     }
     let problem = eventually("the server is left alone", async || {
         let reply = gate.client().get("/audio/track.mp3", &[]).await;
         (reply.status == 503).then(|| reply.problem(503))
     })
     .await;
-    assert_eq!(problem["code"], "no_destination");
+    assert_eq!(problem["code"], "destination_unavailable");
     // Asked five times, and once more where the wait was over before this looked.
     assert!((5..=6).contains(&origin.seen().len()), "{}", origin.seen().len());
     // A server's own 5xx is its answer and no failure of the way.
@@ -166,4 +173,81 @@ async fn an_active_check_takes_a_store_out_and_brings_it_back() {
     let seen = checked.seen();
     assert!(!seen.is_empty() && seen.iter().all(|probe| probe.target == "/minio/health/live"), "{seen:?}");
     assert!(origin.seen().iter().all(|request| request.target.starts_with("/audio/track.mp3?")));
+}
+
+/// `requests` one after the other, each of which the store fails as often as it is asked.
+async fn fail(gate: &Gate, origin: &ScriptedOrigin, paths: &[&str]) {
+    origin.reset();
+    origin.always(fault::INTERNAL_ERROR);
+    for path in paths {
+        assert_eq!(gate.client().get(path, &[]).await.problem(502)["code"], "store_failed", "{path}");
+    }
+    origin.reset();
+}
+
+#[tokio::test]
+async fn one_object_that_fails_takes_the_store_from_nobody() {
+    let origin = ScriptedOrigin::with_track(pattern(10)).await;
+    let gate = Gate::start(&config::objects(&origin.url(), "audio")).await;
+    fail(&gate, &origin, &["/stream/bad"; 20]).await;
+    assert_eq!(gate.metric("tidegate_breaker_open_total", "").await, 0.0);
+    gate.client().get(TRACK, &[]).await.is(200);
+}
+
+#[tokio::test]
+async fn a_request_is_one_failure_however_often_it_was_tried() {
+    let origin = ScriptedOrigin::with_track(pattern(10)).await;
+    let gate = Gate::start(&config::objects(&origin.url(), "audio")).await;
+    let paths = ["/stream/1", "/stream/2", "/stream/3", "/stream/4", "/stream/5"];
+    fail(&gate, &origin, &paths[..4]).await;
+    assert_eq!(gate.metric("tidegate_breaker_open_total", "").await, 0.0);
+    gate.client().get(TRACK, &[]).await.is(200);
+    fail(&gate, &origin, &paths).await;
+    assert_eq!(gate.metric("tidegate_breaker_open_total", "").await, 1.0);
+    let reply = gate.client().get(TRACK, &[]).await;
+    if reply.status != 200 {
+        // No second has passed since.
+        assert_eq!(reply.problem(503)["code"], "destination_unavailable");
+    }
+}
+
+#[tokio::test]
+async fn with_an_active_check_no_player_is_the_trial() {
+    let (origin, checked) = (ScriptedOrigin::with_track(pattern(10)).await, ScriptedOrigin::start().await);
+    checked.put("/minio/health/live", Object::new(*b"ok"));
+    let mut config = config::objects(&origin.url(), "audio");
+    config["ReverseProxy"]["Clusters"]["store"] = config::cluster(&[origin.url()]);
+    config["ReverseProxy"]["Clusters"]["store"]["Destinations"]["d0"]["Health"] = json!(checked.url());
+    config["ReverseProxy"]["Clusters"]["store"]["HealthCheck"]["Active"] =
+        json!({ "Enabled": true, "Interval": "100ms", "Timeout": "5s" });
+    config["ReverseProxy"]["Routes"]["stream"]["ClusterId"] = json!("store");
+    let gate = Gate::start(&config).await;
+    checked.take_seen();
+    checked.always(Step::Silence(End::Stall));
+    eventually("a check waits for its answer", async || (!checked.seen().is_empty()).then_some(())).await;
+    fail(&gate, &origin, &["/stream/1", "/stream/2", "/stream/3", "/stream/4", "/stream/5"]).await;
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_millis(2500) {
+        assert_eq!(gate.client().get(TRACK, &[]).await.problem(503)["code"], "destination_unavailable");
+    }
+    assert!(origin.seen().is_empty(), "{:?}", origin.seen());
+    checked.reset();
+    eventually("a check succeeds", async || (gate.client().get(TRACK, &[]).await.status == 200).then_some(())).await;
+}
+
+#[tokio::test]
+async fn an_active_check_looks_at_once_when_the_breaker_opens() {
+    let origin = ScriptedOrigin::with_track(pattern(10)).await;
+    origin.put("/minio/health/live", Object::new(*b"ok"));
+    let mut config = config::objects(&origin.url(), "audio");
+    config["ReverseProxy"]["Clusters"]["store"] = config::cluster(&[origin.url()]);
+    config["ReverseProxy"]["Clusters"]["store"]["HealthCheck"]["Active"] =
+        json!({ "Enabled": true, "Interval": "10m" });
+    config["ReverseProxy"]["Routes"]["stream"]["ClusterId"] = json!("store");
+    let gate = Gate::start(&config).await;
+    fail(&gate, &origin, &["/stream/1", "/stream/2", "/stream/3", "/stream/4", "/stream/5"]).await;
+    eventually("the check closes the breaker", async || {
+        (gate.client().get(TRACK, &[]).await.status == 200).then_some(())
+    })
+    .await;
 }

@@ -81,9 +81,10 @@ async fn ask_store(
     tally: &mut Tally,
     mut tries: Tries,
 ) -> Result<Reply, Failure> {
-    let mut failure = Failure::Unreachable;
+    let request = origin.cluster.identify(&(&origin.bucket, question.key));
+    let mut failure = Failure::Unavailable;
     loop {
-        let setback = match origin.cluster.pick(&tries.tried, Instant::now()) {
+        let setback = match origin.cluster.pick(request, &tries.tried, Instant::now()) {
             // The one that failed last may be the reason, and says more.
             None => tries.again(1, 0, Duration::ZERO, failure),
             Some((member, in_flight)) => match attempt(origin, question, member, in_flight, &mut tries, tally).await {

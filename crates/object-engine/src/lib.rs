@@ -134,6 +134,9 @@ pub enum Failure {
     /// The store answered what no store should.
     #[error("the store's answer makes no sense: {0}")]
     Nonsense(&'static str),
+    /// No destination takes requests for now: breakers or checks have them left alone.
+    #[error("no destination of the cluster takes requests for now: see its breaker and health checks")]
+    Unavailable,
     /// No destination can be connected to.
     #[error("no destination of the cluster can be reached")]
     Unreachable,

@@ -1,10 +1,11 @@
-//! The circuit breaker of one destination: after some failures in a row it is left alone, then tried by one request at a
-//! time, each time after twice the wait. Pure: the time is an argument.
+//! The circuit breaker of one destination: after some requests in a row that failed it is left alone, then tried by one
+//! request at a time, each time after twice the wait. Pure: the time is an argument.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, Instant};
 
-/// Failures in a row that open it.
-const LIMIT: u32 = 5;
+/// Requests in a row that open it by failing.
+const LIMIT: usize = 5;
 /// The first wait.
 const FIRST_REST: Duration = Duration::from_secs(1);
 /// The longest wait.
@@ -17,6 +18,23 @@ pub enum Pass {
     Free,
     /// It decides whether others may follow.
     Trial,
+}
+
+/// Tells requests apart, and what they are about. A request is one however often it is tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestIdentity {
+    number: u64,
+    /// A digest of the object's name.
+    object: u64,
+}
+
+impl RequestIdentity {
+    /// The request of this number, about `object`.
+    pub fn new(number: u64, object: &impl Hash) -> Self {
+        let mut hasher = DefaultHasher::new();
+        object.hash(&mut hasher);
+        Self { number, object: hasher.finish() }
+    }
 }
 
 /// How a request failed.
@@ -40,18 +58,26 @@ pub enum Position {
 }
 
 /// The breaker; it begins closed.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Breaker {
-    failures: u32,
+    /// Requests that failed since the last one that succeeded, [`LIMIT`] at most.
+    failures: Vec<RequestIdentity>,
     rest: Option<Rest>,
+    /// The wait when it opens next.
+    next_rest: Duration,
 }
 
 #[derive(Debug)]
 struct Rest {
     until: Instant,
-    length: Duration,
     fault: Fault,
     on_trial: bool,
+}
+
+impl Default for Breaker {
+    fn default() -> Self {
+        Self { failures: Vec::new(), rest: None, next_rest: FIRST_REST }
+    }
 }
 
 impl Breaker {
@@ -82,25 +108,37 @@ impl Breaker {
 
     /// A request was answered; by whichever request, that is proof enough.
     pub fn succeeded(&mut self) {
-        *self = Self::default();
+        if self.rest.is_some() || !self.failures.is_empty() || self.next_rest != FIRST_REST {
+            *self = Self::default();
+        }
     }
 
-    /// A request failed at `now`; true when that opens the breaker, anew or again.
-    pub fn failed(&mut self, pass: Pass, fault: Fault, now: Instant) -> bool {
-        let length = match &self.rest {
-            None => {
-                self.failures += 1;
-                if self.failures < LIMIT {
-                    return false;
-                }
-                FIRST_REST
-            }
-            Some(rest) if pass == Pass::Trial => LONGEST_REST.min(rest.length * 2),
+    /// A try of `request` failed at `now`; true when that opens the breaker, anew or again.
+    pub fn failed(&mut self, pass: Pass, fault: Fault, request: RequestIdentity, now: Instant) -> bool {
+        let opens = match &self.rest {
+            None => self.count(fault, request),
+            Some(_) if pass == Pass::Trial => true,
             // It began before the breaker opened, and says nothing new.
-            Some(_) => return false,
+            Some(_) => false,
         };
-        self.rest = Some(Rest { until: now + length, length, fault, on_trial: false });
-        true
+        if opens {
+            self.rest = Some(Rest { until: now + self.next_rest, fault, on_trial: false });
+            self.next_rest = LONGEST_REST.min(self.next_rest * 2);
+            self.failures.clear();
+        }
+        opens
+    }
+
+    /// Counts a failure; true when there are enough. Where a connection could be made, requests for one object alone are
+    /// never enough: it may be the object that the server cannot give.
+    fn count(&mut self, fault: Fault, request: RequestIdentity) -> bool {
+        if self.failures.iter().any(|failed| failed.number == request.number) {
+            return false;
+        }
+        self.failures.truncate(LIMIT - 1);
+        self.failures.push(request);
+        let is_one_object = self.failures.iter().all(|failed| failed.object == request.object);
+        self.failures.len() == LIMIT && (fault == Fault::Unreachable || !is_one_object)
     }
 
     /// A request ended without a verdict, because its client left: the next one may be the trial.
@@ -116,25 +154,81 @@ impl Breaker {
             rest.until = rest.until.min(now);
         }
     }
+
+    /// An active check succeeded at `now`: that is the trial, once the wait is over. The next wait is longer all the same,
+    /// until a request succeeds: a server may pass its check and fail its players.
+    pub fn passed_check(&mut self, now: Instant) {
+        if self.rest.as_ref().is_some_and(|rest| now >= rest.until) {
+            self.rest = None;
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn request(number: usize) -> RequestIdentity {
+        RequestIdentity::new(number as u64, &number)
+    }
+
     fn open(breaker: &mut Breaker, fault: Fault, now: Instant) {
-        let opened: Vec<bool> = (0..LIMIT).map(|_| breaker.failed(Pass::Free, fault, now)).collect();
+        let opened: Vec<bool> =
+            (0..LIMIT).map(|number| breaker.failed(Pass::Free, fault, request(number), now)).collect();
         assert_eq!(opened, [false, false, false, false, true]);
     }
 
     #[test]
     fn five_failures_in_a_row_open_it_and_an_answer_between_them_does_not() {
         let (mut breaker, now) = (Breaker::default(), Instant::now());
-        (0..4).for_each(|_| assert!(!breaker.failed(Pass::Free, Fault::Broken, now)));
+        (0..4).for_each(|number| assert!(!breaker.failed(Pass::Free, Fault::Broken, request(number), now)));
         breaker.succeeded();
         assert_eq!(breaker.pass(now), Some(Pass::Free));
         open(&mut breaker, Fault::Broken, now);
         assert_eq!((breaker.pass(now), breaker.position(now)), (None, Position::Open));
+    }
+
+    #[test]
+    fn a_request_is_one_failure_however_often_it_is_tried() {
+        for fault in [Fault::Broken, Fault::Unreachable] {
+            let (mut breaker, now) = (Breaker::default(), Instant::now());
+            for number in 0..4 {
+                (0..3).for_each(|_| assert!(!breaker.failed(Pass::Free, fault, request(number), now)));
+            }
+            assert!(breaker.failed(Pass::Free, fault, request(4), now), "{fault:?}");
+        }
+    }
+
+    #[test]
+    fn one_object_alone_opens_it_only_where_nobody_can_connect() {
+        let of_one = |number: u64| RequestIdentity::new(number, &"object");
+        for (fault, opens) in [(Fault::Broken, false), (Fault::Unreachable, true)] {
+            let (mut breaker, now) = (Breaker::default(), Instant::now());
+            (0..4).for_each(|number| assert!(!breaker.failed(Pass::Free, fault, of_one(number), now)));
+            assert_eq!(breaker.failed(Pass::Free, fault, of_one(4), now), opens, "{fault:?}");
+        }
+        let (mut breaker, now) = (Breaker::default(), Instant::now());
+        (0..100).for_each(|number| assert!(!breaker.failed(Pass::Free, Fault::Broken, of_one(number), now)));
+        assert!(breaker.failures.len() <= LIMIT);
+        assert!(breaker.failed(Pass::Free, Fault::Broken, request(1000), now), "another object fails too");
+    }
+
+    #[test]
+    fn a_check_closes_it_after_the_wait_which_grows_until_a_request_succeeds() {
+        let (mut breaker, mut now) = (Breaker::default(), Instant::now());
+        for seconds in [1, 2, 4] {
+            open(&mut breaker, Fault::Broken, now);
+            let wait = Duration::from_secs(seconds);
+            breaker.passed_check(now + wait - Duration::from_millis(1));
+            assert_eq!(breaker.position(now), Position::Open, "just before {seconds} s");
+            now += wait;
+            breaker.passed_check(now);
+            assert_eq!(breaker.pass(now), Some(Pass::Free), "after {seconds} s");
+        }
+        breaker.succeeded();
+        open(&mut breaker, Fault::Broken, now);
+        breaker.passed_check(now + FIRST_REST);
+        assert_eq!(breaker.pass(now), Some(Pass::Free));
     }
 
     #[test]
@@ -148,8 +242,11 @@ mod tests {
             assert_eq!((breaker.pass(now), breaker.position(now)), (Some(Pass::Trial), Position::HalfOpen));
             breaker.enter(Pass::Trial);
             assert_eq!(breaker.pass(now), None, "a second trial at {seconds} s");
-            assert!(!breaker.failed(Pass::Free, Fault::Broken, now), "a late failure counted at {seconds} s");
-            assert!(breaker.failed(Pass::Trial, Fault::Broken, now));
+            assert!(
+                !breaker.failed(Pass::Free, Fault::Broken, request(9), now),
+                "a late failure counted at {seconds} s"
+            );
+            assert!(breaker.failed(Pass::Trial, Fault::Broken, request(1), now));
         }
         now += LONGEST_REST;
         breaker.enter(Pass::Trial);

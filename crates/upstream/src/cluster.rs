@@ -1,12 +1,14 @@
 //! A cluster at work: which destination takes the next request.
 
+use std::hash::Hash;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 
 use url::Url;
 
 use super::addresses;
+use super::breaker::RequestIdentity;
 use super::budget::Budget;
 use super::destination::{Destination, InFlight, UpstreamContext};
 use super::health::Health;
@@ -24,6 +26,8 @@ pub struct Cluster {
     members: Vec<Member>,
     budget: Budget,
     turn: AtomicUsize,
+    /// Requests so far.
+    requests: AtomicU64,
 }
 
 /// A destination with what only its cluster says of it.
@@ -72,6 +76,7 @@ impl Factory {
             members,
             budget: Budget::new(now),
             turn: AtomicUsize::new(0),
+            requests: AtomicU64::new(0),
         }
     }
 
@@ -124,22 +129,27 @@ impl Cluster {
         self.members.iter().any(|member| member.destination.health().is_reachable())
     }
 
-    /// The destination for the next try at `now`: of those that may be used, one that is not in `tried` while there is
+    /// A new request about `object`, whose tries are picked destinations for.
+    pub fn identify(&self, object: &impl Hash) -> RequestIdentity {
+        RequestIdentity::new(self.requests.fetch_add(1, Ordering::Relaxed), object)
+    }
+
+    /// The destination for the next try of `request` at `now`: of those that may be used, one that is not in `tried` while there is
     /// one. Without any, `HealthyOrPanic` uses the others all the same.
-    pub fn pick(&self, tried: &[Arc<str>], now: Instant) -> Option<(&Member, InFlight)> {
+    pub fn pick(&self, request: RequestIdentity, tried: &[Arc<str>], now: Instant) -> Option<(&Member, InFlight)> {
         if let [only] = self.members.as_slice()
-            && let Some(in_flight) = only.destination.enter(now)
+            && let Some(in_flight) = only.destination.enter(request, now)
         {
             return Some((only, in_flight));
         }
         let available = |member: &&Member| member.destination.health().is_available(now);
         let fresh = |member: &&Member| !tried.contains(member.destination.id());
-        let enter = |member: &Member| member.destination.enter(now);
+        let enter = |member: &Member| member.destination.enter(request, now);
         self.choose(self.members.iter().filter(|member| available(member) && fresh(member)), enter)
             .or_else(|| self.choose(self.members.iter().filter(available), enter))
             .or_else(|| {
                 let panics = self.available == Available::HealthyOrPanic;
-                let anyway = |member: &Member| Some(member.destination.enter_anyway());
+                let anyway = |member: &Member| Some(member.destination.enter_anyway(request));
                 let all = || self.members.iter().filter(|_| panics);
                 self.choose(all().filter(fresh), anyway).or_else(|| self.choose(all(), anyway))
             })
@@ -186,13 +196,13 @@ mod tests {
     }
 
     fn picked(cluster: &Cluster, tried: &[Arc<str>], now: Instant) -> Option<Arc<str>> {
-        cluster.pick(tried, now).map(|(member, _)| Arc::clone(member.destination.id()))
+        cluster.pick(cluster.identify(&()), tried, now).map(|(member, _)| Arc::clone(member.destination.id()))
     }
 
     fn open(cluster: &Cluster, number: usize, now: Instant) {
         for _ in 0..5 {
-            let mut request = cluster.members()[number].destination.enter_anyway();
-            request.failed(Fault::Unreachable, now);
+            let mut in_flight = cluster.members()[number].destination.enter_anyway(cluster.identify(&()));
+            in_flight.failed(Fault::Unreachable, now);
         }
     }
 
@@ -230,12 +240,13 @@ mod tests {
         let (cluster, start) = (cluster(&["a"], Available::HealthyAndUnknown), Instant::now());
         open(&cluster, 0, start);
         let now = start + Duration::from_secs(1);
-        let left = cluster.pick(&[], now).expect("a trial");
-        assert!(cluster.pick(&[], now).is_none());
+        let left = cluster.pick(cluster.identify(&()), &[], now).expect("a trial");
+        assert!(cluster.pick(cluster.identify(&()), &[], now).is_none());
         drop(left);
-        let (_, mut trial) = cluster.pick(&[], now).expect("another trial, for the first one's client left");
-        assert!(cluster.pick(&[], now).is_none());
+        let (_, mut trial) =
+            cluster.pick(cluster.identify(&()), &[], now).expect("another trial, for the first one's client left");
+        assert!(cluster.pick(cluster.identify(&()), &[], now).is_none());
         trial.answered(now);
-        assert!(cluster.pick(&[], now).is_some());
+        assert!(cluster.pick(cluster.identify(&()), &[], now).is_some());
     }
 }

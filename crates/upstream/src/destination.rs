@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use url::{Host, Url};
 
 use super::addresses::{Addresses, Lookup};
-use super::breaker::{Fault, Pass};
+use super::breaker::{Fault, Pass, RequestIdentity};
 use super::buffers::Buffers;
 use super::connection::{Connection, Io};
 use super::health::Health;
@@ -148,19 +148,19 @@ impl Destination {
         self.probe_error.load_full()
     }
 
-    /// Lets a request go there at `now`, where its health allows it.
-    pub fn enter(self: &Arc<Self>, now: Instant) -> Option<InFlight> {
-        self.health.enter(now).map(|pass| self.entered(pass))
+    /// Lets `request` go there at `now`, where its health allows it.
+    pub fn enter(self: &Arc<Self>, request: RequestIdentity, now: Instant) -> Option<InFlight> {
+        self.health.enter(now).map(|pass| self.entered(request, pass))
     }
 
-    /// Lets a request go there whatever its health is.
-    pub fn enter_anyway(self: &Arc<Self>) -> InFlight {
-        self.entered(Pass::Free)
+    /// Lets `request` go there whatever its health is.
+    pub fn enter_anyway(self: &Arc<Self>, request: RequestIdentity) -> InFlight {
+        self.entered(request, Pass::Free)
     }
 
-    fn entered(self: &Arc<Self>, pass: Pass) -> InFlight {
+    fn entered(self: &Arc<Self>, request: RequestIdentity, pass: Pass) -> InFlight {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
-        InFlight { destination: Arc::clone(self), pass }
+        InFlight { destination: Arc::clone(self), request, pass }
     }
 
     /// An idle connection that still looks alive, or a new one within `limit`.
@@ -222,6 +222,7 @@ impl Destination {
 /// nothing of the destination: the client left.
 pub struct InFlight {
     destination: Arc<Destination>,
+    request: RequestIdentity,
     /// `Free` too once there was a verdict.
     pass: Pass,
 }
@@ -241,7 +242,7 @@ impl InFlight {
     /// There was no answer, or one that tells of the destination's failure.
     pub fn failed(&mut self, fault: Fault, now: Instant) {
         let pass = std::mem::replace(&mut self.pass, Pass::Free);
-        self.destination.health.failed(pass, fault, now);
+        self.destination.health.failed(pass, fault, self.request, now);
     }
 
     /// The answer broke off after its head.

@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 
-use super::breaker::{Breaker, Fault, Pass, Position};
+use super::breaker::{Breaker, Fault, Pass, Position, RequestIdentity};
 use super::settings::HealthCheck;
 use super::window::{Counts, Window};
 
@@ -49,6 +50,7 @@ pub struct Health {
     verdicts: Mutex<Verdicts>,
     reachable: AtomicBool,
     opened: AtomicU64,
+    opening: Notify,
 }
 
 #[derive(Debug)]
@@ -73,6 +75,7 @@ impl Health {
             verdicts: Mutex::new(Verdicts { breaker: Breaker::default(), passive, active }),
             reachable: AtomicBool::new(true),
             opened: AtomicU64::new(0),
+            opening: Notify::new(),
         }
     }
 
@@ -89,14 +92,13 @@ impl Health {
 
     /// Whether a request may go there at `now`.
     pub fn is_available(&self, now: Instant) -> bool {
-        let verdicts = self.verdicts.lock();
-        !verdicts.is_unhealthy(now) && verdicts.breaker.pass(now).is_some()
+        self.verdicts.lock().pass(now).is_some()
     }
 
     /// Lets a request through at `now`, where it may go.
     pub fn enter(&self, now: Instant) -> Option<Pass> {
         let mut verdicts = self.verdicts.lock();
-        let pass = verdicts.breaker.pass(now).filter(|_| !verdicts.is_unhealthy(now))?;
+        let pass = verdicts.pass(now)?;
         verdicts.breaker.enter(pass);
         Some(pass)
     }
@@ -108,11 +110,12 @@ impl Health {
         verdicts.rate(false, now);
     }
 
-    /// A request failed before its answer.
-    pub fn failed(&self, pass: Pass, fault: Fault, now: Instant) {
+    /// A try of `request` failed before its answer.
+    pub fn failed(&self, pass: Pass, fault: Fault, request: RequestIdentity, now: Instant) {
         let mut verdicts = self.verdicts.lock();
-        if verdicts.breaker.failed(pass, fault, now) {
+        if verdicts.breaker.failed(pass, fault, request, now) {
             self.opened.fetch_add(1, Ordering::Relaxed);
+            self.opening.notify_one();
         }
         verdicts.rate(true, now);
     }
@@ -133,17 +136,25 @@ impl Health {
     pub fn probed(&self, success: bool, now: Instant) {
         self.reachable.store(success, Ordering::Relaxed);
         let mut verdicts = self.verdicts.lock();
-        if success {
-            verdicts.breaker.reached(now);
+        let Verdicts { breaker, active, .. } = &mut *verdicts;
+        match active {
+            Some(active) => active.failures = if success { 0 } else { active.failures.saturating_add(1) },
+            None if success => return breaker.reached(now),
+            None => {}
         }
-        if let Some(active) = &mut verdicts.active {
-            active.failures = if success { 0 } else { active.failures.saturating_add(1) };
+        if success {
+            breaker.passed_check(now);
         }
     }
 
     /// Whether the last probe succeeded; true before the first.
     pub fn is_reachable(&self) -> bool {
         self.reachable.load(Ordering::Relaxed)
+    }
+
+    /// Resolves when the breaker opens, at once where it has since the last call.
+    pub async fn opening(&self) {
+        self.opening.notified().await;
     }
 
     /// How often the breaker opened, failed trials included.
@@ -153,6 +164,12 @@ impl Health {
 }
 
 impl Verdicts {
+    /// On which terms a request may pass at `now`. Where there is an active check, no player's request is the trial.
+    fn pass(&self, now: Instant) -> Option<Pass> {
+        let pass = self.breaker.pass(now).filter(|_| !self.is_unhealthy(now))?;
+        (pass == Pass::Free || self.active.is_none()).then_some(pass)
+    }
+
     fn is_unhealthy(&self, now: Instant) -> bool {
         self.active.as_ref().is_some_and(ConsecutiveFailures::is_unhealthy)
             || self.passive.as_ref().is_some_and(|passive| passive.is_unhealthy(now))
@@ -277,16 +294,34 @@ mod tests {
         assert!(health.is_available(now) && !health.is_reachable());
     }
 
+    fn fail(health: &Health, now: Instant) {
+        let request = |number: u64| RequestIdentity::new(number, &number);
+        (0..9).for_each(|number| health.failed(Pass::Free, Fault::Unreachable, request(number), now));
+    }
+
     #[test]
     fn the_breaker_opens_and_counts_it() {
         let now = Instant::now();
         let health = Health::new(&HealthCheck::default(), now);
-        (0..9).for_each(|_| health.failed(Pass::Free, Fault::Unreachable, now));
+        fail(&health, now);
         assert_eq!((health.state(now), health.opened(), health.enter(now)), (State::Open, 1, None));
         health.probed(true, now);
         assert_eq!((health.state(now), health.enter(now)), (State::HalfOpen, Some(Pass::Trial)));
         assert_eq!(health.enter(now), None);
-        health.failed(Pass::Trial, Fault::Unreachable, now);
+        health.failed(Pass::Trial, Fault::Unreachable, RequestIdentity::new(9, &9), now);
         assert_eq!((health.state(now), health.opened()), (State::Open, 2));
+    }
+
+    #[test]
+    fn an_active_check_is_the_trial_in_place_of_a_request() {
+        let now = Instant::now();
+        let health = Health::new(&check(true, false), now);
+        fail(&health, now);
+        let later = now + Duration::from_secs(1);
+        assert_eq!((health.state(later), health.enter(later)), (State::HalfOpen, None));
+        health.probed(false, later);
+        assert_eq!((health.is_available(later), health.state(later)), (false, State::HalfOpen));
+        health.probed(true, later);
+        assert_eq!((health.state(later), health.enter(later)), (State::Healthy, Some(Pass::Free)));
     }
 }

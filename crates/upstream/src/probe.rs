@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::future::join_all;
+use futures::future::{join_all, select_all};
 use tokio::time::timeout;
 use url::Url;
 
@@ -43,6 +43,17 @@ pub async fn round(cluster: &Cluster) -> Duration {
     };
     let interval = cluster.active().map_or(CONNECT_INTERVAL, |active| active.interval);
     if cluster.members().iter().any(is_out) { interval.min(URGENT_INTERVAL) } else { interval }
+}
+
+/// Waits for the next round: `wait`, or until the breaker of a destination opens, since a probe may be what closes it.
+pub async fn pause(cluster: &Cluster, wait: Duration) {
+    let opening: Vec<_> =
+        cluster.members().iter().map(|member| Box::pin(member.destination.health().opening())).collect();
+    if opening.is_empty() {
+        return tokio::time::sleep(wait).await;
+    }
+    // Either way a round is due.
+    let _ = timeout(wait, select_all(opening)).await;
 }
 
 /// Asks for the configured path; anything but 2xx is an error, in words for the operator.
@@ -105,7 +116,7 @@ mod tests {
         {
             status.store(answer, Ordering::Relaxed);
             assert_eq!(round(&cluster).await, Duration::from_secs(wait), "after {answer}");
-            assert_eq!(cluster.pick(&[], Instant::now()).is_some(), usable, "after {answer}");
+            assert_eq!(cluster.pick(cluster.identify(&()), &[], Instant::now()).is_some(), usable, "after {answer}");
             assert_eq!(cluster.is_reachable(), reachable, "after {answer}");
         }
         let seen = server.seen();
@@ -118,9 +129,11 @@ mod tests {
         let (dead, alive) = (cluster(nobody().await, None, None), cluster(server.url(), None, None));
         for (cluster, reachable, wait) in [(&dead, false, 1), (&alive, true, 1)] {
             let destination = &cluster.members()[0].destination;
-            (0..5).for_each(|_| destination.enter_anyway().failed(Fault::Unreachable, Instant::now()));
+            (0..5).for_each(|_| {
+                destination.enter_anyway(cluster.identify(&())).failed(Fault::Unreachable, Instant::now())
+            });
             assert_eq!(round(cluster).await, Duration::from_secs(wait));
-            assert_eq!(cluster.pick(&[], Instant::now()).is_some(), reachable);
+            assert_eq!(cluster.pick(cluster.identify(&()), &[], Instant::now()).is_some(), reachable);
             assert_eq!(cluster.is_reachable(), reachable);
         }
         assert!(server.seen().is_empty());

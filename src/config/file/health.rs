@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use crate::config::value::{Flag, TimeSpan};
 
-/// How a destination is found to be unusable. A breaker is there without it: five failures in a row.
+/// How a destination is found to be unusable. A breaker is there without it: five requests in a row that fail.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 pub struct HealthCheck {

@@ -104,10 +104,12 @@ async fn ask(
 ) -> Result<UpstreamAnswer, Failure> {
     let cluster = forwarding.cluster;
     cluster.budget().request(Instant::now());
+    let identity = cluster.identify(&downstream.request().uri.path());
     let mut tried: Vec<Arc<str>> = Vec::new();
     let mut is_fresh = false;
     loop {
-        let (member, mut in_flight) = cluster.pick(&tried, Instant::now()).ok_or(Failure::NoDestination)?;
+        let picked = cluster.pick(identity, &tried, Instant::now());
+        let (member, mut in_flight) = picked.ok_or_else(|| none_of(cluster))?;
         ctx.tally.tries(cluster, member);
         let setback = match attempt(downstream, ctx, forwarding, member, is_fresh, upload).await {
             Ok((response, connection)) => {
@@ -129,6 +131,10 @@ async fn ask(
         }
         ctx.tally.retries += 1;
     }
+}
+
+fn none_of(cluster: &Cluster) -> Failure {
+    if cluster.members().is_empty() { Failure::NoDestination } else { Failure::DestinationUnavailable }
 }
 
 /// One try at one server, to the head of its answer.

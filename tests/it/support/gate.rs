@@ -143,13 +143,7 @@ impl Gate {
 
     /// The sum over all series of a metric whose labels contain `labels`; 0 where there is none.
     pub async fn metric(&self, name: &str, labels: &str) -> f64 {
-        let page = self.metrics().await;
-        let series = page.lines().filter_map(|line| {
-            let (series, value) = line.rsplit_once(' ')?;
-            let (found, rest) = series.split_at(series.find('{').unwrap_or(series.len()));
-            (found == name && rest.contains(labels)).then(|| value.parse::<f64>().ok()).flatten()
-        });
-        series.sum()
+        sum(&self.metrics().await, name, labels)
     }
 
     /// The process's id.
@@ -188,6 +182,16 @@ impl Gate {
     pub async fn ended(&mut self) -> ExitStatus {
         timeout(Duration::from_secs(20), self.child.wait()).await.expect("it ends within 20 s").expect("it ends")
     }
+}
+
+/// The sum over all series on a page of metrics whose labels contain `labels`; 0 where there is none.
+pub fn sum(page: &str, name: &str, labels: &str) -> f64 {
+    let series = page.lines().filter_map(|line| {
+        let (series, value) = line.rsplit_once(' ')?;
+        let (found, rest) = series.split_at(series.find('{').unwrap_or(series.len()));
+        (found == name && rest.contains(labels)).then(|| value.parse::<f64>().ok()).flatten()
+    });
+    series.sum()
 }
 
 /// Writes a configuration as YAML.

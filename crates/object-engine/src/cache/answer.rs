@@ -158,6 +158,8 @@ async fn from(
         Decision::Whole => meta.version.size.checked_sub(1).map(|last| Span { first: 0, last }),
         Decision::Part(span) => Some(span),
     };
+    // RFC 9111 §5.1: the age is of what the store neither sent nor confirmed for this request.
+    let mut is_confirmed = !matches!(state, State::Hit | State::Stale);
     let body = if plan.head || decision == Decision::NotModified {
         None
     } else {
@@ -169,10 +171,11 @@ async fn from(
             *tally = std::mem::take(tally).and(reader.tally());
             return Err(failure);
         }
+        is_confirmed |= reader.is_from_store();
         Some(Body::Cached(reader))
     };
     let mut answer = meta.facts.clone().answer(origin, &meta.version.object.key, decision, body);
-    if matches!(state, State::Hit | State::Stale) {
+    if !is_confirmed {
         answer.headers.insert(header::AGE, meta.age(cached.cache.now()).into());
     }
     Ok(answer)

@@ -1,10 +1,15 @@
 //! One slice on its way into the cache: from the disk, else from the store, once for all readers, who follow it as it
-//! grows. A body that breaks is continued by [`Download`]; a slice is kept only when it is whole and of its version.
+//! grows. A body that breaks is continued by [`Download`]; a slice is kept only when it is whole and of its version. One
+//! that all readers have left is finished where the next one would only begin it again.
 
+use std::collections::VecDeque;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, StatusCode, header};
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use super::Cache;
@@ -18,9 +23,39 @@ use upstream::connection::Response;
 
 /// Bytes read at once: the memory is there anyway.
 pub(super) const PIECE: usize = 256 * 1024;
+/// The part of a slice that is fetched for nobody rather than begun again: a quarter.
+const NEARLY_THERE: u64 = 4;
+/// For the rest of a slice that nobody waits for: a slow store's places are for those who do.
+const FINISH_WITHIN: Duration = Duration::from_secs(3);
+/// Abandoned slices that are remembered, in 16 KiB.
+const MOST_ABANDONED: usize = 2048;
 
 /// Slices on their way.
 pub type Fills = Flights<SliceKey, Progress>;
+
+/// Slices that were given up last, by a digest of their names: one that is begun again is finished.
+#[derive(Default)]
+pub struct AbandonedSlices(Mutex<VecDeque<u64>>);
+
+impl AbandonedSlices {
+    fn add(&self, key: &SliceKey) {
+        let (digest, mut digests) = (digest(key), self.0.lock());
+        // However often one slice is given up, it takes one place.
+        digests.retain(|other| *other != digest);
+        digests.truncate(MOST_ABANDONED - 1);
+        digests.push_front(digest);
+    }
+
+    fn has(&self, key: &SliceKey) -> bool {
+        self.0.lock().contains(&digest(key))
+    }
+}
+
+fn digest(key: &SliceKey) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    key.hash(&mut hasher);
+    hasher.finish()
+}
 
 /// A part in a fill: while one is held, the fill goes on.
 #[derive(Clone)]
@@ -122,10 +157,30 @@ pub fn join(cache: &Arc<Cache>, job: Job) -> Result<Filling, Bytes> {
 }
 
 async fn run(cache: &Cache, lead: &Lead<SliceKey, Progress>, job: Job) {
+    let (key, length) = (job.key.clone(), job.span.len());
     tokio::select! {
         biased;
         () = fill(cache, lead, job) => {}
-        () = lead.abandoned() => cache.stats.cancelled.up(),
+        () = abandoned(cache, lead, &key, length) => {
+            cache.stats.cancelled.up();
+            cache.abandoned.add(&key);
+        }
+    }
+}
+
+/// Resolves when all readers have left a slice that is not worth finishing, or was not finished in time.
+async fn abandoned(cache: &Cache, lead: &Lead<SliceKey, Progress>, key: &SliceKey, length: u64) {
+    loop {
+        lead.deserted().await;
+        let come = lead.read(|progress| progress.length) as u64;
+        let is_nearly_there = length - come.min(length) <= u64::from(key.size) / NEARLY_THERE;
+        // Every player begins with the first slice, many with a question for two bytes of it.
+        if come > 0 && (is_nearly_there || key.number == 0 || cache.abandoned.has(key)) {
+            tokio::time::sleep(FINISH_WITHIN).await;
+        }
+        if lead.end_if_deserted() {
+            return;
+        }
     }
 }
 

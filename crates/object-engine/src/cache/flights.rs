@@ -59,14 +59,32 @@ impl<K: Eq + Hash + Clone, S> Lead<K, S> {
         self.sender.send_modify(change);
     }
 
+    /// Reads the state.
+    pub fn read<T>(&self, read: impl FnOnce(&S) -> T) -> T {
+        read(&self.sender.borrow())
+    }
+
+    /// Resolves when nobody follows; somebody may still join.
+    pub async fn deserted(&self) {
+        self.sender.closed().await;
+    }
+
+    /// Ends the flight where nobody follows: from then on nobody can join.
+    pub fn end_if_deserted(&self) -> bool {
+        let mut table = self.flights.table.lock();
+        // Joining takes the same lock: whoever joined before it was taken is counted here.
+        let deserted = self.sender.receiver_count() == 0;
+        if deserted {
+            self.remove_from(&mut table);
+        }
+        deserted
+    }
+
     /// Resolves when nobody follows any more; from then on nobody can join.
     pub async fn abandoned(&self) {
         loop {
-            self.sender.closed().await;
-            let mut table = self.flights.table.lock();
-            // Joining takes the same lock: whoever joined before it was taken is counted here.
-            if self.sender.receiver_count() == 0 {
-                self.remove_from(&mut table);
+            self.deserted().await;
+            if self.end_if_deserted() {
                 return;
             }
         }

@@ -34,7 +34,7 @@ pub use settings::{Policy, Settings};
 pub use stats::{Counter, State, Stats};
 
 use self::disk::Folder;
-use self::fill::Fills;
+use self::fill::{AbandonedSlices, Fills};
 use self::flights::Flights;
 use self::name::ObjectId;
 use self::purge::Purges;
@@ -56,6 +56,7 @@ pub struct Cache {
     slice_size: u32,
     shelf: Shelf,
     fills: Arc<Fills>,
+    abandoned: AbandonedSlices,
     questions: Arc<Questions>,
     purges: Purges,
     stores: Mutex<HashMap<Arc<str>, Arc<StoreState>>>,
@@ -113,6 +114,7 @@ impl Cache {
             slice_size: settings.slice_size,
             shelf,
             fills: Flights::new(),
+            abandoned: AbandonedSlices::default(),
             questions: Flights::new(),
             purges,
             stores: Mutex::new(HashMap::new()),

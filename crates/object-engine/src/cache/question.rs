@@ -157,7 +157,8 @@ fn known(cache: &Cache, policy: &Policy, topic: &Topic) -> Option<Arc<Meta>> {
 pub fn is_store_trouble(failure: Failure) -> bool {
     matches!(
         failure,
-        Failure::Unreachable
+        Failure::Unavailable
+            | Failure::Unreachable
             | Failure::Closed
             | Failure::Timeout
             | Failure::StoreBroken

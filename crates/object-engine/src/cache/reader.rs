@@ -179,6 +179,11 @@ impl Reader {
         }
     }
 
+    /// True where the bytes that are there come from the store, which has said that they are of this version.
+    pub(super) fn is_from_store(&self) -> bool {
+        self.from() == Some(From::Store)
+    }
+
     /// How the cache will have taken part, as far as can be told.
     pub fn forecast(&self) -> State {
         let state = self.state();

@@ -58,19 +58,26 @@ fn state(origin: &Origin) -> State {
 
 fn open_breaker(origin: &Origin, fault: Fault) {
     let destination = &origin.cluster.members()[0].destination;
-    (0..5).for_each(|_| destination.enter_anyway().failed(fault, Instant::now()));
+    for number in 0..5 {
+        destination.enter_anyway(origin.cluster.identify(&number)).failed(fault, Instant::now());
+    }
 }
 
 #[tokio::test]
-async fn a_dead_store_is_asked_five_times_and_then_left_alone() {
+async fn a_dead_store_is_asked_by_five_requests_and_then_left_alone() {
     let origin = origin(&[nobody().await], Available::HealthyAndUnknown);
-    let begun = Instant::now();
     let mut tally = Tally::default();
-    for _ in 0..200 {
+    for _ in 0..5 {
         assert_eq!(ask(&origin, &HEAD, &mut tally).await.err(), Some(Failure::Unreachable));
     }
-    let trials = u32::try_from(begun.elapsed().as_secs()).expect("seconds");
-    assert!((5..=5 + trials).contains(&tally.attempts), "{tally:?}");
+    // Four of three tries, and one whose first opened the breaker.
+    assert_eq!(tally.attempts, 13);
+    let begun = Instant::now();
+    for _ in 0..200 {
+        assert!(ask(&origin, &HEAD, &mut tally).await.is_err());
+    }
+    let trials = 1 + u32::try_from(begun.elapsed().as_secs()).expect("seconds");
+    assert!((13..=13 + trials).contains(&tally.attempts), "{tally:?}");
     assert_eq!(state(&origin), State::Open);
 }
 
@@ -105,14 +112,18 @@ async fn refusals_and_calls_for_patience_leave_the_breaker_closed() {
 }
 
 #[tokio::test]
-async fn answers_of_500_open_the_breaker() {
+async fn answers_of_500_open_the_breaker_unless_one_object_is_all_that_fails() {
     let server = Server::start(|_, _| empty(500)).await;
     let origin = origin(&[server.url()], Available::HealthyAndUnknown);
-    for _ in 0..3 {
+    for _ in 0..10 {
         assert_eq!(ask(&origin, &HEAD, &mut Tally::default()).await.err(), Some(Failure::StoreBroken));
     }
-    assert_eq!(ask(&origin, &HEAD, &mut Tally::default()).await.err(), Some(Failure::Unreachable));
-    assert_eq!((server.seen().len(), state(&origin)), (5, State::Open));
+    assert_eq!(state(&origin), State::Healthy);
+    let other = Question { key: "other.mp3", ..HEAD };
+    assert_eq!(ask(&origin, &other, &mut Tally::default()).await.err(), Some(Failure::StoreBroken));
+    let asked = server.seen().len();
+    assert_eq!(ask(&origin, &HEAD, &mut Tally::default()).await.err(), Some(Failure::Unavailable));
+    assert_eq!((server.seen().len(), state(&origin)), (asked, State::Open));
 }
 
 #[tokio::test]
@@ -143,8 +154,8 @@ async fn the_rest_of_a_body_waits_for_a_store_that_is_left_alone_and_a_new_reque
     let server = Server::start(|_, _| empty(200)).await;
     let origin = origin(&[server.url()], Available::HealthyAndUnknown);
     open_breaker(&origin, Fault::Broken);
-    assert_eq!(ask(&origin, &HEAD, &mut Tally::default()).await.err(), Some(Failure::Unreachable));
-    let broken = origin.cluster.members()[0].destination.enter_anyway();
+    assert_eq!(ask(&origin, &HEAD, &mut Tally::default()).await.err(), Some(Failure::Unavailable));
+    let broken = origin.cluster.members()[0].destination.enter_anyway(origin.cluster.identify(&()));
     assert!(ask_rest(&origin, &HEAD, &broken, &mut Tally::default()).await.is_ok());
     assert_eq!((server.seen().len(), state(&origin)), (1, State::Healthy));
 }
@@ -153,7 +164,7 @@ async fn the_rest_of_a_body_waits_for_a_store_that_is_left_alone_and_a_new_reque
 async fn the_rest_of_a_body_is_given_up_when_it_stood_still_for_too_long() {
     let timeouts = Timeouts { idle: Duration::from_millis(300), ..Timeouts::default() };
     let origin = Origin { timeouts, ..origin(&[nobody().await], Available::HealthyAndUnknown) };
-    let broken = origin.cluster.members()[0].destination.enter_anyway();
+    let broken = origin.cluster.members()[0].destination.enter_anyway(origin.cluster.identify(&()));
     let mut tally = Tally::default();
     assert_eq!(ask_rest(&origin, &HEAD, &broken, &mut tally).await.err(), Some(Failure::Unreachable));
     assert!((1..=3).contains(&tally.attempts), "{tally:?}");

@@ -257,18 +257,57 @@ async fn the_first_byte_goes_out_while_the_slice_fills() {
 
 #[tokio::test]
 async fn a_fill_ends_with_its_last_reader_and_not_before() {
-    let store = Store::start(&[("a", thing(0, SLICE))]).await;
+    let store = Store::start(&[("a", thing(0, 2 * SLICE))]).await;
     store.script.gated.store(true, Ordering::SeqCst);
     let world = World::new(&store).await;
-    let first = world.ask(Method::GET, &[], "a").await.outcome.expect("an answer");
-    let second = world.ask(Method::GET, &[], "a").await.outcome.expect("an answer");
+    let second_slice = [(header::RANGE, "bytes=4096-8191")];
+    let first = world.ask(Method::GET, &second_slice, "a").await.outcome.expect("an answer");
+    let second = world.ask(Method::GET, &second_slice, "a").await.outcome.expect("an answer");
     drop(first);
     assert_eq!(world.cache.stats().cancelled.get(), 0);
     drop(second);
     eventually("the fill is cancelled", || world.cache.stats().cancelled.get() == 1).await;
     eventually("the store sees it", || *store.script.left.borrow() == 1).await;
     store.script.gated.store(false, Ordering::SeqCst);
-    world.get("a").await.is(StatusCode::OK, &bytes(0, SLICE), State::Miss);
+    world.get("a").await.is(StatusCode::OK, &bytes(0, 2 * SLICE), State::Miss);
+}
+
+#[tokio::test]
+async fn a_fill_of_the_first_slice_goes_on_without_readers_and_takes_new_ones_but_not_for_ever() {
+    let store = Store::start(&[("a", thing(0, SLICE)), ("b", thing(0, SLICE))]).await;
+    store.script.gated.store(true, Ordering::SeqCst);
+    let world = World::new(&store).await;
+    drop(world.ask(Method::GET, &[], "a").await.outcome.expect("an answer"));
+    let again = world.ask(Method::GET, &[], "a").await;
+    store.script.gate.add_permits(1);
+    again.read().await.is(StatusCode::OK, &bytes(0, SLICE), State::Miss);
+    assert_eq!((store.seen().len(), world.cache.stats().cancelled.get()), (1, 0));
+    drop(world.ask(Method::GET, &[], "b").await.outcome.expect("an answer"));
+    eventually("a store that stands still is left", || world.cache.stats().cancelled.get() == 1).await;
+}
+
+#[tokio::test]
+async fn age_is_of_what_the_store_neither_sent_nor_confirmed() {
+    let store = Store::start(&[("a", thing(0, 3 * SLICE))]).await;
+    let world = World::new(&store).await;
+    let age = |read: &Read| read.headers.get(header::AGE).map(|age| age.to_str().expect("a number").to_owned());
+    let seconds = |seconds| world.clock.advance(Duration::from_secs(seconds));
+    let first = "bytes=0-9";
+    for (passed, range, state, expected) in [
+        (0, first, State::Miss, None),
+        (5, first, State::Hit, Some("5")),
+        // The store has confirmed the version with the bytes that were missing.
+        (0, "bytes=8192-8192", State::Miss, None),
+        (0, "bytes=0-8000", State::Partial, Some("5")),
+        (10, first, State::Stale, Some("15")),
+        (100, first, State::Revalidated, None),
+        (3, first, State::Hit, Some("3")),
+    ] {
+        seconds(passed);
+        let read = world.range("a", range).await;
+        assert_eq!((read.state, age(&read).as_deref()), (Some(state), expected), "{passed} s later, {range}");
+        eventually("nothing is under way", || world.cache.questions.is_idle() && world.cache.fills.is_idle()).await;
+    }
 }
 
 #[tokio::test]
