@@ -3,12 +3,13 @@
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::support::{Gate, Object, ScriptedOrigin, config, fault};
+use crate::support::tools::TempFolder;
+use crate::support::{Gate, Object, ScriptedOrigin, config, eventually, fault, gate, token};
 
 const TOKEN: &str = "the admin's own token";
 
 /// A gate before `origin` with a cached route for each path, bucket and key.
-async fn gate(origin: &ScriptedOrigin, routes: &[(&str, &str, &str)]) -> Gate {
+async fn cached(origin: &ScriptedOrigin, routes: &[(&str, &str, &str)]) -> Gate {
     let mut config = config::objects_both_ways(&origin.url(), "audio");
     for (id, bucket, key) in routes {
         let mut route = config::object_route(&format!("/{id}/{{**key}}"), "main", bucket, key);
@@ -34,7 +35,7 @@ async fn what_is_purged_by_its_route_is_served_old_by_no_other() {
         ("again", "audio", "songs/{**key}"),
         ("elsewhere", "other", "{**key}"),
     ];
-    let gate = gate(&origin, &routes).await;
+    let gate = cached(&origin, &routes).await;
     // Whether a purge of `songs` covers it. That route comes last: what it fetches anew would be there for the others.
     let table = [
         ("/all/songs/a", true),
@@ -72,7 +73,7 @@ async fn what_is_purged_by_its_route_is_served_old_by_no_other() {
 #[tokio::test]
 async fn a_denial_of_one_moment_is_nobody_elses() {
     let origin = ScriptedOrigin::start().await;
-    let gate = gate(&origin, &[]).await;
+    let gate = cached(&origin, &[]).await;
     let client = gate.client();
     for (number, headers) in [&[][..], &[("range", "bytes=-1")], &[("if-none-match", "\"x\"")]].into_iter().enumerate()
     {
@@ -91,4 +92,65 @@ async fn a_denial_of_one_moment_is_nobody_elses() {
     client.get("/cached/none", &[]).await.problem(404);
     origin.put("/audio/none", Object::new("music"));
     client.get("/cached/none", &[]).await.problem(404);
+}
+
+#[tokio::test]
+async fn a_hit_is_for_who_may_have_it_and_no_client_makes_the_store_work() {
+    const TRACK: &str = "/stream/track.mp3";
+    let origin = ScriptedOrigin::with_track("music").await;
+    let mut config = config::private_objects(&origin.url(), "audio");
+    config["ReverseProxy"]["Routes"]["stream"]["OutputCachePolicy"] = json!("Default");
+    config["Server"]["Admin"]["Token"] = json!("env:ADMIN_TOKEN");
+    let gate = Gate::start_with(&config, &[("ADMIN_TOKEN", TOKEN)]).await;
+    let bearer = format!("Bearer {}", token::of("alice"));
+    let (authorised, debugged) = (("authorization", bearer.as_str()), ("x-tidegate-debug", TOKEN));
+    let first = gate.client().get(TRACK, &[authorised, debugged]).await;
+    assert_eq!(first.is(200).header("x-tidegate-cache"), "miss");
+    origin.take_seen();
+    for more in [("cache-control", "no-cache"), ("cache-control", "no-store, max-age=0"), ("pragma", "no-cache")] {
+        let hit = gate.client().get(TRACK, &[authorised, debugged, more]).await;
+        assert_eq!((hit.is(200).text().as_str(), hit.header("x-tidegate-cache")), ("music", "hit"), "{more:?}");
+    }
+    for wrong in [[authorised, ("x-tidegate-debug", "another token")], [authorised, ("x-other", "1")]] {
+        assert_eq!(gate.client().get(TRACK, &wrong).await.is(200).header("x-tidegate-cache"), "", "{wrong:?}");
+    }
+    gate.client().get(TRACK, &[debugged]).await.problem(401);
+    gate.client().get(TRACK, &[("authorization", "Bearer x.y.z"), debugged]).await.problem(401);
+    assert!(origin.take_seen().is_empty(), "the store was asked for what is cached");
+}
+
+#[tokio::test]
+async fn the_command_purges_what_it_names() {
+    let origin = ScriptedOrigin::start().await;
+    let gate = cached(&origin, &[]).await;
+    let ready = async || gate.log_lines().into_iter().find(|line| line["message"] == "ready");
+    let ready = eventually("the ready line", ready).await;
+    let (admin, folder) =
+        (format!("http://{}", ready["admin"].as_str().expect("an address")), TempFolder::new("purge"));
+    let purge = async |arguments: &[&str], token: &str| {
+        let mut command = gate::command(&folder);
+        command.args(["purge", "--admin", &admin, "--token", "env:ADMIN_TOKEN"]).args(arguments);
+        let output = command.env("ADMIN_TOKEN", token).output().await.expect("it runs");
+        (output.status.code(), String::from_utf8(output.stdout).expect("text"))
+    };
+    origin.put("/audio/a/b", Object::new("music"));
+    for (scope, done) in [
+        (&["--key", "a/b"][..], true),
+        (&["--prefix", "a/"], true),
+        (&["--route", "cached"], true),
+        (&["--all"], true),
+        (&["--key", "other"], false),
+        (&["--key", "a/b", "--refresh"], false),
+    ] {
+        gate.client().get("/cached/a/b", &[]).await.is(200);
+        origin.take_seen();
+        assert_eq!(purge(scope, TOKEN).await.0, Some(0), "{scope:?}");
+        let by_command = origin.take_seen().len();
+        gate.client().get("/cached/a/b", &[]).await.is(200);
+        assert_eq!(!origin.take_seen().is_empty(), done, "{scope:?}");
+        assert_eq!(by_command, usize::from(scope.contains(&"--refresh")), "{scope:?}");
+    }
+    assert_eq!(purge(&["--all"], "another token").await, (Some(1), String::new()));
+    assert_eq!(purge(&["--route", "none"], TOKEN).await.0, Some(1));
+    assert_eq!(purge(&[], TOKEN).await.0, Some(64));
 }
