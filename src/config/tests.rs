@@ -189,12 +189,15 @@ fn what_is_not_said_has_its_default() {
     assert_eq!(server.http.shutdown_grace, Duration::from_secs(30));
     assert_eq!(server.http.max_connections, 16_384);
     assert!(server.http.threads > 0 && settings.admin.is_none());
+    assert_eq!((settings.cache.slice_size, settings.cache.memory), (256 << 10, 256 << 20));
+    assert!(settings.cache.disk.is_none());
     assert_eq!(settings.stores[0].presign_expiry, Duration::from_secs(900));
     assert_eq!(settings.stores[0].endpoint, Endpoint::Embedded("./data/objects".into()));
     assert_eq!(settings.stores[0].credentials.secret_key.value.expose(), "");
     let route = route(&settings, "/stream/x");
     assert!(matches!(route.authorization, Authorization::Anonymous));
-    assert_eq!(route.timeouts, Timeouts::default());
+    let seconds = Duration::from_secs;
+    assert_eq!(route.timeouts, Timeouts { connect: seconds(2), first_byte: seconds(5), idle: seconds(30) });
     assert_eq!(route.max_request_body, Some(30_000_000));
 }
 
@@ -202,7 +205,13 @@ fn what_is_not_said_has_its_default() {
 fn a_route_is_cached_by_the_policy_that_it_names() {
     let policy = "Policies: { OutputCache: { songs: { Ttl: 1m, HonourCacheControl: true, StaleIfError: 0s } } }\n";
     let store = "ObjectStores: { local: { Embedded: ./objects } }\nCache: { SliceSize: 64KiB, Memory: 1GiB, Disk: { Path: ./c, Size: 1GiB } }\n";
-    let default = object_engine::cache::Policy::default();
+    let default = object_engine::cache::Policy {
+        ttl: Duration::from_secs(10),
+        honour_cache_control: false,
+        stale_while_revalidate: Duration::from_secs(10),
+        stale_if_error: Duration::from_secs(86_400),
+        negative_ttl: Duration::from_secs(2),
+    };
     let songs = object_engine::cache::Policy {
         ttl: Duration::from_secs(60),
         honour_cache_control: true,
@@ -232,7 +241,7 @@ fn a_limit_is_the_routes_then_the_clusters_then_the_default() {
     let policy = "Policies: { Timeout: { slow: { FirstByte: 1m } } }\n";
     let cluster = "    busy: { HttpRequest: { ActivityTimeout: \"00:01:40\" } }\n  Routes:";
     for (line, expected) in [
-        ("ClusterId: web", Timeouts::YARP),
+        ("ClusterId: web", of(seconds(15), seconds(100), seconds(100))),
         ("ClusterId: web\nTimeoutPolicy: slow", of(seconds(2), seconds(60), seconds(30))),
         ("ClusterId: web\nTimeout: 00:00:01", of(seconds(1), seconds(1), seconds(1))),
         ("ClusterId: busy", of(seconds(15), seconds(100), seconds(100))),

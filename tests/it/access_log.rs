@@ -1,6 +1,7 @@
 //! The operator's log: a line for every request however it ends, failures with their cause in the system's words, and every
 //! change of a dependency's health.
 
+use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -156,6 +157,8 @@ async fn cut(grace: &str, signals: usize) -> (Value, Duration) {
     }
     assert!(gate.ended().await.success());
     let took = begun.elapsed();
+    let said = async || gate.log_lines().pop().filter(|line| line["message"] == "stopped with streams under way");
+    eventually("the last line says that some were cut", said).await;
     (line(&gate, 0).await, took)
 }
 
@@ -218,6 +221,8 @@ async fn a_damaged_cache_folder_is_one_line_with_a_count() {
         gate.client().get(&format!("/stream/{number}"), &[]).await.is(200);
     }
     gate.stop().await;
+    let mode = std::fs::metadata(folder.path().join("cache")).expect("the cache's folder").permissions().mode();
+    assert_eq!(mode & 0o777, 0o700, "it holds objects in the clear");
     let gate = Gate::start(&config).await;
     for file in std::fs::read_dir(folder.path().join("cache/slices")).expect("the cache's folder") {
         let file = std::fs::File::options().write(true).open(file.expect("a file").path()).expect("it can be opened");

@@ -176,6 +176,37 @@ fn the_page_of_errors_has_every_code_and_no_other() {
 }
 
 #[tokio::test]
+async fn what_goes_with_every_error_goes_with_those_of_routes_and_of_the_api() {
+    let gate = Gate::start(&config::private_objects("http://127.0.0.1:1", "audio")).await;
+    let (bearer, track) = (bearer("alice"), "/stream/track.mp3");
+    let (dead, long) = (format!("{track}?access_token={}", token::of("alice")), format!("/{}", "a".repeat(8192)));
+    // Method, path, who, status, and a header that must come with it.
+    let table = [
+        (Method::GET, dead.as_str(), "", 503, "retry-after"),
+        (Method::GET, track, "", 401, "www-authenticate"),
+        (Method::DELETE, track, &*bearer, 405, "allow"),
+        (Method::GET, "/nowhere", "", 404, "x-request-id"),
+        (Method::GET, &*long, "", 414, "x-request-id"),
+        (Method::GET, "/stream/%zz", "", 400, "x-request-id"),
+        (Method::GET, "/api/v1/usage", "", 401, "www-authenticate"),
+        (Method::DELETE, "/api/v1/usage", &*bearer, 405, "allow"),
+        (Method::GET, "/api/v1/usage?user_id=bob", &*bearer, 403, "x-request-id"),
+        (Method::POST, "/health", "", 405, "allow"),
+    ];
+    for (method, path, who, status, header) in table {
+        let what = format!("{method} {}", path.chars().take(30).collect::<String>());
+        let headers: Vec<_> = Some(("authorization", who)).filter(|(_, who)| !who.is_empty()).into_iter().collect();
+        let reply = gate.client().send(method, path, &headers).await;
+        let millis = reply.problem(status)["timestamp"].as_i64().expect("a number");
+        assert!((millis - token::now() * 1000).abs() < 60_000, "{what}: {millis}");
+        assert_eq!(reply.header("cache-control"), "no-store", "{what}");
+        assert_ne!(reply.header(header), "", "{what}: {:?}", reply.headers);
+        let again = if status == 503 { track } else { "" };
+        assert_eq!(reply.header("x-retry-url"), again, "{what}: without the query, which has the token");
+    }
+}
+
+#[tokio::test]
 async fn the_last_page_says_that_it_is_the_last() {
     let folder = TempFolder::new("manner");
     let gate = start(&everything(&folder)).await;
@@ -269,6 +300,27 @@ async fn what_operators_do_is_of_the_strict_class_and_positions_of_their_own() {
     send(&gate, Method::POST, "/api/v1/logout", &bearer("alice"), None).await.is(204);
     get(&gate, "/api/v1/tracks/t/position").await;
     send(&gate, Method::GET, "/api/v1/progress", &bearer("alice"), None).await.problem(429);
+}
+
+#[tokio::test]
+async fn what_users_do_is_of_the_standard_class() {
+    let folder = TempFolder::new("manner");
+    let mut config = everything(&folder);
+    config["Policies"]["RateLimiter"]["standard"] = json!({ "FixedWindow": { "PermitLimit": 100, "Window": "1d" } });
+    let gate = start(&config).await;
+    let event = json!({ "action": "Pause", "positionMs": 1 });
+    for (number, (method, path, body)) in [
+        (Method::GET, "/api/v1/tracks/t/stream-url", None),
+        (Method::POST, "/api/v1/tracks/t/events", Some(event)),
+        (Method::GET, "/api/v1/usage", None),
+        (Method::POST, "/api/v1/logout", None),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let reply = send(&gate, method, path, &bearer("alice"), body).await;
+        assert_eq!(reply.header("ratelimit-remaining"), (99 - number).to_string(), "{path}: {}", reply.status);
+    }
 }
 
 #[tokio::test]

@@ -8,16 +8,16 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::support::client::Reply;
-use crate::support::eventually::eventually;
 use crate::support::fault::Step;
 use crate::support::gate::sum;
 use crate::support::origin::pattern;
-use crate::support::{Gate, Object, ScriptedOrigin, config, fault};
+use crate::support::tools::TempFolder;
+use crate::support::{Gate, Object, ScriptedOrigin, config, eventually, fault, gate, token};
 
 const TOKEN: &str = "the admin's own token";
 
 /// A gate before `origin` with a cached route for each path, bucket and key.
-async fn gate(origin: &ScriptedOrigin, routes: &[(&str, &str, &str)]) -> Gate {
+async fn cached(origin: &ScriptedOrigin, routes: &[(&str, &str, &str)]) -> Gate {
     let mut config = config::objects_both_ways(&origin.url(), "audio");
     for (id, bucket, key) in routes {
         let mut route = config::object_route(&format!("/{id}/{{**key}}"), "main", bucket, key);
@@ -43,7 +43,7 @@ async fn what_is_purged_by_its_route_is_served_old_by_no_other() {
         ("again", "audio", "songs/{**key}"),
         ("elsewhere", "other", "{**key}"),
     ];
-    let gate = gate(&origin, &routes).await;
+    let gate = cached(&origin, &routes).await;
     // Whether a purge of `songs` covers it. That route comes last: what it fetches anew would be there for the others.
     let table = [
         ("/all/songs/a", true),
@@ -81,7 +81,7 @@ async fn what_is_purged_by_its_route_is_served_old_by_no_other() {
 #[tokio::test]
 async fn a_denial_of_one_moment_is_nobody_elses() {
     let origin = ScriptedOrigin::start().await;
-    let gate = gate(&origin, &[]).await;
+    let gate = cached(&origin, &[]).await;
     let client = gate.client();
     for (number, headers) in [&[][..], &[("range", "bytes=-1")], &[("if-none-match", "\"x\"")]].into_iter().enumerate()
     {
@@ -112,7 +112,7 @@ async fn states(gate: &Gate, method: Method, headers: &[(&str, &str)]) -> (u16, 
 #[tokio::test]
 async fn a_denied_object_is_asked_for_each_time_and_is_never_a_remembered_absence() {
     let origin = ScriptedOrigin::start().await;
-    let gate = gate(&origin, &[]).await;
+    let gate = cached(&origin, &[]).await;
     origin.always(fault::DENIED);
     for number in 1..4 {
         origin.take_seen();
@@ -126,7 +126,7 @@ async fn a_denied_object_is_asked_for_each_time_and_is_never_a_remembered_absenc
 #[tokio::test]
 async fn age_is_said_of_what_was_served_without_asking_the_store() {
     let origin = ScriptedOrigin::with_track(pattern(1_000_000)).await;
-    let gate = gate(&origin, &[]).await;
+    let gate = cached(&origin, &[]).await;
     let (first, third) = ("bytes=0-9", "bytes=786422-786431");
     for (method, headers, expected) in [
         (Method::GET, &[("range", first)][..], (206, "miss", false)),
@@ -162,7 +162,7 @@ async fn ended(gate: &Gate, outcome: &str) -> f64 {
 async fn the_first_question_of_a_player_is_kept_though_two_bytes_are_all_that_it_wants() {
     let body = pattern(1_000_000);
     let origin = ScriptedOrigin::with_track(body.clone()).await;
-    let gate = gate(&origin, &[]).await;
+    let gate = cached(&origin, &[]).await;
     origin.script([Step::Trickle { pieces: 8, pause: Duration::from_millis(50) }]);
     for state in ["miss", "hit"] {
         let headers = [("range", "bytes=0-1"), ("x-tidegate-debug", TOKEN)];
@@ -176,7 +176,7 @@ async fn the_first_question_of_a_player_is_kept_though_two_bytes_are_all_that_it
 #[tokio::test]
 async fn a_slice_that_was_left_is_kept_when_it_is_asked_for_again() {
     let origin = ScriptedOrigin::with_track(pattern(1_000_000)).await;
-    let gate = gate(&origin, &[]).await;
+    let gate = cached(&origin, &[]).await;
     origin.always(Step::Trickle { pieces: 8, pause: Duration::from_millis(50) });
     for (number, outcome, asked) in [(1, "cancelled", 1), (2, "whole", 2), (3, "whole", 2)] {
         gate.client().range("/cached/track.mp3", "bytes=300000-300001").await.is(206);
@@ -188,7 +188,7 @@ async fn a_slice_that_was_left_is_kept_when_it_is_asked_for_again() {
 #[tokio::test]
 async fn a_long_read_that_is_left_fetches_no_further() {
     let origin = ScriptedOrigin::with_track(pattern(10_000_000)).await;
-    let gate = gate(&origin, &[]).await;
+    let gate = cached(&origin, &[]).await;
     origin.always(Step::Trickle { pieces: 8, pause: Duration::from_millis(20) });
     let mut player = TcpStream::connect(gate.address()).await.expect("it listens");
     player.write_all(b"GET /cached/track.mp3 HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("it is sent");
@@ -202,7 +202,7 @@ async fn a_long_read_that_is_left_fetches_no_further() {
 #[tokio::test]
 async fn the_purge_after_a_thousand_drops_what_nobody_purged() {
     let origin = ScriptedOrigin::with_track(pattern(10)).await;
-    let gate = gate(&origin, &[]).await;
+    let gate = cached(&origin, &[]).await;
     let client = gate.client();
     for number in 0..1000 {
         purge(&gate, json!({ "key": format!("{number}") })).await;
@@ -214,4 +214,65 @@ async fn the_purge_after_a_thousand_drops_what_nobody_purged() {
     // From then on there is room for some 500 more.
     purge(&gate, json!({ "key": "and another" })).await;
     assert_eq!(states(&gate, Method::GET, &[]).await.1, "hit");
+}
+
+#[tokio::test]
+async fn a_hit_is_for_who_may_have_it_and_no_client_makes_the_store_work() {
+    const TRACK: &str = "/stream/track.mp3";
+    let origin = ScriptedOrigin::with_track("music").await;
+    let mut config = config::private_objects(&origin.url(), "audio");
+    config["ReverseProxy"]["Routes"]["stream"]["OutputCachePolicy"] = json!("Default");
+    config["Server"]["Admin"]["Token"] = json!("env:ADMIN_TOKEN");
+    let gate = Gate::start_with(&config, &[("ADMIN_TOKEN", TOKEN)]).await;
+    let bearer = format!("Bearer {}", token::of("alice"));
+    let (authorised, debugged) = (("authorization", bearer.as_str()), ("x-tidegate-debug", TOKEN));
+    let first = gate.client().get(TRACK, &[authorised, debugged]).await;
+    assert_eq!(first.is(200).header("x-tidegate-cache"), "miss");
+    origin.take_seen();
+    for more in [("cache-control", "no-cache"), ("cache-control", "no-store, max-age=0"), ("pragma", "no-cache")] {
+        let hit = gate.client().get(TRACK, &[authorised, debugged, more]).await;
+        assert_eq!((hit.is(200).text().as_str(), hit.header("x-tidegate-cache")), ("music", "hit"), "{more:?}");
+    }
+    for wrong in [[authorised, ("x-tidegate-debug", "another token")], [authorised, ("x-other", "1")]] {
+        assert_eq!(gate.client().get(TRACK, &wrong).await.is(200).header("x-tidegate-cache"), "", "{wrong:?}");
+    }
+    gate.client().get(TRACK, &[debugged]).await.problem(401);
+    gate.client().get(TRACK, &[("authorization", "Bearer x.y.z"), debugged]).await.problem(401);
+    assert!(origin.take_seen().is_empty(), "the store was asked for what is cached");
+}
+
+#[tokio::test]
+async fn the_command_purges_what_it_names() {
+    let origin = ScriptedOrigin::start().await;
+    let gate = cached(&origin, &[]).await;
+    let ready = async || gate.log_lines().into_iter().find(|line| line["message"] == "ready");
+    let ready = eventually("the ready line", ready).await;
+    let (admin, folder) =
+        (format!("http://{}", ready["admin"].as_str().expect("an address")), TempFolder::new("purge"));
+    let purge = async |arguments: &[&str], token: &str| {
+        let mut command = gate::command(&folder);
+        command.args(["purge", "--admin", &admin, "--token", "env:ADMIN_TOKEN"]).args(arguments);
+        let output = command.env("ADMIN_TOKEN", token).output().await.expect("it runs");
+        (output.status.code(), String::from_utf8(output.stdout).expect("text"))
+    };
+    origin.put("/audio/a/b", Object::new("music"));
+    for (scope, done) in [
+        (&["--key", "a/b"][..], true),
+        (&["--prefix", "a/"], true),
+        (&["--route", "cached"], true),
+        (&["--all"], true),
+        (&["--key", "other"], false),
+        (&["--key", "a/b", "--refresh"], false),
+    ] {
+        gate.client().get("/cached/a/b", &[]).await.is(200);
+        origin.take_seen();
+        assert_eq!(purge(scope, TOKEN).await.0, Some(0), "{scope:?}");
+        let by_command = origin.take_seen().len();
+        gate.client().get("/cached/a/b", &[]).await.is(200);
+        assert_eq!(!origin.take_seen().is_empty(), done, "{scope:?}");
+        assert_eq!(by_command, usize::from(scope.contains(&"--refresh")), "{scope:?}");
+    }
+    assert_eq!(purge(&["--all"], "another token").await, (Some(1), String::new()));
+    assert_eq!(purge(&["--route", "none"], TOKEN).await.0, Some(1));
+    assert_eq!(purge(&[], TOKEN).await.0, Some(64));
 }

@@ -6,7 +6,7 @@ use http::Method;
 
 use crate::support::client::Reply;
 use crate::support::origin::pattern;
-use crate::support::{Client, Gate, ScriptedOrigin, StoreKind, config};
+use crate::support::{Client, Gate, Object, ScriptedOrigin, StoreKind, config};
 
 /// Headers of a request; `{etag}`, `{modified}`, `{earlier}` and `{later}` are filled in. Then the status.
 const TABLE: [(&[(&str, &str)], u16); 33] = [
@@ -130,4 +130,18 @@ async fn a_condition_on_a_missing_object_is_404() {
     for (name, value) in [("if-none-match", "*"), ("if-none-match", "\"a\""), ("range", "bytes=0-")] {
         gate.client().get("/stream/none.mp3", &[(name, value)]).await.problem(404);
     }
+}
+
+#[tokio::test]
+async fn conditions_cost_one_request_more_and_a_strong_if_range_none() {
+    let origin = ScriptedOrigin::with_track(pattern(1000)).await;
+    let gate = Gate::start(&config::objects(&origin.url(), "audio")).await;
+    let tag = Object::new(pattern(1000)).etag;
+    gate.client().get("/stream/track.mp3", &[("if-none-match", "\"another\"")]).await.is(200);
+    let seen = origin.take_seen();
+    assert_eq!(seen.iter().map(|asked| asked.method.as_str()).collect::<Vec<_>>(), ["HEAD", "GET"]);
+    assert_eq!(seen[1].header("if-match"), Some(tag.as_str()), "the version that was decided on");
+    gate.client().get("/stream/track.mp3", &[("range", "bytes=0-9"), ("if-range", &tag)]).await.is(206);
+    let seen = origin.take_seen();
+    assert_eq!((seen.len(), seen[0].header("if-match")), (1, Some(tag.as_str())));
 }

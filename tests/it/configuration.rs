@@ -5,11 +5,11 @@ use std::process::Stdio;
 
 use rcgen::{CertificateParams, KeyPair, generate_simple_self_signed};
 use serde_json::json;
-use tokio::io::AsyncWriteExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::support::gate::{Ended, command, run, write_config};
 use crate::support::tools::TempFolder;
-use crate::support::{Gate, config};
+use crate::support::{Client, Gate, config, eventually};
 
 const BAD_CONFIGURATION: Option<i32> = Some(64);
 const FAILED_START: Option<i32> = Some(1);
@@ -80,6 +80,7 @@ async fn a_good_file_is_checked_with_0() {
     let file = write_config(&folder, &config::private_objects("http://127.0.0.1:9000", "audio"));
     let ended = run(&["check", file.to_str().expect("the path is text")], &folder).await;
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(ended.stdout.ends_with(": good, 1 listener, 1 route, 0 clusters, 1 store\n"), "{}", ended.stdout);
 }
 
 #[tokio::test]
@@ -103,9 +104,32 @@ async fn every_listener_serves_and_stops_on_sigterm() {
     let mut gate = Gate::start(&config).await;
     assert_eq!(gate.listeners().len(), 2);
     for address in gate.listeners() {
-        crate::support::Client::new(format!("http://{address}")).get("/openapi.json", &[]).await.is(200);
+        Client::new(format!("http://{address}")).get("/openapi.json", &[]).await.is(200);
     }
     assert!(gate.stop().await.success());
+    let said = async || gate.log_lines().pop().filter(|line| line["message"] == "stopped");
+    eventually("the last line says so", said).await;
+}
+
+#[tokio::test]
+async fn nothing_but_the_ready_line_is_written_to_standard_output() {
+    let folder = TempFolder::new("stdout");
+    let file = write_config(&folder, &config::objects("http://127.0.0.1:1", "audio"));
+    let mut child = command(&folder).args(["serve", "-c"]).arg(&file).spawn().expect("it starts");
+    let mut stdout = child.stdout.take().expect("stdout is piped");
+    let mut said = Vec::new();
+    while !said.ends_with(b"\n") {
+        assert!(stdout.read_buf(&mut said).await.expect("it can be read") > 0, "it ended");
+    }
+    let line = String::from_utf8(said).expect("text");
+    let ready: serde_json::Value = serde_json::from_str(line.strip_prefix("ready ").expect("ready")).expect("JSON");
+    let address = ready["listeners"][0].as_str().expect("an address");
+    Client::new(format!("http://{address}")).get("/stream/x", &[]).await.problem(503);
+    let id = child.id().expect("it runs").to_string();
+    assert!(std::process::Command::new("kill").arg(id).status().expect("kill runs").success());
+    let mut more = String::new();
+    stdout.read_to_string(&mut more).await.expect("it can be read");
+    assert_eq!(more, "");
 }
 
 #[tokio::test]

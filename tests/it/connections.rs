@@ -120,6 +120,39 @@ async fn requests_before_a_half_close_are_all_answered() {
 }
 
 #[tokio::test]
+async fn a_connection_beyond_the_most_is_closed_without_an_answer() {
+    let origin = ScriptedOrigin::with_track("music").await;
+    let gate = gate(&origin, json!({ "MaxConnections": 2 })).await;
+    let request = b"GET /stream/track.mp3 HTTP/1.1\r\nHost: gate\r\n\r\n";
+    let mut open = Vec::new();
+    for _ in 0..2 {
+        let mut raw = gate.raw().await;
+        raw.send(request).await;
+        assert_eq!(raw.response("GET", LIMIT).await.expect("an answer").status, 200);
+        open.push(raw);
+    }
+    let mut third = gate.raw().await;
+    third.send(request).await;
+    // Closed, or reset where the request was on its way.
+    match third.rest(LIMIT).await {
+        Ok(bytes) => assert!(bytes.is_empty(), "{}", String::from_utf8_lossy(&bytes)),
+        Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset),
+    }
+    assert_eq!(gate.metric("tidegate_connections_refused_total", "").await, 1.0);
+    for raw in &mut open {
+        raw.send(request).await;
+        assert_eq!(raw.response("GET", LIMIT).await.expect("those that are in stay").status, 200);
+    }
+    open.pop();
+    eventually("the place is free", async || {
+        let mut raw = gate.raw().await;
+        raw.send(request).await;
+        raw.response("GET", LIMIT).await.ok().filter(|reply| reply.status == 200)
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_player_at_45_kilobytes_a_second_is_not_cut() {
     const RATE: usize = 45_000;
     let origin = ScriptedOrigin::with_track(pattern(8 << 20)).await;

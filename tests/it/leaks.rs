@@ -40,6 +40,8 @@ fn configuration(address: &str) -> Value {
     denied["HideExistence"] = json!(false);
     config["ReverseProxy"]["Routes"]["denied"] = denied;
     config["ReverseProxy"]["Clusters"]["store"] = config::cluster(&[address.to_owned()]);
+    // What is said at any level.
+    config["Telemetry"]["LogLevel"] = json!("debug");
     config["Policies"]["Timeout"]["quick"] = json!({ "Connect": "1s", "FirstByte": "300ms", "Idle": "500ms" });
     config["Policies"]["Cors"]["app"] = json!({ "Origins": ["https://app.test"] });
     config

@@ -521,6 +521,58 @@ async fn who_guesses_tokens_is_soon_not_listened_to_and_who_was_known_is() {
 }
 
 #[tokio::test]
+async fn an_expired_token_is_no_guess() {
+    let origin = ScriptedOrigin::with_track("music").await;
+    let gate = Gate::start(&config::private_objects(&origin.url(), "audio")).await;
+    let mut claims = token::claims("alice");
+    claims["exp"] = json!(token::now() - 3600);
+    let expired = format!("Bearer {}", token::with(&claims));
+    for _ in 0..150 {
+        gate.client().get(TRACK, &[("authorization", &expired)]).await.is(401);
+    }
+    gate.client().get(TRACK, &[("authorization", &bearer("alice"))]).await.is(200);
+}
+
+#[tokio::test]
+async fn a_token_comes_before_the_limit_and_the_limit_before_authorisation() {
+    let origin = ScriptedOrigin::with_track("music").await;
+    let rule = json!({ "FixedWindow": { "PermitLimit": 1, "Window": "1d" }, "PartitionBy": "Route" });
+    let mut config = limited(&origin, rule);
+    config["Policies"]["Authorization"]["nobody"] = json!({ "Require": [{ "Claim": "sub", "Equals": "nobody" }] });
+    config["ReverseProxy"]["Routes"]["stream"]["AuthorizationPolicy"] = json!("nobody");
+    let gate = Gate::start(&config).await;
+    let alice = bearer("alice");
+    gate.client().get(TRACK, &[]).await.problem(401);
+    gate.client().get(TRACK, &[("authorization", &alice)]).await.problem(403);
+    gate.client().get(TRACK, &[("authorization", &alice)]).await.problem(429);
+    gate.client().get(TRACK, &[]).await.problem(401);
+}
+
+#[tokio::test]
+async fn a_request_counts_whatever_it_is_answered_with_and_a_preflight_does_not() {
+    let origin = ScriptedOrigin::with_track("music").await;
+    let mut config = limited(&origin, json!({ "FixedWindow": { "PermitLimit": 4, "Window": "1d" } }));
+    config["Policies"]["Cors"]["app"] = json!({ "Origins": ["https://app.test"] });
+    config["ReverseProxy"]["Routes"]["stream"]["CorsPolicy"] = json!("app");
+    let gate = Gate::start(&config).await;
+    let (client, alice) = (gate.client(), bearer("alice"));
+    let alice = ("authorization", alice.as_str());
+    let asked = [("origin", "https://app.test"), ("access-control-request-method", "GET")];
+    for _ in 0..5 {
+        client.send(http::Method::OPTIONS, TRACK, &asked).await.is(204);
+    }
+    for (path, header, status) in [
+        (TRACK, ("range", "bytes=0-1"), 206),
+        (TRACK, ("if-none-match", "*"), 304),
+        ("/stream/none.mp3", ("accept", "*/*"), 404),
+        (TRACK, ("range", "bytes=99-"), 416),
+        (TRACK, ("range", "bytes=0-1"), 429),
+    ] {
+        client.get(path, &[alice, header]).await.is(status);
+    }
+}
+
+#[tokio::test]
 async fn a_policy_holds_on_plain_routes_and_for_who_has_no_token() {
     let origin = ScriptedOrigin::with_track("music").await;
     let mut config = config::empty();

@@ -32,6 +32,7 @@ mod plain;
 mod playback;
 mod player;
 mod positions;
+mod promises;
 mod quotas;
 mod ranges;
 mod recording;

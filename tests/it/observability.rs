@@ -23,6 +23,8 @@ async fn the_documents_metrics_have_their_exact_names() {
     gate.client().get(TRACK, &[authorised[0], ("range", "bytes=0-99")]).await.is(206);
     origin.always(fault::NO_SUCH_BUCKET);
     gate.client().get(TRACK, &authorised).await.is(502);
+    assert_eq!(gate.metric("novatune_streams_total", "").await, 3.0);
+    assert_eq!(gate.metric("tidegate_requests_total", "class=\"2xx\"").await, 2.0);
     assert_eq!(gate.metric("novatune_stream_bytes_total", "").await, 1100.0);
     assert!(gate.metric("novatune_stream_duration_seconds_count", "").await >= 2.0);
     assert!(gate.metric("novatune_stream_duration_seconds_bucket", "le=\"+Inf\"").await >= 2.0);

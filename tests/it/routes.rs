@@ -143,6 +143,23 @@ async fn a_token_of_a_private_plain_route_stays_here() {
     assert_eq!(seen[2].header("cookie"), Some("a=b; c=d"));
 }
 
+#[tokio::test]
+async fn an_anonymous_route_looks_at_no_token_and_takes_none_out() {
+    let (back, store) = (named("back").await, ScriptedOrigin::with_track("music").await);
+    let mut config = plain(&back, json!([]));
+    config["Auth"] = config::jwt();
+    config["ObjectStores"]["main"] = config::store(&store.url());
+    config["ReverseProxy"]["Routes"]["stream"] = config::object_route("/stream/{**key}", "main", "audio", "{**key}");
+    let gate = Gate::start(&config).await;
+    let theirs = [("authorization", "Bearer x.y.z"), ("cookie", "session=abc")];
+    for path in ["/plain/x?access_token=def", "/stream/track.mp3?access_token=def"] {
+        gate.client().get(path, &theirs).await.is(200);
+    }
+    let seen = back.seen().remove(0);
+    assert_eq!((seen.header("authorization"), seen.header("cookie")), (Some("Bearer x.y.z"), Some("session=abc")));
+    assert_eq!(seen.query(), "access_token=def");
+}
+
 /// Route names over what they match; each answers with an object of its own name.
 async fn table(routes: &[(&str, Value, i64)]) -> (ScriptedOrigin, Gate) {
     let origin = ScriptedOrigin::start().await;

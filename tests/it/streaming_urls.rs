@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::catalogue::{admin, bearer, send, sqlite};
+use crate::catalogue::{admin, bearer, send, sqlite, tracks};
 use crate::support::eventually::within;
 use crate::support::h2::H2;
 use crate::support::heard::Ending;
@@ -157,6 +157,47 @@ async fn a_url_is_given_to_whoever_may_have_the_track() {
     let url = said["streamUrl"].as_str().expect("a URL").replace(&gate.url(), "");
     assert_eq!(status(&gate, &url).await, 200);
     send(&gate, Method::GET, "/api/v1/tracks/none/stream-url", &vip, None).await.problem(404);
+}
+
+#[tokio::test]
+async fn a_url_ends_with_the_grant_that_it_was_given_for() {
+    let origin = ScriptedOrigin::with_track("music").await;
+    let folder = TempFolder::new("urls");
+    let mut config = urls(&origin.url(), "audio", &["env:OLD_KEY"]);
+    config["Database"] = json!({ "Url": sqlite(&folder) });
+    config["Policies"]["Authorization"]["granted"] = json!({ "Grants": true });
+    config["ReverseProxy"]["Routes"]["stream"]["AuthorizationPolicy"] = json!("granted");
+    let gate = start(&config).await;
+    let (grants, asked) = ("/api/v1/admin/grants", "/api/v1/tracks/track/stream-url");
+    for _ in 0..2 {
+        send(&gate, Method::GET, asked, &bearer("bob"), None).await.problem(403);
+        let grant = json!({ "userId": "bob", "trackId": "track" });
+        send(&gate, Method::POST, grants, &admin(), Some(grant)).await.is(201);
+        let path = url(&gate, "track", "bob").await;
+        assert_eq!(status(&gate, &path).await, 200);
+        let given = format!("{grants}?user_id=bob&track_id=track");
+        send(&gate, Method::DELETE, &given, &admin(), None).await.is(204);
+        assert_eq!(status(&gate, &path).await, 403, "the URL outlived the grant");
+    }
+}
+
+#[tokio::test]
+async fn what_a_url_says_of_a_track_is_the_catalogues_and_changes_with_it() {
+    let origin = ScriptedOrigin::with_track("music").await;
+    let folder = TempFolder::new("urls");
+    let mut config = tracks(&origin.url(), &sqlite(&folder));
+    config["Auth"]["PathToken"] = json!({ "Keys": ["env:OLD_KEY"] });
+    let gate = start(&config).await;
+    for (content_type, size) in [("audio/ogg", 7), ("audio/flac", 8)] {
+        let track = json!({ "id": "track", "store": "main", "bucket": "audio", "key": "track.mp3",
+            "contentType": content_type, "sizeBytes": size });
+        send(&gate, Method::POST, "/api/v1/admin/tracks", &admin(), Some(track)).await.is(201);
+        for _ in 0..2 {
+            let said = ask(&gate, "track", "alice").await;
+            assert_eq!((&said["contentType"], &said["fileSizeBytes"]), (&json!(content_type), &json!(size)));
+        }
+        send(&gate, Method::DELETE, "/api/v1/admin/tracks/track", &admin(), None).await.is(204);
+    }
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::support::client::Reply;
 use crate::support::fault::{self, End, Refusal, Step};
 use crate::support::origin::pattern;
+use crate::support::tools::TempFolder;
 use crate::support::{Gate, ScriptedOrigin, config};
 
 const TRACK: &str = "/stream/track.mp3";
@@ -194,6 +195,7 @@ async fn a_fault_that_lasts_has_its_own_status() {
         assert!(begun.elapsed() < Duration::from_secs(6), "{} took {:?}", row.name, begun.elapsed());
         assert!(row.asked.contains(&origin.seen().len()), "{}: asked {} times", row.name, origin.seen().len());
         has_retry_after(row.name, &reply, row.retry_after);
+        assert!(row.name != "archived" || reply.header("retry-after") == "120", "{:?}", reply.headers);
         origin.reset();
         gate.client().get(TRACK, &[]).await.is(200);
     }
@@ -292,6 +294,27 @@ async fn a_store_that_is_down_is_a_503_soon() {
 }
 
 #[tokio::test]
+async fn keys_in_a_file_are_read_again_when_the_store_refuses_them() {
+    let origin = ScriptedOrigin::with_track(pattern(1000)).await;
+    let folder = TempFolder::new("keys");
+    let file = folder.path().join("access");
+    std::fs::write(&file, "first-key").expect("a file");
+    let gate = gate(&origin.url(), |config| {
+        config["ObjectStores"]["main"]["Credentials"]["AccessKey"] = json!(format!("file:{}", file.display()));
+    })
+    .await;
+    gate.client().get(TRACK, &[]).await.is(200);
+    for (refusal, name) in [(fault::UNKNOWN_KEY, "second-key"), (fault::WRONG_SIGNATURE, "third-key")] {
+        std::fs::write(&file, name).expect("a file");
+        origin.take_seen();
+        origin.script([refusal]);
+        gate.client().get(TRACK, &[]).await.is(200);
+        let by: Vec<bool> = origin.seen().iter().map(|asked| asked.query().contains(&format!("={name}%2F"))).collect();
+        assert_eq!(by, [false, true], "{name}");
+    }
+}
+
+#[tokio::test]
 async fn a_wrong_part_is_asked_for_once_more() {
     let body = pattern(1000);
     let origin = ScriptedOrigin::with_track(body.clone()).await;
@@ -364,6 +387,10 @@ async fn a_request_carries_a_signature_of_its_own_method_and_nothing_of_the_clie
         assert_eq!(names, signed.map(|name| format!("X-Amz-{name}")), "{}", request.target);
         assert!(request.query().contains("SignedHeaders=host&") || request.query().ends_with("SignedHeaders=host"));
         assert_eq!(request.header("host"), Some(origin.address().to_string().as_str()));
+        assert_eq!(
+            (request.header("user-agent"), request.header("accept-encoding")),
+            (Some("tidegate"), Some("identity"))
+        );
         for (name, value) in headers {
             assert_ne!(request.header(name), Some(value), "{name} went to the store");
         }

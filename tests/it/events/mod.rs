@@ -256,6 +256,12 @@ async fn what_is_no_event_or_nobodys_is_refused() {
     assert!(lines(&folder.path().join("events.jsonl")).is_empty());
 }
 
+#[tokio::test]
+async fn without_events_no_path_takes_them() {
+    let gate = Gate::start(&config::private_objects("http://127.0.0.1:1", "audio")).await;
+    post(&gate.client(), "alice", &json!({ "action": "Start", "positionMs": 0 })).await.problem(404);
+}
+
 /// Posts and streams until `stop`, each event with an id of its own; gives the acknowledged ids and the longest time that
 /// a request took.
 async fn player(client: Client, user: String, stop: Arc<AtomicBool>) -> (Vec<String>, Duration) {

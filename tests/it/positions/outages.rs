@@ -280,7 +280,8 @@ async fn the_proxy_starts_without_its_servers_and_uses_them_when_they_come() {
     gate.client().get("/stream/song.mp3", &[]).await.is(200);
     gate.admin().get("/readyz", &[]).await.is(200);
     let player = Player::new(&gate, "u");
-    assert_eq!(player.post("t", json!({ "positionMs": 1 })).await.problem(503)["code"], "unavailable");
+    let refused = player.post("t", json!({ "positionMs": 1 })).await;
+    assert_eq!((&refused.problem(503)["code"], refused.header("retry-after")), (&json!("unavailable"), "1"));
     let health: Value = serde_json::from_slice(&gate.admin().get("/health", &[]).await.is(200).body).expect("JSON");
     assert_eq!((&health["redis"], &health["database"]), (&json!("unavailable"), &json!("unavailable")));
     postgres.restart();

@@ -180,6 +180,8 @@ mod tests {
     #[test]
     fn a_fixed_window_begins_anew_at_its_edge() {
         run(&window(100, 1), &[(0.0, 60, 60), (59.999, 60, 40), (60.0, 101, 100), (119.9, 1, 0), (120.0, 1, 1)]);
+        // By the clock, not from the first request on.
+        run(&window(100, 1), &[(45.0, 100, 100), (59.999, 1, 0), (60.0, 1, 1)]);
     }
 
     #[test]

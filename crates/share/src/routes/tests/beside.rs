@@ -202,3 +202,33 @@ async fn ogg_ends_as_it_should() {
     }
     assert_eq!(last, Some((true, false)));
 }
+
+/// Sends chunks of so many stereo frames at this rate at one moment; returns how many are taken.
+async fn taken_at_once(frames: usize, rate: &str) -> usize {
+    let server = server(|_| {});
+    server.start().await;
+    for sequence in 0..100 {
+        let number = sequence.to_string();
+        let headers = [
+            ("authorization", "Bearer Token"),
+            ("content-type", "application/octet-stream"),
+            ("x-sample-rate", rate),
+            ("x-channels", "2"),
+            ("x-timestamp", "5"),
+            ("x-sequence-number", &number),
+        ];
+        let reply = server.send("POST", "/api/share/123456/audio", &headers, vec![0; frames * 8]).await;
+        if reply.status == 429 {
+            return sequence;
+        }
+        assert_eq!(reply.status, 200, "{frames} frames at {rate}");
+    }
+    panic!("{frames} frames at {rate} are never too many")
+}
+
+#[tokio::test]
+async fn chunks_bytes_and_audio_of_a_host_have_each_a_limit() {
+    assert_eq!(taken_at_once(8, "48000").await, 50, "chunks");
+    assert_eq!(taken_at_once(4096, "8000").await, 14, "7.5 seconds in chunks of 512 ms");
+    assert_eq!(taken_at_once(100_000, "192000").await, 5, "4 MiB in chunks of 800 KB");
+}
