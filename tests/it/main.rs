@@ -15,6 +15,7 @@ mod conditionals;
 mod configuration;
 mod connections;
 mod demo;
+mod deployment;
 mod events;
 mod faults;
 mod http2;
