@@ -21,6 +21,7 @@ pub mod database;
 pub mod demo;
 pub mod embedded;
 pub mod events;
+pub mod failure_log;
 pub mod http;
 pub mod lifecycle;
 pub mod limit;

@@ -11,19 +11,20 @@ const ALLOWED: &str = "
     secret:
     clock:
     memo:
+    failure_log:
     attempts:  http
     lifecycle:
     http:
     route:     http
     s3:        http clock secret
-    upstream:  http route clock secret lifecycle
-    auth:      http clock secret memo database redis on
-    catalog:   http clock secret memo database on
+    upstream:  http route clock secret lifecycle failure_log
+    auth:      http clock secret memo database redis on failure_log
+    catalog:   http clock secret memo database on failure_log
     limit:     http clock attempts database redis on
     object:    http s3 upstream clock
     embedded:  http clock secret
-    database:  secret
-    redis:     secret
+    database:  secret failure_log
+    redis:     secret failure_log
     events:    secret lifecycle
     demo:      http
     relay:     api clock http lifecycle attempts redis s3 secret
@@ -186,7 +187,8 @@ fn without_comment(line: &str) -> String {
     if line.trim_start().starts_with("//") { String::new() } else { line.to_owned() }
 }
 
-fn rust_files(folder: &Path) -> Vec<PathBuf> {
+/// The source files under `folder`.
+pub fn rust_files(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in std::fs::read_dir(folder).expect("src is readable") {
         let path = entry.expect("an entry is readable").path();

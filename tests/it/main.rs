@@ -15,6 +15,7 @@ mod conditionals;
 mod configuration;
 mod connections;
 mod demo;
+mod dependency_log;
 mod deployment;
 mod events;
 mod faults;
