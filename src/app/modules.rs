@@ -7,7 +7,7 @@ use utoipa_axum::router::OpenApiRouter;
 use super::StartError;
 use super::backing::Backing;
 use super::events::Opened;
-use crate::api::limits::{Class, limited};
+use crate::api::limits::{Class, limited, limited_with_operations};
 use crate::api::router::{self, Modules};
 use crate::api::usage;
 use crate::clock::Clock;
@@ -54,7 +54,9 @@ pub fn start(
     tracks: Vec<OpenApiRouter>,
 ) -> Result<Started, StartError> {
     let Means { backing, clock, tasks, services, metrics, limits, recordings } = means;
-    let mut modules: Vec<OpenApiRouter> = vec![limited(usage::routes(Arc::clone(limits)), limits, Class::STANDARD)];
+    let usage = usage::routes(Arc::clone(limits));
+    let mut modules: Vec<OpenApiRouter> =
+        vec![limited_with_operations(usage, limits, Class::STANDARD, usage::is_operation)];
     if let Some(settings) = settings.positions {
         let stores = (backing.database.clone(), backing.redis.clone());
         let positions = Positions::start(settings, stores, clock, services, metrics.registry())?;
