@@ -172,6 +172,8 @@ fn what_is_not_said_has_its_default() {
     assert_eq!(server.listeners[0].address.to_string(), "0.0.0.0:8080");
     assert_eq!(server.header_timeout, Duration::from_secs(10));
     assert_eq!(server.write_timeout, Duration::from_secs(30));
+    assert_eq!(server.body_timeout, Duration::from_secs(30));
+    assert_eq!(server.keep_alive_timeout, Duration::from_secs(75));
     assert_eq!(server.shutdown_grace, Duration::from_secs(30));
     assert_eq!(server.max_connections, 16_384);
     assert!(server.threads > 0 && settings.admin.is_none());

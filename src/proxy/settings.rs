@@ -29,6 +29,10 @@ pub struct Server {
     pub header_timeout: Duration,
     /// How long a client may take none of the bytes it asked for before the connection is closed.
     pub write_timeout: Duration,
+    /// How long a client may send nothing of a request's body.
+    pub body_timeout: Duration,
+    /// How long a connection is kept on which nothing is asked.
+    pub keep_alive_timeout: Duration,
     /// How long streams under way may go on after SIGTERM.
     pub shutdown_grace: Duration,
     /// Cross-origin rules of the modules' paths (`Api.CorsPolicy`).
