@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::Method;
 use serde_json::{Value, json};
+use sqlx::Connection as _;
 use tokio::task::block_in_place;
 
 use crate::catalogue::{admin, bearer, send, tracks};
@@ -116,12 +117,12 @@ async fn catalogue(postgres: &Postgres, origin: &ScriptedOrigin) -> Gate {
     gate
 }
 
+/// On one connection: the last statement may let no other in.
 async fn run(postgres: &Postgres, statements: &[&'static str]) {
-    let pool = sqlx::PgPool::connect(&postgres.url()).await.expect("PostgreSQL answers");
+    let mut connection = sqlx::PgConnection::connect(&postgres.url()).await.expect("PostgreSQL answers");
     for statement in statements {
-        sqlx::query(*statement).execute(&pool).await.expect(statement);
+        sqlx::query(*statement).execute(&mut connection).await.expect(statement);
     }
-    pool.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
