@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::{sleep, timeout};
 
 use super::StartError;
@@ -32,11 +33,14 @@ pub struct Backing {
     looks: Arc<Looks>,
 }
 
+/// Reason why a server could not be used when it was asked last; `None`: it could.
+type Fault = Mutex<Option<Arc<str>>>;
+
 /// What was seen last.
 #[derive(Default)]
 struct Looks {
-    redis: AtomicBool,
-    database: AtomicBool,
+    redis: Fault,
+    database: Fault,
     file_is_lost: AtomicBool,
 }
 
@@ -73,9 +77,19 @@ impl Backing {
         part(self.redis.is_some(), &self.looks.redis)
     }
 
+    /// Reason why Redis cannot be used, for the operator.
+    pub fn redis_fault(&self) -> Option<Arc<str>> {
+        self.looks.redis.lock().clone()
+    }
+
     /// The database, as it was seen last.
     pub fn database_part(&self) -> Part {
         part(self.database.is_some(), &self.looks.database)
+    }
+
+    /// Reason why the database cannot be used, for the operator.
+    pub fn database_fault(&self) -> Option<Arc<str>> {
+        self.looks.database.lock().clone()
     }
 
     /// Whether the database's file was moved or removed: what this node keeps nobody has, so it should be sent nobody.
@@ -102,14 +116,14 @@ impl Backing {
     async fn look(&self) {
         let redis = async {
             match &self.redis {
-                Some(redis) => redis.answers(LOOK_LIMIT).await,
-                None => false,
+                Some(redis) => redis.check(LOOK_LIMIT).await.err(),
+                None => None,
             }
         };
         let database = async {
             match &self.database {
-                Some(database) => timeout(LOOK_LIMIT, database.answers()).await.unwrap_or(false),
-                None => false,
+                Some(database) => database.check(LOOK_LIMIT).await.err(),
+                None => None,
             }
         };
         let (redis, database) = tokio::join!(redis, database);
@@ -123,8 +137,8 @@ impl Backing {
                 None => tracing::info!("the file of the database (Database.Url) is back"),
             }
         }
-        self.looks.redis.store(redis, Ordering::Relaxed);
-        self.looks.database.store(database, Ordering::Relaxed);
+        *self.looks.redis.lock() = redis.map(Arc::from);
+        *self.looks.database.lock() = database.map(Arc::from);
     }
 
     /// Closes them.
@@ -144,17 +158,17 @@ async fn migrate(database: &Database) -> Result<bool, OpenError> {
     match database.migrate().await {
         Ok(_) => Ok(true),
         Err(error) if error.is_absence() => {
-            tracing::warn!("the database (Database.Url) does not answer: going on without it, and trying again");
+            tracing::warn!(%error, "the database (Database.Url) does not answer: going on without it, and trying again");
             Ok(false)
         }
         Err(error) => Err(error),
     }
 }
 
-fn part(configured: bool, seen: &AtomicBool) -> Part {
-    match (configured, seen.load(Ordering::Relaxed)) {
+fn part(configured: bool, fault: &Fault) -> Part {
+    match (configured, fault.lock().is_some()) {
         (false, _) => Part::Disabled,
-        (true, true) => Part::Ok,
-        (true, false) => Part::Unavailable,
+        (true, false) => Part::Ok,
+        (true, true) => Part::Unavailable,
     }
 }

@@ -14,7 +14,7 @@ use crate::proxy::world::Store;
 use playback::positions::{self, Positions};
 use primitives::clock::Clock;
 use primitives::lifecycle::Tasks;
-use server_kit::api::limits::{Class, limited};
+use server_kit::api::limits::{Class, limited, limited_with_operations};
 use server_kit::api::router::{self, Modules};
 use server_kit::api::usage;
 use server_kit::limit::Limits;
@@ -55,7 +55,9 @@ pub fn start(
     tracks: Vec<OpenApiRouter>,
 ) -> Result<Started, StartError> {
     let Means { backing, clock, services, metrics, limits, .. } = means;
-    let mut modules: Vec<OpenApiRouter> = vec![limited(usage::routes(Arc::clone(limits)), limits, Class::STANDARD)];
+    let usage = usage::routes(Arc::clone(limits));
+    let mut modules: Vec<OpenApiRouter> =
+        vec![limited_with_operations(usage, limits, Class::STANDARD, usage::is_operation)];
     if let Some(settings) = settings.positions {
         let stores = (backing.database.clone(), backing.redis.clone());
         let positions = Positions::start(settings, stores, clock, services, metrics.registry())?;

@@ -12,7 +12,6 @@ use super::backing::Backing;
 use crate::proxy::world::World;
 use object_engine::{self, Origin};
 use primitives::lifecycle::Tasks;
-use server_kit::api::health::Part;
 use upstream::error::origin as address;
 use upstream::health::State;
 use upstream::probe;
@@ -83,8 +82,8 @@ async fn ask_buckets(world: &World) -> Duration {
 struct Known {
     destinations: HashMap<(Arc<str>, Arc<str>), (State, bool)>,
     buckets: HashMap<(Arc<str>, Arc<str>), Option<String>>,
-    redis: Option<Part>,
-    database: Option<Part>,
+    redis: Option<Arc<str>>,
+    database: Option<Arc<str>>,
 }
 
 impl Known {
@@ -106,8 +105,8 @@ impl Known {
         for origin in world.buckets() {
             self.look_at_bucket(&origin);
         }
-        tell_part(&mut self.redis, backing.redis_part(), "Redis (State.Url)");
-        tell_part(&mut self.database, backing.database_part(), "the database (Database.Url)");
+        tell_part(&mut self.redis, backing.redis_fault(), "Redis (State.Url)");
+        tell_part(&mut self.database, backing.database_fault(), "the database (Database.Url)");
     }
 
     fn look_at_bucket(&mut self, origin: &Origin) {
@@ -164,10 +163,13 @@ impl Change<'_> {
     }
 }
 
-fn tell_part(known: &mut Option<Part>, now: Part, name: &str) {
-    match (known.replace(now).unwrap_or(Part::Ok), now) {
-        (Part::Ok | Part::Disabled, Part::Unavailable) => tracing::warn!("{name} does not answer"),
-        (Part::Unavailable, Part::Ok) => tracing::info!("{name} answers again"),
+fn tell_part(known: &mut Option<Arc<str>>, now: Option<Arc<str>>, name: &str) {
+    match (&*known, &now) {
+        (before, Some(fault)) if before.as_ref() != Some(fault) => {
+            tracing::warn!("{name} cannot be used: {fault}");
+        }
+        (Some(_), None) => tracing::info!("{name} can be used again"),
         _ => {}
     }
+    *known = now;
 }

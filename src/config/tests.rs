@@ -186,6 +186,8 @@ fn what_is_not_said_has_its_default() {
     assert_eq!(server.http.listeners[0].address.to_string(), "0.0.0.0:8080");
     assert_eq!(server.http.header_timeout, Duration::from_secs(10));
     assert_eq!(server.http.write_timeout, Duration::from_secs(30));
+    assert_eq!(server.http.body_timeout, Duration::from_secs(30));
+    assert_eq!(server.http.keep_alive_timeout, Duration::from_secs(75));
     assert_eq!(server.http.shutdown_grace, Duration::from_secs(30));
     assert_eq!(server.http.max_connections, 16_384);
     assert!(server.http.threads > 0 && settings.admin.is_none());

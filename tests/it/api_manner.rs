@@ -147,6 +147,76 @@ async fn the_description_has_every_path_that_players_and_people_use() {
     described.checks("GET", "/listen/host", page.is(200));
 }
 
+/// The paths that routers are given by hand, with the file of each; the others are described where they are made.
+fn routed() -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    for (name, text) in crate::layers::sources() {
+        if name.contains("tests") {
+            continue;
+        }
+        let served = text.split("#[cfg(test)]").next().unwrap_or_default();
+        found.extend(served.split(".route(\"").skip(1).filter_map(|rest| {
+            let (path, _) = rest.split_once('"')?;
+            Some((path.to_owned(), name.clone()))
+        }));
+    }
+    found
+}
+
+#[tokio::test]
+async fn every_path_that_is_served_is_described_or_named_as_not_of_the_api() {
+    let folder = TempFolder::new("manner");
+    let gate = start(&everything(&folder)).await;
+    let described = Described::by(&gate.client()).await;
+    let described = described.document()["paths"].as_object().expect("paths");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |name: &str| std::fs::read_to_string(root.join(name)).expect("it is readable");
+    let (operations, api) = (read("docs/operations.md"), read("docs/api.md"));
+    let apart = api.lines().find(|line| line.starts_with("Not in the description:")).expect("docs/api.md says so");
+    let all = routed();
+    assert!(all.len() >= 10, "{all:?}");
+    for (path, file) in all {
+        let by_operator = operations.lines().any(|line| line.starts_with(&format!("| `{path}` |")));
+        let is_known = described.contains_key(&path)
+            || by_operator
+            || apart.contains(&format!("`{path}`"))
+            || (path.starts_with("/demo") && apart.contains("`/demo/`"));
+        assert!(is_known, "{path} of {file}: neither described nor named in docs/api.md or docs/operations.md");
+    }
+}
+
+#[tokio::test]
+async fn the_paths_of_the_admin_address_are_those_of_the_page_of_operations() {
+    let origin = ScriptedOrigin::with_track("music").await;
+    let mut config = config::objects(&origin.url(), "audio");
+    config["ReverseProxy"]["Routes"]["stream"]["OutputCachePolicy"] = json!("Default");
+    config["Server"]["Admin"]["Token"] = json!("env:ADMIN_TOKEN");
+    let gate = Gate::start_with(&config, &[("ADMIN_TOKEN", "the admin's own token")]).await;
+    let page =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/operations.md")).expect("a page");
+    let section =
+        page.split("## The admin address").nth(1).and_then(|rest| rest.split("\n## ").next()).expect("it is there");
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `/")?.split_once("` |"));
+    let mut listed = BTreeSet::new();
+    for (path, rest) in rows {
+        let path = format!("/{path}");
+        let wants_token = rest.trim_start().starts_with("yes");
+        let method = if path.starts_with("/cache/") { Method::POST } else { Method::GET };
+        let status = gate.admin().request(method.clone(), &path).send().await.expect("an answer").status();
+        assert_eq!(status == 401, wants_token, "{path}: {status}");
+        assert_ne!(status, 404, "{path}");
+        let outside = gate.client().request(method, &path).send().await.expect("an answer").status();
+        assert_eq!(outside == 404, path != "/health", "{path}: {outside}");
+        listed.insert(path);
+    }
+    let served: BTreeSet<String> = routed()
+        .into_iter()
+        .filter(|(path, file)| file == "api/router.rs" && path != "/openapi.json")
+        .map(|(path, _)| path)
+        .collect();
+    assert_eq!(listed, served);
+}
+
 /// The codes between `from` and the end of that function: a text on its own behind an arrow.
 fn codes_of<'a>(text: &'a str, from: &str) -> impl Iterator<Item = &'a str> {
     let start = text.find(from).unwrap_or_else(|| panic!("no {from}"));
@@ -159,8 +229,11 @@ fn codes_of<'a>(text: &'a str, from: &str) -> impl Iterator<Item = &'a str> {
 fn the_page_of_errors_has_every_code_and_no_other() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let read = |name: &str| std::fs::read_to_string(root.join(name)).expect("it is readable");
-    let (failure, limits, error) =
-        (read("src/proxy/failure.rs"), read("src/http/rate_limit.rs"), read("src/api/error.rs"));
+    let (failure, limits, error) = (
+        read("src/proxy/failure.rs"),
+        read("crates/http-semantics/src/rate_limit.rs"),
+        read("crates/server-kit/src/api/error.rs"),
+    );
     let mut codes: BTreeSet<&str> = codes_of(&failure, "pub fn code(").collect();
     codes.extend(codes_of(&failure, "fn object_code("));
     codes.extend(codes_of(&limits, "pub fn code("));
@@ -321,6 +394,36 @@ async fn what_users_do_is_of_the_standard_class() {
         let reply = send(&gate, method, path, &bearer("alice"), body).await;
         assert_eq!(reply.header("ratelimit-remaining"), (99 - number).to_string(), "{path}: {}", reply.status);
     }
+}
+
+#[tokio::test]
+async fn the_usage_of_others_is_of_the_strict_class_and_ones_own_is_not() {
+    let folder = TempFolder::new("manner");
+    let mut config = everything(&folder);
+    let limits = |permits: u32| json!({ "FixedWindow": { "PermitLimit": permits, "Window": "1d" } });
+    config["Policies"]["RateLimiter"] = json!({ "strict": limits(2), "standard": limits(5) });
+    let gate = start(&config).await;
+    let (root, user) = (admin(), bearer("alice"));
+    let usage =
+        async |query: &str, who: &str| send(&gate, Method::GET, &format!("/api/v1/usage{query}"), who, None).await;
+    for left in ["1", "0"] {
+        let reply = usage("?user_id=bob", &root).await;
+        assert_eq!((reply.is(200).header("ratelimit-limit"), reply.header("ratelimit-remaining")), ("2", left));
+    }
+    for query in ["?user_id=bob", "?user_id=%62ob", "?user_id=carol"] {
+        assert_eq!(usage(query, &root).await.problem(429)["code"], "too_many_requests", "{query}");
+    }
+    // Their own, also by name, and what others may not ask for, are of the class of everybody.
+    for (query, who, status) in [("", &root, 200), ("?user_id=root", &root, 200), ("?user_id=alice", &user, 200)] {
+        let reply = usage(query, who).await;
+        assert_eq!((reply.status.as_u16(), reply.header("ratelimit-limit")), (status, "5"), "{query}");
+    }
+    for _ in 0..4 {
+        let reply = usage("?user_id=bob", &user).await;
+        assert_eq!(reply.header("ratelimit-limit"), "5");
+        reply.problem(403);
+    }
+    usage("?user_id=bob", &user).await.problem(429);
 }
 
 #[tokio::test]

@@ -255,3 +255,50 @@ async fn what_cannot_be_a_secret_is_shown() {
     assert_eq!(ended.code, BAD_CONFIGURATION);
     assert!(ended.stderr.contains("Methods: GET"), "{}", ended.stderr);
 }
+
+#[tokio::test]
+async fn an_address_that_cannot_be_listened_on_is_told_with_its_own_reason() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let taken = taken.local_addr().expect("an address").to_string();
+    for key in ["Listeners", "Admin"] {
+        // 192.0.2.0/24 is nobody's (RFC 5737).
+        for (address, words) in [
+            ("192.0.2.1:80", "no network interface of this machine has the address"),
+            (taken.as_str(), "is another process using it?"),
+        ] {
+            let folder = TempFolder::new("address");
+            let mut config = config::objects("http://127.0.0.1:9000", "audio");
+            let server = &mut config["Server"][key];
+            *server = if key == "Admin" { json!({ "Address": address }) } else { json!([{ "Address": address }]) };
+            let file = write_config(&folder, &config);
+            let ended = run(&["serve", "-c", file.to_str().expect("the path is text")], &folder).await;
+            assert_eq!(ended.code, FAILED_START, "{}", ended.stderr);
+            let said = ended.stderr.lines().last().unwrap_or_default();
+            assert!(said.contains(address) && said.contains(words), "{key}: {said}");
+            assert_eq!(said.contains("another process"), address == taken, "{said}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_port_in_the_environment_that_is_none_is_told_before_anything_starts() {
+    let folder = TempFolder::new("port");
+    let mut config = config::objects("http://127.0.0.1:9000", "audio");
+    config["Server"].as_object_mut().expect("a map").remove("Listeners");
+    let file = write_config(&folder, &config);
+    let name = file.to_str().expect("the path is text");
+    for arguments in [["serve", "-c", name].as_slice(), &["check", name]] {
+        for port in ["abc", "70000", "-1", "80 80", "tcp://10.0.0.1:80"] {
+            let output = command(&folder).args(arguments).env("PORT", port).output().await.expect("it runs");
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(output.status.code(), BAD_CONFIGURATION, "{arguments:?} {port}: {said}");
+            for words in ["Server.Listeners", "the environment variable `PORT` cannot be read", "a port such as 8080"] {
+                assert!(said.contains(words), "{arguments:?} {port}: no {words:?} in: {said}");
+            }
+        }
+        if arguments[0] == "check" {
+            let output = command(&folder).args(arguments).env("PORT", " 8081 ").output().await.expect("it runs");
+            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        }
+    }
+}

@@ -7,6 +7,7 @@ use socket2::SockRef;
 use tokio::net::TcpSocket;
 
 use crate::support::fault::Step;
+use crate::support::h2::H2;
 use crate::support::origin::pattern;
 use crate::support::origin_http::Answer;
 use crate::support::raw::Raw;
@@ -251,4 +252,69 @@ async fn a_trusted_ipv4_proxy_is_trusted_on_an_ipv6_listener() {
     assert_eq!(origin.seen().remove(0).header("x-forwarded-for"), Some("203.0.113.7"));
     let line = eventually("its access line", async || gate.access_lines().pop()).await;
     assert_eq!(line["client"], "203.0.113.7");
+}
+
+#[tokio::test]
+async fn a_connection_on_which_nothing_is_asked_is_kept_for_its_time_and_no_longer() {
+    const IDLE: Duration = Duration::from_secs(2);
+    let origin = ScriptedOrigin::with_track(pattern(20 << 20)).await;
+    let listener = json!([{ "Address": "127.0.0.1:0", "H2c": true }]);
+    // A first request has the time of a head.
+    let times = json!({ "KeepAliveTimeout": "2s", "HeaderTimeout": "1m", "Listeners": listener });
+    let gate = gate(&origin, times).await;
+    let mut raw = gate.raw().await;
+    for _ in 0..2 {
+        raw.send(b"GET /health HTTP/1.1\r\nHost: gate\r\n\r\n").await;
+        raw.response("GET", LIMIT).await.expect("an answer");
+    }
+    let begun = Instant::now();
+    assert!(raw.rest(LIMIT).await.expect("it ends in order").is_empty());
+    assert!(begun.elapsed() >= IDLE - Duration::from_millis(100), "{:?}", begun.elapsed());
+    let mut h2 = H2::connect(gate.address()).await;
+    // A stream under way is no silence, however long it takes.
+    let held = h2.open("/stream/track.mp3", &[]).await;
+    let begun = Instant::now();
+    let mut pulse = tokio::time::interval(IDLE * 2);
+    for _ in 0..2 {
+        pulse.tick().await;
+    }
+    h2.get("/health", &[]).await;
+    drop(held);
+    let begun_silence = Instant::now();
+    h2.ended().await.expect("it ends in order");
+    assert!(begun.elapsed() >= IDLE * 3 - Duration::from_millis(100), "{:?}", begun.elapsed());
+    assert!(begun_silence.elapsed() >= IDLE - Duration::from_millis(100), "{:?}", begun_silence.elapsed());
+}
+
+#[tokio::test]
+async fn a_client_that_sends_nothing_of_a_body_is_cut_and_a_slow_one_is_not() {
+    let origin = ScriptedOrigin::with_track("music").await;
+    origin.put("/plain/x", crate::support::Object::new("plain"));
+    let listener = json!([{ "Address": "127.0.0.1:0", "H2c": true }]);
+    let gate = gate(&origin, json!({ "BodyTimeout": "1s", "Listeners": listener })).await;
+    let stalled = async |number: usize| {
+        eventually("it is cut", async || {
+            let stalled = gate.access_lines().iter().filter(|line| line["failure"] == "client_stalled").count();
+            (stalled == number).then_some(())
+        })
+        .await;
+    };
+    let mut raw = gate.raw().await;
+    raw.send(b"POST /plain/x HTTP/1.1\r\nHost: gate\r\nContent-Length: 10\r\n\r\nabc").await;
+    stalled(1).await;
+    let h2 = H2::connect(gate.address()).await;
+    let (_answer, mut body) = h2.begin(http::Method::POST, "/plain/x", &[], false).await;
+    body.send_data("abc".into(), false).expect("the stream is open");
+    stalled(2).await;
+    // A byte each 300 ms is no stall, though the whole takes three times as long as a pause may.
+    let mut slow = gate.raw().await;
+    slow.send(b"POST /plain/x HTTP/1.1\r\nHost: gate\r\nContent-Length: 10\r\n\r\n").await;
+    let mut pace = tokio::time::interval(Duration::from_millis(300));
+    for _ in 0..10 {
+        pace.tick().await;
+        slow.send(b"a").await;
+    }
+    let status = slow.response("POST", LIMIT).await.expect("an answer").status;
+    assert!(status < 500, "{status}");
+    stalled(2).await;
 }

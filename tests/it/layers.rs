@@ -22,6 +22,7 @@ const MODULES: &[(&str, &str)] = &[
         secret:
         clock:
         memo:
+        failure_log:
         lifecycle:
         ",
     ),
@@ -333,7 +334,7 @@ fn dependencies(manifest: &str) -> Vec<String> {
 }
 
 /// Every source file of the workspace's members, with its path from the repository's root.
-fn sources() -> Vec<(String, String)> {
+pub fn sources() -> Vec<(String, String)> {
     ["src", "crates"]
         .iter()
         .flat_map(|folder| rust_files(&root().join(folder)))

@@ -15,6 +15,8 @@ mod conditionals;
 mod configuration;
 mod connections;
 mod demo;
+mod dependency_log;
+mod deployment;
 mod events;
 mod faults;
 mod http2;

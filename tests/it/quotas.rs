@@ -39,7 +39,7 @@ struct Silent;
 #[async_trait]
 impl Ledger for Silent {
     async fn read(&self, _: &Account) -> Result<u64, Unavailable> {
-        Err(Unavailable)
+        Err(Unavailable("no answer".to_owned()))
     }
 
     async fn add(&self, _: &[(Account, u64)]) -> Result<Vec<u64>, Unavailable> {

@@ -15,8 +15,6 @@ use primitives::secret::Secret;
 const REMEMBERED: usize = 16 << 20;
 /// How long a grant that was taken back elsewhere may go on.
 const GRANTS_FRESH: Duration = Duration::from_millis(500);
-/// For a question to the database.
-const GRANTS_BUDGET: Duration = Duration::from_millis(500);
 
 /// What is asked.
 #[derive(Clone, Debug)]
@@ -32,7 +30,8 @@ pub struct Question {
 /// Who decides.
 #[async_trait]
 pub trait Authority: Send + Sync {
-    /// Whether the user may have the track; `None`: there is no telling now.
+    /// Whether the user may have the track; `None`: there is no telling now, which the log tells of. Takes no longer than
+    /// a player can wait.
     async fn permits(&self, question: Question) -> Option<bool>;
 }
 
@@ -57,7 +56,6 @@ struct Guard {
     name: &'static str,
     numbers: Option<Numbers>,
     remembered: Memo<bool>,
-    budget: Duration,
     allow_on_failure: bool,
     needs_token: bool,
 }
@@ -76,7 +74,6 @@ impl Access {
             numbers: numbers.cloned(),
             // A database that is away ends no stream that it has allowed.
             remembered: Memo::new(REMEMBERED, GRANTS_FRESH, true, |_| 0),
-            budget: GRANTS_BUDGET,
             allow_on_failure: false,
             needs_token: false,
         });
@@ -85,7 +82,6 @@ impl Access {
             name: "service",
             numbers: numbers.cloned(),
             remembered: Memo::new(REMEMBERED, service.cache_for, false, |_| 0),
-            budget: service.timeout,
             allow_on_failure: service.allow_on_failure,
             needs_token: service.forward_token,
         });
@@ -116,11 +112,9 @@ impl Guard {
     async fn permits(&self, user: &str, track: &str, token: Option<&str>) -> Option<bool> {
         let ask = || {
             let (user, track, token) = (user.to_owned(), track.to_owned(), token.map(Secret::new));
-            let (authority, budget) = (Arc::clone(&self.authority), self.budget);
-            let (name, numbers) = (self.name, self.numbers.clone());
+            let (authority, name, numbers) = (Arc::clone(&self.authority), self.name, self.numbers.clone());
             async move {
-                let asked = authority.permits(Question { user, track, token });
-                let answer = tokio::time::timeout(budget, asked).await.ok().flatten();
+                let answer = authority.permits(Question { user, track, token }).await;
                 numbers.inspect(|numbers| numbers.asked(name, answer.is_some()));
                 answer
             }

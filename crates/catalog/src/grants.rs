@@ -1,10 +1,13 @@
 //! Who was granted what, in the database: a user and a track, or all tracks whose ids begin with a prefix.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use sqlx::Error;
 
 use super::access::{Authority, Question};
-use super::{Away, in_time};
+use super::{Away, BUDGET, in_time, within};
+use primitives::failure_log::FailureLog;
 use server_kit::database::Database;
 use server_kit::on;
 
@@ -31,12 +34,13 @@ pub struct Grant {
 #[derive(Clone)]
 pub struct Grants {
     database: Database,
+    failures: Arc<FailureLog>,
 }
 
 impl Grants {
     /// Those in `database`.
     pub fn new(database: Database) -> Self {
-        Self { database }
+        Self { database, failures: Arc::default() }
     }
 
     /// Gives a right; false where it was there already.
@@ -47,7 +51,7 @@ impl Grants {
             on!(&self.database, pool => sqlx::query(sql).bind(&grant.user).bind(&grant.track)
                 .bind(i64::from(grant.prefix)).bind(grant.created_at).execute(pool).await.map(|it| it.rows_affected()))
         };
-        Ok(in_time(adding).await? > 0)
+        Ok(in_time(&self.failures, adding).await? > 0)
     }
 
     /// Takes a right back; false where there was none.
@@ -57,7 +61,7 @@ impl Grants {
             on!(&self.database, pool => sqlx::query(sql).bind(user).bind(track)
                 .bind(i64::from(prefix)).execute(pool).await.map(|it| it.rows_affected()))
         };
-        Ok(in_time(removing).await? > 0)
+        Ok(in_time(&self.failures, removing).await? > 0)
     }
 
     /// At most `limit` of the user's rights, behind the one on `after`.
@@ -68,7 +72,7 @@ impl Grants {
             on!(&self.database, pool => sqlx::query_as(sql).bind(user)
                 .bind(after.0).bind(i64::from(after.1)).bind(i64::from(limit)).fetch_all(pool).await)
         };
-        let rows: Vec<(String, String, i64, i64)> = in_time(listing).await?;
+        let rows: Vec<(String, String, i64, i64)> = in_time(&self.failures, listing).await?;
         let grant = |(user, track, prefix, created_at)| Grant { user, track, prefix: prefix != 0, created_at };
         Ok(rows.into_iter().map(grant).collect())
     }
@@ -83,7 +87,6 @@ impl Grants {
 #[async_trait]
 impl Authority for Grants {
     async fn permits(&self, question: Question) -> Option<bool> {
-        let answer = Self::permits(self, &question.user, &question.track).await;
-        answer.map_err(Away::from).ok()
+        within(BUDGET, &self.failures, Self::permits(self, &question.user, &question.track)).await.ok()
     }
 }

@@ -15,7 +15,7 @@ mod tests;
 mod tracks;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::HeaderValue;
 
@@ -24,6 +24,7 @@ pub use numbers::Numbers;
 pub use service::Service;
 pub use tracks::{Added, Imported, NewTrack};
 
+use primitives::failure_log::{FailureLog, chain, line};
 use primitives::memo::Memo;
 use server_kit::database::Database;
 use tracks::Tracks;
@@ -83,18 +84,12 @@ pub enum Unfound {
 #[error("the database does not answer")]
 pub struct Away;
 
-impl From<sqlx::Error> for Away {
-    fn from(error: sqlx::Error) -> Self {
-        tracing::warn!(%error, "the catalogue's database failed");
-        Self
-    }
-}
-
 /// The catalogue.
 pub struct Catalog {
     tracks: Tracks,
     remembered: Memo<Option<Arc<Track>>>,
     numbers: Option<Numbers>,
+    failures: Arc<FailureLog>,
 }
 
 impl Catalog {
@@ -104,12 +99,13 @@ impl Catalog {
     }
 
     fn remembering(database: Database, numbers: Option<Numbers>, fresh: Duration) -> Self {
-        Self { tracks: Tracks::new(database), remembered: Memo::new(REMEMBERED, fresh, true, held), numbers }
+        let (tracks, remembered) = (Tracks::new(database), Memo::new(REMEMBERED, fresh, true, held));
+        Self { tracks, remembered, numbers, failures: Arc::default() }
     }
 
     /// The stores and buckets that the first ten thousand tracks lie in.
     pub async fn buckets(&self) -> Result<Vec<(String, String)>, Away> {
-        in_time(self.tracks.buckets()).await
+        in_time(&self.failures, self.tracks.buckets()).await
     }
 
     /// The track `id` for a player: remembered for a moment, and for as long as the database is away.
@@ -118,9 +114,10 @@ impl Catalog {
             return Err(Unfound::Unknown);
         }
         let ask = || {
-            let (tracks, id, numbers) = (self.tracks.clone(), id.to_owned(), self.numbers.clone());
+            let (tracks, id) = (self.tracks.clone(), id.to_owned());
+            let (numbers, failures) = (self.numbers.clone(), Arc::clone(&self.failures));
             async move {
-                let found = tokio::time::timeout(BUDGET, tracks.find(&id)).await.ok().and_then(Result::ok);
+                let found = within(BUDGET, &failures, tracks.find(&id)).await.ok();
                 numbers.inspect(|numbers| numbers.asked("track", found.is_some()));
                 found.map(|track| track.map(Arc::new))
             }
@@ -135,12 +132,12 @@ impl Catalog {
 
     /// The track `id` as the database has it now, a deleted one too.
     pub async fn read(&self, id: &str) -> Result<Option<Track>, Away> {
-        in_time(self.tracks.find(id)).await
+        in_time(&self.failures, self.tracks.find(id)).await
     }
 
     /// Adds a track at `now`, in milliseconds since the Unix epoch.
     pub async fn add(&self, track: &NewTrack, now: i64) -> Result<Added, Away> {
-        let added = in_time(self.tracks.add(track, now)).await;
+        let added = in_time(&self.failures, self.tracks.add(track, now)).await;
         self.remembered.forget(&track.id);
         added
     }
@@ -149,17 +146,17 @@ impl Catalog {
     pub async fn import(&self, tracks: &[NewTrack], now: i64) -> Result<Imported, Away> {
         let imported = self.tracks.import(tracks, now).await;
         self.remembered.clear();
-        Ok(imported?)
+        imported.map_err(|error| failed(&self.failures, &error))
     }
 
     /// At most `limit` tracks behind the id `after`, by their ids.
     pub async fn list(&self, after: &str, limit: u32) -> Result<Vec<Track>, Away> {
-        in_time(self.tracks.list(after, limit)).await
+        in_time(&self.failures, self.tracks.list(after, limit)).await
     }
 
     /// Deletes a track: it stays known as deleted. `None` where there is none.
     pub async fn delete(&self, id: &str, now: i64) -> Result<Option<Track>, Away> {
-        let deleted = in_time(self.tracks.delete(id, now)).await;
+        let deleted = in_time(&self.failures, self.tracks.delete(id, now)).await;
         self.remembered.forget(id);
         deleted
     }
@@ -173,8 +170,28 @@ fn held(track: &Option<Arc<Track>>) -> usize {
     })
 }
 
-/// What the database says to an operator, who is told when it takes too long.
-async fn in_time<T>(asked: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Away> {
-    let answer = tokio::time::timeout(PATIENCE, asked).await;
-    Ok(answer.unwrap_or(Err(sqlx::Error::PoolTimedOut))?)
+/// The database's answer to an operator, who is told when it takes too long.
+async fn in_time<T>(failures: &FailureLog, asked: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Away> {
+    within(PATIENCE, failures, asked).await
+}
+
+/// The database's answer within `budget`; what it or the system says instead of one is told in the log.
+async fn within<T>(
+    budget: Duration,
+    failures: &FailureLog,
+    asked: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, Away> {
+    let answer = tokio::time::timeout(budget, asked).await.unwrap_or(Err(sqlx::Error::PoolTimedOut));
+    answer.map_err(|error| failed(failures, &error))
+}
+
+fn failed(failures: &FailureLog, error: &sqlx::Error) -> Away {
+    let words = match error {
+        sqlx::Error::PoolTimedOut => "no answer in time".to_owned(),
+        error => line(&chain(error)).to_owned(),
+    };
+    if failures.is_news(&words, Instant::now()) {
+        tracing::warn!(error = words, "the catalogue's database failed");
+    }
+    Away
 }

@@ -1,12 +1,13 @@
 //! An authorisation service over HTTP: one GET, whose status is the answer.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use reqwest::StatusCode;
 
 use super::access::{Authority, Question};
 use super::settings::Template;
+use primitives::failure_log::{FailureLog, chain, line};
 
 /// The service.
 pub struct Service {
@@ -14,13 +15,29 @@ pub struct Service {
     url: Template,
     timeout: Duration,
     forward_token: bool,
+    failures: FailureLog,
 }
 
 impl Service {
     /// The service that `settings` name, asked through `client`, which must follow no redirects.
     pub fn new(settings: &super::settings::Service, client: reqwest::Client) -> Self {
         let (url, timeout, forward_token) = (settings.url.clone(), settings.timeout, settings.forward_token);
-        Self { client, url, timeout, forward_token }
+        Self { client, url, timeout, forward_token, failures: FailureLog::default() }
+    }
+
+    fn answered(&self, may: bool) -> Option<bool> {
+        if self.failures.is_over(Instant::now()) {
+            tracing::info!("the authorisation service answers again");
+        }
+        Some(may)
+    }
+
+    /// Its address is not told: it holds the user's id, and may hold a key of the operator.
+    fn failed(&self, words: &str) -> Option<bool> {
+        if self.failures.is_news(words, Instant::now()) {
+            tracing::warn!(error = words, "the authorisation service gives no answer");
+        }
+        None
     }
 }
 
@@ -33,18 +50,12 @@ impl Authority for Service {
             request = request.bearer_auth(token.expose());
         }
         match request.send().await.map(|response| response.status()) {
-            Ok(status) if status.is_success() => Some(true),
+            Ok(status) if status.is_success() => self.answered(true),
             Ok(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND | StatusCode::GONE) => {
-                Some(false)
+                self.answered(false)
             }
-            Ok(status) => {
-                tracing::warn!(status = status.as_u16(), "the authorisation service gave no answer");
-                None
-            }
-            Err(error) => {
-                tracing::warn!(error = %error.without_url(), "the authorisation service cannot be asked");
-                None
-            }
+            Ok(status) => self.failed(&format!("status {}", status.as_u16())),
+            Err(error) => self.failed(line(&chain(&error.without_url()))),
         }
     }
 }

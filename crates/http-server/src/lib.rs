@@ -21,12 +21,8 @@ pub use self::downstream::{Downstream, DownstreamError};
 pub use self::http1::{ConnectionTakeover, HeadFault};
 pub use self::tls::{certificate_warnings, check as check_certificate};
 
-/// Time that an idle client connection is kept.
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// Time that the rest of a request body may take to arrive after the answer.
 const DRAIN: Duration = Duration::from_secs(5);
-/// Time that a client may send nothing of a request body.
-const BODY_IDLE: Duration = Duration::from_secs(30);
 /// Longest request head in bytes: of HTTP/1.1 as sent, of HTTP/2 decoded.
 pub const MAX_HEAD: usize = 64 * 1024;
 /// Most header lines of a request.
@@ -58,6 +54,10 @@ pub struct ConnectionLimits {
     pub head: Duration,
     /// For a client to take some of the bytes that wait for it.
     pub write: Duration,
+    /// For a client to send some of a request's body.
+    pub body: Duration,
+    /// For the next request.
+    pub idle: Duration,
 }
 
 /// Reason for a refusal of a request's head, for the client.

@@ -32,7 +32,7 @@ const WATCH: Duration = Duration::from_secs(1);
 #[derive(Debug, thiserror::Error)]
 pub enum ListenError {
     /// The address is taken or not ours.
-    #[error("cannot listen on {address}: {source}{}", hint(.source))]
+    #[error("cannot listen on {address}: {source}{}", hint(.source, *.address))]
     Bind {
         /// The address asked for.
         address: SocketAddr,
@@ -48,11 +48,13 @@ pub enum ListenError {
 }
 
 /// What may be the reason that an address cannot be listened on.
-fn hint(error: &io::Error) -> &'static str {
+fn hint(error: &io::Error, address: SocketAddr) -> &'static str {
     match error.kind() {
         io::ErrorKind::AddrInUse => "; is another process using it?",
         io::ErrorKind::AddrNotAvailable => "; no network interface of this machine has the address",
-        io::ErrorKind::PermissionDenied => "; ports below 1024 need a right of their own (CAP_NET_BIND_SERVICE)",
+        io::ErrorKind::PermissionDenied if (1..1024).contains(&address.port()) => {
+            "; ports below 1024 need a right of their own (CAP_NET_BIND_SERVICE)"
+        }
         _ => "",
     }
 }
@@ -89,7 +91,12 @@ pub fn start<H: Handler>(
             tls: tls_acceptor(listener)?,
             h2c: listener.h2c,
             permits: Arc::clone(&permits),
-            limits: ConnectionLimits { head: server.header_timeout, write: server.write_timeout },
+            limits: ConnectionLimits {
+                head: server.header_timeout,
+                write: server.write_timeout,
+                body: server.body_timeout,
+                idle: server.keep_alive_timeout,
+            },
             metrics: Arc::clone(metrics),
             tasks: tasks.clone(),
         };
@@ -251,5 +258,35 @@ impl ConnectionGuard {
 impl Drop for ConnectionGuard {
     fn drop(&mut self) {
         self.metrics.connections().dec();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hint_is_of_the_reason_that_the_system_gives() {
+        // errno(3) of Linux.
+        let [no_right, in_use, not_ours, too_many_files] = [13, 98, 99, 24];
+        for (address, error, hint) in [
+            ("127.0.0.1:8080", in_use, "is another process using it?"),
+            ("0.0.0.0:80", in_use, "is another process using it?"),
+            ("192.0.2.1:80", not_ours, "no network interface of this machine has the address"),
+            ("[2001:db8::1]:8080", not_ours, "no network interface of this machine has the address"),
+            ("0.0.0.0:80", no_right, "ports below 1024 need a right of their own (CAP_NET_BIND_SERVICE)"),
+            ("[::]:1023", no_right, "ports below 1024 need a right of their own (CAP_NET_BIND_SERVICE)"),
+            // Something else forbids it, such as a security module.
+            ("0.0.0.0:1024", no_right, ""),
+            ("0.0.0.0:0", no_right, ""),
+            ("0.0.0.0:80", too_many_files, ""),
+        ] {
+            let address: SocketAddr = address.parse().expect("an address");
+            let source = io::Error::from_raw_os_error(error);
+            let beginning = format!("cannot listen on {address}: {source}");
+            let text = ListenError::Bind { address, source }.to_string();
+            let rest = text.strip_prefix(&beginning).unwrap_or_else(|| panic!("{text}"));
+            assert_eq!(rest.trim_start_matches("; "), hint, "{address}");
+        }
     }
 }

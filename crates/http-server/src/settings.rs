@@ -15,6 +15,10 @@ pub struct Settings {
     pub header_timeout: Duration,
     /// Longest time that a client may take none of the bytes it asked for before the connection is closed.
     pub write_timeout: Duration,
+    /// Longest time that a client may send nothing of a request's body.
+    pub body_timeout: Duration,
+    /// Longest time that a connection is kept on which nothing is asked.
+    pub keep_alive_timeout: Duration,
     /// Longest time that streams under way may go on after SIGTERM.
     pub shutdown_grace: Duration,
     /// Connections accepted at once over all listeners; more are closed at once.

@@ -2,6 +2,7 @@
 //! are never shown, tasks that shutdown waits for, and answers that are kept for a short time.
 
 pub mod clock;
+pub mod failure_log;
 pub mod lifecycle;
 pub mod memo;
 pub mod secret;

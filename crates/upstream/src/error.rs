@@ -2,12 +2,13 @@
 //! and never to a client.
 
 use std::error::Error;
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::sync::Arc;
 
 use url::{Position, Url};
 
 use super::cluster::Member;
+use primitives::failure_log::chain;
 
 /// The name of an upstream server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,21 +55,6 @@ impl fmt::Display for UpstreamError {
 /// Scheme, host and port of `address`: nothing else of it may stand in the log.
 pub fn origin(address: &Url) -> String {
     format!("{}://{}", address.scheme(), &address[Position::BeforeHost..Position::AfterPort])
-}
-
-/// An error and its sources, joined by colons; a source that the text before it repeats is left out.
-pub fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        let more = error.to_string();
-        if !text.ends_with(&more) {
-            // Writing to a string does not fail.
-            let _ = write!(text, ": {more}");
-        }
-        source = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -9,9 +9,9 @@ use url::Url;
 
 use super::cluster::{Cluster, Member};
 use super::destination::Destination;
-use super::error::chain;
 use super::health::State;
 use super::settings::Active;
+use primitives::failure_log::chain;
 
 /// Between two probes that only connect.
 const CONNECT_INTERVAL: Duration = Duration::from_secs(5);

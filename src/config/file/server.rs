@@ -23,6 +23,10 @@ pub struct Server {
     pub header_timeout: Option<TimeSpan>,
     /// How long a client may take none of the bytes that it asked for before it is disconnected. Default: `30s`.
     pub write_timeout: Option<TimeSpan>,
+    /// How long a client may send nothing of a request's body before it is disconnected. Default: `30s`.
+    pub body_timeout: Option<TimeSpan>,
+    /// How long a connection is kept on which nothing is asked. Longer than a balancer in front keeps its own. Default: `75s`.
+    pub keep_alive_timeout: Option<TimeSpan>,
     /// How long streams under way may go on after SIGTERM. Default: `30s`.
     pub shutdown_grace: Option<TimeSpan>,
     /// Connections accepted at once over all listeners. Default: `16384`.

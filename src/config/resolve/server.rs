@@ -36,6 +36,8 @@ pub fn server(at: &At<'_>, raw: &file::Server) -> Option<(Server, Option<Admin>)
     let (least, second) = (Duration::from_millis(100), Duration::from_secs(1));
     let header_timeout = at.key("HeaderTimeout").span(raw.header_timeout, 10 * second, least, DAY);
     let write_timeout = at.key("WriteTimeout").span(raw.write_timeout, 30 * second, least, DAY);
+    let body_timeout = at.key("BodyTimeout").span(raw.body_timeout, 30 * second, least, DAY);
+    let keep_alive_timeout = at.key("KeepAliveTimeout").span(raw.keep_alive_timeout, 75 * second, least, DAY);
     let shutdown_grace = at.key("ShutdownGrace").span(raw.shutdown_grace, 30 * second, Duration::ZERO, DAY);
     let public_url = raw.public_url.as_ref().map(|text| {
         at.key("PublicUrl").parse(text, "scheme and host, such as https://media.example, without a path", |text| {
@@ -50,6 +52,8 @@ pub fn server(at: &At<'_>, raw: &file::Server) -> Option<(Server, Option<Admin>)
         threads: number(raw.threads, cores),
         header_timeout: header_timeout?,
         write_timeout: write_timeout?,
+        body_timeout: body_timeout?,
+        keep_alive_timeout: keep_alive_timeout?,
         shutdown_grace: shutdown_grace?,
         max_connections: number(raw.max_connections, 16_384),
     };

@@ -75,8 +75,7 @@ impl Answers {
             Shelf::Memory(kept) => kept.get(&ids(user, track))?.value().clone(),
             Shelf::Redis(redis) => {
                 let client = redis.within(BUDGET);
-                let read: Result<Option<Vec<u8>>, _> =
-                    Redis::in_time(BUDGET, client.get(key(redis, user, track))).await;
+                let read: Result<Option<Vec<u8>>, _> = redis.in_time(BUDGET, client.get(key(redis, user, track))).await;
                 read.ok().flatten()?
             }
         };
@@ -96,7 +95,7 @@ impl Answers {
                 let key = key(redis, user, track);
                 let client = redis.within(BUDGET);
                 let put: Result<(), _> =
-                    Redis::in_time(BUDGET, client.set(key, sealed.as_slice(), Some(life), None, false)).await;
+                    redis.in_time(BUDGET, client.set(key, sealed.as_slice(), Some(life), None, false)).await;
                 if let Err(error) = put {
                     tracing::debug!(%error, "a streaming URL was not kept");
                 }
@@ -110,7 +109,7 @@ impl Answers {
             Shelf::Memory(kept) => drop(kept.remove(&ids(user, track))),
             Shelf::Redis(redis) => {
                 let client = redis.within(BUDGET);
-                let removed: Result<i64, _> = Redis::in_time(BUDGET, client.del(key(redis, user, track))).await;
+                let removed: Result<i64, _> = redis.in_time(BUDGET, client.del(key(redis, user, track))).await;
                 return removed.is_ok();
             }
         }

@@ -9,8 +9,13 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::fields;
+use crate::Added;
+use crate::Away;
+use crate::Catalog;
+use crate::Grants;
+use crate::NewTrack;
+use crate::Track;
 use crate::access::Access;
-use crate::{Added, Away, Catalog, Grants, NewTrack, Track};
 use primitives::clock::Clock;
 use s3;
 use server_kit::api::cache::{Operations, Scope};

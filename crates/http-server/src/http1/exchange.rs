@@ -14,11 +14,12 @@ use tokio::net::TcpStream;
 
 use super::body::{BodyStep, RequestBodyDecoder};
 use super::write::{date, status_line, write_fields};
+use crate::ConnectionLimits;
+use crate::DRAIN;
 use crate::downstream::{Downstream, DownstreamError, SMALL_PIECE};
 use crate::listener::UNSENT;
 use crate::socket::{ClientSocket, HEAD_BUFFER, RewoundSocket};
 use crate::write_deadline::WriteDeadline;
-use crate::{BODY_IDLE, DRAIN};
 
 /// Time that a client which sends no more may wait for an answer that has not begun.
 const HALF_CLOSED: Duration = Duration::from_secs(5);
@@ -30,7 +31,7 @@ pub struct Http1Exchange<'a> {
     socket: &'a mut ClientSocket,
     request: Parts,
     body: RequestBodyDecoder,
-    write_timeout: Duration,
+    limits: ConnectionLimits,
     keep_alive: bool,
     /// A write failed or was given up: no byte may follow it.
     is_broken: bool,
@@ -71,12 +72,12 @@ enum Framing {
 
 impl<'a> Http1Exchange<'a> {
     /// The request `request` that was read from `socket`.
-    pub fn new(socket: &'a mut ClientSocket, request: Parts, keep_alive: bool, write_timeout: Duration) -> Self {
+    pub fn new(socket: &'a mut ClientSocket, request: Parts, keep_alive: bool, limits: ConnectionLimits) -> Self {
         Self {
             socket,
             body: RequestBodyDecoder::announced(&request.headers),
             request,
-            write_timeout,
+            limits,
             keep_alive,
             is_broken: false,
             answer: Answer::None,
@@ -105,10 +106,10 @@ impl<'a> Http1Exchange<'a> {
         self.is_broken = true;
         let pending = std::mem::take(&mut self.pending);
         if pending.is_empty() && tail.is_empty() {
-            self.socket.write_all(&mut &bytes[..], self.write_timeout).await?;
+            self.socket.write_all(&mut &bytes[..], self.limits.write).await?;
         } else {
             let mut all = Buf::chain(&pending[..], bytes).chain(tail);
-            self.socket.write_all(&mut all, self.write_timeout).await?;
+            self.socket.write_all(&mut all, self.limits.write).await?;
         }
         self.is_broken = false;
         Ok(())
@@ -314,7 +315,7 @@ impl Downstream for Http1Exchange<'_> {
             match self.body.next(&mut self.socket.read_ahead) {
                 Ok(BodyStep::Data(bytes)) => return Ok(Some(bytes)),
                 Ok(BodyStep::End) => return Ok(None),
-                Ok(BodyStep::NeedsMore(room)) => match timeout(BODY_IDLE, self.socket.read_more(room)).await {
+                Ok(BodyStep::NeedsMore(room)) => match timeout(self.limits.body, self.socket.read_more(room)).await {
                     Ok(Ok(read)) if read > 0 => {}
                     Ok(_) => return Err(DownstreamError::Closed),
                     Err(_) => return Err(DownstreamError::Stalled),
@@ -358,6 +359,6 @@ impl Downstream for Http1Exchange<'_> {
     }
 
     fn tunnel(&mut self) -> Option<impl AsyncRead + AsyncWrite + Unpin + Send> {
-        Some(WriteDeadline::new(RewoundSocket::borrowed(self.socket), self.write_timeout))
+        Some(WriteDeadline::new(RewoundSocket::borrowed(self.socket), self.limits.write))
     }
 }

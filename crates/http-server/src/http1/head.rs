@@ -7,7 +7,8 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version, header};
 use memchr::memchr_iter;
 
-use crate::{Detail, MAX_HEADERS};
+use crate::Detail;
+use crate::MAX_HEADERS;
 use http_semantics::headers::has_token;
 use http_semantics::wire;
 

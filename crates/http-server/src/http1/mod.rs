@@ -24,7 +24,7 @@ pub use self::takeover::ConnectionTakeover;
 pub use self::write::date;
 use super::listener::ConnectionGuard;
 use super::socket::{ClientSocket, HEAD_BUFFER};
-use super::{ConnectionLimits, Downstream as _, Handler, KEEP_ALIVE, MAX_HEAD};
+use super::{ConnectionLimits, Downstream as _, Handler, MAX_HEAD};
 
 /// Beginning of an HTTP/2 connection, as far as it looks like the head of a request (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
@@ -92,7 +92,7 @@ async fn requests<H: Handler>(
         let mut request = match request {
             Ok(request) => request,
             Err(fault) => {
-                let mut exchange = Http1Exchange::new(socket, head::unknown(), false, limits.write);
+                let mut exchange = Http1Exchange::new(socket, head::unknown(), false, limits);
                 Box::pin(handler.refuse(&mut exchange, fault)).await;
                 return ConnectionOutcome::Close;
             }
@@ -100,7 +100,7 @@ async fn requests<H: Handler>(
         handler.strip_credentials(&mut request);
         guard.activity().note(&request);
         let keep_alive = !guard.is_stopping() && head::wants_keep_alive(&request);
-        let mut exchange = Http1Exchange::new(socket, request, keep_alive, limits.write);
+        let mut exchange = Http1Exchange::new(socket, request, keep_alive, limits);
         if let Some(admitted) = Box::pin(handler.handle(&mut exchange)).await {
             return ConnectionOutcome::TakeOver(admitted, raw, exchange.request().uri.clone());
         }
@@ -112,7 +112,7 @@ async fn requests<H: Handler>(
             (false, true) => return ConnectionOutcome::Drop,
         }
         socket.has_taken_answers = true;
-        idle = KEEP_ALIVE;
+        idle = limits.idle;
     }
 }
 

@@ -12,9 +12,9 @@ use pingora::time::timeout;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
 
 use super::ClientSide;
+use crate::DRAIN;
 use crate::downstream::{Downstream, DownstreamError};
 use crate::http1::date;
-use crate::{BODY_IDLE, DRAIN};
 use http_semantics::headers::expects_continue;
 
 /// One request and its answer.
@@ -67,7 +67,7 @@ impl Http2Exchange {
 
     /// Waits for room in the windows of stream and connection.
     async fn capacity(&mut self, wanted: usize) -> Result<usize, DownstreamError> {
-        let limit = self.client.write_timeout;
+        let limit = self.client.limits.write;
         let body = self.body.as_mut().ok_or(DownstreamError::Misused)?;
         body.reserve_capacity(wanted);
         while body.capacity() == 0 {
@@ -197,15 +197,15 @@ impl Downstream for Http2Exchange {
         if std::mem::take(&mut self.awaits_continue) {
             self.write_interim(StatusCode::CONTINUE, &HeaderMap::new()).await?;
         }
-        let body = &mut self.request_body;
-        let piece = match timeout(BODY_IDLE, poll_fn(|cx| body.poll_data(cx))).await {
+        let (body, limit) = (&mut self.request_body, self.client.limits.body);
+        let piece = match timeout(limit, poll_fn(|cx| body.poll_data(cx))).await {
             Ok(piece) => piece.transpose().map_err(|_| DownstreamError::Closed)?,
             Err(_) => return Err(DownstreamError::Stalled),
         };
         if let Some(piece) = &piece {
             // It is on its way to the handler: the client may send as much again.
             let _ = body.flow_control().release_capacity(piece.len());
-        } else if let Ok(Ok(trailers)) = timeout(BODY_IDLE, poll_fn(|cx| body.poll_trailers(cx))).await {
+        } else if let Ok(Ok(trailers)) = timeout(limit, poll_fn(|cx| body.poll_trailers(cx))).await {
             self.trailers = trailers;
         }
         Ok(piece)

@@ -19,7 +19,7 @@ use self::exchange::Http2Exchange;
 use super::listener::{ConnectionGuard, UNSENT};
 use super::socket::{ClientSocket, RewoundSocket};
 use super::write_deadline::WriteDeadline;
-use super::{ConnectionLimits, Handler, KEEP_ALIVE, MAX_HEAD};
+use super::{ConnectionLimits, Handler, MAX_HEAD};
 
 /// Streams of a connection at once.
 const MAX_STREAMS: u32 = 100;
@@ -33,7 +33,7 @@ const CLOSE_TIME: Duration = Duration::from_secs(2);
 pub struct ClientSide {
     peer: std::net::IpAddr,
     is_tls: bool,
-    write_timeout: Duration,
+    limits: ConnectionLimits,
 }
 
 /// Serves `socket` to its end. The preface and the first request must be there within the limit for heads; a connection
@@ -44,7 +44,7 @@ pub async fn serve<H: Handler>(
     limits: ConnectionLimits,
     guard: &Arc<ConnectionGuard>,
 ) {
-    let client = ClientSide { peer: socket.peer(), is_tls: socket.is_tls(), write_timeout: limits.write };
+    let client = ClientSide { peer: socket.peer(), is_tls: socket.is_tls(), limits };
     let stream = WriteDeadline::new(RewoundSocket::new(socket), limits.write);
     let mut builder = Builder::new();
     builder.max_header_list_size(MAX_HEAD as u32).max_concurrent_streams(MAX_STREAMS).max_send_buffer_size(2 * UNSENT);
@@ -70,7 +70,7 @@ pub async fn serve<H: Handler>(
                 Some(Ok((_, mut respond))) if streams.len() >= MAX_TASKS => respond.send_reset(Reason::REFUSED_STREAM),
                 Some(Ok((request, respond))) => {
                     if !is_told {
-                        patience = KEEP_ALIVE;
+                        patience = limits.idle;
                     }
                     streams.spawn(stream_task(Arc::clone(handler), request, respond, client, Arc::clone(guard)));
                 }

@@ -4,7 +4,8 @@
 use http::request::Parts;
 use http::{HeaderValue, Method, header};
 
-use crate::{HeadFault, MAX_HEADERS};
+use crate::HeadFault;
+use crate::MAX_HEADERS;
 use http_semantics::wire;
 
 /// Checks the head, and makes one cookie field of its crumbs (§8.2.3).

@@ -11,8 +11,12 @@ use super::question::{self, How, Learnt, Topic, is_store_trouble};
 use super::reader::Reader;
 use super::settings::Policy;
 use super::{Cache, Cached, State};
+use crate::Answer;
+use crate::Body;
+use crate::Failure;
+use crate::Origin;
+use crate::Tally;
 use crate::plan::{Decision, Plan, past_the_cache};
-use crate::{Answer, Body, Failure, Origin, Tally};
 use http_semantics::range::{RangeSpec, Span};
 use s3::is_key;
 

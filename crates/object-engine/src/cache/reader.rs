@@ -13,7 +13,9 @@ use super::meta::Meta;
 use super::name::SliceKey;
 use super::question::is_store_trouble;
 use super::{Cache, State};
-use crate::{Failure, Origin, Tally};
+use crate::Failure;
+use crate::Origin;
+use crate::Tally;
 use http_semantics::range::Span;
 
 /// Before a slice that failed mid-stream is tried again: this, doubled each time up to the other.

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::OwnedMutexGuard;
 
-use crate::{Failure, Origin, Tally};
+use crate::Failure;
+use crate::Origin;
+use crate::Tally;
 use s3::error_body::StoreError;
 use s3::signer::Signature;
 use s3::url_cache::{Object, RenewalOutcome};

@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::Response;
-use http::HeaderMap;
+use http::{HeaderMap, Uri};
 use http_body_util::BodyExt;
 use utoipa_axum::router::OpenApiRouter;
 
@@ -52,10 +52,43 @@ impl Class {
 
 /// The policies of a class.
 #[derive(Clone)]
-struct Limiter {
+struct ClassPolicies {
     class: Class,
     policy: Option<Arc<Policy>>,
     vip: Option<Arc<Policy>>,
+}
+
+/// Tells requests of administrators among those of a path that everybody has.
+pub type IsOperation = fn(&Uri, &User) -> bool;
+
+/// What counts a path's requests.
+#[derive(Clone)]
+struct Limiter {
+    of_everybody: ClassPolicies,
+    of_operators: Option<(IsOperation, ClassPolicies)>,
+}
+
+impl ClassPolicies {
+    fn new(limits: &Limits, class: Class) -> Self {
+        let policy = limits.policy(class.name).cloned();
+        let vip = class.vip.and_then(|name| limits.policy(name)).or(policy.as_ref()).cloned();
+        Self { class, policy, vip }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.policy.is_none() && self.vip.is_none()
+    }
+}
+
+impl Limiter {
+    /// The policies for a request of `user` to `uri`.
+    fn policies(&self, uri: &Uri, user: Option<&User>) -> &ClassPolicies {
+        let of_operators = self.of_operators.as_ref().zip(user);
+        match of_operators {
+            Some(((is_operation, policies), user)) if is_operation(uri, user) => policies,
+            _ => &self.of_everybody,
+        }
+    }
 }
 
 /// `routes`, their requests counted by `class`.
@@ -64,30 +97,45 @@ pub fn limited<S: Clone + Send + Sync + 'static>(
     limits: &Limits,
     class: Class,
 ) -> OpenApiRouter<S> {
-    let policy = limits.policy(class.name).cloned();
-    let vip = class.vip.and_then(|name| limits.policy(name)).or(policy.as_ref()).cloned();
-    if policy.is_none() && vip.is_none() {
+    counted(routes, Limiter { of_everybody: ClassPolicies::new(limits, class), of_operators: None })
+}
+
+/// As [`limited`], and by [`Class::STRICT`] those requests that `is_operation` finds.
+pub fn limited_with_operations<S: Clone + Send + Sync + 'static>(
+    routes: OpenApiRouter<S>,
+    limits: &Limits,
+    class: Class,
+    is_operation: IsOperation,
+) -> OpenApiRouter<S> {
+    let of_operators = Some((is_operation, ClassPolicies::new(limits, Class::STRICT)));
+    counted(routes, Limiter { of_everybody: ClassPolicies::new(limits, class), of_operators })
+}
+
+fn counted<S: Clone + Send + Sync + 'static>(routes: OpenApiRouter<S>, limiter: Limiter) -> OpenApiRouter<S> {
+    let counts_nobody = limiter.of_operators.as_ref().is_none_or(|(_, policies)| policies.is_empty());
+    if limiter.of_everybody.is_empty() && counts_nobody {
         return routes;
     }
-    routes.layer(middleware::from_fn_with_state(Limiter { class, policy, vip }, limit))
+    routes.layer(middleware::from_fn_with_state(limiter, limit))
 }
 
 async fn limit(State(limiter): State<Limiter>, request: Request, next: Next) -> Result<Response, Limited> {
     let (mut parts, body) = request.into_parts();
     // Who it is is found once: the handler finds it in the extensions. A bad token is refused there; here it counts by
     // its address.
-    let user = match limiter.class.has_users {
+    let user = match limiter.of_everybody.class.has_users {
         true => User::from_request_parts(&mut parts, &()).await.ok(),
         false => None,
     };
     let is_vip = user.as_ref().is_some_and(|user| user.role() == Role::Vip);
     let request = Request::from_parts(parts, body);
-    let policy = if is_vip { limiter.vip } else { limiter.policy };
+    let ClassPolicies { class, policy, vip } = limiter.policies(request.uri(), user.as_ref()).clone();
+    let policy = if is_vip { vip } else { policy };
     let Some(policy) = policy else { return Ok(next.run(request).await) };
     let subject = {
         let claim = |name: &str| claim_text(&user.as_ref()?.claims.map, name).map(|text| ClaimValue::new(&text));
         let address = request.extensions().get::<Caller>().and_then(|caller| caller.address);
-        policy.subject(&Who { user: user.as_ref().map(User::id), claim: &claim, address, route: limiter.class.name })
+        policy.subject(&Who { user: user.as_ref().map(User::id), claim: &claim, address, route: class.name })
     };
     let permit = policy.admit(&subject).await.map_err(Limited)?;
     let mut response = next.run(request).await;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::State;
+use http::Uri;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -86,8 +87,14 @@ pub fn routes(limits: Arc<Limits>) -> OpenApiRouter {
     OpenApiRouter::new().routes(routes!(usage)).with_state(limits)
 }
 
+/// Returns true if `user`, an administrator, asks for the usage of somebody else.
+pub fn is_operation(uri: &Uri, user: &User) -> bool {
+    let asked = axum::extract::Query::<Asked>::try_from_uri(uri);
+    user.role() == Role::Admin && asked.is_ok_and(|asked| asked.0.user_id.is_some_and(|id| id != user.id()))
+}
+
 /// How the caller stands with the limits: requests left, streams under way, bytes sent. Asking changes nothing, but is
-/// itself a request of the class `standard`.
+/// itself a request of the class `standard`, and of the class `strict` where an administrator asks for another user's.
 #[utoipa::path(get, path = "/api/v1/usage", tag = "limits", security(("bearer" = [])), params(Asked), responses(
     (status = 200, description = "How the user stands with every policy that counts users", body = UsageOfUser),
     (status = 400, description = "The id cannot be one, or another parameter was given"),

@@ -2,7 +2,8 @@
 //! where it is shared and lasts: PostgreSQL, else Redis, else SQLite, else in memory.
 
 use std::borrow::Cow;
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -14,6 +15,7 @@ use crate::database::Database;
 use crate::on;
 use crate::redis::Redis;
 use crate::redis::keys::Key;
+use primitives::failure_log::{FailureLog, chain, line};
 use primitives::memo::Memo;
 
 /// How long a generation is believed while a URL is used. With [`WATCH`] it is what a live stream may go on for.
@@ -55,49 +57,56 @@ impl Generations {
         }
     }
 
-    /// The user's generation; `None`: there is no telling now.
-    async fn read(&self, user: &str) -> Option<u32> {
+    /// The user's generation; the error is why there is no telling now, for the operator.
+    async fn read(&self, user: &str) -> Result<u32, String> {
         match self {
-            Self::Memory(users) => Some(users.get(user).map_or(0, |entry| *entry.value())),
+            Self::Memory(users) => Ok(users.get(user).map_or(0, |entry| *entry.value())),
             Self::Redis(redis) => {
                 let client = redis.within(REDIS_BUDGET);
-                let read: Result<Option<u32>, _> = Redis::in_time(REDIS_BUDGET, client.get(key(redis, user))).await;
-                read.ok().map(Option::unwrap_or_default)
+                let read: Result<Option<u32>, _> = redis.in_time(REDIS_BUDGET, client.get(key(redis, user))).await;
+                read.map(Option::unwrap_or_default).map_err(|error| format!("Redis: {}", redis.words(&error)))
             }
             Self::Database(database) => {
                 let sql = "SELECT generation FROM stream_generations WHERE user_id = $1";
                 let read = async {
                     on!(database, pool => sqlx::query_as::<_, (i64,)>(sql).bind(user).fetch_optional(pool).await)
                 };
-                let row = tokio::time::timeout(DATABASE_BUDGET, read).await.ok()?.ok()?;
-                Some(row.map_or(0, |(generation,)| wrapped(generation)))
+                let row = in_time(DATABASE_BUDGET, read).await?;
+                Ok(row.map_or(0, |(generation,)| wrapped(generation)))
             }
         }
     }
 
-    /// Begins the user's next generation and says which it is.
-    async fn advance(&self, user: &str) -> Option<u32> {
+    /// Begins the user's next generation and says which it is; the error as of [`Generations::read`].
+    async fn advance(&self, user: &str) -> Result<u32, String> {
         match self {
             Self::Memory(users) => {
                 let next = users.get(user).map_or(0, |entry| *entry.value()).wrapping_add(1);
                 users.insert(user.to_owned(), next);
-                Some(next)
+                Ok(next)
             }
             Self::Redis(redis) => {
                 let client = redis.within(REDIS_BUDGET);
-                let next: Result<i64, _> = Redis::in_time(REDIS_BUDGET, client.incr(key(redis, user))).await;
-                next.ok().map(wrapped)
+                let next: Result<i64, _> = redis.in_time(REDIS_BUDGET, client.incr(key(redis, user))).await;
+                next.map(wrapped).map_err(|error| format!("Redis: {}", redis.words(&error)))
             }
             Self::Database(database) => {
                 let sql = "INSERT INTO stream_generations (user_id, generation) VALUES ($1, 1) ON CONFLICT (user_id)
                     DO UPDATE SET generation = stream_generations.generation + 1 RETURNING generation";
                 let advance =
                     async { on!(database, pool => sqlx::query_as::<_, (i64,)>(sql).bind(user).fetch_one(pool).await) };
-                let (generation,) = tokio::time::timeout(ADVANCE_BUDGET, advance).await.ok()?.ok()?;
-                Some(wrapped(generation))
+                let (generation,) = in_time(ADVANCE_BUDGET, advance).await?;
+                Ok(wrapped(generation))
             }
         }
     }
+}
+
+/// The database's answer within `budget`, or why there is none.
+async fn in_time<T>(budget: Duration, asked: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, String> {
+    let answer = tokio::time::timeout(budget, asked).await;
+    let answer = answer.map_err(|_| "the database: no answer in time".to_owned())?;
+    answer.map_err(|error| format!("the database: {}", line(&chain(&error))))
 }
 
 fn key(redis: &Redis, user: &str) -> String {
@@ -123,17 +132,19 @@ fn wrapped(generation: i64) -> u32 {
 pub struct Revocations {
     generations: Generations,
     remembered: Memo<u32>,
+    failures: Arc<FailureLog>,
 }
 
 impl Revocations {
     /// Those in `generations`.
     pub fn new(generations: Generations) -> Self {
-        Self { generations, remembered: Memo::new(REMEMBERED, FRESH, true, |_| 0) }
+        let remembered = Memo::new(REMEMBERED, FRESH, true, |_| 0);
+        Self { generations, remembered, failures: Arc::default() }
     }
 
     /// The user's generation now; `None`: there is no telling.
     pub async fn current(&self, user: &str) -> Option<u32> {
-        self.generations.read(&short(user)).await
+        told(&self.failures, self.generations.read(&short(user)).await)
     }
 
     /// The user's generation as it was a moment ago, or as it was known last.
@@ -141,7 +152,8 @@ impl Revocations {
         let user = short(user);
         let ask = || {
             let (generations, user) = (self.generations.clone(), user.clone().into_owned());
-            async move { generations.read(&user).await }
+            let failures = Arc::clone(&self.failures);
+            async move { told(&failures, generations.read(&user).await) }
         };
         self.remembered.get(&user, ask).await
     }
@@ -149,7 +161,7 @@ impl Revocations {
     /// Revokes what was issued to the user so far; false where that cannot be done now.
     pub async fn revoke(&self, user: &str) -> bool {
         let user = short(user);
-        let advanced = self.generations.advance(&user).await;
+        let advanced = told(&self.failures, self.generations.advance(&user).await);
         self.remembered.forget(&user);
         advanced.is_some()
     }
@@ -173,6 +185,27 @@ impl Revocations {
             {
                 return;
             }
+        }
+    }
+}
+
+/// The answer; the reason why there is none is told in the log.
+fn told<T>(failures: &FailureLog, answer: Result<T, String>) -> Option<T> {
+    match answer {
+        Ok(answer) => {
+            if failures.is_over(Instant::now()) {
+                tracing::info!("logouts can be kept and read again");
+            }
+            Some(answer)
+        }
+        Err(error) => {
+            if failures.is_news(&error, Instant::now()) {
+                tracing::warn!(
+                    error,
+                    "logouts cannot be kept or read: streaming URLs are good as far as this node knows"
+                );
+            }
+            None
         }
     }
 }

@@ -14,8 +14,10 @@ use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, PgPool, SqlitePool};
+use tokio::time::timeout;
 
 pub use file::DatabaseFile;
+use primitives::failure_log::{chain, line};
 use settings::Settings;
 
 /// For a connection from the pool, its making included.
@@ -121,9 +123,24 @@ impl Database {
         Ok(MIGRATIONS.iter().count())
     }
 
-    /// Whether it answers.
-    pub async fn answers(&self) -> bool {
-        on!(self, pool => sqlx::query("SELECT 1").execute(pool).await.is_ok())
+    /// Asks whether it answers within `limit`; the error is the reason in the database's or the system's words, for the
+    /// operator.
+    pub async fn check(&self, limit: Duration) -> Result<(), String> {
+        let asked = async { on!(self, pool => sqlx::query("SELECT 1").execute(pool).await.map(|_| ())) };
+        let error = match timeout(limit, asked).await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => Some(error),
+            Err(_) => None,
+        };
+        // A pool tries again until its time is up, and then says only that it is.
+        let reason = match (error, self) {
+            (None | Some(sqlx::Error::PoolTimedOut), Self::Postgres(pool)) => {
+                let connected = timeout(limit, pool.connect_options().connect()).await;
+                connected.ok().and_then(Result::err)
+            }
+            (error, _) => error,
+        };
+        Err(reason.map_or_else(|| "no answer in time".to_owned(), |error| line(&chain(&error)).to_owned()))
     }
 
     /// Closes the connections once what is under way has ended.

@@ -27,10 +27,10 @@ pub struct Account {
     pub left: u64,
 }
 
-/// The ledger does not answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the ledger does not answer")]
-pub struct Unavailable;
+/// The ledger does not answer, for this reason; its text is for the log.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Unavailable(pub String);
 
 /// Keeps what was sent, for all nodes.
 #[async_trait]

@@ -11,7 +11,7 @@ use prometheus::IntCounter;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use super::egress::{Account, Egress, Ledger};
+use super::egress::{Account, Egress, Ledger, Unavailable};
 use super::policy::Policy;
 use super::rest::Rest;
 use super::shared::{Ended, Shared};
@@ -114,14 +114,14 @@ impl Keeper {
                 self.rest.worked();
                 egress.is_saved(0, total, now);
             }
-            Err(_) => self.failed(now),
+            Err(error) => self.failed(now, &error),
         }
     }
 
-    fn failed(&self, now: u64) {
+    fn failed(&self, now: u64, error: &Unavailable) {
         self.failures.inc();
         if self.rest.failed(now) {
-            tracing::warn!("egress cannot be read or saved at the moment; it is counted on this node");
+            tracing::warn!(%error, "egress cannot be read or saved at the moment; it is counted on this node");
         }
     }
 }
@@ -223,7 +223,10 @@ impl SaveWorker {
                 .iter()
                 .filter_map(|(policy, entry)| Some((policy.account(&entry.subject, now)?, entry.egress.unsaved())))
                 .collect();
-            let Ok(totals) = ledger.add(&amounts).await else { return self.keeper.failed(now) };
+            let totals = match ledger.add(&amounts).await {
+                Ok(totals) => totals,
+                Err(error) => return self.keeper.failed(now, &error),
+            };
             self.keeper.rest.worked();
             for (((policy, entry), (_, amount)), total) in chunk.iter().zip(&amounts).zip(totals) {
                 entry.egress.is_saved(*amount, total, now);

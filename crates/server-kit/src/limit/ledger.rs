@@ -33,7 +33,7 @@ impl Ledger for InDatabase {
         let read = on!(&self.0, pool => timeout(READ_BUDGET, sqlx::query_scalar::<_, i64>(READ)
             .bind(&*account.policy).bind(&*account.subject).bind(signed(account.period))
             .fetch_optional(pool)).await);
-        Ok(unsigned(read.map_err(|_| Unavailable)?.map_err(|_| Unavailable)?.unwrap_or(0)))
+        Ok(unsigned(read.map_err(|_| late())?.map_err(sql)?.unwrap_or(0)))
     }
 
     async fn add(&self, entries: &[(Account, u64)]) -> Result<Vec<u64>, Unavailable> {
@@ -52,13 +52,13 @@ impl Ledger for InDatabase {
             });
             Ok::<_, sqlx::Error>(totals)
         };
-        timeout(WRITE_BUDGET, adding).await.map_err(|_| Unavailable)?.map_err(|_| Unavailable)
+        timeout(WRITE_BUDGET, adding).await.map_err(|_| late())?.map_err(sql)
     }
 
     async fn forget(&self, now: u64) -> Result<(), Unavailable> {
         let delete =
             async { on!(&self.0, pool => sqlx::query(FORGET).bind(signed(now)).execute(pool).await.map(|_| ())) };
-        timeout(WRITE_BUDGET, delete).await.map_err(|_| Unavailable)?.map_err(|_| Unavailable)
+        timeout(WRITE_BUDGET, delete).await.map_err(|_| late())?.map_err(sql)
     }
 }
 
@@ -69,14 +69,18 @@ impl InRedis {
     fn key(&self, account: &Account) -> String {
         self.0.key(Key::Egress { policy: &account.policy, subject: &account.subject, period: account.period })
     }
+
+    fn unavailable(&self, error: &fred::error::Error) -> Unavailable {
+        Unavailable(format!("Redis: {}", self.0.words(error)))
+    }
 }
 
 #[async_trait]
 impl Ledger for InRedis {
     async fn read(&self, account: &Account) -> Result<u64, Unavailable> {
         let client = self.0.within(READ_BUDGET);
-        let read = timeout(READ_BUDGET, client.get::<Option<i64>, _>(self.key(account))).await;
-        Ok(unsigned(read.map_err(|_| Unavailable)?.map_err(|_| Unavailable)?.unwrap_or(0)))
+        let read = self.0.in_time(READ_BUDGET, client.get::<Option<i64>, _>(self.key(account))).await;
+        Ok(unsigned(read.map_err(|error| self.unavailable(&error))?.unwrap_or(0)))
     }
 
     async fn add(&self, entries: &[(Account, u64)]) -> Result<Vec<u64>, Unavailable> {
@@ -89,14 +93,22 @@ impl Ledger for InRedis {
                 Ok::<_, fred::error::Error>(unsigned(total))
             }
         };
-        let added = timeout(WRITE_BUDGET, try_join_all(entries.iter().map(add))).await;
-        added.map_err(|_| Unavailable)?.map_err(|_| Unavailable)
+        let added = self.0.in_time(WRITE_BUDGET, try_join_all(entries.iter().map(add))).await;
+        added.map_err(|error| self.unavailable(&error))
     }
 
     /// Its keys expire by themselves.
     async fn forget(&self, _now: u64) -> Result<(), Unavailable> {
         Ok(())
     }
+}
+
+fn late() -> Unavailable {
+    Unavailable("the database: no answer in time".to_owned())
+}
+
+fn sql(error: sqlx::Error) -> Unavailable {
+    Unavailable(format!("the database: {error}"))
 }
 
 fn signed(number: u64) -> i64 {

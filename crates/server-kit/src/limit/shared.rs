@@ -6,13 +6,12 @@
 
 use std::collections::HashMap;
 use std::fmt::Write;
-use std::future::Future;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use fred::error::{Error, ErrorKind};
 use fred::interfaces::{ClientLike, KeysInterface, SortedSetsInterface};
-use futures::future::join_all;
+use futures::future::try_join_all;
 use parking_lot::Mutex;
 use sha1::{Digest, Sha1};
 
@@ -137,7 +136,7 @@ impl Shared {
             Ok(answer) => answer,
             Err(error) => {
                 self.metrics.failed.inc();
-                self.failed(question.now, error.kind().clone());
+                self.failed(question.now, &error);
                 return Err(Unavailable);
             }
         };
@@ -167,7 +166,7 @@ impl Shared {
                 other => other,
             }
         };
-        let answer = Redis::in_time(self.budget, calls).await?;
+        let answer = self.redis.in_time(self.budget, calls).await?;
         answer.try_into().map_err(|_| Error::new(ErrorKind::Protocol, "the script gives four numbers"))
     }
 
@@ -223,8 +222,8 @@ impl Shared {
                 let (key, member) = (ended.key.clone(), self.member(ended.lease));
                 async move { client.zrem::<(), _, _>(key, member).await }
             };
-            if !in_time(join_all(batch.iter().map(end))).await {
-                return self.failed(now, ErrorKind::Timeout);
+            if let Err(error) = self.redis.in_time(LEISURE, try_join_all(batch.iter().map(end))).await {
+                return self.failed(now, &error);
             }
             ended.drain(..ended.len().min(BATCH));
         }
@@ -250,8 +249,8 @@ impl Shared {
                     client.pexpire::<(), _>(&key, i64::try_from(LEASE).unwrap_or(i64::MAX), None).await
                 }
             };
-            if !in_time(join_all(batch.iter().map(renew))).await {
-                self.failed(now, ErrorKind::Timeout);
+            if let Err(error) = self.redis.in_time(LEISURE, try_join_all(batch.iter().map(renew))).await {
+                self.failed(now, &error);
                 return false;
             }
         }
@@ -265,14 +264,10 @@ impl Shared {
         }
     }
 
-    fn failed(&self, now: u64, reason: ErrorKind) {
+    fn failed(&self, now: u64, error: &Error) {
         if self.rest.failed(now) {
-            tracing::warn!(?reason, "limits are not shared: Redis (State.Url) does not answer in time");
+            let error = self.redis.words(error);
+            tracing::warn!(error, "limits are not shared: Redis (State.Url) does not count");
         }
     }
-}
-
-/// Whether all of it was done, and soon enough; fred's own timeouts do not hold in every state of a connection.
-async fn in_time(all: impl Future<Output = Vec<Result<(), Error>>>) -> bool {
-    tokio::time::timeout(LEISURE, all).await.is_ok_and(|all| all.iter().all(Result::is_ok))
 }

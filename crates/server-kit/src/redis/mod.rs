@@ -4,10 +4,12 @@
 //! that shares state has an adapter file of its own over [`Redis::within`], and decides what happens without Redis.
 //! What keys are called is in [`keys`] alone.
 
+mod fault;
 pub mod keys;
 pub mod settings;
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use fred::clients::{Client, WithOptions};
 use fred::error::{Error, ErrorKind};
@@ -15,6 +17,7 @@ use fred::interfaces::ClientLike;
 use fred::types::config::{Config, Options, ReconnectPolicy};
 use fred::types::{Builder, ClusterHash, CustomCommand, FromValue};
 
+use fault::Faults;
 use futures::future::BoxFuture;
 use keys::Key;
 use settings::Settings;
@@ -40,6 +43,7 @@ pub struct BadUrl;
 pub struct Redis {
     client: Client,
     prefix: String,
+    faults: Arc<Faults>,
 }
 
 impl Redis {
@@ -58,11 +62,14 @@ impl Redis {
             .set_policy(ReconnectPolicy::new_exponential(0, LEAST_WAIT, MOST_WAIT, 2))
             .build()
             .map_err(|_| BadUrl)?;
+        // Before the first error can come.
+        let faults = Arc::new(Faults::of(&client));
         client.connect();
         if tokio::time::timeout(START_TIMEOUT, client.wait_for_connect()).await.is_err() {
-            tracing::warn!("Redis (State.Url) does not answer: going on without it, and trying to connect");
+            let error = faults.of_connection().unwrap_or_else(|| "no answer in time".to_owned());
+            tracing::warn!(error, "Redis (State.Url) does not answer: going on without it, and trying to connect");
         }
-        Ok(Self { client, prefix: settings.prefix.clone() })
+        Ok(Self { client, prefix: settings.prefix.clone(), faults })
     }
 
     /// The client for commands that take at most `budget` and fail at once while there is no connection.
@@ -82,7 +89,7 @@ impl Redis {
         let command = Self::command("EVAL", keys.first().map_or("", String::as_str));
         let all = [script.to_owned(), keys.len().to_string()].into_iter().chain(keys).chain(arguments).collect();
         let client = self.within(budget);
-        Self::in_time(budget, client.custom(command, all)).await
+        self.in_time(budget, client.custom(command, all)).await
     }
 
     /// The command `name`, for the node that has `key` in a cluster. Its slot has to be said: where to look for the key
@@ -91,15 +98,22 @@ impl Redis {
         CustomCommand::new_static(name, ClusterHash::from(key), false)
     }
 
-    /// What `command` says, within `budget` whatever state the client is in.
+    /// What `command` says, within `budget` whatever state the client is in. What Redis refuses is told in the log.
     pub async fn in_time<T>(
+        &self,
         budget: Duration,
         command: impl Future<Output = Result<T, Error>> + Send,
     ) -> Result<T, Error> {
         // fred's futures are deep and large: whoever waits for one carries a pointer.
         let command: BoxFuture<'_, _> = Box::pin(command);
         let late = |_| Err(Error::new(ErrorKind::Timeout, "no answer in time"));
-        tokio::time::timeout(budget, command).await.unwrap_or_else(late)
+        let answer = tokio::time::timeout(budget, command).await.unwrap_or_else(late);
+        answer.inspect_err(|error| self.faults.note(error, Instant::now()))
+    }
+
+    /// The words of Redis or of the system in `error`, for the operator: one line without the password.
+    pub fn words(&self, error: &Error) -> String {
+        self.faults.words(error)
     }
 
     /// The client itself, for subscriptions and blocking reads.
@@ -114,8 +128,9 @@ impl Redis {
         performance.broadcast_channel_capacity = MESSAGES;
         let (connection, policy) = (client.connection_config().clone(), client.client_reconnect_policy());
         let client = Client::new(client.client_config(), Some(performance), Some(connection), policy);
+        let faults = Arc::new(Faults::of(&client));
         client.connect();
-        Self { client, prefix: self.prefix.clone() }
+        Self { client, prefix: self.prefix.clone(), faults }
     }
 
     /// The name of `key`, behind the operator's prefix.
@@ -125,7 +140,7 @@ impl Redis {
 
     /// Waits for a connection, no longer than that.
     pub async fn ready(&self, budget: Duration) -> bool {
-        Self::in_time(budget, self.client().wait_for_connect()).await.is_ok()
+        self.in_time(budget, self.client().wait_for_connect()).await.is_ok()
     }
 
     /// Whether there is a connection.
@@ -133,13 +148,19 @@ impl Redis {
         self.client().is_connected()
     }
 
-    /// Whether it answers.
-    pub async fn answers(&self, budget: Duration) -> bool {
-        Self::in_time(budget, self.within(budget).ping::<String>(None)).await.is_ok()
+    /// Asks whether it answers; the error is the reason, for the operator.
+    pub async fn check(&self, budget: Duration) -> Result<(), String> {
+        match self.in_time(budget, self.within(budget).ping::<String>(None)).await {
+            Ok(_) => {
+                self.faults.forget_connection();
+                Ok(())
+            }
+            Err(error) => Err(self.faults.reason(&error)),
+        }
     }
 
     /// Ends the connections, within `budget`: a client that was never connected would wait for Redis to take its farewell.
     pub async fn close(&self, budget: Duration) -> Result<(), Error> {
-        Self::in_time(budget, self.client().quit()).await
+        self.in_time(budget, self.client().quit()).await
     }
 }

@@ -292,7 +292,7 @@ impl Book {
                 client.zrem::<(), _, _>(self.sessions(), report.id.to_string()).await
             };
             // What is left expires soon.
-            let _ = Redis::in_time(LEISURE, rest).await;
+            let _ = self.redis.in_time(LEISURE, rest).await;
         }
         Ok(end)
     }
@@ -300,13 +300,13 @@ impl Book {
     /// Takes back a claim.
     pub async fn forget(&self, id: SessionId) -> Result<(), Error> {
         let client = self.redis.within(BUDGET);
-        Redis::in_time(BUDGET, client.del::<(), _>(self.key(id))).await
+        self.redis.in_time(BUDGET, client.del::<(), _>(self.key(id))).await
     }
 
     /// Says that this node has a session no more.
     pub async fn leave(&self, id: SessionId) -> Result<(), Error> {
         let client = self.redis.within(LEISURE);
-        Redis::in_time(LEISURE, client.hdel::<(), _, _>(self.key(id), format!("node:{}", self.node))).await
+        self.redis.in_time(LEISURE, client.hdel::<(), _, _>(self.key(id), format!("node:{}", self.node))).await
     }
 
     /// What a session plays.
@@ -317,7 +317,7 @@ impl Book {
                 futures::try_join!(client.hmget(key.clone(), vec!["json", "thumbnailData"]), client.pttl(key.clone()))?;
             Ok((held, life))
         };
-        let ((json, picture), life) = Redis::in_time(BUDGET, read).await?;
+        let ((json, picture), life) = self.redis.in_time(BUDGET, read).await?;
         let picture = picture.filter(|picture| !picture.is_empty());
         Ok(json.map(|json| Song { json, picture, life: life.clamp(0, metadata::LIFE) }))
     }

@@ -18,7 +18,6 @@ use super::wire::{Letter, Message, NodeId, Word};
 use crate::id::SessionId;
 use crate::metadata::{LIFE, Metadata, Picture};
 use crate::session::Session;
-use server_kit::redis::Redis;
 use server_kit::redis::keys::Key;
 
 impl Nodes {
@@ -51,7 +50,7 @@ impl Nodes {
     /// Hears of the sessions of these ids. What fails is tried again in the next round.
     pub(super) async fn subscribe(&self, ids: &[SessionId]) {
         let channels: Vec<String> = ids.iter().map(|id| self.channel(*id)).collect();
-        if Redis::in_time(BUDGET, self.subscriber.within(BUDGET).subscribe(channels)).await.is_ok() {
+        if self.subscriber.in_time(BUDGET, self.subscriber.within(BUDGET).subscribe(channels)).await.is_ok() {
             self.subscribed.lock().extend(ids);
         }
     }
@@ -64,7 +63,7 @@ impl Nodes {
             return;
         }
         let channels: Vec<String> = gone.iter().map(|id| self.channel(*id)).collect();
-        if Redis::in_time(LEISURE, self.subscriber.within(LEISURE).unsubscribe(channels)).await.is_ok() {
+        if self.subscriber.in_time(LEISURE, self.subscriber.within(LEISURE).unsubscribe(channels)).await.is_ok() {
             self.subscribed.lock().retain(|id| here.contains(id));
             // What Redis does not hear of expires there.
             join_all(gone.into_iter().map(|id| self.book.leave(id))).await;

@@ -316,10 +316,10 @@ impl Nodes {
             Err(error) => {
                 self.metrics().state_errors.with_label_values(&[operation]).inc();
                 if !self.away.swap(true, Ordering::Relaxed) {
-                    let reason = error.kind();
+                    let error = self.redis.words(&error);
                     tracing::warn!(
-                        ?reason,
-                        "sharing sessions stay with their nodes: Redis (State.Url) does not answer in time"
+                        error,
+                        "sharing sessions stay with their nodes: Redis (State.Url) does not do its part"
                     );
                 }
                 None

@@ -15,7 +15,6 @@ use super::wire::{Letter, Message, NodeId, Word};
 use super::{CONNECT, Nodes};
 use crate::chunk::Label;
 use crate::metadata::{LIFE, Metadata};
-use server_kit::redis::Redis;
 
 /// What is sent at once.
 const BATCH: usize = 64;
@@ -36,7 +35,7 @@ pub async fn run(nodes: &Arc<Nodes>, mut out: UnboundedReceiver<Sent>) {
         });
         let all = async { join_all(sending).await.into_iter().collect::<Result<Vec<Value>, Error>>() };
         let metrics = nodes.metrics();
-        match nodes.answered("send", Redis::in_time(LEISURE, all).await) {
+        match nodes.answered("send", nodes.redis.in_time(LEISURE, all).await) {
             Some(_) => metrics.crossed.with_label_values(&["out"]).inc_by(batch.len() as u64),
             None => metrics.overflows.inc_by(batch.len() as u64),
         }

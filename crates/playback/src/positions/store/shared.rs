@@ -72,7 +72,7 @@ impl Shared {
     /// The entry of `key`, and when it was written.
     pub async fn read(&self, key: &Key, budget: Duration) -> Result<Option<(Entry, i64)>, Away> {
         let client = self.redis.within(budget);
-        let text: Option<String> = Redis::in_time(budget, client.get(self.key(key))).await?;
+        let text: Option<String> = self.redis.in_time(budget, client.get(self.key(key))).await?;
         Ok(text.and_then(|text| parse(key, &text)))
     }
 
@@ -105,7 +105,7 @@ impl Shared {
         let count = i64::try_from(listing.count).unwrap_or(i64::MAX);
         // Whatever its time, an item is there for as long as its key is.
         let range = client.zrevrangebyscore(self.index(listing.user), most, f64::NEG_INFINITY, false, Some((0, count)));
-        let members: Vec<String> = Redis::in_time(LIMIT, range).await?;
+        let members: Vec<String> = self.redis.in_time(LIMIT, range).await?;
         let name = |member: String| {
             member.split_once(':').and_then(|(kind, item)| Some((Kind::named(kind)?, item.to_owned())))
         };

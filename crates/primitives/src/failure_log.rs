@@ -1,0 +1,105 @@
+//! Failures of a server that many ask, in few lines of the log: which of them are news, and in which words. It must not
+//! know who is asked, or write lines itself.
+
+use std::error::Error;
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+/// The same words are news again after this long.
+const REPEAT: Duration = Duration::from_secs(60);
+/// Texts that are remembered, and so the lines in that time: one that names something else each time floods no log.
+const TEXTS: usize = 8;
+/// An answer this long after the last failure ends an outage: a server that fails now and then is not told of each time.
+const CALM: Duration = Duration::from_secs(1);
+/// Longest text of a failure, in bytes.
+const LONGEST: usize = 400;
+
+/// The failures of one server that were told of late.
+#[derive(Debug, Default)]
+pub struct FailureLog {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    told: Vec<(String, Instant)>,
+    /// The last failure, until an answer has ended the outage.
+    failed: Option<Instant>,
+}
+
+impl FailureLog {
+    /// Notes a failure at `now`; true where a line should tell of it.
+    pub fn is_news(&self, words: &str, now: Instant) -> bool {
+        let mut state = self.state.lock();
+        state.failed = Some(now);
+        state.told.retain(|(_, at)| now.saturating_duration_since(*at) < REPEAT);
+        let is_news = state.told.len() < TEXTS && state.told.iter().all(|(told, _)| told != words);
+        if is_news {
+            state.told.push((words.to_owned(), now));
+        }
+        is_news
+    }
+
+    /// Notes an answer at `now`; true where it ends an outage, of which a line should tell.
+    pub fn is_over(&self, now: Instant) -> bool {
+        let mut state = self.state.lock();
+        let is_over = state.failed.is_some_and(|failed| now.saturating_duration_since(failed) >= CALM);
+        if is_over {
+            *state = State::default();
+        }
+        is_over
+    }
+}
+
+/// An error and its sources, joined by colons; a source that the text before it repeats is left out.
+pub fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let more = error.to_string();
+        if !text.ends_with(&more) {
+            // Writing to a string does not fail.
+            let _ = write!(text, ": {more}");
+        }
+        source = error.source();
+    }
+    text
+}
+
+/// The first line of `text`, no longer than a line of the log should be.
+pub fn line(text: &str) -> &str {
+    let line = text.trim().lines().next().unwrap_or_default();
+    &line[..line.floor_char_boundary(LONGEST)]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_words_are_news_once_a_minute_and_again_after_an_outage_is_over() {
+        let (log, start) = (FailureLog::default(), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert!(!log.is_over(start), "nothing has failed");
+        assert!(log.is_news("refused", at(0)) && !log.is_news("refused", at(59)) && log.is_news("refused", at(60)));
+        assert!(log.is_news("status 500", at(60)), "other words");
+        assert!(!log.is_over(at(60)), "it fails now and then");
+        assert!(log.is_over(at(61)) && !log.is_over(at(62)));
+        assert!(log.is_news("refused", at(62)), "another outage");
+    }
+
+    #[test]
+    fn words_that_are_new_each_time_flood_no_log() {
+        let (log, now) = (FailureLog::default(), Instant::now());
+        let told = (0..1000).filter(|number| log.is_news(&number.to_string(), now)).count();
+        assert_eq!(told, TEXTS);
+    }
+
+    #[test]
+    fn a_text_is_one_line_that_ends() {
+        assert_eq!(line("OOM command\r\nnot allowed"), "OOM command");
+        assert_eq!(line(&"ä".repeat(1000)).len(), LONGEST);
+    }
+}
