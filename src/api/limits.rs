@@ -6,8 +6,8 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::middleware::{self, Next};
-use axum::response::Response;
-use http::HeaderMap;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt;
 use utoipa_axum::router::OpenApiRouter;
 
@@ -75,9 +75,12 @@ pub fn limited<S: Clone + Send + Sync + 'static>(
 async fn limit(State(limiter): State<Limiter>, request: Request, next: Next) -> Result<Response, Limited> {
     let (mut parts, body) = request.into_parts();
     // Who it is is found once: the handler finds it in the extensions. A bad token is refused there; here it counts by
-    // its address.
+    // its address, and one too many costs nothing more.
     let user = match limiter.class.has_users {
-        true => User::from_request_parts(&mut parts, &()).await.ok(),
+        true => match User::from_request_parts(&mut parts, &()).await {
+            Err(error) if error.status() == StatusCode::TOO_MANY_REQUESTS => return Ok(error.into_response()),
+            found => found.ok(),
+        },
         false => None,
     };
     let is_vip = user.as_ref().is_some_and(|user| user.role() == Role::Vip);
@@ -117,7 +120,7 @@ fn tell(headers: &mut HeaderMap, standing: Option<Standing>) {
 /// A refusal, on its way to the envelope.
 struct Limited(Refused);
 
-impl axum::response::IntoResponse for Limited {
+impl IntoResponse for Limited {
     fn into_response(self) -> Response {
         let Self(Refused { cause, standing }) = self;
         let exceeded = match cause {

@@ -17,6 +17,7 @@ mod connections;
 mod demo;
 mod events;
 mod faults;
+mod guesses;
 mod http2;
 mod inside;
 mod keys;

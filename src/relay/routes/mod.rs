@@ -71,6 +71,11 @@ pub fn routes(
         .merge(OpenApiRouter::with_openapi(page::Pages::openapi()).merge(OpenApiRouter::from(page::routes())))
 }
 
+/// The second path of each of the document's, which is not described.
+pub fn second_path(template: &str) -> Option<String> {
+    template.strip_prefix("/api/share/").map(|rest| format!("/api/v1/share/{rest}"))
+}
+
 /// The document's paths.
 fn document(
     limited: impl Fn(OpenApiRouter<Arc<Relay>>, Class) -> OpenApiRouter<Arc<Relay>>,
