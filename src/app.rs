@@ -36,12 +36,13 @@ use crate::events::Events;
 use crate::lifecycle::Tasks;
 use crate::object::cache::{Cache, CacheError};
 use crate::proxy::Gateway;
-use crate::proxy::inside::Inside;
+use crate::proxy::inside::{Inside, ModulePaths};
 use crate::proxy::server::listener::{self, ListenError};
 use crate::proxy::server::workers::Workers;
 use crate::proxy::settings::Admin;
 use crate::proxy::world::{Parts, Store, World, WorldError};
 use crate::redis;
+use crate::relay;
 use crate::s3::settings::{self, Endpoint};
 use crate::s3::signer::Signer;
 use crate::secret::Secret;
@@ -216,7 +217,7 @@ pub async fn start(settings: Settings, extra: Router) -> Result<Running, StartEr
         description: Arc::clone(&modules.description),
     };
     let inside = service(router::public(shared.clone(), authenticator, limits, modules.routes, extra));
-    let gateway = Arc::new(Gateway::new(Arc::clone(&world), inside, Arc::clone(&metrics)));
+    let gateway = Arc::new(Gateway::new(Arc::clone(&world), inside, own_paths(&modules.paths), Arc::clone(&metrics)));
     let admin = settings.admin.as_ref().map(|admin| serve_admin(admin, shared, &services)).transpose()?;
     let listeners = listener::start(&settings.server, &gateway, &workers, &metrics, &tasks)?;
     let grace = settings.server.shutdown_grace;
@@ -232,6 +233,12 @@ async fn observe(
 ) -> Result<(), prometheus::Error> {
     watch::start(world, backing, tasks).await;
     metrics.watch(reader(world))
+}
+
+/// The paths that the modules answer, of these templates.
+fn own_paths(templates: &[String]) -> ModulePaths {
+    let second: Vec<String> = templates.iter().filter_map(|template| relay::second_path(template)).collect();
+    ModulePaths::new(templates.iter().chain(&second).map(String::as_str))
 }
 
 /// The modules as the proxy calls them.
@@ -346,7 +353,7 @@ fn serve_admin(admin: &Admin, shared: Shared, tasks: &Tasks) -> Result<SocketAdd
     let socket = tokio::net::TcpListener::from_std(socket).map_err(failed)?;
     let stopping = tasks.clone();
     tasks.spawn(async move {
-        let server = axum::serve(socket, router::admin(shared));
+        let server = axum::serve(socket, router::admin(shared).into_make_service_with_connect_info::<SocketAddr>());
         if let Err(error) = server.with_graceful_shutdown(async move { stopping.stopping().await }).await {
             tracing::error!(%error, "the admin listener failed");
         }
