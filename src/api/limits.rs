@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, Method, StatusCode};
 use http_body_util::BodyExt;
 use utoipa_axum::router::OpenApiRouter;
 
@@ -50,6 +50,10 @@ impl Class {
     }
 }
 
+/// Marks a request that no class counts: whoever sent it may ask for nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct Uncounted;
+
 /// The policies of a class.
 #[derive(Clone)]
 struct Limiter {
@@ -73,6 +77,10 @@ pub fn limited<S: Clone + Send + Sync + 'static>(
 }
 
 async fn limit(State(limiter): State<Limiter>, request: Request, next: Next) -> Result<Response, Limited> {
+    // A browser asks before it is let ask: that counts nowhere.
+    if request.method() == Method::OPTIONS || request.extensions().get::<Uncounted>().is_some() {
+        return Ok(next.run(request).await);
+    }
     let (mut parts, body) = request.into_parts();
     // Who it is is found once: the handler finds it in the extensions. A bad token is refused there; here it counts by
     // its address, and one too many costs nothing more.

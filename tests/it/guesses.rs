@@ -91,6 +91,26 @@ async fn a_ticket_opens_after_a_hundred_forged_ones_from_its_address_and_so_does
 }
 
 #[tokio::test]
+async fn who_shows_nothing_valid_uses_up_nobodys_limit() {
+    let window = json!({ "FixedWindow": { "PermitLimit": 20, "Window": "1h" } });
+    let gate = sharing(&json!({ "Policies": { "RateLimiter": { "share": window, "share-poll": window } } })).await;
+    let client = gate.client();
+    let wrong = |number| (Method::GET, "/api/share/123456/status".to_owned(), format!("Bearer guess-{number}"));
+    guess(&client, wrong, 20).await;
+    for path in ["/api/share/123456/status", "/api/v1/share/123456/thumb?v=made-up", "/api/v1/share/123456/statistics"]
+    {
+        for _ in 0..20 {
+            client.get(path, &[]).await.is(401);
+            client.send(Method::OPTIONS, path, &[]).await.is(405);
+            client.send(Method::PUT, path, &[]).await.is(405);
+        }
+    }
+    begin(&client).await;
+    let status = client.get("/api/share/123456/status", &[("authorization", SHARE)]).await;
+    assert_eq!(status.is(200).header("ratelimit-remaining"), "19");
+}
+
+#[tokio::test]
 async fn forged_tickets_do_not_wait_for_a_redis_that_is_away() {
     let Some(mut redis) = Redis::start() else { return };
     let gate = sharing(&json!({ "State": { "Url": redis.url() } })).await;

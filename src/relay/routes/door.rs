@@ -4,12 +4,15 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use axum::extract::{FromRequestParts, Query, RawPathParams};
-use http::header;
+use axum::extract::{FromRequestParts, Query, RawPathParams, Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
 use http::request::Parts;
+use http::{Method, header};
 use serde::Deserialize;
 
 use crate::api::error::Error;
+use crate::api::limits::Uncounted;
 use crate::http::caller::Caller;
 use crate::http::client_ip;
 use crate::relay::Relay;
@@ -101,6 +104,21 @@ impl FromRequestParts<Arc<Relay>> for Viewer {
             Some(tag) => Ok(Self::Told(tag)),
             None => Visitor::from_request_parts(parts, relay).await.map(Self::Visitor),
         }
+    }
+}
+
+/// Refuses whoever shows nothing that is valid, before the limits of a class count the request: those count by address, and
+/// nobody may use up what others behind the same one have.
+pub async fn judge(State(relay): State<Arc<Relay>>, request: Request, next: Next) -> Response {
+    let (mut parts, body) = request.into_parts();
+    match Viewer::from_request_parts(&mut parts, &relay).await {
+        Ok(_) => next.run(Request::from_parts(parts, body)).await,
+        // Nothing here takes another method, and everybody may be told so.
+        Err(_) if !matches!(parts.method, Method::GET | Method::HEAD | Method::POST) => {
+            parts.extensions.insert(Uncounted);
+            next.run(Request::from_parts(parts, body)).await
+        }
+        Err(error) => error.into_response(),
     }
 }
 

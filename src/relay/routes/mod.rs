@@ -65,6 +65,7 @@ pub fn routes(
     router
         .nest("/api/share", document(&limited))
         .nest("/api/v1/share", ours.merge(OpenApiRouter::from(alias)))
+        .layer(middleware::from_fn_with_state(Arc::clone(&relay), door::judge))
         .layer(middleware::from_fn_with_state(Arc::clone(&relay), local))
         .layer(middleware::from_fn_with_state(Arc::clone(&relay), count))
         .with_state(relay)
