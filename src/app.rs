@@ -28,7 +28,7 @@ use self::modules::{Means, Started};
 use self::process::Process;
 use crate::config::Settings;
 use crate::proxy::Gateway;
-use crate::proxy::inside::Inside;
+use crate::proxy::inside::{Inside, ModulePaths};
 use crate::proxy::settings::Admin;
 use crate::proxy::world::{Parts, Store, World, WorldError};
 use ::events::Events;
@@ -215,7 +215,7 @@ pub async fn start(settings: Settings, extra: Router) -> Result<Running, StartEr
         description: Arc::clone(&modules.description),
     };
     let inside = service(router::public(shared.clone(), authenticator, limits, modules.routes, extra));
-    let gateway = Arc::new(Gateway::new(Arc::clone(&world), inside, Arc::clone(&metrics)));
+    let gateway = Arc::new(Gateway::new(Arc::clone(&world), inside, own_paths(&modules.paths), Arc::clone(&metrics)));
     let admin = settings.admin.as_ref().map(|admin| serve_admin(admin, shared, &services)).transpose()?;
     let listeners = listener::start(&settings.server.http, &gateway, &workers, &metrics, &tasks)?;
     let grace = settings.server.http.shutdown_grace;
@@ -231,6 +231,15 @@ async fn observe(
 ) -> Result<(), prometheus::Error> {
     watch::start(world, backing, tasks).await;
     metrics.watch(reader(world))
+}
+
+/// The paths that the modules answer, of these templates.
+fn own_paths(templates: &[String]) -> ModulePaths {
+    #[cfg(feature = "share")]
+    let second: Vec<String> = templates.iter().filter_map(|template| ::share::second_path(template)).collect();
+    #[cfg(not(feature = "share"))]
+    let second: Vec<String> = Vec::new();
+    ModulePaths::new(templates.iter().chain(&second).map(String::as_str))
 }
 
 /// The modules as the proxy calls them.
@@ -317,7 +326,7 @@ fn serve_admin(admin: &Admin, shared: Shared, tasks: &Tasks) -> Result<SocketAdd
     let socket = tokio::net::TcpListener::from_std(socket).map_err(failed)?;
     let stopping = tasks.clone();
     tasks.spawn(async move {
-        let server = axum::serve(socket, router::admin(shared));
+        let server = axum::serve(socket, router::admin(shared).into_make_service_with_connect_info::<SocketAddr>());
         if let Err(error) = server.with_graceful_shutdown(async move { stopping.stopping().await }).await {
             tracing::error!(%error, "the admin listener failed");
         }

@@ -21,7 +21,7 @@ fn environment(name: &str) -> Option<String> {
         "S3_SECRET_KEY" => "canary-secret",
         "S3_BUCKET_NAME" => "canary-bucket",
         "JWT_SECRET_KEY" => "canary-jwt-secret-of-32-characters",
-        "ADMIN_TOKEN" => "canary-admin",
+        "ADMIN_TOKEN" => "canary-admin-of-metrics",
         "BEARER_TOKEN" => "canary-bearer-of-sharing",
         "PORT" => "8080",
         "LOG_LEVEL" => "INFO",
@@ -373,12 +373,12 @@ fn texts_come_from_the_environment_where_they_say_so() {
 #[test]
 fn a_secret_file_is_read_without_its_last_line_break() {
     let path = std::env::temp_dir().join(format!("tidegate-secret-{}", std::process::id()));
-    fs::write(&path, "of the file\r\n").expect("a temporary file");
+    fs::write(&path, "a token of the file\r\n").expect("a temporary file");
     let admin = format!("Server: {{ Admin: {{ Address: \"127.0.0.1:1\", Token: \"file:{}\" }} }}\n", path.display());
     let settings = good(&with_route("ClusterId: web\nMatch: { Path: / }", &admin));
     fs::remove_file(&path).expect("it is ours");
     let token = settings.admin.and_then(|admin| admin.token).expect("a token");
-    assert_eq!(token.expose(), "of the file");
+    assert_eq!(token.expose(), "a token of the file");
 }
 
 #[test]

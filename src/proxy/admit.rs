@@ -8,6 +8,7 @@ use http::{Method, header};
 
 use super::ctx::Ctx;
 use super::failure::Failure;
+use super::inside::ModulePaths;
 use super::permit;
 use super::settings::Kind;
 use super::world::Served;
@@ -33,7 +34,7 @@ pub enum Way {
 }
 
 /// Checks, routes, authenticates, limits and authorises.
-pub async fn admit(downstream: &impl Downstream, ctx: &mut Ctx) -> Result<Way, Failure> {
+pub async fn admit(downstream: &impl Downstream, ctx: &mut Ctx, modules: &ModulePaths) -> Result<Way, Failure> {
     let request = downstream.request();
     let trusted = &ctx.world.server.trusted_proxies;
     ctx.client = Some(client_ip::resolve(downstream.peer(), &request.headers, trusted));
@@ -48,6 +49,7 @@ pub async fn admit(downstream: &impl Downstream, ctx: &mut Ctx) -> Result<Way, F
         return inside(request, ctx, asked.is_some());
     }
     let served = match Arc::clone(&ctx.world).find(&lookup(request, asked.as_ref().unwrap_or(&request.method))) {
+        Lookup::Found(found) if modules.take(path, found.path) => return inside(request, ctx, asked.is_some()),
         Lookup::Found(found) => {
             ctx.captures = found.captures;
             Arc::clone(found.value)

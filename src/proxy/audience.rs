@@ -11,7 +11,7 @@ use object_engine::Answer;
 
 /// The captured path value that names a track.
 const ID: &str = "id";
-/// Longer ones name nothing.
+/// Longer ids name nothing, of users as of tracks.
 const LONGEST: usize = 256;
 
 /// Is told of streams. Must not block.
@@ -54,7 +54,7 @@ impl Told {
             Some(id) => id.ok()?,
             None => key.to_owned(),
         };
-        if track.len() > LONGEST {
+        if user.len() > LONGEST || track.len() > LONGEST {
             return None;
         }
         let (size, reaches_end) = part(answer);

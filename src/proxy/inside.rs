@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::io;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -22,9 +23,29 @@ use super::{admit, respond};
 use http_semantics::caller::Caller;
 use http_semantics::headers::strip_hop_by_hop;
 use http_server::{Downstream, DownstreamError};
+use routing::pattern::{Pattern, Specificity};
 
 /// What the modules are, to the proxy.
 pub type Inside = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
+
+/// The paths that the modules answer.
+#[derive(Clone, Debug, Default)]
+pub struct ModulePaths(Arc<[Pattern]>);
+
+impl ModulePaths {
+    /// Those of these templates, such as `/api/v1/tracks/{id}/position`.
+    pub fn new<'a>(templates: impl IntoIterator<Item = &'a str>) -> Self {
+        Self(templates.into_iter().filter_map(|template| Pattern::parse(template).ok()).collect())
+    }
+
+    /// Returns true where one of them matches `path` more narrowly than the path of a route: a capture in the place of a
+    /// word of ours would take that word for an id.
+    pub fn take(&self, path: &str, route: Option<&Pattern>) -> bool {
+        let narrower =
+            |pattern: &Pattern| pattern.specificity() < route.map_or_else(Specificity::any, Pattern::specificity);
+        self.0.iter().any(|pattern| pattern.is_match(path) && narrower(pattern))
+    }
+}
 
 /// Largest request body that is read for a module; more is 413. A module may take less.
 const MAX_BODY: usize = 12 * 1024 * 1024;

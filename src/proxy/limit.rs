@@ -15,23 +15,20 @@ use server_kit::auth::{self, Claims, Refusal};
 use server_kit::limit::policy::{Cause, Refused};
 use server_kit::limit::subject::{ClaimValue, Who};
 
-/// The claims of the request's token. An address that has shown many bad ones is not listened to for a while, except
-/// with tokens that were good before.
+/// The claims of the request's token.
 pub async fn authenticate(headers: &HeaderMap, query: Option<&str>, ctx: &Ctx) -> Result<Arc<Claims>, Failure> {
-    let (authenticator, guesses) = (&ctx.world.authenticator, ctx.world.limits.guesses());
-    if let Some(wait) = guesses.refusal(ctx.client) {
-        let known = authenticator.known(headers, query).map_err(Failure::Unauthorized)?;
-        return known.ok_or(Failure::Limited(Exceeded::BadTokens, wait));
+    ctx.world.authenticator.authenticate(headers, query).await.map_err(|refusal| refused(refusal, ctx))
+}
+
+/// The failure of a request whose token is not accepted. Bad tokens are counted by address, and beyond a number told that
+/// they are too many; no valid one is kept out by that.
+pub fn refused(refusal: Refusal, ctx: &Ctx) -> Failure {
+    let too_many = if refusal.is_guess() { ctx.world.limits.guesses().record(ctx.client) } else { None };
+    match (refusal, too_many) {
+        (_, Some(wait)) => Failure::Limited(Exceeded::BadTokens, wait),
+        (Refusal::KeysUnavailable, None) => Failure::KeysUnavailable,
+        (refusal, None) => Failure::Unauthorized(refusal),
     }
-    authenticator.authenticate(headers, query).await.map_err(|refusal| match refusal {
-        Refusal::KeysUnavailable => Failure::KeysUnavailable,
-        refusal => {
-            if refusal.is_guess() {
-                guesses.count(ctx.client);
-            }
-            Failure::Unauthorized(refusal)
-        }
-    })
 }
 
 /// Asks the route's policy; the leave is kept in `ctx` to the request's end.

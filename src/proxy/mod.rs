@@ -30,7 +30,7 @@ use exchange::Exchange;
 use failure::Failure;
 use forward::Forwarding;
 use http_server::{ConnectionTakeover, Downstream, DownstreamError, HeadFault};
-use inside::Inside;
+use inside::{Inside, ModulePaths};
 use settings::Kind;
 use world::{Served, Target, World};
 
@@ -40,13 +40,14 @@ use server_kit::telemetry::metrics::Metrics;
 pub struct Gateway {
     world: Arc<ArcSwap<World>>,
     inside: Inside,
+    paths: ModulePaths,
     metrics: Arc<Metrics>,
 }
 
 impl Gateway {
-    /// A proxy that answers from `world` and hands its own paths to `inside`.
-    pub fn new(world: Arc<ArcSwap<World>>, inside: Inside, metrics: Arc<Metrics>) -> Self {
-        Self { world, inside, metrics }
+    /// A proxy that answers from `world` and hands its own `paths` to `inside`.
+    pub fn new(world: Arc<ArcSwap<World>>, inside: Inside, paths: ModulePaths, metrics: Arc<Metrics>) -> Self {
+        Self { world, inside, paths, metrics }
     }
 
     /// Answers an admitted request on the route `served`.
@@ -77,7 +78,7 @@ impl http_server::Handler for Gateway {
     async fn handle(&self, downstream: &mut impl Downstream) -> Option<Box<Ctx>> {
         let mut exchange = Exchange::begin(self, downstream);
         let (downstream, ctx) = exchange.parts();
-        let outcome = match admit::admit(downstream, ctx).await {
+        let outcome = match admit::admit(downstream, ctx, &self.paths).await {
             Ok(Way::Route(served)) => self.serve(downstream, ctx, &served).await,
             Ok(Way::Options) => respond::options(downstream, ctx).await,
             Ok(Way::Preflight(policy)) => respond::preflight(downstream, ctx, policy).await,

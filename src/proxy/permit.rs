@@ -58,7 +58,7 @@ pub async fn verify_path_token(request: &Parts, ctx: &mut Ctx) -> Result<(), Fai
     let Some(token) = request.extensions.get::<PathToken>() else { return Ok(()) };
     let guards = &ctx.world.guards;
     let tokens = guards.path_tokens.as_ref().ok_or(Failure::Unauthorized(Refusal::Malformed))?;
-    let ticket = tokens.verify(token, request.uri.path()).map_err(Failure::Unauthorized)?;
+    let ticket = tokens.verify(token, request.uri.path()).map_err(|refusal| limit::refused(refusal, ctx))?;
     if let Some(revocations) = &guards.revocations {
         let asked: BoxFuture<'_, _> = Box::pin(revocations.is_revoked(&ticket.user, ticket.generation));
         if asked.await {

@@ -495,7 +495,7 @@ async fn a_user_sees_the_own_usage_and_an_admin_everybodys() {
 }
 
 #[tokio::test]
-async fn who_guesses_tokens_is_soon_not_listened_to_and_who_was_known_is() {
+async fn who_guesses_tokens_is_told_so_and_keeps_nobody_out() {
     let origin = ScriptedOrigin::with_track("music").await;
     let gate = Gate::start(&config::private_objects(&origin.url(), "audio")).await;
     let (client, alice) = (gate.client(), bearer("alice"));
@@ -603,7 +603,7 @@ async fn addresses_of_one_ipv6_network_are_limited_as_one() {
     from(TRACK, &alice, "2001:db8:1:2::1").await.is(200);
     from(TRACK, &alice, "2001:db8:1:2:ffff::2").await.problem(429);
     from(TRACK, &alice, "2001:db8:1:3::1").await.is(200);
-    // Guesses: of session ids, and of tokens. How many are looked at before one is refused.
+    // Guesses: of session ids, and of tokens. How many are answered before one is told that they are too many.
     let guesses = async |path: &str, bearer: &str, network: u32| {
         for number in 0..100 {
             let address = format!("2001:db8:1:{network:x}::{number:x}");

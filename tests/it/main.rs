@@ -19,6 +19,7 @@ mod dependency_log;
 mod deployment;
 mod events;
 mod faults;
+mod guesses;
 mod http2;
 mod inside;
 mod keys;

@@ -3,6 +3,7 @@
 use http::Method;
 use serde_json::{Value, json};
 
+use crate::streaming_urls::{KEYS, url, urls};
 use crate::support::fault::Step;
 use crate::support::origin_http::Answer;
 use crate::support::{Gate, Object, ScriptedOrigin, config, token};
@@ -283,4 +284,34 @@ async fn a_yarp_section_works_as_it_stands() {
     });
     let gate = Gate::start(&config).await;
     assert_eq!(gate.client().get("/stream/track.mp3", &[]).await.is(200).text(), "music");
+}
+
+#[tokio::test]
+async fn a_route_with_captures_takes_no_path_of_the_api_for_an_id() {
+    let origin = ScriptedOrigin::with_track("music").await;
+    let mut config = urls(&origin.url(), "audio", &["env:OLD_KEY"]);
+    let routes = &mut config["ReverseProxy"]["Routes"];
+    routes["any"] = config::object_route("/api/v1/tracks/{id}/{quality}", "main", "audio", "{id}.mp3");
+    routes["rest"] = config::object_route("/{**rest}", "main", "audio", "track.mp3");
+    routes["own"] = config::object_route("/api/v1/usage", "main", "audio", "track.mp3");
+    config["Share"] = json!({});
+    let gate = Gate::start_with(&config, &[KEYS[0], ("BEARER_TOKEN", "a-token-for-sharing")]).await;
+    let share = "a-token-for-sharing";
+    for path in ["/api/share/start", "/api/v1/share/start"] {
+        let request = gate.client().request(Method::POST, path).header("authorization", share).body("{}");
+        assert_eq!(request.send().await.expect("it answers").status(), 200, "{path}");
+    }
+    assert!(gate.client().get("/listen/123456", &[]).await.is(200).header("content-type").starts_with("text/html"));
+    // It asks `/api/v1/tracks/track/stream-url`.
+    let path = url(&gate, "track", "alice").await;
+    gate.client().get(&path, &[]).await.is(200);
+    let alice = format!("Bearer {}", token::of("alice"));
+    let logout = gate.client().send(Method::POST, "/api/v1/logout", &[("authorization", &alice)]).await;
+    logout.is(204);
+    for path in
+        ["/api/v1/tracks/track/lossless", "/api/v1/tracks/stream-url/lossless", "/api/v1/other", "/api/v1/usage"]
+    {
+        let reply = gate.client().get(path, &[]).await;
+        assert_eq!((path, reply.status.as_u16()), (path, if path.contains("stream-url") { 404 } else { 200 }));
+    }
 }

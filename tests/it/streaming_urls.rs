@@ -15,7 +15,8 @@ use crate::support::origin::pattern;
 use crate::support::tools::{self, TempFolder};
 use crate::support::{Gate, Minio, Object, Postgres, Redis, ScriptedOrigin, config, token};
 
-const KEYS: [(&str, &str); 2] = [
+/// The keys of path tokens.
+pub const KEYS: [(&str, &str); 2] = [
     ("OLD_KEY", "the old key of path tokens, 32 bytes or more"),
     ("NEW_KEY", "the new key of path tokens, 32 bytes or more"),
 ];

@@ -89,6 +89,8 @@ pub struct Found<'a, T> {
     pub id: &'a Arc<str>,
     /// What it stands for.
     pub value: &'a T,
+    /// What its path matches; any where there is none.
+    pub path: Option<&'a Pattern>,
     /// What its path captured.
     pub captures: Captures,
 }
@@ -135,9 +137,9 @@ impl<T> Table<T> {
             }
             let methods = &entry.matches.methods;
             if methods.is_empty() || methods.contains(request.method) {
-                let captures = entry.matches.path.as_ref().and_then(|path| path.matches(request.path));
-                let captures = captures.unwrap_or_default();
-                return Lookup::Found(Found { id: &entry.id, value: &entry.value, captures });
+                let path = entry.matches.path.as_ref();
+                let captures = path.and_then(|path| path.matches(request.path)).unwrap_or_default();
+                return Lookup::Found(Found { id: &entry.id, value: &entry.value, path, captures });
             }
             for method in methods {
                 if !allowed.contains(method) {

@@ -1,70 +1,44 @@
 //! Credentials of the share server: its token, and how often an address may show one that is not valid. What is judged
 //! here is judged before any session is looked up, so that a request without a right learns nothing and costs nobody
-//! anything.
+//! anything. A valid one is let in whatever else its address has shown.
 
 use std::net::IpAddr;
 
-use parking_lot::Mutex;
-
 use super::bucket::Guesses;
-use super::recent::RecentAddresses;
 use super::refused::Refused;
 use primitives::secret::Secret;
 
-/// How long an address is known from which the token came, in milliseconds.
-const KNOWN: i64 = 15 * 60_000;
-/// Such addresses at most.
-const ADDRESSES: usize = 4_096;
-
-/// The token, and who has shown a wrong one.
+/// The token, and the count of wrong ones.
 pub struct Access {
     token: Secret,
     wrong: Guesses,
-    /// Where the token came from lately: who guesses behind the same address does not keep those out.
-    good: Mutex<RecentAddresses>,
 }
 
 impl Access {
     /// Lets those in who show `token`.
     pub fn new(token: Secret) -> Self {
-        Self { token, wrong: Guesses::default(), good: Mutex::new(RecentAddresses::new(KNOWN, ADDRESSES)) }
+        Self { token, wrong: Guesses::default() }
     }
 
     /// Whether `Authorization` holds the token, as it is or after `Bearer `: the document's client keeps that word inside
-    /// its setting. An address that has shown too many wrong ones is refused whatever it shows, or guessing would go on;
-    /// but not one from which the token came before.
+    /// its setting.
     pub fn authorize(&self, given: Option<&[u8]>, address: IpAddr, now: i64) -> Result<(), Refused> {
         let Some(given) = given.filter(|given| !given.is_empty()) else { return Err(Refused::Unauthorized) };
-        let blocked = self.wrong.is_blocked(address, now);
-        if blocked && !self.good.lock().knows(&address, now) {
-            return Err(too_many());
-        }
         let bare = given.strip_prefix(b"Bearer ").unwrap_or_default();
         // Both are compared whatever the first says.
-        if self.token.matches(given) | self.token.matches(bare) {
-            self.good.lock().note(address, now);
-            return Ok(());
-        }
-        Err(self.failed(address, now))
+        if self.token.matches(given) | self.token.matches(bare) { Ok(()) } else { Err(self.failed(address, now)) }
     }
 
-    /// Notes a credential from `address` that was not made here; returns what it is told.
+    /// Counts a credential from `address` that is not valid; returns the answer to it.
     pub fn failed(&self, address: IpAddr, now: i64) -> Refused {
-        if self.wrong.is_blocked(address, now) {
-            return too_many();
-        }
-        self.wrong.missed(address, now);
-        Refused::Unauthorized
+        self.wrong.missed(address, now).map_or(Refused::Unauthorized, Refused::BadTokens)
     }
-}
-
-fn too_many() -> Refused {
-    let wait = std::time::Duration::from_secs(3);
-    Refused::TooFast { what: "too many tokens from this address were not valid", wait }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     const ONE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
@@ -88,21 +62,19 @@ mod tests {
     }
 
     #[test]
-    fn who_guesses_is_refused_and_who_was_right_before_is_not() {
+    fn wrong_ones_are_counted_by_address_and_keep_no_right_one_out() {
         let access = Access::new(Secret::new("Token"));
         let show = |given: &'static [u8], address, now| access.authorize(Some(given), address, now);
         for _ in 0..100 {
             assert_eq!(access.authorize(None, ONE, 0), Err(Refused::Unauthorized), "nothing is no guess");
         }
-        assert_eq!(show(b"Token", OTHER, 0), Ok(()));
         for address in [ONE, OTHER] {
             for _ in 0..20 {
                 assert_eq!(show(b"guess", address, 0), Err(Refused::Unauthorized));
             }
-            assert_eq!(show(b"guess", address, 0), Err(too_many()));
+            assert_eq!(show(b"guess", address, 0), Err(Refused::BadTokens(Duration::from_secs(3))));
+            assert_eq!(show(b"Token", address, 0), Ok(()));
         }
-        assert_eq!(show(b"Token", ONE, 0), Err(too_many()), "or a right guess would be seen");
-        assert_eq!(show(b"Token", OTHER, 0), Ok(()), "it was right before");
-        assert_eq!(show(b"Token", ONE, 3_000), Ok(()), "one more after a while");
+        assert_eq!(show(b"guess", ONE, 3_000), Err(Refused::Unauthorized), "one more after a while");
     }
 }

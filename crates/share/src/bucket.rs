@@ -46,7 +46,7 @@ impl Bucket {
     }
 }
 
-/// Guesses of session ids: with so few ids somebody could try them all.
+/// Wrong guesses by network: of session ids, which are few enough to try them all, and of credentials.
 pub struct Guesses(FailedAttempts);
 
 /// Wrong guesses of a network at once, and per minute.
@@ -64,9 +64,9 @@ impl Guesses {
         self.0.refusal(address, now.cast_unsigned()).is_some()
     }
 
-    /// Notes a wrong guess.
-    pub fn missed(&self, address: IpAddr, now: i64) {
-        self.0.record(address, now.cast_unsigned());
+    /// Counts a wrong guess; where it is one too many, for how long further ones are.
+    pub fn missed(&self, address: IpAddr, now: i64) -> Option<Duration> {
+        self.0.record(address, now.cast_unsigned())
     }
 }
 
@@ -94,8 +94,9 @@ mod tests {
         let (one, other) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
         for _ in 0..20 {
             assert!(!guesses.is_blocked(one, 0));
-            guesses.missed(one, 0);
+            assert_eq!(guesses.missed(one, 0), None);
         }
+        assert_eq!(guesses.missed(one, 0), Some(Duration::from_secs(3)));
         assert!(guesses.is_blocked(one, 0));
         assert!(!guesses.is_blocked(other, 0));
         assert!(!guesses.is_blocked(one, 3_000), "after three seconds there is one more");

@@ -43,7 +43,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 pub use recording::Depot;
-pub use routes::routes;
+pub use routes::{routes, second_path};
 
 use self::access::Access;
 use self::bucket::Guesses;

@@ -79,7 +79,8 @@ pub struct CertificateFiles {
 pub struct Admin {
     /// IP address and port, never one of the listeners'. May be `env:NAME`.
     pub address: Text,
-    /// What `Authorization: Bearer` must carry for everything but `/livez` and `/readyz`. Default: no token is asked for.
+    /// What `Authorization: Bearer` must carry for everything but `/livez` and `/readyz`: 16 characters at least. Default:
+    /// none is asked for.
     pub token: Option<SecretRef>,
 }
 

@@ -31,8 +31,12 @@ use super::shape::one_of;
 use super::source::Node;
 use super::value::{SecretRef, Text, TimeSpan, is_telling};
 use crate::proxy::settings::Server;
+use primitives::secret::Secret;
 use s3::settings::SecretSource;
 use server_kit::telemetry::settings::{AccessFields, AccessLog, LogLevel, Telemetry};
+
+/// Characters of a token at least: a shorter one could be found by trying.
+const LEAST_TOKEN: usize = 16;
 
 /// Resolves `file`, whose places are those of `root`. The settings are there only where nothing is wrong.
 pub fn resolve(root: &Node, file: &File, environment: Environment<'_>) -> (Option<Settings>, Vec<Problem>) {
@@ -239,6 +243,20 @@ impl<'a> At<'a> {
         secret::read(reference, self.context.environment)
             .map_err(|message| self.report(Problem::new(message).help(help)))
             .ok()
+    }
+
+    /// A token that whoever asks must show, so long that it cannot be found by trying.
+    fn credential(&self, reference: &SecretRef) -> Option<Secret> {
+        let token = self.secret(reference)?.value;
+        // The document's clients of sharing may keep the scheme with the token.
+        let text = token.expose();
+        let long = text.strip_prefix("Bearer ").unwrap_or(text).trim().chars().count() >= LEAST_TOKEN;
+        if !long {
+            let problem = Problem::new("a token this short can be guessed");
+            let problem = problem.expected(format!("at least {LEAST_TOKEN} characters, `Bearer ` not counted"));
+            self.report(problem.help("make one with `openssl rand -base64 24`"));
+        }
+        long.then_some(token)
     }
 
     /// A time span between two limits, or the default.

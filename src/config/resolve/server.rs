@@ -102,11 +102,8 @@ fn listener(at: &At<'_>, raw: &file::Listener) -> Option<Listener> {
 
 fn admin(at: &At<'_>, raw: &file::Admin) -> Option<Admin> {
     let address = at.key("Address").parse(&raw.address, ADDRESS, address);
-    let token = raw.token.as_ref().map(|token| at.key("Token").secret(token));
-    Some(Admin {
-        address: address?,
-        token: token.map_or(Some(None), |token| token.map(Some))?.map(|token| token.value),
-    })
+    let token = raw.token.as_ref().map(|token| at.key("Token").credential(token));
+    Some(Admin { address: address?, token: token.map_or(Some(None), |token| token.map(Some))? })
 }
 
 fn tls(at: &At<'_>, raw: &file::Tls) -> Option<Vec<Certificate>> {

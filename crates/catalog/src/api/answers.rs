@@ -15,8 +15,10 @@ use server_kit::redis::keys::Key;
 
 /// For a command to Redis.
 const BUDGET: Duration = Duration::from_millis(100);
-/// Answers that are kept in memory.
-const CAPACITY: usize = 65_536;
+/// Bytes of answers that are kept in memory: some 50,000 of usual length.
+const KEPT: usize = 32 << 20;
+/// Bytes that one takes besides its ids and itself, nearly.
+const ENTRY_OVERHEAD: usize = 256;
 const NONCE: usize = 24;
 /// A URL is not given out again in its last seconds (document 001).
 pub const MARGIN: u64 = 30;
@@ -59,7 +61,7 @@ pub struct Answers {
 impl Shelf {
     /// Redis where there is one, else memory.
     pub fn new(redis: Option<Redis>) -> Self {
-        redis.map_or_else(|| Self::Memory(CacheBuilder::new(CAPACITY).with_shards(8).build()), Self::Redis)
+        redis.map_or_else(|| Self::Memory(in_memory(KEPT)), Self::Redis)
     }
 }
 
@@ -131,6 +133,13 @@ impl Answers {
     }
 }
 
+/// Answers in about `bytes` of memory at most: ids come from users, and may be long.
+fn in_memory(bytes: usize) -> Cache<(String, String), Vec<u8>> {
+    let weight =
+        |(user, track): &(String, String), sealed: &Vec<u8>| ENTRY_OVERHEAD + user.len() + track.len() + sealed.len();
+    CacheBuilder::new(bytes).with_shards(8).with_weighter(weight).build()
+}
+
 fn key(redis: &Redis, user: &str, track: &str) -> String {
     redis.key(Key::StreamUrl { user, track })
 }
@@ -170,7 +179,7 @@ mod tests {
     #[tokio::test]
     async fn an_answer_is_kept_encrypted_for_its_user_and_track_until_its_last_seconds() {
         let clock = Clock::manual(SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000));
-        let kept = CacheBuilder::new(8).build();
+        let kept = in_memory(1 << 16);
         let old = answers(&[[1; 32]], &kept, &clock);
         old.put("a", "b", &answer(&clock)).await;
         assert_eq!(old.get("a", "b").await, Some(answer(&clock)));
@@ -188,9 +197,22 @@ mod tests {
     #[tokio::test]
     async fn ids_with_colons_are_not_taken_for_each_other() {
         let clock = Clock::manual(SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000));
-        let answers = answers(&[[1; 32]], &CacheBuilder::new(8).build(), &clock);
+        let answers = answers(&[[1; 32]], &in_memory(1 << 16), &clock);
         answers.put("a:b", "c", &answer(&clock)).await;
         assert_eq!(answers.get("a", "b:c").await, None);
         assert!(answers.remove("a:b", "c").await && answers.get("a:b", "c").await.is_none());
+    }
+
+    #[tokio::test]
+    async fn answers_for_long_ids_leave_room_for_few() {
+        let clock = Clock::manual(SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000));
+        let kept = in_memory(1 << 20);
+        let answers = answers(&[[1; 32]], &kept, &clock);
+        for number in 0..5_000 {
+            answers.put(&format!("{number}{}", "x".repeat(250)), &"y".repeat(250), &answer(&clock)).await;
+        }
+        let used = kept.usage();
+        assert!((1 << 19..=1 << 20).contains(&used), "{used}");
+        assert!(kept.entries() * (ENTRY_OVERHEAD + 500) <= 1 << 20, "{} entries", kept.entries());
     }
 }

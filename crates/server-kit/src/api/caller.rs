@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::error::Error;
 use super::id;
-use crate::auth::{Authenticator, Claims};
+use crate::auth::{Authenticator, Claims, Refusal};
 use crate::limit::Limits;
 use http_semantics::caller::Caller;
 use http_semantics::rate_limit::Exceeded;
@@ -55,37 +55,37 @@ impl<S: Send + Sync> FromRequestParts<S> for User {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
-        if let Some(user) = parts.extensions.get::<Self>() {
-            return Ok(user.clone());
+        if let Some(judged) = parts.extensions.get::<Judged>() {
+            return judged.0.clone();
         }
-        let authenticator = parts.extensions.get::<Arc<Authenticator>>().cloned().ok_or_else(Error::internal)?;
-        let claims = authenticate(&authenticator, parts).await?;
-        if !id::is_id(&claims.subject) {
-            // Such a user may stream, but nothing can be kept under the name.
-            return Err(Error::forbidden("the token's `sub` has more than 256 bytes or control characters: not here"));
-        }
-        let user = Self { claims };
-        parts.extensions.insert(user.clone());
-        Ok(user)
+        let judged = authenticate(parts).await;
+        // A limit asks before the handler does, and a bad token counts once.
+        parts.extensions.insert(Judged(judged.clone()));
+        judged
     }
 }
 
-/// As on the proxy's routes: an address that has shown many bad tokens is not listened to for a while.
-async fn authenticate(authenticator: &Authenticator, parts: &Parts) -> Result<Arc<Claims>, Error> {
-    let address = parts.extensions.get::<Caller>().and_then(|caller| caller.address);
-    let guesses = parts.extensions.get::<Arc<Limits>>().map(|limits| limits.guesses());
-    if let Some(wait) = guesses.and_then(|guesses| guesses.refusal(address)) {
-        let refused = || Error::exceeded(Exceeded::BadTokens, wait);
-        let known = authenticator.known(&parts.headers, parts.uri.query()).map_err(Error::refused)?;
-        return known.ok_or_else(refused);
-    }
+/// The user of a request, or why there is none.
+#[derive(Clone)]
+struct Judged(Result<User, Error>);
+
+async fn authenticate(parts: &Parts) -> Result<User, Error> {
+    let authenticator = parts.extensions.get::<Arc<Authenticator>>().cloned().ok_or_else(Error::internal)?;
     let claims = authenticator.authenticate(&parts.headers, parts.uri.query()).await;
-    claims.map_err(|refusal| {
-        if let Some(guesses) = guesses.filter(|_| refusal.is_guess()) {
-            guesses.count(address);
-        }
-        Error::refused(refusal)
-    })
+    let claims = claims.map_err(|refusal| refused(refusal, parts))?;
+    if !id::is_id(&claims.subject) {
+        // Such a user may stream, but nothing can be kept under the name.
+        return Err(Error::forbidden("the token's `sub` has more than 256 bytes or control characters: not here"));
+    }
+    Ok(User { claims })
+}
+
+/// As on the proxy's routes: bad tokens of an address beyond a number are told that they are too many.
+fn refused(refusal: Refusal, parts: &Parts) -> Error {
+    let address = parts.extensions.get::<Caller>().and_then(|caller| caller.address);
+    let limits = parts.extensions.get::<Arc<Limits>>().filter(|_| refusal.is_guess());
+    let too_many = limits.and_then(|limits| limits.guesses().record(address));
+    too_many.map_or_else(|| Error::refused(refusal), |wait| Error::exceeded(Exceeded::BadTokens, wait))
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Admin {

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::middleware::{self, Next};
-use axum::response::Response;
-use http::{HeaderMap, Uri};
+use axum::response::{IntoResponse, Response};
+use http::Uri;
+use http::{HeaderMap, Method, StatusCode};
 use http_body_util::BodyExt;
 use utoipa_axum::router::OpenApiRouter;
 
@@ -49,6 +50,10 @@ impl Class {
         Self { name, vip: None, has_users: false }
     }
 }
+
+/// Marks a request that no class counts: whoever sent it may ask for nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct Uncounted;
 
 /// The policies of a class.
 #[derive(Clone)]
@@ -120,11 +125,18 @@ fn counted<S: Clone + Send + Sync + 'static>(routes: OpenApiRouter<S>, limiter: 
 }
 
 async fn limit(State(limiter): State<Limiter>, request: Request, next: Next) -> Result<Response, Limited> {
+    // A browser asks before it is let ask: that counts nowhere.
+    if request.method() == Method::OPTIONS || request.extensions().get::<Uncounted>().is_some() {
+        return Ok(next.run(request).await);
+    }
     let (mut parts, body) = request.into_parts();
     // Who it is is found once: the handler finds it in the extensions. A bad token is refused there; here it counts by
-    // its address.
+    // its address, and one too many costs nothing more.
     let user = match limiter.of_everybody.class.has_users {
-        true => User::from_request_parts(&mut parts, &()).await.ok(),
+        true => match User::from_request_parts(&mut parts, &()).await {
+            Err(error) if error.status() == StatusCode::TOO_MANY_REQUESTS => return Ok(error.into_response()),
+            found => found.ok(),
+        },
         false => None,
     };
     let is_vip = user.as_ref().is_some_and(|user| user.role() == Role::Vip);
@@ -165,7 +177,7 @@ fn tell(headers: &mut HeaderMap, standing: Option<Standing>) {
 /// A refusal, on its way to the envelope.
 struct Limited(Refused);
 
-impl axum::response::IntoResponse for Limited {
+impl IntoResponse for Limited {
     fn into_response(self) -> Response {
         let Self(Refused { cause, standing }) = self;
         let exceeded = match cause {

@@ -1,8 +1,9 @@
 //! The one router: what the process itself answers on the players' listeners, and on the operator's.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -15,8 +16,9 @@ use super::description;
 use super::error::{self, Error};
 use super::health::{Checkup, Health, Part};
 use crate::auth::Authenticator;
-use crate::limit::Limits;
+use crate::limit::{Guesses, Limits};
 use crate::telemetry::metrics::Metrics;
+use http_semantics::rate_limit::Exceeded;
 use primitives::clock::Clock;
 use primitives::secret::Secret;
 
@@ -29,7 +31,7 @@ pub struct Shared {
     pub metrics: Arc<Metrics>,
     /// The time.
     pub clock: Clock,
-    /// What the operator's requests must carry.
+    /// The token that the operator's requests must carry.
     pub admin_token: Option<Secret>,
     /// The cache, where a route uses it.
     pub cache: Option<Arc<dyn Operations>>,
@@ -41,15 +43,24 @@ pub struct Shared {
 pub struct Modules {
     /// Their paths.
     pub routes: Router,
+    /// The same as templates, such as `/api/v1/tracks/{id}/position`.
+    pub paths: Vec<String>,
     /// The whole API's description.
     pub description: Arc<utoipa::openapi::OpenApi>,
 }
 
 /// Puts the modules together.
 pub fn modules(of: impl IntoIterator<Item = OpenApiRouter>) -> Modules {
+    let of: Vec<OpenApiRouter> = of.into_iter().collect();
+    let templates = of.iter().flat_map(|router| router.get_openapi().paths.paths.keys());
+    // What else is described is answered by routes.
+    let paths = templates
+        .filter(|template| ["/api/", "/listen/"].iter().any(|start| template.starts_with(start)))
+        .cloned()
+        .collect();
     let all = of.into_iter().fold(OpenApiRouter::with_openapi(description::base()), OpenApiRouter::merge);
     let (routes, described) = all.split_for_parts();
-    Modules { routes, description: Arc::new(description::complete(described)) }
+    Modules { routes, paths, description: Arc::new(description::complete(described)) }
 }
 
 /// The paths on the players' listeners: ours, the modules', and `extra` (the demo's page). Whoever extracts a
@@ -68,14 +79,23 @@ pub fn public(
     refusing(paths.merge(modules).merge(extra), &clock).layer(Extension(authenticator)).layer(Extension(limits))
 }
 
-/// The paths on the operator's listener.
+/// The operator's token, and the count of wrong ones.
+#[derive(Clone)]
+struct OperatorAccess {
+    token: Option<Secret>,
+    wrong: Arc<Guesses>,
+}
+
+/// The paths on the operator's listener; connections say where they came from.
 pub fn admin(shared: Shared) -> Router {
+    let access =
+        OperatorAccess { token: shared.admin_token.clone(), wrong: Arc::new(Guesses::new(shared.clock.clone())) };
     let guarded = Router::new()
         .route("/metrics", get(metrics))
         .route("/health", get(detailed_health))
         .route("/cache/purge", post(cache::purge))
         .route("/cache/refresh", post(cache::refresh))
-        .route_layer(middleware::from_fn_with_state(shared.clone(), operator_only));
+        .route_layer(middleware::from_fn_with_state(access, operator_only));
     let clock = shared.clock.clone();
     let open = Router::new().route("/livez", get(alive)).route("/readyz", get(ready));
     refusing(open.merge(guarded).with_state(shared), &clock)
@@ -137,12 +157,16 @@ async fn ready(State(shared): State<Shared>) -> Response {
     }
 }
 
-async fn operator_only(State(shared): State<Shared>, request: Request, next: Next) -> Result<Response, Error> {
-    let given =
-        request.headers().get(header::AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
-    match (&shared.admin_token, given) {
-        (None, _) => Ok(next.run(request).await),
-        (Some(token), Some(given)) if token.matches(given) => Ok(next.run(request).await),
-        (Some(_), _) => Err(Error::unauthorized("send Authorization: Bearer with the token of Server.Admin.Token")),
+async fn operator_only(State(access): State<OperatorAccess>, request: Request, next: Next) -> Result<Response, Error> {
+    let given = request.headers().get(header::AUTHORIZATION);
+    let shown = given.and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+    if access.token.as_ref().is_none_or(|token| shown.is_some_and(|shown| token.matches(shown))) {
+        return Ok(next.run(request).await);
+    }
+    let address = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
+    // A valid one is let in whatever else came from its address.
+    match given.and_then(|_| access.wrong.record(address)) {
+        Some(wait) => Err(Error::exceeded(Exceeded::BadTokens, wait)),
+        None => Err(Error::unauthorized("send Authorization: Bearer with the token of Server.Admin.Token")),
     }
 }

@@ -149,12 +149,6 @@ impl Authenticator {
         Ok(claims)
     }
 
-    /// The claims of the request's token, if it was verified before and still holds; nothing is verified anew.
-    pub fn known(&self, headers: &HeaderMap, query: Option<&str>) -> Result<Option<Arc<Claims>>, Refusal> {
-        let text = source::find(&self.sources, headers, query)?;
-        Ok(self.recall(&Sha256::digest(text.as_bytes()).into()))
-    }
-
     /// The claims of a token that was verified before, is still in force, and by keys that still are.
     fn recall(&self, digest: &[u8; 32]) -> Option<Arc<Claims>> {
         let entry = self.verified.get(digest)?;

@@ -32,8 +32,11 @@ const ADVANCE_BUDGET: Duration = Duration::from_secs(2);
 const LONGEST_USER: usize = 63;
 /// Bytes of users' generations that are remembered.
 const REMEMBERED: usize = 16 << 20;
-/// Users whose generations are kept in memory where there is nothing else: a logout must not be lost to a few others.
-const USERS: usize = 1 << 20;
+/// Bytes of users' generations where they are kept in memory alone, over 200,000 users with the longest ids: a logout must
+/// not be lost to a few others.
+const KEPT: usize = 64 << 20;
+/// Bytes that one of those takes besides the user's id, nearly.
+const ENTRY_OVERHEAD: usize = 192;
 
 /// Where the generations are. A user who never logged out everywhere is in generation 0.
 #[derive(Clone)]
@@ -53,7 +56,7 @@ impl Generations {
             (_, Some(database @ Database::Postgres(_))) => Self::Database(database),
             (Some(redis), _) => Self::Redis(redis),
             (None, Some(database)) => Self::Database(database),
-            (None, None) => Self::Memory(CacheBuilder::new(USERS).build()),
+            (None, None) => Self::Memory(in_memory(KEPT)),
         }
     }
 
@@ -107,6 +110,11 @@ async fn in_time<T>(budget: Duration, asked: impl Future<Output = Result<T, sqlx
     let answer = tokio::time::timeout(budget, asked).await;
     let answer = answer.map_err(|_| "the database: no answer in time".to_owned())?;
     answer.map_err(|error| format!("the database: {}", line(&chain(&error))))
+}
+
+/// Generations in about `bytes` of memory at most: ids come from users.
+fn in_memory(bytes: usize) -> Cache<String, u32> {
+    CacheBuilder::new(bytes).with_weighter(|user: &String, _| ENTRY_OVERHEAD + user.len()).build()
 }
 
 fn key(redis: &Redis, user: &str) -> String {
@@ -207,5 +215,23 @@ fn told<T>(failures: &FailureLog, answer: Result<T, String>) -> Option<T> {
             }
             None
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn generations_in_memory_are_bounded_in_bytes() {
+        let kept = in_memory(1 << 20);
+        let revocations = Revocations::new(Generations::Memory(kept.clone()));
+        for number in 0..20_000 {
+            assert!(revocations.revoke(&format!("{number}{}", "x".repeat(50))).await);
+        }
+        let used = kept.usage();
+        assert!((1 << 19..=1 << 20).contains(&used), "{used}");
+        assert!(kept.entries() * (ENTRY_OVERHEAD + 50) <= 1 << 20, "{} entries", kept.entries());
+        assert_eq!(revocations.current(&format!("19999{}", "x".repeat(50))).await, Some(1));
     }
 }

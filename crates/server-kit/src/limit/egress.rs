@@ -2,9 +2,9 @@
 //! there is a ledger, and read from it while a subject asks: other nodes may have sent it more.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
 
 use super::rule;
 use super::settings::EgressQuota;
@@ -43,62 +43,82 @@ pub trait Ledger: Send + Sync {
     async fn forget(&self, now: u64) -> Result<(), Unavailable>;
 }
 
-/// What is known here of one subject.
+/// The bytes that one subject was sent in a period, as far as they are known here.
 #[derive(Debug, Default)]
-pub struct Egress {
-    period: AtomicU64,
+pub struct Egress(Mutex<Counted>);
+
+#[derive(Debug, Default)]
+struct Counted {
+    period: u64,
     /// When the ledger was asked last, in milliseconds since the Unix epoch; 0: not yet in this period.
-    known: AtomicU64,
-    /// Bytes of this period that the ledger has; without a ledger, all.
-    saved: AtomicU64,
+    known: u64,
+    /// Bytes that the ledger has; without a ledger, all.
+    saved: u64,
     /// Bytes that the ledger is to be told of.
-    unsaved: AtomicU64,
+    unsaved: u64,
 }
 
 impl Egress {
-    /// What is used in the period of `now`.
+    /// The bytes of the period of `now`.
     pub fn used(&self, quota: &EgressQuota, now: u64) -> u64 {
-        self.begin(quota, now);
-        self.saved.load(Ordering::Relaxed).saturating_add(self.unsaved.load(Ordering::Relaxed))
+        let mut counted = self.0.lock();
+        counted.begin(quota, now);
+        counted.saved.saturating_add(counted.unsaved)
     }
 
     /// Counts what is sent; true for the first since the last saving, where there is a ledger to save it in (`kept`).
     pub fn sent(&self, quota: &EgressQuota, bytes: u64, now: u64, kept: bool) -> bool {
-        self.begin(quota, now);
+        let mut counted = self.0.lock();
+        counted.begin(quota, now);
         if !kept {
-            self.saved.fetch_add(bytes, Ordering::Relaxed);
+            counted.saved = counted.saved.saturating_add(bytes);
             return false;
         }
-        bytes > 0 && self.unsaved.fetch_add(bytes, Ordering::Relaxed) == 0
+        let is_first = bytes > 0 && counted.unsaved == 0;
+        counted.unsaved = counted.unsaved.saturating_add(bytes);
+        is_first
     }
 
     /// Whether the caller has to ask the ledger: in a new period everybody, and then one of them now and again.
     pub fn is_due(&self, quota: &EgressQuota, now: u64) -> bool {
-        self.begin(quota, now);
-        let known = self.known.load(Ordering::Relaxed);
-        let next = |known| self.known.compare_exchange(known, now, Ordering::Relaxed, Ordering::Relaxed);
-        known == 0 || (now >= known.saturating_add(FRESH) && next(known).is_ok())
+        let mut counted = self.0.lock();
+        counted.begin(quota, now);
+        if counted.known == 0 {
+            return true;
+        }
+        let is_due = now >= counted.known.saturating_add(FRESH);
+        if is_due {
+            counted.known = now;
+        }
+        is_due
     }
 
-    /// What has to be saved.
-    pub fn unsaved(&self) -> u64 {
-        self.unsaved.load(Ordering::Relaxed)
+    /// Bytes of this period that have to be saved; of one that has ended, none.
+    pub fn unsaved(&self, period: u64) -> u64 {
+        let counted = self.0.lock();
+        if counted.period == period { counted.unsaved } else { 0 }
     }
 
-    /// The ledger has `total` at `now`, in which `saved` is what was not saved before.
-    pub fn is_saved(&self, saved: u64, total: u64, now: u64) {
-        // In this order: in between it is too much, never too little. An older total may come behind a newer one.
-        self.saved.fetch_max(total, Ordering::Relaxed);
-        self.unsaved.fetch_sub(saved, Ordering::Relaxed);
-        self.known.store(now, Ordering::Relaxed);
+    /// The ledger has `total` of this period at `now`, in which `saved` is what was not saved before. Where that period has
+    /// ended meanwhile, it says nothing of the one that began.
+    pub fn is_saved(&self, period: u64, saved: u64, total: u64, now: u64) {
+        let mut counted = self.0.lock();
+        if counted.period != period {
+            return;
+        }
+        // An older total may come behind a newer one.
+        counted.saved = counted.saved.max(total);
+        counted.unsaved = counted.unsaved.saturating_sub(saved);
+        counted.known = now;
     }
+}
 
-    /// A new period begins with what has not been saved of the old one's last second.
-    fn begin(&self, quota: &EgressQuota, now: u64) {
+impl Counted {
+    /// A new period begins with nothing: nobody asks for what has not been saved of one that has ended.
+    fn begin(&mut self, quota: &EgressQuota, now: u64) {
         let period = period(quota, now);
-        if self.period.swap(period, Ordering::Relaxed) != period {
-            self.saved.store(0, Ordering::Relaxed);
-            self.known.store(0, Ordering::Relaxed);
+        if self.period != period {
+            *self = Self { period, ..Self::default() };
         }
     }
 }
@@ -124,14 +144,14 @@ mod tests {
         let quota = EgressQuota { bytes: 100, period: Duration::from_secs(10) };
         let egress = Egress::default();
         assert!(egress.is_due(&quota, 1_000_000) && egress.is_due(&quota, 1_000_000));
-        egress.is_saved(0, 30, 1_000_000);
+        egress.is_saved(100, 0, 30, 1_000_000);
         assert!(!egress.is_due(&quota, 1_000_399));
         assert!(egress.is_due(&quota, 1_000_400) && !egress.is_due(&quota, 1_000_400), "one asks for all");
         let sent = |bytes, now| egress.sent(&quota, bytes, now, true);
         assert!(sent(20, 1_000_400) && !sent(5, 1_000_400) && !sent(0, 1_000_400));
         assert_eq!(egress.used(&quota, 1_009_999), 55);
-        egress.is_saved(25, 60, 1_009_999);
-        assert_eq!((egress.used(&quota, 1_009_999), egress.unsaved()), (60, 0));
+        egress.is_saved(100, 25, 60, 1_009_999);
+        assert_eq!((egress.used(&quota, 1_009_999), egress.unsaved(100)), (60, 0));
         assert_eq!(ends(&quota, 1_009_999), 1_010_000);
         assert_eq!(egress.used(&quota, 1_010_000), 0);
         assert!(egress.is_due(&quota, 1_010_000));
@@ -142,9 +162,23 @@ mod tests {
         let quota = EgressQuota { bytes: 100, period: Duration::from_secs(10) };
         let egress = Egress::default();
         assert!(!egress.sent(&quota, 70, 1_000_000, false) && !egress.sent(&quota, 50, 1_009_999, false));
-        assert_eq!((egress.used(&quota, 1_009_999), egress.unsaved()), (120, 0));
+        assert_eq!((egress.used(&quota, 1_009_999), egress.unsaved(100)), (120, 0));
         egress.sent(&quota, 30, 1_010_000, false);
         assert_eq!(egress.used(&quota, 1_010_000), 30);
         assert_eq!(egress.used(&quota, 1_020_000), 0);
+    }
+
+    #[test]
+    fn nothing_of_a_period_that_has_ended_counts_in_the_next_one() {
+        let quota = EgressQuota { bytes: 100, period: Duration::from_secs(10) };
+        let egress = Egress::default();
+        assert!(egress.sent(&quota, 90, 1_009_999, true));
+        assert_eq!((egress.used(&quota, 1_010_000), egress.unsaved(100), egress.unsaved(101)), (0, 0, 0));
+        assert!(egress.sent(&quota, 5, 1_010_000, true), "that is saved anew");
+        // What the ledger was told before comes back late.
+        egress.is_saved(100, 90, 190, 1_010_001);
+        assert_eq!((egress.used(&quota, 1_010_001), egress.unsaved(101)), (5, 5));
+        egress.is_saved(101, 5, 7, 1_010_002);
+        assert_eq!((egress.used(&quota, 1_010_002), egress.unsaved(101)), (7, 0));
     }
 }

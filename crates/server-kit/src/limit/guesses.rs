@@ -1,4 +1,6 @@
-//! Tokens that were not valid, by network, so that guessing costs.
+//! Tokens that were not valid, by network. They are judged before they are counted, and counting keeps no valid one out:
+//! a network is shared by many, and what has to be guessed is too long for it. The count makes guessing seen, and keeps
+//! what it costs small.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -22,22 +24,10 @@ impl Guesses {
         Self { attempts: FailedAttempts::new(MOST, PERIOD), clock }
     }
 
-    /// A token from `address` was not valid.
-    pub fn count(&self, address: Option<IpAddr>) {
-        self.attempts.record(known(address), self.now());
+    /// Counts a token from `address` that was not valid; where it is one too many, for how long further ones are. Those
+    /// whose address is not known count as one.
+    pub fn record(&self, address: Option<IpAddr>) -> Option<Duration> {
+        let address = address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        self.attempts.record(address, self.clock.unix_millis().cast_unsigned())
     }
-
-    /// How long tokens from `address` that were not seen to be valid before are not looked at.
-    pub fn refusal(&self, address: Option<IpAddr>) -> Option<Duration> {
-        self.attempts.refusal(known(address), self.now())
-    }
-
-    fn now(&self) -> u64 {
-        self.clock.unix_millis().cast_unsigned()
-    }
-}
-
-/// Those whose address is not known count as one.
-fn known(address: Option<IpAddr>) -> IpAddr {
-    address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
 }

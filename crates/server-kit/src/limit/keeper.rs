@@ -112,7 +112,7 @@ impl Keeper {
         match ledger.read(account).await {
             Ok(total) => {
                 self.rest.worked();
-                egress.is_saved(0, total, now);
+                egress.is_saved(account.period, 0, total, now);
             }
             Err(error) => self.failed(now, &error),
         }
@@ -219,18 +219,24 @@ impl SaveWorker {
         // In one order on all nodes, or their transactions would wait for each other.
         open.sort_by(|(_, one), (_, other)| one.subject.cmp(&other.subject));
         for chunk in open.chunks(BATCH) {
-            let amounts: Vec<(Account, u64)> = chunk
-                .iter()
-                .filter_map(|(policy, entry)| Some((policy.account(&entry.subject, now)?, entry.egress.unsaved())))
-                .collect();
-            let totals = match ledger.add(&amounts).await {
-                Ok(totals) => totals,
-                Err(error) => return self.keeper.failed(now, &error),
-            };
-            self.keeper.rest.worked();
-            for (((policy, entry), (_, amount)), total) in chunk.iter().zip(&amounts).zip(totals) {
-                entry.egress.is_saved(*amount, total, now);
-                if entry.egress.unsaved() == 0 {
+            let owed = chunk.iter().filter_map(|(policy, entry)| {
+                let account = policy.account(&entry.subject, now)?;
+                let amount = entry.egress.unsaved(account.period);
+                (amount > 0).then_some((entry, (account, amount)))
+            });
+            let (entries, amounts): (Vec<&Arc<Entry>>, Vec<(Account, u64)>) = owed.unzip();
+            if !amounts.is_empty() {
+                let totals = match ledger.add(&amounts).await {
+                    Ok(totals) => totals,
+                    Err(error) => return self.keeper.failed(now, &error),
+                };
+                self.keeper.rest.worked();
+                for ((entry, (account, amount)), total) in entries.into_iter().zip(&amounts).zip(totals) {
+                    entry.egress.is_saved(account.period, *amount, total, now);
+                }
+            }
+            for (policy, entry) in chunk {
+                if policy.account(&entry.subject, now).is_none_or(|account| entry.egress.unsaved(account.period) == 0) {
                     self.unsaved.remove(&(Arc::clone(&policy.settings().name), Arc::clone(&entry.subject)));
                 }
             }

@@ -203,7 +203,7 @@ impl Policy {
         let keeps = self.keeper.keeps();
         let egress = |egress: &Egress| match &self.settings.egress {
             None => true,
-            Some(quota) => egress.unsaved() == 0 && (keeps || egress.used(quota, now) == 0),
+            Some(quota) => egress.unsaved(egress::period(quota, now)) == 0 && (keeps || egress.used(quota, now) == 0),
         };
         let idle = Idle { rule: self.settings.requests.as_ref(), now, nanos: self.nanos(), egress: &egress };
         self.table.entry(subject, &idle)
@@ -286,9 +286,7 @@ mod tests {
 
     const PERIOD: Duration = Duration::from_secs(60);
 
-    #[tokio::test]
-    async fn a_subject_is_forgotten_once_its_period_is_over() {
-        let clock = Clock::manual(SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_040));
+    fn quota(clock: &Clock, ledger: Option<Arc<dyn egress::Ledger>>) -> Arc<Policy> {
         let settings = settings::Policy {
             name: "quota".into(),
             requests: None,
@@ -298,10 +296,16 @@ mod tests {
             partition: Partition::User,
         };
         let failures = IntCounter::new("failures", "for the test").expect("a counter");
-        let (keeper, _worker) = Keeper::new(None, None, clock.clone(), failures);
+        let (keeper, _worker) = Keeper::new(ledger, None, clock.clone(), failures);
         let metrics = LimitMetrics::new(&Registry::new()).expect("they register").policy("quota");
         let policy = Policy::new(settings, clock.clone(), None, keeper, metrics);
-        let policy = Arc::new(Policy { table: Table::with_room(64), ..policy });
+        Arc::new(Policy { table: Table::with_room(64), ..policy })
+    }
+
+    #[tokio::test]
+    async fn a_subject_is_forgotten_once_its_period_is_over() {
+        let clock = Clock::manual(SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_040));
+        let policy = quota(&clock, None);
         for number in 0..1000 {
             if let Ok(permit) = policy.admit(&format!("u:{number}")).await {
                 permit.sent(10);
@@ -311,5 +315,35 @@ mod tests {
         assert!(!is_kept("u:new"), "there is no room");
         clock.advance(PERIOD);
         assert!(is_kept("u:new") && is_kept("u:another"));
+    }
+
+    /// A ledger that cannot be reached.
+    struct Away;
+
+    #[async_trait::async_trait]
+    impl egress::Ledger for Away {
+        async fn read(&self, _: &Account) -> Result<u64, egress::Unavailable> {
+            Err(egress::Unavailable("a test".to_owned()))
+        }
+
+        async fn add(&self, _: &[(Account, u64)]) -> Result<Vec<u64>, egress::Unavailable> {
+            Err(egress::Unavailable("a test".to_owned()))
+        }
+
+        async fn forget(&self, _: u64) -> Result<(), egress::Unavailable> {
+            Err(egress::Unavailable("a test".to_owned()))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_quota_that_is_used_up_begins_anew_while_the_ledger_is_away() {
+        let clock = Clock::manual(SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_040));
+        let policy = quota(&clock, Some(Arc::new(Away)));
+        policy.admit("u:alice").await.expect("nothing is used").sent(1000);
+        assert_eq!(policy.admit("u:alice").await.err().map(|refused| refused.cause), Some(Cause::Egress));
+        for _ in 0..3 {
+            clock.advance(PERIOD);
+            policy.admit("u:alice").await.expect("the period is new").sent(1000);
+        }
     }
 }

@@ -39,6 +39,8 @@ use server_kit::redis::Redis;
 
 /// How often each session has its turn with Redis.
 const ROUND: Duration = Duration::from_secs(1);
+/// Between two tries to agree on the keys of tickets beside the rounds, in milliseconds.
+const AGREEING: u64 = 1_000;
 /// For the connections at the beginning; what is said until then waits.
 const CONNECT: Duration = Duration::from_secs(3);
 /// Sessions that have their turn at once.
@@ -83,6 +85,8 @@ pub struct Nodes {
     apart: AtomicBool,
     /// Whether tickets are signed with a key that all nodes have.
     agreed: AtomicBool,
+    /// When it was last tried to agree outside of the rounds, in milliseconds since the Unix epoch; held while it is.
+    tried: tokio::sync::Mutex<i64>,
 }
 
 /// The way of sessions to other nodes, and its other end.
@@ -108,6 +112,7 @@ impl Nodes {
             away: AtomicBool::new(false),
             apart: AtomicBool::new(false),
             agreed: AtomicBool::new(false),
+            tried: tokio::sync::Mutex::new(0),
         });
         let Ends { out, turns } = ends;
         let (listening, turning, sending) = (Arc::clone(&nodes), Arc::clone(&nodes), Arc::clone(&nodes));
@@ -148,7 +153,16 @@ impl Nodes {
 
     /// Has tickets signed so that all nodes take them; false where that was not to be had.
     pub async fn agree(&self) -> bool {
-        self.agreed.load(Ordering::Relaxed) || self.exchange_keys().await
+        if self.agreed.load(Ordering::Relaxed) {
+            return true;
+        }
+        // One try for all who ask, and no more than one a second: tickets that nobody signed cost Redis nothing.
+        let mut tried = self.tried.lock().await;
+        if !self.agreed.load(Ordering::Relaxed) && self.now().abs_diff(*tried) >= AGREEING {
+            self.exchange_keys().await;
+            *tried = self.now();
+        }
+        self.agreed.load(Ordering::Relaxed)
     }
 
     /// Learns the keys of the other nodes, and tells its own: Redis may have lost them.

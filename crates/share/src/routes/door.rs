@@ -4,9 +4,11 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use axum::extract::{FromRequestParts, Query, RawPathParams};
-use http::header;
+use axum::extract::{FromRequestParts, Query, RawPathParams, Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
 use http::request::Parts;
+use http::{Method, header};
 use serde::Deserialize;
 
 use crate::Relay;
@@ -17,6 +19,7 @@ use crate::tickets::{Place, Role, Ticket};
 use http_semantics::caller::Caller;
 use http_semantics::client_ip;
 use server_kit::api::error::Error;
+use server_kit::api::limits::Uncounted;
 
 /// Somebody with the token.
 #[derive(Clone, Copy, Debug)]
@@ -101,6 +104,21 @@ impl FromRequestParts<Arc<Relay>> for Viewer {
             Some(tag) => Ok(Self::Told(tag)),
             None => Visitor::from_request_parts(parts, relay).await.map(Self::Visitor),
         }
+    }
+}
+
+/// Refuses whoever shows nothing that is valid, before the limits of a class count the request: those count by address, and
+/// nobody may use up what others behind the same one have.
+pub async fn judge(State(relay): State<Arc<Relay>>, request: Request, next: Next) -> Response {
+    let (mut parts, body) = request.into_parts();
+    match Viewer::from_request_parts(&mut parts, &relay).await {
+        Ok(_) => next.run(Request::from_parts(parts, body)).await,
+        // Nothing here takes another method, and everybody may be told so.
+        Err(_) if !matches!(parts.method, Method::GET | Method::HEAD | Method::POST) => {
+            parts.extensions.insert(Uncounted);
+            next.run(Request::from_parts(parts, body)).await
+        }
+        Err(error) => error.into_response(),
     }
 }
 

@@ -65,10 +65,16 @@ pub fn routes(
     router
         .nest("/api/share", document(&limited))
         .nest("/api/v1/share", ours.merge(OpenApiRouter::from(alias)))
+        .layer(middleware::from_fn_with_state(Arc::clone(&relay), door::judge))
         .layer(middleware::from_fn_with_state(Arc::clone(&relay), local))
         .layer(middleware::from_fn_with_state(Arc::clone(&relay), count))
         .with_state(relay)
         .merge(OpenApiRouter::with_openapi(page::Pages::openapi()).merge(OpenApiRouter::from(page::routes())))
+}
+
+/// The second path of each of the document's, which is not described.
+pub fn second_path(template: &str) -> Option<String> {
+    template.strip_prefix("/api/share/").map(|rest| format!("/api/v1/share/{rest}"))
 }
 
 /// The document's paths.
