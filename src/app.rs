@@ -34,10 +34,10 @@ use crate::proxy::world::{Parts, Store, World, WorldError};
 use ::events::Events;
 use http_server::listener::{self, ListenError};
 use http_server::workers::Workers;
-use object_engine::cache::{Cache, CacheError};
+use object_engine::cache::{CacheError, SliceCache};
 use primitives::clock::Clock;
-use primitives::lifecycle::Tasks;
-use s3::settings::{self, Endpoint};
+use primitives::lifecycle::BackgroundTasks;
+use s3::settings::{self, StoreEndpoint};
 use s3::signer::Signer;
 use server_kit::api::health::Checkup;
 use server_kit::api::router::{self, Shared};
@@ -46,8 +46,8 @@ use server_kit::database;
 use server_kit::redis;
 use server_kit::telemetry::metrics::Metrics;
 use server_kit::telemetry::upstreams::{ClusterReading, DestinationReading, Source};
-use upstream::cluster::{Cluster, Member};
-use upstream::health::State;
+use upstream::cluster::{Cluster, ClusterMember};
+use upstream::health::HealthState;
 
 /// For the exchanges under way of what has nobody to serve any more.
 const SERVICES_GRACE: Duration = Duration::from_secs(1);
@@ -108,11 +108,11 @@ pub struct Running {
     /// The threads that serve clients.
     workers: Arc<Workers>,
     /// What players wait for.
-    tasks: Tasks,
+    tasks: BackgroundTasks,
     /// What has to outlive it: the operator's view of the drain, and embedded stores.
-    services: Tasks,
+    services: BackgroundTasks,
     grace: Duration,
-    cache: Option<Arc<Cache>>,
+    cache: Option<Arc<SliceCache>>,
     backing: Backing,
     files: OpenFiles,
 }
@@ -143,7 +143,7 @@ impl Running {
     pub async fn stop(self, hurry: impl Future<Output = ()>) -> bool {
         let whole = tokio::select! {
             biased;
-            whole = self.tasks.stop(self.grace) => whole,
+            whole = self.tasks.shutdown(self.grace) => whole,
             () = hurry => {
                 self.workers.stop(WORKERS_TIME).await;
                 return false;
@@ -154,7 +154,7 @@ impl Running {
             // What a dying disk does not take in time is fetched anew after the start.
             let _ = tokio::time::timeout(CLOSE_TIME, cache.close()).await;
         }
-        self.services.stop(SERVICES_GRACE).await;
+        self.services.shutdown(SERVICES_GRACE).await;
         self.backing.close().await;
         whole
     }
@@ -162,7 +162,8 @@ impl Running {
 
 /// Starts everything that `settings` ask for; `extra` are further pages on the players' listeners.
 pub async fn start(settings: Settings, extra: Router) -> Result<Running, StartError> {
-    let (clock, metrics, tasks, services) = (Clock::system(), metrics()?, Tasks::default(), Tasks::default());
+    let (clock, metrics, tasks, services) =
+        (Clock::system(), metrics()?, BackgroundTasks::default(), BackgroundTasks::default());
     let workers = Arc::new(Workers::start(settings.server.http.threads).map_err(ListenError::Workers)?);
     let debug_token = settings.admin.as_ref().and_then(|admin| admin.token.clone());
     let stores = open_stores(&settings.stores, &clock, &services).await?;
@@ -226,7 +227,7 @@ pub async fn start(settings: Settings, extra: Router) -> Result<Running, StartEr
 async fn observe(
     world: &Arc<ArcSwap<World>>,
     backing: &Backing,
-    tasks: &Tasks,
+    tasks: &BackgroundTasks,
     metrics: &Metrics,
 ) -> Result<(), prometheus::Error> {
     watch::start(world, backing, tasks).await;
@@ -273,22 +274,22 @@ fn client() -> Result<reqwest::Client, StartError> {
     Ok(client.build()?)
 }
 
-fn authenticator(settings: &Settings, clock: &Clock, tasks: &Tasks) -> Result<Authenticator, StartError> {
+fn authenticator(settings: &Settings, clock: &Clock, tasks: &BackgroundTasks) -> Result<Authenticator, StartError> {
     let tasks = tasks.clone();
     let spawner = Arc::new(move |task: BoxFuture<'static, ()>| tasks.spawn(task));
     Ok(Authenticator::new(&settings.auth, client()?, clock.clone(), spawner)?)
 }
 
 async fn open_stores(
-    stores: &[settings::Store],
+    stores: &[settings::StoreSettings],
     clock: &Clock,
-    tasks: &Tasks,
+    tasks: &BackgroundTasks,
 ) -> Result<HashMap<Arc<str>, Store>, StartError> {
     let mut opened = HashMap::new();
     for store in stores {
         let (store, endpoint) = match &store.endpoint {
-            Endpoint::Remote(url) => (store.clone(), url.clone()),
-            Endpoint::Embedded(folder) => embedded::open(store, folder, clock, tasks)?,
+            StoreEndpoint::Remote(url) => (store.clone(), url.clone()),
+            StoreEndpoint::Embedded(folder) => embedded::open(store, folder, clock, tasks)?,
         };
         let name = Arc::clone(&store.name);
         let signer = Arc::new(Signer::new(store, endpoint, clock.clone()));
@@ -306,21 +307,21 @@ fn reader(world: &Arc<ArcSwap<World>>) -> Source {
 /// What metrics say of the clusters.
 fn readings(world: &World) -> Vec<ClusterReading> {
     let now = Instant::now();
-    let destination = |member: &Member| {
+    let destination = |member: &ClusterMember| {
         let (destination, health) = (Arc::clone(member.destination.id()), member.destination.health());
         let current = health.state(now);
-        let states = State::ALL.iter().map(|state| (state.name(), *state == current)).collect();
-        DestinationReading { destination, states, opened: health.opened() }
+        let states = HealthState::ALL.iter().map(|state| (state.name(), *state == current)).collect();
+        DestinationReading { destination, states, opened: health.breaker_openings() }
     };
     let cluster = |cluster: &Arc<Cluster>| ClusterReading {
         cluster: Arc::clone(cluster.id()),
-        retries_refused: cluster.budget().exhausted(),
+        retries_refused: cluster.retry_budget().exhausted(),
         destinations: cluster.members().iter().map(destination).collect(),
     };
     world.clusters().iter().map(cluster).collect()
 }
 
-fn serve_admin(admin: &Admin, shared: Shared, tasks: &Tasks) -> Result<SocketAddr, StartError> {
+fn serve_admin(admin: &Admin, shared: Shared, tasks: &BackgroundTasks) -> Result<SocketAddr, StartError> {
     let (socket, address) = listener::bind(admin.address)?;
     let failed = |source| ListenError::Bind { address, source };
     let socket = tokio::net::TcpListener::from_std(socket).map_err(failed)?;

@@ -9,7 +9,7 @@ use tokio::time::{sleep, timeout};
 
 use super::StartError;
 use crate::config::Settings;
-use primitives::lifecycle::Tasks;
+use primitives::lifecycle::BackgroundTasks;
 use server_kit::api::health::Part;
 use server_kit::database::{self, Database, DatabaseFile, OpenError};
 use server_kit::redis::Redis;
@@ -47,7 +47,7 @@ struct Looks {
 impl Backing {
     /// Connects to what the settings name. A server that does not answer keeps nobody from streaming: it is waited for
     /// beside, and what needs it answers 503 meanwhile.
-    pub async fn open(settings: &Settings, tasks: &Tasks) -> Result<Self, StartError> {
+    pub async fn open(settings: &Settings, tasks: &BackgroundTasks) -> Result<Self, StartError> {
         let redis = match &settings.state {
             Some(state) => Some(Redis::connect(state).await?),
             None => None,
@@ -97,7 +97,7 @@ impl Backing {
         self.looks.file_is_lost.load(Ordering::Relaxed)
     }
 
-    async fn watch(self, mut migrated: bool, tasks: Tasks) {
+    async fn watch(self, mut migrated: bool, tasks: BackgroundTasks) {
         loop {
             tokio::select! {
                 () = sleep(LOOK_EVERY) => {}

@@ -9,9 +9,9 @@ use super::StartError;
 use crate::config::Settings;
 use crate::proxy::settings::{Kind, ObjectRoute, Source};
 use crate::proxy::world::World;
-use object_engine::cache::{self, Cache};
+use object_engine::cache::{self, SliceCache};
 use primitives::clock::Clock;
-use primitives::lifecycle::Tasks;
+use primitives::lifecycle::BackgroundTasks;
 use server_kit::api::cache::{Operations, Refreshed, Scope};
 use server_kit::telemetry::cache::CacheNumbers;
 use server_kit::telemetry::metrics::Metrics;
@@ -20,22 +20,22 @@ use server_kit::telemetry::metrics::Metrics;
 pub async fn open(
     settings: &Settings,
     clock: &Clock,
-    tasks: &Tasks,
+    tasks: &BackgroundTasks,
     metrics: &Metrics,
-) -> Result<Option<Arc<Cache>>, StartError> {
+) -> Result<Option<Arc<SliceCache>>, StartError> {
     let uses = |kind: &Kind| matches!(kind, Kind::Object(object) if object.cache.is_some());
     if !settings.routes.entries().any(|entry| uses(&entry.value.kind)) {
         return Ok(None);
     }
     let tasks = tasks.clone();
     let spawner = Arc::new(move |task: BoxFuture<'static, ()>| tasks.spawn(task));
-    let cache = Cache::open(&settings.cache, clock.clone(), spawner).await?;
+    let cache = SliceCache::open(&settings.cache, clock.clone(), spawner).await?;
     let read = Arc::clone(&cache);
     metrics.watch_cache(Arc::new(move || numbers(&read)))?;
     Ok(Some(cache))
 }
 
-fn numbers(cache: &Cache) -> CacheNumbers {
+fn numbers(cache: &SliceCache) -> CacheNumbers {
     let stats = cache.stats();
     CacheNumbers {
         memory_bytes: stats.memory_bytes.get(),
@@ -45,8 +45,8 @@ fn numbers(cache: &Cache) -> CacheNumbers {
         filled: stats.filled.get(),
         failed: stats.failed.get(),
         cancelled: stats.cancelled.get(),
-        ahead: stats.ahead.get(),
-        questions: stats.questions.get(),
+        ahead: stats.read_aheads.get(),
+        questions: stats.metadata_requests.get(),
         evictions: stats.evictions.get(),
         disk_errors: stats.disk_errors.get(),
         purges: stats.purges.get(),
@@ -55,36 +55,36 @@ fn numbers(cache: &Cache) -> CacheNumbers {
 }
 
 /// What the operator can do with `cache`.
-pub fn operations(cache: &Arc<Cache>, world: &Arc<ArcSwap<World>>) -> Arc<dyn Operations> {
+pub fn operations(cache: &Arc<SliceCache>, world: &Arc<ArcSwap<World>>) -> Arc<dyn Operations> {
     Arc::new(Hands { cache: Arc::clone(cache), world: Arc::clone(world) })
 }
 
 /// The objects that a route can serve: those of its bucket whose keys begin as its `Key` does, or whatever the catalogue
 /// says, which is every bucket of every store.
-fn served_by(route: &ObjectRoute) -> cache::Scope {
+fn served_by(route: &ObjectRoute) -> cache::PurgeScope {
     match &route.source {
-        Source::Key { store, bucket, key } => cache::Scope::Bucket {
+        Source::Key { store, bucket, key } => cache::PurgeScope::Bucket {
             store: store.to_string(),
             bucket: bucket.to_string(),
             prefix: key.fixed_prefix().to_owned(),
         },
-        Source::Track(_) => cache::Scope::All,
+        Source::Track(_) => cache::PurgeScope::All,
     }
 }
 
 struct Hands {
-    cache: Arc<Cache>,
+    cache: Arc<SliceCache>,
     world: Arc<ArcSwap<World>>,
 }
 
 impl Operations for Hands {
     fn purge(&self, scope: Scope) -> std::io::Result<()> {
         self.cache.purge(match scope {
-            Scope::Key(key) => cache::Scope::Key(key),
-            Scope::Prefix(prefix) => cache::Scope::Prefix(prefix),
+            Scope::Key(key) => cache::PurgeScope::Key(key),
+            Scope::Prefix(prefix) => cache::PurgeScope::Prefix(prefix),
             // One that a reload has taken away meanwhile has served nobody knows what.
-            Scope::Route(route) => self.world.load().object_route(&route).map_or(cache::Scope::All, served_by),
-            Scope::All => cache::Scope::All,
+            Scope::Route(route) => self.world.load().object_route(&route).map_or(cache::PurgeScope::All, served_by),
+            Scope::All => cache::PurgeScope::All,
         })
     }
 
@@ -105,10 +105,10 @@ impl Operations for Hands {
                 }
                 asked.push(place);
                 match self.cache.refresh(&origin, key).await {
-                    Ok(cache::Refreshed::Unknown) => {}
-                    Ok(cache::Refreshed::Same) => refreshed.same += 1,
-                    Ok(cache::Refreshed::Changed) => refreshed.changed += 1,
-                    Ok(cache::Refreshed::Gone) => refreshed.gone += 1,
+                    Ok(cache::RefreshOutcome::Unknown) => {}
+                    Ok(cache::RefreshOutcome::Same) => refreshed.same += 1,
+                    Ok(cache::RefreshOutcome::Changed) => refreshed.changed += 1,
+                    Ok(cache::RefreshOutcome::Gone) => refreshed.gone += 1,
                     Err(_) => refreshed.failed += 1,
                 }
             }

@@ -4,16 +4,21 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use s3::settings::Store;
+use s3::settings::StoreSettings;
 use url::Url;
 
 use super::StartError;
 use primitives::clock::Clock;
-use primitives::lifecycle::Tasks;
+use primitives::lifecycle::BackgroundTasks;
 
 /// Serves `folder` on loopback, with keys that nobody else knows, and returns the store with these keys and its address.
 #[cfg(feature = "demo")]
-pub fn open(store: &Store, folder: &Path, clock: &Clock, tasks: &Tasks) -> Result<(Store, Url), StartError> {
+pub fn open(
+    store: &StoreSettings,
+    folder: &Path,
+    clock: &Clock,
+    tasks: &BackgroundTasks,
+) -> Result<(StoreSettings, Url), StartError> {
     use std::net::{Ipv4Addr, SocketAddr};
 
     use primitives::secret::Secret;
@@ -36,7 +41,12 @@ pub fn open(store: &Store, folder: &Path, clock: &Clock, tasks: &Tasks) -> Resul
 
 /// Fails: `check` has refused the key before, since this program is built without embedded stores.
 #[cfg(not(feature = "demo"))]
-pub fn open(store: &Store, _: &Path, _: &Clock, _: &Tasks) -> Result<(Store, Url), StartError> {
+pub fn open(
+    store: &StoreSettings,
+    _: &Path,
+    _: &Clock,
+    _: &BackgroundTasks,
+) -> Result<(StoreSettings, Url), StartError> {
     let source = io::Error::new(io::ErrorKind::Unsupported, "this Tidegate is built without `demo`");
     Err(StartError::Embedded { name: Arc::clone(&store.name), source })
 }

@@ -10,7 +10,7 @@ use events::Events;
 use playback::reports::Playback;
 use playback::reports::streams::{Heard, Listening, What};
 use primitives::clock::Clock;
-use primitives::lifecycle::Tasks;
+use primitives::lifecycle::BackgroundTasks;
 use server_kit::telemetry::metrics::Metrics;
 
 /// What there is where the settings name events.
@@ -27,7 +27,7 @@ pub struct Opened {
 pub async fn open(
     settings: &Settings,
     clock: &Clock,
-    services: &Tasks,
+    services: &BackgroundTasks,
     metrics: &Metrics,
 ) -> Result<Option<Opened>, StartError> {
     let Some((settings, playback)) = &settings.events else { return Ok(None) };

@@ -7,7 +7,7 @@ use super::StartError;
 use super::backing::Backing;
 use crate::config::Settings;
 use primitives::clock::Clock;
-use primitives::lifecycle::Tasks;
+use primitives::lifecycle::BackgroundTasks;
 use server_kit::limit::Limits;
 use server_kit::limit::egress::Ledger;
 use server_kit::limit::ledger::{InDatabase, InRedis};
@@ -22,7 +22,7 @@ pub fn open(
     settings: &Settings,
     backing: &Backing,
     clock: &Clock,
-    services: &Tasks,
+    services: &BackgroundTasks,
     metrics: &Metrics,
 ) -> Result<Arc<Limits>, StartError> {
     let database = backing.database.clone().map(|database| Arc::new(InDatabase(database)) as Arc<dyn Ledger>);

@@ -8,15 +8,15 @@ use super::{StartError, open_stores};
 use crate::config::Settings;
 use crate::proxy::world::Store;
 use primitives::clock::Clock;
-use primitives::lifecycle::Tasks;
-use s3::listing::{Objects, page};
+use primitives::lifecycle::BackgroundTasks;
+use s3::listing::{ListingPage, parse_page};
 
 /// For one page.
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// Tries of one page, the first included.
 const TRIES: u32 = 3;
 
-pub use s3::listing::Object as Listed;
+pub use s3::listing::ListedObject as Listed;
 
 /// Why a bucket cannot be listed; names neither the store's address nor the signature.
 #[derive(Debug, thiserror::Error)]
@@ -53,7 +53,7 @@ impl Listing {
         bucket: &str,
         prefix: &str,
         clock: &Clock,
-        tasks: &Tasks,
+        tasks: &BackgroundTasks,
     ) -> Result<Self, ListError> {
         let wanted: Vec<_> = settings.stores.iter().filter(|known| *known.name == *store).cloned().collect();
         let store = open_stores(&wanted, clock, tasks).await?.into_values().next().ok_or(ListError::Nonsense)?;
@@ -74,7 +74,7 @@ impl Listing {
                 outcome => break outcome?,
             }
         };
-        let Objects { objects, next } = page(&text).ok_or(ListError::Nonsense)?;
+        let ListingPage { objects, continuation_token: next } = parse_page(&text).ok_or(ListError::Nonsense)?;
         self.next = next;
         Ok(Some(objects))
     }

@@ -13,7 +13,7 @@ use crate::config::Settings;
 use crate::proxy::world::Store;
 use playback::positions::{self, Positions};
 use primitives::clock::Clock;
-use primitives::lifecycle::Tasks;
+use primitives::lifecycle::BackgroundTasks;
 use server_kit::api::limits::{Class, limited, limited_with_operations};
 use server_kit::api::router::{self, Modules};
 use server_kit::api::usage;
@@ -28,9 +28,9 @@ pub struct Means<'a> {
     /// The time.
     pub clock: &'a Clock,
     /// What players wait for.
-    pub tasks: &'a Tasks,
+    pub tasks: &'a BackgroundTasks,
     /// What outlives the players' requests.
-    pub services: &'a Tasks,
+    pub services: &'a BackgroundTasks,
     /// Where they count.
     pub metrics: &'a Metrics,
     /// What callers may.

@@ -8,7 +8,7 @@ use super::backing::Backing;
 use crate::proxy::world::World;
 use events::Events;
 use http_server::workers::{STUCK_AFTER, Workers};
-use primitives::lifecycle::Tasks;
+use primitives::lifecycle::BackgroundTasks;
 use server_kit::api::health::{Part, Probe};
 
 /// Counts the live sessions.
@@ -21,7 +21,7 @@ pub struct Process {
     /// The events, where there are any.
     pub events: Option<Events>,
     /// Everything that shutdown waits for.
-    pub tasks: Tasks,
+    pub tasks: BackgroundTasks,
     /// Redis and the database.
     pub backing: Backing,
     /// The number of live sessions, where sharing is configured.
@@ -32,7 +32,12 @@ pub struct Process {
 
 impl Process {
     /// The process without modules.
-    pub fn new(world: &Arc<ArcSwap<World>>, tasks: &Tasks, backing: &Backing, workers: &Arc<Workers>) -> Self {
+    pub fn new(
+        world: &Arc<ArcSwap<World>>,
+        tasks: &BackgroundTasks,
+        backing: &Backing,
+        workers: &Arc<Workers>,
+    ) -> Self {
         let (world, workers) = (Arc::clone(world), Arc::clone(workers));
         Self { world, events: None, tasks: tasks.clone(), backing: backing.clone(), active_sessions: None, workers }
     }

@@ -10,10 +10,10 @@ use futures::future::join_all;
 
 use super::backing::Backing;
 use crate::proxy::world::World;
-use object_engine::{self, Origin};
-use primitives::lifecycle::Tasks;
-use upstream::error::origin as address;
-use upstream::health::State;
+use object_engine::{self, ObjectOrigin};
+use primitives::lifecycle::BackgroundTasks;
+use upstream::error::url_origin as address;
+use upstream::health::HealthState;
 use upstream::probe;
 
 /// Between two questions to a bucket that can be used.
@@ -26,12 +26,12 @@ const FIRST_ANSWERS: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// Starts watching. Returns when each bucket has been asked once, or after a moment.
-pub async fn start(world: &Arc<ArcSwap<World>>, backing: &Backing, tasks: &Tasks) {
+pub async fn start(world: &Arc<ArcSwap<World>>, backing: &Backing, tasks: &BackgroundTasks) {
     for cluster in world.load().probed() {
         let cluster = Arc::clone(cluster);
         repeat(tasks, async move {
             loop {
-                let wait = probe::round(&cluster).await;
+                let wait = probe::probe_cluster(&cluster).await;
                 probe::pause(&cluster, wait).await;
             }
         });
@@ -60,7 +60,7 @@ pub async fn start(world: &Arc<ArcSwap<World>>, backing: &Backing, tasks: &Tasks
 }
 
 /// Runs `endless` until shutdown begins.
-fn repeat(tasks: &Tasks, endless: impl Future<Output = ()> + Send + 'static) {
+fn repeat(tasks: &BackgroundTasks, endless: impl Future<Output = ()> + Send + 'static) {
     let stopping = tasks.clone();
     tasks.spawn(async move {
         tokio::select! {
@@ -73,14 +73,14 @@ fn repeat(tasks: &Tasks, endless: impl Future<Output = ()> + Send + 'static) {
 /// Asks every bucket once; the time to wait before the next round.
 async fn ask_buckets(world: &World) -> Duration {
     join_all(world.places().map(|places| places.open_all())).await;
-    join_all(world.buckets().iter().map(|origin| object_engine::probe(origin))).await;
+    join_all(world.buckets().iter().map(|origin| object_engine::probe_bucket(origin))).await;
     if world.stores_are_good() { ASK_EVERY } else { ASK_SOON }
 }
 
 /// The health of everything, as it was seen last.
 #[derive(Default)]
 struct Known {
-    destinations: HashMap<(Arc<str>, Arc<str>), (State, bool)>,
+    destinations: HashMap<(Arc<str>, Arc<str>), (HealthState, bool)>,
     buckets: HashMap<(Arc<str>, Arc<str>), Option<String>>,
     redis: Option<Arc<str>>,
     database: Option<Arc<str>>,
@@ -94,7 +94,7 @@ impl Known {
                 let (id, health) = (member.destination.id(), member.destination.health());
                 let now = (health.state(Instant::now()), health.is_reachable());
                 let before = self.destinations.insert((Arc::clone(cluster.id()), Arc::clone(id)), now);
-                let (state, reachable) = before.unwrap_or((State::Healthy, true));
+                let (state, reachable) = before.unwrap_or((HealthState::Healthy, true));
                 let change = Change { cluster: cluster.id(), destination: id, address: &address(&member.address) };
                 if reachable != now.1 {
                     change.tell_reachable(now.1, member.destination.probe_error().as_deref());
@@ -109,7 +109,7 @@ impl Known {
         tell_part(&mut self.database, backing.database_fault(), "the database (Database.Url)");
     }
 
-    fn look_at_bucket(&mut self, origin: &Origin) {
+    fn look_at_bucket(&mut self, origin: &ObjectOrigin) {
         let (store, bucket) = (&*origin.store, &*origin.bucket);
         let place = (Arc::clone(&origin.store), Arc::clone(&origin.bucket));
         let now = origin.health.fault();
@@ -142,23 +142,23 @@ impl Change<'_> {
         }
     }
 
-    fn tell_state(&self, before: State, now: State) {
+    fn tell_state(&self, before: HealthState, now: HealthState) {
         let Self { cluster, destination, address } = self;
         let name = format!("destination `{destination}` of cluster `{cluster}` ({address})");
         match (before, now) {
-            (State::Open | State::HalfOpen, State::Open | State::HalfOpen) => {}
+            (HealthState::Open | HealthState::HalfOpen, HealthState::Open | HealthState::HalfOpen) => {}
             (before, now) if before == now => {}
-            (_, State::Open | State::HalfOpen) => {
+            (_, HealthState::Open | HealthState::HalfOpen) => {
                 tracing::warn!(
                     cluster,
                     destination,
                     "{name} gets no requests for now: too many failed in a row (breaker)"
                 );
             }
-            (_, State::Unhealthy) => {
+            (_, HealthState::Unhealthy) => {
                 tracing::warn!(cluster, destination, "{name} is out of use: its health check says so");
             }
-            (_, State::Healthy) => tracing::info!(cluster, destination, "{name} is in use again"),
+            (_, HealthState::Healthy) => tracing::info!(cluster, destination, "{name} is in use again"),
         }
     }
 }

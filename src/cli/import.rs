@@ -14,7 +14,7 @@ use crate::config::{self, Settings};
 use catalog::{Catalog, Imported, MAX_ID, NewTrack};
 use http_semantics::media_type;
 use primitives::clock::Clock;
-use primitives::lifecycle::Tasks;
+use primitives::lifecycle::BackgroundTasks;
 use s3;
 use server_kit::database::Database;
 
@@ -120,7 +120,7 @@ fn wrong(args: &Args, settings: &Settings) -> Option<String> {
     if !settings.stores.iter().any(|store| *store.name == *args.store) {
         return Some(format!("ObjectStores has no `{}`", args.store));
     }
-    (!s3::is_bucket(&args.bucket)).then(|| format!("`{}` cannot be a bucket's name", args.bucket))
+    (!s3::is_bucket_name(&args.bucket)).then(|| format!("`{}` cannot be a bucket's name", args.bucket))
 }
 
 fn summary(totals: &Totals) -> String {
@@ -137,7 +137,7 @@ async fn import(args: &Args, settings: Settings) -> Result<Totals, String> {
     let database = Database::open(database).await.map_err(|error| error.to_string())?;
     database.migrate().await.map_err(|error| error.to_string())?;
     let catalog = Catalog::new(database.clone(), None);
-    let tasks = Tasks::default();
+    let tasks = BackgroundTasks::default();
     let mut listing = Listing::open(&settings, &args.store, &args.bucket, &args.prefix, &clock, &tasks)
         .await
         .map_err(|error| error.to_string())?;
@@ -154,7 +154,7 @@ async fn import(args: &Args, settings: Settings) -> Result<Totals, String> {
         progress.at(&totals);
     }
     progress.end();
-    tasks.stop(Duration::from_secs(1)).await;
+    tasks.shutdown(Duration::from_secs(1)).await;
     database.close().await;
     Ok(totals)
 }
@@ -170,7 +170,7 @@ fn track(args: &Args, listed: Listed) -> Option<NewTrack> {
     };
     let good = (1..=MAX_ID).contains(&id.len()) && !id.contains(|c: char| c == '/' || c.is_control());
     let id = good.then(|| id.to_owned())?;
-    let content_type = media_type::by_ending(&listed.key).map(str::to_owned);
+    let content_type = media_type::from_key_extension(&listed.key).map(str::to_owned);
     let (store, bucket, owner) = (args.store.clone(), args.bucket.clone(), args.owner.clone());
     Some(NewTrack { id, store, bucket, content_type, size: listed.size, owner, key: listed.key })
 }

@@ -11,7 +11,7 @@ use tracing::{error, info, warn};
 use super::{check, refuse, say};
 use crate::app::{self, Running};
 use crate::config::{self, Settings};
-use primitives::lifecycle::Signals;
+use primitives::lifecycle::ProcessSignals;
 use server_kit::telemetry::log;
 
 /// Serves what `file` describes.
@@ -33,7 +33,7 @@ pub fn with(settings: Settings, extra: Router, started: impl FnOnce(&Running)) -
         Err(error) => return fail(&error),
     };
     let code = runtime.block_on(async {
-        let mut signals = match Signals::listen() {
+        let mut signals = match ProcessSignals::listen() {
             Ok(signals) => signals,
             Err(error) => return fail(&error),
         };
@@ -43,9 +43,9 @@ pub fn with(settings: Settings, extra: Router, started: impl FnOnce(&Running)) -
         };
         started(&running);
         let files = running.files();
-        signals.asked_to_stop(|| files.reopen()).await;
+        signals.wait_for_shutdown(|| files.reopen()).await;
         info!("stopping: no new connections; streams under way may end");
-        if running.stop(signals.asked_to_stop(|| files.reopen())).await {
+        if running.stop(signals.wait_for_shutdown(|| files.reopen())).await {
             info!("stopped");
         } else {
             warn!("stopped with streams under way");

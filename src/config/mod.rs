@@ -46,15 +46,15 @@ pub struct Settings {
     /// The operator's side.
     pub admin: Option<proxy::settings::Admin>,
     /// The object stores, by name.
-    pub stores: Vec<s3::settings::Store>,
+    pub stores: Vec<s3::settings::StoreSettings>,
     /// Whose tokens are believed.
     pub auth: auth::settings::Auth,
     /// How much each may ask for and get.
     pub limits: limit::settings::Settings,
     /// The routes that are enabled.
-    pub routes: routing::table::Table<Arc<proxy::settings::Route>>,
+    pub routes: routing::table::RouteTable<Arc<proxy::settings::Route>>,
     /// The clusters, by id.
-    pub clusters: BTreeMap<Arc<str>, upstream::settings::Cluster>,
+    pub clusters: BTreeMap<Arc<str>, upstream::settings::ClusterSettings>,
     /// The cache, for the routes that use it.
     pub cache: object_engine::cache::Settings,
     /// Redis, where state is shared.

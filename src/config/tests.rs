@@ -8,10 +8,10 @@ use http::{HeaderMap, Method};
 use proptest::prelude::{any, proptest};
 
 use super::{Report, Settings, load, load_text, reference, schema};
-use crate::proxy::settings::{Authorization, Kind, Route, Source, Timeouts};
-use routing::table::{Lookup, Request};
-use s3::settings::Endpoint;
-use upstream::settings::{Active, Available, HealthCheck, Passive};
+use crate::proxy::settings::{Authorization, Kind, Route, Source, UpstreamTimeouts};
+use routing::table::{RouteLookup, RoutingInput};
+use s3::settings::StoreEndpoint;
+use upstream::settings::{ActiveHealthCheck, AvailabilityPolicy, HealthCheckSettings, PassiveHealthCheck};
 
 /// The variables that the shipped files and the wrong ones name; the values must never be seen in a report.
 fn environment(name: &str) -> Option<String> {
@@ -165,15 +165,18 @@ fn the_configuration_of_yarp_is_an_object_route_behind_a_token() {
     assert_eq!((&**store, &**bucket), ("minio", "audio"));
     assert_eq!(object.cluster.as_deref(), Some("minio"));
     assert!(matches!(&route.authorization, Authorization::Policy(policy) if policy.rules.is_empty()));
-    assert_eq!(settings.stores[0].endpoint, Endpoint::Remote("http://canary-endpoint:9000".parse().expect("a URL")));
+    assert_eq!(
+        settings.stores[0].endpoint,
+        StoreEndpoint::Remote("http://canary-endpoint:9000".parse().expect("a URL"))
+    );
 }
 
 /// The route that a GET of `path` takes.
 fn route<'s>(settings: &'s Settings, path: &str) -> &'s Route {
     let headers = HeaderMap::new();
-    let request = Request { method: &Method::GET, host: Some("localhost"), path, query: None, headers: &headers };
+    let request = RoutingInput { method: &Method::GET, host: Some("localhost"), path, query: None, headers: &headers };
     match settings.routes.find(&request) {
-        Lookup::Found(found) => found.value,
+        RouteLookup::Found(found) => found.value,
         _ => panic!("no route for {path}"),
     }
 }
@@ -194,12 +197,12 @@ fn what_is_not_said_has_its_default() {
     assert_eq!((settings.cache.slice_size, settings.cache.memory), (256 << 10, 256 << 20));
     assert!(settings.cache.disk.is_none());
     assert_eq!(settings.stores[0].presign_expiry, Duration::from_secs(900));
-    assert_eq!(settings.stores[0].endpoint, Endpoint::Embedded("./data/objects".into()));
+    assert_eq!(settings.stores[0].endpoint, StoreEndpoint::Embedded("./data/objects".into()));
     assert_eq!(settings.stores[0].credentials.secret_key.value.expose(), "");
     let route = route(&settings, "/stream/x");
     assert!(matches!(route.authorization, Authorization::Anonymous));
     let seconds = Duration::from_secs;
-    assert_eq!(route.timeouts, Timeouts { connect: seconds(2), first_byte: seconds(5), idle: seconds(30) });
+    assert_eq!(route.timeouts, UpstreamTimeouts { connect: seconds(2), first_byte: seconds(5), idle: seconds(30) });
     assert_eq!(route.max_request_body, Some(30_000_000));
 }
 
@@ -207,14 +210,14 @@ fn what_is_not_said_has_its_default() {
 fn a_route_is_cached_by_the_policy_that_it_names() {
     let policy = "Policies: { OutputCache: { songs: { Ttl: 1m, HonourCacheControl: true, StaleIfError: 0s } } }\n";
     let store = "ObjectStores: { local: { Embedded: ./objects } }\nCache: { SliceSize: 64KiB, Memory: 1GiB, Disk: { Path: ./c, Size: 1GiB } }\n";
-    let default = object_engine::cache::Policy {
+    let default = object_engine::cache::CachePolicy {
         ttl: Duration::from_secs(10),
         honour_cache_control: false,
         stale_while_revalidate: Duration::from_secs(10),
         stale_if_error: Duration::from_secs(86_400),
         negative_ttl: Duration::from_secs(2),
     };
-    let songs = object_engine::cache::Policy {
+    let songs = object_engine::cache::CachePolicy {
         ttl: Duration::from_secs(60),
         honour_cache_control: true,
         stale_if_error: Duration::ZERO,
@@ -239,7 +242,7 @@ fn a_route_is_cached_by_the_policy_that_it_names() {
 #[test]
 fn a_limit_is_the_routes_then_the_clusters_then_the_default() {
     let seconds = Duration::from_secs;
-    let of = |connect, first_byte, idle| Timeouts { connect, first_byte, idle };
+    let of = |connect, first_byte, idle| UpstreamTimeouts { connect, first_byte, idle };
     let policy = "Policies: { Timeout: { slow: { FirstByte: 1m } } }\n";
     let cluster = "    busy: { HttpRequest: { ActivityTimeout: \"00:01:40\" } }\n  Routes:";
     for (line, expected) in [
@@ -291,31 +294,35 @@ fn destinations_keep_the_order_of_the_file() {
 
 #[test]
 fn health_checks_are_those_of_yarp_and_a_store_has_a_path_of_its_own() {
-    let active = |target: &str| Active { target: target.to_owned(), ..Active::default() };
-    let rate = |failure_rate, seconds| Passive { failure_rate, reactivation: Duration::from_secs(seconds) };
+    let active = |target: &str| ActiveHealthCheck { target: target.to_owned(), ..ActiveHealthCheck::default() };
+    let rate = |failure_rate, seconds| PassiveHealthCheck { failure_rate, reactivation: Duration::from_secs(seconds) };
     for (check, expected) in [
-        ("{ Active: { Path: /x }, Passive: {} }", HealthCheck::default()),
+        ("{ Active: { Path: /x }, Passive: {} }", HealthCheckSettings::default()),
         (
             "{ Active: { Enabled: \"true\" }, AvailableDestinationsPolicy: HealthyOrPanic }",
-            HealthCheck { active: Some(active("/")), passive: None, available: Available::HealthyOrPanic },
+            HealthCheckSettings {
+                active: Some(active("/")),
+                passive: None,
+                available: AvailabilityPolicy::HealthyOrPanic,
+            },
         ),
         (
             "{ Active: { Enabled: true, Interval: 00:00:05, Timeout: 2s, Path: up, Query: \"?full=1\" } }, \
              Metadata: { ConsecutiveFailuresHealthPolicy.Threshold: \"3\" }",
-            HealthCheck {
-                active: Some(Active {
+            HealthCheckSettings {
+                active: Some(ActiveHealthCheck {
                     interval: Duration::from_secs(5),
                     timeout: Duration::from_secs(2),
                     threshold: 3,
                     ..active("/up?full=1")
                 }),
-                ..HealthCheck::default()
+                ..HealthCheckSettings::default()
             },
         ),
         (
             "{ Passive: { Enabled: true, Policy: TransportFailureRate, ReactivationPeriod: 00:02:00 } }, \
              Metadata: { TransportFailureRateHealthPolicy.RateLimit: \"0.5\" }",
-            HealthCheck { passive: Some(rate(0.5, 120)), ..HealthCheck::default() },
+            HealthCheckSettings { passive: Some(rate(0.5, 120)), ..HealthCheckSettings::default() },
         ),
     ] {
         let cluster = format!("one: {{ Address: http://web:80, Health: http://web:81 }} }}, HealthCheck: {check}");

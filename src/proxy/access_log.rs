@@ -13,7 +13,7 @@ use super::ctx::Ctx;
 use super::failure::{Failure, Level};
 use super::inside::module;
 use http_server::Downstream;
-use object_engine::cache::State;
+use object_engine::cache::CacheStatus;
 use server_kit::auth::path_token::PathToken;
 use server_kit::telemetry::metrics::Metrics;
 use server_kit::telemetry::settings::AccessField as Field;
@@ -131,7 +131,7 @@ fn log_access(line: &RequestLine<'_>, status: u16, sent: u64, ctx: &Ctx) {
         destination = fields.show(Field::Destination, server.map(|server| &*server.destination)).flatten(),
         attempts = fields.show(Field::Attempts, tally.attempts),
         resumes = fields.show(Field::Resumes, tally.resumes.total()),
-        cache = fields.show(Field::Cache, tally.cache.map(State::name)).flatten(),
+        cache = fields.show(Field::Cache, tally.cache.map(CacheStatus::name)).flatten(),
         store = object.map(|object| &*object.store),
         bucket = object.map(|object| &*object.bucket),
         key = object.map(|object| bounded(&object.key, MAX_PATH)),

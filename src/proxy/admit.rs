@@ -12,10 +12,10 @@ use super::inside::ModulePaths;
 use super::permit;
 use super::settings::Kind;
 use super::world::Served;
-use http_semantics::target::BadTarget;
-use http_semantics::{client_ip, cors, target};
+use http_semantics::request_path::InvalidPath;
+use http_semantics::{client_ip, cors, request_path};
 use http_server::Downstream;
-use routing::table::{Lookup, Request};
+use routing::table::{RouteLookup, RoutingInput};
 use server_kit::auth::Refusal;
 
 /// What object routes take.
@@ -26,7 +26,7 @@ pub enum Way {
     /// The object engine or a cluster, by the route in the context.
     Route(Arc<Served>),
     /// A question of a browser whether it may ask (Fetch, "CORS-preflight request").
-    Preflight(Arc<cors::Policy>),
+    Preflight(Arc<cors::CorsPolicy>),
     /// Any other OPTIONS: which methods there are (RFC 9110 §9.3.7).
     Options,
     /// The modules in this process.
@@ -49,16 +49,16 @@ pub async fn admit(downstream: &impl Downstream, ctx: &mut Ctx, modules: &Module
         return inside(request, ctx, asked.is_some());
     }
     let served = match Arc::clone(&ctx.world).find(&lookup(request, asked.as_ref().unwrap_or(&request.method))) {
-        Lookup::Found(found) if modules.take(path, found.path) => return inside(request, ctx, asked.is_some()),
-        Lookup::Found(found) => {
+        RouteLookup::Found(found) if modules.take(path, found.path) => return inside(request, ctx, asked.is_some()),
+        RouteLookup::Found(found) => {
             ctx.captures = found.captures;
             Arc::clone(found.value)
         }
-        Lookup::NotFound | Lookup::MethodNotAllowed(_) if is_inside(path) => {
+        RouteLookup::NotFound | RouteLookup::MethodNotAllowed(_) if is_inside(path) => {
             return inside(request, ctx, asked.is_some());
         }
-        Lookup::MethodNotAllowed(methods) => return Err(Failure::MethodNotAllowed(methods)),
-        Lookup::NotFound => return Err(Failure::NoRoute),
+        RouteLookup::MethodNotAllowed(methods) => return Err(Failure::MethodNotAllowed(methods)),
+        RouteLookup::NotFound => return Err(Failure::NoRoute),
     };
     ctx.served = Some(Arc::clone(&served));
     let route = &served.route;
@@ -92,7 +92,7 @@ fn inside(request: &Parts, ctx: &mut Ctx, asked: bool) -> Result<Way, Failure> {
         return Err(Failure::Unauthorized(Refusal::WrongPath));
     }
     let origin = request.headers.get(header::ORIGIN);
-    let answers = |policy: &&Arc<cors::Policy>| policy.allows(origin) || !origin.is_some_and(cors::is_local);
+    let answers = |policy: &&Arc<cors::CorsPolicy>| policy.allows(origin) || !origin.is_some_and(cors::is_local);
     match ctx.cors().filter(|_| asked).filter(answers) {
         Some(policy) => Ok(Way::Preflight(Arc::clone(policy))),
         None => Ok(Way::Inside),
@@ -100,9 +100,9 @@ fn inside(request: &Parts, ctx: &mut Ctx, asked: bool) -> Result<Way, Failure> {
 }
 
 /// What decides the route of `request` when it is asked for with `method`.
-pub fn lookup<'a>(request: &'a Parts, method: &'a Method) -> Request<'a> {
+pub fn lookup<'a>(request: &'a Parts, method: &'a Method) -> RoutingInput<'a> {
     let uri = &request.uri;
-    Request { method, host: host(request), path: uri.path(), query: uri.query(), headers: &request.headers }
+    RoutingInput { method, host: host(request), path: uri.path(), query: uri.query(), headers: &request.headers }
 }
 
 /// Paths that no route can take: what watches the process must find them whatever the routes are.
@@ -128,8 +128,8 @@ fn well_formed(request: &Parts) -> Result<(), Failure> {
     if matches!(request.method, Method::CONNECT | Method::TRACE) {
         return Err(Failure::MethodNotAllowed(vec![Method::GET, Method::HEAD, Method::OPTIONS]));
     }
-    target::check(request.uri.path().as_bytes()).map_err(|fault| match fault {
-        BadTarget::TooLong { .. } => Failure::PathTooLong,
+    request_path::check(request.uri.path().as_bytes()).map_err(|fault| match fault {
+        InvalidPath::TooLong { .. } => Failure::PathTooLong,
         fault => Failure::BadRequest(fault.to_string().into()),
     })?;
     Ok(())

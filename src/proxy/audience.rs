@@ -7,7 +7,7 @@ use http::{StatusCode, header};
 
 use super::ctx::Ctx;
 use http_semantics::range::ContentRange;
-use object_engine::Answer;
+use object_engine::ObjectResponse;
 
 /// The captured path value that names a track.
 const ID: &str = "id";
@@ -47,7 +47,7 @@ pub struct Told {
 
 impl Told {
     /// The stream of `answer`; `None` where nobody wants to know, or it is nobody's.
-    pub fn of(ctx: &Ctx, key: &str, answer: &Answer) -> Option<Self> {
+    pub fn of(ctx: &Ctx, key: &str, answer: &ObjectResponse) -> Option<Self> {
         let audience = Arc::clone(ctx.world.audience.as_ref()?);
         let user = ctx.claims.as_ref()?.subject.clone();
         let track = match ctx.captures.decoded(ID) {
@@ -76,7 +76,7 @@ impl Drop for Told {
 }
 
 /// The object's size, and whether the answer goes to its end.
-fn part(answer: &Answer) -> (Option<u64>, bool) {
+fn part(answer: &ObjectResponse) -> (Option<u64>, bool) {
     let field = |name| answer.headers.get(name).map(http::HeaderValue::as_bytes);
     if answer.status == StatusCode::PARTIAL_CONTENT {
         let range = field(header::CONTENT_RANGE).and_then(ContentRange::parse);

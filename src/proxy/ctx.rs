@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use super::failure::Failure;
 use super::world::{Served, World};
-use http_semantics::{caller, cors};
-use object_engine::{ObjectName, Tally};
+use http_semantics::{cors, request_info};
+use object_engine::{AttemptStats, ObjectLocation};
 use routing::pattern::Captures;
 use server_kit::auth::Claims;
 use server_kit::auth::path_token::Ticket;
@@ -41,9 +41,9 @@ pub struct Ctx {
     /// Why it failed.
     pub failure: Option<Failure>,
     /// What the object engine did for it.
-    pub tally: Tally,
+    pub tally: AttemptStats,
     /// The object that could not be served.
-    pub failed_object: Option<Box<ObjectName>>,
+    pub failed_object: Option<Box<ObjectLocation>>,
     /// How long the first byte took.
     pub first_byte: Option<Duration>,
     /// Bytes of an object sent.
@@ -55,7 +55,7 @@ impl Ctx {
     pub fn new(world: Arc<World>) -> Self {
         Self {
             world,
-            id: caller::new_request_id(),
+            id: request_info::new_request_id(),
             started: Instant::now(),
             client: None,
             claims: None,
@@ -66,7 +66,7 @@ impl Ctx {
             inside: false,
             captures: Captures::default(),
             failure: None,
-            tally: Tally::default(),
+            tally: AttemptStats::default(),
             failed_object: None,
             first_byte: None,
             sent: 0,
@@ -79,7 +79,7 @@ impl Ctx {
     }
 
     /// Cross-origin rules: the route's, or those of the API.
-    pub fn cors(&self) -> Option<&Arc<cors::Policy>> {
+    pub fn cors(&self) -> Option<&Arc<cors::CorsPolicy>> {
         match &self.served {
             Some(served) => served.route.cors.as_ref(),
             None => self.world.server.api_cors.as_ref().filter(|_| self.inside),

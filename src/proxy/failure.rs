@@ -7,8 +7,8 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 
 use http_semantics::range;
-use http_semantics::rate_limit::Exceeded;
-use http_server::{DownstreamError, HeadFault};
+use http_semantics::rate_limit::ExceededLimit;
+use http_server::{DownstreamError, RequestHeadError};
 use object_engine;
 use server_kit::auth::Refusal;
 
@@ -40,11 +40,11 @@ pub enum Failure {
     /// Who asks may not, and is not told that there is something.
     Hidden,
     /// Who asks has had enough for now; more after that time.
-    Limited(Exceeded, Duration),
+    Limited(ExceededLimit, Duration),
     /// The request body is larger than the route allows.
     BodyTooLarge,
     /// The object engine's.
-    Object(object_engine::Failure),
+    Object(object_engine::ObjectError),
     /// A plain route's cluster has no destination.
     NoDestination,
     /// No destination of a plain route's cluster takes requests for now.
@@ -85,11 +85,11 @@ impl From<DownstreamError> for Failure {
     }
 }
 
-impl From<HeadFault> for Failure {
-    fn from(fault: HeadFault) -> Self {
+impl From<RequestHeadError> for Failure {
+    fn from(fault: RequestHeadError) -> Self {
         match fault {
-            HeadFault::TooLong => Self::HeadTooLarge,
-            HeadFault::Malformed(detail) => Self::BadRequest(detail),
+            RequestHeadError::TooLong => Self::HeadTooLarge,
+            RequestHeadError::Malformed(detail) => Self::BadRequest(detail),
         }
     }
 }
@@ -156,7 +156,7 @@ impl Failure {
         match self {
             Self::Unauthorized(refusal) => Some(refusal.cause()),
             Self::Hidden => Some("policy"),
-            Self::Object(object_engine::Failure::Denied { hidden: true }) => Some("store_denied"),
+            Self::Object(object_engine::ObjectError::Denied { hidden: true }) => Some("store_denied"),
             _ => None,
         }
     }
@@ -176,7 +176,7 @@ impl Failure {
             Self::CatalogUnavailable => "the catalogue cannot be asked at the moment; try again".into(),
             Self::Revoked => "the user logged out".into(),
             Self::Forbidden => "your token does not allow this".into(),
-            Self::Hidden => object_detail(&object_engine::Failure::NotFound).into(),
+            Self::Hidden => object_detail(&object_engine::ObjectError::NotFound).into(),
             Self::BodyTooLarge => "the request body is larger than this route allows".into(),
             Self::Object(failure) => object_detail(failure).into(),
             Self::NoDestination => "there is no server for this request".into(),
@@ -196,12 +196,12 @@ impl Failure {
     pub fn level(&self) -> Level {
         match self {
             Self::Object(
-                object_engine::Failure::Signature
-                | object_engine::Failure::Credentials
-                | object_engine::Failure::NoSuchBucket
-                | object_engine::Failure::Unsignable(_)
-                | object_engine::Failure::Expired
-                | object_engine::Failure::Tls,
+                object_engine::ObjectError::Signature
+                | object_engine::ObjectError::Credentials
+                | object_engine::ObjectError::NoSuchBucket
+                | object_engine::ObjectError::Unsignable(_)
+                | object_engine::ObjectError::Expired
+                | object_engine::ObjectError::Tls,
             )
             | Self::Internal => Level::Error,
             failure if failure.status().is_server_error() => Level::Warn,
@@ -212,9 +212,9 @@ impl Failure {
     /// Whether the client should be told when to try again.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Object(object_engine::Failure::Throttled { retry_after: Some(wait) }) => Some(*wait),
+            Self::Object(object_engine::ObjectError::Throttled { retry_after: Some(wait) }) => Some(*wait),
             Self::Limited(_, wait) => Some(*wait),
-            Self::Object(object_engine::Failure::Archived) => Some(Duration::from_secs(120)),
+            Self::Object(object_engine::ObjectError::Archived) => Some(Duration::from_secs(120)),
             failure if failure.status() == StatusCode::SERVICE_UNAVAILABLE => Some(Duration::from_secs(1)),
             _ => None,
         }
@@ -229,8 +229,8 @@ impl Failure {
                     .map_or_else(|_| Vec::new(), |value| vec![(header::ALLOW, value)])
             }
             Self::Unauthorized(refusal) => vec![(header::WWW_AUTHENTICATE, refusal.challenge())],
-            Self::Object(object_engine::Failure::RangeNotSatisfiable { size }) => vec![
-                (header::CONTENT_RANGE, range::unsatisfied(*size)),
+            Self::Object(object_engine::ObjectError::RangeNotSatisfiable { size }) => vec![
+                (header::CONTENT_RANGE, range::unsatisfied_range(*size)),
                 (header::ACCEPT_RANGES, HeaderValue::from_static("bytes")),
             ],
             _ => Vec::new(),
@@ -246,8 +246,8 @@ impl Failure {
     }
 }
 
-fn object_status(failure: &object_engine::Failure) -> u16 {
-    use object_engine::Failure as Object;
+fn object_status(failure: &object_engine::ObjectError) -> u16 {
+    use object_engine::ObjectError as Object;
     match failure {
         Object::NotFound | Object::Denied { hidden: true } => 404,
         Object::Gone => 410,
@@ -265,7 +265,7 @@ fn object_status(failure: &object_engine::Failure) -> u16 {
         | Object::NoSuchBucket
         | Object::Unsignable(_)
         | Object::StoreBroken
-        | Object::Nonsense(_)
+        | Object::InvalidResponse(_)
         | Object::Closed
         | Object::Tls
         | Object::BrokenBody => 502,
@@ -273,8 +273,8 @@ fn object_status(failure: &object_engine::Failure) -> u16 {
     }
 }
 
-fn object_code(failure: &object_engine::Failure) -> &'static str {
-    use object_engine::Failure as Object;
+fn object_code(failure: &object_engine::ObjectError) -> &'static str {
+    use object_engine::ObjectError as Object;
     match failure {
         Object::NotFound | Object::Denied { hidden: true } => "not_found",
         Object::Gone => "gone",
@@ -288,7 +288,7 @@ fn object_code(failure: &object_engine::Failure) -> &'static str {
         Object::NoSuchBucket | Object::Unsignable(_) => "store_configuration",
         Object::Throttled { .. } => "store_busy",
         Object::StoreBroken => "store_failed",
-        Object::Nonsense(_) => "store_protocol",
+        Object::InvalidResponse(_) => "store_protocol",
         Object::Unavailable => "destination_unavailable",
         Object::Unreachable => "store_unreachable",
         Object::Closed => "store_closed",
@@ -299,8 +299,8 @@ fn object_code(failure: &object_engine::Failure) -> &'static str {
     }
 }
 
-fn object_detail(failure: &object_engine::Failure) -> &'static str {
-    use object_engine::Failure as Object;
+fn object_detail(failure: &object_engine::ObjectError) -> &'static str {
+    use object_engine::ObjectError as Object;
     match failure {
         Object::NotFound | Object::Denied { hidden: true } => "there is no such object",
         Object::Gone => "the object was removed for good",
@@ -317,7 +317,7 @@ fn object_detail(failure: &object_engine::Failure) -> &'static str {
         | Object::NoSuchBucket
         | Object::Unsignable(_)
         | Object::StoreBroken
-        | Object::Nonsense(_)
+        | Object::InvalidResponse(_)
         | Object::Closed
         | Object::Tls
         | Object::BrokenBody => "the storage failed",
@@ -329,7 +329,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use object_engine::Failure as Object;
+    use object_engine::ObjectError as Object;
     use s3::signer::SignError;
 
     const DOCUMENT: &str = include_str!("../../docs/errors.md");
@@ -352,7 +352,7 @@ mod tests {
             Object::NoSuchBucket,
             Object::Throttled { retry_after: None },
             Object::StoreBroken,
-            Object::Nonsense("a test"),
+            Object::InvalidResponse("a test"),
             Object::Unavailable,
             Object::Unreachable,
             Object::Closed,
@@ -374,10 +374,10 @@ mod tests {
             Failure::Revoked,
             Failure::Forbidden,
             Failure::Hidden,
-            Failure::Limited(Exceeded::Requests, Duration::ZERO),
-            Failure::Limited(Exceeded::Streams, Duration::ZERO),
-            Failure::Limited(Exceeded::Egress, Duration::ZERO),
-            Failure::Limited(Exceeded::BadTokens, Duration::ZERO),
+            Failure::Limited(ExceededLimit::Requests, Duration::ZERO),
+            Failure::Limited(ExceededLimit::Streams, Duration::ZERO),
+            Failure::Limited(ExceededLimit::Egress, Duration::ZERO),
+            Failure::Limited(ExceededLimit::BadTokens, Duration::ZERO),
             Failure::BodyTooLarge,
             Failure::NoDestination,
             Failure::DestinationUnavailable,

@@ -20,29 +20,30 @@ use tower::util::BoxCloneSyncService;
 use super::ctx::Ctx;
 use super::failure::Failure;
 use super::{admit, respond};
-use http_semantics::caller::Caller;
 use http_semantics::headers::strip_hop_by_hop;
+use http_semantics::request_info::RequestInfo;
 use http_server::{Downstream, DownstreamError};
-use routing::pattern::{Pattern, Specificity};
+use routing::pattern::{PathPattern, Specificity};
 
 /// What the modules are, to the proxy.
 pub type Inside = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
 
 /// The paths that the modules answer.
 #[derive(Clone, Debug, Default)]
-pub struct ModulePaths(Arc<[Pattern]>);
+pub struct ModulePaths(Arc<[PathPattern]>);
 
 impl ModulePaths {
     /// Those of these templates, such as `/api/v1/tracks/{id}/position`.
     pub fn new<'a>(templates: impl IntoIterator<Item = &'a str>) -> Self {
-        Self(templates.into_iter().filter_map(|template| Pattern::parse(template).ok()).collect())
+        Self(templates.into_iter().filter_map(|template| PathPattern::parse(template).ok()).collect())
     }
 
     /// Returns true where one of them matches `path` more narrowly than the path of a route: a capture in the place of a
     /// word of ours would take that word for an id.
-    pub fn take(&self, path: &str, route: Option<&Pattern>) -> bool {
-        let narrower =
-            |pattern: &Pattern| pattern.specificity() < route.map_or_else(Specificity::any, Pattern::specificity);
+    pub fn take(&self, path: &str, route: Option<&PathPattern>) -> bool {
+        let narrower = |pattern: &PathPattern| {
+            pattern.specificity() < route.map_or_else(Specificity::any, PathPattern::specificity)
+        };
         self.0.iter().any(|pattern| pattern.is_match(path) && narrower(pattern))
     }
 }
@@ -190,7 +191,7 @@ async fn pass_on(downstream: &mut impl Downstream, body: &mut Body) -> Result<()
                 downstream.flush().await?;
                 tokio::select! {
                     frame = body.frame() => frame,
-                    () = downstream.hung_up() => return Err(Failure::ClientLeft),
+                    () = downstream.closed_or_half_closed() => return Err(Failure::ClientLeft),
                 }
             }
         };
@@ -251,8 +252,8 @@ pub struct Way<'a> {
 }
 
 /// What a module is told of who asks.
-pub fn caller(ctx: &Ctx, headers: &HeaderMap, way: &Way<'_>) -> Caller {
-    Caller { request_id: ctx.id.clone(), address: ctx.client, base: base(ctx, headers, way) }
+pub fn caller(ctx: &Ctx, headers: &HeaderMap, way: &Way<'_>) -> RequestInfo {
+    RequestInfo { request_id: ctx.id.clone(), client_address: ctx.client, base_url: base(ctx, headers, way) }
 }
 
 /// What absolute URLs to us begin with for this caller: as configured, else as the request came, a trusted proxy's word

@@ -12,8 +12,8 @@ use super::failure::Failure;
 use super::permit;
 use super::tracks::wanted;
 use super::world::World;
-use object_engine::{self, Plan, Tally};
-use routing::table::Lookup;
+use object_engine::{self, AttemptStats, RequestPlan};
+use routing::table::RouteLookup;
 use server_kit::auth::Claims;
 use server_kit::auth::path_token::Leave;
 
@@ -75,8 +75,8 @@ async fn look(world: &Arc<World>, asked: &Asked<'_>) -> Result<Found, Failure> {
         request.headers.insert(header::HOST, host.clone());
     }
     let (served, captures) = match world.find(&admit::lookup(&request, &Method::GET)) {
-        Lookup::Found(found) => (found.value, found.captures),
-        Lookup::MethodNotAllowed(_) | Lookup::NotFound => return Err(Failure::NoRoute),
+        RouteLookup::Found(found) => (found.value, found.captures),
+        RouteLookup::MethodNotAllowed(_) | RouteLookup::NotFound => return Err(Failure::NoRoute),
     };
     permit::permit(world, served, &captures, claims, (&asking.headers, asking.uri.query())).await?;
     let leave = permit::leave(served, &captures, claims)?;
@@ -91,8 +91,9 @@ async fn look(world: &Arc<World>, asked: &Asked<'_>) -> Result<Found, Failure> {
         size: track.and_then(|track| track.size),
     };
     if measure && (found.content_type.is_none() || found.size.is_none()) {
-        let plan = Plan::read(&Method::HEAD, &HeaderMap::new(), 0);
-        let answer = object_engine::answer(&wanted.origin, &plan, wanted.key(), &mut Tally::default()).await;
+        let plan = RequestPlan::from_request(&Method::HEAD, &HeaderMap::new(), 0);
+        let answer =
+            object_engine::serve_object(&wanted.origin, &plan, wanted.key(), &mut AttemptStats::default()).await;
         let headers = answer.map_err(Failure::Object)?.headers;
         let length = headers.get(header::CONTENT_LENGTH).and_then(text).and_then(|text| text.parse().ok());
         found.size = length.or(found.size);

@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName};
 use super::ctx::Ctx;
 use super::failure::Failure;
 use super::world::Served;
-use http_semantics::rate_limit::{self, Exceeded};
+use http_semantics::rate_limit::{self, ExceededLimit};
 use server_kit::auth::{self, Claims, Refusal};
 use server_kit::limit::policy::{Cause, Refused};
 use server_kit::limit::subject::{ClaimValue, Who};
@@ -25,7 +25,7 @@ pub async fn authenticate(headers: &HeaderMap, query: Option<&str>, ctx: &Ctx) -
 pub fn refused(refusal: Refusal, ctx: &Ctx) -> Failure {
     let too_many = if refusal.is_guess() { ctx.world.limits.guesses().record(ctx.client) } else { None };
     match (refusal, too_many) {
-        (_, Some(wait)) => Failure::Limited(Exceeded::BadTokens, wait),
+        (_, Some(wait)) => Failure::Limited(ExceededLimit::BadTokens, wait),
         (Refusal::KeysUnavailable, None) => Failure::KeysUnavailable,
         (refusal, None) => Failure::Unauthorized(refusal),
     }
@@ -54,9 +54,9 @@ pub async fn admit(ctx: &mut Ctx, served: &Served) -> Result<(), Failure> {
         Err(Refused { cause, standing }) => {
             ctx.standing = Some(standing);
             let limited = match cause {
-                Cause::Requests => Exceeded::Requests,
-                Cause::Streams => Exceeded::Streams,
-                Cause::Egress => Exceeded::Egress,
+                Cause::Requests => ExceededLimit::Requests,
+                Cause::Streams => ExceededLimit::Streams,
+                Cause::Egress => ExceededLimit::Egress,
             };
             Err(Failure::Limited(limited, standing.reset))
         }

@@ -29,7 +29,7 @@ use ctx::Ctx;
 use exchange::Exchange;
 use failure::Failure;
 use forward::Forwarding;
-use http_server::{ConnectionTakeover, Downstream, DownstreamError, HeadFault};
+use http_server::{ConnectionTakeover, Downstream, DownstreamError, RequestHeadError};
 use inside::{Inside, ModulePaths};
 use settings::Kind;
 use world::{Served, Target, World};
@@ -90,7 +90,7 @@ impl http_server::Handler for Gateway {
         None
     }
 
-    async fn refuse(&self, downstream: &mut impl Downstream, fault: HeadFault) {
+    async fn refuse(&self, downstream: &mut impl Downstream, fault: RequestHeadError) {
         let mut exchange = Exchange::begin(self, downstream);
         let (downstream, ctx) = exchange.parts();
         ctx.client = Some(downstream.peer());

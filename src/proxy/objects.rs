@@ -12,7 +12,7 @@ use super::limit;
 use super::world::Served;
 use super::{permit, respond, tracks};
 use http_server::{Downstream, DownstreamError};
-use object_engine::{self, Body, Plan};
+use object_engine::{self, ObjectBody, RequestPlan};
 use server_kit::telemetry::metrics::Metrics;
 
 /// Answers a request on an object route.
@@ -34,8 +34,12 @@ pub async fn serve(
     let user = ctx.claims.as_ref().map(|claims| claims.subject.as_str());
     let _stream = metrics.stream(user);
     let answer = {
-        let plan = Plan::read(&downstream.request().method, &downstream.request().headers, downstream.room());
-        let question = object_engine::answer(&wanted.origin, &plan, wanted.key(), &mut ctx.tally);
+        let plan = RequestPlan::from_request(
+            &downstream.request().method,
+            &downstream.request().headers,
+            downstream.writable_bytes(),
+        );
+        let question = object_engine::serve_object(&wanted.origin, &plan, wanted.key(), &mut ctx.tally);
         tokio::select! {
             biased;
             answer = question => answer.map_err(Failure::Object),
@@ -44,7 +48,7 @@ pub async fn serve(
     };
     match answer {
         Err(failure) => {
-            ctx.failed_object = Some(Box::new(wanted.origin.object(wanted.key())));
+            ctx.failed_object = Some(Box::new(wanted.origin.location(wanted.key())));
             respond::failure(downstream, ctx, failure).await
         }
         Ok(mut answer) => {
@@ -52,7 +56,7 @@ pub async fn serve(
                 answer.headers.insert(header::CONTENT_TYPE, value.clone());
             }
             if respond::is_debugged(downstream, ctx) {
-                ctx.tally.cache = answer.body.as_ref().and_then(Body::forecast).or(ctx.tally.cache);
+                ctx.tally.cache = answer.body.as_ref().and_then(ObjectBody::expected_cache_status).or(ctx.tally.cache);
             }
             let head_only = answer.body.is_none() || downstream.request().method == Method::HEAD;
             let told = if head_only { None } else { Told::of(ctx, wanted.key(), &answer) };
@@ -60,7 +64,7 @@ pub async fn serve(
             if let Some(body) = answer.body.filter(|_| !head_only) {
                 deliver(downstream, ctx, body, told, metrics).await;
                 if ctx.failure.is_some() {
-                    ctx.failed_object = Some(Box::new(wanted.origin.object(wanted.key())));
+                    ctx.failed_object = Some(Box::new(wanted.origin.location(wanted.key())));
                 }
             }
             Ok(())
@@ -71,7 +75,7 @@ pub async fn serve(
 async fn deliver(
     downstream: &mut impl Downstream,
     ctx: &mut Ctx,
-    mut body: Body,
+    mut body: ObjectBody,
     told: Option<Told>,
     metrics: &Metrics,
 ) {
@@ -84,7 +88,7 @@ async fn deliver(
     if let Some(mut told) = told {
         told.went(ctx.sent, outcome.is_ok());
     }
-    ctx.tally = std::mem::take(&mut ctx.tally).and(body.tally());
+    ctx.tally = std::mem::take(&mut ctx.tally).merged_with(body.attempt_stats());
     if let Err(failure) = outcome {
         ctx.failure = Some(failure);
         downstream.abort().await;
@@ -96,13 +100,13 @@ async fn deliver(
 async fn pump(
     downstream: &mut impl Downstream,
     ctx: &mut Ctx,
-    body: &mut Body,
+    body: &mut ObjectBody,
     metrics: &Metrics,
 ) -> Result<(), Failure> {
     let piece = limit::piece(ctx);
     loop {
         // Bytes that are passed unread are counted only then: too late to be paced.
-        let (room, passing) = (downstream.room(), piece.is_none() && downstream.socket().is_some());
+        let (room, passing) = (downstream.writable_bytes(), piece.is_none() && downstream.socket().is_some());
         let more = tokio::select! {
             biased;
             more = body.fill(room, passing) => more.map_err(Failure::Object)?,
@@ -117,11 +121,11 @@ async fn pump(
         }
         let mut sent = 0;
         if let (Some(socket), true) = (downstream.socket(), body.available().is_empty()) {
-            sent = body.pass(socket, room).map_err(|_| Failure::ClientLeft)?;
+            sent = body.splice_to(socket, room).map_err(|_| Failure::ClientLeft)?;
             downstream.wrote_to_socket(sent);
         }
-        if downstream.keeps_bytes() {
-            downstream.write_owned(body.owned()).await?;
+        if downstream.buffers_writes() {
+            downstream.write_owned(body.to_bytes()).await?;
         } else if !body.available().is_empty() {
             downstream.write(body.available()).await?;
         }
@@ -144,7 +148,7 @@ async fn write_paced(
                 () = downstream.closed() => return Err(Failure::ClientLeft),
             }
         }
-        if downstream.keeps_bytes() {
+        if downstream.buffers_writes() {
             downstream.write_owned(Bytes::copy_from_slice(bytes)).await?;
         } else {
             downstream.write(bytes).await?;

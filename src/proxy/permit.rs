@@ -153,7 +153,7 @@ async fn by_ticket(world: &World, method: &Method, ctx: &mut Ctx, served: &Serve
 
 /// The id of the track that those who decide beyond claims are asked about.
 fn track(guarded: &Guarded, captures: &Captures) -> Result<String, Failure> {
-    guarded.track.render(captures).map_err(|error| Failure::BadRequest(error.to_string().into()))
+    guarded.track.render_key(captures).map_err(|error| Failure::BadRequest(error.to_string().into()))
 }
 
 async fn ask(
@@ -178,7 +178,7 @@ pub struct Guarded {
     /// They.
     pub access: Arc<Access>,
     /// The track's id.
-    pub track: routing::template::Template,
+    pub track: routing::template::CaptureTemplate,
 }
 
 fn denied(served: &Served) -> Failure {

@@ -10,10 +10,10 @@ use super::ctx::Ctx;
 use super::failure::Failure;
 use super::limit;
 use super::settings::Kind;
-use http_semantics::caller::REQUEST_ID;
 use http_semantics::cors;
 use http_semantics::problem::{self, Problem};
 use http_semantics::rate_limit::whole_seconds;
+use http_semantics::request_info::REQUEST_ID;
 use http_server::{Downstream, DownstreamError};
 use server_kit::auth::path_token::PathToken;
 
@@ -50,7 +50,7 @@ pub fn decorate(downstream: &impl Downstream, ctx: &Ctx, headers: &mut HeaderMap
         headers.insert(name, value.into());
     }
     if let Some(policy) = ctx.cors() {
-        for (name, value) in policy.decorate(downstream.request().headers.get(header::ORIGIN)) {
+        for (name, value) in policy.response_headers(downstream.request().headers.get(header::ORIGIN)) {
             if name == header::VARY {
                 headers.append(name, value);
             } else {
@@ -74,10 +74,10 @@ pub fn is_debugged(downstream: &impl Downstream, ctx: &Ctx) -> bool {
 pub async fn preflight(
     downstream: &mut impl Downstream,
     ctx: &mut Ctx,
-    policy: Arc<cors::Policy>,
+    policy: Arc<cors::CorsPolicy>,
 ) -> Result<(), DownstreamError> {
     let mut headers = HeaderMap::new();
-    for (name, value) in policy.preflight(&downstream.request().headers) {
+    for (name, value) in policy.preflight_headers(&downstream.request().headers) {
         headers.append(name, value);
     }
     headers.insert(REQUEST_ID, request_id(ctx));

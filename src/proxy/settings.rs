@@ -6,11 +6,11 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use http_semantics::cors;
-use routing::template::Template;
+use routing::template::CaptureTemplate;
 use routing::transform::Transform;
 use server_kit::auth::policy::Policy;
 
-pub use upstream::settings::Timeouts;
+pub use upstream::settings::UpstreamTimeouts;
 
 /// The public side of the server (`Server` in the YAML).
 #[derive(Clone, Debug)]
@@ -20,7 +20,7 @@ pub struct Server {
     /// Networks whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
     /// Cross-origin rules of the modules' paths (`Api.CorsPolicy`).
-    pub api_cors: Option<Arc<cors::Policy>>,
+    pub api_cors: Option<Arc<cors::CorsPolicy>>,
     /// Beginning of absolute URLs to this server; `None`: what each request came to.
     pub public_url: Option<String>,
 }
@@ -52,9 +52,9 @@ pub struct Route {
     /// The rate limiter policy's name.
     pub rate_limiter: Option<Arc<str>>,
     /// Cross-origin rules.
-    pub cors: Option<Arc<cors::Policy>>,
+    pub cors: Option<Arc<cors::CorsPolicy>>,
     /// Time limits toward the upstream.
-    pub timeouts: Timeouts,
+    pub timeouts: UpstreamTimeouts,
     /// Largest request body in bytes; `None` is unlimited.
     pub max_request_body: Option<u64>,
 }
@@ -78,7 +78,7 @@ pub struct ObjectRoute {
     /// The cluster whose destinations are connected to; `None` connects to the store's endpoint.
     pub cluster: Option<Arc<str>>,
     /// How long its objects are cached; `None` streams them past the cache.
-    pub cache: Option<object_engine::cache::Policy>,
+    pub cache: Option<object_engine::cache::CachePolicy>,
 }
 
 /// Which object answers.
@@ -91,10 +91,10 @@ pub enum Source {
         /// The bucket.
         bucket: Arc<str>,
         /// The object's key, from captured path values.
-        key: Template,
+        key: CaptureTemplate,
     },
     /// That of the catalogue's track with this id, from captured path values.
-    Track(Template),
+    Track(CaptureTemplate),
 }
 
 /// A route without `PresignedUrl`.
@@ -112,7 +112,7 @@ pub struct Access {
     /// They, as the policy names them.
     pub settings: Arc<catalog::settings::Access>,
     /// The track's id that they are asked about, from captured path values.
-    pub track: Template,
+    pub track: CaptureTemplate,
 }
 
 /// Who may use a route.

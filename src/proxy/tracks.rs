@@ -12,19 +12,19 @@ use super::failure::Failure;
 use super::settings::{Kind, Source};
 use super::world::{Served, Target};
 use catalog::{Catalog, Track, Unfound};
-use object_engine::{self, Origin};
+use object_engine::{self, ObjectOrigin};
 use routing::pattern::Captures;
 
 /// A bucket's origin, for a store's name and a bucket's; `None` where there is no such store.
-pub type Opener = Box<dyn Fn(&str, &str) -> Option<Origin> + Send + Sync>;
+pub type Opener = Box<dyn Fn(&str, &str) -> Option<ObjectOrigin> + Send + Sync>;
 
 /// By store and bucket.
-type Origins = HashMap<Arc<str>, HashMap<Arc<str>, Arc<Origin>>>;
+type Origins = HashMap<Arc<str>, HashMap<Arc<str>, Arc<ObjectOrigin>>>;
 
 /// The object that a request is for.
 pub struct Wanted {
     /// Where it comes from.
-    pub origin: Arc<Origin>,
+    pub origin: Arc<ObjectOrigin>,
     key: Key,
 }
 
@@ -90,22 +90,23 @@ impl Places {
     }
 
     /// The origins that are open.
-    pub fn origins(&self) -> Vec<Arc<Origin>> {
+    pub fn origins(&self) -> Vec<Arc<ObjectOrigin>> {
         self.origins.load().values().flat_map(HashMap::values).cloned().collect()
     }
 
     async fn find(&self, id: &str) -> Result<Wanted, Failure> {
         let track = self.catalog.find(id).await.map_err(|unfound| match unfound {
-            Unfound::Unknown => Failure::Object(object_engine::Failure::NotFound),
-            Unfound::Deleted => Failure::Object(object_engine::Failure::Gone),
+            Unfound::Unknown => Failure::Object(object_engine::ObjectError::NotFound),
+            Unfound::Deleted => Failure::Object(object_engine::ObjectError::Gone),
             Unfound::Away => Failure::CatalogUnavailable,
         })?;
-        let origin =
-            self.origin(&track.store, &track.bucket).ok_or(Failure::Object(object_engine::Failure::NoSuchBucket))?;
+        let origin = self
+            .origin(&track.store, &track.bucket)
+            .ok_or(Failure::Object(object_engine::ObjectError::NoSuchBucket))?;
         Ok(Wanted { origin, key: Key::Of(track) })
     }
 
-    fn origin(&self, store: &str, bucket: &str) -> Option<Arc<Origin>> {
+    fn origin(&self, store: &str, bucket: &str) -> Option<Arc<ObjectOrigin>> {
         let open = |origins: &Origins| origins.get(store).and_then(|buckets| buckets.get(bucket)).cloned();
         if let Some(origin) = open(&self.origins.load()) {
             return Some(origin);
@@ -125,7 +126,7 @@ impl Places {
 pub async fn wanted(served: &Served, captures: &Captures) -> Result<Wanted, Failure> {
     let Kind::Object(route) = &served.route.kind else { return Err(Failure::Internal) };
     let (Source::Key { key: template, .. } | Source::Track(template)) = &route.source;
-    let rendered = template.render(captures).map_err(|error| Failure::BadRequest(error.to_string().into()))?;
+    let rendered = template.render_key(captures).map_err(|error| Failure::BadRequest(error.to_string().into()))?;
     match &served.target {
         Target::Objects(origin) => Ok(Wanted { origin: Arc::clone(origin), key: Key::Rendered(rendered) }),
         Target::Tracks(places) => {

@@ -19,8 +19,8 @@ use super::access_log::RequestLine;
 use super::ctx::Ctx;
 use super::inside::{self, Inside, Way};
 use super::{Gateway, access_log};
-use http_semantics::caller::REQUEST_ID;
 use http_semantics::headers::has_token;
+use http_semantics::request_info::REQUEST_ID;
 use http_server::{ConnectionTakeover, MAX_HEADERS};
 use server_kit::telemetry::metrics::Metrics;
 

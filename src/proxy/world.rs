@@ -11,19 +11,19 @@ use super::permit::{Guarded, Guards};
 use super::settings::{Authorization, Kind, ObjectRoute, Route, Server, Source};
 use super::tracks::Places;
 use catalog::Catalog;
-use object_engine::cache::{Cache, Cached};
-use object_engine::{Health, Origin};
+use object_engine::cache::{RouteCache, SliceCache};
+use object_engine::{BucketHealth, ObjectOrigin};
 use primitives::clock::Clock;
-use primitives::lifecycle::Tasks;
+use primitives::lifecycle::BackgroundTasks;
 use primitives::secret::Secret;
-use routing::table::{Lookup, Request, Table};
+use routing::table::{RouteLookup, RouteTable, RoutingInput};
 use s3::signer::Signer;
 use server_kit::auth::Authenticator;
 use server_kit::auth::settings::TokenSource;
 use server_kit::limit::Limits;
 use server_kit::limit::policy::Policy;
 use server_kit::telemetry::settings::AccessFields;
-use upstream::cluster::{Cluster, Factory};
+use upstream::cluster::{Cluster, ClusterFactory};
 use upstream::settings;
 
 /// Why a world cannot be built from settings that were read without error.
@@ -61,7 +61,7 @@ pub struct Served {
 /// What answers a route.
 pub enum Target {
     /// The object engine.
-    Objects(Arc<Origin>),
+    Objects(Arc<ObjectOrigin>),
     /// The object engine, where the catalogue says.
     Tracks(Places),
     /// Servers.
@@ -77,7 +77,7 @@ pub struct Parts {
     /// Where tokens are looked for.
     pub token_sources: Vec<TokenSource>,
     /// The cache, where a route uses it.
-    pub cache: Option<Arc<Cache>>,
+    pub cache: Option<Arc<SliceCache>>,
     /// The rate limiter policies, and what they have counted.
     pub limits: Arc<Limits>,
     /// The catalogue, where there is a database.
@@ -93,7 +93,7 @@ pub struct Parts {
     /// The time.
     pub clock: Clock,
     /// Runs what goes on beside the requests.
-    pub tasks: Tasks,
+    pub tasks: BackgroundTasks,
 }
 
 /// A store as its routes share it.
@@ -105,7 +105,7 @@ pub struct Store {
 
 /// The settings at work.
 pub struct World {
-    routes: Table<Arc<Served>>,
+    routes: RouteTable<Arc<Served>>,
     clusters: Vec<Arc<Cluster>>,
     /// Verifies tokens.
     pub authenticator: Arc<Authenticator>,
@@ -131,8 +131,8 @@ impl World {
     /// Builds it.
     pub fn build(
         server: Server,
-        routes: Table<Arc<Route>>,
-        clusters: &BTreeMap<Arc<str>, settings::Cluster>,
+        routes: RouteTable<Arc<Route>>,
+        clusters: &BTreeMap<Arc<str>, settings::ClusterSettings>,
         parts: Parts,
     ) -> Result<Self, WorldError> {
         let mut builder = Builder::new(clusters, &parts);
@@ -164,7 +164,7 @@ impl World {
     }
 
     /// The route of a request, with what answers it.
-    pub fn find(&self, request: &Request<'_>) -> Lookup<'_, Arc<Served>> {
+    pub fn find(&self, request: &RoutingInput<'_>) -> RouteLookup<'_, Arc<Served>> {
         self.routes.find(request)
     }
 
@@ -186,7 +186,7 @@ impl World {
     pub fn probed(&self) -> impl Iterator<Item = &Arc<Cluster>> {
         let objects =
             |cluster: &Arc<Cluster>| self.origins().iter().any(|origin| Arc::ptr_eq(&origin.cluster, cluster));
-        self.clusters.iter().filter(move |cluster| cluster.active().is_some() || objects(cluster))
+        self.clusters.iter().filter(move |cluster| cluster.active_check().is_some() || objects(cluster))
     }
 
     /// Reasons why a store that a route reads from cannot be used, in words for the operator.
@@ -209,8 +209,8 @@ impl World {
     }
 
     /// The origins of object routes, one for each bucket and each cluster that it is asked through.
-    pub fn buckets(&self) -> Vec<Arc<Origin>> {
-        let mut buckets: Vec<Arc<Origin>> = Vec::new();
+    pub fn buckets(&self) -> Vec<Arc<ObjectOrigin>> {
+        let mut buckets: Vec<Arc<ObjectOrigin>> = Vec::new();
         for origin in self.origins() {
             let is_known = buckets.iter().any(|known| {
                 Arc::ptr_eq(&known.health, &origin.health) && Arc::ptr_eq(&known.cluster, &origin.cluster)
@@ -231,7 +231,7 @@ impl World {
     }
 
     /// What answers the object routes.
-    pub fn origins(&self) -> Vec<Arc<Origin>> {
+    pub fn origins(&self) -> Vec<Arc<ObjectOrigin>> {
         let of = |served: &Arc<Served>| match &served.target {
             Target::Objects(origin) => vec![Arc::clone(origin)],
             Target::Tracks(places) => places.origins(),
@@ -249,18 +249,18 @@ impl World {
 /// What the routes of a world share while it is built.
 struct Builder<'a> {
     parts: &'a Parts,
-    factory: Factory,
+    factory: ClusterFactory,
     clusters: HashMap<Arc<str>, Arc<Cluster>>,
     /// Of stores that are connected to at their endpoints.
     own: HashMap<Arc<str>, Arc<Cluster>>,
-    buckets: HashMap<(Arc<str>, Arc<str>), Arc<Health>>,
+    buckets: HashMap<(Arc<str>, Arc<str>), Arc<BucketHealth>>,
 }
 
 impl<'a> Builder<'a> {
-    fn new(clusters: &BTreeMap<Arc<str>, settings::Cluster>, parts: &'a Parts) -> Self {
-        let factory = Factory::new(parts.tasks.clone());
+    fn new(clusters: &BTreeMap<Arc<str>, settings::ClusterSettings>, parts: &'a Parts) -> Self {
+        let factory = ClusterFactory::new(parts.tasks.clone());
         let clusters =
-            clusters.iter().map(|(id, settings)| (Arc::clone(id), Arc::new(factory.cluster(settings)))).collect();
+            clusters.iter().map(|(id, settings)| (Arc::clone(id), Arc::new(factory.build(settings)))).collect();
         Self { parts, factory, clusters, own: HashMap::new(), buckets: HashMap::new() }
     }
 
@@ -308,7 +308,7 @@ impl<'a> Builder<'a> {
 
     fn own(&mut self, name: &Arc<str>, store: &Store) -> Arc<Cluster> {
         let factory = &self.factory;
-        let single = || Arc::new(factory.single(name, store.signer.endpoint()));
+        let single = || Arc::new(factory.build_single(name, store.signer.endpoint()));
         Arc::clone(self.own.entry(Arc::clone(name)).or_insert_with(single))
     }
 }
@@ -322,9 +322,9 @@ struct Opened {
 
 /// What all origins of one route have in common.
 struct Frame {
-    cache: Option<Cached>,
+    cache: Option<RouteCache>,
     content_type: Option<http::HeaderValue>,
-    timeouts: settings::Timeouts,
+    timeouts: settings::UpstreamTimeouts,
     reveal_denied: bool,
     clock: Clock,
 }
@@ -333,7 +333,9 @@ impl Frame {
     fn new(route: &Route, object: &ObjectRoute, parts: &Parts) -> Result<Self, WorldError> {
         let content_type = object.content_type.as_ref().map(|text| http::HeaderValue::from_str(text)).transpose();
         Ok(Self {
-            cache: object.cache.and_then(|policy| Some(Cached { cache: Arc::clone(parts.cache.as_ref()?), policy })),
+            cache: object
+                .cache
+                .and_then(|policy| Some(RouteCache { cache: Arc::clone(parts.cache.as_ref()?), policy })),
             content_type: content_type.map_err(|_| WorldError::ContentType(Arc::clone(&route.id)))?,
             timeouts: route.timeouts,
             reveal_denied: route.hide_existence == Some(false),
@@ -341,8 +343,8 @@ impl Frame {
         })
     }
 
-    fn origin(&self, opened: &Opened, bucket: Arc<str>, health: Arc<Health>) -> Origin {
-        Origin {
+    fn origin(&self, opened: &Opened, bucket: Arc<str>, health: Arc<BucketHealth>) -> ObjectOrigin {
+        ObjectOrigin {
             store: Arc::clone(&opened.name),
             cache: self.cache.clone(),
             signer: Arc::clone(&opened.store.signer),

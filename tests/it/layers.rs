@@ -21,7 +21,7 @@ const MODULES: &[(&str, &str)] = &[
         "
         secret:
         clock:
-        memo:
+        loading_cache:
         failure_log:
         lifecycle:
         ",

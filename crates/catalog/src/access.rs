@@ -8,7 +8,7 @@ use async_trait::async_trait;
 
 use super::settings;
 use super::{Grants, Numbers, Service};
-use primitives::memo::Memo;
+use primitives::loading_cache::LoadingCache;
 use primitives::secret::Secret;
 
 /// Bytes of answers that are remembered, for each who decides.
@@ -55,7 +55,7 @@ struct Guard {
     authority: Arc<dyn Authority>,
     name: &'static str,
     numbers: Option<Numbers>,
-    remembered: Memo<bool>,
+    remembered: LoadingCache<bool>,
     allow_on_failure: bool,
     needs_token: bool,
 }
@@ -73,7 +73,7 @@ impl Access {
             name: "grants",
             numbers: numbers.cloned(),
             // A database that is away ends no stream that it has allowed.
-            remembered: Memo::new(REMEMBERED, GRANTS_FRESH, true, |_| 0),
+            remembered: LoadingCache::new(REMEMBERED, GRANTS_FRESH, true, |_| 0),
             allow_on_failure: false,
             needs_token: false,
         });
@@ -81,7 +81,7 @@ impl Access {
             authority: Arc::new(Service::new(service, client.clone())),
             name: "service",
             numbers: numbers.cloned(),
-            remembered: Memo::new(REMEMBERED, service.cache_for, false, |_| 0),
+            remembered: LoadingCache::new(REMEMBERED, service.cache_for, false, |_| 0),
             allow_on_failure: service.allow_on_failure,
             needs_token: service.forward_token,
         });

@@ -25,7 +25,7 @@ pub use service::Service;
 pub use tracks::{Added, Imported, NewTrack};
 
 use primitives::failure_log::{FailureLog, chain, line};
-use primitives::memo::Memo;
+use primitives::loading_cache::LoadingCache;
 use server_kit::database::Database;
 use tracks::Tracks;
 
@@ -87,7 +87,7 @@ pub struct Away;
 /// The catalogue.
 pub struct Catalog {
     tracks: Tracks,
-    remembered: Memo<Option<Arc<Track>>>,
+    remembered: LoadingCache<Option<Arc<Track>>>,
     numbers: Option<Numbers>,
     failures: Arc<FailureLog>,
 }
@@ -99,7 +99,7 @@ impl Catalog {
     }
 
     fn remembering(database: Database, numbers: Option<Numbers>, fresh: Duration) -> Self {
-        let (tracks, remembered) = (Tracks::new(database), Memo::new(REMEMBERED, fresh, true, held));
+        let (tracks, remembered) = (Tracks::new(database), LoadingCache::new(REMEMBERED, fresh, true, held));
         Self { tracks, remembered, numbers, failures: Arc::default() }
     }
 
@@ -138,7 +138,7 @@ impl Catalog {
     /// Adds a track at `now`, in milliseconds since the Unix epoch.
     pub async fn add(&self, track: &NewTrack, now: i64) -> Result<Added, Away> {
         let added = in_time(&self.failures, self.tracks.add(track, now)).await;
-        self.remembered.forget(&track.id);
+        self.remembered.invalidate(&track.id);
         added
     }
 
@@ -157,7 +157,7 @@ impl Catalog {
     /// Deletes a track: it stays known as deleted. `None` where there is none.
     pub async fn delete(&self, id: &str, now: i64) -> Result<Option<Track>, Away> {
         let deleted = in_time(&self.failures, self.tracks.delete(id, now)).await;
-        self.remembered.forget(id);
+        self.remembered.invalidate(id);
         deleted
     }
 }

@@ -74,7 +74,7 @@ fn collect(folder: &Path, above: &str, depth: usize, found: &mut Vec<Track>) -> 
         if kind.is_dir() && depth > 1 {
             collect(&entry.path(), &format!("{key}/"), depth - 1, found)?;
         } else if kind.is_file()
-            && let Some(media_type) = media_type::by_ending(&key).filter(|kind| kind.starts_with("audio/"))
+            && let Some(media_type) = media_type::from_key_extension(&key).filter(|kind| kind.starts_with("audio/"))
         {
             let title = title(&name);
             found.push(Track { title, media_type, size: entry.metadata()?.len(), key });

@@ -10,7 +10,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use super::metrics::{Dropped, Numbers};
 use super::outbox::{Batch, Outbox, OutboxError};
 use super::{Append, Refused, Sink};
-use primitives::lifecycle::Tasks;
+use primitives::lifecycle::BackgroundTasks;
 
 /// Publications that are taken from the queue at once.
 const MOST_PUBLICATIONS: usize = 1024;
@@ -45,7 +45,7 @@ impl Writer {
     }
 
     /// Writes until the end.
-    pub async fn run(mut self, tasks: Tasks) {
+    pub async fn run(mut self, tasks: BackgroundTasks) {
         loop {
             let mut batch = Vec::new();
             tokio::select! {
@@ -118,7 +118,7 @@ impl Writer {
 }
 
 /// Looks from time to time whether the outbox's files are still there.
-pub async fn watch(outbox: Arc<Outbox>, tasks: Tasks) {
+pub async fn watch(outbox: Arc<Outbox>, tasks: BackgroundTasks) {
     let mut known: Option<String> = None;
     while !tasks.is_stopping() {
         let trouble = outbox.check().await.err().map(|trouble| trouble.to_string());
@@ -160,7 +160,7 @@ impl Sender {
     }
 
     /// Delivers until the end, and a moment longer.
-    pub async fn run(mut self, tasks: Tasks) {
+    pub async fn run(mut self, tasks: BackgroundTasks) {
         let end = async {
             tasks.stopping().await;
             tokio::time::sleep(FAREWELL).await;
@@ -171,7 +171,7 @@ impl Sender {
         }
     }
 
-    async fn deliver_all(&mut self, tasks: &Tasks) {
+    async fn deliver_all(&mut self, tasks: &BackgroundTasks) {
         loop {
             self.reopen_sink().await;
             match self.outbox.read().await {

@@ -16,7 +16,7 @@ use tokio::task::spawn_blocking;
 
 use super::{Event, Sink, Undelivered};
 use super::{OpenError, settings};
-use primitives::lifecycle::Tasks;
+use primitives::lifecycle::BackgroundTasks;
 
 /// Between two looks whether Kafka answers.
 const LOOK: Duration = Duration::from_secs(3);
@@ -49,7 +49,10 @@ impl ClientContext for Quiet {
 }
 
 /// The client, and where it is told whether a broker answers.
-pub fn open(settings: &settings::Kafka, tasks: &Tasks) -> Result<(Box<dyn Sink>, Arc<AtomicBool>), OpenError> {
+pub fn open(
+    settings: &settings::Kafka,
+    tasks: &BackgroundTasks,
+) -> Result<(Box<dyn Sink>, Arc<AtomicBool>), OpenError> {
     let reachable = Arc::new(AtomicBool::new(false));
     let kafka = Kafka::new(settings, Arc::clone(&reachable)).map_err(OpenError::Kafka)?;
     tasks.spawn(kafka.watch(tasks.clone()));
@@ -65,7 +68,7 @@ impl Kafka {
     }
 
     /// Looks from time to time whether Kafka answers.
-    pub fn watch(&self, tasks: Tasks) -> impl Future<Output = ()> + use<> {
+    pub fn watch(&self, tasks: BackgroundTasks) -> impl Future<Output = ()> + use<> {
         let (producer, topic, reachable) =
             (self.producer.clone(), Arc::clone(&self.topic), Arc::clone(&self.reachable));
         async move {

@@ -27,7 +27,7 @@ use uuid::Uuid;
 
 use metrics::{Dropped, Numbers};
 use outbox::Outbox;
-use primitives::lifecycle::Tasks;
+use primitives::lifecycle::BackgroundTasks;
 use settings::Settings;
 
 /// Publications that wait to be written.
@@ -135,7 +135,7 @@ struct Undelivered {
 /// The sink, and where it is told whether Kafka answers.
 type OpenSink = (Box<dyn Sink>, Option<Arc<AtomicBool>>);
 
-fn open_sink(settings: &settings::Sink, tasks: &Tasks) -> Result<OpenSink, OpenError> {
+fn open_sink(settings: &settings::Sink, tasks: &BackgroundTasks) -> Result<OpenSink, OpenError> {
     Ok(match settings {
         settings::Sink::File(file) => (Box::new(file::File::open(file).map_err(OpenError::File)?), None),
         settings::Sink::Kafka(kafka) => {
@@ -169,7 +169,7 @@ struct Append {
 
 impl Events {
     /// Opens the outbox and begins to deliver what waits there; `tasks` must outlive whoever publishes.
-    pub async fn open(settings: &Settings, tasks: &Tasks, registry: &Registry) -> Result<Self, OpenError> {
+    pub async fn open(settings: &Settings, tasks: &BackgroundTasks, registry: &Registry) -> Result<Self, OpenError> {
         let name = match &settings.sink {
             settings::Sink::File(_) => "file",
             settings::Sink::Kafka(_) => "kafka",

@@ -19,7 +19,7 @@ pub struct Validators {
 
 /// The conditions that a request sets. A date that cannot be read is no condition (§13.1.3, §13.1.4).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Conditions {
+pub struct Preconditions {
     if_match: Option<ETagCondition>,
     if_unmodified_since: Option<SystemTime>,
     if_none_match: Option<ETagCondition>,
@@ -40,7 +40,7 @@ pub enum IfRange {
 
 /// What follows from the conditions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum PreconditionOutcome {
     /// Answer as if there were no conditions.
     Proceed,
     /// 304.
@@ -49,7 +49,7 @@ pub enum Verdict {
     PreconditionFailed,
 }
 
-impl Conditions {
+impl Preconditions {
     /// Reads all conditional headers of a request.
     pub fn from_headers(headers: &HeaderMap) -> Self {
         Self {
@@ -77,7 +77,7 @@ impl Conditions {
     }
 
     /// Weighs the conditions of a GET or HEAD against an object that exists, in the order of §13.2.2.
-    pub fn evaluate(&self, object: &Validators) -> Verdict {
+    pub fn evaluate(&self, object: &Validators) -> PreconditionOutcome {
         let etag = object.etag.as_ref();
         // A date is weighed only where no tag condition is (§13.1.3, §13.1.4), and only against a date.
         let changed_since = |date: Option<SystemTime>| Some(seconds(object.last_modified?) > seconds(date?));
@@ -86,13 +86,13 @@ impl Conditions {
             None => changed_since(self.if_unmodified_since) == Some(true),
         };
         if failed {
-            return Verdict::PreconditionFailed;
+            return PreconditionOutcome::PreconditionFailed;
         }
         let unchanged = match &self.if_none_match {
             Some(tags) => tags.matches_weak(etag),
             None => changed_since(self.if_modified_since) == Some(false),
         };
-        if unchanged { Verdict::NotModified } else { Verdict::Proceed }
+        if unchanged { PreconditionOutcome::NotModified } else { PreconditionOutcome::Proceed }
     }
 
     /// Whether a range may be cut from this version: there is no `If-Range`, or it names this version by a strong
@@ -148,12 +148,12 @@ mod tests {
         httpdate::parse_http_date(text).expect(text)
     }
 
-    fn conditions(headers: &[(HeaderName, &str)]) -> Conditions {
+    fn conditions(headers: &[(HeaderName, &str)]) -> Preconditions {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(name, HeaderValue::from_str(value).expect(value));
         }
-        Conditions::from_headers(&map)
+        Preconditions::from_headers(&map)
     }
 
     fn object(etag: &str) -> Validators {
@@ -162,8 +162,8 @@ mod tests {
 
     #[test]
     fn conditions_are_weighed_in_the_order_of_the_rfc() {
-        use Verdict::{NotModified, PreconditionFailed, Proceed};
-        let table: &[(&[(HeaderName, &str)], Verdict)] = &[
+        use PreconditionOutcome::{NotModified, PreconditionFailed, Proceed};
+        let table: &[(&[(HeaderName, &str)], PreconditionOutcome)] = &[
             (&[], Proceed),
             (&[(IF_MATCH, "\"a\"")], Proceed),
             (&[(IF_MATCH, "\"b\", \"a\"")], Proceed),
@@ -208,19 +208,19 @@ mod tests {
         let listed = conditions(&[(IF_MATCH, "\"a\", W/\"a\"")]);
         let star = conditions(&[(IF_MATCH, "*")]);
         for current in ["W/\"a\"", "none"] {
-            assert_eq!(listed.evaluate(&object(current)), Verdict::PreconditionFailed, "{current}");
-            assert_eq!(star.evaluate(&object(current)), Verdict::Proceed, "{current}");
+            assert_eq!(listed.evaluate(&object(current)), PreconditionOutcome::PreconditionFailed, "{current}");
+            assert_eq!(star.evaluate(&object(current)), PreconditionOutcome::Proceed, "{current}");
         }
     }
 
     #[test]
     fn dates_are_nothing_to_an_object_without_one_and_parts_of_a_second_do_not_count() {
         let both = conditions(&[(IF_UNMODIFIED_SINCE, BEFORE)]);
-        assert_eq!(both.evaluate(&Validators::default()), Verdict::Proceed);
+        assert_eq!(both.evaluate(&Validators::default()), PreconditionOutcome::Proceed);
         let since = conditions(&[(IF_MODIFIED_SINCE, CHANGED)]);
-        assert_eq!(since.evaluate(&Validators::default()), Verdict::Proceed);
+        assert_eq!(since.evaluate(&Validators::default()), PreconditionOutcome::Proceed);
         let part = Validators { etag: None, last_modified: Some(at(CHANGED) + Duration::from_millis(900)) };
-        assert_eq!(since.evaluate(&part), Verdict::NotModified);
+        assert_eq!(since.evaluate(&part), PreconditionOutcome::NotModified);
     }
 
     #[test]
@@ -261,7 +261,7 @@ mod tests {
                 let Ok(value) = HeaderValue::from_bytes(bytes) else { continue };
                 let names = [IF_MATCH, IF_UNMODIFIED_SINCE, IF_NONE_MATCH, IF_MODIFIED_SINCE, IF_RANGE];
                 let headers: HeaderMap = names.into_iter().map(|name| (name, value.clone())).collect();
-                let conditions = Conditions::from_headers(&headers);
+                let conditions = Preconditions::from_headers(&headers);
                 let _ = conditions.evaluate(&object("\"a\""));
                 let _ = conditions.if_range_holds(&object("\"a\""), Some(at(AFTER)));
             }

@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderValue, Method};
 
 /// Everything, or a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Allowed<T> {
+pub enum AllowList<T> {
     /// `*`.
     Any,
     /// These only; an empty list allows nothing.
@@ -32,34 +32,34 @@ pub fn is_local(origin: &HeaderValue) -> bool {
 
 /// Cross-origin rules of a route.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Policy {
+pub struct CorsPolicy {
     /// Origins whose pages may read answers, written as browsers send them: `https://app.example`, without a path.
-    pub origins: Allowed<String>,
+    pub origins: AllowList<String>,
     /// Methods allowed beyond GET, HEAD and POST, which browsers allow by themselves.
-    pub methods: Allowed<Method>,
+    pub methods: AllowList<Method>,
     /// Request headers that pages may set, `Authorization` for example.
-    pub headers: Allowed<HeaderName>,
+    pub headers: AllowList<HeaderName>,
     /// Response headers that pages may read beyond the few that browsers show by themselves.
-    pub exposed_headers: Allowed<HeaderName>,
+    pub exposed_headers: AllowList<HeaderName>,
     /// Whether cookies come along. Never together with any origin: every page could then act as its visitor, so with
-    /// [`Allowed::Any`] this is taken as false.
+    /// [`AllowList::Any`] this is taken as false.
     pub allow_credentials: bool,
     /// How long a browser may remember a preflight's answer; its own default where unset.
     pub max_age: Option<Duration>,
 }
 
 /// The headers to add; `Vary` is to be appended to what the answer has, the others replace.
-type Additions = Vec<(HeaderName, HeaderValue)>;
+type CorsHeaders = Vec<(HeaderName, HeaderValue)>;
 
-/// Whether a request only asks for leave: answered by 204 with [`Policy::preflight`] and never authenticated, since
+/// Whether a request only asks for leave: answered by 204 with [`CorsPolicy::preflight_headers`] and never authenticated, since
 /// browsers send it without credentials.
 pub fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
     method == Method::OPTIONS && headers.contains_key(ORIGIN) && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
 }
 
-impl Policy {
+impl CorsPolicy {
     /// What a preflight's answer carries. Without leave only `Vary`: the browser then refuses on its own.
-    pub fn preflight(&self, request: &HeaderMap) -> Additions {
+    pub fn preflight_headers(&self, request: &HeaderMap) -> CorsHeaders {
         let varies = "Origin, Access-Control-Request-Method, Access-Control-Request-Headers";
         let mut answer = vec![(VARY, HeaderValue::from_static(varies))];
         if !self.allow_origin(request.get(ORIGIN), &mut answer) {
@@ -69,12 +69,12 @@ impl Policy {
         // §"CORS-preflight fetch"), and any method with credentials.
         let asked = |name| request.get(name).cloned();
         let methods = match &self.methods {
-            Allowed::Any => asked(ACCESS_CONTROL_REQUEST_METHOD),
-            Allowed::Only(methods) => list(methods.iter().map(Method::as_str)),
+            AllowList::Any => asked(ACCESS_CONTROL_REQUEST_METHOD),
+            AllowList::Only(methods) => list(methods.iter().map(Method::as_str)),
         };
         let headers = match &self.headers {
-            Allowed::Any => asked(ACCESS_CONTROL_REQUEST_HEADERS),
-            Allowed::Only(headers) => list(headers.iter().map(HeaderName::as_str)),
+            AllowList::Any => asked(ACCESS_CONTROL_REQUEST_HEADERS),
+            AllowList::Only(headers) => list(headers.iter().map(HeaderName::as_str)),
         };
         answer.extend(methods.map(|value| (ACCESS_CONTROL_ALLOW_METHODS, value)));
         answer.extend(headers.map(|value| (ACCESS_CONTROL_ALLOW_HEADERS, value)));
@@ -84,15 +84,15 @@ impl Policy {
 
     /// What every other answer carries, errors too, or a page sees only "network error". `Vary` also goes with answers
     /// to requests without an `Origin`, so that a shared cache does not give them to a page.
-    pub fn decorate(&self, origin: Option<&HeaderValue>) -> Additions {
+    pub fn response_headers(&self, origin: Option<&HeaderValue>) -> CorsHeaders {
         let mut answer = Vec::with_capacity(4);
-        if self.origins != Allowed::Any {
+        if self.origins != AllowList::Any {
             answer.push((VARY, HeaderValue::from_static("Origin")));
         }
         if self.allow_origin(origin, &mut answer) {
             let exposed = match &self.exposed_headers {
-                Allowed::Any => Some(HeaderValue::from_static("*")),
-                Allowed::Only(names) => list(names.iter().map(HeaderName::as_str)),
+                AllowList::Any => Some(HeaderValue::from_static("*")),
+                AllowList::Only(names) => list(names.iter().map(HeaderName::as_str)),
             };
             answer.extend(exposed.map(|value| (ACCESS_CONTROL_EXPOSE_HEADERS, value)));
         }
@@ -101,20 +101,20 @@ impl Policy {
 
     /// Whether pages of this origin may read answers.
     pub fn allows(&self, origin: Option<&HeaderValue>) -> bool {
-        self.allow_origin(origin, &mut Additions::new())
+        self.allow_origin(origin, &mut CorsHeaders::new())
     }
 
     /// Adds what gives an origin leave; false where it has none.
-    fn allow_origin(&self, origin: Option<&HeaderValue>, answer: &mut Additions) -> bool {
+    fn allow_origin(&self, origin: Option<&HeaderValue>, answer: &mut CorsHeaders) -> bool {
         match (&self.origins, origin) {
-            (Allowed::Any, _) => answer.push((ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"))),
-            (Allowed::Only(origins), Some(origin)) if origins.iter().any(|known| origin == known) => {
+            (AllowList::Any, _) => answer.push((ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"))),
+            (AllowList::Only(origins), Some(origin)) if origins.iter().any(|known| origin == known) => {
                 answer.push((ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone()));
                 if self.allow_credentials {
                     answer.push((ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true")));
                 }
             }
-            (Allowed::Only(_), _) => return false,
+            (AllowList::Only(_), _) => return false,
         }
         true
     }
@@ -138,19 +138,19 @@ mod tests {
 
     const PAGE: &str = "https://app.example";
 
-    fn policy() -> Policy {
-        Policy {
-            origins: Allowed::Only(vec![PAGE.to_owned(), "https://other.example".to_owned()]),
-            methods: Allowed::Only(vec![Method::GET, Method::PUT]),
-            headers: Allowed::Only(vec![http::header::AUTHORIZATION, http::header::RANGE]),
-            exposed_headers: Allowed::Only(vec![http::header::CONTENT_RANGE, http::header::ACCEPT_RANGES]),
+    fn policy() -> CorsPolicy {
+        CorsPolicy {
+            origins: AllowList::Only(vec![PAGE.to_owned(), "https://other.example".to_owned()]),
+            methods: AllowList::Only(vec![Method::GET, Method::PUT]),
+            headers: AllowList::Only(vec![http::header::AUTHORIZATION, http::header::RANGE]),
+            exposed_headers: AllowList::Only(vec![http::header::CONTENT_RANGE, http::header::ACCEPT_RANGES]),
             allow_credentials: false,
             max_age: Some(Duration::from_secs(600)),
         }
     }
 
-    fn any_origin() -> Policy {
-        Policy { origins: Allowed::Any, methods: Allowed::Any, headers: Allowed::Any, ..policy() }
+    fn any_origin() -> CorsPolicy {
+        CorsPolicy { origins: AllowList::Any, methods: AllowList::Any, headers: AllowList::Any, ..policy() }
     }
 
     fn request(origin: &str) -> HeaderMap {
@@ -162,13 +162,13 @@ mod tests {
         lines.into_iter().map(|(name, value)| (name, HeaderValue::from_str(value).expect(value))).collect()
     }
 
-    fn lines(answer: &Additions) -> Vec<String> {
+    fn lines(answer: &CorsHeaders) -> Vec<String> {
         answer.iter().map(|(name, value)| format!("{name}: {}", value.to_str().expect("ASCII"))).collect()
     }
 
-    fn decorated(policy: &Policy, origin: Option<&str>) -> Vec<String> {
+    fn decorated(policy: &CorsPolicy, origin: Option<&str>) -> Vec<String> {
         let origin = origin.map(|origin| HeaderValue::from_str(origin).expect(origin));
-        lines(&policy.decorate(origin.as_ref()))
+        lines(&policy.response_headers(origin.as_ref()))
     }
 
     #[test]
@@ -188,7 +188,7 @@ mod tests {
         let exposed = "access-control-expose-headers: content-range, accept-ranges";
         let allowed = "access-control-allow-origin: https://app.example";
         assert_eq!(decorated(&policy(), Some(PAGE)), ["vary: Origin", allowed, exposed]);
-        let with_credentials = Policy { allow_credentials: true, ..policy() };
+        let with_credentials = CorsPolicy { allow_credentials: true, ..policy() };
         let credentials = "access-control-allow-credentials: true";
         assert_eq!(decorated(&with_credentials, Some(PAGE)), ["vary: Origin", allowed, credentials, exposed]);
     }
@@ -198,14 +198,14 @@ mod tests {
         let origins = ["https://evil.example", "https://app.example.evil", "http://app.example", "null", ""];
         for origin in origins {
             assert_eq!(decorated(&policy(), Some(origin)), ["vary: Origin"], "{origin}");
-            assert_eq!(policy().preflight(&request(origin)).len(), 1, "{origin}");
+            assert_eq!(policy().preflight_headers(&request(origin)).len(), 1, "{origin}");
         }
         assert_eq!(decorated(&policy(), None), ["vary: Origin"]);
     }
 
     #[test]
     fn any_origin_is_a_star_that_never_carries_credentials() {
-        let reckless = Policy { allow_credentials: true, exposed_headers: Allowed::Any, ..any_origin() };
+        let reckless = CorsPolicy { allow_credentials: true, exposed_headers: AllowList::Any, ..any_origin() };
         for origin in [None, Some(PAGE)] {
             let expected = ["access-control-allow-origin: *", "access-control-expose-headers: *"];
             assert_eq!(decorated(&reckless, origin), expected);
@@ -222,7 +222,7 @@ mod tests {
             "access-control-allow-headers: authorization, range",
             "access-control-max-age: 600",
         ];
-        assert_eq!(lines(&policy().preflight(&request(PAGE))), listed);
+        assert_eq!(lines(&policy().preflight_headers(&request(PAGE))), listed);
         let asked = [
             vary,
             "access-control-allow-origin: *",
@@ -230,8 +230,8 @@ mod tests {
             "access-control-allow-headers: authorization,x-own",
             "access-control-max-age: 600",
         ];
-        assert_eq!(lines(&any_origin().preflight(&request(PAGE))), asked);
-        let nothing = Policy { methods: Allowed::Only(Vec::new()), max_age: None, ..policy() };
-        assert_eq!(lines(&nothing.preflight(&request(PAGE))), [listed[0], listed[1], listed[3]]);
+        assert_eq!(lines(&any_origin().preflight_headers(&request(PAGE))), asked);
+        let nothing = CorsPolicy { methods: AllowList::Only(Vec::new()), max_age: None, ..policy() };
+        assert_eq!(lines(&nothing.preflight_headers(&request(PAGE))), [listed[0], listed[1], listed[3]]);
     }
 }

@@ -5,7 +5,7 @@ use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName};
 
 /// The store's response headers that describe the object, so that players get them. All else is the store's own or is
 /// written by us: length, range, date, CORS, `Vary`, user metadata, request ids.
-pub const STORE_RESPONSE: [&str; 8] = [
+pub const STORE_RESPONSE_HEADERS: [&str; 8] = [
     "content-type",
     "content-encoding",
     "content-language",
@@ -82,7 +82,7 @@ mod tests {
             ("x-ratelimit-limit", false),
         ];
         for (name, expected) in table {
-            assert_eq!(STORE_RESPONSE.contains(&name), expected, "{name}");
+            assert_eq!(STORE_RESPONSE_HEADERS.contains(&name), expected, "{name}");
         }
     }
 

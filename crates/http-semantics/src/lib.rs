@@ -1,15 +1,15 @@
 //! HTTP's own rules, pure: no I/O, no state, nothing of Tidegate's configuration. RFC 9110, 9111, 9112.
 
-pub mod caller;
 pub mod chunked;
 pub mod client_ip;
 pub mod conditional;
 pub mod cors;
 pub mod etag;
+pub mod head_syntax;
 pub mod headers;
 pub mod media_type;
 pub mod problem;
 pub mod range;
 pub mod rate_limit;
-pub mod target;
-pub mod wire;
+pub mod request_info;
+pub mod request_path;

@@ -2,7 +2,7 @@
 //! run (HTML, SVG, scripts): for those the store or the route has to say so.
 
 /// The media type of a key's ending, whatever its case; `None` where there is no ending or it is not known.
-pub fn by_ending(key: &str) -> Option<&'static str> {
+pub fn from_key_extension(key: &str) -> Option<&'static str> {
     let name = key.rsplit('/').next()?;
     let (_, ending) = name.rsplit_once('.')?;
     let mut lower = [0; 8];
@@ -88,7 +88,7 @@ mod tests {
             ("song.mp3\u{fc}", None),
         ];
         for (key, expected) in table {
-            assert_eq!(by_ending(key), expected, "{key:?}");
+            assert_eq!(from_key_extension(key), expected, "{key:?}");
         }
     }
 }

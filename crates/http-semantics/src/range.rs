@@ -28,23 +28,23 @@ pub enum RangeSpec {
 
 /// Bytes of an object, from `first` to `last`, both included; `first` is never after `last`, so it is never empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Span {
+pub struct ByteRange {
     /// The first byte's position.
     pub first: u64,
     /// The last byte's position.
     pub last: u64,
 }
 
-/// No byte of the object is in the range: the answer is 416 with [`unsatisfied`].
+/// No byte of the object is in the range: the answer is 416 with [`unsatisfied_range`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the range has no byte of the object: expected a first position before its end, or a suffix of at least 1")]
-pub struct Unsatisfiable;
+pub struct UnsatisfiableRange;
 
 /// What a 206 says that its body is (`Content-Range: bytes 0-499/1234`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ContentRange {
     /// The bytes in the body.
-    pub span: Span,
+    pub span: ByteRange,
     /// The whole object's size; `None` where the sender did not know (`*`).
     pub total: Option<u64>,
 }
@@ -80,14 +80,14 @@ pub fn parse(value: &[u8]) -> Option<RangeSpec> {
 
 impl RangeSpec {
     /// The bytes that an object of `size` bytes has in this range; the end is clamped to the object's.
-    pub fn resolve(self, size: u64) -> Result<Span, Unsatisfiable> {
-        let end = size.checked_sub(1).ok_or(Unsatisfiable)?;
+    pub fn resolve(self, size: u64) -> Result<ByteRange, UnsatisfiableRange> {
+        let end = size.checked_sub(1).ok_or(UnsatisfiableRange)?;
         let (first, last) = match self {
             Self::From { first, last } => (first, last.map_or(end, |last| last.min(end))),
-            Self::Suffix { length: 0 } => return Err(Unsatisfiable),
+            Self::Suffix { length: 0 } => return Err(UnsatisfiableRange),
             Self::Suffix { length } => (size.saturating_sub(length), end),
         };
-        if first <= last { Ok(Span { first, last }) } else { Err(Unsatisfiable) }
+        if first <= last { Ok(ByteRange { first, last }) } else { Err(UnsatisfiableRange) }
     }
 
     /// The `Range` value that asks for it.
@@ -100,7 +100,7 @@ impl RangeSpec {
     }
 }
 
-impl Span {
+impl ByteRange {
     /// How many bytes it has: at least one.
     #[expect(clippy::len_without_is_empty, reason = "a span is never empty")]
     pub fn len(self) -> u64 {
@@ -118,12 +118,12 @@ impl ContentRange {
         let (first, last) = (digits(first)?, digits(last)?);
         let total = if total == b"*" { None } else { Some(digits(total)?) };
         let sound = unit.eq_ignore_ascii_case(b"bytes") && first <= last && total.is_none_or(|total| last < total);
-        sound.then_some(Self { span: Span { first, last }, total })
+        sound.then_some(Self { span: ByteRange { first, last }, total })
     }
 
     /// The `Content-Range` value of a 206.
     pub fn to_header(self) -> HeaderValue {
-        let Span { first, last } = self.span;
+        let ByteRange { first, last } = self.span;
         match self.total {
             Some(total) => header(format_args!("bytes {first}-{last}/{total}")),
             None => header(format_args!("bytes {first}-{last}/*")),
@@ -132,7 +132,7 @@ impl ContentRange {
 }
 
 /// The `Content-Range` value of a 416 about an object of `size` bytes.
-pub fn unsatisfied(size: u64) -> HeaderValue {
+pub fn unsatisfied_range(size: u64) -> HeaderValue {
     header(format_args!("bytes */{size}"))
 }
 
@@ -239,16 +239,20 @@ mod tests {
             ("bytes=0-0", 1, Ok((0, 0))),
             ("bytes=0-10000", 10_000, Ok((0, 9_999))),
             ("bytes=-10001", 10_000, Ok((0, 9_999))),
-            ("bytes=10000-", 10_000, Err(Unsatisfiable)),
-            ("bytes=10000-10001", 10_000, Err(Unsatisfiable)),
-            ("bytes=-0", 10_000, Err(Unsatisfiable)),
-            ("bytes=0-", 0, Err(Unsatisfiable)),
-            ("bytes=-1", 0, Err(Unsatisfiable)),
+            ("bytes=10000-", 10_000, Err(UnsatisfiableRange)),
+            ("bytes=10000-10001", 10_000, Err(UnsatisfiableRange)),
+            ("bytes=-0", 10_000, Err(UnsatisfiableRange)),
+            ("bytes=0-", 0, Err(UnsatisfiableRange)),
+            ("bytes=-1", 0, Err(UnsatisfiableRange)),
             ("bytes=0-18446744073709551615", u64::MAX, Ok((0, u64::MAX - 1))),
         ];
         for (value, size, expected) in table {
             let spec = parse(value.as_bytes()).expect(value);
-            assert_eq!(spec.resolve(size), expected.map(|(first, last)| Span { first, last }), "{value:?} of {size}");
+            assert_eq!(
+                spec.resolve(size),
+                expected.map(|(first, last)| ByteRange { first, last }),
+                "{value:?} of {size}"
+            );
         }
     }
 
@@ -271,18 +275,18 @@ mod tests {
             ("", None),
         ];
         for (value, expected) in table {
-            let expected = expected.map(|(first, last, total)| ContentRange { span: Span { first, last }, total });
+            let expected = expected.map(|(first, last, total)| ContentRange { span: ByteRange { first, last }, total });
             assert_eq!(ContentRange::parse(value.as_bytes()), expected, "{value:?}");
         }
     }
 
     #[test]
     fn the_longest_positions_fit_into_a_header() {
-        let span = Span { first: u64::MAX, last: u64::MAX };
+        let span = ByteRange { first: u64::MAX, last: u64::MAX };
         let longest = ContentRange { span, total: Some(u64::MAX) }.to_header();
         assert_eq!(longest, "bytes 18446744073709551615-18446744073709551615/18446744073709551615");
-        assert_eq!(unsatisfied(0), "bytes */0");
-        assert_eq!(Span { first: 0, last: u64::MAX }.len(), u64::MAX);
+        assert_eq!(unsatisfied_range(0), "bytes */0");
+        assert_eq!(ByteRange { first: 0, last: u64::MAX }.len(), u64::MAX);
     }
 
     proptest! {
@@ -305,7 +309,7 @@ mod tests {
         #[test]
         fn what_is_written_is_read_again(first in any::<u64>(), more in any::<u32>(), total in any::<Option<u32>>()) {
             let first = first >> 1;
-            let span = Span { first, last: first + u64::from(more) };
+            let span = ByteRange { first, last: first + u64::from(more) };
             let range = ContentRange { span, total: total.map(|total| span.last + 1 + u64::from(total)) };
             prop_assert_eq!(ContentRange::parse(range.to_header().as_bytes()), Some(range));
             let asked = [

@@ -24,7 +24,7 @@ pub fn whole_seconds(span: Duration) -> u64 {
 
 /// What somebody has had enough of; the codes and texts of a 429, the same on routes and on the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Exceeded {
+pub enum ExceededLimit {
     /// Requests.
     Requests,
     /// Streams, or requests, at once.
@@ -35,7 +35,7 @@ pub enum Exceeded {
     BadTokens,
 }
 
-impl Exceeded {
+impl ExceededLimit {
     /// The stable code of the envelope.
     pub fn code(self) -> &'static str {
         match self {

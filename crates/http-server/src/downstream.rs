@@ -48,7 +48,7 @@ pub trait Downstream: Send + Sync {
     fn body_sent(&self) -> u64;
     /// Bytes of the body that it takes now without being waited for, as far as is known: larger pieces cost less CPU for
     /// each byte, but bytes that are not taken are held.
-    fn room(&self) -> usize {
+    fn writable_bytes(&self) -> usize {
         USUAL_PIECE
     }
     /// The socket that takes the bytes of the body as they are; `None` where they are framed or encrypted, or not to be
@@ -77,7 +77,7 @@ pub trait Downstream: Send + Sync {
     /// Goes on with the body; waits until the bytes are taken. Empty pieces are nothing.
     fn write(&mut self, bytes: &[u8]) -> impl Future<Output = Result<(), DownstreamError>> + Send;
     /// Whether written bytes are kept until the other end has room for them: [`Downstream::write_owned`] then saves a copy.
-    fn keeps_bytes(&self) -> bool {
+    fn buffers_writes(&self) -> bool {
         false
     }
     /// As [`Downstream::write`], of bytes that can be kept.
@@ -104,12 +104,12 @@ pub trait Downstream: Send + Sync {
     fn closed(&mut self) -> impl Future<Output = ()> + Send;
     /// As [`Downstream::closed`], but a client that has said that nothing more will come is waited for only a little while
     /// longer: most that have closed their half have closed the other one too, which they cannot say.
-    fn left(&mut self) -> impl Future<Output = ()> + Send {
+    fn closed_with_grace(&mut self) -> impl Future<Output = ()> + Send {
         self.closed()
     }
     /// As [`Downstream::closed`], but a client that has said that nothing more will come has gone too: an answer that
     /// never ends would be kept up for nobody otherwise.
-    fn hung_up(&mut self) -> impl Future<Output = ()> + Send {
+    fn closed_or_half_closed(&mut self) -> impl Future<Output = ()> + Send {
         self.closed()
     }
 

@@ -18,11 +18,11 @@ use std::time::Duration;
 use http::request::Parts;
 
 pub use self::downstream::{Downstream, DownstreamError};
-pub use self::http1::{ConnectionTakeover, HeadFault};
+pub use self::http1::{ConnectionTakeover, RequestHeadError};
 pub use self::tls::{certificate_warnings, check as check_certificate};
 
 /// Time that the rest of a request body may take to arrive after the answer.
-const DRAIN: Duration = Duration::from_secs(5);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest request head in bytes: of HTTP/1.1 as sent, of HTTP/2 decoded.
 pub const MAX_HEAD: usize = 64 * 1024;
 /// Most header lines of a request.
@@ -41,7 +41,7 @@ pub trait Handler: Send + Sync + 'static {
     fn handle(&self, downstream: &mut impl Downstream) -> impl Future<Output = Option<Self::Admitted>> + Send;
 
     /// Answers a request whose head cannot be taken; its parts are unknown, or not to be relied on.
-    fn refuse(&self, downstream: &mut impl Downstream, fault: HeadFault) -> impl Future<Output = ()> + Send;
+    fn refuse(&self, downstream: &mut impl Downstream, fault: RequestHeadError) -> impl Future<Output = ()> + Send;
 
     /// Goes on with a connection from an admitted request on, to the connection's end.
     fn take_over(&self, admitted: Self::Admitted, connection: ConnectionTakeover) -> impl Future<Output = ()> + Send;
@@ -49,7 +49,7 @@ pub trait Handler: Send + Sync + 'static {
 
 /// Time limits of client connections.
 #[derive(Clone, Copy, Debug)]
-pub struct ConnectionLimits {
+pub struct ConnectionTimeouts {
     /// For a TLS handshake, and for each whole request head from its first byte on.
     pub head: Duration,
     /// For a client to take some of the bytes that wait for it.
@@ -61,4 +61,4 @@ pub struct ConnectionLimits {
 }
 
 /// Reason for a refusal of a request's head, for the client.
-pub type Detail = Cow<'static, str>;
+pub type RefusalDetail = Cow<'static, str>;

@@ -13,20 +13,20 @@ use tokio::time::{MissedTickBehavior, timeout};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::socket::ClientSocket;
-use super::workers::{Activity, STUCK_AFTER, WorkerAssignment, Workers};
-use super::{ConnectionLimits, Handler, http1, http2, tls};
-use crate::settings::{Listener, Settings};
-use primitives::lifecycle::Tasks;
+use super::workers::{STUCK_AFTER, WorkerActivity, WorkerAssignment, Workers};
+use super::{ConnectionTimeouts, Handler, http1, http2, tls};
+use crate::settings::{ListenerSettings, Settings};
+use primitives::lifecycle::BackgroundTasks;
 use server_kit::telemetry::metrics::Metrics;
 
 /// Bytes that may wait in the kernel for a client's window to open. Without this bound the kernel takes megabytes.
-pub const UNSENT: usize = 128 * 1024;
+pub const MAX_UNSENT_BYTES: usize = 128 * 1024;
 /// Connections that may wait to be accepted: as many as the system allows.
 const BACKLOG: i32 = 65_535;
 /// Pause after a connection could not be accepted: the reason, most likely open files, would be the same at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Time between two looks at the workers.
-const WATCH: Duration = Duration::from_secs(1);
+const WATCHDOG_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Reason why the server cannot listen.
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +44,7 @@ pub enum ListenError {
     Workers(io::Error),
     /// A certificate cannot be used.
     #[error(transparent)]
-    Tls(#[from] tls::TlsError),
+    Tls(#[from] tls::CertificateError),
 }
 
 /// What may be the reason that an address cannot be listened on.
@@ -67,7 +67,7 @@ pub fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ListenErro
     let socket = SockRef::from(&listener);
     socket.listen(BACKLOG).map_err(failed)?;
     // Accepted sockets take this over from the listening one.
-    socket.set_tcp_notsent_lowat(UNSENT as u32).map_err(failed)?;
+    socket.set_tcp_notsent_lowat(MAX_UNSENT_BYTES as u32).map_err(failed)?;
     let bound = listener.local_addr().map_err(failed)?;
     Ok((listener, bound))
 }
@@ -78,7 +78,7 @@ pub fn start<H: Handler>(
     handler: &Arc<H>,
     workers: &Arc<Workers>,
     metrics: &Arc<Metrics>,
-    tasks: &Tasks,
+    tasks: &BackgroundTasks,
 ) -> Result<Vec<SocketAddr>, ListenError> {
     let permits = Arc::new(Semaphore::new(server.max_connections));
     let mut addresses = Vec::new();
@@ -91,7 +91,7 @@ pub fn start<H: Handler>(
             tls: tls_acceptor(listener)?,
             h2c: listener.h2c,
             permits: Arc::clone(&permits),
-            limits: ConnectionLimits {
+            limits: ConnectionTimeouts {
                 head: server.header_timeout,
                 write: server.write_timeout,
                 body: server.body_timeout,
@@ -103,11 +103,11 @@ pub fn start<H: Handler>(
         tasks.spawn(accept(Arc::new(acceptor), socket, Arc::clone(workers)));
         addresses.push(address);
     }
-    tasks.spawn(watch(Arc::clone(workers), Arc::clone(metrics), tasks.clone()));
+    tasks.spawn(watch_workers(Arc::clone(workers), Arc::clone(metrics), tasks.clone()));
     Ok(addresses)
 }
 
-fn tls_acceptor(listener: &Listener) -> Result<Option<Acceptor>, ListenError> {
+fn tls_acceptor(listener: &ListenerSettings) -> Result<Option<Acceptor>, ListenError> {
     if listener.certificates.is_empty() {
         return Ok(None);
     }
@@ -119,8 +119,8 @@ fn tls_acceptor(listener: &Listener) -> Result<Option<Acceptor>, ListenError> {
 }
 
 /// Names in the log, once each time, the workers that are stuck.
-async fn watch(workers: Arc<Workers>, metrics: Arc<Metrics>, tasks: Tasks) {
-    let mut ticks = tokio::time::interval(WATCH);
+async fn watch_workers(workers: Arc<Workers>, metrics: Arc<Metrics>, tasks: BackgroundTasks) {
+    let mut ticks = tokio::time::interval(WATCHDOG_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut known: Vec<usize> = Vec::new();
     loop {
@@ -152,9 +152,9 @@ struct ConnectionAcceptor<H> {
     tls: Option<Acceptor>,
     h2c: bool,
     permits: Arc<Semaphore>,
-    limits: ConnectionLimits,
+    limits: ConnectionTimeouts,
     metrics: Arc<Metrics>,
-    tasks: Tasks,
+    tasks: BackgroundTasks,
 }
 
 /// Takes connections until shutdown, each to the worker that has the fewest.
@@ -184,10 +184,10 @@ impl<H: Handler> ConnectionAcceptor<H> {
             return Ok(());
         };
         let socket = socket.into_std()?;
-        let guard = ConnectionGuard::new(permit, workers.seat(peer.ip()), &self.tasks, &self.metrics);
+        let guard = ConnectionGuard::new(permit, workers.assign(peer.ip()), &self.tasks, &self.metrics);
         let (acceptor, guard) = (Arc::clone(self), Arc::new(guard));
-        let (runtime, serving) = (guard.seat.runtime().clone(), Arc::clone(&guard));
-        runtime.spawn(guard.activity().watch(async move {
+        let (runtime, serving) = (guard.assignment.runtime().clone(), Arc::clone(&guard));
+        runtime.spawn(guard.activity().track(async move {
             match TcpStream::from_std(socket) {
                 Ok(socket) => acceptor.serve(socket, peer, serving).await,
                 Err(error) => tracing::warn!(%error, "a connection cannot be served"),
@@ -221,27 +221,32 @@ impl<H: Handler> ConnectionAcceptor<H> {
 /// An open connection: it is counted, and shutdown waits for it, until this is dropped.
 pub struct ConnectionGuard {
     metrics: Arc<Metrics>,
-    tasks: Tasks,
-    seat: WorkerAssignment,
+    tasks: BackgroundTasks,
+    assignment: WorkerAssignment,
     _permit: OwnedSemaphorePermit,
     _under_way: TaskTrackerToken,
 }
 
 impl ConnectionGuard {
-    fn new(permit: OwnedSemaphorePermit, seat: WorkerAssignment, tasks: &Tasks, metrics: &Arc<Metrics>) -> Self {
+    fn new(
+        permit: OwnedSemaphorePermit,
+        seat: WorkerAssignment,
+        tasks: &BackgroundTasks,
+        metrics: &Arc<Metrics>,
+    ) -> Self {
         metrics.connections().inc();
         let (metrics, tasks, token) = (Arc::clone(metrics), tasks.clone(), tasks.token());
-        Self { metrics, tasks, seat, _permit: permit, _under_way: token }
+        Self { metrics, tasks, assignment: seat, _permit: permit, _under_way: token }
     }
 
     /// The connection's own activity.
-    pub fn activity(&self) -> &Activity {
-        self.seat.activity()
+    pub fn activity(&self) -> &WorkerActivity {
+        self.assignment.activity()
     }
 
     /// The activity of one of its streams.
-    pub fn stream_activity(&self) -> Activity {
-        self.seat.stream_activity()
+    pub fn stream_activity(&self) -> WorkerActivity {
+        self.assignment.stream_activity()
     }
 
     /// Whether shutdown has begun.

@@ -8,7 +8,7 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Addresses that players connect to; at least one.
-    pub listeners: Vec<Listener>,
+    pub listeners: Vec<ListenerSettings>,
     /// Threads that serve players; one per core unless set.
     pub threads: usize,
     /// Longest time that a client may take to send a whole request head.
@@ -27,18 +27,18 @@ pub struct Settings {
 
 /// One address that players connect to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Listener {
+pub struct ListenerSettings {
     /// The address; port 0 takes a free one and logs it.
     pub address: SocketAddr,
     /// TLS certificates, the first being the default where no name matches. Empty: plain text.
-    pub certificates: Vec<Certificate>,
+    pub certificates: Vec<CertificatePaths>,
     /// Whether HTTP/2 without TLS (prior knowledge) is accepted.
     pub h2c: bool,
 }
 
 /// A certificate chain and its key, both PEM files.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Certificate {
+pub struct CertificatePaths {
     /// The chain, leaf first.
     pub certificate: PathBuf,
     /// The leaf's private key.

@@ -64,7 +64,7 @@ impl ClientSocket {
     /// The connection after the TLS handshake.
     pub async fn accept_tls(self, tls: &Acceptor) -> Result<Self> {
         let Transport::Plain(stream) = self.transport else { return Ok(self) };
-        let stream = tls.tls_handshake(known(stream, self.peer)).await?;
+        let stream = tls.tls_handshake(with_peer(stream, self.peer)).await?;
         Ok(Self { transport: Transport::Tls(Box::new(stream)), ..self })
     }
 
@@ -176,7 +176,7 @@ impl ClientSocket {
     }
 }
 
-fn known(stream: TcpStream, peer: SocketAddr) -> l4::Stream {
+fn with_peer(stream: TcpStream, peer: SocketAddr) -> l4::Stream {
     let digest = SocketDigest::from_raw_fd(stream.as_raw_fd());
     // It is new, and knows of nobody.
     let _ = digest.peer_addr.set(Some(peer.into()));

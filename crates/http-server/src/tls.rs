@@ -10,16 +10,16 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
-use crate::settings::{Certificate, Settings};
+use crate::settings::{CertificatePaths, Settings};
 
 /// Seconds of a day.
 const DAY: i64 = 86_400;
 /// Seconds before its end in which a certificate is warned of.
-const SOON: i64 = 7 * DAY;
+const EXPIRY_WARNING: i64 = 7 * DAY;
 
 /// Why a certificate cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum TlsError {
+pub enum CertificateError {
     /// A file is missing or holds no PEM.
     #[error("cannot read {path}: {source}; expected PEM, as `certs/make.sh` writes it")]
     File {
@@ -39,28 +39,28 @@ pub enum TlsError {
 }
 
 /// The certificates by the names in them.
-pub fn resolver(certificates: &[Certificate]) -> Result<Arc<dyn ResolvesServerCert>, TlsError> {
+pub fn resolver(certificates: &[CertificatePaths]) -> Result<Arc<dyn ResolvesServerCert>, CertificateError> {
     let keys = certificates.iter().map(load).collect::<Result<Vec<_>, _>>()?;
     Ok(Arc::new(CertificatesByName(keys)))
 }
 
-fn load(certificate: &Certificate) -> Result<Arc<CertifiedKey>, TlsError> {
+fn load(certificate: &CertificatePaths) -> Result<Arc<CertifiedKey>, CertificateError> {
     let file = |path: &PathBuf| {
         let path = path.clone();
-        move |source| TlsError::File { path, source }
+        move |source| CertificateError::File { path, source }
     };
     let path = &certificate.certificate;
     let chain =
         CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(file(path))?;
     let key = PrivateKeyDer::from_pem_file(&certificate.key).map_err(file(&certificate.key))?;
-    let pair = |source| TlsError::Pair { path: path.clone(), source };
+    let pair = |source| CertificateError::Pair { path: path.clone(), source };
     let provider = rustls::crypto::ring::default_provider();
     CertifiedKey::from_der(chain, key, &provider).map(Arc::new).map_err(pair)
 }
 
 /// The time within which a certificate is good, in Unix seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Validity {
+pub struct CertificateValidity {
     /// From then on.
     pub not_before: i64,
     /// Until then.
@@ -69,12 +69,12 @@ pub struct Validity {
 
 /// Whether the files of `certificate` are a certificate and its key; the time within which it is good, where it says one
 /// that can be read.
-pub fn check(certificate: &Certificate) -> Result<Option<Validity>, TlsError> {
+pub fn check(certificate: &CertificatePaths) -> Result<Option<CertificateValidity>, CertificateError> {
     let key = load(certificate)?;
     let leaf = key.cert.first().and_then(|leaf| x509_parser::parse_x509_certificate(leaf).ok());
     Ok(leaf.map(|(_, leaf)| {
         let validity = leaf.validity();
-        Validity { not_before: validity.not_before.timestamp(), not_after: validity.not_after.timestamp() }
+        CertificateValidity { not_before: validity.not_before.timestamp(), not_after: validity.not_after.timestamp() }
     }))
 }
 
@@ -82,17 +82,19 @@ pub fn check(certificate: &Certificate) -> Result<Option<Validity>, TlsError> {
 /// served: clients refuse them, or soon will.
 pub fn certificate_warnings(server: &Settings, now: i64) -> Vec<String> {
     let certificates = server.listeners.iter().flat_map(|listener| &listener.certificates);
-    let warning = |certificate: &Certificate| {
+    let warning = |certificate: &CertificatePaths| {
         let validity = check(certificate).ok().flatten()?;
         let what = match validity {
-            Validity { not_after, .. } if not_after < now => format!("expired {}", days(now - not_after, "ago")),
-            Validity { not_before, .. } if not_before > now => {
+            CertificateValidity { not_after, .. } if not_after < now => {
+                format!("expired {}", days(now - not_after, "ago"))
+            }
+            CertificateValidity { not_before, .. } if not_before > now => {
                 format!("is not valid before {}", days(not_before - now, "from now"))
             }
-            Validity { not_after, .. } if not_after < now + SOON => {
+            CertificateValidity { not_after, .. } if not_after < now + EXPIRY_WARNING => {
                 format!("expires {}", days(not_after - now, "from now"))
             }
-            Validity { .. } => return None,
+            CertificateValidity { .. } => return None,
         };
         Some(format!("the certificate {} {what}", certificate.certificate.display()))
     };

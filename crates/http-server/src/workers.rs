@@ -21,7 +21,7 @@ use tokio::sync::oneshot;
 use tokio::time::MissedTickBehavior;
 
 /// Time between two signs of life.
-const BEAT: Duration = Duration::from_secs(1);
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
 /// Time without a sign of life after which a worker is stuck.
 pub const STUCK_AFTER: Duration = Duration::from_secs(5);
 
@@ -87,7 +87,7 @@ impl Workers {
             let (keep_on, asked_to_end) = oneshot::channel::<()>();
             let (last, ended) = oneshot::channel::<()>();
             std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
-                runtime.spawn(async move { beating.beat().await });
+                runtime.spawn(async move { beating.heartbeat().await });
                 // It never is sent anything: it is dropped.
                 let _ = runtime.block_on(asked_to_end);
                 // With it go the requests that are still under way, each of which writes its access line.
@@ -110,11 +110,11 @@ impl Workers {
     }
 
     /// A seat for a connection of `peer`, on the worker that has the fewest.
-    pub fn seat(&self, peer: IpAddr) -> WorkerAssignment {
+    pub fn assign(&self, peer: IpAddr) -> WorkerAssignment {
         let fewest = self.workers.iter().min_by_key(|worker| worker.connections.load(Ordering::Relaxed));
         let worker = fewest.expect("there is one at least");
         worker.connections.fetch_add(1, Ordering::Relaxed);
-        WorkerAssignment { activity: Activity::new(worker, peer) }
+        WorkerAssignment { activity: WorkerActivity::new(worker, peer) }
     }
 
     /// The workers without a sign of life for `limit`.
@@ -137,8 +137,8 @@ impl Worker {
         }
     }
 
-    async fn beat(&self) {
-        let mut ticks = tokio::time::interval(BEAT);
+    async fn heartbeat(&self) {
+        let mut ticks = tokio::time::interval(HEARTBEAT_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
@@ -181,7 +181,7 @@ impl fmt::Display for ActivityState {
 
 /// A connection's place on a worker, until it is dropped.
 pub struct WorkerAssignment {
-    activity: Activity,
+    activity: WorkerActivity,
 }
 
 impl WorkerAssignment {
@@ -191,14 +191,14 @@ impl WorkerAssignment {
     }
 
     /// The connection's activity.
-    pub fn activity(&self) -> &Activity {
+    pub fn activity(&self) -> &WorkerActivity {
         &self.activity
     }
 
     /// The activity of one of the connection's streams.
-    pub fn stream_activity(&self) -> Activity {
-        let Activity { worker, state, .. } = &self.activity;
-        Activity::new(worker, state.lock().peer)
+    pub fn stream_activity(&self) -> WorkerActivity {
+        let WorkerActivity { worker, state, .. } = &self.activity;
+        WorkerActivity::new(worker, state.lock().peer)
     }
 }
 
@@ -209,13 +209,13 @@ impl Drop for WorkerAssignment {
 }
 
 /// Work of one connection or stream on its worker, until it is dropped: named, where the worker is stuck in it.
-pub struct Activity {
+pub struct WorkerActivity {
     worker: Arc<Worker>,
     id: u64,
     state: Arc<Mutex<ActivityState>>,
 }
 
-impl Activity {
+impl WorkerActivity {
     fn new(worker: &Arc<Worker>, peer: IpAddr) -> Self {
         let id = worker.next_activity.fetch_add(1, Ordering::Relaxed);
         let state = Arc::new(Mutex::new(ActivityState { peer, request: None }));
@@ -224,23 +224,23 @@ impl Activity {
     }
 
     /// Notes the request that is served from now on.
-    pub fn note(&self, request: &Parts) {
+    pub fn set_request(&self, request: &Parts) {
         let (method, uri) = (request.method.clone(), request.uri.clone());
         self.state.lock().request = Some(ServedRequest { method, uri, since: Instant::now() });
     }
 
     /// Notes that no request is served.
-    pub fn rest(&self) {
+    pub fn clear_request(&self) {
         self.state.lock().request = None;
     }
 
     /// `future`, known as this activity whenever it runs.
-    pub fn watch<F: Future>(&self, future: F) -> impl Future<Output = F::Output> + use<F> {
+    pub fn track<F: Future>(&self, future: F) -> impl Future<Output = F::Output> + use<F> {
         WatchedTask { future: Box::pin(future), worker: Arc::clone(&self.worker), id: self.id }
     }
 }
 
-impl Drop for Activity {
+impl Drop for WorkerActivity {
     fn drop(&mut self) {
         self.worker.activities.lock().remove(&self.id);
     }
@@ -274,12 +274,12 @@ mod tests {
         let workers = Workers::start(2).expect("threads");
         let limit = Duration::from_millis(1500);
         assert_eq!(workers.stuck(limit), []);
-        let seat = workers.seat(IpAddr::from([127, 0, 0, 1]));
+        let seat = workers.assign(IpAddr::from([127, 0, 0, 1]));
         let request = http::Request::get("/stream/a?token=secret").body(()).expect("a request");
-        seat.activity().note(&request.into_parts().0);
+        seat.activity().set_request(&request.into_parts().0);
         let (release, held) = mpsc::channel::<()>();
         // A poll that does not come back, as a loop without progress is one.
-        let task = seat.activity().watch(async move { held.recv().expect("released") });
+        let task = seat.activity().track(async move { held.recv().expect("released") });
         seat.runtime().spawn(task);
         let stuck = loop {
             std::thread::sleep(Duration::from_millis(20));

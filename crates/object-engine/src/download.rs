@@ -10,35 +10,41 @@ use std::time::Instant;
 use http::{StatusCode, header};
 use tokio::net::TcpStream;
 
-use super::fetch::{Question, Reply, ask_rest};
-use super::{Cause, Failure, Origin, Tally};
+use super::fetch::{StoreReply, StoreRequest, query_rest};
+use super::{AttemptStats, ObjectError, ObjectOrigin, ResumeCause};
 use http_semantics::etag::ETag;
-use http_semantics::range::{ContentRange, RangeSpec, Span};
-use upstream::connection::{Body, ExchangeError, Response};
-use upstream::destination::InFlight;
+use http_semantics::range::{ByteRange, ContentRange, RangeSpec};
+use upstream::connection::{ExchangeError, ResponseBody, UpstreamResponse};
+use upstream::destination::InFlightRequest;
 
 /// Continuations in a row that may bring no byte.
 const MAX_IDLE_RESUMES: u32 = 3;
 
 /// A body of an object, or of a part of it.
-pub struct Download {
-    origin: Arc<Origin>,
+pub struct ResumableDownload {
+    origin: Arc<ObjectOrigin>,
     key: Box<str>,
     etag: Option<ETag>,
-    body: Body,
-    in_flight: InFlight,
+    body: ResponseBody,
+    in_flight: InFlightRequest,
     /// What the player is owed, by positions in the object; `None`: until the store ends it.
-    owed: Option<Range<u64>>,
+    remaining: Option<Range<u64>>,
     /// Bytes to pass over before the player's first: the store sent more than was asked for.
     skip: u64,
     /// Which of the body's available bytes are the player's.
     window: Range<usize>,
     idle_resumes: u32,
-    tally: Tally,
+    attempt_stats: AttemptStats,
 }
 
-impl Download {
-    pub(super) fn new(origin: Arc<Origin>, key: &str, etag: Option<ETag>, body: Body, in_flight: InFlight) -> Self {
+impl ResumableDownload {
+    pub(super) fn new(
+        origin: Arc<ObjectOrigin>,
+        key: &str,
+        etag: Option<ETag>,
+        body: ResponseBody,
+        in_flight: InFlightRequest,
+    ) -> Self {
         let etag = etag.filter(ETag::is_strong);
         Self {
             origin,
@@ -46,39 +52,39 @@ impl Download {
             etag,
             body,
             in_flight,
-            owed: None,
+            remaining: None,
             skip: 0,
             window: 0..0,
             idle_resumes: 0,
-            tally: Tally::default(),
+            attempt_stats: AttemptStats::default(),
         }
     }
 
     /// Of the bytes `span` of the object (`None`: it is empty), the first `skip` bytes of the body being others.
-    pub(super) fn of(self, span: Option<Span>, skip: u64) -> Self {
+    pub(super) fn with_range(self, span: Option<ByteRange>, skip: u64) -> Self {
         let owed = span.map_or(0..0, |span| span.first..span.last + 1);
         // An unknown length has no span either: then the store's end is the end.
-        let owed = if span.is_none() && self.body.announced().is_none() { None } else { Some(owed) };
-        Self { owed, skip, ..self }
+        let owed = if span.is_none() && self.body.content_length().is_none() { None } else { Some(owed) };
+        Self { remaining: owed, skip, ..self }
     }
 
     /// The same bytes from another connection or destination: what this one sent is not what was asked for.
-    pub async fn from_elsewhere(mut self) -> Result<Self, Failure> {
-        Box::pin(self.resume(Cause::Mismatch)).await?;
+    pub async fn retry_elsewhere(mut self) -> Result<Self, ObjectError> {
+        Box::pin(self.resume(ResumeCause::Mismatch)).await?;
         Ok(self)
     }
 
     /// Makes the player's next bytes available, about `room` at most; false at the clean end. Where `passing` is set and
-    /// none are available then, those that are there are to be had by [`Download::pass`] only.
-    pub async fn fill(&mut self, room: usize, passing: bool) -> Result<bool, Failure> {
+    /// none are available then, those that are there are to be had by [`ResumableDownload::splice_to`] only.
+    pub async fn fill(&mut self, room: usize, passing: bool) -> Result<bool, ObjectError> {
         self.advance();
         loop {
             let idle = self.origin.timeouts.idle;
-            if self.owed.as_ref().is_some_and(Range::is_empty) {
+            if self.remaining.as_ref().is_some_and(Range::is_empty) {
                 self.body.finish();
                 return Ok(false);
             }
-            let passing = passing && self.skip == 0 && self.owed.is_some();
+            let passing = passing && self.skip == 0 && self.remaining.is_some();
             match self.body.fill(room, passing, idle).await {
                 Ok(true) if passing && self.body.available().is_empty() => return Ok(true),
                 Ok(true) => {
@@ -87,11 +93,11 @@ impl Download {
                         return Ok(true);
                     }
                 }
-                Ok(false) if self.owed.is_none() => return Ok(false),
+                Ok(false) if self.remaining.is_none() => return Ok(false),
                 // Boxed: a body that does not break keeps no room for it.
-                Ok(false) => Box::pin(self.resume(Cause::Short)).await?,
+                Ok(false) => Box::pin(self.resume(ResumeCause::Short)).await?,
                 Err(error) => {
-                    self.tally.body_failed(&self.origin.cluster, self.in_flight.destination(), &error);
+                    self.attempt_stats.record_body_failure(&self.origin.cluster, self.in_flight.destination(), &error);
                     Box::pin(self.resume(cause(&error))).await?;
                 }
             }
@@ -100,10 +106,10 @@ impl Download {
 
     /// Passes about `room` bytes to the player's socket `to`, and says how many; those that it does not take now are
     /// available then. An error is that of `to`.
-    pub fn pass(&mut self, to: &TcpStream, room: usize) -> io::Result<usize> {
-        let Some(owed) = &mut self.owed else { return Ok(0) };
+    pub fn splice_to(&mut self, to: &TcpStream, room: usize) -> io::Result<usize> {
+        let Some(owed) = &mut self.remaining else { return Ok(0) };
         let room = usize::try_from(owed.end - owed.start).map_or(room, |owed| room.min(owed));
-        let passed = self.body.pass(to, room)?;
+        let passed = self.body.splice_to(to, room)?;
         owed.start += passed as u64;
         let more = self.open_window();
         if passed > 0 || more {
@@ -112,20 +118,20 @@ impl Download {
         Ok(passed)
     }
 
-    /// What the last [`Download::fill`] made available.
+    /// What the last [`ResumableDownload::fill`] made available.
     pub fn available(&self) -> &[u8] {
         &self.body.available()[self.window.clone()]
     }
 
     /// What continuing took.
-    pub fn tally(&self) -> Tally {
-        self.tally.clone()
+    pub fn attempt_stats(&self) -> AttemptStats {
+        self.attempt_stats.clone()
     }
 
     /// The bytes of the last window have been taken.
     fn advance(&mut self) {
         let taken = self.window.len() as u64;
-        if let Some(owed) = &mut self.owed {
+        if let Some(owed) = &mut self.remaining {
             owed.start += taken;
         }
         self.window = 0..0;
@@ -136,7 +142,7 @@ impl Download {
         let there = self.body.available().len();
         let skipped = usize::try_from(self.skip).map_or(there, |skip| skip.min(there));
         self.skip -= skipped as u64;
-        let left = self.owed.as_ref().map_or(u64::MAX, |owed| owed.end - owed.start);
+        let left = self.remaining.as_ref().map_or(u64::MAX, |owed| owed.end - owed.start);
         let end = usize::try_from(left).map_or(there, |left| there.min(skipped.saturating_add(left)));
         self.window = skipped..end.max(skipped);
         !self.window.is_empty()
@@ -144,40 +150,47 @@ impl Download {
 
     /// Asks for the rest of the same version and goes on from there. A destination that sends something else as the rest
     /// has broken off too.
-    async fn resume(&mut self, mut cause: Cause) -> Result<(), Failure> {
+    async fn resume(&mut self, mut cause: ResumeCause) -> Result<(), ObjectError> {
         self.in_flight.broke_off(Instant::now());
-        let (Some(owed), Some(etag)) = (self.owed.clone(), self.etag.clone()) else {
-            return Err(Failure::BrokenBody);
+        let (Some(owed), Some(etag)) = (self.remaining.clone(), self.etag.clone()) else {
+            return Err(ObjectError::BrokenBody);
         };
-        let wanted = Span { first: owed.start, last: owed.end - 1 };
+        let wanted = ByteRange { first: owed.start, last: owed.end - 1 };
         let range = RangeSpec::From { first: wanted.first, last: Some(wanted.last) }.to_header();
-        let question = Question { head: false, key: &self.key, range: Some(&range), if_match: Some(&etag), room: 0 };
+        let question =
+            StoreRequest { head: false, key: &self.key, range: Some(&range), if_match: Some(&etag), room: 0 };
         loop {
             self.idle_resumes += 1;
             if self.idle_resumes > MAX_IDLE_RESUMES {
-                return Err(if cause == Cause::Mismatch { Failure::Changed } else { Failure::BrokenBody });
+                return Err(if cause == ResumeCause::Mismatch {
+                    ObjectError::Changed
+                } else {
+                    ObjectError::BrokenBody
+                });
             }
-            self.tally.resumes.count(cause);
-            match ask_rest(&self.origin, &question, &self.in_flight, &mut self.tally).await? {
-                Reply::Object(response, in_flight) if continues(&response, wanted, &etag) => {
+            self.attempt_stats.resumes.count(cause);
+            match query_rest(&self.origin, &question, &self.in_flight, &mut self.attempt_stats).await? {
+                StoreReply::Object(response, in_flight) if is_continuation(&response, wanted, &etag) => {
                     self.body = response.body;
                     self.in_flight = in_flight;
                     self.skip = 0;
                     return Ok(());
                 }
-                Reply::Object(_, in_flight) => {
+                StoreReply::Object(_, in_flight) => {
                     self.in_flight = in_flight;
                     self.in_flight.broke_off(Instant::now());
-                    cause = Cause::Mismatch;
+                    cause = ResumeCause::Mismatch;
                 }
-                Reply::PreconditionFailed | Reply::RangeNotSatisfiable(_) => return Err(Failure::Changed),
+                StoreReply::PreconditionFailed | StoreReply::RangeNotSatisfiable(_) => {
+                    return Err(ObjectError::Changed);
+                }
             }
         }
     }
 }
 
 /// Only exactly the bytes asked for, of exactly that version.
-fn continues(response: &Response, wanted: Span, etag: &ETag) -> bool {
+fn is_continuation(response: &UpstreamResponse, wanted: ByteRange, etag: &ETag) -> bool {
     let headers = &response.headers;
     let sent = headers.get(header::CONTENT_RANGE).and_then(|value| ContentRange::parse(value.as_bytes()));
     let version = headers.get(header::ETAG).and_then(|value| ETag::parse(value.as_bytes()));
@@ -186,11 +199,11 @@ fn continues(response: &Response, wanted: Span, etag: &ETag) -> bool {
         && version.is_some_and(|version| version.strong_eq(etag))
 }
 
-fn cause(error: &ExchangeError) -> Cause {
+fn cause(error: &ExchangeError) -> ResumeCause {
     match error {
-        ExchangeError::Cut => Cause::Cut,
-        ExchangeError::Stalled => Cause::Stalled,
-        ExchangeError::Malformed(_) => Cause::Malformed,
-        ExchangeError::Reset(_) | ExchangeError::Closed { .. } | ExchangeError::FirstByteTimeout => Cause::Reset,
+        ExchangeError::Truncated => ResumeCause::Cut,
+        ExchangeError::Stalled => ResumeCause::Stalled,
+        ExchangeError::Malformed(_) => ResumeCause::Malformed,
+        ExchangeError::Reset(_) | ExchangeError::Closed { .. } | ExchangeError::FirstByteTimeout => ResumeCause::Reset,
     }
 }

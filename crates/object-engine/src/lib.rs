@@ -1,41 +1,41 @@
 //! The engine of object routes: from a player's request to bytes, ranges and errors that are right whatever the store
 //! does. Owns Range, conditionals, signing attempts, retries and the continuation of a body that breaks. Knows neither
-//! routes nor Pingora; it is handed an [`Origin`] and a key. Rules: RFC 9110 §13–15 and `docs/object-semantics.md`.
+//! routes nor Pingora; it is handed an [`ObjectOrigin`] and a key. Rules: RFC 9110 §13–15 and `docs/object-semantics.md`.
 
 mod body;
+mod bucket_health;
 pub mod cache;
 mod download;
-mod facts;
 mod fetch;
-mod health;
+mod object_metadata;
 mod plan;
-mod resumes;
+mod resume_counts;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use body::Body;
-use cache::{Cached, State};
-pub use download::Download;
-pub use health::{Health, probe};
+pub use body::ObjectBody;
+pub use bucket_health::{BucketHealth, probe_bucket};
+use cache::{CacheStatus, RouteCache};
+pub use download::ResumableDownload;
 use http::{HeaderMap, StatusCode};
-pub use plan::{Plan, answer};
-pub use resumes::{Cause, Resumes};
+pub use plan::{RequestPlan, serve_object};
+pub use resume_counts::{ResumeCause, ResumeCounts};
 
 use primitives::clock::Clock;
 use s3::signer::{SignError, Signer};
-use upstream::cluster::{Cluster, Member};
-use upstream::error::{ServerName, UpstreamError};
-use upstream::settings::Timeouts;
+use upstream::cluster::{Cluster, ClusterMember};
+use upstream::error::{DestinationId, UpstreamError};
+use upstream::settings::UpstreamTimeouts;
 
 /// Where the objects of a route come from.
-pub struct Origin {
+pub struct ObjectOrigin {
     /// The store's name in the YAML.
     pub store: Arc<str>,
     /// Signs requests to the store.
     pub signer: Arc<Signer>,
     /// What is known of the bucket.
-    pub health: Arc<Health>,
+    pub health: Arc<BucketHealth>,
     /// The servers that are connected to.
     pub cluster: Arc<Cluster>,
     /// The bucket.
@@ -43,18 +43,18 @@ pub struct Origin {
     /// `Content-Type` of every object, above what the store says.
     pub content_type: Option<http::HeaderValue>,
     /// Time limits toward the store.
-    pub timeouts: Timeouts,
+    pub timeouts: UpstreamTimeouts,
     /// Whether the store's "denied" says 403 to the player instead of 404.
     pub reveal_denied: bool,
     /// The time.
     pub clock: Clock,
     /// The cache, where the route uses it.
-    pub cache: Option<Cached>,
+    pub cache: Option<RouteCache>,
 }
 
 /// The place of an object, for the operator's log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ObjectName {
+pub struct ObjectLocation {
     /// The store's name in the YAML.
     pub store: Arc<str>,
     /// The bucket.
@@ -63,26 +63,26 @@ pub struct ObjectName {
     pub key: String,
 }
 
-impl Origin {
+impl ObjectOrigin {
     /// The place of `key`.
-    pub fn object(&self, key: &str) -> ObjectName {
-        ObjectName { store: Arc::clone(&self.store), bucket: Arc::clone(&self.bucket), key: key.to_owned() }
+    pub fn location(&self, key: &str) -> ObjectLocation {
+        ObjectLocation { store: Arc::clone(&self.store), bucket: Arc::clone(&self.bucket), key: key.to_owned() }
     }
 }
 
 /// What is said to the player.
-pub struct Answer {
+pub struct ObjectResponse {
     /// 200, 206 or 304.
     pub status: StatusCode,
     /// All headers but those of the route (CORS) and of the connection.
     pub headers: HeaderMap,
     /// The body; `None` where there is none (HEAD, 304).
-    pub body: Option<Body>,
+    pub body: Option<ObjectBody>,
 }
 
 /// Why there is no answer. The proxy turns each into a status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Failure {
+pub enum ObjectError {
     /// No such object.
     #[error("no such object")]
     NotFound,
@@ -133,7 +133,7 @@ pub enum Failure {
     StoreBroken,
     /// The store answered what no store should.
     #[error("the store's answer makes no sense: {0}")]
-    Nonsense(&'static str),
+    InvalidResponse(&'static str),
     /// No destination takes requests for now: breakers or checks have them left alone.
     #[error("no destination of the cluster takes requests for now: see its breaker and health checks")]
     Unavailable,
@@ -159,7 +159,7 @@ pub enum Failure {
 
 /// What it took to answer: for metrics and the access log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
+pub struct AttemptStats {
     /// Requests sent to the store or tried to.
     pub attempts: u32,
     /// Tries that failed and were followed by another.
@@ -167,18 +167,18 @@ pub struct Tally {
     /// Signatures that the store took for expired.
     pub expired: u32,
     /// Continuations of a broken body.
-    pub resumes: Resumes,
+    pub resumes: ResumeCounts,
     /// How the cache took part; `None` on a route without one.
-    pub cache: Option<State>,
+    pub cache: Option<CacheStatus>,
     /// The server that was asked last; `None` where none was.
-    pub server: Option<ServerName>,
+    pub server: Option<DestinationId>,
     /// The last failure of a server, also where another try mended it.
     pub error: Option<Arc<UpstreamError>>,
 }
 
-impl Tally {
+impl AttemptStats {
     /// This and what `other` took; how the cache took part is the latter's where it knows.
-    pub fn and(self, other: Self) -> Self {
+    pub fn merged_with(self, other: Self) -> Self {
         Self {
             attempts: self.attempts + other.attempts,
             retries: self.retries + other.retries,
@@ -196,25 +196,30 @@ impl Tally {
     }
 
     /// Counts a try at the server `member` of `cluster`.
-    pub fn tries(&mut self, cluster: &Cluster, member: &Member) {
+    pub fn record_attempt(&mut self, cluster: &Cluster, member: &ClusterMember) {
         self.attempts += 1;
         self.server =
-            Some(ServerName { cluster: Arc::clone(cluster.id()), destination: Arc::clone(member.destination.id()) });
+            Some(DestinationId { cluster: Arc::clone(cluster.id()), destination: Arc::clone(member.destination.id()) });
     }
 
     /// Notes that the server `member` of `cluster` failed.
-    pub fn failed(&mut self, cluster: &Cluster, member: &Member, error: &(dyn std::error::Error + 'static)) {
-        self.error = Some(UpstreamError::of(cluster.id(), member, error));
+    pub fn record_failure(
+        &mut self,
+        cluster: &Cluster,
+        member: &ClusterMember,
+        error: &(dyn std::error::Error + 'static),
+    ) {
+        self.error = Some(UpstreamError::for_member(cluster.id(), member, error));
     }
 
     /// Notes that a body from `destination` of `cluster` failed.
-    pub fn body_failed(
+    pub fn record_body_failure(
         &mut self,
         cluster: &Cluster,
         destination: &Arc<str>,
         error: &(dyn std::error::Error + 'static),
     ) {
-        let server = ServerName { cluster: Arc::clone(cluster.id()), destination: Arc::clone(destination) };
-        self.error = Some(UpstreamError::of_body(server, error));
+        let server = DestinationId { cluster: Arc::clone(cluster.id()), destination: Arc::clone(destination) };
+        self.error = Some(UpstreamError::for_body(server, error));
     }
 }

@@ -4,5 +4,5 @@
 pub mod clock;
 pub mod failure_log;
 pub mod lifecycle;
-pub mod memo;
+pub mod loading_cache;
 pub mod secret;

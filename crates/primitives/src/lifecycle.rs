@@ -10,13 +10,13 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 /// Everything that runs beside the caller. Clones share the same set.
 #[derive(Clone, Default)]
-pub struct Tasks {
+pub struct BackgroundTasks {
     tracker: TaskTracker,
     stop: CancellationToken,
 }
 
-impl Tasks {
-    /// Runs `task` until it ends by itself; it should end when [`Tasks::stopping`] resolves.
+impl BackgroundTasks {
+    /// Runs `task` until it ends by itself; it should end when [`BackgroundTasks::stopping`] resolves.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.tracker.spawn(task);
     }
@@ -37,7 +37,7 @@ impl Tasks {
     }
 
     /// Begins the shutdown and waits up to `grace` for all work to end; false when some did not.
-    pub async fn stop(&self, grace: Duration) -> bool {
+    pub async fn shutdown(&self, grace: Duration) -> bool {
         self.stop.cancel();
         self.tracker.close();
         tokio::time::timeout(grace, self.tracker.wait()).await.is_ok()
@@ -45,14 +45,14 @@ impl Tasks {
 }
 
 /// The signals that the process heeds, from the moment that it is made.
-pub struct Signals {
+pub struct ProcessSignals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
     user: Signal,
 }
 
-impl Signals {
+impl ProcessSignals {
     /// Begins to listen: until then a signal has the system's effect, the end of the process.
     pub fn listen() -> std::io::Result<Self> {
         Ok(Self {
@@ -64,7 +64,7 @@ impl Signals {
     }
 
     /// Resolves at SIGTERM or SIGINT. SIGHUP is answered in the log; SIGUSR1, which log rotation sends, calls `reopen`.
-    pub async fn asked_to_stop(&mut self, reopen: impl Fn()) {
+    pub async fn wait_for_shutdown(&mut self, reopen: impl Fn()) {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return,

@@ -1,6 +1,6 @@
 //! Which route a request takes, and what a plain route does to it. Pure.
 
-pub mod cluster;
+pub mod load_balancing;
 pub mod pattern;
 pub mod table;
 pub mod template;

@@ -10,11 +10,11 @@ use std::sync::Arc;
 use percent_encoding::percent_decode_str;
 
 /// What `/**` at the end of a pattern captures as.
-const REST: &str = "rest";
+const DEFAULT_REST_NAME: &str = "rest";
 
 /// A parsed path pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pattern {
+pub struct PathPattern {
     segments: Vec<Segment>,
 }
 
@@ -27,10 +27,10 @@ enum Segment {
 
 /// How narrowly a pattern matches; the smaller comes first. Segment by segment: literal, then `{name}`, then `{**name}`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Specificity(Vec<Kind>);
+pub struct Specificity(Vec<SegmentKind>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
+enum SegmentKind {
     Literal,
     Name,
     Rest,
@@ -39,7 +39,7 @@ enum Kind {
 impl Specificity {
     /// That of a route without a path: it takes all of them.
     pub fn any() -> Self {
-        Self(vec![Kind::Rest])
+        Self(vec![SegmentKind::Rest])
     }
 }
 
@@ -63,7 +63,7 @@ pub enum PatternError {
     },
     /// A name that is not one.
     #[error(transparent)]
-    Name(#[from] BadName),
+    Name(#[from] InvalidCaptureName),
     /// The same name twice.
     #[error("`{name}` is captured twice; each name can be used once")]
     Repeated {
@@ -86,11 +86,11 @@ pub enum PatternError {
     "`{{{text}}}` is not a captured value; expected `{{name}}` or `{{**name}}` with letters, digits, `-` and `_` \
      (no constraint, default or `?`)"
 )]
-pub struct BadName {
+pub struct InvalidCaptureName {
     text: String,
 }
 
-impl Pattern {
+impl PathPattern {
     /// Reads a pattern. A missing first slash is added, as YARP does; `/x/**` is short for `/x/{**rest}`.
     pub fn parse(text: &str) -> Result<Self, PatternError> {
         if text.is_empty() {
@@ -137,9 +137,9 @@ impl Pattern {
     /// Its place among patterns that match the same path.
     pub fn specificity(&self) -> Specificity {
         let kinds = self.segments.iter().map(|segment| match segment {
-            Segment::Literal(_) => Kind::Literal,
-            Segment::Name(_) => Kind::Name,
-            Segment::Rest(_) => Kind::Rest,
+            Segment::Literal(_) => SegmentKind::Literal,
+            Segment::Name(_) => SegmentKind::Name,
+            Segment::Rest(_) => SegmentKind::Rest,
         });
         Specificity(kinds.collect())
     }
@@ -180,11 +180,11 @@ impl Pattern {
 impl Segment {
     fn parse(text: &str, last: bool) -> Result<Self, PatternError> {
         if last && text == "**" {
-            return Ok(Self::Rest(Arc::from(REST)));
+            return Ok(Self::Rest(Arc::from(DEFAULT_REST_NAME)));
         }
         let braced = text.strip_prefix('{').and_then(|text| text.strip_suffix('}'));
         if let Some(inner) = braced.filter(|inner| !inner.contains(['{', '}'])) {
-            let name = Arc::from(captured_name(inner)?);
+            let name = Arc::from(parse_capture_name(inner)?);
             return Ok(if inner.starts_with('*') { Self::Rest(name) } else { Self::Name(name) });
         }
         if text.contains(['{', '}']) {
@@ -236,11 +236,11 @@ impl Literal {
 }
 
 /// The name in `name`, `*name` or `**name`, the text between braces.
-pub(super) fn captured_name(inner: &str) -> Result<&str, BadName> {
+pub(super) fn parse_capture_name(inner: &str) -> Result<&str, InvalidCaptureName> {
     let name = inner.strip_prefix("**").or_else(|| inner.strip_prefix('*')).unwrap_or(inner);
     let valid = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
     if name.is_empty() || !name.bytes().all(valid) {
-        return Err(BadName { text: inner.to_owned() });
+        return Err(InvalidCaptureName { text: inner.to_owned() });
     }
     Ok(name)
 }
@@ -265,12 +265,12 @@ impl Captures {
 mod tests {
     use proptest::prelude::{ProptestConfig, any, prop_assert_eq, proptest};
 
-    use super::{Captures, Pattern, PatternError};
+    use super::{Captures, PathPattern, PatternError};
 
     type Values = &'static [(&'static str, &'static str)];
 
     fn captured(pattern: &str, path: &str) -> Option<Captures> {
-        Pattern::parse(pattern).expect("a valid pattern").matches(path)
+        PathPattern::parse(pattern).expect("a valid pattern").matches(path)
     }
 
     #[test]
@@ -354,17 +354,17 @@ mod tests {
             ("/%2e", "refused"),
         ];
         for (text, part) in cases {
-            let error = Pattern::parse(text).expect_err(text).to_string();
+            let error = PathPattern::parse(text).expect_err(text).to_string();
             assert!(error.contains(part), "{text}: {error}");
         }
-        assert_eq!(Pattern::parse(""), Err(PatternError::Empty));
+        assert_eq!(PathPattern::parse(""), Err(PatternError::Empty));
     }
 
     #[test]
     fn literals_come_before_names_and_names_before_the_rest() {
         let ordered = ["/a", "/a/b", "/a/{x}", "/a/{**x}", "/{x}/b", "/{x}/{y}", "/{x}/{**y}", "/{**x}"];
         let ranks: Vec<_> =
-            ordered.iter().map(|text| Pattern::parse(text).expect("a valid pattern").specificity()).collect();
+            ordered.iter().map(|text| PathPattern::parse(text).expect("a valid pattern").specificity()).collect();
         assert!(ranks.is_sorted_by(|one, two| one < two), "{ranks:?}");
     }
 
@@ -382,7 +382,7 @@ mod tests {
 
         #[test]
         fn any_text_parses_or_is_refused_and_matching_never_panics(text in any::<String>(), path in any::<String>()) {
-            if let Ok(pattern) = Pattern::parse(&text) {
+            if let Ok(pattern) = PathPattern::parse(&text) {
                 prop_assert_eq!(pattern.is_match(&path), pattern.matches(&path).is_some());
             }
         }

@@ -9,18 +9,18 @@ use std::sync::Arc;
 use http::{HeaderMap, Method};
 
 use self::host::RequestHost;
-pub use self::host::{BadHost, HostPattern};
-pub use self::matcher::{HeaderMatcher, HeaderMode, QueryMatcher, QueryMode};
-use super::pattern::{Captures, Pattern, Specificity};
+pub use self::host::{HostPattern, InvalidHostPattern};
+pub use self::matcher::{HeaderMatchMode, HeaderMatcher, QueryMatchMode, QueryMatcher};
+use super::pattern::{Captures, PathPattern, Specificity};
 
 mod host;
 mod matcher;
 
 /// What a request must have to take a route; all of it must hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Match {
+pub struct RouteMatch {
     /// The path; any without one.
-    pub path: Option<Pattern>,
+    pub path: Option<PathPattern>,
     /// One of these hosts; any where empty.
     pub hosts: Vec<HostPattern>,
     /// One of these methods; any where empty.
@@ -33,13 +33,13 @@ pub struct Match {
 
 /// A route in the table.
 #[derive(Clone, Debug)]
-pub struct Entry<T> {
+pub struct RouteEntry<T> {
     /// Its name.
     pub id: Arc<str>,
     /// Lower comes first, before everything else.
     pub order: i32,
     /// What it takes.
-    pub matches: Match,
+    pub matches: RouteMatch,
     /// What it stands for.
     pub value: T,
 }
@@ -49,7 +49,7 @@ pub struct Entry<T> {
 #[error(
     "routes `{first}` and `{second}` match the same requests and neither is more specific; give one of them an Order"
 )]
-pub struct Ambiguity {
+pub struct AmbiguousRoutes {
     /// The one that stands first.
     pub first: Arc<str>,
     /// The other.
@@ -58,7 +58,7 @@ pub struct Ambiguity {
 
 /// What of a request decides the route.
 #[derive(Clone, Copy, Debug)]
-pub struct Request<'a> {
+pub struct RoutingInput<'a> {
     /// The method.
     pub method: &'a Method,
     /// `Host` or `:authority`, with the port if it was sent.
@@ -73,9 +73,9 @@ pub struct Request<'a> {
 
 /// What the table says of a request.
 #[derive(Debug)]
-pub enum Lookup<'a, T> {
+pub enum RouteLookup<'a, T> {
     /// The route.
-    Found(Found<'a, T>),
+    Found(MatchedRoute<'a, T>),
     /// Routes match in all but the method; these are theirs.
     MethodNotAllowed(Vec<Method>),
     /// No route.
@@ -84,40 +84,40 @@ pub enum Lookup<'a, T> {
 
 /// The route a request takes.
 #[derive(Debug)]
-pub struct Found<'a, T> {
+pub struct MatchedRoute<'a, T> {
     /// Its name.
     pub id: &'a Arc<str>,
     /// What it stands for.
     pub value: &'a T,
     /// What its path matches; any where there is none.
-    pub path: Option<&'a Pattern>,
+    pub path: Option<&'a PathPattern>,
     /// What its path captured.
     pub captures: Captures,
 }
 
 /// All routes, in the order in which they are tried.
 #[derive(Clone, Debug)]
-pub struct Table<T> {
-    entries: Vec<Entry<T>>,
-    lines: Vec<Line>,
+pub struct RouteTable<T> {
+    entries: Vec<RouteEntry<T>>,
+    lines: Vec<HostRoute>,
 }
 
 /// One route under one of its hosts: an exact host goes before another route's wildcard whatever else the route lists.
 #[derive(Clone, Copy, Debug)]
-struct Line {
+struct HostRoute {
     entry: usize,
     host: Option<usize>,
 }
 
-impl<T> Table<T> {
+impl<T> RouteTable<T> {
     /// Orders the entries, or names every pair that ties.
-    pub fn build(entries: Vec<Entry<T>>) -> Result<Self, Vec<Ambiguity>> {
+    pub fn build(entries: Vec<RouteEntry<T>>) -> Result<Self, Vec<AmbiguousRoutes>> {
         let mut lines = Vec::new();
         for (index, entry) in entries.iter().enumerate() {
             if entry.matches.hosts.is_empty() {
-                lines.push(Line { entry: index, host: None });
+                lines.push(HostRoute { entry: index, host: None });
             }
-            lines.extend((0..entry.matches.hosts.len()).map(|host| Line { entry: index, host: Some(host) }));
+            lines.extend((0..entry.matches.hosts.len()).map(|host| HostRoute { entry: index, host: Some(host) }));
         }
         let mut table = Self { entries, lines: Vec::new() };
         lines.sort_by_cached_key(|line| table.rank(*line));
@@ -127,7 +127,7 @@ impl<T> Table<T> {
     }
 
     /// The route of a request. Allocates for the one that is found only.
-    pub fn find(&self, request: &Request<'_>) -> Lookup<'_, T> {
+    pub fn find(&self, request: &RoutingInput<'_>) -> RouteLookup<'_, T> {
         let host = request.host.map(RequestHost::new);
         let mut allowed = Vec::new();
         for line in &self.lines {
@@ -139,7 +139,7 @@ impl<T> Table<T> {
             if methods.is_empty() || methods.contains(request.method) {
                 let path = entry.matches.path.as_ref();
                 let captures = path.and_then(|path| path.matches(request.path)).unwrap_or_default();
-                return Lookup::Found(Found { id: &entry.id, value: &entry.value, path, captures });
+                return RouteLookup::Found(MatchedRoute { id: &entry.id, value: &entry.value, path, captures });
             }
             for method in methods {
                 if !allowed.contains(method) {
@@ -147,30 +147,31 @@ impl<T> Table<T> {
                 }
             }
         }
-        if allowed.is_empty() { Lookup::NotFound } else { Lookup::MethodNotAllowed(allowed) }
+        if allowed.is_empty() { RouteLookup::NotFound } else { RouteLookup::MethodNotAllowed(allowed) }
     }
 
     /// The same table of what `make` makes of each value.
-    pub fn try_map<U, E>(self, mut make: impl FnMut(T) -> Result<U, E>) -> Result<Table<U>, E> {
-        let entry = |Entry { id, order, matches, value }| Ok(Entry { id, order, matches, value: make(value)? });
-        Ok(Table { entries: self.entries.into_iter().map(entry).collect::<Result<_, E>>()?, lines: self.lines })
+    pub fn try_map<U, E>(self, mut make: impl FnMut(T) -> Result<U, E>) -> Result<RouteTable<U>, E> {
+        let entry =
+            |RouteEntry { id, order, matches, value }| Ok(RouteEntry { id, order, matches, value: make(value)? });
+        Ok(RouteTable { entries: self.entries.into_iter().map(entry).collect::<Result<_, E>>()?, lines: self.lines })
     }
 
     /// The entries as they were given.
-    pub fn entries(&self) -> impl Iterator<Item = &Entry<T>> {
+    pub fn entries(&self) -> impl Iterator<Item = &RouteEntry<T>> {
         self.entries.iter()
     }
 
-    fn host(&self, line: Line) -> Option<&HostPattern> {
+    fn host(&self, line: HostRoute) -> Option<&HostPattern> {
         line.host.map(|host| &self.entries[line.entry].matches.hosts[host])
     }
 
     /// The smaller is tried first.
-    fn rank(&self, line: Line) -> impl Ord + use<T> {
-        let Entry { order, matches, .. } = &self.entries[line.entry];
+    fn rank(&self, line: HostRoute) -> impl Ord + use<T> {
+        let RouteEntry { order, matches, .. } = &self.entries[line.entry];
         (
             *order,
-            matches.path.as_ref().map_or_else(Specificity::any, Pattern::specificity),
+            matches.path.as_ref().map_or_else(Specificity::any, PathPattern::specificity),
             matches.methods.is_empty(),
             HostPattern::rank(self.host(line)),
             Reverse(matches.headers.len()),
@@ -178,7 +179,7 @@ impl<T> Table<T> {
         )
     }
 
-    fn ambiguities(&self) -> Vec<Ambiguity> {
+    fn ambiguities(&self) -> Vec<AmbiguousRoutes> {
         let mut ties = Vec::new();
         for group in self.lines.chunk_by(|one, two| self.rank(*one) == self.rank(*two)) {
             for (index, one) in group.iter().enumerate() {
@@ -191,20 +192,20 @@ impl<T> Table<T> {
         ties.sort_unstable();
         ties.dedup();
         let id = |entry: usize| Arc::clone(&self.entries[entry].id);
-        ties.into_iter().map(|(first, second)| Ambiguity { first: id(first), second: id(second) }).collect()
+        ties.into_iter().map(|(first, second)| AmbiguousRoutes { first: id(first), second: id(second) }).collect()
     }
 
     /// Whether two lines of the same rank can match the same request.
-    fn overlap(&self, one: Line, two: Line) -> bool {
+    fn overlap(&self, one: HostRoute, two: HostRoute) -> bool {
         one.entry != two.entry
             && self.host(one).zip(self.host(two)).is_none_or(|(one, two)| one.overlaps(two))
             && self.entries[one.entry].matches.overlaps(&self.entries[two.entry].matches)
     }
 }
 
-impl Match {
+impl RouteMatch {
     /// Whether all but the method holds, under the host pattern at `host`. The cheapest test comes first.
-    fn accepts(&self, host: Option<usize>, sent: Option<&RequestHost<'_>>, request: &Request<'_>) -> bool {
+    fn accepts(&self, host: Option<usize>, sent: Option<&RequestHost<'_>>, request: &RoutingInput<'_>) -> bool {
         self.path.as_ref().is_none_or(|path| path.is_match(request.path))
             && host.is_none_or(|host| sent.is_some_and(|sent| self.hosts[host].accepts(sent)))
             && self.headers.iter().all(|matcher| matcher.accepts(request.headers))

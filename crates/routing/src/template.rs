@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
-use super::pattern::{BadName, Captures, captured_name};
+use super::pattern::{Captures, InvalidCaptureName, parse_capture_name};
 
 /// What may not stand in a path as it is (RFC 3986 §3.3). `%` may: the operator's own escapes are kept.
 const NOT_IN_PATH: &AsciiSet = &CONTROLS
@@ -27,12 +27,12 @@ const NOT_IN_PATH: &AsciiSet = &CONTROLS
 
 /// A text with captured path values in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Template {
-    parts: Vec<Part>,
+pub struct CaptureTemplate {
+    parts: Vec<TemplatePart>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Part {
+enum TemplatePart {
     Text(Box<str>),
     Value(Arc<str>),
 }
@@ -48,7 +48,7 @@ pub enum TemplateError {
     Unpaired,
     /// A name that is not one.
     #[error(transparent)]
-    Name(#[from] BadName),
+    Name(#[from] InvalidCaptureName),
 }
 
 /// Why captured values make no object key. Says nothing of the values.
@@ -77,7 +77,7 @@ pub enum RenderError {
     DotSegment,
 }
 
-impl Template {
+impl CaptureTemplate {
     /// Reads a template; `{name}`, `{*name}` and `{**name}` mean the same here.
     pub fn parse(text: &str) -> Result<Self, TemplateError> {
         let mut parts = Vec::new();
@@ -87,13 +87,13 @@ impl Template {
             let inside = from.strip_prefix('{').ok_or(TemplateError::Unpaired)?;
             let (inner, after) = inside.split_once('}').ok_or(TemplateError::Unpaired)?;
             if !before.is_empty() {
-                parts.push(Part::Text(before.into()));
+                parts.push(TemplatePart::Text(before.into()));
             }
-            parts.push(Part::Value(captured_name(inner)?.into()));
+            parts.push(TemplatePart::Value(parse_capture_name(inner)?.into()));
             left = after;
         }
         if !left.is_empty() {
-            parts.push(Part::Text(left.into()));
+            parts.push(TemplatePart::Text(left.into()));
         }
         if parts.is_empty() { Err(TemplateError::Empty) } else { Ok(Self { parts }) }
     }
@@ -101,26 +101,26 @@ impl Template {
     /// The names of the values that it needs.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.parts.iter().filter_map(|part| match part {
-            Part::Text(_) => None,
-            Part::Value(name) => Some(&**name),
+            TemplatePart::Text(_) => None,
+            TemplatePart::Value(name) => Some(&**name),
         })
     }
 
     /// What every text made of it begins with.
     pub fn fixed_prefix(&self) -> &str {
         match self.parts.first() {
-            Some(Part::Text(text)) => text,
-            Some(Part::Value(_)) | None => "",
+            Some(TemplatePart::Text(text)) => text,
+            Some(TemplatePart::Value(_)) | None => "",
         }
     }
 
     /// The object key: values decoded once, and the whole something that a store can hold.
-    pub fn render(&self, captures: &Captures) -> Result<String, RenderError> {
+    pub fn render_key(&self, captures: &Captures) -> Result<String, RenderError> {
         let mut key = String::new();
         for part in &self.parts {
             match part {
-                Part::Text(text) => key.push_str(text),
-                Part::Value(name) => {
+                TemplatePart::Text(text) => key.push_str(text),
+                TemplatePart::Value(name) => {
                     let raw = captures.get(name).ok_or_else(|| RenderError::Missing { name: Arc::clone(name) })?;
                     let value = percent_decode_str(raw).decode_utf8();
                     key.push_str(&value.map_err(|_| RenderError::NotUtf8 { name: Arc::clone(name) })?);
@@ -144,8 +144,8 @@ impl Template {
         let mut path = String::new();
         for part in &self.parts {
             match part {
-                Part::Text(text) => path.push_str(&path_text(text)),
-                Part::Value(name) => path.push_str(captures.get(name).unwrap_or_default()),
+                TemplatePart::Text(text) => path.push_str(&path_text(text)),
+                TemplatePart::Value(name) => path.push_str(captures.get(name).unwrap_or_default()),
             }
         }
         if !path.starts_with('/') {
@@ -165,15 +165,15 @@ mod tests {
     use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
     use proptest::prelude::{ProptestConfig, any, prop_assert_eq, prop_assume, proptest};
 
-    use super::{RenderError, Template, TemplateError};
-    use crate::pattern::{Captures, Pattern};
+    use super::{CaptureTemplate, RenderError, TemplateError};
+    use crate::pattern::{Captures, PathPattern};
 
     fn captures(pattern: &str, path: &str) -> Captures {
-        Pattern::parse(pattern).expect("a valid pattern").matches(path).expect("a match")
+        PathPattern::parse(pattern).expect("a valid pattern").matches(path).expect("a match")
     }
 
-    fn template(text: &str) -> Template {
-        Template::parse(text).expect("a valid template")
+    fn template(text: &str) -> CaptureTemplate {
+        CaptureTemplate::parse(text).expect("a valid template")
     }
 
     #[test]
@@ -193,7 +193,7 @@ mod tests {
         ];
         for (path, key) in cases {
             let captures = captures("/stream/{**rest}", &format!("/stream/{path}"));
-            assert_eq!(template("{**rest}").render(&captures).as_deref(), Ok(key), "{path}");
+            assert_eq!(template("{**rest}").render_key(&captures).as_deref(), Ok(key), "{path}");
         }
     }
 
@@ -212,11 +212,11 @@ mod tests {
         ];
         for (path, error) in cases {
             let captures = captures("/stream/{**rest}", &format!("/stream/{path}"));
-            assert_eq!(template("{rest}").render(&captures), Err(error), "{path}");
+            assert_eq!(template("{rest}").render_key(&captures), Err(error), "{path}");
         }
         let two = captures("/{a}/{b}", "/./.");
-        assert_eq!(template("x/{a}{b}").render(&two), Err(RenderError::DotSegment));
-        assert_eq!(template("{c}").render(&two), Err(RenderError::Missing { name: "c".into() }));
+        assert_eq!(template("x/{a}{b}").render_key(&two), Err(RenderError::DotSegment));
+        assert_eq!(template("{c}").render_key(&two), Err(RenderError::Missing { name: "c".into() }));
     }
 
     #[test]
@@ -230,7 +230,7 @@ mod tests {
         ];
         for (text, key, path) in cases {
             let template = template(text);
-            assert_eq!(template.render(&captures).as_deref(), Ok(key), "{text}");
+            assert_eq!(template.render_key(&captures).as_deref(), Ok(key), "{text}");
             assert_eq!(template.render_path(&captures), path, "{text}");
         }
         for (text, prefix) in [("tracks/{id}.mp3", "tracks/"), ("{**key}", ""), ("{a}b", ""), ("one.mp3", "one.mp3")] {
@@ -242,12 +242,12 @@ mod tests {
 
     #[test]
     fn what_is_no_template_is_refused() {
-        assert_eq!(Template::parse(""), Err(TemplateError::Empty));
+        assert_eq!(CaptureTemplate::parse(""), Err(TemplateError::Empty));
         for text in ["{", "}", "a{b", "a}b", "{a}}"] {
-            assert_eq!(Template::parse(text), Err(TemplateError::Unpaired), "{text}");
+            assert_eq!(CaptureTemplate::parse(text), Err(TemplateError::Unpaired), "{text}");
         }
         for text in ["{}", "{**}", "{a b}", "{{a}}", "{id:int}"] {
-            assert!(matches!(Template::parse(text), Err(TemplateError::Name(_))), "{text}");
+            assert!(matches!(CaptureTemplate::parse(text), Err(TemplateError::Name(_))), "{text}");
         }
     }
 
@@ -262,14 +262,14 @@ mod tests {
             prop_assume!(!key.is_empty() && !key.contains(['\0', '\r', '\n']));
             prop_assume!(key.split('/').all(|segment| segment != "." && segment != ".."));
             let path = format!("/stream/{}", utf8_percent_encode(&key, PATH));
-            prop_assert_eq!(template("{**k}").render(&captures("/stream/{**k}", &path)), Ok(key.clone()));
+            prop_assert_eq!(template("{**k}").render_key(&captures("/stream/{**k}", &path)), Ok(key.clone()));
             let path = format!("/t/{}/x", utf8_percent_encode(&key, SEGMENT));
-            prop_assert_eq!(template("{k}").render(&captures("/t/{k}/x", &path)), Ok(key));
+            prop_assert_eq!(template("{k}").render_key(&captures("/t/{k}/x", &path)), Ok(key));
         }
 
         #[test]
         fn a_rendered_key_is_always_one_a_store_can_hold(path in "[ -~]{0,24}") {
-            if let Ok(key) = template("{k}").render(&captures("/{**k}", &format!("/{path}"))) {
+            if let Ok(key) = template("{k}").render_key(&captures("/{**k}", &format!("/{path}"))) {
                 prop_assert_eq!(key.is_empty() || key.contains(['\0', '\r', '\n']), false);
                 prop_assert_eq!(key.split('/').any(|segment| segment == "." || segment == ".."), false);
             }

@@ -1,7 +1,7 @@
 //! What a plain route changes of a request on its way up and of a response on its way down: YARP's transforms. Pure.
 //!
 //! Request headers: what is about the connection goes, the rest is copied unless the route says otherwise, then the
-//! transforms in their order, then `Host` and `X-Forwarded-*` by default. `Content-Length` is framing, not a header that
+//! transforms in their order, then `Host` and `X-ForwardedTransform-*` by default. `Content-Length` is framing, not a header that
 //! is copied or not: it stays. Whoever calls this frames a body that came without it (`Transfer-Encoding` never crosses).
 
 use std::net::IpAddr;
@@ -10,14 +10,16 @@ use http::header::{CONTENT_LENGTH, HOST};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use percent_encoding::percent_decode_str;
 
-pub use self::forwarded::{Action, Actions, Forwarded, Node, XForwarded};
-pub use self::target::Prefix;
+pub use self::forwarded::{
+    ForwardedHeaderAction, ForwardedTransform, NodeFormat, XForwardedActions, XForwardedTransform,
+};
+pub use self::path_and_query::PathSegmentPrefix;
 use super::pattern::Captures;
-use super::template::Template;
+use super::template::CaptureTemplate;
 use http_semantics::headers::strip_hop_by_hop;
 
 mod forwarded;
-mod target;
+mod path_and_query;
 
 /// One change to a request or response, by the name that YARP gives it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,9 +29,9 @@ pub enum Transform {
     /// This goes before the path.
     PathPrefix(String),
     /// This goes from the beginning of the path, where it stands there.
-    PathRemovePrefix(Prefix),
+    PathRemovePrefix(PathSegmentPrefix),
     /// The path is made anew from captured values.
-    PathPattern(Template),
+    PathPattern(CaptureTemplate),
     /// A query parameter with a fixed value.
     QueryValueParameter {
         /// The parameter, not encoded.
@@ -37,7 +39,7 @@ pub enum Transform {
         /// Its value, not encoded.
         value: String,
         /// Instead of or after what was sent.
-        write: Write,
+        write: WriteMode,
     },
     /// A query parameter with a captured value.
     QueryRouteParameter {
@@ -46,7 +48,7 @@ pub enum Transform {
         /// The captured value's name.
         value: String,
         /// Instead of or after what was sent.
-        write: Write,
+        write: WriteMode,
     },
     /// No such query parameter.
     QueryRemoveParameter(String),
@@ -68,7 +70,7 @@ pub enum Transform {
         /// Its value.
         value: HeaderValue,
         /// Instead of or after what was sent.
-        write: Write,
+        write: WriteMode,
     },
     /// A request header with a captured value, decoded.
     RequestHeaderRouteValue {
@@ -77,16 +79,16 @@ pub enum Transform {
         /// The captured value's name.
         value: String,
         /// Instead of or after what was sent.
-        write: Write,
+        write: WriteMode,
     },
     /// No such request header.
     RequestHeaderRemove(HeaderName),
     /// Only these of the client's headers are copied.
     RequestHeadersAllowed(Vec<HeaderName>),
-    /// `X-Forwarded-*`.
-    XForwarded(XForwarded),
-    /// `Forwarded`.
-    Forwarded(Forwarded),
+    /// `X-ForwardedTransform-*`.
+    XForwarded(XForwardedTransform),
+    /// `ForwardedTransform`.
+    Forwarded(ForwardedTransform),
     /// Whether the destination's headers are copied.
     ResponseHeadersCopy(bool),
     /// A response header.
@@ -96,16 +98,16 @@ pub enum Transform {
         /// Its value.
         value: HeaderValue,
         /// Instead of or after what was sent.
-        write: Write,
+        write: WriteMode,
         /// On which responses.
-        when: When,
+        when: ResponseCondition,
     },
     /// No such response header.
     ResponseHeaderRemove {
         /// The header.
         name: HeaderName,
         /// On which responses.
-        when: When,
+        when: ResponseCondition,
     },
     /// Only these of the destination's headers are copied.
     ResponseHeadersAllowed(Vec<HeaderName>),
@@ -113,7 +115,7 @@ pub enum Transform {
 
 /// How a value meets those that are there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Write {
+pub enum WriteMode {
     /// Instead of them.
     Set,
     /// After them.
@@ -122,7 +124,7 @@ pub enum Write {
 
 /// Which responses a transform is for. Below 400 is a success.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum When {
+pub enum ResponseCondition {
     /// Successes.
     #[default]
     Success,
@@ -134,7 +136,7 @@ pub enum When {
 
 /// The request that goes up; it comes in as the client's.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Outgoing {
+pub struct OutgoingRequest {
     /// The method.
     pub method: Method,
     /// The raw path.
@@ -147,20 +149,20 @@ pub struct Outgoing {
 
 /// What is known of the client's request beside its own text.
 #[derive(Clone, Copy, Debug)]
-pub struct Origin<'a> {
+pub struct OriginalRequest<'a> {
     /// What the route's path captured.
     pub captures: &'a Captures,
     /// The host that the client asked for, with its port if it was sent.
     pub host: Option<&'a str>,
-    /// The client's address, for `X-Forwarded-For`.
+    /// The client's address, for `X-ForwardedTransform-For`.
     pub client: IpAddr,
     /// `http` or `https`.
     pub scheme: &'a str,
 }
 
 /// Turns the client's request into the one that goes up.
-pub fn apply_request(transforms: &[Transform], outgoing: &mut Outgoing, origin: &Origin<'_>) {
-    let prefix = target::apply(transforms, outgoing, origin.captures);
+pub fn apply_request(transforms: &[Transform], outgoing: &mut OutgoingRequest, origin: &OriginalRequest<'_>) {
+    let prefix = path_and_query::apply(transforms, outgoing, origin.captures);
     let headers = &mut outgoing.headers;
     let (mut copy, mut original_host, mut forwarded) = (true, false, false);
     let mut allowed = Vec::new();
@@ -194,7 +196,7 @@ pub fn apply_request(transforms: &[Transform], outgoing: &mut Outgoing, origin: 
         headers.insert(HOST, host);
     }
     if !forwarded {
-        XForwarded::default().apply(headers, origin, &prefix);
+        XForwardedTransform::default().apply(headers, origin, &prefix);
     }
 }
 
@@ -221,7 +223,7 @@ pub fn apply_response(transforms: &[Transform], status: StatusCode, headers: &mu
     }
 }
 
-impl When {
+impl ResponseCondition {
     fn includes(self, status: StatusCode) -> bool {
         match self {
             Self::Success => status.as_u16() < 400,
@@ -245,9 +247,9 @@ fn restrict(headers: &mut HeaderMap, copy: bool, allowed: &[&[HeaderName]]) {
 }
 
 /// Without a value, `Set` still removes the client's: nobody may put a word in a captured value's place.
-fn put(headers: &mut HeaderMap, name: &HeaderName, value: Option<HeaderValue>, write: Write) {
+fn put(headers: &mut HeaderMap, name: &HeaderName, value: Option<HeaderValue>, write: WriteMode) {
     // A second Host would be another request to the next server.
-    if write == Write::Set || name == HOST {
+    if write == WriteMode::Set || name == HOST {
         headers.remove(name);
     }
     if let Some(value) = value {

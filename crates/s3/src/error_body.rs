@@ -67,7 +67,7 @@ pub fn classify(status: StatusCode, headers: &HeaderMap, body: &[u8], head: bool
             StoreError::UnknownCredentials
         }
         (_, "InvalidObjectState") => StoreError::Archived,
-        (400, code) if is_of_the_key(code) => StoreError::NoSuchKey,
+        (400, code) if is_invalid_key_code(code) => StoreError::NoSuchKey,
         (_, "NoSuchBucket") => StoreError::NoSuchBucket,
         (_, "SlowDown" | "SlowDownRead" | "ServerBusy" | "ServiceUnavailable" | "XMinioServerNotInitialized")
         | (429, _) => StoreError::Throttled { retry_after: retry_after(headers) },
@@ -86,7 +86,7 @@ pub fn classify(status: StatusCode, headers: &HeaderMap, body: &[u8], head: bool
 
 /// Whether a 400 with this code says that no object can have the key; 400 to the store, "no such object" to a player. A
 /// request has nothing else of the player's that a store could find wrong: ranges and conditions are Tidegate's own.
-fn is_of_the_key(code: &str) -> bool {
+fn is_invalid_key_code(code: &str) -> bool {
     let of_aws = ["KeyTooLongError", "InvalidURI", "InvalidArgument"].contains(&code);
     let of_minio = ["XMinioInvalidObjectName", "XMinioInvalidResourceName"].contains(&code);
     // versitygw names the status where its web server refuses a path.

@@ -4,12 +4,12 @@
 pub mod error_body;
 pub mod listing;
 pub mod settings;
+pub mod signed_request_cache;
 pub mod signer;
 pub mod upload;
-pub mod url_cache;
 
 /// Whether a bucket can have this name (AWS, "General purpose buckets naming rules"; MinIO takes the same).
-pub fn is_bucket(name: &str) -> bool {
+pub fn is_bucket_name(name: &str) -> bool {
     let letter = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
     let good = (3..=63).contains(&name.len()) && name.bytes().all(|c| letter(c) || c == b'-' || c == b'.');
     good && name.bytes().next().is_some_and(letter)
@@ -19,6 +19,6 @@ pub fn is_bucket(name: &str) -> bool {
 pub const MAX_KEY_BYTES: usize = 1024;
 
 /// Whether an object can have this key: no store needs to be asked for one that cannot be there.
-pub fn is_key(key: &str) -> bool {
+pub fn is_valid_key(key: &str) -> bool {
     key.len() <= MAX_KEY_BYTES
 }

@@ -10,24 +10,24 @@ use primitives::secret::Secret;
 
 /// One object store.
 #[derive(Clone, Debug)]
-pub struct Store {
+pub struct StoreSettings {
     /// Its name in the YAML.
     pub name: Arc<str>,
     /// Where it is.
-    pub endpoint: Endpoint,
+    pub endpoint: StoreEndpoint,
     /// The region that signatures name.
     pub region: String,
     /// Whether the bucket stands in the path (MinIO) or in the host name.
     pub path_style: bool,
     /// Who we are to the store.
-    pub credentials: Credentials,
+    pub credentials: StoreCredentials,
     /// Life of a presigned URL; at least one minute, at most seven days (SigV4).
     pub presign_expiry: Duration,
 }
 
 /// Where a store is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Endpoint {
+pub enum StoreEndpoint {
     /// An S3 endpoint: scheme, host, port, no path.
     Remote(Url),
     /// A folder served by the embedded store.
@@ -36,7 +36,7 @@ pub enum Endpoint {
 
 /// Keys, and where they came from so that they can be read again after the store refused them.
 #[derive(Clone, Debug)]
-pub struct Credentials {
+pub struct StoreCredentials {
     /// The access key id.
     pub access_key: SecretSource,
     /// The secret key.

@@ -10,9 +10,9 @@ use rusty_s3::actions::{GetObject, HeadObject, ListObjectsV2, S3Action};
 use rusty_s3::{Bucket, Credentials, UrlStyle};
 use url::Url;
 
-use crate::settings::{SecretSource, Store};
+use crate::settings::{SecretSource, StoreSettings};
+use crate::signed_request_cache::{SignatureRenewal, SignedRequest, SignedRequestCache, UnsignedRequest};
 use crate::upload;
-use crate::url_cache::{Object, Renewal, SignedRequest, UrlCache};
 use primitives::clock::Clock;
 
 /// A presigned request is handed out until this long before it expires: the store must still accept it when it arrives.
@@ -40,7 +40,7 @@ pub enum SignError {
 
 /// A signed request, and where it comes from.
 #[derive(Clone, Debug)]
-pub struct Signature {
+pub struct SigningOutcome {
     /// The request.
     pub request: Arc<SignedRequest>,
     /// Whether it was signed before, for another request.
@@ -49,13 +49,13 @@ pub struct Signature {
 
 /// Signs requests for one store and remembers them.
 pub struct Signer {
-    settings: Store,
+    settings: StoreSettings,
     endpoint: Url,
     credentials: ArcSwap<Credentials>,
     /// The store's clock minus ours, in seconds.
     offset: AtomicI64,
     generation: AtomicU64,
-    cache: UrlCache,
+    cache: SignedRequestCache,
     /// Held while the signature of a denied object is renewed, so that there is one.
     renewing: Mutex<()>,
     clock: Clock,
@@ -63,7 +63,7 @@ pub struct Signer {
 
 impl Signer {
     /// A signer for the store at `endpoint` (for an embedded store, where it listens).
-    pub fn new(settings: Store, endpoint: Url, clock: Clock) -> Self {
+    pub fn new(settings: StoreSettings, endpoint: Url, clock: Clock) -> Self {
         let credentials = ArcSwap::from_pointee(read_credentials(&settings));
         Self {
             settings,
@@ -71,7 +71,7 @@ impl Signer {
             credentials,
             offset: AtomicI64::new(0),
             generation: AtomicU64::new(1),
-            cache: UrlCache::new(CACHED_BYTES),
+            cache: SignedRequestCache::new(CACHED_BYTES),
             renewing: Mutex::new(()),
             clock,
         }
@@ -83,30 +83,31 @@ impl Signer {
     }
 
     /// The signed request for `object`, from the cache where one is still good.
-    pub fn sign(&self, object: &Object<'_>) -> Result<Signature, SignError> {
+    pub fn sign(&self, object: &UnsignedRequest<'_>) -> Result<SigningOutcome, SignError> {
         let now = self.clock.unix();
         if let Some(request) = self.cache.get(object, now) {
-            return Ok(Signature { request, is_cached: true });
+            return Ok(SigningOutcome { request, is_cached: true });
         }
         let request = Arc::new(self.sign_at(object, now, None)?);
         self.cache.put(object, Arc::clone(&request));
-        Ok(Signature { request, is_cached: false })
+        Ok(SigningOutcome { request, is_cached: false })
     }
 
     /// The signed request that takes the place of `denied`, which the store refused without saying that its time is over:
     /// one for all who were refused, and one in 10 seconds. `None`: `denied` is that one.
     pub fn renew_denied(
         &self,
-        object: &Object<'_>,
+        object: &UnsignedRequest<'_>,
         denied: &Arc<SignedRequest>,
     ) -> Result<Option<Arc<SignedRequest>>, SignError> {
         let now = self.clock.unix();
         let _only = self.renewing.lock();
         let current = self.cache.get(object, now);
-        if let Some(current) = current.filter(|current| current.renewal.as_ref().is_some_and(|it| now < it.over_at)) {
+        if let Some(current) = current.filter(|current| current.renewal.as_ref().is_some_and(|it| now < it.retry_from))
+        {
             return Ok((!Arc::ptr_eq(&current, denied)).then_some(current));
         }
-        let renewal = Renewal { over_at: now + RENEWAL_INTERVAL.as_secs(), outcome: Arc::default() };
+        let renewal = SignatureRenewal { retry_from: now + RENEWAL_INTERVAL.as_secs(), outcome: Arc::default() };
         let request = Arc::new(self.sign_at(object, now, Some(renewal))?);
         self.cache.put(object, Arc::clone(&request));
         Ok(Some(request))
@@ -127,7 +128,12 @@ impl Signer {
     }
 
     /// A signed request for a step of storing the object `key`.
-    pub fn sign_upload(&self, bucket: &str, key: &str, step: &upload::Step<'_>) -> Result<upload::Request, SignError> {
+    pub fn sign_upload(
+        &self,
+        bucket: &str,
+        key: &str,
+        step: &upload::UploadStep<'_>,
+    ) -> Result<upload::UploadRequest, SignError> {
         let (bucket, time) = (self.bucket(bucket)?, self.store_time(self.clock.unix())?);
         Ok(step.request(&bucket, &self.credentials.load(), key, self.settings.presign_expiry, &time))
     }
@@ -144,7 +150,12 @@ impl Signer {
         jiff::Timestamp::from_second(time).map_err(|_| SignError::Clock)
     }
 
-    fn sign_at(&self, object: &Object<'_>, now: u64, renewal: Option<Renewal>) -> Result<SignedRequest, SignError> {
+    fn sign_at(
+        &self,
+        object: &UnsignedRequest<'_>,
+        now: u64,
+        renewal: Option<SignatureRenewal>,
+    ) -> Result<SignedRequest, SignError> {
         let generation = self.generation.load(Ordering::Acquire);
         let (bucket, time) = (self.bucket(object.bucket)?, self.store_time(now)?);
         let credentials = self.credentials.load();
@@ -162,7 +173,7 @@ impl Signer {
     }
 
     /// Drops the cached request for `object`: the store refused it.
-    pub fn forget(&self, object: &Object<'_>) {
+    pub fn forget(&self, object: &UnsignedRequest<'_>) {
         self.cache.forget(object);
     }
 
@@ -173,8 +184,8 @@ impl Signer {
         let ours = self.clock.unix();
         let difference = i64::try_from(store).unwrap_or(i64::MAX).saturating_sub(i64::try_from(ours).unwrap_or(0));
         match difference.abs() {
-            0..TOLERATED_SKEW => self.follow(0),
-            TOLERATED_SKEW..=MAX_SKEW => self.follow(difference),
+            0..TOLERATED_SKEW => self.set_clock_offset(0),
+            TOLERATED_SKEW..=MAX_SKEW => self.set_clock_offset(difference),
             _ => false,
         }
     }
@@ -182,14 +193,14 @@ impl Signer {
     /// Forgets what was learnt of the store's clock, where a signature of `generation` made with it was refused for its time
     /// all the same; true when signatures will differ from now on.
     pub fn forget_clock(&self, generation: u64) -> bool {
-        !self.moved_on_from(generation) && self.follow(0)
+        !self.is_outdated(generation) && self.set_clock_offset(0)
     }
 
-    fn follow(&self, offset: i64) -> bool {
+    fn set_clock_offset(&self, offset: i64) -> bool {
         let before = self.offset.swap(offset, Ordering::AcqRel);
         let changed = (before - offset).abs() >= TOLERATED_SKEW;
         if changed {
-            self.renew();
+            self.start_generation();
         }
         changed
     }
@@ -202,17 +213,17 @@ impl Signer {
             fresh.key() == current.key() && fresh.secret() == current.secret() && fresh.token() == current.token();
         if !same {
             self.credentials.store(Arc::new(fresh));
-            self.renew();
+            self.start_generation();
         }
         !same
     }
 
     /// Whether signatures made now differ from those of `generation`.
-    pub fn moved_on_from(&self, generation: u64) -> bool {
+    pub fn is_outdated(&self, generation: u64) -> bool {
         self.generation.load(Ordering::Acquire) != generation
     }
 
-    fn renew(&self) {
+    fn start_generation(&self) {
         self.generation.fetch_add(1, Ordering::AcqRel);
         self.cache.clear();
     }
@@ -224,7 +235,7 @@ pub fn authority(url: &Url) -> String {
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
-fn read_credentials(settings: &Store) -> Credentials {
+fn read_credentials(settings: &StoreSettings) -> Credentials {
     let keys = &settings.credentials;
     let (access, secret) = (read(&keys.access_key), read(&keys.secret_key));
     match keys.session_token.as_ref().map(read) {

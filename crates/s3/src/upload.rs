@@ -14,14 +14,14 @@ use rusty_s3::{Bucket, Credentials};
 use url::Url;
 
 /// Bytes that each part but the last has at least.
-pub const PART: usize = 5 << 20;
+pub const MIN_PART_BYTES: usize = 5 << 20;
 
 /// A step.
 #[derive(Clone, Debug)]
-pub enum Step<'a> {
+pub enum UploadStep<'a> {
     /// Stores all of it.
     Whole(Bytes),
-    /// Begins an upload in parts; [`begun`] reads its name off the answer.
+    /// Begins an upload in parts; [`parse_upload_id`] reads its name off the answer.
     Begin,
     /// Stores a part; the answer's entity tag is needed in the end.
     Part {
@@ -47,7 +47,7 @@ pub enum Step<'a> {
 }
 
 /// A request that is signed.
-pub struct Request {
+pub struct UploadRequest {
     /// How.
     pub method: Method,
     /// Where; carries the signature.
@@ -56,7 +56,7 @@ pub struct Request {
     pub body: Bytes,
 }
 
-impl Step<'_> {
+impl UploadStep<'_> {
     /// The request for it.
     pub(super) fn request(
         &self,
@@ -65,36 +65,36 @@ impl Step<'_> {
         key: &str,
         expiry: Duration,
         time: &Timestamp,
-    ) -> Request {
+    ) -> UploadRequest {
         let keys = Some(keys);
         let (method, url, body) = match self {
-            Step::Whole(bytes) => {
+            UploadStep::Whole(bytes) => {
                 (Method::PUT, PutObject::new(bucket, keys, key).sign_with_time(expiry, time), bytes.clone())
             }
-            Step::Begin => {
+            UploadStep::Begin => {
                 let action = CreateMultipartUpload::new(bucket, keys, key);
                 (Method::POST, action.sign_with_time(expiry, time), Bytes::new())
             }
-            Step::Part { upload, number, bytes } => {
+            UploadStep::Part { upload, number, bytes } => {
                 let action = UploadPart::new(bucket, keys, key, *number, upload);
                 (Method::PUT, action.sign_with_time(expiry, time), bytes.clone())
             }
-            Step::Complete { upload, parts } => {
+            UploadStep::Complete { upload, parts } => {
                 let parts = parts.iter().map(String::as_str);
                 let action = CompleteMultipartUpload::new(bucket, keys, key, upload, parts);
                 (Method::POST, action.sign_with_time(expiry, time), action.body().into())
             }
-            Step::Abort { upload } => {
+            UploadStep::Abort { upload } => {
                 let action = AbortMultipartUpload::new(bucket, keys, key, upload);
                 (Method::DELETE, action.sign_with_time(expiry, time), Bytes::new())
             }
         };
-        Request { method, url, body }
+        UploadRequest { method, url, body }
     }
 }
 
 /// The name of the upload that has begun; `None` where the answer does not say it.
-pub fn begun(text: &str) -> Option<String> {
+pub fn parse_upload_id(text: &str) -> Option<String> {
     CreateMultipartUpload::parse_response(text).ok().map(|answer| answer.upload_id().to_owned())
 }
 
@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn an_upload_has_a_name() {
         let text = r#"<InitiateMultipartUploadResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Bucket>b</Bucket><Key>k</Key><UploadId>the-name</UploadId></InitiateMultipartUploadResult>"#;
-        assert_eq!(begun(text).as_deref(), Some("the-name"));
-        assert_eq!(begun("<html>"), None);
+        assert_eq!(parse_upload_id(text).as_deref(), Some("the-name"));
+        assert_eq!(parse_upload_id("<html>"), None);
     }
 }

@@ -10,21 +10,21 @@ use tokio::task::JoinSet;
 use url::Url;
 
 /// What to answer to the request of that number on its connection, both from 0; `None` closes the connection.
-pub type Script = dyn Fn(&str, usize) -> Option<String> + Send + Sync;
+pub type ResponseScript = dyn Fn(&str, usize) -> Option<String> + Send + Sync;
 
 /// A server; it ends when it is dropped.
-pub struct Server {
+pub struct ScriptedServer {
     address: SocketAddr,
     seen: Arc<Mutex<Vec<String>>>,
     _tasks: JoinSet<()>,
 }
 
-impl Server {
+impl ScriptedServer {
     /// Answers as `script` says, which is shown the request's head.
     pub async fn start(script: impl Fn(&str, usize) -> Option<String> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         let address = listener.local_addr().expect("an address");
-        let (script, seen): (Arc<Script>, _) = (Arc::new(script), Arc::default());
+        let (script, seen): (Arc<ResponseScript>, _) = (Arc::new(script), Arc::default());
         let (mut tasks, seen_too) = (JoinSet::new(), Arc::clone(&seen));
         tasks.spawn(async move {
             let mut connections = JoinSet::new();
@@ -41,22 +41,22 @@ impl Server {
     }
 
     /// The heads of all requests.
-    pub fn seen(&self) -> Vec<String> {
+    pub fn received_heads(&self) -> Vec<String> {
         self.seen.lock().clone()
     }
 }
 
 /// An address at which nobody listens.
-pub async fn nobody() -> Url {
-    Server::start(|_, _| None).await.url()
+pub async fn unreachable_url() -> Url {
+    ScriptedServer::start(|_, _| None).await.url()
 }
 
 /// An answer of `status` without a body.
-pub fn empty(status: u16) -> Option<String> {
+pub fn empty_response(status: u16) -> Option<String> {
     Some(format!("HTTP/1.1 {status} Scripted\r\nContent-Length: 0\r\n\r\n"))
 }
 
-async fn serve(mut stream: TcpStream, script: Arc<Script>, seen: Arc<Mutex<Vec<String>>>) {
+async fn serve(mut stream: TcpStream, script: Arc<ResponseScript>, seen: Arc<Mutex<Vec<String>>>) {
     for number in 0.. {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use http_semantics::client_ip::network;
+use http_semantics::client_ip::client_network;
 
 /// Networks in one generation, some 4 MB; there are two. Who has more networks than that to guess from gains nothing by
 /// being forgotten: it makes as many attempts from those that it has not used yet.
@@ -53,7 +53,7 @@ impl FailedAttempts {
             generations.older = std::mem::take(&mut generations.newer);
             generations.began = now;
         }
-        let network = network(address);
+        let network = client_network(address);
         let until = generations.until(&network).clamp(now, now + self.period);
         let until = until.saturating_add(self.cost).min(now + self.period);
         generations.newer.insert(network, until);
@@ -67,7 +67,7 @@ impl FailedAttempts {
             return None;
         }
         // A clock that was far ahead and has been put right refuses nobody for longer than a period.
-        let until = self.generations.lock().until(&network(address)).min(now + self.period);
+        let until = self.generations.lock().until(&client_network(address)).min(now + self.period);
         let wait = (until + self.cost).saturating_sub(now + self.period);
         (wait > 0).then(|| Duration::from_millis(wait))
     }

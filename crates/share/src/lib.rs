@@ -62,7 +62,7 @@ use self::settings::Settings;
 use self::tickets::{Ticket, Tickets};
 use self::transcode::Transcoders;
 use primitives::clock::Clock;
-use primitives::lifecycle::Tasks;
+use primitives::lifecycle::BackgroundTasks;
 use server_kit::redis::Redis;
 
 /// How often time is looked at.
@@ -72,7 +72,7 @@ const TICK: Duration = Duration::from_millis(200);
 pub struct Relay {
     settings: Settings,
     clock: Clock,
-    tasks: Tasks,
+    tasks: BackgroundTasks,
     registry: Arc<Registry>,
     /// The other nodes, where there may be some.
     nodes: Option<Arc<Nodes>>,
@@ -91,7 +91,7 @@ impl Relay {
         settings: Settings,
         redis: Option<&Redis>,
         clock: Clock,
-        tasks: &Tasks,
+        tasks: &BackgroundTasks,
         metrics: &prometheus::Registry,
         depot: Option<Depot>,
     ) -> Result<Arc<Self>, prometheus::Error> {

@@ -6,7 +6,7 @@ use super::chat::BadLine;
 use super::chunk::BadChunk;
 use super::frame::BadFrame;
 use super::metadata::BadMetadata;
-use http_semantics::rate_limit::Exceeded;
+use http_semantics::rate_limit::ExceededLimit;
 use server_kit::api::error::Error;
 
 /// A refusal.
@@ -72,7 +72,7 @@ pub enum Refused {
     #[error("the recording before is still being stored")]
     StillStoring,
     /// Too many credentials of an address were not valid; further ones are for so long.
-    #[error("{}", Exceeded::BadTokens.detail())]
+    #[error("{}", ExceededLimit::BadTokens.detail())]
     BadTokens(Duration),
     /// Neither the configured token nor a ticket.
     #[error("send Authorization with the token of the share server, or a valid ticket")]
@@ -91,7 +91,7 @@ impl From<Refused> for Error {
                 Self::conflict(detail)
             }
             Refused::Full | Refused::NoSeat | Refused::NoTranscode | Refused::Unreachable => Self::unavailable(detail),
-            Refused::BadTokens(wait) => Self::exceeded(Exceeded::BadTokens, wait),
+            Refused::BadTokens(wait) => Self::exceeded(ExceededLimit::BadTokens, wait),
             Refused::TooFast { wait, .. } => Self::too_many(detail, wait),
             Refused::Unauthorized => Self::unauthorized(detail),
         }

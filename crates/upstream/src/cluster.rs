@@ -7,31 +7,31 @@ use std::time::Instant;
 
 use url::Url;
 
-use super::addresses;
-use super::breaker::RequestIdentity;
-use super::budget::Budget;
-use super::destination::{Destination, InFlight, UpstreamContext};
-use super::health::Health;
-use super::settings::{self, Active, Available};
-use super::tls::Connector;
-use primitives::lifecycle::Tasks;
-use routing::cluster::{LoadBalancing, choose};
+use super::circuit_breaker::RequestIdentity;
+use super::destination::{Destination, InFlightRequest, UpstreamContext};
+use super::health::DestinationHealth;
+use super::resolver;
+use super::retry_budget::RetryBudget;
+use super::settings::{self, ActiveHealthCheck, AvailabilityPolicy};
+use super::tls::UpstreamTlsConnector;
+use primitives::lifecycle::BackgroundTasks;
+use routing::load_balancing::{LoadBalancing, choose_destination};
 
 /// A cluster and its destinations.
 pub struct Cluster {
     id: Arc<str>,
     policy: LoadBalancing,
-    available: Available,
-    active: Option<Active>,
-    members: Vec<Member>,
-    budget: Budget,
+    availability: AvailabilityPolicy,
+    active: Option<ActiveHealthCheck>,
+    members: Vec<ClusterMember>,
+    budget: RetryBudget,
     turn: AtomicUsize,
     /// Requests so far.
     requests: AtomicU64,
 }
 
 /// A destination with what only its cluster says of it.
-pub struct Member {
+pub struct ClusterMember {
     /// The server.
     pub destination: Arc<Destination>,
     /// The `Host` to send instead of the address's.
@@ -44,26 +44,28 @@ pub struct Member {
 
 /// Makes clusters that share trust anchors, resolver and tasks.
 #[derive(Clone)]
-pub struct Factory {
+pub struct ClusterFactory {
     context: UpstreamContext,
 }
 
-impl Default for Factory {
+impl Default for ClusterFactory {
     fn default() -> Self {
-        Self::new(Tasks::default())
+        Self::new(BackgroundTasks::default())
     }
 }
 
-impl Factory {
+impl ClusterFactory {
     /// Makes clusters of which `tasks` runs what goes on beside the requests.
-    pub fn new(tasks: Tasks) -> Self {
-        Self { context: UpstreamContext { tls: Connector::new(), lookup: addresses::system(), tasks } }
+    pub fn new(tasks: BackgroundTasks) -> Self {
+        Self {
+            context: UpstreamContext { tls: UpstreamTlsConnector::new(), resolver: resolver::system_resolver(), tasks },
+        }
     }
 
     /// The cluster that `settings` describe.
-    pub fn cluster(&self, settings: &settings::Cluster) -> Cluster {
+    pub fn build(&self, settings: &settings::ClusterSettings) -> Cluster {
         let now = Instant::now();
-        let mut members: Vec<Member> =
+        let mut members: Vec<ClusterMember> =
             settings.destinations.iter().filter_map(|member| self.member(member, &settings.health, now)).collect();
         if settings.load_balancing == LoadBalancing::FirstAlphabetical {
             members.sort_by(|a, b| a.destination.id().cmp(b.destination.id()));
@@ -71,35 +73,40 @@ impl Factory {
         Cluster {
             id: Arc::clone(&settings.id),
             policy: settings.load_balancing,
-            available: settings.health.available,
+            availability: settings.health.available,
             active: settings.health.active.clone(),
             members,
-            budget: Budget::new(now),
+            budget: RetryBudget::new(now),
             turn: AtomicUsize::new(0),
             requests: AtomicU64::new(0),
         }
     }
 
     /// A cluster of the one server at `address`.
-    pub fn single(&self, id: &Arc<str>, address: &Url) -> Cluster {
+    pub fn build_single(&self, id: &Arc<str>, address: &Url) -> Cluster {
         let destination =
-            settings::Destination { id: Arc::clone(id), address: address.clone(), host: None, probe: None };
-        self.cluster(&settings::Cluster {
+            settings::DestinationSettings { id: Arc::clone(id), address: address.clone(), host: None, probe: None };
+        self.build(&settings::ClusterSettings {
             id: Arc::clone(id),
             load_balancing: LoadBalancing::FirstAlphabetical,
             destinations: vec![destination],
-            health: settings::HealthCheck::default(),
+            health: settings::HealthCheckSettings::default(),
         })
     }
 
-    fn member(&self, settings: &settings::Destination, check: &settings::HealthCheck, now: Instant) -> Option<Member> {
+    fn member(
+        &self,
+        settings: &settings::DestinationSettings,
+        check: &settings::HealthCheckSettings,
+        now: Instant,
+    ) -> Option<ClusterMember> {
         let at = |address: &Url| {
-            let health = Health::new(check, now);
+            let health = DestinationHealth::new(check, now);
             Destination::new(Arc::clone(&settings.id), address, &self.context, health).map(Arc::new)
         };
         let destination = at(&settings.address)?;
         let probe = settings.probe.as_ref().and_then(|address| Some((at(address)?, address.clone())));
-        Some(Member { destination, host: settings.host.clone(), address: settings.address.clone(), probe })
+        Some(ClusterMember { destination, host: settings.host.clone(), address: settings.address.clone(), probe })
     }
 }
 
@@ -110,17 +117,17 @@ impl Cluster {
     }
 
     /// All destinations.
-    pub fn members(&self) -> &[Member] {
+    pub fn members(&self) -> &[ClusterMember] {
         &self.members
     }
 
     /// What may be tried again.
-    pub fn budget(&self) -> &Budget {
+    pub fn retry_budget(&self) -> &RetryBudget {
         &self.budget
     }
 
     /// How its destinations are probed, where they are.
-    pub fn active(&self) -> Option<&Active> {
+    pub fn active_check(&self) -> Option<&ActiveHealthCheck> {
         self.active.as_ref()
     }
 
@@ -136,20 +143,25 @@ impl Cluster {
 
     /// The destination for the next try of `request` at `now`: of those that may be used, one that is not in `tried` while there is
     /// one. Without any, `HealthyOrPanic` uses the others all the same.
-    pub fn pick(&self, request: RequestIdentity, tried: &[Arc<str>], now: Instant) -> Option<(&Member, InFlight)> {
+    pub fn pick(
+        &self,
+        request: RequestIdentity,
+        tried: &[Arc<str>],
+        now: Instant,
+    ) -> Option<(&ClusterMember, InFlightRequest)> {
         if let [only] = self.members.as_slice()
             && let Some(in_flight) = only.destination.enter(request, now)
         {
             return Some((only, in_flight));
         }
-        let available = |member: &&Member| member.destination.health().is_available(now);
-        let fresh = |member: &&Member| !tried.contains(member.destination.id());
-        let enter = |member: &Member| member.destination.enter(request, now);
+        let available = |member: &&ClusterMember| member.destination.health().is_available(now);
+        let fresh = |member: &&ClusterMember| !tried.contains(member.destination.id());
+        let enter = |member: &ClusterMember| member.destination.enter(request, now);
         self.choose(self.members.iter().filter(|member| available(member) && fresh(member)), enter)
             .or_else(|| self.choose(self.members.iter().filter(available), enter))
             .or_else(|| {
-                let panics = self.available == Available::HealthyOrPanic;
-                let anyway = |member: &Member| Some(member.destination.enter_anyway(request));
+                let panics = self.availability == AvailabilityPolicy::HealthyOrPanic;
+                let anyway = |member: &ClusterMember| Some(member.destination.enter_unconditionally(request));
                 let all = || self.members.iter().filter(|_| panics);
                 self.choose(all().filter(fresh), anyway).or_else(|| self.choose(all(), anyway))
             })
@@ -158,14 +170,14 @@ impl Cluster {
     /// One of `candidates` that still lets a request in when it is chosen: another one may have become the trial.
     fn choose<'a>(
         &'a self,
-        candidates: impl Iterator<Item = &'a Member>,
-        enter: impl Fn(&Member) -> Option<InFlight>,
-    ) -> Option<(&'a Member, InFlight)> {
-        let mut candidates: Vec<&Member> = candidates.collect();
+        candidates: impl Iterator<Item = &'a ClusterMember>,
+        enter: impl Fn(&ClusterMember) -> Option<InFlightRequest>,
+    ) -> Option<(&'a ClusterMember, InFlightRequest)> {
+        let mut candidates: Vec<&ClusterMember> = candidates.collect();
         loop {
             let in_flight: Vec<usize> = candidates.iter().map(|member| member.destination.in_flight()).collect();
             let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-            let chosen = candidates.remove(choose(self.policy, &in_flight, turn, rand::random())?);
+            let chosen = candidates.remove(choose_destination(self.policy, &in_flight, turn, rand::random())?);
             if let Some(in_flight) = enter(chosen) {
                 return Some((chosen, in_flight));
             }
@@ -178,20 +190,20 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::breaker::Fault;
+    use crate::circuit_breaker::FailureKind;
 
-    fn cluster(ids: &[&str], available: Available) -> Cluster {
-        let destination = |id: &&str| settings::Destination {
+    fn cluster(ids: &[&str], available: AvailabilityPolicy) -> Cluster {
+        let destination = |id: &&str| settings::DestinationSettings {
             id: (*id).into(),
             address: Url::parse("http://127.0.0.1:9").expect("a URL"),
             host: None,
             probe: None,
         };
-        Factory::default().cluster(&settings::Cluster {
+        ClusterFactory::default().build(&settings::ClusterSettings {
             id: "c".into(),
             load_balancing: LoadBalancing::FirstAlphabetical,
             destinations: ids.iter().map(destination).collect(),
-            health: settings::HealthCheck { available, ..settings::HealthCheck::default() },
+            health: settings::HealthCheckSettings { available, ..settings::HealthCheckSettings::default() },
         })
     }
 
@@ -201,14 +213,14 @@ mod tests {
 
     fn open(cluster: &Cluster, number: usize, now: Instant) {
         for _ in 0..5 {
-            let mut in_flight = cluster.members()[number].destination.enter_anyway(cluster.identify(&()));
-            in_flight.failed(Fault::Unreachable, now);
+            let mut in_flight = cluster.members()[number].destination.enter_unconditionally(cluster.identify(&()));
+            in_flight.failed(FailureKind::Unreachable, now);
         }
     }
 
     #[test]
     fn another_destination_takes_the_next_try_while_there_is_one() {
-        let (cluster, now) = (cluster(&["a", "b"], Available::HealthyAndUnknown), Instant::now());
+        let (cluster, now) = (cluster(&["a", "b"], AvailabilityPolicy::HealthyAndUnknown), Instant::now());
         let (a, b): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
         for (tried, expected) in
             [(vec![], &a), (vec![a.clone()], &b), (vec![b.clone()], &a), (vec![a.clone(), b.clone()], &a)]
@@ -219,7 +231,7 @@ mod tests {
 
     #[test]
     fn an_open_destination_is_passed_over_and_a_tried_one_is_better_than_it() {
-        let (cluster, now) = (cluster(&["a", "b"], Available::HealthyAndUnknown), Instant::now());
+        let (cluster, now) = (cluster(&["a", "b"], AvailabilityPolicy::HealthyAndUnknown), Instant::now());
         open(&cluster, 0, now);
         assert_eq!(picked(&cluster, &[], now).as_deref(), Some("b"));
         assert_eq!(picked(&cluster, &["b".into()], now).as_deref(), Some("b"));
@@ -228,7 +240,9 @@ mod tests {
     #[test]
     fn when_all_are_open_nothing_is_tried_unless_the_policy_panics() {
         let now = Instant::now();
-        for (policy, expected) in [(Available::HealthyAndUnknown, None), (Available::HealthyOrPanic, Some("b"))] {
+        for (policy, expected) in
+            [(AvailabilityPolicy::HealthyAndUnknown, None), (AvailabilityPolicy::HealthyOrPanic, Some("b"))]
+        {
             let cluster = cluster(&["a", "b"], policy);
             (0..2).for_each(|number| open(&cluster, number, now));
             assert_eq!(picked(&cluster, &["a".into()], now).as_deref(), expected, "{policy:?}");
@@ -237,7 +251,7 @@ mod tests {
 
     #[test]
     fn one_request_is_the_trial_and_its_answer_lets_all_in() {
-        let (cluster, start) = (cluster(&["a"], Available::HealthyAndUnknown), Instant::now());
+        let (cluster, start) = (cluster(&["a"], AvailabilityPolicy::HealthyAndUnknown), Instant::now());
         open(&cluster, 0, start);
         let now = start + Duration::from_secs(1);
         let left = cluster.pick(cluster.identify(&()), &[], now).expect("a trial");

@@ -16,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-use super::body::{Framing, Reader};
+use super::body_reader::{BodyFraming, BodyReader};
 use super::destination::Destination;
 
 /// The first read: a response head with a small body fits.
@@ -48,7 +48,7 @@ pub enum ExchangeError {
     Stalled,
     /// The connection was closed before the body's announced end.
     #[error("the body was cut off")]
-    Cut,
+    Truncated,
     /// The connection failed within the body.
     #[error("the connection broke within the body")]
     Reset(#[source] io::Error),
@@ -58,14 +58,14 @@ pub enum ExchangeError {
 }
 
 /// A byte stream to an upstream server.
-pub enum Io {
+pub enum UpstreamStream {
     /// Plain TCP.
     Plain(TcpStream),
     /// TLS over TCP.
     Tls(Box<TlsStream<TcpStream>>),
 }
 
-impl Io {
+impl UpstreamStream {
     pub(super) async fn read(&mut self, buffer: &mut Vec<u8>) -> io::Result<usize> {
         match self {
             Self::Plain(stream) => stream.read_buf(buffer).await,
@@ -91,7 +91,7 @@ impl Io {
     }
 
     /// Of `room`, what one read can fill: TLS gives a record at a time, and waits with the buffer in its hand.
-    fn takes_at_once(&self, room: usize) -> usize {
+    fn max_single_read(&self, room: usize) -> usize {
         match self {
             Self::Plain(_) => room,
             Self::Tls(_) => 0,
@@ -110,7 +110,7 @@ impl Io {
 
     /// Whether an idle connection is still open and silent, as a pooled one must be. The system is asked only where it has
     /// said that something happened since the last read.
-    pub(super) fn is_quiet(&self) -> bool {
+    pub(super) fn is_reusable(&self) -> bool {
         let socket = match self {
             Self::Plain(stream) => stream,
             Self::Tls(stream) => stream.get_ref().0,
@@ -124,19 +124,19 @@ impl Io {
 macro_rules! either {
     ($io:ident, $stream:ident => $does:expr) => {
         match $io.get_mut() {
-            Io::Plain($stream) => $does,
-            Io::Tls($stream) => $does,
+            UpstreamStream::Plain($stream) => $does,
+            UpstreamStream::Tls($stream) => $does,
         }
     };
 }
 
-impl AsyncRead for Io {
+impl AsyncRead for UpstreamStream {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         either!(self, stream => Pin::new(stream).poll_read(cx, buf))
     }
 }
 
-impl AsyncWrite for Io {
+impl AsyncWrite for UpstreamStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         either!(self, stream => Pin::new(stream).poll_write(cx, bytes))
     }
@@ -163,14 +163,14 @@ impl AsyncWrite for Io {
 }
 
 /// A connection ready for one request.
-pub struct Connection {
-    io: Io,
+pub struct UpstreamConnection {
+    io: UpstreamStream,
     destination: Arc<Destination>,
     reused: bool,
 }
 
-impl Connection {
-    pub(super) fn new(io: Io, destination: Arc<Destination>, reused: bool) -> Self {
+impl UpstreamConnection {
+    pub(super) fn new(io: UpstreamStream, destination: Arc<Destination>, reused: bool) -> Self {
         Self { io, destination, reused }
     }
 
@@ -184,57 +184,57 @@ impl Connection {
         keep: fn(&str) -> bool,
         room: usize,
         limit: Duration,
-    ) -> Result<Response, ExchangeError> {
+    ) -> Result<UpstreamResponse, ExchangeError> {
         let reused = self.reused;
         let closed = |error| ExchangeError::Closed { reused, source: Some(error) };
         let mut buffer = Vec::new();
         let answer = async {
             self.io.write(head).await.map_err(closed)?;
             self.io.readable().await.map_err(closed)?;
-            buffer = self.destination.buffers().take(HEAD_BUFFER + self.io.takes_at_once(room));
+            buffer = self.destination.buffers().take(HEAD_BUFFER + self.io.max_single_read(room));
             read_head(&mut self.io, &mut buffer, keep, self.reused).await
         };
         let parsed = timeout(limit, answer).await.map_err(|_| ExchangeError::FirstByteTimeout)??;
         let framing = framing(&parsed, head_only)?;
-        let keep_alive = parsed.keep_alive && framing != Framing::UntilClose;
-        let reader = Reader::new(buffer, parsed.length, framing);
-        Ok(Response {
+        let keep_alive = parsed.keep_alive && framing != BodyFraming::UntilClose;
+        let reader = BodyReader::new(buffer, parsed.length, framing);
+        Ok(UpstreamResponse {
             status: parsed.status,
             headers: parsed.headers,
-            body: Body { io: Some(self.io), destination: self.destination, reader, keep_alive },
+            body: ResponseBody { io: Some(self.io), destination: self.destination, reader, keep_alive },
         })
     }
 }
 
 /// A response whose body has not been read yet.
-pub struct Response {
+pub struct UpstreamResponse {
     /// The status.
     pub status: StatusCode,
     /// The header fields as sent.
     pub headers: HeaderMap,
     /// The body.
-    pub body: Body,
+    pub body: ResponseBody,
 }
 
 /// A response body, read in place. When it ended cleanly the connection goes back to its pool.
-pub struct Body {
-    io: Option<Io>,
+pub struct ResponseBody {
+    io: Option<UpstreamStream>,
     destination: Arc<Destination>,
-    reader: Reader,
+    reader: BodyReader,
     keep_alive: bool,
 }
 
-impl Body {
+impl ResponseBody {
     /// The announced length in bytes, where there is one.
-    pub fn announced(&self) -> Option<u64> {
-        self.reader.announced()
+    pub fn content_length(&self) -> Option<u64> {
+        self.reader.content_length()
     }
 
     /// Makes the next bytes available, about `room` at most, waiting at most `idle`; false at the body's clean end. Where
-    /// `passing` is set and none are available then, those that are there are to be had by [`Body::pass`] only.
+    /// `passing` is set and none are available then, those that are there are to be had by [`ResponseBody::splice_to`] only.
     pub async fn fill(&mut self, room: usize, passing: bool, idle: Duration) -> Result<bool, ExchangeError> {
         let Some(io) = &mut self.io else { return Ok(false) };
-        let more = self.reader.ready()?
+        let more = self.reader.next_buffered()?
             || timeout(idle, self.reader.fill(io, room, passing, self.destination.buffers()))
                 .await
                 .map_err(|_| ExchangeError::Stalled)??;
@@ -244,23 +244,23 @@ impl Body {
         Ok(more)
     }
 
-    /// What the last [`Body::fill`] made available; the next one drops it.
+    /// What the last [`ResponseBody::fill`] made available; the next one drops it.
     pub fn available(&self) -> &[u8] {
         self.reader.available()
     }
 
     /// Passes about `room` bytes that are there to the socket `to`, and says how many; those that it does not take now are
     /// available then. An error is that of `to`.
-    pub fn pass(&mut self, to: &TcpStream, room: usize) -> io::Result<usize> {
+    pub fn splice_to(&mut self, to: &TcpStream, room: usize) -> io::Result<usize> {
         match &self.io {
-            Some(Io::Plain(from)) => self.reader.pass(from, to, room, self.destination.pipes()),
+            Some(UpstreamStream::Plain(from)) => self.reader.splice_to(from, to, room, self.destination.pipes()),
             _ => Ok(0),
         }
     }
 
     /// All that is wanted of the body was taken: its connection goes back to the pool where nothing is left to be read.
     pub fn finish(&mut self) {
-        if self.reader.ready().is_ok_and(|more| !more) && self.reader.is_done() {
+        if self.reader.next_buffered().is_ok_and(|more| !more) && self.reader.is_done() {
             self.release();
         }
     }
@@ -289,13 +289,13 @@ impl Body {
     }
 }
 
-impl Drop for Body {
+impl Drop for ResponseBody {
     fn drop(&mut self) {
         self.destination.buffers().keep(self.reader.take_buffer());
     }
 }
 
-struct Head {
+struct ResponseHead {
     status: StatusCode,
     headers: HeaderMap,
     /// The values of `Transfer-Encoding`, joined.
@@ -305,11 +305,11 @@ struct Head {
 }
 
 async fn read_head(
-    io: &mut Io,
+    io: &mut UpstreamStream,
     buffer: &mut Vec<u8>,
     keep: fn(&str) -> bool,
     reused: bool,
-) -> Result<Head, ExchangeError> {
+) -> Result<ResponseHead, ExchangeError> {
     loop {
         match io.read(buffer).await {
             Ok(1..) => {}
@@ -331,7 +331,7 @@ async fn read_head(
     }
 }
 
-fn parse_head(buffer: &[u8], keep: fn(&str) -> bool) -> Result<Option<Head>, ExchangeError> {
+fn parse_head(buffer: &[u8], keep: fn(&str) -> bool) -> Result<Option<ResponseHead>, ExchangeError> {
     let mut lines = [const { MaybeUninit::uninit() }; MAX_HEADERS];
     let mut parsed = httparse::Response::new(&mut []);
     let malformed = || ExchangeError::Malformed("its head cannot be parsed");
@@ -358,7 +358,7 @@ fn parse_head(buffer: &[u8], keep: fn(&str) -> bool) -> Result<Option<Head>, Exc
             headers.append(name, HeaderValue::from_bytes(line.value).map_err(|_| malformed())?);
         }
     }
-    Ok(Some(Head { status, headers, encoding, keep_alive: keep_alive && !close, length }))
+    Ok(Some(ResponseHead { status, headers, encoding, keep_alive: keep_alive && !close, length }))
 }
 
 fn has_token(list: &[u8], word: &str) -> bool {
@@ -366,23 +366,23 @@ fn has_token(list: &[u8], word: &str) -> bool {
 }
 
 /// RFC 9112 §6.3.
-fn framing(head: &Head, head_only: bool) -> Result<Framing, ExchangeError> {
+fn framing(head: &ResponseHead, head_only: bool) -> Result<BodyFraming, ExchangeError> {
     if head_only || matches!(head.status.as_u16(), 101 | 204 | 304) {
-        return Ok(Framing::Length(0));
+        return Ok(BodyFraming::Length(0));
     }
     let ambiguous = ExchangeError::Malformed("its length is ambiguous");
     let mut lengths = head.headers.get_all(header::CONTENT_LENGTH).iter();
     match (lengths.next(), &head.encoding) {
         (Some(_), Some(_)) => Err(ambiguous),
-        (None, Some(encoding)) if encoding.eq_ignore_ascii_case(b"chunked") => Ok(Framing::chunked()),
+        (None, Some(encoding)) if encoding.eq_ignore_ascii_case(b"chunked") => Ok(BodyFraming::chunked()),
         (None, Some(_)) => Err(ExchangeError::Malformed("its transfer coding is unknown")),
-        (None, None) => Ok(Framing::UntilClose),
+        (None, None) => Ok(BodyFraming::UntilClose),
         (Some(length), None) => {
             if lengths.any(|other| other != length) {
                 return Err(ambiguous);
             }
             let digits = length.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
-            digits.and_then(|text| text.parse().ok()).map(Framing::Length).ok_or(ambiguous)
+            digits.and_then(|text| text.parse().ok()).map(BodyFraming::Length).ok_or(ambiguous)
         }
     }
 }

@@ -11,16 +11,16 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use url::{Host, Url};
 
-use super::addresses::{Addresses, Lookup};
-use super::breaker::{Fault, Pass, RequestIdentity};
-use super::buffers::Buffers;
-use super::connection::{Connection, Io};
-use super::health::Health;
+use super::buffer_pool::BufferPool;
+use super::circuit_breaker::{BreakerPermit, FailureKind, RequestIdentity};
+use super::connection::{UpstreamConnection, UpstreamStream};
+use super::health::DestinationHealth;
 use super::http_client::HttpPool;
-use super::idle::IdleConnections;
-use super::splice::Pipes;
-use super::tls::Connector;
-use primitives::lifecycle::Tasks;
+use super::idle_connections::IdleConnections;
+use super::resolver::{CachedAddresses, Resolver};
+use super::splice::SplicePipes;
+use super::tls::UpstreamTlsConnector;
+use primitives::lifecycle::BackgroundTasks;
 
 /// Why no connection could be made.
 #[derive(Debug, thiserror::Error)]
@@ -40,55 +40,57 @@ pub enum ConnectError {
 }
 
 /// Where connections go.
-enum Way {
+enum DestinationAddress {
     Ip(SocketAddr),
-    Name(Addresses),
+    Name(CachedAddresses),
 }
 
 /// What all destinations share.
 #[derive(Clone)]
 pub struct UpstreamContext {
     /// Makes TLS connections.
-    pub tls: Connector,
+    pub tls: UpstreamTlsConnector,
     /// Looks names up.
-    pub lookup: Lookup,
+    pub resolver: Resolver,
     /// Runs what goes on beside the requests.
-    pub tasks: Tasks,
+    pub tasks: BackgroundTasks,
 }
 
 /// One upstream server.
 pub struct Destination {
     id: Arc<str>,
     host: String,
-    way: Way,
-    tls: Option<Connector>,
+    address: DestinationAddress,
+    tls: Option<UpstreamTlsConnector>,
     idle: IdleConnections,
-    buffers: Buffers,
-    pipes: Pipes,
+    buffers: BufferPool,
+    pipes: SplicePipes,
     http_pool: HttpPool,
     in_flight: AtomicUsize,
-    health: Health,
+    health: DestinationHealth,
     /// Error of the last probe; `None` where it succeeded.
     probe_error: ArcSwapOption<String>,
 }
 
 impl Destination {
     /// The server named by scheme, host and port of `address`.
-    pub fn new(id: Arc<str>, address: &Url, context: &UpstreamContext, health: Health) -> Option<Self> {
+    pub fn new(id: Arc<str>, address: &Url, context: &UpstreamContext, health: DestinationHealth) -> Option<Self> {
         let (host, port) = (address.host()?, address.port_or_known_default()?);
         let way = match &host {
-            Host::Domain(name) => Way::Name(Addresses::new((*name).to_owned(), port, Arc::clone(&context.lookup))),
-            Host::Ipv4(ip) => Way::Ip((IpAddr::V4(*ip), port).into()),
-            Host::Ipv6(ip) => Way::Ip((IpAddr::V6(*ip), port).into()),
+            Host::Domain(name) => {
+                DestinationAddress::Name(CachedAddresses::new((*name).to_owned(), port, Arc::clone(&context.resolver)))
+            }
+            Host::Ipv4(ip) => DestinationAddress::Ip((IpAddr::V4(*ip), port).into()),
+            Host::Ipv6(ip) => DestinationAddress::Ip((IpAddr::V6(*ip), port).into()),
         };
         Some(Self {
             id,
             host: host.to_string(),
-            way,
+            address: way,
             tls: (address.scheme() == "https").then(|| context.tls.clone()),
             idle: IdleConnections::new(context.tasks.clone()),
-            buffers: Buffers::default(),
-            pipes: Pipes::default(),
+            buffers: BufferPool::default(),
+            pipes: SplicePipes::default(),
             http_pool: HttpPool::default(),
             in_flight: AtomicUsize::new(0),
             health,
@@ -112,12 +114,12 @@ impl Destination {
     }
 
     /// What bodies from it are read into.
-    pub(super) fn buffers(&self) -> &Buffers {
+    pub(super) fn buffers(&self) -> &BufferPool {
         &self.buffers
     }
 
     /// What bodies from it pass through that nobody here reads.
-    pub(super) fn pipes(&self) -> &Pipes {
+    pub(super) fn pipes(&self) -> &SplicePipes {
         &self.pipes
     }
 
@@ -132,7 +134,7 @@ impl Destination {
     }
 
     /// Whether it may be used.
-    pub fn health(&self) -> &Health {
+    pub fn health(&self) -> &DestinationHealth {
         &self.health
     }
 
@@ -149,40 +151,40 @@ impl Destination {
     }
 
     /// Lets `request` go there at `now`, where its health allows it.
-    pub fn enter(self: &Arc<Self>, request: RequestIdentity, now: Instant) -> Option<InFlight> {
-        self.health.enter(now).map(|pass| self.entered(request, pass))
+    pub fn enter(self: &Arc<Self>, request: RequestIdentity, now: Instant) -> Option<InFlightRequest> {
+        self.health.enter(now).map(|pass| self.start_request(request, pass))
     }
 
     /// Lets `request` go there whatever its health is.
-    pub fn enter_anyway(self: &Arc<Self>, request: RequestIdentity) -> InFlight {
-        self.entered(request, Pass::Free)
+    pub fn enter_unconditionally(self: &Arc<Self>, request: RequestIdentity) -> InFlightRequest {
+        self.start_request(request, BreakerPermit::Normal)
     }
 
-    fn entered(self: &Arc<Self>, request: RequestIdentity, pass: Pass) -> InFlight {
+    fn start_request(self: &Arc<Self>, request: RequestIdentity, pass: BreakerPermit) -> InFlightRequest {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
-        InFlight { destination: Arc::clone(self), request, pass }
+        InFlightRequest { destination: Arc::clone(self), request, pass }
     }
 
     /// An idle connection that still looks alive, or a new one within `limit`.
-    pub async fn connection(self: &Arc<Self>, limit: Duration) -> Result<Connection, ConnectError> {
+    pub async fn connection(self: &Arc<Self>, limit: Duration) -> Result<UpstreamConnection, ConnectError> {
         match self.idle.take() {
-            Some(io) => Ok(Connection::new(io, Arc::clone(self), true)),
+            Some(io) => Ok(UpstreamConnection::new(io, Arc::clone(self), true)),
             None => self.new_connection(limit).await,
         }
     }
 
     /// A new connection within `limit`, TLS included.
-    pub async fn new_connection(self: &Arc<Self>, limit: Duration) -> Result<Connection, ConnectError> {
+    pub async fn new_connection(self: &Arc<Self>, limit: Duration) -> Result<UpstreamConnection, ConnectError> {
         let io = self.open(limit).await?;
-        Ok(Connection::new(io, Arc::clone(self), false))
+        Ok(UpstreamConnection::new(io, Arc::clone(self), false))
     }
 
     /// A new byte stream to it within `limit`, TLS included.
-    pub(super) async fn open(&self, limit: Duration) -> Result<Io, ConnectError> {
+    pub(super) async fn open(&self, limit: Duration) -> Result<UpstreamStream, ConnectError> {
         timeout(limit, Box::pin(self.connect(limit))).await.map_err(|_| ConnectError::Timeout)?
     }
 
-    async fn connect(&self, limit: Duration) -> Result<Io, ConnectError> {
+    async fn connect(&self, limit: Duration) -> Result<UpstreamStream, ConnectError> {
         let mut refused = None;
         for address in self.addresses(limit).await?.iter() {
             match TcpStream::connect(*address).await {
@@ -193,41 +195,41 @@ impl Destination {
         Err(ConnectError::Refused(refused.unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into())))
     }
 
-    async fn secure(&self, stream: TcpStream) -> Result<Io, ConnectError> {
+    async fn secure(&self, stream: TcpStream) -> Result<UpstreamStream, ConnectError> {
         stream.set_nodelay(true).map_err(ConnectError::Refused)?;
         match &self.tls {
-            None => Ok(Io::Plain(stream)),
+            None => Ok(UpstreamStream::Plain(stream)),
             Some(connector) => {
                 let secured = connector.connect(&self.host, stream).await.map_err(ConnectError::Tls)?;
-                Ok(Io::Tls(Box::new(secured)))
+                Ok(UpstreamStream::Tls(Box::new(secured)))
             }
         }
     }
 
     /// The addresses of the name: the last known ones while a lookup takes long or fails; the first may take `limit`.
     pub async fn addresses(&self, limit: Duration) -> Result<Arc<[SocketAddr]>, ConnectError> {
-        match &self.way {
-            Way::Ip(address) => Ok(Arc::new([*address])),
-            Way::Name(addresses) => addresses.get(limit).await,
+        match &self.address {
+            DestinationAddress::Ip(address) => Ok(Arc::new([*address])),
+            DestinationAddress::Name(addresses) => addresses.get(limit).await,
         }
     }
 
     /// Keeps a connection whose last exchange ended cleanly for the next request.
-    pub(super) fn keep(&self, io: Io) {
+    pub(super) fn keep(&self, io: UpstreamStream) {
         self.idle.keep(io);
     }
 }
 
 /// A request under way, counted until it is dropped; whoever sends it says how it went. Dropped before that, it says
 /// nothing of the destination: the client left.
-pub struct InFlight {
+pub struct InFlightRequest {
     destination: Arc<Destination>,
     request: RequestIdentity,
     /// `Free` too once there was a verdict.
-    pass: Pass,
+    pass: BreakerPermit,
 }
 
-impl InFlight {
+impl InFlightRequest {
     /// The id of the destination.
     pub fn destination(&self) -> &Arc<str> {
         &self.destination.id
@@ -235,13 +237,13 @@ impl InFlight {
 
     /// The destination answered.
     pub fn answered(&mut self, now: Instant) {
-        self.pass = Pass::Free;
+        self.pass = BreakerPermit::Normal;
         self.destination.health.succeeded(now);
     }
 
     /// There was no answer, or one that tells of the destination's failure.
-    pub fn failed(&mut self, fault: Fault, now: Instant) {
-        let pass = std::mem::replace(&mut self.pass, Pass::Free);
+    pub fn failed(&mut self, fault: FailureKind, now: Instant) {
+        let pass = std::mem::replace(&mut self.pass, BreakerPermit::Normal);
         self.destination.health.failed(pass, fault, self.request, now);
     }
 
@@ -251,7 +253,7 @@ impl InFlight {
     }
 }
 
-impl Drop for InFlight {
+impl Drop for InFlightRequest {
     fn drop(&mut self) {
         self.destination.in_flight.fetch_sub(1, Ordering::Relaxed);
         self.destination.health.abandoned(self.pass);

@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use url::{Position, Url};
 
-use super::cluster::Member;
+use super::cluster::ClusterMember;
 use primitives::failure_log::chain;
 
 /// The name of an upstream server.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServerName {
+pub struct DestinationId {
     /// Its cluster.
     pub cluster: Arc<str>,
     /// Its id within the cluster.
@@ -22,7 +22,7 @@ pub struct ServerName {
 /// Failure of an upstream server.
 #[derive(Debug, PartialEq, Eq)]
 pub struct UpstreamError {
-    server: ServerName,
+    server: DestinationId,
     /// Scheme, host and port; `None` where the body of an answer failed.
     address: Option<String>,
     text: String,
@@ -30,20 +30,20 @@ pub struct UpstreamError {
 
 impl UpstreamError {
     /// The failure `error` of the server `member` of the cluster.
-    pub fn of(cluster: &Arc<str>, member: &Member, error: &(dyn Error + 'static)) -> Arc<Self> {
-        let server = ServerName { cluster: Arc::clone(cluster), destination: Arc::clone(member.destination.id()) };
-        Arc::new(Self { server, address: Some(origin(&member.address)), text: chain(error) })
+    pub fn for_member(cluster: &Arc<str>, member: &ClusterMember, error: &(dyn Error + 'static)) -> Arc<Self> {
+        let server = DestinationId { cluster: Arc::clone(cluster), destination: Arc::clone(member.destination.id()) };
+        Arc::new(Self { server, address: Some(url_origin(&member.address)), text: chain(error) })
     }
 
     /// The failure `error` of the body that `server` was sending.
-    pub fn of_body(server: ServerName, error: &(dyn Error + 'static)) -> Arc<Self> {
+    pub fn for_body(server: DestinationId, error: &(dyn Error + 'static)) -> Arc<Self> {
         Arc::new(Self { server, address: None, text: chain(error) })
     }
 }
 
 impl fmt::Display for UpstreamError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { server: ServerName { cluster, destination }, address, text } = self;
+        let Self { server: DestinationId { cluster, destination }, address, text } = self;
         write!(f, "destination `{destination}` of cluster `{cluster}`")?;
         if let Some(address) = address {
             write!(f, " ({address})")?;
@@ -53,7 +53,7 @@ impl fmt::Display for UpstreamError {
 }
 
 /// Scheme, host and port of `address`: nothing else of it may stand in the log.
-pub fn origin(address: &Url) -> String {
+pub fn url_origin(address: &Url) -> String {
     format!("{}://{}", address.scheme(), &address[Position::BeforeHost..Position::AfterPort])
 }
 
@@ -74,6 +74,6 @@ mod tests {
     #[test]
     fn of_an_address_only_scheme_host_and_port_are_told() {
         let address = Url::parse("https://user:word@store.example:9000/a?b=c").expect("a URL");
-        assert_eq!(origin(&address), "https://store.example:9000");
+        assert_eq!(url_origin(&address), "https://store.example:9000");
     }
 }

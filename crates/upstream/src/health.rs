@@ -7,18 +7,18 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use super::breaker::{Breaker, Fault, Pass, Position, RequestIdentity};
-use super::settings::HealthCheck;
-use super::window::{Counts, Window};
+use super::circuit_breaker::{BreakerPermit, BreakerState, CircuitBreaker, FailureKind, RequestIdentity};
+use super::settings::HealthCheckSettings;
+use super::sliding_window::{SlidingWindow, WindowCounts};
 
 /// How far the failure rate looks back.
-const SECONDS: usize = 60;
+const FAILURE_RATE_SECONDS: usize = 60;
 /// Fewer requests than this make no rate.
-const LEAST_REQUESTS: u64 = 10;
+const MIN_REQUESTS: u64 = 10;
 
 /// What a destination's state is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
+pub enum HealthState {
     /// In use.
     Healthy,
     /// Taken out by the active or the passive check.
@@ -29,7 +29,7 @@ pub enum State {
     HalfOpen,
 }
 
-impl State {
+impl HealthState {
     /// All states.
     pub const ALL: [Self; 4] = [Self::Healthy, Self::Unhealthy, Self::Open, Self::HalfOpen];
 
@@ -46,33 +46,33 @@ impl State {
 
 /// What is known of a destination.
 #[derive(Debug)]
-pub struct Health {
-    verdicts: Mutex<Verdicts>,
+pub struct DestinationHealth {
+    sources: Mutex<HealthSources>,
     reachable: AtomicBool,
     opened: AtomicU64,
     opening: Notify,
 }
 
 #[derive(Debug)]
-struct Verdicts {
-    breaker: Breaker,
+struct HealthSources {
+    breaker: CircuitBreaker,
     passive: Option<FailureRate>,
     active: Option<ConsecutiveFailures>,
 }
 
-impl Health {
+impl DestinationHealth {
     /// Of a destination that nothing is known of: it may be used.
-    pub fn new(settings: &HealthCheck, now: Instant) -> Self {
+    pub fn new(settings: &HealthCheckSettings, now: Instant) -> Self {
         let passive = settings.passive.map(|passive| FailureRate {
             limit: passive.failure_rate,
             reactivation: passive.reactivation,
-            window: Window::new(now),
+            window: SlidingWindow::new(now),
             unhealthy_until: None,
         });
         let active =
             settings.active.as_ref().map(|active| ConsecutiveFailures { threshold: active.threshold, failures: 0 });
         Self {
-            verdicts: Mutex::new(Verdicts { breaker: Breaker::default(), passive, active }),
+            sources: Mutex::new(HealthSources { breaker: CircuitBreaker::default(), passive, active }),
             reachable: AtomicBool::new(true),
             opened: AtomicU64::new(0),
             opening: Notify::new(),
@@ -80,24 +80,24 @@ impl Health {
     }
 
     /// Its state at `now`.
-    pub fn state(&self, now: Instant) -> State {
-        let verdicts = self.verdicts.lock();
-        match verdicts.breaker.position(now) {
-            Position::Open => State::Open,
-            Position::Closed | Position::HalfOpen if verdicts.is_unhealthy(now) => State::Unhealthy,
-            Position::HalfOpen => State::HalfOpen,
-            Position::Closed => State::Healthy,
+    pub fn state(&self, now: Instant) -> HealthState {
+        let verdicts = self.sources.lock();
+        match verdicts.breaker.state(now) {
+            BreakerState::Open => HealthState::Open,
+            BreakerState::Closed | BreakerState::HalfOpen if verdicts.is_unhealthy(now) => HealthState::Unhealthy,
+            BreakerState::HalfOpen => HealthState::HalfOpen,
+            BreakerState::Closed => HealthState::Healthy,
         }
     }
 
     /// Whether a request may go there at `now`.
     pub fn is_available(&self, now: Instant) -> bool {
-        self.verdicts.lock().pass(now).is_some()
+        self.sources.lock().pass(now).is_some()
     }
 
     /// Lets a request through at `now`, where it may go.
-    pub fn enter(&self, now: Instant) -> Option<Pass> {
-        let mut verdicts = self.verdicts.lock();
+    pub fn enter(&self, now: Instant) -> Option<BreakerPermit> {
+        let mut verdicts = self.sources.lock();
         let pass = verdicts.pass(now)?;
         verdicts.breaker.enter(pass);
         Some(pass)
@@ -105,14 +105,14 @@ impl Health {
 
     /// A request was answered.
     pub fn succeeded(&self, now: Instant) {
-        let mut verdicts = self.verdicts.lock();
+        let mut verdicts = self.sources.lock();
         verdicts.breaker.succeeded();
         verdicts.rate(false, now);
     }
 
     /// A try of `request` failed before its answer.
-    pub fn failed(&self, pass: Pass, fault: Fault, request: RequestIdentity, now: Instant) {
-        let mut verdicts = self.verdicts.lock();
+    pub fn failed(&self, pass: BreakerPermit, fault: FailureKind, request: RequestIdentity, now: Instant) {
+        let mut verdicts = self.sources.lock();
         if verdicts.breaker.failed(pass, fault, request, now) {
             self.opened.fetch_add(1, Ordering::Relaxed);
             self.opening.notify_one();
@@ -122,24 +122,24 @@ impl Health {
 
     /// An answer broke off after its head. The breaker had its verdict then: whoever answers is not down.
     pub fn broke_off(&self, now: Instant) {
-        self.verdicts.lock().rate(true, now);
+        self.sources.lock().rate(true, now);
     }
 
     /// A request ended without a verdict.
-    pub fn abandoned(&self, pass: Pass) {
-        if pass == Pass::Trial {
-            self.verdicts.lock().breaker.abandoned(pass);
+    pub fn abandoned(&self, pass: BreakerPermit) {
+        if pass == BreakerPermit::Trial {
+            self.sources.lock().breaker.abandoned(pass);
         }
     }
 
     /// A probe ended.
     pub fn probed(&self, success: bool, now: Instant) {
         self.reachable.store(success, Ordering::Relaxed);
-        let mut verdicts = self.verdicts.lock();
-        let Verdicts { breaker, active, .. } = &mut *verdicts;
+        let mut verdicts = self.sources.lock();
+        let HealthSources { breaker, active, .. } = &mut *verdicts;
         match active {
             Some(active) => active.failures = if success { 0 } else { active.failures.saturating_add(1) },
-            None if success => return breaker.reached(now),
+            None if success => return breaker.probe_connected(now),
             None => {}
         }
         if success {
@@ -158,16 +158,16 @@ impl Health {
     }
 
     /// How often the breaker opened, failed trials included.
-    pub fn opened(&self) -> u64 {
+    pub fn breaker_openings(&self) -> u64 {
         self.opened.load(Ordering::Relaxed)
     }
 }
 
-impl Verdicts {
+impl HealthSources {
     /// On which terms a request may pass at `now`. Where there is an active check, no player's request is the trial.
-    fn pass(&self, now: Instant) -> Option<Pass> {
-        let pass = self.breaker.pass(now).filter(|_| !self.is_unhealthy(now))?;
-        (pass == Pass::Free || self.active.is_none()).then_some(pass)
+    fn pass(&self, now: Instant) -> Option<BreakerPermit> {
+        let pass = self.breaker.permit(now).filter(|_| !self.is_unhealthy(now))?;
+        (pass == BreakerPermit::Normal || self.active.is_none()).then_some(pass)
     }
 
     fn is_unhealthy(&self, now: Instant) -> bool {
@@ -201,7 +201,7 @@ struct FailureRate {
     limit: f64,
     reactivation: Duration,
     /// Requests, and failed ones as the special ones.
-    window: Window<SECONDS>,
+    window: SlidingWindow<FAILURE_RATE_SECONDS>,
     unhealthy_until: Option<Instant>,
 }
 
@@ -214,12 +214,12 @@ impl FailureRate {
         if self.is_unhealthy(now) {
             return;
         }
-        self.window.add(Counts { all: 1, special: u64::from(failed) }, now);
-        let Counts { all, special: failures } = self.window.counts(now);
-        if all >= LEAST_REQUESTS && failures as f64 >= self.limit * all as f64 {
+        self.window.add(WindowCounts { total: 1, marked: u64::from(failed) }, now);
+        let WindowCounts { total: all, marked: failures } = self.window.counts(now);
+        if all >= MIN_REQUESTS && failures as f64 >= self.limit * all as f64 {
             self.unhealthy_until = Some(now + self.reactivation);
             // It comes back with a clean slate, or old failures would take it out again at once.
-            self.window = Window::new(now);
+            self.window = SlidingWindow::new(now);
         }
     }
 }
@@ -227,13 +227,13 @@ impl FailureRate {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::{Active, Passive};
+    use crate::settings::{ActiveHealthCheck, PassiveHealthCheck};
 
-    fn check(active: bool, passive: bool) -> HealthCheck {
-        HealthCheck {
-            active: active.then(Active::default),
-            passive: passive.then(Passive::default),
-            ..HealthCheck::default()
+    fn check(active: bool, passive: bool) -> HealthCheckSettings {
+        HealthCheckSettings {
+            active: active.then(ActiveHealthCheck::default),
+            passive: passive.then(PassiveHealthCheck::default),
+            ..HealthCheckSettings::default()
         }
     }
 
@@ -241,44 +241,44 @@ mod tests {
     fn too_high_a_failure_rate_takes_it_out_until_it_is_reactivated() {
         let start = Instant::now();
         for (answered, failed, state) in [
-            (7, 2, State::Healthy),
-            (8, 3, State::Healthy),
-            (6, 3, State::Healthy),
-            (7, 3, State::Unhealthy),
-            (70, 29, State::Healthy),
-            (70, 30, State::Unhealthy),
+            (7, 2, HealthState::Healthy),
+            (8, 3, HealthState::Healthy),
+            (6, 3, HealthState::Healthy),
+            (7, 3, HealthState::Unhealthy),
+            (70, 29, HealthState::Healthy),
+            (70, 30, HealthState::Unhealthy),
         ] {
-            let health = Health::new(&check(false, true), start);
+            let health = DestinationHealth::new(&check(false, true), start);
             (0..answered).for_each(|_| health.succeeded(start));
             (0..failed).for_each(|_| health.broke_off(start));
             assert_eq!(health.state(start), state, "{failed} of {}", answered + failed);
-            assert_eq!(health.is_available(start), state == State::Healthy);
-            assert_eq!(health.state(start + Duration::from_secs(60)), State::Healthy);
+            assert_eq!(health.is_available(start), state == HealthState::Healthy);
+            assert_eq!(health.state(start + Duration::from_secs(60)), HealthState::Healthy);
         }
     }
 
     #[test]
     fn failures_of_the_last_minute_only_make_the_rate() {
         let start = Instant::now();
-        let health = Health::new(&check(false, true), start);
+        let health = DestinationHealth::new(&check(false, true), start);
         (0..9).for_each(|_| health.broke_off(start));
         let later = start + Duration::from_secs(60);
         (0..9).for_each(|_| health.succeeded(later));
         health.broke_off(later);
-        assert_eq!(health.state(later), State::Healthy);
+        assert_eq!(health.state(later), HealthState::Healthy);
     }
 
     #[test]
     fn two_failed_probes_in_a_row_take_it_out_and_a_good_one_brings_it_back() {
         let now = Instant::now();
-        let health = Health::new(&check(true, false), now);
+        let health = DestinationHealth::new(&check(true, false), now);
         for (success, state) in [
-            (false, State::Healthy),
-            (true, State::Healthy),
-            (false, State::Healthy),
-            (false, State::Unhealthy),
-            (false, State::Unhealthy),
-            (true, State::Healthy),
+            (false, HealthState::Healthy),
+            (true, HealthState::Healthy),
+            (false, HealthState::Healthy),
+            (false, HealthState::Unhealthy),
+            (false, HealthState::Unhealthy),
+            (true, HealthState::Healthy),
         ] {
             health.probed(success, now);
             assert_eq!((health.state(now), health.is_reachable()), (state, success));
@@ -288,40 +288,40 @@ mod tests {
     #[test]
     fn what_is_not_checked_has_no_say() {
         let now = Instant::now();
-        let health = Health::new(&HealthCheck::default(), now);
+        let health = DestinationHealth::new(&HealthCheckSettings::default(), now);
         (0..20).for_each(|_| health.broke_off(now));
         (0..5).for_each(|_| health.probed(false, now));
         assert!(health.is_available(now) && !health.is_reachable());
     }
 
-    fn fail(health: &Health, now: Instant) {
+    fn fail(health: &DestinationHealth, now: Instant) {
         let request = |number: u64| RequestIdentity::new(number, &number);
-        (0..9).for_each(|number| health.failed(Pass::Free, Fault::Unreachable, request(number), now));
+        (0..9).for_each(|number| health.failed(BreakerPermit::Normal, FailureKind::Unreachable, request(number), now));
     }
 
     #[test]
     fn the_breaker_opens_and_counts_it() {
         let now = Instant::now();
-        let health = Health::new(&HealthCheck::default(), now);
+        let health = DestinationHealth::new(&HealthCheckSettings::default(), now);
         fail(&health, now);
-        assert_eq!((health.state(now), health.opened(), health.enter(now)), (State::Open, 1, None));
+        assert_eq!((health.state(now), health.breaker_openings(), health.enter(now)), (HealthState::Open, 1, None));
         health.probed(true, now);
-        assert_eq!((health.state(now), health.enter(now)), (State::HalfOpen, Some(Pass::Trial)));
+        assert_eq!((health.state(now), health.enter(now)), (HealthState::HalfOpen, Some(BreakerPermit::Trial)));
         assert_eq!(health.enter(now), None);
-        health.failed(Pass::Trial, Fault::Unreachable, RequestIdentity::new(9, &9), now);
-        assert_eq!((health.state(now), health.opened()), (State::Open, 2));
+        health.failed(BreakerPermit::Trial, FailureKind::Unreachable, RequestIdentity::new(9, &9), now);
+        assert_eq!((health.state(now), health.breaker_openings()), (HealthState::Open, 2));
     }
 
     #[test]
     fn an_active_check_is_the_trial_in_place_of_a_request() {
         let now = Instant::now();
-        let health = Health::new(&check(true, false), now);
+        let health = DestinationHealth::new(&check(true, false), now);
         fail(&health, now);
         let later = now + Duration::from_secs(1);
-        assert_eq!((health.state(later), health.enter(later)), (State::HalfOpen, None));
+        assert_eq!((health.state(later), health.enter(later)), (HealthState::HalfOpen, None));
         health.probed(false, later);
-        assert_eq!((health.is_available(later), health.state(later)), (false, State::HalfOpen));
+        assert_eq!((health.is_available(later), health.state(later)), (false, HealthState::HalfOpen));
         health.probed(true, later);
-        assert_eq!((health.state(later), health.enter(later)), (State::Healthy, Some(Pass::Free)));
+        assert_eq!((health.state(later), health.enter(later)), (HealthState::Healthy, Some(BreakerPermit::Normal)));
     }
 }

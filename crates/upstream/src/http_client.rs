@@ -31,10 +31,10 @@ const MAX_BUFFER: usize = 64 * 1024;
 /// Idle connections. Each thread has its own: the system tells of a connection's events to the one that made it.
 #[derive(Default)]
 pub struct HttpPool {
-    idle: ThreadLocal<Mutex<Vec<IdleConnection>>>,
+    idle: ThreadLocal<Mutex<Vec<IdleHttpConnection>>>,
 }
 
-struct IdleConnection {
+struct IdleHttpConnection {
     sender: SendRequest<RequestBody>,
     since: Instant,
 }
@@ -66,7 +66,7 @@ impl HttpConnection {
         builder.max_headers(MAX_HEADERS).max_buf_size(MAX_BUFFER);
         let shaken = builder.handshake(TokioIo::new(io)).await;
         let (sender, connection) = shaken.map_err(|error| ConnectError::Refused(std::io::Error::other(error)))?;
-        serve(connection.with_upgrades());
+        drive_connection(connection.with_upgrades());
         Ok(Self { sender, destination: Arc::clone(destination), is_reused: false })
     }
 
@@ -95,7 +95,7 @@ pub struct SendError {
 }
 
 #[expect(clippy::disallowed_methods, reason = "it ends with its connection, which belongs to this worker")]
-fn serve(connection: impl Future<Output = hyper::Result<()>> + Send + 'static) {
+fn drive_connection(connection: impl Future<Output = hyper::Result<()>> + Send + 'static) {
     tokio::spawn(async move {
         // The request under way has the error.
         let _ = connection.await;
@@ -123,7 +123,7 @@ impl HttpPool {
             idle.retain(|it| !it.sender.is_closed() && it.since.elapsed() <= MAX_IDLE_TIME);
         }
         if !sender.is_closed() && idle.len() < MAX_IDLE {
-            idle.push(IdleConnection { sender, since: Instant::now() });
+            idle.push(IdleHttpConnection { sender, since: Instant::now() });
         }
     }
 }
@@ -148,7 +148,7 @@ pub struct RequestBody {
 /// Error of a body whose feeding was given up: the request must not look whole.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("the request's body broke off")]
-pub struct BodyBrokeOff;
+pub struct IncompleteBody;
 
 impl RequestBody {
     /// No body.
@@ -165,9 +165,12 @@ impl RequestBody {
 
 impl Body for RequestBody {
     type Data = Bytes;
-    type Error = BodyBrokeOff;
+    type Error = IncompleteBody;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyBrokeOff>>> {
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, IncompleteBody>>> {
         let Some(parts) = &mut self.parts else { return Poll::Ready(None) };
         let part = ready!(parts.poll_recv(cx));
         if !matches!(part, Some(BodyPart::Data(_))) {
@@ -177,7 +180,7 @@ impl Body for RequestBody {
             Some(BodyPart::Data(bytes)) => Some(Ok(Frame::data(bytes))),
             Some(BodyPart::Trailers(trailers)) => Some(Ok(Frame::trailers(trailers))),
             Some(BodyPart::End) => None,
-            None => Some(Err(BodyBrokeOff)),
+            None => Some(Err(IncompleteBody)),
         })
     }
 

@@ -1,20 +1,20 @@
 //! The way to upstream servers: clusters and their destinations and their health, the retry budget, name resolution, HTTP/1.1
 //! connections and their pool. Knows nothing of objects or signatures.
 
-mod addresses;
-mod body;
-pub mod breaker;
-pub mod budget;
-mod buffers;
+mod body_reader;
+mod buffer_pool;
+pub mod circuit_breaker;
 pub mod cluster;
 pub mod connection;
 pub mod destination;
 pub mod error;
 pub mod health;
 pub mod http_client;
-mod idle;
+mod idle_connections;
 pub mod probe;
+mod resolver;
+pub mod retry_budget;
 pub mod settings;
+mod sliding_window;
 mod splice;
 mod tls;
-mod window;

@@ -7,10 +7,10 @@ use futures::future::{join_all, select_all};
 use tokio::time::timeout;
 use url::Url;
 
-use super::cluster::{Cluster, Member};
+use super::cluster::{Cluster, ClusterMember};
 use super::destination::Destination;
-use super::health::State;
-use super::settings::Active;
+use super::health::HealthState;
+use super::settings::ActiveHealthCheck;
 use primitives::failure_log::chain;
 
 /// Between two probes that only connect.
@@ -21,10 +21,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 const URGENT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Probes every destination of `cluster` once, and says how long to wait before the next time.
-pub async fn round(cluster: &Cluster) -> Duration {
+pub async fn probe_cluster(cluster: &Cluster) -> Duration {
     join_all(cluster.members().iter().map(|member| async {
-        let outcome = match cluster.active() {
-            Some(active) => timeout(active.timeout, ask(member, active))
+        let outcome = match cluster.active_check() {
+            Some(active) => timeout(active.timeout, probe_over_http(member, active))
                 .await
                 .unwrap_or_else(|_| Err(format!("no answer within {:?}", active.timeout))),
             None => match member.destination.new_connection(CONNECT_TIMEOUT).await {
@@ -37,11 +37,11 @@ pub async fn round(cluster: &Cluster) -> Duration {
     }))
     .await;
     let now = Instant::now();
-    let is_out = |member: &Member| {
+    let is_out = |member: &ClusterMember| {
         let health = member.destination.health();
-        !health.is_reachable() || matches!(health.state(now), State::Open | State::HalfOpen)
+        !health.is_reachable() || matches!(health.state(now), HealthState::Open | HealthState::HalfOpen)
     };
-    let interval = cluster.active().map_or(CONNECT_INTERVAL, |active| active.interval);
+    let interval = cluster.active_check().map_or(CONNECT_INTERVAL, |active| active.interval);
     if cluster.members().iter().any(is_out) { interval.min(URGENT_INTERVAL) } else { interval }
 }
 
@@ -57,7 +57,7 @@ pub async fn pause(cluster: &Cluster, wait: Duration) {
 }
 
 /// Asks for the configured path; anything but 2xx is an error, in words for the operator.
-async fn ask(member: &Member, active: &Active) -> Result<(), String> {
+async fn probe_over_http(member: &ClusterMember, active: &ActiveHealthCheck) -> Result<(), String> {
     let (destination, address): (&Arc<Destination>, &Url) = match &member.probe {
         Some((destination, address)) => (destination, address),
         None => (&member.destination, &member.address),
@@ -83,23 +83,23 @@ mod tests {
     use std::sync::atomic::{AtomicU16, Ordering};
 
     use super::*;
-    use crate::breaker::Fault;
-    use crate::cluster::Factory;
+    use crate::circuit_breaker::FailureKind;
+    use crate::cluster::ClusterFactory;
     use crate::settings;
-    use routing::cluster::LoadBalancing;
-    use scripted_server::{Server, empty, nobody};
+    use routing::load_balancing::LoadBalancing;
+    use scripted_server::{ScriptedServer, empty_response, unreachable_url};
 
-    fn cluster(address: Url, probe: Option<Url>, active: Option<Active>) -> Cluster {
-        Factory::default().cluster(&settings::Cluster {
+    fn cluster(address: Url, probe: Option<Url>, active: Option<ActiveHealthCheck>) -> Cluster {
+        ClusterFactory::default().build(&settings::ClusterSettings {
             id: "c".into(),
             load_balancing: LoadBalancing::default(),
-            destinations: vec![settings::Destination {
+            destinations: vec![settings::DestinationSettings {
                 id: "d".into(),
                 address,
                 host: Some("inside.example".into()),
                 probe,
             }],
-            health: settings::HealthCheck { active, ..settings::HealthCheck::default() },
+            health: settings::HealthCheckSettings { active, ..settings::HealthCheckSettings::default() },
         })
     }
 
@@ -107,35 +107,37 @@ mod tests {
     async fn two_bad_answers_take_a_destination_out_and_a_good_one_brings_it_back() {
         let status = Arc::new(AtomicU16::new(200));
         let told = Arc::clone(&status);
-        let server = Server::start(move |_, _| empty(told.load(Ordering::Relaxed))).await;
+        let server = ScriptedServer::start(move |_, _| empty_response(told.load(Ordering::Relaxed))).await;
         let address = server.url().join("/under/").expect("a URL");
-        let active = Active { target: "/health?full=1".to_owned(), ..Active::default() };
-        let cluster = cluster(nobody().await, Some(address), Some(active));
+        let active = ActiveHealthCheck { target: "/health?full=1".to_owned(), ..ActiveHealthCheck::default() };
+        let cluster = cluster(unreachable_url().await, Some(address), Some(active));
         for (answer, usable, reachable, wait) in
             [(204, true, true, 15), (503, true, false, 1), (302, false, false, 1), (200, true, true, 15)]
         {
             status.store(answer, Ordering::Relaxed);
-            assert_eq!(round(&cluster).await, Duration::from_secs(wait), "after {answer}");
+            assert_eq!(probe_cluster(&cluster).await, Duration::from_secs(wait), "after {answer}");
             assert_eq!(cluster.pick(cluster.identify(&()), &[], Instant::now()).is_some(), usable, "after {answer}");
             assert_eq!(cluster.is_reachable(), reachable, "after {answer}");
         }
-        let seen = server.seen();
+        let seen = server.received_heads();
         assert!(seen[0].starts_with("GET /under/health?full=1 HTTP/1.1\r\nHost: inside.example\r\n"), "{}", seen[0]);
     }
 
     #[tokio::test]
     async fn without_an_active_check_a_probe_connects_and_hastens_the_trial() {
-        let server = Server::start(|_, _| None).await;
-        let (dead, alive) = (cluster(nobody().await, None, None), cluster(server.url(), None, None));
+        let server = ScriptedServer::start(|_, _| None).await;
+        let (dead, alive) = (cluster(unreachable_url().await, None, None), cluster(server.url(), None, None));
         for (cluster, reachable, wait) in [(&dead, false, 1), (&alive, true, 1)] {
             let destination = &cluster.members()[0].destination;
             (0..5).for_each(|_| {
-                destination.enter_anyway(cluster.identify(&())).failed(Fault::Unreachable, Instant::now())
+                destination
+                    .enter_unconditionally(cluster.identify(&()))
+                    .failed(FailureKind::Unreachable, Instant::now())
             });
-            assert_eq!(round(cluster).await, Duration::from_secs(wait));
+            assert_eq!(probe_cluster(cluster).await, Duration::from_secs(wait));
             assert_eq!(cluster.pick(cluster.identify(&()), &[], Instant::now()).is_some(), reachable);
             assert_eq!(cluster.is_reachable(), reachable);
         }
-        assert!(server.seen().is_empty());
+        assert!(server.received_heads().is_empty());
     }
 }

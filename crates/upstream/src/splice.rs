@@ -12,17 +12,17 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 /// Fewer bytes are cheaper to copy.
-pub const LEAST: usize = 64 * 1024;
+pub const MIN_SPLICE_BYTES: usize = 64 * 1024;
 /// What a pipe holds: the most that the system gives anybody. In pages, of which each piece of a packet takes one.
-const CAPACITY: usize = 1024 * 1024;
+const PIPE_CAPACITY: usize = 1024 * 1024;
 /// Most bytes at once.
-const MOST: usize = 256 * 1024;
+const MAX_SPLICE_BYTES: usize = 256 * 1024;
 /// Times that a pipe is filled and emptied at once: a store that sends its bytes one by one must not keep the thread.
 const MAX_STEPS: usize = 32;
 
-/// A pipe for each thread, empty whenever nobody is in [`Pipes::pass`].
+/// A pipe for each thread, empty whenever nobody is in [`SplicePipes::splice`].
 #[derive(Default)]
-pub struct Pipes(ThreadLocal<Mutex<Option<Pipe>>>);
+pub struct SplicePipes(ThreadLocal<Mutex<Option<Pipe>>>);
 
 struct Pipe {
     reader: OwnedFd,
@@ -31,37 +31,43 @@ struct Pipe {
 
 /// What became of bytes that were to be passed.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Passed {
+pub enum SpliceOutcome {
     /// So many went, and as many more were read into the buffer, because the other socket did not take them.
     Bytes(usize),
     /// There are none now.
-    Nothing,
+    NothingAvailable,
     /// It cannot be done, or the bytes are at their end: reading will tell.
-    Unable,
+    Unsupported,
     /// So many went; then the connection that they came from broke, which the system says once only.
-    Broken(usize),
+    SourceBroken(usize),
 }
 
-impl Pipes {
+impl SplicePipes {
     /// Passes up to `room` bytes that are there now from `from` to `to`; those that `to` does not take are read into `rest`. An
     /// error is that of `to`.
-    pub fn pass(&self, from: &TcpStream, to: &TcpStream, room: usize, rest: &mut Vec<u8>) -> io::Result<Passed> {
+    pub fn splice(
+        &self,
+        from: &TcpStream,
+        to: &TcpStream,
+        room: usize,
+        rest: &mut Vec<u8>,
+    ) -> io::Result<SpliceOutcome> {
         let mut place = self.0.get_or_default().lock();
         // Out of its place until it is empty again.
-        let Some(pipe) = place.take().or_else(|| Pipe::open().ok()) else { return Ok(Passed::Unable) };
-        let (room, mut passed) = (room.min(MOST), 0);
+        let Some(pipe) = place.take().or_else(|| Pipe::open().ok()) else { return Ok(SpliceOutcome::Unsupported) };
+        let (room, mut passed) = (room.min(MAX_SPLICE_BYTES), 0);
         for _ in 0..MAX_STEPS {
-            let taken = match pipe.take(from, room - passed) {
+            let taken = match pipe.splice_in(from, room - passed) {
                 Ok(taken @ 1..) => taken,
                 ended => {
                     *place = Some(pipe);
                     return Ok(ended_after(passed, ended.err()));
                 }
             };
-            let given = pipe.give(to, taken)?;
+            let given = pipe.splice_out(to, taken)?;
             passed += given;
             if given < taken {
-                pipe.empty(taken - given, rest)?;
+                pipe.read_rest(taken - given, rest)?;
                 break;
             }
             if passed == room {
@@ -69,38 +75,38 @@ impl Pipes {
             }
         }
         *place = Some(pipe);
-        Ok(Passed::Bytes(passed))
+        Ok(SpliceOutcome::Bytes(passed))
     }
 }
 
 /// What it comes to when, after `passed` bytes, a splice took none: without an error, the bytes are at their end.
-fn ended_after(passed: usize, error: Option<io::Error>) -> Passed {
+fn ended_after(passed: usize, error: Option<io::Error>) -> SpliceOutcome {
     match (passed, error.map(|error| error.kind())) {
-        (0, Some(io::ErrorKind::WouldBlock)) => Passed::Nothing,
+        (0, Some(io::ErrorKind::WouldBlock)) => SpliceOutcome::NothingAvailable,
         // Not every kind of socket can do it, nor every system.
-        (0, None | Some(io::ErrorKind::InvalidInput)) => Passed::Unable,
-        (_, None | Some(io::ErrorKind::WouldBlock | io::ErrorKind::InvalidInput)) => Passed::Bytes(passed),
-        (_, Some(_)) => Passed::Broken(passed),
+        (0, None | Some(io::ErrorKind::InvalidInput)) => SpliceOutcome::Unsupported,
+        (_, None | Some(io::ErrorKind::WouldBlock | io::ErrorKind::InvalidInput)) => SpliceOutcome::Bytes(passed),
+        (_, Some(_)) => SpliceOutcome::SourceBroken(passed),
     }
 }
 
 impl Pipe {
     fn open() -> io::Result<Self> {
         let (reader, writer) = pipe_with(PipeFlags::NONBLOCK | PipeFlags::CLOEXEC)?;
-        fcntl_setpipe_size(&writer, CAPACITY)?;
+        fcntl_setpipe_size(&writer, PIPE_CAPACITY)?;
         Ok(Self { reader, writer })
     }
 
     /// Takes of `room` bytes those that are there and find place. Fewer say nothing of the socket: the system ends early
     /// where a packet comes in many pieces, of which each takes a page of the pipe. That there is no more, only its
     /// `WouldBlock` says, and nothing else may make us wait for the socket.
-    fn take(&self, from: &TcpStream, room: usize) -> io::Result<usize> {
+    fn splice_in(&self, from: &TcpStream, room: usize) -> io::Result<usize> {
         let flags = SpliceFlags::NONBLOCK | SpliceFlags::MOVE;
         from.try_io(Interest::READABLE, || splice(from, None, &self.writer, None, room, flags).map_err(io::Error::from))
     }
 
     /// Gives as many of `taken` bytes as `to` takes now.
-    fn give(&self, to: &TcpStream, taken: usize) -> io::Result<usize> {
+    fn splice_out(&self, to: &TcpStream, taken: usize) -> io::Result<usize> {
         let mut given = 0;
         while given < taken {
             let flags = SpliceFlags::NONBLOCK | SpliceFlags::MOVE;
@@ -115,7 +121,7 @@ impl Pipe {
     }
 
     /// Reads the `left` bytes that are still in it.
-    fn empty(&self, left: usize, into: &mut Vec<u8>) -> io::Result<()> {
+    fn read_rest(&self, left: usize, into: &mut Vec<u8>) -> io::Result<()> {
         into.reserve_exact(left);
         let whole = into.len() + left;
         while into.len() < whole {
@@ -155,11 +161,13 @@ mod tests {
         let sent = song(8 * 1024 * 1024);
         let sending = async { store.write_all(&sent).await.expect("taken") };
         let passing = async {
-            let (pipes, mut left, mut rests) = (Pipes::default(), sent.len(), 0);
+            let (pipes, mut left, mut rests) = (SplicePipes::default(), sent.len(), 0);
             while left > 0 {
                 from.readable().await.expect("open");
                 let mut rest = Vec::new();
-                let Passed::Bytes(passed) = pipes.pass(&from, &to, left, &mut rest).expect("open") else { continue };
+                let SpliceOutcome::Bytes(passed) = pipes.splice(&from, &to, left, &mut rest).expect("open") else {
+                    continue;
+                };
                 left -= passed + rest.len();
                 rests += rest.len();
                 let mut rest = &rest[..];
@@ -186,17 +194,20 @@ mod tests {
     #[tokio::test]
     async fn nothing_is_told_from_the_end() {
         let ((mut store, from), (to, _player)) = (pair().await, pair().await);
-        let (pipes, mut rest) = (Pipes::default(), Vec::new());
-        assert_eq!(pipes.pass(&from, &to, LEAST, &mut rest).expect("open"), Passed::Nothing);
+        let (pipes, mut rest) = (SplicePipes::default(), Vec::new());
+        assert_eq!(
+            pipes.splice(&from, &to, MIN_SPLICE_BYTES, &mut rest).expect("open"),
+            SpliceOutcome::NothingAvailable
+        );
         store.write_all(b"the end").await.expect("taken");
         store.shutdown().await.expect("open");
         let mut came = Vec::new();
-        while came.last() != Some(&Passed::Unable) {
+        while came.last() != Some(&SpliceOutcome::Unsupported) {
             from.readable().await.expect("open");
-            came.push(pipes.pass(&from, &to, LEAST, &mut rest).expect("open"));
+            came.push(pipes.splice(&from, &to, MIN_SPLICE_BYTES, &mut rest).expect("open"));
         }
-        came.retain(|passed| *passed != Passed::Nothing);
-        assert_eq!(came, [Passed::Bytes(7), Passed::Unable]);
+        came.retain(|passed| *passed != SpliceOutcome::NothingAvailable);
+        assert_eq!(came, [SpliceOutcome::Bytes(7), SpliceOutcome::Unsupported]);
         assert!(rest.is_empty());
     }
 
@@ -206,17 +217,20 @@ mod tests {
         SockRef::from(&store).set_linger(Some(Duration::ZERO)).expect("open");
         drop(store);
         from.readable().await.expect("its end");
-        assert_eq!(Pipes::default().pass(&from, &to, LEAST, &mut Vec::new()).expect("open"), Passed::Broken(0));
+        assert_eq!(
+            SplicePipes::default().splice(&from, &to, MIN_SPLICE_BYTES, &mut Vec::new()).expect("open"),
+            SpliceOutcome::SourceBroken(0)
+        );
     }
 
     #[test]
     fn an_error_is_told_with_the_bytes_before_it() {
         for (passed, error, expected) in [
-            (0, None, Passed::Unable),
-            (7, None, Passed::Bytes(7)),
-            (0, Some(io::ErrorKind::WouldBlock), Passed::Nothing),
-            (7, Some(io::ErrorKind::WouldBlock), Passed::Bytes(7)),
-            (7, Some(io::ErrorKind::ConnectionReset), Passed::Broken(7)),
+            (0, None, SpliceOutcome::Unsupported),
+            (7, None, SpliceOutcome::Bytes(7)),
+            (0, Some(io::ErrorKind::WouldBlock), SpliceOutcome::NothingAvailable),
+            (7, Some(io::ErrorKind::WouldBlock), SpliceOutcome::Bytes(7)),
+            (7, Some(io::ErrorKind::ConnectionReset), SpliceOutcome::SourceBroken(7)),
         ] {
             assert_eq!(ended_after(passed, error.map(io::Error::from)), expected);
         }
@@ -225,13 +239,13 @@ mod tests {
     #[tokio::test]
     async fn who_has_gone_takes_nothing_and_leaves_nothing_to_the_next() {
         let ((mut store, from), (to, player)) = (pair().await, pair().await);
-        let (pipes, mut rest) = (Pipes::default(), Vec::new());
+        let (pipes, mut rest) = (SplicePipes::default(), Vec::new());
         drop(player);
         to.readable().await.expect("its end");
         loop {
             store.write_all(b"for nobody").await.expect("taken");
             from.readable().await.expect("open");
-            if pipes.pass(&from, &to, LEAST, &mut rest).is_err() {
+            if pipes.splice(&from, &to, MIN_SPLICE_BYTES, &mut rest).is_err() {
                 break;
             }
         }
@@ -240,7 +254,7 @@ mod tests {
         let mut got = [0; 12];
         loop {
             from.readable().await.expect("open");
-            if pipes.pass(&from, &other, LEAST, &mut rest).expect("open") == Passed::Bytes(12) {
+            if pipes.splice(&from, &other, MIN_SPLICE_BYTES, &mut rest).expect("open") == SpliceOutcome::Bytes(12) {
                 break;
             }
         }

@@ -11,9 +11,9 @@ use tokio_rustls::client::TlsStream;
 
 /// Makes TLS connections to upstream servers.
 #[derive(Clone)]
-pub struct Connector(TlsConnector);
+pub struct UpstreamTlsConnector(TlsConnector);
 
-impl Connector {
+impl UpstreamTlsConnector {
     /// Reads the system's trust anchors; those that cannot be read are passed over, as browsers do.
     pub fn new() -> Self {
         let mut roots = RootCertStore::empty();

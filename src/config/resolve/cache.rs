@@ -7,8 +7,8 @@ use super::At;
 use crate::config::file;
 use crate::config::report::Problem;
 use crate::config::value::ByteSize;
-use object_engine::cache::settings::Disk;
-use object_engine::cache::{Policy, Settings};
+use object_engine::cache::settings::DiskCacheSettings;
+use object_engine::cache::{CachePolicy, Settings};
 
 /// The disk cache is cut into blocks: less than this is hardly one.
 const LEAST_DISK: u64 = 64 << 20;
@@ -29,30 +29,30 @@ pub fn cache(at: &At<'_>, raw: Option<&file::Cache>) -> Option<Settings> {
         let at = at.key("Disk");
         let path = at.key("Path").text(&raw.path);
         let size = size(&at.key("Size"), Some(raw.size), LEAST_DISK, LEAST_DISK.max(64 * slice_size), MOST);
-        Some(Disk { path: path?.into(), size: size? })
+        Some(DiskCacheSettings { path: path?.into(), size: size? })
     });
     let slice_size = u32::try_from(slice_size).ok()?;
     Some(Settings { slice_size, memory: memory?, disk: disk.map_or(Some(None), |disk| disk.map(Some))? })
 }
 
-pub fn policies(at: &At<'_>, raw: &file::Policies) -> BTreeMap<String, Policy> {
+pub fn policies(at: &At<'_>, raw: &file::Policies) -> BTreeMap<String, CachePolicy> {
     let resolved =
         raw.output_cache.iter().filter_map(|(name, raw)| Some((name.clone(), policy(&at.key(name), name, raw)?)));
     resolved.collect()
 }
 
-fn policy(at: &At<'_>, name: &str, raw: &file::OutputCachePolicy) -> Option<Policy> {
+fn policy(at: &At<'_>, name: &str, raw: &file::OutputCachePolicy) -> Option<CachePolicy> {
     if matches!(name, "Default" | "Disable") {
         at.report(Problem::new(format!("`{name}` has a meaning of its own")).help("give the policy another name"));
     }
-    let default = Policy::default();
+    let default = CachePolicy::default();
     let year = Duration::from_secs(365 * 86_400);
     let span = |key: &str, raw, default, most| at.key(key).span(raw, default, Duration::ZERO, most);
     let ttl = span("Ttl", raw.ttl, default.ttl, year);
     let meanwhile = span("StaleWhileRevalidate", raw.stale_while_revalidate, default.stale_while_revalidate, year);
     let on_error = span("StaleIfError", raw.stale_if_error, default.stale_if_error, year);
     let negative = span("NegativeTtl", raw.negative_ttl, default.negative_ttl, Duration::from_secs(60));
-    Some(Policy {
+    Some(CachePolicy {
         ttl: ttl?,
         honour_cache_control: raw.honour_cache_control,
         stale_while_revalidate: meanwhile?,
@@ -66,12 +66,12 @@ pub fn of_route(
     at: &At<'_>,
     raw: &file::Route,
     signed: bool,
-    policies: &BTreeMap<String, Policy>,
-) -> Option<Option<Policy>> {
+    policies: &BTreeMap<String, CachePolicy>,
+) -> Option<Option<CachePolicy>> {
     let own = at.key("OutputCachePolicy");
     let policy = match raw.output_cache_policy.as_deref() {
         None | Some("Disable") => return Some(None),
-        Some("Default") => Some(Policy::default()),
+        Some("Default") => Some(CachePolicy::default()),
         Some(name) => {
             let defined = at.root("Policies").key("OutputCache");
             own.known(name, &defined, &["Default", "Disable"]).then(|| policies.get(name).copied()).flatten()

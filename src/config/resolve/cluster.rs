@@ -5,11 +5,11 @@ use http::HeaderValue;
 use super::{At, health, http_url};
 use crate::config::file::{self, LoadBalancingPolicy, VersionPolicy};
 use crate::config::report::Problem;
-use routing::cluster::LoadBalancing;
-use upstream::settings::{Cluster, Destination};
+use routing::load_balancing::LoadBalancing;
+use upstream::settings::{ClusterSettings, DestinationSettings};
 
 /// `is_store`: object routes use it.
-pub fn cluster(at: &At<'_>, id: &str, raw: &file::Cluster, is_store: bool) -> Option<Cluster> {
+pub fn cluster(at: &At<'_>, id: &str, raw: &file::Cluster, is_store: bool) -> Option<ClusterSettings> {
     let destinations = at.key("Destinations");
     // In the order of the file, which the map that serde reads into does not keep.
     let resolved: Vec<_> = destinations
@@ -28,10 +28,10 @@ pub fn cluster(at: &At<'_>, id: &str, raw: &file::Cluster, is_store: bool) -> Op
     };
     let health = health::health_check(at, raw, is_store);
     let destinations = resolved.into_iter().collect::<Option<_>>()?;
-    Some(Cluster { id: id.into(), load_balancing, destinations, health: health? })
+    Some(ClusterSettings { id: id.into(), load_balancing, destinations, health: health? })
 }
 
-fn destination(at: &At<'_>, id: &str, raw: &file::Destination) -> Option<Destination> {
+fn destination(at: &At<'_>, id: &str, raw: &file::Destination) -> Option<DestinationSettings> {
     let expected = "scheme, host and port, without user or query, such as http://minio:9000";
     let url = |key, text| at.key(key).parse(text, expected, |text| http_url(text).filter(|url| url.query().is_none()));
     let address = url("Address", &raw.address);
@@ -41,7 +41,7 @@ fn destination(at: &At<'_>, id: &str, raw: &file::Destination) -> Option<Destina
             .report(Problem::new("this cannot be sent as `Host`").expected("a host name such as minio.internal"));
     }
     let probe = probe.map_or(Some(None), |url| url.map(Some));
-    Some(Destination { id: id.into(), address: address?, host: raw.host.clone(), probe: probe? })
+    Some(DestinationSettings { id: id.into(), address: address?, host: raw.host.clone(), probe: probe? })
 }
 
 /// What is asked for must be what is done: HTTP/1.1, unbuffered.

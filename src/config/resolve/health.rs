@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::At;
 use crate::config::file::{self, ActiveCheck, AvailableDestinationsPolicy, Named, PassiveCheck};
 use crate::config::report::Problem;
-use upstream::settings::{Active, Available, HealthCheck, Passive};
+use upstream::settings::{ActiveHealthCheck, AvailabilityPolicy, HealthCheckSettings, PassiveHealthCheck};
 
 /// What MinIO answers while it runs; other stores need a `Path`.
 const STORE_PATH: &str = "/minio/health/live";
@@ -13,7 +13,7 @@ const LEAST: Duration = Duration::from_millis(100);
 const MOST: Duration = Duration::from_secs(86_400);
 
 /// `at` is the cluster's place; `is_store`: object routes use it.
-pub fn health_check(at: &At<'_>, raw: &file::Cluster, is_store: bool) -> Option<HealthCheck> {
+pub fn health_check(at: &At<'_>, raw: &file::Cluster, is_store: bool) -> Option<HealthCheckSettings> {
     let (here, metadata) = (at.key("HealthCheck"), at.key("Metadata"));
     let active = active(&here.key("Active"), &raw.health_check.active, is_store);
     let passive = passive(&here.key("Passive"), &raw.health_check.passive);
@@ -33,19 +33,20 @@ pub fn health_check(at: &At<'_>, raw: &file::Cluster, is_store: bool) -> Option<
     );
     let (threshold, rate) = (threshold?, rate?);
     let available = match raw.health_check.available_destinations_policy {
-        AvailableDestinationsPolicy::HealthyAndUnknown => Available::HealthyAndUnknown,
-        AvailableDestinationsPolicy::HealthyOrPanic => Available::HealthyOrPanic,
+        AvailableDestinationsPolicy::HealthyAndUnknown => AvailabilityPolicy::HealthyAndUnknown,
+        AvailableDestinationsPolicy::HealthyOrPanic => AvailabilityPolicy::HealthyOrPanic,
     };
-    Some(HealthCheck {
-        active: active?.map(|active| Active { threshold: threshold.unwrap_or(active.threshold), ..active }),
-        passive: passive?.map(|passive| Passive { failure_rate: rate.unwrap_or(passive.failure_rate), ..passive }),
+    Some(HealthCheckSettings {
+        active: active?.map(|active| ActiveHealthCheck { threshold: threshold.unwrap_or(active.threshold), ..active }),
+        passive: passive?
+            .map(|passive| PassiveHealthCheck { failure_rate: rate.unwrap_or(passive.failure_rate), ..passive }),
         available,
     })
 }
 
 /// `Some(None)`: switched off; its values are checked all the same.
-fn active(at: &At<'_>, raw: &ActiveCheck, is_store: bool) -> Option<Option<Active>> {
-    let default = Active::default();
+fn active(at: &At<'_>, raw: &ActiveCheck, is_store: bool) -> Option<Option<ActiveHealthCheck>> {
+    let default = ActiveHealthCheck::default();
     let interval = at.key("Interval").span(raw.interval, default.interval, LEAST, MOST);
     let timeout = at.key("Timeout").span(raw.timeout, default.timeout, LEAST, MOST);
     let path = part(&at.key("Path"), raw.path.as_deref(), "a path such as /healthz, without a query", "?#");
@@ -60,14 +61,14 @@ fn active(at: &At<'_>, raw: &ActiveCheck, is_store: bool) -> Option<Option<Activ
         target.push('?');
         target.push_str(query);
     }
-    let active = Active { interval: interval?, timeout: timeout?, target, threshold: default.threshold };
+    let active = ActiveHealthCheck { interval: interval?, timeout: timeout?, target, threshold: default.threshold };
     Some(raw.enabled.is_some_and(|enabled| enabled.0).then_some(active))
 }
 
-fn passive(at: &At<'_>, raw: &PassiveCheck) -> Option<Option<Passive>> {
-    let default = Passive::default();
+fn passive(at: &At<'_>, raw: &PassiveCheck) -> Option<Option<PassiveHealthCheck>> {
+    let default = PassiveHealthCheck::default();
     let reactivation = at.key("ReactivationPeriod").span(raw.reactivation_period, default.reactivation, LEAST, MOST)?;
-    Some(raw.enabled.is_some_and(|enabled| enabled.0).then_some(Passive { reactivation, ..default }))
+    Some(raw.enabled.is_some_and(|enabled| enabled.0).then_some(PassiveHealthCheck { reactivation, ..default }))
 }
 
 /// A part of a request line.

@@ -10,19 +10,19 @@ use url::Url;
 use super::{At, cache};
 use crate::config::file;
 use crate::config::report::Problem;
-use crate::proxy::settings::{Access, Timeouts};
+use crate::proxy::settings::{Access, UpstreamTimeouts};
 use catalog;
-use http_semantics::cors::{self, Allowed};
+use http_semantics::cors::{self, AllowList};
 use object_engine::cache as output_cache;
-use routing::template::Template;
+use routing::template::CaptureTemplate;
 use server_kit::auth::policy::{Policy, Rule, Test};
 
 /// What routes may name. What could not be resolved is missing here, and reported already.
 pub struct Policies {
     pub authorization: BTreeMap<String, Authorization>,
-    pub cors: BTreeMap<String, Arc<cors::Policy>>,
-    pub timeouts: BTreeMap<String, Timeouts>,
-    pub output_cache: BTreeMap<String, output_cache::Policy>,
+    pub cors: BTreeMap<String, Arc<cors::CorsPolicy>>,
+    pub timeouts: BTreeMap<String, UpstreamTimeouts>,
+    pub output_cache: BTreeMap<String, output_cache::CachePolicy>,
 }
 
 /// A policy, and the captured path values that it compares claims with.
@@ -82,7 +82,8 @@ fn authorization(at: &At<'_>, name: &str, raw: &file::AuthorizationPolicy) -> Op
 fn access(at: &At<'_>, raw: &file::AuthorizationPolicy) -> Option<Option<Access>> {
     let service = raw.http.as_ref().map(|raw| service(&at.key("Http"), raw));
     let text = raw.track.as_deref().unwrap_or("{id}");
-    let track = Template::parse(text).map_err(|error| at.key("Track").report(Problem::new(error.to_string()))).ok();
+    let track =
+        CaptureTemplate::parse(text).map_err(|error| at.key("Track").report(Problem::new(error.to_string()))).ok();
     if !raw.grants && raw.http.is_none() {
         if raw.track.is_some() {
             let problem = Problem::new("nobody is asked about a track");
@@ -136,7 +137,7 @@ fn rule(at: &At<'_>, raw: &file::Rule) -> Option<Rule> {
             if texts.is_empty() && *test != Test::Exists {
                 at.key(key).report(Problem::new("no value could satisfy this").expected("at least one value"));
             }
-            let bad = texts.into_iter().find_map(|text| Template::parse(text).err());
+            let bad = texts.into_iter().find_map(|text| CaptureTemplate::parse(text).err());
             if let Some(error) = bad {
                 at.key(key).report(Problem::new(error.to_string()));
                 return None;
@@ -167,21 +168,21 @@ fn captured(rule: &Rule, names: &mut Vec<String>) {
     match rule {
         Rule::AnyOf(rules) => rules.iter().for_each(|rule| captured(rule, names)),
         Rule::Claim { test, .. } => {
-            for template in texts(test).filter_map(|text| Template::parse(text).ok()) {
+            for template in texts(test).filter_map(|text| CaptureTemplate::parse(text).ok()) {
                 names.extend(template.names().map(str::to_owned));
             }
         }
     }
 }
 
-fn cors(at: &At<'_>, raw: &file::CorsPolicy) -> Option<cors::Policy> {
+fn cors(at: &At<'_>, raw: &file::CorsPolicy) -> Option<cors::CorsPolicy> {
     let origins = allowed(
         &at.key("Origins"),
         Some(&raw.origins),
         "an origin such as https://app.example, without a path",
         origin,
     );
-    if raw.allow_credentials && origins == Some(Allowed::Any) {
+    if raw.allow_credentials && origins == Some(AllowList::Any) {
         let problem = Problem::new("any page could act as its visitor");
         at.key("AllowCredentials").report(problem.help("list the origins, or remove `AllowCredentials`"));
     }
@@ -193,7 +194,7 @@ fn cors(at: &At<'_>, raw: &file::CorsPolicy) -> Option<cors::Policy> {
     let exposed_headers = allowed(&at.key("ExposedHeaders"), exposed, "a header's name", header);
     let max_age =
         at.key("MaxAge").span(raw.max_age, Duration::from_secs(600), Duration::ZERO, Duration::from_secs(86_400));
-    Some(cors::Policy {
+    Some(cors::CorsPolicy {
         origins: origins?,
         methods: methods?,
         headers: headers?,
@@ -209,10 +210,10 @@ fn allowed<T>(
     texts: Option<&[String]>,
     expected: &str,
     parse: impl Fn(&str) -> Option<T>,
-) -> Option<Allowed<T>> {
-    let Some(texts) = texts else { return Some(Allowed::Any) };
+) -> Option<AllowList<T>> {
+    let Some(texts) = texts else { return Some(AllowList::Any) };
     if matches!(texts, [only] if only == "*") {
-        return Some(Allowed::Any);
+        return Some(AllowList::Any);
     }
     let parsed = at.each(texts, |at, text| {
         let parsed = if text == "*" { None } else { parse(text) };
@@ -222,7 +223,7 @@ fn allowed<T>(
         }
         parsed
     });
-    parsed.map(Allowed::Only)
+    parsed.map(AllowList::Only)
 }
 
 /// An origin as browsers send it (RFC 6454 §6.2).
@@ -232,11 +233,11 @@ fn origin(text: &str) -> Option<String> {
     (url.origin().is_tuple() && sent.eq_ignore_ascii_case(text)).then_some(sent)
 }
 
-fn timeouts(at: &At<'_>, raw: &file::TimeoutPolicy) -> Option<Timeouts> {
-    let default = Timeouts::default();
+fn timeouts(at: &At<'_>, raw: &file::TimeoutPolicy) -> Option<UpstreamTimeouts> {
+    let default = UpstreamTimeouts::default();
     let (least, most) = (Duration::from_millis(1), Duration::from_secs(86_400));
     let connect = at.key("Connect").span(raw.connect, default.connect, least, most);
     let first_byte = at.key("FirstByte").span(raw.first_byte, default.first_byte, least, most);
     let idle = at.key("Idle").span(raw.idle, default.idle, least, most);
-    Some(Timeouts { connect: connect?, first_byte: first_byte?, idle: idle? })
+    Some(UpstreamTimeouts { connect: connect?, first_byte: first_byte?, idle: idle? })
 }

@@ -10,12 +10,14 @@ use super::{At, cache, limit, transform};
 use crate::config::file::{self, File, Named, PresignedUrl};
 use crate::config::report::Problem;
 use crate::config::value::ByteSize;
-use crate::proxy::settings::{Authorization, Kind, ObjectRoute, PlainRoute, Route, Source, Timeouts};
+use crate::proxy::settings::{Authorization, Kind, ObjectRoute, PlainRoute, Route, Source, UpstreamTimeouts};
 use http_semantics::cors;
 use object_engine::cache as output_cache;
-use routing::pattern::Pattern;
-use routing::table::{Entry, HeaderMatcher, HeaderMode, HostPattern, Match, QueryMatcher, QueryMode, Table};
-use routing::template::Template;
+use routing::pattern::PathPattern;
+use routing::table::{
+    HeaderMatchMode, HeaderMatcher, HostPattern, QueryMatchMode, QueryMatcher, RouteEntry, RouteMatch, RouteTable,
+};
+use routing::template::CaptureTemplate;
 use s3;
 use server_kit::auth::policy::Policy;
 
@@ -25,7 +27,7 @@ const MOST_BODY: u64 = 30_000_000;
 const NO_LIMIT: Duration = Duration::from_secs(86_400);
 
 /// The table of the routes that are enabled; the others are checked all the same.
-pub fn routes(at: &At<'_>, file: &File, policies: &Policies) -> Option<Table<Arc<Route>>> {
+pub fn routes(at: &At<'_>, file: &File, policies: &Policies) -> Option<RouteTable<Arc<Route>>> {
     let entries = at.all(&file.reverse_proxy.routes, |at, id, raw| route(at, id, raw, file, policies));
     let shares = file.share.as_ref().is_some_and(|share| share.enabled.is_none_or(|flag| flag.0));
     // A relay needs none.
@@ -33,8 +35,8 @@ pub fn routes(at: &At<'_>, file: &File, policies: &Policies) -> Option<Table<Arc
         at.report(Problem::new("there is no route").expected("at least one, or every request is answered by 404"));
     }
     let enabled =
-        |entry: &Entry<_>| file.reverse_proxy.routes.get(&*entry.id).is_none_or(|raw| raw.enabled != Some(false));
-    let table = Table::build(entries?.into_iter().filter(enabled).collect());
+        |entry: &RouteEntry<_>| file.reverse_proxy.routes.get(&*entry.id).is_none_or(|raw| raw.enabled != Some(false));
+    let table = RouteTable::build(entries?.into_iter().filter(enabled).collect());
     let ambiguities = match table {
         Ok(table) => return Some(table),
         Err(ambiguities) => ambiguities,
@@ -48,10 +50,10 @@ pub fn routes(at: &At<'_>, file: &File, policies: &Policies) -> Option<Table<Arc
     None
 }
 
-fn route(at: &At<'_>, id: &str, raw: &file::Route, file: &File, policies: &Policies) -> Option<Entry<Arc<Route>>> {
+fn route(at: &At<'_>, id: &str, raw: &file::Route, file: &File, policies: &Policies) -> Option<RouteEntry<Arc<Route>>> {
     let matches = matches(&at.key("Match"), &raw.r#match);
     let path = matches.as_ref().and_then(|matches| matches.path.as_ref());
-    let names: Vec<&str> = path.into_iter().flat_map(Pattern::names).collect();
+    let names: Vec<&str> = path.into_iter().flat_map(PathPattern::names).collect();
     // Without the path nobody knows what is captured: only what does not need it is judged then.
     let captured = (matches.is_some()).then_some(names.as_slice());
     let cluster = cluster(at, raw);
@@ -63,7 +65,8 @@ fn route(at: &At<'_>, id: &str, raw: &file::Route, file: &File, policies: &Polic
     let named = raw.authorization_policy.as_ref().and_then(|name| policies.authorization.get(name));
     let access = named.and_then(|policy| policy.access.clone());
     let cors = cors(at, raw.cors_policy.as_deref(), policies);
-    let default = if matches!(kind, Some(Kind::Plain(_))) { Timeouts::YARP } else { Timeouts::default() };
+    let default =
+        if matches!(kind, Some(Kind::Plain(_))) { UpstreamTimeouts::YARP } else { UpstreamTimeouts::default() };
     let timeouts = timeouts(at, raw, file, policies, default);
     let route = Route {
         id: id.into(),
@@ -78,25 +81,25 @@ fn route(at: &At<'_>, id: &str, raw: &file::Route, file: &File, policies: &Polic
         max_request_body: raw.max_request_body_size.map_or(Some(MOST_BODY), |ByteSize(size)| size),
     };
     cluster?;
-    Some(Entry { id: id.into(), order: raw.order.unwrap_or(0), matches: matches?, value: Arc::new(route) })
+    Some(RouteEntry { id: id.into(), order: raw.order.unwrap_or(0), matches: matches?, value: Arc::new(route) })
 }
 
 /// The kind, with what the route says of the cache.
-fn cached(kind: Kind, cache: Option<output_cache::Policy>) -> Kind {
+fn cached(kind: Kind, cache: Option<output_cache::CachePolicy>) -> Kind {
     match kind {
         Kind::Object(object) => Kind::Object(ObjectRoute { cache, ..object }),
         Kind::Plain(plain) => Kind::Plain(plain),
     }
 }
 
-fn matches(at: &At<'_>, raw: &file::Match) -> Option<Match> {
+fn matches(at: &At<'_>, raw: &file::Match) -> Option<RouteMatch> {
     if raw.path.is_none() && raw.hosts.is_empty() {
         at.report(Problem::new("nothing says which requests").expected("`Path` or `Hosts`"));
         return None;
     }
     let path = raw.path.as_ref().map(|text| {
         let report = |error| at.key("Path").report(Problem::new(format!("{error}")));
-        Pattern::parse(text).map_err(report).ok()
+        PathPattern::parse(text).map_err(report).ok()
     });
     let hosts = at.key("Hosts").each(&raw.hosts, |at, text| {
         HostPattern::parse(text).map_err(|error| at.report(Problem::new(error.to_string()))).ok()
@@ -104,7 +107,7 @@ fn matches(at: &At<'_>, raw: &file::Match) -> Option<Match> {
     let methods = at.key("Methods").each(&raw.methods, |at, text| method(at, text));
     let headers = at.key("Headers").each(&raw.headers, header_matcher);
     let query = at.key("QueryParameters").each(&raw.query_parameters, query_matcher);
-    Some(Match {
+    Some(RouteMatch {
         path: path.map_or(Some(None), |path| path.map(Some))?,
         hosts: hosts?,
         methods: methods?,
@@ -129,12 +132,12 @@ pub fn method(at: &At<'_>, text: &str) -> Option<Method> {
 
 fn header_matcher(at: &At<'_>, raw: &file::HeaderMatch) -> Option<HeaderMatcher> {
     let (mode, wants_values) = match raw.mode {
-        file::HeaderMode::ExactHeader => (HeaderMode::Exact, true),
-        file::HeaderMode::HeaderPrefix => (HeaderMode::Prefix, true),
-        file::HeaderMode::Contains => (HeaderMode::Contains, true),
-        file::HeaderMode::NotContains => (HeaderMode::NotContains, true),
-        file::HeaderMode::Exists => (HeaderMode::Exists, false),
-        file::HeaderMode::NotExists => (HeaderMode::NotExists, false),
+        file::HeaderMode::ExactHeader => (HeaderMatchMode::Exact, true),
+        file::HeaderMode::HeaderPrefix => (HeaderMatchMode::Prefix, true),
+        file::HeaderMode::Contains => (HeaderMatchMode::Contains, true),
+        file::HeaderMode::NotContains => (HeaderMatchMode::NotContains, true),
+        file::HeaderMode::Exists => (HeaderMatchMode::Exists, false),
+        file::HeaderMode::NotExists => (HeaderMatchMode::NotExists, false),
     };
     let name = HeaderName::try_from(raw.name.as_str()).ok();
     if name.is_none() {
@@ -146,11 +149,11 @@ fn header_matcher(at: &At<'_>, raw: &file::HeaderMatch) -> Option<HeaderMatcher>
 
 fn query_matcher(at: &At<'_>, raw: &file::QueryMatch) -> Option<QueryMatcher> {
     let (mode, wants_values) = match raw.mode {
-        file::QueryMode::Exact => (QueryMode::Exact, true),
-        file::QueryMode::Contains => (QueryMode::Contains, true),
-        file::QueryMode::NotContains => (QueryMode::NotContains, true),
-        file::QueryMode::Prefix => (QueryMode::Prefix, true),
-        file::QueryMode::Exists => (QueryMode::Exists, false),
+        file::QueryMode::Exact => (QueryMatchMode::Exact, true),
+        file::QueryMode::Contains => (QueryMatchMode::Contains, true),
+        file::QueryMode::NotContains => (QueryMatchMode::NotContains, true),
+        file::QueryMode::Prefix => (QueryMatchMode::Prefix, true),
+        file::QueryMode::Exists => (QueryMatchMode::Exists, false),
     };
     values(at, &raw.values, wants_values)?;
     Some(QueryMatcher {
@@ -267,14 +270,14 @@ fn source(at: &At<'_>, raw: &PresignedUrl, captured: Option<&[&str]>) -> Option<
     // AWS, "General purpose buckets naming rules"; MinIO takes the same.
     let bucket = at
         .key("Bucket")
-        .parse(bucket, "3 to 63 of a-z, 0-9, `-` and `.`", |text| s3::is_bucket(text).then(|| text.into()));
+        .parse(bucket, "3 to 63 of a-z, 0-9, `-` and `.`", |text| s3::is_bucket_name(text).then(|| text.into()));
     let key = template(&at.key("Key"), key, captured);
     Some(Source::Key { store: known.then(|| store.as_str().into())?, bucket: bucket?, key: key? })
 }
 
 /// A text with captured values, all of which the route's path captures.
-fn template(at: &At<'_>, text: &str, captured: Option<&[&str]>) -> Option<Template> {
-    let template = Template::parse(text).map_err(|error| at.report(Problem::new(error.to_string()))).ok()?;
+fn template(at: &At<'_>, text: &str, captured: Option<&[&str]>) -> Option<CaptureTemplate> {
+    let template = CaptureTemplate::parse(text).map_err(|error| at.report(Problem::new(error.to_string()))).ok()?;
     let good = template.names().all(|name| transform::is_captured(at, name, captured));
     good.then_some(template)
 }
@@ -322,7 +325,7 @@ fn authorization(
 }
 
 /// The policy that `CorsPolicy` names at `at`.
-pub fn cors(at: &At<'_>, name: Option<&str>, policies: &Policies) -> Option<Option<Arc<cors::Policy>>> {
+pub fn cors(at: &At<'_>, name: Option<&str>, policies: &Policies) -> Option<Option<Arc<cors::CorsPolicy>>> {
     match name {
         None | Some("Disable") => Some(None),
         Some(name) => {
@@ -336,8 +339,15 @@ pub fn cors(at: &At<'_>, name: Option<&str>, policies: &Policies) -> Option<Opti
     }
 }
 
-fn timeouts(at: &At<'_>, raw: &file::Route, file: &File, policies: &Policies, default: Timeouts) -> Option<Timeouts> {
-    let both = |limit: Duration| Timeouts { connect: default.connect.min(limit), first_byte: limit, idle: limit };
+fn timeouts(
+    at: &At<'_>,
+    raw: &file::Route,
+    file: &File,
+    policies: &Policies,
+    default: UpstreamTimeouts,
+) -> Option<UpstreamTimeouts> {
+    let both =
+        |limit: Duration| UpstreamTimeouts { connect: default.connect.min(limit), first_byte: limit, idle: limit };
     let least = Duration::from_millis(1);
     match (raw.timeout_policy.as_deref(), raw.timeout) {
         (Some(_), Some(_)) => {
@@ -345,7 +355,7 @@ fn timeouts(at: &At<'_>, raw: &file::Route, file: &File, policies: &Policies, de
             None
         }
         (None, timeout @ Some(_)) => at.key("Timeout").span(timeout, least, least, NO_LIMIT).map(both),
-        (Some("Disable"), None) => Some(Timeouts { first_byte: NO_LIMIT, idle: NO_LIMIT, ..default }),
+        (Some("Disable"), None) => Some(UpstreamTimeouts { first_byte: NO_LIMIT, idle: NO_LIMIT, ..default }),
         (Some(name), None) => {
             let defined = at.root("Policies").key("Timeout");
             at.key("TimeoutPolicy")

@@ -14,7 +14,7 @@ use crate::config::file;
 use crate::config::report::Problem;
 use crate::config::value::Text;
 use http_server::check_certificate;
-use http_server::settings::{Certificate, Listener};
+use http_server::settings::{CertificatePaths, ListenerSettings};
 
 use crate::proxy::settings::{Admin, Server};
 
@@ -62,11 +62,11 @@ pub fn server(at: &At<'_>, raw: &file::Server) -> Option<(Server, Option<Admin>)
     Some((server, admin.map_or(Some(None), |admin| admin.map(Some))?))
 }
 
-fn listeners(at: &At<'_>, raw: Option<&[file::Listener]>) -> Option<Vec<Listener>> {
+fn listeners(at: &At<'_>, raw: Option<&[file::Listener]>) -> Option<Vec<ListenerSettings>> {
     let Some(raw) = raw else {
         let port = at.variable("PORT", "a port such as 8080", |text| text.trim().parse().ok())?;
         let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port.unwrap_or(8080)));
-        return Some(vec![Listener { address, certificates: Vec::new(), h2c: false }]);
+        return Some(vec![ListenerSettings { address, certificates: Vec::new(), h2c: false }]);
     };
     if raw.is_empty() {
         at.report(Problem::new("nobody can connect").expected("at least one listener"));
@@ -87,7 +87,7 @@ fn clash(one: SocketAddr, two: SocketAddr) -> bool {
     one.port() == two.port() && one.port() != 0 && (one.ip() == two.ip() || any)
 }
 
-fn listener(at: &At<'_>, raw: &file::Listener) -> Option<Listener> {
+fn listener(at: &At<'_>, raw: &file::Listener) -> Option<ListenerSettings> {
     let address = at.key("Address").parse(&raw.address, ADDRESS, address);
     let certificates = match &raw.tls {
         None => Some(Vec::new()),
@@ -97,7 +97,7 @@ fn listener(at: &At<'_>, raw: &file::Listener) -> Option<Listener> {
         let problem = Problem::new("a listener with `Tls` has HTTP/2 by ALPN");
         at.key("H2c").report(problem.help("remove `H2c`: it is for listeners without TLS"));
     }
-    Some(Listener { address: address?, certificates: certificates?, h2c: raw.h2c })
+    Some(ListenerSettings { address: address?, certificates: certificates?, h2c: raw.h2c })
 }
 
 fn admin(at: &At<'_>, raw: &file::Admin) -> Option<Admin> {
@@ -106,7 +106,7 @@ fn admin(at: &At<'_>, raw: &file::Admin) -> Option<Admin> {
     Some(Admin { address: address?, token: token.map_or(Some(None), |token| token.map(Some))? })
 }
 
-fn tls(at: &At<'_>, raw: &file::Tls) -> Option<Vec<Certificate>> {
+fn tls(at: &At<'_>, raw: &file::Tls) -> Option<Vec<CertificatePaths>> {
     match (&raw.certificate, &raw.key, &raw.certificates) {
         (Some(chain), Some(key), None) => certificate(at, chain, key).map(|certificate| vec![certificate]),
         (None, None, Some(all)) if !all.is_empty() => {
@@ -120,7 +120,7 @@ fn tls(at: &At<'_>, raw: &file::Tls) -> Option<Vec<Certificate>> {
     }
 }
 
-fn certificate(at: &At<'_>, chain: &Text, key: &Text) -> Option<Certificate> {
+fn certificate(at: &At<'_>, chain: &Text, key: &Text) -> Option<CertificatePaths> {
     let chain_file = at.key("Certificate").text(chain).map(PathBuf::from).filter(|path| {
         let read = CertificateDer::pem_file_iter(path).and_then(|mut found| found.next().transpose());
         check_pem(&at.key("Certificate"), path, read.map(|found| found.is_some()), "a certificate")
@@ -129,7 +129,7 @@ fn certificate(at: &At<'_>, chain: &Text, key: &Text) -> Option<Certificate> {
         let read = PrivateKeyDer::from_pem_file(path).map(|_| true);
         check_pem(&at.key("Key"), path, read, "a private key")
     });
-    let pair = Certificate { certificate: chain_file?, key: key_file? };
+    let pair = CertificatePaths { certificate: chain_file?, key: key_file? };
     match check_certificate(&pair) {
         Ok(_) => Some(pair),
         Err(error) => {

@@ -67,9 +67,9 @@ fn recording(at: &At<'_>, raw: &file::Recording) -> Option<Recording> {
         let problem = Problem::new("an embedded store takes no objects in parts").expected("the name of another store");
         at.key("Store").report(problem);
     }
-    let bucket = at
-        .key("Bucket")
-        .parse(&raw.bucket, "3 to 63 of a-z, 0-9, `-` and `.`", |text| s3::is_bucket(text).then(|| text.to_owned()));
+    let bucket = at.key("Bucket").parse(&raw.bucket, "3 to 63 of a-z, 0-9, `-` and `.`", |text| {
+        s3::is_bucket_name(text).then(|| text.to_owned())
+    });
     let own = Text("shared/".to_owned());
     let prefix =
         at.key("Prefix").parse(raw.prefix.as_ref().unwrap_or(&own), "at most 500 bytes, no `/` first", |text| {

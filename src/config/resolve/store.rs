@@ -9,13 +9,13 @@ use super::{At, http_url};
 use crate::config::file;
 use crate::config::report::Problem;
 use primitives::secret::Secret;
-use s3::settings::{Credentials, Endpoint, SecretSource, Store};
+use s3::settings::{SecretSource, StoreCredentials, StoreEndpoint, StoreSettings};
 
 const MINUTE: Duration = Duration::from_secs(60);
 /// The longest life that SigV4 allows.
 const WEEK: Duration = Duration::from_secs(7 * 86_400);
 
-pub fn store(at: &At<'_>, name: &str, raw: &file::Store) -> Option<Store> {
+pub fn store(at: &At<'_>, name: &str, raw: &file::Store) -> Option<StoreSettings> {
     let endpoint = endpoint(at, raw);
     let embedded = raw.embedded.is_some();
     let region = match &raw.region {
@@ -29,7 +29,7 @@ pub fn store(at: &At<'_>, name: &str, raw: &file::Store) -> Option<Store> {
         let problem = Problem::new("the embedded store has its buckets in the path");
         at.key("PathStyle").report(problem.help("remove `PathStyle`"));
     }
-    if let (Some(false), Some(Endpoint::Remote(url))) = (raw.path_style, &endpoint)
+    if let (Some(false), Some(StoreEndpoint::Remote(url))) = (raw.path_style, &endpoint)
         && !matches!(url.host(), Some(Host::Domain(_)))
     {
         let problem = Problem::new("a bucket cannot stand in the host name of an IP address");
@@ -37,7 +37,7 @@ pub fn store(at: &At<'_>, name: &str, raw: &file::Store) -> Option<Store> {
     }
     let credentials = match &raw.credentials {
         Some(raw) => credentials(&at.key("Credentials"), raw),
-        None if embedded => Some(Credentials { access_key: none(), secret_key: none(), session_token: None }),
+        None if embedded => Some(StoreCredentials { access_key: none(), secret_key: none(), session_token: None }),
         None => {
             let problem = Problem::new("the key `Credentials` is missing");
             at.report(
@@ -48,7 +48,7 @@ pub fn store(at: &At<'_>, name: &str, raw: &file::Store) -> Option<Store> {
         }
     };
     let presign_expiry = at.key("PresignExpiry").span(raw.presign_expiry, 15 * MINUTE, MINUTE, WEEK);
-    Some(Store {
+    Some(StoreSettings {
         name: name.into(),
         endpoint: endpoint?,
         region: region?,
@@ -63,17 +63,17 @@ fn none() -> SecretSource {
     SecretSource { value: Secret::default(), file: None }
 }
 
-fn endpoint(at: &At<'_>, raw: &file::Store) -> Option<Endpoint> {
+fn endpoint(at: &At<'_>, raw: &file::Store) -> Option<StoreEndpoint> {
     match (&raw.endpoint, &raw.embedded) {
         (Some(endpoint), None) => {
             let expected = "scheme, host and port, without user, path or query, such as http://minio:9000";
-            at.key("Endpoint").parse(endpoint, expected, bare_url).map(Endpoint::Remote)
+            at.key("Endpoint").parse(endpoint, expected, bare_url).map(StoreEndpoint::Remote)
         }
         (None, Some(_)) if !cfg!(feature = "demo") => {
             super::built_with(&at.key("Embedded"), false, "demo")?;
             None
         }
-        (None, Some(folder)) => at.key("Embedded").text(folder).map(PathBuf::from).map(Endpoint::Embedded),
+        (None, Some(folder)) => at.key("Embedded").text(folder).map(PathBuf::from).map(StoreEndpoint::Embedded),
         (Some(_), Some(_)) => {
             at.key("Embedded")
                 .report(Problem::new("a store is either at `Endpoint` or `Embedded`").help("remove one of the two"));
@@ -91,11 +91,11 @@ fn bare_url(text: &str) -> Option<Url> {
     http_url(text).filter(|url| url.path() == "/" && url.query().is_none())
 }
 
-fn credentials(at: &At<'_>, raw: &file::Credentials) -> Option<Credentials> {
+fn credentials(at: &At<'_>, raw: &file::Credentials) -> Option<StoreCredentials> {
     let access_key = at.key("AccessKey").secret(&raw.access_key);
     let secret_key = at.key("SecretKey").secret(&raw.secret_key);
     let session_token = raw.session_token.as_ref().map(|token| at.key("SessionToken").secret(token));
-    Some(Credentials {
+    Some(StoreCredentials {
         access_key: access_key?,
         secret_key: secret_key?,
         session_token: session_token.map_or(Some(None), |token| token.map(Some))?,

@@ -7,8 +7,11 @@ use crate::config::file::{self, ForwardedAction};
 use crate::config::report::Problem;
 use crate::config::shape::one_of;
 use crate::config::source::Data;
-use routing::template::Template;
-use routing::transform::{Action, Actions, Forwarded, Node, Prefix, Transform, When, Write, XForwarded};
+use routing::template::CaptureTemplate;
+use routing::transform::{
+    ForwardedHeaderAction, ForwardedTransform, NodeFormat, PathSegmentPrefix, ResponseCondition, Transform, WriteMode,
+    XForwardedActions, XForwardedTransform,
+};
 
 /// Each transform's name, the keys of which it needs one, and the keys that it may have.
 const KINDS: &[(&str, &[&str], &[&str])] = &[
@@ -128,11 +131,11 @@ type Attempt = Option<Option<Transform>>;
 fn path(at: &At<'_>, raw: &file::Transform, captured: Option<&[&str]>) -> Attempt {
     let prefix = |text: &String| {
         let report = |error| at.key("PathRemovePrefix").report(Problem::new(format!("{error}")));
-        Prefix::parse(text).map_err(report).ok().map(Transform::PathRemovePrefix)
+        PathSegmentPrefix::parse(text).map_err(report).ok().map(Transform::PathRemovePrefix)
     };
     let pattern = |text: &String| {
         let at = at.key("PathPattern");
-        let template = Template::parse(text).map_err(|error| at.report(Problem::new(error.to_string()))).ok()?;
+        let template = CaptureTemplate::parse(text).map_err(|error| at.report(Problem::new(error.to_string()))).ok()?;
         let good = template.names().all(|name| is_captured(&at, name, captured));
         good.then_some(Transform::PathPattern(template))
     };
@@ -200,9 +203,9 @@ fn request(at: &At<'_>, raw: &file::Transform, captured: Option<&[&str]>) -> Att
 
 fn response(at: &At<'_>, raw: &file::Transform) -> Attempt {
     let when = match raw.when.unwrap_or_default() {
-        file::When::Success => When::Success,
-        file::When::Failure => When::Failure,
-        file::When::Always => When::Always,
+        file::When::Success => ResponseCondition::Success,
+        file::When::Failure => ResponseCondition::Failure,
+        file::When::Always => ResponseCondition::Always,
     };
     if let Some(name) = &raw.response_header {
         let (write, value, place) = written(at, raw)?;
@@ -220,9 +223,9 @@ fn response(at: &At<'_>, raw: &file::Transform) -> Attempt {
 }
 
 /// How a value is written, the value, and its place.
-fn written<'a>(at: &At<'a>, raw: &file::Transform) -> Option<(Write, String, At<'a>)> {
-    let set = raw.set.clone().map(|value| (Write::Set, value, at.key("Set")));
-    set.or_else(|| raw.append.clone().map(|value| (Write::Append, value, at.key("Append"))))
+fn written<'a>(at: &At<'a>, raw: &file::Transform) -> Option<(WriteMode, String, At<'a>)> {
+    let set = raw.set.clone().map(|value| (WriteMode::Set, value, at.key("Set")));
+    set.or_else(|| raw.append.clone().map(|value| (WriteMode::Append, value, at.key("Append"))))
 }
 
 fn header(at: &At<'_>, name: &str) -> Option<HeaderName> {
@@ -250,26 +253,26 @@ fn header_value(at: &At<'_>, value: &str) -> Option<HeaderValue> {
 }
 
 fn x_forwarded(at: &At<'_>, raw: &file::Transform, default: ForwardedAction) -> Option<Transform> {
-    let actions = Actions {
+    let actions = XForwardedActions {
         client: action(raw.r#for.unwrap_or(default)),
         proto: action(raw.proto.unwrap_or(default)),
         host: action(raw.host.unwrap_or(default)),
         prefix: action(raw.prefix.unwrap_or(default)),
     };
     let prefix = raw.header_prefix.as_deref().unwrap_or("X-Forwarded-");
-    let made = XForwarded::new(prefix, actions).ok();
+    let made = XForwardedTransform::new(prefix, actions).ok();
     if made.is_none() {
         at.key("HeaderPrefix").report(Problem::new(format!("`{prefix}` cannot begin a header's name")));
     }
     made.map(Transform::XForwarded)
 }
 
-fn action(raw: ForwardedAction) -> Action {
+fn action(raw: ForwardedAction) -> ForwardedHeaderAction {
     match raw {
-        ForwardedAction::Set => Action::Set,
-        ForwardedAction::Append => Action::Append,
-        ForwardedAction::Remove => Action::Remove,
-        ForwardedAction::Off => Action::Off,
+        ForwardedAction::Set => ForwardedHeaderAction::Set,
+        ForwardedAction::Append => ForwardedHeaderAction::Append,
+        ForwardedAction::Remove => ForwardedHeaderAction::Remove,
+        ForwardedAction::Off => ForwardedHeaderAction::Off,
     }
 }
 
@@ -293,8 +296,8 @@ fn forwarded(at: &At<'_>, raw: &file::Transform, parts: &str) -> Option<Transfor
     }
     let client = match raw.for_format.as_deref() {
         None if !names_client => None,
-        Some("Ip") => Some(Node::Ip),
-        Some("Unknown") => Some(Node::Unknown),
+        Some("Ip") => Some(NodeFormat::Ip),
+        Some("Unknown") => Some(NodeFormat::Unknown),
         given => {
             let what = match given {
                 None => "nothing says how `for` names the client; YARP's `Random` is not available".to_owned(),
@@ -306,5 +309,5 @@ fn forwarded(at: &At<'_>, raw: &file::Transform, parts: &str) -> Option<Transfor
         }
     };
     let action = action(raw.action.unwrap_or(ForwardedAction::Set));
-    Some(Transform::Forwarded(Forwarded { action, client: client.filter(|_| names_client), host, proto }))
+    Some(Transform::Forwarded(ForwardedTransform { action, client: client.filter(|_| names_client), host, proto }))
 }

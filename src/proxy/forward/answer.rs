@@ -121,7 +121,7 @@ impl BodyRelay<'_, '_> {
             let Some(frame) = frame else { return Ok(()) };
             let frame = frame.map_err(|error| {
                 if let Some(server) = ctx.tally.server.clone() {
-                    ctx.tally.error = Some(UpstreamError::of_body(server, &error));
+                    ctx.tally.error = Some(UpstreamError::for_body(server, &error));
                 }
                 Failure::BadGateway
             })?;

@@ -20,9 +20,9 @@ use super::respond;
 use super::settings::PlainRoute;
 use super::world::Served;
 use http_server::{Downstream, DownstreamError};
-use upstream::breaker::Fault;
-use upstream::cluster::{Cluster, Member};
-use upstream::destination::{ConnectError, InFlight};
+use upstream::circuit_breaker::FailureKind;
+use upstream::cluster::{Cluster, ClusterMember};
+use upstream::destination::{ConnectError, InFlightRequest};
 use upstream::http_client::{HttpConnection, RequestBody};
 
 /// Destinations tried before a request fails.
@@ -44,14 +44,14 @@ pub struct Forwarding<'a> {
 struct UpstreamAnswer {
     response: Response<Incoming>,
     connection: HttpConnection,
-    in_flight: InFlight,
+    in_flight: InFlightRequest,
 }
 
 /// A try that failed.
 struct FailedAttempt {
     failure: Failure,
     /// What it says of the server.
-    fault: Option<Fault>,
+    fault: Option<FailureKind>,
     retry: Retry,
 }
 
@@ -103,14 +103,14 @@ async fn ask(
     upload: &mut Upload<'_>,
 ) -> Result<UpstreamAnswer, Failure> {
     let cluster = forwarding.cluster;
-    cluster.budget().request(Instant::now());
+    cluster.retry_budget().deposit(Instant::now());
     let identity = cluster.identify(&downstream.request().uri.path());
     let mut tried: Vec<Arc<str>> = Vec::new();
     let mut is_fresh = false;
     loop {
         let picked = cluster.pick(identity, &tried, Instant::now());
         let (member, mut in_flight) = picked.ok_or_else(|| none_of(cluster))?;
-        ctx.tally.tries(cluster, member);
+        ctx.tally.record_attempt(cluster, member);
         let setback = match attempt(downstream, ctx, forwarding, member, is_fresh, upload).await {
             Ok((response, connection)) => {
                 in_flight.answered(Instant::now());
@@ -123,7 +123,7 @@ async fn ask(
         }
         match setback.retry {
             Retry::FreshConnection if !is_fresh => is_fresh = true,
-            Retry::Elsewhere if tried.len() + 1 < MAX_TRIES && cluster.budget().retry(Instant::now()) => {
+            Retry::Elsewhere if tried.len() + 1 < MAX_TRIES && cluster.retry_budget().try_withdraw(Instant::now()) => {
                 tried.push(Arc::clone(member.destination.id()));
                 is_fresh = false;
             }
@@ -142,7 +142,7 @@ async fn attempt(
     downstream: &mut impl Downstream,
     ctx: &mut Ctx,
     forwarding: &Forwarding<'_>,
-    member: &Member,
+    member: &ClusterMember,
     is_fresh: bool,
     upload: &mut Upload<'_>,
 ) -> Result<(Response<Incoming>, HttpConnection), FailedAttempt> {
@@ -156,10 +156,10 @@ async fn attempt(
     let connection = tokio::select! {
         biased;
         connection = connecting => connection,
-        () = downstream.left(), if upload.is_over() => return Err(Failure::ClientLeft.into()),
+        () = downstream.closed_with_grace(), if upload.is_over() => return Err(Failure::ClientLeft.into()),
     };
     let mut connection = connection.map_err(|error| {
-        ctx.tally.failed(forwarding.cluster, member, &error);
+        ctx.tally.record_failure(forwarding.cluster, member, &error);
         unconnected(&error)
     })?;
     let body = upload.begin(connection.is_reused);
@@ -170,11 +170,11 @@ async fn attempt(
     let asked = upload.until_answered(downstream, exchange, interim, &forwarding.served.route.timeouts).await;
     match asked {
         Ok(response) if !is_framed_plainly(response.headers()) => {
-            Err(FailedAttempt { failure: Failure::BadGateway, fault: Some(Fault::Broken), retry: Retry::Never })
+            Err(FailedAttempt { failure: Failure::BadGateway, fault: Some(FailureKind::Broken), retry: Retry::Never })
         }
         Ok(response) => Ok((response, connection)),
         Err(upload::UploadError::Failure(failure)) => {
-            let fault = (failure == Failure::GatewayTimeout).then_some(Fault::Broken);
+            let fault = (failure == Failure::GatewayTimeout).then_some(FailureKind::Broken);
             Err(FailedAttempt { failure, fault, retry: Retry::Never })
         }
         Err(upload::UploadError::Exchange(error)) => {
@@ -183,10 +183,14 @@ async fn attempt(
             let is_safe = error.is_unsent || downstream.request().method.is_idempotent();
             let again = is_closed && is_safe && upload.can_begin_again();
             if !again {
-                ctx.tally.failed(forwarding.cluster, member, &error);
+                ctx.tally.record_failure(forwarding.cluster, member, &error);
             }
             let retry = if again { Retry::FreshConnection } else { Retry::Never };
-            Err(FailedAttempt { failure: Failure::BadGateway, fault: (!is_closed).then_some(Fault::Broken), retry })
+            Err(FailedAttempt {
+                failure: Failure::BadGateway,
+                fault: (!is_closed).then_some(FailureKind::Broken),
+                retry,
+            })
         }
     }
 }
@@ -215,8 +219,8 @@ fn unconnected(error: &ConnectError) -> FailedAttempt {
         ConnectError::Resolve(_) | ConnectError::Refused(_) | ConnectError::Tls(_) => Failure::BadGateway,
     };
     let (fault, retry) = match error {
-        ConnectError::Tls(_) => (Fault::Broken, Retry::Never),
-        _ => (Fault::Unreachable, Retry::Elsewhere),
+        ConnectError::Tls(_) => (FailureKind::Broken, Retry::Never),
+        _ => (FailureKind::Unreachable, Retry::Elsewhere),
     };
     FailedAttempt { failure, fault: Some(fault), retry }
 }

@@ -10,13 +10,13 @@ use crate::proxy::failure::Failure;
 use crate::proxy::respond;
 use crate::proxy::settings::Authorization;
 use crate::proxy::world::World;
-use http_semantics::caller::REQUEST_ID;
 use http_semantics::headers::has_token;
+use http_semantics::request_info::REQUEST_ID;
 use http_server::Downstream;
-use routing::transform::{Origin, Outgoing, Transform, apply_request};
+use routing::transform::{OriginalRequest, OutgoingRequest, Transform, apply_request};
 use s3::signer::authority;
 use server_kit::auth::{strip_headers, strip_query};
-use upstream::cluster::Member;
+use upstream::cluster::ClusterMember;
 use upstream::http_client::RequestBody;
 
 /// The request for the server `member`.
@@ -24,7 +24,7 @@ pub fn build(
     downstream: &impl Downstream,
     ctx: &Ctx,
     forwarding: &Forwarding<'_>,
-    member: &Member,
+    member: &ClusterMember,
     has_body: bool,
     body: RequestBody,
 ) -> Result<Request<RequestBody>, Failure> {
@@ -47,7 +47,7 @@ pub fn build(
     Ok(request)
 }
 
-fn outgoing(original: &Parts, is_tls: bool, ctx: &Ctx, forwarding: &Forwarding<'_>) -> Outgoing {
+fn outgoing(original: &Parts, is_tls: bool, ctx: &Ctx, forwarding: &Forwarding<'_>) -> OutgoingRequest {
     let mut headers = original.headers.clone();
     headers.remove(&respond::DEBUG);
     let mut query = original.uri.query().map(str::to_owned);
@@ -57,8 +57,8 @@ fn outgoing(original: &Parts, is_tls: bool, ctx: &Ctx, forwarding: &Forwarding<'
         query = query.and_then(|query| strip_query(&query, sources));
     }
     let path = original.uri.path().to_owned();
-    let mut outgoing = Outgoing { method: original.method.clone(), path, query, headers };
-    let origin = Origin {
+    let mut outgoing = OutgoingRequest { method: original.method.clone(), path, query, headers };
+    let origin = OriginalRequest {
         captures: &ctx.captures,
         host: host(original),
         client: ctx.client.unwrap_or(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED)),

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::proxy::failure::Failure;
 use http_server::{Downstream, DownstreamError};
 use upstream::http_client::{BodyPart, RequestBody, SendError};
-use upstream::settings::Timeouts;
+use upstream::settings::UpstreamTimeouts;
 
 /// Bytes of a body that are kept, so that it can be sent once more.
 const MAX_KEPT: usize = 64 * 1024;
@@ -138,7 +138,7 @@ impl<'a> Upload<'a> {
         downstream: &mut impl Downstream,
         mut exchange: Pin<Box<impl Future<Output = Result<Response<Incoming>, SendError>> + Send>>,
         mut interim: mpsc::Receiver<Response<()>>,
-        timeouts: &Timeouts,
+        timeouts: &UpstreamTimeouts,
     ) -> Result<Response<Incoming>, UploadError> {
         let hold = Instant::now() + CONTINUE_WAIT;
         let mut overdue = Instant::now() + timeouts.first_byte;
@@ -188,7 +188,7 @@ impl<'a> Upload<'a> {
         }
         match &mut self.feed {
             BodyChannel::Ended => {
-                downstream.left().await;
+                downstream.closed_with_grace().await;
                 Err(Failure::ClientLeft)
             }
             BodyChannel::Full(sender) => {

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use events::settings::{Compression, File, Kafka, Outbox, Settings, Sink};
 use events::{Event, Events};
 use http::Method;
-use primitives::lifecycle::Tasks;
+use primitives::lifecycle::BackgroundTasks;
 use prometheus::Registry;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -90,7 +90,7 @@ async fn delivers_what_was_acknowledged(place: Place) {
     let settings = Settings { sink: place.sink(), outbox: Outbox { path: outbox.path().join("box"), size: 16 << 20 } };
     let mut expected: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
     for round in 0..2 {
-        let tasks = Tasks::default();
+        let tasks = BackgroundTasks::default();
         let events = Events::open(&settings, &tasks, &Registry::new()).await.expect("the outbox opens");
         let publishing = (0..5).map(|user| {
             let (events, topic) = (events.clone(), Arc::<str>::from(place.topic()));
@@ -120,7 +120,7 @@ async fn delivers_what_was_acknowledged(place: Place) {
             by_key.entry(key).or_default().push((id, body));
         }
         assert!(by_key == expected, "round {round}: something else arrived, or in another order");
-        assert!(tasks.stop(Duration::from_secs(10)).await, "the tasks end");
+        assert!(tasks.shutdown(Duration::from_secs(10)).await, "the tasks end");
     }
 }
 

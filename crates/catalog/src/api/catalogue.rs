@@ -142,7 +142,7 @@ impl TrackToAdd {
         if !stores.iter().any(|store| **store == *self.store) {
             return wrong("`store` must be a name in ObjectStores");
         }
-        if !s3::is_bucket(&self.bucket) {
+        if !s3::is_bucket_name(&self.bucket) {
             return wrong("`bucket` must have 3 to 63 of a-z, 0-9, `-` and `.`");
         }
         let dots = self.key.split('/').any(|segment| matches!(segment, "." | ".."));

@@ -14,7 +14,7 @@ use utoipa::{IntoParams, OpenApi, ToSchema};
 
 use super::answers::{Answer, Answers};
 use super::fields;
-use http_semantics::caller::Caller;
+use http_semantics::request_info::RequestInfo;
 use server_kit::api::caller::{Admin, User};
 use server_kit::api::error::Error;
 use server_kit::api::extract::{Json, Query};
@@ -143,13 +143,13 @@ impl Urls {
 pub async fn read(
     State(urls): State<Arc<Urls>>,
     user: User,
-    caller: Option<Extension<Caller>>,
+    caller: Option<Extension<RequestInfo>>,
     TrackId(id): TrackId,
     request: axum::extract::Request,
 ) -> Result<Response, Error> {
     let (asking, _) = request.into_parts();
     let answer = urls.give(&asking, &user, &id).await?;
-    let base = caller.map(|Extension(caller)| caller.base).unwrap_or_default();
+    let base = caller.map(|Extension(caller)| caller.base_url).unwrap_or_default();
     let body = StreamUrl {
         stream_url: format!("{base}{}", answer.path),
         expires_at: fields::time(i64::try_from(answer.expires.saturating_mul(1000)).unwrap_or(i64::MAX)),

@@ -15,10 +15,10 @@ use s3s::path::S3Path;
 use s3s::route::S3Route;
 use s3s::{Body, S3Error, S3ErrorCode, S3Request, S3Response, S3Result, s3_error};
 
-use http_semantics::conditional::{Conditions, Validators, Verdict};
+use http_semantics::conditional::{PreconditionOutcome, Preconditions, Validators};
 use http_semantics::etag;
 use http_semantics::media_type;
-use http_semantics::range::{self, ContentRange, Span};
+use http_semantics::range::{self, ByteRange, ContentRange};
 use primitives::clock::Clock;
 
 use super::folder::{Folder, Identity, Object, blocking};
@@ -69,24 +69,24 @@ impl Objects {
 
         let validators =
             Validators { etag: etag::ETag::parse(tag.as_bytes()), last_modified: Some(identity.modified()) };
-        let conditions = Conditions::from_headers(asked);
+        let conditions = Preconditions::from_headers(asked);
         match conditions.evaluate(&validators) {
-            Verdict::Proceed => {}
-            Verdict::NotModified => return Ok(response(StatusCode::NOT_MODIFIED, headers, Body::empty())),
-            Verdict::PreconditionFailed => {
+            PreconditionOutcome::Proceed => {}
+            PreconditionOutcome::NotModified => return Ok(response(StatusCode::NOT_MODIFIED, headers, Body::empty())),
+            PreconditionOutcome::PreconditionFailed => {
                 return Err(failure(S3ErrorCode::PreconditionFailed, "A precondition does not hold.", headers));
             }
         }
 
-        let content_type = media_type::by_ending(key).unwrap_or("application/octet-stream");
+        let content_type = media_type::from_key_extension(key).unwrap_or("application/octet-stream");
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-        let whole = Span { first: 0, last: identity.size.saturating_sub(1) };
+        let whole = ByteRange { first: 0, last: identity.size.saturating_sub(1) };
         let ranged = *method == Method::GET && conditions.if_range_holds(&validators, Some(now));
         let (status, span) = match range::from_headers(asked).filter(|_| ranged) {
             None => (StatusCode::OK, whole),
             Some(spec) => {
                 let Ok(span) = spec.resolve(identity.size) else {
-                    headers.insert(CONTENT_RANGE, range::unsatisfied(identity.size));
+                    headers.insert(CONTENT_RANGE, range::unsatisfied_range(identity.size));
                     return Err(failure(S3ErrorCode::InvalidRange, "No byte of the object is in the range.", headers));
                 };
                 let content_range = ContentRange { span, total: Some(identity.size) };

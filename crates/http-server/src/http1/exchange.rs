@@ -12,30 +12,30 @@ use pingora::time::timeout;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
-use super::body::{BodyStep, RequestBodyDecoder};
-use super::write::{date, status_line, write_fields};
-use crate::ConnectionLimits;
-use crate::DRAIN;
+use super::request_body::{BodyStep, RequestBodyDecoder};
+use super::response_head::{date, status_line, write_fields};
+use crate::ConnectionTimeouts;
+use crate::DRAIN_TIMEOUT;
 use crate::downstream::{Downstream, DownstreamError, SMALL_PIECE};
-use crate::listener::UNSENT;
+use crate::listener::MAX_UNSENT_BYTES;
 use crate::socket::{ClientSocket, HEAD_BUFFER, RewoundSocket};
 use crate::write_deadline::WriteDeadline;
 
 /// Time that a client which sends no more may wait for an answer that has not begun.
-const HALF_CLOSED: Duration = Duration::from_secs(5);
+const HALF_CLOSED_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes of further requests that are kept while an answer is under way.
-const MAX_AHEAD: usize = 64 * 1024;
+const MAX_READ_AHEAD: usize = 64 * 1024;
 
 /// One request and its answer.
 pub struct Http1Exchange<'a> {
     socket: &'a mut ClientSocket,
     request: Parts,
     body: RequestBodyDecoder,
-    limits: ConnectionLimits,
+    limits: ConnectionTimeouts,
     keep_alive: bool,
     /// A write failed or was given up: no byte may follow it.
     is_broken: bool,
-    answer: Answer,
+    answer: ResponseState,
     /// Bytes before the next piece of the body, the answer's head first: they leave in one write with it.
     pending: Vec<u8>,
     sent: u64,
@@ -43,7 +43,7 @@ pub struct Http1Exchange<'a> {
 
 /// Outcome of watching the client.
 #[derive(PartialEq, Eq)]
-enum Watched {
+enum ClientCloseState {
     /// It is gone.
     Gone,
     /// It sends no more.
@@ -52,14 +52,14 @@ enum Watched {
 
 /// Progress of the answer.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Answer {
+enum ResponseState {
     None,
-    Begun(StatusCode, Framing),
+    Begun(StatusCode, ResponseFraming),
 }
 
 /// End of the answer's body.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Framing {
+enum ResponseFraming {
     /// After so many more bytes.
     Length(u64),
     /// With the last chunk.
@@ -72,15 +72,15 @@ enum Framing {
 
 impl<'a> Http1Exchange<'a> {
     /// The request `request` that was read from `socket`.
-    pub fn new(socket: &'a mut ClientSocket, request: Parts, keep_alive: bool, limits: ConnectionLimits) -> Self {
+    pub fn new(socket: &'a mut ClientSocket, request: Parts, keep_alive: bool, limits: ConnectionTimeouts) -> Self {
         Self {
             socket,
-            body: RequestBodyDecoder::announced(&request.headers),
+            body: RequestBodyDecoder::from_headers(&request.headers),
             request,
             limits,
             keep_alive,
             is_broken: false,
-            answer: Answer::None,
+            answer: ResponseState::None,
             pending: Vec::new(),
             sent: 0,
         }
@@ -93,7 +93,8 @@ impl<'a> Http1Exchange<'a> {
 
     /// Whether the connection can take another request: the answer is whole, and both sides want to.
     pub fn is_reusable(&self) -> bool {
-        let is_whole = matches!(self.answer, Answer::Begun(_, Framing::Length(0) | Framing::Ended));
+        let is_whole =
+            matches!(self.answer, ResponseState::Begun(_, ResponseFraming::Length(0) | ResponseFraming::Ended));
         self.keep_alive && !self.is_broken && self.body.is_over() && is_whole
     }
 
@@ -116,34 +117,34 @@ impl<'a> Http1Exchange<'a> {
     }
 
     /// RFC 9112 §6.3, of the answer that begins with `status` and `headers`.
-    fn framing(&self, status: StatusCode, headers: &HeaderMap) -> Framing {
+    fn framing(&self, status: StatusCode, headers: &HeaderMap) -> ResponseFraming {
         if status == StatusCode::SWITCHING_PROTOCOLS {
-            return Framing::UntilClose;
+            return ResponseFraming::UntilClose;
         }
         let bodiless = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         if bodiless || self.request.method == Method::HEAD {
-            return Framing::Length(0);
+            return ResponseFraming::Length(0);
         }
         let length = || headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok();
         match length() {
-            Some(length) => Framing::Length(length),
-            None if self.request.version == Version::HTTP_11 => Framing::Chunked,
-            None => Framing::UntilClose,
+            Some(length) => ResponseFraming::Length(length),
+            None if self.request.version == Version::HTTP_11 => ResponseFraming::Chunked,
+            None => ResponseFraming::UntilClose,
         }
     }
 
     /// Reads ahead until there is something to say of the client. Can be dropped and called again.
-    async fn watch(&mut self) -> Watched {
-        while !self.socket.is_half_closed && self.socket.read_ahead.len() < MAX_AHEAD {
+    async fn watch(&mut self) -> ClientCloseState {
+        while !self.socket.is_half_closed && self.socket.read_ahead.len() < MAX_READ_AHEAD {
             if self.socket.read_more(HEAD_BUFFER).await.is_err() {
-                return Watched::Gone;
+                return ClientCloseState::Gone;
             }
         }
         if !self.socket.is_half_closed {
             // It has sent more than is read: what becomes of it will be seen when its answer is written.
             pending::<()>().await;
         }
-        Watched::HalfClosed
+        ClientCloseState::HalfClosed
     }
 }
 
@@ -162,8 +163,8 @@ impl Downstream for Http1Exchange<'_> {
 
     fn status(&self) -> Option<StatusCode> {
         match self.answer {
-            Answer::None => None,
-            Answer::Begun(status, _) => Some(status),
+            ResponseState::None => None,
+            ResponseState::Begun(status, _) => Some(status),
         }
     }
 
@@ -174,28 +175,28 @@ impl Downstream for Http1Exchange<'_> {
     /// As much as the system takes before it makes a write wait. Twice that for a client that is seen to keep up: most of it
     /// is on its way while the rest is written. At first less: a client that has only filled its window may be about to
     /// pause. The system is asked only where that decides anything.
-    fn room(&self) -> usize {
+    fn writable_bytes(&self) -> usize {
         let unsent = match self.answer {
-            Answer::Begun(_, Framing::Length(left)) if left <= SMALL_PIECE as u64 => return SMALL_PIECE,
+            ResponseState::Begun(_, ResponseFraming::Length(left)) if left <= SMALL_PIECE as u64 => return SMALL_PIECE,
             _ if self.sent == 0 => 0,
-            _ => self.socket.unsent().unwrap_or(UNSENT),
+            _ => self.socket.unsent().unwrap_or(MAX_UNSENT_BYTES),
         };
-        let known = self.socket.has_taken_answers || self.sent >= 4 * UNSENT as u64;
-        match (known, UNSENT.saturating_sub(unsent)) {
-            (true, UNSENT) => 2 * UNSENT,
+        let known = self.socket.has_taken_answers || self.sent >= 4 * MAX_UNSENT_BYTES as u64;
+        match (known, MAX_UNSENT_BYTES.saturating_sub(unsent)) {
+            (true, MAX_UNSENT_BYTES) => 2 * MAX_UNSENT_BYTES,
             // In steps, for buffers to be used again.
             (true, room) => (room / SMALL_PIECE).max(1) * SMALL_PIECE,
-            (false, room) => (room / SMALL_PIECE).clamp(1, UNSENT / 2 / SMALL_PIECE) * SMALL_PIECE,
+            (false, room) => (room / SMALL_PIECE).clamp(1, MAX_UNSENT_BYTES / 2 / SMALL_PIECE) * SMALL_PIECE,
         }
     }
 
     fn socket(&self) -> Option<&TcpStream> {
-        let counted = matches!(self.answer, Answer::Begun(_, Framing::Length(_)));
+        let counted = matches!(self.answer, ResponseState::Begun(_, ResponseFraming::Length(_)));
         self.socket.plain().filter(|_| counted && self.pending.is_empty() && !self.is_broken)
     }
 
     fn wrote_to_socket(&mut self, count: usize) {
-        if let Answer::Begun(_, Framing::Length(left)) = &mut self.answer {
+        if let ResponseState::Begun(_, ResponseFraming::Length(left)) = &mut self.answer {
             *left = left.saturating_sub(count as u64);
         }
         self.sent += count as u64;
@@ -206,7 +207,7 @@ impl Downstream for Http1Exchange<'_> {
     }
 
     async fn write_interim(&mut self, status: StatusCode, headers: &HeaderMap) -> Result<(), DownstreamError> {
-        if self.request.version != Version::HTTP_11 || self.answer != Answer::None {
+        if self.request.version != Version::HTTP_11 || self.answer != ResponseState::None {
             return Ok(());
         }
         status_line(&mut self.pending, status);
@@ -215,12 +216,12 @@ impl Downstream for Http1Exchange<'_> {
     }
 
     async fn write_head(&mut self, status: StatusCode, headers: HeaderMap) -> Result<(), DownstreamError> {
-        if self.answer != Answer::None {
+        if self.answer != ResponseState::None {
             return Err(DownstreamError::Misused);
         }
         let framing = self.framing(status, &headers);
-        self.answer = Answer::Begun(status, framing);
-        self.keep_alive &= framing != Framing::UntilClose;
+        self.answer = ResponseState::Begun(status, framing);
+        self.keep_alive &= framing != ResponseFraming::UntilClose;
         let wire = &mut self.pending;
         wire.reserve(512);
         status_line(wire, status);
@@ -229,7 +230,7 @@ impl Downstream for Http1Exchange<'_> {
             wire.extend_from_slice(date().as_bytes());
             wire.extend_from_slice(b"\r\n");
         }
-        if framing == Framing::Chunked {
+        if framing == ResponseFraming::Chunked {
             wire.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
         }
         wire.extend_from_slice(match (status, self.keep_alive) {
@@ -244,17 +245,17 @@ impl Downstream for Http1Exchange<'_> {
     async fn write(&mut self, bytes: &[u8]) -> Result<(), DownstreamError> {
         match &mut self.answer {
             // An empty chunk would be the last one.
-            Answer::Begun(..) if bytes.is_empty() => return Ok(()),
-            Answer::Begun(_, Framing::Length(left)) => {
+            ResponseState::Begun(..) if bytes.is_empty() => return Ok(()),
+            ResponseState::Begun(_, ResponseFraming::Length(left)) => {
                 *left = left.checked_sub(bytes.len() as u64).ok_or(DownstreamError::Misused)?;
                 self.send(bytes, b"").await
             }
-            Answer::Begun(_, Framing::Chunked) => {
+            ResponseState::Begun(_, ResponseFraming::Chunked) => {
                 self.pending.extend_from_slice(format!("{:x}\r\n", bytes.len()).as_bytes());
                 self.send(bytes, b"\r\n").await
             }
-            Answer::Begun(_, Framing::UntilClose) => self.send(bytes, b"").await,
-            Answer::None | Answer::Begun(_, Framing::Ended) => Err(DownstreamError::Misused),
+            ResponseState::Begun(_, ResponseFraming::UntilClose) => self.send(bytes, b"").await,
+            ResponseState::None | ResponseState::Begun(_, ResponseFraming::Ended) => Err(DownstreamError::Misused),
         }?;
         self.sent += bytes.len() as u64;
         Ok(())
@@ -269,16 +270,16 @@ impl Downstream for Http1Exchange<'_> {
     }
 
     async fn end(&mut self, trailers: Option<HeaderMap>) -> Result<(), DownstreamError> {
-        let Answer::Begun(status, framing) = self.answer else { return Err(DownstreamError::Misused) };
+        let ResponseState::Begun(status, framing) = self.answer else { return Err(DownstreamError::Misused) };
         match framing {
-            Framing::Chunked => {
+            ResponseFraming::Chunked => {
                 self.pending.extend_from_slice(b"0\r\n");
                 write_fields(&mut self.pending, &trailers.unwrap_or_default());
             }
-            Framing::Length(1..) => return Err(DownstreamError::Misused),
-            Framing::Length(0) | Framing::UntilClose | Framing::Ended => {}
+            ResponseFraming::Length(1..) => return Err(DownstreamError::Misused),
+            ResponseFraming::Length(0) | ResponseFraming::UntilClose | ResponseFraming::Ended => {}
         }
-        self.answer = Answer::Begun(status, Framing::Ended);
+        self.answer = ResponseState::Begun(status, ResponseFraming::Ended);
         self.flush().await
     }
 
@@ -290,7 +291,7 @@ impl Downstream for Http1Exchange<'_> {
             // A head that nothing followed is still news; a client that it does not reach is gone.
             let _ = self.send(b"", b"").await;
         }
-        if matches!(self.answer, Answer::Begun(_, Framing::UntilClose)) {
+        if matches!(self.answer, ResponseState::Begun(_, ResponseFraming::UntilClose)) {
             self.socket.reset_on_close();
             self.is_broken = true;
         }
@@ -338,23 +339,23 @@ impl Downstream for Http1Exchange<'_> {
         if !self.body.is_over() && !self.body.awaits_continue() {
             let rest = async { while let Ok(Some(_)) = self.read_body().await {} };
             // One that takes longer loses the answer with the connection.
-            let _ = timeout(DRAIN, rest).await;
+            let _ = timeout(DRAIN_TIMEOUT, rest).await;
         }
     }
 
     async fn closed(&mut self) {
-        if self.watch().await == Watched::HalfClosed {
+        if self.watch().await == ClientCloseState::HalfClosed {
             pending::<()>().await;
         }
     }
 
-    async fn left(&mut self) {
-        if self.watch().await == Watched::HalfClosed {
-            tokio::time::sleep(HALF_CLOSED).await;
+    async fn closed_with_grace(&mut self) {
+        if self.watch().await == ClientCloseState::HalfClosed {
+            tokio::time::sleep(HALF_CLOSED_TIMEOUT).await;
         }
     }
 
-    async fn hung_up(&mut self) {
+    async fn closed_or_half_closed(&mut self) {
         self.watch().await;
     }
 

@@ -1,11 +1,11 @@
 //! One HTTP/1.1 connection of a client (RFC 9112): request heads are read here, within their time and size and checked as
 //! they came, so that no parser has smoothed them over.
 
-mod body;
 mod exchange;
-mod head;
+mod request_body;
+mod request_head;
+mod response_head;
 mod takeover;
-mod write;
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -19,12 +19,12 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::Sleep;
 
 use self::exchange::Http1Exchange;
-pub use self::head::HeadFault;
+pub use self::request_head::RequestHeadError;
+pub use self::response_head::date;
 pub use self::takeover::ConnectionTakeover;
-pub use self::write::date;
 use super::listener::ConnectionGuard;
 use super::socket::{ClientSocket, HEAD_BUFFER};
-use super::{ConnectionLimits, Downstream as _, Handler, MAX_HEAD};
+use super::{ConnectionTimeouts, Downstream as _, Handler, MAX_HEAD};
 
 /// Beginning of an HTTP/2 connection, as far as it looks like the head of a request (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
@@ -36,7 +36,7 @@ pub async fn serve<H: Handler>(
     handler: &Arc<H>,
     mut socket: ClientSocket,
     h2c: bool,
-    limits: ConnectionLimits,
+    limits: ConnectionTimeouts,
     guard: &Arc<ConnectionGuard>,
 ) -> Option<ClientSocket> {
     match requests(handler, &mut socket, h2c, limits, guard).await {
@@ -68,7 +68,7 @@ async fn requests<H: Handler>(
     handler: &Arc<H>,
     socket: &mut ClientSocket,
     h2c: bool,
-    limits: ConnectionLimits,
+    limits: ConnectionTimeouts,
     guard: &ConnectionGuard,
 ) -> ConnectionOutcome<H::Admitted> {
     let mut idle = limits.head;
@@ -83,7 +83,7 @@ async fn requests<H: Handler>(
                 return ConnectionOutcome::Http2;
             }
             HeadOutcome::Whole(raw) => {
-                let request = head::parse(&raw);
+                let request = request_head::parse(&raw);
                 (raw, request)
             }
             HeadOutcome::Fault(fault) => (Bytes::new(), Err(fault)),
@@ -92,20 +92,20 @@ async fn requests<H: Handler>(
         let mut request = match request {
             Ok(request) => request,
             Err(fault) => {
-                let mut exchange = Http1Exchange::new(socket, head::unknown(), false, limits);
+                let mut exchange = Http1Exchange::new(socket, request_head::empty_parts(), false, limits);
                 Box::pin(handler.refuse(&mut exchange, fault)).await;
                 return ConnectionOutcome::Close;
             }
         };
         handler.strip_credentials(&mut request);
-        guard.activity().note(&request);
-        let keep_alive = !guard.is_stopping() && head::wants_keep_alive(&request);
+        guard.activity().set_request(&request);
+        let keep_alive = !guard.is_stopping() && request_head::wants_keep_alive(&request);
         let mut exchange = Http1Exchange::new(socket, request, keep_alive, limits);
         if let Some(admitted) = Box::pin(handler.handle(&mut exchange)).await {
             return ConnectionOutcome::TakeOver(admitted, raw, exchange.request().uri.clone());
         }
         let (is_reusable, is_broken) = (exchange.is_reusable(), exchange.is_broken());
-        guard.activity().rest();
+        guard.activity().clear_request();
         match (is_reusable, is_broken) {
             (true, _) => {}
             (false, false) => return ConnectionOutcome::Close,
@@ -121,7 +121,7 @@ enum HeadOutcome {
     /// A whole one.
     Whole(Bytes),
     /// One that cannot be taken.
-    Fault(HeadFault),
+    Fault(RequestHeadError),
     /// None in time, or the client left.
     None,
 }
@@ -156,13 +156,13 @@ async fn next_head(
                 socket.read_ahead.advance(2);
                 blank += 2;
             }
-            if let Some(end) = head::end(&socket.read_ahead, searched) {
+            if let Some(end) = request_head::find_end(&socket.read_ahead, searched) {
                 return HeadOutcome::Whole(socket.read_ahead.split_to(end).freeze());
             }
             // The end may be split over two reads.
             searched = socket.read_ahead.len().saturating_sub(3);
             if socket.read_ahead.len() + blank >= MAX_HEAD {
-                return HeadOutcome::Fault(HeadFault::TooLong);
+                return HeadOutcome::Fault(RequestHeadError::TooLong);
             }
             if socket.is_half_closed || !matches!(socket.read_more(HEAD_BUFFER).await, Ok(read) if read > 0) {
                 return HeadOutcome::None;

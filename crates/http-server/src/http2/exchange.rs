@@ -11,8 +11,8 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use pingora::time::timeout;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
 
-use super::ClientSide;
-use crate::DRAIN;
+use super::ClientConnectionInfo;
+use crate::DRAIN_TIMEOUT;
 use crate::downstream::{Downstream, DownstreamError};
 use crate::http1::date;
 use http_semantics::headers::expects_continue;
@@ -24,7 +24,7 @@ pub struct Http2Exchange {
     trailers: Option<HeaderMap>,
     awaits_continue: bool,
     respond: SendResponse<Bytes>,
-    client: ClientSide,
+    client: ClientConnectionInfo,
     status: Option<StatusCode>,
     /// The answer's head until something follows it: a bodiless answer is one frame.
     head: Option<Response<()>>,
@@ -38,7 +38,7 @@ pub struct Http2Exchange {
 
 impl Http2Exchange {
     /// The request of a stream of `client`.
-    pub fn new(request: Parts, body: RecvStream, respond: SendResponse<Bytes>, client: ClientSide) -> Self {
+    pub fn new(request: Parts, body: RecvStream, respond: SendResponse<Bytes>, client: ClientConnectionInfo) -> Self {
         let awaits_continue = !body.is_end_stream() && expects_continue(&request.headers);
         Self {
             request,
@@ -141,7 +141,7 @@ impl Downstream for Http2Exchange {
         self.write_owned(Bytes::copy_from_slice(bytes)).await
     }
 
-    fn keeps_bytes(&self) -> bool {
+    fn buffers_writes(&self) -> bool {
         true
     }
 
@@ -218,7 +218,7 @@ impl Downstream for Http2Exchange {
     async fn drain(&mut self) {
         if !self.awaits_continue {
             let rest = async { while let Ok(Some(_)) = self.read_body().await {} };
-            let _ = timeout(DRAIN, rest).await;
+            let _ = timeout(DRAIN_TIMEOUT, rest).await;
         }
     }
 

@@ -2,7 +2,7 @@
 //! worker of the connection.
 
 mod exchange;
-mod request;
+mod request_check;
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -16,10 +16,10 @@ use pingora::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use self::exchange::Http2Exchange;
-use super::listener::{ConnectionGuard, UNSENT};
+use super::listener::{ConnectionGuard, MAX_UNSENT_BYTES};
 use super::socket::{ClientSocket, RewoundSocket};
 use super::write_deadline::WriteDeadline;
-use super::{ConnectionLimits, Handler, MAX_HEAD};
+use super::{ConnectionTimeouts, Handler, MAX_HEAD};
 
 /// Streams of a connection at once.
 const MAX_STREAMS: u32 = 100;
@@ -30,10 +30,10 @@ const CLOSE_TIME: Duration = Duration::from_secs(2);
 
 /// The client's side of a connection, the same for all its streams.
 #[derive(Clone, Copy)]
-pub struct ClientSide {
+pub struct ClientConnectionInfo {
     peer: std::net::IpAddr,
     is_tls: bool,
-    limits: ConnectionLimits,
+    limits: ConnectionTimeouts,
 }
 
 /// Serves `socket` to its end. The preface and the first request must be there within the limit for heads; a connection
@@ -41,13 +41,16 @@ pub struct ClientSide {
 pub async fn serve<H: Handler>(
     handler: &Arc<H>,
     socket: ClientSocket,
-    limits: ConnectionLimits,
+    limits: ConnectionTimeouts,
     guard: &Arc<ConnectionGuard>,
 ) {
-    let client = ClientSide { peer: socket.peer(), is_tls: socket.is_tls(), limits };
+    let client = ClientConnectionInfo { peer: socket.peer(), is_tls: socket.is_tls(), limits };
     let stream = WriteDeadline::new(RewoundSocket::new(socket), limits.write);
     let mut builder = Builder::new();
-    builder.max_header_list_size(MAX_HEAD as u32).max_concurrent_streams(MAX_STREAMS).max_send_buffer_size(2 * UNSENT);
+    builder
+        .max_header_list_size(MAX_HEAD as u32)
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_send_buffer_size(2 * MAX_UNSENT_BYTES);
     let Ok(Ok(mut connection)) = timeout(limits.head, builder.handshake::<_, Bytes>(stream)).await else { return };
     let streams = TaskTracker::new();
     // Waiting for it to be empty is all that this asks for: tasks are taken all the same.
@@ -93,17 +96,17 @@ fn stream_task<H: Handler>(
     handler: Arc<H>,
     request: Request<RecvStream>,
     respond: SendResponse<Bytes>,
-    client: ClientSide,
+    client: ClientConnectionInfo,
     guard: Arc<ConnectionGuard>,
 ) -> impl Future<Output = ()> + Send + 'static {
     let activity = Arc::new(guard.stream_activity());
     let watched = Arc::clone(&activity);
-    watched.watch(async move {
+    watched.track(async move {
         let (mut parts, body) = request.into_parts();
-        match request::check(&mut parts) {
+        match request_check::check(&mut parts) {
             Ok(()) => {
                 handler.strip_credentials(&mut parts);
-                activity.note(&parts);
+                activity.set_request(&parts);
                 let mut exchange = Http2Exchange::new(parts, body, respond, client);
                 let admitted = handler.handle(&mut exchange).await;
                 debug_assert!(admitted.is_none(), "a stream is no connection to take over");

@@ -11,30 +11,30 @@ use foyer::{
 };
 use fs4::fs_std::FileExt;
 
-use super::settings::Disk;
+use super::settings::DiskCacheSettings;
 
 const SLICES: &str = "slices";
 const RECORDS: &str = "objects";
 /// What records of objects take of the folder: one part of so many.
-const RECORDS_PART: u64 = 32;
+const RECORDS_SHARE: u64 = 32;
 /// Records of so many bytes are enough for every object that fits besides.
-const MOST_RECORDS: u64 = 1 << 30;
+const MAX_RECORDS_BYTES: u64 = 1 << 30;
 /// A record is seldom larger; what does not fit is not kept on disk.
-const RECORD: u64 = 16 << 10;
+const MAX_RECORD_BYTES: u64 = 16 << 10;
 /// Blocks are what the disk cache drops at once: many, so that little is lost, and not too small to be written fast.
 const BLOCKS: u64 = 64;
-const LARGEST_BLOCK: u64 = 64 << 20;
+const MAX_BLOCK_BYTES: u64 = 64 << 20;
 
 /// An open folder. Its lock ends with the process, however that ends.
-pub struct Folder {
+pub struct CacheDirectory {
     path: PathBuf,
     size: u64,
     _lock: File,
 }
 
-impl Folder {
+impl CacheDirectory {
     /// Makes the folder where it is not there, for our user alone, and locks it.
-    pub fn open(disk: &Disk) -> io::Result<Self> {
+    pub fn open(disk: &DiskCacheSettings) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(&disk.path)?;
         let lock = File::create(disk.path.join("lock"))?;
         lock.try_lock().map_err(|error| match error {
@@ -42,7 +42,7 @@ impl Folder {
             TryLockError::Error(error) => error,
         })?;
         let folder = Self { path: disk.path.clone(), size: disk.size, _lock: lock };
-        let room = fs4::available_space(&folder.path)?.saturating_add(folder.taken()?);
+        let room = fs4::available_space(&folder.path)?.saturating_add(folder.used_bytes()?);
         if room < folder.size {
             return Err(io::Error::new(io::ErrorKind::StorageFull, "the file system has no room for Cache.Disk.Size"));
         }
@@ -50,7 +50,7 @@ impl Folder {
     }
 
     /// What its files take now.
-    fn taken(&self) -> io::Result<u64> {
+    fn used_bytes(&self) -> io::Result<u64> {
         let mut taken = 0;
         for part in [SLICES, RECORDS] {
             match fs::read_dir(self.path.join(part)) {
@@ -66,39 +66,39 @@ impl Folder {
     }
 
     /// The list of purges.
-    pub fn purges(&self) -> PathBuf {
+    pub fn purge_file(&self) -> PathBuf {
         self.path.join("purges.json")
     }
 
     /// Where slices of at most `slice` bytes are kept.
-    pub fn slices<K: StorageKey, V: StorageValue>(&self, slice: u64) -> foyer::Result<Engine<K, V>> {
-        Engine::new(self.path.join(SLICES), self.size - self.records_size(), slice)
+    pub fn slices<K: StorageKey, V: StorageValue>(&self, slice: u64) -> foyer::Result<DiskEngine<K, V>> {
+        DiskEngine::new(self.path.join(SLICES), self.size - self.records_size(), slice)
     }
 
     /// Where records of objects are kept.
-    pub fn records<K: StorageKey, V: StorageValue>(&self) -> foyer::Result<Engine<K, V>> {
-        Engine::new(self.path.join(RECORDS), self.records_size(), RECORD)
+    pub fn records<K: StorageKey, V: StorageValue>(&self) -> foyer::Result<DiskEngine<K, V>> {
+        DiskEngine::new(self.path.join(RECORDS), self.records_size(), MAX_RECORD_BYTES)
     }
 
     fn records_size(&self) -> u64 {
-        (self.size / RECORDS_PART).min(MOST_RECORDS)
+        (self.size / RECORDS_SHARE).min(MAX_RECORDS_BYTES)
     }
 }
 
 /// A part of the folder, ready to be given to foyer.
-pub struct Engine<K: StorageKey, V: StorageValue> {
+pub struct DiskEngine<K: StorageKey, V: StorageValue> {
     /// What foyer is told.
     pub config: BlockEngineConfig<K, V, HybridCacheProperties>,
     /// Where its files are.
     pub path: PathBuf,
 }
 
-impl<K: StorageKey, V: StorageValue> Engine<K, V> {
+impl<K: StorageKey, V: StorageValue> DiskEngine<K, V> {
     fn new(path: PathBuf, size: u64, entry: u64) -> foyer::Result<Self> {
         let size = usize::try_from(size).unwrap_or(usize::MAX);
         let device = FsDeviceBuilder::new(&path).with_capacity(size).build()?;
         // An entry is followed by its key and an index: a block has room for several.
-        let block = (size as u64 / BLOCKS).min(LARGEST_BLOCK).max(4 * entry + (64 << 10));
+        let block = (size as u64 / BLOCKS).min(MAX_BLOCK_BYTES).max(4 * entry + (64 << 10));
         let config = BlockEngineConfig::new(device)
             .with_block_size(usize::try_from(block).unwrap_or(usize::MAX))
             .with_buffer_pool_size(usize::try_from(16 * entry).unwrap_or(usize::MAX).clamp(1 << 20, 32 << 20))
@@ -112,7 +112,7 @@ impl<K: StorageKey, V: StorageValue> Engine<K, V> {
 }
 
 /// Takes the space of every file that `device` uses, and removes what an earlier, larger one has left.
-pub fn reserve(path: &Path, device: &dyn Device) -> io::Result<()> {
+pub fn preallocate(path: &Path, device: &dyn Device) -> io::Result<()> {
     for entry in fs::read_dir(path)? {
         let entry = entry?;
         let name = entry.file_name();

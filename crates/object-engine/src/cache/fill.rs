@@ -1,5 +1,5 @@
 //! One slice on its way into the cache: from the disk, else from the store, once for all readers, who follow it as it
-//! grows. A body that breaks is continued by [`Download`]; a slice is kept only when it is whole and of its version. One
+//! grows. A body that breaks is continued by [`ResumableDownload`]; a slice is kept only when it is whole and of its version. One
 //! that all readers have left is finished where the next one would only begin it again.
 
 use std::collections::VecDeque;
@@ -12,20 +12,20 @@ use http::{HeaderMap, StatusCode, header};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
-use super::Cache;
-use super::flights::{Flights, Lead, Part};
-use super::name::SliceKey;
-use crate::Download;
-use crate::Failure;
-use crate::Origin;
-use crate::Tally;
-use crate::fetch::{Question, Reply, ask};
+use super::SliceCache;
+use super::cache_keys::SliceKey;
+use super::single_flight::{FlightLeader, FlightRole, SingleFlight};
+use crate::AttemptStats;
+use crate::ObjectError;
+use crate::ObjectOrigin;
+use crate::ResumableDownload;
+use crate::fetch::{StoreReply, StoreRequest, query_store};
 use http_semantics::etag::ETag;
-use http_semantics::range::{ContentRange, RangeSpec, Span};
-use upstream::connection::Response;
+use http_semantics::range::{ByteRange, ContentRange, RangeSpec};
+use upstream::connection::UpstreamResponse;
 
 /// Bytes read at once: the memory is there anyway.
-pub(super) const PIECE: usize = 256 * 1024;
+pub(super) const READ_SIZE: usize = 256 * 1024;
 /// The part of a slice that is fetched for nobody rather than begun again: a quarter.
 const NEARLY_THERE: u64 = 4;
 /// For the rest of a slice that nobody waits for: a slow store's places are for those who do.
@@ -34,7 +34,7 @@ const FINISH_WITHIN: Duration = Duration::from_secs(3);
 const MOST_ABANDONED: usize = 2048;
 
 /// Slices on their way.
-pub type Fills = Flights<SliceKey, Progress>;
+pub type SliceFills = SingleFlight<SliceKey, FillProgress>;
 
 /// Slices that were given up last, by a digest of their names: one that is begun again is finished.
 #[derive(Default)]
@@ -62,65 +62,65 @@ fn digest(key: &SliceKey) -> u64 {
 
 /// A part in a fill: while one is held, the fill goes on.
 #[derive(Clone)]
-pub struct Filling {
+pub struct FillHandle {
     /// The slice's number.
     pub number: u64,
     /// What there is of it.
-    pub following: watch::Receiver<Progress>,
+    pub progress: watch::Receiver<FillProgress>,
     /// Whether this one began it, so that what it takes is this one's effort.
-    pub own: bool,
+    pub is_leader: bool,
 }
 
-impl Filling {
+impl FillHandle {
     /// Whether it came from the disk.
     pub fn is_from_disk(&self) -> bool {
-        self.following.borrow().from_disk
+        self.progress.borrow().from_disk
     }
 
     /// What it took so far, where this one began it.
-    pub fn tally(&self) -> Tally {
-        let progress = self.following.borrow();
-        if self.own { progress.tally.clone() } else { progress.tally.for_follower() }
+    pub fn attempt_stats(&self) -> AttemptStats {
+        let progress = self.progress.borrow();
+        if self.is_leader { progress.attempt_stats.clone() } else { progress.attempt_stats.for_follower() }
     }
 }
 
 /// What there is of a slice.
 #[derive(Default)]
-pub struct Progress {
+pub struct FillProgress {
     /// What has come, in order, each part with its place in the slice.
     chunks: Vec<(usize, Bytes)>,
     length: usize,
-    end: Option<Result<Bytes, Failure>>,
+    end: Option<Result<Bytes, ObjectError>>,
     /// Whether it comes from the disk.
     pub from_disk: bool,
     /// What it took so far.
-    pub tally: Tally,
+    pub attempt_stats: AttemptStats,
 }
 
 /// What a reader finds at its place.
-pub enum Found {
+pub enum FillRead {
     /// Bytes that begin there.
     Bytes(Bytes),
     /// The whole slice.
     Whole(Bytes),
     /// Nothing yet.
-    Later,
+    Pending,
     /// Nothing, ever.
-    Never(Failure),
+    Failed(ObjectError),
 }
 
-impl Progress {
+impl FillProgress {
     /// What there is from `offset` on.
-    pub fn at(&self, offset: usize) -> Found {
+    pub fn read_at(&self, offset: usize) -> FillRead {
         match &self.end {
-            Some(Ok(whole)) => return Found::Whole(whole.clone()),
-            Some(Err(failure)) if offset >= self.length => return Found::Never(*failure),
-            _ if offset >= self.length => return Found::Later,
+            Some(Ok(whole)) => return FillRead::Whole(whole.clone()),
+            Some(Err(failure)) if offset >= self.length => return FillRead::Failed(*failure),
+            _ if offset >= self.length => return FillRead::Pending,
             _ => {}
         }
         let next = self.chunks.partition_point(|(start, _)| *start <= offset);
         let (start, bytes) = &self.chunks[next - 1];
-        Found::Bytes(bytes.slice(offset - start..))
+        FillRead::Bytes(bytes.slice(offset - start..))
     }
 
     fn push(&mut self, bytes: Bytes) {
@@ -131,48 +131,48 @@ impl Progress {
 }
 
 /// What is to be filled.
-pub struct Job {
+pub struct FillJob {
     /// The slice.
     pub key: SliceKey,
     /// Its place in the object; its size is the object's matter.
-    pub span: Span,
+    pub span: ByteRange,
     /// Where it comes from.
-    pub origin: Arc<Origin>,
+    pub origin: Arc<ObjectOrigin>,
     /// The answer that is already there, with its place among the fills of the store.
-    pub begun: Option<(Download, OwnedSemaphorePermit)>,
+    pub started_download: Option<(ResumableDownload, OwnedSemaphorePermit)>,
 }
 
 /// Follows the fill of `job`'s slice, or begins it. The error is the slice itself: it is in memory by now.
-pub fn join(cache: &Arc<Cache>, job: Job) -> Result<Filling, Bytes> {
+pub fn join_or_start(cache: &Arc<SliceCache>, job: FillJob) -> Result<FillHandle, Bytes> {
     let number = job.key.number;
-    match cache.fills.part(&job.key) {
-        Part::Joined(following) => Ok(Filling { number, following, own: false }),
-        Part::Leading(lead, following) => {
+    match cache.fills.join_or_lead(&job.key) {
+        FlightRole::Joined(following) => Ok(FillHandle { number, progress: following, is_leader: false }),
+        FlightRole::Leading(lead, following) => {
             // It may have been finished between the look into the cache and the one into the table.
-            if let Some(bytes) = cache.shelf.slice(&job.key) {
+            if let Some(bytes) = cache.slice_store.slice(&job.key) {
                 return Err(bytes);
             }
             let own = Arc::clone(cache);
             cache.spawn(async move { run(&own, &lead, job).await });
-            Ok(Filling { number, following, own: true })
+            Ok(FillHandle { number, progress: following, is_leader: true })
         }
     }
 }
 
-async fn run(cache: &Cache, lead: &Lead<SliceKey, Progress>, job: Job) {
+async fn run(cache: &SliceCache, lead: &FlightLeader<SliceKey, FillProgress>, job: FillJob) {
     let (key, length) = (job.key.clone(), job.span.len());
     tokio::select! {
         biased;
         () = fill(cache, lead, job) => {}
         () = abandoned(cache, lead, &key, length) => {
-            cache.stats.cancelled.up();
+            cache.stats.cancelled.increment();
             cache.abandoned.add(&key);
         }
     }
 }
 
 /// Resolves when all readers have left a slice that is not worth finishing, or was not finished in time.
-async fn abandoned(cache: &Cache, lead: &Lead<SliceKey, Progress>, key: &SliceKey, length: u64) {
+async fn abandoned(cache: &SliceCache, lead: &FlightLeader<SliceKey, FillProgress>, key: &SliceKey, length: u64) {
     loop {
         lead.deserted().await;
         let come = lead.read(|progress| progress.length) as u64;
@@ -187,83 +187,88 @@ async fn abandoned(cache: &Cache, lead: &Lead<SliceKey, Progress>, key: &SliceKe
     }
 }
 
-async fn fill(cache: &Cache, lead: &Lead<SliceKey, Progress>, mut job: Job) {
+async fn fill(cache: &SliceCache, lead: &FlightLeader<SliceKey, FillProgress>, mut job: FillJob) {
     let version = Arc::clone(&job.key.version);
-    if job.begun.is_none()
-        && let Some(bytes) = cache.shelf.slice_on_disk(&job.key, job.span.len()).await
+    if job.started_download.is_none()
+        && let Some(bytes) = cache.slice_store.slice_on_disk(&job.key, job.span.len()).await
     {
         return lead.update(|progress| {
             progress.from_disk = true;
             progress.end = Some(Ok(bytes));
         });
     }
-    let mut tally = Tally::default();
-    let outcome = match job.begun.take() {
+    let mut tally = AttemptStats::default();
+    let outcome = match job.started_download.take() {
         // It has its place already: whoever holds one must not wait for another.
-        Some((mut body, _place)) => pour(lead, job.span, &mut body, &tally).await,
-        None => from_store(cache, lead, &job, &mut tally).await,
+        Some((mut body, _place)) => copy_body(lead, job.span, &mut body, &tally).await,
+        None => fill_from_store(cache, lead, &job, &mut tally).await,
     };
     match &outcome {
         Ok(bytes) => {
-            cache.stats.filled.up();
-            cache.shelf.keep_slice(job.key, bytes.clone());
+            cache.stats.filled.increment();
+            cache.slice_store.keep_slice(job.key, bytes.clone());
         }
         Err(failure) => {
-            cache.stats.failed.up();
-            if *failure == Failure::Changed {
-                cache.shelf.forget_version(&version);
+            cache.stats.failed.increment();
+            if *failure == ObjectError::Changed {
+                cache.slice_store.forget_version(&version);
             }
         }
     }
     lead.update(|progress| {
-        if progress.tally == Tally::default() {
-            progress.tally = tally;
+        if progress.attempt_stats == AttemptStats::default() {
+            progress.attempt_stats = tally;
         }
         progress.end = Some(outcome);
     });
 }
 
-async fn from_store(
-    cache: &Cache,
-    lead: &Lead<SliceKey, Progress>,
-    job: &Job,
-    tally: &mut Tally,
-) -> Result<Bytes, Failure> {
-    let _turn = job.key.version.gate.acquire().await;
-    let _place = cache.place(&job.origin.store).await;
-    let mut body = open(cache, job, tally).await?;
-    pour(lead, job.span, &mut body, tally).await
+async fn fill_from_store(
+    cache: &SliceCache,
+    lead: &FlightLeader<SliceKey, FillProgress>,
+    job: &FillJob,
+    tally: &mut AttemptStats,
+) -> Result<Bytes, ObjectError> {
+    let _turn = job.key.version.fill_permits.acquire().await;
+    let _place = cache.fill_permit(&job.origin.store).await;
+    let mut body = open_download(cache, job, tally).await?;
+    copy_body(lead, job.span, &mut body, tally).await
 }
 
 /// Asks the store for exactly this slice of exactly this version.
-async fn open(cache: &Cache, job: &Job, tally: &mut Tally) -> Result<Download, Failure> {
+async fn open_download(
+    cache: &SliceCache,
+    job: &FillJob,
+    tally: &mut AttemptStats,
+) -> Result<ResumableDownload, ObjectError> {
     let version = &job.key.version;
     let range = RangeSpec::From { first: job.span.first, last: Some(job.span.last) }.to_header();
     let key = &*version.object.key;
-    let question = Question { head: false, key, range: Some(&range), if_match: Some(&version.etag), room: PIECE };
-    cache.stats.fills.up();
-    match ask(&job.origin, &question, tally).await? {
-        Reply::Object(response, in_flight) => {
-            let checked = check(&response, job.span, &version.etag);
+    let question =
+        StoreRequest { head: false, key, range: Some(&range), if_match: Some(&version.etag), room: READ_SIZE };
+    cache.stats.fills.increment();
+    match query_store(&job.origin, &question, tally).await? {
+        StoreReply::Object(response, in_flight) => {
+            let checked = check_response(&response, job.span, &version.etag);
             let etag = Some(version.etag.clone());
-            let body = Download::new(Arc::clone(&job.origin), key, etag, response.body, in_flight);
-            let body = body.of(Some(job.span), 0);
+            let body = ResumableDownload::new(Arc::clone(&job.origin), key, etag, response.body, in_flight);
+            let body = body.with_range(Some(job.span), 0);
             match checked {
                 Ok(()) => Ok(body),
-                Err(Failure::Nonsense(_)) => body.from_elsewhere().await,
+                Err(ObjectError::InvalidResponse(_)) => body.retry_elsewhere().await,
                 Err(failure) => Err(failure),
             }
         }
-        Reply::PreconditionFailed | Reply::RangeNotSatisfiable(_) => Err(Failure::Changed),
+        StoreReply::PreconditionFailed | StoreReply::RangeNotSatisfiable(_) => Err(ObjectError::Changed),
     }
 }
 
 /// Only the bytes asked for, of the version asked for: a 206 that says so, or a 200 where the slice is the whole object.
-fn check(response: &Response, span: Span, etag: &ETag) -> Result<(), Failure> {
+fn check_response(response: &UpstreamResponse, span: ByteRange, etag: &ETag) -> Result<(), ObjectError> {
     if !is_version(&response.headers, etag) {
-        return Err(Failure::Changed);
+        return Err(ObjectError::Changed);
     }
-    let announced = response.body.announced();
+    let announced = response.body.content_length();
     let fits = match response.status {
         StatusCode::PARTIAL_CONTENT => {
             let sent =
@@ -272,7 +277,7 @@ fn check(response: &Response, span: Span, etag: &ETag) -> Result<(), Failure> {
         }
         _ => span.first == 0 && announced == Some(span.len()),
     };
-    if fits { Ok(()) } else { Err(Failure::Nonsense("another part of the object than the one asked for")) }
+    if fits { Ok(()) } else { Err(ObjectError::InvalidResponse("another part of the object than the one asked for")) }
 }
 
 fn is_version(headers: &HeaderMap, etag: &ETag) -> bool {
@@ -281,30 +286,30 @@ fn is_version(headers: &HeaderMap, etag: &ETag) -> bool {
 }
 
 /// Moves the body into the slice. What has come is shared at once, without a copy; at the end it is made one piece.
-async fn pour(
-    lead: &Lead<SliceKey, Progress>,
-    span: Span,
-    body: &mut Download,
-    before: &Tally,
-) -> Result<Bytes, Failure> {
-    let length = usize::try_from(span.len()).map_err(|_| Failure::Nonsense("a slice larger than memory"))?;
+async fn copy_body(
+    lead: &FlightLeader<SliceKey, FillProgress>,
+    span: ByteRange,
+    body: &mut ResumableDownload,
+    before: &AttemptStats,
+) -> Result<Bytes, ObjectError> {
+    let length = usize::try_from(span.len()).map_err(|_| ObjectError::InvalidResponse("a slice larger than memory"))?;
     let mut buffer = BytesMut::with_capacity(length);
     let mut chunks: Vec<Bytes> = Vec::with_capacity(8);
     let mut taken = 0;
-    while more(lead, body, before).await? {
+    while read_more(lead, body, before).await? {
         let bytes = body.available();
         taken += bytes.len();
         buffer.extend_from_slice(bytes);
         let chunk = buffer.split().freeze();
         chunks.push(chunk.clone());
-        let tally = before.clone().and(body.tally());
+        let tally = before.clone().merged_with(body.attempt_stats());
         lead.update(|progress| {
             progress.push(chunk);
-            progress.tally = tally;
+            progress.attempt_stats = tally;
         });
     }
     if taken != length {
-        return Err(Failure::BrokenBody);
+        return Err(ObjectError::BrokenBody);
     }
     match chunks.as_slice() {
         [only] => Ok(only.clone()),
@@ -313,11 +318,15 @@ async fn pour(
 }
 
 /// Makes the body's next bytes available; a failure leaves what it took to the readers.
-async fn more(lead: &Lead<SliceKey, Progress>, body: &mut Download, before: &Tally) -> Result<bool, Failure> {
-    let more = body.fill(PIECE, false).await;
+async fn read_more(
+    lead: &FlightLeader<SliceKey, FillProgress>,
+    body: &mut ResumableDownload,
+    before: &AttemptStats,
+) -> Result<bool, ObjectError> {
+    let more = body.fill(READ_SIZE, false).await;
     if more.is_err() {
-        let tally = before.clone().and(body.tally());
-        lead.update(|progress| progress.tally = tally);
+        let tally = before.clone().merged_with(body.attempt_stats());
+        lead.update(|progress| progress.attempt_stats = tally);
     }
     more
 }
@@ -328,18 +337,18 @@ mod tests {
 
     #[test]
     fn a_reader_finds_its_place_in_a_slice_that_grows() {
-        let mut progress = Progress::default();
-        assert!(matches!(progress.at(0), Found::Later));
+        let mut progress = FillProgress::default();
+        assert!(matches!(progress.read_at(0), FillRead::Pending));
         progress.push(Bytes::from_static(b"abc"));
         progress.push(Bytes::from_static(b"de"));
         for (offset, expected) in [(0, "abc"), (1, "bc"), (2, "c"), (3, "de"), (4, "e")] {
-            assert!(matches!(progress.at(offset), Found::Bytes(bytes) if bytes == expected), "{offset}");
+            assert!(matches!(progress.read_at(offset), FillRead::Bytes(bytes) if bytes == expected), "{offset}");
         }
-        assert!(matches!(progress.at(5), Found::Later));
-        progress.end = Some(Err(Failure::BrokenBody));
-        assert!(matches!(progress.at(4), Found::Bytes(_)), "what has come is given out before the failure");
-        assert!(matches!(progress.at(5), Found::Never(Failure::BrokenBody)));
+        assert!(matches!(progress.read_at(5), FillRead::Pending));
+        progress.end = Some(Err(ObjectError::BrokenBody));
+        assert!(matches!(progress.read_at(4), FillRead::Bytes(_)), "what has come is given out before the failure");
+        assert!(matches!(progress.read_at(5), FillRead::Failed(ObjectError::BrokenBody)));
         progress.end = Some(Ok(Bytes::from_static(b"abcdef")));
-        assert!(matches!(progress.at(5), Found::Whole(bytes) if bytes == "abcdef"));
+        assert!(matches!(progress.read_at(5), FillRead::Whole(bytes) if bytes == "abcdef"));
     }
 }

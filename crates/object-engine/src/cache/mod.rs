@@ -2,17 +2,17 @@
 //! store; a miss asks it once, however many players wait, and they get the bytes as they come. It must not know who may
 //! have an object: whoever comes here has been let in already, on every request.
 
-mod answer;
+mod cache_keys;
+mod cached_metadata;
 mod disk;
 mod fill;
-mod flights;
-mod meta;
-mod name;
+mod metadata_fetch;
 mod purge;
-mod question;
 mod reader;
+mod serve;
 pub mod settings;
-mod shelf;
+mod single_flight;
+mod slice_store;
 mod stats;
 #[cfg(test)]
 mod tests;
@@ -27,56 +27,56 @@ use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-pub(super) use answer::answer;
-pub use purge::Scope;
-pub use reader::Reader;
-pub use settings::{Policy, Settings};
-pub use stats::{Counter, State, Stats};
+pub use purge::PurgeScope;
+pub use reader::SliceReader;
+pub(super) use serve::serve_from_cache;
+pub use settings::{CachePolicy, Settings};
+pub use stats::{CacheStats, CacheStatus, Counter};
 
-use self::disk::Folder;
-use self::fill::{AbandonedSlices, Fills};
-use self::flights::Flights;
-use self::name::ObjectId;
-use self::purge::Purges;
-use self::question::{How, Learnt, Questions, Topic};
-use self::shelf::Shelf;
-use super::{Failure, Origin, Tally};
+use self::cache_keys::ObjectId;
+use self::disk::CacheDirectory;
+use self::fill::{AbandonedSlices, SliceFills};
+use self::metadata_fetch::{MetadataFlights, MetadataKey, MetadataOutcome, MetadataRequest};
+use self::purge::PurgeLog;
+use self::single_flight::SingleFlight;
+use self::slice_store::SliceStore;
+use super::{AttemptStats, ObjectError, ObjectOrigin};
 use primitives::clock::Clock;
 
 /// Fills from one store that may be under way at once.
-const FILLS_AT_ONCE: usize = 256;
+const MAX_FILLS_PER_STORE: usize = 256;
 /// Between two tries of a store that is in trouble, while stale answers are given, in milliseconds.
-const TRY_EVERY: u64 = 1000;
+const RETRY_INTERVAL_MILLIS: u64 = 1000;
 
 /// Runs a task beside the requests; shutdown waits for it.
-pub type Spawner = Arc<dyn Fn(BoxFuture<'static, ()>) + Send + Sync>;
+pub type TaskSpawner = Arc<dyn Fn(BoxFuture<'static, ()>) + Send + Sync>;
 
 /// The cache that all routes with a policy share.
-pub struct Cache {
+pub struct SliceCache {
     slice_size: u32,
-    shelf: Shelf,
-    fills: Arc<Fills>,
+    slice_store: SliceStore,
+    fills: Arc<SliceFills>,
     abandoned: AbandonedSlices,
-    questions: Arc<Questions>,
-    purges: Purges,
-    stores: Mutex<HashMap<Arc<str>, Arc<StoreState>>>,
-    stats: Arc<Stats>,
+    metadata_flights: Arc<MetadataFlights>,
+    purges: PurgeLog,
+    stores: Mutex<HashMap<Arc<str>, Arc<StoreFillState>>>,
+    stats: Arc<CacheStats>,
     clock: Clock,
-    spawner: Spawner,
+    spawner: TaskSpawner,
 }
 
 /// A route's use of the cache.
 #[derive(Clone)]
-pub struct Cached {
+pub struct RouteCache {
     /// The cache.
-    pub cache: Arc<Cache>,
+    pub cache: Arc<SliceCache>,
     /// How long what it has is believed.
-    pub policy: Policy,
+    pub policy: CachePolicy,
 }
 
 /// A store, as the cache sees it.
-struct StoreState {
-    places: Arc<Semaphore>,
+struct StoreFillState {
+    fill_permits: Arc<Semaphore>,
     /// The last question failed for the store's own reasons.
     in_trouble: AtomicBool,
     /// When it is to be tried again, in milliseconds since the Unix epoch.
@@ -85,7 +85,7 @@ struct StoreState {
 
 /// What came of a conditional refresh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refreshed {
+pub enum RefreshOutcome {
     /// Nothing is known of the object.
     Unknown,
     /// The store has the same version.
@@ -96,26 +96,27 @@ pub enum Refreshed {
     Gone,
 }
 
-impl Cache {
+impl SliceCache {
     /// Opens the cache; a disk that cannot be used is said in the log and done without.
-    pub async fn open(settings: &Settings, clock: Clock, spawner: Spawner) -> Result<Arc<Self>, CacheError> {
-        let stats = Arc::new(Stats::default());
-        let folder = settings.disk.as_ref().and_then(|disk| match Folder::open(disk) {
+    pub async fn open(settings: &Settings, clock: Clock, spawner: TaskSpawner) -> Result<Arc<Self>, CacheError> {
+        let stats = Arc::new(CacheStats::default());
+        let folder = settings.disk.as_ref().and_then(|disk| match CacheDirectory::open(disk) {
             Ok(folder) => Some(folder),
             Err(error) => {
-                stats.disk_errors.up();
+                stats.disk_errors.increment();
                 tracing::error!(%error, "the folder of the disk cache cannot be used: caching in memory only");
                 None
             }
         });
-        let purges = Purges::open(folder.as_ref().map(Folder::purges), clock.unix_millis().cast_unsigned());
-        let shelf = Shelf::open(settings, folder, Arc::clone(&stats)).await.map_err(CacheError)?;
+        let purges =
+            PurgeLog::open(folder.as_ref().map(CacheDirectory::purge_file), clock.unix_millis().cast_unsigned());
+        let shelf = SliceStore::open(settings, folder, Arc::clone(&stats)).await.map_err(CacheError)?;
         Ok(Arc::new(Self {
             slice_size: settings.slice_size,
-            shelf,
-            fills: Flights::new(),
+            slice_store: shelf,
+            fills: SingleFlight::new(),
             abandoned: AbandonedSlices::default(),
-            questions: Flights::new(),
+            metadata_flights: SingleFlight::new(),
             purges,
             stores: Mutex::new(HashMap::new()),
             stats,
@@ -125,52 +126,60 @@ impl Cache {
     }
 
     /// What it counts.
-    pub fn stats(&self) -> &Arc<Stats> {
+    pub fn stats(&self) -> &Arc<CacheStats> {
         &self.stats
     }
 
     /// Bytes of slices in memory.
     pub fn memory_used(&self) -> usize {
-        self.shelf.usage()
+        self.slice_store.usage()
     }
 
     /// Drops what `scope` covers: it is never served again. An error says that the purge is in force but would not
     /// survive a restart.
-    pub fn purge(&self, scope: Scope) -> io::Result<()> {
-        self.stats.purges.up();
-        let everything = scope == Scope::All;
+    pub fn purge(&self, scope: PurgeScope) -> io::Result<()> {
+        self.stats.purges.increment();
+        let everything = scope == PurgeScope::All;
         let written = self.purges.add(scope, self.now());
         if everything {
-            self.shelf.clear_memory();
+            self.slice_store.clear_memory();
         }
         written
     }
 
     /// Asks the store whether what is known of the object `key` of `origin` still holds.
-    pub async fn refresh(self: &Arc<Self>, origin: &Arc<Origin>, key: &str) -> Result<Refreshed, Failure> {
-        let Some(cached) = &origin.cache else { return Ok(Refreshed::Unknown) };
-        let topic = self.topic(origin, key);
-        let Some(before) = self.shelf.meta(&topic.object).await.filter(|meta| meta.version.epoch >= topic.epoch) else {
-            return Ok(Refreshed::Unknown);
+    pub async fn refresh(
+        self: &Arc<Self>,
+        origin: &Arc<ObjectOrigin>,
+        key: &str,
+    ) -> Result<RefreshOutcome, ObjectError> {
+        let Some(cached) = &origin.cache else { return Ok(RefreshOutcome::Unknown) };
+        let topic = self.metadata_key(origin, key);
+        let Some(before) =
+            self.slice_store.metadata(&topic.object).await.filter(|meta| meta.version.epoch >= topic.epoch)
+        else {
+            return Ok(RefreshOutcome::Unknown);
         };
-        let mut tally = Tally::default();
-        match question::put(self, origin, &cached.policy, topic, How::Head, &mut tally).await {
-            Ok(Learnt::Object(now, _)) if now.version == before.version => Ok(Refreshed::Same),
-            Ok(Learnt::Object(..) | Learnt::Unfit) => Ok(Refreshed::Changed),
-            Err(Failure::NotFound | Failure::Gone) => Ok(Refreshed::Gone),
+        let mut tally = AttemptStats::default();
+        match metadata_fetch::fetch_metadata(self, origin, &cached.policy, topic, MetadataRequest::Head, &mut tally)
+            .await
+        {
+            Ok(MetadataOutcome::Object(now, _)) if now.version == before.version => Ok(RefreshOutcome::Same),
+            Ok(MetadataOutcome::Object(..) | MetadataOutcome::Uncacheable) => Ok(RefreshOutcome::Changed),
+            Err(ObjectError::NotFound | ObjectError::Gone) => Ok(RefreshOutcome::Gone),
             Err(failure) => Err(failure),
         }
     }
 
     /// Lets the disk finish what it was given.
     pub async fn close(&self) {
-        self.shelf.close().await;
+        self.slice_store.close().await;
     }
 
-    fn topic(&self, origin: &Origin, key: &str) -> Topic {
+    fn metadata_key(&self, origin: &ObjectOrigin, key: &str) -> MetadataKey {
         let object = ObjectId { store: Arc::clone(&origin.store), bucket: Arc::clone(&origin.bucket), key: key.into() };
         let epoch = self.purges.epoch(&object);
-        Topic::new(object, epoch, origin)
+        MetadataKey::new(object, epoch, origin)
     }
 
     fn now(&self) -> u64 {
@@ -181,26 +190,30 @@ impl Cache {
         (self.spawner)(Box::pin(task));
     }
 
-    fn store(&self, name: &Arc<str>) -> Arc<StoreState> {
+    fn store(&self, name: &Arc<str>) -> Arc<StoreFillState> {
         let mut stores = self.stores.lock();
         let state = stores.entry(Arc::clone(name)).or_insert_with(|| {
-            let places = Arc::new(Semaphore::new(FILLS_AT_ONCE));
-            Arc::new(StoreState { places, in_trouble: AtomicBool::new(false), next_try: AtomicU64::new(0) })
+            let places = Arc::new(Semaphore::new(MAX_FILLS_PER_STORE));
+            Arc::new(StoreFillState {
+                fill_permits: places,
+                in_trouble: AtomicBool::new(false),
+                next_try: AtomicU64::new(0),
+            })
         });
         Arc::clone(state)
     }
 
     /// A place among the fills of the store.
-    async fn place(&self, store: &Arc<str>) -> OwnedSemaphorePermit {
-        let places = Arc::clone(&self.store(store).places);
+    async fn fill_permit(&self, store: &Arc<str>) -> OwnedSemaphorePermit {
+        let places = Arc::clone(&self.store(store).fill_permits);
         places.acquire_owned().await.expect("the semaphore is never closed")
     }
 
     /// Notes how the last question to the store went.
-    fn trouble(&self, store: &Arc<str>, trouble: bool) {
+    fn record_store_health(&self, store: &Arc<str>, trouble: bool) {
         let state = self.store(store);
         state.in_trouble.store(trouble, Ordering::Relaxed);
-        state.next_try.store(self.now().saturating_add(TRY_EVERY), Ordering::Relaxed);
+        state.next_try.store(self.now().saturating_add(RETRY_INTERVAL_MILLIS), Ordering::Relaxed);
     }
 
     /// Whether the store was in trouble when it was last asked, and whether it is time to ask again.
@@ -210,7 +223,7 @@ impl Cache {
             return None;
         }
         let (now, next) = (self.now(), state.next_try.load(Ordering::Relaxed));
-        let later = now.saturating_add(TRY_EVERY);
+        let later = now.saturating_add(RETRY_INTERVAL_MILLIS);
         let due =
             now >= next && state.next_try.compare_exchange(next, later, Ordering::Relaxed, Ordering::Relaxed).is_ok();
         Some(due)

@@ -10,16 +10,16 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
-use super::name::ObjectId;
+use super::cache_keys::ObjectId;
 
 /// Purges that are remembered one by one; past that the older ones are taken together as one of everything.
-const MOST: usize = 1000;
+const MAX_PURGES: usize = 1000;
 
 /// What a purge covers: objects, never routes. What is kept is shared by all routes over a bucket, so a purge that named
 /// one of them would leave the same bytes to the others.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Scope {
+pub enum PurgeScope {
     /// The object of this key, in every store and bucket.
     Key(String),
     /// Objects whose keys begin with this, in every store and bucket.
@@ -38,20 +38,20 @@ pub enum Scope {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Purge {
-    scope: Scope,
+struct PurgeRecord {
+    scope: PurgeScope,
     /// Milliseconds since the Unix epoch.
     at: u64,
 }
 
 /// The purges in force.
-pub struct Purges {
-    list: ArcSwap<Vec<Purge>>,
+pub struct PurgeLog {
+    list: ArcSwap<Vec<PurgeRecord>>,
     file: Option<PathBuf>,
     changing: Mutex<()>,
 }
 
-impl Purges {
+impl PurgeLog {
     /// Those written in `file`, where there is one. A list that cannot be read counts as a purge of everything at `now`:
     /// nobody knows any more what must not be served.
     pub fn open(file: Option<PathBuf>, now: u64) -> Self {
@@ -60,7 +60,7 @@ impl Purges {
             Some(Ok(list)) => list,
             Some(Err(error)) => {
                 tracing::warn!(%error, "the list of purges cannot be read: everything cached is dropped");
-                vec![Purge { scope: Scope::All, at: now }]
+                vec![PurgeRecord { scope: PurgeScope::All, at: now }]
             }
         };
         Self { list: ArcSwap::from_pointee(list), file, changing: Mutex::new(()) }
@@ -73,25 +73,25 @@ impl Purges {
     }
 
     /// Purges `scope` at `now`; in force when it returns, even where it could not be written.
-    pub fn add(&self, scope: Scope, now: u64) -> io::Result<()> {
+    pub fn add(&self, scope: PurgeScope, now: u64) -> io::Result<()> {
         let _changing = self.changing.lock();
-        let mut list: Vec<Purge> = self.list.load().to_vec();
+        let mut list: Vec<PurgeRecord> = self.list.load().to_vec();
         // Two in one millisecond, or after the clock was set back, still follow each other.
         let newest = list.iter().map(|purge| purge.at).max().unwrap_or(0);
         let at = now.max(newest.saturating_add(1));
-        list.retain(|purge| scope != Scope::All && purge.scope != scope);
-        list.push(Purge { scope, at });
-        if list.len() > MOST {
-            let older: Vec<Purge> = list.drain(..MOST / 2).collect();
+        list.retain(|purge| scope != PurgeScope::All && purge.scope != scope);
+        list.push(PurgeRecord { scope, at });
+        if list.len() > MAX_PURGES {
+            let older: Vec<PurgeRecord> = list.drain(..MAX_PURGES / 2).collect();
             let at = older.iter().map(|purge| purge.at).max().unwrap_or(at);
-            list.insert(0, Purge { scope: Scope::All, at });
+            list.insert(0, PurgeRecord { scope: PurgeScope::All, at });
         }
         self.list.store(Arc::new(list.clone()));
         self.file.as_deref().map_or(Ok(()), |file| write(file, &list))
     }
 }
 
-impl Scope {
+impl PurgeScope {
     fn covers(&self, object: &ObjectId) -> bool {
         let begins_with = |prefix: &str| object.key.starts_with(prefix);
         match self {
@@ -105,7 +105,7 @@ impl Scope {
     }
 }
 
-fn read(file: &Path) -> io::Result<Vec<Purge>> {
+fn read(file: &Path) -> io::Result<Vec<PurgeRecord>> {
     match std::fs::read(file) {
         Ok(text) => Ok(serde_json::from_slice(&text)?),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
@@ -114,7 +114,7 @@ fn read(file: &Path) -> io::Result<Vec<Purge>> {
 }
 
 /// Whole or not at all, whenever the process or the machine dies.
-fn write(file: &Path, list: &[Purge]) -> io::Result<()> {
+fn write(file: &Path, list: &[PurgeRecord]) -> io::Result<()> {
     let new = file.with_extension("new");
     let mut target = File::create(&new)?;
     target.write_all(&serde_json::to_vec(list)?)?;
@@ -127,12 +127,18 @@ fn write(file: &Path, list: &[Purge]) -> io::Result<()> {
 mod tests {
     use super::*;
 
-    fn bucket(store: &str, bucket: &str, prefix: &str) -> Scope {
-        Scope::Bucket { store: store.into(), bucket: bucket.into(), prefix: prefix.into() }
+    fn bucket(store: &str, bucket: &str, prefix: &str) -> PurgeScope {
+        PurgeScope::Bucket { store: store.into(), bucket: bucket.into(), prefix: prefix.into() }
     }
 
-    fn scopes() -> [Scope; 5] {
-        [Scope::Key("a/b".into()), Scope::Prefix("a/".into()), bucket("s", "b", "a/"), bucket("s", "b", ""), Scope::All]
+    fn scopes() -> [PurgeScope; 5] {
+        [
+            PurgeScope::Key("a/b".into()),
+            PurgeScope::Prefix("a/".into()),
+            bucket("s", "b", "a/"),
+            bucket("s", "b", ""),
+            PurgeScope::All,
+        ]
     }
 
     fn object(store: &str, bucket: &str, key: &str) -> ObjectId {
@@ -154,7 +160,7 @@ mod tests {
         ];
         for (object, expected) in table {
             for (scope, covered) in scopes().into_iter().zip(expected) {
-                let purges = Purges::open(None, 0);
+                let purges = PurgeLog::open(None, 0);
                 purges.add(scope.clone(), 1).expect("nothing is written");
                 let ObjectId { store, bucket, key } = &object;
                 assert_eq!(purges.epoch(&object), covered, "{scope:?} {store} {bucket} {key}");
@@ -164,10 +170,10 @@ mod tests {
 
     #[test]
     fn epochs_grow_even_when_the_clock_does_not() {
-        let purges = Purges::open(None, 0);
+        let purges = PurgeLog::open(None, 0);
         let mut last = 0;
         for now in [50, 50, 10, 60] {
-            purges.add(Scope::Key("k".into()), now).expect("nothing is written");
+            purges.add(PurgeScope::Key("k".into()), now).expect("nothing is written");
             let epoch = purges.epoch(&of_key("k"));
             assert!(epoch > last, "{now}");
             last = epoch;
@@ -176,12 +182,12 @@ mod tests {
 
     #[test]
     fn a_long_list_is_shortened_and_forgets_nothing() {
-        let purges = Purges::open(None, 0);
-        let count = 3 * MOST as u64;
+        let purges = PurgeLog::open(None, 0);
+        let count = 3 * MAX_PURGES as u64;
         for number in 0..count {
-            purges.add(Scope::Key(number.to_string()), 1 + number).expect("nothing is written");
+            purges.add(PurgeScope::Key(number.to_string()), 1 + number).expect("nothing is written");
         }
-        assert!(purges.list.load().len() <= MOST);
+        assert!(purges.list.load().len() <= MAX_PURGES);
         for number in 0..count {
             assert!(purges.epoch(&of_key(&number.to_string())) > number, "{number}");
         }
@@ -191,13 +197,13 @@ mod tests {
     fn purges_survive_a_restart_and_a_broken_list_drops_everything() {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("purges.json");
-        let purges = Purges::open(Some(file.clone()), 0);
+        let purges = PurgeLog::open(Some(file.clone()), 0);
         for (number, scope) in scopes().into_iter().enumerate().take(4) {
             purges.add(scope, 10 + number as u64).expect("the folder can be written");
         }
-        let again = Purges::open(Some(file.clone()), 0);
+        let again = PurgeLog::open(Some(file.clone()), 0);
         assert_eq!(*again.list.load(), *purges.list.load());
         std::fs::write(&file, b"[{").expect("the folder can be written");
-        assert_eq!(Purges::open(Some(file), 99).epoch(&of_key("any")), 99);
+        assert_eq!(PurgeLog::open(Some(file), 99).epoch(&of_key("any")), 99);
     }
 }

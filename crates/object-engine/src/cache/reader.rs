@@ -8,105 +8,105 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::fill::{self, Filling, Found, Job};
-use super::meta::Meta;
-use super::name::SliceKey;
-use super::question::is_store_trouble;
-use super::{Cache, State};
-use crate::Failure;
-use crate::Origin;
-use crate::Tally;
-use http_semantics::range::Span;
+use super::cache_keys::SliceKey;
+use super::cached_metadata::CachedMetadata;
+use super::fill::{self, FillHandle, FillJob, FillRead};
+use super::metadata_fetch::is_store_failure;
+use super::{CacheStatus, SliceCache};
+use crate::AttemptStats;
+use crate::ObjectError;
+use crate::ObjectOrigin;
+use http_semantics::range::ByteRange;
 
 /// Before a slice that failed mid-stream is tried again: this, doubled each time up to the other.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// Slices looked for when it is to be said beforehand where a response will come from.
-const LOOKED_AT: usize = 1024;
+const MAX_SLICES_CHECKED: usize = 1024;
 
 /// A response body out of the cache.
-pub struct Reader {
-    cache: Arc<Cache>,
-    origin: Arc<Origin>,
-    meta: Arc<Meta>,
+pub struct SliceReader {
+    cache: Arc<SliceCache>,
+    origin: Arc<ObjectOrigin>,
+    meta: Arc<CachedMetadata>,
     /// What the player is owed, by positions in the object.
-    owed: Range<u64>,
+    remaining: Range<u64>,
     /// Where the bytes come from that are given out now.
-    source: Source,
+    source: CurrentSlice,
     bytes: Bytes,
     window: Range<usize>,
     /// The first window was filled before it was asked for.
     primed: bool,
     /// The slice ahead; holding it keeps its fill alive.
-    ahead: Option<Filling>,
+    ahead: Option<FillHandle>,
     /// Whether the slice that is being read was begun at its first byte.
     sequential: bool,
-    begun_with: State,
-    served: Served,
-    tally: Tally,
+    initial_status: CacheStatus,
+    served: ServedBytes,
+    attempt_stats: AttemptStats,
 }
 
 /// The slice that is being read.
-enum Source {
+enum CurrentSlice {
     /// None yet, or the last one is at its end.
     Nothing,
     /// All of it is in `bytes`.
-    Kept { number: u64, from: From },
+    Kept { number: u64, from: SliceSource },
     /// It is being filled.
-    Filling(Filling),
+    Filling(FillHandle),
 }
 
 /// Where a slice was when it was wanted.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum From {
+enum SliceSource {
     Memory,
     Disk,
     Store,
 }
 
-impl Filling {
-    fn from(&self) -> From {
-        if self.is_from_disk() { From::Disk } else { From::Store }
+impl FillHandle {
+    fn source(&self) -> SliceSource {
+        if self.is_from_disk() { SliceSource::Disk } else { SliceSource::Store }
     }
 }
 
 /// Bytes given out by where they came from.
 #[derive(Clone, Copy, Debug, Default)]
-struct Served {
+struct ServedBytes {
     memory: u64,
     disk: u64,
     store: u64,
 }
 
-impl Reader {
+impl SliceReader {
     /// Of the bytes `span` (`None`: the object is empty); besides, how the object was known, and the fill that asking began.
     pub(super) fn new(
-        cache: &Arc<Cache>,
-        origin: &Arc<Origin>,
-        meta: &Arc<Meta>,
-        span: Option<Span>,
-        (begun_with, begun): (State, Option<Filling>),
+        cache: &Arc<SliceCache>,
+        origin: &Arc<ObjectOrigin>,
+        meta: &Arc<CachedMetadata>,
+        span: Option<ByteRange>,
+        (begun_with, begun): (CacheStatus, Option<FillHandle>),
     ) -> Self {
         Self {
             cache: Arc::clone(cache),
             origin: Arc::clone(origin),
             meta: Arc::clone(meta),
-            owed: span.map_or(0..0, |span| span.first..span.last + 1),
-            source: Source::Nothing,
+            remaining: span.map_or(0..0, |span| span.first..span.last + 1),
+            source: CurrentSlice::Nothing,
             bytes: Bytes::new(),
             window: 0..0,
             primed: false,
             ahead: begun,
             sequential: false,
-            begun_with,
-            served: Served::default(),
-            tally: Tally::default(),
+            initial_status: begun_with,
+            served: ServedBytes::default(),
+            attempt_stats: AttemptStats::default(),
         }
     }
 
-    /// Waits for the first bytes; the next [`Reader::fill`] has them at once.
-    pub(super) async fn prime(&mut self) -> Result<(), Failure> {
-        if !self.owed.is_empty() {
+    /// Waits for the first bytes; the next [`SliceReader::fill`] has them at once.
+    pub(super) async fn prime(&mut self) -> Result<(), ObjectError> {
+        if !self.remaining.is_empty() {
             self.next().await?;
             self.primed = true;
         }
@@ -114,19 +114,19 @@ impl Reader {
     }
 
     /// Makes the player's next bytes available, `room` at most; false at the end.
-    pub async fn fill(&mut self, room: usize) -> Result<bool, Failure> {
-        let more = self.go_on().await?;
+    pub async fn fill(&mut self, room: usize) -> Result<bool, ObjectError> {
+        let more = self.next_window().await?;
         self.window.end = self.window.end.min(self.window.start.saturating_add(room));
         Ok(more)
     }
 
-    async fn go_on(&mut self) -> Result<bool, Failure> {
+    async fn next_window(&mut self) -> Result<bool, ObjectError> {
         if std::mem::take(&mut self.primed) {
             return Ok(true);
         }
         self.advance();
         self.window = 0..0;
-        if self.owed.is_empty() {
+        if self.remaining.is_empty() {
             return Ok(false);
         }
         let mut pause = FIRST_PAUSE;
@@ -136,7 +136,7 @@ impl Reader {
             match self.next().await {
                 // The header is out: a store that comes back in time costs the player a pause, not the stream. One that
                 // talks nonsense may have a neighbour that does not.
-                Err(failure) if is_passing(failure) && (others > 0 || Instant::now() + pause < deadline) => {
+                Err(failure) if is_transient(failure) && (others > 0 || Instant::now() + pause < deadline) => {
                     others = others.saturating_sub(1);
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(LONGEST_PAUSE);
@@ -146,54 +146,54 @@ impl Reader {
         }
     }
 
-    /// What the last [`Reader::fill`] made available.
+    /// What the last [`SliceReader::fill`] made available.
     pub fn available(&self) -> &[u8] {
         &self.bytes[self.window.clone()]
     }
 
     /// The same, to be kept without a copy.
-    pub fn owned(&self) -> Bytes {
+    pub fn to_bytes(&self) -> Bytes {
         self.bytes.slice(self.window.clone())
     }
 
     /// What it took.
-    pub fn tally(&self) -> Tally {
-        let tally = if let Source::Filling(filling) = &self.source {
-            self.tally.clone().and(filling.tally())
+    pub fn attempt_stats(&self) -> AttemptStats {
+        let tally = if let CurrentSlice::Filling(filling) = &self.source {
+            self.attempt_stats.clone().merged_with(filling.attempt_stats())
         } else {
-            self.tally.clone()
+            self.attempt_stats.clone()
         };
-        Tally { cache: Some(self.state()), ..tally }
+        AttemptStats { cache: Some(self.cache_status()), ..tally }
     }
 
     /// How the cache took part so far.
-    pub fn state(&self) -> State {
-        let Served { memory, disk, store } = self.served;
+    pub fn cache_status(&self) -> CacheStatus {
+        let ServedBytes { memory, disk, store } = self.served;
         // What has been given out last counts too.
-        let now = self.from().filter(|_| !self.window.is_empty());
-        let store = store > 0 || now == Some(From::Store);
-        let kept = memory + disk > 0 || matches!(now, Some(From::Memory | From::Disk));
-        match self.begun_with {
-            State::Stale => State::Stale,
-            _ if store && kept => State::Partial,
-            _ if store => State::Miss,
+        let now = self.slice_source().filter(|_| !self.window.is_empty());
+        let store = store > 0 || now == Some(SliceSource::Store);
+        let kept = memory + disk > 0 || matches!(now, Some(SliceSource::Memory | SliceSource::Disk));
+        match self.initial_status {
+            CacheStatus::Stale => CacheStatus::Stale,
+            _ if store && kept => CacheStatus::Partial,
+            _ if store => CacheStatus::Miss,
             begun => begun,
         }
     }
 
     /// True where the bytes that are there come from the store, which has said that they are of this version.
     pub(super) fn is_from_store(&self) -> bool {
-        self.from() == Some(From::Store)
+        self.slice_source() == Some(SliceSource::Store)
     }
 
     /// How the cache will have taken part, as far as can be told.
-    pub fn forecast(&self) -> State {
-        let state = self.state();
+    pub fn expected_cache_status(&self) -> CacheStatus {
+        let state = self.cache_status();
         let size = u64::from(self.cache.slice_size);
-        let rest = (self.owed.start / size + 1..self.owed.end.div_ceil(size)).take(LOOKED_AT);
-        let all = rest.into_iter().all(|number| self.cache.shelf.may_have(&self.key(number)));
+        let rest = (self.remaining.start / size + 1..self.remaining.end.div_ceil(size)).take(MAX_SLICES_CHECKED);
+        let all = rest.into_iter().all(|number| self.cache.slice_store.may_contain(&self.key(number)));
         match state {
-            State::Hit | State::Revalidated if !all => State::Partial,
+            CacheStatus::Hit | CacheStatus::Revalidated if !all => CacheStatus::Partial,
             state => state,
         }
     }
@@ -201,57 +201,57 @@ impl Reader {
     /// The bytes of the last window have been taken.
     fn advance(&mut self) {
         let taken = self.window.len() as u64;
-        self.owed.start += taken;
+        self.remaining.start += taken;
         self.window = 0..0;
-        match self.from() {
+        match self.slice_source() {
             None => {}
-            Some(From::Memory) => self.served.memory += taken,
-            Some(From::Disk) => self.served.disk += taken,
-            Some(From::Store) => self.served.store += taken,
+            Some(SliceSource::Memory) => self.served.memory += taken,
+            Some(SliceSource::Disk) => self.served.disk += taken,
+            Some(SliceSource::Store) => self.served.store += taken,
         }
     }
 
     /// Where the slice that is being read comes from.
-    fn from(&self) -> Option<From> {
+    fn slice_source(&self) -> Option<SliceSource> {
         match &self.source {
-            Source::Nothing => None,
-            Source::Kept { from, .. } => Some(*from),
-            Source::Filling(filling) => Some(filling.from()),
+            CurrentSlice::Nothing => None,
+            CurrentSlice::Kept { from, .. } => Some(*from),
+            CurrentSlice::Filling(filling) => Some(filling.source()),
         }
     }
 
     /// Finds the bytes at the reader's place.
-    async fn next(&mut self) -> Result<(), Failure> {
+    async fn next(&mut self) -> Result<(), ObjectError> {
         let size = u64::from(self.cache.slice_size);
-        let (number, offset) = (self.owed.start / size, (self.owed.start % size) as usize);
+        let (number, offset) = (self.remaining.start / size, (self.remaining.start % size) as usize);
         if self.number() != Some(number) {
             self.open(number, offset == 0)?;
         }
         loop {
-            let Source::Filling(filling) = &mut self.source else {
-                self.show(offset);
+            let CurrentSlice::Filling(filling) = &mut self.source else {
+                self.set_window(offset);
                 return Ok(());
             };
-            let found = filling.following.borrow_and_update().at(offset);
+            let found = filling.progress.borrow_and_update().read_at(offset);
             match found {
-                Found::Bytes(bytes) => {
+                FillRead::Bytes(bytes) => {
                     self.bytes = bytes;
-                    self.show(0);
+                    self.set_window(0);
                     return Ok(());
                 }
-                Found::Whole(bytes) => {
-                    self.tally = std::mem::take(&mut self.tally).and(filling.tally());
-                    self.source = Source::Kept { number, from: filling.from() };
+                FillRead::Whole(bytes) => {
+                    self.attempt_stats = std::mem::take(&mut self.attempt_stats).merged_with(filling.attempt_stats());
+                    self.source = CurrentSlice::Kept { number, from: filling.source() };
                     self.bytes = bytes;
                 }
-                Found::Never(failure) => {
-                    self.leave();
+                FillRead::Failed(failure) => {
+                    self.leave_slice();
                     return Err(failure);
                 }
-                Found::Later => {
-                    if filling.following.changed().await.is_err() {
-                        self.leave();
-                        return Err(Failure::BrokenBody);
+                FillRead::Pending => {
+                    if filling.progress.changed().await.is_err() {
+                        self.leave_slice();
+                        return Err(ObjectError::BrokenBody);
                     }
                 }
             }
@@ -259,35 +259,35 @@ impl Reader {
     }
 
     /// Gives out the bytes from `start` on, as far as they are owed.
-    fn show(&mut self, start: usize) {
-        let left = usize::try_from(self.owed.end - self.owed.start).unwrap_or(usize::MAX);
+    fn set_window(&mut self, start: usize) {
+        let left = usize::try_from(self.remaining.end - self.remaining.start).unwrap_or(usize::MAX);
         let end = self.bytes.len().min(start.saturating_add(left));
         self.window = start..end;
     }
 
     fn number(&self) -> Option<u64> {
         match &self.source {
-            Source::Nothing => None,
-            Source::Kept { number, .. } | Source::Filling(Filling { number, .. }) => Some(*number),
+            CurrentSlice::Nothing => None,
+            CurrentSlice::Kept { number, .. } | CurrentSlice::Filling(FillHandle { number, .. }) => Some(*number),
         }
     }
 
     /// Goes to the slice `number`, at its beginning or inside it.
-    fn open(&mut self, number: u64, at_start: bool) -> Result<(), Failure> {
+    fn open(&mut self, number: u64, at_start: bool) -> Result<(), ObjectError> {
         // The last one was read to its end, or there was none.
         let read_whole = self.sequential && self.number().is_some();
-        self.leave();
+        self.leave_slice();
         self.sequential = at_start;
-        let job = self.job(number)?;
+        let job = self.fill_job(number)?;
         let ahead = self.ahead.take().filter(|ahead| ahead.number == number);
-        self.source = match self.cache.shelf.slice(&job.key) {
-            Some(bytes) => self.kept(number, bytes, ahead.as_ref()),
-            None => match fill::join(&self.cache, job) {
+        self.source = match self.cache.slice_store.slice(&job.key) {
+            Some(bytes) => self.use_kept_slice(number, bytes, ahead.as_ref()),
+            None => match fill::join_or_start(&self.cache, job) {
                 Ok(filling) => {
-                    let own = filling.own || ahead.is_some_and(|ahead| ahead.own);
-                    Source::Filling(Filling { own, ..filling })
+                    let own = filling.is_leader || ahead.is_some_and(|ahead| ahead.is_leader);
+                    CurrentSlice::Filling(FillHandle { is_leader: own, ..filling })
                 }
-                Err(bytes) => self.kept(number, bytes, ahead.as_ref()),
+                Err(bytes) => self.use_kept_slice(number, bytes, ahead.as_ref()),
             },
         };
         if read_whole {
@@ -297,34 +297,35 @@ impl Reader {
     }
 
     /// A slice that is in memory, be it because we had it fetched ahead.
-    fn kept(&mut self, number: u64, bytes: Bytes, ahead: Option<&Filling>) -> Source {
+    fn use_kept_slice(&mut self, number: u64, bytes: Bytes, ahead: Option<&FillHandle>) -> CurrentSlice {
         self.bytes = bytes;
-        self.tally = std::mem::take(&mut self.tally).and(ahead.map_or(Tally::default(), Filling::tally));
-        Source::Kept { number, from: ahead.map_or(From::Memory, Filling::from) }
+        self.attempt_stats = std::mem::take(&mut self.attempt_stats)
+            .merged_with(ahead.map_or(AttemptStats::default(), FillHandle::attempt_stats));
+        CurrentSlice::Kept { number, from: ahead.map_or(SliceSource::Memory, FillHandle::source) }
     }
 
     /// Leaves the slice; what it took is ours where we began to fill it.
-    fn leave(&mut self) {
-        if let Source::Filling(filling) = &self.source {
-            self.tally = std::mem::take(&mut self.tally).and(filling.tally());
+    fn leave_slice(&mut self) {
+        if let CurrentSlice::Filling(filling) = &self.source {
+            self.attempt_stats = std::mem::take(&mut self.attempt_stats).merged_with(filling.attempt_stats());
         }
-        self.source = Source::Nothing;
+        self.source = CurrentSlice::Nothing;
         self.bytes = Bytes::new();
         self.window = 0..0;
     }
 
     /// Has the slice after this one fetched, where it is wanted and not there.
     fn fetch_ahead(&mut self, number: u64) {
-        if number.saturating_mul(u64::from(self.cache.slice_size)) >= self.owed.end {
+        if number.saturating_mul(u64::from(self.cache.slice_size)) >= self.remaining.end {
             return;
         }
-        let Ok(job) = self.job(number) else { return };
-        if self.cache.shelf.has(&job.key) || self.meta.version.gate.available_permits() == 0 {
+        let Ok(job) = self.fill_job(number) else { return };
+        if self.cache.slice_store.is_in_memory(&job.key) || self.meta.version.fill_permits.available_permits() == 0 {
             return;
         }
-        if let Ok(filling) = fill::join(&self.cache, job) {
-            if filling.own {
-                self.cache.stats.ahead.up();
+        if let Ok(filling) = fill::join_or_start(&self.cache, job) {
+            if filling.is_leader {
+                self.cache.stats.read_aheads.increment();
             }
             self.ahead = Some(filling);
         }
@@ -334,24 +335,24 @@ impl Reader {
         SliceKey { version: Arc::clone(&self.meta.version), number, size: self.cache.slice_size }
     }
 
-    fn job(&self, number: u64) -> Result<Job, Failure> {
+    fn fill_job(&self, number: u64) -> Result<FillJob, ObjectError> {
         let key = self.key(number);
         // Spans are within the object; one that were not would be a slice that is not there.
-        let span = key.span().ok_or(Failure::Changed)?;
-        Ok(Job { key, span, origin: Arc::clone(&self.origin), begun: None })
+        let span = key.byte_range().ok_or(ObjectError::Changed)?;
+        Ok(FillJob { key, span, origin: Arc::clone(&self.origin), started_download: None })
     }
 }
 
-fn is_passing(failure: Failure) -> bool {
-    is_store_trouble(failure) || matches!(failure, Failure::Nonsense(_))
+fn is_transient(failure: ObjectError) -> bool {
+    is_store_failure(failure) || matches!(failure, ObjectError::InvalidResponse(_))
 }
 
-impl Drop for Reader {
+impl Drop for SliceReader {
     fn drop(&mut self) {
         if !self.primed {
             self.advance();
         }
-        let Served { memory, disk, store } = self.served;
+        let ServedBytes { memory, disk, store } = self.served;
         self.cache.stats.memory_bytes.add(memory);
         self.cache.stats.disk_bytes.add(disk);
         self.cache.stats.store_bytes.add(store);

@@ -1,4 +1,4 @@
-//! What the cache is told (`Cache`, `Policies.OutputCache.<name>`).
+//! What the cache is told (`SliceCache`, `Policies.OutputCache.<name>`).
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,12 +11,12 @@ pub struct Settings {
     /// Bytes of slices kept in memory.
     pub memory: u64,
     /// Where slices are kept besides, to survive a restart.
-    pub disk: Option<Disk>,
+    pub disk: Option<DiskCacheSettings>,
 }
 
 /// A folder of the cache's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Disk {
+pub struct DiskCacheSettings {
     /// The folder; it is made where it is not there.
     pub path: PathBuf,
     /// Bytes it takes, at most.
@@ -32,10 +32,10 @@ impl Default for Settings {
 
 /// How long what was fetched is believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Policy {
+pub struct CachePolicy {
     /// How long an object is taken for unchanged without asking the store.
     pub ttl: Duration,
-    /// Whether the object's own `Cache-Control` decides where it says something.
+    /// Whether the object's own `SliceCache-CacheControl` decides where it says something.
     pub honour_cache_control: bool,
     /// How long after that it is still served while the store is asked beside the request.
     pub stale_while_revalidate: Duration,
@@ -45,7 +45,7 @@ pub struct Policy {
     pub negative_ttl: Duration,
 }
 
-impl Default for Policy {
+impl Default for CachePolicy {
     /// An overwritten object is seen within seconds; a store that is down for a day silences nothing that is cached.
     fn default() -> Self {
         Self {

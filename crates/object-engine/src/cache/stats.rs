@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// How the cache took part in a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
+pub enum CacheStatus {
     /// All from the cache, without a question to the store.
     Hit,
     /// From the store.
@@ -21,7 +21,7 @@ pub enum State {
     Bypass,
 }
 
-impl State {
+impl CacheStatus {
     /// Its name in logs, metrics and the operator's header.
     pub fn name(self) -> &'static str {
         match self {
@@ -42,7 +42,7 @@ pub struct Counter(AtomicU64);
 
 impl Counter {
     /// One more.
-    pub fn up(&self) {
+    pub fn increment(&self) {
         self.add(1);
     }
 
@@ -59,7 +59,7 @@ impl Counter {
 
 /// Numbers since the start, for metrics.
 #[derive(Debug, Default)]
-pub struct Stats {
+pub struct CacheStats {
     /// Bytes sent to players out of memory.
     pub memory_bytes: Counter,
     /// Bytes sent to players that were read from the disk for them.
@@ -75,9 +75,9 @@ pub struct Stats {
     /// Slices given up because nobody wanted them any more.
     pub cancelled: Counter,
     /// Slices fetched ahead of their reader.
-    pub ahead: Counter,
+    pub read_aheads: Counter,
     /// Questions to the store about an object.
-    pub questions: Counter,
+    pub metadata_requests: Counter,
     /// Slices dropped from memory for others.
     pub evictions: Counter,
     /// Reads from the disk that failed or gave what was not written, and a disk that could not be opened.

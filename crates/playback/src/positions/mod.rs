@@ -23,7 +23,7 @@ pub use routes::routes;
 
 use metrics::Numbers;
 use primitives::clock::Clock;
-use primitives::lifecycle::Tasks;
+use primitives::lifecycle::BackgroundTasks;
 use server_kit::database::Database;
 use server_kit::redis::Redis;
 use settings::Settings;
@@ -142,7 +142,7 @@ impl Positions {
         settings: Settings,
         (database, redis): (Option<Database>, Option<Redis>),
         clock: &Clock,
-        tasks: &Tasks,
+        tasks: &BackgroundTasks,
         registry: &Registry,
     ) -> Result<Option<Self>, prometheus::Error> {
         let numbers = Numbers::register(registry)?;
@@ -221,14 +221,14 @@ impl Positions {
         Error::Unavailable
     }
 
-    async fn reconcile(self, tasks: Tasks) {
+    async fn reconcile(self, tasks: BackgroundTasks) {
         tokio::select! {
             () = self.store.reconcile() => {}
             () = tasks.stopping() => {}
         }
     }
 
-    async fn sweep(self, tasks: Tasks) {
+    async fn sweep(self, tasks: BackgroundTasks) {
         loop {
             tokio::select! {
                 () = tokio::time::sleep(SWEEP_EVERY) => {}

@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::metrics::Numbers;
 use super::store::{Away, Store};
 use super::{Entry, Error, Key};
-use primitives::lifecycle::Tasks;
+use primitives::lifecycle::BackgroundTasks;
 
 /// Reports in one commit at most.
 const MOST: usize = 1000;
@@ -33,7 +33,7 @@ pub struct Queue {
 
 impl Queue {
     /// Starts the one who writes to `store`; it ends, with the queue empty, when `tasks` stop.
-    pub fn start(store: Arc<dyn Store>, tasks: &Tasks, numbers: Numbers) -> Self {
+    pub fn start(store: Arc<dyn Store>, tasks: &BackgroundTasks, numbers: Numbers) -> Self {
         let (jobs, taken) = mpsc::channel(WAITING);
         tasks.spawn(write(taken, store, tasks.clone(), numbers.clone()));
         Self { jobs, numbers }
@@ -55,7 +55,7 @@ impl Queue {
     }
 }
 
-async fn write(mut jobs: mpsc::Receiver<Job>, store: Arc<dyn Store>, tasks: Tasks, numbers: Numbers) {
+async fn write(mut jobs: mpsc::Receiver<Job>, store: Arc<dyn Store>, tasks: BackgroundTasks, numbers: Numbers) {
     let mut batch = Vec::new();
     let stopping = tasks.stopping();
     tokio::pin!(stopping);

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::{Action, Playback, Report};
-use primitives::lifecycle::Tasks;
+use primitives::lifecycle::BackgroundTasks;
 
 /// Without a stream for as long, the next one is another playback.
 const PAUSE: Duration = Duration::from_secs(60);
@@ -58,7 +58,7 @@ pub struct Listening {
 
 impl Listening {
     /// Begins to follow, and to report to `playback`.
-    pub fn start(playback: Playback, tasks: &Tasks) -> Self {
+    pub fn start(playback: Playback, tasks: &BackgroundTasks) -> Self {
         let (queue, heard) = mpsc::channel(QUEUE);
         tasks.spawn(follow(heard, playback.clone(), tasks.clone()));
         Self { queue, playback }
@@ -72,7 +72,7 @@ impl Listening {
     }
 }
 
-async fn follow(mut heard: mpsc::Receiver<Heard>, playback: Playback, tasks: Tasks) {
+async fn follow(mut heard: mpsc::Receiver<Heard>, playback: Playback, tasks: BackgroundTasks) {
     let mut playing = Playing::default();
     let mut sweep = tokio::time::interval(PAUSE);
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);

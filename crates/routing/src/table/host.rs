@@ -1,4 +1,4 @@
-//! `Match.Hosts`: exact names, `*.example.com`, ports.
+//! `RouteMatch.Hosts`: exact names, `*.example.com`, ports.
 
 use std::cmp::Reverse;
 
@@ -8,38 +8,40 @@ use url::Host;
 /// a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostPattern {
-    name: Name,
+    name: HostNamePattern,
     port: Option<u16>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Name {
+enum HostNamePattern {
     Exact(String),
     /// With its first dot.
-    Below(String),
+    Subdomains(String),
     Any,
 }
 
 /// Why a text is not a host pattern.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not a host; expected one such as `example.com`, `*.example.com` or `example.com:8443`")]
-pub struct BadHost {
+pub struct InvalidHostPattern {
     text: String,
 }
 
 impl HostPattern {
     /// Reads a host pattern. International names may be written in either form.
-    pub fn parse(text: &str) -> Result<Self, BadHost> {
-        let bad = || BadHost { text: text.to_owned() };
+    pub fn parse(text: &str) -> Result<Self, InvalidHostPattern> {
+        let bad = || InvalidHostPattern { text: text.to_owned() };
         let sent = RequestHost::new(text);
         let ascii = |name: &str| match Host::parse(name) {
             Ok(host) if !name.contains('*') => Ok(host.to_string()),
             _ => Err(bad()),
         };
         let name = match sent.name.strip_prefix('*') {
-            Some("") => Name::Any,
-            Some(below) => Name::Below(format!(".{}", ascii(below.strip_prefix('.').ok_or_else(bad)?)?)),
-            None => Name::Exact(ascii(sent.name)?),
+            Some("") => HostNamePattern::Any,
+            Some(below) => {
+                HostNamePattern::Subdomains(format!(".{}", ascii(below.strip_prefix('.').ok_or_else(bad)?)?))
+            }
+            None => HostNamePattern::Exact(ascii(sent.name)?),
         };
         Ok(Self { name, port: sent.port })
     }
@@ -47,11 +49,11 @@ impl HostPattern {
     /// Whether the host that a request names is one of these.
     pub(super) fn accepts(&self, sent: &RequestHost<'_>) -> bool {
         let name = match &self.name {
-            Name::Exact(name) => sent.name.eq_ignore_ascii_case(name),
-            Name::Below(suffix) => sent.name.len().checked_sub(suffix.len()).is_some_and(|start| {
+            HostNamePattern::Exact(name) => sent.name.eq_ignore_ascii_case(name),
+            HostNamePattern::Subdomains(suffix) => sent.name.len().checked_sub(suffix.len()).is_some_and(|start| {
                 start > 0 && sent.name.as_bytes()[start..].eq_ignore_ascii_case(suffix.as_bytes())
             }),
-            Name::Any => true,
+            HostNamePattern::Any => true,
         };
         // A client leaves its scheme's own port out.
         name && self.port.is_none_or(|port| sent.port.map_or(port == 80 || port == 443, |sent| sent == port))
@@ -61,9 +63,9 @@ impl HostPattern {
     pub(super) fn rank(host: Option<&Self>) -> impl Ord + use<> {
         let Some(host) = host else { return (2, Reverse(0), true) };
         let (class, length) = match &host.name {
-            Name::Exact(_) => (0, 0),
-            Name::Below(suffix) => (1, suffix.len()),
-            Name::Any => (1, 0),
+            HostNamePattern::Exact(_) => (0, 0),
+            HostNamePattern::Subdomains(suffix) => (1, suffix.len()),
+            HostNamePattern::Any => (1, 0),
         };
         (class, Reverse(length), host.port.is_none())
     }

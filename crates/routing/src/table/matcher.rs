@@ -1,4 +1,4 @@
-//! `Match.Headers` and `Match.QueryParameters`, with YARP's modes. A value that is sent empty counts as not sent.
+//! `RouteMatch.Headers` and `RouteMatch.QueryParameters`, with YARP's modes. A value that is sent empty counts as not sent.
 
 use http::header::COOKIE;
 use http::{HeaderMap, HeaderName};
@@ -12,14 +12,14 @@ pub struct HeaderMatcher {
     /// One of these; none for `Exists` and `NotExists`.
     pub values: Vec<String>,
     /// How they are compared.
-    pub mode: HeaderMode,
+    pub mode: HeaderMatchMode,
     /// Whether upper and lower case differ (ASCII).
     pub case_sensitive: bool,
 }
 
 /// How a header's value is compared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum HeaderMode {
+pub enum HeaderMatchMode {
     /// `ExactHeader`: an element of the header's list equals one of the values.
     #[default]
     Exact,
@@ -43,14 +43,14 @@ pub struct QueryMatcher {
     /// One of these, decoded; none for `Exists`.
     pub values: Vec<String>,
     /// How they are compared.
-    pub mode: QueryMode,
+    pub mode: QueryMatchMode,
     /// Whether upper and lower case differ (ASCII).
     pub case_sensitive: bool,
 }
 
 /// How a query parameter's value is compared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum QueryMode {
+pub enum QueryMatchMode {
     /// It equals one of the values.
     #[default]
     Exact,
@@ -67,17 +67,17 @@ pub enum QueryMode {
 impl HeaderMatcher {
     pub(super) fn accepts(&self, headers: &HeaderMap) -> bool {
         let lines = || headers.get_all(&self.name).iter().map(|line| line.as_bytes()).filter(|line| !line.is_empty());
-        let listed = |test: Test| {
+        let listed = |test: ValueComparison| {
             let separator = if self.name == COOKIE { b';' } else { b',' };
             lines().any(|line| elements(line, separator).any(|element| self.one_of(element, test)))
         };
         match self.mode {
-            HeaderMode::Exact => listed(equals),
-            HeaderMode::Prefix => listed(starts_with),
-            HeaderMode::Contains => lines().any(|line| self.one_of(line, contains)),
-            HeaderMode::NotContains => !lines().any(|line| self.one_of(line, contains)),
-            HeaderMode::Exists => lines().next().is_some(),
-            HeaderMode::NotExists => lines().next().is_none(),
+            HeaderMatchMode::Exact => listed(equals),
+            HeaderMatchMode::Prefix => listed(starts_with),
+            HeaderMatchMode::Contains => lines().any(|line| self.one_of(line, contains)),
+            HeaderMatchMode::NotContains => !lines().any(|line| self.one_of(line, contains)),
+            HeaderMatchMode::Exists => lines().next().is_some(),
+            HeaderMatchMode::NotExists => lines().next().is_none(),
         }
     }
 
@@ -85,17 +85,19 @@ impl HeaderMatcher {
     /// then takes the route that stands first.
     pub(super) fn excludes(&self, other: &Self) -> bool {
         let apart = match (self.mode, other.mode) {
-            (HeaderMode::Exact, HeaderMode::Exact) => {
+            (HeaderMatchMode::Exact, HeaderMatchMode::Exact) => {
                 disjoint(&self.values, &other.values, self.case_sensitive && other.case_sensitive)
             }
-            (HeaderMode::NotExists, other) => !matches!(other, HeaderMode::NotExists | HeaderMode::NotContains),
-            (own, HeaderMode::NotExists) => own != HeaderMode::NotContains,
+            (HeaderMatchMode::NotExists, other) => {
+                !matches!(other, HeaderMatchMode::NotExists | HeaderMatchMode::NotContains)
+            }
+            (own, HeaderMatchMode::NotExists) => own != HeaderMatchMode::NotContains,
             _ => false,
         };
         apart && self.name == other.name
     }
 
-    fn one_of(&self, sent: &[u8], test: Test) -> bool {
+    fn one_of(&self, sent: &[u8], test: ValueComparison) -> bool {
         self.values.iter().any(|value| test(sent, value.as_bytes(), self.case_sensitive))
     }
 }
@@ -106,30 +108,30 @@ impl QueryMatcher {
             form_urlencoded::parse(query.as_bytes())
                 .filter(|(name, value)| name.eq_ignore_ascii_case(&self.name) && !value.is_empty())
         };
-        let one_of = |test: Test| {
+        let one_of = |test: ValueComparison| {
             sent().any(|(_, sent)| {
                 self.values.iter().any(|value| test(sent.as_bytes(), value.as_bytes(), self.case_sensitive))
             })
         };
         match self.mode {
-            QueryMode::Exact => one_of(equals),
-            QueryMode::Contains => one_of(contains),
-            QueryMode::NotContains => !one_of(contains),
-            QueryMode::Prefix => one_of(starts_with),
-            QueryMode::Exists => sent().next().is_some(),
+            QueryMatchMode::Exact => one_of(equals),
+            QueryMatchMode::Contains => one_of(contains),
+            QueryMatchMode::NotContains => !one_of(contains),
+            QueryMatchMode::Prefix => one_of(starts_with),
+            QueryMatchMode::Exists => sent().next().is_some(),
         }
     }
 
     /// As [`HeaderMatcher::excludes`].
     pub(super) fn excludes(&self, other: &Self) -> bool {
-        (self.mode, other.mode) == (QueryMode::Exact, QueryMode::Exact)
+        (self.mode, other.mode) == (QueryMatchMode::Exact, QueryMatchMode::Exact)
             && self.name.eq_ignore_ascii_case(&other.name)
             && disjoint(&self.values, &other.values, self.case_sensitive && other.case_sensitive)
     }
 }
 
 /// What was sent, what is wanted, whether case matters.
-type Test = fn(&[u8], &[u8], bool) -> bool;
+type ValueComparison = fn(&[u8], &[u8], bool) -> bool;
 
 fn equals(sent: &[u8], value: &[u8], case_sensitive: bool) -> bool {
     if case_sensitive { sent == value } else { sent.eq_ignore_ascii_case(value) }

@@ -6,27 +6,28 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use proptest::prelude::{ProptestConfig, any, prop_assert, proptest};
 
 use super::{
-    Entry, HeaderMatcher, HeaderMode, HostPattern, Lookup, Match, Pattern, QueryMatcher, QueryMode, Request, Table,
+    HeaderMatchMode, HeaderMatcher, HostPattern, PathPattern, QueryMatchMode, QueryMatcher, RouteEntry, RouteLookup,
+    RouteMatch, RouteTable, RoutingInput,
 };
 
-fn route(id: &str, matches: Match) -> Entry<&'static str> {
-    Entry { id: id.into(), order: 0, matches, value: "value" }
+fn route(id: &str, matches: RouteMatch) -> RouteEntry<&'static str> {
+    RouteEntry { id: id.into(), order: 0, matches, value: "value" }
 }
 
-fn path(text: &str) -> Match {
-    Match { path: Some(Pattern::parse(text).expect("a valid pattern")), ..Match::default() }
+fn path(text: &str) -> RouteMatch {
+    RouteMatch { path: Some(PathPattern::parse(text).expect("a valid pattern")), ..RouteMatch::default() }
 }
 
 fn hosts(names: &[&str]) -> Vec<HostPattern> {
     names.iter().map(|name| HostPattern::parse(name).expect("a valid host")).collect()
 }
 
-fn header(name: &'static str, mode: HeaderMode, values: &[&str]) -> HeaderMatcher {
+fn header(name: &'static str, mode: HeaderMatchMode, values: &[&str]) -> HeaderMatcher {
     let values = values.iter().map(|value| (*value).to_owned()).collect();
     HeaderMatcher { name: HeaderName::from_static(name), values, mode, case_sensitive: false }
 }
 
-fn query(name: &str, mode: QueryMode, values: &[&str]) -> QueryMatcher {
+fn query(name: &str, mode: QueryMatchMode, values: &[&str]) -> QueryMatcher {
     let values = values.iter().map(|value| (*value).to_owned()).collect();
     QueryMatcher { name: name.to_owned(), values, mode, case_sensitive: false }
 }
@@ -40,26 +41,30 @@ fn headers(lines: Lines) -> HeaderMap {
 }
 
 /// The name of the route that a request takes; `405 …` or `404` where none.
-fn taken(table: &Table<&str>, method: Method, host: &str, target: &str, headers: &HeaderMap) -> String {
+fn taken(table: &RouteTable<&str>, method: Method, host: &str, target: &str, headers: &HeaderMap) -> String {
     let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
-    match table.find(&Request { method: &method, host: Some(host), path, query, headers }) {
-        Lookup::Found(found) => found.id.to_string(),
-        Lookup::MethodNotAllowed(methods) => format!("405 {methods:?}"),
-        Lookup::NotFound => "404".to_owned(),
+    match table.find(&RoutingInput { method: &method, host: Some(host), path, query, headers }) {
+        RouteLookup::Found(found) => found.id.to_string(),
+        RouteLookup::MethodNotAllowed(methods) => format!("405 {methods:?}"),
+        RouteLookup::NotFound => "404".to_owned(),
     }
 }
 
-fn table(entries: Vec<Entry<&'static str>>) -> Table<&'static str> {
-    Table::build(entries).expect("no ties")
+fn table(entries: Vec<RouteEntry<&'static str>>) -> RouteTable<&'static str> {
+    RouteTable::build(entries).expect("no ties")
 }
 
-fn ties(entries: Vec<Entry<&'static str>>) -> Vec<(String, String)> {
-    let pair = |tie: super::Ambiguity| (tie.first.to_string(), tie.second.to_string());
-    Table::build(entries).err().unwrap_or_default().into_iter().map(pair).collect()
+fn ties(entries: Vec<RouteEntry<&'static str>>) -> Vec<(String, String)> {
+    let pair = |tie: super::AmbiguousRoutes| (tie.first.to_string(), tie.second.to_string());
+    RouteTable::build(entries).err().unwrap_or_default().into_iter().map(pair).collect()
 }
 
 /// Both orders of the file give the same answer, so the file's order decides nothing.
-fn first_of(one: Entry<&'static str>, two: Entry<&'static str>, ask: impl Fn(&Table<&str>) -> String) -> String {
+fn first_of(
+    one: RouteEntry<&'static str>,
+    two: RouteEntry<&'static str>,
+    ask: impl Fn(&RouteTable<&str>) -> String,
+) -> String {
     let answer = ask(&table(vec![one.clone(), two.clone()]));
     assert_eq!(answer, ask(&table(vec![two, one])));
     answer
@@ -67,24 +72,24 @@ fn first_of(one: Entry<&'static str>, two: Entry<&'static str>, ask: impl Fn(&Ta
 
 #[test]
 fn order_comes_before_everything_else() {
-    let narrow = route("narrow", Match { methods: vec![Method::GET], hosts: hosts(&["a.com"]), ..path("/a/b") });
-    let wide = Entry { order: -1, ..route("wide", path("/{**all}")) };
-    let ask = |table: &Table<&str>| taken(table, Method::GET, "a.com", "/a/b", &HeaderMap::new());
+    let narrow = route("narrow", RouteMatch { methods: vec![Method::GET], hosts: hosts(&["a.com"]), ..path("/a/b") });
+    let wide = RouteEntry { order: -1, ..route("wide", path("/{**all}")) };
+    let ask = |table: &RouteTable<&str>| taken(table, Method::GET, "a.com", "/a/b", &HeaderMap::new());
     assert_eq!(first_of(narrow, wide, ask), "wide");
 }
 
 #[test]
 fn each_criterion_decides_where_those_before_it_are_equal() {
     let sent = headers(&[("x-a", "1"), ("x-b", "2")]);
-    let ask = |table: &Table<&str>| taken(table, Method::GET, "www.a.com", "/a/b?q=1&r=2", &sent);
+    let ask = |table: &RouteTable<&str>| taken(table, Method::GET, "www.a.com", "/a/b?q=1&r=2", &sent);
     let base = || path("/a/{x}");
-    let get = || Match { methods: vec![Method::GET], ..base() };
-    let at = |host: &str| Match { hosts: hosts(&[host]), ..base() };
-    let exists = |name| header(name, HeaderMode::Exists, &[]);
-    let asked = |name| query(name, QueryMode::Exists, &[]);
-    let cases: [(Match, Match); 12] = [
-        (path("/a/b"), Match { methods: vec![Method::GET], ..base() }),
-        (base(), Match { hosts: hosts(&["www.a.com"]), ..Match::default() }),
+    let get = || RouteMatch { methods: vec![Method::GET], ..base() };
+    let at = |host: &str| RouteMatch { hosts: hosts(&[host]), ..base() };
+    let exists = |name| header(name, HeaderMatchMode::Exists, &[]);
+    let asked = |name| query(name, QueryMatchMode::Exists, &[]);
+    let cases: [(RouteMatch, RouteMatch); 12] = [
+        (path("/a/b"), RouteMatch { methods: vec![Method::GET], ..base() }),
+        (base(), RouteMatch { hosts: hosts(&["www.a.com"]), ..RouteMatch::default() }),
         (base(), path("/a/{**x}")),
         (get(), at("www.a.com")),
         (at("www.a.com:80"), at("www.a.com")),
@@ -92,12 +97,15 @@ fn each_criterion_decides_where_those_before_it_are_equal() {
         (at("*.a.com"), at("*.com")),
         (at("*.a.com"), at("*")),
         (at("*"), base()),
-        (at("www.a.com"), Match { headers: vec![exists("x-a")], ..base() }),
+        (at("www.a.com"), RouteMatch { headers: vec![exists("x-a")], ..base() }),
         (
-            Match { headers: vec![exists("x-a"), exists("x-b")], ..base() },
-            Match { headers: vec![exists("x-a")], query: vec![asked("q")], ..base() },
+            RouteMatch { headers: vec![exists("x-a"), exists("x-b")], ..base() },
+            RouteMatch { headers: vec![exists("x-a")], query: vec![asked("q")], ..base() },
         ),
-        (Match { query: vec![asked("q"), asked("r")], ..base() }, Match { query: vec![asked("q")], ..base() }),
+        (
+            RouteMatch { query: vec![asked("q"), asked("r")], ..base() },
+            RouteMatch { query: vec![asked("q")], ..base() },
+        ),
     ];
     for (index, (first, second)) in cases.into_iter().enumerate() {
         assert_eq!(first_of(route("first", first), route("second", second), ask), "first", "case {index}");
@@ -106,8 +114,8 @@ fn each_criterion_decides_where_those_before_it_are_equal() {
 
 #[test]
 fn a_route_with_several_hosts_is_ranked_by_the_one_that_matches() {
-    let mixed = route("mixed", Match { hosts: hosts(&["a.com", "*.b.com"]), ..path("/") });
-    let exact = route("exact", Match { hosts: hosts(&["www.b.com"]), ..path("/") });
+    let mixed = route("mixed", RouteMatch { hosts: hosts(&["a.com", "*.b.com"]), ..path("/") });
+    let exact = route("exact", RouteMatch { hosts: hosts(&["www.b.com"]), ..path("/") });
     let table = table(vec![mixed, exact]);
     let ask = |host| taken(&table, Method::GET, host, "/", &HeaderMap::new());
     assert_eq!([ask("a.com"), ask("www.b.com"), ask("x.b.com"), ask("c.com")], ["mixed", "exact", "mixed", "404"]);
@@ -115,21 +123,24 @@ fn a_route_with_several_hosts_is_ranked_by_the_one_that_matches() {
 
 #[test]
 fn true_ties_are_named() {
-    let get = |text| Match { methods: vec![Method::GET, Method::HEAD], ..path(text) };
-    let at = |text, host: &[&str]| Match { hosts: hosts(host), ..path(text) };
-    let with = |matcher| Match { headers: vec![matcher], ..path("/a") };
-    let asked = |matcher| Match { query: vec![matcher], ..path("/a") };
-    let cases: [(Match, Match); 10] = [
+    let get = |text| RouteMatch { methods: vec![Method::GET, Method::HEAD], ..path(text) };
+    let at = |text, host: &[&str]| RouteMatch { hosts: hosts(host), ..path(text) };
+    let with = |matcher| RouteMatch { headers: vec![matcher], ..path("/a") };
+    let asked = |matcher| RouteMatch { query: vec![matcher], ..path("/a") };
+    let cases: [(RouteMatch, RouteMatch); 10] = [
         (path("/a"), path("/A")),
         (path("/a b"), path("/a%20b")),
         (path("/{x}/b"), path("/{y}/b")),
-        (path("/{**x}"), Match::default()),
-        (get("/a"), Match { methods: vec![Method::HEAD], ..path("/a") }),
+        (path("/{**x}"), RouteMatch::default()),
+        (get("/a"), RouteMatch { methods: vec![Method::HEAD], ..path("/a") }),
         (at("/a", &["x.com", "y.com"]), at("/a", &["z.com", "Y.com"])),
         (at("/a", &["x.com:80"]), at("/a", &["x.com:443"])),
-        (with(header("x-a", HeaderMode::Exists, &[])), with(header("x-b", HeaderMode::Exists, &[]))),
-        (with(header("x-a", HeaderMode::Exact, &["1", "2"])), with(header("x-a", HeaderMode::Exact, &["2", "3"]))),
-        (asked(query("q", QueryMode::Exact, &["1"])), asked(query("q", QueryMode::Prefix, &["1"]))),
+        (with(header("x-a", HeaderMatchMode::Exists, &[])), with(header("x-b", HeaderMatchMode::Exists, &[]))),
+        (
+            with(header("x-a", HeaderMatchMode::Exact, &["1", "2"])),
+            with(header("x-a", HeaderMatchMode::Exact, &["2", "3"])),
+        ),
+        (asked(query("q", QueryMatchMode::Exact, &["1"])), asked(query("q", QueryMatchMode::Prefix, &["1"]))),
     ];
     for (index, (one, two)) in cases.into_iter().enumerate() {
         let found = ties(vec![route("one", one), route("two", two)]);
@@ -139,31 +150,31 @@ fn true_ties_are_named() {
 
 #[test]
 fn routes_that_cannot_meet_are_no_tie() {
-    let methods = |list: &[Method]| Match { methods: list.to_vec(), ..path("/a") };
-    let at = |host: &str| Match { hosts: hosts(&[host]), ..path("/a") };
-    let with = |mode, value: &[&str]| Match { headers: vec![header("x-a", mode, value)], ..path("/a") };
-    let asked = |value| Match { query: vec![query("v", QueryMode::Exact, &[value])], ..path("/a") };
-    let cases: [(Match, Match); 9] = [
+    let methods = |list: &[Method]| RouteMatch { methods: list.to_vec(), ..path("/a") };
+    let at = |host: &str| RouteMatch { hosts: hosts(&[host]), ..path("/a") };
+    let with = |mode, value: &[&str]| RouteMatch { headers: vec![header("x-a", mode, value)], ..path("/a") };
+    let asked = |value| RouteMatch { query: vec![query("v", QueryMatchMode::Exact, &[value])], ..path("/a") };
+    let cases: [(RouteMatch, RouteMatch); 9] = [
         (path("/a"), path("/b")),
         (path("/{x}/a"), path("/{x}/b")),
         (methods(&[Method::GET]), methods(&[Method::PUT, Method::POST])),
         (at("x.com"), at("y.com")),
         (at("*.x.com"), at("*.y.com")),
         (at("x.com:8080"), at("x.com:8081")),
-        (with(HeaderMode::Exact, &["1"]), with(HeaderMode::Exact, &["2"])),
-        (with(HeaderMode::NotExists, &[]), with(HeaderMode::Prefix, &["2"])),
+        (with(HeaderMatchMode::Exact, &["1"]), with(HeaderMatchMode::Exact, &["2"])),
+        (with(HeaderMatchMode::NotExists, &[]), with(HeaderMatchMode::Prefix, &["2"])),
         (asked("1"), asked("2")),
     ];
     for (index, (one, two)) in cases.into_iter().enumerate() {
         assert_eq!(ties(vec![route("one", one), route("two", two)]), [], "case {index}");
     }
-    let ordered = Entry { order: 1, ..route("two", path("/a")) };
+    let ordered = RouteEntry { order: 1, ..route("two", path("/a")) };
     assert_eq!(ties(vec![route("one", path("/a")), ordered]), []);
 }
 
 #[test]
 fn every_tie_is_named_once() {
-    let at = || Match { hosts: hosts(&["x.com", "y.com"]), ..path("/a") };
+    let at = || RouteMatch { hosts: hosts(&["x.com", "y.com"]), ..path("/a") };
     let found = ties(vec![route("a", at()), route("b", at()), route("c", at())]);
     let pair = |one: &str, two: &str| (one.to_owned(), two.to_owned());
     assert_eq!(found, [pair("a", "b"), pair("a", "c"), pair("b", "c")]);
@@ -172,13 +183,13 @@ fn every_tie_is_named_once() {
 #[test]
 fn a_wrong_method_is_told_only_where_all_else_matches() {
     let only =
-        |list: &[Method], text, host: &str| Match { methods: list.to_vec(), hosts: hosts(&[host]), ..path(text) };
+        |list: &[Method], text, host: &str| RouteMatch { methods: list.to_vec(), hosts: hosts(&[host]), ..path(text) };
     let table = table(vec![
         route("read", only(&[Method::GET, Method::HEAD], "/a", "x.com")),
         route("write", only(&[Method::PUT, Method::GET], "/a", "*.com")),
         route("elsewhere", only(&[Method::DELETE], "/a", "x.org")),
         route("open", path("/b/**")),
-        route("closed", Match { methods: vec![Method::GET], ..path("/b/c") }),
+        route("closed", RouteMatch { methods: vec![Method::GET], ..path("/b/c") }),
     ]);
     let ask = |method, host, target| taken(&table, method, host, target, &HeaderMap::new());
     assert_eq!(ask(Method::PUT, "x.com", "/a"), "write");
@@ -215,7 +226,7 @@ fn hosts_match_names_subdomains_and_ports() {
         ("127.0.0.1", "127.0.0.1:9000", true),
     ];
     for (pattern, host, expected) in cases {
-        let table = table(vec![route("it", Match { hosts: hosts(&[pattern]), ..path("/") })]);
+        let table = table(vec![route("it", RouteMatch { hosts: hosts(&[pattern]), ..path("/") })]);
         let answer = taken(&table, Method::GET, host, "/", &HeaderMap::new());
         assert_eq!(answer == "it", expected, "{pattern} and {host}");
     }
@@ -226,74 +237,74 @@ fn hosts_match_names_subdomains_and_ports() {
 
 #[test]
 fn a_request_without_a_host_takes_routes_without_one() {
-    let table = table(vec![route("it", Match { hosts: hosts(&["*"]), ..path("/") }), route("open", path("/"))]);
+    let table = table(vec![route("it", RouteMatch { hosts: hosts(&["*"]), ..path("/") }), route("open", path("/"))]);
     let headers = HeaderMap::new();
-    let request = Request { method: &Method::GET, host: None, path: "/", query: None, headers: &headers };
-    assert!(matches!(table.find(&request), Lookup::Found(found) if &**found.id == "open"));
+    let request = RoutingInput { method: &Method::GET, host: None, path: "/", query: None, headers: &headers };
+    assert!(matches!(table.find(&request), RouteLookup::Found(found) if &**found.id == "open"));
 }
 
 #[test]
 fn headers_match_by_their_mode() {
-    let cases: [(HeaderMode, &[&str], Lines, bool); 24] = [
-        (HeaderMode::Exact, &["one"], &[("x-a", "One")], true),
-        (HeaderMode::Exact, &["one"], &[("x-a", "onemore")], false),
-        (HeaderMode::Exact, &["one", "two"], &[("x-a", "two")], true),
-        (HeaderMode::Exact, &["one"], &[("x-a", "zero, one ,two")], true),
-        (HeaderMode::Exact, &["one"], &[("x-a", "zero"), ("x-a", "one")], true),
-        (HeaderMode::Exact, &["a,b"], &[("x-a", "\"a,b\", c")], true),
-        (HeaderMode::Exact, &["b"], &[("x-a", "\"a,b\"")], false),
-        (HeaderMode::Exact, &["one"], &[("x-b", "one")], false),
-        (HeaderMode::Exact, &["one"], &[], false),
-        (HeaderMode::Prefix, &["on"], &[("x-a", "zero, One")], true),
-        (HeaderMode::Prefix, &["ne"], &[("x-a", "one")], false),
-        (HeaderMode::Prefix, &["long"], &[("x-a", "lo")], false),
-        (HeaderMode::Contains, &["o, o"], &[("x-a", "zero, one")], true),
-        (HeaderMode::Contains, &["x"], &[("x-a", "zero, one")], false),
-        (HeaderMode::Contains, &["x"], &[], false),
-        (HeaderMode::NotContains, &["x"], &[("x-a", "one")], true),
-        (HeaderMode::NotContains, &["x", "n"], &[("x-a", "one")], false),
-        (HeaderMode::NotContains, &["x"], &[("x-a", "one"), ("x-a", "x")], false),
-        (HeaderMode::NotContains, &["x"], &[], true),
-        (HeaderMode::Exists, &[], &[("x-a", "one")], true),
-        (HeaderMode::Exists, &[], &[("x-a", "")], false),
-        (HeaderMode::NotExists, &[], &[], true),
-        (HeaderMode::NotExists, &[], &[("x-a", "")], true),
-        (HeaderMode::NotExists, &[], &[("x-a", "one")], false),
+    let cases: [(HeaderMatchMode, &[&str], Lines, bool); 24] = [
+        (HeaderMatchMode::Exact, &["one"], &[("x-a", "One")], true),
+        (HeaderMatchMode::Exact, &["one"], &[("x-a", "onemore")], false),
+        (HeaderMatchMode::Exact, &["one", "two"], &[("x-a", "two")], true),
+        (HeaderMatchMode::Exact, &["one"], &[("x-a", "zero, one ,two")], true),
+        (HeaderMatchMode::Exact, &["one"], &[("x-a", "zero"), ("x-a", "one")], true),
+        (HeaderMatchMode::Exact, &["a,b"], &[("x-a", "\"a,b\", c")], true),
+        (HeaderMatchMode::Exact, &["b"], &[("x-a", "\"a,b\"")], false),
+        (HeaderMatchMode::Exact, &["one"], &[("x-b", "one")], false),
+        (HeaderMatchMode::Exact, &["one"], &[], false),
+        (HeaderMatchMode::Prefix, &["on"], &[("x-a", "zero, One")], true),
+        (HeaderMatchMode::Prefix, &["ne"], &[("x-a", "one")], false),
+        (HeaderMatchMode::Prefix, &["long"], &[("x-a", "lo")], false),
+        (HeaderMatchMode::Contains, &["o, o"], &[("x-a", "zero, one")], true),
+        (HeaderMatchMode::Contains, &["x"], &[("x-a", "zero, one")], false),
+        (HeaderMatchMode::Contains, &["x"], &[], false),
+        (HeaderMatchMode::NotContains, &["x"], &[("x-a", "one")], true),
+        (HeaderMatchMode::NotContains, &["x", "n"], &[("x-a", "one")], false),
+        (HeaderMatchMode::NotContains, &["x"], &[("x-a", "one"), ("x-a", "x")], false),
+        (HeaderMatchMode::NotContains, &["x"], &[], true),
+        (HeaderMatchMode::Exists, &[], &[("x-a", "one")], true),
+        (HeaderMatchMode::Exists, &[], &[("x-a", "")], false),
+        (HeaderMatchMode::NotExists, &[], &[], true),
+        (HeaderMatchMode::NotExists, &[], &[("x-a", "")], true),
+        (HeaderMatchMode::NotExists, &[], &[("x-a", "one")], false),
     ];
     for (mode, values, sent, expected) in cases {
         assert_eq!(header("x-a", mode, values).accepts(&headers(sent)), expected, "{mode:?} {values:?} {sent:?}");
     }
-    let cookie = header("cookie", HeaderMode::Exact, &["b=2"]);
+    let cookie = header("cookie", HeaderMatchMode::Exact, &["b=2"]);
     assert!(cookie.accepts(&headers(&[("cookie", "a=1; b=2")])));
-    let strict = HeaderMatcher { case_sensitive: true, ..header("x-a", HeaderMode::Prefix, &["on"]) };
+    let strict = HeaderMatcher { case_sensitive: true, ..header("x-a", HeaderMatchMode::Prefix, &["on"]) };
     assert!(!strict.accepts(&headers(&[("x-a", "One")])));
 }
 
 #[test]
 fn query_parameters_match_by_their_mode() {
-    let cases: [(QueryMode, &[&str], &str, bool); 17] = [
-        (QueryMode::Exact, &["one"], "q=One", true),
-        (QueryMode::Exact, &["one"], "Q=one", true),
-        (QueryMode::Exact, &["one"], "q=ones", false),
-        (QueryMode::Exact, &["a b/c"], "x=1&q=a+b%2Fc", true),
-        (QueryMode::Exact, &["one"], "q=zero&q=one", true),
-        (QueryMode::Exact, &["one"], "", false),
-        (QueryMode::Contains, &["x", "n"], "q=one", true),
-        (QueryMode::Contains, &["x"], "q=one", false),
-        (QueryMode::NotContains, &["x"], "q=one", true),
-        (QueryMode::NotContains, &["n"], "q=one", false),
-        (QueryMode::NotContains, &["n"], "r=one", true),
-        (QueryMode::Prefix, &["on"], "q=one", true),
-        (QueryMode::Prefix, &["ne"], "q=one", false),
-        (QueryMode::Exists, &[], "q=1", true),
-        (QueryMode::Exists, &[], "q=", false),
-        (QueryMode::Exists, &[], "q", false),
-        (QueryMode::Exists, &[], "r=1", false),
+    let cases: [(QueryMatchMode, &[&str], &str, bool); 17] = [
+        (QueryMatchMode::Exact, &["one"], "q=One", true),
+        (QueryMatchMode::Exact, &["one"], "Q=one", true),
+        (QueryMatchMode::Exact, &["one"], "q=ones", false),
+        (QueryMatchMode::Exact, &["a b/c"], "x=1&q=a+b%2Fc", true),
+        (QueryMatchMode::Exact, &["one"], "q=zero&q=one", true),
+        (QueryMatchMode::Exact, &["one"], "", false),
+        (QueryMatchMode::Contains, &["x", "n"], "q=one", true),
+        (QueryMatchMode::Contains, &["x"], "q=one", false),
+        (QueryMatchMode::NotContains, &["x"], "q=one", true),
+        (QueryMatchMode::NotContains, &["n"], "q=one", false),
+        (QueryMatchMode::NotContains, &["n"], "r=one", true),
+        (QueryMatchMode::Prefix, &["on"], "q=one", true),
+        (QueryMatchMode::Prefix, &["ne"], "q=one", false),
+        (QueryMatchMode::Exists, &[], "q=1", true),
+        (QueryMatchMode::Exists, &[], "q=", false),
+        (QueryMatchMode::Exists, &[], "q", false),
+        (QueryMatchMode::Exists, &[], "r=1", false),
     ];
     for (mode, values, sent, expected) in cases {
         assert_eq!(query("q", mode, values).accepts(sent), expected, "{mode:?} {values:?} {sent}");
     }
-    let strict = QueryMatcher { case_sensitive: true, ..query("q", QueryMode::Exact, &["one"]) };
+    let strict = QueryMatcher { case_sensitive: true, ..query("q", QueryMatchMode::Exact, &["one"]) };
     assert!(!strict.accepts("q=One"));
 }
 
@@ -301,8 +312,9 @@ fn query_parameters_match_by_their_mode() {
 fn the_found_route_brings_its_value_and_captures() {
     let table = table(vec![route("it", path("/{user}/{**key}"))]);
     let headers = HeaderMap::new();
-    let request = Request { method: &Method::GET, host: None, path: "/Ann/a%2Fb/c", query: None, headers: &headers };
-    let Lookup::Found(found) = table.find(&request) else { panic!("a match") };
+    let request =
+        RoutingInput { method: &Method::GET, host: None, path: "/Ann/a%2Fb/c", query: None, headers: &headers };
+    let RouteLookup::Found(found) = table.find(&request) else { panic!("a match") };
     assert_eq!(
         (*found.value, found.captures.get("user"), found.captures.get("key")),
         ("value", Some("Ann"), Some("a%2Fb/c"))
@@ -315,16 +327,16 @@ proptest! {
 
     #[test]
     fn no_request_makes_it_panic(host in any::<String>(), path in any::<String>(), query in any::<String>(), line in any::<Vec<u8>>()) {
-        let matches = Match {
+        let matches = RouteMatch {
             hosts: hosts(&["a.com", "*.b.com:80", "*"]),
-            headers: vec![header("x-a", HeaderMode::NotContains, &["", "b"]), header("x-b", HeaderMode::NotExists, &[])],
-            query: vec![self::query("q", QueryMode::NotContains, &["z"])],
+            headers: vec![header("x-a", HeaderMatchMode::NotContains, &["", "b"]), header("x-b", HeaderMatchMode::NotExists, &[])],
+            query: vec![self::query("q", QueryMatchMode::NotContains, &["z"])],
             ..self::path("/**")
         };
         let table = table(vec![route("it", matches)]);
         let headers: HeaderMap = HeaderValue::from_bytes(&line).ok().into_iter().map(|value| (HeaderName::from_static("x-a"), value)).collect();
-        let request = Request { method: &Method::GET, host: Some(&host), path: &path, query: Some(&query), headers: &headers };
-        let found = matches!(table.find(&request), Lookup::Found(_));
+        let request = RoutingInput { method: &Method::GET, host: Some(&host), path: &path, query: Some(&query), headers: &headers };
+        let found = matches!(table.find(&request), RouteLookup::Found(_));
         prop_assert!(!found || path.starts_with('/'));
     }
 }

@@ -1,15 +1,15 @@
-//! `X-Forwarded-*` and `Forwarded` (RFC 7239): what the destination is told of the client's own request.
+//! `X-ForwardedTransform-*` and `ForwardedTransform` (RFC 7239): what the destination is told of the client's own request.
 
 use std::net::IpAddr;
 
 use http::header::{FORWARDED, InvalidHeaderName};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use super::Origin;
+use super::OriginalRequest;
 
 /// What is done with one of these headers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Action {
+pub enum ForwardedHeaderAction {
     /// Ours instead of the client's; where there is no value for it, none.
     #[default]
     Set,
@@ -21,62 +21,62 @@ pub enum Action {
     Off,
 }
 
-/// What is done with each of the `X-Forwarded-*` headers.
+/// What is done with each of the `X-ForwardedTransform-*` headers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Actions {
+pub struct XForwardedActions {
     /// `For`: the client's address.
-    pub client: Action,
+    pub client: ForwardedHeaderAction,
     /// `Proto`: the scheme of its request.
-    pub proto: Action,
+    pub proto: ForwardedHeaderAction,
     /// `Host`: the host that it asked for.
-    pub host: Action,
-    /// `Prefix`: the prefix that was removed from its path.
-    pub prefix: Action,
+    pub host: ForwardedHeaderAction,
+    /// `PathSegmentPrefix`: the prefix that was removed from its path.
+    pub prefix: ForwardedHeaderAction,
 }
 
-/// The `X-Forwarded` transform.
+/// The `X-ForwardedTransform` transform.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct XForwarded {
-    actions: Actions,
+pub struct XForwardedTransform {
+    actions: XForwardedActions,
     names: [HeaderName; 4],
 }
 
-impl Default for XForwarded {
-    /// What a route does that configures neither this nor [`Forwarded`].
+impl Default for XForwardedTransform {
+    /// What a route does that configures neither this nor [`ForwardedTransform`].
     fn default() -> Self {
         let names = ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-prefix"];
-        Self { actions: Actions::default(), names: names.map(HeaderName::from_static) }
+        Self { actions: XForwardedActions::default(), names: names.map(HeaderName::from_static) }
     }
 }
 
-impl XForwarded {
-    /// With the header names beginning with `header_prefix` (`X-Forwarded-` unless configured).
-    pub fn new(header_prefix: &str, actions: Actions) -> Result<Self, InvalidHeaderName> {
+impl XForwardedTransform {
+    /// With the header names beginning with `header_prefix` (`X-ForwardedTransform-` unless configured).
+    pub fn new(header_prefix: &str, actions: XForwardedActions) -> Result<Self, InvalidHeaderName> {
         let name = |fact: &str| HeaderName::try_from(format!("{header_prefix}{fact}"));
         Ok(Self { actions, names: [name("For")?, name("Proto")?, name("Host")?, name("Prefix")?] })
     }
 
-    pub(super) fn apply(&self, headers: &mut HeaderMap, origin: &Origin<'_>, prefix: &str) {
-        let Actions { client, proto, host, prefix: prefix_action } = self.actions;
+    pub(super) fn apply(&self, headers: &mut HeaderMap, origin: &OriginalRequest<'_>, prefix: &str) {
+        let XForwardedActions { client, proto, host, prefix: prefix_action } = self.actions;
         let [for_name, proto_name, host_name, prefix_name] = &self.names;
         write(headers, for_name, client, &origin.client.to_canonical().to_string());
         write(headers, proto_name, proto, origin.scheme);
         write(headers, host_name, host, origin.host.unwrap_or_default());
         write(headers, prefix_name, prefix_action, prefix);
         // Two accounts of the same request, one of them the client's, would be a way to lie.
-        if [client, proto, host, prefix_action] != [Action::Off; 4] {
+        if [client, proto, host, prefix_action] != [ForwardedHeaderAction::Off; 4] {
             headers.remove(FORWARDED);
         }
     }
 }
 
-/// The `Forwarded` transform.
+/// The `ForwardedTransform` transform.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Forwarded {
+pub struct ForwardedTransform {
     /// What is done with the header.
-    pub action: Action,
+    pub action: ForwardedHeaderAction,
     /// `for`: how the client is named, if it is.
-    pub client: Option<Node>,
+    pub client: Option<NodeFormat>,
     /// Whether the host that it asked for is told.
     pub host: bool,
     /// Whether the scheme of its request is told.
@@ -85,16 +85,16 @@ pub struct Forwarded {
 
 /// How a machine is named (RFC 7239 §6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Node {
+pub enum NodeFormat {
     /// By its address.
     Ip,
     /// As `unknown`.
     Unknown,
 }
 
-impl Forwarded {
-    pub(super) fn apply(&self, headers: &mut HeaderMap, origin: &Origin<'_>) {
-        if self.action == Action::Off {
+impl ForwardedTransform {
+    pub(super) fn apply(&self, headers: &mut HeaderMap, origin: &OriginalRequest<'_>) {
+        if self.action == ForwardedHeaderAction::Off {
             return;
         }
         write(headers, &FORWARDED, self.action, &self.value(origin));
@@ -105,28 +105,28 @@ impl Forwarded {
         }
     }
 
-    fn value(&self, origin: &Origin<'_>) -> String {
+    fn value(&self, origin: &OriginalRequest<'_>) -> String {
         let proto = self.proto.then(|| format!("proto={}", origin.scheme));
         // Quoted because of the port's colon; escaped because the client wrote it (RFC 9110 §5.6.4).
         let quoted = |host: &str| format!(r#"host="{}""#, host.replace('\\', r"\\").replace('"', r#"\""#));
         let host = origin.host.filter(|_| self.host).map(quoted);
         let client = self.client.map(|node| match (node, origin.client.to_canonical()) {
-            (Node::Unknown, _) => "for=unknown".to_owned(),
-            (Node::Ip, IpAddr::V4(address)) => format!("for={address}"),
-            (Node::Ip, IpAddr::V6(address)) => format!(r#"for="[{address}]""#),
+            (NodeFormat::Unknown, _) => "for=unknown".to_owned(),
+            (NodeFormat::Ip, IpAddr::V4(address)) => format!("for={address}"),
+            (NodeFormat::Ip, IpAddr::V6(address)) => format!(r#"for="[{address}]""#),
         });
         [proto, host, client].into_iter().flatten().collect::<Vec<_>>().join(";")
     }
 }
 
 /// An empty or unfit value counts as none. Appended values share a line: many servers read the first only.
-fn write(headers: &mut HeaderMap, name: &HeaderName, action: Action, value: &str) {
+fn write(headers: &mut HeaderMap, name: &HeaderName, action: ForwardedHeaderAction, value: &str) {
     let value = HeaderValue::from_str(value).ok().filter(|value| !value.is_empty());
     match (action, value) {
-        (Action::Off, _) | (Action::Append, None) => {}
-        (Action::Remove, _) | (Action::Set, None) => drop(headers.remove(name)),
-        (Action::Set, Some(value)) => drop(headers.insert(name, value)),
-        (Action::Append, Some(value)) => {
+        (ForwardedHeaderAction::Off, _) | (ForwardedHeaderAction::Append, None) => {}
+        (ForwardedHeaderAction::Remove, _) | (ForwardedHeaderAction::Set, None) => drop(headers.remove(name)),
+        (ForwardedHeaderAction::Set, Some(value)) => drop(headers.insert(name, value)),
+        (ForwardedHeaderAction::Append, Some(value)) => {
             let lines: Vec<&[u8]> = headers.get_all(name).iter().chain([&value]).map(|line| line.as_bytes()).collect();
             let joined = HeaderValue::from_bytes(&lines.join(&b", "[..])).unwrap_or(value);
             headers.insert(name, joined);

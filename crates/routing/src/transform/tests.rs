@@ -4,11 +4,11 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
 
 use super::{
-    Action, Actions, Forwarded, Node, Origin, Outgoing, Prefix, Transform, When, Write, XForwarded, apply_request,
-    apply_response,
+    ForwardedHeaderAction, ForwardedTransform, NodeFormat, OriginalRequest, OutgoingRequest, PathSegmentPrefix,
+    ResponseCondition, Transform, WriteMode, XForwardedActions, XForwardedTransform, apply_request, apply_response,
 };
-use crate::pattern::{Captures, Pattern};
-use crate::template::Template;
+use crate::pattern::{Captures, PathPattern};
+use crate::template::CaptureTemplate;
 
 const CLIENT: &str = "192.0.2.7";
 
@@ -28,33 +28,38 @@ fn lines(headers: &HeaderMap) -> Vec<String> {
 }
 
 fn captures(pattern: &str, path: &str) -> Captures {
-    Pattern::parse(pattern).expect("a pattern").matches(path).expect("a match")
+    PathPattern::parse(pattern).expect("a pattern").matches(path).expect("a match")
 }
 
 /// A request for `target` with `sent`, transformed.
-fn transformed(transforms: &[Transform], target: &str, sent: &[(&str, &str)]) -> Outgoing {
+fn transformed(transforms: &[Transform], target: &str, sent: &[(&str, &str)]) -> OutgoingRequest {
     let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
     let captures = captures("/{first}/{**rest}", path);
-    let mut outgoing = Outgoing {
+    let mut outgoing = OutgoingRequest {
         method: Method::GET,
         path: path.to_owned(),
         query: query.map(str::to_owned),
         headers: headers(sent),
     };
     let client = CLIENT.parse().expect("an address");
-    let origin = Origin { captures: &captures, host: Some("front.example:8443"), client, scheme: "https" };
+    let origin = OriginalRequest { captures: &captures, host: Some("front.example:8443"), client, scheme: "https" };
     apply_request(transforms, &mut outgoing, &origin);
     outgoing
 }
 
-/// `X-Forwarded` off, so that only what a test is about is there.
+/// `X-ForwardedTransform` off, so that only what a test is about is there.
 fn quiet() -> Transform {
-    let off = Actions { client: Action::Off, proto: Action::Off, host: Action::Off, prefix: Action::Off };
-    Transform::XForwarded(XForwarded::new("X-Forwarded-", off).expect("a header prefix"))
+    let off = XForwardedActions {
+        client: ForwardedHeaderAction::Off,
+        proto: ForwardedHeaderAction::Off,
+        host: ForwardedHeaderAction::Off,
+        prefix: ForwardedHeaderAction::Off,
+    };
+    Transform::XForwarded(XForwardedTransform::new("X-Forwarded-", off).expect("a header prefix"))
 }
 
 fn remove_prefix(text: &str) -> Transform {
-    Transform::PathRemovePrefix(Prefix::parse(text).expect("a prefix"))
+    Transform::PathRemovePrefix(PathSegmentPrefix::parse(text).expect("a prefix"))
 }
 
 fn name(text: &'static str) -> HeaderName {
@@ -65,7 +70,7 @@ fn name(text: &'static str) -> HeaderName {
 fn paths_are_changed_in_the_listed_order() {
     let set = |path: &str| Transform::PathSet(path.to_owned());
     let prefix = |path: &str| Transform::PathPrefix(path.to_owned());
-    let pattern = |text: &str| Transform::PathPattern(Template::parse(text).expect("a template"));
+    let pattern = |text: &str| Transform::PathPattern(CaptureTemplate::parse(text).expect("a template"));
     let cases: [(&[Transform], &str, &str); 19] = [
         (&[], "/a/b%2Fc//", "/a/b%2Fc//"),
         (&[set("/new")], "/a/b", "/new"),
@@ -103,16 +108,16 @@ fn query_parameters_are_set_appended_and_removed() {
         |value: &str, write| Transform::QueryRouteParameter { name: "r".to_owned(), value: value.to_owned(), write };
     let remove = |name: &str| Transform::QueryRemoveParameter(name.to_owned());
     let cases: [(Transform, &str, Option<&str>); 16] = [
-        (value("foo", "x", Write::Append), "/a?a=b", Some("a=b&foo=x")),
-        (value("foo", "x", Write::Append), "/a?foo=1&a=%62", Some("foo=1&a=%62&foo=x")),
-        (value("foo", "x", Write::Set), "/a?foo=1&a=%62&Foo=2", Some("a=%62&foo=x")),
-        (value("foo", "x", Write::Set), "/a?f%6Fo=1", Some("foo=x")),
-        (value("foo", "x y&z=é", Write::Set), "/a", Some("foo=x%20y%26z%3D%C3%A9")),
-        (value("foo", "", Write::Set), "/a?", Some("foo=")),
-        (route("rest", Write::Append), "/a/more/stuff", Some("r=more/stuff")),
-        (route("rest", Write::Append), "/a/b+c%20%26%FF", Some("r=b%2Bc%20%26%FF")),
-        (route("rest", Write::Set), "/a?r=client", Some("r=")),
-        (route("other", Write::Set), "/a?r=client", Some("r=")),
+        (value("foo", "x", WriteMode::Append), "/a?a=b", Some("a=b&foo=x")),
+        (value("foo", "x", WriteMode::Append), "/a?foo=1&a=%62", Some("foo=1&a=%62&foo=x")),
+        (value("foo", "x", WriteMode::Set), "/a?foo=1&a=%62&Foo=2", Some("a=%62&foo=x")),
+        (value("foo", "x", WriteMode::Set), "/a?f%6Fo=1", Some("foo=x")),
+        (value("foo", "x y&z=é", WriteMode::Set), "/a", Some("foo=x%20y%26z%3D%C3%A9")),
+        (value("foo", "", WriteMode::Set), "/a?", Some("foo=")),
+        (route("rest", WriteMode::Append), "/a/more/stuff", Some("r=more/stuff")),
+        (route("rest", WriteMode::Append), "/a/b+c%20%26%FF", Some("r=b%2Bc%20%26%FF")),
+        (route("rest", WriteMode::Set), "/a?r=client", Some("r=")),
+        (route("other", WriteMode::Set), "/a?r=client", Some("r=")),
         (remove("foo"), "/a?a=b&foo=c", Some("a=b")),
         (remove("foo"), "/a?FOO=c", None),
         (remove("foo"), "/a?foo", None),
@@ -194,15 +199,15 @@ fn request_headers_are_set_appended_and_removed_in_order() {
         |value: &str, write| Transform::RequestHeaderRouteValue { name: name("x-a"), value: value.to_owned(), write };
     let remove = || Transform::RequestHeaderRemove(name("x-a"));
     let cases: [(Vec<Transform>, &str, &[&str]); 9] = [
-        (vec![put(Write::Set, "2")], "/a", &["x-a: 2"]),
-        (vec![put(Write::Append, "2")], "/a", &["x-a: 1", "x-a: 2"]),
+        (vec![put(WriteMode::Set, "2")], "/a", &["x-a: 2"]),
+        (vec![put(WriteMode::Append, "2")], "/a", &["x-a: 1", "x-a: 2"]),
         (vec![remove()], "/a", &[]),
-        (vec![put(Write::Set, "2"), remove()], "/a", &[]),
-        (vec![remove(), put(Write::Append, "2")], "/a", &["x-a: 2"]),
-        (vec![route("rest", Write::Set)], "/a/b%20c+", &["x-a: b c+"]),
-        (vec![route("rest", Write::Append)], "/a/b", &["x-a: 1", "x-a: b"]),
-        (vec![route("rest", Write::Set)], "/a/b%0d%0aevil:%201", &[]),
-        (vec![route("other", Write::Set)], "/a", &[]),
+        (vec![put(WriteMode::Set, "2"), remove()], "/a", &[]),
+        (vec![remove(), put(WriteMode::Append, "2")], "/a", &["x-a: 2"]),
+        (vec![route("rest", WriteMode::Set)], "/a/b%20c+", &["x-a: b c+"]),
+        (vec![route("rest", WriteMode::Append)], "/a/b", &["x-a: 1", "x-a: b"]),
+        (vec![route("rest", WriteMode::Set)], "/a/b%0d%0aevil:%201", &[]),
+        (vec![route("other", WriteMode::Set)], "/a", &[]),
     ];
     for (mut transforms, target, expected) in cases {
         transforms.push(quiet());
@@ -222,10 +227,10 @@ fn the_host_is_the_destination_s_unless_a_transform_decides_it() {
         (&[], None),
         (&[original(false)], None),
         (&[original(true)], Some("front.example:8443")),
-        (&[set(Write::Set)], Some("inner.example")),
-        (&[set(Write::Append)], Some("inner.example")),
-        (&[set(Write::Set), original(true)], Some("inner.example")),
-        (&[set(Write::Append), set(Write::Append), original(false)], Some("inner.example")),
+        (&[set(WriteMode::Set)], Some("inner.example")),
+        (&[set(WriteMode::Append)], Some("inner.example")),
+        (&[set(WriteMode::Set), original(true)], Some("inner.example")),
+        (&[set(WriteMode::Append), set(WriteMode::Append), original(false)], Some("inner.example")),
     ];
     for (transforms, expected) in cases {
         let headers = transformed(transforms, "/a", &[("host", "front.example:8443")]).headers;
@@ -243,56 +248,75 @@ fn x_forwarded_sets_appends_removes_or_leaves_each_header() {
         ("x-forwarded-proto", "gopher"),
         ("x-forwarded-host", "other.example"),
     ];
-    let mixed = Actions { client: Action::Append, proto: Action::Off, host: Action::Remove, prefix: Action::Append };
-    let transform = |prefix, actions| Transform::XForwarded(XForwarded::new(prefix, actions).expect("a header prefix"));
+    let mixed = XForwardedActions {
+        client: ForwardedHeaderAction::Append,
+        proto: ForwardedHeaderAction::Off,
+        host: ForwardedHeaderAction::Remove,
+        prefix: ForwardedHeaderAction::Append,
+    };
+    let transform =
+        |prefix, actions| Transform::XForwarded(XForwardedTransform::new(prefix, actions).expect("a header prefix"));
     let headers = transformed(&[transform("X-Forwarded-", mixed), remove_prefix("/a")], "/a/b", &sent).headers;
     let expected =
         ["x-forwarded-for: 6.6.6.6, 5.5.5.5, 192.0.2.7", "x-forwarded-prefix: /a", "x-forwarded-proto: gopher"];
     assert_eq!(lines(&headers), expected);
-    let headers = transformed(&[transform("X-Edge-", Actions::default())], "/a", &sent[..2]).headers;
+    let headers = transformed(&[transform("X-Edge-", XForwardedActions::default())], "/a", &sent[..2]).headers;
     let expected =
         ["x-edge-for: 192.0.2.7", "x-edge-host: front.example:8443", "x-edge-proto: https", "x-forwarded-for: 6.6.6.6"];
     assert_eq!(lines(&headers), expected);
     assert_eq!(lines(&transformed(&[quiet()], "/a", &sent).headers).len(), 5);
-    assert!(XForwarded::new("X Forwarded", Actions::default()).is_err());
+    assert!(XForwardedTransform::new("X Forwarded", XForwardedActions::default()).is_err());
 }
 
 #[test]
 fn forwarded_takes_the_place_of_x_forwarded() {
     let sent = [("forwarded", "for=6.6.6.6"), ("x-forwarded-for", "6.6.6.6"), ("x-forwarded-port", "1")];
-    let all = Forwarded { action: Action::Set, client: Some(Node::Ip), host: true, proto: true };
+    let all = ForwardedTransform {
+        action: ForwardedHeaderAction::Set,
+        client: Some(NodeFormat::Ip),
+        host: true,
+        proto: true,
+    };
     let ours = r#"proto=https;host="front.example:8443";for=192.0.2.7"#;
     let cases = [
         (all, vec![format!("forwarded: {ours}")]),
-        (Forwarded { action: Action::Append, ..all }, vec![format!("forwarded: for=6.6.6.6, {ours}")]),
-        (Forwarded { action: Action::Remove, ..all }, vec![]),
         (
-            Forwarded { client: Some(Node::Unknown), host: false, proto: false, ..all },
+            ForwardedTransform { action: ForwardedHeaderAction::Append, ..all },
+            vec![format!("forwarded: for=6.6.6.6, {ours}")],
+        ),
+        (ForwardedTransform { action: ForwardedHeaderAction::Remove, ..all }, vec![]),
+        (
+            ForwardedTransform { client: Some(NodeFormat::Unknown), host: false, proto: false, ..all },
             vec!["forwarded: for=unknown".to_owned()],
         ),
     ];
     for (transform, expected) in cases {
         assert_eq!(lines(&transformed(&[Transform::Forwarded(transform)], "/a", &sent).headers), expected);
     }
-    let off = Transform::Forwarded(Forwarded { action: Action::Off, ..all });
+    let off = Transform::Forwarded(ForwardedTransform { action: ForwardedHeaderAction::Off, ..all });
     assert_eq!(lines(&transformed(&[off], "/a", &sent).headers).len(), 3);
 }
 
 #[test]
 fn addresses_and_hosts_are_written_as_rfc_7239_has_them() {
-    let transform = Forwarded { action: Action::Set, client: Some(Node::Ip), host: true, proto: false };
+    let transform = ForwardedTransform {
+        action: ForwardedHeaderAction::Set,
+        client: Some(NodeFormat::Ip),
+        host: true,
+        proto: false,
+    };
     let cases = [
         ("2001:db8::1", r#"host="a\"b\\c";for="[2001:db8::1]""#, "2001:db8::1"),
         ("::ffff:192.0.2.1", r#"host="a\"b\\c";for=192.0.2.1"#, "192.0.2.1"),
     ];
     for (client, forwarded, x_forwarded) in cases {
         let client = client.parse().expect("an address");
-        let origin = Origin { captures: &Captures::default(), host: Some(r#"a"b\c"#), client, scheme: "http" };
+        let origin = OriginalRequest { captures: &Captures::default(), host: Some(r#"a"b\c"#), client, scheme: "http" };
         let mut headers = HeaderMap::new();
         transform.apply(&mut headers, &origin);
-        XForwarded::default().apply(&mut HeaderMap::new(), &origin, "");
+        XForwardedTransform::default().apply(&mut HeaderMap::new(), &origin, "");
         assert_eq!(headers["forwarded"], forwarded);
-        XForwarded::default().apply(&mut headers, &origin, "");
+        XForwardedTransform::default().apply(&mut headers, &origin, "");
         assert_eq!(headers["x-forwarded-for"], x_forwarded);
     }
 }
@@ -309,23 +333,31 @@ fn response_headers_are_changed_when_the_status_fits() {
     let allowed = || Transform::ResponseHeadersAllowed(vec![name("x-a"), name("connection")]);
     let cases: [(&[Transform], u16, &[&str]); 14] = [
         (&[], 200, &["content-length: 3", "server: s", "x-a: 1"]),
-        (&[put(Write::Set, When::Success)], 399, &["content-length: 3", "server: s", "x-a: 2"]),
-        (&[put(Write::Set, When::Success)], 400, &["content-length: 3", "server: s", "x-a: 1"]),
-        (&[put(Write::Set, When::Failure)], 200, &["content-length: 3", "server: s", "x-a: 1"]),
-        (&[put(Write::Set, When::Failure)], 400, &["content-length: 3", "server: s", "x-a: 2"]),
-        (&[put(Write::Append, When::Always)], 200, &["content-length: 3", "server: s", "x-a: 1", "x-a: 2"]),
-        (&[put(Write::Append, When::Always)], 500, &["content-length: 3", "server: s", "x-a: 1", "x-a: 2"]),
-        (&[remove(When::Success)], 200, &["content-length: 3", "server: s"]),
-        (&[remove(When::Success)], 404, &["content-length: 3", "server: s", "x-a: 1"]),
-        (&[remove(When::Always)], 404, &["content-length: 3", "server: s"]),
+        (&[put(WriteMode::Set, ResponseCondition::Success)], 399, &["content-length: 3", "server: s", "x-a: 2"]),
+        (&[put(WriteMode::Set, ResponseCondition::Success)], 400, &["content-length: 3", "server: s", "x-a: 1"]),
+        (&[put(WriteMode::Set, ResponseCondition::Failure)], 200, &["content-length: 3", "server: s", "x-a: 1"]),
+        (&[put(WriteMode::Set, ResponseCondition::Failure)], 400, &["content-length: 3", "server: s", "x-a: 2"]),
+        (
+            &[put(WriteMode::Append, ResponseCondition::Always)],
+            200,
+            &["content-length: 3", "server: s", "x-a: 1", "x-a: 2"],
+        ),
+        (
+            &[put(WriteMode::Append, ResponseCondition::Always)],
+            500,
+            &["content-length: 3", "server: s", "x-a: 1", "x-a: 2"],
+        ),
+        (&[remove(ResponseCondition::Success)], 200, &["content-length: 3", "server: s"]),
+        (&[remove(ResponseCondition::Success)], 404, &["content-length: 3", "server: s", "x-a: 1"]),
+        (&[remove(ResponseCondition::Always)], 404, &["content-length: 3", "server: s"]),
         (&[Transform::ResponseHeadersCopy(false)], 200, &["content-length: 3"]),
         (
-            &[Transform::ResponseHeadersCopy(false), put(Write::Append, When::Success)],
+            &[Transform::ResponseHeadersCopy(false), put(WriteMode::Append, ResponseCondition::Success)],
             200,
             &["content-length: 3", "x-a: 2"],
         ),
         (&[allowed()], 200, &["content-length: 3", "x-a: 1"]),
-        (&[allowed(), remove(When::Always)], 500, &["content-length: 3"]),
+        (&[allowed(), remove(ResponseCondition::Always)], 500, &["content-length: 3"]),
     ];
     for (transforms, status, expected) in cases {
         let mut headers = headers(&[("server", "s"), ("x-a", "1"), ("content-length", "3"), ("connection", "close")]);
@@ -344,7 +376,7 @@ proptest! {
 
     #[test]
     fn a_query_parameter_that_is_set_is_read_back(name in "[^A-Z]{1,8}", value in any::<String>(), query in "[a-z=&%+]{0,12}") {
-        let set = Transform::QueryValueParameter { name: name.clone(), value: value.clone(), write: Write::Set };
+        let set = Transform::QueryValueParameter { name: name.clone(), value: value.clone(), write: WriteMode::Set };
         let sent = transformed(&[set], &format!("/a?{query}"), &[]).query.unwrap_or_default();
         let read: Vec<_> = url::form_urlencoded::parse(sent.as_bytes()).filter(|(known, _)| *known == name).collect();
         prop_assert_eq!(read.len(), 1);

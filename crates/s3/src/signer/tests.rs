@@ -1,14 +1,14 @@
 use super::*;
-use crate::settings::{Credentials as Keys, Endpoint};
+use crate::settings::{StoreCredentials as Keys, StoreEndpoint};
 use primitives::secret::Secret;
 
-fn store(path_style: bool, secret_file: Option<std::path::PathBuf>) -> Store {
+fn store(path_style: bool, secret_file: Option<std::path::PathBuf>) -> StoreSettings {
     let source = |value: &str| SecretSource { value: Secret::new(value), file: None };
     let mut secret_key = source("wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY");
     secret_key.file = secret_file;
-    Store {
+    StoreSettings {
         name: "s3".into(),
-        endpoint: Endpoint::Remote("https://s3.amazonaws.com".parse().expect("a URL")),
+        endpoint: StoreEndpoint::Remote("https://s3.amazonaws.com".parse().expect("a URL")),
         region: "us-east-1".into(),
         path_style,
         credentials: Keys { access_key: source("AKIAIOSFODNN7EXAMPLE"), secret_key, session_token: None },
@@ -24,17 +24,17 @@ fn aws_time() -> Clock {
     Clock::manual(SystemTime::UNIX_EPOCH + Duration::from_secs(1_369_353_600))
 }
 
-fn text(signature: &Signature) -> String {
+fn text(signature: &SigningOutcome) -> String {
     String::from_utf8(signature.request.head.to_vec()).expect("a request head is ASCII")
 }
 
-fn is_same(one: &Signature, other: &Signature) -> bool {
+fn is_same(one: &SigningOutcome, other: &SigningOutcome) -> bool {
     Arc::ptr_eq(&one.request, &other.request) && other.is_cached
 }
 
 #[test]
 fn signs_the_example_of_the_aws_documentation() {
-    let object = Object { head: false, bucket: "examplebucket", key: "test.txt" };
+    let object = UnsignedRequest { head: false, bucket: "examplebucket", key: "test.txt" };
     let signed = signer(false, &aws_time()).sign(&object).expect("signed");
     assert_eq!(
         text(&signed),
@@ -53,7 +53,8 @@ fn keys_are_encoded_once_as_the_store_verifies_them() {
         ("/leading", "/audio//leading"),
         ("~tilde_(1)'.mp3", "/audio/~tilde_%281%29%27.mp3"),
     ] {
-        let signed = signer(true, &aws_time()).sign(&Object { head: true, bucket: "audio", key }).expect("signed");
+        let signed =
+            signer(true, &aws_time()).sign(&UnsignedRequest { head: true, bucket: "audio", key }).expect("signed");
         let head = text(&signed);
         assert!(head.starts_with(&format!("HEAD {path}?X-Amz-")), "{key}: {head}");
     }
@@ -63,7 +64,7 @@ fn keys_are_encoded_once_as_the_store_verifies_them() {
 fn a_signature_is_kept_until_thirty_seconds_before_it_expires() {
     let clock = aws_time();
     let signer = signer(true, &clock);
-    let object = Object { head: false, bucket: "audio", key: "a" };
+    let object = UnsignedRequest { head: false, bucket: "audio", key: "a" };
     let first = signer.sign(&object).expect("signed");
     clock.advance(Duration::from_secs(86_400 - 31));
     assert!(is_same(&first, &signer.sign(&object).expect("signed")), "still good");
@@ -74,9 +75,9 @@ fn a_signature_is_kept_until_thirty_seconds_before_it_expires() {
 #[test]
 fn methods_and_forgotten_objects_are_signed_apart() {
     let signer = signer(true, &aws_time());
-    let get = Object { head: false, bucket: "audio", key: "a" };
+    let get = UnsignedRequest { head: false, bucket: "audio", key: "a" };
     let first = signer.sign(&get).expect("signed");
-    let head = signer.sign(&Object { head: true, ..get }).expect("signed");
+    let head = signer.sign(&UnsignedRequest { head: true, ..get }).expect("signed");
     assert_ne!(text(&first), text(&head));
     signer.forget(&get);
     assert!(!is_same(&first, &signer.sign(&get).expect("signed")));
@@ -86,11 +87,11 @@ fn methods_and_forgotten_objects_are_signed_apart() {
 fn the_clock_of_the_store_is_learnt_and_small_differences_are_left_alone() {
     let clock = aws_time();
     let signer = signer(true, &clock);
-    let object = Object { head: false, bucket: "audio", key: "a" };
+    let object = UnsignedRequest { head: false, bucket: "audio", key: "a" };
     let before = signer.sign(&object).expect("signed");
     assert!(!signer.learn_clock(clock.now() + Duration::from_secs(20)));
     assert!(signer.learn_clock(clock.now() + Duration::from_secs(3600)));
-    assert!(signer.moved_on_from(before.request.generation));
+    assert!(signer.is_outdated(before.request.generation));
     assert!(text(&signer.sign(&object).expect("signed")).contains("X-Amz-Date=20130524T010000Z"));
     assert!(!signer.learn_clock(clock.now() + Duration::from_secs(3600)), "the same offset again changes nothing");
 }
@@ -99,7 +100,7 @@ fn the_clock_of_the_store_is_learnt_and_small_differences_are_left_alone() {
 fn a_clock_that_is_days_or_ages_off_is_not_followed() {
     let clock = aws_time();
     let signer = signer(true, &clock);
-    let object = Object { head: false, bucket: "audio", key: "a" };
+    let object = UnsignedRequest { head: false, bucket: "audio", key: "a" };
     let hour = Duration::from_secs(3600);
     assert!(signer.learn_clock(clock.now() + hour));
     let year_9999 = SystemTime::UNIX_EPOCH + Duration::from_secs(253_402_300_799);
@@ -115,7 +116,7 @@ fn a_clock_that_is_days_or_ages_off_is_not_followed() {
 fn a_clock_that_did_not_help_is_forgotten_once() {
     let clock = aws_time();
     let signer = signer(true, &clock);
-    let object = Object { head: false, bucket: "audio", key: "a" };
+    let object = UnsignedRequest { head: false, bucket: "audio", key: "a" };
     let ours = signer.sign(&object).expect("signed");
     assert!(!signer.forget_clock(ours.request.generation), "nothing was learnt");
     assert!(signer.learn_clock(clock.now() + Duration::from_secs(3600)));
@@ -131,7 +132,7 @@ fn a_clock_at_the_end_of_time_signs_nothing_and_overflows_nowhere() {
         let clock = Clock::manual(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
         let signer = signer(true, &clock);
         signer.learn_clock(clock.now() + Duration::from_secs(3600));
-        let signed = signer.sign(&Object { head: false, bucket: "audio", key: "a" });
+        let signed = signer.sign(&UnsignedRequest { head: false, bucket: "audio", key: "a" });
         assert_eq!(signed.err(), Some(SignError::Clock));
     }
 }
@@ -140,7 +141,7 @@ fn a_clock_at_the_end_of_time_signs_nothing_and_overflows_nowhere() {
 fn a_denied_signature_is_renewed_once_in_an_interval_for_all() {
     let clock = aws_time();
     let signer = signer(true, &clock);
-    let object = Object { head: false, bucket: "audio", key: "a" };
+    let object = UnsignedRequest { head: false, bucket: "audio", key: "a" };
     let old = signer.sign(&object).expect("signed").request;
     let renewed = signer.renew_denied(&object, &old).expect("signed").expect("another one");
     let other = signer.renew_denied(&object, &old).expect("signed").expect("another one");
@@ -157,7 +158,7 @@ fn credentials_in_a_file_are_read_again() {
     std::fs::write(&file, "one\n").expect("written");
     let signer =
         Signer::new(store(true, Some(file.clone())), "http://127.0.0.1:9000".parse().expect("a URL"), aws_time());
-    let object = Object { head: false, bucket: "audio", key: "a" };
+    let object = UnsignedRequest { head: false, bucket: "audio", key: "a" };
     let before = signer.sign(&object).expect("signed");
     assert!(!signer.reload_credentials(), "nothing changed yet");
     std::fs::write(&file, "two\n").expect("written");

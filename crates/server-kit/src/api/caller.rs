@@ -10,8 +10,8 @@ use super::error::Error;
 use super::id;
 use crate::auth::{Authenticator, Claims, Refusal};
 use crate::limit::Limits;
-use http_semantics::caller::Caller;
-use http_semantics::rate_limit::Exceeded;
+use http_semantics::rate_limit::ExceededLimit;
+use http_semantics::request_info::RequestInfo;
 
 /// A caller with a valid token (api.md: U).
 #[derive(Clone, Debug)]
@@ -82,10 +82,10 @@ async fn authenticate(parts: &Parts) -> Result<User, Error> {
 
 /// As on the proxy's routes: bad tokens of an address beyond a number are told that they are too many.
 fn refused(refusal: Refusal, parts: &Parts) -> Error {
-    let address = parts.extensions.get::<Caller>().and_then(|caller| caller.address);
+    let address = parts.extensions.get::<RequestInfo>().and_then(|caller| caller.client_address);
     let limits = parts.extensions.get::<Arc<Limits>>().filter(|_| refusal.is_guess());
     let too_many = limits.and_then(|limits| limits.guesses().record(address));
-    too_many.map_or_else(|| Error::refused(refusal), |wait| Error::exceeded(Exceeded::BadTokens, wait))
+    too_many.map_or_else(|| Error::refused(refusal), |wait| Error::exceeded(ExceededLimit::BadTokens, wait))
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Admin {

@@ -10,9 +10,9 @@ use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 
 use crate::auth::Refusal;
-use http_semantics::caller::{self, Caller, REQUEST_ID};
 use http_semantics::problem::{self, Problem};
-use http_semantics::rate_limit::Exceeded;
+use http_semantics::rate_limit::ExceededLimit;
+use http_semantics::request_info::{self, REQUEST_ID, RequestInfo};
 use primitives::clock::Clock;
 
 /// An error answer.
@@ -113,7 +113,7 @@ impl Error {
     }
 
     /// 429: this much is allowed; more after `wait`.
-    pub fn exceeded(exceeded: Exceeded, wait: Duration) -> Self {
+    pub fn exceeded(exceeded: ExceededLimit, wait: Duration) -> Self {
         Self::of(StatusCode::TOO_MANY_REQUESTS, exceeded.code(), exceeded.detail(), Some(wait))
     }
 
@@ -138,7 +138,7 @@ impl Error {
 
     /// The answer, with the request's id (a new one where it has none) and the time in milliseconds since the Unix epoch.
     pub fn answer(&self, request_id: &str, now: i64) -> Response {
-        let made = request_id.is_empty().then(caller::new_request_id);
+        let made = request_id.is_empty().then(request_info::new_request_id);
         let request_id = made.as_deref().unwrap_or(request_id);
         let mut body = Problem::new(self.status, self.code, &self.detail, request_id, now);
         let wait = self.retry_after.map(|wait| wait.as_secs() + u64::from(wait.subsec_nanos() > 0));
@@ -176,7 +176,7 @@ impl IntoResponse for Error {
 /// Writes the errors of the handlers behind it, keeping the header fields that were set beside them.
 pub async fn envelope(State(clock): State<Clock>, request: Request, next: Next) -> Response {
     // On the players' listeners the proxy made the id.
-    let id = request.extensions().get::<Caller>().map(|caller| caller.request_id.clone());
+    let id = request.extensions().get::<RequestInfo>().map(|caller| caller.request_id.clone());
     let mut response = next.run(request).await;
     // axum's own 405 has no mark, and is left to come through the layers of its module: a fallback of ours would not.
     let unmarked = || (response.status() == StatusCode::METHOD_NOT_ALLOWED).then(Error::method_not_allowed);
@@ -213,7 +213,7 @@ mod tests {
             Error::internal(),
             Error::unavailable(""),
             Error::too_many("", wait),
-            Error::exceeded(Exceeded::BadTokens, wait),
+            Error::exceeded(ExceededLimit::BadTokens, wait),
             Error::refused(Refusal::KeysUnavailable),
         ];
         for error in all {

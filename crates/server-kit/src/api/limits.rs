@@ -18,8 +18,8 @@ use crate::auth::policy::claim_text;
 use crate::limit::policy::{Cause, Permit, Policy, Refused};
 use crate::limit::subject::{ClaimValue, Who};
 use crate::limit::{Limits, Standing};
-use http_semantics::caller::Caller;
-use http_semantics::rate_limit::{self, Exceeded};
+use http_semantics::rate_limit::{self, ExceededLimit};
+use http_semantics::request_info::RequestInfo;
 
 /// Which policy counts a path's requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -146,7 +146,7 @@ async fn limit(State(limiter): State<Limiter>, request: Request, next: Next) -> 
     let Some(policy) = policy else { return Ok(next.run(request).await) };
     let subject = {
         let claim = |name: &str| claim_text(&user.as_ref()?.claims.map, name).map(|text| ClaimValue::new(&text));
-        let address = request.extensions().get::<Caller>().and_then(|caller| caller.address);
+        let address = request.extensions().get::<RequestInfo>().and_then(|caller| caller.client_address);
         policy.subject(&Who { user: user.as_ref().map(User::id), claim: &claim, address, route: class.name })
     };
     let permit = policy.admit(&subject).await.map_err(Limited)?;
@@ -181,9 +181,9 @@ impl IntoResponse for Limited {
     fn into_response(self) -> Response {
         let Self(Refused { cause, standing }) = self;
         let exceeded = match cause {
-            Cause::Requests => Exceeded::Requests,
-            Cause::Streams => Exceeded::Streams,
-            Cause::Egress => Exceeded::Egress,
+            Cause::Requests => ExceededLimit::Requests,
+            Cause::Streams => ExceededLimit::Streams,
+            Cause::Egress => ExceededLimit::Egress,
         };
         let mut response = Error::exceeded(exceeded, standing.reset).into_response();
         tell(response.headers_mut(), Some(standing));

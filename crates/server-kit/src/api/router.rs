@@ -18,7 +18,7 @@ use super::health::{Checkup, Health, Part};
 use crate::auth::Authenticator;
 use crate::limit::{Guesses, Limits};
 use crate::telemetry::metrics::Metrics;
-use http_semantics::rate_limit::Exceeded;
+use http_semantics::rate_limit::ExceededLimit;
 use primitives::clock::Clock;
 use primitives::secret::Secret;
 
@@ -166,7 +166,7 @@ async fn operator_only(State(access): State<OperatorAccess>, request: Request, n
     let address = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
     // A valid one is let in whatever else came from its address.
     match given.and_then(|_| access.wrong.record(address)) {
-        Some(wait) => Err(Error::exceeded(Exceeded::BadTokens, wait)),
+        Some(wait) => Err(Error::exceeded(ExceededLimit::BadTokens, wait)),
         None => Err(Error::unauthorized("send Authorization: Bearer with the token of Server.Admin.Token")),
     }
 }

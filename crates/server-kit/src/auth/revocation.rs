@@ -16,7 +16,7 @@ use crate::on;
 use crate::redis::Redis;
 use crate::redis::keys::Key;
 use primitives::failure_log::{FailureLog, chain, line};
-use primitives::memo::Memo;
+use primitives::loading_cache::LoadingCache;
 
 /// How long a generation is believed while a URL is used. With [`WATCH`] it is what a live stream may go on for.
 const FRESH: Duration = Duration::from_millis(500);
@@ -139,14 +139,14 @@ fn wrapped(generation: i64) -> u32 {
 /// The generations, as requests ask for them.
 pub struct Revocations {
     generations: Generations,
-    remembered: Memo<u32>,
+    remembered: LoadingCache<u32>,
     failures: Arc<FailureLog>,
 }
 
 impl Revocations {
     /// Those in `generations`.
     pub fn new(generations: Generations) -> Self {
-        let remembered = Memo::new(REMEMBERED, FRESH, true, |_| 0);
+        let remembered = LoadingCache::new(REMEMBERED, FRESH, true, |_| 0);
         Self { generations, remembered, failures: Arc::default() }
     }
 
@@ -170,7 +170,7 @@ impl Revocations {
     pub async fn revoke(&self, user: &str) -> bool {
         let user = short(user);
         let advanced = told(&self.failures, self.generations.advance(&user).await);
-        self.remembered.forget(&user);
+        self.remembered.invalidate(&user);
         advanced.is_some()
     }
 

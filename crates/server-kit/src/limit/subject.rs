@@ -75,7 +75,7 @@ pub fn user(name: &str) -> String {
 
 /// The subject of an address: of IPv6 the /64, which one customer has whole (RFC 6177).
 pub fn address(address: Option<IpAddr>) -> String {
-    address.map_or_else(|| NOBODY.to_owned(), |address| format!("a:{}", client_ip::network(address)))
+    address.map_or_else(|| NOBODY.to_owned(), |address| format!("a:{}", client_ip::client_network(address)))
 }
 
 fn named(kind: char, name: &str) -> String {

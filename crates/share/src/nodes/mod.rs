@@ -34,7 +34,7 @@ use super::registry::Registry;
 use super::session::{Session, Shared};
 use super::settings::Settings;
 use primitives::clock::Clock;
-use primitives::lifecycle::Tasks;
+use primitives::lifecycle::BackgroundTasks;
 use server_kit::redis::Redis;
 
 /// How often each session has its turn with Redis.
@@ -96,7 +96,7 @@ pub fn link(compatibility: bool, metrics: &Metrics) -> (Link, Ends) {
 
 impl Nodes {
     /// Joins the other nodes in `redis` until `tasks` stop.
-    pub fn start(redis: &Redis, settings: &Settings, means: Means, ends: Ends, tasks: &Tasks) -> Arc<Self> {
+    pub fn start(redis: &Redis, settings: &Settings, means: Means, ends: Ends, tasks: &BackgroundTasks) -> Arc<Self> {
         let node = means.shared.link.as_ref().map_or(NodeId::ALL, Link::node);
         let timeout = i64::try_from(settings.timeout.as_millis()).unwrap_or(i64::MAX);
         let nodes = Arc::new(Self {

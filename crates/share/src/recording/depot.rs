@@ -14,7 +14,7 @@ use super::Failure;
 use crate::settings::Recording;
 use http_semantics::media_type;
 use s3::signer::Signer;
-use s3::upload::{self, Step};
+use s3::upload::{self, UploadStep};
 
 /// For one request: a part at 175 KB a second.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -34,7 +34,7 @@ pub struct Depot {
 /// The store behind one thin type: every session can reach it, and the compiler would otherwise go down the whole HTTP
 /// client wherever a future that knows a session is to cross threads.
 trait Exchange: Send + Sync {
-    fn once<'a>(&'a self, key: &'a str, step: &'a Step<'a>) -> BoxFuture<'a, Result<Answer, Failure>>;
+    fn once<'a>(&'a self, key: &'a str, step: &'a UploadStep<'a>) -> BoxFuture<'a, Result<Answer, Failure>>;
 }
 
 struct Bucket {
@@ -66,7 +66,7 @@ impl Depot {
         Ok(Self { store: Box::new(Bucket { signer, name: settings.bucket.clone(), client }), settings })
     }
 
-    async fn send(&self, key: &str, step: &Step<'_>) -> Result<Answer, Failure> {
+    async fn send(&self, key: &str, step: &UploadStep<'_>) -> Result<Answer, Failure> {
         let mut pause = PAUSE;
         for _ in 1..TRIES {
             match self.store.once(key, step).await {
@@ -80,15 +80,15 @@ impl Depot {
 }
 
 impl Exchange for Bucket {
-    fn once<'a>(&'a self, key: &'a str, step: &'a Step<'a>) -> BoxFuture<'a, Result<Answer, Failure>> {
+    fn once<'a>(&'a self, key: &'a str, step: &'a UploadStep<'a>) -> BoxFuture<'a, Result<Answer, Failure>> {
         Box::pin(self.exchange(key, step))
     }
 }
 
 impl Bucket {
-    async fn exchange(&self, key: &str, step: &Step<'_>) -> Result<Answer, Failure> {
+    async fn exchange(&self, key: &str, step: &UploadStep<'_>) -> Result<Answer, Failure> {
         let request = self.signer.sign_upload(&self.name, key, step).map_err(|_| Failure::Refused)?;
-        let kind = media_type::by_ending(key).unwrap_or("application/octet-stream");
+        let kind = media_type::from_key_extension(key).unwrap_or("application/octet-stream");
         let sent = self.client.request(request.method, request.url).body(request.body);
         // Neither the error nor its sources are said: they name the store.
         let answer = sent.header(header::CONTENT_TYPE, kind).send().await.map_err(|_| Failure::Away)?;
@@ -121,8 +121,8 @@ impl Upload {
 
     /// Begins, so that what is wrong with the store shows at once.
     pub async fn begin(&mut self) -> Result<(), Failure> {
-        let answer = self.depot.send(&self.key, &Step::Begin).await?;
-        self.name = Some(upload::begun(&answer.text).ok_or(Failure::Refused)?);
+        let answer = self.depot.send(&self.key, &UploadStep::Begin).await?;
+        self.name = Some(upload::parse_upload_id(&answer.text).ok_or(Failure::Refused)?);
         Ok(())
     }
 
@@ -130,7 +130,7 @@ impl Upload {
     pub async fn part(&mut self, bytes: Bytes) -> Result<(), Failure> {
         let upload = self.name.as_deref().ok_or(Failure::Refused)?;
         let number = u16::try_from(self.parts.len() + 1).map_err(|_| Failure::Refused)?;
-        let answer = self.depot.send(&self.key, &Step::Part { upload, number, bytes }).await?;
+        let answer = self.depot.send(&self.key, &UploadStep::Part { upload, number, bytes }).await?;
         self.parts.push(answer.tag.ok_or(Failure::Refused)?);
         Ok(())
     }
@@ -138,7 +138,7 @@ impl Upload {
     /// Makes an object of the parts.
     pub async fn complete(&mut self) -> Result<(), Failure> {
         let upload = self.name.as_deref().ok_or(Failure::Refused)?;
-        let answer = self.depot.send(&self.key, &Step::Complete { upload, parts: &self.parts }).await?;
+        let answer = self.depot.send(&self.key, &UploadStep::Complete { upload, parts: &self.parts }).await?;
         if !upload::is_completed(&answer.text) {
             return Err(Failure::Refused);
         }
@@ -148,14 +148,14 @@ impl Upload {
 
     /// Stores the list of songs beside it.
     pub async fn beside(&self, list: Bytes) -> Result<(), Failure> {
-        self.depot.send(&format!("{}.json", self.key), &Step::Whole(list)).await.map(drop)
+        self.depot.send(&format!("{}.json", self.key), &UploadStep::Whole(list)).await.map(drop)
     }
 
     /// Drops what was stored of it, so that no half of it stays.
     pub async fn abort(&self) {
         if let Some(upload) = &self.name {
             // A store that is away keeps it; see docs/share.md.
-            let _ = self.depot.send(&self.key, &Step::Abort { upload }).await;
+            let _ = self.depot.send(&self.key, &UploadStep::Abort { upload }).await;
         }
     }
 }

@@ -27,7 +27,7 @@ use super::id::SessionId;
 use super::metrics::Metrics;
 use super::session::Joined;
 use super::settings::Recording;
-use primitives::lifecycle::Tasks;
+use primitives::lifecycle::BackgroundTasks;
 
 /// When the process stops, what is recorded has so long to be stored.
 const STOP_TIME: Duration = Duration::from_secs(10);
@@ -79,7 +79,7 @@ pub struct Status {
 /// Records.
 pub struct Recorder {
     depot: Arc<Depot>,
-    tasks: Tasks,
+    tasks: BackgroundTasks,
     metrics: Arc<Metrics>,
 }
 
@@ -100,7 +100,7 @@ type Part = (Bytes, OwnedSemaphorePermit);
 
 impl Recorder {
     /// Records into `depot`, until `tasks` stop.
-    pub fn new(depot: Depot, tasks: Tasks, metrics: Arc<Metrics>) -> Self {
+    pub fn new(depot: Depot, tasks: BackgroundTasks, metrics: Arc<Metrics>) -> Self {
         Self { depot: Arc::new(depot), tasks, metrics }
     }
 
@@ -137,7 +137,7 @@ impl Recorder {
 }
 
 /// Listens and stores until both are done; what could not be stored is dropped.
-async fn record(take: Take, depot: &Arc<Depot>, tasks: &Tasks) -> (Tape, Result<(), Failure>) {
+async fn record(take: Take, depot: &Arc<Depot>, tasks: &BackgroundTasks) -> (Tape, Result<(), Failure>) {
     let Take { joined, key, mut tape, stop } = take;
     let mut upload = Upload::new(Arc::clone(depot), key);
     let (parts, queue) = mpsc::channel(1);
@@ -172,7 +172,7 @@ async fn listen(
     limits: &Recording,
     parts: Sender<Part>,
     stop: &CancellationToken,
-    tasks: &Tasks,
+    tasks: &BackgroundTasks,
 ) -> Result<(), Failure> {
     let places = Arc::new(Semaphore::new(1));
     let longest = u64::try_from(limits.max_duration.as_millis()).unwrap_or(u64::MAX);

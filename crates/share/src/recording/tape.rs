@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::super::id::SessionId;
 use super::super::metadata::Metadata;
 use super::super::ogg::Muxer;
-use s3::upload::PART;
+use s3::upload::MIN_PART_BYTES;
 
 /// Songs that are listed.
 const SONGS: usize = 2_000;
@@ -95,8 +95,8 @@ impl Tape {
 
     /// The next part, where there is a whole one.
     pub fn part(&mut self) -> Option<Bytes> {
-        (self.pages.len() >= PART).then(|| {
-            let rest = self.pages.split_off(PART);
+        (self.pages.len() >= MIN_PART_BYTES).then(|| {
+            let rest = self.pages.split_off(MIN_PART_BYTES);
             std::mem::replace(&mut self.pages, rest).into()
         })
     }
@@ -191,8 +191,8 @@ mod tests {
             parts.extend(tape.part());
         }
         tape.end();
-        assert!(parts.len() == 2 && parts.iter().all(|part| part.len() == PART));
+        assert!(parts.len() == 2 && parts.iter().all(|part| part.len() == MIN_PART_BYTES));
         let rest = tape.rest();
-        assert_eq!((2 * PART + rest.len()) as u64, tape.bytes());
+        assert_eq!((2 * MIN_PART_BYTES + rest.len()) as u64, tape.bytes());
     }
 }

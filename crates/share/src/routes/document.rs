@@ -20,8 +20,8 @@ use crate::chunk::{BadChunk, Chunk, Label};
 use crate::id::SessionId;
 use crate::metadata::Song;
 use crate::refused::Refused;
-use http_semantics::caller::Caller;
 use http_semantics::problem::{self, Problem};
+use http_semantics::request_info::RequestInfo;
 use server_kit::api::error::Error;
 use server_kit::api::extract::{Json, Path, Query};
 
@@ -286,7 +286,7 @@ pub async fn status(
     State(relay): State<Arc<Relay>>,
     Path(id): Path<String>,
     bearer: Bearer,
-    caller: Option<axum::Extension<Caller>>,
+    caller: Option<axum::Extension<RequestInfo>>,
 ) -> Result<Response, Error> {
     let id: SessionId = id.parse()?;
     let session = match relay.find(id, bearer.address).await {
@@ -309,15 +309,15 @@ pub async fn status(
 }
 
 /// The envelope of a session that is not there has one member more, as the document wants it.
-fn unknown(relay: &Relay, caller: Option<&Caller>) -> Response {
-    let made = http_semantics::caller::new_request_id();
+fn unknown(relay: &Relay, caller: Option<&RequestInfo>) -> Response {
+    let made = http_semantics::request_info::new_request_id();
     let request_id = caller.map_or(made.as_str(), |caller| &caller.request_id);
     let said = Refused::UnknownSession.to_string();
     let problem = Problem::new(StatusCode::NOT_FOUND, "not_found", &said, request_id, relay.clock.unix_millis());
     let mut body = json!(problem);
     body["isActive"] = json!(false);
     let head = [(header::CONTENT_TYPE, problem::CONTENT_TYPE), (header::CACHE_CONTROL, "no-store")];
-    let id = [(http_semantics::caller::REQUEST_ID, request_id)];
+    let id = [(http_semantics::request_info::REQUEST_ID, request_id)];
     (StatusCode::NOT_FOUND, head, id, body.to_string()).into_response()
 }
 

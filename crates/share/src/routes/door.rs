@@ -16,8 +16,8 @@ use crate::id::SessionId;
 use crate::refused::Refused;
 use crate::session::Session;
 use crate::tickets::{Place, Role, Ticket};
-use http_semantics::caller::Caller;
 use http_semantics::client_ip;
+use http_semantics::request_info::RequestInfo;
 use server_kit::api::error::Error;
 use server_kit::api::limits::Uncounted;
 
@@ -178,6 +178,6 @@ fn refuse(relay: &Relay, refused: Refused) -> Error {
 
 /// The network by which a caller is counted; callers whose address is not known count as one.
 fn address(parts: &Parts) -> IpAddr {
-    let caller = parts.extensions.get::<Caller>().and_then(|caller| caller.address);
-    caller.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), client_ip::network)
+    let caller = parts.extensions.get::<RequestInfo>().and_then(|caller| caller.client_address);
+    caller.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), client_ip::client_network)
 }

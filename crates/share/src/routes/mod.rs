@@ -25,7 +25,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::{Relay, page};
-use http_semantics::cors::{self, Allowed, Policy};
+use http_semantics::cors::{self, AllowList, CorsPolicy};
 use server_kit::api::limits::Class;
 
 /// Bytes of a body with audio.
@@ -141,18 +141,18 @@ async fn local(State(relay): State<Arc<Relay>>, request: Request, next: Next) ->
     }
     let origin = request.headers().get(header::ORIGIN).cloned();
     let allowed = origin.iter().filter(|origin| cors::is_local(origin)).filter_map(|origin| origin.to_str().ok());
-    let policy = Policy {
-        origins: Allowed::Only(allowed.map(str::to_owned).collect()),
-        methods: Allowed::Only(Vec::new()),
-        headers: Allowed::Any,
-        exposed_headers: Allowed::Only(vec![header::ETAG, header::RETRY_AFTER]),
+    let policy = CorsPolicy {
+        origins: AllowList::Only(allowed.map(str::to_owned).collect()),
+        methods: AllowList::Only(Vec::new()),
+        headers: AllowList::Any,
+        exposed_headers: AllowList::Only(vec![header::ETAG, header::RETRY_AFTER]),
         allow_credentials: false,
         max_age: None,
     };
     let (mut response, additions) = if cors::is_preflight(request.method(), request.headers()) {
-        ((StatusCode::NO_CONTENT, Body::empty()).into_response(), policy.preflight(request.headers()))
+        ((StatusCode::NO_CONTENT, Body::empty()).into_response(), policy.preflight_headers(request.headers()))
     } else {
-        (next.run(request).await, policy.decorate(origin.as_ref()))
+        (next.run(request).await, policy.response_headers(origin.as_ref()))
     };
     for (name, value) in additions {
         if name == header::VARY {

@@ -22,7 +22,7 @@ use super::*;
 use crate::frame::{self, Codec, Head};
 use crate::settings::Settings;
 use primitives::clock::Clock;
-use primitives::lifecycle::Tasks;
+use primitives::lifecycle::BackgroundTasks;
 use primitives::secret::Secret;
 use server_kit::api::error::envelope;
 
@@ -34,7 +34,7 @@ struct Server {
     relay: Arc<Relay>,
     router: Router,
     clock: Clock,
-    tasks: Tasks,
+    tasks: BackgroundTasks,
 }
 
 struct Reply {
@@ -53,7 +53,7 @@ fn server(change: impl FnOnce(&mut Settings)) -> Server {
     let clock = Clock::manual(SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000));
     let mut settings = Settings::new(Secret::new("Bearer Token"));
     change(&mut settings);
-    let tasks = Tasks::default();
+    let tasks = BackgroundTasks::default();
     let metrics = prometheus::Registry::new();
     let relay = Relay::start(settings, None, clock.clone(), &tasks, &metrics, None).expect("it starts");
     let (router, _) = routes(Arc::clone(&relay), |routes, _| routes).split_for_parts();
@@ -505,7 +505,7 @@ async fn tickets_let_in_who_has_no_token() {
     first.send(Message::Text(json!({"type": "time", "t0": 7}).to_string().into())).await.expect("it is sent");
     let time = text(&mut first, "time").await;
     assert_eq!((&time["t0"], &time["t1"]), (&json!(7), &json!(server.relay.micros())), "who is in stays in");
-    server.tasks.stop(Duration::from_secs(5)).await;
+    server.tasks.shutdown(Duration::from_secs(5)).await;
     loop {
         if let Message::Close(frame) = message(&mut first).await {
             assert_eq!(frame.map(|frame| u16::from(frame.code)), Some(1001));

@@ -233,7 +233,7 @@ mod tests {
     use crate::statistics::Transport;
     use crate::tickets::Tickets;
     use crate::transcode::Transcoders;
-    use primitives::lifecycle::Tasks;
+    use primitives::lifecycle::BackgroundTasks;
     use primitives::secret::Secret;
 
     const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -252,7 +252,7 @@ mod tests {
             let (link, ends) = nodes::link(false, &metrics);
             let node = link.node();
             let seats = Arc::new(Seats::new(10, Some(Duration::from_millis(100))));
-            let transcoders = Transcoders::new(0, Tasks::default(), Arc::clone(&metrics));
+            let transcoders = Transcoders::new(0, BackgroundTasks::default(), Arc::clone(&metrics));
             let shared = Arc::new(Shared {
                 buffer: Duration::from_secs(5),
                 seats,

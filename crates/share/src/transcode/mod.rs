@@ -14,7 +14,7 @@ use super::chunk::Chunk;
 use super::frame::Codec;
 use super::lane::Packet;
 use super::metrics::Metrics;
-use primitives::lifecycle::Tasks;
+use primitives::lifecycle::BackgroundTasks;
 
 /// What waits at most: a bit less than the audio that is kept.
 const QUEUE: usize = 64;
@@ -46,13 +46,13 @@ trait Work: Send {
 pub struct Transcoders {
     slots: Arc<Semaphore>,
     turns: Arc<Semaphore>,
-    tasks: Tasks,
+    tasks: BackgroundTasks,
     metrics: Arc<Metrics>,
 }
 
 impl Transcoders {
     /// Up to `most` at the same time.
-    pub fn new(most: usize, tasks: Tasks, metrics: Arc<Metrics>) -> Self {
+    pub fn new(most: usize, tasks: BackgroundTasks, metrics: Arc<Metrics>) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self { slots: Arc::new(Semaphore::new(most)), turns: Arc::new(Semaphore::new(cores)), tasks, metrics }
     }

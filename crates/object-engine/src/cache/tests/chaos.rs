@@ -29,8 +29,8 @@ async fn play(world: &World, random: &mut StdRng) -> bool {
 async fn disturb(store: &Store, world: &World, random: &mut StdRng) {
     match random.random_range(0..12) {
         0 => store.put("a", thing(random.random_range(0..3), TOTAL)),
-        1 => world.cache.purge(Scope::Key("a".into())).expect("nothing is written"),
-        2 => world.cache.purge(Scope::All).expect("nothing is written"),
+        1 => world.cache.purge(PurgeScope::Key("a".into())).expect("nothing is written"),
+        2 => world.cache.purge(PurgeScope::All).expect("nothing is written"),
         3 => store.script.broken.store(true, Ordering::SeqCst),
         4..7 => store.script.broken.store(false, Ordering::SeqCst),
         7..9 => world.clock.advance(Duration::from_secs(7)),
@@ -42,7 +42,7 @@ async fn disturb(store: &Store, world: &World, random: &mut StdRng) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_player_ever_gets_a_wrong_byte() {
     let store = Store::start(&[("a", thing(0, TOTAL))]).await;
-    let timeouts = Timeouts { idle: Duration::from_millis(300), ..Timeouts::default() };
+    let timeouts = UpstreamTimeouts { idle: Duration::from_millis(300), ..UpstreamTimeouts::default() };
     let mut world = World::new(&store).await;
     Arc::get_mut(&mut world.origin).expect("nobody else has it").timeouts = timeouts;
     let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
@@ -68,7 +68,7 @@ async fn no_player_ever_gets_a_wrong_byte() {
     eventually("no fill is left behind", || {
         let stats = world.cache.stats();
         let ended = stats.filled.get() + stats.failed.get() + stats.cancelled.get();
-        ended >= 1 && world.cache.fills.is_idle() && world.cache.questions.is_idle()
+        ended >= 1 && world.cache.fills.is_idle() && world.cache.metadata_flights.is_idle()
     })
     .await;
 }

@@ -13,22 +13,22 @@ use super::*;
 const SLICES: usize = 40;
 const TOTAL: usize = SLICES * SLICE - 100;
 
-fn disk(folder: &Path) -> Option<Disk> {
-    Some(Disk { path: folder.join("cache"), size: 64 << 20 })
+fn disk(folder: &Path) -> Option<DiskCacheSettings> {
+    Some(DiskCacheSettings { path: folder.join("cache"), size: 64 << 20 })
 }
 
 /// A store with one object, and a folder that has it.
 async fn kept() -> (Store, tempfile::TempDir) {
     let (store, folder) = (Store::start(&[("a", thing(0, TOTAL))]).await, tempfile::tempdir().expect("a folder"));
-    let world = World::with(&store, Policy::default(), disk(folder.path())).await;
-    world.get("a").await.is(StatusCode::OK, &bytes(0, TOTAL), State::Miss);
+    let world = World::with(&store, CachePolicy::default(), disk(folder.path())).await;
+    world.get("a").await.is(StatusCode::OK, &bytes(0, TOTAL), CacheStatus::Miss);
     world.cache.close().await;
     store.seen();
     (store, folder)
 }
 
 async fn reopened(store: &Store, folder: &Path) -> World {
-    let world = World::with(store, Policy::default(), disk(folder)).await;
+    let world = World::with(store, CachePolicy::default(), disk(folder)).await;
     world.clock.advance(Duration::from_secs(60));
     world
 }
@@ -44,7 +44,7 @@ async fn a_restart_before_a_dead_store_still_serves() {
     let (store, folder) = kept().await;
     store.script.broken.store(true, Ordering::SeqCst);
     let world = reopened(&store, folder.path()).await;
-    world.get("a").await.is(StatusCode::OK, &bytes(0, TOTAL), State::Stale);
+    world.get("a").await.is(StatusCode::OK, &bytes(0, TOTAL), CacheStatus::Stale);
     let stats = world.cache.stats();
     assert_eq!((stats.disk_bytes.get(), stats.disk_errors.get()), (TOTAL as u64, 0));
 }
@@ -52,18 +52,18 @@ async fn a_restart_before_a_dead_store_still_serves() {
 #[tokio::test]
 async fn a_purge_outlives_a_restart() {
     let (store, folder) = kept().await;
-    let world = World::with(&store, Policy::default(), disk(folder.path())).await;
-    world.cache.purge(Scope::All).expect("the folder can be written");
+    let world = World::with(&store, CachePolicy::default(), disk(folder.path())).await;
+    world.cache.purge(PurgeScope::All).expect("the folder can be written");
     drop(world);
     let world = reopened(&store, folder.path()).await;
-    world.get("a").await.is(StatusCode::OK, &bytes(0, TOTAL), State::Miss);
+    world.get("a").await.is(StatusCode::OK, &bytes(0, TOTAL), CacheStatus::Miss);
     assert_eq!(world.cache.stats().disk_bytes.get(), 0);
 }
 
 #[tokio::test]
 async fn a_folder_as_a_killed_process_leaves_it_gives_right_bytes_or_none() {
     let (store, folder) = (Store::start(&[("a", thing(0, TOTAL))]).await, tempfile::tempdir().expect("a folder"));
-    let world = World::with(&store, Policy::default(), disk(folder.path())).await;
+    let world = World::with(&store, CachePolicy::default(), disk(folder.path())).await;
     for round in 0..4 {
         // In the midst of its writing, without a word to the process.
         world.range("a", &format!("bytes={}-{}", round * 10 * SLICE, (round + 1) * 10 * SLICE)).await;
@@ -111,38 +111,38 @@ async fn a_read_that_fails_is_a_miss_and_counted() {
     for file in files(folder.path()) {
         fs::File::options().write(true).open(file).expect("it can be opened").set_len(0).expect("it can be cut");
     }
-    world.get("a").await.is(StatusCode::OK, &bytes(0, TOTAL), State::Miss);
+    world.get("a").await.is(StatusCode::OK, &bytes(0, TOTAL), CacheStatus::Miss);
     assert!(world.cache.stats().disk_errors.get() > 0);
-    world.get("a").await.is(StatusCode::OK, &bytes(0, TOTAL), State::Hit);
+    world.get("a").await.is(StatusCode::OK, &bytes(0, TOTAL), CacheStatus::Hit);
 }
 
 #[tokio::test]
 async fn a_folder_that_cannot_be_used_is_done_without() {
     let (store, folder) = (Store::start(&[("a", thing(0, 10))]).await, tempfile::tempdir().expect("a folder"));
     fs::write(folder.path().join("cache"), b"a file").expect("it can be written");
-    let world = World::with(&store, Policy::default(), disk(folder.path())).await;
+    let world = World::with(&store, CachePolicy::default(), disk(folder.path())).await;
     assert_eq!(world.cache.stats().disk_errors.get(), 1);
-    world.get("a").await.is(StatusCode::OK, &bytes(0, 10), State::Miss);
-    world.get("a").await.is(StatusCode::OK, &bytes(0, 10), State::Hit);
+    world.get("a").await.is(StatusCode::OK, &bytes(0, 10), CacheStatus::Miss);
+    world.get("a").await.is(StatusCode::OK, &bytes(0, 10), CacheStatus::Hit);
 }
 
 #[tokio::test]
 async fn a_disk_without_room_is_done_without() {
     let (store, folder) = (Store::start(&[("a", thing(0, 10))]).await, tempfile::tempdir().expect("a folder"));
-    let more = Disk { path: folder.path().join("cache"), size: 1 << 50 };
-    let world = World::with(&store, Policy::default(), Some(more)).await;
+    let more = DiskCacheSettings { path: folder.path().join("cache"), size: 1 << 50 };
+    let world = World::with(&store, CachePolicy::default(), Some(more)).await;
     assert_eq!(world.cache.stats().disk_errors.get(), 1);
     assert_eq!(fs::read_dir(folder.path().join("cache")).expect("a folder").count(), 1, "the lock alone");
-    world.get("a").await.is(StatusCode::OK, &bytes(0, 10), State::Miss);
+    world.get("a").await.is(StatusCode::OK, &bytes(0, 10), CacheStatus::Miss);
 }
 
 #[tokio::test]
 async fn a_folder_belongs_to_one_at_a_time() {
     let (store, folder) = (Store::start(&[("a", thing(0, 10))]).await, tempfile::tempdir().expect("a folder"));
-    let first = World::with(&store, Policy::default(), disk(folder.path())).await;
-    let second = World::with(&store, Policy::default(), disk(folder.path())).await;
+    let first = World::with(&store, CachePolicy::default(), disk(folder.path())).await;
+    let second = World::with(&store, CachePolicy::default(), disk(folder.path())).await;
     assert_eq!((first.cache.stats().disk_errors.get(), second.cache.stats().disk_errors.get()), (0, 1));
-    second.get("a").await.is(StatusCode::OK, &bytes(0, 10), State::Miss);
+    second.get("a").await.is(StatusCode::OK, &bytes(0, 10), CacheStatus::Miss);
 }
 
 #[tokio::test]
@@ -153,7 +153,7 @@ async fn a_folder_takes_its_size_at_once_and_a_smaller_one_gives_some_back() {
         || files(folder.path()).iter().map(|file| fs::metadata(file).expect("a file").blocks() * 512).sum::<u64>();
     for size in [128_u64 << 20, 64 << 20] {
         let path = folder.path().join("cache");
-        let world = World::with(&store, Policy::default(), Some(Disk { path, size })).await;
+        let world = World::with(&store, CachePolicy::default(), Some(DiskCacheSettings { path, size })).await;
         assert_eq!(world.cache.stats().disk_errors.get(), 0);
         assert!((size * 9 / 10..=size).contains(&taken()), "{} of {size}", taken());
     }

@@ -11,21 +11,21 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
 use self::origin::{Store, Thing, eventually};
-use super::question::{self, How, Learnt};
-use super::settings::Disk;
-use super::{Cache, Cached, Policy, Refreshed, Scope, Settings, State};
-use crate::Body;
-use crate::Failure;
-use crate::Health;
-use crate::Origin;
-use crate::Plan;
-use crate::Tally;
-use crate::answer;
+use super::metadata_fetch::{self, MetadataOutcome, MetadataRequest};
+use super::settings::DiskCacheSettings;
+use super::{CachePolicy, CacheStatus, PurgeScope, RefreshOutcome, RouteCache, Settings, SliceCache};
+use crate::AttemptStats;
+use crate::BucketHealth;
+use crate::ObjectBody;
+use crate::ObjectError;
+use crate::ObjectOrigin;
+use crate::RequestPlan;
+use crate::serve_object;
 use primitives::clock::Clock;
-use s3::settings::{Credentials, Endpoint, SecretSource, Store as StoreSettings};
+use s3::settings::{SecretSource, StoreCredentials, StoreEndpoint, StoreSettings};
 use s3::signer::Signer;
-use upstream::cluster::Factory;
-use upstream::settings::{self, Available, HealthCheck, Timeouts};
+use upstream::cluster::ClusterFactory;
+use upstream::settings::{self, AvailabilityPolicy, HealthCheckSettings, UpstreamTimeouts};
 
 /// What a player takes at once.
 const PIECE: usize = 64 * 1024;
@@ -42,23 +42,23 @@ fn thing(version: u8, length: usize) -> Thing {
 
 /// A proxy with a cache before `store`.
 struct World {
-    cache: Arc<Cache>,
-    origin: Arc<Origin>,
+    cache: Arc<SliceCache>,
+    origin: Arc<ObjectOrigin>,
     clock: Clock,
 }
 
 impl World {
     async fn new(store: &Store) -> Self {
-        Self::with(store, Policy::default(), None).await
+        Self::with(store, CachePolicy::default(), None).await
     }
 
-    async fn with(store: &Store, policy: Policy, disk: Option<Disk>) -> Self {
+    async fn with(store: &Store, policy: CachePolicy, disk: Option<DiskCacheSettings>) -> Self {
         let clock = Clock::manual(SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000));
         let settings = Settings { slice_size: SLICE as u32, memory: 1 << 20, disk };
         let handle = tokio::runtime::Handle::current();
         let spawner = Arc::new(move |task| drop(handle.spawn(task)));
-        let cache = Cache::open(&settings, clock.clone(), spawner).await.expect("it opens");
-        let origin = origin_of(store, Some(Cached { cache: Arc::clone(&cache), policy }), &clock);
+        let cache = SliceCache::open(&settings, clock.clone(), spawner).await.expect("it opens");
+        let origin = origin_of(store, Some(RouteCache { cache: Arc::clone(&cache), policy }), &clock);
         Self { cache, origin, clock }
     }
 
@@ -67,9 +67,9 @@ impl World {
         for (name, value) in headers {
             map.append(name, HeaderValue::from_str(value).expect("a value"));
         }
-        let plan = Plan::read(&method, &map, 64 * 1024);
-        let mut tally = Tally::default();
-        let outcome = answer(&self.origin, &plan, key, &mut tally).await;
+        let plan = RequestPlan::from_request(&method, &map, 64 * 1024);
+        let mut tally = AttemptStats::default();
+        let outcome = serve_object(&self.origin, &plan, key, &mut tally).await;
         Got { outcome, tally }
     }
 
@@ -82,33 +82,35 @@ impl World {
     }
 }
 
-fn origin_of(store: &Store, cache: Option<Cached>, clock: &Clock) -> Arc<Origin> {
+fn origin_of(store: &Store, cache: Option<RouteCache>, clock: &Clock) -> Arc<ObjectOrigin> {
     let secret = || SecretSource { value: Default::default(), file: None };
     let settings = StoreSettings {
         name: "store".into(),
-        endpoint: Endpoint::Remote(store.url.clone()),
+        endpoint: StoreEndpoint::Remote(store.url.clone()),
         region: "us-east-1".into(),
         path_style: true,
-        credentials: Credentials { access_key: secret(), secret_key: secret(), session_token: None },
+        credentials: StoreCredentials { access_key: secret(), secret_key: secret(), session_token: None },
         presign_expiry: Duration::from_secs(900),
     };
     // A store that failed and is well again is used at once: the breaker has tests of its own.
-    let health = HealthCheck { available: Available::HealthyOrPanic, ..HealthCheck::default() };
-    let destination = settings::Destination { id: "store".into(), address: store.url.clone(), host: None, probe: None };
-    let cluster = settings::Cluster {
+    let health =
+        HealthCheckSettings { available: AvailabilityPolicy::HealthyOrPanic, ..HealthCheckSettings::default() };
+    let destination =
+        settings::DestinationSettings { id: "store".into(), address: store.url.clone(), host: None, probe: None };
+    let cluster = settings::ClusterSettings {
         id: "store".into(),
         load_balancing: Default::default(),
         destinations: vec![destination],
         health,
     };
-    Arc::new(Origin {
+    Arc::new(ObjectOrigin {
         store: "store".into(),
-        cluster: Arc::new(Factory::default().cluster(&cluster)),
+        cluster: Arc::new(ClusterFactory::default().build(&cluster)),
         signer: Arc::new(Signer::new(settings, store.url.clone(), clock.clone())),
-        health: Arc::new(Health::default()),
+        health: Arc::new(BucketHealth::default()),
         bucket: "bucket".into(),
         content_type: None,
-        timeouts: Timeouts { idle: Duration::from_secs(5), ..Timeouts::default() },
+        timeouts: UpstreamTimeouts { idle: Duration::from_secs(5), ..UpstreamTimeouts::default() },
         reveal_denied: false,
         clock: clock.clone(),
         cache,
@@ -117,18 +119,18 @@ fn origin_of(store: &Store, cache: Option<Cached>, clock: &Clock) -> Arc<Origin>
 
 /// An answer whose body has not been read.
 struct Got {
-    outcome: Result<crate::Answer, Failure>,
-    tally: Tally,
+    outcome: Result<crate::ObjectResponse, ObjectError>,
+    tally: AttemptStats,
 }
 
 /// An answer, read to its end.
 #[derive(Debug)]
 struct Read {
-    status: Result<StatusCode, Failure>,
+    status: Result<StatusCode, ObjectError>,
     headers: HeaderMap,
     body: Vec<u8>,
-    end: Result<(), Failure>,
-    state: Option<State>,
+    end: Result<(), ObjectError>,
+    state: Option<CacheStatus>,
 }
 
 impl Got {
@@ -147,20 +149,20 @@ impl Got {
         };
         let mut body = Vec::new();
         let end = drain(&mut from, &mut body).await;
-        Read { status, headers, body, end, state: tally.and(from.tally()).cache }
+        Read { status, headers, body, end, state: tally.merged_with(from.attempt_stats()).cache }
     }
 }
 
-async fn drain(from: &mut Body, into: &mut Vec<u8>) -> Result<(), Failure> {
+async fn drain(from: &mut ObjectBody, into: &mut Vec<u8>) -> Result<(), ObjectError> {
     while from.fill(PIECE, false).await? {
-        assert_eq!(from.owned(), from.available());
+        assert_eq!(from.to_bytes(), from.available());
         into.extend_from_slice(from.available());
     }
     Ok(())
 }
 
 impl Read {
-    fn is(&self, status: StatusCode, body: &[u8], state: State) {
+    fn is(&self, status: StatusCode, body: &[u8], state: CacheStatus) {
         assert_eq!((self.status, self.end), (Ok(status), Ok(())));
         assert!(self.body == body, "{} bytes, {} expected", self.body.len(), body.len());
         assert_eq!(self.state, Some(state));
@@ -172,12 +174,20 @@ impl Read {
 async fn a_question_that_was_just_answered_is_not_asked_again() {
     let store = Store::start(&[("a", thing(0, 3 * SLICE))]).await;
     let world = World::new(&store).await;
-    world.range("a", "bytes=0-9").await.is(StatusCode::PARTIAL_CONTENT, &bytes(0, 10), State::Miss);
+    world.range("a", "bytes=0-9").await.is(StatusCode::PARTIAL_CONTENT, &bytes(0, 10), CacheStatus::Miss);
     store.seen();
-    let Some(Cached { cache, policy }) = &world.origin.cache else { unreachable!("it has a cache") };
-    let topic = cache.topic(&world.origin, "a");
-    let said = question::put(cache, &world.origin, policy, topic, How::Slice(0), &mut Tally::default()).await;
-    assert!(matches!(said, Ok(Learnt::Object(_, None))));
+    let Some(RouteCache { cache, policy }) = &world.origin.cache else { unreachable!("it has a cache") };
+    let topic = cache.metadata_key(&world.origin, "a");
+    let said = metadata_fetch::fetch_metadata(
+        cache,
+        &world.origin,
+        policy,
+        topic,
+        MetadataRequest::Slice(0),
+        &mut AttemptStats::default(),
+    )
+    .await;
+    assert!(matches!(said, Ok(MetadataOutcome::Object(_, None))));
     assert!(store.seen().is_empty());
 }
 
@@ -186,12 +196,12 @@ async fn a_cold_object_costs_one_request_per_slice_and_a_warm_one_none() {
     let store = Store::start(&[("a", thing(0, 3 * SLICE + 10))]).await;
     let world = World::new(&store).await;
     let all = bytes(0, 3 * SLICE + 10);
-    world.get("a").await.is(StatusCode::OK, &all, State::Miss);
+    world.get("a").await.is(StatusCode::OK, &all, CacheStatus::Miss);
     assert_eq!(
         store.seen(),
         ["GET bytes=0-4095", "GET bytes=4096-8191", "GET bytes=8192-12287", "GET bytes=12288-12297"]
     );
-    world.get("a").await.is(StatusCode::OK, &all, State::Hit);
+    world.get("a").await.is(StatusCode::OK, &all, CacheStatus::Hit);
     assert!(store.seen().is_empty());
     let stats = world.cache.stats();
     assert_eq!((stats.store_bytes.get(), stats.memory_bytes.get()), (all.len() as u64, all.len() as u64));
@@ -205,27 +215,27 @@ async fn ranges_and_heads_are_answered_from_what_is_known() {
     let world = World::new(&store).await;
     let all = bytes(0, total);
     let first = world.range("a", "bytes=5000-5009").await;
-    first.is(StatusCode::PARTIAL_CONTENT, &all[5000..5010], State::Miss);
+    first.is(StatusCode::PARTIAL_CONTENT, &all[5000..5010], CacheStatus::Miss);
     assert_eq!(first.headers[header::CONTENT_RANGE], "bytes 5000-5009/8292");
     assert_eq!(store.seen(), ["GET bytes=4096-8191"], "one round trip, of the aligned slice");
-    world.range("a", "bytes=4096-4096").await.is(StatusCode::PARTIAL_CONTENT, &all[4096..4097], State::Hit);
-    world.range("a", "bytes=4090-4100").await.is(StatusCode::PARTIAL_CONTENT, &all[4090..4101], State::Partial);
-    world.range("a", "bytes=-200").await.is(StatusCode::PARTIAL_CONTENT, &all[total - 200..], State::Partial);
-    assert_eq!(world.range("a", "bytes=9000-").await.status, Err(Failure::RangeNotSatisfiable { size: 8292 }));
+    world.range("a", "bytes=4096-4096").await.is(StatusCode::PARTIAL_CONTENT, &all[4096..4097], CacheStatus::Hit);
+    world.range("a", "bytes=4090-4100").await.is(StatusCode::PARTIAL_CONTENT, &all[4090..4101], CacheStatus::Partial);
+    world.range("a", "bytes=-200").await.is(StatusCode::PARTIAL_CONTENT, &all[total - 200..], CacheStatus::Partial);
+    assert_eq!(world.range("a", "bytes=9000-").await.status, Err(ObjectError::RangeNotSatisfiable { size: 8292 }));
     store.seen();
     let head = world.ask(Method::HEAD, &[], "a").await.read().await;
-    head.is(StatusCode::OK, b"", State::Hit);
+    head.is(StatusCode::OK, b"", CacheStatus::Hit);
     assert_eq!(head.headers[header::CONTENT_LENGTH], "8292");
     assert_eq!(head.headers[header::AGE], "0");
     let same = world.ask(Method::GET, &[(header::IF_NONE_MATCH, "\"x\", \"v0\"")], "a").await.read().await;
-    same.is(StatusCode::NOT_MODIFIED, b"", State::Hit);
+    same.is(StatusCode::NOT_MODIFIED, b"", CacheStatus::Hit);
     let other = world.ask(Method::GET, &[(header::IF_MATCH, "\"x\"")], "a").await.read().await;
-    assert_eq!(other.status, Err(Failure::PreconditionFailed));
+    assert_eq!(other.status, Err(ObjectError::PreconditionFailed));
     let changed = [(header::RANGE, "bytes=0-9"), (header::IF_RANGE, "\"x\"")];
-    world.ask(Method::GET, &changed, "a").await.read().await.is(StatusCode::OK, &all, State::Hit);
+    world.ask(Method::GET, &changed, "a").await.read().await.is(StatusCode::OK, &all, CacheStatus::Hit);
     assert!(store.seen().is_empty());
-    world.get("empty").await.is(StatusCode::OK, b"", State::Miss);
-    assert_eq!(world.range("empty", "bytes=0-").await.status, Err(Failure::RangeNotSatisfiable { size: 0 }));
+    world.get("empty").await.is(StatusCode::OK, b"", CacheStatus::Miss);
+    assert_eq!(world.range("empty", "bytes=0-").await.status, Err(ObjectError::RangeNotSatisfiable { size: 0 }));
 }
 
 #[tokio::test]
@@ -275,7 +285,7 @@ async fn a_fill_ends_with_its_last_reader_and_not_before() {
     eventually("the fill is cancelled", || world.cache.stats().cancelled.get() == 1).await;
     eventually("the store sees it", || *store.script.left.borrow() == 1).await;
     store.script.gated.store(false, Ordering::SeqCst);
-    world.get("a").await.is(StatusCode::OK, &bytes(0, 2 * SLICE), State::Miss);
+    world.get("a").await.is(StatusCode::OK, &bytes(0, 2 * SLICE), CacheStatus::Miss);
 }
 
 #[tokio::test]
@@ -286,7 +296,7 @@ async fn a_fill_of_the_first_slice_goes_on_without_readers_and_takes_new_ones_bu
     drop(world.ask(Method::GET, &[], "a").await.outcome.expect("an answer"));
     let again = world.ask(Method::GET, &[], "a").await;
     store.script.gate.add_permits(1);
-    again.read().await.is(StatusCode::OK, &bytes(0, SLICE), State::Miss);
+    again.read().await.is(StatusCode::OK, &bytes(0, SLICE), CacheStatus::Miss);
     assert_eq!((store.seen().len(), world.cache.stats().cancelled.get()), (1, 0));
     drop(world.ask(Method::GET, &[], "b").await.outcome.expect("an answer"));
     eventually("a store that stands still is left", || world.cache.stats().cancelled.get() == 1).await;
@@ -300,19 +310,20 @@ async fn age_is_of_what_the_store_neither_sent_nor_confirmed() {
     let seconds = |seconds| world.clock.advance(Duration::from_secs(seconds));
     let first = "bytes=0-9";
     for (passed, range, state, expected) in [
-        (0, first, State::Miss, None),
-        (5, first, State::Hit, Some("5")),
+        (0, first, CacheStatus::Miss, None),
+        (5, first, CacheStatus::Hit, Some("5")),
         // The store has confirmed the version with the bytes that were missing.
-        (0, "bytes=8192-8192", State::Miss, None),
-        (0, "bytes=0-8000", State::Partial, Some("5")),
-        (10, first, State::Stale, Some("15")),
-        (100, first, State::Revalidated, None),
-        (3, first, State::Hit, Some("3")),
+        (0, "bytes=8192-8192", CacheStatus::Miss, None),
+        (0, "bytes=0-8000", CacheStatus::Partial, Some("5")),
+        (10, first, CacheStatus::Stale, Some("15")),
+        (100, first, CacheStatus::Revalidated, None),
+        (3, first, CacheStatus::Hit, Some("3")),
     ] {
         seconds(passed);
         let read = world.range("a", range).await;
         assert_eq!((read.state, age(&read).as_deref()), (Some(state), expected), "{passed} s later, {range}");
-        eventually("nothing is under way", || world.cache.questions.is_idle() && world.cache.fills.is_idle()).await;
+        eventually("nothing is under way", || world.cache.metadata_flights.is_idle() && world.cache.fills.is_idle())
+            .await;
     }
 }
 
@@ -327,7 +338,7 @@ async fn a_reader_that_reads_on_has_the_next_slice_fetched_ahead() {
         taken += body.available().len();
     }
     eventually("the third slice is asked for", || world.cache.stats().fills.get() == 3).await;
-    assert_eq!(world.cache.stats().ahead.get(), 1);
+    assert_eq!(world.cache.stats().read_aheads.get(), 1);
     assert_eq!(store.seen().last().expect("a request"), "GET bytes=8192-12287");
 }
 
@@ -336,7 +347,7 @@ async fn a_fill_that_breaks_goes_on_where_it_broke() {
     let store = Store::start(&[("a", thing(0, 2 * SLICE))]).await;
     store.script.cuts.store(2, Ordering::SeqCst);
     let world = World::new(&store).await;
-    world.get("a").await.is(StatusCode::OK, &bytes(0, 2 * SLICE), State::Miss);
+    world.get("a").await.is(StatusCode::OK, &bytes(0, 2 * SLICE), CacheStatus::Miss);
     let seen = store.seen();
     assert_eq!(seen[..3], ["GET bytes=0-4095", "GET bytes=2048-4095", "GET bytes=3072-4095"]);
 }
@@ -345,14 +356,14 @@ async fn a_fill_that_breaks_goes_on_where_it_broke() {
 async fn an_overwrite_is_seen_at_once_where_a_slice_is_missing_and_versions_never_mix() {
     let store = Store::start(&[("a", thing(0, 4 * SLICE))]).await;
     let world = World::new(&store).await;
-    world.range("a", "bytes=0-4095").await.is(StatusCode::PARTIAL_CONTENT, &bytes(0, SLICE), State::Miss);
+    world.range("a", "bytes=0-4095").await.is(StatusCode::PARTIAL_CONTENT, &bytes(0, SLICE), CacheStatus::Miss);
     store.put("a", thing(1, 4 * SLICE));
     // Within its time the old version is whole where it is cached, and the new one is whole where it is not.
-    world.range("a", "bytes=0-4095").await.is(StatusCode::PARTIAL_CONTENT, &bytes(0, SLICE), State::Hit);
+    world.range("a", "bytes=0-4095").await.is(StatusCode::PARTIAL_CONTENT, &bytes(0, SLICE), CacheStatus::Hit);
     let read = world.range("a", "bytes=4096-8191").await;
-    read.is(StatusCode::PARTIAL_CONTENT, &bytes(1, 4 * SLICE)[SLICE..2 * SLICE], State::Miss);
+    read.is(StatusCode::PARTIAL_CONTENT, &bytes(1, 4 * SLICE)[SLICE..2 * SLICE], CacheStatus::Miss);
     assert_eq!(read.headers[header::ETAG], "\"v1\"");
-    world.range("a", "bytes=0-4095").await.is(StatusCode::PARTIAL_CONTENT, &bytes(1, SLICE), State::Miss);
+    world.range("a", "bytes=0-4095").await.is(StatusCode::PARTIAL_CONTENT, &bytes(1, SLICE), CacheStatus::Miss);
 }
 
 #[tokio::test]
@@ -361,32 +372,32 @@ async fn a_stream_under_way_is_finished_from_the_old_version_or_ends_as_an_error
         let store = Store::start(&[("a", thing(0, 4 * SLICE))]).await;
         let world = World::new(&store).await;
         if whole {
-            world.get("a").await.is(StatusCode::OK, &bytes(0, 4 * SLICE), State::Miss);
+            world.get("a").await.is(StatusCode::OK, &bytes(0, 4 * SLICE), CacheStatus::Miss);
         }
         let mut body = world.ask(Method::GET, &[], "a").await.outcome.expect("an answer").body.expect("a body");
         assert!(body.fill(PIECE, false).await.expect("bytes"));
         let mut read = body.available().to_vec();
         store.put("a", thing(1, 4 * SLICE));
         let end = drain(&mut body, &mut read).await;
-        assert_eq!(end, if whole { Ok(()) } else { Err(Failure::Changed) });
+        assert_eq!(end, if whole { Ok(()) } else { Err(ObjectError::Changed) });
         assert!(bytes(0, 4 * SLICE).starts_with(&read), "only bytes of the version that was begun");
     }
 }
 
 #[tokio::test]
 async fn what_is_stale_is_revalidated_by_one_head() {
-    let policy = Policy { stale_while_revalidate: Duration::ZERO, ..Policy::default() };
+    let policy = CachePolicy { stale_while_revalidate: Duration::ZERO, ..CachePolicy::default() };
     let store = Store::start(&[("a", thing(0, SLICE))]).await;
     let world = World::with(&store, policy, None).await;
-    world.get("a").await.is(StatusCode::OK, &bytes(0, SLICE), State::Miss);
+    world.get("a").await.is(StatusCode::OK, &bytes(0, SLICE), CacheStatus::Miss);
     world.clock.advance(Duration::from_secs(11));
     store.seen();
-    world.get("a").await.is(StatusCode::OK, &bytes(0, SLICE), State::Revalidated);
+    world.get("a").await.is(StatusCode::OK, &bytes(0, SLICE), CacheStatus::Revalidated);
     assert_eq!(store.seen(), ["HEAD"]);
-    world.get("a").await.is(StatusCode::OK, &bytes(0, SLICE), State::Hit);
+    world.get("a").await.is(StatusCode::OK, &bytes(0, SLICE), CacheStatus::Hit);
     store.put("a", thing(1, SLICE));
     world.clock.advance(Duration::from_secs(11));
-    world.get("a").await.is(StatusCode::OK, &bytes(1, SLICE), State::Miss);
+    world.get("a").await.is(StatusCode::OK, &bytes(1, SLICE), CacheStatus::Miss);
 }
 
 #[tokio::test]
@@ -396,39 +407,39 @@ async fn what_is_a_little_stale_is_served_while_the_store_is_asked() {
     world.get("a").await;
     store.put("a", thing(1, SLICE));
     world.clock.advance(Duration::from_secs(15));
-    world.get("a").await.is(StatusCode::OK, &bytes(0, SLICE), State::Stale);
+    world.get("a").await.is(StatusCode::OK, &bytes(0, SLICE), CacheStatus::Stale);
     eventually("the question is put", || {
-        world.cache.shelf.usage() > 0 && store.script.seen.lock().contains(&"HEAD".to_owned())
+        world.cache.slice_store.usage() > 0 && store.script.seen.lock().contains(&"HEAD".to_owned())
     })
     .await;
     let mut read = world.get("a").await;
     for _ in 0..100 {
-        if read.state != Some(State::Stale) {
+        if read.state != Some(CacheStatus::Stale) {
             break;
         }
         read = world.get("a").await;
     }
-    read.is(StatusCode::OK, &bytes(1, SLICE), State::Miss);
+    read.is(StatusCode::OK, &bytes(1, SLICE), CacheStatus::Miss);
 }
 
 #[tokio::test]
 async fn a_dead_store_keeps_serving_what_is_cached_until_its_time_is_over() {
-    let policy = Policy { stale_if_error: Duration::from_secs(100), ..Policy::default() };
+    let policy = CachePolicy { stale_if_error: Duration::from_secs(100), ..CachePolicy::default() };
     let store = Store::start(&[("a", thing(0, 2 * SLICE))]).await;
     let world = World::with(&store, policy, None).await;
     world.range("a", "bytes=0-9").await;
     store.script.broken.store(true, Ordering::SeqCst);
     world.clock.advance(Duration::from_secs(60));
-    world.range("a", "bytes=0-9").await.is(StatusCode::PARTIAL_CONTENT, &bytes(0, 10), State::Stale);
+    world.range("a", "bytes=0-9").await.is(StatusCode::PARTIAL_CONTENT, &bytes(0, 10), CacheStatus::Stale);
     store.seen();
-    world.range("a", "bytes=0-9").await.is(StatusCode::PARTIAL_CONTENT, &bytes(0, 10), State::Stale);
+    world.range("a", "bytes=0-9").await.is(StatusCode::PARTIAL_CONTENT, &bytes(0, 10), CacheStatus::Stale);
     assert!(store.seen().is_empty(), "a store in trouble is not asked by every request");
     let missing = world.range("a", "bytes=5000-5009").await;
-    assert_eq!(missing.status, Err(Failure::StoreBroken), "what is not cached fails before its header");
+    assert_eq!(missing.status, Err(ObjectError::StoreBroken), "what is not cached fails before its header");
     world.clock.advance(Duration::from_secs(60));
-    assert_eq!(world.range("a", "bytes=0-9").await.status, Err(Failure::StoreBroken));
+    assert_eq!(world.range("a", "bytes=0-9").await.status, Err(ObjectError::StoreBroken));
     store.script.broken.store(false, Ordering::SeqCst);
-    world.range("a", "bytes=0-9").await.is(StatusCode::PARTIAL_CONTENT, &bytes(0, 10), State::Revalidated);
+    world.range("a", "bytes=0-9").await.is(StatusCode::PARTIAL_CONTENT, &bytes(0, 10), CacheStatus::Revalidated);
 }
 
 #[tokio::test]
@@ -452,7 +463,7 @@ async fn a_store_that_comes_back_in_time_costs_a_stream_a_pause() {
 async fn a_denial_ends_what_is_cached_and_is_not_kept() {
     let store = Store::start(&[("a", thing(0, 10))]).await;
     let world = World::new(&store).await;
-    let denied = Err(Failure::Denied { hidden: true });
+    let denied = Err(ObjectError::Denied { hidden: true });
     // First of an object of which nothing is known, then of one that is cached.
     for _ in 0..2 {
         store.script.denied.store(true, Ordering::SeqCst);
@@ -461,13 +472,13 @@ async fn a_denial_ends_what_is_cached_and_is_not_kept() {
         assert_eq!(world.get("a").await.status, denied);
         assert!(asked > 0 && !store.seen().is_empty(), "each one asks for itself");
         store.script.denied.store(false, Ordering::SeqCst);
-        world.get("a").await.is(StatusCode::OK, &bytes(0, 10), State::Miss);
-        world.get("a").await.is(StatusCode::OK, &bytes(0, 10), State::Hit);
+        world.get("a").await.is(StatusCode::OK, &bytes(0, 10), CacheStatus::Miss);
+        world.get("a").await.is(StatusCode::OK, &bytes(0, 10), CacheStatus::Hit);
         world.clock.advance(Duration::from_secs(30));
     }
     world.get("a").await;
     store.script.denied.store(true, Ordering::SeqCst);
-    assert_eq!(world.cache.refresh(&world.origin, "a").await, Err(Failure::Denied { hidden: true }));
+    assert_eq!(world.cache.refresh(&world.origin, "a").await, Err(ObjectError::Denied { hidden: true }));
     assert_eq!(world.get("a").await.status, denied);
 }
 
@@ -476,13 +487,13 @@ async fn absence_is_remembered_for_seconds() {
     let store = Store::start(&[]).await;
     let world = World::new(&store).await;
     let absent = world.get("a").await;
-    assert_eq!((absent.status, absent.state), (Err(Failure::NotFound), Some(State::Miss)));
+    assert_eq!((absent.status, absent.state), (Err(ObjectError::NotFound), Some(CacheStatus::Miss)));
     let again = world.get("a").await;
-    assert_eq!((again.status, again.state), (Err(Failure::NotFound), Some(State::Negative)));
+    assert_eq!((again.status, again.state), (Err(ObjectError::NotFound), Some(CacheStatus::Negative)));
     assert_eq!(store.seen().len(), 1);
     store.put("a", thing(0, 10));
     world.clock.advance(Duration::from_secs(3));
-    world.get("a").await.is(StatusCode::OK, &bytes(0, 10), State::Miss);
+    world.get("a").await.is(StatusCode::OK, &bytes(0, 10), CacheStatus::Miss);
 }
 
 #[tokio::test]
@@ -490,14 +501,14 @@ async fn an_object_that_cannot_be_told_apart_or_must_not_be_kept_goes_past_the_c
     let weak = Thing { etag: "W/\"v0\"", ..thing(0, SLICE) };
     let private = Thing { headers: "Cache-Control: private\r\n", ..thing(0, SLICE) };
     let store = Store::start(&[("weak", weak), ("private", private)]).await;
-    let policy = Policy { honour_cache_control: true, ..Policy::default() };
+    let policy = CachePolicy { honour_cache_control: true, ..CachePolicy::default() };
     let world = World::with(&store, policy, None).await;
     for key in ["weak", "private"] {
         for _ in 0..2 {
-            world.get(key).await.is(StatusCode::OK, &bytes(0, SLICE), State::Bypass);
+            world.get(key).await.is(StatusCode::OK, &bytes(0, SLICE), CacheStatus::Bypass);
         }
         assert_eq!(world.cache.stats().memory_bytes.get(), 0, "{key}");
-        assert_eq!(world.cache.shelf.usage(), 0, "{key}");
+        assert_eq!(world.cache.slice_store.usage(), 0, "{key}");
     }
 }
 
@@ -505,15 +516,15 @@ async fn an_object_that_cannot_be_told_apart_or_must_not_be_kept_goes_past_the_c
 async fn what_was_purged_is_fetched_anew() {
     let store = Store::start(&[("a/1", thing(0, 10)), ("b", thing(0, 10))]).await;
     let world = World::new(&store).await;
-    let bucket = Scope::Bucket { store: "store".into(), bucket: "bucket".into(), prefix: String::new() };
-    for scope in [Scope::Key("a/1".into()), Scope::Prefix("a/".into()), bucket, Scope::All] {
+    let bucket = PurgeScope::Bucket { store: "store".into(), bucket: "bucket".into(), prefix: String::new() };
+    for scope in [PurgeScope::Key("a/1".into()), PurgeScope::Prefix("a/".into()), bucket, PurgeScope::All] {
         world.get("a/1").await;
         world.get("b").await;
-        world.get("a/1").await.is(StatusCode::OK, &bytes(0, 10), State::Hit);
+        world.get("a/1").await.is(StatusCode::OK, &bytes(0, 10), CacheStatus::Hit);
         world.cache.purge(scope.clone()).expect("nothing is written");
-        world.get("a/1").await.is(StatusCode::OK, &bytes(0, 10), State::Miss);
-        let kept = matches!(scope, Scope::Key(_) | Scope::Prefix(_));
-        world.get("b").await.is(StatusCode::OK, &bytes(0, 10), if kept { State::Hit } else { State::Miss });
+        world.get("a/1").await.is(StatusCode::OK, &bytes(0, 10), CacheStatus::Miss);
+        let kept = matches!(scope, PurgeScope::Key(_) | PurgeScope::Prefix(_));
+        world.get("b").await.is(StatusCode::OK, &bytes(0, 10), if kept { CacheStatus::Hit } else { CacheStatus::Miss });
     }
 }
 
@@ -522,13 +533,13 @@ async fn a_refresh_asks_the_store_and_says_what_came_of_it() {
     let store = Store::start(&[("a", thing(0, 10))]).await;
     let world = World::new(&store).await;
     let refresh = || world.cache.refresh(&world.origin, "a");
-    assert_eq!(refresh().await, Ok(Refreshed::Unknown));
+    assert_eq!(refresh().await, Ok(RefreshOutcome::Unknown));
     world.get("a").await;
-    assert_eq!(refresh().await, Ok(Refreshed::Same));
+    assert_eq!(refresh().await, Ok(RefreshOutcome::Same));
     store.put("a", thing(1, 10));
-    assert_eq!(refresh().await, Ok(Refreshed::Changed));
-    world.get("a").await.is(StatusCode::OK, &bytes(1, 10), State::Miss);
+    assert_eq!(refresh().await, Ok(RefreshOutcome::Changed));
+    world.get("a").await.is(StatusCode::OK, &bytes(1, 10), CacheStatus::Miss);
     store.script.things.lock().clear();
-    assert_eq!(refresh().await, Ok(Refreshed::Gone));
-    assert_eq!(world.get("a").await.state, Some(State::Negative));
+    assert_eq!(refresh().await, Ok(RefreshOutcome::Gone));
+    assert_eq!(world.get("a").await.state, Some(CacheStatus::Negative));
 }

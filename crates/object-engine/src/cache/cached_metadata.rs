@@ -9,26 +9,26 @@ use foyer::{Code, Error, Result};
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use serde::{Deserialize, Serialize};
 
-use super::name::{ObjectId, Version};
-use super::question::Topic;
-use super::settings::Policy;
-use crate::facts::Facts;
+use super::cache_keys::{ObjectId, ObjectVersion};
+use super::metadata_fetch::MetadataKey;
+use super::settings::CachePolicy;
+use crate::object_metadata::ObjectMetadata;
 use http_semantics::etag::ETag;
 
 /// A version of an object, as the store described it.
-pub struct Meta {
+pub struct CachedMetadata {
     /// Which version.
-    pub version: Arc<Version>,
+    pub version: Arc<ObjectVersion>,
     /// What the store said of it.
-    pub facts: Facts,
+    pub metadata: ObjectMetadata,
     /// When the store said so, in milliseconds since the Unix epoch.
     pub asked_at: u64,
-    control: Control,
+    control: CacheControl,
 }
 
-/// What a shared cache heeds of `Cache-Control` (RFC 9111 §5.2.2).
+/// What a shared cache heeds of `SliceCache-CacheControl` (RFC 9111 §5.2.2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Control {
+struct CacheControl {
     /// `no-store` or `private`.
     never: bool,
     /// `no-cache`: ask every time.
@@ -55,19 +55,19 @@ pub enum Freshness {
     Never,
 }
 
-impl Meta {
+impl CachedMetadata {
     /// What was said at `now`; `None` where that is not enough to tell this version from others: without a strong tag or a
     /// size, slices of two versions could be mixed.
-    pub fn new(object: &ObjectId, epoch: u64, facts: Facts, now: u64) -> Option<Self> {
+    pub fn new(object: &ObjectId, epoch: u64, facts: ObjectMetadata, now: u64) -> Option<Self> {
         let etag = facts.etag.clone().filter(ETag::is_strong)?;
         let size = facts.size?;
-        let version = Version::new(object.clone(), etag, size, epoch);
-        let control = Control::read(&facts.headers);
-        Some(Self { version, facts, asked_at: now, control })
+        let version = ObjectVersion::new(object.clone(), etag, size, epoch);
+        let control = CacheControl::from_headers(&facts.headers);
+        Some(Self { version, metadata: facts, asked_at: now, control })
     }
 
     /// As `self`, sharing what belongs to the version where `before` is the same one.
-    pub fn after(mut self, before: &Self) -> Self {
+    pub fn with_shared_version(mut self, before: &Self) -> Self {
         if self.version == before.version {
             self.version = Arc::clone(&before.version);
         }
@@ -75,8 +75,8 @@ impl Meta {
     }
 
     /// How far it can be believed at `now`.
-    pub fn freshness(&self, policy: &Policy, now: u64) -> Freshness {
-        let control = if policy.honour_cache_control { self.control } else { Control::default() };
+    pub fn freshness(&self, policy: &CachePolicy, now: u64) -> Freshness {
+        let control = if policy.honour_cache_control { self.control } else { CacheControl::default() };
         if control.never {
             return Freshness::Never;
         }
@@ -102,13 +102,13 @@ impl Meta {
     /// Bytes that it takes, nearly.
     pub fn weight(&self) -> usize {
         let headers: usize =
-            self.facts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 64).sum();
+            self.metadata.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 64).sum();
         256 + self.version.object.estimated_size() + headers
     }
 }
 
-impl Control {
-    fn read(headers: &HeaderMap) -> Self {
+impl CacheControl {
+    fn from_headers(headers: &HeaderMap) -> Self {
         let mut control = Self::default();
         let (mut max_age, mut shared) = (None, None);
         let lines = headers.get_all(header::CACHE_CONTROL).iter().filter_map(|value| value.to_str().ok());
@@ -136,18 +136,18 @@ impl Control {
 
 /// That there is nothing to remember, remembered for a short time in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Verdict {
+pub struct NegativeEntry {
     /// What was found.
-    pub finding: Finding,
+    pub finding: NegativeReason,
     /// Until when, in milliseconds since the Unix epoch.
     pub until: u64,
     /// The newest purge that covered the object then.
     pub epoch: u64,
 }
 
-impl Verdict {
+impl NegativeEntry {
     /// Whether it answers a question about `topic` at `now`.
-    pub fn holds(&self, topic: &Topic, now: u64) -> bool {
+    pub fn holds(&self, topic: &MetadataKey, now: u64) -> bool {
         now < self.until && self.epoch >= topic.epoch
     }
 }
@@ -155,18 +155,18 @@ impl Verdict {
 /// What was found in place of an object that can be kept. A denial is none of it: it may be of one moment, or of one
 /// signature, and says nothing of the object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Finding {
+pub enum NegativeReason {
     /// The store says that there is none.
     Absent,
     /// The store says that it was deleted.
     Gone,
     /// It cannot or must not be kept.
-    Unfit,
+    Uncacheable,
 }
 
-/// A [`Meta`] as the disk has it.
+/// A [`CachedMetadata`] as the disk has it.
 #[derive(Serialize, Deserialize)]
-struct Written {
+struct DiskMetadata {
     store: String,
     bucket: String,
     key: String,
@@ -181,14 +181,14 @@ struct Written {
 
 /// What the cache of metas keeps.
 #[derive(Clone)]
-pub struct Record(pub Arc<Meta>);
+pub struct MetadataRecord(pub Arc<CachedMetadata>);
 
-impl Code for Record {
+impl Code for MetadataRecord {
     fn encode(&self, writer: &mut impl Write) -> Result<()> {
-        let Meta { version, facts, asked_at, .. } = &*self.0;
+        let CachedMetadata { version, metadata: facts, asked_at, .. } = &*self.0;
         let since = |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).ok().map(|time| time.as_secs());
         let latin = |value: &HeaderValue| value.as_bytes().iter().map(|byte| char::from(*byte)).collect();
-        let written = Written {
+        let written = DiskMetadata {
             store: version.object.store.to_string(),
             bucket: version.object.bucket.to_string(),
             key: version.object.key.to_string(),
@@ -204,7 +204,7 @@ impl Code for Record {
 
     fn decode(reader: &mut impl Read) -> Result<Self> {
         let unfit = || Error::new(foyer::ErrorKind::Parse, "no record of an object");
-        let written: Written = serde_json::from_slice(&Vec::decode(reader)?).map_err(|_| unfit())?;
+        let written: DiskMetadata = serde_json::from_slice(&Vec::decode(reader)?).map_err(|_| unfit())?;
         let mut headers = HeaderMap::with_capacity(written.headers.len());
         for (name, value) in written.headers {
             let value: Vec<u8> =
@@ -214,8 +214,8 @@ impl Code for Record {
         }
         let date = written.date.and_then(|seconds| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)));
         let object = ObjectId { store: written.store.into(), bucket: written.bucket.into(), key: written.key.into() };
-        let facts = Facts::kept(headers, written.size, date);
-        let meta = Meta::new(&object, written.epoch, facts, written.asked_at).ok_or_else(unfit)?;
+        let facts = ObjectMetadata::from_cache(headers, written.size, date);
+        let meta = CachedMetadata::new(&object, written.epoch, facts, written.asked_at).ok_or_else(unfit)?;
         Ok(Self(Arc::new(meta)))
     }
 
@@ -232,12 +232,12 @@ mod tests {
         ObjectId { store: "s".into(), bucket: "b".into(), key: "k\u{fc}".into() }
     }
 
-    fn meta(headers: &[(&'static str, &[u8])]) -> Option<Meta> {
+    fn meta(headers: &[(&'static str, &[u8])]) -> Option<CachedMetadata> {
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(*name, HeaderValue::from_bytes(value).expect("a value"));
         }
-        Meta::new(&object(), 3, Facts::of(map, Some(10)), 1_000_000)
+        CachedMetadata::new(&object(), 3, ObjectMetadata::from_headers(map, Some(10)), 1_000_000)
     }
 
     #[test]
@@ -252,12 +252,12 @@ mod tests {
     fn freshness_follows_the_policy_and_the_object_where_that_is_honoured() {
         let stale = |meanwhile, on_error| Freshness::Stale { meanwhile, on_error };
         let seconds = Duration::from_secs;
-        let policy = |honour_cache_control| Policy {
+        let policy = |honour_cache_control| CachePolicy {
             ttl: seconds(10),
             honour_cache_control,
             stale_while_revalidate: seconds(5),
             stale_if_error: seconds(60),
-            ..Policy::default()
+            ..CachePolicy::default()
         };
         // Cache-Control, whether honoured, age in seconds
         let table = [
@@ -297,15 +297,15 @@ mod tests {
             ("cache-control", b"max-age=5"),
         ]);
         let meta = meta.expect("a strong tag");
-        let record = Record(Arc::new(meta));
+        let record = MetadataRecord(Arc::new(meta));
         let mut bytes = Vec::new();
         record.encode(&mut bytes).expect("a vector takes all");
-        let back = Record::decode(&mut bytes.as_slice()).expect("it was written whole").0;
-        assert_eq!(back.facts, record.0.facts);
+        let back = MetadataRecord::decode(&mut bytes.as_slice()).expect("it was written whole").0;
+        assert_eq!(back.metadata, record.0.metadata);
         assert!(back.version == record.0.version && back.control == record.0.control);
         assert_eq!((back.version.size, back.asked_at), (10, 1_000_000));
         for length in 0..bytes.len() {
-            assert!(Record::decode(&mut &bytes[..length]).is_err(), "cut at {length}");
+            assert!(MetadataRecord::decode(&mut &bytes[..length]).is_err(), "cut at {length}");
         }
     }
 }

@@ -4,15 +4,15 @@
 use http::request::Parts;
 use http::{HeaderValue, Method, header};
 
-use crate::HeadFault;
 use crate::MAX_HEADERS;
-use http_semantics::wire;
+use crate::RequestHeadError;
+use http_semantics::head_syntax;
 
 /// Checks the head, and makes one cookie field of its crumbs (§8.2.3).
-pub fn check(request: &mut Parts) -> Result<(), HeadFault> {
-    let malformed = |detail: &'static str| Err(HeadFault::Malformed(detail.into()));
+pub fn check(request: &mut Parts) -> Result<(), RequestHeadError> {
+    let malformed = |detail: &'static str| Err(RequestHeadError::Malformed(detail.into()));
     if request.headers.len() > MAX_HEADERS {
-        return Err(HeadFault::TooLong);
+        return Err(RequestHeadError::TooLong);
     }
     let path = request.uri.path();
     let has_path = path.starts_with('/') || (path == "*" && request.method == Method::OPTIONS);
@@ -30,13 +30,13 @@ pub fn check(request: &mut Parts) -> Result<(), HeadFault> {
         (Some(authority), Some(host)) if !authority.eq_ignore_ascii_case(host) => {
             return malformed(":authority and Host name different hosts: expected the same");
         }
-        (Some(name), _) | (None, Some(name)) if !wire::is_host(name) => {
+        (Some(name), _) | (None, Some(name)) if !head_syntax::is_host(name) => {
             return malformed("the host is malformed: expected a name or an address, and perhaps a port");
         }
         _ => {}
     }
     let lengths = request.headers.get_all(header::CONTENT_LENGTH);
-    let sound = lengths.iter().map(HeaderValue::as_bytes).all(wire::is_length);
+    let sound = lengths.iter().map(HeaderValue::as_bytes).all(head_syntax::is_content_length);
     if !sound || lengths.iter().count() > 1 {
         return malformed("Content-Length is malformed: expected one decimal number");
     }
@@ -59,7 +59,7 @@ mod tests {
 
     use super::*;
 
-    fn checked(method: &str, uri: &str, headers: &[(&str, &str)]) -> Result<Parts, HeadFault> {
+    fn checked(method: &str, uri: &str, headers: &[(&str, &str)]) -> Result<Parts, RequestHeadError> {
         let request = Request::builder().method(method).uri(uri);
         let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
         let mut parts = request.body(()).expect("a request").into_parts().0;

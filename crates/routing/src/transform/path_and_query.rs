@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_encode};
 use url::form_urlencoded;
 
-use super::{Outgoing, Transform, Write};
-use crate::pattern::{Captures, Pattern, PatternError};
+use super::{OutgoingRequest, Transform, WriteMode};
+use crate::pattern::{Captures, PathPattern, PatternError};
 use crate::template::path_text;
 
 /// What is escaped in a query's names and values; a slash may stand there (RFC 3986 §3.4).
@@ -14,12 +14,12 @@ const NOT_IN_QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remo
 
 /// The beginning of a path, in whole segments, compared as a route's literals are.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Prefix(Pattern);
+pub struct PathSegmentPrefix(PathPattern);
 
-impl Prefix {
+impl PathSegmentPrefix {
     /// Reads a prefix such as `/stream`; a last slash means nothing.
     pub fn parse(text: &str) -> Result<Self, PatternError> {
-        Pattern::parse(&format!("{}/**", text.trim_end_matches('/'))).map(Self)
+        PathPattern::parse(&format!("{}/**", text.trim_end_matches('/'))).map(Self)
     }
 
     /// The prefix as it stands in `path` and what is left, which begins with a slash; `None` where it doesn't begin so.
@@ -32,7 +32,7 @@ impl Prefix {
 }
 
 /// Applies them in order. Gives back the prefix that was removed, as the client wrote it; empty where none was.
-pub(super) fn apply(transforms: &[Transform], outgoing: &mut Outgoing, captures: &Captures) -> String {
+pub(super) fn apply(transforms: &[Transform], outgoing: &mut OutgoingRequest, captures: &Captures) -> String {
     let mut removed = String::new();
     let query = &mut outgoing.query;
     for transform in transforms {
@@ -69,8 +69,8 @@ fn rooted(path: &str) -> Cow<'_, str> {
 }
 
 /// The other parameters keep their bytes and order.
-fn put(query: &mut Option<String>, name: &str, value: &[u8], write: Write) {
-    if write == Write::Set {
+fn put(query: &mut Option<String>, name: &str, value: &[u8], write: WriteMode) {
+    if write == WriteMode::Set {
         remove(query, name);
     }
     let text = query.get_or_insert_default();

@@ -18,7 +18,7 @@ pub enum LoadBalancing {
 
 /// The index of the destination to take, of the healthy ones whose requests under way are `in_flight` (in the order of
 /// the file; for `FirstAlphabetical` sorted by id). `turn` grows by one with each choice, `random` is any number.
-pub fn choose(policy: LoadBalancing, in_flight: &[usize], turn: usize, random: u64) -> Option<usize> {
+pub fn choose_destination(policy: LoadBalancing, in_flight: &[usize], turn: usize, random: u64) -> Option<usize> {
     let count = in_flight.len();
     if count == 0 {
         return None;
@@ -47,7 +47,7 @@ pub fn choose(policy: LoadBalancing, in_flight: &[usize], turn: usize, random: u
 mod tests {
     use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
 
-    use super::{LoadBalancing, choose};
+    use super::{LoadBalancing, choose_destination};
 
     const ALL: [LoadBalancing; 5] = [
         LoadBalancing::PowerOfTwoChoices,
@@ -60,7 +60,7 @@ mod tests {
     #[test]
     fn nothing_can_be_chosen_of_none() {
         for policy in ALL {
-            assert_eq!(choose(policy, &[], 3, 7), None, "{policy:?}");
+            assert_eq!(choose_destination(policy, &[], 3, 7), None, "{policy:?}");
         }
     }
 
@@ -79,7 +79,7 @@ mod tests {
             (LoadBalancing::PowerOfTwoChoices, &[2, 2, 2], 0, 2, 2),
         ];
         for (policy, in_flight, turn, random, expected) in cases {
-            assert_eq!(choose(policy, in_flight, turn, random), Some(expected), "{policy:?} {in_flight:?}");
+            assert_eq!(choose_destination(policy, in_flight, turn, random), Some(expected), "{policy:?} {in_flight:?}");
         }
     }
 
@@ -87,13 +87,13 @@ mod tests {
         #[test]
         fn the_choice_is_always_one_of_them(load in proptest::collection::vec(0_usize..9, 1..9), turn: usize, random: u64) {
             for policy in ALL {
-                prop_assert!(choose(policy, &load, turn, random).is_some_and(|index| index < load.len()));
+                prop_assert!(choose_destination(policy, &load, turn, random).is_some_and(|index| index < load.len()));
             }
         }
 
         #[test]
         fn the_busiest_of_two_is_never_taken(random in any::<u64>()) {
-            prop_assert_eq!(choose(LoadBalancing::PowerOfTwoChoices, &[7, 3], 0, random), Some(1));
+            prop_assert_eq!(choose_destination(LoadBalancing::PowerOfTwoChoices, &[7, 3], 0, random), Some(1));
         }
     }
 }

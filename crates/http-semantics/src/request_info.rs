@@ -14,11 +14,11 @@ pub fn new_request_id() -> String {
 
 /// Who calls a module.
 #[derive(Clone, Debug)]
-pub struct Caller {
+pub struct RequestInfo {
     /// The request's id.
     pub request_id: String,
     /// Where it came from, as far as the trusted proxies tell.
-    pub address: Option<IpAddr>,
+    pub client_address: Option<IpAddr>,
     /// What absolute URLs to this server begin with, as the caller sees it: `https://media.example`.
-    pub base: String,
+    pub base_url: String,
 }

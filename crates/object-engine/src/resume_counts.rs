@@ -4,7 +4,7 @@ use std::ops::Add;
 
 /// Why the rest of a body was asked for anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
+pub enum ResumeCause {
     /// The store closed the connection before the announced end, in order.
     Cut,
     /// The connection failed.
@@ -19,7 +19,7 @@ pub enum Cause {
     Mismatch,
 }
 
-impl Cause {
+impl ResumeCause {
     /// All causes, in the order of their numbers.
     const ALL: [Self; 6] = [Self::Cut, Self::Reset, Self::Stalled, Self::Short, Self::Malformed, Self::Mismatch];
 
@@ -38,11 +38,11 @@ impl Cause {
 
 /// How often bodies were continued, by cause.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Resumes([u32; Cause::ALL.len()]);
+pub struct ResumeCounts([u32; ResumeCause::ALL.len()]);
 
-impl Resumes {
+impl ResumeCounts {
     /// One more.
-    pub fn count(&mut self, cause: Cause) {
+    pub fn count(&mut self, cause: ResumeCause) {
         self.0[cause as usize] += 1;
     }
 
@@ -52,12 +52,12 @@ impl Resumes {
     }
 
     /// Those that there were, by cause.
-    pub fn by_cause(self) -> impl Iterator<Item = (Cause, u32)> {
-        Cause::ALL.into_iter().zip(self.0).filter(|(_, count)| *count > 0)
+    pub fn by_cause(self) -> impl Iterator<Item = (ResumeCause, u32)> {
+        ResumeCause::ALL.into_iter().zip(self.0).filter(|(_, count)| *count > 0)
     }
 }
 
-impl Add for Resumes {
+impl Add for ResumeCounts {
     type Output = Self;
 
     fn add(self, other: Self) -> Self {
@@ -71,12 +71,12 @@ mod tests {
 
     #[test]
     fn each_cause_is_counted_for_itself() {
-        let mut all = Resumes::default();
-        for (times, cause) in Cause::ALL.into_iter().enumerate() {
+        let mut all = ResumeCounts::default();
+        for (times, cause) in ResumeCause::ALL.into_iter().enumerate() {
             (0..times).for_each(|_| all.count(cause));
         }
         let twice = all + all;
-        let expected = Cause::ALL.into_iter().zip([0, 2, 4, 6, 8, 10]).skip(1);
+        let expected = ResumeCause::ALL.into_iter().zip([0, 2, 4, 6, 8, 10]).skip(1);
         assert!(twice.by_cause().eq(expected), "{twice:?}");
         assert_eq!(twice.total(), 30);
     }

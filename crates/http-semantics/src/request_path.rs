@@ -2,13 +2,13 @@
 //! no route can mean, or what a store would read otherwise than we do. It must not know routes or keys.
 
 /// The longest path taken, in bytes as sent.
-pub const LONGEST: usize = 8192;
+pub const MAX_PATH_BYTES: usize = 8192;
 
 /// Why a path is refused. No part of the path is told, since a path may hold a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum BadTarget {
-    /// Longer than [`LONGEST`].
-    #[error("the path has {length} bytes: expected at most {LONGEST}")]
+pub enum InvalidPath {
+    /// Longer than [`MAX_PATH_BYTES`].
+    #[error("the path has {length} bytes: expected at most {MAX_PATH_BYTES}")]
     TooLong {
         /// How many bytes it has.
         length: usize,
@@ -37,43 +37,43 @@ pub enum BadTarget {
 }
 
 /// Checks a raw path, without its query. An escaped `/` parts segments here, since it does so in a decoded key.
-pub fn check(path: &[u8]) -> Result<(), BadTarget> {
+pub fn check(path: &[u8]) -> Result<(), InvalidPath> {
     let length = path.len();
-    if length > LONGEST {
-        return Err(BadTarget::TooLong { length });
+    if length > MAX_PATH_BYTES {
+        return Err(InvalidPath::TooLong { length });
     }
     if !path.starts_with(b"/") {
-        return Err(BadTarget::NotAbsolute);
+        return Err(InvalidPath::NotAbsolute);
     }
-    let mut segment = Segment::Empty;
+    let mut segment = DotSegmentState::Empty;
     let mut at = 0;
     while let Some(&raw) = path.get(at) {
         let (byte, width) = match raw {
-            b'%' => (escaped(&path[at + 1..]).ok_or(BadTarget::BadEscape { at })?, 3),
+            b'%' => (escaped(&path[at + 1..]).ok_or(InvalidPath::BadEscape { at })?, 3),
             raw => (raw, 1),
         };
         segment = match byte {
-            b'\0' | b'\r' | b'\n' => return Err(BadTarget::ControlByte { at }),
-            b'/' if segment.is_dots() => return Err(BadTarget::DotSegment { at }),
-            b'/' => Segment::Empty,
+            b'\0' | b'\r' | b'\n' => return Err(InvalidPath::ControlByte { at }),
+            b'/' if segment.is_dots() => return Err(InvalidPath::DotSegment { at }),
+            b'/' => DotSegmentState::Empty,
             b'.' => segment.with_dot(),
-            _ => Segment::Other,
+            _ => DotSegmentState::Other,
         };
         at += width;
     }
-    if segment.is_dots() { Err(BadTarget::DotSegment { at }) } else { Ok(()) }
+    if segment.is_dots() { Err(InvalidPath::DotSegment { at }) } else { Ok(()) }
 }
 
 /// What a segment has been so far.
 #[derive(Clone, Copy)]
-enum Segment {
+enum DotSegmentState {
     Empty,
     Dot,
     DotDot,
     Other,
 }
 
-impl Segment {
+impl DotSegmentState {
     fn with_dot(self) -> Self {
         match self {
             Self::Empty => Self::Dot,
@@ -119,39 +119,39 @@ mod tests {
         for path in paths {
             assert_eq!(check(path.as_bytes()), Ok(()), "{path:?}");
         }
-        assert_eq!(check(&[b'/'; LONGEST]), Ok(()));
+        assert_eq!(check(&[b'/'; MAX_PATH_BYTES]), Ok(()));
     }
 
     #[test]
     fn bad_paths_are_refused_with_the_place() {
         let table = [
-            ("", BadTarget::NotAbsolute),
-            ("*", BadTarget::NotAbsolute),
-            ("a/b", BadTarget::NotAbsolute),
-            ("http://a/", BadTarget::NotAbsolute),
-            ("/a%", BadTarget::BadEscape { at: 2 }),
-            ("/a%2", BadTarget::BadEscape { at: 2 }),
-            ("/%zz/..", BadTarget::BadEscape { at: 1 }),
-            ("/%2g", BadTarget::BadEscape { at: 1 }),
-            ("/%+1", BadTarget::BadEscape { at: 1 }),
-            ("/%%41", BadTarget::BadEscape { at: 1 }),
-            ("/a\0", BadTarget::ControlByte { at: 2 }),
-            ("/a%00b", BadTarget::ControlByte { at: 2 }),
-            ("/%0d%0aSet-Cookie:%20a=b", BadTarget::ControlByte { at: 1 }),
-            ("/ab%0A", BadTarget::ControlByte { at: 3 }),
-            ("/.", BadTarget::DotSegment { at: 2 }),
-            ("/..", BadTarget::DotSegment { at: 3 }),
-            ("/a/../b", BadTarget::DotSegment { at: 5 }),
-            ("/a/./b", BadTarget::DotSegment { at: 4 }),
-            ("/%2e%2E/etc/passwd", BadTarget::DotSegment { at: 7 }),
-            ("/a/.%2e", BadTarget::DotSegment { at: 7 }),
-            ("/a%2F..%2fb", BadTarget::DotSegment { at: 7 }),
+            ("", InvalidPath::NotAbsolute),
+            ("*", InvalidPath::NotAbsolute),
+            ("a/b", InvalidPath::NotAbsolute),
+            ("http://a/", InvalidPath::NotAbsolute),
+            ("/a%", InvalidPath::BadEscape { at: 2 }),
+            ("/a%2", InvalidPath::BadEscape { at: 2 }),
+            ("/%zz/..", InvalidPath::BadEscape { at: 1 }),
+            ("/%2g", InvalidPath::BadEscape { at: 1 }),
+            ("/%+1", InvalidPath::BadEscape { at: 1 }),
+            ("/%%41", InvalidPath::BadEscape { at: 1 }),
+            ("/a\0", InvalidPath::ControlByte { at: 2 }),
+            ("/a%00b", InvalidPath::ControlByte { at: 2 }),
+            ("/%0d%0aSet-Cookie:%20a=b", InvalidPath::ControlByte { at: 1 }),
+            ("/ab%0A", InvalidPath::ControlByte { at: 3 }),
+            ("/.", InvalidPath::DotSegment { at: 2 }),
+            ("/..", InvalidPath::DotSegment { at: 3 }),
+            ("/a/../b", InvalidPath::DotSegment { at: 5 }),
+            ("/a/./b", InvalidPath::DotSegment { at: 4 }),
+            ("/%2e%2E/etc/passwd", InvalidPath::DotSegment { at: 7 }),
+            ("/a/.%2e", InvalidPath::DotSegment { at: 7 }),
+            ("/a%2F..%2fb", InvalidPath::DotSegment { at: 7 }),
         ];
         for (path, expected) in table {
             assert_eq!(check(path.as_bytes()), Err(expected), "{path:?}");
         }
-        let length = LONGEST + 1;
-        assert_eq!(check(&vec![b'/'; length]), Err(BadTarget::TooLong { length }));
+        let length = MAX_PATH_BYTES + 1;
+        assert_eq!(check(&vec![b'/'; length]), Err(InvalidPath::TooLong { length }));
     }
 
     proptest! {

@@ -5,20 +5,21 @@ use std::time::SystemTime;
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
-use super::plan::Decision;
-use super::{Answer, Body, Origin};
-use http_semantics::conditional::{Conditions, Validators, Verdict};
+use super::plan::ResponseDecision;
+use super::{ObjectBody, ObjectOrigin, ObjectResponse};
+use http_semantics::conditional::{PreconditionOutcome, Preconditions, Validators};
 use http_semantics::etag::ETag;
-use http_semantics::headers::STORE_RESPONSE;
+use http_semantics::headers::STORE_RESPONSE_HEADERS;
 use http_semantics::media_type;
 use http_semantics::range::ContentRange;
 
 /// What a 304 repeats of a 200 (§15.4.5).
-const KEPT: [HeaderName; 4] = [header::ETAG, header::CACHE_CONTROL, header::EXPIRES, header::LAST_MODIFIED];
+const NOT_MODIFIED_HEADERS: [HeaderName; 4] =
+    [header::ETAG, header::CACHE_CONTROL, header::EXPIRES, header::LAST_MODIFIED];
 
 /// An object as it is now.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Facts {
+pub(super) struct ObjectMetadata {
     /// The tag that tells this version from another.
     pub etag: Option<ETag>,
     /// Its size in bytes.
@@ -29,12 +30,12 @@ pub(super) struct Facts {
     pub headers: HeaderMap,
 }
 
-impl Facts {
+impl ObjectMetadata {
     /// What a store's response `headers` say of an object of `size` bytes. What players may see of them stays in the map:
     /// a new one costs more than taking out the few others.
-    pub fn of(mut headers: HeaderMap, size: Option<u64>) -> Self {
+    pub fn from_headers(mut headers: HeaderMap, size: Option<u64>) -> Self {
         let date = headers.remove(header::DATE);
-        let is_ours = |name: &&HeaderName| !STORE_RESPONSE.contains(&name.as_str());
+        let is_ours = |name: &&HeaderName| !STORE_RESPONSE_HEADERS.contains(&name.as_str());
         let ours: Vec<HeaderName> = headers.keys().filter(is_ours).cloned().collect();
         for name in ours {
             headers.remove(name);
@@ -43,7 +44,7 @@ impl Facts {
     }
 
     /// Facts that were kept.
-    pub fn kept(headers: HeaderMap, size: u64, date: Option<SystemTime>) -> Self {
+    pub fn from_cache(headers: HeaderMap, size: u64, date: Option<SystemTime>) -> Self {
         let date = date.and_then(|date| HeaderValue::try_from(httpdate::fmt_http_date(date)).ok());
         Self { etag: etag(&headers), size: Some(size), date, headers }
     }
@@ -54,17 +55,17 @@ impl Facts {
     }
 
     /// Whether this is the version `known`.
-    pub fn is_of(&self, known: &ETag) -> bool {
+    pub fn is_version(&self, known: &ETag) -> bool {
         self.etag.as_ref().is_some_and(|etag| etag.strong_eq(known))
     }
 
     /// What follows from `conditions`.
-    pub fn weigh(&self, conditions: &Conditions) -> Verdict {
-        if conditions.is_empty() { Verdict::Proceed } else { conditions.evaluate(&self.validators()) }
+    pub fn evaluate(&self, conditions: &Preconditions) -> PreconditionOutcome {
+        if conditions.is_empty() { PreconditionOutcome::Proceed } else { conditions.evaluate(&self.validators()) }
     }
 
     /// Whether a range of this version is what the request means (`If-Range`).
-    pub fn takes_range(&self, conditions: &Conditions) -> bool {
+    pub fn range_applies(&self, conditions: &Preconditions) -> bool {
         conditions.if_range().is_none() || conditions.if_range_holds(&self.validators(), self.date())
     }
 
@@ -74,11 +75,17 @@ impl Facts {
     }
 
     /// The answer that `decision` leads to, the object being `key` of `origin`.
-    pub fn answer(mut self, origin: &Origin, key: &str, decision: Decision, body: Option<Body>) -> Answer {
+    pub fn into_response(
+        mut self,
+        origin: &ObjectOrigin,
+        key: &str,
+        decision: ResponseDecision,
+        body: Option<ObjectBody>,
+    ) -> ObjectResponse {
         let (status, length) = match decision {
-            Decision::NotModified => return self.not_modified(),
-            Decision::Whole => (StatusCode::OK, self.size),
-            Decision::Part(span) => (StatusCode::PARTIAL_CONTENT, Some(span.len())),
+            ResponseDecision::NotModified => return self.into_not_modified(),
+            ResponseDecision::Whole => (StatusCode::OK, self.size),
+            ResponseDecision::Part(span) => (StatusCode::PARTIAL_CONTENT, Some(span.len())),
         };
         let content_type = self.content_type(origin, key);
         let headers = &mut self.headers;
@@ -89,26 +96,27 @@ impl Facts {
         if let Some(length) = length {
             headers.insert(header::CONTENT_LENGTH, length.into());
         }
-        if let Decision::Part(span) = decision {
+        if let ResponseDecision::Part(span) = decision {
             headers.insert(header::CONTENT_RANGE, ContentRange { span, total: self.size }.to_header());
         }
-        Answer { status, headers: self.headers, body }
+        ObjectResponse { status, headers: self.headers, body }
     }
 
-    fn not_modified(mut self) -> Answer {
+    fn into_not_modified(mut self) -> ObjectResponse {
         let headers = &mut self.headers;
-        let kept = KEPT.iter().filter_map(|name| headers.remove(name).map(|value| (name.clone(), value)));
-        Answer { status: StatusCode::NOT_MODIFIED, headers: kept.collect(), body: None }
+        let kept =
+            NOT_MODIFIED_HEADERS.iter().filter_map(|name| headers.remove(name).map(|value| (name.clone(), value)));
+        ObjectResponse { status: StatusCode::NOT_MODIFIED, headers: kept.collect(), body: None }
     }
 
     /// The route's type, else the store's, else by the key's ending; a store's "octet-stream" says that it does not know.
-    fn content_type(&self, origin: &Origin, key: &str) -> Option<HeaderValue> {
+    fn content_type(&self, origin: &ObjectOrigin, key: &str) -> Option<HeaderValue> {
         if let Some(fixed) = &origin.content_type {
             return Some(fixed.clone());
         }
         let vague =
             |value: &&HeaderValue| matches!(value.as_bytes(), b"application/octet-stream" | b"binary/octet-stream");
-        let ending = || media_type::by_ending(key).map(HeaderValue::from_static);
+        let ending = || media_type::from_key_extension(key).map(HeaderValue::from_static);
         match self.headers.get(header::CONTENT_TYPE) {
             Some(value) if !vague(&value) && !value.is_empty() => Some(value.clone()),
             Some(value) if !value.is_empty() => Some(ending().unwrap_or_else(|| value.clone())),

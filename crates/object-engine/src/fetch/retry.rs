@@ -6,14 +6,14 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::OwnedMutexGuard;
 
-use crate::Failure;
-use crate::Origin;
-use crate::Tally;
+use crate::AttemptStats;
+use crate::ObjectError;
+use crate::ObjectOrigin;
 use s3::error_body::StoreError;
-use s3::signer::Signature;
-use s3::url_cache::{Object, RenewalOutcome};
-use upstream::breaker::Fault;
-use upstream::cluster::Member;
+use s3::signed_request_cache::{RenewalOutcome, UnsignedRequest};
+use s3::signer::SigningOutcome;
+use upstream::circuit_breaker::FailureKind;
+use upstream::cluster::ClusterMember;
 use upstream::connection::ExchangeError;
 use upstream::destination::ConnectError;
 
@@ -27,14 +27,14 @@ const BACK_OFF: Duration = Duration::from_millis(100);
 const MAX_BACK_OFF: Duration = Duration::from_secs(1);
 
 /// Why there was no answer.
-pub enum Trouble {
+pub enum AttemptError {
     /// No connection.
     Connect(ConnectError),
     /// None on the connection.
     Exchange(ExchangeError),
 }
 
-impl Trouble {
+impl AttemptError {
     /// The error itself.
     pub fn error(&self) -> &(dyn std::error::Error + 'static) {
         match self {
@@ -44,34 +44,34 @@ impl Trouble {
     }
 
     /// What it says of the destination; nothing where a kept connection had been closed for idleness.
-    pub fn fault(&self) -> Option<Fault> {
+    pub fn failure_kind(&self) -> Option<FailureKind> {
         match self {
             Self::Connect(ConnectError::Resolve(_) | ConnectError::Refused(_) | ConnectError::Timeout) => {
-                Some(Fault::Unreachable)
+                Some(FailureKind::Unreachable)
             }
             Self::Exchange(ExchangeError::Closed { reused: true, .. }) => None,
-            Self::Connect(ConnectError::Tls(_)) | Self::Exchange(_) => Some(Fault::Broken),
+            Self::Connect(ConnectError::Tls(_)) | Self::Exchange(_) => Some(FailureKind::Broken),
         }
     }
 }
 
 /// What did not work, and what may be done about it.
-pub struct Setback {
+pub struct FailedAttempt {
     /// The answer, where nothing may be done.
-    pub failure: Failure,
+    pub failure: ObjectError,
     /// What may be done.
-    pub next: Next,
+    pub next: RetryDecision,
 }
 
-impl From<Failure> for Setback {
+impl From<ObjectError> for FailedAttempt {
     /// For good.
-    fn from(failure: Failure) -> Self {
-        Self { failure, next: Next::GiveUp }
+    fn from(failure: ObjectError) -> Self {
+        Self { failure, next: RetryDecision::GiveUp }
     }
 }
 
 /// What may be done after a try that failed.
-pub enum Next {
+pub enum RetryDecision {
     /// Nothing.
     GiveUp,
     /// A step of the exchange with a store that is well: a new signature, a new connection for one closed for idleness.
@@ -82,7 +82,7 @@ pub enum Next {
 
 /// What has been tried for one question.
 #[derive(Default)]
-pub struct Tries {
+pub struct RetryState {
     /// Until when trying goes on; `None`: as often as the counts here and the retry budget allow.
     until: Option<Instant>,
     /// Destinations that failed last.
@@ -98,27 +98,27 @@ pub struct Tries {
     /// Whether a denial has led to another signature.
     is_renewed: bool,
     /// Where this is the request that finds out whether that signature is denied too.
-    finding_out: Option<OwnedMutexGuard<RenewalOutcome>>,
+    renewal_probe: Option<OwnedMutexGuard<RenewalOutcome>>,
     /// Whether the next try takes a new connection.
     pub fresh_connection: bool,
     /// Whether a HEAD is asked as GET of one byte, whose refusal has a body that says why.
     pub head_by_get: bool,
 }
 
-impl Tries {
+impl RetryState {
     /// Tries that go on until that time, after a failure of the destination `tried`.
     pub fn until(until: Instant, tried: &Arc<str>) -> Self {
         Self { until: Some(until), tried: vec![Arc::clone(tried)], ..Self::default() }
     }
 
     /// How long to wait before the next try; `None`: there is none.
-    pub fn wait(&mut self, origin: &Origin, next: Next) -> Option<Duration> {
+    pub fn next_delay(&mut self, origin: &ObjectOrigin, next: RetryDecision) -> Option<Duration> {
         let now = Instant::now();
         match (next, self.until) {
-            (Next::GiveUp, _) => None,
-            (Next::AtOnce, _) => Some(Duration::ZERO),
-            (Next::After(wait), None) => origin.cluster.budget().retry(now).then_some(wait),
-            (Next::After(wait), Some(until)) => {
+            (RetryDecision::GiveUp, _) => None,
+            (RetryDecision::AtOnce, _) => Some(Duration::ZERO),
+            (RetryDecision::After(wait), None) => origin.cluster.retry_budget().try_withdraw(now).then_some(wait),
+            (RetryDecision::After(wait), Some(until)) => {
                 self.waits += 1;
                 let wait = wait.max(BACK_OFF * self.waits).min(MAX_BACK_OFF) + jitter();
                 // However long the first ones took, each destination has its try.
@@ -129,7 +129,7 @@ impl Tries {
     }
 
     /// `member` failed: others first. When all have failed, they begin anew, and this one is the last.
-    pub fn failed_at(&mut self, origin: &Origin, member: &Member) {
+    pub fn failed_at(&mut self, origin: &ObjectOrigin, member: &ClusterMember) {
         let failed = member.destination.id();
         self.tried.push(Arc::clone(failed));
         let mut members = origin.cluster.members().iter();
@@ -139,25 +139,30 @@ impl Tries {
     }
 
     /// A retry, where fewer than `most` have been counted with this one.
-    pub fn again(&self, count: u32, most: u32, wait: Duration, failure: Failure) -> Setback {
+    pub fn retry_up_to(&self, count: u32, most: u32, wait: Duration, failure: ObjectError) -> FailedAttempt {
         let allowed = self.until.is_some() || count <= most;
-        Setback { failure, next: if allowed { Next::After(wait) } else { Next::GiveUp } }
+        FailedAttempt { failure, next: if allowed { RetryDecision::After(wait) } else { RetryDecision::GiveUp } }
     }
 
     /// What it leads to that the answer made no sense.
-    pub fn after_nonsense(&mut self, origin: &Origin, failure: Failure, member: &Member) -> Setback {
+    pub fn after_invalid_response(
+        &mut self,
+        origin: &ObjectOrigin,
+        failure: ObjectError,
+        member: &ClusterMember,
+    ) -> FailedAttempt {
         self.failed_at(origin, member);
-        self.hopeless_but_for_the_rest(failure)
+        self.retry_only_for_rest(failure)
     }
 
     /// A failure that asking again does not mend, except for the rest of a body: another destination may be right.
-    fn hopeless_but_for_the_rest(&self, failure: Failure) -> Setback {
-        self.again(1, 0, Duration::ZERO, failure)
+    fn retry_only_for_rest(&self, failure: ObjectError) -> FailedAttempt {
+        self.retry_up_to(1, 0, Duration::ZERO, failure)
     }
 
     /// The store accepted the signature.
     pub fn accepted(&mut self) {
-        if let Some(mut outcome) = self.finding_out.take() {
+        if let Some(mut outcome) = self.renewal_probe.take() {
             *outcome = RenewalOutcome::Accepted;
         }
     }
@@ -167,12 +172,12 @@ impl Tries {
     /// and of all whom that concerns at once, one finds out for the others, who wait for no other.
     async fn after_denial(
         &mut self,
-        origin: &Origin,
-        object: &Object<'_>,
-        signed: &Signature,
-        denied: Failure,
-    ) -> Setback {
-        if let Some(mut outcome) = self.finding_out.take() {
+        origin: &ObjectOrigin,
+        object: &UnsignedRequest<'_>,
+        signed: &SigningOutcome,
+        denied: ObjectError,
+    ) -> FailedAttempt {
+        if let Some(mut outcome) = self.renewal_probe.take() {
             *outcome = RenewalOutcome::Denied;
             return denied.into();
         }
@@ -182,91 +187,101 @@ impl Tries {
         }
         let renewed = match origin.signer.renew_denied(object, &signed.request) {
             Ok(renewed) => renewed,
-            Err(error) => return Failure::Unsignable(error).into(),
+            Err(error) => return ObjectError::Unsignable(error).into(),
         };
         let Some(outcome) = renewed.as_ref().and_then(|request| request.renewal.as_ref()).map(|it| &it.outcome) else {
             return denied.into();
         };
         let known = match Arc::clone(outcome).try_lock_owned() {
             Ok(outcome) if *outcome == RenewalOutcome::Unknown => {
-                self.finding_out = Some(outcome);
+                self.renewal_probe = Some(outcome);
                 RenewalOutcome::Unknown
             }
             Ok(outcome) => *outcome,
             Err(_) => *outcome.lock().await,
         };
-        let next = if known == RenewalOutcome::Denied { Next::GiveUp } else { Next::AtOnce };
-        Setback { failure: denied, next }
+        let next = if known == RenewalOutcome::Denied { RetryDecision::GiveUp } else { RetryDecision::AtOnce };
+        FailedAttempt { failure: denied, next }
     }
 
     /// What a refusal of the store leads to.
     pub async fn after_refusal(
         &mut self,
-        origin: &Origin,
-        object: &Object<'_>,
-        signed: &Signature,
+        origin: &ObjectOrigin,
+        object: &UnsignedRequest<'_>,
+        signed: &SigningOutcome,
         error: StoreError,
-        tally: &mut Tally,
-    ) -> Setback {
-        let at_once =
-            |allowed: bool, failure| Setback { failure, next: if allowed { Next::AtOnce } else { Next::GiveUp } };
+        tally: &mut AttemptStats,
+    ) -> FailedAttempt {
+        let at_once = |allowed: bool, failure| FailedAttempt {
+            failure,
+            next: if allowed { RetryDecision::AtOnce } else { RetryDecision::GiveUp },
+        };
         match error {
             StoreError::Expired => {
                 tally.expired += 1;
                 self.signatures += 1;
-                at_once(self.signatures < MAX_ATTEMPTS, Failure::Expired)
+                at_once(self.signatures < MAX_ATTEMPTS, ObjectError::Expired)
             }
             StoreError::SignatureMismatch | StoreError::UnknownCredentials => {
                 self.credentials += 1;
                 let changed =
-                    origin.signer.moved_on_from(signed.request.generation) || origin.signer.reload_credentials();
-                at_once(changed && self.credentials == 1, refused_for_good(origin, error))
+                    origin.signer.is_outdated(signed.request.generation) || origin.signer.reload_credentials();
+                at_once(changed && self.credentials == 1, terminal_error(origin, error))
             }
             StoreError::RefusedHead => {
                 self.head_by_get = true;
-                at_once(true, refused_for_good(origin, error))
+                at_once(true, terminal_error(origin, error))
             }
-            StoreError::Denied => self.after_denial(origin, object, signed, refused_for_good(origin, error)).await,
+            StoreError::Denied => self.after_denial(origin, object, signed, terminal_error(origin, error)).await,
             StoreError::Throttled { retry_after } => {
                 self.throttled += 1;
                 let wait = BACK_OFF * self.throttled + jitter();
-                self.again(self.throttled, MAX_THROTTLED, wait, Failure::Throttled { retry_after })
+                self.retry_up_to(self.throttled, MAX_THROTTLED, wait, ObjectError::Throttled { retry_after })
             }
             StoreError::Broken => {
                 self.broken += 1;
-                self.again(self.broken, 1, Duration::ZERO, Failure::StoreBroken)
+                self.retry_up_to(self.broken, 1, Duration::ZERO, ObjectError::StoreBroken)
             }
-            other => refused_for_good(origin, other).into(),
+            other => terminal_error(origin, other).into(),
         }
     }
 
     /// What it leads to that there was no answer.
-    pub fn after_trouble(&mut self, origin: &Origin, trouble: &Trouble, member: &Member) -> Setback {
-        let idle_close = matches!(trouble, Trouble::Exchange(ExchangeError::Closed { reused: true, .. }));
+    pub fn after_error(
+        &mut self,
+        origin: &ObjectOrigin,
+        trouble: &AttemptError,
+        member: &ClusterMember,
+    ) -> FailedAttempt {
+        let idle_close = matches!(trouble, AttemptError::Exchange(ExchangeError::Closed { reused: true, .. }));
         if idle_close && !self.fresh_connection {
             self.fresh_connection = true;
-            return Setback { failure: Failure::Closed, next: Next::AtOnce };
+            return FailedAttempt { failure: ObjectError::Closed, next: RetryDecision::AtOnce };
         }
         self.failed_at(origin, member);
         let last = MAX_ATTEMPTS - 1;
         match trouble {
-            Trouble::Connect(ConnectError::Tls(_)) => self.hopeless_but_for_the_rest(Failure::Tls),
-            Trouble::Connect(ConnectError::Refused(_) | ConnectError::Resolve(_)) => {
+            AttemptError::Connect(ConnectError::Tls(_)) => self.retry_only_for_rest(ObjectError::Tls),
+            AttemptError::Connect(ConnectError::Refused(_) | ConnectError::Resolve(_)) => {
                 self.connects += 1;
-                self.again(self.connects, last, BACK_OFF * self.connects, Failure::Unreachable)
+                self.retry_up_to(self.connects, last, BACK_OFF * self.connects, ObjectError::Unreachable)
             }
-            Trouble::Connect(ConnectError::Timeout) | Trouble::Exchange(ExchangeError::FirstByteTimeout) => {
+            AttemptError::Connect(ConnectError::Timeout) | AttemptError::Exchange(ExchangeError::FirstByteTimeout) => {
                 self.timeouts += 1;
-                self.again(self.timeouts, 1, Duration::ZERO, Failure::Timeout)
+                self.retry_up_to(self.timeouts, 1, Duration::ZERO, ObjectError::Timeout)
             }
-            Trouble::Exchange(ExchangeError::Malformed(what)) => {
-                self.hopeless_but_for_the_rest(Failure::Nonsense(what))
+            AttemptError::Exchange(ExchangeError::Malformed(what)) => {
+                self.retry_only_for_rest(ObjectError::InvalidResponse(what))
             }
-            Trouble::Exchange(
-                ExchangeError::Closed { .. } | ExchangeError::Stalled | ExchangeError::Cut | ExchangeError::Reset(_),
+            AttemptError::Exchange(
+                ExchangeError::Closed { .. }
+                | ExchangeError::Stalled
+                | ExchangeError::Truncated
+                | ExchangeError::Reset(_),
             ) => {
                 self.closed += 1;
-                self.again(self.closed, last, BACK_OFF * self.closed, Failure::Closed)
+                self.retry_up_to(self.closed, last, BACK_OFF * self.closed, ObjectError::Closed)
             }
         }
     }
@@ -277,20 +292,20 @@ fn jitter() -> Duration {
 }
 
 /// The failure that a refusal of the store is, where nothing can be done about it.
-pub fn refused_for_good(origin: &Origin, error: StoreError) -> Failure {
+pub fn terminal_error(origin: &ObjectOrigin, error: StoreError) -> ObjectError {
     match error {
-        StoreError::Denied | StoreError::RefusedHead => Failure::Denied { hidden: !origin.reveal_denied },
-        StoreError::NoSuchKey => Failure::NotFound,
-        StoreError::DeleteMarker => Failure::Gone,
-        StoreError::Archived => Failure::Archived,
-        StoreError::NoSuchBucket => Failure::NoSuchBucket,
-        StoreError::PreconditionFailed => Failure::Nonsense("412 to a request without a condition"),
-        StoreError::RangeNotSatisfiable { .. } => Failure::Nonsense("416 to a request without a range"),
-        StoreError::Unexpected => Failure::Nonsense("an error that does not fit the request"),
-        StoreError::Expired => Failure::Expired,
-        StoreError::SignatureMismatch => Failure::Signature,
-        StoreError::UnknownCredentials => Failure::Credentials,
-        StoreError::Throttled { retry_after } => Failure::Throttled { retry_after },
-        StoreError::Broken => Failure::StoreBroken,
+        StoreError::Denied | StoreError::RefusedHead => ObjectError::Denied { hidden: !origin.reveal_denied },
+        StoreError::NoSuchKey => ObjectError::NotFound,
+        StoreError::DeleteMarker => ObjectError::Gone,
+        StoreError::Archived => ObjectError::Archived,
+        StoreError::NoSuchBucket => ObjectError::NoSuchBucket,
+        StoreError::PreconditionFailed => ObjectError::InvalidResponse("412 to a request without a condition"),
+        StoreError::RangeNotSatisfiable { .. } => ObjectError::InvalidResponse("416 to a request without a range"),
+        StoreError::Unexpected => ObjectError::InvalidResponse("an error that does not fit the request"),
+        StoreError::Expired => ObjectError::Expired,
+        StoreError::SignatureMismatch => ObjectError::Signature,
+        StoreError::UnknownCredentials => ObjectError::Credentials,
+        StoreError::Throttled { retry_after } => ObjectError::Throttled { retry_after },
+        StoreError::Broken => ObjectError::StoreBroken,
     }
 }

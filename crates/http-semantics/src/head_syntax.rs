@@ -8,7 +8,7 @@ use memchr::{memchr, memchr2, memmem, memrchr};
 
 /// Why a head is refused; the answer is 400 and the connection is closed. Nothing of the head is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum WireFault {
+pub enum HeadSyntaxError {
     /// A line that ends with LF alone, or a CR that ends no line.
     #[error("a line of the request's head does not end properly: expected CR LF, and neither of them elsewhere")]
     BareLineBreak,
@@ -54,32 +54,32 @@ pub enum WireFault {
 }
 
 /// Checks the raw head of a request, from the request line to the empty line; what follows it is not looked at.
-pub fn check(raw_header_block: &[u8]) -> Result<(), WireFault> {
+pub fn check(raw_header_block: &[u8]) -> Result<(), HeadSyntaxError> {
     let mut rest = raw_header_block;
     let mut line = next_line(&mut rest)?;
     while line.is_empty() {
         // §2.2: empty lines before a request are passed over.
         line = next_line(&mut rest)?;
     }
-    let request_line = RequestLine::parse(line).ok_or(WireFault::RequestLine)?;
+    let request_line = RequestLine::parse(line).ok_or(HeadSyntaxError::RequestLine)?;
     request_line.check_target()?;
-    let mut seen = Seen::default();
+    let mut seen = HostAndFraming::default();
     loop {
         match next_line(&mut rest)? {
-            b"" => return seen.judge(&request_line),
-            line => seen.header(line)?,
+            b"" => return seen.validate(&request_line),
+            line => seen.read_line(line)?,
         }
     }
 }
 
 /// Takes a line off `rest`, without its CR LF.
-fn next_line<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], WireFault> {
-    let end = memchr2(b'\r', b'\n', rest).ok_or(WireFault::Unfinished)?;
+fn next_line<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], HeadSyntaxError> {
+    let end = memchr2(b'\r', b'\n', rest).ok_or(HeadSyntaxError::Unfinished)?;
     let (line, after) = rest.split_at(end);
     match after {
         [b'\r', b'\n', after @ ..] => *rest = after,
-        [b'\r'] => return Err(WireFault::Unfinished),
-        _ => return Err(WireFault::BareLineBreak),
+        [b'\r'] => return Err(HeadSyntaxError::Unfinished),
+        _ => return Err(HeadSyntaxError::BareLineBreak),
     }
     Ok(line)
 }
@@ -105,7 +105,7 @@ impl<'a> RequestLine<'a> {
     }
 
     /// The forms of a target (§3.2): a path; `*` and a bare authority with their methods only; else an HTTP URL.
-    fn check_target(&self) -> Result<(), WireFault> {
+    fn check_target(&self) -> Result<(), HeadSyntaxError> {
         let visible = self.target.iter().all(|byte| matches!(byte, b'!'..=b'~' | 0x80..));
         let known = match self.target {
             [b'/', ..] => true,
@@ -116,7 +116,7 @@ impl<'a> RequestLine<'a> {
                 http && !authority.is_empty() && is_host(authority)
             }),
         };
-        if visible && known { Ok(()) } else { Err(WireFault::Target) }
+        if visible && known { Ok(()) } else { Err(HeadSyntaxError::Target) }
     }
 
     /// Scheme and authority of an absolute-form target (§3.2.2).
@@ -133,58 +133,58 @@ impl<'a> RequestLine<'a> {
 
 /// What the header lines have said of the body's end and the host.
 #[derive(Default)]
-struct Seen<'a> {
+struct HostAndFraming<'a> {
     has_length: bool,
     has_encoding: bool,
     host: Option<&'a [u8]>,
 }
 
-impl<'a> Seen<'a> {
-    fn header(&mut self, line: &'a [u8]) -> Result<(), WireFault> {
+impl<'a> HostAndFraming<'a> {
+    fn read_line(&mut self, line: &'a [u8]) -> Result<(), HeadSyntaxError> {
         if line.starts_with(b" ") || line.starts_with(b"\t") {
-            return Err(WireFault::FoldedHeader);
+            return Err(HeadSyntaxError::FoldedHeader);
         }
-        let colon = memchr(b':', line).ok_or(WireFault::HeaderName)?;
+        let colon = memchr(b':', line).ok_or(HeadSyntaxError::HeaderName)?;
         let (name, value) = (&line[..colon], trim_blanks(&line[colon + 1..]));
         if !is_token(name) {
-            return Err(WireFault::HeaderName);
+            return Err(HeadSyntaxError::HeaderName);
         }
         if name.eq_ignore_ascii_case(b"host") {
             if self.host.replace(value).is_some() {
-                return Err(WireFault::RepeatedHost);
+                return Err(HeadSyntaxError::RepeatedHost);
             }
             if !is_host(value) {
-                return Err(WireFault::MalformedHost);
+                return Err(HeadSyntaxError::MalformedHost);
             }
         } else if name.eq_ignore_ascii_case(b"content-length") {
             if std::mem::replace(&mut self.has_length, true) {
-                return Err(WireFault::RepeatedContentLength);
+                return Err(HeadSyntaxError::RepeatedContentLength);
             }
-            if !is_length(value) {
-                return Err(WireFault::MalformedContentLength);
+            if !is_content_length(value) {
+                return Err(HeadSyntaxError::MalformedContentLength);
             }
         } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
             let repeated = std::mem::replace(&mut self.has_encoding, true);
             if repeated || !value.eq_ignore_ascii_case(b"chunked") {
-                return Err(WireFault::TransferEncoding);
+                return Err(HeadSyntaxError::TransferEncoding);
             }
         }
         Ok(())
     }
 
-    fn judge(&self, request_line: &RequestLine<'_>) -> Result<(), WireFault> {
+    fn validate(&self, request_line: &RequestLine<'_>) -> Result<(), HeadSyntaxError> {
         if self.has_length && self.has_encoding {
-            return Err(WireFault::LengthAndEncoding);
+            return Err(HeadSyntaxError::LengthAndEncoding);
         }
         // RFC 9112 §6.1: HTTP/1.0 has no such thing, and a proxy in front that speaks it sees another end.
         if self.has_encoding && !request_line.is_http_11 {
-            return Err(WireFault::TransferEncoding);
+            return Err(HeadSyntaxError::TransferEncoding);
         }
         let Some(host) = self.host else {
-            return if request_line.is_http_11 { Err(WireFault::MissingHost) } else { Ok(()) };
+            return if request_line.is_http_11 { Err(HeadSyntaxError::MissingHost) } else { Ok(()) };
         };
         match request_line.absolute() {
-            Some((scheme, authority)) if !same_host(scheme, authority, host) => Err(WireFault::OtherHost),
+            Some((scheme, authority)) if !same_host(scheme, authority, host) => Err(HeadSyntaxError::OtherHost),
             _ => Ok(()),
         }
     }
@@ -222,7 +222,7 @@ fn is_port(digits: &[u8]) -> bool {
 }
 
 /// A `Content-Length`: 19 digits always fit into 64 bits, and no body is as long.
-pub fn is_length(value: &[u8]) -> bool {
+pub fn is_content_length(value: &[u8]) -> bool {
     (1..=19).contains(&value.len()) && value.iter().all(u8::is_ascii_digit)
 }
 
@@ -283,7 +283,7 @@ mod tests {
         }
     }
 
-    fn refuses(table: &[(&str, WireFault)]) {
+    fn refuses(table: &[(&str, HeadSyntaxError)]) {
         for (head, expected) in table {
             assert_eq!(check(head.as_bytes()), Err(*expected), "{head:?}");
         }
@@ -291,7 +291,7 @@ mod tests {
 
     #[test]
     fn lines_that_two_servers_could_part_differently_are_refused() {
-        use WireFault::{BareLineBreak, FoldedHeader, HeaderName, RequestLine, Unfinished};
+        use HeadSyntaxError::{BareLineBreak, FoldedHeader, HeaderName, RequestLine, Unfinished};
         refuses(&[
             ("GET / HTTP/1.1\nHost: a\r\n\r\n", BareLineBreak),
             ("GET / HTTP/1.1\r\nHost: a\n\r\n", BareLineBreak),
@@ -322,7 +322,7 @@ mod tests {
 
     #[test]
     fn bodies_that_two_servers_could_end_differently_are_refused() {
-        use WireFault::{LengthAndEncoding, MalformedContentLength, RepeatedContentLength, TransferEncoding};
+        use HeadSyntaxError::{LengthAndEncoding, MalformedContentLength, RepeatedContentLength, TransferEncoding};
         let table = [
             ("Content-Length: 5\r\nContent-Length: 5", RepeatedContentLength),
             ("Content-Length: 5, 5", MalformedContentLength),
@@ -350,7 +350,7 @@ mod tests {
             ["a/b", "a b", "u@x", "a,b", "a:b", "a:123456", ":80", "[::1", "[x]", "[::1]x", "a?b", "a#b", "\u{e9}"]
         {
             let head = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
-            assert_eq!(check(head.as_bytes()), Err(WireFault::MalformedHost), "{host:?}");
+            assert_eq!(check(head.as_bytes()), Err(HeadSyntaxError::MalformedHost), "{host:?}");
         }
         for host in ["", "a", "A-b_c.d~", "127.0.0.1:80", "a:", "[::1]", "[fe80::1]:65535"] {
             let head = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
@@ -358,21 +358,21 @@ mod tests {
         }
         for target in ["ftp://a/x", "x", "a:80", "http:///x", "/a\u{7f}", "http://u@a/", "://a"] {
             let head = format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n");
-            assert_eq!(check(head.as_bytes()), Err(WireFault::Target), "{target:?}");
+            assert_eq!(check(head.as_bytes()), Err(HeadSyntaxError::Target), "{target:?}");
         }
-        assert_eq!(check(b"GET * HTTP/1.1\r\nHost: a\r\n\r\n"), Err(WireFault::Target));
+        assert_eq!(check(b"GET * HTTP/1.1\r\nHost: a\r\n\r\n"), Err(HeadSyntaxError::Target));
         assert_eq!(check(b"CONNECT /x HTTP/1.1\r\nHost: a\r\n\r\n"), Ok(()));
     }
 
     #[test]
     fn http_1_0_has_no_transfer_encoding() {
         let head = "POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
-        assert_eq!(check(head.as_bytes()), Err(WireFault::TransferEncoding));
+        assert_eq!(check(head.as_bytes()), Err(HeadSyntaxError::TransferEncoding));
     }
 
     #[test]
     fn two_hosts_or_none_are_refused() {
-        use WireFault::{MissingHost, OtherHost, RepeatedHost, Target};
+        use HeadSyntaxError::{MissingHost, OtherHost, RepeatedHost, Target};
         refuses(&[
             ("GET / HTTP/1.1\r\nHost: a\r\nhost: a\r\n\r\n", RepeatedHost),
             ("GET / HTTP/1.1\r\n\r\n", MissingHost),

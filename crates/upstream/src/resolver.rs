@@ -20,16 +20,16 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// A lookup that takes longer is given up, and another one may begin.
 const MAX_LOOKUP: Duration = Duration::from_secs(30);
 
-type Known = Arc<[SocketAddr]>;
-type Answer = Result<Known, Arc<io::Error>>;
-type Asking = Shared<BoxFuture<'static, Answer>>;
+type AddressList = Arc<[SocketAddr]>;
+type LookupResult = Result<AddressList, Arc<io::Error>>;
+type PendingLookup = Shared<BoxFuture<'static, LookupResult>>;
 
 /// Looks up the addresses of a host and port. Once it was polled, it goes on whether anybody polls it or not, as the
 /// system's does in a thread of its own.
-pub type Lookup = Arc<dyn Fn(&str, u16) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> + Send + Sync>;
+pub type Resolver = Arc<dyn Fn(&str, u16) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> + Send + Sync>;
 
 /// The system's resolver.
-pub fn system() -> Lookup {
+pub fn system_resolver() -> Resolver {
     Arc::new(|host, port| {
         let host = host.to_owned();
         async move { Ok(tokio::net::lookup_host((host, port)).await?.collect()) }.boxed()
@@ -37,33 +37,33 @@ pub fn system() -> Lookup {
 }
 
 /// A host and port with the addresses that are known of it.
-pub struct Addresses {
+pub struct CachedAddresses {
     host: String,
     port: u16,
-    lookup: Lookup,
-    state: Mutex<State>,
+    resolver: Resolver,
+    state: Mutex<LookupState>,
 }
 
-impl Addresses {
+impl CachedAddresses {
     /// Those of `host`, of which nothing is known.
-    pub fn new(host: String, port: u16, lookup: Lookup) -> Self {
-        Self { host, port, lookup, state: Mutex::default() }
+    pub fn new(host: String, port: u16, lookup: Resolver) -> Self {
+        Self { host, port, resolver: lookup, state: Mutex::default() }
     }
 
     /// The addresses now, at once where some are known. The first lookup may take `limit`.
-    pub async fn get(&self, limit: Duration) -> Result<Known, ConnectError> {
+    pub async fn get(&self, limit: Duration) -> Result<AddressList, ConnectError> {
         let asking = match self.state.lock().step(Instant::now(), || self.ask()) {
-            Step::Known(known) => return Ok(known),
-            Step::Failed(error) => return Err(ConnectError::Resolve(error)),
-            Step::Wait(asking) => asking,
+            LookupStep::Known(known) => return Ok(known),
+            LookupStep::Failed(error) => return Err(ConnectError::Resolve(error)),
+            LookupStep::Wait(asking) => asking,
         };
         let answer = timeout(limit, asking.clone()).await.map_err(|_| ConnectError::Timeout)?;
-        self.state.lock().settle(&asking, &answer, Instant::now());
+        self.state.lock().record_result(&asking, &answer, Instant::now());
         answer.map_err(ConnectError::Resolve)
     }
 
-    fn ask(&self) -> Asking {
-        let found = (self.lookup)(&self.host, self.port);
+    fn ask(&self) -> PendingLookup {
+        let found = (self.resolver)(&self.host, self.port);
         let answer = async move {
             match found.await {
                 Ok(addresses) if addresses.is_empty() => Err(Arc::new(io::ErrorKind::AddrNotAvailable.into())),
@@ -77,45 +77,45 @@ impl Addresses {
 
 /// Addresses, how long they are believed, and the lookup that is under way. The time is an argument.
 #[derive(Default)]
-struct State {
-    known: Option<Known>,
+struct LookupState {
+    known: Option<AddressList>,
     /// When they are looked up again.
     due: Option<Instant>,
-    under_way: Option<(Asking, Instant)>,
+    under_way: Option<(PendingLookup, Instant)>,
 }
 
 /// What somebody who wants to connect gets.
-enum Step {
+enum LookupStep {
     /// Addresses to use.
-    Known(Known),
+    Known(AddressList),
     /// Nothing is known, and the lookup failed.
     Failed(Arc<io::Error>),
     /// Nothing is known yet.
-    Wait(Asking),
+    Wait(PendingLookup),
 }
 
-impl State {
+impl LookupState {
     /// Begins a lookup with `ask` where it is time, and takes the answer of one that has ended.
-    fn step(&mut self, now: Instant, ask: impl FnOnce() -> Asking) -> Step {
+    fn step(&mut self, now: Instant, ask: impl FnOnce() -> PendingLookup) -> LookupStep {
         if let (Some(known), true) = (&self.known, self.due.is_some_and(|due| now < due)) {
-            return Step::Known(Arc::clone(known));
+            return LookupStep::Known(Arc::clone(known));
         }
         let going_on = self.under_way.take().filter(|(_, since)| now.saturating_duration_since(*since) < MAX_LOOKUP);
         let (asking, since) = going_on.unwrap_or_else(|| (ask(), now));
         self.under_way = Some((asking.clone(), since));
         let answer = asking.clone().now_or_never();
         if let Some(answer) = &answer {
-            self.settle(&asking, answer, now);
+            self.record_result(&asking, answer, now);
         }
         match (&self.known, answer) {
-            (Some(known), _) => Step::Known(Arc::clone(known)),
-            (None, Some(Err(error))) => Step::Failed(error),
-            (None, _) => Step::Wait(asking),
+            (Some(known), _) => LookupStep::Known(Arc::clone(known)),
+            (None, Some(Err(error))) => LookupStep::Failed(error),
+            (None, _) => LookupStep::Wait(asking),
         }
     }
 
     /// Learns the answer of the lookup `asking`, once.
-    fn settle(&mut self, asking: &Asking, answer: &Answer, now: Instant) {
+    fn record_result(&mut self, asking: &PendingLookup, answer: &LookupResult, now: Instant) {
         if !self.under_way.as_ref().is_some_and(|(current, _)| current.ptr_eq(asking)) {
             return;
         }
@@ -140,34 +140,34 @@ mod tests {
         ([127, 0, 0, last], 9000).into()
     }
 
-    fn answered(addresses: &[SocketAddr]) -> Asking {
+    fn answered(addresses: &[SocketAddr]) -> PendingLookup {
         let addresses = Arc::from(addresses);
         async move { Ok(addresses) }.boxed().shared()
     }
 
-    fn failed() -> Asking {
+    fn failed() -> PendingLookup {
         async { Err(Arc::new(io::Error::other("no such name"))) }.boxed().shared()
     }
 
-    fn hangs() -> Asking {
+    fn hangs() -> PendingLookup {
         pending().boxed().shared()
     }
 
     /// The addresses that `step` gives; none where it fails or waits.
-    fn known(step: Step) -> Vec<SocketAddr> {
+    fn known(step: LookupStep) -> Vec<SocketAddr> {
         match step {
-            Step::Known(known) => known.to_vec(),
-            Step::Failed(_) | Step::Wait(_) => Vec::new(),
+            LookupStep::Known(known) => known.to_vec(),
+            LookupStep::Failed(_) | LookupStep::Wait(_) => Vec::new(),
         }
     }
 
-    fn unasked() -> Asking {
+    fn unasked() -> PendingLookup {
         panic!("a lookup that nobody needs")
     }
 
     #[test]
     fn known_addresses_serve_while_a_lookup_hangs_and_new_ones_as_soon_as_they_are_there() {
-        let (start, mut state) = (Instant::now(), State::default());
+        let (start, mut state) = (Instant::now(), LookupState::default());
         let at = |seconds| start + Duration::from_secs(seconds);
         assert_eq!(known(state.step(at(0), || answered(&[address(1)]))), [address(1)]);
         assert_eq!(known(state.step(at(9), unasked)), [address(1)]);
@@ -182,15 +182,15 @@ mod tests {
 
     #[test]
     fn a_lookup_that_hangs_for_good_is_given_up() {
-        let (start, mut state) = (Instant::now(), State::default());
-        assert!(matches!(state.step(start, hangs), Step::Wait(_)));
-        assert!(matches!(state.step(start + MAX_LOOKUP / 2, unasked), Step::Wait(_)));
+        let (start, mut state) = (Instant::now(), LookupState::default());
+        assert!(matches!(state.step(start, hangs), LookupStep::Wait(_)));
+        assert!(matches!(state.step(start + MAX_LOOKUP / 2, unasked), LookupStep::Wait(_)));
         assert_eq!(known(state.step(start + MAX_LOOKUP, || answered(&[address(1)]))), [address(1)]);
     }
 
     #[test]
     fn a_name_that_resolves_no_more_keeps_its_addresses_and_is_asked_for_once_a_second() {
-        let (start, mut state) = (Instant::now(), State::default());
+        let (start, mut state) = (Instant::now(), LookupState::default());
         state.step(start, || answered(&[address(1)]));
         let later = start + FRESH_FOR;
         assert_eq!(known(state.step(later, failed)), [address(1)]);
@@ -202,7 +202,7 @@ mod tests {
     async fn all_who_wait_for_the_first_lookup_share_it_and_its_limit() {
         let (asked, (tell, told)) = (Arc::new(AtomicUsize::new(0)), oneshot::channel::<()>());
         let (count, told) = (Arc::clone(&asked), Mutex::new(Some(told)));
-        let addresses = Addresses::new(
+        let addresses = CachedAddresses::new(
             "store.test".to_owned(),
             9000,
             Arc::new(move |_, _| {
@@ -228,8 +228,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_name_that_is_unknown_is_said_to_be_so_each_time() {
-        let lookup: Lookup = Arc::new(|_, _| async { Ok(Vec::new()) }.boxed());
-        let addresses = Addresses::new("store.test".to_owned(), 9000, lookup);
+        let lookup: Resolver = Arc::new(|_, _| async { Ok(Vec::new()) }.boxed());
+        let addresses = CachedAddresses::new("store.test".to_owned(), 9000, lookup);
         for _ in 0..2 {
             let found = addresses.get(Duration::from_secs(10)).await;
             assert!(matches!(found, Err(ConnectError::Resolve(_))), "{found:?}");

@@ -5,25 +5,25 @@ use std::io;
 use tokio::net::TcpStream;
 use tokio::task::coop::consume_budget;
 
-use super::buffers::{Buffers, fits};
-use super::connection::{ExchangeError, Io};
-use super::splice::{self, Passed, Pipes};
+use super::buffer_pool::{BufferPool, has_fitting_capacity};
+use super::connection::{ExchangeError, UpstreamStream};
+use super::splice::{self, SpliceOutcome, SplicePipes};
 use http_semantics::chunked;
 
 /// How a body ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Framing {
+pub enum BodyFraming {
     /// After so many more bytes.
     Length(u64),
     /// By chunks.
-    Chunked(Chunk),
+    Chunked(ChunkState),
     /// With the connection.
     UntilClose,
 }
 
 /// Where in the chunked coding the reader stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Chunk {
+pub enum ChunkState {
     /// Before a size line.
     Size,
     /// In a chunk with so many bytes to come.
@@ -36,37 +36,45 @@ pub enum Chunk {
     Done,
 }
 
-impl Framing {
+impl BodyFraming {
     /// A chunked body at its beginning.
     pub fn chunked() -> Self {
-        Self::Chunked(Chunk::Size)
+        Self::Chunked(ChunkState::Size)
     }
 }
 
 /// The buffer between the connection and whoever uses the body.
-pub struct Reader {
+pub struct BodyReader {
     buffer: Vec<u8>,
     /// Where the available bytes begin and end.
     start: usize,
     end: usize,
-    framing: Framing,
-    announced: Option<u64>,
+    framing: BodyFraming,
+    content_length: Option<u64>,
     /// Whether its bytes can be passed on without being read.
-    passable: bool,
+    can_splice: bool,
     /// The connection broke when its bytes were passed on.
     broken: bool,
 }
 
-impl Reader {
+impl BodyReader {
     /// A body whose first bytes may stand in `buffer` behind `head_length`.
-    pub fn new(buffer: Vec<u8>, head_length: usize, framing: Framing) -> Self {
-        let announced = if let Framing::Length(length) = framing { Some(length) } else { None };
-        Self { buffer, start: head_length, end: head_length, framing, announced, passable: true, broken: false }
+    pub fn new(buffer: Vec<u8>, head_length: usize, framing: BodyFraming) -> Self {
+        let announced = if let BodyFraming::Length(length) = framing { Some(length) } else { None };
+        Self {
+            buffer,
+            start: head_length,
+            end: head_length,
+            framing,
+            content_length: announced,
+            can_splice: true,
+            broken: false,
+        }
     }
 
     /// The announced length.
-    pub fn announced(&self) -> Option<u64> {
-        self.announced
+    pub fn content_length(&self) -> Option<u64> {
+        self.content_length
     }
 
     /// The bytes made available last.
@@ -81,7 +89,7 @@ impl Reader {
 
     /// Drops the available bytes and makes those available that are already in the buffer; true when there are any, or
     /// when the body is at its end and no read is needed to know it.
-    pub fn ready(&mut self) -> Result<bool, ExchangeError> {
+    pub fn next_buffered(&mut self) -> Result<bool, ExchangeError> {
         self.start = self.end;
         self.step()?;
         Ok(self.start < self.end)
@@ -91,10 +99,10 @@ impl Reader {
     /// the clean end.
     pub async fn fill(
         &mut self,
-        io: &mut Io,
+        io: &mut UpstreamStream,
         room: usize,
         passing: bool,
-        buffers: &Buffers,
+        buffers: &BufferPool,
     ) -> Result<bool, ExchangeError> {
         loop {
             if self.start < self.end {
@@ -110,17 +118,17 @@ impl Reader {
                 return Err(ExchangeError::Reset(io::ErrorKind::ConnectionReset.into()));
             }
             io.readable().await.map_err(ExchangeError::Reset)?;
-            if passing && self.is_passable(io, room) {
+            if passing && self.can_splice(io, room) {
                 // As reading does by itself: a body that is always there leaves the thread to others in between.
                 consume_budget().await;
                 return Ok(true);
             }
             self.make_room(room, buffers);
             match io.read(&mut self.buffer).await {
-                Ok(0) if self.framing == Framing::UntilClose => return Ok(false),
-                Ok(0) => return Err(ExchangeError::Cut),
+                Ok(0) if self.framing == BodyFraming::UntilClose => return Ok(false),
+                Ok(0) => return Err(ExchangeError::Truncated),
                 // TLS says so where the end came without its own.
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(ExchangeError::Cut),
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(ExchangeError::Truncated),
                 Err(error) => return Err(ExchangeError::Reset(error)),
                 Ok(_) => self.step()?,
             }
@@ -128,34 +136,40 @@ impl Reader {
     }
 
     /// Whether about `room` bytes of `io` are better passed than read.
-    fn is_passable(&self, io: &Io, room: usize) -> bool {
-        let worth = |length: u64| length >= splice::LEAST as u64;
-        let large = worth(room as u64) && matches!(self.framing, Framing::Length(left) if worth(left));
-        large && self.passable && matches!(io, Io::Plain(_))
+    fn can_splice(&self, io: &UpstreamStream, room: usize) -> bool {
+        let worth = |length: u64| length >= splice::MIN_SPLICE_BYTES as u64;
+        let large = worth(room as u64) && matches!(self.framing, BodyFraming::Length(left) if worth(left));
+        large && self.can_splice && matches!(io, UpstreamStream::Plain(_))
     }
 
     /// Passes about `room` bytes that are there from `from` to `to`, and says how many; those that `to` does not take now
     /// are available then. An error is that of `to`.
-    pub fn pass(&mut self, from: &TcpStream, to: &TcpStream, room: usize, pipes: &Pipes) -> io::Result<usize> {
-        let Framing::Length(left) = self.framing else { return Ok(0) };
+    pub fn splice_to(
+        &mut self,
+        from: &TcpStream,
+        to: &TcpStream,
+        room: usize,
+        pipes: &SplicePipes,
+    ) -> io::Result<usize> {
+        let BodyFraming::Length(left) = self.framing else { return Ok(0) };
         let room = usize::try_from(left).map_or(room, |left| room.min(left));
         let mut rest = Vec::new();
-        match pipes.pass(from, to, room, &mut rest)? {
-            Passed::Bytes(passed) => {
-                self.framing = Framing::Length(left - (passed + rest.len()) as u64);
+        match pipes.splice(from, to, room, &mut rest)? {
+            SpliceOutcome::Bytes(passed) => {
+                self.framing = BodyFraming::Length(left - (passed + rest.len()) as u64);
                 if !rest.is_empty() {
                     (self.start, self.end) = (0, rest.len());
                     self.buffer = rest;
                 }
                 Ok(passed)
             }
-            Passed::Nothing => Ok(0),
-            Passed::Unable => {
-                self.passable = false;
+            SpliceOutcome::NothingAvailable => Ok(0),
+            SpliceOutcome::Unsupported => {
+                self.can_splice = false;
                 Ok(0)
             }
-            Passed::Broken(passed) => {
-                self.framing = Framing::Length(left - passed as u64);
+            SpliceOutcome::SourceBroken(passed) => {
+                self.framing = BodyFraming::Length(left - passed as u64);
                 self.broken = true;
                 Ok(passed)
             }
@@ -170,14 +184,14 @@ impl Reader {
 
     /// Whether the body's last byte has been taken.
     pub fn is_done(&self) -> bool {
-        matches!(self.framing, Framing::Length(0) | Framing::Chunked(Chunk::Done))
+        matches!(self.framing, BodyFraming::Length(0) | BodyFraming::Chunked(ChunkState::Done))
     }
 
     /// Nothing is available: moves unread bytes (part of a chunk line at most) to the front of a buffer with `room` and not
     /// much more.
-    fn make_room(&mut self, room: usize, buffers: &Buffers) {
+    fn make_room(&mut self, room: usize, buffers: &BufferPool) {
         let capacity = self.capacity_for(room);
-        if fits(&self.buffer, capacity) {
+        if has_fitting_capacity(&self.buffer, capacity) {
             self.buffer.drain(..self.end);
         } else {
             let unread = &self.buffer[self.end..];
@@ -190,7 +204,7 @@ impl Reader {
 
     /// Of `room`, what the body can still need, and a byte more: a read that is not filled says that there is no more.
     fn capacity_for(&self, room: usize) -> usize {
-        let Framing::Length(left) = self.framing else { return room };
+        let BodyFraming::Length(left) = self.framing else { return room };
         usize::try_from(left).map_or(room, |left| room.min(left.saturating_add(self.available().len() + 1)))
     }
 
@@ -199,29 +213,30 @@ impl Reader {
         loop {
             let unread = self.buffer.len() - self.end;
             match self.framing {
-                Framing::UntilClose => {
+                BodyFraming::UntilClose => {
                     self.end = self.buffer.len();
                     return Ok(());
                 }
-                Framing::Length(left) => {
+                BodyFraming::Length(left) => {
                     let taken = usize::try_from(left).map_or(unread, |left| left.min(unread));
                     self.end += taken;
-                    self.framing = Framing::Length(left - taken as u64);
+                    self.framing = BodyFraming::Length(left - taken as u64);
                     return Ok(());
                 }
-                Framing::Chunked(Chunk::Data(left)) if unread > 0 => {
+                BodyFraming::Chunked(ChunkState::Data(left)) if unread > 0 => {
                     let taken = usize::try_from(left).map_or(unread, |left| left.min(unread));
                     self.end += taken;
                     let left = left - taken as u64;
-                    self.framing = Framing::Chunked(if left == 0 { Chunk::End } else { Chunk::Data(left) });
+                    self.framing =
+                        BodyFraming::Chunked(if left == 0 { ChunkState::End } else { ChunkState::Data(left) });
                     return Ok(());
                 }
-                Framing::Chunked(Chunk::Data(_) | Chunk::Done) => return Ok(()),
-                Framing::Chunked(state) => match self.line(state)? {
+                BodyFraming::Chunked(ChunkState::Data(_) | ChunkState::Done) => return Ok(()),
+                BodyFraming::Chunked(state) => match self.framing_line(state)? {
                     Some((length, next)) => {
                         self.end += length;
                         self.start = self.end;
-                        self.framing = Framing::Chunked(next);
+                        self.framing = BodyFraming::Chunked(next);
                     }
                     None => return Ok(()),
                 },
@@ -230,15 +245,19 @@ impl Reader {
     }
 
     /// The length of the framing at the unread bytes and the state behind it; `None` while it is not whole.
-    fn line(&self, state: Chunk) -> Result<Option<(usize, Chunk)>, ExchangeError> {
+    fn framing_line(&self, state: ChunkState) -> Result<Option<(usize, ChunkState)>, ExchangeError> {
         let unread = &self.buffer[self.end..];
         let next = match state {
-            Chunk::Size => chunked::size_line(unread).map(|line| {
-                line.map(|(length, size)| (length, if size == 0 { Chunk::Trailer } else { Chunk::Data(size) }))
+            ChunkState::Size => chunked::size_line(unread).map(|line| {
+                line.map(|(length, size)| {
+                    (length, if size == 0 { ChunkState::Trailer } else { ChunkState::Data(size) })
+                })
             }),
-            Chunk::End => chunked::data_end(unread).map(|line| line.map(|length| (length, Chunk::Size))),
-            Chunk::Trailer => chunked::trailer_section(unread).map(|all| all.map(|(length, _)| (length, Chunk::Done))),
-            Chunk::Data(_) | Chunk::Done => Ok(None),
+            ChunkState::End => chunked::data_end(unread).map(|line| line.map(|length| (length, ChunkState::Size))),
+            ChunkState::Trailer => {
+                chunked::trailer_section(unread).map(|all| all.map(|(length, _)| (length, ChunkState::Done)))
+            }
+            ChunkState::Data(_) | ChunkState::Done => Ok(None),
         };
         next.map_err(|_| ExchangeError::Malformed("its chunks are malformed"))
     }
@@ -251,16 +270,16 @@ mod tests {
     use super::*;
 
     /// Feeds `wire` in pieces of `step` bytes and gathers the body; `None` while it is not at its end.
-    fn gather(wire: &[u8], framing: Framing, step: usize) -> Result<(Vec<u8>, bool), ExchangeError> {
-        let mut reader = Reader::new(Vec::new(), 0, framing);
+    fn gather(wire: &[u8], framing: BodyFraming, step: usize) -> Result<(Vec<u8>, bool), ExchangeError> {
+        let mut reader = BodyReader::new(Vec::new(), 0, framing);
         let mut body = Vec::new();
         for piece in wire.chunks(step) {
-            reader.make_room(64, &Buffers::default());
+            reader.make_room(64, &BufferPool::default());
             reader.buffer.extend_from_slice(piece);
             reader.step()?;
             while reader.start < reader.end {
                 body.extend_from_slice(reader.available());
-                reader.ready()?;
+                reader.next_buffered()?;
             }
         }
         Ok((body, reader.is_done()))
@@ -270,7 +289,7 @@ mod tests {
     fn chunked_bodies_come_out_whole_however_they_are_cut() {
         let wire = b"4\r\nWiki\r\n6;ext=1\r\npedia \r\nE\r\nin \r\n\r\nchunks.\r\n0\r\nTrailer: x\r\n\r\n";
         for step in 1..wire.len() {
-            let (body, done) = gather(wire, Framing::chunked(), step).expect("well formed");
+            let (body, done) = gather(wire, BodyFraming::chunked(), step).expect("well formed");
             assert_eq!(body, b"Wikipedia in \r\n\r\nchunks.", "in pieces of {step}");
             assert!(done);
         }
@@ -282,27 +301,27 @@ mod tests {
         let address = listener.local_addr().expect("an address");
         let (mut store, from) = (TcpStream::connect(address).await.expect("a connection"), listener.accept().await);
         tokio::io::AsyncWriteExt::write_all(&mut store, b"always").await.expect("taken");
-        let mut io = Io::Plain(from.expect("a connection").0);
+        let mut io = UpstreamStream::Plain(from.expect("a connection").0);
         io.readable().await.expect("open");
-        let mut reader = Reader::new(Vec::new(), 0, Framing::Length(u64::MAX));
-        let buffers = Buffers::default();
-        let mut ready = || reader.fill(&mut io, splice::LEAST, true, &buffers).now_or_never().is_some();
+        let mut reader = BodyReader::new(Vec::new(), 0, BodyFraming::Length(u64::MAX));
+        let buffers = BufferPool::default();
+        let mut ready = || reader.fill(&mut io, splice::MIN_SPLICE_BYTES, true, &buffers).now_or_never().is_some();
         assert!((0..10_000).any(|_| !ready()), "nobody else had a turn");
     }
 
     #[test]
     fn malformed_chunks_are_refused() {
         for wire in [&b"x\r\n"[..], b"4\r\nWikiX\r\n", b"4\nWiki\r\n", b"ffffffffffffffffff\r\n"] {
-            assert!(gather(wire, Framing::chunked(), 3).is_err(), "{wire:?}");
+            assert!(gather(wire, BodyFraming::chunked(), 3).is_err(), "{wire:?}");
         }
     }
 
     #[test]
     fn a_length_ends_the_body_and_shows_surplus() {
-        let mut reader = Reader::new(b"HEADbodyMORE".to_vec(), 4, Framing::Length(4));
-        assert!(reader.ready().expect("fine"));
+        let mut reader = BodyReader::new(b"HEADbodyMORE".to_vec(), 4, BodyFraming::Length(4));
+        assert!(reader.next_buffered().expect("fine"));
         assert_eq!(reader.available(), b"body");
-        assert!(!reader.ready().expect("fine"));
+        assert!(!reader.next_buffered().expect("fine"));
         assert!(reader.is_done() && reader.has_surplus());
     }
 }

@@ -9,26 +9,26 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 /// Work under way, by what it is about.
-pub struct Flights<K, S> {
+pub struct SingleFlight<K, S> {
     table: Mutex<HashMap<K, Arc<watch::Sender<S>>>>,
 }
 
 /// A part in a piece of work.
-pub enum Part<K: Eq + Hash + Clone, S> {
+pub enum FlightRole<K: Eq + Hash + Clone, S> {
     /// Somebody is at it.
     Joined(watch::Receiver<S>),
     /// Nobody was: whoever got this does it.
-    Leading(Lead<K, S>, watch::Receiver<S>),
+    Leading(FlightLeader<K, S>, watch::Receiver<S>),
 }
 
 /// The leader's side. Dropping it ends the flight: whoever comes then begins another.
-pub struct Lead<K: Eq + Hash + Clone, S> {
-    flights: Arc<Flights<K, S>>,
+pub struct FlightLeader<K: Eq + Hash + Clone, S> {
+    flights: Arc<SingleFlight<K, S>>,
     key: K,
     sender: Arc<watch::Sender<S>>,
 }
 
-impl<K: Eq + Hash + Clone, S: Default> Flights<K, S> {
+impl<K: Eq + Hash + Clone, S: Default> SingleFlight<K, S> {
     /// Nothing under way.
     pub fn new() -> Arc<Self> {
         Arc::new(Self { table: Mutex::new(HashMap::new()) })
@@ -41,19 +41,19 @@ impl<K: Eq + Hash + Clone, S: Default> Flights<K, S> {
     }
 
     /// Joins the work about `key`, or leads it.
-    pub fn part(self: &Arc<Self>, key: &K) -> Part<K, S> {
+    pub fn join_or_lead(self: &Arc<Self>, key: &K) -> FlightRole<K, S> {
         let mut table = self.table.lock();
         if let Some(sender) = table.get(key) {
-            return Part::Joined(sender.subscribe());
+            return FlightRole::Joined(sender.subscribe());
         }
         let (sender, receiver) = watch::channel(S::default());
         let sender = Arc::new(sender);
         table.insert(key.clone(), Arc::clone(&sender));
-        Part::Leading(Lead { flights: Arc::clone(self), key: key.clone(), sender }, receiver)
+        FlightRole::Leading(FlightLeader { flights: Arc::clone(self), key: key.clone(), sender }, receiver)
     }
 }
 
-impl<K: Eq + Hash + Clone, S> Lead<K, S> {
+impl<K: Eq + Hash + Clone, S> FlightLeader<K, S> {
     /// Changes the state and tells those who follow it.
     pub fn update(&self, change: impl FnOnce(&mut S)) {
         self.sender.send_modify(change);
@@ -97,7 +97,7 @@ impl<K: Eq + Hash + Clone, S> Lead<K, S> {
     }
 }
 
-impl<K: Eq + Hash + Clone, S> Drop for Lead<K, S> {
+impl<K: Eq + Hash + Clone, S> Drop for FlightLeader<K, S> {
     fn drop(&mut self) {
         let mut table = self.flights.table.lock();
         self.remove_from(&mut table);
@@ -112,35 +112,35 @@ mod tests {
 
     #[tokio::test]
     async fn the_first_leads_the_others_join_and_all_see_the_result() {
-        let flights: Arc<Flights<u8, Option<u32>>> = Flights::new();
-        let Part::Leading(lead, mut first) = flights.part(&1) else { panic!("nobody was at it") };
-        let Part::Joined(mut second) = flights.part(&1) else { panic!("it is under way") };
-        assert!(matches!(flights.part(&2), Part::Leading(..)), "another key is another flight");
+        let flights: Arc<SingleFlight<u8, Option<u32>>> = SingleFlight::new();
+        let FlightRole::Leading(lead, mut first) = flights.join_or_lead(&1) else { panic!("nobody was at it") };
+        let FlightRole::Joined(mut second) = flights.join_or_lead(&1) else { panic!("it is under way") };
+        assert!(matches!(flights.join_or_lead(&2), FlightRole::Leading(..)), "another key is another flight");
         lead.update(|state| *state = Some(7));
         for follower in [&mut first, &mut second] {
             assert_eq!(follower.wait_for(Option::is_some).await.map(|state| *state).ok(), Some(Some(7)));
         }
         drop(lead);
-        assert!(matches!(flights.part(&1), Part::Leading(..)), "the next one is a new flight");
+        assert!(matches!(flights.join_or_lead(&1), FlightRole::Leading(..)), "the next one is a new flight");
     }
 
     #[tokio::test]
     async fn a_flight_is_abandoned_when_the_last_one_left_and_not_before() {
-        let flights: Arc<Flights<u8, ()>> = Flights::new();
-        let Part::Leading(lead, first) = flights.part(&1) else { panic!("nobody was at it") };
-        let Part::Joined(second) = flights.part(&1) else { panic!("it is under way") };
+        let flights: Arc<SingleFlight<u8, ()>> = SingleFlight::new();
+        let FlightRole::Leading(lead, first) = flights.join_or_lead(&1) else { panic!("nobody was at it") };
+        let FlightRole::Joined(second) = flights.join_or_lead(&1) else { panic!("it is under way") };
         drop(first);
         assert!(lead.abandoned().now_or_never().is_none());
         drop(second);
         lead.abandoned().await;
-        assert!(matches!(flights.part(&1), Part::Leading(..)), "nobody joins an abandoned flight");
+        assert!(matches!(flights.join_or_lead(&1), FlightRole::Leading(..)), "nobody joins an abandoned flight");
         drop(lead);
     }
 
     #[tokio::test]
     async fn a_leader_that_vanishes_is_noticed() {
-        let flights: Arc<Flights<u8, Option<u32>>> = Flights::new();
-        let Part::Leading(lead, mut first) = flights.part(&1) else { panic!("nobody was at it") };
+        let flights: Arc<SingleFlight<u8, Option<u32>>> = SingleFlight::new();
+        let FlightRole::Leading(lead, mut first) = flights.join_or_lead(&1) else { panic!("nobody was at it") };
         drop(lead);
         assert!(first.changed().await.is_err());
     }

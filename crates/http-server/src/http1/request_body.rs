@@ -8,10 +8,10 @@ use http_semantics::chunked::{self, MalformedChunk};
 use http_semantics::headers::expects_continue;
 
 /// Bytes that are read at once at most.
-const READ: usize = 64 * 1024;
+const MAX_READ_BYTES: usize = 64 * 1024;
 
 /// Pieces below this many bytes are copied.
-const SMALL: usize = 4 * 1024;
+const COPY_BELOW_BYTES: usize = 4 * 1024;
 /// Bytes of a line that begins a chunk and has no extension, at most.
 const SIZE_LINE: usize = 18;
 /// Most bytes of all chunk extensions of a body (RFC 9112 §7.1.1 asks for a limit).
@@ -20,7 +20,7 @@ const MAX_EXTENSIONS: usize = 16 * 1024;
 /// The rest of a request's body.
 #[derive(Debug, Default)]
 pub struct RequestBodyDecoder {
-    rest: Rest,
+    rest: DecoderState,
     awaits_continue: bool,
     trailers: Option<HeaderMap>,
     /// Bytes of lines that begin chunks, beyond their sizes.
@@ -29,7 +29,7 @@ pub struct RequestBodyDecoder {
 
 /// The next part of a body.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Rest {
+enum DecoderState {
     /// Nothing.
     #[default]
     None,
@@ -56,21 +56,21 @@ pub enum BodyStep {
 
 impl RequestBodyDecoder {
     /// The body that `headers` announce.
-    pub fn announced(headers: &HeaderMap) -> Self {
+    pub fn from_headers(headers: &HeaderMap) -> Self {
         // A length that is no number was refused with the head.
         let length = || headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok();
         let rest = if headers.contains_key(header::TRANSFER_ENCODING) {
-            Rest::ChunkSize
+            DecoderState::ChunkSize
         } else {
-            length().filter(|length| *length > 0).map_or(Rest::None, Rest::Length)
+            length().filter(|length| *length > 0).map_or(DecoderState::None, DecoderState::Length)
         };
-        let awaits_continue = rest != Rest::None && expects_continue(headers);
+        let awaits_continue = rest != DecoderState::None && expects_continue(headers);
         Self { rest, awaits_continue, trailers: None, extensions: 0 }
     }
 
     /// Whether nothing more will come.
     pub fn is_over(&self) -> bool {
-        self.rest == Rest::None
+        self.rest == DecoderState::None
     }
 
     /// Whether the client sends only when it is told to.
@@ -92,44 +92,44 @@ impl RequestBodyDecoder {
     pub fn next(&mut self, ahead: &mut BytesMut) -> Result<BodyStep, MalformedChunk> {
         loop {
             match &mut self.rest {
-                Rest::None => return Ok(BodyStep::End),
-                Rest::Length(left) | Rest::ChunkData(left @ 1..) => {
+                DecoderState::None => return Ok(BodyStep::End),
+                DecoderState::Length(left) | DecoderState::ChunkData(left @ 1..) => {
                     let wanted = usize::try_from(*left).unwrap_or(usize::MAX);
                     if ahead.is_empty() {
-                        return Ok(BodyStep::NeedsMore(wanted.min(READ)));
+                        return Ok(BodyStep::NeedsMore(wanted.min(MAX_READ_BYTES)));
                     }
                     let taken = wanted.min(ahead.len());
                     *left -= taken as u64;
-                    if self.rest == Rest::Length(0) {
-                        self.rest = Rest::None;
+                    if self.rest == DecoderState::Length(0) {
+                        self.rest = DecoderState::None;
                     }
                     return Ok(BodyStep::Data(take(ahead, taken)));
                 }
-                Rest::ChunkData(0) => match chunked::data_end(ahead)? {
+                DecoderState::ChunkData(0) => match chunked::data_end(ahead)? {
                     Some(length) => {
                         ahead.advance(length);
-                        self.rest = Rest::ChunkSize;
+                        self.rest = DecoderState::ChunkSize;
                     }
-                    None => return Ok(BodyStep::NeedsMore(READ)),
+                    None => return Ok(BodyStep::NeedsMore(MAX_READ_BYTES)),
                 },
-                Rest::ChunkSize => match chunked::size_line(ahead)? {
+                DecoderState::ChunkSize => match chunked::size_line(ahead)? {
                     Some((length, size)) => {
                         ahead.advance(length);
                         self.extensions += length.saturating_sub(SIZE_LINE);
                         if self.extensions > MAX_EXTENSIONS {
                             return Err(MalformedChunk);
                         }
-                        self.rest = if size == 0 { Rest::Trailers } else { Rest::ChunkData(size) };
+                        self.rest = if size == 0 { DecoderState::Trailers } else { DecoderState::ChunkData(size) };
                     }
-                    None => return Ok(BodyStep::NeedsMore(READ)),
+                    None => return Ok(BodyStep::NeedsMore(MAX_READ_BYTES)),
                 },
-                Rest::Trailers => match chunked::trailer_section(ahead)? {
+                DecoderState::Trailers => match chunked::trailer_section(ahead)? {
                     Some((length, fields)) => {
                         ahead.advance(length);
                         self.trailers = Some(fields).filter(|fields| !fields.is_empty());
-                        self.rest = Rest::None;
+                        self.rest = DecoderState::None;
                     }
-                    None => return Ok(BodyStep::NeedsMore(READ)),
+                    None => return Ok(BodyStep::NeedsMore(MAX_READ_BYTES)),
                 },
             }
         }
@@ -138,7 +138,7 @@ impl RequestBodyDecoder {
 
 /// A small piece is copied: as a part of the buffer it would keep all of it.
 fn take(ahead: &mut BytesMut, count: usize) -> Bytes {
-    if count >= SMALL {
+    if count >= COPY_BELOW_BYTES {
         return ahead.split_to(count).freeze();
     }
     let piece = Bytes::copy_from_slice(&ahead[..count]);
@@ -154,7 +154,7 @@ mod tests {
 
     fn body(name: &'static str, value: &'static str) -> RequestBodyDecoder {
         let name = http::HeaderName::from_static(name);
-        RequestBodyDecoder::announced(&HeaderMap::from_iter([(name, HeaderValue::from_static(value))]))
+        RequestBodyDecoder::from_headers(&HeaderMap::from_iter([(name, HeaderValue::from_static(value))]))
     }
 
     /// The body of `sent` in pieces of `step` bytes, whether its end was seen, and what is left behind it.
@@ -188,7 +188,7 @@ mod tests {
             (counted, b"bodynext", b"body", true, b"next"),
             (counted, b"bod", b"bod", false, b""),
             (|| body("content-length", "0"), b"next", b"", true, b"next"),
-            (|| RequestBodyDecoder::announced(&HeaderMap::new()), b"next", b"", true, b"next"),
+            (|| RequestBodyDecoder::from_headers(&HeaderMap::new()), b"next", b"", true, b"next"),
             (chunked, b"0\r\n\r\nnext", b"", true, b"next"),
             (chunked, b"2\r\nbo\r\n2;a=b\r\ndy\r\n0\r\nX: y\r\n\r\nnext", b"body", true, b"next"),
             (chunked, b"ffffffffffffffff\r\nbo", b"bo", false, b""),
@@ -225,8 +225,8 @@ mod tests {
     fn only_a_client_with_a_body_waits_for_leave_to_send_it() {
         let mut headers = HeaderMap::new();
         headers.insert(header::EXPECT, HeaderValue::from_static("100-Continue"));
-        assert!(!RequestBodyDecoder::announced(&headers).awaits_continue());
+        assert!(!RequestBodyDecoder::from_headers(&headers).awaits_continue());
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("3"));
-        assert!(RequestBodyDecoder::announced(&headers).awaits_continue());
+        assert!(RequestBodyDecoder::from_headers(&headers).awaits_continue());
     }
 }

@@ -7,23 +7,23 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version, header};
 use memchr::memchr_iter;
 
-use crate::Detail;
 use crate::MAX_HEADERS;
+use crate::RefusalDetail;
+use http_semantics::head_syntax;
 use http_semantics::headers::has_token;
-use http_semantics::wire;
 
 /// Reason why a request's head cannot be taken. The connection ends with the refusal.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum HeadFault {
+pub enum RequestHeadError {
     /// More bytes, or more lines, than are read.
     TooLong,
     /// Not a request as RFC 9112 or RFC 9113 has it.
-    Malformed(Detail),
+    Malformed(RefusalDetail),
 }
 
 /// The end of the head at the front of `buffer`, searched from `from` on. Heads with bare line feeds end here too, for the
 /// check to refuse them.
-pub fn end(buffer: &[u8], from: usize) -> Option<usize> {
+pub fn find_end(buffer: &[u8], from: usize) -> Option<usize> {
     let after_lines = memchr_iter(b'\n', &buffer[from..]).map(|at| from + at + 1);
     after_lines.into_iter().find_map(|at| match buffer[at..] {
         [b'\n', ..] => Some(at + 1),
@@ -33,26 +33,27 @@ pub fn end(buffer: &[u8], from: usize) -> Option<usize> {
 }
 
 /// The request with the head `head`; its target and values are parts of it.
-pub fn parse(head: &Bytes) -> Result<Parts, HeadFault> {
-    wire::check(head).map_err(|fault| HeadFault::Malformed(fault.to_string().into()))?;
-    let malformed = || HeadFault::Malformed("the request's head is malformed".into());
+pub fn parse(head: &Bytes) -> Result<Parts, RequestHeadError> {
+    head_syntax::check(head).map_err(|fault| RequestHeadError::Malformed(fault.to_string().into()))?;
+    let malformed = || RequestHeadError::Malformed("the request's head is malformed".into());
     let mut lines = [const { MaybeUninit::uninit() }; MAX_HEADERS];
     let mut parsed = httparse::Request::new(&mut []);
     match parsed.parse_with_uninit_headers(head, &mut lines) {
         Ok(httparse::Status::Complete(length)) if length == head.len() => {}
-        Err(httparse::Error::TooManyHeaders) => return Err(HeadFault::TooLong),
+        Err(httparse::Error::TooManyHeaders) => return Err(RequestHeadError::TooLong),
         _ => return Err(malformed()),
     }
     let mut headers = HeaderMap::with_capacity(parsed.headers.len());
     for line in parsed.headers.iter() {
         let name = HeaderName::from_bytes(line.name.as_bytes()).map_err(|_| malformed())?;
         let value = HeaderValue::from_maybe_shared(head.slice_ref(line.value)).map_err(|_| malformed())?;
-        headers.try_append(name, value).map_err(|_| HeadFault::TooLong)?;
+        headers.try_append(name, value).map_err(|_| RequestHeadError::TooLong)?;
     }
     let target = parsed.path.ok_or_else(malformed)?.as_bytes();
     let uri = Uri::from_maybe_shared(head.slice_ref(target));
-    let uri = uri.map_err(|_| HeadFault::Malformed("the request's target is malformed; percent-encode it".into()))?;
-    let mut parts = unknown();
+    let uri =
+        uri.map_err(|_| RequestHeadError::Malformed("the request's target is malformed; percent-encode it".into()))?;
+    let mut parts = empty_parts();
     parts.method = parsed.method.and_then(|method| method.parse().ok()).ok_or_else(malformed)?;
     parts.version = if parsed.version == Some(1) { Version::HTTP_11 } else { Version::HTTP_10 };
     (parts.uri, parts.headers) = (uri, headers);
@@ -60,7 +61,7 @@ pub fn parse(head: &Bytes) -> Result<Parts, HeadFault> {
 }
 
 /// The parts of a request of which nothing is known.
-pub fn unknown() -> Parts {
+pub fn empty_parts() -> Parts {
     http::Request::new(()).into_parts().0
 }
 

@@ -9,10 +9,10 @@ use foyer::{Code, DefaultHasher, Error, ErrorKind, Result};
 use tokio::sync::Semaphore;
 
 use http_semantics::etag::ETag;
-use http_semantics::range::Span;
+use http_semantics::range::ByteRange;
 
 /// Fills of one version that may be under way at once.
-const FILLS_AT_ONCE: usize = 4;
+const MAX_FILLS_PER_VERSION: usize = 4;
 /// Longest text that is read back from a disk: longer than any key, bucket or tag.
 const MAX_TEXT: u32 = 64 * 1024;
 
@@ -28,7 +28,7 @@ pub struct ObjectId {
 }
 
 /// One version of an object since its last purge.
-pub struct Version {
+pub struct ObjectVersion {
     /// The object.
     pub object: ObjectId,
     /// Its strong entity tag.
@@ -38,19 +38,19 @@ pub struct Version {
     /// The newest purge that covered it when it was fetched, in milliseconds since the Unix epoch.
     pub epoch: u64,
     /// Limits the fills under way.
-    pub gate: Semaphore,
+    pub fill_permits: Semaphore,
     hash: u64,
 }
 
-impl Version {
+impl ObjectVersion {
     /// The version of `object` with this tag and size.
     pub fn new(object: ObjectId, etag: ETag, size: u64, epoch: u64) -> Arc<Self> {
         let hash = DefaultHasher::default().hash_one((&object, &etag, size, epoch));
-        Arc::new(Self { object, etag, size, epoch, gate: Semaphore::new(FILLS_AT_ONCE), hash })
+        Arc::new(Self { object, etag, size, epoch, fill_permits: Semaphore::new(MAX_FILLS_PER_VERSION), hash })
     }
 }
 
-impl PartialEq for Version {
+impl PartialEq for ObjectVersion {
     fn eq(&self, other: &Self) -> bool {
         self.hash == other.hash
             && (self.size, self.epoch) == (other.size, other.epoch)
@@ -59,13 +59,13 @@ impl PartialEq for Version {
     }
 }
 
-impl Eq for Version {}
+impl Eq for ObjectVersion {}
 
 /// A slice of a version: the bytes from `number` × `size` on.
 #[derive(Clone)]
 pub struct SliceKey {
     /// The version.
-    pub version: Arc<Version>,
+    pub version: Arc<ObjectVersion>,
     /// Which slice.
     pub number: u64,
     /// How many bytes every slice but the last has.
@@ -74,10 +74,10 @@ pub struct SliceKey {
 
 impl SliceKey {
     /// The bytes of the object that this slice has; `None` past its end.
-    pub fn span(&self) -> Option<Span> {
+    pub fn byte_range(&self) -> Option<ByteRange> {
         let total = self.version.size;
         let first = self.number.checked_mul(u64::from(self.size)).filter(|first| *first < total)?;
-        Some(Span { first, last: first.saturating_add(u64::from(self.size)).min(total) - 1 })
+        Some(ByteRange { first, last: first.saturating_add(u64::from(self.size)).min(total) - 1 })
     }
 }
 
@@ -126,7 +126,7 @@ impl Code for SliceKey {
     fn decode(reader: &mut impl Read) -> Result<Self> {
         let object = ObjectId::decode(reader)?;
         let etag = ETag::parse(&take(reader)?).ok_or_else(|| Error::new(ErrorKind::Parse, "no entity tag"))?;
-        let version = Version::new(object, etag, u64::decode(reader)?, u64::decode(reader)?);
+        let version = ObjectVersion::new(object, etag, u64::decode(reader)?, u64::decode(reader)?);
         Ok(Self { version, number: u64::decode(reader)?, size: u32::decode(reader)? })
     }
 
@@ -160,9 +160,9 @@ fn take_text(reader: &mut impl Read) -> Result<Arc<str>> {
 mod tests {
     use super::*;
 
-    fn version(etag: &str, size: u64, epoch: u64) -> Arc<Version> {
+    fn version(etag: &str, size: u64, epoch: u64) -> Arc<ObjectVersion> {
         let object = ObjectId { store: "s".into(), bucket: "b".into(), key: "a/ü.mp3".into() };
-        Version::new(object, ETag::parse(etag.as_bytes()).expect("a tag"), size, epoch)
+        ObjectVersion::new(object, ETag::parse(etag.as_bytes()).expect("a tag"), size, epoch)
     }
 
     #[test]
@@ -198,10 +198,10 @@ mod tests {
         {
             let key = |number| SliceKey { version: version("\"a\"", total, 0), number, size: 4096 };
             let found: Vec<_> =
-                (0..3).filter_map(|number| key(number).span()).map(|span| (span.first, span.last)).collect();
+                (0..3).filter_map(|number| key(number).byte_range()).map(|span| (span.first, span.last)).collect();
             assert_eq!(found, spans, "{total}");
         }
         let last = SliceKey { version: version("\"a\"", u64::MAX, 0), number: u64::MAX, size: 4096 };
-        assert_eq!(last.span(), None);
+        assert_eq!(last.byte_range(), None);
     }
 }

@@ -6,18 +6,18 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use http::HeaderValue;
 use parking_lot::Mutex;
 
-use super::fetch::{DRAIN_TIME, Question, is_read, prepare_signature, refused_for_good, request_head};
-use super::{Failure, Origin};
+use super::fetch::{DRAIN_TIME, StoreRequest, is_kept_header, prepare_signature, request_head, terminal_error};
+use super::{ObjectError, ObjectOrigin};
 use s3::error_body::{MAX_ERROR_BODY, StoreError, classify};
+use s3::signed_request_cache::UnsignedRequest;
 use s3::signer::SignError;
-use s3::url_cache::Object;
-use upstream::cluster::Member;
-use upstream::connection::{ExchangeError, Response};
+use upstream::cluster::ClusterMember;
+use upstream::connection::{ExchangeError, UpstreamResponse};
 use upstream::destination::ConnectError;
 use upstream::error::UpstreamError;
 
 /// The key that readiness asks a bucket for; it need not exist. With GET: the answer to a HEAD does not say why it is denied.
-const KEY: &str = ".tidegate-readiness";
+const PROBE_KEY: &str = ".tidegate-readiness";
 
 const UNKNOWN: u8 = 0;
 const USABLE: u8 = 1;
@@ -25,18 +25,18 @@ const FAULTY: u8 = 2;
 
 /// Whether a bucket can be used; unknown at first.
 #[derive(Debug)]
-pub struct Health {
+pub struct BucketHealth {
     state: AtomicU8,
     fault: Mutex<Option<String>>,
 }
 
-impl Default for Health {
+impl Default for BucketHealth {
     fn default() -> Self {
         Self { state: AtomicU8::new(UNKNOWN), fault: Mutex::new(None) }
     }
 }
 
-impl Health {
+impl BucketHealth {
     /// Whether requests for it that reach the store can succeed.
     pub fn is_good(&self) -> bool {
         self.state.load(Ordering::Relaxed) == USABLE
@@ -52,23 +52,26 @@ impl Health {
     }
 
     /// What a question's outcome says of the bucket: only faults of the configuration count, and an object ends them.
-    pub(super) fn learn(&self, failure: Option<&Failure>) {
+    pub(super) fn record_outcome(&self, failure: Option<&ObjectError>) {
         match failure {
             Some(
-                fault @ (Failure::NoSuchBucket | Failure::Unsignable(_) | Failure::Credentials | Failure::Signature),
-            ) => self.is_faulty(fault.to_string()),
-            None => self.is_usable(),
+                fault @ (ObjectError::NoSuchBucket
+                | ObjectError::Unsignable(_)
+                | ObjectError::Credentials
+                | ObjectError::Signature),
+            ) => self.mark_faulty(fault.to_string()),
+            None => self.mark_usable(),
             Some(_) => {}
         }
     }
 
-    fn is_usable(&self) {
+    fn mark_usable(&self) {
         if self.state.load(Ordering::Relaxed) != USABLE {
             self.state.store(USABLE, Ordering::Relaxed);
         }
     }
 
-    fn is_faulty(&self, fault: String) {
+    fn mark_faulty(&self, fault: String) {
         *self.fault.lock() = Some(fault);
         self.state.store(FAULTY, Ordering::Relaxed);
     }
@@ -76,14 +79,15 @@ impl Health {
 
 /// Asks the bucket of `origin` for an object that need not exist, which decides whether it can be used. Beside the breaker
 /// and the retry budget: those are for what players ask.
-pub async fn probe(origin: &Origin) {
+pub async fn probe_bucket(origin: &ObjectOrigin) {
     let mut outcome = Err("the cluster has no destination".to_owned());
     for member in origin.cluster.members() {
-        outcome = match ask(origin, member).await {
+        outcome = match probe_destination(origin, member).await {
             Ok(None) => Ok(()),
             Ok(Some(refused)) => Err(refused.to_string()),
             Err(failure) => {
-                let error = failure.upstream().map(|error| UpstreamError::of(origin.cluster.id(), member, error));
+                let error =
+                    failure.upstream().map(|error| UpstreamError::for_member(origin.cluster.id(), member, error));
                 outcome = Err(error.map_or_else(|| failure.to_string(), |error| error.to_string()));
                 continue;
             }
@@ -91,14 +95,14 @@ pub async fn probe(origin: &Origin) {
         break;
     }
     match outcome {
-        Ok(()) => origin.health.is_usable(),
-        Err(fault) => origin.health.is_faulty(fault),
+        Ok(()) => origin.health.mark_usable(),
+        Err(fault) => origin.health.mark_faulty(fault),
     }
 }
 
 /// Why a destination gave no answer.
 #[derive(Debug, thiserror::Error)]
-enum Unanswered {
+enum ProbeError {
     #[error("no request to the store can be signed: {0}")]
     Unsignable(#[from] SignError),
     #[error(transparent)]
@@ -107,7 +111,7 @@ enum Unanswered {
     Exchange(#[from] ExchangeError),
 }
 
-impl Unanswered {
+impl ProbeError {
     fn upstream(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Unsignable(_) => None,
@@ -118,10 +122,10 @@ impl Unanswered {
 }
 
 /// Asks one destination; a fault of the bucket, where its answer shows one.
-async fn ask(origin: &Origin, member: &Member) -> Result<Option<Failure>, Unanswered> {
-    let object = Object { head: false, bucket: &origin.bucket, key: KEY };
+async fn probe_destination(origin: &ObjectOrigin, member: &ClusterMember) -> Result<Option<ObjectError>, ProbeError> {
+    let object = UnsignedRequest { head: false, bucket: &origin.bucket, key: PROBE_KEY };
     let range = HeaderValue::from_static("bytes=0-0");
-    let question = Question { head: false, key: KEY, range: Some(&range), if_match: None, room: 0 };
+    let question = StoreRequest { head: false, key: PROBE_KEY, range: Some(&range), if_match: None, room: 0 };
     let mut is_last = false;
     loop {
         let signed = origin.signer.sign(&object)?;
@@ -147,19 +151,19 @@ async fn ask(origin: &Origin, member: &Member) -> Result<Option<Failure>, Unansw
         };
         prepare_signature(origin, &object, &signed, error, &response);
         if is_last || !again {
-            return Ok(Some(refused_for_good(origin, error)));
+            return Ok(Some(terminal_error(origin, error)));
         }
         is_last = true;
     }
 }
 
-async fn exchange(origin: &Origin, member: &Member, head: &[u8]) -> Result<Response, Unanswered> {
+async fn exchange(origin: &ObjectOrigin, member: &ClusterMember, head: &[u8]) -> Result<UpstreamResponse, ProbeError> {
     let (connect, first_byte) = (origin.timeouts.connect, origin.timeouts.first_byte);
     let connection = member.destination.connection(connect).await?;
-    match connection.exchange(head, false, is_read, 0, first_byte).await {
+    match connection.exchange(head, false, is_kept_header, 0, first_byte).await {
         Err(ExchangeError::Closed { reused: true, .. }) => {
             let connection = member.destination.new_connection(connect).await?;
-            Ok(connection.exchange(head, false, is_read, 0, first_byte).await?)
+            Ok(connection.exchange(head, false, is_kept_header, 0, first_byte).await?)
         }
         answered => Ok(answered?),
     }
@@ -171,15 +175,15 @@ mod tests {
 
     #[test]
     fn a_bucket_is_unusable_until_it_was_asked_and_while_its_configuration_is_wrong() {
-        let health = Health::default();
+        let health = BucketHealth::default();
         assert_eq!((health.is_good(), health.fault().as_deref()), (false, Some("it has not been asked yet")));
-        health.learn(Some(&Failure::NotFound));
+        health.record_outcome(Some(&ObjectError::NotFound));
         assert!(!health.is_good());
-        health.learn(None);
+        health.record_outcome(None);
         assert_eq!((health.is_good(), health.fault()), (true, None));
-        health.learn(Some(&Failure::Timeout));
+        health.record_outcome(Some(&ObjectError::Timeout));
         assert!(health.is_good());
-        health.learn(Some(&Failure::NoSuchBucket));
+        health.record_outcome(Some(&ObjectError::NoSuchBucket));
         assert_eq!(health.fault().as_deref(), Some("the store has no such bucket: check Bucket"));
     }
 }

@@ -7,41 +7,41 @@ use std::time::Instant;
 
 use parking_lot::Mutex;
 
-use super::window::{Counts, Window};
+use super::sliding_window::{SlidingWindow, WindowCounts};
 
 /// How long a request counts.
-const SECONDS: usize = 10;
+const WINDOW_SECONDS: usize = 10;
 /// Requests that pay for one retry.
 const REQUESTS_PER_RETRY: u64 = 10;
 /// Retries in a window that nobody has to pay for: three a second.
-const FREE: u64 = 3 * SECONDS as u64;
+const FREE_RETRIES: u64 = 3 * WINDOW_SECONDS as u64;
 
 /// The retry budget of one cluster.
 #[derive(Debug)]
-pub struct Budget {
+pub struct RetryBudget {
     /// Requests, and retries as the special ones.
-    window: Mutex<Window<SECONDS>>,
+    window: Mutex<SlidingWindow<WINDOW_SECONDS>>,
     exhausted: AtomicU64,
 }
 
-impl Budget {
+impl RetryBudget {
     /// One that nothing has been taken from.
     pub fn new(now: Instant) -> Self {
-        Self { window: Mutex::new(Window::new(now)), exhausted: AtomicU64::new(0) }
+        Self { window: Mutex::new(SlidingWindow::new(now)), exhausted: AtomicU64::new(0) }
     }
 
     /// A request begins: it pays in.
-    pub fn request(&self, now: Instant) {
-        self.window.lock().add(Counts { all: 1, special: 0 }, now);
+    pub fn deposit(&self, now: Instant) {
+        self.window.lock().add(WindowCounts { total: 1, marked: 0 }, now);
     }
 
     /// Takes a retry out; false when there is none left, and the failure stands.
-    pub fn retry(&self, now: Instant) -> bool {
+    pub fn try_withdraw(&self, now: Instant) -> bool {
         let mut window = self.window.lock();
-        let Counts { all: requests, special: retries } = window.counts(now);
-        let granted = (retries + 1) * REQUESTS_PER_RETRY <= requests + FREE * REQUESTS_PER_RETRY;
+        let WindowCounts { total: requests, marked: retries } = window.counts(now);
+        let granted = (retries + 1) * REQUESTS_PER_RETRY <= requests + FREE_RETRIES * REQUESTS_PER_RETRY;
         if granted {
-            window.add(Counts { all: 0, special: 1 }, now);
+            window.add(WindowCounts { total: 0, marked: 1 }, now);
         } else {
             self.exhausted.fetch_add(1, Ordering::Relaxed);
         }
@@ -58,19 +58,19 @@ impl Budget {
 mod tests {
     use std::time::{Duration, Instant};
 
-    use super::Budget;
+    use super::RetryBudget;
 
     /// Retries granted of `wanted` after `requests`, all at `now`.
-    fn granted(budget: &Budget, requests: u32, wanted: u32, now: Instant) -> usize {
-        (0..requests).for_each(|_| budget.request(now));
-        (0..wanted).filter(|_| budget.retry(now)).count()
+    fn granted(budget: &RetryBudget, requests: u32, wanted: u32, now: Instant) -> usize {
+        (0..requests).for_each(|_| budget.deposit(now));
+        (0..wanted).filter(|_| budget.try_withdraw(now)).count()
     }
 
     #[test]
     fn retries_are_a_tenth_of_the_requests_and_three_a_second() {
         for (requests, expected) in [(0, 30), (9, 30), (10, 31), (100, 40), (1000, 130)] {
             let now = Instant::now();
-            let budget = Budget::new(now);
+            let budget = RetryBudget::new(now);
             assert_eq!(granted(&budget, requests, 500, now), expected, "after {requests} requests");
             assert_eq!(budget.exhausted(), 500 - expected as u64);
         }
@@ -79,7 +79,7 @@ mod tests {
     #[test]
     fn what_was_paid_in_and_taken_out_is_forgotten_after_ten_seconds() {
         let start = Instant::now();
-        let budget = Budget::new(start);
+        let budget = RetryBudget::new(start);
         assert_eq!(granted(&budget, 1000, 500, start), 130);
         assert_eq!(granted(&budget, 0, 10, start + Duration::from_secs(9)), 0);
         assert_eq!(granted(&budget, 0, 500, start + Duration::from_secs(10)), 30);
@@ -88,7 +88,7 @@ mod tests {
     #[test]
     fn a_dead_store_gets_a_tenth_more_in_the_long_run() {
         let start = Instant::now();
-        let budget = Budget::new(start);
+        let budget = RetryBudget::new(start);
         let retries: usize =
             (0..60).map(|second| granted(&budget, 1000, 3000, start + Duration::from_secs(second))).sum();
         // 60,000 requests that each want three more tries.

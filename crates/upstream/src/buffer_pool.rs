@@ -11,13 +11,13 @@ const MIN_CAPACITY: usize = 32 * 1024;
 
 /// Empty buffers of each thread.
 #[derive(Default)]
-pub struct Buffers(ThreadLocal<Mutex<Vec<Vec<u8>>>>);
+pub struct BufferPool(ThreadLocal<Mutex<Vec<Vec<u8>>>>);
 
-impl Buffers {
+impl BufferPool {
     /// An empty buffer for `capacity` bytes and not many more: somebody may hold it for long.
     pub fn take(&self, capacity: usize) -> Vec<u8> {
         let mut kept = self.0.get_or_default().lock();
-        let found = kept.iter().rposition(|buffer| fits(buffer, capacity));
+        let found = kept.iter().rposition(|buffer| has_fitting_capacity(buffer, capacity));
         found.map_or_else(|| Vec::with_capacity(capacity), |at| kept.remove(at))
     }
 
@@ -36,7 +36,7 @@ impl Buffers {
 }
 
 /// Whether `buffer` is of the size to hold `capacity` bytes.
-pub fn fits(buffer: &Vec<u8>, capacity: usize) -> bool {
+pub fn has_fitting_capacity(buffer: &Vec<u8>, capacity: usize) -> bool {
     (capacity..=capacity + capacity / 4).contains(&buffer.capacity())
 }
 
@@ -46,7 +46,7 @@ mod tests {
 
     #[test]
     fn the_last_buffer_that_fits_is_used_again() {
-        let buffers = Buffers::default();
+        let buffers = BufferPool::default();
         let (first, last) = (Vec::with_capacity(64 * 1024), Vec::with_capacity(64 * 1024));
         let kept = [first.as_ptr(), last.as_ptr()];
         buffers.keep(first);
@@ -60,7 +60,7 @@ mod tests {
 
     #[test]
     fn no_more_than_a_few_are_kept() {
-        let buffers = Buffers::default();
+        let buffers = BufferPool::default();
         for _ in 0..3 * MAX_KEPT {
             buffers.keep(Vec::with_capacity(MIN_CAPACITY));
         }

@@ -20,14 +20,14 @@ pub struct SignedRequest {
     /// The credentials and clock offset it was signed with: a later generation may succeed where this one failed.
     pub generation: u64,
     /// Where it was made because the one before it was denied.
-    pub renewal: Option<Renewal>,
+    pub renewal: Option<SignatureRenewal>,
 }
 
 /// The question whether a signature that took the place of a denied one is denied too. One request puts it, and all that
 /// were denied with the old signature go by the answer.
-pub struct Renewal {
+pub struct SignatureRenewal {
     /// Unix second from which a denial may lead to another signature.
-    pub over_at: u64,
+    pub retry_from: u64,
     /// The answer; locked while the question is under way.
     pub outcome: Arc<Mutex<RenewalOutcome>>,
 }
@@ -52,7 +52,7 @@ impl fmt::Debug for SignedRequest {
 
 /// Which object, asked for how.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Object<'a> {
+pub struct UnsignedRequest<'a> {
     /// HEAD instead of GET: the method is signed.
     pub head: bool,
     /// The bucket.
@@ -62,55 +62,55 @@ pub struct Object<'a> {
 }
 
 #[derive(PartialEq, Eq)]
-struct OwnedObject {
+struct SignedRequestKey {
     head: bool,
     bucket: Box<str>,
     key: Box<str>,
 }
 
-impl OwnedObject {
-    fn borrowed(&self) -> Object<'_> {
-        Object { head: self.head, bucket: &self.bucket, key: &self.key }
+impl SignedRequestKey {
+    fn borrowed(&self) -> UnsignedRequest<'_> {
+        UnsignedRequest { head: self.head, bucket: &self.bucket, key: &self.key }
     }
 }
 
-impl Hash for OwnedObject {
+impl Hash for SignedRequestKey {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.borrowed().hash(state);
     }
 }
 
-impl Equivalent<OwnedObject> for Object<'_> {
-    fn equivalent(&self, key: &OwnedObject) -> bool {
+impl Equivalent<SignedRequestKey> for UnsignedRequest<'_> {
+    fn equivalent(&self, key: &SignedRequestKey) -> bool {
         *self == key.borrowed()
     }
 }
 
 /// A bounded cache of signed requests.
-pub struct UrlCache {
-    entries: Cache<OwnedObject, Arc<SignedRequest>>,
+pub struct SignedRequestCache {
+    entries: Cache<SignedRequestKey, Arc<SignedRequest>>,
 }
 
-impl UrlCache {
+impl SignedRequestCache {
     /// A cache of about `bytes` at most: keys come from players, and each may be long.
     pub fn new(bytes: usize) -> Self {
         Self { entries: CacheBuilder::new(bytes).with_shards(8).with_weighter(weight).build() }
     }
 
     /// The request for `object` that may still be used at `now` (Unix seconds).
-    pub fn get(&self, object: &Object<'_>, now: u64) -> Option<Arc<SignedRequest>> {
+    pub fn get(&self, object: &UnsignedRequest<'_>, now: u64) -> Option<Arc<SignedRequest>> {
         let entry = self.entries.get(object)?;
         (now < entry.value().stale_from).then(|| Arc::clone(entry.value()))
     }
 
     /// Keeps `request` for `object`.
-    pub fn put(&self, object: &Object<'_>, request: Arc<SignedRequest>) {
-        let owned = OwnedObject { head: object.head, bucket: object.bucket.into(), key: object.key.into() };
+    pub fn put(&self, object: &UnsignedRequest<'_>, request: Arc<SignedRequest>) {
+        let owned = SignedRequestKey { head: object.head, bucket: object.bucket.into(), key: object.key.into() };
         self.entries.insert(owned, request);
     }
 
     /// Drops what is kept for `object`.
-    pub fn forget(&self, object: &Object<'_>) {
+    pub fn forget(&self, object: &UnsignedRequest<'_>) {
         self.entries.remove(object);
     }
 
@@ -120,7 +120,7 @@ impl UrlCache {
     }
 }
 
-fn weight(object: &OwnedObject, request: &Arc<SignedRequest>) -> usize {
+fn weight(object: &SignedRequestKey, request: &Arc<SignedRequest>) -> usize {
     ENTRY_OVERHEAD + object.bucket.len() + object.key.len() + request.head.len()
 }
 
@@ -130,17 +130,17 @@ mod tests {
 
     #[test]
     fn long_keys_take_the_place_of_many_short_ones() {
-        let cache = UrlCache::new(8 << 20);
+        let cache = SignedRequestCache::new(8 << 20);
         for number in 0..20_000 {
             let key = format!("{number}{}", "x".repeat(1000));
             let request = SignedRequest { head: vec![b'x'; 3500].into(), stale_from: 1, generation: 0, renewal: None };
-            cache.put(&Object { head: false, bucket: "audio", key: &key }, Arc::new(request));
+            cache.put(&UnsignedRequest { head: false, bucket: "audio", key: &key }, Arc::new(request));
         }
         let used = cache.entries.usage();
         assert!((4 << 20..=8 << 20).contains(&used), "{used}");
         let found = (0..20_000).filter(|number| {
             let key = format!("{number}{}", "x".repeat(1000));
-            cache.get(&Object { head: false, bucket: "audio", key: &key }, 0).is_some()
+            cache.get(&UnsignedRequest { head: false, bucket: "audio", key: &key }, 0).is_some()
         });
         assert!((800..1800).contains(&found.count()), "entries of more than 4.5 KB in 8 MiB");
     }

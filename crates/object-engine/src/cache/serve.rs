@@ -1,0 +1,189 @@
+//! From a plan to an answer through the cache: what is known of the object, for how long it is believed, and a reader of
+//! the slices. Conditions and ranges are decided on what is known, so that a hit never asks the store.
+
+use std::sync::Arc;
+
+use http::header;
+
+use super::cached_metadata::{CachedMetadata, Freshness, NegativeEntry, NegativeReason};
+use super::fill::FillHandle;
+use super::metadata_fetch::{self, MetadataKey, MetadataOutcome, MetadataRequest, is_store_failure};
+use super::reader::SliceReader;
+use super::settings::CachePolicy;
+use super::{CacheStatus, RouteCache, SliceCache};
+use crate::AttemptStats;
+use crate::ObjectBody;
+use crate::ObjectError;
+use crate::ObjectOrigin;
+use crate::ObjectResponse;
+use crate::plan::{RequestPlan, ResponseDecision, serve_from_store};
+use http_semantics::range::{ByteRange, RangeSpec};
+use s3::is_valid_key;
+
+/// Versions of an object that may follow each other while one request is answered before we give up.
+const MAX_CHANGES: u32 = 3;
+
+/// Answers `plan` for the object `key`.
+pub async fn serve_from_cache(
+    cached: &RouteCache,
+    origin: &Arc<ObjectOrigin>,
+    plan: &RequestPlan,
+    key: &str,
+    tally: &mut AttemptStats,
+) -> Result<ObjectResponse, ObjectError> {
+    if !is_valid_key(key) {
+        return Err(ObjectError::NotFound);
+    }
+    for _ in 0..MAX_CHANGES {
+        let known = look_up(cached, origin, plan, key, tally).await?;
+        let Some(known) = known else {
+            tally.cache = Some(CacheStatus::Bypass);
+            return serve_from_store(origin, plan, key, tally).await;
+        };
+        match respond(cached, origin, plan, known, tally).await {
+            // No byte has gone out: on to the version that is there now.
+            Err(ObjectError::Changed) => {}
+            outcome => return outcome,
+        }
+    }
+    Err(ObjectError::Changed)
+}
+
+/// What is known of an object, and how.
+struct KnownObject {
+    meta: Arc<CachedMetadata>,
+    state: CacheStatus,
+    /// The fill that asking began.
+    begun: Option<FillHandle>,
+}
+
+/// What is known of the object now; `None` where it cannot be kept.
+async fn look_up(
+    cached: &RouteCache,
+    origin: &Arc<ObjectOrigin>,
+    plan: &RequestPlan,
+    key: &str,
+    tally: &mut AttemptStats,
+) -> Result<Option<KnownObject>, ObjectError> {
+    let RouteCache { cache, policy } = cached;
+    let topic = cache.metadata_key(origin, key);
+    let now = cache.now();
+    let since = |meta: &Arc<CachedMetadata>| meta.version.epoch >= topic.epoch;
+    let mut found = cache.slice_store.metadata_in_memory(&topic.object).filter(since);
+    if found.is_none() {
+        match cache.slice_store.negative_entry(&topic.object).filter(|verdict| verdict.holds(&topic, now)) {
+            Some(NegativeEntry { finding: NegativeReason::Uncacheable, .. }) => return Ok(None),
+            Some(NegativeEntry { finding, .. }) => {
+                tally.cache = Some(CacheStatus::Negative);
+                return Err(if finding == NegativeReason::Gone { ObjectError::Gone } else { ObjectError::NotFound });
+            }
+            None => found = cache.slice_store.metadata(&topic.object).await.filter(since),
+        }
+    }
+    let Some(meta) = found else {
+        tally.cache = Some(CacheStatus::Miss);
+        let how = metadata_request(plan, cache.slice_size);
+        return Ok(known_object(
+            metadata_fetch::fetch_metadata(cache, origin, policy, topic, how, tally).await?,
+            CacheStatus::Miss,
+        ));
+    };
+    match meta.freshness(policy, now) {
+        Freshness::Never => Ok(None),
+        Freshness::Fresh => Ok(Some(KnownObject { meta, state: CacheStatus::Hit, begun: None })),
+        Freshness::Stale { meanwhile: true, .. } => {
+            if cache.is_in_trouble(&origin.store) != Some(false) {
+                metadata_fetch::refresh_in_background(cache, origin, policy, topic);
+            }
+            Ok(Some(KnownObject { meta, state: CacheStatus::Stale, begun: None }))
+        }
+        Freshness::Stale { on_error, .. } => revalidate(cache, origin, policy, topic, (meta, on_error), tally).await,
+    }
+}
+
+/// Asks whether it is still the same; where the store cannot say and that is allowed, what is known serves on.
+async fn revalidate(
+    cache: &Arc<SliceCache>,
+    origin: &Arc<ObjectOrigin>,
+    policy: &CachePolicy,
+    topic: MetadataKey,
+    (meta, on_error): (Arc<CachedMetadata>, bool),
+    tally: &mut AttemptStats,
+) -> Result<Option<KnownObject>, ObjectError> {
+    // While a store is known to be in trouble nobody waits for it: it is asked beside the requests, once a second.
+    if on_error && let Some(due) = cache.is_in_trouble(&origin.store) {
+        if due {
+            metadata_fetch::refresh_in_background(cache, origin, policy, topic);
+        }
+        return Ok(Some(KnownObject { meta, state: CacheStatus::Stale, begun: None }));
+    }
+    match metadata_fetch::fetch_metadata(cache, origin, policy, topic, MetadataRequest::Head, tally).await {
+        Ok(said) => {
+            let same = matches!(&said, MetadataOutcome::Object(now, _) if now.version == meta.version);
+            Ok(known_object(said, if same { CacheStatus::Revalidated } else { CacheStatus::Miss }))
+        }
+        Err(failure) if on_error && is_store_failure(failure) => {
+            Ok(Some(KnownObject { meta, state: CacheStatus::Stale, begun: None }))
+        }
+        Err(failure) => Err(failure),
+    }
+}
+
+fn known_object(learnt: MetadataOutcome, state: CacheStatus) -> Option<KnownObject> {
+    match learnt {
+        MetadataOutcome::Object(meta, begun) => Some(KnownObject { meta, state, begun }),
+        MetadataOutcome::Uncacheable => None,
+    }
+}
+
+/// Where nothing is known: the slice that is wanted first tells it all at once; unless no byte may be wanted, or only the
+/// size tells which.
+fn metadata_request(plan: &RequestPlan, slice_size: u32) -> MetadataRequest {
+    let first = match plan.range {
+        None => 0,
+        Some(RangeSpec::From { first, .. }) => first,
+        Some(RangeSpec::Suffix { .. }) => return MetadataRequest::Head,
+    };
+    if plan.head || !plan.conditions.is_empty() {
+        return MetadataRequest::Head;
+    }
+    MetadataRequest::Slice(first / u64::from(slice_size))
+}
+
+async fn respond(
+    cached: &RouteCache,
+    origin: &Arc<ObjectOrigin>,
+    plan: &RequestPlan,
+    known: KnownObject,
+    tally: &mut AttemptStats,
+) -> Result<ObjectResponse, ObjectError> {
+    let KnownObject { meta, state, begun } = known;
+    tally.cache = Some(state);
+    let decision = plan.decide(&meta.metadata)?;
+    let span = match decision {
+        ResponseDecision::NotModified => None,
+        ResponseDecision::Whole => meta.version.size.checked_sub(1).map(|last| ByteRange { first: 0, last }),
+        ResponseDecision::Part(span) => Some(span),
+    };
+    // RFC 9111 §5.1: the age is of what the store neither sent nor confirmed for this request.
+    let mut is_confirmed = !matches!(state, CacheStatus::Hit | CacheStatus::Stale);
+    let body = if plan.head || decision == ResponseDecision::NotModified {
+        None
+    } else {
+        let mut reader = SliceReader::new(&cached.cache, origin, &meta, span, (state, begun));
+        // The first bytes before the header: until then everything can still be said, or begun anew.
+        let primed = reader.prime().await;
+        tally.cache = Some(reader.cache_status());
+        if let Err(failure) = primed {
+            *tally = std::mem::take(tally).merged_with(reader.attempt_stats());
+            return Err(failure);
+        }
+        is_confirmed |= reader.is_from_store();
+        Some(ObjectBody::Cached(reader))
+    };
+    let mut answer = meta.metadata.clone().into_response(origin, &meta.version.object.key, decision, body);
+    if !is_confirmed {
+        answer.headers.insert(header::AGE, meta.age(cached.cache.now()).into());
+    }
+    Ok(answer)
+}
