@@ -31,7 +31,7 @@ use crate::proxy::Gateway;
 use crate::proxy::inside::{Inside, ModulePaths};
 use crate::proxy::settings::Admin;
 use crate::proxy::world::{Parts, Store, World, WorldError};
-use ::events::Events;
+use ::events::EventPublisher;
 use http_server::listener::{self, ListenError};
 use http_server::workers::Workers;
 use object_engine::cache::{CacheError, SliceCache};
@@ -39,13 +39,13 @@ use primitives::clock::Clock;
 use primitives::lifecycle::BackgroundTasks;
 use s3::settings::{self, StoreEndpoint};
 use s3::signer::Signer;
-use server_kit::api::health::Checkup;
-use server_kit::api::router::{self, Shared};
-use server_kit::auth::{Authenticator, BadIssuer};
+use server_kit::api::health::HealthService;
+use server_kit::api::router::{self, RouterState};
+use server_kit::auth::{Authenticator, InvalidIssuerKey};
 use server_kit::database;
 use server_kit::redis;
 use server_kit::telemetry::metrics::Metrics;
-use server_kit::telemetry::upstreams::{ClusterReading, DestinationReading, Source};
+use server_kit::telemetry::upstream_metrics::{ClusterSnapshot, ClusterSnapshotSource, DestinationSnapshot};
 use upstream::cluster::{Cluster, ClusterMember};
 use upstream::health::HealthState;
 
@@ -70,7 +70,7 @@ pub enum StartError {
     World(#[from] WorldError),
     /// An issuer of tokens.
     #[error(transparent)]
-    Issuer(#[from] BadIssuer),
+    Issuer(#[from] InvalidIssuerKey),
     /// The folder of an embedded store.
     #[error("the embedded store `{name}` cannot be opened: {source}")]
     Embedded {
@@ -87,13 +87,13 @@ pub enum StartError {
     Cache(#[from] CacheError),
     /// Redis.
     #[error(transparent)]
-    Redis(#[from] redis::BadUrl),
+    Redis(#[from] redis::InvalidRedisUrl),
     /// The database.
     #[error(transparent)]
-    Database(#[from] database::OpenError),
+    Database(#[from] database::DatabaseOpenError),
     /// Events.
     #[error(transparent)]
-    Events(#[from] ::events::OpenError),
+    Events(#[from] ::events::EventsOpenError),
     /// The metrics.
     #[error("the metrics cannot be registered: {0}")]
     Metrics(#[from] prometheus::Error),
@@ -120,7 +120,7 @@ pub struct Running {
 /// The files that are opened anew when an operator has moved them away. Clones are the same files.
 #[derive(Clone)]
 pub struct OpenFiles {
-    events: Option<Events>,
+    events: Option<EventPublisher>,
 }
 
 impl OpenFiles {
@@ -203,8 +203,8 @@ pub async fn start(settings: Settings, extra: Router) -> Result<Running, StartEr
     let tracks = tracks::routes(&settings, &means, &shared_tracks, &world, operations.clone());
     let files = OpenFiles { events: events.as_ref().map(|events| events.events.clone()) };
     let Started { modules, active_sessions } = modules::start(&settings, &means, events.as_ref(), tracks)?;
-    let shared = Shared {
-        checkup: Checkup::new(Arc::new(Process {
+    let shared = RouterState {
+        health: HealthService::new(Arc::new(Process {
             events: events.map(|events| events.events),
             active_sessions,
             ..Process::new(&world, &tasks, &backing, &workers)
@@ -231,7 +231,7 @@ async fn observe(
     metrics: &Metrics,
 ) -> Result<(), prometheus::Error> {
     watch::start(world, backing, tasks).await;
-    metrics.watch(reader(world))
+    metrics.register_upstreams(reader(world))
 }
 
 /// The paths that the modules answer, of these templates.
@@ -299,21 +299,21 @@ async fn open_stores(
 }
 
 /// Reads the clusters of the world in force.
-fn reader(world: &Arc<ArcSwap<World>>) -> Source {
+fn reader(world: &Arc<ArcSwap<World>>) -> ClusterSnapshotSource {
     let world = Arc::clone(world);
     Box::new(move || readings(&world.load()))
 }
 
 /// What metrics say of the clusters.
-fn readings(world: &World) -> Vec<ClusterReading> {
+fn readings(world: &World) -> Vec<ClusterSnapshot> {
     let now = Instant::now();
     let destination = |member: &ClusterMember| {
         let (destination, health) = (Arc::clone(member.destination.id()), member.destination.health());
         let current = health.state(now);
         let states = HealthState::ALL.iter().map(|state| (state.name(), *state == current)).collect();
-        DestinationReading { destination, states, opened: health.breaker_openings() }
+        DestinationSnapshot { destination, states, opened: health.breaker_openings() }
     };
-    let cluster = |cluster: &Arc<Cluster>| ClusterReading {
+    let cluster = |cluster: &Arc<Cluster>| ClusterSnapshot {
         cluster: Arc::clone(cluster.id()),
         retries_refused: cluster.retry_budget().exhausted(),
         destinations: cluster.members().iter().map(destination).collect(),
@@ -321,7 +321,7 @@ fn readings(world: &World) -> Vec<ClusterReading> {
     world.clusters().iter().map(cluster).collect()
 }
 
-fn serve_admin(admin: &Admin, shared: Shared, tasks: &BackgroundTasks) -> Result<SocketAddr, StartError> {
+fn serve_admin(admin: &Admin, shared: RouterState, tasks: &BackgroundTasks) -> Result<SocketAddr, StartError> {
     let (socket, address) = listener::bind(admin.address)?;
     let failed = |source| ListenError::Bind { address, source };
     let socket = tokio::net::TcpListener::from_std(socket).map_err(failed)?;

@@ -10,8 +10,8 @@ use tokio::time::{sleep, timeout};
 use super::StartError;
 use crate::config::Settings;
 use primitives::lifecycle::BackgroundTasks;
-use server_kit::api::health::Part;
-use server_kit::database::{self, Database, DatabaseFile, OpenError};
+use server_kit::api::health::ComponentStatus;
+use server_kit::database::{self, Database, DatabaseFile, DatabaseOpenError};
 use server_kit::redis::Redis;
 
 /// Between two looks at whether they answer, and two tries to migrate.
@@ -62,7 +62,7 @@ impl Backing {
         };
         let file = match &settings.database {
             Some(database::settings::Settings::Sqlite(path)) => {
-                Some(DatabaseFile::at(path).map_err(database::OpenError::Folder)?)
+                Some(DatabaseFile::at(path).map_err(database::DatabaseOpenError::Folder)?)
             }
             Some(database::settings::Settings::Postgres { .. }) | None => None,
         };
@@ -73,7 +73,7 @@ impl Backing {
     }
 
     /// Redis, as it was seen last.
-    pub fn redis_part(&self) -> Part {
+    pub fn redis_part(&self) -> ComponentStatus {
         part(self.redis.is_some(), &self.looks.redis)
     }
 
@@ -83,7 +83,7 @@ impl Backing {
     }
 
     /// The database, as it was seen last.
-    pub fn database_part(&self) -> Part {
+    pub fn database_part(&self) -> ComponentStatus {
         part(self.database.is_some(), &self.looks.database)
     }
 
@@ -154,10 +154,10 @@ impl Backing {
 }
 
 /// False where the server does not answer yet; any other failure is an error.
-async fn migrate(database: &Database) -> Result<bool, OpenError> {
+async fn migrate(database: &Database) -> Result<bool, DatabaseOpenError> {
     match database.migrate().await {
         Ok(_) => Ok(true),
-        Err(error) if error.is_absence() => {
+        Err(error) if error.is_unreachable() => {
             tracing::warn!(%error, "the database (Database.Url) does not answer: going on without it, and trying again");
             Ok(false)
         }
@@ -165,10 +165,10 @@ async fn migrate(database: &Database) -> Result<bool, OpenError> {
     }
 }
 
-fn part(configured: bool, fault: &Fault) -> Part {
+fn part(configured: bool, fault: &Fault) -> ComponentStatus {
     match (configured, fault.lock().is_some()) {
-        (false, _) => Part::Disabled,
-        (true, false) => Part::Ok,
-        (true, true) => Part::Unavailable,
+        (false, _) => ComponentStatus::Disabled,
+        (true, false) => ComponentStatus::Ok,
+        (true, true) => ComponentStatus::Unavailable,
     }
 }

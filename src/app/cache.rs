@@ -12,8 +12,8 @@ use crate::proxy::world::World;
 use object_engine::cache::{self, SliceCache};
 use primitives::clock::Clock;
 use primitives::lifecycle::BackgroundTasks;
-use server_kit::api::cache::{Operations, Refreshed, Scope};
-use server_kit::telemetry::cache::CacheNumbers;
+use server_kit::api::cache_admin::{CacheOperations, PurgeTarget, RefreshSummary};
+use server_kit::telemetry::cache_metrics::CacheSnapshot;
 use server_kit::telemetry::metrics::Metrics;
 
 /// Opens the cache where a route uses it.
@@ -31,13 +31,13 @@ pub async fn open(
     let spawner = Arc::new(move |task: BoxFuture<'static, ()>| tasks.spawn(task));
     let cache = SliceCache::open(&settings.cache, clock.clone(), spawner).await?;
     let read = Arc::clone(&cache);
-    metrics.watch_cache(Arc::new(move || numbers(&read)))?;
+    metrics.register_cache(Arc::new(move || numbers(&read)))?;
     Ok(Some(cache))
 }
 
-fn numbers(cache: &SliceCache) -> CacheNumbers {
+fn numbers(cache: &SliceCache) -> CacheSnapshot {
     let stats = cache.stats();
-    CacheNumbers {
+    CacheSnapshot {
         memory_bytes: stats.memory_bytes.get(),
         disk_bytes: stats.disk_bytes.get(),
         store_bytes: stats.store_bytes.get(),
@@ -45,8 +45,8 @@ fn numbers(cache: &SliceCache) -> CacheNumbers {
         filled: stats.filled.get(),
         failed: stats.failed.get(),
         cancelled: stats.cancelled.get(),
-        ahead: stats.read_aheads.get(),
-        questions: stats.metadata_requests.get(),
+        read_aheads: stats.read_aheads.get(),
+        metadata_requests: stats.metadata_requests.get(),
         evictions: stats.evictions.get(),
         disk_errors: stats.disk_errors.get(),
         purges: stats.purges.get(),
@@ -55,7 +55,7 @@ fn numbers(cache: &SliceCache) -> CacheNumbers {
 }
 
 /// What the operator can do with `cache`.
-pub fn operations(cache: &Arc<SliceCache>, world: &Arc<ArcSwap<World>>) -> Arc<dyn Operations> {
+pub fn operations(cache: &Arc<SliceCache>, world: &Arc<ArcSwap<World>>) -> Arc<dyn CacheOperations> {
     Arc::new(Hands { cache: Arc::clone(cache), world: Arc::clone(world) })
 }
 
@@ -77,14 +77,16 @@ struct Hands {
     world: Arc<ArcSwap<World>>,
 }
 
-impl Operations for Hands {
-    fn purge(&self, scope: Scope) -> std::io::Result<()> {
+impl CacheOperations for Hands {
+    fn purge(&self, scope: PurgeTarget) -> std::io::Result<()> {
         self.cache.purge(match scope {
-            Scope::Key(key) => cache::PurgeScope::Key(key),
-            Scope::Prefix(prefix) => cache::PurgeScope::Prefix(prefix),
+            PurgeTarget::Key(key) => cache::PurgeScope::Key(key),
+            PurgeTarget::Prefix(prefix) => cache::PurgeScope::Prefix(prefix),
             // One that a reload has taken away meanwhile has served nobody knows what.
-            Scope::Route(route) => self.world.load().object_route(&route).map_or(cache::PurgeScope::All, served_by),
-            Scope::All => cache::PurgeScope::All,
+            PurgeTarget::Route(route) => {
+                self.world.load().object_route(&route).map_or(cache::PurgeScope::All, served_by)
+            }
+            PurgeTarget::All => cache::PurgeScope::All,
         })
     }
 
@@ -92,10 +94,10 @@ impl Operations for Hands {
         self.world.load().object_route(route).is_some()
     }
 
-    fn refresh<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Refreshed> {
+    fn refresh<'a>(&'a self, key: &'a str) -> BoxFuture<'a, RefreshSummary> {
         let origins: Vec<_> = self.world.load().origins().into_iter().filter(|origin| origin.cache.is_some()).collect();
         Box::pin(async move {
-            let mut refreshed = Refreshed::default();
+            let mut refreshed = RefreshSummary::default();
             let mut asked = Vec::new();
             for origin in origins {
                 // Routes of one bucket share what is known.

@@ -26,7 +26,7 @@ pub fn open(
     let failed = |source: io::Error| StartError::Embedded { name: Arc::clone(&store.name), source };
     let (listener, address) = http_server::listener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
     let (access, secret) = (random_key(20), random_key(40));
-    let server = demo::embedded::Store::open(folder, &access, &Secret::new(secret.clone()), clock.clone());
+    let server = demo::embedded::EmbeddedStore::open(folder, &access, &Secret::new(secret.clone()), clock.clone());
     let server = server.map_err(failed)?;
     let listener = tokio::net::TcpListener::from_std(listener).map_err(failed)?;
     let stopping = tasks.clone();

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use super::StartError;
 use crate::config::Settings;
 use crate::proxy::audience::{Audience, Ending};
-use events::Events;
-use playback::reports::Playback;
-use playback::reports::streams::{Heard, Listening, What};
+use events::EventPublisher;
+use playback::reports::PlaybackReporter;
+use playback::reports::stream_follower::{StreamEvent, StreamEventKind, StreamFollower};
 use primitives::clock::Clock;
 use primitives::lifecycle::BackgroundTasks;
 use server_kit::telemetry::metrics::Metrics;
@@ -16,9 +16,9 @@ use server_kit::telemetry::metrics::Metrics;
 /// What there is where the settings name events.
 pub struct Opened {
     /// Takes events.
-    pub events: Events,
+    pub events: EventPublisher,
     /// Takes those of playback.
-    pub playback: Playback,
+    pub playback: PlaybackReporter,
     /// Is told of streams.
     pub audience: Option<Arc<dyn Audience>>,
 }
@@ -31,24 +31,28 @@ pub async fn open(
     metrics: &Metrics,
 ) -> Result<Option<Opened>, StartError> {
     let Some((settings, playback)) = &settings.events else { return Ok(None) };
-    let events = Events::open(settings, services, metrics.registry()).await?;
+    let events = EventPublisher::open(settings, services, metrics.registry()).await?;
     let from_streams = playback.from_streams;
-    let playback = Playback::new(playback, events.clone(), clock.clone());
+    let playback = PlaybackReporter::new(playback, events.clone(), clock.clone());
     let audience: Option<Arc<dyn Audience>> = match from_streams {
-        true => Some(Arc::new(Ears(Listening::start(playback.clone(), services)))),
+        true => Some(Arc::new(Ears(StreamFollower::start(playback.clone(), services)))),
         false => None,
     };
     Ok(Some(Opened { events, playback, audience }))
 }
 
-struct Ears(Listening);
+struct Ears(StreamFollower);
 
 impl Audience for Ears {
     fn began(&self, user: &str, track: &str) {
-        self.0.tell(Heard { user: user.into(), track: track.into(), what: What::Began });
+        self.0.notify(StreamEvent { user: user.into(), track: track.into(), kind: StreamEventKind::Started });
     }
 
     fn ended(&self, user: &str, track: &str, Ending { sent, size, last }: Ending) {
-        self.0.tell(Heard { user: user.into(), track: track.into(), what: What::Ended { sent, size, last } });
+        self.0.notify(StreamEvent {
+            user: user.into(),
+            track: track.into(),
+            kind: StreamEventKind::Ended { sent, size, last },
+        });
     }
 }

@@ -8,9 +8,9 @@ use super::backing::Backing;
 use crate::config::Settings;
 use primitives::clock::Clock;
 use primitives::lifecycle::BackgroundTasks;
-use server_kit::limit::Limits;
-use server_kit::limit::egress::Ledger;
-use server_kit::limit::ledger::{InDatabase, InRedis};
+use server_kit::limit::RateLimiters;
+use server_kit::limit::egress::EgressStore;
+use server_kit::limit::egress_store::{DatabaseEgressStore, RedisEgressStore};
 use server_kit::limit::metrics::LimitMetrics;
 use server_kit::telemetry::metrics::Metrics;
 
@@ -24,12 +24,13 @@ pub fn open(
     clock: &Clock,
     services: &BackgroundTasks,
     metrics: &Metrics,
-) -> Result<Arc<Limits>, StartError> {
-    let database = backing.database.clone().map(|database| Arc::new(InDatabase(database)) as Arc<dyn Ledger>);
-    let redis = backing.redis.clone().map(|redis| Arc::new(InRedis(redis)) as Arc<dyn Ledger>);
+) -> Result<Arc<RateLimiters>, StartError> {
+    let database =
+        backing.database.clone().map(|database| Arc::new(DatabaseEgressStore(database)) as Arc<dyn EgressStore>);
+    let redis = backing.redis.clone().map(|redis| Arc::new(RedisEgressStore(redis)) as Arc<dyn EgressStore>);
     let shared = backing.redis.clone().map(|redis| (redis, BUDGET));
     let counters = LimitMetrics::new(metrics.registry())?;
-    let (limits, worker) = Limits::new(&settings.limits, clock, shared, database.or(redis), &counters);
+    let (limits, worker) = RateLimiters::new(&settings.limits, clock, shared, database.or(redis), &counters);
     let stopping = services.clone();
     services.spawn(worker.run(async move { stopping.stopping().await }));
     Ok(Arc::new(limits))

@@ -11,13 +11,13 @@ use super::events::Opened;
 use super::process::ActiveSessions;
 use crate::config::Settings;
 use crate::proxy::world::Store;
-use playback::positions::{self, Positions};
+use playback::positions::{self, PositionService};
 use primitives::clock::Clock;
 use primitives::lifecycle::BackgroundTasks;
-use server_kit::api::limits::{Class, limited, limited_with_operations};
-use server_kit::api::router::{self, Modules};
+use server_kit::api::rate_limit_layer::{RateLimitClass, limit_routes, limit_routes_with_admin_class};
+use server_kit::api::router::{self, ModuleRoutes};
 use server_kit::api::usage;
-use server_kit::limit::Limits;
+use server_kit::limit::RateLimiters;
 use server_kit::telemetry::metrics::Metrics;
 
 /// What the modules start with.
@@ -34,7 +34,7 @@ pub struct Means<'a> {
     /// Where they count.
     pub metrics: &'a Metrics,
     /// What callers may.
-    pub limits: &'a Arc<Limits>,
+    pub limits: &'a Arc<RateLimiters>,
     /// The stores, by name.
     pub stores: &'a HashMap<Arc<str>, Store>,
 }
@@ -42,7 +42,7 @@ pub struct Means<'a> {
 /// The modules that run.
 pub struct Started {
     /// Their paths.
-    pub modules: Modules,
+    pub modules: ModuleRoutes,
     /// The number of live sessions, where sharing is switched on.
     pub active_sessions: Option<ActiveSessions>,
 }
@@ -57,18 +57,19 @@ pub fn start(
     let Means { backing, clock, services, metrics, limits, .. } = means;
     let usage = usage::routes(Arc::clone(limits));
     let mut modules: Vec<OpenApiRouter> =
-        vec![limited_with_operations(usage, limits, Class::STANDARD, usage::is_operation)];
+        vec![limit_routes_with_admin_class(usage, limits, RateLimitClass::STANDARD, usage::is_admin_request)];
     if let Some(settings) = settings.positions {
         let stores = (backing.database.clone(), backing.redis.clone());
-        let positions = Positions::start(settings, stores, clock, services, metrics.registry())?;
+        let positions = PositionService::start(settings, stores, clock, services, metrics.registry())?;
         modules.extend(
-            positions.map(|positions| limited(positions::routes(positions), limits, Class::named("positions"))),
+            positions.map(|positions| {
+                limit_routes(positions::routes(positions), limits, RateLimitClass::named("positions"))
+            }),
         );
     }
-    modules
-        .extend(events.map(|events| {
-            limited(playback::reports::routes::routes(events.playback.clone()), limits, Class::STANDARD)
-        }));
+    modules.extend(events.map(|events| {
+        limit_routes(playback::reports::routes::routes(events.playback.clone()), limits, RateLimitClass::STANDARD)
+    }));
     modules.extend(tracks);
     #[cfg(feature = "share")]
     let active_sessions = super::share::start(settings, means, &mut modules)?;

@@ -6,10 +6,10 @@ use arc_swap::ArcSwap;
 
 use super::backing::Backing;
 use crate::proxy::world::World;
-use events::Events;
+use events::EventPublisher;
 use http_server::workers::{STUCK_AFTER, Workers};
 use primitives::lifecycle::BackgroundTasks;
-use server_kit::api::health::{Part, Probe};
+use server_kit::api::health::{ComponentHealth, ComponentStatus};
 
 /// Counts the live sessions.
 pub type ActiveSessions = Arc<dyn Fn() -> u64 + Send + Sync>;
@@ -19,7 +19,7 @@ pub struct Process {
     /// The settings at work, with the stores' health.
     pub world: Arc<ArcSwap<World>>,
     /// The events, where there are any.
-    pub events: Option<Events>,
+    pub events: Option<EventPublisher>,
     /// Everything that shutdown waits for.
     pub tasks: BackgroundTasks,
     /// Redis and the database.
@@ -43,24 +43,24 @@ impl Process {
     }
 }
 
-impl Probe for Process {
+impl ComponentHealth for Process {
     fn is_alive(&self) -> bool {
         self.workers.stuck(STUCK_AFTER).is_empty()
     }
 
-    fn stores(&self) -> Part {
-        if self.world.load().stores_are_good() { Part::Ok } else { Part::Unavailable }
+    fn stores(&self) -> ComponentStatus {
+        if self.world.load().stores_are_good() { ComponentStatus::Ok } else { ComponentStatus::Unavailable }
     }
 
     fn store_faults(&self) -> Vec<String> {
         self.world.load().store_faults()
     }
 
-    fn redis(&self) -> Part {
+    fn redis(&self) -> ComponentStatus {
         self.backing.redis_part()
     }
 
-    fn database(&self) -> Part {
+    fn database(&self) -> ComponentStatus {
         self.backing.database_part()
     }
 
@@ -68,11 +68,11 @@ impl Probe for Process {
         self.backing.has_lost_file()
     }
 
-    fn kafka(&self) -> Part {
-        match self.events.as_ref().and_then(Events::reaches_kafka) {
-            None => Part::Disabled,
-            Some(true) => Part::Ok,
-            Some(false) => Part::Unavailable,
+    fn kafka(&self) -> ComponentStatus {
+        match self.events.as_ref().and_then(EventPublisher::reaches_kafka) {
+            None => ComponentStatus::Disabled,
+            Some(true) => ComponentStatus::Ok,
+            Some(false) => ComponentStatus::Unavailable,
         }
     }
 

@@ -9,7 +9,7 @@ use super::StartError;
 use super::modules::Means;
 use super::process::ActiveSessions;
 use crate::config::Settings;
-use server_kit::api::limits::limited;
+use server_kit::api::rate_limit_layer::limit_routes;
 
 /// Starts it, adds its paths to `modules`, and returns the number of its live sessions for health.
 pub fn start(
@@ -24,6 +24,6 @@ pub fn start(
     let depot = recording.zip(signer).map(|(settings, signer)| Depot::open(settings, signer)).transpose()?;
     let (redis, registry) = (means.backing.redis.as_ref(), means.metrics.registry());
     let relay = Relay::start(settings, redis, means.clock.clone(), means.tasks, registry, depot)?;
-    modules.push(share::routes(Arc::clone(&relay), |routes, class| limited(routes, means.limits, class)));
+    modules.push(share::routes(Arc::clone(&relay), |routes, class| limit_routes(routes, means.limits, class)));
     Ok(Some(Arc::new(move || relay.active_sessions())))
 }

@@ -13,7 +13,7 @@ use serde_json::Map;
 
 use super::{refuse, say, serve};
 use crate::config::{self, Settings};
-use demo::media::{self, Track};
+use demo::media::{self, AudioFile};
 use demo::{configuration, router};
 use primitives::clock::Clock;
 use server_kit::auth::TokenIssuer;
@@ -64,10 +64,10 @@ pub fn run(arguments: &DemoArgs) -> ExitCode {
     })
 }
 
-fn prepare(arguments: &DemoArgs) -> io::Result<Vec<Track>> {
+fn prepare(arguments: &DemoArgs) -> io::Result<Vec<AudioFile>> {
     let folder = arguments.folder.join(BUCKET);
     std::fs::create_dir_all(&folder)?;
-    media::prepare(&folder, |step| say(&mut io::stdout(), step))?;
+    media::generate_samples(&folder, |step| say(&mut io::stdout(), step))?;
     media::tracks(&folder)
 }
 
@@ -85,7 +85,7 @@ fn token(settings: &Settings) -> Option<String> {
     Some(issuer.issue("demo", TOKEN_LIFE, &Map::new(), &Clock::system()))
 }
 
-fn welcome(address: SocketAddr, token: &str, tracks: &[Track], folder: &std::path::Path) -> String {
+fn welcome(address: SocketAddr, token: &str, tracks: &[AudioFile], folder: &std::path::Path) -> String {
     let key = tracks.first().map_or("", |track| track.key.as_str());
     let url = format!("http://{address}/stream/{}", utf8_percent_encode(key, PATH));
     let folder = folder.join(BUCKET);

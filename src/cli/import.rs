@@ -11,7 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::{BAD_CONFIGURATION, refuse, say};
 use crate::app::listing::{Listed, Listing};
 use crate::config::{self, Settings};
-use catalog::{Catalog, Imported, MAX_ID, NewTrack};
+use catalog::{Catalog, ImportSummary, MAX_ID_BYTES, NewTrack};
 use http_semantics::media_type;
 use primitives::clock::Clock;
 use primitives::lifecycle::BackgroundTasks;
@@ -85,7 +85,7 @@ fn stem(key: &str) -> &str {
 struct Totals {
     seen: u64,
     passed_over: u64,
-    tracks: Imported,
+    tracks: ImportSummary,
 }
 
 /// Does it.
@@ -168,7 +168,7 @@ fn track(args: &Args, listed: Listed) -> Option<NewTrack> {
         Some(pattern) => pattern.id(&listed.key)?,
         None => stem(&listed.key),
     };
-    let good = (1..=MAX_ID).contains(&id.len()) && !id.contains(|c: char| c == '/' || c.is_control());
+    let good = (1..=MAX_ID_BYTES).contains(&id.len()) && !id.contains(|c: char| c == '/' || c.is_control());
     let id = good.then(|| id.to_owned())?;
     let content_type = media_type::from_key_extension(&listed.key).map(str::to_owned);
     let (store, bucket, owner) = (args.store.clone(), args.bucket.clone(), args.owner.clone());

@@ -6,7 +6,7 @@ use tokio::runtime::Builder;
 
 use super::{BAD_CONFIGURATION, say};
 use server_kit::database::settings::Settings;
-use server_kit::database::{Database, OpenError};
+use server_kit::database::{Database, DatabaseOpenError};
 
 /// Migrates the database that the configuration names.
 pub fn run(settings: Option<&Settings>) -> ExitCode {
@@ -14,7 +14,7 @@ pub fn run(settings: Option<&Settings>) -> ExitCode {
         say(&mut std::io::stderr(), "tidegate: the configuration has no `Database`: there is nothing to migrate");
         return ExitCode::from(BAD_CONFIGURATION);
     };
-    let runtime = Builder::new_current_thread().enable_all().build().map_err(OpenError::from);
+    let runtime = Builder::new_current_thread().enable_all().build().map_err(DatabaseOpenError::from);
     match runtime.and_then(|runtime| runtime.block_on(migrate(settings))) {
         Ok(count) => {
             say(&mut std::io::stdout(), &format!("the database is up to date: {count} migrations"));
@@ -27,7 +27,7 @@ pub fn run(settings: Option<&Settings>) -> ExitCode {
     }
 }
 
-async fn migrate(settings: &Settings) -> Result<usize, OpenError> {
+async fn migrate(settings: &Settings) -> Result<usize, DatabaseOpenError> {
     let database = Database::open(settings).await?;
     let count = database.migrate().await?;
     database.close().await;

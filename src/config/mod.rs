@@ -35,7 +35,7 @@ use server_kit::auth;
 use server_kit::database;
 use server_kit::limit;
 use server_kit::redis;
-use server_kit::telemetry::settings::Telemetry;
+use server_kit::telemetry::settings::TelemetrySettings;
 use upstream;
 
 /// Everything that the modules are told; nothing in it is undecided.
@@ -48,7 +48,7 @@ pub struct Settings {
     /// The object stores, by name.
     pub stores: Vec<s3::settings::StoreSettings>,
     /// Whose tokens are believed.
-    pub auth: auth::settings::Auth,
+    pub auth: auth::settings::AuthSettings,
     /// How much each may ask for and get.
     pub limits: limit::settings::Settings,
     /// The routes that are enabled.
@@ -68,7 +68,7 @@ pub struct Settings {
     /// Live sharing, where there is any.
     pub share: Option<Share>,
     /// Logs.
-    pub telemetry: Telemetry,
+    pub telemetry: TelemetrySettings,
 }
 
 /// Settings of live sharing.

@@ -84,16 +84,16 @@ pub fn record(line: &RequestLine<'_>, answered: Option<StatusCode>, sent: u64, c
         Some(failure) if failure.status().as_u16() == 499 => 499,
         _ => written,
     };
-    metrics.answered(ctx.route(), status);
+    metrics.request_answered(ctx.route(), status);
     if let Some(first_byte) = ctx.first_byte {
         metrics.first_byte(ctx.route(), first_byte);
     }
     if let Some(state) = ctx.tally.cache {
-        metrics.cached(state.name());
+        metrics.cache_request(state.name());
     }
-    metrics.effort(ctx.tally.expired, ctx.tally.retries);
+    metrics.record_retries(ctx.tally.expired, ctx.tally.retries);
     for (cause, count) in ctx.tally.resumes.by_cause() {
-        metrics.resumed(cause.name(), count);
+        metrics.body_resumed(cause.name(), count);
     }
     if ctx.sent > 0 {
         metrics.stream_ended(ctx.started.elapsed());
@@ -101,7 +101,7 @@ pub fn record(line: &RequestLine<'_>, answered: Option<StatusCode>, sent: u64, c
     if let Some(failure) = &ctx.failure {
         log_failure(line, ctx, failure);
         if failure.status().as_u16() != 499 && ctx.served.is_some() {
-            metrics.failed(failure.code());
+            metrics.stream_failed(failure.code());
         }
     }
     log_access(line, status, sent, ctx);
@@ -111,33 +111,33 @@ fn log_access(line: &RequestLine<'_>, status: u16, sent: u64, ctx: &Ctx) {
     let fields = ctx.world.access_fields;
     let (tally, failure) = (&ctx.tally, ctx.failure.as_ref());
     let server = tally.server.as_ref();
-    let object = ctx.failed_object.as_deref().and_then(|object| fields.show(Field::Object, object));
+    let object = ctx.failed_object.as_deref().and_then(|object| fields.value_if_enabled(Field::Object, object));
     info!(
         target: "access",
-        request_id = fields.show(Field::RequestId, ctx.id.as_str()),
-        route = fields.show(Field::Route, ctx.route()).filter(|_| !ctx.inside),
-        module = fields.show(Field::Route, module(&line.path)).filter(|_| ctx.inside),
-        method = fields.show(Field::Method, line.method.as_str()),
-        path = fields.show(Field::Path, &*line.path),
-        host = fields.show(Field::Host, line.host).flatten(),
-        status = fields.show(Field::Status, status),
-        sent = fields.show(Field::Sent, sent),
-        first_byte_ms = fields.show(Field::FirstByteMs, ctx.first_byte.map(millis)).flatten(),
-        duration_ms = fields.show(Field::DurationMs, millis(ctx.started.elapsed())),
-        user_agent = fields.show(Field::UserAgent, line.user_agent).flatten(),
-        client = fields.show(Field::Client, ctx.client.map(tracing::field::display)).flatten(),
-        user = fields.show(Field::User, ctx.claims.as_ref().map(|claims| claims.subject.as_str())).flatten(),
-        cluster = fields.show(Field::Cluster, server.map(|server| &*server.cluster)).flatten(),
-        destination = fields.show(Field::Destination, server.map(|server| &*server.destination)).flatten(),
-        attempts = fields.show(Field::Attempts, tally.attempts),
-        resumes = fields.show(Field::Resumes, tally.resumes.total()),
-        cache = fields.show(Field::Cache, tally.cache.map(CacheStatus::name)).flatten(),
+        request_id = fields.value_if_enabled(Field::RequestId, ctx.id.as_str()),
+        route = fields.value_if_enabled(Field::Route, ctx.route()).filter(|_| !ctx.inside),
+        module = fields.value_if_enabled(Field::Route, module(&line.path)).filter(|_| ctx.inside),
+        method = fields.value_if_enabled(Field::Method, line.method.as_str()),
+        path = fields.value_if_enabled(Field::Path, &*line.path),
+        host = fields.value_if_enabled(Field::Host, line.host).flatten(),
+        status = fields.value_if_enabled(Field::Status, status),
+        sent = fields.value_if_enabled(Field::Sent, sent),
+        first_byte_ms = fields.value_if_enabled(Field::FirstByteMs, ctx.first_byte.map(millis)).flatten(),
+        duration_ms = fields.value_if_enabled(Field::DurationMs, millis(ctx.started.elapsed())),
+        user_agent = fields.value_if_enabled(Field::UserAgent, line.user_agent).flatten(),
+        client = fields.value_if_enabled(Field::Client, ctx.client.map(tracing::field::display)).flatten(),
+        user = fields.value_if_enabled(Field::User, ctx.claims.as_ref().map(|claims| claims.subject.as_str())).flatten(),
+        cluster = fields.value_if_enabled(Field::Cluster, server.map(|server| &*server.cluster)).flatten(),
+        destination = fields.value_if_enabled(Field::Destination, server.map(|server| &*server.destination)).flatten(),
+        attempts = fields.value_if_enabled(Field::Attempts, tally.attempts),
+        resumes = fields.value_if_enabled(Field::Resumes, tally.resumes.total()),
+        cache = fields.value_if_enabled(Field::Cache, tally.cache.map(CacheStatus::name)).flatten(),
         store = object.map(|object| &*object.store),
         bucket = object.map(|object| &*object.bucket),
         key = object.map(|object| bounded(&object.key, MAX_PATH)),
-        failure = fields.show(Field::Failure, failure.map(Failure::code)).flatten(),
-        cause = fields.show(Field::Failure, failure.and_then(Failure::cause)).flatten(),
-        error = fields.show(Field::Failure, tally.error.as_ref().map(tracing::field::display)).flatten(),
+        failure = fields.value_if_enabled(Field::Failure, failure.map(Failure::code)).flatten(),
+        cause = fields.value_if_enabled(Field::Failure, failure.and_then(Failure::cause)).flatten(),
+        error = fields.value_if_enabled(Field::Failure, tally.error.as_ref().map(tracing::field::display)).flatten(),
         "request"
     );
 }

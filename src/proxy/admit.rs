@@ -16,7 +16,7 @@ use http_semantics::request_path::InvalidPath;
 use http_semantics::{client_ip, cors, request_path};
 use http_server::Downstream;
 use routing::table::{RouteLookup, RoutingInput};
-use server_kit::auth::Refusal;
+use server_kit::auth::AuthenticationError;
 
 /// What object routes take.
 pub const OBJECT_METHODS: [Method; 3] = [Method::GET, Method::HEAD, Method::OPTIONS];
@@ -89,7 +89,7 @@ pub async fn admit(downstream: &impl Downstream, ctx: &mut Ctx, modules: &Module
 fn inside(request: &Parts, ctx: &mut Ctx, asked: bool) -> Result<Way, Failure> {
     ctx.inside = true;
     if ctx.ticket.is_some() {
-        return Err(Failure::Unauthorized(Refusal::WrongPath));
+        return Err(Failure::Unauthorized(AuthenticationError::WrongPath));
     }
     let origin = request.headers.get(header::ORIGIN);
     let answers = |policy: &&Arc<cors::CorsPolicy>| policy.allows(origin) || !origin.is_some_and(cors::is_local);

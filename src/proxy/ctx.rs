@@ -10,9 +10,9 @@ use http_semantics::{cors, request_info};
 use object_engine::{AttemptStats, ObjectLocation};
 use routing::pattern::Captures;
 use server_kit::auth::Claims;
-use server_kit::auth::path_token::Ticket;
-use server_kit::limit::Standing;
-use server_kit::limit::policy::Permit;
+use server_kit::auth::path_token::PathTokenClaims;
+use server_kit::limit::RateLimitStatus;
+use server_kit::limit::rate_limiter::RateLimitPermit;
 
 /// One request's way through the phases.
 pub struct Ctx {
@@ -27,11 +27,11 @@ pub struct Ctx {
     /// Who asks, by token.
     pub claims: Option<Arc<Claims>>,
     /// The leave of the route's rate limiter policy.
-    pub permit: Option<Permit>,
+    pub permit: Option<RateLimitPermit>,
     /// What the answer says of that policy, refusals too.
-    pub standing: Option<Standing>,
+    pub standing: Option<RateLimitStatus>,
     /// The verified token of the path, where it has one.
-    pub ticket: Option<Ticket>,
+    pub ticket: Option<PathTokenClaims>,
     /// The route, once it is known.
     pub served: Option<Arc<Served>>,
     /// Whether a module answers it.

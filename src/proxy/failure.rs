@@ -10,7 +10,7 @@ use http_semantics::range;
 use http_semantics::rate_limit::ExceededLimit;
 use http_server::{DownstreamError, RequestHeadError};
 use object_engine;
-use server_kit::auth::Refusal;
+use server_kit::auth::AuthenticationError;
 
 /// Why a request got no proper answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub enum Failure {
     /// The route does not take the method.
     MethodNotAllowed(Vec<Method>),
     /// Who asks is not known.
-    Unauthorized(Refusal),
+    Unauthorized(AuthenticationError),
     /// The keys that tokens are verified with cannot be had.
     KeysUnavailable,
     /// Those who decide who may cannot be asked.
@@ -367,7 +367,7 @@ mod tests {
             Failure::PathTooLong,
             Failure::NoRoute,
             Failure::MethodNotAllowed(vec![Method::GET]),
-            Failure::Unauthorized(Refusal::Missing),
+            Failure::Unauthorized(AuthenticationError::Missing),
             Failure::KeysUnavailable,
             Failure::AccessUnavailable,
             Failure::CatalogUnavailable,

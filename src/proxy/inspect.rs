@@ -15,13 +15,13 @@ use super::world::World;
 use object_engine::{self, AttemptStats, RequestPlan};
 use routing::table::RouteLookup;
 use server_kit::auth::Claims;
-use server_kit::auth::path_token::Leave;
+use server_kit::auth::path_token::PathAuthorization;
 
 /// What there is under a path.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Found {
     /// The leave to read it.
-    pub leave: Leave,
+    pub leave: PathAuthorization,
     /// When the catalogue's entry changed last; 0 without a catalogue.
     pub version: i64,
     /// The media type.

@@ -32,7 +32,7 @@ pub async fn serve(
         Err(failure) => return respond::failure(downstream, ctx, failure).await,
     };
     let user = ctx.claims.as_ref().map(|claims| claims.subject.as_str());
-    let _stream = metrics.stream(user);
+    let _stream = metrics.stream_started(user);
     let answer = {
         let plan = RequestPlan::from_request(
             &downstream.request().method,
@@ -161,7 +161,7 @@ async fn write_paced(
 fn count(ctx: &mut Ctx, metrics: &Metrics, sent: usize) {
     let sent = sent as u64;
     ctx.sent += sent;
-    metrics.sent(sent);
+    metrics.bytes_sent(sent);
     limit::sent(ctx, sent);
 }
 

@@ -15,24 +15,24 @@ use super::failure::Failure;
 use super::limit;
 use super::settings::Authorization;
 use super::world::{Served, World};
-use catalog::access::{Access, Verdict};
+use catalog::access::{AccessChecker, AccessDecision};
 use routing::pattern::Captures;
-use server_kit::auth::path_token::{self, Judged, Leave, PathToken, PathTokens};
-use server_kit::auth::policy::claim_text;
-use server_kit::auth::revocation::Revocations;
-use server_kit::auth::{Claims, Refusal};
-use server_kit::limit::settings::Partition;
+use server_kit::auth::claims_policy::claim_text;
+use server_kit::auth::path_token::{self, AuthorizationDigest, PathAuthorization, PathToken, PathTokenSigner};
+use server_kit::auth::revocation::TokenRevocations;
+use server_kit::auth::{AuthenticationError, Claims};
+use server_kit::limit::settings::LimitPartition;
 use server_kit::limit::subject::ClaimValue;
 
 /// Who is asked for leave beside the issuers of tokens.
 #[derive(Clone, Default)]
 pub struct Guards {
     /// Those who decide beyond claims, by the policy's name.
-    pub access: HashMap<Arc<str>, Arc<Access>>,
+    pub access: HashMap<Arc<str>, Arc<AccessChecker>>,
     /// Tokens in paths, where they are given out.
-    pub path_tokens: Option<Arc<PathTokens>>,
+    pub path_tokens: Option<Arc<PathTokenSigner>>,
     /// The users' generations, where tokens in paths or live streams are tied to them.
-    pub revocations: Option<Arc<Revocations>>,
+    pub revocations: Option<Arc<TokenRevocations>>,
     /// Whether a logout ends live streams.
     pub end_streams: bool,
 }
@@ -57,12 +57,12 @@ pub fn open_path(world: &World, request: &mut Parts) {
 pub async fn verify_path_token(request: &Parts, ctx: &mut Ctx) -> Result<(), Failure> {
     let Some(token) = request.extensions.get::<PathToken>() else { return Ok(()) };
     let guards = &ctx.world.guards;
-    let tokens = guards.path_tokens.as_ref().ok_or(Failure::Unauthorized(Refusal::Malformed))?;
+    let tokens = guards.path_tokens.as_ref().ok_or(Failure::Unauthorized(AuthenticationError::Malformed))?;
     let ticket = tokens.verify(token, request.uri.path()).map_err(|refusal| limit::refused(refusal, ctx))?;
     if let Some(revocations) = &guards.revocations {
         let asked: BoxFuture<'_, _> = Box::pin(revocations.is_revoked(&ticket.user, ticket.generation));
         if asked.await {
-            return Err(Failure::Unauthorized(Refusal::Revoked));
+            return Err(Failure::Unauthorized(AuthenticationError::Revoked));
         }
     }
     ctx.ticket = Some(ticket);
@@ -103,17 +103,17 @@ pub async fn permit(
 }
 
 /// The leave that [`permit`] has just given, for a token that stands for these claims.
-pub fn leave(served: &Served, captures: &Captures, claims: &Claims) -> Result<Leave, Failure> {
+pub fn leave(served: &Served, captures: &Captures, claims: &Claims) -> Result<PathAuthorization, Failure> {
     let claim = counted_claim(served).and_then(|name| claim_text(&claims.map, name));
     let claim = claim.map(|text| ClaimValue::new(&text).into_text());
-    Ok(Leave { judged: judged(served, captures)?, claim })
+    Ok(PathAuthorization { digest: judged(served, captures)?, claim })
 }
 
 /// Everything that [`permit`] looks at on the route beside the user: its hosts, its policy, the captured values that the
 /// policy's rules speak of, the track that others are asked about. Beside it the claim that the route's limit counts by,
 /// which a token carries.
-fn judged(served: &Served, captures: &Captures) -> Result<Judged, Failure> {
-    let Authorization::Policy(policy) = &served.route.authorization else { return Ok(Judged::default()) };
+fn judged(served: &Served, captures: &Captures) -> Result<AuthorizationDigest, Failure> {
+    let Authorization::Policy(policy) = &served.route.authorization else { return Ok(AuthorizationDigest::default()) };
     let mut parts = vec![served.route.hosts.join("\n"), policy.name.to_string()];
     parts.push(counted_claim(served).unwrap_or_default().to_owned());
     parts.push(served.guarded.as_ref().map_or(Ok(String::new()), |guarded| track(guarded, captures))?);
@@ -121,25 +121,25 @@ fn judged(served: &Served, captures: &Captures) -> Result<Judged, Failure> {
         parts.push(name.to_owned());
         parts.push(captures.decoded(name).and_then(Result::ok).unwrap_or_default());
     }
-    Ok(Judged::new(parts.iter().map(String::as_str)))
+    Ok(AuthorizationDigest::new(parts.iter().map(String::as_str)))
 }
 
 /// The claim that the route's limit counts by.
 fn counted_claim(served: &Served) -> Option<&str> {
     match &served.limit.as_ref()?.settings().partition {
-        Partition::Claim(name) => Some(name),
-        Partition::User | Partition::Address | Partition::Route => None,
+        LimitPartition::Claim(name) => Some(name),
+        LimitPartition::User | LimitPartition::Address | LimitPartition::Route => None,
     }
 }
 
 /// By a token in the path: the rules over claims were satisfied, for what is judged here, when it was made.
 async fn by_ticket(world: &World, method: &Method, ctx: &mut Ctx, served: &Served) -> Result<(), Failure> {
     let (Some(tokens), Some(ticket)) = (&world.guards.path_tokens, &ctx.ticket) else {
-        return Err(Failure::Unauthorized(Refusal::Missing));
+        return Err(Failure::Unauthorized(AuthenticationError::Missing));
     };
     let reads = matches!(*method, Method::GET | Method::HEAD);
-    if !reads || !tokens.is_leave(ticket, &judged(served, &ctx.captures)?) {
-        return Err(Failure::Unauthorized(Refusal::WrongPath));
+    if !reads || !tokens.authorizes(ticket, &judged(served, &ctx.captures)?) {
+        return Err(Failure::Unauthorized(AuthenticationError::WrongPath));
     }
     let user = ticket.user.clone();
     let map = Map::from_iter([("sub".to_owned(), Value::from(user.as_str()))]);
@@ -167,16 +167,16 @@ async fn ask(
     // Few routes ask; the others carry a pointer in place of the question.
     let asked: BoxFuture<'_, _> = Box::pin(guarded.access.permits(user, &track, token));
     match asked.await {
-        Verdict::Allowed => Ok(()),
-        Verdict::Denied => Err(denied(served)),
-        Verdict::Unknown => Err(Failure::AccessUnavailable),
+        AccessDecision::Allowed => Ok(()),
+        AccessDecision::Denied => Err(denied(served)),
+        AccessDecision::Unknown => Err(Failure::AccessUnavailable),
     }
 }
 
 /// What of a route those who decide beyond claims are asked about.
 pub struct Guarded {
     /// They.
-    pub access: Arc<Access>,
+    pub access: Arc<AccessChecker>,
     /// The track's id.
     pub track: routing::template::CaptureTemplate,
 }
@@ -193,7 +193,7 @@ pub fn revoked(ctx: &Ctx) -> impl Future<Output = ()> + use<> {
     async move {
         match watched {
             // Boxed: a stream that nobody can end so, which is most, does not keep room for it.
-            Some((revocations, claims)) => Box::pin(revocations.revoked(&claims.subject, generation)).await,
+            Some((revocations, claims)) => Box::pin(revocations.wait_until_revoked(&claims.subject, generation)).await,
             None => std::future::pending().await,
         }
     }

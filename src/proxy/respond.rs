@@ -140,7 +140,7 @@ fn envelope(downstream: &impl Downstream, ctx: &Ctx, failure: &Failure) -> (Head
         let objects = ctx.served.as_ref().is_some_and(|served| matches!(served.route.kind, Kind::Object(_)));
         let request = downstream.request();
         let path = match request.extensions.get::<PathToken>() {
-            Some(token) => HeaderValue::try_from(token.before(request.uri.path())),
+            Some(token) => HeaderValue::try_from(token.full_path(request.uri.path())),
             None => HeaderValue::try_from(request.uri.path()),
         };
         if let (true, Ok(path)) = (objects, path) {

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use http_semantics::cors;
 use routing::template::CaptureTemplate;
 use routing::transform::Transform;
-use server_kit::auth::policy::Policy;
+use server_kit::auth::claims_policy::ClaimsPolicy;
 
 pub use upstream::settings::UpstreamTimeouts;
 
@@ -110,7 +110,7 @@ pub struct PlainRoute {
 #[derive(Clone, Debug)]
 pub struct Access {
     /// They, as the policy names them.
-    pub settings: Arc<catalog::settings::Access>,
+    pub settings: Arc<catalog::settings::AccessSettings>,
     /// The track's id that they are asked about, from captured path values.
     pub track: CaptureTemplate,
 }
@@ -121,5 +121,5 @@ pub enum Authorization {
     /// Everybody; a token is not looked at.
     Anonymous,
     /// Whoever has a valid token (`Default`, no rules) or one that satisfies the policy.
-    Policy(Arc<Policy>),
+    Policy(Arc<ClaimsPolicy>),
 }

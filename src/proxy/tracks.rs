@@ -11,7 +11,7 @@ use http::HeaderValue;
 use super::failure::Failure;
 use super::settings::{Kind, Source};
 use super::world::{Served, Target};
-use catalog::{Catalog, Track, Unfound};
+use catalog::{Catalog, Track, TrackLookupError};
 use object_engine::{self, ObjectOrigin};
 use routing::pattern::Captures;
 
@@ -96,9 +96,9 @@ impl Places {
 
     async fn find(&self, id: &str) -> Result<Wanted, Failure> {
         let track = self.catalog.find(id).await.map_err(|unfound| match unfound {
-            Unfound::Unknown => Failure::Object(object_engine::ObjectError::NotFound),
-            Unfound::Deleted => Failure::Object(object_engine::ObjectError::Gone),
-            Unfound::Away => Failure::CatalogUnavailable,
+            TrackLookupError::Unknown => Failure::Object(object_engine::ObjectError::NotFound),
+            TrackLookupError::Deleted => Failure::Object(object_engine::ObjectError::Gone),
+            TrackLookupError::Unavailable => Failure::CatalogUnavailable,
         })?;
         let origin = self
             .origin(&track.store, &track.bucket)

@@ -20,8 +20,8 @@ use routing::table::{RouteLookup, RouteTable, RoutingInput};
 use s3::signer::Signer;
 use server_kit::auth::Authenticator;
 use server_kit::auth::settings::TokenSource;
-use server_kit::limit::Limits;
-use server_kit::limit::policy::Policy;
+use server_kit::limit::RateLimiters;
+use server_kit::limit::rate_limiter::RateLimiter;
 use server_kit::telemetry::settings::AccessFields;
 use upstream::cluster::{Cluster, ClusterFactory};
 use upstream::settings;
@@ -51,7 +51,7 @@ pub struct Served {
     /// The route.
     pub route: Arc<Route>,
     /// How much each may ask of it.
-    pub limit: Option<Arc<Policy>>,
+    pub limit: Option<Arc<RateLimiter>>,
     /// What answers it.
     pub target: Target,
     /// Who decides beyond the policy's rules over claims.
@@ -79,7 +79,7 @@ pub struct Parts {
     /// The cache, where a route uses it.
     pub cache: Option<Arc<SliceCache>>,
     /// The rate limiter policies, and what they have counted.
-    pub limits: Arc<Limits>,
+    pub limits: Arc<RateLimiters>,
     /// The catalogue, where there is a database.
     pub catalog: Option<Arc<Catalog>>,
     /// Who is asked for leave.
@@ -112,7 +112,7 @@ pub struct World {
     /// Where tokens are looked for; what is found there is not passed on.
     pub token_sources: Vec<TokenSource>,
     /// The rate limiter policies, and what they have counted.
-    pub limits: Arc<Limits>,
+    pub limits: Arc<RateLimiters>,
     /// Who is asked for leave.
     pub guards: Guards,
     /// The server's settings.
@@ -137,7 +137,7 @@ impl World {
     ) -> Result<Self, WorldError> {
         let mut builder = Builder::new(clusters, &parts);
         let routes = routes.try_map(|route| {
-            let policy = |name: &Arc<str>| parts.limits.policy(name).cloned();
+            let policy = |name: &Arc<str>| parts.limits.limiter(name).cloned();
             let unknown = || WorldError::UnknownLimit(Arc::clone(&route.id));
             let limit = route.rate_limiter.as_ref().map(|name| policy(name).ok_or_else(unknown)).transpose()?;
             let target = builder.target(&route)?;

@@ -18,7 +18,7 @@ use rcgen::{CertifiedKey, KeyPair, generate_simple_self_signed};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::{Value, json};
-use server_kit::api::caller::User;
+use server_kit::api::user::User;
 use tidegate::app::{self, Running};
 use tidegate::config as settings;
 use tokio::io::{AsyncRead, AsyncWrite};

@@ -8,12 +8,12 @@ use primitives::secret::Secret;
 use prometheus::Registry;
 use serde_json::{Value, json};
 use server_kit::database;
-use server_kit::limit::Limits;
-use server_kit::limit::egress::Ledger;
-use server_kit::limit::ledger::{InDatabase, InRedis};
+use server_kit::limit::RateLimiters;
+use server_kit::limit::egress::EgressStore;
+use server_kit::limit::egress_store::{DatabaseEgressStore, RedisEgressStore};
 use server_kit::limit::metrics::LimitMetrics;
-use server_kit::limit::policy::{Cause, Permit, Refused};
-use server_kit::limit::settings::{EgressQuota, Partition, Policy, Rule};
+use server_kit::limit::rate_limiter::{LimitKind, LimitRejection, RateLimitPermit};
+use server_kit::limit::settings::{EgressQuota, LimitPartition, RateLimitPolicy, RequestLimit};
 use server_kit::redis;
 
 use crate::support::origin::pattern;
@@ -26,13 +26,18 @@ pub const TRACK: &str = "/stream/track.mp3";
 const MINUTE: Duration = Duration::from_secs(60);
 
 /// A policy by user.
-pub fn policy(name: &str, requests: Option<Rule>, streams: Option<u32>, egress: Option<EgressQuota>) -> Policy {
-    Policy { name: name.into(), requests, streams, bandwidth: None, egress, partition: Partition::User }
+pub fn policy(
+    name: &str,
+    requests: Option<RequestLimit>,
+    streams: Option<u32>,
+    egress: Option<EgressQuota>,
+) -> RateLimitPolicy {
+    RateLimitPolicy { name: name.into(), requests, streams, bandwidth: None, egress, partition: LimitPartition::User }
 }
 
-fn policies() -> Vec<Policy> {
-    let window = |permits, segments| Some(Rule::Window { permits, segment: MINUTE / segments, segments });
-    let bucket = Rule::Bucket { tokens: 5, refill: 2, period: Duration::from_secs(10) };
+fn policies() -> Vec<RateLimitPolicy> {
+    let window = |permits, segments| Some(RequestLimit::Window { permits, segment: MINUTE / segments, segments });
+    let bucket = RequestLimit::Bucket { tokens: 5, refill: 2, period: Duration::from_secs(10) };
     vec![
         policy("sliding", window(10, 6), None, None),
         policy("fixed", window(10, 1), None, None),
@@ -45,7 +50,7 @@ fn policies() -> Vec<Policy> {
 /// Nodes that count together: one in memory, or several over one Redis.
 pub struct Nodes {
     clock: Clock,
-    all: Vec<Limits>,
+    all: Vec<RateLimiters>,
     next: usize,
 }
 
@@ -74,10 +79,10 @@ impl Nodes {
     }
 
     /// Asks one node after the other.
-    async fn ask(&mut self, policy: &str, subject: &str) -> Result<Permit, Refused> {
+    async fn ask(&mut self, policy: &str, subject: &str) -> Result<RateLimitPermit, LimitRejection> {
         self.next += 1;
         let node = &self.all[self.next % self.all.len()];
-        node.policy(policy).expect("the policy is there").admit(subject).await
+        node.limiter(policy).expect("the policy is there").admit(subject).await
     }
 
     /// How many of `tries` requests pass.
@@ -92,15 +97,15 @@ impl Nodes {
 
 /// The limits of one node; its worker runs until the test ends.
 pub fn node(
-    policies: &[Policy],
+    policies: &[RateLimitPolicy],
     clock: &Clock,
     redis: Option<redis::Redis>,
-    ledger: Option<Arc<dyn Ledger>>,
-) -> Limits {
+    ledger: Option<Arc<dyn EgressStore>>,
+) -> RateLimiters {
     let metrics = LimitMetrics::new(&Registry::new()).expect("they register");
     // Longer than a node waits: here the count is looked at, and not the time.
     let redis = redis.map(|redis| (redis, Duration::from_secs(10)));
-    let (limits, worker) = Limits::new(&policies.to_vec(), clock, redis, ledger, &metrics);
+    let (limits, worker) = RateLimiters::new(&policies.to_vec(), clock, redis, ledger, &metrics);
     tokio::spawn(worker.run(std::future::pending()));
     limits
 }
@@ -136,16 +141,16 @@ async fn contract(mut nodes: Nodes) {
         assert_eq!(nodes.pass(policy, tries).await, expected, "{policy} after {at} ms");
     }
     let refused = nodes.ask("fixed", "u:bob").await.expect("another subject has its own count");
-    assert_eq!(refused.standing().map(|standing| (standing.limit, standing.remaining)), Some((10, 9)));
+    assert_eq!(refused.status().map(|standing| (standing.limit, standing.remaining)), Some((10, 9)));
     let mut held = Vec::new();
     for _ in 0..3 {
         held.push(nodes.ask("streams", "u:alice").await.expect("a stream"));
     }
     let refused = nodes.ask("streams", "u:alice").await.err().expect("the fourth");
-    assert_eq!((refused.cause, refused.standing.limit), (Cause::Streams, 3));
+    assert_eq!((refused.limit, refused.status.limit), (LimitKind::Streams, 3));
     held.pop();
     let again = eventually("the place is free", async || nodes.ask("streams", "u:alice").await.ok()).await;
-    let usage = nodes.all[0].policy("streams").expect("the policy").usage("u:alice").await;
+    let usage = nodes.all[0].limiter("streams").expect("the policy").usage("u:alice").await;
     assert_eq!(usage.streams, Some((3, 3)));
     drop(again);
 }
@@ -168,7 +173,7 @@ async fn the_contract_holds_over_a_cluster_of_redis() {
     let Some(cluster) = Redis::cluster().await else { return };
     contract(Nodes::at(cluster[1].cluster_url(), 2).await).await;
     let client = connect(cluster[2].cluster_url()).await;
-    adds_up(|| Arc::new(InRedis(client.clone()))).await;
+    adds_up(|| Arc::new(RedisEgressStore(client.clone()))).await;
 }
 
 /// Moments and subjects as they come, always the same.
@@ -191,9 +196,9 @@ async fn two_nodes_over_redis_decide_as_one_in_memory_does() {
         let subject = ["u:alice", "u:bob", "a:192.0.2.1"][who];
         for policy in ["sliding", "fixed", "bucket"] {
             let (here, there) = (one.ask(policy, subject).await, two.ask(policy, subject).await);
-            let left = |answer: &Result<Permit, Refused>| match answer {
-                Ok(permit) => (true, permit.standing()),
-                Err(refused) => (false, Some(refused.standing)),
+            let left = |answer: &Result<RateLimitPermit, LimitRejection>| match answer {
+                Ok(permit) => (true, permit.status()),
+                Err(refused) => (false, Some(refused.status)),
             };
             assert_eq!(left(&here), left(&there), "{policy} at step {number}");
         }
@@ -209,27 +214,27 @@ async fn a_script_that_redis_has_forgotten_is_sent_again() {
     assert_eq!(nodes.pass("fixed", 6).await, 4);
 }
 
-async fn adds_up(ledger: impl Fn() -> Arc<dyn Ledger>) {
+async fn adds_up(ledger: impl Fn() -> Arc<dyn EgressStore>) {
     let (clock, quota) = (Nodes::clock(), EgressQuota { bytes: 1000, period: Duration::from_secs(86_400) });
     let all = [policy("quota", None, None, Some(quota))];
-    let nodes: Vec<Limits> = (0..2).map(|_| node(&all, &clock, None, Some(ledger()))).collect();
-    let of = |node: usize| nodes[node].policy("quota").expect("the policy");
+    let nodes: Vec<RateLimiters> = (0..2).map(|_| node(&all, &clock, None, Some(ledger()))).collect();
+    let of = |node: usize| nodes[node].limiter("quota").expect("the policy");
     let used = async |node: usize| of(node).usage("u:alice").await.egress.expect("the policy has a quota").1;
     let permit = of(0).admit("u:alice").await.expect("nothing is used");
-    permit.sent(600);
+    permit.record_sent(600);
     assert_eq!(used(0).await, 600, "counted at once");
     let fresh = node(&all, &clock, None, Some(ledger()));
     eventually("another node reads it", async || {
         let late = node(&all, &clock, None, Some(ledger()));
-        let egress = late.policy("quota").expect("the policy").usage("u:alice").await.egress;
+        let egress = late.limiter("quota").expect("the policy").usage("u:alice").await.egress;
         egress.filter(|(_, used)| *used == 600)
     })
     .await;
-    fresh.policy("quota").expect("the policy").admit("u:alice").await.expect("400 are left").sent(400);
+    fresh.limiter("quota").expect("the policy").admit("u:alice").await.expect("400 are left").record_sent(400);
     let refused = eventually("a third refuses", async || {
-        node(&all, &clock, None, Some(ledger())).policy("quota").expect("the policy").admit("u:alice").await.err()
+        node(&all, &clock, None, Some(ledger())).limiter("quota").expect("the policy").admit("u:alice").await.err()
     });
-    assert_eq!(refused.await.cause, Cause::Egress);
+    assert_eq!(refused.await.limit, LimitKind::Egress);
     clock.advance(Duration::from_secs(86_400));
     assert!(of(1).admit("u:alice").await.is_ok(), "a new period");
 }
@@ -244,7 +249,7 @@ async fn egress_adds_up_over_nodes_in_the_database() {
     for place in places {
         let database = database::Database::open(&place).await.expect("it opens");
         database.migrate().await.expect("it has the tables");
-        adds_up(|| Arc::new(InDatabase(database.clone()))).await;
+        adds_up(|| Arc::new(DatabaseEgressStore(database.clone()))).await;
     }
 }
 
@@ -252,7 +257,7 @@ async fn egress_adds_up_over_nodes_in_the_database() {
 async fn egress_adds_up_over_nodes_in_redis() {
     let Some(redis) = Redis::start() else { return };
     let client = connect(redis.url()).await;
-    adds_up(|| Arc::new(InRedis(client.clone()))).await;
+    adds_up(|| Arc::new(RedisEgressStore(client.clone()))).await;
 }
 
 /// A gate whose stream route has this policy, with tokens.
@@ -299,14 +304,14 @@ async fn of_1000_simultaneous_requests_exactly_100_pass() {
 #[tokio::test(flavor = "multi_thread")]
 async fn of_1000_simultaneous_requests_over_two_nodes_that_have_time_exactly_the_limit_passes() {
     let Some(redis) = Redis::start() else { return };
-    let rule = Rule::Window { permits: 100, segment: MINUTE / 6, segments: 6 };
+    let rule = RequestLimit::Window { permits: 100, segment: MINUTE / 6, segments: 6 };
     let (clock, all) = (Nodes::clock(), [policy("streaming", Some(rule), None, None)]);
     let mut nodes = Vec::new();
     for _ in 0..2 {
         nodes.push(node(&all, &clock, Some(connect(redis.url()).await), None));
     }
     let tasks = (0..1000).map(|number| {
-        let policy = Arc::clone(nodes[number % 2].policy("streaming").expect("the policy"));
+        let policy = Arc::clone(nodes[number % 2].limiter("streaming").expect("the policy"));
         tokio::spawn(async move { policy.admit("u:alice").await.is_ok() })
     });
     let passed = futures::future::join_all(tasks).await.into_iter().filter(|it| matches!(it, Ok(true))).count();

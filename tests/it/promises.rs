@@ -13,7 +13,8 @@ const WORDS: std::ops::RangeInclusive<usize> = 4..=15;
 /// Rows that a document has at least.
 const ROWS: usize = 5;
 /// Documents without rows, and why.
-const EXEMPT: [(&str, &str); 3] = [
+const EXEMPT: [(&str, &str); 4] = [
+    ("docs/glossary.md", "says what words mean, and promises nothing"),
     ("docs/architecture.md", "says where code is, and tests/it/layers.rs holds its edges"),
     ("docs/development.md", "says how to work on the code"),
     ("docs/performance.md", "figures of `make bench`, which no test measures"),

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use serde_json::json;
-use server_kit::limit::egress::{Account, Ledger, Unavailable};
-use server_kit::limit::policy::Cause;
+use server_kit::limit::egress::{EgressAccount, EgressStore, EgressStoreError};
+use server_kit::limit::rate_limiter::LimitKind;
 use server_kit::limit::settings::EgressQuota;
 
 use crate::limits::{Nodes, TRACK, bearer, connect, limited, node, policy};
@@ -19,14 +19,14 @@ use crate::support::{Gate, Postgres, Redis, ScriptedOrigin, eventually};
 async fn a_quota_that_only_this_node_knows_begins_anew_with_its_period() {
     let (clock, quota) = (Nodes::clock(), EgressQuota { bytes: 1000, period: Duration::from_secs(3600) });
     let limits = node(&[policy("quota", None, None, Some(quota))], &clock, None, None);
-    let quota = limits.policy("quota").expect("the policy");
+    let quota = limits.limiter("quota").expect("the policy");
     for _ in 0..3 {
         let permit = quota.admit("u:alice").await.expect("a new period");
-        permit.sent(1000);
-        assert_eq!(quota.admit("u:alice").await.err().map(|refused| refused.cause), Some(Cause::Egress));
+        permit.record_sent(1000);
+        assert_eq!(quota.admit("u:alice").await.err().map(|refused| refused.limit), Some(LimitKind::Egress));
         clock.advance(Duration::from_secs(3600));
         // What a stream under way is sent from now on counts in the period that has begun.
-        permit.sent(400);
+        permit.record_sent(400);
         let (standing, used) = quota.usage("u:alice").await.egress.expect("the policy has a quota");
         assert_eq!((used, standing.remaining), (400, 600));
         clock.advance(Duration::from_secs(3600));
@@ -37,16 +37,16 @@ async fn a_quota_that_only_this_node_knows_begins_anew_with_its_period() {
 struct Silent;
 
 #[async_trait]
-impl Ledger for Silent {
-    async fn read(&self, _: &Account) -> Result<u64, Unavailable> {
-        Err(Unavailable("no answer".to_owned()))
+impl EgressStore for Silent {
+    async fn read(&self, _: &EgressAccount) -> Result<u64, EgressStoreError> {
+        Err(EgressStoreError("no answer".to_owned()))
     }
 
-    async fn add(&self, _: &[(Account, u64)]) -> Result<Vec<u64>, Unavailable> {
+    async fn add(&self, _: &[(EgressAccount, u64)]) -> Result<Vec<u64>, EgressStoreError> {
         std::future::pending().await
     }
 
-    async fn forget(&self, _: u64) -> Result<(), Unavailable> {
+    async fn delete_ended(&self, _: u64) -> Result<(), EgressStoreError> {
         std::future::pending().await
     }
 }
@@ -57,9 +57,9 @@ async fn streams_keep_their_leases_and_end_them_while_the_ledger_does_not_answer
     let quota = EgressQuota { bytes: 1 << 40, period: Duration::from_secs(3600) };
     let (clock, all) = (Nodes::clock(), [policy("streams", None, Some(2), Some(quota))]);
     let limits = node(&all, &clock, Some(connect(redis.url()).await), Some(Arc::new(Silent)));
-    let streams = limits.policy("streams").expect("the policy");
+    let streams = limits.limiter("streams").expect("the policy");
     let (held, ends) = (streams.admit("u:alice").await.expect("one"), streams.admit("u:alice").await.expect("two"));
-    held.sent(10);
+    held.record_sent(10);
     let leases = || redis.ask("KEYS it:limit:*:streams").lines().nth(2).map(str::to_owned);
     let key = leases().expect("the leases are there");
     let scores = || redis.ask(&format!("ZRANGE {key} 0 -1 WITHSCORES"));

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use sqlx::Error;
 
-use super::access::{Authority, Question};
-use super::{Away, BUDGET, in_time, within};
+use super::access::{AccessAuthority, AccessQuery};
+use super::{DatabaseUnavailable, PLAYER_TIMEOUT, with_admin_timeout, with_timeout};
 use primitives::failure_log::FailureLog;
 use server_kit::database::Database;
 use server_kit::on;
 
 /// Owners have their own tracks; the user `*` is whoever has a valid token.
-const PERMITS: &str = "SELECT
+const PERMITS_SQL: &str = "SELECT
     (SELECT COUNT(*) FROM track_grants WHERE user_id IN ($1, '*') AND (track_id = $2 AND is_prefix = 0
         OR is_prefix = 1 AND substr($2, 1, length(track_id)) = track_id))
     + (SELECT COUNT(*) FROM tracks WHERE id = $2 AND owner_id = $1)";
@@ -25,68 +25,68 @@ pub struct Grant {
     /// The track's id, or what ids begin with.
     pub track: String,
     /// Whether `track` is what ids begin with.
-    pub prefix: bool,
+    pub is_prefix: bool,
     /// When it was given, in milliseconds since the Unix epoch.
     pub created_at: i64,
 }
 
 /// The grants in the database.
 #[derive(Clone)]
-pub struct Grants {
+pub struct GrantStore {
     database: Database,
     failures: Arc<FailureLog>,
 }
 
-impl Grants {
+impl GrantStore {
     /// Those in `database`.
     pub fn new(database: Database) -> Self {
         Self { database, failures: Arc::default() }
     }
 
     /// Gives a right; false where it was there already.
-    pub async fn add(&self, grant: &Grant) -> Result<bool, Away> {
+    pub async fn add(&self, grant: &Grant) -> Result<bool, DatabaseUnavailable> {
         let sql = "INSERT INTO track_grants (user_id, track_id, is_prefix, created_at) VALUES ($1, $2, $3, $4)
             ON CONFLICT (user_id, track_id, is_prefix) DO NOTHING";
         let adding = async {
             on!(&self.database, pool => sqlx::query(sql).bind(&grant.user).bind(&grant.track)
-                .bind(i64::from(grant.prefix)).bind(grant.created_at).execute(pool).await.map(|it| it.rows_affected()))
+                .bind(i64::from(grant.is_prefix)).bind(grant.created_at).execute(pool).await.map(|it| it.rows_affected()))
         };
-        Ok(in_time(&self.failures, adding).await? > 0)
+        Ok(with_admin_timeout(&self.failures, adding).await? > 0)
     }
 
     /// Takes a right back; false where there was none.
-    pub async fn remove(&self, user: &str, track: &str, prefix: bool) -> Result<bool, Away> {
+    pub async fn remove(&self, user: &str, track: &str, prefix: bool) -> Result<bool, DatabaseUnavailable> {
         let sql = "DELETE FROM track_grants WHERE user_id = $1 AND track_id = $2 AND is_prefix = $3";
         let removing = async {
             on!(&self.database, pool => sqlx::query(sql).bind(user).bind(track)
                 .bind(i64::from(prefix)).execute(pool).await.map(|it| it.rows_affected()))
         };
-        Ok(in_time(&self.failures, removing).await? > 0)
+        Ok(with_admin_timeout(&self.failures, removing).await? > 0)
     }
 
     /// At most `limit` of the user's rights, behind the one on `after`.
-    pub async fn list(&self, user: &str, after: (&str, bool), limit: u32) -> Result<Vec<Grant>, Away> {
+    pub async fn list(&self, user: &str, after: (&str, bool), limit: u32) -> Result<Vec<Grant>, DatabaseUnavailable> {
         let sql = "SELECT user_id, track_id, is_prefix, created_at FROM track_grants WHERE user_id = $1
             AND (track_id > $2 OR track_id = $2 AND is_prefix > $3) ORDER BY track_id, is_prefix LIMIT $4";
         let listing = async {
             on!(&self.database, pool => sqlx::query_as(sql).bind(user)
                 .bind(after.0).bind(i64::from(after.1)).bind(i64::from(limit)).fetch_all(pool).await)
         };
-        let rows: Vec<(String, String, i64, i64)> = in_time(&self.failures, listing).await?;
-        let grant = |(user, track, prefix, created_at)| Grant { user, track, prefix: prefix != 0, created_at };
+        let rows: Vec<(String, String, i64, i64)> = with_admin_timeout(&self.failures, listing).await?;
+        let grant = |(user, track, prefix, created_at)| Grant { user, track, is_prefix: prefix != 0, created_at };
         Ok(rows.into_iter().map(grant).collect())
     }
 
     async fn permits(&self, user: &str, track: &str) -> Result<bool, Error> {
         let (count,): (i64,) =
-            on!(&self.database, pool => sqlx::query_as(PERMITS).bind(user).bind(track).fetch_one(pool).await)?;
+            on!(&self.database, pool => sqlx::query_as(PERMITS_SQL).bind(user).bind(track).fetch_one(pool).await)?;
         Ok(count > 0)
     }
 }
 
 #[async_trait]
-impl Authority for Grants {
-    async fn permits(&self, question: Question) -> Option<bool> {
-        within(BUDGET, &self.failures, Self::permits(self, &question.user, &question.track)).await.ok()
+impl AccessAuthority for GrantStore {
+    async fn permits(&self, question: AccessQuery) -> Option<bool> {
+        with_timeout(PLAYER_TIMEOUT, &self.failures, Self::permits(self, &question.user, &question.track)).await.ok()
     }
 }

@@ -1,4 +1,4 @@
-//! What the catalogue is told of who decides over access (`Policies.Authorization.<name>.Grants`, `.Http`).
+//! What the catalogue is told of who decides over access (`Policies.Authorization.<name>.GrantStore`, `.Http`).
 
 use std::time::Duration;
 
@@ -6,22 +6,22 @@ use url::Url;
 
 /// Who is asked, beyond the rules over a token's claims; all of them must allow it.
 #[derive(Clone, Debug, Default)]
-pub struct Access {
+pub struct AccessSettings {
     /// Whether the database's grants are.
     pub grants: bool,
     /// The service that is.
-    pub service: Option<Service>,
+    pub service: Option<AuthorizationServiceSettings>,
 }
 
 /// An authorisation service over HTTP.
 #[derive(Clone, Debug)]
-pub struct Service {
+pub struct AuthorizationServiceSettings {
     /// Its address, with `{userId}` and `{trackId}`.
-    pub url: Template,
+    pub url: UrlTemplate,
     /// For connection and answer together.
     pub timeout: Duration,
     /// How long an answer is believed.
-    pub cache_for: Duration,
+    pub cache_ttl: Duration,
     /// Whether to allow where it does not answer.
     pub allow_on_failure: bool,
     /// Whether the player's own token goes along.
@@ -30,9 +30,9 @@ pub struct Service {
 
 /// An address with `{userId}` and `{trackId}` in its path or query. It may name an inner host: `Debug` hides it.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Template(String);
+pub struct UrlTemplate(String);
 
-impl Template {
+impl UrlTemplate {
     /// Reads one; `None` where it is none, or has other names in braces.
     pub fn parse(text: &str) -> Option<Self> {
         let template = Self(text.to_owned());
@@ -54,7 +54,7 @@ impl Template {
     }
 }
 
-impl std::fmt::Debug for Template {
+impl std::fmt::Debug for UrlTemplate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Template(***)")
     }
@@ -62,11 +62,12 @@ impl std::fmt::Debug for Template {
 
 #[cfg(test)]
 mod tests {
-    use super::Template;
+    use super::UrlTemplate;
 
     #[test]
     fn ids_stay_in_their_places() {
-        let template = Template::parse("http://users:8000/access/{userId}/{trackId}?u={userId}").expect("a template");
+        let template =
+            UrlTemplate::parse("http://users:8000/access/{userId}/{trackId}?u={userId}").expect("a template");
         let table = [
             ("u1", "t1", "http://users:8000/access/u1/t1?u=u1"),
             ("../x", "a/b?c#d", "http://users:8000/access/%2E%2E%2Fx/a%2Fb%3Fc%23d?u=%2E%2E%2Fx"),
@@ -77,7 +78,7 @@ mod tests {
         }
         for text in ["users/{userId}", "ftp://h/{userId}", "http://h/{user}", "http://u:p@h/", "http://h/#{userId}", ""]
         {
-            assert!(Template::parse(text).is_none(), "{text}");
+            assert!(UrlTemplate::parse(text).is_none(), "{text}");
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::access::{Access, Verdict};
+use super::access::{AccessChecker, AccessDecision};
 use super::*;
 
 /// A database in `folder`.
@@ -23,25 +23,25 @@ fn new(id: &str) -> NewTrack {
 async fn a_track_is_added_once_found_deleted_and_added_again() {
     let folder = tempfile::tempdir().expect("a folder");
     let catalog = Catalog::new(database(&folder).await, None);
-    assert_eq!(catalog.find("a").await, Err(Unfound::Unknown));
-    assert!(matches!(catalog.add(&new("a"), 1).await, Ok(Added::New(track)) if track.created_at == 1));
+    assert_eq!(catalog.find("a").await, Err(TrackLookupError::Unknown));
+    assert!(matches!(catalog.add(&new("a"), 1).await, Ok(AddOutcome::New(track)) if track.created_at == 1));
     // What was unknown a moment ago is known at once.
     assert_eq!(catalog.find("a").await.map(|track| track.key.to_string()), Ok("tracks/a.mp3".to_owned()));
-    assert!(matches!(catalog.add(&new("a"), 2).await, Ok(Added::Same(track)) if track.created_at == 1));
+    assert!(matches!(catalog.add(&new("a"), 2).await, Ok(AddOutcome::Same(track)) if track.created_at == 1));
     let other = NewTrack { size: Some(6), ..new("a") };
-    assert_eq!(catalog.add(&other, 2).await, Ok(Added::Conflict));
+    assert_eq!(catalog.add(&other, 2).await, Ok(AddOutcome::Conflict));
     assert!(matches!(catalog.delete("a", 3).await, Ok(Some(track)) if track.deleted_at == Some(3)));
-    assert_eq!(catalog.find("a").await, Err(Unfound::Deleted));
+    assert_eq!(catalog.find("a").await, Err(TrackLookupError::Deleted));
     assert!(matches!(catalog.delete("a", 4).await, Ok(Some(track)) if track.deleted_at == Some(3)));
     // An import does not bring it back; whoever adds it does, with what is said then.
     assert_eq!(catalog.import(std::slice::from_ref(&other), 4).await.map(|it| it.added), Ok(0));
-    assert_eq!(catalog.find("a").await, Err(Unfound::Deleted));
-    assert!(matches!(catalog.add(&other, 5).await, Ok(Added::New(track)) if track.created_at == 5));
+    assert_eq!(catalog.find("a").await, Err(TrackLookupError::Deleted));
+    assert!(matches!(catalog.add(&other, 5).await, Ok(AddOutcome::New(track)) if track.created_at == 5));
     assert_eq!(catalog.find("a").await.map(|track| (track.size, track.deleted_at)), Ok((Some(6), None)));
-    assert!(matches!(catalog.add(&other, 6).await, Ok(Added::Same(_))));
-    assert_eq!(catalog.add(&new("a"), 6).await, Ok(Added::Conflict));
+    assert!(matches!(catalog.add(&other, 6).await, Ok(AddOutcome::Same(_))));
+    assert_eq!(catalog.add(&new("a"), 6).await, Ok(AddOutcome::Conflict));
     assert_eq!(catalog.delete("b", 5).await, Ok(None));
-    assert_eq!(catalog.find(&"x".repeat(MAX_ID + 1)).await, Err(Unfound::Unknown));
+    assert_eq!(catalog.find(&"x".repeat(MAX_ID_BYTES + 1)).await, Err(TrackLookupError::Unknown));
 }
 
 #[tokio::test]
@@ -49,7 +49,7 @@ async fn an_import_run_again_changes_only_what_changed() {
     let folder = tempfile::tempdir().expect("a folder");
     let catalog = Catalog::new(database(&folder).await, None);
     let mut tracks: Vec<NewTrack> = (0..25).map(|number| new(&format!("{number:02}"))).collect();
-    let imported = |added, changed, unchanged| Ok(Imported { added, changed, unchanged });
+    let imported = |added, changed, unchanged| Ok(ImportSummary { added, changed, unchanged });
     assert_eq!(catalog.import(&tracks, 1).await, imported(25, 0, 0));
     tracks[3].size = Some(99);
     // What the listing does not say is not forgotten.
@@ -71,37 +71,37 @@ async fn an_import_run_again_changes_only_what_changed() {
 async fn a_database_that_is_away_keeps_known_tracks_playing() {
     let folder = tempfile::tempdir().expect("a folder");
     let database = database(&folder).await;
-    let catalog = Catalog::remembering(database.clone(), None, Duration::ZERO);
+    let catalog = Catalog::with_cache_ttl(database.clone(), None, Duration::ZERO);
     catalog.add(&new("a"), 1).await.expect("SQLite answers");
     catalog.find("a").await.expect("it is there");
     database.close().await;
     assert!(catalog.find("a").await.is_ok());
-    assert_eq!(catalog.find("b").await, Err(Unfound::Away));
+    assert_eq!(catalog.find("b").await, Err(TrackLookupError::Unavailable));
 }
 
 #[tokio::test]
 async fn grants_are_by_track_by_prefix_by_everybody_and_by_owner() {
     let folder = tempfile::tempdir().expect("a folder");
     let database = database(&folder).await;
-    let (catalog, grants) = (Catalog::new(database.clone(), None), Grants::new(database));
+    let (catalog, grants) = (Catalog::new(database.clone(), None), GrantStore::new(database));
     catalog.add(&new("own"), 1).await.expect("SQLite answers");
     for (user, track, prefix) in [("bob", "one", false), ("bob", "album-", true), ("*", "free", false)] {
-        let grant = Grant { user: user.into(), track: track.into(), prefix, created_at: 1 };
+        let grant = Grant { user: user.into(), track: track.into(), is_prefix: prefix, created_at: 1 };
         assert_eq!(grants.add(&grant).await, Ok(true));
         assert_eq!(grants.add(&grant).await, Ok(false));
     }
-    let settings = settings::Access { grants: true, service: None };
+    let settings = settings::AccessSettings { grants: true, service: None };
     let client = reqwest_client();
-    let access = Access::new(&settings, Some(grants.clone()), &client, None);
+    let access = AccessChecker::new(&settings, Some(grants.clone()), &client, None);
     let table = [
-        ("alice", "own", Verdict::Allowed),
-        ("bob", "own", Verdict::Denied),
-        ("bob", "one", Verdict::Allowed),
-        ("bob", "one-more", Verdict::Denied),
-        ("bob", "album-7", Verdict::Allowed),
-        ("bob", "album", Verdict::Denied),
-        ("alice", "one", Verdict::Denied),
-        ("carol", "free", Verdict::Allowed),
+        ("alice", "own", AccessDecision::Allowed),
+        ("bob", "own", AccessDecision::Denied),
+        ("bob", "one", AccessDecision::Allowed),
+        ("bob", "one-more", AccessDecision::Denied),
+        ("bob", "album-7", AccessDecision::Allowed),
+        ("bob", "album", AccessDecision::Denied),
+        ("alice", "one", AccessDecision::Denied),
+        ("carol", "free", AccessDecision::Allowed),
     ];
     for (user, track, expected) in table {
         assert_eq!(access.permits(user, track, None).await, expected, "{user} {track}");
@@ -110,8 +110,8 @@ async fn grants_are_by_track_by_prefix_by_everybody_and_by_owner() {
     assert_eq!(listed.iter().map(|grant| grant.track.as_str()).collect::<Vec<_>>(), ["album-", "one"]);
     assert_eq!(grants.remove("bob", "one", false).await, Ok(true));
     assert_eq!(grants.remove("bob", "one", false).await, Ok(false));
-    access.forget();
-    assert_eq!(access.permits("bob", "one", None).await, Verdict::Denied);
+    access.clear_cache();
+    assert_eq!(access.permits("bob", "one", None).await, AccessDecision::Denied);
 }
 
 fn reqwest_client() -> reqwest::Client {

@@ -28,7 +28,7 @@ const BUCKETS: &str = "SELECT DISTINCT store, bucket
     FROM (SELECT store, bucket FROM tracks WHERE deleted_at IS NULL LIMIT 10000) AS looked_at";
 
 /// A row.
-type Row = (String, String, String, String, Option<String>, Option<i64>, Option<String>, Option<i64>, i64, i64);
+type TrackRow = (String, String, String, String, Option<String>, Option<i64>, Option<String>, Option<i64>, i64, i64);
 
 /// A track that is to be added.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,7 +51,7 @@ pub struct NewTrack {
 
 /// What came of adding a track.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Added {
+pub enum AddOutcome {
     /// It is new, or here again after it was deleted.
     New(Track),
     /// It was there already, just so.
@@ -62,7 +62,7 @@ pub enum Added {
 
 /// What came of an import.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Imported {
+pub struct ImportSummary {
     /// Tracks that are new.
     pub added: u64,
     /// Tracks that were brought up to date.
@@ -73,11 +73,11 @@ pub struct Imported {
 
 /// The table.
 #[derive(Clone)]
-pub struct Tracks {
+pub struct TrackTable {
     database: Database,
 }
 
-impl Tracks {
+impl TrackTable {
     /// The table in `database`.
     pub fn new(database: Database) -> Self {
         Self { database }
@@ -91,13 +91,13 @@ impl Tracks {
     /// The track of that id.
     pub async fn find(&self, id: &str) -> Result<Option<Track>, Error> {
         let sql = format!("SELECT {COLUMNS} FROM tracks WHERE id = $1");
-        let row: Option<Row> =
+        let row: Option<TrackRow> =
             on!(&self.database, pool => sqlx::query_as(sqlx::AssertSqlSafe(sql)).bind(id).fetch_optional(pool).await)?;
         Ok(row.map(track))
     }
 
     /// Adds a track, unless its id is taken; in place of one that was deleted.
-    pub async fn add(&self, new: &NewTrack, now: i64) -> Result<Added, Error> {
+    pub async fn add(&self, new: &NewTrack, now: i64) -> Result<AddOutcome, Error> {
         let sql = format!(
             "INSERT INTO tracks (id, store, bucket, object_key, content_type, size_bytes, owner_id, created_at, updated_at)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8)
@@ -107,21 +107,21 @@ impl Tracks {
                 created_at = excluded.created_at, updated_at = excluded.updated_at
              WHERE tracks.deleted_at IS NOT NULL RETURNING {COLUMNS}"
         );
-        let row: Option<Row> = on!(&self.database, pool => sqlx::query_as(sqlx::AssertSqlSafe(sql))
+        let row: Option<TrackRow> = on!(&self.database, pool => sqlx::query_as(sqlx::AssertSqlSafe(sql))
             .bind(&new.id).bind(&new.store).bind(&new.bucket).bind(&new.key).bind(&new.content_type).bind(size(new))
             .bind(&new.owner).bind(now).fetch_optional(pool).await)?;
         if let Some(row) = row {
-            return Ok(Added::New(track(row)));
+            return Ok(AddOutcome::New(track(row)));
         }
         Ok(match self.find(&new.id).await? {
-            Some(there) if is_same(&there, new) => Added::Same(there),
-            _ => Added::Conflict,
+            Some(there) if is_same(&there, new) => AddOutcome::Same(there),
+            _ => AddOutcome::Conflict,
         })
     }
 
     /// Adds tracks or brings them up to date, in one transaction.
-    pub async fn import(&self, all: &[NewTrack], now: i64) -> Result<Imported, Error> {
-        let mut imported = Imported::default();
+    pub async fn import(&self, all: &[NewTrack], now: i64) -> Result<ImportSummary, Error> {
+        let mut imported = ImportSummary::default();
         on!(&self.database, pool => {
             let mut transaction = pool.begin().await?;
             for new in all {
@@ -142,7 +142,7 @@ impl Tracks {
     /// At most `limit` tracks whose ids come behind `after`.
     pub async fn list(&self, after: &str, limit: u32) -> Result<Vec<Track>, Error> {
         let sql = format!("SELECT {COLUMNS} FROM tracks WHERE id > $1 ORDER BY id LIMIT $2");
-        let rows: Vec<Row> = on!(&self.database, pool => sqlx::query_as(sqlx::AssertSqlSafe(sql))
+        let rows: Vec<TrackRow> = on!(&self.database, pool => sqlx::query_as(sqlx::AssertSqlSafe(sql))
             .bind(after).bind(i64::from(limit)).fetch_all(pool).await)?;
         Ok(rows.into_iter().map(track).collect())
     }
@@ -153,13 +153,13 @@ impl Tracks {
             "UPDATE tracks SET deleted_at = COALESCE(deleted_at, $2), updated_at = COALESCE(deleted_at, $2)
              WHERE id = $1 RETURNING {COLUMNS}"
         );
-        let row: Option<Row> = on!(&self.database, pool => sqlx::query_as(sqlx::AssertSqlSafe(sql))
+        let row: Option<TrackRow> = on!(&self.database, pool => sqlx::query_as(sqlx::AssertSqlSafe(sql))
             .bind(id).bind(now).fetch_optional(pool).await)?;
         Ok(row.map(track))
     }
 }
 
-fn track(row: Row) -> Track {
+fn track(row: TrackRow) -> Track {
     let (id, store, bucket, key, content_type, size, owner, deleted_at, created_at, updated_at) = row;
     Track {
         id: id.into(),

@@ -21,13 +21,13 @@ use http::header::{
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde::Serialize;
 
-use media::Track;
+use media::AudioFile;
 
 /// The demo's configuration, as an operator would write it.
 const CONFIGURATION: &str = include_str!("tidegate.yaml");
 
 /// Nothing but the page's own files, and nowhere else to go.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; media-src 'self'; \
+const CONTENT_SECURITY_POLICY_VALUE: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; media-src 'self'; \
                       img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// The YAML of the demo: the embedded store on `root` (the bucket is its folder `audio`), listening at `listen`; the
@@ -42,7 +42,7 @@ pub fn configuration(root: &Path, listen: SocketAddr) -> String {
 /// `stream_prefix` with `token` as the query parameter `access_token`. Whoever can load the page gets the token: for
 /// loopback only.
 pub fn router(folder: PathBuf, token: String, stream_prefix: &str) -> Router {
-    let source = Arc::new(Source { folder, token, prefix: stream_prefix.to_owned() });
+    let source = Arc::new(PageState { folder, token, prefix: stream_prefix.to_owned() });
     let page = || async { file("text/html; charset=utf-8", include_str!("page/index.html")) };
     let script = || async { file("text/javascript; charset=utf-8", include_str!("page/app.js")) };
     let style = || async { file("text/css; charset=utf-8", include_str!("page/style.css")) };
@@ -56,7 +56,7 @@ pub fn router(folder: PathBuf, token: String, stream_prefix: &str) -> Router {
 }
 
 /// What the page plays, and how.
-struct Source {
+struct PageState {
     folder: PathBuf,
     token: String,
     prefix: String,
@@ -64,33 +64,34 @@ struct Source {
 
 /// `/demo/tracks.json`.
 #[derive(Serialize)]
-struct Listing<'a> {
+struct TrackList<'a> {
     prefix: &'a str,
     token: &'a str,
-    tracks: Vec<Track>,
+    tracks: Vec<AudioFile>,
 }
 
-async fn tracks(State(source): State<Arc<Source>>) -> Response {
+async fn tracks(State(source): State<Arc<PageState>>) -> Response {
     let reading = Arc::clone(&source);
     let found = tokio::task::spawn_blocking(move || media::tracks(&reading.folder)).await;
     let tracks = match found.map_err(std::io::Error::other).and_then(|tracks| tracks) {
         Ok(tracks) => tracks,
         Err(error) => {
             tracing::warn!(%error, "the demo's folder cannot be listed");
-            return (StatusCode::INTERNAL_SERVER_ERROR, guard("no-store")).into_response();
+            return (StatusCode::INTERNAL_SERVER_ERROR, security_headers("no-store")).into_response();
         }
     };
-    (guard("no-store"), Json(Listing { prefix: &source.prefix, token: &source.token, tracks })).into_response()
+    (security_headers("no-store"), Json(TrackList { prefix: &source.prefix, token: &source.token, tracks }))
+        .into_response()
 }
 
 fn file(media_type: &'static str, text: &'static str) -> Response {
-    (guard("no-cache"), [(CONTENT_TYPE, media_type)], text).into_response()
+    (security_headers("no-cache"), [(CONTENT_TYPE, media_type)], text).into_response()
 }
 
-fn guard(cache: &'static str) -> HeaderMap {
+fn security_headers(cache: &'static str) -> HeaderMap {
     let headers: [(HeaderName, &'static str); 4] = [
         (CACHE_CONTROL, cache),
-        (CONTENT_SECURITY_POLICY, POLICY),
+        (CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY_VALUE),
         (REFERRER_POLICY, "no-referrer"),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
     ];

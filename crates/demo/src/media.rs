@@ -10,14 +10,14 @@ use serde::Serialize;
 use http_semantics::media_type;
 
 use super::score::{SONGS, Song};
-use super::synth::{Frame, RATE, render};
+use super::synth::{RATE, StereoFrame, render};
 
 /// Folders below the bucket's that are looked into for dropped-in files: `artist/album/disc/track` and one more.
 const DEPTH: usize = 5;
 
 /// Something to listen to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Track {
+pub struct AudioFile {
     /// The object's key.
     pub key: String,
     /// What to call it: the file's name without its ending.
@@ -33,21 +33,21 @@ pub struct Track {
 ///
 /// # Errors
 /// A file cannot be written; the message names it.
-pub fn prepare(folder: &Path, progress: impl FnMut(&str)) -> io::Result<()> {
+pub fn generate_samples(folder: &Path, progress: impl FnMut(&str)) -> io::Result<()> {
     prepare_songs(folder, &SONGS, progress)
 }
 
 fn prepare_songs(folder: &Path, songs: &[Song], mut progress: impl FnMut(&str)) -> io::Result<()> {
-    fs::create_dir_all(folder).map_err(|error| at(folder, error))?;
+    fs::create_dir_all(folder).map_err(|error| with_path(folder, error))?;
     std::thread::scope(|threads| {
         let mut writing = Vec::new();
         for song in songs {
             let path = folder.join(song.file);
-            if path.try_exists().map_err(|error| at(&path, error))? {
+            if path.try_exists().map_err(|error| with_path(&path, error))? {
                 continue;
             }
             progress(&format!("Making sample music: {} ({}, {:.0} s)", song.title, song.file, song.seconds()));
-            writing.push(threads.spawn(move || write(song, &path).map_err(|error| at(&path, error))));
+            writing.push(threads.spawn(move || write(song, &path).map_err(|error| with_path(&path, error))));
         }
         let crashed = || io::Error::other("the maker of sample music crashed");
         writing.into_iter().try_for_each(|song| song.join().map_err(|_| crashed())?)
@@ -58,14 +58,14 @@ fn prepare_songs(folder: &Path, songs: &[Song], mut progress: impl FnMut(&str)) 
 ///
 /// # Errors
 /// The folder cannot be read; the message names it.
-pub fn tracks(folder: &Path) -> io::Result<Vec<Track>> {
+pub fn tracks(folder: &Path) -> io::Result<Vec<AudioFile>> {
     let mut found = Vec::new();
-    collect(folder, "", DEPTH, &mut found).map_err(|error| at(folder, error))?;
+    collect(folder, "", DEPTH, &mut found).map_err(|error| with_path(folder, error))?;
     found.sort_by(|one, other| one.key.cmp(&other.key));
     Ok(found)
 }
 
-fn collect(folder: &Path, above: &str, depth: usize, found: &mut Vec<Track>) -> io::Result<()> {
+fn collect(folder: &Path, above: &str, depth: usize, found: &mut Vec<AudioFile>) -> io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         let Ok(name) = entry.file_name().into_string() else { continue };
@@ -77,7 +77,7 @@ fn collect(folder: &Path, above: &str, depth: usize, found: &mut Vec<Track>) -> 
             && let Some(media_type) = media_type::from_key_extension(&key).filter(|kind| kind.starts_with("audio/"))
         {
             let title = title(&name);
-            found.push(Track { title, media_type, size: entry.metadata()?.len(), key });
+            found.push(AudioFile { title, media_type, size: entry.metadata()?.len(), key });
         }
     }
     Ok(())
@@ -112,12 +112,12 @@ fn write(song: &Song, path: &Path) -> io::Result<()> {
 }
 
 /// The samples of both sides in turn, 16 bits each.
-fn samples(frames: &[Frame]) -> impl Iterator<Item = i16> {
+fn samples(frames: &[StereoFrame]) -> impl Iterator<Item = i16> {
     frames.iter().flatten().map(|sample| (sample * f32::from(i16::MAX)).round() as i16)
 }
 
 /// A RIFF WAVE file of linear PCM: 44 bytes and the samples.
-fn write_wav(frames: &[Frame], out: &mut impl Write) -> io::Result<()> {
+fn write_wav(frames: &[StereoFrame], out: &mut impl Write) -> io::Result<()> {
     const CHANNELS: u16 = 2;
     const FRAME_BYTES: u16 = CHANNELS * 2;
     let data = u32::try_from(frames.len() * usize::from(FRAME_BYTES)).map_err(io::Error::other)?;
@@ -137,7 +137,7 @@ fn write_wav(frames: &[Frame], out: &mut impl Write) -> io::Result<()> {
 }
 
 /// A FLAC file, with a table of seek points every five seconds.
-fn write_flac(song: &Song, frames: &[Frame], out: &mut (impl Write + Seek)) -> io::Result<()> {
+fn write_flac(song: &Song, frames: &[StereoFrame], out: &mut (impl Write + Seek)) -> io::Result<()> {
     // A sixth larger than the default makes it, in a third of the time: somebody is waiting for it.
     let options = Options::fast().block_size(4096).map_err(io::Error::other)?;
     let options = options.seektable_seconds(5).tag("TITLE", song.title).tag("ARTIST", "Tidegate");
@@ -148,7 +148,7 @@ fn write_flac(song: &Song, frames: &[Frame], out: &mut (impl Write + Seek)) -> i
     writer.finalize().map_err(io::Error::other)
 }
 
-fn at(path: &Path, error: io::Error) -> io::Error {
+fn with_path(path: &Path, error: io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 

@@ -12,18 +12,18 @@ pub(super) struct Song {
     /// Beats a minute; four of them are a bar.
     pub tempo: f32,
     /// Bars of each section.
-    pub sections: &'static [Section],
-    chords: [Chord; 4],
+    pub sections: &'static [SongSection],
+    chords: [MidiChord; 4],
     scale: [u8; 5],
     seed: u32,
 }
 
 /// A bass note and four notes above it, as MIDI numbers.
-type Chord = (u8, [u8; 4]);
+type MidiChord = (u8, [u8; 4]);
 
 /// Some bars and who plays in them.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Section {
+pub(super) struct SongSection {
     bars: usize,
     bass: bool,
     keys: bool,
@@ -61,17 +61,17 @@ pub(super) struct Note {
     /// From 0 to 1.
     pub loudness: f32,
     /// From −1 (left) to 1 (right).
-    pub place: f32,
+    pub pan: f32,
 }
 
 /// A whole piece: it comes in, grows, rests, comes back and goes out.
-const SECTIONS: [Section; 6] = [
-    Section { bars: 4, bass: false, keys: true, melody: false, beat: false },
-    Section { bars: 8, bass: true, keys: true, melody: false, beat: false },
-    Section { bars: 8, bass: true, keys: true, melody: true, beat: true },
-    Section { bars: 4, bass: false, keys: false, melody: true, beat: false },
-    Section { bars: 8, bass: true, keys: true, melody: true, beat: true },
-    Section { bars: 2, bass: true, keys: false, melody: false, beat: false },
+const SECTIONS: [SongSection; 6] = [
+    SongSection { bars: 4, bass: false, keys: true, melody: false, beat: false },
+    SongSection { bars: 8, bass: true, keys: true, melody: false, beat: false },
+    SongSection { bars: 8, bass: true, keys: true, melody: true, beat: true },
+    SongSection { bars: 4, bass: false, keys: false, melody: true, beat: false },
+    SongSection { bars: 8, bass: true, keys: true, melody: true, beat: true },
+    SongSection { bars: 2, bass: true, keys: false, melody: false, beat: false },
 ];
 
 /// The pieces of the demo.
@@ -109,23 +109,23 @@ pub(super) const SONGS: [Song; 3] = [
 const RHYTHMS: [&[usize]; 4] = [&[0, 3, 6, 8, 11], &[0, 2, 4, 7, 10, 12], &[2, 4, 6, 8, 14], &[0, 4, 7, 8, 12]];
 
 /// In which order the electric piano breaks a chord.
-const BROKEN: [usize; 8] = [0, 2, 1, 3, 2, 3, 1, 2];
+const ARPEGGIO: [usize; 8] = [0, 2, 1, 3, 2, 3, 1, 2];
 
 impl Song {
     /// Seconds, the last chord's fading included.
     pub fn seconds(&self) -> f32 {
         let bars: usize = self.sections.iter().map(|section| section.bars).sum();
-        bars as f32 * self.beat() * 4.0 + 3.0
+        bars as f32 * self.beat_seconds() * 4.0 + 3.0
     }
 
     /// Seconds of a beat.
-    pub fn beat(&self) -> f32 {
+    pub fn beat_seconds(&self) -> f32 {
         60.0 / self.tempo
     }
 
     /// All notes, in no order.
     pub fn notes(&self) -> Vec<Note> {
-        let mut chance = Chance(self.seed);
+        let mut chance = XorshiftRng(self.seed);
         // Three phrases of two bars, played A B A C: what comes back is what a listener remembers.
         let phrases = [(); 3].map(|()| self.phrase(&mut chance));
         let mut notes = Vec::new();
@@ -134,7 +134,7 @@ impl Song {
             let closing = number + 1 == self.sections.len();
             for in_section in 0..section.bars {
                 let chord = if closing { &self.chords[0] } else { &self.chords[bar % 4] };
-                let start = bar as f32 * self.beat() * 4.0;
+                let start = bar as f32 * self.beat_seconds() * 4.0;
                 self.harmony(section, chord, start, &mut notes);
                 if section.beat {
                     self.beats(start, &mut notes);
@@ -150,8 +150,8 @@ impl Song {
     }
 
     /// A bar of pad, bass and broken chord.
-    fn harmony(&self, section: &Section, (low, high): &Chord, start: f32, notes: &mut Vec<Note>) {
-        let beat = self.beat();
+    fn harmony(&self, section: &SongSection, (low, high): &MidiChord, start: f32, notes: &mut Vec<Note>) {
+        let beat = self.beat_seconds();
         for (voice, pitch) in high.iter().enumerate() {
             let place = (voice as f32 - 1.5) * 0.4;
             notes.push(note(Instrument::Pad, start, beat * 4.0, *pitch, 0.55, place));
@@ -161,7 +161,7 @@ impl Song {
             notes.push(note(Instrument::Bass, start + beat * 2.5, beat * 1.2, *low, 0.6, 0.0));
         }
         if section.keys {
-            for (eighth, voice) in BROKEN.iter().enumerate() {
+            for (eighth, voice) in ARPEGGIO.iter().enumerate() {
                 let loudness = if eighth % 4 == 0 { 0.5 } else { 0.36 };
                 let place = if eighth % 2 == 0 { -0.35 } else { 0.35 };
                 let at = start + beat * 0.5 * eighth as f32;
@@ -172,7 +172,7 @@ impl Song {
 
     /// A bar of soft drum and shaker.
     fn beats(&self, start: f32, notes: &mut Vec<Note>) {
-        let beat = self.beat();
+        let beat = self.beat_seconds();
         for at in [0.0, 2.0, 3.5] {
             let loudness = if at > 3.0 { 0.35 } else { 0.7 };
             notes.push(note(Instrument::Drum, start + beat * at, 0.3, 31, loudness, 0.0));
@@ -184,15 +184,15 @@ impl Song {
     }
 
     /// Two bars of melody: a walk in small steps over the scale.
-    fn phrase(&self, chance: &mut Chance) -> Vec<Note> {
+    fn phrase(&self, chance: &mut XorshiftRng) -> Vec<Note> {
         let ladder: Vec<u8> = (67..=86).filter(|pitch| self.scale.contains(&(pitch % 12))).collect();
         let rhythm = RHYTHMS[chance.below(RHYTHMS.len())];
         let mut step = 2 + chance.below(3);
         let mut notes = Vec::new();
         for (index, eighth) in rhythm.iter().enumerate() {
             let next = rhythm.get(index + 1).copied().unwrap_or(16);
-            let length = self.beat() * 0.5 * (next - eighth) as f32;
-            let start = self.beat() * 0.5 * *eighth as f32;
+            let length = self.beat_seconds() * 0.5 * (next - eighth) as f32;
+            let start = self.beat_seconds() * 0.5 * *eighth as f32;
             notes.push(note(Instrument::Bell, start, length, ladder[step], 0.5, -0.1));
             step = (step + chance.below(5)).saturating_sub(2).min(ladder.len() - 1);
         }
@@ -202,15 +202,15 @@ impl Song {
 
 fn note(instrument: Instrument, start: f32, length: f32, pitch: u8, loudness: f32, place: f32) -> Note {
     let frequency = 440.0 * 2_f32.powf((f32::from(pitch) - 69.0) / 12.0);
-    Note { instrument, start, length, frequency, loudness, place }
+    Note { instrument, start, length, frequency, loudness, pan: place }
 }
 
 /// A small generator of numbers (xorshift): chance that is the same every time.
-pub(super) struct Chance(pub u32);
+pub(super) struct XorshiftRng(pub u32);
 
-impl Chance {
+impl XorshiftRng {
     /// The next number below 2³².
-    pub fn number(&mut self) -> u32 {
+    pub fn next_u32(&mut self) -> u32 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 17;
         self.0 ^= self.0 << 5;
@@ -219,7 +219,7 @@ impl Chance {
 
     fn below(&mut self, limit: usize) -> usize {
         // The high half: the low bits of a young xorshift repeat.
-        (self.number() >> 16) as usize % limit
+        (self.next_u32() >> 16) as usize % limit
     }
 }
 
@@ -227,7 +227,7 @@ impl Chance {
 impl Song {
     /// The same song, two bars long: enough to look at a file.
     pub fn shortened(self) -> Self {
-        const TWO_BARS: [Section; 1] = [Section { bars: 2, bass: true, keys: true, melody: true, beat: true }];
+        const TWO_BARS: [SongSection; 1] = [SongSection { bars: 2, bass: true, keys: true, melody: true, beat: true }];
         Self { sections: &TWO_BARS, ..self }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::f32::consts::TAU;
 
-use super::score::{Chance, Instrument, Note, Song};
+use super::score::{Instrument, Note, Song, XorshiftRng};
 
 /// Samples a second.
 pub(super) const RATE: u32 = 44_100;
@@ -11,10 +11,10 @@ pub(super) const RATE: u32 = 44_100;
 const RATE_F: f32 = RATE as f32;
 
 /// One moment of sound: left and right.
-pub(super) type Frame = [f32; 2];
+pub(super) type StereoFrame = [f32; 2];
 
 /// Plays a song: frames between −1 and 1.
-pub(super) fn render(song: &Song) -> Vec<Frame> {
+pub(super) fn render(song: &Song) -> Vec<StereoFrame> {
     let length = (song.seconds() * RATE_F) as usize;
     let mut dry = vec![[0.0; 2]; length];
     let mut wet = vec![[0.0; 2]; length];
@@ -29,7 +29,7 @@ pub(super) fn render(song: &Song) -> Vec<Frame> {
         };
         let begin = (note.start * RATE_F) as usize;
         let end = (((note.start + note.length + tail) * RATE_F) as usize).min(length);
-        let (left, right) = ((1.0 - note.place.max(0.0)) * note.loudness, (1.0 + note.place.min(0.0)) * note.loudness);
+        let (left, right) = ((1.0 - note.pan.max(0.0)) * note.loudness, (1.0 + note.pan.min(0.0)) * note.loudness);
         let mut voice = Voice::new(note, tail, number as u32 + 1);
         for (dry, wet) in dry[begin..end].iter_mut().zip(&mut wet[begin..end]) {
             let [l, r] = voice.next();
@@ -38,7 +38,7 @@ pub(super) fn render(song: &Song) -> Vec<Frame> {
             *wet = add(*wet, frame, send);
         }
     }
-    echo(&mut wet, (song.beat() * 0.75 * RATE_F) as usize);
+    echo(&mut wet, (song.beat_seconds() * 0.75 * RATE_F) as usize);
     room(&mut wet);
     for (dry, wet) in dry.iter_mut().zip(&wet) {
         *dry = add(*dry, *wet, 0.8);
@@ -54,20 +54,20 @@ struct Voice {
     length: f32,
     tail: f32,
     frequency: f32,
-    partials: Vec<Partial>,
-    noise: Chance,
+    partials: Vec<SineOscillator>,
+    noise: XorshiftRng,
     before: f32,
 }
 
 /// A sine that turns by itself: two multiplications a sample instead of a call.
-struct Partial {
+struct SineOscillator {
     sine: f64,
     cosine: f64,
     turn: (f64, f64),
     gain: [f32; 2],
 }
 
-impl Partial {
+impl SineOscillator {
     fn new(frequency: f32, phase: f32, gain: [f32; 2]) -> Self {
         let turn = f64::from(frequency / RATE_F * TAU).sin_cos();
         let (sine, cosine) = f64::from(phase * TAU).sin_cos();
@@ -90,21 +90,25 @@ impl Voice {
                 .flat_map(|n| [(n, 0.9985, [0.9, 0.3]), (n, 1.0015, [0.3, 0.9])])
                 .map(|(n, detune, side)| {
                     let gain = 0.075 / f32::from(n).powf(1.6);
-                    Partial::new(note.frequency * f32::from(n) * detune, 0.37 * f32::from(n), side.map(|s| s * gain))
+                    SineOscillator::new(
+                        note.frequency * f32::from(n) * detune,
+                        0.37 * f32::from(n),
+                        side.map(|s| s * gain),
+                    )
                 })
                 .collect(),
             Instrument::Bass => [(1.0, 0.2), (2.0, 0.08), (3.0, 0.03)]
-                .map(|(n, gain)| Partial::new(note.frequency * n, 0.0, [gain, gain]))
+                .map(|(n, gain)| SineOscillator::new(note.frequency * n, 0.0, [gain, gain]))
                 .into(),
             Instrument::Keys | Instrument::Bell | Instrument::Drum | Instrument::Shaker => Vec::new(),
         };
         let (instrument, length, frequency) = (note.instrument, note.length, note.frequency);
         // Odd and large: a small seed makes the first numbers small too.
-        let noise = Chance(seed.wrapping_mul(2_654_435_769) | 1);
+        let noise = XorshiftRng(seed.wrapping_mul(2_654_435_769) | 1);
         Self { instrument, time: 0.0, length, tail, frequency, partials, noise, before: 0.0 }
     }
 
-    fn next(&mut self) -> Frame {
+    fn next(&mut self) -> StereoFrame {
         let time = self.time;
         self.time += 1.0 / RATE_F;
         let angle = TAU * self.frequency * time;
@@ -135,7 +139,7 @@ impl Voice {
             }
             // Noise, its low part taken away.
             Instrument::Shaker => {
-                let noise = self.noise.number() as f32 / u32::MAX as f32 - 0.5;
+                let noise = self.noise.next_u32() as f32 / u32::MAX as f32 - 0.5;
                 let high = noise - self.before;
                 self.before = noise;
                 mono(high * 0.16 * self.envelope(0.012, (-time * 32.0).exp()))
@@ -143,7 +147,7 @@ impl Voice {
         }
     }
 
-    fn chord(&mut self, level: f32) -> Frame {
+    fn chord(&mut self, level: f32) -> StereoFrame {
         self.partials.iter_mut().fold([0.0; 2], |sum, partial| {
             let sample = partial.next() * level;
             [sum[0] + sample * partial.gain[0], sum[1] + sample * partial.gain[1]]
@@ -164,12 +168,12 @@ fn smooth(x: f32) -> f32 {
     x * x * (3.0 - 2.0 * x)
 }
 
-fn add(to: Frame, frame: Frame, gain: f32) -> Frame {
+fn add(to: StereoFrame, frame: StereoFrame, gain: f32) -> StereoFrame {
     [to[0] + frame[0] * gain, to[1] + frame[1] * gain]
 }
 
 /// Adds an echo that goes from side to side, each time softer.
-fn echo(frames: &mut [Frame], delay: usize) {
+fn echo(frames: &mut [StereoFrame], delay: usize) {
     for now in delay..frames.len() {
         let [left, right] = frames[now - delay];
         frames[now] = add(frames[now], [right, left], 0.34);
@@ -178,7 +182,7 @@ fn echo(frames: &mut [Frame], delay: usize) {
 
 /// Adds a room: eight echoes too dense to be told apart, their high parts swallowed, spread by two all-passes
 /// (Schroeder's and Moorer's reverberator, with the delays that Freeverb made known).
-fn room(frames: &mut [Frame]) {
+fn room(frames: &mut [StereoFrame]) {
     for (side, spread) in [(0, 0), (1, 23)] {
         let input: Vec<f32> = frames.iter().map(|frame| frame[side]).collect();
         let mut sum = vec![0.0; input.len()];
@@ -210,7 +214,7 @@ fn room(frames: &mut [Frame]) {
 }
 
 /// Brings the loudest moment to −2 dB, and fades the end.
-fn finish(frames: &mut [Frame]) {
+fn finish(frames: &mut [StereoFrame]) {
     let peak = frames.iter().flatten().fold(0.0_f32, |peak, sample| peak.max(sample.abs()));
     let gain = if peak > 0.0 { 0.794 / peak } else { 0.0 };
     let length = frames.len();

@@ -7,41 +7,41 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, oneshot};
 
-use super::metrics::{Dropped, Numbers};
-use super::outbox::{Batch, Outbox, OutboxError};
-use super::{Append, Refused, Sink};
+use super::metrics::{DropReason, EventMetrics};
+use super::outbox::{EventBatch, Outbox, OutboxError};
+use super::{AppendRequest, EventSink, PublishError};
 use primitives::lifecycle::BackgroundTasks;
 
 /// Publications that are taken from the queue at once.
-const MOST_PUBLICATIONS: usize = 1024;
+const MAX_PUBLICATIONS: usize = 1024;
 /// Bytes of one commit, one publication more at most.
-const MOST_BYTES: u64 = 1 << 20;
+const MAX_COMMIT_BYTES: u64 = 1 << 20;
 /// Between two tries to deliver, and between two looks at the files.
-const PAUSE: Duration = Duration::from_secs(1);
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 /// For what waits to be delivered at the end; the rest waits for the next start.
-const FAREWELL: Duration = Duration::from_millis(700);
+const SHUTDOWN_GRACE: Duration = Duration::from_millis(700);
 
 /// Puts publications into the outbox.
-pub struct Writer {
+pub struct OutboxWriter {
     outbox: Arc<Outbox>,
-    publications: mpsc::Receiver<Append>,
+    publications: mpsc::Receiver<AppendRequest>,
     written: Arc<Notify>,
     /// Why the last one was refused.
-    trouble: Option<Refused>,
+    last_error: Option<PublishError>,
 }
 
 /// Publications of one commit.
 #[derive(Default)]
-struct Group {
+struct CommitGroup {
     events: Vec<String>,
     bytes: u64,
-    done: Vec<oneshot::Sender<Result<(), Refused>>>,
+    done: Vec<oneshot::Sender<Result<(), PublishError>>>,
 }
 
-impl Writer {
+impl OutboxWriter {
     /// A writer that tells `written` of what it wrote.
-    pub fn new(outbox: Arc<Outbox>, publications: mpsc::Receiver<Append>, written: Arc<Notify>) -> Self {
-        Self { outbox, publications, written, trouble: None }
+    pub fn new(outbox: Arc<Outbox>, publications: mpsc::Receiver<AppendRequest>, written: Arc<Notify>) -> Self {
+        Self { outbox, publications, written, last_error: None }
     }
 
     /// Writes until the end.
@@ -50,7 +50,7 @@ impl Writer {
             let mut batch = Vec::new();
             tokio::select! {
                 biased;
-                count = self.publications.recv_many(&mut batch, MOST_PUBLICATIONS) => if count == 0 {
+                count = self.publications.recv_many(&mut batch, MAX_PUBLICATIONS) => if count == 0 {
                     return;
                 },
                 () = tasks.stopping() => {
@@ -63,8 +63,8 @@ impl Writer {
         }
     }
 
-    async fn write(&mut self, batch: Vec<Append>) {
-        let mut group = Group::default();
+    async fn write(&mut self, batch: Vec<AppendRequest>) {
+        let mut group = CommitGroup::default();
         for append in batch {
             // Whoever has given up was told that it is not kept.
             if append.done.is_closed() {
@@ -72,32 +72,32 @@ impl Writer {
             }
             let (events, bytes) = (group.events.len() + append.events.len(), group.bytes + append.bytes);
             if !self.outbox.has_room(events as u64, bytes) {
-                self.notice(Some(Refused::Full));
-                let _ = append.done.send(Err(Refused::Full));
+                self.log_change(Some(PublishError::Full));
+                let _ = append.done.send(Err(PublishError::Full));
                 continue;
             }
             group.events.extend(append.events);
             group.bytes = bytes;
             group.done.push(append.done);
-            if group.bytes >= MOST_BYTES {
+            if group.bytes >= MAX_COMMIT_BYTES {
                 self.commit(std::mem::take(&mut group)).await;
             }
         }
         self.commit(group).await;
     }
 
-    async fn commit(&mut self, group: Group) {
+    async fn commit(&mut self, group: CommitGroup) {
         if group.done.is_empty() {
             return;
         }
         let outcome = match self.outbox.append(&group.events).await {
             Ok(()) => Ok(()),
-            Err(trouble) => Err(Refused::Disk(trouble.to_string().into())),
+            Err(trouble) => Err(PublishError::Disk(trouble.to_string().into())),
         };
         if outcome.is_ok() {
             self.written.notify_one();
         }
-        self.notice(outcome.clone().err());
+        self.log_change(outcome.clone().err());
         for done in group.done {
             // Whoever asked may have gone.
             let _ = done.send(outcome.clone());
@@ -105,20 +105,20 @@ impl Writer {
     }
 
     /// Says once what is the matter, and once that it is over.
-    fn notice(&mut self, trouble: Option<Refused>) {
+    fn log_change(&mut self, trouble: Option<PublishError>) {
         match &trouble {
-            Some(refused) if self.trouble != trouble => tracing::error!(
+            Some(refused) if self.last_error != trouble => tracing::error!(
                 "new events are refused: {refused}; see that they can be delivered, or give Events.Outbox more room"
             ),
-            None if self.trouble.is_some() => tracing::info!("new events are taken again"),
+            None if self.last_error.is_some() => tracing::info!("new events are taken again"),
             _ => {}
         }
-        self.trouble = trouble;
+        self.last_error = trouble;
     }
 }
 
 /// Looks from time to time whether the outbox's files are still there.
-pub async fn watch(outbox: Arc<Outbox>, tasks: BackgroundTasks) {
+pub async fn watch_files(outbox: Arc<Outbox>, tasks: BackgroundTasks) {
     let mut known: Option<String> = None;
     while !tasks.is_stopping() {
         let trouble = outbox.check().await.err().map(|trouble| trouble.to_string());
@@ -128,42 +128,42 @@ pub async fn watch(outbox: Arc<Outbox>, tasks: BackgroundTasks) {
         }
         known = trouble;
         tokio::select! {
-            () = tokio::time::sleep(PAUSE) => {}
+            () = tokio::time::sleep(RETRY_INTERVAL) => {}
             () = tasks.stopping() => {}
         }
     }
 }
 
 /// Brings what waits in the outbox to the sink.
-pub struct Sender {
+pub struct EventDelivery {
     outbox: Arc<Outbox>,
-    sink: Box<dyn Sink>,
+    sink: Box<dyn EventSink>,
     written: Arc<Notify>,
     /// Whether the sink is to open its files anew.
     reopen: Arc<AtomicBool>,
-    numbers: Numbers,
+    metrics: EventMetrics,
     failing: bool,
     /// Whether what is delivered cannot be removed.
     stuck: bool,
 }
 
-impl Sender {
+impl EventDelivery {
     /// A sender that `written` wakes, also to look at `reopen`.
     pub fn new(
         outbox: Arc<Outbox>,
-        sink: Box<dyn Sink>,
+        sink: Box<dyn EventSink>,
         written: Arc<Notify>,
         reopen: Arc<AtomicBool>,
-        numbers: Numbers,
+        numbers: EventMetrics,
     ) -> Self {
-        Self { outbox, sink, written, reopen, numbers, failing: false, stuck: false }
+        Self { outbox, sink, written, reopen, metrics: numbers, failing: false, stuck: false }
     }
 
     /// Delivers until the end, and a moment longer.
     pub async fn run(mut self, tasks: BackgroundTasks) {
         let end = async {
             tasks.stopping().await;
-            tokio::time::sleep(FAREWELL).await;
+            tokio::time::sleep(SHUTDOWN_GRACE).await;
         };
         tokio::select! {
             () = self.deliver_all(&tasks) => {}
@@ -193,7 +193,7 @@ impl Sender {
     }
 
     /// Delivers the batch to its end: events are passed over only where they never can be.
-    async fn deliver(&mut self, batch: Batch) {
+    async fn deliver(&mut self, batch: EventBatch) {
         let mut done = 0;
         while done < batch.events.len() {
             self.reopen_sink().await;
@@ -202,20 +202,20 @@ impl Sender {
                 Ok(()) => (batch.events.len() - done, None),
                 Err(undelivered) => (undelivered.delivered, Some(undelivered)),
             };
-            self.numbers.published.inc_by(delivered as u64);
+            self.metrics.published.inc_by(delivered as u64);
             let mut passed = delivered;
-            if failure.as_ref().is_some_and(|failure| failure.for_good) {
-                self.numbers.dropped(Dropped::Rejected, 1);
+            if failure.as_ref().is_some_and(|failure| failure.is_permanent) {
+                self.metrics.record_dropped(DropReason::Rejected, 1);
                 passed += 1;
             }
             if passed > 0 {
-                let forgotten = self.outbox.done(&batch, done..done + passed).await;
-                self.forgotten(forgotten);
+                let forgotten = self.outbox.mark_done(&batch, done..done + passed).await;
+                self.log_removal(forgotten);
             }
             done += passed;
             match failure {
                 None => self.recovered(),
-                Some(failure) if failure.for_good => {
+                Some(failure) if failure.is_permanent => {
                     tracing::error!("an event is lost, the broker refuses it: {}", failure.cause);
                 }
                 Some(failure) => self.pause(&failure.cause).await,
@@ -224,7 +224,7 @@ impl Sender {
     }
 
     /// Says once that what is delivered stays on the disk.
-    fn forgotten(&mut self, forgotten: Result<(), OutboxError>) {
+    fn log_removal(&mut self, forgotten: Result<(), OutboxError>) {
         if let Err(trouble) = &forgotten
             && !self.stuck
         {
@@ -238,7 +238,7 @@ impl Sender {
             tracing::error!("events cannot be delivered and wait in the outbox: {cause}");
         }
         self.failing = true;
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(RETRY_INTERVAL).await;
     }
 
     fn recovered(&mut self) {

@@ -14,28 +14,28 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer};
 use tokio::task::spawn_blocking;
 
-use super::{Event, Sink, Undelivered};
-use super::{OpenError, settings};
+use super::{DeliveryError, Event, EventSink};
+use super::{EventsOpenError, settings};
 use primitives::lifecycle::BackgroundTasks;
 
 /// Between two looks whether Kafka answers.
-const LOOK: Duration = Duration::from_secs(3);
+const CHECK_INTERVAL: Duration = Duration::from_secs(3);
 /// For Kafka to answer; the process's end may have to wait for it.
-const ANSWER: Duration = Duration::from_secs(1);
+const METADATA_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The sink.
-pub struct Kafka {
+pub struct KafkaSink {
     config: ClientConfig,
-    producer: FutureProducer<Quiet>,
+    producer: FutureProducer<QuietClientContext>,
     topic: Arc<str>,
     reachable: Arc<AtomicBool>,
 }
 
 /// Keeps librdkafka's own lines out of the log: they name hosts, and come with every try.
 #[derive(Clone)]
-struct Quiet;
+struct QuietClientContext;
 
-impl ClientContext for Quiet {
+impl ClientContext for QuietClientContext {
     fn log(&self, _: RDKafkaLogLevel, _: &str, _: &str) {}
 
     fn error(&self, error: KafkaError, _: &str) {
@@ -50,20 +50,20 @@ impl ClientContext for Quiet {
 
 /// The client, and where it is told whether a broker answers.
 pub fn open(
-    settings: &settings::Kafka,
+    settings: &settings::KafkaSettings,
     tasks: &BackgroundTasks,
-) -> Result<(Box<dyn Sink>, Arc<AtomicBool>), OpenError> {
+) -> Result<(Box<dyn EventSink>, Arc<AtomicBool>), EventsOpenError> {
     let reachable = Arc::new(AtomicBool::new(false));
-    let kafka = Kafka::new(settings, Arc::clone(&reachable)).map_err(OpenError::Kafka)?;
+    let kafka = KafkaSink::new(settings, Arc::clone(&reachable)).map_err(EventsOpenError::Kafka)?;
     tasks.spawn(kafka.watch(tasks.clone()));
     Ok((Box::new(kafka), reachable))
 }
 
-impl Kafka {
+impl KafkaSink {
     /// A producer, which connects by itself; `reachable` tells from now on whether Kafka answers.
-    pub fn new(settings: &settings::Kafka, reachable: Arc<AtomicBool>) -> KafkaResult<Self> {
+    pub fn new(settings: &settings::KafkaSettings, reachable: Arc<AtomicBool>) -> KafkaResult<Self> {
         let config = config(settings);
-        let producer = config.create_with_context(Quiet)?;
+        let producer = config.create_with_context(QuietClientContext)?;
         Ok(Self { config, producer, topic: Arc::clone(&settings.topic), reachable })
     }
 
@@ -75,7 +75,8 @@ impl Kafka {
             let mut known = None;
             while !tasks.is_stopping() {
                 let (producer, topic) = (producer.clone(), Arc::clone(&topic));
-                let look = spawn_blocking(move || producer.client().fetch_metadata(Some(&topic), ANSWER).is_ok());
+                let look =
+                    spawn_blocking(move || producer.client().fetch_metadata(Some(&topic), METADATA_TIMEOUT).is_ok());
                 let answers = look.await.unwrap_or(false);
                 reachable.store(answers, Ordering::Relaxed);
                 match (known.replace(answers), answers) {
@@ -86,7 +87,7 @@ impl Kafka {
                     _ => {}
                 }
                 tokio::select! {
-                    () = tokio::time::sleep(LOOK) => {}
+                    () = tokio::time::sleep(CHECK_INTERVAL) => {}
                     () = tasks.stopping() => {}
                 }
             }
@@ -103,11 +104,11 @@ impl Kafka {
     }
 
     /// What becomes of a batch that ended with `error`.
-    fn undelivered(&mut self, delivered: usize, error: &KafkaError) -> Undelivered {
+    fn undelivered(&mut self, delivered: usize, error: &KafkaError) -> DeliveryError {
         let code = error.rdkafka_error_code();
         if self.producer.client().fatal_error().is_some() {
             // It takes nothing any more: another one begins.
-            match self.config.create_with_context(Quiet) {
+            match self.config.create_with_context(QuietClientContext) {
                 Ok(producer) => self.producer = producer,
                 Err(error) => tracing::error!(code = ?error.rdkafka_error_code(), "no producer can be made"),
             }
@@ -115,11 +116,11 @@ impl Kafka {
         let never = [RDKafkaErrorCode::MessageSizeTooLarge, RDKafkaErrorCode::InvalidMessage];
         let for_good = code.is_some_and(|code| never.contains(&code));
         let cause = code.map_or_else(|| "Kafka: the delivery was given up".to_owned(), |code| format!("Kafka: {code}"));
-        Undelivered { delivered, for_good, cause }
+        DeliveryError { delivered, is_permanent: for_good, cause }
     }
 }
 
-fn config(settings: &settings::Kafka) -> ClientConfig {
+fn config(settings: &settings::KafkaSettings) -> ClientConfig {
     let mut config = ClientConfig::new();
     for (name, value) in [
         ("bootstrap.servers", settings.brokers.join(",").as_str()),
@@ -164,8 +165,8 @@ fn headers(event: &Event) -> OwnedHeaders {
 }
 
 #[async_trait]
-impl Sink for Kafka {
-    async fn deliver(&mut self, events: &[Event]) -> Result<(), Undelivered> {
+impl EventSink for KafkaSink {
+    async fn deliver(&mut self, events: &[Event]) -> Result<(), DeliveryError> {
         let mut sent = Vec::with_capacity(events.len());
         let mut refused = None;
         for event in events {

@@ -6,7 +6,7 @@
 //! nothing of what events say.
 
 mod delivery;
-mod file;
+mod file_sink;
 #[cfg_attr(not(feature = "kafka"), path = "without_kafka.rs")]
 mod kafka;
 mod metrics;
@@ -25,15 +25,15 @@ use serde_json::value::RawValue;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use uuid::Uuid;
 
-use metrics::{Dropped, Numbers};
+use metrics::{DropReason, EventMetrics};
 use outbox::Outbox;
 use primitives::lifecycle::BackgroundTasks;
 use settings::Settings;
 
 /// Publications that wait to be written.
-const QUEUE: usize = 4096;
+const QUEUE_CAPACITY: usize = 4096;
 /// Their bytes.
-const QUEUE_BYTES: usize = 16 << 20;
+const MAX_QUEUED_BYTES: usize = 16 << 20;
 /// For the outbox's disk to take an event.
 const APPEND_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -60,14 +60,14 @@ impl Event {
     }
 
     /// As a line of JSON, without its end.
-    fn line(&self) -> String {
+    fn to_json_line(&self) -> String {
         serde_json::to_string(self).expect("texts and numbers have a JSON form")
     }
 }
 
 /// Why an event was not taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
+pub enum PublishError {
     /// The outbox is full.
     #[error("the outbox is full: more events wait to be delivered than Events.Outbox.Size holds")]
     Full,
@@ -79,19 +79,19 @@ pub enum Refused {
     Busy,
 }
 
-impl From<Refused> for Dropped {
-    fn from(refused: Refused) -> Self {
+impl From<PublishError> for DropReason {
+    fn from(refused: PublishError) -> Self {
         match refused {
-            Refused::Full => Self::Full,
-            Refused::Disk(_) => Self::Disk,
-            Refused::Busy => Self::Busy,
+            PublishError::Full => Self::Full,
+            PublishError::Disk(_) => Self::Disk,
+            PublishError::Busy => Self::Busy,
         }
     }
 }
 
 /// Why there can be no events.
 #[derive(Debug, thiserror::Error)]
-pub enum OpenError {
+pub enum EventsOpenError {
     /// The outbox.
     #[error("the outbox (Events.Outbox.Path) cannot be opened: {0}")]
     Outbox(#[from] outbox::OutboxError),
@@ -113,9 +113,9 @@ pub enum OpenError {
 
 /// Where events go.
 #[async_trait]
-trait Sink: Send {
+trait EventSink: Send {
     /// Brings `events` there, in order.
-    async fn deliver(&mut self, events: &[Event]) -> Result<(), Undelivered>;
+    async fn deliver(&mut self, events: &[Event]) -> Result<(), DeliveryError>;
 
     /// Opens its files anew, where it has any: somebody has moved them away.
     async fn reopen(&mut self) {}
@@ -123,22 +123,24 @@ trait Sink: Send {
 
 /// Not all of a batch could be delivered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Undelivered {
+struct DeliveryError {
     /// How many of its first events are delivered.
     delivered: usize,
     /// Whether the next one never will be.
-    for_good: bool,
+    is_permanent: bool,
     /// Why; names no host.
     cause: String,
 }
 
 /// The sink, and where it is told whether Kafka answers.
-type OpenSink = (Box<dyn Sink>, Option<Arc<AtomicBool>>);
+type OpenedSink = (Box<dyn EventSink>, Option<Arc<AtomicBool>>);
 
-fn open_sink(settings: &settings::Sink, tasks: &BackgroundTasks) -> Result<OpenSink, OpenError> {
+fn open_sink(settings: &settings::SinkSettings, tasks: &BackgroundTasks) -> Result<OpenedSink, EventsOpenError> {
     Ok(match settings {
-        settings::Sink::File(file) => (Box::new(file::File::open(file).map_err(OpenError::File)?), None),
-        settings::Sink::Kafka(kafka) => {
+        settings::SinkSettings::File(file) => {
+            (Box::new(file_sink::FileSink::open(file).map_err(EventsOpenError::File)?), None)
+        }
+        settings::SinkSettings::Kafka(kafka) => {
             let (sink, reachable) = kafka::open(kafka, tasks)?;
             (sink, Some(reachable))
         }
@@ -147,72 +149,76 @@ fn open_sink(settings: &settings::Sink, tasks: &BackgroundTasks) -> Result<OpenS
 
 /// Takes events. Clones take them into the same outbox.
 #[derive(Clone)]
-pub struct Events {
-    queue: mpsc::Sender<Append>,
+pub struct EventPublisher {
+    queue: mpsc::Sender<AppendRequest>,
     /// Bytes that may still come into the queue.
-    room: Arc<Semaphore>,
+    free_bytes: Arc<Semaphore>,
     /// Wakes who delivers.
     written: Arc<Notify>,
     reopen: Arc<AtomicBool>,
-    numbers: Numbers,
+    metrics: EventMetrics,
     reachable: Option<Arc<AtomicBool>>,
 }
 
 /// Events on their way into the outbox.
-struct Append {
+struct AppendRequest {
     /// As JSON.
     events: Vec<String>,
     bytes: u64,
-    done: oneshot::Sender<Result<(), Refused>>,
+    done: oneshot::Sender<Result<(), PublishError>>,
     _room: OwnedSemaphorePermit,
 }
 
-impl Events {
+impl EventPublisher {
     /// Opens the outbox and begins to deliver what waits there; `tasks` must outlive whoever publishes.
-    pub async fn open(settings: &Settings, tasks: &BackgroundTasks, registry: &Registry) -> Result<Self, OpenError> {
+    pub async fn open(
+        settings: &Settings,
+        tasks: &BackgroundTasks,
+        registry: &Registry,
+    ) -> Result<Self, EventsOpenError> {
         let name = match &settings.sink {
-            settings::Sink::File(_) => "file",
-            settings::Sink::Kafka(_) => "kafka",
+            settings::SinkSettings::File(_) => "file",
+            settings::SinkSettings::Kafka(_) => "kafka",
         };
-        let numbers = Numbers::new(registry, name)?;
+        let numbers = EventMetrics::new(registry, name)?;
         // First: a process that may not have the outbox touches no file of the one that has it.
         let outbox = Arc::new(Outbox::open(&settings.outbox, numbers.clone()).await?);
         let (sink, reachable) = open_sink(&settings.sink, tasks)?;
-        let (queue, publications) = mpsc::channel(QUEUE);
+        let (queue, publications) = mpsc::channel(QUEUE_CAPACITY);
         let (written, reopen) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(false)));
-        let writer = delivery::Writer::new(Arc::clone(&outbox), publications, Arc::clone(&written));
+        let writer = delivery::OutboxWriter::new(Arc::clone(&outbox), publications, Arc::clone(&written));
         let (waking, reopening) = (Arc::clone(&written), Arc::clone(&reopen));
-        let sender = delivery::Sender::new(Arc::clone(&outbox), sink, waking, reopening, numbers.clone());
+        let sender = delivery::EventDelivery::new(Arc::clone(&outbox), sink, waking, reopening, numbers.clone());
         let stopping = tasks.clone();
         tasks.spawn(async move {
-            let watch = delivery::watch(Arc::clone(&outbox), stopping.clone());
+            let watch = delivery::watch_files(Arc::clone(&outbox), stopping.clone());
             tokio::join!(writer.run(stopping.clone()), sender.run(stopping), watch);
             outbox.close().await;
         });
-        let room = Arc::new(Semaphore::new(QUEUE_BYTES));
-        Ok(Self { queue, room, written, reopen, numbers, reachable })
+        let room = Arc::new(Semaphore::new(MAX_QUEUED_BYTES));
+        Ok(Self { queue, free_bytes: room, written, reopen, metrics: numbers, reachable })
     }
 
     /// Takes all of `events` or none; returns once they survive the end of the process.
-    pub async fn publish(&self, events: &[Event]) -> Result<(), Refused> {
-        let written = self.begin(events)?;
+    pub async fn publish(&self, events: &[Event]) -> Result<(), PublishError> {
+        let written = self.enqueue(events)?;
         match tokio::time::timeout(APPEND_TIMEOUT, written).await {
             Ok(Ok(outcome)) => outcome,
             // Only at the end of the process is there nobody to say it.
-            Ok(Err(_)) | Err(_) => Err(Refused::Busy),
+            Ok(Err(_)) | Err(_) => Err(PublishError::Busy),
         }
     }
 
-    /// As [`Events::publish`], for what nobody waits for: where it cannot be taken it is lost, and counted.
-    pub async fn offer(&self, event: Event) {
+    /// As [`EventPublisher::publish`], for what nobody waits for: where it cannot be taken it is lost, and counted.
+    pub async fn publish_or_drop(&self, event: Event) {
         if let Err(refused) = self.publish(&[event]).await {
-            self.numbers.dropped(refused.into(), 1);
+            self.metrics.record_dropped(refused.into(), 1);
         }
     }
 
     /// `count` events are lost before they could be offered: more happened than were waited for.
-    pub fn lost(&self, count: u64) {
-        self.numbers.dropped(Dropped::Busy, count);
+    pub fn record_lost(&self, count: u64) {
+        self.metrics.record_dropped(DropReason::Busy, count);
     }
 
     /// Opens the file of events anew, where there is one: somebody has moved it away.
@@ -226,14 +232,14 @@ impl Events {
         self.reachable.as_ref().map(|reachable| reachable.load(Ordering::Relaxed))
     }
 
-    fn begin(&self, events: &[Event]) -> Result<oneshot::Receiver<Result<(), Refused>>, Refused> {
-        let events: Vec<String> = events.iter().map(Event::line).collect();
+    fn enqueue(&self, events: &[Event]) -> Result<oneshot::Receiver<Result<(), PublishError>>, PublishError> {
+        let events: Vec<String> = events.iter().map(Event::to_json_line).collect();
         let bytes = events.iter().map(String::len).sum::<usize>();
-        let permits = u32::try_from(bytes).map_err(|_| Refused::Full)?;
-        let room = Arc::clone(&self.room).try_acquire_many_owned(permits).map_err(|_| Refused::Busy)?;
+        let permits = u32::try_from(bytes).map_err(|_| PublishError::Full)?;
+        let room = Arc::clone(&self.free_bytes).try_acquire_many_owned(permits).map_err(|_| PublishError::Busy)?;
         let (done, written) = oneshot::channel();
-        let append = Append { events, bytes: bytes as u64, done, _room: room };
-        self.queue.try_send(append).map_err(|_| Refused::Busy)?;
+        let append = AppendRequest { events, bytes: bytes as u64, done, _room: room };
+        self.queue.try_send(append).map_err(|_| PublishError::Busy)?;
         Ok(written)
     }
 }

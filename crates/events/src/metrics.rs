@@ -4,7 +4,7 @@ use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
 /// The numbers. Clones share them.
 #[derive(Clone)]
-pub struct Numbers {
+pub struct EventMetrics {
     /// Events that their sink took.
     pub published: IntCounter,
     /// Bytes in the outbox that are not delivered yet.
@@ -16,7 +16,7 @@ pub struct Numbers {
 
 /// Why an event is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dropped {
+pub enum DropReason {
     /// Derived from a stream while the outbox was full.
     Full,
     /// Derived from a stream while the outbox's disk failed.
@@ -24,25 +24,25 @@ pub enum Dropped {
     /// Derived from a stream while more were waiting than are kept in memory.
     Busy,
     /// It was damaged in the outbox.
-    Broken,
+    Damaged,
     /// The broker refuses it for good, for its size or form.
     Rejected,
 }
 
-impl Dropped {
+impl DropReason {
     /// The label's value.
     fn name(self) -> &'static str {
         match self {
             Self::Full => "full",
             Self::Disk => "disk",
             Self::Busy => "busy",
-            Self::Broken => "broken",
+            Self::Damaged => "broken",
             Self::Rejected => "rejected",
         }
     }
 }
 
-impl Numbers {
+impl EventMetrics {
     /// Registers them; `sink` is `file` or `kafka`.
     pub fn new(registry: &Registry, sink: &str) -> Result<Self, prometheus::Error> {
         let gauge = |name, help| IntGauge::new(name, help);
@@ -62,19 +62,20 @@ impl Numbers {
         registry.register(Box::new(numbers.dropped.clone()))?;
         registry.register(Box::new(numbers.backlog_bytes.clone()))?;
         registry.register(Box::new(numbers.backlog_events.clone()))?;
-        for reason in [Dropped::Full, Dropped::Disk, Dropped::Busy, Dropped::Broken, Dropped::Rejected] {
-            numbers.dropped(reason, 0);
+        for reason in [DropReason::Full, DropReason::Disk, DropReason::Busy, DropReason::Damaged, DropReason::Rejected]
+        {
+            numbers.record_dropped(reason, 0);
         }
         Ok(numbers)
     }
 
     /// `count` events are lost because of `reason`.
-    pub fn dropped(&self, reason: Dropped, count: u64) {
+    pub fn record_dropped(&self, reason: DropReason, count: u64) {
         self.dropped.with_label_values(&[reason.name()]).inc_by(count);
     }
 
     /// So many `events` of so many `bytes` wait now.
-    pub fn wait(&self, events: u64, bytes: u64) {
+    pub fn set_backlog(&self, events: u64, bytes: u64) {
         self.backlog_events.set(signed(events));
         self.backlog_bytes.set(signed(bytes));
     }

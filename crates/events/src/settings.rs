@@ -9,23 +9,23 @@ use primitives::secret::Secret;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Where they go.
-    pub sink: Sink,
+    pub sink: SinkSettings,
     /// Where they wait.
-    pub outbox: Outbox,
+    pub outbox: OutboxSettings,
 }
 
 /// Where events go.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Sink {
+pub enum SinkSettings {
     /// A file of JSON Lines.
-    File(File),
+    File(FileSinkSettings),
     /// Kafka.
-    Kafka(Kafka),
+    Kafka(KafkaSettings),
 }
 
 /// A file of JSON Lines, rotated by size.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct File {
+pub struct FileSinkSettings {
     /// The file.
     pub path: PathBuf,
     /// Its size at most, in bytes; then it becomes `PATH.1`, the one before `PATH.2`.
@@ -36,20 +36,20 @@ pub struct File {
 
 /// A cluster of Kafka brokers.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Kafka {
+pub struct KafkaSettings {
     /// `HOST:PORT`, at least one.
     pub brokers: Vec<String>,
     /// A topic that tells by its metadata whether the cluster answers.
     pub topic: Arc<str>,
     /// How batches are compressed.
-    pub compression: Compression,
+    pub compression: KafkaCompression,
     /// TLS, with the file of its CA where the system's are not meant; `None`: in the clear.
-    pub tls: Option<Tls>,
+    pub tls: Option<KafkaTlsSettings>,
     /// Who we are.
-    pub sasl: Option<Sasl>,
+    pub sasl: Option<KafkaSaslSettings>,
 }
 
-impl std::fmt::Debug for Kafka {
+impl std::fmt::Debug for KafkaSettings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Kafka").field("topic", &self.topic).finish_non_exhaustive()
     }
@@ -57,7 +57,7 @@ impl std::fmt::Debug for Kafka {
 
 /// How batches are compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Compression {
+pub enum KafkaCompression {
     /// Not at all.
     None,
     /// gzip.
@@ -70,7 +70,7 @@ pub enum Compression {
     Zstd,
 }
 
-impl Compression {
+impl KafkaCompression {
     /// As Kafka calls it.
     pub fn name(self) -> &'static str {
         match self {
@@ -85,14 +85,14 @@ impl Compression {
 
 /// TLS to the brokers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Tls {
+pub struct KafkaTlsSettings {
     /// PEM file of the CA; `None`: the system's.
     pub ca: Option<PathBuf>,
 }
 
 /// Who we are to the brokers.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sasl {
+pub struct KafkaSaslSettings {
     /// `PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`.
     pub mechanism: &'static str,
     /// The name.
@@ -103,7 +103,7 @@ pub struct Sasl {
 
 /// The folder in which events wait until they are delivered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Outbox {
+pub struct OutboxSettings {
     /// The folder, used by one process at a time.
     pub path: PathBuf,
     /// Bytes that it takes at most.

@@ -1,4 +1,4 @@
-//! `Events.Kafka` in a program that is built without its client.
+//! `EventPublisher.KafkaSettings` in a program that is built without its client.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;

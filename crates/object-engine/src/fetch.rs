@@ -65,7 +65,7 @@ pub async fn query_store(
     outcome
 }
 
-/// As [`query`], for the rest of a body that broke off at `broken`: another destination first, and not within the retry
+/// As [`query_store`], for the rest of a body that broke off at `broken`: another destination first, and not within the retry
 /// budget but for as long as a body may stand still, so that a store that restarts cuts nobody.
 pub async fn query_rest(
     origin: &ObjectOrigin,

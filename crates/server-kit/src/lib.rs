@@ -2,9 +2,9 @@
 //! metrics, and the axum router's manner (envelope, extractors, pages, OpenAPI). It knows no route, no store and no module.
 
 pub mod api;
-pub mod attempts;
 pub mod auth;
 pub mod database;
+pub mod failed_attempts;
 pub mod limit;
 pub mod redis;
 pub mod telemetry;

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use server_kit::attempts::FailedAttempts;
+use server_kit::failed_attempts::FailedAttempts;
 
 /// A bucket that fills at an even rate up to its burst.
 #[derive(Clone, Debug)]
@@ -61,7 +61,7 @@ impl Default for Guesses {
 impl Guesses {
     /// Whether `address` has guessed too often.
     pub fn is_blocked(&self, address: IpAddr, now: i64) -> bool {
-        self.0.refusal(address, now.cast_unsigned()).is_some()
+        self.0.refused_for(address, now.cast_unsigned()).is_some()
     }
 
     /// Counts a wrong guess; where it is one too many, for how long further ones are.

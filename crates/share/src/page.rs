@@ -19,7 +19,7 @@ use super::id::SessionId;
 use super::refused::Refused;
 use http_semantics::etag::{ETag, ETagCondition};
 use server_kit::api::error::Error;
-use server_kit::api::extract::Path;
+use server_kit::api::extractors::Path;
 
 /// What the listen page may do; it may stand in other pages.
 const LISTEN: &str = "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'";

@@ -7,7 +7,7 @@ use crate::config::file;
 use crate::config::report::Problem;
 use crate::config::value::SecretRef;
 use server_kit::auth::path_token;
-use server_kit::auth::settings::{Auth, Issuer, KeySource, TokenSource};
+use server_kit::auth::settings::{AuthSettings, Issuer, KeySource, TokenSource};
 
 const LEEWAY: Duration = Duration::from_secs(30);
 const MOST_LEEWAY: Duration = Duration::from_secs(300);
@@ -16,7 +16,7 @@ const MOST_LEEWAY: Duration = Duration::from_secs(300);
 const LEAST_KEY: usize = 32;
 const MOST_KEYS: usize = 4;
 
-pub fn auth(at: &At<'_>, raw: &file::Auth) -> Option<Auth> {
+pub fn auth(at: &At<'_>, raw: &file::Auth) -> Option<AuthSettings> {
     let path_token = raw.path_token.as_ref().map(|raw| path_token(&at.key("PathToken"), raw));
     let path_token = path_token.map_or(Some(None), |settings| settings.map(Some));
     let end_revoked_streams = raw.end_revoked_streams;
@@ -26,7 +26,13 @@ pub fn auth(at: &At<'_>, raw: &file::Auth) -> Option<Auth> {
             at.key("PathToken").report(problem.help("configure `Auth.Jwt`, or remove `PathToken`"));
         }
         let (issuers, token_from) = (Vec::new(), vec![TokenSource::Header]);
-        return Some(Auth { issuers, token_from, leeway: LEEWAY, path_token: path_token?, end_revoked_streams });
+        return Some(AuthSettings {
+            issuers,
+            token_from,
+            leeway: LEEWAY,
+            path_token: path_token?,
+            end_revoked_streams,
+        });
     };
     let at = at.key("Jwt");
     if jwt.issuers.is_empty() {
@@ -38,7 +44,7 @@ pub fn auth(at: &At<'_>, raw: &file::Auth) -> Option<Auth> {
         Some(sources) => at.key("TokenFrom").each(sources, |at, text| token_source(at, text)),
     };
     let leeway = at.key("Leeway").span(jwt.leeway, LEEWAY, Duration::ZERO, MOST_LEEWAY);
-    Some(Auth {
+    Some(AuthSettings {
         issuers: issuers?,
         token_from: token_from?,
         leeway: leeway?,

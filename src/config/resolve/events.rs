@@ -5,7 +5,10 @@ use super::{At, built_with};
 use crate::config::file;
 use crate::config::report::Problem;
 use crate::config::value::Text;
-use events::settings::{Compression, File, Kafka, Outbox, Sasl, Settings, Sink, Tls};
+use events::settings::{
+    FileSinkSettings, KafkaCompression, KafkaSaslSettings, KafkaSettings, KafkaTlsSettings, OutboxSettings, Settings,
+    SinkSettings,
+};
 
 const LEAST: u64 = 1 << 20;
 /// A number that no machine has.
@@ -29,8 +32,8 @@ pub fn events(
         at.key("File").report(problem.help("remove one of `File` and `Kafka`"));
     }
     let sink = match &raw.kafka {
-        Some(raw) => kafka(&at.key("Kafka"), raw, topic.as_deref().unwrap_or_default()).map(Sink::Kafka),
-        None => file(at, raw).map(Sink::File),
+        Some(raw) => kafka(&at.key("Kafka"), raw, topic.as_deref().unwrap_or_default()).map(SinkSettings::Kafka),
+        None => file(at, raw).map(SinkSettings::File),
     };
     if raw.kafka.is_some() && raw.rotation.is_some() {
         at.key("Rotation").report(Problem::new("only a file is rotated").help("remove it"));
@@ -39,14 +42,14 @@ pub fn events(
     let path = text_or(&own.key("Path"), raw.outbox.path.as_ref(), "./data/outbox");
     let size = size(&own.key("Size"), raw.outbox.size, 256 << 20, LEAST, MOST);
     let playback = playback::reports::settings::Settings { topic: topic?.into(), from_streams: raw.from_streams };
-    Some(Some((Settings { sink: sink?, outbox: Outbox { path: path?.into(), size: size? } }, playback)))
+    Some(Some((Settings { sink: sink?, outbox: OutboxSettings { path: path?.into(), size: size? } }, playback)))
 }
 
 fn text_or(at: &At<'_>, text: Option<&Text>, default: &str) -> Option<String> {
     text.map_or_else(|| Some(default.to_owned()), |text| at.text(text))
 }
 
-fn file(at: &At<'_>, raw: &file::Events) -> Option<File> {
+fn file(at: &At<'_>, raw: &file::Events) -> Option<FileSinkSettings> {
     let path = text_or(&at.key("File"), raw.file.as_ref(), "./data/events.jsonl");
     let (at, raw) = (at.key("Rotation"), raw.rotation.as_ref());
     let size = size(&at.key("Size"), raw.and_then(|raw| raw.size), 64 << 20, LEAST, MOST);
@@ -55,10 +58,10 @@ fn file(at: &At<'_>, raw: &file::Events) -> Option<File> {
         at.key("Keep").report(Problem::new(format!("{keep} is out of range")).expected("1 to 1000"));
         return None;
     }
-    Some(File { path: path?.into(), size: size?, keep })
+    Some(FileSinkSettings { path: path?.into(), size: size?, keep })
 }
 
-fn kafka(at: &At<'_>, raw: &file::Kafka, topic: &str) -> Option<Kafka> {
+fn kafka(at: &At<'_>, raw: &file::Kafka, topic: &str) -> Option<KafkaSettings> {
     built_with(at, cfg!(feature = "kafka"), "kafka")?;
     let own = at.key("Brokers");
     if raw.brokers.is_empty() {
@@ -70,11 +73,11 @@ fn kafka(at: &At<'_>, raw: &file::Kafka, topic: &str) -> Option<Kafka> {
         let at = at.key("Tls");
         built_with(&at, cfg!(feature = "kafka-tls"), "kafka-tls")?;
         let ca = raw.ca.as_ref().map_or(Some(None), |text| at.key("Ca").text(text).map(Some));
-        Some(Tls { ca: ca?.map(Into::into) })
+        Some(KafkaTlsSettings { ca: ca?.map(Into::into) })
     });
     let sasl = raw.sasl.as_ref().map(|raw| sasl(&at.key("Sasl"), raw, shows_password(tls.is_some(), raw.mechanism)));
     let compression = compression(&at.key("Compression"), raw.compression);
-    Some(Kafka {
+    Some(KafkaSettings {
         brokers: brokers?.concat(),
         topic: topic.into(),
         compression: compression?,
@@ -101,7 +104,7 @@ fn broker(text: &str) -> Option<String> {
     good.then(|| text.to_owned())
 }
 
-fn sasl(at: &At<'_>, raw: &file::Sasl, clear: bool) -> Option<Sasl> {
+fn sasl(at: &At<'_>, raw: &file::Sasl, clear: bool) -> Option<KafkaSaslSettings> {
     built_with(at, cfg!(feature = "kafka-tls"), "kafka-tls")?;
     if clear {
         let problem = Problem::new("PLAIN without TLS shows the password to the network");
@@ -115,21 +118,21 @@ fn sasl(at: &At<'_>, raw: &file::Sasl, clear: bool) -> Option<Sasl> {
     };
     let username = at.key("Username").text(&raw.username);
     let password = at.key("Password").secret(&raw.password);
-    Some(Sasl { mechanism, username: username?, password: password?.value })
+    Some(KafkaSaslSettings { mechanism, username: username?, password: password?.value })
 }
 
-fn compression(at: &At<'_>, raw: Option<file::Compression>) -> Option<Compression> {
+fn compression(at: &At<'_>, raw: Option<file::Compression>) -> Option<KafkaCompression> {
     Some(match raw {
-        None | Some(file::Compression::Lz4) => Compression::Lz4,
-        Some(file::Compression::None) => Compression::None,
-        Some(file::Compression::Snappy) => Compression::Snappy,
+        None | Some(file::Compression::Lz4) => KafkaCompression::Lz4,
+        Some(file::Compression::None) => KafkaCompression::None,
+        Some(file::Compression::Snappy) => KafkaCompression::Snappy,
         Some(file::Compression::Gzip) => {
             built_with(at, cfg!(feature = "kafka-gzip"), "kafka-gzip")?;
-            Compression::Gzip
+            KafkaCompression::Gzip
         }
         Some(file::Compression::Zstd) => {
             built_with(at, cfg!(feature = "kafka-zstd"), "kafka-zstd")?;
-            Compression::Zstd
+            KafkaCompression::Zstd
         }
     })
 }

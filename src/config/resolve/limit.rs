@@ -7,7 +7,7 @@ use super::At;
 use crate::config::file::{self, Named, RateLimiterPolicy};
 use crate::config::report::Problem;
 use crate::config::value::{ByteSize, TimeSpan};
-use server_kit::limit::settings::{Bandwidth, EgressQuota, Partition, Policy, Rule};
+use server_kit::limit::settings::{BandwidthLimit, EgressQuota, LimitPartition, RateLimitPolicy, RequestLimit};
 
 /// What a route without `RateLimiterPolicy` has, where there is one of that name (YARP's `Default`).
 const DEFAULT: &str = "Default";
@@ -17,11 +17,11 @@ const DAY: Duration = Duration::from_secs(86_400);
 const MOST_BYTES: u64 = 1 << 50;
 
 /// All policies.
-pub fn policies(at: &At<'_>, raw: &Named<RateLimiterPolicy>) -> Option<Vec<Policy>> {
+pub fn policies(at: &At<'_>, raw: &Named<RateLimiterPolicy>) -> Option<Vec<RateLimitPolicy>> {
     at.all(raw, policy)
 }
 
-fn policy(at: &At<'_>, name: &str, raw: &RateLimiterPolicy) -> Option<Policy> {
+fn policy(at: &At<'_>, name: &str, raw: &RateLimiterPolicy) -> Option<RateLimitPolicy> {
     if name == "Disable" {
         at.report(Problem::new("`Disable` has a meaning of its own").help("give the policy another name"));
     }
@@ -30,7 +30,7 @@ fn policy(at: &At<'_>, name: &str, raw: &RateLimiterPolicy) -> Option<Policy> {
     let bandwidth = raw.bandwidth.as_ref().map(|raw| bandwidth(&at.key("Bandwidth"), raw));
     let egress = raw.egress_quota.as_ref().map(|raw| egress(&at.key("EgressQuota"), raw));
     let partition = partition(at, raw.partition_by.as_deref());
-    let policy = Policy {
+    let policy = RateLimitPolicy {
         name: name.into(),
         requests: requests?,
         streams: streams.map_or(Some(None), |streams| streams.map(Some))?,
@@ -47,8 +47,8 @@ fn policy(at: &At<'_>, name: &str, raw: &RateLimiterPolicy) -> Option<Policy> {
     Some(policy)
 }
 
-fn requests(at: &At<'_>, raw: &RateLimiterPolicy) -> Option<Option<Rule>> {
-    let rules: Vec<(&str, Option<Rule>)> = [
+fn requests(at: &At<'_>, raw: &RateLimiterPolicy) -> Option<Option<RequestLimit>> {
+    let rules: Vec<(&str, Option<RequestLimit>)> = [
         raw.sliding_window.as_ref().map(|raw| ("SlidingWindow", sliding(&at.key("SlidingWindow"), raw))),
         raw.fixed_window.as_ref().map(|raw| ("FixedWindow", fixed(&at.key("FixedWindow"), raw))),
         raw.token_bucket.as_ref().map(|raw| ("TokenBucket", bucket(&at.key("TokenBucket"), raw))),
@@ -64,7 +64,7 @@ fn requests(at: &At<'_>, raw: &RateLimiterPolicy) -> Option<Option<Rule>> {
     rules.into_iter().next().map_or(Some(None), |(_, rule)| rule.map(Some))
 }
 
-fn sliding(at: &At<'_>, raw: &file::SlidingWindow) -> Option<Rule> {
+fn sliding(at: &At<'_>, raw: &file::SlidingWindow) -> Option<RequestLimit> {
     let permits = permits(at, "PermitLimit", raw.permit_limit);
     let window = window(at, raw.window);
     let segments = raw.segments_per_window;
@@ -72,19 +72,19 @@ fn sliding(at: &At<'_>, raw: &file::SlidingWindow) -> Option<Rule> {
         at.key("SegmentsPerWindow").report(Problem::new(format!("{segments} is out of range")).expected("1 to 60"));
         return None;
     }
-    Some(Rule::Window { permits: permits?, segment: window? / segments, segments })
+    Some(RequestLimit::Window { permits: permits?, segment: window? / segments, segments })
 }
 
-fn fixed(at: &At<'_>, raw: &file::FixedWindow) -> Option<Rule> {
+fn fixed(at: &At<'_>, raw: &file::FixedWindow) -> Option<RequestLimit> {
     let permits = permits(at, "PermitLimit", raw.permit_limit);
-    Some(Rule::Window { segment: window(at, raw.window)?, permits: permits?, segments: 1 })
+    Some(RequestLimit::Window { segment: window(at, raw.window)?, permits: permits?, segments: 1 })
 }
 
-fn bucket(at: &At<'_>, raw: &file::TokenBucket) -> Option<Rule> {
+fn bucket(at: &At<'_>, raw: &file::TokenBucket) -> Option<RequestLimit> {
     let tokens = permits(at, "TokenLimit", raw.token_limit);
     let refill = permits(at, "TokensPerPeriod", raw.tokens_per_period);
     let period = at.key("ReplenishmentPeriod").span(Some(raw.replenishment_period), SECOND, SECOND, DAY);
-    Some(Rule::Bucket { tokens: tokens?, refill: refill?, period: period? })
+    Some(RequestLimit::Bucket { tokens: tokens?, refill: refill?, period: period? })
 }
 
 fn window(at: &At<'_>, raw: TimeSpan) -> Option<Duration> {
@@ -99,11 +99,11 @@ fn permits(at: &At<'_>, key: &str, number: u32) -> Option<u32> {
     good.then_some(number)
 }
 
-fn bandwidth(at: &At<'_>, raw: &file::Bandwidth) -> Option<Bandwidth> {
+fn bandwidth(at: &At<'_>, raw: &file::Bandwidth) -> Option<BandwidthLimit> {
     let rate = bytes(&at.key("BytesPerSecond"), raw.bytes_per_second, 1024);
     let burst = raw.burst.map(|burst| bytes(&at.key("Burst"), burst, 0));
     let rate = rate?;
-    Some(Bandwidth { rate, burst: burst.unwrap_or(Some(rate))? })
+    Some(BandwidthLimit { rate, burst: burst.unwrap_or(Some(rate))? })
 }
 
 fn egress(at: &At<'_>, raw: &file::EgressQuota) -> Option<EgressQuota> {
@@ -120,13 +120,13 @@ fn bytes(at: &At<'_>, ByteSize(size): ByteSize, least: u64) -> Option<u64> {
     good
 }
 
-fn partition(at: &At<'_>, text: Option<&str>) -> Option<Partition> {
+fn partition(at: &At<'_>, text: Option<&str>) -> Option<LimitPartition> {
     match text {
-        None | Some("User") => Some(Partition::User),
-        Some("Address") => Some(Partition::Address),
-        Some("Route") => Some(Partition::Route),
+        None | Some("User") => Some(LimitPartition::User),
+        Some("Address") => Some(LimitPartition::Address),
+        Some("Route") => Some(LimitPartition::Route),
         Some(text) => match text.strip_prefix("Claim:").filter(|claim| !claim.is_empty()) {
-            Some(claim) => Some(Partition::Claim(claim.into())),
+            Some(claim) => Some(LimitPartition::Claim(claim.into())),
             None => {
                 let problem = Problem::new(format!("`{text}` cannot be read"));
                 let problem = problem.suggest(text, ["User", "Address", "Route"]);

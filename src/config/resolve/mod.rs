@@ -33,7 +33,7 @@ use super::value::{SecretRef, Text, TimeSpan, is_telling};
 use crate::proxy::settings::Server;
 use primitives::secret::Secret;
 use s3::settings::SecretSource;
-use server_kit::telemetry::settings::{AccessFields, AccessLog, LogLevel, Telemetry};
+use server_kit::telemetry::settings::{AccessFields, AccessLogMode, LogLevel, TelemetrySettings};
 
 /// Characters of a token at least: a shorter one could be found by trying.
 const LEAST_TOKEN: usize = 16;
@@ -97,7 +97,7 @@ fn built_with(at: &At<'_>, built: bool, feature: &str) -> Option<()> {
     built.then_some(())
 }
 
-fn telemetry(at: &At<'_>, file: &File) -> Option<Telemetry> {
+fn telemetry(at: &At<'_>, file: &File) -> Option<TelemetrySettings> {
     let levels = "`error`, `warn`, `info` or `debug`";
     let level = at.key("LogLevel");
     let log_level = match &file.telemetry.log_level {
@@ -105,13 +105,13 @@ fn telemetry(at: &At<'_>, file: &File) -> Option<Telemetry> {
         Some(text) => level.parse(text, levels, log_level)?,
     };
     let access_log = match file.telemetry.access_log.format {
-        AccessLogFormat::Json => AccessLog::Json,
-        AccessLogFormat::Text => AccessLog::Text,
-        AccessLogFormat::Off => AccessLog::Off,
+        AccessLogFormat::Json => AccessLogMode::Json,
+        AccessLogFormat::Text => AccessLogMode::Text,
+        AccessLogFormat::Off => AccessLogMode::Off,
     };
     let fields = file.telemetry.access_log.fields.as_deref();
     let access_fields = fields.map_or_else(AccessFields::default, AccessFields::only);
-    Some(Telemetry { log_level, access_log, access_fields })
+    Some(TelemetrySettings { log_level, access_log, access_fields })
 }
 
 /// Case does not count: the environment says `INFO` as often as `info`.

@@ -15,7 +15,7 @@ use catalog;
 use http_semantics::cors::{self, AllowList};
 use object_engine::cache as output_cache;
 use routing::template::CaptureTemplate;
-use server_kit::auth::policy::{Policy, Rule, Test};
+use server_kit::auth::claims_policy::{ClaimCondition, ClaimsPolicy, ClaimsRule};
 
 /// What routes may name. What could not be resolved is missing here, and reported already.
 pub struct Policies {
@@ -27,7 +27,7 @@ pub struct Policies {
 
 /// A policy, and the captured path values that it compares claims with.
 pub struct Authorization {
-    pub policy: Arc<Policy>,
+    pub policy: Arc<ClaimsPolicy>,
     pub captures: Vec<String>,
     /// Who decides beyond the rules over claims.
     pub access: Option<Access>,
@@ -75,7 +75,7 @@ fn authorization(at: &At<'_>, name: &str, raw: &file::AuthorizationPolicy) -> Op
     if let Some(access) = &access {
         captures.extend(access.track.names().map(str::to_owned));
     }
-    Some(Authorization { policy: Arc::new(Policy { name: name.into(), rules }), captures, access })
+    Some(Authorization { policy: Arc::new(ClaimsPolicy { name: name.into(), rules }), captures, access })
 }
 
 /// Who decides beyond the rules; `Some(None)`: nobody.
@@ -95,33 +95,35 @@ fn access(at: &At<'_>, raw: &file::AuthorizationPolicy) -> Option<Option<Access>
         let problem = Problem::new("grants are in the database, and there is none");
         at.key("Grants").report(problem.help("configure `Database`, or remove `Grants`"));
     }
-    let settings =
-        catalog::settings::Access { grants: raw.grants, service: service.map_or(Some(None), |it| it.map(Some))? };
+    let settings = catalog::settings::AccessSettings {
+        grants: raw.grants,
+        service: service.map_or(Some(None), |it| it.map(Some))?,
+    };
     Some(Some(Access { settings: Arc::new(settings), track: track? }))
 }
 
-fn service(at: &At<'_>, raw: &file::AccessService) -> Option<catalog::settings::Service> {
+fn service(at: &At<'_>, raw: &file::AccessService) -> Option<catalog::settings::AuthorizationServiceSettings> {
     let (second, millisecond) = (Duration::from_secs(1), Duration::from_millis(1));
     let expected =
         "an http or https URL with `{userId}` and `{trackId}`, such as http://users:8000/access/{userId}/{trackId}";
-    let url = at.key("Url").parse(&raw.url, expected, catalog::settings::Template::parse);
+    let url = at.key("Url").parse(&raw.url, expected, catalog::settings::UrlTemplate::parse);
     let timeout = at.key("Timeout").span(raw.timeout, second, 10 * millisecond, 30 * second);
     let cache_for = at.key("CacheFor").span(raw.cache_for, 30 * second, Duration::ZERO, 3600 * second);
-    Some(catalog::settings::Service {
+    Some(catalog::settings::AuthorizationServiceSettings {
         url: url?,
         timeout: timeout?,
-        cache_for: cache_for?,
+        cache_ttl: cache_for?,
         allow_on_failure: raw.on_failure == file::OnFailure::Allow,
         forward_token: raw.forward_token,
     })
 }
 
-fn rule(at: &At<'_>, raw: &file::Rule) -> Option<Rule> {
-    let tests: Vec<(&str, Test)> = [
-        raw.equals.as_ref().map(|text| ("Equals", Test::Equals(text.0.clone()))),
-        raw.r#in.as_ref().map(|texts| ("In", Test::In(texts.iter().map(|text| text.0.clone()).collect()))),
-        raw.contains.as_ref().map(|text| ("Contains", Test::Contains(text.0.clone()))),
-        raw.exists.map(|_| ("Exists", Test::Exists)),
+fn rule(at: &At<'_>, raw: &file::Rule) -> Option<ClaimsRule> {
+    let tests: Vec<(&str, ClaimCondition)> = [
+        raw.equals.as_ref().map(|text| ("Equals", ClaimCondition::Equals(text.0.clone()))),
+        raw.r#in.as_ref().map(|texts| ("In", ClaimCondition::In(texts.iter().map(|text| text.0.clone()).collect()))),
+        raw.contains.as_ref().map(|text| ("Contains", ClaimCondition::Contains(text.0.clone()))),
+        raw.exists.map(|_| ("Exists", ClaimCondition::Exists)),
     ]
     .into_iter()
     .flatten()
@@ -134,7 +136,7 @@ fn rule(at: &At<'_>, raw: &file::Rule) -> Option<Rule> {
     match (&raw.claim, tests.as_slice(), &raw.any_of) {
         (Some(claim), [(key, test)], None) if !claim.is_empty() => {
             let texts: Vec<_> = texts(test).collect();
-            if texts.is_empty() && *test != Test::Exists {
+            if texts.is_empty() && *test != ClaimCondition::Exists {
                 at.key(key).report(Problem::new("no value could satisfy this").expected("at least one value"));
             }
             let bad = texts.into_iter().find_map(|text| CaptureTemplate::parse(text).err());
@@ -142,9 +144,9 @@ fn rule(at: &At<'_>, raw: &file::Rule) -> Option<Rule> {
                 at.key(key).report(Problem::new(error.to_string()));
                 return None;
             }
-            Some(Rule::Claim { claim: claim.clone(), test: test.clone() })
+            Some(ClaimsRule::Claim { claim: claim.clone(), test: test.clone() })
         }
-        (None, [], Some(rules)) if !rules.is_empty() => at.key("AnyOf").each(rules, rule).map(Rule::AnyOf),
+        (None, [], Some(rules)) if !rules.is_empty() => at.key("AnyOf").each(rules, rule).map(ClaimsRule::AnyOf),
         _ => {
             let expected =
                 "`Claim` with exactly one of `Equals`, `In`, `Contains` and `Exists`, or `AnyOf` with a list of rules";
@@ -154,20 +156,20 @@ fn rule(at: &At<'_>, raw: &file::Rule) -> Option<Rule> {
     }
 }
 
-fn texts(test: &Test) -> impl Iterator<Item = &str> {
+fn texts(test: &ClaimCondition) -> impl Iterator<Item = &str> {
     let (one, many) = match test {
-        Test::Exists => (None, &[][..]),
-        Test::Equals(text) | Test::Contains(text) => (Some(text), &[][..]),
-        Test::In(texts) => (None, texts.as_slice()),
+        ClaimCondition::Exists => (None, &[][..]),
+        ClaimCondition::Equals(text) | ClaimCondition::Contains(text) => (Some(text), &[][..]),
+        ClaimCondition::In(texts) => (None, texts.as_slice()),
     };
     one.into_iter().chain(many).map(String::as_str)
 }
 
 /// Adds the names of the captured values that `rule` refers to.
-fn captured(rule: &Rule, names: &mut Vec<String>) {
+fn captured(rule: &ClaimsRule, names: &mut Vec<String>) {
     match rule {
-        Rule::AnyOf(rules) => rules.iter().for_each(|rule| captured(rule, names)),
-        Rule::Claim { test, .. } => {
+        ClaimsRule::AnyOf(rules) => rules.iter().for_each(|rule| captured(rule, names)),
+        ClaimsRule::Claim { test, .. } => {
             for template in texts(test).filter_map(|text| CaptureTemplate::parse(text).ok()) {
                 names.extend(template.names().map(str::to_owned));
             }

@@ -19,7 +19,7 @@ use routing::table::{
 };
 use routing::template::CaptureTemplate;
 use s3;
-use server_kit::auth::policy::Policy;
+use server_kit::auth::claims_policy::ClaimsPolicy;
 
 /// What Kestrel, the host of YARP, allows.
 const MOST_BODY: u64 = 30_000_000;
@@ -310,7 +310,7 @@ fn authorization(
         return None;
     }
     if name == "Default" {
-        return Some(Authorization::Policy(Arc::new(Policy { name: name.into(), rules: Vec::new() })));
+        return Some(Authorization::Policy(Arc::new(ClaimsPolicy { name: name.into(), rules: Vec::new() })));
     }
     let policy = policies.authorization.get(name)?;
     let missing =

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use events::settings::{Compression, File, Kafka, Outbox, Settings, Sink};
-use events::{Event, Events};
+use events::settings::{FileSinkSettings, KafkaCompression, KafkaSettings, OutboxSettings, Settings, SinkSettings};
+use events::{Event, EventPublisher};
 use http::Method;
 use primitives::lifecycle::BackgroundTasks;
 use prometheus::Registry;
@@ -39,15 +39,17 @@ enum Place {
 }
 
 impl Place {
-    fn sink(&self) -> Sink {
+    fn sink(&self) -> SinkSettings {
         match self {
-            Self::File(folder) => {
-                Sink::File(File { path: folder.path().join("events.jsonl"), size: 64 << 20, keep: 8 })
-            }
-            Self::Kafka(topic) => Sink::Kafka(Kafka {
+            Self::File(folder) => SinkSettings::File(FileSinkSettings {
+                path: folder.path().join("events.jsonl"),
+                size: 64 << 20,
+                keep: 8,
+            }),
+            Self::Kafka(topic) => SinkSettings::Kafka(KafkaSettings {
                 brokers: vec![topic.broker.clone()],
                 topic: topic.name.as_str().into(),
-                compression: Compression::Lz4,
+                compression: KafkaCompression::Lz4,
                 tls: None,
                 sasl: None,
             }),
@@ -87,11 +89,12 @@ fn id(number: u64) -> Uuid {
 /// what had arrived before a clean stop does not come again.
 async fn delivers_what_was_acknowledged(place: Place) {
     let outbox = TempFolder::new("outbox");
-    let settings = Settings { sink: place.sink(), outbox: Outbox { path: outbox.path().join("box"), size: 16 << 20 } };
+    let settings =
+        Settings { sink: place.sink(), outbox: OutboxSettings { path: outbox.path().join("box"), size: 16 << 20 } };
     let mut expected: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
     for round in 0..2 {
         let tasks = BackgroundTasks::default();
-        let events = Events::open(&settings, &tasks, &Registry::new()).await.expect("the outbox opens");
+        let events = EventPublisher::open(&settings, &tasks, &Registry::new()).await.expect("the outbox opens");
         let publishing = (0..5).map(|user| {
             let (events, topic) = (events.clone(), Arc::<str>::from(place.topic()));
             async move {

@@ -7,14 +7,14 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::catalogue::{Catalogue, PAGE, away};
-use super::fields;
+use super::timestamps;
+use super::tracks::{CatalogAdminState, PAGE_LIMITS, database_unavailable};
 use crate::Grant;
-use server_kit::api::caller::Admin;
 use server_kit::api::error::Error;
-use server_kit::api::extract::{Json, Query};
+use server_kit::api::extractors::{Json, Query};
 use server_kit::api::id;
-use server_kit::api::page::{self, Page};
+use server_kit::api::pagination::{self, Page};
+use server_kit::api::user::AdminUser;
 
 /// A right to a track, or to all whose ids begin with a prefix: exactly one of the two.
 #[derive(Deserialize, ToSchema)]
@@ -60,7 +60,7 @@ pub struct GrantEntry {
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub struct Which {
+pub struct GrantListQuery {
     /// Whose.
     user_id: String,
     /// Rights of the page, 1 to 1000; 100 unless said.
@@ -71,8 +71,9 @@ pub struct Which {
 
 impl From<Grant> for GrantEntry {
     fn from(grant: Grant) -> Self {
-        let (track_id, track_prefix) = if grant.prefix { (None, Some(grant.track)) } else { (Some(grant.track), None) };
-        Self { user_id: grant.user, track_id, track_prefix, created_at: fields::time(grant.created_at) }
+        let (track_id, track_prefix) =
+            if grant.is_prefix { (None, Some(grant.track)) } else { (Some(grant.track), None) };
+        Self { user_id: grant.user, track_id, track_prefix, created_at: timestamps::to_rfc3339(grant.created_at) }
     }
 }
 
@@ -92,34 +93,37 @@ fn target(track: Option<String>, prefix: Option<String>) -> Result<(String, bool
     (status = 403, description = "The token's role is not admin"), (status = 422, description = "A value is out of range"),
     (status = 503, description = "The database is away")))]
 pub async fn add(
-    _: Admin,
-    State(state): State<Arc<Catalogue>>,
+    _: AdminUser,
+    State(state): State<Arc<CatalogAdminState>>,
     Json(new): Json<GrantToAdd>,
 ) -> Result<(StatusCode, Json<GrantEntry>), Error> {
     let user = id::parse("userId", &new.user_id)?.to_owned();
     let (track, prefix) = target(new.track_id, new.track_prefix)?;
-    let grant = Grant { user, track, prefix, created_at: state.now() };
-    let is_new = state.grants.add(&grant).await.map_err(away)?;
-    state.access.iter().for_each(|access| access.forget());
+    let grant = Grant { user, track, is_prefix: prefix, created_at: state.now() };
+    let is_new = state.grants.add(&grant).await.map_err(database_unavailable)?;
+    state.access_checkers.iter().for_each(|access| access.clear_cache());
     Ok((if is_new { StatusCode::CREATED } else { StatusCode::OK }, Json(grant.into())))
 }
 
 /// A user's rights, in pages.
-#[utoipa::path(get, path = "/api/v1/admin/grants", tag = "catalogue", security(("bearer" = [])), params(Which), responses(
+#[utoipa::path(get, path = "/api/v1/admin/grants", tag = "catalogue", security(("bearer" = [])), params(GrantListQuery), responses(
     (status = 200, description = "A page of rights", body = Page<GrantEntry>), (status = 400, description = "The cursor is none of ours"),
     (status = 401, description = "No valid token"), (status = 403, description = "The token's role is not admin"),
     (status = 422, description = "The limit is out of range"), (status = 503, description = "The database is away")))]
 pub async fn list(
-    _: Admin,
-    State(state): State<Arc<Catalogue>>,
-    Query(which): Query<Which>,
+    _: AdminUser,
+    State(state): State<Arc<CatalogAdminState>>,
+    Query(which): Query<GrantListQuery>,
 ) -> Result<Json<Page<GrantEntry>>, Error> {
-    let (limit, behind) = (PAGE.limit(which.limit)?, page::behind(which.cursor.as_deref(), Some)?.unwrap_or_default());
+    let (limit, behind) = (
+        PAGE_LIMITS.limit(which.limit)?,
+        pagination::decode_cursor(which.cursor.as_deref(), Some)?.unwrap_or_default(),
+    );
     let user = id::parse("user_id", &which.user_id)?;
     let after = behind.strip_prefix('+').map_or((behind.trim_start_matches('='), false), |prefix| (prefix, true));
-    let grants = state.grants.list(user, after, u32::from(limit) + 1).await.map_err(away)?;
-    let place = |last: &Grant| format!("{}{}", if last.prefix { '+' } else { '=' }, last.track);
-    Ok(Json(Page::cut(grants, limit, place).map(GrantEntry::from)))
+    let grants = state.grants.list(user, after, u32::from(limit) + 1).await.map_err(database_unavailable)?;
+    let place = |last: &Grant| format!("{}{}", if last.is_prefix { '+' } else { '=' }, last.track);
+    Ok(Json(Page::from_lookahead(grants, limit, place).map(GrantEntry::from)))
 }
 
 /// Takes a right back.
@@ -128,13 +132,13 @@ pub async fn list(
     (status = 401, description = "No valid token"), (status = 403, description = "The token's role is not admin"),
     (status = 404, description = "There was none"), (status = 503, description = "The database is away")))]
 pub async fn remove(
-    _: Admin,
-    State(state): State<Arc<Catalogue>>,
+    _: AdminUser,
+    State(state): State<Arc<CatalogAdminState>>,
     Query(which): Query<GrantToRemove>,
 ) -> Result<StatusCode, Error> {
     let user = id::parse("user_id", &which.user_id)?;
     let (track, prefix) = target(which.track_id, which.track_prefix)?;
-    let removed = state.grants.remove(user, &track, prefix).await.map_err(away)?;
-    state.access.iter().for_each(|access| access.forget());
+    let removed = state.grants.remove(user, &track, prefix).await.map_err(database_unavailable)?;
+    state.access_checkers.iter().for_each(|access| access.clear_cache());
     if removed { Ok(StatusCode::NO_CONTENT) } else { Err(Error::not_found("there is no such grant")) }
 }

@@ -12,42 +12,42 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, OpenApi, ToSchema};
 
-use super::answers::{Answer, Answers};
-use super::fields;
+use super::stream_url_cache::{IssuedStreamUrl, StreamUrlCache};
+use super::timestamps;
 use http_semantics::request_info::RequestInfo;
-use server_kit::api::caller::{Admin, User};
 use server_kit::api::error::Error;
-use server_kit::api::extract::{Json, Query};
+use server_kit::api::extractors::{Json, Query};
 use server_kit::api::id::{self, TrackId};
-use server_kit::auth::path_token::{Leave, MAX_IDENTITY, PathTokens};
-use server_kit::auth::revocation::Revocations;
+use server_kit::api::user::{AdminUser, User};
+use server_kit::auth::path_token::{MAX_IDENTITY_BYTES, PathAuthorization, PathTokenSigner};
+use server_kit::auth::revocation::TokenRevocations;
 
 /// What of an id stands in a path as it is (RFC 3986 §2.3).
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// What a stream would be, asked of whoever streams.
-pub trait Streams: Send + Sync {
+pub trait StreamResolver: Send + Sync {
     /// What a GET would give; an error says why it would give nothing.
-    fn look<'a>(&'a self, ask: Ask<'a>) -> BoxFuture<'a, Result<Stream, Error>>;
+    fn resolve<'a>(&'a self, ask: StreamQuery<'a>) -> BoxFuture<'a, Result<StreamInfo, Error>>;
 }
 
 /// A question about a stream.
-pub struct Ask<'a> {
+pub struct StreamQuery<'a> {
     /// The stream's path.
     pub path: &'a str,
     /// The head of the request that asks.
-    pub asking: &'a Parts,
+    pub request_head: &'a Parts,
     /// Who asks.
     pub user: &'a User,
     /// Whether the store is asked for what is not known.
-    pub measure: bool,
+    pub query_store: bool,
 }
 
 /// What a stream would be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Stream {
+pub struct StreamInfo {
     /// The leave to read it.
-    pub leave: Leave,
+    pub authorization: PathAuthorization,
     /// Changes with the catalogue's entry.
     pub version: i64,
     /// The media type, where it is known.
@@ -57,15 +57,15 @@ pub struct Stream {
 }
 
 /// What streaming URLs are made of.
-pub struct Urls {
+pub struct StreamUrlService {
     /// Who streams.
-    pub streams: Arc<dyn Streams>,
+    pub streams: Arc<dyn StreamResolver>,
     /// Signs the URLs.
-    pub tokens: Arc<PathTokens>,
+    pub tokens: Arc<PathTokenSigner>,
     /// Revokes them.
-    pub revocations: Arc<Revocations>,
+    pub revocations: Arc<TokenRevocations>,
     /// Those that were given out.
-    pub answers: Answers,
+    pub cache: StreamUrlCache,
 }
 
 /// A streaming URL.
@@ -89,39 +89,42 @@ pub struct StreamUrl {
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub struct Which {
+pub struct StreamCacheQuery {
     /// The user's id.
     user_id: String,
     /// Only that of this track, which stays good if it was given out; without it, all of the user's, which are revoked.
     track_id: Option<String>,
 }
 
-impl Urls {
-    async fn give(&self, asking: &Parts, user: &User, track: &str) -> Result<Answer, Error> {
+impl StreamUrlService {
+    async fn issue(&self, asking: &Parts, user: &User, track: &str) -> Result<IssuedStreamUrl, Error> {
         let scope = format!("/api/v1/tracks/{}", utf8_percent_encode(track, UNRESERVED));
         let path = format!("{scope}/stream");
         // Whether the user may have it is asked every time; what is kept saves the store's answer only.
-        let now = self.streams.look(Ask { path: &path, asking, user, measure: false }).await?;
+        let now =
+            self.streams.resolve(StreamQuery { path: &path, request_head: asking, user, query_store: false }).await?;
         let generation = self.generation(user.id()).await?;
-        let kept = self.answers.get(user.id(), track).await;
-        let leave = now.leave.fingerprint();
-        let is_good = |kept: &Answer| (kept.generation, kept.version, &kept.leave) == (generation, now.version, &leave);
+        let kept = self.cache.get(user.id(), track).await;
+        let leave = now.authorization.fingerprint();
+        let is_good =
+            |kept: &IssuedStreamUrl| (kept.generation, kept.version, &kept.leave) == (generation, now.version, &leave);
         if let Some(kept) = kept.filter(is_good) {
             return Ok(kept);
         }
-        let stream = self.streams.look(Ask { path: &path, asking, user, measure: true }).await?;
-        let issued = self.tokens.issue(user.id(), generation, &scope, &stream.leave);
-        let (below, expires) = issued.ok_or_else(too_long)?;
-        let answer = Answer {
+        let stream =
+            self.streams.resolve(StreamQuery { path: &path, request_head: asking, user, query_store: true }).await?;
+        let issued = self.tokens.issue(user.id(), generation, &scope, &stream.authorization);
+        let (below, expires) = issued.ok_or_else(user_id_too_long)?;
+        let answer = IssuedStreamUrl {
             path: format!("{below}/stream"),
             expires,
             content_type: stream.content_type.unwrap_or_else(|| "application/octet-stream".to_owned()),
             size: stream.size.ok_or_else(|| Error::unavailable("the size of the track is not known"))?,
             generation,
             version: stream.version,
-            leave: stream.leave.fingerprint(),
+            leave: stream.authorization.fingerprint(),
         };
-        self.answers.put(user.id(), track, &answer).await;
+        self.cache.put(user.id(), track, &answer).await;
         Ok(answer)
     }
 
@@ -129,7 +132,7 @@ impl Urls {
         match self.revocations.current(user).await {
             Some(generation) => Ok(generation),
             // What was known last; should the user have logged out since, the URL is refused and asked for anew.
-            None => self.revocations.recent(user).await.ok_or_else(away),
+            None => self.revocations.recent(user).await.ok_or_else(user_state_unavailable),
         }
     }
 }
@@ -141,18 +144,18 @@ impl Urls {
     (status = 410, description = "The track was deleted"), (status = 422, description = "The user's id is too long for a URL"),
     (status = 503, description = "The store, the catalogue or the state of users is away")))]
 pub async fn read(
-    State(urls): State<Arc<Urls>>,
+    State(urls): State<Arc<StreamUrlService>>,
     user: User,
     caller: Option<Extension<RequestInfo>>,
     TrackId(id): TrackId,
     request: axum::extract::Request,
 ) -> Result<Response, Error> {
     let (asking, _) = request.into_parts();
-    let answer = urls.give(&asking, &user, &id).await?;
+    let answer = urls.issue(&asking, &user, &id).await?;
     let base = caller.map(|Extension(caller)| caller.base_url).unwrap_or_default();
     let body = StreamUrl {
         stream_url: format!("{base}{}", answer.path),
-        expires_at: fields::time(i64::try_from(answer.expires.saturating_mul(1000)).unwrap_or(i64::MAX)),
+        expires_at: timestamps::to_rfc3339(i64::try_from(answer.expires.saturating_mul(1000)).unwrap_or(i64::MAX)),
         content_type: answer.content_type,
         file_size_bytes: answer.size,
         supports_range_requests: true,
@@ -161,35 +164,35 @@ pub async fn read(
 }
 
 /// Drops kept streaming URLs: that of one track, or, revoking them, all of a user's.
-#[utoipa::path(delete, path = "/api/v1/admin/stream-cache", tag = "streaming", security(("bearer" = [])), params(Which), responses(
+#[utoipa::path(delete, path = "/api/v1/admin/stream-cache", tag = "streaming", security(("bearer" = [])), params(StreamCacheQuery), responses(
     (status = 204, description = "Dropped"), (status = 401, description = "No valid token"),
     (status = 403, description = "The token's role is not admin"), (status = 400, description = "An id cannot be one"),
     (status = 503, description = "The shared state is away: nothing is dropped")))]
 pub async fn drop_cached(
-    _: Admin,
-    State(urls): State<Arc<Urls>>,
-    Query(which): Query<Which>,
+    _: AdminUser,
+    State(urls): State<Arc<StreamUrlService>>,
+    Query(which): Query<StreamCacheQuery>,
 ) -> Result<StatusCode, Error> {
     let user = id::parse("user_id", &which.user_id)?;
     let done = match &which.track_id {
-        Some(track) => urls.answers.remove(user, id::parse("track_id", track)?).await,
+        Some(track) => urls.cache.remove(user, id::parse("track_id", track)?).await,
         None => urls.revocations.revoke(user).await,
     };
-    if done { Ok(StatusCode::NO_CONTENT) } else { Err(away()) }
+    if done { Ok(StatusCode::NO_CONTENT) } else { Err(user_state_unavailable()) }
 }
 
 /// Logs the caller out everywhere: every streaming URL of theirs is refused from now on, by other nodes within a second.
 #[utoipa::path(post, path = "/api/v1/logout", tag = "streaming", security(("bearer" = [])), responses(
     (status = 204, description = "Logged out"), (status = 401, description = "No valid token"),
     (status = 503, description = "The shared state is away: nothing is revoked")))]
-pub async fn log_out(State(urls): State<Arc<Urls>>, user: User) -> Result<StatusCode, Error> {
-    if urls.revocations.revoke(user.id()).await { Ok(StatusCode::NO_CONTENT) } else { Err(away()) }
+pub async fn log_out(State(urls): State<Arc<StreamUrlService>>, user: User) -> Result<StatusCode, Error> {
+    if urls.revocations.revoke(user.id()).await { Ok(StatusCode::NO_CONTENT) } else { Err(user_state_unavailable()) }
 }
 
 /// The description of what a streaming URL leads to.
 #[derive(OpenApi)]
 #[openapi(paths(stream))]
-pub struct ByUrl;
+pub struct StreamUrlDescription;
 
 /// Streams a track by a streaming URL: as without `/t/{token}`, for the user to whom the URL was given.
 #[utoipa::path(get, path = "/t/{token}/api/v1/tracks/{id}/stream", tag = "streaming",
@@ -203,13 +206,13 @@ pub struct ByUrl;
 #[expect(dead_code, reason = "answered by the proxy; stands here for its description")]
 fn stream() {}
 
-fn too_long() -> Error {
+fn user_id_too_long() -> Error {
     Error::unprocessable(format!(
-        "the user's id is too long for a streaming URL: it has room for {MAX_IDENTITY} bytes, of which the claim that the \
+        "the user's id is too long for a streaming URL: it has room for {MAX_IDENTITY_BYTES} bytes, of which the claim that the \
          route's limit counts by takes up to 17; play by a token in a header instead"
     ))
 }
 
-fn away() -> Error {
+fn user_state_unavailable() -> Error {
     Error::unavailable("the state of users cannot be reached at the moment")
 }

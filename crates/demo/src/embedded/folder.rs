@@ -1,7 +1,7 @@
 //! The folder: which file is which object, and never a file outside of it.
 //!
 //! All paths are resolved inside a bucket's own directory handle (`cap-std`), so that neither `..` nor a symbolic link
-//! leads out. Calls block: run them by [`blocking`].
+//! leads out. Calls block: run them by [`run_blocking`].
 
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
@@ -20,14 +20,14 @@ const UPLOADS: &str = ".uploads";
 
 /// The root folder of a store.
 #[derive(Clone, Debug)]
-pub(super) struct Folder {
+pub(super) struct StoreFolder {
     root: Arc<Dir>,
     uploads: Arc<AtomicU64>,
 }
 
 /// Why the folder cannot do it.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Fault {
+pub(super) enum FolderError {
     /// No folder of the bucket's name.
     #[error("The specified bucket does not exist.")]
     NoSuchBucket,
@@ -45,7 +45,7 @@ pub(super) enum Fault {
     KeyTooLong,
     /// The path goes through an object, or to a folder of objects.
     #[error("Another object's key is a folder of this one, or the other way round.")]
-    InTheWay,
+    PathConflict,
     /// The operating system refuses, or a link leads out of the bucket.
     #[error("The file may not be opened, or is a link that leads out of its bucket.")]
     Denied,
@@ -56,21 +56,21 @@ pub(super) enum Fault {
 
 /// An object's file and what HTTP says about it.
 #[derive(Debug)]
-pub(super) struct Object {
+pub(super) struct OpenedObject {
     pub file: std::fs::File,
-    pub identity: Identity,
+    pub identity: FileIdentity,
 }
 
 /// What tells two contents of a key apart, without reading them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Identity {
+pub(super) struct FileIdentity {
     pub size: u64,
     inode: u64,
     seconds: i64,
     nanos: i64,
 }
 
-impl Folder {
+impl StoreFolder {
     /// Opens `root`, making it where it is missing.
     pub fn open(root: &Path) -> io::Result<Self> {
         let problem = |what: &str, error: io::Error| {
@@ -84,15 +84,15 @@ impl Folder {
     }
 
     /// The folder of a bucket; `name` has been checked to be a bucket's.
-    pub fn bucket(&self, name: &str) -> Result<Dir, Fault> {
-        self.root.open_dir(name).map_err(|error| match Fault::from(error) {
-            Fault::NoSuchKey | Fault::InTheWay => Fault::NoSuchBucket,
+    pub fn bucket(&self, name: &str) -> Result<Dir, FolderError> {
+        self.root.open_dir(name).map_err(|error| match FolderError::from(error) {
+            FolderError::NoSuchKey | FolderError::PathConflict => FolderError::NoSuchBucket,
             other => other,
         })
     }
 
     /// The buckets: name and time of the last change.
-    pub fn buckets(&self) -> Result<Vec<(String, SystemTime)>, Fault> {
+    pub fn buckets(&self) -> Result<Vec<(String, SystemTime)>, FolderError> {
         let mut found = Vec::new();
         for entry in self.root.entries()? {
             let entry = entry?;
@@ -106,24 +106,24 @@ impl Folder {
     }
 
     /// Makes a bucket.
-    pub fn create_bucket(&self, name: &str) -> Result<(), Fault> {
+    pub fn create_bucket(&self, name: &str) -> Result<(), FolderError> {
         self.root.create_dir(name).map_err(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists => Fault::BucketExists,
+            io::ErrorKind::AlreadyExists => FolderError::BucketExists,
             _ => error.into(),
         })
     }
 
     /// Opens an object for reading.
-    pub fn object(&self, bucket: &str, key: &str) -> Result<Object, Fault> {
+    pub fn object(&self, bucket: &str, key: &str) -> Result<OpenedObject, FolderError> {
         let bucket = self.bucket(bucket)?;
         let path = file_path(key)?;
         // Looked at before it is opened: opening a pipe would wait for its writer.
-        if !bucket.metadata(&path).map_err(missing)?.is_file() {
-            return Err(Fault::NoSuchKey);
+        if !bucket.metadata(&path).map_err(read_error)?.is_file() {
+            return Err(FolderError::NoSuchKey);
         }
-        let file = bucket.open(&path).map_err(missing)?.into_std();
-        let identity = Identity::of(&file.metadata()?);
-        Ok(Object { file, identity })
+        let file = bucket.open(&path).map_err(read_error)?.into_std();
+        let identity = FileIdentity::from_metadata(&file.metadata()?);
+        Ok(OpenedObject { file, identity })
     }
 
     /// Writes an object: into a file apart, which takes the key's place when `fill` has written all of it.
@@ -132,25 +132,25 @@ impl Folder {
         bucket: &str,
         key: &str,
         fill: impl FnOnce(&mut std::fs::File) -> Result<(), S3Error>,
-    ) -> S3Result<Identity> {
+    ) -> S3Result<FileIdentity> {
         let bucket = self.bucket(bucket)?;
         let path = file_path(key)?;
-        let upload = Upload::new(self)?;
+        let upload = PendingUpload::new(self)?;
         let mut file = upload.file()?;
         fill(&mut file)?;
-        file.flush().and_then(|()| file.sync_all()).map_err(Fault::Io)?;
-        let identity = Identity::of(&file.metadata().map_err(Fault::Io)?);
-        upload.place(&bucket, &path)?;
+        file.flush().and_then(|()| file.sync_all()).map_err(FolderError::Io)?;
+        let identity = FileIdentity::from_metadata(&file.metadata().map_err(FolderError::Io)?);
+        upload.move_into_place(&bucket, &path)?;
         Ok(identity)
     }
 
     /// Removes an object, and the folders that it leaves empty. A missing one is no fault.
-    pub fn delete(&self, bucket: &str, key: &str) -> Result<(), Fault> {
+    pub fn delete(&self, bucket: &str, key: &str) -> Result<(), FolderError> {
         let bucket = self.bucket(bucket)?;
         let path = file_path(key)?;
-        match bucket.symlink_metadata(&path).map_err(missing) {
+        match bucket.symlink_metadata(&path).map_err(read_error) {
             Ok(found) if !found.is_dir() => bucket.remove_file(&path)?,
-            Ok(_) | Err(Fault::NoSuchKey) => return Ok(()),
+            Ok(_) | Err(FolderError::NoSuchKey) => return Ok(()),
             Err(fault) => return Err(fault),
         }
         let parents = path.ancestors().skip(1).take_while(|parent| !parent.as_os_str().is_empty());
@@ -165,45 +165,45 @@ impl Folder {
 }
 
 /// An upload that is not yet an object; its file goes away with it unless it was placed.
-struct Upload<'a> {
-    folder: &'a Folder,
+struct PendingUpload<'a> {
+    folder: &'a StoreFolder,
     name: String,
 }
 
-impl<'a> Upload<'a> {
-    fn new(folder: &'a Folder) -> Result<Self, Fault> {
+impl<'a> PendingUpload<'a> {
+    fn new(folder: &'a StoreFolder) -> Result<Self, FolderError> {
         folder.root.create_dir_with(UPLOADS, DirBuilder::new().recursive(true))?;
         let number = folder.uploads.fetch_add(1, Ordering::Relaxed);
         Ok(Self { folder, name: format!("{UPLOADS}/{}-{number}", std::process::id()) })
     }
 
-    fn file(&self) -> Result<std::fs::File, Fault> {
+    fn file(&self) -> Result<std::fs::File, FolderError> {
         Ok(self.folder.root.create(&self.name)?.into_std())
     }
 
-    fn place(&self, bucket: &Dir, path: &Path) -> Result<(), Fault> {
+    fn move_into_place(&self, bucket: &Dir, path: &Path) -> Result<(), FolderError> {
         if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-            bucket.create_dir_all(parent).map_err(in_the_way)?;
+            bucket.create_dir_all(parent).map_err(write_error)?;
         }
-        self.folder.root.rename(&self.name, bucket, path).map_err(in_the_way)
+        self.folder.root.rename(&self.name, bucket, path).map_err(write_error)
     }
 }
 
-impl Drop for Upload<'_> {
+impl Drop for PendingUpload<'_> {
     fn drop(&mut self) {
         // Placed, it is not there any more.
         let _ = self.folder.root.remove_file(&self.name);
     }
 }
 
-impl Identity {
-    pub(super) fn of(metadata: &std::fs::Metadata) -> Self {
+impl FileIdentity {
+    pub(super) fn from_metadata(metadata: &std::fs::Metadata) -> Self {
         Self { size: metadata.len(), inode: metadata.ino(), seconds: metadata.mtime(), nanos: metadata.mtime_nsec() }
     }
 
     /// The strong entity tag, without its quotes: size, time and inode. Another content at the same key has another
     /// inode (it was renamed into place) or another time.
-    pub fn tag(&self) -> String {
+    pub fn entity_tag(&self) -> String {
         let mut tag = String::with_capacity(48);
         write!(tag, "{:x}-{:x}{:08x}-{:x}", self.size, self.seconds, self.nanos, self.inode)
             .expect("a String takes all text");
@@ -220,13 +220,13 @@ impl Identity {
 ///
 /// Every key has its own file: a segment is its file's name, except that an empty segment (`a//b`, `a/`) is named `%`
 /// and a segment of n `%` is named by n + 1 of them.
-pub(super) fn file_path(key: &str) -> Result<PathBuf, Fault> {
+pub(super) fn file_path(key: &str) -> Result<PathBuf, FolderError> {
     let mut path = PathBuf::new();
     for segment in key.split('/') {
         match segment {
-            "." | ".." => return Err(Fault::BadKey("`.` and `..` are no segments")),
-            _ if segment.contains('\0') => return Err(Fault::BadKey("it holds a NUL")),
-            _ if segment.len() > 255 => return Err(Fault::KeyTooLong),
+            "." | ".." => return Err(FolderError::BadKey("`.` and `..` are no segments")),
+            _ if segment.contains('\0') => return Err(FolderError::BadKey("it holds a NUL")),
+            _ if segment.len() > 255 => return Err(FolderError::KeyTooLong),
             _ if segment.bytes().all(|byte| byte == b'%') => path.push(format!("{segment}%")),
             _ => path.push(segment),
         }
@@ -240,7 +240,7 @@ pub(super) fn segment(name: &str) -> &str {
 }
 
 /// Runs `work` where it may block.
-pub(super) async fn blocking<T, E>(work: impl FnOnce() -> Result<T, E> + Send + 'static) -> S3Result<T>
+pub(super) async fn run_blocking<T, E>(work: impl FnOnce() -> Result<T, E> + Send + 'static) -> S3Result<T>
 where
     T: Send + 'static,
     E: Into<S3Error> + Send + 'static,
@@ -249,27 +249,27 @@ where
 }
 
 /// A fault on the way to an object to be read: whatever is in the way, there is no such object.
-fn missing(error: io::Error) -> Fault {
-    match Fault::from(error) {
-        Fault::InTheWay | Fault::KeyTooLong => Fault::NoSuchKey,
+fn read_error(error: io::Error) -> FolderError {
+    match FolderError::from(error) {
+        FolderError::PathConflict | FolderError::KeyTooLong => FolderError::NoSuchKey,
         other => other,
     }
 }
 
 /// A fault on the way to an object to be written: a file where a folder is needed, or the other way round.
-fn in_the_way(error: io::Error) -> Fault {
+fn write_error(error: io::Error) -> FolderError {
     match error.kind() {
-        io::ErrorKind::AlreadyExists => Fault::InTheWay,
+        io::ErrorKind::AlreadyExists => FolderError::PathConflict,
         _ => error.into(),
     }
 }
 
-impl From<io::Error> for Fault {
+impl From<io::Error> for FolderError {
     fn from(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::NotFound => Self::NoSuchKey,
             io::ErrorKind::NotADirectory | io::ErrorKind::IsADirectory | io::ErrorKind::DirectoryNotEmpty => {
-                Self::InTheWay
+                Self::PathConflict
             }
             io::ErrorKind::InvalidFilename => Self::KeyTooLong,
             io::ErrorKind::PermissionDenied => Self::Denied,
@@ -278,16 +278,16 @@ impl From<io::Error> for Fault {
     }
 }
 
-impl From<Fault> for S3Error {
-    fn from(fault: Fault) -> Self {
+impl From<FolderError> for S3Error {
+    fn from(fault: FolderError) -> Self {
         let code = match &fault {
-            Fault::NoSuchBucket => S3ErrorCode::NoSuchBucket,
-            Fault::BucketExists => S3ErrorCode::BucketAlreadyOwnedByYou,
-            Fault::NoSuchKey => S3ErrorCode::NoSuchKey,
-            Fault::BadKey(_) | Fault::InTheWay => S3ErrorCode::InvalidArgument,
-            Fault::KeyTooLong => S3ErrorCode::KeyTooLongError,
-            Fault::Denied => S3ErrorCode::AccessDenied,
-            Fault::Io(_) => S3ErrorCode::InternalError,
+            FolderError::NoSuchBucket => S3ErrorCode::NoSuchBucket,
+            FolderError::BucketExists => S3ErrorCode::BucketAlreadyOwnedByYou,
+            FolderError::NoSuchKey => S3ErrorCode::NoSuchKey,
+            FolderError::BadKey(_) | FolderError::PathConflict => S3ErrorCode::InvalidArgument,
+            FolderError::KeyTooLong => S3ErrorCode::KeyTooLongError,
+            FolderError::Denied => S3ErrorCode::AccessDenied,
+            FolderError::Io(_) => S3ErrorCode::InternalError,
         };
         let mut error = Self::with_message(code, fault.to_string());
         error.set_source(Box::new(fault));

@@ -10,19 +10,19 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 use s3s::dto::{CommonPrefix, ETag, EncodingType, ListObjectsV2Input, ListObjectsV2Output, Object};
 use s3s::{S3Error, S3Result, s3_error};
 
-use super::folder::{Fault, Identity, segment};
+use super::folder::{FileIdentity, FolderError, segment};
 
 /// What `encoding-type=url` and continuation tokens leave as it is.
-const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'/');
+const UNESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'/');
 
 /// The longest key that S3 knows; a longer path cannot be asked for.
-const LONGEST_KEY: usize = 1024;
+const MAX_KEY_BYTES: usize = 1024;
 
 /// Most keys and prefixes of one page.
-const LARGEST_PAGE: i32 = 1000;
+const MAX_PAGE_KEYS: i32 = 1000;
 
 /// A key with its file.
-struct Entry {
+struct ListingEntry {
     key: String,
     path: PathBuf,
 }
@@ -32,10 +32,10 @@ pub(super) fn list(bucket: &Dir, input: ListObjectsV2Input) -> S3Result<ListObje
     let prefix = input.prefix.as_deref().unwrap_or_default();
     let delimiter = input.delimiter.as_deref().filter(|delimiter| !delimiter.is_empty());
     let after = input.start_after.as_deref().unwrap_or_default();
-    let page = usize::try_from(input.max_keys.unwrap_or(LARGEST_PAGE).clamp(0, LARGEST_PAGE)).unwrap_or(0);
+    let page = usize::try_from(input.max_keys.unwrap_or(MAX_PAGE_KEYS).clamp(0, MAX_PAGE_KEYS)).unwrap_or(0);
     let token = input.continuation_token.as_deref().map(decode_token).transpose()?.unwrap_or_default();
     let url = input.encoding_type.as_ref().is_some_and(|encoding| encoding.as_str() == EncodingType::URL);
-    let show = |text: &str| if url { encode(text) } else { text.to_owned() };
+    let show = |text: &str| if url { encode_token(text) } else { text.to_owned() };
 
     let mut entries = entries(bucket, prefix)?;
     entries.retain(|entry| entry.key.as_str() > after);
@@ -44,7 +44,7 @@ pub(super) fn list(bucket: &Dir, input: ListObjectsV2Input) -> S3Result<ListObje
     let (mut contents, mut prefixes) = (Vec::new(), Vec::<CommonPrefix>::new());
     let (mut last, mut truncated) = (token, false);
     for entry in entries {
-        let rolled = delimiter.and_then(|delimiter| rolled_up(&entry.key, prefix, delimiter));
+        let rolled = delimiter.and_then(|delimiter| common_prefix(&entry.key, prefix, delimiter));
         let shown = rolled.unwrap_or(&entry.key);
         // What an earlier page, or this one, has already.
         if shown <= last.as_str() {
@@ -67,7 +67,7 @@ pub(super) fn list(bucket: &Dir, input: ListObjectsV2Input) -> S3Result<ListObje
         key_count: i32::try_from(contents.len() + prefixes.len()).ok(),
         max_keys: i32::try_from(page).ok(),
         is_truncated: Some(truncated),
-        next_continuation_token: truncated.then(|| encode(&last)),
+        next_continuation_token: truncated.then(|| encode_token(&last)),
         continuation_token: input.continuation_token,
         contents: Some(contents),
         common_prefixes: Some(prefixes),
@@ -80,7 +80,7 @@ pub(super) fn list(bucket: &Dir, input: ListObjectsV2Input) -> S3Result<ListObje
 }
 
 /// All keys that start with `prefix`, in no order.
-fn entries(bucket: &Dir, prefix: &str) -> Result<Vec<Entry>, Fault> {
+fn entries(bucket: &Dir, prefix: &str) -> Result<Vec<ListingEntry>, FolderError> {
     let mut found = Vec::new();
     let mut folders = vec![(PathBuf::from("."), String::new())];
     while let Some((folder, above)) = folders.pop() {
@@ -93,13 +93,13 @@ fn entries(bucket: &Dir, prefix: &str) -> Result<Vec<Entry>, Fault> {
             let kind = entry.file_type()?;
             if kind.is_dir() {
                 key.push('/');
-                if key.len() <= LONGEST_KEY && (key.starts_with(prefix) || prefix.starts_with(&key)) {
+                if key.len() <= MAX_KEY_BYTES && (key.starts_with(prefix) || prefix.starts_with(&key)) {
                     folders.push((path, key));
                 }
-            } else if key.len() <= LONGEST_KEY && key.starts_with(prefix) {
+            } else if key.len() <= MAX_KEY_BYTES && key.starts_with(prefix) {
                 // A link counts by what it leads to; linked folders are not walked, since they may go round.
                 if kind.is_file() || bucket.metadata(&path).is_ok_and(|target| target.is_file()) {
-                    found.push(Entry { key, path });
+                    found.push(ListingEntry { key, path });
                 }
             }
         }
@@ -108,28 +108,28 @@ fn entries(bucket: &Dir, prefix: &str) -> Result<Vec<Entry>, Fault> {
 }
 
 /// The part of a key up to the first `delimiter` after `prefix`.
-fn rolled_up<'a>(key: &'a str, prefix: &str, delimiter: &str) -> Option<&'a str> {
+fn common_prefix<'a>(key: &'a str, prefix: &str, delimiter: &str) -> Option<&'a str> {
     let rest = key.get(prefix.len()..)?;
     let end = prefix.len() + rest.find(delimiter)? + delimiter.len();
     key.get(..end)
 }
 
 /// What a listing says of an object; nothing if it is gone since its name was read.
-fn object(bucket: &Dir, entry: &Entry, key: String) -> Result<Option<Object>, S3Error> {
+fn object(bucket: &Dir, entry: &ListingEntry, key: String) -> Result<Option<Object>, S3Error> {
     let Ok(file) = bucket.open(&entry.path) else { return Ok(None) };
-    let identity = Identity::of(&file.into_std().metadata().map_err(S3Error::internal_error)?);
+    let identity = FileIdentity::from_metadata(&file.into_std().metadata().map_err(S3Error::internal_error)?);
     Ok(Some(Object {
         key: Some(key),
         size: i64::try_from(identity.size).ok(),
-        e_tag: Some(ETag::Strong(identity.tag())),
+        e_tag: Some(ETag::Strong(identity.entity_tag())),
         last_modified: Some(identity.modified().into()),
         ..Object::default()
     }))
 }
 
 /// A continuation token is the last key or prefix of the page before, so that it survives changes in between.
-fn encode(text: &str) -> String {
-    utf8_percent_encode(text, PLAIN).to_string()
+fn encode_token(text: &str) -> String {
+    utf8_percent_encode(text, UNESCAPED).to_string()
 }
 
 fn decode_token(token: &str) -> S3Result<String> {

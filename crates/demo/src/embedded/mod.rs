@@ -9,10 +9,10 @@
 //! Files dropped into the folder are objects at once. Not kept: user metadata and a content type (that is read off the
 //! key's ending). Not there, and refused as `NotImplemented`: multipart uploads, copies, versions, access lists.
 
-mod buckets;
+mod bucket_service;
 mod folder;
 mod listing;
-mod objects;
+mod object_read_route;
 #[cfg(test)]
 mod tests;
 
@@ -34,27 +34,27 @@ use tokio_util::task::TaskTracker;
 use primitives::clock::Clock;
 use primitives::secret::Secret;
 
-use buckets::Buckets;
-use folder::Folder;
-use objects::Objects;
+use bucket_service::BucketService;
+use folder::StoreFolder;
+use object_read_route::ObjectReadRoute;
 
 /// A folder, ready to be served as S3.
 #[derive(Debug)]
-pub struct Store {
+pub struct EmbeddedStore {
     service: S3Service,
 }
 
-impl Store {
+impl EmbeddedStore {
     /// Opens the folder `root`, making it where it is missing. `access_key` and `secret_key` are what requests must be
     /// signed with; `clock` gives the date that `If-Range` is judged by (signatures are judged by the system's clock).
     ///
     /// # Errors
     /// The folder cannot be made or opened; the message names it and says why.
     pub fn open(root: &Path, access_key: &str, secret_key: &Secret, clock: Clock) -> io::Result<Self> {
-        let folder = Folder::open(root)?;
-        let mut builder = S3ServiceBuilder::new(Buckets::new(folder.clone()));
-        builder.set_route(Objects::new(folder, clock));
-        builder.set_auth(OneKey { access_key: access_key.into(), secret_key: secret_key.expose().into() });
+        let folder = StoreFolder::open(root)?;
+        let mut builder = S3ServiceBuilder::new(BucketService::new(folder.clone()));
+        builder.set_route(ObjectReadRoute::new(folder, clock));
+        builder.set_auth(SingleKeyAuth { access_key: access_key.into(), secret_key: secret_key.expose().into() });
         Ok(Self { service: builder.build() })
     }
 
@@ -69,7 +69,7 @@ impl Store {
                 () = &mut shutdown => break,
                 accepted = listener.accept() => match accepted {
                     Ok((stream, _)) => {
-                        connections.spawn(connection(stream, self.service.clone(), stop.clone()));
+                        connections.spawn(handle_connection(stream, self.service.clone(), stop.clone()));
                     }
                     // Out of file descriptors, most likely: wait for connections to end instead of spinning.
                     Err(error) => {
@@ -90,7 +90,7 @@ impl Store {
 ///
 /// No time limit on an idle connection: the proxy's pool is the only client, and a limit would close connections in
 /// the moment of their reuse.
-async fn connection(stream: TcpStream, service: S3Service, stop: CancellationToken) {
+async fn handle_connection(stream: TcpStream, service: S3Service, stop: CancellationToken) {
     // A connection that cannot be told this is only slower.
     let _ = stream.set_nodelay(true);
     let mut serving = pin!(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
@@ -105,13 +105,13 @@ async fn connection(stream: TcpStream, service: S3Service, stop: CancellationTok
 }
 
 /// The one key that signs.
-struct OneKey {
+struct SingleKeyAuth {
     access_key: String,
     secret_key: SecretKey,
 }
 
 #[async_trait::async_trait]
-impl S3Auth for OneKey {
+impl S3Auth for SingleKeyAuth {
     async fn get_secret_key(&self, access_key: &str) -> S3Result<SecretKey> {
         if access_key == self.access_key {
             Ok(self.secret_key.clone())

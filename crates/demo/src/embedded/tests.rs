@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
-use super::Store;
+use super::EmbeddedStore;
 use super::folder::{file_path, segment};
 use primitives::clock::Clock;
 use primitives::secret::Secret;
@@ -37,7 +37,7 @@ impl Running {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let folder = TempDir::new().unwrap();
         std::fs::create_dir(folder.path().join("audio")).unwrap();
-        let store = Store::open(folder.path(), "key-id", &Secret::new("secret"), Clock::system()).unwrap();
+        let store = EmbeddedStore::open(folder.path(), "key-id", &Secret::new("secret"), Clock::system()).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint: Url = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
         let bucket = Bucket::new(endpoint.clone(), UrlStyle::Path, "audio", "us-east-1").unwrap();
@@ -474,7 +474,7 @@ async fn buckets_are_folders() {
 #[tokio::test]
 async fn after_the_signal_the_store_ends_when_its_exchanges_have() {
     let folder = TempDir::new().unwrap();
-    let store = Store::open(folder.path(), "key-id", &Secret::new("secret"), Clock::system()).unwrap();
+    let store = EmbeddedStore::open(folder.path(), "key-id", &Secret::new("secret"), Clock::system()).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel::<()>();
@@ -492,6 +492,6 @@ fn a_folder_that_cannot_be_used_is_named() {
     let folder = TempDir::new().unwrap();
     let file = folder.path().join("file");
     std::fs::write(&file, b"x").unwrap();
-    let error = Store::open(&file, "k", &Secret::new("s"), Clock::system()).unwrap_err().to_string();
+    let error = EmbeddedStore::open(&file, "k", &Secret::new("s"), Clock::system()).unwrap_err().to_string();
     assert!(error.contains(&file.display().to_string()) && error.contains("embedded object store"), "{error}");
 }

@@ -4,9 +4,9 @@
 //! Delivery needs no space. Where the disk is too full to delete rows it is remembered how far delivery came, and once nothing
 //! waits the file itself goes. What was removed by somebody, or is damaged, is made anew from what can still be read.
 
+mod legacy_segments;
 mod rebuild;
 mod table;
-mod takeover;
 
 use std::fs::{self, File, TryLockError};
 use std::io;
@@ -15,21 +15,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::Mutex;
 
-use self::table::{Identity, Row, Table, is_busy, is_damage, is_full, log_of};
-use super::metrics::{Dropped, Numbers};
+use self::table::{FileIdentity, OutboxRow, OutboxTable, is_busy, is_damage, is_full, wal_path};
+use super::metrics::{DropReason, EventMetrics};
 use super::{Event, settings};
 
 /// Bytes that a row takes besides its event, about.
-const ROW: u64 = 16;
+const ROW_OVERHEAD_BYTES: u64 = 16;
 /// A file of so many bytes goes when nothing waits in it.
-const LARGE: u64 = 16 << 20;
+const LARGE_FILE_BYTES: u64 = 16 << 20;
 
 /// Why the outbox does not do what it should.
 #[derive(Debug, thiserror::Error)]
 pub enum OutboxError {
     /// It is another's.
     #[error("another process uses it")]
-    Used,
+    InUse,
     /// Its folder.
     #[error(transparent)]
     Folder(#[from] io::Error),
@@ -43,7 +43,7 @@ pub enum OutboxError {
 
 impl From<sqlx::Error> for OutboxError {
     fn from(error: sqlx::Error) -> Self {
-        if is_busy(&error) { Self::Used } else { Self::Table(error) }
+        if is_busy(&error) { Self::InUse } else { Self::Table(error) }
     }
 }
 
@@ -56,26 +56,26 @@ impl OutboxError {
         match self {
             Self::Table(error) => is_full(error),
             Self::Folder(error) => error.kind() == io::ErrorKind::StorageFull,
-            Self::Used | Self::Closed => false,
+            Self::InUse | Self::Closed => false,
         }
     }
 }
 
 /// The outbox.
 pub struct Outbox {
-    state: Mutex<State>,
-    /// Bytes of what waits, as they count against [`settings::Outbox::size`].
+    state: Mutex<OutboxState>,
+    /// Bytes of what waits, as they count against [`settings::OutboxSettings::size`].
     used: AtomicU64,
     limit: u64,
-    numbers: Numbers,
+    metrics: EventMetrics,
 }
 
 /// What one task at a time works with.
-struct State {
+struct OutboxState {
     folder: PathBuf,
-    lock: Lock,
+    lock: OutboxLock,
     /// `None`: it could not be opened, and is tried again.
-    table: Option<Table>,
+    table: Option<OutboxTable>,
     /// The last row's number. None is given twice in a process, so that a batch which is being delivered stays what it was.
     last: i64,
     /// Up to here rows are delivered.
@@ -84,31 +84,31 @@ struct State {
     removed: i64,
     /// Rows that wait, and their bytes.
     waiting: (u64, u64),
-    numbers: Numbers,
+    metrics: EventMetrics,
 }
 
 /// What keeps other processes away, for as long as this one lives, however that ends.
-struct Lock {
+struct OutboxLock {
     _file: File,
-    identity: Identity,
+    identity: FileIdentity,
 }
 
-impl Lock {
+impl OutboxLock {
     fn take(folder: &Path) -> Result<Self, OutboxError> {
         fs::create_dir_all(folder)?;
         let path = folder.join("lock");
         let file = File::create(&path)?;
         file.try_lock().map_err(|error| match error {
-            TryLockError::WouldBlock => OutboxError::Used,
+            TryLockError::WouldBlock => OutboxError::InUse,
             TryLockError::Error(error) => OutboxError::Folder(error),
         })?;
-        Ok(Self { _file: file, identity: Identity::of(path)? })
+        Ok(Self { _file: file, identity: FileIdentity::of(path)? })
     }
 }
 
 /// Events in their order.
 #[derive(Default)]
-pub struct Batch {
+pub struct EventBatch {
     /// The events.
     pub events: Vec<Event>,
     /// Of each of them, with unreadable ones beside it: its last row, how many, and their bytes.
@@ -117,10 +117,10 @@ pub struct Batch {
 
 impl Outbox {
     /// Opens the folder, and counts what waits there.
-    pub async fn open(settings: &settings::Outbox, numbers: Numbers) -> Result<Self, OutboxError> {
-        let lock = Lock::take(&settings.path)?;
+    pub async fn open(settings: &settings::OutboxSettings, numbers: EventMetrics) -> Result<Self, OutboxError> {
+        let lock = OutboxLock::take(&settings.path)?;
         let folder = settings.path.clone();
-        let mut state = State {
+        let mut state = OutboxState {
             folder,
             lock,
             table: None,
@@ -128,21 +128,21 @@ impl Outbox {
             delivered: 0,
             removed: 0,
             waiting: (0, 0),
-            numbers: numbers.clone(),
+            metrics: numbers.clone(),
         };
         match state.open().await {
             // Streams need no events: they are refused until there is room.
             Err(trouble) if trouble.is_full() => tracing::error!("the outbox cannot be opened: {trouble}"),
             opened => opened?,
         }
-        let this = Self { state: Mutex::new(state), used: AtomicU64::new(0), limit: settings.size, numbers };
-        this.count(&*this.state.lock().await);
+        let this = Self { state: Mutex::new(state), used: AtomicU64::new(0), limit: settings.size, metrics: numbers };
+        this.update_backlog(&*this.state.lock().await);
         Ok(this)
     }
 
     /// Whether so many `events` of so many `bytes` fit in.
     pub fn has_room(&self, events: u64, bytes: u64) -> bool {
-        self.used.load(Ordering::Relaxed) + bytes + ROW * events <= self.limit
+        self.used.load(Ordering::Relaxed) + bytes + ROW_OVERHEAD_BYTES * events <= self.limit
     }
 
     /// Takes all of `events` or none; once it returns they survive the end of the process.
@@ -156,12 +156,12 @@ impl Outbox {
         } else {
             outcome?;
         }
-        self.count(&state);
+        self.update_backlog(&state);
         Ok(())
     }
 
     /// The next events; none where all are delivered.
-    pub async fn read(&self) -> Result<Batch, OutboxError> {
+    pub async fn read(&self) -> Result<EventBatch, OutboxError> {
         let mut state = self.state.lock().await;
         // What cannot be restored may still be read.
         let restored = state.restore_files().await;
@@ -176,12 +176,12 @@ impl Outbox {
             let Some(last) = rows.last().map(|row| row.seq) else {
                 restored?;
                 state.shrink_empty().await?;
-                self.count(&state);
-                return Ok(Batch::default());
+                self.update_backlog(&state);
+                return Ok(EventBatch::default());
             };
             let (batch, broken) = parse(rows);
             if broken.0 > 0 {
-                self.numbers.dropped(Dropped::Broken, broken.0);
+                self.metrics.record_dropped(DropReason::Damaged, broken.0);
                 tracing::error!(events = broken.0, "events in the outbox (Events.Outbox) cannot be read: passed over");
             }
             if !batch.events.is_empty() {
@@ -189,19 +189,19 @@ impl Outbox {
             }
             // A full disk is no reason to stay here: what is delivered is known.
             let _ = state.mark_delivered(last, broken).await;
-            self.count(&state);
+            self.update_backlog(&state);
         }
     }
 
     /// The events of `batch` in `range` are done with, for good. An error: the disk still has them, and a new process would deliver
     /// them again.
-    pub async fn done(&self, batch: &Batch, range: std::ops::Range<usize>) -> Result<(), OutboxError> {
+    pub async fn mark_done(&self, batch: &EventBatch, range: std::ops::Range<usize>) -> Result<(), OutboxError> {
         let Some(rows) = batch.rows.get(range) else { return Ok(()) };
         let Some((last, ..)) = rows.last() else { return Ok(()) };
         let sum = rows.iter().fold((0, 0), |sum, (_, rows, bytes)| (sum.0 + rows, sum.1 + bytes));
         let mut state = self.state.lock().await;
         let forgotten = state.mark_delivered(*last, sum).await;
-        self.count(&state);
+        self.update_backlog(&state);
         forgotten
     }
 
@@ -209,7 +209,7 @@ impl Outbox {
     pub async fn check(&self) -> Result<(), OutboxError> {
         let mut state = self.state.lock().await;
         let restored = state.restore_files().await;
-        self.count(&state);
+        self.update_backlog(&state);
         restored
     }
 
@@ -220,19 +220,19 @@ impl Outbox {
         }
     }
 
-    fn count(&self, state: &State) {
+    fn update_backlog(&self, state: &OutboxState) {
         let (events, bytes) = state.waiting;
-        self.used.store(bytes + ROW * events, Ordering::Relaxed);
-        self.numbers.wait(events, bytes);
+        self.used.store(bytes + ROW_OVERHEAD_BYTES * events, Ordering::Relaxed);
+        self.metrics.set_backlog(events, bytes);
     }
 }
 
-impl State {
+impl OutboxState {
     fn path(&self) -> PathBuf {
         self.folder.join("outbox.db")
     }
 
-    fn table(&mut self) -> Result<&mut Table, OutboxError> {
+    fn table(&mut self) -> Result<&mut OutboxTable, OutboxError> {
         self.table.as_mut().ok_or(OutboxError::Closed)
     }
 
@@ -261,7 +261,7 @@ impl State {
         self.waiting = (0, 0);
         let path = self.path();
         let is_empty = self.removed == self.delivered || self.mark_delivered(self.delivered, (0, 0)).await.is_ok();
-        let is_large = fs::metadata(&path).is_ok_and(|metadata| metadata.len() > LARGE);
+        let is_large = fs::metadata(&path).is_ok_and(|metadata| metadata.len() > LARGE_FILE_BYTES);
         if is_empty && !is_large {
             return Ok(());
         }
@@ -269,7 +269,7 @@ impl State {
             table.close().await;
         }
         // The log first: without it the file says what was delivered, not what never was.
-        remove(&log_of(&path))?;
+        remove(&wal_path(&path))?;
         remove(&path)?;
         self.removed = self.delivered;
         self.open().await
@@ -277,9 +277,9 @@ impl State {
 }
 
 /// The events of `rows`, and how many rows could not be read and their bytes.
-fn parse(rows: Vec<Row>) -> (Batch, (u64, u64)) {
-    let (mut batch, mut broken, mut before) = (Batch::default(), (0, 0), (0, 0));
-    for Row { seq, event } in rows {
+fn parse(rows: Vec<OutboxRow>) -> (EventBatch, (u64, u64)) {
+    let (mut batch, mut broken, mut before) = (EventBatch::default(), (0, 0), (0, 0));
+    for OutboxRow { seq, event } in rows {
         let bytes = event.len() as u64;
         if let Ok(event) = serde_json::from_slice(&event) {
             batch.events.push(event);

@@ -5,23 +5,23 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::table::{Table, is_damage, log_of};
-use super::{Dropped, Lock, OutboxError, State, remove, takeover};
+use super::table::{OutboxTable, is_damage, wal_path};
+use super::{DropReason, OutboxError, OutboxLock, OutboxState, legacy_segments, remove};
 
 /// What came over from one table to another.
 #[derive(Default)]
-struct Copied {
+struct CopyCounts {
     rows: u64,
     /// Rows that could not be read.
     lost: u64,
 }
 
-impl State {
+impl OutboxState {
     /// Opens the table, counts what waits, and takes over what an older version left.
     pub(super) async fn open(&mut self) -> Result<(), OutboxError> {
         let path = self.path();
         self.finish_rebuild().await?;
-        match Table::open(&path).await {
+        match OutboxTable::open(&path).await {
             Err(error) if is_damage(&error) => self.rebuild(true).await?,
             table => self.table = Some(table?),
         }
@@ -31,7 +31,7 @@ impl State {
         } else {
             counted?;
         }
-        takeover::take_over(self).await
+        legacy_segments::take_over(self).await
     }
 
     async fn count_rows(&mut self) -> Result<(), OutboxError> {
@@ -46,7 +46,7 @@ impl State {
     pub(super) async fn restore_files(&mut self) -> Result<(), OutboxError> {
         let mut locked = Ok(());
         if !self.lock.identity.is_in_place() {
-            locked = Lock::take(&self.folder).map(|lock| self.lock = lock);
+            locked = OutboxLock::take(&self.folder).map(|lock| self.lock = lock);
         }
         match &self.table {
             // SQLite's own lock is enough here, whoever holds the other one now.
@@ -67,18 +67,18 @@ impl State {
     /// Makes the table anew from what the open one still says. One that `is_damaged` is set aside.
     pub(super) async fn rebuild(&mut self, is_damaged: bool) -> Result<(), OutboxError> {
         let (path, new) = (self.path(), self.new_path());
-        remove(&log_of(&new))?;
+        remove(&wal_path(&new))?;
         remove(&new)?;
-        let mut table = Table::open(&new).await?;
+        let mut table = OutboxTable::open(&new).await?;
         let copied = match &mut self.table {
             Some(old) => copy(old, &mut table, self.delivered).await,
-            None => Ok(Copied { lost: 1, ..Copied::default() }),
+            None => Ok(CopyCounts { lost: 1, ..CopyCounts::default() }),
         };
         table.close().await;
         let copied = copied?;
-        check_whole(&new)?;
+        check_no_wal(&new)?;
         // Until here the old table is open, and delivers what it can.
-        let is_ours = self.table.as_ref().is_none_or(Table::has_its_file);
+        let is_ours = self.table.as_ref().is_none_or(OutboxTable::has_its_file);
         if let Some(old) = self.table.take() {
             old.close().await;
         }
@@ -88,13 +88,13 @@ impl State {
         if is_damaged {
             // Whoever has counted what waits knows better.
             let (kept, lost) = (copied.rows, copied.lost.max(self.waiting.0.saturating_sub(copied.rows)));
-            self.numbers.dropped(Dropped::Broken, lost);
+            self.metrics.record_dropped(DropReason::Damaged, lost);
             tracing::error!(kept, lost, "the outbox (Events.Outbox) was damaged: what could be read is in a new file");
         }
         // Where it could not be closed cleanly: SQLite would take its log for the new file's.
-        remove(&log_of(&path))?;
+        remove(&wal_path(&path))?;
         fs::rename(&new, &path)?;
-        self.table = Some(Table::open(&path).await?);
+        self.table = Some(OutboxTable::open(&path).await?);
         self.removed = self.delivered;
         self.count_rows().await
     }
@@ -109,10 +109,10 @@ impl State {
         if path.exists() || !new.exists() {
             return Ok(());
         }
-        Table::open(&new).await?.close().await;
-        check_whole(&new)?;
+        OutboxTable::open(&new).await?.close().await;
+        check_no_wal(&new)?;
         // That of another file: SQLite would take it for this one's.
-        remove(&log_of(&path))?;
+        remove(&wal_path(&path))?;
         Ok(fs::rename(new, path)?)
     }
 
@@ -121,7 +121,7 @@ impl State {
         let aside = (1..).map(named).find(|path| !path.exists()).unwrap_or_else(|| named(0));
         tracing::error!(file = %aside.display(), "a file that is damaged or not ours was at the outbox's place: kept aside");
         fs::rename(path, &aside)?;
-        match fs::rename(log_of(path), log_of(&aside)) {
+        match fs::rename(wal_path(path), wal_path(&aside)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         }
@@ -129,13 +129,13 @@ impl State {
 }
 
 /// An error where the file at `path`, which is closed, has left some of itself in its log: the disk had no room.
-fn check_whole(path: &Path) -> io::Result<()> {
-    if log_of(path).exists() { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+fn check_no_wal(path: &Path) -> io::Result<()> {
+    if wal_path(path).exists() { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
 }
 
 /// Copies the rows after `after` that can be read: from the first one on, and where that ends, from the last one back.
-async fn copy(old: &mut Table, new: &mut Table, after: i64) -> Result<Copied, OutboxError> {
-    let (mut copied, mut last, mut first) = (Copied::default(), after, i64::MAX);
+async fn copy(old: &mut OutboxTable, new: &mut OutboxTable, after: i64) -> Result<CopyCounts, OutboxError> {
+    let (mut copied, mut last, mut first) = (CopyCounts::default(), after, i64::MAX);
     loop {
         let (rows, is_forward) = match old.read(last).await {
             Ok(rows) if rows.is_empty() => return Ok(copied),

@@ -14,9 +14,9 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteLockingMode, S
 use sqlx::{ConnectOptions, Connection, SqliteConnection};
 
 /// Rows that are read at once.
-const MOST_ROWS: usize = 1000;
+const MAX_ROWS: usize = 1000;
 /// Bytes that are read at once, one row more at most.
-const MOST_BYTES: usize = 1 << 20;
+const MAX_READ_BYTES: usize = 1 << 20;
 /// How long another process may take to close the file.
 const BUSY_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -32,14 +32,14 @@ const COUNT: &str = "SELECT count(*), coalesce(sum(length(CAST(event AS BLOB))),
     FROM events WHERE seq > $1";
 
 /// The open table.
-pub struct Table {
+pub struct OutboxTable {
     connection: SqliteConnection,
     /// The file and its log, as they were when they were opened.
-    files: [Identity; 2],
+    files: [FileIdentity; 2],
 }
 
 /// An event as it waits.
-pub struct Row {
+pub struct OutboxRow {
     /// Its place in the order.
     pub seq: i64,
     /// Its JSON; nothing where it is damaged.
@@ -47,13 +47,13 @@ pub struct Row {
 }
 
 /// A file that is known by more than its name.
-pub struct Identity {
+pub struct FileIdentity {
     path: PathBuf,
     /// Device and inode.
     id: (u64, u64),
 }
 
-impl Identity {
+impl FileIdentity {
     /// The file that is at `path` now.
     pub fn of(path: PathBuf) -> io::Result<Self> {
         let id = id(&path)?;
@@ -72,7 +72,7 @@ fn id(path: &Path) -> io::Result<(u64, u64)> {
 }
 
 /// The log beside the file at `path`.
-pub fn log_of(path: &Path) -> PathBuf {
+pub fn wal_path(path: &Path) -> PathBuf {
     let mut log = path.to_owned().into_os_string();
     log.push("-wal");
     log.into()
@@ -99,7 +99,7 @@ pub fn is_busy(error: &sqlx::Error) -> bool {
     code(error) == Some(5)
 }
 
-impl Table {
+impl OutboxTable {
     /// Opens the file at `path`, which is made where there is none.
     pub async fn open(path: &Path) -> Result<Self, sqlx::Error> {
         let options = SqliteConnectOptions::new()
@@ -114,13 +114,13 @@ impl Table {
             .disable_statement_logging();
         let mut connection = options.connect().await?;
         sqlx::query(CREATE).execute(&mut connection).await?;
-        let files = [Identity::of(path.to_owned())?, Identity::of(log_of(path))?];
+        let files = [FileIdentity::of(path.to_owned())?, FileIdentity::of(wal_path(path))?];
         Ok(Self { connection, files })
     }
 
     /// Whether its files are still where they were opened: what is written elsewhere ends with the process.
     pub fn is_in_place(&self) -> bool {
-        self.files.iter().all(Identity::is_in_place)
+        self.files.iter().all(FileIdentity::is_in_place)
     }
 
     /// Whether the file at its path is still the one that was opened.
@@ -136,25 +136,25 @@ impl Table {
     }
 
     /// The first rows after `seq`, in their order; an error only where there is no row before it.
-    pub async fn read(&mut self, seq: i64) -> Result<Vec<Row>, sqlx::Error> {
+    pub async fn read(&mut self, seq: i64) -> Result<Vec<OutboxRow>, sqlx::Error> {
         self.rows(FORWARD, seq, i64::MAX).await
     }
 
     /// The last rows between `after` and `before`, the last one first; an error only where there is no row before it.
-    pub async fn read_back(&mut self, after: i64, before: i64) -> Result<Vec<Row>, sqlx::Error> {
+    pub async fn read_back(&mut self, after: i64, before: i64) -> Result<Vec<OutboxRow>, sqlx::Error> {
         self.rows(BACKWARD, after, before).await
     }
 
-    async fn rows(&mut self, query: &'static str, after: i64, before: i64) -> Result<Vec<Row>, sqlx::Error> {
+    async fn rows(&mut self, query: &'static str, after: i64, before: i64) -> Result<Vec<OutboxRow>, sqlx::Error> {
         let query = sqlx::query_as::<_, (i64, Option<Vec<u8>>)>(query).bind(after).bind(before);
         let mut stream = query.fetch(&mut self.connection);
         let (mut rows, mut bytes) = (Vec::new(), 0);
-        while rows.len() < MOST_ROWS && bytes < MOST_BYTES {
+        while rows.len() < MAX_ROWS && bytes < MAX_READ_BYTES {
             match stream.try_next().await {
                 Ok(Some((seq, event))) => {
                     let event = event.unwrap_or_default();
                     bytes += event.len();
-                    rows.push(Row { seq, event });
+                    rows.push(OutboxRow { seq, event });
                 }
                 Ok(None) => break,
                 // What came before it is good; who asks for the next rows is told.
@@ -166,7 +166,7 @@ impl Table {
     }
 
     /// Adds rows of another table under their own numbers.
-    pub async fn copy(&mut self, rows: &[Row]) -> Result<(), sqlx::Error> {
+    pub async fn copy(&mut self, rows: &[OutboxRow]) -> Result<(), sqlx::Error> {
         let mut transaction = self.connection.begin().await?;
         for row in rows {
             let event = String::from_utf8_lossy(&row.event);

@@ -9,7 +9,7 @@ use super::*;
 
 fn event(number: u128, bytes: usize) -> String {
     let event = Event::new(Uuid::from_u128(number), "topic".into(), "alice", &"x".repeat(bytes));
-    event.expect("a text is JSON").line()
+    event.expect("a text is JSON").to_json_line()
 }
 
 fn events(numbers: std::ops::Range<u128>) -> Vec<String> {
@@ -17,8 +17,8 @@ fn events(numbers: std::ops::Range<u128>) -> Vec<String> {
 }
 
 async fn open(folder: &Path) -> Outbox {
-    let numbers = Numbers::new(&Registry::new(), "file").expect("an empty registry");
-    let settings = settings::Outbox { path: folder.to_owned(), size: 64 << 20 };
+    let numbers = EventMetrics::new(&Registry::new(), "file").expect("an empty registry");
+    let settings = settings::OutboxSettings { path: folder.to_owned(), size: 64 << 20 };
     Outbox::open(&settings, numbers).await.expect("the outbox opens")
 }
 
@@ -26,7 +26,7 @@ async fn open(folder: &Path) -> Outbox {
 async fn take(outbox: &Outbox, count: usize) -> Vec<u128> {
     let batch = outbox.read().await.expect("it is readable");
     let count = count.min(batch.events.len());
-    outbox.done(&batch, 0..count).await.expect("there is room");
+    outbox.mark_done(&batch, 0..count).await.expect("there is room");
     batch.events.iter().map(|event| Uuid::parse_str(&event.id).expect("a UUID").as_u128()).collect()
 }
 
@@ -71,7 +71,7 @@ async fn a_file_that_was_large_goes_when_nothing_waits() {
     for number in 0..20 {
         outbox.append(&events(number * 1000..(number + 1) * 1000)).await.expect("there is room");
     }
-    assert!(length() > LARGE);
+    assert!(length() > LARGE_FILE_BYTES);
     while !take(&outbox, usize::MAX).await.is_empty() {}
     assert!(length() < 100_000, "{} bytes are left", length());
     outbox.append(&events(0..10)).await.expect("there is room");
@@ -114,7 +114,7 @@ async fn what_comes_after_a_loss_is_not_removed_with_a_batch_from_before_it() {
     state.rebuild(true).await.expect("there is room");
     drop(state);
     outbox.append(&events(10..20)).await.expect("there is room");
-    outbox.done(&batch, 0..10).await.expect("there is room");
+    outbox.mark_done(&batch, 0..10).await.expect("there is room");
     assert_eq!(take(&outbox, usize::MAX).await, (10..20).collect::<Vec<_>>());
 }
 
@@ -124,10 +124,10 @@ async fn a_batch_that_was_read_before_a_rebuild_is_done_with_after_it() {
     let outbox = open(folder.path()).await;
     outbox.append(&events(0..10)).await.expect("there is room");
     let batch = outbox.read().await.expect("it is readable");
-    outbox.done(&batch, 0..3).await.expect("there is room");
+    outbox.mark_done(&batch, 0..3).await.expect("there is room");
     outbox.state.lock().await.rebuild(false).await.expect("there is room");
     outbox.append(&events(10..12)).await.expect("there is room");
-    outbox.done(&batch, 3..10).await.expect("there is room");
+    outbox.mark_done(&batch, 3..10).await.expect("there is room");
     assert_eq!(waiting(&outbox).await, 2);
     assert_eq!(take(&outbox, usize::MAX).await, [10, 11]);
 }

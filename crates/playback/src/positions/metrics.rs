@@ -4,7 +4,7 @@ use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Regi
 
 /// The numbers. Clones share them.
 #[derive(Clone, Debug)]
-pub struct Numbers {
+pub struct PositionMetrics {
     /// Reports that were kept.
     pub kept: IntCounter,
     /// Reports that were answered by 503.
@@ -12,14 +12,14 @@ pub struct Numbers {
     /// Rows written: fewer than reports, where several of one key came together.
     pub rows: IntCounter,
     /// Reads that failed.
-    pub unread: IntCounter,
+    pub read_failures: IntCounter,
     /// Times that Redis could not be told what the database has.
-    pub front_failed: IntCounter,
+    pub cache_failures: IntCounter,
     /// How long a commit took.
     pub commit: Histogram,
 }
 
-impl Numbers {
+impl PositionMetrics {
     /// Registers them.
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         let name = "tidegate_positions_reports_total";
@@ -37,6 +37,6 @@ impl Numbers {
         registry.register(Box::new(front_failed.clone()))?;
         registry.register(Box::new(commit.clone()))?;
         let (kept, failed) = (reports.with_label_values(&["kept"]), reports.with_label_values(&["failed"]));
-        Ok(Self { kept, failed, rows, unread, front_failed, commit })
+        Ok(Self { kept, failed, rows, read_failures: unread, cache_failures: front_failed, commit })
     }
 }

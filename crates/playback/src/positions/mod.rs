@@ -10,7 +10,7 @@ mod resume;
 mod routes;
 pub mod settings;
 mod store;
-mod writer;
+mod write_queue;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,26 +21,26 @@ use utoipa::ToSchema;
 
 pub use routes::routes;
 
-use metrics::Numbers;
+use metrics::PositionMetrics;
 use primitives::clock::Clock;
 use primitives::lifecycle::BackgroundTasks;
 use server_kit::database::Database;
 use server_kit::redis::Redis;
 use settings::Settings;
-use store::{Listing, Mark, Store};
-use writer::Queue;
+use store::{PositionListQuery, PositionStore, ProgressCursor};
+use write_queue::WriteQueue;
 
 /// Between two removals of what is too old.
-const SWEEP_EVERY: Duration = Duration::from_secs(3600);
+const CLEANUP_INTERVAL: Duration = Duration::from_secs(3600);
 /// Rows that are read at once for a list.
-const PAGE: usize = 200;
+const ROWS_PER_READ: usize = 200;
 /// So often at most for one answer; what follows is behind the cursor.
-const PAGES: usize = 10;
+const MAX_READS: usize = 10;
 
 /// What is listened to: the rules of the list differ.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub enum ItemKind {
     /// A piece of music.
     #[default]
     Audio,
@@ -52,7 +52,7 @@ pub enum Kind {
     Film,
 }
 
-impl Kind {
+impl ItemKind {
     const ALL: [Self; 4] = [Self::Audio, Self::Audiobook, Self::Podcast, Self::Film];
 
     /// As it is written everywhere.
@@ -65,40 +65,40 @@ impl Kind {
         }
     }
 
-    fn named(name: &str) -> Option<Self> {
+    fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 }
 
 /// Whose position in what.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key {
+pub struct PositionKey {
     /// The user's id.
     pub user: String,
     /// What the item is.
-    pub kind: Kind,
+    pub kind: ItemKind,
     /// The item's id.
     pub item: String,
 }
 
 /// What is kept of one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct PositionRecord {
     /// Whose, in what.
-    pub key: Key,
+    pub key: PositionKey,
     /// Milliseconds from the beginning; `None`: cleared, and kept so that an older position does not come back.
     pub position: Option<i64>,
     /// The item's length in milliseconds, where it is known.
     pub duration: Option<i64>,
     /// When it was so, in milliseconds since the Unix epoch: of two the newer one is kept.
-    pub at: i64,
+    pub updated_at: i64,
     /// When it was reported, by the server's clock: it is kept for `Ttl` from then.
-    pub reported: i64,
+    pub reported_at: i64,
 }
 
 /// What a player reports.
 #[derive(Clone, Copy, Debug)]
-pub struct Report {
+pub struct PositionReport {
     /// Milliseconds from the beginning.
     pub position: i64,
     /// The item's length in milliseconds.
@@ -119,24 +119,24 @@ pub enum Error {
 }
 
 /// Part of a list.
-pub struct Page {
+pub struct ProgressPage {
     /// The newest first.
-    pub entries: Vec<Entry>,
+    pub entries: Vec<PositionRecord>,
     /// Where it goes on, if there may be more.
-    pub next: Option<Mark>,
+    pub next: Option<ProgressCursor>,
 }
 
 /// The service. Clones share it.
 #[derive(Clone)]
-pub struct Positions {
-    queue: Queue,
-    store: Arc<dyn Store>,
+pub struct PositionService {
+    queue: WriteQueue,
+    store: Arc<dyn PositionStore>,
     settings: Settings,
     clock: Clock,
-    numbers: Numbers,
+    metrics: PositionMetrics,
 }
 
-impl Positions {
+impl PositionService {
     /// Starts it over what there is; `None` where there is neither a database nor Redis.
     pub fn start(
         settings: Settings,
@@ -145,48 +145,54 @@ impl Positions {
         tasks: &BackgroundTasks,
         registry: &Registry,
     ) -> Result<Option<Self>, prometheus::Error> {
-        let numbers = Numbers::register(registry)?;
+        let numbers = PositionMetrics::register(registry)?;
         let Some(store) = store::open(database, redis, &settings, clock, &numbers) else { return Ok(None) };
-        let queue = Queue::start(Arc::clone(&store), tasks, numbers.clone());
-        let this = Self { queue, store, settings, clock: clock.clone(), numbers };
-        tasks.spawn(this.clone().sweep(tasks.clone()));
+        let queue = WriteQueue::start(Arc::clone(&store), tasks, numbers.clone());
+        let this = Self { queue, store, settings, clock: clock.clone(), metrics: numbers };
+        tasks.spawn(this.clone().run_cleanup(tasks.clone()));
         tasks.spawn(this.clone().reconcile(tasks.clone()));
         Ok(Some(this))
     }
 
     /// Keeps what a player reports; it is kept when this returns. A time of the future counts as now: a clock that is
     /// fast must not outlast all others.
-    pub async fn save(&self, key: Key, report: Report) -> Result<(), Error> {
+    pub async fn save(&self, key: PositionKey, report: PositionReport) -> Result<(), Error> {
         let now = self.now();
         let at = report.at.unwrap_or(now).min(now);
         let (position, duration) = (Some(report.position), report.duration);
-        self.queue.save(Entry { key, position, duration, at, reported: now }).await
+        self.queue.save(PositionRecord { key, position, duration, updated_at: at, reported_at: now }).await
     }
 
     /// Forgets a position; older ones that come late do not bring it back.
-    pub async fn clear(&self, key: Key) -> Result<(), Error> {
+    pub async fn clear(&self, key: PositionKey) -> Result<(), Error> {
         let now = self.now();
-        self.queue.save(Entry { key, position: None, duration: None, at: now, reported: now }).await
+        self.queue.save(PositionRecord { key, position: None, duration: None, updated_at: now, reported_at: now }).await
     }
 
     /// A position, where there is one.
-    pub async fn get(&self, key: &Key) -> Result<Option<i64>, Error> {
-        let found = self.store.get(key).await.map_err(|error| self.failed(&error))?;
-        Ok(found.filter(|entry| entry.reported >= self.oldest()).and_then(|entry| entry.position))
+    pub async fn get(&self, key: &PositionKey) -> Result<Option<i64>, Error> {
+        let found = self.store.get(key).await.map_err(|error| self.read_failed(&error))?;
+        Ok(found.filter(|entry| entry.reported_at >= self.expiry_cutoff()).and_then(|entry| entry.position))
     }
 
     /// What `user` can continue, the newest first.
     pub async fn progress(
         &self,
         user: &str,
-        kind: Option<Kind>,
+        kind: Option<ItemKind>,
         limit: usize,
-        mut after: Option<Mark>,
-    ) -> Result<Page, Error> {
+        mut after: Option<ProgressCursor>,
+    ) -> Result<ProgressPage, Error> {
         let mut entries = Vec::new();
-        for _ in 0..PAGES {
-            let listing = Listing { user, kind, after: after.as_ref(), since: self.oldest(), count: PAGE };
-            let page = self.store.list(&listing).await.map_err(|error| self.failed(&error))?;
+        for _ in 0..MAX_READS {
+            let listing = PositionListQuery {
+                user,
+                kind,
+                after: after.as_ref(),
+                reported_since: self.expiry_cutoff(),
+                limit: ROWS_PER_READ,
+            };
+            let page = self.store.list(&listing).await.map_err(|error| self.read_failed(&error))?;
             after = page.next;
             for entry in page.entries {
                 if !resume::can_continue(&entry, &self.settings) {
@@ -194,8 +200,8 @@ impl Positions {
                 }
                 if entries.len() == limit {
                     // Only one more says that there is a next page.
-                    let next = entries.last().map(Mark::of);
-                    return Ok(Page { entries, next });
+                    let next = entries.last().map(ProgressCursor::after);
+                    return Ok(ProgressPage { entries, next });
                 }
                 entries.push(entry);
             }
@@ -203,7 +209,7 @@ impl Positions {
                 break;
             }
         }
-        Ok(Page { entries, next: after })
+        Ok(ProgressPage { entries, next: after })
     }
 
     fn now(&self) -> i64 {
@@ -211,12 +217,12 @@ impl Positions {
     }
 
     /// What was reported before has expired.
-    fn oldest(&self) -> i64 {
+    fn expiry_cutoff(&self) -> i64 {
         self.now() - i64::try_from(self.settings.ttl.as_millis()).unwrap_or(i64::MAX)
     }
 
-    fn failed(&self, error: &store::Away) -> Error {
-        self.numbers.unread.inc();
+    fn read_failed(&self, error: &store::PositionStoreError) -> Error {
+        self.metrics.read_failures.inc();
         tracing::warn!(%error, "a position could not be read");
         Error::Unavailable
     }
@@ -228,13 +234,13 @@ impl Positions {
         }
     }
 
-    async fn sweep(self, tasks: BackgroundTasks) {
+    async fn run_cleanup(self, tasks: BackgroundTasks) {
         loop {
             tokio::select! {
-                () = tokio::time::sleep(SWEEP_EVERY) => {}
+                () = tokio::time::sleep(CLEANUP_INTERVAL) => {}
                 () = tasks.stopping() => return,
             }
-            if let Err(error) = self.store.sweep(self.oldest()).await {
+            if let Err(error) = self.store.remove_expired(self.expiry_cutoff()).await {
                 tracing::warn!(%error, "expired positions could not be removed");
             }
         }

@@ -1,14 +1,14 @@
 //! Which items are worth continuing: pure.
 
 use super::settings::Settings;
-use super::{Entry, Kind};
+use super::{ItemKind, PositionRecord};
 
 /// Whether an item stands in the list of what can be continued. Where its length is not known, whatever was begun does;
 /// a book does until its end, since a twentieth of it is an evening.
-pub fn can_continue(entry: &Entry, settings: &Settings) -> bool {
+pub fn can_continue(entry: &PositionRecord, settings: &Settings) -> bool {
     let Some(position) = entry.position.filter(|position| *position > 0) else { return false };
     let Some(duration) = entry.duration else { return true };
-    if entry.key.kind == Kind::Audiobook {
+    if entry.key.kind == ItemKind::Audiobook {
         return position < duration;
     }
     let percent = |share: u8| i128::from(duration) * i128::from(share);
@@ -20,29 +20,29 @@ pub fn can_continue(entry: &Entry, settings: &Settings) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::positions::Key;
+    use crate::positions::PositionKey;
 
     #[test]
     fn what_was_tried_or_finished_or_is_short_is_not_continued() {
         const HOUR: Option<i64> = Some(3_600_000);
         for (kind, position, duration, expected) in [
-            (Kind::Audio, Some(1_800_000), HOUR, true),
-            (Kind::Audio, Some(180_000), HOUR, true),
-            (Kind::Audio, Some(179_999), HOUR, false),
-            (Kind::Audio, Some(3_240_000), HOUR, true),
-            (Kind::Audio, Some(3_240_001), HOUR, false),
-            (Kind::Audio, Some(150_000), Some(299_999), false),
-            (Kind::Audio, Some(150_000), Some(300_000), true),
-            (Kind::Audio, Some(1), None, true),
-            (Kind::Audio, Some(0), None, false),
-            (Kind::Audio, None, HOUR, false),
-            (Kind::Audiobook, Some(1), HOUR, true),
-            (Kind::Audiobook, Some(3_599_999), HOUR, true),
-            (Kind::Audiobook, Some(3_600_000), HOUR, false),
-            (Kind::Film, Some(i64::MAX), Some(i64::MAX), false),
+            (ItemKind::Audio, Some(1_800_000), HOUR, true),
+            (ItemKind::Audio, Some(180_000), HOUR, true),
+            (ItemKind::Audio, Some(179_999), HOUR, false),
+            (ItemKind::Audio, Some(3_240_000), HOUR, true),
+            (ItemKind::Audio, Some(3_240_001), HOUR, false),
+            (ItemKind::Audio, Some(150_000), Some(299_999), false),
+            (ItemKind::Audio, Some(150_000), Some(300_000), true),
+            (ItemKind::Audio, Some(1), None, true),
+            (ItemKind::Audio, Some(0), None, false),
+            (ItemKind::Audio, None, HOUR, false),
+            (ItemKind::Audiobook, Some(1), HOUR, true),
+            (ItemKind::Audiobook, Some(3_599_999), HOUR, true),
+            (ItemKind::Audiobook, Some(3_600_000), HOUR, false),
+            (ItemKind::Film, Some(i64::MAX), Some(i64::MAX), false),
         ] {
-            let key = Key { user: "u".to_owned(), kind, item: "i".to_owned() };
-            let entry = Entry { key, position, duration, at: 0, reported: 0 };
+            let key = PositionKey { user: "u".to_owned(), kind, item: "i".to_owned() };
+            let entry = PositionRecord { key, position, duration, updated_at: 0, reported_at: 0 };
             assert_eq!(can_continue(&entry, &Settings::default()), expected, "{entry:?}");
         }
     }

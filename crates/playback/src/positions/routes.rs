@@ -8,28 +8,28 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::store::Mark;
-use super::{Entry, Error, Key, Kind, Positions, Report};
-use server_kit::api::caller::User;
+use super::store::ProgressCursor;
+use super::{Error, ItemKind, PositionKey, PositionRecord, PositionReport, PositionService};
 use server_kit::api::error::Error as ApiError;
-use server_kit::api::extract::{Beacon, Json, Query};
+use server_kit::api::extractors::{BeaconJson, Json, Query};
 use server_kit::api::id::TrackId;
-use server_kit::api::page::{self, Page, Sizes};
-use server_kit::api::value::{Milliseconds, MillisecondsOrText, Time};
+use server_kit::api::json_values::{Milliseconds, MillisecondsOrText, TimestampInput};
+use server_kit::api::pagination::{self, Page, PageLimits};
+use server_kit::api::user::User;
 
 /// Longest body.
-const LARGEST_BODY: usize = 4096;
+const MAX_BODY_BYTES: usize = 4096;
 /// A hundred years in milliseconds: what is beyond is no position.
-const FARTHEST: i64 = 100 * 366 * 86_400_000;
+const MAX_POSITION_MILLIS: i64 = 100 * 366 * 86_400_000;
 /// How long a list is.
-const PAGE: Sizes = Sizes { usual: 20, most: 100 };
+const PAGE_LIMITS: PageLimits = PageLimits { default_limit: 20, max_limit: 100 };
 
 /// The paths.
-pub fn routes(positions: Positions) -> OpenApiRouter {
+pub fn routes(positions: PositionService) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(save, read, clear))
         .routes(routes!(progress))
-        .layer(DefaultBodyLimit::max(LARGEST_BODY))
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .with_state(positions)
 }
 
@@ -37,7 +37,7 @@ pub fn routes(positions: Positions) -> OpenApiRouter {
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(example = json!({ "positionMs": 93500, "durationMs": 240000, "timestamp": "2026-01-31T18:00:00.250Z" }))]
-struct Save {
+struct SavePositionRequest {
     /// Milliseconds from the beginning.
     #[schema(minimum = 0, value_type = f64)]
     position_ms: Milliseconds,
@@ -46,34 +46,34 @@ struct Save {
     duration_ms: Option<Milliseconds>,
     /// When it was so, by the player's clock: what it says later never makes way for what it said before. Default: now.
     #[schema(value_type = Option<MillisecondsOrText>)]
-    timestamp: Option<Time>,
+    timestamp: Option<TimestampInput>,
     /// What the item is. Default: `audio`.
     #[serde(default)]
-    kind: Kind,
+    kind: ItemKind,
 }
 
 /// What the item is.
 #[derive(Deserialize, IntoParams)]
-struct OfKind {
+struct ItemKindQuery {
     /// Default: `audio`.
     #[serde(default)]
-    kind: Kind,
+    kind: ItemKind,
 }
 
 /// A position.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(example = json!({ "positionMs": 93500 }))]
-struct Position {
+struct PositionResponse {
     /// Milliseconds from the beginning; null: none is known.
     position_ms: Option<i64>,
 }
 
 /// What a list is asked for.
 #[derive(Deserialize, IntoParams)]
-struct Wanted {
+struct ProgressQuery {
     /// Of this kind only.
-    kind: Option<Kind>,
+    kind: Option<ItemKind>,
     /// Items at most, 1 to 100. Default: 20.
     limit: Option<u32>,
     /// `nextCursor` of the answer before.
@@ -85,11 +85,11 @@ struct Wanted {
 #[serde(rename_all = "camelCase")]
 #[schema(example = json!({ "id": "track-7", "kind": "audio", "positionMs": 93500, "durationMs": 600_000,
     "updatedAt": "2026-01-31T18:00:00.25Z" }))]
-struct Item {
+struct ProgressItem {
     /// The track's id.
     id: String,
     /// What it is.
-    kind: Kind,
+    kind: ItemKind,
     /// Milliseconds from the beginning.
     position_ms: i64,
     /// Its length in milliseconds; null: not known.
@@ -99,7 +99,7 @@ struct Item {
 }
 
 /// Save where the user is in a track.
-#[utoipa::path(post, path = "/api/v1/tracks/{id}/position", tag = "positions", security(("bearer" = [])), request_body = Save,
+#[utoipa::path(post, path = "/api/v1/tracks/{id}/position", tag = "positions", security(("bearer" = [])), request_body = SavePositionRequest,
     params(("id" = String, Path, description = "The track", example = "track-7")),
     responses(
         (status = 204, description = "Kept, or older than what is kept already"),
@@ -108,100 +108,102 @@ struct Item {
         (status = 422, description = "A number out of range"),
         (status = 503, description = "Not kept: send it again after Retry-After")))]
 async fn save(
-    State(positions): State<Positions>,
+    State(positions): State<PositionService>,
     user: User,
     TrackId(id): TrackId,
-    Beacon(body): Beacon<Save>,
+    BeaconJson(body): BeaconJson<SavePositionRequest>,
 ) -> Result<StatusCode, ApiError> {
     let key = key(&user, id, body.kind);
     let report = report(&body)?;
-    positions.save(key, report).await.map_err(refused)?;
+    positions.save(key, report).await.map_err(store_unavailable)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// Where the user is in a track.
 #[utoipa::path(get, path = "/api/v1/tracks/{id}/position", tag = "positions", security(("bearer" = [])),
-    params(("id" = String, Path, description = "The track", example = "track-7"), OfKind),
+    params(("id" = String, Path, description = "The track", example = "track-7"), ItemKindQuery),
     responses(
-        (status = 200, description = "The position, or null", body = Position),
+        (status = 200, description = "The position, or null", body = PositionResponse),
         (status = 400, description = "No such kind, or an id that cannot be"),
         (status = 401, description = "No valid token"),
         (status = 503, description = "Cannot be read at the moment; see Retry-After")))]
 async fn read(
-    State(positions): State<Positions>,
+    State(positions): State<PositionService>,
     user: User,
     TrackId(id): TrackId,
-    Query(of): Query<OfKind>,
-) -> Result<Json<Position>, ApiError> {
+    Query(of): Query<ItemKindQuery>,
+) -> Result<Json<PositionResponse>, ApiError> {
     let key = key(&user, id, of.kind);
-    let position_ms = positions.get(&key).await.map_err(refused)?;
-    Ok(Json(Position { position_ms }))
+    let position_ms = positions.get(&key).await.map_err(store_unavailable)?;
+    Ok(Json(PositionResponse { position_ms }))
 }
 
 /// Forget where the user is in a track.
 #[utoipa::path(delete, path = "/api/v1/tracks/{id}/position", tag = "positions", security(("bearer" = [])),
-    params(("id" = String, Path, description = "The track", example = "track-7"), OfKind),
+    params(("id" = String, Path, description = "The track", example = "track-7"), ItemKindQuery),
     responses(
         (status = 204, description = "Forgotten, or there was none"),
         (status = 400, description = "No such kind, or an id that cannot be"),
         (status = 401, description = "No valid token"),
         (status = 503, description = "Not done: send it again after Retry-After")))]
 async fn clear(
-    State(positions): State<Positions>,
+    State(positions): State<PositionService>,
     user: User,
     TrackId(id): TrackId,
-    Query(of): Query<OfKind>,
+    Query(of): Query<ItemKindQuery>,
 ) -> Result<StatusCode, ApiError> {
     let key = key(&user, id, of.kind);
-    positions.clear(key).await.map_err(refused)?;
+    positions.clear(key).await.map_err(store_unavailable)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
 /// What the user can continue.
-#[utoipa::path(get, path = "/api/v1/progress", tag = "positions", security(("bearer" = [])), params(Wanted),
+#[utoipa::path(get, path = "/api/v1/progress", tag = "positions", security(("bearer" = [])), params(ProgressQuery),
     responses(
-        (status = 200, description = "What was begun and neither finished nor only tried, the newest first", body = Page<Item>),
+        (status = 200, description = "What was begun and neither finished nor only tried, the newest first", body = Page<ProgressItem>),
         (status = 400, description = "No such kind, or a cursor that is not ours"),
         (status = 401, description = "No valid token"), (status = 422, description = "A limit out of range"),
         (status = 503, description = "Cannot be read at the moment; see Retry-After")))]
 async fn progress(
-    State(positions): State<Positions>,
+    State(positions): State<PositionService>,
     user: User,
-    Query(wanted): Query<Wanted>,
-) -> Result<Json<Page<Item>>, ApiError> {
-    let limit = PAGE.limit(wanted.limit)?.into();
-    let after = page::behind(wanted.cursor.as_deref(), |text| Mark::read(&text))?;
-    let found = positions.progress(user.id(), wanted.kind, limit, after).await.map_err(refused)?;
+    Query(wanted): Query<ProgressQuery>,
+) -> Result<Json<Page<ProgressItem>>, ApiError> {
+    let limit = PAGE_LIMITS.limit(wanted.limit)?.into();
+    let after = pagination::decode_cursor(wanted.cursor.as_deref(), |text| ProgressCursor::parse(&text))?;
+    let found = positions.progress(user.id(), wanted.kind, limit, after).await.map_err(store_unavailable)?;
     let items = found.entries.into_iter().filter_map(item).collect();
-    Ok(Json(Page::new(items, found.next.map(|mark| mark.text()))))
+    Ok(Json(Page::new(items, found.next.map(|mark| mark.to_text()))))
 }
 
-fn item(entry: Entry) -> Option<Item> {
-    let Entry { key: Key { kind, item: id, .. }, position, duration: duration_ms, at, .. } = entry;
+fn item(entry: PositionRecord) -> Option<ProgressItem> {
+    let PositionRecord {
+        key: PositionKey { kind, item: id, .. }, position, duration: duration_ms, updated_at: at, ..
+    } = entry;
     let updated_at = Timestamp::from_millisecond(at).ok()?.to_string();
-    Some(Item { id, kind, position_ms: position?, duration_ms, updated_at })
+    Some(ProgressItem { id, kind, position_ms: position?, duration_ms, updated_at })
 }
 
-fn key(user: &User, item: String, kind: Kind) -> Key {
-    Key { user: user.id().to_owned(), kind, item }
+fn key(user: &User, item: String, kind: ItemKind) -> PositionKey {
+    PositionKey { user: user.id().to_owned(), kind, item }
 }
 
-fn report(body: &Save) -> Result<Report, ApiError> {
+fn report(body: &SavePositionRequest) -> Result<PositionReport, ApiError> {
     let Milliseconds(position) = body.position_ms;
-    if !(0..=FARTHEST).contains(&position) {
+    if !(0..=MAX_POSITION_MILLIS).contains(&position) {
         return Err(ApiError::unprocessable(format!("positionMs is {position}; expected 0 or more")));
     }
     let duration = body.duration_ms.map(|Milliseconds(duration)| duration);
-    if let Some(duration) = duration.filter(|duration| !(1..=FARTHEST).contains(duration)) {
+    if let Some(duration) = duration.filter(|duration| !(1..=MAX_POSITION_MILLIS).contains(duration)) {
         return Err(ApiError::unprocessable(format!("durationMs is {duration}; expected 1 or more")));
     }
-    let at = body.timestamp.map(|Time(at)| at.as_millisecond());
+    let at = body.timestamp.map(|TimestampInput(at)| at.as_millisecond());
     if at.is_some_and(|at| at < 0) {
         return Err(ApiError::unprocessable("timestamp is before 1970"));
     }
-    Ok(Report { position, duration, at })
+    Ok(PositionReport { position, duration, at })
 }
 
-fn refused(error: Error) -> ApiError {
+fn store_unavailable(error: Error) -> ApiError {
     ApiError::unavailable(error.to_string())
 }

@@ -1,11 +1,11 @@
 //! What listeners do with tracks: Start, Pause, Resume, Seek, Complete. Takes it from players over the API, or finds
 //! Start and Complete in the streams, and publishes it. Knows nothing of where events go, and nothing of streams but
-//! what [`streams::Listening`] is told.
+//! what [`stream_follower::StreamFollower`] is told.
 
+mod event_ids;
 pub mod routes;
-mod seen;
 pub mod settings;
-pub mod streams;
+pub mod stream_follower;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -16,21 +16,21 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::{NoContext, Uuid};
 
-use events::{Event, Events, Refused};
+use event_ids::EventIdRegistry;
+use events::{Event, EventPublisher, PublishError};
 use primitives::clock::Clock;
-use seen::Ids;
 use settings::Settings;
 
 /// How far a player's clock may be ahead.
-const AHEAD: Duration = Duration::from_secs(300);
+const MAX_CLOCK_AHEAD: Duration = Duration::from_secs(300);
 /// For what is remembered of the ids that players gave.
-const REMEMBERED: Duration = Duration::from_secs(600);
+const EVENT_ID_TTL: Duration = Duration::from_secs(600);
 /// Ids that are remembered, at most twice as many.
-const MOST_IDS: usize = 50_000;
+const MAX_EVENT_IDS: usize = 50_000;
 
 /// What a listener does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub enum Action {
+pub enum PlaybackAction {
     /// Begins to play.
     Start,
     /// Halts.
@@ -49,15 +49,15 @@ pub enum Action {
 struct PlaybackEvent<'a> {
     track_id: &'a str,
     user_id: &'a str,
-    action: Action,
+    action: PlaybackAction,
     position_ms: u64,
     timestamp: String,
 }
 
 /// What a player reports, in order.
-pub struct Report {
+pub struct PlaybackReport {
     /// What happened.
-    pub action: Action,
+    pub action: PlaybackAction,
     /// Where in the track.
     pub position_ms: u64,
     /// When, by the player's clock; `None`: now.
@@ -68,54 +68,55 @@ pub struct Report {
 
 /// Why a report is not taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Rejected {
+pub enum ReportError {
     /// Its time is to come.
     #[error("`timestamp` is more than five minutes ahead of the server's clock")]
-    Ahead,
+    ClockAhead,
     /// It cannot be kept at the moment.
     #[error(transparent)]
-    Refused(#[from] Refused),
+    Refused(#[from] PublishError),
 }
 
 /// Takes playback events. Clones share it.
 #[derive(Clone)]
-pub struct Playback {
-    events: Events,
+pub struct PlaybackReporter {
+    events: EventPublisher,
     clock: Clock,
     topic: Arc<str>,
-    ids: Arc<Ids>,
+    event_ids: Arc<EventIdRegistry>,
 }
 
-impl Playback {
+impl PlaybackReporter {
     /// Publishes to `events`.
-    pub fn new(settings: &Settings, events: Events, clock: Clock) -> Self {
-        let ids = Arc::new(Ids::new(MOST_IDS, REMEMBERED));
-        Self { events, clock, topic: Arc::clone(&settings.topic), ids }
+    pub fn new(settings: &Settings, events: EventPublisher, clock: Clock) -> Self {
+        let ids = Arc::new(EventIdRegistry::new(MAX_EVENT_IDS, EVENT_ID_TTL));
+        Self { events, clock, topic: Arc::clone(&settings.topic), event_ids: ids }
     }
 
     /// Takes all of `reports` on what `user` does with `track`, or none; gives how many were new.
-    pub async fn report(&self, user: &str, track: &str, reports: &[Report]) -> Result<usize, Rejected> {
+    pub async fn report(&self, user: &str, track: &str, reports: &[PlaybackReport]) -> Result<usize, ReportError> {
         let now = self.clock.now();
-        let latest = timestamp(now + AHEAD);
+        let latest = timestamp(now + MAX_CLOCK_AHEAD);
         if reports.iter().any(|report| report.timestamp.is_some_and(|at| at > latest)) {
-            return Err(Rejected::Ahead);
+            return Err(ReportError::ClockAhead);
         }
         // An id counts as seen only once its event is kept: after a 503 the player says it again.
-        let given = reports.iter().filter_map(|report| report.id).map(|id| self.ids.key(user, id));
-        let claim = self.ids.claim(given).await;
+        let given = reports.iter().filter_map(|report| report.id).map(|id| self.event_ids.key(user, id));
+        let claim = self.event_ids.claim(given).await;
         let mut told = HashSet::new();
-        let mut is_fresh =
-            |report: &&Report| report.id.is_none_or(|id| claim.is_fresh(self.ids.key(user, id)) && told.insert(id));
-        let fresh: Vec<&Report> = reports.iter().filter(|report| is_fresh(report)).collect();
+        let mut is_fresh = |report: &&PlaybackReport| {
+            report.id.is_none_or(|id| claim.is_fresh(self.event_ids.key(user, id)) && told.insert(id))
+        };
+        let fresh: Vec<&PlaybackReport> = reports.iter().filter(|report| is_fresh(report)).collect();
         let events: Vec<Event> = fresh.iter().filter_map(|report| self.event(user, track, report, now)).collect();
         if !events.is_empty() {
             self.events.publish(&events).await?;
         }
-        claim.keep(now);
+        claim.commit(now);
         Ok(events.len())
     }
 
-    fn event(&self, user: &str, track: &str, report: &Report, now: SystemTime) -> Option<Event> {
+    fn event(&self, user: &str, track: &str, report: &PlaybackReport, now: SystemTime) -> Option<Event> {
         let body = PlaybackEvent {
             track_id: track,
             user_id: user,

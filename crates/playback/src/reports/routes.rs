@@ -9,37 +9,37 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
-use super::{Action, Playback, Rejected, Report};
-use server_kit::api::caller::User;
+use super::{PlaybackAction, PlaybackReport, PlaybackReporter, ReportError};
 use server_kit::api::error::Error;
-use server_kit::api::extract::{Beacon, Json};
+use server_kit::api::extractors::{BeaconJson, Json};
 use server_kit::api::id::TrackId;
-use server_kit::api::value::{Milliseconds, MillisecondsOrText, Time};
+use server_kit::api::json_values::{Milliseconds, MillisecondsOrText, TimestampInput};
+use server_kit::api::user::User;
 
 /// Events in one request.
-const MOST: usize = 100;
+const MAX_EVENTS: usize = 100;
 /// Bytes of a request.
-const LARGEST_BODY: usize = 64 << 10;
+const MAX_BODY_BYTES: usize = 64 << 10;
 /// More than any track has, and exact in JSON everywhere.
-const LAST_POSITION: i64 = 1 << 53;
+const MAX_POSITION_MILLIS: i64 = 1 << 53;
 
 /// The paths of playback.
-pub fn routes(playback: Playback) -> OpenApiRouter {
-    OpenApiRouter::new().routes(routes!(report)).layer(DefaultBodyLimit::max(LARGEST_BODY)).with_state(playback)
+pub fn routes(playback: PlaybackReporter) -> OpenApiRouter {
+    OpenApiRouter::new().routes(routes!(report)).layer(DefaultBodyLimit::max(MAX_BODY_BYTES)).with_state(playback)
 }
 
 /// Something that the listener did.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-struct Given {
+struct PlaybackEventInput {
     /// What.
-    action: Action,
+    action: PlaybackAction,
     /// Where in the track, in milliseconds.
     #[schema(minimum = 0, example = 42_000, value_type = f64)]
     position_ms: Milliseconds,
     /// When, in RFC 3339 with an offset or in milliseconds since 1970; without it, now.
     #[schema(example = "2026-11-21T12:00:00+01:00", value_type = Option<MillisecondsOrText>)]
-    timestamp: Option<Time>,
+    timestamp: Option<TimestampInput>,
     /// The player's own UUID for it: sent again, it counts once.
     #[schema(example = "01997b6e-7c5e-7cc1-a1d5-3a2f4f6f0a11")]
     event_id: Option<String>,
@@ -49,14 +49,14 @@ struct Given {
 #[derive(Deserialize, ToSchema)]
 #[serde(untagged)]
 #[expect(dead_code, reason = "stands here for its description: serde's own errors for it say nothing")]
-enum Givens {
-    One(Given),
-    Many(Vec<Given>),
+enum PlaybackEventInputs {
+    One(PlaybackEventInput),
+    Many(Vec<PlaybackEventInput>),
 }
 
 /// What became of them.
 #[derive(Serialize, ToSchema)]
-struct Taken {
+struct AcceptedEvents {
     /// Events that will be delivered.
     accepted: usize,
     /// Events whose id had been given before.
@@ -67,9 +67,9 @@ struct Taken {
 /// on this machine's disk, whether or not the broker is there.
 #[utoipa::path(post, path = "/api/v1/tracks/{id}/events", tag = "playback", security(("bearer" = [])),
     params(("id" = String, Path, description = "The track, at most 256 bytes")),
-    request_body(content = Givens, example = json!({ "action": "Pause", "positionMs": 42000 })),
+    request_body(content = PlaybackEventInputs, example = json!({ "action": "Pause", "positionMs": 42000 })),
     responses(
-        (status = 202, description = "Taken: it will be delivered, at least once", body = Taken,
+        (status = 202, description = "Taken: it will be delivered, at least once", body = AcceptedEvents,
             example = json!({ "accepted": 1, "duplicates": 0 })),
         (status = 400, description = "Not an event, or an id of a track that cannot be one"),
         (status = 401, description = "No valid token"),
@@ -78,48 +78,48 @@ struct Taken {
         (status = 422, description = "`positionMs` or `timestamp` is out of range"),
         (status = 503, description = "The outbox is full or cannot be written; see Retry-After")))]
 async fn report(
-    State(playback): State<Playback>,
+    State(playback): State<PlaybackReporter>,
     user: User,
     TrackId(track): TrackId,
-    Beacon(body): Beacon<Value>,
-) -> Result<(StatusCode, Json<Taken>), Error> {
+    BeaconJson(body): BeaconJson<Value>,
+) -> Result<(StatusCode, Json<AcceptedEvents>), Error> {
     let reports = reports(body)?;
     let accepted = playback.report(user.id(), &track, &reports).await?;
-    Ok((StatusCode::ACCEPTED, Json(Taken { accepted, duplicates: reports.len() - accepted })))
+    Ok((StatusCode::ACCEPTED, Json(AcceptedEvents { accepted, duplicates: reports.len() - accepted })))
 }
 
-fn reports(body: Value) -> Result<Vec<Report>, Error> {
+fn reports(body: Value) -> Result<Vec<PlaybackReport>, Error> {
     let events = match body {
         Value::Array(events) => events,
         event => vec![event],
     };
-    if events.len() > MOST {
+    if events.len() > MAX_EVENTS {
         return Err(Error::too_large("more than 100 events: send them in several requests"));
     }
     events.into_iter().enumerate().map(|(number, event)| read(number, event)).collect()
 }
 
-fn read(number: usize, event: Value) -> Result<Report, Error> {
+fn read(number: usize, event: Value) -> Result<PlaybackReport, Error> {
     let malformed = |what: &dyn std::fmt::Display| Error::bad_request(format!("event {number}: {what}"));
-    let given: Given = serde_json::from_value(event).map_err(|error| malformed(&error))?;
+    let given: PlaybackEventInput = serde_json::from_value(event).map_err(|error| malformed(&error))?;
     let Milliseconds(position) = given.position_ms;
-    if !(0..=LAST_POSITION).contains(&position) {
+    if !(0..=MAX_POSITION_MILLIS).contains(&position) {
         return Err(Error::unprocessable(format!("event {number}: `positionMs` is not 0 or more")));
     }
     let id = given.event_id.map(|text| Uuid::parse_str(&text)).transpose();
-    Ok(Report {
+    Ok(PlaybackReport {
         action: given.action,
         position_ms: position.unsigned_abs(),
-        timestamp: given.timestamp.map(|Time(at)| at),
+        timestamp: given.timestamp.map(|TimestampInput(at)| at),
         id: id.map_err(|_| malformed(&"`eventId` is not a UUID"))?,
     })
 }
 
-impl From<Rejected> for Error {
-    fn from(rejected: Rejected) -> Self {
+impl From<ReportError> for Error {
+    fn from(rejected: ReportError) -> Self {
         match rejected {
-            Rejected::Ahead => Self::unprocessable(rejected.to_string()),
-            Rejected::Refused(_) => Self::unavailable("events cannot be kept at the moment: send it again"),
+            ReportError::ClockAhead => Self::unprocessable(rejected.to_string()),
+            ReportError::Refused(_) => Self::unavailable("events cannot be kept at the moment: send it again"),
         }
     }
 }

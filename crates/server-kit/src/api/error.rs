@@ -9,7 +9,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 
-use crate::auth::Refusal;
+use crate::auth::AuthenticationError;
 use http_semantics::problem::{self, Problem};
 use http_semantics::rate_limit::ExceededLimit;
 use http_semantics::request_info::{self, REQUEST_ID, RequestInfo};
@@ -31,7 +31,7 @@ impl Error {
     }
 
     /// What another part of the process refuses, as it says.
-    pub fn of(
+    pub fn custom(
         status: StatusCode,
         code: &'static str,
         detail: impl Into<String>,
@@ -114,13 +114,13 @@ impl Error {
 
     /// 429: this much is allowed; more after `wait`.
     pub fn exceeded(exceeded: ExceededLimit, wait: Duration) -> Self {
-        Self::of(StatusCode::TOO_MANY_REQUESTS, exceeded.code(), exceeded.detail(), Some(wait))
+        Self::custom(StatusCode::TOO_MANY_REQUESTS, exceeded.code(), exceeded.detail(), Some(wait))
     }
 
     /// 401 with the challenge that says what is wrong with the token, or 503 where no keys can be had.
-    pub fn refused(refusal: Refusal) -> Self {
+    pub fn from_authentication(refusal: AuthenticationError) -> Self {
         match refusal {
-            Refusal::KeysUnavailable => Self {
+            AuthenticationError::KeysUnavailable => Self {
                 code: "keys_unavailable",
                 ..Self::unavailable("tokens cannot be verified at the moment; try again")
             },
@@ -137,7 +137,7 @@ impl Error {
     }
 
     /// The answer, with the request's id (a new one where it has none) and the time in milliseconds since the Unix epoch.
-    pub fn answer(&self, request_id: &str, now: i64) -> Response {
+    pub fn to_response(&self, request_id: &str, now: i64) -> Response {
         let made = request_id.is_empty().then(request_info::new_request_id);
         let request_id = made.as_deref().unwrap_or(request_id);
         let mut body = Problem::new(self.status, self.code, &self.detail, request_id, now);
@@ -182,7 +182,7 @@ pub async fn envelope(State(clock): State<Clock>, request: Request, next: Next) 
     let unmarked = || (response.status() == StatusCode::METHOD_NOT_ALLOWED).then(Error::method_not_allowed);
     let Some(error) = response.extensions().get::<Error>().cloned().or_else(unmarked) else { return response };
     response.extensions_mut().remove::<Error>();
-    let mut answer = error.answer(id.as_deref().unwrap_or_default(), clock.unix_millis());
+    let mut answer = error.to_response(id.as_deref().unwrap_or_default(), clock.unix_millis());
     for (name, value) in response.headers() {
         if !matches!(*name, header::CONTENT_LENGTH | header::CONTENT_TYPE) {
             answer.headers_mut().append(name, value.clone());
@@ -214,7 +214,7 @@ mod tests {
             Error::unavailable(""),
             Error::too_many("", wait),
             Error::exceeded(ExceededLimit::BadTokens, wait),
-            Error::refused(Refusal::KeysUnavailable),
+            Error::from_authentication(AuthenticationError::KeysUnavailable),
         ];
         for error in all {
             let row = format!("| `{}` | {} |", error.code, error.status.as_u16());

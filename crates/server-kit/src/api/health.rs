@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 /// The state of one part of the product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
-pub enum Part {
+pub enum ComponentStatus {
     /// It works.
     Ok,
     /// It is configured but does not work.
@@ -21,18 +21,18 @@ pub enum Part {
 /// The process and the parts it depends on.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
-pub struct Health {
+pub struct HealthReport {
     /// `healthy`, or `unhealthy` with status 503.
     pub status: &'static str,
     /// The object stores: `ok` while each can be reached.
-    pub s3: Part,
+    pub s3: ComponentStatus,
     /// Redis.
-    pub redis: Part,
+    pub redis: ComponentStatus,
     /// The database; for the operator.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub database: Option<Part>,
+    pub database: Option<ComponentStatus>,
     /// Kafka.
-    pub kafka: Part,
+    pub kafka: ComponentStatus,
     /// Live sharing sessions.
     pub active_sessions: u64,
     /// Seconds since the start; for the operator.
@@ -40,12 +40,12 @@ pub struct Health {
     pub uptime: Option<u64>,
     /// Memory of the process; for the operator.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub memory_usage: Option<Memory>,
+    pub memory_usage: Option<MemoryUsage>,
 }
 
 /// Memory in MB.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
-pub struct Memory {
+pub struct MemoryUsage {
     /// Resident.
     pub used: u64,
     /// Of the machine.
@@ -53,14 +53,14 @@ pub struct Memory {
 }
 
 /// Answers for the parts that health depends on.
-pub trait Probe: Send + Sync {
+pub trait ComponentHealth: Send + Sync {
     /// Returns true if every thread that serves clients gives signs of life.
     fn is_alive(&self) -> bool {
         true
     }
 
     /// Whether every object store can be used.
-    fn stores(&self) -> Part;
+    fn stores(&self) -> ComponentStatus;
 
     /// Reasons why a store cannot be used, for the operator.
     fn store_faults(&self) -> Vec<String> {
@@ -68,13 +68,13 @@ pub trait Probe: Send + Sync {
     }
 
     /// Whether Redis answers.
-    fn redis(&self) -> Part {
-        Part::Disabled
+    fn redis(&self) -> ComponentStatus {
+        ComponentStatus::Disabled
     }
 
     /// Whether the database answers.
-    fn database(&self) -> Part {
-        Part::Disabled
+    fn database(&self) -> ComponentStatus {
+        ComponentStatus::Disabled
     }
 
     /// Returns true if the file that the database was opened from is gone.
@@ -83,8 +83,8 @@ pub trait Probe: Send + Sync {
     }
 
     /// Whether Kafka answers. Streams do not need it: without it the process is healthy.
-    fn kafka(&self) -> Part {
-        Part::Disabled
+    fn kafka(&self) -> ComponentStatus {
+        ComponentStatus::Disabled
     }
 
     /// Live sharing sessions.
@@ -100,14 +100,14 @@ pub trait Probe: Send + Sync {
 
 /// Knows how the process is.
 #[derive(Clone)]
-pub struct Checkup {
+pub struct HealthService {
     started: Instant,
-    probe: Arc<dyn Probe>,
+    probe: Arc<dyn ComponentHealth>,
 }
 
-impl Checkup {
+impl HealthService {
     /// A check-up of a process that starts now.
-    pub fn new(probe: Arc<dyn Probe>) -> Self {
+    pub fn new(probe: Arc<dyn ComponentHealth>) -> Self {
         Self { started: Instant::now(), probe }
     }
 
@@ -132,10 +132,10 @@ impl Checkup {
     }
 
     /// The state now, as everybody may know it.
-    pub fn now(&self) -> Health {
+    pub fn report(&self) -> HealthReport {
         let s3 = self.probe.stores();
-        let status = if s3 == Part::Unavailable { "unhealthy" } else { "healthy" };
-        Health {
+        let status = if s3 == ComponentStatus::Unavailable { "unhealthy" } else { "healthy" };
+        HealthReport {
             status,
             s3,
             redis: self.probe.redis(),
@@ -148,18 +148,18 @@ impl Checkup {
     }
 
     /// The state now, with what only the operator may know.
-    pub fn detailed(&self) -> Health {
-        Health {
+    pub fn detailed_report(&self) -> HealthReport {
+        HealthReport {
             database: Some(self.probe.database()),
             uptime: Some(self.started.elapsed().as_secs()),
             memory_usage: Some(memory()),
-            ..self.now()
+            ..self.report()
         }
     }
 }
 
 /// From /proc: VmRSS and MemTotal; zero where there is no /proc.
-fn memory() -> Memory {
+fn memory() -> MemoryUsage {
     let megabytes = |file: &str, name: &str| {
         let text = std::fs::read_to_string(file).unwrap_or_default();
         let line = text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
@@ -167,5 +167,5 @@ fn memory() -> Memory {
             line.and_then(|line| line.split_whitespace().next()).and_then(|number| number.parse::<u64>().ok());
         kilobytes.unwrap_or(0) / 1024
     };
-    Memory { used: megabytes("/proc/self/status", "VmRSS:"), total: megabytes("/proc/meminfo", "MemTotal:") }
+    MemoryUsage { used: megabytes("/proc/self/status", "VmRSS:"), total: megabytes("/proc/meminfo", "MemTotal:") }
 }

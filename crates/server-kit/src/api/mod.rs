@@ -1,16 +1,16 @@
 //! The kit of the modules beside the proxy: the error envelope as an axum answer, health, and the one router.
 
-pub mod cache;
-pub mod caller;
-mod description;
-#[cfg(feature = "docs-ui")]
-mod docs;
+pub mod cache_admin;
 pub mod error;
-pub mod extract;
+pub mod extractors;
 pub mod health;
 pub mod id;
-pub mod limits;
-pub mod page;
+pub mod json_values;
+mod openapi_document;
+pub mod pagination;
+pub mod rate_limit_layer;
 pub mod router;
+#[cfg(feature = "docs-ui")]
+mod swagger_ui;
 pub mod usage;
-pub mod value;
+pub mod user;

@@ -11,12 +11,12 @@ use axum::{Extension, Json, Router};
 use http::{StatusCode, header};
 use utoipa_axum::router::OpenApiRouter;
 
-use super::cache::{self, Operations};
-use super::description;
+use super::cache_admin::{self, CacheOperations};
 use super::error::{self, Error};
-use super::health::{Checkup, Health, Part};
+use super::health::{ComponentStatus, HealthReport, HealthService};
+use super::openapi_document;
 use crate::auth::Authenticator;
-use crate::limit::{Guesses, Limits};
+use crate::limit::{InvalidTokenCounter, RateLimiters};
 use crate::telemetry::metrics::Metrics;
 use http_semantics::rate_limit::ExceededLimit;
 use primitives::clock::Clock;
@@ -24,9 +24,9 @@ use primitives::secret::Secret;
 
 /// What the routers answer from.
 #[derive(Clone)]
-pub struct Shared {
+pub struct RouterState {
     /// How the process is.
-    pub checkup: Checkup,
+    pub health: HealthService,
     /// Its metrics.
     pub metrics: Arc<Metrics>,
     /// The time.
@@ -34,13 +34,13 @@ pub struct Shared {
     /// The token that the operator's requests must carry.
     pub admin_token: Option<Secret>,
     /// The cache, where a route uses it.
-    pub cache: Option<Arc<dyn Operations>>,
+    pub cache: Option<Arc<dyn CacheOperations>>,
     /// The description of the API, the modules' paths included.
     pub description: Arc<utoipa::openapi::OpenApi>,
 }
 
 /// The modules' paths, as one router and with one description.
-pub struct Modules {
+pub struct ModuleRoutes {
     /// Their paths.
     pub routes: Router,
     /// The same as templates, such as `/api/v1/tracks/{id}/position`.
@@ -50,7 +50,7 @@ pub struct Modules {
 }
 
 /// Puts the modules together.
-pub fn modules(of: impl IntoIterator<Item = OpenApiRouter>) -> Modules {
+pub fn modules(of: impl IntoIterator<Item = OpenApiRouter>) -> ModuleRoutes {
     let of: Vec<OpenApiRouter> = of.into_iter().collect();
     let templates = of.iter().flat_map(|router| router.get_openapi().paths.paths.keys());
     // What else is described is answered by routes.
@@ -58,51 +58,55 @@ pub fn modules(of: impl IntoIterator<Item = OpenApiRouter>) -> Modules {
         .filter(|template| ["/api/", "/listen/"].iter().any(|start| template.starts_with(start)))
         .cloned()
         .collect();
-    let all = of.into_iter().fold(OpenApiRouter::with_openapi(description::base()), OpenApiRouter::merge);
+    let all = of.into_iter().fold(OpenApiRouter::with_openapi(openapi_document::base()), OpenApiRouter::merge);
     let (routes, described) = all.split_for_parts();
-    Modules { routes, paths, description: Arc::new(description::complete(described)) }
+    ModuleRoutes { routes, paths, description: Arc::new(openapi_document::complete(described)) }
 }
 
 /// The paths on the players' listeners: ours, the modules', and `extra` (the demo's page). Whoever extracts a
-/// [`User`](super::caller::User) has it from `authenticator`, and counts bad tokens in `limits`.
+/// [`User`](super::user::User) has it from `authenticator`, and counts bad tokens in `limits`.
 pub fn public(
-    shared: Shared,
+    shared: RouterState,
     authenticator: Arc<Authenticator>,
-    limits: Arc<Limits>,
+    limits: Arc<RateLimiters>,
     modules: Router,
     extra: Router,
 ) -> Router {
     let clock = shared.clock.clone();
     let paths = Router::new().route("/health", get(health)).route("/openapi.json", get(openapi)).with_state(shared);
     #[cfg(feature = "docs-ui")]
-    let paths = paths.merge(super::docs::routes());
-    refusing(paths.merge(modules).merge(extra), &clock).layer(Extension(authenticator)).layer(Extension(limits))
+    let paths = paths.merge(super::swagger_ui::routes());
+    with_error_envelope(paths.merge(modules).merge(extra), &clock)
+        .layer(Extension(authenticator))
+        .layer(Extension(limits))
 }
 
 /// The operator's token, and the count of wrong ones.
 #[derive(Clone)]
 struct OperatorAccess {
     token: Option<Secret>,
-    wrong: Arc<Guesses>,
+    invalid_tokens: Arc<InvalidTokenCounter>,
 }
 
 /// The paths on the operator's listener; connections say where they came from.
-pub fn admin(shared: Shared) -> Router {
-    let access =
-        OperatorAccess { token: shared.admin_token.clone(), wrong: Arc::new(Guesses::new(shared.clock.clone())) };
+pub fn admin(shared: RouterState) -> Router {
+    let access = OperatorAccess {
+        token: shared.admin_token.clone(),
+        invalid_tokens: Arc::new(InvalidTokenCounter::new(shared.clock.clone())),
+    };
     let guarded = Router::new()
         .route("/metrics", get(metrics))
         .route("/health", get(detailed_health))
-        .route("/cache/purge", post(cache::purge))
-        .route("/cache/refresh", post(cache::refresh))
+        .route("/cache/purge", post(cache_admin::purge))
+        .route("/cache/refresh", post(cache_admin::refresh))
         .route_layer(middleware::from_fn_with_state(access, operator_only));
     let clock = shared.clock.clone();
     let open = Router::new().route("/livez", get(alive)).route("/readyz", get(ready));
-    refusing(open.merge(guarded).with_state(shared), &clock)
+    with_error_envelope(open.merge(guarded).with_state(shared), &clock)
 }
 
 /// With errors in the envelope, those for what `router` does not serve among them.
-fn refusing(router: Router, clock: &Clock) -> Router {
+fn with_error_envelope(router: Router, clock: &Clock) -> Router {
     router
         .fallback(|| async { Error::no_route() })
         .layer(middleware::from_fn_with_state(clock.clone(), error::envelope))
@@ -110,50 +114,50 @@ fn refusing(router: Router, clock: &Clock) -> Router {
 
 /// State of the process and its parts; on the operator's listener with uptime and memory.
 #[utoipa::path(get, path = "/health", tag = "operations", responses(
-    (status = 200, description = "Everything that is configured works", body = Health),
-    (status = 503, description = "A part does not work", body = Health)))]
-pub async fn health(State(shared): State<Shared>) -> Response {
-    tell(shared.checkup.now())
+    (status = 200, description = "Everything that is configured works", body = HealthReport),
+    (status = 503, description = "A part does not work", body = HealthReport)))]
+pub async fn health(State(shared): State<RouterState>) -> Response {
+    health_response(shared.health.report())
 }
 
-async fn detailed_health(State(shared): State<Shared>) -> Response {
-    tell(shared.checkup.detailed())
+async fn detailed_health(State(shared): State<RouterState>) -> Response {
+    health_response(shared.health.detailed_report())
 }
 
-fn tell(health: Health) -> Response {
+fn health_response(health: HealthReport) -> Response {
     let status = if health.status == "healthy" { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, [(header::CACHE_CONTROL, "no-store")], Json(health)).into_response()
 }
 
-async fn openapi(State(shared): State<Shared>) -> Response {
+async fn openapi(State(shared): State<RouterState>) -> Response {
     Json(shared.description.as_ref()).into_response()
 }
 
-async fn metrics(State(shared): State<Shared>) -> Result<Response, Error> {
+async fn metrics(State(shared): State<RouterState>) -> Result<Response, Error> {
     let text = shared.metrics.render().map_err(|_| Error::internal())?;
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response())
 }
 
-async fn alive(State(shared): State<Shared>) -> Response {
-    if shared.checkup.is_alive() {
+async fn alive(State(shared): State<RouterState>) -> Response {
+    if shared.health.is_alive() {
         return "ok\n".into_response();
     }
     (StatusCode::SERVICE_UNAVAILABLE, "a worker is stuck: see the log\n").into_response()
 }
 
-async fn ready(State(shared): State<Shared>) -> Response {
-    if shared.checkup.is_stopping() {
+async fn ready(State(shared): State<RouterState>) -> Response {
+    if shared.health.is_stopping() {
         return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response();
     }
-    if shared.checkup.has_lost_file() {
+    if shared.health.has_lost_file() {
         return (StatusCode::SERVICE_UNAVAILABLE, "the file of the database is gone\n").into_response();
     }
-    match shared.checkup.now().s3 {
-        Part::Unavailable => {
-            let faults = shared.checkup.store_faults().join("\n");
+    match shared.health.report().s3 {
+        ComponentStatus::Unavailable => {
+            let faults = shared.health.store_faults().join("\n");
             (StatusCode::SERVICE_UNAVAILABLE, format!("not ready\n{faults}\n")).into_response()
         }
-        Part::Ok | Part::Disabled => "ready\n".into_response(),
+        ComponentStatus::Ok | ComponentStatus::Disabled => "ready\n".into_response(),
     }
 }
 
@@ -165,7 +169,7 @@ async fn operator_only(State(access): State<OperatorAccess>, request: Request, n
     }
     let address = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
     // A valid one is let in whatever else came from its address.
-    match given.and_then(|_| access.wrong.record(address)) {
+    match given.and_then(|_| access.invalid_tokens.record(address)) {
         Some(wait) => Err(Error::exceeded(ExceededLimit::BadTokens, wait)),
         None => Err(Error::unauthorized("send Authorization: Bearer with the token of Server.Admin.Token")),
     }

@@ -17,53 +17,53 @@ use tokio::sync::{Mutex, oneshot};
 use tokio::time::timeout;
 use url::Url;
 
-use super::jwt::Token;
-use super::keys::{self, Key};
-use super::refusal::Refusal;
+use super::error::AuthenticationError;
+use super::jwt::UnverifiedToken;
+use super::keys::{self, VerificationKey};
 use primitives::clock::Clock;
 
 /// Runs a task that outlives the request that started it; whoever gives one lets shutdown wait for its tasks.
-pub type Spawner = Arc<dyn Fn(BoxFuture<'static, ()>) + Send + Sync>;
+pub type TaskSpawner = Arc<dyn Fn(BoxFuture<'static, ()>) + Send + Sync>;
 
 /// How long keys are good for if the issuer does not say, in seconds.
-const DEFAULT_AGE: u64 = 600;
+const DEFAULT_MAX_AGE: u64 = 600;
 /// What an issuer may say: often enough to notice a rotation, seldom enough to be no burden.
-const SHORTEST_AGE: u64 = 60;
-const LONGEST_AGE: u64 = 3600;
+const MIN_MAX_AGE: u64 = 60;
+const MAX_MAX_AGE: u64 = 3600;
 /// Between two fetches that unknown keys cause, in seconds.
 const FORCED_INTERVAL: u64 = 10;
 /// The longest wait after a failure, in seconds; the first is one second, each further one twice as long.
-const LONGEST_BACKOFF: u64 = 60;
+const MAX_BACKOFF: u64 = 60;
 /// For a request whose token names a key that is not known.
-const PATIENCE: Duration = Duration::from_secs(2);
+const RENEWAL_TIMEOUT: Duration = Duration::from_secs(2);
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 const MAX_BYTES: usize = 1024 * 1024;
 
 /// The keys of one issuer.
-pub(super) struct Jwks {
+pub(super) struct JwksCache {
     url: Url,
     /// For the log; an issuer's name is public, its address need not be.
     issuer: String,
     client: reqwest::Client,
     clock: Clock,
-    spawner: Spawner,
-    set: ArcSwapOption<Set>,
+    spawner: TaskSpawner,
+    key_set: ArcSwapOption<PublishedKeySet>,
     /// When the next fetch is due, in Unix seconds; 0 before the first.
     due_at: AtomicU64,
     /// Held by whoever fetches.
-    flight: Arc<Mutex<Flight>>,
+    fetch_state: Arc<Mutex<JwksFetchState>>,
 }
 
 /// Keys as they were fetched together.
-struct Set {
+struct PublishedKeySet {
     /// Goes up with every change, so that what was verified by an older set can be told.
     generation: u64,
     digest: [u8; 32],
-    keys: Vec<Key>,
+    keys: Vec<VerificationKey>,
 }
 
 #[derive(Default)]
-struct Flight {
+struct JwksFetchState {
     /// Failures since the last success.
     failures: u32,
     /// When an unknown key last caused a fetch, in Unix seconds.
@@ -72,7 +72,7 @@ struct Flight {
 
 /// Why keys were not fetched. Without the address, which may name a host that nobody should know.
 #[derive(Debug, Error, PartialEq, Eq)]
-enum FetchError {
+enum JwksFetchError {
     #[error("no answer within {} s", FETCH_TIMEOUT.as_secs())]
     Timeout,
     #[error("no connection")]
@@ -89,7 +89,7 @@ enum FetchError {
     NotASet,
 }
 
-impl From<reqwest::Error> for FetchError {
+impl From<reqwest::Error> for JwksFetchError {
     fn from(error: reqwest::Error) -> Self {
         match error {
             error if error.is_timeout() => Self::Timeout,
@@ -99,31 +99,37 @@ impl From<reqwest::Error> for FetchError {
     }
 }
 
-impl Jwks {
-    pub(super) fn new(url: Url, issuer: String, client: reqwest::Client, clock: Clock, spawner: Spawner) -> Arc<Self> {
+impl JwksCache {
+    pub(super) fn new(
+        url: Url,
+        issuer: String,
+        client: reqwest::Client,
+        clock: Clock,
+        spawner: TaskSpawner,
+    ) -> Arc<Self> {
         Arc::new(Self {
             url,
             issuer,
             client,
             clock,
             spawner,
-            set: ArcSwapOption::empty(),
+            key_set: ArcSwapOption::empty(),
             due_at: AtomicU64::new(0),
-            flight: Arc::default(),
+            fetch_state: Arc::default(),
         })
     }
 
     /// Verifies a token's signature, and says by which generation of keys. A key that is not known may be new: that is
     /// worth one fetch.
-    pub(super) async fn verify(self: &Arc<Self>, token: &Token<'_>) -> Result<u64, Refusal> {
+    pub(super) async fn verify(self: &Arc<Self>, token: &UnverifiedToken<'_>) -> Result<u64, AuthenticationError> {
         if token.algorithm == Algorithm::HS256 {
             // Published keys verify no shared secrets, so no fetch could help.
-            return Err(Refusal::UnsupportedAlgorithm);
+            return Err(AuthenticationError::UnsupportedAlgorithm);
         }
-        let mut set = self.current().await?;
+        let mut set = self.current_keys().await?;
         let mut verdict = keys::verify_with(&set.keys, token);
-        if verdict == Err(Refusal::UnknownKey) {
-            set = self.renewed(set).await?;
+        if verdict == Err(AuthenticationError::UnknownKey) {
+            set = self.keys_newer_than(set).await?;
             verdict = keys::verify_with(&set.keys, token);
         }
         verdict.map(|()| set.generation)
@@ -133,29 +139,34 @@ impl Jwks {
     /// keeps the keys fresh.
     pub(super) fn generation(self: &Arc<Self>) -> Option<u64> {
         self.refresh_in_background();
-        self.set.load().as_ref().map(|set| set.generation)
+        self.key_set.load().as_ref().map(|set| set.generation)
     }
 
     /// The keys in use, however old; if there are none yet, those of the first fetch.
-    async fn current(self: &Arc<Self>) -> Result<Arc<Set>, Refusal> {
-        if let Some(set) = self.set.load_full() {
+    async fn current_keys(self: &Arc<Self>) -> Result<Arc<PublishedKeySet>, AuthenticationError> {
+        if let Some(set) = self.key_set.load_full() {
             self.refresh_in_background();
             return Ok(set);
         }
-        let mut flight = self.flight.lock().await;
+        let mut flight = self.fetch_state.lock().await;
         // Whoever held the lock before may have fetched them, or failed just now.
-        if self.set.load().is_none() && self.is_due() {
+        if self.key_set.load().is_none() && self.is_due() {
             self.fetch(&mut flight).await;
         }
-        self.set.load_full().ok_or(Refusal::KeysUnavailable)
+        self.key_set.load_full().ok_or(AuthenticationError::KeysUnavailable)
     }
 
     /// The keys after `seen`, if there are newer ones or it is time to ask for some. Where the issuer does not answer soon,
     /// or did not the last time, nobody can tell whether the key is one of its own.
-    async fn renewed(self: &Arc<Self>, seen: Arc<Set>) -> Result<Arc<Set>, Refusal> {
-        let away = Err(Refusal::KeysUnavailable);
-        let Ok(mut flight) = timeout(PATIENCE, Arc::clone(&self.flight).lock_owned()).await else { return away };
-        let newest = self.set.load_full().unwrap_or_else(|| seen.clone());
+    async fn keys_newer_than(
+        self: &Arc<Self>,
+        seen: Arc<PublishedKeySet>,
+    ) -> Result<Arc<PublishedKeySet>, AuthenticationError> {
+        let away = Err(AuthenticationError::KeysUnavailable);
+        let Ok(mut flight) = timeout(RENEWAL_TIMEOUT, Arc::clone(&self.fetch_state).lock_owned()).await else {
+            return away;
+        };
+        let newest = self.key_set.load_full().unwrap_or_else(|| seen.clone());
         let now = self.clock.unix();
         // A clock that was set back must not hold up a rotation.
         let is_early = flight.forced_at.is_some_and(|at| (at..at + FORCED_INTERVAL).contains(&now));
@@ -173,8 +184,8 @@ impl Jwks {
             // Nobody may wait any more.
             let _ = done.send(flight.failures == 0);
         }));
-        match timeout(PATIENCE, fetched).await {
-            Ok(Ok(true)) => Ok(self.set.load_full().unwrap_or(newest)),
+        match timeout(RENEWAL_TIMEOUT, fetched).await {
+            Ok(Ok(true)) => Ok(self.key_set.load_full().unwrap_or(newest)),
             _ => away,
         }
     }
@@ -183,7 +194,7 @@ impl Jwks {
         if !self.is_due() {
             return;
         }
-        if let Ok(mut flight) = self.flight.clone().try_lock_owned() {
+        if let Ok(mut flight) = self.fetch_state.clone().try_lock_owned() {
             let jwks = self.clone();
             (self.spawner)(Box::pin(async move {
                 // Between the question and the lock another fetch may have ended.
@@ -198,11 +209,11 @@ impl Jwks {
     /// the clock was set back.
     fn is_due(&self) -> bool {
         let (now, due_at) = (self.clock.unix(), self.due_at.load(Ordering::Relaxed));
-        now >= due_at || due_at - now > LONGEST_AGE
+        now >= due_at || due_at - now > MAX_MAX_AGE
     }
 
     /// Fetches once, keeps what there was on failure, and says when the next fetch is due.
-    async fn fetch(&self, flight: &mut Flight) {
+    async fn fetch(&self, flight: &mut JwksFetchState) {
         let wait = match self.download().await {
             Ok(age) => {
                 if flight.failures > 0 {
@@ -213,36 +224,36 @@ impl Jwks {
             }
             Err(error) => {
                 if flight.failures == 0 {
-                    let kept = self.set.load().is_some();
+                    let kept = self.key_set.load().is_some();
                     tracing::warn!(
                         auth.issuer = self.issuer, auth.keys_kept = kept, %error,
                         "the keys of an issuer cannot be fetched; going on with those of the last time, if any"
                     );
                 }
                 flight.failures = flight.failures.saturating_add(1);
-                LONGEST_BACKOFF.min(1 << (flight.failures - 1).min(16))
+                MAX_BACKOFF.min(1 << (flight.failures - 1).min(16))
             }
         };
         self.due_at.store(self.clock.unix() + wait, Ordering::Relaxed);
     }
 
     /// Downloads the document, puts it in use if it changed, and gives for how many seconds it is good.
-    async fn download(&self) -> Result<u64, FetchError> {
+    async fn download(&self) -> Result<u64, JwksFetchError> {
         let request = self.client.get(self.url.clone()).timeout(FETCH_TIMEOUT).build()?;
         let asked = request.url().clone();
         let mut response = self.client.execute(request).await?;
         // Wherever a redirect leads, perhaps without TLS, is not who was configured to be trusted.
         if response.status().is_redirection() || *response.url() != asked {
-            return Err(FetchError::Redirected);
+            return Err(JwksFetchError::Redirected);
         }
         if response.status() != http::StatusCode::OK {
-            return Err(FetchError::Status(response.status().as_u16()));
+            return Err(JwksFetchError::Status(response.status().as_u16()));
         }
         let age = max_age(response.headers());
         let mut document = Vec::new();
         while let Some(chunk) = response.chunk().await? {
             if document.len() + chunk.len() > MAX_BYTES {
-                return Err(FetchError::TooLarge);
+                return Err(JwksFetchError::TooLarge);
             }
             document.extend_from_slice(&chunk);
         }
@@ -250,18 +261,18 @@ impl Jwks {
         Ok(age)
     }
 
-    fn put_in_use(&self, document: &[u8]) -> Result<(), FetchError> {
+    fn put_in_use(&self, document: &[u8]) -> Result<(), JwksFetchError> {
         let digest = Sha256::digest(document).into();
-        let old = self.set.load();
+        let old = self.key_set.load();
         if old.as_ref().is_some_and(|old| old.digest == digest) {
             return Ok(());
         }
-        let keys = keys::parse_set(document).ok_or(FetchError::NotASet)?;
+        let keys = keys::parse_set(document).ok_or(JwksFetchError::NotASet)?;
         if keys.is_empty() {
             tracing::warn!(auth.issuer = self.issuer, "an issuer publishes no key that can be used");
         }
         let generation = old.as_ref().map_or(1, |old| old.generation + 1);
-        self.set.store(Some(Arc::new(Set { generation, digest, keys })));
+        self.key_set.store(Some(Arc::new(PublishedKeySet { generation, digest, keys })));
         Ok(())
     }
 }
@@ -273,7 +284,7 @@ fn max_age(headers: &HeaderMap) -> u64 {
         let (name, value) = directive.trim().split_once('=')?;
         name.eq_ignore_ascii_case("max-age").then(|| value.trim_matches('"').parse().ok()).flatten()
     });
-    stated.map_or(DEFAULT_AGE, |age: u64| age.clamp(SHORTEST_AGE, LONGEST_AGE))
+    stated.map_or(DEFAULT_MAX_AGE, |age: u64| age.clamp(MIN_MAX_AGE, MAX_MAX_AGE))
 }
 
 #[cfg(test)]
@@ -288,9 +299,9 @@ mod tests {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder().no_proxy().build().expect("a client");
         let url = "http://127.0.0.1:1/".parse().expect("a URL");
-        let jwks = Jwks::new(url, "issuer".into(), client, Clock::manual(now), Arc::new(drop));
+        let jwks = JwksCache::new(url, "issuer".into(), client, Clock::manual(now), Arc::new(drop));
         assert!(jwks.is_due(), "before the first fetch");
-        for (due_in, expected) in [(0, true), (1, false), (LONGEST_AGE, false), (LONGEST_AGE + 1, true)] {
+        for (due_in, expected) in [(0, true), (1, false), (MAX_MAX_AGE, false), (MAX_MAX_AGE + 1, true)] {
             jwks.due_at.store(1_800_000_000 + due_in, Ordering::Relaxed);
             assert_eq!(jwks.is_due(), expected, "due in {due_in} s");
         }

@@ -8,16 +8,16 @@ use rustls::pki_types::pem::PemObject;
 use serde::Deserialize;
 use thiserror::Error;
 
-use super::jwt::Token;
-use super::refusal::Refusal;
+use super::error::AuthenticationError;
+use super::jwt::UnverifiedToken;
 use primitives::secret::Secret;
 
 /// RFC 7518 §3.2: a key of the size of the hash output or larger.
-const SECRET_BYTES: usize = 32;
+const MIN_SECRET_BYTES: usize = 32;
 /// RFC 7518 §3.3: 2048 bits or larger.
-const RSA_BYTES: usize = 256;
+const MIN_RSA_BYTES: usize = 256;
 /// More keys than any issuer publishes; bounds what a token without `kid` can cost.
-const KEYS_PER_SET: usize = 64;
+const MAX_KEYS_PER_SET: usize = 64;
 /// A P-256 key's SubjectPublicKeyInfo up to the point, which is 65 bytes (RFC 5480 §2).
 const P256_SPKI: [u8; 26] = [
     0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce,
@@ -37,35 +37,35 @@ pub enum KeyError {
     NotPublicPem,
     /// A kind of key that no accepted algorithm uses.
     #[error("a key of another kind: expected RSA (RS256), P-256 (ES256) or Ed25519 (EdDSA)")]
-    Kind,
+    UnsupportedKind,
     /// An RSA key that could be factored.
     #[error("the RSA key is too short: expected at least 2048 bits")]
     ShortRsa,
     /// A JWKS address that is no plain web address.
     #[error("not an address that keys can be fetched from: expected http:// or https:// without user and password")]
-    Address,
+    InvalidJwksUrl,
 }
 
 /// A key, what it is called, and what it is for.
 #[derive(Debug)]
-pub(super) struct Key {
+pub(super) struct VerificationKey {
     id: Option<String>,
     algorithm: Algorithm,
     key: DecodingKey,
 }
 
-impl Key {
+impl VerificationKey {
     /// A shared secret: HS256.
-    pub(super) fn shared(secret: &Secret) -> Result<Self, KeyError> {
+    pub(super) fn from_secret(secret: &Secret) -> Result<Self, KeyError> {
         let secret = secret.expose().as_bytes();
-        if secret.len() < SECRET_BYTES {
+        if secret.len() < MIN_SECRET_BYTES {
             return Err(KeyError::ShortSecret);
         }
         Ok(Self { id: None, algorithm: Algorithm::HS256, key: DecodingKey::from_secret(secret) })
     }
 
     /// A public key in PEM; its kind gives the algorithm.
-    pub(super) fn public(pem: &[u8]) -> Result<Self, KeyError> {
+    pub(super) fn from_pem(pem: &[u8]) -> Result<Self, KeyError> {
         let is_pkcs1 = std::str::from_utf8(pem).is_ok_and(|pem| pem.contains("-----BEGIN RSA PUBLIC KEY-----"));
         match SubjectPublicKeyInfoDer::from_pem_slice(pem) {
             Ok(spki) => {
@@ -81,9 +81,9 @@ impl Key {
             Err(_) if is_pkcs1 => {}
             Err(_) => return Err(KeyError::NotPublicPem),
         }
-        let der = DecodingKey::from_rsa_pem(pem).map_err(|_| KeyError::Kind)?;
+        let der = DecodingKey::from_rsa_pem(pem).map_err(|_| KeyError::UnsupportedKind)?;
         // As modulus and exponent, which also shows that the key can be read at all.
-        let jwk = Jwk::from_decoding_key(&der, Some(Algorithm::RS256)).map_err(|_| KeyError::Kind)?;
+        let jwk = Jwk::from_decoding_key(&der, Some(Algorithm::RS256)).map_err(|_| KeyError::UnsupportedKind)?;
         Self::from_jwk(jwk)
     }
 
@@ -93,60 +93,62 @@ impl Key {
             AlgorithmParameters::RSA(_) => Algorithm::RS256,
             AlgorithmParameters::EllipticCurve(ec) if ec.curve == EllipticCurve::P256 => Algorithm::ES256,
             AlgorithmParameters::OctetKeyPair(okp) if okp.curve == EllipticCurve::Ed25519 => Algorithm::EdDSA,
-            _ => return Err(KeyError::Kind),
+            _ => return Err(KeyError::UnsupportedKind),
         };
         let common = &jwk.common;
         let verifies = common.public_key_use.as_ref().is_none_or(|usage| *usage == PublicKeyUse::Signature)
             && common.key_operations.as_ref().is_none_or(|listed| listed.contains(&KeyOperations::Verify))
             && common.key_algorithm.is_none_or(|named| named == KeyAlgorithm::from(algorithm));
         if !verifies {
-            return Err(KeyError::Kind);
+            return Err(KeyError::UnsupportedKind);
         }
-        let key = DecodingKey::from_jwk(&jwk).map_err(|_| KeyError::Kind)?;
+        let key = DecodingKey::from_jwk(&jwk).map_err(|_| KeyError::UnsupportedKind)?;
         match (key.kind(), algorithm) {
-            (DecodingKeyKind::RsaModulusExponent { n, .. }, _) if significant(n) < RSA_BYTES => Err(KeyError::ShortRsa),
+            (DecodingKeyKind::RsaModulusExponent { n, .. }, _) if significant_bytes(n) < MIN_RSA_BYTES => {
+                Err(KeyError::ShortRsa)
+            }
             (DecodingKeyKind::SecretOrDer(point), Algorithm::ES256) if point.len() != P256_POINT_BYTES => {
-                Err(KeyError::Kind)
+                Err(KeyError::UnsupportedKind)
             }
             (DecodingKeyKind::SecretOrDer(point), Algorithm::EdDSA) if point.len() != ED25519_BYTES => {
-                Err(KeyError::Kind)
+                Err(KeyError::UnsupportedKind)
             }
             _ => Ok(Self { id: jwk.common.key_id, algorithm, key }),
         }
     }
 
     /// Whether this key made the token's signature. A key that has no name verifies whatever `kid` says.
-    pub(super) fn verify(&self, token: &Token) -> Result<(), Refusal> {
+    pub(super) fn verify(&self, token: &UnverifiedToken) -> Result<(), AuthenticationError> {
         if token.algorithm != self.algorithm {
-            return Err(Refusal::UnsupportedAlgorithm);
+            return Err(AuthenticationError::UnsupportedAlgorithm);
         }
         let verified = jsonwebtoken::crypto::verify(token.signature, token.message, &self.key, self.algorithm);
-        if verified.unwrap_or(false) { Ok(()) } else { Err(Refusal::BadSignature) }
+        if verified.unwrap_or(false) { Ok(()) } else { Err(AuthenticationError::BadSignature) }
     }
 }
 
-fn significant(number: &[u8]) -> usize {
+fn significant_bytes(number: &[u8]) -> usize {
     number.iter().skip_while(|byte| **byte == 0).count()
 }
 
 /// What a JWKS document must be; members of `keys` are read one by one, since unknown kinds are to be ignored
 /// (RFC 7517 §5).
 #[derive(Deserialize)]
-struct Document {
+struct JwksDocument {
     keys: Vec<serde_json::Value>,
 }
 
 /// The usable keys of a JWKS document. None of them is shared: a published secret would be no secret.
-pub(super) fn parse_set(document: &[u8]) -> Option<Vec<Key>> {
-    let document: Document = serde_json::from_slice(document).ok()?;
+pub(super) fn parse_set(document: &[u8]) -> Option<Vec<VerificationKey>> {
+    let document: JwksDocument = serde_json::from_slice(document).ok()?;
     let jwks = document.keys.into_iter().filter_map(|key| serde_json::from_value::<Jwk>(key).ok());
-    Some(jwks.filter_map(|jwk| Key::from_jwk(jwk).ok()).take(KEYS_PER_SET).collect())
+    Some(jwks.filter_map(|jwk| VerificationKey::from_jwk(jwk).ok()).take(MAX_KEYS_PER_SET).collect())
 }
 
 /// Whether one of these keys made the token's signature: the one that `kid` names, or any if it names none.
-pub(super) fn verify_with(keys: &[Key], token: &Token) -> Result<(), Refusal> {
+pub(super) fn verify_with(keys: &[VerificationKey], token: &UnverifiedToken) -> Result<(), AuthenticationError> {
     let named = keys.iter().filter(|key| token.key_id.is_none() || key.id == token.key_id);
-    let mut verdict = Err(Refusal::UnknownKey);
+    let mut verdict = Err(AuthenticationError::UnknownKey);
     for key in named {
         verdict = key.verify(token);
         if verdict.is_ok() {
@@ -154,5 +156,5 @@ pub(super) fn verify_with(keys: &[Key], token: &Token) -> Result<(), Refusal> {
         }
     }
     // Without a name, a wrong signature may as well be the right one of a key that is not in the set yet.
-    if token.key_id.is_none() { verdict.map_err(|_| Refusal::UnknownKey) } else { verdict }
+    if token.key_id.is_none() { verdict.map_err(|_| AuthenticationError::UnknownKey) } else { verdict }
 }

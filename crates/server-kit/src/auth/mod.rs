@@ -1,7 +1,7 @@
 //! Who asks: tokens (JWT), the keys that verify them, and the rules over their claims.
 //!
 //! Owns where a token is found, whether it is genuine and in force, and what it may. Knows nothing of routes, statuses
-//! or Pingora: a [`Refusal`] is turned into an answer by the caller. RFC 7515, 7517, 7519, 8725 (good practice), 6750
+//! or Pingora: a [`AuthenticationError`] is turned into an answer by the caller. RFC 7515, 7517, 7519, 8725 (good practice), 6750
 //! (bearer tokens).
 
 use std::borrow::Cow;
@@ -14,33 +14,33 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
-mod issue;
+pub mod claims_policy;
+mod error;
 mod jwks;
 mod jwt;
 mod keys;
 pub mod path_token;
-pub mod policy;
-mod refusal;
 pub mod revocation;
 pub mod settings;
-mod source;
 #[cfg(test)]
 mod tests;
+mod token_issuer;
+mod token_source;
 
-pub use issue::TokenIssuer;
-pub use jwks::Spawner;
+pub use error::AuthenticationError;
+pub use jwks::TaskSpawner;
 pub use keys::KeyError;
-pub use refusal::Refusal;
-pub use source::{strip_headers, strip_query};
+pub use token_issuer::TokenIssuer;
+pub use token_source::{strip_headers, strip_query};
 
-use jwks::Jwks;
-use jwt::{Expected, Token};
-use keys::Key;
+use jwks::JwksCache;
+use jwt::{ClaimRequirements, UnverifiedToken};
+use keys::VerificationKey;
 use primitives::clock::Clock;
-use settings::{Auth, Issuer, KeySource, TokenSource};
+use settings::{AuthSettings, Issuer, KeySource, TokenSource};
 
 /// Room for verified tokens, in bytes of their text: some ten thousand of usual length.
-const VERIFIED_BYTES: usize = 8 * 1024 * 1024;
+const TOKEN_CACHE_BYTES: usize = 8 * 1024 * 1024;
 
 /// What a genuine token says.
 #[derive(Clone, PartialEq)]
@@ -61,7 +61,7 @@ impl fmt::Debug for Claims {
 /// An issuer's key that cannot be used.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("Auth.Jwt.Issuers[{index}]: {cause}")]
-pub struct BadIssuer {
+pub struct InvalidIssuerKey {
     /// Which issuer, counted from 0.
     pub index: usize,
     /// What is wrong with its key.
@@ -71,27 +71,27 @@ pub struct BadIssuer {
 /// Finds and verifies tokens.
 pub struct Authenticator {
     sources: Vec<TokenSource>,
-    issuers: Vec<Trusted>,
+    issuers: Vec<TrustedIssuer>,
     leeway: u64,
     clock: Clock,
     /// Tokens that were verified, by the SHA-256 of their text, so that a stream of range requests costs one
     /// verification. Never refusals: those cost their sender, not us.
-    verified: Cache<[u8; 32], Verified>,
+    verified: Cache<[u8; 32], VerifiedToken>,
 }
 
-struct Trusted {
+struct TrustedIssuer {
     name: Option<String>,
     audiences: Vec<String>,
-    keys: Keys,
+    keys: IssuerKeys,
 }
 
-enum Keys {
-    Fixed(Key),
-    Published(Arc<Jwks>),
+enum IssuerKeys {
+    Fixed(VerificationKey),
+    Published(Arc<JwksCache>),
 }
 
 #[derive(Clone)]
-struct Verified {
+struct VerifiedToken {
     claims: Arc<Claims>,
     /// Unix seconds.
     until: u64,
@@ -103,26 +103,37 @@ struct Verified {
 
 impl Authenticator {
     /// Reads the keys. Published ones are fetched by `client` at first need; `spawner` runs their renewal.
-    pub fn new(settings: &Auth, client: reqwest::Client, clock: Clock, spawner: Spawner) -> Result<Self, BadIssuer> {
+    pub fn new(
+        settings: &AuthSettings,
+        client: reqwest::Client,
+        clock: Clock,
+        spawner: TaskSpawner,
+    ) -> Result<Self, InvalidIssuerKey> {
         let trust = |(index, issuer): (usize, &Issuer)| {
             let keys = match &issuer.keys {
-                KeySource::Secret(secret) => Key::shared(secret).map(Keys::Fixed),
-                KeySource::PublicKey(pem) => Key::public(pem).map(Keys::Fixed),
+                KeySource::Secret(secret) => VerificationKey::from_secret(secret).map(IssuerKeys::Fixed),
+                KeySource::PublicKey(pem) => VerificationKey::from_pem(pem).map(IssuerKeys::Fixed),
                 KeySource::Jwks(url) => issuer.keys.check().map(|()| {
                     let name = issuer.issuer.clone().unwrap_or_else(|| format!("Issuers[{index}]"));
-                    Keys::Published(Jwks::new(url.clone(), name, client.clone(), clock.clone(), spawner.clone()))
+                    IssuerKeys::Published(JwksCache::new(
+                        url.clone(),
+                        name,
+                        client.clone(),
+                        clock.clone(),
+                        spawner.clone(),
+                    ))
                 }),
             };
-            let keys = keys.map_err(|cause| BadIssuer { index, cause })?;
-            Ok(Trusted { name: issuer.issuer.clone(), audiences: issuer.audiences.clone(), keys })
+            let keys = keys.map_err(|cause| InvalidIssuerKey { index, cause })?;
+            Ok(TrustedIssuer { name: issuer.issuer.clone(), audiences: issuer.audiences.clone(), keys })
         };
         Ok(Self {
             sources: settings.token_from.clone(),
             issuers: settings.issuers.iter().enumerate().map(trust).collect::<Result<_, _>>()?,
             leeway: settings.leeway.as_secs(),
-            verified: Cache::builder(VERIFIED_BYTES)
+            verified: Cache::builder(TOKEN_CACHE_BYTES)
                 .with_name("auth")
-                .with_weighter(|_, verified: &Verified| verified.text_bytes)
+                .with_weighter(|_, verified: &VerifiedToken| verified.text_bytes)
                 .build(),
             clock,
         })
@@ -130,17 +141,21 @@ impl Authenticator {
 
     /// The request's token as it was sent, whether it is good or not.
     pub fn token<'a>(&self, headers: &'a HeaderMap, query: Option<&'a str>) -> Option<Cow<'a, str>> {
-        source::find(&self.sources, headers, query).ok()
+        token_source::find(&self.sources, headers, query).ok()
     }
 
     /// The claims of the request's token.
-    pub async fn authenticate(&self, headers: &HeaderMap, query: Option<&str>) -> Result<Arc<Claims>, Refusal> {
-        let text = source::find(&self.sources, headers, query)?;
+    pub async fn authenticate(
+        &self,
+        headers: &HeaderMap,
+        query: Option<&str>,
+    ) -> Result<Arc<Claims>, AuthenticationError> {
+        let text = token_source::find(&self.sources, headers, query)?;
         if text.len() > jwt::MAX_BYTES {
-            return Err(Refusal::Malformed);
+            return Err(AuthenticationError::Malformed);
         }
         let digest = Sha256::digest(text.as_bytes()).into();
-        if let Some(claims) = self.recall(&digest) {
+        if let Some(claims) = self.cached_claims(&digest) {
             return Ok(claims);
         }
         let verified = self.verify(&text).await?;
@@ -150,7 +165,7 @@ impl Authenticator {
     }
 
     /// The claims of a token that was verified before, is still in force, and by keys that still are.
-    fn recall(&self, digest: &[u8; 32]) -> Option<Arc<Claims>> {
+    fn cached_claims(&self, digest: &[u8; 32]) -> Option<Arc<Claims>> {
         let entry = self.verified.get(digest)?;
         let verified = entry.value();
         let in_force = self.clock.unix() < verified.until;
@@ -160,18 +175,22 @@ impl Authenticator {
 
     /// Verifies a token by each issuer that it may be from: several may have the same name, while a static key is
     /// exchanged.
-    async fn verify(&self, text: &str) -> Result<Verified, Refusal> {
-        let token = Token::parse(text)?;
+    async fn verify(&self, text: &str) -> Result<VerifiedToken, AuthenticationError> {
+        let token = UnverifiedToken::parse(text)?;
         let named = token.issuer()?;
         let is_known = named.is_some() && self.issuers.iter().any(|issuer| issuer.name.as_deref() == named);
         let name = if is_known { named } else { None };
-        let mut refusal = Refusal::WrongIssuer;
+        let mut refusal = AuthenticationError::WrongIssuer;
         for (index, issuer) in self.issuers.iter().enumerate().filter(|(_, issuer)| issuer.name.as_deref() == name) {
-            match issuer.keys.verify(&token).await.and_then(|generation| Ok((generation, self.judge(issuer, &token)?)))
+            match issuer
+                .keys
+                .verify(&token)
+                .await
+                .and_then(|generation| Ok((generation, self.check_claims(issuer, &token)?)))
             {
                 Ok((generation, (claims, until))) => {
                     let (claims, text_bytes) = (Arc::new(claims), text.len());
-                    return Ok(Verified { claims, until, issuer: index, generation, text_bytes });
+                    return Ok(VerifiedToken { claims, until, issuer: index, generation, text_bytes });
                 }
                 Err(other) => refusal = refusal.max(other),
             }
@@ -179,15 +198,19 @@ impl Authenticator {
         Err(refusal)
     }
 
-    fn judge(&self, issuer: &Trusted, token: &Token<'_>) -> Result<(Claims, u64), Refusal> {
-        let expected = Expected { audiences: &issuer.audiences, now: self.clock.unix(), leeway: self.leeway };
-        jwt::judge(token.claims.clone(), &expected)
+    fn check_claims(
+        &self,
+        issuer: &TrustedIssuer,
+        token: &UnverifiedToken<'_>,
+    ) -> Result<(Claims, u64), AuthenticationError> {
+        let expected = ClaimRequirements { audiences: &issuer.audiences, now: self.clock.unix(), leeway: self.leeway };
+        jwt::check_claims(token.claims.clone(), &expected)
     }
 }
 
-impl Keys {
+impl IssuerKeys {
     /// Verifies a token's signature, and says by which generation of keys.
-    async fn verify(&self, token: &Token<'_>) -> Result<u64, Refusal> {
+    async fn verify(&self, token: &UnverifiedToken<'_>) -> Result<u64, AuthenticationError> {
         match self {
             Self::Fixed(key) => key.verify(token).map(|()| 0),
             Self::Published(jwks) => jwks.verify(token).await,

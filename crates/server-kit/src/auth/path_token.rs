@@ -14,24 +14,24 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
 
-use super::Refusal;
+use super::AuthenticationError;
 use primitives::clock::Clock;
 use primitives::secret::Secret;
 
 /// What a path with a token begins with.
-const START: &str = "/t/";
+const PATH_PREFIX: &str = "/t/";
 /// Longest token, in characters.
 pub const MAX_CHARACTERS: usize = 120;
 /// Bytes that 120 characters of base64 leave for the user's id and the claim, which are carried as they are.
-pub const MAX_IDENTITY: usize = MAX_CHARACTERS / 4 * 3 - HEAD - LEAVE - 1 - TAG;
+pub const MAX_IDENTITY_BYTES: usize = MAX_CHARACTERS / 4 * 3 - HEADER_BYTES - DIGEST_BYTES - 1 - TAG_BYTES;
 const VERSION: u8 = 2;
 /// Version, key id, expiry, generation, depth.
-const HEAD: usize = 11;
+const HEADER_BYTES: usize = 11;
 /// Bytes of the digest of what was judged. It is keyed, so it can only be guessed by asking.
-const LEAVE: usize = 8;
-const TAG: usize = 16;
+const DIGEST_BYTES: usize = 8;
+const TAG_BYTES: usize = 16;
 
-/// Settings of path tokens (`Auth.PathToken`).
+/// Settings of path tokens (`AuthSettings.PathToken`).
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The first signs, all verify; empty: a key that lives as long as the process.
@@ -41,22 +41,22 @@ pub struct Settings {
 }
 
 /// Makes and verifies tokens.
-pub struct PathTokens {
-    keys: Vec<Key>,
+pub struct PathTokenSigner {
+    keys: Vec<PathTokenKey>,
     ttl: Duration,
     clock: Clock,
 }
 
-struct Key {
+struct PathTokenKey {
     id: u8,
     mac: Hmac<Sha256>,
 }
 
 /// Everything that was judged when leave was given: a token is good only where judging would look at the same.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Judged([u8; 32]);
+pub struct AuthorizationDigest([u8; 32]);
 
-impl Judged {
+impl AuthorizationDigest {
     /// The digest of these parts, in this order.
     pub fn new<'a>(parts: impl IntoIterator<Item = &'a str>) -> Self {
         let hash = parts
@@ -68,35 +68,35 @@ impl Judged {
 
 /// Leave to read, as somebody who may gives it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Leave {
+pub struct PathAuthorization {
     /// What was judged.
-    pub judged: Judged,
+    pub digest: AuthorizationDigest,
     /// The value, as limits write it, of the claim that the route's limit counts by; `None` where it counts by none, or
     /// the user has none.
     pub claim: Option<String>,
 }
 
-impl Leave {
+impl PathAuthorization {
     /// A name for all of it, to tell whether two are the same.
     pub fn fingerprint(&self) -> String {
-        let hash = Sha256::new().chain_update(self.judged.0).chain_update(self.claim.as_deref().unwrap_or_default());
+        let hash = Sha256::new().chain_update(self.digest.0).chain_update(self.claim.as_deref().unwrap_or_default());
         URL_SAFE_NO_PAD.encode(hash.finalize())
     }
 }
 
 /// The claims of a genuine token.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ticket {
+pub struct PathTokenClaims {
     /// The user's id.
     pub user: String,
     /// Which of the user's generations it is of: a later one revokes it.
     pub generation: u32,
     /// Unix seconds.
     pub expires: u64,
-    /// As in [`Leave`].
+    /// As in [`PathAuthorization`].
     pub claim: Option<String>,
     /// The digest of what was judged, by the key with that id.
-    judged: [u8; LEAVE],
+    digest: [u8; DIGEST_BYTES],
     key: u8,
 }
 
@@ -106,8 +106,8 @@ pub struct PathToken(String);
 
 impl PathToken {
     /// The path that the request was sent to, `path` being what is left of it.
-    pub fn before(&self, path: &str) -> String {
-        format!("{START}{}{path}", self.0)
+    pub fn full_path(&self, path: &str) -> String {
+        format!("{PATH_PREFIX}{}{path}", self.0)
     }
 }
 
@@ -117,7 +117,7 @@ impl fmt::Debug for PathToken {
     }
 }
 
-impl PathTokens {
+impl PathTokenSigner {
     /// Tokens by these keys.
     pub fn new(settings: &Settings, clock: Clock) -> Self {
         let keys = match settings.keys.as_slice() {
@@ -125,19 +125,19 @@ impl PathTokens {
                 tracing::warn!(
                     "Auth.PathToken has no Keys: streaming URLs end with this process, and no other node takes them"
                 );
-                vec![Key::new(&rand::random::<[u8; 32]>())]
+                vec![PathTokenKey::new(&rand::random::<[u8; 32]>())]
             }
-            keys => keys.iter().map(|key| Key::new(key.expose().as_bytes())).collect(),
+            keys => keys.iter().map(|key| PathTokenKey::new(key.expose().as_bytes())).collect(),
         };
         Self { keys, ttl: settings.ttl, clock }
     }
 
     /// A path below which `user` may read `scope`, whose form is `/a/b`, and until when, in Unix seconds. `None` where the
-    /// user's id and the claim are longer than [`MAX_IDENTITY`] together: neither is shortened, since both are needed
+    /// user's id and the claim are longer than [`MAX_IDENTITY_BYTES`] together: neither is shortened, since both are needed
     /// whole where the token is used.
-    pub fn issue(&self, user: &str, generation: u32, scope: &str, leave: &Leave) -> Option<(String, u64)> {
+    pub fn issue(&self, user: &str, generation: u32, scope: &str, leave: &PathAuthorization) -> Option<(String, u64)> {
         let claim = leave.claim.as_deref().unwrap_or_default();
-        if user.len() + claim.len() > MAX_IDENTITY {
+        if user.len() + claim.len() > MAX_IDENTITY_BYTES {
             return None;
         }
         let expires = self.clock.unix() + self.ttl.as_secs();
@@ -148,57 +148,65 @@ impl PathTokens {
         bytes.extend(u32::try_from(expires).unwrap_or(u32::MAX).to_be_bytes());
         bytes.extend(generation.to_be_bytes());
         bytes.push(depth);
-        bytes.extend(&signer.leave_mac(&leave.judged).finalize().into_bytes()[..LEAVE]);
+        bytes.extend(&signer.digest_mac(&leave.digest).finalize().into_bytes()[..DIGEST_BYTES]);
         bytes.push(u8::try_from(claim.len()).ok()?);
         bytes.extend(claim.as_bytes());
         bytes.extend(user.as_bytes());
         let tag = signer.mac(&bytes, scope).finalize().into_bytes();
-        bytes.extend(&tag[..TAG]);
-        Some((format!("{START}{}{scope}", URL_SAFE_NO_PAD.encode(bytes)), expires))
+        bytes.extend(&tag[..TAG_BYTES]);
+        Some((format!("{PATH_PREFIX}{}{scope}", URL_SAFE_NO_PAD.encode(bytes)), expires))
     }
 
     /// The ticket of `token`, if it is genuine and in force for `path`. What it is leave for is yet to be compared, by
-    /// [`PathTokens::is_leave`].
-    pub fn verify(&self, token: &PathToken, path: &str) -> Result<Ticket, Refusal> {
-        let bytes = URL_SAFE_NO_PAD.decode(&token.0).map_err(|_| Refusal::Malformed)?;
-        let (signed, tag) = bytes.split_last_chunk::<TAG>().ok_or(Refusal::Malformed)?;
+    /// [`PathTokenSigner::authorizes`].
+    pub fn verify(&self, token: &PathToken, path: &str) -> Result<PathTokenClaims, AuthenticationError> {
+        let bytes = URL_SAFE_NO_PAD.decode(&token.0).map_err(|_| AuthenticationError::Malformed)?;
+        let (signed, tag) = bytes.split_last_chunk::<TAG_BYTES>().ok_or(AuthenticationError::Malformed)?;
         let (&[version, key, e0, e1, e2, e3, g0, g1, g2, g3, depth], rest) =
-            signed.split_first_chunk::<HEAD>().ok_or(Refusal::Malformed)?;
+            signed.split_first_chunk::<HEADER_BYTES>().ok_or(AuthenticationError::Malformed)?;
         if version != VERSION {
-            return Err(Refusal::Malformed);
+            return Err(AuthenticationError::Malformed);
         }
-        let scope = scope(path, depth).ok_or(Refusal::BadSignature)?;
+        let scope = scope(path, depth).ok_or(AuthenticationError::BadSignature)?;
         let mut candidates = self.keys.iter().filter(|known| known.id == key).peekable();
-        candidates.peek().ok_or(Refusal::UnknownKey)?;
+        candidates.peek().ok_or(AuthenticationError::UnknownKey)?;
         if !candidates.any(|key| key.mac(signed, scope).verify_truncated_left(tag).is_ok()) {
-            return Err(Refusal::BadSignature);
+            return Err(AuthenticationError::BadSignature);
         }
         let expires = u64::from(u32::from_be_bytes([e0, e1, e2, e3]));
         if self.clock.unix() >= expires {
-            return Err(Refusal::Expired);
+            return Err(AuthenticationError::Expired);
         }
-        let (&judged, rest) = rest.split_first_chunk::<LEAVE>().ok_or(Refusal::Malformed)?;
-        let (&length, rest) = rest.split_first().ok_or(Refusal::Malformed)?;
-        let (claim, user) = rest.split_at_checked(length.into()).ok_or(Refusal::Malformed)?;
-        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).map_err(|_| Refusal::Malformed);
+        let (&judged, rest) = rest.split_first_chunk::<DIGEST_BYTES>().ok_or(AuthenticationError::Malformed)?;
+        let (&length, rest) = rest.split_first().ok_or(AuthenticationError::Malformed)?;
+        let (claim, user) = rest.split_at_checked(length.into()).ok_or(AuthenticationError::Malformed)?;
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).map_err(|_| AuthenticationError::Malformed);
         let (claim, user) = (Some(text(claim)?).filter(|claim| !claim.is_empty()), text(user)?);
-        Ok(Ticket { user, generation: u32::from_be_bytes([g0, g1, g2, g3]), expires, claim, judged, key })
+        Ok(PathTokenClaims {
+            user,
+            generation: u32::from_be_bytes([g0, g1, g2, g3]),
+            expires,
+            claim,
+            digest: judged,
+            key,
+        })
     }
 
     /// Whether `ticket`, which this verified, is leave where `judged` would be judged.
-    pub fn is_leave(&self, ticket: &Ticket, judged: &Judged) -> bool {
+    pub fn authorizes(&self, ticket: &PathTokenClaims, judged: &AuthorizationDigest) -> bool {
         let mut keys = self.keys.iter().filter(|known| known.id == ticket.key);
-        keys.any(|key| key.leave_mac(judged).verify_truncated_left(&ticket.judged).is_ok())
+        keys.any(|key| key.digest_mac(judged).verify_truncated_left(&ticket.digest).is_ok())
     }
 
     /// A key for something else than tokens, named by `purpose`, from each of the keys: the first one's first.
-    pub fn derived(&self, purpose: &str) -> Vec<[u8; 32]> {
-        let derive = |key: &Key| key.mac.clone().chain_update(purpose.as_bytes()).finalize().into_bytes().into();
+    pub fn derive_keys(&self, purpose: &str) -> Vec<[u8; 32]> {
+        let derive =
+            |key: &PathTokenKey| key.mac.clone().chain_update(purpose.as_bytes()).finalize().into_bytes().into();
         self.keys.iter().map(derive).collect()
     }
 }
 
-impl Key {
+impl PathTokenKey {
     fn new(secret: &[u8]) -> Self {
         let mac = Hmac::new_from_slice(secret).expect("HMAC takes keys of any length");
         Self { id: Sha256::digest(secret)[0], mac }
@@ -211,7 +219,7 @@ impl Key {
         self.mac.clone().chain_update(b"path token").chain_update(length).chain_update(signed).chain_update(scope)
     }
 
-    fn leave_mac(&self, judged: &Judged) -> Hmac<Sha256> {
+    fn digest_mac(&self, judged: &AuthorizationDigest) -> Hmac<Sha256> {
         self.mac.clone().chain_update(b"leave of a path token").chain_update(judged.0)
     }
 }
@@ -225,7 +233,7 @@ fn scope(path: &str, depth: u8) -> Option<&str> {
 
 /// Parts `/t/{token}/rest` into token and `/rest`; without a rest that is `/`. `None`: the path does not begin so.
 pub fn split(path: &str) -> Option<(PathToken, &str)> {
-    let rest = path.strip_prefix(START)?;
+    let rest = path.strip_prefix(PATH_PREFIX)?;
     let end = rest.find('/').unwrap_or(rest.len());
     let below = if end == rest.len() { "/" } else { &rest[end..] };
     Some((PathToken(rest[..end].to_owned()), below))
@@ -245,20 +253,20 @@ mod tests {
         Clock::manual(SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000))
     }
 
-    fn tokens(keys: &[&str], clock: &Clock) -> PathTokens {
+    fn tokens(keys: &[&str], clock: &Clock) -> PathTokenSigner {
         let keys = keys.iter().map(|key| Secret::new(*key)).collect();
-        PathTokens::new(&Settings { keys, ttl: Duration::from_secs(3600) }, clock.clone())
+        PathTokenSigner::new(&Settings { keys, ttl: Duration::from_secs(3600) }, clock.clone())
     }
 
-    fn leave() -> Leave {
-        Leave { judged: Judged::new(["policy"]), claim: None }
+    fn leave() -> PathAuthorization {
+        PathAuthorization { digest: AuthorizationDigest::new(["policy"]), claim: None }
     }
 
-    fn issue(tokens: &PathTokens, user: &str, generation: u32) -> (String, u64) {
+    fn issue(tokens: &PathTokenSigner, user: &str, generation: u32) -> (String, u64) {
         tokens.issue(user, generation, SCOPE, &leave()).expect("the user's id is short")
     }
 
-    fn verify(tokens: &PathTokens, path: &str) -> Result<Ticket, Refusal> {
+    fn verify(tokens: &PathTokenSigner, path: &str) -> Result<PathTokenClaims, AuthenticationError> {
         let (token, rest) = split(path).expect("a path with a token");
         tokens.verify(&token, rest)
     }
@@ -274,24 +282,24 @@ mod tests {
         }
         for (from, to) in [("t1", "t2"), ("t1", "t1x"), ("/t1", ""), ("v1/tracks", "v2/tracks"), ("/t1", "/%74%31")] {
             let other = path.replace(from, to);
-            assert_eq!(verify(&tokens, &other), Err(Refusal::BadSignature), "{other}");
+            assert_eq!(verify(&tokens, &other), Err(AuthenticationError::BadSignature), "{other}");
         }
         clock.advance(Duration::from_secs(3600));
-        assert_eq!(verify(&tokens, &path), Err(Refusal::Expired));
+        assert_eq!(verify(&tokens, &path), Err(AuthenticationError::Expired));
     }
 
     #[test]
     fn a_token_is_leave_for_what_was_judged_and_carries_user_and_claim_whole() {
         let tokens = tokens(&["new", "old"], &clock());
-        let leave = Leave { judged: Judged::new(["vip", "a"]), claim: Some("c".repeat(20)) };
-        let user = "u".repeat(MAX_IDENTITY - 20);
+        let leave = PathAuthorization { digest: AuthorizationDigest::new(["vip", "a"]), claim: Some("c".repeat(20)) };
+        let user = "u".repeat(MAX_IDENTITY_BYTES - 20);
         let (path, _) = tokens.issue(&user, 0, SCOPE, &leave).expect("it has room");
-        assert_eq!(path.len() - START.len() - SCOPE.len(), MAX_CHARACTERS);
+        assert_eq!(path.len() - PATH_PREFIX.len() - SCOPE.len(), MAX_CHARACTERS);
         let ticket = verify(&tokens, &path).expect("it is good");
         assert_eq!((&ticket.user, &ticket.claim), (&user, &leave.claim));
-        assert!(tokens.is_leave(&ticket, &leave.judged));
+        assert!(tokens.authorizes(&ticket, &leave.digest));
         for other in [vec!["vip"], vec!["vip", "b"], vec!["vipa"], vec![]] {
-            assert!(!tokens.is_leave(&ticket, &Judged::new(other.clone())), "{other:?}");
+            assert!(!tokens.authorizes(&ticket, &AuthorizationDigest::new(other.clone())), "{other:?}");
         }
         assert_eq!(tokens.issue(&format!("{user}u"), 0, SCOPE, &leave), None);
     }
@@ -309,7 +317,7 @@ mod tests {
         let clock = clock();
         let (path, _) = issue(&tokens(&["old"], &clock), "alice", 0);
         assert!(verify(&tokens(&["new", "old"], &clock), &path).is_ok());
-        assert_eq!(verify(&tokens(&["new"], &clock), &path), Err(Refusal::UnknownKey));
+        assert_eq!(verify(&tokens(&["new"], &clock), &path), Err(AuthenticationError::UnknownKey));
         let (path, _) = issue(&tokens(&["new", "old"], &clock), "alice", 0);
         assert!(verify(&tokens(&["new"], &clock), &path).is_ok());
         assert!(verify(&tokens(&[], &clock), &path).is_err());
@@ -319,10 +327,10 @@ mod tests {
     fn no_changed_character_goes_unnoticed() {
         let tokens = tokens(&["one"], &clock());
         let (path, _) = issue(&tokens, "alice", 0);
-        let token = path.strip_prefix(START).and_then(|rest| rest.split_once('/')).expect("a token").0;
+        let token = path.strip_prefix(PATH_PREFIX).and_then(|rest| rest.split_once('/')).expect("a token").0;
         for at in 0..token.len() {
             let other = if &token[at..=at] == "A" { "B" } else { "A" };
-            let changed = format!("{START}{}{other}{}{SCOPE}", &token[..at], &token[at + 1..]);
+            let changed = format!("{PATH_PREFIX}{}{other}{}{SCOPE}", &token[..at], &token[at + 1..]);
             assert!(verify(&tokens, &changed).is_err(), "{at}");
         }
     }
@@ -331,11 +339,11 @@ mod tests {
         #[test]
         fn no_token_is_longer_than_120_characters(user in "\\PC{1,60}", claim in "\\PC{1,20}", generation in any::<u32>()) {
             let tokens = tokens(&["one"], &clock());
-            let leave = Leave { claim: Some(claim.clone()), ..leave() };
+            let leave = PathAuthorization { claim: Some(claim.clone()), ..leave() };
             let issued = tokens.issue(&user, generation, SCOPE, &leave);
-            prop_assert_eq!(issued.is_some(), user.len() + claim.len() <= MAX_IDENTITY);
+            prop_assert_eq!(issued.is_some(), user.len() + claim.len() <= MAX_IDENTITY_BYTES);
             if let Some((path, _)) = issued {
-                prop_assert!(path.len() - START.len() - SCOPE.len() <= MAX_CHARACTERS);
+                prop_assert!(path.len() - PATH_PREFIX.len() - SCOPE.len() <= MAX_CHARACTERS);
                 let ticket = verify(&tokens, &path);
                 prop_assert!(ticket.is_ok_and(|ticket| ticket.user == user && ticket.claim == leave.claim));
             }
@@ -344,7 +352,7 @@ mod tests {
         #[test]
         fn any_path_is_read_without_panic(path in "/t/\\PC{0,200}", bytes in any::<Vec<u8>>()) {
             let tokens = tokens(&["one"], &clock());
-            for path in [path, format!("{START}{}{SCOPE}", URL_SAFE_NO_PAD.encode(bytes))] {
+            for path in [path, format!("{PATH_PREFIX}{}{SCOPE}", URL_SAFE_NO_PAD.encode(bytes))] {
                 if let Some((token, rest)) = split(&path) {
                     prop_assert!(tokens.verify(&token, rest).is_err());
                 }

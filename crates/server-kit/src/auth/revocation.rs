@@ -14,33 +14,33 @@ use sha2::{Digest, Sha256};
 use crate::database::Database;
 use crate::on;
 use crate::redis::Redis;
-use crate::redis::keys::Key;
+use crate::redis::keys::RedisKey;
 use primitives::failure_log::{FailureLog, chain, line};
 use primitives::loading_cache::LoadingCache;
 
-/// How long a generation is believed while a URL is used. With [`WATCH`] it is what a live stream may go on for.
-const FRESH: Duration = Duration::from_millis(500);
+/// How long a generation is believed while a URL is used. With [`RECHECK_INTERVAL`] it is what a live stream may go on for.
+const CACHE_TTL: Duration = Duration::from_millis(500);
 /// Between two looks of a live stream.
-const WATCH: Duration = Duration::from_secs(2);
+const RECHECK_INTERVAL: Duration = Duration::from_secs(2);
 /// For a command to Redis.
-const REDIS_BUDGET: Duration = Duration::from_millis(200);
+const REDIS_TIMEOUT: Duration = Duration::from_millis(200);
 /// For a question to the database.
-const DATABASE_BUDGET: Duration = Duration::from_millis(500);
+const DATABASE_TIMEOUT: Duration = Duration::from_millis(500);
 /// For a logout in the database: one that does not answer is none, and twice is once.
-const ADVANCE_BUDGET: Duration = Duration::from_secs(2);
+const ADVANCE_TIMEOUT: Duration = Duration::from_secs(2);
 /// A user's id that is longer is looked up by its digest.
-const LONGEST_USER: usize = 63;
+const MAX_PLAIN_USER_BYTES: usize = 63;
 /// Bytes of users' generations that are remembered.
-const REMEMBERED: usize = 16 << 20;
+const CACHE_BYTES: usize = 16 << 20;
 /// Bytes of users' generations where they are kept in memory alone, over 200,000 users with the longest ids: a logout must
 /// not be lost to a few others.
-const KEPT: usize = 64 << 20;
+const MEMORY_STORE_BYTES: usize = 64 << 20;
 /// Bytes that one of those takes besides the user's id, nearly.
 const ENTRY_OVERHEAD: usize = 192;
 
 /// Where the generations are. A user who never logged out everywhere is in generation 0.
 #[derive(Clone)]
-pub enum Generations {
+pub enum TokenGenerationStore {
     /// In this process: they end with it.
     Memory(Cache<String, u32>),
     /// `stream.gen:{userId}`.
@@ -49,14 +49,14 @@ pub enum Generations {
     Database(Database),
 }
 
-impl Generations {
+impl TokenGenerationStore {
     /// The best of what there is.
     pub fn new(redis: Option<Redis>, database: Option<Database>) -> Self {
         match (redis, database) {
             (_, Some(database @ Database::Postgres(_))) => Self::Database(database),
             (Some(redis), _) => Self::Redis(redis),
             (None, Some(database)) => Self::Database(database),
-            (None, None) => Self::Memory(in_memory(KEPT)),
+            (None, None) => Self::Memory(in_memory(MEMORY_STORE_BYTES)),
         }
     }
 
@@ -65,22 +65,23 @@ impl Generations {
         match self {
             Self::Memory(users) => Ok(users.get(user).map_or(0, |entry| *entry.value())),
             Self::Redis(redis) => {
-                let client = redis.within(REDIS_BUDGET);
-                let read: Result<Option<u32>, _> = redis.in_time(REDIS_BUDGET, client.get(key(redis, user))).await;
-                read.map(Option::unwrap_or_default).map_err(|error| format!("Redis: {}", redis.words(&error)))
+                let client = redis.client_with_timeout(REDIS_TIMEOUT);
+                let read: Result<Option<u32>, _> =
+                    redis.run_with_timeout(REDIS_TIMEOUT, client.get(key(redis, user))).await;
+                read.map(Option::unwrap_or_default).map_err(|error| format!("Redis: {}", redis.error_text(&error)))
             }
             Self::Database(database) => {
                 let sql = "SELECT generation FROM stream_generations WHERE user_id = $1";
                 let read = async {
                     on!(database, pool => sqlx::query_as::<_, (i64,)>(sql).bind(user).fetch_optional(pool).await)
                 };
-                let row = in_time(DATABASE_BUDGET, read).await?;
-                Ok(row.map_or(0, |(generation,)| wrapped(generation)))
+                let row = with_timeout(DATABASE_TIMEOUT, read).await?;
+                Ok(row.map_or(0, |(generation,)| token_generation(generation)))
             }
         }
     }
 
-    /// Begins the user's next generation and says which it is; the error as of [`Generations::read`].
+    /// Begins the user's next generation and says which it is; the error as of [`TokenGenerationStore::read`].
     async fn advance(&self, user: &str) -> Result<u32, String> {
         match self {
             Self::Memory(users) => {
@@ -89,24 +90,24 @@ impl Generations {
                 Ok(next)
             }
             Self::Redis(redis) => {
-                let client = redis.within(REDIS_BUDGET);
-                let next: Result<i64, _> = redis.in_time(REDIS_BUDGET, client.incr(key(redis, user))).await;
-                next.map(wrapped).map_err(|error| format!("Redis: {}", redis.words(&error)))
+                let client = redis.client_with_timeout(REDIS_TIMEOUT);
+                let next: Result<i64, _> = redis.run_with_timeout(REDIS_TIMEOUT, client.incr(key(redis, user))).await;
+                next.map(token_generation).map_err(|error| format!("Redis: {}", redis.error_text(&error)))
             }
             Self::Database(database) => {
                 let sql = "INSERT INTO stream_generations (user_id, generation) VALUES ($1, 1) ON CONFLICT (user_id)
                     DO UPDATE SET generation = stream_generations.generation + 1 RETURNING generation";
                 let advance =
                     async { on!(database, pool => sqlx::query_as::<_, (i64,)>(sql).bind(user).fetch_one(pool).await) };
-                let (generation,) = in_time(ADVANCE_BUDGET, advance).await?;
-                Ok(wrapped(generation))
+                let (generation,) = with_timeout(ADVANCE_TIMEOUT, advance).await?;
+                Ok(token_generation(generation))
             }
         }
     }
 }
 
 /// The database's answer within `budget`, or why there is none.
-async fn in_time<T>(budget: Duration, asked: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, String> {
+async fn with_timeout<T>(budget: Duration, asked: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, String> {
     let answer = tokio::time::timeout(budget, asked).await;
     let answer = answer.map_err(|_| "the database: no answer in time".to_owned())?;
     answer.map_err(|error| format!("the database: {}", line(&chain(&error))))
@@ -118,12 +119,12 @@ fn in_memory(bytes: usize) -> Cache<String, u32> {
 }
 
 fn key(redis: &Redis, user: &str) -> String {
-    redis.key(Key::StreamGeneration { user })
+    redis.key(RedisKey::StreamGeneration { user })
 }
 
 /// The user's id as generations are kept by: itself, or where it is long its digest.
-fn short(user: &str) -> Cow<'_, str> {
-    if user.len() <= LONGEST_USER && !user.starts_with('~') {
+fn storage_id(user: &str) -> Cow<'_, str> {
+    if user.len() <= MAX_PLAIN_USER_BYTES && !user.starts_with('~') {
         return Cow::Borrowed(user);
     }
     let digest = Sha256::digest(user.as_bytes());
@@ -131,46 +132,46 @@ fn short(user: &str) -> Cow<'_, str> {
 }
 
 /// What of a counter stands in a token.
-fn wrapped(generation: i64) -> u32 {
+fn token_generation(generation: i64) -> u32 {
     let [.., a, b, c, d] = generation.to_be_bytes();
     u32::from_be_bytes([a, b, c, d])
 }
 
 /// The generations, as requests ask for them.
-pub struct Revocations {
-    generations: Generations,
-    remembered: LoadingCache<u32>,
+pub struct TokenRevocations {
+    generations: TokenGenerationStore,
+    cache: LoadingCache<u32>,
     failures: Arc<FailureLog>,
 }
 
-impl Revocations {
+impl TokenRevocations {
     /// Those in `generations`.
-    pub fn new(generations: Generations) -> Self {
-        let remembered = LoadingCache::new(REMEMBERED, FRESH, true, |_| 0);
-        Self { generations, remembered, failures: Arc::default() }
+    pub fn new(generations: TokenGenerationStore) -> Self {
+        let remembered = LoadingCache::new(CACHE_BYTES, CACHE_TTL, true, |_| 0);
+        Self { generations, cache: remembered, failures: Arc::default() }
     }
 
     /// The user's generation now; `None`: there is no telling.
     pub async fn current(&self, user: &str) -> Option<u32> {
-        told(&self.failures, self.generations.read(&short(user)).await)
+        log_outcome(&self.failures, self.generations.read(&storage_id(user)).await)
     }
 
     /// The user's generation as it was a moment ago, or as it was known last.
     pub async fn recent(&self, user: &str) -> Option<u32> {
-        let user = short(user);
+        let user = storage_id(user);
         let ask = || {
             let (generations, user) = (self.generations.clone(), user.clone().into_owned());
             let failures = Arc::clone(&self.failures);
-            async move { told(&failures, generations.read(&user).await) }
+            async move { log_outcome(&failures, generations.read(&user).await) }
         };
-        self.remembered.get(&user, ask).await
+        self.cache.get(&user, ask).await
     }
 
     /// Revokes what was issued to the user so far; false where that cannot be done now.
     pub async fn revoke(&self, user: &str) -> bool {
-        let user = short(user);
-        let advanced = told(&self.failures, self.generations.advance(&user).await);
-        self.remembered.invalidate(&user);
+        let user = storage_id(user);
+        let advanced = log_outcome(&self.failures, self.generations.advance(&user).await);
+        self.cache.invalidate(&user);
         advanced.is_some()
     }
 
@@ -181,13 +182,13 @@ impl Revocations {
     }
 
     /// Resolves when what was issued to the user in `generation`, or without one by now, is revoked.
-    pub async fn revoked(&self, user: &str, generation: Option<u32>) {
+    pub async fn wait_until_revoked(&self, user: &str, generation: Option<u32>) {
         let mut began = generation;
         loop {
             if began.is_none() {
                 began = self.current(user).await;
             }
-            tokio::time::sleep(WATCH).await;
+            tokio::time::sleep(RECHECK_INTERVAL).await;
             if let Some(began) = began
                 && self.is_revoked(user, began).await
             {
@@ -198,7 +199,7 @@ impl Revocations {
 }
 
 /// The answer; the reason why there is none is told in the log.
-fn told<T>(failures: &FailureLog, answer: Result<T, String>) -> Option<T> {
+fn log_outcome<T>(failures: &FailureLog, answer: Result<T, String>) -> Option<T> {
     match answer {
         Ok(answer) => {
             if failures.is_over(Instant::now()) {
@@ -225,7 +226,7 @@ mod tests {
     #[tokio::test]
     async fn generations_in_memory_are_bounded_in_bytes() {
         let kept = in_memory(1 << 20);
-        let revocations = Revocations::new(Generations::Memory(kept.clone()));
+        let revocations = TokenRevocations::new(TokenGenerationStore::Memory(kept.clone()));
         for number in 0..20_000 {
             assert!(revocations.revoke(&format!("{number}{}", "x".repeat(50))).await);
         }

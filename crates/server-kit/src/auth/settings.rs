@@ -1,16 +1,16 @@
-//! What authentication is told (`Auth`).
+//! What authentication is told (`AuthSettings`).
 
 use std::time::Duration;
 
 use url::Url;
 
-use super::keys::{Key, KeyError};
+use super::keys::{KeyError, VerificationKey};
 use super::path_token;
 use primitives::secret::Secret;
 
-/// How tokens are found and verified (`Auth.Jwt`).
+/// How tokens are found and verified (`AuthSettings.Jwt`).
 #[derive(Clone, Debug)]
-pub struct Auth {
+pub struct AuthSettings {
     /// Whose tokens are accepted; empty means that no token can be valid.
     pub issuers: Vec<Issuer>,
     /// Where a token is looked for, in this order; the first that has one decides.
@@ -49,12 +49,12 @@ impl KeySource {
     /// Whether the key can be used, as far as can be told without fetching anything.
     pub fn check(&self) -> Result<(), KeyError> {
         match self {
-            Self::Secret(secret) => Key::shared(secret).map(drop),
-            Self::PublicKey(pem) => Key::public(pem).map(drop),
+            Self::Secret(secret) => VerificationKey::from_secret(secret).map(drop),
+            Self::PublicKey(pem) => VerificationKey::from_pem(pem).map(drop),
             Self::Jwks(url) => {
                 let is_plain = url.username().is_empty() && url.password().is_none();
                 let is_web = matches!(url.scheme(), "http" | "https");
-                if is_plain && is_web { Ok(()) } else { Err(KeyError::Address) }
+                if is_plain && is_web { Ok(()) } else { Err(KeyError::InvalidJwksUrl) }
             }
         }
     }

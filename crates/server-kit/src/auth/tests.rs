@@ -91,8 +91,8 @@ fn secret(text: &str) -> KeySource {
     KeySource::Secret(Secret::new(text))
 }
 
-fn settings(issuers: Vec<Issuer>) -> Auth {
-    Auth {
+fn settings(issuers: Vec<Issuer>) -> AuthSettings {
+    AuthSettings {
         issuers,
         token_from: vec![TokenSource::Header],
         leeway: Duration::from_secs(30),
@@ -108,7 +108,7 @@ fn client() -> reqwest::Client {
 }
 
 fn authenticator(issuers: Vec<Issuer>, clock: &Clock) -> Arc<Authenticator> {
-    let spawner: Spawner = Arc::new(|task| drop(Handle::current().spawn(task)));
+    let spawner: TaskSpawner = Arc::new(|task| drop(Handle::current().spawn(task)));
     Arc::new(Authenticator::new(&settings(issuers), client(), clock.clone(), spawner).expect("usable keys"))
 }
 
@@ -121,11 +121,11 @@ fn bearing(token: &str) -> HeaderMap {
     HeaderMap::from_iter([(AUTHORIZATION, value)])
 }
 
-async fn ask(authenticator: &Authenticator, token: &str) -> Result<String, Refusal> {
+async fn ask(authenticator: &Authenticator, token: &str) -> Result<String, AuthenticationError> {
     authenticator.authenticate(&bearing(token), None).await.map(|claims| claims.subject.clone())
 }
 
-fn ok() -> Result<String, Refusal> {
+fn ok() -> Result<String, AuthenticationError> {
     Ok("user-1".to_owned())
 }
 
@@ -147,29 +147,29 @@ async fn every_claim_is_judged() {
     let table = [
         (good(), ok()),
         (with("exp", json!(NOW - 29)), ok()),
-        (with("exp", json!(NOW - 30)), Err(Refusal::Expired)),
-        (with("exp", json!(0)), Err(Refusal::Expired)),
-        (with("exp", json!(-1)), Err(Refusal::Expired)),
+        (with("exp", json!(NOW - 30)), Err(AuthenticationError::Expired)),
+        (with("exp", json!(0)), Err(AuthenticationError::Expired)),
+        (with("exp", json!(-1)), Err(AuthenticationError::Expired)),
         (with("exp", json!(1e300)), ok()),
         (with("exp", json!(u64::MAX)), ok()),
         (with("exp", json!(NOW as f64 + 0.5)), ok()),
-        (with("exp", json!("1800000600")), Err(Refusal::Malformed)),
-        (with("exp", json!(null)), Err(Refusal::Malformed)),
-        (without("exp"), Err(Refusal::Malformed)),
+        (with("exp", json!("1800000600")), Err(AuthenticationError::Malformed)),
+        (with("exp", json!(null)), Err(AuthenticationError::Malformed)),
+        (without("exp"), Err(AuthenticationError::Malformed)),
         (with("nbf", json!(NOW + 30)), ok()),
-        (with("nbf", json!(NOW + 31)), Err(Refusal::NotYetValid)),
-        (with("nbf", json!(true)), Err(Refusal::Malformed)),
-        (with("iss", json!("https://other.example")), Err(Refusal::WrongIssuer)),
-        (with("iss", json!(["https://auth.example"])), Err(Refusal::Malformed)),
-        (without("iss"), Err(Refusal::WrongIssuer)),
-        (with("aud", json!("other")), Err(Refusal::WrongAudience)),
+        (with("nbf", json!(NOW + 31)), Err(AuthenticationError::NotYetValid)),
+        (with("nbf", json!(true)), Err(AuthenticationError::Malformed)),
+        (with("iss", json!("https://other.example")), Err(AuthenticationError::WrongIssuer)),
+        (with("iss", json!(["https://auth.example"])), Err(AuthenticationError::Malformed)),
+        (without("iss"), Err(AuthenticationError::WrongIssuer)),
+        (with("aud", json!("other")), Err(AuthenticationError::WrongAudience)),
         (with("aud", json!(["other", "tidegate"])), ok()),
-        (with("aud", json!([])), Err(Refusal::WrongAudience)),
-        (with("aud", json!({"tidegate": 1})), Err(Refusal::WrongAudience)),
-        (without("aud"), Err(Refusal::WrongAudience)),
-        (with("sub", json!("")), Err(Refusal::NoSubject)),
-        (with("sub", json!(7)), Err(Refusal::NoSubject)),
-        (without("sub"), Err(Refusal::NoSubject)),
+        (with("aud", json!([])), Err(AuthenticationError::WrongAudience)),
+        (with("aud", json!({"tidegate": 1})), Err(AuthenticationError::WrongAudience)),
+        (without("aud"), Err(AuthenticationError::WrongAudience)),
+        (with("sub", json!("")), Err(AuthenticationError::NoSubject)),
+        (with("sub", json!(7)), Err(AuthenticationError::NoSubject)),
+        (without("sub"), Err(AuthenticationError::NoSubject)),
     ];
     let signer = Signer::hs256(SECRET.as_bytes());
     for (claims, expected) in table {
@@ -210,7 +210,7 @@ async fn what_is_no_token_is_refused_as_malformed() {
         signer.sign(None, &with("filling", json!("x".repeat(8 * 1024)))),
     ]);
     for token in table {
-        assert_eq!(ask(&authenticator, &token).await, Err(Refusal::Malformed), "{token}");
+        assert_eq!(ask(&authenticator, &token).await, Err(AuthenticationError::Malformed), "{token}");
     }
 }
 
@@ -226,7 +226,12 @@ async fn each_algorithm_verifies_with_its_own_kind_of_key() {
         let (header, _) = message.split_once('.').expect("three parts");
         let other = encode(&with("sub", json!("admin")));
         for forged in [format!("{header}.{other}.{signature}"), format!("{message}."), format!("{message}.AAAA")] {
-            assert_eq!(ask(&authenticator, &forged).await, Err(Refusal::BadSignature), "{:?}", signer.algorithm);
+            assert_eq!(
+                ask(&authenticator, &forged).await,
+                Err(AuthenticationError::BadSignature),
+                "{:?}",
+                signer.algorithm
+            );
         }
     }
 }
@@ -249,12 +254,12 @@ async fn a_token_cannot_choose_how_it_is_verified() {
     };
     // The public key is no secret, so a token signed with it as one must not pass.
     let confused = Signer::hs256(&key.public).sign(None, &good());
-    assert_eq!(ask(&by_key, &confused).await, Err(Refusal::UnsupportedAlgorithm));
-    assert_eq!(ask(&by_secret, &key.sign(None, &good())).await, Err(Refusal::UnsupportedAlgorithm));
+    assert_eq!(ask(&by_key, &confused).await, Err(AuthenticationError::UnsupportedAlgorithm));
+    assert_eq!(ask(&by_secret, &key.sign(None, &good())).await, Err(AuthenticationError::UnsupportedAlgorithm));
     for algorithm in ["none", "None", "", "hs256", "HS384", "HS512", "RS512", "PS256", "ES384", "ES256K"] {
         for token in [named(algorithm, ""), named(algorithm, signature)] {
-            assert_eq!(ask(&by_secret, &token).await, Err(Refusal::UnsupportedAlgorithm), "{algorithm}");
-            assert_eq!(ask(&by_key, &token).await, Err(Refusal::UnsupportedAlgorithm), "{algorithm}");
+            assert_eq!(ask(&by_secret, &token).await, Err(AuthenticationError::UnsupportedAlgorithm), "{algorithm}");
+            assert_eq!(ask(&by_key, &token).await, Err(AuthenticationError::UnsupportedAlgorithm), "{algorithm}");
         }
     }
 }
@@ -269,11 +274,11 @@ async fn several_keys_of_one_issuer_are_all_tried() {
     for (key, claims, expected) in [
         ("the old secret, also of enough bytes", good(), ok()),
         (SECRET, good(), ok()),
-        (SECRET, with("exp", json!(1)), Err(Refusal::Expired)),
+        (SECRET, with("exp", json!(1)), Err(AuthenticationError::Expired)),
         // A name that is known is not judged by the keys of an issuer without a name, and the other way round.
-        ("a third secret, also of enough bytes", good(), Err(Refusal::BadSignature)),
+        ("a third secret, also of enough bytes", good(), Err(AuthenticationError::BadSignature)),
         ("a third secret, also of enough bytes", with("iss", json!("someone")), ok()),
-        (SECRET, with("iss", json!("someone")), Err(Refusal::BadSignature)),
+        (SECRET, with("iss", json!("someone")), Err(AuthenticationError::BadSignature)),
     ] {
         let token = Signer::hs256(key.as_bytes()).sign(None, &claims);
         assert_eq!(ask(&authenticator, &token).await, expected, "{key} {claims}");
@@ -294,21 +299,21 @@ fn keys_that_cannot_be_used_are_refused_at_the_start() {
         (KeySource::PublicKey(RSA_PUBLIC_PKCS1.to_vec()), Ok(())),
         (
             KeySource::PublicKey(b"-----BEGIN RSA PUBLIC KEY-----\nAAAA\n-----END RSA PUBLIC KEY-----".to_vec()),
-            Err(KeyError::Kind),
+            Err(KeyError::UnsupportedKind),
         ),
-        (KeySource::PublicKey(p384.public_key_pem().into_bytes()), Err(KeyError::Kind)),
+        (KeySource::PublicKey(p384.public_key_pem().into_bytes()), Err(KeyError::UnsupportedKind)),
         (KeySource::PublicKey(SHORT_RSA_PUBLIC.to_vec()), Err(KeyError::ShortRsa)),
         (KeySource::PublicKey(ec.serialize_pem().into_bytes()), Err(KeyError::NotPublicPem)),
         (KeySource::PublicKey(RSA.to_vec()), Err(KeyError::NotPublicPem)),
         (KeySource::PublicKey(b"ssh-ed25519 AAAA".to_vec()), Err(KeyError::NotPublicPem)),
         (url("https://auth.example/jwks"), Ok(())),
         (url("http://127.0.0.1:1/jwks"), Ok(())),
-        (url("file:///etc/passwd"), Err(KeyError::Address)),
-        (url("https://user:pass@auth.example/jwks"), Err(KeyError::Address)),
+        (url("file:///etc/passwd"), Err(KeyError::InvalidJwksUrl)),
+        (url("https://user:pass@auth.example/jwks"), Err(KeyError::InvalidJwksUrl)),
     ] {
         assert_eq!(keys.check(), expected, "{keys:?}");
         let made = Authenticator::new(&settings(vec![issuer(keys)]), client(), clock(), Arc::new(drop));
-        assert_eq!(made.err(), expected.err().map(|cause| BadIssuer { index: 0, cause }));
+        assert_eq!(made.err(), expected.err().map(|cause| InvalidIssuerKey { index: 0, cause }));
     }
 }
 
@@ -328,13 +333,13 @@ async fn a_verified_token_is_remembered_until_it_expires_and_a_refused_one_is_no
     let token = signer.sign(None, &with("exp", json!(NOW + 60)));
     let early = signer.sign(None, &with("nbf", json!(NOW + 90)));
     assert_eq!(ask(&authenticator, &token).await, ok());
-    assert_eq!(ask(&authenticator, &early).await, Err(Refusal::NotYetValid));
+    assert_eq!(ask(&authenticator, &early).await, Err(AuthenticationError::NotYetValid));
     assert_eq!(authenticator.verified.entries(), 1);
     clock.advance(seconds(89));
     assert_eq!(ask(&authenticator, &token).await, ok());
     assert_eq!(ask(&authenticator, &early).await, ok());
     clock.advance(seconds(1));
-    assert_eq!(ask(&authenticator, &token).await, Err(Refusal::Expired));
+    assert_eq!(ask(&authenticator, &token).await, Err(AuthenticationError::Expired));
 }
 
 #[tokio::test]
@@ -345,7 +350,7 @@ async fn the_room_for_verified_tokens_is_bounded() {
         let token = signer.sign(None, &with("filling", json!(format!("{count}{}", "x".repeat(5_000)))));
         assert_eq!(ask(&authenticator, &token).await, ok());
     }
-    assert!(authenticator.verified.usage() <= VERIFIED_BYTES);
+    assert!(authenticator.verified.usage() <= TOKEN_CACHE_BYTES);
 }
 
 // ---- Tokens for development ------------------------------------------------------------------------------------------

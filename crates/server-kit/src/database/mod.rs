@@ -30,7 +30,7 @@ static MIGRATIONS: Migrator = sqlx::migrate!("src/database/migrations");
 
 /// The database cannot be opened.
 #[derive(Debug, thiserror::Error)]
-pub enum OpenError {
+pub enum DatabaseOpenError {
     /// The address.
     #[error("Database.Url cannot be used: expected sqlite://PATH or postgres://USER@HOST/NAME")]
     BadUrl,
@@ -45,9 +45,9 @@ pub enum OpenError {
     Migrate(#[from] MigrateError),
 }
 
-impl OpenError {
+impl DatabaseOpenError {
     /// Whether the server does not answer (yet), so that another try may succeed.
-    pub fn is_absence(&self) -> bool {
+    pub fn is_unreachable(&self) -> bool {
         let error = match self {
             Self::Open(error) | Self::Migrate(MigrateError::Execute(error)) => error,
             Self::BadUrl | Self::Folder(_) | Self::Migrate(_) => return false,
@@ -84,7 +84,7 @@ macro_rules! on {
 impl Database {
     /// Opens the database and migrates it. A server that does not answer yet is no error where it was migrated before:
     /// see [`Database::migrate`].
-    pub async fn open(settings: &Settings) -> Result<Self, OpenError> {
+    pub async fn open(settings: &Settings) -> Result<Self, DatabaseOpenError> {
         match settings {
             Settings::Sqlite(path) => {
                 if let Some(folder) = path.parent() {
@@ -110,7 +110,7 @@ impl Database {
                 Ok(Self::Sqlite(pool.connect_with(options).await?))
             }
             Settings::Postgres { url, connections } => {
-                let options: PgConnectOptions = url.expose().parse().map_err(|_| OpenError::BadUrl)?;
+                let options: PgConnectOptions = url.expose().parse().map_err(|_| DatabaseOpenError::BadUrl)?;
                 let pool = PgPoolOptions::new().max_connections(*connections).acquire_timeout(ACQUIRE_TIMEOUT);
                 Ok(Self::Postgres(pool.connect_lazy_with(options.application_name("tidegate"))))
             }
@@ -118,7 +118,7 @@ impl Database {
     }
 
     /// Brings the tables up to date; returns how many migrations there are.
-    pub async fn migrate(&self) -> Result<usize, OpenError> {
+    pub async fn migrate(&self) -> Result<usize, DatabaseOpenError> {
         on!(self, pool => MIGRATIONS.run(pool).await)?;
         Ok(MIGRATIONS.iter().count())
     }

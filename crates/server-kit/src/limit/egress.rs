@@ -6,15 +6,15 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 
-use super::rule;
+use super::request_counter;
 use super::settings::EgressQuota;
 
 /// How long what the ledger said is believed, in milliseconds.
-pub const FRESH: u64 = 400;
+pub const TOTAL_TTL_MILLIS: u64 = 400;
 
 /// One subject's account of one period.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Account {
+pub struct EgressAccount {
     /// The policy.
     pub policy: Arc<str>,
     /// The subject.
@@ -30,46 +30,46 @@ pub struct Account {
 /// The ledger does not answer, for this reason; its text is for the log.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct Unavailable(pub String);
+pub struct EgressStoreError(pub String);
 
 /// Keeps what was sent, for all nodes.
 #[async_trait]
-pub trait Ledger: Send + Sync {
+pub trait EgressStore: Send + Sync {
     /// What the account has.
-    async fn read(&self, account: &Account) -> Result<u64, Unavailable>;
+    async fn read(&self, account: &EgressAccount) -> Result<u64, EgressStoreError>;
     /// Adds to the accounts; what each of them has then. All of it, or an error.
-    async fn add(&self, entries: &[(Account, u64)]) -> Result<Vec<u64>, Unavailable>;
+    async fn add(&self, entries: &[(EgressAccount, u64)]) -> Result<Vec<u64>, EgressStoreError>;
     /// Forgets the periods that have ended at `now`.
-    async fn forget(&self, now: u64) -> Result<(), Unavailable>;
+    async fn delete_ended(&self, now: u64) -> Result<(), EgressStoreError>;
 }
 
 /// The bytes that one subject was sent in a period, as far as they are known here.
 #[derive(Debug, Default)]
-pub struct Egress(Mutex<Counted>);
+pub struct EgressCounter(Mutex<EgressCounts>);
 
 #[derive(Debug, Default)]
-struct Counted {
+struct EgressCounts {
     period: u64,
     /// When the ledger was asked last, in milliseconds since the Unix epoch; 0: not yet in this period.
-    known: u64,
+    read_at: u64,
     /// Bytes that the ledger has; without a ledger, all.
     saved: u64,
     /// Bytes that the ledger is to be told of.
     unsaved: u64,
 }
 
-impl Egress {
+impl EgressCounter {
     /// The bytes of the period of `now`.
     pub fn used(&self, quota: &EgressQuota, now: u64) -> u64 {
         let mut counted = self.0.lock();
-        counted.begin(quota, now);
+        counted.roll_period(quota, now);
         counted.saved.saturating_add(counted.unsaved)
     }
 
     /// Counts what is sent; true for the first since the last saving, where there is a ledger to save it in (`kept`).
-    pub fn sent(&self, quota: &EgressQuota, bytes: u64, now: u64, kept: bool) -> bool {
+    pub fn add_sent(&self, quota: &EgressQuota, bytes: u64, now: u64, kept: bool) -> bool {
         let mut counted = self.0.lock();
-        counted.begin(quota, now);
+        counted.roll_period(quota, now);
         if !kept {
             counted.saved = counted.saved.saturating_add(bytes);
             return false;
@@ -80,15 +80,15 @@ impl Egress {
     }
 
     /// Whether the caller has to ask the ledger: in a new period everybody, and then one of them now and again.
-    pub fn is_due(&self, quota: &EgressQuota, now: u64) -> bool {
+    pub fn claim_refresh(&self, quota: &EgressQuota, now: u64) -> bool {
         let mut counted = self.0.lock();
-        counted.begin(quota, now);
-        if counted.known == 0 {
+        counted.roll_period(quota, now);
+        if counted.read_at == 0 {
             return true;
         }
-        let is_due = now >= counted.known.saturating_add(FRESH);
+        let is_due = now >= counted.read_at.saturating_add(TOTAL_TTL_MILLIS);
         if is_due {
-            counted.known = now;
+            counted.read_at = now;
         }
         is_due
     }
@@ -101,7 +101,7 @@ impl Egress {
 
     /// The ledger has `total` of this period at `now`, in which `saved` is what was not saved before. Where that period has
     /// ended meanwhile, it says nothing of the one that began.
-    pub fn is_saved(&self, period: u64, saved: u64, total: u64, now: u64) {
+    pub fn mark_saved(&self, period: u64, saved: u64, total: u64, now: u64) {
         let mut counted = self.0.lock();
         if counted.period != period {
             return;
@@ -109,13 +109,13 @@ impl Egress {
         // An older total may come behind a newer one.
         counted.saved = counted.saved.max(total);
         counted.unsaved = counted.unsaved.saturating_sub(saved);
-        counted.known = now;
+        counted.read_at = now;
     }
 }
 
-impl Counted {
+impl EgressCounts {
     /// A new period begins with nothing: nobody asks for what has not been saved of one that has ended.
-    fn begin(&mut self, quota: &EgressQuota, now: u64) {
+    fn roll_period(&mut self, quota: &EgressQuota, now: u64) {
         let period = period(quota, now);
         if self.period != period {
             *self = Self { period, ..Self::default() };
@@ -125,12 +125,12 @@ impl Counted {
 
 /// The number of the period of `now`.
 pub fn period(quota: &EgressQuota, now: u64) -> u64 {
-    now / rule::millis(quota.period)
+    now / request_counter::millis(quota.period)
 }
 
 /// When the period of `now` ends.
-pub fn ends(quota: &EgressQuota, now: u64) -> u64 {
-    (period(quota, now) + 1) * rule::millis(quota.period)
+pub fn period_end(quota: &EgressQuota, now: u64) -> u64 {
+    (period(quota, now) + 1) * request_counter::millis(quota.period)
 }
 
 #[cfg(test)]
@@ -142,28 +142,31 @@ mod tests {
     #[test]
     fn a_period_ends_and_what_was_sent_in_it_is_forgotten() {
         let quota = EgressQuota { bytes: 100, period: Duration::from_secs(10) };
-        let egress = Egress::default();
-        assert!(egress.is_due(&quota, 1_000_000) && egress.is_due(&quota, 1_000_000));
-        egress.is_saved(100, 0, 30, 1_000_000);
-        assert!(!egress.is_due(&quota, 1_000_399));
-        assert!(egress.is_due(&quota, 1_000_400) && !egress.is_due(&quota, 1_000_400), "one asks for all");
-        let sent = |bytes, now| egress.sent(&quota, bytes, now, true);
+        let egress = EgressCounter::default();
+        assert!(egress.claim_refresh(&quota, 1_000_000) && egress.claim_refresh(&quota, 1_000_000));
+        egress.mark_saved(100, 0, 30, 1_000_000);
+        assert!(!egress.claim_refresh(&quota, 1_000_399));
+        assert!(
+            egress.claim_refresh(&quota, 1_000_400) && !egress.claim_refresh(&quota, 1_000_400),
+            "one asks for all"
+        );
+        let sent = |bytes, now| egress.add_sent(&quota, bytes, now, true);
         assert!(sent(20, 1_000_400) && !sent(5, 1_000_400) && !sent(0, 1_000_400));
         assert_eq!(egress.used(&quota, 1_009_999), 55);
-        egress.is_saved(100, 25, 60, 1_009_999);
+        egress.mark_saved(100, 25, 60, 1_009_999);
         assert_eq!((egress.used(&quota, 1_009_999), egress.unsaved(100)), (60, 0));
-        assert_eq!(ends(&quota, 1_009_999), 1_010_000);
+        assert_eq!(period_end(&quota, 1_009_999), 1_010_000);
         assert_eq!(egress.used(&quota, 1_010_000), 0);
-        assert!(egress.is_due(&quota, 1_010_000));
+        assert!(egress.claim_refresh(&quota, 1_010_000));
     }
 
     #[test]
     fn without_a_ledger_nothing_waits_to_be_saved_and_a_period_begins_with_nothing() {
         let quota = EgressQuota { bytes: 100, period: Duration::from_secs(10) };
-        let egress = Egress::default();
-        assert!(!egress.sent(&quota, 70, 1_000_000, false) && !egress.sent(&quota, 50, 1_009_999, false));
+        let egress = EgressCounter::default();
+        assert!(!egress.add_sent(&quota, 70, 1_000_000, false) && !egress.add_sent(&quota, 50, 1_009_999, false));
         assert_eq!((egress.used(&quota, 1_009_999), egress.unsaved(100)), (120, 0));
-        egress.sent(&quota, 30, 1_010_000, false);
+        egress.add_sent(&quota, 30, 1_010_000, false);
         assert_eq!(egress.used(&quota, 1_010_000), 30);
         assert_eq!(egress.used(&quota, 1_020_000), 0);
     }
@@ -171,14 +174,14 @@ mod tests {
     #[test]
     fn nothing_of_a_period_that_has_ended_counts_in_the_next_one() {
         let quota = EgressQuota { bytes: 100, period: Duration::from_secs(10) };
-        let egress = Egress::default();
-        assert!(egress.sent(&quota, 90, 1_009_999, true));
+        let egress = EgressCounter::default();
+        assert!(egress.add_sent(&quota, 90, 1_009_999, true));
         assert_eq!((egress.used(&quota, 1_010_000), egress.unsaved(100), egress.unsaved(101)), (0, 0, 0));
-        assert!(egress.sent(&quota, 5, 1_010_000, true), "that is saved anew");
+        assert!(egress.add_sent(&quota, 5, 1_010_000, true), "that is saved anew");
         // What the ledger was told before comes back late.
-        egress.is_saved(100, 90, 190, 1_010_001);
+        egress.mark_saved(100, 90, 190, 1_010_001);
         assert_eq!((egress.used(&quota, 1_010_001), egress.unsaved(101)), (5, 5));
-        egress.is_saved(101, 5, 7, 1_010_002);
+        egress.mark_saved(101, 5, 7, 1_010_002);
         assert_eq!((egress.used(&quota, 1_010_002), egress.unsaved(101)), (7, 0));
     }
 }

@@ -6,7 +6,7 @@ use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
 pub struct LimitMetrics {
     decisions: IntCounterVec,
     shared: IntCounterVec,
-    ledger: IntCounter,
+    egress_store_failures: IntCounter,
 }
 
 /// The counters of one policy.
@@ -24,7 +24,7 @@ pub struct PolicyMetrics {
 
 /// The counters of the shared counts.
 #[derive(Clone)]
-pub struct SharedMetrics {
+pub struct SharedLimitMetrics {
     /// Questions without an answer in time.
     pub failed: IntCounter,
     /// Questions not asked because of that.
@@ -46,14 +46,14 @@ impl LimitMetrics {
                 "Decisions made without Redis though it is configured: it did not answer in time, or was not asked because of that",
                 &["cause"],
             )?,
-            ledger: IntCounter::new(
+            egress_store_failures: IntCounter::new(
                 "tidegate_limit_ledger_failures_total",
                 "Egress that could not be read or saved; what was not saved is tried again",
             )?,
         };
         registry.register(Box::new(this.decisions.clone()))?;
         registry.register(Box::new(this.shared.clone()))?;
-        registry.register(Box::new(this.ledger.clone()))?;
+        registry.register(Box::new(this.egress_store_failures.clone()))?;
         Ok(this)
     }
 
@@ -69,15 +69,15 @@ impl LimitMetrics {
     }
 
     /// The counters of the shared counts.
-    pub fn shared(&self) -> SharedMetrics {
-        SharedMetrics {
+    pub fn shared(&self) -> SharedLimitMetrics {
+        SharedLimitMetrics {
             failed: self.shared.with_label_values(&["unanswered"]),
             skipped: self.shared.with_label_values(&["not_asked"]),
         }
     }
 
     /// The counter of the ledger's failures.
-    pub fn ledger(&self) -> &IntCounter {
-        &self.ledger
+    pub fn egress_store_failures(&self) -> &IntCounter {
+        &self.egress_store_failures
     }
 }

@@ -4,28 +4,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// All policies.
-pub type Settings = Vec<Policy>;
+pub type Settings = Vec<RateLimitPolicy>;
 
 /// One policy: what is limited, and for whom. At least one of the limits is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Policy {
+pub struct RateLimitPolicy {
     /// Its name, which routes and API classes use.
     pub name: Arc<str>,
     /// How many requests.
-    pub requests: Option<Rule>,
+    pub requests: Option<RequestLimit>,
     /// How many at once, each counted until the end of its answer.
     pub streams: Option<u32>,
     /// How fast all answers of one subject together.
-    pub bandwidth: Option<Bandwidth>,
+    pub bandwidth: Option<BandwidthLimit>,
     /// How much in a period.
     pub egress: Option<EgressQuota>,
     /// Who shares one count.
-    pub partition: Partition,
+    pub partition: LimitPartition,
 }
 
 /// How requests are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rule {
+pub enum RequestLimit {
     /// So many in a window of `segments` segments, which forgets one segment at a time (.NET's `SlidingWindow`); with
     /// one segment it is a `FixedWindow`.
     Window {
@@ -47,7 +47,7 @@ pub enum Rule {
     },
 }
 
-impl Rule {
+impl RequestLimit {
     /// The most requests that can be made at once.
     pub fn limit(&self) -> u32 {
         match self {
@@ -59,7 +59,7 @@ impl Rule {
 
 /// A speed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bandwidth {
+pub struct BandwidthLimit {
     /// Bytes in a second.
     pub rate: u64,
     /// Bytes that may go ahead of it.
@@ -77,7 +77,7 @@ pub struct EgressQuota {
 
 /// Who shares one count.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Partition {
+pub enum LimitPartition {
     /// A user; who has no token, an address.
     User,
     /// An address; of IPv6 a /64.

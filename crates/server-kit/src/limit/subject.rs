@@ -7,20 +7,20 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
 
-use super::settings::Partition;
+use super::settings::LimitPartition;
 use http_semantics::client_ip;
 
 /// Longest name of a subject that is kept as it is.
-const MAX_NAME: usize = 128;
+const MAX_NAME_BYTES: usize = 128;
 /// Longest value of a claim that is kept as it is. Streaming URLs carry the value, and have little room.
-const MAX_VALUE: usize = 17;
+const MAX_VALUE_BYTES: usize = 17;
 /// Bytes of a longer one's digest that name it.
-const VALUE_DIGEST: usize = 12;
+const VALUE_DIGEST_BYTES: usize = 12;
 /// The count of all that lack what a policy parts them by.
-const NOBODY: &str = "-";
+const UNKNOWN_SUBJECT: &str = "-";
 
 /// What is known of who asks.
-pub struct Who<'a> {
+pub struct RequesterInfo<'a> {
     /// The user, by token.
     pub user: Option<&'a str>,
     /// A claim of the token; `None` where it is absent or empty.
@@ -38,11 +38,11 @@ pub struct ClaimValue(String);
 impl ClaimValue {
     /// The value of a token's claim.
     pub fn new(value: &str) -> Self {
-        if value.len() <= MAX_VALUE && !value.starts_with('#') {
+        if value.len() <= MAX_VALUE_BYTES && !value.starts_with('#') {
             return Self(value.to_owned());
         }
         let digest = Sha256::digest(value.as_bytes());
-        Self(format!("#{}", URL_SAFE_NO_PAD.encode(&digest[..VALUE_DIGEST])))
+        Self(format!("#{}", URL_SAFE_NO_PAD.encode(&digest[..VALUE_DIGEST_BYTES])))
     }
 
     /// The value that [`ClaimValue::into_text`] gave.
@@ -57,13 +57,13 @@ impl ClaimValue {
 }
 
 /// The subject of `who` under `partition`. A letter keeps a user from taking an address's name.
-pub fn of(partition: &Partition, who: &Who<'_>) -> String {
+pub fn subject_for(partition: &LimitPartition, who: &RequesterInfo<'_>) -> String {
     match (partition, who.user) {
-        (Partition::User, Some(name)) => user(name),
-        (Partition::User, None) | (Partition::Address, _) => address(who.address),
-        (Partition::Route, _) => named('r', who.route),
-        (Partition::Claim(claim), _) => {
-            (who.claim)(claim).map_or_else(|| NOBODY.to_owned(), |ClaimValue(text)| format!("c:{text}"))
+        (LimitPartition::User, Some(name)) => user(name),
+        (LimitPartition::User, None) | (LimitPartition::Address, _) => address(who.address),
+        (LimitPartition::Route, _) => named('r', who.route),
+        (LimitPartition::Claim(claim), _) => {
+            (who.claim)(claim).map_or_else(|| UNKNOWN_SUBJECT.to_owned(), |ClaimValue(text)| format!("c:{text}"))
         }
     }
 }
@@ -75,11 +75,11 @@ pub fn user(name: &str) -> String {
 
 /// The subject of an address: of IPv6 the /64, which one customer has whole (RFC 6177).
 pub fn address(address: Option<IpAddr>) -> String {
-    address.map_or_else(|| NOBODY.to_owned(), |address| format!("a:{}", client_ip::client_network(address)))
+    address.map_or_else(|| UNKNOWN_SUBJECT.to_owned(), |address| format!("a:{}", client_ip::client_network(address)))
 }
 
 fn named(kind: char, name: &str) -> String {
-    if name.len() <= MAX_NAME {
+    if name.len() <= MAX_NAME_BYTES {
         return format!("{kind}:{name}");
     }
     let digest = Sha256::digest(name.as_bytes());
@@ -98,22 +98,22 @@ mod tests {
     fn every_request_has_a_count_and_who_lacks_the_key_shares_the_strictest() {
         let claim = |name: &str| (name == "org").then(|| ClaimValue::new("acme"));
         let (v4, v6) = ("192.0.2.7".parse().ok(), "2001:db8:1:2:3:4:5:6".parse().ok());
-        let user = Partition::User;
-        let org = |name: &str| Partition::Claim(name.into());
-        let table: [(&Partition, Option<&str>, Option<IpAddr>, &str); 9] = [
+        let user = LimitPartition::User;
+        let org = |name: &str| LimitPartition::Claim(name.into());
+        let table: [(&LimitPartition, Option<&str>, Option<IpAddr>, &str); 9] = [
             (&user, Some("alice"), v4, "u:alice"),
             (&user, Some("a:192.0.2.7"), v4, "u:a:192.0.2.7"),
             (&user, None, v4, "a:192.0.2.7"),
             (&user, None, None, "-"),
-            (&Partition::Address, Some("alice"), v4, "a:192.0.2.7"),
-            (&Partition::Address, None, v6, "a:2001:db8:1:2::"),
-            (&Partition::Route, Some("alice"), v4, "r:stream"),
+            (&LimitPartition::Address, Some("alice"), v4, "a:192.0.2.7"),
+            (&LimitPartition::Address, None, v6, "a:2001:db8:1:2::"),
+            (&LimitPartition::Route, Some("alice"), v4, "r:stream"),
             (&org("org"), None, v4, "c:acme"),
             (&org("team"), Some("alice"), v4, "-"),
         ];
         for (partition, user, address, expected) in table {
-            let who = Who { user, claim: &claim, address, route: "stream" };
-            assert_eq!(of(partition, &who), expected, "{partition:?}");
+            let who = RequesterInfo { user, claim: &claim, address, route: "stream" };
+            assert_eq!(subject_for(partition, &who), expected, "{partition:?}");
         }
     }
 
@@ -122,7 +122,7 @@ mod tests {
         let (long, other) = ("tenant-of-eighteen", "tenant-of-eighteem");
         let name = |value: &str| ClaimValue::new(value).into_text();
         assert_eq!((name("acme"), name("seventeen-bytes-1")), ("acme".to_owned(), "seventeen-bytes-1".to_owned()));
-        assert!(name(long).len() == MAX_VALUE && name(long) != name(other));
+        assert!(name(long).len() == MAX_VALUE_BYTES && name(long) != name(other));
         assert_ne!(name(&name(long)), name(long), "who is called as a digest is");
         assert_eq!(ClaimValue::from_text(name(long)), ClaimValue::new(long));
     }
@@ -130,6 +130,6 @@ mod tests {
     #[test]
     fn a_long_name_is_shortened_and_still_its_own() {
         let (one, other) = (user(&"x".repeat(4000)), user(&"y".repeat(4000)));
-        assert!(one.len() < MAX_NAME && one != other);
+        assert!(one.len() < MAX_NAME_BYTES && one != other);
     }
 }

@@ -9,7 +9,7 @@ use std::fmt::{Display, Formatter, Result};
 
 /// The name of something that is kept, without the operator's prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Key<'a> {
+pub enum RedisKey<'a> {
     /// A user's position in an item; of other kinds than audio with the kind behind the word.
     Position {
         /// The user's id.
@@ -85,37 +85,41 @@ pub enum Key<'a> {
     },
 }
 
-impl Display for Key<'_> {
+impl Display for RedisKey<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         match *self {
-            Self::Position { user, kind: None, item } => write!(f, "player:{}:{}", Part(user), Part(item)),
+            Self::Position { user, kind: None, item } => {
+                write!(f, "player:{}:{}", EscapedKeyPart(user), EscapedKeyPart(item))
+            }
             Self::Position { user, kind: Some(kind), item } => {
-                write!(f, "player.{}:{}:{}", Part(kind), Part(user), Part(item))
+                write!(f, "player.{}:{}:{}", EscapedKeyPart(kind), EscapedKeyPart(user), EscapedKeyPart(item))
             }
-            Self::PositionIndex { user } => write!(f, "player.items:{}", Part(user)),
-            Self::StreamUrl { user, track } => write!(f, "stream:{}:{}", Part(user), Part(track)),
-            Self::StreamGeneration { user } => write!(f, "stream.gen:{}", Part(user)),
+            Self::PositionIndex { user } => write!(f, "player.items:{}", EscapedKeyPart(user)),
+            Self::StreamUrl { user, track } => write!(f, "stream:{}:{}", EscapedKeyPart(user), EscapedKeyPart(track)),
+            Self::StreamGeneration { user } => write!(f, "stream.gen:{}", EscapedKeyPart(user)),
             Self::LimitRequests { policy, subject } => {
-                write!(f, "limit:{{{}:{}}}:requests", Part(policy), Part(subject))
+                write!(f, "limit:{{{}:{}}}:requests", EscapedKeyPart(policy), EscapedKeyPart(subject))
             }
-            Self::LimitStreams { policy, subject } => write!(f, "limit:{{{}:{}}}:streams", Part(policy), Part(subject)),
+            Self::LimitStreams { policy, subject } => {
+                write!(f, "limit:{{{}:{}}}:streams", EscapedKeyPart(policy), EscapedKeyPart(subject))
+            }
             Self::Egress { policy, subject, period } => {
-                write!(f, "egress:{}:{}:{period}", Part(policy), Part(subject))
+                write!(f, "egress:{}:{}:{period}", EscapedKeyPart(policy), EscapedKeyPart(subject))
             }
-            Self::Session { id } => write!(f, "session:{}", Part(id)),
-            Self::SessionMetadata { id } => write!(f, "session:{}:metadata", Part(id)),
-            Self::SessionAudio { id } => write!(f, "session:{}:audio", Part(id)),
+            Self::Session { id } => write!(f, "session:{}", EscapedKeyPart(id)),
+            Self::SessionMetadata { id } => write!(f, "session:{}:metadata", EscapedKeyPart(id)),
+            Self::SessionAudio { id } => write!(f, "session:{}:audio", EscapedKeyPart(id)),
             Self::Sessions => f.write_str("share:sessions"),
             Self::TicketKeys => f.write_str("share:ticket-keys"),
-            Self::SessionChannel { id } => write!(f, "share.channel:{}", Part(id)),
+            Self::SessionChannel { id } => write!(f, "share.channel:{}", EscapedKeyPart(id)),
         }
     }
 }
 
 /// A part of a key, escaped.
-struct Part<'a>(&'a str);
+struct EscapedKeyPart<'a>(&'a str);
 
-impl Display for Part<'_> {
+impl Display for EscapedKeyPart<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
         let mut plain = self.0;
         while let Some(at) = plain.find(['%', ':', '{', '}']) {
@@ -165,27 +169,27 @@ mod tests {
     ];
 
     /// Every key of two ids.
-    fn keys<'a>(one: &'a str, two: &'a str) -> Vec<Key<'a>> {
+    fn keys<'a>(one: &'a str, two: &'a str) -> Vec<RedisKey<'a>> {
         let (user, item, policy, subject) = (one, two, one, two);
-        let position = |kind| Key::Position { user, kind, item };
+        let position = |kind| RedisKey::Position { user, kind, item };
         vec![
             position(None),
             position(Some("audiobook")),
             position(Some("podcast")),
             position(Some("film")),
-            Key::PositionIndex { user },
-            Key::StreamUrl { user, track: item },
-            Key::StreamGeneration { user },
-            Key::LimitRequests { policy, subject },
-            Key::LimitStreams { policy, subject },
-            Key::Egress { policy, subject, period: 0 },
-            Key::Egress { policy, subject, period: 1 },
-            Key::Session { id: one },
-            Key::SessionMetadata { id: one },
-            Key::SessionAudio { id: one },
-            Key::Sessions,
-            Key::TicketKeys,
-            Key::SessionChannel { id: one },
+            RedisKey::PositionIndex { user },
+            RedisKey::StreamUrl { user, track: item },
+            RedisKey::StreamGeneration { user },
+            RedisKey::LimitRequests { policy, subject },
+            RedisKey::LimitStreams { policy, subject },
+            RedisKey::Egress { policy, subject, period: 0 },
+            RedisKey::Egress { policy, subject, period: 1 },
+            RedisKey::Session { id: one },
+            RedisKey::SessionMetadata { id: one },
+            RedisKey::SessionAudio { id: one },
+            RedisKey::Sessions,
+            RedisKey::TicketKeys,
+            RedisKey::SessionChannel { id: one },
         ]
     }
 
@@ -212,9 +216,9 @@ mod tests {
     fn the_two_counts_of_a_subject_are_on_one_node_of_a_cluster_and_other_keys_where_they_fall() {
         for prefix in ["", "tide:", "{tide}", "a}b"] {
             for (policy, subject) in HOSTILE.iter().flat_map(|one| HOSTILE.map(|two| (*one, two))) {
-                let named = |key: Key<'_>| format!("{prefix}{key}");
-                let requests = named(Key::LimitRequests { policy, subject });
-                let streams = named(Key::LimitStreams { policy, subject });
+                let named = |key: RedisKey<'_>| format!("{prefix}{key}");
+                let requests = named(RedisKey::LimitRequests { policy, subject });
+                let streams = named(RedisKey::LimitStreams { policy, subject });
                 assert_eq!(hashed(&requests), hashed(&streams));
                 if prefix.contains('{') {
                     continue;
@@ -229,15 +233,15 @@ mod tests {
     #[test]
     fn keys_are_those_of_the_documents() {
         for (key, name) in [
-            (Key::Position { user: "u1", kind: None, item: "t1" }, "player:u1:t1"),
-            (Key::Position { user: "a:b", kind: Some("film"), item: "ü 1" }, "player.film:a%3Ab:ü 1"),
-            (Key::PositionIndex { user: "50%" }, "player.items:50%25"),
-            (Key::StreamUrl { user: "u1", track: "t1" }, "stream:u1:t1"),
-            (Key::StreamGeneration { user: "u1" }, "stream.gen:u1"),
-            (Key::LimitRequests { policy: "p", subject: "u:{alice}" }, "limit:{p:u%3A%7Balice%7D}:requests"),
-            (Key::Egress { policy: "p", subject: "a:192.0.2.1", period: 7 }, "egress:p:a%3A192.0.2.1:7"),
-            (Key::SessionMetadata { id: "123456" }, "session:123456:metadata"),
-            (Key::Sessions, "share:sessions"),
+            (RedisKey::Position { user: "u1", kind: None, item: "t1" }, "player:u1:t1"),
+            (RedisKey::Position { user: "a:b", kind: Some("film"), item: "ü 1" }, "player.film:a%3Ab:ü 1"),
+            (RedisKey::PositionIndex { user: "50%" }, "player.items:50%25"),
+            (RedisKey::StreamUrl { user: "u1", track: "t1" }, "stream:u1:t1"),
+            (RedisKey::StreamGeneration { user: "u1" }, "stream.gen:u1"),
+            (RedisKey::LimitRequests { policy: "p", subject: "u:{alice}" }, "limit:{p:u%3A%7Balice%7D}:requests"),
+            (RedisKey::Egress { policy: "p", subject: "a:192.0.2.1", period: 7 }, "egress:p:a%3A192.0.2.1:7"),
+            (RedisKey::SessionMetadata { id: "123456" }, "session:123456:metadata"),
+            (RedisKey::Sessions, "share:sessions"),
         ] {
             assert_eq!(key.to_string(), name);
         }

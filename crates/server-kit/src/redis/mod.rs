@@ -1,10 +1,10 @@
 //! Shared short-lived state: the one client of Redis or Valkey (single, sentinel, cluster, TLS, Unix socket).
 //!
 //! Owns connecting, reconnecting and how long a command may take. Knows nothing of what is kept there: each module
-//! that shares state has an adapter file of its own over [`Redis::within`], and decides what happens without Redis.
+//! that shares state has an adapter file of its own over [`Redis::client_with_timeout`], and decides what happens without Redis.
 //! What keys are called is in [`keys`] alone.
 
-mod fault;
+mod error_reporter;
 pub mod keys;
 pub mod settings;
 
@@ -17,9 +17,9 @@ use fred::interfaces::ClientLike;
 use fred::types::config::{Config, Options, ReconnectPolicy};
 use fred::types::{Builder, ClusterHash, CustomCommand, FromValue};
 
-use fault::Faults;
+use error_reporter::RedisErrorReporter;
 use futures::future::BoxFuture;
-use keys::Key;
+use keys::RedisKey;
 use settings::Settings;
 
 /// For a connection to be made.
@@ -27,30 +27,30 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// For the first connection, before the process goes on without it.
 const START_TIMEOUT: Duration = Duration::from_secs(3);
 /// Between two tries to reconnect, in milliseconds.
-const LEAST_WAIT: u32 = 50;
+const MIN_RECONNECT_MILLIS: u32 = 50;
 /// As above, at most.
-const MOST_WAIT: u32 = 1000;
+const MAX_RECONNECT_MILLIS: u32 = 1000;
 /// Messages of subscriptions that wait for whoever takes them.
-const MESSAGES: usize = 1024;
+const SUBSCRIPTION_CAPACITY: usize = 1024;
 
 /// The address cannot be used.
 #[derive(Debug, thiserror::Error)]
 #[error("State.Url cannot be used: expected redis://, rediss://, redis-cluster://, redis-sentinel:// or redis+unix://")]
-pub struct BadUrl;
+pub struct InvalidRedisUrl;
 
 /// The client. Clones share its connections.
 #[derive(Clone)]
 pub struct Redis {
     client: Client,
     prefix: String,
-    faults: Arc<Faults>,
+    errors: Arc<RedisErrorReporter>,
 }
 
 impl Redis {
     /// Connects. Where Redis does not answer at once the client goes on trying beside, and every command fails until
     /// it does: a proxy starts, and streams, without it.
-    pub async fn connect(settings: &Settings) -> Result<Self, BadUrl> {
-        let mut config = Config::from_url(settings.url.expose()).map_err(|_| BadUrl)?;
+    pub async fn connect(settings: &Settings) -> Result<Self, InvalidRedisUrl> {
+        let mut config = Config::from_url(settings.url.expose()).map_err(|_| InvalidRedisUrl)?;
         config.fail_fast = false;
         let client = Builder::from_config(config)
             .with_connection_config(|connection| {
@@ -59,21 +59,21 @@ impl Redis {
                 connection.reconnect_on_auth_error = true;
                 connection.max_command_attempts = 1;
             })
-            .set_policy(ReconnectPolicy::new_exponential(0, LEAST_WAIT, MOST_WAIT, 2))
+            .set_policy(ReconnectPolicy::new_exponential(0, MIN_RECONNECT_MILLIS, MAX_RECONNECT_MILLIS, 2))
             .build()
-            .map_err(|_| BadUrl)?;
+            .map_err(|_| InvalidRedisUrl)?;
         // Before the first error can come.
-        let faults = Arc::new(Faults::of(&client));
+        let faults = Arc::new(RedisErrorReporter::for_client(&client));
         client.connect();
         if tokio::time::timeout(START_TIMEOUT, client.wait_for_connect()).await.is_err() {
-            let error = faults.of_connection().unwrap_or_else(|| "no answer in time".to_owned());
+            let error = faults.connection_error().unwrap_or_else(|| "no answer in time".to_owned());
             tracing::warn!(error, "Redis (State.Url) does not answer: going on without it, and trying to connect");
         }
-        Ok(Self { client, prefix: settings.prefix.clone(), faults })
+        Ok(Self { client, prefix: settings.prefix.clone(), errors: faults })
     }
 
     /// The client for commands that take at most `budget` and fail at once while there is no connection.
-    pub fn within(&self, budget: Duration) -> WithOptions<Client> {
+    pub fn client_with_timeout(&self, budget: Duration) -> WithOptions<Client> {
         self.client().with_options(&Options { timeout: Some(budget), fail_fast: true, ..Options::default() })
     }
 
@@ -88,8 +88,8 @@ impl Redis {
     ) -> Result<R, Error> {
         let command = Self::command("EVAL", keys.first().map_or("", String::as_str));
         let all = [script.to_owned(), keys.len().to_string()].into_iter().chain(keys).chain(arguments).collect();
-        let client = self.within(budget);
-        self.in_time(budget, client.custom(command, all)).await
+        let client = self.client_with_timeout(budget);
+        self.run_with_timeout(budget, client.custom(command, all)).await
     }
 
     /// The command `name`, for the node that has `key` in a cluster. Its slot has to be said: where to look for the key
@@ -99,7 +99,7 @@ impl Redis {
     }
 
     /// What `command` says, within `budget` whatever state the client is in. What Redis refuses is told in the log.
-    pub async fn in_time<T>(
+    pub async fn run_with_timeout<T>(
         &self,
         budget: Duration,
         command: impl Future<Output = Result<T, Error>> + Send,
@@ -108,12 +108,12 @@ impl Redis {
         let command: BoxFuture<'_, _> = Box::pin(command);
         let late = |_| Err(Error::new(ErrorKind::Timeout, "no answer in time"));
         let answer = tokio::time::timeout(budget, command).await.unwrap_or_else(late);
-        answer.inspect_err(|error| self.faults.note(error, Instant::now()))
+        answer.inspect_err(|error| self.errors.log_refusal(error, Instant::now()))
     }
 
     /// The words of Redis or of the system in `error`, for the operator: one line without the password.
-    pub fn words(&self, error: &Error) -> String {
-        self.faults.words(error)
+    pub fn error_text(&self, error: &Error) -> String {
+        self.errors.error_text(error)
     }
 
     /// The client itself, for subscriptions and blocking reads.
@@ -122,25 +122,25 @@ impl Redis {
     }
 
     /// The same over connections of their own, for what would keep others waiting and for subscriptions.
-    pub fn apart(&self) -> Self {
+    pub fn with_own_connections(&self) -> Self {
         let client = self.client();
         let mut performance = client.perf_config();
-        performance.broadcast_channel_capacity = MESSAGES;
+        performance.broadcast_channel_capacity = SUBSCRIPTION_CAPACITY;
         let (connection, policy) = (client.connection_config().clone(), client.client_reconnect_policy());
         let client = Client::new(client.client_config(), Some(performance), Some(connection), policy);
-        let faults = Arc::new(Faults::of(&client));
+        let faults = Arc::new(RedisErrorReporter::for_client(&client));
         client.connect();
-        Self { client, prefix: self.prefix.clone(), faults }
+        Self { client, prefix: self.prefix.clone(), errors: faults }
     }
 
     /// The name of `key`, behind the operator's prefix.
-    pub fn key(&self, key: Key<'_>) -> String {
+    pub fn key(&self, key: RedisKey<'_>) -> String {
         format!("{}{key}", self.prefix)
     }
 
     /// Waits for a connection, no longer than that.
-    pub async fn ready(&self, budget: Duration) -> bool {
-        self.in_time(budget, self.client().wait_for_connect()).await.is_ok()
+    pub async fn wait_connected(&self, budget: Duration) -> bool {
+        self.run_with_timeout(budget, self.client().wait_for_connect()).await.is_ok()
     }
 
     /// Whether there is a connection.
@@ -150,17 +150,17 @@ impl Redis {
 
     /// Asks whether it answers; the error is the reason, for the operator.
     pub async fn check(&self, budget: Duration) -> Result<(), String> {
-        match self.in_time(budget, self.within(budget).ping::<String>(None)).await {
+        match self.run_with_timeout(budget, self.client_with_timeout(budget).ping::<String>(None)).await {
             Ok(_) => {
-                self.faults.forget_connection();
+                self.errors.clear_connection_errors();
                 Ok(())
             }
-            Err(error) => Err(self.faults.reason(&error)),
+            Err(error) => Err(self.errors.reason(&error)),
         }
     }
 
     /// Ends the connections, within `budget`: a client that was never connected would wait for Redis to take its farewell.
     pub async fn close(&self, budget: Duration) -> Result<(), Error> {
-        self.in_time(budget, self.client().quit()).await
+        self.run_with_timeout(budget, self.client().quit()).await
     }
 }

@@ -12,7 +12,7 @@ use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, fmt as form};
 
-use super::settings::{AccessLog, LogLevel, Telemetry};
+use super::settings::{AccessLogMode, LogLevel, TelemetrySettings};
 
 /// The target of access lines, so that they can be told from the rest.
 pub const ACCESS: &str = "access";
@@ -20,24 +20,24 @@ pub const ACCESS: &str = "access";
 /// Where the lines of the disk cache's library come from.
 const DISK_CACHE: [&str; 4] = ["foyer", "foyer_storage", "foyer_memory", "foyer_common"];
 /// Time in which its errors are counted before they are told.
-const GATHERED_FOR: Duration = Duration::from_secs(2);
+const GATHER_PERIOD: Duration = Duration::from_secs(2);
 /// Longest part of its first error that is told, in bytes.
-const MAX_ERROR: usize = 300;
+const MAX_ERROR_BYTES: usize = 300;
 
 /// Tells the errors of the disk cache's library: one line with their number in place of one with a backtrace for each, of
 /// which a damaged folder makes thousands.
 #[derive(Default)]
-struct DiskErrors {
-    gathered: Arc<Mutex<Gathered>>,
+struct DiskErrorLayer {
+    gathered: Arc<Mutex<PendingDiskErrors>>,
 }
 
 #[derive(Default)]
-struct Gathered {
+struct PendingDiskErrors {
     count: u64,
     first: String,
 }
 
-impl<S: Subscriber> Layer<S> for DiskErrors {
+impl<S: Subscriber> Layer<S> for DiskErrorLayer {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         if *event.metadata().level() > Level::WARN {
             return;
@@ -47,14 +47,14 @@ impl<S: Subscriber> Layer<S> for DiskErrors {
         if gathered.count > 1 {
             return;
         }
-        let mut first = FirstLine::default();
+        let mut first = FirstLineVisitor::default();
         event.record(&mut first);
         gathered.first = first.0;
         let gathered = Arc::clone(&self.gathered);
         // A thread for a moment, since the library logs from threads of its own; without it nothing is told.
         let _ = std::thread::Builder::new().name("disk-errors".to_owned()).spawn(move || {
-            std::thread::sleep(GATHERED_FOR);
-            let Gathered { count, first } = std::mem::take(&mut *gathered.lock());
+            std::thread::sleep(GATHER_PERIOD);
+            let PendingDiskErrors { count, first } = std::mem::take(&mut *gathered.lock());
             tracing::error!(count, "the disk cache is damaged or cannot be used ({count} errors): {first}");
         });
     }
@@ -62,21 +62,21 @@ impl<S: Subscriber> Layer<S> for DiskErrors {
 
 /// The first line of an event's message and error.
 #[derive(Default)]
-struct FirstLine(String);
+struct FirstLineVisitor(String);
 
-impl Visit for FirstLine {
+impl Visit for FirstLineVisitor {
     fn record_debug(&mut self, _: &Field, value: &dyn fmt::Debug) {
         let text = format!("{value:?}");
         let line = text.lines().next().unwrap_or_default();
         if !self.0.is_empty() {
             self.0.push_str(": ");
         }
-        self.0.push_str(&line[..line.floor_char_boundary(MAX_ERROR)]);
+        self.0.push_str(&line[..line.floor_char_boundary(MAX_ERROR_BYTES)]);
     }
 }
 
 /// Starts logging for the whole process; a second call changes nothing.
-pub fn start(settings: &Telemetry) {
+pub fn start(settings: &TelemetrySettings) {
     let level = match settings.log_level {
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,
@@ -88,18 +88,18 @@ pub fn start(settings: &Telemetry) {
         "{level},pingora=warn,pingora_core=warn,pingora_proxy=off,rustls=warn,hyper=warn,s3s=off,foyer=off,foyer_storage=off,foyer_memory=off,foyer_common=off"
     );
     directives.push_str(match settings.access_log {
-        AccessLog::Off => ",access=off",
-        AccessLog::Json | AccessLog::Text => ",access=info",
+        AccessLogMode::Off => ",access=off",
+        AccessLogMode::Json | AccessLogMode::Text => ",access=info",
     });
     let lines = form::layer().with_writer(std::io::stderr);
     let lines = match settings.access_log {
-        AccessLog::Text => lines.with_ansi(false).boxed(),
-        AccessLog::Json | AccessLog::Off => lines.json().flatten_event(true).boxed(),
+        AccessLogMode::Text => lines.with_ansi(false).boxed(),
+        AccessLogMode::Json | AccessLogMode::Off => lines.json().flatten_event(true).boxed(),
     };
     let disk = DISK_CACHE.map(|target| (target, LevelFilter::WARN));
     let started = tracing_subscriber::registry()
         .with(lines.with_filter(EnvFilter::new(directives)))
-        .with(DiskErrors::default().with_filter(Targets::new().with_targets(disk)))
+        .with(DiskErrorLayer::default().with_filter(Targets::new().with_targets(disk)))
         .try_init();
     if let Err(already) = started {
         tracing::debug!(reason = %already, "logging is already started");

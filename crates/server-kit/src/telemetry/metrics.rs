@@ -9,8 +9,8 @@ use prometheus::{
     TextEncoder,
 };
 
-use super::cache::{CacheMetrics, ReadCache};
-use super::upstreams::{Source, Upstreams};
+use super::cache_metrics::{CacheMetrics, CacheSnapshotSource};
+use super::upstream_metrics::{ClusterSnapshotSource, UpstreamCollector};
 
 /// Values of the label `userId_hash`: a keyed hash with few values, so that the series stay bounded and nobody can be
 /// found by it.
@@ -139,12 +139,12 @@ impl Metrics {
     }
 
     /// Shows what `source` reads of the clusters, at each scrape.
-    pub fn watch(&self, source: Source) -> Result<(), prometheus::Error> {
-        self.registry.register(Box::new(Upstreams::new(source)?))
+    pub fn register_upstreams(&self, source: ClusterSnapshotSource) -> Result<(), prometheus::Error> {
+        self.registry.register(Box::new(UpstreamCollector::new(source)?))
     }
 
     /// A stream of `user` begins; the guard ends it.
-    pub fn stream(self: &Arc<Self>, user: Option<&str>) -> Stream {
+    pub fn stream_started(self: &Arc<Self>, user: Option<&str>) -> ActiveStreamGuard {
         let bucket = user.map_or(USER_BUCKETS, |user| self.users.hash_one(user) as usize % USER_BUCKETS);
         let named = || {
             let name = if bucket == USER_BUCKETS { "none".to_owned() } else { bucket.to_string() };
@@ -153,7 +153,7 @@ impl Metrics {
         let gauge = self.buckets[bucket].get_or_init(named).clone();
         gauge.inc();
         self.streams.inc();
-        Stream { gauge }
+        ActiveStreamGuard { gauge }
     }
 
     /// A stream ended after `duration`.
@@ -162,17 +162,17 @@ impl Metrics {
     }
 
     /// `count` bytes of an object went to a player.
-    pub fn sent(&self, count: u64) {
+    pub fn bytes_sent(&self, count: u64) {
         self.bytes.inc_by(count);
     }
 
     /// A stream failed for `reason`, one of a closed set.
-    pub fn failed(&self, reason: &str) {
+    pub fn stream_failed(&self, reason: &str) {
         self.errors.with_label_values(&[reason]).inc();
     }
 
     /// What answering took: expired signatures, tries that were followed by another.
-    pub fn effort(&self, expired: u32, retries: u32) {
+    pub fn record_retries(&self, expired: u32, retries: u32) {
         self.expired.inc_by(expired.into());
         for attempt in 1..=retries {
             self.retries.with_label_values(&[attempt.min(3).to_string().as_str()]).inc();
@@ -180,7 +180,7 @@ impl Metrics {
     }
 
     /// A body was continued so often because of `cause`, one of a closed set.
-    pub fn resumed(&self, cause: &str, count: u32) {
+    pub fn body_resumed(&self, cause: &str, count: u32) {
         self.resumes.with_label_values(&[cause]).inc_by(count.into());
     }
 
@@ -190,7 +190,7 @@ impl Metrics {
     }
 
     /// A request on `route` was answered with `status` (0: the client left before an answer).
-    pub fn answered(&self, route: &str, status: u16) {
+    pub fn request_answered(&self, route: &str, status: u16) {
         let class = match status {
             100..=199 => "1xx",
             200..=299 => "2xx",
@@ -223,13 +223,13 @@ impl Metrics {
     }
 
     /// A request on a route with a cache was answered; `state`, of a closed set, is how it took part.
-    pub fn cached(&self, state: &str) {
+    pub fn cache_request(&self, state: &str) {
         self.cached.with_label_values(&[state]).inc();
     }
 
     /// Shows what `read` says of the cache from now on.
-    pub fn watch_cache(&self, read: ReadCache) -> Result<(), prometheus::Error> {
-        self.cache.watch(&self.registry, read)
+    pub fn register_cache(&self, read: CacheSnapshotSource) -> Result<(), prometheus::Error> {
+        self.cache.register(&self.registry, read)
     }
 
     /// Everything in Prometheus' text format.
@@ -248,12 +248,12 @@ fn seconds(name: &str, help: &str, buckets: &[f64]) -> HistogramOpts {
     HistogramOpts::new(name, help).buckets(buckets.to_vec())
 }
 
-/// A stream under way; see [`Metrics::stream`].
-pub struct Stream {
+/// A stream under way; see [`Metrics::stream_started`].
+pub struct ActiveStreamGuard {
     gauge: IntGauge,
 }
 
-impl Drop for Stream {
+impl Drop for ActiveStreamGuard {
     fn drop(&mut self) {
         self.gauge.dec();
     }

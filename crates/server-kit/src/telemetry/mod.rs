@@ -1,8 +1,8 @@
 //! What operators see: metrics by the documents' names, the log. Labels come from closed sets, never from paths, keys or
 //! users.
 
-pub mod cache;
+pub mod cache_metrics;
 pub mod log;
 pub mod metrics;
 pub mod settings;
-pub mod upstreams;
+pub mod upstream_metrics;

@@ -1,15 +1,15 @@
-//! What telemetry is told (`Telemetry`).
+//! What telemetry is told (`TelemetrySettings`).
 
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// Logs and their form.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Telemetry {
+pub struct TelemetrySettings {
     /// The least severe level that is logged.
     pub log_level: LogLevel,
     /// One line per request.
-    pub access_log: AccessLog,
+    pub access_log: AccessLogMode,
     /// The fields that an access line has.
     pub access_fields: AccessFields,
 }
@@ -30,7 +30,7 @@ pub enum LogLevel {
 
 /// The form of the access log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum AccessLog {
+pub enum AccessLogMode {
     /// A JSON object per line.
     #[default]
     Json,
@@ -101,7 +101,7 @@ impl AccessFields {
     }
 
     /// `value`, where the field is among them.
-    pub fn show<T>(self, field: AccessField, value: T) -> Option<T> {
+    pub fn value_if_enabled<T>(self, field: AccessField, value: T) -> Option<T> {
         (self.0 & 1 << field as u32 != 0).then_some(value)
     }
 }

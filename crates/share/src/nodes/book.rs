@@ -22,7 +22,7 @@ use crate::metadata;
 use crate::tickets::KEYS;
 use primitives::secret::Secret;
 use server_kit::redis::Redis;
-use server_kit::redis::keys::Key;
+use server_kit::redis::keys::RedisKey;
 
 /// For an answer that a request waits for.
 pub const BUDGET: Duration = Duration::from_millis(300);
@@ -179,17 +179,17 @@ impl Book {
 
     /// The key of a session.
     fn key(&self, id: SessionId) -> String {
-        self.redis.key(Key::Session { id: &id.to_string() })
+        self.redis.key(RedisKey::Session { id: &id.to_string() })
     }
 
     /// The key of what a session plays.
     pub fn metadata_key(&self, id: SessionId) -> String {
-        self.redis.key(Key::SessionMetadata { id: &id.to_string() })
+        self.redis.key(RedisKey::SessionMetadata { id: &id.to_string() })
     }
 
     /// The key of a session's audio.
     pub fn audio_key(&self, id: SessionId) -> String {
-        self.redis.key(Key::SessionAudio { id: &id.to_string() })
+        self.redis.key(RedisKey::SessionAudio { id: &id.to_string() })
     }
 
     /// Counts a new session; false where there are `most` already.
@@ -209,14 +209,14 @@ impl Book {
     }
 
     fn sessions(&self) -> String {
-        self.redis.key(Key::Sessions)
+        self.redis.key(RedisKey::Sessions)
     }
 
     /// What all nodes make the keys of tickets from, `offered` among them.
     pub async fn ticket_keys(&self, offered: &[Secret]) -> Result<String, Error> {
         let offered = offered.iter().map(|seed| seed.expose().to_owned());
         let arguments = [KEY_LIFE.to_string(), KEYS.to_string()].into_iter().chain(offered).collect();
-        self.redis.script(BUDGET, TICKET_KEYS, vec![self.redis.key(Key::TicketKeys)], arguments).await
+        self.redis.script(BUDGET, TICKET_KEYS, vec![self.redis.key(RedisKey::TicketKeys)], arguments).await
     }
 
     /// Begins a session; false while one of its id is live.
@@ -285,39 +285,39 @@ impl Book {
             _ => End::Before,
         };
         if end == End::Done {
-            let client = self.redis.within(LEISURE);
+            let client = self.redis.client_with_timeout(LEISURE);
             let rest = async {
                 client.del::<(), _>(self.metadata_key(report.id)).await?;
                 client.del::<(), _>(self.audio_key(report.id)).await?;
                 client.zrem::<(), _, _>(self.sessions(), report.id.to_string()).await
             };
             // What is left expires soon.
-            let _ = self.redis.in_time(LEISURE, rest).await;
+            let _ = self.redis.run_with_timeout(LEISURE, rest).await;
         }
         Ok(end)
     }
 
     /// Takes back a claim.
     pub async fn forget(&self, id: SessionId) -> Result<(), Error> {
-        let client = self.redis.within(BUDGET);
-        self.redis.in_time(BUDGET, client.del::<(), _>(self.key(id))).await
+        let client = self.redis.client_with_timeout(BUDGET);
+        self.redis.run_with_timeout(BUDGET, client.del::<(), _>(self.key(id))).await
     }
 
     /// Says that this node has a session no more.
     pub async fn leave(&self, id: SessionId) -> Result<(), Error> {
-        let client = self.redis.within(LEISURE);
-        self.redis.in_time(LEISURE, client.hdel::<(), _, _>(self.key(id), format!("node:{}", self.node))).await
+        let client = self.redis.client_with_timeout(LEISURE);
+        self.redis.run_with_timeout(LEISURE, client.hdel::<(), _, _>(self.key(id), format!("node:{}", self.node))).await
     }
 
     /// What a session plays.
     pub async fn song(&self, id: SessionId) -> Result<Option<Song>, Error> {
-        let (key, client) = (self.metadata_key(id), self.redis.within(BUDGET));
+        let (key, client) = (self.metadata_key(id), self.redis.client_with_timeout(BUDGET));
         let read = async {
             let (held, life): ((Option<String>, Option<String>), i64) =
                 futures::try_join!(client.hmget(key.clone(), vec!["json", "thumbnailData"]), client.pttl(key.clone()))?;
             Ok((held, life))
         };
-        let ((json, picture), life) = self.redis.in_time(BUDGET, read).await?;
+        let ((json, picture), life) = self.redis.run_with_timeout(BUDGET, read).await?;
         let picture = picture.filter(|picture| !picture.is_empty());
         Ok(json.map(|json| Song { json, picture, life: life.clamp(0, metadata::LIFE) }))
     }

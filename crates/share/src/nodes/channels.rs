@@ -18,7 +18,7 @@ use super::wire::{Letter, Message, NodeId, Word};
 use crate::id::SessionId;
 use crate::metadata::{LIFE, Metadata, Picture};
 use crate::session::Session;
-use server_kit::redis::keys::Key;
+use server_kit::redis::keys::RedisKey;
 
 impl Nodes {
     /// After a time without the others: what was said meanwhile. Who is the last to be back asks and tells all.
@@ -50,7 +50,12 @@ impl Nodes {
     /// Hears of the sessions of these ids. What fails is tried again in the next round.
     pub(super) async fn subscribe(&self, ids: &[SessionId]) {
         let channels: Vec<String> = ids.iter().map(|id| self.channel(*id)).collect();
-        if self.subscriber.in_time(BUDGET, self.subscriber.within(BUDGET).subscribe(channels)).await.is_ok() {
+        if self
+            .subscriber
+            .run_with_timeout(BUDGET, self.subscriber.client_with_timeout(BUDGET).subscribe(channels))
+            .await
+            .is_ok()
+        {
             self.subscribed.lock().extend(ids);
         }
     }
@@ -63,7 +68,12 @@ impl Nodes {
             return;
         }
         let channels: Vec<String> = gone.iter().map(|id| self.channel(*id)).collect();
-        if self.subscriber.in_time(LEISURE, self.subscriber.within(LEISURE).unsubscribe(channels)).await.is_ok() {
+        if self
+            .subscriber
+            .run_with_timeout(LEISURE, self.subscriber.client_with_timeout(LEISURE).unsubscribe(channels))
+            .await
+            .is_ok()
+        {
             self.subscribed.lock().retain(|id| here.contains(id));
             // What Redis does not hear of expires there.
             join_all(gone.into_iter().map(|id| self.book.leave(id))).await;
@@ -123,6 +133,6 @@ impl Nodes {
 
     /// The channel of a session.
     pub(super) fn channel(&self, id: SessionId) -> String {
-        self.redis.key(Key::SessionChannel { id: &id.to_string() })
+        self.redis.key(RedisKey::SessionChannel { id: &id.to_string() })
     }
 }

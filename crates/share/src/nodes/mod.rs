@@ -101,9 +101,9 @@ impl Nodes {
         let timeout = i64::try_from(settings.timeout.as_millis()).unwrap_or(i64::MAX);
         let nodes = Arc::new(Self {
             book: Book::new(redis.clone(), node, timeout),
-            subscriber: redis.apart(),
+            subscriber: redis.with_own_connections(),
             // Audio is large: what is small and has little time goes over another connection.
-            redis: redis.apart(),
+            redis: redis.with_own_connections(),
             node,
             most: settings.max_sessions,
             means,
@@ -236,7 +236,7 @@ impl Nodes {
 
     /// Each session has its turn once a second, and those at once that ask for it.
     async fn turns(&self, mut turns: tokio::sync::mpsc::Receiver<SessionId>) {
-        self.subscriber.ready(CONNECT).await;
+        self.subscriber.wait_connected(CONNECT).await;
         let mut round = tokio::time::interval(ROUND);
         round.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut asking = Vec::new();
@@ -330,7 +330,7 @@ impl Nodes {
             Err(error) => {
                 self.metrics().state_errors.with_label_values(&[operation]).inc();
                 if !self.away.swap(true, Ordering::Relaxed) {
-                    let error = self.redis.words(&error);
+                    let error = self.redis.error_text(&error);
                     tracing::warn!(
                         error,
                         "sharing sessions stay with their nodes: Redis (State.Url) does not do its part"

@@ -25,17 +25,17 @@ type Command = (&'static str, Vec<Value>);
 
 /// Sends until nobody says anything any more.
 pub async fn run(nodes: &Arc<Nodes>, mut out: UnboundedReceiver<Sent>) {
-    nodes.redis.ready(CONNECT).await;
+    nodes.redis.wait_connected(CONNECT).await;
     let mut batch = Vec::with_capacity(BATCH);
     while out.recv_many(&mut batch, BATCH).await > 0 {
         let commands: Vec<Command> = batch.iter().flat_map(|sent| commands(nodes, sent)).collect();
-        let client = nodes.redis.within(LEISURE);
+        let client = nodes.redis.client_with_timeout(LEISURE);
         let sending = commands.into_iter().map(|(name, arguments)| {
             client.custom::<Value, _>(CustomCommand::new_static(name, ClusterHash::FirstKey, false), arguments)
         });
         let all = async { join_all(sending).await.into_iter().collect::<Result<Vec<Value>, Error>>() };
         let metrics = nodes.metrics();
-        match nodes.answered("send", nodes.redis.in_time(LEISURE, all).await) {
+        match nodes.answered("send", nodes.redis.run_with_timeout(LEISURE, all).await) {
             Some(_) => metrics.crossed.with_label_values(&["out"]).inc_by(batch.len() as u64),
             None => metrics.overflows.inc_by(batch.len() as u64),
         }

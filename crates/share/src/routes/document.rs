@@ -23,7 +23,7 @@ use crate::refused::Refused;
 use http_semantics::problem::{self, Problem};
 use http_semantics::request_info::RequestInfo;
 use server_kit::api::error::Error;
-use server_kit::api::extract::{Json, Path, Query};
+use server_kit::api::extractors::{Json, Path, Query};
 
 /// A session to begin.
 // In another spelling the id would be taken for missing, and the host would share under one that nobody knows.

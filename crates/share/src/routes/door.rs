@@ -19,7 +19,7 @@ use crate::tickets::{Place, Role, Ticket};
 use http_semantics::client_ip;
 use http_semantics::request_info::RequestInfo;
 use server_kit::api::error::Error;
-use server_kit::api::limits::Uncounted;
+use server_kit::api::rate_limit_layer::SkipRateLimit;
 
 /// Somebody with the token.
 #[derive(Clone, Copy, Debug)]
@@ -115,7 +115,7 @@ pub async fn judge(State(relay): State<Arc<Relay>>, request: Request, next: Next
         Ok(_) => next.run(Request::from_parts(parts, body)).await,
         // Nothing here takes another method, and everybody may be told so.
         Err(_) if !matches!(parts.method, Method::GET | Method::HEAD | Method::POST) => {
-            parts.extensions.insert(Uncounted);
+            parts.extensions.insert(SkipRateLimit);
             next.run(Request::from_parts(parts, body)).await
         }
         Err(error) => error.into_response(),

@@ -30,7 +30,7 @@ use crate::session::{Joined, Session};
 use crate::statistics::Transport;
 use crate::tickets::{Place, Role};
 use server_kit::api::error::Error;
-use server_kit::api::extract::{Path, Query};
+use server_kit::api::extractors::{Path, Query};
 
 /// What a socket is for.
 #[derive(Deserialize, IntoParams)]

@@ -26,7 +26,7 @@ use utoipa_axum::routes;
 
 use super::{Relay, page};
 use http_semantics::cors::{self, AllowList, CorsPolicy};
-use server_kit::api::limits::Class;
+use server_kit::api::rate_limit_layer::RateLimitClass;
 
 /// Bytes of a body with audio.
 const AUDIO_BODY: usize = 1 << 20;
@@ -36,14 +36,14 @@ const METADATA_BODY: usize = 5 << 20;
 const SMALL_BODY: usize = 4 * 1024;
 
 /// What is asked for again and again: chunks, the song, how a session is.
-const POLLS: Class = Class::without_users("share-poll");
+const POLLS: RateLimitClass = RateLimitClass::without_users("share-poll");
 /// All else but the pages.
-const SHARE: Class = Class::without_users("share");
+const SHARE: RateLimitClass = RateLimitClass::without_users("share");
 
 /// The paths of `relay`; `limited` puts the limits of a class around some of them.
 pub fn routes(
     relay: Arc<Relay>,
-    limited: impl Fn(OpenApiRouter<Arc<Relay>>, Class) -> OpenApiRouter<Arc<Relay>>,
+    limited: impl Fn(OpenApiRouter<Arc<Relay>>, RateLimitClass) -> OpenApiRouter<Arc<Relay>>,
 ) -> OpenApiRouter {
     let (alias, _) = document(&limited).split_for_parts();
     let ours = OpenApiRouter::new()
@@ -79,7 +79,7 @@ pub fn second_path(template: &str) -> Option<String> {
 
 /// The document's paths.
 fn document(
-    limited: impl Fn(OpenApiRouter<Arc<Relay>>, Class) -> OpenApiRouter<Arc<Relay>>,
+    limited: impl Fn(OpenApiRouter<Arc<Relay>>, RateLimitClass) -> OpenApiRouter<Arc<Relay>>,
 ) -> OpenApiRouter<Arc<Relay>> {
     let small = OpenApiRouter::new()
         .routes(routes!(document::start))

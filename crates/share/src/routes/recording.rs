@@ -13,7 +13,7 @@ use super::door::Bearer;
 use crate::Relay;
 use crate::recording::Status;
 use server_kit::api::error::Error;
-use server_kit::api::extract::{Json, Path};
+use server_kit::api::extractors::{Json, Path};
 
 /// Whether to record.
 #[derive(Deserialize, ToSchema)]

@@ -22,7 +22,7 @@ use crate::session::Joined;
 use crate::statistics::Transport;
 use crate::wav;
 use server_kit::api::error::Error;
-use server_kit::api::extract::Path;
+use server_kit::api::extractors::Path;
 
 /// The time in microseconds.
 type Micros = Arc<dyn Fn() -> i64 + Send + Sync>;

@@ -15,7 +15,7 @@ use crate::chat::{Said, Sender};
 use crate::id::SessionId;
 use crate::statistics::Report;
 use server_kit::api::error::Error;
-use server_kit::api::extract::{Json, Path};
+use server_kit::api::extractors::{Json, Path};
 
 /// A line was taken.
 #[derive(Serialize, ToSchema)]

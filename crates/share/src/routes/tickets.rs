@@ -14,7 +14,7 @@ use crate::id::SessionId;
 use crate::refused::Refused;
 use crate::tickets::Role;
 use server_kit::api::error::Error;
-use server_kit::api::extract::{Json, Path};
+use server_kit::api::extractors::{Json, Path};
 
 /// Longest life of a ticket, in seconds.
 const LONGEST: u64 = 86_400;

@@ -1,26 +1,26 @@
 //! Where positions are kept: a port with three ways to fill it, by what is configured.
 
-mod fronted;
-mod records;
-mod shared;
+mod cached;
+mod database;
+mod redis;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::metrics::Numbers;
+use super::metrics::PositionMetrics;
 use super::settings::Settings;
-use super::{Entry, Key, Kind, Page};
-use fronted::Fronted;
+use super::{ItemKind, PositionKey, PositionRecord, ProgressPage};
+use cached::CachedPositionStore;
+use database::DatabasePositionStore;
 use primitives::clock::Clock;
-use records::Records;
+use redis::RedisPositionStore;
 use server_kit::database::Database;
 use server_kit::redis::Redis;
-use shared::Shared;
 
 /// The store did not do it, or did not say so in time. Its text is for the log.
 #[derive(Debug, thiserror::Error)]
-pub enum Away {
+pub enum PositionStoreError {
     /// The database.
     #[error("the database: {0}")]
     Database(#[from] sqlx::Error),
@@ -29,76 +29,76 @@ pub enum Away {
     Redis(#[from] fred::error::Error),
     /// Time ran out.
     #[error("no answer in time")]
-    Late,
+    Timeout,
 }
 
-impl Away {
+impl PositionStoreError {
     /// Time ran out.
-    pub fn late() -> Self {
-        Self::Late
+    pub fn timeout() -> Self {
+        Self::Timeout
     }
 }
 
 /// Where a list goes on: behind the entry with these.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mark {
+pub struct ProgressCursor {
     at: i64,
-    kind: Kind,
+    kind: ItemKind,
     item: String,
 }
 
-impl Mark {
+impl ProgressCursor {
     /// Behind `entry`.
-    pub fn of(entry: &Entry) -> Self {
-        Self { at: entry.at, kind: entry.key.kind, item: entry.key.item.clone() }
+    pub fn after(entry: &PositionRecord) -> Self {
+        Self { at: entry.updated_at, kind: entry.key.kind, item: entry.key.item.clone() }
     }
 
     /// As a cursor holds it.
-    pub fn text(&self) -> String {
+    pub fn to_text(&self) -> String {
         format!("{} {} {}", self.at, self.kind.name(), self.item)
     }
 
-    /// What [`Mark::text`] wrote.
-    pub fn read(text: &str) -> Option<Self> {
+    /// What [`ProgressCursor::to_text`] wrote.
+    pub fn parse(text: &str) -> Option<Self> {
         let mut words = text.splitn(3, ' ');
         let (at, kind, item) = (words.next()?, words.next()?, words.next()?);
-        Some(Self { at: at.parse().ok()?, kind: Kind::named(kind)?, item: item.to_owned() })
+        Some(Self { at: at.parse().ok()?, kind: ItemKind::from_name(kind)?, item: item.to_owned() })
     }
 }
 
 /// What a list asks for.
-pub struct Listing<'a> {
+pub struct PositionListQuery<'a> {
     /// Whose.
     pub user: &'a str,
     /// Of this kind only.
-    pub kind: Option<Kind>,
+    pub kind: Option<ItemKind>,
     /// Behind this.
-    pub after: Option<&'a Mark>,
+    pub after: Option<&'a ProgressCursor>,
     /// Reported since then.
-    pub since: i64,
+    pub reported_since: i64,
     /// So many at most.
-    pub count: usize,
+    pub limit: usize,
 }
 
 /// The port.
 #[async_trait]
-pub trait Store: Send + Sync {
+pub trait PositionStore: Send + Sync {
     /// Keeps each entry unless a newer one is there; of two of one time the later call's is kept. A length that an entry
     /// does not know stays as it was. All are kept when this returns.
-    async fn save(&self, entries: &[Entry]) -> Result<(), Away>;
+    async fn save(&self, entries: &[PositionRecord]) -> Result<(), PositionStoreError>;
 
     /// Tells of `entries`, which are kept, whoever answers for the store; whoever reports them waits for it, the next commit
     /// does not.
-    async fn tell(&self, _entries: &[Entry]) {}
+    async fn update_cache(&self, _entries: &[PositionRecord]) {}
 
     /// The entry of `key`, cleared ones too.
-    async fn get(&self, key: &Key) -> Result<Option<Entry>, Away>;
+    async fn get(&self, key: &PositionKey) -> Result<Option<PositionRecord>, PositionStoreError>;
 
     /// Entries with a position, by time (the newest first), kind and item; `next` unless that was all.
-    async fn list(&self, listing: &Listing<'_>) -> Result<Page, Away>;
+    async fn list(&self, listing: &PositionListQuery<'_>) -> Result<ProgressPage, PositionStoreError>;
 
     /// Removes entries that were reported before `before`.
-    async fn sweep(&self, before: i64) -> Result<(), Away>;
+    async fn remove_expired(&self, before: i64) -> Result<(), PositionStoreError>;
 
     /// Makes good, for as long as it runs, what whoever answers for the store has missed.
     async fn reconcile(&self) {
@@ -112,15 +112,22 @@ pub fn open(
     redis: Option<Redis>,
     settings: &Settings,
     clock: &Clock,
-    numbers: &Numbers,
-) -> Option<Arc<dyn Store>> {
-    let shared = |redis| Shared::new(redis, settings.ttl, clock.clone());
-    Some(match (database.map(|database| Records::new(database, settings.ttl, clock.clone())), redis.map(shared)) {
-        (Some(records), Some(shared)) => Arc::new(Fronted::new(records, shared, clock.clone(), numbers.clone())),
-        (Some(records), None) => Arc::new(records),
-        (None, Some(shared)) => Arc::new(shared),
-        (None, None) => return None,
-    })
+    numbers: &PositionMetrics,
+) -> Option<Arc<dyn PositionStore>> {
+    let shared = |redis| RedisPositionStore::new(redis, settings.ttl, clock.clone());
+    Some(
+        match (
+            database.map(|database| DatabasePositionStore::new(database, settings.ttl, clock.clone())),
+            redis.map(shared),
+        ) {
+            (Some(records), Some(shared)) => {
+                Arc::new(CachedPositionStore::new(records, shared, clock.clone(), numbers.clone()))
+            }
+            (Some(records), None) => Arc::new(records),
+            (None, Some(shared)) => Arc::new(shared),
+            (None, None) => return None,
+        },
+    )
 }
 
 #[cfg(test)]
@@ -129,10 +136,10 @@ mod tests {
 
     #[test]
     fn a_mark_comes_back_as_it_was_and_anything_else_is_refused() {
-        let mark = Mark { at: 17, kind: Kind::Film, item: "a b/ü".to_owned() };
-        assert_eq!(Mark::read(&mark.text()), Some(mark));
+        let mark = ProgressCursor { at: 17, kind: ItemKind::Film, item: "a b/ü".to_owned() };
+        assert_eq!(ProgressCursor::parse(&mark.to_text()), Some(mark));
         for text in ["", "17", "17 song a", "x film a"] {
-            assert_eq!(Mark::read(text), None, "{text}");
+            assert_eq!(ProgressCursor::parse(text), None, "{text}");
         }
     }
 }

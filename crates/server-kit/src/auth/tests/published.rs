@@ -105,8 +105,14 @@ async fn published_keys_verify_by_name_and_are_fetched_once_at_first_need() {
         assert_eq!(ask(&authenticator, &signer.sign(None, &good())).await, ok(), "{name} without its name");
     }
     let (_, ec) = &signers[1];
-    assert_eq!(ask(&authenticator, &ec.sign(Some("rsa"), &good())).await, Err(Refusal::UnsupportedAlgorithm));
-    assert_eq!(ask(&authenticator, &Signer::es256().sign(Some("ec"), &good())).await, Err(Refusal::BadSignature));
+    assert_eq!(
+        ask(&authenticator, &ec.sign(Some("rsa"), &good())).await,
+        Err(AuthenticationError::UnsupportedAlgorithm)
+    );
+    assert_eq!(
+        ask(&authenticator, &Signer::es256().sign(Some("ec"), &good())).await,
+        Err(AuthenticationError::BadSignature)
+    );
     assert_eq!(publisher.asked(), 1);
 }
 
@@ -136,7 +142,11 @@ async fn keys_for_something_else_are_left_out_of_a_set() {
     let (_publisher, source) = Publisher::start(&keys).await;
     let authenticator = authenticator(vec![issuer(source)], &clock());
     for name in ["use", "ops", "alg", "crv", "kty", "x", "kid", "oct"] {
-        assert_eq!(ask(&authenticator, &signer.sign(Some(name), &good())).await, Err(Refusal::UnknownKey), "{name}");
+        assert_eq!(
+            ask(&authenticator, &signer.sign(Some(name), &good())).await,
+            Err(AuthenticationError::UnknownKey),
+            "{name}"
+        );
     }
     assert_eq!(ask(&authenticator, &signer.sign(Some("good"), &good())).await, ok());
 }
@@ -146,7 +156,7 @@ async fn a_shared_secret_is_never_taken_from_a_set_and_causes_no_fetch() {
     let (publisher, source) = Publisher::start(&[json!({"kty": "oct", "kid": "k", "k": encode(&json!(SECRET))})]).await;
     let authenticator = authenticator(vec![issuer(source)], &clock());
     let token = Signer::hs256(json!(SECRET).to_string().as_bytes()).sign(Some("k"), &good());
-    assert_eq!(ask(&authenticator, &token).await, Err(Refusal::UnsupportedAlgorithm));
+    assert_eq!(ask(&authenticator, &token).await, Err(AuthenticationError::UnsupportedAlgorithm));
     assert_eq!(publisher.asked(), 0);
 }
 
@@ -186,7 +196,7 @@ async fn a_new_key_is_fetched_when_a_token_names_it_and_the_old_one_no_longer_co
     assert_eq!(publisher.asked(), 2);
     authenticator.clock.advance(seconds(1));
     eventually(async || ask(&authenticator, &old_token).await != ok()).await;
-    assert_eq!(ask(&authenticator, &old_token).await, Err(Refusal::UnknownKey));
+    assert_eq!(ask(&authenticator, &old_token).await, Err(AuthenticationError::UnknownKey));
 }
 
 #[tokio::test]
@@ -197,7 +207,7 @@ async fn a_token_without_a_key_name_is_worth_a_fetch_too() {
     assert_eq!(ask(&authenticator, &old.sign(None, &good())).await, ok());
     publisher.publish(&[new.jwk("new")]);
     assert_eq!(ask(&authenticator, &new.sign(None, &good())).await, ok());
-    assert_eq!(ask(&authenticator, &old.sign(None, &good())).await, Err(Refusal::UnknownKey));
+    assert_eq!(ask(&authenticator, &old.sign(None, &good())).await, Err(AuthenticationError::UnknownKey));
 }
 
 #[tokio::test]
@@ -209,10 +219,10 @@ async fn a_storm_of_forged_key_names_causes_one_fetch_in_ten_seconds() {
     let forged: Vec<String> = (0..200).map(|count| forger.sign(Some(&format!("forged-{count}")), &good())).collect();
     for round in 1..=3 {
         let answers = futures::future::join_all(forged.iter().map(|token| ask(&authenticator, token))).await;
-        assert!(answers.into_iter().all(|answer| answer == Err(Refusal::UnknownKey)));
+        assert!(answers.into_iter().all(|answer| answer == Err(AuthenticationError::UnknownKey)));
         assert_eq!(publisher.asked(), 1 + round);
         authenticator.clock.advance(seconds(9));
-        assert_eq!(ask(&authenticator, &forged[0]).await, Err(Refusal::UnknownKey));
+        assert_eq!(ask(&authenticator, &forged[0]).await, Err(AuthenticationError::UnknownKey));
         assert_eq!(publisher.asked(), 1 + round, "nine seconds are too early");
         authenticator.clock.advance(seconds(1));
     }
@@ -262,7 +272,7 @@ async fn the_last_good_keys_are_kept_while_the_issuer_is_down() {
     publisher.publish(&[]);
     eventually(async || {
         authenticator.clock.advance(seconds(3600));
-        ask(&authenticator, &lasting(0)).await == Err(Refusal::UnknownKey)
+        ask(&authenticator, &lasting(0)).await == Err(AuthenticationError::UnknownKey)
     })
     .await;
 }
@@ -276,7 +286,7 @@ async fn an_issuer_that_is_down_at_the_start_is_asked_again_by_back_off() {
     publisher.set_down(true);
     for (failures, wait) in [(1, 1), (2, 2), (3, 4), (4, 8)] {
         for _ in 0..5 {
-            assert_eq!(ask(&authenticator, &token).await, Err(Refusal::KeysUnavailable));
+            assert_eq!(ask(&authenticator, &token).await, Err(AuthenticationError::KeysUnavailable));
         }
         assert_eq!(publisher.asked(), failures);
         authenticator.clock.advance(seconds(wait));
@@ -320,7 +330,7 @@ async fn an_outage_is_logged_once() {
         publisher.set_down(false);
         assert_eq!(ask(&authenticator, &token).await, ok());
         let unknown = signer.sign(Some("b"), &with("jti", json!(outage)));
-        assert_eq!(ask(&authenticator, &unknown).await, Err(Refusal::UnknownKey));
+        assert_eq!(ask(&authenticator, &unknown).await, Err(AuthenticationError::UnknownKey));
         authenticator.clock.advance(seconds(60));
     }
 }
@@ -332,7 +342,7 @@ async fn an_issuer_that_nobody_can_reach_is_unavailable() {
     drop(listener);
     let authenticator = authenticator(vec![issuer(KeySource::Jwks(url.parse().expect("a URL")))], &clock());
     let token = Signer::es256().sign(Some("a"), &good());
-    assert_eq!(ask(&authenticator, &token).await, Err(Refusal::KeysUnavailable));
+    assert_eq!(ask(&authenticator, &token).await, Err(AuthenticationError::KeysUnavailable));
 }
 
 #[tokio::test]
@@ -345,7 +355,7 @@ async fn what_is_no_key_set_is_not_taken_for_one() {
     let too_large = json!({"keys": [jwk], "filling": "x".repeat(1024 * 1024)}).to_string();
     for document in ["", "<html>", "[]", "{}", r#"{"keys": {}}"#, &too_large] {
         publisher.document.store(Arc::new(document.to_owned()));
-        assert_eq!(ask(&authenticator, &token).await, Err(Refusal::KeysUnavailable), "{:.20}", document);
+        assert_eq!(ask(&authenticator, &token).await, Err(AuthenticationError::KeysUnavailable), "{:.20}", document);
         authenticator.clock.advance(seconds(60));
     }
     publisher.publish(&[jwk]);
@@ -359,5 +369,5 @@ async fn a_redirect_is_not_an_answer() {
     let KeySource::Jwks(url) = source else { unreachable!("a publisher has an address") };
     let moved = KeySource::Jwks(url.join("/moved").expect("a URL"));
     let authenticator = authenticator(vec![issuer(moved)], &clock());
-    assert_eq!(ask(&authenticator, &signer.sign(Some("a"), &good())).await, Err(Refusal::KeysUnavailable));
+    assert_eq!(ask(&authenticator, &signer.sign(Some("a"), &good())).await, Err(AuthenticationError::KeysUnavailable));
 }

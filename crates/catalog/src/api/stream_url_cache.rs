@@ -1,0 +1,221 @@
+//! Streaming URLs that were given out, encrypted, under `stream:{userId}:{trackId}`: whoever reads Redis can play nothing.
+
+use std::time::Duration;
+
+use chacha20poly1305::aead::{Aead, KeyInit, Payload};
+use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use foyer::{Cache, CacheBuilder};
+use fred::interfaces::KeysInterface;
+use fred::types::Expiration;
+use serde::{Deserialize, Serialize};
+
+use primitives::clock::Clock;
+use server_kit::redis::Redis;
+use server_kit::redis::keys::RedisKey;
+
+/// For a command to Redis.
+const REDIS_TIMEOUT: Duration = Duration::from_millis(100);
+/// Bytes of answers that are kept in memory: some 50,000 of usual length.
+const MEMORY_STORE_BYTES: usize = 32 << 20;
+/// Bytes that one takes besides its ids and itself, nearly.
+const ENTRY_OVERHEAD: usize = 256;
+const NONCE_BYTES: usize = 24;
+/// A URL is not given out again in its last seconds (document 001).
+pub const EXPIRY_MARGIN_SECONDS: u64 = 30;
+
+/// What was answered, and what it was answered for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IssuedStreamUrl {
+    /// The path with its token.
+    pub path: String,
+    /// Until when it is good, in Unix seconds.
+    pub expires: u64,
+    /// The media type.
+    pub content_type: String,
+    /// The size in bytes.
+    pub size: u64,
+    /// The user's generation.
+    pub generation: u32,
+    /// The version of the catalogue's entry.
+    pub version: i64,
+    /// The fingerprint of the leave that the token carries.
+    pub leave: String,
+}
+
+/// Where they are kept.
+pub enum StreamUrlStore {
+    /// In this process.
+    Memory(Cache<(String, String), Vec<u8>>),
+    /// In Redis.
+    Redis(Redis),
+}
+
+/// The answers.
+pub struct StreamUrlCache {
+    store: StreamUrlStore,
+    /// The first encrypts, all decrypt.
+    ciphers: Vec<XChaCha20Poly1305>,
+    clock: Clock,
+}
+
+impl StreamUrlStore {
+    /// Redis where there is one, else memory.
+    pub fn new(redis: Option<Redis>) -> Self {
+        redis.map_or_else(|| Self::Memory(in_memory(MEMORY_STORE_BYTES)), Self::Redis)
+    }
+}
+
+impl StreamUrlCache {
+    /// Answers on `shelf`, under `keys`, of which the first is the newest.
+    pub fn new(shelf: StreamUrlStore, keys: &[[u8; 32]], clock: Clock) -> Self {
+        Self { store: shelf, ciphers: keys.iter().map(|key| XChaCha20Poly1305::new(key.into())).collect(), clock }
+    }
+
+    /// The answer that was given, if it is good for longer than its last seconds. Without Redis there is none.
+    pub async fn get(&self, user: &str, track: &str) -> Option<IssuedStreamUrl> {
+        let sealed = match &self.store {
+            StreamUrlStore::Memory(kept) => kept.get(&ids(user, track))?.value().clone(),
+            StreamUrlStore::Redis(redis) => {
+                let client = redis.client_with_timeout(REDIS_TIMEOUT);
+                let read: Result<Option<Vec<u8>>, _> =
+                    redis.run_with_timeout(REDIS_TIMEOUT, client.get(key(redis, user, track))).await;
+                read.ok().flatten()?
+            }
+        };
+        let answer: IssuedStreamUrl = serde_json::from_slice(&self.open(&sealed, user, track)?).ok()?;
+        (answer.expires > self.clock.unix() + EXPIRY_MARGIN_SECONDS).then_some(answer)
+    }
+
+    /// Keeps an answer until its last seconds; where Redis is away, it is not kept.
+    pub async fn put(&self, user: &str, track: &str, answer: &IssuedStreamUrl) {
+        let life = answer.expires.saturating_sub(self.clock.unix() + EXPIRY_MARGIN_SECONDS);
+        let sealed = serde_json::to_vec(answer).ok().and_then(|plain| self.seal(&plain, user, track));
+        let (Some(sealed), true) = (sealed, life > 0) else { return };
+        match &self.store {
+            StreamUrlStore::Memory(kept) => drop(kept.insert(ids(user, track), sealed)),
+            StreamUrlStore::Redis(redis) => {
+                let life = Expiration::EX(i64::try_from(life).unwrap_or(i64::MAX));
+                let key = key(redis, user, track);
+                let client = redis.client_with_timeout(REDIS_TIMEOUT);
+                let put: Result<(), _> = redis
+                    .run_with_timeout(REDIS_TIMEOUT, client.set(key, sealed.as_slice(), Some(life), None, false))
+                    .await;
+                if let Err(error) = put {
+                    tracing::debug!(%error, "a streaming URL was not kept");
+                }
+            }
+        }
+    }
+
+    /// Drops an answer; false where that cannot be done now.
+    pub async fn remove(&self, user: &str, track: &str) -> bool {
+        match &self.store {
+            StreamUrlStore::Memory(kept) => drop(kept.remove(&ids(user, track))),
+            StreamUrlStore::Redis(redis) => {
+                let client = redis.client_with_timeout(REDIS_TIMEOUT);
+                let removed: Result<i64, _> =
+                    redis.run_with_timeout(REDIS_TIMEOUT, client.del(key(redis, user, track))).await;
+                return removed.is_ok();
+            }
+        }
+        true
+    }
+
+    fn seal(&self, plain: &[u8], user: &str, track: &str) -> Option<Vec<u8>> {
+        let nonce: [u8; NONCE_BYTES] = rand::random();
+        let aad = associated_data(user, track);
+        let payload = Payload { msg: plain, aad: aad.as_bytes() };
+        let sealed = self.ciphers.first()?.encrypt(&XNonce::from(nonce), payload).ok()?;
+        Some([nonce.as_slice(), &sealed].concat())
+    }
+
+    fn open(&self, sealed: &[u8], user: &str, track: &str) -> Option<Vec<u8>> {
+        let (nonce, sealed) = sealed.split_first_chunk::<NONCE_BYTES>()?;
+        let (nonce, aad) = (XNonce::from(*nonce), associated_data(user, track));
+        self.ciphers.iter().find_map(|cipher| cipher.decrypt(&nonce, Payload { msg: sealed, aad: aad.as_bytes() }).ok())
+    }
+}
+
+/// Answers in about `bytes` of memory at most: ids come from users, and may be long.
+fn in_memory(bytes: usize) -> Cache<(String, String), Vec<u8>> {
+    let weight =
+        |(user, track): &(String, String), sealed: &Vec<u8>| ENTRY_OVERHEAD + user.len() + track.len() + sealed.len();
+    CacheBuilder::new(bytes).with_shards(8).with_weighter(weight).build()
+}
+
+fn key(redis: &Redis, user: &str, track: &str) -> String {
+    redis.key(RedisKey::StreamUrl { user, track })
+}
+
+fn ids(user: &str, track: &str) -> (String, String) {
+    (user.to_owned(), track.to_owned())
+}
+
+/// Whose and of what an answer is, encrypted with it: whoever can write to Redis may not put one in another's place.
+fn associated_data(user: &str, track: &str) -> String {
+    format!("{}:{user}:{track}", user.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+
+    fn answer(clock: &Clock) -> IssuedStreamUrl {
+        let (path, content_type) = ("/t/secret/x".to_owned(), "audio/mpeg".to_owned());
+        IssuedStreamUrl {
+            path,
+            expires: clock.unix() + 100,
+            content_type,
+            size: 5,
+            generation: 1,
+            version: 2,
+            leave: String::new(),
+        }
+    }
+
+    fn answers(keys: &[[u8; 32]], kept: &Cache<(String, String), Vec<u8>>, clock: &Clock) -> StreamUrlCache {
+        StreamUrlCache::new(StreamUrlStore::Memory(kept.clone()), keys, clock.clone())
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_kept_encrypted_for_its_user_and_track_until_its_last_seconds() {
+        let clock = Clock::manual(SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000));
+        let kept = in_memory(1 << 16);
+        let old = answers(&[[1; 32]], &kept, &clock);
+        old.put("a", "b", &answer(&clock)).await;
+        assert_eq!(old.get("a", "b").await, Some(answer(&clock)));
+        let bytes = kept.get(&ids("a", "b")).expect("it is kept").value().clone();
+        assert!(!bytes.windows(6).any(|window| window == b"secret"));
+        assert_eq!(answers(&[[2; 32], [1; 32]], &kept, &clock).get("a", "b").await, Some(answer(&clock)));
+        assert_eq!(answers(&[[2; 32]], &kept, &clock).get("a", "b").await, None);
+        // Another's answer in its place is none.
+        kept.insert(ids("a", "c"), bytes);
+        assert_eq!(old.get("a", "c").await, None);
+        clock.advance(Duration::from_secs(70));
+        assert_eq!(old.get("a", "b").await, None);
+    }
+
+    #[tokio::test]
+    async fn ids_with_colons_are_not_taken_for_each_other() {
+        let clock = Clock::manual(SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000));
+        let answers = answers(&[[1; 32]], &in_memory(1 << 16), &clock);
+        answers.put("a:b", "c", &answer(&clock)).await;
+        assert_eq!(answers.get("a", "b:c").await, None);
+        assert!(answers.remove("a:b", "c").await && answers.get("a:b", "c").await.is_none());
+    }
+
+    #[tokio::test]
+    async fn answers_for_long_ids_leave_room_for_few() {
+        let clock = Clock::manual(SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000));
+        let kept = in_memory(1 << 20);
+        let answers = answers(&[[1; 32]], &kept, &clock);
+        for number in 0..5_000 {
+            answers.put(&format!("{number}{}", "x".repeat(250)), &"y".repeat(250), &answer(&clock)).await;
+        }
+        let used = kept.usage();
+        assert!((1 << 19..=1 << 20).contains(&used), "{used}");
+        assert!(kept.entries() * (ENTRY_OVERHEAD + 500) <= 1 << 20, "{} entries", kept.entries());
+    }
+}

@@ -1,0 +1,237 @@
+//! `/api/v1/admin/tracks`: add, list, read, delete.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode};
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::timestamps;
+use crate::AddOutcome;
+use crate::Catalog;
+use crate::DatabaseUnavailable;
+use crate::GrantStore;
+use crate::NewTrack;
+use crate::Track;
+use crate::access::AccessChecker;
+use primitives::clock::Clock;
+use s3;
+use server_kit::api::cache_admin::{CacheOperations, PurgeTarget};
+use server_kit::api::error::Error;
+use server_kit::api::extractors::{Json, Query};
+use server_kit::api::id::{self, TrackId};
+use server_kit::api::pagination::{self, Page, PageLimits};
+use server_kit::api::user::AdminUser;
+
+/// Longest object key of S3, in bytes.
+const MAX_KEY_BYTES: usize = 1024;
+/// How long the lists of operators are.
+pub(super) const PAGE_LIMITS: PageLimits = PageLimits { default_limit: 100, max_limit: 1000 };
+
+/// What operators change.
+pub struct CatalogAdminState {
+    /// The tracks.
+    pub catalog: Arc<Catalog>,
+    /// Who was granted what.
+    pub grants: GrantStore,
+    /// Those who remember grants.
+    pub access_checkers: Vec<Arc<AccessChecker>>,
+    /// The stores that tracks may lie in.
+    pub stores: Vec<Arc<str>>,
+    /// The cache of objects, where there is one.
+    pub cache: Option<Arc<dyn CacheOperations>>,
+    /// The time.
+    pub clock: Clock,
+}
+
+impl CatalogAdminState {
+    /// Now, in milliseconds since the Unix epoch.
+    pub fn now(&self) -> i64 {
+        self.clock.unix_millis()
+    }
+}
+
+/// The database is away.
+pub fn database_unavailable(_: DatabaseUnavailable) -> Error {
+    Error::unavailable("the catalogue cannot be reached at the moment")
+}
+
+/// A track that is to be added.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[schema(example = json!({"id": "01HQ8ZK3", "store": "minio", "bucket": "audio", "key": "tracks/01HQ8ZK3.mp3", "contentType": "audio/mpeg", "ownerId": "alice"}))]
+pub struct TrackToAdd {
+    /// Its id, at most 256 bytes.
+    id: String,
+    /// A name in `ObjectStores`.
+    store: String,
+    /// The bucket.
+    bucket: String,
+    /// The object's key.
+    key: String,
+    /// The media type. Without one, the store's.
+    content_type: Option<String>,
+    /// The size in bytes. Without one, the store is asked.
+    size_bytes: Option<u64>,
+    /// Whose it is: he may always have it.
+    owner_id: Option<String>,
+}
+
+/// A track as the catalogue has it.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TrackEntry {
+    /// Its id.
+    id: String,
+    /// A name in `ObjectStores`.
+    store: String,
+    /// The bucket.
+    bucket: String,
+    /// The object's key.
+    key: String,
+    /// The media type.
+    content_type: Option<String>,
+    /// The size in bytes.
+    size_bytes: Option<u64>,
+    /// Whose it is.
+    owner_id: Option<String>,
+    /// When it was deleted (RFC 3339).
+    deleted_at: Option<String>,
+    /// When it was added (RFC 3339).
+    created_at: String,
+    /// When it was changed last (RFC 3339).
+    updated_at: String,
+}
+
+/// Which page.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct TrackListQuery {
+    /// Tracks of the page, 1 to 1000; 100 unless said.
+    limit: Option<u32>,
+    /// The `nextCursor` of the page before.
+    cursor: Option<String>,
+}
+
+impl From<Track> for TrackEntry {
+    fn from(track: Track) -> Self {
+        let content_type = track.content_type.as_ref().and_then(|value| value.to_str().ok()).map(str::to_owned);
+        Self {
+            id: track.id.to_string(),
+            store: track.store.to_string(),
+            bucket: track.bucket.to_string(),
+            key: track.key.to_string(),
+            content_type,
+            size_bytes: track.size,
+            owner_id: track.owner.as_deref().map(str::to_owned),
+            deleted_at: track.deleted_at.map(timestamps::to_rfc3339),
+            created_at: timestamps::to_rfc3339(track.created_at),
+            updated_at: timestamps::to_rfc3339(track.updated_at),
+        }
+    }
+}
+
+impl TrackToAdd {
+    fn checked(self, stores: &[Arc<str>]) -> Result<NewTrack, Error> {
+        id::parse("id", &self.id)?;
+        self.owner_id.as_deref().map(|owner| id::parse("ownerId", owner)).transpose()?;
+        let wrong = |what: &str| Err(Error::unprocessable(what));
+        if !stores.iter().any(|store| **store == *self.store) {
+            return wrong("`store` must be a name in ObjectStores");
+        }
+        if !s3::is_bucket_name(&self.bucket) {
+            return wrong("`bucket` must have 3 to 63 of a-z, 0-9, `-` and `.`");
+        }
+        let dots = self.key.split('/').any(|segment| matches!(segment, "." | ".."));
+        if dots || !(1..=MAX_KEY_BYTES).contains(&self.key.len()) || self.key.contains(['\0', '\r', '\n']) {
+            return wrong("`key` must have 1 to 1024 bytes, no line ends, and no `.` or `..` between slashes");
+        }
+        let is_type = |text: &str| text.len() <= 255 && text.contains('/') && HeaderValue::from_str(text).is_ok();
+        if self.content_type.as_deref().is_some_and(|text| !is_type(text)) {
+            return wrong("`contentType` must be a media type such as audio/mpeg");
+        }
+        if self.size_bytes.is_some_and(|size| i64::try_from(size).is_err()) {
+            return wrong("`sizeBytes` is too large");
+        }
+        let Self { id, store, bucket, key, content_type, size_bytes: size, owner_id: owner } = self;
+        Ok(NewTrack { id, store, bucket, key, content_type, size, owner })
+    }
+}
+
+/// Adds a track, also in place of a deleted one. Sent again with the same content it is the same track.
+#[utoipa::path(post, path = "/api/v1/admin/tracks", tag = "catalogue", security(("bearer" = [])), request_body = TrackToAdd, responses(
+    (status = 201, description = "It is new", body = TrackEntry), (status = 200, description = "It was there, just so", body = TrackEntry),
+    (status = 400, description = "Not JSON of this form"), (status = 401, description = "No valid token"),
+    (status = 403, description = "The token's role is not admin"), (status = 409, description = "Another track has the id"),
+    (status = 422, description = "A value is out of range"), (status = 503, description = "The database is away")))]
+pub async fn add(
+    _: AdminUser,
+    State(state): State<Arc<CatalogAdminState>>,
+    Json(new): Json<TrackToAdd>,
+) -> Result<Response, Error> {
+    let new = new.checked(&state.stores)?;
+    match state.catalog.add(&new, state.now()).await.map_err(database_unavailable)? {
+        AddOutcome::New(track) => Ok((StatusCode::CREATED, Json(TrackEntry::from(track))).into_response()),
+        AddOutcome::Same(track) => Ok(Json(TrackEntry::from(track)).into_response()),
+        AddOutcome::Conflict => Err(Error::conflict("another track has this id")),
+    }
+}
+
+/// The tracks, deleted ones too, in pages.
+#[utoipa::path(get, path = "/api/v1/admin/tracks", tag = "catalogue", security(("bearer" = [])), params(TrackListQuery), responses(
+    (status = 200, description = "A page of tracks", body = Page<TrackEntry>), (status = 400, description = "The cursor is none of ours"),
+    (status = 401, description = "No valid token"), (status = 403, description = "The token's role is not admin"),
+    (status = 422, description = "The limit is out of range"), (status = 503, description = "The database is away")))]
+pub async fn list(
+    _: AdminUser,
+    State(state): State<Arc<CatalogAdminState>>,
+    Query(which): Query<TrackListQuery>,
+) -> Result<Json<Page<TrackEntry>>, Error> {
+    let (limit, behind) = (
+        PAGE_LIMITS.limit(which.limit)?,
+        pagination::decode_cursor(which.cursor.as_deref(), Some)?.unwrap_or_default(),
+    );
+    let tracks = state.catalog.list(&behind, u32::from(limit) + 1).await.map_err(database_unavailable)?;
+    Ok(Json(Page::from_lookahead(tracks, limit, |last| last.id.to_string()).map(TrackEntry::from)))
+}
+
+/// One track, a deleted one too.
+#[utoipa::path(get, path = "/api/v1/admin/tracks/{id}", tag = "catalogue", security(("bearer" = [])), params(("id" = String, Path, description = "The track")), responses(
+    (status = 200, description = "The track", body = TrackEntry), (status = 400, description = "The id cannot be one"), (status = 401, description = "No valid token"),
+    (status = 403, description = "The token's role is not admin"), (status = 404, description = "There never was one"),
+    (status = 503, description = "The database is away")))]
+pub async fn read(
+    _: AdminUser,
+    State(state): State<Arc<CatalogAdminState>>,
+    TrackId(id): TrackId,
+) -> Result<Json<TrackEntry>, Error> {
+    let track = state.catalog.read(&id).await.map_err(database_unavailable)?;
+    track.map(|track| Json(track.into())).ok_or_else(no_track)
+}
+
+/// Deletes a track: from now on it is 410, and nothing of it is served from the cache.
+#[utoipa::path(delete, path = "/api/v1/admin/tracks/{id}", tag = "catalogue", security(("bearer" = [])), params(("id" = String, Path, description = "The track")), responses(
+    (status = 204, description = "It is deleted"), (status = 400, description = "The id cannot be one"), (status = 401, description = "No valid token"),
+    (status = 403, description = "The token's role is not admin"), (status = 404, description = "There never was one"),
+    (status = 503, description = "The database is away")))]
+pub async fn delete(
+    _: AdminUser,
+    State(state): State<Arc<CatalogAdminState>>,
+    TrackId(id): TrackId,
+) -> Result<StatusCode, Error> {
+    let deleted = state.catalog.delete(&id, state.now()).await.map_err(database_unavailable)?;
+    let track = deleted.ok_or_else(no_track)?;
+    if let Some(cache) = &state.cache
+        && let Err(error) = cache.purge(PurgeTarget::Key(track.key.to_string()))
+    {
+        tracing::error!(%error, "a purge could not be written: a restart would forget it");
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn no_track() -> Error {
+    Error::not_found("there is no such track")
+}

@@ -1,0 +1,61 @@
+//! An authorisation service over HTTP: one GET, whose status is the answer.
+
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use reqwest::StatusCode;
+
+use super::access::{AccessAuthority, AccessQuery};
+use super::settings::UrlTemplate;
+use primitives::failure_log::{FailureLog, chain, line};
+
+/// The service.
+pub struct AuthorizationService {
+    client: reqwest::Client,
+    url: UrlTemplate,
+    timeout: Duration,
+    forward_token: bool,
+    failures: FailureLog,
+}
+
+impl AuthorizationService {
+    /// The service that `settings` name, asked through `client`, which must follow no redirects.
+    pub fn new(settings: &super::settings::AuthorizationServiceSettings, client: reqwest::Client) -> Self {
+        let (url, timeout, forward_token) = (settings.url.clone(), settings.timeout, settings.forward_token);
+        Self { client, url, timeout, forward_token, failures: FailureLog::default() }
+    }
+
+    fn answered(&self, may: bool) -> Option<bool> {
+        if self.failures.is_over(Instant::now()) {
+            tracing::info!("the authorisation service answers again");
+        }
+        Some(may)
+    }
+
+    /// Its address is not told: it holds the user's id, and may hold a key of the operator.
+    fn failed(&self, words: &str) -> Option<bool> {
+        if self.failures.is_news(words, Instant::now()) {
+            tracing::warn!(error = words, "the authorisation service gives no answer");
+        }
+        None
+    }
+}
+
+#[async_trait]
+impl AccessAuthority for AuthorizationService {
+    async fn permits(&self, question: AccessQuery) -> Option<bool> {
+        let url = self.url.fill(&question.user, &question.track)?;
+        let mut request = self.client.get(url).timeout(self.timeout);
+        if let Some(token) = question.token.as_ref().filter(|_| self.forward_token) {
+            request = request.bearer_auth(token.expose());
+        }
+        match request.send().await.map(|response| response.status()) {
+            Ok(status) if status.is_success() => self.answered(true),
+            Ok(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND | StatusCode::GONE) => {
+                self.answered(false)
+            }
+            Ok(status) => self.failed(&format!("status {}", status.as_u16())),
+            Err(error) => self.failed(line(&chain(&error.without_url()))),
+        }
+    }
+}

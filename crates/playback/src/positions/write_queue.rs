@@ -1,0 +1,165 @@
+//! Group commit: reports wait in a bounded queue; one task takes what is there, writes one row per key, and then
+//! has all of them acknowledged. So a commit, which is slow, is shared by all who wait for it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::metrics::PositionMetrics;
+use super::store::{PositionStore, PositionStoreError};
+use super::{Error, PositionKey, PositionRecord};
+use primitives::lifecycle::BackgroundTasks;
+
+/// Reports in one commit at most.
+const MAX_BATCH: usize = 1000;
+/// Reports that wait at most: a few commits. More are told to come back.
+const QUEUE_CAPACITY: usize = 8 * MAX_BATCH;
+/// For one commit; whoever waits longer is told to try again, which is harmless: a report can be kept twice.
+const COMMIT_TIMEOUT: Duration = Duration::from_millis(1500);
+
+struct WriteJob {
+    entry: PositionRecord,
+    done: oneshot::Sender<Result<(), Error>>,
+}
+
+/// Where reports wait. Clones share it.
+#[derive(Clone)]
+pub struct WriteQueue {
+    jobs: mpsc::Sender<WriteJob>,
+    metrics: PositionMetrics,
+}
+
+impl WriteQueue {
+    /// Starts the one who writes to `store`; it ends, with the queue empty, when `tasks` stop.
+    pub fn start(store: Arc<dyn PositionStore>, tasks: &BackgroundTasks, numbers: PositionMetrics) -> Self {
+        let (jobs, taken) = mpsc::channel(QUEUE_CAPACITY);
+        tasks.spawn(write(taken, store, tasks.clone(), numbers.clone()));
+        Self { jobs, metrics: numbers }
+    }
+
+    /// Returns when `entry` is kept.
+    pub async fn save(&self, entry: PositionRecord) -> Result<(), Error> {
+        let (done, kept) = oneshot::channel();
+        let result = match self.jobs.try_send(WriteJob { entry, done }) {
+            Ok(()) => kept.await.unwrap_or(Err(Error::Unavailable)),
+            Err(_) => Err(Error::Busy),
+        };
+        if result.is_ok() {
+            self.metrics.kept.inc()
+        } else {
+            self.metrics.failed.inc()
+        }
+        result
+    }
+}
+
+async fn write(
+    mut jobs: mpsc::Receiver<WriteJob>,
+    store: Arc<dyn PositionStore>,
+    tasks: BackgroundTasks,
+    numbers: PositionMetrics,
+) {
+    let mut batch = Vec::new();
+    let stopping = tasks.stopping();
+    tokio::pin!(stopping);
+    let mut open = true;
+    loop {
+        let count = tokio::select! {
+            count = jobs.recv_many(&mut batch, MAX_BATCH) => count,
+            () = &mut stopping, if open => {
+                open = false;
+                jobs.close();
+                continue;
+            }
+        };
+        if count == 0 {
+            return;
+        }
+        let rows = newest_per_key(batch.iter().map(|job| &job.entry));
+        let begun = Instant::now();
+        let written = tokio::time::timeout(COMMIT_TIMEOUT, store.save(&rows)).await;
+        numbers.commit.observe(begun.elapsed().as_secs_f64());
+        let result = match written {
+            Ok(Ok(())) => Ok(()),
+            failed => {
+                let error = failed.map_or(PositionStoreError::timeout(), |result| {
+                    result.err().unwrap_or(PositionStoreError::timeout())
+                });
+                // Those who wait behind would only wait for the same.
+                while let Ok(job) = jobs.try_recv() {
+                    batch.push(job);
+                }
+                tracing::warn!(%error, reports = batch.len(), "positions could not be kept");
+                Err(Error::Unavailable)
+            }
+        };
+        let kept = std::mem::take(&mut batch);
+        if result.is_err() {
+            acknowledge(kept, result);
+            continue;
+        }
+        numbers.rows.inc_by(rows.len() as u64);
+        let store = Arc::clone(&store);
+        tasks.spawn(async move {
+            store.update_cache(&rows).await;
+            acknowledge(kept, result);
+        });
+    }
+}
+
+fn acknowledge(jobs: Vec<WriteJob>, result: Result<(), Error>) {
+    for job in jobs {
+        // Whoever has left needs no answer.
+        let _ = job.done.send(result);
+    }
+}
+
+/// One entry per key, in the order of the keys: two nodes that lock rows in one order cannot block each other.
+fn newest_per_key<'a>(entries: impl Iterator<Item = &'a PositionRecord>) -> Vec<PositionRecord> {
+    let mut rows: BTreeMap<&PositionKey, PositionRecord> = BTreeMap::new();
+    for entry in entries {
+        match rows.get_mut(&entry.key) {
+            Some(row) if entry.updated_at >= row.updated_at => {
+                let duration = entry.duration.or(row.duration);
+                *row = PositionRecord { duration, ..entry.clone() };
+            }
+            Some(row) => row.duration = row.duration.or(entry.duration),
+            None => {
+                rows.insert(&entry.key, entry.clone());
+            }
+        }
+    }
+    rows.into_values().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::positions::ItemKind;
+
+    #[test]
+    fn of_many_reports_of_one_key_the_newest_is_written_with_the_length_that_any_of_them_knew() {
+        let key = |item: &str| PositionKey { user: "u".to_owned(), kind: ItemKind::Audio, item: item.to_owned() };
+        let entry = |item, position, duration, at| PositionRecord {
+            key: key(item),
+            position,
+            duration,
+            updated_at: at,
+            reported_at: at,
+        };
+        let rows = newest_per_key(
+            [
+                entry("b", Some(1), Some(9), 10),
+                entry("a", Some(2), None, 10),
+                entry("b", Some(3), None, 12),
+                entry("b", Some(4), None, 11),
+                entry("a", Some(5), None, 10),
+                entry("a", Some(6), Some(7), 9),
+            ]
+            .iter(),
+        );
+        assert_eq!(rows, [entry("a", Some(5), Some(7), 10), entry("b", Some(3), Some(9), 12)]);
+    }
+}

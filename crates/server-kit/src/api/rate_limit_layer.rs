@@ -1,0 +1,199 @@
+//! Limits on the API: a layer around a module's paths, by class. A class is a rate limiter policy of its name; where the
+//! configuration has none of it, nothing is limited and nothing costs.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{FromRequestParts, Request, State};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use http::Uri;
+use http::{HeaderMap, Method, StatusCode};
+use http_body_util::BodyExt;
+use utoipa_axum::router::OpenApiRouter;
+
+use super::error::Error;
+use super::user::{User, UserRole};
+use crate::auth::claims_policy::claim_text;
+use crate::limit::rate_limiter::{LimitKind, LimitRejection, RateLimitPermit, RateLimiter};
+use crate::limit::subject::{ClaimValue, RequesterInfo};
+use crate::limit::{RateLimitStatus, RateLimiters};
+use http_semantics::rate_limit::{self, ExceededLimit};
+use http_semantics::request_info::RequestInfo;
+
+/// Which policy counts a path's requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateLimitClass {
+    name: &'static str,
+    /// In its place for users with the role `vip`.
+    vip: Option<&'static str>,
+    /// Whether callers may show a token of an issuer; where they may not, looking for one would count what they show
+    /// instead as a bad one.
+    has_users: bool,
+}
+
+impl RateLimitClass {
+    /// Most paths: `standard`, and `elevated` for the role `vip`.
+    pub const STANDARD: Self = Self { name: "standard", vip: Some("elevated"), has_users: true };
+    /// Paths of administrators: `strict`.
+    pub const STRICT: Self = Self::named("strict");
+    /// Recognition, which costs a foreign service: `recognition`.
+    pub const RECOGNITION: Self = Self::named("recognition");
+
+    /// A class of a module's own, such as one for paths that are polled.
+    pub const fn named(name: &'static str) -> Self {
+        Self { name, vip: None, has_users: true }
+    }
+
+    /// The same for paths that have a kind of token of their own: what counts there is the address.
+    pub const fn without_users(name: &'static str) -> Self {
+        Self { name, vip: None, has_users: false }
+    }
+}
+
+/// Marks a request that no class counts: whoever sent it may ask for nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct SkipRateLimit;
+
+/// The policies of a class.
+#[derive(Clone)]
+struct ClassPolicies {
+    class: RateLimitClass,
+    policy: Option<Arc<RateLimiter>>,
+    vip: Option<Arc<RateLimiter>>,
+}
+
+/// Tells requests of administrators among those of a path that everybody has.
+pub type IsAdminRequest = fn(&Uri, &User) -> bool;
+
+/// What counts a path's requests.
+#[derive(Clone)]
+struct ClassLimiter {
+    default_policies: ClassPolicies,
+    admin_policies: Option<(IsAdminRequest, ClassPolicies)>,
+}
+
+impl ClassPolicies {
+    fn new(limits: &RateLimiters, class: RateLimitClass) -> Self {
+        let policy = limits.limiter(class.name).cloned();
+        let vip = class.vip.and_then(|name| limits.limiter(name)).or(policy.as_ref()).cloned();
+        Self { class, policy, vip }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.policy.is_none() && self.vip.is_none()
+    }
+}
+
+impl ClassLimiter {
+    /// The policies for a request of `user` to `uri`.
+    fn policies(&self, uri: &Uri, user: Option<&User>) -> &ClassPolicies {
+        let of_operators = self.admin_policies.as_ref().zip(user);
+        match of_operators {
+            Some(((is_operation, policies), user)) if is_operation(uri, user) => policies,
+            _ => &self.default_policies,
+        }
+    }
+}
+
+/// `routes`, their requests counted by `class`.
+pub fn limit_routes<S: Clone + Send + Sync + 'static>(
+    routes: OpenApiRouter<S>,
+    limits: &RateLimiters,
+    class: RateLimitClass,
+) -> OpenApiRouter<S> {
+    add_limiter(routes, ClassLimiter { default_policies: ClassPolicies::new(limits, class), admin_policies: None })
+}
+
+/// As [`limit_routes`], and by [`RateLimitClass::STRICT`] those requests that `is_operation` finds.
+pub fn limit_routes_with_admin_class<S: Clone + Send + Sync + 'static>(
+    routes: OpenApiRouter<S>,
+    limits: &RateLimiters,
+    class: RateLimitClass,
+    is_operation: IsAdminRequest,
+) -> OpenApiRouter<S> {
+    let of_operators = Some((is_operation, ClassPolicies::new(limits, RateLimitClass::STRICT)));
+    add_limiter(
+        routes,
+        ClassLimiter { default_policies: ClassPolicies::new(limits, class), admin_policies: of_operators },
+    )
+}
+
+fn add_limiter<S: Clone + Send + Sync + 'static>(routes: OpenApiRouter<S>, limiter: ClassLimiter) -> OpenApiRouter<S> {
+    let counts_nobody = limiter.admin_policies.as_ref().is_none_or(|(_, policies)| policies.is_empty());
+    if limiter.default_policies.is_empty() && counts_nobody {
+        return routes;
+    }
+    routes.layer(middleware::from_fn_with_state(limiter, enforce_limit))
+}
+
+async fn enforce_limit(
+    State(limiter): State<ClassLimiter>,
+    request: Request,
+    next: Next,
+) -> Result<Response, LimitRejectionResponse> {
+    // A browser asks before it is let ask: that counts nowhere.
+    if request.method() == Method::OPTIONS || request.extensions().get::<SkipRateLimit>().is_some() {
+        return Ok(next.run(request).await);
+    }
+    let (mut parts, body) = request.into_parts();
+    // Who it is is found once: the handler finds it in the extensions. A bad token is refused there; here it counts by
+    // its address, and one too many costs nothing more.
+    let user = match limiter.default_policies.class.has_users {
+        true => match User::from_request_parts(&mut parts, &()).await {
+            Err(error) if error.status() == StatusCode::TOO_MANY_REQUESTS => return Ok(error.into_response()),
+            found => found.ok(),
+        },
+        false => None,
+    };
+    let is_vip = user.as_ref().is_some_and(|user| user.role() == UserRole::Vip);
+    let request = Request::from_parts(parts, body);
+    let ClassPolicies { class, policy, vip } = limiter.policies(request.uri(), user.as_ref()).clone();
+    let policy = if is_vip { vip } else { policy };
+    let Some(policy) = policy else { return Ok(next.run(request).await) };
+    let subject = {
+        let claim = |name: &str| claim_text(&user.as_ref()?.claims.map, name).map(|text| ClaimValue::new(&text));
+        let address = request.extensions().get::<RequestInfo>().and_then(|caller| caller.client_address);
+        policy.subject(&RequesterInfo { user: user.as_ref().map(User::id), claim: &claim, address, route: class.name })
+    };
+    let permit = policy.admit(&subject).await.map_err(LimitRejectionResponse)?;
+    let mut response = next.run(request).await;
+    set_rate_limit_headers(response.headers_mut(), permit.status());
+    Ok(if permit.covers_body() { hold_permit(response, permit) } else { response })
+}
+
+/// The response, with `permit` held until its body is at its end.
+fn hold_permit(response: Response, permit: RateLimitPermit) -> Response {
+    response.map(|body| {
+        Body::new(body.map_frame(move |frame| {
+            if let Some(bytes) = frame.data_ref() {
+                // Counted, not paced: the API's answers are small.
+                permit.record_sent(bytes.len() as u64);
+            }
+            frame
+        }))
+    })
+}
+
+fn set_rate_limit_headers(headers: &mut HeaderMap, standing: Option<RateLimitStatus>) {
+    for (name, value) in standing.iter().flat_map(|it| rate_limit::headers(it.limit, it.remaining, it.reset)) {
+        headers.insert(name, value.into());
+    }
+}
+
+/// A refusal, on its way to the envelope.
+struct LimitRejectionResponse(LimitRejection);
+
+impl IntoResponse for LimitRejectionResponse {
+    fn into_response(self) -> Response {
+        let Self(LimitRejection { limit: cause, status: standing }) = self;
+        let exceeded = match cause {
+            LimitKind::Requests => ExceededLimit::Requests,
+            LimitKind::Streams => ExceededLimit::Streams,
+            LimitKind::Egress => ExceededLimit::Egress,
+        };
+        let mut response = Error::exceeded(exceeded, standing.reset).into_response();
+        set_rate_limit_headers(response.headers_mut(), Some(standing));
+        response
+    }
+}

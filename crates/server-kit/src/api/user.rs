@@ -1,0 +1,101 @@
+//! Who calls: extractors that answer 401 and 403 by themselves.
+
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use http::request::Parts;
+use serde_json::Value;
+
+use super::error::Error;
+use super::id;
+use crate::auth::{AuthenticationError, Authenticator, Claims};
+use crate::limit::RateLimiters;
+use http_semantics::rate_limit::ExceededLimit;
+use http_semantics::request_info::RequestInfo;
+
+/// A caller with a valid token (api.md: U).
+#[derive(Clone, Debug)]
+pub struct User {
+    /// What the token says; `sub` names the user.
+    pub claims: Arc<Claims>,
+}
+
+/// What a user is, by the claim `role`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum UserRole {
+    /// Anybody with a token.
+    User,
+    /// `vip`.
+    Vip,
+    /// `admin`.
+    Admin,
+}
+
+/// A caller whose token has the role `admin` (api.md: A).
+#[derive(Clone, Debug)]
+pub struct AdminUser(pub User);
+
+impl User {
+    /// The user's id: `sub`, never empty.
+    pub fn id(&self) -> &str {
+        &self.claims.subject
+    }
+
+    /// The user's role.
+    pub fn role(&self) -> UserRole {
+        match self.claims.map.get("role").and_then(Value::as_str) {
+            Some("admin") => UserRole::Admin,
+            Some("vip") => UserRole::Vip,
+            _ => UserRole::User,
+        }
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for User {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
+        if let Some(judged) = parts.extensions.get::<CachedAuthentication>() {
+            return judged.0.clone();
+        }
+        let judged = authenticate(parts).await;
+        // A limit asks before the handler does, and a bad token counts once.
+        parts.extensions.insert(CachedAuthentication(judged.clone()));
+        judged
+    }
+}
+
+/// The user of a request, or why there is none.
+#[derive(Clone)]
+struct CachedAuthentication(Result<User, Error>);
+
+async fn authenticate(parts: &Parts) -> Result<User, Error> {
+    let authenticator = parts.extensions.get::<Arc<Authenticator>>().cloned().ok_or_else(Error::internal)?;
+    let claims = authenticator.authenticate(&parts.headers, parts.uri.query()).await;
+    let claims = claims.map_err(|refusal| authentication_failure(refusal, parts))?;
+    if !id::is_id(&claims.subject) {
+        // Such a user may stream, but nothing can be kept under the name.
+        return Err(Error::forbidden("the token's `sub` has more than 256 bytes or control characters: not here"));
+    }
+    Ok(User { claims })
+}
+
+/// As on the proxy's routes: bad tokens of an address beyond a number are told that they are too many.
+fn authentication_failure(refusal: AuthenticationError, parts: &Parts) -> Error {
+    let address = parts.extensions.get::<RequestInfo>().and_then(|caller| caller.client_address);
+    let limits = parts.extensions.get::<Arc<RateLimiters>>().filter(|_| refusal.is_invalid_token());
+    let too_many = limits.and_then(|limits| limits.invalid_tokens().record(address));
+    too_many.map_or_else(|| Error::from_authentication(refusal), |wait| Error::exceeded(ExceededLimit::BadTokens, wait))
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for AdminUser {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
+        let user = User::from_request_parts(parts, state).await?;
+        match user.role() {
+            UserRole::Admin => Ok(Self(user)),
+            UserRole::User | UserRole::Vip => Err(Error::forbidden("this needs a token whose claim `role` is `admin`")),
+        }
+    }
+}

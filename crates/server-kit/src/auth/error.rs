@@ -1,0 +1,136 @@
+//! Why a request's token was not accepted, and what the client is told about it (RFC 6750 §3).
+
+use http::HeaderValue;
+use thiserror::Error;
+
+/// Why there are no claims. In the order of how far the token came: where several issuers could have signed a token,
+/// the greatest refusal is the one that says most.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum AuthenticationError {
+    /// No source has a token.
+    #[error("the request has no token")]
+    Missing,
+    /// No issuer of that name is known.
+    #[error("the token is from another issuer")]
+    WrongIssuer,
+    /// An algorithm that is never accepted (`none`), or another one than the issuer's key is for.
+    #[error("the token's algorithm is not accepted")]
+    UnsupportedAlgorithm,
+    /// The issuer has no such key.
+    #[error("the token's key is unknown")]
+    UnknownKey,
+    /// The key exists, and did not make this signature.
+    #[error("the token's signature is wrong")]
+    BadSignature,
+    /// The issuer's keys have never been fetched, so nothing can be said about the token: 503, not 401.
+    #[error("the issuer's keys cannot be fetched")]
+    KeysUnavailable,
+    /// Not a signed JWT, too long, or a claim that every token needs is missing or of the wrong type.
+    #[error("the token is malformed")]
+    Malformed,
+    /// `sub` is missing or empty.
+    #[error("the token names no subject")]
+    NoSubject,
+    /// `aud` names none of ours.
+    #[error("the token is for another audience")]
+    WrongAudience,
+    /// `nbf` is in the future.
+    #[error("the token is not valid yet")]
+    NotYetValid,
+    /// `exp` is past.
+    #[error("the token has expired")]
+    Expired,
+    /// It stands in a path, and is leave for another route than this one.
+    #[error("the token is for another path")]
+    WrongPath,
+    /// The user logged out everywhere after it was made.
+    #[error("the token was revoked")]
+    Revoked,
+}
+
+impl AuthenticationError {
+    /// Its name in the log.
+    pub fn cause(self) -> &'static str {
+        match self {
+            Self::Missing => "no_token",
+            Self::WrongIssuer => "wrong_issuer",
+            Self::UnsupportedAlgorithm => "unsupported_algorithm",
+            Self::UnknownKey => "unknown_key",
+            Self::BadSignature => "bad_signature",
+            Self::KeysUnavailable => "keys_unavailable",
+            Self::Malformed => "malformed",
+            Self::NoSubject => "no_subject",
+            Self::WrongAudience => "wrong_audience",
+            Self::NotYetValid => "not_yet_valid",
+            Self::Expired => "expired",
+            Self::WrongPath => "wrong_path",
+            Self::Revoked => "revoked",
+        }
+    }
+
+    /// Whether somebody may be trying out tokens: no issuer of ours has signed this one.
+    pub fn is_invalid_token(self) -> bool {
+        match self {
+            Self::WrongIssuer
+            | Self::UnsupportedAlgorithm
+            | Self::UnknownKey
+            | Self::BadSignature
+            | Self::Malformed => true,
+            Self::Missing
+            | Self::KeysUnavailable
+            | Self::NoSubject
+            | Self::WrongAudience
+            | Self::NotYetValid
+            | Self::WrongPath
+            | Self::Revoked
+            | Self::Expired => false,
+        }
+    }
+
+    /// The value of `WWW-Authenticate`. A request without a token is told the scheme only (RFC 6750 §3.1), and so is
+    /// one whose token could not be judged.
+    pub fn challenge(self) -> HeaderValue {
+        macro_rules! invalid {
+            ($why:literal) => {
+                concat!(r#"Bearer realm="tidegate", error="invalid_token", error_description=""#, $why, "\"")
+            };
+        }
+        HeaderValue::from_static(match self {
+            Self::Missing | Self::KeysUnavailable => r#"Bearer realm="tidegate""#,
+            Self::Malformed => invalid!("the token is malformed"),
+            Self::WrongIssuer => invalid!("the token is from another issuer"),
+            Self::UnsupportedAlgorithm => invalid!("the algorithm is not accepted"),
+            Self::UnknownKey => invalid!("the key is unknown"),
+            Self::BadSignature => invalid!("the signature is wrong"),
+            Self::NoSubject => invalid!("the token names no subject"),
+            Self::WrongAudience => invalid!("the token is for another audience"),
+            Self::NotYetValid => invalid!("the token is not valid yet"),
+            Self::Expired => invalid!("the token has expired"),
+            Self::WrongPath => invalid!("the token is for another path"),
+            Self::Revoked => invalid!("the token was revoked"),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::AuthenticationError;
+
+    #[test]
+    fn a_request_without_a_token_is_told_the_scheme_only() {
+        assert_eq!(AuthenticationError::Missing.challenge(), r#"Bearer realm="tidegate""#);
+    }
+
+    #[test]
+    fn a_token_that_could_not_be_judged_is_not_called_invalid() {
+        assert_eq!(AuthenticationError::KeysUnavailable.challenge(), r#"Bearer realm="tidegate""#);
+    }
+
+    #[test]
+    fn a_bad_token_is_called_invalid_with_the_reason() {
+        assert_eq!(
+            AuthenticationError::Expired.challenge(),
+            r#"Bearer realm="tidegate", error="invalid_token", error_description="the token has expired""#
+        );
+    }
+}

@@ -1,0 +1,162 @@
+//! Attempts that failed, by the network they came from, so that guessing a secret costs. Exact for each network, and
+//! bounded however many try; it must not know what was guessed.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use http_semantics::client_ip::client_network;
+
+/// Networks in one generation, some 4 MB; there are two. Who has more networks than that to guess from gains nothing by
+/// being forgotten: it makes as many attempts from those that it has not used yet.
+const MAX_NETWORKS: usize = 1 << 16;
+
+/// The attempts of all networks: each may fail so often at once, and gets those back evenly within a period (GCRA, ITU-T
+/// I.371). Times are milliseconds since the Unix epoch.
+pub struct FailedAttempts {
+    /// What an attempt counts, in milliseconds: so long until it is forgotten.
+    cost: u64,
+    period: u64,
+    generations: Mutex<AttemptGenerations>,
+    /// Until when any network may have something counted: mostly nobody guesses, and nothing has to be looked up.
+    until: AtomicU64,
+}
+
+/// Until when attempts are counted, by network. Nothing is ever looked through: when the newer generation is full, or as
+/// old as anything is counted, it takes the older one's place.
+struct AttemptGenerations {
+    newer: HashMap<IpAddr, u64>,
+    older: HashMap<IpAddr, u64>,
+    began: u64,
+}
+
+impl FailedAttempts {
+    /// Each network may fail `most` times at once, and as often in each `period`.
+    pub fn new(most: u32, period: Duration) -> Self {
+        let period = u64::try_from(period.as_millis()).unwrap_or(u64::MAX / 4);
+        let generations = AttemptGenerations { newer: HashMap::new(), older: HashMap::new(), began: 0 };
+        let cost = period / u64::from(most.max(1));
+        Self { cost, period, generations: Mutex::new(generations), until: AtomicU64::new(0) }
+    }
+
+    /// Counts an attempt from `address` that failed at `now`, unless it is one too many: then for how long further ones are.
+    pub fn record(&self, address: IpAddr, now: u64) -> Option<Duration> {
+        let refused = self.refused_for(address, now);
+        if refused.is_some() {
+            return refused;
+        }
+        let mut generations = self.generations.lock();
+        if generations.newer.len() >= MAX_NETWORKS || generations.began.abs_diff(now) > self.period {
+            generations.older = std::mem::take(&mut generations.newer);
+            generations.began = now;
+        }
+        let network = client_network(address);
+        let until = generations.until(&network).clamp(now, now + self.period);
+        let until = until.saturating_add(self.cost).min(now + self.period);
+        generations.newer.insert(network, until);
+        self.until.fetch_max(until, Ordering::Relaxed);
+        None
+    }
+
+    /// For how long attempts from `address` are too many at `now`; `None`: they are not.
+    pub fn refused_for(&self, address: IpAddr, now: u64) -> Option<Duration> {
+        if self.until.load(Ordering::Relaxed) <= now {
+            return None;
+        }
+        // A clock that was far ahead and has been put right refuses nobody for longer than a period.
+        let until = self.generations.lock().until(&client_network(address)).min(now + self.period);
+        let wait = (until + self.cost).saturating_sub(now + self.period);
+        (wait > 0).then(|| Duration::from_millis(wait))
+    }
+}
+
+impl AttemptGenerations {
+    fn until(&self, network: &IpAddr) -> u64 {
+        self.newer.get(network).or_else(|| self.older.get(network)).copied().unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv6Addr;
+
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+    const NOW: u64 = 1_700_000_000_000;
+
+    fn v4(last: u8) -> IpAddr {
+        [192, 0, 2, last].into()
+    }
+
+    fn v6(network: u64, host: u64) -> IpAddr {
+        Ipv6Addr::from((u128::from(network) << 64) | u128::from(host)).into()
+    }
+
+    #[test]
+    fn only_the_network_that_guesses_is_refused_and_gets_its_attempts_back_evenly() {
+        let attempts = FailedAttempts::new(20, MINUTE);
+        for _ in 0..20 {
+            assert_eq!(attempts.refused_for(v4(1), NOW), None);
+            assert_eq!(attempts.record(v4(1), NOW), None);
+        }
+        assert_eq!(attempts.refused_for(v4(1), NOW), Some(Duration::from_secs(3)));
+        assert_eq!(attempts.record(v4(1), NOW), Some(Duration::from_secs(3)), "and it is not counted");
+        assert_eq!(attempts.refused_for(v4(2), NOW), None);
+        assert_eq!(
+            attempts.refused_for("::ffff:192.0.2.1".parse().expect("an address"), NOW),
+            Some(Duration::from_secs(3))
+        );
+        assert!(attempts.refused_for(v4(1), NOW + 2_999).is_some());
+        assert_eq!(attempts.refused_for(v4(1), NOW + 3_000), None);
+        attempts.record(v4(1), NOW + 3_000);
+        assert_eq!(attempts.refused_for(v4(1), NOW + 3_000), Some(Duration::from_secs(3)));
+        let later = NOW + 63_001;
+        assert_eq!((0..25).filter(|_| attempts.record(v4(1), later).is_none()).count(), 20);
+    }
+
+    #[test]
+    fn of_ipv6_a_64_is_one_network() {
+        let attempts = FailedAttempts::new(20, MINUTE);
+        for host in 0..20 {
+            let _ = attempts.record(v6(7, host), NOW);
+        }
+        assert!(attempts.refused_for(v6(7, 1 << 40), NOW).is_some());
+        assert_eq!(attempts.refused_for(v6(8, 0), NOW), None);
+    }
+
+    #[test]
+    fn networks_beyond_number_are_not_kept_and_a_guesser_is_not_forgotten_for_a_few() {
+        let attempts = FailedAttempts::new(20, MINUTE);
+        for _ in 0..20 {
+            let _ = attempts.record(v4(1), NOW);
+        }
+        let networks = u64::try_from(MAX_NETWORKS).expect("it is small");
+        for number in 0..networks {
+            let _ = attempts.record(v6(number, 0), NOW);
+        }
+        assert!(attempts.refused_for(v4(1), NOW).is_some());
+        for number in 0..10 * networks {
+            let _ = attempts.record(v6(number, 0), NOW);
+        }
+        let generations = attempts.generations.lock();
+        assert!(generations.newer.len() <= MAX_NETWORKS && generations.older.len() <= MAX_NETWORKS);
+    }
+
+    #[test]
+    fn time_alone_forgets_and_a_clock_put_right_blocks_nobody() {
+        let attempts = FailedAttempts::new(20, MINUTE);
+        for _ in 0..20 {
+            let _ = attempts.record(v4(1), NOW);
+        }
+        attempts.record(v4(2), NOW + 60_001);
+        attempts.record(v4(2), NOW + 120_002);
+        assert!(!attempts.generations.lock().older.contains_key(&v4(1)));
+        let back = NOW - 86_400_000;
+        assert!(attempts.refused_for(v4(2), back).is_none_or(|wait| wait <= Duration::from_secs(3)));
+        assert_eq!(attempts.refused_for(v4(3), back), None);
+    }
+}

@@ -1,0 +1,121 @@
+//! Where egress is kept: the database (table `egress`), or Redis where there is only that (`egress:{policy}:{subject}:{period}`,
+//! which lasts as long as Redis keeps it).
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use fred::interfaces::KeysInterface;
+use futures::future::try_join_all;
+use tokio::time::timeout;
+
+use super::egress::{EgressAccount, EgressStore, EgressStoreError};
+use crate::database::Database;
+use crate::on;
+use crate::redis::Redis;
+use crate::redis::keys::RedisKey;
+
+/// A request waits no longer for it.
+const READ_TIMEOUT: Duration = Duration::from_millis(100);
+/// For saving, which nobody waits for.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
+
+const READ_SQL: &str = "SELECT bytes FROM egress WHERE policy = $1 AND subject = $2 AND period = $3";
+const ADD_SQL: &str = "INSERT INTO egress (policy, subject, period, ends_at, bytes) VALUES ($1, $2, $3, $4, $5)
+    ON CONFLICT (policy, subject, period) DO UPDATE SET bytes = egress.bytes + excluded.bytes RETURNING bytes";
+const DELETE_ENDED_SQL: &str = "DELETE FROM egress WHERE ends_at <= $1";
+
+/// In the database.
+pub struct DatabaseEgressStore(pub Database);
+
+#[async_trait]
+impl EgressStore for DatabaseEgressStore {
+    async fn read(&self, account: &EgressAccount) -> Result<u64, EgressStoreError> {
+        let read = on!(&self.0, pool => timeout(READ_TIMEOUT, sqlx::query_scalar::<_, i64>(READ_SQL)
+            .bind(&*account.policy).bind(&*account.subject).bind(signed(account.period))
+            .fetch_optional(pool)).await);
+        Ok(unsigned(read.map_err(|_| timed_out())?.map_err(database_error)?.unwrap_or(0)))
+    }
+
+    async fn add(&self, entries: &[(EgressAccount, u64)]) -> Result<Vec<u64>, EgressStoreError> {
+        let adding = async {
+            let mut totals = Vec::with_capacity(entries.len());
+            on!(&self.0, pool => {
+                let mut transaction = pool.begin().await?;
+                for (account, bytes) in entries {
+                    let total = sqlx::query_scalar::<_, i64>(ADD_SQL)
+                        .bind(&*account.policy).bind(&*account.subject).bind(signed(account.period))
+                        .bind(signed(account.ends)).bind(signed(*bytes))
+                        .fetch_one(&mut *transaction).await?;
+                    totals.push(unsigned(total));
+                }
+                transaction.commit().await?;
+            });
+            Ok::<_, sqlx::Error>(totals)
+        };
+        timeout(WRITE_TIMEOUT, adding).await.map_err(|_| timed_out())?.map_err(database_error)
+    }
+
+    async fn delete_ended(&self, now: u64) -> Result<(), EgressStoreError> {
+        let delete = async {
+            on!(&self.0, pool => sqlx::query(DELETE_ENDED_SQL).bind(signed(now)).execute(pool).await.map(|_| ()))
+        };
+        timeout(WRITE_TIMEOUT, delete).await.map_err(|_| timed_out())?.map_err(database_error)
+    }
+}
+
+/// In Redis.
+pub struct RedisEgressStore(pub Redis);
+
+impl RedisEgressStore {
+    fn key(&self, account: &EgressAccount) -> String {
+        self.0.key(RedisKey::Egress { policy: &account.policy, subject: &account.subject, period: account.period })
+    }
+
+    fn unavailable(&self, error: &fred::error::Error) -> EgressStoreError {
+        EgressStoreError(format!("Redis: {}", self.0.error_text(error)))
+    }
+}
+
+#[async_trait]
+impl EgressStore for RedisEgressStore {
+    async fn read(&self, account: &EgressAccount) -> Result<u64, EgressStoreError> {
+        let client = self.0.client_with_timeout(READ_TIMEOUT);
+        let read = self.0.run_with_timeout(READ_TIMEOUT, client.get::<Option<i64>, _>(self.key(account))).await;
+        Ok(unsigned(read.map_err(|error| self.unavailable(&error))?.unwrap_or(0)))
+    }
+
+    async fn add(&self, entries: &[(EgressAccount, u64)]) -> Result<Vec<u64>, EgressStoreError> {
+        let client = &self.0.client_with_timeout(WRITE_TIMEOUT);
+        let add = |(account, bytes): &(EgressAccount, u64)| {
+            let (key, left, bytes) = (self.key(account), signed(account.left), signed(*bytes));
+            async move {
+                let total: i64 = client.incr_by(&key, bytes).await?;
+                client.pexpire::<(), _>(&key, left, None).await?;
+                Ok::<_, fred::error::Error>(unsigned(total))
+            }
+        };
+        let added = self.0.run_with_timeout(WRITE_TIMEOUT, try_join_all(entries.iter().map(add))).await;
+        added.map_err(|error| self.unavailable(&error))
+    }
+
+    /// Its keys expire by themselves.
+    async fn delete_ended(&self, _now: u64) -> Result<(), EgressStoreError> {
+        Ok(())
+    }
+}
+
+fn timed_out() -> EgressStoreError {
+    EgressStoreError("the database: no answer in time".to_owned())
+}
+
+fn database_error(error: sqlx::Error) -> EgressStoreError {
+    EgressStoreError(format!("the database: {error}"))
+}
+
+fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn unsigned(number: i64) -> u64 {
+    u64::try_from(number).unwrap_or(0)
+}

@@ -1,0 +1,367 @@
+//! One policy at work: it is decided here first, which is exact for one node; what passes here and is shared is then
+//! decided by Redis. A refusal here is one there too, since a node never counts more than all nodes do.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::egress::{self, EgressAccount, EgressCounter};
+use super::metrics::PolicyMetrics;
+use super::request_counter::RateLimitStatus;
+use super::settings;
+use super::shared_limits::{SharedLimitDecision, SharedLimitRequest, SharedLimits};
+use super::subject::{self, RequesterInfo};
+use super::subject_table::{ExhaustedLimit, IdleCriteria, SubjectCounters, SubjectTable};
+use super::worker::LimitWorkerHandle;
+use primitives::clock::Clock;
+
+/// What a refused stream is told to wait: when one ends, nobody knows.
+const STREAM_RETRY_AFTER: Duration = Duration::from_secs(1);
+/// Bytes that are sent at once under a speed: fewer cost more for each byte.
+const MIN_CHUNK_BYTES: usize = 4 * 1024;
+/// As above, at most.
+const MAX_CHUNK_BYTES: usize = 64 * 1024;
+
+/// A policy and all that it has counted.
+pub struct RateLimiter {
+    settings: settings::RateLimitPolicy,
+    subjects: SubjectTable,
+    clock: Clock,
+    started: Instant,
+    shared: Option<Arc<SharedLimits>>,
+    worker: LimitWorkerHandle,
+    metrics: PolicyMetrics,
+}
+
+/// What a refusal is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LimitKind {
+    /// Too many requests.
+    Requests,
+    /// Too many streams at once.
+    Streams,
+    /// The period's quota is used up.
+    Egress,
+}
+
+/// A refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LimitRejection {
+    /// What it is about.
+    pub limit: LimitKind,
+    /// How the subject stands with it; `reset` is when to try again.
+    pub status: RateLimitStatus,
+}
+
+/// The leave to make a request; it is held to the end of the answer.
+pub struct RateLimitPermit {
+    policy: Arc<RateLimiter>,
+    entry: Arc<SubjectCounters>,
+    status: Option<RateLimitStatus>,
+    is_stream: bool,
+    lease: Option<u64>,
+}
+
+/// How a subject stands with a policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LimitUsage {
+    /// With its requests.
+    pub requests: Option<RateLimitStatus>,
+    /// Streams under way, and how many may be.
+    pub streams: Option<(u64, u32)>,
+    /// With its bytes in this period, and how many those are: what is under way may go beyond the limit.
+    pub egress: Option<(RateLimitStatus, u64)>,
+    /// Bytes a second that its streams share.
+    pub bytes_per_second: Option<u64>,
+}
+
+impl RateLimiter {
+    /// A policy that has counted nothing yet.
+    pub fn new(
+        settings: settings::RateLimitPolicy,
+        clock: Clock,
+        shared: Option<Arc<SharedLimits>>,
+        keeper: LimitWorkerHandle,
+        metrics: PolicyMetrics,
+    ) -> Self {
+        Self {
+            settings,
+            subjects: SubjectTable::default(),
+            clock,
+            started: Instant::now(),
+            shared,
+            worker: keeper,
+            metrics,
+        }
+    }
+
+    /// What the operator says.
+    pub fn settings(&self) -> &settings::RateLimitPolicy {
+        &self.settings
+    }
+
+    /// Whose count a request of `who` falls into.
+    pub fn subject(&self, who: &RequesterInfo<'_>) -> String {
+        subject::subject_for(&self.settings.partition, who)
+    }
+
+    /// Lets a request of `subject` through, or not.
+    pub async fn admit(self: &Arc<Self>, subject: &str) -> Result<RateLimitPermit, LimitRejection> {
+        let admitted = self.decide(subject).await;
+        match &admitted {
+            Ok(_) => self.metrics.allowed.inc(),
+            Err(refused) => match refused.limit {
+                LimitKind::Requests => self.metrics.requests.inc(),
+                LimitKind::Streams => self.metrics.streams.inc(),
+                LimitKind::Egress => self.metrics.egress.inc(),
+            },
+        }
+        admitted
+    }
+
+    async fn decide(self: &Arc<Self>, subject: &str) -> Result<RateLimitPermit, LimitRejection> {
+        let now = self.now();
+        let entry = self.counters(subject, now);
+        let quota = self.egress(&entry, now).await.map(|(standing, _)| standing);
+        if let Some(standing) = quota.filter(|it| it.remaining == 0) {
+            return Err(LimitRejection { limit: LimitKind::Egress, status: standing });
+        }
+        let (rule, streams) = (self.settings.requests.as_ref(), self.settings.streams);
+        let (standing, receipt) = entry.take(rule, streams, now).map_err(|spent| match spent {
+            ExhaustedLimit::Requests(standing) => LimitRejection { limit: LimitKind::Requests, status: standing },
+            ExhaustedLimit::Streams => self.too_many_streams(),
+        })?;
+        let is_stream = streams.is_some();
+        let mut permit = RateLimitPermit { policy: Arc::clone(self), entry, status: standing, is_stream, lease: None };
+        permit.status = permit.status.or_else(|| self.stream_status(permit.entry.streams().into())).or(quota);
+        let Some(shared) = self.shared.as_ref().filter(|_| rule.is_some() || streams.is_some()) else {
+            return Ok(permit);
+        };
+        // Before the call: however that ends, the permit's end ends the lease.
+        permit.lease = is_stream.then(|| shared.lease(&self.settings.name, &permit.entry.subject));
+        let question = self.shared_request(&permit.entry.subject, now);
+        let Ok(answer) = shared.take(&question, permit.lease).await else { return Ok(permit) };
+        match (answer.verdict, rule) {
+            (SharedLimitDecision::Granted, Some(_)) => permit.status = Some(answer.requests),
+            (SharedLimitDecision::Granted, None) => permit.status = self.stream_status(answer.streams),
+            (SharedLimitDecision::TooManyRequests, Some(rule)) => {
+                let until = now + u64::try_from(answer.requests.reset.as_millis()).unwrap_or(0);
+                permit.entry.mark_refused(rule, receipt, until);
+                return Err(LimitRejection { limit: LimitKind::Requests, status: answer.requests });
+            }
+            (SharedLimitDecision::TooManyStreams | SharedLimitDecision::TooManyRequests, rule) => {
+                if let Some(rule) = rule {
+                    permit.entry.mark_refused(rule, receipt, 0);
+                }
+                return Err(self.too_many_streams());
+            }
+        }
+        Ok(permit)
+    }
+
+    /// How `subject` stands; nothing is taken.
+    pub async fn usage(&self, subject: &str) -> LimitUsage {
+        let now = self.now();
+        let entry = self.counters(subject, now);
+        let rule = self.settings.requests.as_ref();
+        let mut requests = rule.map(|rule| entry.request_status(rule, now));
+        let mut under_way = u64::from(entry.streams());
+        if let (Some(shared), true) = (&self.shared, rule.is_some() || self.settings.streams.is_some())
+            && let Ok(answer) = shared.peek(&self.shared_request(&entry.subject, now)).await
+        {
+            requests = rule.map(|_| answer.requests);
+            under_way = answer.streams;
+        }
+        LimitUsage {
+            requests,
+            streams: self.settings.streams.map(|most| (under_way, most)),
+            egress: self.egress(&entry, now).await,
+            bytes_per_second: self.settings.bandwidth.map(|bandwidth| bandwidth.rate),
+        }
+    }
+
+    /// How `entry` stands with its quota; what other nodes have counted is asked for now and again.
+    async fn egress(&self, entry: &SubjectCounters, now: u64) -> Option<(RateLimitStatus, u64)> {
+        let quota = self.settings.egress.as_ref()?;
+        if entry.egress.claim_refresh(quota, now) {
+            self.worker.read(&self.account(&entry.subject, now)?, &entry.egress, now).await;
+        }
+        let used = entry.egress.used(quota, now);
+        let reset = Duration::from_millis(egress::period_end(quota, now) - now);
+        Some((RateLimitStatus { limit: quota.bytes, remaining: quota.bytes.saturating_sub(used), reset }, used))
+    }
+
+    /// The account of `subject` in the period of `now`.
+    pub fn account(&self, subject: &Arc<str>, now: u64) -> Option<EgressAccount> {
+        let quota = self.settings.egress.as_ref()?;
+        Some(EgressAccount {
+            policy: Arc::clone(&self.settings.name),
+            subject: Arc::clone(subject),
+            period: egress::period(quota, now),
+            ends: egress::period_end(quota, now),
+            left: egress::period_end(quota, now) - now,
+        })
+    }
+
+    fn shared_request<'a>(&'a self, subject: &'a str, now: u64) -> SharedLimitRequest<'a> {
+        let settings = &self.settings;
+        SharedLimitRequest {
+            policy: &settings.name,
+            subject,
+            rule: settings.requests.as_ref(),
+            streams: settings.streams,
+            now,
+        }
+    }
+
+    fn counters(&self, subject: &str, now: u64) -> Arc<SubjectCounters> {
+        let keeps = self.worker.has_store();
+        let egress = |egress: &EgressCounter| match &self.settings.egress {
+            None => true,
+            Some(quota) => egress.unsaved(egress::period(quota, now)) == 0 && (keeps || egress.used(quota, now) == 0),
+        };
+        let idle =
+            IdleCriteria { rule: self.settings.requests.as_ref(), now, nanos: self.pacer_nanos(), egress: &egress };
+        self.subjects.get_or_insert(subject, &idle)
+    }
+
+    fn stream_status(&self, under_way: u64) -> Option<RateLimitStatus> {
+        let limit = u64::from(self.settings.streams?);
+        Some(RateLimitStatus { limit, remaining: limit.saturating_sub(under_way), reset: Duration::ZERO })
+    }
+
+    fn too_many_streams(&self) -> LimitRejection {
+        let limit = self.settings.streams.unwrap_or(0).into();
+        LimitRejection {
+            limit: LimitKind::Streams,
+            status: RateLimitStatus { limit, remaining: 0, reset: STREAM_RETRY_AFTER },
+        }
+    }
+
+    /// Milliseconds since the Unix epoch.
+    pub fn now(&self) -> u64 {
+        self.clock.unix_millis().cast_unsigned()
+    }
+
+    /// Nanoseconds since the start: what is paced must not jump.
+    fn pacer_nanos(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
+impl RateLimitPermit {
+    /// What the answer says of the limit: of requests, else of streams, else of the quota; `None` where the policy has none
+    /// of them.
+    pub fn status(&self) -> Option<RateLimitStatus> {
+        self.status
+    }
+
+    /// Whether it has to be kept to the end of the answer's body.
+    pub fn covers_body(&self) -> bool {
+        self.is_stream || self.policy.settings.bandwidth.is_some() || self.policy.settings.egress.is_some()
+    }
+
+    /// Counts `bytes` of the answer's body that were sent.
+    pub fn record_sent(&self, bytes: u64) {
+        let (Some(quota), keeper) = (&self.policy.settings.egress, &self.policy.worker) else { return };
+        if self.entry.egress.add_sent(quota, bytes, self.policy.now(), keeper.has_store()) {
+            keeper.save(&self.policy, &self.entry);
+        }
+    }
+
+    /// Takes the time that `bytes` need at the subject's speed; how long to wait before they are sent.
+    pub fn reserve_bandwidth(&self, bytes: u64) -> Option<Duration> {
+        let wait = self.entry.pacer.reserve(self.policy.settings.bandwidth.as_ref()?, bytes, self.policy.pacer_nanos());
+        (!wait.is_zero()).then_some(wait)
+    }
+
+    /// Bytes that are sent at once where the subject has a speed: a tenth of a second's, so that they flow evenly.
+    pub fn chunk_size(&self) -> Option<usize> {
+        let rate = self.policy.settings.bandwidth.as_ref()?.rate;
+        Some(usize::try_from(rate / 10).unwrap_or(usize::MAX).clamp(MIN_CHUNK_BYTES, MAX_CHUNK_BYTES))
+    }
+}
+
+impl Drop for RateLimitPermit {
+    fn drop(&mut self) {
+        if self.is_stream {
+            self.entry.end_stream();
+        }
+        if let Some(lease) = self.lease {
+            self.policy.worker.release(lease);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use prometheus::{IntCounter, Registry};
+
+    use super::*;
+    use crate::limit::metrics::LimitMetrics;
+    use crate::limit::settings::{EgressQuota, LimitPartition};
+
+    const PERIOD: Duration = Duration::from_secs(60);
+
+    fn quota(clock: &Clock, ledger: Option<Arc<dyn egress::EgressStore>>) -> Arc<RateLimiter> {
+        let settings = settings::RateLimitPolicy {
+            name: "quota".into(),
+            requests: None,
+            streams: None,
+            bandwidth: None,
+            egress: Some(EgressQuota { bytes: 1000, period: PERIOD }),
+            partition: LimitPartition::User,
+        };
+        let failures = IntCounter::new("failures", "for the test").expect("a counter");
+        let (keeper, _worker) = LimitWorkerHandle::new(ledger, None, clock.clone(), failures);
+        let metrics = LimitMetrics::new(&Registry::new()).expect("they register").policy("quota");
+        let policy = RateLimiter::new(settings, clock.clone(), None, keeper, metrics);
+        Arc::new(RateLimiter { subjects: SubjectTable::with_room(64), ..policy })
+    }
+
+    #[tokio::test]
+    async fn a_subject_is_forgotten_once_its_period_is_over() {
+        let clock = Clock::manual(SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_040));
+        let policy = quota(&clock, None);
+        for number in 0..1000 {
+            if let Ok(permit) = policy.admit(&format!("u:{number}")).await {
+                permit.record_sent(10);
+            }
+        }
+        let is_kept = |subject: &str| *policy.counters(subject, policy.now()).subject == *subject;
+        assert!(!is_kept("u:new"), "there is no room");
+        clock.advance(PERIOD);
+        assert!(is_kept("u:new") && is_kept("u:another"));
+    }
+
+    /// A ledger that cannot be reached.
+    struct Away;
+
+    #[async_trait::async_trait]
+    impl egress::EgressStore for Away {
+        async fn read(&self, _: &EgressAccount) -> Result<u64, egress::EgressStoreError> {
+            Err(egress::EgressStoreError("a test".to_owned()))
+        }
+
+        async fn add(&self, _: &[(EgressAccount, u64)]) -> Result<Vec<u64>, egress::EgressStoreError> {
+            Err(egress::EgressStoreError("a test".to_owned()))
+        }
+
+        async fn delete_ended(&self, _: u64) -> Result<(), egress::EgressStoreError> {
+            Err(egress::EgressStoreError("a test".to_owned()))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_quota_that_is_used_up_begins_anew_while_the_ledger_is_away() {
+        let clock = Clock::manual(SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_040));
+        let policy = quota(&clock, Some(Arc::new(Away)));
+        policy.admit("u:alice").await.expect("nothing is used").record_sent(1000);
+        assert_eq!(policy.admit("u:alice").await.err().map(|refused| refused.limit), Some(LimitKind::Egress));
+        for _ in 0..3 {
+            clock.advance(PERIOD);
+            policy.admit("u:alice").await.expect("the period is new").record_sent(1000);
+        }
+    }
+}

@@ -1,0 +1,260 @@
+//! The subjects that a policy counts: sharded, bounded, and without those that have nothing counted. Where there is no
+//! room for another one, new ones share one count until there is: the strictest bucket, never none.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use parking_lot::Mutex;
+
+use super::egress::EgressCounter;
+use super::pacer::BandwidthPacer;
+use super::request_counter::{RateLimitStatus, RefundReceipt, RequestCounter};
+use super::settings::RequestLimit;
+
+/// So that requests seldom wait for each other.
+const SHARDS: usize = 64;
+/// Subjects of one policy, some hundred bytes each.
+const MAX_SUBJECTS: usize = 1 << 18;
+/// Subjects in a shard before it is looked through for the first time.
+const FIRST_SWEEP_SIZE: usize = 64;
+
+/// One subject.
+pub struct SubjectCounters {
+    /// Its name.
+    pub subject: Arc<str>,
+    requests: Mutex<SubjectRequests>,
+    streams: AtomicU32,
+    /// How fast it is sent.
+    pub pacer: BandwidthPacer,
+    /// How much it was sent.
+    pub egress: EgressCounter,
+}
+
+struct SubjectRequests {
+    /// There once a rule has looked at it.
+    state: Option<RequestCounter>,
+    /// Until then, in milliseconds, the shared count has nothing left, whatever is counted here.
+    refused_until: u64,
+}
+
+/// Why an entry gives nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExhaustedLimit {
+    /// Its requests.
+    Requests(RateLimitStatus),
+    /// Its streams.
+    Streams,
+}
+
+impl SubjectCounters {
+    fn new(subject: &str) -> Self {
+        let requests = Mutex::new(SubjectRequests { state: None, refused_until: 0 });
+        let (pace, egress) = (BandwidthPacer::default(), EgressCounter::default());
+        Self { subject: subject.into(), requests, streams: AtomicU32::new(0), pacer: pace, egress }
+    }
+
+    /// Takes a request and a stream, both or none.
+    pub fn take(
+        &self,
+        rule: Option<&RequestLimit>,
+        streams: Option<u32>,
+        now: u64,
+    ) -> Result<(Option<RateLimitStatus>, Option<RefundReceipt>), ExhaustedLimit> {
+        let mut requests = self.requests.lock();
+        let standing = rule.map(|rule| requests.status(rule, now));
+        if let Some(standing) = standing.filter(|standing| standing.remaining == 0) {
+            return Err(ExhaustedLimit::Requests(standing));
+        }
+        let more = |most: u32| {
+            let next = |count: u32| (count < most).then(|| count + 1);
+            self.streams.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next)
+        };
+        if streams.is_some_and(|most| more(most).is_err()) {
+            return Err(ExhaustedLimit::Streams);
+        }
+        let receipt = rule.map(|rule| requests.state(rule).take(rule));
+        Ok((rule.map(|rule| requests.status(rule, now)), receipt))
+    }
+
+    /// How its requests stand.
+    pub fn request_status(&self, rule: &RequestLimit, now: u64) -> RateLimitStatus {
+        self.requests.lock().status(rule, now)
+    }
+
+    /// The shared count refuses until `until`: what was taken is given back, and nothing is asked before.
+    pub fn mark_refused(&self, rule: &RequestLimit, receipt: Option<RefundReceipt>, until: u64) {
+        let mut requests = self.requests.lock();
+        if let Some(receipt) = receipt {
+            requests.state(rule).give_back(rule, receipt);
+        }
+        requests.refused_until = requests.refused_until.max(until);
+    }
+
+    /// A stream ends.
+    pub fn end_stream(&self) {
+        self.streams.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Streams under way here.
+    pub fn streams(&self) -> u32 {
+        self.streams.load(Ordering::Relaxed)
+    }
+
+    /// Whether forgetting it changes nothing.
+    fn is_idle(&self, idle: &IdleCriteria<'_>) -> bool {
+        let mut requests = self.requests.lock();
+        self.streams() == 0
+            && requests.refused_until <= idle.now
+            && idle.rule.is_none_or(|rule| requests.state(rule).is_unused(rule, idle.now))
+            && self.pacer.is_idle(idle.nanos)
+            && (idle.egress)(&self.egress)
+    }
+}
+
+impl SubjectRequests {
+    fn state(&mut self, rule: &RequestLimit) -> &mut RequestCounter {
+        self.state.get_or_insert_with(|| RequestCounter::new(rule))
+    }
+
+    fn status(&mut self, rule: &RequestLimit, now: u64) -> RateLimitStatus {
+        let standing = self.state(rule).status(rule, now);
+        match self.refused_until.checked_sub(now) {
+            None | Some(0) => standing,
+            Some(wait) => RateLimitStatus { remaining: 0, reset: std::time::Duration::from_millis(wait), ..standing },
+        }
+    }
+}
+
+/// What being idle means for a policy.
+pub struct IdleCriteria<'a> {
+    /// The policy's rule.
+    pub rule: Option<&'a RequestLimit>,
+    /// Milliseconds since the Unix epoch.
+    pub now: u64,
+    /// The same for the pace.
+    pub nanos: u64,
+    /// Whether this account can be forgotten.
+    pub egress: &'a dyn Fn(&EgressCounter) -> bool,
+}
+
+/// The subjects of one policy.
+pub struct SubjectTable {
+    hasher: RandomState,
+    shards: Vec<Mutex<SubjectShard>>,
+    max_per_shard: usize,
+    /// Who came when there was no room.
+    overflow: Arc<SubjectCounters>,
+}
+
+struct SubjectShard {
+    entries: HashMap<Arc<str>, Arc<SubjectCounters>>,
+    /// Entries at which it is looked through.
+    sweep_at: usize,
+}
+
+impl Default for SubjectTable {
+    fn default() -> Self {
+        Self::with_room(MAX_SUBJECTS)
+    }
+}
+
+impl SubjectTable {
+    /// Room for `most` subjects, about.
+    pub fn with_room(most: usize) -> Self {
+        let most = most.div_ceil(SHARDS);
+        let shard = || Mutex::new(SubjectShard { entries: HashMap::new(), sweep_at: FIRST_SWEEP_SIZE.min(most) });
+        let shards = (0..SHARDS).map(|_| shard()).collect();
+        Self {
+            hasher: RandomState::new(),
+            shards,
+            max_per_shard: most,
+            overflow: Arc::new(SubjectCounters::new("crowd")),
+        }
+    }
+
+    /// The entry of `subject`, made where there is none.
+    pub fn get_or_insert(&self, subject: &str, idle: &IdleCriteria<'_>) -> Arc<SubjectCounters> {
+        let mut shard = self.shard(subject).lock();
+        if let Some(entry) = shard.entries.get(subject) {
+            return Arc::clone(entry);
+        }
+        if shard.entries.len() >= shard.sweep_at {
+            // Whoever holds an entry still uses it; nobody can get hold of one while the shard is locked.
+            shard.entries.retain(|_, entry| Arc::strong_count(entry) > 1 || !entry.is_idle(idle));
+            if shard.entries.len() >= self.max_per_shard {
+                return Arc::clone(&self.overflow);
+            }
+            shard.sweep_at =
+                (shard.entries.len() * 2).clamp(FIRST_SWEEP_SIZE.min(self.max_per_shard), self.max_per_shard);
+        }
+        let entry = Arc::new(SubjectCounters::new(subject));
+        shard.entries.insert(Arc::clone(&entry.subject), Arc::clone(&entry));
+        entry
+    }
+
+    fn shard(&self, subject: &str) -> &Mutex<SubjectShard> {
+        let number = usize::try_from(self.hasher.hash_one(subject) % SHARDS as u64).expect("it is less than a usize");
+        &self.shards[number]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const RULE: RequestLimit = RequestLimit::Window { permits: 2, segment: Duration::from_secs(60), segments: 1 };
+
+    fn idle(now: u64) -> IdleCriteria<'static> {
+        IdleCriteria { rule: Some(&RULE), now, nanos: 0, egress: &|_| true }
+    }
+
+    #[test]
+    fn a_full_table_forgets_the_idle_and_lets_nobody_past_uncounted() {
+        let table = SubjectTable::with_room(SHARDS * 4);
+        let mut refused = 0;
+        for number in 0..10_000 {
+            let entry = table.get_or_insert(&format!("u:{number}"), &idle(60_000));
+            refused += usize::from(entry.take(Some(&RULE), None, 60_000).is_err());
+        }
+        let kept: usize = table.shards.iter().map(|shard| shard.lock().entries.len()).sum();
+        assert_eq!(kept, SHARDS * 4);
+        assert_eq!(refused, 10_000 - kept - 2, "all that found no room share one count");
+        // In the next window all are idle, and there is room again.
+        for number in 0..100 {
+            let entry = table.get_or_insert(&format!("new:{number}"), &idle(120_000));
+            assert_eq!(*entry.subject, *format!("new:{number}"));
+        }
+    }
+
+    #[test]
+    fn who_has_something_counted_is_not_forgotten() {
+        let table = SubjectTable::with_room(SHARDS * 4);
+        let held = table.get_or_insert("u:alice", &idle(60_000));
+        held.take(None, Some(1), 60_000).expect("the first stream");
+        drop(held);
+        for number in 0..10_000 {
+            table.get_or_insert(&format!("u:{number}"), &idle(60_000));
+        }
+        let again = table.get_or_insert("u:alice", &idle(60_000));
+        assert_eq!(again.take(None, Some(1), 60_000), Err(ExhaustedLimit::Streams));
+        again.end_stream();
+        assert!(again.take(None, Some(1), 60_000).is_ok());
+    }
+
+    #[test]
+    fn a_request_and_a_stream_are_taken_both_or_not_at_all() {
+        let entry = SubjectCounters::new("u:alice");
+        entry.take(Some(&RULE), Some(1), 60_000).expect("one of each");
+        assert_eq!(entry.take(Some(&RULE), Some(1), 60_000), Err(ExhaustedLimit::Streams));
+        assert_eq!(entry.request_status(&RULE, 60_000).remaining, 1, "the refused one is not counted");
+        entry.end_stream();
+        entry.take(Some(&RULE), Some(1), 60_000).expect("the second");
+        entry.end_stream();
+        assert!(matches!(entry.take(Some(&RULE), Some(1), 60_000), Err(ExhaustedLimit::Requests(_))));
+        assert_eq!(entry.streams(), 0);
+    }
+}
