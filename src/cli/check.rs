@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::BAD_CONFIGURATION;
 use crate::config::{self, Report, Settings};
+use crate::proxy::weaker_routes;
 use http_server::certificate_warnings;
 use primitives::clock::Clock;
 
@@ -71,7 +72,8 @@ fn to_json(file: &Path, outcome: &Result<Settings, Report>) -> Value {
 
 /// What an operator should know of `settings` although they can be used.
 pub fn warnings(settings: &Settings) -> Vec<String> {
-    certificate_warnings(&settings.server.http, Clock::system().unix_millis() / 1000)
+    let certificates = certificate_warnings(&settings.server.http, Clock::system().unix_millis() / 1000);
+    certificates.into_iter().chain(weaker_routes(&settings.routes)).collect()
 }
 
 fn summary(settings: &Settings) -> String {

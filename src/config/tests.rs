@@ -9,6 +9,7 @@ use proptest::prelude::{any, proptest};
 
 use super::{Report, Settings, load, load_text, reference, schema};
 use crate::proxy::settings::{Authorization, Kind, Route, Source, UpstreamTimeouts};
+use routing::pattern::Separator;
 use routing::table::{RouteLookup, RoutingInput};
 use s3::settings::StoreEndpoint;
 use upstream::settings::{ActiveHealthCheck, AvailabilityPolicy, HealthCheckSettings, PassiveHealthCheck};
@@ -175,7 +176,7 @@ fn the_configuration_of_yarp_is_an_object_route_behind_a_token() {
 fn route<'s>(settings: &'s Settings, path: &str) -> &'s Route {
     let headers = HeaderMap::new();
     let request = RoutingInput { method: &Method::GET, host: Some("localhost"), path, query: None, headers: &headers };
-    match settings.routes.find(&request) {
+    match settings.routes.find(&request, Separator::Slash) {
         RouteLookup::Found(found) => found.value,
         _ => panic!("no route for {path}"),
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::request::Parts;
 use http::{Method, StatusCode, header};
+use percent_encoding::percent_decode_str;
 use tracing::{error, info, warn};
 
 use super::admit;
@@ -14,7 +15,7 @@ use super::failure::{Failure, Level};
 use super::inside::module;
 use http_server::Downstream;
 use object_engine::cache::CacheStatus;
-use server_kit::auth::path_token::PathToken;
+use server_kit::auth::path_token::{PathToken, may_hold_token};
 use server_kit::telemetry::metrics::Metrics;
 use server_kit::telemetry::settings::AccessField as Field;
 
@@ -45,20 +46,31 @@ impl<'a> RequestLine<'a> {
     }
 }
 
-/// The path for the log: a token that stands in it, or stood in front of it, is masked.
+/// The path for the log: tokens that stand in it, or stood in front of it, are masked.
 fn path(path: &str, had_token: bool) -> Cow<'_, str> {
-    if had_token {
-        return format!("/t/***{}", bounded(path, MAX_PATH)).into();
-    }
-    // In whatever spelling: what is not valid is logged too.
-    let segments = path.strip_prefix('/').and_then(|path| path.split_once('/'));
-    match segments.filter(|(first, _)| matches!(*first, "t" | "%74")) {
-        Some((_, rest)) => {
-            let rest = rest.find('/').map_or("", |end| &rest[end..]);
-            format!("/t/***{}", bounded(rest, MAX_PATH)).into()
+    let path = match masked(path) {
+        Cow::Borrowed(path) => Cow::Borrowed(bounded(path, MAX_PATH)),
+        Cow::Owned(path) => Cow::Owned(bounded(&path, MAX_PATH).to_owned()),
+    };
+    if had_token { format!("/t/***{path}").into() } else { path }
+}
+
+/// A path or key without tokens: what has the place of one, behind a first segment `t` in whatever spelling, and what has
+/// the form of one, wherever it stands.
+fn masked(path: &str) -> Cow<'_, str> {
+    let decoded = |segment: &str| percent_decode_str(segment).decode_utf8_lossy().into_owned();
+    let is_start = |segment: &str| matches!(decoded(segment).as_str(), "t" | "T");
+    let mut segments: Vec<&str> = path.split('/').collect();
+    let first = segments.iter().position(|segment| !segment.is_empty());
+    let place = first.filter(|first| path.starts_with('/') && is_start(segments[*first])).map(|first| first + 1);
+    let mut is_masked = false;
+    for (at, segment) in segments.iter_mut().enumerate() {
+        // `%2F` may part it from others: then the whole is masked.
+        if Some(at) == place || may_hold_token(segment) || segment.contains('%') && may_hold_token(&decoded(segment)) {
+            (*segment, is_masked) = ("***", true);
         }
-        None => bounded(path, MAX_PATH).into(),
     }
+    if is_masked { segments.join("/").into() } else { path.into() }
 }
 
 /// The beginning of `text`, of `limit` bytes at most.
@@ -112,6 +124,7 @@ fn log_access(line: &RequestLine<'_>, status: u16, sent: u64, ctx: &Ctx) {
     let (tally, failure) = (&ctx.tally, ctx.failure.as_ref());
     let server = tally.server.as_ref();
     let object = ctx.failed_object.as_deref().and_then(|object| fields.value_if_enabled(Field::Object, object));
+    let key = object.map(|object| path(&object.key, false));
     info!(
         target: "access",
         request_id = fields.value_if_enabled(Field::RequestId, ctx.id.as_str()),
@@ -134,7 +147,7 @@ fn log_access(line: &RequestLine<'_>, status: u16, sent: u64, ctx: &Ctx) {
         cache = fields.value_if_enabled(Field::Cache, tally.cache.map(CacheStatus::name)).flatten(),
         store = object.map(|object| &*object.store),
         bucket = object.map(|object| &*object.bucket),
-        key = object.map(|object| bounded(&object.key, MAX_PATH)),
+        key = key.as_deref(),
         failure = fields.value_if_enabled(Field::Failure, failure.map(Failure::code)).flatten(),
         cause = fields.value_if_enabled(Field::Failure, failure.and_then(Failure::cause)).flatten(),
         error = fields.value_if_enabled(Field::Failure, tally.error.as_ref().map(tracing::field::display)).flatten(),
@@ -150,6 +163,7 @@ fn log_failure(line: &RequestLine<'_>, ctx: &Ctx, failure: &Failure) {
     let error = ctx.tally.error.as_ref();
     let because = error.map_or_else(String::new, |error| format!(": {error}"));
     let object = ctx.failed_object.as_deref();
+    let key = object.map(|object| path(&object.key, false));
     macro_rules! failed {
         ($level:ident) => {
             $level!(
@@ -163,7 +177,7 @@ fn log_failure(line: &RequestLine<'_>, ctx: &Ctx, failure: &Failure) {
                 destination = ctx.tally.server.as_ref().map(|server| &*server.destination),
                 store = object.map(|object| &*object.store),
                 bucket = object.map(|object| &*object.bucket),
-                key = object.map(|object| bounded(&object.key, MAX_PATH)),
+                key = key.as_deref(),
                 "request failed: {reason}{because}"
             )
         };
@@ -186,7 +200,19 @@ mod tests {
             ("/api/v1/tracks/t/stream", true, "/t/***/api/v1/tracks/t/stream"),
             ("/t/abc.def/stream/a", false, "/t/***/stream/a"),
             ("/t/abc.def", false, "/t/***"),
-            ("/%74/abc/x", false, "/t/***/x"),
+            ("/%74/abc/x", false, "/%74/***/x"),
+            ("//t/abc/x", false, "//t/***/x"),
+            ("/T/abc/x", false, "/T/***/x"),
+            ("/music/t/abc", false, "/music/t/abc"),
+            ("/t/x/t/AgEAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA/y", false, "/t/***/t/***/y"),
+            ("/x/AgEAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA.mp3", false, "/x/***"),
+            ("/x%2F%41gEAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", false, "/***"),
+            ("/x/AgEAAAAAAAAA", false, "/x/AgEAAAAAAAAA"),
+            (
+                "/x/aec070645fe53ee3b3763059376134f058cc337247c978add178b6ccdfb0019f.mp3",
+                false,
+                "/x/aec070645fe53ee3b3763059376134f058cc337247c978add178b6ccdfb0019f.mp3",
+            ),
             ("/tracks/abc", false, "/tracks/abc"),
             ("/", false, "/"),
         ] {

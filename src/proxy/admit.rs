@@ -11,7 +11,7 @@ use super::failure::Failure;
 use super::inside::ModulePaths;
 use super::permit;
 use super::settings::Kind;
-use super::world::Served;
+use super::world::{Served, World};
 use http_semantics::request_path::InvalidPath;
 use http_semantics::{client_ip, cors, request_path};
 use http_server::Downstream;
@@ -48,7 +48,8 @@ pub async fn admit(downstream: &impl Downstream, ctx: &mut Ctx, modules: &Module
     if is_ours(path) {
         return inside(request, ctx, asked.is_some());
     }
-    let served = match Arc::clone(&ctx.world).find(&lookup(request, asked.as_ref().unwrap_or(&request.method))) {
+    let world = Arc::clone(&ctx.world);
+    let served = match route(&world, request, asked.as_ref())? {
         RouteLookup::Found(found) if modules.take(path, found.path) => return inside(request, ctx, asked.is_some()),
         RouteLookup::Found(found) => {
             ctx.captures = found.captures;
@@ -62,7 +63,7 @@ pub async fn admit(downstream: &impl Downstream, ctx: &mut Ctx, modules: &Module
     };
     ctx.served = Some(Arc::clone(&served));
     let route = &served.route;
-    if let (Some(_), Some(policy)) = (asked, &route.cors) {
+    if let (Some(_), Some(policy)) = (&asked, &route.cors) {
         return Ok(Way::Preflight(Arc::clone(policy)));
     }
     let objects = matches!(route.kind, Kind::Object(_));
@@ -81,6 +82,22 @@ pub async fn admit(downstream: &impl Downstream, ctx: &mut Ctx, modules: &Module
         return Err(Failure::BodyTooLarge);
     }
     Ok(Way::Route(served))
+}
+
+/// The route of `request`. A browser's question goes to the route that it `asked` about only where that answers it; else
+/// it is a request like others, and OPTIONS is its method.
+fn route<'w>(
+    world: &'w World,
+    request: &Parts,
+    asked: Option<&Method>,
+) -> Result<RouteLookup<'w, Arc<Served>>, Failure> {
+    if let Some(method) = asked
+        && let RouteLookup::Found(found) = world.find(&lookup(request, method))?
+        && found.value.route.cors.is_some()
+    {
+        return Ok(RouteLookup::Found(found));
+    }
+    world.find(&lookup(request, &request.method))
 }
 
 /// To the modules; a browser's question is answered for them where the API has cross-origin rules, but for pages of the

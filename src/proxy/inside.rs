@@ -19,11 +19,12 @@ use tower::util::BoxCloneSyncService;
 
 use super::ctx::Ctx;
 use super::failure::Failure;
-use super::{admit, respond};
+use super::{admit, permit, respond};
+use http_semantics::cross_site::{ForeignPage, is_from_foreign_page};
 use http_semantics::headers::strip_hop_by_hop;
 use http_semantics::request_info::RequestInfo;
 use http_server::{Downstream, DownstreamError};
-use routing::pattern::{PathPattern, Specificity};
+use routing::pattern::{PathPattern, Separator, Specificity};
 
 /// What the modules are, to the proxy.
 pub type Inside = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
@@ -44,7 +45,7 @@ impl ModulePaths {
         let narrower = |pattern: &PathPattern| {
             pattern.specificity() < route.map_or_else(Specificity::any, PathPattern::specificity)
         };
-        self.0.iter().any(|pattern| pattern.is_match(path) && narrower(pattern))
+        self.0.iter().any(|pattern| pattern.is_match(path, Separator::Slash) && narrower(pattern))
     }
 }
 
@@ -210,10 +211,20 @@ fn request(downstream: &impl Downstream, ctx: &Ctx, body: Body) -> Request<Body>
     *request.method_mut() = head.method.clone();
     *request.uri_mut() = head.uri.clone();
     *request.headers_mut() = head.headers.clone();
+    mark(&mut request, ctx, &Way { host: admit::host(head), peer: Some(downstream.peer()), tls: downstream.is_tls() });
     strip_hop_by_hop(request.headers_mut());
-    let way = Way { host: admit::host(head), peer: Some(downstream.peer()), tls: downstream.is_tls() };
-    request.extensions_mut().insert(caller(ctx, &head.headers, &way));
     request
+}
+
+/// Tells a module who asks, and whether the request is a foreign page's.
+pub fn mark<B>(request: &mut Request<B>, ctx: &Ctx, way: &Way<'_>) {
+    let own = permit::hosts(&ctx.world, way.host);
+    let cors = ctx.world.server.api_cors.as_deref();
+    if is_from_foreign_page(request.method(), request.headers(), &own, cors) {
+        request.extensions_mut().insert(ForeignPage);
+    }
+    let caller = caller(ctx, request.headers(), way);
+    request.extensions_mut().insert(caller);
 }
 
 /// The module that answers `path`, for the log.
@@ -252,7 +263,7 @@ pub struct Way<'a> {
 }
 
 /// What a module is told of who asks.
-pub fn caller(ctx: &Ctx, headers: &HeaderMap, way: &Way<'_>) -> RequestInfo {
+fn caller(ctx: &Ctx, headers: &HeaderMap, way: &Way<'_>) -> RequestInfo {
     RequestInfo { request_id: ctx.id.clone(), client_address: ctx.client, base_url: base(ctx, headers, way) }
 }
 

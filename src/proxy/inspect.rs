@@ -74,7 +74,7 @@ async fn look(world: &Arc<World>, asked: &Asked<'_>) -> Result<Found, Failure> {
     if let Some(host) = named.as_ref().or(asking.headers.get(header::HOST)) {
         request.headers.insert(header::HOST, host.clone());
     }
-    let (served, captures) = match world.find(&admit::lookup(&request, &Method::GET)) {
+    let (served, captures) = match world.find(&admit::lookup(&request, &Method::GET))? {
         RouteLookup::Found(found) => (found.value, found.captures),
         RouteLookup::MethodNotAllowed(_) | RouteLookup::NotFound => return Err(Failure::NoRoute),
     };

@@ -12,11 +12,14 @@ pub mod inspect;
 mod limit;
 mod objects;
 pub mod permit;
+mod readings;
 mod respond;
 pub mod settings;
 mod tracks;
 mod upgrade;
 pub mod world;
+
+pub use readings::weaker_routes;
 
 use std::sync::Arc;
 

@@ -10,12 +10,14 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Uri};
 use serde_json::{Map, Value};
 
+use super::admit::host;
 use super::ctx::Ctx;
 use super::failure::Failure;
 use super::limit;
 use super::settings::Authorization;
 use super::world::{Served, World};
 use catalog::access::{AccessChecker, AccessDecision};
+use http_semantics::cross_site::is_from_foreign_page;
 use routing::pattern::Captures;
 use server_kit::auth::claims_policy::claim_text;
 use server_kit::auth::path_token::{self, AuthorizationDigest, PathAuthorization, PathToken, PathTokenSigner};
@@ -78,10 +80,22 @@ pub async fn authorise(request: &Parts, ctx: &mut Ctx, served: &Served) -> Resul
         return asked.await;
     }
     let query = request.uri.query();
+    let own_cors = served.route.cors.as_deref();
+    if is_from_foreign_page(&request.method, &request.headers, &hosts(&world, host(request)), own_cors)
+        && world.authenticator.is_in_cookie(&request.headers, query)
+    {
+        return Err(Failure::Unauthorized(AuthenticationError::CrossSite));
+    }
     let claims = limit::authenticate(&request.headers, query, ctx).await?;
     ctx.claims = Some(Arc::clone(&claims));
     limit::admit(ctx, served).await?;
     permit(&world, served, &ctx.captures, &claims, (&request.headers, query)).await
+}
+
+/// Hosts that are ours: the one that the request names, and the one that the operator does.
+pub fn hosts<'a>(world: &'a World, named: Option<&'a str>) -> Vec<&'a str> {
+    let public = world.server.public_url.as_deref().and_then(|url| url.split_once("://")).map(|(_, host)| host);
+    named.into_iter().chain(public).collect()
 }
 
 /// Whether whoever has these claims may use the route, for the path that was captured; `sent` is where the token was.

@@ -64,10 +64,8 @@ async fn answer(
         *refused.status_mut() = StatusCode::BAD_REQUEST;
         return Ok(refused);
     };
-    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
-    let way = Way { host, peer, tls };
-    let caller = inside::caller(&ctx, request.headers(), &way);
-    request.extensions_mut().insert(caller);
+    let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).map(str::to_owned);
+    inside::mark(&mut request, &ctx, &Way { host: host.as_deref(), peer, tls });
     let (parts, body) = request.into_parts();
     let noted = parts.clone();
     let Ok(mut response) = inside.oneshot(Request::from_parts(parts, body)).await;

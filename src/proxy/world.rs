@@ -7,7 +7,9 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::audience::Audience;
+use super::failure::Failure;
 use super::permit::{Guarded, Guards};
+use super::readings;
 use super::settings::{Authorization, Kind, ObjectRoute, Route, Server, Source};
 use super::tracks::Places;
 use catalog::Catalog;
@@ -164,8 +166,8 @@ impl World {
     }
 
     /// The route of a request, with what answers it.
-    pub fn find(&self, request: &RoutingInput<'_>) -> RouteLookup<'_, Arc<Served>> {
-        self.routes.find(request)
+    pub fn find(&self, request: &RoutingInput<'_>) -> Result<RouteLookup<'_, Arc<Served>>, Failure> {
+        readings::find(&self.routes, request)
     }
 
     /// The object route of this id.

@@ -81,10 +81,10 @@ async fn an_id_that_cannot_be_is_400_wherever_it_stands() {
     ] {
         send(&gate, Method::POST, path, &admin(), Some(body)).await.problem(400);
     }
-    // Nothing is kept for who has no name that could be kept.
+    // Nobody is a user under a name that cannot be kept.
     for user in [long.as_str(), "a\u{0}b"] {
         for path in ["/api/v1/tracks/t/position", "/api/v1/progress", "/api/v1/usage", "/api/v1/tracks/t/stream-url"] {
-            send(&gate, Method::GET, path, &bearer(user), None).await.problem(403);
+            send(&gate, Method::GET, path, &bearer(user), None).await.problem(401);
         }
     }
 }

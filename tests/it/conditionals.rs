@@ -6,7 +6,7 @@ use http::Method;
 
 use crate::support::client::Reply;
 use crate::support::origin::pattern;
-use crate::support::{Client, Gate, Object, ScriptedOrigin, StoreKind, config};
+use crate::support::{Client, Gate, Minio, Object, ScriptedOrigin, StoreKind, config};
 
 /// Headers of a request; `{etag}`, `{modified}`, `{earlier}` and `{later}` are filled in. Then the status.
 const TABLE: [(&[(&str, &str)], u16); 33] = [
@@ -144,4 +144,16 @@ async fn conditions_cost_one_request_more_and_a_strong_if_range_none() {
     gate.client().get("/stream/track.mp3", &[("range", "bytes=0-9"), ("if-range", &tag)]).await.is(206);
     let seen = origin.take_seen();
     assert_eq!((seen.len(), seen[0].header("if-match")), (1, Some(tag.as_str())));
+}
+
+#[tokio::test]
+async fn an_if_range_longer_than_any_tag_is_of_another_version() {
+    let Some(minio) = Minio::bucket().await else { return };
+    minio.put("track.mp3", pattern(1000)).await;
+    let gate = Gate::start(&config::objects_both_ways(&minio.url(), minio.name())).await;
+    let tag = format!("\"{}\"", "x".repeat(9000));
+    for path in ["/stream/track.mp3", "/cached/track.mp3"] {
+        let reply = gate.client().get(path, &[("range", "bytes=0-9"), ("if-range", &tag)]).await;
+        assert_eq!(reply.is(200).body.len(), 1000, "{path}");
+    }
 }

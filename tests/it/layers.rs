@@ -21,6 +21,7 @@ const MODULES: &[(&str, &str)] = &[
         "
         secret:
         clock:
+        id:
         loading_cache:
         failure_log:
         lifecycle:

@@ -5,14 +5,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use primitives::secret::Secret;
 use serde_json::json;
+use server_kit::database::Database;
+use server_kit::database::settings::Settings;
 use server_kit::limit::egress::{EgressAccount, EgressStore, EgressStoreError};
+use server_kit::limit::egress_store::DatabaseEgressStore;
 use server_kit::limit::rate_limiter::LimitKind;
 use server_kit::limit::settings::EgressQuota;
 
 use crate::limits::{Nodes, TRACK, bearer, connect, limited, node, policy};
 use crate::support::eventually::within;
 use crate::support::origin::pattern;
+use crate::support::tools::TempFolder;
 use crate::support::{Gate, Postgres, Redis, ScriptedOrigin, eventually};
 
 #[tokio::test]
@@ -42,7 +47,7 @@ impl EgressStore for Silent {
         Err(EgressStoreError("no answer".to_owned()))
     }
 
-    async fn add(&self, _: &[(EgressAccount, u64)]) -> Result<Vec<u64>, EgressStoreError> {
+    async fn add(&self, _: &[(EgressAccount, u64)]) -> Result<Vec<Option<u64>>, EgressStoreError> {
         std::future::pending().await
     }
 
@@ -72,6 +77,36 @@ async fn streams_keep_their_leases_and_end_them_while_the_ledger_does_not_answer
         redis.ask(&format!("ZCARD {key}")).contains(":1").then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_row_that_the_database_refuses_keeps_no_other_from_being_saved() {
+    let folder = TempFolder::new("ledger");
+    let Some(postgres) = Postgres::database().await else { return };
+    for url in [postgres, crate::catalogue::sqlite(&folder)] {
+        let is_postgres = url.starts_with("postgres");
+        let settings = match url.strip_prefix("sqlite://") {
+            Some(path) => Settings::Sqlite(path.into()),
+            None => Settings::Postgres { url: Secret::new(url), connections: 2 },
+        };
+        let database = Database::open(&settings).await.expect("it opens");
+        database.migrate().await.expect("it migrates");
+        let ledger = DatabaseEgressStore(database);
+        let account = |subject: &str| EgressAccount {
+            policy: "quota".into(),
+            subject: subject.into(),
+            period: 1,
+            ends: u64::MAX,
+            left: 1000,
+        };
+        let names = ["a", "bad\0one", "b", "c", "bad\0two"];
+        let entries: Vec<_> = names.iter().map(|name| (account(name), 10)).collect();
+        // A text of SQLite may have a NUL.
+        let bad = (!is_postgres).then_some(10);
+        assert_eq!(ledger.add(&entries).await, Ok(vec![Some(10), bad, Some(10), Some(10), bad]));
+        assert_eq!(ledger.read(&account("b")).await, Ok(10));
+        assert_eq!(ledger.read(&account("bad\0one")).await, Ok(bad.unwrap_or(0)));
+    }
 }
 
 #[tokio::test]

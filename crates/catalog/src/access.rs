@@ -8,6 +8,7 @@ use async_trait::async_trait;
 
 use super::settings;
 use super::{AuthorizationService, CatalogMetrics, GrantStore};
+use primitives::id::is_name;
 use primitives::loading_cache::LoadingCache;
 use primitives::secret::Secret;
 
@@ -91,6 +92,10 @@ impl AccessChecker {
     /// Whether `user` may have `track`. Without a `token`, who must see one is not asked: a streaming URL was made after
     /// an answer of theirs.
     pub async fn permits(&self, user: &str, track: &str, token: Option<&str>) -> AccessDecision {
+        if !is_name(user) || !is_name(track) {
+            // Nobody who decides can know it, and one who cannot be asked must not look like one who is away.
+            return AccessDecision::Denied;
+        }
         for guard in self.authorities.iter().filter(|guard| token.is_some() || !guard.needs_token) {
             match guard.permits(user, track, token).await {
                 Some(true) => {}

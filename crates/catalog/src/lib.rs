@@ -25,6 +25,7 @@ pub use metrics::CatalogMetrics;
 pub use tracks::{AddOutcome, ImportSummary, NewTrack};
 
 use primitives::failure_log::{FailureLog, chain, line};
+use primitives::id::is_id;
 use primitives::loading_cache::LoadingCache;
 use server_kit::database::Database;
 use tracks::TrackTable;
@@ -38,7 +39,7 @@ const PLAYER_TIMEOUT: Duration = Duration::from_millis(500);
 /// For those of the API.
 const ADMIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest id of a track or a user, in bytes.
-pub const MAX_ID_BYTES: usize = 256;
+pub const MAX_ID_BYTES: usize = primitives::id::MAX_BYTES;
 
 /// A track as the catalogue has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,7 +112,7 @@ impl Catalog {
 
     /// The track `id` for a player: remembered for a moment, and for as long as the database is away.
     pub async fn find(&self, id: &str) -> Result<Arc<Track>, TrackLookupError> {
-        if id.len() > MAX_ID_BYTES {
+        if !is_id(id) {
             return Err(TrackLookupError::Unknown);
         }
         let ask = || {

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use url::Url;
 
+use primitives::id::is_name;
+
 /// Who is asked, beyond the rules over a token's claims; all of them must allow it.
 #[derive(Clone, Debug, Default)]
 pub struct AccessSettings {
@@ -43,8 +45,12 @@ impl UrlTemplate {
         (matches!(url.scheme(), "http" | "https") && plain && host && !filled.contains(['{', '}'])).then_some(template)
     }
 
-    /// The address for this user and this track.
+    /// The address for this user and this track; `None` where one of them is no name, such as `..`, which a URL would
+    /// take for another path.
     pub fn fill(&self, user: &str, track: &str) -> Option<Url> {
+        if !is_name(user) || !is_name(track) {
+            return None;
+        }
         let escape =
             |text: &str| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string();
         // In pieces: a user's id may have braces of its own.
@@ -75,6 +81,9 @@ mod tests {
         ];
         for (user, track, expected) in table {
             assert_eq!(template.fill(user, track).expect("a URL").as_str(), expected);
+        }
+        for (user, track) in [("..", "t"), (".", "t"), ("u", ".."), ("u", "a\0"), ("", "t")] {
+            assert!(template.fill(user, track).is_none(), "{user:?} {track:?}");
         }
         for text in ["users/{userId}", "ftp://h/{userId}", "http://h/{user}", "http://u:p@h/", "http://h/#{userId}", ""]
         {

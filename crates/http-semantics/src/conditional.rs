@@ -8,6 +8,10 @@ use http::{HeaderMap, HeaderValue};
 
 use super::etag::{ETag, ETagCondition};
 
+/// Longest tag of an `If-Range`, in bytes. It goes on to the store, whose heads are limited; one that is longer is no
+/// object's.
+const LONGEST_TAG: usize = 1024;
+
 /// What tells one version of an object from another.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Validators {
@@ -34,7 +38,7 @@ pub enum IfRange {
     Tag(ETag),
     /// The version changed at this time.
     Date(SystemTime),
-    /// Neither, or more than one: matches nothing.
+    /// Neither, more than one, or a tag of more than 1,024 bytes: matches nothing.
     Invalid,
 }
 
@@ -115,7 +119,8 @@ impl Preconditions {
 
 impl IfRange {
     fn parse(value: &HeaderValue) -> Self {
-        ETag::parse(value.as_bytes()).map(Self::Tag).or_else(|| date(value).map(Self::Date)).unwrap_or(Self::Invalid)
+        let tag = Some(value.as_bytes()).filter(|text| text.len() <= LONGEST_TAG);
+        tag.and_then(ETag::parse).map(Self::Tag).or_else(|| date(value).map(Self::Date)).unwrap_or(Self::Invalid)
     }
 }
 

@@ -10,8 +10,11 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, Shared, WeakShared};
 use parking_lot::Mutex;
 
-/// After a question in vain, what is kept is given out for this long without asking again.
+/// After a question in vain, what is kept for it is given out for this long without asking again.
 const FAILURE_BACKOFF: Duration = Duration::from_secs(1);
+/// For as long, others are asked still, but where something is kept nobody waits for more than this: all of them may be in
+/// vain, or just that one.
+const HURRY: Duration = Duration::from_millis(100);
 /// Bytes that an answer takes besides its key and what it holds, nearly.
 const ENTRY_OVERHEAD: usize = 192;
 /// Questions under way past which abandoned ones are swept out.
@@ -32,6 +35,7 @@ pub struct LoadingCache<V: Send + Sync + 'static> {
 #[derive(Clone)]
 struct CachedValue<V> {
     value: V,
+    /// Then it is asked for again.
     fresh_until: Instant,
 }
 
@@ -57,17 +61,21 @@ impl<V: Clone + Send + Sync + 'static> LoadingCache<V> {
             Some(kept) if self.stale => Some(kept.value),
             _ => None,
         };
-        if stale.is_some() && self.backoff_until.lock().is_some_and(|until| Instant::now() < until) {
-            return stale;
-        }
         let asking = self.join_or_start(key, ask);
-        let answer = asking.clone().await;
+        let is_hurried = stale.is_some() && self.backoff_until.lock().is_some_and(|until| Instant::now() < until);
+        let answer = match is_hurried {
+            true => tokio::time::timeout(HURRY, asking.clone()).await.ok().flatten(),
+            false => asking.clone().await,
+        };
         if let Some(value) = &answer {
-            self.insert_loaded(key, &asking, value);
-        } else {
-            *self.backoff_until.lock() = Some(Instant::now() + FAILURE_BACKOFF);
+            self.insert_loaded(key, &asking, value, self.fresh);
+            return answer;
         }
-        answer.or(stale)
+        *self.backoff_until.lock() = Some(Instant::now() + FAILURE_BACKOFF);
+        if let Some(value) = &stale {
+            self.insert_loaded(key, &asking, value, FAILURE_BACKOFF);
+        }
+        stale
     }
 
     /// Drops the answer for `key`; one that is under way is not kept either.
@@ -102,13 +110,12 @@ impl<V: Clone + Send + Sync + 'static> LoadingCache<V> {
     }
 
     /// Keeps an answer, unless its question was forgotten meanwhile.
-    fn insert_loaded(&self, key: &str, asking: &Shared<LoadFuture<V>>, value: &V) {
+    fn insert_loaded(&self, key: &str, asking: &Shared<LoadFuture<V>>, value: &V, fresh: Duration) {
         let mut under_way = self.in_flight.lock();
         let current = under_way.get(key).and_then(WeakShared::upgrade);
         if current.is_some_and(|current| current.ptr_eq(asking)) {
             under_way.remove(key);
-            self.cached
-                .insert(key.into(), CachedValue { value: value.clone(), fresh_until: Instant::now() + self.fresh });
+            self.cached.insert(key.into(), CachedValue { value: value.clone(), fresh_until: Instant::now() + fresh });
         }
     }
 }
@@ -165,6 +172,23 @@ mod tests {
         let strict = LoadingCache::new(BYTES, Duration::ZERO, false, |_| 0);
         assert_eq!(strict.get("a", || async { Some(1) }).await, Some(1));
         assert_eq!(strict.get("a", || async { None }).await, None);
+    }
+
+    #[tokio::test]
+    async fn a_question_in_vain_holds_up_no_other() {
+        let memo = LoadingCache::new(BYTES, Duration::ZERO, true, |_| 0);
+        assert_eq!(memo.get("a", || async { Some(1) }).await, Some(1));
+        assert_eq!(memo.get("b", || async { Some(1) }).await, Some(1));
+        for next in 2..5 {
+            assert_eq!(memo.get("bad", || async { None }).await, None);
+            assert_eq!(memo.get("a", || async move { Some(next) }).await, Some(next), "it is asked for all the same");
+        }
+        assert_eq!(memo.get("a", || async { None }).await, Some(4));
+        assert_eq!(memo.get("a", || async { Some(9) }).await, Some(4), "it was asked for in vain a moment ago");
+        // Where nobody answers, who comes next does not wait for long.
+        let begun = Instant::now();
+        assert_eq!(memo.get("b", std::future::pending::<Option<i32>>).await, Some(1));
+        assert!(begun.elapsed() < FAILURE_BACKOFF);
     }
 
     #[tokio::test]

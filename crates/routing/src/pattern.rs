@@ -2,7 +2,8 @@
 //!
 //! A pattern is matched against the raw path as the client wrote it (RFC 3986 §3.3). Literal segments are compared
 //! decoded and without regard to case, as YARP does; captured text keeps the client's bytes. Unlike YARP's, a trailing
-//! slash counts: `/a` is not `/a/`, because to an object store they are two keys.
+//! slash counts: `/a` is not `/a/`, because to an object store they are two keys. Whether `%2F` parts segments is the
+//! caller's choice ([`Separator`]).
 
 use std::str::Utf8Error;
 use std::sync::Arc;
@@ -11,6 +12,42 @@ use percent_encoding::percent_decode_str;
 
 /// What `/**` at the end of a pattern captures as.
 const DEFAULT_REST_NAME: &str = "rest";
+
+/// What parts the segments of a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Separator {
+    /// A slash as the client wrote it.
+    Slash,
+    /// An escaped one too (`%2F`), as in an object's key, which is decoded.
+    EscapedSlash,
+}
+
+impl Separator {
+    /// The text before the first separator of `path`, and what follows it.
+    fn split(self, path: &str) -> Option<(&str, &str)> {
+        let (at, width) = match self {
+            Self::Slash => (path.find('/')?, 1),
+            Self::EscapedSlash => path.bytes().enumerate().find_map(|(at, byte)| match byte {
+                b'/' => Some((at, 1)),
+                b'%' if is_escaped_slash(&path.as_bytes()[at..]) => Some((at, ESCAPED_SLASH.len())),
+                _ => None,
+            })?,
+        };
+        Some((&path[..at], &path[at + width..]))
+    }
+}
+
+/// An escaped slash, in one of its two spellings.
+const ESCAPED_SLASH: &[u8] = b"%2F";
+
+fn is_escaped_slash(text: &[u8]) -> bool {
+    text.get(..ESCAPED_SLASH.len()).is_some_and(|start| start.eq_ignore_ascii_case(ESCAPED_SLASH))
+}
+
+/// Whether a raw path has an escaped slash.
+pub fn has_escaped_slash(path: &str) -> bool {
+    path.as_bytes().windows(ESCAPED_SLASH.len()).any(is_escaped_slash)
+}
 
 /// A parsed path pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,15 +155,30 @@ impl PathPattern {
     }
 
     /// What the pattern captures of `raw_path`, or `None` where it doesn't match.
-    pub fn matches(&self, raw_path: &str) -> Option<Captures> {
+    pub fn matches(&self, raw_path: &str, separator: Separator) -> Option<Captures> {
         let mut captured = Vec::new();
-        let matched = self.walk(raw_path, |name, value| captured.push((Arc::clone(name), Box::from(value))));
+        let matched = self.walk(raw_path, separator, |name, value| captured.push((Arc::clone(name), Box::from(value))));
         matched.then_some(Captures(captured))
     }
 
     /// Whether it matches, without an allocation.
-    pub fn is_match(&self, raw_path: &str) -> bool {
-        self.walk(raw_path, |_, _| ())
+    pub fn is_match(&self, raw_path: &str, separator: Separator) -> bool {
+        self.walk(raw_path, separator, |_, _| ())
+    }
+
+    /// Whether it matches every path that `other` matches.
+    pub fn covers(&self, other: &Self) -> bool {
+        for (at, segment) in self.segments.iter().enumerate() {
+            match (segment, other.segments.get(at)) {
+                // `/a/{**rest}` matches `/a` too.
+                (Segment::Rest(_), _) => return true,
+                (Segment::Literal(one), Some(Segment::Literal(two))) if one == two => {}
+                (Segment::Name(_), Some(Segment::Name(_))) => {}
+                (Segment::Name(_), Some(Segment::Literal(text))) if !text.0.is_empty() => {}
+                _ => return false,
+            }
+        }
+        self.segments.len() == other.segments.len()
     }
 
     /// The names that it captures, in order.
@@ -152,7 +204,7 @@ impl PathPattern {
         })
     }
 
-    fn walk<'p>(&self, raw_path: &'p str, mut capture: impl FnMut(&Arc<str>, &'p str)) -> bool {
+    fn walk<'p>(&self, raw_path: &'p str, separator: Separator, mut capture: impl FnMut(&Arc<str>, &'p str)) -> bool {
         let Some(path) = raw_path.strip_prefix('/') else { return false };
         let mut left = Some(path);
         for segment in &self.segments {
@@ -162,7 +214,7 @@ impl PathPattern {
                 return true;
             }
             let Some(path) = left else { return false };
-            let (value, after) = match path.split_once('/') {
+            let (value, after) = match separator.split(path) {
                 Some((value, after)) => (value, Some(after)),
                 None => (path, None),
             };
@@ -265,12 +317,12 @@ impl Captures {
 mod tests {
     use proptest::prelude::{ProptestConfig, any, prop_assert_eq, proptest};
 
-    use super::{Captures, PathPattern, PatternError};
+    use super::{Captures, PathPattern, PatternError, Separator, has_escaped_slash};
 
     type Values = &'static [(&'static str, &'static str)];
 
     fn captured(pattern: &str, path: &str) -> Option<Captures> {
-        PathPattern::parse(pattern).expect("a valid pattern").matches(path)
+        PathPattern::parse(pattern).expect("a valid pattern").matches(path, Separator::Slash)
     }
 
     #[test]
@@ -332,6 +384,53 @@ mod tests {
     }
 
     #[test]
+    fn an_escaped_slash_parts_segments_where_it_is_asked_to() {
+        let cases: [(&str, &str, Option<Values>); 8] = [
+            ("/a/b", "/a%2Fb", Some(&[])),
+            ("/a/{x}/{**rest}", "/a%2fb%2Fc/d%2F", Some(&[("x", "b"), ("rest", "c/d%2F")])),
+            ("/a/{x}", "/a/b%2Fc", None),
+            ("/a/{x}", "/a/b%252Fc", Some(&[("x", "b%252Fc")])),
+            ("/a/{x}", "/a%2F", None),
+            ("/a/{**rest}", "/a%2F", Some(&[("rest", "")])),
+            ("/étoile/{x}", "/%C3%89toile%2Fb", Some(&[("x", "b")])),
+            ("/a/{x}", "/a/%2", Some(&[("x", "%2")])),
+        ];
+        for (pattern, path, expected) in cases {
+            let parsed = PathPattern::parse(pattern).expect("a valid pattern");
+            let captures = parsed.matches(path, Separator::EscapedSlash);
+            assert_eq!(captures.is_some(), expected.is_some(), "{pattern} on {path}");
+            for (name, value) in expected.unwrap_or_default() {
+                assert_eq!(
+                    captures.as_ref().and_then(|captures| captures.get(name)),
+                    Some(*value),
+                    "{pattern} on {path}"
+                );
+            }
+        }
+        assert!(has_escaped_slash("/a%2fb") && !has_escaped_slash("/a%252Fb/%2"));
+    }
+
+    #[test]
+    fn a_wider_pattern_covers_a_narrower_one() {
+        let cases = [
+            ("/{**x}", "/a/b", true),
+            ("/a/{**x}", "/a", true),
+            ("/a/{**x}", "/a/{b}/{**c}", true),
+            ("/a/{**x}", "/b/{**x}", false),
+            ("/a/{b}", "/a/b", true),
+            ("/a/{b}", "/a/{**b}", false),
+            ("/a/{b}", "/a/b/c", false),
+            ("/a/{b}", "/a/", false),
+            ("/a/b", "/A/b", true),
+            ("/a/b", "/a/{x}", false),
+        ];
+        for (one, other, expected) in cases {
+            let parse = |text| PathPattern::parse(text).expect("a valid pattern");
+            assert_eq!(parse(one).covers(&parse(other)), expected, "{one} {other}");
+        }
+    }
+
+    #[test]
     fn what_is_not_a_pattern_is_refused_with_the_reason() {
         let cases = [
             ("", "empty"),
@@ -383,7 +482,9 @@ mod tests {
         #[test]
         fn any_text_parses_or_is_refused_and_matching_never_panics(text in any::<String>(), path in any::<String>()) {
             if let Ok(pattern) = PathPattern::parse(&text) {
-                prop_assert_eq!(pattern.is_match(&path), pattern.matches(&path).is_some());
+                for separator in [Separator::Slash, Separator::EscapedSlash] {
+                    prop_assert_eq!(pattern.is_match(&path, separator), pattern.matches(&path, separator).is_some());
+                }
             }
         }
 

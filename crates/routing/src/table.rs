@@ -11,7 +11,7 @@ use http::{HeaderMap, Method};
 use self::host::RequestHost;
 pub use self::host::{HostPattern, InvalidHostPattern};
 pub use self::matcher::{HeaderMatchMode, HeaderMatcher, QueryMatchMode, QueryMatcher};
-use super::pattern::{Captures, PathPattern, Specificity};
+use super::pattern::{Captures, PathPattern, Separator, Specificity};
 
 mod host;
 mod matcher;
@@ -23,7 +23,7 @@ pub struct RouteMatch {
     pub path: Option<PathPattern>,
     /// One of these hosts; any where empty.
     pub hosts: Vec<HostPattern>,
-    /// One of these methods; any where empty.
+    /// One of these methods; any where empty. GET takes HEAD too.
     pub methods: Vec<Method>,
     /// All of these.
     pub headers: Vec<HeaderMatcher>,
@@ -126,28 +126,40 @@ impl<T> RouteTable<T> {
         if ties.is_empty() { Ok(table) } else { Err(ties) }
     }
 
-    /// The route of a request. Allocates for the one that is found only.
-    pub fn find(&self, request: &RoutingInput<'_>) -> RouteLookup<'_, T> {
+    /// The route of a request whose path is parted by `separator`. Allocates for the one that is found only.
+    pub fn find(&self, request: &RoutingInput<'_>, separator: Separator) -> RouteLookup<'_, T> {
         let host = request.host.map(RequestHost::new);
+        let accepts =
+            |line: &HostRoute| self.entries[line.entry].matches.accepts(line.host, host.as_ref(), request, separator);
         let mut allowed = Vec::new();
-        for line in &self.lines {
-            let entry = &self.entries[line.entry];
-            if !entry.matches.accepts(line.host, host.as_ref(), request) {
+        for (index, line) in self.lines.iter().enumerate() {
+            if !accepts(line) {
                 continue;
             }
-            let methods = &entry.matches.methods;
-            if methods.is_empty() || methods.contains(request.method) {
-                let path = entry.matches.path.as_ref();
-                let captures = path.and_then(|path| path.matches(request.path)).unwrap_or_default();
-                return RouteLookup::Found(MatchedRoute { id: &entry.id, value: &entry.value, path, captures });
+            let methods = &self.entries[line.entry].matches.methods;
+            if takes(methods, request.method) {
+                // A route that names HEAD comes before one that takes it with GET, if nothing else tells them apart.
+                let names = |line: &&HostRoute| self.entries[line.entry].matches.methods.contains(request.method);
+                let peers = self.lines[index..].iter().take_while(|peer| self.rank(**peer) == self.rank(*line));
+                let is_implied = !methods.is_empty() && !names(&line);
+                let named = is_implied.then(|| peers.filter(names).find(|peer| accepts(peer))).flatten();
+                return RouteLookup::Found(self.found(*named.unwrap_or(line), request.path, separator));
             }
-            for method in methods {
+            let implied = methods.contains(&Method::GET).then_some(&Method::HEAD);
+            for method in methods.iter().chain(implied) {
                 if !allowed.contains(method) {
                     allowed.push(method.clone());
                 }
             }
         }
         if allowed.is_empty() { RouteLookup::NotFound } else { RouteLookup::MethodNotAllowed(allowed) }
+    }
+
+    fn found(&self, line: HostRoute, path: &str, separator: Separator) -> MatchedRoute<'_, T> {
+        let RouteEntry { id, matches, value, .. } = &self.entries[line.entry];
+        let pattern = matches.path.as_ref();
+        let captures = pattern.and_then(|pattern| pattern.matches(path, separator)).unwrap_or_default();
+        MatchedRoute { id, value, path: pattern, captures }
     }
 
     /// The same table of what `make` makes of each value.
@@ -204,9 +216,32 @@ impl<T> RouteTable<T> {
 }
 
 impl RouteMatch {
+    /// Whether it takes this method.
+    pub fn takes(&self, method: &Method) -> bool {
+        takes(&self.methods, method)
+    }
+
+    /// Whether every path and host that `other` takes is taken here, methods aside.
+    pub fn covers(&self, other: &Self) -> bool {
+        let path = match (&self.path, &other.path) {
+            (None, _) => true,
+            (Some(path), Some(other)) => path.covers(other),
+            (Some(_), None) => false,
+        };
+        let hosts = self.hosts.is_empty()
+            || !other.hosts.is_empty() && other.hosts.iter().all(|other| self.hosts.contains(other));
+        path && hosts
+    }
+
     /// Whether all but the method holds, under the host pattern at `host`. The cheapest test comes first.
-    fn accepts(&self, host: Option<usize>, sent: Option<&RequestHost<'_>>, request: &RoutingInput<'_>) -> bool {
-        self.path.as_ref().is_none_or(|path| path.is_match(request.path))
+    fn accepts(
+        &self,
+        host: Option<usize>,
+        sent: Option<&RequestHost<'_>>,
+        request: &RoutingInput<'_>,
+        separator: Separator,
+    ) -> bool {
+        self.path.as_ref().is_none_or(|path| path.is_match(request.path, separator))
             && host.is_none_or(|host| sent.is_some_and(|sent| self.hosts[host].accepts(sent)))
             && self.headers.iter().all(|matcher| matcher.accepts(request.headers))
             && self.query.iter().all(|matcher| matcher.accepts(request.query.unwrap_or_default()))
@@ -221,6 +256,12 @@ impl RouteMatch {
             && !self.headers.iter().any(|one| other.headers.iter().any(|two| one.excludes(two)))
             && !self.query.iter().any(|one| other.query.iter().any(|two| one.excludes(two)))
     }
+}
+
+/// Whether a route with these methods takes `method`: HEAD is GET without content (RFC 9110 §9.3.2).
+fn takes(methods: &[Method], method: &Method) -> bool {
+    let implied = *method == Method::HEAD && methods.contains(&Method::GET);
+    methods.is_empty() || implied || methods.contains(method)
 }
 
 #[cfg(test)]

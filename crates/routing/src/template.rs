@@ -169,7 +169,10 @@ mod tests {
     use crate::pattern::{Captures, PathPattern};
 
     fn captures(pattern: &str, path: &str) -> Captures {
-        PathPattern::parse(pattern).expect("a valid pattern").matches(path).expect("a match")
+        PathPattern::parse(pattern)
+            .expect("a valid pattern")
+            .matches(path, crate::pattern::Separator::Slash)
+            .expect("a match")
     }
 
     fn template(text: &str) -> CaptureTemplate {

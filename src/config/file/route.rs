@@ -53,7 +53,7 @@ pub struct Match {
     /// Host names, one of which must match: `media.example`, `*.example`, `media.example:8443`.
     #[serde(default)]
     pub hosts: Vec<String>,
-    /// Methods, one of which must match. Default: all.
+    /// Methods, one of which must match; GET takes HEAD too. Default: all.
     #[serde(default)]
     pub methods: Vec<String>,
     /// Request headers; all must match.

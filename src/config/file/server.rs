@@ -79,8 +79,8 @@ pub struct CertificateFiles {
 pub struct Admin {
     /// IP address and port, never one of the listeners'. May be `env:NAME`.
     pub address: Text,
-    /// What `Authorization: Bearer` must carry for everything but `/livez` and `/readyz`: 16 characters at least. Default:
-    /// none is asked for.
+    /// What `Authorization: Bearer` must carry for everything but `/livez` and `/readyz`: 16 characters at least. Needed where
+    /// the address is not of loopback.
     pub token: Option<SecretRef>,
 }
 

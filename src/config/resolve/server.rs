@@ -103,7 +103,14 @@ fn listener(at: &At<'_>, raw: &file::Listener) -> Option<ListenerSettings> {
 fn admin(at: &At<'_>, raw: &file::Admin) -> Option<Admin> {
     let address = at.key("Address").parse(&raw.address, ADDRESS, address);
     let token = raw.token.as_ref().map(|token| at.key("Token").credential(token));
-    Some(Admin { address: address?, token: token.map_or(Some(None), |token| token.map(Some))? })
+    let address = address?;
+    if raw.token.is_none() && !address.ip().to_canonical().is_loopback() {
+        let problem = Problem::new("the operator's side can be reached from elsewhere, and there is no `Token`");
+        let help = "add `Token: \"env:ADMIN_TOKEN\"`, or listen on loopback (127.0.0.1:9901): a port alone means every address";
+        at.key("Address").report(problem.help(help));
+        return None;
+    }
+    Some(Admin { address, token: token.map_or(Some(None), |token| token.map(Some))? })
 }
 
 fn tls(at: &At<'_>, raw: &file::Tls) -> Option<Vec<CertificatePaths>> {

@@ -9,13 +9,16 @@ use std::time::Duration;
 
 use http::{StatusCode, header};
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf, copy, split};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf, copy, split};
 
 use super::{Forwarding, UpstreamAnswer, answer, request};
 use crate::proxy::ctx::Ctx;
 use crate::proxy::failure::Failure;
-use crate::proxy::{permit, respond};
+use crate::proxy::{limit, permit, respond};
 use http_server::{Downstream, DownstreamError};
+
+/// Bytes that are read at once where the client has no speed.
+const PIECE: usize = 8 * 1024;
 
 /// Passes a 101 on, and then bytes; one that nobody asked for is the server's failure.
 pub async fn serve(
@@ -47,7 +50,7 @@ pub async fn serve(
         let upstream = Counted { stream: TokioIo::new(upstream), read: Arc::clone(&down), written: Arc::default() };
         let idle = forwarding.served.route.timeouts.idle;
         ctx.failure = tokio::select! {
-            failure = pass(client, upstream, idle) => failure,
+            failure = pass(client, upstream, ctx, idle) => failure,
             () = revoked => Some(Failure::Revoked),
         };
     }
@@ -60,6 +63,7 @@ pub async fn serve(
 async fn pass(
     client: impl AsyncRead + AsyncWrite + Unpin,
     upstream: Counted<impl AsyncRead + AsyncWrite + Unpin>,
+    ctx: &Ctx,
     idle: Duration,
 ) -> Option<Failure> {
     let (read, written) = (Arc::clone(&upstream.read), Arc::clone(&upstream.written));
@@ -71,7 +75,7 @@ async fn pass(
         std::future::pending::<()>().await;
     };
     let down = async {
-        let _ = copy(&mut from_server, &mut to_client).await;
+        let _ = deliver(&mut from_server, &mut to_client, ctx).await;
     };
     let silence = async {
         let count = || (read.load(Ordering::Relaxed), written.load(Ordering::Relaxed));
@@ -89,6 +93,27 @@ async fn pass(
         () = down => None,
         () = up => None,
         () = silence => Some(Failure::GatewayTimeout),
+    }
+}
+
+/// Passes the server's bytes to the client as an answer's: paced, and counted once they are written.
+async fn deliver(
+    from_server: &mut (impl AsyncRead + Unpin),
+    to_client: &mut (impl AsyncWrite + Unpin),
+    ctx: &Ctx,
+) -> io::Result<()> {
+    let mut buffer = vec![0_u8; limit::piece(ctx).unwrap_or(PIECE)];
+    loop {
+        let read = from_server.read(&mut buffer).await?;
+        if read == 0 {
+            return Ok(());
+        }
+        if let Some(wait) = limit::pace(ctx, read as u64) {
+            tokio::time::sleep(wait).await;
+        }
+        to_client.write_all(&buffer[..read]).await?;
+        to_client.flush().await?;
+        limit::sent(ctx, read as u64);
     }
 }
 

@@ -3,7 +3,7 @@
 mod abuse;
 mod answers;
 mod requests;
-mod upgrade;
+pub mod upgrade;
 
 use std::time::{Duration, Instant};
 

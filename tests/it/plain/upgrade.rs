@@ -15,7 +15,7 @@ use crate::support::{Gate, config, eventually};
 use crate::tls::{self, Certificates};
 
 /// A WebSocket server of a library that is not ours: it sends back every frame.
-async fn echo() -> SocketAddr {
+pub async fn echo() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("bound");
     tokio::spawn(async move {
@@ -154,4 +154,35 @@ async fn a_refused_upgrade_is_an_ordinary_answer() {
         assert_eq!((reply.status, reply.body.as_slice()), (403, &b"no"[..]));
     }
     eventually("two access lines", async || (gate.access_lines().len() == 2).then_some(())).await;
+}
+
+#[tokio::test]
+async fn bytes_of_a_tunnel_count_and_are_paced_as_an_answers_are() {
+    const SIZE: usize = 60_000;
+    let mut config = config::empty();
+    config["Policies"]["RateLimiter"] = json!({
+        "quota": { "EgressQuota": { "Bytes": 100_000 }, "PartitionBy": "Address" },
+        "speed": { "Bandwidth": { "BytesPerSecond": 40_000, "Burst": 10_000 }, "PartitionBy": "Address" },
+    });
+    for name in ["quota", "speed"] {
+        let mut route = config::plain_route(&format!("/{name}/{{**rest}}"), "back");
+        route["RateLimiterPolicy"] = json!(name);
+        config["ReverseProxy"]["Routes"][name] = route;
+    }
+    config["ReverseProxy"]["Clusters"]["back"] = config::cluster(&[format!("http://{}", echo().await)]);
+    let gate = Gate::start(&config).await;
+    let echoed = async |name: &str| {
+        let url = format!("ws://{}/{name}/echo", gate.address());
+        let (mut socket, _) = tokio_tungstenite::connect_async(&url).await?;
+        let begun = std::time::Instant::now();
+        socket.send(Message::binary(vec![7; SIZE])).await?;
+        socket.next().await.expect("open")?;
+        Ok::<_, tokio_tungstenite::tungstenite::Error>(begun.elapsed())
+    };
+    echoed("quota").await.expect("60,000 of 100,000 bytes");
+    echoed("quota").await.expect("what is under way goes on");
+    eventually("the quota is used up", async || (gate.client().get("/quota/x", &[]).await.status == 429).then_some(()))
+        .await;
+    let took = echoed("speed").await.expect("it is slowed down, not cut");
+    assert!(took >= Duration::from_millis(1200), "{took:?}");
 }

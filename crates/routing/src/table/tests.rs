@@ -7,7 +7,7 @@ use proptest::prelude::{ProptestConfig, any, prop_assert, proptest};
 
 use super::{
     HeaderMatchMode, HeaderMatcher, HostPattern, PathPattern, QueryMatchMode, QueryMatcher, RouteEntry, RouteLookup,
-    RouteMatch, RouteTable, RoutingInput,
+    RouteMatch, RouteTable, RoutingInput, Separator,
 };
 
 fn route(id: &str, matches: RouteMatch) -> RouteEntry<&'static str> {
@@ -43,7 +43,7 @@ fn headers(lines: Lines) -> HeaderMap {
 /// The name of the route that a request takes; `405 …` or `404` where none.
 fn taken(table: &RouteTable<&str>, method: Method, host: &str, target: &str, headers: &HeaderMap) -> String {
     let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
-    match table.find(&RoutingInput { method: &method, host: Some(host), path, query, headers }) {
+    match table.find(&RoutingInput { method: &method, host: Some(host), path, query, headers }, Separator::Slash) {
         RouteLookup::Found(found) => found.id.to_string(),
         RouteLookup::MethodNotAllowed(methods) => format!("405 {methods:?}"),
         RouteLookup::NotFound => "404".to_owned(),
@@ -68,6 +68,24 @@ fn first_of(
     let answer = ask(&table(vec![one.clone(), two.clone()]));
     assert_eq!(answer, ask(&table(vec![two, one])));
     answer
+}
+
+#[test]
+fn a_route_that_takes_get_takes_head_unless_one_beside_it_names_it() {
+    let with = |list: &[Method], text| RouteMatch { methods: list.to_vec(), ..path(text) };
+    let table = table(vec![
+        route("get", with(&[Method::GET], "/a")),
+        route("head", with(&[Method::HEAD], "/a")),
+        route("only", with(&[Method::GET], "/b/c")),
+        // Wider: it takes nothing away from the narrower one.
+        route("wide", with(&[Method::GET, Method::HEAD], "/b/{**rest}")),
+        route("post", with(&[Method::POST, Method::GET], "/c")),
+    ]);
+    let ask = |method, target| taken(&table, method, "x.com", target, &HeaderMap::new());
+    assert_eq!((ask(Method::GET, "/a"), ask(Method::HEAD, "/a")), ("get".to_owned(), "head".to_owned()));
+    assert_eq!((ask(Method::GET, "/b/c"), ask(Method::HEAD, "/b/c")), ("only".to_owned(), "only".to_owned()));
+    assert_eq!(ask(Method::HEAD, "/b/d"), "wide");
+    assert_eq!(ask(Method::PUT, "/c"), "405 [POST, GET, HEAD]");
 }
 
 #[test]
@@ -194,7 +212,7 @@ fn a_wrong_method_is_told_only_where_all_else_matches() {
     let ask = |method, host, target| taken(&table, method, host, target, &HeaderMap::new());
     assert_eq!(ask(Method::PUT, "x.com", "/a"), "write");
     assert_eq!(ask(Method::DELETE, "x.com", "/a"), "405 [GET, HEAD, PUT]");
-    assert_eq!(ask(Method::DELETE, "y.com", "/a"), "405 [PUT, GET]");
+    assert_eq!(ask(Method::DELETE, "y.com", "/a"), "405 [PUT, GET, HEAD]");
     assert_eq!(ask(Method::DELETE, "y.net", "/a"), "404");
     assert_eq!(ask(Method::DELETE, "x.com", "/a/"), "404");
     assert_eq!(ask(Method::POST, "x.com", "/b/c"), "open");
@@ -240,7 +258,7 @@ fn a_request_without_a_host_takes_routes_without_one() {
     let table = table(vec![route("it", RouteMatch { hosts: hosts(&["*"]), ..path("/") }), route("open", path("/"))]);
     let headers = HeaderMap::new();
     let request = RoutingInput { method: &Method::GET, host: None, path: "/", query: None, headers: &headers };
-    assert!(matches!(table.find(&request), RouteLookup::Found(found) if &**found.id == "open"));
+    assert!(matches!(table.find(&request, Separator::Slash), RouteLookup::Found(found) if &**found.id == "open"));
 }
 
 #[test]
@@ -314,7 +332,7 @@ fn the_found_route_brings_its_value_and_captures() {
     let headers = HeaderMap::new();
     let request =
         RoutingInput { method: &Method::GET, host: None, path: "/Ann/a%2Fb/c", query: None, headers: &headers };
-    let RouteLookup::Found(found) = table.find(&request) else { panic!("a match") };
+    let RouteLookup::Found(found) = table.find(&request, Separator::Slash) else { panic!("a match") };
     assert_eq!(
         (*found.value, found.captures.get("user"), found.captures.get("key")),
         ("value", Some("Ann"), Some("a%2Fb/c"))
@@ -336,7 +354,7 @@ proptest! {
         let table = table(vec![route("it", matches)]);
         let headers: HeaderMap = HeaderValue::from_bytes(&line).ok().into_iter().map(|value| (HeaderName::from_static("x-a"), value)).collect();
         let request = RoutingInput { method: &Method::GET, host: Some(&host), path: &path, query: Some(&query), headers: &headers };
-        let found = matches!(table.find(&request), RouteLookup::Found(_));
+        let found = matches!(table.find(&request, Separator::Slash), RouteLookup::Found(_));
         prop_assert!(!found || path.starts_with('/'));
     }
 }

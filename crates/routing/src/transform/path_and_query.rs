@@ -6,7 +6,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, percent_e
 use url::form_urlencoded;
 
 use super::{OutgoingRequest, Transform, WriteMode};
-use crate::pattern::{Captures, PathPattern, PatternError};
+use crate::pattern::{Captures, PathPattern, PatternError, Separator};
 use crate::template::path_text;
 
 /// What is escaped in a query's names and values; a slash may stand there (RFC 3986 §3.4).
@@ -24,7 +24,7 @@ impl PathSegmentPrefix {
 
     /// The prefix as it stands in `path` and what is left, which begins with a slash; `None` where it doesn't begin so.
     fn split<'p>(&self, path: &'p str) -> Option<(&'p str, String)> {
-        let captures = self.0.matches(path)?;
+        let captures = self.0.matches(path, Separator::Slash)?;
         let rest = self.0.names().last().and_then(|name| captures.get(name))?;
         let prefix = path.strip_suffix(rest)?;
         Some((prefix.strip_suffix('/').unwrap_or(prefix), format!("/{rest}")))

@@ -28,7 +28,7 @@ fn lines(headers: &HeaderMap) -> Vec<String> {
 }
 
 fn captures(pattern: &str, path: &str) -> Captures {
-    PathPattern::parse(pattern).expect("a pattern").matches(path).expect("a match")
+    PathPattern::parse(pattern).expect("a pattern").matches(path, crate::pattern::Separator::Slash).expect("a match")
 }
 
 /// A request for `target` with `sent`, transformed.

@@ -7,9 +7,9 @@ use http::request::Parts;
 use serde_json::Value;
 
 use super::error::Error;
-use super::id;
 use crate::auth::{AuthenticationError, Authenticator, Claims};
 use crate::limit::RateLimiters;
+use http_semantics::cross_site::ForeignPage;
 use http_semantics::rate_limit::ExceededLimit;
 use http_semantics::request_info::RequestInfo;
 
@@ -36,7 +36,7 @@ pub enum UserRole {
 pub struct AdminUser(pub User);
 
 impl User {
-    /// The user's id: `sub`, never empty.
+    /// The user's id: `sub`, which the token was refused without.
     pub fn id(&self) -> &str {
         &self.claims.subject
     }
@@ -71,12 +71,12 @@ struct CachedAuthentication(Result<User, Error>);
 
 async fn authenticate(parts: &Parts) -> Result<User, Error> {
     let authenticator = parts.extensions.get::<Arc<Authenticator>>().cloned().ok_or_else(Error::internal)?;
+    let is_foreign = parts.extensions.get::<ForeignPage>().is_some();
+    if is_foreign && authenticator.is_in_cookie(&parts.headers, parts.uri.query()) {
+        return Err(Error::from_authentication(AuthenticationError::CrossSite));
+    }
     let claims = authenticator.authenticate(&parts.headers, parts.uri.query()).await;
     let claims = claims.map_err(|refusal| authentication_failure(refusal, parts))?;
-    if !id::is_id(&claims.subject) {
-        // Such a user may stream, but nothing can be kept under the name.
-        return Err(Error::forbidden("the token's `sub` has more than 256 bytes or control characters: not here"));
-    }
     Ok(User { claims })
 }
 

@@ -31,6 +31,9 @@ pub enum AuthenticationError {
     /// `sub` is missing or empty.
     #[error("the token names no subject")]
     NoSubject,
+    /// `sub` is longer than an id, or no id at all.
+    #[error("the token's subject cannot be a user's id")]
+    UnusableSubject,
     /// `aud` names none of ours.
     #[error("the token is for another audience")]
     WrongAudience,
@@ -43,6 +46,9 @@ pub enum AuthenticationError {
     /// It stands in a path, and is leave for another route than this one.
     #[error("the token is for another path")]
     WrongPath,
+    /// It came in a cookie that a page of another site had sent along.
+    #[error("the token came in a cookie, from a page of another site")]
+    CrossSite,
     /// The user logged out everywhere after it was made.
     #[error("the token was revoked")]
     Revoked,
@@ -60,10 +66,12 @@ impl AuthenticationError {
             Self::KeysUnavailable => "keys_unavailable",
             Self::Malformed => "malformed",
             Self::NoSubject => "no_subject",
+            Self::UnusableSubject => "unusable_subject",
             Self::WrongAudience => "wrong_audience",
             Self::NotYetValid => "not_yet_valid",
             Self::Expired => "expired",
             Self::WrongPath => "wrong_path",
+            Self::CrossSite => "cross_site",
             Self::Revoked => "revoked",
         }
     }
@@ -79,9 +87,11 @@ impl AuthenticationError {
             Self::Missing
             | Self::KeysUnavailable
             | Self::NoSubject
+            | Self::UnusableSubject
             | Self::WrongAudience
             | Self::NotYetValid
             | Self::WrongPath
+            | Self::CrossSite
             | Self::Revoked
             | Self::Expired => false,
         }
@@ -103,10 +113,12 @@ impl AuthenticationError {
             Self::UnknownKey => invalid!("the key is unknown"),
             Self::BadSignature => invalid!("the signature is wrong"),
             Self::NoSubject => invalid!("the token names no subject"),
+            Self::UnusableSubject => invalid!("the subject cannot be an id of a user"),
             Self::WrongAudience => invalid!("the token is for another audience"),
             Self::NotYetValid => invalid!("the token is not valid yet"),
             Self::Expired => invalid!("the token has expired"),
             Self::WrongPath => invalid!("the token is for another path"),
+            Self::CrossSite => invalid!("a page of another site sent the cookie"),
             Self::Revoked => invalid!("the token was revoked"),
         })
     }

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 
 use super::Claims;
 use super::error::AuthenticationError;
+use primitives::id::is_id;
 
 /// Longer tokens are refused unread; an HTTP header line is seldom allowed more.
 pub(super) const MAX_BYTES: usize = 8 * 1024;
@@ -97,9 +98,9 @@ pub(super) fn check_claims(
         return Err(AuthenticationError::WrongAudience);
     }
     match claims.get("sub") {
-        Some(Value::String(subject)) if !subject.is_empty() => {
-            Ok((Claims { subject: subject.clone(), map: claims }, until))
-        }
+        Some(Value::String(subject)) if is_id(subject) => Ok((Claims { subject: subject.clone(), map: claims }, until)),
+        // It goes into keys, rows and URLs, wherever a route leads.
+        Some(Value::String(subject)) if !subject.is_empty() => Err(AuthenticationError::UnusableSubject),
         _ => Err(AuthenticationError::NoSubject),
     }
 }

@@ -45,7 +45,7 @@ const TOKEN_CACHE_BYTES: usize = 8 * 1024 * 1024;
 /// What a genuine token says.
 #[derive(Clone, PartialEq)]
 pub struct Claims {
-    /// Who it speaks of (`sub`); never empty.
+    /// Who it speaks of (`sub`): a user's id, as `primitives::id` has it.
     pub subject: String,
     /// All claims, `sub` among them.
     pub map: Map<String, Value>,
@@ -142,6 +142,11 @@ impl Authenticator {
     /// The request's token as it was sent, whether it is good or not.
     pub fn token<'a>(&self, headers: &'a HeaderMap, query: Option<&'a str>) -> Option<Cow<'a, str>> {
         token_source::find(&self.sources, headers, query).ok()
+    }
+
+    /// Whether the request's token is in a cookie, which a browser sends for any page.
+    pub fn is_in_cookie(&self, headers: &HeaderMap, query: Option<&str>) -> bool {
+        token_source::is_in_cookie(&self.sources, headers, query)
     }
 
     /// The claims of the request's token.

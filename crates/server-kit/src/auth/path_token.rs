@@ -24,6 +24,8 @@ const PATH_PREFIX: &str = "/t/";
 pub const MAX_CHARACTERS: usize = 120;
 /// Bytes that 120 characters of base64 leave for the user's id and the claim, which are carried as they are.
 pub const MAX_IDENTITY_BYTES: usize = MAX_CHARACTERS / 4 * 3 - HEADER_BYTES - DIGEST_BYTES - 1 - TAG_BYTES;
+/// Characters of the shortest token, with a user's id of one byte.
+const MIN_CHARACTERS: usize = (HEADER_BYTES + DIGEST_BYTES + 1 + 1 + TAG_BYTES) * 4 / 3;
 const VERSION: u8 = 2;
 /// Version, key id, expiry, generation, depth.
 const HEADER_BYTES: usize = 11;
@@ -109,6 +111,14 @@ impl PathToken {
     pub fn full_path(&self, path: &str) -> String {
         format!("{PATH_PREFIX}{}{path}", self.0)
     }
+}
+
+/// Whether a text may hold a token, as far as can be seen: a run of base64url, as long as the shortest token or longer,
+/// that begins with the version. For those who must show no token.
+pub fn may_hold_token(text: &str) -> bool {
+    let is_of_token = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    let first = |run: &str| run.get(..4).and_then(|start| URL_SAFE_NO_PAD.decode(start).ok()?.first().copied());
+    text.split(|c| !is_of_token(c)).any(|run| run.len() >= MIN_CHARACTERS && first(run) == Some(VERSION))
 }
 
 impl fmt::Debug for PathToken {

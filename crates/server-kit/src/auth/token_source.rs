@@ -16,6 +16,19 @@ pub(super) fn find<'a>(
     headers: &'a HeaderMap,
     query: Option<&'a str>,
 ) -> Result<Cow<'a, str>, AuthenticationError> {
+    locate(sources, headers, query).map(|(_, token)| token)
+}
+
+/// Whether [`find`] finds the token in a cookie.
+pub(super) fn is_in_cookie(sources: &[TokenSource], headers: &HeaderMap, query: Option<&str>) -> bool {
+    locate(sources, headers, query).is_ok_and(|(source, _)| matches!(source, TokenSource::Cookie(_)))
+}
+
+fn locate<'a, 's>(
+    sources: &'s [TokenSource],
+    headers: &'a HeaderMap,
+    query: Option<&'a str>,
+) -> Result<(&'s TokenSource, Cow<'a, str>), AuthenticationError> {
     for source in sources {
         let found = match source {
             TokenSource::Header => bearer(headers)?.map(Cow::Borrowed),
@@ -23,7 +36,7 @@ pub(super) fn find<'a>(
             TokenSource::Query(name) => parameter(query.unwrap_or_default(), name)?,
         };
         if let Some(token) = found.filter(|token| !token.is_empty()) {
-            return Ok(token);
+            return Ok((source, token));
         }
     }
     Err(AuthenticationError::Missing)

@@ -37,8 +37,9 @@ pub struct EgressStoreError(pub String);
 pub trait EgressStore: Send + Sync {
     /// What the account has.
     async fn read(&self, account: &EgressAccount) -> Result<u64, EgressStoreError>;
-    /// Adds to the accounts; what each of them has then. All of it, or an error.
-    async fn add(&self, entries: &[(EgressAccount, u64)]) -> Result<Vec<u64>, EgressStoreError>;
+    /// Adds to the accounts; what each of them has then, `None` for one that the ledger can never take. All of them, or an
+    /// error.
+    async fn add(&self, entries: &[(EgressAccount, u64)]) -> Result<Vec<Option<u64>>, EgressStoreError>;
     /// Forgets the periods that have ended at `now`.
     async fn delete_ended(&self, now: u64) -> Result<(), EgressStoreError>;
 }
@@ -110,6 +111,15 @@ impl EgressCounter {
         counted.saved = counted.saved.max(total);
         counted.unsaved = counted.unsaved.saturating_sub(saved);
         counted.read_at = now;
+    }
+
+    /// Counts `amount` of this period on this node only: the store will never take it.
+    pub fn mark_unsavable(&self, period: u64, amount: u64) {
+        let mut counted = self.0.lock();
+        if counted.period == period {
+            counted.saved = counted.saved.saturating_add(amount);
+            counted.unsaved = counted.unsaved.saturating_sub(amount);
+        }
     }
 }
 

@@ -33,26 +33,20 @@ impl EgressStore for DatabaseEgressStore {
         let read = on!(&self.0, pool => timeout(READ_TIMEOUT, sqlx::query_scalar::<_, i64>(READ_SQL)
             .bind(&*account.policy).bind(&*account.subject).bind(signed(account.period))
             .fetch_optional(pool)).await);
-        Ok(unsigned(read.map_err(|_| timed_out())?.map_err(database_error)?.unwrap_or(0)))
+        match read.map_err(|_| timed_out())? {
+            Ok(bytes) => Ok(unsigned(bytes.unwrap_or(0))),
+            // It has no such row, and cannot have one.
+            Err(error) if is_refusal(&error) => Ok(0),
+            Err(error) => Err(database_error(error)),
+        }
     }
 
-    async fn add(&self, entries: &[(EgressAccount, u64)]) -> Result<Vec<u64>, EgressStoreError> {
-        let adding = async {
-            let mut totals = Vec::with_capacity(entries.len());
-            on!(&self.0, pool => {
-                let mut transaction = pool.begin().await?;
-                for (account, bytes) in entries {
-                    let total = sqlx::query_scalar::<_, i64>(ADD_SQL)
-                        .bind(&*account.policy).bind(&*account.subject).bind(signed(account.period))
-                        .bind(signed(account.ends)).bind(signed(*bytes))
-                        .fetch_one(&mut *transaction).await?;
-                    totals.push(unsigned(total));
-                }
-                transaction.commit().await?;
-            });
-            Ok::<_, sqlx::Error>(totals)
-        };
-        timeout(WRITE_TIMEOUT, adding).await.map_err(|_| timed_out())?.map_err(database_error)
+    async fn add(&self, entries: &[(EgressAccount, u64)]) -> Result<Vec<Option<u64>>, EgressStoreError> {
+        match timeout(WRITE_TIMEOUT, self.add_all(entries)).await.map_err(|_| timed_out())? {
+            Ok(totals) => Ok(totals.into_iter().map(Some).collect()),
+            Err(error) if is_refusal(&error) => self.add_each(entries).await,
+            Err(error) => Err(database_error(error)),
+        }
     }
 
     async fn delete_ended(&self, now: u64) -> Result<(), EgressStoreError> {
@@ -60,6 +54,59 @@ impl EgressStore for DatabaseEgressStore {
             on!(&self.0, pool => sqlx::query(DELETE_ENDED_SQL).bind(signed(now)).execute(pool).await.map(|_| ()))
         };
         timeout(WRITE_TIMEOUT, delete).await.map_err(|_| timed_out())?.map_err(database_error)
+    }
+}
+
+impl DatabaseEgressStore {
+    async fn add_all(&self, entries: &[(EgressAccount, u64)]) -> Result<Vec<u64>, sqlx::Error> {
+        let mut totals = Vec::with_capacity(entries.len());
+        on!(&self.0, pool => {
+            let mut transaction = pool.begin().await?;
+            for (account, bytes) in entries {
+                let total = sqlx::query_scalar::<_, i64>(ADD_SQL)
+                    .bind(&*account.policy).bind(&*account.subject).bind(signed(account.period))
+                    .bind(signed(account.ends)).bind(signed(*bytes))
+                    .fetch_one(&mut *transaction).await?;
+                totals.push(unsigned(total));
+            }
+            transaction.commit().await?;
+        });
+        Ok(totals)
+    }
+
+    /// Halves them until it is known which the database refuses: each half is saved or refused by itself, so that one row
+    /// keeps no other from being saved.
+    async fn add_each(&self, entries: &[(EgressAccount, u64)]) -> Result<Vec<Option<u64>>, EgressStoreError> {
+        let mut totals = vec![None; entries.len()];
+        let middle = entries.len() / 2;
+        let mut open = vec![0..middle, middle..entries.len()];
+        while let Some(part) = open.pop() {
+            match timeout(WRITE_TIMEOUT, self.add_all(&entries[part.clone()])).await {
+                Ok(Ok(saved)) => totals[part].iter_mut().zip(saved).for_each(|(total, saved)| *total = Some(saved)),
+                Ok(Err(error)) if is_refusal(&error) => {
+                    let middle = part.start + part.len() / 2;
+                    open.extend([part.start..middle, middle..part.end].into_iter().filter(|_| part.len() > 1));
+                }
+                // What is saved already is counted once more with the rest of it: too much, never too little.
+                Ok(Err(error)) => return Err(database_error(error)),
+                Err(_) => return Err(timed_out()),
+            }
+        }
+        Ok(totals)
+    }
+}
+
+/// Whether the database has read a row and will never take it, in place of being away: a text with NUL, a number that is
+/// out of range (SQLSTATE classes 22 and 23; SQLite's constraint and mismatch).
+fn is_refusal(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| match code.len() {
+            5 => code.starts_with("22") || code.starts_with("23"),
+            // The low byte is the kind, the others tell more of it.
+            _ => code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 19 | 20)),
+        }),
+        sqlx::Error::Encode(_) => true,
+        _ => false,
     }
 }
 
@@ -84,14 +131,14 @@ impl EgressStore for RedisEgressStore {
         Ok(unsigned(read.map_err(|error| self.unavailable(&error))?.unwrap_or(0)))
     }
 
-    async fn add(&self, entries: &[(EgressAccount, u64)]) -> Result<Vec<u64>, EgressStoreError> {
+    async fn add(&self, entries: &[(EgressAccount, u64)]) -> Result<Vec<Option<u64>>, EgressStoreError> {
         let client = &self.0.client_with_timeout(WRITE_TIMEOUT);
         let add = |(account, bytes): &(EgressAccount, u64)| {
             let (key, left, bytes) = (self.key(account), signed(account.left), signed(*bytes));
             async move {
                 let total: i64 = client.incr_by(&key, bytes).await?;
                 client.pexpire::<(), _>(&key, left, None).await?;
-                Ok::<_, fred::error::Error>(unsigned(total))
+                Ok::<_, fred::error::Error>(Some(unsigned(total)))
             }
         };
         let added = self.0.run_with_timeout(WRITE_TIMEOUT, try_join_all(entries.iter().map(add))).await;

@@ -344,7 +344,7 @@ mod tests {
             Err(egress::EgressStoreError("a test".to_owned()))
         }
 
-        async fn add(&self, _: &[(EgressAccount, u64)]) -> Result<Vec<u64>, egress::EgressStoreError> {
+        async fn add(&self, _: &[(EgressAccount, u64)]) -> Result<Vec<Option<u64>>, egress::EgressStoreError> {
             Err(egress::EgressStoreError("a test".to_owned()))
         }
 

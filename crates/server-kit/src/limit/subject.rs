@@ -31,14 +31,15 @@ pub struct RequesterInfo<'a> {
     pub route: &'a str,
 }
 
-/// A claim's value as counts name it: itself, or where it is longer than 17 bytes a digest of 17.
+/// A claim's value as counts name it: itself, or where it is longer than 17 bytes, or has control characters, which no
+/// database takes, a digest of 17.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClaimValue(String);
 
 impl ClaimValue {
     /// The value of a token's claim.
     pub fn new(value: &str) -> Self {
-        if value.len() <= MAX_VALUE_BYTES && !value.starts_with('#') {
+        if value.len() <= MAX_VALUE_BYTES && !value.starts_with('#') && !value.chars().any(char::is_control) {
             return Self(value.to_owned());
         }
         let digest = Sha256::digest(value.as_bytes());
@@ -124,6 +125,7 @@ mod tests {
         assert_eq!((name("acme"), name("seventeen-bytes-1")), ("acme".to_owned(), "seventeen-bytes-1".to_owned()));
         assert!(name(long).len() == MAX_VALUE_BYTES && name(long) != name(other));
         assert_ne!(name(&name(long)), name(long), "who is called as a digest is");
+        assert!(name("a\0b").starts_with('#') && name("a\0b") != name("a\0c"));
         assert_eq!(ClaimValue::from_text(name(long)), ClaimValue::new(long));
     }
 

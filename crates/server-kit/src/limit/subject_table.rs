@@ -1,5 +1,6 @@
 //! The subjects that a policy counts: sharded, bounded, and without those that have nothing counted. Where there is no
-//! room for another one, new ones share one count until there is: the strictest bucket, never none.
+//! room for another one, new ones share one count until there is: the strictest bucket, never none. A subject costs the
+//! same however many there are.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -17,8 +18,9 @@ use super::settings::RequestLimit;
 const SHARDS: usize = 64;
 /// Subjects of one policy, some hundred bytes each.
 const MAX_SUBJECTS: usize = 1 << 18;
-/// Subjects in a shard before it is looked through for the first time.
-const FIRST_SWEEP_SIZE: usize = 64;
+/// Subjects that are looked at for each new one, so that those with nothing counted are forgotten: more than one, or idle
+/// ones would stay as many as ever came at once. However many there are, a new subject costs no more.
+const LOOKS: usize = 8;
 
 /// One subject.
 pub struct SubjectCounters {
@@ -148,10 +150,30 @@ pub struct SubjectTable {
     overflow: Arc<SubjectCounters>,
 }
 
+#[derive(Default)]
 struct SubjectShard {
     entries: HashMap<Arc<str>, Arc<SubjectCounters>>,
-    /// Entries at which it is looked through.
-    sweep_at: usize,
+    /// The same ones, in a ring.
+    ring: Vec<Arc<SubjectCounters>>,
+    /// The place in the ring that is looked at next.
+    hand: usize,
+}
+
+impl SubjectShard {
+    /// Looks at the next few subjects and forgets those that have nothing counted.
+    fn forget_idle(&mut self, idle: &IdleCriteria<'_>) {
+        for _ in 0..LOOKS.min(self.ring.len()) {
+            self.hand %= self.ring.len();
+            let entry = &self.ring[self.hand];
+            // Whoever holds an entry beside the map and the ring still uses it; nobody can get hold of one meanwhile.
+            if Arc::strong_count(entry) > 2 || !entry.is_idle(idle) {
+                self.hand += 1;
+                continue;
+            }
+            self.entries.remove(&entry.subject);
+            self.ring.swap_remove(self.hand);
+        }
+    }
 }
 
 impl Default for SubjectTable {
@@ -164,14 +186,9 @@ impl SubjectTable {
     /// Room for `most` subjects, about.
     pub fn with_room(most: usize) -> Self {
         let most = most.div_ceil(SHARDS);
-        let shard = || Mutex::new(SubjectShard { entries: HashMap::new(), sweep_at: FIRST_SWEEP_SIZE.min(most) });
-        let shards = (0..SHARDS).map(|_| shard()).collect();
-        Self {
-            hasher: RandomState::new(),
-            shards,
-            max_per_shard: most,
-            overflow: Arc::new(SubjectCounters::new("crowd")),
-        }
+        let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
+        let overflow = Arc::new(SubjectCounters::new("crowd"));
+        Self { hasher: RandomState::new(), shards, max_per_shard: most, overflow }
     }
 
     /// The entry of `subject`, made where there is none.
@@ -180,17 +197,13 @@ impl SubjectTable {
         if let Some(entry) = shard.entries.get(subject) {
             return Arc::clone(entry);
         }
-        if shard.entries.len() >= shard.sweep_at {
-            // Whoever holds an entry still uses it; nobody can get hold of one while the shard is locked.
-            shard.entries.retain(|_, entry| Arc::strong_count(entry) > 1 || !entry.is_idle(idle));
-            if shard.entries.len() >= self.max_per_shard {
-                return Arc::clone(&self.overflow);
-            }
-            shard.sweep_at =
-                (shard.entries.len() * 2).clamp(FIRST_SWEEP_SIZE.min(self.max_per_shard), self.max_per_shard);
+        shard.forget_idle(idle);
+        if shard.ring.len() >= self.max_per_shard {
+            return Arc::clone(&self.overflow);
         }
         let entry = Arc::new(SubjectCounters::new(subject));
         shard.entries.insert(Arc::clone(&entry.subject), Arc::clone(&entry));
+        shard.ring.push(Arc::clone(&entry));
         entry
     }
 
@@ -228,6 +241,33 @@ mod tests {
             let entry = table.get_or_insert(&format!("new:{number}"), &idle(120_000));
             assert_eq!(*entry.subject, *format!("new:{number}"));
         }
+    }
+
+    #[test]
+    fn a_new_subject_costs_the_same_however_full_the_table_is() {
+        let table = SubjectTable::with_room(SHARDS * 1000);
+        let looks = std::cell::Cell::new(0);
+        let busy = |_: &EgressCounter| {
+            looks.set(looks.get() + 1);
+            false
+        };
+        for number in 0..SHARDS * 1100 {
+            table.get_or_insert(
+                &format!("u:{number}"),
+                &IdleCriteria { rule: None, now: 60_000, nanos: 0, egress: &busy },
+            );
+        }
+        assert!(looks.get() <= SHARDS * 1100 * LOOKS, "{} looks", looks.get());
+    }
+
+    #[test]
+    fn the_idle_are_forgotten_long_before_the_table_is_full() {
+        let table = SubjectTable::with_room(SHARDS * 1000);
+        for number in 0..100_000_u64 {
+            table.get_or_insert(&format!("u:{number}"), &idle(60_000 + number));
+        }
+        let kept: usize = table.shards.iter().map(|shard| shard.lock().ring.len()).sum();
+        assert!(kept <= SHARDS * LOOKS, "{kept} are kept");
     }
 
     #[test]

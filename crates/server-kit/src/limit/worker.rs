@@ -221,20 +221,28 @@ impl EgressWorker {
         // In one order on all nodes, or their transactions would wait for each other.
         open.sort_by(|(_, one), (_, other)| one.subject.cmp(&other.subject));
         for chunk in open.chunks(BATCH) {
-            let owed = chunk.iter().filter_map(|(policy, entry)| {
+            let owed = chunk.iter().filter_map(|counted| {
+                let (policy, entry) = counted;
                 let account = policy.account(&entry.subject, now)?;
                 let amount = entry.egress.unsaved(account.period);
-                (amount > 0).then_some((entry, (account, amount)))
+                (amount > 0).then_some((counted, (account, amount)))
             });
-            let (entries, amounts): (Vec<&Arc<SubjectCounters>>, Vec<(EgressAccount, u64)>) = owed.unzip();
+            let (entries, amounts): (Vec<&_>, Vec<(EgressAccount, u64)>) = owed.unzip();
             if !amounts.is_empty() {
                 let totals = match ledger.add(&amounts).await {
                     Ok(totals) => totals,
                     Err(error) => return self.handle.record_failure(now, &error),
                 };
                 self.handle.retry_gate.record_success();
-                for ((entry, (account, amount)), total) in entries.into_iter().zip(&amounts).zip(totals) {
-                    entry.egress.mark_saved(account.period, *amount, total, now);
+                for (((policy, entry), (account, amount)), total) in entries.into_iter().zip(&amounts).zip(totals) {
+                    match total {
+                        Some(total) => entry.egress.mark_saved(account.period, *amount, total, now),
+                        None => {
+                            let (policy, subject) = (&policy.settings().name, &entry.subject);
+                            tracing::warn!(%policy, ?subject, "egress of this subject cannot be saved; it is counted on this node");
+                            entry.egress.mark_unsavable(account.period, *amount);
+                        }
+                    }
                 }
             }
             for (policy, entry) in chunk {
