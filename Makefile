@@ -27,7 +27,7 @@ demo:
 test: install certs lint it check-conf
 	$(STEP) 'All checks and tests passed'
 
-lint: fmt clippy lean doc tls
+lint: fmt clippy lean doc deps tls
 
 fmt:
 	$(STEP) 'Formatting'
@@ -42,6 +42,12 @@ clippy:
 lean:
 	$(STEP) 'Without the heavy parts'
 	@cargo test --locked -p tidegate --no-default-features --lib a_lean_build
+
+.PHONY: deps
+deps:
+	$(STEP) 'Dependencies: licences, sources, bans, unused ones'
+	@scripts/install-lints.sh
+	@scripts/check-deps.sh
 
 doc:
 	$(STEP) 'Documentation'

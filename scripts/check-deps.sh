@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 PATH="$PATH:${TIDEGATE_TOOLS:-$HOME/.cache/tidegate}/bin"
 cargo machete
 cargo deny --log-level error check bans licenses sources
-if timeout 60 cargo deny --log-level off fetch db >/dev/null 2>&1; then
+if timeout 15 cargo deny --log-level off fetch db >/dev/null 2>&1; then
     cargo deny --log-level error check --disable-fetch advisories
 else
     echo "advisories: not looked up, their database cannot be reached from here"
