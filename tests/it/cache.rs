@@ -11,6 +11,7 @@ use crate::support::client::Reply;
 use crate::support::fault::Step;
 use crate::support::gate::sum;
 use crate::support::origin::pattern;
+use crate::support::origin_http::Answer;
 use crate::support::tools::TempFolder;
 use crate::support::{Gate, Object, ScriptedOrigin, config, eventually, fault, gate, token};
 
@@ -275,4 +276,51 @@ async fn the_command_purges_what_it_names() {
     assert_eq!(purge(&["--all"], "another token").await, (Some(1), String::new()));
     assert_eq!(purge(&["--route", "none"], TOKEN).await.0, Some(1));
     assert_eq!(purge(&[], TOKEN).await.0, Some(64));
+}
+
+#[tokio::test]
+async fn a_range_far_past_the_end_keeps_the_object_from_nobody() {
+    let body = pattern(300_000);
+    for range in ["bytes=9300000000000000000-", "bytes=9223372036854775807-", "bytes=18446744073709551615-"] {
+        let origin = ScriptedOrigin::with_track(body.clone()).await;
+        let gate = cached(&origin, &[]).await;
+        for path in ["/stream/track.mp3", "/cached/track.mp3"] {
+            let reply = gate.client().range(path, range).await;
+            assert_eq!(
+                (reply.status.as_u16(), reply.header("content-range")),
+                (416, "bytes */300000"),
+                "{path} {range}"
+            );
+        }
+        let is_readable = |text: &str| text.is_empty() || text.parse::<i64>().is_ok();
+        for seen in origin.seen() {
+            let asked = seen.header("range").unwrap_or("bytes=-");
+            assert!(asked["bytes=".len()..].split('-').all(is_readable), "{asked}");
+        }
+        for state in ["miss", "hit"] {
+            let reply = gate.client().get("/cached/track.mp3", &[("x-tidegate-debug", TOKEN)]).await;
+            assert_eq!(reply.header("x-tidegate-cache"), state, "{range}");
+            assert!(reply.is(200).body == body);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_range_that_the_store_ignores_is_answered_and_keeps_the_object_from_nobody() {
+    let body = pattern(600_000);
+    let origin = ScriptedOrigin::with_track(body.clone()).await;
+    let gate = cached(&origin, &[]).await;
+    origin.script([fault::WHOLE, fault::WHOLE]);
+    let headers = [("range", "bytes=300000-300009"), ("x-tidegate-debug", TOKEN)];
+    let reply = gate.client().get("/cached/track.mp3", &headers).await;
+    assert_eq!((&reply.is(206).body[..], reply.header("x-tidegate-cache")), (&body[300_000..300_010], "bypass"));
+    let reply = gate.client().get("/cached/track.mp3", &headers).await;
+    assert_eq!((&reply.is(206).body[..], reply.header("x-tidegate-cache")), (&body[300_000..300_010], "miss"));
+    // Past the end, it tells the size as well as a HEAD does.
+    origin.put("/audio/other.mp3", Object::new(body.clone()));
+    origin.script([Step::Answer(Answer::new(200, "audio/mpeg", body.clone()).with("ETag", &Object::new(body).etag))]);
+    let reply = gate.client().range("/cached/other.mp3", "bytes=700000-").await;
+    assert_eq!((reply.status.as_u16(), reply.header("content-range")), (416, "bytes */600000"));
+    let reply = gate.client().get("/cached/other.mp3", &[("range", "bytes=0-9"), ("x-tidegate-debug", TOKEN)]).await;
+    assert_eq!(reply.is(206).header("x-tidegate-cache"), "miss");
 }

@@ -19,6 +19,9 @@ use upstream::destination::InFlightRequest;
 const MAX_CHANGES: u32 = 3;
 /// Further tries after the store sent another part than the one asked for.
 const MAX_WRONG_PARTS: u32 = 1;
+/// The last position that stores are asked for. Many read positions as signed numbers of 64 bits, and take a range that has
+/// a larger one for none at all: they would send the whole object.
+pub(super) const MAX_POSITION: u64 = i64::MAX as u64;
 
 /// Answers `plan` for the object `key`, through the cache where the route has one.
 pub async fn serve_object(
@@ -181,10 +184,15 @@ async fn get_object(
         Some(IfRange::Tag(_) | IfRange::Invalid) => (None, None),
     };
     let Some(spec) = range else { return get_whole_object(origin, key, known.as_ref(), plan.room, tally).await };
-    let value = spec.to_header();
-    let question =
-        StoreRequest { head: false, key, range: Some(&value), if_match: only.or(known.as_ref()), room: plan.room };
-    let (response, in_flight) = match query_store(origin, &question, tally).await? {
+    let reply = match askable_range(spec) {
+        None => StoreReply::RangeNotSatisfiable(None),
+        Some(askable) => {
+            let (value, if_match) = (askable.to_header(), only.or(known.as_ref()));
+            let question = StoreRequest { head: false, key, range: Some(&value), if_match, room: plan.room };
+            query_store(origin, &question, tally).await?
+        }
+    };
+    let (response, in_flight) = match reply {
         StoreReply::Object(response, in_flight) => (*response, in_flight),
         StoreReply::PreconditionFailed if only.is_some() => {
             return get_whole_object(origin, key, known.as_ref(), plan.room, tally).await;
@@ -217,6 +225,16 @@ async fn get_object(
         in_flight,
     };
     respond_with_range(origin, key, (plan, spec), facts, sent, tally).await
+}
+
+/// The same part without positions that stores cannot read; `None` where no object has it.
+fn askable_range(spec: RangeSpec) -> Option<RangeSpec> {
+    match spec {
+        RangeSpec::From { first, last } => {
+            (first <= MAX_POSITION).then(|| RangeSpec::From { first, last: last.filter(|last| *last <= MAX_POSITION) })
+        }
+        RangeSpec::Suffix { length } => Some(RangeSpec::Suffix { length: length.min(MAX_POSITION) }),
+    }
 }
 
 /// The whole object as 200.

@@ -1,4 +1,5 @@
-//! Which route a request takes, and what a plain route does to it. Pure.
+//! Routing of requests: path patterns, the route table, load balancing, and the transforms of plain routes. Pure: no
+//! I/O and no clock.
 
 pub mod load_balancing;
 pub mod pattern;

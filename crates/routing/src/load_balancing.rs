@@ -1,6 +1,6 @@
-//! Which destination of a cluster a request goes to. Pure: counts and random numbers come in, an index goes out.
+//! Choice of the destination that a request goes to. Pure: counts and random numbers come in, an index goes out.
 
-/// How a destination is chosen.
+/// Rule by which a destination is chosen, named as in YARP.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LoadBalancing {
     /// Two at random, then the one with fewer requests under way.
@@ -16,8 +16,9 @@ pub enum LoadBalancing {
     FirstAlphabetical,
 }
 
-/// The index of the destination to take, of the healthy ones whose requests under way are `in_flight` (in the order of
-/// the file; for `FirstAlphabetical` sorted by id). `turn` grows by one with each choice, `random` is any number.
+/// Returns the index of the destination to take; `None` where `in_flight` is empty. `in_flight` has the number of
+/// requests under way at each healthy destination, in the order of the file (for `FirstAlphabetical` sorted by id).
+/// `turn` grows by one with each choice, `random` is any number.
 pub fn choose_destination(policy: LoadBalancing, in_flight: &[usize], turn: usize, random: u64) -> Option<usize> {
     let count = in_flight.len();
     if count == 0 {
@@ -35,6 +36,7 @@ pub fn choose_destination(policy: LoadBalancing, in_flight: &[usize], turn: usiz
         }
         LoadBalancing::PowerOfTwoChoices if count == 1 => 0,
         LoadBalancing::PowerOfTwoChoices => {
+            // The low half of the random number decides the first pick, the high half the second.
             let one = pick(random & u64::from(u32::MAX), count);
             // Any but the first choice: the distance to it is 1 to count - 1.
             let two = (one + 1 + pick(random >> 32, count - 1)) % count;

@@ -10,20 +10,20 @@ use std::sync::Arc;
 
 use percent_encoding::percent_decode_str;
 
-/// What `/**` at the end of a pattern captures as.
+/// Name of the value that `/**` at the end of a pattern captures.
 const DEFAULT_REST_NAME: &str = "rest";
 
-/// What parts the segments of a path.
+/// Separator between the segments of a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Separator {
     /// A slash as the client wrote it.
     Slash,
-    /// An escaped one too (`%2F`), as in an object's key, which is decoded.
+    /// A slash, or an escaped one (`%2F`), as in an object's key, which is decoded.
     EscapedSlash,
 }
 
 impl Separator {
-    /// The text before the first separator of `path`, and what follows it.
+    /// Returns the text before the first separator of `path` and the text behind it; `None` where there is none.
     fn split(self, path: &str) -> Option<(&str, &str)> {
         let (at, width) = match self {
             Self::Slash => (path.find('/')?, 1),
@@ -33,6 +33,7 @@ impl Separator {
                 _ => None,
             })?,
         };
+        // Both separators begin and end with ASCII bytes, so the slices end at character boundaries.
         Some((&path[..at], &path[at + width..]))
     }
 }
@@ -44,7 +45,7 @@ fn is_escaped_slash(text: &[u8]) -> bool {
     text.get(..ESCAPED_SLASH.len()).is_some_and(|start| start.eq_ignore_ascii_case(ESCAPED_SLASH))
 }
 
-/// Whether a raw path has an escaped slash.
+/// Returns true where a raw path contains an escaped slash, in either spelling.
 pub fn has_escaped_slash(path: &str) -> bool {
     path.as_bytes().windows(ESCAPED_SLASH.len()).any(is_escaped_slash)
 }
@@ -62,28 +63,30 @@ enum Segment {
     Rest(Arc<str>),
 }
 
-/// How narrowly a pattern matches; the smaller comes first. Segment by segment: literal, then `{name}`, then `{**name}`.
+/// Rank of a pattern among those that match the same path; the smaller comes first. Compared segment by segment:
+/// literal, then `{name}`, then `{**name}`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Specificity(Vec<SegmentKind>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum SegmentKind {
+    // The order of the variants is the precedence: `Ord` is derived from it.
     Literal,
     Name,
     Rest,
 }
 
 impl Specificity {
-    /// That of a route without a path: it takes all of them.
+    /// Returns the rank of a route without a path, which takes every path: that of `/{**rest}`.
     pub fn any() -> Self {
         Self(vec![SegmentKind::Rest])
     }
 }
 
-/// Why a text is not a path pattern.
+/// Reason why a text is not a path pattern.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PatternError {
-    /// Nothing there.
+    /// The text is empty.
     #[error("the path is empty; expected one such as `/stream/{{**rest}}`")]
     Empty,
     /// `{**rest}` before the end.
@@ -98,7 +101,7 @@ pub enum PatternError {
         /// The segment.
         segment: String,
     },
-    /// A name that is not one.
+    /// The text between braces is not a name.
     #[error(transparent)]
     Name(#[from] InvalidCaptureName),
     /// The same name twice.
@@ -112,7 +115,7 @@ pub enum PatternError {
     Unmatchable {
         /// The segment.
         segment: String,
-        /// What is wrong with it.
+        /// The reason, for the operator.
         reason: &'static str,
     },
 }
@@ -128,7 +131,9 @@ pub struct InvalidCaptureName {
 }
 
 impl PathPattern {
-    /// Reads a pattern. A missing first slash is added, as YARP does; `/x/**` is short for `/x/{**rest}`.
+    /// Parses a pattern. A missing first slash is added, as YARP does; `/x/**` is short for `/x/{**rest}`. Fails for an
+    /// empty text, braces that do not take a whole segment, a rest segment before the end, a name that is invalid or
+    /// used twice, and a literal that no request path can have.
     pub fn parse(text: &str) -> Result<Self, PatternError> {
         if text.is_empty() {
             return Err(PatternError::Empty);
@@ -154,19 +159,19 @@ impl PathPattern {
         Ok(pattern)
     }
 
-    /// What the pattern captures of `raw_path`, or `None` where it doesn't match.
+    /// Returns the captured values of `raw_path`, as the client wrote them; `None` where the pattern does not match.
     pub fn matches(&self, raw_path: &str, separator: Separator) -> Option<Captures> {
         let mut captured = Vec::new();
         let matched = self.walk(raw_path, separator, |name, value| captured.push((Arc::clone(name), Box::from(value))));
         matched.then_some(Captures(captured))
     }
 
-    /// Whether it matches, without an allocation.
+    /// Returns true where the pattern matches `raw_path`. Does not allocate.
     pub fn is_match(&self, raw_path: &str, separator: Separator) -> bool {
         self.walk(raw_path, separator, |_, _| ())
     }
 
-    /// Whether it matches every path that `other` matches.
+    /// Returns true where the pattern matches every path that `other` matches.
     pub fn covers(&self, other: &Self) -> bool {
         for (at, segment) in self.segments.iter().enumerate() {
             match (segment, other.segments.get(at)) {
@@ -174,6 +179,7 @@ impl PathPattern {
                 (Segment::Rest(_), _) => return true,
                 (Segment::Literal(one), Some(Segment::Literal(two))) if one == two => {}
                 (Segment::Name(_), Some(Segment::Name(_))) => {}
+                // A name takes no empty segment: `/a/{x}` does not match `/a/`.
                 (Segment::Name(_), Some(Segment::Literal(text))) if !text.0.is_empty() => {}
                 _ => return false,
             }
@@ -181,12 +187,12 @@ impl PathPattern {
         self.segments.len() == other.segments.len()
     }
 
-    /// The names that it captures, in order.
+    /// Returns the names that the pattern captures, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.segments.iter().filter_map(|segment| segment.name().map(|name| &**name))
     }
 
-    /// Its place among patterns that match the same path.
+    /// Returns the pattern's rank among patterns that match the same path.
     pub fn specificity(&self) -> Specificity {
         let kinds = self.segments.iter().map(|segment| match segment {
             Segment::Literal(_) => SegmentKind::Literal,
@@ -196,15 +202,19 @@ impl PathPattern {
         Specificity(kinds.collect())
     }
 
-    /// Whether some path matches both, for two patterns of the same specificity: then only literals tell them apart.
+    /// Returns true where some path can match both patterns. Both must have the same specificity: then only literals
+    /// tell them apart.
     pub(super) fn overlaps(&self, other: &Self) -> bool {
+        // The same specificity means the same number of segments, so `zip` leaves none out.
         self.segments.iter().zip(&other.segments).all(|pair| match pair {
             (Segment::Literal(one), Segment::Literal(two)) => one == two,
             _ => true,
         })
     }
 
+    /// Matches `raw_path` and calls `capture` for each value. On a mismatch some values may have been reported already.
     fn walk<'p>(&self, raw_path: &'p str, separator: Separator, mut capture: impl FnMut(&Arc<str>, &'p str)) -> bool {
+        // `*`, the target of `OPTIONS *` (RFC 9112 §3.2.4), is no path: no pattern matches it.
         let Some(path) = raw_path.strip_prefix('/') else { return false };
         let mut left = Some(path);
         for segment in &self.segments {
@@ -237,11 +247,13 @@ impl Segment {
         let braced = text.strip_prefix('{').and_then(|text| text.strip_suffix('}'));
         if let Some(inner) = braced.filter(|inner| !inner.contains(['{', '}'])) {
             let name = Arc::from(parse_capture_name(inner)?);
+            // `{*name}` and `{**name}` match the same paths, as in ASP.NET routing.
             return Ok(if inner.starts_with('*') { Self::Rest(name) } else { Self::Name(name) });
         }
         if text.contains(['{', '}']) {
             return Err(PatternError::PartOfSegment { segment: text.to_owned() });
         }
+        // An empty last segment is the trailing slash of `/a/`; `?` and `#` never occur in a path (RFC 3986 §3.3).
         let reason = if text.is_empty() && !last {
             "an empty segment; write one slash, or let `{**rest}` take the path from here"
         } else if text.contains(['?', '#']) {
@@ -271,13 +283,16 @@ impl Segment {
 pub(super) struct Literal(Box<str>);
 
 impl Literal {
-    /// Takes it as it stands in a URL or in plain text: `my%20files` and `my files` are the same.
+    /// Parses a literal as it is written in a URL or in plain text: `my%20files` and `my files` are the same. Bytes
+    /// that are not UTF-8 become U+FFFD.
     pub(super) fn parse(text: &str) -> Self {
         Self(percent_decode_str(text).decode_utf8_lossy().to_lowercase().into())
     }
 
-    /// Whether a segment of a raw path means this text.
+    /// Returns true where a segment of a raw path, decoded, equals this text without regard to case.
     pub(super) fn matches(&self, raw: &str) -> bool {
+        // The usual case needs no allocation: bytes are compared as they are decoded. A segment is never shorter than
+        // its decoded form, so most mismatches end at the length.
         if self.0.is_ascii() {
             raw.len() >= self.0.len()
                 && percent_decode_str(raw).map(|byte| byte.to_ascii_lowercase()).eq(self.0.bytes())
@@ -287,7 +302,8 @@ impl Literal {
     }
 }
 
-/// The name in `name`, `*name` or `**name`, the text between braces.
+/// Returns the name in `name`, `*name` or `**name`, the text between braces. Fails where it is empty or has characters
+/// other than letters, digits, `-` and `_`.
 pub(super) fn parse_capture_name(inner: &str) -> Result<&str, InvalidCaptureName> {
     let name = inner.strip_prefix("**").or_else(|| inner.strip_prefix('*')).unwrap_or(inner);
     let valid = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
@@ -297,17 +313,18 @@ pub(super) fn parse_capture_name(inner: &str) -> Result<&str, InvalidCaptureName
     Ok(name)
 }
 
-/// What a pattern captured of one path.
+/// Values that a pattern captured from one path, by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Captures(Vec<(Arc<str>, Box<str>)>);
 
 impl Captures {
-    /// The value of `name`, as the client wrote it.
+    /// Returns the value of `name` as the client wrote it; `None` where it was not captured.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(known, _)| &**known == name).map(|(_, value)| &**value)
     }
 
-    /// The value of `name`, percent-decoded once (`+` stays `+`).
+    /// Returns the value of `name`, percent-decoded once (`+` stays `+`); `None` where it was not captured, an error
+    /// where it is not UTF-8.
     pub fn decoded(&self, name: &str) -> Option<Result<String, Utf8Error>> {
         self.get(name).map(|raw| percent_decode_str(raw).decode_utf8().map(String::from))
     }

@@ -1,4 +1,4 @@
-//! Which route a request takes. Pure: entries in, one of them out; what they carry is not looked at.
+//! The route table: finds the route of a request. Pure; the values that routes carry are not looked at.
 //!
 //! Precedence: Order, then path specificity, method, host, headers, query. Two routes that tie on all of it and can
 //! match the same request are refused when the table is built.
@@ -16,31 +16,31 @@ use super::pattern::{Captures, PathPattern, Separator, Specificity};
 mod host;
 mod matcher;
 
-/// What a request must have to take a route; all of it must hold.
+/// Conditions of a route; all of them must hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RouteMatch {
-    /// The path; any without one.
+    /// Pattern of the path; `None` takes any path.
     pub path: Option<PathPattern>,
-    /// One of these hosts; any where empty.
+    /// Hosts of which one must match; empty takes any.
     pub hosts: Vec<HostPattern>,
-    /// One of these methods; any where empty. GET takes HEAD too.
+    /// Methods of which one must match; empty takes any. GET includes HEAD.
     pub methods: Vec<Method>,
-    /// All of these.
+    /// Conditions on headers, all of which must hold.
     pub headers: Vec<HeaderMatcher>,
-    /// All of these.
+    /// Conditions on query parameters, all of which must hold.
     pub query: Vec<QueryMatcher>,
 }
 
 /// A route in the table.
 #[derive(Clone, Debug)]
 pub struct RouteEntry<T> {
-    /// Its name.
+    /// Id of the route.
     pub id: Arc<str>,
-    /// Lower comes first, before everything else.
+    /// Configured order; lower comes first, before every other criterion.
     pub order: i32,
-    /// What it takes.
+    /// Conditions of the route.
     pub matches: RouteMatch,
-    /// What it stands for.
+    /// Value that the route carries.
     pub value: T,
 }
 
@@ -56,14 +56,14 @@ pub struct AmbiguousRoutes {
     pub second: Arc<str>,
 }
 
-/// What of a request decides the route.
+/// Parts of a request that decide its route.
 #[derive(Clone, Copy, Debug)]
 pub struct RoutingInput<'a> {
     /// The method.
     pub method: &'a Method,
     /// `Host` or `:authority`, with the port if it was sent.
     pub host: Option<&'a str>,
-    /// The raw path, as http::target let it through.
+    /// The raw path, percent-encoded as the client sent it.
     pub path: &'a str,
     /// The raw query, without `?`.
     pub query: Option<&'a str>,
@@ -71,12 +71,12 @@ pub struct RoutingInput<'a> {
     pub headers: &'a HeaderMap,
 }
 
-/// What the table says of a request.
+/// Outcome of a lookup.
 #[derive(Debug)]
 pub enum RouteLookup<'a, T> {
     /// The route.
     Found(MatchedRoute<'a, T>),
-    /// Routes match in all but the method; these are theirs.
+    /// Routes match in all but the method; these methods they accept (`Allow`, RFC 9110 §10.2.1).
     MethodNotAllowed(Vec<Method>),
     /// No route.
     NotFound,
@@ -85,13 +85,13 @@ pub enum RouteLookup<'a, T> {
 /// The route a request takes.
 #[derive(Debug)]
 pub struct MatchedRoute<'a, T> {
-    /// Its name.
+    /// Id of the route.
     pub id: &'a Arc<str>,
-    /// What it stands for.
+    /// Value that the route carries.
     pub value: &'a T,
-    /// What its path matches; any where there is none.
+    /// Pattern of its path; `None` takes any path.
     pub path: Option<&'a PathPattern>,
-    /// What its path captured.
+    /// Values that its path captured.
     pub captures: Captures,
 }
 
@@ -110,7 +110,8 @@ struct HostRoute {
 }
 
 impl<T> RouteTable<T> {
-    /// Orders the entries, or names every pair that ties.
+    /// Builds the table. The error names every pair of routes that tie: both can match one request, and no criterion
+    /// puts one before the other.
     pub fn build(entries: Vec<RouteEntry<T>>) -> Result<Self, Vec<AmbiguousRoutes>> {
         let mut lines = Vec::new();
         for (index, entry) in entries.iter().enumerate() {
@@ -120,13 +121,15 @@ impl<T> RouteTable<T> {
             lines.extend((0..entry.matches.hosts.len()).map(|host| HostRoute { entry: index, host: Some(host) }));
         }
         let mut table = Self { entries, lines: Vec::new() };
+        // Cached, because a rank allocates its path specificity.
         lines.sort_by_cached_key(|line| table.rank(*line));
         table.lines = lines;
         let ties = table.ambiguities();
         if ties.is_empty() { Ok(table) } else { Err(ties) }
     }
 
-    /// The route of a request whose path is parted by `separator`. Allocates for the one that is found only.
+    /// Finds the route of a request; `separator` says what parts the segments of its path. Allocates only for the
+    /// captures of the route that is found, or for the methods of a refusal.
     pub fn find(&self, request: &RoutingInput<'_>, separator: Separator) -> RouteLookup<'_, T> {
         let host = request.host.map(RequestHost::new);
         let accepts =
@@ -145,6 +148,7 @@ impl<T> RouteTable<T> {
                 let named = is_implied.then(|| peers.filter(names).find(|peer| accepts(peer))).flatten();
                 return RouteLookup::Found(self.found(*named.unwrap_or(line), request.path, separator));
             }
+            // `Allow` names HEAD wherever GET is accepted, since `takes` accepts it.
             let implied = methods.contains(&Method::GET).then_some(&Method::HEAD);
             for method in methods.iter().chain(implied) {
                 if !allowed.contains(method) {
@@ -162,14 +166,14 @@ impl<T> RouteTable<T> {
         MatchedRoute { id, value, path: pattern, captures }
     }
 
-    /// The same table of what `make` makes of each value.
+    /// Converts the value of each route by `make`, and fails with its first error. Matching and order stay the same.
     pub fn try_map<U, E>(self, mut make: impl FnMut(T) -> Result<U, E>) -> Result<RouteTable<U>, E> {
         let entry =
             |RouteEntry { id, order, matches, value }| Ok(RouteEntry { id, order, matches, value: make(value)? });
         Ok(RouteTable { entries: self.entries.into_iter().map(entry).collect::<Result<_, E>>()?, lines: self.lines })
     }
 
-    /// The entries as they were given.
+    /// Returns the entries in the order in which they were given.
     pub fn entries(&self) -> impl Iterator<Item = &RouteEntry<T>> {
         self.entries.iter()
     }
@@ -178,21 +182,25 @@ impl<T> RouteTable<T> {
         line.host.map(|host| &self.entries[line.entry].matches.hosts[host])
     }
 
-    /// The smaller is tried first.
+    /// Returns the sort key of a line; the smaller is tried first.
     fn rank(&self, line: HostRoute) -> impl Ord + use<T> {
         let RouteEntry { order, matches, .. } = &self.entries[line.entry];
         (
             *order,
             matches.path.as_ref().map_or_else(Specificity::any, PathPattern::specificity),
+            // `false` sorts first: a route that names methods is more specific than one that takes any.
             matches.methods.is_empty(),
             HostPattern::rank(self.host(line)),
+            // The more conditions, the more specific.
             Reverse(matches.headers.len()),
             Reverse(matches.query.len()),
         )
     }
 
+    /// Returns every pair of entries that tie, once, in the order of the file.
     fn ambiguities(&self) -> Vec<AmbiguousRoutes> {
         let mut ties = Vec::new();
+        // Lines are sorted by rank, so those of one rank stand together.
         for group in self.lines.chunk_by(|one, two| self.rank(*one) == self.rank(*two)) {
             for (index, one) in group.iter().enumerate() {
                 ties.extend(group[index + 1..].iter().filter(|two| self.overlap(*one, **two)).map(|two| {
@@ -201,13 +209,14 @@ impl<T> RouteTable<T> {
                 }));
             }
         }
+        // Two routes can tie under several of their hosts.
         ties.sort_unstable();
         ties.dedup();
         let id = |entry: usize| Arc::clone(&self.entries[entry].id);
         ties.into_iter().map(|(first, second)| AmbiguousRoutes { first: id(first), second: id(second) }).collect()
     }
 
-    /// Whether two lines of the same rank can match the same request.
+    /// Returns true where two lines of the same rank can match the same request. Lines of one route do not tie.
     fn overlap(&self, one: HostRoute, two: HostRoute) -> bool {
         one.entry != two.entry
             && self.host(one).zip(self.host(two)).is_none_or(|(one, two)| one.overlaps(two))
@@ -216,12 +225,13 @@ impl<T> RouteTable<T> {
 }
 
 impl RouteMatch {
-    /// Whether it takes this method.
+    /// Returns true where the route accepts this method.
     pub fn takes(&self, method: &Method) -> bool {
         takes(&self.methods, method)
     }
 
-    /// Whether every path and host that `other` takes is taken here, methods aside.
+    /// Returns true where this route accepts every path and host that `other` accepts. Methods, headers and query are
+    /// not compared.
     pub fn covers(&self, other: &Self) -> bool {
         let path = match (&self.path, &other.path) {
             (None, _) => true,
@@ -233,7 +243,8 @@ impl RouteMatch {
         path && hosts
     }
 
-    /// Whether all but the method holds, under the host pattern at `host`. The cheapest test comes first.
+    /// Returns true where all but the method holds, under the host pattern at index `host`. The cheapest test comes
+    /// first.
     fn accepts(
         &self,
         host: Option<usize>,
@@ -247,9 +258,11 @@ impl RouteMatch {
             && self.query.iter().all(|matcher| matcher.accepts(request.query.unwrap_or_default()))
     }
 
-    /// Whether two of the same rank, hosts aside, can hold for one request.
+    /// Returns true where two matches of the same rank, hosts aside, can hold for one request.
     fn overlaps(&self, other: &Self) -> bool {
         let paths = self.path.as_ref().zip(other.path.as_ref());
+        // At the same rank both routes name methods or neither does. A route with GET and one with HEAD do not tie:
+        // `find` prefers the one that names HEAD.
         let methods = self.methods.is_empty() || self.methods.iter().any(|method| other.methods.contains(method));
         methods
             && paths.is_none_or(|(one, two)| one.overlaps(two))
@@ -258,7 +271,8 @@ impl RouteMatch {
     }
 }
 
-/// Whether a route with these methods takes `method`: HEAD is GET without content (RFC 9110 §9.3.2).
+/// Returns true where a route with these methods accepts `method`; an empty list accepts any. GET includes HEAD, which
+/// is GET without content (RFC 9110 §9.3.2).
 fn takes(methods: &[Method], method: &Method) -> bool {
     let implied = *method == Method::HEAD && methods.contains(&Method::GET);
     methods.is_empty() || implied || methods.contains(method)

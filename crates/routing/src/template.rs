@@ -10,7 +10,7 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_enco
 
 use super::pattern::{Captures, InvalidCaptureName, parse_capture_name};
 
-/// What may not stand in a path as it is (RFC 3986 §3.3). `%` may: the operator's own escapes are kept.
+/// Bytes that are escaped in a path (RFC 3986 §3.3). `%` is not among them: the operator's own escapes are kept.
 const NOT_IN_PATH: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')
@@ -37,21 +37,21 @@ enum TemplatePart {
     Value(Arc<str>),
 }
 
-/// Why a text is not a template.
+/// Reason why a text is not a template.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TemplateError {
-    /// Nothing there.
+    /// The text is empty.
     #[error("the text is empty; expected one such as `tracks/{{id}}.mp3`")]
     Empty,
     /// Braces not in pairs.
     #[error("a brace without its other half; expected `{{name}}`")]
     Unpaired,
-    /// A name that is not one.
+    /// The text between braces is not a name.
     #[error(transparent)]
     Name(#[from] InvalidCaptureName),
 }
 
-/// Why captured values make no object key. Says nothing of the values.
+/// Reason why captured values make no object key. Messages do not repeat the values, which are the client's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RenderError {
     /// The route doesn't capture this name.
@@ -60,13 +60,13 @@ pub enum RenderError {
         /// The name.
         name: Arc<str>,
     },
-    /// A value that isn't text.
+    /// The value is not UTF-8 after decoding.
     #[error("`{{{name}}}` is not UTF-8 after decoding")]
     NotUtf8 {
         /// The name.
         name: Arc<str>,
     },
-    /// Nothing was left.
+    /// The rendered key is empty.
     #[error("the key is empty")]
     Empty,
     /// NUL, CR or LF.
@@ -78,7 +78,8 @@ pub enum RenderError {
 }
 
 impl CaptureTemplate {
-    /// Reads a template; `{name}`, `{*name}` and `{**name}` mean the same here.
+    /// Parses a template; `{name}`, `{*name}` and `{**name}` mean the same here. Fails for an empty text, an unpaired
+    /// brace and an invalid name.
     pub fn parse(text: &str) -> Result<Self, TemplateError> {
         let mut parts = Vec::new();
         let mut left = text;
@@ -98,7 +99,7 @@ impl CaptureTemplate {
         if parts.is_empty() { Err(TemplateError::Empty) } else { Ok(Self { parts }) }
     }
 
-    /// The names of the values that it needs.
+    /// Returns the names of the values that the template needs, in order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.parts.iter().filter_map(|part| match part {
             TemplatePart::Text(_) => None,
@@ -106,7 +107,7 @@ impl CaptureTemplate {
         })
     }
 
-    /// What every text made of it begins with.
+    /// Returns the text with which everything that is rendered begins; empty where a value comes first.
     pub fn fixed_prefix(&self) -> &str {
         match self.parts.first() {
             Some(TemplatePart::Text(text)) => text,
@@ -114,7 +115,8 @@ impl CaptureTemplate {
         }
     }
 
-    /// The object key: values decoded once, and the whole something that a store can hold.
+    /// Renders an object key: values are percent-decoded once. Fails where a value is missing or not UTF-8, and where
+    /// the key is empty, has NUL, CR or LF, or has a `.` or `..` segment.
     pub fn render_key(&self, captures: &Captures) -> Result<String, RenderError> {
         let mut key = String::new();
         for part in &self.parts {
@@ -139,12 +141,14 @@ impl CaptureTemplate {
         }
     }
 
-    /// An upstream path: values as the client wrote them, nothing for a value that was not captured (as in YARP).
+    /// Renders an upstream path, which begins with a slash: values as the client wrote them, and nothing for a value
+    /// that was not captured (as in YARP).
     pub fn render_path(&self, captures: &Captures) -> String {
         let mut path = String::new();
         for part in &self.parts {
             match part {
                 TemplatePart::Text(text) => path.push_str(&path_text(text)),
+                // Not escaped again: the text was valid in the client's path, and `%2F` must stay `%2F`.
                 TemplatePart::Value(name) => path.push_str(captures.get(name).unwrap_or_default()),
             }
         }
@@ -155,7 +159,7 @@ impl CaptureTemplate {
     }
 }
 
-/// The operator's text as it may stand in a path.
+/// Escapes the bytes of an operator's text that a path cannot hold.
 pub(super) fn path_text(text: &str) -> Cow<'_, str> {
     utf8_percent_encode(text, NOT_IN_PATH).into()
 }

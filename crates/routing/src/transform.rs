@@ -1,8 +1,9 @@
-//! What a plain route changes of a request on its way up and of a response on its way down: YARP's transforms. Pure.
+//! Transforms of a plain route, named as in YARP: changes to the forwarded request and to its response. Pure.
 //!
-//! Request headers: what is about the connection goes, the rest is copied unless the route says otherwise, then the
-//! transforms in their order, then `Host` and `X-ForwardedTransform-*` by default. `Content-Length` is framing, not a header that
-//! is copied or not: it stays. Whoever calls this frames a body that came without it (`Transfer-Encoding` never crosses).
+//! Request headers: hop-by-hop headers are dropped, the rest is copied unless the route says otherwise, then the
+//! transforms apply in their order, then `Host` and `X-Forwarded-*` by default. `Content-Length` is framing, not a
+//! header that is copied or not: it stays. The caller must frame a body that came without it, because
+//! `Transfer-Encoding` is dropped.
 
 use std::net::IpAddr;
 
@@ -24,15 +25,15 @@ mod path_and_query;
 /// One change to a request or response, by the name that YARP gives it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Transform {
-    /// The path becomes this.
+    /// Replaces the path; characters that a path cannot hold are escaped.
     PathSet(String),
-    /// This goes before the path.
+    /// Adds this before the path.
     PathPrefix(String),
-    /// This goes from the beginning of the path, where it stands there.
+    /// Removes this from the beginning of the path, where the path begins with it.
     PathRemovePrefix(PathSegmentPrefix),
-    /// The path is made anew from captured values.
+    /// Builds the path from captured values.
     PathPattern(CaptureTemplate),
-    /// A query parameter with a fixed value.
+    /// Writes a query parameter with a fixed value.
     QueryValueParameter {
         /// The parameter, not encoded.
         name: String,
@@ -41,7 +42,7 @@ pub enum Transform {
         /// Instead of or after what was sent.
         write: WriteMode,
     },
-    /// A query parameter with a captured value.
+    /// Writes a query parameter with a captured value.
     QueryRouteParameter {
         /// The parameter, not encoded.
         name: String,
@@ -50,20 +51,20 @@ pub enum Transform {
         /// Instead of or after what was sent.
         write: WriteMode,
     },
-    /// No such query parameter.
+    /// Removes a query parameter.
     QueryRemoveParameter(String),
-    /// One method for another.
+    /// Changes one method to another.
     HttpMethodChange {
         /// The method that is changed.
         from: Method,
-        /// What it becomes.
+        /// The method that is sent instead.
         to: Method,
     },
-    /// Whether the client's headers are copied; they are unless this or `RequestHeadersAllowed` says otherwise.
+    /// Copies the client's headers, or none; they are copied unless this or `RequestHeadersAllowed` says otherwise.
     RequestHeadersCopy(bool),
-    /// Whether the client's `Host` goes up; else it is the destination's.
+    /// Sends the client's `Host` (true) or the destination's (false, the default).
     RequestHeaderOriginalHost(bool),
-    /// A request header with a fixed value.
+    /// Writes a request header with a fixed value.
     RequestHeader {
         /// The header.
         name: HeaderName,
@@ -72,7 +73,7 @@ pub enum Transform {
         /// Instead of or after what was sent.
         write: WriteMode,
     },
-    /// A request header with a captured value, decoded.
+    /// Writes a request header with a captured value, decoded.
     RequestHeaderRouteValue {
         /// The header.
         name: HeaderName,
@@ -81,17 +82,17 @@ pub enum Transform {
         /// Instead of or after what was sent.
         write: WriteMode,
     },
-    /// No such request header.
+    /// Removes a request header.
     RequestHeaderRemove(HeaderName),
     /// Only these of the client's headers are copied.
     RequestHeadersAllowed(Vec<HeaderName>),
-    /// `X-ForwardedTransform-*`.
+    /// Writes the `X-Forwarded-*` headers.
     XForwarded(XForwardedTransform),
-    /// `ForwardedTransform`.
+    /// Writes the `Forwarded` header (RFC 7239).
     Forwarded(ForwardedTransform),
-    /// Whether the destination's headers are copied.
+    /// Copies the destination's headers, or none.
     ResponseHeadersCopy(bool),
-    /// A response header.
+    /// Writes a response header.
     ResponseHeader {
         /// The header.
         name: HeaderName,
@@ -99,21 +100,21 @@ pub enum Transform {
         value: HeaderValue,
         /// Instead of or after what was sent.
         write: WriteMode,
-        /// On which responses.
+        /// The responses that it applies to.
         when: ResponseCondition,
     },
-    /// No such response header.
+    /// Removes a response header.
     ResponseHeaderRemove {
         /// The header.
         name: HeaderName,
-        /// On which responses.
+        /// The responses that it applies to.
         when: ResponseCondition,
     },
     /// Only these of the destination's headers are copied.
     ResponseHeadersAllowed(Vec<HeaderName>),
 }
 
-/// How a value meets those that are there.
+/// Treatment of values that are there already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriteMode {
     /// Instead of them.
@@ -122,7 +123,7 @@ pub enum WriteMode {
     Append,
 }
 
-/// Which responses a transform is for. Below 400 is a success.
+/// Responses that a transform applies to. A status below 400 is a success, as in YARP.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ResponseCondition {
     /// Successes.
@@ -134,7 +135,7 @@ pub enum ResponseCondition {
     Always,
 }
 
-/// The request that goes up; it comes in as the client's.
+/// The request to the destination. Before [`apply_request`] it is the client's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutgoingRequest {
     /// The method.
@@ -147,23 +148,26 @@ pub struct OutgoingRequest {
     pub headers: HeaderMap,
 }
 
-/// What is known of the client's request beside its own text.
+/// Facts of the client's request that [`OutgoingRequest`] does not hold.
 #[derive(Clone, Copy, Debug)]
 pub struct OriginalRequest<'a> {
-    /// What the route's path captured.
+    /// Values that the route's path captured.
     pub captures: &'a Captures,
     /// The host that the client asked for, with its port if it was sent.
     pub host: Option<&'a str>,
-    /// The client's address, for `X-ForwardedTransform-For`.
+    /// The client's address, for `X-Forwarded-For`.
     pub client: IpAddr,
     /// `http` or `https`.
     pub scheme: &'a str,
 }
 
-/// Turns the client's request into the one that goes up.
+/// Turns the client's request into the one for the destination. Cannot fail: a captured value that no header can hold
+/// is left out.
 pub fn apply_request(transforms: &[Transform], outgoing: &mut OutgoingRequest, origin: &OriginalRequest<'_>) {
     let prefix = path_and_query::apply(transforms, outgoing, origin.captures);
     let headers = &mut outgoing.headers;
+    // Collected before anything changes: these settings hold for the whole route, wherever they stand in the list. Of
+    // `Copy` and `OriginalHost` the last one counts; lists of allowed names add up.
     let (mut copy, mut original_host, mut forwarded) = (true, false, false);
     let mut allowed = Vec::new();
     for transform in transforms {
@@ -176,6 +180,7 @@ pub fn apply_request(transforms: &[Transform], outgoing: &mut OutgoingRequest, o
         }
     }
     restrict(headers, copy, &allowed);
+    // By default the destination gets its own host, which the caller adds.
     headers.remove(HOST);
     for transform in transforms {
         match transform {
@@ -191,16 +196,18 @@ pub fn apply_request(transforms: &[Transform], outgoing: &mut OutgoingRequest, o
             _ => {}
         }
     }
+    // A `Host` that a transform wrote comes before the client's.
     let host = origin.host.filter(|_| original_host && !headers.contains_key(HOST));
     if let Some(host) = host.and_then(|host| HeaderValue::from_str(host).ok()) {
         headers.insert(HOST, host);
     }
+    // YARP's default, for a route that does not configure forwarding itself.
     if !forwarded {
         XForwardedTransform::default().apply(headers, origin, &prefix);
     }
 }
 
-/// Turns the destination's response headers into the client's.
+/// Turns the destination's response headers into the client's; `status` decides which transforms apply.
 pub fn apply_response(transforms: &[Transform], status: StatusCode, headers: &mut HeaderMap) {
     let mut copy = true;
     let mut allowed = Vec::new();
@@ -233,12 +240,14 @@ impl ResponseCondition {
     }
 }
 
-/// Leaves what is copied over: nothing of the connection, and where there are lists, only what they name.
+/// Removes the headers that are not copied: always hop-by-hop headers; with `copy` false, or with lists in `allowed`,
+/// all headers that no list names.
 fn restrict(headers: &mut HeaderMap, copy: bool, allowed: &[&[HeaderName]]) {
     strip_hop_by_hop(headers);
     if copy && allowed.is_empty() {
         return;
     }
+    // Without `Content-Length` the body would be framed in another way, which is more than a change of headers.
     let kept = |name: &HeaderName| name == CONTENT_LENGTH || allowed.iter().any(|names| names.contains(name));
     let dropped: Vec<HeaderName> = headers.keys().filter(|name| !kept(name)).cloned().collect();
     for name in dropped {
@@ -246,9 +255,10 @@ fn restrict(headers: &mut HeaderMap, copy: bool, allowed: &[&[HeaderName]]) {
     }
 }
 
-/// Without a value, `Set` still removes the client's: nobody may put a word in a captured value's place.
+/// Writes a header. Without a value, `Set` still removes the client's: no client may supply the text that the
+/// destination takes for a captured value.
 fn put(headers: &mut HeaderMap, name: &HeaderName, value: Option<HeaderValue>, write: WriteMode) {
-    // A second Host would be another request to the next server.
+    // A request has one `Host` (RFC 9112 §3.2); servers that take the first or the last of two see different requests.
     if write == WriteMode::Set || name == HOST {
         headers.remove(name);
     }

@@ -10,6 +10,8 @@ const FAILURE_THRESHOLD: usize = 5;
 const FIRST_OPEN_PERIOD: Duration = Duration::from_secs(1);
 /// The longest wait.
 const MAX_OPEN_PERIOD: Duration = Duration::from_secs(30);
+/// Objects that are remembered to have failed while it is open.
+const MAX_FAILED_OBJECTS: usize = 16;
 
 /// On which terms a request goes to a destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +36,16 @@ impl RequestIdentity {
         let mut hasher = DefaultHasher::new();
         object.hash(&mut hasher);
         Self { number, object: hasher.finish() }
+    }
+
+    /// The number of the request.
+    pub(super) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// The digest of what it is about.
+    pub(super) fn object(&self) -> u64 {
+        self.object
     }
 }
 
@@ -61,7 +73,7 @@ pub enum BreakerState {
 #[derive(Debug)]
 pub struct CircuitBreaker {
     /// Requests that failed since the last one that succeeded, [`FAILURE_THRESHOLD`] at most.
-    failures: Vec<RequestIdentity>,
+    failures: Vec<(RequestIdentity, FailureKind)>,
     open_period: Option<OpenPeriod>,
     /// The wait when it opens next.
     next_rest: Duration,
@@ -72,6 +84,18 @@ struct OpenPeriod {
     until: Instant,
     fault: FailureKind,
     on_trial: bool,
+    /// Objects that failed although the server could be connected to: they may be what it cannot give, so that a trial about
+    /// one of them tells nothing of the others.
+    failed_objects: Vec<u64>,
+    /// Until when those objects are left alone, and their next wait.
+    failed_until: Instant,
+    failed_rest: Duration,
+}
+
+impl OpenPeriod {
+    fn until(&self, request: RequestIdentity) -> Instant {
+        if self.failed_objects.contains(&request.object) { self.until.max(self.failed_until) } else { self.until }
+    }
 }
 
 impl Default for CircuitBreaker {
@@ -81,11 +105,11 @@ impl Default for CircuitBreaker {
 }
 
 impl CircuitBreaker {
-    /// On which terms a request may pass at `now`.
-    pub fn permit(&self, now: Instant) -> Option<BreakerPermit> {
+    /// On which terms `request` may pass at `now`.
+    pub fn permit(&self, request: RequestIdentity, now: Instant) -> Option<BreakerPermit> {
         match &self.open_period {
             None => Some(BreakerPermit::Normal),
-            Some(rest) if now >= rest.until && !rest.on_trial => Some(BreakerPermit::Trial),
+            Some(rest) if now >= rest.until(request) && !rest.on_trial => Some(BreakerPermit::Trial),
             Some(_) => None,
         }
     }
@@ -115,29 +139,57 @@ impl CircuitBreaker {
 
     /// A try of `request` failed at `now`; true when that opens the breaker, anew or again.
     pub fn failed(&mut self, pass: BreakerPermit, fault: FailureKind, request: RequestIdentity, now: Instant) -> bool {
-        let opens = match &self.open_period {
+        let opens = match &mut self.open_period {
             None => self.count(fault, request),
-            Some(_) if pass == BreakerPermit::Trial => true,
+            Some(rest) if pass == BreakerPermit::Trial => {
+                let is_known = fault == FailureKind::Broken && rest.failed_objects.contains(&request.object);
+                if is_known {
+                    rest.on_trial = false;
+                    rest.failed_until = now + rest.failed_rest;
+                    rest.failed_rest = MAX_OPEN_PERIOD.min(rest.failed_rest * 2);
+                }
+                !is_known
+            }
             // It began before the breaker opened, and says nothing new.
             Some(_) => false,
         };
         if opens {
-            self.open_period = Some(OpenPeriod { until: now + self.next_rest, fault, on_trial: false });
-            self.next_rest = MAX_OPEN_PERIOD.min(self.next_rest * 2);
-            self.failures.clear();
+            self.open(fault, request, now);
         }
         opens
+    }
+
+    fn open(&mut self, fault: FailureKind, request: RequestIdentity, now: Instant) {
+        let mut failed_objects = self.open_period.take().map_or_else(Vec::new, |rest| rest.failed_objects);
+        let last = (request, fault);
+        for (failed, _) in self.failures.iter().chain([&last]).filter(|(_, fault)| *fault == FailureKind::Broken) {
+            if !failed_objects.contains(&failed.object) {
+                failed_objects.insert(0, failed.object);
+            }
+        }
+        failed_objects.truncate(MAX_FAILED_OBJECTS);
+        let until = now + self.next_rest;
+        self.open_period = Some(OpenPeriod {
+            until,
+            fault,
+            on_trial: false,
+            failed_objects,
+            failed_until: until,
+            failed_rest: FIRST_OPEN_PERIOD * 2,
+        });
+        self.next_rest = MAX_OPEN_PERIOD.min(self.next_rest * 2);
+        self.failures.clear();
     }
 
     /// Counts a failure; true when there are enough. Where a connection could be made, requests for one object alone are
     /// never enough: it may be the object that the server cannot give.
     fn count(&mut self, fault: FailureKind, request: RequestIdentity) -> bool {
-        if self.failures.iter().any(|failed| failed.number == request.number) {
+        if self.failures.iter().any(|(failed, _)| failed.number == request.number) {
             return false;
         }
         self.failures.truncate(FAILURE_THRESHOLD - 1);
-        self.failures.push(request);
-        let is_one_object = self.failures.iter().all(|failed| failed.object == request.object);
+        self.failures.push((request, fault));
+        let is_one_object = self.failures.iter().all(|(failed, _)| failed.object == request.object);
         self.failures.len() == FAILURE_THRESHOLD && (fault == FailureKind::Unreachable || !is_one_object)
     }
 
@@ -172,6 +224,11 @@ mod tests {
         RequestIdentity::new(number as u64, &number)
     }
 
+    /// One about an object that has not failed.
+    fn other() -> RequestIdentity {
+        request(1_000_000)
+    }
+
     fn open(breaker: &mut CircuitBreaker, fault: FailureKind, now: Instant) {
         let opened: Vec<bool> = (0..FAILURE_THRESHOLD)
             .map(|number| breaker.failed(BreakerPermit::Normal, fault, request(number), now))
@@ -186,9 +243,9 @@ mod tests {
             assert!(!breaker.failed(BreakerPermit::Normal, FailureKind::Broken, request(number), now))
         });
         breaker.succeeded();
-        assert_eq!(breaker.permit(now), Some(BreakerPermit::Normal));
+        assert_eq!(breaker.permit(other(), now), Some(BreakerPermit::Normal));
         open(&mut breaker, FailureKind::Broken, now);
-        assert_eq!((breaker.permit(now), breaker.state(now)), (None, BreakerState::Open));
+        assert_eq!((breaker.permit(other(), now), breaker.state(now)), (None, BreakerState::Open));
     }
 
     #[test]
@@ -231,37 +288,66 @@ mod tests {
             assert_eq!(breaker.state(now), BreakerState::Open, "just before {seconds} s");
             now += wait;
             breaker.passed_check(now);
-            assert_eq!(breaker.permit(now), Some(BreakerPermit::Normal), "after {seconds} s");
+            assert_eq!(breaker.permit(other(), now), Some(BreakerPermit::Normal), "after {seconds} s");
         }
         breaker.succeeded();
         open(&mut breaker, FailureKind::Broken, now);
         breaker.passed_check(now + FIRST_OPEN_PERIOD);
-        assert_eq!(breaker.permit(now), Some(BreakerPermit::Normal));
+        assert_eq!(breaker.permit(other(), now), Some(BreakerPermit::Normal));
     }
 
     #[test]
     fn trials_come_one_at_a_time_each_after_twice_the_wait() {
         let (mut breaker, mut now) = (CircuitBreaker::default(), Instant::now());
         open(&mut breaker, FailureKind::Broken, now);
-        for seconds in [1, 2, 4, 8, 16, 30, 30] {
+        for (number, seconds) in [1, 2, 4, 8, 16, 30, 30].into_iter().enumerate() {
             let wait = Duration::from_secs(seconds);
-            assert_eq!(breaker.permit(now + wait - Duration::from_millis(1)), None, "just before {seconds} s");
+            assert_eq!(breaker.permit(other(), now + wait - Duration::from_millis(1)), None, "just before {seconds} s");
             now += wait;
-            assert_eq!((breaker.permit(now), breaker.state(now)), (Some(BreakerPermit::Trial), BreakerState::HalfOpen));
+            assert_eq!(
+                (breaker.permit(other(), now), breaker.state(now)),
+                (Some(BreakerPermit::Trial), BreakerState::HalfOpen)
+            );
             breaker.enter(BreakerPermit::Trial);
-            assert_eq!(breaker.permit(now), None, "a second trial at {seconds} s");
+            assert_eq!(breaker.permit(other(), now), None, "a second trial at {seconds} s");
             assert!(
                 !breaker.failed(BreakerPermit::Normal, FailureKind::Broken, request(9), now),
                 "a late failure counted at {seconds} s"
             );
-            assert!(breaker.failed(BreakerPermit::Trial, FailureKind::Broken, request(1), now));
+            assert!(breaker.failed(BreakerPermit::Trial, FailureKind::Broken, request(100 + number), now));
         }
         now += MAX_OPEN_PERIOD;
         breaker.enter(BreakerPermit::Trial);
         breaker.succeeded();
-        assert_eq!((breaker.permit(now), breaker.state(now)), (Some(BreakerPermit::Normal), BreakerState::Closed));
+        assert_eq!(
+            (breaker.permit(other(), now), breaker.state(now)),
+            (Some(BreakerPermit::Normal), BreakerState::Closed)
+        );
         open(&mut breaker, FailureKind::Broken, now);
-        assert_eq!(breaker.permit(now + FIRST_OPEN_PERIOD), Some(BreakerPermit::Trial), "the wait begins anew");
+        assert_eq!(
+            breaker.permit(other(), now + FIRST_OPEN_PERIOD),
+            Some(BreakerPermit::Trial),
+            "the wait begins anew"
+        );
+    }
+
+    #[test]
+    fn a_trial_of_an_object_that_had_failed_leaves_the_place_to_others() {
+        let (mut breaker, now) = (CircuitBreaker::default(), Instant::now());
+        open(&mut breaker, FailureKind::Broken, now);
+        let mut now = now + FIRST_OPEN_PERIOD;
+        for seconds in [2, 4, 8] {
+            breaker.enter(BreakerPermit::Trial);
+            assert!(!breaker.failed(BreakerPermit::Trial, FailureKind::Broken, request(2), now), "{seconds}");
+            assert_eq!(breaker.permit(other(), now), Some(BreakerPermit::Trial), "another object, at once");
+            now += Duration::from_secs(seconds);
+            let before = now - Duration::from_millis(1);
+            assert_eq!(breaker.permit(request(3), before), None, "those that had failed, before {seconds} s");
+            assert_eq!(breaker.permit(request(3), now), Some(BreakerPermit::Trial), "after {seconds} s");
+        }
+        breaker.enter(BreakerPermit::Trial);
+        assert!(breaker.failed(BreakerPermit::Trial, FailureKind::Unreachable, request(2), now), "nobody can connect");
+        assert_eq!(breaker.permit(other(), now + FIRST_OPEN_PERIOD), None);
     }
 
     #[test]
@@ -271,9 +357,9 @@ mod tests {
         let later = now + FIRST_OPEN_PERIOD;
         breaker.enter(BreakerPermit::Trial);
         breaker.abandoned(BreakerPermit::Normal);
-        assert_eq!(breaker.permit(later), None);
+        assert_eq!(breaker.permit(other(), later), None);
         breaker.abandoned(BreakerPermit::Trial);
-        assert_eq!(breaker.permit(later), Some(BreakerPermit::Trial));
+        assert_eq!(breaker.permit(other(), later), Some(BreakerPermit::Trial));
     }
 
     #[test]
@@ -282,7 +368,7 @@ mod tests {
             let (mut breaker, now) = (CircuitBreaker::default(), Instant::now());
             open(&mut breaker, fault, now);
             breaker.probe_connected(now);
-            assert_eq!(breaker.permit(now), expected, "{fault:?}");
+            assert_eq!(breaker.permit(other(), now), expected, "{fault:?}");
         }
     }
 }

@@ -154,7 +154,7 @@ impl Cluster {
         {
             return Some((only, in_flight));
         }
-        let available = |member: &&ClusterMember| member.destination.health().is_available(now);
+        let available = |member: &&ClusterMember| member.destination.health().is_available(request, now);
         let fresh = |member: &&ClusterMember| !tried.contains(member.destination.id());
         let enter = |member: &ClusterMember| member.destination.enter(request, now);
         self.choose(self.members.iter().filter(|member| available(member) && fresh(member)), enter)

@@ -25,6 +25,8 @@ const HEAD_BUFFER: usize = 8 * 1024;
 const MAX_HEAD: usize = 64 * 1024;
 /// Most header lines that are accepted.
 const MAX_HEADERS: usize = 100;
+/// Most interim answers (1xx) before the final one; with it they take no more than [`MAX_HEAD`].
+const MAX_INTERIM: usize = 16;
 /// Room for the fields that an object's answer has; more are taken too.
 const KEPT_FIELDS: usize = 12;
 
@@ -310,7 +312,11 @@ async fn read_head(
     keep: fn(&str) -> bool,
     reused: bool,
 ) -> Result<ResponseHead, ExchangeError> {
+    // Interim answers stay in the buffer until the final head is there: what a store sends costs each byte once, and is
+    // bounded as a whole.
+    let (mut start, mut interim) = (0, 0);
     loop {
+        let known = buffer.len();
         match io.read(buffer).await {
             Ok(1..) => {}
             ended => {
@@ -318,12 +324,18 @@ async fn read_head(
                 return Err(ExchangeError::Closed { reused, source: ended.err() });
             }
         }
-        while let Some(head) = parse_head(buffer, keep)? {
-            let informational = head.status.is_informational() && head.status != StatusCode::SWITCHING_PROTOCOLS;
-            if !informational {
+        // Only a line's end can complete a head: one that comes byte by byte is parsed once for each line.
+        let has_line = known == 0 || buffer[known..].contains(&b'\n');
+        while has_line && let Some(head) = parse_head(&buffer[start..], keep)? {
+            if !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS {
+                buffer.drain(..start);
                 return Ok(head);
             }
-            buffer.drain(..head.length);
+            start += head.length;
+            interim += 1;
+            if interim > MAX_INTERIM {
+                return Err(ExchangeError::Malformed("it sends too many interim answers"));
+            }
         }
         if buffer.len() >= MAX_HEAD {
             return Err(ExchangeError::Malformed("its head is too long"));

@@ -152,7 +152,7 @@ impl Destination {
 
     /// Lets `request` go there at `now`, where its health allows it.
     pub fn enter(self: &Arc<Self>, request: RequestIdentity, now: Instant) -> Option<InFlightRequest> {
-        self.health.enter(now).map(|pass| self.start_request(request, pass))
+        self.health.enter(request, now).map(|pass| self.start_request(request, pass))
     }
 
     /// Lets `request` go there whatever its health is.
@@ -249,7 +249,7 @@ impl InFlightRequest {
 
     /// The answer broke off after its head.
     pub fn broke_off(&self, now: Instant) {
-        self.destination.health.broke_off(now);
+        self.destination.health.broke_off(self.request, now);
     }
 }
 

@@ -2,19 +2,14 @@
 //! probes said (YARP's active check), together. Pure but for a lock: the time is an argument.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::circuit_breaker::{BreakerPermit, BreakerState, CircuitBreaker, FailureKind, RequestIdentity};
+use super::failure_rate::FailureRate;
 use super::settings::HealthCheckSettings;
-use super::sliding_window::{SlidingWindow, WindowCounts};
-
-/// How far the failure rate looks back.
-const FAILURE_RATE_SECONDS: usize = 60;
-/// Fewer requests than this make no rate.
-const MIN_REQUESTS: u64 = 10;
 
 /// What a destination's state is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,12 +58,7 @@ struct HealthSources {
 impl DestinationHealth {
     /// Of a destination that nothing is known of: it may be used.
     pub fn new(settings: &HealthCheckSettings, now: Instant) -> Self {
-        let passive = settings.passive.map(|passive| FailureRate {
-            limit: passive.failure_rate,
-            reactivation: passive.reactivation,
-            window: SlidingWindow::new(now),
-            unhealthy_until: None,
-        });
+        let passive = settings.passive.map(|passive| FailureRate::new(passive, now));
         let active =
             settings.active.as_ref().map(|active| ConsecutiveFailures { threshold: active.threshold, failures: 0 });
         Self {
@@ -90,15 +80,15 @@ impl DestinationHealth {
         }
     }
 
-    /// Whether a request may go there at `now`.
-    pub fn is_available(&self, now: Instant) -> bool {
-        self.sources.lock().pass(now).is_some()
+    /// Whether `request` may go there at `now`.
+    pub fn is_available(&self, request: RequestIdentity, now: Instant) -> bool {
+        self.sources.lock().pass(request, now).is_some()
     }
 
-    /// Lets a request through at `now`, where it may go.
-    pub fn enter(&self, now: Instant) -> Option<BreakerPermit> {
+    /// Lets `request` through at `now`, where it may go.
+    pub fn enter(&self, request: RequestIdentity, now: Instant) -> Option<BreakerPermit> {
         let mut verdicts = self.sources.lock();
-        let pass = verdicts.pass(now)?;
+        let pass = verdicts.pass(request, now)?;
         verdicts.breaker.enter(pass);
         Some(pass)
     }
@@ -107,7 +97,9 @@ impl DestinationHealth {
     pub fn succeeded(&self, now: Instant) {
         let mut verdicts = self.sources.lock();
         verdicts.breaker.succeeded();
-        verdicts.rate(false, now);
+        if let Some(passive) = &mut verdicts.passive {
+            passive.succeeded(now);
+        }
     }
 
     /// A try of `request` failed before its answer.
@@ -117,12 +109,16 @@ impl DestinationHealth {
             self.opened.fetch_add(1, Ordering::Relaxed);
             self.opening.notify_one();
         }
-        verdicts.rate(true, now);
+        if let Some(passive) = &mut verdicts.passive {
+            passive.failed(fault, request, now);
+        }
     }
 
-    /// An answer broke off after its head. The breaker had its verdict then: whoever answers is not down.
-    pub fn broke_off(&self, now: Instant) {
-        self.sources.lock().rate(true, now);
+    /// The answer to `request` broke off after its head. The breaker had its verdict then: whoever answers is not down.
+    pub fn broke_off(&self, request: RequestIdentity, now: Instant) {
+        if let Some(passive) = &mut self.sources.lock().passive {
+            passive.failed(FailureKind::Broken, request, now);
+        }
     }
 
     /// A request ended without a verdict.
@@ -164,21 +160,15 @@ impl DestinationHealth {
 }
 
 impl HealthSources {
-    /// On which terms a request may pass at `now`. Where there is an active check, no player's request is the trial.
-    fn pass(&self, now: Instant) -> Option<BreakerPermit> {
-        let pass = self.breaker.permit(now).filter(|_| !self.is_unhealthy(now))?;
+    /// On which terms `request` may pass at `now`. Where there is an active check, no player's request is the trial.
+    fn pass(&self, request: RequestIdentity, now: Instant) -> Option<BreakerPermit> {
+        let pass = self.breaker.permit(request, now).filter(|_| !self.is_unhealthy(now))?;
         (pass == BreakerPermit::Normal || self.active.is_none()).then_some(pass)
     }
 
     fn is_unhealthy(&self, now: Instant) -> bool {
         self.active.as_ref().is_some_and(ConsecutiveFailures::is_unhealthy)
             || self.passive.as_ref().is_some_and(|passive| passive.is_unhealthy(now))
-    }
-
-    fn rate(&mut self, failed: bool, now: Instant) {
-        if let Some(passive) = &mut self.passive {
-            passive.count(failed, now);
-        }
     }
 }
 
@@ -195,83 +185,25 @@ impl ConsecutiveFailures {
     }
 }
 
-/// YARP's `TransportFailureRate`: taken out for a while when too many of the last minute's requests failed.
-#[derive(Debug)]
-struct FailureRate {
-    limit: f64,
-    reactivation: Duration,
-    /// Requests, and failed ones as the special ones.
-    window: SlidingWindow<FAILURE_RATE_SECONDS>,
-    unhealthy_until: Option<Instant>,
-}
-
-impl FailureRate {
-    fn is_unhealthy(&self, now: Instant) -> bool {
-        self.unhealthy_until.is_some_and(|until| now < until)
-    }
-
-    fn count(&mut self, failed: bool, now: Instant) {
-        if self.is_unhealthy(now) {
-            return;
-        }
-        self.window.add(WindowCounts { total: 1, marked: u64::from(failed) }, now);
-        let WindowCounts { total: all, marked: failures } = self.window.counts(now);
-        if all >= MIN_REQUESTS && failures as f64 >= self.limit * all as f64 {
-            self.unhealthy_until = Some(now + self.reactivation);
-            // It comes back with a clean slate, or old failures would take it out again at once.
-            self.window = SlidingWindow::new(now);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
-    use crate::settings::{ActiveHealthCheck, PassiveHealthCheck};
+    use crate::settings::ActiveHealthCheck;
 
-    fn check(active: bool, passive: bool) -> HealthCheckSettings {
-        HealthCheckSettings {
-            active: active.then(ActiveHealthCheck::default),
-            passive: passive.then(PassiveHealthCheck::default),
-            ..HealthCheckSettings::default()
-        }
+    fn actively() -> HealthCheckSettings {
+        HealthCheckSettings { active: Some(ActiveHealthCheck::default()), ..HealthCheckSettings::default() }
     }
 
-    #[test]
-    fn too_high_a_failure_rate_takes_it_out_until_it_is_reactivated() {
-        let start = Instant::now();
-        for (answered, failed, state) in [
-            (7, 2, HealthState::Healthy),
-            (8, 3, HealthState::Healthy),
-            (6, 3, HealthState::Healthy),
-            (7, 3, HealthState::Unhealthy),
-            (70, 29, HealthState::Healthy),
-            (70, 30, HealthState::Unhealthy),
-        ] {
-            let health = DestinationHealth::new(&check(false, true), start);
-            (0..answered).for_each(|_| health.succeeded(start));
-            (0..failed).for_each(|_| health.broke_off(start));
-            assert_eq!(health.state(start), state, "{failed} of {}", answered + failed);
-            assert_eq!(health.is_available(start), state == HealthState::Healthy);
-            assert_eq!(health.state(start + Duration::from_secs(60)), HealthState::Healthy);
-        }
-    }
-
-    #[test]
-    fn failures_of_the_last_minute_only_make_the_rate() {
-        let start = Instant::now();
-        let health = DestinationHealth::new(&check(false, true), start);
-        (0..9).for_each(|_| health.broke_off(start));
-        let later = start + Duration::from_secs(60);
-        (0..9).for_each(|_| health.succeeded(later));
-        health.broke_off(later);
-        assert_eq!(health.state(later), HealthState::Healthy);
+    fn request(number: u64) -> RequestIdentity {
+        RequestIdentity::new(number, &number)
     }
 
     #[test]
     fn two_failed_probes_in_a_row_take_it_out_and_a_good_one_brings_it_back() {
         let now = Instant::now();
-        let health = DestinationHealth::new(&check(true, false), now);
+        let health = DestinationHealth::new(&actively(), now);
         for (success, state) in [
             (false, HealthState::Healthy),
             (true, HealthState::Healthy),
@@ -289,13 +221,12 @@ mod tests {
     fn what_is_not_checked_has_no_say() {
         let now = Instant::now();
         let health = DestinationHealth::new(&HealthCheckSettings::default(), now);
-        (0..20).for_each(|_| health.broke_off(now));
+        (0..20).for_each(|number| health.broke_off(request(number), now));
         (0..5).for_each(|_| health.probed(false, now));
-        assert!(health.is_available(now) && !health.is_reachable());
+        assert!(health.is_available(request(99), now) && !health.is_reachable());
     }
 
     fn fail(health: &DestinationHealth, now: Instant) {
-        let request = |number: u64| RequestIdentity::new(number, &number);
         (0..9).for_each(|number| health.failed(BreakerPermit::Normal, FailureKind::Unreachable, request(number), now));
     }
 
@@ -304,24 +235,33 @@ mod tests {
         let now = Instant::now();
         let health = DestinationHealth::new(&HealthCheckSettings::default(), now);
         fail(&health, now);
-        assert_eq!((health.state(now), health.breaker_openings(), health.enter(now)), (HealthState::Open, 1, None));
+        assert_eq!(
+            (health.state(now), health.breaker_openings(), health.enter(request(99), now)),
+            (HealthState::Open, 1, None)
+        );
         health.probed(true, now);
-        assert_eq!((health.state(now), health.enter(now)), (HealthState::HalfOpen, Some(BreakerPermit::Trial)));
-        assert_eq!(health.enter(now), None);
-        health.failed(BreakerPermit::Trial, FailureKind::Unreachable, RequestIdentity::new(9, &9), now);
+        assert_eq!(
+            (health.state(now), health.enter(request(99), now)),
+            (HealthState::HalfOpen, Some(BreakerPermit::Trial))
+        );
+        assert_eq!(health.enter(request(99), now), None);
+        health.failed(BreakerPermit::Trial, FailureKind::Unreachable, request(100), now);
         assert_eq!((health.state(now), health.breaker_openings()), (HealthState::Open, 2));
     }
 
     #[test]
     fn an_active_check_is_the_trial_in_place_of_a_request() {
         let now = Instant::now();
-        let health = DestinationHealth::new(&check(true, false), now);
+        let health = DestinationHealth::new(&actively(), now);
         fail(&health, now);
         let later = now + Duration::from_secs(1);
-        assert_eq!((health.state(later), health.enter(later)), (HealthState::HalfOpen, None));
+        assert_eq!((health.state(later), health.enter(request(99), later)), (HealthState::HalfOpen, None));
         health.probed(false, later);
-        assert_eq!((health.is_available(later), health.state(later)), (false, HealthState::HalfOpen));
+        assert_eq!((health.is_available(request(99), later), health.state(later)), (false, HealthState::HalfOpen));
         health.probed(true, later);
-        assert_eq!((health.state(later), health.enter(later)), (HealthState::Healthy, Some(BreakerPermit::Normal)));
+        assert_eq!(
+            (health.state(later), health.enter(request(99), later)),
+            (HealthState::Healthy, Some(BreakerPermit::Normal))
+        );
     }
 }

@@ -8,6 +8,7 @@ pub mod cluster;
 pub mod connection;
 pub mod destination;
 pub mod error;
+mod failure_rate;
 pub mod health;
 pub mod http_client;
 mod idle_connections;

@@ -56,6 +56,7 @@ async fn holds(config: &Value) {
     of_many_at_once_the_newest_stays(&player).await;
     nobody_sees_anothers(&gate).await;
     what_can_be_continued_is_listed(&Player::new(&gate, "lister")).await;
+    items_of_one_time_are_listed_once_each(&Player::new(&gate, "offline")).await;
 }
 
 async fn what_was_saved_is_read(player: &Player) {
@@ -156,6 +157,61 @@ async fn what_can_be_continued_is_listed(player: &Player) {
     let item = &answer["items"][0];
     assert_eq!((&item["positionMs"], &item["durationMs"]), (&json!(1_000_000), &json!(hour)));
     assert!(item["updatedAt"].as_str().is_some_and(|time| time.ends_with('Z')), "{item}");
+}
+
+/// As a player that was offline sends them: more than are read at once.
+async fn items_of_one_time_are_listed_once_each(player: &Player) {
+    let at = token::now() * 1000 - 1000;
+    let body = json!({ "positionMs": 1000, "timestamp": at });
+    let mut expected: Vec<String> = (0..260).map(|number| format!("item-{number:03}")).collect();
+    futures::future::join_all(expected.iter().map(|item| player.save(item, body.clone()))).await;
+    for (item, earlier) in [("before", -1), ("after", 1)] {
+        player.save(item, json!({ "positionMs": 1000, "timestamp": at + earlier })).await;
+        expected.push(item.to_owned());
+    }
+    for (limit, most_pages) in [(100, 4), (7, 40)] {
+        let (mut listed, mut cursor, mut pages) = (Vec::new(), String::new(), 0);
+        loop {
+            let (ids, next) = player.progress(&format!("limit={limit}{cursor}")).await;
+            listed.extend(ids);
+            pages += 1;
+            let Some(next) = next else { break };
+            assert!(pages < most_pages, "no end after {pages} pages of {limit}: {} items", listed.len());
+            cursor = format!("&cursor={next}");
+        }
+        assert_eq!((&*listed[0], &**listed.last().expect("items")), ("after", "before"));
+        listed.sort();
+        expected.sort();
+        assert_eq!(listed, expected, "pages of {limit}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_redis_refuses_fails_alone() {
+    let Some(redis) = Redis::start() else { return };
+    let folder = TempFolder::new("positions");
+    let mut config = base(&folder);
+    config["State"]["Url"] = json!(redis.url());
+    let gate = Gate::start(&config).await;
+    assert!(redis.ask("LPUSH player:evil:song x").starts_with(":1"));
+    let (evil, good) = (Player::new(&gate, "evil"), Player::new(&gate, "good"));
+    // Together, so that they are written together.
+    for number in 0..10 {
+        let saved = json!({ "positionMs": 1000 + number });
+        let refused = (0..20).map(|_| evil.post("song", saved.clone()));
+        let kept = (0..20).map(|item| good.post(if item == 0 { "song" } else { "other" }, saved.clone()));
+        let (refused, kept) = futures::join!(futures::future::join_all(refused), futures::future::join_all(kept));
+        for (status, replies) in [(503, refused), (204, kept)] {
+            for reply in replies {
+                reply.is(status);
+            }
+        }
+    }
+    assert_eq!(good.get("song").await, Some(1009));
+    evil.save("another", json!({ "positionMs": 5 })).await;
+    assert_eq!(evil.progress("").await.0, ["another"], "a list leaves out what cannot be read");
+    assert!(redis.ask("LRANGE player:evil:song 0 9").contains("x"), "it is left as it is");
+    assert!(gate.log().contains("Redis refuses to keep positions"));
 }
 
 #[tokio::test]

@@ -35,6 +35,8 @@ pub enum Step {
     Silence(End),
     /// These bytes, then the connection is closed.
     Raw(&'static [u8]),
+    /// These bytes over and over, as fast as they are taken.
+    Endless(&'static [u8]),
 }
 
 /// How a connection ends, or does not.

@@ -245,6 +245,12 @@ async fn play(stream: &mut TcpStream, step: Step, seen: &Seen, state: &State) ->
             stream.write_all(bytes).await?;
             finish(stream, End::Close).await
         }
+        Step::Endless(bytes) => {
+            let many = bytes.repeat(64 * 1024 / bytes.len());
+            loop {
+                stream.write_all(&many).await?;
+            }
+        }
     }
 }
 

@@ -205,9 +205,13 @@ pub fn good_answer(seen: &Seen, object: Option<&Object>) -> Answer {
     answer
 }
 
-/// `None`: no range that counts. `Some(None)`: not satisfiable. Else first and last position.
+/// `None`: no range that counts. `Some(None)`: not satisfiable. Else first and last position. MinIO reads
+/// positions as signed numbers of 64 bits, and a range with a larger one as none.
 fn resolve(range: &str, size: usize) -> Option<Option<(usize, usize)>> {
     let (first, last) = range.strip_prefix("bytes=")?.split_once('-')?;
+    if [first, last].iter().any(|text| !text.is_empty() && text.parse::<i64>().is_err()) {
+        return None;
+    }
     let end = size.checked_sub(1);
     if first.is_empty() {
         let suffix: usize = last.parse().ok()?;

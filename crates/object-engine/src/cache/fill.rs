@@ -7,7 +7,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::{HeaderMap, StatusCode, header};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, watch};
@@ -26,6 +26,8 @@ use upstream::connection::UpstreamResponse;
 
 /// Bytes read at once: the memory is there anyway.
 pub(super) const READ_SIZE: usize = 256 * 1024;
+/// Most bytes of a piece in which a slice is shared while it comes: a reader that stands still holds the piece that it reads.
+const MAX_PIECE: usize = 64 * 1024;
 /// The part of a slice that is fetched for nobody rather than begun again: a quarter.
 const NEARLY_THERE: u64 = 4;
 /// For the rest of a slice that nobody waits for: a slow store's places are for those who do.
@@ -128,6 +130,21 @@ impl FillProgress {
         self.length += bytes.len();
         self.chunks.push((start, bytes));
     }
+
+    /// What came of it in the end. The pieces of a whole slice are the same bytes again, and nobody asks for them any more.
+    fn finish(&mut self, outcome: Result<Bytes, ObjectError>) {
+        if outcome.is_ok() {
+            self.chunks = Vec::new();
+        }
+        self.end = Some(outcome);
+    }
+
+    /// Bytes that it keeps in memory.
+    #[cfg(test)]
+    pub fn held_bytes(&self) -> usize {
+        let whole = self.end.as_ref().and_then(|end| end.as_ref().ok()).map_or(0, Bytes::len);
+        whole + self.chunks.iter().map(|(_, bytes)| bytes.len()).sum::<usize>()
+    }
 }
 
 /// What is to be filled.
@@ -219,7 +236,7 @@ async fn fill(cache: &SliceCache, lead: &FlightLeader<SliceKey, FillProgress>, m
         if progress.attempt_stats == AttemptStats::default() {
             progress.attempt_stats = tally;
         }
-        progress.end = Some(outcome);
+        progress.finish(outcome);
     });
 }
 
@@ -285,7 +302,8 @@ fn is_version(headers: &HeaderMap, etag: &ETag) -> bool {
     sent.is_some_and(|sent| sent.strong_eq(etag))
 }
 
-/// Moves the body into the slice. What has come is shared at once, without a copy; at the end it is made one piece.
+/// Moves the body into the slice. What has come is shared at once, in pieces of their own: one that a reader holds keeps
+/// no other in memory. At the end the slice is made one piece.
 async fn copy_body(
     lead: &FlightLeader<SliceKey, FillProgress>,
     span: ByteRange,
@@ -293,25 +311,25 @@ async fn copy_body(
     before: &AttemptStats,
 ) -> Result<Bytes, ObjectError> {
     let length = usize::try_from(span.len()).map_err(|_| ObjectError::InvalidResponse("a slice larger than memory"))?;
-    let mut buffer = BytesMut::with_capacity(length);
-    let mut chunks: Vec<Bytes> = Vec::with_capacity(8);
+    let mut pieces: Vec<Bytes> = Vec::with_capacity(8);
     let mut taken = 0;
     while read_more(lead, body, before).await? {
         let bytes = body.available();
+        // All of it at once is the slice as it is kept.
+        let most = if bytes.len() == length { length.max(1) } else { MAX_PIECE };
+        let come: Vec<Bytes> = bytes.chunks(most).map(Bytes::copy_from_slice).collect();
         taken += bytes.len();
-        buffer.extend_from_slice(bytes);
-        let chunk = buffer.split().freeze();
-        chunks.push(chunk.clone());
+        pieces.extend(come.iter().cloned());
         let tally = before.clone().merged_with(body.attempt_stats());
         lead.update(|progress| {
-            progress.push(chunk);
+            come.into_iter().for_each(|piece| progress.push(piece));
             progress.attempt_stats = tally;
         });
     }
     if taken != length {
         return Err(ObjectError::BrokenBody);
     }
-    match chunks.as_slice() {
+    match pieces.as_slice() {
         [only] => Ok(only.clone()),
         all => Ok(Bytes::from(all.concat())),
     }
@@ -348,7 +366,8 @@ mod tests {
         progress.end = Some(Err(ObjectError::BrokenBody));
         assert!(matches!(progress.read_at(4), FillRead::Bytes(_)), "what has come is given out before the failure");
         assert!(matches!(progress.read_at(5), FillRead::Failed(ObjectError::BrokenBody)));
-        progress.end = Some(Ok(Bytes::from_static(b"abcdef")));
+        progress.finish(Ok(Bytes::from_static(b"abcdef")));
+        assert_eq!(progress.held_bytes(), 6, "the pieces are dropped");
         assert!(matches!(progress.read_at(5), FillRead::Whole(bytes) if bytes == "abcdef"));
     }
 }

@@ -19,7 +19,7 @@ use crate::ObjectOrigin;
 use crate::ResumableDownload;
 use crate::fetch::{StoreReply, StoreRequest, query_store};
 use crate::object_metadata::ObjectMetadata;
-use crate::plan::{head_object, metadata_of_head};
+use crate::plan::{MAX_POSITION, head_object, metadata_of_head};
 use http_semantics::etag::ETag;
 use http_semantics::range::{ByteRange, ContentRange, RangeSpec};
 use upstream::connection::UpstreamResponse;
@@ -65,6 +65,8 @@ pub enum MetadataOutcome {
     Object(Arc<CachedMetadata>, Option<FillHandle>),
     /// There is one, but it cannot be kept.
     Uncacheable,
+    /// The store sent all of it in place of a part: whoever asked goes past the cache, and it says nothing of other parts.
+    RangeIgnored,
 }
 
 /// How to ask.
@@ -185,7 +187,7 @@ fn remember_failure(
 ) {
     let (finding, life) = match outcome {
         // It is kept already: readers must find it before they find the fill.
-        Ok(MetadataOutcome::Object(..)) => return,
+        Ok(MetadataOutcome::Object(..) | MetadataOutcome::RangeIgnored) => return,
         Ok(MetadataOutcome::Uncacheable) => (NegativeReason::Uncacheable, UNCACHEABLE_TTL),
         Err(ObjectError::NotFound) => (NegativeReason::Absent, policy.negative_ttl),
         Err(ObjectError::Gone) => (NegativeReason::Gone, policy.negative_ttl),
@@ -242,8 +244,8 @@ async fn fetch_by_slice(
     tally: &mut AttemptStats,
 ) -> Result<Option<MetadataOutcome>, ObjectError> {
     let size = u64::from(cache.slice_size);
-    let first = number.checked_mul(size);
-    let Some(last) = first.and_then(|first| first.checked_add(size - 1)) else { return Ok(None) };
+    let last = number.checked_mul(size).and_then(|first| first.checked_add(size - 1));
+    let Some(last) = last.filter(|last| *last <= MAX_POSITION) else { return Ok(None) };
     let wanted = ByteRange { first: last - (size - 1), last };
     let place = cache.fill_permit(&origin.store).await;
     let range = RangeSpec::From { first: wanted.first, last: Some(wanted.last) }.to_header();
@@ -262,7 +264,11 @@ async fn fetch_by_slice(
             return Err(ObjectError::InvalidResponse("a refusal of a condition that was not sent"));
         }
     };
-    let Some((span, total)) = received_range(&response, wanted)? else { return Ok(Some(MetadataOutcome::Uncacheable)) };
+    let (span, total) = match received_range(&response, wanted)? {
+        ReceivedRange::Slice { span, total } => (span, total),
+        ReceivedRange::Unknown => return Ok(Some(MetadataOutcome::Uncacheable)),
+        ReceivedRange::Ignored => return Ok(Some(MetadataOutcome::RangeIgnored)),
+    };
     let facts = ObjectMetadata::from_headers(std::mem::take(&mut response.headers), Some(total));
     let Some(meta) = store_metadata(cache, policy, topic, facts).await else {
         return Ok(Some(MetadataOutcome::Uncacheable));
@@ -271,24 +277,36 @@ async fn fetch_by_slice(
     Ok(Some(MetadataOutcome::Object(meta, filling.flatten())))
 }
 
-/// Which bytes the answer has, of how many in all. `None`: it cannot be kept, being more than a slice or of unknown length.
-fn received_range(
-    response: &UpstreamResponse,
-    wanted: ByteRange,
-) -> Result<Option<(Option<ByteRange>, u64)>, ObjectError> {
+/// Which bytes an answer has.
+enum ReceivedRange {
+    /// Those of the slice; `None` where the object, of `total` bytes, ends before it.
+    Slice { span: Option<ByteRange>, total: u64 },
+    /// More than the first slice, or of unknown length: it cannot be kept.
+    Unknown,
+    /// All of an object that has the part asked for.
+    Ignored,
+}
+
+fn received_range(response: &UpstreamResponse, wanted: ByteRange) -> Result<ReceivedRange, ObjectError> {
     let announced = response.body.content_length();
     if response.status != StatusCode::PARTIAL_CONTENT {
-        // The store sent it all: fine where that is the slice.
-        let whole = announced.filter(|length| wanted.first == 0 && *length <= wanted.len());
-        return Ok(whole.map(|length| (length.checked_sub(1).map(|last| ByteRange { first: 0, last }), length)));
+        // The store sent it all: fine where that is the slice, and where there is no such slice.
+        return Ok(match announced {
+            Some(total) if total <= wanted.first || (wanted.first == 0 && total <= wanted.len()) => {
+                let last = total.checked_sub(1).filter(|last| wanted.first <= *last);
+                ReceivedRange::Slice { span: last.map(|last| ByteRange { first: 0, last }), total }
+            }
+            _ if wanted.first == 0 => ReceivedRange::Unknown,
+            _ => ReceivedRange::Ignored,
+        });
     }
     let said = response.headers.get(header::CONTENT_RANGE).and_then(|value| ContentRange::parse(value.as_bytes()));
-    let Some(ContentRange { span, total: Some(total) }) = said else { return Ok(None) };
+    let Some(ContentRange { span, total: Some(total) }) = said else { return Ok(ReceivedRange::Unknown) };
     let last = wanted.last.min(total - 1);
     if span != (ByteRange { first: wanted.first, last }) || announced.is_some_and(|length| length != span.len()) {
         return Err(ObjectError::InvalidResponse("206 with another range than the one asked for"));
     }
-    Ok(Some((Some(span), total)))
+    Ok(ReceivedRange::Slice { span: Some(span), total })
 }
 
 /// Makes the answer's body the fill of its slice.

@@ -165,7 +165,9 @@ impl SliceCache {
             .await
         {
             Ok(MetadataOutcome::Object(now, _)) if now.version == before.version => Ok(RefreshOutcome::Same),
-            Ok(MetadataOutcome::Object(..) | MetadataOutcome::Uncacheable) => Ok(RefreshOutcome::Changed),
+            Ok(MetadataOutcome::Object(..) | MetadataOutcome::Uncacheable | MetadataOutcome::RangeIgnored) => {
+                Ok(RefreshOutcome::Changed)
+            }
             Err(ObjectError::NotFound | ObjectError::Gone) => Ok(RefreshOutcome::Gone),
             Err(failure) => Err(failure),
         }

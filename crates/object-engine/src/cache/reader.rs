@@ -166,6 +166,14 @@ impl SliceReader {
         AttemptStats { cache: Some(self.cache_status()), ..tally }
     }
 
+    /// Bytes that it keeps in memory, whoever else does.
+    #[cfg(test)]
+    pub(super) fn held_bytes(&self) -> usize {
+        let of = |fill: &FillHandle| fill.progress.borrow().held_bytes();
+        let source = if let CurrentSlice::Filling(filling) = &self.source { of(filling) } else { 0 };
+        self.bytes.len() + source + self.ahead.as_ref().map_or(0, of)
+    }
+
     /// How the cache took part so far.
     pub fn cache_status(&self) -> CacheStatus {
         let ServedBytes { memory, disk, store } = self.served;

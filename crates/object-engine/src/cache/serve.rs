@@ -132,7 +132,7 @@ async fn revalidate(
 fn known_object(learnt: MetadataOutcome, state: CacheStatus) -> Option<KnownObject> {
     match learnt {
         MetadataOutcome::Object(meta, begun) => Some(KnownObject { meta, state, begun }),
-        MetadataOutcome::Uncacheable => None,
+        MetadataOutcome::Uncacheable | MetadataOutcome::RangeIgnored => None,
     }
 }
 

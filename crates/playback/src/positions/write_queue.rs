@@ -1,7 +1,7 @@
 //! Group commit: reports wait in a bounded queue; one task takes what is there, writes one row per key, and then
 //! has all of them acknowledged. So a commit, which is slow, is shared by all who wait for it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -81,8 +81,8 @@ async fn write(
         let begun = Instant::now();
         let written = tokio::time::timeout(COMMIT_TIMEOUT, store.save(&rows)).await;
         numbers.commit.observe(begun.elapsed().as_secs_f64());
-        let result = match written {
-            Ok(Ok(())) => Ok(()),
+        let refused: BTreeSet<PositionKey> = match written {
+            Ok(Ok(refused)) => refused.into_iter().collect(),
             failed => {
                 let error = failed.map_or(PositionStoreError::timeout(), |result| {
                     result.err().unwrap_or(PositionStoreError::timeout())
@@ -92,27 +92,25 @@ async fn write(
                     batch.push(job);
                 }
                 tracing::warn!(%error, reports = batch.len(), "positions could not be kept");
-                Err(Error::Unavailable)
+                acknowledge(std::mem::take(&mut batch), |_| Err(Error::Unavailable));
+                continue;
             }
         };
         let kept = std::mem::take(&mut batch);
-        if result.is_err() {
-            acknowledge(kept, result);
-            continue;
-        }
+        let rows: Vec<PositionRecord> = rows.into_iter().filter(|row| !refused.contains(&row.key)).collect();
         numbers.rows.inc_by(rows.len() as u64);
         let store = Arc::clone(&store);
         tasks.spawn(async move {
             store.update_cache(&rows).await;
-            acknowledge(kept, result);
+            acknowledge(kept, |key| if refused.contains(key) { Err(Error::Unavailable) } else { Ok(()) });
         });
     }
 }
 
-fn acknowledge(jobs: Vec<WriteJob>, result: Result<(), Error>) {
+fn acknowledge(jobs: Vec<WriteJob>, result: impl Fn(&PositionKey) -> Result<(), Error>) {
     for job in jobs {
         // Whoever has left needs no answer.
-        let _ = job.done.send(result);
+        let _ = job.done.send(result(&job.entry.key));
     }
 }
 

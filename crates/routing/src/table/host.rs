@@ -4,8 +4,8 @@ use std::cmp::Reverse;
 
 use url::Host;
 
-/// One of a route's hosts: `example.com`, `*.example.com` (its subdomains, at any depth), `*:8080`, each with or without
-/// a port.
+/// One of a route's hosts: `example.com`, `*.example.com` (its subdomains, at any depth), `*:8080`, each with or
+/// without a port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostPattern {
     name: HostNamePattern,
@@ -15,12 +15,12 @@ pub struct HostPattern {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum HostNamePattern {
     Exact(String),
-    /// With its first dot.
+    /// End of the name, with its first dot.
     Subdomains(String),
     Any,
 }
 
-/// Why a text is not a host pattern.
+/// Reason why a text is not a host pattern.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{text}` is not a host; expected one such as `example.com`, `*.example.com` or `example.com:8443`")]
 pub struct InvalidHostPattern {
@@ -28,7 +28,8 @@ pub struct InvalidHostPattern {
 }
 
 impl HostPattern {
-    /// Reads a host pattern. International names may be written in either form.
+    /// Parses a host pattern. International names may be written in Unicode or in Punycode. Fails where the text is not
+    /// a host, or has a `*` that is neither alone nor the first label.
     pub fn parse(text: &str) -> Result<Self, InvalidHostPattern> {
         let bad = || InvalidHostPattern { text: text.to_owned() };
         let sent = RequestHost::new(text);
@@ -46,20 +47,23 @@ impl HostPattern {
         Ok(Self { name, port: sent.port })
     }
 
-    /// Whether the host that a request names is one of these.
+    /// Returns true where the host that a request names fits the pattern.
     pub(super) fn accepts(&self, sent: &RequestHost<'_>) -> bool {
         let name = match &self.name {
             HostNamePattern::Exact(name) => sent.name.eq_ignore_ascii_case(name),
             HostNamePattern::Subdomains(suffix) => sent.name.len().checked_sub(suffix.len()).is_some_and(|start| {
+                // Something must stand before the dot: `.a.com` is no subdomain.
                 start > 0 && sent.name.as_bytes()[start..].eq_ignore_ascii_case(suffix.as_bytes())
             }),
             HostNamePattern::Any => true,
         };
-        // A client leaves its scheme's own port out.
+        // A client leaves out the port of its scheme (RFC 9110 §4.2.3), and the scheme is not known here: no port can
+        // be 80 or 443.
         name && self.port.is_none_or(|port| sent.port.map_or(port == 80 || port == 443, |sent| sent == port))
     }
 
-    /// The smaller is tried first: exact, then the longest wildcard, then none; with a port before without.
+    /// Returns the sort key of a host pattern; the smaller is tried first: exact, then the longest wildcard, then no
+    /// host; with a port before without.
     pub(super) fn rank(host: Option<&Self>) -> impl Ord + use<> {
         let Some(host) = host else { return (2, Reverse(0), true) };
         let (class, length) = match &host.name {
@@ -70,9 +74,10 @@ impl HostPattern {
         (class, Reverse(length), host.port.is_none())
     }
 
-    /// Whether two of the same rank can name the same host.
+    /// Returns true where two patterns of the same rank can match the same host.
     pub(super) fn overlaps(&self, other: &Self) -> bool {
         let default = |port: Option<u16>| matches!(port, Some(80 | 443));
+        // Ports 80 and 443 both match a host that was sent without a port.
         self.name == other.name && (self.port == other.port || default(self.port) && default(other.port))
     }
 }
@@ -84,6 +89,7 @@ pub(super) struct RequestHost<'a> {
 }
 
 impl<'a> RequestHost<'a> {
+    /// Splits `text` at its port. Text behind the last colon that is no port number stays part of the name.
     pub(super) fn new(text: &'a str) -> Self {
         // An IPv6 address has colons of its own, but ends with a bracket.
         match text.rsplit_once(':').map(|(name, port)| (name, port.parse())) {

@@ -1,4 +1,5 @@
-//! `RouteMatch.Headers` and `RouteMatch.QueryParameters`, with YARP's modes. A value that is sent empty counts as not sent.
+//! `RouteMatch.Headers` and `RouteMatch.QueryParameters`, with YARP's modes. A value that is sent empty counts as not
+//! sent.
 
 use http::header::COOKIE;
 use http::{HeaderMap, HeaderName};
@@ -9,29 +10,29 @@ use url::form_urlencoded;
 pub struct HeaderMatcher {
     /// The header's name.
     pub name: HeaderName,
-    /// One of these; none for `Exists` and `NotExists`.
+    /// Values of which one must match; empty for `Exists` and `NotExists`.
     pub values: Vec<String>,
-    /// How they are compared.
+    /// Comparison of the values.
     pub mode: HeaderMatchMode,
-    /// Whether upper and lower case differ (ASCII).
+    /// Compares with regard to case (ASCII).
     pub case_sensitive: bool,
 }
 
-/// How a header's value is compared.
+/// Comparison of a header's value, named as in YARP.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum HeaderMatchMode {
     /// `ExactHeader`: an element of the header's list equals one of the values.
     #[default]
     Exact,
-    /// `HeaderPrefix`: an element begins with one.
+    /// `HeaderPrefix`: an element begins with one of the values.
     Prefix,
-    /// Some line of it contains one.
+    /// A line of the header contains one of the values.
     Contains,
-    /// None does, or it is absent.
+    /// No line contains any of the values, or the header is absent.
     NotContains,
-    /// It is there.
+    /// The header is there and not empty.
     Exists,
-    /// It is not.
+    /// The header is absent or empty.
     NotExists,
 }
 
@@ -40,15 +41,15 @@ pub enum HeaderMatchMode {
 pub struct QueryMatcher {
     /// The parameter's name, decoded; compared without regard to case, as in YARP.
     pub name: String,
-    /// One of these, decoded; none for `Exists`.
+    /// Values of which one must match, decoded; empty for `Exists`.
     pub values: Vec<String>,
-    /// How they are compared.
+    /// Comparison of the values.
     pub mode: QueryMatchMode,
-    /// Whether upper and lower case differ (ASCII).
+    /// Compares with regard to case (ASCII).
     pub case_sensitive: bool,
 }
 
-/// How a query parameter's value is compared.
+/// Comparison of a query parameter's value, named as in YARP.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum QueryMatchMode {
     /// It equals one of the values.
@@ -60,7 +61,7 @@ pub enum QueryMatchMode {
     NotContains,
     /// It begins with one.
     Prefix,
-    /// It is there.
+    /// The parameter is there and not empty.
     Exists,
 }
 
@@ -68,12 +69,14 @@ impl HeaderMatcher {
     pub(super) fn accepts(&self, headers: &HeaderMap) -> bool {
         let lines = || headers.get_all(&self.name).iter().map(|line| line.as_bytes()).filter(|line| !line.is_empty());
         let listed = |test: ValueComparison| {
+            // Cookies are separated by `; ` (RFC 6265 §4.2.1), the elements of other lists by commas.
             let separator = if self.name == COOKIE { b';' } else { b',' };
             lines().any(|line| elements(line, separator).any(|element| self.one_of(element, test)))
         };
         match self.mode {
             HeaderMatchMode::Exact => listed(equals),
             HeaderMatchMode::Prefix => listed(starts_with),
+            // Whole lines, not elements: a wanted value may hold a comma itself.
             HeaderMatchMode::Contains => lines().any(|line| self.one_of(line, contains)),
             HeaderMatchMode::NotContains => !lines().any(|line| self.one_of(line, contains)),
             HeaderMatchMode::Exists => lines().next().is_some(),
@@ -81,13 +84,15 @@ impl HeaderMatcher {
         }
     }
 
-    /// Whether no request is meant for both. Two exact values set routes apart, though a request could send both: it
-    /// then takes the route that stands first.
+    /// Returns true where no request is meant for both conditions. Two different exact values keep routes apart,
+    /// although a request could send both: it then takes the route that stands first.
     pub(super) fn excludes(&self, other: &Self) -> bool {
         let apart = match (self.mode, other.mode) {
             (HeaderMatchMode::Exact, HeaderMatchMode::Exact) => {
+                // If either ignores case, values that differ in case only can both match.
                 disjoint(&self.values, &other.values, self.case_sensitive && other.case_sensitive)
             }
+            // An absent header satisfies `NotContains` too, so these two can meet.
             (HeaderMatchMode::NotExists, other) => {
                 !matches!(other, HeaderMatchMode::NotExists | HeaderMatchMode::NotContains)
             }
@@ -122,7 +127,7 @@ impl QueryMatcher {
         }
     }
 
-    /// As [`HeaderMatcher::excludes`].
+    /// Returns true where no request is meant for both conditions, as [`HeaderMatcher::excludes`] does.
     pub(super) fn excludes(&self, other: &Self) -> bool {
         (self.mode, other.mode) == (QueryMatchMode::Exact, QueryMatchMode::Exact)
             && self.name.eq_ignore_ascii_case(&other.name)
@@ -130,7 +135,7 @@ impl QueryMatcher {
     }
 }
 
-/// What was sent, what is wanted, whether case matters.
+/// Comparison of a sent value (first) with a wanted one; the flag says that case matters.
 type ValueComparison = fn(&[u8], &[u8], bool) -> bool;
 
 fn equals(sent: &[u8], value: &[u8], case_sensitive: bool) -> bool {
@@ -142,6 +147,7 @@ fn starts_with(sent: &[u8], value: &[u8], case_sensitive: bool) -> bool {
 }
 
 fn contains(sent: &[u8], value: &[u8], case_sensitive: bool) -> bool {
+    // `windows(0)` panics, and every value contains the empty one.
     value.is_empty() || sent.windows(value.len()).any(|part| equals(part, value, case_sensitive))
 }
 
@@ -149,10 +155,12 @@ fn disjoint(one: &[String], two: &[String], case_sensitive: bool) -> bool {
     !one.iter().any(|one| two.iter().any(|two| equals(one.as_bytes(), two.as_bytes(), case_sensitive)))
 }
 
-/// The elements of a list (RFC 9110 §5.6.1), without blanks around them and without the quotes of a quoted one.
+/// Splits a list into its elements (RFC 9110 §5.6.1), without blanks around them and without the quotes of a quoted
+/// one.
 fn elements(line: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
     let mut quoted = false;
     let parts = line.split(move |&byte| {
+        // A separator within quotes belongs to the element. Escaped quotes (`\"`) are not interpreted.
         quoted ^= byte == b'"';
         byte == separator && !quoted
     });

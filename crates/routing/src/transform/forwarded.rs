@@ -1,4 +1,4 @@
-//! `X-ForwardedTransform-*` and `ForwardedTransform` (RFC 7239): what the destination is told of the client's own request.
+//! `X-Forwarded-*` and `Forwarded` (RFC 7239): headers by which the destination learns of the client's own request.
 
 use std::net::IpAddr;
 
@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::OriginalRequest;
 
-/// What is done with one of these headers.
+/// Treatment of one of these headers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ForwardedHeaderAction {
     /// Ours instead of the client's; where there is no value for it, none.
@@ -15,13 +15,13 @@ pub enum ForwardedHeaderAction {
     Set,
     /// Ours after the client's.
     Append,
-    /// None.
+    /// Removes the header.
     Remove,
-    /// The client's, as it was.
+    /// Leaves the client's as it is.
     Off,
 }
 
-/// What is done with each of the `X-ForwardedTransform-*` headers.
+/// Treatment of each of the `X-Forwarded-*` headers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct XForwardedActions {
     /// `For`: the client's address.
@@ -30,11 +30,11 @@ pub struct XForwardedActions {
     pub proto: ForwardedHeaderAction,
     /// `Host`: the host that it asked for.
     pub host: ForwardedHeaderAction,
-    /// `PathSegmentPrefix`: the prefix that was removed from its path.
+    /// `Prefix`: the prefix that was removed from its path.
     pub prefix: ForwardedHeaderAction,
 }
 
-/// The `X-ForwardedTransform` transform.
+/// The `X-Forwarded` transform.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct XForwardedTransform {
     actions: XForwardedActions,
@@ -42,7 +42,7 @@ pub struct XForwardedTransform {
 }
 
 impl Default for XForwardedTransform {
-    /// What a route does that configures neither this nor [`ForwardedTransform`].
+    /// Returns the transform of a route that configures neither this nor [`ForwardedTransform`].
     fn default() -> Self {
         let names = ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-forwarded-prefix"];
         Self { actions: XForwardedActions::default(), names: names.map(HeaderName::from_static) }
@@ -50,7 +50,8 @@ impl Default for XForwardedTransform {
 }
 
 impl XForwardedTransform {
-    /// With the header names beginning with `header_prefix` (`X-ForwardedTransform-` unless configured).
+    /// Makes the transform with header names that begin with `header_prefix` (`X-Forwarded-` unless configured). Fails
+    /// where that makes no header name.
     pub fn new(header_prefix: &str, actions: XForwardedActions) -> Result<Self, InvalidHeaderName> {
         let name = |fact: &str| HeaderName::try_from(format!("{header_prefix}{fact}"));
         Ok(Self { actions, names: [name("For")?, name("Proto")?, name("Host")?, name("Prefix")?] })
@@ -59,31 +60,33 @@ impl XForwardedTransform {
     pub(super) fn apply(&self, headers: &mut HeaderMap, origin: &OriginalRequest<'_>, prefix: &str) {
         let XForwardedActions { client, proto, host, prefix: prefix_action } = self.actions;
         let [for_name, proto_name, host_name, prefix_name] = &self.names;
+        // Canonical: on an IPv6 listener an IPv4 client has the address `::ffff:a.b.c.d`, which few destinations
+        // understand.
         write(headers, for_name, client, &origin.client.to_canonical().to_string());
         write(headers, proto_name, proto, origin.scheme);
         write(headers, host_name, host, origin.host.unwrap_or_default());
         write(headers, prefix_name, prefix_action, prefix);
-        // Two accounts of the same request, one of them the client's, would be a way to lie.
+        // A client could lie by `Forwarded` to a destination that trusts it more than `X-Forwarded-*`.
         if [client, proto, host, prefix_action] != [ForwardedHeaderAction::Off; 4] {
             headers.remove(FORWARDED);
         }
     }
 }
 
-/// The `ForwardedTransform` transform.
+/// The `Forwarded` transform (RFC 7239).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ForwardedTransform {
-    /// What is done with the header.
+    /// Treatment of the header.
     pub action: ForwardedHeaderAction,
-    /// `for`: how the client is named, if it is.
+    /// `for`: form of the client's address; `None` leaves it out.
     pub client: Option<NodeFormat>,
-    /// Whether the host that it asked for is told.
+    /// Includes the host that the client asked for.
     pub host: bool,
-    /// Whether the scheme of its request is told.
+    /// Includes the scheme of the client's request.
     pub proto: bool,
 }
 
-/// How a machine is named (RFC 7239 §6).
+/// Form in which a machine is named (RFC 7239 §6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NodeFormat {
     /// By its address.
@@ -98,6 +101,7 @@ impl ForwardedTransform {
             return;
         }
         write(headers, &FORWARDED, self.action, &self.value(origin));
+        // As in the other transform: one description of the request, not two.
         let known = |name: &&HeaderName| name.as_str().starts_with("x-forwarded-");
         let dropped: Vec<HeaderName> = headers.keys().filter(known).cloned().collect();
         for name in dropped {
@@ -113,13 +117,15 @@ impl ForwardedTransform {
         let client = self.client.map(|node| match (node, origin.client.to_canonical()) {
             (NodeFormat::Unknown, _) => "for=unknown".to_owned(),
             (NodeFormat::Ip, IpAddr::V4(address)) => format!("for={address}"),
+            // Bracketed, and quoted because of its colons (RFC 7239 §6).
             (NodeFormat::Ip, IpAddr::V6(address)) => format!(r#"for="[{address}]""#),
         });
         [proto, host, client].into_iter().flatten().collect::<Vec<_>>().join(";")
     }
 }
 
-/// An empty or unfit value counts as none. Appended values share a line: many servers read the first only.
+/// Applies `action` to one header. A value that is empty, or that no header can hold, counts as none. Appended values
+/// share a line: many servers read the first line only.
 fn write(headers: &mut HeaderMap, name: &HeaderName, action: ForwardedHeaderAction, value: &str) {
     let value = HeaderValue::from_str(value).ok().filter(|value| !value.is_empty());
     match (action, value) {

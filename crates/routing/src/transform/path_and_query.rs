@@ -9,7 +9,7 @@ use super::{OutgoingRequest, Transform, WriteMode};
 use crate::pattern::{Captures, PathPattern, PatternError, Separator};
 use crate::template::path_text;
 
-/// What is escaped in a query's names and values; a slash may stand there (RFC 3986 §3.4).
+/// Bytes that are escaped in a query's names and values; a slash may stand there (RFC 3986 §3.4).
 const NOT_IN_QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
 
 /// The beginning of a path, in whole segments, compared as a route's literals are.
@@ -17,21 +17,24 @@ const NOT_IN_QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remo
 pub struct PathSegmentPrefix(PathPattern);
 
 impl PathSegmentPrefix {
-    /// Reads a prefix such as `/stream`; a last slash means nothing.
+    /// Parses a prefix such as `/stream`; a trailing slash makes no difference. Fails as [`PathPattern::parse`] does.
     pub fn parse(text: &str) -> Result<Self, PatternError> {
         PathPattern::parse(&format!("{}/**", text.trim_end_matches('/'))).map(Self)
     }
 
-    /// The prefix as it stands in `path` and what is left, which begins with a slash; `None` where it doesn't begin so.
+    /// Splits `path` into the prefix as the client wrote it and the rest, which begins with a slash; `None` where the
+    /// path does not begin with the prefix.
     fn split<'p>(&self, path: &'p str) -> Option<(&'p str, String)> {
         let captures = self.0.matches(path, Separator::Slash)?;
         let rest = self.0.names().last().and_then(|name| captures.get(name))?;
+        // Captures keep the client's bytes, so the rest is a suffix of the path and the prefix keeps its spelling.
         let prefix = path.strip_suffix(rest)?;
         Some((prefix.strip_suffix('/').unwrap_or(prefix), format!("/{rest}")))
     }
 }
 
-/// Applies them in order. Gives back the prefix that was removed, as the client wrote it; empty where none was.
+/// Applies the transforms of method, path and query in their order. Returns the prefixes that were removed, as the
+/// client wrote them; empty where none was.
 pub(super) fn apply(transforms: &[Transform], outgoing: &mut OutgoingRequest, captures: &Captures) -> String {
     let mut removed = String::new();
     let query = &mut outgoing.query;
@@ -68,7 +71,7 @@ fn rooted(path: &str) -> Cow<'_, str> {
     if path.starts_with('/') { path } else { Cow::Owned(format!("/{path}")) }
 }
 
-/// The other parameters keep their bytes and order.
+/// Writes a query parameter. The other parameters keep their bytes and order.
 fn put(query: &mut Option<String>, name: &str, value: &[u8], write: WriteMode) {
     if write == WriteMode::Set {
         remove(query, name);
@@ -82,12 +85,13 @@ fn put(query: &mut Option<String>, name: &str, value: &[u8], write: WriteMode) {
     text.extend(percent_encode(value, NOT_IN_QUERY));
 }
 
-/// Names are compared decoded and without regard to case, as ASP.NET does.
+/// Removes a query parameter. Names are compared decoded and without regard to case, as ASP.NET does.
 fn remove(query: &mut Option<String>, name: &str) {
     let Some(text) = query else { return };
     let named = |pair: &str| {
         form_urlencoded::parse(pair.as_bytes()).next().is_some_and(|(known, _)| known.eq_ignore_ascii_case(name))
     };
+    // A query without the parameter keeps its bytes: `?` alone stays, as an empty query.
     if text.split('&').any(named) {
         let kept: Vec<&str> = text.split('&').filter(|pair| !named(pair)).collect();
         *query = Some(kept.join("&")).filter(|text| !text.is_empty());

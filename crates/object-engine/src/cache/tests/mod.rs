@@ -272,6 +272,21 @@ async fn the_first_byte_goes_out_while_the_slice_fills() {
 }
 
 #[tokio::test]
+async fn a_slow_reader_holds_its_slice_once_when_it_is_whole() {
+    let store = Store::start(&[("a", thing(0, SLICE))]).await;
+    store.script.gated.store(true, Ordering::SeqCst);
+    let world = World::new(&store).await;
+    let answer = world.ask(Method::GET, &[], "a").await.outcome.expect("an answer");
+    let Some(ObjectBody::Cached(mut reader)) = answer.body else { panic!("it is cached") };
+    assert!(reader.fill(PIECE).await.expect("its first half"));
+    assert_eq!(reader.held_bytes(), SLICE / 2 + SLICE / 2, "the piece that it reads, which is all that has come");
+    store.script.gate.add_permits(1);
+    eventually("the slice is whole, and its pieces are dropped", || reader.held_bytes() == SLICE / 2 + SLICE).await;
+    assert!(reader.fill(PIECE).await.expect("its second half"));
+    assert_eq!(reader.held_bytes(), SLICE);
+}
+
+#[tokio::test]
 async fn a_fill_ends_with_its_last_reader_and_not_before() {
     let store = Store::start(&[("a", thing(0, 2 * SLICE))]).await;
     store.script.gated.store(true, Ordering::SeqCst);

@@ -68,7 +68,7 @@ impl CachedPositionStore {
         }
     }
 
-    /// Redis has `entries`, or what is newer.
+    /// Redis has `entries` or what is newer, or refuses them for good: nobody reads those there either.
     fn remove_pending<'a>(&self, entries: impl Iterator<Item = &'a PositionRecord>) {
         let mut owed = self.pending.lock();
         for entry in entries {
@@ -80,13 +80,7 @@ impl CachedPositionStore {
     }
 
     fn add_pending(&self, entries: &[PositionRecord]) {
-        let mut owed = self.pending.lock();
-        for entry in entries {
-            let newer = owed.get(&entry.key).is_none_or(|owing| owing.updated_at <= entry.updated_at);
-            if newer && owed.len() < MAX_PENDING {
-                owed.insert(entry.key.clone(), entry.clone());
-            }
-        }
+        add_owed(&mut self.pending.lock(), entries, MAX_PENDING);
         self.pending_added.notify_one();
     }
 
@@ -101,7 +95,7 @@ impl CachedPositionStore {
                 }
                 self.redis.wait_connected(RETRY_TIMEOUT).await;
                 match self.redis.put(&some, RETRY_TIMEOUT).await {
-                    Ok(()) => self.remove_pending(some.iter()),
+                    Ok(_) => self.remove_pending(some.iter()),
                     Err(_) => tokio::time::sleep(RETRY_INTERVAL).await,
                 }
             }
@@ -123,7 +117,7 @@ impl CachedPositionStore {
 
 #[async_trait]
 impl PositionStore for CachedPositionStore {
-    async fn save(&self, entries: &[PositionRecord]) -> Result<(), PositionStoreError> {
+    async fn save(&self, entries: &[PositionRecord]) -> Result<Vec<PositionKey>, PositionStoreError> {
         self.database.save(entries).await
     }
 
@@ -169,5 +163,35 @@ impl PositionStore for CachedPositionStore {
 
     async fn reconcile(&self) {
         tokio::join!(self.write_pending(), self.watch_reconnections());
+    }
+}
+
+/// Adds `entries` to what is owed, `most` at most.
+fn add_owed(owed: &mut BTreeMap<PositionKey, PositionRecord>, entries: &[PositionRecord], most: usize) {
+    for entry in entries {
+        let has_room = owed.len() < most;
+        match owed.get_mut(&entry.key) {
+            // What is owed already is told as it is now, full or not: Redis would be told what is old.
+            Some(owing) if owing.updated_at <= entry.updated_at => *owing = entry.clone(),
+            None if has_room => drop(owed.insert(entry.key.clone(), entry.clone())),
+            Some(_) | None => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::positions::ItemKind;
+
+    #[test]
+    fn what_is_owed_already_is_kept_up_to_date_where_there_is_room_for_no_more() {
+        let entry = |item: &str, at| {
+            let key = PositionKey { user: "u".to_owned(), kind: ItemKind::Audio, item: item.to_owned() };
+            PositionRecord { key, position: Some(at), duration: None, updated_at: at, reported_at: at }
+        };
+        let mut owed = BTreeMap::new();
+        add_owed(&mut owed, &[entry("a", 5), entry("b", 5), entry("c", 5), entry("a", 6), entry("b", 4)], 2);
+        assert_eq!(owed.into_values().collect::<Vec<_>>(), [entry("a", 6), entry("b", 5)]);
     }
 }

@@ -84,7 +84,7 @@ impl DatabasePositionStore {
 
 #[async_trait]
 impl PositionStore for DatabasePositionStore {
-    async fn save(&self, entries: &[PositionRecord]) -> Result<(), PositionStoreError> {
+    async fn save(&self, entries: &[PositionRecord]) -> Result<Vec<PositionKey>, PositionStoreError> {
         let row = |entry: &PositionRecord| {
             let PositionRecord { key, position, duration, updated_at: at, reported_at: reported } = entry;
             let (user, kind, item) = (&key.user, key.kind.name(), &key.item);
@@ -100,7 +100,8 @@ impl PositionStore for DatabasePositionStore {
                 sqlx::query(SAVE_POSTGRES).bind(rows).bind(oldest).execute(pool).await.map(|_| ())?
             }
         }
-        Ok(())
+        // One statement: all or none.
+        Ok(Vec::new())
     }
 
     async fn get(&self, key: &PositionKey) -> Result<Option<PositionRecord>, PositionStoreError> {

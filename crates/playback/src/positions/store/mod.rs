@@ -84,8 +84,8 @@ pub struct PositionListQuery<'a> {
 #[async_trait]
 pub trait PositionStore: Send + Sync {
     /// Keeps each entry unless a newer one is there; of two of one time the later call's is kept. A length that an entry
-    /// does not know stays as it was. All are kept when this returns.
-    async fn save(&self, entries: &[PositionRecord]) -> Result<(), PositionStoreError>;
+    /// does not know stays as it was. All are kept when this returns, but for those of the keys that it returns.
+    async fn save(&self, entries: &[PositionRecord]) -> Result<Vec<PositionKey>, PositionStoreError>;
 
     /// Tells of `entries`, which are kept, whoever answers for the store; whoever reports them waits for it, the next commit
     /// does not.
@@ -94,7 +94,8 @@ pub trait PositionStore: Send + Sync {
     /// The entry of `key`, cleared ones too.
     async fn get(&self, key: &PositionKey) -> Result<Option<PositionRecord>, PositionStoreError>;
 
-    /// Entries with a position, by time (the newest first), kind and item; `next` unless that was all.
+    /// Entries with a position by time, the newest first, those of one time in an order of the store's own that does not
+    /// change; `next` unless that was all.
     async fn list(&self, listing: &PositionListQuery<'_>) -> Result<ProgressPage, PositionStoreError>;
 
     /// Removes entries that were reported before `before`.

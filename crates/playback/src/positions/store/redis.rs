@@ -1,15 +1,16 @@
 //! Positions in Redis, under the documents' key `player:{userId}:{trackId}`: the front of the database, or all there is.
 //!
 //! Each key holds one text: time, position, length, when it was written, and when it was reported; `-` for what is not
-//! there. One script writes any number of keys, each unless it holds something newer. Lists are read from an index per user, a sorted set
-//! of items by time: it may name what has expired or was cleared, never leaves out what has a position.
+//! there. One script writes any number of keys, each unless it holds something newer; one that Redis refuses (another type
+//! of value is there) fails alone. Lists are read from an index per user, a sorted set of items by time: it may name what
+//! has expired or was cleared, never leaves out what has a position.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
+use fred::error::Error;
 use fred::interfaces::{ClientLike, EventInterface, KeysInterface, SortedSetsInterface};
 use fred::types::config::Server;
-use fred::types::sorted_sets::Ordering;
 use futures::future::{try_join, try_join_all};
 use tokio::sync::broadcast::Receiver;
 
@@ -22,20 +23,44 @@ use server_kit::redis::{Redis, keys};
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(1);
 /// Keys that one script writes: Redis does nothing else meanwhile.
 const SCRIPT_BATCH: usize = 250;
-/// ARGV: now, then time, position, length, time of the report and time to live of each key.
+/// ARGV: now, then time, position, length, time of the report and time to live of each key. Returns for each key why it was
+/// not written, or nothing. Only what concerns one key is its own matter; any other error is one of the script.
 const SCRIPT: &str = "
+local refused = {}
 for i = 1, #KEYS do
     local at = i * 5 - 3
     local t, p, d, r, life = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4]
-    local old = redis.call('GET', KEYS[i])
-    local ot, od
-    if old then ot, od = string.match(old, '^(%d+) %S+ (%S+)') end
-    if not ot or tonumber(ot) <= tonumber(t) then
-        if d == '-' and od then d = od end
-        redis.call('SET', KEYS[i], t .. ' ' .. p .. ' ' .. d .. ' ' .. ARGV[1] .. ' ' .. r, 'PX', life)
+    local old = redis.pcall('GET', KEYS[i])
+    refused[i] = ''
+    if type(old) == 'table' then
+        if string.sub(old.err, 1, 9) ~= 'WRONGTYPE' then return old end
+        refused[i] = old.err
+    else
+        local ot, od
+        if old then ot, od = string.match(old, '^(%d+) %S+ (%S+)') end
+        if not ot or tonumber(ot) <= tonumber(t) then
+            if d == '-' and od then d = od end
+            redis.call('SET', KEYS[i], t .. ' ' .. p .. ' ' .. d .. ' ' .. ARGV[1] .. ' ' .. r, 'PX', life)
+        end
     end
 end
-return 1";
+return refused";
+/// ARGV: the time to live, then time and item of each index. Returns the same.
+const INDEX_SCRIPT: &str = "
+local refused = {}
+for i = 1, #KEYS do
+    local added = redis.pcall('ZADD', KEYS[i], 'GT', ARGV[i * 2], ARGV[i * 2 + 1])
+    refused[i] = ''
+    if type(added) == 'table' then
+        if string.sub(added.err, 1, 9) ~= 'WRONGTYPE' then return added end
+        refused[i] = added.err
+    else
+        redis.call('PEXPIRE', KEYS[i], ARGV[1])
+    end
+end
+return refused";
+/// Redis' word for a key that holds another type of value.
+const WRONG_TYPE: &str = "WRONGTYPE";
 
 /// The keys.
 pub struct RedisPositionStore {
@@ -50,23 +75,54 @@ impl RedisPositionStore {
         Self { redis, ttl: i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX), clock }
     }
 
-    /// Writes each entry unless a newer one is there.
-    pub async fn put(&self, entries: &[PositionRecord], budget: Duration) -> Result<(), PositionStoreError> {
-        // In a cluster each key may be on another node.
-        let at_once = if self.redis.client().is_clustered() { 1 } else { SCRIPT_BATCH };
+    /// Writes each entry unless a newer one is there; returns the keys that Redis refused.
+    pub async fn put(
+        &self,
+        entries: &[PositionRecord],
+        budget: Duration,
+    ) -> Result<Vec<PositionKey>, PositionStoreError> {
         let now = self.clock.unix_millis();
         let number = |value: Option<i64>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
-        let writes = entries.chunks(at_once).map(|part| {
-            let keys: Vec<String> = part.iter().map(|entry| self.key(&entry.key)).collect();
-            let each = part.iter().flat_map(|entry| {
-                let life = (entry.reported_at + self.ttl - now).max(1);
-                [Some(entry.updated_at), entry.position, entry.duration, Some(entry.reported_at), Some(life)]
-            });
-            let arguments: Vec<String> = std::iter::once(Some(now)).chain(each).map(number).collect();
-            self.redis.script::<i64>(budget, SCRIPT, keys, arguments)
+        let arguments = |entry: &PositionRecord| {
+            let life = (entry.reported_at + self.ttl - now).max(1);
+            [Some(entry.updated_at), entry.position, entry.duration, Some(entry.reported_at), Some(life)]
+                .map(number)
+                .to_vec()
+        };
+        self.write(SCRIPT, now, entries, budget, |entry| self.key(&entry.key), arguments).await
+    }
+
+    /// Notes `entries` in the index of their users; returns the keys of those that Redis refused.
+    async fn note(&self, entries: &[PositionRecord], budget: Duration) -> Result<Vec<PositionKey>, PositionStoreError> {
+        let arguments =
+            |entry: &PositionRecord| vec![entry.updated_at.to_string(), member(entry.key.kind, &entry.key.item)];
+        self.write(INDEX_SCRIPT, self.ttl, entries, budget, |entry| self.index(&entry.key.user), arguments).await
+    }
+
+    /// Runs `script` over a key for each of `entries`, with `first` and the arguments of each.
+    async fn write(
+        &self,
+        script: &str,
+        first: i64,
+        entries: &[PositionRecord],
+        budget: Duration,
+        key: impl Fn(&PositionRecord) -> String,
+        arguments: impl Fn(&PositionRecord) -> Vec<String>,
+    ) -> Result<Vec<PositionKey>, PositionStoreError> {
+        // In a cluster each key may be on another node.
+        let at_once = if self.redis.client().is_clustered() { 1 } else { SCRIPT_BATCH };
+        let parts = entries.chunks(at_once).map(|part| {
+            let keys = part.iter().map(&key).collect();
+            let arguments = std::iter::once(first.to_string()).chain(part.iter().flat_map(&arguments)).collect();
+            self.redis.script::<Vec<String>>(budget, script, keys, arguments)
         });
-        try_join_all(writes).await?;
-        Ok(())
+        let refusals: Vec<String> = try_join_all(parts).await?.into_iter().flatten().collect();
+        let refused = entries.iter().zip(&refusals).filter(|(_, error)| !error.is_empty());
+        let keys: Vec<PositionKey> = refused.map(|(entry, _)| entry.key.clone()).collect();
+        if let Some(error) = refusals.iter().find(|error| !error.is_empty()) {
+            tracing::warn!(error, keys = keys.len(), "Redis refuses to keep positions");
+        }
+        Ok(keys)
     }
 
     /// The entry of `key`, and when it was written.
@@ -102,39 +158,63 @@ impl RedisPositionStore {
         self.redis.client().reconnect_rx()
     }
 
-    /// The newest items first: beyond what is asked for by those of the cursor's own millisecond.
+    /// What the index names behind the cursor, and whether that is all.
     async fn listed_items(
         &self,
         listing: &PositionListQuery<'_>,
-    ) -> Result<Vec<(ItemKind, String)>, PositionStoreError> {
+    ) -> Result<(Vec<ProgressCursor>, bool), PositionStoreError> {
         let client = self.redis.client_with_timeout(COMMAND_TIMEOUT);
-        let most = listing.after.map_or(f64::INFINITY, |mark| mark.at as f64);
-        let count = i64::try_from(listing.limit).unwrap_or(i64::MAX);
-        // Whatever its time, an item is there for as long as its key is.
-        let range = client.zrevrangebyscore(self.index(listing.user), most, f64::NEG_INFINITY, false, Some((0, count)));
-        let members: Vec<String> = self.redis.run_with_timeout(COMMAND_TIMEOUT, range).await?;
-        let name = |member: String| {
-            member.split_once(':').and_then(|(kind, item)| Some((ItemKind::from_name(kind)?, item.to_owned())))
+        let index = self.index(listing.user);
+        let range =
+            async |first: i64, last: i64| client.zrevrange::<Vec<(String, f64)>, _>(&index, first, last, true).await;
+        let reading = async {
+            let mut first = 0;
+            if let Some(after) = listing.after {
+                let mut end = client.zcard::<i64, _>(&index).await?;
+                let after = (after.at as f64, member(after.kind, &after.item));
+                // The first one behind it, by halves: the item itself may have gone or got another time meanwhile.
+                while first < end {
+                    let middle = first + (end - first) / 2;
+                    let is_behind = |(member, at): &(String, f64)| (*at, member.as_str()) < (after.0, after.1.as_str());
+                    if range(middle, middle).await?.first().is_none_or(is_behind) {
+                        end = middle;
+                    } else {
+                        first = middle + 1;
+                    }
+                }
+            }
+            let count = i64::try_from(listing.limit).unwrap_or(i64::MAX);
+            range(first, first.saturating_add(count - 1)).await
         };
-        Ok(members.into_iter().filter_map(name).collect())
+        // Whatever its time, an item is there for as long as its key is.
+        let named = self.redis.run_with_timeout(COMMAND_TIMEOUT, reading).await?;
+        let whole = named.len() < listing.limit;
+        let mark = |(member, at): (String, f64)| {
+            let (kind, item) = member.split_once(':')?;
+            Some(ProgressCursor { at: at as i64, kind: ItemKind::from_name(kind)?, item: item.to_owned() })
+        };
+        Ok((named.into_iter().filter_map(mark).collect(), whole))
+    }
+
+    /// The entry that the index names; `None` where it has expired, or where something else is in its place.
+    async fn listed(&self, user: &str, mark: &ProgressCursor) -> Result<Option<PositionRecord>, PositionStoreError> {
+        let key = PositionKey { user: user.to_owned(), kind: mark.kind, item: mark.item.clone() };
+        match self.read(&key, COMMAND_TIMEOUT).await {
+            // The list goes by the index: a report that came late, after a newer one had expired, has that one's place.
+            Ok(found) => Ok(found.map(|(entry, _)| PositionRecord { updated_at: mark.at, ..entry })),
+            Err(PositionStoreError::Redis(error)) if is_wrong_type(&error) => Ok(None),
+            Err(away) => Err(away),
+        }
     }
 }
 
 #[async_trait]
 impl PositionStore for RedisPositionStore {
-    async fn save(&self, entries: &[PositionRecord]) -> Result<(), PositionStoreError> {
-        let client = self.redis.client_with_timeout(COMMAND_TIMEOUT);
-        let index = entries.iter().map(|entry| {
-            let (index, client) = (self.index(&entry.key.user), &client);
-            let member = (entry.updated_at as f64, format!("{}:{}", entry.key.kind.name(), entry.key.item));
-            async move {
-                let newer = Some(Ordering::GreaterThan);
-                client.zadd::<(), _, _>(&index, None, newer, false, false, member).await?;
-                client.pexpire::<(), _>(&index, self.ttl, None).await
-            }
-        });
-        try_join(self.put(entries, COMMAND_TIMEOUT), async { Ok(try_join_all(index).await.map(|_| ())?) }).await?;
-        Ok(())
+    async fn save(&self, entries: &[PositionRecord]) -> Result<Vec<PositionKey>, PositionStoreError> {
+        let (mut refused, unlisted) =
+            try_join(self.put(entries, COMMAND_TIMEOUT), self.note(entries, COMMAND_TIMEOUT)).await?;
+        refused.extend(unlisted);
+        Ok(refused)
     }
 
     async fn get(&self, key: &PositionKey) -> Result<Option<PositionRecord>, PositionStoreError> {
@@ -142,31 +222,27 @@ impl PositionStore for RedisPositionStore {
     }
 
     async fn list(&self, listing: &PositionListQuery<'_>) -> Result<ProgressPage, PositionStoreError> {
-        let named = self.listed_items(listing).await?;
-        let whole = named.len() < listing.limit;
-        let keys = named.into_iter().map(|(kind, item)| PositionKey { user: listing.user.to_owned(), kind, item });
-        let reads = keys.map(|key| async move { self.read(&key, COMMAND_TIMEOUT).await });
-        let found = try_join_all(reads).await?.into_iter().flatten().map(|(entry, _)| entry);
-        let mut entries: Vec<PositionRecord> = found.collect();
-        let order = |entry: &PositionRecord| {
-            (std::cmp::Reverse(entry.updated_at), entry.key.kind.name(), entry.key.item.clone())
-        };
-        entries.sort_by_key(order);
-        let next = entries.last().filter(|_| !whole).map(ProgressCursor::after);
-        if let Some(mark) = listing.after {
-            let behind = (std::cmp::Reverse(mark.at), mark.kind.name(), mark.item.clone());
-            entries.retain(|entry| order(entry) > behind);
-        }
+        let (named, whole) = self.listed_items(listing).await?;
+        let found = try_join_all(named.iter().map(|mark| self.listed(listing.user, mark))).await?;
         let wanted =
             |entry: &PositionRecord| entry.position.is_some() && listing.kind.is_none_or(|kind| kind == entry.key.kind);
-        entries.retain(wanted);
-        Ok(ProgressPage { entries, next })
+        let entries = found.into_iter().flatten().filter(wanted).collect();
+        Ok(ProgressPage { entries, next: named.into_iter().next_back().filter(|_| !whole) })
     }
 
     /// Redis removes keys by itself, and an index with its last item.
     async fn remove_expired(&self, _: i64) -> Result<(), PositionStoreError> {
         Ok(())
     }
+}
+
+/// An item as the index names it.
+fn member(kind: ItemKind, item: &str) -> String {
+    format!("{}:{item}", kind.name())
+}
+
+fn is_wrong_type(error: &Error) -> bool {
+    error.details().starts_with(WRONG_TYPE)
 }
 
 fn parse(key: &PositionKey, text: &str) -> Option<(PositionRecord, i64)> {

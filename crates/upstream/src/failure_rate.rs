@@ -1,0 +1,188 @@
+//! The failure rate of one destination (YARP's `TransportFailureRate`): it is taken out for a while when too many of the last
+//! minute's requests failed. Pure: the time is an argument.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::circuit_breaker::{FailureKind, RequestIdentity};
+use super::settings::PassiveHealthCheck;
+use super::sliding_window::{SlidingWindow, WindowCounts};
+
+/// How far it looks back.
+const FAILURE_RATE_SECONDS: usize = 60;
+/// Fewer requests than this make no rate.
+const MIN_REQUESTS: u64 = 10;
+/// Failed requests that are remembered by what they were about, in 40 KiB; of more the last ones stand for all.
+const MAX_FAILED: usize = 1024;
+
+/// The rate, and for how long it keeps the destination out.
+#[derive(Debug)]
+pub struct FailureRate {
+    settings: PassiveHealthCheck,
+    /// Requests, and failed ones as the special ones.
+    window: SlidingWindow<FAILURE_RATE_SECONDS>,
+    /// The requests that failed last, the oldest first.
+    failed: VecDeque<FailedRequest>,
+    unhealthy_until: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct FailedRequest {
+    at: Instant,
+    number: u64,
+    /// A digest of what it was about; `None` where that cannot have been the reason.
+    object: Option<u64>,
+}
+
+impl FailureRate {
+    /// Without requests so far.
+    pub fn new(settings: PassiveHealthCheck, now: Instant) -> Self {
+        Self { settings, window: SlidingWindow::new(now), failed: VecDeque::new(), unhealthy_until: None }
+    }
+
+    /// Whether the destination is out at `now`.
+    pub fn is_unhealthy(&self, now: Instant) -> bool {
+        self.unhealthy_until.is_some_and(|until| now < until)
+    }
+
+    /// A request was answered.
+    pub fn succeeded(&mut self, now: Instant) {
+        if !self.is_unhealthy(now) {
+            self.window.add(WindowCounts { total: 1, marked: 0 }, now);
+            // The tenth request makes a rate of the failures before it.
+            self.judge(now);
+        }
+    }
+
+    /// A try of `request` failed; a request is one failure however often it was tried.
+    pub fn failed(&mut self, fault: FailureKind, request: RequestIdentity, now: Instant) {
+        if self.is_unhealthy(now) || self.failed.iter().rev().any(|failed| failed.number == request.number()) {
+            return;
+        }
+        if self.failed.len() == MAX_FAILED {
+            self.failed.pop_front();
+        }
+        let object = (fault == FailureKind::Broken).then(|| request.object());
+        self.failed.push_back(FailedRequest { at: now, number: request.number(), object });
+        self.window.add(WindowCounts { total: 1, marked: 1 }, now);
+        self.judge(now);
+    }
+
+    fn judge(&mut self, now: Instant) {
+        let oldest = Duration::from_secs(FAILURE_RATE_SECONDS as u64);
+        while self.failed.front().is_some_and(|failed| now.saturating_duration_since(failed.at) >= oldest) {
+            self.failed.pop_front();
+        }
+        let counts = self.window.counts(now);
+        if counts.total < MIN_REQUESTS || (counts.marked as f64) < self.settings.failure_rate * counts.total as f64 {
+            return;
+        }
+        let left_out = self.failures_of_one_object(counts.marked);
+        let (total, failures) = (counts.total - left_out, counts.marked - left_out);
+        if total >= MIN_REQUESTS && failures > 0 && failures as f64 >= self.settings.failure_rate * total as f64 {
+            self.unhealthy_until = Some(now + self.settings.reactivation);
+            // It comes back with a clean slate, or old failures would take it out again at once.
+            self.window = SlidingWindow::new(now);
+            self.failed.clear();
+        }
+    }
+
+    /// Of `failures`, those that do not count: one object has no more of them than all others together, since it may be the
+    /// object that the server cannot give.
+    fn failures_of_one_object(&self, failures: u64) -> u64 {
+        // Only one that has most of them can have too many: Boyer and Moore find which that is.
+        let (mut candidate, mut votes) = (None, 0_usize);
+        for object in self.failed.iter().map(|failed| failed.object) {
+            match (votes, object == candidate && object.is_some()) {
+                (0, _) => (candidate, votes) = (object, 1),
+                (_, true) => votes += 1,
+                (_, false) => votes -= 1,
+            }
+        }
+        let of_one = self.failed.iter().filter(|failed| failed.object.is_some() && failed.object == candidate).count();
+        let (of_one, remembered) = (of_one as u64, self.failed.len() as u64);
+        let of_one = (failures * of_one).checked_div(remembered).unwrap_or(0);
+        of_one.saturating_sub(failures - of_one)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rate(now: Instant) -> FailureRate {
+        FailureRate::new(PassiveHealthCheck::default(), now)
+    }
+
+    fn request(number: u64) -> RequestIdentity {
+        RequestIdentity::new(number, &number)
+    }
+
+    fn of_one(number: u64) -> RequestIdentity {
+        RequestIdentity::new(number, &"object")
+    }
+
+    #[test]
+    fn too_high_a_failure_rate_takes_it_out_until_it_is_reactivated() {
+        let start = Instant::now();
+        for (answered, failed, unhealthy) in
+            [(7, 2, false), (8, 3, false), (6, 3, false), (7, 3, true), (70, 29, false), (70, 30, true)]
+        {
+            let mut rate = rate(start);
+            (0..answered).for_each(|_| rate.succeeded(start));
+            (0..failed).for_each(|number| rate.failed(FailureKind::Broken, request(number), start));
+            assert_eq!(rate.is_unhealthy(start), unhealthy, "{failed} of {}", answered + failed);
+            assert!(!rate.is_unhealthy(start + Duration::from_secs(60)));
+        }
+    }
+
+    #[test]
+    fn failures_of_the_last_minute_only_make_the_rate() {
+        let start = Instant::now();
+        let mut rate = rate(start);
+        (0..9).for_each(|number| rate.failed(FailureKind::Broken, request(number), start));
+        let later = start + Duration::from_secs(60);
+        (0..9).for_each(|_| rate.succeeded(later));
+        rate.failed(FailureKind::Broken, request(9), later);
+        assert!(!rate.is_unhealthy(later));
+        assert_eq!(rate.failed.len(), 1);
+    }
+
+    #[test]
+    fn a_request_is_one_failure_of_the_rate_however_often_it_is_tried() {
+        let now = Instant::now();
+        let mut rate = rate(now);
+        (0..8).for_each(|_| rate.succeeded(now));
+        for _ in 0..10 {
+            (0..2).for_each(|number| rate.failed(FailureKind::Unreachable, request(number), now));
+        }
+        assert!(!rate.is_unhealthy(now), "2 of 10");
+    }
+
+    #[test]
+    fn one_object_counts_no_more_than_all_others_together() {
+        let now = Instant::now();
+        for (fault, of_one_object, others, answered, unhealthy) in [
+            (FailureKind::Broken, 5000, 0, 20, false),
+            (FailureKind::Unreachable, 20, 0, 0, true),
+            (FailureKind::Broken, 1000, 1, 20, false),
+            (FailureKind::Broken, 1000, 5, 20, true),
+            (FailureKind::Broken, 5, 5, 0, true),
+        ] {
+            let mut rate = rate(now);
+            (0..answered).for_each(|_| rate.succeeded(now));
+            let mut unhealthy_since = false;
+            for number in 0..of_one_object {
+                rate.failed(fault, of_one(number), now);
+                unhealthy_since |= rate.is_unhealthy(now);
+            }
+            for number in 0..others {
+                rate.failed(fault, request(1_000_000 + number), now);
+                unhealthy_since |= rate.is_unhealthy(now);
+            }
+            let case = format!("{fault:?}: {of_one_object} of one, {others} of others, {answered} answered");
+            assert_eq!(unhealthy_since, unhealthy, "{case}");
+            assert!(rate.failed.len() <= MAX_FAILED);
+        }
+    }
+}
