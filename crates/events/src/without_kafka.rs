@@ -3,11 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use primitives::lifecycle::Tasks;
+use primitives::lifecycle::BackgroundTasks;
 
-use super::{OpenError, Sink, settings};
+use super::{EventSink, EventsOpenError, settings};
 
 /// Fails: `check` has refused the key before.
-pub fn open(_: &settings::Kafka, _: &Tasks) -> Result<(Box<dyn Sink>, Arc<AtomicBool>), OpenError> {
-    Err(OpenError::NoKafka)
+pub fn open(
+    _: &settings::KafkaSettings,
+    _: &BackgroundTasks,
+) -> Result<(Box<dyn EventSink>, Arc<AtomicBool>), EventsOpenError> {
+    Err(EventsOpenError::NoKafka)
 }
