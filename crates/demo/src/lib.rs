@@ -26,21 +26,21 @@ use media::AudioFile;
 /// The demo's configuration, as an operator would write it.
 const CONFIGURATION: &str = include_str!("tidegate.yaml");
 
-/// Nothing but the page's own files, and nowhere else to go.
+/// Content security policy: nothing but the page's own files, and nowhere else to go.
 const CONTENT_SECURITY_POLICY_VALUE: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; media-src 'self'; \
                       img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// The YAML of the demo: the embedded store on `root` (the bucket is its folder `audio`), listening at `listen`; the
-/// secret that signs tokens is expected as `env:TIDEGATE_DEMO_SECRET`.
+/// Returns the YAML of the demo: the embedded store on `root` (the bucket is its folder `audio`), listening at
+/// `listen`; the secret that signs tokens is expected as `env:TIDEGATE_DEMO_SECRET`.
 pub fn configuration(root: &Path, listen: SocketAddr) -> String {
     // A JSON text is a YAML text, whatever the path holds.
     let quoted = serde_json::Value::from(root.to_string_lossy()).to_string();
     CONFIGURATION.replace("127.0.0.1:8080", &listen.to_string()).replace("\"./data/demo\"", &quoted)
 }
 
-/// The page at `/demo/`: it lists the tracks of `folder` (the bucket's), read anew each time, and plays them from
-/// `stream_prefix` with `token` as the query parameter `access_token`. Whoever can load the page gets the token: for
-/// loopback only.
+/// Makes the router of the page at `/demo/`: it lists the tracks of `folder` (the bucket's), read anew each time, and
+/// plays them from `stream_prefix` with `token` as the query parameter `access_token`. Whoever can load the page gets
+/// the token: for loopback only.
 pub fn router(folder: PathBuf, token: String, stream_prefix: &str) -> Router {
     let source = Arc::new(PageState { folder, token, prefix: stream_prefix.to_owned() });
     let page = || async { file("text/html; charset=utf-8", include_str!("page/index.html")) };
@@ -55,14 +55,14 @@ pub fn router(folder: PathBuf, token: String, stream_prefix: &str) -> Router {
         .with_state(source)
 }
 
-/// What the page plays, and how.
+/// Folder, token and path with which the page plays tracks.
 struct PageState {
     folder: PathBuf,
     token: String,
     prefix: String,
 }
 
-/// `/demo/tracks.json`.
+/// Body of `/demo/tracks.json`.
 #[derive(Serialize)]
 struct TrackList<'a> {
     prefix: &'a str,
@@ -80,6 +80,7 @@ async fn tracks(State(source): State<Arc<PageState>>) -> Response {
             return (StatusCode::INTERNAL_SERVER_ERROR, security_headers("no-store")).into_response();
         }
     };
+    // It has the token in it, which no cache may keep.
     (security_headers("no-store"), Json(TrackList { prefix: &source.prefix, token: &source.token, tracks }))
         .into_response()
 }

@@ -15,12 +15,12 @@ use super::synth::{RATE, StereoFrame, render};
 /// Folders below the bucket's that are looked into for dropped-in files: `artist/album/disc/track` and one more.
 const DEPTH: usize = 5;
 
-/// Something to listen to.
+/// An audio file of the folder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct AudioFile {
     /// The object's key.
     pub key: String,
-    /// What to call it: the file's name without its ending.
+    /// Title: the file's name without its ending.
     pub title: String,
     /// Its media type, by its ending.
     pub media_type: &'static str,
@@ -28,7 +28,7 @@ pub struct AudioFile {
     pub size: u64,
 }
 
-/// Makes the sample music that `folder` (a bucket's) does not have yet, and tells `progress` what it is doing. Files
+/// Makes the sample music that `folder` (a bucket's) does not have yet, and reports each piece to `progress`. Files
 /// that are there are left alone.
 ///
 /// # Errors
@@ -47,6 +47,7 @@ fn prepare_songs(folder: &Path, songs: &[Song], mut progress: impl FnMut(&str)) 
                 continue;
             }
             progress(&format!("Making sample music: {} ({}, {:.0} s)", song.title, song.file, song.seconds()));
+            // A thread for each: somebody waits for the first start.
             writing.push(threads.spawn(move || write(song, &path).map_err(|error| with_path(&path, error))));
         }
         let crashed = || io::Error::other("the maker of sample music crashed");
@@ -54,7 +55,7 @@ fn prepare_songs(folder: &Path, songs: &[Song], mut progress: impl FnMut(&str)) 
     })
 }
 
-/// The audio files of `folder` and the folders in it, by key.
+/// Returns the audio files of `folder` and the folders in it, by key.
 ///
 /// # Errors
 /// The folder cannot be read; the message names it.
@@ -70,6 +71,7 @@ fn collect(folder: &Path, above: &str, depth: usize, found: &mut Vec<AudioFile>)
         let entry = entry?;
         let Ok(name) = entry.file_name().into_string() else { continue };
         let key = format!("{above}{name}");
+        // Of the entry itself: links are passed over, since linked folders may go round.
         let kind = entry.file_type()?;
         if kind.is_dir() && depth > 1 {
             collect(&entry.path(), &format!("{key}/"), depth - 1, found)?;
@@ -83,7 +85,7 @@ fn collect(folder: &Path, above: &str, depth: usize, found: &mut Vec<AudioFile>)
     Ok(())
 }
 
-/// A file's name as a title: no ending, and words where it has hyphens only.
+/// Returns a file's name as a title: no ending, and words where it has hyphens only.
 fn title(name: &str) -> String {
     let stem = name.rsplit_once('.').map_or(name, |(stem, _)| stem);
     if stem.contains(' ') {
@@ -111,32 +113,36 @@ fn write(song: &Song, path: &Path) -> io::Result<()> {
     fs::rename(&unfinished, path)
 }
 
-/// The samples of both sides in turn, 16 bits each.
+/// Returns the samples of both sides in turn, 16 bits each.
 fn samples(frames: &[StereoFrame]) -> impl Iterator<Item = i16> {
+    // Frames are between −1 and 1, so the cast only drops what rounding left.
     frames.iter().flatten().map(|sample| (sample * f32::from(i16::MAX)).round() as i16)
 }
 
-/// A RIFF WAVE file of linear PCM: 44 bytes and the samples.
+/// Writes a RIFF WAVE file of linear PCM: 44 bytes and the samples.
 fn write_wav(frames: &[StereoFrame], out: &mut impl Write) -> io::Result<()> {
     const CHANNELS: u16 = 2;
     const FRAME_BYTES: u16 = CHANNELS * 2;
     let data = u32::try_from(frames.len() * usize::from(FRAME_BYTES)).map_err(io::Error::other)?;
     out.write_all(b"RIFF")?;
+    // The bytes behind this field: the rest of the headers, and the samples.
     out.write_all(&(36 + data).to_le_bytes())?;
     out.write_all(b"WAVEfmt ")?;
+    // Bytes of the format chunk, then format 1: linear PCM.
     out.write_all(&16_u32.to_le_bytes())?;
     out.write_all(&1_u16.to_le_bytes())?;
     out.write_all(&CHANNELS.to_le_bytes())?;
     out.write_all(&RATE.to_le_bytes())?;
     out.write_all(&(RATE * u32::from(FRAME_BYTES)).to_le_bytes())?;
     out.write_all(&FRAME_BYTES.to_le_bytes())?;
+    // Bits of a sample.
     out.write_all(&16_u16.to_le_bytes())?;
     out.write_all(b"data")?;
     out.write_all(&data.to_le_bytes())?;
     samples(frames).try_for_each(|sample| out.write_all(&sample.to_le_bytes()))
 }
 
-/// A FLAC file, with a table of seek points every five seconds.
+/// Writes a FLAC file, with a table of seek points every five seconds.
 fn write_flac(song: &Song, frames: &[StereoFrame], out: &mut (impl Write + Seek)) -> io::Result<()> {
     // A sixth larger than the default makes it, in a third of the time: somebody is waiting for it.
     let options = Options::fast().block_size(4096).map_err(io::Error::other)?;

@@ -5,7 +5,7 @@
 /// A piece to be played.
 #[derive(Clone, Debug)]
 pub(super) struct Song {
-    /// What a listener calls it.
+    /// Title.
     pub title: &'static str,
     /// Its file, and so its object's key.
     pub file: &'static str,
@@ -31,7 +31,7 @@ pub(super) struct SongSection {
     beat: bool,
 }
 
-/// Who plays a note.
+/// Instrument of a note.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Instrument {
     /// A warm chord that swells.
@@ -105,25 +105,25 @@ pub(super) const SONGS: [Song; 3] = [
     },
 ];
 
-/// Where in two bars of eighths a melody's notes may fall.
+/// Eighths of two bars on which a melody's notes begin.
 const RHYTHMS: [&[usize]; 4] = [&[0, 3, 6, 8, 11], &[0, 2, 4, 7, 10, 12], &[2, 4, 6, 8, 14], &[0, 4, 7, 8, 12]];
 
-/// In which order the electric piano breaks a chord.
+/// Order in which the electric piano breaks a chord.
 const ARPEGGIO: [usize; 8] = [0, 2, 1, 3, 2, 3, 1, 2];
 
 impl Song {
-    /// Seconds, the last chord's fading included.
+    /// Returns the length in seconds, the last chord's fading included.
     pub fn seconds(&self) -> f32 {
         let bars: usize = self.sections.iter().map(|section| section.bars).sum();
         bars as f32 * self.beat_seconds() * 4.0 + 3.0
     }
 
-    /// Seconds of a beat.
+    /// Returns the seconds of a beat.
     pub fn beat_seconds(&self) -> f32 {
         60.0 / self.tempo
     }
 
-    /// All notes, in no order.
+    /// Returns all notes, in no order.
     pub fn notes(&self) -> Vec<Note> {
         let mut chance = XorshiftRng(self.seed);
         // Three phrases of two bars, played A B A C: what comes back is what a listener remembers.
@@ -194,6 +194,7 @@ impl Song {
             let length = self.beat_seconds() * 0.5 * (next - eighth) as f32;
             let start = self.beat_seconds() * 0.5 * *eighth as f32;
             notes.push(note(Instrument::Bell, start, length, ladder[step], 0.5, -0.1));
+            // At most two steps up or down, and never off the ladder.
             step = (step + chance.below(5)).saturating_sub(2).min(ladder.len() - 1);
         }
         notes
@@ -201,15 +202,17 @@ impl Song {
 }
 
 fn note(instrument: Instrument, start: f32, length: f32, pitch: u8, loudness: f32, place: f32) -> Note {
+    // Equal temperament: MIDI note 69 is the A of 440 Hz.
     let frequency = 440.0 * 2_f32.powf((f32::from(pitch) - 69.0) / 12.0);
     Note { instrument, start, length, frequency, loudness, pan: place }
 }
 
-/// A small generator of numbers (xorshift): chance that is the same every time.
+/// A small generator of numbers (xorshift): chance that is the same every time. The seed must not be 0, which would
+/// give zeros only.
 pub(super) struct XorshiftRng(pub u32);
 
 impl XorshiftRng {
-    /// The next number below 2³².
+    /// Returns the next number below 2³².
     pub fn next_u32(&mut self) -> u32 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 17;

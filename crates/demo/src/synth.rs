@@ -4,21 +4,22 @@ use std::f32::consts::TAU;
 
 use super::score::{Instrument, Note, Song, XorshiftRng};
 
-/// Samples a second.
+/// Samples per second.
 pub(super) const RATE: u32 = 44_100;
 
-/// The same as a number to reckon with.
+/// Samples per second, as a number to calculate with.
 const RATE_F: f32 = RATE as f32;
 
 /// One moment of sound: left and right.
 pub(super) type StereoFrame = [f32; 2];
 
-/// Plays a song: frames between −1 and 1.
+/// Renders a song: frames between −1 and 1.
 pub(super) fn render(song: &Song) -> Vec<StereoFrame> {
     let length = (song.seconds() * RATE_F) as usize;
     let mut dry = vec![[0.0; 2]; length];
     let mut wet = vec![[0.0; 2]; length];
     for (number, note) in song.notes().iter().enumerate() {
+        // Share of the note that goes to echo and room, and seconds of fading after its end.
         let (send, tail) = match note.instrument {
             Instrument::Pad => (0.45, 1.6),
             Instrument::Bass => (0.04, 0.25),
@@ -38,6 +39,7 @@ pub(super) fn render(song: &Song) -> Vec<StereoFrame> {
             *wet = add(*wet, frame, send);
         }
     }
+    // Three quarters of a beat: echoes fall between the beats.
     echo(&mut wet, (song.beat_seconds() * 0.75 * RATE_F) as usize);
     room(&mut wet);
     for (dry, wet) in dry.iter_mut().zip(&wet) {
@@ -69,6 +71,7 @@ struct SineOscillator {
 
 impl SineOscillator {
     fn new(frequency: f32, phase: f32, gain: [f32; 2]) -> Self {
+        // In `f64`, because each step adds its rounding error to those before it.
         let turn = f64::from(frequency / RATE_F * TAU).sin_cos();
         let (sine, cosine) = f64::from(phase * TAU).sin_cos();
         Self { sine, cosine, turn, gain }
@@ -154,7 +157,7 @@ impl Voice {
         })
     }
 
-    /// `body` with a soft beginning of `attack` seconds and a soft end after the note is let go.
+    /// Returns `body` with a soft beginning of `attack` seconds and a soft end after the note is let go.
     fn envelope(&self, attack: f32, body: f32) -> f32 {
         let rise = smooth(self.time / attack);
         let fall = 1.0 - smooth((self.time - self.length) / self.tail);
@@ -162,7 +165,7 @@ impl Voice {
     }
 }
 
-/// From 0 to 1 without corners.
+/// Rises from 0 to 1 without corners.
 fn smooth(x: f32) -> f32 {
     let x = x.clamp(0.0, 1.0);
     x * x * (3.0 - 2.0 * x)
@@ -183,6 +186,7 @@ fn echo(frames: &mut [StereoFrame], delay: usize) {
 /// Adds a room: eight echoes too dense to be told apart, their high parts swallowed, spread by two all-passes
 /// (Schroeder's and Moorer's reverberator, with the delays that Freeverb made known).
 fn room(frames: &mut [StereoFrame]) {
+    // Freeverb's stereo spread: the delays of the right side are 23 samples longer.
     for (side, spread) in [(0, 0), (1, 23)] {
         let input: Vec<f32> = frames.iter().map(|frame| frame[side]).collect();
         let mut sum = vec![0.0; input.len()];
@@ -216,6 +220,7 @@ fn room(frames: &mut [StereoFrame]) {
 /// Brings the loudest moment to −2 dB, and fades the end.
 fn finish(frames: &mut [StereoFrame]) {
     let peak = frames.iter().flatten().fold(0.0_f32, |peak, sample| peak.max(sample.abs()));
+    // 0.794 is −2 dB.
     let gain = if peak > 0.0 { 0.794 / peak } else { 0.0 };
     let length = frames.len();
     for (number, frame) in frames.iter_mut().enumerate() {

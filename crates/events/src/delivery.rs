@@ -1,5 +1,5 @@
-//! The tasks of the outbox: the writer puts publications into it, many in one commit; the sender brings what waits there to the
-//! sink; and a look from time to time whether its files are still there.
+//! The tasks of the outbox: the writer puts publications into it, many in one commit; the delivery takes what waits
+//! there to the sink; a watch looks each second whether its files are still there.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,13 +12,13 @@ use super::outbox::{EventBatch, Outbox, OutboxError};
 use super::{AppendRequest, EventSink, PublishError};
 use primitives::lifecycle::BackgroundTasks;
 
-/// Publications that are taken from the queue at once.
+/// Most publications that are taken from the queue at once.
 const MAX_PUBLICATIONS: usize = 1024;
 /// Bytes of one commit, one publication more at most.
 const MAX_COMMIT_BYTES: u64 = 1 << 20;
-/// Between two tries to deliver, and between two looks at the files.
+/// Time between two tries to deliver, and between two looks at the files.
 const RETRY_INTERVAL: Duration = Duration::from_secs(1);
-/// For what waits to be delivered at the end; the rest waits for the next start.
+/// Time for what waits to be delivered at the end; the rest waits for the next start.
 const SHUTDOWN_GRACE: Duration = Duration::from_millis(700);
 
 /// Puts publications into the outbox.
@@ -26,7 +26,7 @@ pub struct OutboxWriter {
     outbox: Arc<Outbox>,
     publications: mpsc::Receiver<AppendRequest>,
     written: Arc<Notify>,
-    /// Why the last one was refused.
+    /// Reason why the last publication was refused; `None` where it was taken.
     last_error: Option<PublishError>,
 }
 
@@ -39,16 +39,17 @@ struct CommitGroup {
 }
 
 impl OutboxWriter {
-    /// A writer that tells `written` of what it wrote.
+    /// Makes a writer that notifies `written` of each commit.
     pub fn new(outbox: Arc<Outbox>, publications: mpsc::Receiver<AppendRequest>, written: Arc<Notify>) -> Self {
         Self { outbox, publications, written, last_error: None }
     }
 
-    /// Writes until the end.
+    /// Writes publications until shutdown begins and the queue is empty.
     pub async fn run(mut self, tasks: BackgroundTasks) {
         loop {
             let mut batch = Vec::new();
             tokio::select! {
+                // Publications first: with shutdown begun, `stopping` is always ready.
                 biased;
                 count = self.publications.recv_many(&mut batch, MAX_PUBLICATIONS) => if count == 0 {
                     return;
@@ -73,6 +74,7 @@ impl OutboxWriter {
             let (events, bytes) = (group.events.len() + append.events.len(), group.bytes + append.bytes);
             if !self.outbox.has_room(events as u64, bytes) {
                 self.log_change(Some(PublishError::Full));
+                // Whoever asked may have gone.
                 let _ = append.done.send(Err(PublishError::Full));
                 continue;
             }
@@ -104,7 +106,7 @@ impl OutboxWriter {
         }
     }
 
-    /// Says once what is the matter, and once that it is over.
+    /// Logs once that events are refused, and once that they are taken again.
     fn log_change(&mut self, trouble: Option<PublishError>) {
         match &trouble {
             Some(refused) if self.last_error != trouble => tracing::error!(
@@ -117,7 +119,8 @@ impl OutboxWriter {
     }
 }
 
-/// Looks from time to time whether the outbox's files are still there.
+/// Checks each second, until shutdown, that the outbox's files are still there, and has them restored; logs each new
+/// failure once.
 pub async fn watch_files(outbox: Arc<Outbox>, tasks: BackgroundTasks) {
     let mut known: Option<String> = None;
     while !tasks.is_stopping() {
@@ -134,21 +137,21 @@ pub async fn watch_files(outbox: Arc<Outbox>, tasks: BackgroundTasks) {
     }
 }
 
-/// Brings what waits in the outbox to the sink.
+/// Delivers what waits in the outbox to the sink.
 pub struct EventDelivery {
     outbox: Arc<Outbox>,
     sink: Box<dyn EventSink>,
     written: Arc<Notify>,
-    /// Whether the sink is to open its files anew.
+    /// Set where the sink has to open its files anew.
     reopen: Arc<AtomicBool>,
     metrics: EventMetrics,
     failing: bool,
-    /// Whether what is delivered cannot be removed.
+    /// Set while delivered events cannot be removed from the outbox.
     stuck: bool,
 }
 
 impl EventDelivery {
-    /// A sender that `written` wakes, also to look at `reopen`.
+    /// Makes a delivery that `written` wakes, also to look at `reopen`.
     pub fn new(
         outbox: Arc<Outbox>,
         sink: Box<dyn EventSink>,
@@ -159,7 +162,7 @@ impl EventDelivery {
         Self { outbox, sink, written, reopen, metrics: numbers, failing: false, stuck: false }
     }
 
-    /// Delivers until the end, and a moment longer.
+    /// Delivers until shutdown, and then what still waits, for 700 ms at most.
     pub async fn run(mut self, tasks: BackgroundTasks) {
         let end = async {
             tasks.stopping().await;
@@ -177,6 +180,7 @@ impl EventDelivery {
             match self.outbox.read().await {
                 Ok(batch) if !batch.events.is_empty() => self.deliver(batch).await,
                 Ok(_) if tasks.is_stopping() => return,
+                // A notification that comes before this wait is kept, so that no event is overlooked.
                 Ok(_) => tokio::select! {
                     () = self.written.notified() => {}
                     () = tasks.stopping() => {}
@@ -196,6 +200,7 @@ impl EventDelivery {
     async fn deliver(&mut self, batch: EventBatch) {
         let mut done = 0;
         while done < batch.events.len() {
+            // Also between tries: a batch may wait for its sink for hours.
             self.reopen_sink().await;
             let outcome = self.sink.deliver(&batch.events[done..]).await;
             let (delivered, failure) = match outcome {
@@ -223,7 +228,7 @@ impl EventDelivery {
         }
     }
 
-    /// Says once that what is delivered stays on the disk.
+    /// Logs once that delivered events stay on the disk.
     fn log_removal(&mut self, forgotten: Result<(), OutboxError>) {
         if let Err(trouble) = &forgotten
             && !self.stuck

@@ -1,7 +1,8 @@
 //! Events in a file of JSON Lines, which is rotated by size.
 //!
-//! Whoever moves the file away, as log rotation does, finds a new one begun at its place: with the next event, or at once when
-//! asked by [`FileSink`]. Its own rotation begins with the file itself, so that a file that is not there moves no other.
+//! The file may be moved away, as log rotation does: a new one is begun at its place with the next event, or at once
+//! when [`FileSink`] is asked to reopen it. Its own rotation begins with the file itself, so that a file that is not
+//! there moves no other.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -14,26 +15,28 @@ use tokio::task::spawn_blocking;
 use super::settings;
 use super::{DeliveryError, Event, EventSink};
 
-/// The sink; its file is away while it is written.
+/// The sink. `None` while a blocking thread has the file, and after that panicked.
 pub struct FileSink(Option<RotatingFile>);
 
-/// The file and those before it.
+/// The file and the older ones.
 struct RotatingFile {
     settings: settings::FileSinkSettings,
     /// `None` after it failed: it is opened anew.
     file: Option<fs::File>,
-    /// Whether the last rotation failed.
+    /// Set where the last rotation failed.
     stuck: bool,
 }
 
 impl FileSink {
-    /// Opens the file, to be written on after its last whole line.
+    /// Opens the file, to be written on after its last whole line; makes it and its folder where they are missing.
+    /// Fails where the system does.
     pub fn open(settings: &settings::FileSinkSettings) -> io::Result<Self> {
         let mut rotated = RotatingFile { settings: settings.clone(), file: None, stuck: false };
         rotated.ensure_open()?;
         Ok(Self(Some(rotated)))
     }
 
+    /// Runs `work` on the file in a thread that may block.
     async fn with_file<T: Send + 'static>(
         &mut self,
         work: impl FnOnce(&mut RotatingFile) -> io::Result<T> + Send + 'static,
@@ -51,20 +54,21 @@ impl FileSink {
 
 impl RotatingFile {
     fn write(&mut self, lines: &[u8]) -> io::Result<()> {
+        // Asked for each batch: log rotation may have moved or emptied the file.
         let length = self.ensure_open()?.metadata()?.len();
         if length > 0 && length + lines.len() as u64 > self.settings.size {
             self.rotate_or_log();
         }
         let file = self.ensure_open()?;
         if let Err(error) = file.write_all(lines) {
-            // Or the next try would begin in the middle of a line.
+            // Opening it anew cuts off a line that was written in part.
             self.file = None;
             return Err(error);
         }
         Ok(())
     }
 
-    /// The file at the path, which is made where there is none or another one.
+    /// Returns the file at the path; opens or makes it where none is open, or where another one is at the path by now.
     fn ensure_open(&mut self) -> io::Result<&mut fs::File> {
         let path = &self.settings.path;
         let is_ours = self.file.as_ref().is_some_and(|file| {
@@ -76,6 +80,7 @@ impl RotatingFile {
                 fs::create_dir_all(folder)?;
             }
             let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
+            // A line without its end was acknowledged to nobody: its event is delivered again.
             let length = whole_lines(&mut file)?;
             file.set_len(length)?;
             self.file = Some(file);
@@ -83,7 +88,7 @@ impl RotatingFile {
         self.file.as_mut().ok_or_else(|| io::Error::other("it is not open"))
     }
 
-    /// Rotates; where that fails the file grows on, which is said once.
+    /// Rotates the file; where that fails it grows on, which is logged once.
     fn rotate_or_log(&mut self) {
         let rotated = self.rotate();
         if let Err(error) = &rotated
@@ -94,10 +99,12 @@ impl RotatingFile {
         self.stuck = rotated.is_err();
     }
 
-    /// The file first, under a name of its own. Then the older ones make room, each only where its new name is free or the oldest's:
-    /// so a rotation that was broken off goes on where it stopped, and moves nothing twice.
+    /// Rotates: first the file, to a name of its own (`PATH.0`). Then the older ones make room, each only where its new
+    /// name is free or the oldest's, so that a rotation that was broken off goes on where it stopped and moves nothing
+    /// twice.
     fn rotate(&mut self) -> io::Result<()> {
         let turning = self.rotated_path(0);
+        // Left by a rotation that was broken off.
         if turning.exists() {
             self.make_room()?;
             fs::rename(&turning, self.rotated_path(1))?;
@@ -112,7 +119,7 @@ impl RotatingFile {
         fs::rename(turning, self.rotated_path(1))
     }
 
-    /// Frees the name of the first older file.
+    /// Frees the name of the first older file; the oldest is overwritten where all names are taken.
     fn make_room(&self) -> io::Result<()> {
         let keep = self.settings.keep;
         let free = (1..=keep).find(|number| !self.rotated_path(*number).exists()).unwrap_or(keep);
@@ -122,7 +129,7 @@ impl RotatingFile {
         Ok(())
     }
 
-    /// The older file of this number; 0 while it becomes the first.
+    /// Returns the path of the older file of this number; 0 is the file that is about to become the first.
     fn rotated_path(&self, number: u32) -> PathBuf {
         let mut path = self.settings.path.clone().into_os_string();
         path.push(format!(".{number}"));
@@ -130,8 +137,9 @@ impl RotatingFile {
     }
 }
 
-/// Up to where `file` consists of whole lines.
+/// Returns the length of `file` up to its last line end.
 fn whole_lines(file: &mut fs::File) -> io::Result<u64> {
+    // Backwards, because the file may be large and its last line is near the end.
     let mut end = file.seek(SeekFrom::End(0))?;
     let mut buffer = [0; 4096];
     while end > 0 {

@@ -18,12 +18,12 @@ use super::{DeliveryError, Event, EventSink};
 use super::{EventsOpenError, settings};
 use primitives::lifecycle::BackgroundTasks;
 
-/// Between two looks whether Kafka answers.
+/// Time between two looks whether Kafka answers.
 const CHECK_INTERVAL: Duration = Duration::from_secs(3);
-/// For Kafka to answer; the process's end may have to wait for it.
+/// Time for Kafka to answer; the process's end may have to wait for it.
 const METADATA_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The sink.
+/// The sink that produces to Kafka.
 pub struct KafkaSink {
     config: ClientConfig,
     producer: FutureProducer<QuietClientContext>,
@@ -40,7 +40,7 @@ impl ClientContext for QuietClientContext {
 
     fn error(&self, error: KafkaError, _: &str) {
         let code = error.rdkafka_error_code();
-        // That Kafka is away is said by whoever watches it.
+        // The watch reports that Kafka is away; these errors do not end by waiting.
         let told = [RDKafkaErrorCode::Authentication, RDKafkaErrorCode::SSL, RDKafkaErrorCode::Fatal];
         if let Some(code) = code.filter(|code| told.contains(code)) {
             tracing::error!(?code, "Kafka cannot be used: see Events.Kafka");
@@ -48,7 +48,8 @@ impl ClientContext for QuietClientContext {
     }
 }
 
-/// The client, and where it is told whether a broker answers.
+/// Makes the sink, and the flag that says whether a broker answers; begins to watch that. Does not wait for a broker.
+/// Fails where librdkafka refuses the settings.
 pub fn open(
     settings: &settings::KafkaSettings,
     tasks: &BackgroundTasks,
@@ -60,14 +61,15 @@ pub fn open(
 }
 
 impl KafkaSink {
-    /// A producer, which connects by itself; `reachable` tells from now on whether Kafka answers.
+    /// Makes a producer, which connects by itself; `reachable` says from now on whether Kafka answers. Fails where
+    /// librdkafka refuses the settings.
     pub fn new(settings: &settings::KafkaSettings, reachable: Arc<AtomicBool>) -> KafkaResult<Self> {
         let config = config(settings);
         let producer = config.create_with_context(QuietClientContext)?;
         Ok(Self { config, producer, topic: Arc::clone(&settings.topic), reachable })
     }
 
-    /// Looks from time to time whether Kafka answers.
+    /// Returns the task that looks every 3 seconds, until shutdown, whether Kafka answers.
     pub fn watch(&self, tasks: BackgroundTasks) -> impl Future<Output = ()> + use<> {
         let (producer, topic, reachable) =
             (self.producer.clone(), Arc::clone(&self.topic), Arc::clone(&self.reachable));
@@ -94,7 +96,7 @@ impl KafkaSink {
         }
     }
 
-    /// What the broker said to the event; `None`: it has it.
+    /// Returns the error of one event; `None` where the broker has it.
     async fn outcome(delivery: DeliveryFuture) -> Option<KafkaError> {
         match delivery.await {
             Ok(Ok(_)) => None,
@@ -103,16 +105,18 @@ impl KafkaSink {
         }
     }
 
-    /// What becomes of a batch that ended with `error`.
+    /// Makes the error of a batch whose first `delivered` events were delivered before `error`. Replaces a producer
+    /// that has failed for good.
     fn undelivered(&mut self, delivered: usize, error: &KafkaError) -> DeliveryError {
         let code = error.rdkafka_error_code();
         if self.producer.client().fatal_error().is_some() {
-            // It takes nothing any more: another one begins.
+            // A producer with a fatal error sends nothing any more.
             match self.config.create_with_context(QuietClientContext) {
                 Ok(producer) => self.producer = producer,
                 Err(error) => tracing::error!(code = ?error.rdkafka_error_code(), "no producer can be made"),
             }
         }
+        // Sent again, these would fail again, and block all events behind them.
         let never = [RDKafkaErrorCode::MessageSizeTooLarge, RDKafkaErrorCode::InvalidMessage];
         let for_good = code.is_some_and(|code| never.contains(&code));
         let cause = code.map_or_else(|| "Kafka: the delivery was given up".to_owned(), |code| format!("Kafka: {code}"));
@@ -134,6 +138,7 @@ fn config(settings: &settings::KafkaSettings) -> ClientConfig {
         // They wait in the outbox anyway: an outage ends when it ends, without sending anything twice.
         ("message.timeout.ms", "0"),
         ("reconnect.backoff.ms", "100"),
+        // Shorter than librdkafka's 10 s, so that delivery goes on soon after an outage.
         ("reconnect.backoff.max.ms", "1000"),
         ("socket.keepalive.enable", "true"),
     ] {
@@ -180,6 +185,8 @@ impl EventSink for KafkaSink {
                 }
             }
         }
+        // All are sent before the first result is awaited, so that they travel together. The count ends at the first
+        // failure: events behind it are sent again, even those that arrived (at least once).
         let mut delivered = 0;
         for delivery in sent {
             if let Some(error) = Self::outcome(delivery).await {

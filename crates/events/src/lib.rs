@@ -1,9 +1,9 @@
 //! Events that leave the process: to Kafka, or to a file of JSON Lines.
 //!
-//! Whoever publishes waits until the event stands in the outbox, a bounded table on this machine's disk, and never for the
-//! broker; one task brings what waits there to the sink, in order. At least once: an event that was acknowledged
-//! arrives, after `kill -9` and after the broker's absence too, and now and then it arrives twice, with the same id. Knows
-//! nothing of what events say.
+//! Whoever publishes waits until the event is written to the outbox, a bounded table on this machine's disk, and never
+//! for the broker; one task delivers from there to the sink, in order. At least once: an event that was acknowledged
+//! arrives, after `kill -9` and after an outage of the broker too, and now and then it arrives twice, with the same id.
+//! Knows nothing of the contents of events.
 
 mod delivery;
 mod file_sink;
@@ -30,14 +30,14 @@ use outbox::Outbox;
 use primitives::lifecycle::BackgroundTasks;
 use settings::Settings;
 
-/// Publications that wait to be written.
+/// Most publications that wait to be written.
 const QUEUE_CAPACITY: usize = 4096;
-/// Their bytes.
+/// Most bytes of the publications that wait to be written.
 const MAX_QUEUED_BYTES: usize = 16 << 20;
-/// For the outbox's disk to take an event.
+/// Time for the outbox's disk to take an event.
 const APPEND_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Something that happened.
+/// A fact that leaves the process.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Event {
     /// Its id (UUID v7), the same however often it arrives.
@@ -46,26 +46,26 @@ pub struct Event {
     pub topic: Arc<str>,
     /// The version of its body's form.
     pub schema: u16,
-    /// What orders it: events of one key arrive in their order.
+    /// Ordering key: events of one key arrive in their order.
     pub key: String,
-    /// What is delivered, to the byte.
+    /// The body, which is delivered to the byte.
     pub body: Box<RawValue>,
 }
 
 impl Event {
-    /// An event in form 1 of its topic.
+    /// Makes an event in version 1 of its topic's form. Fails where `body` has no JSON form.
     pub fn new(id: Uuid, topic: Arc<str>, key: &str, body: &impl Serialize) -> Result<Self, serde_json::Error> {
         let body = serde_json::value::to_raw_value(body)?;
         Ok(Self { id: id.to_string(), topic, schema: 1, key: key.to_owned(), body })
     }
 
-    /// As a line of JSON, without its end.
+    /// Returns the event as a line of JSON, without the line end.
     fn to_json_line(&self) -> String {
         serde_json::to_string(self).expect("texts and numbers have a JSON form")
     }
 }
 
-/// Why an event was not taken.
+/// Reason why an event was not taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PublishError {
     /// The outbox is full.
@@ -89,16 +89,16 @@ impl From<PublishError> for DropReason {
     }
 }
 
-/// Why there can be no events.
+/// Reason why the publisher cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum EventsOpenError {
-    /// The outbox.
+    /// The outbox cannot be opened.
     #[error("the outbox (Events.Outbox.Path) cannot be opened: {0}")]
     Outbox(#[from] outbox::OutboxError),
-    /// The file.
+    /// The file cannot be opened.
     #[error("the file of events (Events.File) cannot be opened: {0}")]
     File(#[source] io::Error),
-    /// What librdkafka says to the settings.
+    /// librdkafka refuses the settings.
     #[cfg(feature = "kafka")]
     #[error("the client of Kafka (Events.Kafka) cannot be made: {0}")]
     Kafka(#[source] rdkafka::error::KafkaError),
@@ -106,15 +106,15 @@ pub enum EventsOpenError {
     #[cfg(not(feature = "kafka"))]
     #[error("this Tidegate is built without `kafka` (Events.Kafka)")]
     NoKafka,
-    /// The metrics.
+    /// The metrics cannot be registered.
     #[error("the metrics of events cannot be registered: {0}")]
     Metrics(#[from] prometheus::Error),
 }
 
-/// Where events go.
+/// A destination of events.
 #[async_trait]
 trait EventSink: Send {
-    /// Brings `events` there, in order.
+    /// Delivers `events` in order. An error says how many of them were delivered.
     async fn deliver(&mut self, events: &[Event]) -> Result<(), DeliveryError>;
 
     /// Opens its files anew, where it has any: somebody has moved them away.
@@ -124,15 +124,15 @@ trait EventSink: Send {
 /// Not all of a batch could be delivered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct DeliveryError {
-    /// How many of its first events are delivered.
+    /// Number of the batch's first events that are delivered.
     delivered: usize,
-    /// Whether the next one never will be.
+    /// True where the event after them can never be delivered.
     is_permanent: bool,
-    /// Why; names no host.
+    /// Cause, without names of hosts.
     cause: String,
 }
 
-/// The sink, and where it is told whether Kafka answers.
+/// The sink, and for Kafka the flag that says whether it answers.
 type OpenedSink = (Box<dyn EventSink>, Option<Arc<AtomicBool>>);
 
 fn open_sink(settings: &settings::SinkSettings, tasks: &BackgroundTasks) -> Result<OpenedSink, EventsOpenError> {
@@ -147,22 +147,22 @@ fn open_sink(settings: &settings::SinkSettings, tasks: &BackgroundTasks) -> Resu
     })
 }
 
-/// Takes events. Clones take them into the same outbox.
+/// Publishes events. Clones use the same outbox.
 #[derive(Clone)]
 pub struct EventPublisher {
     queue: mpsc::Sender<AppendRequest>,
     /// Bytes that may still come into the queue.
     free_bytes: Arc<Semaphore>,
-    /// Wakes who delivers.
+    /// Wakes the delivery.
     written: Arc<Notify>,
     reopen: Arc<AtomicBool>,
     metrics: EventMetrics,
     reachable: Option<Arc<AtomicBool>>,
 }
 
-/// Events on their way into the outbox.
+/// Events that wait to be written to the outbox.
 struct AppendRequest {
-    /// As JSON.
+    /// Lines of JSON.
     events: Vec<String>,
     bytes: u64,
     done: oneshot::Sender<Result<(), PublishError>>,
@@ -170,7 +170,8 @@ struct AppendRequest {
 }
 
 impl EventPublisher {
-    /// Opens the outbox and begins to deliver what waits there; `tasks` must outlive whoever publishes.
+    /// Opens the outbox and begins to deliver what waits there; `tasks` must outlive whoever publishes. Fails where the
+    /// outbox or the sink cannot be opened, or the metrics are registered already.
     pub async fn open(
         settings: &Settings,
         tasks: &BackgroundTasks,
@@ -192,6 +193,7 @@ impl EventPublisher {
         let stopping = tasks.clone();
         tasks.spawn(async move {
             let watch = delivery::watch_files(Arc::clone(&outbox), stopping.clone());
+            // Closed after all three: each of them uses the files until its end.
             tokio::join!(writer.run(stopping.clone()), sender.run(stopping), watch);
             outbox.close().await;
         });
@@ -199,7 +201,9 @@ impl EventPublisher {
         Ok(Self { queue, free_bytes: room, written, reopen, metrics: numbers, reachable })
     }
 
-    /// Takes all of `events` or none; returns once they survive the end of the process.
+    /// Takes all of `events` or none; returns once they survive the end of the process. Fails where the outbox is full
+    /// or cannot be written, and as [`PublishError::Busy`] where that takes longer than 5 seconds: then they may still
+    /// have been written.
     pub async fn publish(&self, events: &[Event]) -> Result<(), PublishError> {
         let written = self.enqueue(events)?;
         match tokio::time::timeout(APPEND_TIMEOUT, written).await {
@@ -209,14 +213,14 @@ impl EventPublisher {
         }
     }
 
-    /// As [`EventPublisher::publish`], for what nobody waits for: where it cannot be taken it is lost, and counted.
+    /// Publishes an event that nobody waits for: where it cannot be taken it is lost, and counted.
     pub async fn publish_or_drop(&self, event: Event) {
         if let Err(refused) = self.publish(&[event]).await {
             self.metrics.record_dropped(refused.into(), 1);
         }
     }
 
-    /// `count` events are lost before they could be offered: more happened than were waited for.
+    /// Counts `count` events that were lost before they could be offered: more happened than could wait.
     pub fn record_lost(&self, count: u64) {
         self.metrics.record_dropped(DropReason::Busy, count);
     }
@@ -227,7 +231,7 @@ impl EventPublisher {
         self.written.notify_one();
     }
 
-    /// Whether Kafka answers; `None` where events go to a file.
+    /// Returns true where Kafka answers; `None` where events go to a file.
     pub fn reaches_kafka(&self) -> Option<bool> {
         self.reachable.as_ref().map(|reachable| reachable.load(Ordering::Relaxed))
     }
@@ -235,7 +239,9 @@ impl EventPublisher {
     fn enqueue(&self, events: &[Event]) -> Result<oneshot::Receiver<Result<(), PublishError>>, PublishError> {
         let events: Vec<String> = events.iter().map(Event::to_json_line).collect();
         let bytes = events.iter().map(String::len).sum::<usize>();
+        // Permits are counted in `u32`; so large a publication would not fit in any case.
         let permits = u32::try_from(bytes).map_err(|_| PublishError::Full)?;
+        // Not waited for: where the disk does not keep up, publications must not pile up in memory.
         let room = Arc::clone(&self.free_bytes).try_acquire_many_owned(permits).map_err(|_| PublishError::Busy)?;
         let (done, written) = oneshot::channel();
         let append = AppendRequest { events, bytes: bytes as u64, done, _room: room };

@@ -1,8 +1,8 @@
-//! What is counted of events.
+//! Metrics of events.
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
-/// The numbers. Clones share them.
+/// Metrics of events. Clones share them.
 #[derive(Clone)]
 pub struct EventMetrics {
     /// Events that their sink took.
@@ -14,7 +14,7 @@ pub struct EventMetrics {
     dropped: IntCounterVec,
 }
 
-/// Why an event is lost.
+/// Reason why an event is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DropReason {
     /// Derived from a stream while the outbox was full.
@@ -30,7 +30,7 @@ pub enum DropReason {
 }
 
 impl DropReason {
-    /// The label's value.
+    /// Returns the value of the label `reason`.
     fn name(self) -> &'static str {
         match self {
             Self::Full => "full",
@@ -43,7 +43,7 @@ impl DropReason {
 }
 
 impl EventMetrics {
-    /// Registers them; `sink` is `file` or `kafka`.
+    /// Registers the metrics; `sink` is `file` or `kafka`. Fails where the registry has them already.
     pub fn new(registry: &Registry, sink: &str) -> Result<Self, prometheus::Error> {
         let gauge = |name, help| IntGauge::new(name, help);
         let published =
@@ -62,6 +62,7 @@ impl EventMetrics {
         registry.register(Box::new(numbers.dropped.clone()))?;
         registry.register(Box::new(numbers.backlog_bytes.clone()))?;
         registry.register(Box::new(numbers.backlog_events.clone()))?;
+        // Every reason is there from the start, as 0: a counter that first appears with a loss shows no increase.
         for reason in [DropReason::Full, DropReason::Disk, DropReason::Busy, DropReason::Damaged, DropReason::Rejected]
         {
             numbers.record_dropped(reason, 0);
@@ -69,12 +70,12 @@ impl EventMetrics {
         Ok(numbers)
     }
 
-    /// `count` events are lost because of `reason`.
+    /// Counts `count` events that are lost because of `reason`.
     pub fn record_dropped(&self, reason: DropReason, count: u64) {
         self.dropped.with_label_values(&[reason.name()]).inc_by(count);
     }
 
-    /// So many `events` of so many `bytes` wait now.
+    /// Sets the number of events that wait, and their bytes.
     pub fn set_backlog(&self, events: u64, bytes: u64) {
         self.backlog_events.set(signed(events));
         self.backlog_bytes.set(signed(bytes));

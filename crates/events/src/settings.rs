@@ -1,20 +1,20 @@
-//! What the events are told.
+//! Settings of events.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use primitives::secret::Secret;
 
-/// Where events go, and where they wait.
+/// Settings of events: their sink and their outbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Where they go.
+    /// Sink to which they are delivered.
     pub sink: SinkSettings,
-    /// Where they wait.
+    /// Outbox in which they wait.
     pub outbox: OutboxSettings,
 }
 
-/// Where events go.
+/// Sink of events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SinkSettings {
     /// A file of JSON Lines.
@@ -30,7 +30,7 @@ pub struct FileSinkSettings {
     pub path: PathBuf,
     /// Its size at most, in bytes; then it becomes `PATH.1`, the one before `PATH.2`.
     pub size: u64,
-    /// How many of the older ones are kept.
+    /// Number of older files that are kept.
     pub keep: u32,
 }
 
@@ -41,21 +41,22 @@ pub struct KafkaSettings {
     pub brokers: Vec<String>,
     /// A topic that tells by its metadata whether the cluster answers.
     pub topic: Arc<str>,
-    /// How batches are compressed.
+    /// Compression of batches.
     pub compression: KafkaCompression,
-    /// TLS, with the file of its CA where the system's are not meant; `None`: in the clear.
+    /// TLS settings; `None` connects without TLS.
     pub tls: Option<KafkaTlsSettings>,
-    /// Who we are.
+    /// SASL credentials; `None` sends none.
     pub sasl: Option<KafkaSaslSettings>,
 }
 
 impl std::fmt::Debug for KafkaSettings {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Neither hosts nor credentials belong in a log.
         f.debug_struct("Kafka").field("topic", &self.topic).finish_non_exhaustive()
     }
 }
 
-/// How batches are compressed.
+/// Compression of batches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KafkaCompression {
     /// Not at all.
@@ -71,7 +72,7 @@ pub enum KafkaCompression {
 }
 
 impl KafkaCompression {
-    /// As Kafka calls it.
+    /// Returns the name in Kafka's configuration.
     pub fn name(self) -> &'static str {
         match self {
             Self::None => "none",
@@ -90,7 +91,7 @@ pub struct KafkaTlsSettings {
     pub ca: Option<PathBuf>,
 }
 
-/// Who we are to the brokers.
+/// SASL credentials for the brokers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KafkaSaslSettings {
     /// `PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`.

@@ -1,4 +1,4 @@
-//! `EventPublisher.KafkaSettings` in a program that is built without its client.
+//! The place of the Kafka sink (`Events.Kafka`) in a build without the feature `kafka`.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -7,7 +7,7 @@ use primitives::lifecycle::BackgroundTasks;
 
 use super::{EventSink, EventsOpenError, settings};
 
-/// Fails: `check` has refused the key before.
+/// Fails as [`EventsOpenError::NoKafka`], where the configuration was not refused for it before.
 pub fn open(
     _: &settings::KafkaSettings,
     _: &BackgroundTasks,

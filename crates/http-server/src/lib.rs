@@ -1,5 +1,6 @@
 //! Serving HTTP to clients: listeners, worker threads, TLS, HTTP/1.1 and HTTP/2 connections (RFC 9110, 9112, 9113). It
-//! must not know routes, policies or stores: each request goes to one [`Handler`], which answers through [`Downstream`].
+//! must not know routes, policies or stores: each request goes to one [`Handler`], which answers through
+//! [`Downstream`].
 
 pub mod downstream;
 mod http1;
@@ -21,7 +22,7 @@ pub use self::downstream::{Downstream, DownstreamError};
 pub use self::http1::{ConnectionTakeover, RequestHeadError};
 pub use self::tls::{certificate_warnings, check as check_certificate};
 
-/// Time that the rest of a request body may take to arrive after the answer.
+/// Time that the rest of a request body may take to arrive after the response.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest request head in bytes: of HTTP/1.1 as sent, of HTTP/2 decoded.
 pub const MAX_HEAD: usize = 64 * 1024;
@@ -36,7 +37,7 @@ pub trait Handler: Send + Sync + 'static {
     /// Takes credentials out of the request's target, before anything else sees it.
     fn strip_credentials(&self, request: &mut Parts);
 
-    /// Answers a request; the answer may be broken off, but is never left open. `Some`: nothing was answered, the
+    /// Answers a request. The response may be broken off, but is never left open. `Some`: nothing was sent, and the
     /// handler wants the connection itself ([`Handler::take_over`]), which only HTTP/1.1 can give.
     fn handle(&self, downstream: &mut impl Downstream) -> impl Future<Output = Option<Self::Admitted>> + Send;
 
@@ -50,13 +51,13 @@ pub trait Handler: Send + Sync + 'static {
 /// Time limits of client connections.
 #[derive(Clone, Copy, Debug)]
 pub struct ConnectionTimeouts {
-    /// For a TLS handshake, and for each whole request head from its first byte on.
+    /// Time for a TLS handshake, and for each whole request head from its first byte on.
     pub head: Duration,
-    /// For a client to take some of the bytes that wait for it.
+    /// Time for a client to take some of the bytes that wait for it.
     pub write: Duration,
-    /// For a client to send some of a request's body.
+    /// Time for a client to send some of a request's body.
     pub body: Duration,
-    /// For the next request.
+    /// Time for the next request to begin.
     pub idle: Duration,
 }
 

@@ -36,7 +36,7 @@ pub enum ListenError {
     Bind {
         /// The address asked for.
         address: SocketAddr,
-        /// What the system says.
+        /// Error of the system.
         source: io::Error,
     },
     /// The system gives no more threads.
@@ -47,7 +47,7 @@ pub enum ListenError {
     Tls(#[from] tls::CertificateError),
 }
 
-/// What may be the reason that an address cannot be listened on.
+/// Returns the likely reason why an address cannot be listened on, as the end of a message; empty where none is known.
 fn hint(error: &io::Error, address: SocketAddr) -> &'static str {
     match error.kind() {
         io::ErrorKind::AddrInUse => "; is another process using it?",
@@ -59,12 +59,15 @@ fn hint(error: &io::Error, address: SocketAddr) -> &'static str {
     }
 }
 
-/// A socket that listens on `address`, and the address with the port that it got.
+/// Opens a socket that listens on `address`; returns it and the address with the port that it got. Fails where the
+/// address is taken, not this machine's, or not allowed.
 pub fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ListenError> {
     let failed = |source| ListenError::Bind { address, source };
     let listener = TcpListener::bind(address).map_err(failed)?;
+    // tokio takes over sockets only in this mode.
     listener.set_nonblocking(true).map_err(failed)?;
     let socket = SockRef::from(&listener);
+    // Again, since the standard library listens with a short queue.
     socket.listen(BACKLOG).map_err(failed)?;
     // Accepted sockets take this over from the listening one.
     socket.set_tcp_notsent_lowat(MAX_UNSENT_BYTES as u32).map_err(failed)?;
@@ -72,7 +75,8 @@ pub fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ListenErro
     Ok((listener, bound))
 }
 
-/// Starts accepting on every listener; the addresses that were bound, in the order of the settings.
+/// Starts accepting on every listener; returns the addresses that were bound, in the order of the settings. Needs a
+/// tokio runtime. Fails where an address cannot be listened on or a certificate cannot be used.
 pub fn start<H: Handler>(
     server: &Settings,
     handler: &Arc<H>,
@@ -80,6 +84,7 @@ pub fn start<H: Handler>(
     metrics: &Arc<Metrics>,
     tasks: &BackgroundTasks,
 ) -> Result<Vec<SocketAddr>, ListenError> {
+    // One for all listeners: the limit is on the process.
     let permits = Arc::new(Semaphore::new(server.max_connections));
     let mut addresses = Vec::new();
     for listener in &server.listeners {
@@ -114,6 +119,7 @@ fn tls_acceptor(listener: &ListenerSettings) -> Result<Option<Acceptor>, ListenE
     let resolver = tls::resolver(&listener.certificates)?;
     let mut settings = TlsSettings::intermediate("", "").expect("no file is read where a resolver is set");
     settings.set_cert_resolver(resolver);
+    // By ALPN (RFC 7301): `h2`, else HTTP/1.1.
     settings.enable_h2();
     Ok(Some(settings.build()))
 }
@@ -146,7 +152,7 @@ async fn watch_workers(workers: Arc<Workers>, metrics: Arc<Metrics>, tasks: Back
     }
 }
 
-/// One listener's way from a socket to a served connection, with the limits that hold before a request is read.
+/// Serves the sockets that one listener accepts, with the limits that hold before a request is read.
 struct ConnectionAcceptor<H> {
     handler: Arc<H>,
     tls: Option<Acceptor>,
@@ -165,6 +171,7 @@ async fn accept<H: Handler>(
 ) {
     loop {
         let accepted = tokio::select! {
+            // Shutdown first: under load a connection is always ready to be accepted.
             biased;
             () = acceptor.tasks.stopping() => return,
             accepted = listener.accept() => accepted,
@@ -177,12 +184,15 @@ async fn accept<H: Handler>(
 }
 
 impl<H: Handler> ConnectionAcceptor<H> {
-    /// Its events are to come to the worker that serves it: this one's runtime never knows of it.
+    /// Hands a connection to a worker, or closes it where the limit of connections is reached. Fails where the socket
+    /// cannot be taken out of this runtime.
     fn admit(self: &Arc<Self>, socket: TcpStream, peer: SocketAddr, workers: &Workers) -> io::Result<()> {
         let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
+            // Closed without a response, which would need a request to be read: the limit bounds exactly such work.
             self.metrics.connection_refused();
             return Ok(());
         };
+        // The socket's events must come to the worker that serves it, so this runtime gives it up.
         let socket = socket.into_std()?;
         let guard = ConnectionGuard::new(permit, workers.assign(peer.ip()), &self.tasks, &self.metrics);
         let (acceptor, guard) = (Arc::clone(self), Arc::new(guard));
@@ -204,16 +214,18 @@ impl<H: Handler> ConnectionAcceptor<H> {
             http1::serve(&self.handler, socket, self.h2c, self.limits, &guard).await
         };
         if let Some(socket) = http2 {
-            // A connection has no room for the other version's state.
+            // Boxed, because every HTTP/1.1 connection would else have room for the state of HTTP/2.
             Box::pin(http2::serve(&self.handler, socket, self.limits, &guard)).await;
         }
     }
 
-    /// The connection, after the TLS handshake; `None` where that fails, which is the client's to see.
+    /// Completes the TLS handshake, where the listener has TLS. `None` where it fails or takes too long, which the
+    /// client sees.
     async fn open(&self, socket: TcpStream, peer: SocketAddr) -> Option<ClientSocket> {
         let socket = ClientSocket::new(socket, peer).ok()?;
         let Some(tls) = &self.tls else { return Some(socket) };
         let handshake = Box::pin(timeout(self.limits.head, socket.accept_tls(tls))).await;
+        // At debug level: any client that distrusts the certificate, and any port scan, makes one.
         handshake.ok()?.inspect_err(|error| tracing::debug!(%error, "a TLS handshake failed")).ok()
     }
 }
@@ -239,17 +251,17 @@ impl ConnectionGuard {
         Self { metrics, tasks, assignment: seat, _permit: permit, _under_way: token }
     }
 
-    /// The connection's own activity.
+    /// Returns the connection's own activity.
     pub fn activity(&self) -> &WorkerActivity {
         self.assignment.activity()
     }
 
-    /// The activity of one of its streams.
+    /// Makes the activity of one of its streams.
     pub fn stream_activity(&self) -> WorkerActivity {
         self.assignment.stream_activity()
     }
 
-    /// Whether shutdown has begun.
+    /// Returns true where shutdown has begun.
     pub fn is_stopping(&self) -> bool {
         self.tasks.is_stopping()
     }

@@ -7,9 +7,9 @@ use std::time::Duration;
 /// Settings of the server (the part of `Server` in the YAML that concerns connections).
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Addresses that players connect to; at least one.
+    /// Addresses that clients connect to; at least one.
     pub listeners: Vec<ListenerSettings>,
-    /// Threads that serve players; one per core unless set.
+    /// Threads that serve clients; one per core unless set.
     pub threads: usize,
     /// Longest time that a client may take to send a whole request head.
     pub header_timeout: Duration,
@@ -25,14 +25,14 @@ pub struct Settings {
     pub max_connections: usize,
 }
 
-/// One address that players connect to.
+/// One address that clients connect to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenerSettings {
     /// The address; port 0 takes a free one and logs it.
     pub address: SocketAddr,
     /// TLS certificates, the first being the default where no name matches. Empty: plain text.
     pub certificates: Vec<CertificatePaths>,
-    /// Whether HTTP/2 without TLS (prior knowledge) is accepted.
+    /// Accepts HTTP/2 without TLS (prior knowledge, RFC 9113 §3.3).
     pub h2c: bool,
 }
 

@@ -1,5 +1,5 @@
-//! A client's connection: in the clear it is the socket itself, with nothing between us and the system; with TLS it is as
-//! Pingora has it. Bytes that came before they were wanted are kept here.
+//! A client's connection: in the clear it is the socket itself, with nothing between us and the system; with TLS it is
+//! a stream of Pingora's. Bytes that came before they were wanted are kept here.
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
@@ -25,7 +25,7 @@ use super::DownstreamError;
 
 /// First read buffer of a request, in bytes.
 pub const HEAD_BUFFER: usize = 4096;
-/// Spare bytes of a buffer for which it is read into once more.
+/// Least spare bytes of a buffer for another read into it.
 const LEAST_ROOM: usize = 1024;
 
 /// A client's connection and what is known of its other end.
@@ -47,8 +47,9 @@ enum Transport {
 }
 
 impl ClientSocket {
-    /// A new connection to `peer`.
+    /// Wraps a new connection to `peer`; fails where the socket takes no options.
     pub fn new(stream: TcpStream, peer: SocketAddr) -> io::Result<Self> {
+        // Writes are whole pieces already; Nagle's algorithm would only delay the last of them.
         stream.set_nodelay(true)?;
         let fd = stream.as_raw_fd();
         Ok(Self {
@@ -61,27 +62,30 @@ impl ClientSocket {
         })
     }
 
-    /// The connection after the TLS handshake.
+    /// Makes the TLS handshake and returns the connection; one with TLS is returned as it is. Fails where the handshake
+    /// does.
     pub async fn accept_tls(self, tls: &Acceptor) -> Result<Self> {
         let Transport::Plain(stream) = self.transport else { return Ok(self) };
         let stream = tls.tls_handshake(with_peer(stream, self.peer)).await?;
         Ok(Self { transport: Transport::Tls(Box::new(stream)), ..self })
     }
 
-    /// Its other end, an IPv4 address as such also where the listener is an IPv6 one.
+    /// Returns the client's address, an IPv4 address as such also where the listener is an IPv6 one.
     pub fn peer(&self) -> IpAddr {
         self.peer.ip().to_canonical()
     }
 
-    /// Has the end of the connection look like a failure (RST), which the end of an answer without a length needs.
+    /// Makes the end of the connection look like a failure (RST), which tells the client that a response without a
+    /// length is not whole (RFC 9112 §8).
     pub fn reset_on_close(&self) {
+        // With TLS a missing `close_notify` tells the same (RFC 9112 §9.8).
         if let Transport::Plain(stream) = &self.transport {
             // Where it cannot be set, the connection is gone already.
             let _ = stream.set_zero_linger();
         }
     }
 
-    /// The socket itself, where there is nothing in between.
+    /// Returns the socket itself; `None` with TLS.
     pub fn plain(&self) -> Option<&TcpStream> {
         match &self.transport {
             Transport::Plain(stream) => Some(stream),
@@ -89,28 +93,28 @@ impl ClientSocket {
         }
     }
 
-    /// Whether it has TLS.
+    /// Returns true where the connection has TLS.
     pub fn is_tls(&self) -> bool {
         matches!(self.transport, Transport::Tls(_))
     }
 
-    /// Whether the TLS handshake settled on HTTP/2.
+    /// Returns true where the TLS handshake selected HTTP/2.
     pub fn negotiated_http2(&self) -> bool {
         matches!(&self.transport, Transport::Tls(stream) if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)))
     }
 
-    /// Bytes that the kernel still has to send on it.
+    /// Returns the bytes that the kernel has accepted and not yet sent; `None` where it does not say.
     pub fn unsent(&self) -> Option<usize> {
         usize::try_from(get_tcp_info(self.fd).ok()?.tcpi_notsent_bytes).ok()
     }
 
-    /// Bytes that the other end's kernel has acknowledged so far.
+    /// Returns the bytes that the other end's kernel has acknowledged so far.
     fn acknowledged(&self) -> u64 {
         get_tcp_info(self.fd).map_or(0, |info| info.tcpi_bytes_acked)
     }
 
-    /// Reads more into `read_ahead`, about `room` bytes at most; 0 when the client sends no more. Can be dropped and called
-    /// again.
+    /// Reads more into `read_ahead`, about `room` bytes at most; returns 0 when the client sends no more. Can be
+    /// dropped and called again.
     pub async fn read_more(&mut self, room: usize) -> io::Result<usize> {
         // Pieces that were split off share the buffer: one of its own for each would let a body of many small ones cost
         // more than its length.
@@ -125,8 +129,8 @@ impl ClientSocket {
         Ok(read)
     }
 
-    /// As [`Self::read_more`], with nothing read ahead: the buffer is there only when there is something to read, since
-    /// most connections are idle most of the time.
+    /// Reads as [`Self::read_more`] does, with nothing read ahead: the buffer is there only when there is something to
+    /// read, since most connections are idle most of the time.
     pub async fn first_read(&mut self) -> io::Result<usize> {
         self.read_ahead = BytesMut::new();
         poll_fn(|cx| {
@@ -141,8 +145,8 @@ impl ClientSocket {
         .await
     }
 
-    /// Writes all of `bytes`, and waits as long as the other end takes any of them within each `limit`. The kernel
-    /// accepts more only in large steps, so its count of acknowledged bytes decides, not its acceptance.
+    /// Writes all of `bytes`; fails as [`DownstreamError::Stalled`] once the other end takes none of them for `limit`.
+    /// The kernel accepts more only in large steps, so its count of acknowledged bytes decides, not its acceptance.
     pub async fn write_all(&mut self, bytes: &mut (impl Buf + Send), limit: Duration) -> Result<(), DownstreamError> {
         while bytes.has_remaining() {
             if self.write_within(limit, |socket, cx| poll_write_buf(socket, cx, bytes)).await? == 0 {
@@ -178,14 +182,14 @@ impl ClientSocket {
 
 fn with_peer(stream: TcpStream, peer: SocketAddr) -> l4::Stream {
     let digest = SocketDigest::from_raw_fd(stream.as_raw_fd());
-    // It is new, and knows of nobody.
+    // Fails only for an address that is set already, and the digest is new.
     let _ = digest.peer_addr.set(Some(peer.into()));
     let mut stream = l4::Stream::from(stream);
     stream.set_socket_digest(digest);
     stream
 }
 
-/// Calls the same on either transport.
+/// Evaluates the same expression on either transport.
 macro_rules! either {
     ($socket:ident, $stream:ident => $does:expr) => {
         match &mut $socket.get_mut().transport {
@@ -195,7 +199,7 @@ macro_rules! either {
     };
 }
 
-/// Past what was read ahead.
+/// Reads from the transport, not from what was read ahead.
 impl AsyncRead for ClientSocket {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         either!(self, stream => Pin::new(stream).poll_read(cx, buf))
@@ -238,14 +242,14 @@ pub struct RewoundSocket<S> {
 }
 
 impl RewoundSocket<ClientSocket> {
-    /// The connection itself.
+    /// Takes the connection over.
     pub fn new(mut socket: ClientSocket) -> Self {
         Self { read: std::mem::take(&mut socket.read_ahead), socket }
     }
 }
 
 impl<'a> RewoundSocket<&'a mut ClientSocket> {
-    /// The connection for the time being.
+    /// Borrows the connection.
     pub fn borrowed(socket: &'a mut ClientSocket) -> Self {
         Self { read: std::mem::take(&mut socket.read_ahead), socket }
     }
@@ -260,7 +264,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for RewoundSocket<S> {
         buf.put_slice(&self.read[..taken]);
         self.read.advance(taken);
         if self.read.is_empty() {
-            // A part of it would keep all of it.
+            // An empty part of a buffer would keep all of it.
             self.read = BytesMut::new();
         }
         Poll::Ready(Ok(()))

@@ -17,7 +17,7 @@ const DAY: i64 = 86_400;
 /// Seconds before its end in which a certificate is warned of.
 const EXPIRY_WARNING: i64 = 7 * DAY;
 
-/// Why a certificate cannot be used.
+/// Reason why a certificate cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum CertificateError {
     /// A file is missing or holds no PEM.
@@ -25,7 +25,7 @@ pub enum CertificateError {
     File {
         /// The file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Error of reading it.
         source: rustls::pki_types::pem::Error,
     },
     /// The pair does not work.
@@ -33,12 +33,13 @@ pub enum CertificateError {
     Pair {
         /// The certificate's file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Error of the TLS library.
         source: rustls::Error,
     },
 }
 
-/// The certificates by the names in them.
+/// Loads the certificates, to be chosen by the names in them. Fails where a file cannot be read or a certificate does
+/// not fit its key.
 pub fn resolver(certificates: &[CertificatePaths]) -> Result<Arc<dyn ResolvesServerCert>, CertificateError> {
     let keys = certificates.iter().map(load).collect::<Result<Vec<_>, _>>()?;
     Ok(Arc::new(CertificatesByName(keys)))
@@ -54,6 +55,7 @@ fn load(certificate: &CertificatePaths) -> Result<Arc<CertifiedKey>, Certificate
         CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(file(path))?;
     let key = PrivateKeyDer::from_pem_file(&certificate.key).map_err(file(&certificate.key))?;
     let pair = |source| CertificateError::Pair { path: path.clone(), source };
+    // Given here, so that no provider of the whole process has to be installed before.
     let provider = rustls::crypto::ring::default_provider();
     CertifiedKey::from_der(chain, key, &provider).map(Arc::new).map_err(pair)
 }
@@ -61,14 +63,14 @@ fn load(certificate: &CertificatePaths) -> Result<Arc<CertifiedKey>, Certificate
 /// The time within which a certificate is good, in Unix seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CertificateValidity {
-    /// From then on.
+    /// First second at which it is valid.
     pub not_before: i64,
-    /// Until then.
+    /// Last second at which it is valid.
     pub not_after: i64,
 }
 
-/// Whether the files of `certificate` are a certificate and its key; the time within which it is good, where it says one
-/// that can be read.
+/// Checks that the files of `certificate` are a certificate and its key. Returns the time within which it is valid,
+/// where the certificate has one that can be read.
 pub fn check(certificate: &CertificatePaths) -> Result<Option<CertificateValidity>, CertificateError> {
     let key = load(certificate)?;
     let leaf = key.cert.first().and_then(|leaf| x509_parser::parse_x509_certificate(leaf).ok());
@@ -78,11 +80,12 @@ pub fn check(certificate: &CertificatePaths) -> Result<Option<CertificateValidit
     }))
 }
 
-/// What an operator should know of the listeners' certificates at the time `now`, in Unix seconds, although they can be
-/// served: clients refuse them, or soon will.
+/// Returns warnings about the listeners' certificates at the time `now`, in Unix seconds: they can be served, but
+/// clients refuse them, or will within a week.
 pub fn certificate_warnings(server: &Settings, now: i64) -> Vec<String> {
     let certificates = server.listeners.iter().flat_map(|listener| &listener.certificates);
     let warning = |certificate: &CertificatePaths| {
+        // A certificate that cannot be loaded is no warning: the server does not start with it.
         let validity = check(certificate).ok().flatten()?;
         let what = match validity {
             CertificateValidity { not_after, .. } if not_after < now => {
@@ -124,6 +127,7 @@ impl ResolvesServerCert for CertificatesByName {
             let certificate = key.cert.first().and_then(|leaf| ParsedCertificate::try_from(leaf).ok());
             name.zip(certificate).is_some_and(|(name, leaf)| verify_server_name(&leaf, &name).is_ok())
         };
+        // A name that fits none gets the first: the client then reports which certificate it did not accept.
         self.0.iter().find(fits).or(self.0.first()).cloned()
     }
 }

@@ -1,6 +1,7 @@
-//! The threads that serve clients. Each has a runtime of its own, so that events of a connection, and of those to the
-//! store that it makes use of, wake no other thread: among thousands of slow players that would cost more than their bytes.
-//! Each says once a second that it is alive; one that does not is stuck in a task that never yields.
+//! The threads that serve clients. Each has a runtime of its own, so that events of a connection, and of the
+//! connections to the store that it uses, wake no other thread: among thousands of slow clients that would cost more
+//! than their bytes. Each reports once a second that it is alive; one that does not is stuck in a task that never
+//! yields.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -25,7 +26,7 @@ const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
 /// Time without a sign of life after which a worker is stuck.
 pub const STUCK_AFTER: Duration = Duration::from_secs(5);
 
-/// The threads; they end when this is dropped, with whatever they still serve.
+/// The threads that serve clients. They end when this is dropped, with whatever they still serve.
 pub struct Workers {
     workers: Vec<Arc<Worker>>,
     running: Mutex<Vec<RunningThread>>,
@@ -77,7 +78,7 @@ pub struct StuckWorker {
 }
 
 impl Workers {
-    /// Starts `count` threads, one at least.
+    /// Starts `count` threads, one at least. Fails where the system gives no more threads or file descriptors.
     pub fn start(count: usize) -> io::Result<Self> {
         let (mut workers, mut running) = (Vec::new(), Vec::new());
         for index in 0..count.max(1) {
@@ -88,10 +89,11 @@ impl Workers {
             let (last, ended) = oneshot::channel::<()>();
             std::thread::Builder::new().name(format!("worker-{index}")).spawn(move || {
                 runtime.spawn(async move { beating.heartbeat().await });
-                // It never is sent anything: it is dropped.
+                // Ends with an error once the sender is dropped, which asks for the end: nothing is ever sent.
                 let _ = runtime.block_on(asked_to_end);
                 // With it go the requests that are still under way, each of which writes its access line.
                 drop(runtime);
+                // After the runtime: `stop` takes this for the end of all that the thread served.
                 drop(last);
             })?;
             workers.push(worker);
@@ -100,24 +102,26 @@ impl Workers {
         Ok(Self { workers, running: Mutex::new(running) })
     }
 
-    /// Ends the threads, with whatever they still serve; one that is stuck is waited for no longer than `limit`.
+    /// Ends the threads, with whatever they still serve. Waits for `limit` at most, since a stuck thread does not end.
     pub async fn stop(&self, limit: Duration) {
         let (senders, threads): (Vec<_>, Vec<_>) =
             self.running.lock().drain(..).map(|thread| (thread.keep_on, thread.ended)).unzip();
+        // All at once, so that the threads end side by side.
         drop(senders);
         // An end that comes late is not an error: the process ends anyway.
         let _ = tokio::time::timeout(limit, futures::future::join_all(threads)).await;
     }
 
-    /// A seat for a connection of `peer`, on the worker that has the fewest.
+    /// Assigns a connection of `peer` to the worker with the fewest connections.
     pub fn assign(&self, peer: IpAddr) -> WorkerAssignment {
+        // Two connections at once may see the same counts: a slightly uneven choice costs less than a lock.
         let fewest = self.workers.iter().min_by_key(|worker| worker.connections.load(Ordering::Relaxed));
         let worker = fewest.expect("there is one at least");
         worker.connections.fetch_add(1, Ordering::Relaxed);
         WorkerAssignment { activity: WorkerActivity::new(worker, peer) }
     }
 
-    /// The workers without a sign of life for `limit`.
+    /// Returns the workers without a sign of life for `limit`.
     pub fn stuck(&self, limit: Duration) -> Vec<StuckWorker> {
         self.workers.iter().filter(|worker| worker.silence() >= limit).map(|worker| worker.describe()).collect()
     }
@@ -139,6 +143,7 @@ impl Worker {
 
     async fn heartbeat(&self) {
         let mut ticks = tokio::time::interval(HEARTBEAT_INTERVAL);
+        // After a stall one sign of life is enough.
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
@@ -157,7 +162,7 @@ impl Worker {
     fn describe(&self) -> StuckWorker {
         let activities = self.activities.lock();
         let running = activities.get(&self.running.load(Ordering::Relaxed));
-        // Where it is stuck in its state, the lock is not to be waited for.
+        // The worker may be stuck while it holds this lock: waiting would make the watchdog stuck too.
         let serving = running.and_then(|state| state.try_lock().map(|state| state.to_string()));
         StuckWorker {
             index: self.index,
@@ -168,7 +173,7 @@ impl Worker {
 }
 
 impl fmt::Display for ActivityState {
-    /// Without the query: it may hold a credential.
+    /// Writes method, path, client and time. The query is left out: it may hold a credential.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.request {
             Some(ServedRequest { method, uri, since }) => {
@@ -179,23 +184,23 @@ impl fmt::Display for ActivityState {
     }
 }
 
-/// A connection's place on a worker, until it is dropped.
+/// A connection's assignment to a worker, until it is dropped.
 pub struct WorkerAssignment {
     activity: WorkerActivity,
 }
 
 impl WorkerAssignment {
-    /// The runtime that is to serve the connection.
+    /// Returns the runtime that must serve the connection.
     pub fn runtime(&self) -> &Handle {
         &self.activity.worker.runtime
     }
 
-    /// The connection's activity.
+    /// Returns the connection's activity.
     pub fn activity(&self) -> &WorkerActivity {
         &self.activity
     }
 
-    /// The activity of one of the connection's streams.
+    /// Makes the activity of one of the connection's streams.
     pub fn stream_activity(&self) -> WorkerActivity {
         let WorkerActivity { worker, state, .. } = &self.activity;
         WorkerActivity::new(worker, state.lock().peer)
@@ -234,7 +239,7 @@ impl WorkerActivity {
         self.state.lock().request = None;
     }
 
-    /// `future`, known as this activity whenever it runs.
+    /// Wraps `future`, so that the worker knows while it runs that it is this activity's.
     pub fn track<F: Future>(&self, future: F) -> impl Future<Output = F::Output> + use<F> {
         WatchedTask { future: Box::pin(future), worker: Arc::clone(&self.worker), id: self.id }
     }
@@ -256,8 +261,10 @@ impl<F: Future> Future for WatchedTask<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        // Relaxed is enough: the number only names a task in the log.
         self.worker.running.store(self.id, Ordering::Relaxed);
         let outcome = self.future.as_mut().poll(cx);
+        // Not reached by a poll that never ends, whose activity is named then.
         self.worker.running.store(0, Ordering::Relaxed);
         outcome
     }

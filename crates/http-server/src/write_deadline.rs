@@ -9,26 +9,29 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-/// The stream; a write that waits for longer than the limit fails.
+/// A stream on which a write that waits for longer than the limit fails with `TimedOut`. Reads are not limited.
 pub struct WriteDeadline<S> {
     stream: S,
     limit: Duration,
-    /// There while a write waits.
+    /// Timer of the write that waits; `None` while none does.
     overdue: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> WriteDeadline<S> {
-    /// `stream`, of which each wait may take `limit`.
+    /// Wraps `stream`; each wait of a write may take `limit`.
     pub fn new(stream: S, limit: Duration) -> Self {
         Self { stream, limit, overdue: None }
     }
 
+    /// Passes the outcome of a write on; fails it where writes have been pending for the whole limit.
     fn hold<T>(&mut self, cx: &mut Context<'_>, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if outcome.is_ready() {
             self.overdue = None;
             return outcome;
         }
         let limit = self.limit;
+        // Made only for a write that waits, since most are accepted at once. It is kept over calls: a caller that polls
+        // again for other reasons must not start the time anew.
         let overdue = self.overdue.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(Instant::now() + limit)));
         if overdue.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));

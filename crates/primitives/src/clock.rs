@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime};
 
-/// Where the time comes from: the system, or a test that moves it by hand.
+/// Source of the time: the system, or a test that moves it by hand. Clones of a manual clock move together.
 #[derive(Clone, Debug, Default)]
 pub struct Clock {
     manual: Option<Arc<AtomicI64>>,
@@ -22,7 +22,7 @@ impl Clock {
         Self { manual: Some(Arc::new(AtomicI64::new(i64::try_from(millis).unwrap_or(i64::MAX)))) }
     }
 
-    /// The time now.
+    /// Returns the time now.
     #[expect(clippy::disallowed_methods, reason = "the one place that asks the system for the time")]
     pub fn now(&self) -> SystemTime {
         match &self.manual {
@@ -34,12 +34,12 @@ impl Clock {
         }
     }
 
-    /// Seconds since the Unix epoch.
+    /// Returns the seconds since the Unix epoch; 0 before it.
     pub fn unix(&self) -> u64 {
         self.now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
     }
 
-    /// Milliseconds since the Unix epoch; signed, as databases and RFC 3339 have them.
+    /// Returns the milliseconds since the Unix epoch; signed, as databases and RFC 3339 have them.
     pub fn unix_millis(&self) -> i64 {
         let since = self.now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
@@ -48,6 +48,7 @@ impl Clock {
     /// Moves a manual clock; a system clock is left alone.
     pub fn advance(&self, by: Duration) {
         if let Some(millis) = &self.manual {
+            // Relaxed is enough: the clock orders no other data, and only tests move it.
             millis.fetch_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX), Ordering::Relaxed);
         }
     }

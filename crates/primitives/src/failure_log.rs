@@ -1,5 +1,5 @@
-//! Failures of a server that many ask, in few lines of the log: which of them are news, and in which words. It must not
-//! know who is asked, or write lines itself.
+//! Failures of a server that many requests depend on, in few log lines: which failures are news. Must not know the
+//! server, and writes no lines itself.
 
 use std::error::Error;
 use std::fmt::Write as _;
@@ -7,16 +7,17 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// The same words are news again after this long.
+/// Time after which the same words are news again.
 const REPEAT: Duration = Duration::from_secs(60);
-/// Texts that are remembered, and so the lines in that time: one that names something else each time floods no log.
+/// Most texts that are remembered, and so most lines in that time: texts that differ each time flood no log.
 const TEXTS: usize = 8;
-/// An answer this long after the last failure ends an outage: a server that fails now and then is not told of each time.
+/// Time without a failure after which a success ends an outage: a server that fails now and then does not log each
+/// recovery.
 const CALM: Duration = Duration::from_secs(1);
 /// Longest text of a failure, in bytes.
 const LONGEST: usize = 400;
 
-/// The failures of one server that were told of late.
+/// The failures of one server that were logged lately.
 #[derive(Debug, Default)]
 pub struct FailureLog {
     state: Mutex<State>,
@@ -30,7 +31,7 @@ struct State {
 }
 
 impl FailureLog {
-    /// Notes a failure at `now`; true where a line should tell of it.
+    /// Notes a failure at `now`; returns true where it should be logged.
     pub fn is_news(&self, words: &str, now: Instant) -> bool {
         let mut state = self.state.lock();
         state.failed = Some(now);
@@ -42,23 +43,25 @@ impl FailureLog {
         is_news
     }
 
-    /// Notes an answer at `now`; true where it ends an outage, of which a line should tell.
+    /// Notes a success at `now`; returns true where it ends an outage, which should be logged.
     pub fn is_over(&self, now: Instant) -> bool {
         let mut state = self.state.lock();
         let is_over = state.failed.is_some_and(|failed| now.saturating_duration_since(failed) >= CALM);
         if is_over {
+            // In the next outage the same words are news again.
             *state = State::default();
         }
         is_over
     }
 }
 
-/// An error and its sources, joined by colons; a source that the text before it repeats is left out.
+/// Returns an error and its sources, joined by colons; a source that the text before it repeats is left out.
 pub fn chain(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {
         let more = error.to_string();
+        // Many libraries repeat the source in their own message.
         if !text.ends_with(&more) {
             // Writing to a string does not fail.
             let _ = write!(text, ": {more}");
@@ -68,7 +71,7 @@ pub fn chain(error: &(dyn Error + 'static)) -> String {
     text
 }
 
-/// The first line of `text`, no longer than a line of the log should be.
+/// Returns the first line of `text`, at most 400 bytes of it, cut at a character boundary.
 pub fn line(text: &str) -> &str {
     let line = text.trim().lines().next().unwrap_or_default();
     &line[..line.floor_char_boundary(LONGEST)]

@@ -3,14 +3,15 @@
 /// Longest id, in bytes.
 pub const MAX_BYTES: usize = 256;
 
-/// Whether a text can be an id.
+/// Returns true where a text can be an id: a name of at most [`MAX_BYTES`] bytes.
 pub fn is_id(text: &str) -> bool {
     text.len() <= MAX_BYTES && is_name(text)
 }
 
-/// Whether a text can be a name, however long. What has control characters has no place in PostgreSQL, in a log line or in
-/// a header; `.` and `..` have none in the path of a URL, where they mean other segments (RFC 3986 §5.2.4).
+/// Returns true where a text can be a name, of any length: not empty, without control characters, and not `.` or `..`,
+/// which mean other segments in the path of a URL (RFC 3986 §5.2.4).
 pub fn is_name(text: &str) -> bool {
+    // PostgreSQL stores no NUL, and line ends could forge a log line or a header.
     !matches!(text, "" | "." | "..") && !text.chars().any(char::is_control)
 }
 

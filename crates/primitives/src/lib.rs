@@ -1,5 +1,5 @@
-//! The small things that every other member is built from, and that know nothing of HTTP: time as an argument, secrets that
-//! are never shown, tasks that shutdown waits for, ids, and answers that are kept for a short time.
+//! Small parts that every other member is built from, and that know nothing of HTTP: time as an argument, secrets that
+//! are never shown, tasks that shutdown waits for, ids, and values that are kept for a short time.
 
 pub mod clock;
 pub mod failure_log;

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-/// Everything that runs beside the caller. Clones share the same set.
+/// Tasks that run beside the caller and that shutdown waits for. Clones share the same set.
 #[derive(Clone, Default)]
 pub struct BackgroundTasks {
     tracker: TaskTracker,
@@ -21,7 +21,7 @@ impl BackgroundTasks {
         self.tracker.spawn(task);
     }
 
-    /// Work that is not a task of its own but that shutdown waits for, until the token is dropped.
+    /// Returns a token for work that is not a task of its own: shutdown waits until the token is dropped.
     pub fn token(&self) -> TaskTrackerToken {
         self.tracker.token()
     }
@@ -31,20 +31,22 @@ impl BackgroundTasks {
         self.stop.cancelled().await;
     }
 
-    /// Whether shutdown has begun.
+    /// Returns true where shutdown has begun.
     pub fn is_stopping(&self) -> bool {
         self.stop.is_cancelled()
     }
 
-    /// Begins the shutdown and waits up to `grace` for all work to end; false when some did not.
+    /// Begins the shutdown and waits up to `grace` for all work to end. Returns false where some did not end; it is not
+    /// cancelled.
     pub async fn shutdown(&self, grace: Duration) -> bool {
         self.stop.cancel();
+        // `wait` resolves only for a closed tracker. Tasks can still be added to it.
         self.tracker.close();
         tokio::time::timeout(grace, self.tracker.wait()).await.is_ok()
     }
 }
 
-/// The signals that the process heeds, from the moment that it is made.
+/// Signals that the process handles, from the moment that this is made.
 pub struct ProcessSignals {
     terminate: Signal,
     interrupt: Signal,
@@ -53,7 +55,8 @@ pub struct ProcessSignals {
 }
 
 impl ProcessSignals {
-    /// Begins to listen: until then a signal has the system's effect, the end of the process.
+    /// Begins to listen; until then a signal ends the process. Needs a tokio runtime; fails where the system registers
+    /// no handler.
     pub fn listen() -> std::io::Result<Self> {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,

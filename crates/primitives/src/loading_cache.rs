@@ -1,5 +1,5 @@
-//! Answers that cost a question, kept for a short time: bounded, asked for once however many wait, and kept in use
-//! while nobody answers. It must not know what is asked, or whom.
+//! Values that are loaded on demand and kept for a short time: bounded, loaded once however many wait, and used on
+//! while the source does not answer. Must not know what is loaded, or from where.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -10,20 +10,20 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, Shared, WeakShared};
 use parking_lot::Mutex;
 
-/// After a question in vain, what is kept for it is given out for this long without asking again.
+/// Time for which a kept value is used on without loading it again, after its load failed.
 const FAILURE_BACKOFF: Duration = Duration::from_secs(1);
-/// For as long, others are asked still, but where something is kept nobody waits for more than this: all of them may be in
-/// vain, or just that one.
+/// Longest wait for a load where a value is kept, for as long after any load failed: the source may be away, or only
+/// that one load may fail, so that others are still tried.
 const HURRY: Duration = Duration::from_millis(100);
-/// Bytes that an answer takes besides its key and what it holds, nearly.
+/// Approximate bytes of an entry besides its key and its value.
 const ENTRY_OVERHEAD: usize = 192;
-/// Questions under way past which abandoned ones are swept out.
+/// Number of loads under way from which abandoned ones are swept out.
 const SWEEP_THRESHOLD: usize = 1024;
 
 type CacheKey = Box<str>;
 type LoadFuture<V> = BoxFuture<'static, Option<V>>;
 
-/// Kept answers.
+/// A cache of values that are loaded on demand.
 pub struct LoadingCache<V: Send + Sync + 'static> {
     cached: Cache<CacheKey, CachedValue<V>>,
     in_flight: Mutex<HashMap<CacheKey, WeakShared<LoadFuture<V>>>>,
@@ -35,13 +35,13 @@ pub struct LoadingCache<V: Send + Sync + 'static> {
 #[derive(Clone)]
 struct CachedValue<V> {
     value: V,
-    /// Then it is asked for again.
+    /// Time from which it is loaded again.
     fresh_until: Instant,
 }
 
 impl<V: Clone + Send + Sync + 'static> LoadingCache<V> {
-    /// About `bytes` of answers at most, of which one holds as many as `holds` says beyond its own size. Each is believed for
-    /// `fresh`; with `stale`, for longer while nobody answers.
+    /// Makes a cache of about `bytes` at most; `holds` returns the bytes of a value beyond its own size. A value is
+    /// used for `fresh`; with `stale`, for longer while loads fail.
     pub fn new(bytes: usize, fresh: Duration, stale: bool, holds: fn(&V) -> usize) -> Self {
         let weight = move |key: &CacheKey, kept: &CachedValue<V>| {
             ENTRY_OVERHEAD + size_of::<CachedValue<V>>() + key.len() + holds(&kept.value)
@@ -50,7 +50,8 @@ impl<V: Clone + Send + Sync + 'static> LoadingCache<V> {
         Self { cached: kept, in_flight: Mutex::default(), backoff_until: Mutex::default(), fresh, stale }
     }
 
-    /// The answer for `key`: the one that is kept, else what `ask` resolves to. `None`: asked in vain, and none is kept.
+    /// Returns the value for `key`: the kept one while it is fresh, else what `ask` resolves to. `ask` is called only
+    /// where no load of `key` is under way. `None` where the load failed and no older value may be used.
     pub async fn get<F>(&self, key: &str, ask: impl FnOnce() -> F) -> Option<V>
     where
         F: Future<Output = Option<V>> + Send + 'static,
@@ -72,25 +73,27 @@ impl<V: Clone + Send + Sync + 'static> LoadingCache<V> {
             return answer;
         }
         *self.backoff_until.lock() = Some(Instant::now() + FAILURE_BACKOFF);
+        // Fresh for the backoff time only: the source is not asked for this key again before.
         if let Some(value) = &stale {
             self.insert_loaded(key, &asking, value, FAILURE_BACKOFF);
         }
         stale
     }
 
-    /// Drops the answer for `key`; one that is under way is not kept either.
+    /// Drops the value for `key`. A load under way still answers those who wait for it, but is not kept.
     pub fn invalidate(&self, key: &str) {
+        // First the load: it could otherwise end in between, and an outdated value would be kept.
         self.in_flight.lock().remove(key);
         self.cached.remove(key);
     }
 
-    /// As [`LoadingCache::invalidate`], for all.
+    /// Drops all values, as [`LoadingCache::invalidate`] drops one.
     pub fn clear(&self) {
         self.in_flight.lock().clear();
         self.cached.clear();
     }
 
-    /// The question that is under way, or a new one.
+    /// Returns the load of `key` that is under way, or starts one.
     fn join_or_start<F>(&self, key: &str, ask: impl FnOnce() -> F) -> Shared<LoadFuture<V>>
     where
         F: Future<Output = Option<V>> + Send + 'static,
@@ -99,6 +102,7 @@ impl<V: Clone + Send + Sync + 'static> LoadingCache<V> {
         if let Some(asking) = under_way.get(key).and_then(WeakShared::upgrade) {
             return asking;
         }
+        // A load that all its callers abandoned never ends, and leaves its weak entry behind.
         if under_way.len() >= SWEEP_THRESHOLD {
             under_way.retain(|_, asking| asking.upgrade().is_some());
         }
@@ -109,7 +113,7 @@ impl<V: Clone + Send + Sync + 'static> LoadingCache<V> {
         asking
     }
 
-    /// Keeps an answer, unless its question was forgotten meanwhile.
+    /// Keeps a value, unless its load was invalidated meanwhile or another caller has kept it already.
     fn insert_loaded(&self, key: &str, asking: &Shared<LoadFuture<V>>, value: &V, fresh: Duration) {
         let mut under_way = self.in_flight.lock();
         let current = under_way.get(key).and_then(WeakShared::upgrade);

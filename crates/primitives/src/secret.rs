@@ -18,7 +18,7 @@ impl Secret {
         &self.0
     }
 
-    /// Compares in constant time.
+    /// Returns true where `given` is the secret. The time taken tells its length at most, not where the texts differ.
     pub fn matches(&self, given: &[u8]) -> bool {
         self.0.as_bytes().ct_eq(given).into()
     }

@@ -1,6 +1,6 @@
-//! What a store's refusal means. The code alone does not tell: MinIO says `AccessDenied` for an expired signature, one
-//! from the future and a missing permission alike; the message decides. Texts are classified and dropped here: they name
-//! bucket, key and host, so none of them goes any further.
+//! Meaning of a store's refusal. The code alone does not decide: MinIO says `AccessDenied` for an expired signature,
+//! one from the future and a missing permission alike; the message decides. Texts are classified and dropped here: they
+//! name bucket, key and host, so none of them goes any further.
 
 use std::time::Duration;
 
@@ -42,18 +42,20 @@ pub enum StoreError {
     },
     /// The store asks for fewer requests.
     Throttled {
-        /// How long it asks to wait.
+        /// Time that the store asks to wait, at least 1 s and at most 120 s.
         retry_after: Option<Duration>,
     },
     /// The store failed.
     Broken,
-    /// An answer that no store should give to this request.
+    /// A response that no store should give to this request.
     Unexpected,
 }
 
-/// Classifies an answer of 400 and above. `body` is what was read of it, empty for HEAD.
+/// Classifies a response of status 400 and above. `body` is the part of it that was read, empty for HEAD; `head` says
+/// that the request was a HEAD. Never fails: a response that fits nothing is [`StoreError::Unexpected`].
 pub fn classify(status: StatusCode, headers: &HeaderMap, body: &[u8], head: bool) -> StoreError {
     let body = String::from_utf8_lossy(&body[..body.len().min(MAX_ERROR_BODY)]);
+    // MinIO repeats code and message in headers, because a response to HEAD has no body.
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let code = element(&body, "Code").or_else(|| text("x-minio-error-code")).unwrap_or_default();
     let message = element(&body, "Message").or_else(|| text("x-minio-error-desc")).unwrap_or_default();
@@ -62,7 +64,7 @@ pub fn classify(status: StatusCode, headers: &HeaderMap, body: &[u8], head: bool
         (_, "SignatureDoesNotMatch") | (400, "AuthorizationHeaderMalformed" | "AuthorizationQueryParametersError") => {
             StoreError::SignatureMismatch
         }
-        // The last is versitygw's, with 404.
+        // The last code is versitygw's, sent with 404: it must come before the statuses.
         (_, "InvalidAccessKeyId" | "InvalidTokenId" | "InvalidToken" | "NotSignedUp" | "XAdminUserNotFound") => {
             StoreError::UnknownCredentials
         }
@@ -71,21 +73,24 @@ pub fn classify(status: StatusCode, headers: &HeaderMap, body: &[u8], head: bool
         (_, "NoSuchBucket") => StoreError::NoSuchBucket,
         (_, "SlowDown" | "SlowDownRead" | "ServerBusy" | "ServiceUnavailable" | "XMinioServerNotInitialized")
         | (429, _) => StoreError::Throttled { retry_after: retry_after(headers) },
+        // MinIO has no code of its own for this: `AccessDenied`, as for a missing permission.
         (403, _) if says_expired(message) => StoreError::Expired,
         (400 | 401 | 403, "") if head => StoreError::RefusedHead,
         (401 | 403, _) => StoreError::Denied,
+        // AWS sends 404 where the latest version is a delete marker, 405 where the request names that version.
         (404 | 405, _) if text("x-amz-delete-marker") == Some("true") => StoreError::DeleteMarker,
         (404, _) => StoreError::NoSuchKey,
         (412, _) => StoreError::PreconditionFailed,
         (416, _) => StoreError::RangeNotSatisfiable { size: object_size(&body, headers) },
+        // A 503 without a code still says that the server is overloaded for a while (RFC 9110 §15.6.4).
         (503, _) => StoreError::Throttled { retry_after: retry_after(headers) },
         (500..=599, _) => StoreError::Broken,
         _ => StoreError::Unexpected,
     }
 }
 
-/// Whether a 400 with this code says that no object can have the key; 400 to the store, "no such object" to a player. A
-/// request has nothing else of the player's that a store could find wrong: ranges and conditions are Tidegate's own.
+/// Returns true where a 400 with this code says that no object can have the key: 400 to the store, "no such object" to
+/// the client. Nothing else in the request is the client's: ranges and conditions are Tidegate's own.
 fn is_invalid_key_code(code: &str) -> bool {
     let of_aws = ["KeyTooLongError", "InvalidURI", "InvalidArgument"].contains(&code);
     let of_minio = ["XMinioInvalidObjectName", "XMinioInvalidResourceName"].contains(&code);
@@ -93,23 +98,26 @@ fn is_invalid_key_code(code: &str) -> bool {
     of_aws || of_minio || code == "400"
 }
 
-/// MinIO: "Request has expired", "Request is not valid yet"; AWS: "Request has expired".
+/// Returns true for the message of an expired or premature signature. MinIO: "Request has expired", "Request is not
+/// valid yet"; AWS: "Request has expired".
 fn says_expired(message: &str) -> bool {
     ["expired", "not valid yet"].iter().any(|words| message.contains(words))
 }
 
 fn object_size(body: &str, headers: &HeaderMap) -> Option<u64> {
     let in_header = headers.get(header::CONTENT_RANGE).and_then(|value| value.to_str().ok());
+    // `Content-Range: bytes */SIZE` (RFC 9110 §15.5.17); without it, S3's error document may name the size.
     let in_header = in_header.and_then(|value| value.strip_prefix("bytes */"));
     in_header.or_else(|| element(body, "ActualObjectSize"))?.parse().ok()
 }
 
 fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    // The form with a date (RFC 9110 §10.2.3) counts as none.
     let seconds = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
     Some(Duration::from_secs(seconds).clamp(Duration::from_secs(1), MAX_RETRY_AFTER))
 }
 
-/// The text of the first `<name>` element; S3's error documents are flat, so no parser is needed.
+/// Returns the text of the first `<name>` element; S3's error documents are flat, so no parser is needed.
 fn element<'a>(body: &'a str, name: &str) -> Option<&'a str> {
     let (_, rest) = body.split_once(&format!("<{name}>"))?;
     Some(rest.split_once("</")?.0.trim())

@@ -1,5 +1,5 @@
-//! What S3 asks for: signatures with a cache of them, and what a store's errors mean. Knows no sockets.
-//! Signature Version 4 by query parameters: AWS "Authenticating Requests: Using Query Parameters".
+//! The client's side of the S3 protocol: presigned requests with a cache of them, and the meaning of a store's errors.
+//! Opens no sockets. Signature Version 4 by query parameters: AWS "Authenticating Requests: Using Query Parameters".
 
 pub mod error_body;
 pub mod listing;
@@ -8,8 +8,10 @@ pub mod signed_request_cache;
 pub mod signer;
 pub mod upload;
 
-/// Whether a bucket can have this name (AWS, "General purpose buckets naming rules"; MinIO takes the same).
+/// Returns true where a bucket can have this name (AWS, "General purpose buckets naming rules"; MinIO takes the same).
 pub fn is_bucket_name(name: &str) -> bool {
+    // Looser than AWS's rules, which also bar `..`, IP addresses and a hyphen or dot at the end: the store decides on
+    // those.
     let letter = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit();
     let good = (3..=63).contains(&name.len()) && name.bytes().all(|c| letter(c) || c == b'-' || c == b'.');
     good && name.bytes().next().is_some_and(letter)
@@ -18,7 +20,7 @@ pub fn is_bucket_name(name: &str) -> bool {
 /// Longest key of an object, in bytes of UTF-8 (AWS, "Naming Amazon S3 objects").
 pub const MAX_KEY_BYTES: usize = 1024;
 
-/// Whether an object can have this key: no store needs to be asked for one that cannot be there.
+/// Returns true where an object can have this key. No store needs to be asked for a longer one.
 pub fn is_valid_key(key: &str) -> bool {
     key.len() <= MAX_KEY_BYTES
 }

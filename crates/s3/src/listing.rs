@@ -1,8 +1,8 @@
-//! ListObjectsV2: what a page of it says. AWS "ListObjectsV2", response syntax.
+//! A page of a bucket's listing (AWS "ListObjectsV2", response syntax).
 
 use rusty_s3::actions::ListObjectsV2;
 
-/// An object of the listing.
+/// An object of a listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedObject {
     /// Its key.
@@ -11,19 +11,20 @@ pub struct ListedObject {
     pub size: Option<u64>,
 }
 
-/// A page.
+/// A page of a listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListingPage {
     /// The objects, without those that stand for folders.
     pub objects: Vec<ListedObject>,
-    /// Where the next page begins; `None`: this is the last.
+    /// Token with which the next page is asked for; `None` on the last page.
     pub continuation_token: Option<String>,
 }
 
-/// Reads a page; `None` where it is none.
+/// Parses a page; `None` where the text is not one. Keys that end with a slash are left out: they stand for folders.
 pub fn parse_page(text: &str) -> Option<ListingPage> {
     let listed = ListObjectsV2::parse_response(text).ok()?;
     let object = |listed: rusty_s3::actions::list_objects_v2::ListObjectsContent| ListedObject {
+        // The parser has decoded it: the listing is asked for with `encoding-type=url`.
         key: listed.key,
         size: listed.size,
     };

@@ -1,4 +1,4 @@
-//! What a store is told (`ObjectStores.<name>`).
+//! Settings of an object store (`ObjectStores.<name>`).
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,21 +11,21 @@ use primitives::secret::Secret;
 /// One object store.
 #[derive(Clone, Debug)]
 pub struct StoreSettings {
-    /// Its name in the YAML.
+    /// Name in the YAML.
     pub name: Arc<str>,
-    /// Where it is.
+    /// Address of the store.
     pub endpoint: StoreEndpoint,
     /// The region that signatures name.
     pub region: String,
-    /// Whether the bucket stands in the path (MinIO) or in the host name.
+    /// Puts the bucket into the path (MinIO) instead of the host name.
     pub path_style: bool,
-    /// Who we are to the store.
+    /// Keys with which requests are signed.
     pub credentials: StoreCredentials,
     /// Life of a presigned URL; at least one minute, at most seven days (SigV4).
     pub presign_expiry: Duration,
 }
 
-/// Where a store is.
+/// Address of an object store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreEndpoint {
     /// An S3 endpoint: scheme, host, port, no path.
@@ -34,7 +34,7 @@ pub enum StoreEndpoint {
     Embedded(PathBuf),
 }
 
-/// Keys, and where they came from so that they can be read again after the store refused them.
+/// Keys and their origin, so that they can be read again after the store refused them.
 #[derive(Clone, Debug)]
 pub struct StoreCredentials {
     /// The access key id.

@@ -8,7 +8,7 @@ use equivalent::Equivalent;
 use foyer::{Cache, CacheBuilder};
 use tokio::sync::Mutex;
 
-/// Bytes that an entry takes besides its texts, nearly.
+/// Approximate bytes of an entry besides its texts.
 const ENTRY_OVERHEAD: usize = 256;
 
 /// A request line and `Host` header as they go to the store, signature included: a credential, so `Debug` hides it.
@@ -17,22 +17,23 @@ pub struct SignedRequest {
     pub head: Box<[u8]>,
     /// Unix second from which it is no longer handed out.
     pub stale_from: u64,
-    /// The credentials and clock offset it was signed with: a later generation may succeed where this one failed.
+    /// Number of the credentials and clock offset that it was signed with: a later generation may succeed where this
+    /// one failed.
     pub generation: u64,
-    /// Where it was made because the one before it was denied.
+    /// Set where the request replaces one that the store denied.
     pub renewal: Option<SignatureRenewal>,
 }
 
-/// The question whether a signature that took the place of a denied one is denied too. One request puts it, and all that
-/// were denied with the old signature go by the answer.
+/// State of a request that replaces a denied one: one client request tries it, and all that were denied with the old
+/// signature follow its outcome.
 pub struct SignatureRenewal {
     /// Unix second from which a denial may lead to another signature.
     pub retry_from: u64,
-    /// The answer; locked while the question is under way.
+    /// Outcome of the trial; locked until it is known.
     pub outcome: Arc<Mutex<RenewalOutcome>>,
 }
 
-/// What became of a signature that took the place of a denied one.
+/// Outcome of a signature that replaced a denied one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum RenewalOutcome {
     /// The store has not said.
@@ -50,7 +51,7 @@ impl fmt::Debug for SignedRequest {
     }
 }
 
-/// Which object, asked for how.
+/// An object and the method by which it is asked for: the key of the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct UnsignedRequest<'a> {
     /// HEAD instead of GET: the method is signed.
@@ -74,6 +75,7 @@ impl SignedRequestKey {
     }
 }
 
+// Hashed as the borrowed form is, so that a lookup needs no owned key: `Equivalent` requires equal hashes.
 impl Hash for SignedRequestKey {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.borrowed().hash(state);
@@ -92,29 +94,31 @@ pub struct SignedRequestCache {
 }
 
 impl SignedRequestCache {
-    /// A cache of about `bytes` at most: keys come from players, and each may be long.
+    /// Makes a cache of about `bytes` at most. The bound is not a number of entries: keys come from clients, and each
+    /// may be long.
     pub fn new(bytes: usize) -> Self {
+        // Each shard has its own lock, so that workers seldom wait for each other.
         Self { entries: CacheBuilder::new(bytes).with_shards(8).with_weighter(weight).build() }
     }
 
-    /// The request for `object` that may still be used at `now` (Unix seconds).
+    /// Returns the request for `object` that may still be used at `now` (Unix seconds); `None` where there is none.
     pub fn get(&self, object: &UnsignedRequest<'_>, now: u64) -> Option<Arc<SignedRequest>> {
         let entry = self.entries.get(object)?;
         (now < entry.value().stale_from).then(|| Arc::clone(entry.value()))
     }
 
-    /// Keeps `request` for `object`.
+    /// Keeps `request` for `object`, in place of an older one.
     pub fn put(&self, object: &UnsignedRequest<'_>, request: Arc<SignedRequest>) {
         let owned = SignedRequestKey { head: object.head, bucket: object.bucket.into(), key: object.key.into() };
         self.entries.insert(owned, request);
     }
 
-    /// Drops what is kept for `object`.
+    /// Drops the request for `object`.
     pub fn forget(&self, object: &UnsignedRequest<'_>) {
         self.entries.remove(object);
     }
 
-    /// Drops everything: the credentials changed.
+    /// Drops all requests, because the credentials or the clock offset changed.
     pub fn clear(&self) {
         self.entries.clear();
     }

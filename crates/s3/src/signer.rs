@@ -21,13 +21,13 @@ const EXPIRY_MARGIN: Duration = Duration::from_secs(30);
 const CACHED_BYTES: usize = 64 << 20;
 /// Clocks that differ by less than this are left alone: stores accept 15 minutes.
 const TOLERATED_SKEW: i64 = 30;
-/// Clocks that differ by more than a day are not followed: somebody between us and the store may have written that date,
-/// and no signature names the year 9999.
+/// Clocks that differ by more than a day are not followed: somebody between us and the store may have written that
+/// date, and no signature names the year 9999.
 const MAX_SKEW: i64 = 24 * 60 * 60;
 /// A denied object gets one signature in place of another in this time, however many ask for it.
 const RENEWAL_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Why a request could not be signed.
+/// Reason why a request could not be signed.
 #[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum SignError {
     /// The bucket's name makes no URL with the endpoint.
@@ -38,12 +38,12 @@ pub enum SignError {
     Clock,
 }
 
-/// A signed request, and where it comes from.
+/// A signed request and its origin.
 #[derive(Clone, Debug)]
 pub struct SigningOutcome {
     /// The request.
     pub request: Arc<SignedRequest>,
-    /// Whether it was signed before, for another request.
+    /// True where it was signed before, for another client request.
     pub is_cached: bool,
 }
 
@@ -54,6 +54,7 @@ pub struct Signer {
     credentials: ArcSwap<Credentials>,
     /// The store's clock minus ours, in seconds.
     offset: AtomicI64,
+    /// Number of the credentials and clock offset in use; a request carries the number that it was signed with.
     generation: AtomicU64,
     cache: SignedRequestCache,
     /// Held while the signature of a denied object is renewed, so that there is one.
@@ -62,7 +63,8 @@ pub struct Signer {
 }
 
 impl Signer {
-    /// A signer for the store at `endpoint` (for an embedded store, where it listens).
+    /// Makes a signer for the store at `endpoint` (for an embedded store, the address where it listens). Reads keys
+    /// that are in files; this blocks.
     pub fn new(settings: StoreSettings, endpoint: Url, clock: Clock) -> Self {
         let credentials = ArcSwap::from_pointee(read_credentials(&settings));
         Self {
@@ -82,7 +84,8 @@ impl Signer {
         &self.endpoint
     }
 
-    /// The signed request for `object`, from the cache where one is still good.
+    /// Returns the signed request for `object`, from the cache where one is still good. Fails where the bucket makes no
+    /// URL, or the clock shows a time that no signature can carry.
     pub fn sign(&self, object: &UnsignedRequest<'_>) -> Result<SigningOutcome, SignError> {
         let now = self.clock.unix();
         if let Some(request) = self.cache.get(object, now) {
@@ -93,14 +96,17 @@ impl Signer {
         Ok(SigningOutcome { request, is_cached: false })
     }
 
-    /// The signed request that takes the place of `denied`, which the store refused without saying that its time is over:
-    /// one for all who were refused, and one in 10 seconds. `None`: `denied` is that one.
+    /// Returns the signed request that replaces `denied`, which the store refused without saying that it had expired:
+    /// one for all requests that were refused, and one in 10 seconds. `None` where `denied` is that one. Fails as
+    /// [`Signer::sign`] does.
     pub fn renew_denied(
         &self,
         object: &UnsignedRequest<'_>,
         denied: &Arc<SignedRequest>,
     ) -> Result<Option<Arc<SignedRequest>>, SignError> {
         let now = self.clock.unix();
+        // Held over lookup and insertion: of many requests denied at once, the first signs and the others find its
+        // request.
         let _only = self.renewing.lock();
         let current = self.cache.get(object, now);
         if let Some(current) = current.filter(|current| current.renewal.as_ref().is_some_and(|it| now < it.retry_from))
@@ -113,7 +119,8 @@ impl Signer {
         Ok(Some(request))
     }
 
-    /// A signed request for the page of a bucket's listing that begins at `from`; empty: the first.
+    /// Returns a signed URL for the page of a bucket's listing that begins at the continuation token `from`; an empty
+    /// one asks for the first page. Fails as [`Signer::sign`] does.
     pub fn sign_listing(&self, bucket: &str, prefix: &str, from: &str) -> Result<Url, SignError> {
         let (bucket, time) = (self.bucket(bucket)?, self.store_time(self.clock.unix())?);
         let credentials = self.credentials.load();
@@ -127,7 +134,7 @@ impl Signer {
         Ok(action.sign_with_time(self.settings.presign_expiry, &time))
     }
 
-    /// A signed request for a step of storing the object `key`.
+    /// Returns a signed request for a step of storing the object `key`. Fails as [`Signer::sign`] does.
     pub fn sign_upload(
         &self,
         bucket: &str,
@@ -146,6 +153,7 @@ impl Signer {
 
     fn store_time(&self, now: u64) -> Result<jiff::Timestamp, SignError> {
         let now = i64::try_from(now).map_err(|_| SignError::Clock)?;
+        // The time by the store's clock: it refuses signatures whose time is too far from its own.
         let time = now.checked_add(self.offset.load(Ordering::Relaxed)).ok_or(SignError::Clock)?;
         jiff::Timestamp::from_second(time).map_err(|_| SignError::Clock)
     }
@@ -156,6 +164,8 @@ impl Signer {
         now: u64,
         renewal: Option<SignatureRenewal>,
     ) -> Result<SignedRequest, SignError> {
+        // Read before the credentials: if they change in between, the request counts as outdated although it is not.
+        // The other order could keep an outdated request in use.
         let generation = self.generation.load(Ordering::Acquire);
         let (bucket, time) = (self.bucket(object.bucket)?, self.store_time(now)?);
         let credentials = self.credentials.load();
@@ -167,18 +177,19 @@ impl Signer {
         };
         let method = if object.head { "HEAD" } else { "GET" };
         let query = url.query().unwrap_or_default();
+        // Formatted once: a cached request is written to the socket as it is.
         let head = format!("{method} {}?{query} HTTP/1.1\r\nHost: {}\r\n", url.path(), authority(&url));
         let stale_from = now + expiry.saturating_sub(EXPIRY_MARGIN).as_secs();
         Ok(SignedRequest { head: head.into_bytes().into_boxed_slice(), stale_from, generation, renewal })
     }
 
-    /// Drops the cached request for `object`: the store refused it.
+    /// Drops the cached request for `object`, after the store refused it.
     pub fn forget(&self, object: &UnsignedRequest<'_>) {
         self.cache.forget(object);
     }
 
-    /// Learns the store's clock from its `Date` header; true when signatures will differ from now on. A date that is more
-    /// than a day off teaches nothing.
+    /// Learns the store's clock from its `Date` header; returns true where signatures differ from now on. A date that
+    /// is more than a day off is ignored.
     pub fn learn_clock(&self, store_date: SystemTime) -> bool {
         let store = store_date.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
         let ours = self.clock.unix();
@@ -190,14 +201,15 @@ impl Signer {
         }
     }
 
-    /// Forgets what was learnt of the store's clock, where a signature of `generation` made with it was refused for its time
-    /// all the same; true when signatures will differ from now on.
+    /// Forgets the learnt clock offset, after a signature of `generation` was refused for its time all the same.
+    /// Returns true where signatures differ from now on; does nothing where `generation` is outdated.
     pub fn forget_clock(&self, generation: u64) -> bool {
         !self.is_outdated(generation) && self.set_clock_offset(0)
     }
 
     fn set_clock_offset(&self, offset: i64) -> bool {
         let before = self.offset.swap(offset, Ordering::AcqRel);
+        // Changes by a few seconds must not clear the cache: the store still accepts its signatures.
         let changed = (before - offset).abs() >= TOLERATED_SKEW;
         if changed {
             self.start_generation();
@@ -205,20 +217,22 @@ impl Signer {
         changed
     }
 
-    /// Reads credentials that stand in files again; true when they changed.
+    /// Reads credentials that are in files again; returns true where they changed. Blocks. An unreadable file counts as
+    /// the value that the configuration read.
     pub fn reload_credentials(&self) -> bool {
         let fresh = read_credentials(&self.settings);
         let current = self.credentials.load();
         let same =
             fresh.key() == current.key() && fresh.secret() == current.secret() && fresh.token() == current.token();
         if !same {
+            // Before the new generation begins: whoever sees its number must sign with these.
             self.credentials.store(Arc::new(fresh));
             self.start_generation();
         }
         !same
     }
 
-    /// Whether signatures made now differ from those of `generation`.
+    /// Returns true where signatures made now differ from those of `generation`.
     pub fn is_outdated(&self, generation: u64) -> bool {
         self.generation.load(Ordering::Acquire) != generation
     }
@@ -229,7 +243,8 @@ impl Signer {
     }
 }
 
-/// Host and port as the `Host` header names them (RFC 9110 §7.2): the port only where it is not the scheme's own.
+/// Returns host and port as the `Host` header names them (RFC 9110 §7.2): the port only where it is not the scheme's
+/// own.
 pub fn authority(url: &Url) -> String {
     let host = url.host_str().unwrap_or_default();
     url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
@@ -244,9 +259,10 @@ fn read_credentials(settings: &StoreSettings) -> Credentials {
     }
 }
 
-/// The secret in its file now, else as the configuration read it.
+/// Returns the secret in its file now, else the value that the configuration read.
 fn read(source: &SecretSource) -> String {
     let fresh = source.file.as_ref().and_then(|path| std::fs::read_to_string(path).ok());
+    // A text file usually ends with a line end, which is no part of the secret.
     fresh.map_or_else(|| source.value.expose().to_owned(), |text| text.trim().to_owned())
 }
 

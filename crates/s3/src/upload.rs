@@ -1,5 +1,5 @@
-//! Storing an object, whole or in parts: AWS "Uploading and copying objects using multipart upload". What is asked in each
-//! step, and what the answers say.
+//! Storing an object, whole or in parts: the request of each step, and the meaning of its response. AWS "Uploading and
+//! copying objects using multipart upload".
 
 use std::time::Duration;
 
@@ -13,51 +13,51 @@ use rusty_s3::actions::{
 use rusty_s3::{Bucket, Credentials};
 use url::Url;
 
-/// Bytes that each part but the last has at least.
+/// Least bytes of each part but the last (AWS, "Amazon S3 multipart upload limits").
 pub const MIN_PART_BYTES: usize = 5 << 20;
 
-/// A step.
+/// A step of storing an object.
 #[derive(Clone, Debug)]
 pub enum UploadStep<'a> {
-    /// Stores all of it.
+    /// Stores the whole object in one request.
     Whole(Bytes),
-    /// Begins an upload in parts; [`parse_upload_id`] reads its name off the answer.
+    /// Begins an upload in parts; [`parse_upload_id`] reads the upload's id from the response.
     Begin,
-    /// Stores a part; the answer's entity tag is needed in the end.
+    /// Stores a part; [`UploadStep::Complete`] needs the entity tag of the response.
     Part {
-        /// The upload's name.
+        /// Id of the upload.
         upload: &'a str,
-        /// From 1.
+        /// Number of the part, from 1.
         number: u16,
-        /// The part.
+        /// Bytes of the part.
         bytes: Bytes,
     },
-    /// Makes an object of the parts; [`is_completed`] reads the answer.
+    /// Makes an object of the parts; [`is_completed`] reads the response.
     Complete {
-        /// The upload's name.
+        /// Id of the upload.
         upload: &'a str,
-        /// The parts' entity tags, in order.
+        /// Entity tags of the parts, in order.
         parts: &'a [String],
     },
-    /// Drops the parts.
+    /// Drops the parts that were stored.
     Abort {
-        /// The upload's name.
+        /// Id of the upload.
         upload: &'a str,
     },
 }
 
-/// A request that is signed.
+/// A signed request. Its URL is a credential.
 pub struct UploadRequest {
-    /// How.
+    /// Method of the request.
     pub method: Method,
-    /// Where; carries the signature.
+    /// URL, which carries the signature.
     pub url: Url,
-    /// What.
+    /// Body of the request.
     pub body: Bytes,
 }
 
 impl UploadStep<'_> {
-    /// The request for it.
+    /// Returns the signed request of the step, valid from `time` for `expiry`.
     pub(super) fn request(
         &self,
         bucket: &Bucket,
@@ -66,6 +66,7 @@ impl UploadStep<'_> {
         expiry: Duration,
         time: &Timestamp,
     ) -> UploadRequest {
+        // The signature is in the URL and covers no body (`UNSIGNED-PAYLOAD`), so parts need not be hashed.
         let keys = Some(keys);
         let (method, url, body) = match self {
             UploadStep::Whole(bytes) => {
@@ -93,12 +94,13 @@ impl UploadStep<'_> {
     }
 }
 
-/// The name of the upload that has begun; `None` where the answer does not say it.
+/// Returns the id of the upload from the response to [`UploadStep::Begin`]; `None` where it has none.
 pub fn parse_upload_id(text: &str) -> Option<String> {
     CreateMultipartUpload::parse_response(text).ok().map(|answer| answer.upload_id().to_owned())
 }
 
-/// Whether the object is there: the status alone does not say so.
+/// Returns true where the response to [`UploadStep::Complete`] says that the object is there. Its status does not: a
+/// store may send 200 first and an error in the body (AWS, "CompleteMultipartUpload").
 pub fn is_completed(text: &str) -> bool {
     CompleteMultipartUploadResponse::parse(text).is_ok()
 }

@@ -63,11 +63,13 @@ impl S3 for BucketService {
 
     async fn put_object(&self, request: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
         let input = request.input;
+        // A check and the write after it would not be one step; ignoring the condition could lose an object.
         if input.if_match.is_some() || input.if_none_match.is_some() {
             return Err(s3_error!(NotImplemented, "The embedded store writes without conditions only."));
         }
         let folder = self.folder.clone();
         let (bucket, key, body) = (input.bucket, input.key, input.body);
+        // The body is read by async code, the file is written by blocking code: the blocking thread drives both.
         let runtime = Handle::current();
         let identity = run_blocking(move || folder.put(&bucket, &key, |file| receive(&runtime, body, file))).await?;
         let e_tag = Some(ETag::Strong(identity.entity_tag()));
@@ -82,7 +84,8 @@ impl S3 for BucketService {
     }
 }
 
-/// Writes a request's body to `file`, from a thread that may block.
+/// Writes a request's body to `file`, from a thread that may block. Fails where the body ends early or is not what was
+/// signed, or the file cannot be written.
 fn receive(runtime: &Handle, body: Option<StreamingBlob>, file: &mut std::fs::File) -> S3Result<()> {
     let Some(mut body) = body else { return Ok(()) };
     while let Some(chunk) = runtime.block_on(body.next()) {

@@ -1,4 +1,4 @@
-//! The folder: which file is which object, and never a file outside of it.
+//! The folder of the embedded store: maps objects to files, and never to a file outside of it.
 //!
 //! All paths are resolved inside a bucket's own directory handle (`cap-std`), so that neither `..` nor a symbolic link
 //! leads out. Calls block: run them by [`run_blocking`].
@@ -15,7 +15,7 @@ use cap_std::ambient_authority;
 use cap_std::fs::{Dir, DirBuilder};
 use s3s::{S3Error, S3ErrorCode, S3Result};
 
-/// Where uploads are written until they are whole. No bucket's name starts with a dot.
+/// Folder of the uploads that are not whole yet. No bucket's name starts with a dot.
 const UPLOADS: &str = ".uploads";
 
 /// The root folder of a store.
@@ -25,7 +25,7 @@ pub(super) struct StoreFolder {
     uploads: Arc<AtomicU64>,
 }
 
-/// Why the folder cannot do it.
+/// Reason why the folder cannot serve a request. Its text goes to the client and names no path.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FolderError {
     /// No folder of the bucket's name.
@@ -61,7 +61,7 @@ pub(super) struct OpenedObject {
     pub identity: FileIdentity,
 }
 
-/// What tells two contents of a key apart, without reading them.
+/// Facts that tell two contents of a key apart, without reading them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FileIdentity {
     pub size: u64,
@@ -71,7 +71,8 @@ pub(super) struct FileIdentity {
 }
 
 impl StoreFolder {
-    /// Opens `root`, making it where it is missing.
+    /// Opens `root`, making it where it is missing. Fails where it cannot be made, opened or read; the message names
+    /// it.
     pub fn open(root: &Path) -> io::Result<Self> {
         let problem = |what: &str, error: io::Error| {
             let text = format!("the folder {} of the embedded object store cannot be {what}: {error}", root.display());
@@ -79,11 +80,12 @@ impl StoreFolder {
         };
         std::fs::create_dir_all(root).map_err(|error| problem("made", error))?;
         let root_dir = Dir::open_ambient_dir(root, ambient_authority()).map_err(|error| problem("opened", error))?;
+        // A folder that cannot be read is reported at the start, not with the first listing.
         root_dir.entries().map_err(|error| problem("read", error))?;
         Ok(Self { root: Arc::new(root_dir), uploads: Arc::default() })
     }
 
-    /// The folder of a bucket; `name` has been checked to be a bucket's.
+    /// Opens the folder of a bucket; `name` must have been checked to be a bucket's.
     pub fn bucket(&self, name: &str) -> Result<Dir, FolderError> {
         self.root.open_dir(name).map_err(|error| match FolderError::from(error) {
             FolderError::NoSuchKey | FolderError::PathConflict => FolderError::NoSuchBucket,
@@ -91,7 +93,7 @@ impl StoreFolder {
         })
     }
 
-    /// The buckets: name and time of the last change.
+    /// Returns the buckets: name and time of the last change.
     pub fn buckets(&self) -> Result<Vec<(String, SystemTime)>, FolderError> {
         let mut found = Vec::new();
         for entry in self.root.entries()? {
@@ -105,7 +107,7 @@ impl StoreFolder {
         Ok(found)
     }
 
-    /// Makes a bucket.
+    /// Makes a bucket; fails where there is one of the name.
     pub fn create_bucket(&self, name: &str) -> Result<(), FolderError> {
         self.root.create_dir(name).map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => FolderError::BucketExists,
@@ -113,7 +115,7 @@ impl StoreFolder {
         })
     }
 
-    /// Opens an object for reading.
+    /// Opens an object for reading; fails where the bucket or a file for the key is missing.
     pub fn object(&self, bucket: &str, key: &str) -> Result<OpenedObject, FolderError> {
         let bucket = self.bucket(bucket)?;
         let path = file_path(key)?;
@@ -126,7 +128,8 @@ impl StoreFolder {
         Ok(OpenedObject { file, identity })
     }
 
-    /// Writes an object: into a file apart, which takes the key's place when `fill` has written all of it.
+    /// Writes an object: into a file apart, which takes the key's place once `fill` has written all of it. Where
+    /// anything fails, the key keeps what it had.
     pub fn put(
         &self,
         bucket: &str,
@@ -138,6 +141,7 @@ impl StoreFolder {
         let upload = PendingUpload::new(self)?;
         let mut file = upload.file()?;
         fill(&mut file)?;
+        // On the disk before it has the key's name, so that a crash leaves no object that is cut short.
         file.flush().and_then(|()| file.sync_all()).map_err(FolderError::Io)?;
         let identity = FileIdentity::from_metadata(&file.metadata().map_err(FolderError::Io)?);
         upload.move_into_place(&bucket, &path)?;
@@ -148,6 +152,7 @@ impl StoreFolder {
     pub fn delete(&self, bucket: &str, key: &str) -> Result<(), FolderError> {
         let bucket = self.bucket(bucket)?;
         let path = file_path(key)?;
+        // A link itself is removed, not the file that it leads to.
         match bucket.symlink_metadata(&path).map_err(read_error) {
             Ok(found) if !found.is_dir() => bucket.remove_file(&path)?,
             Ok(_) | Err(FolderError::NoSuchKey) => return Ok(()),
@@ -173,6 +178,7 @@ struct PendingUpload<'a> {
 impl<'a> PendingUpload<'a> {
     fn new(folder: &'a StoreFolder) -> Result<Self, FolderError> {
         folder.root.create_dir_with(UPLOADS, DirBuilder::new().recursive(true))?;
+        // Uploads at the same time, in this process or another one, have names of their own.
         let number = folder.uploads.fetch_add(1, Ordering::Relaxed);
         Ok(Self { folder, name: format!("{UPLOADS}/{}-{number}", std::process::id()) })
     }
@@ -201,8 +207,8 @@ impl FileIdentity {
         Self { size: metadata.len(), inode: metadata.ino(), seconds: metadata.mtime(), nanos: metadata.mtime_nsec() }
     }
 
-    /// The strong entity tag, without its quotes: size, time and inode. Another content at the same key has another
-    /// inode (it was renamed into place) or another time.
+    /// Returns the strong entity tag (RFC 9110 §8.8.3), without its quotes: size, time and inode. Another content at
+    /// the same key has another inode (it was renamed into place) or another time.
     pub fn entity_tag(&self) -> String {
         let mut tag = String::with_capacity(48);
         write!(tag, "{:x}-{:x}{:08x}-{:x}", self.size, self.seconds, self.nanos, self.inode)
@@ -210,13 +216,14 @@ impl FileIdentity {
         tag
     }
 
-    /// The time of the last change in the whole seconds of HTTP; before 1970 is 1970.
+    /// Returns the time of the last change in the whole seconds of HTTP; a time before 1970 is 1970.
     pub fn modified(&self) -> SystemTime {
         SystemTime::UNIX_EPOCH + Duration::from_secs(u64::try_from(self.seconds).unwrap_or(0))
     }
 }
 
-/// The file of a key, inside its bucket's folder.
+/// Returns the file of a key, inside its bucket's folder. Fails for `.` and `..` segments, NUL, and segments of more
+/// than 255 bytes.
 ///
 /// Every key has its own file: a segment is its file's name, except that an empty segment (`a//b`, `a/`) is named `%`
 /// and a segment of n `%` is named by n + 1 of them.
@@ -226,6 +233,7 @@ pub(super) fn file_path(key: &str) -> Result<PathBuf, FolderError> {
         match segment {
             "." | ".." => return Err(FolderError::BadKey("`.` and `..` are no segments")),
             _ if segment.contains('\0') => return Err(FolderError::BadKey("it holds a NUL")),
+            // NAME_MAX of Linux's file systems.
             _ if segment.len() > 255 => return Err(FolderError::KeyTooLong),
             _ if segment.bytes().all(|byte| byte == b'%') => path.push(format!("{segment}%")),
             _ => path.push(segment),
@@ -234,12 +242,12 @@ pub(super) fn file_path(key: &str) -> Result<PathBuf, FolderError> {
     Ok(path)
 }
 
-/// The segment of a key that a file's name stands for: [`file_path`] read backwards.
+/// Returns the segment of a key that a file's name stands for: [`file_path`] read backwards.
 pub(super) fn segment(name: &str) -> &str {
     if name.bytes().all(|byte| byte == b'%') { name.strip_suffix('%').unwrap_or(name) } else { name }
 }
 
-/// Runs `work` where it may block.
+/// Runs `work` on a thread that may block; fails where `work` fails or panics.
 pub(super) async fn run_blocking<T, E>(work: impl FnOnce() -> Result<T, E> + Send + 'static) -> S3Result<T>
 where
     T: Send + 'static,
@@ -248,7 +256,7 @@ where
     tokio::task::spawn_blocking(work).await.map_err(S3Error::internal_error)?.map_err(Into::into)
 }
 
-/// A fault on the way to an object to be read: whatever is in the way, there is no such object.
+/// Converts an error on the path to an object that is read: whatever is in the path, there is no such object.
 fn read_error(error: io::Error) -> FolderError {
     match FolderError::from(error) {
         FolderError::PathConflict | FolderError::KeyTooLong => FolderError::NoSuchKey,
@@ -256,7 +264,7 @@ fn read_error(error: io::Error) -> FolderError {
     }
 }
 
-/// A fault on the way to an object to be written: a file where a folder is needed, or the other way round.
+/// Converts an error on the path to an object that is written: a file where a folder is needed, or the other way round.
 fn write_error(error: io::Error) -> FolderError {
     match error.kind() {
         io::ErrorKind::AlreadyExists => FolderError::PathConflict,

@@ -12,7 +12,7 @@ use s3s::{S3Error, S3Result, s3_error};
 
 use super::folder::{FileIdentity, FolderError, segment};
 
-/// What `encoding-type=url` and continuation tokens leave as it is.
+/// Bytes that `encoding-type=url` and continuation tokens leave as they are.
 const UNESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~').remove(b'/');
 
 /// The longest key that S3 knows; a longer path cannot be asked for.
@@ -27,11 +27,13 @@ struct ListingEntry {
     path: PathBuf,
 }
 
-/// One page of the keys in `bucket`.
+/// Returns one page of the keys in `bucket`. Fails where a folder cannot be read or the continuation token is not one
+/// of ours.
 pub(super) fn list(bucket: &Dir, input: ListObjectsV2Input) -> S3Result<ListObjectsV2Output> {
     let prefix = input.prefix.as_deref().unwrap_or_default();
     let delimiter = input.delimiter.as_deref().filter(|delimiter| !delimiter.is_empty());
     let after = input.start_after.as_deref().unwrap_or_default();
+    // A larger `max-keys` means 1,000, as on AWS.
     let page = usize::try_from(input.max_keys.unwrap_or(MAX_PAGE_KEYS).clamp(0, MAX_PAGE_KEYS)).unwrap_or(0);
     let token = input.continuation_token.as_deref().map(decode_token).transpose()?.unwrap_or_default();
     let url = input.encoding_type.as_ref().is_some_and(|encoding| encoding.as_str() == EncodingType::URL);
@@ -46,11 +48,12 @@ pub(super) fn list(bucket: &Dir, input: ListObjectsV2Input) -> S3Result<ListObje
     for entry in entries {
         let rolled = delimiter.and_then(|delimiter| common_prefix(&entry.key, prefix, delimiter));
         let shown = rolled.unwrap_or(&entry.key);
-        // What an earlier page, or this one, has already.
+        // Shown on an earlier page, or as a prefix on this one.
         if shown <= last.as_str() {
             continue;
         }
         if contents.len() + prefixes.len() == page {
+            // With `max-keys=0` there is no next page: its token would lead back to the same place.
             truncated = page > 0;
             break;
         }
@@ -79,7 +82,7 @@ pub(super) fn list(bucket: &Dir, input: ListObjectsV2Input) -> S3Result<ListObje
     })
 }
 
-/// All keys that start with `prefix`, in no order.
+/// Returns all keys that start with `prefix`, in no order.
 fn entries(bucket: &Dir, prefix: &str) -> Result<Vec<ListingEntry>, FolderError> {
     let mut found = Vec::new();
     let mut folders = vec![(PathBuf::from("."), String::new())];
@@ -107,14 +110,14 @@ fn entries(bucket: &Dir, prefix: &str) -> Result<Vec<ListingEntry>, FolderError>
     Ok(found)
 }
 
-/// The part of a key up to the first `delimiter` after `prefix`.
+/// Returns the part of a key up to and with the first `delimiter` after `prefix`.
 fn common_prefix<'a>(key: &'a str, prefix: &str, delimiter: &str) -> Option<&'a str> {
     let rest = key.get(prefix.len()..)?;
     let end = prefix.len() + rest.find(delimiter)? + delimiter.len();
     key.get(..end)
 }
 
-/// What a listing says of an object; nothing if it is gone since its name was read.
+/// Returns the listing's entry of an object; `None` where it is gone since its name was read.
 fn object(bucket: &Dir, entry: &ListingEntry, key: String) -> Result<Option<Object>, S3Error> {
     let Ok(file) = bucket.open(&entry.path) else { return Ok(None) };
     let identity = FileIdentity::from_metadata(&file.into_std().metadata().map_err(S3Error::internal_error)?);
@@ -127,7 +130,8 @@ fn object(bucket: &Dir, entry: &ListingEntry, key: String) -> Result<Option<Obje
     }))
 }
 
-/// A continuation token is the last key or prefix of the page before, so that it survives changes in between.
+/// Encodes a text as a continuation token. A token is the last key or prefix of the page before, so that it survives
+/// changes in between.
 fn encode_token(text: &str) -> String {
     utf8_percent_encode(text, UNESCAPED).to_string()
 }

@@ -104,7 +104,7 @@ async fn handle_connection(stream: TcpStream, service: S3Service, stop: Cancella
     }
 }
 
-/// The one key that signs.
+/// Authentication with the one key of the store.
 struct SingleKeyAuth {
     access_key: String,
     secret_key: SecretKey,

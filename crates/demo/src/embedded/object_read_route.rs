@@ -23,7 +23,7 @@ use primitives::clock::Clock;
 
 use super::folder::{FileIdentity, OpenedObject, StoreFolder, run_blocking};
 
-/// How much of a file is read at once.
+/// Most bytes of a file that are read at once.
 const CHUNK_BYTES: u64 = 256 * 1024;
 
 /// Query parameters that may stand in a request for an object itself. Any other asks for something else of it (its
@@ -39,7 +39,7 @@ const SIGNATURE_PARAMETERS: [&str; 8] = [
     "x-id",
 ];
 
-/// Reads objects.
+/// The route of `s3s` that reads objects.
 pub(super) struct ObjectReadRoute {
     folder: StoreFolder,
     clock: Clock,
@@ -91,6 +91,7 @@ impl ObjectReadRoute {
         let content_type = media_type::from_key_extension(key).unwrap_or("application/octet-stream");
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         let whole = ByteRange { first: 0, last: identity.size.saturating_sub(1) };
+        // Ranges are for GET only (RFC 9110 §14.2), and only for the version that `If-Range` names (§13.1.5).
         let ranged = *method == Method::GET && conditions.if_range_holds(&validators, Some(now));
         let (status, span) = match range::from_headers(asked).filter(|_| ranged) {
             None => (StatusCode::OK, whole),
@@ -108,6 +109,7 @@ impl ObjectReadRoute {
                 (StatusCode::PARTIAL_CONTENT, span)
             }
         };
+        // A `ByteRange` holds one byte at least, so `whole` does not fit an empty file.
         let length = if identity.size == 0 { 0 } else { span.len() };
         headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
         let body = if *method == Method::HEAD || length == 0 {
@@ -164,6 +166,7 @@ fn chunks(
             let read = move || {
                 let mut chunk = vec![0; usize::try_from(size).map_err(io::Error::other)?];
                 file.read_exact_at(&mut chunk, position)?;
+                // After the read: a change before it or during it is seen.
                 if FileIdentity::from_metadata(&file.metadata()?) != identity {
                     return Err(io::Error::other("the file was changed while it was read"));
                 }

@@ -99,7 +99,7 @@ fn header<'a>(answer: &'a Response, name: &str) -> &'a str {
     answer.headers().get(name).map(|value| value.to_str().unwrap()).unwrap_or_default()
 }
 
-/// What stands in every element `name` of an XML text.
+/// Texts of all elements `name` of an XML text.
 fn elements(text: &str, name: &str) -> Vec<String> {
     let (open, close) = (format!("<{name}>"), format!("</{name}>"));
     text.split(&open).skip(1).map(|rest| rest.split(&close).next().unwrap().to_owned()).collect()

@@ -1,5 +1,5 @@
-//! The outbox as versions before wrote it, a folder of segments of lines with a cursor: what waits there is taken over,
-//! in its order, when the outbox is opened.
+//! The outbox of older versions, a folder of segments of lines with a cursor: what waits there is taken over, in its
+//! order, when the outbox is opened.
 
 use std::fs;
 use std::io;
@@ -11,7 +11,8 @@ use crate::metrics::DropReason;
 
 const EXTENSION: &str = "jsonl";
 
-/// Takes the events of the segments in its folder into the table of `state`. A segment goes once its events are there.
+/// Takes the events of the segments in its folder into the table of `state`. A segment is removed once its events are
+/// there. Fails where the files or the table cannot be used.
 pub async fn take_over(state: &mut OutboxState) -> Result<(), OutboxError> {
     let folder = state.folder.clone();
     let segments = segments(&folder)?;
@@ -19,6 +20,7 @@ pub async fn take_over(state: &mut OutboxState) -> Result<(), OutboxError> {
     let (segment, offset) = cursor(&folder, &segments).unwrap_or((*first, 0));
     let mut taken = 0;
     for (number, path) in segments {
+        // The cursor is behind it: all of it was delivered.
         if number < segment {
             fs::remove_file(path)?;
             continue;
@@ -44,6 +46,7 @@ pub async fn take_over(state: &mut OutboxState) -> Result<(), OutboxError> {
             fs::remove_file(path)?;
         }
     }
+    // After the segments: without the cursor one that is left would be delivered again from its start.
     for name in ["cursor", "cursor.new"] {
         match fs::remove_file(folder.join(name)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
@@ -54,7 +57,7 @@ pub async fn take_over(state: &mut OutboxState) -> Result<(), OutboxError> {
     Ok(())
 }
 
-/// The segments in `folder` with their numbers, in order.
+/// Returns the segments in `folder` with their numbers, in order.
 fn segments(folder: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     let mut segments = Vec::new();
     for entry in fs::read_dir(folder)? {
@@ -68,7 +71,8 @@ fn segments(folder: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     Ok(segments)
 }
 
-/// Where delivery had come to; `None` where it names no place that is there: events are delivered twice rather than never.
+/// Returns the segment and offset that delivery had reached; `None` where the cursor names no place that exists: events
+/// are delivered twice rather than never.
 fn cursor(folder: &Path, segments: &[(u64, PathBuf)]) -> Option<(u64, usize)> {
     let text = fs::read_to_string(folder.join("cursor")).ok()?;
     let (segment, offset) = text.trim_end().split_once(' ')?;

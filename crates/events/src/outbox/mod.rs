@@ -1,8 +1,9 @@
-//! The folder in which events wait: a table ([`table`]) and a lock. Takes events, gives them in order, and removes those that
-//! are delivered. Knows nothing of where events go.
+//! The folder in which events wait: a table ([`table`]) and a lock. Takes events, returns them in order, and removes
+//! those that are delivered. Knows nothing of sinks.
 //!
-//! Delivery needs no space. Where the disk is too full to delete rows it is remembered how far delivery came, and once nothing
-//! waits the file itself goes. What was removed by somebody, or is damaged, is made anew from what can still be read.
+//! Delivery needs no space. Where the disk is too full to delete rows, the number of the last delivered row is
+//! remembered, and once nothing waits the file itself is removed. Files that somebody removed, or that are damaged, are
+//! made anew from what can still be read.
 
 mod legacy_segments;
 mod rebuild;
@@ -19,24 +20,24 @@ use self::table::{FileIdentity, OutboxRow, OutboxTable, is_busy, is_damage, is_f
 use super::metrics::{DropReason, EventMetrics};
 use super::{Event, settings};
 
-/// Bytes that a row takes besides its event, about.
+/// Approximate bytes of a row besides its event.
 const ROW_OVERHEAD_BYTES: u64 = 16;
-/// A file of so many bytes goes when nothing waits in it.
+/// Bytes above which the file is removed when nothing waits in it: SQLite does not shrink it by itself.
 const LARGE_FILE_BYTES: u64 = 16 << 20;
 
-/// Why the outbox does not do what it should.
+/// Reason why the outbox cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum OutboxError {
-    /// It is another's.
+    /// Another process has it.
     #[error("another process uses it")]
     InUse,
-    /// Its folder.
+    /// Its folder, or a file in it, cannot be used.
     #[error(transparent)]
     Folder(#[from] io::Error),
-    /// Its table.
+    /// Its table cannot be used.
     #[error(transparent)]
     Table(sqlx::Error),
-    /// It is not open, and why was said when it was tried.
+    /// The table is not open; the reason was logged when opening it failed.
     #[error("it is not open")]
     Closed,
 }
@@ -61,7 +62,7 @@ impl OutboxError {
     }
 }
 
-/// The outbox.
+/// The events that wait to be delivered, on disk.
 pub struct Outbox {
     state: Mutex<OutboxState>,
     /// Bytes of what waits, as they count against [`settings::OutboxSettings::size`].
@@ -70,24 +71,25 @@ pub struct Outbox {
     metrics: EventMetrics,
 }
 
-/// What one task at a time works with.
+/// State that one task at a time works with.
 struct OutboxState {
     folder: PathBuf,
     lock: OutboxLock,
-    /// `None`: it could not be opened, and is tried again.
+    /// The open table; `None` after it could not be opened, which is tried again.
     table: Option<OutboxTable>,
-    /// The last row's number. None is given twice in a process, so that a batch which is being delivered stays what it was.
+    /// Number of the last row. No number is given twice in a process, so that a batch which is being delivered keeps
+    /// its meaning.
     last: i64,
-    /// Up to here rows are delivered.
+    /// Number of the last row that is delivered.
     delivered: i64,
-    /// Up to here they are removed; less where the disk was too full for it.
+    /// Number of the last row that is removed; less than `delivered` where the disk was too full for it.
     removed: i64,
     /// Rows that wait, and their bytes.
     waiting: (u64, u64),
     metrics: EventMetrics,
 }
 
-/// What keeps other processes away, for as long as this one lives, however that ends.
+/// File lock that keeps other processes away for as long as this one lives, however that ends.
 struct OutboxLock {
     _file: File,
     identity: FileIdentity,
@@ -97,6 +99,7 @@ impl OutboxLock {
     fn take(folder: &Path) -> Result<Self, OutboxError> {
         fs::create_dir_all(folder)?;
         let path = folder.join("lock");
+        // The system frees the lock with the process, after `kill -9` too; the file may stay.
         let file = File::create(&path)?;
         file.try_lock().map_err(|error| match error {
             TryLockError::WouldBlock => OutboxError::InUse,
@@ -111,12 +114,13 @@ impl OutboxLock {
 pub struct EventBatch {
     /// The events.
     pub events: Vec<Event>,
-    /// Of each of them, with unreadable ones beside it: its last row, how many, and their bytes.
+    /// For each event, with the unreadable rows beside it: the number of its last row, how many rows, and their bytes.
     rows: Vec<(i64, u64, u64)>,
 }
 
 impl Outbox {
-    /// Opens the folder, and counts what waits there.
+    /// Opens the folder, and counts what waits there. Fails where another process has it or its files cannot be used. A
+    /// full disk is no failure: new events are refused until there is room.
     pub async fn open(settings: &settings::OutboxSettings, numbers: EventMetrics) -> Result<Self, OutboxError> {
         let lock = OutboxLock::take(&settings.path)?;
         let folder = settings.path.clone();
@@ -140,14 +144,16 @@ impl Outbox {
         Ok(this)
     }
 
-    /// Whether so many `events` of so many `bytes` fit in.
+    /// Returns true where `events` events of `bytes` bytes in all fit in.
     pub fn has_room(&self, events: u64, bytes: u64) -> bool {
         self.used.load(Ordering::Relaxed) + bytes + ROW_OVERHEAD_BYTES * events <= self.limit
     }
 
-    /// Takes all of `events` or none; once it returns they survive the end of the process.
+    /// Takes all of `events` or none; once it returns they survive the end of the process. Fails where the files cannot
+    /// be written or restored.
     pub async fn append(&self, events: &[String]) -> Result<(), OutboxError> {
         let mut state = self.state.lock().await;
+        // First, because what is written to a removed file is lost with the process.
         state.restore_files().await?;
         let outcome = state.append(events).await;
         if outcome.as_ref().is_err_and(OutboxError::is_damage) {
@@ -160,7 +166,8 @@ impl Outbox {
         Ok(())
     }
 
-    /// The next events; none where all are delivered.
+    /// Returns the next events; none where all are delivered. They stay until [`Outbox::mark_done`]. Rows that cannot
+    /// be read are counted and passed over.
     pub async fn read(&self) -> Result<EventBatch, OutboxError> {
         let mut state = self.state.lock().await;
         // What cannot be restored may still be read.
@@ -193,8 +200,8 @@ impl Outbox {
         }
     }
 
-    /// The events of `batch` in `range` are done with, for good. An error: the disk still has them, and a new process would deliver
-    /// them again.
+    /// Marks the events of `batch` in `range` as done with, for good. An error means that the disk still has them, and
+    /// that a new process would deliver them again.
     pub async fn mark_done(&self, batch: &EventBatch, range: std::ops::Range<usize>) -> Result<(), OutboxError> {
         let Some(rows) = batch.rows.get(range) else { return Ok(()) };
         let Some((last, ..)) = rows.last() else { return Ok(()) };
@@ -205,7 +212,7 @@ impl Outbox {
         forgotten
     }
 
-    /// Sees to it that the files are there and open.
+    /// Makes sure that the files are there and open; restores them where they are not.
     pub async fn check(&self) -> Result<(), OutboxError> {
         let mut state = self.state.lock().await;
         let restored = state.restore_files().await;
@@ -246,17 +253,19 @@ impl OutboxState {
         Ok(())
     }
 
-    /// The rows up to `last` wait no longer.
+    /// Notes that the rows up to `last` wait no longer, and removes them.
     async fn mark_delivered(&mut self, last: i64, (rows, bytes): (u64, u64)) -> Result<(), OutboxError> {
         self.delivered = last;
         self.waiting.0 = self.waiting.0.saturating_sub(rows);
         self.waiting.1 = self.waiting.1.saturating_sub(bytes);
+        // Last: where the disk is full and this fails, `delivered` still keeps the rows from being read again.
         self.table()?.remove(last).await?;
         self.removed = last;
         Ok(())
     }
 
-    /// Where nothing waits: a file that is large, or that cannot be emptied, goes.
+    /// Removes the file and makes a new one, where it is large or cannot be emptied. Only for a table in which nothing
+    /// waits.
     async fn shrink_empty(&mut self) -> Result<(), OutboxError> {
         self.waiting = (0, 0);
         let path = self.path();
@@ -276,7 +285,7 @@ impl OutboxState {
     }
 }
 
-/// The events of `rows`, and how many rows could not be read and their bytes.
+/// Parses `rows`; returns the events, and the number and bytes of rows that could not be read.
 fn parse(rows: Vec<OutboxRow>) -> (EventBatch, (u64, u64)) {
     let (mut batch, mut broken, mut before) = (EventBatch::default(), (0, 0), (0, 0));
     for OutboxRow { seq, event } in rows {

@@ -1,5 +1,5 @@
-//! Opening the table, and making it anew: from what an open file still says after somebody removed it, or from what can be
-//! read of a damaged one. A file that is damaged, or is not ours, is set aside and never deleted.
+//! Opening the table, and making it anew: from what an open file still holds after somebody removed it, or from what
+//! can be read of a damaged one. A file that is damaged, or is not ours, is set aside and never deleted.
 
 use std::fs;
 use std::io;
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::table::{OutboxTable, is_damage, wal_path};
 use super::{DropReason, OutboxError, OutboxLock, OutboxState, legacy_segments, remove};
 
-/// What came over from one table to another.
+/// Counts of a copy from one table to another.
 #[derive(Default)]
 struct CopyCounts {
     rows: u64,
@@ -25,6 +25,7 @@ impl OutboxState {
             Err(error) if is_damage(&error) => self.rebuild(true).await?,
             table => self.table = Some(table?),
         }
+        // Counting reads every row, so it finds damage that opening does not.
         let counted = self.count_rows().await;
         if counted.as_ref().is_err_and(OutboxError::is_damage) {
             self.rebuild(true).await?;
@@ -42,7 +43,8 @@ impl OutboxState {
         Ok(())
     }
 
-    /// Sees to it that the lock and the table's files are there: what is written to a file that was removed ends with the process.
+    /// Makes sure that the lock and the table's files are there: data written to a removed file is lost with the
+    /// process.
     pub(super) async fn restore_files(&mut self) -> Result<(), OutboxError> {
         let mut locked = Ok(());
         if !self.lock.identity.is_in_place() {
@@ -64,9 +66,10 @@ impl OutboxState {
         }
     }
 
-    /// Makes the table anew from what the open one still says. One that `is_damaged` is set aside.
+    /// Makes the table anew from what the open one still holds. One that `is_damaged` is set aside.
     pub(super) async fn rebuild(&mut self, is_damaged: bool) -> Result<(), OutboxError> {
         let (path, new) = (self.path(), self.new_path());
+        // Left by a rebuild that was broken off.
         remove(&wal_path(&new))?;
         remove(&new)?;
         let mut table = OutboxTable::open(&new).await?;
@@ -86,7 +89,7 @@ impl OutboxState {
             self.set_aside(&path)?;
         }
         if is_damaged {
-            // Whoever has counted what waits knows better.
+            // Of what was counted before the damage, all that could not be copied is lost.
             let (kept, lost) = (copied.rows, copied.lost.max(self.waiting.0.saturating_sub(copied.rows)));
             self.metrics.record_dropped(DropReason::Damaged, lost);
             tracing::error!(kept, lost, "the outbox (Events.Outbox) was damaged: what could be read is in a new file");
@@ -103,9 +106,10 @@ impl OutboxState {
         self.folder.join("outbox.new")
     }
 
-    /// Ends what a process that was killed had begun.
+    /// Finishes the rebuild of a process that was killed while the new file was whole and no file was at the path.
     async fn finish_rebuild(&self) -> Result<(), OutboxError> {
         let (path, new) = (self.path(), self.new_path());
+        // While the old file is there, the new one may not be whole: it is not used.
         if path.exists() || !new.exists() {
             return Ok(());
         }
@@ -116,6 +120,7 @@ impl OutboxState {
         Ok(fs::rename(new, path)?)
     }
 
+    /// Renames the file at `path`, and its log, to the first free name of the form `outbox.damaged.N`.
     fn set_aside(&self, path: &Path) -> io::Result<()> {
         let named = |number: u32| self.folder.join(format!("outbox.damaged.{number}"));
         let aside = (1..).map(named).find(|path| !path.exists()).unwrap_or_else(|| named(0));
@@ -128,7 +133,7 @@ impl OutboxState {
     }
 }
 
-/// An error where the file at `path`, which is closed, has left some of itself in its log: the disk had no room.
+/// Fails where the file at `path`, which is closed, has left some of itself in its log: the disk had no room.
 fn check_no_wal(path: &Path) -> io::Result<()> {
     if wal_path(path).exists() { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
 }

@@ -1,5 +1,5 @@
-//! One HTTP/1.1 request and its answer (RFC 9112). Our own because a paused answer must hold no more than a piece of its
-//! body, and because in the clear bodies go from socket to socket.
+//! One HTTP/1.1 request and its response (RFC 9112). Our own because a paused response must hold no more than a piece
+//! of its body, and because in the clear bodies go from socket to socket.
 
 use std::future::pending;
 use std::net::IpAddr;
@@ -21,12 +21,12 @@ use crate::listener::MAX_UNSENT_BYTES;
 use crate::socket::{ClientSocket, HEAD_BUFFER, RewoundSocket};
 use crate::write_deadline::WriteDeadline;
 
-/// Time that a client which sends no more may wait for an answer that has not begun.
+/// Time that a client which sends no more may wait for a response that has not begun.
 const HALF_CLOSED_TIMEOUT: Duration = Duration::from_secs(5);
-/// Bytes of further requests that are kept while an answer is under way.
+/// Most bytes of further requests that are kept while a response is under way.
 const MAX_READ_AHEAD: usize = 64 * 1024;
 
-/// One request and its answer.
+/// One request and its response.
 pub struct Http1Exchange<'a> {
     socket: &'a mut ClientSocket,
     request: Parts,
@@ -36,7 +36,7 @@ pub struct Http1Exchange<'a> {
     /// A write failed or was given up: no byte may follow it.
     is_broken: bool,
     answer: ResponseState,
-    /// Bytes before the next piece of the body, the answer's head first: they leave in one write with it.
+    /// Bytes before the next piece of the body, the response's head first: they leave in one write with it.
     pending: Vec<u8>,
     sent: u64,
 }
@@ -50,14 +50,14 @@ enum ClientCloseState {
     HalfClosed,
 }
 
-/// Progress of the answer.
+/// Progress of the response.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum ResponseState {
     None,
     Begun(StatusCode, ResponseFraming),
 }
 
-/// End of the answer's body.
+/// End of the response's body.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum ResponseFraming {
     /// After so many more bytes.
@@ -71,7 +71,7 @@ enum ResponseFraming {
 }
 
 impl<'a> Http1Exchange<'a> {
-    /// The request `request` that was read from `socket`.
+    /// Makes the exchange of `request`, whose head was read from `socket`.
     pub fn new(socket: &'a mut ClientSocket, request: Parts, keep_alive: bool, limits: ConnectionTimeouts) -> Self {
         Self {
             socket,
@@ -86,12 +86,12 @@ impl<'a> Http1Exchange<'a> {
         }
     }
 
-    /// Whether bytes are missing on the connection, so that nothing may follow on it.
+    /// Returns true where bytes are missing on the connection, so that nothing may follow on it.
     pub fn is_broken(&self) -> bool {
         self.is_broken
     }
 
-    /// Whether the connection can take another request: the answer is whole, and both sides want to.
+    /// Returns true where the connection can take another request: the response is whole, and both sides want to.
     pub fn is_reusable(&self) -> bool {
         let is_whole =
             matches!(self.answer, ResponseState::Begun(_, ResponseFraming::Length(0) | ResponseFraming::Ended));
@@ -103,7 +103,7 @@ impl<'a> Http1Exchange<'a> {
         if self.is_broken {
             return Err(DownstreamError::Closed);
         }
-        // Until all is written, also where this future is dropped.
+        // Broken until all is written, also where this future is dropped in the middle.
         self.is_broken = true;
         let pending = std::mem::take(&mut self.pending);
         if pending.is_empty() && tail.is_empty() {
@@ -116,11 +116,12 @@ impl<'a> Http1Exchange<'a> {
         Ok(())
     }
 
-    /// RFC 9112 §6.3, of the answer that begins with `status` and `headers`.
+    /// Returns the framing of the response that begins with `status` and `headers` (RFC 9112 §6.3).
     fn framing(&self, status: StatusCode, headers: &HeaderMap) -> ResponseFraming {
         if status == StatusCode::SWITCHING_PROTOCOLS {
             return ResponseFraming::UntilClose;
         }
+        // No content, whatever the headers say (RFC 9110 §6.4.1).
         let bodiless = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         if bodiless || self.request.method == Method::HEAD {
             return ResponseFraming::Length(0);
@@ -129,11 +130,12 @@ impl<'a> Http1Exchange<'a> {
         match length() {
             Some(length) => ResponseFraming::Length(length),
             None if self.request.version == Version::HTTP_11 => ResponseFraming::Chunked,
+            // HTTP/1.0 has no chunks (RFC 9112 §6.1).
             None => ResponseFraming::UntilClose,
         }
     }
 
-    /// Reads ahead until there is something to say of the client. Can be dropped and called again.
+    /// Reads ahead until the client has half-closed or gone. Can be dropped and called again.
     async fn watch(&mut self) -> ClientCloseState {
         while !self.socket.is_half_closed && self.socket.read_ahead.len() < MAX_READ_AHEAD {
             if self.socket.read_more(HEAD_BUFFER).await.is_err() {
@@ -172,9 +174,9 @@ impl Downstream for Http1Exchange<'_> {
         self.sent
     }
 
-    /// As much as the system takes before it makes a write wait. Twice that for a client that is seen to keep up: most of it
-    /// is on its way while the rest is written. At first less: a client that has only filled its window may be about to
-    /// pause. The system is asked only where that decides anything.
+    /// Returns as much as the system takes before it makes a write wait. Twice that for a client that is seen to keep
+    /// up: most of it is on its way while the rest is written. At first less: a client that has only filled its window
+    /// may be about to pause. The system is asked only where that decides anything.
     fn writable_bytes(&self) -> usize {
         let unsent = match self.answer {
             ResponseState::Begun(_, ResponseFraming::Length(left)) if left <= SMALL_PIECE as u64 => return SMALL_PIECE,
@@ -192,6 +194,7 @@ impl Downstream for Http1Exchange<'_> {
 
     fn socket(&self) -> Option<&TcpStream> {
         let counted = matches!(self.answer, ResponseState::Begun(_, ResponseFraming::Length(_)));
+        // Only a body of known length is sent without framing, and only after what is pending.
         self.socket.plain().filter(|_| counted && self.pending.is_empty() && !self.is_broken)
     }
 
@@ -207,6 +210,7 @@ impl Downstream for Http1Exchange<'_> {
     }
 
     async fn write_interim(&mut self, status: StatusCode, headers: &HeaderMap) -> Result<(), DownstreamError> {
+        // HTTP/1.0 knows no interim responses (RFC 9110 §15.2).
         if self.request.version != Version::HTTP_11 || self.answer != ResponseState::None {
             return Ok(());
         }
@@ -221,10 +225,13 @@ impl Downstream for Http1Exchange<'_> {
         }
         let framing = self.framing(status, &headers);
         self.answer = ResponseState::Begun(status, framing);
+        // The end of the connection is the end of such a body.
         self.keep_alive &= framing != ResponseFraming::UntilClose;
         let wire = &mut self.pending;
+        // Enough for most heads, which are then allocated once.
         wire.reserve(512);
         status_line(wire, status);
+        // A server with a clock sends `Date` (RFC 9110 §6.6.1).
         if !headers.contains_key(header::DATE) {
             wire.extend_from_slice(b"Date: ");
             wire.extend_from_slice(date().as_bytes());
@@ -235,6 +242,7 @@ impl Downstream for Http1Exchange<'_> {
         }
         wire.extend_from_slice(match (status, self.keep_alive) {
             (StatusCode::SWITCHING_PROTOCOLS, _) => b"Connection: Upgrade\r\n",
+            // HTTP/1.0 clients go on only where this says so; for HTTP/1.1 it is the default (RFC 9112 §9.3).
             (_, true) => b"Connection: keep-alive\r\n",
             (_, false) => b"Connection: close\r\n",
         });
@@ -284,8 +292,8 @@ impl Downstream for Http1Exchange<'_> {
     }
 
     async fn abort(&mut self) {
-        // Chunked or short of its length, the answer is visibly not whole once the connection is closed; else only a reset
-        // tells.
+        // Chunked or short of its length, the response is visibly not whole once the connection is closed; else only a
+        // reset tells.
         self.keep_alive = false;
         if !self.pending.is_empty() {
             // A head that nothing followed is still news; a client that it does not reach is gone.
@@ -308,6 +316,7 @@ impl Downstream for Http1Exchange<'_> {
     async fn read_body(&mut self) -> Result<Option<Bytes>, DownstreamError> {
         if self.body.awaits_continue() {
             self.body.continued();
+            // No 100 is needed for a client that sends already (RFC 9110 §10.1.1).
             if self.socket.read_ahead.is_empty() {
                 self.write_interim(StatusCode::CONTINUE, &HeaderMap::new()).await?;
             }
@@ -345,6 +354,7 @@ impl Downstream for Http1Exchange<'_> {
 
     async fn closed(&mut self) {
         if self.watch().await == ClientCloseState::HalfClosed {
+            // A client may half-close after its request and still read the response.
             pending::<()>().await;
         }
     }

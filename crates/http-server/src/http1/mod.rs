@@ -1,5 +1,5 @@
-//! One HTTP/1.1 connection of a client (RFC 9112): request heads are read here, within their time and size and checked as
-//! they came, so that no parser has smoothed them over.
+//! One HTTP/1.1 connection of a client (RFC 9112): request heads are read here, within their time and size, and checked
+//! as they came, so that no parser has smoothed them over.
 
 mod exchange;
 mod request_body;
@@ -31,7 +31,7 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
 /// Time for a client to take the connection's end.
 const CLOSE_TIME: Duration = Duration::from_secs(2);
 
-/// Serves `socket` to its end; gives it back where `h2c` and its first bytes are HTTP/2's.
+/// Serves `socket` to its end. Returns it where `h2c` is set and its first bytes are HTTP/2's.
 pub async fn serve<H: Handler>(
     handler: &Arc<H>,
     mut socket: ClientSocket,
@@ -72,13 +72,14 @@ async fn requests<H: Handler>(
     guard: &ConnectionGuard,
 ) -> ConnectionOutcome<H::Admitted> {
     let mut idle = limits.head;
-    // One wait of each kind for the whole connection: to begin anew with each request costs more than the request's route.
+    // One wait of each kind for the whole connection: a new one for each request costs more than finding its route.
     let mut stopping = pin!(guard.stopping());
     let mut overdue = pin!(tokio::time::sleep(idle));
     loop {
         overdue.as_mut().reset(tokio::time::Instant::now() + idle);
         let (raw, request) = match next_head(socket, overdue.as_mut(), limits.head, stopping.as_mut()).await {
             HeadOutcome::Whole(raw) if h2c && raw == PREFACE => {
+                // The HTTP/2 library reads the preface itself.
                 socket.read_ahead = [&raw[..], &socket.read_ahead[..]].concat()[..].into();
                 return ConnectionOutcome::Http2;
             }
@@ -101,6 +102,7 @@ async fn requests<H: Handler>(
         guard.activity().set_request(&request);
         let keep_alive = !guard.is_stopping() && request_head::wants_keep_alive(&request);
         let mut exchange = Http1Exchange::new(socket, request, keep_alive, limits);
+        // Boxed, so that an idle connection has no room for a request's state.
         if let Some(admitted) = Box::pin(handler.handle(&mut exchange)).await {
             return ConnectionOutcome::TakeOver(admitted, raw, exchange.request().uri.clone());
         }
@@ -126,8 +128,8 @@ enum HeadOutcome {
     None,
 }
 
-/// Waits for a whole request head: for its first byte until `overdue` or `stopping`, for the rest, blank lines before it
-/// included, no longer than `limit`.
+/// Waits for a whole request head: for its first byte until `overdue` or `stopping`, for the rest, blank lines before
+/// it included, no longer than `limit`.
 async fn next_head(
     socket: &mut ClientSocket,
     overdue: Pin<&mut Sleep>,
@@ -139,6 +141,7 @@ async fn next_head(
             return HeadOutcome::None;
         }
         let read = tokio::select! {
+            // Bytes first: a request that is there is served, even where shutdown begins at the same moment.
             biased;
             read = socket.first_read() => read.ok(),
             () = stopping => None,

@@ -1,5 +1,5 @@
-//! The framing of an HTTP/1.1 request's body (RFC 9112 §6, §7.1), without I/O. The head has been checked before: it gives
-//! one length or one encoding, or neither.
+//! The framing of an HTTP/1.1 request's body (RFC 9112 §6, §7.1), without I/O. The head has been checked before: it
+//! gives one length or one encoding, or neither.
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::{HeaderMap, header};
@@ -7,12 +7,12 @@ use http::{HeaderMap, header};
 use http_semantics::chunked::{self, MalformedChunk};
 use http_semantics::headers::expects_continue;
 
-/// Bytes that are read at once at most.
+/// Most bytes that are read at once.
 const MAX_READ_BYTES: usize = 64 * 1024;
 
 /// Pieces below this many bytes are copied.
 const COPY_BELOW_BYTES: usize = 4 * 1024;
-/// Bytes of a line that begins a chunk and has no extension, at most.
+/// Most bytes of a chunk's size line without an extension: 16 hexadecimal digits, CR and LF.
 const SIZE_LINE: usize = 18;
 /// Most bytes of all chunk extensions of a body (RFC 9112 §7.1.1 asks for a limit).
 const MAX_EXTENSIONS: usize = 16 * 1024;
@@ -43,7 +43,7 @@ enum DecoderState {
     Trailers,
 }
 
-/// Outcome of a look at the bytes that are there.
+/// Outcome of reading from the bytes that are there.
 #[derive(Debug, PartialEq, Eq)]
 pub enum BodyStep {
     /// The next bytes of the body.
@@ -55,10 +55,11 @@ pub enum BodyStep {
 }
 
 impl RequestBodyDecoder {
-    /// The body that `headers` announce.
+    /// Makes the decoder of the body that `headers` announce (RFC 9112 §6.3).
     pub fn from_headers(headers: &HeaderMap) -> Self {
         // A length that is no number was refused with the head.
         let length = || headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok();
+        // It is `chunked`: any other encoding was refused with the head.
         let rest = if headers.contains_key(header::TRANSFER_ENCODING) {
             DecoderState::ChunkSize
         } else {
@@ -68,27 +69,28 @@ impl RequestBodyDecoder {
         Self { rest, awaits_continue, trailers: None, extensions: 0 }
     }
 
-    /// Whether nothing more will come.
+    /// Returns true where nothing more of the body will come.
     pub fn is_over(&self) -> bool {
         self.rest == DecoderState::None
     }
 
-    /// Whether the client sends only when it is told to.
+    /// Returns true where the client waits for `100 Continue` before it sends.
     pub fn awaits_continue(&self) -> bool {
         self.awaits_continue
     }
 
-    /// Notes that the client has been told to send, or sends all the same.
+    /// Notes that `100 Continue` was sent, or is not needed.
     pub fn continued(&mut self) {
         self.awaits_continue = false;
     }
 
-    /// The trailer fields, once the end was reached.
+    /// Takes the trailer fields, once the end was reached.
     pub fn take_trailers(&mut self) -> Option<HeaderMap> {
         self.trailers.take()
     }
 
-    /// Takes the next bytes of the body from the front of `ahead`; bytes behind its end stay there.
+    /// Takes the next bytes of the body from the front of `ahead`; bytes behind its end stay there. Fails where a chunk
+    /// is malformed, or the extensions of all chunks exceed their limit.
     pub fn next(&mut self, ahead: &mut BytesMut) -> Result<BodyStep, MalformedChunk> {
         loop {
             match &mut self.rest {
@@ -100,6 +102,7 @@ impl RequestBodyDecoder {
                     }
                     let taken = wanted.min(ahead.len());
                     *left -= taken as u64;
+                    // A counted body ends here; behind a chunk its line end follows.
                     if self.rest == DecoderState::Length(0) {
                         self.rest = DecoderState::None;
                     }
@@ -115,6 +118,8 @@ impl RequestBodyDecoder {
                 DecoderState::ChunkSize => match chunked::size_line(ahead)? {
                     Some((length, size)) => {
                         ahead.advance(length);
+                        // Extensions are dropped; without a limit a body of tiny chunks could cost far more than it
+                        // carries.
                         self.extensions += length.saturating_sub(SIZE_LINE);
                         if self.extensions > MAX_EXTENSIONS {
                             return Err(MalformedChunk);
@@ -136,7 +141,7 @@ impl RequestBodyDecoder {
     }
 }
 
-/// A small piece is copied: as a part of the buffer it would keep all of it.
+/// Takes `count` bytes off the front. A small piece is copied: as a part of the buffer it would keep all of it.
 fn take(ahead: &mut BytesMut, count: usize) -> Bytes {
     if count >= COPY_BELOW_BYTES {
         return ahead.split_to(count).freeze();

@@ -1,4 +1,4 @@
-//! The head of an HTTP/1 request: where it ends, and what it says. Checked strictly before it is parsed.
+//! The head of an HTTP/1 request: finding its end, and parsing it. Checked strictly before it is parsed.
 
 use std::mem::MaybeUninit;
 
@@ -21,8 +21,8 @@ pub enum RequestHeadError {
     Malformed(RefusalDetail),
 }
 
-/// The end of the head at the front of `buffer`, searched from `from` on. Heads with bare line feeds end here too, for the
-/// check to refuse them.
+/// Returns the end of the head at the front of `buffer`, searched from `from` on; `None` where it is not there yet.
+/// Heads with bare line feeds end here too, for the check to refuse them.
 pub fn find_end(buffer: &[u8], from: usize) -> Option<usize> {
     let after_lines = memchr_iter(b'\n', &buffer[from..]).map(|at| from + at + 1);
     after_lines.into_iter().find_map(|at| match buffer[at..] {
@@ -32,10 +32,13 @@ pub fn find_end(buffer: &[u8], from: usize) -> Option<usize> {
     })
 }
 
-/// The request with the head `head`; its target and values are parts of it.
+/// Parses the request with the head `head`; its target and values are parts of it. Fails where the head is malformed or
+/// has more than [`MAX_HEADERS`] lines.
 pub fn parse(head: &Bytes) -> Result<Parts, RequestHeadError> {
+    // First, because the parser accepts more than RFC 9112 allows, such as bare line feeds.
     head_syntax::check(head).map_err(|fault| RequestHeadError::Malformed(fault.to_string().into()))?;
     let malformed = || RequestHeadError::Malformed("the request's head is malformed".into());
+    // Not initialised: few requests use most of the lines.
     let mut lines = [const { MaybeUninit::uninit() }; MAX_HEADERS];
     let mut parsed = httparse::Request::new(&mut []);
     match parsed.parse_with_uninit_headers(head, &mut lines) {
@@ -65,7 +68,7 @@ pub fn empty_parts() -> Parts {
     http::Request::new(()).into_parts().0
 }
 
-/// Whether the client wants to go on with the connection (RFC 9112 §9.3).
+/// Returns true where the client wants to go on with the connection (RFC 9112 §9.3).
 pub fn wants_keep_alive(request: &Parts) -> bool {
     let names = |option: &str| has_token(&request.headers, &header::CONNECTION, option);
     !names("close") && (request.version == Version::HTTP_11 || names("keep-alive"))

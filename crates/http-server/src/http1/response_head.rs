@@ -1,19 +1,20 @@
-//! The head of an HTTP/1.1 answer on the wire (RFC 9112 §4, §5).
+//! The head of an HTTP/1.1 response on the wire (RFC 9112 §4, §5).
 
 use std::time::SystemTime;
 
 use http::{HeaderMap, HeaderName, StatusCode, header};
 
-/// The status line, with CR LF.
+/// Writes the status line, with CR LF.
 pub fn status_line(wire: &mut Vec<u8>, status: StatusCode) {
     wire.extend_from_slice(b"HTTP/1.1 ");
     wire.extend_from_slice(status.as_str().as_bytes());
+    // The space stays where no reason phrase follows (RFC 9112 §4).
     wire.extend_from_slice(b" ");
     wire.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes());
     wire.extend_from_slice(b"\r\n");
 }
 
-/// Fields, and the empty line behind them.
+/// Writes the fields, and the empty line behind them.
 pub fn write_fields(wire: &mut Vec<u8>, fields: &HeaderMap) {
     for (name, value) in fields {
         write_name(wire, name);
@@ -24,7 +25,7 @@ pub fn write_fields(wire: &mut Vec<u8>, fields: &HeaderMap) {
     wire.extend_from_slice(b"\r\n");
 }
 
-/// As people write names, for old players that compare them letter by letter.
+/// Writes a name with capital letters, for old clients that compare names letter by letter.
 fn write_name(wire: &mut Vec<u8>, name: &HeaderName) {
     match *name {
         header::ETAG => wire.extend_from_slice(b"ETag"),
@@ -40,7 +41,8 @@ fn write_name(wire: &mut Vec<u8>, name: &HeaderName) {
     }
 }
 
-/// The time as a `Date` header names it. Formatting costs less than keeping a cached one in step.
+/// Returns the time in the form of a `Date` header (RFC 9110 §5.6.7). Formatting costs less than keeping a cached one
+/// in step.
 #[expect(clippy::disallowed_methods, reason = "the time of the answer, which no test moves")]
 pub fn date() -> String {
     httpdate::fmt_http_date(SystemTime::now())

@@ -25,7 +25,7 @@ pub struct ConnectionTakeover {
 }
 
 impl ConnectionTakeover {
-    /// The connection `socket`, of which `head` was used already: that of a request for `target`. A write on it may wait for
+    /// Takes over `socket` from a request for `target`, whose `head` was read already. A write on it may wait for
     /// `limit`.
     pub fn new(
         mut socket: ClientSocket,
@@ -34,6 +34,7 @@ impl ConnectionTakeover {
         limit: Duration,
         guard: Arc<ConnectionGuard>,
     ) -> Self {
+        // The new owner reads the request from its first byte, then what was read ahead.
         let mut read = BytesMut::from(head);
         read.unsplit(std::mem::take(&mut socket.read_ahead));
         socket.read_ahead = read;
@@ -42,17 +43,17 @@ impl ConnectionTakeover {
         Self { peer, is_tls, target, stream, _guard: guard }
     }
 
-    /// The target of its first request, without the credentials that stand in the head.
+    /// Returns the target of the first request, without the credentials that stand in the head.
     pub fn target(&self) -> &Uri {
         &self.target
     }
 
-    /// The other end of the connection.
+    /// Returns the address of the other end of the connection.
     pub fn peer(&self) -> IpAddr {
         self.peer
     }
 
-    /// Whether it has TLS.
+    /// Returns true where the connection has TLS.
     pub fn is_tls(&self) -> bool {
         self.is_tls
     }

@@ -1,4 +1,4 @@
-//! One HTTP/2 stream: a request and its answer (RFC 9113 §8).
+//! One HTTP/2 stream: a request and its response (RFC 9113 §8).
 
 use std::future::poll_fn;
 use std::net::IpAddr;
@@ -17,7 +17,7 @@ use crate::downstream::{Downstream, DownstreamError};
 use crate::http1::date;
 use http_semantics::headers::expects_continue;
 
-/// One request and its answer.
+/// One request and its response.
 pub struct Http2Exchange {
     request: Parts,
     request_body: RecvStream,
@@ -26,9 +26,9 @@ pub struct Http2Exchange {
     respond: SendResponse<Bytes>,
     client: ClientConnectionInfo,
     status: Option<StatusCode>,
-    /// The answer's head until something follows it: a bodiless answer is one frame.
+    /// The response's head until something follows it: a response without a body is one frame.
     head: Option<Response<()>>,
-    /// The answer's body, once the head is sent.
+    /// The response's body, once the head is sent.
     body: Option<SendStream<Bytes>>,
     /// Bytes of the body to come, where they are known.
     left: Option<u64>,
@@ -37,7 +37,7 @@ pub struct Http2Exchange {
 }
 
 impl Http2Exchange {
-    /// The request of a stream of `client`.
+    /// Makes the exchange of a stream of `client`.
     pub fn new(request: Parts, body: RecvStream, respond: SendResponse<Bytes>, client: ClientConnectionInfo) -> Self {
         let awaits_continue = !body.is_end_stream() && expects_continue(&request.headers);
         Self {
@@ -65,7 +65,8 @@ impl Http2Exchange {
         Ok(())
     }
 
-    /// Waits for room in the windows of stream and connection.
+    /// Waits for room in the flow-control windows of stream and connection (RFC 9113 §5.2). Returns the bytes that can
+    /// be sent, at least 1 and at most `wanted`.
     async fn capacity(&mut self, wanted: usize) -> Result<usize, DownstreamError> {
         let limit = self.client.limits.write;
         let body = self.body.as_mut().ok_or(DownstreamError::Misused)?;
@@ -108,10 +109,11 @@ impl Downstream for Http2Exchange {
         self.sent
     }
 
-    /// The connection has other streams.
+    /// Does nothing: the connection has other streams.
     fn close_after(&mut self) {}
 
     async fn write_interim(&mut self, status: StatusCode, headers: &HeaderMap) -> Result<(), DownstreamError> {
+        // Interim responses come before the final one (RFC 9110 §15.2).
         if self.status.is_some() {
             return Ok(());
         }
@@ -124,9 +126,11 @@ impl Downstream for Http2Exchange {
         if self.status.is_some() || status.is_informational() {
             return Err(DownstreamError::Misused);
         }
+        // A server with a clock sends `Date` (RFC 9110 §6.6.1).
         if let (false, Ok(date)) = (headers.contains_key(header::DATE), HeaderValue::from_str(&date())) {
             headers.insert(header::DATE, date);
         }
+        // 204, 304 and responses to HEAD have no content, whatever their headers say (RFC 9110 §6.4.1).
         let bodiless = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         let length = || headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok();
         self.left = if bodiless || self.request.method == Method::HEAD { Some(0) } else { length() };
@@ -136,7 +140,7 @@ impl Downstream for Http2Exchange {
         Ok(())
     }
 
-    /// The windows may not have room for it yet, so it needs a copy of its own.
+    /// Copies the bytes, because the windows may not have room for them yet.
     async fn write(&mut self, bytes: &[u8]) -> Result<(), DownstreamError> {
         self.write_owned(Bytes::copy_from_slice(bytes)).await
     }
@@ -179,7 +183,7 @@ impl Downstream for Http2Exchange {
     async fn abort(&mut self) {
         if !self.is_ended {
             self.is_ended = true;
-            // The head goes first, so that the status is known.
+            // The head goes first, so that the client learns the status.
             let _ = self.send_head(false);
             self.respond.send_reset(Reason::INTERNAL_ERROR);
         }
@@ -216,13 +220,15 @@ impl Downstream for Http2Exchange {
     }
 
     async fn drain(&mut self) {
+        // A client that waits for 100 and gets a final response need not send the body (RFC 9110 §10.1.1).
         if !self.awaits_continue {
             let rest = async { while let Ok(Some(_)) = self.read_body().await {} };
             let _ = timeout(DRAIN_TIMEOUT, rest).await;
         }
     }
 
-    /// What it sends of a body stays in its window: only a reset, or the connection's end, is its leaving.
+    /// Resolves at a reset or at the end of the connection. Bytes of a request's body do not count: they stay in the
+    /// stream's window.
     async fn closed(&mut self) {
         let _ = match &mut self.body {
             Some(body) => poll_fn(|cx| body.poll_reset(cx)).await,
@@ -237,7 +243,7 @@ impl Downstream for Http2Exchange {
 
 impl Drop for Http2Exchange {
     fn drop(&mut self) {
-        // Left without an end, a clean one must not be read into it.
+        // A response that was left without an end must not look whole to the client.
         if !self.is_ended {
             self.respond.send_reset(Reason::INTERNAL_ERROR);
         }

@@ -1,5 +1,5 @@
-//! One HTTP/2 connection of a client (RFC 9113), over the h2 library. Each stream is answered by a task of its own, on the
-//! worker of the connection.
+//! One HTTP/2 connection of a client (RFC 9113), over the h2 library. Each stream is answered by a task of its own, on
+//! the worker of the connection.
 
 mod exchange;
 mod request_check;
@@ -21,9 +21,10 @@ use super::socket::{ClientSocket, RewoundSocket};
 use super::write_deadline::WriteDeadline;
 use super::{ConnectionTimeouts, Handler, MAX_HEAD};
 
-/// Streams of a connection at once.
+/// Most streams of a connection at once; RFC 9113 §6.5.2 recommends no fewer.
 const MAX_STREAMS: u32 = 100;
-/// Tasks of a connection at once, those of streams that were reset among them.
+/// Most tasks of a connection at once. A reset frees its stream before its task has ended, so that a client which
+/// resets all its streams would else have any number of tasks.
 const MAX_TASKS: usize = 2 * MAX_STREAMS as usize;
 /// Time for what is left of a connection that is told to go (RFC 9113 §6.8) and has no streams.
 const CLOSE_TIME: Duration = Duration::from_secs(2);
@@ -50,6 +51,7 @@ pub async fn serve<H: Handler>(
     builder
         .max_header_list_size(MAX_HEAD as u32)
         .max_concurrent_streams(MAX_STREAMS)
+        // For each stream: beyond this, h2 grants no more capacity to a stream that the client does not read.
         .max_send_buffer_size(2 * MAX_UNSENT_BYTES);
     let Ok(Ok(mut connection)) = timeout(limits.head, builder.handshake::<_, Bytes>(stream)).await else { return };
     let streams = TaskTracker::new();
@@ -63,6 +65,7 @@ pub async fn serve<H: Handler>(
             tokio::time::sleep(patience).await;
         };
         tokio::select! {
+            // Shutdown first: a busy connection always has a request ready.
             biased;
             () = &mut stopping, if !is_told => {
                 connection.graceful_shutdown();
@@ -84,6 +87,8 @@ pub async fn serve<H: Handler>(
                 if is_told {
                     return;
                 }
+                // By GOAWAY, so that a client whose request crosses it knows that the request was not taken (RFC 9113
+                // §6.8).
                 connection.graceful_shutdown();
                 (patience, is_told) = (CLOSE_TIME, true);
             }

@@ -8,13 +8,15 @@ use crate::MAX_HEADERS;
 use crate::RequestHeadError;
 use http_semantics::head_syntax;
 
-/// Checks the head, and makes one cookie field of its crumbs (§8.2.3).
+/// Checks the head, and makes one cookie field of its crumbs (§8.2.3). Fails where it is malformed or has more than
+/// [`MAX_HEADERS`] lines.
 pub fn check(request: &mut Parts) -> Result<(), RequestHeadError> {
     let malformed = |detail: &'static str| Err(RequestHeadError::Malformed(detail.into()));
     if request.headers.len() > MAX_HEADERS {
         return Err(RequestHeadError::TooLong);
     }
     let path = request.uri.path();
+    // `*` is for OPTIONS only, and CONNECT has no path (RFC 9113 §8.3.1, §8.5).
     let has_path = path.starts_with('/') || (path == "*" && request.method == Method::OPTIONS);
     if !has_path && request.method != Method::CONNECT {
         return malformed(":path is malformed: expected a path that begins with '/'");
@@ -27,6 +29,7 @@ pub fn check(request: &mut Parts) -> Result<(), RequestHeadError> {
     }
     match (authority, host) {
         (None, None) => return malformed(":authority is missing: expected it, or Host, in every request"),
+        // RFC 9113 §8.3.1. A route chosen by one and a destination that reads the other would disagree.
         (Some(authority), Some(host)) if !authority.eq_ignore_ascii_case(host) => {
             return malformed(":authority and Host name different hosts: expected the same");
         }
@@ -35,6 +38,7 @@ pub fn check(request: &mut Parts) -> Result<(), RequestHeadError> {
         }
         _ => {}
     }
+    // Checked because the request may go on over HTTP/1.1, where two lengths are a way to smuggle one (RFC 9112 §11.2).
     let lengths = request.headers.get_all(header::CONTENT_LENGTH);
     let sound = lengths.iter().map(HeaderValue::as_bytes).all(head_syntax::is_content_length);
     if !sound || lengths.iter().count() > 1 {

@@ -60,8 +60,8 @@ impl XForwardedTransform {
     pub(super) fn apply(&self, headers: &mut HeaderMap, origin: &OriginalRequest<'_>, prefix: &str) {
         let XForwardedActions { client, proto, host, prefix: prefix_action } = self.actions;
         let [for_name, proto_name, host_name, prefix_name] = &self.names;
-        // Canonical: on an IPv6 listener an IPv4 client has the address `::ffff:a.b.c.d`, which few destinations
-        // understand.
+        // Canonical: on an IPv6 listener an IPv4 client has the address `::ffff:a.b.c.d`; the destination gets the IPv4
+        // form.
         write(headers, for_name, client, &origin.client.to_canonical().to_string());
         write(headers, proto_name, proto, origin.scheme);
         write(headers, host_name, host, origin.host.unwrap_or_default());
@@ -91,7 +91,7 @@ pub struct ForwardedTransform {
 pub enum NodeFormat {
     /// By its address.
     Ip,
-    /// As `unknown`.
+    /// The word `unknown`.
     Unknown,
 }
 

@@ -1,4 +1,4 @@
-//! What each transform does, and the defaults around them.
+//! Tests of each transform, and of the defaults around them.
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
@@ -47,7 +47,7 @@ fn transformed(transforms: &[Transform], target: &str, sent: &[(&str, &str)]) ->
     outgoing
 }
 
-/// `X-ForwardedTransform` off, so that only what a test is about is there.
+/// `X-Forwarded-*` off, so that only the subject of a test is there.
 fn quiet() -> Transform {
     let off = XForwardedActions {
         client: ForwardedHeaderAction::Off,
