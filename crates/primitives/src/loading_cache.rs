@@ -64,15 +64,19 @@ impl<V: Clone + Send + Sync + 'static> LoadingCache<V> {
         };
         let asking = self.join_or_start(key, ask);
         let is_hurried = stale.is_some() && self.backoff_until.lock().is_some_and(|until| Instant::now() < until);
+        // `None`: a source that answers, but slowly. It has not failed: nobody else is hurried for it, so that the next
+        // load after the backoff may take its time, and no value is used on for ever.
         let answer = match is_hurried {
-            true => tokio::time::timeout(HURRY, asking.clone()).await.ok().flatten(),
-            false => asking.clone().await,
+            true => tokio::time::timeout(HURRY, asking.clone()).await.ok(),
+            false => Some(asking.clone().await),
         };
-        if let Some(value) = &answer {
+        if let Some(Some(value)) = &answer {
             self.insert_loaded(key, &asking, value, self.fresh);
-            return answer;
+            return answer.flatten();
         }
-        *self.backoff_until.lock() = Some(Instant::now() + FAILURE_BACKOFF);
+        if answer.is_some() {
+            *self.backoff_until.lock() = Some(Instant::now() + FAILURE_BACKOFF);
+        }
         // Fresh for the backoff time only: the source is not asked for this key again before.
         if let Some(value) = &stale {
             self.insert_loaded(key, &asking, value, FAILURE_BACKOFF);
@@ -144,6 +148,24 @@ mod tests {
         let used = memo.cached.usage();
         assert!((BYTES / 4..=BYTES).contains(&used), "{used}");
         assert!(memo.cached.entries() * 20_000 <= BYTES, "{} entries", memo.cached.entries());
+    }
+
+    #[tokio::test]
+    async fn a_source_that_failed_once_and_is_slow_then_is_not_hurried_for_ever() {
+        let memo = LoadingCache::new(BYTES, Duration::ZERO, true, |_: &u32| 0);
+        assert_eq!(memo.get("key", || async { Some(1) }).await, Some(1));
+        assert_eq!(memo.get("key", || async { None }).await, Some(1), "it failed: the old value");
+        let slow = || async {
+            tokio::time::sleep(2 * HURRY).await;
+            Some(2)
+        };
+        let begun = Instant::now();
+        // Others ask all the time, of another key; the backoff of one second must end all the same.
+        memo.get("other", || async { Some(1) }).await;
+        while memo.get("key", slow).await != Some(2) {
+            assert!(begun.elapsed() < 5 * FAILURE_BACKOFF, "the old value is used on");
+            memo.get("other", slow).await;
+        }
     }
 
     #[tokio::test]

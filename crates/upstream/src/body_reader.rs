@@ -1,4 +1,4 @@
-//! A response body in one buffer: what is available of it, and how it ends (RFC 9112 §6–7).
+//! A response body in one buffer: the bytes that are available of it, and where it ends (RFC 9112 §6–7).
 
 use std::io;
 
@@ -10,55 +10,55 @@ use super::connection::{ExchangeError, UpstreamStream};
 use super::splice::{self, SpliceOutcome, SplicePipes};
 use http_semantics::chunked;
 
-/// How a body ends.
+/// Framing of a body: the rule that determines its end (RFC 9112 §6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyFraming {
-    /// After so many more bytes.
+    /// Ends after this many more bytes.
     Length(u64),
-    /// By chunks.
+    /// Ends with the last chunk and its trailer section.
     Chunked(ChunkState),
-    /// With the connection.
+    /// Ends with the connection.
     UntilClose,
 }
 
-/// Where in the chunked coding the reader stands.
+/// Position of the reader in the chunked coding (RFC 9112 §7.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ChunkState {
-    /// Before a size line.
+    /// Before the line with a chunk's size.
     Size,
-    /// In a chunk with so many bytes to come.
+    /// Inside a chunk, with this many bytes to come.
     Data(u64),
-    /// Before the line end after a chunk.
+    /// Before the line end that follows a chunk.
     End,
-    /// In the trailer section.
+    /// Inside the trailer section.
     Trailer,
     /// After the last byte.
     Done,
 }
 
 impl BodyFraming {
-    /// A chunked body at its beginning.
+    /// Returns the framing of a chunked body at its beginning.
     pub fn chunked() -> Self {
         Self::Chunked(ChunkState::Size)
     }
 }
 
-/// The buffer between the connection and whoever uses the body.
+/// Reader of one body, with the buffer between the connection and the user of the body.
 pub struct BodyReader {
     buffer: Vec<u8>,
-    /// Where the available bytes begin and end.
+    /// Beginning and end of the available bytes in `buffer`; bytes after `end` are unread.
     start: usize,
     end: usize,
     framing: BodyFraming,
     content_length: Option<u64>,
-    /// Whether its bytes can be passed on without being read.
+    /// False once splicing turned out to be impossible on this connection.
     can_splice: bool,
-    /// The connection broke when its bytes were passed on.
+    /// True if the connection broke while bytes were spliced.
     broken: bool,
 }
 
 impl BodyReader {
-    /// A body whose first bytes may stand in `buffer` behind `head_length`.
+    /// Creates a reader for a body whose first bytes may stand in `buffer` after `head_length` bytes.
     pub fn new(buffer: Vec<u8>, head_length: usize, framing: BodyFraming) -> Self {
         let announced = if let BodyFraming::Length(length) = framing { Some(length) } else { None };
         Self {
@@ -72,31 +72,32 @@ impl BodyReader {
         }
     }
 
-    /// The announced length.
+    /// Returns the announced length in bytes; `None` where the framing is another.
     pub fn content_length(&self) -> Option<u64> {
         self.content_length
     }
 
-    /// The bytes made available last.
+    /// Returns the bytes made available last.
     pub fn available(&self) -> &[u8] {
         &self.buffer[self.start..self.end]
     }
 
-    /// Whether bytes came behind the body's end: the connection cannot be used again.
+    /// Returns true if bytes came after the end of the body; the connection must then not be used again.
     pub fn has_surplus(&self) -> bool {
         self.end < self.buffer.len()
     }
 
-    /// Drops the available bytes and makes those available that are already in the buffer; true when there are any, or
-    /// when the body is at its end and no read is needed to know it.
+    /// Drops the available bytes and makes those available that are already in the buffer. Returns true if there are
+    /// any. Fails with `Malformed` on a bad chunk.
     pub fn next_buffered(&mut self) -> Result<bool, ExchangeError> {
         self.start = self.end;
         self.step()?;
         Ok(self.start < self.end)
     }
 
-    /// Reads until bytes are available, about `room` at most, or with `passing` until there are some to be passed; false at
-    /// the clean end.
+    /// Reads until bytes are available, about `room` at most, and returns true; false at the clean end. With `passing`
+    /// it may also return true when bytes are there to be spliced and none are available. Fails with `Truncated`,
+    /// `Reset` or `Malformed`.
     pub async fn fill(
         &mut self,
         io: &mut UpstreamStream,
@@ -111,23 +112,27 @@ impl BodyReader {
             if self.is_done() {
                 return Ok(false);
             }
+            // A body that waits for the store holds no buffer.
             if self.end == self.buffer.len() && !io.has_more() {
                 buffers.keep(self.take_buffer());
             }
+            // The system reported the error to splice(2) and would not report it to a read again.
             if self.broken {
                 return Err(ExchangeError::Reset(io::ErrorKind::ConnectionReset.into()));
             }
             io.readable().await.map_err(ExchangeError::Reset)?;
             if passing && self.can_splice(io, room) {
-                // As reading does by itself: a body that is always there leaves the thread to others in between.
+                // As a read does by itself: a body whose bytes are always there lets other tasks of the thread run in
+                // between.
                 consume_budget().await;
                 return Ok(true);
             }
             self.make_room(room, buffers);
             match io.read(&mut self.buffer).await {
+                // The only framing for which the end of the connection is the end of the body (RFC 9112 §6.3).
                 Ok(0) if self.framing == BodyFraming::UntilClose => return Ok(false),
                 Ok(0) => return Err(ExchangeError::Truncated),
-                // TLS says so where the end came without its own.
+                // TLS without close_notify: the body may be cut off (RFC 9112 §9.8).
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(ExchangeError::Truncated),
                 Err(error) => return Err(ExchangeError::Reset(error)),
                 Ok(_) => self.step()?,
@@ -135,15 +140,16 @@ impl BodyReader {
         }
     }
 
-    /// Whether about `room` bytes of `io` are better passed than read.
+    /// Returns true if about `room` bytes of `io` are better spliced than read.
     fn can_splice(&self, io: &UpstreamStream, room: usize) -> bool {
         let worth = |length: u64| length >= splice::MIN_SPLICE_BYTES as u64;
+        // Chunk lines must be read, so only a body of known length can be spliced.
         let large = worth(room as u64) && matches!(self.framing, BodyFraming::Length(left) if worth(left));
         large && self.can_splice && matches!(io, UpstreamStream::Plain(_))
     }
 
-    /// Passes about `room` bytes that are there from `from` to `to`, and says how many; those that `to` does not take now
-    /// are available then. An error is that of `to`.
+    /// Moves up to `room` bytes of the body that are there from `from` to `to`, and returns how many. Bytes that `to`
+    /// does not accept are made available. An error is one of `to`.
     pub fn splice_to(
         &mut self,
         from: &TcpStream,
@@ -158,6 +164,7 @@ impl BodyReader {
             SpliceOutcome::Bytes(passed) => {
                 self.framing = BodyFraming::Length(left - (passed + rest.len()) as u64);
                 if !rest.is_empty() {
+                    // Bytes in `rest` have left the socket too. This cannot underflow: `room` is at most `left`.
                     (self.start, self.end) = (0, rest.len());
                     self.buffer = rest;
                 }
@@ -165,6 +172,7 @@ impl BodyReader {
             }
             SpliceOutcome::NothingAvailable => Ok(0),
             SpliceOutcome::Unsupported => {
+                // Not an error: the next `fill` reads instead.
                 self.can_splice = false;
                 Ok(0)
             }
@@ -176,25 +184,26 @@ impl BodyReader {
         }
     }
 
-    /// Gives its buffer up, with what is available.
+    /// Takes the buffer out, with the bytes that are available.
     pub fn take_buffer(&mut self) -> Vec<u8> {
         (self.start, self.end) = (0, 0);
         std::mem::take(&mut self.buffer)
     }
 
-    /// Whether the body's last byte has been taken.
+    /// Returns true if the last byte of the body has been taken from the connection.
     pub fn is_done(&self) -> bool {
         matches!(self.framing, BodyFraming::Length(0) | BodyFraming::Chunked(ChunkState::Done))
     }
 
-    /// Nothing is available: moves unread bytes (part of a chunk line at most) to the front of a buffer with `room` and not
-    /// much more.
+    /// Prepares the buffer for a read of `room` bytes, without being much larger. Needs that nothing is available.
+    /// Keeps unread bytes, which are part of a chunk line at most.
     fn make_room(&mut self, room: usize, buffers: &BufferPool) {
         let capacity = self.capacity_for(room);
         if has_fitting_capacity(&self.buffer, capacity) {
             self.buffer.drain(..self.end);
         } else {
             let unread = &self.buffer[self.end..];
+            // At least one free byte, or the read would have to grow the buffer.
             let mut buffer = buffers.take(capacity.max(unread.len() + 1));
             buffer.extend_from_slice(unread);
             buffers.keep(std::mem::replace(&mut self.buffer, buffer));
@@ -202,13 +211,14 @@ impl BodyReader {
         (self.start, self.end) = (0, 0);
     }
 
-    /// Of `room`, what the body can still need, and a byte more: a read that is not filled says that there is no more.
+    /// Returns how much of `room` the body can still need, plus one byte: a read that does not fill the buffer says
+    /// that there is no more.
     fn capacity_for(&self, room: usize) -> usize {
         let BodyFraming::Length(left) = self.framing else { return room };
         usize::try_from(left).map_or(room, |left| room.min(left.saturating_add(self.available().len() + 1)))
     }
 
-    /// Makes available what of the unread bytes belongs to the body.
+    /// Makes those unread bytes available that belong to the body, and consumes chunk framing before them.
     fn step(&mut self) -> Result<(), ExchangeError> {
         loop {
             let unread = self.buffer.len() - self.end;
@@ -223,6 +233,7 @@ impl BodyReader {
                     self.framing = BodyFraming::Length(left - taken as u64);
                     return Ok(());
                 }
+                // One chunk at a time: the available bytes must be contiguous, and framing follows.
                 BodyFraming::Chunked(ChunkState::Data(left)) if unread > 0 => {
                     let taken = usize::try_from(left).map_or(unread, |left| left.min(unread));
                     self.end += taken;
@@ -244,7 +255,8 @@ impl BodyReader {
         }
     }
 
-    /// The length of the framing at the unread bytes and the state behind it; `None` while it is not whole.
+    /// Parses the framing at the unread bytes; returns its length and the state after it, or `None` while it is
+    /// incomplete.
     fn framing_line(&self, state: ChunkState) -> Result<Option<(usize, ChunkState)>, ExchangeError> {
         let unread = &self.buffer[self.end..];
         let next = match state {
@@ -254,6 +266,7 @@ impl BodyReader {
                 })
             }),
             ChunkState::End => chunked::data_end(unread).map(|line| line.map(|length| (length, ChunkState::Size))),
+            // Trailers of a store are of no use here: only their length matters.
             ChunkState::Trailer => {
                 chunked::trailer_section(unread).map(|all| all.map(|(length, _)| (length, ChunkState::Done)))
             }
@@ -269,7 +282,7 @@ mod tests {
 
     use super::*;
 
-    /// Feeds `wire` in pieces of `step` bytes and gathers the body; `None` while it is not at its end.
+    /// Feeds `wire` in pieces of `step` bytes; returns the body, and true if it was at its end.
     fn gather(wire: &[u8], framing: BodyFraming, step: usize) -> Result<(Vec<u8>, bool), ExchangeError> {
         let mut reader = BodyReader::new(Vec::new(), 0, framing);
         let mut body = Vec::new();

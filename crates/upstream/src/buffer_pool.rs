@@ -1,27 +1,28 @@
-//! Buffers that bodies were read into, kept for the next ones: the one used last is still in the processor's cache, where
-//! an allocator would go round all that it has.
+//! Pool of buffers that bodies are read into. The buffer used last is still in the processor's cache, while an
+//! allocator would use all of its memory in turn.
 
 use parking_lot::Mutex;
 use thread_local::ThreadLocal;
 
-/// Buffers kept for each thread.
+/// Most buffers kept for each thread.
 const MAX_KEPT: usize = 8;
-/// Smaller ones are the allocator's business.
+/// Bytes below which a buffer is not kept: allocators are good at small ones.
 const MIN_CAPACITY: usize = 32 * 1024;
 
-/// Empty buffers of each thread.
+/// Pool of empty buffers for each thread.
 #[derive(Default)]
 pub struct BufferPool(ThreadLocal<Mutex<Vec<Vec<u8>>>>);
 
 impl BufferPool {
-    /// An empty buffer for `capacity` bytes and not many more: somebody may hold it for long.
+    /// Returns an empty buffer for `capacity` bytes and at most a quarter more: a slow client may hold it for long.
     pub fn take(&self, capacity: usize) -> Vec<u8> {
         let mut kept = self.0.get_or_default().lock();
+        // From the end: the buffer that was used last is the one in the cache.
         let found = kept.iter().rposition(|buffer| has_fitting_capacity(buffer, capacity));
         found.map_or_else(|| Vec::with_capacity(capacity), |at| kept.remove(at))
     }
 
-    /// Keeps `buffer`, whatever it holds; the one that was kept first goes where there are too many.
+    /// Keeps `buffer` for the next body, without its contents. Where the pool is full, the oldest buffer is freed.
     pub fn keep(&self, mut buffer: Vec<u8>) {
         if buffer.capacity() < MIN_CAPACITY {
             return;
@@ -35,7 +36,7 @@ impl BufferPool {
     }
 }
 
-/// Whether `buffer` is of the size to hold `capacity` bytes.
+/// Returns true if the capacity of `buffer` is at least `capacity` and at most a quarter more.
 pub fn has_fitting_capacity(buffer: &Vec<u8>, capacity: usize) -> bool {
     (capacity..=capacity + capacity / 4).contains(&buffer.capacity())
 }

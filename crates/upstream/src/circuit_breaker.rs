@@ -1,93 +1,100 @@
-//! The circuit breaker of one destination: after some requests in a row that failed it is left alone, then tried by one
-//! request at a time, each time after twice the wait. Pure: the time is an argument.
+//! Circuit breaker of one destination: opens after five failed requests in a row, and lets one trial at a time through,
+//! each after twice the wait. Rules: `docs/resilience.md`. Pure: the time is an argument.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::{Duration, Instant};
 
-/// Requests in a row that open it by failing.
+/// Consecutive failed requests that open the breaker.
 const FAILURE_THRESHOLD: usize = 5;
-/// The first wait.
+/// Time for which the breaker stays open at first.
 const FIRST_OPEN_PERIOD: Duration = Duration::from_secs(1);
-/// The longest wait.
+/// Longest time for which the breaker stays open.
 const MAX_OPEN_PERIOD: Duration = Duration::from_secs(30);
-/// Objects that are remembered to have failed while it is open.
+// Every request looks through the list while the breaker is open, so it stays short; the oldest objects are forgotten
+// first.
+/// Most objects remembered as failed while the breaker is open.
 const MAX_FAILED_OBJECTS: usize = 16;
 
-/// On which terms a request goes to a destination.
+/// Terms on which a request is sent to a destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BreakerPermit {
-    /// As any other.
+    /// The breaker is closed: the request is one of many.
     Normal,
-    /// It decides whether others may follow.
+    /// The request is the trial: its outcome decides about the requests that follow.
     Trial,
 }
 
-/// Tells requests apart, and what they are about. A request is one however often it is tried.
+/// Identity of a client request and of the object that it asks for. All attempts of one request share it, so that it
+/// counts once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RequestIdentity {
     number: u64,
-    /// A digest of the object's name.
+    /// Digest of the object's name.
     object: u64,
 }
 
 impl RequestIdentity {
-    /// The request of this number, about `object`.
+    /// Creates the identity of request `number` about `object`. Numbers must be unique within a cluster.
     pub fn new(number: u64, object: &impl Hash) -> Self {
+        // A collision makes two objects look like one: that can only delay the breaker, never open it wrongly.
         let mut hasher = DefaultHasher::new();
         object.hash(&mut hasher);
         Self { number, object: hasher.finish() }
     }
 
-    /// The number of the request.
+    /// Returns the number of the request.
     pub(super) fn number(&self) -> u64 {
         self.number
     }
 
-    /// The digest of what it is about.
+    /// Returns the digest of the object.
     pub(super) fn object(&self) -> u64 {
         self.object
     }
 }
 
-/// How a request failed.
+/// Kind of a failed attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FailureKind {
     /// No connection could be made.
     Unreachable,
-    /// The connection broke, nothing or nonsense came, or the server said that it failed.
+    /// The connection broke, the response did not come or made no sense, or the server reported its own failure.
     Broken,
 }
 
-/// What a breaker does with the next request.
+/// State of a circuit breaker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BreakerState {
-    /// Lets it through.
+    /// Requests pass.
     Closed,
-    /// Lets it through as a trial, or waits for the end of one.
+    /// The wait is over: the next request is the trial, or one is under way.
     HalfOpen,
-    /// Keeps it away.
+    /// No request passes.
     Open,
 }
 
-/// The breaker; it begins closed.
+/// Circuit breaker of one destination; begins closed.
 #[derive(Debug)]
 pub struct CircuitBreaker {
-    /// Requests that failed since the last one that succeeded, [`FAILURE_THRESHOLD`] at most.
+    /// Failed requests since the last success, [`FAILURE_THRESHOLD`] at most.
     failures: Vec<(RequestIdentity, FailureKind)>,
     open_period: Option<OpenPeriod>,
-    /// The wait when it opens next.
+    /// Time for which the breaker stays open when it opens next.
     next_rest: Duration,
 }
 
 #[derive(Debug)]
 struct OpenPeriod {
+    /// End of the wait, after which a trial may pass.
     until: Instant,
+    /// Kind of the failure that opened the breaker.
     fault: FailureKind,
+    /// True while a trial is under way.
     on_trial: bool,
-    /// Objects that failed although the server could be connected to: they may be what it cannot give, so that a trial about
-    /// one of them tells nothing of the others.
+    /// Digests of objects that failed although the server could be connected to. The server may be unable to give just
+    /// these, so a trial about one of them says nothing about the others.
     failed_objects: Vec<u64>,
-    /// Until when those objects are left alone, and their next wait.
+    /// End of the wait of those objects, and their next wait.
     failed_until: Instant,
     failed_rest: Duration,
 }
@@ -105,7 +112,8 @@ impl Default for CircuitBreaker {
 }
 
 impl CircuitBreaker {
-    /// On which terms `request` may pass at `now`.
+    /// Returns the terms on which `request` may pass at `now`; `None` where it may not. Changes nothing: call
+    /// [`CircuitBreaker::enter`] once the request is sent.
     pub fn permit(&self, request: RequestIdentity, now: Instant) -> Option<BreakerPermit> {
         match &self.open_period {
             None => Some(BreakerPermit::Normal),
@@ -114,7 +122,7 @@ impl CircuitBreaker {
         }
     }
 
-    /// Where it stands at `now`.
+    /// Returns the state at `now`.
     pub fn state(&self, now: Instant) -> BreakerState {
         match &self.open_period {
             None => BreakerState::Closed,
@@ -123,25 +131,30 @@ impl CircuitBreaker {
         }
     }
 
-    /// A request passes on these terms.
+    /// Records that a request was admitted with permit `pass`.
     pub fn enter(&mut self, pass: BreakerPermit) {
         if let (BreakerPermit::Trial, Some(rest)) = (pass, &mut self.open_period) {
             rest.on_trial = true;
         }
     }
 
-    /// A request was answered; by whichever request, that is proof enough.
+    /// Records a success: closes the breaker and forgets all failures. Any request proves that the server works, also
+    /// one that began before the breaker opened.
     pub fn succeeded(&mut self) {
+        // The usual success changes nothing.
         if self.open_period.is_some() || !self.failures.is_empty() || self.next_rest != FIRST_OPEN_PERIOD {
             *self = Self::default();
         }
     }
 
-    /// A try of `request` failed at `now`; true when that opens the breaker, anew or again.
+    /// Records at `now` that an attempt of `request` failed, admitted with permit `pass`. Returns true when this opens
+    /// the breaker, for the first time or again after a trial.
     pub fn failed(&mut self, pass: BreakerPermit, fault: FailureKind, request: RequestIdentity, now: Instant) -> bool {
         let opens = match &mut self.open_period {
             None => self.count(fault, request),
             Some(rest) if pass == BreakerPermit::Trial => {
+                // This object failed before the breaker opened: the place of the trial is free for another object at
+                // once.
                 let is_known = fault == FailureKind::Broken && rest.failed_objects.contains(&request.object);
                 if is_known {
                     rest.on_trial = false;
@@ -150,7 +163,7 @@ impl CircuitBreaker {
                 }
                 !is_known
             }
-            // It began before the breaker opened, and says nothing new.
+            // Sent before the breaker opened, or without its leave: says nothing new.
             Some(_) => false,
         };
         if opens {
@@ -164,6 +177,7 @@ impl CircuitBreaker {
         let last = (request, fault);
         for (failed, _) in self.failures.iter().chain([&last]).filter(|(_, fault)| *fault == FailureKind::Broken) {
             if !failed_objects.contains(&failed.object) {
+                // Newest first, so that `truncate` drops the oldest.
                 failed_objects.insert(0, failed.object);
             }
         }
@@ -175,40 +189,44 @@ impl CircuitBreaker {
             on_trial: false,
             failed_objects,
             failed_until: until,
+            // Objects that failed wait twice as long as the trial, so that another object decides first.
             failed_rest: FIRST_OPEN_PERIOD * 2,
         });
         self.next_rest = MAX_OPEN_PERIOD.min(self.next_rest * 2);
         self.failures.clear();
     }
 
-    /// Counts a failure; true when there are enough. Where a connection could be made, requests for one object alone are
-    /// never enough: it may be the object that the server cannot give.
+    /// Counts a failure; returns true when there are enough to open the breaker. Where connecting worked, failures of
+    /// one object alone are never enough: the server may be unable to give just that object.
     fn count(&mut self, fault: FailureKind, request: RequestIdentity) -> bool {
+        // A retry of a request that is already counted.
         if self.failures.iter().any(|(failed, _)| failed.number == request.number) {
             return false;
         }
+        // Failures of one object fill the list without opening the breaker: the last one makes room for the new one.
         self.failures.truncate(FAILURE_THRESHOLD - 1);
         self.failures.push((request, fault));
         let is_one_object = self.failures.iter().all(|(failed, _)| failed.object == request.object);
         self.failures.len() == FAILURE_THRESHOLD && (fault == FailureKind::Unreachable || !is_one_object)
     }
 
-    /// A request ended without a verdict, because its client left: the next one may be the trial.
+    /// Records that a request ended without an outcome, because its client left. If it was the trial, the next request
+    /// may be.
     pub fn abandoned(&mut self, pass: BreakerPermit) {
         if let (BreakerPermit::Trial, Some(rest)) = (pass, &mut self.open_period) {
             rest.on_trial = false;
         }
     }
 
-    /// A probe could connect at `now`: where that was what failed, a trial need not wait.
+    /// Records that a probe connected at `now`. If connecting was what failed, the next trial need not wait.
     pub fn probe_connected(&mut self, now: Instant) {
         if let Some(rest) = self.open_period.as_mut().filter(|rest| rest.fault == FailureKind::Unreachable) {
             rest.until = rest.until.min(now);
         }
     }
 
-    /// An active check succeeded at `now`: that is the trial, once the wait is over. The next wait is longer all the same,
-    /// until a request succeeds: a server may pass its check and fail its players.
+    /// Records that an active check succeeded at `now`. Once the wait is over this closes the breaker. The next wait
+    /// doubles all the same until a request succeeds, because a server may pass its check and fail its clients.
     pub fn passed_check(&mut self, now: Instant) {
         if self.open_period.as_ref().is_some_and(|rest| now >= rest.until) {
             self.open_period = None;
@@ -224,7 +242,7 @@ mod tests {
         RequestIdentity::new(number as u64, &number)
     }
 
-    /// One about an object that has not failed.
+    /// A request about an object that has not failed.
     fn other() -> RequestIdentity {
         request(1_000_000)
     }

@@ -1,4 +1,4 @@
-//! A cluster at work: which destination takes the next request.
+//! A running cluster: chooses the destination of each attempt.
 
 use std::hash::Hash;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use super::tls::UpstreamTlsConnector;
 use primitives::lifecycle::BackgroundTasks;
 use routing::load_balancing::{LoadBalancing, choose_destination};
 
-/// A cluster and its destinations.
+/// A cluster with its destinations and its retry budget.
 pub struct Cluster {
     id: Arc<str>,
     policy: LoadBalancing,
@@ -25,24 +25,25 @@ pub struct Cluster {
     active: Option<ActiveHealthCheck>,
     members: Vec<ClusterMember>,
     budget: RetryBudget,
+    // Counts choices; `RoundRobin` and the tie-break of `LeastRequests` go by it.
     turn: AtomicUsize,
-    /// Requests so far.
+    /// Number of requests so far; numbers the next [`RequestIdentity`].
     requests: AtomicU64,
 }
 
-/// A destination with what only its cluster says of it.
+/// A destination with the settings that only its cluster knows.
 pub struct ClusterMember {
-    /// The server.
+    /// The server, its connections and its health.
     pub destination: Arc<Destination>,
-    /// The `Host` to send instead of the address's.
+    /// Value of `Host` to send instead of the host and port of `address`.
     pub host: Option<String>,
-    /// Its address as configured.
+    /// Address of the server as configured; its path is a prefix of every request's path.
     pub address: Url,
-    /// Where probes go in place of the server.
+    /// Server and address that probes go to instead of `destination`.
     pub(super) probe: Option<(Arc<Destination>, Url)>,
 }
 
-/// Makes clusters that share trust anchors, resolver and tasks.
+/// Factory of clusters that share TLS trust anchors, resolver and background tasks.
 #[derive(Clone)]
 pub struct ClusterFactory {
     context: UpstreamContext,
@@ -55,18 +56,20 @@ impl Default for ClusterFactory {
 }
 
 impl ClusterFactory {
-    /// Makes clusters of which `tasks` runs what goes on beside the requests.
+    /// Creates a factory whose clusters run their background work in `tasks`. Reads the system's trust anchors.
     pub fn new(tasks: BackgroundTasks) -> Self {
         Self {
             context: UpstreamContext { tls: UpstreamTlsConnector::new(), resolver: resolver::system_resolver(), tasks },
         }
     }
 
-    /// The cluster that `settings` describe.
+    /// Builds the cluster that `settings` describe. A destination whose address has no host or known port is left out.
     pub fn build(&self, settings: &settings::ClusterSettings) -> Cluster {
+        // One time for all parts: their windows then begin together.
         let now = Instant::now();
         let mut members: Vec<ClusterMember> =
             settings.destinations.iter().filter_map(|member| self.member(member, &settings.health, now)).collect();
+        // `choose_destination` takes the first one for this policy, and the file may list them in any order.
         if settings.load_balancing == LoadBalancing::FirstAlphabetical {
             members.sort_by(|a, b| a.destination.id().cmp(b.destination.id()));
         }
@@ -82,7 +85,7 @@ impl ClusterFactory {
         }
     }
 
-    /// A cluster of the one server at `address`.
+    /// Builds a cluster of the one server at `address`, with default health checks. `id` names both.
     pub fn build_single(&self, id: &Arc<str>, address: &Url) -> Cluster {
         let destination =
             settings::DestinationSettings { id: Arc::clone(id), address: address.clone(), host: None, probe: None };
@@ -101,6 +104,8 @@ impl ClusterFactory {
         now: Instant,
     ) -> Option<ClusterMember> {
         let at = |address: &Url| {
+            // The health of a probe address is never asked: results of its probes are recorded at the destination
+            // itself.
             let health = DestinationHealth::new(check, now);
             Destination::new(Arc::clone(&settings.id), address, &self.context, health).map(Arc::new)
         };
@@ -111,49 +116,55 @@ impl ClusterFactory {
 }
 
 impl Cluster {
-    /// Its id in the YAML.
+    /// Returns the id in the YAML.
     pub fn id(&self) -> &Arc<str> {
         &self.id
     }
 
-    /// All destinations.
+    /// Returns all destinations: sorted by id under `FirstAlphabetical`, else in the order of the file.
     pub fn members(&self) -> &[ClusterMember] {
         &self.members
     }
 
-    /// What may be tried again.
+    /// Returns the budget that every retry of this cluster is taken from.
     pub fn retry_budget(&self) -> &RetryBudget {
         &self.budget
     }
 
-    /// How its destinations are probed, where they are.
+    /// Returns the settings of the active health check; `None` where probes only connect.
     pub fn active_check(&self) -> Option<&ActiveHealthCheck> {
         self.active.as_ref()
     }
 
-    /// Whether a destination's last probe succeeded.
+    /// Returns true if the last probe of at least one destination succeeded, or none was probed yet.
     pub fn is_reachable(&self) -> bool {
         self.members.iter().any(|member| member.destination.health().is_reachable())
     }
 
-    /// A new request about `object`, whose tries are picked destinations for.
+    /// Identifies a new request about `object`. All attempts of the request pass the same identity to
+    /// [`Cluster::pick`].
     pub fn identify(&self, object: &impl Hash) -> RequestIdentity {
+        // The number must only be unique; it orders nothing.
         RequestIdentity::new(self.requests.fetch_add(1, Ordering::Relaxed), object)
     }
 
-    /// The destination for the next try of `request` at `now`: of those that may be used, one that is not in `tried` while there is
-    /// one. Without any, `HealthyOrPanic` uses the others all the same.
+    /// Chooses the destination for the next attempt of `request` at `now` and counts the request there until the guard
+    /// is dropped. Prefers available destinations that are not in `tried`, then any available one. Returns `None` where
+    /// none is available, except under `HealthyOrPanic`, which then uses all of them.
     pub fn pick(
         &self,
         request: RequestIdentity,
         tried: &[Arc<str>],
         now: Instant,
     ) -> Option<(&ClusterMember, InFlightRequest)> {
+        // A cluster of one server is the usual case: it needs no list of candidates and no random number.
         if let [only] = self.members.as_slice()
             && let Some(in_flight) = only.destination.enter(request, now)
         {
             return Some((only, in_flight));
         }
+        // Availability is only a filter: `enter` decides again under the lock, because another request may have become
+        // the trial.
         let available = |member: &&ClusterMember| member.destination.health().is_available(request, now);
         let fresh = |member: &&ClusterMember| !tried.contains(member.destination.id());
         let enter = |member: &ClusterMember| member.destination.enter(request, now);
@@ -167,13 +178,14 @@ impl Cluster {
             })
     }
 
-    /// One of `candidates` that still lets a request in when it is chosen: another one may have become the trial.
+    /// Chooses one of `candidates` by the policy, until `enter` lets the request in; `None` where no candidate does.
     fn choose<'a>(
         &'a self,
         candidates: impl Iterator<Item = &'a ClusterMember>,
         enter: impl Fn(&ClusterMember) -> Option<InFlightRequest>,
     ) -> Option<(&'a ClusterMember, InFlightRequest)> {
         let mut candidates: Vec<&ClusterMember> = candidates.collect();
+        // Ends: each turn removes a candidate, and no index is chosen from an empty list.
         loop {
             let in_flight: Vec<usize> = candidates.iter().map(|member| member.destination.in_flight()).collect();
             let turn = self.turn.fetch_add(1, Ordering::Relaxed);

@@ -1,6 +1,6 @@
-//! One HTTP/1.1 exchange at a time on one connection: a request head out, a response head in, its body read in place.
-//! RFC 9112. Our own because a body passes through one buffer that the writer to the client reads from directly, and a
-//! paused reader must hold no more than that; a general client hands out owned chunks.
+//! HTTP/1.1 exchanges on one connection, one at a time (RFC 9112): sends a request head, reads the response head, and
+//! gives the body in place. Not hyper, because a body passes through one buffer that the writer to the client reads
+//! directly, and a paused client must hold no more than that; a general HTTP client hands out owned chunks.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -19,42 +19,43 @@ use tokio_rustls::client::TlsStream;
 use super::body_reader::{BodyFraming, BodyReader};
 use super::destination::Destination;
 
-/// The first read: a response head with a small body fits.
+/// Bytes of the first read: enough for a response head and a small body.
 const HEAD_BUFFER: usize = 8 * 1024;
-/// Longest response head that is accepted.
+/// Longest response head that is accepted, in bytes, interim responses included.
 const MAX_HEAD: usize = 64 * 1024;
 /// Most header lines that are accepted.
 const MAX_HEADERS: usize = 100;
-/// Most interim answers (1xx) before the final one; with it they take no more than [`MAX_HEAD`].
+/// Most interim responses (1xx) before the final one.
 const MAX_INTERIM: usize = 16;
-/// Room for the fields that an object's answer has; more are taken too.
+/// Header fields to allocate for: an object's response rarely keeps more. Not a limit.
 const KEPT_FIELDS: usize = 12;
 
-/// What went wrong on a connection.
+/// Failure of an exchange on a connection.
 #[derive(Debug, thiserror::Error)]
 pub enum ExchangeError {
-    /// Closed or reset before a response head was complete; `reused`: on a connection that had served before.
+    /// The connection was closed or reset before the response head was complete.
     #[error("the connection was closed before an answer came")]
     Closed {
-        /// Whether the connection had served before, so that the server may just have closed it for idleness.
+        /// True if the connection had served before and no byte of the response came: the server may only have closed
+        /// it for idleness.
         reused: bool,
-        /// The system's error; `None` where the server closed it in due form.
+        /// The system's error; `None` where the server closed the connection cleanly.
         #[source]
         source: Option<io::Error>,
     },
-    /// No response head in time.
+    /// The response head was not complete within the limit.
     #[error("no answer in time")]
     FirstByteTimeout,
-    /// No body bytes in time.
+    /// No byte of the body came within the idle limit.
     #[error("the body stalled")]
     Stalled,
-    /// The connection was closed before the body's announced end.
+    /// The connection was closed before the announced end of the body.
     #[error("the body was cut off")]
     Truncated,
-    /// The connection failed within the body.
+    /// The connection failed while the body was read.
     #[error("the connection broke within the body")]
     Reset(#[source] io::Error),
-    /// Not HTTP/1.x, or framed ambiguously.
+    /// The response is not HTTP/1.x, too long, or its length is ambiguous; the text says which.
     #[error("the answer is not valid HTTP/1.1: {0}")]
     Malformed(&'static str),
 }
@@ -68,6 +69,7 @@ pub enum UpstreamStream {
 }
 
 impl UpstreamStream {
+    /// Reads once and appends to `buffer`; returns the number of bytes, 0 at the end of the stream.
     pub(super) async fn read(&mut self, buffer: &mut Vec<u8>) -> io::Result<usize> {
         match self {
             Self::Plain(stream) => stream.read_buf(buffer).await,
@@ -75,8 +77,8 @@ impl UpstreamStream {
         }
     }
 
-    /// Waits until there is something to read, so that nobody holds a buffer for it before; TLS can only find out by
-    /// reading.
+    /// Waits until there may be bytes to read, so that a waiting request holds no buffer. With TLS it returns at once:
+    /// only a read can tell.
     pub(super) async fn readable(&self) -> io::Result<()> {
         match self {
             Self::Plain(stream) => stream.readable().await,
@@ -84,15 +86,17 @@ impl UpstreamStream {
         }
     }
 
-    /// Whether there is something to read, as far as is known without asking the system.
+    /// Returns true if there may be bytes to read, as far as is known without a system call.
     pub(super) fn has_more(&self) -> bool {
         match self {
             Self::Plain(stream) => stream.readable().now_or_never().is_some(),
+            // A decrypted record may be waiting in memory, of which the socket's readiness says nothing.
             Self::Tls(_) => true,
         }
     }
 
-    /// Of `room`, what one read can fill: TLS gives a record at a time, and waits with the buffer in its hand.
+    /// Returns how much of `room` one read can fill beyond the head. None with TLS, which gives one record at a time
+    /// and would hold the buffer while it waits.
     fn max_single_read(&self, room: usize) -> usize {
         match self {
             Self::Plain(_) => room,
@@ -104,25 +108,27 @@ impl UpstreamStream {
         match self {
             Self::Plain(stream) => stream.write_all(bytes).await,
             Self::Tls(stream) => {
+                // rustls keeps what the socket did not take: without a flush the request could stay there.
                 stream.write_all(bytes).await?;
                 stream.flush().await
             }
         }
     }
 
-    /// Whether an idle connection is still open and silent, as a pooled one must be. The system is asked only where it has
-    /// said that something happened since the last read.
+    /// Returns true if an idle connection is still open and silent, as one in a pool must be. Asks the system only
+    /// where it signalled an event since the last read.
     pub(super) fn is_reusable(&self) -> bool {
         let socket = match self {
             Self::Plain(stream) => stream,
             Self::Tls(stream) => stream.get_ref().0,
         };
+        // A byte before any request would be taken for the next response; 0 bytes mean that the server closed.
         socket.readable().now_or_never().is_none()
             || matches!(socket.try_read(&mut [0]), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }
 }
 
-/// Calls the same on either stream.
+/// Runs the same expression on either kind of stream.
 macro_rules! either {
     ($io:ident, $stream:ident => $does:expr) => {
         match $io.get_mut() {
@@ -152,6 +158,7 @@ impl AsyncWrite for UpstreamStream {
     }
 
     fn is_write_vectored(&self) -> bool {
+        // Both kinds pass several buffers to the system in one call.
         true
     }
 
@@ -164,7 +171,7 @@ impl AsyncWrite for UpstreamStream {
     }
 }
 
-/// A connection ready for one request.
+/// A connection on which one request can be sent.
 pub struct UpstreamConnection {
     io: UpstreamStream,
     destination: Arc<Destination>,
@@ -176,9 +183,11 @@ impl UpstreamConnection {
         Self { io, destination, reused }
     }
 
-    /// Sends `head` (a whole request head of a request without body) and reads the response head within `limit`.
-    /// `head_only`: the request was a HEAD, so no body follows. Of the header fields only `Content-Length` and those
-    /// that `keep` wants, in whatever case, are kept. Of the body, `room` bytes are read with the head where they are there.
+    /// Sends `head`, a whole request head without a body, and reads the response head; both together within `limit`.
+    /// `head_only` says that the request is a HEAD, so that no body follows. Keeps `Content-Length` and the header
+    /// fields that `keep` accepts; `keep` gets each name in the case in which the server wrote it. Reads up to `room`
+    /// bytes of the body together with the head where they are already there. Fails with `Closed`, `FirstByteTimeout`
+    /// or `Malformed`.
     pub async fn exchange(
         mut self,
         head: &[u8],
@@ -192,12 +201,14 @@ impl UpstreamConnection {
         let mut buffer = Vec::new();
         let answer = async {
             self.io.write(head).await.map_err(closed)?;
+            // The buffer is taken only when bytes are there: many requests wait at the same time.
             self.io.readable().await.map_err(closed)?;
             buffer = self.destination.buffers().take(HEAD_BUFFER + self.io.max_single_read(room));
             read_head(&mut self.io, &mut buffer, keep, self.reused).await
         };
         let parsed = timeout(limit, answer).await.map_err(|_| ExchangeError::FirstByteTimeout)??;
         let framing = framing(&parsed, head_only)?;
+        // A body that ends with the connection leaves none to be used again.
         let keep_alive = parsed.keep_alive && framing != BodyFraming::UntilClose;
         let reader = BodyReader::new(buffer, parsed.length, framing);
         Ok(UpstreamResponse {
@@ -208,17 +219,17 @@ impl UpstreamConnection {
     }
 }
 
-/// A response whose body has not been read yet.
+/// A response of which the head has been read.
 pub struct UpstreamResponse {
-    /// The status.
+    /// Status code.
     pub status: StatusCode,
-    /// The header fields as sent.
+    /// Header fields that were kept, in the order in which they were sent.
     pub headers: HeaderMap,
-    /// The body.
+    /// Body, not read yet.
     pub body: ResponseBody,
 }
 
-/// A response body, read in place. When it ended cleanly the connection goes back to its pool.
+/// A response body, read in place. After its clean end the connection goes back to the pool.
 pub struct ResponseBody {
     io: Option<UpstreamStream>,
     destination: Arc<Destination>,
@@ -227,15 +238,18 @@ pub struct ResponseBody {
 }
 
 impl ResponseBody {
-    /// The announced length in bytes, where there is one.
+    /// Returns the announced length in bytes; `None` where none was announced.
     pub fn content_length(&self) -> Option<u64> {
         self.reader.content_length()
     }
 
-    /// Makes the next bytes available, about `room` at most, waiting at most `idle`; false at the body's clean end. Where
-    /// `passing` is set and none are available then, those that are there are to be had by [`ResponseBody::splice_to`] only.
+    /// Makes the next bytes of the body available, about `room` at most, and waits at most `idle` for them. Returns
+    /// false at the clean end. Where `passing` is set it may return true with no bytes available: then
+    /// [`ResponseBody::splice_to`] must be called to move them. Fails with `Stalled`, `Truncated`, `Reset` or
+    /// `Malformed`.
     pub async fn fill(&mut self, room: usize, passing: bool, idle: Duration) -> Result<bool, ExchangeError> {
         let Some(io) = &mut self.io else { return Ok(false) };
+        // Bytes that came with earlier ones need no wait.
         let more = self.reader.next_buffered()?
             || timeout(idle, self.reader.fill(io, room, passing, self.destination.buffers()))
                 .await
@@ -246,13 +260,14 @@ impl ResponseBody {
         Ok(more)
     }
 
-    /// What the last [`ResponseBody::fill`] made available; the next one drops it.
+    /// Returns the bytes that the last [`ResponseBody::fill`] made available; the next call drops them.
     pub fn available(&self) -> &[u8] {
         self.reader.available()
     }
 
-    /// Passes about `room` bytes that are there to the socket `to`, and says how many; those that it does not take now are
-    /// available then. An error is that of `to`.
+    /// Moves up to `room` bytes that are there to the socket `to`, without waiting, and returns how many. Bytes that
+    /// `to` does not accept are made available instead. Returns 0 where splicing is not possible. An error is one of
+    /// `to`.
     pub fn splice_to(&mut self, to: &TcpStream, room: usize) -> io::Result<usize> {
         match &self.io {
             Some(UpstreamStream::Plain(from)) => self.reader.splice_to(from, to, room, self.destination.pipes()),
@@ -260,14 +275,15 @@ impl ResponseBody {
         }
     }
 
-    /// All that is wanted of the body was taken: its connection goes back to the pool where nothing is left to be read.
+    /// Ends reading: gives the connection back to the pool if the body was read to its end.
     pub fn finish(&mut self) {
         if self.reader.next_buffered().is_ok_and(|more| !more) && self.reader.is_done() {
             self.release();
         }
     }
 
-    /// Reads the rest where it is at most `limit` bytes, so that the connection can be used again; returns what was read.
+    /// Reads and returns up to `limit` bytes, for the body of an error response. Gives the connection back to the pool
+    /// if the body ends within them. Errors end the reading; `idle` limits each wait.
     pub async fn drain(&mut self, limit: usize, idle: Duration) -> Vec<u8> {
         let mut read = Vec::new();
         while read.len() <= limit {
@@ -275,6 +291,7 @@ impl ResponseBody {
                 Ok(true) => read.extend_from_slice(self.available()),
                 Ok(false) => break,
                 Err(_) => {
+                    // The state of the connection is not known: it must not be used again.
                     self.io = None;
                     break;
                 }
@@ -285,6 +302,7 @@ impl ResponseBody {
     }
 
     fn release(&mut self) {
+        // Bytes behind the end of the body would be taken for the next response.
         if let Some(io) = self.io.take().filter(|_| self.keep_alive && !self.reader.has_surplus()) {
             self.destination.keep(io);
         }
@@ -293,6 +311,7 @@ impl ResponseBody {
 
 impl Drop for ResponseBody {
     fn drop(&mut self) {
+        // Also for a body that was left half read: the buffer is of use to the next one.
         self.destination.buffers().keep(self.reader.take_buffer());
     }
 }
@@ -300,7 +319,7 @@ impl Drop for ResponseBody {
 struct ResponseHead {
     status: StatusCode,
     headers: HeaderMap,
-    /// The values of `Transfer-Encoding`, joined.
+    /// Values of `Transfer-Encoding`, joined.
     encoding: Option<Vec<u8>>,
     keep_alive: bool,
     length: usize,
@@ -320,13 +339,16 @@ async fn read_head(
         match io.read(buffer).await {
             Ok(1..) => {}
             ended => {
+                // After the first byte of a response the server did not close for idleness: trying again is then a
+                // retry.
                 let reused = reused && buffer.is_empty();
                 return Err(ExchangeError::Closed { reused, source: ended.err() });
             }
         }
-        // Only a line's end can complete a head: one that comes byte by byte is parsed once for each line.
+        // Only the end of a line can complete a head: one that comes byte by byte is parsed once for each line.
         let has_line = known == 0 || buffer[known..].contains(&b'\n');
         while has_line && let Some(head) = parse_head(&buffer[start..], keep)? {
+            // 101 is final here: the connection then speaks another protocol (RFC 9110 §15.2.2).
             if !head.status.is_informational() || head.status == StatusCode::SWITCHING_PROTOCOLS {
                 buffer.drain(..start);
                 return Ok(head);
@@ -353,6 +375,7 @@ fn parse_head(buffer: &[u8], keep: fn(&str) -> bool) -> Result<Option<ResponseHe
     };
     let status = parsed.code.and_then(|code| StatusCode::from_u16(code).ok()).ok_or_else(malformed)?;
     let mut headers = HeaderMap::with_capacity(KEPT_FIELDS);
+    // HTTP/1.1 keeps the connection unless it says `close`, HTTP/1.0 only if it says `keep-alive` (RFC 9112 §9.3).
     let (mut encoding, mut close, mut keep_alive) = (None::<Vec<u8>>, false, parsed.version == Some(1));
     for line in parsed.headers.iter() {
         let is = |name: &str| line.name.eq_ignore_ascii_case(name);
@@ -360,12 +383,13 @@ fn parse_head(buffer: &[u8], keep: fn(&str) -> bool) -> Result<Option<ResponseHe
             close |= has_token(line.value, "close");
             keep_alive |= has_token(line.value, "keep-alive");
         } else if is("transfer-encoding") {
+            // Joined without a comma, because only `chunked` alone is accepted and any list is refused.
             match &mut encoding {
                 Some(encoding) => encoding.extend_from_slice(line.value),
                 None => encoding = Some(line.value.to_vec()),
             }
         } else if is("content-length") || keep(line.name) {
-            // Names are built of kept fields only: stores send many that nobody asks for.
+            // Names are made only for kept fields: stores send many that nobody asks for.
             let name = HeaderName::from_bytes(line.name.as_bytes()).map_err(|_| malformed())?;
             headers.append(name, HeaderValue::from_bytes(line.value).map_err(|_| malformed())?);
         }
@@ -377,22 +401,26 @@ fn has_token(list: &[u8], word: &str) -> bool {
     list.split(|byte| *byte == b',').any(|token| token.trim_ascii().eq_ignore_ascii_case(word.as_bytes()))
 }
 
-/// RFC 9112 §6.3.
+/// Determines how the body ends (RFC 9112 §6.3). Fails with `Malformed` where the length is ambiguous.
 fn framing(head: &ResponseHead, head_only: bool) -> Result<BodyFraming, ExchangeError> {
+    // These have no body, whatever their `Content-Length` says.
     if head_only || matches!(head.status.as_u16(), 101 | 204 | 304) {
         return Ok(BodyFraming::Length(0));
     }
     let ambiguous = ExchangeError::Malformed("its length is ambiguous");
     let mut lengths = head.headers.get_all(header::CONTENT_LENGTH).iter();
     match (lengths.next(), &head.encoding) {
+        // The RFC lets `Transfer-Encoding` win, but warns that such a message may be an attempt at smuggling.
         (Some(_), Some(_)) => Err(ambiguous),
         (None, Some(encoding)) if encoding.eq_ignore_ascii_case(b"chunked") => Ok(BodyFraming::chunked()),
         (None, Some(_)) => Err(ExchangeError::Malformed("its transfer coding is unknown")),
         (None, None) => Ok(BodyFraming::UntilClose),
         (Some(length), None) => {
+            // Equal repeated lengths are valid (RFC 9110 §8.6).
             if lengths.any(|other| other != length) {
                 return Err(ambiguous);
             }
+            // `parse` alone would accept a leading `+`.
             let digits = length.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
             digits.and_then(|text| text.parse().ok()).map(BodyFraming::Length).ok_or(ambiguous)
         }

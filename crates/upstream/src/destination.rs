@@ -1,4 +1,4 @@
-//! One upstream server: its addresses, its idle connections, what is under way to it.
+//! One upstream server: its addresses, idle connections, health and the requests under way to it.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -22,37 +22,37 @@ use super::splice::SplicePipes;
 use super::tls::UpstreamTlsConnector;
 use primitives::lifecycle::BackgroundTasks;
 
-/// Why no connection could be made.
+/// Failure to make a connection.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    /// The name has no address.
+    /// The name could not be resolved or has no address.
     #[error("the name does not resolve")]
     Resolve(#[source] Arc<io::Error>),
-    /// Nobody listens, or the way is closed.
+    /// The system refused the connection or has no route to the server, or the connection failed before it was usable.
     #[error("the connection is refused")]
     Refused(#[source] io::Error),
-    /// No answer in time.
+    /// Resolution, connect and handshake together took longer than the limit.
     #[error("connecting takes longer than allowed")]
     Timeout,
-    /// The certificate or the handshake is wrong.
+    /// The certificate is not valid for the host, or the handshake failed.
     #[error("the TLS handshake failed")]
     Tls(#[source] io::Error),
 }
 
-/// Where connections go.
+/// Address of a server: fixed, or a name to be resolved.
 enum DestinationAddress {
     Ip(SocketAddr),
     Name(CachedAddresses),
 }
 
-/// What all destinations share.
+/// Parts that all destinations share.
 #[derive(Clone)]
 pub struct UpstreamContext {
-    /// Makes TLS connections.
+    /// Connector for `https` servers.
     pub tls: UpstreamTlsConnector,
-    /// Looks names up.
+    /// Resolver of names.
     pub resolver: Resolver,
-    /// Runs what goes on beside the requests.
+    /// Tasks that watch idle connections.
     pub tasks: BackgroundTasks,
 }
 
@@ -68,12 +68,13 @@ pub struct Destination {
     http_pool: HttpPool,
     in_flight: AtomicUsize,
     health: DestinationHealth,
-    /// Error of the last probe; `None` where it succeeded.
+    /// Error of the last probe; `None` where it succeeded or there was none.
     probe_error: ArcSwapOption<String>,
 }
 
 impl Destination {
-    /// The server named by scheme, host and port of `address`.
+    /// Creates the server that scheme, host and port of `address` name. Returns `None` where the host is missing or no
+    /// port is known.
     pub fn new(id: Arc<str>, address: &Url, context: &UpstreamContext, health: DestinationHealth) -> Option<Self> {
         let (host, port) = (address.host()?, address.port_or_known_default()?);
         let way = match &host {
@@ -98,64 +99,67 @@ impl Destination {
         })
     }
 
-    /// Its id in the YAML.
+    /// Returns the id in the YAML.
     pub fn id(&self) -> &Arc<str> {
         &self.id
     }
 
-    /// Whether it is spoken to over TLS.
+    /// Returns true if connections to it use TLS (scheme `https`).
     pub fn is_tls(&self) -> bool {
         self.tls.is_some()
     }
 
-    /// The name that its certificate must carry.
+    /// Returns the host, which is also the name that its certificate must carry.
     pub fn host(&self) -> String {
         self.host.clone()
     }
 
-    /// What bodies from it are read into.
+    /// Returns the pool of buffers that response bodies are read into.
     pub(super) fn buffers(&self) -> &BufferPool {
         &self.buffers
     }
 
-    /// What bodies from it pass through that nobody here reads.
+    /// Returns the pipes through which response bodies are spliced.
     pub(super) fn pipes(&self) -> &SplicePipes {
         &self.pipes
     }
 
-    /// Idle connections for requests of plain routes.
+    /// Returns the pool of idle connections for requests of plain routes.
     pub(super) fn http_pool(&self) -> &HttpPool {
         &self.http_pool
     }
 
-    /// Requests under way to it.
+    /// Returns the number of requests under way.
     pub fn in_flight(&self) -> usize {
+        // Load balancing compares the numbers and needs no order with other memory.
         self.in_flight.load(Ordering::Relaxed)
     }
 
-    /// Whether it may be used.
+    /// Returns its health: circuit breaker, active and passive check.
     pub fn health(&self) -> &DestinationHealth {
         &self.health
     }
 
-    /// Notes how the last probe ended.
+    /// Records the outcome of a probe; `None` means that it succeeded.
     pub(super) fn note_probe(&self, error: Option<String>) {
+        // Probes of a healthy server, the usual case, write nothing.
         if error.is_some() || self.probe_error.load().is_some() {
             self.probe_error.store(error.map(Arc::new));
         }
     }
 
-    /// Error of the last probe; `None` where it succeeded.
+    /// Returns the error of the last probe; `None` where it succeeded or there was none.
     pub fn probe_error(&self) -> Option<Arc<String>> {
         self.probe_error.load_full()
     }
 
-    /// Lets `request` go there at `now`, where its health allows it.
+    /// Admits `request` at `now` and counts it until the guard is dropped. Returns `None` where breaker or health
+    /// checks refuse it.
     pub fn enter(self: &Arc<Self>, request: RequestIdentity, now: Instant) -> Option<InFlightRequest> {
         self.health.enter(request, now).map(|pass| self.start_request(request, pass))
     }
 
-    /// Lets `request` go there whatever its health is.
+    /// Admits `request` whatever the health says, for `HealthyOrPanic`. It is never the breaker's trial.
     pub fn enter_unconditionally(self: &Arc<Self>, request: RequestIdentity) -> InFlightRequest {
         self.start_request(request, BreakerPermit::Normal)
     }
@@ -165,7 +169,7 @@ impl Destination {
         InFlightRequest { destination: Arc::clone(self), request, pass }
     }
 
-    /// An idle connection that still looks alive, or a new one within `limit`.
+    /// Returns an idle connection that is still open, or makes a new one within `limit`, TLS included.
     pub async fn connection(self: &Arc<Self>, limit: Duration) -> Result<UpstreamConnection, ConnectError> {
         match self.idle.take() {
             Some(io) => Ok(UpstreamConnection::new(io, Arc::clone(self), true)),
@@ -173,18 +177,20 @@ impl Destination {
         }
     }
 
-    /// A new connection within `limit`, TLS included.
+    /// Makes a new connection within `limit`, TLS included.
     pub async fn new_connection(self: &Arc<Self>, limit: Duration) -> Result<UpstreamConnection, ConnectError> {
         let io = self.open(limit).await?;
         Ok(UpstreamConnection::new(io, Arc::clone(self), false))
     }
 
-    /// A new byte stream to it within `limit`, TLS included.
+    /// Opens a new byte stream within `limit`, TLS included.
     pub(super) async fn open(&self, limit: Duration) -> Result<UpstreamStream, ConnectError> {
+        // Boxed: most requests find an idle connection, and their futures should not hold room for a handshake.
         timeout(limit, Box::pin(self.connect(limit))).await.map_err(|_| ConnectError::Timeout)?
     }
 
     async fn connect(&self, limit: Duration) -> Result<UpstreamStream, ConnectError> {
+        // Addresses are tried in order; the error of the last one is reported.
         let mut refused = None;
         for address in self.addresses(limit).await?.iter() {
             match TcpStream::connect(*address).await {
@@ -192,21 +198,26 @@ impl Destination {
                 Err(error) => refused = Some(error),
             }
         }
+        // An empty list is already an error of the resolver; the fallback only satisfies the type.
         Err(ConnectError::Refused(refused.unwrap_or_else(|| io::ErrorKind::AddrNotAvailable.into())))
     }
 
     async fn secure(&self, stream: TcpStream) -> Result<UpstreamStream, ConnectError> {
+        // A request head is one small write: Nagle's algorithm could hold it back until the last segment is
+        // acknowledged.
         stream.set_nodelay(true).map_err(ConnectError::Refused)?;
         match &self.tls {
             None => Ok(UpstreamStream::Plain(stream)),
             Some(connector) => {
                 let secured = connector.connect(&self.host, stream).await.map_err(ConnectError::Tls)?;
+                // Boxed: the TLS state is much larger than a plain socket, and would make every stream as large.
                 Ok(UpstreamStream::Tls(Box::new(secured)))
             }
         }
     }
 
-    /// The addresses of the name: the last known ones while a lookup takes long or fails; the first may take `limit`.
+    /// Returns the addresses of the server. The first lookup may take `limit`; later, the last known addresses are
+    /// returned at once while a new lookup runs or fails.
     pub async fn addresses(&self, limit: Duration) -> Result<Arc<[SocketAddr]>, ConnectError> {
         match &self.address {
             DestinationAddress::Ip(address) => Ok(Arc::new([*address])),
@@ -214,40 +225,43 @@ impl Destination {
         }
     }
 
-    /// Keeps a connection whose last exchange ended cleanly for the next request.
+    /// Keeps a connection whose last exchange ended cleanly, for the next request on this thread.
     pub(super) fn keep(&self, io: UpstreamStream) {
         self.idle.keep(io);
     }
 }
 
-/// A request under way, counted until it is dropped; whoever sends it says how it went. Dropped before that, it says
-/// nothing of the destination: the client left.
+/// A request under way to a destination, counted until the guard is dropped. The sender reports the outcome with
+/// [`InFlightRequest::answered`] or [`InFlightRequest::failed`]; a drop before that says nothing about the destination,
+/// because the client left.
 pub struct InFlightRequest {
     destination: Arc<Destination>,
     request: RequestIdentity,
-    /// `Free` too once there was a verdict.
+    /// Permit of the circuit breaker; `Normal` once an outcome was reported.
     pass: BreakerPermit,
 }
 
 impl InFlightRequest {
-    /// The id of the destination.
+    /// Returns the id of the destination.
     pub fn destination(&self) -> &Arc<str> {
         &self.destination.id
     }
 
-    /// The destination answered.
+    /// Reports at `now` that the destination answered: closes its breaker.
     pub fn answered(&mut self, now: Instant) {
+        // The trial is decided: dropping the guard must not end another request's trial.
         self.pass = BreakerPermit::Normal;
         self.destination.health.succeeded(now);
     }
 
-    /// There was no answer, or one that tells of the destination's failure.
+    /// Reports at `now` that no response came, or one that shows the destination's own failure. May open the breaker.
     pub fn failed(&mut self, fault: FailureKind, now: Instant) {
+        // Taken out, so that the permit decides a trial once only.
         let pass = std::mem::replace(&mut self.pass, BreakerPermit::Normal);
         self.destination.health.failed(pass, fault, self.request, now);
     }
 
-    /// The answer broke off after its head.
+    /// Reports at `now` that the response body broke off after its head. Counts for the passive check only.
     pub fn broke_off(&self, now: Instant) {
         self.destination.health.broke_off(self.request, now);
     }
@@ -256,6 +270,7 @@ impl InFlightRequest {
 impl Drop for InFlightRequest {
     fn drop(&mut self) {
         self.destination.in_flight.fetch_sub(1, Ordering::Relaxed);
+        // Without an outcome a trial would stay under way for ever, and nobody else could be one.
         self.destination.health.abandoned(self.pass);
     }
 }

@@ -1,5 +1,5 @@
-//! Failures of upstream servers in the operator's words: which server, and what the system or TLS said. They go to the log
-//! and never to a client.
+//! Failures of upstream servers in the operator's words: which server, and what the system or TLS reported. They go to
+//! the log and never to a client.
 
 use std::error::Error;
 use std::fmt;
@@ -10,33 +10,36 @@ use url::{Position, Url};
 use super::cluster::ClusterMember;
 use primitives::failure_log::chain;
 
-/// The name of an upstream server.
+/// Name of an upstream server: its cluster and its id within it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DestinationId {
-    /// Its cluster.
+    /// Id of the cluster in the YAML.
     pub cluster: Arc<str>,
-    /// Its id within the cluster.
+    /// Id of the destination within the cluster.
     pub destination: Arc<str>,
 }
 
-/// Failure of an upstream server.
+/// Failure of an upstream server, as text for the log. `Display` names the server, its address where known, and the
+/// whole chain of causes.
 #[derive(Debug, PartialEq, Eq)]
 pub struct UpstreamError {
     server: DestinationId,
-    /// Scheme, host and port; `None` where the body of an answer failed.
+    /// Scheme, host and port; `None` where the body of a response failed.
     address: Option<String>,
+    // Text instead of the error itself: `AttemptStats` must be comparable, which `io::Error` is not.
     text: String,
 }
 
 impl UpstreamError {
-    /// The failure `error` of the server `member` of the cluster.
+    /// Describes `error` as a failure of `member` of `cluster`, before a response came.
     pub fn for_member(cluster: &Arc<str>, member: &ClusterMember, error: &(dyn Error + 'static)) -> Arc<Self> {
         let server = DestinationId { cluster: Arc::clone(cluster), destination: Arc::clone(member.destination.id()) };
         Arc::new(Self { server, address: Some(url_origin(&member.address)), text: chain(error) })
     }
 
-    /// The failure `error` of the body that `server` was sending.
+    /// Describes `error` as a failure of the response body that `server` was sending.
     pub fn for_body(server: DestinationId, error: &(dyn Error + 'static)) -> Arc<Self> {
+        // A body does not carry the URL that it came from.
         Arc::new(Self { server, address: None, text: chain(error) })
     }
 }
@@ -52,7 +55,8 @@ impl fmt::Display for UpstreamError {
     }
 }
 
-/// Scheme, host and port of `address`: nothing else of it may stand in the log.
+/// Returns scheme, host and port of `address`. Nothing else of a URL may be logged: user information and queries hold
+/// credentials.
 pub fn url_origin(address: &Url) -> String {
     format!("{}://{}", address.scheme(), &address[Position::BeforeHost..Position::AfterPort])
 }

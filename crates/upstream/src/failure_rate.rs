@@ -1,5 +1,5 @@
-//! The failure rate of one destination (YARP's `TransportFailureRate`): it is taken out for a while when too many of the last
-//! minute's requests failed. Pure: the time is an argument.
+//! Failure rate of one destination (YARP's `TransportFailureRate`): takes it out for a time when too many requests of
+//! the last minute failed. Pure: the time is an argument.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -8,20 +8,20 @@ use super::circuit_breaker::{FailureKind, RequestIdentity};
 use super::settings::PassiveHealthCheck;
 use super::sliding_window::{SlidingWindow, WindowCounts};
 
-/// How far it looks back.
+/// Length of the window in seconds, as in YARP.
 const FAILURE_RATE_SECONDS: usize = 60;
-/// Fewer requests than this make no rate.
+/// Requests below which there is no rate: one failure of two would be 50 %.
 const MIN_REQUESTS: u64 = 10;
-/// Failed requests that are remembered by what they were about, in 40 KiB; of more the last ones stand for all.
+/// Failed requests remembered with their object, in 40 KiB. Of more, the newest stand for all.
 const MAX_FAILED: usize = 1024;
 
-/// The rate, and for how long it keeps the destination out.
+/// Failure rate of a destination, and the time until which it is out.
 #[derive(Debug)]
 pub struct FailureRate {
     settings: PassiveHealthCheck,
-    /// Requests, and failed ones as the special ones.
+    /// Requests; the marked ones failed.
     window: SlidingWindow<FAILURE_RATE_SECONDS>,
-    /// The requests that failed last, the oldest first.
+    /// Requests that failed, the oldest first.
     failed: VecDeque<FailedRequest>,
     unhealthy_until: Option<Instant>,
 }
@@ -30,23 +30,24 @@ pub struct FailureRate {
 struct FailedRequest {
     at: Instant,
     number: u64,
-    /// A digest of what it was about; `None` where that cannot have been the reason.
+    /// Digest of the object; `None` where the object cannot be the reason, because connecting failed.
     object: Option<u64>,
 }
 
 impl FailureRate {
-    /// Without requests so far.
+    /// Creates the rate of a destination without requests.
     pub fn new(settings: PassiveHealthCheck, now: Instant) -> Self {
         Self { settings, window: SlidingWindow::new(now), failed: VecDeque::new(), unhealthy_until: None }
     }
 
-    /// Whether the destination is out at `now`.
+    /// Returns true if the destination is out at `now`.
     pub fn is_unhealthy(&self, now: Instant) -> bool {
         self.unhealthy_until.is_some_and(|until| now < until)
     }
 
-    /// A request was answered.
+    /// Records a success at `now`.
     pub fn succeeded(&mut self, now: Instant) {
+        // Outcomes of requests that began before it was taken out must not count against the time after it.
         if !self.is_unhealthy(now) {
             self.window.add(WindowCounts { total: 1, marked: 0 }, now);
             // The tenth request makes a rate of the failures before it.
@@ -54,8 +55,10 @@ impl FailureRate {
         }
     }
 
-    /// A try of `request` failed; a request is one failure however often it was tried.
+    /// Records that an attempt of `request` failed at `now`. A request counts as one failure however often it was
+    /// tried.
     pub fn failed(&mut self, fault: FailureKind, request: RequestIdentity, now: Instant) {
+        // From the newest: a retry of the same request is most likely there.
         if self.is_unhealthy(now) || self.failed.iter().rev().any(|failed| failed.number == request.number()) {
             return;
         }
@@ -74,6 +77,7 @@ impl FailureRate {
             self.failed.pop_front();
         }
         let counts = self.window.counts(now);
+        // The cheap test first: failures of one object can only lower the rate. As `f64`, counts are exact up to 2^53.
         if counts.total < MIN_REQUESTS || (counts.marked as f64) < self.settings.failure_rate * counts.total as f64 {
             return;
         }
@@ -87,10 +91,11 @@ impl FailureRate {
         }
     }
 
-    /// Of `failures`, those that do not count: one object has no more of them than all others together, since it may be the
-    /// object that the server cannot give.
+    /// Returns how many of `failures` do not count: one object may have no more failures than all others together,
+    /// because the server may be unable to give just that object.
     fn failures_of_one_object(&self, failures: u64) -> u64 {
-        // Only one that has most of them can have too many: Boyer and Moore find which that is.
+        // Only an object with most of the failures can have too many. Boyer and Moore's majority vote finds it in one
+        // pass.
         let (mut candidate, mut votes) = (None, 0_usize);
         for object in self.failed.iter().map(|failed| failed.object) {
             match (votes, object == candidate && object.is_some()) {
@@ -101,6 +106,7 @@ impl FailureRate {
         }
         let of_one = self.failed.iter().filter(|failed| failed.object.is_some() && failed.object == candidate).count();
         let (of_one, remembered) = (of_one as u64, self.failed.len() as u64);
+        // The remembered failures are a sample of all: scale up to the number in the window.
         let of_one = (failures * of_one).checked_div(remembered).unwrap_or(0);
         of_one.saturating_sub(failures - of_one)
     }

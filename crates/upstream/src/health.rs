@@ -1,5 +1,5 @@
-//! Whether a destination may be used: the breaker, the failure rate of its requests (YARP's passive check) and what
-//! probes said (YARP's active check), together. Pure but for a lock: the time is an argument.
+//! Health of a destination, from three sources: the circuit breaker, the failure rate of its requests (YARP's passive
+//! check) and the results of probes (YARP's active check). Pure but for a lock: the time is an argument.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
@@ -11,24 +11,24 @@ use super::circuit_breaker::{BreakerPermit, BreakerState, CircuitBreaker, Failur
 use super::failure_rate::FailureRate;
 use super::settings::HealthCheckSettings;
 
-/// What a destination's state is called.
+/// State of a destination, as metrics show it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HealthState {
     /// In use.
     Healthy,
-    /// Taken out by the active or the passive check.
+    /// Taken out of use by the active or the passive check.
     Unhealthy,
-    /// Left alone by the breaker.
+    /// Taken out of use by the circuit breaker.
     Open,
-    /// On trial.
+    /// Breaker waits for a trial or for its outcome.
     HalfOpen,
 }
 
 impl HealthState {
-    /// All states.
+    /// All states, for metrics that report each of them.
     pub const ALL: [Self; 4] = [Self::Healthy, Self::Unhealthy, Self::Open, Self::HalfOpen];
 
-    /// Its name in metrics.
+    /// Returns the value of the label `state` in metrics.
     pub fn name(self) -> &'static str {
         match self {
             Self::Healthy => "healthy",
@@ -39,10 +39,11 @@ impl HealthState {
     }
 }
 
-/// What is known of a destination.
+/// Health of a destination.
 #[derive(Debug)]
 pub struct DestinationHealth {
     sources: Mutex<HealthSources>,
+    // Outside the lock: readiness and metrics read them without waiting for requests.
     reachable: AtomicBool,
     opened: AtomicU64,
     opening: Notify,
@@ -56,7 +57,7 @@ struct HealthSources {
 }
 
 impl DestinationHealth {
-    /// Of a destination that nothing is known of: it may be used.
+    /// Creates the health of a destination about which nothing is known yet: it is available.
     pub fn new(settings: &HealthCheckSettings, now: Instant) -> Self {
         let passive = settings.passive.map(|passive| FailureRate::new(passive, now));
         let active =
@@ -69,9 +70,10 @@ impl DestinationHealth {
         }
     }
 
-    /// Its state at `now`.
+    /// Returns the state at `now`.
     pub fn state(&self, now: Instant) -> HealthState {
         let verdicts = self.sources.lock();
+        // An open breaker is reported before the checks: it keeps requests away whatever they say.
         match verdicts.breaker.state(now) {
             BreakerState::Open => HealthState::Open,
             BreakerState::Closed | BreakerState::HalfOpen if verdicts.is_unhealthy(now) => HealthState::Unhealthy,
@@ -80,12 +82,13 @@ impl DestinationHealth {
         }
     }
 
-    /// Whether `request` may go there at `now`.
+    /// Returns true if `request` would be admitted at `now`. Another request may become the trial before
+    /// [`DestinationHealth::enter`] is called.
     pub fn is_available(&self, request: RequestIdentity, now: Instant) -> bool {
         self.sources.lock().pass(request, now).is_some()
     }
 
-    /// Lets `request` through at `now`, where it may go.
+    /// Admits `request` at `now` and returns the terms; `None` where breaker or checks refuse it.
     pub fn enter(&self, request: RequestIdentity, now: Instant) -> Option<BreakerPermit> {
         let mut verdicts = self.sources.lock();
         let pass = verdicts.pass(request, now)?;
@@ -93,7 +96,7 @@ impl DestinationHealth {
         Some(pass)
     }
 
-    /// A request was answered.
+    /// Records that a request was answered at `now`.
     pub fn succeeded(&self, now: Instant) {
         let mut verdicts = self.sources.lock();
         verdicts.breaker.succeeded();
@@ -102,11 +105,13 @@ impl DestinationHealth {
         }
     }
 
-    /// A try of `request` failed before its answer.
+    /// Records that an attempt of `request` failed at `now`, before its response; `pass` is the permit that it was
+    /// admitted with.
     pub fn failed(&self, pass: BreakerPermit, fault: FailureKind, request: RequestIdentity, now: Instant) {
         let mut verdicts = self.sources.lock();
         if verdicts.breaker.failed(pass, fault, request, now) {
             self.opened.fetch_add(1, Ordering::Relaxed);
+            // `notify_one` keeps the signal for a prober that is not waiting yet.
             self.opening.notify_one();
         }
         if let Some(passive) = &mut verdicts.passive {
@@ -114,27 +119,31 @@ impl DestinationHealth {
         }
     }
 
-    /// The answer to `request` broke off after its head. The breaker had its verdict then: whoever answers is not down.
+    /// Records that the response to `request` broke off after its head. The breaker already counted the head as a
+    /// success: a server that answers is not down.
     pub fn broke_off(&self, request: RequestIdentity, now: Instant) {
         if let Some(passive) = &mut self.sources.lock().passive {
             passive.failed(FailureKind::Broken, request, now);
         }
     }
 
-    /// A request ended without a verdict.
+    /// Records that a request ended without an outcome, because its client left.
     pub fn abandoned(&self, pass: BreakerPermit) {
+        // Only a trial leaves something to undo; other requests end without the lock.
         if pass == BreakerPermit::Trial {
             self.sources.lock().breaker.abandoned(pass);
         }
     }
 
-    /// A probe ended.
+    /// Records the outcome of a probe at `now`.
     pub fn probed(&self, success: bool, now: Instant) {
         self.reachable.store(success, Ordering::Relaxed);
         let mut verdicts = self.sources.lock();
         let HealthSources { breaker, active, .. } = &mut *verdicts;
         match active {
+            // Saturating: a server may be down for longer than the counter can count.
             Some(active) => active.failures = if success { 0 } else { active.failures.saturating_add(1) },
+            // Without an active check a probe only connects, which proves less than a response does.
             None if success => return breaker.probe_connected(now),
             None => {}
         }
@@ -143,24 +152,25 @@ impl DestinationHealth {
         }
     }
 
-    /// Whether the last probe succeeded; true before the first.
+    /// Returns true if the last probe succeeded, and before the first one.
     pub fn is_reachable(&self) -> bool {
         self.reachable.load(Ordering::Relaxed)
     }
 
-    /// Resolves when the breaker opens, at once where it has since the last call.
+    /// Waits until the breaker opens; returns at once where it opened since the last call.
     pub async fn opening(&self) {
         self.opening.notified().await;
     }
 
-    /// How often the breaker opened, failed trials included.
+    /// Returns how often the breaker opened since the start, failed trials included.
     pub fn breaker_openings(&self) -> u64 {
         self.opened.load(Ordering::Relaxed)
     }
 }
 
 impl HealthSources {
-    /// On which terms `request` may pass at `now`. Where there is an active check, no player's request is the trial.
+    /// Returns the terms on which `request` may pass at `now`; `None` where it may not. With an active check the probe
+    /// is the trial, never a client's request.
     fn pass(&self, request: RequestIdentity, now: Instant) -> Option<BreakerPermit> {
         let pass = self.breaker.permit(request, now).filter(|_| !self.is_unhealthy(now))?;
         (pass == BreakerPermit::Normal || self.active.is_none()).then_some(pass)
@@ -172,7 +182,7 @@ impl HealthSources {
     }
 }
 
-/// YARP's `ConsecutiveFailures`: so many failed probes in a row; one good probe ends it.
+/// YARP's `ConsecutiveFailures`: unhealthy after `threshold` failed probes in a row, until a probe succeeds.
 #[derive(Debug)]
 struct ConsecutiveFailures {
     threshold: u32,

@@ -1,5 +1,5 @@
-//! Requests of any method and body to a server: hyper's HTTP/1.1, with idle connections kept for each worker. Plain
-//! routes use it; objects have an exchange of their own ([`super::connection`]), which moves bodies without handing them out.
+//! Requests with any method and body, for plain routes: hyper's HTTP/1.1 client with a pool of idle connections for
+//! each thread. Objects use [`super::connection`] instead, which moves bodies without handing them out.
 
 use std::io;
 use std::pin::Pin;
@@ -23,20 +23,22 @@ use tokio::sync::mpsc;
 use super::connection::UpstreamStream;
 use super::destination::{ConnectError, Destination};
 
-/// Idle connections kept for each thread.
+/// Most idle connections kept for each thread.
 const MAX_IDLE: usize = 256;
-/// Time after which an idle connection is not used again: most servers close theirs at 60 s or later.
+/// Time after which an idle connection is not used again. Most servers close theirs after 60 s or later.
 const MAX_IDLE_TIME: Duration = Duration::from_secs(55);
-/// Most header lines of an answer.
+/// Most header lines of a response.
 const MAX_HEADERS: usize = 256;
-/// Largest head of an answer in bytes, and most bytes of its body that wait to be taken.
+/// Largest response head in bytes, and most bytes of a body that wait to be taken.
 const MAX_BUFFER: usize = 64 * 1024;
-/// Most bytes from a request to the head of its answer: interim answers (1xx), the head, and what is read with it of the body.
+/// Most bytes from a request to the end of its response head: interim responses (1xx), the head, and the part of the
+/// body read with it.
 const MAX_BEFORE_ANSWER: usize = 4 * MAX_BUFFER;
-/// No bound: no answer is waited for.
+/// Allowance without a bound, while no response head is waited for.
 const UNBOUNDED: usize = usize::MAX;
 
-/// Idle connections. Each thread has its own: the system tells of a connection's events to the one that made it.
+/// Pool of idle connections. Each thread has its own, because the runtime of the thread that made a connection drives
+/// it.
 #[derive(Default)]
 pub struct HttpPool {
     idle: ThreadLocal<Mutex<Vec<IdleHttpConnection>>>,
@@ -48,21 +50,22 @@ struct IdleHttpConnection {
     since: Instant,
 }
 
-/// A connection ready for one request; after the answer's end [`HttpConnection::keep`] has it used again.
+/// A connection on which one request can be sent. [`HttpConnection::keep`] returns it to the pool after the end of the
+/// response.
 pub struct HttpConnection {
     sender: SendRequest<RequestBody>,
-    /// Bytes that the server may still send before its answer.
+    /// Bytes that the server may still send before the response head is complete.
     allowance: Arc<AtomicUsize>,
     destination: Arc<Destination>,
-    /// It had served before, so that the server may just have closed it for idleness.
+    /// True if the connection had served before: the server may have closed it for idleness.
     pub is_reused: bool,
 }
 
 impl HttpConnection {
-    /// An idle connection that is still open, or a new one within `limit`.
+    /// Returns an idle connection that is still open, or makes a new one within `limit`, TLS included.
     pub async fn idle_or_new(destination: &Arc<Destination>, limit: Duration) -> Result<Self, ConnectError> {
         while let Some((mut sender, allowance)) = destination.http_pool().take() {
-            // One that is still busy with the last request is not waited for.
+            // A connection that is still busy with its last request is dropped, not waited for.
             if sender.ready().now_or_never().is_some_and(|ready| ready.is_ok()) {
                 return Ok(Self { sender, allowance, destination: Arc::clone(destination), is_reused: true });
             }
@@ -70,7 +73,7 @@ impl HttpConnection {
         Self::new(destination, limit).await
     }
 
-    /// A new connection within `limit`, TLS included.
+    /// Makes a new connection within `limit`, TLS included.
     pub async fn new(destination: &Arc<Destination>, limit: Duration) -> Result<Self, ConnectError> {
         let allowance = Arc::new(AtomicUsize::new(UNBOUNDED));
         let io = BoundedStream { stream: destination.open(limit).await?, allowance: Arc::clone(&allowance) };
@@ -78,14 +81,18 @@ impl HttpConnection {
         builder.max_headers(MAX_HEADERS).max_buf_size(MAX_BUFFER);
         let shaken = builder.handshake(TokioIo::new(io)).await;
         let (sender, connection) = shaken.map_err(|error| ConnectError::Refused(io::Error::other(error)))?;
+        // Upgrades (101), such as WebSocket, take the connection over.
         drive_connection(connection.with_upgrades());
         Ok(Self { sender, allowance, destination: Arc::clone(destination), is_reused: false })
     }
 
-    /// Sends `request`, whose target is a path and which has a `Host`. Dropped before the answer, it closes the connection.
+    /// Sends `request`, whose target must be a path and which must have a `Host`, and waits for the response head.
+    /// Dropping the future before that closes the connection. [`SendError::is_unsent`] says whether it is safe to send
+    /// the request again.
     pub async fn send(&mut self, request: Request<RequestBody>) -> Result<Response<Incoming>, SendError> {
         self.allowance.store(MAX_BEFORE_ANSWER, Ordering::Relaxed);
         let answer = self.sender.try_send_request(request).await;
+        // The body is not bounded: its reader slows the server down by itself.
         self.allowance.store(UNBOUNDED, Ordering::Relaxed);
         answer.map_err(|mut error| {
             let is_unsent = error.take_message().is_some();
@@ -93,14 +100,14 @@ impl HttpConnection {
         })
     }
 
-    /// Keeps the connection for another request, once the answer was read to its end.
+    /// Returns the connection to the pool. Needs the response to be read to its end.
     pub fn keep(self) {
         self.destination.http_pool().put(self.sender, self.allowance);
     }
 }
 
-/// A connection on which a server may send so much before its answer and no more: hyper reads interim answers for as long as
-/// there are any.
+/// A stream from which only `allowance` bytes can be read; then a read fails. hyper alone would read interim responses
+/// for as long as a server sends them.
 struct BoundedStream {
     stream: UpstreamStream,
     allowance: Arc<AtomicUsize>,
@@ -119,7 +126,7 @@ impl AsyncRead for BoundedStream {
         ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
         let taken = left.saturating_sub(buf.filled().len() - before);
         if left != UNBOUNDED {
-            // The answer may have come meanwhile, and ended the bound.
+            // The response may have come meanwhile and lifted the bound: a failed exchange leaves that in place.
             let _ = self.allowance.compare_exchange(left, taken, Ordering::Relaxed, Ordering::Relaxed);
         }
         Poll::Ready(Ok(()))
@@ -152,20 +159,20 @@ impl AsyncWrite for BoundedStream {
     }
 }
 
-/// Failure of a request before its answer.
+/// Failure of a request before its response head.
 #[derive(Debug, thiserror::Error)]
 #[error("the exchange with the server failed")]
 pub struct SendError {
-    /// The cause.
+    /// Cause, as hyper reports it.
     pub source: hyper::Error,
-    /// No byte of the request was written.
+    /// True if no byte of the request was written.
     pub is_unsent: bool,
 }
 
 #[expect(clippy::disallowed_methods, reason = "it ends with its connection, which belongs to this worker")]
 fn drive_connection(connection: impl Future<Output = hyper::Result<()>> + Send + 'static) {
     tokio::spawn(async move {
-        // The request under way has the error.
+        // Dropped: the request under way gets the same error.
         let _ = connection.await;
     });
 }
@@ -174,6 +181,7 @@ impl HttpPool {
     fn take(&self) -> Option<(SendRequest<RequestBody>, Arc<AtomicUsize>)> {
         let mut idle = self.idle.get_or_default().lock();
         while let Some(candidate) = idle.pop() {
+            // The newest is taken first: if it is too old, all others are.
             if candidate.since.elapsed() > MAX_IDLE_TIME {
                 idle.clear();
                 return None;
@@ -187,6 +195,7 @@ impl HttpPool {
 
     fn put(&self, sender: SendRequest<RequestBody>, allowance: Arc<AtomicUsize>) {
         let mut idle = self.idle.get_or_default().lock();
+        // Clean up only when full: a closed connection costs nothing while there is room.
         if idle.len() >= MAX_IDLE {
             idle.retain(|it| !it.sender.is_closed() && it.since.elapsed() <= MAX_IDLE_TIME);
         }
@@ -196,36 +205,39 @@ impl HttpPool {
     }
 }
 
-/// Part of a request's body.
+/// Part of a request body.
 pub enum BodyPart {
-    /// Bytes.
+    /// Bytes of the body.
     Data(Bytes),
-    /// The trailers, which end it.
+    /// Trailers, which end the body.
     Trailers(HeaderMap),
-    /// Its end.
+    /// End of the body without trailers.
     End,
 }
 
-/// The body of a request, fed through a channel.
+/// Body of a request, fed through a channel.
 pub struct RequestBody {
-    /// `None` behind the end.
+    /// `None` after the end of the body.
     parts: Option<mpsc::Receiver<BodyPart>>,
     length: Option<u64>,
 }
 
-/// Error of a body whose feeding was given up: the request must not look whole.
+/// Failure of a body whose sender was dropped before its end. It makes hyper close the connection, so that the request
+/// does not look complete.
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 #[error("the request's body broke off")]
 pub struct IncompleteBody;
 
 impl RequestBody {
-    /// No body.
+    /// Creates an empty body.
     pub fn empty() -> Self {
         Self { parts: None, length: Some(0) }
     }
 
-    /// A body of `length` bytes, or of any length, and its feeder; a feeder that is dropped before the end breaks it off.
+    /// Creates a body of `length` bytes, or of unknown length, and its sender. Dropping the sender before
+    /// [`BodyPart::End`] or [`BodyPart::Trailers`] aborts the request.
     pub fn channel(length: Option<u64>) -> (mpsc::Sender<BodyPart>, Self) {
+        // One part at a time: a slow server slows the client down instead of filling memory.
         let (feeder, parts) = mpsc::channel(1);
         (feeder, Self { parts: Some(parts), length })
     }

@@ -1,6 +1,6 @@
-//! Connections between two requests. Each thread has its own: the system tells of a connection's events to the one that
-//! made it. Those that the server closed, and those that nobody used for long, are closed within seconds also where no
-//! further request comes.
+//! Idle connections for object requests. Each thread has its own, because the runtime of the thread that made a
+//! connection reports its events. Connections that the server closed, or that were idle for too long, are closed within
+//! seconds even where no further request comes.
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -11,34 +11,37 @@ use thread_local::ThreadLocal;
 use super::connection::UpstreamStream;
 use primitives::lifecycle::BackgroundTasks;
 
-/// Idle connections kept for each thread.
+/// Most idle connections kept for each thread.
 const MAX_IDLE: usize = 256;
-/// An idle connection is not used again after this long: most servers close theirs at 60 s or later.
+/// Time after which an idle connection is not used again. Most servers close theirs after 60 s or later.
 const MAX_IDLE_TIME: Duration = Duration::from_secs(55);
-/// Between two looks at the connections of a thread that has some. A look costs no system call where nothing happened.
+/// Time between two checks of a thread's connections, while it has some. A check costs no system call for a socket
+/// without events.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
-/// The idle connections to one server.
+/// Idle connections to one server.
 pub struct IdleConnections {
     threads: ThreadLocal<Arc<Mutex<ThreadIdlePool>>>,
     tasks: BackgroundTasks,
 }
 
 impl IdleConnections {
-    /// None yet; `tasks` runs the looks at them.
+    /// Creates an empty pool whose checks run in `tasks`.
     pub fn new(tasks: BackgroundTasks) -> Self {
         Self { threads: ThreadLocal::new(), tasks }
     }
 
-    /// The one used last that still looks alive.
+    /// Takes the connection of this thread that was used last and is still open; `None` where there is none.
     pub fn take(&self) -> Option<UpstreamStream> {
         self.threads.get_or_default().lock().take(Instant::now())
     }
 
-    /// Keeps a connection whose last exchange ended cleanly for the next request.
+    /// Keeps a connection whose last exchange ended cleanly. Drops it, which closes it, where the thread has
+    /// [`MAX_IDLE`] already.
     pub fn keep(&self, io: UpstreamStream) {
         let pool = self.threads.get_or_default();
         if pool.lock().keep(io, Instant::now()) {
+            // Weak: the check must not keep the connections of a destination that no longer exists.
             let (pool, tasks) = (Arc::downgrade(pool), self.tasks.clone());
             self.tasks.spawn(async move {
                 tokio::select! {
@@ -50,7 +53,7 @@ impl IdleConnections {
     }
 }
 
-/// Looks at a thread's connections until none is left.
+/// Checks a thread's connections until none is left.
 async fn watch(pool: Weak<Mutex<ThreadIdlePool>>) {
     loop {
         tokio::time::sleep(CHECK_INTERVAL).await;
@@ -66,7 +69,7 @@ struct IdleStream {
     since: Instant,
 }
 
-/// The connections of one thread. The time is an argument.
+/// Idle connections of one thread. The time is an argument.
 #[derive(Default)]
 struct ThreadIdlePool {
     kept: Vec<IdleStream>,
@@ -77,7 +80,7 @@ impl ThreadIdlePool {
     fn take(&mut self, now: Instant) -> Option<UpstreamStream> {
         while let Some(candidate) = self.kept.pop() {
             if candidate.is_old(now) {
-                // The others are older.
+                // Connections are taken from the end, so the others are older.
                 self.kept.clear();
                 return None;
             }
@@ -88,19 +91,20 @@ impl ThreadIdlePool {
         None
     }
 
-    /// Whether somebody has to begin to watch.
+    /// Keeps `io`; returns true if the caller must start a check.
     fn keep(&mut self, io: UpstreamStream, now: Instant) -> bool {
         if self.kept.len() < MAX_IDLE {
             self.kept.push(IdleStream { io, since: now });
         }
+        // One check for each thread: the flag is cleared only by the check that ends.
         !std::mem::replace(&mut self.is_watched, true)
     }
 
-    /// Whether there is still something to watch.
+    /// Closes connections that cannot be used; returns true if some are left to be checked.
     fn close_unusable(&mut self, now: Instant) -> bool {
         self.kept.retain(|idle| !idle.is_old(now) && idle.io.is_reusable());
         if self.kept.is_empty() {
-            // Room for as many as there once were is of no use either.
+            // A thread that once had many connections gives the memory back.
             self.kept = Vec::new();
         }
         self.is_watched = !self.kept.is_empty();

@@ -1,5 +1,5 @@
-//! The way to upstream servers: clusters and their destinations and their health, the retry budget, name resolution, HTTP/1.1
-//! connections and their pool. Knows nothing of objects or signatures.
+//! Access to upstream servers: clusters, their destinations and health, the retry budget, name resolution, HTTP/1.1
+//! connections and their pools. Knows nothing of objects, routes or signatures.
 
 mod body_reader;
 mod buffer_pool;

@@ -1,4 +1,4 @@
-//! Asks destinations how they are, beside the requests: over HTTP where the cluster says so, else by connecting.
+//! Probes of destinations, beside the requests: over HTTP where the cluster has an active check, else by connecting.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,20 +13,22 @@ use super::health::HealthState;
 use super::settings::ActiveHealthCheck;
 use primitives::failure_log::chain;
 
-/// Between two probes that only connect.
+/// Time between two probes that only connect.
 const CONNECT_INTERVAL: Duration = Duration::from_secs(5);
-/// For a probe that only connects.
+/// Time limit of a probe that only connects.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// Between two probes while a destination is out: whoever waits for it should not wait for the probe.
+/// Time between two probes while a destination is out: requests that wait for it should not wait for the probe.
 const URGENT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Probes every destination of `cluster` once, and says how long to wait before the next time.
+/// Probes every destination of `cluster` once, all at the same time, and returns the time to wait before the next
+/// round.
 pub async fn probe_cluster(cluster: &Cluster) -> Duration {
     join_all(cluster.members().iter().map(|member| async {
         let outcome = match cluster.active_check() {
             Some(active) => timeout(active.timeout, probe_over_http(member, active))
                 .await
                 .unwrap_or_else(|_| Err(format!("no answer within {:?}", active.timeout))),
+            // Always a new connection: an idle one says nothing about the server now.
             None => match member.destination.new_connection(CONNECT_TIMEOUT).await {
                 Ok(_) => Ok(()),
                 Err(error) => Err(chain(&error)),
@@ -42,21 +44,24 @@ pub async fn probe_cluster(cluster: &Cluster) -> Duration {
         !health.is_reachable() || matches!(health.state(now), HealthState::Open | HealthState::HalfOpen)
     };
     let interval = cluster.active_check().map_or(CONNECT_INTERVAL, |active| active.interval);
+    // One round for all: probing a healthy server more often meanwhile costs it little.
     if cluster.members().iter().any(is_out) { interval.min(URGENT_INTERVAL) } else { interval }
 }
 
-/// Waits for the next round: `wait`, or until the breaker of a destination opens, since a probe may be what closes it.
+/// Waits for the next round: for `wait`, or until the breaker of a destination opens, because a probe may be what
+/// closes it.
 pub async fn pause(cluster: &Cluster, wait: Duration) {
     let opening: Vec<_> =
         cluster.members().iter().map(|member| Box::pin(member.destination.health().opening())).collect();
+    // `select_all` panics on an empty list.
     if opening.is_empty() {
         return tokio::time::sleep(wait).await;
     }
-    // Either way a round is due.
+    // Whether the time passed or a breaker opened, a round is due.
     let _ = timeout(wait, select_all(opening)).await;
 }
 
-/// Asks for the configured path; anything but 2xx is an error, in words for the operator.
+/// Sends a GET for the configured path on a new connection. Any status but 2xx is an error, in words for the operator.
 async fn probe_over_http(member: &ClusterMember, active: &ActiveHealthCheck) -> Result<(), String> {
     let (destination, address): (&Arc<Destination>, &Url) = match &member.probe {
         Some((destination, address)) => (destination, address),
@@ -65,6 +70,7 @@ async fn probe_over_http(member: &ClusterMember, active: &ActiveHealthCheck) -> 
     let connection = destination.new_connection(active.timeout).await.map_err(|error| chain(&error))?;
     let own = &address[url::Position::BeforeHost..url::Position::AfterPort];
     let host = member.host.as_deref().unwrap_or(own);
+    // The path of the address is a prefix, as it is for requests.
     let prefix = address.path().trim_end_matches('/');
     let head = format!(
         "GET {prefix}{} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: tidegate\r\nAccept: */*\r\nConnection: close\r\n\r\n",

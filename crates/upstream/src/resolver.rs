@@ -1,5 +1,5 @@
-//! The addresses of a name. They are looked up once however many connect, and beside those who connect as soon as some are
-//! known: a resolver that hangs keeps nobody from a server that was there a moment ago.
+//! Addresses of a host name. One lookup serves all who connect, and once some addresses are known a new lookup runs
+//! beside the requests: a resolver that hangs keeps nobody from a server that was there a moment ago.
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,22 +13,22 @@ use tokio::time::timeout;
 
 use super::destination::ConnectError;
 
-/// Addresses are believed this long; after that they serve until new ones are there.
+/// Time for which addresses are used without a new lookup. After it they are used until new ones are known.
 const FRESH_FOR: Duration = Duration::from_secs(10);
-/// After a lookup that failed, known addresses serve this long before the next one.
+/// Time after a failed lookup before the next one, while known addresses are used.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
-/// A lookup that takes longer is given up, and another one may begin.
+/// Time after which a lookup that has no result is given up, so that another can begin.
 const MAX_LOOKUP: Duration = Duration::from_secs(30);
 
 type AddressList = Arc<[SocketAddr]>;
 type LookupResult = Result<AddressList, Arc<io::Error>>;
 type PendingLookup = Shared<BoxFuture<'static, LookupResult>>;
 
-/// Looks up the addresses of a host and port. Once it was polled, it goes on whether anybody polls it or not, as the
-/// system's does in a thread of its own.
+/// Lookup of the addresses of a host and port. Once polled it continues whether it is polled again or not, as the
+/// system's resolver does in a thread of its own.
 pub type Resolver = Arc<dyn Fn(&str, u16) -> BoxFuture<'static, io::Result<Vec<SocketAddr>>> + Send + Sync>;
 
-/// The system's resolver.
+/// Returns the system's resolver (getaddrinfo), which knows no TTL.
 pub fn system_resolver() -> Resolver {
     Arc::new(|host, port| {
         let host = host.to_owned();
@@ -36,7 +36,7 @@ pub fn system_resolver() -> Resolver {
     })
 }
 
-/// A host and port with the addresses that are known of it.
+/// A host and port with the addresses known for it.
 pub struct CachedAddresses {
     host: String,
     port: u16,
@@ -45,18 +45,20 @@ pub struct CachedAddresses {
 }
 
 impl CachedAddresses {
-    /// Those of `host`, of which nothing is known.
+    /// Creates the entry for `host` and `port`, with no address known yet.
     pub fn new(host: String, port: u16, lookup: Resolver) -> Self {
         Self { host, port, resolver: lookup, state: Mutex::default() }
     }
 
-    /// The addresses now, at once where some are known. The first lookup may take `limit`.
+    /// Returns the addresses, at once where some are known. Otherwise waits up to `limit` for the lookup and fails with
+    /// `Resolve` or `Timeout`.
     pub async fn get(&self, limit: Duration) -> Result<AddressList, ConnectError> {
         let asking = match self.state.lock().step(Instant::now(), || self.ask()) {
             LookupStep::Known(known) => return Ok(known),
             LookupStep::Failed(error) => return Err(ConnectError::Resolve(error)),
             LookupStep::Wait(asking) => asking,
         };
+        // Only this caller gives up at `limit`: the lookup is shared and continues.
         let answer = timeout(limit, asking.clone()).await.map_err(|_| ConnectError::Timeout)?;
         self.state.lock().record_result(&asking, &answer, Instant::now());
         answer.map_err(ConnectError::Resolve)
@@ -66,6 +68,7 @@ impl CachedAddresses {
         let found = (self.resolver)(&self.host, self.port);
         let answer = async move {
             match found.await {
+                // No address is a failure: a list that is known is never empty.
                 Ok(addresses) if addresses.is_empty() => Err(Arc::new(io::ErrorKind::AddrNotAvailable.into())),
                 Ok(addresses) => Ok(addresses.into()),
                 Err(error) => Err(Arc::new(error)),
@@ -75,27 +78,27 @@ impl CachedAddresses {
     }
 }
 
-/// Addresses, how long they are believed, and the lookup that is under way. The time is an argument.
+/// Known addresses, the time until which they are fresh, and the lookup under way. The time is an argument.
 #[derive(Default)]
 struct LookupState {
     known: Option<AddressList>,
-    /// When they are looked up again.
+    /// Time of the next lookup.
     due: Option<Instant>,
     under_way: Option<(PendingLookup, Instant)>,
 }
 
-/// What somebody who wants to connect gets.
+/// Answer to a caller who wants to connect.
 enum LookupStep {
-    /// Addresses to use.
+    /// Addresses to use now.
     Known(AddressList),
-    /// Nothing is known, and the lookup failed.
+    /// No address is known, and the lookup failed.
     Failed(Arc<io::Error>),
-    /// Nothing is known yet.
+    /// No address is known yet: the lookup to wait for.
     Wait(PendingLookup),
 }
 
 impl LookupState {
-    /// Begins a lookup with `ask` where it is time, and takes the answer of one that has ended.
+    /// Starts a lookup with `ask` where one is due, and takes over the result of one that has ended.
     fn step(&mut self, now: Instant, ask: impl FnOnce() -> PendingLookup) -> LookupStep {
         if let (Some(known), true) = (&self.known, self.due.is_some_and(|due| now < due)) {
             return LookupStep::Known(Arc::clone(known));
@@ -103,6 +106,7 @@ impl LookupState {
         let going_on = self.under_way.take().filter(|(_, since)| now.saturating_duration_since(*since) < MAX_LOOKUP);
         let (asking, since) = going_on.unwrap_or_else(|| (ask(), now));
         self.under_way = Some((asking.clone(), since));
+        // Polled once here: a future does not start by itself, and nobody else may be waiting for it.
         let answer = asking.clone().now_or_never();
         if let Some(answer) = &answer {
             self.record_result(&asking, answer, now);
@@ -114,8 +118,9 @@ impl LookupState {
         }
     }
 
-    /// Learns the answer of the lookup `asking`, once.
+    /// Records the result of the lookup `asking`, once.
     fn record_result(&mut self, asking: &PendingLookup, answer: &LookupResult, now: Instant) {
+        // Another caller recorded it, or it was given up for a newer lookup.
         if !self.under_way.as_ref().is_some_and(|(current, _)| current.ptr_eq(asking)) {
             return;
         }

@@ -1,6 +1,6 @@
-//! How much may be tried again in a cluster. The retry budget of Finagle and Linkerd: each request pays in a tenth of a
-//! retry, which is worth something for ten seconds, and three retries a second are free, so that a cluster with little
-//! traffic has some. A store that is down thus costs at most a tenth more than one that works.
+//! Retry budget of a cluster, as Finagle and Linkerd have it: each request deposits a tenth of a retry, which is valid
+//! for ten seconds, and three retries a second are free, so that a cluster with little traffic has some. A store that
+//! is down thus costs at most a tenth more than one that works.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
@@ -9,36 +9,38 @@ use parking_lot::Mutex;
 
 use super::sliding_window::{SlidingWindow, WindowCounts};
 
-/// How long a request counts.
+/// Time in seconds for which a request counts.
 const WINDOW_SECONDS: usize = 10;
 /// Requests that pay for one retry.
 const REQUESTS_PER_RETRY: u64 = 10;
-/// Retries in a window that nobody has to pay for: three a second.
+/// Retries in a window that need no deposit: three a second.
 const FREE_RETRIES: u64 = 3 * WINDOW_SECONDS as u64;
 
-/// The retry budget of one cluster.
+/// Retry budget of one cluster.
 #[derive(Debug)]
 pub struct RetryBudget {
-    /// Requests, and retries as the special ones.
+    /// Requests; the marked ones are retries, which do not count as requests.
     window: Mutex<SlidingWindow<WINDOW_SECONDS>>,
     exhausted: AtomicU64,
 }
 
 impl RetryBudget {
-    /// One that nothing has been taken from.
+    /// Creates a full budget at `now`.
     pub fn new(now: Instant) -> Self {
         Self { window: Mutex::new(SlidingWindow::new(now)), exhausted: AtomicU64::new(0) }
     }
 
-    /// A request begins: it pays in.
+    /// Deposits the share of one request at `now`. Call it once for each request, not for retries.
     pub fn deposit(&self, now: Instant) {
         self.window.lock().add(WindowCounts { total: 1, marked: 0 }, now);
     }
 
-    /// Takes a retry out; false when there is none left, and the failure stands.
+    /// Withdraws one retry at `now`. Returns false when none is left; then the failure must stand.
     pub fn try_withdraw(&self, now: Instant) -> bool {
+        // One lock over reading and adding: two callers cannot both take the last retry.
         let mut window = self.window.lock();
         let WindowCounts { total: requests, marked: retries } = window.counts(now);
+        // Multiplied instead of divided, so that nothing is rounded.
         let granted = (retries + 1) * REQUESTS_PER_RETRY <= requests + FREE_RETRIES * REQUESTS_PER_RETRY;
         if granted {
             window.add(WindowCounts { total: 0, marked: 1 }, now);
@@ -48,7 +50,7 @@ impl RetryBudget {
         granted
     }
 
-    /// Retries that were not granted since the start.
+    /// Returns the number of retries that were not granted since the start.
     pub fn exhausted(&self) -> u64 {
         self.exhausted.load(Ordering::Relaxed)
     }

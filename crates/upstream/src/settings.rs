@@ -1,4 +1,4 @@
-//! What a cluster is told (`ReverseProxy.Clusters.<id>`).
+//! Settings of a cluster (`ReverseProxy.Clusters.<id>`) and of the time limits toward it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,109 +7,112 @@ use url::Url;
 
 use routing::load_balancing::LoadBalancing;
 
-/// A named set of destinations.
+/// Settings of a cluster: a named set of destinations.
 #[derive(Clone, Debug)]
 pub struct ClusterSettings {
-    /// Its id in the YAML.
+    /// Id in the YAML.
     pub id: Arc<str>,
-    /// How one is chosen.
+    /// Rule by which the destination of a request is chosen.
     pub load_balancing: LoadBalancing,
-    /// The destinations in the order of the file; may be empty (then 503).
+    /// Destinations in the order of the file. May be empty; then every request is answered with 503.
     pub destinations: Vec<DestinationSettings>,
-    /// How a destination is found to be unusable.
+    /// Checks that take a destination out of use.
     pub health: HealthCheckSettings,
 }
 
-/// One server of a cluster.
+/// Settings of one server of a cluster.
 #[derive(Clone, Debug)]
 pub struct DestinationSettings {
-    /// Its id in the YAML.
+    /// Id in the YAML.
     pub id: Arc<str>,
     /// Scheme, host and port, with an optional path prefix.
     pub address: Url,
-    /// The `Host` to send instead of the address's.
+    /// Value of `Host` to send instead of the host and port of `address`.
     pub host: Option<String>,
-    /// Where probes go in place of `address`.
+    /// Address that probes go to instead of `address`.
     pub probe: Option<Url>,
 }
 
-/// How a destination is found to be unusable (`HealthCheckSettings`), beside the breaker, which is always there.
+/// Health checks of a cluster (`HealthCheck`). The circuit breaker works beside them and cannot be switched off.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct HealthCheckSettings {
-    /// By asking it; `None`: not.
+    /// Active check: probes over HTTP. `None`: the cluster has none.
     pub active: Option<ActiveHealthCheck>,
-    /// By the requests that fail; `None`: not.
+    /// Passive check: the failure rate of requests. `None`: the cluster has none.
     pub passive: Option<PassiveHealthCheck>,
-    /// What happens when no destination may be used.
+    /// Behaviour of the cluster while no destination is available.
     pub available: AvailabilityPolicy,
 }
 
-/// Probes over HTTP (`HealthCheckSettings.ActiveHealthCheck`).
+/// Probes over HTTP (`HealthCheck.Active`).
 #[derive(Clone, Debug, PartialEq)]
 pub struct ActiveHealthCheck {
-    /// From one probe to the next.
+    /// Time between two probes.
     pub interval: Duration,
-    /// For a probe as a whole.
+    /// Time limit for a whole probe.
     pub timeout: Duration,
-    /// Path and query to ask for, beginning with `/`.
+    /// Path and query of a probe, beginning with `/`.
     pub target: String,
-    /// Failed probes in a row that take a destination out.
+    /// Number of consecutive failed probes that takes a destination out (`ConsecutiveFailuresHealthPolicy.Threshold`).
     pub threshold: u32,
 }
 
 impl Default for ActiveHealthCheck {
-    /// YARP's.
+    /// Returns YARP's defaults.
     fn default() -> Self {
         let (interval, timeout) = (Duration::from_secs(15), Duration::from_secs(10));
         Self { interval, timeout, target: "/".to_owned(), threshold: 2 }
     }
 }
 
-/// The failure rate that takes a destination out (`HealthCheckSettings.PassiveHealthCheck`).
+/// Failure rate that takes a destination out (`HealthCheck.Passive`).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct PassiveHealthCheck {
-    /// Failed requests among all of the last minute, from 0 to 1.
+    /// Share of failed requests among all of the last minute, from 0 to 1
+    /// (`TransportFailureRateHealthPolicy.RateLimit`).
     pub failure_rate: f64,
-    /// After so long it is used again.
+    /// Time after which a destination that was taken out is used again.
     pub reactivation: Duration,
 }
 
 impl Default for PassiveHealthCheck {
-    /// YARP's.
+    /// Returns YARP's defaults.
     fn default() -> Self {
         Self { failure_rate: 0.3, reactivation: Duration::from_secs(60) }
     }
 }
 
-/// What happens when no destination may be used.
+/// Behaviour of a cluster while no destination is available (`AvailableDestinationsPolicy`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AvailabilityPolicy {
-    /// The answer is 503 at once.
+    /// The request is answered with 503 at once.
+    // Not YARP's default, which is `HealthyOrPanic`: an answer at once is better than waiting for a dead server.
     #[default]
     HealthyAndUnknown,
-    /// All are used as if they were healthy.
+    /// All destinations are used as if they were healthy.
     HealthyOrPanic,
 }
 
-/// Time limits toward the upstream (`Policies.Timeout.<name>`).
+/// Time limits toward upstream servers (`Policies.Timeout.<name>`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UpstreamTimeouts {
-    /// To be connected, TLS included.
+    /// Time limit for making a connection, name resolution and TLS included.
     pub connect: Duration,
-    /// From the request sent to the response header.
+    /// Time limit from the start of an exchange, sending the request included, to the end of the response head.
     pub first_byte: Duration,
-    /// Between two reads of a body.
+    /// Time limit between two reads of a body.
     pub idle: Duration,
 }
 
 impl UpstreamTimeouts {
-    /// YARP's own, for routes to servers: `ActivityTimeout` and the connect timeout of its HTTP client.
+    /// YARP's values, for plain routes: `ActivityTimeout`, and the connect timeout of its HTTP client.
     pub const YARP: Self =
         Self { connect: Duration::from_secs(15), first_byte: Duration::from_secs(100), idle: Duration::from_secs(100) };
 }
 
 impl Default for UpstreamTimeouts {
-    /// Values that let a healthy store on the same continent answer and a dead one be noticed before a player gives up.
+    /// Returns values within which a healthy store on the same continent answers, and a dead one is noticed before a
+    /// player gives up.
     fn default() -> Self {
         Self { connect: Duration::from_secs(2), first_byte: Duration::from_secs(5), idle: Duration::from_secs(30) }
     }

@@ -2,27 +2,27 @@
 
 use std::time::Instant;
 
-/// How many there were, and how many of them were special to whoever counts.
+/// Counts in a window: all events, and those that the user of the window marks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WindowCounts {
-    /// All of them.
+    /// Number of events.
     pub total: u64,
-    /// The special ones.
+    /// Number of marked events.
     pub marked: u64,
 }
 
-/// A window of `FAILURE_RATE_SECONDS` slots that slides with the time it is shown.
+/// A window of `SECONDS` slots that moves forward with the times that it is given.
 #[derive(Debug)]
 pub struct SlidingWindow<const SECONDS: usize> {
     start: Instant,
-    /// The second, from `start`, whose slot is being filled.
+    /// Second since `start` whose slot is being filled.
     second: u64,
     slots: [WindowCounts; SECONDS],
     sum: WindowCounts,
 }
 
 impl<const SECONDS: usize> SlidingWindow<SECONDS> {
-    /// Begins at `now`, empty.
+    /// Creates an empty window that begins at `now`.
     pub fn new(now: Instant) -> Self {
         Self { start: now, second: 0, slots: [WindowCounts::default(); SECONDS], sum: WindowCounts::default() }
     }
@@ -37,14 +37,16 @@ impl<const SECONDS: usize> SlidingWindow<SECONDS> {
         }
     }
 
-    /// What the window holds at `now`.
+    /// Returns the counts of the last `SECONDS` seconds at `now`.
     pub fn counts(&mut self, now: Instant) -> WindowCounts {
         self.slide(now);
         self.sum
     }
 
     fn slide(&mut self, now: Instant) {
+        // Saturating: threads take the time before they take the lock, so a call may bring an older one.
         let second = now.saturating_duration_since(self.start).as_secs();
+        // After a long pause all slots are too old: cleared at once instead of second by second.
         if second >= self.second + SECONDS as u64 {
             (self.slots, self.sum, self.second) = ([WindowCounts::default(); SECONDS], WindowCounts::default(), second);
         }

@@ -1,5 +1,5 @@
-//! Bytes from a socket to a socket without a copy of them in our memory, as splice(2) has it: through a pipe, which holds
-//! references to the pages that they came in.
+//! Bytes from socket to socket without a copy into our memory, by splice(2): through a pipe, which holds references to
+//! the pages that the bytes came in.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -11,17 +11,20 @@ use thread_local::ThreadLocal;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
-/// Fewer bytes are cheaper to copy.
+/// Bytes from which splicing pays: fewer are cheaper to copy.
 pub const MIN_SPLICE_BYTES: usize = 64 * 1024;
-/// What a pipe holds: the most that the system gives anybody. In pages, of which each piece of a packet takes one.
+/// Capacity of a pipe in bytes: the most that Linux grants without privileges (`/proc/sys/fs/pipe-max-size`). It is
+/// counted in pages, and each fragment of a packet takes one.
 const PIPE_CAPACITY: usize = 1024 * 1024;
-/// Most bytes at once.
+/// Most bytes moved in one call.
 const MAX_SPLICE_BYTES: usize = 256 * 1024;
-/// Times that a pipe is filled and emptied at once: a store that sends its bytes one by one must not keep the thread.
+/// Most times that the pipe is filled and emptied in one call: a store that sends its bytes one by one must not keep
+/// the thread.
 const MAX_STEPS: usize = 32;
 
-/// A pipe for each thread, empty whenever nobody is in [`SplicePipes::splice`].
+/// One pipe for each thread, empty whenever no call of [`SplicePipes::splice`] is running.
 #[derive(Default)]
+// The lock is never contended; `ThreadLocal` gives shared references only.
 pub struct SplicePipes(ThreadLocal<Mutex<Option<Pipe>>>);
 
 struct Pipe {
@@ -29,22 +32,22 @@ struct Pipe {
     writer: OwnedFd,
 }
 
-/// What became of bytes that were to be passed.
+/// Outcome of moving bytes from socket to socket.
 #[derive(Debug, PartialEq, Eq)]
 pub enum SpliceOutcome {
-    /// So many went, and as many more were read into the buffer, because the other socket did not take them.
+    /// This many bytes were moved. Bytes that the target did not accept were read into the buffer.
     Bytes(usize),
-    /// There are none now.
+    /// No bytes are there now.
     NothingAvailable,
-    /// It cannot be done, or the bytes are at their end: reading will tell.
+    /// Splicing is not possible here, or the source is at its end: reading will tell.
     Unsupported,
-    /// So many went; then the connection that they came from broke, which the system says once only.
+    /// This many bytes were moved; then the source connection broke, which the system reports only once.
     SourceBroken(usize),
 }
 
 impl SplicePipes {
-    /// Passes up to `room` bytes that are there now from `from` to `to`; those that `to` does not take are read into `rest`. An
-    /// error is that of `to`.
+    /// Moves up to `room` bytes that are there now from `from` to `to`, without waiting. Bytes that `to` does not
+    /// accept are appended to `rest`. An error is one of `to`, or of reading the pipe.
     pub fn splice(
         &self,
         from: &TcpStream,
@@ -53,7 +56,8 @@ impl SplicePipes {
         rest: &mut Vec<u8>,
     ) -> io::Result<SpliceOutcome> {
         let mut place = self.0.get_or_default().lock();
-        // Out of its place until it is empty again.
+        // Taken out until it is empty again: after an error it still holds bytes of this client, which nobody else may
+        // get, and is closed.
         let Some(pipe) = place.take().or_else(|| Pipe::open().ok()) else { return Ok(SpliceOutcome::Unsupported) };
         let (room, mut passed) = (room.min(MAX_SPLICE_BYTES), 0);
         for _ in 0..MAX_STEPS {
@@ -79,11 +83,12 @@ impl SplicePipes {
     }
 }
 
-/// What it comes to when, after `passed` bytes, a splice took none: without an error, the bytes are at their end.
+/// Maps the end of a splice that took no bytes, after `passed` bytes were moved. Without an error the source is at its
+/// end.
 fn ended_after(passed: usize, error: Option<io::Error>) -> SpliceOutcome {
     match (passed, error.map(|error| error.kind())) {
         (0, Some(io::ErrorKind::WouldBlock)) => SpliceOutcome::NothingAvailable,
-        // Not every kind of socket can do it, nor every system.
+        // Neither every kind of socket can do it, nor every system.
         (0, None | Some(io::ErrorKind::InvalidInput)) => SpliceOutcome::Unsupported,
         (_, None | Some(io::ErrorKind::WouldBlock | io::ErrorKind::InvalidInput)) => SpliceOutcome::Bytes(passed),
         (_, Some(_)) => SpliceOutcome::SourceBroken(passed),
@@ -93,19 +98,21 @@ fn ended_after(passed: usize, error: Option<io::Error>) -> SpliceOutcome {
 impl Pipe {
     fn open() -> io::Result<Self> {
         let (reader, writer) = pipe_with(PipeFlags::NONBLOCK | PipeFlags::CLOEXEC)?;
+        // Fails where the user has too many pipe pages already (pipe(7)); then bodies are read instead.
         fcntl_setpipe_size(&writer, PIPE_CAPACITY)?;
         Ok(Self { reader, writer })
     }
 
-    /// Takes of `room` bytes those that are there and find place. Fewer say nothing of the socket: the system ends early
-    /// where a packet comes in many pieces, of which each takes a page of the pipe. That there is no more, only its
-    /// `WouldBlock` says, and nothing else may make us wait for the socket.
+    /// Takes up to `room` bytes that are there from the socket. Fewer bytes say nothing about the socket: the system
+    /// ends early where a packet has many fragments, each of which takes a page of the pipe. Only `WouldBlock` says
+    /// that there is no more, and only then may we wait for the socket.
     fn splice_in(&self, from: &TcpStream, room: usize) -> io::Result<usize> {
         let flags = SpliceFlags::NONBLOCK | SpliceFlags::MOVE;
+        // `try_io` clears Tokio's readiness on `WouldBlock`, without which the next wait would return at once.
         from.try_io(Interest::READABLE, || splice(from, None, &self.writer, None, room, flags).map_err(io::Error::from))
     }
 
-    /// Gives as many of `taken` bytes as `to` takes now.
+    /// Gives as many of the `taken` bytes in the pipe as `to` accepts now, and returns how many.
     fn splice_out(&self, to: &TcpStream, taken: usize) -> io::Result<usize> {
         let mut given = 0;
         while given < taken {
@@ -120,11 +127,12 @@ impl Pipe {
         Ok(given)
     }
 
-    /// Reads the `left` bytes that are still in it.
+    /// Reads the `left` bytes that are still in the pipe and appends them to `into`.
     fn read_rest(&self, left: usize, into: &mut Vec<u8>) -> io::Result<()> {
         into.reserve_exact(left);
         let whole = into.len() + left;
         while into.len() < whole {
+            // We hold the write end ourselves, so an end here means that the count is wrong.
             if rustix::io::read(&self.reader, spare_capacity(into))? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
@@ -143,7 +151,7 @@ mod tests {
 
     use super::*;
 
-    /// The two ends of a connection.
+    /// Returns the two ends of a connection.
     async fn pair() -> (TcpStream, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
