@@ -17,7 +17,7 @@ use server_kit::api::router::{self, Modules};
 use server_kit::api::usage;
 use server_kit::limit::Limits;
 use server_kit::telemetry::metrics::Metrics;
-use share::{self, Depot, Relay};
+use share::{self, RecordingUploader, Relay};
 
 /// What the modules start with.
 pub struct Means<'a> {
@@ -67,12 +67,14 @@ pub fn start(
         }));
     modules.extend(tracks);
     let recording = settings.share.as_ref().and_then(|share| share.recording.clone());
-    let depot =
-        recording.zip(recordings.clone()).map(|(settings, signer)| Depot::open(settings, signer)).transpose()?;
+    let uploader = recording
+        .zip(recordings.clone())
+        .map(|(settings, signer)| RecordingUploader::open(settings, signer))
+        .transpose()?;
     let share = settings.share.clone();
     let redis = backing.redis.as_ref();
     let relay = share
-        .map(|share| Relay::start(share, redis, (*clock).clone(), tasks, metrics.registry(), depot))
+        .map(|share| Relay::start(share, redis, (*clock).clone(), tasks, metrics.registry(), uploader))
         .transpose()?;
     modules.extend(relay.clone().map(|relay| share::routes(relay, |routes, class| limited(routes, limits, class))));
     Ok(Started { modules: router::modules(modules), relay })

@@ -237,7 +237,7 @@ async fn without_the_section_nothing_is_shared() {
 fn every_metric_of_the_dashboard_is_counted() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     let read = |file: &str| std::fs::read_to_string(root.join(file)).expect("the file is readable");
-    let (board, counted) = (read("deploy/grafana/share.json"), read("src/relay/metrics.rs"));
+    let (board, counted) = (read("deploy/grafana/share.json"), read("crates/share/src/metrics.rs"));
     serde_json::from_str::<Value>(&board).expect("the dashboard is JSON");
     let words = board.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     let named: std::collections::BTreeSet<_> = words.filter(|word| word.starts_with("tidegate_")).collect();

@@ -6,35 +6,35 @@ use std::net::IpAddr;
 
 use parking_lot::Mutex;
 
-use super::bucket::Guesses;
-use super::recent::RecentAddresses;
-use super::refused::Refused;
+use crate::recent_addresses::RecentAddresses;
+use crate::refusal::Refusal;
+use crate::token_bucket::GuessLimit;
 use primitives::secret::Secret;
 
-/// How long an address is known from which the token came, in milliseconds.
+/// Milliseconds for which an address is known from which the token came.
 const KNOWN: i64 = 15 * 60_000;
 /// Such addresses at most.
 const ADDRESSES: usize = 4_096;
 
-/// The token, and who has shown a wrong one.
-pub struct Access {
+/// Check of the token, with the addresses that have shown a wrong one.
+pub struct AccessControl {
     token: Secret,
-    wrong: Guesses,
-    /// Where the token came from lately: who guesses behind the same address does not keep those out.
+    wrong: GuessLimit,
+    /// Addresses from which the token came lately: guesses behind the same address do not keep those out.
     good: Mutex<RecentAddresses>,
 }
 
-impl Access {
-    /// Lets those in who show `token`.
+impl AccessControl {
+    /// Creates a check that lets in those who show `token`.
     pub fn new(token: Secret) -> Self {
-        Self { token, wrong: Guesses::default(), good: Mutex::new(RecentAddresses::new(KNOWN, ADDRESSES)) }
+        Self { token, wrong: GuessLimit::default(), good: Mutex::new(RecentAddresses::new(KNOWN, ADDRESSES)) }
     }
 
-    /// Whether `Authorization` holds the token, as it is or after `Bearer `: the document's client keeps that word inside
-    /// its setting. An address that has shown too many wrong ones is refused whatever it shows, or guessing would go on;
-    /// but not one from which the token came before.
-    pub fn authorize(&self, given: Option<&[u8]>, address: IpAddr, now: i64) -> Result<(), Refused> {
-        let Some(given) = given.filter(|given| !given.is_empty()) else { return Err(Refused::Unauthorized) };
+    /// Checks that `Authorization` holds the token, as it is or after `Bearer `: the document's client keeps that word
+    /// inside its setting. An address that has shown too many wrong ones is refused whatever it shows, or guessing
+    /// would go on; but not one from which the token came before.
+    pub fn authorize(&self, given: Option<&[u8]>, address: IpAddr, now: i64) -> Result<(), Refusal> {
+        let Some(given) = given.filter(|given| !given.is_empty()) else { return Err(Refusal::Unauthorized) };
         let blocked = self.wrong.is_blocked(address, now);
         if blocked && !self.good.lock().knows(&address, now) {
             return Err(too_many());
@@ -48,19 +48,19 @@ impl Access {
         Err(self.failed(address, now))
     }
 
-    /// Notes a credential from `address` that was not made here; returns what it is told.
-    pub fn failed(&self, address: IpAddr, now: i64) -> Refused {
+    /// Notes a credential from `address` that was not made here; returns the refusal.
+    pub fn failed(&self, address: IpAddr, now: i64) -> Refusal {
         if self.wrong.is_blocked(address, now) {
             return too_many();
         }
-        self.wrong.missed(address, now);
-        Refused::Unauthorized
+        self.wrong.record_miss(address, now);
+        Refusal::Unauthorized
     }
 }
 
-fn too_many() -> Refused {
+fn too_many() -> Refusal {
     let wait = std::time::Duration::from_secs(3);
-    Refused::TooFast { what: "too many tokens from this address were not valid", wait }
+    Refusal::RateLimited { what: "too many tokens from this address were not valid", wait }
 }
 
 #[cfg(test)]
@@ -82,22 +82,22 @@ mod tests {
             ("Token", b"Bearer Toke", false),
             ("Token", b"", false),
         ] {
-            let access = Access::new(Secret::new(configured));
+            let access = AccessControl::new(Secret::new(configured));
             assert_eq!(access.authorize(Some(given), ONE, 0).is_ok(), right, "{configured:?} {given:?}");
         }
     }
 
     #[test]
     fn who_guesses_is_refused_and_who_was_right_before_is_not() {
-        let access = Access::new(Secret::new("Token"));
+        let access = AccessControl::new(Secret::new("Token"));
         let show = |given: &'static [u8], address, now| access.authorize(Some(given), address, now);
         for _ in 0..100 {
-            assert_eq!(access.authorize(None, ONE, 0), Err(Refused::Unauthorized), "nothing is no guess");
+            assert_eq!(access.authorize(None, ONE, 0), Err(Refusal::Unauthorized), "nothing is no guess");
         }
         assert_eq!(show(b"Token", OTHER, 0), Ok(()));
         for address in [ONE, OTHER] {
             for _ in 0..20 {
-                assert_eq!(show(b"guess", address, 0), Err(Refused::Unauthorized));
+                assert_eq!(show(b"guess", address, 0), Err(Refusal::Unauthorized));
             }
             assert_eq!(show(b"guess", address, 0), Err(too_many()));
         }

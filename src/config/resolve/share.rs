@@ -8,7 +8,7 @@ use crate::config::report::Problem;
 use crate::config::value::{SecretRef, Text};
 use primitives::secret::Secret;
 use s3;
-use share::settings::{Recording, Settings};
+use share::settings::{RecordingSettings, Settings};
 
 /// Characters of a token at least: a shorter one could be found by trying.
 const LEAST_TOKEN: usize = 16;
@@ -77,7 +77,7 @@ fn token(at: &At<'_>, given: Option<&SecretRef>) -> Option<Secret> {
     long.then_some(token)
 }
 
-fn recording(at: &At<'_>, raw: &file::Recording) -> Option<Recording> {
+fn recording(at: &At<'_>, raw: &file::Recording) -> Option<RecordingSettings> {
     let stores = at.root("ObjectStores");
     let known = at.key("Store").known(&raw.store, &stores, &[]);
     let embedded = stores.key(&raw.store).names().contains(&"Embedded");
@@ -97,7 +97,7 @@ fn recording(at: &At<'_>, raw: &file::Recording) -> Option<Recording> {
     let max_duration = at.key("MaxDuration").span(raw.max_duration, hours(4), Duration::from_secs(60), hours(24));
     // 10,000 parts at most.
     let max_size = cache::size(&at.key("MaxSize"), raw.max_size, 2 << 30, 1 << 20, 40 << 30);
-    Some(Recording {
+    Some(RecordingSettings {
         store: (known && !embedded).then(|| raw.store.as_str().into())?,
         bucket: bucket?,
         prefix: prefix?,
