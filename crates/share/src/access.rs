@@ -36,7 +36,7 @@ impl AccessControl {
     pub fn authorize(&self, given: Option<&[u8]>, address: IpAddr, now: i64) -> Result<(), Refusal> {
         let Some(given) = given.filter(|given| !given.is_empty()) else { return Err(Refusal::Unauthorized) };
         let blocked = self.wrong.is_blocked(address, now);
-        if blocked && !self.good.lock().knows(&address, now) {
+        if blocked && !self.good.lock().contains(&address, now) {
             return Err(too_many());
         }
         let bare = given.strip_prefix(b"Bearer ").unwrap_or_default();

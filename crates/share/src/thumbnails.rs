@@ -16,7 +16,7 @@ use crate::session::metadata::CoverImage;
 const MAX_BYTES: usize = 200_000;
 const MAX_SIDE: u32 = 600;
 /// Side and JPEG quality, tried in turn until the thumbnail is small enough.
-const TRIES: [(u32, u8); 4] = [(MAX_SIDE, 85), (MAX_SIDE, 70), (MAX_SIDE, 50), (300, 50)];
+const ATTEMPTS: [(u32, u8); 4] = [(MAX_SIDE, 85), (MAX_SIDE, 70), (MAX_SIDE, 50), (300, 50)];
 /// Pixels of a side, and bytes of memory, that a picture may take to be read.
 const MAX_READ_SIDE: u32 = 8_192;
 const MAX_READ_MEMORY: u64 = 128 << 20;
@@ -77,6 +77,7 @@ fn detect_format(bytes: &[u8]) -> Option<ImageFormat> {
 }
 
 fn decode_image(mut reader: ImageReader<Cursor<&Bytes>>) -> Option<DynamicImage> {
+    // A few kilobytes of a picture may stand for gigabytes of pixels.
     let mut limits = Limits::default();
     (limits.max_image_width, limits.max_image_height) = (Some(MAX_READ_SIDE), Some(MAX_READ_SIDE));
     limits.max_alloc = Some(MAX_READ_MEMORY);
@@ -84,12 +85,13 @@ fn decode_image(mut reader: ImageReader<Cursor<&Bytes>>) -> Option<DynamicImage>
     let mut decoder = reader.into_decoder().ok().filter(|decoder| decoder.total_bytes() <= MAX_READ_MEMORY)?;
     let orientation = decoder.orientation().ok()?;
     let mut image = DynamicImage::from_decoder(decoder).ok()?;
+    // JPEG without its metadata would lie on its side.
     image.apply_orientation(orientation);
     Some(image)
 }
 
 fn shrink(image: &DynamicImage) -> Option<ThumbnailImage> {
-    TRIES.iter().find_map(|(side, quality)| {
+    ATTEMPTS.iter().find_map(|(side, quality)| {
         let side = (*side).min(image.width().max(image.height()));
         let small = image.resize(side, side, FilterType::Triangle).into_rgb8();
         let mut jpeg = Vec::new();

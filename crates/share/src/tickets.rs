@@ -25,16 +25,16 @@ use primitives::secret::Secret;
 /// Tickets that are open at the node at most.
 const MAX_OPEN_TICKETS: usize = 100_000;
 /// Purpose of the key: it parts the key from whatever else may be made from the token.
-const PURPOSE: &[u8] = b"tidegate share tickets 2";
+const KEY_PURPOSE: &[u8] = b"tidegate share tickets 2";
 /// Purpose of signatures of covers: it parts them from tickets.
-const COVER: &[u8] = b"cover";
+const COVER_PURPOSE: &[u8] = b"cover";
 /// Bytes of a ticket before its signature: role, count, until, the session's incarnation, a number that makes it one of
 /// its kind.
-const SAID: usize = 1 + 4 + 8 + 8 + 8;
+const PAYLOAD_BYTES: usize = 1 + 4 + 8 + 8 + 8;
 /// Bytes of the signature.
-const SIGNATURE: usize = 16;
+const SIGNATURE_BYTES: usize = 16;
 /// Bytes that the key is made from.
-const SEED: usize = 32;
+const SEED_BYTES: usize = 32;
 /// Keys that are good at the same time: one for new tickets, and those of nodes that started while Redis was away.
 pub const MAX_KEYS: usize = 5;
 
@@ -84,8 +84,8 @@ pub type TicketPermit = OwnedSemaphorePermit;
 impl TicketIssuer {
     /// Creates an issuer for the share server of this token, with a key that nobody else has.
     pub fn new(token: &Secret) -> Self {
-        let bytes: [u8; SEED] = rand::rng().random();
-        let seed = bytes.iter().fold(String::with_capacity(2 * SEED), |mut text, byte| {
+        let bytes: [u8; SEED_BYTES] = rand::rng().random();
+        let seed = bytes.iter().fold(String::with_capacity(2 * SEED_BYTES), |mut text, byte| {
             // Writing into a text cannot fail.
             let _ = write!(text, "{byte:02x}");
             text
@@ -102,7 +102,7 @@ impl TicketIssuer {
     /// Takes the keys that nodes have agreed on, the first one for new tickets; tickets that were signed here before
     /// stay good. Returns false for a text that names none.
     pub fn adopt(&self, seeds: &str) -> bool {
-        let is_seed = |seed: &&str| seed.len() == 2 * SEED && seed.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let is_seed = |seed: &&str| seed.len() == 2 * SEED_BYTES && seed.bytes().all(|byte| byte.is_ascii_hexdigit());
         let mut agreed: Vec<Secret> = seeds.split(' ').filter(is_seed).map(Secret::new).collect();
         if agreed.is_empty() {
             return false;
@@ -111,6 +111,7 @@ impl TicketIssuer {
         agreed.extend(
             before.iter().map(|key| key.seed.clone()).filter(|seed| !agreed.contains(seed)).collect::<Vec<_>>(),
         );
+        // The agreed ones come first, so those of before go.
         agreed.truncate(MAX_KEYS);
         if before.iter().map(|key| &key.seed).ne(&agreed) {
             *self.keys.write() = agreed.into_iter().map(|seed| TicketKey::new(seed, &self.token)).collect();
@@ -138,21 +139,22 @@ impl TicketIssuer {
 
     /// Returns the text that a listener shows for the cover of this tag, without anything else.
     pub fn sign_cover(&self, session: SessionId, tag: &str) -> String {
-        let signature = cover(&self.current(), session, tag).finalize().into_bytes();
-        format!("{tag}.{}", URL_SAFE_NO_PAD.encode(&signature[..SIGNATURE]))
+        let signature = cover_mac(&self.current_key(), session, tag).finalize().into_bytes();
+        format!("{tag}.{}", URL_SAFE_NO_PAD.encode(&signature[..SIGNATURE_BYTES]))
     }
 
     /// Returns the tag in `shown`, where it was signed for a cover of `session`.
     pub fn verify_cover<'a>(&self, session: SessionId, shown: &'a str) -> Option<&'a str> {
         let (tag, signature) = shown.rsplit_once('.')?;
         let signature = URL_SAFE_NO_PAD.decode(signature).ok()?;
-        self.has_signed(&signature, |key| cover(key, session, tag)).then_some(tag)
+        self.has_signed(&signature, |key| cover_mac(key, session, tag)).then_some(tag)
     }
 
     /// Takes a place with a ticket. Fails where as many are in as it is for.
     pub fn enter(&self, ticket: &Ticket, now: i64) -> Result<TicketPermit, Refusal> {
         let mut open = self.open.lock();
         if open.len() >= MAX_OPEN_TICKETS && !open.contains_key(&ticket.number) {
+            // Only when it is full: tickets whose time is over are swept anyway.
             open.retain(|_, (until, _)| *until > now);
             if open.len() >= MAX_OPEN_TICKETS {
                 return Err(Refusal::TooManyListeners);
@@ -169,22 +171,22 @@ impl TicketIssuer {
     }
 
     fn sign(&self, session: SessionId, ticket: &Ticket) -> String {
-        let mut bytes = Vec::with_capacity(SAID + SIGNATURE);
+        let mut bytes = Vec::with_capacity(PAYLOAD_BYTES + SIGNATURE_BYTES);
         bytes.push(ticket.role as u8);
         bytes.extend(ticket.count.to_be_bytes());
         bytes.extend(ticket.until.to_be_bytes());
         bytes.extend(ticket.incarnation.number().to_be_bytes());
         bytes.extend(ticket.number.to_be_bytes());
-        let signature = mac(&self.current(), session, &bytes).finalize().into_bytes();
-        bytes.extend(&signature[..SIGNATURE]);
+        let signature = ticket_mac(&self.current_key(), session, &bytes).finalize().into_bytes();
+        bytes.extend(&signature[..SIGNATURE_BYTES]);
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
     /// Reads a ticket; `None` where `text` is not one to `session`. Its time may be over.
     pub fn read(&self, text: &str, session: SessionId) -> Option<Ticket> {
         let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
-        let (said, signature) = bytes.split_at_checked(SAID)?;
-        if !self.has_signed(signature, |key| mac(key, session, said)) {
+        let (said, signature) = bytes.split_at_checked(PAYLOAD_BYTES)?;
+        if !self.has_signed(signature, |key| ticket_mac(key, session, said)) {
             return None;
         }
         let (role, rest) = said.split_first()?;
@@ -202,7 +204,7 @@ impl TicketIssuer {
         })
     }
 
-    fn current(&self) -> Hmac<Sha256> {
+    fn current_key(&self) -> Hmac<Sha256> {
         let keys = self.keys.read();
         keys.first().expect("there is a key from the beginning, and it is never the last to go").hmac.clone()
     }
@@ -211,24 +213,24 @@ impl TicketIssuer {
     fn has_signed(&self, signature: &[u8], of: impl Fn(&Hmac<Sha256>) -> Hmac<Sha256>) -> bool {
         let good = |key: &TicketKey| of(&key.hmac).verify_truncated_left(signature).is_ok();
         // A shorter one would be easier to guess.
-        signature.len() == SIGNATURE && self.keys.read().iter().any(good)
+        signature.len() == SIGNATURE_BYTES && self.keys.read().iter().any(good)
     }
 }
 
 impl TicketKey {
     fn new(seed: Secret, token: &Secret) -> Self {
         let keyed = |key: &[u8]| Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
-        let seeded = keyed(seed.expose().as_bytes()).chain_update(PURPOSE).chain_update(token.expose());
+        let seeded = keyed(seed.expose().as_bytes()).chain_update(KEY_PURPOSE).chain_update(token.expose());
         Self { hmac: keyed(&seeded.finalize().into_bytes()), seed }
     }
 }
 
-fn mac(key: &Hmac<Sha256>, session: SessionId, said: &[u8]) -> Hmac<Sha256> {
+fn ticket_mac(key: &Hmac<Sha256>, session: SessionId, said: &[u8]) -> Hmac<Sha256> {
     key.clone().chain_update(session.to_string()).chain_update(said)
 }
 
-fn cover(key: &Hmac<Sha256>, session: SessionId, tag: &str) -> Hmac<Sha256> {
-    key.clone().chain_update(COVER).chain_update(session.to_string()).chain_update(tag)
+fn cover_mac(key: &Hmac<Sha256>, session: SessionId, tag: &str) -> Hmac<Sha256> {
+    key.clone().chain_update(COVER_PURPOSE).chain_update(session.to_string()).chain_update(tag)
 }
 
 #[cfg(test)]
@@ -300,7 +302,7 @@ mod tests {
         let tickets = tickets();
         let text = tickets.issue(id(), seven(), TicketRole::Listener, 1, 60_000);
         let bytes = URL_SAFE_NO_PAD.decode(&text).expect("Base64");
-        assert_eq!(bytes.len(), SAID + SIGNATURE);
+        assert_eq!(bytes.len(), PAYLOAD_BYTES + SIGNATURE_BYTES);
         for at in 0..bytes.len() {
             let mut changed = bytes.clone();
             changed[at] ^= 1;

@@ -11,17 +11,18 @@ pub struct TokenBucket {
     per_second: f64,
     burst: f64,
     level: f64,
-    at: i64,
+    filled_at: i64,
 }
 
 impl TokenBucket {
     /// Creates a full bucket.
     pub fn new(per_second: f64, burst: f64, now: i64) -> Self {
-        Self { per_second, burst, level: burst, at: now }
+        Self { per_second, burst, level: burst, filled_at: now }
     }
 
     /// Takes `amount`; fails with the time until it is there. An amount above the burst is taken from a full bucket.
     pub fn take(&mut self, amount: f64, now: i64) -> Result<(), Duration> {
+        // A chunk of a megabyte must pass a bucket of less at some time.
         let missing = amount.min(self.burst) - self.fill(now);
         if missing > 0.0 {
             return Err(Duration::from_secs_f64(missing / self.per_second));
@@ -37,8 +38,8 @@ impl TokenBucket {
 
     fn fill(&mut self, now: i64) -> f64 {
         // A clock that was set back fills nothing and starts anew from there.
-        let passed = now.saturating_sub(self.at).max(0);
-        self.at = now;
+        let passed = now.saturating_sub(self.filled_at).max(0);
+        self.filled_at = now;
         #[expect(clippy::cast_precision_loss, reason = "more milliseconds than a double counts fill any bucket")]
         let filled = passed as f64 / 1000.0 * self.per_second;
         self.level = (self.level + filled).min(self.burst);

@@ -98,6 +98,11 @@ impl ReorderBuffer {
         }
     }
 
+    /// Returns the chunks that wait for those before them, by their numbers.
+    pub fn waiting(&self) -> impl Iterator<Item = &Arc<AudioChunk>> {
+        self.held.values().map(|(_, chunk)| chunk)
+    }
+
     fn emit(&mut self, follows: Continuity, chunk: Arc<AudioChunk>, out: &mut Vec<(Continuity, Arc<AudioChunk>)>) {
         self.next_sequence = Some(chunk.header.sequence.saturating_add(1));
         // Six seconds of the document's chunks: no request is sent again after longer.

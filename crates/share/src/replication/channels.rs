@@ -123,6 +123,7 @@ impl SessionReplicator {
     fn apply_metadata(&self, session: &Session, song: &str, thumb: Option<&String>, cover: Option<String>) {
         let now = self.now();
         let known = session.metadata(now).and_then(|song| song.cover.clone());
+        // A cover goes along when it changes; otherwise this node has it already.
         let same = known.filter(|picture| Some(&picture.tag) == thumb);
         let picture = same.or_else(|| CoverImage::new(cover?).ok());
         if let Ok(song) = SongMetadata::from_slim_json(song.as_bytes(), picture, now + METADATA_LIFE_MILLIS, &|tag| {

@@ -241,6 +241,7 @@ impl ReplicaEnvelope {
 
     /// Reads a message; `None` for anything else, such as a message of a newer version.
     pub fn decode(mut bytes: Bytes) -> Option<Self> {
+        // Nodes of a version with another format say nothing to each other rather than something wrong.
         if bytes.len() < ENVELOPE_BYTES || bytes.get_u8() != WIRE_VERSION {
             return None;
         }

@@ -141,6 +141,7 @@ impl SessionReplicator {
                 return Ok(ClaimOutcome::Full);
             }
             let claimed = self.registry.claim(id, SessionStart { incarnation, at: now }).await?;
+            // Before anybody can ask for it, so that nothing about it is missed.
             if claimed {
                 self.subscribe(&[id]).await;
             }
@@ -267,6 +268,7 @@ impl SessionReplicator {
         self.unsubscribe_gone(&sessions).await;
         self.heartbeat(&sessions).await;
         self.resynchronize(&sessions);
+        // Only the home counts it, or a session of three nodes would count three times.
         let home: Vec<_> = sessions.iter().filter(|session| session.is_home()).map(|session| session.id()).collect();
         if !home.is_empty() {
             self.track_answer("beat", self.registry.renew_counted(home.into_iter()).await);

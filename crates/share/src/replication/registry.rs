@@ -253,6 +253,7 @@ fn parse_lookup(me: NodeId, said: &[String]) -> Option<RegistryLookup> {
                 bytes: u64::try_from(number(6)?).unwrap_or(0),
                 highest_socket: u64::try_from(number(7)?).unwrap_or(0),
                 socket_holder: NodeId::parse(said.get(8)?),
+                // Its own entry would count its listeners twice.
                 replicas: nodes.filter(|node| node.id != me).collect(),
             }))
         }

@@ -128,6 +128,7 @@ impl LocalSessions {
     /// a while.
     pub fn tick(&self, now: i64) {
         self.replaced.lock().retain(|_, at| now - *at < REPLACED_MILLIS);
+        // A copy of the list: to forget one of them takes the lock.
         for session in self.all() {
             session.tick(now, self.timeout);
             let over = session.ended().is_some_and(|ended| now - ended.at >= ENDED_LIFE_MILLIS);

@@ -13,38 +13,38 @@ use crate::refusal::Refusal;
 use crate::token_bucket::TokenBucket;
 
 /// Polls for audio, and looks at metadata and status, of one listener per second; the document's receiver makes 10 and 2.
-const PER_SECOND: f64 = 12.0;
+const POLL_RATE: f64 = 12.0;
 /// Burst of the same.
-const BURST: f64 = 24.0;
+const POLL_BURST: f64 = 24.0;
 /// Cost of a poll that brings nothing.
-const EMPTY: f64 = 0.1;
+const EMPTY_POLL_COST: f64 = 0.1;
 /// Milliseconds after which a listener is gone that has not asked.
-const GONE: i64 = 3_000;
+const GONE_MILLIS: i64 = 3_000;
 /// Milliseconds in which a listener that came just now may go on.
-const GOES_ON: i64 = 1_500;
+const NEWCOMER_MILLIS: i64 = 1_500;
 /// Listeners of one address in one session at most.
-const PER_ADDRESS: usize = 64;
+const MAX_PER_ADDRESS: usize = 64;
 /// Addresses in one session at most.
-const ADDRESSES: usize = 10_000;
+const MAX_ADDRESSES: usize = 10_000;
 
 /// Listener that goes on from where it was.
 struct PollCursor {
     /// Number that it was given last.
-    since: i64,
-    seen: i64,
-    bucket: TokenBucket,
+    last_given: i64,
+    seen_at: i64,
+    limit: TokenBucket,
 }
 
 struct AddressPolls {
     cursors: Vec<PollCursor>,
     /// Numbers that were given to listeners that came just now, and the times of that.
-    given: VecDeque<(i64, i64)>,
+    newcomers: VecDeque<(i64, i64)>,
     /// Time at which the last of them came, if one has not gone on.
-    came: Option<i64>,
+    newcomer_at: Option<i64>,
     /// Limit of all of them together.
-    unknown: TokenBucket,
-    looks: TokenBucket,
-    seen: i64,
+    newcomer_limit: TokenBucket,
+    look_limit: TokenBucket,
+    seen_at: i64,
 }
 
 /// Answer to a poll.
@@ -52,7 +52,7 @@ pub struct PollAnswer<T> {
     /// Number of its last chunk; the one that was asked for where there is nothing.
     pub newest: i64,
     /// True where that is the newest of all.
-    pub edge: bool,
+    pub is_newest: bool,
     /// Answer itself.
     pub value: T,
 }
@@ -60,7 +60,7 @@ pub struct PollAnswer<T> {
 /// Listeners of one session that poll.
 #[derive(Default)]
 pub struct PollingListeners {
-    by: HashMap<IpAddr, AddressPolls>,
+    addresses: HashMap<IpAddr, AddressPolls>,
     joined: u64,
 }
 
@@ -75,32 +75,32 @@ impl PollingListeners {
     ) -> Result<T, Refusal> {
         let since = since.max(-1);
         let address = self.address(address, now)?;
-        let PollAnswer { newest, edge, value } = answer();
+        let PollAnswer { newest, is_newest: edge, value } = answer();
         // Listeners who wait for a silent host ask for the same, and look like one; what they get costs little.
-        let cost = if newest == since { EMPTY } else { 1.0 };
-        if let Some(cursor) = address.going_on(since) {
-            cursor.bucket.take(cost, now).map_err(too_fast)?;
-            (cursor.since, cursor.seen) = (newest, now);
-        } else if let Some(at) = address.given_before(since, now) {
-            let mut bucket = TokenBucket::new(PER_SECOND, BURST, now);
+        let cost = if newest == since { EMPTY_POLL_COST } else { 1.0 };
+        if let Some(cursor) = address.cursor_at(since) {
+            cursor.limit.take(cost, now).map_err(too_fast)?;
+            (cursor.last_given, cursor.seen_at) = (newest, now);
+        } else if let Some(at) = address.newcomer_given(since, now) {
+            let mut bucket = TokenBucket::new(POLL_RATE, POLL_BURST, now);
             bucket.take(cost, now).map_err(too_fast)?;
-            address.cursors.push(PollCursor { since: newest, seen: now, bucket });
-            address.given.remove(at);
+            address.cursors.push(PollCursor { last_given: newest, seen_at: now, limit: bucket });
+            address.newcomers.remove(at);
             // The one that came, or one of several that came together.
-            if address.given.is_empty() {
-                address.came = None;
+            if address.newcomers.is_empty() {
+                address.newcomer_at = None;
             } else {
                 self.joined += 1;
             }
         } else {
-            address.unknown.take(cost, now).map_err(too_fast)?;
-            let came = !address.has_unknown(now);
-            address.came = Some(now);
+            address.newcomer_limit.take(cost, now).map_err(too_fast)?;
+            let came = !address.has_newcomer(now);
+            address.newcomer_at = Some(now);
             if edge && newest >= 0 {
-                if address.given.len() >= PER_ADDRESS {
-                    address.given.pop_front();
+                if address.newcomers.len() >= MAX_PER_ADDRESS {
+                    address.newcomers.pop_front();
                 }
-                address.given.push_back((newest, now));
+                address.newcomers.push_back((newest, now));
             }
             self.joined += u64::from(came);
         }
@@ -108,11 +108,11 @@ impl PollingListeners {
     }
 
     /// Counts a request for metadata or status. Fails where there are too many.
-    pub fn look(&mut self, address: IpAddr, now: i64) -> Result<(), Refusal> {
+    pub fn count_look(&mut self, address: IpAddr, now: i64) -> Result<(), Refusal> {
         let address = self.address(address, now)?;
         #[expect(clippy::cast_precision_loss, reason = "at most PER_ADDRESS")]
         let share = 1.0 / address.count(now).max(1) as f64;
-        address.looks.take(share, now).map_err(too_fast)
+        address.look_limit.take(share, now).map_err(too_fast)
     }
 
     /// Returns how many ever came, as far as they can be told apart.
@@ -122,57 +122,57 @@ impl PollingListeners {
 
     /// Returns how many listen.
     pub fn count(&self, now: i64) -> usize {
-        self.by.values().map(|address| address.count(now)).sum()
+        self.addresses.values().map(|address| address.count(now)).sum()
     }
 
     /// Forgets listeners that are gone.
     pub fn sweep(&mut self, now: i64) {
-        self.by.retain(|_, address| {
-            address.cursors.retain(|cursor| now - cursor.seen < GONE);
-            now - address.seen < GONE
+        self.addresses.retain(|_, address| {
+            address.cursors.retain(|cursor| now - cursor.seen_at < GONE_MILLIS);
+            now - address.seen_at < GONE_MILLIS
         });
     }
 
     fn address(&mut self, address: IpAddr, now: i64) -> Result<&mut AddressPolls, Refusal> {
-        if self.by.len() >= ADDRESSES && !self.by.contains_key(&address) {
+        if self.addresses.len() >= MAX_ADDRESSES && !self.addresses.contains_key(&address) {
             return Err(Refusal::TooManyListeners);
         }
-        let entry = self.by.entry(address).or_insert_with(|| AddressPolls {
+        let entry = self.addresses.entry(address).or_insert_with(|| AddressPolls {
             cursors: Vec::new(),
-            given: VecDeque::new(),
-            came: None,
-            unknown: TokenBucket::new(PER_SECOND, BURST, now),
-            looks: TokenBucket::new(PER_SECOND, BURST, now),
-            seen: now,
+            newcomers: VecDeque::new(),
+            newcomer_at: None,
+            newcomer_limit: TokenBucket::new(POLL_RATE, POLL_BURST, now),
+            look_limit: TokenBucket::new(POLL_RATE, POLL_BURST, now),
+            seen_at: now,
         });
-        entry.seen = now;
+        entry.seen_at = now;
         Ok(entry)
     }
 }
 
 impl AddressPolls {
     /// Returns the listener that has waited longest of those that were given this number.
-    fn going_on(&mut self, since: i64) -> Option<&mut PollCursor> {
-        self.cursors.iter_mut().filter(|cursor| cursor.since == since).min_by_key(|cursor| cursor.seen)
+    fn cursor_at(&mut self, since: i64) -> Option<&mut PollCursor> {
+        self.cursors.iter_mut().filter(|cursor| cursor.last_given == since).min_by_key(|cursor| cursor.seen_at)
     }
 
     /// Returns the place of this number among those that were given to listeners that came just now, where there is
     /// room for one more that goes on.
-    fn given_before(&mut self, since: i64, now: i64) -> Option<usize> {
-        self.given.retain(|(_, at)| now - at < GOES_ON);
-        self.cursors.retain(|cursor| now - cursor.seen < GONE);
-        let at = self.given.iter().position(|(number, _)| *number == since);
-        at.filter(|_| self.cursors.len() < PER_ADDRESS)
+    fn newcomer_given(&mut self, since: i64, now: i64) -> Option<usize> {
+        self.newcomers.retain(|(_, at)| now - at < NEWCOMER_MILLIS);
+        self.cursors.retain(|cursor| now - cursor.seen_at < GONE_MILLIS);
+        let at = self.newcomers.iter().position(|(number, _)| *number == since);
+        at.filter(|_| self.cursors.len() < MAX_PER_ADDRESS)
     }
 
     /// Returns whether a listener came that has not gone on.
-    fn has_unknown(&self, now: i64) -> bool {
-        self.came.is_some_and(|came| now - came < GONE)
+    fn has_newcomer(&self, now: i64) -> bool {
+        self.newcomer_at.is_some_and(|came| now - came < GONE_MILLIS)
     }
 
     fn count(&self, now: i64) -> usize {
-        let going_on = self.cursors.iter().filter(|cursor| now - cursor.seen < GONE).count();
-        going_on + usize::from(self.has_unknown(now))
+        let going_on = self.cursors.iter().filter(|cursor| now - cursor.seen_at < GONE_MILLIS).count();
+        going_on + usize::from(self.has_newcomer(now))
     }
 }
 
@@ -187,7 +187,7 @@ mod tests {
     const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
     fn answer(newest: i64) -> impl FnOnce() -> PollAnswer<()> {
-        move || PollAnswer { newest, edge: true, value: () }
+        move || PollAnswer { newest, is_newest: true, value: () }
     }
 
     /// Listeners behind one address, each polling every 100 ms while a chunk comes every 93 ms; how many are counted.
@@ -199,10 +199,10 @@ mod tests {
                 let now = round * 100 + i64::try_from(number).expect("few");
                 let newest = now / 93;
                 let newest = newest.max(*since);
-                let answer = || PollAnswer { newest, edge: true, value: newest };
+                let answer = || PollAnswer { newest, is_newest: true, value: newest };
                 *since = pollers.poll(HERE, *since, now, answer).expect("ten a second are fine");
                 if round % 5 == 0 {
-                    pollers.look(HERE, now).expect("two a second are fine");
+                    pollers.count_look(HERE, now).expect("two a second are fine");
                 }
             }
         }
@@ -257,9 +257,9 @@ mod tests {
                 let _ = pollers.poll(HERE, since, number, answer(1_000 + number));
             }
         }
-        assert!(pollers.count(200) <= PER_ADDRESS);
-        pollers.sweep(200 + GONE);
-        assert!(pollers.by.is_empty());
-        assert_eq!(pollers.count(200 + GONE), 0);
+        assert!(pollers.count(200) <= MAX_PER_ADDRESS);
+        pollers.sweep(200 + GONE_MILLIS);
+        assert!(pollers.addresses.is_empty());
+        assert_eq!(pollers.count(200 + GONE_MILLIS), 0);
     }
 }

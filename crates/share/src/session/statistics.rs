@@ -135,6 +135,7 @@ impl ListenerStatistics {
         StatisticsReport {
             start_time,
             listeners,
+            // Somebody may have come since the last sample.
             most: self.peak.max(listeners),
             joined: by.websocket + by.ogg + by.wav + by.poll,
             listened_seconds: self.listened_millis / 1000,

@@ -128,6 +128,7 @@ impl SessionVisitor {
 
     async fn open_session(&self, relay: &Relay, id: SessionId, role: TicketRole) -> Result<Arc<Session>, Refusal> {
         let Some(ticket) = self.ticket else { return relay.find_session(id, self.address).await };
+        // A ticket for listeners must not let its holder send.
         let fits = ticket.role == role || (ticket.role == TicketRole::Resume && role == TicketRole::Host);
         // A ticket names its session: who has one guesses nothing.
         let session = if fits { Some(relay.open_session(id).await?) } else { None };
@@ -155,6 +156,7 @@ fn authorize(relay: &Relay, parts: &Parts, address: IpAddr) -> Result<(), Refusa
 
 fn refuse(relay: &Relay, refused: Refusal) -> Error {
     relay.metrics.unauthorized.inc();
+    // Nothing of the request: a wrong token may be nearly the right one.
     tracing::info!("a request to the share relay showed no valid token");
     refused.into()
 }

@@ -108,6 +108,7 @@ pub async fn socket(
     };
     let (listener, permit) = connect_listener(&relay, id, &visitor, codec, ListenerTransport::WebSocket).await?;
     let metrics = Arc::clone(&relay.metrics);
+    // By hand: axum would take the connection and keep buffers for it that thousands of listeners cannot have.
     let handshake = handshake_response(&headers);
     let Extension(connection) = connection.ok_or_else(|| Error::bad_request("expected a WebSocket over HTTP/1.1"))?;
     relay.tasks.spawn(async move {
@@ -171,6 +172,7 @@ fn event_stream(
         Some(SessionEvent::ChatReset),
         recording,
     ];
+    // A client that connects again should not have to ask for what it has missed.
     let first: VecDeque<SessionEvent> = now.into_iter().flatten().collect();
     Ok(stream::unfold(Some((first, events, session, held)), async |state| {
         let (mut first, mut events, session, held) = state?;

@@ -192,6 +192,7 @@ pub async fn poll_metadata(
 ) -> Result<Response, Error> {
     let session = relay.find_session(id.parse()?, bearer.address).await?;
     let now = relay.now();
+    // These requests come twice a second from each listener, and have a limit beside that of audio.
     session.count_look(bearer.address, now)?;
     let metadata = session.metadata(now).ok_or(Refusal::NoMetadata)?;
     let with_picture = wanted.thumb != Some(0);
@@ -220,8 +221,10 @@ pub async fn send_audio(
 ) -> Result<Json<AudioResponse>, Error> {
     let body = whole_body(body)?;
     let session = relay.find_session_to_send(id.parse()?, bearer.address).await?;
+    // Before it is read: the time of the audio is that at which it came.
     let (now, body_bytes) = (relay.micros(), body.len());
     let kind = headers.get(header::CONTENT_TYPE).map_or(&b""[..], |kind| kind.as_bytes());
+    // Any other type is JSON: the document's clients do not always set it.
     let chunk = if kind == b"application/octet-stream" {
         AudioChunk::from_samples(chunk_header(&headers)?, body, now)
     } else {
@@ -273,6 +276,7 @@ pub async fn stop(
     let now = relay.now();
     relay.stop_session(&session, now).await;
     let status = session.status(now);
+    // One that has ended already answers as it did then.
     let until = status.ended.map_or(now, |ended| ended.at);
     #[expect(clippy::cast_precision_loss, reason = "a session does not last 285,000 years")]
     let session_duration = (until - status.started) as f64 / 1000.0;
@@ -316,6 +320,7 @@ pub async fn status(
 
 /// Returns the error for a session that is not there, with one member more, as the document wants it.
 fn unknown_session_response(relay: &Relay, caller: Option<&Caller>) -> Response {
+    // In tests the router stands alone, without the server that gives each request its id.
     let made = http_semantics::caller::new_request_id();
     let request_id = caller.map_or(made.as_str(), |caller| &caller.request_id);
     let said = Refusal::UnknownSession.to_string();
@@ -344,6 +349,7 @@ fn chunk_header(headers: &HeaderMap) -> Result<ChunkHeader, Error> {
 /// Answers JSON in parts that are sent one after the other without being put together first.
 fn json_response(texts: Vec<Bytes>) -> Response {
     let length: usize = texts.iter().map(Bytes::len).sum();
+    // Ten chunks are 440 KB of text that all listeners share: a body of one piece would copy them for each.
     let body = Body::from_stream(stream::iter(texts.into_iter().map(Ok::<_, std::convert::Infallible>)));
     let head = [(header::CONTENT_TYPE, "application/json".to_owned()), (header::CONTENT_LENGTH, length.to_string())];
     (head, body).into_response()

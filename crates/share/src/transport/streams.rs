@@ -101,6 +101,7 @@ pub async fn wav(
             if format.is_some_and(|format| format != now) {
                 return None;
             }
+            // The header comes with the first samples: before them nobody knows the format.
             let head = if format.is_none() { wav::wav_header(now) } else { Vec::new() };
             let samples = frame::decode(frame.bytes.clone()).map(|(_, packets)| packets.concat()).unwrap_or_default();
             let part = [head, samples].concat();
@@ -122,6 +123,7 @@ async fn next_frame(listener: &mut ConnectedListener, clock: &MicrosClock) -> Op
             Ok(_) => {}
             Err(RecvError::Lagged(_)) => {
                 listener.count_gap();
+                // A player cannot be told of a gap; it goes on with what comes.
                 if let (_, Some(frame)) = listener.restart_at_live_edge(clock() / 1000) {
                     return Some(frame);
                 }

@@ -171,6 +171,11 @@ impl AudioState {
         self.ring.iter().rev()
     }
 
+    /// Returns the chunks that wait for those before them, by their numbers.
+    pub fn waiting_chunks(&self) -> impl Iterator<Item = &Arc<AudioChunk>> {
+        self.reorder.waiting()
+    }
+
     /// Returns the host's last packets, oldest first, and the number of the first; `None` before its first packet.
     pub fn newest_packets(&self) -> Option<(u32, Vec<AudioPacket>)> {
         let packets = self.opus.newest_packets(BACKLOG_PACKETS);

@@ -5,7 +5,7 @@ use crate::audio::chunk::frames_to_micros;
 use crate::audio::chunk_ring::MAX_POLL_CHUNKS;
 use crate::audio::frame::{self, Codec, FrameHeader};
 use crate::audio::opus::{decode_opus_frame, packets_micros};
-use crate::replication::message::ReplicaMessage;
+use crate::replication::message::{NodeId, ReplicaMessage};
 
 /// Milliseconds for which audio waits for the backlog, ...
 pub const MAX_WAIT_MILLIS: i64 = 500;
@@ -17,7 +17,7 @@ const MAX_BACKLOG_BYTES: usize = 2 << 20;
 /// Audio that waits until the backlog has come.
 pub struct BacklogWait {
     until: i64,
-    waiting: Vec<ReplicaMessage>,
+    waiting: Vec<(NodeId, ReplicaMessage)>,
 }
 
 impl BacklogWait {
@@ -31,16 +31,17 @@ impl BacklogWait {
         self.until <= now
     }
 
-    /// Keeps audio; returns true where there is too much of it to wait any longer.
-    pub fn hold(&mut self, audio: ReplicaMessage) -> bool {
-        self.waiting.push(audio);
+    /// Keeps audio of another node; returns true where there is too much of it to wait any longer.
+    pub fn hold(&mut self, from: NodeId, audio: ReplicaMessage) -> bool {
+        self.waiting.push((from, audio));
         self.waiting.len() >= MAX_WAITING
     }
 
-    /// Returns the audio that has waited. Repeated packets are known by their numbers, where none of them insists on
-    /// beginning something.
-    pub fn into_audio(self) -> impl Iterator<Item = ReplicaMessage> {
-        self.waiting.into_iter().map(without_discontinuity)
+    /// Returns the audio that has waited, but not that of `sender`, whose backlog has come: it holds all that was sent before
+    /// it. Repeated packets are known by their numbers, where none of them insists on beginning something.
+    pub fn into_audio(self, sender: Option<NodeId>) -> impl Iterator<Item = ReplicaMessage> {
+        let others = self.waiting.into_iter().filter(move |(from, _)| Some(*from) != sender);
+        others.map(|(_, audio)| without_discontinuity(audio))
     }
 }
 
@@ -56,6 +57,8 @@ pub fn backlog_of(audio: &AudioState) -> ReplicaMessage {
                 (size <= MAX_BACKLOG_BYTES).then(|| ReplicaMessage::Chunk(chunk.header, chunk.samples().clone()))
             }));
             parts.reverse();
+            let waiting = audio.waiting_chunks();
+            parts.extend(waiting.map(|chunk| ReplicaMessage::Chunk(chunk.header, chunk.samples().clone())));
         }
         Codec::Opus => {
             if let Some((sequence, packets)) = audio.newest_packets() {

@@ -62,7 +62,7 @@ impl SessionState {
             // Only here: a listener over its limit is refused before anything is read for it.
             let chunks = audio.chunks_after(since);
             let newest = chunks.last().map_or(since, |chunk| chunk.header.sequence);
-            PollAnswer { newest, edge: audio.newest_chunk() == Some(newest), value: chunks }
+            PollAnswer { newest, is_newest: audio.newest_chunk() == Some(newest), value: chunks }
         })
     }
 
@@ -156,6 +156,8 @@ impl SessionState {
         if self.config.is_replicated && !self.needs_audio(now) {
             // Audio that is on its way already must not come before the backlog.
             self.replica.backlog_wait = Some(BacklogWait::new(now));
+            // Somebody may have needed it a moment ago: the backlog would bring the last of that once more.
+            self.audio.clear(effects);
             effects.push(Effect::RequestHeartbeat);
         }
     }

@@ -23,7 +23,7 @@ impl SessionState {
         }
         match message {
             ReplicaMessage::Control(message) => self.receive_control(from, message, now, effects),
-            audio if self.needs_audio(now) => self.receive_remote_audio(audio, now, effects),
+            audio if self.needs_audio(now) => self.receive_remote_audio(from, audio, now, effects),
             // It was on its way when nobody here needed it any more.
             ReplicaMessage::Chunk(..) | ReplicaMessage::Frame(_) | ReplicaMessage::Backlog(_) => {}
         }
@@ -57,7 +57,7 @@ impl SessionState {
         }
     }
 
-    fn receive_remote_audio(&mut self, audio: ReplicaMessage, now: i64, effects: &mut Effects) {
+    fn receive_remote_audio(&mut self, from: NodeId, audio: ReplicaMessage, now: i64, effects: &mut Effects) {
         // Its host is live, or this copy would end by the timeout before the next heartbeat tells so.
         self.host.note_heard_elsewhere(now);
         let Some(wait) = &mut self.replica.backlog_wait else {
@@ -76,19 +76,19 @@ impl SessionState {
                     self.take_remote_audio(part, now * 1000 - ago, now, effects);
                     ago -= own;
                 }
-                self.end_backlog_wait(now, effects);
+                self.end_backlog_wait(Some(from), now, effects);
             }
             audio => {
-                if wait.hold(audio) {
-                    self.end_backlog_wait(now, effects);
+                if wait.hold(from, audio) {
+                    self.end_backlog_wait(None, now, effects);
                 }
             }
         }
     }
 
-    fn end_backlog_wait(&mut self, now: i64, effects: &mut Effects) {
+    fn end_backlog_wait(&mut self, sender: Option<NodeId>, now: i64, effects: &mut Effects) {
         let Some(wait) = self.replica.backlog_wait.take() else { return };
-        for audio in wait.into_audio() {
+        for audio in wait.into_audio(sender) {
             self.take_remote_audio(audio, now * 1000, now, effects);
         }
     }
@@ -166,7 +166,7 @@ impl SessionState {
             self.listeners.note_poll(now);
         }
         if self.replica.backlog_wait.as_ref().is_some_and(|wait| wait.is_over(now)) {
-            self.end_backlog_wait(now, effects);
+            self.end_backlog_wait(None, now, effects);
         }
         let needs = self.needs_audio(now);
         if self.replica.stop_needing_audio(needs) {

@@ -51,12 +51,12 @@ impl ListenerState {
 
     /// Returns whether `address` was let in before.
     pub fn is_guest(&mut self, address: IpAddr, now: i64) -> bool {
-        self.guests.knows(&address, now)
+        self.guests.contains(&address, now)
     }
 
     /// Counts a request for metadata or status.
     pub fn count_look(&mut self, address: IpAddr, now: i64) -> Result<(), Refusal> {
-        self.pollers.look(address, now)
+        self.pollers.count_look(address, now)
     }
 
     /// Notes that somebody polls audio, or may read it where it is stored.

@@ -344,6 +344,6 @@ impl SessionState {
 
     /// Returns whether the session is recorded; `None` where it cannot be.
     pub fn is_recorded(&self) -> Option<bool> {
-        self.recording.shown_state(self.config.can_record)
+        self.recording.announced(self.config.can_record)
     }
 }

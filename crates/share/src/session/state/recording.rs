@@ -30,7 +30,7 @@ impl RecordingState {
     }
 
     /// Returns what listeners are told: `None` where there is no recording and this node `can` make none.
-    pub fn shown_state(&self, can: bool) -> Option<bool> {
+    pub fn announced(&self, can: bool) -> Option<bool> {
         (can || self.is_on()).then(|| self.is_on())
     }
 
@@ -84,7 +84,7 @@ mod tests {
     #[test]
     fn a_recording_is_on_then_being_stored_and_then_free_for_the_next() {
         let mut recording = RecordingState::default();
-        assert_eq!([true, false].map(|can| recording.shown_state(can)), [Some(false), None]);
+        assert_eq!([true, false].map(|can| recording.announced(can)), [Some(false), None]);
         recording.begin("key".to_owned(), 7);
         recording.set_bytes(100);
         assert_eq!((recording.is_on(), recording.check_free()), (true, Err(Refusal::StillStoring)));
@@ -124,9 +124,6 @@ mod tests {
         let mut recording = RecordingState::default();
         assert_eq!([true, true, false].map(|on| recording.set_elsewhere(on)), [true, false, true]);
         recording.set_elsewhere(true);
-        assert_eq!(
-            (recording.shown_state(false), recording.status().on, recording.is_here()),
-            (Some(true), true, false)
-        );
+        assert_eq!((recording.announced(false), recording.status().on, recording.is_here()), (Some(true), true, false));
     }
 }

@@ -1,6 +1,8 @@
 //! Random inputs to a whole session: whoever listens hears nothing out of order and nothing twice, chat ids rise, and all
 //! that is kept stays within its bounds.
 
+mod replicas;
+
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -13,11 +15,20 @@ use crate::audio::chunk::{AudioChunk, ChunkHeader};
 use crate::audio::frame::{self, Codec, FrameHeader};
 use crate::audio::packet_queue::AudioPacket;
 use crate::audio::transcode::{TranscodeInput, TranscodeOutput};
+use crate::replication::message::ReplicaMessage;
+use crate::session::id::SessionId;
+use crate::session::incarnation::{Incarnation, SessionStart};
 use crate::session::statistics::ListenerTransport;
 use crate::token_bucket::TokenBucket;
 
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-const BUFFER: Duration = Duration::from_secs(5);
+const CONFIG: SessionConfig = SessionConfig {
+    node: 1,
+    buffer: Duration::from_secs(5),
+    is_replicated: false,
+    stores_audio: false,
+    can_record: false,
+};
 
 /// Input of the host, a listener, the transcoder or the clock.
 #[derive(Clone, Copy, Debug)]
@@ -106,6 +117,8 @@ struct Simulation {
     transcoder: Option<(u64, VecDeque<TranscodeInput>)>,
     free: bool,
     chat_id: i64,
+    /// Audio for other nodes.
+    sent: VecDeque<ReplicaMessage>,
 }
 
 /// Bytes that tell which audio it is.
@@ -121,11 +134,18 @@ fn mark(packet: &Bytes) -> (u32, u32) {
 }
 
 impl Simulation {
-    fn new() -> Self {
-        let config =
-            SessionConfig { node: 1, buffer: BUFFER, is_replicated: false, stores_audio: false, can_record: false };
+    fn new(is_replicated: bool) -> Self {
+        Self::of(SessionState::new(SessionConfig { is_replicated, ..CONFIG }, 0))
+    }
+
+    /// Copy of a session of another node.
+    fn copy() -> Self {
+        Self::of(SessionState::copy(SessionConfig { is_replicated: true, ..CONFIG }, 0, 0))
+    }
+
+    fn of(state: SessionState) -> Self {
         Self {
-            state: SessionState::new(config, 0),
+            state,
             now: 0,
             run: 0,
             next_chunk: 0,
@@ -137,6 +157,7 @@ impl Simulation {
             transcoder: None,
             free: true,
             chat_id: 0,
+            sent: VecDeque::new(),
         }
     }
 
@@ -173,6 +194,8 @@ impl Simulation {
                         self.transcoder = Some((transcoder, backlog.into()));
                     }
                 }
+                Effect::Replicate(_, ReplicaMessage::Control(_)) => {}
+                Effect::Replicate(_, audio) => self.sent.push_back(audio),
                 Effect::StopTranscoder => self.transcoder = None,
                 Effect::Transcode(input) => {
                     if let Some((_, inputs)) = &mut self.transcoder {
@@ -338,11 +361,11 @@ impl Simulation {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn listeners_hear_nothing_out_of_order_and_nothing_twice(inputs in prop::collection::vec(input(), 1..150)) {
-        let mut simulation = Simulation::new();
+        let mut simulation = Simulation::new(false);
         for input in inputs {
             simulation.run(input);
         }

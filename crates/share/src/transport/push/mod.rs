@@ -48,6 +48,7 @@ fn hello_message(id: SessionId, codec: Codec, hello: &StreamGreeting) -> String 
         "meta": song,
         "chat": hello.chat.to_json(),
     });
+    // Pages show the switch where the member is there, and none where this node cannot record.
     if let Some(on) = hello.recording {
         message["recording"] = json!(on);
     }

@@ -62,6 +62,7 @@ impl ListenerSocket {
     /// Sends `messages` in one write, as far as the connection takes them at once. Dropped halfway, it leaves the
     /// connection to be dropped too.
     pub async fn send(&mut self, messages: &[OutgoingMessage]) -> Result<()> {
+        // All but the last are small: they are copied into one buffer, and the last goes as it is.
         let Some((last, before)) = messages.split_last() else { return Ok(()) };
         // An answer to a ping may be on its way.
         self.stream.flush().await?;
