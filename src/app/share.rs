@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use share::{Depot, Relay};
+use share::{RecordingUploader, Relay};
 use utoipa_axum::router::OpenApiRouter;
 
 use super::StartError;
@@ -21,7 +21,8 @@ pub fn start(
     let recording = settings.recording.clone();
     let signer = recording.as_ref().and_then(|recording| means.stores.get(&recording.store));
     let signer = signer.map(|store| Arc::clone(&store.signer));
-    let depot = recording.zip(signer).map(|(settings, signer)| Depot::open(settings, signer)).transpose()?;
+    let depot =
+        recording.zip(signer).map(|(settings, signer)| RecordingUploader::open(settings, signer)).transpose()?;
     let (redis, registry) = (means.backing.redis.as_ref(), means.metrics.registry());
     let relay = Relay::start(settings, redis, means.clock.clone(), means.tasks, registry, depot)?;
     modules.push(share::routes(Arc::clone(&relay), |routes, class| limit_routes(routes, means.limits, class)));

@@ -46,7 +46,32 @@ const MODULES: &[(&str, &str)] = &[
         reports:
         ",
     ),
+    (
+        "crates/share/src",
+        "
+        settings:
+        metrics:
+        recent_addresses:
+        token_bucket:
+        refusal:      audio session
+        access:       recent_addresses refusal token_bucket
+        tickets:      refusal session
+        thumbnails:   session
+        audio:        metrics
+        session:      audio metrics recent_addresses recording refusal replication thumbnails tickets token_bucket
+        recording:    audio metrics session settings
+        replication:  audio metrics refusal session settings tickets
+        transport:    *
+        ",
+    ),
 ];
+
+/// Folders of pure state: inputs and times go in, effects come out.
+const PURE: &[&str] = &["crates/share/src/session/state/"];
+
+/// Crates of locks, tasks, sockets, stores, chance and the log, which pure state does not name.
+const IMPURE: &[&str] =
+    &["axum", "fred", "http", "hyper", "parking_lot", "prometheus", "rand", "reqwest", "tokio", "tracing"];
 
 /// Files that may name an external crate, by the beginnings of their paths. Crates that are not listed may be named
 /// wherever `Cargo.toml` allows it.
@@ -60,7 +85,7 @@ const ADAPTERS: &[(&str, &[&str])] = &[
             "crates/server-kit/src/limit/shared_limits.rs",
             "crates/catalog/src/api/stream_url_cache.rs",
             "crates/playback/src/positions/store/",
-            "crates/share/src/nodes/",
+            "crates/share/src/replication/",
         ],
     ),
     (
@@ -123,6 +148,18 @@ fn external_crates_are_named_only_in_their_adapters() {
         assert!(wrong.is_empty(), "`{name}` is named outside its adapters: {wrong:?}");
         let idle: Vec<_> = places.iter().filter(|place| !named.iter().any(|file| file.starts_with(**place))).collect();
         assert!(idle.is_empty(), "`{name}` is not named any more in {idle:?}: take it out of tests/it/layers.rs");
+    }
+}
+
+#[test]
+fn pure_state_names_no_lock_no_task_no_socket_and_no_clock() {
+    let sources = sources();
+    let pure: Vec<_> = sources.iter().filter(|(file, _)| PURE.iter().any(|folder| file.starts_with(folder))).collect();
+    assert!(!pure.is_empty(), "no file in {PURE:?}");
+    for (file, text) in pure {
+        let named: Vec<_> = IMPURE.iter().filter(|name| mentions(text, name)).collect();
+        assert!(named.is_empty(), "{file} names {named:?}");
+        assert!(!mentions(text, "primitives"), "{file} names the clock or tasks: times are arguments");
     }
 }
 

@@ -4,34 +4,34 @@
 
 use std::net::IpAddr;
 
-use super::bucket::Guesses;
-use super::refused::Refused;
+use crate::refusal::Refusal;
+use crate::token_bucket::GuessLimit;
 use primitives::secret::Secret;
 
-/// The token, and the count of wrong ones.
-pub struct Access {
+/// Check of the token, with a count of wrong ones.
+pub struct AccessControl {
     token: Secret,
-    wrong: Guesses,
+    wrong: GuessLimit,
 }
 
-impl Access {
-    /// Lets those in who show `token`.
+impl AccessControl {
+    /// Creates a check that lets in those who show `token`.
     pub fn new(token: Secret) -> Self {
-        Self { token, wrong: Guesses::default() }
+        Self { token, wrong: GuessLimit::default() }
     }
 
-    /// Whether `Authorization` holds the token, as it is or after `Bearer `: the document's client keeps that word inside
-    /// its setting.
-    pub fn authorize(&self, given: Option<&[u8]>, address: IpAddr, now: i64) -> Result<(), Refused> {
-        let Some(given) = given.filter(|given| !given.is_empty()) else { return Err(Refused::Unauthorized) };
+    /// Checks that `Authorization` holds the token, as it is or after `Bearer `: the document's client keeps that word
+    /// inside its setting.
+    pub fn authorize(&self, given: Option<&[u8]>, address: IpAddr, now: i64) -> Result<(), Refusal> {
+        let Some(given) = given.filter(|given| !given.is_empty()) else { return Err(Refusal::Unauthorized) };
         let bare = given.strip_prefix(b"Bearer ").unwrap_or_default();
         // Both are compared whatever the first says.
         if self.token.matches(given) | self.token.matches(bare) { Ok(()) } else { Err(self.failed(address, now)) }
     }
 
     /// Counts a credential from `address` that is not valid; returns the answer to it.
-    pub fn failed(&self, address: IpAddr, now: i64) -> Refused {
-        self.wrong.missed(address, now).map_or(Refused::Unauthorized, Refused::BadTokens)
+    pub fn failed(&self, address: IpAddr, now: i64) -> Refusal {
+        self.wrong.record_miss(address, now).map_or(Refusal::Unauthorized, Refusal::BadTokens)
     }
 }
 
@@ -56,25 +56,25 @@ mod tests {
             ("Token", b"Bearer Toke", false),
             ("Token", b"", false),
         ] {
-            let access = Access::new(Secret::new(configured));
+            let access = AccessControl::new(Secret::new(configured));
             assert_eq!(access.authorize(Some(given), ONE, 0).is_ok(), right, "{configured:?} {given:?}");
         }
     }
 
     #[test]
     fn wrong_ones_are_counted_by_address_and_keep_no_right_one_out() {
-        let access = Access::new(Secret::new("Token"));
+        let access = AccessControl::new(Secret::new("Token"));
         let show = |given: &'static [u8], address, now| access.authorize(Some(given), address, now);
         for _ in 0..100 {
-            assert_eq!(access.authorize(None, ONE, 0), Err(Refused::Unauthorized), "nothing is no guess");
+            assert_eq!(access.authorize(None, ONE, 0), Err(Refusal::Unauthorized), "nothing is no guess");
         }
         for address in [ONE, OTHER] {
             for _ in 0..20 {
-                assert_eq!(show(b"guess", address, 0), Err(Refused::Unauthorized));
+                assert_eq!(show(b"guess", address, 0), Err(Refusal::Unauthorized));
             }
-            assert_eq!(show(b"guess", address, 0), Err(Refused::BadTokens(Duration::from_secs(3))));
+            assert_eq!(show(b"guess", address, 0), Err(Refusal::BadTokens(Duration::from_secs(3))));
             assert_eq!(show(b"Token", address, 0), Ok(()));
         }
-        assert_eq!(show(b"guess", ONE, 3_000), Err(Refused::Unauthorized), "one more after a while");
+        assert_eq!(show(b"guess", ONE, 3_000), Err(Refusal::Unauthorized), "one more after a while");
     }
 }

@@ -1,52 +1,52 @@
-//! What the operator says of sharing.
+//! Settings of sharing, as the operator gives them.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use primitives::secret::Secret;
 
-/// The relay's settings.
+/// Settings of the relay.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// What `Authorization` must be: this text, or `Bearer ` and this text.
+    /// Token that `Authorization` must hold: this text, or `Bearer ` and this text.
     pub token: Secret,
     /// Live sessions at most; a start beyond them is 503.
     pub max_sessions: usize,
     /// Sockets and streams of listeners at most, over all sessions; one beyond them is 503.
     pub max_listeners: usize,
-    /// Sessions at most whose audio is turned into another format at the same time.
+    /// Sessions with a transcoder at most, at the same time.
     pub max_transcodes: usize,
-    /// How much audio is kept for those who fetch it late.
+    /// Audio that is kept for those who fetch it late.
     pub buffer: Duration,
-    /// A session ends when its host says nothing for so long.
+    /// Time after which a session ends whose host says nothing.
     pub timeout: Duration,
-    /// How much audio one frame to a listener holds; `None`: by the number of listeners.
+    /// Audio of one frame to a listener; `None`: by the number of listeners.
     pub cadence: Option<Duration>,
-    /// Whether pages of localhost may call.
+    /// True where pages of localhost may call.
     pub allow_localhost: bool,
-    /// Whether audio is kept in Redis for programs that know only the document.
+    /// True where audio is kept in Redis for programs that know only the document.
     pub compatibility: bool,
-    /// Where hosts may record; `None`: they may not.
-    pub recording: Option<Recording>,
+    /// Settings of recordings; `None`: hosts may not record.
+    pub recording: Option<RecordingSettings>,
 }
 
-/// Where recordings go, and how long they get.
+/// Settings of recordings.
 #[derive(Clone, Debug)]
-pub struct Recording {
-    /// The store's name.
+pub struct RecordingSettings {
+    /// Name of the store.
     pub store: Arc<str>,
-    /// The bucket.
+    /// Bucket in the store.
     pub bucket: String,
-    /// What keys begin with.
+    /// Prefix of keys.
     pub prefix: String,
-    /// A recording ends when it plays so long.
+    /// Longest recording: it ends when it plays so long.
     pub max_duration: Duration,
-    /// A recording ends when it has so many bytes.
+    /// Largest recording: it ends when it has so many bytes.
     pub max_size: u64,
 }
 
 impl Settings {
-    /// The document's defaults.
+    /// Returns the document's defaults.
     pub fn new(token: Secret) -> Self {
         Self {
             token,

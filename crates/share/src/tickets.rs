@@ -1,10 +1,9 @@
-//! Tickets: what a browser shows in an address where it cannot show a header. One is good for one session, for opening in
-//! a short time, and for so many listeners at once.
+//! Tickets: credentials that a browser shows in an address where it cannot show a header. One is good for one session,
+//! for opening in a short time, and for so many listeners at once.
 //!
-//! A ticket says all this itself and is signed, so it is kept nowhere. The key is made from random bytes, which nodes
+//! A ticket holds all this itself and is signed, so it is kept nowhere. The key is made from random bytes, which nodes
 //! agree on through Redis, and the share server's token: with neither alone can somebody who has a ticket find out the
-//! other, and a new token ends them all. The same is what a host shows to go on with its session, and what a listener
-//! shows for a cover.
+//! other, and a new token ends them all. A host shows the same to go on with its session, and a listener for a cover.
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -18,91 +17,92 @@ use rand::Rng;
 use sha2::Sha256;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::id::SessionId;
-use super::incarnation::Incarnation;
-use super::refused::Refused;
+use crate::refusal::Refusal;
+use crate::session::id::SessionId;
+use crate::session::incarnation::Incarnation;
 use primitives::secret::Secret;
 
 /// Tickets that are open at the node at most.
-const MOST: usize = 100_000;
-/// Parts the key from whatever else may be made from the token.
-const PURPOSE: &[u8] = b"tidegate share tickets 2";
-/// Parts covers from tickets.
-const COVER: &[u8] = b"cover";
-/// Bytes of what a ticket says: role, count, until, the session's incarnation, a number that makes it one of its kind.
-const SAID: usize = 1 + 4 + 8 + 8 + 8;
+const MAX_OPEN_TICKETS: usize = 100_000;
+/// Purpose of the key: it parts the key from whatever else may be made from the token.
+const KEY_PURPOSE: &[u8] = b"tidegate share tickets 2";
+/// Purpose of signatures of covers: it parts them from tickets.
+const COVER_PURPOSE: &[u8] = b"cover";
+/// Bytes of a ticket before its signature: role, count, until, the session's incarnation, a number that makes it one of
+/// its kind.
+const PAYLOAD_BYTES: usize = 1 + 4 + 8 + 8 + 8;
 /// Bytes of the signature.
-const SIGNATURE: usize = 16;
+const SIGNATURE_BYTES: usize = 16;
 /// Bytes that the key is made from.
-const SEED: usize = 32;
+const SEED_BYTES: usize = 32;
 /// Keys that are good at the same time: one for new tickets, and those of nodes that started while Redis was away.
-pub const KEYS: usize = 5;
+pub const MAX_KEYS: usize = 5;
 
-/// What a ticket opens.
+/// Right that a ticket gives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// Listening.
+pub enum TicketRole {
+    /// To listen.
     Listener,
-    /// Sending audio.
+    /// To send audio.
     Host,
-    /// Going on with sending audio, as long as the session lives.
+    /// To go on with sending audio, as long as the session lives.
     Resume,
 }
 
-/// What a good ticket says.
+/// Ticket whose signature is good.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ticket {
-    /// What it opens.
-    pub role: Role,
-    /// For how many at once.
+    /// Right that it gives.
+    pub role: TicketRole,
+    /// Listeners at once.
     pub count: u32,
-    /// Until when it can be opened, in milliseconds since the Unix epoch.
+    /// Time until which it can be opened, in milliseconds since the Unix epoch.
     pub until: i64,
-    /// Which session of its id.
+    /// Start of the session that it is for.
     pub incarnation: Incarnation,
     number: u64,
 }
 
-/// Signs tickets, and counts those that are open.
-pub struct Tickets {
+/// Issuer of tickets, which counts those that are open, too.
+pub struct TicketIssuer {
     token: Secret,
-    /// The first one is for new tickets; there always is one.
-    keys: RwLock<Vec<Key>>,
+    /// Keys; the first one is for new tickets, and there always is one.
+    keys: RwLock<Vec<TicketKey>>,
     open: Mutex<HashMap<u64, (i64, Arc<Semaphore>)>>,
 }
 
-/// What tickets are signed with.
+/// Key that tickets are signed with.
 #[derive(Clone)]
-struct Key {
+struct TicketKey {
     seed: Secret,
     hmac: Hmac<Sha256>,
 }
 
-/// A place taken with a ticket, until it is dropped.
-pub type Place = OwnedSemaphorePermit;
+/// Place that is taken with a ticket, until it is dropped.
+pub type TicketPermit = OwnedSemaphorePermit;
 
-impl Tickets {
-    /// Tickets of the share server with this token, signed with a key that nobody else has.
+impl TicketIssuer {
+    /// Creates an issuer for the share server of this token, with a key that nobody else has.
     pub fn new(token: &Secret) -> Self {
-        let bytes: [u8; SEED] = rand::rng().random();
-        let seed = bytes.iter().fold(String::with_capacity(2 * SEED), |mut text, byte| {
+        let bytes: [u8; SEED_BYTES] = rand::rng().random();
+        let seed = bytes.iter().fold(String::with_capacity(2 * SEED_BYTES), |mut text, byte| {
             // Writing into a text cannot fail.
             let _ = write!(text, "{byte:02x}");
             text
         });
-        let keys = RwLock::new(vec![Key::new(Secret::new(seed), token)]);
+        let keys = RwLock::new(vec![TicketKey::new(Secret::new(seed), token)]);
         Self { token: token.clone(), keys, open: Mutex::default() }
     }
 
-    /// What the keys are made from, for the other nodes.
+    /// Returns the bytes that the keys are made from, for the other nodes.
     pub fn seeds(&self) -> Vec<Secret> {
         self.keys.read().iter().map(|key| key.seed.clone()).collect()
     }
 
-    /// Takes the keys that nodes have agreed on: the first one for new tickets. What was signed here before stays good. False
-    /// for a text that names none.
+    /// Takes the keys that nodes have agreed on, the first one for new tickets; tickets that were signed here before
+    /// stay good. Returns false for a text that names none.
     pub fn adopt(&self, seeds: &str) -> bool {
-        let is_seed = |seed: &&str| seed.len() == 2 * SEED && seed.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let is_seed = |seed: &&str| seed.len() == 2 * SEED_BYTES && seed.bytes().all(|byte| byte.is_ascii_hexdigit());
         let mut agreed: Vec<Secret> = seeds.split(' ').filter(is_seed).map(Secret::new).collect();
         if agreed.is_empty() {
             return false;
@@ -111,73 +111,82 @@ impl Tickets {
         agreed.extend(
             before.iter().map(|key| key.seed.clone()).filter(|seed| !agreed.contains(seed)).collect::<Vec<_>>(),
         );
-        agreed.truncate(KEYS);
+        // The agreed ones come first, so those of before go.
+        agreed.truncate(MAX_KEYS);
         if before.iter().map(|key| &key.seed).ne(&agreed) {
-            *self.keys.write() = agreed.into_iter().map(|seed| Key::new(seed, &self.token)).collect();
+            *self.keys.write() = agreed.into_iter().map(|seed| TicketKey::new(seed, &self.token)).collect();
         }
         true
     }
 
-    /// A ticket to this session, to be opened by `until`, for `count` at once.
-    pub fn issue(&self, session: SessionId, incarnation: Incarnation, role: Role, count: u32, until: i64) -> String {
+    /// Issues a ticket to this session, to be opened by `until`, for `count` listeners at once.
+    pub fn issue(
+        &self,
+        session: SessionId,
+        incarnation: Incarnation,
+        role: TicketRole,
+        count: u32,
+        until: i64,
+    ) -> String {
         let number = rand::rng().random();
         self.sign(session, &Ticket { role, count, until, incarnation, number })
     }
 
-    /// What the host of a session shows to go on with it.
-    pub fn resume(&self, session: SessionId, incarnation: Incarnation) -> String {
-        self.sign(session, &Ticket { role: Role::Resume, count: 1, until: i64::MAX, incarnation, number: 0 })
+    /// Returns the secret that the host of a session shows to go on with it.
+    pub fn issue_resume(&self, session: SessionId, incarnation: Incarnation) -> String {
+        self.sign(session, &Ticket { role: TicketRole::Resume, count: 1, until: i64::MAX, incarnation, number: 0 })
     }
 
-    /// What a listener shows for the cover of this tag, without anything else.
-    pub fn show_cover(&self, session: SessionId, tag: &str) -> String {
-        let signature = cover(&self.current(), session, tag).finalize().into_bytes();
-        format!("{tag}.{}", URL_SAFE_NO_PAD.encode(&signature[..SIGNATURE]))
+    /// Returns the text that a listener shows for the cover of this tag, without anything else.
+    pub fn sign_cover(&self, session: SessionId, tag: &str) -> String {
+        let signature = cover_mac(&self.current_key(), session, tag).finalize().into_bytes();
+        format!("{tag}.{}", URL_SAFE_NO_PAD.encode(&signature[..SIGNATURE_BYTES]))
     }
 
-    /// The tag in `shown`, where it was made for a cover of `session`.
-    pub fn cover<'a>(&self, session: SessionId, shown: &'a str) -> Option<&'a str> {
+    /// Returns the tag in `shown`, where it was signed for a cover of `session`.
+    pub fn verify_cover<'a>(&self, session: SessionId, shown: &'a str) -> Option<&'a str> {
         let (tag, signature) = shown.rsplit_once('.')?;
         let signature = URL_SAFE_NO_PAD.decode(signature).ok()?;
-        self.has_signed(&signature, |key| cover(key, session, tag)).then_some(tag)
+        self.has_signed(&signature, |key| cover_mac(key, session, tag)).then_some(tag)
     }
 
-    /// Takes a place with a ticket.
-    pub fn enter(&self, ticket: &Ticket, now: i64) -> Result<Place, Refused> {
+    /// Takes a place with a ticket. Fails where as many are in as it is for.
+    pub fn enter(&self, ticket: &Ticket, now: i64) -> Result<TicketPermit, Refusal> {
         let mut open = self.open.lock();
-        if open.len() >= MOST && !open.contains_key(&ticket.number) {
+        if open.len() >= MAX_OPEN_TICKETS && !open.contains_key(&ticket.number) {
+            // Only when it is full: tickets whose time is over are swept anyway.
             open.retain(|_, (until, _)| *until > now);
-            if open.len() >= MOST {
-                return Err(Refused::NoSeat);
+            if open.len() >= MAX_OPEN_TICKETS {
+                return Err(Refusal::TooManyListeners);
             }
         }
         let places = || (ticket.until, Arc::new(Semaphore::new(ticket.count as usize)));
         let (_, places) = open.entry(ticket.number).or_insert_with(places);
-        Arc::clone(places).try_acquire_owned().map_err(|_| Refused::TicketInUse)
+        Arc::clone(places).try_acquire_owned().map_err(|_| Refusal::TicketInUse)
     }
 
-    /// Forgets those whose time is over.
+    /// Forgets tickets whose time is over.
     pub fn sweep(&self, now: i64) {
         self.open.lock().retain(|_, (until, _)| *until > now);
     }
 
     fn sign(&self, session: SessionId, ticket: &Ticket) -> String {
-        let mut bytes = Vec::with_capacity(SAID + SIGNATURE);
+        let mut bytes = Vec::with_capacity(PAYLOAD_BYTES + SIGNATURE_BYTES);
         bytes.push(ticket.role as u8);
         bytes.extend(ticket.count.to_be_bytes());
         bytes.extend(ticket.until.to_be_bytes());
         bytes.extend(ticket.incarnation.number().to_be_bytes());
         bytes.extend(ticket.number.to_be_bytes());
-        let signature = mac(&self.current(), session, &bytes).finalize().into_bytes();
-        bytes.extend(&signature[..SIGNATURE]);
+        let signature = ticket_mac(&self.current_key(), session, &bytes).finalize().into_bytes();
+        bytes.extend(&signature[..SIGNATURE_BYTES]);
         URL_SAFE_NO_PAD.encode(bytes)
     }
 
-    /// What `text` says, where it is a ticket to `session`. Its time may be over.
+    /// Reads a ticket; `None` where `text` is not one to `session`. Its time may be over.
     pub fn read(&self, text: &str, session: SessionId) -> Option<Ticket> {
         let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
-        let (said, signature) = bytes.split_at_checked(SAID)?;
-        if !self.has_signed(signature, |key| mac(key, session, said)) {
+        let (said, signature) = bytes.split_at_checked(PAYLOAD_BYTES)?;
+        if !self.has_signed(signature, |key| ticket_mac(key, session, said)) {
             return None;
         }
         let (role, rest) = said.split_first()?;
@@ -185,7 +194,9 @@ impl Tickets {
         let (until, rest) = rest.split_first_chunk()?;
         let (incarnation, number) = rest.split_first_chunk()?;
         Some(Ticket {
-            role: [Role::Listener, Role::Host, Role::Resume].into_iter().find(|known| *known as u8 == *role)?,
+            role: [TicketRole::Listener, TicketRole::Host, TicketRole::Resume]
+                .into_iter()
+                .find(|known| *known as u8 == *role)?,
             count: u32::from_be_bytes(*count),
             until: i64::from_be_bytes(*until),
             incarnation: Incarnation::from_number(u64::from_be_bytes(*incarnation)),
@@ -193,33 +204,33 @@ impl Tickets {
         })
     }
 
-    fn current(&self) -> Hmac<Sha256> {
+    fn current_key(&self) -> Hmac<Sha256> {
         let keys = self.keys.read();
         keys.first().expect("there is a key from the beginning, and it is never the last to go").hmac.clone()
     }
 
-    /// Whether `signature` was made with a key that is good.
+    /// Returns whether `signature` was made with a key that is good.
     fn has_signed(&self, signature: &[u8], of: impl Fn(&Hmac<Sha256>) -> Hmac<Sha256>) -> bool {
-        let good = |key: &Key| of(&key.hmac).verify_truncated_left(signature).is_ok();
+        let good = |key: &TicketKey| of(&key.hmac).verify_truncated_left(signature).is_ok();
         // A shorter one would be easier to guess.
-        signature.len() == SIGNATURE && self.keys.read().iter().any(good)
+        signature.len() == SIGNATURE_BYTES && self.keys.read().iter().any(good)
     }
 }
 
-impl Key {
+impl TicketKey {
     fn new(seed: Secret, token: &Secret) -> Self {
         let keyed = |key: &[u8]| Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
-        let seeded = keyed(seed.expose().as_bytes()).chain_update(PURPOSE).chain_update(token.expose());
+        let seeded = keyed(seed.expose().as_bytes()).chain_update(KEY_PURPOSE).chain_update(token.expose());
         Self { hmac: keyed(&seeded.finalize().into_bytes()), seed }
     }
 }
 
-fn mac(key: &Hmac<Sha256>, session: SessionId, said: &[u8]) -> Hmac<Sha256> {
+fn ticket_mac(key: &Hmac<Sha256>, session: SessionId, said: &[u8]) -> Hmac<Sha256> {
     key.clone().chain_update(session.to_string()).chain_update(said)
 }
 
-fn cover(key: &Hmac<Sha256>, session: SessionId, tag: &str) -> Hmac<Sha256> {
-    key.clone().chain_update(COVER).chain_update(session.to_string()).chain_update(tag)
+fn cover_mac(key: &Hmac<Sha256>, session: SessionId, tag: &str) -> Hmac<Sha256> {
+    key.clone().chain_update(COVER_PURPOSE).chain_update(session.to_string()).chain_update(tag)
 }
 
 #[cfg(test)]
@@ -234,19 +245,22 @@ mod tests {
         Incarnation::from_number(7)
     }
 
-    fn tickets() -> Tickets {
-        Tickets::new(&Secret::new("Bearer Token"))
+    fn tickets() -> TicketIssuer {
+        TicketIssuer::new(&Secret::new("Bearer Token"))
     }
 
     #[test]
     fn a_ticket_opens_its_session_for_as_many_as_it_says() {
         let (tickets, other) = (tickets(), SessionId::from_number(2));
-        let text = tickets.issue(id(), seven(), Role::Listener, 1, 60_000);
+        let text = tickets.issue(id(), seven(), TicketRole::Listener, 1, 60_000);
         assert_eq!(tickets.read(&text, other), None);
         let ticket = tickets.read(&text, id()).expect("a good ticket");
-        assert_eq!((ticket.role, ticket.incarnation, ticket.count, ticket.until), (Role::Listener, seven(), 1, 60_000));
+        assert_eq!(
+            (ticket.role, ticket.incarnation, ticket.count, ticket.until),
+            (TicketRole::Listener, seven(), 1, 60_000)
+        );
         let place = tickets.enter(&ticket, 1).expect("there is room");
-        assert_eq!(tickets.enter(&ticket, 2).err(), Some(Refused::TicketInUse), "one at once");
+        assert_eq!(tickets.enter(&ticket, 2).err(), Some(Refusal::TicketInUse), "one at once");
         drop(place);
         assert!(tickets.enter(&ticket, 3).is_ok());
         tickets.sweep(60_000);
@@ -254,7 +268,7 @@ mod tests {
     }
 
     /// Has `node` take the keys of `others`, in this order.
-    fn agree(node: &Tickets, others: &[&Tickets]) {
+    fn agree(node: &TicketIssuer, others: &[&TicketIssuer]) {
         let seeds: Vec<String> =
             others.iter().flat_map(|other| other.seeds()).map(|seed| seed.expose().to_owned()).collect();
         assert!(node.adopt(&seeds.join(" ")));
@@ -263,17 +277,18 @@ mod tests {
     #[test]
     fn nodes_that_agree_on_keys_take_each_others_tickets_and_their_own_from_before() {
         let (one, other) = (tickets(), tickets());
-        let (early, resume) = (other.issue(id(), seven(), Role::Host, 1, 60_000), one.resume(id(), seven()));
+        let (early, resume) =
+            (other.issue(id(), seven(), TicketRole::Host, 1, 60_000), one.issue_resume(id(), seven()));
         assert_eq!(other.read(&resume, id()), None, "the same token alone is not enough");
         assert!(!other.adopt("") && !other.adopt("short") && !other.adopt(&"x".repeat(64)));
         agree(&other, &[&one]);
-        assert_eq!(other.read(&resume, id()).map(|it| (it.role, it.incarnation)), Some((Role::Resume, seven())));
+        assert_eq!(other.read(&resume, id()).map(|it| (it.role, it.incarnation)), Some((TicketRole::Resume, seven())));
         assert!(other.read(&early, id()).is_some(), "what was made before");
         assert_eq!(one.read(&early, id()), None);
-        assert!(one.read(&other.issue(id(), seven(), Role::Host, 1, 60_000), id()).is_some());
+        assert!(one.read(&other.issue(id(), seven(), TicketRole::Host, 1, 60_000), id()).is_some());
         agree(&one, &[&other]);
         assert!(one.read(&early, id()).is_some(), "it knows that one's key by now");
-        let third = Tickets::new(&Secret::new("Another Token"));
+        let third = TicketIssuer::new(&Secret::new("Another Token"));
         agree(&third, &[&one]);
         assert_eq!(third.read(&resume, id()), None, "a new token ends them all");
         for _ in 0..10 {
@@ -285,9 +300,9 @@ mod tests {
     #[test]
     fn what_was_changed_is_no_ticket() {
         let tickets = tickets();
-        let text = tickets.issue(id(), seven(), Role::Listener, 1, 60_000);
+        let text = tickets.issue(id(), seven(), TicketRole::Listener, 1, 60_000);
         let bytes = URL_SAFE_NO_PAD.decode(&text).expect("Base64");
-        assert_eq!(bytes.len(), SAID + SIGNATURE);
+        assert_eq!(bytes.len(), PAYLOAD_BYTES + SIGNATURE_BYTES);
         for at in 0..bytes.len() {
             let mut changed = bytes.clone();
             changed[at] ^= 1;
@@ -302,11 +317,11 @@ mod tests {
     #[test]
     fn a_cover_is_shown_to_who_was_told_of_it_by_its_session() {
         let tickets = tickets();
-        let shown = tickets.show_cover(id(), "tag");
-        assert_eq!(tickets.cover(id(), &shown), Some("tag"));
-        assert_eq!(tickets.cover(SessionId::from_number(2), &shown), None);
+        let shown = tickets.sign_cover(id(), "tag");
+        assert_eq!(tickets.verify_cover(id(), &shown), Some("tag"));
+        assert_eq!(tickets.verify_cover(SessionId::from_number(2), &shown), None);
         for text in ["tag", "tag.", "", &shown.replace("tag", "other"), &shown[..shown.len() - 2]] {
-            assert_eq!(tickets.cover(id(), text), None, "{text:?}");
+            assert_eq!(tickets.verify_cover(id(), text), None, "{text:?}");
         }
     }
 }

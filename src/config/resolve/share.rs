@@ -6,7 +6,7 @@ use super::{At, cache};
 use crate::config::file;
 use crate::config::report::Problem;
 use crate::config::value::{SecretRef, Text};
-use share::settings::{Recording, Settings};
+use share::settings::{RecordingSettings, Settings};
 
 /// The relay's settings; `Some(None)`: there is no sharing. `shared`: whether state is in Redis.
 pub fn share(at: &At<'_>, raw: Option<&file::Share>, shared: bool) -> Option<Option<Settings>> {
@@ -59,7 +59,7 @@ pub fn share(at: &At<'_>, raw: Option<&file::Share>, shared: bool) -> Option<Opt
     }))
 }
 
-fn recording(at: &At<'_>, raw: &file::Recording) -> Option<Recording> {
+fn recording(at: &At<'_>, raw: &file::Recording) -> Option<RecordingSettings> {
     let stores = at.root("ObjectStores");
     let known = at.key("Store").known(&raw.store, &stores, &[]);
     let embedded = stores.key(&raw.store).names().contains(&"Embedded");
@@ -79,7 +79,7 @@ fn recording(at: &At<'_>, raw: &file::Recording) -> Option<Recording> {
     let max_duration = at.key("MaxDuration").span(raw.max_duration, hours(4), Duration::from_secs(60), hours(24));
     // 10,000 parts at most.
     let max_size = cache::size(&at.key("MaxSize"), raw.max_size, 2 << 30, 1 << 20, 40 << 30);
-    Some(Recording {
+    Some(RecordingSettings {
         store: (known && !embedded).then(|| raw.store.as_str().into())?,
         bucket: bucket?,
         prefix: prefix?,

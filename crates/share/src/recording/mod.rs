@@ -1,9 +1,9 @@
-//! Recordings of sessions, on the host's wish: what is pushed as Opus goes into an Ogg file in an object store, a part at a
-//! time, and beside it a list of the songs. One that records is a listener like any other, so it never keeps audio
-//! waiting; a store that is slow or away ends the recording and nothing else.
+//! Recordings of sessions, at the host's wish: pushed Opus goes into an Ogg file in an object store, a part at a time,
+//! and beside it an index of the songs. A recorder is a listener like any other, so it never keeps audio waiting; a
+//! store that is slow or away ends the recording and nothing else.
 
-mod depot;
-mod tape;
+mod buffer;
+mod uploader;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,33 +17,33 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use utoipa::ToSchema;
 
-pub use depot::Depot;
-pub use tape::Tape;
+pub use buffer::RecordingBuffer;
+pub use uploader::RecordingUploader;
 
-use self::depot::Upload;
-use super::event::Event;
-use super::frame::Codec;
-use super::id::SessionId;
-use super::metrics::Metrics;
-use super::session::Joined;
-use super::settings::Recording;
+use self::uploader::MultipartUpload;
+use crate::audio::frame::Codec;
+use crate::metrics::Metrics;
+use crate::session::ConnectedListener;
+use crate::session::event::SessionEvent;
+use crate::session::id::SessionId;
+use crate::settings::RecordingSettings;
 use primitives::lifecycle::BackgroundTasks;
 
-/// When the process stops, what is recorded has so long to be stored.
+/// Time for storing the rest when the process stops.
 const STOP_TIME: Duration = Duration::from_secs(10);
-/// For the store to drop what it was given.
+/// Time for the store to drop an upload.
 const ABORT_TIME: Duration = Duration::from_secs(5);
 
-/// Why a recording is not what it should be.
+/// Reason for which a recording is not stored, or not all of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Failure {
+pub enum RecordingFailure {
     /// The store cannot be reached, or fails.
     #[error("the store did not answer")]
-    Away,
+    Unreachable,
     /// The store does not take it.
     #[error("the store refused the recording")]
     Refused,
-    /// Two parts are waiting.
+    /// A part is due while the one before is still being stored.
     #[error("the store takes the recording more slowly than it grows")]
     Slow,
     /// No audio came.
@@ -52,74 +52,74 @@ pub enum Failure {
     /// The process stops.
     #[error("the server stopped before the recording was stored")]
     Stopped,
-    /// The recording is stored.
+    /// The recording is stored, its index is not.
     #[error("the recording is stored, the list of its songs is not")]
-    Songs,
+    IndexNotStored,
 }
 
-/// What is told of a session's recording.
+/// Status of a session's recording.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = ShareRecording, example = json!({"on": true, "since": 1_234_567_890_123_i64, "bytes": 1_200_000,
     "object": "shared/123456-20261121T101500Z.ogg", "stored": false, "error": null}))]
-pub struct Status {
-    /// Whether it is being recorded.
+pub struct RecordingStatus {
+    /// True while it is being recorded.
     pub on: bool,
-    /// Since when, in milliseconds since the Unix epoch; of the last one, where it is not.
+    /// Beginning, in milliseconds since the Unix epoch; of the last one, where there is none.
     pub since: Option<i64>,
-    /// How long the object is.
+    /// Bytes of the object.
     pub bytes: u64,
-    /// The object's key.
+    /// Key of the object.
     pub object: Option<String>,
-    /// Whether the object is there.
+    /// True where the object is there.
     pub stored: bool,
-    /// What went wrong.
+    /// Reason for which it is not.
     pub error: Option<String>,
 }
 
-/// Records.
-pub struct Recorder {
-    depot: Arc<Depot>,
+/// Recorder of the node's sessions.
+pub struct SessionRecorder {
+    uploader: Arc<RecordingUploader>,
     tasks: BackgroundTasks,
     metrics: Arc<Metrics>,
 }
 
-/// A recording that begins.
-pub struct Take {
-    /// The listener that records.
-    pub joined: Joined,
-    /// The object's key.
+/// Recording that begins.
+pub struct RecordingJob {
+    /// Listener whose audio is recorded.
+    pub listener: ConnectedListener,
+    /// Key of the object.
     pub key: String,
-    /// What is recorded goes here.
-    pub tape: Tape,
-    /// Ends it.
+    /// Buffer for the recording.
+    pub buffer: RecordingBuffer,
+    /// Token that ends the recording.
     pub stop: CancellationToken,
 }
 
-/// A part on its way, and its place: there is one.
-type Part = (Bytes, OwnedSemaphorePermit);
+/// Part on its way, and its place in the queue, which is one long.
+type QueuedPart = (Bytes, OwnedSemaphorePermit);
 
-impl Recorder {
-    /// Records into `depot`, until `tasks` stop.
-    pub fn new(depot: Depot, tasks: BackgroundTasks, metrics: Arc<Metrics>) -> Self {
-        Self { depot: Arc::new(depot), tasks, metrics }
+impl SessionRecorder {
+    /// Creates a recorder that stores by `uploader`, until `tasks` stop.
+    pub fn new(uploader: RecordingUploader, tasks: BackgroundTasks, metrics: Arc<Metrics>) -> Self {
+        Self { uploader: Arc::new(uploader), tasks, metrics }
     }
 
-    /// The key of a recording that begins now.
+    /// Returns the key of a recording that begins now.
     pub fn key(&self, session: SessionId, now: i64) -> String {
         let time = jiff::Timestamp::from_millisecond(now).unwrap_or_default().strftime("%Y%m%dT%H%M%SZ");
-        format!("{}{session}-{time}.ogg", self.depot.settings.prefix)
+        format!("{}{session}-{time}.ogg", self.uploader.settings.prefix)
     }
 
-    /// Records, beside the caller.
-    pub fn start(&self, take: Take) {
-        let (depot, tasks, metrics) = (Arc::clone(&self.depot), self.tasks.clone(), Arc::clone(&self.metrics));
+    /// Records in a task of its own.
+    pub fn start(&self, job: RecordingJob) {
+        let (uploader, tasks, metrics) = (Arc::clone(&self.uploader), self.tasks.clone(), Arc::clone(&self.metrics));
         self.tasks.spawn(async move {
-            let session = Arc::clone(take.joined.session());
-            metrics.recordings.inc();
-            let (tape, outcome) = record(take, &depot, &tasks).await;
-            metrics.recordings.dec();
-            session.recording_stored(outcome);
-            let (id, seconds, bytes) = (session.id(), tape.millis() / 1000, tape.bytes());
+            let session = Arc::clone(job.listener.session());
+            metrics.active_recordings.inc();
+            let (buffer, outcome) = record(job, &uploader, &tasks).await;
+            metrics.active_recordings.dec();
+            session.set_recording_outcome(outcome);
+            let (id, seconds, bytes) = (session.id(), buffer.played_millis() / 1000, buffer.bytes());
             let result = match outcome {
                 Ok(()) => {
                     tracing::info!(session = %id, seconds, bytes, "a recording was stored");
@@ -130,94 +130,98 @@ impl Recorder {
                     "failed"
                 }
             };
-            metrics.recorded.with_label_values(&[result]).inc();
+            metrics.ended_recordings.with_label_values(&[result]).inc();
             metrics.recorded_bytes.inc_by(bytes);
         });
     }
 }
 
 /// Listens and stores until both are done; what could not be stored is dropped.
-async fn record(take: Take, depot: &Arc<Depot>, tasks: &BackgroundTasks) -> (Tape, Result<(), Failure>) {
-    let Take { joined, key, mut tape, stop } = take;
-    let mut upload = Upload::new(Arc::clone(depot), key);
+async fn record(
+    job: RecordingJob,
+    uploader: &Arc<RecordingUploader>,
+    tasks: &BackgroundTasks,
+) -> (RecordingBuffer, Result<(), RecordingFailure>) {
+    let RecordingJob { listener, key, mut buffer, stop } = job;
+    let mut upload = MultipartUpload::new(Arc::clone(uploader), key);
     let (parts, queue) = mpsc::channel(1);
-    let session = Arc::clone(joined.session());
+    let session = Arc::clone(listener.session());
     let storing = async {
         let listening = async {
-            let outcome = listen(joined, &mut tape, &depot.settings, parts, &stop, tasks).await;
-            session.recording_ends();
+            let outcome = listen(listener, &mut buffer, &uploader.settings, parts, &stop, tasks).await;
+            session.finish_recording();
             outcome
         };
         let (listened, stored) = tokio::join!(listening, store(&mut upload, queue));
         stored.and(listened)?;
-        finish(&mut upload, &mut tape).await
+        finish(&mut upload, &mut buffer).await
     };
     let outcome = tokio::select! {
         outcome = storing => outcome,
-        () = async { tasks.stopping().await; sleep(STOP_TIME).await } => Err(Failure::Stopped),
+        () = async { tasks.stopping().await; sleep(STOP_TIME).await } => Err(RecordingFailure::Stopped),
     };
     // The session may have gone on without it.
-    session.recording_ends();
+    session.finish_recording();
     if outcome.is_err() {
         // What does not end in time would keep the process from stopping.
         let _ = timeout(ABORT_TIME, upload.abort()).await;
     }
-    (tape, outcome)
+    (buffer, outcome)
 }
 
-/// Writes down what is pushed, and hands on each part that is whole.
+/// Writes pushed frames into the buffer, and hands on each part that is whole.
 async fn listen(
-    mut joined: Joined,
-    tape: &mut Tape,
-    limits: &Recording,
-    parts: Sender<Part>,
+    mut listener: ConnectedListener,
+    buffer: &mut RecordingBuffer,
+    limits: &RecordingSettings,
+    parts: Sender<QueuedPart>,
     stop: &CancellationToken,
     tasks: &BackgroundTasks,
-) -> Result<(), Failure> {
+) -> Result<(), RecordingFailure> {
     let places = Arc::new(Semaphore::new(1));
     let longest = u64::try_from(limits.max_duration.as_millis()).unwrap_or(u64::MAX);
-    while tape.bytes() < limits.max_size && tape.millis() < longest {
+    while buffer.bytes() < limits.max_size && buffer.played_millis() < longest {
         tokio::select! {
-            event = joined.events.recv() => match event {
-                Ok(Event::Frame(frame)) if frame.codec == Codec::Opus => tape.audio(&frame.bytes),
-                Ok(Event::Metadata) => joined.session().latest_metadata().iter().for_each(|song| tape.song(song)),
-                Ok(Event::Ended(_)) | Err(RecvError::Closed) => break,
+            event = listener.events.recv() => match event {
+                Ok(SessionEvent::Frame(frame)) if frame.codec == Codec::Opus => buffer.append_frame(&frame.bytes),
+                Ok(SessionEvent::MetadataChanged) => listener.session().latest_metadata().iter().for_each(|song| buffer.note_song(song)),
+                Ok(SessionEvent::Ended(_)) | Err(RecvError::Closed) => break,
                 Ok(_) => continue,
                 // Some seconds are missing; those that follow are not.
-                Err(RecvError::Lagged(_)) => joined.fell_behind(),
+                Err(RecvError::Lagged(_)) => listener.count_gap(),
             },
             () = stop.cancelled() => break,
             () = tasks.stopping() => break,
             // Storing has failed, and says why.
             () = parts.closed() => return Ok(()),
         }
-        joined.session().recording_grew(tape.bytes());
-        if let Some(part) = tape.part() {
-            let place = Arc::clone(&places).try_acquire_owned().map_err(|_| Failure::Slow)?;
+        listener.session().set_recorded_bytes(buffer.bytes());
+        if let Some(part) = buffer.take_part() {
+            let place = Arc::clone(&places).try_acquire_owned().map_err(|_| RecordingFailure::Slow)?;
             // Where nobody takes it any more the next round sees that.
             let _ = parts.try_send((part, place));
         }
     }
-    tape.end();
-    joined.session().recording_grew(tape.bytes());
+    buffer.finish();
+    listener.session().set_recorded_bytes(buffer.bytes());
     Ok(())
 }
 
 /// Stores the parts that come.
-async fn store(upload: &mut Upload, mut parts: Receiver<Part>) -> Result<(), Failure> {
+async fn store(upload: &mut MultipartUpload, mut parts: Receiver<QueuedPart>) -> Result<(), RecordingFailure> {
     upload.begin().await?;
     while let Some((part, _place)) = parts.recv().await {
-        upload.part(part).await?;
+        upload.store_part(part).await?;
     }
     Ok(())
 }
 
 /// Stores what is left, and makes an object of it all.
-async fn finish(upload: &mut Upload, tape: &mut Tape) -> Result<(), Failure> {
-    if tape.bytes() == 0 {
-        return Err(Failure::Silent);
+async fn finish(upload: &mut MultipartUpload, buffer: &mut RecordingBuffer) -> Result<(), RecordingFailure> {
+    if buffer.bytes() == 0 {
+        return Err(RecordingFailure::Silent);
     }
-    upload.part(tape.rest()).await?;
+    upload.store_part(buffer.take_rest()).await?;
     upload.complete().await?;
-    upload.beside(tape.journal()).await.map_err(|_| Failure::Songs)
+    upload.store_index(buffer.index()).await.map_err(|_| RecordingFailure::IndexNotStored)
 }

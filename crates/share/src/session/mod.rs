@@ -1,339 +1,367 @@
-//! One session: what its host sends, kept for a few seconds, and everybody who listens. It knows neither HTTP nor who may
-//! do what; times come in as milliseconds since the Unix epoch.
+//! One session at this node. All that it knows is in [`SessionState`], a pure machine; here is the shell around it, which
+//! holds the lock, hands inputs in and performs their effects: events to those who are connected, messages to other nodes,
+//! the transcoder, the recorder, metrics and the log. It knows neither HTTP nor who may do what.
 
-mod across;
-mod flow;
+pub mod chat;
+pub mod event;
 mod host;
-mod listen;
-mod record;
-mod spread;
-mod talk;
+pub mod id;
+pub mod incarnation;
+mod listener;
+pub mod listener_limit;
+pub mod local_sessions;
+pub mod metadata;
+pub mod pollers;
+mod recorder;
+mod replica;
+mod state;
+pub mod statistics;
+#[cfg(test)]
+mod tests;
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::broadcast;
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{Sender, error::TrySendError};
+use tokio_util::sync::CancellationToken;
 
-pub use host::Hosting;
-pub use listen::{Hello, Joined};
+pub use host::HostConnection;
+pub use listener::ConnectedListener;
+pub use state::{HostChunk, SessionEnd, StreamGreeting};
 
-use self::host::Limits;
-use self::record::Recording;
-use self::spread::Spread;
-use super::chat::Chat;
-use super::event::{self, Event, Reason};
-use super::frame::Codec;
-use super::id::SessionId;
-use super::incarnation::Incarnation;
-use super::intake::Intake;
-use super::lane::Lane;
-use super::metadata::Metadata;
-use super::metrics::Metrics;
-use super::nodes::book::Start;
-use super::nodes::link::Link;
-use super::pollers::Pollers;
-use super::recent::RecentAddresses;
-use super::recording::Recorder;
-use super::ring::Ring;
-use super::seats::Seats;
-use super::statistics::{Report, Statistics};
-use super::tickets::Tickets;
-use super::transcode::{Input, Transcoders};
+use self::chat::{ChatLine, ChatPost, ChatSender, ChatSnapshot};
+use self::event::{EVENT_RING, EndReason, SessionEvent};
+use self::id::SessionId;
+use self::incarnation::{Incarnation, SessionStart};
+use self::listener_limit::ListenerLimit;
+use self::metadata::SongMetadata;
+use self::state::{Effect, Effects, SessionConfig, SessionState};
+use self::statistics::StatisticsReport;
+use crate::audio::frame::Codec;
+use crate::audio::transcode::{TranscodeInput, TranscoderPool};
+use crate::metrics::Metrics;
+use crate::recording::SessionRecorder;
+use crate::refusal::Refusal;
+use crate::replication::outbox::{OutboxPayload, ReplicationOutbox};
+use crate::tickets::TicketIssuer;
 
-/// How long floats are made from Opus after the last poll, in milliseconds.
-const POLL_DEMAND: i64 = 10_000;
-/// How long audio is given out after it came, in milliseconds: who comes to a host that has said nothing since hears
-/// nothing. The document keeps it in Redis as long.
-const SILENCE: i64 = 10_000;
-/// How long an address is known that was let in, in milliseconds.
-const GUEST: i64 = 15 * 60_000;
-/// Such addresses of a session at most.
-const GUESTS: usize = 1_024;
-/// How often listeners are told their number although it is the same, in milliseconds.
-const COUNT_AGAIN: i64 = 15_000;
-
-/// What all sessions of the node share.
-pub struct Shared {
+/// Services that all sessions of a node share.
+pub struct SessionServices {
     /// How much audio is kept.
     pub buffer: Duration,
-    /// The places of listeners.
-    pub seats: Arc<Seats>,
-    /// Makers of other formats.
-    pub transcoders: Transcoders,
-    /// Records, where there is a store for it.
-    pub recorder: Option<Recorder>,
-    /// What is counted.
+    /// Limit of the node's connected listeners.
+    pub listener_limit: Arc<ListenerLimit>,
+    /// Transcoders of the node.
+    pub transcoders: TranscoderPool,
+    /// Recorder, where there is a store for it.
+    pub recorder: Option<SessionRecorder>,
+    /// Metrics of the relay.
     pub metrics: Arc<Metrics>,
-    /// The way to other nodes; `None` where there are none.
-    pub link: Option<Link>,
-    /// Signs what listeners are told of covers.
-    pub tickets: Arc<Tickets>,
+    /// Queue of messages to other nodes; `None` where there are none.
+    pub outbox: Option<ReplicationOutbox>,
+    /// Signs what listeners show for covers.
+    pub tickets: Arc<TicketIssuer>,
 }
 
 /// A session.
 pub struct Session {
     id: SessionId,
-    start: Start,
+    start: SessionStart,
     me: Weak<Self>,
-    shared: Arc<Shared>,
-    events: broadcast::Sender<Event>,
-    state: Mutex<State>,
+    services: Arc<SessionServices>,
+    events: broadcast::Sender<SessionEvent>,
+    inner: Mutex<SessionInner>,
 }
 
-/// What changes.
-struct State {
-    ended: Option<Ended>,
-    /// When the host was last heard of.
-    heard: i64,
-    limits: Limits,
-    metadata: Option<Arc<Metadata>>,
-    /// What the host sends.
-    source: Codec,
-    epoch: u32,
-    intake: Intake,
-    ring: Ring,
-    opus: Lane,
-    floats: Lane,
-    /// Makes the codec that is not the source's.
-    transcode: Option<mpsc::Sender<Input>>,
-    /// Whether it was said that it cannot follow.
+/// State of a session, and what its effects have started.
+struct SessionInner {
+    state: SessionState,
+    transcoder: Option<RunningTranscoder>,
+    /// Ends the recording that this node makes; there until it is stored.
+    recorder_stop: Option<CancellationToken>,
+}
+
+/// Transcoder of a session, until this is dropped.
+struct RunningTranscoder {
+    inputs: Sender<TranscodeInput>,
+    /// True once the log says that it cannot follow.
     overflowed: bool,
-    /// The number of the next chunk that is made here.
-    made: i64,
-    /// The next number of a host that sends frames.
-    expected: Option<u32>,
-    /// The number of the socket that is the host's, at this node or another; a higher one takes its place.
-    hosting: u64,
-    polled: i64,
-    pollers: Pollers,
-    /// Who knows its id.
-    guests: RecentAddresses,
-    /// Connected listeners by codec.
-    seated: [usize; 2],
-    /// Those of them that nobody counts: whoever records.
-    silent: usize,
-    statistics: Statistics,
-    chat: Chat,
-    recording: Recording,
-    told: (usize, i64),
-    bytes: u64,
-    spread: Spread,
 }
 
-/// How a session ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ended {
-    /// Why.
-    pub reason: Reason,
-    /// When.
-    pub at: i64,
-}
-
-/// What is told of a session.
+/// Status of a session.
 #[derive(Clone, Debug)]
-pub struct Status {
-    /// When it began.
+pub struct SessionStatus {
+    /// Time of its beginning.
     pub started: i64,
-    /// `None` while it is live.
-    pub ended: Option<Ended>,
-    /// Who listens now.
+    /// Its end; `None` while it is live.
+    pub ended: Option<SessionEnd>,
+    /// Listeners at all nodes.
     pub listeners: usize,
-    /// What it plays, where that is known and fresh.
-    pub metadata: Option<Arc<Metadata>>,
+    /// Metadata of the song, while it is fresh.
+    pub metadata: Option<Arc<SongMetadata>>,
     /// Bytes of audio that the host has sent.
     pub bytes: u64,
 }
 
+/// Session whose state is locked.
+struct LockedSession<'a> {
+    session: &'a Session,
+    inner: MutexGuard<'a, SessionInner>,
+}
+
 impl Session {
-    /// A session that begins now.
-    pub fn new(id: SessionId, incarnation: Incarnation, shared: Arc<Shared>, now: i64) -> Arc<Self> {
-        shared.metrics.started.inc();
-        shared.metrics.sessions.inc();
-        Self::make(id, shared, Start { incarnation, at: now }, Spread::new(true, now), now)
+    /// Creates a session that begins now.
+    pub fn new(id: SessionId, incarnation: Incarnation, services: Arc<SessionServices>, now: i64) -> Arc<Self> {
+        services.metrics.sessions_started.inc();
+        services.metrics.active_sessions.inc();
+        let state = SessionState::new(config(&services), now);
+        Self::make(id, services, SessionStart { incarnation, at: now }, state)
     }
 
-    /// A copy of a session that other nodes have, and whose host was last heard at `heard`.
-    pub fn copy(id: SessionId, shared: Arc<Shared>, start: Start, heard: i64, now: i64) -> Arc<Self> {
-        let session = Self::make(id, shared, start, Spread::new(false, now), now);
-        session.state.lock().heard = heard;
-        session
+    /// Creates a copy of a session of other nodes, whose host was last heard at `last_heard`.
+    pub fn copy(
+        id: SessionId,
+        services: Arc<SessionServices>,
+        start: SessionStart,
+        last_heard: i64,
+        now: i64,
+    ) -> Arc<Self> {
+        let state = SessionState::copy(config(&services), last_heard, now);
+        Self::make(id, services, start, state)
     }
 
-    fn make(id: SessionId, shared: Arc<Shared>, start: Start, spread: Spread, now: i64) -> Arc<Self> {
-        let node = shared.link.as_ref().map_or(0, |link| link.node().number());
-        let state = State {
-            ended: None,
-            heard: now,
-            limits: Limits::new(now),
-            metadata: None,
-            source: Codec::F32,
-            epoch: 0,
-            intake: Intake::default(),
-            ring: Ring::new(shared.buffer, host::most_bytes(shared.buffer)),
-            opus: Lane::new(Codec::Opus, shared.buffer),
-            floats: Lane::new(Codec::F32, shared.buffer),
-            transcode: None,
-            overflowed: false,
-            made: 0,
-            expected: None,
-            hosting: 0,
-            polled: now - POLL_DEMAND,
-            pollers: Pollers::default(),
-            guests: RecentAddresses::new(GUEST, GUESTS),
-            seated: [0; 2],
-            silent: 0,
-            statistics: Statistics::new(now),
-            chat: Chat::new(node, now),
-            recording: Recording::default(),
-            told: (0, now),
-            bytes: 0,
-            spread,
-        };
+    fn make(id: SessionId, services: Arc<SessionServices>, start: SessionStart, state: SessionState) -> Arc<Self> {
+        let inner = SessionInner { state, transcoder: None, recorder_stop: None };
         Arc::new_cyclic(|me| Self {
             id,
             start,
             me: Weak::clone(me),
-            shared,
-            events: broadcast::Sender::new(event::RING),
-            state: Mutex::new(state),
+            services,
+            events: broadcast::Sender::new(EVENT_RING),
+            inner: Mutex::new(inner),
         })
     }
 
-    /// Its id.
+    /// Returns the session's id.
     pub fn id(&self) -> SessionId {
         self.id
     }
 
-    /// When it began.
+    /// Returns the time of the session's beginning.
     pub fn started(&self) -> i64 {
         self.start.at
     }
 
-    /// Which session of its id it is.
+    /// Returns which start of its id the session is.
     pub fn incarnation(&self) -> Incarnation {
         self.start.incarnation
     }
 
-    /// How it is.
-    pub fn status(&self, now: i64) -> Status {
-        let state = self.state.lock();
-        Status {
+    /// Returns the session's status.
+    pub fn status(&self, now: i64) -> SessionStatus {
+        let locked = self.lock();
+        let state = &locked.inner.state;
+        SessionStatus {
             started: self.start.at,
-            ended: state.ended,
-            listeners: state.listeners(now),
+            ended: state.ended(),
+            listeners: state.listener_count(now),
             metadata: state.fresh_metadata(now),
-            bytes: state.bytes + state.spread.bytes(),
+            bytes: state.total_bytes(),
         }
     }
 
-    /// How it is listened to, and was, once it has ended.
-    pub fn statistics(&self, now: i64) -> Report {
-        let state = self.state.lock();
-        let listeners = if state.ended.is_some() { 0 } else { state.listeners(now) };
-        state.statistics.report(self.start.at, listeners, state.pollers.joined())
+    /// Returns the statistics of the session's listeners, also once it has ended.
+    pub fn statistics(&self, now: i64) -> StatisticsReport {
+        self.read(|state| state.statistics(self.start.at, now))
     }
 
-    /// How it ended, if it has.
-    pub fn ended(&self) -> Option<Ended> {
-        self.state.lock().ended
+    /// Returns how the session ended, if it has.
+    pub fn ended(&self) -> Option<SessionEnd> {
+        self.read(SessionState::ended)
     }
 
-    /// Ends it, at all nodes; one that has ended already stays as it is.
-    pub fn end(&self, reason: Reason, now: i64) {
+    /// Ends the session, at all nodes; one that has ended already stays as it is.
+    pub fn end(&self, reason: EndReason, now: i64) {
         self.close(reason, now);
-        self.hurry();
+        self.request_heartbeat();
     }
 
-    fn close(&self, reason: Reason, now: i64) {
-        let mut state = self.state.lock();
-        if state.ended.is_some() {
-            return;
-        }
-        let listeners = state.listeners(now);
-        state.statistics.tick(listeners, now);
-        let last = [state.opus.flush(true), state.floats.flush(true)];
-        last.into_iter().flatten().for_each(|frame| self.tell(Event::Frame(frame)));
-        self.tell(Event::Ended(reason));
-        state.ended = Some(Ended { reason, at: now });
-        (state.transcode, state.metadata, state.intake) = (None, None, Intake::default());
-        state.ring.clear();
-        state.opus.clear();
-        state.floats.clear();
-        if !state.spread.is_home() {
-            return;
-        }
-        let (metrics, most) = (&self.shared.metrics, u32::try_from(state.statistics.most()).unwrap_or(u32::MAX));
-        metrics.sessions.dec();
-        metrics.ended.with_label_values(&[reason.name()]).inc();
-        metrics.per_session.observe(most.into());
-        let seconds = (now - self.start.at) / 1000;
-        tracing::info!(session = %self.id, reason = reason.name(), seconds, bytes = state.bytes, "a sharing session ended");
+    fn close(&self, reason: EndReason, now: i64) {
+        let closed = self.apply(|state, effects| state.close(reason, now, effects));
+        let Some(closed) = closed else { return };
+        let metrics = &self.services.metrics;
+        metrics.active_sessions.dec();
+        metrics.sessions_ended.with_label_values(&[reason.name()]).inc();
+        metrics.session_listeners.observe(u32::try_from(closed.peak_listeners).unwrap_or(u32::MAX).into());
+        let (seconds, bytes) = ((now - self.start.at) / 1000, closed.received_bytes);
+        tracing::info!(session = %self.id, reason = reason.name(), seconds, bytes, "a sharing session ended");
     }
 
-    /// Says that the node stops.
-    pub fn stopping(&self) {
-        self.tell(Event::Stopping);
+    /// Tells everybody who is connected that this node stops.
+    pub fn announce_stop(&self) {
+        self.notify(SessionEvent::NodeStopping);
     }
 
-    /// What time brings: chunks that have waited, frames that are late, formats that nobody needs any more, the end.
+    /// Does what time brings; a session whose host was not heard for `timeout` milliseconds ends.
     pub fn tick(&self, now: i64, timeout: i64) {
-        let mut state = self.state.lock();
-        if state.ended.is_some() {
-            return;
+        let mut locked = self.lock();
+        if locked.inner.state.is_timed_out(timeout, now) {
+            drop(locked);
+            return self.end(EndReason::Timeout, now);
         }
-        if now - state.heard >= timeout {
-            drop(state);
-            return self.end(Reason::Timeout, now);
+        // A transcoder that has broken down is started again while somebody needs it.
+        if locked.inner.transcoder.as_ref().is_some_and(|transcoder| transcoder.inputs.is_closed()) {
+            locked.inner.transcoder = None;
+            locked.inner.state.audio_mut().set_transcoding(false);
         }
-        let mut ready = Vec::new();
-        state.intake.release(now, &mut ready);
-        self.accept(&mut state, ready);
-        let late = now * 1000 - 2 * i64::try_from(self.shared.seats.cadence().as_micros()).unwrap_or(i64::MAX);
-        for lane in [Codec::Opus, Codec::F32] {
-            let lane = state.lane(lane);
-            if lane.waiting_since().is_some_and(|since| since < late) {
-                lane.flush(false).into_iter().for_each(|frame| self.tell(Event::Frame(frame)));
-            }
-        }
-        state.ring.forget_before((now - SILENCE) * 1000);
-        state.pollers.sweep(now);
-        state.chat.sweep(now);
-        self.spread_tick(&mut state, now);
-        self.attend(&mut state, now);
-        let listeners = state.listeners(now);
-        state.statistics.tick(listeners, now);
-        if state.told.0 != listeners || now - state.told.1 >= COUNT_AGAIN {
-            state.told = (listeners, now);
-            self.tell(Event::Count(listeners));
-        }
+        locked.apply(|state, effects| state.tick(now, effects));
+    }
+
+    /// Takes what somebody at this node writes, and tells everybody; returns the line. Fails where it is none, over a rate
+    /// limit, and while the chat is off.
+    pub fn post_chat(
+        &self,
+        post: &ChatPost,
+        sender: ChatSender<'_>,
+        from_host: bool,
+        now: i64,
+    ) -> Result<ChatLine, Refusal> {
+        let posted = self.apply(|state, effects| state.post_chat(post, sender, from_host, now, effects));
+        let result = match posted {
+            Ok(_) => "said",
+            Err(Refusal::UnknownSession) => return posted,
+            Err(_) => "refused",
+        };
+        self.services.metrics.chat_lines.with_label_values(&[result]).inc();
+        posted
+    }
+
+    /// Switches the chat on or off, and tells everybody.
+    pub fn switch_chat(&self, on: bool, now: i64) -> Result<(), Refusal> {
+        self.apply(|state, effects| state.switch_chat(on, now, effects))
+    }
+
+    /// Returns the chat as it is.
+    pub fn chat_snapshot(&self) -> ChatSnapshot {
+        self.read(SessionState::chat_snapshot)
+    }
+
+    /// Returns the metadata while it is fresh.
+    pub fn metadata(&self, now: i64) -> Option<Arc<SongMetadata>> {
+        self.read(|state| state.fresh_metadata(now))
+    }
+
+    /// Returns the metadata that the host has sent last, however long ago.
+    pub fn latest_metadata(&self) -> Option<Arc<SongMetadata>> {
+        self.read(SessionState::latest_metadata)
+    }
+
+    fn lock(&self) -> LockedSession<'_> {
+        LockedSession { session: self, inner: self.inner.lock() }
+    }
+
+    /// Applies an input to the state and performs its effects.
+    fn apply<T>(&self, input: impl FnOnce(&mut SessionState, &mut Effects) -> T) -> T {
+        self.lock().apply(input)
+    }
+
+    fn read<T>(&self, read: impl FnOnce(&SessionState) -> T) -> T {
+        read(&self.inner.lock().state)
     }
 
     /// Tells everybody who is connected; nobody is no error.
-    fn tell(&self, event: Event) {
+    fn notify(&self, event: SessionEvent) {
         let _ = self.events.send(event);
     }
-}
 
-impl State {
-    fn lane(&mut self, codec: Codec) -> &mut Lane {
-        match codec {
-            Codec::Opus => &mut self.opus,
-            Codec::F32 => &mut self.floats,
+    fn send(&self, payload: OutboxPayload) {
+        if let Some(outbox) = &self.services.outbox {
+            outbox.send(self.id, self.start.incarnation, payload);
         }
     }
 
-    /// Who listens, at all nodes.
-    fn listeners(&self, now: i64) -> usize {
-        self.listeners_here(now) + self.spread.listeners()
+    fn request_heartbeat(&self) {
+        if let Some(outbox) = &self.services.outbox {
+            outbox.request_heartbeat(self.id);
+        }
+    }
+}
+
+impl LockedSession<'_> {
+    fn apply<T>(&mut self, input: impl FnOnce(&mut SessionState, &mut Effects) -> T) -> T {
+        let mut effects = Effects::default();
+        // It goes by the node's listeners, of which a session knows only its own.
+        let cadence = self.session.services.listener_limit.frame_cadence();
+        self.inner.state.audio_mut().set_cadence(cadence);
+        let result = input(&mut self.inner.state, &mut effects);
+        self.perform(effects);
+        result
     }
 
-    fn listeners_here(&self, now: i64) -> usize {
-        self.pollers.count(now) + self.seated.iter().sum::<usize>() - self.silent
+    /// Performs effects. None of them waits, so the lock is held for a moment only.
+    fn perform(&mut self, effects: Effects) {
+        let session = self.session;
+        for effect in effects {
+            match effect {
+                Effect::Notify(event) => session.notify(event),
+                Effect::Replicate(to, message) => session.send(OutboxPayload::Message(to, message)),
+                Effect::PublishMetadata { metadata, with_cover } => {
+                    session.send(OutboxPayload::Metadata(metadata, with_cover));
+                }
+                Effect::StoreChunk { chunk, kept } => {
+                    session.send(OutboxPayload::StoredChunk(chunk.header, chunk.samples().clone(), kept));
+                }
+                Effect::RequestHeartbeat => session.request_heartbeat(),
+                Effect::StartTranscoder { transcoder, codec, backlog } => {
+                    self.start_transcoder(transcoder, codec, backlog);
+                }
+                Effect::StopTranscoder => self.inner.transcoder = None,
+                Effect::Transcode(input) => self.transcode(input),
+                Effect::StopRecorder => self.inner.recorder_stop.iter().for_each(CancellationToken::cancel),
+                Effect::HomeChanged(true) => session.services.metrics.active_sessions.inc(),
+                Effect::HomeChanged(false) => session.services.metrics.active_sessions.dec(),
+            }
+        }
+        // One that was asked for may have been refused.
+        let runs = self.inner.transcoder.is_some();
+        self.inner.state.audio_mut().set_transcoding(runs);
     }
 
-    fn fresh_metadata(&self, now: i64) -> Option<Arc<Metadata>> {
-        self.metadata.clone().filter(|metadata| metadata.until > now)
+    fn start_transcoder(&mut self, transcoder: u64, codec: Codec, backlog: Vec<TranscodeInput>) {
+        let me = Weak::clone(&self.session.me);
+        let deliver = move |output| {
+            let Some(session) = me.upgrade() else { return false };
+            session.apply(|state, effects| state.receive_transcoded(transcoder, output, effects))
+        };
+        let Some(inputs) = self.session.services.transcoders.start(codec, deliver) else { return };
+        self.inner.state.audio_mut().transcoder_started();
+        for input in backlog {
+            // The queue is longer than that.
+            let _ = inputs.try_send(input);
+        }
+        self.inner.transcoder = Some(RunningTranscoder { inputs, overflowed: false });
+    }
+
+    fn transcode(&mut self, input: TranscodeInput) {
+        let Some(transcoder) = &mut self.inner.transcoder else { return };
+        let Err(TrySendError::Full(_)) = transcoder.inputs.try_send(input) else { return };
+        self.session.services.metrics.overflows.inc();
+        // Once per transcoder: one that cannot follow drops audio many times a second.
+        if !std::mem::replace(&mut transcoder.overflowed, true) {
+            tracing::warn!(session = %self.session.id, "a transcoder cannot follow: audio is dropped before it");
+        }
+    }
+}
+
+fn config(services: &SessionServices) -> SessionConfig {
+    let outbox = services.outbox.as_ref();
+    SessionConfig {
+        node: outbox.map_or(0, |outbox| outbox.node().number()),
+        buffer: services.buffer,
+        is_replicated: outbox.is_some(),
+        stores_audio: outbox.is_some_and(ReplicationOutbox::keeps_audio),
+        can_record: services.recorder.is_some(),
     }
 }

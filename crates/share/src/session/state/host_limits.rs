@@ -1,0 +1,90 @@
+//! Rate limits of a host. A real one sends 10.77 chunks a second, and metadata twice a second.
+
+use std::time::Duration;
+
+use crate::refusal::Refusal;
+use crate::token_bucket::TokenBucket;
+
+/// Token buckets for everything that a host sends.
+pub struct HostLimits {
+    chunks: TokenBucket,
+    frames: TokenBucket,
+    bytes: TokenBucket,
+    audio_millis: TokenBucket,
+    metadata: TokenBucket,
+}
+
+impl HostLimits {
+    /// Creates full buckets.
+    pub fn new(now: i64) -> Self {
+        const MEBIBYTE: f64 = 1_048_576.0;
+        Self {
+            chunks: TokenBucket::new(25.0, 50.0, now),
+            frames: TokenBucket::new(100.0, 200.0, now),
+            bytes: TokenBucket::new(MEBIBYTE, 4.0 * MEBIBYTE, now),
+            // 1.5 times as fast as it plays, for good; twice as fast for 15 seconds.
+            audio_millis: TokenBucket::new(1500.0, 7500.0, now),
+            metadata: TokenBucket::new(2.0, 4.0, now),
+        }
+    }
+
+    /// Takes a chunk of `micros` of audio in a body of `bytes`.
+    pub fn take_chunk(&mut self, bytes: usize, micros: i64, now: i64) -> Result<(), Refusal> {
+        take(&mut self.chunks, 1.0, now, "a host may send 25 chunks a second")?;
+        self.take_audio(bytes, micros, now)
+    }
+
+    /// Takes a frame of `micros` of audio in `bytes`.
+    pub fn take_frame(&mut self, bytes: usize, micros: i64, now: i64) -> Result<(), Refusal> {
+        take(&mut self.frames, 1.0, now, "a host may send 100 frames a second")?;
+        self.take_audio(bytes, micros, now)
+    }
+
+    /// Takes a change of the metadata.
+    pub fn take_metadata(&mut self, now: i64) -> Result<(), Refusal> {
+        take(&mut self.metadata, 1.0, now, "a host may send metadata twice a second")
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a body's length and the time that it plays are small numbers")]
+    fn take_audio(&mut self, bytes: usize, micros: i64, now: i64) -> Result<(), Refusal> {
+        take(&mut self.bytes, bytes as f64, now, "a host may send 1 MiB a second")?;
+        take(&mut self.audio_millis, micros as f64 / 1000.0, now, "a host may send audio 1.5 times as fast as it plays")
+    }
+}
+
+fn take(bucket: &mut TokenBucket, amount: f64, now: i64, what: &'static str) -> Result<(), Refusal> {
+    // A wait of nothing would be answered by `Retry-After: 0`.
+    bucket.take(amount, now).map_err(|wait| Refusal::RateLimited { what, wait: wait.max(Duration::from_millis(1)) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn what(result: Result<(), Refusal>) -> Option<&'static str> {
+        match result {
+            Err(Refusal::RateLimited { what, .. }) => Some(what),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn each_limit_is_reached_on_its_own() {
+        let chunk = |limits: &mut HostLimits, bytes, micros| what(limits.take_chunk(bytes, micros, 0));
+        for (count, bytes, micros, expected) in [
+            (50, 0, 0, "a host may send 25 chunks a second"),
+            (4, 1 << 20, 0, "a host may send 1 MiB a second"),
+            (15, 0, 500_000, "a host may send audio 1.5 times as fast as it plays"),
+        ] {
+            let mut limits = HostLimits::new(0);
+            assert!((0..count).all(|_| chunk(&mut limits, bytes, micros).is_none()), "{expected}");
+            assert_eq!(chunk(&mut limits, bytes, micros), Some(expected));
+        }
+        let mut limits = HostLimits::new(0);
+        assert!((0..200).all(|_| limits.take_frame(0, 0, 0).is_ok()));
+        assert_eq!(what(limits.take_frame(0, 0, 0)), Some("a host may send 100 frames a second"));
+        assert!((0..4).all(|_| limits.take_metadata(0).is_ok()));
+        assert_eq!(what(limits.take_metadata(0)), Some("a host may send metadata twice a second"));
+        assert!(limits.take_metadata(500).is_ok(), "half a second later there is one more");
+    }
+}
