@@ -1,4 +1,4 @@
-//! The body of an answer, wherever it comes from.
+//! Body of a response, from the store or from the cache.
 
 use std::io;
 
@@ -8,17 +8,18 @@ use tokio::net::TcpStream;
 use super::cache::{CacheStatus, SliceReader};
 use super::{AttemptStats, ObjectError, ResumableDownload};
 
-/// A body on its way to the player.
+/// Body on its way to a client.
 pub enum ObjectBody {
-    /// From the store, for this player alone.
+    /// Body from the store, for this client alone.
     Direct(ResumableDownload),
-    /// Through the cache.
+    /// Body from the cache, which the store may fill meanwhile.
     Cached(SliceReader),
 }
 
 impl ObjectBody {
-    /// Makes the player's next bytes available, `room` at most where they are read for it alone; false at the clean end.
-    /// Where `passing` is set and none are available then, those that are there are to be had by [`ObjectBody::splice_to`] only.
+    /// Makes the client's next bytes available, about `room` at most. Returns false at the clean end. Where `passing`
+    /// is set it may return true with no bytes available: then [`ObjectBody::splice_to`] must be called to move them.
+    /// Fails where the body broke off and could not be continued.
     pub async fn fill(&mut self, room: usize, passing: bool) -> Result<bool, ObjectError> {
         match self {
             Self::Direct(download) => download.fill(room, passing).await,
@@ -26,16 +27,17 @@ impl ObjectBody {
         }
     }
 
-    /// Passes about `room` bytes to the player's socket `to`, and says how many; those that it does not take now are
-    /// available then. An error is that of `to`.
+    /// Moves up to `room` bytes that are there to the client's socket `to`, without waiting, and returns how many.
+    /// Bytes that `to` does not accept are made available instead. An error is one of `to`.
     pub fn splice_to(&mut self, to: &TcpStream, room: usize) -> io::Result<usize> {
         match self {
             Self::Direct(download) => download.splice_to(to, room),
+            // Bytes of the cache are in our memory, so there is no socket to splice from.
             Self::Cached(_) => Ok(0),
         }
     }
 
-    /// What the last [`ObjectBody::fill`] made available.
+    /// Returns the bytes that the last [`ObjectBody::fill`] made available.
     pub fn available(&self) -> &[u8] {
         match self {
             Self::Direct(download) => download.available(),
@@ -43,7 +45,8 @@ impl ObjectBody {
         }
     }
 
-    /// The same, to be kept: a copy where the bytes belong to a connection.
+    /// Returns the available bytes as an owned value: a copy where they belong to a connection, shared where they are
+    /// cached.
     pub fn to_bytes(&self) -> Bytes {
         match self {
             Self::Direct(download) => Bytes::copy_from_slice(download.available()),
@@ -51,7 +54,7 @@ impl ObjectBody {
         }
     }
 
-    /// What it took.
+    /// Returns the effort so far.
     pub fn attempt_stats(&self) -> AttemptStats {
         match self {
             Self::Direct(download) => download.attempt_stats(),
@@ -59,7 +62,8 @@ impl ObjectBody {
         }
     }
 
-    /// How the cache will have taken part, as far as can be told; `None` past it.
+    /// Returns the cache status that the whole response will have, as far as it can be known before the end; `None`
+    /// without the cache.
     pub fn expected_cache_status(&self) -> Option<CacheStatus> {
         match self {
             Self::Direct(_) => None,

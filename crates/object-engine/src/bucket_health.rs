@@ -1,5 +1,5 @@
-//! What is known of a bucket: from the questions that players' requests put to its store, and from one that readiness puts
-//! beside them. Whether the store's servers can be reached is known to their cluster.
+//! Health of a bucket, from two sources: the requests of clients, and a request that readiness sends beside them. The
+//! cluster knows whether the store's servers can be reached.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -16,16 +16,18 @@ use upstream::connection::{ExchangeError, UpstreamResponse};
 use upstream::destination::ConnectError;
 use upstream::error::UpstreamError;
 
-/// The key that readiness asks a bucket for; it need not exist. With GET: the answer to a HEAD does not say why it is denied.
+/// Key that readiness requests; it need not exist. The request is a GET, because a refused HEAD does not say the
+/// reason.
 const PROBE_KEY: &str = ".tidegate-readiness";
 
 const UNKNOWN: u8 = 0;
 const USABLE: u8 = 1;
 const FAULTY: u8 = 2;
 
-/// Whether a bucket can be used; unknown at first.
+/// Health of a bucket; unknown at first.
 #[derive(Debug)]
 pub struct BucketHealth {
+    // Atomic beside the lock: successful requests, which are many, only read it.
     state: AtomicU8,
     fault: Mutex<Option<String>>,
 }
@@ -37,12 +39,13 @@ impl Default for BucketHealth {
 }
 
 impl BucketHealth {
-    /// Whether requests for it that reach the store can succeed.
+    /// Returns true if the last request that told something showed the bucket to be usable; false while nothing is
+    /// known.
     pub fn is_good(&self) -> bool {
         self.state.load(Ordering::Relaxed) == USABLE
     }
 
-    /// Why it cannot be used, in words for the operator; `None` where it can.
+    /// Returns the reason for which the bucket cannot be used, for the operator; `None` where it can.
     pub fn fault(&self) -> Option<String> {
         match self.state.load(Ordering::Relaxed) {
             USABLE => None,
@@ -51,7 +54,8 @@ impl BucketHealth {
         }
     }
 
-    /// What a question's outcome says of the bucket: only faults of the configuration count, and an object ends them.
+    /// Records the outcome of a client's request. Only errors of the configuration mark the bucket as unusable, and
+    /// only an object or the next probe ends that.
     pub(super) fn record_outcome(&self, failure: Option<&ObjectError>) {
         match failure {
             Some(
@@ -61,24 +65,27 @@ impl BucketHealth {
                 | ObjectError::Signature),
             ) => self.mark_faulty(fault.to_string()),
             None => self.mark_usable(),
+            // The rest says something of one object or of the servers, which their cluster knows.
             Some(_) => {}
         }
     }
 
     fn mark_usable(&self) {
+        // Every object that is served comes here: an unchanged state is not written.
         if self.state.load(Ordering::Relaxed) != USABLE {
             self.state.store(USABLE, Ordering::Relaxed);
         }
     }
 
     fn mark_faulty(&self, fault: String) {
+        // The reason first: a reader that sees `FAULTY` looks for it.
         *self.fault.lock() = Some(fault);
         self.state.store(FAULTY, Ordering::Relaxed);
     }
 }
 
-/// Asks the bucket of `origin` for an object that need not exist, which decides whether it can be used. Beside the breaker
-/// and the retry budget: those are for what players ask.
+/// Probes the bucket of `origin` by requesting an object that need not exist, and records the outcome. Ignores circuit
+/// breaker and retry budget, which are for the requests of clients.
 pub async fn probe_bucket(origin: &ObjectOrigin) {
     let mut outcome = Err("the cluster has no destination".to_owned());
     for member in origin.cluster.members() {
@@ -89,6 +96,7 @@ pub async fn probe_bucket(origin: &ObjectOrigin) {
                 let error =
                     failure.upstream().map(|error| UpstreamError::for_member(origin.cluster.id(), member, error));
                 outcome = Err(error.map_or_else(|| failure.to_string(), |error| error.to_string()));
+                // Another destination may answer; the last failure stands if none does.
                 continue;
             }
         };
@@ -100,7 +108,7 @@ pub async fn probe_bucket(origin: &ObjectOrigin) {
     }
 }
 
-/// Why a destination gave no answer.
+/// Failure to get a response from a destination.
 #[derive(Debug, thiserror::Error)]
 enum ProbeError {
     #[error("no request to the store can be signed: {0}")]
@@ -112,6 +120,7 @@ enum ProbeError {
 }
 
 impl ProbeError {
+    /// Returns the failure of the server; `None` where it was not asked.
     fn upstream(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Unsignable(_) => None,
@@ -121,7 +130,7 @@ impl ProbeError {
     }
 }
 
-/// Asks one destination; a fault of the bucket, where its answer shows one.
+/// Probes one destination; returns the fault of the bucket that its response shows, `None` where it shows none.
 async fn probe_destination(origin: &ObjectOrigin, member: &ClusterMember) -> Result<Option<ObjectError>, ProbeError> {
     let object = UnsignedRequest { head: false, bucket: &origin.bucket, key: PROBE_KEY };
     let range = HeaderValue::from_static("bytes=0-0");
@@ -136,7 +145,7 @@ async fn probe_destination(origin: &ObjectOrigin, member: &ClusterMember) -> Res
         let body = response.body.drain(MAX_ERROR_BODY, DRAIN_TIME).await;
         let error = classify(response.status, &response.headers, &body, false);
         let again = match error {
-            // A store that says no such thing of the object is at work, and so is one that is busy.
+            // A store that says such a thing of the object works, and so does one that asks for patience.
             StoreError::NoSuchKey
             | StoreError::DeleteMarker
             | StoreError::Denied
@@ -144,7 +153,7 @@ async fn probe_destination(origin: &ObjectOrigin, member: &ClusterMember) -> Res
             | StoreError::PreconditionFailed
             | StoreError::RangeNotSatisfiable { .. }
             | StoreError::Throttled { .. } => return Ok(None),
-            // Its clock is learnt from the answer.
+            // `prepare_signature` learns the store's clock from this response.
             StoreError::Expired => true,
             StoreError::SignatureMismatch | StoreError::UnknownCredentials => origin.signer.reload_credentials(),
             StoreError::NoSuchBucket | StoreError::RefusedHead | StoreError::Broken | StoreError::Unexpected => false,
@@ -161,6 +170,7 @@ async fn exchange(origin: &ObjectOrigin, member: &ClusterMember, head: &[u8]) ->
     let (connect, first_byte) = (origin.timeouts.connect, origin.timeouts.first_byte);
     let connection = member.destination.connection(connect).await?;
     match connection.exchange(head, false, is_kept_header, 0, first_byte).await {
+        // The server closed an idle connection: one more attempt on a new one.
         Err(ExchangeError::Closed { reused: true, .. }) => {
             let connection = member.destination.new_connection(connect).await?;
             Ok(connection.exchange(head, false, is_kept_header, 0, first_byte).await?)

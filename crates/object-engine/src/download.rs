@@ -1,6 +1,6 @@
-//! A body on its way to the player. When the way to the store breaks, the same body goes on from another connection:
-//! re-signed, from the next byte on, of the same version only. What cannot be continued ends as an error, never as a
-//! clean end.
+//! Download of a body that survives a broken connection: the same body goes on from another connection, with a new
+//! signature, from the next byte on, and of the same version only. A body that cannot be continued ends as an error,
+//! never as a clean end.
 
 use std::io;
 use std::ops::Range;
@@ -17,27 +17,29 @@ use http_semantics::range::{ByteRange, ContentRange, RangeSpec};
 use upstream::connection::{ExchangeError, ResponseBody, UpstreamResponse};
 use upstream::destination::InFlightRequest;
 
-/// Continuations in a row that may bring no byte.
+/// Most continuations in a row that bring no byte.
 const MAX_IDLE_RESUMES: u32 = 3;
 
-/// A body of an object, or of a part of it.
+/// Body of an object, or of a part of it, from the store to one client.
 pub struct ResumableDownload {
     origin: Arc<ObjectOrigin>,
     key: Box<str>,
     etag: Option<ETag>,
     body: ResponseBody,
     in_flight: InFlightRequest,
-    /// What the player is owed, by positions in the object; `None`: until the store ends it.
+    /// Byte positions in the object that the client has not been sent yet; `None`: all up to the end of the store's
+    /// body.
     remaining: Option<Range<u64>>,
-    /// Bytes to pass over before the player's first: the store sent more than was asked for.
+    /// Bytes to drop before the client's first byte, where the store sent more than was requested.
     skip: u64,
-    /// Which of the body's available bytes are the player's.
+    /// Range of the body's available bytes that belongs to the client.
     window: Range<usize>,
     idle_resumes: u32,
     attempt_stats: AttemptStats,
 }
 
 impl ResumableDownload {
+    /// Creates the download of a response body whose length is not known. Only a strong `etag` allows to continue it.
     pub(super) fn new(
         origin: Arc<ObjectOrigin>,
         key: &str,
@@ -45,6 +47,7 @@ impl ResumableDownload {
         body: ResponseBody,
         in_flight: InFlightRequest,
     ) -> Self {
+        // Only a strong tag promises the same bytes, without which nothing may be joined (RFC 9110 §8.8.1).
         let etag = etag.filter(ETag::is_strong);
         Self {
             origin,
@@ -60,30 +63,35 @@ impl ResumableDownload {
         }
     }
 
-    /// Of the bytes `span` of the object (`None`: it is empty), the first `skip` bytes of the body being others.
+    /// Limits the download to the bytes `span` of the object (`None`: it is empty), after the first `skip` bytes of the
+    /// body.
     pub(super) fn with_range(self, span: Option<ByteRange>, skip: u64) -> Self {
         let owed = span.map_or(0..0, |span| span.first..span.last + 1);
-        // An unknown length has no span either: then the store's end is the end.
+        // Neither span nor length: then the end of the store's body is the end.
         let owed = if span.is_none() && self.body.content_length().is_none() { None } else { Some(owed) };
         Self { remaining: owed, skip, ..self }
     }
 
-    /// The same bytes from another connection or destination: what this one sent is not what was asked for.
+    /// Requests the same bytes again, from another connection or destination, because this response is not what was
+    /// requested. Fails as a continuation does.
     pub async fn retry_elsewhere(mut self) -> Result<Self, ObjectError> {
         Box::pin(self.resume(ResumeCause::Mismatch)).await?;
         Ok(self)
     }
 
-    /// Makes the player's next bytes available, about `room` at most; false at the clean end. Where `passing` is set and
-    /// none are available then, those that are there are to be had by [`ResumableDownload::splice_to`] only.
+    /// Makes the client's next bytes available, about `room` at most. Returns false at the clean end. Where `passing`
+    /// is set it may return true with no bytes available: then [`ResumableDownload::splice_to`] must be called to move
+    /// them. Fails with `BrokenBody`, `Changed`, or the failure of the last attempt to continue.
     pub async fn fill(&mut self, room: usize, passing: bool) -> Result<bool, ObjectError> {
         self.advance();
         loop {
             let idle = self.origin.timeouts.idle;
+            // The client has all its bytes; the store may have sent more.
             if self.remaining.as_ref().is_some_and(Range::is_empty) {
                 self.body.finish();
                 return Ok(false);
             }
+            // Bytes to be dropped must be read, and without a length nobody knows how many may be moved.
             let passing = passing && self.skip == 0 && self.remaining.is_some();
             match self.body.fill(room, passing, idle).await {
                 Ok(true) if passing && self.body.available().is_empty() => return Ok(true),
@@ -94,7 +102,7 @@ impl ResumableDownload {
                     }
                 }
                 Ok(false) if self.remaining.is_none() => return Ok(false),
-                // Boxed: a body that does not break keeps no room for it.
+                // Boxed: a body that does not break holds no memory for the continuation.
                 Ok(false) => Box::pin(self.resume(ResumeCause::Short)).await?,
                 Err(error) => {
                     self.attempt_stats.record_body_failure(&self.origin.cluster, self.in_flight.destination(), &error);
@@ -104,8 +112,8 @@ impl ResumableDownload {
         }
     }
 
-    /// Passes about `room` bytes to the player's socket `to`, and says how many; those that it does not take now are
-    /// available then. An error is that of `to`.
+    /// Moves up to `room` bytes that are there to the client's socket `to`, without waiting, and returns how many.
+    /// Bytes that `to` does not accept are made available instead. An error is one of `to`.
     pub fn splice_to(&mut self, to: &TcpStream, room: usize) -> io::Result<usize> {
         let Some(owed) = &mut self.remaining else { return Ok(0) };
         let room = usize::try_from(owed.end - owed.start).map_or(room, |owed| room.min(owed));
@@ -118,17 +126,17 @@ impl ResumableDownload {
         Ok(passed)
     }
 
-    /// What the last [`ResumableDownload::fill`] made available.
+    /// Returns the bytes that the last [`ResumableDownload::fill`] made available.
     pub fn available(&self) -> &[u8] {
         &self.body.available()[self.window.clone()]
     }
 
-    /// What continuing took.
+    /// Returns the effort of the continuations.
     pub fn attempt_stats(&self) -> AttemptStats {
         self.attempt_stats.clone()
     }
 
-    /// The bytes of the last window have been taken.
+    /// Records that the bytes of the last window have been taken.
     fn advance(&mut self) {
         let taken = self.window.len() as u64;
         if let Some(owed) = &mut self.remaining {
@@ -137,7 +145,7 @@ impl ResumableDownload {
         self.window = 0..0;
     }
 
-    /// Finds the player's bytes among those available; false when all of them are to be passed over.
+    /// Finds the client's bytes among those available; returns false when all of them must be dropped.
     fn open_window(&mut self) -> bool {
         let there = self.body.available().len();
         let skipped = usize::try_from(self.skip).map_or(there, |skip| skip.min(there));
@@ -148,10 +156,11 @@ impl ResumableDownload {
         !self.window.is_empty()
     }
 
-    /// Asks for the rest of the same version and goes on from there. A destination that sends something else as the rest
-    /// has broken off too.
+    /// Requests the rest of the same version and continues from there. A destination that sends something else counts
+    /// as broken off too.
     async fn resume(&mut self, mut cause: ResumeCause) -> Result<(), ObjectError> {
         self.in_flight.broke_off(Instant::now());
+        // Without the length or a strong tag nobody can tell which bytes are missing, or of which version.
         let (Some(owed), Some(etag)) = (self.remaining.clone(), self.etag.clone()) else {
             return Err(ObjectError::BrokenBody);
         };
@@ -173,6 +182,7 @@ impl ResumableDownload {
                 StoreReply::Object(response, in_flight) if is_continuation(&response, wanted, &etag) => {
                     self.body = response.body;
                     self.in_flight = in_flight;
+                    // The rest begins at the next byte that the client is owed.
                     self.skip = 0;
                     return Ok(());
                 }
@@ -181,6 +191,7 @@ impl ResumableDownload {
                     self.in_flight.broke_off(Instant::now());
                     cause = ResumeCause::Mismatch;
                 }
+                // 416 too: these bytes existed in the version that we began to send.
                 StoreReply::PreconditionFailed | StoreReply::RangeNotSatisfiable(_) => {
                     return Err(ObjectError::Changed);
                 }
@@ -189,7 +200,7 @@ impl ResumableDownload {
     }
 }
 
-/// Only exactly the bytes asked for, of exactly that version.
+/// Returns true if the response has exactly the bytes `wanted`, of exactly the version `etag`.
 fn is_continuation(response: &UpstreamResponse, wanted: ByteRange, etag: &ETag) -> bool {
     let headers = &response.headers;
     let sent = headers.get(header::CONTENT_RANGE).and_then(|value| ContentRange::parse(value.as_bytes()));
@@ -204,6 +215,7 @@ fn cause(error: &ExchangeError) -> ResumeCause {
         ExchangeError::Truncated => ResumeCause::Cut,
         ExchangeError::Stalled => ResumeCause::Stalled,
         ExchangeError::Malformed(_) => ResumeCause::Malformed,
+        // The last two cannot happen within a body; they count as a broken connection.
         ExchangeError::Reset(_) | ExchangeError::Closed { .. } | ExchangeError::FirstByteTimeout => ResumeCause::Reset,
     }
 }

@@ -1,5 +1,5 @@
-//! One question to the store, asked until it is answered: signs, connects, classifies refusals, tries again where that
-//! can help. Only GET and HEAD, and only before a byte went to the player, so that trying again is always safe.
+//! One request to the store, repeated until it is answered: signs, connects, classifies refusals, and retries where
+//! that can help. Only GET and HEAD, and only before a byte was sent to the client, so that a retry is always safe.
 
 mod retry;
 
@@ -22,35 +22,36 @@ use upstream::cluster::ClusterMember;
 use upstream::connection::UpstreamResponse;
 use upstream::destination::InFlightRequest;
 
-/// How long the rest of a refusal may take to arrive.
+/// Time limit between two reads of an error body: it only helps to classify the refusal.
 pub(super) const DRAIN_TIME: Duration = Duration::from_secs(2);
 
-/// A question to the store.
+/// Request to the store.
 #[derive(Clone, Copy)]
 pub struct StoreRequest<'a> {
-    /// HEAD instead of GET.
+    /// True for HEAD, false for GET.
     pub head: bool,
-    /// The key, decoded.
+    /// Key of the object, decoded.
     pub key: &'a str,
-    /// The `Range` to send.
+    /// Value of `Range`; `None`: the whole object.
     pub range: Option<&'a HeaderValue>,
-    /// Only this version of the object.
+    /// Entity tag of the only version that is wanted; `None`: any.
     pub if_match: Option<&'a ETag>,
-    /// Bytes of the body that are read with the head where they are there.
+    /// Number of body bytes to read together with the head, where they are already there.
     pub room: usize,
 }
 
-/// An answer that the engine can work with.
+/// Reply of the store that the engine can work with.
 pub enum StoreReply {
-    /// 200 or 206.
+    /// Status 200 or 206, with the body not read yet.
     Object(Box<UpstreamResponse>, InFlightRequest),
-    /// The object is not the version asked for.
+    /// Status 412: the object is not the version that was requested.
     PreconditionFailed,
-    /// The range begins past the end; the size where the store says it.
+    /// Status 416: the range begins past the end. The size, where the store says it.
     RangeNotSatisfiable(Option<u64>),
 }
 
-/// Asks until there is an answer or no try is left. A key that no object can have costs no question.
+/// Sends `question` until there is a reply or no attempt is left, within the retry budget. Adds the effort to `tally`
+/// and records the bucket's health. Fails with `NotFound` for a key that no object can have, without asking the store.
 pub async fn query_store(
     origin: &ObjectOrigin,
     question: &StoreRequest<'_>,
@@ -59,14 +60,16 @@ pub async fn query_store(
     if !is_valid_key(question.key) {
         return Err(ObjectError::NotFound);
     }
+    // Once for each request of the engine: retries are paid from it, and so deposit nothing.
     origin.cluster.retry_budget().deposit(Instant::now());
     let outcome = query_with_retries(origin, question, tally, RetryState::default()).await;
     origin.health.record_outcome(outcome.as_ref().err());
     outcome
 }
 
-/// As [`query_store`], for the rest of a body that broke off at `broken`: another destination first, and not within the retry
-/// budget but for as long as a body may stand still, so that a store that restarts cuts nobody.
+/// Sends `question` for the rest of a body that broke off at `broken`: as [`query_store`], but another destination
+/// first, and not within the retry budget but for up to the route's idle time, so that a store that restarts cuts
+/// nobody off.
 pub async fn query_rest(
     origin: &ObjectOrigin,
     question: &StoreRequest<'_>,
@@ -85,11 +88,12 @@ async fn query_with_retries(
     tally: &mut AttemptStats,
     mut tries: RetryState,
 ) -> Result<StoreReply, ObjectError> {
+    // The breaker must tell objects apart: one that cannot be read must not take the server from the others.
     let request = origin.cluster.identify(&(&origin.bucket, question.key));
     let mut failure = ObjectError::Unavailable;
     loop {
         let setback = match origin.cluster.pick(request, &tries.tried, Instant::now()) {
-            // The one that failed last may be the reason, and says more.
+            // The breaker may have opened because of the last failure, which says more than `Unavailable`.
             None => tries.retry_up_to(1, 0, Duration::ZERO, failure),
             Some((member, in_flight)) => match attempt(origin, question, member, in_flight, &mut tries, tally).await {
                 Ok(reply) => return Ok(reply),
@@ -115,13 +119,14 @@ async fn attempt(
 ) -> Result<StoreReply, FailedAttempt> {
     let first_byte = HeaderValue::from_static("bytes=0-0");
     let by_get = StoreRequest { head: false, range: Some(&first_byte), ..*question };
+    // `question` is sent now; `asked` is what the caller wants to know.
     let (question, asked) = if tries.head_by_get { (&by_get, question) } else { (question, question) };
     let object = UnsignedRequest { head: question.head, bucket: &origin.bucket, key: question.key };
     let signed = origin.signer.sign(&object).map_err(ObjectError::Unsignable)?;
     tally.record_attempt(&origin.cluster, member);
     match send_once(origin, question, member, in_flight, &signed.request, tries.fresh_connection).await {
         Err(trouble) => {
-            // A kept connection that had been closed for idleness is nobody's failure.
+            // Without a kind the server had only closed an idle connection, which is no failure.
             if trouble.failure_kind().is_some() {
                 tally.record_failure(&origin.cluster, member, trouble.error());
             }
@@ -139,6 +144,7 @@ async fn attempt(
                     }
                 }
                 Ok(ClassifiedReply::Refused(error)) => {
+                    // Other refusals concern the request, not the destination.
                     if matches!(error, StoreError::Broken | StoreError::Throttled { .. }) {
                         tries.failed_at(origin, member);
                     }
@@ -175,24 +181,28 @@ async fn send_once(
         in_flight.failed(fault, Instant::now());
     }
     let mut response = answer?;
+    // A HEAD has no body: its connection is free at once.
     if question.head {
         response.body.finish();
     }
     Ok((response, in_flight))
 }
 
-/// What the engine itself reads of a store's headers, beyond those that players see.
+/// Response headers that the engine itself reads, beyond those that clients see.
 const ENGINE_HEADERS: [&str; 6] =
     ["content-range", "date", "retry-after", "x-amz-delete-marker", "x-minio-error-code", "x-minio-error-desc"];
 
+/// Returns true if the header `name`, in any case, must be kept from a store's response.
 pub(super) fn is_kept_header(name: &str) -> bool {
     let read = |names: &[&str]| names.iter().any(|read| read.eq_ignore_ascii_case(name));
     read(&STORE_RESPONSE_HEADERS) || read(&ENGINE_HEADERS)
 }
 
+/// Builds the request head from a signed request and the unsigned headers of `question`.
 pub(super) fn request_head(signed: &SignedRequest, question: &StoreRequest<'_>) -> Vec<u8> {
     let mut head = Vec::with_capacity(signed.head.len() + 160);
     head.extend_from_slice(&signed.head);
+    // Ranges count bytes of the stored representation: a store must not compress on the way.
     head.extend_from_slice(b"User-Agent: tidegate\r\nAccept-Encoding: identity\r\n");
     let mut line = |name: &[u8], value: &HeaderValue| {
         head.extend_from_slice(name);
@@ -209,12 +219,14 @@ pub(super) fn request_head(signed: &SignedRequest, question: &StoreRequest<'_>) 
     head
 }
 
-/// The answer to a GET of the first byte, as one to HEAD.
+/// Converts the reply to a GET of the first byte into a reply to HEAD. Fails with `Denied` where the GET was refused
+/// too.
 fn as_head_reply(origin: &ObjectOrigin, reply: StoreReply) -> Result<StoreReply, ObjectError> {
     let StoreReply::Object(mut response, in_flight) = reply else {
         // An empty object has no first byte, and that it is refused says nothing more of it.
         return Err(ObjectError::Denied { hidden: !origin.reveal_denied });
     };
+    // A store that ignored the range sent 200, whose `Content-Length` is the size already.
     if response.status == StatusCode::PARTIAL_CONTENT {
         let sent = response.headers.remove(header::CONTENT_RANGE);
         let total = sent.and_then(|value| ContentRange::parse(value.as_bytes())).and_then(|sent| sent.total);
@@ -229,7 +241,8 @@ enum ClassifiedReply {
     Refused(StoreError),
 }
 
-/// From a store only 200, 206 and the classified errors mean anything.
+/// Classifies a response: a store can only mean something by 200, 206 and the known errors. Reports the outcome to the
+/// destination's health.
 async fn classify_reply(
     origin: &ObjectOrigin,
     question: &StoreRequest<'_>,
@@ -238,6 +251,7 @@ async fn classify_reply(
     mut response: UpstreamResponse,
     mut in_flight: InFlightRequest,
 ) -> Result<ClassifiedReply, ObjectError> {
+    // A 5xx is decided below: a 503 may only ask for patience.
     if !response.status.is_server_error() {
         in_flight.answered(Instant::now());
     }
@@ -253,7 +267,7 @@ async fn classify_reply(
             let error = classify(status, &response.headers, &body, question.head);
             match error {
                 StoreError::Broken => in_flight.failed(FailureKind::Broken, Instant::now()),
-                // A store that asks for patience is at work.
+                // A store that asks for patience works.
                 _ if status.is_server_error() => in_flight.answered(Instant::now()),
                 _ => {}
             }
@@ -273,8 +287,8 @@ async fn classify_reply(
     }
 }
 
-/// Drops a signature that the store refused and learns its clock where the time was the reason. What was learnt before is
-/// forgotten where it did not help.
+/// Prepares the next attempt after a refusal: drops the cached signature, and learns the store's clock from `Date`
+/// where the time was the reason. An offset that did not help is forgotten.
 pub(super) fn prepare_signature(
     origin: &ObjectOrigin,
     object: &UnsignedRequest<'_>,
@@ -284,6 +298,7 @@ pub(super) fn prepare_signature(
 ) {
     let generation = signed.request.generation;
     let refused = matches!(error, StoreError::Expired | StoreError::SignatureMismatch | StoreError::UnknownCredentials);
+    // A signature of older keys or an older clock offset is not used again anyway.
     if refused && !origin.signer.is_outdated(generation) {
         origin.signer.forget(object);
     }
@@ -291,6 +306,7 @@ pub(super) fn prepare_signature(
         let date = response.headers.get(header::DATE).and_then(|value| value.to_str().ok());
         let date = date.and_then(|text| httpdate::parse_http_date(text).ok());
         let learnt = date.is_some_and(|date| origin.signer.learn_clock(date));
+        // A cached signature may simply have been old; only a new one shows that the learnt offset is wrong.
         if !learnt && !signed.is_cached {
             origin.signer.forget_clock(generation);
         }

@@ -1,6 +1,7 @@
-//! The engine of object routes: from a player's request to bytes, ranges and errors that are right whatever the store
-//! does. Owns Range, conditionals, signing attempts, retries and the continuation of a body that breaks. Knows neither
-//! routes nor Pingora; it is handed an [`ObjectOrigin`] and a key. Rules: RFC 9110 §13–15 and `docs/object-semantics.md`.
+//! Engine of object routes: from a client's request to bytes, ranges and errors that are right whatever the store does.
+//! Owns `Range`, preconditions, attempts with their signatures, retries and the continuation of a broken body. Knows
+//! neither routes nor Pingora: it is given an [`ObjectOrigin`] and a key. Rules: RFC 9110 §13–15 and
+//! `docs/object-semantics.md`.
 
 mod body;
 mod bucket_health;
@@ -28,156 +29,157 @@ use upstream::cluster::{Cluster, ClusterMember};
 use upstream::error::{DestinationId, UpstreamError};
 use upstream::settings::UpstreamTimeouts;
 
-/// Where the objects of a route come from.
+/// Origin of a route's objects: the store, the bucket and the settings for reading from it.
 pub struct ObjectOrigin {
-    /// The store's name in the YAML.
+    /// Name of the store in the YAML.
     pub store: Arc<str>,
-    /// Signs requests to the store.
+    /// Signer of requests to the store.
     pub signer: Arc<Signer>,
-    /// What is known of the bucket.
+    /// Health of the bucket, shared by all routes to it.
     pub health: Arc<BucketHealth>,
-    /// The servers that are connected to.
+    /// Servers of the store.
     pub cluster: Arc<Cluster>,
-    /// The bucket.
+    /// Name of the bucket.
     pub bucket: Arc<str>,
-    /// `Content-Type` of every object, above what the store says.
+    /// `Content-Type` of every object; wins over the store's.
     pub content_type: Option<http::HeaderValue>,
     /// Time limits toward the store.
     pub timeouts: UpstreamTimeouts,
-    /// Whether the store's "denied" says 403 to the player instead of 404.
+    /// True if a denial of the store is shown to the client as 403; false: as 404 (`HideExistence`).
     pub reveal_denied: bool,
-    /// The time.
+    /// Clock for signatures and freshness.
     pub clock: Clock,
-    /// The cache, where the route uses it.
+    /// Cache and policy of the route; `None` where the route has no cache.
     pub cache: Option<RouteCache>,
 }
 
-/// The place of an object, for the operator's log.
+/// Location of an object, for the operator's log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectLocation {
-    /// The store's name in the YAML.
+    /// Name of the store in the YAML.
     pub store: Arc<str>,
-    /// The bucket.
+    /// Name of the bucket.
     pub bucket: Arc<str>,
-    /// The key.
+    /// Key of the object, decoded.
     pub key: String,
 }
 
 impl ObjectOrigin {
-    /// The place of `key`.
+    /// Returns the location of the object `key` of this origin.
     pub fn location(&self, key: &str) -> ObjectLocation {
         ObjectLocation { store: Arc::clone(&self.store), bucket: Arc::clone(&self.bucket), key: key.to_owned() }
     }
 }
 
-/// What is said to the player.
+/// Response to the client.
 pub struct ObjectResponse {
-    /// 200, 206 or 304.
+    /// Status: 200, 206 or 304.
     pub status: StatusCode,
     /// All headers but those of the route (CORS) and of the connection.
     pub headers: HeaderMap,
-    /// The body; `None` where there is none (HEAD, 304).
+    /// Body; `None` where there is none (HEAD, 304).
     pub body: Option<ObjectBody>,
 }
 
-/// Why there is no answer. The proxy turns each into a status.
+/// Failure to answer a request for an object. The proxy maps each to a status (`docs/object-semantics.md`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ObjectError {
-    /// No such object.
+    /// The store has no such object, or no object can have this key.
     #[error("no such object")]
     NotFound,
-    /// The object is gone for good.
+    /// The object was deleted: its newest version is a delete marker.
     #[error("the object was deleted")]
     Gone,
-    /// The store denies it.
+    /// The store denies access to the object.
     #[error("the store denies access to the object")]
     Denied {
-        /// Whether the player is told that there is no such object.
+        /// True if the client must see 404 instead of 403.
         hidden: bool,
     },
-    /// A condition of the player's request does not hold.
+    /// A precondition of the client's request does not hold (RFC 9110 §13).
     #[error("a precondition does not hold")]
     PreconditionFailed,
-    /// The range begins past the end.
+    /// The range begins past the end of the object (RFC 9110 §14.1.2).
     #[error("the range begins past the end of the object")]
     RangeNotSatisfiable {
-        /// The object's size.
+        /// Size of the object in bytes.
         size: u64,
     },
-    /// No request to the store can be signed.
+    /// No request to the store can be signed; the error inside says why.
     #[error("no request to the store can be signed: {0}")]
     Unsignable(SignError),
-    /// Three signatures in a row were too old for the store.
+    /// The store took three signatures in a row for expired.
     #[error("the store takes every signature for expired: compare the clocks of store and proxy")]
     Expired,
-    /// The signature does not fit.
+    /// The store says that the signature is wrong.
     #[error("the store says that the signature does not fit: check the secret key and the region")]
     Signature,
-    /// The access key is unknown.
+    /// The store does not know the access key or session token.
     #[error("the store does not know the access key or session token: renew the credentials")]
     Credentials,
-    /// The object is archived.
+    /// The object is archived and must be restored before it can be read.
     #[error("the object is archived and must be restored first")]
     Archived,
     /// The bucket does not exist.
     #[error("the store has no such bucket: check Bucket")]
     NoSuchBucket,
-    /// The store is over its limits.
+    /// The store asks for fewer requests (503 SlowDown, 429).
     #[error("the store asks for fewer requests")]
     Throttled {
-        /// How long it asks to wait.
+        /// Time that the store asks to wait; `None` where it does not say.
         retry_after: Option<Duration>,
     },
     /// The store answered 5xx.
     #[error("the store failed")]
     StoreBroken,
-    /// The store answered what no store should.
+    /// The response violates HTTP or does not fit the request; the text says how.
     #[error("the store's answer makes no sense: {0}")]
     InvalidResponse(&'static str),
-    /// No destination takes requests for now: breakers or checks have them left alone.
+    /// No destination is available: circuit breakers or health checks keep requests away.
     #[error("no destination of the cluster takes requests for now: see its breaker and health checks")]
     Unavailable,
     /// No destination can be connected to.
     #[error("no destination of the cluster can be reached")]
     Unreachable,
-    /// The connection broke before an answer.
+    /// The connection broke before a response came.
     #[error("the store closed the connection before it answered")]
     Closed,
-    /// The certificate is wrong.
+    /// The certificate or the TLS handshake is wrong.
     #[error("the store's TLS certificate or handshake is wrong")]
     Tls,
-    /// No connection or no answer in time.
+    /// No connection was made or no response came within the limit.
     #[error("the store did not answer in time")]
     Timeout,
-    /// The body broke and could not be continued.
+    /// The body broke off and could not be continued.
     #[error("the body broke off and could not be continued")]
     BrokenBody,
-    /// The object changed while it was being sent.
+    /// The object was overwritten while it was being sent.
     #[error("the object was overwritten while it was being sent")]
     Changed,
 }
 
-/// What it took to answer: for metrics and the access log.
+/// Effort and outcome of the attempts for one request, for metrics and the access log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AttemptStats {
-    /// Requests sent to the store or tried to.
+    /// Number of requests that were sent to the store, or tried to be sent.
     pub attempts: u32,
-    /// Tries that failed and were followed by another.
+    /// Number of attempts that failed and were followed by another.
     pub retries: u32,
-    /// Signatures that the store took for expired.
+    /// Number of signatures that the store took for expired.
     pub expired: u32,
-    /// Continuations of a broken body.
+    /// Number of times that a broken body was continued, by cause.
     pub resumes: ResumeCounts,
-    /// How the cache took part; `None` on a route without one.
+    /// Part that the cache took; `None` on a route without a cache.
     pub cache: Option<CacheStatus>,
-    /// The server that was asked last; `None` where none was.
+    /// Server of the last attempt; `None` where there was none.
     pub server: Option<DestinationId>,
-    /// The last failure of a server, also where another try mended it.
+    /// Last failure of a server, also where a later attempt succeeded.
     pub error: Option<Arc<UpstreamError>>,
 }
 
 impl AttemptStats {
-    /// This and what `other` took; how the cache took part is the latter's where it knows.
+    /// Returns the sum of both. Cache status, server and error are those of `other`, which is the later one, where it
+    /// has them.
     pub fn merged_with(self, other: Self) -> Self {
         Self {
             attempts: self.attempts + other.attempts,
@@ -190,19 +192,20 @@ impl AttemptStats {
         }
     }
 
-    /// What of this another request should know that waited for the same answer: the effort was not its own.
+    /// Returns the part that a request should report which followed another one's work: server and error, but no
+    /// effort, which would be counted twice.
     pub fn for_follower(&self) -> Self {
         Self { server: self.server.clone(), error: self.error.clone(), ..Self::default() }
     }
 
-    /// Counts a try at the server `member` of `cluster`.
+    /// Counts an attempt at the server `member` of `cluster`.
     pub fn record_attempt(&mut self, cluster: &Cluster, member: &ClusterMember) {
         self.attempts += 1;
         self.server =
             Some(DestinationId { cluster: Arc::clone(cluster.id()), destination: Arc::clone(member.destination.id()) });
     }
 
-    /// Notes that the server `member` of `cluster` failed.
+    /// Records `error` as the failure of the server `member` of `cluster`.
     pub fn record_failure(
         &mut self,
         cluster: &Cluster,
@@ -212,7 +215,7 @@ impl AttemptStats {
         self.error = Some(UpstreamError::for_member(cluster.id(), member, error));
     }
 
-    /// Notes that a body from `destination` of `cluster` failed.
+    /// Records `error` as the failure of a body from `destination` of `cluster`.
     pub fn record_body_failure(
         &mut self,
         cluster: &Cluster,

@@ -1,5 +1,5 @@
-//! What is known of an object as it is now, and what the player is told of it: validators, size, the headers that
-//! describe it. The same whether a store has just said it or the cache remembers it.
+//! Metadata of an object as it is now: validators, size, and the headers that describe it to clients. The same from a
+//! store's response and from the cache.
 
 use std::time::SystemTime;
 
@@ -13,26 +13,26 @@ use http_semantics::headers::STORE_RESPONSE_HEADERS;
 use http_semantics::media_type;
 use http_semantics::range::ContentRange;
 
-/// What a 304 repeats of a 200 (§15.4.5).
+/// Headers of a 200 that a 304 repeats (RFC 9110 §15.4.5).
 const NOT_MODIFIED_HEADERS: [HeaderName; 4] =
     [header::ETAG, header::CACHE_CONTROL, header::EXPIRES, header::LAST_MODIFIED];
 
-/// An object as it is now.
+/// Metadata of an object as it is now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ObjectMetadata {
-    /// The tag that tells this version from another.
+    /// Entity tag of this version; `None` where the store sent none that can be read.
     pub etag: Option<ETag>,
-    /// Its size in bytes.
+    /// Size in bytes; `None` where it is not known.
     pub size: Option<u64>,
-    /// The store's time when it said so, as it wrote it.
+    /// Value of the store's `Date`, as it was sent. Dates are parsed only where a precondition needs them.
     date: Option<HeaderValue>,
-    /// What of the store's headers players may see.
+    /// Headers of the store that clients may see.
     pub headers: HeaderMap,
 }
 
 impl ObjectMetadata {
-    /// What a store's response `headers` say of an object of `size` bytes. What players may see of them stays in the map:
-    /// a new one costs more than taking out the few others.
+    /// Reads the metadata of an object of `size` bytes from a store's response `headers`. Removes the headers that
+    /// clients must not see, which costs less than a new map.
     pub fn from_headers(mut headers: HeaderMap, size: Option<u64>) -> Self {
         let date = headers.remove(header::DATE);
         let is_ours = |name: &&HeaderName| !STORE_RESPONSE_HEADERS.contains(&name.as_str());
@@ -43,28 +43,29 @@ impl ObjectMetadata {
         Self { etag: etag(&headers), size, date, headers }
     }
 
-    /// Facts that were kept.
+    /// Restores metadata from the cache. `headers` must be those of an earlier [`ObjectMetadata`].
     pub fn from_cache(headers: HeaderMap, size: u64, date: Option<SystemTime>) -> Self {
         let date = date.and_then(|date| HeaderValue::try_from(httpdate::fmt_http_date(date)).ok());
         Self { etag: etag(&headers), size: Some(size), date, headers }
     }
 
-    /// The store's time when it said so. Times are read of their text only where a request's condition needs them.
+    /// Returns the store's time when it sent this metadata; `None` where it did not say or the date cannot be read.
     pub fn date(&self) -> Option<SystemTime> {
         self.date.as_ref().and_then(http_date)
     }
 
-    /// Whether this is the version `known`.
+    /// Returns true if this is the version `known`, by strong comparison (RFC 9110 §8.8.3.2).
     pub fn is_version(&self, known: &ETag) -> bool {
         self.etag.as_ref().is_some_and(|etag| etag.strong_eq(known))
     }
 
-    /// What follows from `conditions`.
+    /// Evaluates `conditions` against this version (RFC 9110 §13).
     pub fn evaluate(&self, conditions: &Preconditions) -> PreconditionOutcome {
         if conditions.is_empty() { PreconditionOutcome::Proceed } else { conditions.evaluate(&self.validators()) }
     }
 
-    /// Whether a range of this version is what the request means (`If-Range`).
+    /// Returns true if a range of this version is what the client means: there is no `If-Range`, or it holds (RFC 9110
+    /// §13.1.5).
     pub fn range_applies(&self, conditions: &Preconditions) -> bool {
         conditions.if_range().is_none() || conditions.if_range_holds(&self.validators(), self.date())
     }
@@ -74,7 +75,7 @@ impl ObjectMetadata {
         Validators { etag: self.etag.clone(), last_modified }
     }
 
-    /// The answer that `decision` leads to, the object being `key` of `origin`.
+    /// Builds the response that `decision` leads to for the object `key` of `origin`.
     pub fn into_response(
         mut self,
         origin: &ObjectOrigin,
@@ -109,7 +110,8 @@ impl ObjectMetadata {
         ObjectResponse { status: StatusCode::NOT_MODIFIED, headers: kept.collect(), body: None }
     }
 
-    /// The route's type, else the store's, else by the key's ending; a store's "octet-stream" says that it does not know.
+    /// Determines `Content-Type`: the route's, else the store's, else by the key's extension. A store's "octet-stream"
+    /// says nothing.
     fn content_type(&self, origin: &ObjectOrigin, key: &str) -> Option<HeaderValue> {
         if let Some(fixed) = &origin.content_type {
             return Some(fixed.clone());
@@ -119,6 +121,7 @@ impl ObjectMetadata {
         let ending = || media_type::from_key_extension(key).map(HeaderValue::from_static);
         match self.headers.get(header::CONTENT_TYPE) {
             Some(value) if !vague(&value) && !value.is_empty() => Some(value.clone()),
+            // The key says nothing either: the store's value is as good as the default.
             Some(value) if !value.is_empty() => Some(ending().unwrap_or_else(|| value.clone())),
             _ => Some(ending().unwrap_or(HeaderValue::from_static("application/octet-stream"))),
         }
@@ -133,7 +136,7 @@ fn http_date(value: &HeaderValue) -> Option<SystemTime> {
     httpdate::parse_http_date(value.to_str().ok()?).ok()
 }
 
-/// What `Content-Length` says.
+/// Returns the value of `Content-Length`; `None` where it is missing or not a number.
 pub(super) fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }

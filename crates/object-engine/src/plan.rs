@@ -1,6 +1,6 @@
-//! From a player's request to the question for the store and the answer's status and headers. RFC 9110 §13 and §14 are
-//! decided here, because stores do not keep to them: MinIO ignores If-Range and lists of entity tags, and its 416 names
-//! no size.
+//! Plan of a response: from a client's request to the requests to the store, and to the status and headers of the
+//! response. RFC 9110 §13 and §14 are decided here, because stores do not follow them: MinIO ignores `If-Range` and
+//! lists of entity tags, and its 416 does not say the size.
 
 use std::sync::Arc;
 
@@ -15,15 +15,16 @@ use http_semantics::range::{self, ByteRange, ContentRange, RangeSpec};
 use upstream::connection::{self, UpstreamResponse};
 use upstream::destination::InFlightRequest;
 
-/// Versions of an object that may follow each other while one request is answered before we give up.
+/// Most versions of an object that may follow each other while one request is answered.
 const MAX_CHANGES: u32 = 3;
-/// Further tries after the store sent another part than the one asked for.
+/// Further attempts after the store sent another part than the one that was requested.
 const MAX_WRONG_PARTS: u32 = 1;
-/// The last position that stores are asked for. Many read positions as signed numbers of 64 bits, and take a range that has
-/// a larger one for none at all: they would send the whole object.
+/// Last byte position that a store is asked for. Many stores read positions as signed 64-bit numbers and ignore a range
+/// with a larger one: they would send the whole object.
 pub(super) const MAX_POSITION: u64 = i64::MAX as u64;
 
-/// Answers `plan` for the object `key`, through the cache where the route has one.
+/// Answers `plan` for the object `key`, through the cache where the route has one. Adds the effort to `tally`, also on
+/// failure. No byte of the body has been sent to the client yet, so every failure can still become a status.
 pub async fn serve_object(
     origin: &Arc<ObjectOrigin>,
     plan: &RequestPlan,
@@ -36,7 +37,7 @@ pub async fn serve_object(
     }
 }
 
-/// Answers from the store.
+/// Answers `plan` from the store. Fails with `Changed` or `InvalidResponse` once no attempt is left.
 pub(super) async fn serve_from_store(
     origin: &Arc<ObjectOrigin>,
     plan: &RequestPlan,
@@ -60,45 +61,50 @@ pub(super) async fn serve_from_store(
                 }
             }
         }
+        // Within this loop only: `query_store` counts its own retries.
         tally.retries += 1;
     }
 }
 
-/// What the player asks for.
+/// Request of a client, as far as it decides the response.
 #[derive(Clone, Debug)]
 pub struct RequestPlan {
     pub(super) head: bool,
     pub(super) conditions: Preconditions,
     pub(super) range: Option<RangeSpec>,
+    /// Bytes that the client takes at once.
     room: usize,
 }
 
-/// What follows from a plan for an object that is known.
+/// Response that a plan leads to for a known object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ResponseDecision {
-    /// 304.
+    /// Responds with 304.
     NotModified,
-    /// 200; the body where one is wanted.
+    /// Responds with 200, and with the body unless the request is a HEAD.
     Whole,
-    /// 206.
+    /// Responds with 206 and these bytes.
     Part(ByteRange),
 }
 
 impl RequestPlan {
-    /// Reads a GET or HEAD; HEAD ignores Range (§14.2). `room`: bytes that the player takes at once.
+    /// Reads the plan from a GET or HEAD. HEAD ignores `Range` (RFC 9110 §14.2). `room` is the number of bytes that the
+    /// client takes at once.
     pub fn from_request(method: &Method, headers: &HeaderMap, room: usize) -> Self {
         let head = method == Method::HEAD;
         let range = if head { None } else { range::from_headers(headers) };
         Self { head, conditions: Preconditions::from_headers(headers), range, room }
     }
 
-    /// Weighs the plan against the object as it is now, in the order of §13.2.2.
+    /// Decides the response for the object `facts`, preconditions first and in the order of RFC 9110 §13.2.2. Fails
+    /// with `PreconditionFailed` or `RangeNotSatisfiable`.
     pub(super) fn decide(&self, facts: &ObjectMetadata) -> Result<ResponseDecision, ObjectError> {
         match facts.evaluate(&self.conditions) {
             PreconditionOutcome::Proceed => {}
             PreconditionOutcome::NotModified => return Ok(ResponseDecision::NotModified),
             PreconditionOutcome::PreconditionFailed => return Err(ObjectError::PreconditionFailed),
         }
+        // Without a size no range can be resolved: the whole object is always a valid answer (RFC 9110 §14.2).
         match (self.range, facts.size) {
             (Some(spec), Some(size)) if facts.range_applies(&self.conditions) => {
                 spec.resolve(size).map(ResponseDecision::Part).map_err(|_| ObjectError::RangeNotSatisfiable { size })
@@ -110,9 +116,9 @@ impl RequestPlan {
 
 enum AttemptOutcome {
     Response(Box<ObjectResponse>),
-    /// The object was overwritten between two questions: begin anew.
+    /// The object was overwritten between two requests to the store: begin anew.
     Changed,
-    /// The store sent another part than the one asked for: ask once more, on another connection.
+    /// The store sent another part than the one that was requested: ask once more.
     WrongPart,
 }
 
@@ -133,6 +139,8 @@ async fn attempt(
         return Ok(finished(facts.into_response(origin, key, decision, None)));
     }
     let mut known = None;
+    // Stores evaluate conditions in their own ways. So we decide on the headers of a HEAD, then GET exactly that
+    // version.
     if !plan.conditions.is_empty() {
         let (response, _) = head_object(origin, key, tally).await?;
         let facts = ObjectMetadata::from_headers(response.headers, None);
@@ -147,13 +155,13 @@ async fn attempt(
     get_object(origin, key, plan, known, tally).await
 }
 
-/// What the answer to a HEAD says.
+/// Returns the metadata in the response to a HEAD, with its `Content-Length` as the size.
 pub(super) fn metadata_of_head(response: UpstreamResponse) -> ObjectMetadata {
     let size = content_length(&response.headers);
     ObjectMetadata::from_headers(response.headers, size)
 }
 
-/// The object's headers, by HEAD.
+/// Requests the object's headers by HEAD. Fails as `query_store` does.
 pub(super) async fn head_object(
     origin: &ObjectOrigin,
     key: &str,
@@ -167,7 +175,7 @@ pub(super) async fn head_object(
     }
 }
 
-/// GET, of the version `known` where the conditions were decided on it.
+/// Requests the object by GET: the version `known` only, if the preconditions were decided on it.
 async fn get_object(
     origin: &Arc<ObjectOrigin>,
     key: &str,
@@ -175,16 +183,21 @@ async fn get_object(
     known: Option<ETag>,
     tally: &mut AttemptStats,
 ) -> Result<AttemptOutcome, ObjectError> {
+    // `If-Match` compares strongly (RFC 9110 §13.1.1): a weak tag would never match.
     let known = known.filter(ETag::is_strong);
-    // If-Range with a strong tag goes to the store as If-Match: 412 then means "send it all" (§13.1.5).
+    // A strong tag of `If-Range` is sent as `If-Match`; 412 then means that the whole object is wanted (RFC 9110
+    // §13.1.5).
     let (range, only) = match plan.conditions.if_range() {
         None => (plan.range, None),
         Some(IfRange::Tag(tag)) if tag.is_strong() => (plan.range, plan.range.and(Some(tag))),
+        // A date is checked against the response below: the range may turn out not to apply.
         Some(IfRange::Date(_)) => (plan.range, None),
+        // A weak tag never holds (RFC 9110 §13.1.5), so the range is ignored.
         Some(IfRange::Tag(_) | IfRange::Invalid) => (None, None),
     };
     let Some(spec) = range else { return get_whole_object(origin, key, known.as_ref(), plan.room, tally).await };
     let reply = match askable_range(spec) {
+        // No object has such bytes, so the store need not be asked.
         None => StoreReply::RangeNotSatisfiable(None),
         Some(askable) => {
             let (value, if_match) = (askable.to_header(), only.or(known.as_ref()));
@@ -199,7 +212,8 @@ async fn get_object(
         }
         StoreReply::PreconditionFailed => return Ok(AttemptOutcome::Changed),
         StoreReply::RangeNotSatisfiable(size) => {
-            // Past the end of this version; the player may mean an older, longer one (§13.1.5 comes before §14.2).
+            // Past the end of this version. The client may mean an older, longer one: `If-Range` comes before `Range`
+            // (RFC 9110 §13.2.2).
             if plan.conditions.if_range().is_some() {
                 let (now, _) = head_object(origin, key, tally).await?;
                 let now = ObjectMetadata::from_headers(now.headers, None);
@@ -207,6 +221,7 @@ async fn get_object(
                     return get_whole_object(origin, key, known.as_ref(), plan.room, tally).await;
                 }
             }
+            // Boxed, as `refuse_range` may call this function again.
             return Box::pin(refuse_range(origin, key, plan, size, tally)).await;
         }
     };
@@ -215,6 +230,7 @@ async fn get_object(
     if !facts.range_applies(&plan.conditions) {
         return get_whole_object(origin, key, known.as_ref(), plan.room, tally).await;
     }
+    // A store that ignores `If-Match` sends the new version.
     if known.as_ref().is_some_and(|known| !facts.is_version(known)) {
         return Ok(AttemptOutcome::Changed);
     }
@@ -227,7 +243,7 @@ async fn get_object(
     respond_with_range(origin, key, (plan, spec), facts, sent, tally).await
 }
 
-/// The same part without positions that stores cannot read; `None` where no object has it.
+/// Returns the same range without positions that stores cannot read; `None` where no object has such bytes.
 fn askable_range(spec: RangeSpec) -> Option<RangeSpec> {
     match spec {
         RangeSpec::From { first, last } => {
@@ -237,7 +253,7 @@ fn askable_range(spec: RangeSpec) -> Option<RangeSpec> {
     }
 }
 
-/// The whole object as 200.
+/// Requests the whole object, of the version `known` where given, and answers with 200.
 async fn get_whole_object(
     origin: &Arc<ObjectOrigin>,
     key: &str,
@@ -258,6 +274,7 @@ async fn get_whole_object(
     if known.is_some_and(|known| !facts.is_version(known)) {
         return Ok(AttemptOutcome::Changed);
     }
+    // An empty object has no last byte, so no range describes it.
     let span = size.filter(|size| *size > 0).map(|size| ByteRange { first: 0, last: size - 1 });
     let body = ResumableDownload::new(Arc::clone(origin), key, facts.etag.clone(), response.body, in_flight);
     Ok(finished(facts.into_response(
@@ -268,17 +285,17 @@ async fn get_whole_object(
     )))
 }
 
-/// What the store sent for a range.
+/// Response of the store to a range request.
 struct RangeReply {
-    /// Whether it says that it is a part.
+    /// True if the status is 206.
     part: bool,
-    /// Which one.
+    /// Value of `Content-Range`.
     range: Option<ContentRange>,
     body: connection::ResponseBody,
     in_flight: InFlightRequest,
 }
 
-/// The answer to a range, from a 206 or from a 200 that the store sent instead.
+/// Answers a range request from a 206, or from a 200 that the store sent instead.
 async fn respond_with_range(
     origin: &Arc<ObjectOrigin>,
     key: &str,
@@ -294,6 +311,7 @@ async fn respond_with_range(
             // MinIO answers a suffix of an empty object with "bytes 0--1/0".
             return Box::pin(refuse_range(origin, key, plan, None, tally)).await;
         };
+        // The client gets 206 only for exactly its bytes. Anything else could be written to the wrong place of a file.
         let as_asked = spec.resolve(size).is_ok_and(|asked| asked == span);
         if !as_asked || announced.is_some_and(|length| length != span.len()) {
             return Ok(AttemptOutcome::WrongPart);
@@ -311,6 +329,7 @@ async fn respond_with_range(
             )));
         };
         let span = spec.resolve(size).map_err(|_| ObjectError::RangeNotSatisfiable { size })?;
+        // A 200 to a range request has the whole object: the bytes before the range are read and dropped.
         (span, size, span.first)
     };
     facts.size = Some(size);
@@ -319,8 +338,8 @@ async fn respond_with_range(
     Ok(finished(facts.into_response(origin, key, ResponseDecision::Part(span), Some(ObjectBody::Direct(body)))))
 }
 
-/// 416 with the object's size, which a HEAD tells where the store's refusal did not. rclone refuses a suffix that is longer
-/// than the object, which is all of it (RFC 9110 §14.1.2): that is asked for by its positions.
+/// Answers with 416 and the object's size, from a HEAD where the refusal did not say it. rclone refuses a suffix longer
+/// than the object, which by RFC 9110 §14.1.2 means all of it: such a suffix is requested by its positions.
 async fn refuse_range(
     origin: &Arc<ObjectOrigin>,
     key: &str,

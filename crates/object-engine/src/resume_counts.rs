@@ -1,29 +1,29 @@
-//! Why bodies were continued, and how often.
+//! Counts of continued bodies, by cause.
 
 use std::ops::Add;
 
-/// Why the rest of a body was asked for anew.
+/// Cause for which the rest of a body was requested again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ResumeCause {
-    /// The store closed the connection before the announced end, in order.
+    /// The store closed the connection cleanly before the announced end.
     Cut,
     /// The connection failed.
     Reset,
-    /// No byte came for as long as a body may stand still.
+    /// No byte came within the idle limit.
     Stalled,
-    /// The body ended cleanly, but before the last byte that the player is owed.
+    /// The body ended cleanly, but before the last byte that the client is owed.
     Short,
-    /// Its chunks made no sense.
+    /// The chunked coding was invalid.
     Malformed,
-    /// What came as the rest was another part or another version.
+    /// The store sent another part or another version as the rest.
     Mismatch,
 }
 
 impl ResumeCause {
-    /// All causes, in the order of their numbers.
+    /// All causes, in the order of their discriminants, which index [`ResumeCounts`].
     const ALL: [Self; 6] = [Self::Cut, Self::Reset, Self::Stalled, Self::Short, Self::Malformed, Self::Mismatch];
 
-    /// Its name in metrics.
+    /// Returns the value of the label `cause` in metrics.
     pub fn name(self) -> &'static str {
         match self {
             Self::Cut => "cut",
@@ -36,22 +36,23 @@ impl ResumeCause {
     }
 }
 
-/// How often bodies were continued, by cause.
+/// Number of continuations for each cause.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ResumeCounts([u32; ResumeCause::ALL.len()]);
 
 impl ResumeCounts {
-    /// One more.
+    /// Counts one continuation.
     pub fn count(&mut self, cause: ResumeCause) {
+        // `ALL` has every variant in order, so the discriminant is a valid index.
         self.0[cause as usize] += 1;
     }
 
-    /// All of them.
+    /// Returns the number of continuations for all causes.
     pub fn total(self) -> u32 {
         self.0.iter().sum()
     }
 
-    /// Those that there were, by cause.
+    /// Iterates over the causes that occurred, with their counts.
     pub fn by_cause(self) -> impl Iterator<Item = (ResumeCause, u32)> {
         ResumeCause::ALL.into_iter().zip(self.0).filter(|(_, count)| *count > 0)
     }

@@ -162,9 +162,9 @@ impl BodyReader {
         let mut rest = Vec::new();
         match pipes.splice(from, to, room, &mut rest)? {
             SpliceOutcome::Bytes(passed) => {
+                // Bytes in `rest` have left the socket too. This cannot underflow: `room` is at most `left`.
                 self.framing = BodyFraming::Length(left - (passed + rest.len()) as u64);
                 if !rest.is_empty() {
-                    // Bytes in `rest` have left the socket too. This cannot underflow: `room` is at most `left`.
                     (self.start, self.end) = (0, rest.len());
                     self.buffer = rest;
                 }

@@ -331,8 +331,8 @@ async fn read_head(
     keep: fn(&str) -> bool,
     reused: bool,
 ) -> Result<ResponseHead, ExchangeError> {
-    // Interim answers stay in the buffer until the final head is there: what a store sends costs each byte once, and is
-    // bounded as a whole.
+    // Interim responses stay in the buffer until the final head is there, so that all a store sends before it is
+    // bounded together, and no byte is moved twice.
     let (mut start, mut interim) = (0, 0);
     loop {
         let known = buffer.len();

@@ -20,7 +20,7 @@ pub enum HealthState {
     Unhealthy,
     /// Taken out of use by the circuit breaker.
     Open,
-    /// Breaker waits for a trial or for its outcome.
+    /// The breaker waits for a trial or for its outcome.
     HalfOpen,
 }
 

@@ -36,8 +36,8 @@ impl IdleConnections {
         self.threads.get_or_default().lock().take(Instant::now())
     }
 
-    /// Keeps a connection whose last exchange ended cleanly. Drops it, which closes it, where the thread has
-    /// [`MAX_IDLE`] already.
+    /// Keeps a connection whose last exchange ended cleanly. Drops it, which closes it, where the thread has `MAX_IDLE`
+    /// already.
     pub fn keep(&self, io: UpstreamStream) {
         let pool = self.threads.get_or_default();
         if pool.lock().keep(io, Instant::now()) {

@@ -1,5 +1,5 @@
-//! What is kept under which name: objects, versions of them, slices of versions. A slice's name carries the entity tag,
-//! so that bytes of two versions can never meet, and the epoch, so that what was purged is never found again.
+//! Keys of the cache: objects, versions of them, slices of versions. The key of a slice contains the entity tag, so
+//! that bytes of two versions never meet, and the purge epoch, so that purged data is never found again.
 
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::io::{Read, Write};
@@ -11,39 +11,40 @@ use tokio::sync::Semaphore;
 use http_semantics::etag::ETag;
 use http_semantics::range::ByteRange;
 
-/// Fills of one version that may be under way at once.
+/// Most fills of one version at the same time.
 const MAX_FILLS_PER_VERSION: usize = 4;
-/// Longest text that is read back from a disk: longer than any key, bucket or tag.
+/// Longest text read back from a disk, in bytes: longer than any key, bucket or tag.
 const MAX_TEXT: u32 = 64 * 1024;
 
-/// An object of a store.
+/// Identity of an object of a store.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct ObjectId {
-    /// The store's name in the YAML.
+    /// Name of the store in the YAML.
     pub store: Arc<str>,
-    /// The bucket.
+    /// Name of the bucket.
     pub bucket: Arc<str>,
-    /// The key, decoded.
+    /// Key of the object, decoded.
     pub key: Arc<str>,
 }
 
 /// One version of an object since its last purge.
 pub struct ObjectVersion {
-    /// The object.
+    /// Object of which this is a version.
     pub object: ObjectId,
-    /// Its strong entity tag.
+    /// Strong entity tag of the version.
     pub etag: ETag,
-    /// Its size in bytes.
+    /// Size in bytes.
     pub size: u64,
-    /// The newest purge that covered it when it was fetched, in milliseconds since the Unix epoch.
+    /// Purge epoch when it was fetched: the newest purge that covered the object, in milliseconds since the Unix epoch.
     pub epoch: u64,
-    /// Limits the fills under way.
+    /// Permits for fills of this version.
     pub fill_permits: Semaphore,
+    // Calculated once: every look-up of a slice hashes its version.
     hash: u64,
 }
 
 impl ObjectVersion {
-    /// The version of `object` with this tag and size.
+    /// Creates the version of `object` with this tag, size and purge epoch.
     pub fn new(object: ObjectId, etag: ETag, size: u64, epoch: u64) -> Arc<Self> {
         let hash = DefaultHasher::default().hash_one((&object, &etag, size, epoch));
         Arc::new(Self { object, etag, size, epoch, fill_permits: Semaphore::new(MAX_FILLS_PER_VERSION), hash })
@@ -51,6 +52,7 @@ impl ObjectVersion {
 }
 
 impl PartialEq for ObjectVersion {
+    // Without `fill_permits`, which are no part of the identity. The hash first: it differs in nearly all cases.
     fn eq(&self, other: &Self) -> bool {
         self.hash == other.hash
             && (self.size, self.epoch) == (other.size, other.epoch)
@@ -61,19 +63,19 @@ impl PartialEq for ObjectVersion {
 
 impl Eq for ObjectVersion {}
 
-/// A slice of a version: the bytes from `number` × `size` on.
+/// Key of a slice: the bytes of a version from `number` × `size` on.
 #[derive(Clone)]
 pub struct SliceKey {
-    /// The version.
+    /// Version that the slice belongs to.
     pub version: Arc<ObjectVersion>,
-    /// Which slice.
+    /// Number of the slice, counted from 0.
     pub number: u64,
-    /// How many bytes every slice but the last has.
+    /// Size in bytes of every slice but the last. A part of the key, as the configuration may change it.
     pub size: u32,
 }
 
 impl SliceKey {
-    /// The bytes of the object that this slice has; `None` past its end.
+    /// Returns the byte range of the slice in the object; `None` where it begins past the end.
     pub fn byte_range(&self) -> Option<ByteRange> {
         let total = self.version.size;
         let first = self.number.checked_mul(u64::from(self.size)).filter(|first| *first < total)?;
@@ -85,6 +87,7 @@ impl PartialEq for SliceKey {
     fn eq(&self, other: &Self) -> bool {
         self.number == other.number
             && self.size == other.size
+            // Slices of one response share the version: most comparisons end at the pointer.
             && (Arc::ptr_eq(&self.version, &other.version) || self.version == other.version)
     }
 }
@@ -109,6 +112,7 @@ impl Code for ObjectId {
     }
 
     fn estimated_size(&self) -> usize {
+        // The length prefixes of the three texts.
         self.store.len() + self.bucket.len() + self.key.len() + 12
     }
 }
@@ -131,18 +135,23 @@ impl Code for SliceKey {
     }
 
     fn estimated_size(&self) -> usize {
+        // Four numbers and a length prefix.
         self.version.object.estimated_size() + self.version.etag.to_header().len() + 32
     }
 }
 
+/// Writes `bytes` with their length before them; fails where they are longer than [`MAX_TEXT`].
 fn put(writer: &mut impl Write, bytes: &[u8]) -> Result<()> {
+    // As strict as reading: an entry that could not be read again is not written.
     let length = u32::try_from(bytes.len()).ok().filter(|length| *length <= MAX_TEXT);
     length.ok_or_else(|| Error::new(ErrorKind::OutOfRange, "a name too long to be kept"))?.encode(writer)?;
     writer.write_all(bytes).map_err(Error::io_error)
 }
 
+/// Reads bytes with their length before them.
 fn take(reader: &mut impl Read) -> Result<Vec<u8>> {
     let length = u32::decode(reader)?;
+    // A damaged length must not make us allocate gigabytes.
     if length > MAX_TEXT {
         return Err(Error::new(ErrorKind::OutOfRange, "a name longer than any that is kept"));
     }

@@ -1,5 +1,5 @@
-//! What is remembered of an object between two questions to the store, and for how long it may be believed (RFC 9111 §4.2,
-//! with the policy's times in place of a heuristic).
+//! Metadata of an object between two requests to the store, and the time for which it is fresh (RFC 9111 §4.2, with the
+//! policy's times instead of a heuristic).
 
 use std::io::{Read, Write};
 use std::sync::Arc;
@@ -15,49 +15,49 @@ use super::settings::CachePolicy;
 use crate::object_metadata::ObjectMetadata;
 use http_semantics::etag::ETag;
 
-/// A version of an object, as the store described it.
+/// Metadata of one version of an object, as the store described it.
 pub struct CachedMetadata {
-    /// Which version.
+    /// Version that the metadata describes.
     pub version: Arc<ObjectVersion>,
-    /// What the store said of it.
+    /// Validators, size and headers.
     pub metadata: ObjectMetadata,
-    /// When the store said so, in milliseconds since the Unix epoch.
+    /// Time when the store sent or confirmed it, in milliseconds since the Unix epoch.
     pub asked_at: u64,
     control: CacheControl,
 }
 
-/// What a shared cache heeds of `SliceCache-CacheControl` (RFC 9111 §5.2.2).
+/// Directives of `Cache-Control` that a shared cache must follow (RFC 9111 §5.2.2).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct CacheControl {
-    /// `no-store` or `private`.
+    /// Set by `no-store` or `private`: must not be cached.
     never: bool,
-    /// `no-cache`: ask every time.
+    /// Set by `no-cache`: must be revalidated for every request.
     ask: bool,
-    /// `must-revalidate` or `proxy-revalidate`: nothing stale.
+    /// Set by `must-revalidate`, `proxy-revalidate` or `s-maxage`: must not be served stale.
     no_stale: bool,
-    /// `s-maxage`, else `max-age`.
+    /// Value of `s-maxage`, else of `max-age`.
     lifetime: Option<Duration>,
 }
 
-/// How far what is remembered can be believed.
+/// Freshness of cached metadata (RFC 9111 §4.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Freshness {
-    /// As if the store said it now.
+    /// May be served without asking the store.
     Fresh,
-    /// Its time is over.
+    /// The TTL is over.
     Stale {
-        /// It may be used while the store is asked beside the request.
+        /// True if it may be served while the store is asked in the background (`StaleWhileRevalidate`).
         meanwhile: bool,
-        /// It may be used if the store fails.
+        /// True if it may be served when the store fails (`StaleIfError`).
         on_error: bool,
     },
-    /// The object does not want to be kept.
+    /// Must not be cached.
     Never,
 }
 
 impl CachedMetadata {
-    /// What was said at `now`; `None` where that is not enough to tell this version from others: without a strong tag or a
-    /// size, slices of two versions could be mixed.
+    /// Creates the metadata that the store sent at `now`. Returns `None` without a strong entity tag or a size: slices
+    /// of two versions could then be mixed.
     pub fn new(object: &ObjectId, epoch: u64, facts: ObjectMetadata, now: u64) -> Option<Self> {
         let etag = facts.etag.clone().filter(ETag::is_strong)?;
         let size = facts.size?;
@@ -66,7 +66,7 @@ impl CachedMetadata {
         Some(Self { version, metadata: facts, asked_at: now, control })
     }
 
-    /// As `self`, sharing what belongs to the version where `before` is the same one.
+    /// Returns `self` with the version of `before` where both are the same, so that its fill permits are shared.
     pub fn with_shared_version(mut self, before: &Self) -> Self {
         if self.version == before.version {
             self.version = Arc::clone(&before.version);
@@ -74,7 +74,7 @@ impl CachedMetadata {
         self
     }
 
-    /// How far it can be believed at `now`.
+    /// Returns the freshness at `now` under `policy`.
     pub fn freshness(&self, policy: &CachePolicy, now: u64) -> Freshness {
         let control = if policy.honour_cache_control { self.control } else { CacheControl::default() };
         if control.never {
@@ -94,15 +94,16 @@ impl CachedMetadata {
         }
     }
 
-    /// Seconds since the store was asked (`Age`, RFC 9111 §5.1).
+    /// Returns the value of `Age` in seconds: the time since the store was asked (RFC 9111 §5.1).
     pub fn age(&self, now: u64) -> u64 {
         now.saturating_sub(self.asked_at) / 1000
     }
 
-    /// Bytes that it takes, nearly.
+    /// Returns the number of bytes that it takes in memory, about.
     pub fn weight(&self) -> usize {
         let headers: usize =
             self.metadata.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 64).sum();
+        // Estimates: 64 bytes for each entry of the map, 256 for the structures around it.
         256 + self.version.object.estimated_size() + headers
     }
 }
@@ -117,6 +118,8 @@ impl CacheControl {
             // §4.2.1: a lifetime that cannot be read is none.
             let seconds = || Some(Duration::from_secs(value.trim().trim_matches('"').parse().unwrap_or(0)));
             match name.trim().to_ascii_lowercase().as_str() {
+                // Also with a list of fields (`private="…"`): many caches treat that like the bare directive (RFC 9111
+                // §5.2.2.7).
                 "no-store" | "private" => control.never = true,
                 "no-cache" => control.ask = true,
                 "must-revalidate" | "proxy-revalidate" => control.no_stale = true,
@@ -134,37 +137,37 @@ impl CacheControl {
     }
 }
 
-/// That there is nothing to remember, remembered for a short time in memory.
+/// Negative entry: nothing to cache for an object, remembered for a short time in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NegativeEntry {
-    /// What was found.
+    /// Reason for which there is nothing to cache.
     pub finding: NegativeReason,
-    /// Until when, in milliseconds since the Unix epoch.
+    /// End of its validity, in milliseconds since the Unix epoch.
     pub until: u64,
-    /// The newest purge that covered the object then.
+    /// Purge epoch of the object when the store was asked.
     pub epoch: u64,
 }
 
 impl NegativeEntry {
-    /// Whether it answers a question about `topic` at `now`.
+    /// Returns true if it answers a request for `topic` at `now`: it is still valid, and no purge came after it.
     pub fn holds(&self, topic: &MetadataKey, now: u64) -> bool {
         now < self.until && self.epoch >= topic.epoch
     }
 }
 
-/// What was found in place of an object that can be kept. A denial is none of it: it may be of one moment, or of one
-/// signature, and says nothing of the object.
+/// Reason for which an object is not cached. Never a denial: that may concern one moment or one signature, and says
+/// nothing of the object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NegativeReason {
-    /// The store says that there is none.
+    /// The store has no such object.
     Absent,
-    /// The store says that it was deleted.
+    /// The object was deleted.
     Gone,
-    /// It cannot or must not be kept.
+    /// The object cannot or must not be cached.
     Uncacheable,
 }
 
-/// A [`CachedMetadata`] as the disk has it.
+/// Form of [`CachedMetadata`] on disk. The entity tag is among the headers.
 #[derive(Serialize, Deserialize)]
 struct DiskMetadata {
     store: String,
@@ -175,11 +178,11 @@ struct DiskMetadata {
     asked_at: u64,
     /// Seconds since the Unix epoch.
     date: Option<u64>,
-    /// Values byte by byte as Latin-1: a header may carry any.
+    /// Values as Latin-1, byte by byte, because a header may have any byte.
     headers: Vec<(String, String)>,
 }
 
-/// What the cache of metas keeps.
+/// Value of the cache of metadata records.
 #[derive(Clone)]
 pub struct MetadataRecord(pub Arc<CachedMetadata>);
 
@@ -215,6 +218,7 @@ impl Code for MetadataRecord {
         let date = written.date.and_then(|seconds| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)));
         let object = ObjectId { store: written.store.into(), bucket: written.bucket.into(), key: written.key.into() };
         let facts = ObjectMetadata::from_cache(headers, written.size, date);
+        // The tag and `Cache-Control` are read again from the headers, as from a response.
         let meta = CachedMetadata::new(&object, written.epoch, facts, written.asked_at).ok_or_else(unfit)?;
         Ok(Self(Arc::new(meta)))
     }

@@ -1,5 +1,5 @@
-//! The cache's folder: one process at a time, taken whole when it is opened so that a disk that others fill later cannot
-//! fail a write, and never larger than it was told.
+//! Folder of the disk cache: used by one process at a time, and allocated when it is opened, so that a file system that
+//! others fill later cannot fail a write. Never larger than configured.
 
 use std::fs::{self, DirBuilder, File, TryLockError};
 use std::io;
@@ -15,17 +15,18 @@ use super::settings::DiskCacheSettings;
 
 const SLICES: &str = "slices";
 const RECORDS: &str = "objects";
-/// What records of objects take of the folder: one part of so many.
+/// Part of the folder for records of objects: one of this many.
 const RECORDS_SHARE: u64 = 32;
-/// Records of so many bytes are enough for every object that fits besides.
+/// Most bytes for records: enough for every object whose slices fit beside them.
 const MAX_RECORDS_BYTES: u64 = 1 << 30;
-/// A record is seldom larger; what does not fit is not kept on disk.
+/// Largest record for which blocks and buffers are sized, in bytes. Records are seldom larger.
 const MAX_RECORD_BYTES: u64 = 16 << 10;
-/// Blocks are what the disk cache drops at once: many, so that little is lost, and not too small to be written fast.
+/// Number of blocks. The disk cache drops a whole block at once: many, so that little is lost, but not too small to be
+/// written fast.
 const BLOCKS: u64 = 64;
 const MAX_BLOCK_BYTES: u64 = 64 << 20;
 
-/// An open folder. Its lock ends with the process, however that ends.
+/// An open folder of the disk cache. The lock ends with the process, however the process ends.
 pub struct CacheDirectory {
     path: PathBuf,
     size: u64,
@@ -33,8 +34,10 @@ pub struct CacheDirectory {
 }
 
 impl CacheDirectory {
-    /// Makes the folder where it is not there, for our user alone, and locks it.
+    /// Creates the folder where it does not exist, and locks it. Fails where another process uses it (`WouldBlock`),
+    /// where there is no room for its size (`StorageFull`), or with the system's error.
     pub fn open(disk: &DiskCacheSettings) -> io::Result<Self> {
+        // The folder holds objects in the clear: nobody but our user may read it.
         DirBuilder::new().recursive(true).mode(0o700).create(&disk.path)?;
         let lock = File::create(disk.path.join("lock"))?;
         lock.try_lock().map_err(|error| match error {
@@ -42,6 +45,7 @@ impl CacheDirectory {
             TryLockError::Error(error) => error,
         })?;
         let folder = Self { path: disk.path.clone(), size: disk.size, _lock: lock };
+        // Files of an earlier run are overwritten, so their space counts as free.
         let room = fs4::available_space(&folder.path)?.saturating_add(folder.used_bytes()?);
         if room < folder.size {
             return Err(io::Error::new(io::ErrorKind::StorageFull, "the file system has no room for Cache.Disk.Size"));
@@ -49,7 +53,7 @@ impl CacheDirectory {
         Ok(folder)
     }
 
-    /// What its files take now.
+    /// Returns the number of bytes that its files take now.
     fn used_bytes(&self) -> io::Result<u64> {
         let mut taken = 0;
         for part in [SLICES, RECORDS] {
@@ -57,6 +61,7 @@ impl CacheDirectory {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 found => {
                     for entry in found? {
+                        // `st_blocks` counts in 512 bytes, whatever the file system's block size is (stat(2)).
                         taken += entry?.metadata()?.blocks() * 512;
                     }
                 }
@@ -65,17 +70,17 @@ impl CacheDirectory {
         Ok(taken)
     }
 
-    /// The list of purges.
+    /// Returns the path of the list of purges.
     pub fn purge_file(&self) -> PathBuf {
         self.path.join("purges.json")
     }
 
-    /// Where slices of at most `slice` bytes are kept.
+    /// Creates the engine for slices of at most `slice` bytes.
     pub fn slices<K: StorageKey, V: StorageValue>(&self, slice: u64) -> foyer::Result<DiskEngine<K, V>> {
         DiskEngine::new(self.path.join(SLICES), self.size - self.records_size(), slice)
     }
 
-    /// Where records of objects are kept.
+    /// Creates the engine for records of objects.
     pub fn records<K: StorageKey, V: StorageValue>(&self) -> foyer::Result<DiskEngine<K, V>> {
         DiskEngine::new(self.path.join(RECORDS), self.records_size(), MAX_RECORD_BYTES)
     }
@@ -87,17 +92,18 @@ impl CacheDirectory {
 
 /// A part of the folder, ready to be given to foyer.
 pub struct DiskEngine<K: StorageKey, V: StorageValue> {
-    /// What foyer is told.
+    /// Configuration for foyer.
     pub config: BlockEngineConfig<K, V, HybridCacheProperties>,
-    /// Where its files are.
+    /// Path of its files.
     pub path: PathBuf,
 }
 
 impl<K: StorageKey, V: StorageValue> DiskEngine<K, V> {
     fn new(path: PathBuf, size: u64, entry: u64) -> foyer::Result<Self> {
+        // Only on 32-bit systems, where more cannot be addressed.
         let size = usize::try_from(size).unwrap_or(usize::MAX);
         let device = FsDeviceBuilder::new(&path).with_capacity(size).build()?;
-        // An entry is followed by its key and an index: a block has room for several.
+        // An entry is followed by its key and an index; a block must have room for several.
         let block = (size as u64 / BLOCKS).min(MAX_BLOCK_BYTES).max(4 * entry + (64 << 10));
         let config = BlockEngineConfig::new(device)
             .with_block_size(usize::try_from(block).unwrap_or(usize::MAX))
@@ -106,16 +112,18 @@ impl<K: StorageKey, V: StorageValue> DiskEngine<K, V> {
                 usize::try_from(64 * entry).unwrap_or(usize::MAX).clamp(1 << 20, 64 << 20),
             )
             .with_indexer_shards(16)
+            // Without the log an entry that was removed would be found again after a restart.
             .with_tombstone_log(true);
         Ok(Self { config, path })
     }
 }
 
-/// Takes the space of every file that `device` uses, and removes what an earlier, larger one has left.
+/// Allocates every file that `device` uses, and removes files that an earlier, larger device left.
 pub fn preallocate(path: &Path, device: &dyn Device) -> io::Result<()> {
     for entry in fs::read_dir(path)? {
         let entry = entry?;
         let name = entry.file_name();
+        // foyer numbers its files at the end of their names; other files are not ours to touch.
         let number =
             name.to_str().and_then(|name| name.rsplit('-').next()).and_then(|digits| digits.parse::<usize>().ok());
         let Some(number) = number else { continue };
@@ -125,7 +133,7 @@ pub fn preallocate(path: &Path, device: &dyn Device) -> io::Result<()> {
         }
         let file = File::options().write(true).open(entry.path())?;
         match file.allocate(file.metadata()?.len()) {
-            // Not every file system can take space ahead; then it is taken as it is written.
+            // Not every file system can allocate ahead; then space is taken as it is written.
             Err(error) if error.kind() == io::ErrorKind::Unsupported => {}
             outcome => outcome?,
         }

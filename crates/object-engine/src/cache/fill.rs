@@ -1,6 +1,6 @@
-//! One slice on its way into the cache: from the disk, else from the store, once for all readers, who follow it as it
-//! grows. A body that breaks is continued by [`ResumableDownload`]; a slice is kept only when it is whole and of its version. One
-//! that all readers have left is finished where the next one would only begin it again.
+//! Fill of one slice: from the disk, else from the store, once for all readers, who follow it as it grows. A body that
+//! breaks is continued by [`ResumableDownload`]. A slice is kept only when it is whole and of its version. A fill that
+//! all readers have left is finished where the next reader would only begin it again.
 
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -24,28 +24,29 @@ use http_semantics::etag::ETag;
 use http_semantics::range::{ByteRange, ContentRange, RangeSpec};
 use upstream::connection::UpstreamResponse;
 
-/// Bytes read at once: the memory is there anyway.
+/// Most bytes of one read from the store. The slice needs the memory anyway.
 pub(super) const READ_SIZE: usize = 256 * 1024;
-/// Most bytes of a piece in which a slice is shared while it comes: a reader that stands still holds the piece that it reads.
+/// Most bytes of a piece that is shared while the slice comes. A reader that stands still holds the piece that it
+/// reads.
 const MAX_PIECE: usize = 64 * 1024;
-/// The part of a slice that is fetched for nobody rather than begun again: a quarter.
+/// Part of a slice that is fetched for nobody rather than begun again: one of this many.
 const NEARLY_THERE: u64 = 4;
-/// For the rest of a slice that nobody waits for: a slow store's places are for those who do.
+/// Time limit for the rest of a slice that nobody waits for: a slow store's permits are for clients who wait.
 const FINISH_WITHIN: Duration = Duration::from_secs(3);
-/// Abandoned slices that are remembered, in 16 KiB.
+/// Most abandoned slices that are remembered, in 16 KiB.
 const MOST_ABANDONED: usize = 2048;
 
-/// Slices on their way.
+/// Fills under way, by slice.
 pub type SliceFills = SingleFlight<SliceKey, FillProgress>;
 
-/// Slices that were given up last, by a digest of their names: one that is begun again is finished.
+/// Digests of the slices that were abandoned last. One that is begun again is finished.
 #[derive(Default)]
 pub struct AbandonedSlices(Mutex<VecDeque<u64>>);
 
 impl AbandonedSlices {
     fn add(&self, key: &SliceKey) {
         let (digest, mut digests) = (digest(key), self.0.lock());
-        // However often one slice is given up, it takes one place.
+        // A slice that is abandoned often takes one place.
         digests.retain(|other| *other != digest);
         digests.truncate(MOST_ABANDONED - 1);
         digests.push_front(digest);
@@ -62,57 +63,58 @@ fn digest(key: &SliceKey) -> u64 {
     hasher.finish()
 }
 
-/// A part in a fill: while one is held, the fill goes on.
+/// A reader's part in a fill. The fill goes on while one is held.
 #[derive(Clone)]
 pub struct FillHandle {
-    /// The slice's number.
+    /// Number of the slice.
     pub number: u64,
-    /// What there is of it.
+    /// Progress of the fill.
     pub progress: watch::Receiver<FillProgress>,
-    /// Whether this one began it, so that what it takes is this one's effort.
+    /// True if this reader began the fill, so that its effort counts for this reader.
     pub is_leader: bool,
 }
 
 impl FillHandle {
-    /// Whether it came from the disk.
+    /// Returns true if the slice came from the disk.
     pub fn is_from_disk(&self) -> bool {
         self.progress.borrow().from_disk
     }
 
-    /// What it took so far, where this one began it.
+    /// Returns the effort so far, if this reader began the fill; else only server and error.
     pub fn attempt_stats(&self) -> AttemptStats {
         let progress = self.progress.borrow();
         if self.is_leader { progress.attempt_stats.clone() } else { progress.attempt_stats.for_follower() }
     }
 }
 
-/// What there is of a slice.
+/// Progress of a fill.
 #[derive(Default)]
 pub struct FillProgress {
-    /// What has come, in order, each part with its place in the slice.
+    /// Pieces that have come, in order, each with its offset in the slice.
     chunks: Vec<(usize, Bytes)>,
     length: usize,
     end: Option<Result<Bytes, ObjectError>>,
-    /// Whether it comes from the disk.
+    /// True if the slice comes from the disk.
     pub from_disk: bool,
-    /// What it took so far.
+    /// Effort so far.
     pub attempt_stats: AttemptStats,
 }
 
-/// What a reader finds at its place.
+/// Result of a read at an offset of the slice.
 pub enum FillRead {
-    /// Bytes that begin there.
+    /// Bytes that begin at the offset.
     Bytes(Bytes),
     /// The whole slice.
     Whole(Bytes),
-    /// Nothing yet.
+    /// No byte has come yet.
     Pending,
-    /// Nothing, ever.
+    /// No byte will come.
     Failed(ObjectError),
 }
 
 impl FillProgress {
-    /// What there is from `offset` on.
+    /// Returns the bytes from `offset` on, as far as they have come. Bytes that came before a failure can still be
+    /// read.
     pub fn read_at(&self, offset: usize) -> FillRead {
         match &self.end {
             Some(Ok(whole)) => return FillRead::Whole(whole.clone()),
@@ -120,6 +122,7 @@ impl FillProgress {
             _ if offset >= self.length => return FillRead::Pending,
             _ => {}
         }
+        // The pieces are in order and the first begins at 0, so there is one at or before the offset.
         let next = self.chunks.partition_point(|(start, _)| *start <= offset);
         let (start, bytes) = &self.chunks[next - 1];
         FillRead::Bytes(bytes.slice(offset - start..))
@@ -131,7 +134,8 @@ impl FillProgress {
         self.chunks.push((start, bytes));
     }
 
-    /// What came of it in the end. The pieces of a whole slice are the same bytes again, and nobody asks for them any more.
+    /// Records the result. Pieces of a whole slice are dropped: they are the same bytes again, and nobody asks for them
+    /// any more.
     fn finish(&mut self, outcome: Result<Bytes, ObjectError>) {
         if outcome.is_ok() {
             self.chunks = Vec::new();
@@ -139,7 +143,7 @@ impl FillProgress {
         self.end = Some(outcome);
     }
 
-    /// Bytes that it keeps in memory.
+    /// Returns the number of bytes that it keeps in memory.
     #[cfg(test)]
     pub fn held_bytes(&self) -> usize {
         let whole = self.end.as_ref().and_then(|end| end.as_ref().ok()).map_or(0, Bytes::len);
@@ -147,25 +151,25 @@ impl FillProgress {
     }
 }
 
-/// What is to be filled.
+/// A fill to be done.
 pub struct FillJob {
-    /// The slice.
+    /// Slice to be filled.
     pub key: SliceKey,
-    /// Its place in the object; its size is the object's matter.
+    /// Byte range of the slice in the object.
     pub span: ByteRange,
-    /// Where it comes from.
+    /// Origin of the object.
     pub origin: Arc<ObjectOrigin>,
-    /// The answer that is already there, with its place among the fills of the store.
+    /// Response that has begun already, with its permit among the fills of the store.
     pub started_download: Option<(ResumableDownload, OwnedSemaphorePermit)>,
 }
 
-/// Follows the fill of `job`'s slice, or begins it. The error is the slice itself: it is in memory by now.
+/// Follows the fill of the slice, or begins it. The error is the slice itself, which is in memory by now.
 pub fn join_or_start(cache: &Arc<SliceCache>, job: FillJob) -> Result<FillHandle, Bytes> {
     let number = job.key.number;
     match cache.fills.join_or_lead(&job.key) {
         FlightRole::Joined(following) => Ok(FillHandle { number, progress: following, is_leader: false }),
         FlightRole::Leading(lead, following) => {
-            // It may have been finished between the look into the cache and the one into the table.
+            // It may have been finished between the look-up in the cache and the one in the table.
             if let Some(bytes) = cache.slice_store.slice(&job.key) {
                 return Err(bytes);
             }
@@ -178,6 +182,7 @@ pub fn join_or_start(cache: &Arc<SliceCache>, job: FillJob) -> Result<FillHandle
 
 async fn run(cache: &SliceCache, lead: &FlightLeader<SliceKey, FillProgress>, job: FillJob) {
     let (key, length) = (job.key.clone(), job.span.len());
+    // Biased: a fill that has ended counts as such, even if its last reader left at the same time.
     tokio::select! {
         biased;
         () = fill(cache, lead, job) => {}
@@ -188,13 +193,14 @@ async fn run(cache: &SliceCache, lead: &FlightLeader<SliceKey, FillProgress>, jo
     }
 }
 
-/// Resolves when all readers have left a slice that is not worth finishing, or was not finished in time.
+/// Waits until all readers have left a slice that is not worth finishing, or that was not finished in time.
 async fn abandoned(cache: &SliceCache, lead: &FlightLeader<SliceKey, FillProgress>, key: &SliceKey, length: u64) {
     loop {
         lead.deserted().await;
         let come = lead.read(|progress| progress.length) as u64;
+        // `min`, so that the difference cannot underflow whatever came.
         let is_nearly_there = length - come.min(length) <= u64::from(key.size) / NEARLY_THERE;
-        // Every player begins with the first slice, many with a question for two bytes of it.
+        // Every player begins with the first slice, many with a request for two bytes of it.
         if come > 0 && (is_nearly_there || key.number == 0 || cache.abandoned.has(key)) {
             tokio::time::sleep(FINISH_WITHIN).await;
         }
@@ -216,7 +222,7 @@ async fn fill(cache: &SliceCache, lead: &FlightLeader<SliceKey, FillProgress>, m
     }
     let mut tally = AttemptStats::default();
     let outcome = match job.started_download.take() {
-        // It has its place already: whoever holds one must not wait for another.
+        // It has a permit already: whoever holds one must not wait for another.
         Some((mut body, _place)) => copy_body(lead, job.span, &mut body, &tally).await,
         None => fill_from_store(cache, lead, &job, &mut tally).await,
     };
@@ -227,12 +233,14 @@ async fn fill(cache: &SliceCache, lead: &FlightLeader<SliceKey, FillProgress>, m
         }
         Err(failure) => {
             cache.stats.failed.increment();
+            // The object was overwritten: the next request must not be answered from the old metadata.
             if *failure == ObjectError::Changed {
                 cache.slice_store.forget_version(&version);
             }
         }
     }
     lead.update(|progress| {
+        // `copy_body` has reported the effort already, unless it was never reached.
         if progress.attempt_stats == AttemptStats::default() {
             progress.attempt_stats = tally;
         }
@@ -246,13 +254,15 @@ async fn fill_from_store(
     job: &FillJob,
     tally: &mut AttemptStats,
 ) -> Result<Bytes, ObjectError> {
+    // The version first: fills that wait for it hold none of the store's permits.
     let _turn = job.key.version.fill_permits.acquire().await;
     let _place = cache.fill_permit(&job.origin.store).await;
     let mut body = open_download(cache, job, tally).await?;
     copy_body(lead, job.span, &mut body, tally).await
 }
 
-/// Asks the store for exactly this slice of exactly this version.
+/// Requests exactly this slice of exactly this version. Fails with `Changed` where the object was overwritten, or as
+/// the request does.
 async fn open_download(
     cache: &SliceCache,
     job: &FillJob,
@@ -272,6 +282,7 @@ async fn open_download(
             let body = body.with_range(Some(job.span), 0);
             match checked {
                 Ok(()) => Ok(body),
+                // Another destination may send the right part.
                 Err(ObjectError::InvalidResponse(_)) => body.retry_elsewhere().await,
                 Err(failure) => Err(failure),
             }
@@ -280,7 +291,8 @@ async fn open_download(
     }
 }
 
-/// Only the bytes asked for, of the version asked for: a 206 that says so, or a 200 where the slice is the whole object.
+/// Checks that the response has only the bytes and the version that were requested: a 206 that says so, or a 200 where
+/// the slice is the whole object.
 fn check_response(response: &UpstreamResponse, span: ByteRange, etag: &ETag) -> Result<(), ObjectError> {
     if !is_version(&response.headers, etag) {
         return Err(ObjectError::Changed);
@@ -302,8 +314,8 @@ fn is_version(headers: &HeaderMap, etag: &ETag) -> bool {
     sent.is_some_and(|sent| sent.strong_eq(etag))
 }
 
-/// Moves the body into the slice. What has come is shared at once, in pieces of their own: one that a reader holds keeps
-/// no other in memory. At the end the slice is made one piece.
+/// Reads the body into the slice and returns it in one piece. Bytes that have come are shared at once, in pieces of
+/// their own, so that a reader holds no more than the piece that it reads.
 async fn copy_body(
     lead: &FlightLeader<SliceKey, FillProgress>,
     span: ByteRange,
@@ -315,7 +327,7 @@ async fn copy_body(
     let mut taken = 0;
     while read_more(lead, body, before).await? {
         let bytes = body.available();
-        // All of it at once is the slice as it is kept.
+        // A body that comes at once is one piece, and is kept as it is. `max(1)`, because `chunks` panics on 0.
         let most = if bytes.len() == length { length.max(1) } else { MAX_PIECE };
         let come: Vec<Bytes> = bytes.chunks(most).map(Bytes::copy_from_slice).collect();
         taken += bytes.len();
@@ -326,6 +338,7 @@ async fn copy_body(
             progress.attempt_stats = tally;
         });
     }
+    // Only a whole slice may be kept, whatever the download says.
     if taken != length {
         return Err(ObjectError::BrokenBody);
     }
@@ -335,7 +348,7 @@ async fn copy_body(
     }
 }
 
-/// Makes the body's next bytes available; a failure leaves what it took to the readers.
+/// Makes the body's next bytes available. After a failure the readers find the effort in the progress.
 async fn read_more(
     lead: &FlightLeader<SliceKey, FillProgress>,
     body: &mut ResumableDownload,

@@ -1,5 +1,5 @@
-//! Questions to the store about an object, each asked once for all who wait: what it is now (HEAD), or, where nothing is
-//! known, its slice that is wanted first (GET), which tells the same and begins to fill the cache in one round trip.
+//! Requests to the store for an object's metadata, each sent once for all who wait: a HEAD, or, where nothing is known,
+//! a GET of the slice that is wanted first, which tells the same and begins to fill the cache in one round trip.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,60 +25,61 @@ use http_semantics::range::{ByteRange, ContentRange, RangeSpec};
 use upstream::connection::UpstreamResponse;
 use upstream::destination::InFlightRequest;
 
-/// An object that cannot be kept is asked for past the cache for this long.
+/// Time for which an object that cannot be cached is requested past the cache.
 const UNCACHEABLE_TTL: Duration = Duration::from_secs(10);
 
-/// What one question is about. Routes that tell "denied" from "not found" ask for themselves.
+/// Key of a request for metadata. Routes that show a denial as 403 ask separately from those that show 404.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct MetadataKey {
-    /// The object.
+    /// Object whose metadata is wanted.
     pub object: ObjectId,
-    /// The newest purge that covers it.
+    /// Purge epoch of the object.
     pub epoch: u64,
-    /// Whether the route tells "denied" from "not found".
+    /// True if the route shows a denial as 403.
     pub reveals_denied: bool,
 }
 
 impl MetadataKey {
-    /// About `object`, asked for `origin`.
+    /// Creates the key for `object`, requested through `origin`.
     pub fn new(object: ObjectId, epoch: u64, origin: &ObjectOrigin) -> Self {
         Self { object, epoch, reveals_denied: origin.reveal_denied }
     }
 }
 
-/// Questions under way.
+/// Requests for metadata under way.
 pub type MetadataFlights = SingleFlight<MetadataKey, Option<MetadataReport>>;
 
-/// What came of a question.
+/// Result of a request for metadata, with its effort.
 #[derive(Clone)]
 pub struct MetadataReport {
-    /// What the store said.
+    /// Reply of the store, or the failure.
     pub outcome: Result<MetadataOutcome, ObjectError>,
-    /// What asking took.
+    /// Effort of the request.
     pub attempt_stats: AttemptStats,
 }
 
-/// What the store said.
+/// Reply of the store to a request for metadata.
 #[derive(Clone)]
 pub enum MetadataOutcome {
-    /// The object as it is, and the fill that the question began.
+    /// Metadata of the object, and the fill that the request began.
     Object(Arc<CachedMetadata>, Option<FillHandle>),
-    /// There is one, but it cannot be kept.
+    /// There is an object, but it cannot be cached.
     Uncacheable,
-    /// The store sent all of it in place of a part: whoever asked goes past the cache, and it says nothing of other parts.
+    /// The store sent the whole object instead of a part. Who asked goes past the cache; other parts may work.
     RangeIgnored,
 }
 
-/// How to ask.
+/// Method of a request for metadata.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MetadataRequest {
     /// HEAD.
     Head,
-    /// GET of this slice.
+    /// GET of the slice with this number.
     Slice(u64),
 }
 
-/// Asks, or waits with those who asked. What it took goes to `tally` of whoever asked.
+/// Requests the metadata of `topic`, or waits for a request that is under way. The effort is added to the `tally` of
+/// the caller that began it. Fails as the request does, or with `Closed` where it was cancelled.
 pub async fn fetch_metadata(
     cache: &Arc<SliceCache>,
     origin: &Arc<ObjectOrigin>,
@@ -92,6 +93,7 @@ pub async fn fetch_metadata(
         FlightRole::Leading(lead, following) => {
             let (cache_too, origin, policy) = (Arc::clone(cache), Arc::clone(origin), *policy);
             cache.spawn(async move {
+                // Biased: a request that has ended counts as such, even if its last follower left at the same time.
                 tokio::select! {
                     biased;
                     () = run(&cache_too, &origin, &policy, &topic, how, &lead) => {}
@@ -104,13 +106,14 @@ pub async fn fetch_metadata(
     let reported = following.wait_for(Option::is_some).await.map_err(|_| ObjectError::Closed)?.clone();
     let MetadataReport { mut outcome, attempt_stats: took } = reported.ok_or(ObjectError::Closed)?;
     *tally = std::mem::take(tally).merged_with(if own { took } else { took.for_follower() });
+    // The fill counts as the effort of the one who began it.
     if !own && let Ok(MetadataOutcome::Object(_, Some(begun))) = &mut outcome {
         begun.is_leader = false;
     }
     outcome
 }
 
-/// Asks beside the request; nobody waits.
+/// Refreshes the metadata of `topic` by HEAD in the background, unless a request is under way. Nobody waits for it.
 pub fn refresh_in_background(
     cache: &Arc<SliceCache>,
     origin: &Arc<ObjectOrigin>,
@@ -120,7 +123,7 @@ pub fn refresh_in_background(
     if let FlightRole::Leading(lead, following) = cache.metadata_flights.join_or_lead(&topic) {
         let (cache_too, origin, policy) = (Arc::clone(cache), Arc::clone(origin), *policy);
         cache.spawn(async move {
-            // Without a follower it would count as abandoned.
+            // Held, because a request without a follower counts as abandoned.
             let _following = following;
             run(&cache_too, &origin, &policy, &topic, MetadataRequest::Head, &lead).await;
         });
@@ -136,6 +139,7 @@ async fn run(
     lead: &FlightLeader<MetadataKey, Option<MetadataReport>>,
 ) {
     let mut tally = AttemptStats::default();
+    // A HEAD must ask: its caller knows the metadata and wants it confirmed.
     if how != MetadataRequest::Head
         && let Some(meta) = fresh_in_memory(cache, policy, topic)
     {
@@ -147,7 +151,7 @@ async fn run(
         MetadataRequest::Head => fetch_by_head(cache, origin, policy, topic, &mut tally).await,
         MetadataRequest::Slice(number) => {
             match fetch_by_slice(cache, origin, policy, topic, number, &mut tally).await {
-                // Past the end, or an empty object: only its size can tell.
+                // Past the end, or an empty object: only the size tells which.
                 Ok(None) => fetch_by_head(cache, origin, policy, topic, &mut tally).await,
                 Ok(Some(learnt)) => Ok(learnt),
                 Err(failure) => Err(failure),
@@ -159,13 +163,13 @@ async fn run(
     lead.update(|reported| *reported = Some(MetadataReport { outcome, attempt_stats: tally }));
 }
 
-/// The object, where the question was answered between the asker's look into the cache and its look into the table.
+/// Returns fresh metadata that a request brought between the caller's look-up in the cache and the one in the table.
 fn fresh_in_memory(cache: &SliceCache, policy: &CachePolicy, topic: &MetadataKey) -> Option<Arc<CachedMetadata>> {
     let meta = cache.slice_store.metadata_in_memory(&topic.object).filter(|meta| meta.version.epoch >= topic.epoch)?;
     (meta.freshness(policy, cache.now()) == Freshness::Fresh).then_some(meta)
 }
 
-/// Whether the store is in trouble, rather than the object or our settings: then what is cached may be served.
+/// Returns true if `failure` is the store's, not the object's or the configuration's: then stale data may be served.
 pub fn is_store_failure(failure: ObjectError) -> bool {
     matches!(
         failure,
@@ -179,6 +183,7 @@ pub fn is_store_failure(failure: ObjectError) -> bool {
     )
 }
 
+/// Remembers an outcome without an object: as a negative entry, or by dropping the metadata.
 fn remember_failure(
     cache: &SliceCache,
     policy: &CachePolicy,
@@ -186,13 +191,15 @@ fn remember_failure(
     outcome: &Result<MetadataOutcome, ObjectError>,
 ) {
     let (finding, life) = match outcome {
-        // It is kept already: readers must find it before they find the fill.
+        // Kept already: readers must find the metadata before they find the fill.
         Ok(MetadataOutcome::Object(..) | MetadataOutcome::RangeIgnored) => return,
         Ok(MetadataOutcome::Uncacheable) => (NegativeReason::Uncacheable, UNCACHEABLE_TTL),
         Err(ObjectError::NotFound) => (NegativeReason::Absent, policy.negative_ttl),
         Err(ObjectError::Gone) => (NegativeReason::Gone, policy.negative_ttl),
-        // It ends what is cached, and says nothing of whether there is an object: the next one to ask asks the store.
+        // A denial ends the use of what is cached, but does not say that there is no object: the next request asks the
+        // store.
         Err(ObjectError::Denied { .. }) => return cache.slice_store.forget_metadata(&topic.object),
+        // Other failures say nothing about the object.
         Err(_) => return,
     };
     let life = u64::try_from(life.as_millis()).unwrap_or(u64::MAX);
@@ -202,6 +209,7 @@ fn remember_failure(
     cache.slice_store.keep_negative_entry(topic.object.clone(), verdict);
 }
 
+/// Requests the metadata by HEAD and keeps it.
 async fn fetch_by_head(
     cache: &SliceCache,
     origin: &ObjectOrigin,
@@ -216,7 +224,7 @@ async fn fetch_by_head(
         .map_or(MetadataOutcome::Uncacheable, |meta| MetadataOutcome::Object(meta, None)))
 }
 
-/// Keeps what was said; `None` where that cannot or must not be.
+/// Keeps metadata that the store sent; returns `None` where it cannot or must not be cached.
 async fn store_metadata(
     cache: &SliceCache,
     policy: &CachePolicy,
@@ -234,7 +242,8 @@ async fn store_metadata(
     Some(meta)
 }
 
-/// `None` where the store has no such part.
+/// Requests the metadata by a GET of slice `number`, which also begins its fill. Returns `None` where the store has no
+/// such part.
 async fn fetch_by_slice(
     cache: &Arc<SliceCache>,
     origin: &Arc<ObjectOrigin>,
@@ -245,8 +254,10 @@ async fn fetch_by_slice(
 ) -> Result<Option<MetadataOutcome>, ObjectError> {
     let size = u64::from(cache.slice_size);
     let last = number.checked_mul(size).and_then(|first| first.checked_add(size - 1));
+    // Past the positions that stores understand; a HEAD will tell that the object has no such bytes.
     let Some(last) = last.filter(|last| *last <= MAX_POSITION) else { return Ok(None) };
     let wanted = ByteRange { first: last - (size - 1), last };
+    // Before the request: its response must not wait for a permit while the store sends.
     let place = cache.fill_permit(&origin.store).await;
     let range = RangeSpec::From { first: wanted.first, last: Some(wanted.last) }.to_header();
     let question = StoreRequest {
@@ -277,20 +288,22 @@ async fn fetch_by_slice(
     Ok(Some(MetadataOutcome::Object(meta, filling.flatten())))
 }
 
-/// Which bytes an answer has.
+/// Byte range of a response.
 enum ReceivedRange {
-    /// Those of the slice; `None` where the object, of `total` bytes, ends before it.
+    /// The bytes of the slice, of an object of `total` bytes; `None` where the object ends before it.
     Slice { span: Option<ByteRange>, total: u64 },
-    /// More than the first slice, or of unknown length: it cannot be kept.
+    /// More than the first slice, or an object of unknown length: it cannot be cached.
     Unknown,
-    /// All of an object that has the part asked for.
+    /// The whole object, which has the part that was requested.
     Ignored,
 }
 
+/// Determines the byte range of a response to a request for `wanted`. Fails with `InvalidResponse` where it has other
+/// bytes.
 fn received_range(response: &UpstreamResponse, wanted: ByteRange) -> Result<ReceivedRange, ObjectError> {
     let announced = response.body.content_length();
     if response.status != StatusCode::PARTIAL_CONTENT {
-        // The store sent it all: fine where that is the slice, and where there is no such slice.
+        // The store sent the whole object: usable where that is the slice, or where there is no such slice.
         return Ok(match announced {
             Some(total) if total <= wanted.first || (wanted.first == 0 && total <= wanted.len()) => {
                 let last = total.checked_sub(1).filter(|last| wanted.first <= *last);
@@ -302,6 +315,7 @@ fn received_range(response: &UpstreamResponse, wanted: ByteRange) -> Result<Rece
     }
     let said = response.headers.get(header::CONTENT_RANGE).and_then(|value| ContentRange::parse(value.as_bytes()));
     let Some(ContentRange { span, total: Some(total) }) = said else { return Ok(ReceivedRange::Unknown) };
+    // `ContentRange::parse` accepts no total of 0.
     let last = wanted.last.min(total - 1);
     if span != (ByteRange { first: wanted.first, last }) || announced.is_some_and(|length| length != span.len()) {
         return Err(ObjectError::InvalidResponse("206 with another range than the one asked for"));
@@ -309,7 +323,7 @@ fn received_range(response: &UpstreamResponse, wanted: ByteRange) -> Result<Rece
     Ok(ReceivedRange::Slice { span: Some(span), total })
 }
 
-/// Makes the answer's body the fill of its slice.
+/// Makes the response's body the fill of its slice; `None` where the slice is in memory already.
 fn start_fill(
     cache: &Arc<SliceCache>,
     origin: &Arc<ObjectOrigin>,
@@ -323,6 +337,6 @@ fn start_fill(
     let key = SliceKey { version: Arc::clone(&meta.version), number, size: cache.slice_size };
     let body = ResumableDownload::new(Arc::clone(origin), &meta.version.object.key, etag, response.body, in_flight);
     let begun = Some((body.with_range(Some(span), 0), place));
-    // A slice that is there already needs no fill: the answer's body is dropped with the job.
+    // A slice that is in memory needs no fill: the body is dropped with the job.
     fill::join_or_start(cache, FillJob { key, span, origin: Arc::clone(origin), started_download: begun }).ok()
 }

@@ -1,6 +1,6 @@
-//! The slice cache: objects in aligned slices, each tied to one version, in memory and on disk. A hit never asks the
-//! store; a miss asks it once, however many players wait, and they get the bytes as they come. It must not know who may
-//! have an object: whoever comes here has been let in already, on every request.
+//! Slice cache: objects in aligned slices, each tied to one version, in memory and on disk. A hit never asks the store;
+//! a miss asks it once, however many clients wait, and they get the bytes as they come. It must not know who may have
+//! an object: access was decided before, on every request. Description: `docs/cache.md`.
 
 mod cache_keys;
 mod cached_metadata;
@@ -43,15 +43,15 @@ use self::slice_store::SliceStore;
 use super::{AttemptStats, ObjectError, ObjectOrigin};
 use primitives::clock::Clock;
 
-/// Fills from one store that may be under way at once.
+/// Most fills from one store at the same time.
 const MAX_FILLS_PER_STORE: usize = 256;
-/// Between two tries of a store that is in trouble, while stale answers are given, in milliseconds.
+/// Time between two requests to a store in trouble while stale objects are served, in milliseconds.
 const RETRY_INTERVAL_MILLIS: u64 = 1000;
 
-/// Runs a task beside the requests; shutdown waits for it.
+/// Starts a task beside the requests; graceful shutdown waits for it.
 pub type TaskSpawner = Arc<dyn Fn(BoxFuture<'static, ()>) + Send + Sync>;
 
-/// The cache that all routes with a policy share.
+/// The slice cache that all routes with a cache policy share.
 pub struct SliceCache {
     slice_size: u32,
     slice_store: SliceStore,
@@ -65,39 +65,40 @@ pub struct SliceCache {
     spawner: TaskSpawner,
 }
 
-/// A route's use of the cache.
+/// Cache of a route, with the route's policy.
 #[derive(Clone)]
 pub struct RouteCache {
-    /// The cache.
+    /// Cache, shared with other routes.
     pub cache: Arc<SliceCache>,
-    /// How long what it has is believed.
+    /// Freshness policy of the route.
     pub policy: CachePolicy,
 }
 
-/// A store, as the cache sees it.
+/// State of one store in the cache.
 struct StoreFillState {
     fill_permits: Arc<Semaphore>,
-    /// The last question failed for the store's own reasons.
+    /// True if the last request for metadata failed because the store is in trouble.
     in_trouble: AtomicBool,
-    /// When it is to be tried again, in milliseconds since the Unix epoch.
+    /// Time of the next request while in trouble, in milliseconds since the Unix epoch.
     next_try: AtomicU64,
 }
 
-/// What came of a conditional refresh.
+/// Outcome of a conditional refresh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RefreshOutcome {
-    /// Nothing is known of the object.
+    /// The cache has no metadata of the object, or the route has no cache.
     Unknown,
     /// The store has the same version.
     Same,
-    /// The store has another version, which is known from now on.
+    /// The store has another version, or one that cannot be cached.
     Changed,
-    /// The store has it no more.
+    /// The store no longer has the object.
     Gone,
 }
 
 impl SliceCache {
-    /// Opens the cache; a disk that cannot be used is said in the log and done without.
+    /// Opens the cache. A disk that cannot be used is logged and counted, and the cache works in memory only. Fails
+    /// only where not even that can be built.
     pub async fn open(settings: &Settings, clock: Clock, spawner: TaskSpawner) -> Result<Arc<Self>, CacheError> {
         let stats = Arc::new(CacheStats::default());
         let folder = settings.disk.as_ref().and_then(|disk| match CacheDirectory::open(disk) {
@@ -108,6 +109,7 @@ impl SliceCache {
                 None
             }
         });
+        // The list of purges lives beside the data it hides; without a disk there is nothing to survive a restart.
         let purges =
             PurgeLog::open(folder.as_ref().map(CacheDirectory::purge_file), clock.unix_millis().cast_unsigned());
         let shelf = SliceStore::open(settings, folder, Arc::clone(&stats)).await.map_err(CacheError)?;
@@ -125,29 +127,31 @@ impl SliceCache {
         }))
     }
 
-    /// What it counts.
+    /// Returns the counters of the cache.
     pub fn stats(&self) -> &Arc<CacheStats> {
         &self.stats
     }
 
-    /// Bytes of slices in memory.
+    /// Returns the number of bytes of slices in memory.
     pub fn memory_used(&self) -> usize {
         self.slice_store.usage()
     }
 
-    /// Drops what `scope` covers: it is never served again. An error says that the purge is in force but would not
-    /// survive a restart.
+    /// Purges what `scope` covers: it is never served again to a request that comes later. An error says that the purge
+    /// is in force but would not survive a restart.
     pub fn purge(&self, scope: PurgeScope) -> io::Result<()> {
         self.stats.purges.increment();
         let everything = scope == PurgeScope::All;
         let written = self.purges.add(scope, self.now());
+        // Purged slices are never found again, whatever the scope; here it is known that all of them only take memory.
         if everything {
             self.slice_store.clear_memory();
         }
         written
     }
 
-    /// Asks the store whether what is known of the object `key` of `origin` still holds.
+    /// Asks the store whether the cached metadata of the object `key` of `origin` still holds, and updates it. Fails
+    /// where the store does not answer.
     pub async fn refresh(
         self: &Arc<Self>,
         origin: &Arc<ObjectOrigin>,
@@ -155,6 +159,7 @@ impl SliceCache {
     ) -> Result<RefreshOutcome, ObjectError> {
         let Some(cached) = &origin.cache else { return Ok(RefreshOutcome::Unknown) };
         let topic = self.metadata_key(origin, key);
+        // An older epoch means that the object was purged since: nothing of it is known any more.
         let Some(before) =
             self.slice_store.metadata(&topic.object).await.filter(|meta| meta.version.epoch >= topic.epoch)
         else {
@@ -173,7 +178,7 @@ impl SliceCache {
         }
     }
 
-    /// Lets the disk finish what it was given.
+    /// Waits until the disk has written what it was given.
     pub async fn close(&self) {
         self.slice_store.close().await;
     }
@@ -185,6 +190,7 @@ impl SliceCache {
     }
 
     fn now(&self) -> u64 {
+        // The clock never shows a time before 1970.
         self.clock.unix_millis().cast_unsigned()
     }
 
@@ -205,20 +211,21 @@ impl SliceCache {
         Arc::clone(state)
     }
 
-    /// A place among the fills of the store.
+    /// Waits for one of the store's [`MAX_FILLS_PER_STORE`] permits.
     async fn fill_permit(&self, store: &Arc<str>) -> OwnedSemaphorePermit {
         let places = Arc::clone(&self.store(store).fill_permits);
         places.acquire_owned().await.expect("the semaphore is never closed")
     }
 
-    /// Notes how the last question to the store went.
+    /// Records whether the last request for metadata found the store in trouble.
     fn record_store_health(&self, store: &Arc<str>, trouble: bool) {
         let state = self.store(store);
         state.in_trouble.store(trouble, Ordering::Relaxed);
         state.next_try.store(self.now().saturating_add(RETRY_INTERVAL_MILLIS), Ordering::Relaxed);
     }
 
-    /// Whether the store was in trouble when it was last asked, and whether it is time to ask again.
+    /// Returns `None` if the store was well when last asked; else true once a second, for one caller, which must ask it
+    /// again.
     fn is_in_trouble(&self, store: &Arc<str>) -> Option<bool> {
         let state = self.store(store);
         if !state.in_trouble.load(Ordering::Relaxed) {
@@ -226,13 +233,14 @@ impl SliceCache {
         }
         let (now, next) = (self.now(), state.next_try.load(Ordering::Relaxed));
         let later = now.saturating_add(RETRY_INTERVAL_MILLIS);
+        // The exchange lets only one of the callers ask.
         let due =
             now >= next && state.next_try.compare_exchange(next, later, Ordering::Relaxed, Ordering::Relaxed).is_ok();
         Some(due)
     }
 }
 
-/// Why there is no cache.
+/// Failure to build the cache.
 #[derive(Debug, thiserror::Error)]
 #[error("the cache cannot be made: {0}")]
 pub struct CacheError(#[source] foyer::Error);

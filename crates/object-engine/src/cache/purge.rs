@@ -1,4 +1,4 @@
-//! What was purged, and when: the epochs that are part of every name in the cache. A bounded list, kept beside the disk
+//! Purges and their times: the epochs that are part of every key in the cache. A bounded list, kept beside the disk
 //! cache so that a restart brings nothing back.
 
 use std::fs::{File, rename};
@@ -12,25 +12,25 @@ use serde::{Deserialize, Serialize};
 
 use super::cache_keys::ObjectId;
 
-/// Purges that are remembered one by one; past that the older ones are taken together as one of everything.
+/// Most purges that are kept one by one. Past that the older half becomes one purge of everything.
 const MAX_PURGES: usize = 1000;
 
-/// What a purge covers: objects, never routes. What is kept is shared by all routes over a bucket, so a purge that named
-/// one of them would leave the same bytes to the others.
+/// Scope of a purge: objects, never routes. All routes over a bucket share what is cached, so a purge of one route
+/// would leave the same bytes to the others.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PurgeScope {
-    /// The object of this key, in every store and bucket.
+    /// Object with this key, in every store and bucket.
     Key(String),
-    /// Objects whose keys begin with this, in every store and bucket.
+    /// Objects whose keys begin with this prefix, in every store and bucket.
     Prefix(String),
     /// Objects of one bucket.
     Bucket {
-        /// The store's name in the YAML.
+        /// Name of the store in the YAML.
         store: String,
-        /// The bucket.
+        /// Name of the bucket.
         bucket: String,
-        /// What their keys begin with; empty: all of them.
+        /// Prefix of their keys; empty: all objects.
         prefix: String,
     },
     /// Everything.
@@ -40,20 +40,21 @@ pub enum PurgeScope {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct PurgeRecord {
     scope: PurgeScope,
-    /// Milliseconds since the Unix epoch.
+    /// Time of the purge, in milliseconds since the Unix epoch.
     at: u64,
 }
 
-/// The purges in force.
+/// List of the purges in force.
 pub struct PurgeLog {
+    // Read for every request, changed seldom: readers take no lock.
     list: ArcSwap<Vec<PurgeRecord>>,
     file: Option<PathBuf>,
     changing: Mutex<()>,
 }
 
 impl PurgeLog {
-    /// Those written in `file`, where there is one. A list that cannot be read counts as a purge of everything at `now`:
-    /// nobody knows any more what must not be served.
+    /// Reads the list from `file`, where there is one. A list that cannot be read counts as a purge of everything at
+    /// `now`, because nobody knows any more what must not be served.
     pub fn open(file: Option<PathBuf>, now: u64) -> Self {
         let list = match file.as_deref().map(read) {
             None => Vec::new(),
@@ -66,32 +67,38 @@ impl PurgeLog {
         Self { list: ArcSwap::from_pointee(list), file, changing: Mutex::new(()) }
     }
 
-    /// The newest purge that covers `object`; 0 where none does.
+    /// Returns the purge epoch of `object`: the newest purge that covers it, in milliseconds since the Unix epoch; 0
+    /// where none does.
     pub fn epoch(&self, object: &ObjectId) -> u64 {
         let list = self.list.load();
         list.iter().filter(|purge| purge.scope.covers(object)).map(|purge| purge.at).max().unwrap_or(0)
     }
 
-    /// Purges `scope` at `now`; in force when it returns, even where it could not be written.
+    /// Purges `scope` at `now`. In force when it returns, also with an error, which says that the list could not be
+    /// written.
     pub fn add(&self, scope: PurgeScope, now: u64) -> io::Result<()> {
         let _changing = self.changing.lock();
         let mut list: Vec<PurgeRecord> = self.list.load().to_vec();
-        // Two in one millisecond, or after the clock was set back, still follow each other.
+        // Two purges in one millisecond, or after the clock was set back, still follow each other.
         let newest = list.iter().map(|purge| purge.at).max().unwrap_or(0);
         let at = now.max(newest.saturating_add(1));
+        // A purge of everything replaces all others, a repeated one its predecessor: the list grows only by new scopes.
         list.retain(|purge| scope != PurgeScope::All && purge.scope != scope);
         list.push(PurgeRecord { scope, at });
         if list.len() > MAX_PURGES {
             let older: Vec<PurgeRecord> = list.drain(..MAX_PURGES / 2).collect();
+            // The newest time of the older half covers all of it: nothing that was purged comes back.
             let at = older.iter().map(|purge| purge.at).max().unwrap_or(at);
             list.insert(0, PurgeRecord { scope: PurgeScope::All, at });
         }
+        // Before writing: a disk that fails must not keep a purge from taking effect.
         self.list.store(Arc::new(list.clone()));
         self.file.as_deref().map_or(Ok(()), |file| write(file, &list))
     }
 }
 
 impl PurgeScope {
+    /// Returns true if the purge covers `object`.
     fn covers(&self, object: &ObjectId) -> bool {
         let begins_with = |prefix: &str| object.key.starts_with(prefix);
         match self {
@@ -108,18 +115,20 @@ impl PurgeScope {
 fn read(file: &Path) -> io::Result<Vec<PurgeRecord>> {
     match std::fs::read(file) {
         Ok(text) => Ok(serde_json::from_slice(&text)?),
+        // No file yet is the normal case of a new cache.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(error) => Err(error),
     }
 }
 
-/// Whole or not at all, whenever the process or the machine dies.
+/// Writes the list as a whole or not at all, whenever the process or the machine dies.
 fn write(file: &Path, list: &[PurgeRecord]) -> io::Result<()> {
     let new = file.with_extension("new");
     let mut target = File::create(&new)?;
     target.write_all(&serde_json::to_vec(list)?)?;
     target.sync_all()?;
     rename(&new, file)?;
+    // The rename itself is durable only when the folder is written too (fsync(2)).
     file.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
 }
 

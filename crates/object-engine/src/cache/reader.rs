@@ -1,5 +1,5 @@
-//! What a response body reads: the slices of its span one after another, each from memory, or as it is filled. It goes at
-//! its own pace and never copies; while it reads on and on, the next slice is fetched ahead of it.
+//! Reader of a response body: the slices of its span one after another, each from memory or as it is filled. It reads
+//! at the client's pace and never copies. While it reads on, the next slice is fetched ahead.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -18,45 +18,45 @@ use crate::ObjectError;
 use crate::ObjectOrigin;
 use http_semantics::range::ByteRange;
 
-/// Before a slice that failed mid-stream is tried again: this, doubled each time up to the other.
+/// First pause before a slice that failed mid-stream is tried again; doubled each time up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
-/// Slices looked for when it is to be said beforehand where a response will come from.
+/// Most slices that are looked up to predict the cache status of a response.
 const MAX_SLICES_CHECKED: usize = 1024;
 
-/// A response body out of the cache.
+/// Reader of a response body from the cache.
 pub struct SliceReader {
     cache: Arc<SliceCache>,
     origin: Arc<ObjectOrigin>,
     meta: Arc<CachedMetadata>,
-    /// What the player is owed, by positions in the object.
+    /// Byte positions in the object that the client has not been sent yet.
     remaining: Range<u64>,
-    /// Where the bytes come from that are given out now.
+    /// Slice that the current bytes belong to.
     source: CurrentSlice,
     bytes: Bytes,
     window: Range<usize>,
-    /// The first window was filled before it was asked for.
+    /// True if the first window was filled before it was asked for.
     primed: bool,
-    /// The slice ahead; holding it keeps its fill alive.
+    /// Fill of the next slice; holding it keeps the fill alive.
     ahead: Option<FillHandle>,
-    /// Whether the slice that is being read was begun at its first byte.
+    /// True if the reader began the current slice at its first byte.
     sequential: bool,
     initial_status: CacheStatus,
     served: ServedBytes,
     attempt_stats: AttemptStats,
 }
 
-/// The slice that is being read.
+/// Slice that is being read.
 enum CurrentSlice {
-    /// None yet, or the last one is at its end.
+    /// No slice yet, or the last one is at its end.
     Nothing,
-    /// All of it is in `bytes`.
+    /// The whole slice is in `bytes`.
     Kept { number: u64, from: SliceSource },
-    /// It is being filled.
+    /// The slice is being filled.
     Filling(FillHandle),
 }
 
-/// Where a slice was when it was wanted.
+/// Source of a slice at the time when it was wanted.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum SliceSource {
     Memory,
@@ -70,7 +70,7 @@ impl FillHandle {
     }
 }
 
-/// Bytes given out by where they came from.
+/// Bytes sent to the client, by source.
 #[derive(Clone, Copy, Debug, Default)]
 struct ServedBytes {
     memory: u64,
@@ -79,7 +79,8 @@ struct ServedBytes {
 }
 
 impl SliceReader {
-    /// Of the bytes `span` (`None`: the object is empty); besides, how the object was known, and the fill that asking began.
+    /// Creates a reader of the bytes `span` (`None`: the object is empty). `begun_with` is how the metadata was found,
+    /// `begun` the fill that finding it began.
     pub(super) fn new(
         cache: &Arc<SliceCache>,
         origin: &Arc<ObjectOrigin>,
@@ -104,7 +105,8 @@ impl SliceReader {
         }
     }
 
-    /// Waits for the first bytes; the next [`SliceReader::fill`] has them at once.
+    /// Waits for the first bytes, so that a failure can still become a status. The next [`SliceReader::fill`] returns
+    /// them at once.
     pub(super) async fn prime(&mut self) -> Result<(), ObjectError> {
         if !self.remaining.is_empty() {
             self.next().await?;
@@ -113,7 +115,8 @@ impl SliceReader {
         Ok(())
     }
 
-    /// Makes the player's next bytes available, `room` at most; false at the end.
+    /// Makes the client's next bytes available, `room` at most. Returns false at the end. Tries a slice again that
+    /// fails for the store's reasons, for up to the route's idle time.
     pub async fn fill(&mut self, room: usize) -> Result<bool, ObjectError> {
         let more = self.next_window().await?;
         self.window.end = self.window.end.min(self.window.start.saturating_add(room));
@@ -134,8 +137,8 @@ impl SliceReader {
         let mut others = self.origin.cluster.members().len().saturating_sub(1);
         loop {
             match self.next().await {
-                // The header is out: a store that comes back in time costs the player a pause, not the stream. One that
-                // talks nonsense may have a neighbour that does not.
+                // The header is out: a store that comes back in time costs the client a pause, not the stream. One that
+                // sends nonsense may have a neighbour that does not.
                 Err(failure) if is_transient(failure) && (others > 0 || Instant::now() + pause < deadline) => {
                     others = others.saturating_sub(1);
                     tokio::time::sleep(pause).await;
@@ -146,17 +149,17 @@ impl SliceReader {
         }
     }
 
-    /// What the last [`SliceReader::fill`] made available.
+    /// Returns the bytes that the last [`SliceReader::fill`] made available.
     pub fn available(&self) -> &[u8] {
         &self.bytes[self.window.clone()]
     }
 
-    /// The same, to be kept without a copy.
+    /// Returns the available bytes as an owned value, without a copy.
     pub fn to_bytes(&self) -> Bytes {
         self.bytes.slice(self.window.clone())
     }
 
-    /// What it took.
+    /// Returns the effort so far, with the cache status.
     pub fn attempt_stats(&self) -> AttemptStats {
         let tally = if let CurrentSlice::Filling(filling) = &self.source {
             self.attempt_stats.clone().merged_with(filling.attempt_stats())
@@ -166,7 +169,7 @@ impl SliceReader {
         AttemptStats { cache: Some(self.cache_status()), ..tally }
     }
 
-    /// Bytes that it keeps in memory, whoever else does.
+    /// Returns the number of bytes that it keeps in memory, whoever else does.
     #[cfg(test)]
     pub(super) fn held_bytes(&self) -> usize {
         let of = |fill: &FillHandle| fill.progress.borrow().held_bytes();
@@ -174,14 +177,15 @@ impl SliceReader {
         self.bytes.len() + source + self.ahead.as_ref().map_or(0, of)
     }
 
-    /// How the cache took part so far.
+    /// Returns the cache status of the bytes sent so far.
     pub fn cache_status(&self) -> CacheStatus {
         let ServedBytes { memory, disk, store } = self.served;
-        // What has been given out last counts too.
+        // The window that was made available last counts too.
         let now = self.slice_source().filter(|_| !self.window.is_empty());
         let store = store > 0 || now == Some(SliceSource::Store);
         let kept = memory + disk > 0 || matches!(now, Some(SliceSource::Memory | SliceSource::Disk));
         match self.initial_status {
+            // Stale wins: it is said of the metadata, wherever single slices came from.
             CacheStatus::Stale => CacheStatus::Stale,
             _ if store && kept => CacheStatus::Partial,
             _ if store => CacheStatus::Miss,
@@ -189,12 +193,12 @@ impl SliceReader {
         }
     }
 
-    /// True where the bytes that are there come from the store, which has said that they are of this version.
+    /// Returns true if the current bytes come from the store, which has confirmed their version.
     pub(super) fn is_from_store(&self) -> bool {
         self.slice_source() == Some(SliceSource::Store)
     }
 
-    /// How the cache will have taken part, as far as can be told.
+    /// Returns the cache status that the whole response will have, as far as it can be known before the end.
     pub fn expected_cache_status(&self) -> CacheStatus {
         let state = self.cache_status();
         let size = u64::from(self.cache.slice_size);
@@ -206,7 +210,7 @@ impl SliceReader {
         }
     }
 
-    /// The bytes of the last window have been taken.
+    /// Records that the bytes of the last window have been taken.
     fn advance(&mut self) {
         let taken = self.window.len() as u64;
         self.remaining.start += taken;
@@ -219,7 +223,7 @@ impl SliceReader {
         }
     }
 
-    /// Where the slice that is being read comes from.
+    /// Returns the source of the slice that is being read.
     fn slice_source(&self) -> Option<SliceSource> {
         match &self.source {
             CurrentSlice::Nothing => None,
@@ -228,9 +232,10 @@ impl SliceReader {
         }
     }
 
-    /// Finds the bytes at the reader's place.
+    /// Makes the bytes at the reader's position available. Fails as the fill of their slice does.
     async fn next(&mut self) -> Result<(), ObjectError> {
         let size = u64::from(self.cache.slice_size);
+        // The remainder is less than a slice's size, which is a `u32`.
         let (number, offset) = (self.remaining.start / size, (self.remaining.start % size) as usize);
         if self.number() != Some(number) {
             self.open(number, offset == 0)?;
@@ -257,6 +262,7 @@ impl SliceReader {
                     return Err(failure);
                 }
                 FillRead::Pending => {
+                    // The fill ended without a result, as at shutdown.
                     if filling.progress.changed().await.is_err() {
                         self.leave_slice();
                         return Err(ObjectError::BrokenBody);
@@ -266,7 +272,7 @@ impl SliceReader {
         }
     }
 
-    /// Gives out the bytes from `start` on, as far as they are owed.
+    /// Makes the bytes from `start` on available, as far as the client wants them.
     fn set_window(&mut self, start: usize) {
         let left = usize::try_from(self.remaining.end - self.remaining.start).unwrap_or(usize::MAX);
         let end = self.bytes.len().min(start.saturating_add(left));
@@ -282,7 +288,7 @@ impl SliceReader {
 
     /// Goes to the slice `number`, at its beginning or inside it.
     fn open(&mut self, number: u64, at_start: bool) -> Result<(), ObjectError> {
-        // The last one was read to its end, or there was none.
+        // The last slice was read to its end, or there was none.
         let read_whole = self.sequential && self.number().is_some();
         self.leave_slice();
         self.sequential = at_start;
@@ -292,19 +298,21 @@ impl SliceReader {
             Some(bytes) => self.use_kept_slice(number, bytes, ahead.as_ref()),
             None => match fill::join_or_start(&self.cache, job) {
                 Ok(filling) => {
+                    // Joining a fill that this reader began ahead is still its own effort.
                     let own = filling.is_leader || ahead.is_some_and(|ahead| ahead.is_leader);
                     CurrentSlice::Filling(FillHandle { is_leader: own, ..filling })
                 }
                 Err(bytes) => self.use_kept_slice(number, bytes, ahead.as_ref()),
             },
         };
+        // Only a client that has read a whole slice is likely to want the next one: others seek.
         if read_whole {
             self.fetch_ahead(number + 1);
         }
         Ok(())
     }
 
-    /// A slice that is in memory, be it because we had it fetched ahead.
+    /// Uses a slice that is in memory, possibly because this reader fetched it ahead.
     fn use_kept_slice(&mut self, number: u64, bytes: Bytes, ahead: Option<&FillHandle>) -> CurrentSlice {
         self.bytes = bytes;
         self.attempt_stats = std::mem::take(&mut self.attempt_stats)
@@ -312,7 +320,7 @@ impl SliceReader {
         CurrentSlice::Kept { number, from: ahead.map_or(SliceSource::Memory, FillHandle::source) }
     }
 
-    /// Leaves the slice; what it took is ours where we began to fill it.
+    /// Leaves the current slice. Its effort counts for this reader if it began the fill.
     fn leave_slice(&mut self) {
         if let CurrentSlice::Filling(filling) = &self.source {
             self.attempt_stats = std::mem::take(&mut self.attempt_stats).merged_with(filling.attempt_stats());
@@ -322,12 +330,13 @@ impl SliceReader {
         self.window = 0..0;
     }
 
-    /// Has the slice after this one fetched, where it is wanted and not there.
+    /// Begins the fill of slice `number`, if the client wants it and it is not in memory.
     fn fetch_ahead(&mut self, number: u64) {
         if number.saturating_mul(u64::from(self.cache.slice_size)) >= self.remaining.end {
             return;
         }
         let Ok(job) = self.fill_job(number) else { return };
+        // All permits taken: a fetch ahead would wait behind the fills that clients need now.
         if self.cache.slice_store.is_in_memory(&job.key) || self.meta.version.fill_permits.available_permits() == 0 {
             return;
         }
@@ -345,18 +354,20 @@ impl SliceReader {
 
     fn fill_job(&self, number: u64) -> Result<FillJob, ObjectError> {
         let key = self.key(number);
-        // Spans are within the object; one that were not would be a slice that is not there.
+        // Ranges are within the object; a slice outside it would mean that the object has changed.
         let span = key.byte_range().ok_or(ObjectError::Changed)?;
         Ok(FillJob { key, span, origin: Arc::clone(&self.origin), started_download: None })
     }
 }
 
+/// Returns true if another attempt may succeed without a change of the object or the configuration.
 fn is_transient(failure: ObjectError) -> bool {
     is_store_failure(failure) || matches!(failure, ObjectError::InvalidResponse(_))
 }
 
 impl Drop for SliceReader {
     fn drop(&mut self) {
+        // Primed bytes were never asked for, so they were not sent.
         if !self.primed {
             self.advance();
         }

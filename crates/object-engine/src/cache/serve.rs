@@ -1,5 +1,5 @@
-//! From a plan to an answer through the cache: what is known of the object, for how long it is believed, and a reader of
-//! the slices. Conditions and ranges are decided on what is known, so that a hit never asks the store.
+//! From a plan to a response through the cache: the metadata of the object, its freshness, and a reader of the slices.
+//! Preconditions and ranges are decided on the metadata, so that a hit never asks the store.
 
 use std::sync::Arc;
 
@@ -20,10 +20,12 @@ use crate::plan::{RequestPlan, ResponseDecision, serve_from_store};
 use http_semantics::range::{ByteRange, RangeSpec};
 use s3::is_valid_key;
 
-/// Versions of an object that may follow each other while one request is answered before we give up.
+/// Most versions of an object that may follow each other while one request is answered.
 const MAX_CHANGES: u32 = 3;
 
-/// Answers `plan` for the object `key`.
+/// Answers `plan` for the object `key` from the cache, or past it where the object cannot be cached. Adds the effort to
+/// `tally`, also on failure. Fails with `Changed` where the object changes again and again, or as the requests to the
+/// store do.
 pub async fn serve_from_cache(
     cached: &RouteCache,
     origin: &Arc<ObjectOrigin>,
@@ -41,7 +43,7 @@ pub async fn serve_from_cache(
             return serve_from_store(origin, plan, key, tally).await;
         };
         match respond(cached, origin, plan, known, tally).await {
-            // No byte has gone out: on to the version that is there now.
+            // No byte has been sent yet: go on with the version that is there now.
             Err(ObjectError::Changed) => {}
             outcome => return outcome,
         }
@@ -49,15 +51,15 @@ pub async fn serve_from_cache(
     Err(ObjectError::Changed)
 }
 
-/// What is known of an object, and how.
+/// Metadata of an object, with the way in which it was found.
 struct KnownObject {
     meta: Arc<CachedMetadata>,
     state: CacheStatus,
-    /// The fill that asking began.
+    /// Fill that the request for the metadata began.
     begun: Option<FillHandle>,
 }
 
-/// What is known of the object now; `None` where it cannot be kept.
+/// Finds the metadata of the object, in the cache or at the store; `None` where the object cannot be cached.
 async fn look_up(
     cached: &RouteCache,
     origin: &Arc<ObjectOrigin>,
@@ -68,6 +70,7 @@ async fn look_up(
     let RouteCache { cache, policy } = cached;
     let topic = cache.metadata_key(origin, key);
     let now = cache.now();
+    // An older epoch means that the object was purged since.
     let since = |meta: &Arc<CachedMetadata>| meta.version.epoch >= topic.epoch;
     let mut found = cache.slice_store.metadata_in_memory(&topic.object).filter(since);
     if found.is_none() {
@@ -92,6 +95,7 @@ async fn look_up(
         Freshness::Never => Ok(None),
         Freshness::Fresh => Ok(Some(KnownObject { meta, state: CacheStatus::Hit, begun: None })),
         Freshness::Stale { meanwhile: true, .. } => {
+            // In trouble, the store is asked once a second only.
             if cache.is_in_trouble(&origin.store) != Some(false) {
                 metadata_fetch::refresh_in_background(cache, origin, policy, topic);
             }
@@ -101,7 +105,8 @@ async fn look_up(
     }
 }
 
-/// Asks whether it is still the same; where the store cannot say and that is allowed, what is known serves on.
+/// Asks the store whether the version is still the same. Where the store fails and `on_error` allows it, the stale
+/// metadata is used.
 async fn revalidate(
     cache: &Arc<SliceCache>,
     origin: &Arc<ObjectOrigin>,
@@ -110,7 +115,7 @@ async fn revalidate(
     (meta, on_error): (Arc<CachedMetadata>, bool),
     tally: &mut AttemptStats,
 ) -> Result<Option<KnownObject>, ObjectError> {
-    // While a store is known to be in trouble nobody waits for it: it is asked beside the requests, once a second.
+    // While a store is known to be in trouble no client waits for it: it is asked in the background, once a second.
     if on_error && let Some(due) = cache.is_in_trouble(&origin.store) {
         if due {
             metadata_fetch::refresh_in_background(cache, origin, policy, topic);
@@ -136,8 +141,8 @@ fn known_object(learnt: MetadataOutcome, state: CacheStatus) -> Option<KnownObje
     }
 }
 
-/// Where nothing is known: the slice that is wanted first tells it all at once; unless no byte may be wanted, or only the
-/// size tells which.
+/// Chooses the request for an object of which nothing is known: the slice that is wanted first tells everything at
+/// once. HEAD where no byte may be wanted, or where only the size tells which.
 fn metadata_request(plan: &RequestPlan, slice_size: u32) -> MetadataRequest {
     let first = match plan.range {
         None => 0,
@@ -150,6 +155,8 @@ fn metadata_request(plan: &RequestPlan, slice_size: u32) -> MetadataRequest {
     MetadataRequest::Slice(first / u64::from(slice_size))
 }
 
+/// Builds the response from known metadata. Fails with the outcome of the preconditions, or where the first bytes
+/// cannot be read.
 async fn respond(
     cached: &RouteCache,
     origin: &Arc<ObjectOrigin>,
@@ -165,13 +172,13 @@ async fn respond(
         ResponseDecision::Whole => meta.version.size.checked_sub(1).map(|last| ByteRange { first: 0, last }),
         ResponseDecision::Part(span) => Some(span),
     };
-    // RFC 9111 §5.1: the age is of what the store neither sent nor confirmed for this request.
+    // RFC 9111 §5.1: `Age` is for responses that the store neither sent nor confirmed for this request.
     let mut is_confirmed = !matches!(state, CacheStatus::Hit | CacheStatus::Stale);
     let body = if plan.head || decision == ResponseDecision::NotModified {
         None
     } else {
         let mut reader = SliceReader::new(&cached.cache, origin, &meta, span, (state, begun));
-        // The first bytes before the header: until then everything can still be said, or begun anew.
+        // The first bytes come before the header: until then every failure can become a status, or be tried again.
         let primed = reader.prime().await;
         tally.cache = Some(reader.cache_status());
         if let Err(failure) = primed {

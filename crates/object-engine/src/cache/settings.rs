@@ -1,52 +1,54 @@
-//! What the cache is told (`SliceCache`, `Policies.OutputCache.<name>`).
+//! Settings of the cache (`Cache`, `Policies.OutputCache.<name>`).
 
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// The cache that all routes with a policy share.
+/// Settings of the cache that all routes with a policy share.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Bytes of one slice: what is fetched and kept at once.
+    /// Size of a slice in bytes: the unit that is fetched and kept.
     pub slice_size: u32,
     /// Bytes of slices kept in memory.
     pub memory: u64,
-    /// Where slices are kept besides, to survive a restart.
+    /// Disk cache, which survives a restart; `None`: memory only.
     pub disk: Option<DiskCacheSettings>,
 }
 
-/// A folder of the cache's own.
+/// Settings of the disk cache.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DiskCacheSettings {
-    /// The folder; it is made where it is not there.
+    /// Folder, for this process alone; created where it does not exist.
     pub path: PathBuf,
-    /// Bytes it takes, at most.
+    /// Most bytes that it takes.
     pub size: u64,
 }
 
 impl Default for Settings {
-    /// A slice is some seconds of music and a store's answer of a few milliseconds; the memory is that of a small machine.
+    /// Returns defaults for a small machine: a slice is some seconds of music, which a store sends in a few
+    /// milliseconds.
     fn default() -> Self {
         Self { slice_size: 256 << 10, memory: 256 << 20, disk: None }
     }
 }
 
-/// How long what was fetched is believed.
+/// Freshness policy: the times for which cached objects are served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CachePolicy {
-    /// How long an object is taken for unchanged without asking the store.
+    /// Time for which an object is served without asking the store.
     pub ttl: Duration,
-    /// Whether the object's own `SliceCache-CacheControl` decides where it says something.
+    /// True if the object's own `Cache-Control` wins over `ttl` where it says something.
     pub honour_cache_control: bool,
-    /// How long after that it is still served while the store is asked beside the request.
+    /// Time after that for which it is still served while the store is asked in the background.
     pub stale_while_revalidate: Duration,
-    /// How long after that it is served when the store fails.
+    /// Time after that for which it is served if the store fails.
     pub stale_if_error: Duration,
-    /// How long the store's "no such object" is believed.
+    /// Time for which "no such object" is remembered.
     pub negative_ttl: Duration,
 }
 
 impl Default for CachePolicy {
-    /// An overwritten object is seen within seconds; a store that is down for a day silences nothing that is cached.
+    /// Returns times with which an overwritten object is seen within seconds, and a store that is down for a day
+    /// silences nothing cached.
     fn default() -> Self {
         Self {
             ttl: Duration::from_secs(10),

@@ -1,5 +1,5 @@
-//! One piece of work for all who want its result: the first to ask leads it, the others join and follow its state. When
-//! the last of them has left, the work is told so and ends.
+//! Single flight: one piece of work for all who want its result at the same time. The first to ask leads it, the others
+//! join and follow its state. When the last follower has left, the work is cancelled.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -8,20 +8,20 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-/// Work under way, by what it is about.
+/// Table of work under way, by its key.
 pub struct SingleFlight<K, S> {
     table: Mutex<HashMap<K, Arc<watch::Sender<S>>>>,
 }
 
-/// A part in a piece of work.
+/// Role of a caller in a piece of work.
 pub enum FlightRole<K: Eq + Hash + Clone, S> {
-    /// Somebody is at it.
+    /// The work is under way: follow its state.
     Joined(watch::Receiver<S>),
-    /// Nobody was: whoever got this does it.
+    /// The caller must do the work, and update its state; the receiver makes it a follower too.
     Leading(FlightLeader<K, S>, watch::Receiver<S>),
 }
 
-/// The leader's side. Dropping it ends the flight: whoever comes then begins another.
+/// Leader's side of the work. Dropping it ends the flight: a later caller begins another.
 pub struct FlightLeader<K: Eq + Hash + Clone, S> {
     flights: Arc<SingleFlight<K, S>>,
     key: K,
@@ -29,18 +29,18 @@ pub struct FlightLeader<K: Eq + Hash + Clone, S> {
 }
 
 impl<K: Eq + Hash + Clone, S: Default> SingleFlight<K, S> {
-    /// Nothing under way.
+    /// Creates a table without work.
     pub fn new() -> Arc<Self> {
         Arc::new(Self { table: Mutex::new(HashMap::new()) })
     }
 
-    /// Whether nothing is under way.
+    /// Returns true if no work is under way.
     #[cfg(test)]
     pub fn is_idle(&self) -> bool {
         self.table.lock().is_empty()
     }
 
-    /// Joins the work about `key`, or leads it.
+    /// Joins the work for `key` if it is under way, else makes the caller its leader.
     pub fn join_or_lead(self: &Arc<Self>, key: &K) -> FlightRole<K, S> {
         let mut table = self.table.lock();
         if let Some(sender) = table.get(key) {
@@ -48,13 +48,14 @@ impl<K: Eq + Hash + Clone, S: Default> SingleFlight<K, S> {
         }
         let (sender, receiver) = watch::channel(S::default());
         let sender = Arc::new(sender);
+        // The receiver is made before anybody else can see the entry: a flight never begins deserted.
         table.insert(key.clone(), Arc::clone(&sender));
         FlightRole::Leading(FlightLeader { flights: Arc::clone(self), key: key.clone(), sender }, receiver)
     }
 }
 
 impl<K: Eq + Hash + Clone, S> FlightLeader<K, S> {
-    /// Changes the state and tells those who follow it.
+    /// Changes the state and wakes the followers.
     pub fn update(&self, change: impl FnOnce(&mut S)) {
         self.sender.send_modify(change);
     }
@@ -64,15 +65,15 @@ impl<K: Eq + Hash + Clone, S> FlightLeader<K, S> {
         read(&self.sender.borrow())
     }
 
-    /// Resolves when nobody follows; somebody may still join.
+    /// Waits until there is no follower. One may still join afterwards.
     pub async fn deserted(&self) {
         self.sender.closed().await;
     }
 
-    /// Ends the flight where nobody follows: from then on nobody can join.
+    /// Ends the flight if there is no follower, and returns true; from then on nobody can join it.
     pub fn end_if_deserted(&self) -> bool {
         let mut table = self.flights.table.lock();
-        // Joining takes the same lock: whoever joined before it was taken is counted here.
+        // Joining takes the same lock, so a follower that joined before is counted here.
         let deserted = self.sender.receiver_count() == 0;
         if deserted {
             self.remove_from(&mut table);
@@ -80,9 +81,10 @@ impl<K: Eq + Hash + Clone, S> FlightLeader<K, S> {
         deserted
     }
 
-    /// Resolves when nobody follows any more; from then on nobody can join.
+    /// Waits until there is no follower, and ends the flight: afterwards nobody can join it.
     pub async fn abandoned(&self) {
         loop {
+            // A follower may have joined in between: then wait again.
             self.deserted().await;
             if self.end_if_deserted() {
                 return;
@@ -91,6 +93,7 @@ impl<K: Eq + Hash + Clone, S> FlightLeader<K, S> {
     }
 
     fn remove_from(&self, table: &mut HashMap<K, Arc<watch::Sender<S>>>) {
+        // After the end of this flight another one may have begun under the same key.
         if table.get(&self.key).is_some_and(|sender| Arc::ptr_eq(sender, &self.sender)) {
             table.remove(&self.key);
         }

@@ -1,5 +1,5 @@
-//! Where slices and what is known of objects are kept: in memory within a number of bytes, and on disk where there is
-//! one. What the disk gives is checked; what it cannot give is a miss and a count, never a failure.
+//! Store of slices and metadata records: in memory within a number of bytes, and on disk where there is one. Data from
+//! the disk is checked; a failure of the disk is a miss and a count, never an error.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,26 +16,28 @@ use super::disk::{self, CacheDirectory, DiskEngine};
 use super::settings::Settings;
 use super::stats::CacheStats;
 
-/// What a slice in memory costs besides its bytes, nearly.
+/// Bytes that a slice costs in memory besides its data, about.
 const SLICE_OVERHEAD: usize = 256;
-/// Bytes of records of objects in memory: one part of so many of the slices', at least the other.
+/// Bytes of metadata records in memory: one part of this many of the slices', at least [`MIN_RECORDS_BYTES`].
 const RECORDS_SHARE: usize = 32;
 const MIN_RECORDS_BYTES: usize = 4 << 20;
-/// Bytes of verdicts in memory, and what one costs besides its key, nearly.
+/// Bytes of negative entries in memory, and the bytes that one costs besides its key, about.
 const NEGATIVE_ENTRY_BYTES: usize = 16 << 20;
 const NEGATIVE_ENTRY_OVERHEAD: usize = 256;
 
-/// The kept things.
+/// Slices, metadata records and negative entries of the cache.
 pub struct SliceStore {
     slices: HybridCache<SliceKey, Bytes>,
     metadata_records: HybridCache<ObjectId, MetadataRecord>,
     negative_entries: Cache<ObjectId, NegativeEntry>,
     stats: Arc<CacheStats>,
+    // Dropped with the store: until then its lock keeps other processes away.
     _folder: Option<CacheDirectory>,
 }
 
 impl SliceStore {
-    /// Opens it. A folder that cannot be used is said in the log and done without: a proxy with a broken disk still serves.
+    /// Opens the store. A folder that cannot be used is logged and counted, and the store works in memory only: a proxy
+    /// with a broken disk still serves. Fails only where not even that can be built.
     pub async fn open(
         settings: &Settings,
         folder: Option<CacheDirectory>,
@@ -60,16 +62,18 @@ impl SliceStore {
     ) -> foyer::Result<Self> {
         let memory = usize::try_from(settings.memory).unwrap_or(usize::MAX);
         let slice = settings.slice_size as usize;
-        // A shard evicts by itself: each must hold many slices.
+        // Each shard evicts on its own, so each must hold many slices.
         let shards = (memory / (64 * slice)).clamp(1, 16);
         let listener = Arc::new(EvictionCounter(Arc::clone(stats)));
         let slices = HybridCacheBuilder::new()
             .with_name("slices")
+            // Written when it is inserted: a crash loses little, and nothing is left to be written on close.
             .with_policy(HybridCachePolicy::WriteOnInsertion)
             .with_flush_on_close(false)
             .with_event_listener(listener)
             .memory(memory)
             .with_shards(shards)
+            // S3-FIFO: objects that are read once do not push out those that are read often.
             .with_eviction_config(S3FifoConfig::default())
             .with_weighter(|_: &SliceKey, bytes: &Bytes| bytes.len() + SLICE_OVERHEAD)
             .storage()
@@ -110,44 +114,45 @@ impl SliceStore {
         })
     }
 
-    /// The slice, where it is in memory.
+    /// Returns the slice if it is in memory.
     pub fn slice(&self, key: &SliceKey) -> Option<Bytes> {
         self.slices.memory().get(key).map(|entry| entry.value().clone())
     }
 
-    /// Whether the slice is in memory.
+    /// Returns true if the slice is in memory.
     pub fn is_in_memory(&self, key: &SliceKey) -> bool {
         self.slices.memory().contains(key)
     }
 
-    /// Whether the slice is in memory or, most likely, on disk.
+    /// Returns true if the slice is in memory or, most likely, on disk. Reads nothing.
     pub fn may_contain(&self, key: &SliceKey) -> bool {
         self.slices.contains(key)
     }
 
-    /// The slice, from the disk; it must have `length` bytes.
+    /// Reads the slice from the disk; `None` where it is not there or does not have `length` bytes.
     pub async fn slice_on_disk(&self, key: &SliceKey, length: u64) -> Option<Bytes> {
         let entry = from_disk(&self.slices, key, &self.stats).await?;
         let bytes = entry.value();
         if bytes.len() as u64 == length {
             return Some(bytes.clone());
         }
+        // A slice of another length can never be used: dropped, so that it is counted once.
         self.stats.disk_errors.increment();
         self.slices.remove(key);
         None
     }
 
-    /// Keeps a whole slice.
+    /// Keeps a whole slice, in memory and on disk.
     pub fn keep_slice(&self, key: SliceKey, bytes: Bytes) {
         self.slices.insert(key, bytes);
     }
 
-    /// What is known of the object, where it is in memory.
+    /// Returns the metadata of the object if it is in memory.
     pub fn metadata_in_memory(&self, object: &ObjectId) -> Option<Arc<CachedMetadata>> {
         self.metadata_records.memory().get(object).map(|entry| Arc::clone(&entry.value().0))
     }
 
-    /// What is known of the object.
+    /// Returns the metadata of the object, from memory or disk; `None` where there is none or it cannot be read.
     pub async fn metadata(&self, object: &ObjectId) -> Option<Arc<CachedMetadata>> {
         if let Some(meta) = self.metadata_in_memory(object) {
             return Some(meta);
@@ -156,48 +161,49 @@ impl SliceStore {
         Some(Arc::clone(&entry.value().0))
     }
 
-    /// Keeps what is known of an object.
+    /// Keeps the metadata of an object, and drops the negative entry about it.
     pub fn keep_metadata(&self, meta: Arc<CachedMetadata>) {
         let object = meta.version.object.clone();
         self.negative_entries.remove(&object);
         self.metadata_records.insert(object, MetadataRecord(meta));
     }
 
-    /// Drops what is known of the object.
+    /// Drops the metadata of the object.
     pub fn forget_metadata(&self, object: &ObjectId) {
         self.metadata_records.remove(object);
     }
 
-    /// Drops what is known of the object where that is still this version.
+    /// Drops the metadata of the object unless memory has another version.
     pub fn forget_version(&self, version: &ObjectVersion) {
         let known = self.metadata_records.memory().get(&version.object);
+        // Nothing in memory: the disk may have this version.
         if known.is_none_or(|entry| *entry.value().0.version == *version) {
             self.forget_metadata(&version.object);
         }
     }
 
-    /// The verdict on the object.
+    /// Returns the negative entry about the object.
     pub fn negative_entry(&self, object: &ObjectId) -> Option<NegativeEntry> {
         self.negative_entries.get(object).map(|entry| *entry.value())
     }
 
-    /// Keeps a verdict.
+    /// Keeps a negative entry about the object.
     pub fn keep_negative_entry(&self, object: ObjectId, verdict: NegativeEntry) {
         self.negative_entries.insert(object, verdict);
     }
 
-    /// Drops all slices from memory: nobody will find them again.
+    /// Drops all slices and negative entries from memory, after a purge of everything: nobody will find them again.
     pub fn clear_memory(&self) {
         self.slices.memory().clear();
         self.negative_entries.clear();
     }
 
-    /// Bytes of slices in memory.
+    /// Returns the number of bytes of slices in memory.
     pub fn usage(&self) -> usize {
         self.slices.memory().usage()
     }
 
-    /// Lets the disk finish what it was given.
+    /// Waits until the disk has written what it was given. A failure is counted.
     pub async fn close(&self) {
         let closed = futures::future::join(self.slices.close(), self.metadata_records.close()).await;
         if closed.0.and(closed.1).is_err() {
@@ -206,13 +212,14 @@ impl SliceStore {
     }
 }
 
-/// A hit in memory, or what the disk has. A failed read, or one that gave what was never written, is counted; the entry is
-/// dropped, so that it fails once.
+/// Reads an entry of a cache that has a disk, from memory or disk. A read that fails or gives wrong data is counted,
+/// and the entry is dropped, so that it fails only once.
 async fn from_disk<K: StorageKey + Clone, V: StorageValue + Clone>(
     cache: &HybridCache<K, V>,
     key: &K,
     stats: &CacheStats,
 ) -> Option<foyer::HybridCacheEntry<K, V>> {
+    // Asked first: a miss of the index costs no read, and `None` after it is an error of the disk.
     if !cache.is_hybrid() || !cache.contains(key) {
         return None;
     }
@@ -226,6 +233,7 @@ async fn from_disk<K: StorageKey + Clone, V: StorageValue + Clone>(
     }
 }
 
+/// Allocates the files of the cache's device under `path`.
 fn with_preallocated_disk<K: StorageKey, V: StorageValue>(
     cache: HybridCache<K, V>,
     path: &Path,
@@ -234,7 +242,7 @@ fn with_preallocated_disk<K: StorageKey, V: StorageValue>(
     Ok(cache)
 }
 
-/// Counts the slices that leave memory for others.
+/// Counts the slices that memory gives up for others.
 struct EvictionCounter(Arc<CacheStats>);
 
 impl EventListener for EvictionCounter {

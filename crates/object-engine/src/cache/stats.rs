@@ -1,28 +1,28 @@
-//! What the cache counts, and how a response came about.
+//! Counters of the cache, and the cache status of a response.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// How the cache took part in a response.
+/// Part that the cache took in a response (`docs/cache.md`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CacheStatus {
-    /// All from the cache, without a question to the store.
+    /// All from the cache, without a request to the store.
     Hit,
-    /// From the store.
+    /// All from the store.
     Miss,
     /// Some slices from the cache, some from the store.
     Partial,
-    /// From the cache after its time was over: the store is asked meanwhile, or cannot be asked.
+    /// From the cache after its TTL: the store is asked meanwhile, or cannot answer.
     Stale,
-    /// All from the cache, after the store said that the object is the same.
+    /// From the cache, after the store confirmed the version.
     Revalidated,
-    /// The store's "no such object", remembered.
+    /// "No such object", remembered.
     Negative,
-    /// Past the cache: the object cannot be kept.
+    /// Past the cache: the object cannot be cached.
     Bypass,
 }
 
 impl CacheStatus {
-    /// Its name in logs, metrics and the operator's header.
+    /// Returns the name in logs, metrics and the debug header.
     pub fn name(self) -> &'static str {
         match self {
             Self::Hit => "hit",
@@ -36,52 +36,53 @@ impl CacheStatus {
     }
 }
 
-/// A number that grows.
+/// A counter that only grows.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
 
 impl Counter {
-    /// One more.
+    /// Adds one.
     pub fn increment(&self) {
         self.add(1);
     }
 
-    /// So many more.
+    /// Adds `count`.
     pub fn add(&self, count: u64) {
+        // Metrics need no order with other memory.
         self.0.fetch_add(count, Ordering::Relaxed);
     }
 
-    /// The number now.
+    /// Returns the current value.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// Numbers since the start, for metrics.
+/// Counters since the start, for metrics.
 #[derive(Debug, Default)]
 pub struct CacheStats {
-    /// Bytes sent to players out of memory.
+    /// Bytes sent to clients from memory.
     pub memory_bytes: Counter,
-    /// Bytes sent to players that were read from the disk for them.
+    /// Bytes sent to clients that were read from the disk for them.
     pub disk_bytes: Counter,
-    /// Bytes sent to players as they came from the store.
+    /// Bytes sent to clients as they came from the store.
     pub store_bytes: Counter,
-    /// Slices asked of the store.
+    /// Fills that asked the store.
     pub fills: Counter,
-    /// Slices that came whole.
+    /// Fills that brought the whole slice from the store.
     pub filled: Counter,
-    /// Slices that could not be had.
+    /// Fills that failed.
     pub failed: Counter,
-    /// Slices given up because nobody wanted them any more.
+    /// Fills that were cancelled because no client wanted them any more.
     pub cancelled: Counter,
-    /// Slices fetched ahead of their reader.
+    /// Fills that were begun ahead of their reader.
     pub read_aheads: Counter,
-    /// Questions to the store about an object.
+    /// Requests to the store for an object's metadata.
     pub metadata_requests: Counter,
-    /// Slices dropped from memory for others.
+    /// Slices that memory gave up for others.
     pub evictions: Counter,
-    /// Reads from the disk that failed or gave what was not written, and a disk that could not be opened.
+    /// Reads from the disk that failed or gave wrong data, and disks that could not be opened.
     pub disk_errors: Counter,
-    /// Purges.
+    /// Number of purges.
     pub purges: Counter,
 }

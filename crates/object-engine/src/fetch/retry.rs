@@ -1,5 +1,5 @@
-//! What has been tried for one question, and whether it is tried again: limits for each kind of failure, the cluster's
-//! retry budget, and back-off.
+//! Retry state of one request to the store, and the decision about each next attempt: limits for each kind of failure,
+//! the cluster's retry budget, and back-off.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,25 +17,26 @@ use upstream::cluster::ClusterMember;
 use upstream::connection::ExchangeError;
 use upstream::destination::ConnectError;
 
-/// Tries with a new signature or a new connection, the first one included.
+// The table in docs/object-semantics.md gives these limits, one for each kind of failure.
+/// Most attempts with a new signature or a new connection, the first one included.
 const MAX_ATTEMPTS: u32 = 3;
-/// Further tries after the store asked for fewer requests.
+/// Further attempts after the store asked for fewer requests.
 const MAX_THROTTLED: u32 = 2;
-/// Times this × attempt is waited after a failed connect.
+/// Wait after a failed connect or a throttled request, multiplied by the number of such failures.
 const BACK_OFF: Duration = Duration::from_millis(100);
-/// Longest wait between two tries for the rest of a body.
+/// Longest wait between two attempts for the rest of a body, without jitter.
 const MAX_BACK_OFF: Duration = Duration::from_secs(1);
 
-/// Why there was no answer.
+/// Failure of one attempt before a response.
 pub enum AttemptError {
-    /// No connection.
+    /// No connection could be made.
     Connect(ConnectError),
-    /// None on the connection.
+    /// No response came on the connection.
     Exchange(ExchangeError),
 }
 
 impl AttemptError {
-    /// The error itself.
+    /// Returns the error itself, for the log.
     pub fn error(&self) -> &(dyn std::error::Error + 'static) {
         match self {
             Self::Connect(error) => error,
@@ -43,49 +44,51 @@ impl AttemptError {
         }
     }
 
-    /// What it says of the destination; nothing where a kept connection had been closed for idleness.
+    /// Returns the kind of failure for the circuit breaker; `None` where the server had only closed an idle connection.
     pub fn failure_kind(&self) -> Option<FailureKind> {
         match self {
             Self::Connect(ConnectError::Resolve(_) | ConnectError::Refused(_) | ConnectError::Timeout) => {
                 Some(FailureKind::Unreachable)
             }
             Self::Exchange(ExchangeError::Closed { reused: true, .. }) => None,
+            // A handshake that fails shows that the server can be reached.
             Self::Connect(ConnectError::Tls(_)) | Self::Exchange(_) => Some(FailureKind::Broken),
         }
     }
 }
 
-/// What did not work, and what may be done about it.
+/// A failed attempt, and the decision about the next one.
 pub struct FailedAttempt {
-    /// The answer, where nothing may be done.
+    /// Failure to return if there is no further attempt.
     pub failure: ObjectError,
-    /// What may be done.
+    /// Decision about the next attempt.
     pub next: RetryDecision,
 }
 
 impl From<ObjectError> for FailedAttempt {
-    /// For good.
+    /// Makes a failure that is final.
     fn from(failure: ObjectError) -> Self {
         Self { failure, next: RetryDecision::GiveUp }
     }
 }
 
-/// What may be done after a try that failed.
+/// Decision after a failed attempt.
 pub enum RetryDecision {
-    /// Nothing.
+    /// No further attempt.
     GiveUp,
-    /// A step of the exchange with a store that is well: a new signature, a new connection for one closed for idleness.
+    /// Next attempt at once, outside the retry budget: a new signature, or a new connection for an idle one that was
+    /// closed. The store itself is well.
     AtOnce,
-    /// A retry.
+    /// Retry after this wait, within the retry budget.
     After(Duration),
 }
 
-/// What has been tried for one question.
+/// Attempts so far for one request to the store.
 #[derive(Default)]
 pub struct RetryState {
-    /// Until when trying goes on; `None`: as often as the counts here and the retry budget allow.
+    /// Time until which attempts go on; `None`: as often as the counts here and the retry budget allow.
     until: Option<Instant>,
-    /// Destinations that failed last.
+    /// Ids of destinations that failed, which others are preferred to.
     pub tried: Vec<Arc<str>>,
     waits: u32,
     signatures: u32,
@@ -95,40 +98,43 @@ pub struct RetryState {
     timeouts: u32,
     closed: u32,
     credentials: u32,
-    /// Whether a denial has led to another signature.
+    /// True if a denial has led to another signature.
     is_renewed: bool,
-    /// Where this is the request that finds out whether that signature is denied too.
+    /// Lock of the renewed signature's outcome, held if this request is the one that finds it out.
     renewal_probe: Option<OwnedMutexGuard<RenewalOutcome>>,
-    /// Whether the next try takes a new connection.
+    /// True if the next attempt must use a new connection.
     pub fresh_connection: bool,
-    /// Whether a HEAD is asked as GET of one byte, whose refusal has a body that says why.
+    /// True if a HEAD is sent as a GET of one byte, whose refusal has a body that says the reason.
     pub head_by_get: bool,
 }
 
 impl RetryState {
-    /// Tries that go on until that time, after a failure of the destination `tried`.
+    /// Creates the state for attempts that go on until `until`, after a failure of the destination `tried`.
     pub fn until(until: Instant, tried: &Arc<str>) -> Self {
         Self { until: Some(until), tried: vec![Arc::clone(tried)], ..Self::default() }
     }
 
-    /// How long to wait before the next try; `None`: there is none.
+    /// Returns the wait before the next attempt and takes it from the retry budget; `None` where there is no further
+    /// attempt.
     pub fn next_delay(&mut self, origin: &ObjectOrigin, next: RetryDecision) -> Option<Duration> {
         let now = Instant::now();
         match (next, self.until) {
             (RetryDecision::GiveUp, _) => None,
             (RetryDecision::AtOnce, _) => Some(Duration::ZERO),
+            // Paid from the budget: a failing store must not get a multiple of the load.
             (RetryDecision::After(wait), None) => origin.cluster.retry_budget().try_withdraw(now).then_some(wait),
             (RetryDecision::After(wait), Some(until)) => {
                 self.waits += 1;
                 let wait = wait.max(BACK_OFF * self.waits).min(MAX_BACK_OFF) + jitter();
-                // However long the first ones took, each destination has its try.
+                // However long the first attempts took, each destination is asked once.
                 let begun = (self.waits as usize) < origin.cluster.members().len();
                 (begun || now + wait < until).then_some(wait)
             }
         }
     }
 
-    /// `member` failed: others first. When all have failed, they begin anew, and this one is the last.
+    /// Records that `member` failed, so that others are preferred. When all have failed, all may be used again, this
+    /// one last.
     pub fn failed_at(&mut self, origin: &ObjectOrigin, member: &ClusterMember) {
         let failed = member.destination.id();
         self.tried.push(Arc::clone(failed));
@@ -138,13 +144,14 @@ impl RetryState {
         }
     }
 
-    /// A retry, where fewer than `most` have been counted with this one.
+    /// Decides for a retry after `wait`, if this is failure number `most` of its kind or an earlier one; always for the
+    /// rest of a body.
     pub fn retry_up_to(&self, count: u32, most: u32, wait: Duration, failure: ObjectError) -> FailedAttempt {
         let allowed = self.until.is_some() || count <= most;
         FailedAttempt { failure, next: if allowed { RetryDecision::After(wait) } else { RetryDecision::GiveUp } }
     }
 
-    /// What it leads to that the answer made no sense.
+    /// Decides what follows a response of `member` that made no sense.
     pub fn after_invalid_response(
         &mut self,
         origin: &ObjectOrigin,
@@ -155,21 +162,23 @@ impl RetryState {
         self.retry_only_for_rest(failure)
     }
 
-    /// A failure that asking again does not mend, except for the rest of a body: another destination may be right.
+    /// Decides for a failure that another attempt does not mend. Only for the rest of a body another destination may be
+    /// right.
     fn retry_only_for_rest(&self, failure: ObjectError) -> FailedAttempt {
         self.retry_up_to(1, 0, Duration::ZERO, failure)
     }
 
-    /// The store accepted the signature.
+    /// Records that the store accepted the signature. Requests that wait for the outcome of a renewed one continue.
     pub fn accepted(&mut self) {
         if let Some(mut outcome) = self.renewal_probe.take() {
             *outcome = RenewalOutcome::Accepted;
         }
     }
 
-    /// One more try, with another signature, after a denial: not every store says that a signature's time is over. Only
-    /// where the signature was not made for this question, or where the store gave the beginning of this body a moment ago;
-    /// and of all whom that concerns at once, one finds out for the others, who wait for no other.
+    /// Decides what follows a denial: at most one more attempt, with another signature, because not every store says
+    /// that a signature has expired. Only where the signature was not made for this request, or where the store gave
+    /// the beginning of this body a moment ago. Of all requests with the same doubt one tries; the others wait for its
+    /// outcome.
     async fn after_denial(
         &mut self,
         origin: &ObjectOrigin,
@@ -181,6 +190,7 @@ impl RetryState {
             *outcome = RenewalOutcome::Denied;
             return denied.into();
         }
+        // A new signature that is denied is an answer; for an old one the store may mean that it has expired.
         let is_doubtful = signed.is_cached || self.until.is_some();
         if !is_doubtful || std::mem::replace(&mut self.is_renewed, true) {
             return denied.into();
@@ -192,6 +202,7 @@ impl RetryState {
         let Some(outcome) = renewed.as_ref().and_then(|request| request.renewal.as_ref()).map(|it| &it.outcome) else {
             return denied.into();
         };
+        // The lock is held by the request that tries; a request that waits for it learns the outcome.
         let known = match Arc::clone(outcome).try_lock_owned() {
             Ok(outcome) if *outcome == RenewalOutcome::Unknown => {
                 self.renewal_probe = Some(outcome);
@@ -204,7 +215,7 @@ impl RetryState {
         FailedAttempt { failure: denied, next }
     }
 
-    /// What a refusal of the store leads to.
+    /// Decides what follows a refusal of the store. May read credential files again.
     pub async fn after_refusal(
         &mut self,
         origin: &ObjectOrigin,
@@ -225,6 +236,7 @@ impl RetryState {
             }
             StoreError::SignatureMismatch | StoreError::UnknownCredentials => {
                 self.credentials += 1;
+                // Another request may have read the new keys already; else the files are read here.
                 let changed =
                     origin.signer.is_outdated(signed.request.generation) || origin.signer.reload_credentials();
                 at_once(changed && self.credentials == 1, terminal_error(origin, error))
@@ -236,6 +248,7 @@ impl RetryState {
             StoreError::Denied => self.after_denial(origin, object, signed, terminal_error(origin, error)).await,
             StoreError::Throttled { retry_after } => {
                 self.throttled += 1;
+                // A throttled store works, so its clients should not come back all at once.
                 let wait = BACK_OFF * self.throttled + jitter();
                 self.retry_up_to(self.throttled, MAX_THROTTLED, wait, ObjectError::Throttled { retry_after })
             }
@@ -247,13 +260,14 @@ impl RetryState {
         }
     }
 
-    /// What it leads to that there was no answer.
+    /// Decides what follows an attempt without a response.
     pub fn after_error(
         &mut self,
         origin: &ObjectOrigin,
         trouble: &AttemptError,
         member: &ClusterMember,
     ) -> FailedAttempt {
+        // The pool may hold more closed connections: the next attempt takes none from it.
         let idle_close = matches!(trouble, AttemptError::Exchange(ExchangeError::Closed { reused: true, .. }));
         if idle_close && !self.fresh_connection {
             self.fresh_connection = true;
@@ -269,6 +283,7 @@ impl RetryState {
             }
             AttemptError::Connect(ConnectError::Timeout) | AttemptError::Exchange(ExchangeError::FirstByteTimeout) => {
                 self.timeouts += 1;
+                // One retry only: each of these has already cost the client a whole time limit.
                 self.retry_up_to(self.timeouts, 1, Duration::ZERO, ObjectError::Timeout)
             }
             AttemptError::Exchange(ExchangeError::Malformed(what)) => {
@@ -287,11 +302,12 @@ impl RetryState {
     }
 }
 
+/// Returns up to 50 ms, so that requests that failed together do not retry together.
 fn jitter() -> Duration {
     Duration::from_millis(rand::random_range(0..50))
 }
 
-/// The failure that a refusal of the store is, where nothing can be done about it.
+/// Returns the failure that a refusal of the store means, where nothing can be done about it.
 pub fn terminal_error(origin: &ObjectOrigin, error: StoreError) -> ObjectError {
     match error {
         StoreError::Denied | StoreError::RefusedHead => ObjectError::Denied { hidden: !origin.reveal_denied },

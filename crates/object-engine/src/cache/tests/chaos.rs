@@ -1,5 +1,5 @@
-//! Players at random places while the store cuts, fails and is overwritten, the cache evicts and is purged: what a player
-//! gets is of one version, at its place, and whole, or ends as an error.
+//! Clients at random places while the store cuts, fails and is overwritten, and the cache evicts and is purged: a
+//! client gets bytes of one version, at their place, and whole, or an error.
 
 use std::sync::atomic::AtomicU32;
 
@@ -8,11 +8,11 @@ use rand::{Rng, SeedableRng};
 
 use super::*;
 
-/// Ranges that must come whole before it is over.
+/// Number of ranges that must come whole before the test ends.
 const ENOUGH: u32 = 150;
 const TOTAL: usize = 30 * SLICE + 77;
 
-/// Reads some range of the object; true when it came whole.
+/// Reads a random range of the object; returns true if it came whole.
 async fn play(world: &World, random: &mut StdRng) -> bool {
     let first = random.random_range(0..TOTAL);
     let last = (first + random.random_range(0..8 * SLICE)).min(TOTAL - 1);

@@ -1,4 +1,4 @@
-//! The disk: what it keeps over a restart, and that a broken one costs nothing but misses.
+//! Disk cache: it keeps its data over a restart, and a broken one costs nothing but misses.
 
 use std::fs;
 use std::os::unix::fs::FileExt;
@@ -9,7 +9,7 @@ use rand::{Rng, SeedableRng};
 
 use super::*;
 
-/// Slices of the object that the tests keep.
+/// Number of slices of the object that the tests keep.
 const SLICES: usize = 40;
 const TOTAL: usize = SLICES * SLICE - 100;
 
@@ -17,7 +17,7 @@ fn disk(folder: &Path) -> Option<DiskCacheSettings> {
     Some(DiskCacheSettings { path: folder.join("cache"), size: 64 << 20 })
 }
 
-/// A store with one object, and a folder that has it.
+/// Returns a store with one object, and a folder that has the object cached.
 async fn kept() -> (Store, tempfile::TempDir) {
     let (store, folder) = (Store::start(&[("a", thing(0, TOTAL))]).await, tempfile::tempdir().expect("a folder"));
     let world = World::with(&store, CachePolicy::default(), disk(folder.path())).await;

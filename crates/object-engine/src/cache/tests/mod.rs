@@ -1,4 +1,4 @@
-//! The cache before a store on a real socket.
+//! Tests of the cache before a store on a real socket.
 
 mod chaos;
 mod disk;
@@ -27,11 +27,11 @@ use s3::signer::Signer;
 use upstream::cluster::ClusterFactory;
 use upstream::settings::{self, AvailabilityPolicy, HealthCheckSettings, UpstreamTimeouts};
 
-/// What a player takes at once.
+/// Bytes that a client takes at once.
 const PIECE: usize = 64 * 1024;
 const SLICE: usize = 4096;
 
-/// Bytes that tell their version and their place.
+/// Returns bytes that tell their version and their position.
 fn bytes(version: u8, length: usize) -> Vec<u8> {
     (0..length).map(|place| (place / 256 + place % 251) as u8 ^ version).collect()
 }
@@ -117,13 +117,13 @@ fn origin_of(store: &Store, cache: Option<RouteCache>, clock: &Clock) -> Arc<Obj
     })
 }
 
-/// An answer whose body has not been read.
+/// Response whose body has not been read.
 struct Got {
     outcome: Result<crate::ObjectResponse, ObjectError>,
     tally: AttemptStats,
 }
 
-/// An answer, read to its end.
+/// Response with its body, read to the end.
 #[derive(Debug)]
 struct Read {
     status: Result<StatusCode, ObjectError>,
@@ -169,7 +169,7 @@ impl Read {
     }
 }
 
-/// Who looked into the cache before the answer was kept comes to the table of questions after the question is gone.
+/// A caller that looked into the cache before the reply was kept finds the table of requests empty.
 #[tokio::test]
 async fn a_question_that_was_just_answered_is_not_asked_again() {
     let store = Store::start(&[("a", thing(0, 3 * SLICE))]).await;

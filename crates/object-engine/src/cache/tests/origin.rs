@@ -1,5 +1,5 @@
-//! A small store on a real socket: serves objects with ranges and conditions, keeps what it was asked, and holds back or
-//! cuts its bodies when told to.
+//! A small store on a real socket: serves objects with ranges and conditions, records its requests, and holds back or
+//! cuts its bodies on demand.
 
 use std::collections::HashMap;
 use std::io;
@@ -14,16 +14,16 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use url::Url;
 
-/// The store.
+/// Store of the tests.
 pub struct Store {
-    /// Where it listens.
+    /// Address of the store.
     pub url: Url,
-    /// What it has and does.
+    /// Objects and behaviour of the store.
     pub script: Arc<Script>,
     _tasks: JoinSet<()>,
 }
 
-/// An object: its bytes, tag, and further header lines.
+/// Object: its bytes, entity tag, and further header lines.
 #[derive(Clone)]
 pub struct Thing {
     pub bytes: Vec<u8>,
@@ -31,27 +31,27 @@ pub struct Thing {
     pub headers: &'static str,
 }
 
-/// What the store has and does.
+/// Objects and behaviour of the store.
 pub struct Script {
     pub things: Mutex<HashMap<String, Thing>>,
-    /// Methods and ranges asked for, such as `GET bytes=0-4095`.
+    /// Methods and ranges of its requests, such as `GET bytes=0-4095`.
     pub seen: Mutex<Vec<String>>,
-    /// Bodies wait here after their first bytes.
+    /// Semaphore at which bodies wait after their first bytes.
     pub gate: Semaphore,
-    /// Whether they do.
+    /// True if bodies wait at `gate`.
     pub gated: AtomicBool,
-    /// So many bodies break off after half of their bytes.
+    /// Number of bodies that break off after half of their bytes.
     pub cuts: AtomicUsize,
-    /// Answers 500 to everything.
+    /// True if every request is answered with 500.
     pub broken: AtomicBool,
-    /// Answers 403 to everything.
+    /// True if every request is answered with 403.
     pub denied: AtomicBool,
-    /// Bodies that were left before their end.
+    /// Number of bodies that were left before their end.
     pub left: watch::Sender<usize>,
 }
 
 impl Store {
-    /// One that has `things`, on a free port.
+    /// Starts a store with `things` on a free port.
     pub async fn start(things: &[(&str, Thing)]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("it is bound")).parse().expect("a URL");
@@ -70,12 +70,12 @@ impl Store {
         Self { url, script, _tasks: tasks }
     }
 
-    /// What it was asked since the last call.
+    /// Returns the requests since the last call.
     pub fn seen(&self) -> Vec<String> {
         std::mem::take(&mut *self.script.seen.lock())
     }
 
-    /// Puts another thing in place of one.
+    /// Puts `thing` in place of the object at `key`.
     pub fn put(&self, key: &str, thing: Thing) {
         self.script.things.lock().insert(key.to_owned(), thing);
     }
@@ -175,7 +175,7 @@ async fn send(stream: &mut TcpStream, body: &[u8], script: &Script) -> io::Resul
     stream.write_all(&body[half..]).await
 }
 
-/// Waits for `state` with a deadline.
+/// Waits until `state` is true; panics after five seconds.
 pub async fn eventually(what: &str, mut state: impl FnMut() -> bool) {
     for _ in 0..1000 {
         if state() {
