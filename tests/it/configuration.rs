@@ -269,11 +269,20 @@ async fn an_address_that_cannot_be_listened_on_is_told_with_its_own_reason() {
             let folder = TempFolder::new("address");
             let mut config = config::objects("http://127.0.0.1:9000", "audio");
             let server = &mut config["Server"][key];
-            *server = if key == "Admin" { json!({ "Address": address }) } else { json!([{ "Address": address }]) };
+            *server = if key == "Admin" {
+                json!({ "Address": address, "Token": "env:ADMIN_TOKEN" })
+            } else {
+                json!([{ "Address": address }])
+            };
             let file = write_config(&folder, &config);
-            let ended = run(&["serve", "-c", file.to_str().expect("the path is text")], &folder).await;
-            assert_eq!(ended.code, FAILED_START, "{}", ended.stderr);
-            let said = ended.stderr.lines().last().unwrap_or_default();
+            let mut serve = command(&folder);
+            serve
+                .args(["serve", "-c", file.to_str().expect("the path is text")])
+                .env("ADMIN_TOKEN", "sixteen characters");
+            let ended = serve.output().await.expect("it runs");
+            let stderr = String::from_utf8_lossy(&ended.stderr).into_owned();
+            assert_eq!(ended.status.code(), FAILED_START, "{stderr}");
+            let said = stderr.lines().last().unwrap_or_default();
             assert!(said.contains(address) && said.contains(words), "{key}: {said}");
             assert_eq!(said.contains("another process"), address == taken, "{said}");
         }
