@@ -14,6 +14,7 @@ pub mod http_client;
 mod idle_connections;
 pub mod probe;
 mod resolver;
+mod response_head;
 pub mod retry_budget;
 pub mod settings;
 mod sliding_window;
