@@ -4,6 +4,7 @@ pub mod chunked;
 pub mod client_ip;
 pub mod conditional;
 pub mod cors;
+pub mod error_codes;
 pub mod etag;
 pub mod head_syntax;
 pub mod headers;

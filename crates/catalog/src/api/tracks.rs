@@ -138,7 +138,7 @@ impl TrackToAdd {
     fn checked(self, stores: &[Arc<str>]) -> Result<NewTrack, Error> {
         id::parse("id", &self.id)?;
         self.owner_id.as_deref().map(|owner| id::parse("ownerId", owner)).transpose()?;
-        let wrong = |what: &str| Err(Error::unprocessable(what));
+        let wrong = |what: &'static str| Err(Error::unprocessable(what));
         if !stores.iter().any(|store| **store == *self.store) {
             return wrong("`store` must be a name in ObjectStores");
         }
