@@ -23,6 +23,7 @@ const MODULES: &[(&str, &str)] = &[
         clock:
         loading_cache:
         failure_log:
+        ids:
         lifecycle:
         ",
     ),

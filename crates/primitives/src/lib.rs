@@ -1,8 +1,9 @@
 //! The small things that every other member is built from, and that know nothing of HTTP: time as an argument, secrets that
-//! are never shown, tasks that shutdown waits for, and answers that are kept for a short time.
+//! are never shown, ids, tasks that shutdown waits for, and answers that are kept for a short time.
 
 pub mod clock;
 pub mod failure_log;
+pub mod ids;
 pub mod lifecycle;
 pub mod loading_cache;
 pub mod secret;

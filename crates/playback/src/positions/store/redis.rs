@@ -16,6 +16,7 @@ use tokio::sync::broadcast::Receiver;
 use super::{PositionListQuery, PositionStore, PositionStoreError, ProgressCursor};
 use crate::positions::{ItemKind, PositionKey, PositionRecord, ProgressPage};
 use primitives::clock::Clock;
+use primitives::ids::{TrackId, UserId};
 use server_kit::redis::{Redis, keys};
 
 /// For a write or a list, where Redis is all there is.
@@ -85,11 +86,11 @@ impl RedisPositionStore {
             ItemKind::Audio => None,
             ItemKind::Audiobook | ItemKind::Podcast | ItemKind::Film => Some(kind.name()),
         };
-        self.redis.key(keys::RedisKey::Position { user, kind, item })
+        self.redis.key(keys::RedisKey::Position { user: user.as_str(), kind, item: item.as_str() })
     }
 
-    fn index(&self, user: &str) -> String {
-        self.redis.key(keys::RedisKey::PositionIndex { user })
+    fn index(&self, user: &UserId) -> String {
+        self.redis.key(keys::RedisKey::PositionIndex { user: user.as_str() })
     }
 
     /// Resolves when there is a connection, at once where there is one; then also where there is none within `budget`.
@@ -106,7 +107,7 @@ impl RedisPositionStore {
     async fn listed_items(
         &self,
         listing: &PositionListQuery<'_>,
-    ) -> Result<Vec<(ItemKind, String)>, PositionStoreError> {
+    ) -> Result<Vec<(ItemKind, TrackId)>, PositionStoreError> {
         let client = self.redis.client_with_timeout(COMMAND_TIMEOUT);
         let most = listing.after.map_or(f64::INFINITY, |mark| mark.at as f64);
         let count = i64::try_from(listing.limit).unwrap_or(i64::MAX);
@@ -114,7 +115,7 @@ impl RedisPositionStore {
         let range = client.zrevrangebyscore(self.index(listing.user), most, f64::NEG_INFINITY, false, Some((0, count)));
         let members: Vec<String> = self.redis.run_with_timeout(COMMAND_TIMEOUT, range).await?;
         let name = |member: String| {
-            member.split_once(':').and_then(|(kind, item)| Some((ItemKind::from_name(kind)?, item.to_owned())))
+            member.split_once(':').and_then(|(kind, item)| Some((ItemKind::from_name(kind)?, TrackId::parse(item)?)))
         };
         Ok(members.into_iter().filter_map(name).collect())
     }
@@ -126,7 +127,7 @@ impl PositionStore for RedisPositionStore {
         let client = self.redis.client_with_timeout(COMMAND_TIMEOUT);
         let index = entries.iter().map(|entry| {
             let (index, client) = (self.index(&entry.key.user), &client);
-            let member = (entry.updated_at as f64, format!("{}:{}", entry.key.kind.name(), entry.key.item));
+            let member = (entry.updated_at as f64, format!("{}:{}", entry.key.kind.name(), entry.key.item.as_str()));
             async move {
                 let newer = Some(Ordering::GreaterThan);
                 client.zadd::<(), _, _>(&index, None, newer, false, false, member).await?;
@@ -144,7 +145,7 @@ impl PositionStore for RedisPositionStore {
     async fn list(&self, listing: &PositionListQuery<'_>) -> Result<ProgressPage, PositionStoreError> {
         let named = self.listed_items(listing).await?;
         let whole = named.len() < listing.limit;
-        let keys = named.into_iter().map(|(kind, item)| PositionKey { user: listing.user.to_owned(), kind, item });
+        let keys = named.into_iter().map(|(kind, item)| PositionKey { user: listing.user.clone(), kind, item });
         let reads = keys.map(|key| async move { self.read(&key, COMMAND_TIMEOUT).await });
         let found = try_join_all(reads).await?.into_iter().flatten().map(|(entry, _)| entry);
         let mut entries: Vec<PositionRecord> = found.collect();
