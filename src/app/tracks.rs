@@ -18,6 +18,7 @@ use catalog::access::AccessChecker;
 use catalog::api::stream_url_cache::{StreamUrlCache, StreamUrlStore};
 use catalog::api::{self, CatalogAdminState, StreamInfo, StreamQuery, StreamResolver, StreamUrlService};
 use catalog::{Catalog, CatalogMetrics, GrantStore};
+use http_semantics::error_codes::ErrorCode;
 use primitives::clock::Clock;
 use server_kit::api::cache_admin::CacheOperations;
 use server_kit::api::error::Error;
@@ -111,7 +112,10 @@ impl StreamResolver for Proxied {
                 Ok(Found { leave, version, content_type, size }) => {
                     Ok(StreamInfo { authorization: leave, version, content_type, size })
                 }
-                Err(refused) => Err(Error::custom(refused.status, refused.code, refused.detail, refused.retry_after)),
+                Err(refused) => {
+                    let code = ErrorCode::parse(refused.code).unwrap_or(ErrorCode::Internal);
+                    Err(Error::new(code, refused.detail).with_retry_after(refused.retry_after))
+                }
             }
         })
     }

@@ -11,9 +11,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::{BAD_CONFIGURATION, refuse, say};
 use crate::app::listing::{Listed, Listing};
 use crate::config::{self, Settings};
-use catalog::{Catalog, ImportSummary, MAX_ID_BYTES, NewTrack};
+use catalog::{Catalog, ImportSummary, NewTrack};
 use http_semantics::media_type;
 use primitives::clock::Clock;
+use primitives::ids::{TrackId, UserId};
 use primitives::lifecycle::BackgroundTasks;
 use s3;
 use server_kit::database::Database;
@@ -41,8 +42,12 @@ pub struct Args {
     #[arg(long, value_parser = IdPattern::parse)]
     pub id_pattern: Option<IdPattern>,
     /// Whose the tracks are.
-    #[arg(long)]
-    pub owner: Option<String>,
+    #[arg(long, value_parser = parse_owner)]
+    pub owner: Option<UserId>,
+}
+
+fn parse_owner(text: &str) -> Result<UserId, &'static str> {
+    UserId::parse(text).ok_or("expected 1 to 256 bytes without control characters")
 }
 
 /// Where in a key the id is.
@@ -168,8 +173,8 @@ fn track(args: &Args, listed: Listed) -> Option<NewTrack> {
         Some(pattern) => pattern.id(&listed.key)?,
         None => stem(&listed.key),
     };
-    let good = (1..=MAX_ID_BYTES).contains(&id.len()) && !id.contains(|c: char| c == '/' || c.is_control());
-    let id = good.then(|| id.to_owned())?;
+    // A key's slashes are folders: what is left of them is no id that anybody meant.
+    let id = TrackId::parse(id).filter(|id| !id.as_str().contains('/'))?;
     let content_type = media_type::from_key_extension(&listed.key).map(str::to_owned);
     let (store, bucket, owner) = (args.store.clone(), args.bucket.clone(), args.owner.clone());
     Some(NewTrack { id, store, bucket, content_type, size: listed.size, owner, key: listed.key })
@@ -233,6 +238,14 @@ mod tests {
         }
         for pattern in ["tracks", "{id}{id}", "{other}/{id}", "a*b*{id}"] {
             assert!(IdPattern::parse(pattern).is_err(), "{pattern}");
+        }
+    }
+
+    #[test]
+    fn an_owner_that_cannot_be_a_users_id_is_refused() {
+        assert!(parse_owner("alice").is_ok() && parse_owner("*").is_ok());
+        for text in ["", "a\tb", &"x".repeat(257)] {
+            assert!(parse_owner(text).is_err(), "{text:?}");
         }
     }
 

@@ -217,37 +217,6 @@ async fn the_paths_of_the_admin_address_are_those_of_the_page_of_operations() {
     assert_eq!(listed, served);
 }
 
-/// The codes between `from` and the end of that function: a text on its own behind an arrow.
-fn codes_of<'a>(text: &'a str, from: &str) -> impl Iterator<Item = &'a str> {
-    let start = text.find(from).unwrap_or_else(|| panic!("no {from}"));
-    let end = text[start..].find("\n}").unwrap_or(text.len() - start);
-    let function = text[start..start + end].split("\n    }\n").next().unwrap_or_default();
-    function.lines().filter_map(|line| line.split_once("=> \"")?.1.strip_suffix("\","))
-}
-
-#[test]
-fn the_page_of_errors_has_every_code_and_no_other() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let read = |name: &str| std::fs::read_to_string(root.join(name)).expect("it is readable");
-    let (failure, limits, error) = (
-        read("src/proxy/failure.rs"),
-        read("crates/http-semantics/src/rate_limit.rs"),
-        read("crates/server-kit/src/api/error.rs"),
-    );
-    let mut codes: BTreeSet<&str> = codes_of(&failure, "pub fn code(").collect();
-    codes.extend(codes_of(&failure, "fn object_code("));
-    codes.extend(codes_of(&limits, "pub fn code("));
-    let made = error.split("StatusCode::").filter_map(|rest| rest.split_once(", \"")?.1.split_once('"'));
-    let is_code = |code: &&str| code.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
-    codes.extend(made.map(|(code, _)| code).filter(is_code));
-    let page = read("docs/errors.md");
-    let listed: BTreeSet<&str> =
-        page.lines().filter_map(|line| line.strip_prefix("| `")?.split_once("` |")).map(|(code, _)| code).collect();
-    assert!(codes.len() > 40, "{codes:?}");
-    assert_eq!(codes.difference(&listed).collect::<Vec<_>>(), Vec::<&&str>::new(), "codes that the page lacks");
-    assert_eq!(listed.difference(&codes).collect::<Vec<_>>(), Vec::<&&str>::new(), "codes that nothing has");
-}
-
 #[tokio::test]
 async fn what_goes_with_every_error_goes_with_those_of_routes_and_of_the_api() {
     let gate = Gate::start(&config::private_objects("http://127.0.0.1:1", "audio")).await;

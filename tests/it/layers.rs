@@ -21,9 +21,10 @@ const MODULES: &[(&str, &str)] = &[
         "
         secret:
         clock:
-        id:
+        ids:
         loading_cache:
         failure_log:
+        ids:
         lifecycle:
         ",
     ),

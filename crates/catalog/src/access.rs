@@ -8,7 +8,7 @@ use async_trait::async_trait;
 
 use super::settings;
 use super::{AuthorizationService, CatalogMetrics, GrantStore};
-use primitives::id::is_name;
+use primitives::ids::is_name;
 use primitives::loading_cache::LoadingCache;
 use primitives::secret::Secret;
 

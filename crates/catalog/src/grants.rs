@@ -8,6 +8,7 @@ use sqlx::Error;
 use super::access::{AccessAuthority, AccessQuery};
 use super::{DatabaseUnavailable, PLAYER_TIMEOUT, with_admin_timeout, with_timeout};
 use primitives::failure_log::FailureLog;
+use primitives::ids::{TrackId, UserId};
 use server_kit::database::Database;
 use server_kit::on;
 
@@ -21,7 +22,7 @@ const PERMITS_SQL: &str = "SELECT
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
     /// Whose; `*`: whoever has a valid token.
-    pub user: String,
+    pub user: UserId,
     /// The track's id, or what ids begin with.
     pub track: String,
     /// Whether `track` is what ids begin with.
@@ -48,32 +49,38 @@ impl GrantStore {
         let sql = "INSERT INTO track_grants (user_id, track_id, is_prefix, created_at) VALUES ($1, $2, $3, $4)
             ON CONFLICT (user_id, track_id, is_prefix) DO NOTHING";
         let adding = async {
-            on!(&self.database, pool => sqlx::query(sql).bind(&grant.user).bind(&grant.track)
+            on!(&self.database, pool => sqlx::query(sql).bind(grant.user.as_str()).bind(&grant.track)
                 .bind(i64::from(grant.is_prefix)).bind(grant.created_at).execute(pool).await.map(|it| it.rows_affected()))
         };
         Ok(with_admin_timeout(&self.failures, adding).await? > 0)
     }
 
     /// Takes a right back; false where there was none.
-    pub async fn remove(&self, user: &str, track: &str, prefix: bool) -> Result<bool, DatabaseUnavailable> {
+    pub async fn remove(&self, user: &UserId, track: &TrackId, prefix: bool) -> Result<bool, DatabaseUnavailable> {
         let sql = "DELETE FROM track_grants WHERE user_id = $1 AND track_id = $2 AND is_prefix = $3";
         let removing = async {
-            on!(&self.database, pool => sqlx::query(sql).bind(user).bind(track)
+            on!(&self.database, pool => sqlx::query(sql).bind(user.as_str()).bind(track.as_str())
                 .bind(i64::from(prefix)).execute(pool).await.map(|it| it.rows_affected()))
         };
         Ok(with_admin_timeout(&self.failures, removing).await? > 0)
     }
 
     /// At most `limit` of the user's rights, behind the one on `after`.
-    pub async fn list(&self, user: &str, after: (&str, bool), limit: u32) -> Result<Vec<Grant>, DatabaseUnavailable> {
-        let sql = "SELECT user_id, track_id, is_prefix, created_at FROM track_grants WHERE user_id = $1
+    pub async fn list(
+        &self,
+        user: &UserId,
+        after: (&str, bool),
+        limit: u32,
+    ) -> Result<Vec<Grant>, DatabaseUnavailable> {
+        let sql = "SELECT track_id, is_prefix, created_at FROM track_grants WHERE user_id = $1
             AND (track_id > $2 OR track_id = $2 AND is_prefix > $3) ORDER BY track_id, is_prefix LIMIT $4";
         let listing = async {
-            on!(&self.database, pool => sqlx::query_as(sql).bind(user)
+            on!(&self.database, pool => sqlx::query_as(sql).bind(user.as_str())
                 .bind(after.0).bind(i64::from(after.1)).bind(i64::from(limit)).fetch_all(pool).await)
         };
-        let rows: Vec<(String, String, i64, i64)> = with_admin_timeout(&self.failures, listing).await?;
-        let grant = |(user, track, prefix, created_at)| Grant { user, track, is_prefix: prefix != 0, created_at };
+        let rows: Vec<(String, i64, i64)> = with_admin_timeout(&self.failures, listing).await?;
+        let grant =
+            |(track, prefix, created_at)| Grant { user: user.clone(), track, is_prefix: prefix != 0, created_at };
         Ok(rows.into_iter().map(grant).collect())
     }
 

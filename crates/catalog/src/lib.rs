@@ -25,7 +25,7 @@ pub use metrics::CatalogMetrics;
 pub use tracks::{AddOutcome, ImportSummary, NewTrack};
 
 use primitives::failure_log::{FailureLog, chain, line};
-use primitives::id::is_id;
+use primitives::ids::{self, TrackId};
 use primitives::loading_cache::LoadingCache;
 use server_kit::database::Database;
 use tracks::TrackTable;
@@ -38,8 +38,6 @@ const CACHE_TTL: Duration = Duration::from_millis(500);
 const PLAYER_TIMEOUT: Duration = Duration::from_millis(500);
 /// For those of the API.
 const ADMIN_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longest id of a track or a user, in bytes.
-pub const MAX_ID_BYTES: usize = primitives::id::MAX_BYTES;
 
 /// A track as the catalogue has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,7 +110,8 @@ impl Catalog {
 
     /// The track `id` for a player: remembered for a moment, and for as long as the database is away.
     pub async fn find(&self, id: &str) -> Result<Arc<Track>, TrackLookupError> {
-        if !is_id(id) {
+        // Of a path, which any text may be: what cannot be an id was never added.
+        if !ids::is_id(id) {
             return Err(TrackLookupError::Unknown);
         }
         let ask = || {
@@ -133,14 +132,14 @@ impl Catalog {
     }
 
     /// The track `id` as the database has it now, a deleted one too.
-    pub async fn read(&self, id: &str) -> Result<Option<Track>, DatabaseUnavailable> {
-        with_admin_timeout(&self.failures, self.tracks.find(id)).await
+    pub async fn read(&self, id: &TrackId) -> Result<Option<Track>, DatabaseUnavailable> {
+        with_admin_timeout(&self.failures, self.tracks.find(id.as_str())).await
     }
 
     /// Adds a track at `now`, in milliseconds since the Unix epoch.
     pub async fn add(&self, track: &NewTrack, now: i64) -> Result<AddOutcome, DatabaseUnavailable> {
         let added = with_admin_timeout(&self.failures, self.tracks.add(track, now)).await;
-        self.cache.invalidate(&track.id);
+        self.cache.invalidate(track.id.as_str());
         added
     }
 
@@ -157,9 +156,9 @@ impl Catalog {
     }
 
     /// Deletes a track: it stays known as deleted. `None` where there is none.
-    pub async fn delete(&self, id: &str, now: i64) -> Result<Option<Track>, DatabaseUnavailable> {
+    pub async fn delete(&self, id: &TrackId, now: i64) -> Result<Option<Track>, DatabaseUnavailable> {
         let deleted = with_admin_timeout(&self.failures, self.tracks.delete(id, now)).await;
-        self.cache.invalidate(id);
+        self.cache.invalidate(id.as_str());
         deleted
     }
 }

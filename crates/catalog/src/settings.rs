@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use primitives::id::is_name;
+use primitives::ids::is_name;
 
 /// Who is asked, beyond the rules over a token's claims; all of them must allow it.
 #[derive(Clone, Debug, Default)]
@@ -31,6 +31,10 @@ pub struct AuthorizationServiceSettings {
 }
 
 /// An address with `{userId}` and `{trackId}` in its path or query. It may name an inner host: `Debug` hides it.
+///
+/// Not a `CaptureTemplate` of routing: that one's names are what a route's path captures (also `{*rest}`), and its values
+/// are percent-encoded already, or go into a key without encoding. Here the names are two fixed ones, ids are encoded whole,
+/// and the result must be a URL. One type for both would have nothing in common but the search for braces.
 #[derive(Clone, PartialEq, Eq)]
 pub struct UrlTemplate(String);
 

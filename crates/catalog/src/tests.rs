@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::access::{AccessChecker, AccessDecision};
 use super::*;
+use primitives::ids::UserId;
 
 /// A database in `folder`.
 async fn database(folder: &tempfile::TempDir) -> Database {
@@ -13,10 +14,18 @@ async fn database(folder: &tempfile::TempDir) -> Database {
     database
 }
 
+fn track_id(text: &str) -> TrackId {
+    TrackId::parse(text).expect("an id")
+}
+
+fn user_id(text: &str) -> UserId {
+    UserId::parse(text).expect("an id")
+}
+
 fn new(id: &str) -> NewTrack {
-    let (content_type, size, owner) = (Some("audio/mpeg".to_owned()), Some(5), Some("alice".to_owned()));
+    let (content_type, size, owner) = (Some("audio/mpeg".to_owned()), Some(5), UserId::parse("alice"));
     let (store, bucket, key) = ("minio".to_owned(), "audio".to_owned(), format!("tracks/{id}.mp3"));
-    NewTrack { id: id.to_owned(), store, bucket, key, content_type, size, owner }
+    NewTrack { id: track_id(id), store, bucket, key, content_type, size, owner }
 }
 
 #[tokio::test]
@@ -30,9 +39,9 @@ async fn a_track_is_added_once_found_deleted_and_added_again() {
     assert!(matches!(catalog.add(&new("a"), 2).await, Ok(AddOutcome::Same(track)) if track.created_at == 1));
     let other = NewTrack { size: Some(6), ..new("a") };
     assert_eq!(catalog.add(&other, 2).await, Ok(AddOutcome::Conflict));
-    assert!(matches!(catalog.delete("a", 3).await, Ok(Some(track)) if track.deleted_at == Some(3)));
+    assert!(matches!(catalog.delete(&track_id("a"), 3).await, Ok(Some(track)) if track.deleted_at == Some(3)));
     assert_eq!(catalog.find("a").await, Err(TrackLookupError::Deleted));
-    assert!(matches!(catalog.delete("a", 4).await, Ok(Some(track)) if track.deleted_at == Some(3)));
+    assert!(matches!(catalog.delete(&track_id("a"), 4).await, Ok(Some(track)) if track.deleted_at == Some(3)));
     // An import does not bring it back; whoever adds it does, with what is said then.
     assert_eq!(catalog.import(std::slice::from_ref(&other), 4).await.map(|it| it.added), Ok(0));
     assert_eq!(catalog.find("a").await, Err(TrackLookupError::Deleted));
@@ -40,8 +49,8 @@ async fn a_track_is_added_once_found_deleted_and_added_again() {
     assert_eq!(catalog.find("a").await.map(|track| (track.size, track.deleted_at)), Ok((Some(6), None)));
     assert!(matches!(catalog.add(&other, 6).await, Ok(AddOutcome::Same(_))));
     assert_eq!(catalog.add(&new("a"), 6).await, Ok(AddOutcome::Conflict));
-    assert_eq!(catalog.delete("b", 5).await, Ok(None));
-    assert_eq!(catalog.find(&"x".repeat(MAX_ID_BYTES + 1)).await, Err(TrackLookupError::Unknown));
+    assert_eq!(catalog.delete(&track_id("b"), 5).await, Ok(None));
+    assert_eq!(catalog.find(&"x".repeat(ids::MAX_ID_BYTES + 1)).await, Err(TrackLookupError::Unknown));
 }
 
 #[tokio::test]
@@ -86,7 +95,7 @@ async fn grants_are_by_track_by_prefix_by_everybody_and_by_owner() {
     let (catalog, grants) = (Catalog::new(database.clone(), None), GrantStore::new(database));
     catalog.add(&new("own"), 1).await.expect("SQLite answers");
     for (user, track, prefix) in [("bob", "one", false), ("bob", "album-", true), ("*", "free", false)] {
-        let grant = Grant { user: user.into(), track: track.into(), is_prefix: prefix, created_at: 1 };
+        let grant = Grant { user: user_id(user), track: track.into(), is_prefix: prefix, created_at: 1 };
         assert_eq!(grants.add(&grant).await, Ok(true));
         assert_eq!(grants.add(&grant).await, Ok(false));
     }
@@ -106,10 +115,10 @@ async fn grants_are_by_track_by_prefix_by_everybody_and_by_owner() {
     for (user, track, expected) in table {
         assert_eq!(access.permits(user, track, None).await, expected, "{user} {track}");
     }
-    let listed = grants.list("bob", ("", false), 10).await.expect("SQLite answers");
+    let listed = grants.list(&user_id("bob"), ("", false), 10).await.expect("SQLite answers");
     assert_eq!(listed.iter().map(|grant| grant.track.as_str()).collect::<Vec<_>>(), ["album-", "one"]);
-    assert_eq!(grants.remove("bob", "one", false).await, Ok(true));
-    assert_eq!(grants.remove("bob", "one", false).await, Ok(false));
+    assert_eq!(grants.remove(&user_id("bob"), &track_id("one"), false).await, Ok(true));
+    assert_eq!(grants.remove(&user_id("bob"), &track_id("one"), false).await, Ok(false));
     access.clear_cache();
     assert_eq!(access.permits("bob", "one", None).await, AccessDecision::Denied);
 }

@@ -4,6 +4,7 @@ use http::HeaderValue;
 use sqlx::Error;
 
 use super::Track;
+use primitives::ids::{TrackId, UserId};
 use server_kit::database::Database;
 use server_kit::on;
 
@@ -34,7 +35,7 @@ type TrackRow = (String, String, String, String, Option<String>, Option<i64>, Op
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewTrack {
     /// Its id.
-    pub id: String,
+    pub id: TrackId,
     /// The store's name in the YAML.
     pub store: String,
     /// The bucket.
@@ -46,7 +47,7 @@ pub struct NewTrack {
     /// The size in bytes.
     pub size: Option<u64>,
     /// Whose it is.
-    pub owner: Option<String>,
+    pub owner: Option<UserId>,
 }
 
 /// What came of adding a track.
@@ -108,12 +109,12 @@ impl TrackTable {
              WHERE tracks.deleted_at IS NOT NULL RETURNING {COLUMNS}"
         );
         let row: Option<TrackRow> = on!(&self.database, pool => sqlx::query_as(sqlx::AssertSqlSafe(sql))
-            .bind(&new.id).bind(&new.store).bind(&new.bucket).bind(&new.key).bind(&new.content_type).bind(size(new))
-            .bind(&new.owner).bind(now).fetch_optional(pool).await)?;
+            .bind(new.id.as_str()).bind(&new.store).bind(&new.bucket).bind(&new.key).bind(&new.content_type).bind(size(new))
+            .bind(new.owner.as_ref().map(UserId::as_str)).bind(now).fetch_optional(pool).await)?;
         if let Some(row) = row {
             return Ok(AddOutcome::New(track(row)));
         }
-        Ok(match self.find(&new.id).await? {
+        Ok(match self.find(new.id.as_str()).await? {
             Some(there) if is_same(&there, new) => AddOutcome::Same(there),
             _ => AddOutcome::Conflict,
         })
@@ -126,8 +127,8 @@ impl TrackTable {
             let mut transaction = pool.begin().await?;
             for new in all {
                 let row: Option<(i64, i64)> = sqlx::query_as(IMPORT)
-                    .bind(&new.id).bind(&new.store).bind(&new.bucket).bind(&new.key).bind(&new.content_type)
-                    .bind(size(new)).bind(&new.owner).bind(now).fetch_optional(&mut *transaction).await?;
+                    .bind(new.id.as_str()).bind(&new.store).bind(&new.bucket).bind(&new.key).bind(&new.content_type)
+                    .bind(size(new)).bind(new.owner.as_ref().map(UserId::as_str)).bind(now).fetch_optional(&mut *transaction).await?;
                 match row {
                     None => imported.unchanged += 1,
                     Some((created, updated)) if created == updated => imported.added += 1,
@@ -148,13 +149,13 @@ impl TrackTable {
     }
 
     /// Marks a track as deleted; one that is stays as it is.
-    pub async fn delete(&self, id: &str, now: i64) -> Result<Option<Track>, Error> {
+    pub async fn delete(&self, id: &TrackId, now: i64) -> Result<Option<Track>, Error> {
         let sql = format!(
             "UPDATE tracks SET deleted_at = COALESCE(deleted_at, $2), updated_at = COALESCE(deleted_at, $2)
              WHERE id = $1 RETURNING {COLUMNS}"
         );
         let row: Option<TrackRow> = on!(&self.database, pool => sqlx::query_as(sqlx::AssertSqlSafe(sql))
-            .bind(id).bind(now).fetch_optional(pool).await)?;
+            .bind(id.as_str()).bind(now).fetch_optional(pool).await)?;
         Ok(row.map(track))
     }
 }
@@ -185,5 +186,5 @@ fn is_same(there: &Track, new: &NewTrack) -> bool {
         && *there.key == *new.key
         && there.content_type.as_ref().map(HeaderValue::as_bytes) == new.content_type.as_deref().map(str::as_bytes)
         && there.size == new.size
-        && there.owner.as_deref() == new.owner.as_deref()
+        && there.owner.as_deref() == new.owner.as_ref().map(UserId::as_str)
 }

@@ -5,6 +5,7 @@ pub mod client_ip;
 pub mod conditional;
 pub mod cors;
 pub mod cross_site;
+pub mod error_codes;
 pub mod etag;
 pub mod head_syntax;
 pub mod headers;

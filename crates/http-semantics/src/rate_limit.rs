@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use http::HeaderName;
 
+use crate::error_codes::ErrorCode;
+
 /// What is allowed.
 pub const LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
 /// What is left of it.
@@ -22,7 +24,7 @@ pub fn whole_seconds(span: Duration) -> u64 {
     span.as_secs() + u64::from(span.subsec_nanos() > 0)
 }
 
-/// What somebody has had enough of; the codes and texts of a 429, the same on routes and on the API.
+/// Limits that a 429 names; the same on routes and on the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExceededLimit {
     /// Requests.
@@ -36,23 +38,18 @@ pub enum ExceededLimit {
 }
 
 impl ExceededLimit {
-    /// The stable code of the envelope.
-    pub fn code(self) -> &'static str {
+    /// Returns its row in the catalogue.
+    pub const fn error_code(self) -> ErrorCode {
         match self {
-            Self::Requests => "too_many_requests",
-            Self::Streams => "too_many_streams",
-            Self::Egress => "quota_used_up",
-            Self::BadTokens => "too_many_bad_tokens",
+            Self::Requests => ErrorCode::TooManyRequests,
+            Self::Streams => ErrorCode::TooManyStreams,
+            Self::Egress => ErrorCode::QuotaUsedUp,
+            Self::BadTokens => ErrorCode::TooManyBadTokens,
         }
     }
 
-    /// The text for the client.
-    pub fn detail(self) -> &'static str {
-        match self {
-            Self::Requests => "too many requests; try again after Retry-After",
-            Self::Streams => "too many streams at once; end one, or try again after Retry-After",
-            Self::Egress => "the quota of this period is used up; try again after Retry-After",
-            Self::BadTokens => "too many tokens from this address were not valid; try again after Retry-After",
-        }
+    /// Returns the text for the client.
+    pub const fn detail(self) -> &'static str {
+        self.error_code().detail()
     }
 }

@@ -3,7 +3,7 @@
 
 pub mod clock;
 pub mod failure_log;
-pub mod id;
+pub mod ids;
 pub mod lifecycle;
 pub mod loading_cache;
 pub mod secret;

@@ -10,6 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::timestamps;
 use super::tracks::{CatalogAdminState, PAGE_LIMITS, database_unavailable};
 use crate::Grant;
+use primitives::ids::TrackId;
 use server_kit::api::error::Error;
 use server_kit::api::extractors::{Json, Query};
 use server_kit::api::id;
@@ -73,15 +74,20 @@ impl From<Grant> for GrantEntry {
     fn from(grant: Grant) -> Self {
         let (track_id, track_prefix) =
             if grant.is_prefix { (None, Some(grant.track)) } else { (Some(grant.track), None) };
-        Self { user_id: grant.user, track_id, track_prefix, created_at: timestamps::to_rfc3339(grant.created_at) }
+        Self {
+            user_id: grant.user.as_str().to_owned(),
+            track_id,
+            track_prefix,
+            created_at: timestamps::to_rfc3339(grant.created_at),
+        }
     }
 }
 
 /// What a right is for, and whether that is a prefix.
-fn target(track: Option<String>, prefix: Option<String>) -> Result<(String, bool), Error> {
+fn target(track: Option<String>, prefix: Option<String>) -> Result<(TrackId, bool), Error> {
     match (track, prefix) {
-        (Some(track), None) => Ok((id::parse("trackId", &track)?.to_owned(), false)),
-        (None, Some(prefix)) => Ok((id::parse("trackPrefix", &prefix)?.to_owned(), true)),
+        (Some(track), None) => Ok((id::parse_track("trackId", &track)?, false)),
+        (None, Some(prefix)) => Ok((id::parse_track("trackPrefix", &prefix)?, true)),
         _ => Err(Error::bad_request("send exactly one of the track's id and a prefix of ids")),
     }
 }
@@ -97,9 +103,9 @@ pub async fn add(
     State(state): State<Arc<CatalogAdminState>>,
     Json(new): Json<GrantToAdd>,
 ) -> Result<(StatusCode, Json<GrantEntry>), Error> {
-    let user = id::parse("userId", &new.user_id)?.to_owned();
+    let user = id::parse_user("userId", &new.user_id)?;
     let (track, prefix) = target(new.track_id, new.track_prefix)?;
-    let grant = Grant { user, track, is_prefix: prefix, created_at: state.now() };
+    let grant = Grant { user, track: track.as_str().to_owned(), is_prefix: prefix, created_at: state.now() };
     let is_new = state.grants.add(&grant).await.map_err(database_unavailable)?;
     state.access_checkers.iter().for_each(|access| access.clear_cache());
     Ok((if is_new { StatusCode::CREATED } else { StatusCode::OK }, Json(grant.into())))
@@ -119,9 +125,9 @@ pub async fn list(
         PAGE_LIMITS.limit(which.limit)?,
         pagination::decode_cursor(which.cursor.as_deref(), Some)?.unwrap_or_default(),
     );
-    let user = id::parse("user_id", &which.user_id)?;
+    let user = id::parse_user("user_id", &which.user_id)?;
     let after = behind.strip_prefix('+').map_or((behind.trim_start_matches('='), false), |prefix| (prefix, true));
-    let grants = state.grants.list(user, after, u32::from(limit) + 1).await.map_err(database_unavailable)?;
+    let grants = state.grants.list(&user, after, u32::from(limit) + 1).await.map_err(database_unavailable)?;
     let place = |last: &Grant| format!("{}{}", if last.is_prefix { '+' } else { '=' }, last.track);
     Ok(Json(Page::from_lookahead(grants, limit, place).map(GrantEntry::from)))
 }
@@ -136,9 +142,9 @@ pub async fn remove(
     State(state): State<Arc<CatalogAdminState>>,
     Query(which): Query<GrantToRemove>,
 ) -> Result<StatusCode, Error> {
-    let user = id::parse("user_id", &which.user_id)?;
+    let user = id::parse_user("user_id", &which.user_id)?;
     let (track, prefix) = target(which.track_id, which.track_prefix)?;
-    let removed = state.grants.remove(user, &track, prefix).await.map_err(database_unavailable)?;
+    let removed = state.grants.remove(&user, &track, prefix).await.map_err(database_unavailable)?;
     state.access_checkers.iter().for_each(|access| access.clear_cache());
     if removed { Ok(StatusCode::NO_CONTENT) } else { Err(Error::not_found("there is no such grant")) }
 }

@@ -15,9 +15,10 @@ use utoipa::{IntoParams, OpenApi, ToSchema};
 use super::stream_url_cache::{IssuedStreamUrl, StreamUrlCache};
 use super::timestamps;
 use http_semantics::request_info::RequestInfo;
+use primitives::ids::{TrackId, UserId};
 use server_kit::api::error::Error;
 use server_kit::api::extractors::{Json, Query};
-use server_kit::api::id::{self, TrackId};
+use server_kit::api::id::{self, PathTrackId};
 use server_kit::api::user::{AdminUser, User};
 use server_kit::auth::path_token::{MAX_IDENTITY_BYTES, PathAuthorization, PathTokenSigner};
 use server_kit::auth::revocation::TokenRevocations;
@@ -97,8 +98,8 @@ pub struct StreamCacheQuery {
 }
 
 impl StreamUrlService {
-    async fn issue(&self, asking: &Parts, user: &User, track: &str) -> Result<IssuedStreamUrl, Error> {
-        let scope = format!("/api/v1/tracks/{}", utf8_percent_encode(track, UNRESERVED));
+    async fn issue(&self, asking: &Parts, user: &User, track: &TrackId) -> Result<IssuedStreamUrl, Error> {
+        let scope = format!("/api/v1/tracks/{}", utf8_percent_encode(track.as_str(), UNRESERVED));
         let path = format!("{scope}/stream");
         // Whether the user may have it is asked every time; what is kept saves the store's answer only.
         let now =
@@ -113,7 +114,7 @@ impl StreamUrlService {
         }
         let stream =
             self.streams.resolve(StreamQuery { path: &path, request_head: asking, user, query_store: true }).await?;
-        let issued = self.tokens.issue(user.id(), generation, &scope, &stream.authorization);
+        let issued = self.tokens.issue(user.id().as_str(), generation, &scope, &stream.authorization);
         let (below, expires) = issued.ok_or_else(user_id_too_long)?;
         let answer = IssuedStreamUrl {
             path: format!("{below}/stream"),
@@ -128,11 +129,11 @@ impl StreamUrlService {
         Ok(answer)
     }
 
-    async fn generation(&self, user: &str) -> Result<u32, Error> {
-        match self.revocations.current(user).await {
+    async fn generation(&self, user: &UserId) -> Result<u32, Error> {
+        match self.revocations.current(user.as_str()).await {
             Some(generation) => Ok(generation),
             // What was known last; should the user have logged out since, the URL is refused and asked for anew.
-            None => self.revocations.recent(user).await.ok_or_else(user_state_unavailable),
+            None => self.revocations.recent(user.as_str()).await.ok_or_else(user_state_unavailable),
         }
     }
 }
@@ -147,7 +148,7 @@ pub async fn read(
     State(urls): State<Arc<StreamUrlService>>,
     user: User,
     caller: Option<Extension<RequestInfo>>,
-    TrackId(id): TrackId,
+    PathTrackId(id): PathTrackId,
     request: axum::extract::Request,
 ) -> Result<Response, Error> {
     let (asking, _) = request.into_parts();
@@ -173,10 +174,10 @@ pub async fn drop_cached(
     State(urls): State<Arc<StreamUrlService>>,
     Query(which): Query<StreamCacheQuery>,
 ) -> Result<StatusCode, Error> {
-    let user = id::parse("user_id", &which.user_id)?;
+    let user = id::parse_user("user_id", &which.user_id)?;
     let done = match &which.track_id {
-        Some(track) => urls.cache.remove(user, id::parse("track_id", track)?).await,
-        None => urls.revocations.revoke(user).await,
+        Some(track) => urls.cache.remove(&user, &id::parse_track("track_id", track)?).await,
+        None => urls.revocations.revoke(user.as_str()).await,
     };
     if done { Ok(StatusCode::NO_CONTENT) } else { Err(user_state_unavailable()) }
 }
@@ -186,7 +187,11 @@ pub async fn drop_cached(
     (status = 204, description = "Logged out"), (status = 401, description = "No valid token"),
     (status = 503, description = "The shared state is away: nothing is revoked")))]
 pub async fn log_out(State(urls): State<Arc<StreamUrlService>>, user: User) -> Result<StatusCode, Error> {
-    if urls.revocations.revoke(user.id()).await { Ok(StatusCode::NO_CONTENT) } else { Err(user_state_unavailable()) }
+    if urls.revocations.revoke(user.id().as_str()).await {
+        Ok(StatusCode::NO_CONTENT)
+    } else {
+        Err(user_state_unavailable())
+    }
 }
 
 /// The description of what a streaming URL leads to.

@@ -10,6 +10,7 @@ use fred::types::Expiration;
 use serde::{Deserialize, Serialize};
 
 use primitives::clock::Clock;
+use primitives::ids::{TrackId, UserId};
 use server_kit::redis::Redis;
 use server_kit::redis::keys::RedisKey;
 
@@ -45,7 +46,7 @@ pub struct IssuedStreamUrl {
 /// Where they are kept.
 pub enum StreamUrlStore {
     /// In this process.
-    Memory(Cache<(String, String), Vec<u8>>),
+    Memory(Cache<(UserId, TrackId), Vec<u8>>),
     /// In Redis.
     Redis(Redis),
 }
@@ -72,7 +73,7 @@ impl StreamUrlCache {
     }
 
     /// The answer that was given, if it is good for longer than its last seconds. Without Redis there is none.
-    pub async fn get(&self, user: &str, track: &str) -> Option<IssuedStreamUrl> {
+    pub async fn get(&self, user: &UserId, track: &TrackId) -> Option<IssuedStreamUrl> {
         let sealed = match &self.store {
             StreamUrlStore::Memory(kept) => kept.get(&ids(user, track))?.value().clone(),
             StreamUrlStore::Redis(redis) => {
@@ -87,7 +88,7 @@ impl StreamUrlCache {
     }
 
     /// Keeps an answer until its last seconds; where Redis is away, it is not kept.
-    pub async fn put(&self, user: &str, track: &str, answer: &IssuedStreamUrl) {
+    pub async fn put(&self, user: &UserId, track: &TrackId, answer: &IssuedStreamUrl) {
         let life = answer.expires.saturating_sub(self.clock.unix() + EXPIRY_MARGIN_SECONDS);
         let sealed = serde_json::to_vec(answer).ok().and_then(|plain| self.seal(&plain, user, track));
         let (Some(sealed), true) = (sealed, life > 0) else { return };
@@ -108,7 +109,7 @@ impl StreamUrlCache {
     }
 
     /// Drops an answer; false where that cannot be done now.
-    pub async fn remove(&self, user: &str, track: &str) -> bool {
+    pub async fn remove(&self, user: &UserId, track: &TrackId) -> bool {
         match &self.store {
             StreamUrlStore::Memory(kept) => drop(kept.remove(&ids(user, track))),
             StreamUrlStore::Redis(redis) => {
@@ -121,7 +122,7 @@ impl StreamUrlCache {
         true
     }
 
-    fn seal(&self, plain: &[u8], user: &str, track: &str) -> Option<Vec<u8>> {
+    fn seal(&self, plain: &[u8], user: &UserId, track: &TrackId) -> Option<Vec<u8>> {
         let nonce: [u8; NONCE_BYTES] = rand::random();
         let aad = associated_data(user, track);
         let payload = Payload { msg: plain, aad: aad.as_bytes() };
@@ -129,7 +130,7 @@ impl StreamUrlCache {
         Some([nonce.as_slice(), &sealed].concat())
     }
 
-    fn open(&self, sealed: &[u8], user: &str, track: &str) -> Option<Vec<u8>> {
+    fn open(&self, sealed: &[u8], user: &UserId, track: &TrackId) -> Option<Vec<u8>> {
         let (nonce, sealed) = sealed.split_first_chunk::<NONCE_BYTES>()?;
         let (nonce, aad) = (XNonce::from(*nonce), associated_data(user, track));
         self.ciphers.iter().find_map(|cipher| cipher.decrypt(&nonce, Payload { msg: sealed, aad: aad.as_bytes() }).ok())
@@ -137,22 +138,24 @@ impl StreamUrlCache {
 }
 
 /// Answers in about `bytes` of memory at most: ids come from users, and may be long.
-fn in_memory(bytes: usize) -> Cache<(String, String), Vec<u8>> {
-    let weight =
-        |(user, track): &(String, String), sealed: &Vec<u8>| ENTRY_OVERHEAD + user.len() + track.len() + sealed.len();
+fn in_memory(bytes: usize) -> Cache<(UserId, TrackId), Vec<u8>> {
+    let weight = |(user, track): &(UserId, TrackId), sealed: &Vec<u8>| {
+        ENTRY_OVERHEAD + user.as_str().len() + track.as_str().len() + sealed.len()
+    };
     CacheBuilder::new(bytes).with_shards(8).with_weighter(weight).build()
 }
 
-fn key(redis: &Redis, user: &str, track: &str) -> String {
-    redis.key(RedisKey::StreamUrl { user, track })
+fn key(redis: &Redis, user: &UserId, track: &TrackId) -> String {
+    redis.key(RedisKey::StreamUrl { user: user.as_str(), track: track.as_str() })
 }
 
-fn ids(user: &str, track: &str) -> (String, String) {
-    (user.to_owned(), track.to_owned())
+fn ids(user: &UserId, track: &TrackId) -> (UserId, TrackId) {
+    (user.clone(), track.clone())
 }
 
 /// Whose and of what an answer is, encrypted with it: whoever can write to Redis may not put one in another's place.
-fn associated_data(user: &str, track: &str) -> String {
+fn associated_data(user: &UserId, track: &TrackId) -> String {
+    let (user, track) = (user.as_str(), track.as_str());
     format!("{}:{user}:{track}", user.len())
 }
 
@@ -161,6 +164,14 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
+
+    fn user(id: &str) -> UserId {
+        UserId::parse(id).expect("an id")
+    }
+
+    fn track(id: &str) -> TrackId {
+        TrackId::parse(id).expect("an id")
+    }
 
     fn answer(clock: &Clock) -> IssuedStreamUrl {
         let (path, content_type) = ("/t/secret/x".to_owned(), "audio/mpeg".to_owned());
@@ -175,7 +186,7 @@ mod tests {
         }
     }
 
-    fn answers(keys: &[[u8; 32]], kept: &Cache<(String, String), Vec<u8>>, clock: &Clock) -> StreamUrlCache {
+    fn answers(keys: &[[u8; 32]], kept: &Cache<(UserId, TrackId), Vec<u8>>, clock: &Clock) -> StreamUrlCache {
         StreamUrlCache::new(StreamUrlStore::Memory(kept.clone()), keys, clock.clone())
     }
 
@@ -184,26 +195,31 @@ mod tests {
         let clock = Clock::manual(SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000));
         let kept = in_memory(1 << 16);
         let old = answers(&[[1; 32]], &kept, &clock);
-        old.put("a", "b", &answer(&clock)).await;
-        assert_eq!(old.get("a", "b").await, Some(answer(&clock)));
-        let bytes = kept.get(&ids("a", "b")).expect("it is kept").value().clone();
+        old.put(&user("a"), &track("b"), &answer(&clock)).await;
+        assert_eq!(old.get(&user("a"), &track("b")).await, Some(answer(&clock)));
+        let bytes = kept.get(&ids(&user("a"), &track("b"))).expect("it is kept").value().clone();
         assert!(!bytes.windows(6).any(|window| window == b"secret"));
-        assert_eq!(answers(&[[2; 32], [1; 32]], &kept, &clock).get("a", "b").await, Some(answer(&clock)));
-        assert_eq!(answers(&[[2; 32]], &kept, &clock).get("a", "b").await, None);
+        assert_eq!(
+            answers(&[[2; 32], [1; 32]], &kept, &clock).get(&user("a"), &track("b")).await,
+            Some(answer(&clock))
+        );
+        assert_eq!(answers(&[[2; 32]], &kept, &clock).get(&user("a"), &track("b")).await, None);
         // Another's answer in its place is none.
-        kept.insert(ids("a", "c"), bytes);
-        assert_eq!(old.get("a", "c").await, None);
+        kept.insert(ids(&user("a"), &track("c")), bytes);
+        assert_eq!(old.get(&user("a"), &track("c")).await, None);
         clock.advance(Duration::from_secs(70));
-        assert_eq!(old.get("a", "b").await, None);
+        assert_eq!(old.get(&user("a"), &track("b")).await, None);
     }
 
     #[tokio::test]
     async fn ids_with_colons_are_not_taken_for_each_other() {
         let clock = Clock::manual(SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000));
         let answers = answers(&[[1; 32]], &in_memory(1 << 16), &clock);
-        answers.put("a:b", "c", &answer(&clock)).await;
-        assert_eq!(answers.get("a", "b:c").await, None);
-        assert!(answers.remove("a:b", "c").await && answers.get("a:b", "c").await.is_none());
+        answers.put(&user("a:b"), &track("c"), &answer(&clock)).await;
+        assert_eq!(answers.get(&user("a"), &track("b:c")).await, None);
+        assert!(
+            answers.remove(&user("a:b"), &track("c")).await && answers.get(&user("a:b"), &track("c")).await.is_none()
+        );
     }
 
     #[tokio::test]
@@ -212,7 +228,9 @@ mod tests {
         let kept = in_memory(1 << 20);
         let answers = answers(&[[1; 32]], &kept, &clock);
         for number in 0..5_000 {
-            answers.put(&format!("{number}{}", "x".repeat(250)), &"y".repeat(250), &answer(&clock)).await;
+            answers
+                .put(&user(&format!("{number}{}", "x".repeat(250))), &track(&"y".repeat(250)), &answer(&clock))
+                .await;
         }
         let used = kept.usage();
         assert!((1 << 19..=1 << 20).contains(&used), "{used}");

@@ -21,7 +21,7 @@ use s3;
 use server_kit::api::cache_admin::{CacheOperations, PurgeTarget};
 use server_kit::api::error::Error;
 use server_kit::api::extractors::{Json, Query};
-use server_kit::api::id::{self, TrackId};
+use server_kit::api::id::{self, PathTrackId};
 use server_kit::api::pagination::{self, Page, PageLimits};
 use server_kit::api::user::AdminUser;
 
@@ -136,9 +136,9 @@ impl From<Track> for TrackEntry {
 
 impl TrackToAdd {
     fn checked(self, stores: &[Arc<str>]) -> Result<NewTrack, Error> {
-        id::parse("id", &self.id)?;
-        self.owner_id.as_deref().map(|owner| id::parse("ownerId", owner)).transpose()?;
-        let wrong = |what: &str| Err(Error::unprocessable(what));
+        let id = id::parse_track("id", &self.id)?;
+        let owner = self.owner_id.as_deref().map(|owner| id::parse_user("ownerId", owner)).transpose()?;
+        let wrong = |what: &'static str| Err(Error::unprocessable(what));
         if !stores.iter().any(|store| **store == *self.store) {
             return wrong("`store` must be a name in ObjectStores");
         }
@@ -156,7 +156,7 @@ impl TrackToAdd {
         if self.size_bytes.is_some_and(|size| i64::try_from(size).is_err()) {
             return wrong("`sizeBytes` is too large");
         }
-        let Self { id, store, bucket, key, content_type, size_bytes: size, owner_id: owner } = self;
+        let Self { store, bucket, key, content_type, size_bytes: size, .. } = self;
         Ok(NewTrack { id, store, bucket, key, content_type, size, owner })
     }
 }
@@ -206,7 +206,7 @@ pub async fn list(
 pub async fn read(
     _: AdminUser,
     State(state): State<Arc<CatalogAdminState>>,
-    TrackId(id): TrackId,
+    PathTrackId(id): PathTrackId,
 ) -> Result<Json<TrackEntry>, Error> {
     let track = state.catalog.read(&id).await.map_err(database_unavailable)?;
     track.map(|track| Json(track.into())).ok_or_else(no_track)
@@ -220,7 +220,7 @@ pub async fn read(
 pub async fn delete(
     _: AdminUser,
     State(state): State<Arc<CatalogAdminState>>,
-    TrackId(id): TrackId,
+    PathTrackId(id): PathTrackId,
 ) -> Result<StatusCode, Error> {
     let deleted = state.catalog.delete(&id, state.now()).await.map_err(database_unavailable)?;
     let track = deleted.ok_or_else(no_track)?;

@@ -23,6 +23,7 @@ pub use routes::routes;
 
 use metrics::PositionMetrics;
 use primitives::clock::Clock;
+use primitives::ids::{TrackId, UserId};
 use primitives::lifecycle::BackgroundTasks;
 use server_kit::database::Database;
 use server_kit::redis::Redis;
@@ -74,11 +75,11 @@ impl ItemKind {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PositionKey {
     /// The user's id.
-    pub user: String,
+    pub user: UserId,
     /// What the item is.
     pub kind: ItemKind,
     /// The item's id.
-    pub item: String,
+    pub item: TrackId,
 }
 
 /// What is kept of one key.
@@ -178,7 +179,7 @@ impl PositionService {
     /// What `user` can continue, the newest first.
     pub async fn progress(
         &self,
-        user: &str,
+        user: &UserId,
         kind: Option<ItemKind>,
         limit: usize,
         mut after: Option<ProgressCursor>,

@@ -21,6 +21,7 @@ pub fn can_continue(entry: &PositionRecord, settings: &Settings) -> bool {
 mod tests {
     use super::*;
     use crate::positions::PositionKey;
+    use primitives::ids::{TrackId, UserId};
 
     #[test]
     fn what_was_tried_or_finished_or_is_short_is_not_continued() {
@@ -41,7 +42,9 @@ mod tests {
             (ItemKind::Audiobook, Some(3_600_000), HOUR, false),
             (ItemKind::Film, Some(i64::MAX), Some(i64::MAX), false),
         ] {
-            let key = PositionKey { user: "u".to_owned(), kind, item: "i".to_owned() };
+            let user = UserId::parse("u").expect("an id");
+            let item = TrackId::parse("i").expect("an id");
+            let key = PositionKey { user, kind, item };
             let entry = PositionRecord { key, position, duration, updated_at: 0, reported_at: 0 };
             assert_eq!(can_continue(&entry, &Settings::default()), expected, "{entry:?}");
         }

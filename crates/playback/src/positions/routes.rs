@@ -10,9 +10,10 @@ use utoipa_axum::routes;
 
 use super::store::ProgressCursor;
 use super::{Error, ItemKind, PositionKey, PositionRecord, PositionReport, PositionService};
+use primitives::ids::TrackId;
 use server_kit::api::error::Error as ApiError;
 use server_kit::api::extractors::{BeaconJson, Json, Query};
-use server_kit::api::id::TrackId;
+use server_kit::api::id::PathTrackId;
 use server_kit::api::json_values::{Milliseconds, MillisecondsOrText, TimestampInput};
 use server_kit::api::pagination::{self, Page, PageLimits};
 use server_kit::api::user::User;
@@ -110,7 +111,7 @@ struct ProgressItem {
 async fn save(
     State(positions): State<PositionService>,
     user: User,
-    TrackId(id): TrackId,
+    PathTrackId(id): PathTrackId,
     BeaconJson(body): BeaconJson<SavePositionRequest>,
 ) -> Result<StatusCode, ApiError> {
     let key = key(&user, id, body.kind);
@@ -130,7 +131,7 @@ async fn save(
 async fn read(
     State(positions): State<PositionService>,
     user: User,
-    TrackId(id): TrackId,
+    PathTrackId(id): PathTrackId,
     Query(of): Query<ItemKindQuery>,
 ) -> Result<Json<PositionResponse>, ApiError> {
     let key = key(&user, id, of.kind);
@@ -149,7 +150,7 @@ async fn read(
 async fn clear(
     State(positions): State<PositionService>,
     user: User,
-    TrackId(id): TrackId,
+    PathTrackId(id): PathTrackId,
     Query(of): Query<ItemKindQuery>,
 ) -> Result<StatusCode, ApiError> {
     let key = key(&user, id, of.kind);
@@ -181,11 +182,11 @@ fn item(entry: PositionRecord) -> Option<ProgressItem> {
         key: PositionKey { kind, item: id, .. }, position, duration: duration_ms, updated_at: at, ..
     } = entry;
     let updated_at = Timestamp::from_millisecond(at).ok()?.to_string();
-    Some(ProgressItem { id, kind, position_ms: position?, duration_ms, updated_at })
+    Some(ProgressItem { id: id.as_str().to_owned(), kind, position_ms: position?, duration_ms, updated_at })
 }
 
-fn key(user: &User, item: String, kind: ItemKind) -> PositionKey {
-    PositionKey { user: user.id().to_owned(), kind, item }
+fn key(user: &User, item: TrackId, kind: ItemKind) -> PositionKey {
+    PositionKey { user: user.id().clone(), kind, item }
 }
 
 fn report(body: &SavePositionRequest) -> Result<PositionReport, ApiError> {

@@ -136,10 +136,15 @@ fn newest_per_key<'a>(entries: impl Iterator<Item = &'a PositionRecord>) -> Vec<
 mod tests {
     use super::*;
     use crate::positions::ItemKind;
+    use primitives::ids::{TrackId, UserId};
 
     #[test]
     fn of_many_reports_of_one_key_the_newest_is_written_with_the_length_that_any_of_them_knew() {
-        let key = |item: &str| PositionKey { user: "u".to_owned(), kind: ItemKind::Audio, item: item.to_owned() };
+        let key = |item: &str| PositionKey {
+            user: UserId::parse("u").expect("an id"),
+            kind: ItemKind::Audio,
+            item: TrackId::parse(item).expect("an id"),
+        };
         let entry = |item, position, duration, at| PositionRecord {
             key: key(item),
             position,

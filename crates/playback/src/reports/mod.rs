@@ -19,6 +19,7 @@ use uuid::{NoContext, Uuid};
 use event_ids::EventIdRegistry;
 use events::{Event, EventPublisher, PublishError};
 use primitives::clock::Clock;
+use primitives::ids::{TrackId, UserId};
 use settings::Settings;
 
 /// How far a player's clock may be ahead.
@@ -94,7 +95,13 @@ impl PlaybackReporter {
     }
 
     /// Takes all of `reports` on what `user` does with `track`, or none; gives how many were new.
-    pub async fn report(&self, user: &str, track: &str, reports: &[PlaybackReport]) -> Result<usize, ReportError> {
+    pub async fn report(
+        &self,
+        user: &UserId,
+        track: &TrackId,
+        reports: &[PlaybackReport],
+    ) -> Result<usize, ReportError> {
+        let (user, track) = (user.as_str(), track.as_str());
         let now = self.clock.now();
         let latest = timestamp(now + MAX_CLOCK_AHEAD);
         if reports.iter().any(|report| report.timestamp.is_some_and(|at| at > latest)) {

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::{PlaybackAction, PlaybackReport, PlaybackReporter, ReportError};
 use server_kit::api::error::Error;
 use server_kit::api::extractors::{BeaconJson, Json};
-use server_kit::api::id::TrackId;
+use server_kit::api::id::PathTrackId;
 use server_kit::api::json_values::{Milliseconds, MillisecondsOrText, TimestampInput};
 use server_kit::api::user::User;
 
@@ -80,7 +80,7 @@ struct AcceptedEvents {
 async fn report(
     State(playback): State<PlaybackReporter>,
     user: User,
-    TrackId(track): TrackId,
+    PathTrackId(track): PathTrackId,
     BeaconJson(body): BeaconJson<Value>,
 ) -> Result<(StatusCode, Json<AcceptedEvents>), Error> {
     let reports = reports(body)?;

@@ -1,32 +1,36 @@
-//! Ids of tracks and users in requests: parsed here and nowhere else in the API, so that one that cannot be is refused
-//! everywhere alike, by 400.
+//! Ids of tracks and users in requests: one that cannot be is refused everywhere alike, by 400.
 
 use axum::extract::{FromRequestParts, Path};
 use http::request::Parts;
 
 use super::error::Error;
-use primitives::id::{MAX_BYTES, is_id};
+use primitives::ids::{MAX_ID_BYTES, TrackId, UserId};
 
-/// The id that a request has as `name`.
-pub fn parse<'a>(name: &str, text: &'a str) -> Result<&'a str, Error> {
-    if is_id(text) { Ok(text) } else { Err(malformed(name)) }
+/// Returns the user's id that a request has as `name`.
+pub fn parse_user(name: &str, text: &str) -> Result<UserId, Error> {
+    UserId::parse(text).ok_or_else(|| malformed(name))
+}
+
+/// Returns the track's id that a request has as `name`; also what tracks' ids begin with, which obeys the same rule.
+pub fn parse_track(name: &str, text: &str) -> Result<TrackId, Error> {
+    TrackId::parse(text).ok_or_else(|| malformed(name))
 }
 
 fn malformed(name: &str) -> Error {
     Error::bad_request(format!(
-        "`{name}` must have 1 to {MAX_BYTES} bytes of UTF-8, no control characters, and not be `.` or `..`"
+        "`{name}` must have 1 to {MAX_ID_BYTES} bytes of UTF-8, no control characters, and not be `.` or `..`"
     ))
 }
 
-/// The id of a track, as the path has it.
+/// The id of a track that is the path's one parameter.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TrackId(pub String);
+pub struct PathTrackId(pub TrackId);
 
-impl<S: Send + Sync> FromRequestParts<S> for TrackId {
+impl<S: Send + Sync> FromRequestParts<S> for PathTrackId {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Error> {
         let id = Path::<String>::from_request_parts(parts, state).await;
-        id.ok().filter(|Path(id)| is_id(id)).map(|Path(id)| Self(id)).ok_or_else(|| malformed("id"))
+        id.ok().and_then(|Path(id)| TrackId::parse(id)).map(Self).ok_or_else(|| malformed("id"))
     }
 }

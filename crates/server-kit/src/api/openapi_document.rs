@@ -1,6 +1,5 @@
 //! The description of the API (OpenAPI 3.1): what the modules say of their paths, and what is said once for all.
 
-use http::StatusCode;
 use serde_json::json;
 use utoipa::openapi::path::PathItem;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
@@ -9,6 +8,7 @@ use utoipa::{Modify, OpenApi as _};
 
 use super::health::{ComponentStatus, HealthReport};
 use super::router;
+use http_semantics::error_codes::ErrorCode;
 use http_semantics::problem::{self, Problem};
 
 /// The response that stands for every error that an operation does not name.
@@ -72,13 +72,8 @@ fn add_errors(responses: &mut Responses) {
 
 fn problem_content() -> Content {
     let schema = Ref::from_schema_name("Problem");
-    let example = Problem::new(
-        StatusCode::NOT_FOUND,
-        "not_found",
-        "there is no such object",
-        "9f86d081884c7d65",
-        1_760_000_000_000,
-    );
+    let code = ErrorCode::NotFound;
+    let example = Problem::new(code.status(), code.as_str(), code.detail(), "9f86d081884c7d65", 1_760_000_000_000);
     let mut content = Content::new(Some(schema));
     content.example = Some(json!(example));
     content

@@ -154,7 +154,8 @@ async fn enforce_limit(
     let subject = {
         let claim = |name: &str| claim_text(&user.as_ref()?.claims.map, name).map(|text| ClaimValue::new(&text));
         let address = request.extensions().get::<RequestInfo>().and_then(|caller| caller.client_address);
-        policy.subject(&RequesterInfo { user: user.as_ref().map(User::id), claim: &claim, address, route: class.name })
+        let user = user.as_ref().map(|user| user.id().as_str());
+        policy.subject(&RequesterInfo { user, claim: &claim, address, route: class.name })
     };
     let permit = policy.admit(&subject).await.map_err(LimitRejectionResponse)?;
     let mut response = next.run(request).await;

@@ -134,7 +134,10 @@ async fn openapi(State(shared): State<RouterState>) -> Response {
 }
 
 async fn metrics(State(shared): State<RouterState>) -> Result<Response, Error> {
-    let text = shared.metrics.render().map_err(|_| Error::internal())?;
+    let text = shared.metrics.render().map_err(|error| {
+        tracing::error!(%error, "the metrics cannot be written as text");
+        Error::internal()
+    })?;
     Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response())
 }
 

@@ -29,7 +29,11 @@ pub fn routes() -> Router {
 }
 
 fn file(name: &str, config: Arc<Config<'static>>) -> Result<Response, Error> {
-    let found = utoipa_swagger_ui::serve(name, config).map_err(|_| Error::internal())?.ok_or_else(Error::no_route)?;
+    let found = utoipa_swagger_ui::serve(name, config).map_err(|error| {
+        tracing::error!(%error, name, "a file of the page at /docs/ cannot be served");
+        Error::internal()
+    })?;
+    let found = found.ok_or_else(Error::no_route)?;
     let media_type = HeaderValue::try_from(found.content_type).map_err(|_| Error::internal())?;
     let headers = [
         (header::CONTENT_TYPE, media_type),

@@ -18,6 +18,7 @@ use crate::limit::settings::LimitPartition;
 use crate::limit::subject::{self, ClaimValue, RequesterInfo};
 use crate::limit::{RateLimitStatus, RateLimiters};
 use http_semantics::rate_limit::whole_seconds;
+use primitives::ids::UserId;
 
 /// Whose usage.
 #[derive(Deserialize, IntoParams)]
@@ -90,7 +91,8 @@ pub fn routes(limits: Arc<RateLimiters>) -> OpenApiRouter {
 /// Returns true if `user`, an administrator, asks for the usage of somebody else.
 pub fn is_admin_request(uri: &Uri, user: &User) -> bool {
     let asked = axum::extract::Query::<UsageQuery>::try_from_uri(uri);
-    user.role() == UserRole::Admin && asked.is_ok_and(|asked| asked.0.user_id.is_some_and(|id| id != user.id()))
+    user.role() == UserRole::Admin
+        && asked.is_ok_and(|asked| asked.0.user_id.is_some_and(|id| id != user.id().as_str()))
 }
 
 /// How the caller stands with the limits: requests left, streams under way, bytes sent. Asking changes nothing, but is
@@ -105,14 +107,14 @@ async fn usage(
     user: User,
     Query(asked): Query<UsageQuery>,
 ) -> Result<Json<UserUsage>, Error> {
-    let other = asked.user_id.filter(|id| id != user.id());
-    other.as_deref().map(|other| id::parse("user_id", other)).transpose()?;
+    let other = asked.user_id.filter(|id| id != user.id().as_str());
+    let other = other.map(|other| id::parse_user("user_id", &other)).transpose()?;
     if other.is_some() && user.role() != UserRole::Admin {
         return Err(Error::forbidden("the usage of others needs a token whose claim `role` is `admin`"));
     }
     let mut policies = Vec::new();
     for policy in limits.limiters() {
-        let Some(subject) = subject(&policy.settings().partition, &user, other.as_deref()) else { continue };
+        let Some(subject) = subject(&policy.settings().partition, &user, other.as_ref()) else { continue };
         let found = policy.usage(&subject).await;
         policies.push(PolicyUsage {
             policy: policy.settings().name.to_string(),
@@ -122,19 +124,19 @@ async fn usage(
             bytes_per_second: found.bytes_per_second,
         });
     }
-    Ok(Json(UserUsage { user_id: other.unwrap_or_else(|| user.id().to_owned()), policies }))
+    Ok(Json(UserUsage { user_id: other.as_ref().unwrap_or(user.id()).as_str().to_owned(), policies }))
 }
 
 /// Whose count it is: `None` where the policy counts neither users nor what their tokens say.
-fn subject(partition: &LimitPartition, user: &User, other: Option<&str>) -> Option<String> {
+fn subject(partition: &LimitPartition, user: &User, other: Option<&UserId>) -> Option<String> {
     match (partition, other) {
-        (LimitPartition::User, other) => Some(subject::user(other.unwrap_or(user.id()))),
+        (LimitPartition::User, other) => Some(subject::user(other.unwrap_or(user.id()).as_str())),
         (LimitPartition::Claim(name), None) => {
             claim_text(&user.claims.map, name)?;
             let claim = |name: &str| claim_text(&user.claims.map, name).map(|text| ClaimValue::new(&text));
             Some(subject::subject_for(
                 partition,
-                &RequesterInfo { user: Some(user.id()), claim: &claim, address: None, route: "" },
+                &RequesterInfo { user: Some(user.id().as_str()), claim: &claim, address: None, route: "" },
             ))
         }
         (LimitPartition::Claim(_), Some(_)) | (LimitPartition::Address | LimitPartition::Route, _) => None,

@@ -12,12 +12,14 @@ use crate::limit::RateLimiters;
 use http_semantics::cross_site::ForeignPage;
 use http_semantics::rate_limit::ExceededLimit;
 use http_semantics::request_info::RequestInfo;
+use primitives::ids::UserId;
 
 /// A caller with a valid token (api.md: U).
 #[derive(Clone, Debug)]
 pub struct User {
-    /// What the token says; `sub` names the user.
+    /// What the token says.
     pub claims: Arc<Claims>,
+    id: UserId,
 }
 
 /// What a user is, by the claim `role`.
@@ -36,9 +38,9 @@ pub enum UserRole {
 pub struct AdminUser(pub User);
 
 impl User {
-    /// The user's id: `sub`, which the token was refused without.
-    pub fn id(&self) -> &str {
-        &self.claims.subject
+    /// Returns the user's id: `sub`, which the token was refused without.
+    pub fn id(&self) -> &UserId {
+        &self.id
     }
 
     /// The user's role.
@@ -77,7 +79,10 @@ async fn authenticate(parts: &Parts) -> Result<User, Error> {
     }
     let claims = authenticator.authenticate(&parts.headers, parts.uri.query()).await;
     let claims = claims.map_err(|refusal| authentication_failure(refusal, parts))?;
-    Ok(User { claims })
+    // Another user may stream, but nothing can be kept under the name.
+    let id = UserId::parse(claims.subject.as_str())
+        .ok_or_else(|| Error::forbidden("the token's `sub` has more than 256 bytes or control characters: not here"))?;
+    Ok(User { claims, id })
 }
 
 /// As on the proxy's routes: bad tokens of an address beyond a number are told that they are too many.

@@ -3,6 +3,8 @@
 use http::HeaderValue;
 use thiserror::Error;
 
+use http_semantics::error_codes::ErrorCode;
+
 /// Why there are no claims. In the order of how far the token came: where several issuers could have signed a token,
 /// the greatest refusal is the one that says most.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -73,6 +75,27 @@ impl AuthenticationError {
             Self::WrongPath => "wrong_path",
             Self::CrossSite => "cross_site",
             Self::Revoked => "revoked",
+        }
+    }
+
+    /// Returns its row in the catalogue: a token that could not be judged is no fault of its sender.
+    pub fn error_code(self) -> ErrorCode {
+        match self {
+            Self::KeysUnavailable => ErrorCode::KeysUnavailable,
+            Self::Missing
+            | Self::WrongIssuer
+            | Self::UnsupportedAlgorithm
+            | Self::UnknownKey
+            | Self::BadSignature
+            | Self::Malformed
+            | Self::NoSubject
+            | Self::UnusableSubject
+            | Self::WrongAudience
+            | Self::NotYetValid
+            | Self::Expired
+            | Self::WrongPath
+            | Self::CrossSite
+            | Self::Revoked => ErrorCode::Unauthorized,
         }
     }
 

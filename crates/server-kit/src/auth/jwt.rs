@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::Claims;
 use super::error::AuthenticationError;
-use primitives::id::is_id;
+use primitives::ids::is_id;
 
 /// Longer tokens are refused unread; an HTTP header line is seldom allowed more.
 pub(super) const MAX_BYTES: usize = 8 * 1024;

@@ -187,7 +187,9 @@ mod tests {
     #[test]
     fn what_is_owed_already_is_kept_up_to_date_where_there_is_room_for_no_more() {
         let entry = |item: &str, at| {
-            let key = PositionKey { user: "u".to_owned(), kind: ItemKind::Audio, item: item.to_owned() };
+            let user = primitives::ids::UserId::parse("u").expect("an id");
+            let item = primitives::ids::TrackId::parse(item).expect("an id");
+            let key = PositionKey { user, kind: ItemKind::Audio, item };
             PositionRecord { key, position: Some(at), duration: None, updated_at: at, reported_at: at }
         };
         let mut owed = BTreeMap::new();

@@ -9,6 +9,7 @@ use tokio::time::timeout;
 use super::{PositionListQuery, PositionStore, PositionStoreError, ProgressCursor};
 use crate::positions::{ItemKind, PositionKey, PositionRecord, ProgressPage};
 use primitives::clock::Clock;
+use primitives::ids::TrackId;
 use server_kit::database::Database;
 use server_kit::on;
 
@@ -70,12 +71,13 @@ impl DatabasePositionStore {
             listing.after.map_or((i64::MAX, "", ""), |mark| (mark.at, mark.kind.name(), mark.item.as_str()));
         let count = i64::try_from(listing.limit).unwrap_or(i64::MAX);
         let rows: Vec<PositionRow> = on!(&self.database, pool => {
-            sqlx::query_as(LIST).bind(listing.user).bind(listing.reported_since).bind(kind).bind(at).bind(after_kind)
+            sqlx::query_as(LIST).bind(listing.user.as_str()).bind(listing.reported_since).bind(kind).bind(at).bind(after_kind)
                 .bind(after_item).bind(count).fetch_all(pool).await
         })?;
         let entry = |(kind, item, position, duration, at, reported): PositionRow| {
-            // A kind that a newer version wrote is not shown by this one.
-            let key = PositionKey { user: listing.user.to_owned(), kind: ItemKind::from_name(&kind)?, item };
+            // A kind or an id that another version wrote and this one does not take is not shown.
+            let (kind, item) = (ItemKind::from_name(&kind)?, TrackId::parse(item)?);
+            let key = PositionKey { user: listing.user.clone(), kind, item };
             Some(PositionRecord { key, position, duration, updated_at: at, reported_at: reported_at(at, reported) })
         };
         Ok(rows.into_iter().filter_map(entry).collect())
@@ -108,7 +110,7 @@ impl PositionStore for DatabasePositionStore {
         let reading = async {
             on!(&self.database, pool => {
                 let query = sqlx::query_as::<_, (Option<i64>, Option<i64>, i64, Option<i64>)>(GET);
-                query.bind(&key.user).bind(key.kind.name()).bind(&key.item).fetch_optional(pool).await
+                query.bind(key.user.as_str()).bind(key.kind.name()).bind(key.item.as_str()).fetch_optional(pool).await
             })
         };
         let row = timeout(READ_TIMEOUT, reading).await.map_err(|_| PositionStoreError::Timeout)??;

@@ -14,6 +14,7 @@ use super::{ItemKind, PositionKey, PositionRecord, ProgressPage};
 use cached::CachedPositionStore;
 use database::DatabasePositionStore;
 use primitives::clock::Clock;
+use primitives::ids::{TrackId, UserId};
 use redis::RedisPositionStore;
 use server_kit::database::Database;
 use server_kit::redis::Redis;
@@ -44,7 +45,7 @@ impl PositionStoreError {
 pub struct ProgressCursor {
     at: i64,
     kind: ItemKind,
-    item: String,
+    item: TrackId,
 }
 
 impl ProgressCursor {
@@ -55,21 +56,21 @@ impl ProgressCursor {
 
     /// As a cursor holds it.
     pub fn to_text(&self) -> String {
-        format!("{} {} {}", self.at, self.kind.name(), self.item)
+        format!("{} {} {}", self.at, self.kind.name(), self.item.as_str())
     }
 
     /// What [`ProgressCursor::to_text`] wrote.
     pub fn parse(text: &str) -> Option<Self> {
         let mut words = text.splitn(3, ' ');
         let (at, kind, item) = (words.next()?, words.next()?, words.next()?);
-        Some(Self { at: at.parse().ok()?, kind: ItemKind::from_name(kind)?, item: item.to_owned() })
+        Some(Self { at: at.parse().ok()?, kind: ItemKind::from_name(kind)?, item: TrackId::parse(item)? })
     }
 }
 
 /// What a list asks for.
 pub struct PositionListQuery<'a> {
     /// Whose.
-    pub user: &'a str,
+    pub user: &'a UserId,
     /// Of this kind only.
     pub kind: Option<ItemKind>,
     /// Behind this.
@@ -137,7 +138,7 @@ mod tests {
 
     #[test]
     fn a_mark_comes_back_as_it_was_and_anything_else_is_refused() {
-        let mark = ProgressCursor { at: 17, kind: ItemKind::Film, item: "a b/ü".to_owned() };
+        let mark = ProgressCursor { at: 17, kind: ItemKind::Film, item: TrackId::parse("a b/ü").expect("an id") };
         assert_eq!(ProgressCursor::parse(&mark.to_text()), Some(mark));
         for text in ["", "17", "17 song a", "x film a"] {
             assert_eq!(ProgressCursor::parse(text), None, "{text}");

@@ -17,6 +17,7 @@ use tokio::sync::broadcast::Receiver;
 use super::{PositionListQuery, PositionStore, PositionStoreError, ProgressCursor};
 use crate::positions::{ItemKind, PositionKey, PositionRecord, ProgressPage};
 use primitives::clock::Clock;
+use primitives::ids::{TrackId, UserId};
 use server_kit::redis::{Redis, keys};
 
 /// For a write or a list, where Redis is all there is.
@@ -94,8 +95,9 @@ impl RedisPositionStore {
 
     /// Notes `entries` in the index of their users; returns the keys of those that Redis refused.
     async fn note(&self, entries: &[PositionRecord], budget: Duration) -> Result<Vec<PositionKey>, PositionStoreError> {
-        let arguments =
-            |entry: &PositionRecord| vec![entry.updated_at.to_string(), member(entry.key.kind, &entry.key.item)];
+        let arguments = |entry: &PositionRecord| {
+            vec![entry.updated_at.to_string(), member(entry.key.kind, entry.key.item.as_str())]
+        };
         self.write(INDEX_SCRIPT, self.ttl, entries, budget, |entry| self.index(&entry.key.user), arguments).await
     }
 
@@ -141,11 +143,11 @@ impl RedisPositionStore {
             ItemKind::Audio => None,
             ItemKind::Audiobook | ItemKind::Podcast | ItemKind::Film => Some(kind.name()),
         };
-        self.redis.key(keys::RedisKey::Position { user, kind, item })
+        self.redis.key(keys::RedisKey::Position { user: user.as_str(), kind, item: item.as_str() })
     }
 
-    fn index(&self, user: &str) -> String {
-        self.redis.key(keys::RedisKey::PositionIndex { user })
+    fn index(&self, user: &UserId) -> String {
+        self.redis.key(keys::RedisKey::PositionIndex { user: user.as_str() })
     }
 
     /// Resolves when there is a connection, at once where there is one; then also where there is none within `budget`.
@@ -171,7 +173,7 @@ impl RedisPositionStore {
             let mut first = 0;
             if let Some(after) = listing.after {
                 let mut end = client.zcard::<i64, _>(&index).await?;
-                let after = (after.at as f64, member(after.kind, &after.item));
+                let after = (after.at as f64, member(after.kind, after.item.as_str()));
                 // The first one behind it, by halves: the item itself may have gone or got another time meanwhile.
                 while first < end {
                     let middle = first + (end - first) / 2;
@@ -191,14 +193,14 @@ impl RedisPositionStore {
         let whole = named.len() < listing.limit;
         let mark = |(member, at): (String, f64)| {
             let (kind, item) = member.split_once(':')?;
-            Some(ProgressCursor { at: at as i64, kind: ItemKind::from_name(kind)?, item: item.to_owned() })
+            Some(ProgressCursor { at: at as i64, kind: ItemKind::from_name(kind)?, item: TrackId::parse(item)? })
         };
         Ok((named.into_iter().filter_map(mark).collect(), whole))
     }
 
     /// The entry that the index names; `None` where it has expired, or where something else is in its place.
-    async fn listed(&self, user: &str, mark: &ProgressCursor) -> Result<Option<PositionRecord>, PositionStoreError> {
-        let key = PositionKey { user: user.to_owned(), kind: mark.kind, item: mark.item.clone() };
+    async fn listed(&self, user: &UserId, mark: &ProgressCursor) -> Result<Option<PositionRecord>, PositionStoreError> {
+        let key = PositionKey { user: user.clone(), kind: mark.kind, item: mark.item.clone() };
         match self.read(&key, COMMAND_TIMEOUT).await {
             // The list goes by the index: a report that came late, after a newer one had expired, has that one's place.
             Ok(found) => Ok(found.map(|(entry, _)| PositionRecord { updated_at: mark.at, ..entry })),
