@@ -12,9 +12,9 @@ use http_server::{DownstreamError, RequestHeadError};
 use object_engine;
 use server_kit::auth::AuthenticationError;
 
-/// Why a request got no proper answer.
+/// Cause of a response other than the requested one, or of none.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Failure {
+pub enum ProxyFailure {
     /// The request is malformed.
     BadRequest(Cow<'static, str>),
     /// The request's head is longer than we read.
@@ -25,25 +25,25 @@ pub enum Failure {
     NoRoute,
     /// The route does not take the method.
     MethodNotAllowed(Vec<Method>),
-    /// Who asks is not known.
+    /// The caller has no valid token.
     Unauthorized(AuthenticationError),
     /// The keys that tokens are verified with cannot be had.
     KeysUnavailable,
-    /// Those who decide who may cannot be asked.
+    /// The access authorities cannot be asked.
     AccessUnavailable,
     /// The catalogue cannot be asked.
     CatalogUnavailable,
     /// The user logged out everywhere while the stream was under way.
     Revoked,
-    /// Who asks may not.
+    /// The caller is not allowed.
     Forbidden,
-    /// Who asks may not, and is not told that there is something.
+    /// The caller is not allowed, and is told 404, so that it does not learn that there is something.
     Hidden,
-    /// Who asks has had enough for now; more after that time.
+    /// The caller has exceeded a limit; the time is when to try again.
     Limited(ExceededLimit, Duration),
     /// The request body is larger than the route allows.
     BodyTooLarge,
-    /// The object engine's.
+    /// The object engine could not serve the object.
     Object(object_engine::ObjectError),
     /// A plain route's cluster has no destination.
     NoDestination,
@@ -59,13 +59,13 @@ pub enum Failure {
     ClientStalled,
     /// The process ended before the answer did.
     Stopped,
-    /// Our own mistake.
+    /// A mistake of the proxy itself.
     Internal,
 }
 
-/// How a failure is logged.
+/// Log level of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Level {
+pub enum FailureLevel {
     /// Part of daily life.
     Info,
     /// A store or an upstream is in trouble.
@@ -74,7 +74,7 @@ pub enum Level {
     Error,
 }
 
-impl From<DownstreamError> for Failure {
+impl From<DownstreamError> for ProxyFailure {
     fn from(error: DownstreamError) -> Self {
         match error {
             DownstreamError::Closed => Self::ClientLeft,
@@ -85,7 +85,7 @@ impl From<DownstreamError> for Failure {
     }
 }
 
-impl From<RequestHeadError> for Failure {
+impl From<RequestHeadError> for ProxyFailure {
     fn from(fault: RequestHeadError) -> Self {
         match fault {
             RequestHeadError::TooLong => Self::HeadTooLarge,
@@ -94,7 +94,7 @@ impl From<RequestHeadError> for Failure {
     }
 }
 
-impl Failure {
+impl ProxyFailure {
     /// The status for the client; 499 is in the log only.
     pub fn status(&self) -> StatusCode {
         let code = match self {
@@ -151,7 +151,7 @@ impl Failure {
         }
     }
 
-    /// What the code does not say, for the log: one of a closed set.
+    /// Cause that the code does not tell, for the log: one of a closed set.
     pub fn cause(&self) -> Option<&'static str> {
         match self {
             Self::Unauthorized(refusal) => Some(refusal.cause()),
@@ -161,7 +161,7 @@ impl Failure {
         }
     }
 
-    /// What the client is told; names nothing behind the proxy.
+    /// Text for the client; names nothing behind the proxy.
     pub fn detail(&self) -> Cow<'static, str> {
         match self {
             Self::BadRequest(what) => what.clone(),
@@ -192,8 +192,8 @@ impl Failure {
         }
     }
 
-    /// How loud the log is: nothing that a client does is an error.
-    pub fn level(&self) -> Level {
+    /// Log level: nothing that a client does is an error.
+    pub fn level(&self) -> FailureLevel {
         match self {
             Self::Object(
                 object_engine::ObjectError::Signature
@@ -203,13 +203,13 @@ impl Failure {
                 | object_engine::ObjectError::Expired
                 | object_engine::ObjectError::Tls,
             )
-            | Self::Internal => Level::Error,
-            failure if failure.status().is_server_error() => Level::Warn,
-            _ => Level::Info,
+            | Self::Internal => FailureLevel::Error,
+            failure if failure.status().is_server_error() => FailureLevel::Warn,
+            _ => FailureLevel::Info,
         }
     }
 
-    /// Whether the client should be told when to try again.
+    /// Time after which the client should try again; `None` where that would not help.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Object(object_engine::ObjectError::Throttled { retry_after: Some(wait) }) => Some(*wait),
@@ -237,7 +237,7 @@ impl Failure {
         }
     }
 
-    /// Whether the connection must not be used again: what follows on it cannot be trusted.
+    /// True where the connection must not be used again: what follows on it cannot be trusted.
     pub fn closes(&self) -> bool {
         matches!(
             self,
@@ -336,7 +336,7 @@ mod tests {
     const SOURCES: [&str; 2] =
         [include_str!("failure.rs"), include_str!("../../crates/http-semantics/src/rate_limit.rs")];
 
-    fn every_failure() -> Vec<Failure> {
+    fn every_failure() -> Vec<ProxyFailure> {
         let of_objects = [
             Object::NotFound,
             Object::Gone,
@@ -362,33 +362,33 @@ mod tests {
             Object::Changed,
         ];
         let mut all = vec![
-            Failure::BadRequest("a test".into()),
-            Failure::HeadTooLarge,
-            Failure::PathTooLong,
-            Failure::NoRoute,
-            Failure::MethodNotAllowed(vec![Method::GET]),
-            Failure::Unauthorized(AuthenticationError::Missing),
-            Failure::KeysUnavailable,
-            Failure::AccessUnavailable,
-            Failure::CatalogUnavailable,
-            Failure::Revoked,
-            Failure::Forbidden,
-            Failure::Hidden,
-            Failure::Limited(ExceededLimit::Requests, Duration::ZERO),
-            Failure::Limited(ExceededLimit::Streams, Duration::ZERO),
-            Failure::Limited(ExceededLimit::Egress, Duration::ZERO),
-            Failure::Limited(ExceededLimit::BadTokens, Duration::ZERO),
-            Failure::BodyTooLarge,
-            Failure::NoDestination,
-            Failure::DestinationUnavailable,
-            Failure::BadGateway,
-            Failure::GatewayTimeout,
-            Failure::ClientLeft,
-            Failure::ClientStalled,
-            Failure::Stopped,
-            Failure::Internal,
+            ProxyFailure::BadRequest("a test".into()),
+            ProxyFailure::HeadTooLarge,
+            ProxyFailure::PathTooLong,
+            ProxyFailure::NoRoute,
+            ProxyFailure::MethodNotAllowed(vec![Method::GET]),
+            ProxyFailure::Unauthorized(AuthenticationError::Missing),
+            ProxyFailure::KeysUnavailable,
+            ProxyFailure::AccessUnavailable,
+            ProxyFailure::CatalogUnavailable,
+            ProxyFailure::Revoked,
+            ProxyFailure::Forbidden,
+            ProxyFailure::Hidden,
+            ProxyFailure::Limited(ExceededLimit::Requests, Duration::ZERO),
+            ProxyFailure::Limited(ExceededLimit::Streams, Duration::ZERO),
+            ProxyFailure::Limited(ExceededLimit::Egress, Duration::ZERO),
+            ProxyFailure::Limited(ExceededLimit::BadTokens, Duration::ZERO),
+            ProxyFailure::BodyTooLarge,
+            ProxyFailure::NoDestination,
+            ProxyFailure::DestinationUnavailable,
+            ProxyFailure::BadGateway,
+            ProxyFailure::GatewayTimeout,
+            ProxyFailure::ClientLeft,
+            ProxyFailure::ClientStalled,
+            ProxyFailure::Stopped,
+            ProxyFailure::Internal,
         ];
-        all.extend(of_objects.map(Failure::Object));
+        all.extend(of_objects.map(ProxyFailure::Object));
         all
     }
 
@@ -422,7 +422,7 @@ mod tests {
 
     #[test]
     fn every_code_of_the_sources_is_looked_at() {
-        let emitted: BTreeSet<_> = every_failure().iter().map(Failure::code).collect();
+        let emitted: BTreeSet<_> = every_failure().iter().map(ProxyFailure::code).collect();
         assert_eq!(written(), emitted, "a code in the sources that `every_failure` or the other side lacks");
     }
 
