@@ -221,12 +221,12 @@ fn request(downstream: &impl Downstream, ctx: &RequestContext, body: Body) -> Re
     *request.uri_mut() = head.uri.clone();
     *request.headers_mut() = head.headers.clone();
     strip_hop_by_hop(request.headers_mut());
-    let way = RequestOrigin {
+    let origin = RequestOrigin {
         host: admission::request_host(head),
         peer_address: Some(downstream.peer()),
         is_tls: downstream.is_tls(),
     };
-    request.extensions_mut().insert(request_info(ctx, &head.headers, &way));
+    request.extensions_mut().insert(request_info(ctx, &head.headers, &origin));
     request
 }
 
@@ -266,21 +266,21 @@ pub struct RequestOrigin<'a> {
 }
 
 /// Information about the caller for a module.
-pub fn request_info(ctx: &RequestContext, headers: &HeaderMap, way: &RequestOrigin<'_>) -> RequestInfo {
+pub fn request_info(ctx: &RequestContext, headers: &HeaderMap, origin: &RequestOrigin<'_>) -> RequestInfo {
     RequestInfo {
         request_id: ctx.id.clone(),
         client_address: ctx.client_address,
-        base_url: base_url(ctx, headers, way),
+        base_url: base_url(ctx, headers, origin),
     }
 }
 
-/// Returns the beginning of absolute URLs to this server for this caller: as configured, else as the request came, a trusted proxy's word
-/// for it first.
-fn base_url(ctx: &RequestContext, headers: &HeaderMap, way: &RequestOrigin<'_>) -> String {
+/// Returns the beginning of absolute URLs to this server for this caller: as configured, else as the request came, a
+/// trusted proxy's word for it first.
+fn base_url(ctx: &RequestContext, headers: &HeaderMap, origin: &RequestOrigin<'_>) -> String {
     if let Some(url) = &ctx.runtime.server.public_url {
         return url.clone();
     }
-    let trusted = way.peer_address.is_some_and(|peer| ctx.runtime.trusts(peer));
+    let trusted = origin.peer_address.is_some_and(|peer| ctx.runtime.trusts(peer));
     // The nearest proxy writes at the right end.
     let said = |name: &str| {
         let value = headers.get_all(name).iter().next_back().filter(|_| trusted)?.to_str().ok()?;
@@ -288,6 +288,6 @@ fn base_url(ctx: &RequestContext, headers: &HeaderMap, way: &RequestOrigin<'_>) 
     };
     let scheme = said("x-forwarded-proto").filter(|scheme| matches!(*scheme, "http" | "https"));
     let host = said("x-forwarded-host").filter(|host| host.parse::<Authority>().is_ok());
-    let host = host.or(way.host).unwrap_or("localhost");
-    format!("{}://{host}", scheme.unwrap_or(if way.is_tls { "https" } else { "http" }))
+    let host = host.or(origin.host).unwrap_or("localhost");
+    format!("{}://{host}", scheme.unwrap_or(if origin.is_tls { "https" } else { "http" }))
 }

@@ -65,8 +65,8 @@ async fn answer(
         return Ok(refused);
     };
     let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
-    let way = RequestOrigin { host, peer_address: peer, is_tls: tls };
-    let caller = modules::request_info(&ctx, request.headers(), &way);
+    let origin = RequestOrigin { host, peer_address: peer, is_tls: tls };
+    let caller = modules::request_info(&ctx, request.headers(), &origin);
     request.extensions_mut().insert(caller);
     let (parts, body) = request.into_parts();
     let noted = parts.clone();
