@@ -1,19 +1,19 @@
 //! The composition root: the only file that knows every module. Settings in, a running server out.
 
-mod backing;
 mod cache;
+mod catalog;
 mod embedded;
 mod events;
+mod health;
 mod limits;
 pub mod listing;
 mod modules;
-mod process;
 #[cfg(feature = "share")]
 mod share;
-mod tracks;
+mod storage;
+mod stores;
 mod watch;
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,51 +23,51 @@ use axum::Router;
 use futures::future::BoxFuture;
 use tower::ServiceExt;
 
-use self::backing::Backing;
-use self::modules::{Means, Started};
-use self::process::Process;
+use self::catalog::CatalogServices;
+use self::events::EventServices;
+use self::health::ProcessHealth;
+use self::modules::{ModuleDependencies, StartedModules};
+use self::storage::StateStorage;
+use self::stores::OpenStores;
 use crate::config::Settings;
 use crate::proxy::Gateway;
-use crate::proxy::inside::{Inside, ModulePaths};
-use crate::proxy::settings::Admin;
-use crate::proxy::world::{Parts, Store, World, WorldError};
+use crate::proxy::modules::{ModulePaths, ModuleService};
+use crate::proxy::process::Process;
+use crate::proxy::runtime::Runtime;
+use crate::proxy::settings::{AdminSettings, RuntimeSettings};
 use ::events::EventPublisher;
 use http_server::listener::{self, ListenError};
 use http_server::workers::Workers;
 use object_engine::cache::{CacheError, SliceCache};
 use primitives::clock::Clock;
 use primitives::lifecycle::BackgroundTasks;
-use s3::settings::{self, StoreEndpoint};
-use s3::signer::Signer;
 use server_kit::api::health::HealthService;
 use server_kit::api::router::{self, RouterState};
 use server_kit::auth::{Authenticator, InvalidIssuerKey};
 use server_kit::database;
+use server_kit::limit::RateLimiters;
 use server_kit::redis;
 use server_kit::telemetry::metrics::Metrics;
 use server_kit::telemetry::upstream_metrics::{ClusterSnapshot, ClusterSnapshotSource, DestinationSnapshot};
 use upstream::cluster::{Cluster, ClusterMember};
 use upstream::health::HealthState;
 
-/// For the exchanges under way of what has nobody to serve any more.
+/// Time for the running requests of the admin listener and the embedded stores, at the end of a shutdown.
 const SERVICES_GRACE: Duration = Duration::from_secs(1);
-/// For an issuer's keys, connection and answer together.
+/// Time limit of a request for an issuer's keys, from connecting to the last byte.
 const KEYS_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// For the threads that serve clients to drop what they still serve.
+/// Time for the workers to drop the requests that they still serve.
 const WORKERS_TIME: Duration = Duration::from_secs(1);
-/// For the disk cache to write what it was given last.
+/// Time for the disk cache to write its last slices.
 const CLOSE_TIME: Duration = Duration::from_secs(5);
 
-/// Why the server cannot start.
+/// Failure to start the server.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// An address or a certificate.
     #[error(transparent)]
     Listen(#[from] ListenError),
-    /// A route.
-    #[error(transparent)]
-    World(#[from] WorldError),
     /// An issuer of tokens.
     #[error(transparent)]
     Issuer(#[from] InvalidIssuerKey),
@@ -76,7 +76,7 @@ pub enum StartError {
     Embedded {
         /// The store's name.
         name: Arc<str>,
-        /// What is wrong with the folder.
+        /// Fault of the folder.
         source: std::io::Error,
     },
     /// The client that fetches keys.
@@ -100,31 +100,31 @@ pub enum StartError {
 }
 
 /// A server that runs.
-pub struct Running {
-    /// Where players connect, in the order of the settings.
+pub struct RunningServer {
+    /// Addresses of the public listeners, in the order of the settings.
     pub listeners: Vec<SocketAddr>,
-    /// Where the operator connects.
+    /// Address of the admin listener.
     pub admin: Option<SocketAddr>,
     /// The threads that serve clients.
     workers: Arc<Workers>,
-    /// What players wait for.
+    /// Tasks that graceful shutdown waits for.
     tasks: BackgroundTasks,
-    /// What has to outlive it: the operator's view of the drain, and embedded stores.
+    /// Tasks that outlive it: the operator's view of the drain, and embedded stores.
     services: BackgroundTasks,
     grace: Duration,
     cache: Option<Arc<SliceCache>>,
-    backing: Backing,
-    files: OpenFiles,
+    storage: StateStorage,
+    files: ReopenableFiles,
 }
 
-/// The files that are opened anew when an operator has moved them away. Clones are the same files.
+/// Files that are opened again when an operator has moved them away, as log rotation does. Clones are the same files.
 #[derive(Clone)]
-pub struct OpenFiles {
+pub struct ReopenableFiles {
     events: Option<EventPublisher>,
 }
 
-impl OpenFiles {
-    /// Opens them anew; log files would be too.
+impl ReopenableFiles {
+    /// Opens them again.
     pub fn reopen(&self) {
         if let Some(events) = &self.events {
             events.reopen();
@@ -132,9 +132,9 @@ impl OpenFiles {
     }
 }
 
-impl Running {
-    /// What is opened anew at a signal.
-    pub fn files(&self) -> OpenFiles {
+impl RunningServer {
+    /// Returns the files to reopen at a signal.
+    pub fn files(&self) -> ReopenableFiles {
         self.files.clone()
     }
 
@@ -155,87 +155,120 @@ impl Running {
             let _ = tokio::time::timeout(CLOSE_TIME, cache.close()).await;
         }
         self.services.shutdown(SERVICES_GRACE).await;
-        self.backing.close().await;
+        self.storage.close().await;
         whole
     }
 }
 
 /// Starts everything that `settings` ask for; `extra` are further pages on the players' listeners.
-pub async fn start(settings: Settings, extra: Router) -> Result<Running, StartError> {
+pub async fn start(settings: Settings, extra: Router) -> Result<RunningServer, StartError> {
     let (clock, metrics, tasks, services) =
         (Clock::system(), metrics()?, BackgroundTasks::default(), BackgroundTasks::default());
     let workers = Arc::new(Workers::start(settings.server.http.threads).map_err(ListenError::Workers)?);
-    let debug_token = settings.admin.as_ref().and_then(|admin| admin.token.clone());
-    let stores = open_stores(&settings.stores, &clock, &services).await?;
+    let stores = OpenStores::new(clock.clone(), services.clone());
     let cache = cache::open(&settings, &clock, &tasks, &metrics).await?;
-    let backing = Backing::open(&settings, &services).await?;
+    let storage = StateStorage::open(&settings, &services).await?;
     let authenticator = Arc::new(authenticator(&settings, &clock, &tasks)?);
-    let limits = limits::open(&settings, &backing, &clock, &services, &metrics)?;
+    let limiters = limits::open(&settings, &storage, &clock, &services, &metrics)?;
     let events = events::open(&settings, &clock, &services, &metrics).await?;
-    let shared_tracks = tracks::share(&settings, &backing, &clock, &client()?, &metrics)?;
-    let means = Means {
-        backing: &backing,
+    let catalog = catalog::open_catalog(&settings, &storage, &clock, http_client()?, &metrics)?;
+    let shared =
+        SharedServices { authenticator, cache: cache.clone(), limiters, clock: clock.clone(), tasks: tasks.clone() };
+    let process = Arc::new(process(shared, catalog, events.as_ref()));
+    let runtime = Runtime::build(runtime_settings(&settings), &process, |store| stores.signer(store))?;
+    let runtime = Arc::new(ArcSwap::from_pointee(runtime));
+    start_health_watch(&runtime, &storage, &tasks, &metrics).await?;
+    let operations = cache.as_ref().map(|cache| cache::cache_operations(cache, &runtime));
+    let dependencies = ModuleDependencies {
+        storage: &storage,
         clock: &clock,
         tasks: &tasks,
         services: &services,
         metrics: &metrics,
-        limits: &limits,
+        limiters: &process.limiters,
         stores: &stores,
     };
-    let parts = Parts {
-        stores: stores.clone(),
-        authenticator: Arc::clone(&authenticator),
-        token_sources: settings.auth.token_from.clone(),
-        cache: cache.clone(),
-        limits: Arc::clone(&limits),
-        catalog: shared_tracks.catalog.clone(),
-        guards: shared_tracks.guards.clone(),
-        debug_token: debug_token.clone(),
-        audience: events.as_ref().and_then(|events| events.audience.clone()),
-        access_fields: settings.telemetry.access_fields,
-        clock: clock.clone(),
-        tasks: tasks.clone(),
-    };
-    let world = World::build(settings.server.clone(), settings.routes.clone(), &settings.clusters, parts)?;
-    let world = Arc::new(ArcSwap::from_pointee(world));
-    observe(&world, &backing, &tasks, &metrics).await?;
-    let operations = cache.as_ref().map(|cache| cache::operations(cache, &world));
-    let tracks = tracks::routes(&settings, &means, &shared_tracks, &world, operations.clone());
-    let files = OpenFiles { events: events.as_ref().map(|events| events.events.clone()) };
-    let Started { modules, active_sessions } = modules::start(&settings, &means, events.as_ref(), tracks)?;
+    let tracks = catalog::routes(&settings, &dependencies, &process, &runtime, operations.clone());
+    let files = ReopenableFiles { events: events.as_ref().map(|events| events.events.clone()) };
+    let StartedModules { routes: modules, active_sessions } =
+        modules::start(&settings, &dependencies, events.as_ref(), tracks)?;
     let shared = RouterState {
-        health: HealthService::new(Arc::new(Process {
+        health: HealthService::new(Arc::new(ProcessHealth {
             events: events.map(|events| events.events),
             active_sessions,
-            ..Process::new(&world, &tasks, &backing, &workers)
+            ..ProcessHealth::new(&runtime, &tasks, &storage, &workers)
         })),
         metrics: Arc::clone(&metrics),
         clock,
-        admin_token: debug_token,
+        admin_token: settings.admin.as_ref().and_then(|admin| admin.token.clone()),
         cache: operations,
         description: Arc::clone(&modules.description),
     };
-    let inside = service(router::public(shared.clone(), authenticator, limits, modules.routes, extra));
-    let gateway = Arc::new(Gateway::new(Arc::clone(&world), inside, own_paths(&modules.paths), Arc::clone(&metrics)));
+    let (authenticator, limiters) = (Arc::clone(&process.authenticator), Arc::clone(&process.limiters));
+    let service = module_service(router::public(shared.clone(), authenticator, limiters, modules.routes, extra));
+    let paths = module_paths(&modules.paths);
+    let gateway = Arc::new(Gateway::new(process, runtime, service, paths, Arc::clone(&metrics)));
     let admin = settings.admin.as_ref().map(|admin| serve_admin(admin, shared, &services)).transpose()?;
     let listeners = listener::start(&settings.server.http, &gateway, &workers, &metrics, &tasks)?;
     let grace = settings.server.http.shutdown_grace;
-    Ok(Running { listeners, admin, workers, tasks, services, grace, cache, backing, files })
+    Ok(RunningServer { listeners, admin, workers, tasks, services, grace, cache, storage, files })
 }
 
-/// Has the dependencies watched, and the destinations shown in the metrics.
-async fn observe(
-    world: &Arc<ArcSwap<World>>,
-    backing: &Backing,
+/// Services of the process that no module owns.
+struct SharedServices {
+    authenticator: Arc<Authenticator>,
+    cache: Option<Arc<SliceCache>>,
+    limiters: Arc<RateLimiters>,
+    clock: Clock,
+    tasks: BackgroundTasks,
+}
+
+/// Everything that outlives a reload, as the proxy needs it.
+fn process(shared: SharedServices, catalog: CatalogServices, events: Option<&EventServices>) -> Process {
+    let SharedServices { authenticator, cache, limiters, clock, tasks } = shared;
+    let CatalogServices { catalog, access_checkers, path_tokens, revocations } = catalog;
+    let stream_observer = events.and_then(|events| events.stream_observer.clone());
+    Process {
+        authenticator,
+        cache,
+        limiters,
+        catalog,
+        access_checkers,
+        path_tokens,
+        revocations,
+        stream_observer,
+        clock,
+        tasks,
+    }
+}
+
+/// The part of the settings that a reload can change without a restart.
+fn runtime_settings(settings: &Settings) -> RuntimeSettings {
+    RuntimeSettings {
+        server: settings.server.clone(),
+        routes: settings.routes.clone(),
+        clusters: settings.clusters.values().cloned().collect(),
+        stores: settings.stores.clone(),
+        token_sources: settings.auth.token_from.clone(),
+        debug_token: settings.admin.as_ref().and_then(|admin| admin.token.clone()),
+        access_fields: settings.telemetry.access_fields,
+        end_revoked_streams: settings.auth.end_revoked_streams,
+    }
+}
+
+/// Starts the watch over the dependencies, and registers the destinations in the metrics.
+async fn start_health_watch(
+    runtime: &Arc<ArcSwap<Runtime>>,
+    storage: &StateStorage,
     tasks: &BackgroundTasks,
     metrics: &Metrics,
 ) -> Result<(), prometheus::Error> {
-    watch::start(world, backing, tasks).await;
-    metrics.register_upstreams(reader(world))
+    watch::start(runtime, storage, tasks).await;
+    metrics.register_upstreams(cluster_snapshot_source(runtime))
 }
 
 /// The paths that the modules answer, of these templates.
-fn own_paths(templates: &[String]) -> ModulePaths {
+fn module_paths(templates: &[String]) -> ModulePaths {
     #[cfg(feature = "share")]
     let second: Vec<String> = templates.iter().filter_map(|template| ::share::second_path(template)).collect();
     #[cfg(not(feature = "share"))]
@@ -244,7 +277,7 @@ fn own_paths(templates: &[String]) -> ModulePaths {
 }
 
 /// The modules as the proxy calls them.
-fn service(modules: Router) -> Inside {
+fn module_service(modules: Router) -> ModuleService {
     tower::util::BoxCloneSyncService::new(modules.into_service().map_response(|response| response))
 }
 
@@ -265,8 +298,8 @@ fn count_panics(metrics: &Arc<Metrics>) {
     }));
 }
 
-/// For questions to other services: keys, access.
-fn client() -> Result<reqwest::Client, StartError> {
+/// Client for requests to other services: issuers of keys, authorization services.
+fn http_client() -> Result<reqwest::Client, StartError> {
     let client = reqwest::Client::builder()
         .timeout(KEYS_TIMEOUT)
         .redirect(reqwest::redirect::Policy::none())
@@ -277,35 +310,17 @@ fn client() -> Result<reqwest::Client, StartError> {
 fn authenticator(settings: &Settings, clock: &Clock, tasks: &BackgroundTasks) -> Result<Authenticator, StartError> {
     let tasks = tasks.clone();
     let spawner = Arc::new(move |task: BoxFuture<'static, ()>| tasks.spawn(task));
-    Ok(Authenticator::new(&settings.auth, client()?, clock.clone(), spawner)?)
+    Ok(Authenticator::new(&settings.auth, http_client()?, clock.clone(), spawner)?)
 }
 
-async fn open_stores(
-    stores: &[settings::StoreSettings],
-    clock: &Clock,
-    tasks: &BackgroundTasks,
-) -> Result<HashMap<Arc<str>, Store>, StartError> {
-    let mut opened = HashMap::new();
-    for store in stores {
-        let (store, endpoint) = match &store.endpoint {
-            StoreEndpoint::Remote(url) => (store.clone(), url.clone()),
-            StoreEndpoint::Embedded(folder) => embedded::open(store, folder, clock, tasks)?,
-        };
-        let name = Arc::clone(&store.name);
-        let signer = Arc::new(Signer::new(store, endpoint, clock.clone()));
-        opened.insert(name, Store { signer });
-    }
-    Ok(opened)
+/// Reads the clusters of the runtime in force.
+fn cluster_snapshot_source(runtime: &Arc<ArcSwap<Runtime>>) -> ClusterSnapshotSource {
+    let runtime = Arc::clone(runtime);
+    Box::new(move || cluster_snapshots(&runtime.load()))
 }
 
-/// Reads the clusters of the world in force.
-fn reader(world: &Arc<ArcSwap<World>>) -> ClusterSnapshotSource {
-    let world = Arc::clone(world);
-    Box::new(move || readings(&world.load()))
-}
-
-/// What metrics say of the clusters.
-fn readings(world: &World) -> Vec<ClusterSnapshot> {
+/// Snapshot of the clusters for the metrics.
+fn cluster_snapshots(runtime: &Runtime) -> Vec<ClusterSnapshot> {
     let now = Instant::now();
     let destination = |member: &ClusterMember| {
         let (destination, health) = (Arc::clone(member.destination.id()), member.destination.health());
@@ -318,10 +333,10 @@ fn readings(world: &World) -> Vec<ClusterSnapshot> {
         retries_refused: cluster.retry_budget().exhausted(),
         destinations: cluster.members().iter().map(destination).collect(),
     };
-    world.clusters().iter().map(cluster).collect()
+    runtime.clusters().iter().map(cluster).collect()
 }
 
-fn serve_admin(admin: &Admin, shared: RouterState, tasks: &BackgroundTasks) -> Result<SocketAddr, StartError> {
+fn serve_admin(admin: &AdminSettings, shared: RouterState, tasks: &BackgroundTasks) -> Result<SocketAddr, StartError> {
     let (socket, address) = listener::bind(admin.address)?;
     let failed = |source| ListenError::Bind { address, source };
     let socket = tokio::net::TcpListener::from_std(socket).map_err(failed)?;

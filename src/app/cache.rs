@@ -1,4 +1,4 @@
-//! The cache, composed: opened for the routes that use it, shown to the metrics, and put under the operator's hands.
+//! The cache, composed: opened for the routes that use it, registered in the metrics, and given to the admin API.
 
 use std::sync::Arc;
 
@@ -7,8 +7,9 @@ use futures::future::BoxFuture;
 
 use super::StartError;
 use crate::config::Settings;
-use crate::proxy::settings::{Kind, ObjectRoute, Source};
-use crate::proxy::world::World;
+use crate::proxy::route::{ObjectHandler, Route, RouteHandler};
+use crate::proxy::runtime::Runtime;
+use crate::proxy::settings::HandlerSettings;
 use object_engine::cache::{self, SliceCache};
 use primitives::clock::Clock;
 use primitives::lifecycle::BackgroundTasks;
@@ -23,19 +24,23 @@ pub async fn open(
     tasks: &BackgroundTasks,
     metrics: &Metrics,
 ) -> Result<Option<Arc<SliceCache>>, StartError> {
-    let uses = |kind: &Kind| matches!(kind, Kind::Object(object) if object.cache.is_some());
-    if !settings.routes.entries().any(|entry| uses(&entry.value.kind)) {
+    let uses_cache = |handler: &HandlerSettings| match handler {
+        HandlerSettings::Object(object) => object.response.cache.is_some(),
+        HandlerSettings::Track(track) => track.response.cache.is_some(),
+        HandlerSettings::Cluster(_) => false,
+    };
+    if !settings.routes.entries().any(|entry| uses_cache(&entry.value.handler)) {
         return Ok(None);
     }
     let tasks = tasks.clone();
     let spawner = Arc::new(move |task: BoxFuture<'static, ()>| tasks.spawn(task));
     let cache = SliceCache::open(&settings.cache, clock.clone(), spawner).await?;
     let read = Arc::clone(&cache);
-    metrics.register_cache(Arc::new(move || numbers(&read)))?;
+    metrics.register_cache(Arc::new(move || cache_snapshot(&read)))?;
     Ok(Some(cache))
 }
 
-fn numbers(cache: &SliceCache) -> CacheSnapshot {
+fn cache_snapshot(cache: &SliceCache) -> CacheSnapshot {
     let stats = cache.stats();
     CacheSnapshot {
         memory_bytes: stats.memory_bytes.get(),
@@ -54,48 +59,50 @@ fn numbers(cache: &SliceCache) -> CacheSnapshot {
     }
 }
 
-/// What the operator can do with `cache`.
-pub fn operations(cache: &Arc<SliceCache>, world: &Arc<ArcSwap<World>>) -> Arc<dyn CacheOperations> {
-    Arc::new(Hands { cache: Arc::clone(cache), world: Arc::clone(world) })
+/// Returns the operator's actions on `cache`.
+pub fn cache_operations(cache: &Arc<SliceCache>, runtime: &Arc<ArcSwap<Runtime>>) -> Arc<dyn CacheOperations> {
+    Arc::new(CacheOperator { cache: Arc::clone(cache), runtime: Arc::clone(runtime) })
 }
 
-/// The objects that a route can serve: those of its bucket whose keys begin as its `Key` does, or whatever the catalogue
-/// says, which is every bucket of every store.
-fn served_by(route: &ObjectRoute) -> cache::PurgeScope {
-    match &route.source {
-        Source::Key { store, bucket, key } => cache::PurgeScope::Bucket {
-            store: store.to_string(),
-            bucket: bucket.to_string(),
+/// Returns the objects that a route can serve: those of its bucket whose keys begin as its `Key` does, or any that the
+/// catalog names, which may be in every bucket of every store; `None` for a route that serves no objects.
+fn purge_scope(route: &Route) -> Option<cache::PurgeScope> {
+    match &route.handler {
+        RouteHandler::Object(ObjectHandler { origin, key }) => Some(cache::PurgeScope::Bucket {
+            store: origin.store.to_string(),
+            bucket: origin.bucket.to_string(),
             prefix: key.fixed_prefix().to_owned(),
-        },
-        Source::Track(_) => cache::PurgeScope::All,
+        }),
+        RouteHandler::Track(_) => Some(cache::PurgeScope::All),
+        RouteHandler::Cluster(_) => None,
     }
 }
 
-struct Hands {
+struct CacheOperator {
     cache: Arc<SliceCache>,
-    world: Arc<ArcSwap<World>>,
+    runtime: Arc<ArcSwap<Runtime>>,
 }
 
-impl CacheOperations for Hands {
+impl CacheOperations for CacheOperator {
     fn purge(&self, scope: PurgeTarget) -> std::io::Result<()> {
         self.cache.purge(match scope {
             PurgeTarget::Key(key) => cache::PurgeScope::Key(key),
             PurgeTarget::Prefix(prefix) => cache::PurgeScope::Prefix(prefix),
             // One that a reload has taken away meanwhile has served nobody knows what.
             PurgeTarget::Route(route) => {
-                self.world.load().object_route(&route).map_or(cache::PurgeScope::All, served_by)
+                self.runtime.load().route(&route).and_then(|route| purge_scope(route)).unwrap_or(cache::PurgeScope::All)
             }
             PurgeTarget::All => cache::PurgeScope::All,
         })
     }
 
     fn has_route(&self, route: &str) -> bool {
-        self.world.load().object_route(route).is_some()
+        self.runtime.load().route(route).is_some_and(|route| route.serves_objects())
     }
 
     fn refresh<'a>(&'a self, key: &'a str) -> BoxFuture<'a, RefreshSummary> {
-        let origins: Vec<_> = self.world.load().origins().into_iter().filter(|origin| origin.cache.is_some()).collect();
+        let origins: Vec<_> =
+            self.runtime.load().origins().into_iter().filter(|origin| origin.cache.is_some()).collect();
         Box::pin(async move {
             let mut refreshed = RefreshSummary::default();
             let mut asked = Vec::new();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::StartError;
 use crate::config::Settings;
-use crate::proxy::audience::{Audience, Ending};
+use crate::proxy::stream_observer::{StreamEnd, StreamObserver};
 use events::EventPublisher;
 use playback::reports::PlaybackReporter;
 use playback::reports::stream_follower::{StreamEvent, StreamEventKind, StreamFollower};
@@ -13,14 +13,14 @@ use primitives::clock::Clock;
 use primitives::lifecycle::BackgroundTasks;
 use server_kit::telemetry::metrics::Metrics;
 
-/// What there is where the settings name events.
-pub struct Opened {
+/// Services that run where the settings name events.
+pub struct EventServices {
     /// Takes events.
     pub events: EventPublisher,
     /// Takes those of playback.
     pub playback: PlaybackReporter,
-    /// Is told of streams.
-    pub audience: Option<Arc<dyn Audience>>,
+    /// Observer of streams.
+    pub stream_observer: Option<Arc<dyn StreamObserver>>,
 }
 
 /// Opens the outbox; `services` deliver from it until the last stream has ended.
@@ -29,26 +29,31 @@ pub async fn open(
     clock: &Clock,
     services: &BackgroundTasks,
     metrics: &Metrics,
-) -> Result<Option<Opened>, StartError> {
+) -> Result<Option<EventServices>, StartError> {
     let Some((settings, playback)) = &settings.events else { return Ok(None) };
     let events = EventPublisher::open(settings, services, metrics.registry()).await?;
     let from_streams = playback.from_streams;
     let playback = PlaybackReporter::new(playback, events.clone(), clock.clone());
-    let audience: Option<Arc<dyn Audience>> = match from_streams {
-        true => Some(Arc::new(Ears(StreamFollower::start(playback.clone(), services)))),
+    let stream_observer: Option<Arc<dyn StreamObserver>> = match from_streams {
+        true => Some(Arc::new(StreamEventForwarder(StreamFollower::start(playback.clone(), services)))),
         false => None,
     };
-    Ok(Some(Opened { events, playback, audience }))
+    Ok(Some(EventServices { events, playback, stream_observer }))
 }
 
-struct Ears(StreamFollower);
+struct StreamEventForwarder(StreamFollower);
 
-impl Audience for Ears {
-    fn began(&self, user: &str, track: &str) {
+impl StreamObserver for StreamEventForwarder {
+    fn stream_started(&self, user: &str, track: &str) {
         self.0.notify(StreamEvent { user: user.into(), track: track.into(), kind: StreamEventKind::Started });
     }
 
-    fn ended(&self, user: &str, track: &str, Ending { sent, size, last }: Ending) {
+    fn stream_ended(
+        &self,
+        user: &str,
+        track: &str,
+        StreamEnd { bytes_sent: sent, object_size: size, reached_end: last }: StreamEnd,
+    ) {
         self.0.notify(StreamEvent {
             user: user.into(),
             track: track.into(),

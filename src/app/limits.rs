@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::StartError;
-use super::backing::Backing;
+use super::storage::StateStorage;
 use crate::config::Settings;
 use primitives::clock::Clock;
 use primitives::lifecycle::BackgroundTasks;
@@ -20,15 +20,15 @@ const BUDGET: Duration = Duration::from_millis(20);
 /// Opens the policies; `services` end after the last stream, so that what it was sent is saved.
 pub fn open(
     settings: &Settings,
-    backing: &Backing,
+    storage: &StateStorage,
     clock: &Clock,
     services: &BackgroundTasks,
     metrics: &Metrics,
 ) -> Result<Arc<RateLimiters>, StartError> {
     let database =
-        backing.database.clone().map(|database| Arc::new(DatabaseEgressStore(database)) as Arc<dyn EgressStore>);
-    let redis = backing.redis.clone().map(|redis| Arc::new(RedisEgressStore(redis)) as Arc<dyn EgressStore>);
-    let shared = backing.redis.clone().map(|redis| (redis, BUDGET));
+        storage.database.clone().map(|database| Arc::new(DatabaseEgressStore(database)) as Arc<dyn EgressStore>);
+    let redis = storage.redis.clone().map(|redis| Arc::new(RedisEgressStore(redis)) as Arc<dyn EgressStore>);
+    let shared = storage.redis.clone().map(|redis| (redis, BUDGET));
     let counters = LimitMetrics::new(metrics.registry())?;
     let (limits, worker) = RateLimiters::new(&settings.limits, clock, shared, database.or(redis), &counters);
     let stopping = services.clone();

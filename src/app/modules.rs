@@ -1,16 +1,15 @@
 //! The modules beside the proxy: each one's state is made here, and its paths go into the one router.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use utoipa_axum::router::OpenApiRouter;
 
 use super::StartError;
-use super::backing::Backing;
-use super::events::Opened;
-use super::process::ActiveSessions;
+use super::events::EventServices;
+use super::health::ActiveSessions;
+use super::storage::StateStorage;
+use super::stores::OpenStores;
 use crate::config::Settings;
-use crate::proxy::world::Store;
 use playback::positions::{self, PositionService};
 use primitives::clock::Clock;
 use primitives::lifecycle::BackgroundTasks;
@@ -20,29 +19,29 @@ use server_kit::api::usage;
 use server_kit::limit::RateLimiters;
 use server_kit::telemetry::metrics::Metrics;
 
-/// What the modules start with.
+/// Services that the modules start with.
 #[cfg_attr(not(feature = "share"), expect(dead_code, reason = "sharing needs all of them"))]
-pub struct Means<'a> {
+pub struct ModuleDependencies<'a> {
     /// The open connections.
-    pub backing: &'a Backing,
+    pub storage: &'a StateStorage,
     /// The time.
     pub clock: &'a Clock,
-    /// What players wait for.
+    /// Tasks that graceful shutdown waits for.
     pub tasks: &'a BackgroundTasks,
-    /// What outlives the players' requests.
+    /// Tasks that outlive the players' requests.
     pub services: &'a BackgroundTasks,
-    /// Where they count.
+    /// The metrics.
     pub metrics: &'a Metrics,
-    /// What callers may.
-    pub limits: &'a Arc<RateLimiters>,
-    /// The stores, by name.
-    pub stores: &'a HashMap<Arc<str>, Store>,
+    /// The rate limiters.
+    pub limiters: &'a Arc<RateLimiters>,
+    /// The object stores.
+    pub stores: &'a OpenStores,
 }
 
 /// The modules that run.
-pub struct Started {
+pub struct StartedModules {
     /// Their paths.
-    pub modules: ModuleRoutes,
+    pub routes: ModuleRoutes,
     /// The number of live sessions, where sharing is switched on.
     pub active_sessions: Option<ActiveSessions>,
 }
@@ -50,16 +49,16 @@ pub struct Started {
 /// Starts the modules that the settings switch on.
 pub fn start(
     settings: &Settings,
-    means: &Means<'_>,
-    events: Option<&Opened>,
+    dependencies: &ModuleDependencies<'_>,
+    events: Option<&EventServices>,
     tracks: Vec<OpenApiRouter>,
-) -> Result<Started, StartError> {
-    let Means { backing, clock, services, metrics, limits, .. } = means;
+) -> Result<StartedModules, StartError> {
+    let ModuleDependencies { storage, clock, services, metrics, limiters: limits, .. } = dependencies;
     let usage = usage::routes(Arc::clone(limits));
     let mut modules: Vec<OpenApiRouter> =
         vec![limit_routes_with_admin_class(usage, limits, RateLimitClass::STANDARD, usage::is_admin_request)];
     if let Some(settings) = settings.positions {
-        let stores = (backing.database.clone(), backing.redis.clone());
+        let stores = (storage.database.clone(), storage.redis.clone());
         let positions = PositionService::start(settings, stores, clock, services, metrics.registry())?;
         modules.extend(
             positions.map(|positions| {
@@ -72,8 +71,8 @@ pub fn start(
     }));
     modules.extend(tracks);
     #[cfg(feature = "share")]
-    let active_sessions = super::share::start(settings, means, &mut modules)?;
+    let active_sessions = super::share::start(settings, dependencies, &mut modules)?;
     #[cfg(not(feature = "share"))]
     let active_sessions = None;
-    Ok(Started { modules: router::modules(modules), active_sessions })
+    Ok(StartedModules { routes: router::modules(modules), active_sessions })
 }

@@ -1,17 +1,18 @@
-//! The dependencies watched: destinations are probed and buckets asked, so that readiness tells of a dead one before a
+//! Watch over the dependencies: destinations and buckets are probed, so that readiness tells of a dead one before a
 //! player does, and every change of their health is a line in the log.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use futures::future::join_all;
 
-use super::backing::Backing;
-use crate::proxy::world::World;
+use super::storage::StateStorage;
+use crate::proxy::runtime::Runtime;
 use object_engine::{self, ObjectOrigin};
 use primitives::lifecycle::BackgroundTasks;
+use upstream::cluster::Cluster;
 use upstream::error::url_origin as address;
 use upstream::health::HealthState;
 use upstream::probe;
@@ -20,28 +21,25 @@ use upstream::probe;
 const ASK_EVERY: Duration = Duration::from_secs(10);
 /// Between two questions while one cannot.
 const ASK_SOON: Duration = Duration::from_secs(1);
-/// For the first answers: a start waits for them so long, and no longer for a store that hangs.
+/// Time that a start waits for the first answers: a store that hangs delays it no longer.
 const FIRST_ANSWERS: Duration = Duration::from_secs(1);
-/// Between two looks for changes: shorter than the shortest rest of a breaker, so that none is missed.
+/// Time between two looks for changes: shorter than the shortest open period of a breaker, so that none is missed.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
-/// Starts watching. Returns when each bucket has been asked once, or after a moment.
-pub async fn start(world: &Arc<ArcSwap<World>>, backing: &Backing, tasks: &BackgroundTasks) {
-    for cluster in world.load().probed() {
-        let cluster = Arc::clone(cluster);
-        repeat(tasks, async move {
-            loop {
-                let wait = probe::probe_cluster(&cluster).await;
-                probe::pause(&cluster, wait).await;
-            }
-        });
-    }
+/// Starts watching. Returns once each bucket has been probed, or after [`FIRST_ANSWERS`].
+pub async fn start(runtime: &Arc<ArcSwap<Runtime>>, storage: &StateStorage, tasks: &BackgroundTasks) {
+    let mut probes = ClusterProbes { tasks: tasks.clone(), started: Vec::new() };
+    probes.start_new(&runtime.load());
     let (asked, first) = tokio::sync::oneshot::channel();
-    let watched = Arc::clone(world);
-    repeat(tasks, async move {
+    let watched = Arc::clone(runtime);
+    run_until_shutdown(tasks, async move {
         let mut asked = Some(asked);
         loop {
-            let wait = ask_buckets(&watched.load_full()).await;
+            let current = watched.load_full();
+            let wait = probe_buckets(&current).await;
+            // The catalog may have named a bucket in a store that no route had reached before.
+            probes.start_new(&current);
+            drop(current);
             // Who waited has gone on where it took long.
             let _ = asked.take().map(|asked| asked.send(()));
             tokio::time::sleep(wait).await;
@@ -49,18 +47,44 @@ pub async fn start(world: &Arc<ArcSwap<World>>, backing: &Backing, tasks: &Backg
     });
     // What is not known by then is not ready.
     let _ = tokio::time::timeout(FIRST_ANSWERS, first).await;
-    let (world, backing) = (Arc::clone(world), backing.clone());
-    repeat(tasks, async move {
-        let mut known = Known::default();
+    let (runtime, storage) = (Arc::clone(runtime), storage.clone());
+    run_until_shutdown(tasks, async move {
+        let mut known = ObservedHealth::default();
         loop {
-            known.look(&world.load(), &backing);
+            known.log_changes(&runtime.load(), &storage);
             tokio::time::sleep(LOOK_EVERY).await;
         }
     });
 }
 
+/// The probes of clusters. Each ends with the runtimes that its cluster belongs to.
+struct ClusterProbes {
+    tasks: BackgroundTasks,
+    started: Vec<Weak<Cluster>>,
+}
+
+impl ClusterProbes {
+    /// Starts probing those clusters of `runtime` that should be probed and are not yet.
+    fn start_new(&mut self, runtime: &Runtime) {
+        self.started.retain(|cluster| cluster.strong_count() > 0);
+        for cluster in runtime.probed_clusters() {
+            let probed = Arc::downgrade(&cluster);
+            if self.started.iter().any(|started| started.ptr_eq(&probed)) {
+                continue;
+            }
+            self.started.push(Weak::clone(&probed));
+            run_until_shutdown(&self.tasks, async move {
+                while let Some(cluster) = probed.upgrade() {
+                    let wait = probe::probe_cluster(&cluster).await;
+                    probe::pause(&cluster, wait).await;
+                }
+            });
+        }
+    }
+}
+
 /// Runs `endless` until shutdown begins.
-fn repeat(tasks: &BackgroundTasks, endless: impl Future<Output = ()> + Send + 'static) {
+fn run_until_shutdown(tasks: &BackgroundTasks, endless: impl Future<Output = ()> + Send + 'static) {
     let stopping = tasks.clone();
     tasks.spawn(async move {
         tokio::select! {
@@ -71,42 +95,43 @@ fn repeat(tasks: &BackgroundTasks, endless: impl Future<Output = ()> + Send + 's
 }
 
 /// Asks every bucket once; the time to wait before the next round.
-async fn ask_buckets(world: &World) -> Duration {
-    join_all(world.places().map(|places| places.open_all())).await;
-    join_all(world.buckets().iter().map(|origin| object_engine::probe_bucket(origin))).await;
-    if world.stores_are_good() { ASK_EVERY } else { ASK_SOON }
+async fn probe_buckets(runtime: &Runtime) -> Duration {
+    join_all(runtime.track_handlers().map(|handler| handler.open_listed_buckets())).await;
+    join_all(runtime.buckets().iter().map(|origin| object_engine::probe_bucket(origin))).await;
+    if runtime.stores_are_good() { ASK_EVERY } else { ASK_SOON }
 }
 
 /// The health of everything, as it was seen last.
 #[derive(Default)]
-struct Known {
+struct ObservedHealth {
     destinations: HashMap<(Arc<str>, Arc<str>), (HealthState, bool)>,
     buckets: HashMap<(Arc<str>, Arc<str>), Option<String>>,
     redis: Option<Arc<str>>,
     database: Option<Arc<str>>,
 }
 
-impl Known {
-    /// Tells in the log what has changed since the last look.
-    fn look(&mut self, world: &World, backing: &Backing) {
-        for cluster in world.clusters() {
+impl ObservedHealth {
+    /// Logs every change since the last look.
+    fn log_changes(&mut self, runtime: &Runtime, storage: &StateStorage) {
+        for cluster in runtime.clusters() {
             for member in cluster.members() {
                 let (id, health) = (member.destination.id(), member.destination.health());
                 let now = (health.state(Instant::now()), health.is_reachable());
                 let before = self.destinations.insert((Arc::clone(cluster.id()), Arc::clone(id)), now);
                 let (state, reachable) = before.unwrap_or((HealthState::Healthy, true));
-                let change = Change { cluster: cluster.id(), destination: id, address: &address(&member.address) };
+                let change =
+                    DestinationChange { cluster: cluster.id(), destination: id, address: &address(&member.address) };
                 if reachable != now.1 {
                     change.tell_reachable(now.1, member.destination.probe_error().as_deref());
                 }
                 change.tell_state(state, now.0);
             }
         }
-        for origin in world.buckets() {
+        for origin in runtime.buckets() {
             self.look_at_bucket(&origin);
         }
-        tell_part(&mut self.redis, backing.redis_fault(), "Redis (State.Url)");
-        tell_part(&mut self.database, backing.database_fault(), "the database (Database.Url)");
+        log_component_change(&mut self.redis, storage.redis_fault(), "Redis (State.Url)");
+        log_component_change(&mut self.database, storage.database_fault(), "the database (Database.Url)");
     }
 
     fn look_at_bucket(&mut self, origin: &ObjectOrigin) {
@@ -124,13 +149,13 @@ impl Known {
 }
 
 /// A destination whose health has changed.
-struct Change<'a> {
+struct DestinationChange<'a> {
     cluster: &'a str,
     destination: &'a str,
     address: &'a str,
 }
 
-impl Change<'_> {
+impl DestinationChange<'_> {
     fn tell_reachable(&self, is_reachable: bool, error: Option<&String>) {
         let Self { cluster, destination, address } = self;
         let name = format!("destination `{destination}` of cluster `{cluster}` ({address})");
@@ -163,7 +188,7 @@ impl Change<'_> {
     }
 }
 
-fn tell_part(known: &mut Option<Arc<str>>, now: Option<Arc<str>>, name: &str) {
+fn log_component_change(known: &mut Option<Arc<str>>, now: Option<Arc<str>>, name: &str) {
     match (&*known, &now) {
         (before, Some(fault)) if before.as_ref() != Some(fault) => {
             tracing::warn!("{name} cannot be used: {fault}");

@@ -8,14 +8,14 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use super::BAD_CONFIGURATION;
-use crate::config::{self, Report, Settings};
+use crate::config::{self, ProblemReport, Settings};
 use crate::proxy::weaker_routes;
 use http_server::certificate_warnings;
 use primitives::clock::Clock;
 
 /// Arguments of `tidegate check`.
 #[derive(clap::Args, Debug)]
-pub struct Args {
+pub struct CheckArgs {
     /// The configuration files; `-` is standard input. Without one: conf/tidegate.yaml.
     pub files: Vec<PathBuf>,
     /// A configuration file, as `serve` names it.
@@ -27,7 +27,7 @@ pub struct Args {
 }
 
 /// Checks every file: one line for a good one, a report of everything that is wrong for another.
-pub fn run(args: &Args) -> ExitCode {
+pub fn run(args: &CheckArgs) -> ExitCode {
     let mut files: Vec<PathBuf> = args.config.iter().chain(&args.files).cloned().collect();
     if files.is_empty() {
         files.push(super::DEFAULT_CONFIG.into());
@@ -46,11 +46,11 @@ pub fn run(args: &Args) -> ExitCode {
     if is_bad { ExitCode::from(BAD_CONFIGURATION) } else { ExitCode::SUCCESS }
 }
 
-fn load(file: &Path) -> Result<Settings, Report> {
+fn load(file: &Path) -> Result<Settings, ProblemReport> {
     if file == Path::new("-") { config::load_input() } else { config::load(file) }
 }
 
-fn tell(file: &Path, outcome: &Result<Settings, Report>) -> std::io::Result<()> {
+fn tell(file: &Path, outcome: &Result<Settings, ProblemReport>) -> std::io::Result<()> {
     match outcome {
         Ok(settings) => {
             for warning in warnings(settings) {
@@ -62,7 +62,7 @@ fn tell(file: &Path, outcome: &Result<Settings, Report>) -> std::io::Result<()> 
     }
 }
 
-fn to_json(file: &Path, outcome: &Result<Settings, Report>) -> Value {
+fn to_json(file: &Path, outcome: &Result<Settings, ProblemReport>) -> Value {
     let name = file.display().to_string();
     match outcome {
         Ok(settings) => json!({ "file": name, "good": true, "warnings": warnings(settings), "problems": [] }),

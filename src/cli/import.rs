@@ -9,7 +9,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{BAD_CONFIGURATION, refuse, say};
-use crate::app::listing::{Listed, Listing};
+use crate::app::listing::{BucketListing, Listed};
 use crate::config::{self, Settings};
 use catalog::{Catalog, ImportSummary, NewTrack};
 use http_semantics::media_type;
@@ -24,7 +24,7 @@ const LINE_EVERY: u64 = 10_000;
 
 /// What is imported, and how.
 #[derive(clap::Args, Debug)]
-pub struct Args {
+pub struct ImportArgs {
     /// The configuration file.
     #[arg(short, long, default_value = "conf/tidegate.yaml")]
     pub config: PathBuf,
@@ -87,14 +87,14 @@ fn stem(key: &str) -> &str {
 
 /// What came of it.
 #[derive(Default)]
-struct Totals {
+struct ImportTotals {
     seen: u64,
     passed_over: u64,
     tracks: ImportSummary,
 }
 
 /// Does it.
-pub fn run(args: &Args) -> ExitCode {
+pub fn run(args: &ImportArgs) -> ExitCode {
     let settings = match config::load(&args.config) {
         Ok(settings) => settings,
         Err(report) => return refuse(&report),
@@ -118,7 +118,7 @@ pub fn run(args: &Args) -> ExitCode {
     }
 }
 
-fn wrong(args: &Args, settings: &Settings) -> Option<String> {
+fn wrong(args: &ImportArgs, settings: &Settings) -> Option<String> {
     if settings.database.is_none() {
         return Some("the configuration has no Database, where the catalogue is".to_owned());
     }
@@ -128,26 +128,26 @@ fn wrong(args: &Args, settings: &Settings) -> Option<String> {
     (!s3::is_bucket_name(&args.bucket)).then(|| format!("`{}` cannot be a bucket's name", args.bucket))
 }
 
-fn summary(totals: &Totals) -> String {
-    let Totals { seen, passed_over, tracks } = totals;
+fn summary(totals: &ImportTotals) -> String {
+    let ImportTotals { seen, passed_over, tracks } = totals;
     let (added, changed, unchanged) = (tracks.added, tracks.changed, tracks.unchanged);
     format!(
         "{seen} objects: {added} tracks added, {changed} changed, {unchanged} unchanged; {passed_over} keys passed over"
     )
 }
 
-async fn import(args: &Args, settings: Settings) -> Result<Totals, String> {
+async fn import(args: &ImportArgs, settings: Settings) -> Result<ImportTotals, String> {
     let clock = Clock::system();
     let database = settings.database.as_ref().ok_or("no Database")?;
     let database = Database::open(database).await.map_err(|error| error.to_string())?;
     database.migrate().await.map_err(|error| error.to_string())?;
     let catalog = Catalog::new(database.clone(), None);
     let tasks = BackgroundTasks::default();
-    let mut listing = Listing::open(&settings, &args.store, &args.bucket, &args.prefix, &clock, &tasks)
+    let mut listing = BucketListing::open(&settings, &args.store, &args.bucket, &args.prefix, &clock, &tasks)
         .await
         .map_err(|error| error.to_string())?;
-    let progress = Progress::new();
-    let mut totals = Totals::default();
+    let progress = ImportProgress::new();
+    let mut totals = ImportTotals::default();
     while let Some(page) = listing.next().await.map_err(|error| error.to_string())? {
         totals.seen += page.len() as u64;
         let tracks: Vec<NewTrack> = page.into_iter().filter_map(|listed| track(args, listed)).collect();
@@ -164,11 +164,11 @@ async fn import(args: &Args, settings: Settings) -> Result<Totals, String> {
     Ok(totals)
 }
 
-fn done(totals: &Totals) -> u64 {
+fn done(totals: &ImportTotals) -> u64 {
     totals.tracks.added + totals.tracks.changed + totals.tracks.unchanged
 }
 
-fn track(args: &Args, listed: Listed) -> Option<NewTrack> {
+fn track(args: &ImportArgs, listed: Listed) -> Option<NewTrack> {
     let id = match &args.id_pattern {
         Some(pattern) => pattern.id(&listed.key)?,
         None => stem(&listed.key),
@@ -181,12 +181,12 @@ fn track(args: &Args, listed: Listed) -> Option<NewTrack> {
 }
 
 /// How far it is: a spinner on a terminal (a listing does not say how long it is), lines elsewhere.
-struct Progress {
+struct ImportProgress {
     bar: Option<ProgressBar>,
     said: std::cell::Cell<u64>,
 }
 
-impl Progress {
+impl ImportProgress {
     fn new() -> Self {
         let bar = stderr().is_terminal().then(|| {
             let style = ProgressStyle::with_template("{spinner} {pos} objects  {per_sec}  {elapsed}  {msg}");
@@ -197,7 +197,7 @@ impl Progress {
         Self { bar, said: std::cell::Cell::new(0) }
     }
 
-    fn at(&self, totals: &Totals) {
+    fn at(&self, totals: &ImportTotals) {
         match &self.bar {
             Some(bar) => {
                 bar.set_position(totals.seen);

@@ -24,13 +24,13 @@ const DEFAULT_CONFIG: &str = "conf/tidegate.yaml";
 /// A reverse proxy for object storage.
 #[derive(Parser)]
 #[command(name = "tidegate", version, about)]
-struct Arguments {
+struct CliArguments {
     #[command(subcommand)]
-    command: Command,
+    command: CliCommand,
 }
 
 #[derive(Subcommand)]
-enum Command {
+enum CliCommand {
     /// Serve what a configuration file describes.
     Serve {
         /// The configuration file.
@@ -41,11 +41,11 @@ enum Command {
     #[cfg(feature = "demo")]
     Demo(demo::DemoArgs),
     /// Check configuration files and say everything that is wrong with them.
-    Check(check::Args),
+    Check(check::CheckArgs),
     /// Print the JSON Schema of the configuration, for editors.
-    Schema(schema::Args),
+    Schema(schema::SchemaArgs),
     /// Drop objects from the cache of a running proxy.
-    Purge(purge::Args),
+    Purge(purge::PurgeArgs),
     /// Bring the database's tables up to date; `serve` does so too, at its start.
     Migrate {
         /// The configuration file.
@@ -53,7 +53,7 @@ enum Command {
         config: PathBuf,
     },
     /// Put the objects of a bucket into the catalogue.
-    Import(import::Args),
+    Import(import::ImportArgs),
     /// Make a token for development, from an issuer with a shared secret.
     Token {
         /// The configuration file.
@@ -68,7 +68,7 @@ enum Command {
 pub fn main() -> ExitCode {
     // The first one wins; a second provider in the process would make every TLS connection panic.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let arguments = match Arguments::try_parse() {
+    let arguments = match CliArguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
             let shown = error.print();
@@ -80,18 +80,18 @@ pub fn main() -> ExitCode {
         }
     };
     match arguments.command {
-        Command::Serve { config } => serve::run(&config),
+        CliCommand::Serve { config } => serve::run(&config),
         #[cfg(feature = "demo")]
-        Command::Demo(arguments) => demo::run(&arguments),
-        Command::Check(arguments) => check::run(&arguments),
-        Command::Schema(arguments) => schema::run(&arguments),
-        Command::Purge(arguments) => purge::run(&arguments),
-        Command::Migrate { config } => match crate::config::load(&config) {
+        CliCommand::Demo(arguments) => demo::run(&arguments),
+        CliCommand::Check(arguments) => check::run(&arguments),
+        CliCommand::Schema(arguments) => schema::run(&arguments),
+        CliCommand::Purge(arguments) => purge::run(&arguments),
+        CliCommand::Migrate { config } => match crate::config::load(&config) {
             Ok(settings) => migrate::run(settings.database.as_ref()),
             Err(report) => refuse(&report),
         },
-        Command::Import(arguments) => import::run(&arguments),
-        Command::Token { config, token } => match crate::config::load(&config) {
+        CliCommand::Import(arguments) => import::run(&arguments),
+        CliCommand::Token { config, token } => match crate::config::load(&config) {
             Ok(settings) => token::run(&token, &settings.auth.issuers),
             Err(report) => refuse(&report),
         },
@@ -99,7 +99,7 @@ pub fn main() -> ExitCode {
 }
 
 /// Says what is wrong with a configuration.
-fn refuse(report: &crate::config::Report) -> ExitCode {
+fn refuse(report: &crate::config::ProblemReport) -> ExitCode {
     say(&mut std::io::stderr(), &report.to_string());
     ExitCode::from(BAD_CONFIGURATION)
 }

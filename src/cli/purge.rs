@@ -15,7 +15,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What to drop, and where.
 #[derive(clap::Args, Debug)]
-pub struct Args {
+pub struct PurgeArgs {
     /// The operator's side of the proxy (`Server.Admin.Address`).
     #[arg(long, default_value = "http://127.0.0.1:9901")]
     pub admin: Url,
@@ -23,7 +23,7 @@ pub struct Args {
     #[arg(long)]
     pub token: Option<String>,
     #[command(flatten)]
-    pub scope: Scope,
+    pub scope: PurgeSelection,
     /// Ask the store whether the object changed, and drop it only then; with --key.
     #[arg(long, conflicts_with_all = ["prefix", "route", "all"])]
     pub refresh: bool,
@@ -32,7 +32,7 @@ pub struct Args {
 /// What is dropped: one of these.
 #[derive(clap::Args, Debug)]
 #[group(required = true, multiple = false)]
-pub struct Scope {
+pub struct PurgeSelection {
     /// The object of this key, in every bucket.
     #[arg(long)]
     pub key: Option<String>,
@@ -47,7 +47,7 @@ pub struct Scope {
     pub all: bool,
 }
 
-impl Scope {
+impl PurgeSelection {
     fn body(&self) -> Value {
         match self {
             Self { key: Some(key), .. } => json!({ "key": key }),
@@ -68,7 +68,7 @@ impl Scope {
 }
 
 /// Does it.
-pub fn run(args: &Args) -> ExitCode {
+pub fn run(args: &PurgeArgs) -> ExitCode {
     let token = match args.token.as_deref().map(config::read_secret).transpose() {
         Ok(token) => token,
         Err(message) => {
@@ -93,7 +93,7 @@ pub fn run(args: &Args) -> ExitCode {
     }
 }
 
-async fn ask(args: &Args, token: Option<&str>) -> Result<String, String> {
+async fn ask(args: &PurgeArgs, token: Option<&str>) -> Result<String, String> {
     let path = if args.refresh { "/cache/refresh" } else { "/cache/purge" };
     let url = args.admin.join(path).map_err(|error| error.to_string())?;
     let client = reqwest::Client::builder().timeout(TIMEOUT).no_proxy().build().map_err(|error| error.to_string())?;
@@ -111,7 +111,7 @@ async fn ask(args: &Args, token: Option<&str>) -> Result<String, String> {
     Ok(if args.refresh { refreshed(&body) } else { purged(&args.scope, &body) })
 }
 
-fn purged(scope: &Scope, body: &Value) -> String {
+fn purged(scope: &PurgeSelection, body: &Value) -> String {
     let what = scope.words();
     match body["durable"].as_bool() {
         Some(false) => format!("purged {what}, until the next restart: the list of purges could not be written"),
@@ -137,7 +137,7 @@ mod tests {
     #[derive(Parser)]
     struct Command {
         #[command(flatten)]
-        args: Args,
+        args: PurgeArgs,
     }
 
     #[test]
@@ -162,7 +162,7 @@ mod tests {
 
     #[test]
     fn what_was_done_is_said() {
-        let all = Scope { key: None, prefix: None, route: None, all: true };
+        let all = PurgeSelection { key: None, prefix: None, route: None, all: true };
         assert_eq!(purged(&all, &json!({ "durable": true })), "purged everything");
         assert!(purged(&all, &json!({ "durable": false })).contains("until the next restart"));
         assert_eq!(refreshed(&json!({})), "nothing is cached of this object");

@@ -7,14 +7,14 @@ use crate::config;
 
 /// Arguments of `tidegate schema`.
 #[derive(clap::Args, Debug)]
-pub struct Args {
+pub struct SchemaArgs {
     /// Print the tables of the configuration reference in Markdown in place of the JSON Schema.
     #[arg(long)]
     pub reference: bool,
 }
 
 /// Prints the JSON Schema.
-pub fn run(args: &Args) -> ExitCode {
+pub fn run(args: &SchemaArgs) -> ExitCode {
     let text = if args.reference { config::reference() } else { format!("{:#}\n", config::schema()) };
     match std::io::stdout().write_all(text.as_bytes()) {
         Ok(()) => ExitCode::SUCCESS,

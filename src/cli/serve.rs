@@ -9,7 +9,7 @@ use tokio::runtime::{Builder, Runtime};
 use tracing::{error, info, warn};
 
 use super::{check, refuse, say};
-use crate::app::{self, Running};
+use crate::app::{self, RunningServer};
 use crate::config::{self, Settings};
 use primitives::lifecycle::ProcessSignals;
 use server_kit::telemetry::log;
@@ -23,7 +23,7 @@ pub fn run(file: &Path) -> ExitCode {
 }
 
 /// Serves `settings` and the pages `extra`; `started` is told where.
-pub fn with(settings: Settings, extra: Router, started: impl FnOnce(&Running)) -> ExitCode {
+pub fn with(settings: Settings, extra: Router, started: impl FnOnce(&RunningServer)) -> ExitCode {
     log::start(&settings.telemetry);
     for warning in check::warnings(&settings) {
         warn!("{warning}");
@@ -62,7 +62,7 @@ fn runtime(threads: usize) -> std::io::Result<Runtime> {
 }
 
 /// One line for whoever started us, with the ports that were bound.
-fn ready(running: &Running) {
+fn ready(running: &RunningServer) {
     let listeners: Vec<String> = running.listeners.iter().map(ToString::to_string).collect();
     let admin = running.admin.map(|address| address.to_string());
     info!(listeners = listeners.join(", "), admin = admin.as_deref(), "ready");

@@ -8,7 +8,7 @@ use std::str::Chars;
 /// `text` with blanks in place of the comments, so that everything keeps its line and column, where it is JSON: where `{`
 /// or `[` is the first thing behind comments. Any other text is YAML, in which `//` is no comment.
 pub fn without_comments(text: &str) -> Cow<'_, str> {
-    let mut blanked = Blanked { characters: text.chars().peekable(), out: String::with_capacity(text.len()) };
+    let mut blanked = BlankedText { characters: text.chars().peekable(), out: String::with_capacity(text.len()) };
     if !blanked.is_json() {
         return Cow::Borrowed(text);
     }
@@ -16,12 +16,12 @@ pub fn without_comments(text: &str) -> Cow<'_, str> {
     Cow::Owned(blanked.out)
 }
 
-struct Blanked<'a> {
+struct BlankedText<'a> {
     characters: Peekable<Chars<'a>>,
     out: String,
 }
 
-impl Blanked<'_> {
+impl BlankedText<'_> {
     /// Takes blanks and comments; whether what follows begins JSON.
     fn is_json(&mut self) -> bool {
         loop {

@@ -1,7 +1,7 @@
 //! YAML in, typed settings out, or a report of everything that is wrong with it.
 //!
 //! The way: `source` makes the text a tree with places; `shape` compares it with the schema of `file`; `resolve`
-//! turns what fits into the modules' settings. Each collects all problems it finds, and one [`Report`] shows them
+//! turns what fits into the modules' settings. Each collects all problems it finds, and one [`ProblemReport`] shows them
 //! together. `secret` alone reads the environment. No module but `app` and `cli` may know this one.
 
 mod comments;
@@ -21,9 +21,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 pub use reference::reference;
-pub use report::Report;
+pub use report::ProblemReport;
 
-use self::report::Problem;
+use self::report::ConfigProblem;
 use crate::proxy;
 use events;
 use object_engine;
@@ -42,19 +42,19 @@ use upstream;
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Where players connect.
-    pub server: proxy::settings::Server,
+    pub server: proxy::settings::ServerSettings,
     /// The operator's side.
-    pub admin: Option<proxy::settings::Admin>,
+    pub admin: Option<proxy::settings::AdminSettings>,
     /// The object stores, by name.
-    pub stores: Vec<s3::settings::StoreSettings>,
+    pub stores: Vec<Arc<s3::settings::StoreSettings>>,
     /// Whose tokens are believed.
     pub auth: auth::settings::AuthSettings,
     /// How much each may ask for and get.
     pub limits: limit::settings::Settings,
     /// The routes that are enabled.
-    pub routes: routing::table::RouteTable<Arc<proxy::settings::Route>>,
+    pub routes: routing::table::RouteTable<Arc<proxy::settings::RouteSettings>>,
     /// The clusters, by id.
-    pub clusters: BTreeMap<Arc<str>, upstream::settings::ClusterSettings>,
+    pub clusters: BTreeMap<Arc<str>, Arc<upstream::settings::ClusterSettings>>,
     /// The cache, for the routes that use it.
     pub cache: object_engine::cache::Settings,
     /// Redis, where state is shared.
@@ -79,32 +79,32 @@ pub type Share = ::share::settings::Settings;
 pub type Share = std::convert::Infallible;
 
 /// Reads the file at `path` with the environment of the process.
-pub fn load(path: &Path) -> Result<Settings, Report> {
+pub fn load(path: &Path) -> Result<Settings, ProblemReport> {
     let name = path.display().to_string();
     match std::fs::read_to_string(path) {
         Ok(text) => load_text(&name, &text, &secret::process),
         Err(error) => {
-            let problem = Problem::new(format!("the file cannot be read: {error}"))
+            let problem = ConfigProblem::new(format!("the file cannot be read: {error}"))
                 .help("name the configuration file, such as conf/tidegate.yaml; it is text in UTF-8");
-            Err(Report::new(&name, "", &[], vec![problem]))
+            Err(ProblemReport::new(&name, "", &[], vec![problem]))
         }
     }
 }
 
 /// Reads standard input with the environment of the process.
-pub fn load_input() -> Result<Settings, Report> {
+pub fn load_input() -> Result<Settings, ProblemReport> {
     let name = "standard input";
     match std::io::read_to_string(std::io::stdin()) {
         Ok(text) => load_text(name, &text, &secret::process),
         Err(error) => {
-            let problem = Problem::new(format!("it cannot be read: {error}")).help("it is text in UTF-8");
-            Err(Report::new(name, "", &[], vec![problem]))
+            let problem = ConfigProblem::new(format!("it cannot be read: {error}")).help("it is text in UTF-8");
+            Err(ProblemReport::new(name, "", &[], vec![problem]))
         }
     }
 }
 
 /// Reads `text`, which reports call `name`, with the environment `env`.
-pub fn load_text(name: &str, text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Settings, Report> {
+pub fn load_text(name: &str, text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Settings, ProblemReport> {
     let parsed = source::parse(text);
     let (mut problems, mut masked) = (parsed.problems, parsed.masked);
     let mut settings = None;
@@ -113,19 +113,19 @@ pub fn load_text(name: &str, text: &str, env: &dyn Fn(&str) -> Option<String>) -
         let checked = shape::check(&schema, root);
         problems.extend(checked.problems);
         masked.extend(checked.masked);
-        match checked.value.map(serde_yaml::from_value::<file::File>) {
+        match checked.value.map(serde_yaml::from_value::<file::ConfigFile>) {
             Some(Ok(file)) => {
                 let (resolved, found) = resolve::resolve(root, &file, env);
                 settings = resolved;
                 problems.extend(found);
             }
-            Some(Err(error)) => problems.push(Problem::new(format!("the file does not fit its schema: {error}"))),
+            Some(Err(error)) => problems.push(ConfigProblem::new(format!("the file does not fit its schema: {error}"))),
             None => {}
         }
     }
     match settings {
         Some(settings) if problems.is_empty() => Ok(settings),
-        _ => Err(Report::new(name, text, &masked, problems)),
+        _ => Err(ProblemReport::new(name, text, &masked, problems)),
     }
 }
 
@@ -138,7 +138,7 @@ pub fn read_secret(reference: &str) -> Result<Secret, String> {
 
 /// The JSON Schema of the file, for editors.
 pub fn schema() -> serde_json::Value {
-    schemars::schema_for!(file::File).to_value()
+    schemars::schema_for!(file::ConfigFile).to_value()
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::fmt;
 
 /// One step down.
 #[derive(Clone, PartialEq, Eq)]
-pub enum Step {
+pub enum PathSegment {
     /// Into the mapping's value of that key.
     Key(String),
     /// Into the list's element of that number.
@@ -13,47 +13,47 @@ pub enum Step {
 
 /// A way down from the document's root.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Path(Vec<Step>);
+pub struct ConfigPath(Vec<PathSegment>);
 
-impl Path {
+impl ConfigPath {
     /// This path and one key more.
     pub fn key(&self, key: &str) -> Self {
-        self.with(Step::Key(key.to_owned()))
+        self.with(PathSegment::Key(key.to_owned()))
     }
 
     /// This path and one list element more.
     pub fn item(&self, number: usize) -> Self {
-        self.with(Step::Item(number))
+        self.with(PathSegment::Item(number))
     }
 
-    fn with(&self, step: Step) -> Self {
+    fn with(&self, step: PathSegment) -> Self {
         Self(self.0.iter().cloned().chain([step]).collect())
     }
 
     /// The steps from the root.
-    pub fn steps(&self) -> &[Step] {
+    pub fn steps(&self) -> &[PathSegment] {
         &self.0
     }
 
     /// Whether this is at `pattern`, in which `*` stands for any one key and list numbers do not count.
     pub fn is_at(&self, pattern: &str) -> bool {
         let mut keys = self.0.iter().filter_map(|step| match step {
-            Step::Key(key) => Some(key.as_str()),
-            Step::Item(_) => None,
+            PathSegment::Key(key) => Some(key.as_str()),
+            PathSegment::Item(_) => None,
         });
-        let ends_with_key = matches!(self.0.last(), Some(Step::Key(_)));
+        let ends_with_key = matches!(self.0.last(), Some(PathSegment::Key(_)));
         ends_with_key
             && pattern.split('.').all(|part| keys.next().is_some_and(|key| part == "*" || part == key))
             && keys.next().is_none()
     }
 }
 
-impl fmt::Display for Path {
+impl fmt::Display for ConfigPath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (number, step) in self.0.iter().enumerate() {
             match step {
-                Step::Item(item) => write!(f, "[{item}]")?,
-                Step::Key(key) => {
+                PathSegment::Item(item) => write!(f, "[{item}]")?,
+                PathSegment::Key(key) => {
                     let dot = if number == 0 { "" } else { "." };
                     if key.is_empty() || key.contains(|c: char| c == '.' || c.is_control()) {
                         write!(f, "{dot}{key:?}")?;
@@ -73,7 +73,7 @@ mod tests {
 
     #[test]
     fn a_path_reads_as_the_operator_would_say_it() {
-        let path = Path::default().key("Routes").key("a.b").key("Transforms").item(2).key("Set");
+        let path = ConfigPath::default().key("Routes").key("a.b").key("Transforms").item(2).key("Set");
         assert_eq!(path.to_string(), "Routes.\"a.b\".Transforms[2].Set");
         assert!(path.is_at("Routes.*.Transforms.Set"));
         assert!(!path.is_at("Routes.*.Transforms"));

@@ -1,8 +1,8 @@
 //! Keys that are known and not honoured, each with the reason: better refused by name than ignored. A release that
 //! brings one of them deletes its line.
 
-use super::path::Path;
-use super::source::{Data, Node};
+use super::path::ConfigPath;
+use super::source::{ConfigNode, NodeData};
 
 const LATER: &str = "is not available in this version";
 const QUEUE: &str = "is refused: what is over a limit is answered at once, with when to try again";
@@ -58,13 +58,13 @@ const REFUSED: &[(&str, &str, &str)] = &[
 ];
 
 /// Why the key at `path` is refused, and what to do. What is switched off asks for nothing and passes.
-pub fn reason(path: &Path, value: &Node) -> Option<Verdict> {
+pub fn reason(path: &ConfigPath, value: &ConfigNode) -> Option<KeySupport> {
     let (_, why, help) = REFUSED.iter().find(|(pattern, ..)| path.is_at(pattern))?;
-    Some(if is_off(value) { Verdict::Off } else { Verdict::Refused { why, help } })
+    Some(if is_off(value) { KeySupport::Off } else { KeySupport::Refused { why, help } })
 }
 
 /// What is said of a known key.
-pub enum Verdict {
+pub enum KeySupport {
     /// It asks for nothing.
     Off,
     /// It asks for what we do not do.
@@ -76,15 +76,15 @@ pub enum Verdict {
     },
 }
 
-fn is_off(value: &Node) -> bool {
+fn is_off(value: &ConfigNode) -> bool {
     match &value.data {
-        Data::Null | Data::Bool(false) => true,
-        Data::Text(text) => text == "Disable" || text == "false",
-        Data::Map(members) => match value.get("Enabled") {
+        NodeData::Null | NodeData::Bool(false) => true,
+        NodeData::Text(text) => text == "Disable" || text == "false",
+        NodeData::Map(members) => match value.get("Enabled") {
             Some(enabled) => is_off(&enabled.value),
             None => !members.is_empty() && members.iter().all(|member| is_off(&member.value)),
         },
-        Data::Integer(0) => true,
-        Data::Integer(_) | Data::Float(_) | Data::Bool(true) | Data::List(_) => false,
+        NodeData::Integer(0) => true,
+        NodeData::Integer(_) | NodeData::Float(_) | NodeData::Bool(true) | NodeData::List(_) => false,
     }
 }

@@ -5,27 +5,27 @@ use std::fmt;
 
 use serde_json::{Value as Json, json};
 
-use super::path::Path;
-use super::source::Span;
+use super::path::ConfigPath;
+use super::source::SourceSpan;
 
 /// One thing that is wrong.
 #[derive(Clone)]
-pub struct Problem {
+pub struct ConfigProblem {
     message: String,
-    path: Path,
-    span: Option<Span>,
+    path: ConfigPath,
+    span: Option<SourceSpan>,
     expected: Option<String>,
     suggestion: Option<String>,
     help: Option<String>,
     syntax: bool,
 }
 
-impl Problem {
+impl ConfigProblem {
     /// A problem that says `message`.
     pub fn new(message: impl Into<String>) -> Self {
         Self {
             message: message.into(),
-            path: Path::default(),
+            path: ConfigPath::default(),
             span: None,
             expected: None,
             suggestion: None,
@@ -53,14 +53,14 @@ impl Problem {
     }
 
     /// The place in the YAML.
-    pub fn at(mut self, path: Path, span: Span) -> Self {
+    pub fn at(mut self, path: ConfigPath, span: SourceSpan) -> Self {
         self.path = path;
         self.span = Some(span);
         self
     }
 
     /// The place in the text, where there is no path.
-    pub fn at_span(mut self, span: Span) -> Self {
+    pub fn at_span(mut self, span: SourceSpan) -> Self {
         self.span = Some(span);
         self
     }
@@ -89,16 +89,16 @@ pub fn nearest<'n>(given: &str, names: impl IntoIterator<Item = &'n str>) -> Opt
 }
 
 /// Everything that is wrong with one file.
-pub struct Report {
+pub struct ProblemReport {
     name: String,
     /// The lines of the file with everything masked that may be a secret.
     lines: Vec<String>,
-    problems: Vec<Problem>,
+    problems: Vec<ConfigProblem>,
 }
 
-impl Report {
+impl ProblemReport {
     /// A report on the file `name` with the content `text`, of which `masked` is never shown.
-    pub fn new(name: &str, text: &str, masked: &[Span], mut problems: Vec<Problem>) -> Self {
+    pub fn new(name: &str, text: &str, masked: &[SourceSpan], mut problems: Vec<ConfigProblem>) -> Self {
         problems.sort_by_key(|problem| problem.span);
         let lines = text.lines().enumerate().map(|(number, line)| mask(number + 1, line, masked)).collect();
         Self { name: name.to_owned(), lines, problems }
@@ -116,7 +116,7 @@ impl Report {
 
     /// The report for programs: every problem with its place in the file.
     pub fn to_json(&self) -> Json {
-        let problem = |problem: &Problem| {
+        let problem = |problem: &ConfigProblem| {
             let place = problem.span.map(|span| span.start);
             let path = (!problem.path.steps().is_empty()).then(|| problem.path.to_string());
             json!({
@@ -132,7 +132,7 @@ impl Report {
         self.problems.iter().map(problem).collect()
     }
 
-    fn show(&self, problem: &Problem, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn show(&self, problem: &ConfigProblem, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:", self.name)?;
         if let Some(span) = problem.span {
             write!(f, "{}:{}:", span.start.0, span.start.1 + 1)?;
@@ -162,7 +162,7 @@ impl Report {
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for ProblemReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for problem in &self.problems {
             self.show(problem, f)?;
@@ -173,16 +173,16 @@ impl fmt::Display for Report {
     }
 }
 
-impl fmt::Debug for Report {
+impl fmt::Debug for ProblemReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self}")
     }
 }
 
-impl std::error::Error for Report {}
+impl std::error::Error for ProblemReport {}
 
 /// `line` with `*` over every masked character. Characters keep their columns; control characters become blanks.
-fn mask(number: usize, line: &str, masked: &[Span]) -> String {
+fn mask(number: usize, line: &str, masked: &[SourceSpan]) -> String {
     line.chars()
         .enumerate()
         .map(|(column, c)| {
@@ -198,7 +198,7 @@ fn mask(number: usize, line: &str, masked: &[Span]) -> String {
 }
 
 /// The part of `line` to show, where in it the caret starts, and how many carets.
-fn excerpt(line: &str, span: Span, syntax: bool) -> (String, usize, usize) {
+fn excerpt(line: &str, span: SourceSpan, syntax: bool) -> (String, usize, usize) {
     /// As much as fits beside a line number on a common screen.
     const WIDTH: usize = 110;
     let mut shown: Vec<char> = line.chars().collect();

@@ -7,7 +7,7 @@ use primitives::secret::Secret;
 use s3::settings::SecretSource;
 
 /// The environment: the process's own, or a test's.
-pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
+pub type EnvironmentLookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// A variable of the process.
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
@@ -16,7 +16,7 @@ pub fn process(name: &str) -> Option<String> {
 }
 
 /// The value of a reference with its origin, or what is wrong with it; the value is never part of the message.
-pub fn read(reference: &SecretRef, environment: Environment<'_>) -> Result<SecretSource, String> {
+pub fn read(reference: &SecretRef, environment: EnvironmentLookup<'_>) -> Result<SecretSource, String> {
     let (value, file) = match reference {
         SecretRef::Env(name) => (variable(name, environment)?, None),
         SecretRef::File(path) => (content(path)?, Some(path.clone())),
@@ -25,7 +25,7 @@ pub fn read(reference: &SecretRef, environment: Environment<'_>) -> Result<Secre
 }
 
 /// The variable `name`, which must be there and not empty.
-pub fn variable(name: &str, environment: Environment<'_>) -> Result<String, String> {
+pub fn variable(name: &str, environment: EnvironmentLookup<'_>) -> Result<String, String> {
     match environment(name) {
         Some(value) if !value.is_empty() => Ok(value),
         Some(_) => Err(format!("the environment variable `{name}` is empty")),

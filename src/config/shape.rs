@@ -4,10 +4,10 @@
 use serde_json::Value as Json;
 use serde_yaml::Value;
 
-use super::path::Path;
-use super::refused::{self, Verdict};
-use super::report::{Problem, nearest};
-use super::source::{Data, Member, Node, Span};
+use super::path::ConfigPath;
+use super::refused::{self, KeySupport};
+use super::report::{ConfigProblem, nearest};
+use super::source::{ConfigNode, MappingEntry, NodeData, SourceSpan};
 use super::value;
 
 /// Sections keep what is right in them; below this depth one mistake leaves out the whole entry, so that it is not
@@ -17,40 +17,40 @@ const SECTION: usize = 1;
 const DEEPEST: usize = 16;
 
 /// What the comparison gives.
-pub struct Checked {
+pub struct ShapeCheck {
     /// What fits, to be read by serde; `None` where nothing does.
     pub value: Option<Value>,
     /// What does not.
-    pub problems: Vec<Problem>,
+    pub problems: Vec<ConfigProblem>,
     /// Scalars that may be a secret, never to be shown.
-    pub masked: Vec<Span>,
+    pub masked: Vec<SourceSpan>,
 }
 
 /// Compares `root` with `schema`.
-pub fn check(schema: &Json, root: &Node) -> Checked {
-    let mut walker = Walker { schema, root, problems: Vec::new(), masked: Vec::new() };
-    let value = walker.visit(schema, root, &Path::default());
-    Checked { value, problems: walker.problems, masked: walker.masked }
+pub fn check(schema: &Json, root: &ConfigNode) -> ShapeCheck {
+    let mut walker = ShapeChecker { schema, root, problems: Vec::new(), masked: Vec::new() };
+    let value = walker.visit(schema, root, &ConfigPath::default());
+    ShapeCheck { value, problems: walker.problems, masked: walker.masked }
 }
 
-struct Walker<'s> {
+struct ShapeChecker<'s> {
     schema: &'s Json,
-    root: &'s Node,
-    problems: Vec<Problem>,
-    masked: Vec<Span>,
+    root: &'s ConfigNode,
+    problems: Vec<ConfigProblem>,
+    masked: Vec<SourceSpan>,
 }
 
-impl<'s> Walker<'s> {
+impl<'s> ShapeChecker<'s> {
     /// The value at `path` if it fits `schema`; what does not is noted.
-    fn visit(&mut self, schema: &'s Json, node: &Node, path: &Path) -> Option<Value> {
+    fn visit(&mut self, schema: &'s Json, node: &ConfigNode, path: &ConfigPath) -> Option<Value> {
         let (schema, optional) = self.follow(schema);
         let fits = |kind: &str| types(schema).any(|name| name == kind);
         match &node.data {
-            Data::Null if optional || fits("null") => Some(Value::Null),
-            Data::Map(members) if fits("object") && schema.get("properties").is_some() => {
+            NodeData::Null if optional || fits("null") => Some(Value::Null),
+            NodeData::Map(members) if fits("object") && schema.get("properties").is_some() => {
                 self.structure(schema, node, members, path)
             }
-            Data::Map(members) if fits("object") => {
+            NodeData::Map(members) if fits("object") => {
                 let entries = schema.get("additionalProperties")?;
                 let entries = members.iter().filter_map(|member| {
                     let value = self.visit(entries, &member.value, &path.key(&member.key))?;
@@ -58,7 +58,7 @@ impl<'s> Walker<'s> {
                 });
                 Some(Value::Mapping(entries.collect()))
             }
-            Data::List(items) if fits("array") => {
+            NodeData::List(items) if fits("array") => {
                 let schema = schema.get("items")?;
                 let items: Vec<_> = items
                     .iter()
@@ -67,12 +67,12 @@ impl<'s> Walker<'s> {
                     .collect();
                 items.into_iter().collect::<Option<Vec<_>>>().map(Value::Sequence)
             }
-            Data::Bool(value) if fits("boolean") => self.scalar(schema, node, path, Value::Bool(*value)),
-            Data::Integer(value) if fits("integer") || fits("number") => {
+            NodeData::Bool(value) if fits("boolean") => self.scalar(schema, node, path, Value::Bool(*value)),
+            NodeData::Integer(value) if fits("integer") || fits("number") => {
                 self.scalar(schema, node, path, Value::Number((*value).into()))
             }
-            Data::Float(value) if fits("number") => self.scalar(schema, node, path, Value::Number((*value).into())),
-            Data::Text(value) if fits("string") || schema.get("oneOf").is_some() => {
+            NodeData::Float(value) if fits("number") => self.scalar(schema, node, path, Value::Number((*value).into())),
+            NodeData::Text(value) if fits("string") || schema.get("oneOf").is_some() => {
                 self.scalar(schema, node, path, Value::String(value.clone()))
             }
             _ => {
@@ -104,7 +104,13 @@ impl<'s> Walker<'s> {
         }
     }
 
-    fn structure(&mut self, schema: &'s Json, node: &Node, members: &[Member], path: &Path) -> Option<Value> {
+    fn structure(
+        &mut self,
+        schema: &'s Json,
+        node: &ConfigNode,
+        members: &[MappingEntry],
+        path: &ConfigPath,
+    ) -> Option<Value> {
         let properties = schema.get("properties")?.as_object()?;
         let before = self.problems.len();
         let mut meant = Vec::new();
@@ -116,10 +122,10 @@ impl<'s> Walker<'s> {
                     let value = self.visit(property, &member.value, &path);
                     fields.extend(value.map(|value| (Value::String(member.key.clone()), value)));
                 }
-                (None, Some(Verdict::Off)) => {}
-                (None, Some(Verdict::Refused { why, help })) => {
+                (None, Some(KeySupport::Off)) => {}
+                (None, Some(KeySupport::Refused { why, help })) => {
                     self.mask(&member.value);
-                    let problem = Problem::new(format!("`{}` {why}", member.key)).help(help);
+                    let problem = ConfigProblem::new(format!("`{}` {why}", member.key)).help(help);
                     self.problems.push(problem.at(path, member.span));
                 }
                 (None, None) => {
@@ -134,7 +140,8 @@ impl<'s> Walker<'s> {
             complete &= fields.contains_key(key);
             if node.get(key).is_none() && !meant.contains(&key) {
                 let about = self.about(&properties[key]);
-                let problem = Problem::new(format!("the key `{key}` is missing")).expected(format!("`{key}`: {about}"));
+                let problem =
+                    ConfigProblem::new(format!("the key `{key}` is missing")).expected(format!("`{key}`: {about}"));
                 self.problems.push(problem.at(path.clone(), self.root.place(path)));
             }
         }
@@ -145,12 +152,13 @@ impl<'s> Walker<'s> {
     /// Reports an unknown key, and gives back the one that was probably meant.
     fn unknown<'n>(
         &mut self,
-        member: &Member,
-        path: Path,
+        member: &MappingEntry,
+        path: ConfigPath,
         keys: impl Iterator<Item = &'n str> + Clone,
     ) -> Option<&'n str> {
         let meant = nearest(&member.key, keys.clone());
-        let mut problem = Problem::new(format!("unknown key `{}`", member.key)).suggest(&member.key, keys.clone());
+        let mut problem =
+            ConfigProblem::new(format!("unknown key `{}`", member.key)).suggest(&member.key, keys.clone());
         if meant.is_none() {
             problem = problem.expected(one_of(keys));
         }
@@ -159,7 +167,7 @@ impl<'s> Walker<'s> {
     }
 
     /// A scalar of the right type: is it one of the names, in the range, of the format?
-    fn scalar(&mut self, schema: &Json, node: &Node, path: &Path, value: Value) -> Option<Value> {
+    fn scalar(&mut self, schema: &Json, node: &ConfigNode, path: &ConfigPath, value: Value) -> Option<Value> {
         let text = match &value {
             Value::String(text) => text.clone(),
             Value::Bool(value) => value.to_string(),
@@ -174,16 +182,18 @@ impl<'s> Walker<'s> {
         let names: Vec<&str> = names(schema).collect();
         let format = schema["format"].as_str().unwrap_or_default();
         let problem = if !names.is_empty() && !names.contains(&text.as_str()) {
-            Problem::new(format!("`{text}` is not known")).expected(one_of(names.iter().copied())).suggest(&text, names)
+            ConfigProblem::new(format!("`{text}` is not known"))
+                .expected(one_of(names.iter().copied()))
+                .suggest(&text, names)
         } else if let Err(expected) = value::format(format, &text) {
             match secret {
-                true => Problem::new("a secret must not stand in the file")
+                true => ConfigProblem::new("a secret must not stand in the file")
                     .expected(expected)
                     .help("put it into an environment variable or a file of its own, and name that here"),
-                false => Problem::new(format!("`{text}` cannot be read")).expected(expected),
+                false => ConfigProblem::new(format!("`{text}` cannot be read")).expected(expected),
             }
         } else if let Some(expected) = out_of_range(schema, &value) {
-            Problem::new(format!("{text} is out of range")).expected(expected)
+            ConfigProblem::new(format!("{text} is out of range")).expected(expected)
         } else {
             return Some(value);
         };
@@ -191,27 +201,27 @@ impl<'s> Walker<'s> {
         None
     }
 
-    fn wrong_type(&mut self, schema: &Json, node: &Node, path: &Path) {
+    fn wrong_type(&mut self, schema: &Json, node: &ConfigNode, path: &ConfigPath) {
         let secret = schema["writeOnly"] == true;
         let wants_scalar =
             types(schema).any(|name| name != "object" && name != "array") || names(schema).next().is_some();
-        let telling = matches!(&node.data, Data::Text(text) if value::is_telling(text));
+        let telling = matches!(&node.data, NodeData::Text(text) if value::is_telling(text));
         if secret || telling || (!wants_scalar && self.may_hold_secret(schema, 0)) {
             self.mask(node);
         }
         let found = match &node.data {
-            Data::Null => "nothing",
-            Data::Bool(_) => "true or false",
-            Data::Integer(_) => "a whole number",
-            Data::Float(_) => "a number",
-            Data::Text(_) => "a text",
-            Data::List(_) => "a list",
-            Data::Map(_) => "a mapping",
+            NodeData::Null => "nothing",
+            NodeData::Bool(_) => "true or false",
+            NodeData::Integer(_) => "a whole number",
+            NodeData::Float(_) => "a number",
+            NodeData::Text(_) => "a text",
+            NodeData::List(_) => "a list",
+            NodeData::Map(_) => "a mapping",
         };
-        let problem = Problem::new(format!("found {found}"));
+        let problem = ConfigProblem::new(format!("found {found}"));
         let names: Vec<&str> = names(schema).collect();
         let formatted = value::format(schema["format"].as_str().unwrap_or_default(), "");
-        let number = matches!(node.data, Data::Bool(_) | Data::Integer(_) | Data::Float(_));
+        let number = matches!(node.data, NodeData::Bool(_) | NodeData::Integer(_) | NodeData::Float(_));
         let problem = if !names.is_empty() {
             problem.expected(one_of(names))
         } else if let Err(expected) = formatted {
@@ -243,7 +253,7 @@ impl<'s> Walker<'s> {
     }
 
     /// Hides every scalar in `node`.
-    fn mask(&mut self, node: &Node) {
+    fn mask(&mut self, node: &ConfigNode) {
         self.masked.extend(node.scalars());
     }
 }

@@ -7,8 +7,8 @@ use saphyr::Scalar;
 use saphyr_parser::{Event, Parser, ScanError, Tag};
 
 use super::comments::without_comments;
-use super::path::{Path, Step};
-use super::report::Problem;
+use super::path::{ConfigPath, PathSegment};
+use super::report::ConfigProblem;
 
 /// More nodes than any configuration has: aliases that multiply stop here.
 const MOST_NODES: usize = 100_000;
@@ -17,7 +17,7 @@ const MOST_LEVELS: usize = 64;
 
 /// From where to where; lines count from 1, columns in characters from 0, the end is exclusive.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Span {
+pub struct SourceSpan {
     /// Line and column of the first character.
     pub start: (usize, usize),
     /// Line and column after the last character.
@@ -26,16 +26,16 @@ pub struct Span {
 
 /// A value and its place.
 #[derive(Clone, Debug)]
-pub struct Node {
+pub struct ConfigNode {
     /// Where it stands.
-    pub span: Span,
+    pub span: SourceSpan,
     /// What it is.
-    pub data: Data,
+    pub data: NodeData,
 }
 
 /// What a value is.
 #[derive(Clone, Debug)]
-pub enum Data {
+pub enum NodeData {
     /// Nothing.
     Null,
     /// `true`, `false`.
@@ -47,58 +47,58 @@ pub enum Data {
     /// A text.
     Text(String),
     /// A list.
-    List(Vec<Node>),
+    List(Vec<ConfigNode>),
     /// A mapping, in the order of the file; every key once.
-    Map(Vec<Member>),
+    Map(Vec<MappingEntry>),
 }
 
 /// A key of a mapping with its value.
 #[derive(Clone, Debug)]
-pub struct Member {
+pub struct MappingEntry {
     /// The key.
     pub key: String,
     /// Where the key stands.
-    pub span: Span,
+    pub span: SourceSpan,
     /// Its value.
-    pub value: Node,
+    pub value: ConfigNode,
 }
 
-impl Node {
+impl ConfigNode {
     /// The members, if this is a mapping.
-    pub fn members(&self) -> &[Member] {
-        if let Data::Map(members) = &self.data { members } else { &[] }
+    pub fn members(&self) -> &[MappingEntry] {
+        if let NodeData::Map(members) = &self.data { members } else { &[] }
     }
 
     /// The member of that key.
-    pub fn get(&self, key: &str) -> Option<&Member> {
+    pub fn get(&self, key: &str) -> Option<&MappingEntry> {
         self.members().iter().find(|member| member.key == key)
     }
 
     /// The node at `path`, if there is one.
-    pub fn at(&self, path: &Path) -> Option<&Node> {
+    pub fn at(&self, path: &ConfigPath) -> Option<&ConfigNode> {
         path.steps().iter().try_fold(self, |node, step| match (step, &node.data) {
-            (Step::Key(key), _) => node.get(key).map(|member| &member.value),
-            (Step::Item(number), Data::List(items)) => items.get(*number),
-            (Step::Item(_), _) => None,
+            (PathSegment::Key(key), _) => node.get(key).map(|member| &member.value),
+            (PathSegment::Item(number), NodeData::List(items)) => items.get(*number),
+            (PathSegment::Item(_), _) => None,
         })
     }
 
     /// What to underline for `path`: the scalar itself, else the key that holds it, else what is nearest above.
-    pub fn place(&self, path: &Path) -> Span {
+    pub fn place(&self, path: &ConfigPath) -> SourceSpan {
         let (mut node, mut place) = (self, self.head());
         for step in path.steps() {
             match (step, &node.data) {
-                (Step::Key(key), _) => {
+                (PathSegment::Key(key), _) => {
                     let Some(member) = node.get(key) else { return place };
                     place = if member.value.is_scalar() { member.value.span } else { member.span };
                     node = &member.value;
                 }
-                (Step::Item(number), Data::List(items)) => {
+                (PathSegment::Item(number), NodeData::List(items)) => {
                     let Some(item) = items.get(*number) else { return place };
                     place = item.head();
                     node = item;
                 }
-                (Step::Item(_), _) => return place,
+                (PathSegment::Item(_), _) => return place,
             }
         }
         place
@@ -106,105 +106,108 @@ impl Node {
 
     /// Whether it is neither list nor mapping, and written out.
     fn is_scalar(&self) -> bool {
-        !matches!(self.data, Data::List(_) | Data::Map(_)) && self.span.start != self.span.end
+        !matches!(self.data, NodeData::List(_) | NodeData::Map(_)) && self.span.start != self.span.end
     }
 
     /// Its first words.
-    fn head(&self) -> Span {
+    fn head(&self) -> SourceSpan {
         match &self.data {
-            Data::Map(members) => members.first().map_or(self.span, |member| member.span),
-            Data::List(items) => items.first().map_or(self.span, Node::head),
+            NodeData::Map(members) => members.first().map_or(self.span, |member| member.span),
+            NodeData::List(items) => items.first().map_or(self.span, ConfigNode::head),
             _ => self.span,
         }
     }
 
     /// The places of all scalars in it.
-    pub fn scalars(&self) -> Vec<Span> {
+    pub fn scalars(&self) -> Vec<SourceSpan> {
         match &self.data {
-            Data::List(items) => items.iter().flat_map(Node::scalars).collect(),
-            Data::Map(members) => members.iter().flat_map(|member| member.value.scalars()).collect(),
+            NodeData::List(items) => items.iter().flat_map(ConfigNode::scalars).collect(),
+            NodeData::Map(members) => members.iter().flat_map(|member| member.value.scalars()).collect(),
             _ => vec![self.span],
         }
     }
 
     fn count(&self) -> usize {
         1 + match &self.data {
-            Data::List(items) => items.iter().map(Node::count).sum(),
-            Data::Map(members) => members.iter().map(|member| 1 + member.value.count()).sum(),
+            NodeData::List(items) => items.iter().map(ConfigNode::count).sum(),
+            NodeData::Map(members) => members.iter().map(|member| 1 + member.value.count()).sum(),
             _ => 0,
         }
     }
 }
 
 /// What became of a text.
-pub struct Parsed {
+pub struct ParsedDocument {
     /// The tree; `None` where the text is not YAML.
-    pub root: Option<Node>,
+    pub root: Option<ConfigNode>,
     /// What is wrong already.
-    pub problems: Vec<Problem>,
+    pub problems: Vec<ConfigProblem>,
     /// Scalars that are not in the tree and may be a secret.
-    pub masked: Vec<Span>,
+    pub masked: Vec<SourceSpan>,
 }
 
 /// Parses one document. What is wrong with single keys comes along with the tree.
-pub fn parse(text: &str) -> Parsed {
-    let mut builder = Builder::default();
+pub fn parse(text: &str) -> ParsedDocument {
+    let mut builder = TreeBuilder::default();
     let text = without_comments(text);
     for event in Parser::new_from_str(&text) {
         let step = event.map_err(|error| Box::new(syntax(&error))).and_then(|(event, span)| {
-            let span = Span { start: (span.start.line(), span.start.col()), end: (span.end.line(), span.end.col()) };
+            let span =
+                SourceSpan { start: (span.start.line(), span.start.col()), end: (span.end.line(), span.end.col()) };
             builder.take(event, span)
         });
         if let Err(problem) = step {
             builder.problems.push(problem.of_syntax());
-            return Parsed { root: None, problems: builder.problems, masked: builder.masked };
+            return ParsedDocument { root: None, problems: builder.problems, masked: builder.masked };
         }
     }
-    let empty = Node { span: Span { start: (1, 0), end: (1, 0) }, data: Data::Map(Vec::new()) };
-    Parsed { root: Some(builder.root.unwrap_or(empty)), problems: builder.problems, masked: builder.masked }
+    let empty = ConfigNode { span: SourceSpan { start: (1, 0), end: (1, 0) }, data: NodeData::Map(Vec::new()) };
+    ParsedDocument { root: Some(builder.root.unwrap_or(empty)), problems: builder.problems, masked: builder.masked }
 }
 
-fn syntax(error: &ScanError) -> Problem {
+fn syntax(error: &ScanError) -> ConfigProblem {
     let start = (error.marker().line(), error.marker().col());
-    Problem::new(format!("this is not YAML: {}", error.info()))
-        .at_span(Span { start, end: start })
+    ConfigProblem::new(format!("this is not YAML: {}", error.info()))
+        .at_span(SourceSpan { start, end: start })
         .help("check indentation (spaces, never tabs), quotes and brackets here and in the line above")
 }
 
 /// A list or mapping that is still open.
-struct Open {
-    node: Node,
+struct OpenCollection {
+    node: ConfigNode,
     anchor: usize,
     /// The key that waits for its value.
-    key: Option<(String, Span)>,
+    key: Option<(String, SourceSpan)>,
 }
 
-impl Open {
+impl OpenCollection {
     fn wants_key(&self) -> bool {
-        self.key.is_none() && matches!(self.node.data, Data::Map(_))
+        self.key.is_none() && matches!(self.node.data, NodeData::Map(_))
     }
 }
 
 #[derive(Default)]
-struct Builder {
-    open: Vec<Open>,
-    anchors: BTreeMap<usize, Node>,
-    root: Option<Node>,
+struct TreeBuilder {
+    open: Vec<OpenCollection>,
+    anchors: BTreeMap<usize, ConfigNode>,
+    root: Option<ConfigNode>,
     nodes: usize,
-    problems: Vec<Problem>,
-    masked: Vec<Span>,
+    problems: Vec<ConfigProblem>,
+    masked: Vec<SourceSpan>,
 }
 
-impl Builder {
-    fn take(&mut self, event: Event<'_>, span: Span) -> Result<(), Box<Problem>> {
+impl TreeBuilder {
+    fn take(&mut self, event: Event<'_>, span: SourceSpan) -> Result<(), Box<ConfigProblem>> {
         match event {
             Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => Ok(()),
             Event::DocumentStart(_) if self.root.is_some() => Err(Box::new(
-                Problem::new("a second document starts here").at_span(span).help("put everything into one document"),
+                ConfigProblem::new("a second document starts here")
+                    .at_span(span)
+                    .help("put everything into one document"),
             )),
             Event::DocumentStart(_) => Ok(()),
-            Event::SequenceStart(anchor, tag) => self.begin(Data::List(Vec::new()), anchor, tag.as_deref(), span),
-            Event::MappingStart(anchor, tag) => self.begin(Data::Map(Vec::new()), anchor, tag.as_deref(), span),
+            Event::SequenceStart(anchor, tag) => self.begin(NodeData::List(Vec::new()), anchor, tag.as_deref(), span),
+            Event::MappingStart(anchor, tag) => self.begin(NodeData::Map(Vec::new()), anchor, tag.as_deref(), span),
             Event::SequenceEnd | Event::MappingEnd => {
                 let Some(mut open) = self.open.pop() else { return Ok(()) };
                 open.node.span.end = span.end;
@@ -217,17 +220,19 @@ impl Builder {
                     return Ok(());
                 }
                 let data = match Scalar::parse_from_cow_and_metadata(text, style, tag.as_ref()) {
-                    Some(Scalar::Boolean(value)) => Data::Bool(value),
-                    Some(Scalar::Integer(value)) => Data::Integer(value),
-                    Some(Scalar::FloatingPoint(value)) => Data::Float(value.into_inner()),
-                    Some(Scalar::String(value)) => Data::Text(value.into_owned()),
-                    Some(Scalar::Null) | None => Data::Null,
+                    Some(Scalar::Boolean(value)) => NodeData::Bool(value),
+                    Some(Scalar::Integer(value)) => NodeData::Integer(value),
+                    Some(Scalar::FloatingPoint(value)) => NodeData::Float(value.into_inner()),
+                    Some(Scalar::String(value)) => NodeData::Text(value.into_owned()),
+                    Some(Scalar::Null) | None => NodeData::Null,
                 };
-                self.put(Node { span, data }, anchor)
+                self.put(ConfigNode { span, data }, anchor)
             }
             Event::Alias(id) => {
                 let Some(mut node) = self.anchors.get(&id).cloned() else {
-                    return Err(Box::new(Problem::new("this alias stands inside of what it names").at_span(span)));
+                    return Err(Box::new(
+                        ConfigProblem::new("this alias stands inside of what it names").at_span(span),
+                    ));
                 };
                 self.nodes += node.count();
                 node.span = span;
@@ -236,25 +241,33 @@ impl Builder {
         }
     }
 
-    fn begin(&mut self, data: Data, anchor: usize, tag: Option<&Tag>, span: Span) -> Result<(), Box<Problem>> {
+    fn begin(
+        &mut self,
+        data: NodeData,
+        anchor: usize,
+        tag: Option<&Tag>,
+        span: SourceSpan,
+    ) -> Result<(), Box<ConfigProblem>> {
         self.refuse_tag(tag, span);
-        if self.open.last().is_some_and(Open::wants_key) {
+        if self.open.last().is_some_and(OpenCollection::wants_key) {
             return Err(Box::new(
-                Problem::new("a key must be a text").at_span(span).help("did you forget quotes around `{…}` or `[…]`?"),
+                ConfigProblem::new("a key must be a text")
+                    .at_span(span)
+                    .help("did you forget quotes around `{…}` or `[…]`?"),
             ));
         }
         if self.open.len() >= MOST_LEVELS {
-            return Err(Box::new(Problem::new(format!("nested deeper than {MOST_LEVELS} levels")).at_span(span)));
+            return Err(Box::new(ConfigProblem::new(format!("nested deeper than {MOST_LEVELS} levels")).at_span(span)));
         }
-        self.open.push(Open { node: Node { span, data }, anchor, key: None });
+        self.open.push(OpenCollection { node: ConfigNode { span, data }, anchor, key: None });
         Ok(())
     }
 
-    fn put(&mut self, node: Node, anchor: usize) -> Result<(), Box<Problem>> {
+    fn put(&mut self, node: ConfigNode, anchor: usize) -> Result<(), Box<ConfigProblem>> {
         self.nodes += 1;
         if self.nodes > MOST_NODES {
             let message = format!("more than {MOST_NODES} values once its aliases are followed");
-            return Err(Box::new(Problem::new(message).at_span(node.span)));
+            return Err(Box::new(ConfigProblem::new(message).at_span(node.span)));
         }
         if anchor > 0 {
             self.anchors.insert(anchor, node.clone());
@@ -264,35 +277,35 @@ impl Builder {
             return Ok(());
         };
         match (&mut open.node.data, open.key.take()) {
-            (Data::Map(members), Some((key, span))) => {
+            (NodeData::Map(members), Some((key, span))) => {
                 let Some(first) = members.iter().find(|member| member.key == key) else {
-                    members.push(Member { key, span, value: node });
+                    members.push(MappingEntry { key, span, value: node });
                     return Ok(());
                 };
                 let help = format!("it is already in line {}; keep one of the two", first.span.start.0);
-                let problem = Problem::new(format!("the key `{key}` stands here a second time")).help(help);
+                let problem = ConfigProblem::new(format!("the key `{key}` stands here a second time")).help(help);
                 self.masked.extend(node.scalars());
                 let path = self.path().key(&key);
                 self.problems.push(problem.at(path, span));
             }
-            (Data::List(items), _) => items.push(node),
+            (NodeData::List(items), _) => items.push(node),
             _ => {}
         }
         Ok(())
     }
 
     /// Where the builder stands.
-    fn path(&self) -> Path {
-        self.open.iter().fold(Path::default(), |path, open| match (&open.node.data, &open.key) {
+    fn path(&self) -> ConfigPath {
+        self.open.iter().fold(ConfigPath::default(), |path, open| match (&open.node.data, &open.key) {
             (_, Some((key, _))) => path.key(key),
-            (Data::List(items), None) => path.item(items.len()),
+            (NodeData::List(items), None) => path.item(items.len()),
             (_, None) => path,
         })
     }
 
-    fn refuse_tag(&mut self, tag: Option<&Tag>, span: Span) {
+    fn refuse_tag(&mut self, tag: Option<&Tag>, span: SourceSpan) {
         if let Some(tag) = tag {
-            let problem = Problem::new(format!("the tag `{}{}` means nothing here", tag.handle, tag.suffix));
+            let problem = ConfigProblem::new(format!("the tag `{}{}` means nothing here", tag.handle, tag.suffix));
             self.problems.push(problem.at(self.path(), span).help("write the value without a tag; quotes make a text"));
             self.masked.push(span);
         }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use http::{HeaderMap, Method};
 use proptest::prelude::{any, proptest};
 
-use super::{Report, Settings, load, load_text, reference, schema};
-use crate::proxy::settings::{Authorization, Kind, Route, Source, UpstreamTimeouts};
+use super::{ProblemReport, Settings, load, load_text, reference, schema};
+use crate::proxy::settings::{AuthorizationSettings, HandlerSettings, RouteSettings, UpstreamTimeouts};
 use routing::pattern::Separator;
 use routing::table::{RouteLookup, RoutingInput};
 use s3::settings::StoreEndpoint;
@@ -42,7 +42,7 @@ fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-fn load_file(path: &Path) -> Result<Settings, Report> {
+fn load_file(path: &Path) -> Result<Settings, ProblemReport> {
     let name = path.strip_prefix(env!("CARGO_MANIFEST_DIR")).expect("a file of this repository");
     load_text(&name.display().to_string(), &read(path), &environment)
 }
@@ -161,11 +161,10 @@ fn the_reference_is_that_of_the_program() {
 fn the_configuration_of_yarp_is_an_object_route_behind_a_token() {
     let settings = load_file(&conf("yarp.json")).expect("a good file");
     let route = route(&settings, "/stream/a/b.mp3");
-    let Kind::Object(object) = &route.kind else { panic!("{route:?}") };
-    let Source::Key { store, bucket, .. } = &object.source else { panic!("{object:?}") };
-    assert_eq!((&**store, &**bucket), ("minio", "audio"));
-    assert_eq!(object.cluster.as_deref(), Some("minio"));
-    assert!(matches!(&route.authorization, Authorization::Policy(policy) if policy.rules.is_empty()));
+    let HandlerSettings::Object(object) = &route.handler else { panic!("{route:?}") };
+    assert_eq!((&*object.store.name, &*object.bucket), ("minio", "audio"));
+    assert_eq!(object.cluster.as_ref().map(|cluster| &*cluster.id), Some("minio"));
+    assert!(matches!(&route.authorization, AuthorizationSettings::Policy { claims, .. } if claims.rules.is_empty()));
     assert_eq!(
         settings.stores[0].endpoint,
         StoreEndpoint::Remote("http://canary-endpoint:9000".parse().expect("a URL"))
@@ -173,7 +172,7 @@ fn the_configuration_of_yarp_is_an_object_route_behind_a_token() {
 }
 
 /// The route that a GET of `path` takes.
-fn route<'s>(settings: &'s Settings, path: &str) -> &'s Route {
+fn route<'s>(settings: &'s Settings, path: &str) -> &'s RouteSettings {
     let headers = HeaderMap::new();
     let request = RoutingInput { method: &Method::GET, host: Some("localhost"), path, query: None, headers: &headers };
     match settings.routes.find(&request, Separator::Slash) {
@@ -201,7 +200,7 @@ fn what_is_not_said_has_its_default() {
     assert_eq!(settings.stores[0].endpoint, StoreEndpoint::Embedded("./data/objects".into()));
     assert_eq!(settings.stores[0].credentials.secret_key.value.expose(), "");
     let route = route(&settings, "/stream/x");
-    assert!(matches!(route.authorization, Authorization::Anonymous));
+    assert!(matches!(route.authorization, AuthorizationSettings::Anonymous));
     let seconds = Duration::from_secs;
     assert_eq!(route.timeouts, UpstreamTimeouts { connect: seconds(2), first_byte: seconds(5), idle: seconds(30) });
     assert_eq!(route.max_request_body, Some(30_000_000));
@@ -233,8 +232,8 @@ fn a_route_is_cached_by_the_policy_that_it_names() {
         ("OutputCachePolicy: songs", Some(songs)),
     ] {
         let settings = good(&with_route(&format!("{object}\n{line}"), &format!("{policy}{store}")));
-        let Kind::Object(object) = &route(&settings, "/x").kind else { panic!("an object route") };
-        assert_eq!(object.cache, expected, "{line}");
+        let HandlerSettings::Object(object) = &route(&settings, "/x").handler else { panic!("an object route") };
+        assert_eq!(object.response.cache, expected, "{line}");
         assert_eq!((settings.cache.slice_size, settings.cache.memory), (64 << 10, 1 << 30));
         assert_eq!(settings.cache.disk.map(|disk| disk.size), Some(1 << 30));
     }
@@ -365,7 +364,7 @@ fn every_transform_of_yarp_is_read() {
     let list: String = transforms.iter().map(|transform| format!("\n  - {transform}")).collect();
     let settings =
         good(&with_route(&format!("ClusterId: web\nMatch: {{ Path: \"/{{**rest}}\" }}\nTransforms:{list}"), ""));
-    let Kind::Plain(plain) = &route(&settings, "/x").kind else { panic!("a plain route") };
+    let HandlerSettings::Cluster(plain) = &route(&settings, "/x").handler else { panic!("a plain route") };
     assert_eq!(plain.transforms.len(), transforms.len());
 }
 

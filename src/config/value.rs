@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer};
 /// A text that may be written as `env:NAME`.
 #[derive(Clone, Deserialize)]
 #[serde(transparent)]
-pub struct Text(pub String);
+pub struct ConfigText(pub String);
 
 /// `env:NAME` or `file:PATH`.
 #[derive(Clone, PartialEq, Eq)]
@@ -33,20 +33,20 @@ pub struct ByteSize(pub Option<u64>);
 
 /// `true`, or `"true"` as .NET writes it.
 #[derive(Clone, Copy)]
-pub struct Flag(pub bool);
+pub struct ConfigFlag(pub bool);
 
 /// A text, number or boolean, compared by its JSON text.
 #[derive(Clone)]
-pub struct Literal(pub String);
+pub struct ScalarText(pub String);
 
 /// One text or a list of them.
 #[derive(Clone, Deserialize)]
 #[serde(untagged)]
 pub enum OneOrMany {
     /// A single text.
-    One(Text),
+    One(ConfigText),
     /// Several.
-    Many(Vec<Text>),
+    Many(Vec<ConfigText>),
 }
 
 /// The formats of this file's own: name in the schema, what is expected, and whether `text` is one.
@@ -126,14 +126,14 @@ pub fn is_variable(name: &str) -> bool {
 /// A YAML scalar as its text.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Scalar {
+enum YamlScalar {
     Bool(bool),
     Integer(i64),
     Float(f64),
     Text(String),
 }
 
-impl Scalar {
+impl YamlScalar {
     fn text(self) -> String {
         match self {
             Self::Bool(value) => value.to_string(),
@@ -149,7 +149,7 @@ macro_rules! scalar {
     ($type:ident, $types:tt, $format:literal, $parse:expr, {$($more:tt)*}) => {
         impl<'de> Deserialize<'de> for $type {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                let text = Scalar::deserialize(deserializer)?.text();
+                let text = YamlScalar::deserialize(deserializer)?.text();
                 $parse(&text).ok_or_else(|| D::Error::custom(concat!("expected a ", $format)))
             }
         }
@@ -173,10 +173,10 @@ macro_rules! scalar {
 scalar!(TimeSpan, "string", "time-span", |text| time_span(text).map(TimeSpan), {"examples": ["30s", "15m", "00:00:30"]});
 scalar!(ByteSize, ["integer", "string"], "byte-size", |text| byte_size(text).map(ByteSize), {"examples": [1048576, "64KiB", -1]});
 scalar!(SecretRef, "string", "secret-ref", secret_ref, {"pattern": "^(env|file):.+", "writeOnly": true});
-scalar!(Flag, ["boolean", "string"], "flag", |text| flag(text).map(Flag), {"default": true});
-scalar!(Literal, ["string", "number", "boolean"], "literal", |text: &str| Some(Literal(text.to_owned())), {});
+scalar!(ConfigFlag, ["boolean", "string"], "flag", |text| flag(text).map(ConfigFlag), {"default": true});
+scalar!(ScalarText, ["string", "number", "boolean"], "literal", |text: &str| Some(ScalarText(text.to_owned())), {});
 
-impl JsonSchema for Text {
+impl JsonSchema for ConfigText {
     fn inline_schema() -> bool {
         true
     }
@@ -206,7 +206,7 @@ impl JsonSchema for OneOrMany {
 
 impl OneOrMany {
     /// The texts.
-    pub fn texts(&self) -> &[Text] {
+    pub fn texts(&self) -> &[ConfigText] {
         match self {
             Self::One(text) => std::slice::from_ref(text),
             Self::Many(texts) => texts,

@@ -9,10 +9,11 @@ use http::{Method, StatusCode, header};
 use percent_encoding::percent_decode_str;
 use tracing::{error, info, warn};
 
-use super::admit;
-use super::ctx::Ctx;
-use super::failure::{Failure, Level};
-use super::inside::module;
+use super::admission;
+use super::context::RequestContext;
+use super::failure::ProxyFailure;
+use super::modules::module_name;
+use http_semantics::error_codes::ErrorLevel;
 use http_server::Downstream;
 use object_engine::cache::CacheStatus;
 use server_kit::auth::path_token::{PathToken, may_hold_token};
@@ -40,7 +41,7 @@ impl<'a> RequestLine<'a> {
         Self {
             method: &request.method,
             path: path(request.uri.path(), had_token),
-            host: admit::host(request).map(|host| bounded(host, MAX_VALUE)),
+            host: admission::request_host(request).map(|host| bounded(host, MAX_VALUE)),
             user_agent: user_agent.map(|value| bounded(value, MAX_VALUE)),
         }
     }
@@ -84,52 +85,58 @@ fn millis(time: Duration) -> f64 {
 }
 
 /// Writes the lines and counts the request.
-pub fn finish(downstream: &impl Downstream, ctx: &Ctx, metrics: &Metrics) {
+pub fn finish(downstream: &impl Downstream, ctx: &RequestContext, metrics: &Metrics) {
     let line = RequestLine::of(downstream.request());
     record(&line, downstream.status(), downstream.body_sent(), ctx, metrics);
 }
 
 /// As [`finish`], for a request whose client is no longer at hand.
-pub fn record(line: &RequestLine<'_>, answered: Option<StatusCode>, sent: u64, ctx: &Ctx, metrics: &Metrics) {
+pub fn record(
+    line: &RequestLine<'_>,
+    answered: Option<StatusCode>,
+    sent: u64,
+    ctx: &RequestContext,
+    metrics: &Metrics,
+) {
     let written = answered.map_or(0, |status| status.as_u16());
     let status = match &ctx.failure {
         Some(failure) if failure.status().as_u16() == 499 => 499,
         _ => written,
     };
-    metrics.request_answered(ctx.route(), status);
+    metrics.request_answered(ctx.route_id(), status);
     if let Some(first_byte) = ctx.first_byte {
-        metrics.first_byte(ctx.route(), first_byte);
+        metrics.first_byte(ctx.route_id(), first_byte);
     }
-    if let Some(state) = ctx.tally.cache {
+    if let Some(state) = ctx.attempt_stats.cache {
         metrics.cache_request(state.name());
     }
-    metrics.record_retries(ctx.tally.expired, ctx.tally.retries);
-    for (cause, count) in ctx.tally.resumes.by_cause() {
+    metrics.record_retries(ctx.attempt_stats.expired, ctx.attempt_stats.retries);
+    for (cause, count) in ctx.attempt_stats.resumes.by_cause() {
         metrics.body_resumed(cause.name(), count);
     }
-    if ctx.sent > 0 {
+    if ctx.bytes_sent > 0 {
         metrics.stream_ended(ctx.started.elapsed());
     }
     if let Some(failure) = &ctx.failure {
         log_failure(line, ctx, failure);
-        if failure.status().as_u16() != 499 && ctx.served.is_some() {
+        if failure.status().as_u16() != 499 && ctx.route.is_some() {
             metrics.stream_failed(failure.code());
         }
     }
     log_access(line, status, sent, ctx);
 }
 
-fn log_access(line: &RequestLine<'_>, status: u16, sent: u64, ctx: &Ctx) {
-    let fields = ctx.world.access_fields;
-    let (tally, failure) = (&ctx.tally, ctx.failure.as_ref());
-    let server = tally.server.as_ref();
+fn log_access(line: &RequestLine<'_>, status: u16, sent: u64, ctx: &RequestContext) {
+    let fields = ctx.runtime.access_fields;
+    let (stats, failure) = (&ctx.attempt_stats, ctx.failure.as_ref());
+    let server = stats.server.as_ref();
     let object = ctx.failed_object.as_deref().and_then(|object| fields.value_if_enabled(Field::Object, object));
     let key = object.map(|object| path(&object.key, false));
     info!(
         target: "access",
         request_id = fields.value_if_enabled(Field::RequestId, ctx.id.as_str()),
-        route = fields.value_if_enabled(Field::Route, ctx.route()).filter(|_| !ctx.inside),
-        module = fields.value_if_enabled(Field::Route, module(&line.path)).filter(|_| ctx.inside),
+        route = fields.value_if_enabled(Field::Route, ctx.route_id()).filter(|_| !ctx.is_module_request),
+        module = fields.value_if_enabled(Field::Route, module_name(&line.path)).filter(|_| ctx.is_module_request),
         method = fields.value_if_enabled(Field::Method, line.method.as_str()),
         path = fields.value_if_enabled(Field::Path, &*line.path),
         host = fields.value_if_enabled(Field::Host, line.host).flatten(),
@@ -138,29 +145,29 @@ fn log_access(line: &RequestLine<'_>, status: u16, sent: u64, ctx: &Ctx) {
         first_byte_ms = fields.value_if_enabled(Field::FirstByteMs, ctx.first_byte.map(millis)).flatten(),
         duration_ms = fields.value_if_enabled(Field::DurationMs, millis(ctx.started.elapsed())),
         user_agent = fields.value_if_enabled(Field::UserAgent, line.user_agent).flatten(),
-        client = fields.value_if_enabled(Field::Client, ctx.client.map(tracing::field::display)).flatten(),
+        client = fields.value_if_enabled(Field::Client, ctx.client_address.map(tracing::field::display)).flatten(),
         user = fields.value_if_enabled(Field::User, ctx.claims.as_ref().map(|claims| claims.subject.as_str())).flatten(),
         cluster = fields.value_if_enabled(Field::Cluster, server.map(|server| &*server.cluster)).flatten(),
         destination = fields.value_if_enabled(Field::Destination, server.map(|server| &*server.destination)).flatten(),
-        attempts = fields.value_if_enabled(Field::Attempts, tally.attempts),
-        resumes = fields.value_if_enabled(Field::Resumes, tally.resumes.total()),
-        cache = fields.value_if_enabled(Field::Cache, tally.cache.map(CacheStatus::name)).flatten(),
+        attempts = fields.value_if_enabled(Field::Attempts, stats.attempts),
+        resumes = fields.value_if_enabled(Field::Resumes, stats.resumes.total()),
+        cache = fields.value_if_enabled(Field::Cache, stats.cache.map(CacheStatus::name)).flatten(),
         store = object.map(|object| &*object.store),
         bucket = object.map(|object| &*object.bucket),
         key = key.as_deref(),
-        failure = fields.value_if_enabled(Field::Failure, failure.map(Failure::code)).flatten(),
-        cause = fields.value_if_enabled(Field::Failure, failure.and_then(Failure::cause)).flatten(),
-        error = fields.value_if_enabled(Field::Failure, tally.error.as_ref().map(tracing::field::display)).flatten(),
+        failure = fields.value_if_enabled(Field::Failure, failure.map(ProxyFailure::code)).flatten(),
+        cause = fields.value_if_enabled(Field::Failure, failure.and_then(ProxyFailure::cause)).flatten(),
+        error = fields.value_if_enabled(Field::Failure, stats.error.as_ref().map(tracing::field::display)).flatten(),
         "request"
     );
 }
 
-fn log_failure(line: &RequestLine<'_>, ctx: &Ctx, failure: &Failure) {
+fn log_failure(line: &RequestLine<'_>, ctx: &RequestContext, failure: &ProxyFailure) {
     let reason = match failure {
-        Failure::Object(failure) => failure.to_string().into(),
+        ProxyFailure::Object(failure) => failure.to_string().into(),
         other => other.detail(),
     };
-    let error = ctx.tally.error.as_ref();
+    let error = ctx.attempt_stats.error.as_ref();
     let because = error.map_or_else(String::new, |error| format!(": {error}"));
     let object = ctx.failed_object.as_deref();
     let key = object.map(|object| path(&object.key, false));
@@ -168,13 +175,13 @@ fn log_failure(line: &RequestLine<'_>, ctx: &Ctx, failure: &Failure) {
         ($level:ident) => {
             $level!(
                 request_id = ctx.id.as_str(),
-                route = Some(ctx.route()).filter(|_| !ctx.inside),
-                module = Some(module(&line.path)).filter(|_| ctx.inside),
+                route = Some(ctx.route_id()).filter(|_| !ctx.is_module_request),
+                module = Some(module_name(&line.path)).filter(|_| ctx.is_module_request),
                 code = failure.code(),
                 method = line.method.as_str(),
                 path = &*line.path,
-                cluster = ctx.tally.server.as_ref().map(|server| &*server.cluster),
-                destination = ctx.tally.server.as_ref().map(|server| &*server.destination),
+                cluster = ctx.attempt_stats.server.as_ref().map(|server| &*server.cluster),
+                destination = ctx.attempt_stats.server.as_ref().map(|server| &*server.destination),
                 store = object.map(|object| &*object.store),
                 bucket = object.map(|object| &*object.bucket),
                 key = key.as_deref(),
@@ -183,9 +190,9 @@ fn log_failure(line: &RequestLine<'_>, ctx: &Ctx, failure: &Failure) {
         };
     }
     match failure.level() {
-        Level::Info => {}
-        Level::Warn => failed!(warn),
-        Level::Error => failed!(error),
+        ErrorLevel::Info => {}
+        ErrorLevel::Warn => failed!(warn),
+        ErrorLevel::Error => failed!(error),
     }
 }
 

@@ -1,32 +1,32 @@
 //! A request and its answer from the first look at it to its access line, which is written however the exchange ends: also
 //! where the task that serves it is dropped, because the process ends or a bug has unwound it.
 
-use super::ctx::Ctx;
-use super::failure::Failure;
+use super::context::RequestContext;
+use super::failure::ProxyFailure;
 use super::{Gateway, access_log};
 use http_server::{Downstream, DownstreamError};
 
 /// An exchange under way.
-pub struct Exchange<'a, D: Downstream> {
+pub struct RequestExchange<'a, D: Downstream> {
     gateway: &'a Gateway,
     downstream: &'a mut D,
     /// `None` once it is over, or somebody else's.
-    ctx: Option<Ctx>,
+    ctx: Option<RequestContext>,
 }
 
-impl<'a, D: Downstream> Exchange<'a, D> {
+impl<'a, D: Downstream> RequestExchange<'a, D> {
     /// The exchange of a request that has just arrived.
     pub fn begin(gateway: &'a Gateway, downstream: &'a mut D) -> Self {
-        Self { gateway, downstream, ctx: Some(Ctx::new(gateway.world.load_full())) }
+        Self { gateway, downstream, ctx: Some(RequestContext::new(gateway.runtime.load_full())) }
     }
 
     /// The client's side, and what is known of the request.
-    pub fn parts(&mut self) -> (&mut D, &mut Ctx) {
+    pub fn parts(&mut self) -> (&mut D, &mut RequestContext) {
         (self.downstream, self.ctx.as_mut().expect("it is there until the exchange is over"))
     }
 
-    /// What is known of the request, for whoever goes on with it.
-    pub fn hand_over(mut self) -> Option<Box<Ctx>> {
+    /// Returns the context of the request, for the module that takes its connection over.
+    pub fn hand_over(mut self) -> Option<Box<RequestContext>> {
         self.ctx.take().map(Box::new)
     }
 
@@ -44,10 +44,10 @@ impl<'a, D: Downstream> Exchange<'a, D> {
     }
 }
 
-impl<D: Downstream> Drop for Exchange<'_, D> {
+impl<D: Downstream> Drop for RequestExchange<'_, D> {
     fn drop(&mut self) {
         let Some(mut ctx) = self.ctx.take() else { return };
-        ctx.failure = Some(if std::thread::panicking() { Failure::Internal } else { Failure::Stopped });
+        ctx.failure = Some(if std::thread::panicking() { ProxyFailure::Internal } else { ProxyFailure::Stopped });
         access_log::finish(&*self.downstream, &ctx, &self.gateway.metrics);
     }
 }

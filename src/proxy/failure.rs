@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 
-pub use http_semantics::error_codes::ErrorLevel as Level;
+use http_semantics::error_codes::ErrorLevel;
 
 use http_semantics::error_codes::ErrorCode;
 use http_semantics::range;
@@ -15,9 +15,9 @@ use http_server::{DownstreamError, RequestHeadError};
 use object_engine;
 use server_kit::auth::AuthenticationError;
 
-/// Why a request got no proper answer.
+/// Cause of a response other than the requested one, or of none.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Failure {
+pub enum ProxyFailure {
     /// The request is malformed.
     BadRequest(Cow<'static, str>),
     /// The request's head is longer than we read.
@@ -28,25 +28,25 @@ pub enum Failure {
     NoRoute,
     /// The route does not take the method.
     MethodNotAllowed(Vec<Method>),
-    /// Who asks is not known.
+    /// The caller has no valid token.
     Unauthorized(AuthenticationError),
     /// The keys that tokens are verified with cannot be had.
     KeysUnavailable,
-    /// Those who decide who may cannot be asked.
+    /// The access authorities cannot be asked.
     AccessUnavailable,
     /// The catalogue cannot be asked.
     CatalogUnavailable,
     /// The user logged out everywhere while the stream was under way.
     Revoked,
-    /// Who asks may not.
+    /// The caller is not allowed.
     Forbidden,
-    /// Who asks may not, and is not told that there is something.
+    /// The caller is not allowed, and is told 404, so that it does not learn that there is something.
     Hidden,
-    /// Who asks has had enough for now; more after that time.
+    /// The caller has exceeded a limit; the time is when to try again.
     Limited(ExceededLimit, Duration),
     /// The request body is larger than the route allows.
     BodyTooLarge,
-    /// The object engine's.
+    /// The object engine could not serve the object.
     Object(object_engine::ObjectError),
     /// A plain route's cluster has no destination.
     NoDestination,
@@ -62,11 +62,11 @@ pub enum Failure {
     ClientStalled,
     /// The process ended before the answer did.
     Stopped,
-    /// Our own mistake.
+    /// A mistake of the proxy itself.
     Internal,
 }
 
-impl From<DownstreamError> for Failure {
+impl From<DownstreamError> for ProxyFailure {
     fn from(error: DownstreamError) -> Self {
         match error {
             DownstreamError::Closed => Self::ClientLeft,
@@ -77,7 +77,7 @@ impl From<DownstreamError> for Failure {
     }
 }
 
-impl From<RequestHeadError> for Failure {
+impl From<RequestHeadError> for ProxyFailure {
     fn from(fault: RequestHeadError) -> Self {
         match fault {
             RequestHeadError::TooLong => Self::HeadTooLarge,
@@ -86,7 +86,7 @@ impl From<RequestHeadError> for Failure {
     }
 }
 
-impl Failure {
+impl ProxyFailure {
     /// Returns its row in the catalogue of codes: the one place that gives a cause its status, code, text and level.
     pub fn error_code(&self) -> ErrorCode {
         match self {
@@ -126,7 +126,7 @@ impl Failure {
         self.error_code().as_str()
     }
 
-    /// What the code does not say, for the log: one of a closed set.
+    /// Cause that the code does not tell, for the log: one of a closed set.
     pub fn cause(&self) -> Option<&'static str> {
         match self {
             Self::Unauthorized(refusal) => Some(refusal.cause()),
@@ -136,7 +136,7 @@ impl Failure {
         }
     }
 
-    /// What the client is told: the catalogue's text, unless the failure says more. Names nothing behind the proxy.
+    /// Text for the client: the catalogue's, unless the failure says more. Names nothing behind the proxy.
     pub fn detail(&self) -> Cow<'static, str> {
         match self {
             Self::BadRequest(what) => what.clone(),
@@ -149,12 +149,12 @@ impl Failure {
         }
     }
 
-    /// How loud the log is.
-    pub fn level(&self) -> Level {
+    /// Log level, as the catalogue of codes has it.
+    pub fn level(&self) -> ErrorLevel {
         self.error_code().level()
     }
 
-    /// Whether the client should be told when to try again.
+    /// Time after which the client should try again; `None` where that would not help.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Object(object_engine::ObjectError::Throttled { retry_after: Some(wait) }) => Some(*wait),
@@ -182,7 +182,7 @@ impl Failure {
         }
     }
 
-    /// Whether the connection must not be used again: what follows on it cannot be trusted.
+    /// True where the connection must not be used again: what follows on it cannot be trusted.
     pub fn closes(&self) -> bool {
         matches!(
             self,
@@ -234,7 +234,7 @@ mod tests {
         ErrorCode::Unavailable,
     ];
 
-    fn every_failure() -> Vec<Failure> {
+    fn every_failure() -> Vec<ProxyFailure> {
         let of_objects = [
             Object::NotFound,
             Object::Gone,
@@ -260,39 +260,39 @@ mod tests {
             Object::Changed,
         ];
         let mut all = vec![
-            Failure::BadRequest("a test".into()),
-            Failure::HeadTooLarge,
-            Failure::PathTooLong,
-            Failure::NoRoute,
-            Failure::MethodNotAllowed(vec![Method::GET]),
-            Failure::Unauthorized(AuthenticationError::Missing),
-            Failure::KeysUnavailable,
-            Failure::AccessUnavailable,
-            Failure::CatalogUnavailable,
-            Failure::Revoked,
-            Failure::Forbidden,
-            Failure::Hidden,
-            Failure::Limited(ExceededLimit::Requests, Duration::ZERO),
-            Failure::Limited(ExceededLimit::Streams, Duration::ZERO),
-            Failure::Limited(ExceededLimit::Egress, Duration::ZERO),
-            Failure::Limited(ExceededLimit::BadTokens, Duration::ZERO),
-            Failure::BodyTooLarge,
-            Failure::NoDestination,
-            Failure::DestinationUnavailable,
-            Failure::BadGateway,
-            Failure::GatewayTimeout,
-            Failure::ClientLeft,
-            Failure::ClientStalled,
-            Failure::Stopped,
-            Failure::Internal,
+            ProxyFailure::BadRequest("a test".into()),
+            ProxyFailure::HeadTooLarge,
+            ProxyFailure::PathTooLong,
+            ProxyFailure::NoRoute,
+            ProxyFailure::MethodNotAllowed(vec![Method::GET]),
+            ProxyFailure::Unauthorized(AuthenticationError::Missing),
+            ProxyFailure::KeysUnavailable,
+            ProxyFailure::AccessUnavailable,
+            ProxyFailure::CatalogUnavailable,
+            ProxyFailure::Revoked,
+            ProxyFailure::Forbidden,
+            ProxyFailure::Hidden,
+            ProxyFailure::Limited(ExceededLimit::Requests, Duration::ZERO),
+            ProxyFailure::Limited(ExceededLimit::Streams, Duration::ZERO),
+            ProxyFailure::Limited(ExceededLimit::Egress, Duration::ZERO),
+            ProxyFailure::Limited(ExceededLimit::BadTokens, Duration::ZERO),
+            ProxyFailure::BodyTooLarge,
+            ProxyFailure::NoDestination,
+            ProxyFailure::DestinationUnavailable,
+            ProxyFailure::BadGateway,
+            ProxyFailure::GatewayTimeout,
+            ProxyFailure::ClientLeft,
+            ProxyFailure::ClientStalled,
+            ProxyFailure::Stopped,
+            ProxyFailure::Internal,
         ];
-        all.extend(of_objects.map(Failure::Object));
+        all.extend(of_objects.map(ProxyFailure::Object));
         all
     }
 
     #[test]
     fn every_code_of_the_catalogue_has_a_failure_or_is_the_apis() {
-        let mut given: BTreeSet<_> = every_failure().iter().map(Failure::error_code).collect();
+        let mut given: BTreeSet<_> = every_failure().iter().map(ProxyFailure::error_code).collect();
         given.extend(API_ONLY);
         assert_eq!(given, ErrorCode::ALL.iter().copied().collect());
     }

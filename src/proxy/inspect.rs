@@ -1,28 +1,29 @@
-//! What a stream would be for somebody, before anybody asks for it: the same route, the same leave, the same object.
+//! Description of a stream before anybody fetches it: by the same route, the same authorization and the same object.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, Request, header};
 
-use super::admit;
-use super::failure::Failure;
-use super::permit;
-use super::tracks::wanted;
-use super::world::World;
+use super::admission;
+use super::authorization;
+use super::failure::ProxyFailure;
+use super::runtime::Runtime;
+use super::tracks::ObjectSource;
+use http_semantics::error_codes::ErrorCode;
 use object_engine::{self, AttemptStats, RequestPlan};
 use routing::table::RouteLookup;
 use server_kit::auth::Claims;
 use server_kit::auth::path_token::PathAuthorization;
 
-/// What there is under a path.
+/// A stream under a path.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Found {
-    /// The leave to read it.
-    pub leave: PathAuthorization,
-    /// When the catalogue's entry changed last; 0 without a catalogue.
+pub struct StreamDescription {
+    /// The authorization to read it.
+    pub authorization: PathAuthorization,
+    /// Time of the last change of the catalog's entry, in Unix milliseconds; 0 without a catalog.
     pub version: i64,
     /// The media type.
     pub content_type: Option<String>,
@@ -30,71 +31,74 @@ pub struct Found {
     pub size: Option<u64>,
 }
 
-/// Why there is nothing.
+/// Refusal of a stream.
 #[derive(Clone, Debug)]
-pub struct Refused {
-    /// The status.
-    pub status: StatusCode,
-    /// The stable code.
-    pub code: &'static str,
+pub struct StreamRefusal {
+    /// The code, which decides the status.
+    pub code: ErrorCode,
     /// The text for the client.
     pub detail: Cow<'static, str>,
-    /// When to try again.
+    /// Time after which to try again.
     pub retry_after: Option<Duration>,
 }
 
-impl From<Failure> for Refused {
-    fn from(failure: Failure) -> Self {
-        let (status, code, detail) = (failure.status(), failure.code(), failure.detail().into_owned().into());
-        Self { status, code, detail, retry_after: failure.retry_after() }
+impl From<ProxyFailure> for StreamRefusal {
+    fn from(failure: ProxyFailure) -> Self {
+        let (code, detail) = (failure.error_code(), failure.detail().into_owned().into());
+        Self { code, detail, retry_after: failure.retry_after() }
     }
 }
 
-/// What is looked at, and for whom.
-pub struct Asked<'a> {
+/// Question for the stream under a path, on behalf of a user.
+pub struct StreamInquiry<'a> {
     /// The path of the stream.
     pub path: &'a str,
     /// The head of the request that asks.
-    pub asking: &'a Parts,
-    /// What its token says.
+    pub request_head: &'a Parts,
+    /// Claims of its token.
     pub claims: &'a Claims,
-    /// Whether the store is asked for what the catalogue does not know.
-    pub measure: bool,
+    /// True: the store is asked for the size and the type that the catalog does not know.
+    pub query_store: bool,
 }
 
-/// What a GET would give to whoever asks.
-pub async fn inspect(world: &Arc<World>, asked: &Asked<'_>) -> Result<Found, Refused> {
-    Ok(look(world, asked).await?)
+/// Describes the response that a GET of the path would have; fails as that GET would.
+pub async fn describe_stream(
+    runtime: &Arc<Runtime>,
+    inquiry: &StreamInquiry<'_>,
+) -> Result<StreamDescription, StreamRefusal> {
+    Ok(find_stream(runtime, inquiry).await?)
 }
 
-async fn look(world: &Arc<World>, asked: &Asked<'_>) -> Result<Found, Failure> {
-    let Asked { path, asking, claims, measure } = *asked;
-    let mut request = Request::get(path).body(()).map_err(|_| Failure::Internal)?.into_parts().0;
-    let named = asking.uri.authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok());
-    if let Some(host) = named.as_ref().or(asking.headers.get(header::HOST)) {
+async fn find_stream(runtime: &Arc<Runtime>, inquiry: &StreamInquiry<'_>) -> Result<StreamDescription, ProxyFailure> {
+    let StreamInquiry { path, request_head, claims, query_store } = *inquiry;
+    let mut request = Request::get(path).body(()).map_err(|_| ProxyFailure::Internal)?.into_parts().0;
+    let named = request_head.uri.authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok());
+    if let Some(host) = named.as_ref().or(request_head.headers.get(header::HOST)) {
         request.headers.insert(header::HOST, host.clone());
     }
-    let (served, captures) = match world.find(&admit::lookup(&request, &Method::GET))? {
+    let (route, captures) = match runtime.find(&admission::routing_input(&request, &Method::GET))? {
         RouteLookup::Found(found) => (found.value, found.captures),
-        RouteLookup::MethodNotAllowed(_) | RouteLookup::NotFound => return Err(Failure::NoRoute),
+        RouteLookup::MethodNotAllowed(_) | RouteLookup::NotFound => return Err(ProxyFailure::NoRoute),
     };
-    permit::permit(world, served, &captures, claims, (&asking.headers, asking.uri.query())).await?;
-    let leave = permit::leave(served, &captures, claims)?;
-    let wanted = wanted(served, &captures).await?;
-    let track = wanted.track();
-    let fixed = wanted.origin.content_type.as_ref().or(wanted.content_type());
+    authorization::check_access(runtime, route, &captures, claims, (&request_head.headers, request_head.uri.query()))
+        .await?;
+    let authorization = authorization::path_authorization(route, &captures, claims)?;
+    let source = ObjectSource::of(&route.handler).ok_or(ProxyFailure::NoRoute)?;
+    let object = source.find_object(&captures).await?;
+    let track = object.track();
+    let fixed = object.origin.content_type.as_ref().or(object.content_type());
     let text = |value: &HeaderValue| value.to_str().ok().map(str::to_owned);
-    let mut found = Found {
-        leave,
+    let mut found = StreamDescription {
+        authorization,
         version: track.map_or(0, |track| track.updated_at),
         content_type: fixed.and_then(text),
         size: track.and_then(|track| track.size),
     };
-    if measure && (found.content_type.is_none() || found.size.is_none()) {
+    if query_store && (found.content_type.is_none() || found.size.is_none()) {
         let plan = RequestPlan::from_request(&Method::HEAD, &HeaderMap::new(), 0);
         let answer =
-            object_engine::serve_object(&wanted.origin, &plan, wanted.key(), &mut AttemptStats::default()).await;
-        let headers = answer.map_err(Failure::Object)?.headers;
+            object_engine::serve_object(&object.origin, &plan, object.key(), &mut AttemptStats::default()).await;
+        let headers = answer.map_err(ProxyFailure::Object)?.headers;
         let length = headers.get(header::CONTENT_LENGTH).and_then(text).and_then(|text| text.parse().ok());
         found.size = length.or(found.size);
         found.content_type = found.content_type.or_else(|| headers.get(header::CONTENT_TYPE).and_then(text));

@@ -1,23 +1,25 @@
 //! From a client's request to its answer: admission, then the object engine, a cluster, or the modules of this process.
 
 mod access_log;
-mod admit;
-pub mod audience;
-mod ctx;
+mod admission;
+mod authorization;
+mod context;
 mod exchange;
 mod failure;
 mod forward;
-pub mod inside;
 pub mod inspect;
-mod limit;
+pub mod modules;
 mod objects;
-pub mod permit;
+pub mod process;
+mod rate_limit;
 mod readings;
 mod respond;
+pub mod route;
+pub mod runtime;
 pub mod settings;
+pub mod stream_observer;
 mod tracks;
 mod upgrade;
-pub mod world;
 
 pub use readings::weaker_routes;
 
@@ -27,66 +29,78 @@ use arc_swap::ArcSwap;
 use http::Version;
 use http::request::Parts;
 
-use admit::Way;
-use ctx::Ctx;
-use exchange::Exchange;
-use failure::Failure;
+use admission::AdmittedRequest;
+use context::RequestContext;
+use exchange::RequestExchange;
 use forward::Forwarding;
 use http_server::{ConnectionTakeover, Downstream, DownstreamError, RequestHeadError};
-use inside::{Inside, ModulePaths};
-use settings::Kind;
-use world::{Served, Target, World};
+use modules::{ModulePaths, ModuleService};
+use process::Process;
+use route::{Route, RouteHandler};
+use runtime::Runtime;
+use tracks::ObjectSource;
 
 use server_kit::telemetry::metrics::Metrics;
 
 /// The proxy, as the server hands requests to it.
 pub struct Gateway {
-    world: Arc<ArcSwap<World>>,
-    inside: Inside,
+    process: Arc<Process>,
+    runtime: Arc<ArcSwap<Runtime>>,
+    modules: ModuleService,
     paths: ModulePaths,
     metrics: Arc<Metrics>,
 }
 
 impl Gateway {
-    /// A proxy that answers from `world` and hands its own `paths` to `inside`.
-    pub fn new(world: Arc<ArcSwap<World>>, inside: Inside, paths: ModulePaths, metrics: Arc<Metrics>) -> Self {
-        Self { world, inside, paths, metrics }
+    /// A proxy that answers from `runtime`, which a reload swaps, and hands requests to `paths` to `modules`.
+    pub fn new(
+        process: Arc<Process>,
+        runtime: Arc<ArcSwap<Runtime>>,
+        modules: ModuleService,
+        paths: ModulePaths,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self { process, runtime, modules, paths, metrics }
     }
 
-    /// Answers an admitted request on the route `served`.
+    /// Answers an admitted request by the handler of its route.
     async fn serve(
         &self,
         downstream: &mut impl Downstream,
-        ctx: &mut Ctx,
-        served: &Served,
+        ctx: &mut RequestContext,
+        route: &Route,
     ) -> Result<(), DownstreamError> {
-        match (&served.target, &served.route.kind) {
-            (Target::Cluster(cluster), Kind::Plain(route)) => {
-                // Boxed: a paused player of an object keeps no room for it.
-                Box::pin(forward::serve(downstream, ctx, &Forwarding { served, route, cluster })).await
+        match &route.handler {
+            // Boxed: a paused player of an object keeps no room for it.
+            RouteHandler::Cluster(handler) => {
+                Box::pin(forward::serve(downstream, ctx, &Forwarding { route, handler })).await
             }
-            (Target::Objects(_) | Target::Tracks(_), _) => objects::serve(downstream, ctx, served, &self.metrics).await,
-            (Target::Cluster(_), Kind::Object(_)) => respond::failure(downstream, ctx, Failure::Internal).await,
+            RouteHandler::Object(handler) => {
+                objects::serve(downstream, ctx, route, ObjectSource::Key(handler), &self.metrics).await
+            }
+            RouteHandler::Track(handler) => {
+                objects::serve(downstream, ctx, route, ObjectSource::Track(handler), &self.metrics).await
+            }
         }
     }
 }
 
 impl http_server::Handler for Gateway {
-    type Admitted = Box<Ctx>;
+    type Admitted = Box<RequestContext>;
 
     fn strip_credentials(&self, request: &mut Parts) {
-        permit::open_path(&self.world.load(), request);
+        authorization::extract_path_token(&self.process, request);
     }
 
-    async fn handle(&self, downstream: &mut impl Downstream) -> Option<Box<Ctx>> {
-        let mut exchange = Exchange::begin(self, downstream);
+    async fn handle(&self, downstream: &mut impl Downstream) -> Option<Box<RequestContext>> {
+        let mut exchange = RequestExchange::begin(self, downstream);
         let (downstream, ctx) = exchange.parts();
-        let outcome = match admit::admit(downstream, ctx, &self.paths).await {
-            Ok(Way::Route(served)) => self.serve(downstream, ctx, &served).await,
-            Ok(Way::Options) => respond::options(downstream, ctx).await,
-            Ok(Way::Preflight(policy)) => respond::preflight(downstream, ctx, policy).await,
-            Ok(Way::Inside) if is_upgrade(downstream.request()) => return exchange.hand_over(),
-            Ok(Way::Inside) => inside::serve(downstream, ctx, self.inside.clone()).await,
+        let outcome = match admission::admit(downstream, ctx, &self.paths).await {
+            Ok(AdmittedRequest::Route(route)) => self.serve(downstream, ctx, &route).await,
+            Ok(AdmittedRequest::Options) => respond::options(downstream, ctx).await,
+            Ok(AdmittedRequest::Preflight(policy)) => respond::preflight(downstream, ctx, policy).await,
+            Ok(AdmittedRequest::Module) if is_upgrade(downstream.request()) => return exchange.hand_over(),
+            Ok(AdmittedRequest::Module) => modules::serve(downstream, ctx, self.modules.clone()).await,
             Err(failure) => respond::failure(downstream, ctx, failure).await,
         };
         exchange.finish(outcome).await;
@@ -94,19 +108,19 @@ impl http_server::Handler for Gateway {
     }
 
     async fn refuse(&self, downstream: &mut impl Downstream, fault: RequestHeadError) {
-        let mut exchange = Exchange::begin(self, downstream);
+        let mut exchange = RequestExchange::begin(self, downstream);
         let (downstream, ctx) = exchange.parts();
-        ctx.client = Some(downstream.peer());
+        ctx.client_address = Some(downstream.peer());
         let outcome = respond::failure(downstream, ctx, fault.into()).await;
         exchange.finish(outcome).await;
     }
 
-    async fn take_over(&self, admitted: Box<Ctx>, connection: ConnectionTakeover) {
+    async fn take_over(&self, admitted: Box<RequestContext>, connection: ConnectionTakeover) {
         upgrade::serve(self, *admitted, connection).await;
     }
 }
 
-/// Whether a module may take the connection over for this request.
+/// True where a module may take the connection over for this request.
 fn is_upgrade(request: &Parts) -> bool {
-    request.version == Version::HTTP_11 && upgrade::is_asked(request)
+    request.version == Version::HTTP_11 && upgrade::is_websocket_request(request)
 }

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{Method, header};
 
-use super::audience::Told;
-use super::ctx::Ctx;
-use super::failure::Failure;
-use super::limit;
-use super::world::Served;
-use super::{permit, respond, tracks};
+use super::context::RequestContext;
+use super::failure::ProxyFailure;
+use super::rate_limit;
+use super::route::Route;
+use super::stream_observer::StreamObserverGuard;
+use super::tracks::ObjectSource;
+use super::{authorization, respond};
 use http_server::{Downstream, DownstreamError};
 use object_engine::{self, ObjectBody, RequestPlan};
 use server_kit::telemetry::metrics::Metrics;
@@ -18,17 +19,18 @@ use server_kit::telemetry::metrics::Metrics;
 /// Answers a request on an object route.
 pub async fn serve(
     downstream: &mut impl Downstream,
-    ctx: &mut Ctx,
-    served: &Served,
+    ctx: &mut RequestContext,
+    route: &Route,
+    source: ObjectSource<'_>,
     metrics: &Arc<Metrics>,
 ) -> Result<(), DownstreamError> {
     if !downstream.has_read_body()
-        && let Err(failure) = Box::pin(pass_over_body(downstream, served.route.max_request_body)).await
+        && let Err(failure) = Box::pin(pass_over_body(downstream, route.policies.max_request_body)).await
     {
         return respond::failure(downstream, ctx, failure).await;
     }
-    let wanted = match tracks::wanted(served, &ctx.captures).await {
-        Ok(wanted) => wanted,
+    let object = match source.find_object(&ctx.captures).await {
+        Ok(object) => object,
         Err(failure) => return respond::failure(downstream, ctx, failure).await,
     };
     let user = ctx.claims.as_ref().map(|claims| claims.subject.as_str());
@@ -39,32 +41,33 @@ pub async fn serve(
             &downstream.request().headers,
             downstream.writable_bytes(),
         );
-        let question = object_engine::serve_object(&wanted.origin, &plan, wanted.key(), &mut ctx.tally);
+        let question = object_engine::serve_object(&object.origin, &plan, object.key(), &mut ctx.attempt_stats);
         tokio::select! {
             biased;
-            answer = question => answer.map_err(Failure::Object),
-            () = downstream.closed() => Err(Failure::ClientLeft),
+            answer = question => answer.map_err(ProxyFailure::Object),
+            () = downstream.closed() => Err(ProxyFailure::ClientLeft),
         }
     };
     match answer {
         Err(failure) => {
-            ctx.failed_object = Some(Box::new(wanted.origin.location(wanted.key())));
+            ctx.failed_object = Some(Box::new(object.origin.location(object.key())));
             respond::failure(downstream, ctx, failure).await
         }
         Ok(mut answer) => {
-            if let (Some(value), true) = (wanted.content_type(), answer.headers.contains_key(header::CONTENT_TYPE)) {
+            if let (Some(value), true) = (object.content_type(), answer.headers.contains_key(header::CONTENT_TYPE)) {
                 answer.headers.insert(header::CONTENT_TYPE, value.clone());
             }
             if respond::is_debugged(downstream, ctx) {
-                ctx.tally.cache = answer.body.as_ref().and_then(ObjectBody::expected_cache_status).or(ctx.tally.cache);
+                ctx.attempt_stats.cache =
+                    answer.body.as_ref().and_then(ObjectBody::expected_cache_status).or(ctx.attempt_stats.cache);
             }
             let head_only = answer.body.is_none() || downstream.request().method == Method::HEAD;
-            let told = if head_only { None } else { Told::of(ctx, wanted.key(), &answer) };
+            let observer = if head_only { None } else { StreamObserverGuard::start(ctx, object.key(), &answer) };
             respond::head(downstream, ctx, answer.status, answer.headers, head_only).await?;
             if let Some(body) = answer.body.filter(|_| !head_only) {
-                deliver(downstream, ctx, body, told, metrics).await;
+                deliver(downstream, ctx, body, observer, metrics).await;
                 if ctx.failure.is_some() {
-                    ctx.failed_object = Some(Box::new(wanted.origin.location(wanted.key())));
+                    ctx.failed_object = Some(Box::new(object.origin.location(object.key())));
                 }
             }
             Ok(())
@@ -74,21 +77,21 @@ pub async fn serve(
 
 async fn deliver(
     downstream: &mut impl Downstream,
-    ctx: &mut Ctx,
+    ctx: &mut RequestContext,
     mut body: ObjectBody,
-    told: Option<Told>,
+    observer: Option<StreamObserverGuard>,
     metrics: &Metrics,
 ) {
-    let revoked = permit::revoked(ctx);
+    let revoked = authorization::wait_until_revoked(ctx);
     let outcome = tokio::select! {
         biased;
         outcome = pump(downstream, ctx, &mut body, metrics) => outcome,
-        () = revoked => Err(Failure::Revoked),
+        () = revoked => Err(ProxyFailure::Revoked),
     };
-    if let Some(mut told) = told {
-        told.went(ctx.sent, outcome.is_ok());
+    if let Some(mut observer) = observer {
+        observer.record_outcome(ctx.bytes_sent, outcome.is_ok());
     }
-    ctx.tally = std::mem::take(&mut ctx.tally).merged_with(body.attempt_stats());
+    ctx.attempt_stats = std::mem::take(&mut ctx.attempt_stats).merged_with(body.attempt_stats());
     if let Err(failure) = outcome {
         ctx.failure = Some(failure);
         downstream.abort().await;
@@ -99,18 +102,18 @@ async fn deliver(
 /// the store.
 async fn pump(
     downstream: &mut impl Downstream,
-    ctx: &mut Ctx,
+    ctx: &mut RequestContext,
     body: &mut ObjectBody,
     metrics: &Metrics,
-) -> Result<(), Failure> {
-    let piece = limit::piece(ctx);
+) -> Result<(), ProxyFailure> {
+    let piece = rate_limit::chunk_size(ctx);
     loop {
         // Bytes that are passed unread are counted only then: too late to be paced.
         let (room, passing) = (downstream.writable_bytes(), piece.is_none() && downstream.socket().is_some());
         let more = tokio::select! {
             biased;
-            more = body.fill(room, passing) => more.map_err(Failure::Object)?,
-            () = downstream.closed() => return Err(Failure::ClientLeft),
+            more = body.fill(room, passing) => more.map_err(ProxyFailure::Object)?,
+            () = downstream.closed() => return Err(ProxyFailure::ClientLeft),
         };
         if !more {
             return Ok(downstream.end(None).await?);
@@ -121,7 +124,7 @@ async fn pump(
         }
         let mut sent = 0;
         if let (Some(socket), true) = (downstream.socket(), body.available().is_empty()) {
-            sent = body.splice_to(socket, room).map_err(|_| Failure::ClientLeft)?;
+            sent = body.splice_to(socket, room).map_err(|_| ProxyFailure::ClientLeft)?;
             downstream.wrote_to_socket(sent);
         }
         if downstream.buffers_writes() {
@@ -136,16 +139,16 @@ async fn pump(
 /// Writes the `available` bytes in pieces, each when the caller's speed has room for it.
 async fn write_paced(
     downstream: &mut impl Downstream,
-    ctx: &mut Ctx,
+    ctx: &mut RequestContext,
     available: &[u8],
     piece: usize,
     metrics: &Metrics,
-) -> Result<(), Failure> {
+) -> Result<(), ProxyFailure> {
     for bytes in available.chunks(piece) {
-        if let Some(wait) = limit::pace(ctx, bytes.len() as u64) {
+        if let Some(wait) = rate_limit::reserve_bandwidth(ctx, bytes.len() as u64) {
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
-                () = downstream.closed() => return Err(Failure::ClientLeft),
+                () = downstream.closed() => return Err(ProxyFailure::ClientLeft),
             }
         }
         if downstream.buffers_writes() {
@@ -158,20 +161,20 @@ async fn write_paced(
     Ok(())
 }
 
-fn count(ctx: &mut Ctx, metrics: &Metrics, sent: usize) {
+fn count(ctx: &mut RequestContext, metrics: &Metrics, sent: usize) {
     let sent = sent as u64;
-    ctx.sent += sent;
+    ctx.bytes_sent += sent;
     metrics.bytes_sent(sent);
-    limit::sent(ctx, sent);
+    rate_limit::record_sent(ctx, sent);
 }
 
 /// Reads the body of a request that means nothing by it, so that the connection goes on behind its end.
-async fn pass_over_body(downstream: &mut impl Downstream, limit: Option<u64>) -> Result<(), Failure> {
+async fn pass_over_body(downstream: &mut impl Downstream, limit: Option<u64>) -> Result<(), ProxyFailure> {
     let mut read = 0;
     while let Some(piece) = downstream.read_body().await? {
         read += piece.len() as u64;
         if limit.is_some_and(|limit| read > limit) {
-            return Err(Failure::BodyTooLarge);
+            return Err(ProxyFailure::BodyTooLarge);
         }
     }
     Ok(())

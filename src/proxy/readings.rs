@@ -6,9 +6,9 @@ use std::sync::Arc;
 use http::Method;
 use percent_encoding::percent_decode_str;
 
-use super::failure::Failure;
-use super::settings::{Authorization, Kind, Route};
-use super::world::Served;
+use super::failure::ProxyFailure;
+use super::route::{Route, RouteAuthorization};
+use super::settings::{AuthorizationSettings, HandlerSettings, RouteSettings};
 use routing::pattern::{Separator, has_escaped_slash};
 use routing::table::{RouteEntry, RouteLookup, RouteTable, RoutingInput};
 
@@ -22,30 +22,30 @@ const METHODS: [Method; 7] =
 /// belong to a value (`/tracks/a%2Fb/stream`). A path that is refused is one that a server behind could take for a path
 /// of a stricter route.
 pub fn find<'a>(
-    routes: &'a RouteTable<Arc<Served>>,
+    routes: &'a RouteTable<Arc<Route>>,
     request: &RoutingInput<'_>,
-) -> Result<RouteLookup<'a, Arc<Served>>, Failure> {
+) -> Result<RouteLookup<'a, Arc<Route>>, ProxyFailure> {
     let as_sent = routes.find(request, Separator::Slash);
     let lookup = match has_escaped_slash(request.path) {
         true => stricter(as_sent, routes.find(request, Separator::EscapedSlash)),
         false => as_sent,
     };
     if let RouteLookup::Found(found) = &lookup {
-        let route = &found.value.route;
-        let is_plain = matches!(route.kind, Kind::Plain(_));
+        let route = found.value;
+        let is_plain = !route.serves_objects();
         let is_passed = |path: &String| match routes.find(&RoutingInput { path, ..*request }, Separator::Slash) {
-            RouteLookup::Found(other) => asks_more(&other.value.route, route),
+            RouteLookup::Found(other) => asks_more(policy(other.value), policy(route)),
             RouteLookup::MethodNotAllowed(_) | RouteLookup::NotFound => false,
         };
         if is_plain && has_dots_with_parameters(request.path) {
-            return Err(Failure::BadRequest(
+            return Err(ProxyFailure::BadRequest(
                 "the path has a '.' or '..' segment with parameters: expected none".into(),
             ));
         }
         if readings(request.path, is_plain).iter().any(is_passed) {
             let what = "the path can be read as another one, which asks for more: write it without empty segments, \
                         '\\' and parameters behind ';'";
-            return Err(Failure::BadRequest(what.into()));
+            return Err(ProxyFailure::BadRequest(what.into()));
         }
     }
     Ok(lookup)
@@ -53,13 +53,13 @@ pub fn find<'a>(
 
 /// Of the routes of a path as it was sent and with `%2F` as a slash the one that governs the object or resource.
 fn stricter<'a>(
-    as_sent: RouteLookup<'a, Arc<Served>>,
-    parted: RouteLookup<'a, Arc<Served>>,
-) -> RouteLookup<'a, Arc<Served>> {
+    as_sent: RouteLookup<'a, Arc<Route>>,
+    parted: RouteLookup<'a, Arc<Route>>,
+) -> RouteLookup<'a, Arc<Route>> {
     match (as_sent, parted) {
         (as_sent, RouteLookup::NotFound) => as_sent,
         (RouteLookup::Found(as_sent), RouteLookup::Found(parted))
-            if as_sent.id != parted.id && !asks_more(&parted.value.route, &as_sent.value.route) =>
+            if as_sent.id != parted.id && !asks_more(policy(parted.value), policy(as_sent.value)) =>
         {
             RouteLookup::Found(as_sent)
         }
@@ -67,12 +67,25 @@ fn stricter<'a>(
     }
 }
 
-/// Whether somebody whom `other` lets through may not use `route`.
-fn asks_more(route: &Route, other: &Route) -> bool {
-    match (&route.authorization, &other.authorization) {
-        (Authorization::Anonymous, _) => false,
-        (Authorization::Policy(_), Authorization::Anonymous) => true,
-        (Authorization::Policy(policy), Authorization::Policy(other)) => policy.name != other.name,
+/// Returns true where somebody whom a route of the policy `other` lets through may not use one of `policy`; `None` is
+/// `Anonymous`.
+fn asks_more(policy: Option<&str>, other: Option<&str>) -> bool {
+    policy.is_some() && policy != other
+}
+
+/// The name of the policy that a route asks for.
+fn policy(route: &Route) -> Option<&str> {
+    match &route.policies.authorization {
+        RouteAuthorization::Anonymous => None,
+        RouteAuthorization::Policy { claims, .. } => Some(&claims.name),
+    }
+}
+
+/// The same of a route that is only configured.
+fn configured_policy(route: &RouteSettings) -> Option<&str> {
+    match &route.authorization {
+        AuthorizationSettings::Anonymous => None,
+        AuthorizationSettings::Policy { claims, .. } => Some(&claims.name),
     }
 }
 
@@ -149,8 +162,8 @@ fn has_dots_with_parameters(path: &str) -> bool {
 
 /// Routes that limit themselves to some methods while a weaker one takes others of the same paths, in words for the
 /// operator.
-pub fn weaker_routes(routes: &RouteTable<Arc<Route>>) -> Vec<String> {
-    let entries: Vec<&RouteEntry<Arc<Route>>> = routes.entries().collect();
+pub fn weaker_routes(routes: &RouteTable<Arc<RouteSettings>>) -> Vec<String> {
+    let entries: Vec<&RouteEntry<Arc<RouteSettings>>> = routes.entries().collect();
     let mut warnings = Vec::new();
     for strict in entries.iter().filter(|entry| !entry.matches.methods.is_empty()) {
         for weak in &entries {
@@ -173,19 +186,22 @@ pub fn weaker_routes(routes: &RouteTable<Arc<Route>>) -> Vec<String> {
 
 /// Methods of the paths of `strict` that only `weak` takes, and no other route that asks for more.
 fn open_methods(
-    strict: &RouteEntry<Arc<Route>>,
-    weak: &RouteEntry<Arc<Route>>,
-    all: &[&RouteEntry<Arc<Route>>],
+    strict: &RouteEntry<Arc<RouteSettings>>,
+    weak: &RouteEntry<Arc<RouteSettings>>,
+    all: &[&RouteEntry<Arc<RouteSettings>>],
 ) -> Vec<Method> {
-    if !asks_more(&strict.value, &weak.value) || !weak.matches.covers(&strict.matches) {
+    if !asks_more(configured_policy(&strict.value), configured_policy(&weak.value))
+        || !weak.matches.covers(&strict.matches)
+    {
         return Vec::new();
     }
-    let answers = |method: &Method| match weak.value.kind {
-        Kind::Object(_) => matches!(*method, Method::GET | Method::HEAD),
-        Kind::Plain(_) => true,
+    let answers = |method: &Method| match weak.value.handler {
+        HandlerSettings::Object(_) | HandlerSettings::Track(_) => matches!(*method, Method::GET | Method::HEAD),
+        HandlerSettings::Cluster(_) => true,
     };
     let is_guarded = |method: &Method| {
-        let mut others = all.iter().filter(|other| asks_more(&other.value, &weak.value));
+        let mut others =
+            all.iter().filter(|other| asks_more(configured_policy(&other.value), configured_policy(&weak.value)));
         others.any(|other| other.matches.takes(method) && other.matches.covers(&strict.matches))
     };
     let any = METHODS;

@@ -5,11 +5,10 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
-use super::admit::OBJECT_METHODS;
-use super::ctx::Ctx;
-use super::failure::Failure;
-use super::limit;
-use super::settings::Kind;
+use super::admission::OBJECT_METHODS;
+use super::context::RequestContext;
+use super::failure::ProxyFailure;
+use super::rate_limit;
 use http_semantics::cors;
 use http_semantics::problem::{self, Problem};
 use http_semantics::rate_limit::whole_seconds;
@@ -25,28 +24,28 @@ const RETRY_URL: HeaderName = HeaderName::from_static("x-retry-url");
 /// Writes a response head with `headers` and what every answer carries.
 pub async fn head(
     downstream: &mut impl Downstream,
-    ctx: &mut Ctx,
+    ctx: &mut RequestContext,
     status: StatusCode,
     mut headers: HeaderMap,
     end: bool,
 ) -> Result<(), DownstreamError> {
     decorate(downstream, ctx, &mut headers);
-    ctx.answered();
+    ctx.record_first_byte();
     downstream.write_head(status, headers).await?;
     if end { downstream.end(None).await } else { Ok(()) }
 }
 
 /// Adds the request's id and the CORS headers of the route or the API.
-pub fn decorate(downstream: &impl Downstream, ctx: &Ctx, headers: &mut HeaderMap) {
+pub fn decorate(downstream: &impl Downstream, ctx: &RequestContext, headers: &mut HeaderMap) {
     headers.insert(REQUEST_ID, request_id(ctx));
     if downstream.request().extensions.get::<PathToken>().is_some() {
         // What is linked from here must not learn the token.
         headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     }
-    if let Some(state) = ctx.tally.cache.filter(|_| is_debugged(downstream, ctx)) {
+    if let Some(state) = ctx.attempt_stats.cache.filter(|_| is_debugged(downstream, ctx)) {
         headers.insert(CACHE, HeaderValue::from_static(state.name()));
     }
-    for (name, value) in limit::headers(ctx) {
+    for (name, value) in rate_limit::rate_limit_headers(ctx) {
         headers.insert(name, value.into());
     }
     if let Some(policy) = ctx.cors() {
@@ -60,20 +59,20 @@ pub fn decorate(downstream: &impl Downstream, ctx: &Ctx, headers: &mut HeaderMap
     }
 }
 
-fn request_id(ctx: &Ctx) -> HeaderValue {
+fn request_id(ctx: &RequestContext) -> HeaderValue {
     HeaderValue::from_str(&ctx.id).expect("an id is letters, digits and hyphens")
 }
 
-/// Whether the operator asks how this request is answered.
-pub fn is_debugged(downstream: &impl Downstream, ctx: &Ctx) -> bool {
+/// True where the request carries the operator's debug token, and so learns its cache status.
+pub fn is_debugged(downstream: &impl Downstream, ctx: &RequestContext) -> bool {
     let Some(given) = downstream.request().headers.get(DEBUG) else { return false };
-    ctx.world.debug_token.as_ref().is_some_and(|token| token.matches(given.as_bytes()))
+    ctx.runtime.debug_token.as_ref().is_some_and(|token| token.matches(given.as_bytes()))
 }
 
 /// Answers a preflight.
 pub async fn preflight(
     downstream: &mut impl Downstream,
-    ctx: &mut Ctx,
+    ctx: &mut RequestContext,
     policy: Arc<cors::CorsPolicy>,
 ) -> Result<(), DownstreamError> {
     let mut headers = HeaderMap::new();
@@ -81,26 +80,30 @@ pub async fn preflight(
         headers.append(name, value);
     }
     headers.insert(REQUEST_ID, request_id(ctx));
-    ctx.answered();
+    ctx.record_first_byte();
     downstream.write_head(StatusCode::NO_CONTENT, headers).await?;
     downstream.end(None).await
 }
 
 /// Says which methods an object route takes.
-pub async fn options(downstream: &mut impl Downstream, ctx: &mut Ctx) -> Result<(), DownstreamError> {
-    let allow = Failure::MethodNotAllowed(OBJECT_METHODS.to_vec()).headers().into_iter().collect();
+pub async fn options(downstream: &mut impl Downstream, ctx: &mut RequestContext) -> Result<(), DownstreamError> {
+    let allow = ProxyFailure::MethodNotAllowed(OBJECT_METHODS.to_vec()).headers().into_iter().collect();
     head(downstream, ctx, StatusCode::NO_CONTENT, allow, true).await
 }
 
 /// Answers with a failure; where an answer has begun, or the client is gone, nothing more can be said.
-pub async fn failure(downstream: &mut impl Downstream, ctx: &mut Ctx, failure: Failure) -> Result<(), DownstreamError> {
+pub async fn failure(
+    downstream: &mut impl Downstream,
+    ctx: &mut RequestContext,
+    failure: ProxyFailure,
+) -> Result<(), DownstreamError> {
     let status = failure.status();
     let gone = status.as_u16() == 499 || downstream.status().is_some();
     if gone || failure.closes() {
         downstream.close_after();
     }
     let (headers, body) = envelope(downstream, ctx, &failure);
-    let too_large = failure == Failure::BodyTooLarge;
+    let too_large = failure == ProxyFailure::BodyTooLarge;
     ctx.failure = Some(failure);
     if gone {
         return Ok(());
@@ -118,12 +121,12 @@ pub async fn failure(downstream: &mut impl Downstream, ctx: &mut Ctx, failure: F
     Ok(())
 }
 
-fn envelope(downstream: &impl Downstream, ctx: &Ctx, failure: &Failure) -> (HeaderMap, Vec<u8>) {
+fn envelope(downstream: &impl Downstream, ctx: &RequestContext, failure: &ProxyFailure) -> (HeaderMap, Vec<u8>) {
     let detail = failure.detail();
-    let now = ctx.world.clock.unix_millis();
+    let now = ctx.runtime.process.clock.unix_millis();
     let mut problem = Problem::new(failure.status(), failure.code(), &detail, &ctx.id, now);
     let wait = failure.retry_after().map(|wait| whole_seconds(wait).max(1));
-    if let Failure::Limited(..) = failure {
+    if let ProxyFailure::Limited(..) = failure {
         problem.reset_after = wait.map(|wait| (now / 1000).cast_unsigned().saturating_add(wait));
     }
     let body = problem.to_json();
@@ -137,7 +140,7 @@ fn envelope(downstream: &impl Downstream, ctx: &Ctx, failure: &Failure) -> (Head
     if let Some(wait) = wait {
         headers.insert(header::RETRY_AFTER, wait.into());
         // Only the path: a query may carry a token.
-        let objects = ctx.served.as_ref().is_some_and(|served| matches!(served.route.kind, Kind::Object(_)));
+        let objects = ctx.route.as_ref().is_some_and(|route| route.serves_objects());
         let request = downstream.request();
         let path = match request.extensions.get::<PathToken>() {
             Some(token) => HeaderValue::try_from(token.full_path(request.uri.path())),

@@ -1,56 +1,84 @@
-//! What the proxy is told: listeners and routes.
+//! Settings of the proxy, resolved: every name of the YAML stands here as the thing that it names, so that nothing is
+//! left to be looked up, and to be missing, when a [`Runtime`](super::runtime::Runtime) is built.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use http::HeaderValue;
 use ipnet::IpNet;
 
 use http_semantics::cors;
+use primitives::secret::Secret;
+use routing::table::RouteTable;
 use routing::template::CaptureTemplate;
 use routing::transform::Transform;
+use s3::settings::StoreSettings;
 use server_kit::auth::claims_policy::ClaimsPolicy;
+use server_kit::auth::settings::TokenSource;
+use server_kit::limit::settings::RateLimitPolicy;
+use server_kit::telemetry::settings::AccessFields;
+use upstream::settings::ClusterSettings;
 
 pub use upstream::settings::UpstreamTimeouts;
 
 /// The public side of the server (`Server` in the YAML).
 #[derive(Clone, Debug)]
-pub struct Server {
+pub struct ServerSettings {
     /// Listeners and the limits of their connections.
     pub http: http_server::settings::Settings,
     /// Networks whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
     /// Cross-origin rules of the modules' paths (`Api.CorsPolicy`).
     pub api_cors: Option<Arc<cors::CorsPolicy>>,
-    /// Beginning of absolute URLs to this server; `None`: what each request came to.
+    /// Beginning of absolute URLs to this server; `None`: the host that each request names.
     pub public_url: Option<String>,
 }
 
 /// The operator's side (`Server.Admin`): metrics, liveness, readiness.
 #[derive(Clone, Debug)]
-pub struct Admin {
-    /// Its own address, never one of the listeners'.
+pub struct AdminSettings {
+    /// Address of the admin listener, never one of the public listeners'.
     pub address: SocketAddr,
-    /// What `Authorization: Bearer` must carry for everything but `/livez` and `/readyz`.
-    pub token: Option<primitives::secret::Secret>,
+    /// Token that `Authorization: Bearer` must carry for everything but `/livez` and `/readyz`.
+    pub token: Option<Secret>,
 }
 
-/// One route, ready to serve.
+/// Everything that a [`Runtime`](super::runtime::Runtime) is built from.
 #[derive(Clone, Debug)]
-pub struct Route {
-    /// Its name in the YAML; the label in metrics and logs.
+pub struct RuntimeSettings {
+    /// The public side of the server.
+    pub server: ServerSettings,
+    /// The enabled routes.
+    pub routes: RouteTable<Arc<RouteSettings>>,
+    /// All configured clusters, those without a route too: each is shown in the metrics.
+    pub clusters: Vec<Arc<ClusterSettings>>,
+    /// All configured stores: the catalog may name any of them.
+    pub stores: Vec<Arc<StoreSettings>>,
+    /// Places of a request where tokens are looked for.
+    pub token_sources: Vec<TokenSource>,
+    /// Token that a request must carry in `X-Tidegate-Debug` to learn its cache status.
+    pub debug_token: Option<Secret>,
+    /// Fields of an access log line.
+    pub access_fields: AccessFields,
+    /// True where a logout ends live streams (`Auth.EndRevokedStreams`).
+    pub end_revoked_streams: bool,
+}
+
+/// One route (`ReverseProxy.Routes.<id>`).
+#[derive(Clone, Debug)]
+pub struct RouteSettings {
+    /// Name in the YAML; the label in metrics and logs.
     pub id: Arc<str>,
-    /// The hosts that it takes, as `Match.Hosts` has them; empty takes any.
+    /// Hosts that the route takes, as `Match.Hosts` has them; empty takes any.
     pub hosts: Vec<String>,
-    /// What answers it.
-    pub kind: Kind,
-    /// Who may ask.
-    pub authorization: Authorization,
-    /// Who decides beyond the policy's rules over claims.
-    pub access: Option<Access>,
-    /// Whether a refusal says 404 instead of 403 (`HideExistence`). Unset: the policy's refusal is 403, the store's 404.
+    /// The handler of its requests.
+    pub handler: HandlerSettings,
+    /// Callers that may use it.
+    pub authorization: AuthorizationSettings,
+    /// True: a refusal is 404 instead of 403 (`HideExistence`). Unset: the policy's refusal is 403, the store's 404.
     pub hide_existence: Option<bool>,
-    /// The rate limiter policy's name.
-    pub rate_limiter: Option<Arc<str>>,
+    /// The rate limiter policy.
+    pub rate_limiter: Option<Arc<RateLimitPolicy>>,
     /// Cross-origin rules.
     pub cors: Option<Arc<cors::CorsPolicy>>,
     /// Time limits toward the upstream.
@@ -59,67 +87,78 @@ pub struct Route {
     pub max_request_body: Option<u64>,
 }
 
-/// What answers a route.
+/// The handler of a route's requests.
 #[derive(Clone, Debug)]
-pub enum Kind {
-    /// Objects of a store, through the object engine.
-    Object(ObjectRoute),
-    /// A cluster, through Pingora's upstream path.
-    Plain(PlainRoute),
+pub enum HandlerSettings {
+    /// Objects of one bucket (`PresignedUrl` with `Store`, `Bucket` and `Key`).
+    Object(ObjectSettings),
+    /// Objects of the catalog's tracks (`PresignedUrl` with `Track`).
+    Track(TrackSettings),
+    /// Servers of a cluster (no `PresignedUrl`).
+    Cluster(ClusterRouteSettings),
 }
 
-/// A route with `PresignedUrl`.
+/// Objects of one bucket.
 #[derive(Clone, Debug)]
-pub struct ObjectRoute {
-    /// Which object.
-    pub source: Source,
-    /// `Content-Type` of every object of this route, above what the store says.
-    pub content_type: Option<Arc<str>>,
+pub struct ObjectSettings {
+    /// The store.
+    pub store: Arc<StoreSettings>,
+    /// The bucket.
+    pub bucket: Arc<str>,
+    /// The object's key, from captured path values.
+    pub key: CaptureTemplate,
     /// The cluster whose destinations are connected to; `None` connects to the store's endpoint.
-    pub cluster: Option<Arc<str>>,
-    /// How long its objects are cached; `None` streams them past the cache.
+    pub cluster: Option<Arc<ClusterSettings>>,
+    /// Rules for its responses.
+    pub response: ObjectResponseSettings,
+}
+
+/// Objects of the catalog's tracks.
+#[derive(Clone, Debug)]
+pub struct TrackSettings {
+    /// The track's id, from captured path values.
+    pub track_id: CaptureTemplate,
+    /// Rules for its responses.
+    pub response: ObjectResponseSettings,
+}
+
+/// Rules for the responses of an object route.
+#[derive(Clone, Debug, Default)]
+pub struct ObjectResponseSettings {
+    /// `Content-Type` of every object of the route, in place of the store's.
+    pub content_type: Option<HeaderValue>,
+    /// Caching of its objects; `None` streams them past the cache.
     pub cache: Option<object_engine::cache::CachePolicy>,
 }
 
-/// Which object answers.
+/// Servers of a cluster.
 #[derive(Clone, Debug)]
-pub enum Source {
-    /// One of a bucket.
-    Key {
-        /// The store's name in `ObjectStores`.
-        store: Arc<str>,
-        /// The bucket.
-        bucket: Arc<str>,
-        /// The object's key, from captured path values.
-        key: CaptureTemplate,
-    },
-    /// That of the catalogue's track with this id, from captured path values.
-    Track(CaptureTemplate),
-}
-
-/// A route without `PresignedUrl`.
-#[derive(Clone, Debug)]
-pub struct PlainRoute {
-    /// The cluster that it goes to.
-    pub cluster: Arc<str>,
-    /// What is changed on the way, in order.
+pub struct ClusterRouteSettings {
+    /// The cluster.
+    pub cluster: Arc<ClusterSettings>,
+    /// Changes of the request and the response, in order.
     pub transforms: Vec<Transform>,
 }
 
-/// Who decides beyond the rules over claims.
+/// Callers that may use a route.
 #[derive(Clone, Debug)]
-pub struct Access {
-    /// They, as the policy names them.
-    pub settings: Arc<catalog::settings::AccessSettings>,
-    /// The track's id that they are asked about, from captured path values.
-    pub track: CaptureTemplate,
-}
-
-/// Who may use a route.
-#[derive(Clone, Debug)]
-pub enum Authorization {
+pub enum AuthorizationSettings {
     /// Everybody; a token is not looked at.
     Anonymous,
-    /// Whoever has a valid token (`Default`, no rules) or one that satisfies the policy.
-    Policy(Arc<ClaimsPolicy>),
+    /// Callers with a valid token that satisfies the policy.
+    Policy {
+        /// Rules over the token's claims; `Default` has none.
+        claims: Arc<ClaimsPolicy>,
+        /// Authorities that decide beyond the claims.
+        track_access: Option<TrackAccessSettings>,
+    },
+}
+
+/// Authorities that decide, beyond a token's claims, about one track.
+#[derive(Clone, Debug)]
+pub struct TrackAccessSettings {
+    /// The authorities, as the policy names them.
+    pub authorities: Arc<catalog::settings::AccessSettings>,
+    /// Id of the track that they are asked about, from captured path values.
+    pub track_id: CaptureTemplate,
 }

@@ -1,4 +1,5 @@
-//! Object routes that ask the catalogue: from a track's id to its object, wherever it lies.
+//! The object that a request on an object route is for: a key of the route's bucket, or the object of a track, in
+//! whatever bucket the catalog says.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -8,75 +9,144 @@ use arc_swap::ArcSwap;
 use futures::future::BoxFuture;
 use http::HeaderValue;
 
-use super::failure::Failure;
-use super::settings::{Kind, Source};
-use super::world::{Served, Target};
+use super::failure::ProxyFailure;
+use super::route::{ObjectHandler, RouteHandler, TrackHandler};
 use catalog::{Catalog, Track, TrackLookupError};
-use object_engine::{self, ObjectOrigin};
+use object_engine::{ObjectError, ObjectOrigin};
 use routing::pattern::Captures;
+use routing::template::CaptureTemplate;
 
-/// A bucket's origin, for a store's name and a bucket's; `None` where there is no such store.
-pub type Opener = Box<dyn Fn(&str, &str) -> Option<ObjectOrigin> + Send + Sync>;
+/// Opens a bucket, by the names of its store and itself; `None` where there is no such store.
+pub type OriginOpener = Box<dyn Fn(&str, &str) -> Option<ObjectOrigin> + Send + Sync>;
 
-/// By store and bucket.
-type Origins = HashMap<Arc<str>, HashMap<Arc<str>, Arc<ObjectOrigin>>>;
+/// Open buckets by store and bucket.
+type OriginsByStore = HashMap<Arc<str>, HashMap<Arc<str>, Arc<ObjectOrigin>>>;
 
 /// The object that a request is for.
-pub struct Wanted {
-    /// Where it comes from.
+pub struct RequestedObject {
+    /// Its bucket.
     pub origin: Arc<ObjectOrigin>,
-    key: Key,
+    key: ObjectKey,
 }
 
-enum Key {
-    Rendered(String),
-    Of(Arc<Track>),
+enum ObjectKey {
+    FromPath(String),
+    OfTrack(Arc<Track>),
 }
 
-/// The buckets that the catalogue's tracks lie in, opened as tracks ask for them.
-pub struct Places {
-    catalog: Arc<Catalog>,
-    open: Opener,
-    origins: ArcSwap<Origins>,
+/// The buckets of the catalog's tracks, opened as tracks ask for them.
+pub struct TrackOrigins {
+    open: OriginOpener,
+    origins: ArcSwap<OriginsByStore>,
     is_listed: AtomicBool,
 }
 
-impl Wanted {
+/// A handler that finds the object of a request.
+#[derive(Clone, Copy)]
+pub enum ObjectSource<'a> {
+    /// By its key in the route's bucket.
+    Key(&'a ObjectHandler),
+    /// By its track in the catalog.
+    Track(&'a TrackHandler),
+}
+
+impl<'a> ObjectSource<'a> {
+    /// Returns the source of `handler`; `None` where it serves no objects.
+    pub fn of(handler: &'a RouteHandler) -> Option<Self> {
+        match handler {
+            RouteHandler::Object(handler) => Some(Self::Key(handler)),
+            RouteHandler::Track(handler) => Some(Self::Track(handler)),
+            RouteHandler::Cluster(_) => None,
+        }
+    }
+
+    /// Finds the object that the captured path values name.
+    pub async fn find_object(self, captures: &Captures) -> Result<RequestedObject, ProxyFailure> {
+        match self {
+            Self::Key(handler) => handler.find_object(captures),
+            // Boxed: a paused player keeps the request's future, and need not keep room for this question.
+            Self::Track(handler) => {
+                let lookup: BoxFuture<'_, _> = Box::pin(handler.find_object(captures));
+                lookup.await
+            }
+        }
+    }
+}
+
+impl RequestedObject {
     /// Its key.
     pub fn key(&self) -> &str {
         match &self.key {
-            Key::Rendered(key) => key,
-            Key::Of(track) => &track.key,
+            ObjectKey::FromPath(key) => key,
+            ObjectKey::OfTrack(track) => &track.key,
         }
     }
 
-    /// What the catalogue says of it, where it does.
+    /// Its entry in the catalog, on a route that asks the catalog.
     pub fn track(&self) -> Option<&Track> {
         match &self.key {
-            Key::Rendered(_) => None,
-            Key::Of(track) => Some(track),
+            ObjectKey::FromPath(_) => None,
+            ObjectKey::OfTrack(track) => Some(track),
         }
     }
 
-    /// Its media type, where the catalogue knows it and the route does not say another.
+    /// Its media type, where the catalog knows it and the route does not name another.
     pub fn content_type(&self) -> Option<&HeaderValue> {
         self.track().and_then(|track| track.content_type.as_ref()).filter(|_| self.origin.content_type.is_none())
     }
 }
 
-impl Places {
-    /// Those of `catalog`, opened by `open`.
-    pub fn new(catalog: Arc<Catalog>, open: Opener) -> Self {
-        Self { catalog, open, origins: ArcSwap::default(), is_listed: AtomicBool::new(false) }
+impl ObjectHandler {
+    /// Returns the object that the captured path values name; 400 where they make no key.
+    fn find_object(&self, captures: &Captures) -> Result<RequestedObject, ProxyFailure> {
+        let key = ObjectKey::FromPath(render(&self.key, captures)?);
+        Ok(RequestedObject { origin: Arc::clone(&self.origin), key })
+    }
+}
+
+impl TrackHandler {
+    /// Looks the track up that the captured path values name; fails as [`ProxyFailure::CatalogUnavailable`] where the
+    /// catalog does not answer.
+    async fn find_object(&self, captures: &Captures) -> Result<RequestedObject, ProxyFailure> {
+        let id = render(&self.track_id, captures)?;
+        let catalog = self.catalog.as_ref().ok_or(ProxyFailure::CatalogUnavailable)?;
+        let track = catalog.find(&id).await.map_err(|error| match error {
+            TrackLookupError::Unknown => ProxyFailure::Object(ObjectError::NotFound),
+            TrackLookupError::Deleted => ProxyFailure::Object(ObjectError::Gone),
+            TrackLookupError::Unavailable => ProxyFailure::CatalogUnavailable,
+        })?;
+        let origin = self.origins.origin(&track.store, &track.bucket);
+        let origin = origin.ok_or(ProxyFailure::Object(ObjectError::NoSuchBucket))?;
+        Ok(RequestedObject { origin, key: ObjectKey::OfTrack(track) })
     }
 
-    /// Opens the buckets that the catalogue's tracks lie in, so that they can be asked before a player needs one; a
-    /// catalogue that cannot be asked is asked again the next time.
-    pub async fn open_all(&self) {
-        if self.is_listed() {
-            return;
+    /// Opens the buckets that the catalog names, so that they can be probed before a player needs one; a catalog that
+    /// does not answer is asked again the next time.
+    pub async fn open_listed_buckets(&self) {
+        if let Some(catalog) = self.catalog.as_ref().filter(|_| !self.origins.is_listed()) {
+            self.origins.open_listed(catalog).await;
         }
-        if let Ok(buckets) = self.catalog.buckets().await {
+    }
+}
+
+impl TrackOrigins {
+    /// Buckets that `open` opens; none is open yet.
+    pub fn new(open: OriginOpener) -> Self {
+        Self { open, origins: ArcSwap::default(), is_listed: AtomicBool::new(false) }
+    }
+
+    /// True once the catalog has named its buckets.
+    pub fn is_listed(&self) -> bool {
+        self.is_listed.load(Ordering::Relaxed)
+    }
+
+    /// The buckets that are open.
+    pub fn all(&self) -> Vec<Arc<ObjectOrigin>> {
+        self.origins.load().values().flat_map(HashMap::values).cloned().collect()
+    }
+
+    async fn open_listed(&self, catalog: &Catalog) {
+        if let Ok(buckets) = catalog.buckets().await {
             for (store, bucket) in buckets {
                 self.origin(&store, &bucket);
             }
@@ -84,36 +154,15 @@ impl Places {
         }
     }
 
-    /// Whether the catalogue has said which buckets there are.
-    pub fn is_listed(&self) -> bool {
-        self.is_listed.load(Ordering::Relaxed)
-    }
-
-    /// The origins that are open.
-    pub fn origins(&self) -> Vec<Arc<ObjectOrigin>> {
-        self.origins.load().values().flat_map(HashMap::values).cloned().collect()
-    }
-
-    async fn find(&self, id: &str) -> Result<Wanted, Failure> {
-        let track = self.catalog.find(id).await.map_err(|unfound| match unfound {
-            TrackLookupError::Unknown => Failure::Object(object_engine::ObjectError::NotFound),
-            TrackLookupError::Deleted => Failure::Object(object_engine::ObjectError::Gone),
-            TrackLookupError::Unavailable => Failure::CatalogUnavailable,
-        })?;
-        let origin = self
-            .origin(&track.store, &track.bucket)
-            .ok_or(Failure::Object(object_engine::ObjectError::NoSuchBucket))?;
-        Ok(Wanted { origin, key: Key::Of(track) })
-    }
-
     fn origin(&self, store: &str, bucket: &str) -> Option<Arc<ObjectOrigin>> {
-        let open = |origins: &Origins| origins.get(store).and_then(|buckets| buckets.get(bucket)).cloned();
+        let open = |origins: &OriginsByStore| origins.get(store).and_then(|buckets| buckets.get(bucket)).cloned();
         if let Some(origin) = open(&self.origins.load()) {
             return Some(origin);
         }
         let new = Arc::new((self.open)(store, bucket)?);
+        // Two requests may open one bucket at once: the second takes what the first has put in.
         self.origins.rcu(|origins| {
-            let mut origins = Origins::clone(origins);
+            let mut origins = OriginsByStore::clone(origins);
             let buckets = origins.entry(Arc::clone(&new.store)).or_default();
             buckets.entry(Arc::clone(&new.bucket)).or_insert_with(|| Arc::clone(&new));
             origins
@@ -122,17 +171,7 @@ impl Places {
     }
 }
 
-/// The object that a request on `served` is for, by what its path captured.
-pub async fn wanted(served: &Served, captures: &Captures) -> Result<Wanted, Failure> {
-    let Kind::Object(route) = &served.route.kind else { return Err(Failure::Internal) };
-    let (Source::Key { key: template, .. } | Source::Track(template)) = &route.source;
-    let rendered = template.render_key(captures).map_err(|error| Failure::BadRequest(error.to_string().into()))?;
-    match &served.target {
-        Target::Objects(origin) => Ok(Wanted { origin: Arc::clone(origin), key: Key::Rendered(rendered) }),
-        Target::Tracks(places) => {
-            let found: BoxFuture<'_, _> = Box::pin(places.find(&rendered));
-            found.await
-        }
-        Target::Cluster(_) => Err(Failure::Internal),
-    }
+/// Fills a template in; a value that cannot be decoded is the client's mistake.
+fn render(template: &CaptureTemplate, captures: &Captures) -> Result<String, ProxyFailure> {
+    template.render_key(captures).map_err(|error| ProxyFailure::BadRequest(error.to_string().into()))
 }

@@ -16,16 +16,16 @@ use parking_lot::Mutex;
 use tower::ServiceExt;
 
 use super::access_log::RequestLine;
-use super::ctx::Ctx;
-use super::inside::{self, Inside, Way};
+use super::context::RequestContext;
+use super::modules::{self, ModuleService, RequestOrigin};
 use super::{Gateway, access_log};
 use http_semantics::headers::has_token;
 use http_semantics::request_info::REQUEST_ID;
 use http_server::{ConnectionTakeover, MAX_HEADERS};
 use server_kit::telemetry::metrics::Metrics;
 
-/// Whether `request` asks for a WebSocket (RFC 6455 §4.1).
-pub fn is_asked(request: &Parts) -> bool {
+/// True where `request` asks for a WebSocket (RFC 6455 §4.1).
+pub fn is_websocket_request(request: &Parts) -> bool {
     let names = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"websocket");
     let is_named = has_token(&request.headers, &header::CONNECTION, "upgrade");
     let bodiless =
@@ -35,14 +35,14 @@ pub fn is_asked(request: &Parts) -> bool {
 
 /// Has the admitted request of `ctx` answered, whose head is at the front of `connection`. The connection ends with it,
 /// unless a module takes it over: it then lives, and is counted, until the module drops it.
-pub async fn serve(gateway: &Gateway, ctx: Ctx, connection: ConnectionTakeover) {
-    let (inside, metrics) = (gateway.inside.clone(), Arc::clone(&gateway.metrics));
+pub async fn serve(gateway: &Gateway, ctx: RequestContext, connection: ConnectionTakeover) {
+    let (modules, metrics) = (gateway.modules.clone(), Arc::clone(&gateway.metrics));
     let from = (Some(connection.peer()), connection.is_tls());
     let (admitted, target) = (Mutex::new(Some(ctx)), connection.target().clone());
     let service = service_fn(move |mut request: Request<Incoming>| {
         *request.uri_mut() = target.clone();
-        let (ctx, inside, metrics) = (admitted.lock().take(), inside.clone(), Arc::clone(&metrics));
-        answer(ctx, request, from, inside, metrics)
+        let (ctx, modules, metrics) = (admitted.lock().take(), modules.clone(), Arc::clone(&metrics));
+        answer(ctx, request, from, modules, metrics)
     });
     let mut http = http1::Builder::new();
     http.max_headers(MAX_HEADERS);
@@ -51,10 +51,10 @@ pub async fn serve(gateway: &Gateway, ctx: Ctx, connection: ConnectionTakeover) 
 }
 
 async fn answer(
-    ctx: Option<Ctx>,
+    ctx: Option<RequestContext>,
     request: Request<Incoming>,
     (peer, tls): (Option<IpAddr>, bool),
-    inside: Inside,
+    modules: ModuleService,
     metrics: Arc<Metrics>,
 ) -> Result<Response<Body>, Infallible> {
     let mut request = request.map(Body::new);
@@ -65,10 +65,11 @@ async fn answer(
         return Ok(refused);
     };
     let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).map(str::to_owned);
-    inside::mark(&mut request, &ctx, &Way { host: host.as_deref(), peer, tls });
+    let origin = RequestOrigin { host: host.as_deref(), peer_address: peer, is_tls: tls };
+    modules::add_request_info(&mut request, &ctx, &origin);
     let (parts, body) = request.into_parts();
     let noted = parts.clone();
-    let Ok(mut response) = inside.oneshot(Request::from_parts(parts, body)).await;
+    let Ok(mut response) = modules.oneshot(Request::from_parts(parts, body)).await;
     if let Ok(id) = HeaderValue::from_str(&ctx.id) {
         response.headers_mut().insert(REQUEST_ID, id);
     }
@@ -76,7 +77,7 @@ async fn answer(
         // What comes next on it would not have been looked at.
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    ctx.answered();
+    ctx.record_first_byte();
     access_log::record(&RequestLine::of(&noted), Some(response.status()), 0, &ctx, &metrics);
     Ok(response)
 }

@@ -8,9 +8,10 @@ use serde_json::{Value, json};
 use sqlx::Connection as _;
 use tokio::task::block_in_place;
 
-use crate::catalogue::{admin, bearer, send, tracks};
+use crate::catalogue::{admin, bearer, send, sqlite, tracks};
 use crate::support::eventually::{eventually, within};
 use crate::support::service::free_port;
+use crate::support::tools::TempFolder;
 use crate::support::{Gate, Postgres, Redis, ScriptedOrigin, config};
 
 /// For a server to be missed, and to be found again.
@@ -227,4 +228,16 @@ async fn an_authorisation_service_that_answers_again_is_told() {
         gate.log().contains("the authorisation service answers again").then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn the_server_of_a_store_that_only_the_catalogue_names_is_probed() {
+    let folder = TempFolder::new("catalogue");
+    let config = tracks(&format!("http://127.0.0.1:{}", free_port()), &sqlite(&folder));
+    let track = json!({ "id": "one", "store": "main", "bucket": "audio", "key": "track.mp3" });
+    let gate = Gate::start(&config).await;
+    send(&gate, Method::POST, "/api/v1/admin/tracks", &admin(), Some(track)).await.is(201);
+    drop(gate);
+    let gate = Gate::start(&config).await;
+    is_told(&gate, &["destination `main` of cluster `main`", "fails its health check"]).await;
 }

@@ -19,7 +19,7 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::{Value, json};
 use server_kit::api::user::User;
-use tidegate::app::{self, Running};
+use tidegate::app::{self, RunningServer};
 use tidegate::config as settings;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -68,7 +68,7 @@ async fn echo(mut socket: WebSocket) {
 }
 
 struct Server {
-    running: Running,
+    running: RunningServer,
     feed: Feed,
 }
 

@@ -230,7 +230,7 @@ fn a_forbidden_edge_is_found_in_every_spelling() {
 fn an_allowed_edge_a_comment_and_a_module_of_its_own_are_let_through() {
     let allowed = table("proxy: route\nroute:\nhttp:\napp: *");
     let fine = [
-        ("proxy/admit.rs", "use crate::route::table;"),
+        ("proxy/admission.rs", "use crate::route::table;"),
         ("http/range.rs", "// see crate::proxy\nuse crate::http::etag;"),
         ("http/range.rs", "/// As [`crate::proxy::Failure`] says.\nfn f() {}"),
         ("http/range.rs", "mod tests {\n    use super::super::etag;\n}"),

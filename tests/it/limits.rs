@@ -311,7 +311,7 @@ async fn of_1000_simultaneous_requests_over_two_nodes_that_have_time_exactly_the
         nodes.push(node(&all, &clock, Some(connect(redis.url()).await), None));
     }
     let tasks = (0..1000).map(|number| {
-        let policy = Arc::clone(nodes[number % 2].limiter("streaming").expect("the policy"));
+        let policy = nodes[number % 2].limiter("streaming").expect("the policy");
         tokio::spawn(async move { policy.admit("u:alice").await.is_ok() })
     });
     let passed = futures::future::join_all(tasks).await.into_iter().filter(|it| matches!(it, Ok(true))).count();

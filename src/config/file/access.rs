@@ -3,8 +3,8 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Named, OutputCachePolicy, RateLimiterPolicy};
-use crate::config::value::{Literal, OneOrMany, SecretRef, Text, TimeSpan};
+use super::{NamedEntries, OutputCachePolicy, RateLimiterPolicy};
+use crate::config::value::{ConfigText, OneOrMany, ScalarText, SecretRef, TimeSpan};
 
 /// Whose tokens are believed.
 #[derive(Default, Deserialize, JsonSchema)]
@@ -47,7 +47,7 @@ pub struct Jwt {
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 pub struct Issuer {
     /// What the claim `iss` must be. May be `env:NAME`. Default: `iss` is not looked at.
-    pub issuer: Option<Text>,
+    pub issuer: Option<ConfigText>,
     /// What the claim `aud` must contain, one of these if several. May be `env:NAME`. Default: any.
     pub audience: Option<OneOrMany>,
     /// A shared secret, for HS256.
@@ -55,7 +55,7 @@ pub struct Issuer {
     /// A public key in PEM, for RS256, ES256 or EdDSA by its kind.
     pub public_key: Option<SecretRef>,
     /// The URL of a JWKS document, fetched and rotated. May be `env:NAME`.
-    pub jwks: Option<Text>,
+    pub jwks: Option<ConfigText>,
 }
 
 /// Named rules that routes refer to.
@@ -64,20 +64,20 @@ pub struct Issuer {
 pub struct Policies {
     /// Who may use a route (`AuthorizationPolicy`), by name.
     #[serde(default)]
-    pub authorization: Named<AuthorizationPolicy>,
+    pub authorization: NamedEntries<AuthorizationPolicy>,
     /// How much each may ask for and get (`RateLimiterPolicy`), by name. `standard`, `elevated`, `strict` and
     /// `recognition` are also the classes of the API.
     #[serde(default)]
-    pub rate_limiter: Named<RateLimiterPolicy>,
+    pub rate_limiter: NamedEntries<RateLimiterPolicy>,
     /// Cross-origin rules (`CorsPolicy`), by name.
     #[serde(default)]
-    pub cors: Named<CorsPolicy>,
+    pub cors: NamedEntries<CorsPolicy>,
     /// Time limits toward the upstream (`TimeoutPolicy`), by name.
     #[serde(default)]
-    pub timeout: Named<TimeoutPolicy>,
+    pub timeout: NamedEntries<TimeoutPolicy>,
     /// How long objects are cached (`OutputCachePolicy`), by name.
     #[serde(default)]
-    pub output_cache: Named<OutputCachePolicy>,
+    pub output_cache: NamedEntries<OutputCachePolicy>,
 }
 
 /// Who may use a route, beyond having a valid token.
@@ -102,7 +102,7 @@ pub struct AuthorizationPolicy {
 pub struct AccessService {
     /// Its address, with `{userId}` (the token's `sub`) and `{trackId}`: `http://users:8000/access/{userId}/{trackId}`. May
     /// be `env:NAME`.
-    pub url: Text,
+    pub url: ConfigText,
     /// For its answer, `10ms` to `30s`. Default: `1s`.
     pub timeout: Option<TimeSpan>,
     /// How long an answer is believed, up to `1h`. Default: `30s`.
@@ -132,11 +132,11 @@ pub struct Rule {
     /// The claim's name; dots reach into objects, as in `realm_access.roles`.
     pub claim: Option<String>,
     /// The claim equals this; `{name}` is the value that the route's path captured.
-    pub equals: Option<Literal>,
+    pub equals: Option<ScalarText>,
     /// The claim equals one of these.
-    pub r#in: Option<Vec<Literal>>,
+    pub r#in: Option<Vec<ScalarText>>,
     /// The claim is a list, or a text of words as `scope` is, that has this word.
-    pub contains: Option<Literal>,
+    pub contains: Option<ScalarText>,
     /// The claim is there and neither null, false nor empty. Only `true`.
     pub exists: Option<bool>,
     /// At least one of these rules holds.

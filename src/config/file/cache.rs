@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::config::value::{ByteSize, Text, TimeSpan};
+use crate::config::value::{ByteSize, ConfigText, TimeSpan};
 
 /// The cache that all routes with an `OutputCachePolicy` share: objects in slices, in memory and on disk.
 #[derive(Deserialize, JsonSchema)]
@@ -22,7 +22,7 @@ pub struct Cache {
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 pub struct Disk {
     /// The folder; it is made where it is not there. May be `env:NAME`.
-    pub path: Text,
+    pub path: ConfigText,
     /// Bytes that it takes, all of them at the start; at least `64MiB` and 64 slices.
     pub size: ByteSize,
 }

@@ -3,9 +3,9 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::Named;
+use super::NamedEntries;
 use super::health::HealthCheck;
-use crate::config::value::{Flag, Literal, Text, TimeSpan};
+use crate::config::value::{ConfigFlag, ConfigText, ScalarText, TimeSpan};
 
 /// A set of servers that give the same answers.
 #[derive(Deserialize, JsonSchema)]
@@ -13,7 +13,7 @@ use crate::config::value::{Flag, Literal, Text, TimeSpan};
 pub struct Cluster {
     /// The servers, by id. Without any the answer is 503.
     #[serde(default)]
-    pub destinations: Named<Destination>,
+    pub destinations: NamedEntries<Destination>,
     /// How one is chosen. Default: `PowerOfTwoChoices`.
     #[serde(default)]
     pub load_balancing_policy: LoadBalancingPolicy,
@@ -29,7 +29,7 @@ pub struct Cluster {
     /// Free texts; Tidegate reads `ConsecutiveFailuresHealthPolicy.Threshold` and
     /// `TransportFailureRateHealthPolicy.RateLimit` of them.
     #[serde(default)]
-    pub metadata: Named<String>,
+    pub metadata: NamedEntries<String>,
 }
 
 /// One server of a cluster.
@@ -37,14 +37,14 @@ pub struct Cluster {
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 pub struct Destination {
     /// Scheme, host and port, with an optional path in front of every request's. May be `env:NAME`.
-    pub address: Text,
+    pub address: ConfigText,
     /// Scheme, host, port and path that the probes of `HealthCheck.Active` go to. May be `env:NAME`. Default: `Address`.
-    pub health: Option<Text>,
+    pub health: Option<ConfigText>,
     /// The `Host` to send in place of the address's.
     pub host: Option<String>,
     /// Free texts; Tidegate does not read them.
     #[serde(default, rename = "Metadata")]
-    pub _metadata: Named<String>,
+    pub _metadata: NamedEntries<String>,
 }
 
 /// How a destination is chosen.
@@ -92,12 +92,12 @@ pub struct HttpRequest {
     /// Between two signs of life of the upstream; for routes without a timeout of their own. Default: the route's.
     pub activity_timeout: Option<TimeSpan>,
     /// HTTP version. Requests go out as HTTP/1.1: `1.1`, or a higher one with `RequestVersionOrLower`.
-    pub version: Option<Literal>,
+    pub version: Option<ScalarText>,
     /// What may be used in place of `Version`. Default: `RequestVersionOrLower`.
     #[serde(default)]
     pub version_policy: VersionPolicy,
     /// Only `false`: answers are never buffered.
-    pub allow_response_buffering: Option<Flag>,
+    pub allow_response_buffering: Option<ConfigFlag>,
 }
 
 /// What may be used in place of the HTTP version asked for.

@@ -3,20 +3,20 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::config::value::{ByteSize, SecretRef, Text};
+use crate::config::value::{ByteSize, ConfigText, SecretRef};
 
 /// What listeners do, as events for others: to a file or to Kafka, through an outbox on this machine.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 pub struct Events {
     /// A file of JSON Lines, in place of Kafka. May be `env:NAME`. Default: `./data/events.jsonl` where there is no `Kafka`.
-    pub file: Option<Text>,
+    pub file: Option<ConfigText>,
     /// When the file becomes `FILE.1`, and how many older ones are kept.
     pub rotation: Option<Rotation>,
     /// Kafka, in place of a file.
     pub kafka: Option<Kafka>,
     /// The topic of playback events. Default: `playback.events`.
-    pub topic: Option<Text>,
+    pub topic: Option<ConfigText>,
     /// Where events wait until they are delivered.
     #[serde(default)]
     pub outbox: Outbox,
@@ -40,7 +40,7 @@ pub struct Rotation {
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 pub struct Kafka {
     /// Brokers to begin with, each `HOST:PORT`. May be `env:NAME`, also of a list with commas.
-    pub brokers: Vec<Text>,
+    pub brokers: Vec<ConfigText>,
     /// How batches are compressed: `none`, `lz4`, `snappy`; `gzip` and `zstd` in builds that have them. Default: `lz4`.
     pub compression: Option<Compression>,
     /// TLS to the brokers, in builds with the feature `kafka-tls`. Default: in the clear.
@@ -70,7 +70,7 @@ pub enum Compression {
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 pub struct KafkaTls {
     /// PEM file with the certificate of the brokers' CA. Default: the system's.
-    pub ca: Option<Text>,
+    pub ca: Option<ConfigText>,
 }
 
 /// Name and password for the brokers.
@@ -80,7 +80,7 @@ pub struct Sasl {
     /// How they are proven.
     pub mechanism: Mechanism,
     /// The name. May be `env:NAME`.
-    pub username: Text,
+    pub username: ConfigText,
     /// The password.
     pub password: SecretRef,
 }
@@ -104,7 +104,7 @@ pub enum Mechanism {
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 pub struct Outbox {
     /// A folder of its own, for the file `outbox.db`; used by one process at a time. May be `env:NAME`. Default: `./data/outbox`.
-    pub path: Option<Text>,
+    pub path: Option<ConfigText>,
     /// Bytes of events that wait at most, from `1MiB`; when it is full, new events are refused. Default: `256MiB`.
     pub size: Option<ByteSize>,
 }

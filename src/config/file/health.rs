@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::config::value::{Flag, TimeSpan};
+use crate::config::value::{ConfigFlag, TimeSpan};
 
 /// How a destination is found to be unusable. A breaker is there without it: five requests in a row that fail.
 #[derive(Default, Deserialize, JsonSchema)]
@@ -25,7 +25,7 @@ pub struct HealthCheck {
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 pub struct ActiveCheck {
     /// Whether it is done. Default: `false`.
-    pub enabled: Option<Flag>,
+    pub enabled: Option<ConfigFlag>,
     /// From one probe to the next; at most a second while a destination is out. Default: `15s`.
     pub interval: Option<TimeSpan>,
     /// For a probe as a whole. Default: `10s`.
@@ -53,7 +53,7 @@ pub enum ActivePolicy {
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 pub struct PassiveCheck {
     /// Whether it is done. Default: `false`.
-    pub enabled: Option<Flag>,
+    pub enabled: Option<ConfigFlag>,
     /// When a destination is out. Default: `TransportFailureRate`.
     #[serde(default, rename = "Policy")]
     pub _policy: PassivePolicy,

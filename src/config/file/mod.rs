@@ -41,12 +41,12 @@ pub use store::{Credentials, Store};
 pub use transform::{ForwardedAction, PresignedUrl, Transform, When};
 
 /// A map that keeps the names of its entries.
-pub type Named<T> = BTreeMap<String, T>;
+pub type NamedEntries<T> = BTreeMap<String, T>;
 
 /// Tidegate's configuration: one file, in YAML or JSON.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
-pub struct File {
+pub struct ConfigFile {
     /// For editors of JSON; Tidegate does not read it.
     #[serde(rename = "$schema")]
     pub _schema: Option<String>,
@@ -55,7 +55,7 @@ pub struct File {
     pub server: Server,
     /// The object stores that routes read from, by name.
     #[serde(default)]
-    pub object_stores: Named<Store>,
+    pub object_stores: NamedEntries<Store>,
     /// Whose tokens are believed.
     #[serde(default)]
     pub auth: Auth,
@@ -92,8 +92,8 @@ pub struct File {
 pub struct ReverseProxy {
     /// The routes, by id. Their order in the file means nothing.
     #[serde(default)]
-    pub routes: Named<Route>,
+    pub routes: NamedEntries<Route>,
     /// The clusters that routes go to, by id.
     #[serde(default)]
-    pub clusters: Named<Cluster>,
+    pub clusters: NamedEntries<Cluster>,
 }

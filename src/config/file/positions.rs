@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::config::value::{Flag, TimeSpan};
+use crate::config::value::{ConfigFlag, TimeSpan};
 
 /// Where users stopped listening, and what they can continue. Kept in `Database`, with Redis (`State`) before it where
 /// there is one, or in Redis alone.
@@ -11,7 +11,7 @@ use crate::config::value::{Flag, TimeSpan};
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 pub struct Positions {
     /// Whether there are any. Default: `true` where there is a `Database` or Redis.
-    pub enabled: Option<Flag>,
+    pub enabled: Option<ConfigFlag>,
     /// How long a position is kept after it was reported last, `1h` to `10y`. Default: `30d`.
     pub ttl: Option<TimeSpan>,
     /// Of what less than this, in per cent, was heard is not in the list of what can be continued, 0 to 100. Default: 5.

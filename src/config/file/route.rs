@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{Named, Transform};
+use super::{NamedEntries, Transform};
 use crate::config::value::{ByteSize, TimeSpan};
 
 /// A route: which requests, who may make them, what answers.
@@ -41,7 +41,7 @@ pub struct Route {
     pub transforms: Vec<Transform>,
     /// Free texts; Tidegate does not read them.
     #[serde(default, rename = "Metadata")]
-    pub _metadata: Named<String>,
+    pub _metadata: NamedEntries<String>,
 }
 
 /// Which requests a route takes: all of what is given must match.

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::config::value::{SecretRef, Text, TimeSpan};
+use crate::config::value::{ConfigText, SecretRef, TimeSpan};
 use server_kit::telemetry::settings::AccessField;
 
 /// Where players connect, and how the process behaves.
@@ -15,10 +15,10 @@ pub struct Server {
     /// The operator's side: metrics, liveness, readiness. Default: none.
     pub admin: Option<Admin>,
     /// Networks (CIDR) whose `X-Forwarded-For` is believed. Default: none.
-    pub trusted_proxies: Option<Vec<Text>>,
+    pub trusted_proxies: Option<Vec<ConfigText>>,
     /// What the URLs that Tidegate gives out begin with, such as `https://media.example`. May be `env:NAME`. Default: the
     /// scheme and host that the request came to, as far as `TrustedProxies` tell.
-    pub public_url: Option<Text>,
+    pub public_url: Option<ConfigText>,
     /// How long a client may take to send a whole request header. Default: `10s`.
     pub header_timeout: Option<TimeSpan>,
     /// How long a client may take none of the bytes that it asked for before it is disconnected. Default: `30s`.
@@ -43,7 +43,7 @@ pub struct Server {
 pub struct Listener {
     /// IP address and port, such as `0.0.0.0:8080` or `[::]:8080`; a port alone listens on `0.0.0.0`; port 0 takes a free
     /// one. May be `env:NAME`.
-    pub address: Text,
+    pub address: ConfigText,
     /// Serve HTTPS, with HTTP/1.1 and HTTP/2 by ALPN. Default: plain HTTP.
     pub tls: Option<Tls>,
     /// Accept HTTP/2 without TLS by prior knowledge. Default: `false`.
@@ -56,9 +56,9 @@ pub struct Listener {
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 pub struct Tls {
     /// PEM file with the certificate chain, leaf first.
-    pub certificate: Option<Text>,
+    pub certificate: Option<ConfigText>,
     /// PEM file with the private key of `Certificate`.
-    pub key: Option<Text>,
+    pub key: Option<ConfigText>,
     /// Several certificates in place of one; the first is the default where no name matches.
     pub certificates: Option<Vec<CertificateFiles>>,
 }
@@ -68,9 +68,9 @@ pub struct Tls {
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 pub struct CertificateFiles {
     /// PEM file with the certificate chain, leaf first.
-    pub certificate: Text,
+    pub certificate: ConfigText,
     /// PEM file with the private key.
-    pub key: Text,
+    pub key: ConfigText,
 }
 
 /// The operator's side: metrics, liveness, readiness.
@@ -78,7 +78,7 @@ pub struct CertificateFiles {
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 pub struct Admin {
     /// IP address and port, never one of the listeners'. May be `env:NAME`.
-    pub address: Text,
+    pub address: ConfigText,
     /// What `Authorization: Bearer` must carry for everything but `/livez` and `/readyz`: 16 characters at least. Needed where
     /// the address is not of loopback.
     pub token: Option<SecretRef>,
@@ -89,7 +89,7 @@ pub struct Admin {
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 pub struct Telemetry {
     /// `error`, `warn`, `info` or `debug`. May be `env:NAME`. Default: `LOG_LEVEL` of the environment, else `info`.
-    pub log_level: Option<Text>,
+    pub log_level: Option<ConfigText>,
     /// One line for each request.
     #[serde(default)]
     pub access_log: AccessLog,

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::config::value::{ByteSize, Flag, SecretRef, Text, TimeSpan};
+use crate::config::value::{ByteSize, ConfigFlag, ConfigText, SecretRef, TimeSpan};
 
 /// Live audio from one host to many listeners, at `/api/share`. What is left out is taken from the environment under the
 /// relay's own names (`BEARER_TOKEN`, `MAX_SESSIONS`, `AUDIO_BUFFER_SECONDS`, `SESSION_TIMEOUT_MINUTES`) where it is set.
@@ -12,7 +12,7 @@ use crate::config::value::{ByteSize, Flag, SecretRef, Text, TimeSpan};
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 pub struct Share {
     /// Whether there is sharing. Default: `true` where the section is there.
-    pub enabled: Option<Flag>,
+    pub enabled: Option<ConfigFlag>,
     /// What `Authorization` must be, as it is or after `Bearer `: at least 16 characters, `Bearer ` not counted. Default:
     /// `env:BEARER_TOKEN`.
     pub token: Option<SecretRef>,
@@ -31,10 +31,10 @@ pub struct Share {
     /// of listeners.
     pub cadence: Option<TimeSpan>,
     /// Whether pages of localhost may call: for whoever develops a player. Default: `false`.
-    pub allow_localhost: Option<Flag>,
+    pub allow_localhost: Option<ConfigFlag>,
     /// Whether audio is also kept in Redis (`State.Url`) as the document's schema has it, for programs that know only that.
     /// Default: `false`.
-    pub compatibility: Option<Flag>,
+    pub compatibility: Option<ConfigFlag>,
     /// Where hosts may record their sessions. Default: nowhere.
     pub recording: Option<Recording>,
 }
@@ -47,9 +47,9 @@ pub struct Recording {
     /// A name in `ObjectStores`, of a store that takes objects in parts: not an embedded one.
     pub store: String,
     /// The bucket. May be `env:NAME`.
-    pub bucket: Text,
+    pub bucket: ConfigText,
     /// What the objects' keys begin with. Default: `shared/`.
-    pub prefix: Option<Text>,
+    pub prefix: Option<ConfigText>,
     /// When a recording ends, `1m` to `1d`. Default: `4h`.
     pub max_duration: Option<TimeSpan>,
     /// When a recording ends, `1MiB` to `40GiB`. Default: `2GiB`.

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::config::value::Flag;
+use crate::config::value::ConfigFlag;
 
 /// One transform: the key that names it, and the keys that belong to it. YARP's names.
 #[derive(Default, Deserialize, JsonSchema)]
@@ -31,9 +31,9 @@ pub struct Transform {
     pub http_method_change: Option<String>,
 
     /// Whether request headers are copied. Default: `true`.
-    pub request_headers_copy: Option<Flag>,
+    pub request_headers_copy: Option<ConfigFlag>,
     /// Whether the client's `Host` is sent on. Default: `false`.
-    pub request_header_original_host: Option<Flag>,
+    pub request_header_original_host: Option<ConfigFlag>,
     /// Request header of this name, with `Set` or `Append` and the value.
     pub request_header: Option<String>,
     /// Request header of this name, with `Set` or `Append` and the name of a captured value.
@@ -64,7 +64,7 @@ pub struct Transform {
     pub action: Option<ForwardedAction>,
 
     /// Whether response headers are copied. Default: `true`.
-    pub response_headers_copy: Option<Flag>,
+    pub response_headers_copy: Option<ConfigFlag>,
     /// Response header of this name, with `Set` or `Append`, the value, and `When`.
     pub response_header: Option<String>,
     /// Removes the response header of this name, with `When`.
@@ -89,7 +89,7 @@ pub struct PresignedUrl {
     /// A name in `ObjectStores`.
     pub store: Option<String>,
     /// The bucket. May be `env:NAME`.
-    pub bucket: Option<crate::config::value::Text>,
+    pub bucket: Option<crate::config::value::ConfigText>,
     /// The object's key, with the path's captured values: `{**rest}`, `tracks/{id}.mp3`.
     pub key: Option<String>,
     /// In place of `Store`, `Bucket` and `Key`: the id of a track in the catalogue, which says where its object is: `{id}`.

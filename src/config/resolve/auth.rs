@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::{At, http_url};
+use super::{ConfigLocation, http_url};
 use crate::config::file;
-use crate::config::report::Problem;
+use crate::config::report::ConfigProblem;
 use crate::config::value::SecretRef;
 use server_kit::auth::path_token;
 use server_kit::auth::settings::{AuthSettings, Issuer, KeySource, TokenSource};
@@ -16,13 +16,13 @@ const MOST_LEEWAY: Duration = Duration::from_secs(300);
 const LEAST_KEY: usize = 32;
 const MOST_KEYS: usize = 4;
 
-pub fn auth(at: &At<'_>, raw: &file::Auth) -> Option<AuthSettings> {
+pub fn auth(at: &ConfigLocation<'_>, raw: &file::Auth) -> Option<AuthSettings> {
     let path_token = raw.path_token.as_ref().map(|raw| path_token(&at.key("PathToken"), raw));
     let path_token = path_token.map_or(Some(None), |settings| settings.map(Some));
     let end_revoked_streams = raw.end_revoked_streams;
     let Some(jwt) = &raw.jwt else {
         if raw.path_token.is_some() {
-            let problem = Problem::new("streaming URLs are given to users, and nothing says who is one");
+            let problem = ConfigProblem::new("streaming URLs are given to users, and nothing says who is one");
             at.key("PathToken").report(problem.help("configure `Auth.Jwt`, or remove `PathToken`"));
         }
         let (issuers, token_from) = (Vec::new(), vec![TokenSource::Header]);
@@ -36,7 +36,7 @@ pub fn auth(at: &At<'_>, raw: &file::Auth) -> Option<AuthSettings> {
     };
     let at = at.key("Jwt");
     if jwt.issuers.is_empty() {
-        at.key("Issuers").report(Problem::new("no token could be valid").expected("at least one issuer"));
+        at.key("Issuers").report(ConfigProblem::new("no token could be valid").expected("at least one issuer"));
     }
     let issuers = at.key("Issuers").each(&jwt.issuers, issuer);
     let token_from = match &jwt.token_from {
@@ -53,32 +53,32 @@ pub fn auth(at: &At<'_>, raw: &file::Auth) -> Option<AuthSettings> {
     })
 }
 
-fn path_token(at: &At<'_>, raw: &file::PathToken) -> Option<path_token::Settings> {
+fn path_token(at: &ConfigLocation<'_>, raw: &file::PathToken) -> Option<path_token::Settings> {
     let (minute, week) = (Duration::from_secs(60), Duration::from_secs(7 * 86_400));
     let ttl = at.key("Ttl").span(raw.ttl, Duration::from_secs(3600), minute, week);
     let references = raw.keys.as_deref().unwrap_or_default();
     if raw.keys.is_some() && !(1..=MOST_KEYS).contains(&references.len()) {
-        let problem = Problem::new(format!("{} keys", references.len()));
+        let problem = ConfigProblem::new(format!("{} keys", references.len()));
         at.key("Keys").report(problem.expected("one to four; leave `Keys` out for a random one"));
     }
     let keys = at.key("Keys").each(references, |at, reference| {
         let key = at.secret(reference)?.value;
         let good = key.expose().len() >= LEAST_KEY;
         if !good {
-            at.report(Problem::new("the key is too short").expected(format!("at least {LEAST_KEY} characters")));
+            at.report(ConfigProblem::new("the key is too short").expected(format!("at least {LEAST_KEY} characters")));
         }
         good.then_some(key)
     });
     Some(path_token::Settings { keys: keys?, ttl: ttl? })
 }
 
-fn issuer(at: &At<'_>, raw: &file::Issuer) -> Option<Issuer> {
+fn issuer(at: &ConfigLocation<'_>, raw: &file::Issuer) -> Option<Issuer> {
     let issuer = raw.issuer.as_ref().map(|issuer| at.key("Issuer").text(issuer));
     let audiences = raw.audience.as_ref().map(|audience| {
         let texts = audience.texts();
         match texts {
             [one] => at.key("Audience").text(one).map(|text| vec![text]),
-            _ => at.key("Audience").each(texts, At::text),
+            _ => at.key("Audience").each(texts, ConfigLocation::text),
         }
     });
     let keys = match (&raw.secret, &raw.public_key, &raw.jwks) {
@@ -93,7 +93,7 @@ fn issuer(at: &At<'_>, raw: &file::Issuer) -> Option<Issuer> {
         }
         _ => {
             at.report(
-                Problem::new("the issuer's keys are not clear")
+                ConfigProblem::new("the issuer's keys are not clear")
                     .expected("exactly one of `Secret`, `PublicKey` and `Jwks`"),
             );
             None
@@ -106,22 +106,22 @@ fn issuer(at: &At<'_>, raw: &file::Issuer) -> Option<Issuer> {
     })
 }
 
-fn public_key(at: &At<'_>, reference: &SecretRef) -> Option<KeySource> {
+fn public_key(at: &ConfigLocation<'_>, reference: &SecretRef) -> Option<KeySource> {
     let text = at.secret(reference)?.value.expose().to_owned();
     let good = text.contains("-----BEGIN PUBLIC KEY-----") || text.contains("-----BEGIN RSA PUBLIC KEY-----");
     if !good {
         let what = if text.contains("PRIVATE KEY-----") { "this is a private key" } else { "this is not a public key" };
-        at.report(Problem::new(what).expected("a PEM text with `BEGIN PUBLIC KEY`"));
+        at.report(ConfigProblem::new(what).expected("a PEM text with `BEGIN PUBLIC KEY`"));
     }
     good.then(|| KeySource::PublicKey(text.into_bytes())).and_then(|key| usable(at, key))
 }
 
 /// The key, if tokens can be verified with it.
-fn usable(at: &At<'_>, key: KeySource) -> Option<KeySource> {
-    key.check().map_err(|error| at.report(Problem::new(error.to_string()))).ok().map(|()| key)
+fn usable(at: &ConfigLocation<'_>, key: KeySource) -> Option<KeySource> {
+    key.check().map_err(|error| at.report(ConfigProblem::new(error.to_string()))).ok().map(|()| key)
 }
 
-fn token_source(at: &At<'_>, text: &str) -> Option<TokenSource> {
+fn token_source(at: &ConfigLocation<'_>, text: &str) -> Option<TokenSource> {
     // RFC 6265 §4.1.1: a cookie's name is a token; the same set does for a query parameter.
     let is_name = |name: &str| {
         !name.is_empty() && name.bytes().all(|c| c.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&c))
@@ -132,7 +132,7 @@ fn token_source(at: &At<'_>, text: &str) -> Option<TokenSource> {
         Some(("Query", name)) if is_name(name) => Some(TokenSource::Query(name.to_owned())),
         _ => {
             let kind = text.split(':').next().unwrap_or_default();
-            let problem = Problem::new(format!("`{text}` is not a place for a token"));
+            let problem = ConfigProblem::new(format!("`{text}` is not a place for a token"));
             at.report(
                 problem
                     .expected("`Header`, `Cookie:name` or `Query:name`")

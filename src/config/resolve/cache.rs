@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::At;
+use super::ConfigLocation;
 use crate::config::file;
-use crate::config::report::Problem;
+use crate::config::report::ConfigProblem;
 use crate::config::value::ByteSize;
 use object_engine::cache::settings::DiskCacheSettings;
 use object_engine::cache::{CachePolicy, Settings};
@@ -15,13 +15,13 @@ const LEAST_DISK: u64 = 64 << 20;
 /// A number that no machine has.
 const MOST: u64 = 1 << 50;
 
-pub fn cache(at: &At<'_>, raw: Option<&file::Cache>) -> Option<Settings> {
+pub fn cache(at: &ConfigLocation<'_>, raw: Option<&file::Cache>) -> Option<Settings> {
     let default = Settings::default();
     let Some(raw) = raw else { return Some(default) };
     let own = at.key("SliceSize");
     let slice_size = size(&own, raw.slice_size, u64::from(default.slice_size), 16 << 10, 4 << 20)?;
     if !slice_size.is_multiple_of(4096) {
-        own.report(Problem::new("a slice is whole pages of memory").expected("a multiple of `4KiB`"));
+        own.report(ConfigProblem::new("a slice is whole pages of memory").expected("a multiple of `4KiB`"));
         return None;
     }
     let memory = size(&at.key("Memory"), raw.memory, default.memory, 16 * slice_size, MOST);
@@ -35,15 +35,17 @@ pub fn cache(at: &At<'_>, raw: Option<&file::Cache>) -> Option<Settings> {
     Some(Settings { slice_size, memory: memory?, disk: disk.map_or(Some(None), |disk| disk.map(Some))? })
 }
 
-pub fn policies(at: &At<'_>, raw: &file::Policies) -> BTreeMap<String, CachePolicy> {
+pub fn policies(at: &ConfigLocation<'_>, raw: &file::Policies) -> BTreeMap<String, CachePolicy> {
     let resolved =
         raw.output_cache.iter().filter_map(|(name, raw)| Some((name.clone(), policy(&at.key(name), name, raw)?)));
     resolved.collect()
 }
 
-fn policy(at: &At<'_>, name: &str, raw: &file::OutputCachePolicy) -> Option<CachePolicy> {
+fn policy(at: &ConfigLocation<'_>, name: &str, raw: &file::OutputCachePolicy) -> Option<CachePolicy> {
     if matches!(name, "Default" | "Disable") {
-        at.report(Problem::new(format!("`{name}` has a meaning of its own")).help("give the policy another name"));
+        at.report(
+            ConfigProblem::new(format!("`{name}` has a meaning of its own")).help("give the policy another name"),
+        );
     }
     let default = CachePolicy::default();
     let year = Duration::from_secs(365 * 86_400);
@@ -63,7 +65,7 @@ fn policy(at: &At<'_>, name: &str, raw: &file::OutputCachePolicy) -> Option<Cach
 
 /// What a route says; `signed`: whether it is an object route.
 pub fn of_route(
-    at: &At<'_>,
+    at: &ConfigLocation<'_>,
     raw: &file::Route,
     signed: bool,
     policies: &BTreeMap<String, CachePolicy>,
@@ -78,7 +80,8 @@ pub fn of_route(
         }
     };
     if !signed {
-        let problem = Problem::new("only objects are cached").help("remove it, or add a transform `PresignedUrl`");
+        let problem =
+            ConfigProblem::new("only objects are cached").help("remove it, or add a transform `PresignedUrl`");
         own.report(problem);
         return None;
     }
@@ -86,12 +89,12 @@ pub fn of_route(
 }
 
 /// A number of bytes between two limits, or the default.
-pub fn size(at: &At<'_>, raw: Option<ByteSize>, default: u64, least: u64, most: u64) -> Option<u64> {
+pub fn size(at: &ConfigLocation<'_>, raw: Option<ByteSize>, default: u64, least: u64, most: u64) -> Option<u64> {
     let Some(ByteSize(size)) = raw else { return Some(default.max(least)) };
     let good = size.filter(|size| (least..=most).contains(size));
     if good.is_none() {
         let what = size.map_or("no limit".to_owned(), |size| format!("{} is out of range", bytes(size)));
-        at.report(Problem::new(what).expected(format!("{} to {}", bytes(least), bytes(most))));
+        at.report(ConfigProblem::new(what).expected(format!("{} to {}", bytes(least), bytes(most))));
     }
     good
 }

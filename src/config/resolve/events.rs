@@ -1,10 +1,10 @@
 //! `Events`.
 
 use super::cache::size;
-use super::{At, built_with};
+use super::{ConfigLocation, require_feature};
 use crate::config::file;
-use crate::config::report::Problem;
-use crate::config::value::Text;
+use crate::config::report::ConfigProblem;
+use crate::config::value::ConfigText;
 use events::settings::{
     FileSinkSettings, KafkaCompression, KafkaSaslSettings, KafkaSettings, KafkaTlsSettings, OutboxSettings, Settings,
     SinkSettings,
@@ -16,7 +16,7 @@ const MOST: u64 = 1 << 50;
 
 /// Where events go and how playback makes them; `Some(None)`: there are none.
 pub fn events(
-    at: &At<'_>,
+    at: &ConfigLocation<'_>,
     raw: Option<&file::Events>,
 ) -> Option<Option<(Settings, playback::reports::settings::Settings)>> {
     let Some(raw) = raw else { return Some(None) };
@@ -28,7 +28,7 @@ pub fn events(
         }),
     };
     if let (Some(_), Some(_)) = (&raw.kafka, &raw.file) {
-        let problem = Problem::new("events go either to a file or to Kafka");
+        let problem = ConfigProblem::new("events go either to a file or to Kafka");
         at.key("File").report(problem.help("remove one of `File` and `Kafka`"));
     }
     let sink = match &raw.kafka {
@@ -36,7 +36,7 @@ pub fn events(
         None => file(at, raw).map(SinkSettings::File),
     };
     if raw.kafka.is_some() && raw.rotation.is_some() {
-        at.key("Rotation").report(Problem::new("only a file is rotated").help("remove it"));
+        at.key("Rotation").report(ConfigProblem::new("only a file is rotated").help("remove it"));
     }
     let own = at.key("Outbox");
     let path = text_or(&own.key("Path"), raw.outbox.path.as_ref(), "./data/outbox");
@@ -45,33 +45,33 @@ pub fn events(
     Some(Some((Settings { sink: sink?, outbox: OutboxSettings { path: path?.into(), size: size? } }, playback)))
 }
 
-fn text_or(at: &At<'_>, text: Option<&Text>, default: &str) -> Option<String> {
+fn text_or(at: &ConfigLocation<'_>, text: Option<&ConfigText>, default: &str) -> Option<String> {
     text.map_or_else(|| Some(default.to_owned()), |text| at.text(text))
 }
 
-fn file(at: &At<'_>, raw: &file::Events) -> Option<FileSinkSettings> {
+fn file(at: &ConfigLocation<'_>, raw: &file::Events) -> Option<FileSinkSettings> {
     let path = text_or(&at.key("File"), raw.file.as_ref(), "./data/events.jsonl");
     let (at, raw) = (at.key("Rotation"), raw.rotation.as_ref());
     let size = size(&at.key("Size"), raw.and_then(|raw| raw.size), 64 << 20, LEAST, MOST);
     let keep = raw.and_then(|raw| raw.keep).unwrap_or(8);
     if !(1..=1000).contains(&keep) {
-        at.key("Keep").report(Problem::new(format!("{keep} is out of range")).expected("1 to 1000"));
+        at.key("Keep").report(ConfigProblem::new(format!("{keep} is out of range")).expected("1 to 1000"));
         return None;
     }
     Some(FileSinkSettings { path: path?.into(), size: size?, keep })
 }
 
-fn kafka(at: &At<'_>, raw: &file::Kafka, topic: &str) -> Option<KafkaSettings> {
-    built_with(at, cfg!(feature = "kafka"), "kafka")?;
+fn kafka(at: &ConfigLocation<'_>, raw: &file::Kafka, topic: &str) -> Option<KafkaSettings> {
+    require_feature(at, cfg!(feature = "kafka"), "kafka")?;
     let own = at.key("Brokers");
     if raw.brokers.is_empty() {
-        own.report(Problem::new("there is no broker").expected("at least one HOST:PORT"));
+        own.report(ConfigProblem::new("there is no broker").expected("at least one HOST:PORT"));
         return None;
     }
     let brokers = own.each(&raw.brokers, |at, text| at.parse(text, "HOST:PORT", brokers));
     let tls = raw.tls.as_ref().map(|raw| {
         let at = at.key("Tls");
-        built_with(&at, cfg!(feature = "kafka-tls"), "kafka-tls")?;
+        require_feature(&at, cfg!(feature = "kafka-tls"), "kafka-tls")?;
         let ca = raw.ca.as_ref().map_or(Some(None), |text| at.key("Ca").text(text).map(Some));
         Some(KafkaTlsSettings { ca: ca?.map(Into::into) })
     });
@@ -104,10 +104,10 @@ fn broker(text: &str) -> Option<String> {
     good.then(|| text.to_owned())
 }
 
-fn sasl(at: &At<'_>, raw: &file::Sasl, clear: bool) -> Option<KafkaSaslSettings> {
-    built_with(at, cfg!(feature = "kafka-tls"), "kafka-tls")?;
+fn sasl(at: &ConfigLocation<'_>, raw: &file::Sasl, clear: bool) -> Option<KafkaSaslSettings> {
+    require_feature(at, cfg!(feature = "kafka-tls"), "kafka-tls")?;
     if clear {
-        let problem = Problem::new("PLAIN without TLS shows the password to the network");
+        let problem = ConfigProblem::new("PLAIN without TLS shows the password to the network");
         at.key("Mechanism").report(problem.help("add `Tls: {}`, or use SCRAM-SHA-512"));
         return None;
     }
@@ -121,17 +121,17 @@ fn sasl(at: &At<'_>, raw: &file::Sasl, clear: bool) -> Option<KafkaSaslSettings>
     Some(KafkaSaslSettings { mechanism, username: username?, password: password?.value })
 }
 
-fn compression(at: &At<'_>, raw: Option<file::Compression>) -> Option<KafkaCompression> {
+fn compression(at: &ConfigLocation<'_>, raw: Option<file::Compression>) -> Option<KafkaCompression> {
     Some(match raw {
         None | Some(file::Compression::Lz4) => KafkaCompression::Lz4,
         Some(file::Compression::None) => KafkaCompression::None,
         Some(file::Compression::Snappy) => KafkaCompression::Snappy,
         Some(file::Compression::Gzip) => {
-            built_with(at, cfg!(feature = "kafka-gzip"), "kafka-gzip")?;
+            require_feature(at, cfg!(feature = "kafka-gzip"), "kafka-gzip")?;
             KafkaCompression::Gzip
         }
         Some(file::Compression::Zstd) => {
-            built_with(at, cfg!(feature = "kafka-zstd"), "kafka-zstd")?;
+            require_feature(at, cfg!(feature = "kafka-zstd"), "kafka-zstd")?;
             KafkaCompression::Zstd
         }
     })

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::At;
-use crate::config::file::{self, ActiveCheck, AvailableDestinationsPolicy, Named, PassiveCheck};
-use crate::config::report::Problem;
+use super::ConfigLocation;
+use crate::config::file::{self, ActiveCheck, AvailableDestinationsPolicy, NamedEntries, PassiveCheck};
+use crate::config::report::ConfigProblem;
 use upstream::settings::{ActiveHealthCheck, AvailabilityPolicy, HealthCheckSettings, PassiveHealthCheck};
 
 /// What MinIO answers while it runs; other stores need a `Path`.
@@ -13,7 +13,7 @@ const LEAST: Duration = Duration::from_millis(100);
 const MOST: Duration = Duration::from_secs(86_400);
 
 /// `at` is the cluster's place; `is_store`: object routes use it.
-pub fn health_check(at: &At<'_>, raw: &file::Cluster, is_store: bool) -> Option<HealthCheckSettings> {
+pub fn health_check(at: &ConfigLocation<'_>, raw: &file::Cluster, is_store: bool) -> Option<HealthCheckSettings> {
     let (here, metadata) = (at.key("HealthCheck"), at.key("Metadata"));
     let active = active(&here.key("Active"), &raw.health_check.active, is_store);
     let passive = passive(&here.key("Passive"), &raw.health_check.passive);
@@ -45,7 +45,7 @@ pub fn health_check(at: &At<'_>, raw: &file::Cluster, is_store: bool) -> Option<
 }
 
 /// `Some(None)`: switched off; its values are checked all the same.
-fn active(at: &At<'_>, raw: &ActiveCheck, is_store: bool) -> Option<Option<ActiveHealthCheck>> {
+fn active(at: &ConfigLocation<'_>, raw: &ActiveCheck, is_store: bool) -> Option<Option<ActiveHealthCheck>> {
     let default = ActiveHealthCheck::default();
     let interval = at.key("Interval").span(raw.interval, default.interval, LEAST, MOST);
     let timeout = at.key("Timeout").span(raw.timeout, default.timeout, LEAST, MOST);
@@ -65,26 +65,26 @@ fn active(at: &At<'_>, raw: &ActiveCheck, is_store: bool) -> Option<Option<Activ
     Some(raw.enabled.is_some_and(|enabled| enabled.0).then_some(active))
 }
 
-fn passive(at: &At<'_>, raw: &PassiveCheck) -> Option<Option<PassiveHealthCheck>> {
+fn passive(at: &ConfigLocation<'_>, raw: &PassiveCheck) -> Option<Option<PassiveHealthCheck>> {
     let default = PassiveHealthCheck::default();
     let reactivation = at.key("ReactivationPeriod").span(raw.reactivation_period, default.reactivation, LEAST, MOST)?;
     Some(raw.enabled.is_some_and(|enabled| enabled.0).then_some(PassiveHealthCheck { reactivation, ..default }))
 }
 
 /// A part of a request line.
-fn part<'a>(at: &At<'_>, text: Option<&'a str>, expected: &str, without: &str) -> Option<&'a str> {
+fn part<'a>(at: &ConfigLocation<'_>, text: Option<&'a str>, expected: &str, without: &str) -> Option<&'a str> {
     let text = text.unwrap_or_default();
     let good = text.bytes().all(|byte| byte.is_ascii_graphic()) && !text.contains(|c| without.contains(c));
     if !good {
-        at.report(Problem::new("this cannot be asked for").expected(expected));
+        at.report(ConfigProblem::new("this cannot be asked for").expected(expected));
     }
     good.then_some(text)
 }
 
 /// A number of `Metadata`, which has texts only; `Some(None)`: it is not there.
 fn number<T>(
-    at: &At<'_>,
-    metadata: &Named<String>,
+    at: &ConfigLocation<'_>,
+    metadata: &NamedEntries<String>,
     key: &str,
     expected: &str,
     parse: impl FnOnce(&str) -> Option<T>,
@@ -92,7 +92,7 @@ fn number<T>(
     let Some(text) = metadata.get(key) else { return Some(None) };
     let parsed = parse(text);
     if parsed.is_none() {
-        at.key(key).report(Problem::new("this cannot be read").expected(expected));
+        at.key(key).report(ConfigProblem::new("this cannot be read").expected(expected));
     }
     parsed.map(Some)
 }

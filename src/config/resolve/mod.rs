@@ -18,44 +18,54 @@ mod store;
 mod transform;
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use url::Url;
 
+use self::route::RouteScope;
 use super::Settings;
-use super::file::{AccessLogFormat, File, Named};
-use super::path::Path;
-use super::report::Problem;
-use super::secret::{self, Environment};
+use super::file::{AccessLogFormat, ConfigFile, NamedEntries};
+use super::path::ConfigPath;
+use super::report::ConfigProblem;
+use super::secret::{self, EnvironmentLookup};
 use super::shape::one_of;
-use super::source::Node;
-use super::value::{SecretRef, Text, TimeSpan, is_telling};
-use crate::proxy::settings::Server;
+use super::source::ConfigNode;
+use super::value::{ConfigText, SecretRef, TimeSpan, is_telling};
+use crate::proxy::settings::ServerSettings;
 use primitives::secret::Secret;
 use s3::settings::SecretSource;
+use server_kit::limit::settings::RateLimitPolicy;
 use server_kit::telemetry::settings::{AccessFields, AccessLogMode, LogLevel, TelemetrySettings};
 
 /// Characters of a token at least: a shorter one could be found by trying.
 const LEAST_TOKEN: usize = 16;
 
 /// Resolves `file`, whose places are those of `root`. The settings are there only where nothing is wrong.
-pub fn resolve(root: &Node, file: &File, environment: Environment<'_>) -> (Option<Settings>, Vec<Problem>) {
-    let context = Context { root, environment, problems: RefCell::default() };
-    let settings = settings(&At { context: &context, path: Path::default() }, file);
+pub fn resolve(
+    root: &ConfigNode,
+    file: &ConfigFile,
+    environment: EnvironmentLookup<'_>,
+) -> (Option<Settings>, Vec<ConfigProblem>) {
+    let context = ResolveContext { document: root, environment, problems: RefCell::default() };
+    let settings = settings(&ConfigLocation { context: &context, path: ConfigPath::default() }, file);
     (settings, context.problems.into_inner())
 }
 
-fn settings(at: &At<'_>, file: &File) -> Option<Settings> {
+fn settings(at: &ConfigLocation<'_>, file: &ConfigFile) -> Option<Settings> {
     let proxy = at.key("ReverseProxy");
     let server = server::server(&at.key("Server"), &file.server);
-    let stores = at.key("ObjectStores").all(&file.object_stores, store::store);
+    let stores = at.key("ObjectStores").named(&file.object_stores, store::store);
     let auth = auth::auth(&at.key("Auth"), &file.auth);
     let policies = policy::policies(&at.key("Policies"), &file.policies);
-    let limits = limit::policies(&at.key("Policies").key("RateLimiter"), &file.policies.rate_limiter);
-    let clusters = proxy.key("Clusters").all(&file.reverse_proxy.clusters, |at, id, raw| {
+    let rate_limiters = at.key("Policies").key("RateLimiter").named(&file.policies.rate_limiter, limit::policy);
+    let clusters = proxy.key("Clusters").named(&file.reverse_proxy.clusters, |at, id, raw| {
         cluster::cluster(at, id, raw, route::is_store(&file.reverse_proxy.routes, id))
     });
-    let routes = route::routes(&proxy.key("Routes"), file, &policies);
+    let scope =
+        RouteScope { file, policies: &policies, stores: &stores, clusters: &clusters, rate_limiters: &rate_limiters };
+    let routes = route::routes(&proxy.key("Routes"), &scope);
     let api_cors = route::cors(&at.key("Api"), file.api.cors_policy.as_deref(), &policies);
     let cache = cache::cache(&at.key("Cache"), file.cache.as_ref());
     let state = state::state(&at.key("State"), file.state.as_ref());
@@ -68,14 +78,20 @@ fn settings(at: &At<'_>, file: &File) -> Option<Settings> {
     let share = share::share(&at.key("Share"), file.share.as_ref(), shared);
     let telemetry = telemetry(&at.key("Telemetry"), file);
     let (server, admin) = server?;
+    let is_complete = stores.len() == file.object_stores.len()
+        && rate_limiters.len() == file.policies.rate_limiter.len()
+        && clusters.len() == file.reverse_proxy.clusters.len();
+    if !is_complete {
+        return None;
+    }
     Some(Settings {
-        server: Server { api_cors: api_cors?, ..server },
+        server: ServerSettings { api_cors: api_cors?, ..server },
         admin,
-        stores: stores?,
+        stores: stores.into_values().collect(),
         auth: auth?,
-        limits: limits?,
+        limits: rate_limiters.values().map(|policy| RateLimitPolicy::clone(policy)).collect(),
         routes: routes?,
-        clusters: clusters?.into_iter().map(|cluster| (cluster.id.clone(), cluster)).collect(),
+        clusters,
         cache: cache?,
         state: state?,
         database: database?,
@@ -87,9 +103,9 @@ fn settings(at: &At<'_>, file: &File) -> Option<Settings> {
 }
 
 /// Refuses what this program is built without, and says how to get it.
-fn built_with(at: &At<'_>, built: bool, feature: &str) -> Option<()> {
+fn require_feature(at: &ConfigLocation<'_>, built: bool, feature: &str) -> Option<()> {
     if !built {
-        let problem = Problem::new(format!("this Tidegate is built without `{feature}`"));
+        let problem = ConfigProblem::new(format!("this Tidegate is built without `{feature}`"));
         at.report(
             problem.help(format!("build it with `cargo build --release --features {feature}`, or remove the key")),
         );
@@ -97,7 +113,7 @@ fn built_with(at: &At<'_>, built: bool, feature: &str) -> Option<()> {
     built.then_some(())
 }
 
-fn telemetry(at: &At<'_>, file: &File) -> Option<TelemetrySettings> {
+fn telemetry(at: &ConfigLocation<'_>, file: &ConfigFile) -> Option<TelemetrySettings> {
     let levels = "`error`, `warn`, `info` or `debug`";
     let level = at.key("LogLevel");
     let log_level = match &file.telemetry.log_level {
@@ -125,20 +141,20 @@ fn log_level(text: &str) -> Option<LogLevel> {
     }
 }
 
-struct Context<'a> {
-    root: &'a Node,
-    environment: Environment<'a>,
-    problems: RefCell<Vec<Problem>>,
+struct ResolveContext<'a> {
+    document: &'a ConfigNode,
+    environment: EnvironmentLookup<'a>,
+    problems: RefCell<Vec<ConfigProblem>>,
 }
 
 /// A place in the file: whoever resolves it reports to it.
 #[derive(Clone)]
-struct At<'a> {
-    context: &'a Context<'a>,
-    path: Path,
+struct ConfigLocation<'a> {
+    context: &'a ResolveContext<'a>,
+    path: ConfigPath,
 }
 
-impl<'a> At<'a> {
+impl<'a> ConfigLocation<'a> {
     /// The place of `key` in this one.
     fn key(&self, key: &str) -> Self {
         Self { context: self.context, path: self.path.key(key) }
@@ -151,32 +167,45 @@ impl<'a> At<'a> {
 
     /// A place at the document's root.
     fn root(&self, key: &str) -> Self {
-        Self { context: self.context, path: Path::default().key(key) }
+        Self { context: self.context, path: ConfigPath::default().key(key) }
     }
 
     /// Notes what is wrong here.
-    fn report(&self, problem: Problem) {
-        let place = self.context.root.place(&self.path);
+    fn report(&self, problem: ConfigProblem) {
+        let place = self.context.document.place(&self.path);
         self.context.problems.borrow_mut().push(problem.at(self.path.clone(), place));
     }
 
     /// What the file has here, even what could not be read.
-    fn node(&self) -> Option<&'a Node> {
-        self.context.root.at(&self.path)
+    fn node(&self) -> Option<&'a ConfigNode> {
+        self.context.document.at(&self.path)
     }
 
     /// The keys that the file has here, even those whose values could not be read.
     fn names(&self) -> Vec<&'a str> {
-        self.node().map(Node::members).unwrap_or_default().iter().map(|member| member.key.as_str()).collect()
+        self.node().map(ConfigNode::members).unwrap_or_default().iter().map(|member| member.key.as_str()).collect()
     }
 
     /// Resolves every entry; `None` where one could not be, after all were tried.
-    fn all<T, R>(&self, entries: &Named<T>, resolve: impl Fn(&Self, &str, &T) -> Option<R>) -> Option<Vec<R>> {
+    fn all<T, R>(&self, entries: &NamedEntries<T>, resolve: impl Fn(&Self, &str, &T) -> Option<R>) -> Option<Vec<R>> {
         let resolved: Vec<_> = entries.iter().map(|(name, entry)| resolve(&self.key(name), name, entry)).collect();
         resolved.into_iter().collect()
     }
 
-    /// As [`At::all`], for a list.
+    /// As [`Self::all`], by name, for entries that others name; those that could not be resolved are missing, and
+    /// reported already.
+    fn named<T, R>(
+        &self,
+        entries: &NamedEntries<T>,
+        resolve: impl Fn(&Self, &str, &T) -> Option<R>,
+    ) -> BTreeMap<Arc<str>, Arc<R>> {
+        let entry = |(name, entry): (&String, &T)| {
+            Some((name.as_str().into(), Arc::new(resolve(&self.key(name), name, entry)?)))
+        };
+        entries.iter().filter_map(entry).collect()
+    }
+
+    /// As [`Self::all`], for a list.
     fn each<T, R>(&self, items: &[T], resolve: impl Fn(&Self, &T) -> Option<R>) -> Option<Vec<R>> {
         let resolved: Vec<_> =
             items.iter().enumerate().map(|(number, item)| resolve(&self.item(number), item)).collect();
@@ -190,7 +219,7 @@ impl<'a> At<'a> {
             return true;
         }
         let choices: Vec<&str> = names.into_iter().chain(more.iter().copied()).collect();
-        let mut problem = Problem::new(format!("there is no `{name}` in {}", here.path));
+        let mut problem = ConfigProblem::new(format!("there is no `{name}` in {}", here.path));
         problem = match choices.is_empty() {
             true => problem.help(format!("add it to {}", here.path)),
             false => problem.suggest(name, choices.iter().copied()).expected(one_of(choices)),
@@ -200,15 +229,15 @@ impl<'a> At<'a> {
     }
 
     /// A text, from the environment where it says so.
-    fn text(&self, text: &Text) -> Option<String> {
+    fn text(&self, text: &ConfigText) -> Option<String> {
         let Some(name) = text.0.strip_prefix("env:") else { return Some(text.0.clone()) };
         secret::variable(name, self.context.environment)
-            .map_err(|message| self.report(Problem::new(message).help("set it before Tidegate starts")))
+            .map_err(|message| self.report(ConfigProblem::new(message).help("set it before Tidegate starts")))
             .ok()
     }
 
     /// A text that has a form of its own. A value from the environment is not shown.
-    fn parse<T>(&self, text: &Text, expected: &str, parse: impl FnOnce(&str) -> Option<T>) -> Option<T> {
+    fn parse<T>(&self, text: &ConfigText, expected: &str, parse: impl FnOnce(&str) -> Option<T>) -> Option<T> {
         let value = self.text(text)?;
         let parsed = parse(&value);
         if parsed.is_none() {
@@ -217,7 +246,7 @@ impl<'a> At<'a> {
                 None if is_telling(&value) => "this cannot be read".to_owned(),
                 None => format!("`{value}` cannot be read"),
             };
-            self.report(Problem::new(what).expected(expected));
+            self.report(ConfigProblem::new(what).expected(expected));
         }
         parsed
     }
@@ -229,7 +258,7 @@ impl<'a> At<'a> {
         let parsed = parse(&value);
         if parsed.is_none() {
             let what = format!("the value of the environment variable `{name}` cannot be read");
-            self.report(Problem::new(what).expected(expected));
+            self.report(ConfigProblem::new(what).expected(expected));
         }
         parsed.map(Some)
     }
@@ -241,7 +270,7 @@ impl<'a> At<'a> {
             SecretRef::File(_) => "a relative path starts at the folder that Tidegate is started in",
         };
         secret::read(reference, self.context.environment)
-            .map_err(|message| self.report(Problem::new(message).help(help)))
+            .map_err(|message| self.report(ConfigProblem::new(message).help(help)))
             .ok()
     }
 
@@ -252,7 +281,7 @@ impl<'a> At<'a> {
         let text = token.expose();
         let long = text.strip_prefix("Bearer ").unwrap_or(text).trim().chars().count() >= LEAST_TOKEN;
         if !long {
-            let problem = Problem::new("a token this short can be guessed");
+            let problem = ConfigProblem::new("a token this short can be guessed");
             let problem = problem.expected(format!("at least {LEAST_TOKEN} characters, `Bearer ` not counted"));
             self.report(problem.help("make one with `openssl rand -base64 24`"));
         }
@@ -265,7 +294,9 @@ impl<'a> At<'a> {
         let good = (least..=most).contains(&span);
         if !good {
             let limits = format!("{} to {}", humantime::format_duration(least), humantime::format_duration(most));
-            self.report(Problem::new(format!("{} is out of range", humantime::format_duration(span))).expected(limits));
+            self.report(
+                ConfigProblem::new(format!("{} is out of range", humantime::format_duration(span))).expected(limits),
+            );
         }
         good.then_some(span)
     }

@@ -7,10 +7,10 @@ use std::time::Duration;
 use http::{HeaderName, Method};
 use url::Url;
 
-use super::{At, cache};
+use super::{ConfigLocation, cache};
 use crate::config::file;
-use crate::config::report::Problem;
-use crate::proxy::settings::{Access, UpstreamTimeouts};
+use crate::config::report::ConfigProblem;
+use crate::proxy::settings::{TrackAccessSettings, UpstreamTimeouts};
 use catalog;
 use http_semantics::cors::{self, AllowList};
 use object_engine::cache as output_cache;
@@ -18,25 +18,25 @@ use routing::template::CaptureTemplate;
 use server_kit::auth::claims_policy::{ClaimCondition, ClaimsPolicy, ClaimsRule};
 
 /// What routes may name. What could not be resolved is missing here, and reported already.
-pub struct Policies {
-    pub authorization: BTreeMap<String, Authorization>,
+pub struct ResolvedPolicies {
+    pub authorization: BTreeMap<String, ResolvedAuthorization>,
     pub cors: BTreeMap<String, Arc<cors::CorsPolicy>>,
     pub timeouts: BTreeMap<String, UpstreamTimeouts>,
     pub output_cache: BTreeMap<String, output_cache::CachePolicy>,
 }
 
 /// A policy, and the captured path values that it compares claims with.
-pub struct Authorization {
+pub struct ResolvedAuthorization {
     pub policy: Arc<ClaimsPolicy>,
     pub captures: Vec<String>,
-    /// Who decides beyond the rules over claims.
-    pub access: Option<Access>,
+    /// Authorities that decide beyond the claims.
+    pub track_access: Option<TrackAccessSettings>,
 }
 
-pub fn policies(at: &At<'_>, raw: &file::Policies) -> Policies {
+pub fn policies(at: &ConfigLocation<'_>, raw: &file::Policies) -> ResolvedPolicies {
     let (own, origins, limits) = (at.key("Authorization"), at.key("Cors"), at.key("Timeout"));
     let named = |(name, policy): (&String, Option<_>)| Some((name.clone(), policy?));
-    Policies {
+    ResolvedPolicies {
         authorization: raw
             .authorization
             .iter()
@@ -57,14 +57,20 @@ pub fn policies(at: &At<'_>, raw: &file::Policies) -> Policies {
     }
 }
 
-fn authorization(at: &At<'_>, name: &str, raw: &file::AuthorizationPolicy) -> Option<Authorization> {
+fn authorization(
+    at: &ConfigLocation<'_>,
+    name: &str,
+    raw: &file::AuthorizationPolicy,
+) -> Option<ResolvedAuthorization> {
     if matches!(name, "Default" | "Anonymous") {
-        at.report(Problem::new(format!("`{name}` has a meaning of its own")).help("give the policy another name"));
+        at.report(
+            ConfigProblem::new(format!("`{name}` has a meaning of its own")).help("give the policy another name"),
+        );
     }
     let access = access(at, raw);
     if raw.require.is_empty() && !raw.grants && raw.http.is_none() {
         at.key("Require").report(
-            Problem::new("no rule")
+            ConfigProblem::new("no rule")
                 .expected("at least one; `AuthorizationPolicy: Default` asks for a valid token only"),
         );
     }
@@ -73,36 +79,44 @@ fn authorization(at: &At<'_>, name: &str, raw: &file::AuthorizationPolicy) -> Op
     rules.iter().for_each(|rule| captured(rule, &mut captures));
     let access = access?;
     if let Some(access) = &access {
-        captures.extend(access.track.names().map(str::to_owned));
+        captures.extend(access.track_id.names().map(str::to_owned));
     }
-    Some(Authorization { policy: Arc::new(ClaimsPolicy { name: name.into(), rules }), captures, access })
+    Some(ResolvedAuthorization {
+        policy: Arc::new(ClaimsPolicy { name: name.into(), rules }),
+        captures,
+        track_access: access,
+    })
 }
 
-/// Who decides beyond the rules; `Some(None)`: nobody.
-fn access(at: &At<'_>, raw: &file::AuthorizationPolicy) -> Option<Option<Access>> {
+/// Authorities that decide beyond the rules; `Some(None)`: none.
+fn access(at: &ConfigLocation<'_>, raw: &file::AuthorizationPolicy) -> Option<Option<TrackAccessSettings>> {
     let service = raw.http.as_ref().map(|raw| service(&at.key("Http"), raw));
     let text = raw.track.as_deref().unwrap_or("{id}");
-    let track =
-        CaptureTemplate::parse(text).map_err(|error| at.key("Track").report(Problem::new(error.to_string()))).ok();
+    let track = CaptureTemplate::parse(text)
+        .map_err(|error| at.key("Track").report(ConfigProblem::new(error.to_string())))
+        .ok();
     if !raw.grants && raw.http.is_none() {
         if raw.track.is_some() {
-            let problem = Problem::new("nobody is asked about a track");
+            let problem = ConfigProblem::new("nobody is asked about a track");
             at.key("Track").report(problem.help("add `Grants: true` or `Http`, or remove it"));
         }
         return Some(None);
     }
     if raw.grants && at.root("Database").node().is_none() {
-        let problem = Problem::new("grants are in the database, and there is none");
+        let problem = ConfigProblem::new("grants are in the database, and there is none");
         at.key("Grants").report(problem.help("configure `Database`, or remove `Grants`"));
     }
     let settings = catalog::settings::AccessSettings {
         grants: raw.grants,
         service: service.map_or(Some(None), |it| it.map(Some))?,
     };
-    Some(Some(Access { settings: Arc::new(settings), track: track? }))
+    Some(Some(TrackAccessSettings { authorities: Arc::new(settings), track_id: track? }))
 }
 
-fn service(at: &At<'_>, raw: &file::AccessService) -> Option<catalog::settings::AuthorizationServiceSettings> {
+fn service(
+    at: &ConfigLocation<'_>,
+    raw: &file::AccessService,
+) -> Option<catalog::settings::AuthorizationServiceSettings> {
     let (second, millisecond) = (Duration::from_secs(1), Duration::from_millis(1));
     let expected =
         "an http or https URL with `{userId}` and `{trackId}`, such as http://users:8000/access/{userId}/{trackId}";
@@ -118,7 +132,7 @@ fn service(at: &At<'_>, raw: &file::AccessService) -> Option<catalog::settings::
     })
 }
 
-fn rule(at: &At<'_>, raw: &file::Rule) -> Option<ClaimsRule> {
+fn rule(at: &ConfigLocation<'_>, raw: &file::Rule) -> Option<ClaimsRule> {
     let tests: Vec<(&str, ClaimCondition)> = [
         raw.equals.as_ref().map(|text| ("Equals", ClaimCondition::Equals(text.0.clone()))),
         raw.r#in.as_ref().map(|texts| ("In", ClaimCondition::In(texts.iter().map(|text| text.0.clone()).collect()))),
@@ -129,7 +143,7 @@ fn rule(at: &At<'_>, raw: &file::Rule) -> Option<ClaimsRule> {
     .flatten()
     .collect();
     if raw.exists == Some(false) {
-        let problem = Problem::new("a rule says what must be there");
+        let problem = ConfigProblem::new("a rule says what must be there");
         at.key("Exists").report(problem.expected("`Exists: true`"));
         return None;
     }
@@ -137,11 +151,11 @@ fn rule(at: &At<'_>, raw: &file::Rule) -> Option<ClaimsRule> {
         (Some(claim), [(key, test)], None) if !claim.is_empty() => {
             let texts: Vec<_> = texts(test).collect();
             if texts.is_empty() && *test != ClaimCondition::Exists {
-                at.key(key).report(Problem::new("no value could satisfy this").expected("at least one value"));
+                at.key(key).report(ConfigProblem::new("no value could satisfy this").expected("at least one value"));
             }
             let bad = texts.into_iter().find_map(|text| CaptureTemplate::parse(text).err());
             if let Some(error) = bad {
-                at.key(key).report(Problem::new(error.to_string()));
+                at.key(key).report(ConfigProblem::new(error.to_string()));
                 return None;
             }
             Some(ClaimsRule::Claim { claim: claim.clone(), test: test.clone() })
@@ -150,7 +164,7 @@ fn rule(at: &At<'_>, raw: &file::Rule) -> Option<ClaimsRule> {
         _ => {
             let expected =
                 "`Claim` with exactly one of `Equals`, `In`, `Contains` and `Exists`, or `AnyOf` with a list of rules";
-            at.report(Problem::new("the rule is not clear").expected(expected));
+            at.report(ConfigProblem::new("the rule is not clear").expected(expected));
             None
         }
     }
@@ -177,7 +191,7 @@ fn captured(rule: &ClaimsRule, names: &mut Vec<String>) {
     }
 }
 
-fn cors(at: &At<'_>, raw: &file::CorsPolicy) -> Option<cors::CorsPolicy> {
+fn cors(at: &ConfigLocation<'_>, raw: &file::CorsPolicy) -> Option<cors::CorsPolicy> {
     let origins = allowed(
         &at.key("Origins"),
         Some(&raw.origins),
@@ -185,7 +199,7 @@ fn cors(at: &At<'_>, raw: &file::CorsPolicy) -> Option<cors::CorsPolicy> {
         origin,
     );
     if raw.allow_credentials && origins == Some(AllowList::Any) {
-        let problem = Problem::new("any page could act as its visitor");
+        let problem = ConfigProblem::new("any page could act as its visitor");
         at.key("AllowCredentials").report(problem.help("list the origins, or remove `AllowCredentials`"));
     }
     let header = |text: &str| HeaderName::try_from(text).ok();
@@ -208,7 +222,7 @@ fn cors(at: &At<'_>, raw: &file::CorsPolicy) -> Option<cors::CorsPolicy> {
 
 /// A list in which `*` alone is everything, as it is where there is no list.
 fn allowed<T>(
-    at: &At<'_>,
+    at: &ConfigLocation<'_>,
     texts: Option<&[String]>,
     expected: &str,
     parse: impl Fn(&str) -> Option<T>,
@@ -221,7 +235,7 @@ fn allowed<T>(
         let parsed = if text == "*" { None } else { parse(text) };
         if parsed.is_none() {
             let expected = if text == "*" { "`*` alone, or a list without it" } else { expected };
-            at.report(Problem::new(format!("`{text}` cannot be read")).expected(expected));
+            at.report(ConfigProblem::new(format!("`{text}` cannot be read")).expected(expected));
         }
         parsed
     });
@@ -235,7 +249,7 @@ fn origin(text: &str) -> Option<String> {
     (url.origin().is_tuple() && sent.eq_ignore_ascii_case(text)).then_some(sent)
 }
 
-fn timeouts(at: &At<'_>, raw: &file::TimeoutPolicy) -> Option<UpstreamTimeouts> {
+fn timeouts(at: &ConfigLocation<'_>, raw: &file::TimeoutPolicy) -> Option<UpstreamTimeouts> {
     let default = UpstreamTimeouts::default();
     let (least, most) = (Duration::from_millis(1), Duration::from_secs(86_400));
     let connect = at.key("Connect").span(raw.connect, default.connect, least, most);

@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use super::At;
+use super::ConfigLocation;
 use crate::config::file;
-use crate::config::report::Problem;
+use crate::config::report::ConfigProblem;
 use playback::positions::settings::Settings;
 
 const DAY: Duration = Duration::from_secs(86_400);
 const TEN_YEARS: Duration = Duration::from_secs(10 * 31_557_600);
 
 /// `Some(None)`: there are none. `kept`: whether there is something to keep them in.
-pub fn positions(at: &At<'_>, raw: &file::Positions, kept: bool) -> Option<Option<Settings>> {
+pub fn positions(at: &ConfigLocation<'_>, raw: &file::Positions, kept: bool) -> Option<Option<Settings>> {
     let default = Settings::default();
     let ttl = at.key("Ttl").span(raw.ttl, default.ttl, Duration::from_secs(3600), TEN_YEARS);
     let least = percent(&at.key("MinResumePercent"), raw.min_resume_percent, default.min_resume_percent);
@@ -22,7 +22,7 @@ pub fn positions(at: &At<'_>, raw: &file::Positions, kept: bool) -> Option<Optio
         Some(flag) => flag.0,
     };
     if enabled && !kept {
-        let problem = Problem::new("there is nothing to keep positions in");
+        let problem = ConfigProblem::new("there is nothing to keep positions in");
         at.report(
             problem
                 .help("add `Database: { Url: \"sqlite://data/tidegate.db\" }`, or the address of Redis as `State.Url`"),
@@ -31,7 +31,7 @@ pub fn positions(at: &At<'_>, raw: &file::Positions, kept: bool) -> Option<Optio
     }
     let (min_resume_percent, max_resume_percent) = (least?, most?);
     if min_resume_percent > max_resume_percent {
-        let problem = Problem::new("`MinResumePercent` is more than `MaxResumePercent`");
+        let problem = ConfigProblem::new("`MinResumePercent` is more than `MaxResumePercent`");
         at.report(problem.help("nothing could be continued"));
         return None;
     }
@@ -39,10 +39,10 @@ pub fn positions(at: &At<'_>, raw: &file::Positions, kept: bool) -> Option<Optio
     Some(enabled.then_some(settings))
 }
 
-fn percent(at: &At<'_>, raw: Option<u8>, default: u8) -> Option<u8> {
+fn percent(at: &ConfigLocation<'_>, raw: Option<u8>, default: u8) -> Option<u8> {
     let percent = raw.unwrap_or(default);
     if percent > 100 {
-        at.report(Problem::new(format!("{percent} is out of range")).expected("0 to 100"));
+        at.report(ConfigProblem::new(format!("{percent} is out of range")).expected("0 to 100"));
         return None;
     }
     Some(percent)

@@ -1,41 +1,58 @@
 //! `ReverseProxy.Routes`.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderName, Method};
+use http::{HeaderName, HeaderValue, Method};
 
-use super::policy::Policies;
-use super::{At, cache, limit, transform};
-use crate::config::file::{self, File, Named, PresignedUrl};
-use crate::config::report::Problem;
+use super::policy::ResolvedPolicies;
+use super::{ConfigLocation, cache, limit, transform};
+use crate::config::file::{self, ConfigFile, NamedEntries, PresignedUrl};
+use crate::config::report::ConfigProblem;
 use crate::config::value::ByteSize;
-use crate::proxy::settings::{Authorization, Kind, ObjectRoute, PlainRoute, Route, Source, UpstreamTimeouts};
+use crate::proxy::settings::{
+    AuthorizationSettings, ClusterRouteSettings, HandlerSettings, ObjectResponseSettings, ObjectSettings,
+    RouteSettings, TrackSettings, UpstreamTimeouts,
+};
 use http_semantics::cors;
-use object_engine::cache as output_cache;
+use object_engine::cache::CachePolicy;
 use routing::pattern::PathPattern;
 use routing::table::{
     HeaderMatchMode, HeaderMatcher, HostPattern, QueryMatchMode, QueryMatcher, RouteEntry, RouteMatch, RouteTable,
 };
 use routing::template::CaptureTemplate;
-use s3;
+use s3::settings::StoreSettings;
 use server_kit::auth::claims_policy::ClaimsPolicy;
+use server_kit::limit::settings::RateLimitPolicy;
+use upstream::settings::ClusterSettings;
 
 /// What Kestrel, the host of YARP, allows.
 const MOST_BODY: u64 = 30_000_000;
 /// `TimeoutPolicy: Disable`: longer than anybody waits, and short enough to add to any clock.
 const NO_LIMIT: Duration = Duration::from_secs(86_400);
 
+/// Everything in the file that a route may name, resolved; entries that could not be are missing, and reported already.
+pub struct RouteScope<'a> {
+    pub file: &'a ConfigFile,
+    pub policies: &'a ResolvedPolicies,
+    pub stores: &'a BTreeMap<Arc<str>, Arc<StoreSettings>>,
+    pub clusters: &'a BTreeMap<Arc<str>, Arc<ClusterSettings>>,
+    pub rate_limiters: &'a BTreeMap<Arc<str>, Arc<RateLimitPolicy>>,
+}
+
 /// The table of the routes that are enabled; the others are checked all the same.
-pub fn routes(at: &At<'_>, file: &File, policies: &Policies) -> Option<RouteTable<Arc<Route>>> {
-    let entries = at.all(&file.reverse_proxy.routes, |at, id, raw| route(at, id, raw, file, policies));
-    let shares = file.share.as_ref().is_some_and(|share| share.enabled.is_none_or(|flag| flag.0));
+pub fn routes(at: &ConfigLocation<'_>, scope: &RouteScope<'_>) -> Option<RouteTable<Arc<RouteSettings>>> {
+    let raw = &scope.file.reverse_proxy.routes;
+    let entries = at.all(raw, |at, id, raw| route(at, id, raw, scope));
+    let shares = scope.file.share.as_ref().is_some_and(|share| share.enabled.is_none_or(|flag| flag.0));
     // A relay needs none.
     if at.names().is_empty() && !shares {
-        at.report(Problem::new("there is no route").expected("at least one, or every request is answered by 404"));
+        at.report(
+            ConfigProblem::new("there is no route").expected("at least one, or every request is answered by 404"),
+        );
     }
-    let enabled =
-        |entry: &RouteEntry<_>| file.reverse_proxy.routes.get(&*entry.id).is_none_or(|raw| raw.enabled != Some(false));
+    let enabled = |entry: &RouteEntry<_>| raw.get(&*entry.id).is_none_or(|raw| raw.enabled != Some(false));
     let table = RouteTable::build(entries?.into_iter().filter(enabled).collect());
     let ambiguities = match table {
         Ok(table) => return Some(table),
@@ -45,64 +62,60 @@ pub fn routes(at: &At<'_>, file: &File, policies: &Policies) -> Option<RouteTabl
         let message =
             format!("this route and `{}` match the same requests, and neither is more specific", ambiguity.first);
         let help = "make one of them narrower, or give the one to be tried first a lower `Order`";
-        at.key(&ambiguity.second).key("Match").report(Problem::new(message).help(help));
+        at.key(&ambiguity.second).key("Match").report(ConfigProblem::new(message).help(help));
     }
     None
 }
 
-fn route(at: &At<'_>, id: &str, raw: &file::Route, file: &File, policies: &Policies) -> Option<RouteEntry<Arc<Route>>> {
+fn route(
+    at: &ConfigLocation<'_>,
+    id: &str,
+    raw: &file::Route,
+    scope: &RouteScope<'_>,
+) -> Option<RouteEntry<Arc<RouteSettings>>> {
     let matches = matches(&at.key("Match"), &raw.r#match);
     let path = matches.as_ref().and_then(|matches| matches.path.as_ref());
     let names: Vec<&str> = path.into_iter().flat_map(PathPattern::names).collect();
     // Without the path nobody knows what is captured: only what does not need it is judged then.
     let captured = (matches.is_some()).then_some(names.as_slice());
-    let cluster = cluster(at, raw);
-    let kind = kind(at, raw, captured, cluster.as_ref().and_then(Clone::clone));
     let signed = raw.transforms.iter().any(|transform| transform.presigned_url.is_some());
-    let cache = cache::of_route(at, raw, signed, &policies.output_cache);
-    let authorization = authorization(at, raw, captured, policies);
-    let rate_limiter = limit::of_route(at, raw, &file.policies.rate_limiter);
-    let named = raw.authorization_policy.as_ref().and_then(|name| policies.authorization.get(name));
-    let access = named.and_then(|policy| policy.access.clone());
-    let cors = cors(at, raw.cors_policy.as_deref(), policies);
-    let default =
-        if matches!(kind, Some(Kind::Plain(_))) { UpstreamTimeouts::YARP } else { UpstreamTimeouts::default() };
-    let timeouts = timeouts(at, raw, file, policies, default);
-    let route = Route {
+    let cluster = cluster(at, raw, scope);
+    let cache = cache::of_route(at, raw, signed, &scope.policies.output_cache);
+    let handler = match signed {
+        true => object_handler(at, raw, captured, cluster, cache.flatten(), scope),
+        false => cluster_handler(at, raw, captured, cluster).map(HandlerSettings::Cluster),
+    };
+    let authorization = authorization(at, raw, captured, scope.policies);
+    let rate_limiter = limit::of_route(at, raw, scope);
+    let cors = cors(at, raw.cors_policy.as_deref(), scope.policies);
+    let default = if signed { UpstreamTimeouts::default() } else { UpstreamTimeouts::YARP };
+    let timeouts = timeouts(at, raw, scope.file, scope.policies, default);
+    cache?;
+    let route = RouteSettings {
         id: id.into(),
         hosts: raw.r#match.hosts.clone(),
-        kind: cached(kind?, cache?),
+        handler: handler?,
         authorization: authorization?,
-        access,
         hide_existence: raw.hide_existence,
         rate_limiter: rate_limiter?,
         cors: cors?,
         timeouts: timeouts?,
         max_request_body: raw.max_request_body_size.map_or(Some(MOST_BODY), |ByteSize(size)| size),
     };
-    cluster?;
     Some(RouteEntry { id: id.into(), order: raw.order.unwrap_or(0), matches: matches?, value: Arc::new(route) })
 }
 
-/// The kind, with what the route says of the cache.
-fn cached(kind: Kind, cache: Option<output_cache::CachePolicy>) -> Kind {
-    match kind {
-        Kind::Object(object) => Kind::Object(ObjectRoute { cache, ..object }),
-        Kind::Plain(plain) => Kind::Plain(plain),
-    }
-}
-
-fn matches(at: &At<'_>, raw: &file::Match) -> Option<RouteMatch> {
+fn matches(at: &ConfigLocation<'_>, raw: &file::Match) -> Option<RouteMatch> {
     if raw.path.is_none() && raw.hosts.is_empty() {
-        at.report(Problem::new("nothing says which requests").expected("`Path` or `Hosts`"));
+        at.report(ConfigProblem::new("nothing says which requests").expected("`Path` or `Hosts`"));
         return None;
     }
     let path = raw.path.as_ref().map(|text| {
-        let report = |error| at.key("Path").report(Problem::new(format!("{error}")));
+        let report = |error| at.key("Path").report(ConfigProblem::new(format!("{error}")));
         PathPattern::parse(text).map_err(report).ok()
     });
     let hosts = at.key("Hosts").each(&raw.hosts, |at, text| {
-        HostPattern::parse(text).map_err(|error| at.report(Problem::new(error.to_string()))).ok()
+        HostPattern::parse(text).map_err(|error| at.report(ConfigProblem::new(error.to_string()))).ok()
     });
     let methods = at.key("Methods").each(&raw.methods, |at, text| method(at, text));
     let headers = at.key("Headers").each(&raw.headers, header_matcher);
@@ -117,10 +130,10 @@ fn matches(at: &At<'_>, raw: &file::Match) -> Option<RouteMatch> {
 }
 
 /// A method, in any case.
-pub fn method(at: &At<'_>, text: &str) -> Option<Method> {
+pub fn method(at: &ConfigLocation<'_>, text: &str) -> Option<Method> {
     const COMMON: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT"];
     let upper = text.to_ascii_uppercase();
-    let problem = Problem::new(format!("`{text}` is not a method")).suggest(text, COMMON);
+    let problem = ConfigProblem::new(format!("`{text}` is not a method")).suggest(text, COMMON);
     // Any token is a method (RFC 9110 §9.1), but one that is nearly a common one is a slip.
     let slip = !COMMON.contains(&upper.as_str()) && problem.has_suggestion();
     let method = Method::from_bytes(upper.as_bytes()).ok().filter(|_| !slip);
@@ -130,7 +143,7 @@ pub fn method(at: &At<'_>, text: &str) -> Option<Method> {
     method
 }
 
-fn header_matcher(at: &At<'_>, raw: &file::HeaderMatch) -> Option<HeaderMatcher> {
+fn header_matcher(at: &ConfigLocation<'_>, raw: &file::HeaderMatch) -> Option<HeaderMatcher> {
     let (mode, wants_values) = match raw.mode {
         file::HeaderMode::ExactHeader => (HeaderMatchMode::Exact, true),
         file::HeaderMode::HeaderPrefix => (HeaderMatchMode::Prefix, true),
@@ -141,13 +154,13 @@ fn header_matcher(at: &At<'_>, raw: &file::HeaderMatch) -> Option<HeaderMatcher>
     };
     let name = HeaderName::try_from(raw.name.as_str()).ok();
     if name.is_none() {
-        at.key("Name").report(Problem::new(format!("`{}` is not a header's name", raw.name)));
+        at.key("Name").report(ConfigProblem::new(format!("`{}` is not a header's name", raw.name)));
     }
     values(at, &raw.values, wants_values)?;
     Some(HeaderMatcher { name: name?, values: raw.values.clone(), mode, case_sensitive: raw.is_case_sensitive })
 }
 
-fn query_matcher(at: &At<'_>, raw: &file::QueryMatch) -> Option<QueryMatcher> {
+fn query_matcher(at: &ConfigLocation<'_>, raw: &file::QueryMatch) -> Option<QueryMatcher> {
     let (mode, wants_values) = match raw.mode {
         file::QueryMode::Exact => (QueryMatchMode::Exact, true),
         file::QueryMode::Contains => (QueryMatchMode::Contains, true),
@@ -165,14 +178,16 @@ fn query_matcher(at: &At<'_>, raw: &file::QueryMatch) -> Option<QueryMatcher> {
 }
 
 /// Values where the mode compares, and only there; an empty one would never or always match.
-fn values(at: &At<'_>, values: &[String], wanted: bool) -> Option<()> {
+fn values(at: &ConfigLocation<'_>, values: &[String], wanted: bool) -> Option<()> {
     let problem = match (wanted, values) {
-        (true, []) => Problem::new("there is nothing to compare with").expected("`Values` with at least one text"),
+        (true, []) => {
+            ConfigProblem::new("there is nothing to compare with").expected("`Values` with at least one text")
+        }
         (true, values) if values.iter().any(String::is_empty) => {
-            Problem::new("an empty value compares with nothing").help("use `Mode: Exists`")
+            ConfigProblem::new("an empty value compares with nothing").help("use `Mode: Exists`")
         }
         (false, [_, ..]) => {
-            Problem::new("this mode compares no values").help("remove `Values`, or choose another `Mode`")
+            ConfigProblem::new("this mode compares no values").help("remove `Values`, or choose another `Mode`")
         }
         _ => return Some(()),
     };
@@ -185,84 +200,111 @@ fn values(at: &At<'_>, values: &[String], wanted: bool) -> Option<()> {
 }
 
 /// Whether object routes use the cluster.
-pub fn is_store(routes: &Named<file::Route>, cluster: &str) -> bool {
+pub fn is_store(routes: &NamedEntries<file::Route>, cluster: &str) -> bool {
     let is_object = |route: &file::Route| route.transforms.iter().any(|transform| transform.presigned_url.is_some());
     routes.values().any(|route| route.cluster_id.as_deref() == Some(cluster) && is_object(route))
 }
 
-/// The cluster's id; `None` where it names one that is not there.
-fn cluster(at: &At<'_>, raw: &file::Route) -> Option<Option<Arc<str>>> {
+/// The cluster of a route: `Some(None)` where it names none, `None` where that is not there.
+fn cluster(at: &ConfigLocation<'_>, raw: &file::Route, scope: &RouteScope<'_>) -> Option<Option<Arc<ClusterSettings>>> {
     let Some(id) = &raw.cluster_id else { return Some(None) };
     let clusters = at.root("ReverseProxy").key("Clusters");
-    at.key("ClusterId").known(id, &clusters, &[]).then(|| Some(id.as_str().into()))
+    at.key("ClusterId").known(id, &clusters, &[]).then(|| scope.clusters.get(id.as_str()).cloned()).flatten().map(Some)
 }
 
-fn kind(at: &At<'_>, raw: &file::Route, captured: Option<&[&str]>, cluster: Option<Arc<str>>) -> Option<Kind> {
+/// The handler of a route without `PresignedUrl`.
+fn cluster_handler(
+    at: &ConfigLocation<'_>,
+    raw: &file::Route,
+    captured: Option<&[&str]>,
+    cluster: Option<Option<Arc<ClusterSettings>>>,
+) -> Option<ClusterRouteSettings> {
+    let transforms = at.key("Transforms").each(&raw.transforms, |at, raw| transform::transform(at, raw, captured));
+    if raw.cluster_id.is_none() {
+        let problem = ConfigProblem::new("nothing says where requests go");
+        at.report(problem.expected("`ClusterId`, or a transform `PresignedUrl` for an object of a store"));
+    }
+    Some(ClusterRouteSettings { cluster: cluster??, transforms: transforms? })
+}
+
+/// The handler of a route with `PresignedUrl`.
+fn object_handler(
+    at: &ConfigLocation<'_>,
+    raw: &file::Route,
+    captured: Option<&[&str]>,
+    cluster: Option<Option<Arc<ClusterSettings>>>,
+    cache: Option<CachePolicy>,
+    scope: &RouteScope<'_>,
+) -> Option<HandlerSettings> {
     let transforms = at.key("Transforms");
-    let signed: Vec<_> = raw
-        .transforms
-        .iter()
-        .enumerate()
-        .filter_map(|(number, raw)| Some((number, raw.presigned_url.as_ref()?)))
-        .collect();
-    let Some((number, presigned)) = signed.first() else {
-        let transforms = transforms.each(&raw.transforms, |at, raw| transform::transform(at, raw, captured));
-        if raw.cluster_id.is_none() {
-            let problem = Problem::new("nothing says where requests go");
-            at.report(problem.expected("`ClusterId`, or a transform `PresignedUrl` for an object of a store"));
-        }
-        return Some(Kind::Plain(PlainRoute { cluster: cluster?, transforms: transforms? }));
-    };
-    if let Some((second, _)) = signed.get(1) {
-        transforms.item(*second).report(Problem::new("a route has one object").help("keep one `PresignedUrl`"));
+    let presigned = |(number, raw): (usize, &file::Transform)| raw.presigned_url.is_some().then_some(number);
+    let mut numbers = raw.transforms.iter().enumerate().filter_map(presigned);
+    let number = numbers.next()?;
+    if let Some(second) = numbers.next() {
+        transforms.item(second).report(ConfigProblem::new("a route has one object").help("keep one `PresignedUrl`"));
     }
     let others = transforms.each(&raw.transforms, |at, raw| transform::beside_presigned_url(at, raw, captured));
-    let object = object(&transforms.item(*number).key("PresignedUrl"), presigned, captured, cluster);
-    others.and(object).map(Kind::Object)
+    let presigned = raw.transforms[number].presigned_url.as_ref()?;
+    let at = transforms.item(number).key("PresignedUrl");
+    let content_type = content_type(&at, presigned);
+    let response = || Some(ObjectResponseSettings { content_type: content_type?, cache });
+    let handler = match &presigned.track {
+        Some(track) => {
+            let track_id = track_id(&at, presigned, track, captured);
+            if raw.cluster_id.is_some() {
+                let problem =
+                    ConfigProblem::new("the tracks of a catalogue may lie in any store, not behind one cluster");
+                at.key("Track").report(problem.help("remove `ClusterId`"));
+            }
+            track_id
+                .and_then(|track_id| Some(HandlerSettings::Track(TrackSettings { track_id, response: response()? })))
+        }
+        None => object(&at, presigned, captured, scope).and_then(|(store, bucket, key)| {
+            let (cluster, response) = (cluster?, response()?);
+            Some(HandlerSettings::Object(ObjectSettings { store, bucket, key, cluster, response }))
+        }),
+    };
+    others.and(handler)
 }
 
+/// `Content-Type` of the objects; `Some(None)`: the store's.
+fn content_type(at: &ConfigLocation<'_>, raw: &PresignedUrl) -> Option<Option<HeaderValue>> {
+    let Some(text) = raw.content_type.as_deref() else { return Some(None) };
+    let value = HeaderValue::from_str(text).ok().filter(|_| text.contains('/'));
+    if value.is_none() {
+        let problem = ConfigProblem::new(format!("`{text}` cannot be read"));
+        at.key("ContentType").report(problem.expected("a media type such as audio/mpeg"));
+    }
+    value.map(Some)
+}
+
+fn track_id(
+    at: &ConfigLocation<'_>,
+    raw: &PresignedUrl,
+    track: &str,
+    captured: Option<&[&str]>,
+) -> Option<CaptureTemplate> {
+    let at = at.key("Track");
+    if raw.store.is_some() || raw.bucket.is_some() || raw.key.is_some() {
+        let problem = ConfigProblem::new("the catalogue says where a track's object is");
+        at.report(problem.help("remove `Store`, `Bucket` and `Key`, or remove `Track`"));
+    }
+    if at.root("Database").node().is_none() {
+        let problem = ConfigProblem::new("the catalogue is in the database, and there is none");
+        at.report(problem.help("configure `Database`, or give `Store`, `Bucket` and `Key`"));
+    }
+    template(&at, track, captured)
+}
+
+/// The store, the bucket and the key.
 fn object(
-    at: &At<'_>,
+    at: &ConfigLocation<'_>,
     raw: &PresignedUrl,
     captured: Option<&[&str]>,
-    cluster: Option<Arc<str>>,
-) -> Option<ObjectRoute> {
-    let source = source(at, raw, captured);
-    if raw.track.is_some() && cluster.is_some() {
-        let problem = Problem::new("the tracks of a catalogue may lie in any store, not behind one cluster");
-        at.key("Track").report(problem.help("remove `ClusterId`"));
-    }
-    let content_type = raw.content_type.as_deref().map(|text| {
-        let good = text.contains('/') && http::HeaderValue::from_str(text).is_ok();
-        if !good {
-            at.key("ContentType")
-                .report(Problem::new(format!("`{text}` cannot be read")).expected("a media type such as audio/mpeg"));
-        }
-        good.then(|| text.into())
-    });
-    Some(ObjectRoute {
-        source: source?,
-        content_type: content_type.map_or(Some(None), |text| text.map(Some))?,
-        cluster,
-        cache: None,
-    })
-}
-
-fn source(at: &At<'_>, raw: &PresignedUrl, captured: Option<&[&str]>) -> Option<Source> {
-    if let Some(track) = &raw.track {
-        let at = at.key("Track");
-        if raw.store.is_some() || raw.bucket.is_some() || raw.key.is_some() {
-            let problem = Problem::new("the catalogue says where a track's object is");
-            at.report(problem.help("remove `Store`, `Bucket` and `Key`, or remove `Track`"));
-        }
-        if at.root("Database").node().is_none() {
-            let problem = Problem::new("the catalogue is in the database, and there is none");
-            at.report(problem.help("configure `Database`, or give `Store`, `Bucket` and `Key`"));
-        }
-        return template(&at, track, captured).map(Source::Track);
-    }
+    scope: &RouteScope<'_>,
+) -> Option<(Arc<StoreSettings>, Arc<str>, CaptureTemplate)> {
     let (Some(store), Some(bucket), Some(key)) = (&raw.store, &raw.bucket, &raw.key) else {
-        let problem = Problem::new("nothing says which object");
+        let problem = ConfigProblem::new("nothing says which object");
         at.report(problem.expected("`Store`, `Bucket` and `Key`; or `Track`, for a track of the catalogue"));
         return None;
     };
@@ -272,60 +314,69 @@ fn source(at: &At<'_>, raw: &PresignedUrl, captured: Option<&[&str]>) -> Option<
         .key("Bucket")
         .parse(bucket, "3 to 63 of a-z, 0-9, `-` and `.`", |text| s3::is_bucket_name(text).then(|| text.into()));
     let key = template(&at.key("Key"), key, captured);
-    Some(Source::Key { store: known.then(|| store.as_str().into())?, bucket: bucket?, key: key? })
+    let store = scope.stores.get(store.as_str()).filter(|_| known);
+    Some((Arc::clone(store?), bucket?, key?))
 }
 
 /// A text with captured values, all of which the route's path captures.
-fn template(at: &At<'_>, text: &str, captured: Option<&[&str]>) -> Option<CaptureTemplate> {
-    let template = CaptureTemplate::parse(text).map_err(|error| at.report(Problem::new(error.to_string()))).ok()?;
+fn template(at: &ConfigLocation<'_>, text: &str, captured: Option<&[&str]>) -> Option<CaptureTemplate> {
+    let template =
+        CaptureTemplate::parse(text).map_err(|error| at.report(ConfigProblem::new(error.to_string()))).ok()?;
     let good = template.names().all(|name| transform::is_captured(at, name, captured));
     good.then_some(template)
 }
 
 fn authorization(
-    at: &At<'_>,
+    at: &ConfigLocation<'_>,
     raw: &file::Route,
     captured: Option<&[&str]>,
-    policies: &Policies,
-) -> Option<Authorization> {
+    policies: &ResolvedPolicies,
+) -> Option<AuthorizationSettings> {
     let jwt = at.root("Auth").names().contains(&"Jwt");
     let own = at.key("AuthorizationPolicy");
     let Some(name) = raw.authorization_policy.as_deref().or(jwt.then_some("Default")) else {
-        let problem = Problem::new("nothing says who may use this route").expected("`AuthorizationPolicy`");
+        let problem = ConfigProblem::new("nothing says who may use this route").expected("`AuthorizationPolicy`");
         at.report(
             problem.help("write `AuthorizationPolicy: Anonymous` to open it to everybody, or configure `Auth.Jwt`"),
         );
         return None;
     };
     if name == "Anonymous" {
-        return Some(Authorization::Anonymous);
+        return Some(AuthorizationSettings::Anonymous);
     }
     let defined = at.root("Policies").key("Authorization");
     if name != "Default" && !own.known(name, &defined, &["Default", "Anonymous"]) {
         return None;
     }
     if !jwt {
-        let problem = Problem::new(format!("`{name}` asks for a token, and no issuer of tokens is configured"));
+        let problem = ConfigProblem::new(format!("`{name}` asks for a token, and no issuer of tokens is configured"));
         own.report(problem.help("configure `Auth.Jwt`, or write `Anonymous`"));
         return None;
     }
     if name == "Default" {
-        return Some(Authorization::Policy(Arc::new(ClaimsPolicy { name: name.into(), rules: Vec::new() })));
+        let claims = Arc::new(ClaimsPolicy { name: name.into(), rules: Vec::new() });
+        return Some(AuthorizationSettings::Policy { claims, track_access: None });
     }
     let policy = policies.authorization.get(name)?;
     let missing =
         policy.captures.iter().find(|capture| captured.is_some_and(|names| !names.contains(&capture.as_str())));
     if let Some(missing) = missing {
-        let problem =
-            Problem::new(format!("`{name}` compares with `{{{missing}}}`, which this route's `Path` does not capture"));
+        let problem = ConfigProblem::new(format!(
+            "`{name}` compares with `{{{missing}}}`, which this route's `Path` does not capture"
+        ));
         own.report(problem.help(format!("put `{{{missing}}}` into `Match.Path`, or use another policy")));
         return None;
     }
-    Some(Authorization::Policy(Arc::clone(&policy.policy)))
+    let (claims, track_access) = (Arc::clone(&policy.policy), policy.track_access.clone());
+    Some(AuthorizationSettings::Policy { claims, track_access })
 }
 
 /// The policy that `CorsPolicy` names at `at`.
-pub fn cors(at: &At<'_>, name: Option<&str>, policies: &Policies) -> Option<Option<Arc<cors::CorsPolicy>>> {
+pub fn cors(
+    at: &ConfigLocation<'_>,
+    name: Option<&str>,
+    policies: &ResolvedPolicies,
+) -> Option<Option<Arc<cors::CorsPolicy>>> {
     match name {
         None | Some("Disable") => Some(None),
         Some(name) => {
@@ -340,10 +391,10 @@ pub fn cors(at: &At<'_>, name: Option<&str>, policies: &Policies) -> Option<Opti
 }
 
 fn timeouts(
-    at: &At<'_>,
+    at: &ConfigLocation<'_>,
     raw: &file::Route,
-    file: &File,
-    policies: &Policies,
+    file: &ConfigFile,
+    policies: &ResolvedPolicies,
     default: UpstreamTimeouts,
 ) -> Option<UpstreamTimeouts> {
     let both =
@@ -351,7 +402,7 @@ fn timeouts(
     let least = Duration::from_millis(1);
     match (raw.timeout_policy.as_deref(), raw.timeout) {
         (Some(_), Some(_)) => {
-            at.key("Timeout").report(Problem::new("`TimeoutPolicy` is there too").help("remove one of the two"));
+            at.key("Timeout").report(ConfigProblem::new("`TimeoutPolicy` is there too").help("remove one of the two"));
             None
         }
         (None, timeout @ Some(_)) => at.key("Timeout").span(timeout, least, least, NO_LIMIT).map(both),

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use super::{At, cache};
+use super::{ConfigLocation, cache};
 use crate::config::file;
-use crate::config::report::Problem;
-use crate::config::value::{SecretRef, Text};
+use crate::config::report::ConfigProblem;
+use crate::config::value::{ConfigText, SecretRef};
 use share::settings::{RecordingSettings, Settings};
 
 /// The relay's settings; `Some(None)`: there is no sharing. `shared`: whether state is in Redis.
-pub fn share(at: &At<'_>, raw: Option<&file::Share>, shared: bool) -> Option<Option<Settings>> {
+pub fn share(at: &ConfigLocation<'_>, raw: Option<&file::Share>, shared: bool) -> Option<Option<Settings>> {
     let Some(raw) = raw.filter(|raw| raw.enabled.is_none_or(|flag| flag.0)) else { return Some(None) };
     let own = SecretRef::Env("BEARER_TOKEN".to_owned());
     let token = at.key("Token").credential(raw.token.as_ref().unwrap_or(&own));
@@ -40,7 +40,7 @@ pub fn share(at: &At<'_>, raw: Option<&file::Share>, shared: bool) -> Option<Opt
     let recording = raw.recording.as_ref().map(|raw| recording(&at.key("Recording"), raw));
     let compatibility = raw.compatibility.is_some_and(|flag| flag.0);
     if compatibility && !shared {
-        let problem = Problem::new("there is no Redis to keep audio in");
+        let problem = ConfigProblem::new("there is no Redis to keep audio in");
         at.key("Compatibility").report(problem.help("name its address as `State.Url`"));
         return None;
     }
@@ -59,18 +59,19 @@ pub fn share(at: &At<'_>, raw: Option<&file::Share>, shared: bool) -> Option<Opt
     }))
 }
 
-fn recording(at: &At<'_>, raw: &file::Recording) -> Option<RecordingSettings> {
+fn recording(at: &ConfigLocation<'_>, raw: &file::Recording) -> Option<RecordingSettings> {
     let stores = at.root("ObjectStores");
     let known = at.key("Store").known(&raw.store, &stores, &[]);
     let embedded = stores.key(&raw.store).names().contains(&"Embedded");
     if embedded {
-        let problem = Problem::new("an embedded store takes no objects in parts").expected("the name of another store");
+        let problem =
+            ConfigProblem::new("an embedded store takes no objects in parts").expected("the name of another store");
         at.key("Store").report(problem);
     }
     let bucket = at.key("Bucket").parse(&raw.bucket, "3 to 63 of a-z, 0-9, `-` and `.`", |text| {
         s3::is_bucket_name(text).then(|| text.to_owned())
     });
-    let own = Text("shared/".to_owned());
+    let own = ConfigText("shared/".to_owned());
     let prefix =
         at.key("Prefix").parse(raw.prefix.as_ref().unwrap_or(&own), "at most 500 bytes, no `/` first", |text| {
             (text.len() <= 500 && !text.starts_with('/')).then(|| text.to_owned())
@@ -89,20 +90,20 @@ fn recording(at: &At<'_>, raw: &file::Recording) -> Option<RecordingSettings> {
 }
 
 /// A number from the environment, where it is set: `None` there where it is none, which is reported.
-fn variable(at: &At<'_>, name: &str) -> Option<Option<usize>> {
+fn variable(at: &ConfigLocation<'_>, name: &str) -> Option<Option<usize>> {
     let text = (at.context.environment)(name).filter(|text| !name.is_empty() && !text.is_empty())?;
     let number = text.trim().parse().ok();
     if number.is_none() {
-        let problem = Problem::new(format!("the value of the environment variable `{name}` cannot be read"));
+        let problem = ConfigProblem::new(format!("the value of the environment variable `{name}` cannot be read"));
         at.report(problem.expected("a whole number"));
     }
     Some(number)
 }
 
-fn in_range(at: &At<'_>, value: usize, least: usize, most: usize) -> Option<usize> {
+fn in_range(at: &ConfigLocation<'_>, value: usize, least: usize, most: usize) -> Option<usize> {
     let good = (least..=most).contains(&value);
     if !good {
-        at.report(Problem::new(format!("{value} is out of range")).expected(format!("{least} to {most}")));
+        at.report(ConfigProblem::new(format!("{value} is out of range")).expected(format!("{least} to {most}")));
     }
     good.then_some(value)
 }

@@ -2,10 +2,10 @@
 
 use url::Url;
 
-use super::At;
+use super::ConfigLocation;
 use crate::config::file;
-use crate::config::report::Problem;
-use crate::config::value::Text;
+use crate::config::report::ConfigProblem;
+use crate::config::value::ConfigText;
 use primitives::secret::Secret;
 use server_kit::database;
 use server_kit::redis;
@@ -24,10 +24,10 @@ const REDIS: [&str; 10] = [
 ];
 
 /// Where Redis is; `Some(None)`: state is kept in memory.
-pub fn state(at: &At<'_>, raw: Option<&file::State>) -> Option<Option<redis::settings::Settings>> {
+pub fn state(at: &ConfigLocation<'_>, raw: Option<&file::State>) -> Option<Option<redis::settings::Settings>> {
     if raw.is_some_and(|raw| raw.prefix.contains("{}")) {
         // Redis then takes the slot of the whole key, and the two counts of a limit would be on two nodes of a cluster.
-        let problem = Problem::new("the braces are empty");
+        let problem = ConfigProblem::new("the braces are empty");
         at.key("Prefix").report(problem.expected("no braces, or a word in them, such as `{tide}:`"));
         return None;
     }
@@ -51,11 +51,11 @@ pub fn state(at: &At<'_>, raw: Option<&file::State>) -> Option<Option<redis::set
 }
 
 /// Where records are; `Some(None)`: nowhere.
-pub fn database(at: &At<'_>, raw: Option<&file::Database>) -> Option<Option<database::settings::Settings>> {
+pub fn database(at: &ConfigLocation<'_>, raw: Option<&file::Database>) -> Option<Option<database::settings::Settings>> {
     let Some(raw) = raw else { return Some(None) };
     let connections = raw.connections.unwrap_or(10);
     if !(1..=100).contains(&connections) {
-        at.key("Connections").report(Problem::new(format!("{connections} is out of range")).expected("1 to 100"));
+        at.key("Connections").report(ConfigProblem::new(format!("{connections} is out of range")).expected("1 to 100"));
         return None;
     }
     let at = at.key("Url");
@@ -74,10 +74,10 @@ pub fn database(at: &At<'_>, raw: Option<&file::Database>) -> Option<Option<data
 }
 
 /// A password stands in the environment, never in the file.
-fn hides_password(at: &At<'_>, written: &Text, url: &str) -> Option<()> {
+fn hides_password(at: &ConfigLocation<'_>, written: &ConfigText, url: &str) -> Option<()> {
     let telling = Url::parse(url).is_ok_and(|url| url.password().is_some());
     if telling && !written.0.starts_with("env:") {
-        let problem = Problem::new("a password stands in the file");
+        let problem = ConfigProblem::new("a password stands in the file");
         at.report(problem.help("put the whole address into an environment variable and write `Url: env:NAME`"));
         return None;
     }

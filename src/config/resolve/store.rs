@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use url::{Host, Url};
 
-use super::{At, http_url};
+use super::{ConfigLocation, http_url};
 use crate::config::file;
-use crate::config::report::Problem;
+use crate::config::report::ConfigProblem;
 use primitives::secret::Secret;
 use s3::settings::{SecretSource, StoreCredentials, StoreEndpoint, StoreSettings};
 
@@ -15,7 +15,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// The longest life that SigV4 allows.
 const WEEK: Duration = Duration::from_secs(7 * 86_400);
 
-pub fn store(at: &At<'_>, name: &str, raw: &file::Store) -> Option<StoreSettings> {
+pub fn store(at: &ConfigLocation<'_>, name: &str, raw: &file::Store) -> Option<StoreSettings> {
     let endpoint = endpoint(at, raw);
     let embedded = raw.embedded.is_some();
     let region = match &raw.region {
@@ -26,20 +26,20 @@ pub fn store(at: &At<'_>, name: &str, raw: &file::Store) -> Option<StoreSettings
         }),
     };
     if embedded && raw.path_style == Some(false) {
-        let problem = Problem::new("the embedded store has its buckets in the path");
+        let problem = ConfigProblem::new("the embedded store has its buckets in the path");
         at.key("PathStyle").report(problem.help("remove `PathStyle`"));
     }
     if let (Some(false), Some(StoreEndpoint::Remote(url))) = (raw.path_style, &endpoint)
         && !matches!(url.host(), Some(Host::Domain(_)))
     {
-        let problem = Problem::new("a bucket cannot stand in the host name of an IP address");
+        let problem = ConfigProblem::new("a bucket cannot stand in the host name of an IP address");
         at.key("PathStyle").report(problem.help("remove `PathStyle`, or give the store a name in `Endpoint`"));
     }
     let credentials = match &raw.credentials {
         Some(raw) => credentials(&at.key("Credentials"), raw),
         None if embedded => Some(StoreCredentials { access_key: none(), secret_key: none(), session_token: None }),
         None => {
-            let problem = Problem::new("the key `Credentials` is missing");
+            let problem = ConfigProblem::new("the key `Credentials` is missing");
             at.report(
                 problem
                     .expected("`Credentials: { AccessKey: \"env:S3_ACCESS_KEY\", SecretKey: \"env:S3_SECRET_KEY\" }`"),
@@ -63,25 +63,26 @@ fn none() -> SecretSource {
     SecretSource { value: Secret::default(), file: None }
 }
 
-fn endpoint(at: &At<'_>, raw: &file::Store) -> Option<StoreEndpoint> {
+fn endpoint(at: &ConfigLocation<'_>, raw: &file::Store) -> Option<StoreEndpoint> {
     match (&raw.endpoint, &raw.embedded) {
         (Some(endpoint), None) => {
             let expected = "scheme, host and port, without user, path or query, such as http://minio:9000";
             at.key("Endpoint").parse(endpoint, expected, bare_url).map(StoreEndpoint::Remote)
         }
         (None, Some(_)) if !cfg!(feature = "demo") => {
-            super::built_with(&at.key("Embedded"), false, "demo")?;
+            super::require_feature(&at.key("Embedded"), false, "demo")?;
             None
         }
         (None, Some(folder)) => at.key("Embedded").text(folder).map(PathBuf::from).map(StoreEndpoint::Embedded),
         (Some(_), Some(_)) => {
-            at.key("Embedded")
-                .report(Problem::new("a store is either at `Endpoint` or `Embedded`").help("remove one of the two"));
+            at.key("Embedded").report(
+                ConfigProblem::new("a store is either at `Endpoint` or `Embedded`").help("remove one of the two"),
+            );
             None
         }
         (None, None) => {
             let expected = "`Endpoint: http://minio:9000` or `Embedded: ./data/objects`";
-            at.report(Problem::new("nothing says where the store is").expected(expected));
+            at.report(ConfigProblem::new("nothing says where the store is").expected(expected));
             None
         }
     }
@@ -91,7 +92,7 @@ fn bare_url(text: &str) -> Option<Url> {
     http_url(text).filter(|url| url.path() == "/" && url.query().is_none())
 }
 
-fn credentials(at: &At<'_>, raw: &file::Credentials) -> Option<StoreCredentials> {
+fn credentials(at: &ConfigLocation<'_>, raw: &file::Credentials) -> Option<StoreCredentials> {
     let access_key = at.key("AccessKey").secret(&raw.access_key);
     let secret_key = at.key("SecretKey").secret(&raw.secret_key);
     let session_token = raw.session_token.as_ref().map(|token| at.key("SessionToken").secret(token));

@@ -2,11 +2,11 @@
 
 use http::{HeaderName, HeaderValue};
 
-use super::At;
+use super::ConfigLocation;
 use crate::config::file::{self, ForwardedAction};
-use crate::config::report::Problem;
+use crate::config::report::ConfigProblem;
 use crate::config::shape::one_of;
-use crate::config::source::Data;
+use crate::config::source::NodeData;
 use routing::template::CaptureTemplate;
 use routing::transform::{
     ForwardedHeaderAction, ForwardedTransform, NodeFormat, PathSegmentPrefix, ResponseCondition, Transform, WriteMode,
@@ -39,7 +39,7 @@ const KINDS: &[(&str, &[&str], &[&str])] = &[
 ];
 
 /// A transform of a plain route. `captured` are the names that the path captures, where that is known.
-pub fn transform(at: &At<'_>, raw: &file::Transform, captured: Option<&[&str]>) -> Option<Transform> {
+pub fn transform(at: &ConfigLocation<'_>, raw: &file::Transform, captured: Option<&[&str]>) -> Option<Transform> {
     kind(at)?;
     path(at, raw, captured)
         .or_else(|| query(at, raw, captured))
@@ -48,7 +48,7 @@ pub fn transform(at: &At<'_>, raw: &file::Transform, captured: Option<&[&str]>) 
 }
 
 /// A transform of an object route besides `PresignedUrl`: only those that change nothing are accepted.
-pub fn beside_presigned_url(at: &At<'_>, raw: &file::Transform, captured: Option<&[&str]>) -> Option<()> {
+pub fn beside_presigned_url(at: &ConfigLocation<'_>, raw: &file::Transform, captured: Option<&[&str]>) -> Option<()> {
     let kind = kind(at)?;
     let host = raw.request_header.as_ref().is_some_and(|name| name.eq_ignore_ascii_case("Host"));
     match kind {
@@ -65,7 +65,7 @@ pub fn beside_presigned_url(at: &At<'_>, raw: &file::Transform, captured: Option
                 "HttpMethodChange" => "an object is read with GET and HEAD",
                 _ => "a store is told nothing of the client's request",
             };
-            let problem = Problem::new(format!("`{kind}` has no place beside `PresignedUrl`: {why}"));
+            let problem = ConfigProblem::new(format!("`{kind}` has no place beside `PresignedUrl`: {why}"));
             at.key(kind).report(problem.expected("`PathRemovePrefix`, `PathPattern` or `RequestHeader: Host` at most"));
             None
         }
@@ -73,9 +73,9 @@ pub fn beside_presigned_url(at: &At<'_>, raw: &file::Transform, captured: Option
 }
 
 /// Whether the path captures `name`; if not, that is reported.
-pub fn is_captured(at: &At<'_>, name: &str, captured: Option<&[&str]>) -> bool {
+pub fn is_captured(at: &ConfigLocation<'_>, name: &str, captured: Option<&[&str]>) -> bool {
     let Some(names) = captured.filter(|names| !names.contains(&name)) else { return true };
-    let problem = Problem::new(format!("`{{{name}}}` is not captured by this route's `Path`"));
+    let problem = ConfigProblem::new(format!("`{{{name}}}` is not captured by this route's `Path`"));
     at.report(match names {
         [] => problem.help(format!("put `{{{name}}}` into `Match.Path`")),
         names => problem.suggest(name, names.iter().copied()).expected(one_of(names.iter().copied())),
@@ -84,11 +84,11 @@ pub fn is_captured(at: &At<'_>, name: &str, captured: Option<&[&str]>) -> bool {
 }
 
 /// The one key that names the transform.
-fn kind(at: &At<'_>) -> Option<&'static str> {
+fn kind(at: &ConfigLocation<'_>) -> Option<&'static str> {
     let members = at.node()?.members();
     let keys: Vec<&str> = members
         .iter()
-        .filter(|member| !matches!(member.value.data, Data::Null))
+        .filter(|member| !matches!(member.value.data, NodeData::Null))
         .map(|member| member.key.as_str())
         .collect();
     let named: Vec<_> = KINDS.iter().filter(|(name, ..)| keys.contains(name)).collect();
@@ -96,18 +96,18 @@ fn kind(at: &At<'_>) -> Option<&'static str> {
         [kind] => **kind,
         [] => {
             let some = "a key that names it, such as `PathRemovePrefix`, `RequestHeader` or `PresignedUrl`";
-            at.report(Problem::new("nothing says which transform this is").expected(some));
+            at.report(ConfigProblem::new("nothing says which transform this is").expected(some));
             return None;
         }
         [first, second, ..] => {
-            let problem = Problem::new(format!("`{}` and `{}` are two transforms", first.0, second.0));
+            let problem = ConfigProblem::new(format!("`{}` and `{}` are two transforms", first.0, second.0));
             at.key(second.0).report(problem.help("write each as an element of its own, with its own `-`"));
             return None;
         }
     };
     let stranger = keys.iter().find(|key| **key != name && !needed.contains(key) && !more.contains(key));
     if let Some(stranger) = stranger {
-        let problem = Problem::new(format!("`{stranger}` does not belong to `{name}`"));
+        let problem = ConfigProblem::new(format!("`{stranger}` does not belong to `{name}`"));
         let known: Vec<&str> = needed.iter().chain(more).copied().collect();
         at.key(stranger).report(if known.is_empty() {
             problem.help("remove it")
@@ -118,7 +118,7 @@ fn kind(at: &At<'_>) -> Option<&'static str> {
     }
     if !needed.is_empty() && keys.iter().filter(|key| needed.contains(key)).count() != 1 {
         let either = if needed.len() > 1 { "exactly one of " } else { "" };
-        let problem = Problem::new(format!("`{name}` has no clear value"));
+        let problem = ConfigProblem::new(format!("`{name}` has no clear value"));
         at.report(problem.expected(format!("{either}{}", one_of(needed.iter().copied()))));
         return None;
     }
@@ -126,16 +126,17 @@ fn kind(at: &At<'_>) -> Option<&'static str> {
 }
 
 /// `None`: not one of these. `Some(None)`: one, and it is wrong.
-type Attempt = Option<Option<Transform>>;
+type TransformMatch = Option<Option<Transform>>;
 
-fn path(at: &At<'_>, raw: &file::Transform, captured: Option<&[&str]>) -> Attempt {
+fn path(at: &ConfigLocation<'_>, raw: &file::Transform, captured: Option<&[&str]>) -> TransformMatch {
     let prefix = |text: &String| {
-        let report = |error| at.key("PathRemovePrefix").report(Problem::new(format!("{error}")));
+        let report = |error| at.key("PathRemovePrefix").report(ConfigProblem::new(format!("{error}")));
         PathSegmentPrefix::parse(text).map_err(report).ok().map(Transform::PathRemovePrefix)
     };
     let pattern = |text: &String| {
         let at = at.key("PathPattern");
-        let template = CaptureTemplate::parse(text).map_err(|error| at.report(Problem::new(error.to_string()))).ok()?;
+        let template =
+            CaptureTemplate::parse(text).map_err(|error| at.report(ConfigProblem::new(error.to_string()))).ok()?;
         let good = template.names().all(|name| is_captured(&at, name, captured));
         good.then_some(Transform::PathPattern(template))
     };
@@ -143,7 +144,7 @@ fn path(at: &At<'_>, raw: &file::Transform, captured: Option<&[&str]>) -> Attemp
         // It goes up as it stands: RFC 9112 §3.2 has no blanks or controls in a target, and `?` would begin a query.
         let good = text.bytes().all(|c| c.is_ascii_graphic() && c != b'?' && c != b'#');
         if !good {
-            let problem = Problem::new(format!("`{text}` is not a path"))
+            let problem = ConfigProblem::new(format!("`{text}` is not a path"))
                 .expected("a path such as /files, percent-encoded where needed");
             at.key(key).report(problem);
         }
@@ -155,7 +156,7 @@ fn path(at: &At<'_>, raw: &file::Transform, captured: Option<&[&str]>) -> Attemp
         .or_else(|| raw.path_prefix.as_ref().map(|text| fixed("PathPrefix", text, Transform::PathPrefix)))
 }
 
-fn query(at: &At<'_>, raw: &file::Transform, captured: Option<&[&str]>) -> Attempt {
+fn query(at: &ConfigLocation<'_>, raw: &file::Transform, captured: Option<&[&str]>) -> TransformMatch {
     if let Some(name) = &raw.query_value_parameter {
         let (write, value, _) = written(at, raw)?;
         return Some(Some(Transform::QueryValueParameter { name: name.clone(), value, write }));
@@ -168,7 +169,7 @@ fn query(at: &At<'_>, raw: &file::Transform, captured: Option<&[&str]>) -> Attem
     raw.query_remove_parameter.as_ref().map(|name| Some(Transform::QueryRemoveParameter(name.clone())))
 }
 
-fn request(at: &At<'_>, raw: &file::Transform, captured: Option<&[&str]>) -> Attempt {
+fn request(at: &ConfigLocation<'_>, raw: &file::Transform, captured: Option<&[&str]>) -> TransformMatch {
     if let Some(from) = &raw.http_method_change {
         let method = |key: &str, text: &str| super::route::method(&at.key(key), text);
         let (from, to) = (method("HttpMethodChange", from), method("Set", raw.set.as_deref().unwrap_or_default()));
@@ -201,7 +202,7 @@ fn request(at: &At<'_>, raw: &file::Transform, captured: Option<&[&str]>) -> Att
         .or_else(|| raw.request_header_original_host.map(|flag| Some(Transform::RequestHeaderOriginalHost(flag.0))))
 }
 
-fn response(at: &At<'_>, raw: &file::Transform) -> Attempt {
+fn response(at: &ConfigLocation<'_>, raw: &file::Transform) -> TransformMatch {
     let when = match raw.when.unwrap_or_default() {
         file::When::Success => ResponseCondition::Success,
         file::When::Failure => ResponseCondition::Failure,
@@ -223,36 +224,37 @@ fn response(at: &At<'_>, raw: &file::Transform) -> Attempt {
 }
 
 /// How a value is written, the value, and its place.
-fn written<'a>(at: &At<'a>, raw: &file::Transform) -> Option<(WriteMode, String, At<'a>)> {
+fn written<'a>(at: &ConfigLocation<'a>, raw: &file::Transform) -> Option<(WriteMode, String, ConfigLocation<'a>)> {
     let set = raw.set.clone().map(|value| (WriteMode::Set, value, at.key("Set")));
     set.or_else(|| raw.append.clone().map(|value| (WriteMode::Append, value, at.key("Append"))))
 }
 
-fn header(at: &At<'_>, name: &str) -> Option<HeaderName> {
+fn header(at: &ConfigLocation<'_>, name: &str) -> Option<HeaderName> {
     let parsed = HeaderName::try_from(name).ok();
     if parsed.is_none() {
-        at.report(Problem::new(format!("`{name}` is not a header's name")).expected("a name such as X-Source"));
+        at.report(ConfigProblem::new(format!("`{name}` is not a header's name")).expected("a name such as X-Source"));
     }
     parsed
 }
 
 /// A list as .NET writes it: `Range;If-Range`.
-fn headers(at: &At<'_>, names: &str) -> Option<Vec<HeaderName>> {
+fn headers(at: &ConfigLocation<'_>, names: &str) -> Option<Vec<HeaderName>> {
     let names = names.split(';').map(str::trim).filter(|name| !name.is_empty());
     names.map(|name| header(at, name)).collect::<Vec<_>>().into_iter().collect()
 }
 
-fn header_value(at: &At<'_>, value: &str) -> Option<HeaderValue> {
+fn header_value(at: &ConfigLocation<'_>, value: &str) -> Option<HeaderValue> {
     let parsed = HeaderValue::from_str(value).ok();
     if parsed.is_none() {
         at.report(
-            Problem::new("this cannot stand in a header").expected("a text without line breaks and control characters"),
+            ConfigProblem::new("this cannot stand in a header")
+                .expected("a text without line breaks and control characters"),
         );
     }
     parsed
 }
 
-fn x_forwarded(at: &At<'_>, raw: &file::Transform, default: ForwardedAction) -> Option<Transform> {
+fn x_forwarded(at: &ConfigLocation<'_>, raw: &file::Transform, default: ForwardedAction) -> Option<Transform> {
     let actions = XForwardedActions {
         client: action(raw.r#for.unwrap_or(default)),
         proto: action(raw.proto.unwrap_or(default)),
@@ -262,7 +264,7 @@ fn x_forwarded(at: &At<'_>, raw: &file::Transform, default: ForwardedAction) -> 
     let prefix = raw.header_prefix.as_deref().unwrap_or("X-Forwarded-");
     let made = XForwardedTransform::new(prefix, actions).ok();
     if made.is_none() {
-        at.key("HeaderPrefix").report(Problem::new(format!("`{prefix}` cannot begin a header's name")));
+        at.key("HeaderPrefix").report(ConfigProblem::new(format!("`{prefix}` cannot begin a header's name")));
     }
     made.map(Transform::XForwarded)
 }
@@ -276,7 +278,7 @@ fn action(raw: ForwardedAction) -> ForwardedHeaderAction {
     }
 }
 
-fn forwarded(at: &At<'_>, raw: &file::Transform, parts: &str) -> Option<Transform> {
+fn forwarded(at: &ConfigLocation<'_>, raw: &file::Transform, parts: &str) -> Option<Transform> {
     let (mut names_client, mut host, mut proto) = (false, false, false);
     for part in parts.split(',').map(str::trim) {
         match part.to_ascii_lowercase().as_str() {
@@ -289,7 +291,7 @@ fn forwarded(at: &At<'_>, raw: &file::Transform, parts: &str) -> Option<Transfor
                 } else {
                     format!("`{part}` is not known")
                 };
-                at.key("Forwarded").report(Problem::new(what).expected(one_of(["for", "host", "proto"])));
+                at.key("Forwarded").report(ConfigProblem::new(what).expected(one_of(["for", "host", "proto"])));
                 return None;
             }
         }
@@ -304,7 +306,7 @@ fn forwarded(at: &At<'_>, raw: &file::Transform, parts: &str) -> Option<Transfor
                 Some(given) => format!("`{given}` is not available"),
             };
             let place = if given.is_some() { at.key("ForFormat") } else { at.key("Forwarded") };
-            place.report(Problem::new(what).expected("`ForFormat: Ip` or `ForFormat: Unknown`"));
+            place.report(ConfigProblem::new(what).expected("`ForFormat: Ip` or `ForFormat: Unknown`"));
             return None;
         }
     };

@@ -1,12 +1,12 @@
 //! `Share` in a program that is built without live sharing.
 
-use super::{At, built_with};
+use super::{ConfigLocation, require_feature};
 use crate::config::{Share, file};
 
 /// Refuses the section.
-pub fn share(at: &At<'_>, raw: Option<&file::Share>, _: bool) -> Option<Option<Share>> {
+pub fn share(at: &ConfigLocation<'_>, raw: Option<&file::Share>, _: bool) -> Option<Option<Share>> {
     if raw.is_some() {
-        built_with(at, false, "share")?;
+        require_feature(at, false, "share")?;
     }
     Some(None)
 }

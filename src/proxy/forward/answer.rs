@@ -11,11 +11,11 @@ use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use tokio::time::sleep_until;
 
-use super::upload::Upload;
+use super::upload::RequestBodyUpload;
 use super::{Forwarding, UpstreamAnswer};
-use crate::proxy::ctx::Ctx;
-use crate::proxy::failure::Failure;
-use crate::proxy::{limit, permit, respond};
+use crate::proxy::context::RequestContext;
+use crate::proxy::failure::ProxyFailure;
+use crate::proxy::{authorization, rate_limit, respond};
 use http_semantics::headers::strip_hop_by_hop;
 use http_server::{Downstream, DownstreamError};
 use routing::transform::apply_response;
@@ -24,10 +24,10 @@ use upstream::error::UpstreamError;
 /// Passes the answer on.
 pub async fn serve(
     downstream: &mut impl Downstream,
-    ctx: &mut Ctx,
+    ctx: &mut RequestContext,
     forwarding: &Forwarding<'_>,
     answered: UpstreamAnswer,
-    upload: &mut Upload<'_>,
+    upload: &mut RequestBodyUpload<'_>,
 ) -> Result<(), DownstreamError> {
     let UpstreamAnswer { response, connection, in_flight } = answered;
     let (parts, mut body) = response.into_parts();
@@ -54,7 +54,7 @@ pub async fn serve(
             }
         }
         Err(failure) => {
-            if matches!(failure, Failure::BadGateway | Failure::GatewayTimeout) {
+            if matches!(failure, ProxyFailure::BadGateway | ProxyFailure::GatewayTimeout) {
                 in_flight.broke_off(Instant::now());
             }
             ctx.failure = Some(failure);
@@ -67,7 +67,7 @@ pub async fn serve(
 /// The transforms' part of the head. What frames the body is not theirs.
 pub fn transform(forwarding: &Forwarding<'_>, status: StatusCode, headers: &mut HeaderMap) {
     let trailer = headers.get_all(header::TRAILER).iter().cloned().collect::<Vec<_>>();
-    apply_response(&forwarding.route.transforms, status, headers);
+    apply_response(&forwarding.handler.transforms, status, headers);
     for names in trailer {
         headers.append(header::TRAILER, names);
     }
@@ -92,7 +92,7 @@ fn frame(is_head: bool, status: StatusCode, headers: &mut HeaderMap, body: &Inco
 
 /// Both bodies on their way.
 struct BodyRelay<'a, 'b> {
-    upload: &'a mut Upload<'b>,
+    upload: &'a mut RequestBodyUpload<'b>,
     trailers: Option<HeaderMap>,
 }
 
@@ -101,11 +101,11 @@ impl BodyRelay<'_, '_> {
     async fn pass(
         &mut self,
         downstream: &mut impl Downstream,
-        ctx: &mut Ctx,
+        ctx: &mut RequestContext,
         forwarding: &Forwarding<'_>,
         body: &mut Incoming,
-    ) -> Result<(), Failure> {
-        let mut revoked = std::pin::pin!(permit::revoked(ctx));
+    ) -> Result<(), ProxyFailure> {
+        let mut revoked = std::pin::pin!(authorization::wait_until_revoked(ctx));
         loop {
             let frame = match body.frame().now_or_never() {
                 Some(frame) => frame,
@@ -114,16 +114,16 @@ impl BodyRelay<'_, '_> {
                     tokio::select! {
                         biased;
                         frame = self.next(downstream, forwarding, body) => frame?,
-                        () = &mut revoked => return Err(Failure::Revoked),
+                        () = &mut revoked => return Err(ProxyFailure::Revoked),
                     }
                 }
             };
             let Some(frame) = frame else { return Ok(()) };
             let frame = frame.map_err(|error| {
-                if let Some(server) = ctx.tally.server.clone() {
-                    ctx.tally.error = Some(UpstreamError::for_body(server, &error));
+                if let Some(server) = ctx.attempt_stats.server.clone() {
+                    ctx.attempt_stats.error = Some(UpstreamError::for_body(server, &error));
                 }
-                Failure::BadGateway
+                ProxyFailure::BadGateway
             })?;
             match frame.into_data() {
                 Ok(bytes) => send(downstream, ctx, bytes).await?,
@@ -138,15 +138,15 @@ impl BodyRelay<'_, '_> {
         downstream: &mut impl Downstream,
         forwarding: &Forwarding<'_>,
         body: &mut Incoming,
-    ) -> Result<Option<hyper::Result<Frame<Bytes>>>, Failure> {
-        let idle = forwarding.served.route.timeouts.idle;
+    ) -> Result<Option<hyper::Result<Frame<Bytes>>>, ProxyFailure> {
+        let idle = forwarding.handler.timeouts.idle;
         let mut overdue = Instant::now() + idle;
         loop {
             tokio::select! {
                 biased;
                 frame = body.frame() => return Ok(frame),
                 // A server that waits for the client's body is not late.
-                () = sleep_until(overdue.into()), if !self.upload.awaits_client() => return Err(Failure::GatewayTimeout),
+                () = sleep_until(overdue.into()), if !self.upload.awaits_client() => return Err(ProxyFailure::GatewayTimeout),
                 advanced = self.upload.advance(downstream) => {
                     advanced?;
                     overdue = Instant::now() + idle;
@@ -157,19 +157,19 @@ impl BodyRelay<'_, '_> {
 }
 
 /// Writes the bytes, in pieces where the caller has a speed, each when there is room for it.
-async fn send(downstream: &mut impl Downstream, ctx: &Ctx, mut bytes: Bytes) -> Result<(), Failure> {
-    let piece = limit::piece(ctx).unwrap_or(usize::MAX);
+async fn send(downstream: &mut impl Downstream, ctx: &RequestContext, mut bytes: Bytes) -> Result<(), ProxyFailure> {
+    let piece = rate_limit::chunk_size(ctx).unwrap_or(usize::MAX);
     while !bytes.is_empty() {
         let next = bytes.split_to(piece.min(bytes.len()));
         let length = next.len() as u64;
-        if let Some(wait) = limit::pace(ctx, length) {
+        if let Some(wait) = rate_limit::reserve_bandwidth(ctx, length) {
             tokio::select! {
                 () = tokio::time::sleep(wait) => {}
-                () = downstream.closed() => return Err(Failure::ClientLeft),
+                () = downstream.closed() => return Err(ProxyFailure::ClientLeft),
             }
         }
         downstream.write_owned(next).await?;
-        limit::sent(ctx, length);
+        rate_limit::record_sent(ctx, length);
     }
     Ok(())
 }

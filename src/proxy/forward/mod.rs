@@ -13,12 +13,11 @@ use http::{HeaderMap, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use tokio::sync::mpsc;
 
-use self::upload::Upload;
-use super::ctx::Ctx;
-use super::failure::Failure;
+use self::upload::RequestBodyUpload;
+use super::context::RequestContext;
+use super::failure::ProxyFailure;
 use super::respond;
-use super::settings::PlainRoute;
-use super::world::Served;
+use super::route::{ClusterHandler, Route};
 use http_server::{Downstream, DownstreamError};
 use upstream::circuit_breaker::FailureKind;
 use upstream::cluster::{Cluster, ClusterMember};
@@ -30,14 +29,12 @@ const MAX_TRIES: usize = 3;
 /// Interim answers that wait to be passed on; further ones are dropped.
 const MAX_INTERIM: usize = 8;
 
-/// A plain route at work.
+/// A request that is forwarded.
 pub struct Forwarding<'a> {
-    /// The route.
-    pub served: &'a Served,
-    /// Its own settings.
-    pub route: &'a PlainRoute,
-    /// Its servers.
-    pub cluster: &'a Cluster,
+    /// The route, with its policies.
+    pub route: &'a Route,
+    /// The route's handler: cluster, transforms and time limits.
+    pub handler: &'a ClusterHandler,
 }
 
 /// An answer whose head is there.
@@ -47,17 +44,17 @@ struct UpstreamAnswer {
     in_flight: InFlightRequest,
 }
 
-/// A try that failed.
+/// An attempt that failed.
 struct FailedAttempt {
-    failure: Failure,
-    /// What it says of the server.
+    failure: ProxyFailure,
+    /// Failure to count against the server; `None` where it is not the server's.
     fault: Option<FailureKind>,
-    retry: Retry,
+    retry: RetryDecision,
 }
 
-/// What may follow a try that failed.
+/// Retry that may follow a failed attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Retry {
+enum RetryDecision {
     /// Nothing.
     Never,
     /// Another server, within the retry budget: this one has not seen the request.
@@ -66,21 +63,21 @@ enum Retry {
     FreshConnection,
 }
 
-impl From<Failure> for FailedAttempt {
-    fn from(failure: Failure) -> Self {
-        Self { failure, fault: None, retry: Retry::Never }
+impl From<ProxyFailure> for FailedAttempt {
+    fn from(failure: ProxyFailure) -> Self {
+        Self { failure, fault: None, retry: RetryDecision::Never }
     }
 }
 
 /// Answers a request on a plain route.
 pub async fn serve(
     downstream: &mut impl Downstream,
-    ctx: &mut Ctx,
+    ctx: &mut RequestContext,
     forwarding: &Forwarding<'_>,
 ) -> Result<(), DownstreamError> {
-    let world = Arc::clone(&ctx.world);
-    let trailer_filter = |trailers| request::trailers(trailers, &world, forwarding);
-    let mut upload = Upload::new(downstream, forwarding.served.route.max_request_body, trailer_filter);
+    let runtime = Arc::clone(&ctx.runtime);
+    let trailer_filter = |trailers| request::trailers(trailers, &runtime, forwarding);
+    let mut upload = RequestBodyUpload::new(downstream, forwarding.route.policies.max_request_body, trailer_filter);
     match ask(downstream, ctx, forwarding, &mut upload).await {
         Ok(answered) if answered.response.status() == StatusCode::SWITCHING_PROTOCOLS => {
             tunnel::serve(downstream, ctx, forwarding, answered).await
@@ -98,19 +95,19 @@ pub async fn serve(
 /// Asks one server after the other until one answers or no try is left.
 async fn ask(
     downstream: &mut impl Downstream,
-    ctx: &mut Ctx,
+    ctx: &mut RequestContext,
     forwarding: &Forwarding<'_>,
-    upload: &mut Upload<'_>,
-) -> Result<UpstreamAnswer, Failure> {
-    let cluster = forwarding.cluster;
+    upload: &mut RequestBodyUpload<'_>,
+) -> Result<UpstreamAnswer, ProxyFailure> {
+    let cluster = &forwarding.handler.cluster;
     cluster.retry_budget().deposit(Instant::now());
     let identity = cluster.identify(&downstream.request().uri.path());
     let mut tried: Vec<Arc<str>> = Vec::new();
     let mut is_fresh = false;
     loop {
         let picked = cluster.pick(identity, &tried, Instant::now());
-        let (member, mut in_flight) = picked.ok_or_else(|| none_of(cluster))?;
-        ctx.tally.record_attempt(cluster, member);
+        let (member, mut in_flight) = picked.ok_or_else(|| no_destination(cluster))?;
+        ctx.attempt_stats.record_attempt(cluster, member);
         let setback = match attempt(downstream, ctx, forwarding, member, is_fresh, upload).await {
             Ok((response, connection)) => {
                 in_flight.answered(Instant::now());
@@ -122,31 +119,33 @@ async fn ask(
             in_flight.failed(fault, Instant::now());
         }
         match setback.retry {
-            Retry::FreshConnection if !is_fresh => is_fresh = true,
-            Retry::Elsewhere if tried.len() + 1 < MAX_TRIES && cluster.retry_budget().try_withdraw(Instant::now()) => {
+            RetryDecision::FreshConnection if !is_fresh => is_fresh = true,
+            RetryDecision::Elsewhere
+                if tried.len() + 1 < MAX_TRIES && cluster.retry_budget().try_withdraw(Instant::now()) =>
+            {
                 tried.push(Arc::clone(member.destination.id()));
                 is_fresh = false;
             }
             _ => return Err(setback.failure),
         }
-        ctx.tally.retries += 1;
+        ctx.attempt_stats.retries += 1;
     }
 }
 
-fn none_of(cluster: &Cluster) -> Failure {
-    if cluster.members().is_empty() { Failure::NoDestination } else { Failure::DestinationUnavailable }
+fn no_destination(cluster: &Cluster) -> ProxyFailure {
+    if cluster.members().is_empty() { ProxyFailure::NoDestination } else { ProxyFailure::DestinationUnavailable }
 }
 
-/// One try at one server, to the head of its answer.
+/// Makes one attempt at one server, up to the head of its response.
 async fn attempt(
     downstream: &mut impl Downstream,
-    ctx: &mut Ctx,
+    ctx: &mut RequestContext,
     forwarding: &Forwarding<'_>,
     member: &ClusterMember,
     is_fresh: bool,
-    upload: &mut Upload<'_>,
+    upload: &mut RequestBodyUpload<'_>,
 ) -> Result<(Response<Incoming>, HttpConnection), FailedAttempt> {
-    let limit = forwarding.served.route.timeouts.connect;
+    let limit = forwarding.handler.timeouts.connect;
     let connecting = async {
         match is_fresh {
             true => HttpConnection::new(&member.destination, limit).await,
@@ -156,26 +155,28 @@ async fn attempt(
     let connection = tokio::select! {
         biased;
         connection = connecting => connection,
-        () = downstream.closed_with_grace(), if upload.is_over() => return Err(Failure::ClientLeft.into()),
+        () = downstream.closed_with_grace(), if upload.is_over() => return Err(ProxyFailure::ClientLeft.into()),
     };
     let mut connection = connection.map_err(|error| {
-        ctx.tally.record_failure(forwarding.cluster, member, &error);
-        unconnected(&error)
+        ctx.attempt_stats.record_failure(&forwarding.handler.cluster, member, &error);
+        connect_failure(&error)
     })?;
     let body = upload.begin(connection.is_reused);
     let mut request = request::build(downstream, ctx, forwarding, member, upload.exists(), body)?;
-    let interim = listen(&mut request);
+    let interim = capture_interim_responses(&mut request);
     let is_reused = connection.is_reused;
     let exchange = Box::pin(connection.send(request));
-    let asked = upload.until_answered(downstream, exchange, interim, &forwarding.served.route.timeouts).await;
+    let asked = upload.until_answered(downstream, exchange, interim, &forwarding.handler.timeouts).await;
     match asked {
-        Ok(response) if !is_framed_plainly(response.headers()) => {
-            Err(FailedAttempt { failure: Failure::BadGateway, fault: Some(FailureKind::Broken), retry: Retry::Never })
-        }
+        Ok(response) if !is_framed_plainly(response.headers()) => Err(FailedAttempt {
+            failure: ProxyFailure::BadGateway,
+            fault: Some(FailureKind::Broken),
+            retry: RetryDecision::Never,
+        }),
         Ok(response) => Ok((response, connection)),
         Err(upload::UploadError::Failure(failure)) => {
-            let fault = (failure == Failure::GatewayTimeout).then_some(FailureKind::Broken);
-            Err(FailedAttempt { failure, fault, retry: Retry::Never })
+            let fault = (failure == ProxyFailure::GatewayTimeout).then_some(FailureKind::Broken);
+            Err(FailedAttempt { failure, fault, retry: RetryDecision::Never })
         }
         Err(upload::UploadError::Exchange(error)) => {
             // A kept connection may just have been closed for idleness, which is no fault of the server.
@@ -183,11 +184,11 @@ async fn attempt(
             let is_safe = error.is_unsent || downstream.request().method.is_idempotent();
             let again = is_closed && is_safe && upload.can_begin_again();
             if !again {
-                ctx.tally.record_failure(forwarding.cluster, member, &error);
+                ctx.attempt_stats.record_failure(&forwarding.handler.cluster, member, &error);
             }
-            let retry = if again { Retry::FreshConnection } else { Retry::Never };
+            let retry = if again { RetryDecision::FreshConnection } else { RetryDecision::Never };
             Err(FailedAttempt {
-                failure: Failure::BadGateway,
+                failure: ProxyFailure::BadGateway,
                 fault: (!is_closed).then_some(FailureKind::Broken),
                 retry,
             })
@@ -195,14 +196,14 @@ async fn attempt(
     }
 }
 
-/// Whether the answer has no transfer coding but the one that the client of hyper takes off (RFC 9112 §7).
+/// True where the response has no transfer coding but the one that the client of hyper takes off (RFC 9112 §7).
 fn is_framed_plainly(headers: &HeaderMap) -> bool {
     let mut codings = headers.get_all(header::TRANSFER_ENCODING).iter();
     codings.next().is_none_or(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked")) && codings.next().is_none()
 }
 
-/// Has the interim answers to `request` put into a channel.
-fn listen(request: &mut Request<RequestBody>) -> mpsc::Receiver<Response<()>> {
+/// Puts the interim responses to `request` into a channel.
+fn capture_interim_responses(request: &mut Request<RequestBody>) -> mpsc::Receiver<Response<()>> {
     let (sender, interim) = mpsc::channel(MAX_INTERIM);
     hyper::ext::on_informational(request, move |response| {
         let mut copy = Response::new(());
@@ -213,14 +214,14 @@ fn listen(request: &mut Request<RequestBody>) -> mpsc::Receiver<Response<()>> {
     interim
 }
 
-fn unconnected(error: &ConnectError) -> FailedAttempt {
+fn connect_failure(error: &ConnectError) -> FailedAttempt {
     let failure = match error {
-        ConnectError::Timeout => Failure::GatewayTimeout,
-        ConnectError::Resolve(_) | ConnectError::Refused(_) | ConnectError::Tls(_) => Failure::BadGateway,
+        ConnectError::Timeout => ProxyFailure::GatewayTimeout,
+        ConnectError::Resolve(_) | ConnectError::Refused(_) | ConnectError::Tls(_) => ProxyFailure::BadGateway,
     };
     let (fault, retry) = match error {
-        ConnectError::Tls(_) => (FailureKind::Broken, Retry::Never),
-        _ => (FailureKind::Unreachable, Retry::Elsewhere),
+        ConnectError::Tls(_) => (FailureKind::Broken, RetryDecision::Never),
+        _ => (FailureKind::Unreachable, RetryDecision::Elsewhere),
     };
     FailedAttempt { failure, fault: Some(fault), retry }
 }

@@ -4,12 +4,12 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header};
 
 use super::{Forwarding, answer};
-use crate::proxy::admit::host;
-use crate::proxy::ctx::Ctx;
-use crate::proxy::failure::Failure;
+use crate::proxy::admission::request_host;
+use crate::proxy::context::RequestContext;
+use crate::proxy::failure::ProxyFailure;
 use crate::proxy::respond;
-use crate::proxy::settings::Authorization;
-use crate::proxy::world::World;
+use crate::proxy::route::RouteAuthorization;
+use crate::proxy::runtime::Runtime;
 use http_semantics::headers::has_token;
 use http_semantics::request_info::REQUEST_ID;
 use http_server::Downstream;
@@ -22,37 +22,37 @@ use upstream::http_client::RequestBody;
 /// The request for the server `member`.
 pub fn build(
     downstream: &impl Downstream,
-    ctx: &Ctx,
+    ctx: &RequestContext,
     forwarding: &Forwarding<'_>,
     member: &ClusterMember,
     has_body: bool,
     body: RequestBody,
-) -> Result<Request<RequestBody>, Failure> {
+) -> Result<Request<RequestBody>, ProxyFailure> {
     let original = downstream.request();
     let outgoing = outgoing(original, downstream.is_tls(), ctx, forwarding);
     let prefix = member.address.path().trim_end_matches('/');
     let query = outgoing.query.filter(|query| !query.is_empty()).map(|query| format!("?{query}")).unwrap_or_default();
     let target: Result<Uri, _> = format!("{prefix}{}{query}", outgoing.path).parse();
     let mut request = Request::new(body);
-    *request.uri_mut() = target.map_err(|_| Failure::BadRequest("the target cannot be sent on".into()))?;
+    *request.uri_mut() = target.map_err(|_| ProxyFailure::BadRequest("the target cannot be sent on".into()))?;
     *request.method_mut() = outgoing.method;
     let headers = request.headers_mut();
     *headers = outgoing.headers;
     if !headers.contains_key(header::HOST) {
         let host = member.host.clone().unwrap_or_else(|| authority(&member.address));
-        headers.insert(header::HOST, HeaderValue::try_from(host).map_err(|_| Failure::Internal)?);
+        headers.insert(header::HOST, HeaderValue::try_from(host).map_err(|_| ProxyFailure::Internal)?);
     }
-    headers.insert(REQUEST_ID, HeaderValue::from_str(&ctx.id).map_err(|_| Failure::Internal)?);
+    headers.insert(REQUEST_ID, HeaderValue::from_str(&ctx.id).map_err(|_| ProxyFailure::Internal)?);
     frame(original, has_body, headers);
     Ok(request)
 }
 
-fn outgoing(original: &Parts, is_tls: bool, ctx: &Ctx, forwarding: &Forwarding<'_>) -> OutgoingRequest {
+fn outgoing(original: &Parts, is_tls: bool, ctx: &RequestContext, forwarding: &Forwarding<'_>) -> OutgoingRequest {
     let mut headers = original.headers.clone();
     headers.remove(&respond::DEBUG);
     let mut query = original.uri.query().map(str::to_owned);
-    if matches!(forwarding.served.route.authorization, Authorization::Policy(_)) {
-        let sources = &ctx.world.token_sources;
+    if matches!(forwarding.route.policies.authorization, RouteAuthorization::Policy { .. }) {
+        let sources = &ctx.runtime.token_sources;
         strip_headers(&mut headers, sources);
         query = query.and_then(|query| strip_query(&query, sources));
     }
@@ -60,11 +60,11 @@ fn outgoing(original: &Parts, is_tls: bool, ctx: &Ctx, forwarding: &Forwarding<'
     let mut outgoing = OutgoingRequest { method: original.method.clone(), path, query, headers };
     let origin = OriginalRequest {
         captures: &ctx.captures,
-        host: host(original),
-        client: ctx.client.unwrap_or(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED)),
+        host: request_host(original),
+        client: ctx.client_address.unwrap_or(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED)),
         scheme: if is_tls { "https" } else { "http" },
     };
-    apply_request(&forwarding.route.transforms, &mut outgoing, &origin);
+    apply_request(&forwarding.handler.transforms, &mut outgoing, &origin);
     outgoing
 }
 
@@ -128,8 +128,8 @@ pub fn requested_upgrade(request: &Parts) -> Option<&HeaderValue> {
 
 /// The client's trailers that may go up: none that a server could take for a field of the head which was taken out or
 /// written by us (RFC 9110 §6.5.1).
-pub fn trailers(mut trailers: HeaderMap, world: &World, forwarding: &Forwarding<'_>) -> HeaderMap {
-    strip_headers(&mut trailers, &world.token_sources);
+pub fn trailers(mut trailers: HeaderMap, runtime: &Runtime, forwarding: &Forwarding<'_>) -> HeaderMap {
+    strip_headers(&mut trailers, &runtime.token_sources);
     let mut trailers = answer::forwardable(trailers);
     let names: Vec<HeaderName> = trailers.keys().filter(|name| is_of_head(name, forwarding)).cloned().collect();
     for name in names {
@@ -141,7 +141,7 @@ pub fn trailers(mut trailers: HeaderMap, world: &World, forwarding: &Forwarding<
 fn is_of_head(name: &HeaderName, forwarding: &Forwarding<'_>) -> bool {
     const WRITTEN_HERE: [HeaderName; 5] =
         [header::AUTHORIZATION, header::COOKIE, header::FORWARDED, REQUEST_ID, respond::DEBUG];
-    let in_transforms = forwarding.route.transforms.iter().any(|transform| match transform {
+    let in_transforms = forwarding.handler.transforms.iter().any(|transform| match transform {
         Transform::RequestHeader { name: changed, .. }
         | Transform::RequestHeaderRouteValue { name: changed, .. }
         | Transform::RequestHeaderRemove(changed) => changed == name,

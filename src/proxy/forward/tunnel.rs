@@ -12,9 +12,9 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf, copy, split};
 
 use super::{Forwarding, UpstreamAnswer, answer, request};
-use crate::proxy::ctx::Ctx;
-use crate::proxy::failure::Failure;
-use crate::proxy::{limit, permit, respond};
+use crate::proxy::context::RequestContext;
+use crate::proxy::failure::ProxyFailure;
+use crate::proxy::{authorization, rate_limit, respond};
 use http_server::{Downstream, DownstreamError};
 
 /// Bytes that are read at once where the client has no speed.
@@ -23,7 +23,7 @@ const PIECE: usize = 8 * 1024;
 /// Passes a 101 on, and then bytes; one that nobody asked for is the server's failure.
 pub async fn serve(
     downstream: &mut impl Downstream,
-    ctx: &mut Ctx,
+    ctx: &mut RequestContext,
     forwarding: &Forwarding<'_>,
     answered: UpstreamAnswer,
 ) -> Result<(), DownstreamError> {
@@ -31,7 +31,7 @@ pub async fn serve(
     let protocol = response.headers().get(header::UPGRADE).cloned();
     let protocol = protocol.filter(|_| request::requested_upgrade(downstream.request()).is_some());
     let Some(protocol) = protocol else {
-        return respond::failure(downstream, ctx, Failure::BadGateway).await;
+        return respond::failure(downstream, ctx, ProxyFailure::BadGateway).await;
     };
     let mut headers = std::mem::take(response.headers_mut());
     answer::transform(forwarding, StatusCode::SWITCHING_PROTOCOLS, &mut headers);
@@ -40,18 +40,19 @@ pub async fn serve(
     respond::head(downstream, ctx, StatusCode::SWITCHING_PROTOCOLS, headers, false).await?;
     downstream.flush().await?;
     let Ok(upstream) = hyper::upgrade::on(response).await else {
-        ctx.failure = Some(Failure::BadGateway);
+        ctx.failure = Some(ProxyFailure::BadGateway);
         downstream.abort().await;
         return Ok(());
     };
     let down = Arc::new(AtomicU64::new(0));
-    let revoked = permit::revoked(ctx);
+    let revoked = authorization::wait_until_revoked(ctx);
     if let Some(client) = downstream.tunnel() {
-        let upstream = Counted { stream: TokioIo::new(upstream), read: Arc::clone(&down), written: Arc::default() };
-        let idle = forwarding.served.route.timeouts.idle;
+        let upstream =
+            ByteCountingStream { stream: TokioIo::new(upstream), read: Arc::clone(&down), written: Arc::default() };
+        let idle = forwarding.handler.timeouts.idle;
         ctx.failure = tokio::select! {
             failure = pass(client, upstream, ctx, idle) => failure,
-            () = revoked => Some(Failure::Revoked),
+            () = revoked => Some(ProxyFailure::Revoked),
         };
     }
     downstream.wrote_to_socket(usize::try_from(down.load(Ordering::Relaxed)).unwrap_or(usize::MAX));
@@ -62,10 +63,10 @@ pub async fn serve(
 /// something.
 async fn pass(
     client: impl AsyncRead + AsyncWrite + Unpin,
-    upstream: Counted<impl AsyncRead + AsyncWrite + Unpin>,
-    ctx: &Ctx,
+    upstream: ByteCountingStream<impl AsyncRead + AsyncWrite + Unpin>,
+    ctx: &RequestContext,
     idle: Duration,
-) -> Option<Failure> {
+) -> Option<ProxyFailure> {
     let (read, written) = (Arc::clone(&upstream.read), Arc::clone(&upstream.written));
     let ((mut from_client, mut to_client), (mut from_server, mut to_server)) = (split(client), split(upstream));
     let up = async {
@@ -92,7 +93,7 @@ async fn pass(
     tokio::select! {
         () = down => None,
         () = up => None,
-        () = silence => Some(Failure::GatewayTimeout),
+        () = silence => Some(ProxyFailure::GatewayTimeout),
     }
 }
 
@@ -100,31 +101,31 @@ async fn pass(
 async fn deliver(
     from_server: &mut (impl AsyncRead + Unpin),
     to_client: &mut (impl AsyncWrite + Unpin),
-    ctx: &Ctx,
+    ctx: &RequestContext,
 ) -> io::Result<()> {
-    let mut buffer = vec![0_u8; limit::piece(ctx).unwrap_or(PIECE)];
+    let mut buffer = vec![0_u8; rate_limit::chunk_size(ctx).unwrap_or(PIECE)];
     loop {
         let read = from_server.read(&mut buffer).await?;
         if read == 0 {
             return Ok(());
         }
-        if let Some(wait) = limit::pace(ctx, read as u64) {
+        if let Some(wait) = rate_limit::reserve_bandwidth(ctx, read as u64) {
             tokio::time::sleep(wait).await;
         }
         to_client.write_all(&buffer[..read]).await?;
         to_client.flush().await?;
-        limit::sent(ctx, read as u64);
+        rate_limit::record_sent(ctx, read as u64);
     }
 }
 
 /// A stream whose bytes are counted.
-struct Counted<S> {
+struct ByteCountingStream<S> {
     stream: S,
     read: Arc<AtomicU64>,
     written: Arc<AtomicU64>,
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for ByteCountingStream<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let outcome = Pin::new(&mut self.stream).poll_read(cx, buf);
@@ -133,7 +134,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for ByteCountingStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.stream).poll_write(cx, bytes);
         if let Poll::Ready(Ok(count)) = &outcome {

@@ -9,7 +9,7 @@ use hyper::body::Incoming;
 use tokio::sync::mpsc::{self, OwnedPermit, Sender};
 use tokio::time::{Instant, sleep_until};
 
-use crate::proxy::failure::Failure;
+use crate::proxy::failure::ProxyFailure;
 use http_server::{Downstream, DownstreamError};
 use upstream::http_client::{BodyPart, RequestBody, SendError};
 use upstream::settings::UpstreamTimeouts;
@@ -20,7 +20,7 @@ const MAX_KEPT: usize = 64 * 1024;
 const CONTINUE_WAIT: Duration = Duration::from_secs(1);
 
 /// The body on its way.
-pub struct Upload<'a> {
+pub struct RequestBodyUpload<'a> {
     length: Option<u64>,
     limit: Option<u64>,
     read: u64,
@@ -51,14 +51,14 @@ enum BodyChannel {
 
 /// Reason why no answer came.
 pub enum UploadError {
-    /// Of the client, or of time.
-    Failure(Failure),
-    /// Of the exchange with the server.
+    /// The client left, or a time limit passed.
+    Failure(ProxyFailure),
+    /// The exchange with the server failed.
     Exchange(SendError),
 }
 
-impl From<Failure> for UploadError {
-    fn from(failure: Failure) -> Self {
+impl From<ProxyFailure> for UploadError {
+    fn from(failure: ProxyFailure) -> Self {
         Self::Failure(failure)
     }
 }
@@ -69,7 +69,7 @@ impl From<DownstreamError> for UploadError {
     }
 }
 
-impl<'a> Upload<'a> {
+impl<'a> RequestBodyUpload<'a> {
     /// The body of the request of `downstream`, of `limit` bytes at most; its trailers pass through `trailer_filter`.
     pub fn new(
         downstream: &impl Downstream,
@@ -92,27 +92,27 @@ impl<'a> Upload<'a> {
         }
     }
 
-    /// Whether the request has a body.
+    /// True where the request has a body.
     pub fn exists(&self) -> bool {
         self.exists
     }
 
-    /// Whether the client's body was read to its end.
+    /// True once the client's body was read to its end.
     pub fn is_over(&self) -> bool {
         self.is_over
     }
 
-    /// Whether the body can be sent from its beginning.
+    /// True while the body can be sent from its beginning.
     pub fn can_begin_again(&self) -> bool {
         self.read == 0 || self.kept.is_some()
     }
 
-    /// Whether the rest of it will not be read.
+    /// True where the rest of it will not be read.
     pub fn is_unwanted(&self) -> bool {
         !self.is_over && (self.is_held || matches!(self.feed, BodyChannel::Ended))
     }
 
-    /// Whether it is the client that is waited for.
+    /// True while the client is waited for, and not the server.
     pub fn awaits_client(&self) -> bool {
         !self.is_over && self.again.is_none() && matches!(self.feed, BodyChannel::Ready(_))
     }
@@ -157,7 +157,7 @@ impl<'a> Upload<'a> {
                     self.pass_on(downstream, &answer).await?;
                 }
                 () = sleep_until(hold), if self.is_held => self.is_held = false,
-                () = sleep_until(overdue), if !self.awaits_client() => return Err(Failure::GatewayTimeout.into()),
+                () = sleep_until(overdue), if !self.awaits_client() => return Err(ProxyFailure::GatewayTimeout.into()),
                 advanced = self.advance(downstream) => {
                     advanced?;
                     overdue = Instant::now() + timeouts.first_byte;
@@ -182,14 +182,14 @@ impl<'a> Upload<'a> {
 
     /// Takes the next step of the body; where there is none, waits for the client to leave, which is an error. Can be dropped
     /// and called again.
-    pub async fn advance(&mut self, downstream: &mut impl Downstream) -> Result<(), Failure> {
+    pub async fn advance(&mut self, downstream: &mut impl Downstream) -> Result<(), ProxyFailure> {
         if self.is_held {
             return std::future::pending().await;
         }
         match &mut self.feed {
             BodyChannel::Ended => {
                 downstream.closed_with_grace().await;
-                Err(Failure::ClientLeft)
+                Err(ProxyFailure::ClientLeft)
             }
             BodyChannel::Full(sender) => {
                 self.feed = match sender.clone().reserve_owned().await {
@@ -211,7 +211,7 @@ impl<'a> Upload<'a> {
         }
     }
 
-    async fn next_part(&mut self, downstream: &mut impl Downstream) -> Result<BodyPart, Failure> {
+    async fn next_part(&mut self, downstream: &mut impl Downstream) -> Result<BodyPart, ProxyFailure> {
         if let Some(bytes) = self.again.take() {
             return Ok(BodyPart::Data(bytes));
         }
@@ -221,7 +221,7 @@ impl<'a> Upload<'a> {
                 self.is_over = downstream.has_read_body();
                 self.read += bytes.len() as u64;
                 if self.limit.is_some_and(|limit| self.read > limit) {
-                    return Err(Failure::BodyTooLarge);
+                    return Err(ProxyFailure::BodyTooLarge);
                 }
                 self.keep(&bytes);
                 return Ok(BodyPart::Data(bytes));

@@ -75,8 +75,8 @@ struct ClassLimiter {
 
 impl ClassPolicies {
     fn new(limits: &RateLimiters, class: RateLimitClass) -> Self {
-        let policy = limits.limiter(class.name).cloned();
-        let vip = class.vip.and_then(|name| limits.limiter(name)).or(policy.as_ref()).cloned();
+        let policy = limits.limiter(class.name);
+        let vip = class.vip.and_then(|name| limits.limiter(name)).or_else(|| policy.clone());
         Self { class, policy, vip }
     }
 

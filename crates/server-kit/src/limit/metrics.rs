@@ -3,6 +3,7 @@
 use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
 
 /// All of them.
+#[derive(Clone)]
 pub struct LimitMetrics {
     decisions: IntCounterVec,
     shared: IntCounterVec,

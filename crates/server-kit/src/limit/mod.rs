@@ -23,6 +23,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::RwLock;
+
 pub use invalid_tokens::InvalidTokenCounter;
 pub use request_counter::RateLimitStatus;
 pub use worker::LimitWorker;
@@ -32,14 +34,23 @@ use egress::EgressStore;
 use metrics::LimitMetrics;
 use primitives::clock::Clock;
 use rate_limiter::RateLimiter;
-use settings::Settings;
+use settings::{RateLimitPolicy, Settings};
 use shared_limits::SharedLimits;
 use worker::LimitWorkerHandle;
 
-/// All policies.
+/// The rate limiters of all policies. They outlive the settings that named them, so that no count begins anew.
 pub struct RateLimiters {
-    policies: BTreeMap<Arc<str>, Arc<RateLimiter>>,
+    factory: LimiterFactory,
+    by_policy: RwLock<BTreeMap<Arc<str>, Arc<RateLimiter>>>,
     invalid_tokens: InvalidTokenCounter,
+}
+
+/// Everything that a new rate limiter needs beside its policy.
+struct LimiterFactory {
+    clock: Clock,
+    shared: Option<Arc<SharedLimits>>,
+    worker: LimitWorkerHandle,
+    metrics: LimitMetrics,
 }
 
 impl RateLimiters {
@@ -54,34 +65,42 @@ impl RateLimiters {
         metrics: &LimitMetrics,
     ) -> (Self, LimitWorker) {
         let shared = redis.map(|(redis, budget)| Arc::new(SharedLimits::new(redis, budget, metrics.shared())));
-        let (keeper, worker) =
+        let (handle, worker) =
             LimitWorkerHandle::new(ledger, shared.clone(), clock.clone(), metrics.egress_store_failures().clone());
-        let policy = |settings: &settings::RateLimitPolicy| {
-            let (name, counters) = (Arc::clone(&settings.name), metrics.policy(&settings.name));
-            let policy = RateLimiter::new(settings.clone(), clock.clone(), shared.clone(), keeper.clone(), counters);
-            (name, Arc::new(policy))
-        };
-        (
-            Self {
-                policies: settings.iter().map(policy).collect(),
-                invalid_tokens: InvalidTokenCounter::new(clock.clone()),
-            },
-            worker,
-        )
+        let factory = LimiterFactory { clock: clock.clone(), shared, worker: handle, metrics: metrics.clone() };
+        let invalid_tokens = InvalidTokenCounter::new(clock.clone());
+        let limiters = Self { factory, by_policy: RwLock::default(), invalid_tokens };
+        for policy in settings {
+            limiters.limiter_for(policy);
+        }
+        (limiters, worker)
     }
 
-    /// The policy of that name.
-    pub fn limiter(&self, name: &str) -> Option<&Arc<RateLimiter>> {
-        self.policies.get(name)
+    /// Returns the rate limiter of `policy`, which is made when it is first asked for.
+    pub fn limiter_for(&self, policy: &RateLimitPolicy) -> Arc<RateLimiter> {
+        let mut by_policy = self.by_policy.write();
+        Arc::clone(by_policy.entry(Arc::clone(&policy.name)).or_insert_with(|| Arc::new(self.factory.build(policy))))
     }
 
-    /// All policies, by name.
-    pub fn limiters(&self) -> impl Iterator<Item = &Arc<RateLimiter>> {
-        self.policies.values()
+    /// Returns the rate limiter of the policy of that name, where there is one.
+    pub fn limiter(&self, name: &str) -> Option<Arc<RateLimiter>> {
+        self.by_policy.read().get(name).cloned()
+    }
+
+    /// All rate limiters, by the names of their policies.
+    pub fn limiters(&self) -> Vec<Arc<RateLimiter>> {
+        self.by_policy.read().values().cloned().collect()
     }
 
     /// Tokens that were not valid.
     pub fn invalid_tokens(&self) -> &InvalidTokenCounter {
         &self.invalid_tokens
+    }
+}
+
+impl LimiterFactory {
+    fn build(&self, policy: &RateLimitPolicy) -> RateLimiter {
+        let (shared, worker) = (self.shared.clone(), self.worker.clone());
+        RateLimiter::new(policy.clone(), self.clock.clone(), shared, worker, self.metrics.policy(&policy.name))
     }
 }

@@ -17,31 +17,31 @@ use tokio::time::timeout;
 use tower::ServiceExt;
 use tower::util::BoxCloneSyncService;
 
-use super::ctx::Ctx;
-use super::failure::Failure;
-use super::{admit, permit, respond};
+use super::context::RequestContext;
+use super::failure::ProxyFailure;
+use super::{admission, authorization, respond};
 use http_semantics::cross_site::{ForeignPage, is_from_foreign_page};
 use http_semantics::headers::strip_hop_by_hop;
 use http_semantics::request_info::RequestInfo;
 use http_server::{Downstream, DownstreamError};
 use routing::pattern::{PathPattern, Separator, Specificity};
 
-/// What the modules are, to the proxy.
-pub type Inside = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
+/// The router of the modules, as the proxy calls it.
+pub type ModuleService = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
 
 /// The paths that the modules answer.
 #[derive(Clone, Debug, Default)]
 pub struct ModulePaths(Arc<[PathPattern]>);
 
 impl ModulePaths {
-    /// Those of these templates, such as `/api/v1/tracks/{id}/position`.
+    /// Paths of these templates, such as `/api/v1/tracks/{id}/position`.
     pub fn new<'a>(templates: impl IntoIterator<Item = &'a str>) -> Self {
         Self(templates.into_iter().filter_map(|template| PathPattern::parse(template).ok()).collect())
     }
 
     /// Returns true where one of them matches `path` more narrowly than the path of a route: a capture in the place of a
     /// word of ours would take that word for an id.
-    pub fn take(&self, path: &str, route: Option<&PathPattern>) -> bool {
+    pub fn takes_precedence(&self, path: &str, route: Option<&PathPattern>) -> bool {
         let narrower = |pattern: &PathPattern| {
             pattern.specificity() < route.map_or_else(Specificity::any, PathPattern::specificity)
         };
@@ -58,12 +58,16 @@ const SMALL_BODY: usize = 64 * 1024;
 /// Time that a small body may take to arrive.
 const SMALL_BODY_TIME: Duration = Duration::from_secs(30);
 
-/// Where the next piece of a body is awaited; `None` is its end.
-type Asked = oneshot::Sender<Option<Bytes>>;
+/// Request of a module for the next chunk of the body; the reply `None` is its end.
+type BodyChunkRequest = oneshot::Sender<Option<Bytes>>;
 
-/// Hands the request to the modules and writes what they say.
-pub async fn serve(downstream: &mut impl Downstream, ctx: &mut Ctx, inside: Inside) -> Result<(), DownstreamError> {
-    let response = match ask(downstream, ctx, inside).await {
+/// Hands the request to the modules and writes their response.
+pub async fn serve(
+    downstream: &mut impl Downstream,
+    ctx: &mut RequestContext,
+    modules: ModuleService,
+) -> Result<(), DownstreamError> {
+    let response = match ask(downstream, ctx, modules).await {
         Ok(response) => response,
         Err(failure) => return respond::failure(downstream, ctx, failure).await,
     };
@@ -77,12 +81,16 @@ pub async fn serve(downstream: &mut impl Downstream, ctx: &mut Ctx, inside: Insi
     Ok(())
 }
 
-/// What the modules say.
-async fn ask(downstream: &mut impl Downstream, ctx: &Ctx, inside: Inside) -> Result<Response<Body>, Failure> {
+/// Returns the response of the modules.
+async fn ask(
+    downstream: &mut impl Downstream,
+    ctx: &RequestContext,
+    modules: ModuleService,
+) -> Result<Response<Body>, ProxyFailure> {
     let head = downstream.request();
-    let announced = admit::announced(head);
+    let announced = admission::declared_length(head);
     if announced.is_some_and(|length| length > MAX_BODY as u64) {
-        return Err(Failure::BodyTooLarge);
+        return Err(ProxyFailure::BodyTooLarge);
     }
     let is_awaited = head.headers.contains_key(header::EXPECT);
     let small = announced.and_then(|length| usize::try_from(length).ok()).filter(|length| *length <= SMALL_BODY);
@@ -91,24 +99,24 @@ async fn ask(downstream: &mut impl Downstream, ctx: &Ctx, inside: Inside) -> Res
         Some(length) => {
             // In all, however it comes: nobody has been asked for leave yet.
             let whole = timeout(SMALL_BODY_TIME, whole(downstream, length)).await;
-            Body::from(whole.map_err(|_| Failure::ClientStalled)??)
+            Body::from(whole.map_err(|_| ProxyFailure::ClientStalled)??)
         }
         None => {
             let (body, asked) = on_demand();
             let request = request(downstream, ctx, body);
             return tokio::select! {
                 biased;
-                Ok(response) = inside.oneshot(request) => Ok(response),
+                Ok(response) = modules.oneshot(request) => Ok(response),
                 failure = feed(downstream, asked) => Err(failure),
             };
         }
     };
-    let Ok(response) = inside.oneshot(request(downstream, ctx, body)).await;
+    let Ok(response) = modules.oneshot(request(downstream, ctx, body)).await;
     Ok(response)
 }
 
 /// A small body of this length.
-async fn whole(downstream: &mut impl Downstream, length: usize) -> Result<Bytes, Failure> {
+async fn whole(downstream: &mut impl Downstream, length: usize) -> Result<Bytes, ProxyFailure> {
     let first = downstream.read_body().await?.unwrap_or_default();
     let mut all = BytesMut::new();
     while let Some(piece) = downstream.read_body().await? {
@@ -121,10 +129,10 @@ async fn whole(downstream: &mut impl Downstream, length: usize) -> Result<Bytes,
     Ok(if all.is_empty() { first } else { all.freeze() })
 }
 
-/// A body whose pieces are read when they are asked for.
-fn on_demand() -> (Body, mpsc::Receiver<Asked>) {
-    let (ask, asked) = mpsc::channel::<Asked>(1);
-    let next = async |ask: mpsc::Sender<Asked>| {
+/// A body whose chunks are read when the module asks for them.
+fn on_demand() -> (Body, mpsc::Receiver<BodyChunkRequest>) {
+    let (ask, asked) = mpsc::channel::<BodyChunkRequest>(1);
+    let next = async |ask: mpsc::Sender<BodyChunkRequest>| {
         let (give, given) = oneshot::channel();
         let broken = || io::Error::from(io::ErrorKind::BrokenPipe);
         let piece = match ask.send(give).await {
@@ -137,7 +145,7 @@ fn on_demand() -> (Body, mpsc::Receiver<Asked>) {
 }
 
 /// Reads what is asked for; ends only where the body does not come as it should.
-async fn feed(downstream: &mut impl Downstream, mut asked: mpsc::Receiver<Asked>) -> Failure {
+async fn feed(downstream: &mut impl Downstream, mut asked: mpsc::Receiver<BodyChunkRequest>) -> ProxyFailure {
     let mut read = 0;
     while let Some(give) = asked.recv().await {
         let piece = match downstream.read_body().await {
@@ -146,7 +154,7 @@ async fn feed(downstream: &mut impl Downstream, mut asked: mpsc::Receiver<Asked>
         };
         read += piece.as_ref().map_or(0, Bytes::len);
         if read > MAX_BODY {
-            return Failure::BodyTooLarge;
+            return ProxyFailure::BodyTooLarge;
         }
         // Who does not want it any more has answered, or will.
         let _ = give.send(piece);
@@ -157,7 +165,7 @@ async fn feed(downstream: &mut impl Downstream, mut asked: mpsc::Receiver<Asked>
 /// Writes what the modules said.
 async fn answer(
     downstream: &mut impl Downstream,
-    ctx: &mut Ctx,
+    ctx: &mut RequestContext,
     response: Response<Body>,
 ) -> Result<(), DownstreamError> {
     let (parts, mut body) = response.into_parts();
@@ -184,7 +192,7 @@ async fn answer(
 }
 
 /// Writes `body` as it comes; each piece leaves before the next one is waited for.
-async fn pass_on(downstream: &mut impl Downstream, body: &mut Body) -> Result<(), Failure> {
+async fn pass_on(downstream: &mut impl Downstream, body: &mut Body) -> Result<(), ProxyFailure> {
     loop {
         let frame = match body.frame().now_or_never() {
             Some(frame) => frame,
@@ -192,43 +200,50 @@ async fn pass_on(downstream: &mut impl Downstream, body: &mut Body) -> Result<()
                 downstream.flush().await?;
                 tokio::select! {
                     frame = body.frame() => frame,
-                    () = downstream.closed_or_half_closed() => return Err(Failure::ClientLeft),
+                    () = downstream.closed_or_half_closed() => return Err(ProxyFailure::ClientLeft),
                 }
             }
         };
         let Some(frame) = frame else { return Ok(()) };
         // An empty chunk would be the last one.
-        if let Some(bytes) = frame.map_err(|_| Failure::Internal)?.into_data().ok().filter(|bytes| !bytes.is_empty()) {
+        if let Some(bytes) =
+            frame.map_err(|_| ProxyFailure::Internal)?.into_data().ok().filter(|bytes| !bytes.is_empty())
+        {
             downstream.write(&bytes).await?;
         }
     }
 }
 
 /// The request as a module sees it.
-fn request(downstream: &impl Downstream, ctx: &Ctx, body: Body) -> Request<Body> {
+fn request(downstream: &impl Downstream, ctx: &RequestContext, body: Body) -> Request<Body> {
     let head = downstream.request();
     let mut request = Request::new(body);
     *request.method_mut() = head.method.clone();
     *request.uri_mut() = head.uri.clone();
     *request.headers_mut() = head.headers.clone();
-    mark(&mut request, ctx, &Way { host: admit::host(head), peer: Some(downstream.peer()), tls: downstream.is_tls() });
+    let origin = RequestOrigin {
+        host: admission::request_host(head),
+        peer_address: Some(downstream.peer()),
+        is_tls: downstream.is_tls(),
+    };
+    add_request_info(&mut request, ctx, &origin);
     strip_hop_by_hop(request.headers_mut());
     request
 }
 
-/// Tells a module who asks, and whether the request is a foreign page's.
-pub fn mark<B>(request: &mut Request<B>, ctx: &Ctx, way: &Way<'_>) {
-    let own = permit::hosts(&ctx.world, way.host);
-    let cors = ctx.world.server.api_cors.as_deref();
+/// Adds what a module is to know of the caller, and of a page of another site that sent the request.
+pub fn add_request_info<B>(request: &mut Request<B>, ctx: &RequestContext, origin: &RequestOrigin<'_>) {
+    let own = authorization::own_hosts(&ctx.runtime, origin.host);
+    let cors = ctx.runtime.server.api_cors.as_deref();
     if is_from_foreign_page(request.method(), request.headers(), &own, cors) {
         request.extensions_mut().insert(ForeignPage);
     }
-    let caller = caller(ctx, request.headers(), way);
-    request.extensions_mut().insert(caller);
+    let info = request_info(ctx, request.headers(), origin);
+    request.extensions_mut().insert(info);
 }
 
 /// The module that answers `path`, for the log.
-pub fn module(path: &str) -> &'static str {
+pub fn module_name(path: &str) -> &'static str {
     let path = path.strip_prefix("/t/***").unwrap_or(path);
     let Some(operation) = path.strip_prefix("/api/v1/") else {
         return match path.split('/').nth(1) {
@@ -252,28 +267,32 @@ pub fn module(path: &str) -> &'static str {
     }
 }
 
-/// How a request came to us.
-pub struct Way<'a> {
+/// Connection and host that a request came by.
+pub struct RequestOrigin<'a> {
     /// The host that it names.
     pub host: Option<&'a str>,
     /// The other end of the connection.
-    pub peer: Option<IpAddr>,
-    /// Whether it came over TLS.
-    pub tls: bool,
+    pub peer_address: Option<IpAddr>,
+    /// True where it came over TLS.
+    pub is_tls: bool,
 }
 
-/// What a module is told of who asks.
-fn caller(ctx: &Ctx, headers: &HeaderMap, way: &Way<'_>) -> RequestInfo {
-    RequestInfo { request_id: ctx.id.clone(), client_address: ctx.client, base_url: base(ctx, headers, way) }
+/// Information about the caller for a module.
+fn request_info(ctx: &RequestContext, headers: &HeaderMap, origin: &RequestOrigin<'_>) -> RequestInfo {
+    RequestInfo {
+        request_id: ctx.id.clone(),
+        client_address: ctx.client_address,
+        base_url: base_url(ctx, headers, origin),
+    }
 }
 
-/// What absolute URLs to us begin with for this caller: as configured, else as the request came, a trusted proxy's word
-/// for it first.
-fn base(ctx: &Ctx, headers: &HeaderMap, way: &Way<'_>) -> String {
-    if let Some(url) = &ctx.world.server.public_url {
+/// Returns the beginning of absolute URLs to this server for this caller: as configured, else as the request came, a
+/// trusted proxy's word for it first.
+fn base_url(ctx: &RequestContext, headers: &HeaderMap, origin: &RequestOrigin<'_>) -> String {
+    if let Some(url) = &ctx.runtime.server.public_url {
         return url.clone();
     }
-    let trusted = way.peer.is_some_and(|peer| ctx.world.trusts(peer));
+    let trusted = origin.peer_address.is_some_and(|peer| ctx.runtime.trusts(peer));
     // The nearest proxy writes at the right end.
     let said = |name: &str| {
         let value = headers.get_all(name).iter().next_back().filter(|_| trusted)?.to_str().ok()?;
@@ -281,6 +300,6 @@ fn base(ctx: &Ctx, headers: &HeaderMap, way: &Way<'_>) -> String {
     };
     let scheme = said("x-forwarded-proto").filter(|scheme| matches!(*scheme, "http" | "https"));
     let host = said("x-forwarded-host").filter(|host| host.parse::<Authority>().is_ok());
-    let host = host.or(way.host).unwrap_or("localhost");
-    format!("{}://{host}", scheme.unwrap_or(if way.tls { "https" } else { "http" }))
+    let host = host.or(origin.host).unwrap_or("localhost");
+    format!("{}://{host}", scheme.unwrap_or(if origin.is_tls { "https" } else { "http" }))
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use super::backing::Backing;
-use crate::proxy::world::World;
+use super::storage::StateStorage;
+use crate::proxy::runtime::Runtime;
 use events::EventPublisher;
 use http_server::workers::{STUCK_AFTER, Workers};
 use primitives::lifecycle::BackgroundTasks;
@@ -15,57 +15,57 @@ use server_kit::api::health::{ComponentHealth, ComponentStatus};
 pub type ActiveSessions = Arc<dyn Fn() -> u64 + Send + Sync>;
 
 /// The parts of the process that health depends on.
-pub struct Process {
+pub struct ProcessHealth {
     /// The settings at work, with the stores' health.
-    pub world: Arc<ArcSwap<World>>,
+    pub runtime: Arc<ArcSwap<Runtime>>,
     /// The events, where there are any.
     pub events: Option<EventPublisher>,
     /// Everything that shutdown waits for.
     pub tasks: BackgroundTasks,
     /// Redis and the database.
-    pub backing: Backing,
+    pub storage: StateStorage,
     /// The number of live sessions, where sharing is configured.
     pub active_sessions: Option<ActiveSessions>,
     /// The threads that serve clients.
     pub workers: Arc<Workers>,
 }
 
-impl Process {
+impl ProcessHealth {
     /// The process without modules.
     pub fn new(
-        world: &Arc<ArcSwap<World>>,
+        runtime: &Arc<ArcSwap<Runtime>>,
         tasks: &BackgroundTasks,
-        backing: &Backing,
+        storage: &StateStorage,
         workers: &Arc<Workers>,
     ) -> Self {
-        let (world, workers) = (Arc::clone(world), Arc::clone(workers));
-        Self { world, events: None, tasks: tasks.clone(), backing: backing.clone(), active_sessions: None, workers }
+        let (runtime, workers) = (Arc::clone(runtime), Arc::clone(workers));
+        Self { runtime, events: None, tasks: tasks.clone(), storage: storage.clone(), active_sessions: None, workers }
     }
 }
 
-impl ComponentHealth for Process {
+impl ComponentHealth for ProcessHealth {
     fn is_alive(&self) -> bool {
         self.workers.stuck(STUCK_AFTER).is_empty()
     }
 
     fn stores(&self) -> ComponentStatus {
-        if self.world.load().stores_are_good() { ComponentStatus::Ok } else { ComponentStatus::Unavailable }
+        if self.runtime.load().stores_are_good() { ComponentStatus::Ok } else { ComponentStatus::Unavailable }
     }
 
     fn store_faults(&self) -> Vec<String> {
-        self.world.load().store_faults()
+        self.runtime.load().store_faults()
     }
 
     fn redis(&self) -> ComponentStatus {
-        self.backing.redis_part()
+        self.storage.redis_status()
     }
 
     fn database(&self) -> ComponentStatus {
-        self.backing.database_part()
+        self.storage.database_status()
     }
 
     fn has_lost_file(&self) -> bool {
-        self.backing.has_lost_file()
+        self.storage.has_lost_file()
     }
 
     fn kafka(&self) -> ComponentStatus {

@@ -1,4 +1,4 @@
-//! What the modules keep things in: Redis and the database, each where the settings name one.
+//! Storage of the modules' state: Redis and the database, each where the settings name one.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,39 +14,39 @@ use server_kit::api::health::ComponentStatus;
 use server_kit::database::{self, Database, DatabaseFile, DatabaseOpenError};
 use server_kit::redis::Redis;
 
-/// Between two looks at whether they answer, and two tries to migrate.
+/// Time between two health checks, and between two attempts to migrate.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// For an answer to a look.
+/// Time limit of a health check.
 const LOOK_LIMIT: Duration = Duration::from_secs(1);
-/// For the farewell to a server, which may not be there.
+/// Time limit of closing a connection: the server may be gone.
 const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 
 /// The open connections.
 #[derive(Clone, Default)]
-pub struct Backing {
+pub struct StateStorage {
     /// Redis; `None`: state is kept in memory.
     pub redis: Option<Redis>,
     /// The database; `None`: nothing is recorded.
     pub database: Option<Database>,
     /// The database's file, where it is one.
-    file: Option<DatabaseFile>,
-    looks: Arc<Looks>,
+    database_file: Option<DatabaseFile>,
+    health: Arc<StorageHealth>,
 }
 
 /// Reason why a server could not be used when it was asked last; `None`: it could.
-type Fault = Mutex<Option<Arc<str>>>;
+type LastFault = Mutex<Option<Arc<str>>>;
 
-/// What was seen last.
+/// Health as it was seen last.
 #[derive(Default)]
-struct Looks {
-    redis: Fault,
-    database: Fault,
+struct StorageHealth {
+    redis: LastFault,
+    database: LastFault,
     file_is_lost: AtomicBool,
 }
 
-impl Backing {
-    /// Connects to what the settings name. A server that does not answer keeps nobody from streaming: it is waited for
-    /// beside, and what needs it answers 503 meanwhile.
+impl StateStorage {
+    /// Connects to the servers that the settings name. A server that does not answer stops no stream: it is tried again
+    /// in the background, and what needs it answers 503 meanwhile. Fails where a URL or the schema is wrong.
     pub async fn open(settings: &Settings, tasks: &BackgroundTasks) -> Result<Self, StartError> {
         let redis = match &settings.state {
             Some(state) => Some(Redis::connect(state).await?),
@@ -66,35 +66,36 @@ impl Backing {
             }
             Some(database::settings::Settings::Postgres { .. }) | None => None,
         };
-        let this = Self { redis, database, file, looks: Arc::default() };
-        this.look().await;
+        let this = Self { redis, database, database_file: file, health: Arc::default() };
+        this.check_health().await;
         tasks.spawn(this.clone().watch(migrated, tasks.clone()));
         Ok(this)
     }
 
     /// Redis, as it was seen last.
-    pub fn redis_part(&self) -> ComponentStatus {
-        part(self.redis.is_some(), &self.looks.redis)
+    pub fn redis_status(&self) -> ComponentStatus {
+        component_status(self.redis.is_some(), &self.health.redis)
     }
 
     /// Reason why Redis cannot be used, for the operator.
     pub fn redis_fault(&self) -> Option<Arc<str>> {
-        self.looks.redis.lock().clone()
+        self.health.redis.lock().clone()
     }
 
     /// The database, as it was seen last.
-    pub fn database_part(&self) -> ComponentStatus {
-        part(self.database.is_some(), &self.looks.database)
+    pub fn database_status(&self) -> ComponentStatus {
+        component_status(self.database.is_some(), &self.health.database)
     }
 
     /// Reason why the database cannot be used, for the operator.
     pub fn database_fault(&self) -> Option<Arc<str>> {
-        self.looks.database.lock().clone()
+        self.health.database.lock().clone()
     }
 
-    /// Whether the database's file was moved or removed: what this node keeps nobody has, so it should be sent nobody.
+    /// True where the database's file was moved or removed: what is written then is lost, so the node should get no
+    /// requests.
     pub fn has_lost_file(&self) -> bool {
-        self.looks.file_is_lost.load(Ordering::Relaxed)
+        self.health.file_is_lost.load(Ordering::Relaxed)
     }
 
     async fn watch(self, mut migrated: bool, tasks: BackgroundTasks) {
@@ -109,11 +110,11 @@ impl Backing {
                     false
                 });
             }
-            self.look().await;
+            self.check_health().await;
         }
     }
 
-    async fn look(&self) {
+    async fn check_health(&self) {
         let redis = async {
             match &self.redis {
                 Some(redis) => redis.check(LOOK_LIMIT).await.err(),
@@ -127,8 +128,8 @@ impl Backing {
             }
         };
         let (redis, database) = tokio::join!(redis, database);
-        let lost = self.file.as_ref().and_then(|file| file.check().err());
-        if lost.is_some() != self.looks.file_is_lost.swap(lost.is_some(), Ordering::Relaxed) {
+        let lost = self.database_file.as_ref().and_then(|file| file.check().err());
+        if lost.is_some() != self.health.file_is_lost.swap(lost.is_some(), Ordering::Relaxed) {
             match lost {
                 Some(error) => tracing::error!(
                     %error,
@@ -137,8 +138,8 @@ impl Backing {
                 None => tracing::info!("the file of the database (Database.Url) is back"),
             }
         }
-        *self.looks.redis.lock() = redis.map(Arc::from);
-        *self.looks.database.lock() = database.map(Arc::from);
+        *self.health.redis.lock() = redis.map(Arc::from);
+        *self.health.database.lock() = database.map(Arc::from);
     }
 
     /// Closes them.
@@ -165,7 +166,7 @@ async fn migrate(database: &Database) -> Result<bool, DatabaseOpenError> {
     }
 }
 
-fn part(configured: bool, fault: &Fault) -> ComponentStatus {
+fn component_status(configured: bool, fault: &LastFault) -> ComponentStatus {
     match (configured, fault.lock().is_some()) {
         (false, _) => ComponentStatus::Disabled,
         (true, false) => ComponentStatus::Ok,

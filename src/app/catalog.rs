@@ -1,0 +1,111 @@
+//! The catalogue, access and streaming URLs, composed: made from the settings for the proxy, and put before the API.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use futures::future::BoxFuture;
+use utoipa_axum::router::OpenApiRouter;
+
+use super::modules::ModuleDependencies;
+use super::storage::StateStorage;
+use crate::config::Settings;
+use crate::proxy::inspect::{StreamDescription, StreamInquiry, describe_stream};
+use crate::proxy::process::{AccessCheckers, Process};
+use crate::proxy::runtime::Runtime;
+use catalog::api::stream_url_cache::{StreamUrlCache, StreamUrlStore};
+use catalog::api::{self, CatalogAdminState, StreamInfo, StreamQuery, StreamResolver, StreamUrlService};
+use catalog::{Catalog, CatalogMetrics, GrantStore};
+use primitives::clock::Clock;
+use server_kit::api::cache_admin::CacheOperations;
+use server_kit::api::error::Error;
+use server_kit::api::rate_limit_layer::{RateLimitClass, limit_routes};
+use server_kit::auth::path_token::PathTokenSigner;
+use server_kit::auth::revocation::{TokenGenerationStore, TokenRevocations};
+use server_kit::telemetry::metrics::Metrics;
+
+/// The catalog and what decides about its tracks, for the proxy and the API.
+pub struct CatalogServices {
+    /// The catalog, where there is a database.
+    pub catalog: Option<Arc<Catalog>>,
+    /// The access checkers of the authorization policies.
+    pub access_checkers: AccessCheckers,
+    /// Signs and verifies tokens in paths, where the settings have a key for them.
+    pub path_tokens: Option<Arc<PathTokenSigner>>,
+    /// The users' token generations, where path tokens or live streams are tied to them.
+    pub revocations: Option<Arc<TokenRevocations>>,
+}
+
+/// Opens the catalog; `client` asks authorization services.
+pub fn open_catalog(
+    settings: &Settings,
+    storage: &StateStorage,
+    clock: &Clock,
+    client: reqwest::Client,
+    metrics: &Metrics,
+) -> Result<CatalogServices, prometheus::Error> {
+    let metrics = CatalogMetrics::new(metrics.registry())?;
+    let grants = storage.database.clone().map(GrantStore::new);
+    let path_tokens =
+        settings.auth.path_token.as_ref().map(|settings| Arc::new(PathTokenSigner::new(settings, clock.clone())));
+    let revocations = (path_tokens.is_some() || settings.auth.end_revoked_streams).then(|| {
+        let generations = TokenGenerationStore::new(storage.redis.clone(), storage.database.clone());
+        Arc::new(TokenRevocations::new(generations))
+    });
+    let access_checkers = AccessCheckers::new(grants, client, metrics.clone());
+    let catalog = storage.database.clone().map(|database| Arc::new(Catalog::new(database, Some(metrics))));
+    Ok(CatalogServices { catalog, access_checkers, path_tokens, revocations })
+}
+
+/// The paths that the settings switch on.
+pub fn routes(
+    settings: &Settings,
+    dependencies: &ModuleDependencies<'_>,
+    process: &Process,
+    runtime: &Arc<ArcSwap<Runtime>>,
+    cache: Option<Arc<dyn CacheOperations>>,
+) -> Vec<OpenApiRouter> {
+    let ModuleDependencies { storage, clock, limiters: limits, .. } = dependencies;
+    let mut routers = Vec::new();
+    if let (Some(catalog), Some(database)) = (&process.catalog, &storage.database) {
+        let catalogue = api::catalog_admin_routes(Arc::new(CatalogAdminState {
+            catalog: Arc::clone(catalog),
+            grants: GrantStore::new(database.clone()),
+            access_checkers: process.access_checkers.all(),
+            stores: settings.stores.iter().map(|store| Arc::clone(&store.name)).collect(),
+            cache,
+            clock: (*clock).clone(),
+        }));
+        routers.push(limit_routes(catalogue, limits, RateLimitClass::STRICT));
+    }
+    if let (Some(tokens), Some(revocations)) = (&process.path_tokens, &process.revocations) {
+        let keys = tokens.derive_keys("the cache of streaming URLs");
+        let urls = Arc::new(StreamUrlService {
+            streams: Arc::new(ProxyStreamResolver(Arc::clone(runtime))),
+            tokens: Arc::clone(tokens),
+            revocations: Arc::clone(revocations),
+            cache: StreamUrlCache::new(StreamUrlStore::new(storage.redis.clone()), &keys, (*clock).clone()),
+        });
+        routers.push(limit_routes(api::stream_url_admin_routes(Arc::clone(&urls)), limits, RateLimitClass::STRICT));
+        routers.push(limit_routes(api::stream_url_routes(urls), limits, RateLimitClass::STANDARD));
+    }
+    routers
+}
+
+/// Resolves streams as the proxy would serve them.
+struct ProxyStreamResolver(Arc<ArcSwap<Runtime>>);
+
+impl StreamResolver for ProxyStreamResolver {
+    fn resolve<'a>(&'a self, query: StreamQuery<'a>) -> BoxFuture<'a, Result<StreamInfo, Error>> {
+        Box::pin(async move {
+            let runtime = self.0.load_full();
+            let StreamQuery { path, request_head, user, query_store } = query;
+            let inquiry = StreamInquiry { path, request_head, claims: &user.claims, query_store };
+            match describe_stream(&runtime, &inquiry).await {
+                Ok(StreamDescription { authorization, version, content_type, size }) => {
+                    Ok(StreamInfo { authorization, version, content_type, size })
+                }
+                Err(refused) => Err(Error::new(refused.code, refused.detail).with_retry_after(refused.retry_after)),
+            }
+        })
+    }
+}

@@ -1,0 +1,202 @@
+//! Admission: from a request's head to the route that takes it and the authorization to use it; a refusal is a
+//! [`ProxyFailure`]. The route table is searched once.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use http::request::Parts;
+use http::{Method, header};
+
+use super::authorization;
+use super::context::RequestContext;
+use super::failure::ProxyFailure;
+use super::modules::ModulePaths;
+use super::route::Route;
+use super::runtime::Runtime;
+use http_semantics::request_path::InvalidPath;
+use http_semantics::{client_ip, cors, request_path};
+use http_server::Downstream;
+use routing::table::{RouteLookup, RoutingInput};
+use server_kit::auth::AuthenticationError;
+
+/// Methods that object routes take.
+pub const OBJECT_METHODS: [Method; 3] = [Method::GET, Method::HEAD, Method::OPTIONS];
+
+/// An admitted request, by what answers it.
+pub enum AdmittedRequest {
+    /// The handler of this route.
+    Route(Arc<Route>),
+    /// A question of a browser whether it may ask (Fetch, "CORS-preflight request").
+    Preflight(Arc<cors::CorsPolicy>),
+    /// Any other OPTIONS: which methods there are (RFC 9110 §9.3.7).
+    Options,
+    /// The modules in this process.
+    Module,
+}
+
+/// Checks, routes, authenticates, limits and authorizes a request.
+pub async fn admit(
+    downstream: &impl Downstream,
+    ctx: &mut RequestContext,
+    modules: &ModulePaths,
+) -> Result<AdmittedRequest, ProxyFailure> {
+    let request = downstream.request();
+    let trusted = &ctx.runtime.server.trusted_proxies;
+    ctx.client_address = Some(client_ip::resolve(downstream.peer(), &request.headers, trusted));
+    check_request(request)?;
+
+    let path = request.uri.path();
+    let asked = preflight_method(request);
+    if asked.is_none() {
+        authorization::verify_path_token(request, ctx).await?;
+    }
+    if is_reserved_path(path) {
+        return admit_to_module(request, ctx, asked.is_some());
+    }
+    let runtime = Arc::clone(&ctx.runtime);
+    let route = match find_route(&runtime, request, asked.as_ref())? {
+        RouteLookup::Found(found) if modules.takes_precedence(path, found.path) => {
+            return admit_to_module(request, ctx, asked.is_some());
+        }
+        RouteLookup::Found(found) => {
+            ctx.captures = found.captures;
+            Arc::clone(found.value)
+        }
+        RouteLookup::NotFound | RouteLookup::MethodNotAllowed(_) if is_module_path(path) => {
+            return admit_to_module(request, ctx, asked.is_some());
+        }
+        RouteLookup::MethodNotAllowed(methods) => return Err(ProxyFailure::MethodNotAllowed(methods)),
+        RouteLookup::NotFound => return Err(ProxyFailure::NoRoute),
+    };
+    ctx.route = Some(Arc::clone(&route));
+    if let (Some(_), Some(policy)) = (&asked, &route.policies.cors) {
+        return Ok(AdmittedRequest::Preflight(Arc::clone(policy)));
+    }
+    let objects = route.serves_objects();
+    if objects && has_client_signature(request) {
+        let refused = "a signature of the client's own is not taken (X-Amz-*): the proxy signs for itself";
+        return Err(ProxyFailure::BadRequest(Cow::Borrowed(refused)));
+    }
+    match request.method {
+        Method::GET | Method::HEAD => {}
+        Method::OPTIONS if objects => return Ok(AdmittedRequest::Options),
+        _ if objects => return Err(ProxyFailure::MethodNotAllowed(OBJECT_METHODS.to_vec())),
+        _ => {}
+    }
+    authorization::authorize_request(request, ctx, &route).await?;
+    if route.policies.max_request_body.zip(declared_length(request)).is_some_and(|(limit, length)| length > limit) {
+        return Err(ProxyFailure::BodyTooLarge);
+    }
+    Ok(AdmittedRequest::Route(route))
+}
+
+/// Finds the route of `request`. A CORS preflight takes the route of the method that it `asked` about only where that route
+/// answers it; else it is a request like others, and OPTIONS is its method.
+fn find_route<'r>(
+    runtime: &'r Runtime,
+    request: &Parts,
+    asked: Option<&Method>,
+) -> Result<RouteLookup<'r, Arc<Route>>, ProxyFailure> {
+    if let Some(method) = asked
+        && let RouteLookup::Found(found) = runtime.find(&routing_input(request, method))?
+        && found.value.policies.cors.is_some()
+    {
+        return Ok(RouteLookup::Found(found));
+    }
+    runtime.find(&routing_input(request, &request.method))
+}
+
+/// Admits a request to the modules; a preflight is answered for them where the API has cross-origin rules, but for pages of the
+/// visitor's own machine, which a module may allow itself. A token in the path allows its user to read on routes, not to
+/// speak for its user here.
+fn admit_to_module(request: &Parts, ctx: &mut RequestContext, asked: bool) -> Result<AdmittedRequest, ProxyFailure> {
+    ctx.is_module_request = true;
+    if ctx.path_token.is_some() {
+        return Err(ProxyFailure::Unauthorized(AuthenticationError::WrongPath));
+    }
+    let origin = request.headers.get(header::ORIGIN);
+    let answers = |policy: &&Arc<cors::CorsPolicy>| policy.allows(origin) || !origin.is_some_and(cors::is_local);
+    match ctx.cors().filter(|_| asked).filter(answers) {
+        Some(policy) => Ok(AdmittedRequest::Preflight(Arc::clone(policy))),
+        None => Ok(AdmittedRequest::Module),
+    }
+}
+
+/// Returns the parts of `request` that decide its route, with `method` in place of its own.
+pub fn routing_input<'a>(request: &'a Parts, method: &'a Method) -> RoutingInput<'a> {
+    let uri = &request.uri;
+    RoutingInput {
+        method,
+        host: request_host(request),
+        path: uri.path(),
+        query: uri.query(),
+        headers: &request.headers,
+    }
+}
+
+/// Paths that no route can take: what watches the process must find them whatever the routes are.
+pub fn is_reserved_path(path: &str) -> bool {
+    matches!(path, "/health" | "/openapi.json" | "/docs") || path.starts_with("/docs/")
+}
+
+/// The length of the request's body, where it says one.
+pub fn declared_length(request: &Parts) -> Option<u64> {
+    request.headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Paths that the modules in this process answer where no route takes them.
+pub fn is_module_path(path: &str) -> bool {
+    ["/api/", "/listen/", "/t/", "/demo/"].iter().any(|prefix| path.starts_with(prefix))
+}
+
+fn check_request(request: &Parts) -> Result<(), ProxyFailure> {
+    let bad = |what: &'static str| Err(ProxyFailure::BadRequest(Cow::Borrowed(what)));
+    if request.method == Method::OPTIONS && request.uri.path() == "*" {
+        return bad("OPTIONS * is not answered: ask for a path");
+    }
+    if matches!(request.method, Method::CONNECT | Method::TRACE) {
+        return Err(ProxyFailure::MethodNotAllowed(vec![Method::GET, Method::HEAD, Method::OPTIONS]));
+    }
+    request_path::check(request.uri.path().as_bytes()).map_err(|fault| match fault {
+        InvalidPath::TooLong { .. } => ProxyFailure::PathTooLong,
+        fault => ProxyFailure::BadRequest(fault.to_string().into()),
+    })?;
+    Ok(())
+}
+
+/// True where the client signs for S3 itself (AWS Signature Version 4, in headers or query), which can only be an attempt to
+/// reach past the proxy. No other `X-Amz-*` is looked at: a CDN or a load balancer sets its own, and on object routes
+/// nothing of a client's headers and query is sent on.
+fn has_client_signature(request: &Parts) -> bool {
+    const NAMES: [&str; 8] = [
+        "algorithm",
+        "content-sha256",
+        "credential",
+        "date",
+        "expires",
+        "security-token",
+        "signature",
+        "signedheaders",
+    ];
+    let signs = |name: &str| {
+        let (start, rest) = name.split_at_checked(6).unwrap_or_default();
+        start.eq_ignore_ascii_case("x-amz-") && NAMES.iter().any(|known| rest.eq_ignore_ascii_case(known))
+    };
+    let name = |pair: &str| signs(pair.split('=').next().unwrap_or_default());
+    request.headers.keys().any(|name| signs(name.as_str()))
+        || request.uri.query().is_some_and(|query| query.split('&').any(name))
+}
+
+/// Returns the method that a CORS preflight asks for; `None` for other requests.
+pub fn preflight_method(request: &Parts) -> Option<Method> {
+    if !cors::is_preflight(&request.method, &request.headers) {
+        return None;
+    }
+    request.headers.get(header::ACCESS_CONTROL_REQUEST_METHOD)?.to_str().ok()?.parse().ok()
+}
+
+/// `:authority` or the host of an absolute target, else `Host`.
+pub fn request_host(request: &Parts) -> Option<&str> {
+    let named = request.uri.authority().map(http::uri::Authority::as_str);
+    named.or_else(|| request.headers.get(header::HOST).and_then(|value| value.to_str().ok()))
+}

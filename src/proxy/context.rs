@@ -1,0 +1,94 @@
+//! Context of one request while it is answered.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::failure::ProxyFailure;
+use super::route::Route;
+use super::runtime::Runtime;
+use http_semantics::{cors, request_info};
+use object_engine::{AttemptStats, ObjectLocation};
+use routing::pattern::Captures;
+use server_kit::auth::Claims;
+use server_kit::auth::path_token::PathTokenClaims;
+use server_kit::limit::RateLimitStatus;
+use server_kit::limit::rate_limiter::RateLimitPermit;
+
+/// Context of one request, from its arrival to its access log line.
+pub struct RequestContext {
+    /// The runtime that was in force when it arrived, taken once and kept to its end.
+    pub runtime: Arc<Runtime>,
+    /// Its id, in `X-Request-Id`, in the envelope and in the log.
+    pub id: String,
+    /// Time of its arrival.
+    pub started: Instant,
+    /// Address of the client.
+    pub client_address: Option<IpAddr>,
+    /// Claims of the caller's token.
+    pub claims: Option<Arc<Claims>>,
+    /// Permit of the route's rate limiter, held to the end of the response.
+    pub rate_limit_permit: Option<RateLimitPermit>,
+    /// Status of that policy for the response headers, on refusals too.
+    pub rate_limit_status: Option<RateLimitStatus>,
+    /// The verified token of the path, where it has one.
+    pub path_token: Option<PathTokenClaims>,
+    /// The route, once it is known.
+    pub route: Option<Arc<Route>>,
+    /// True where a module answers it.
+    pub is_module_request: bool,
+    /// Values that the route's path captured.
+    pub captures: Captures,
+    /// Cause of its failure.
+    pub failure: Option<ProxyFailure>,
+    /// Attempts, retries and resumes that were made for it.
+    pub attempt_stats: AttemptStats,
+    /// The object that could not be route.
+    pub failed_object: Option<Box<ObjectLocation>>,
+    /// Time from its arrival to the first byte of the response.
+    pub first_byte: Option<Duration>,
+    /// Bytes of an object sent.
+    pub bytes_sent: u64,
+}
+
+impl RequestContext {
+    /// A request that arrives now.
+    pub fn new(runtime: Arc<Runtime>) -> Self {
+        Self {
+            runtime,
+            id: request_info::new_request_id(),
+            started: Instant::now(),
+            client_address: None,
+            claims: None,
+            rate_limit_permit: None,
+            rate_limit_status: None,
+            path_token: None,
+            route: None,
+            is_module_request: false,
+            captures: Captures::default(),
+            failure: None,
+            attempt_stats: AttemptStats::default(),
+            failed_object: None,
+            first_byte: None,
+            bytes_sent: 0,
+        }
+    }
+
+    /// The route's name for labels and logs.
+    pub fn route_id(&self) -> &str {
+        self.route.as_ref().map_or("none", |route| &route.id)
+    }
+
+    /// Cross-origin rules: the route's, or those of the API.
+    pub fn cors(&self) -> Option<&Arc<cors::CorsPolicy>> {
+        match &self.route {
+            Some(route) => route.policies.cors.as_ref(),
+            None => self.runtime.server.api_cors.as_ref().filter(|_| self.is_module_request),
+        }
+    }
+
+    /// The first byte of the answer goes out now.
+    pub fn record_first_byte(&mut self) {
+        self.first_byte.get_or_insert_with(|| self.started.elapsed());
+    }
+}

@@ -1,0 +1,317 @@
+//! The snapshot that requests are answered from: built whole from the settings, and replaced whole. A request takes it
+//! once and keeps it to its end, so that it meets one set of rules however long its body streams.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use ipnet::IpNet;
+
+use super::failure::ProxyFailure;
+use super::process::Process;
+use super::readings;
+use super::route::{
+    ClusterHandler, ObjectHandler, Route, RouteAuthorization, RouteHandler, RoutePolicies, TrackAccess, TrackHandler,
+};
+use super::settings::{
+    AuthorizationSettings, HandlerSettings, ObjectResponseSettings, ObjectSettings, RouteSettings, RuntimeSettings,
+    ServerSettings, TrackSettings,
+};
+use super::tracks::TrackOrigins;
+use object_engine::cache::RouteCache;
+use object_engine::{BucketHealth, ObjectOrigin};
+use primitives::clock::Clock;
+use primitives::secret::Secret;
+use routing::table::{RouteLookup, RouteTable, RoutingInput};
+use s3::settings::StoreSettings;
+use s3::signer::Signer;
+use server_kit::auth::settings::TokenSource;
+use server_kit::telemetry::settings::AccessFields;
+use upstream::cluster::{Cluster, ClusterFactory};
+use upstream::settings::{ClusterSettings, UpstreamTimeouts};
+
+/// The settings at work.
+pub struct Runtime {
+    /// State and services that outlive this snapshot.
+    pub process: Arc<Process>,
+    routes: RouteTable<Arc<Route>>,
+    clusters: Vec<Arc<Cluster>>,
+    /// The server's settings.
+    pub server: ServerSettings,
+    /// Places of a request where tokens are looked for; tokens found there are not passed on.
+    pub token_sources: Vec<TokenSource>,
+    /// Token that a request must carry in `X-Tidegate-Debug` to learn its cache status.
+    pub debug_token: Option<Secret>,
+    /// Fields of an access log line.
+    pub access_fields: AccessFields,
+    /// True where a logout ends live streams.
+    pub end_revoked_streams: bool,
+}
+
+impl Runtime {
+    /// Builds the runtime of `settings`. Fails only where `open_store` does, which is asked once for each store.
+    pub fn build<E>(
+        settings: RuntimeSettings,
+        process: &Arc<Process>,
+        open_store: impl Fn(&StoreSettings) -> Result<Arc<Signer>, E>,
+    ) -> Result<Self, E> {
+        let mut signers = HashMap::new();
+        for store in &settings.stores {
+            signers.insert(Arc::clone(&store.name), open_store(store)?);
+        }
+        let mut builder = RuntimeBuilder::new(process, signers, open_store);
+        for cluster in &settings.clusters {
+            builder.cluster(cluster);
+        }
+        let routes = settings.routes.try_map(|route| builder.route(&route).map(Arc::new))?;
+        let RuntimeBuilder { clusters, endpoints, .. } = builder;
+        Ok(Self {
+            process: Arc::clone(process),
+            routes,
+            clusters: clusters.into_values().chain(endpoints.into_values()).collect(),
+            server: settings.server,
+            token_sources: settings.token_sources,
+            debug_token: settings.debug_token,
+            access_fields: settings.access_fields,
+            end_revoked_streams: settings.end_revoked_streams,
+        })
+    }
+
+    /// Finds the route of a request. Fails where its path can be read as one of a route that asks for more.
+    pub fn find(&self, request: &RoutingInput<'_>) -> Result<RouteLookup<'_, Arc<Route>>, ProxyFailure> {
+        readings::find(&self.routes, request)
+    }
+
+    /// Returns the route of this id.
+    pub fn route(&self, id: &str) -> Option<&Arc<Route>> {
+        self.routes().find(|route| &*route.id == id)
+    }
+
+    /// All clusters: the configured ones, and one for each store that routes connect to without one.
+    pub fn clusters(&self) -> &[Arc<Cluster>] {
+        &self.clusters
+    }
+
+    /// Returns the clusters to probe: those that ask for it, and those through which a bucket is reached, for readiness.
+    pub fn probed_clusters(&self) -> Vec<Arc<Cluster>> {
+        let origins = self.origins();
+        let is_probed = |cluster: &&Arc<Cluster>| {
+            cluster.active_check().is_some() || origins.iter().any(|origin| Arc::ptr_eq(&origin.cluster, cluster))
+        };
+        self.clusters.iter().filter(is_probed).cloned().collect()
+    }
+
+    /// Reasons why a store that a route reads from cannot be used, in words for the operator.
+    pub fn store_faults(&self) -> Vec<String> {
+        let is_unlisted = self.track_handlers().any(|handler| !handler.origins.is_listed());
+        let unlisted = is_unlisted.then(|| "the catalogue has not said yet which buckets there are".to_owned());
+        let faults = self.buckets().into_iter().filter_map(|origin| {
+            let unreachable = || Some("none of its destinations can be reached".to_owned());
+            let fault =
+                origin.health.fault().or_else(|| if origin.cluster.is_reachable() { None } else { unreachable() })?;
+            Some(format!("store `{}`, bucket `{}`: {fault}", origin.store, origin.bucket))
+        });
+        unlisted.into_iter().chain(faults).collect()
+    }
+
+    /// True where every store that a route reads from can be used.
+    pub fn stores_are_good(&self) -> bool {
+        self.track_handlers().all(|handler| handler.origins.is_listed())
+            && self.origins().iter().all(|origin| origin.health.is_good() && origin.cluster.is_reachable())
+    }
+
+    /// The buckets that routes reach, once for each bucket and each cluster that it is asked through.
+    pub fn buckets(&self) -> Vec<Arc<ObjectOrigin>> {
+        let mut buckets: Vec<Arc<ObjectOrigin>> = Vec::new();
+        for origin in self.origins() {
+            let is_known = buckets.iter().any(|known| {
+                Arc::ptr_eq(&known.health, &origin.health) && Arc::ptr_eq(&known.cluster, &origin.cluster)
+            });
+            if !is_known {
+                buckets.push(origin);
+            }
+        }
+        buckets
+    }
+
+    /// The handlers of routes that ask the catalog.
+    pub fn track_handlers(&self) -> impl Iterator<Item = &TrackHandler> {
+        self.routes().filter_map(|route| match &route.handler {
+            RouteHandler::Track(handler) => Some(handler),
+            RouteHandler::Object(_) | RouteHandler::Cluster(_) => None,
+        })
+    }
+
+    /// The buckets that routes reach, once for each route.
+    pub fn origins(&self) -> Vec<Arc<ObjectOrigin>> {
+        self.routes().flat_map(|route| route.handler.origins()).collect()
+    }
+
+    /// True where the `X-Forwarded-For` of `peer` is believed.
+    pub fn trusts(&self, peer: IpAddr) -> bool {
+        self.server.trusted_proxies.iter().any(|network: &IpNet| network.contains(&peer))
+    }
+
+    fn routes(&self) -> impl Iterator<Item = &Arc<Route>> {
+        self.routes.entries().map(|entry| &entry.value)
+    }
+}
+
+/// Clusters and buckets that the routes of one runtime share while it is built.
+struct RuntimeBuilder<'a, F> {
+    process: &'a Process,
+    factory: ClusterFactory,
+    open_store: F,
+    signers: HashMap<Arc<str>, Arc<Signer>>,
+    clusters: HashMap<Arc<str>, Arc<Cluster>>,
+    /// Clusters of stores that are connected to at their endpoints, by the store's name.
+    endpoints: HashMap<Arc<str>, Arc<Cluster>>,
+    buckets: HashMap<(Arc<str>, Arc<str>), Arc<BucketHealth>>,
+}
+
+impl<'a, E, F: Fn(&StoreSettings) -> Result<Arc<Signer>, E>> RuntimeBuilder<'a, F> {
+    fn new(process: &'a Process, signers: HashMap<Arc<str>, Arc<Signer>>, open_store: F) -> Self {
+        Self {
+            process,
+            factory: ClusterFactory::new(process.tasks.clone()),
+            open_store,
+            signers,
+            clusters: HashMap::new(),
+            endpoints: HashMap::new(),
+            buckets: HashMap::new(),
+        }
+    }
+
+    fn route(&mut self, settings: &RouteSettings) -> Result<Route, E> {
+        let handler = match &settings.handler {
+            HandlerSettings::Object(object) => RouteHandler::Object(self.object_handler(settings, object)?),
+            HandlerSettings::Track(track) => RouteHandler::Track(self.track_handler(settings, track)),
+            HandlerSettings::Cluster(plain) => RouteHandler::Cluster(ClusterHandler {
+                cluster: self.cluster(&plain.cluster),
+                transforms: plain.transforms.clone(),
+                timeouts: settings.timeouts,
+            }),
+        };
+        let limiters = &self.process.limiters;
+        let policies = RoutePolicies {
+            hosts: settings.hosts.clone(),
+            authorization: self.authorization(&settings.authorization),
+            hide_existence: settings.hide_existence,
+            rate_limiter: settings.rate_limiter.as_ref().map(|policy| limiters.limiter_for(policy)),
+            cors: settings.cors.clone(),
+            max_request_body: settings.max_request_body,
+        };
+        Ok(Route { id: Arc::clone(&settings.id), policies, handler })
+    }
+
+    fn authorization(&self, settings: &AuthorizationSettings) -> RouteAuthorization {
+        let AuthorizationSettings::Policy { claims, track_access } = settings else {
+            return RouteAuthorization::Anonymous;
+        };
+        let track_access = track_access.as_ref().map(|access| TrackAccess {
+            checker: self.process.access_checkers.checker(&claims.name, &access.authorities),
+            track_id: access.track_id.clone(),
+        });
+        RouteAuthorization::Policy { claims: Arc::clone(claims), track_access }
+    }
+
+    fn object_handler(&mut self, route: &RouteSettings, object: &ObjectSettings) -> Result<ObjectHandler, E> {
+        let ObjectSettings { store, bucket, key, cluster, response } = object;
+        let signer = self.signer(store)?;
+        let cluster = match cluster {
+            Some(cluster) => self.cluster(cluster),
+            None => self.endpoint(&store.name, &signer),
+        };
+        // Routes of one bucket share its health: it is asked about once.
+        let health = self.buckets.entry((Arc::clone(&store.name), Arc::clone(bucket))).or_default();
+        let origin = OriginTemplate::new(route, response, self.process).origin(
+            &OpenedStore { name: Arc::clone(&store.name), signer, cluster },
+            Arc::clone(bucket),
+            Arc::clone(health),
+        );
+        Ok(ObjectHandler { origin: Arc::new(origin), key: key.clone() })
+    }
+
+    /// Any bucket of any store may hold a track, as the catalog says.
+    fn track_handler(&mut self, route: &RouteSettings, track: &TrackSettings) -> TrackHandler {
+        let mut stores = HashMap::new();
+        for (name, signer) in self.signers.clone() {
+            let cluster = self.endpoint(&name, &signer);
+            stores.insert(Arc::clone(&name), OpenedStore { name, signer, cluster });
+        }
+        let template = OriginTemplate::new(route, &track.response, self.process);
+        let open =
+            move |store: &str, bucket: &str| Some(template.origin(stores.get(store)?, bucket.into(), Arc::default()));
+        TrackHandler {
+            track_id: track.track_id.clone(),
+            catalog: self.process.catalog.clone(),
+            origins: TrackOrigins::new(Box::new(open)),
+        }
+    }
+
+    fn signer(&mut self, store: &StoreSettings) -> Result<Arc<Signer>, E> {
+        if let Some(signer) = self.signers.get(&store.name) {
+            return Ok(Arc::clone(signer));
+        }
+        let signer = (self.open_store)(store)?;
+        self.signers.insert(Arc::clone(&store.name), Arc::clone(&signer));
+        Ok(signer)
+    }
+
+    fn cluster(&mut self, settings: &ClusterSettings) -> Arc<Cluster> {
+        let factory = &self.factory;
+        let cluster =
+            self.clusters.entry(Arc::clone(&settings.id)).or_insert_with(|| Arc::new(factory.build(settings)));
+        Arc::clone(cluster)
+    }
+
+    fn endpoint(&mut self, name: &Arc<str>, signer: &Signer) -> Arc<Cluster> {
+        let factory = &self.factory;
+        let single = || Arc::new(factory.build_single(name, signer.endpoint()));
+        Arc::clone(self.endpoints.entry(Arc::clone(name)).or_insert_with(single))
+    }
+}
+
+/// A store with the cluster that it is connected through.
+struct OpenedStore {
+    name: Arc<str>,
+    signer: Arc<Signer>,
+    cluster: Arc<Cluster>,
+}
+
+/// Properties that all origins of one route have in common.
+struct OriginTemplate {
+    cache: Option<RouteCache>,
+    content_type: Option<http::HeaderValue>,
+    timeouts: UpstreamTimeouts,
+    reveal_denied: bool,
+    clock: Clock,
+}
+
+impl OriginTemplate {
+    fn new(route: &RouteSettings, response: &ObjectResponseSettings, process: &Process) -> Self {
+        let cache = response.cache.zip(process.cache.as_ref());
+        Self {
+            cache: cache.map(|(policy, cache)| RouteCache { cache: Arc::clone(cache), policy }),
+            content_type: response.content_type.clone(),
+            timeouts: route.timeouts,
+            reveal_denied: route.hide_existence == Some(false),
+            clock: process.clock.clone(),
+        }
+    }
+
+    fn origin(&self, store: &OpenedStore, bucket: Arc<str>, health: Arc<BucketHealth>) -> ObjectOrigin {
+        ObjectOrigin {
+            store: Arc::clone(&store.name),
+            cache: self.cache.clone(),
+            signer: Arc::clone(&store.signer),
+            health,
+            cluster: Arc::clone(&store.cluster),
+            bucket,
+            content_type: self.content_type.clone(),
+            timeouts: self.timeouts,
+            reveal_denied: self.reveal_denied,
+            clock: self.clock.clone(),
+        }
+    }
+}
