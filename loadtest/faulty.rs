@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use primitives::clock::monotonic_now;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
@@ -67,7 +68,7 @@ pub struct Faulty {
 impl Faulty {
     /// Starts both before `origin`.
     pub async fn start(origin: SocketAddr, tasks: &mut JoinSet<()>) -> Result<Self> {
-        let (begun, faults) = (Instant::now(), Arc::new(AtomicU64::new(0)));
+        let (begun, faults) = (monotonic_now(), Arc::new(AtomicU64::new(0)));
         let mut addresses = Vec::new();
         for number in 0..2 {
             let listener = TcpListener::bind(("127.0.0.1", 0)).await?;

@@ -19,6 +19,7 @@ use socket2::SockRef;
 
 use crate::load::{Group, Order, Pace, Request, Tally};
 use crate::play::{Habits, Play};
+use primitives::clock::monotonic_now;
 
 /// Reads of a response header: large enough for any header, small enough to copy little of the body.
 const HEAD: usize = 4096;
@@ -84,7 +85,7 @@ impl Fleet {
             sink: Box::new_uninit_slice(SINK),
             tally: Tally::default(),
         };
-        let start = Instant::now();
+        let start = monotonic_now();
         for group in 0..fleet.groups.len() {
             let Group { address, connections, pace, order, .. } = fleet.groups[group];
             for nth in 0..connections {
@@ -124,11 +125,11 @@ impl Fleet {
 
     /// Drives the load for `time`. Answers under way at its end go on in the next run.
     pub fn run(&mut self, time: Duration) -> Result<Tally> {
-        let end = Instant::now() + time;
+        let end = monotonic_now() + time;
         let mut events = Events::with_capacity(1024);
         loop {
             self.send_due()?;
-            let now = Instant::now();
+            let now = monotonic_now();
             if now >= end || self.tally.errors >= TOO_MANY_ERRORS {
                 break;
             }
@@ -151,7 +152,7 @@ impl Fleet {
     }
 
     fn send_due(&mut self) -> Result<()> {
-        let now = Instant::now();
+        let now = monotonic_now();
         while let Some(&Reverse((due, index))) = self.due.peek() {
             if due > now {
                 break;
@@ -224,7 +225,7 @@ impl Fleet {
             Err(error) => return Err(error).context("reading a header"),
         };
         let filled = filled + read;
-        let now = Instant::now();
+        let now = monotonic_now();
         connection.progress = now;
         connection.state = State::Head(filled);
         let group = &self.groups[connection.group];
@@ -255,7 +256,7 @@ impl Fleet {
             Ok(0) => bail!("the body ended {left} bytes early"),
             Ok(read) => {
                 connection.state = State::Body(left - read as u64);
-                connection.progress = Instant::now();
+                connection.progress = monotonic_now();
                 self.tally.bytes += read as u64;
                 Ok(read == SINK)
             }
@@ -266,7 +267,7 @@ impl Fleet {
 
     fn finish(&mut self, index: usize) -> Result<()> {
         self.tally.requests += 1;
-        let now = Instant::now();
+        let now = monotonic_now();
         let connection = &mut self.connections[index];
         connection.state = State::Idle;
         let group = &self.groups[connection.group];
@@ -306,13 +307,13 @@ impl Fleet {
         self.poll.registry().deregister(&mut connection.stream)?;
         connection.stream = open(&self.poll, self.groups[connection.group].address, index)?;
         connection.state = State::Idle;
-        connection.due = Instant::now() + Duration::from_millis(20);
+        connection.due = monotonic_now() + Duration::from_millis(20);
         self.due.push(Reverse((connection.due, index)));
         Ok(())
     }
 
     fn report_stalled(&mut self) {
-        let now = Instant::now();
+        let now = monotonic_now();
         for connection in &mut self.connections {
             let waiting = matches!(connection.state, State::Head(_) | State::Body(_));
             if waiting && now.duration_since(connection.progress) > STALLED {

@@ -6,9 +6,10 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
+use primitives::clock::monotonic_now;
 
 /// Runs a command and ends it when standard input ends: so a load test that is killed leaves no server behind.
 const KEEPER: &str = r#"
@@ -64,9 +65,9 @@ impl Process {
 
     /// Waits until the server accepts connections.
     pub fn wait_for(&self, address: SocketAddr) -> Result<()> {
-        let deadline = Instant::now() + START_DEADLINE;
+        let deadline = monotonic_now() + START_DEADLINE;
         while TcpStream::connect(address).is_err() {
-            ensure!(Instant::now() < deadline, "{} does not listen on {address}", self.name);
+            ensure!(monotonic_now() < deadline, "{} does not listen on {address}", self.name);
             thread::sleep(Duration::from_millis(20));
         }
         Ok(())

@@ -16,7 +16,7 @@ mod watch;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use axum::Router;
@@ -40,6 +40,7 @@ use http_server::listener::{self, ListenError};
 use http_server::workers::Workers;
 use object_engine::cache::{CacheError, SliceCache};
 use primitives::clock::Clock;
+use primitives::clock::monotonic_now;
 use primitives::lifecycle::BackgroundTasks;
 use server_kit::api::health::HealthService;
 use server_kit::api::router::{self, RouterState};
@@ -321,7 +322,7 @@ fn cluster_snapshot_source(runtime: &Arc<ArcSwap<Runtime>>) -> ClusterSnapshotSo
 
 /// Snapshot of the clusters for the metrics.
 fn cluster_snapshots(runtime: &Runtime) -> Vec<ClusterSnapshot> {
-    let now = Instant::now();
+    let now = monotonic_now();
     let destination = |member: &ClusterMember| {
         let (destination, health) = (Arc::clone(member.destination.id()), member.destination.health());
         let current = health.state(now);

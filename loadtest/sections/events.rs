@@ -4,7 +4,7 @@
 use std::fs;
 use std::io::Read;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
@@ -13,6 +13,7 @@ use crate::load::{Group, Order, Pace, Request, Tally};
 use crate::report::{Budget, Row, percentile};
 use crate::sections::{Bench, Section, warm};
 use crate::servers::Target;
+use primitives::clock::monotonic_now;
 
 const RATE: u32 = 5000;
 const CONNECTIONS: u32 = 128;
@@ -112,7 +113,7 @@ pub fn measure(section: &Section, bench: &Bench, tally: &mut Tally) -> Result<Ve
 
 /// How long it takes until the file has so many lines.
 fn delivered(file: &Path, count: u64) -> Result<Duration> {
-    let begun = Instant::now();
+    let begun = monotonic_now();
     let (mut file, mut buffer, mut lines) = (fs::File::open(file)?, vec![0; 1 << 20], 0);
     loop {
         let read = file.read(&mut buffer)?;

@@ -1,6 +1,6 @@
 //! The sections: what is measured. Each file measures one kind of figure; a new one is a file and a line in [`ALL`].
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 
@@ -9,6 +9,7 @@ use crate::load::{Group, Order, Pace, Tally};
 use crate::objects;
 use crate::report::Row;
 use crate::servers::{Server, Target, Yard};
+use primitives::clock::monotonic_now;
 
 mod api;
 mod cached;
@@ -161,12 +162,12 @@ pub fn fill(target: &Target, tally: &mut Tally) -> Result<()> {
         sampled: false,
     };
     let mut fleet = Fleet::connect(vec![group])?;
-    let deadline = Instant::now() + FILL_DEADLINE;
+    let deadline = monotonic_now() + FILL_DEADLINE;
     while missing > 0 {
         let part = fleet.run(Duration::from_millis(100))?;
         missing = missing.saturating_sub(part.requests);
         tally.add(&part);
-        ensure!(part.errors == 0 && Instant::now() < deadline, "a cache could not be filled: {:?}", part.first_error);
+        ensure!(part.errors == 0 && monotonic_now() < deadline, "a cache could not be filled: {:?}", part.first_error);
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Memory that a reader costs who asked for 20 MB, read a kilobyte, and stopped.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
@@ -10,6 +10,7 @@ use crate::objects;
 use crate::report::{Budget, Row};
 use crate::sections::{Bench, Section, cpu, warm};
 use crate::servers::{Server, Target};
+use primitives::clock::monotonic_now;
 
 const READERS: usize = 1000;
 /// Memory that changes less than this in one look has settled.
@@ -39,7 +40,7 @@ fn per_reader(section: &Section, server: &Server, tally: &mut Tally) -> Result<f
     drop(warm(cpu::small(&server.target), tally)?);
     let before = server.process.resident_kib()?;
     let mut fleet = Fleet::connect((section.load)(&server.target))?;
-    let deadline = Instant::now() + DEADLINE;
+    let deadline = monotonic_now() + DEADLINE;
     let mut last = before;
     loop {
         tally.add(&fleet.run(LOOK)?);
@@ -48,7 +49,7 @@ fn per_reader(section: &Section, server: &Server, tally: &mut Tally) -> Result<f
             return Ok((now - before) / READERS as f64);
         }
         ensure!(
-            Instant::now() < deadline,
+            monotonic_now() < deadline,
             "only {} of {READERS} readers got their first bytes, or memory never settled",
             fleet.paused()
         );

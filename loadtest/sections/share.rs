@@ -1,7 +1,7 @@
 //! The share relay: the document's three scenarios with clients that poll; thousands of listeners that are pushed to; as
 //! many sessions as listeners.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use tokio::task::JoinSet;
@@ -11,6 +11,7 @@ use crate::report::{Budget, Row, percentile};
 use crate::sections::{Bench, Section};
 use crate::servers::{Server, Target};
 use crate::share::{self, Document, Heard, Pushed, Relay};
+use primitives::clock::monotonic_now;
 
 /// Sessions and listeners of each in the document's scenarios.
 const SCENARIOS: [(u32, u32); 3] = [(10, 1), (5, 10), (50, 5)];
@@ -46,7 +47,7 @@ pub fn measure_polled(_: &Section, bench: &Bench, tally: &mut Tally) -> Result<V
 async fn polled(bench: &Bench, server: &Server, sessions: u32, listeners: u32) -> Result<(Heard, f64)> {
     let relay = relay(server);
     let (time, mut tasks) = (bench.asked_window.unwrap_or(TIME), JoinSet::new());
-    let document = Document::new(relay.clone(), Instant::now() + LEAD + time);
+    let document = Document::new(relay.clone(), monotonic_now() + LEAD + time);
     for id in 0..sessions {
         share::start(&relay, id).await?;
         tasks.spawn(document.clone().host(id, f64::from(id) / f64::from(sessions)));
@@ -100,7 +101,7 @@ async fn push(bench: &Bench, server: &Server, sessions: u32, listeners: u32) -> 
     let relay = relay(server);
     let time = bench.asked_window.unwrap_or(TIME);
     // Who has joined listens at once, so that nobody falls behind while the others connect.
-    let from = Instant::now() + JOINING;
+    let from = monotonic_now() + JOINING;
     let end = from + time;
     let hosts = Pushed { relay: relay.clone(), end: end + LEAD };
     let mut hosting = JoinSet::new();
@@ -114,7 +115,7 @@ async fn push(bench: &Bench, server: &Server, sessions: u32, listeners: u32) -> 
     for number in 0..sessions * listeners {
         listening.spawn(hosts.join(number % sessions).await?.listen(from, end));
     }
-    ensure!(Instant::now() < from, "the listeners took too long to connect");
+    ensure!(monotonic_now() < from, "the listeners took too long to connect");
     tokio::time::sleep_until(from.into()).await;
     let before = server.process.cpu_seconds()?;
     tokio::time::sleep(time.mul_f64(0.9)).await;

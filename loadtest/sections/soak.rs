@@ -15,6 +15,7 @@ use crate::objects;
 use crate::player::{Outcome, Player, Wish};
 use crate::report::{Budget, Row};
 use crate::sections::{Bench, Section};
+use primitives::clock::monotonic_now;
 
 const PLAYERS: usize = 200;
 /// Unless said otherwise.
@@ -58,7 +59,7 @@ async fn soak(bench: &Bench, time: Duration) -> Result<(Heard, u64)> {
     let faulty = Faulty::start(bench.origin.target.address, &mut relays).await?;
     let server = bench.yard.soaked(&bench.origin, faulty.addresses)?;
     let files: Arc<[Arc<[u8]>]> = bench.yard.contents(objects::TRACKS)?.into();
-    let end = Instant::now() + time;
+    let end = monotonic_now() + time;
     let mut players = JoinSet::new();
     for number in 0..PLAYERS {
         let (address, token, files) = (server.target.address, server.target.token().to_owned(), Arc::clone(&files));
@@ -81,7 +82,7 @@ async fn listen(address: SocketAddr, token: &str, files: &[Arc<[u8]>], number: u
     let (mut heard, mut tasks) = (Heard::default(), JoinSet::new());
     let prefix = if number.is_multiple_of(4) { "/cached" } else { "/stream" };
     let mut player = None;
-    while Instant::now() < end {
+    while monotonic_now() < end {
         let current = match &mut player {
             Some(player) => player,
             empty => empty.insert(Player::connect(address, number % 2 == 1, &mut tasks).await?),

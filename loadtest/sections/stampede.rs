@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 
@@ -14,6 +14,7 @@ use crate::objects;
 use crate::report::{Budget, Row};
 use crate::sections::{Bench, Section};
 use crate::servers::{Server, Target};
+use primitives::clock::monotonic_now;
 
 const CLIENTS: usize = 500;
 /// Parts of five slices of 256 KiB.
@@ -61,7 +62,7 @@ pub fn measure(section: &Section, bench: &Bench, tally: &mut Tally) -> Result<Ve
 fn run(section: &Section, store: &Server, server: &Server, tally: &mut Tally) -> Result<Seen> {
     let before = store.ranges()?.len();
     let mut fleet = Fleet::connect((section.load)(&server.target))?;
-    let (start, mut done) = (Instant::now(), Tally::default());
+    let (start, mut done) = (monotonic_now(), Tally::default());
     while done.requests < CLIENTS as u64 {
         done.add(&fleet.run(LOOK)?);
         ensure!(

@@ -9,6 +9,7 @@ use anyhow::{Result, anyhow};
 use tokio::task::JoinSet;
 
 use crate::load::Tally;
+use primitives::clock::monotonic_now;
 
 mod poll;
 mod push;
@@ -88,7 +89,7 @@ struct Beats {
 
 impl Beats {
     fn new(period: Duration, share: f64, end: Instant) -> Self {
-        Self { next: Instant::now() + period.mul_f64(share), period, end }
+        Self { next: monotonic_now() + period.mul_f64(share), period, end }
     }
 
     /// Waits for the next one; false at the end.

@@ -10,6 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::{Beats, Heard, Relay};
+use primitives::clock::monotonic_now;
 
 /// Frames of a chunk, and frames per second.
 const FRAMES: usize = 4096;
@@ -141,7 +142,7 @@ impl Client {
 
     /// Sends a request and reads its answer, which must be a success.
     async fn ask(&mut self, request: &str) -> Result<Duration> {
-        let began = Instant::now();
+        let began = monotonic_now();
         self.stream.write_all(request.as_bytes()).await?;
         let mut filled = 0;
         let head = loop {

@@ -12,6 +12,7 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Bytes as Binary, Message};
 
 use super::{Beats, Heard, Relay};
+use primitives::clock::monotonic_now;
 
 /// Packets of 20 ms that a host puts into a frame, and bytes of one: 96 kbit/s.
 const PACKETS: u16 = 5;
@@ -89,7 +90,7 @@ impl Listener {
                 Ok(message) => message.context("a listener was closed")??,
             };
             match message {
-                Message::Binary(frame) => self.frame(&frame, Instant::now() >= from, &mut heard)?,
+                Message::Binary(frame) => self.frame(&frame, monotonic_now() >= from, &mut heard)?,
                 Message::Text(text) => {
                     heard.gaps += u64::from(text.contains("\"type\":\"gap\""));
                     self.epoch_begins |= text.contains("\"type\":\"hello\"");

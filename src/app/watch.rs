@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use futures::future::join_all;
@@ -11,6 +11,7 @@ use futures::future::join_all;
 use super::storage::StateStorage;
 use crate::proxy::runtime::Runtime;
 use object_engine::{self, ObjectOrigin};
+use primitives::clock::monotonic_now;
 use primitives::lifecycle::BackgroundTasks;
 use upstream::cluster::Cluster;
 use upstream::error::url_origin as address;
@@ -116,7 +117,7 @@ impl ObservedHealth {
         for cluster in runtime.clusters() {
             for member in cluster.members() {
                 let (id, health) = (member.destination.id(), member.destination.health());
-                let now = (health.state(Instant::now()), health.is_reachable());
+                let now = (health.state(monotonic_now()), health.is_reachable());
                 let before = self.destinations.insert((Arc::clone(cluster.id()), Arc::clone(id)), now);
                 let (state, reachable) = before.unwrap_or((HealthState::Healthy, true));
                 let change =

@@ -9,6 +9,7 @@ use super::route::Route;
 use super::runtime::Runtime;
 use http_semantics::{cors, request_info};
 use object_engine::{AttemptStats, ObjectLocation};
+use primitives::clock::monotonic_now;
 use routing::pattern::Captures;
 use server_kit::auth::Claims;
 use server_kit::auth::path_token::PathTokenClaims;
@@ -57,7 +58,7 @@ impl RequestContext {
         Self {
             runtime,
             id: request_info::new_request_id(),
-            started: Instant::now(),
+            started: monotonic_now(),
             client_address: None,
             claims: None,
             rate_limit_permit: None,

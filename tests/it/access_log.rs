@@ -2,7 +2,7 @@
 //! change of a dependency's health.
 
 use std::os::unix::fs::PermissionsExt;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -10,6 +10,7 @@ use crate::support::fault::{self, End, Step};
 use crate::support::origin::pattern;
 use crate::support::tools::TempFolder;
 use crate::support::{Gate, Object, ScriptedOrigin, config, eventually, token};
+use primitives::clock::monotonic_now;
 
 const TRACK: &str = "/stream/track.mp3";
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -149,11 +150,11 @@ async fn cut(grace: &str, signals: usize) -> (Value, Duration) {
     let mut raw = gate.raw().await;
     raw.send(format!("GET {TRACK} HTTP/1.1\r\nHost: gate\r\n\r\n").as_bytes()).await;
     raw.head().await.expect("a header");
-    let mut begun = Instant::now();
+    let mut begun = monotonic_now();
     for _ in 0..signals {
         gate.signal("TERM").await;
         eventually("it is stopping", async || gate.log().contains("stopping").then_some(())).await;
-        begun = Instant::now();
+        begun = monotonic_now();
     }
     assert!(gate.ended().await.success());
     let took = begun.elapsed();

@@ -1,6 +1,6 @@
 //! Limits of a client's connection, which hold on every path and between its requests, and refusals of what is no request.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use socket2::SockRef;
@@ -12,6 +12,7 @@ use crate::support::origin::pattern;
 use crate::support::origin_http::Answer;
 use crate::support::raw::Raw;
 use crate::support::{Client, Gate, ScriptedOrigin, config, eventually};
+use primitives::clock::monotonic_now;
 
 const LIMIT: Duration = Duration::from_secs(8);
 
@@ -46,7 +47,7 @@ async fn a_head_that_comes_too_slowly_ends_every_connection() {
         for _ in 0..answers {
             raw.response("GET", LIMIT).await.expect("an answer");
         }
-        let begun = Instant::now();
+        let begun = monotonic_now();
         let mut drops = tokio::time::interval(Duration::from_millis(200));
         let mut head =
             "GET /stream/track.mp3 HTTP/1.1\r\nHost: gate\r\nX-Slow: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa".bytes();
@@ -90,7 +91,7 @@ async fn a_client_that_reads_no_answer_is_cut() {
         let mut raw = gate.raw().await;
         let request = format!("{request} HTTP/1.1\r\nHost: gate\r\n\r\n");
         // More answers than both kernels keep: sending ends when the gate reads no more.
-        let begun = Instant::now();
+        let begun = monotonic_now();
         let requests = request.repeat(1000);
         let sending = async { while raw.try_send(requests.as_bytes()).await {} };
         tokio::time::timeout(Duration::from_secs(30), sending).await.expect("the connection ends");
@@ -267,20 +268,20 @@ async fn a_connection_on_which_nothing_is_asked_is_kept_for_its_time_and_no_long
         raw.send(b"GET /health HTTP/1.1\r\nHost: gate\r\n\r\n").await;
         raw.response("GET", LIMIT).await.expect("an answer");
     }
-    let begun = Instant::now();
+    let begun = monotonic_now();
     assert!(raw.rest(LIMIT).await.expect("it ends in order").is_empty());
     assert!(begun.elapsed() >= IDLE - Duration::from_millis(100), "{:?}", begun.elapsed());
     let mut h2 = H2::connect(gate.address()).await;
     // A stream under way is no silence, however long it takes.
     let held = h2.open("/stream/track.mp3", &[]).await;
-    let begun = Instant::now();
+    let begun = monotonic_now();
     let mut pulse = tokio::time::interval(IDLE * 2);
     for _ in 0..2 {
         pulse.tick().await;
     }
     h2.get("/health", &[]).await;
     drop(held);
-    let begun_silence = Instant::now();
+    let begun_silence = monotonic_now();
     h2.ended().await.expect("it ends in order");
     assert!(begun.elapsed() >= IDLE * 3 - Duration::from_millis(100), "{:?}", begun.elapsed());
     assert!(begun_silence.elapsed() >= IDLE - Duration::from_millis(100), "{:?}", begun_silence.elapsed());

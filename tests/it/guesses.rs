@@ -1,8 +1,6 @@
 //! Credentials that are guessed at: whoever shows a valid one is let in, however many wrong ones came from the same
 //! address before; the wrong ones are counted, and over the limit told so.
 
-use std::time::Instant;
-
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::Method;
@@ -15,6 +13,7 @@ use crate::support::gate::{run, write_config};
 use crate::support::issuer::{JwksServer, Key};
 use crate::support::tools::TempFolder;
 use crate::support::{Client, Gate, Redis, ScriptedOrigin, config, eventually, token};
+use primitives::clock::monotonic_now;
 
 const TRACK: &str = "/stream/track.mp3";
 const SHARE: &str = "a-token-for-sharing";
@@ -118,7 +117,7 @@ async fn forged_tickets_do_not_wait_for_a_redis_that_is_away() {
     redis.freeze();
     let errors = async || gate.metric("tidegate_share_state_errors_total", "ticket").await;
     eventually("the node notices", async || (errors().await > 0.0).then_some(())).await;
-    let (before, began) = (errors().await, Instant::now());
+    let (before, began) = (errors().await, monotonic_now());
     for number in 0..100_u32 {
         let ticket = URL_SAFE_NO_PAD.encode([&number.to_be_bytes()[..], &[7; 41]].concat());
         let reply = client.get(&format!("/api/v1/share/123456/thumb?ticket={ticket}"), &[]).await;

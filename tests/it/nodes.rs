@@ -1,7 +1,7 @@
 //! Two nodes on one Redis and one PostgreSQL: within a second of a change on one of them the other does as it does.
 //! Positions have theirs in `positions`, counts of requests in `limits`.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::Method;
 use serde_json::{Value, json};
@@ -10,6 +10,7 @@ use crate::catalogue::{admin, bearer, send};
 use crate::streaming_urls::{log_out, start, status, url, urls};
 use crate::support::eventually::within;
 use crate::support::{Gate, Postgres, Redis, ScriptedOrigin};
+use primitives::clock::monotonic_now;
 
 const SECOND: Duration = Duration::from_secs(1);
 /// How often it is tried: a busy machine holds up one try, a node that follows late is late in all.
@@ -53,7 +54,7 @@ async fn in_a_second(mut scenario: impl AsyncFnMut(&str) -> Duration) {
 
 /// How long it takes until `follows`.
 async fn until(what: &str, mut follows: impl AsyncFnMut() -> bool) -> Duration {
-    let began = Instant::now();
+    let began = monotonic_now();
     within(PATIENCE, what, async || follows().await.then_some(())).await;
     began.elapsed()
 }

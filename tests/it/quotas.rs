@@ -2,7 +2,7 @@
 //! what answers say of a quota.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use primitives::secret::Secret;
@@ -19,6 +19,7 @@ use crate::support::eventually::within;
 use crate::support::origin::pattern;
 use crate::support::tools::TempFolder;
 use crate::support::{Gate, Postgres, Redis, ScriptedOrigin, eventually};
+use primitives::clock::monotonic_now;
 
 #[tokio::test]
 async fn a_quota_that_only_this_node_knows_begins_anew_with_its_period() {
@@ -193,7 +194,7 @@ async fn no_byte_goes_ahead_of_the_speed_but_the_burst() {
         let alice = bearer("alice");
         let mut raw = gate.raw().await;
         let request = format!("GET {TRACK} HTTP/1.1\r\nHost: gate\r\nAuthorization: {alice}\r\n\r\n");
-        let started = Instant::now();
+        let started = monotonic_now();
         raw.send(request.as_bytes()).await;
         raw.head().await.expect("a header");
         let mut came = 0;

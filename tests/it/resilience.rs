@@ -1,6 +1,6 @@
 //! Stores and servers that are dead, sick or away for a while: fast answers, no storm, and nobody cut who could wait.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -8,6 +8,7 @@ use crate::support::eventually::eventually;
 use crate::support::fault::{self, End, Step};
 use crate::support::origin::{Object, pattern};
 use crate::support::{Gate, ScriptedOrigin, config};
+use primitives::clock::monotonic_now;
 
 const TRACK: &str = "/stream/track.mp3";
 
@@ -24,7 +25,7 @@ async fn a_dead_store_is_a_fast_503_for_everybody() {
     for _ in 0..5 {
         assert_eq!(client.get(TRACK, &[]).await.problem(503)["code"], "store_unreachable");
     }
-    let begun = Instant::now();
+    let begun = monotonic_now();
     for _ in 0..50 {
         let reply = client.get(TRACK, &[]).await;
         assert_eq!(reply.problem(503)["code"], "destination_unavailable");
@@ -226,7 +227,7 @@ async fn with_an_active_check_no_player_is_the_trial() {
     checked.always(Step::Silence(End::Stall));
     eventually("a check waits for its answer", async || (!checked.seen().is_empty()).then_some(())).await;
     fail(&gate, &origin, &["/stream/1", "/stream/2", "/stream/3", "/stream/4", "/stream/5"]).await;
-    let begun = Instant::now();
+    let begun = monotonic_now();
     while begun.elapsed() < Duration::from_millis(2500) {
         assert_eq!(gate.client().get(TRACK, &[]).await.problem(503)["code"], "destination_unavailable");
     }
@@ -315,7 +316,7 @@ async fn a_store_that_sends_interim_answers_for_ever_is_given_up_and_keeps_nobod
     config["ReverseProxy"]["Routes"]["plain"] = config::plain_route("/plain/{**path}", "web");
     config["ReverseProxy"]["Clusters"]["web"] = config::cluster(&[endless.url()]);
     let gate = Gate::start(&config).await;
-    let begun = Instant::now();
+    let begun = monotonic_now();
     for interim in [
         Step::Endless(b"HTTP/1.1 100 Continue\r\n\r\n"),
         Step::Endless(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"),

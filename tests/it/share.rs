@@ -1,7 +1,7 @@
 //! The share relay, judged by a client that was written from its document alone: a sharer, and receivers with the
 //! document's buffering rules, through the shipped binary.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::support::client::Reply;
 use crate::support::{Client, Gate, config, eventually};
+use primitives::clock::monotonic_now;
 
 const TOKEN: &str = "Bearer a-token-for-sharing";
 /// 4096 stereo frames at 44.1 kHz.
@@ -103,7 +104,7 @@ impl Receiver {
 
 /// The document's sharer: 45 chunks as fast as they play, and the song with every fifth.
 async fn share(sharing: Client) {
-    let began = Instant::now();
+    let began = monotonic_now();
     for sequence in 0..45_u32 {
         let body = json!({"data": STANDARD.encode(samples(sequence)), "sampleRate": 44100, "channels": 2,
             "timestamp": 1_700_000_000_000_i64 + i64::from(sequence) * 93, "sequenceNumber": sequence});
@@ -131,10 +132,10 @@ async fn a_sharer_and_receivers_of_the_document_hear_each_other_bit_by_bit() {
         let client = gate.client();
         tokio::spawn(async move {
             let mut receiver = Receiver::default();
-            let began = Instant::now();
+            let began = monotonic_now();
             let mut played = 0;
             while began.elapsed() < CHUNK * 40 {
-                let polled = Instant::now();
+                let polled = monotonic_now();
                 receiver.poll(&client).await;
                 while began.elapsed() >= CHUNK * played {
                     receiver.play();

@@ -1,7 +1,5 @@
 //! Who may do what at the share relay, and how much one caller can take of it, through the shipped binary.
 
-use std::time::Instant;
-
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit, Mac};
@@ -13,6 +11,7 @@ use crate::support::client::Reply;
 use crate::support::gate::{run, write_config};
 use crate::support::tools::TempFolder;
 use crate::support::{Client, Gate, config};
+use primitives::clock::monotonic_now;
 
 const TOKEN: &str = "Bearer a-token-for-sharing";
 
@@ -199,7 +198,7 @@ async fn a_client_that_varies_its_position_is_one_listener_with_one_limit() {
     for sequence in 0..40 {
         send(&client, sequence).await.is(200);
     }
-    let began = Instant::now();
+    let began = monotonic_now();
     let mut answered = 0;
     for number in 0..120_i64 {
         let since = [number % 39, -1, 1_000_000 + number][usize::try_from(number % 3).expect("small")];

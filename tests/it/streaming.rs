@@ -1,6 +1,6 @@
 //! Bodies: exact to the byte, bounded in memory, and over at once when the listener leaves.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::support::eventually::{eventually, within};
 use crate::support::fault::{End, Step};
@@ -9,6 +9,7 @@ use crate::support::raw::Raw;
 use serde_json::json;
 
 use crate::support::{Gate, Minio, Object, ScriptedOrigin, config};
+use primitives::clock::monotonic_now;
 
 const MIB: usize = 1024 * 1024;
 const TRACK: &str = "/stream/track.mp3";
@@ -166,7 +167,7 @@ async fn a_listener_that_leaves_frees_the_store_at_once_and_is_no_error() {
         eventually("the store is asked", async || (origin.open_connections() == 1).then_some(())).await;
         // With bytes unread, closing is a reset; with none it would be a half-close, which must not end a download.
         raw.reset();
-        let begun = Instant::now();
+        let begun = monotonic_now();
         let limit = Duration::from_secs(2);
         within(limit, &format!("after {step:?} the store's connection is closed"), async || {
             (origin.open_connections() == 0).then_some(())

@@ -1,12 +1,13 @@
 //! An authorisation service over HTTP: one GET, whose status is the answer.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use reqwest::StatusCode;
 
 use super::access::{AccessAuthority, AccessQuery};
 use super::settings::UrlTemplate;
+use primitives::clock::monotonic_now;
 use primitives::failure_log::{FailureLog, chain, line};
 
 /// The service.
@@ -26,7 +27,7 @@ impl AuthorizationService {
     }
 
     fn answered(&self, may: bool) -> Option<bool> {
-        if self.failures.is_over(Instant::now()) {
+        if self.failures.is_over(monotonic_now()) {
             tracing::info!("the authorisation service answers again");
         }
         Some(may)
@@ -34,7 +35,7 @@ impl AuthorizationService {
 
     /// Its address is not told: it holds the user's id, and may hold a key of the operator.
     fn failed(&self, words: &str) -> Option<bool> {
-        if self.failures.is_news(words, Instant::now()) {
+        if self.failures.is_news(words, monotonic_now()) {
             tracing::warn!(error = words, "the authorisation service gives no answer");
         }
         None

@@ -15,7 +15,7 @@ mod tests;
 mod tracks;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::HeaderValue;
 
@@ -24,6 +24,7 @@ pub use grants::{Grant, GrantStore};
 pub use metrics::CatalogMetrics;
 pub use tracks::{AddOutcome, ImportSummary, NewTrack};
 
+use primitives::clock::monotonic_now;
 use primitives::failure_log::{FailureLog, chain, line};
 use primitives::ids::{self, TrackId};
 use primitives::loading_cache::LoadingCache;
@@ -194,7 +195,7 @@ fn log_failure(failures: &FailureLog, error: &sqlx::Error) -> DatabaseUnavailabl
         sqlx::Error::PoolTimedOut => "no answer in time".to_owned(),
         error => line(&chain(error)).to_owned(),
     };
-    if failures.is_news(&words, Instant::now()) {
+    if failures.is_news(&words, monotonic_now()) {
         tracing::warn!(error = words, "the catalogue's database failed");
     }
     DatabaseUnavailable

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use http::request::Parts;
 use http::{Method, Uri};
 use parking_lot::Mutex;
+use primitives::clock::monotonic_now;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 use tokio::time::MissedTickBehavior;
@@ -133,7 +134,7 @@ impl Worker {
             index,
             runtime,
             connections: AtomicUsize::new(0),
-            started: Instant::now(),
+            started: monotonic_now(),
             last_beat: AtomicU64::new(0),
             running: AtomicU64::new(0),
             next_activity: AtomicU64::new(1),
@@ -231,7 +232,7 @@ impl WorkerActivity {
     /// Notes the request that is served from now on.
     pub fn set_request(&self, request: &Parts) {
         let (method, uri) = (request.method.clone(), request.uri.clone());
-        self.state.lock().request = Some(ServedRequest { method, uri, since: Instant::now() });
+        self.state.lock().request = Some(ServedRequest { method, uri, since: monotonic_now() });
     }
 
     /// Notes that no request is served.

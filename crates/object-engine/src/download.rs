@@ -5,7 +5,6 @@
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Instant;
 
 use http::{StatusCode, header};
 use tokio::net::TcpStream;
@@ -14,6 +13,7 @@ use super::fetch::{StoreReply, StoreRequest, query_rest};
 use super::{AttemptStats, ObjectError, ObjectOrigin, ResumeCause};
 use http_semantics::etag::ETag;
 use http_semantics::range::{ByteRange, ContentRange, RangeSpec};
+use primitives::clock::monotonic_now;
 use upstream::connection::{ExchangeError, ResponseBody, UpstreamResponse};
 use upstream::destination::InFlightRequest;
 
@@ -159,7 +159,7 @@ impl ResumableDownload {
     /// Requests the rest of the same version and continues from there. A destination that sends something else counts
     /// as broken off too.
     async fn resume(&mut self, mut cause: ResumeCause) -> Result<(), ObjectError> {
-        self.in_flight.broke_off(Instant::now());
+        self.in_flight.broke_off(monotonic_now());
         // Without the length or a strong tag nobody can tell which bytes are missing, or of which version.
         let (Some(owed), Some(etag)) = (self.remaining.clone(), self.etag.clone()) else {
             return Err(ObjectError::BrokenBody);
@@ -188,7 +188,7 @@ impl ResumableDownload {
                 }
                 StoreReply::Object(_, in_flight) => {
                     self.in_flight = in_flight;
-                    self.in_flight.broke_off(Instant::now());
+                    self.in_flight.broke_off(monotonic_now());
                     cause = ResumeCause::Mismatch;
                 }
                 // 416 too: these bytes existed in the version that we began to send.

@@ -3,7 +3,7 @@
 
 mod retry;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::{HeaderValue, StatusCode, header};
 
@@ -13,6 +13,7 @@ use super::{AttemptStats, ObjectError, ObjectOrigin};
 use http_semantics::etag::ETag;
 use http_semantics::headers::STORE_RESPONSE_HEADERS;
 use http_semantics::range::ContentRange;
+use primitives::clock::monotonic_now;
 use s3::error_body::{MAX_ERROR_BODY, StoreError, classify};
 use s3::is_valid_key;
 use s3::signed_request_cache::{SignedRequest, UnsignedRequest};
@@ -61,7 +62,7 @@ pub async fn query_store(
         return Err(ObjectError::NotFound);
     }
     // Once for each request of the engine: retries are paid from it, and so deposit nothing.
-    origin.cluster.retry_budget().deposit(Instant::now());
+    origin.cluster.retry_budget().deposit(monotonic_now());
     let outcome = query_with_retries(origin, question, tally, RetryState::default()).await;
     origin.health.record_outcome(outcome.as_ref().err());
     outcome
@@ -76,7 +77,7 @@ pub async fn query_rest(
     broken: &InFlightRequest,
     tally: &mut AttemptStats,
 ) -> Result<StoreReply, ObjectError> {
-    let tries = RetryState::until(Instant::now() + origin.timeouts.idle, broken.destination());
+    let tries = RetryState::until(monotonic_now() + origin.timeouts.idle, broken.destination());
     let outcome = query_with_retries(origin, question, tally, tries).await;
     origin.health.record_outcome(outcome.as_ref().err());
     outcome
@@ -92,7 +93,7 @@ async fn query_with_retries(
     let request = origin.cluster.identify(&(&origin.bucket, question.key));
     let mut failure = ObjectError::Unavailable;
     loop {
-        let setback = match origin.cluster.pick(request, &tries.tried, Instant::now()) {
+        let setback = match origin.cluster.pick(request, &tries.tried, monotonic_now()) {
             // The breaker may have opened because of the last failure, which says more than `Unavailable`.
             None => tries.retry_up_to(1, 0, Duration::ZERO, failure),
             Some((member, in_flight)) => match attempt(origin, question, member, in_flight, &mut tries, tally).await {
@@ -178,7 +179,7 @@ async fn send_once(
     };
     let answer = answer.await;
     if let Some(fault) = answer.as_ref().err().and_then(AttemptError::failure_kind) {
-        in_flight.failed(fault, Instant::now());
+        in_flight.failed(fault, monotonic_now());
     }
     let mut response = answer?;
     // A HEAD has no body: its connection is free at once.
@@ -253,7 +254,7 @@ async fn classify_reply(
 ) -> Result<ClassifiedReply, ObjectError> {
     // A 5xx is decided below: a 503 may only ask for patience.
     if !response.status.is_server_error() {
-        in_flight.answered(Instant::now());
+        in_flight.answered(monotonic_now());
     }
     match response.status {
         StatusCode::OK => Ok(ClassifiedReply::Reply(StoreReply::Object(Box::new(response), in_flight))),
@@ -266,9 +267,9 @@ async fn classify_reply(
             let body = response.body.drain(MAX_ERROR_BODY, DRAIN_TIME).await;
             let error = classify(status, &response.headers, &body, question.head);
             match error {
-                StoreError::Broken => in_flight.failed(FailureKind::Broken, Instant::now()),
+                StoreError::Broken => in_flight.failed(FailureKind::Broken, monotonic_now()),
                 // A store that asks for patience works.
-                _ if status.is_server_error() => in_flight.answered(Instant::now()),
+                _ if status.is_server_error() => in_flight.answered(monotonic_now()),
                 _ => {}
             }
             match error {

@@ -2,7 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
+
+/// Returns the monotonic time, for measuring and for deadlines. In a test whose Tokio clock is paused it is that clock's,
+/// so that such a test waits for nothing.
+pub fn monotonic_now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
 
 /// Source of the time: the system, or a test that moves it by hand. Clones of a manual clock move together.
 #[derive(Clone, Debug, Default)]

@@ -80,10 +80,11 @@ pub fn line(text: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::monotonic_now;
 
     #[test]
     fn the_same_words_are_news_once_a_minute_and_again_after_an_outage_is_over() {
-        let (log, start) = (FailureLog::default(), Instant::now());
+        let (log, start) = (FailureLog::default(), monotonic_now());
         let at = |seconds| start + Duration::from_secs(seconds);
         assert!(!log.is_over(start), "nothing has failed");
         assert!(log.is_news("refused", at(0)) && !log.is_news("refused", at(59)) && log.is_news("refused", at(60)));
@@ -95,7 +96,7 @@ mod tests {
 
     #[test]
     fn words_that_are_new_each_time_flood_no_log() {
-        let (log, now) = (FailureLog::default(), Instant::now());
+        let (log, now) = (FailureLog::default(), monotonic_now());
         let told = (0..1000).filter(|number| log.is_news(&number.to_string(), now)).count();
         assert_eq!(told, TEXTS);
     }

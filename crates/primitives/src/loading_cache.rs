@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::time::{Duration, Instant};
 
+use crate::clock::monotonic_now;
 use foyer::{Cache, CacheBuilder};
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared, WeakShared};
@@ -58,12 +59,12 @@ impl<V: Clone + Send + Sync + 'static> LoadingCache<V> {
     {
         let kept = self.cached.get(key).map(|entry| entry.value().clone());
         let stale = match kept {
-            Some(kept) if Instant::now() < kept.fresh_until => return Some(kept.value),
+            Some(kept) if monotonic_now() < kept.fresh_until => return Some(kept.value),
             Some(kept) if self.stale => Some(kept.value),
             _ => None,
         };
         let asking = self.join_or_start(key, ask);
-        let is_hurried = stale.is_some() && self.backoff_until.lock().is_some_and(|until| Instant::now() < until);
+        let is_hurried = stale.is_some() && self.backoff_until.lock().is_some_and(|until| monotonic_now() < until);
         // `None`: a source that answers, but slowly. It has not failed: nobody else is hurried for it, so that the next
         // load after the backoff may take its time, and no value is used on for ever.
         let answer = match is_hurried {
@@ -75,7 +76,7 @@ impl<V: Clone + Send + Sync + 'static> LoadingCache<V> {
             return answer.flatten();
         }
         if answer.is_some() {
-            *self.backoff_until.lock() = Some(Instant::now() + FAILURE_BACKOFF);
+            *self.backoff_until.lock() = Some(monotonic_now() + FAILURE_BACKOFF);
         }
         // Fresh for the backoff time only: the source is not asked for this key again before.
         if let Some(value) = &stale {
@@ -123,7 +124,7 @@ impl<V: Clone + Send + Sync + 'static> LoadingCache<V> {
         let current = under_way.get(key).and_then(WeakShared::upgrade);
         if current.is_some_and(|current| current.ptr_eq(asking)) {
             under_way.remove(key);
-            self.cached.insert(key.into(), CachedValue { value: value.clone(), fresh_until: Instant::now() + fresh });
+            self.cached.insert(key.into(), CachedValue { value: value.clone(), fresh_until: monotonic_now() + fresh });
         }
     }
 }
@@ -159,7 +160,7 @@ mod tests {
             tokio::time::sleep(2 * HURRY).await;
             Some(2)
         };
-        let begun = Instant::now();
+        let begun = monotonic_now();
         // Others ask all the time, of another key; the backoff of one second must end all the same.
         memo.get("other", || async { Some(1) }).await;
         while memo.get("key", slow).await != Some(2) {
@@ -212,7 +213,7 @@ mod tests {
         assert_eq!(memo.get("a", || async { None }).await, Some(4));
         assert_eq!(memo.get("a", || async { Some(9) }).await, Some(4), "it was asked for in vain a moment ago");
         // Where nobody answers, who comes next does not wait for long.
-        let begun = Instant::now();
+        let begun = monotonic_now();
         assert_eq!(memo.get("b", std::future::pending::<Option<i32>>).await, Some(1));
         assert!(begun.elapsed() < FAILURE_BACKOFF);
     }

@@ -237,6 +237,7 @@ impl CircuitBreaker {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use primitives::clock::monotonic_now;
 
     fn request(number: usize) -> RequestIdentity {
         RequestIdentity::new(number as u64, &number)
@@ -256,7 +257,7 @@ mod tests {
 
     #[test]
     fn five_failures_in_a_row_open_it_and_an_answer_between_them_does_not() {
-        let (mut breaker, now) = (CircuitBreaker::default(), Instant::now());
+        let (mut breaker, now) = (CircuitBreaker::default(), monotonic_now());
         (0..4).for_each(|number| {
             assert!(!breaker.failed(BreakerPermit::Normal, FailureKind::Broken, request(number), now))
         });
@@ -269,7 +270,7 @@ mod tests {
     #[test]
     fn a_request_is_one_failure_however_often_it_is_tried() {
         for fault in [FailureKind::Broken, FailureKind::Unreachable] {
-            let (mut breaker, now) = (CircuitBreaker::default(), Instant::now());
+            let (mut breaker, now) = (CircuitBreaker::default(), monotonic_now());
             for number in 0..4 {
                 (0..3).for_each(|_| assert!(!breaker.failed(BreakerPermit::Normal, fault, request(number), now)));
             }
@@ -281,11 +282,11 @@ mod tests {
     fn one_object_alone_opens_it_only_where_nobody_can_connect() {
         let of_one = |number: u64| RequestIdentity::new(number, &"object");
         for (fault, opens) in [(FailureKind::Broken, false), (FailureKind::Unreachable, true)] {
-            let (mut breaker, now) = (CircuitBreaker::default(), Instant::now());
+            let (mut breaker, now) = (CircuitBreaker::default(), monotonic_now());
             (0..4).for_each(|number| assert!(!breaker.failed(BreakerPermit::Normal, fault, of_one(number), now)));
             assert_eq!(breaker.failed(BreakerPermit::Normal, fault, of_one(4), now), opens, "{fault:?}");
         }
-        let (mut breaker, now) = (CircuitBreaker::default(), Instant::now());
+        let (mut breaker, now) = (CircuitBreaker::default(), monotonic_now());
         (0..100).for_each(|number| {
             assert!(!breaker.failed(BreakerPermit::Normal, FailureKind::Broken, of_one(number), now))
         });
@@ -298,7 +299,7 @@ mod tests {
 
     #[test]
     fn a_check_closes_it_after_the_wait_which_grows_until_a_request_succeeds() {
-        let (mut breaker, mut now) = (CircuitBreaker::default(), Instant::now());
+        let (mut breaker, mut now) = (CircuitBreaker::default(), monotonic_now());
         for seconds in [1, 2, 4] {
             open(&mut breaker, FailureKind::Broken, now);
             let wait = Duration::from_secs(seconds);
@@ -316,7 +317,7 @@ mod tests {
 
     #[test]
     fn trials_come_one_at_a_time_each_after_twice_the_wait() {
-        let (mut breaker, mut now) = (CircuitBreaker::default(), Instant::now());
+        let (mut breaker, mut now) = (CircuitBreaker::default(), monotonic_now());
         open(&mut breaker, FailureKind::Broken, now);
         for (number, seconds) in [1, 2, 4, 8, 16, 30, 30].into_iter().enumerate() {
             let wait = Duration::from_secs(seconds);
@@ -351,7 +352,7 @@ mod tests {
 
     #[test]
     fn a_trial_of_an_object_that_had_failed_leaves_the_place_to_others() {
-        let (mut breaker, now) = (CircuitBreaker::default(), Instant::now());
+        let (mut breaker, now) = (CircuitBreaker::default(), monotonic_now());
         open(&mut breaker, FailureKind::Broken, now);
         let mut now = now + FIRST_OPEN_PERIOD;
         for seconds in [2, 4, 8] {
@@ -370,7 +371,7 @@ mod tests {
 
     #[test]
     fn an_abandoned_trial_leaves_the_place_to_the_next() {
-        let (mut breaker, now) = (CircuitBreaker::default(), Instant::now());
+        let (mut breaker, now) = (CircuitBreaker::default(), monotonic_now());
         open(&mut breaker, FailureKind::Broken, now);
         let later = now + FIRST_OPEN_PERIOD;
         breaker.enter(BreakerPermit::Trial);
@@ -383,7 +384,7 @@ mod tests {
     #[test]
     fn a_probe_shortens_the_wait_only_where_connecting_had_failed() {
         for (fault, expected) in [(FailureKind::Unreachable, Some(BreakerPermit::Trial)), (FailureKind::Broken, None)] {
-            let (mut breaker, now) = (CircuitBreaker::default(), Instant::now());
+            let (mut breaker, now) = (CircuitBreaker::default(), monotonic_now());
             open(&mut breaker, fault, now);
             breaker.probe_connected(now);
             assert_eq!(breaker.permit(other(), now), expected, "{fault:?}");

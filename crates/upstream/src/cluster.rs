@@ -14,6 +14,7 @@ use super::resolver;
 use super::retry_budget::RetryBudget;
 use super::settings::{self, ActiveHealthCheck, AvailabilityPolicy};
 use super::tls::UpstreamTlsConnector;
+use primitives::clock::monotonic_now;
 use primitives::lifecycle::BackgroundTasks;
 use routing::load_balancing::{LoadBalancing, choose_destination};
 
@@ -66,7 +67,7 @@ impl ClusterFactory {
     /// Builds the cluster that `settings` describe. A destination whose address has no host or known port is left out.
     pub fn build(&self, settings: &settings::ClusterSettings) -> Cluster {
         // One time for all parts: their windows then begin together.
-        let now = Instant::now();
+        let now = monotonic_now();
         let mut members: Vec<ClusterMember> =
             settings.destinations.iter().filter_map(|member| self.member(member, &settings.health, now)).collect();
         // `choose_destination` takes the first one for this policy, and the file may list them in any order.
@@ -232,7 +233,7 @@ mod tests {
 
     #[test]
     fn another_destination_takes_the_next_try_while_there_is_one() {
-        let (cluster, now) = (cluster(&["a", "b"], AvailabilityPolicy::HealthyAndUnknown), Instant::now());
+        let (cluster, now) = (cluster(&["a", "b"], AvailabilityPolicy::HealthyAndUnknown), monotonic_now());
         let (a, b): (Arc<str>, Arc<str>) = ("a".into(), "b".into());
         for (tried, expected) in
             [(vec![], &a), (vec![a.clone()], &b), (vec![b.clone()], &a), (vec![a.clone(), b.clone()], &a)]
@@ -243,7 +244,7 @@ mod tests {
 
     #[test]
     fn an_open_destination_is_passed_over_and_a_tried_one_is_better_than_it() {
-        let (cluster, now) = (cluster(&["a", "b"], AvailabilityPolicy::HealthyAndUnknown), Instant::now());
+        let (cluster, now) = (cluster(&["a", "b"], AvailabilityPolicy::HealthyAndUnknown), monotonic_now());
         open(&cluster, 0, now);
         assert_eq!(picked(&cluster, &[], now).as_deref(), Some("b"));
         assert_eq!(picked(&cluster, &["b".into()], now).as_deref(), Some("b"));
@@ -251,7 +252,7 @@ mod tests {
 
     #[test]
     fn when_all_are_open_nothing_is_tried_unless_the_policy_panics() {
-        let now = Instant::now();
+        let now = monotonic_now();
         for (policy, expected) in
             [(AvailabilityPolicy::HealthyAndUnknown, None), (AvailabilityPolicy::HealthyOrPanic, Some("b"))]
         {
@@ -263,7 +264,7 @@ mod tests {
 
     #[test]
     fn one_request_is_the_trial_and_its_answer_lets_all_in() {
-        let (cluster, start) = (cluster(&["a"], AvailabilityPolicy::HealthyAndUnknown), Instant::now());
+        let (cluster, start) = (cluster(&["a"], AvailabilityPolicy::HealthyAndUnknown), monotonic_now());
         open(&cluster, 0, start);
         let now = start + Duration::from_secs(1);
         let left = cluster.pick(cluster.identify(&()), &[], now).expect("a trial");

@@ -115,6 +115,7 @@ impl FailureRate {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use primitives::clock::monotonic_now;
 
     fn rate(now: Instant) -> FailureRate {
         FailureRate::new(PassiveHealthCheck::default(), now)
@@ -130,7 +131,7 @@ mod tests {
 
     #[test]
     fn too_high_a_failure_rate_takes_it_out_until_it_is_reactivated() {
-        let start = Instant::now();
+        let start = monotonic_now();
         for (answered, failed, unhealthy) in
             [(7, 2, false), (8, 3, false), (6, 3, false), (7, 3, true), (70, 29, false), (70, 30, true)]
         {
@@ -144,7 +145,7 @@ mod tests {
 
     #[test]
     fn failures_of_the_last_minute_only_make_the_rate() {
-        let start = Instant::now();
+        let start = monotonic_now();
         let mut rate = rate(start);
         (0..9).for_each(|number| rate.failed(FailureKind::Broken, request(number), start));
         let later = start + Duration::from_secs(60);
@@ -156,7 +157,7 @@ mod tests {
 
     #[test]
     fn a_request_is_one_failure_of_the_rate_however_often_it_is_tried() {
-        let now = Instant::now();
+        let now = monotonic_now();
         let mut rate = rate(now);
         (0..8).for_each(|_| rate.succeeded(now));
         for _ in 0..10 {
@@ -167,7 +168,7 @@ mod tests {
 
     #[test]
     fn one_object_counts_no_more_than_all_others_together() {
-        let now = Instant::now();
+        let now = monotonic_now();
         for (fault, of_one_object, others, answered, unhealthy) in [
             (FailureKind::Broken, 5000, 0, 20, false),
             (FailureKind::Unreachable, 20, 0, 0, true),

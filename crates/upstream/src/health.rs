@@ -201,6 +201,7 @@ mod tests {
 
     use super::*;
     use crate::settings::ActiveHealthCheck;
+    use primitives::clock::monotonic_now;
 
     fn actively() -> HealthCheckSettings {
         HealthCheckSettings { active: Some(ActiveHealthCheck::default()), ..HealthCheckSettings::default() }
@@ -212,7 +213,7 @@ mod tests {
 
     #[test]
     fn two_failed_probes_in_a_row_take_it_out_and_a_good_one_brings_it_back() {
-        let now = Instant::now();
+        let now = monotonic_now();
         let health = DestinationHealth::new(&actively(), now);
         for (success, state) in [
             (false, HealthState::Healthy),
@@ -229,7 +230,7 @@ mod tests {
 
     #[test]
     fn what_is_not_checked_has_no_say() {
-        let now = Instant::now();
+        let now = monotonic_now();
         let health = DestinationHealth::new(&HealthCheckSettings::default(), now);
         (0..20).for_each(|number| health.broke_off(request(number), now));
         (0..5).for_each(|_| health.probed(false, now));
@@ -242,7 +243,7 @@ mod tests {
 
     #[test]
     fn the_breaker_opens_and_counts_it() {
-        let now = Instant::now();
+        let now = monotonic_now();
         let health = DestinationHealth::new(&HealthCheckSettings::default(), now);
         fail(&health, now);
         assert_eq!(
@@ -261,7 +262,7 @@ mod tests {
 
     #[test]
     fn an_active_check_is_the_trial_in_place_of_a_request() {
-        let now = Instant::now();
+        let now = monotonic_now();
         let health = DestinationHealth::new(&actively(), now);
         fail(&health, now);
         let later = now + Duration::from_secs(1);

@@ -22,6 +22,7 @@ use tokio::sync::mpsc;
 
 use super::connection::UpstreamStream;
 use super::destination::{ConnectError, Destination};
+use primitives::clock::monotonic_now;
 
 /// Most idle connections kept for each thread.
 const MAX_IDLE: usize = 256;
@@ -200,7 +201,7 @@ impl HttpPool {
             idle.retain(|it| !it.sender.is_closed() && it.since.elapsed() <= MAX_IDLE_TIME);
         }
         if !sender.is_closed() && idle.len() < MAX_IDLE {
-            idle.push(IdleHttpConnection { sender, allowance, since: Instant::now() });
+            idle.push(IdleHttpConnection { sender, allowance, since: monotonic_now() });
         }
     }
 }

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use thread_local::ThreadLocal;
 
 use super::connection::UpstreamStream;
+use primitives::clock::monotonic_now;
 use primitives::lifecycle::BackgroundTasks;
 
 /// Most idle connections kept for each thread.
@@ -33,14 +34,14 @@ impl IdleConnections {
 
     /// Takes the connection of this thread that was used last and is still open; `None` where there is none.
     pub fn take(&self) -> Option<UpstreamStream> {
-        self.threads.get_or_default().lock().take(Instant::now())
+        self.threads.get_or_default().lock().take(monotonic_now())
     }
 
     /// Keeps a connection whose last exchange ended cleanly. Drops it, which closes it, where the thread has `MAX_IDLE`
     /// already.
     pub fn keep(&self, io: UpstreamStream) {
         let pool = self.threads.get_or_default();
-        if pool.lock().keep(io, Instant::now()) {
+        if pool.lock().keep(io, monotonic_now()) {
             // Weak: the check must not keep the connections of a destination that no longer exists.
             let (pool, tasks) = (Arc::downgrade(pool), self.tasks.clone());
             self.tasks.spawn(async move {
@@ -58,7 +59,7 @@ async fn watch(pool: Weak<Mutex<ThreadIdlePool>>) {
     loop {
         tokio::time::sleep(CHECK_INTERVAL).await;
         let Some(pool) = pool.upgrade() else { return };
-        if !pool.lock().close_unusable(Instant::now()) {
+        if !pool.lock().close_unusable(monotonic_now()) {
             return;
         }
     }
@@ -134,7 +135,7 @@ mod tests {
 
     #[tokio::test]
     async fn connections_that_are_old_or_closed_by_the_server_are_closed() {
-        let (mut pool, start) = (ThreadIdlePool::default(), Instant::now());
+        let (mut pool, start) = (ThreadIdlePool::default(), monotonic_now());
         let at = |seconds| start + Duration::from_secs(seconds);
         let ((old, _old_end), (closed, closed_end), (good, _good_end)) =
             (connection().await, connection().await, connection().await);
@@ -152,7 +153,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_connection_used_last_is_taken_first_and_an_old_one_never() {
-        let (mut pool, start) = (ThreadIdlePool::default(), Instant::now());
+        let (mut pool, start) = (ThreadIdlePool::default(), monotonic_now());
         let (first, last) = (connection().await, connection().await);
         let local = |io: &UpstreamStream| match io {
             UpstreamStream::Plain(stream) => stream.local_addr().expect("an address"),

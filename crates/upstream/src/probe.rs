@@ -1,7 +1,7 @@
 //! Probes of destinations, beside the requests: over HTTP where the cluster has an active check, else by connecting.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::future::{join_all, select_all};
 use tokio::time::timeout;
@@ -11,6 +11,7 @@ use super::cluster::{Cluster, ClusterMember};
 use super::destination::Destination;
 use super::health::HealthState;
 use super::settings::ActiveHealthCheck;
+use primitives::clock::monotonic_now;
 use primitives::failure_log::chain;
 
 /// Time between two probes that only connect.
@@ -34,11 +35,11 @@ pub async fn probe_cluster(cluster: &Cluster) -> Duration {
                 Err(error) => Err(chain(&error)),
             },
         };
-        member.destination.health().probed(outcome.is_ok(), Instant::now());
+        member.destination.health().probed(outcome.is_ok(), monotonic_now());
         member.destination.note_probe(outcome.err());
     }))
     .await;
-    let now = Instant::now();
+    let now = monotonic_now();
     let is_out = |member: &ClusterMember| {
         let health = member.destination.health();
         !health.is_reachable() || matches!(health.state(now), HealthState::Open | HealthState::HalfOpen)
@@ -122,7 +123,7 @@ mod tests {
         {
             status.store(answer, Ordering::Relaxed);
             assert_eq!(probe_cluster(&cluster).await, Duration::from_secs(wait), "after {answer}");
-            assert_eq!(cluster.pick(cluster.identify(&()), &[], Instant::now()).is_some(), usable, "after {answer}");
+            assert_eq!(cluster.pick(cluster.identify(&()), &[], monotonic_now()).is_some(), usable, "after {answer}");
             assert_eq!(cluster.is_reachable(), reachable, "after {answer}");
         }
         let seen = server.received_heads();
@@ -138,10 +139,10 @@ mod tests {
             (0..5).for_each(|_| {
                 destination
                     .enter_unconditionally(cluster.identify(&()))
-                    .failed(FailureKind::Unreachable, Instant::now())
+                    .failed(FailureKind::Unreachable, monotonic_now())
             });
             assert_eq!(probe_cluster(cluster).await, Duration::from_secs(wait));
-            assert_eq!(cluster.pick(cluster.identify(&()), &[], Instant::now()).is_some(), reachable);
+            assert_eq!(cluster.pick(cluster.identify(&()), &[], monotonic_now()).is_some(), reachable);
             assert_eq!(cluster.is_reachable(), reachable);
         }
         assert!(server.received_heads().is_empty());

@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use tokio::time::timeout;
 
 use super::destination::ConnectError;
+use primitives::clock::monotonic_now;
 
 /// Time for which addresses are used without a new lookup. After it they are used until new ones are known.
 const FRESH_FOR: Duration = Duration::from_secs(10);
@@ -53,14 +54,14 @@ impl CachedAddresses {
     /// Returns the addresses, at once where some are known. Otherwise waits up to `limit` for the lookup and fails with
     /// `Resolve` or `Timeout`.
     pub async fn get(&self, limit: Duration) -> Result<AddressList, ConnectError> {
-        let asking = match self.state.lock().step(Instant::now(), || self.ask()) {
+        let asking = match self.state.lock().step(monotonic_now(), || self.ask()) {
             LookupStep::Known(known) => return Ok(known),
             LookupStep::Failed(error) => return Err(ConnectError::Resolve(error)),
             LookupStep::Wait(asking) => asking,
         };
         // Only this caller gives up at `limit`: the lookup is shared and continues.
         let answer = timeout(limit, asking.clone()).await.map_err(|_| ConnectError::Timeout)?;
-        self.state.lock().record_result(&asking, &answer, Instant::now());
+        self.state.lock().record_result(&asking, &answer, monotonic_now());
         answer.map_err(ConnectError::Resolve)
     }
 
@@ -172,7 +173,7 @@ mod tests {
 
     #[test]
     fn known_addresses_serve_while_a_lookup_hangs_and_new_ones_as_soon_as_they_are_there() {
-        let (start, mut state) = (Instant::now(), LookupState::default());
+        let (start, mut state) = (monotonic_now(), LookupState::default());
         let at = |seconds| start + Duration::from_secs(seconds);
         assert_eq!(known(state.step(at(0), || answered(&[address(1)]))), [address(1)]);
         assert_eq!(known(state.step(at(9), unasked)), [address(1)]);
@@ -187,7 +188,7 @@ mod tests {
 
     #[test]
     fn a_lookup_that_hangs_for_good_is_given_up() {
-        let (start, mut state) = (Instant::now(), LookupState::default());
+        let (start, mut state) = (monotonic_now(), LookupState::default());
         assert!(matches!(state.step(start, hangs), LookupStep::Wait(_)));
         assert!(matches!(state.step(start + MAX_LOOKUP / 2, unasked), LookupStep::Wait(_)));
         assert_eq!(known(state.step(start + MAX_LOOKUP, || answered(&[address(1)]))), [address(1)]);
@@ -195,7 +196,7 @@ mod tests {
 
     #[test]
     fn a_name_that_resolves_no_more_keeps_its_addresses_and_is_asked_for_once_a_second() {
-        let (start, mut state) = (Instant::now(), LookupState::default());
+        let (start, mut state) = (monotonic_now(), LookupState::default());
         state.step(start, || answered(&[address(1)]));
         let later = start + FRESH_FOR;
         assert_eq!(known(state.step(later, failed)), [address(1)]);

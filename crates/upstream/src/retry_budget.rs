@@ -58,6 +58,7 @@ impl RetryBudget {
 
 #[cfg(test)]
 mod tests {
+    use primitives::clock::monotonic_now;
     use std::time::{Duration, Instant};
 
     use super::RetryBudget;
@@ -71,7 +72,7 @@ mod tests {
     #[test]
     fn retries_are_a_tenth_of_the_requests_and_three_a_second() {
         for (requests, expected) in [(0, 30), (9, 30), (10, 31), (100, 40), (1000, 130)] {
-            let now = Instant::now();
+            let now = monotonic_now();
             let budget = RetryBudget::new(now);
             assert_eq!(granted(&budget, requests, 500, now), expected, "after {requests} requests");
             assert_eq!(budget.exhausted(), 500 - expected as u64);
@@ -80,7 +81,7 @@ mod tests {
 
     #[test]
     fn what_was_paid_in_and_taken_out_is_forgotten_after_ten_seconds() {
-        let start = Instant::now();
+        let start = monotonic_now();
         let budget = RetryBudget::new(start);
         assert_eq!(granted(&budget, 1000, 500, start), 130);
         assert_eq!(granted(&budget, 0, 10, start + Duration::from_secs(9)), 0);
@@ -89,7 +90,7 @@ mod tests {
 
     #[test]
     fn a_dead_store_gets_a_tenth_more_in_the_long_run() {
-        let start = Instant::now();
+        let start = monotonic_now();
         let budget = RetryBudget::new(start);
         let retries: usize =
             (0..60).map(|second| granted(&budget, 1000, 3000, start + Duration::from_secs(second))).sum();

@@ -66,13 +66,14 @@ impl<const SECONDS: usize> SlidingWindow<SECONDS> {
 
 #[cfg(test)]
 mod tests {
+    use primitives::clock::monotonic_now;
     use std::time::Duration;
 
     use super::{SlidingWindow, WindowCounts};
 
     #[test]
     fn what_is_older_than_the_window_is_forgotten_slot_by_slot() {
-        let start = std::time::Instant::now();
+        let start = monotonic_now();
         let at = |seconds: f64| start + Duration::from_secs_f64(seconds);
         let mut window = SlidingWindow::<10>::new(start);
         window.add(WindowCounts { total: 5, marked: 1 }, at(0.2));

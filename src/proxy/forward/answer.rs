@@ -1,8 +1,6 @@
 //! The answer of a server on its way to the client: its head with the transforms applied and the framing of this
 //! connection, then its body as it comes, then its trailers.
 
-use std::time::Instant;
-
 use bytes::Bytes;
 use futures::FutureExt;
 use http::{HeaderMap, Method, StatusCode, header};
@@ -18,6 +16,7 @@ use crate::proxy::failure::ProxyFailure;
 use crate::proxy::{authorization, rate_limit, respond};
 use http_semantics::headers::strip_hop_by_hop;
 use http_server::{Downstream, DownstreamError};
+use primitives::clock::monotonic_now;
 use routing::transform::apply_response;
 use upstream::error::UpstreamError;
 
@@ -55,7 +54,7 @@ pub async fn serve(
         }
         Err(failure) => {
             if matches!(failure, ProxyFailure::BadGateway | ProxyFailure::GatewayTimeout) {
-                in_flight.broke_off(Instant::now());
+                in_flight.broke_off(monotonic_now());
             }
             ctx.failure = Some(failure);
             downstream.abort().await;
@@ -140,7 +139,7 @@ impl BodyRelay<'_, '_> {
         body: &mut Incoming,
     ) -> Result<Option<hyper::Result<Frame<Bytes>>>, ProxyFailure> {
         let idle = forwarding.handler.timeouts.idle;
-        let mut overdue = Instant::now() + idle;
+        let mut overdue = monotonic_now() + idle;
         loop {
             tokio::select! {
                 biased;
@@ -149,7 +148,7 @@ impl BodyRelay<'_, '_> {
                 () = sleep_until(overdue.into()), if !self.upload.awaits_client() => return Err(ProxyFailure::GatewayTimeout),
                 advanced = self.upload.advance(downstream) => {
                     advanced?;
-                    overdue = Instant::now() + idle;
+                    overdue = monotonic_now() + idle;
                 }
             }
         }

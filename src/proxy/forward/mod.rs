@@ -7,7 +7,6 @@ mod tunnel;
 mod upload;
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use http::{HeaderMap, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
@@ -19,6 +18,7 @@ use super::failure::ProxyFailure;
 use super::respond;
 use super::route::{ClusterHandler, Route};
 use http_server::{Downstream, DownstreamError};
+use primitives::clock::monotonic_now;
 use upstream::circuit_breaker::FailureKind;
 use upstream::cluster::{Cluster, ClusterMember};
 use upstream::destination::{ConnectError, InFlightRequest};
@@ -100,28 +100,28 @@ async fn ask(
     upload: &mut RequestBodyUpload<'_>,
 ) -> Result<UpstreamAnswer, ProxyFailure> {
     let cluster = &forwarding.handler.cluster;
-    cluster.retry_budget().deposit(Instant::now());
+    cluster.retry_budget().deposit(monotonic_now());
     let identity = cluster.identify(&downstream.request().uri.path());
     let mut tried: Vec<Arc<str>> = Vec::new();
     let mut is_fresh = false;
     loop {
-        let picked = cluster.pick(identity, &tried, Instant::now());
+        let picked = cluster.pick(identity, &tried, monotonic_now());
         let (member, mut in_flight) = picked.ok_or_else(|| no_destination(cluster))?;
         ctx.attempt_stats.record_attempt(cluster, member);
         let setback = match attempt(downstream, ctx, forwarding, member, is_fresh, upload).await {
             Ok((response, connection)) => {
-                in_flight.answered(Instant::now());
+                in_flight.answered(monotonic_now());
                 return Ok(UpstreamAnswer { response, connection, in_flight });
             }
             Err(setback) => setback,
         };
         if let Some(fault) = setback.fault {
-            in_flight.failed(fault, Instant::now());
+            in_flight.failed(fault, monotonic_now());
         }
         match setback.retry {
             RetryDecision::FreshConnection if !is_fresh => is_fresh = true,
             RetryDecision::Elsewhere
-                if tried.len() + 1 < MAX_TRIES && cluster.retry_budget().try_withdraw(Instant::now()) =>
+                if tried.len() + 1 < MAX_TRIES && cluster.retry_budget().try_withdraw(monotonic_now()) =>
             {
                 tried.push(Arc::clone(member.destination.id()));
                 is_fresh = false;

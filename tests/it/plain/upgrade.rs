@@ -13,6 +13,7 @@ use super::gate;
 use crate::support::chromium::Chromium;
 use crate::support::{Gate, config, eventually};
 use crate::tls::{self, Certificates};
+use primitives::clock::monotonic_now;
 
 /// A WebSocket server of a library that is not ours: it sends back every frame.
 pub async fn echo() -> SocketAddr {
@@ -174,7 +175,7 @@ async fn bytes_of_a_tunnel_count_and_are_paced_as_an_answers_are() {
     let echoed = async |name: &str| {
         let url = format!("ws://{}/{name}/echo", gate.address());
         let (mut socket, _) = tokio_tungstenite::connect_async(&url).await?;
-        let begun = std::time::Instant::now();
+        let begun = monotonic_now();
         socket.send(Message::binary(vec![7; SIZE])).await?;
         socket.next().await.expect("open")?;
         Ok::<_, tokio_tungstenite::tungstenite::Error>(begun.elapsed())

@@ -1,6 +1,7 @@
 //! Waiting for something that must become true, instead of sleeping for a guess.
 
-use std::time::{Duration, Instant};
+use primitives::clock::monotonic_now;
+use std::time::Duration;
 
 /// Polls `probe` until it gives a value; fails with `what` after ten seconds.
 pub async fn eventually<T>(what: &str, probe: impl AsyncFnMut() -> Option<T>) -> T {
@@ -9,7 +10,7 @@ pub async fn eventually<T>(what: &str, probe: impl AsyncFnMut() -> Option<T>) ->
 
 /// Polls `probe` until it gives a value; fails with `what` after `limit`.
 pub async fn within<T>(limit: Duration, what: &str, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
-    let start = Instant::now();
+    let start = monotonic_now();
     loop {
         if let Some(value) = probe().await {
             return value;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -15,6 +15,7 @@ use rdkafka::message::{Headers, Message};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::tools::{self, TempFolder};
+use primitives::clock::monotonic_now;
 
 /// Kafka's own id of a cluster; any will do.
 const CLUSTER: &str = "MkU3OEVBNTcwNTJENDM2Qg";
@@ -82,7 +83,7 @@ fn read(broker: &str, topic: &str) -> Vec<Received> {
     // Not by a group: that would have to wait for its others.
     consumer.assign(&assignment).expect("partitions are assigned");
     let mut received = Vec::new();
-    let begun = Instant::now();
+    let begun = monotonic_now();
     while left > 0 && begun.elapsed() < ANSWER {
         let Some(Ok(message)) = consumer.poll(Duration::from_millis(100)) else { continue };
         left -= 1;
@@ -178,7 +179,7 @@ impl OwnKafka {
         shell.args(["-Xms128m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]);
         shell.args(["kafka.Kafka", "server.properties"]).current_dir(self.folder.path()).stdin(Stdio::piped());
         self.server = Some(shell.spawn().expect("sh starts"));
-        let begun = Instant::now();
+        let begun = monotonic_now();
         while !is_ready(self.address) {
             assert!(begun.elapsed() < START, "Kafka does not start:\n{}", self.log());
             std::thread::sleep(Duration::from_millis(100));

@@ -7,10 +7,11 @@ use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::store::{ACCESS_KEY, SECRET_KEY, StoreBucket};
 use super::tools::{self, TempFolder};
+use primitives::clock::monotonic_now;
 
 /// A fresh bucket in MinIO.
 pub struct Minio(StoreBucket);
@@ -82,7 +83,7 @@ impl Server {
             .stdin(Stdio::piped())
             .spawn()
             .expect("sh starts");
-        let begun = Instant::now();
+        let begun = monotonic_now();
         while begun.elapsed() < Duration::from_secs(60) {
             if is_ready(address) {
                 return Some(Self { address, shell });

@@ -5,9 +5,10 @@ use std::io::Write;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::tools::TempFolder;
+use primitives::clock::monotonic_now;
 
 /// Runs the command and sends it the signals that come as lines; at the end of input, which is the end of this process
 /// too, SIGKILL, and its folder goes with it.
@@ -57,7 +58,7 @@ impl Service {
     /// Starts it again, as it was started first.
     pub fn restart(&mut self) {
         assert!(self.keeper.is_none(), "it runs already");
-        let begun = Instant::now();
+        let begun = monotonic_now();
         while begun.elapsed() < START_DEADLINE {
             let keeper = Command::new("sh")
                 .args(["-c", KEEPER, "keeper"])
@@ -67,8 +68,8 @@ impl Service {
                 .spawn()
                 .expect("sh starts");
             // A server that was killed may leave something behind that its next start trips over: a few more tries.
-            let next_try = Instant::now() + Duration::from_secs(10);
-            while Instant::now() < next_try {
+            let next_try = monotonic_now() + Duration::from_secs(10);
+            while monotonic_now() < next_try {
                 if (self.is_ready)() {
                     self.keeper = Some(keeper);
                     return;

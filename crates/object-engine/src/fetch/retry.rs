@@ -9,6 +9,7 @@ use tokio::sync::OwnedMutexGuard;
 use crate::AttemptStats;
 use crate::ObjectError;
 use crate::ObjectOrigin;
+use primitives::clock::monotonic_now;
 use s3::error_body::StoreError;
 use s3::signed_request_cache::{RenewalOutcome, UnsignedRequest};
 use s3::signer::SigningOutcome;
@@ -117,7 +118,7 @@ impl RetryState {
     /// Returns the wait before the next attempt and takes it from the retry budget; `None` where there is no further
     /// attempt.
     pub fn next_delay(&mut self, origin: &ObjectOrigin, next: RetryDecision) -> Option<Duration> {
-        let now = Instant::now();
+        let now = monotonic_now();
         match (next, self.until) {
             (RetryDecision::GiveUp, _) => None,
             (RetryDecision::AtOnce, _) => Some(Duration::ZERO),

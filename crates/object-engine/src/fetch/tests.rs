@@ -5,6 +5,7 @@ use url::Url;
 use super::*;
 use crate::BucketHealth;
 use primitives::clock::Clock;
+use primitives::clock::monotonic_now;
 use s3::settings::{SecretSource, StoreCredentials, StoreEndpoint, StoreSettings};
 use s3::signer::Signer;
 use scripted_server::{ScriptedServer, empty_response, unreachable_url};
@@ -53,13 +54,13 @@ fn origin(servers: &[Url], available: AvailabilityPolicy) -> ObjectOrigin {
 const HEAD: StoreRequest<'_> = StoreRequest { head: true, key: "track.mp3", range: None, if_match: None, room: 0 };
 
 fn state(origin: &ObjectOrigin) -> HealthState {
-    origin.cluster.members()[0].destination.health().state(Instant::now())
+    origin.cluster.members()[0].destination.health().state(monotonic_now())
 }
 
 fn open_breaker(origin: &ObjectOrigin, fault: FailureKind) {
     let destination = &origin.cluster.members()[0].destination;
     for number in 0..5 {
-        destination.enter_unconditionally(origin.cluster.identify(&number)).failed(fault, Instant::now());
+        destination.enter_unconditionally(origin.cluster.identify(&number)).failed(fault, monotonic_now());
     }
 }
 
@@ -72,7 +73,7 @@ async fn a_dead_store_is_asked_by_five_requests_and_then_left_alone() {
     }
     // Four of three tries, and one whose first opened the breaker.
     assert_eq!(tally.attempts, 13);
-    let begun = Instant::now();
+    let begun = monotonic_now();
     for _ in 0..200 {
         assert!(query_store(&origin, &HEAD, &mut tally).await.is_err());
     }

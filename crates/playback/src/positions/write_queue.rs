@@ -3,13 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
 use super::metrics::PositionMetrics;
 use super::store::{PositionStore, PositionStoreError};
 use super::{Error, PositionKey, PositionRecord};
+use primitives::clock::monotonic_now;
 use primitives::lifecycle::BackgroundTasks;
 
 /// Reports in one commit at most.
@@ -78,7 +79,7 @@ async fn write(
             return;
         }
         let rows = newest_per_key(batch.iter().map(|job| &job.entry));
-        let begun = Instant::now();
+        let begun = monotonic_now();
         let written = tokio::time::timeout(COMMIT_TIMEOUT, store.save(&rows)).await;
         numbers.commit.observe(begun.elapsed().as_secs_f64());
         let refused: BTreeSet<PositionKey> = match written {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use primitives::clock::monotonic_now;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -108,7 +109,7 @@ pub struct HealthService {
 impl HealthService {
     /// A check-up of a process that starts now.
     pub fn new(probe: Arc<dyn ComponentHealth>) -> Self {
-        Self { started: Instant::now(), probe }
+        Self { started: monotonic_now(), probe }
     }
 
     /// Returns true if the process can serve at all.

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -15,6 +15,7 @@ use crate::database::Database;
 use crate::on;
 use crate::redis::Redis;
 use crate::redis::keys::RedisKey;
+use primitives::clock::monotonic_now;
 use primitives::failure_log::{FailureLog, chain, line};
 use primitives::loading_cache::LoadingCache;
 
@@ -202,13 +203,13 @@ impl TokenRevocations {
 fn log_outcome<T>(failures: &FailureLog, answer: Result<T, String>) -> Option<T> {
     match answer {
         Ok(answer) => {
-            if failures.is_over(Instant::now()) {
+            if failures.is_over(monotonic_now()) {
                 tracing::info!("logouts can be kept and read again");
             }
             Some(answer)
         }
         Err(error) => {
-            if failures.is_news(&error, Instant::now()) {
+            if failures.is_news(&error, monotonic_now()) {
                 tracing::warn!(
                     error,
                     "logouts cannot be kept or read: streaming URLs are good as far as this node knows"

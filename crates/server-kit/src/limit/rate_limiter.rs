@@ -13,6 +13,7 @@ use super::subject::{self, RequesterInfo};
 use super::subject_table::{ExhaustedLimit, IdleCriteria, SubjectCounters, SubjectTable};
 use super::worker::LimitWorkerHandle;
 use primitives::clock::Clock;
+use primitives::clock::monotonic_now;
 
 /// What a refused stream is told to wait: when one ends, nobody knows.
 const STREAM_RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -87,7 +88,7 @@ impl RateLimiter {
             settings,
             subjects: SubjectTable::default(),
             clock,
-            started: Instant::now(),
+            started: monotonic_now(),
             shared,
             worker: keeper,
             metrics,

@@ -9,7 +9,7 @@ pub mod keys;
 pub mod settings;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use fred::clients::{Client, WithOptions};
 use fred::error::{Error, ErrorKind};
@@ -20,6 +20,7 @@ use fred::types::{Builder, ClusterHash, CustomCommand, FromValue};
 use error_reporter::RedisErrorReporter;
 use futures::future::BoxFuture;
 use keys::RedisKey;
+use primitives::clock::monotonic_now;
 use settings::Settings;
 
 /// For a connection to be made.
@@ -108,7 +109,7 @@ impl Redis {
         let command: BoxFuture<'_, _> = Box::pin(command);
         let late = |_| Err(Error::new(ErrorKind::Timeout, "no answer in time"));
         let answer = tokio::time::timeout(budget, command).await.unwrap_or_else(late);
-        answer.inspect_err(|error| self.errors.log_refusal(error, Instant::now()))
+        answer.inspect_err(|error| self.errors.log_refusal(error, monotonic_now()))
     }
 
     /// The words of Redis or of the system in `error`, for the operator: one line without the password.
