@@ -247,5 +247,5 @@ async fn what_is_no_position_is_refused_in_the_envelope() {
     assert_eq!(response.status(), 415);
     assert_eq!(player.get("t").await, None);
     let odd = Player::new(&gate, "a\u{0}b");
-    odd.send(Method::GET, &path("t"), None).await.problem(403);
+    odd.send(Method::GET, &path("t"), None).await.problem(401);
 }
