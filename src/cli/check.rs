@@ -1,5 +1,6 @@
-//! `tidegate check`: is this configuration right? Starts nothing. `serve` reads a configuration in the same way, so that it
-//! refuses nothing that is good here but for what only the start can show: an address in use, a folder that cannot be made.
+//! Command `tidegate check`: checks a configuration and starts nothing. `serve` reads a configuration in the same way,
+//! so that it refuses nothing that passes here, except for problems that only the start can show: an address in use, a
+//! folder that cannot be created.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -9,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::BAD_CONFIGURATION;
 use crate::config::{self, ProblemReport, Settings};
-use crate::proxy::weaker_routes;
+use crate::proxy::weaker_route_warnings;
 use http_server::certificate_warnings;
 use primitives::clock::Clock;
 
@@ -26,7 +27,7 @@ pub struct CheckArgs {
     pub json: bool,
 }
 
-/// Checks every file: one line for a good one, a report of everything that is wrong for another.
+/// Checks every file: prints one line for a valid one, and a report of all problems for any other.
 pub fn run(args: &CheckArgs) -> ExitCode {
     let mut files: Vec<PathBuf> = args.config.iter().chain(&args.files).cloned().collect();
     if files.is_empty() {
@@ -47,6 +48,7 @@ pub fn run(args: &CheckArgs) -> ExitCode {
 }
 
 fn load(file: &Path) -> Result<Settings, ProblemReport> {
+    // The usual name of standard input; a file of that name can be given as `./-`.
     if file == Path::new("-") { config::load_input() } else { config::load(file) }
 }
 
@@ -70,10 +72,10 @@ fn to_json(file: &Path, outcome: &Result<Settings, ProblemReport>) -> Value {
     }
 }
 
-/// What an operator should know of `settings` although they can be used.
+/// Returns warnings about `settings` that are valid but need an operator's attention.
 pub fn warnings(settings: &Settings) -> Vec<String> {
     let certificates = certificate_warnings(&settings.server.http, Clock::system().unix_millis() / 1000);
-    certificates.into_iter().chain(weaker_routes(&settings.routes)).collect()
+    certificates.into_iter().chain(weaker_route_warnings(&settings.routes)).collect()
 }
 
 fn summary(settings: &Settings) -> String {

@@ -1,4 +1,4 @@
-//! `tidegate demo`: the main job with nothing to configure: sample music in a folder, served through the proxy.
+//! Command `tidegate demo`: object proxy without configuration: sample music in a folder, served through the proxy.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
@@ -18,11 +18,11 @@ use demo::{configuration, router};
 use primitives::clock::Clock;
 use server_kit::auth::TokenIssuer;
 
-/// How long the demo's token is good.
+/// Lifetime of the demo's token.
 const TOKEN_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 /// The bucket of the demo's configuration.
 const BUCKET: &str = "audio";
-/// What need not be encoded in a path (RFC 3986 §2.3, and the separator).
+/// Characters of a key that need no encoding in a path (RFC 3986 §2.3, and the separator).
 const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
 
 /// Where the demo keeps its music and listens.
@@ -36,7 +36,7 @@ pub struct DemoArgs {
     port: u16,
 }
 
-/// Makes the music, prints what to try, serves until asked to stop.
+/// Creates the sample music, prints what to try, and serves until asked to stop.
 pub fn run(arguments: &DemoArgs) -> ExitCode {
     let tracks = match prepare(arguments) {
         Ok(tracks) => tracks,
@@ -47,6 +47,8 @@ pub fn run(arguments: &DemoArgs) -> ExitCode {
     };
     let secret = Alphanumeric.sample_string(&mut rand::rng(), 48);
     let text = configuration(&arguments.folder, free_address(arguments.port));
+    // The secret is passed as a variable of this lookup only: it is neither in the text, which a report would show, nor
+    // in the process's environment.
     let environment = |name: &str| (name == "TIDEGATE_DEMO_SECRET").then(|| secret.clone());
     let settings = match config::load_text("the demo's configuration", &text, &environment) {
         Ok(settings) => settings,
@@ -71,10 +73,12 @@ fn prepare(arguments: &DemoArgs) -> io::Result<Vec<AudioFile>> {
     media::tracks(&folder)
 }
 
-/// The wanted port, or any when it is busy.
+/// Returns the wanted port, or port 0 (any) if it is busy.
 fn free_address(port: u16) -> SocketAddr {
     let wanted = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port);
     match TcpListener::bind(wanted) {
+        // The probe is closed again here; another program may take the port in between, and the start then fails with
+        // its own message.
         Ok(_) => wanted,
         Err(_) => SocketAddr::new(wanted.ip(), 0),
     }

@@ -1,5 +1,5 @@
-//! `tidegate import`: puts the objects of a bucket into the catalogue. Run again it brings the catalogue up to date, so
-//! that one that broke off is simply run again.
+//! Command `tidegate import`: adds the objects of a bucket to the catalog. Running it again updates the catalog, so an
+//! import that broke off is simply run again.
 
 use std::io::{IsTerminal, stderr, stdout};
 use std::path::PathBuf;
@@ -19,7 +19,7 @@ use primitives::lifecycle::BackgroundTasks;
 use s3;
 use server_kit::database::Database;
 
-/// Without a terminal, a line is said after so many objects.
+/// Objects between two lines of progress where there is no terminal.
 const LINE_EVERY: u64 = 10_000;
 
 /// What is imported, and how.
@@ -50,7 +50,7 @@ fn parse_owner(text: &str) -> Result<UserId, &'static str> {
     UserId::parse(text).ok_or("expected 1 to 256 bytes without control characters")
 }
 
-/// Where in a key the id is.
+/// Pattern that finds the id in a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdPattern {
     before: String,
@@ -66,7 +66,7 @@ impl IdPattern {
             .ok_or_else(|| "expected one `{id}`, and at most one `*` on each side of it".to_owned())
     }
 
-    /// The id in `key`: what is left when the shortest beginning and the shortest end that fit are taken off.
+    /// Returns the id in `key`: the rest after removing the shortest beginning and the shortest end that fit.
     fn id<'a>(&self, key: &'a str) -> Option<&'a str> {
         let rest = match self.before.split_once('*') {
             None => key.strip_prefix(self.before.as_str())?,
@@ -79,13 +79,14 @@ impl IdPattern {
     }
 }
 
-/// The last part of a key without its ending.
+/// Returns the last part of a key without its extension.
 fn stem(key: &str) -> &str {
     let name = key.rsplit('/').next().unwrap_or(key);
+    // A name such as `.hidden` has no extension.
     name.rsplit_once('.').map_or(name, |(stem, _)| if stem.is_empty() { name } else { stem })
 }
 
-/// What came of it.
+/// Counts of an import.
 #[derive(Default)]
 struct ImportTotals {
     seen: u64,
@@ -93,7 +94,7 @@ struct ImportTotals {
     tracks: ImportSummary,
 }
 
-/// Does it.
+/// Imports the objects; returns the exit code.
 pub fn run(args: &ImportArgs) -> ExitCode {
     let settings = match config::load(&args.config) {
         Ok(settings) => settings,
@@ -103,6 +104,7 @@ pub fn run(args: &ImportArgs) -> ExitCode {
         say(&mut stderr(), &format!("tidegate import: {wrong}"));
         return ExitCode::from(BAD_CONFIGURATION);
     }
+    // Two threads: one waits for the store's next page while the other writes to the database.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let outcome =
         runtime.map_err(|error| error.to_string()).and_then(|runtime| runtime.block_on(import(args, settings)));
@@ -151,6 +153,7 @@ async fn import(args: &ImportArgs, settings: Settings) -> Result<ImportTotals, S
     while let Some(page) = listing.next().await.map_err(|error| error.to_string())? {
         totals.seen += page.len() as u64;
         let tracks: Vec<NewTrack> = page.into_iter().filter_map(|listed| track(args, listed)).collect();
+        // Counted before the page is imported, so that progress adds up also if the import fails.
         totals.passed_over = totals.seen - (done(&totals) + tracks.len() as u64);
         let imported = catalog.import(&tracks, clock.unix_millis()).await.map_err(|error| error.to_string())?;
         totals.tracks.added += imported.added;
@@ -159,6 +162,7 @@ async fn import(args: &ImportArgs, settings: Settings) -> Result<ImportTotals, S
         progress.at(&totals);
     }
     progress.end();
+    // Only background work of the store's client is left, so a second is enough.
     tasks.shutdown(Duration::from_secs(1)).await;
     database.close().await;
     Ok(totals)
@@ -173,14 +177,14 @@ fn track(args: &ImportArgs, listed: Listed) -> Option<NewTrack> {
         Some(pattern) => pattern.id(&listed.key)?,
         None => stem(&listed.key),
     };
-    // A key's slashes are folders: what is left of them is no id that anybody meant.
+    // A key's slashes are folders: an id that still has one was not meant by anybody.
     let id = TrackId::parse(id).filter(|id| !id.as_str().contains('/'))?;
     let content_type = media_type::from_key_extension(&listed.key).map(str::to_owned);
     let (store, bucket, owner) = (args.store.clone(), args.bucket.clone(), args.owner.clone());
     Some(NewTrack { id, store, bucket, content_type, size: listed.size, owner, key: listed.key })
 }
 
-/// How far it is: a spinner on a terminal (a listing does not say how long it is), lines elsewhere.
+/// Progress: a spinner on a terminal (a listing does not give its length), lines elsewhere.
 struct ImportProgress {
     bar: Option<ProgressBar>,
     said: std::cell::Cell<u64>,
@@ -192,6 +196,7 @@ impl ImportProgress {
             let style = ProgressStyle::with_template("{spinner} {pos} objects  {per_sec}  {elapsed}  {msg}");
             let bar = ProgressBar::new_spinner();
             bar.enable_steady_tick(Duration::from_millis(100));
+            // The template is a constant; should it be wrong, progress is shown plainly rather than not at all.
             bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()))
         });
         Self { bar, said: std::cell::Cell::new(0) }

@@ -1,4 +1,4 @@
-//! `tidegate migrate`: brings the database's tables up to date, for operators who do so before they start anything.
+//! Command `tidegate migrate`: updates the database's tables, for operators who do so before they start anything.
 
 use std::process::ExitCode;
 

@@ -1,5 +1,5 @@
-//! The command line: arguments to a command, and what it returns to the shell: 0, 64 for a bad configuration or bad
-//! arguments, 1 for a failed start.
+//! Command line: parses arguments, runs the command, and returns its exit status: 0, 64 for an invalid configuration or
+//! invalid arguments, 1 for a failed start.
 
 mod check;
 #[cfg(feature = "demo")]
@@ -16,9 +16,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// The exit status for a bad configuration (EX_USAGE of sysexits).
+/// Exit status for an invalid configuration (EX_USAGE of sysexits).
 const BAD_CONFIGURATION: u8 = 64;
-/// The configuration file where none is named.
+/// Default path of the configuration file.
 const DEFAULT_CONFIG: &str = "conf/tidegate.yaml";
 
 /// A reverse proxy for object storage.
@@ -72,6 +72,7 @@ pub fn main() -> ExitCode {
         Ok(arguments) => arguments,
         Err(error) => {
             let shown = error.print();
+            // `--help` and `--version` are "errors" of clap as well; only they go to standard output.
             return if error.use_stderr() || shown.is_err() {
                 ExitCode::from(BAD_CONFIGURATION)
             } else {
@@ -98,13 +99,13 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Says what is wrong with a configuration.
+/// Prints the problems of a configuration.
 fn refuse(report: &crate::config::ProblemReport) -> ExitCode {
     say(&mut std::io::stderr(), &report.to_string());
     ExitCode::from(BAD_CONFIGURATION)
 }
 
-/// Writes a line; a closed pipe is nobody's fault.
+/// Writes a line; errors are ignored, since a closed pipe is nobody's fault.
 fn say(to: &mut dyn std::io::Write, text: &str) {
     let _ = writeln!(to, "{text}");
 }

@@ -1,4 +1,4 @@
-//! `tidegate purge`: asks a running proxy to drop objects from its cache, and says what it did.
+//! Command `tidegate purge`: asks a running proxy to drop objects from its cache, and prints the outcome.
 
 use std::io::{stderr, stdout};
 use std::process::ExitCode;
@@ -10,7 +10,7 @@ use url::Url;
 use super::{BAD_CONFIGURATION, say};
 use crate::config;
 
-/// For the whole exchange.
+/// Timeout of the whole exchange.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What to drop, and where.
@@ -67,7 +67,7 @@ impl PurgeSelection {
     }
 }
 
-/// Does it.
+/// Sends the request; returns the exit code.
 pub fn run(args: &PurgeArgs) -> ExitCode {
     let token = match args.token.as_deref().map(config::read_secret).transpose() {
         Ok(token) => token,
@@ -96,6 +96,7 @@ pub fn run(args: &PurgeArgs) -> ExitCode {
 async fn ask(args: &PurgeArgs, token: Option<&str>) -> Result<String, String> {
     let path = if args.refresh { "/cache/refresh" } else { "/cache/purge" };
     let url = args.admin.join(path).map_err(|error| error.to_string())?;
+    // Never by a proxy of the environment: the admin address is usually on loopback, and the token must not leave it.
     let client = reqwest::Client::builder().timeout(TIMEOUT).no_proxy().build().map_err(|error| error.to_string())?;
     let mut request = client.post(url).json(&args.scope.body());
     if let Some(token) = token {
@@ -103,6 +104,7 @@ async fn ask(args: &PurgeArgs, token: Option<&str>) -> Result<String, String> {
     }
     let response = request.send().await.map_err(|error| format!("the proxy cannot be reached: {error}"))?;
     let status = response.status();
+    // A body that is not JSON gives null: the status alone then decides.
     let body: Value = response.json().await.unwrap_or_default();
     if !status.is_success() {
         let detail = body["detail"].as_str().unwrap_or("no reason was given");
@@ -113,6 +115,7 @@ async fn ask(args: &PurgeArgs, token: Option<&str>) -> Result<String, String> {
 
 fn purged(scope: &PurgeSelection, body: &Value) -> String {
     let what = scope.words();
+    // Absent only if the body is not JSON; the status has already told that it was purged.
     match body["durable"].as_bool() {
         Some(false) => format!("purged {what}, until the next restart: the list of purges could not be written"),
         _ => format!("purged {what}"),

@@ -1,4 +1,4 @@
-//! `tidegate schema`: what the configuration may say, for editors and for people.
+//! Command `tidegate schema`: prints the JSON Schema or the reference of the configuration, for editors and people.
 
 use std::io::Write;
 use std::process::ExitCode;

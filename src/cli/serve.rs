@@ -1,4 +1,4 @@
-//! `tidegate serve`: reads the configuration, serves until asked to stop.
+//! Command `tidegate serve`: reads the configuration and serves until asked to stop.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -14,7 +14,7 @@ use crate::config::{self, Settings};
 use primitives::lifecycle::ProcessSignals;
 use server_kit::telemetry::log;
 
-/// Serves what `file` describes.
+/// Serves the configuration of `file`.
 pub fn run(file: &Path) -> ExitCode {
     match config::load(file) {
         Ok(settings) => with(settings, Router::new(), ready),
@@ -22,7 +22,7 @@ pub fn run(file: &Path) -> ExitCode {
     }
 }
 
-/// Serves `settings` and the pages `extra`; `started` is told where.
+/// Serves `settings` and the pages `extra`; `started` is called with the bound addresses.
 pub fn with(settings: Settings, extra: Router, started: impl FnOnce(&RunningServer)) -> ExitCode {
     log::start(&settings.telemetry);
     for warning in check::warnings(&settings) {
@@ -33,6 +33,7 @@ pub fn with(settings: Settings, extra: Router, started: impl FnOnce(&RunningServ
         Err(error) => return fail(&error),
     };
     let code = runtime.block_on(async {
+        // Before the start: a signal that arrives while it runs must not end the process unasked.
         let mut signals = match ProcessSignals::listen() {
             Ok(signals) => signals,
             Err(error) => return fail(&error),
@@ -45,6 +46,7 @@ pub fn with(settings: Settings, extra: Router, started: impl FnOnce(&RunningServ
         let files = running.files();
         signals.wait_for_shutdown(|| files.reopen()).await;
         info!("stopping: no new connections; streams under way may end");
+        // The second signal ends the wait for streams.
         if running.stop(signals.wait_for_shutdown(|| files.reopen())).await {
             info!("stopped");
         } else {
@@ -52,7 +54,7 @@ pub fn with(settings: Settings, extra: Router, started: impl FnOnce(&RunningServ
         }
         ExitCode::SUCCESS
     });
-    // What still runs, a question to Kafka for example, has nobody left to answer: it is not waited for.
+    // Tasks that still run, a request to Kafka for example, have nobody left to answer: they are not waited for.
     runtime.shutdown_background();
     code
 }
@@ -61,7 +63,7 @@ fn runtime(threads: usize) -> std::io::Result<Runtime> {
     Builder::new_multi_thread().worker_threads(threads).thread_name("tidegate").enable_all().build()
 }
 
-/// One line for whoever started us, with the ports that were bound.
+/// Prints one line with the bound ports, for the program that started this process.
 fn ready(running: &RunningServer) {
     let listeners: Vec<String> = running.listeners.iter().map(ToString::to_string).collect();
     let admin = running.admin.map(|address| address.to_string());

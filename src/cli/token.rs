@@ -1,4 +1,4 @@
-//! `tidegate token`: makes a token for development, as an issuer with a shared secret would.
+//! Command `tidegate token`: creates a token for development, as an issuer with a shared secret would.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -29,7 +29,7 @@ pub struct TokenArgs {
     pub issuer: Option<String>,
 }
 
-/// Why no token was made.
+/// Reason for which no token was made.
 #[derive(Debug, Error, PartialEq, Eq)]
 enum TokenError {
     #[error("no issuer of the configuration has a Secret: only those can be signed for")]
@@ -57,10 +57,11 @@ fn make(args: &TokenArgs, issuers: &[Issuer], clock: &Clock) -> Result<String, T
     Ok(issuer.issue(&args.subject, args.ttl, &claims, clock))
 }
 
-/// The issuer to sign for. Of several with one name the last signs: a new secret is put below the old one.
+/// Returns the issuer to sign for. Of several with one name the last one signs: a new secret is put below the old one.
 fn choose<'a>(issuers: &'a [Issuer], wanted: Option<&str>) -> Result<&'a Issuer, TokenError> {
     let able = || issuers.iter().filter(|issuer| matches!(issuer.keys, KeySource::Secret(_)));
     let mut known: Vec<&str> = able().map(name_of).collect();
+    // Only neighbours: two secrets of one issuer are written one below the other.
     known.dedup();
     let known_text = known.join(", ");
     match wanted {
@@ -79,6 +80,7 @@ fn name_of(issuer: &Issuer) -> &str {
 fn parse_claim(text: &str) -> Result<(String, Value), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => {
+            // `level=3` is a number and `name=alice` a string, so that nobody has to quote twice for the shell.
             Ok((name.to_owned(), serde_json::from_str(value).unwrap_or_else(|_| value.into())))
         }
         _ => Err("expected NAME=VALUE".to_owned()),

@@ -1,12 +1,12 @@
-//! Comments in JSON (`// …` and `/* … */`, as .NET's configuration and editors take them), which YAML does not know: to it
-//! they would be part of the next key. Trailing commas need nothing, YAML takes them.
+//! Comments in JSON (`// …` and `/* … */`, as .NET's configuration and editors allow them). YAML does not know them: it
+//! would read them as part of the next key. Trailing commas need nothing, YAML allows them.
 
 use std::borrow::Cow;
 use std::iter::Peekable;
 use std::str::Chars;
 
-/// `text` with blanks in place of the comments, so that everything keeps its line and column, where it is JSON: where `{`
-/// or `[` is the first thing behind comments. Any other text is YAML, in which `//` is no comment.
+/// Returns `text` with blanks in place of comments if it is JSON: if `{` or `[` comes first behind comments. Everything
+/// keeps its line and column. Any other text is YAML, in which `//` is no comment.
 pub fn without_comments(text: &str) -> Cow<'_, str> {
     let mut blanked = BlankedText { characters: text.chars().peekable(), out: String::with_capacity(text.len()) };
     if !blanked.is_json() {
@@ -22,10 +22,11 @@ struct BlankedText<'a> {
 }
 
 impl BlankedText<'_> {
-    /// Takes blanks and comments; whether what follows begins JSON.
+    /// Takes blanks and comments; returns true if JSON begins behind them.
     fn is_json(&mut self) -> bool {
         loop {
             match self.characters.peek() {
+                // A byte order mark, which Windows editors write.
                 Some(first) if first.is_whitespace() || *first == '\u{feff}' => self.take(),
                 Some('/') => {
                     self.take();
@@ -39,7 +40,7 @@ impl BlankedText<'_> {
     }
 
     fn rest(&mut self) {
-        // Where a comment may begin: not within a word, or `http://…` without quotes would lose its end.
+        // True where a comment may begin: not within a word, or `http://…` without quotes would lose its end.
         let mut is_between = true;
         while let Some(&next) = self.characters.peek() {
             self.take();
@@ -60,20 +61,21 @@ impl BlankedText<'_> {
         self.out.extend(self.characters.next());
     }
 
-    /// Takes the rest of a quoted text.
+    /// Takes the rest of a quoted string.
     fn quoted(&mut self, quote: char) {
         while let Some(next) = self.characters.next() {
             self.out.push(next);
             if next == quote {
                 return;
             }
+            // Only double quotes have escapes; in YAML a single quote is doubled instead.
             if next == '\\' && quote == '"' {
                 self.take();
             }
         }
     }
 
-    /// Blanks a comment whose first slash was taken; false where it is none.
+    /// Blanks a comment whose first slash was taken; returns false if it is none.
     fn comment(&mut self) -> bool {
         let is_line = match self.characters.peek() {
             Some('/') => true,
@@ -90,6 +92,7 @@ impl BlankedText<'_> {
                 break;
             }
             self.characters.next();
+            // Line breaks stay, so that problems behind the comment name the right line.
             self.out.push(if next == '\n' { '\n' } else { ' ' });
             if !is_line && before == '*' && next == '/' {
                 break;

@@ -1,8 +1,8 @@
-//! YAML in, typed settings out, or a report of everything that is wrong with it.
+//! Configuration: YAML in, typed settings out, or a report of everything that is wrong with it.
 //!
-//! The way: `source` makes the text a tree with places; `shape` compares it with the schema of `file`; `resolve`
-//! turns what fits into the modules' settings. Each collects all problems it finds, and one [`ProblemReport`] shows them
-//! together. `secret` alone reads the environment. No module but `app` and `cli` may know this one.
+//! The steps: `source` parses the text into a tree with positions; `shape` compares it with the schema of `file`;
+//! `resolve` turns it into the modules' settings. Each collects all problems it finds, and one [`ProblemReport`] shows
+//! them together. Only `secret` reads the environment. No module but `app` and `cli` may know this one.
 
 mod comments;
 mod file;
@@ -38,36 +38,36 @@ use server_kit::redis;
 use server_kit::telemetry::settings::TelemetrySettings;
 use upstream;
 
-/// Everything that the modules are told; nothing in it is undecided.
+/// Settings of all modules, completely resolved.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Where players connect.
+    /// Listeners and connections.
     pub server: proxy::settings::ServerSettings,
-    /// The operator's side.
+    /// Admin listener of the operator.
     pub admin: Option<proxy::settings::AdminSettings>,
     /// The object stores, by name.
     pub stores: Vec<Arc<s3::settings::StoreSettings>>,
-    /// Whose tokens are believed.
+    /// Issuers of tokens.
     pub auth: auth::settings::AuthSettings,
-    /// How much each may ask for and get.
+    /// Rate limiter policies.
     pub limits: limit::settings::Settings,
     /// The routes that are enabled.
     pub routes: routing::table::RouteTable<Arc<proxy::settings::RouteSettings>>,
     /// The clusters, by id.
     pub clusters: BTreeMap<Arc<str>, Arc<upstream::settings::ClusterSettings>>,
-    /// The cache, for the routes that use it.
+    /// Cache of objects.
     pub cache: object_engine::cache::Settings,
-    /// Redis, where state is shared.
+    /// Redis, if state is shared.
     pub state: Option<redis::settings::Settings>,
-    /// The database, where there is one.
+    /// Database, if configured.
     pub database: Option<database::settings::Settings>,
-    /// Positions, where they are kept.
+    /// Positions, if they are kept.
     pub positions: Option<positions::settings::Settings>,
-    /// Where events go, and how playback makes them, where there are any.
+    /// Sink of events and their derivation from playback, if configured.
     pub events: Option<(events::settings::Settings, playback::reports::settings::Settings)>,
-    /// Live sharing, where there is any.
+    /// Live sharing, if configured.
     pub share: Option<Share>,
-    /// Logs.
+    /// Logging.
     pub telemetry: TelemetrySettings,
 }
 
@@ -111,10 +111,12 @@ pub fn load_text(name: &str, text: &str, env: &dyn Fn(&str) -> Option<String>) -
     if let Some(root) = &parsed.root {
         let schema = schema();
         let checked = shape::check(&schema, root);
+        // All problems of all steps are reported at once: an operator should not have to start again for each.
         problems.extend(checked.problems);
         masked.extend(checked.masked);
         match checked.value.map(serde_yaml::from_value::<file::ConfigFile>) {
             Some(Ok(file)) => {
+                // Resolved even if the shape has problems: the parts that fit may have others.
                 let (resolved, found) = resolve::resolve(root, &file, env);
                 settings = resolved;
                 problems.extend(found);
@@ -129,14 +131,14 @@ pub fn load_text(name: &str, text: &str, env: &dyn Fn(&str) -> Option<String>) -
     }
 }
 
-/// The secret that `reference` (`env:NAME` or `file:PATH`) names, with the environment of the process.
+/// Reads the secret that `reference` (`env:NAME` or `file:PATH`) names, with the environment of the process.
 pub fn read_secret(reference: &str) -> Result<Secret, String> {
-    // What is not a reference may be the secret itself: it is not repeated.
+    // A text that is not a reference may be the secret itself: it is not repeated in the message.
     let reference = value::secret_ref(reference).ok_or("expected env:NAME or file:PATH")?;
     secret::read(&reference, &secret::process).map(|source| source.value)
 }
 
-/// The JSON Schema of the file, for editors.
+/// Returns the JSON Schema of the file, for editors.
 pub fn schema() -> serde_json::Value {
     schemars::schema_for!(file::ConfigFile).to_value()
 }

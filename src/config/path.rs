@@ -1,27 +1,27 @@
-//! Where in the YAML a thing stands: `ReverseProxy.Routes.audio.Transforms[2].PresignedUrl`.
+//! Path of a value in the YAML, such as `ReverseProxy.Routes.audio.Transforms[2].PresignedUrl`.
 
 use std::fmt;
 
-/// One step down.
+/// One step of a path.
 #[derive(Clone, PartialEq, Eq)]
 pub enum PathSegment {
-    /// Into the mapping's value of that key.
+    /// Value of that key in a mapping.
     Key(String),
-    /// Into the list's element of that number.
+    /// Element of that number in a list, from 0.
     Item(usize),
 }
 
-/// A way down from the document's root.
+/// Path from the document's root.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct ConfigPath(Vec<PathSegment>);
 
 impl ConfigPath {
-    /// This path and one key more.
+    /// Returns this path extended by a key.
     pub fn key(&self, key: &str) -> Self {
         self.with(PathSegment::Key(key.to_owned()))
     }
 
-    /// This path and one list element more.
+    /// Returns this path extended by a list element.
     pub fn item(&self, number: usize) -> Self {
         self.with(PathSegment::Item(number))
     }
@@ -30,12 +30,12 @@ impl ConfigPath {
         Self(self.0.iter().cloned().chain([step]).collect())
     }
 
-    /// The steps from the root.
+    /// Returns the steps from the root.
     pub fn steps(&self) -> &[PathSegment] {
         &self.0
     }
 
-    /// Whether this is at `pattern`, in which `*` stands for any one key and list numbers do not count.
+    /// Returns true if this path matches `pattern`, in which `*` stands for any one key; list numbers are skipped.
     pub fn is_at(&self, pattern: &str) -> bool {
         let mut keys = self.0.iter().filter_map(|step| match step {
             PathSegment::Key(key) => Some(key.as_str()),
@@ -55,6 +55,7 @@ impl fmt::Display for ConfigPath {
                 PathSegment::Item(item) => write!(f, "[{item}]")?,
                 PathSegment::Key(key) => {
                     let dot = if number == 0 { "" } else { "." };
+                    // Quoted, since the dots of such a key would read as further steps.
                     if key.is_empty() || key.contains(|c: char| c == '.' || c.is_control()) {
                         write!(f, "{dot}{key:?}")?;
                     } else {

@@ -1,10 +1,10 @@
-//! The tables of `docs/configuration.md`, made from the schema: what the program reads is what the reference says.
+//! Tables of `docs/configuration.md`, generated from the schema, so that the reference and the program agree.
 
 use std::fmt::Write;
 
 use serde_json::Value as Json;
 
-/// The reference in Markdown: one table for each mapping that the file knows.
+/// Returns the reference in Markdown: one table for each mapping of the file.
 pub fn reference() -> String {
     let schema = super::schema();
     let mut out = String::new();
@@ -47,11 +47,12 @@ fn names(out: &mut String, name: &str, schema: &Json) {
     out.push('\n');
 }
 
-/// What stands at a key, in words, with a link to the table of a mapping.
+/// Describes the value of a key, with a link to the table of a mapping.
 fn value(schema: &Json) -> String {
     if let Some(name) = schema["$ref"].as_str().and_then(|name| name.rsplit('/').next()) {
         return format!("[{name}](#{})", name.to_lowercase());
     }
+    // schemars describes an optional mapping as `anyOf` of the mapping and null.
     if let Some(choice) = schema["anyOf"].as_array().and_then(|all| all.iter().find(|choice| choice["type"] != "null"))
     {
         return value(choice);
@@ -74,7 +75,7 @@ fn value(schema: &Json) -> String {
     }
 }
 
-/// Descriptions keep the line breaks of the source; a table has none.
+/// Joins a description into one line: it has the line breaks of the source, a table must have none.
 fn line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ").replace('|', "\\|")
 }

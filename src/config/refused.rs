@@ -1,5 +1,5 @@
-//! Keys that are known and not honoured, each with the reason: better refused by name than ignored. A release that
-//! brings one of them deletes its line.
+//! Keys that are known and not supported, each with the reason: an explicit refusal is better than ignoring them. A
+//! release that supports one of them deletes its line.
 
 use super::path::ConfigPath;
 use super::source::{ConfigNode, NodeData};
@@ -8,7 +8,7 @@ const LATER: &str = "is not available in this version";
 const QUEUE: &str = "is refused: what is over a limit is answered at once, with when to try again";
 const NO_QUEUE: &str = "remove it, or write `QueueLimit: 0`";
 
-/// Where (`*` is any key), why, and what to do.
+/// Path (`*` is any key), reason, and advice.
 const REFUSED: &[(&str, &str, &str)] = &[
     ("Telemetry.Otlp", LATER, "remove it: metrics are at `Server.Admin`, `/metrics`"),
     ("Policies.RateLimiter.*.SlidingWindow.QueueLimit", QUEUE, NO_QUEUE),
@@ -57,21 +57,22 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ("Kestrel", "is .NET's and unknown here", "use `Server.Listeners`"),
 ];
 
-/// Why the key at `path` is refused, and what to do. What is switched off asks for nothing and passes.
+/// Returns the reason for which the key at `path` is refused, and advice. A value that switches the feature off is
+/// accepted.
 pub fn reason(path: &ConfigPath, value: &ConfigNode) -> Option<KeySupport> {
     let (_, why, help) = REFUSED.iter().find(|(pattern, ..)| path.is_at(pattern))?;
     Some(if is_off(value) { KeySupport::Off } else { KeySupport::Refused { why, help } })
 }
 
-/// What is said of a known key.
+/// Support of a known key.
 pub enum KeySupport {
-    /// It asks for nothing.
+    /// The value switches the feature off.
     Off,
-    /// It asks for what we do not do.
+    /// The value asks for an unsupported feature.
     Refused {
         /// The reason, as the rest of a sentence that begins with the key.
         why: &'static str,
-        /// What to do.
+        /// Advice to the operator.
         help: &'static str,
     },
 }
@@ -82,6 +83,7 @@ fn is_off(value: &ConfigNode) -> bool {
         NodeData::Text(text) => text == "Disable" || text == "false",
         NodeData::Map(members) => match value.get("Enabled") {
             Some(enabled) => is_off(&enabled.value),
+            // An empty mapping asks for the feature with its defaults.
             None => !members.is_empty() && members.iter().all(|member| is_off(&member.value)),
         },
         NodeData::Integer(0) => true,

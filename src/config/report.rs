@@ -1,5 +1,5 @@
-//! What is wrong with a configuration, so that an operator can put it right at once: every problem with file, line,
-//! column, the line itself, what was expected and what to do. Nothing that may be a secret is shown.
+//! Report of the problems of a configuration: every problem with file, line, column, the line itself, the expected
+//! value and advice. Nothing that may be a secret is shown.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 use super::path::ConfigPath;
 use super::source::SourceSpan;
 
-/// One thing that is wrong.
+/// One problem.
 #[derive(Clone)]
 pub struct ConfigProblem {
     message: String,
@@ -21,7 +21,7 @@ pub struct ConfigProblem {
 }
 
 impl ConfigProblem {
-    /// A problem that says `message`.
+    /// Creates a problem with the message `message`.
     pub fn new(message: impl Into<String>) -> Self {
         Self {
             message: message.into(),
@@ -34,87 +34,89 @@ impl ConfigProblem {
         }
     }
 
-    /// What would have been right.
+    /// Adds the expected value.
     pub fn expected(mut self, expected: impl Into<String>) -> Self {
         self.expected = Some(expected.into());
         self
     }
 
-    /// The nearest of `names` to `given`, if one is near enough to be meant.
+    /// Adds the nearest of `names` to `given` as a suggestion, if one is near enough to be meant.
     pub fn suggest<'n>(mut self, given: &str, names: impl IntoIterator<Item = &'n str>) -> Self {
         self.suggestion = nearest(given, names).map(str::to_owned);
         self
     }
 
-    /// What to do.
+    /// Adds advice.
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
     }
 
-    /// The place in the YAML.
+    /// Adds the path and position in the YAML.
     pub fn at(mut self, path: ConfigPath, span: SourceSpan) -> Self {
         self.path = path;
         self.span = Some(span);
         self
     }
 
-    /// The place in the text, where there is no path.
+    /// Adds the position in the text, if there is no path.
     pub fn at_span(mut self, span: SourceSpan) -> Self {
         self.span = Some(span);
         self
     }
 
-    /// Marks a problem after which nothing is known about what stands in the line.
+    /// Marks a syntax error, after which the meaning of the line is unknown.
     pub fn of_syntax(mut self) -> Self {
         self.syntax = true;
         self
     }
 
-    /// Whether a near name was found.
+    /// Returns true if a near name was found.
     pub fn has_suggestion(&self) -> bool {
         self.suggestion.is_some()
     }
 }
 
-/// The name nearest to `given`: the same but for case, or few letters off.
+/// Returns the name nearest to `given`: the same but for case, or few letters off.
 pub fn nearest<'n>(given: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
     let lower = given.to_lowercase();
     names
         .into_iter()
         .map(|name| (strsim::damerau_levenshtein(&lower, &name.to_lowercase()), name))
+        // A third of the shorter word: with more, short keys would be suggested for one another.
         .filter(|(distance, name)| *distance <= (name.chars().count().min(given.chars().count()) / 3).max(1))
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, name)| name)
 }
 
-/// Everything that is wrong with one file.
+/// Report of all problems of one file.
 pub struct ProblemReport {
     name: String,
-    /// The lines of the file with everything masked that may be a secret.
+    /// Lines of the file, with everything masked that may be a secret.
     lines: Vec<String>,
     problems: Vec<ConfigProblem>,
 }
 
 impl ProblemReport {
-    /// A report on the file `name` with the content `text`, of which `masked` is never shown.
+    /// Creates a report on the file `name` with the content `text`, of which `masked` is never shown.
     pub fn new(name: &str, text: &str, masked: &[SourceSpan], mut problems: Vec<ConfigProblem>) -> Self {
+        // In the order of the file, whichever step found them.
         problems.sort_by_key(|problem| problem.span);
         let lines = text.lines().enumerate().map(|(number, line)| mask(number + 1, line, masked)).collect();
         Self { name: name.to_owned(), lines, problems }
     }
 
-    /// How many problems.
+    /// Returns the number of problems.
     pub fn len(&self) -> usize {
         self.problems.len()
     }
 
-    /// Whether nothing is wrong.
+    /// Returns true if there is no problem.
     pub fn is_empty(&self) -> bool {
         self.problems.is_empty()
     }
 
-    /// The report for programs: every problem with its place in the file.
+    /// Returns the report for programs: every problem with its position.
     pub fn to_json(&self) -> Json {
         let problem = |problem: &ConfigProblem| {
             let place = problem.span.map(|span| span.start);
@@ -122,6 +124,7 @@ impl ProblemReport {
             json!({
                 "path": path,
                 "line": place.map(|(line, _)| line),
+                // Columns count from 1 for people and editors, from 0 inside.
                 "column": place.map(|(_, column)| column + 1),
                 "message": problem.message,
                 "expected": problem.expected,
@@ -181,7 +184,8 @@ impl fmt::Debug for ProblemReport {
 
 impl std::error::Error for ProblemReport {}
 
-/// `line` with `*` over every masked character. Characters keep their columns; control characters become blanks.
+/// Returns `line` with `*` over every masked character. Characters keep their columns; control characters become
+/// blanks.
 fn mask(number: usize, line: &str, masked: &[SourceSpan]) -> String {
     line.chars()
         .enumerate()
@@ -197,9 +201,9 @@ fn mask(number: usize, line: &str, masked: &[SourceSpan]) -> String {
         .collect()
 }
 
-/// The part of `line` to show, where in it the caret starts, and how many carets.
+/// Returns the part of `line` to show, the column of the caret in it, and the number of carets.
 fn excerpt(line: &str, span: SourceSpan, syntax: bool) -> (String, usize, usize) {
-    /// As much as fits beside a line number on a common screen.
+    /// Characters that fit beside a line number on a common screen.
     const WIDTH: usize = 110;
     let mut shown: Vec<char> = line.chars().collect();
     if syntax {
@@ -207,7 +211,9 @@ fn excerpt(line: &str, span: SourceSpan, syntax: bool) -> (String, usize, usize)
         let value = shown.iter().position(|c| *c == ':').unwrap_or(0);
         shown.iter_mut().skip(value).filter(|c| c.is_alphanumeric()).for_each(|c| *c = '*');
     }
+    // A value of several lines is underlined to the end of its first line.
     let end = if span.end.0 > span.start.0 { shown.len() } else { span.end.1 };
+    // A long line is cut so that the caret stands in the first third.
     let skip = if end > WIDTH { span.start.1.saturating_sub(WIDTH / 3).min(shown.len()) } else { 0 };
     let column = span.start.1 - skip.min(span.start.1);
     let width = end.saturating_sub(span.start.1).clamp(1, WIDTH.saturating_sub(column).max(1));

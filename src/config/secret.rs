@@ -1,4 +1,4 @@
-//! The one place that reads the environment, and the files that hold secrets.
+//! Reads the environment and the files that hold secrets; no other module may.
 
 use std::path::Path;
 
@@ -6,16 +6,16 @@ use super::value::SecretRef;
 use primitives::secret::Secret;
 use s3::settings::SecretSource;
 
-/// The environment: the process's own, or a test's.
+/// Lookup of environment variables: the process's own, or a test's.
 pub type EnvironmentLookup<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// A variable of the process.
+/// Reads a variable of the process; `None` if it is not set or not UTF-8.
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
 pub fn process(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
-/// The value of a reference with its origin, or what is wrong with it; the value is never part of the message.
+/// Reads the value of a reference, with its origin; an error never contains the value.
 pub fn read(reference: &SecretRef, environment: EnvironmentLookup<'_>) -> Result<SecretSource, String> {
     let (value, file) = match reference {
         SecretRef::Env(name) => (variable(name, environment)?, None),
@@ -24,10 +24,11 @@ pub fn read(reference: &SecretRef, environment: EnvironmentLookup<'_>) -> Result
     Ok(SecretSource { value: Secret::new(value), file })
 }
 
-/// The variable `name`, which must be there and not empty.
+/// Reads the variable `name`; an error if it is not set or empty.
 pub fn variable(name: &str, environment: EnvironmentLookup<'_>) -> Result<String, String> {
     match environment(name) {
         Some(value) if !value.is_empty() => Ok(value),
+        // Empty counts as a mistake: an empty secret would verify nothing, or everything.
         Some(_) => Err(format!("the environment variable `{name}` is empty")),
         None => Err(format!("the environment variable `{name}` is not set")),
     }
@@ -36,6 +37,7 @@ pub fn variable(name: &str, environment: EnvironmentLookup<'_>) -> Result<String
 fn content(path: &Path) -> Result<String, String> {
     let text =
         std::fs::read_to_string(path).map_err(|error| format!("`{}` cannot be read: {error}", path.display()))?;
+    // Editors and `echo` end a file with a line break, which is no part of the secret.
     match text.trim_end_matches(['\r', '\n']) {
         "" => Err(format!("`{}` is empty", path.display())),
         text => Ok(text.to_owned()),

@@ -10,17 +10,17 @@ use super::report::{ConfigProblem, nearest};
 use super::source::{ConfigNode, MappingEntry, NodeData, SourceSpan};
 use super::value;
 
-/// Sections keep what is right in them; below this depth one mistake leaves out the whole entry, so that it is not
-/// judged by the half of it that could be read.
+/// Depth to which a mapping keeps its valid keys; below it one mistake leaves out the whole entry, so that it is not
+/// judged by the half that could be read.
 const SECTION: usize = 1;
-/// Deeper than the schema goes.
+/// Depth at which the search for secrets stops; the schema is not as deep.
 const DEEPEST: usize = 16;
 
-/// What the comparison gives.
+/// Result of the comparison.
 pub struct ShapeCheck {
-    /// What fits, to be read by serde; `None` where nothing does.
+    /// Valid part of the tree, to be read by serde; `None` if there is none.
     pub value: Option<Value>,
-    /// What does not.
+    /// Problems found.
     pub problems: Vec<ConfigProblem>,
     /// Scalars that may be a secret, never to be shown.
     pub masked: Vec<SourceSpan>,
@@ -41,7 +41,7 @@ struct ShapeChecker<'s> {
 }
 
 impl<'s> ShapeChecker<'s> {
-    /// The value at `path` if it fits `schema`; what does not is noted.
+    /// Returns the value at `path` if it fits `schema`; problems are noted.
     fn visit(&mut self, schema: &'s Json, node: &ConfigNode, path: &ConfigPath) -> Option<Value> {
         let (schema, optional) = self.follow(schema);
         let fits = |kind: &str| types(schema).any(|name| name == kind);
@@ -60,6 +60,7 @@ impl<'s> ShapeChecker<'s> {
             }
             NodeData::List(items) if fits("array") => {
                 let schema = schema.get("items")?;
+                // Collected in two steps: the first visits every element, also behind one that failed.
                 let items: Vec<_> = items
                     .iter()
                     .enumerate()
@@ -82,7 +83,7 @@ impl<'s> ShapeChecker<'s> {
         }
     }
 
-    /// The schema behind references, and whether null is allowed too.
+    /// Returns the schema behind references, and true if null is allowed too.
     fn follow(&self, mut schema: &'s Json) -> (&'s Json, bool) {
         let mut optional = false;
         loop {
@@ -93,6 +94,7 @@ impl<'s> ShapeChecker<'s> {
                 }
             } else if let Some(choices) = schema.get("anyOf").and_then(Json::as_array) {
                 let (nulls, others): (Vec<_>, Vec<_>) = choices.iter().partition(|choice| choice["type"] == "null");
+                // schemars describes an `Option<T>` as `anyOf` of T and null.
                 optional |= !nulls.is_empty();
                 match others.first() {
                     Some(other) => schema = other,
@@ -138,6 +140,7 @@ impl<'s> ShapeChecker<'s> {
         let mut complete = true;
         for key in required {
             complete &= fields.contains_key(key);
+            // A key that is only misspelt is reported once, as unknown.
             if node.get(key).is_none() && !meant.contains(&key) {
                 let about = self.about(&properties[key]);
                 let problem =
@@ -149,7 +152,7 @@ impl<'s> ShapeChecker<'s> {
         (complete && whole).then_some(Value::Mapping(fields))
     }
 
-    /// Reports an unknown key, and gives back the one that was probably meant.
+    /// Reports an unknown key, and returns the key that was probably meant.
     fn unknown<'n>(
         &mut self,
         member: &MappingEntry,
@@ -166,7 +169,7 @@ impl<'s> ShapeChecker<'s> {
         meant
     }
 
-    /// A scalar of the right type: is it one of the names, in the range, of the format?
+    /// Checks a scalar of the right type: its name, range and format.
     fn scalar(&mut self, schema: &Json, node: &ConfigNode, path: &ConfigPath, value: Value) -> Option<Value> {
         let text = match &value {
             Value::String(text) => text.clone(),
@@ -176,6 +179,7 @@ impl<'s> ShapeChecker<'s> {
         };
         let secret = schema["writeOnly"] == true;
         let reference = value::format("secret-ref", &text).is_ok();
+        // Masked before any problem is found: the line may be shown for its neighbour.
         if secret && !reference || value::is_telling(&text) {
             self.mask(node);
         }
@@ -235,7 +239,7 @@ impl<'s> ShapeChecker<'s> {
         self.problems.push(problem.at(path.clone(), self.root.place(path)));
     }
 
-    /// Whether a secret could be meant to stand somewhere below.
+    /// Returns true if the schema has a secret at or below this point.
     fn may_hold_secret(&self, schema: &'s Json, depth: usize) -> bool {
         let (schema, _) = self.follow(schema);
         let below = |part: &'s Json| depth >= DEEPEST || self.may_hold_secret(part, depth + 1);
@@ -245,14 +249,14 @@ impl<'s> ShapeChecker<'s> {
             || schema.get("properties").and_then(Json::as_object).is_some_and(|parts| parts.values().any(below))
     }
 
-    /// The first sentence of what a key's description says.
+    /// Returns the first sentence of a key's description.
     fn about(&self, property: &'s Json) -> &'s str {
         let description = property.get("description").or_else(|| self.follow(property).0.get("description"));
         let text = description.and_then(Json::as_str).unwrap_or_default();
         text.split_inclusive(". ").next().unwrap_or_default().trim_end()
     }
 
-    /// Hides every scalar in `node`.
+    /// Masks every scalar in `node`.
     fn mask(&mut self, node: &ConfigNode) {
         self.masked.extend(node.scalars());
     }
@@ -263,9 +267,10 @@ fn types(schema: &Json) -> impl Iterator<Item = &str> {
     types.as_str().into_iter().chain(types.as_array().into_iter().flatten().filter_map(Json::as_str))
 }
 
-/// The names that an enumeration has.
+/// Returns the names of an enumeration.
 fn names(schema: &Json) -> impl Iterator<Item = &str> {
     let listed = schema["enum"].as_array().into_iter().flatten();
+    // schemars writes an enum whose variants have docs as `oneOf` of constants.
     let described = schema["oneOf"].as_array().into_iter().flatten().map(|choice| &choice["const"]);
     listed.chain(described).filter_map(Json::as_str)
 }
@@ -291,7 +296,7 @@ fn out_of_range(schema: &Json, value: &Value) -> Option<String> {
     })
 }
 
-/// `a`, `b` or `c`.
+/// Joins names as `a`, `b` or `c`.
 pub fn one_of<'n>(names: impl IntoIterator<Item = &'n str>) -> String {
     let names: Vec<_> = names.into_iter().map(|name| format!("`{name}`")).collect();
     match names.split_last() {

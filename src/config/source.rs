@@ -1,5 +1,6 @@
-//! The text as a tree in which every key and value knows its place. YAML 1.2, <https://yaml.org/spec/1.2.2/>; JSON is
-//! YAML, but for the comments that editors and .NET take in it (see [`without_comments`]). Only here is YAML parsed: what serde reads later is this tree.
+//! Parses the text into a tree in which every key and value has its position. YAML 1.2, <https://yaml.org/spec/1.2.2/>;
+//! JSON is YAML, except for the comments that editors and .NET allow in it (see [`without_comments`]). YAML is parsed
+//! here only: serde reads this tree.
 
 use std::collections::BTreeMap;
 
@@ -10,12 +11,12 @@ use super::comments::without_comments;
 use super::path::{ConfigPath, PathSegment};
 use super::report::ConfigProblem;
 
-/// More nodes than any configuration has: aliases that multiply stop here.
+/// Most nodes, more than any configuration has: aliases that multiply ("billion laughs") stop here.
 const MOST_NODES: usize = 100_000;
-/// Deeper than any configuration goes.
+/// Most levels, more than any configuration has: the tree is walked by recursion.
 const MOST_LEVELS: usize = 64;
 
-/// From where to where; lines count from 1, columns in characters from 0, the end is exclusive.
+/// Position of a value; lines count from 1, columns in characters from 0, the end is exclusive.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SourceSpan {
     /// Line and column of the first character.
@@ -24,19 +25,19 @@ pub struct SourceSpan {
     pub end: (usize, usize),
 }
 
-/// A value and its place.
+/// Value with its position.
 #[derive(Clone, Debug)]
 pub struct ConfigNode {
-    /// Where it stands.
+    /// Position of the value.
     pub span: SourceSpan,
-    /// What it is.
+    /// The value.
     pub data: NodeData,
 }
 
-/// What a value is.
+/// Kind of a value.
 #[derive(Clone, Debug)]
 pub enum NodeData {
-    /// Nothing.
+    /// Null, or no value.
     Null,
     /// `true`, `false`.
     Bool(bool),
@@ -57,24 +58,24 @@ pub enum NodeData {
 pub struct MappingEntry {
     /// The key.
     pub key: String,
-    /// Where the key stands.
+    /// Position of the key.
     pub span: SourceSpan,
     /// Its value.
     pub value: ConfigNode,
 }
 
 impl ConfigNode {
-    /// The members, if this is a mapping.
+    /// Returns the members of a mapping; empty for any other node.
     pub fn members(&self) -> &[MappingEntry] {
         if let NodeData::Map(members) = &self.data { members } else { &[] }
     }
 
-    /// The member of that key.
+    /// Returns the member with that key.
     pub fn get(&self, key: &str) -> Option<&MappingEntry> {
         self.members().iter().find(|member| member.key == key)
     }
 
-    /// The node at `path`, if there is one.
+    /// Returns the node at `path`, if there is one.
     pub fn at(&self, path: &ConfigPath) -> Option<&ConfigNode> {
         path.steps().iter().try_fold(self, |node, step| match (step, &node.data) {
             (PathSegment::Key(key), _) => node.get(key).map(|member| &member.value),
@@ -83,7 +84,8 @@ impl ConfigNode {
         })
     }
 
-    /// What to underline for `path`: the scalar itself, else the key that holds it, else what is nearest above.
+    /// Returns the position to underline for `path`: the scalar itself, else the key that holds it, else the nearest
+    /// above.
     pub fn place(&self, path: &ConfigPath) -> SourceSpan {
         let (mut node, mut place) = (self, self.head());
         for step in path.steps() {
@@ -104,12 +106,12 @@ impl ConfigNode {
         place
     }
 
-    /// Whether it is neither list nor mapping, and written out.
+    /// Returns true if it is neither list nor mapping, and is written out.
     fn is_scalar(&self) -> bool {
         !matches!(self.data, NodeData::List(_) | NodeData::Map(_)) && self.span.start != self.span.end
     }
 
-    /// Its first words.
+    /// Returns the position of its first word.
     fn head(&self) -> SourceSpan {
         match &self.data {
             NodeData::Map(members) => members.first().map_or(self.span, |member| member.span),
@@ -118,7 +120,7 @@ impl ConfigNode {
         }
     }
 
-    /// The places of all scalars in it.
+    /// Returns the positions of all scalars in it.
     pub fn scalars(&self) -> Vec<SourceSpan> {
         match &self.data {
             NodeData::List(items) => items.iter().flat_map(ConfigNode::scalars).collect(),
@@ -136,17 +138,17 @@ impl ConfigNode {
     }
 }
 
-/// What became of a text.
+/// Result of parsing.
 pub struct ParsedDocument {
-    /// The tree; `None` where the text is not YAML.
+    /// The tree; `None` if the text is not YAML.
     pub root: Option<ConfigNode>,
-    /// What is wrong already.
+    /// Problems found so far.
     pub problems: Vec<ConfigProblem>,
     /// Scalars that are not in the tree and may be a secret.
     pub masked: Vec<SourceSpan>,
 }
 
-/// Parses one document. What is wrong with single keys comes along with the tree.
+/// Parses one document. Problems of single keys are returned along with the tree.
 pub fn parse(text: &str) -> ParsedDocument {
     let mut builder = TreeBuilder::default();
     let text = without_comments(text);
@@ -161,6 +163,7 @@ pub fn parse(text: &str) -> ParsedDocument {
             return ParsedDocument { root: None, problems: builder.problems, masked: builder.masked };
         }
     }
+    // An empty file is an empty mapping: what it lacks is reported by the usual checks.
     let empty = ConfigNode { span: SourceSpan { start: (1, 0), end: (1, 0) }, data: NodeData::Map(Vec::new()) };
     ParsedDocument { root: Some(builder.root.unwrap_or(empty)), problems: builder.problems, masked: builder.masked }
 }
@@ -172,11 +175,11 @@ fn syntax(error: &ScanError) -> ConfigProblem {
         .help("check indentation (spaces, never tabs), quotes and brackets here and in the line above")
 }
 
-/// A list or mapping that is still open.
+/// List or mapping that is still open.
 struct OpenCollection {
     node: ConfigNode,
     anchor: usize,
-    /// The key that waits for its value.
+    /// Key that waits for its value.
     key: Option<(String, SourceSpan)>,
 }
 
@@ -214,6 +217,7 @@ impl TreeBuilder {
                 self.put(open.node, open.anchor)
             }
             Event::Scalar(text, style, anchor, tag) => {
+                // Tags could turn a value into another type than the schema expects.
                 self.refuse_tag(tag.as_deref(), span);
                 if let Some(open) = self.open.last_mut().filter(|open| open.wants_key()) {
                     open.key = Some((text.into_owned(), span));
@@ -229,12 +233,15 @@ impl TreeBuilder {
                 self.put(ConfigNode { span, data }, anchor)
             }
             Event::Alias(id) => {
+                // An anchor is known only once its node is complete, so an alias inside of it finds nothing.
                 let Some(mut node) = self.anchors.get(&id).cloned() else {
                     return Err(Box::new(
                         ConfigProblem::new("this alias stands inside of what it names").at_span(span),
                     ));
                 };
+                // An alias costs the whole tree that it names, before that is copied into place.
                 self.nodes += node.count();
+                // Problems are shown at the alias, where the value is used.
                 node.span = span;
                 self.put(node, 0)
             }
@@ -284,6 +291,7 @@ impl TreeBuilder {
                 };
                 let help = format!("it is already in line {}; keep one of the two", first.span.start.0);
                 let problem = ConfigProblem::new(format!("the key `{key}` stands here a second time")).help(help);
+                // The second value is dropped, but its line may be shown with the problem.
                 self.masked.extend(node.scalars());
                 let path = self.path().key(&key);
                 self.problems.push(problem.at(path, span));
@@ -294,7 +302,7 @@ impl TreeBuilder {
         Ok(())
     }
 
-    /// Where the builder stands.
+    /// Returns the path of the node that comes next.
     fn path(&self) -> ConfigPath {
         self.open.iter().fold(ConfigPath::default(), |path, open| match (&open.node.data, &open.key) {
             (_, Some((key, _))) => path.key(key),

@@ -64,7 +64,7 @@ fn with_route(route: &str, more: &str) -> String {
     )
 }
 
-/// What reports may never show, wherever it comes from.
+/// Returns true if a report shows a secret, wherever it comes from.
 fn has_leak(report: &str) -> bool {
     ["canary", "hunter2"].iter().any(|secret| report.contains(secret))
 }

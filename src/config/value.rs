@@ -1,5 +1,5 @@
-//! The kinds of scalar that the YAML knows beyond YAML's own: time spans, sizes, references to secrets, texts that may
-//! come from the environment. Each is parsed here once, for the check of the shape and for the typed value alike.
+//! Scalars that the YAML has beyond YAML's own: time spans, sizes, references to secrets, strings that may come from
+//! the environment. Each is parsed here once, for the check of the shape and for the typed value alike.
 
 use std::borrow::Cow;
 use std::path::PathBuf;
@@ -49,7 +49,7 @@ pub enum OneOrMany {
     Many(Vec<ConfigText>),
 }
 
-/// The formats of this file's own: name in the schema, what is expected, and whether `text` is one.
+/// Checks `text` by a format of the schema, named `name`; the error says what is expected.
 pub fn format(name: &str, text: &str) -> Result<(), &'static str> {
     let (good, expected) = match name {
         "time-span" => (time_span(text).is_some(), "a time span such as 30s, 15m, 1h30m or 00:00:30"),
@@ -71,6 +71,7 @@ fn time_span(text: &str) -> Option<Duration> {
     let mut parts = text.split(':');
     let (first, minutes, seconds) = (parts.next()?, parts.next()?, parts.next()?);
     let (days, hours) = first.split_once('.').unwrap_or(("0", first));
+    // Bounds on every part keep the sum far from overflow.
     let below = |text: &str, limit: u64| text.parse::<u64>().ok().filter(|value| *value < limit);
     let whole = below(days, 10_000)? * 86_400 + below(hours, 24)? * 3_600 + below(minutes, 60)? * 60;
     let seconds = seconds.parse::<f64>().ok().filter(|value| (0.0..60.0).contains(value))?;
@@ -91,6 +92,7 @@ fn byte_size(text: &str) -> Option<Option<u64>> {
         "TiB" => 40,
         _ => return None,
     };
+    // Checked: a size that overflows is no size.
     number.parse::<u64>().ok()?.checked_mul(1 << shift).map(Some)
 }
 
@@ -111,12 +113,13 @@ fn flag(text: &str) -> Option<bool> {
     }
 }
 
-/// Whether a text may carry a password or a signature: a URL with a user or a query.
+/// Returns true if a text may carry a password or a signature: a URL with a user or a query.
 pub fn is_telling(text: &str) -> bool {
+    // Signatures of presigned URLs are in the query, passwords before the `@`.
     text.contains("://") && text.contains(['@', '?'])
 }
 
-/// Whether `name` can be the name of an environment variable (POSIX).
+/// Returns true if `name` can be the name of an environment variable (POSIX).
 pub fn is_variable(name: &str) -> bool {
     !name.starts_with(|c: char| c.is_ascii_digit())
         && !name.is_empty()
@@ -144,7 +147,7 @@ impl YamlScalar {
     }
 }
 
-/// Deserialises a scalar and schema-describes it: the type, its YAML types, its format, its parser.
+/// Implements reading and schema of a scalar: the type, its YAML types, its format, its parser.
 macro_rules! scalar {
     ($type:ident, $types:tt, $format:literal, $parse:expr, {$($more:tt)*}) => {
         impl<'de> Deserialize<'de> for $type {
@@ -205,7 +208,7 @@ impl JsonSchema for OneOrMany {
 }
 
 impl OneOrMany {
-    /// The texts.
+    /// Returns the strings.
     pub fn texts(&self) -> &[ConfigText] {
         match self {
             Self::One(text) => std::slice::from_ref(text),

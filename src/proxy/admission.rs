@@ -134,7 +134,8 @@ pub fn routing_input<'a>(request: &'a Parts, method: &'a Method) -> RoutingInput
     }
 }
 
-/// Paths that no route can take: what watches the process must find them whatever the routes are.
+/// Returns true for `/health`, `/openapi.json` and `/docs`, which no route can take: what watches the process must find
+/// them whatever the routes are.
 pub fn is_reserved_path(path: &str) -> bool {
     matches!(path, "/health" | "/openapi.json" | "/docs") || path.starts_with("/docs/")
 }

@@ -21,7 +21,7 @@ pub mod stream_observer;
 mod tracks;
 mod upgrade;
 
-pub use readings::weaker_routes;
+pub use readings::weaker_route_warnings;
 
 use std::sync::Arc;
 

@@ -160,9 +160,9 @@ fn has_dots_with_parameters(path: &str) -> bool {
     })
 }
 
-/// Routes that limit themselves to some methods while a weaker one takes others of the same paths, in words for the
-/// operator.
-pub fn weaker_routes(routes: &RouteTable<Arc<RouteSettings>>) -> Vec<String> {
+/// Returns warnings, in words for the operator, of routes that limit themselves to some methods while a route that is less
+/// strictly authorized takes others of the same paths.
+pub fn weaker_route_warnings(routes: &RouteTable<Arc<RouteSettings>>) -> Vec<String> {
     let entries: Vec<&RouteEntry<Arc<RouteSettings>>> = routes.entries().collect();
     let mut warnings = Vec::new();
     for strict in entries.iter().filter(|entry| !entry.matches.methods.is_empty()) {

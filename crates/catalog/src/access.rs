@@ -1,5 +1,5 @@
-//! Who may have a track, by those who decide beyond a token's claims: the database's grants, or a service over HTTP.
-//! Answers are remembered by user and track, and asked for once however many requests wait.
+//! Right to have a track, as decided beyond a token's claims: by the database's grants, or by a service over HTTP.
+//! Answers are cached by user and track, and asked for once however many requests wait.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,42 +12,42 @@ use primitives::ids::is_name;
 use primitives::loading_cache::LoadingCache;
 use primitives::secret::Secret;
 
-/// Bytes of answers that are remembered, for each who decides.
+/// Memory for cached answers of one authority, in bytes.
 const CACHE_BYTES: usize = 16 << 20;
-/// How long a grant that was taken back elsewhere may go on.
+/// Time for which a grant that was taken back on another node may still be accepted.
 const GRANTS_CACHE_TTL: Duration = Duration::from_millis(500);
 
-/// What is asked.
+/// Question to an authority.
 #[derive(Clone, Debug)]
 pub struct AccessQuery {
     /// The user's id.
     pub user: String,
     /// The track's id.
     pub track: String,
-    /// The token that the user sent, where there is one.
+    /// The token that the user sent, if there is one.
     pub token: Option<Secret>,
 }
 
-/// Who decides.
+/// Authority that decides over access.
 #[async_trait]
 pub trait AccessAuthority: Send + Sync {
-    /// Whether the user may have the track; `None`: there is no telling now, which the log tells of. Takes no longer than
-    /// a player can wait.
+    /// Returns true if the user may have the track; `None` if it cannot be decided now, which the authority logs. Takes
+    /// no longer than a player can wait.
     async fn permits(&self, question: AccessQuery) -> Option<bool>;
 }
 
-/// What came of asking.
+/// Outcome of all questions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AccessDecision {
-    /// Everybody who decides allows it.
+    /// Every authority allows it.
     Allowed,
-    /// Somebody does not.
+    /// An authority denies it.
     Denied,
-    /// Somebody does not answer.
+    /// An authority does not answer.
     Unknown,
 }
 
-/// All who decide for one policy.
+/// All authorities of one policy.
 pub struct AccessChecker {
     authorities: Vec<CachedAuthority>,
 }
@@ -62,7 +62,7 @@ struct CachedAuthority {
 }
 
 impl AccessChecker {
-    /// Those whom `settings` name; `grants` must be there where they are asked.
+    /// Creates the authorities that `settings` name; `grants` must be given where they are enabled.
     pub fn new(
         settings: &settings::AccessSettings,
         grants: Option<GrantStore>,
@@ -82,6 +82,7 @@ impl AccessChecker {
             authority: Arc::new(AuthorizationService::new(service, client.clone())),
             name: "service",
             metrics: numbers.cloned(),
+            // Unlike above: an answer of the operator's service is not used for longer than the operator allows.
             cache: LoadingCache::new(CACHE_BYTES, service.cache_ttl, false, |_| 0),
             allow_on_failure: service.allow_on_failure,
             needs_token: service.forward_token,
@@ -89,11 +90,11 @@ impl AccessChecker {
         Self { authorities: grants.into_iter().chain(service).collect() }
     }
 
-    /// Whether `user` may have `track`. Without a `token`, who must see one is not asked: a streaming URL was made after
-    /// an answer of theirs.
+    /// Decides whether `user` may have `track`. Without a `token`, an authority that needs one is not asked: it allowed
+    /// the streaming URL when that was issued.
     pub async fn permits(&self, user: &str, track: &str, token: Option<&str>) -> AccessDecision {
         if !is_name(user) || !is_name(track) {
-            // Nobody who decides can know it, and one who cannot be asked must not look like one who is away.
+            // No authority can know it, and one that cannot be asked must not look like one that does not answer.
             return AccessDecision::Denied;
         }
         for guard in self.authorities.iter().filter(|guard| token.is_some() || !guard.needs_token) {
@@ -107,7 +108,7 @@ impl AccessChecker {
         AccessDecision::Allowed
     }
 
-    /// Drops what is remembered: a grant was given or taken back.
+    /// Clears the caches: a grant was given or taken back.
     pub fn clear_cache(&self) {
         self.authorities.iter().for_each(|guard| guard.cache.clear());
     }
@@ -119,6 +120,7 @@ impl CachedAuthority {
             let (user, track, token) = (user.to_owned(), track.to_owned(), token.map(Secret::new));
             let (authority, name, numbers) = (Arc::clone(&self.authority), self.name, self.metrics.clone());
             async move {
+                // Owned copies: the answer is shared by all that wait, and may outlive the request that asked first.
                 let answer = authority.permits(AccessQuery { user, track, token }).await;
                 numbers.inspect(|numbers| numbers.record_lookup(name, answer.is_some()));
                 answer

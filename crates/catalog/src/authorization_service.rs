@@ -1,4 +1,4 @@
-//! An authorisation service over HTTP: one GET, whose status is the answer.
+//! Authorization service over HTTP: one GET, whose status is the answer.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::settings::UrlTemplate;
 use primitives::clock::monotonic_now;
 use primitives::failure_log::{FailureLog, chain, line};
 
-/// The service.
+/// Client of the service.
 pub struct AuthorizationService {
     client: reqwest::Client,
     url: UrlTemplate,
@@ -20,7 +20,7 @@ pub struct AuthorizationService {
 }
 
 impl AuthorizationService {
-    /// The service that `settings` name, asked through `client`, which must follow no redirects.
+    /// Creates a client for the service of `settings` over `client`, which must follow no redirects.
     pub fn new(settings: &super::settings::AuthorizationServiceSettings, client: reqwest::Client) -> Self {
         let (url, timeout, forward_token) = (settings.url.clone(), settings.timeout, settings.forward_token);
         Self { client, url, timeout, forward_token, failures: FailureLog::default() }
@@ -33,7 +33,8 @@ impl AuthorizationService {
         Some(may)
     }
 
-    /// Its address is not told: it holds the user's id, and may hold a key of the operator.
+    /// Logs the first failure of its kind. Never with the address: it holds the user's id, and may hold a key of the
+    /// operator.
     fn failed(&self, words: &str) -> Option<bool> {
         if self.failures.is_news(words, monotonic_now()) {
             tracing::warn!(error = words, "the authorisation service gives no answer");
@@ -52,10 +53,12 @@ impl AccessAuthority for AuthorizationService {
         }
         match request.send().await.map(|response| response.status()) {
             Ok(status) if status.is_success() => self.answered(true),
+            // Only these say no; any other status (429, 5xx, a redirect) says that the service could not decide.
             Ok(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN | StatusCode::NOT_FOUND | StatusCode::GONE) => {
                 self.answered(false)
             }
             Ok(status) => self.failed(&format!("status {}", status.as_u16())),
+            // `without_url`, since the URL must not reach the log.
             Err(error) => self.failed(line(&chain(&error.without_url()))),
         }
     }

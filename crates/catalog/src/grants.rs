@@ -1,4 +1,4 @@
-//! Who was granted what, in the database: a user and a track, or all tracks whose ids begin with a prefix.
+//! Grants in the database: a user and a track, or all tracks whose ids begin with a prefix.
 
 use std::sync::Arc;
 
@@ -12,22 +12,22 @@ use primitives::ids::{TrackId, UserId};
 use server_kit::database::Database;
 use server_kit::on;
 
-/// Owners have their own tracks; the user `*` is whoever has a valid token.
+/// Owners may have their own tracks; the user `*` is anyone with a valid token.
 const PERMITS_SQL: &str = "SELECT
     (SELECT COUNT(*) FROM track_grants WHERE user_id IN ($1, '*') AND (track_id = $2 AND is_prefix = 0
         OR is_prefix = 1 AND substr($2, 1, length(track_id)) = track_id))
     + (SELECT COUNT(*) FROM tracks WHERE id = $2 AND owner_id = $1)";
 
-/// A right to tracks.
+/// Right of one user to tracks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Grant {
-    /// Whose; `*`: whoever has a valid token.
+    /// The user; `*` is anyone with a valid token.
     pub user: UserId,
-    /// The track's id, or what ids begin with.
+    /// The track's id, or a prefix of ids.
     pub track: String,
-    /// Whether `track` is what ids begin with.
+    /// True if `track` is a prefix of ids.
     pub is_prefix: bool,
-    /// When it was given, in milliseconds since the Unix epoch.
+    /// Time of the grant, in milliseconds since the Unix epoch.
     pub created_at: i64,
 }
 
@@ -39,12 +39,12 @@ pub struct GrantStore {
 }
 
 impl GrantStore {
-    /// Those in `database`.
+    /// Creates the store over `database`.
     pub fn new(database: Database) -> Self {
         Self { database, failures: Arc::default() }
     }
 
-    /// Gives a right; false where it was there already.
+    /// Adds a grant; returns false if it existed already.
     pub async fn add(&self, grant: &Grant) -> Result<bool, DatabaseUnavailable> {
         let sql = "INSERT INTO track_grants (user_id, track_id, is_prefix, created_at) VALUES ($1, $2, $3, $4)
             ON CONFLICT (user_id, track_id, is_prefix) DO NOTHING";
@@ -55,7 +55,7 @@ impl GrantStore {
         Ok(with_admin_timeout(&self.failures, adding).await? > 0)
     }
 
-    /// Takes a right back; false where there was none.
+    /// Removes a grant; returns false if there was none.
     pub async fn remove(&self, user: &UserId, track: &TrackId, prefix: bool) -> Result<bool, DatabaseUnavailable> {
         let sql = "DELETE FROM track_grants WHERE user_id = $1 AND track_id = $2 AND is_prefix = $3";
         let removing = async {
@@ -65,7 +65,7 @@ impl GrantStore {
         Ok(with_admin_timeout(&self.failures, removing).await? > 0)
     }
 
-    /// At most `limit` of the user's rights, behind the one on `after`.
+    /// Lists at most `limit` grants of the user, after the one for `after` (track or prefix, is a prefix).
     pub async fn list(
         &self,
         user: &UserId,
@@ -73,6 +73,7 @@ impl GrantStore {
         limit: u32,
     ) -> Result<Vec<Grant>, DatabaseUnavailable> {
         let sql = "SELECT track_id, is_prefix, created_at FROM track_grants WHERE user_id = $1
+            // Both columns are compared, since a track and a prefix may have the same text.
             AND (track_id > $2 OR track_id = $2 AND is_prefix > $3) ORDER BY track_id, is_prefix LIMIT $4";
         let listing = async {
             on!(&self.database, pool => sqlx::query_as(sql).bind(user.as_str())

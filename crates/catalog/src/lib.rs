@@ -1,8 +1,8 @@
-//! What a track id means: store, key, type, size, owner, and whether it was deleted; and who may have it. Shared by the
-//! engine, which asks on every request, and the API, which changes it.
+//! Catalog: the meaning of a track id (store, bucket, key, type, size, owner, and whether it was deleted) and the right
+//! to have a track. Shared by the engine, which asks on every request, and the API, which changes it.
 //!
-//! Owns the tracks and grants of the database, and what is remembered of them for a moment. Knows neither routes nor
-//! statuses: the caller turns [`TrackLookupError`] and [`access::AccessDecision`] into answers.
+//! Owns the tracks and grants of the database, and the short-lived caches of both. Knows neither routes nor statuses:
+//! the caller turns [`TrackLookupError`] and [`access::AccessDecision`] into responses.
 
 pub mod access;
 pub mod api;
@@ -31,19 +31,19 @@ use primitives::loading_cache::LoadingCache;
 use server_kit::database::Database;
 use tracks::TrackTable;
 
-/// Bytes of tracks that are remembered.
+/// Memory for cached tracks, in bytes.
 const CACHE_BYTES: usize = 32 << 20;
-/// How long another node may go on with what was changed elsewhere.
+/// Time for which another node may still serve what was changed here.
 const CACHE_TTL: Duration = Duration::from_millis(500);
-/// For a question to the database on a player's way.
+/// Timeout of a database query for a player.
 const PLAYER_TIMEOUT: Duration = Duration::from_millis(500);
-/// For those of the API.
+/// Timeout of a database query for the API.
 const ADMIN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A track as the catalogue has it.
+/// Track in the catalog.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Track {
-    /// Its id.
+    /// Track id.
     pub id: Arc<str>,
     /// The store's name in the YAML.
     pub store: Arc<str>,
@@ -55,36 +55,36 @@ pub struct Track {
     pub content_type: Option<HeaderValue>,
     /// The size in bytes, where it is known.
     pub size: Option<u64>,
-    /// Whose it is.
+    /// Owner.
     pub owner: Option<Arc<str>>,
-    /// When it was deleted, in milliseconds since the Unix epoch.
+    /// Time of deletion, in milliseconds since the Unix epoch.
     pub deleted_at: Option<i64>,
-    /// When it was added.
+    /// Time of addition, in milliseconds since the Unix epoch.
     pub created_at: i64,
-    /// When it was changed last.
+    /// Time of the last change, in milliseconds since the Unix epoch.
     pub updated_at: i64,
 }
 
-/// Why there is no track to be had.
+/// Reason for which no track is returned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TrackLookupError {
-    /// There never was one.
+    /// There is no such track.
     #[error("no such track")]
     Unknown,
     /// It was deleted.
     #[error("the track was deleted")]
     Deleted,
-    /// The database does not answer, and nothing is remembered.
+    /// The database does not answer, and nothing is cached.
     #[error("the catalogue cannot be asked")]
     Unavailable,
 }
 
-/// The database does not do what it is asked; the cause is in the log.
+/// The database failed or did not answer in time; the cause is in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the database does not answer")]
 pub struct DatabaseUnavailable;
 
-/// The catalogue.
+/// Catalog of tracks with its cache.
 pub struct Catalog {
     tracks: TrackTable,
     cache: LoadingCache<Option<Arc<Track>>>,
@@ -93,7 +93,7 @@ pub struct Catalog {
 }
 
 impl Catalog {
-    /// The catalogue in `database`, counted in `numbers`.
+    /// Creates the catalog over `database`; lookups are counted in `numbers`.
     pub fn new(database: Database, numbers: Option<CatalogMetrics>) -> Self {
         Self::with_cache_ttl(database, numbers, CACHE_TTL)
     }
@@ -104,14 +104,15 @@ impl Catalog {
         Self { tracks, cache: remembered, metrics: numbers, failures: Arc::default() }
     }
 
-    /// The stores and buckets that the first ten thousand tracks lie in.
+    /// Returns the stores and buckets of the first 10,000 tracks.
     pub async fn buckets(&self) -> Result<Vec<(String, String)>, DatabaseUnavailable> {
         with_admin_timeout(&self.failures, self.tracks.buckets()).await
     }
 
-    /// The track `id` for a player: remembered for a moment, and for as long as the database is away.
+    /// Returns the track `id` for a player, from the cache for a moment, and for as long as the database does not
+    /// answer.
     pub async fn find(&self, id: &str) -> Result<Arc<Track>, TrackLookupError> {
-        // Of a path, which any text may be: what cannot be an id was never added.
+        // The text comes from a path and may be anything: no text that cannot be an id was ever added.
         if !ids::is_id(id) {
             return Err(TrackLookupError::Unknown);
         }
@@ -132,7 +133,7 @@ impl Catalog {
         }
     }
 
-    /// The track `id` as the database has it now, a deleted one too.
+    /// Returns the track `id` as it is in the database now, a deleted one too.
     pub async fn read(&self, id: &TrackId) -> Result<Option<Track>, DatabaseUnavailable> {
         with_admin_timeout(&self.failures, self.tracks.find(id.as_str())).await
     }
@@ -144,19 +145,19 @@ impl Catalog {
         added
     }
 
-    /// Adds tracks or brings them up to date, all or none of them.
+    /// Adds or updates tracks, all or none of them.
     pub async fn import(&self, tracks: &[NewTrack], now: i64) -> Result<ImportSummary, DatabaseUnavailable> {
         let imported = self.tracks.import(tracks, now).await;
         self.cache.clear();
         imported.map_err(|error| log_failure(&self.failures, &error))
     }
 
-    /// At most `limit` tracks behind the id `after`, by their ids.
+    /// Lists at most `limit` tracks after the id `after`, ordered by id.
     pub async fn list(&self, after: &str, limit: u32) -> Result<Vec<Track>, DatabaseUnavailable> {
         with_admin_timeout(&self.failures, self.tracks.list(after, limit)).await
     }
 
-    /// Deletes a track: it stays known as deleted. `None` where there is none.
+    /// Marks a track as deleted at `now`; `None` if there is no such track.
     pub async fn delete(&self, id: &TrackId, now: i64) -> Result<Option<Track>, DatabaseUnavailable> {
         let deleted = with_admin_timeout(&self.failures, self.tracks.delete(id, now)).await;
         self.cache.invalidate(id.as_str());
@@ -164,7 +165,7 @@ impl Catalog {
     }
 }
 
-/// Bytes that a remembered track holds.
+/// Returns the bytes that a cached track occupies.
 fn cached_weight(track: &Option<Arc<Track>>) -> usize {
     track.as_ref().map_or(0, |track| {
         let texts = [Some(&track.id), Some(&track.store), Some(&track.bucket), Some(&track.key), track.owner.as_ref()];
@@ -172,7 +173,7 @@ fn cached_weight(track: &Option<Arc<Track>>) -> usize {
     })
 }
 
-/// The database's answer to an operator, who is told when it takes too long.
+/// Runs an operator's query within the API's timeout; an operator is told when it takes too long.
 async fn with_admin_timeout<T>(
     failures: &FailureLog,
     asked: impl Future<Output = Result<T, sqlx::Error>>,
@@ -180,7 +181,7 @@ async fn with_admin_timeout<T>(
     with_timeout(ADMIN_TIMEOUT, failures, asked).await
 }
 
-/// The database's answer within `budget`; what it or the system says instead of one is told in the log.
+/// Runs a query within `budget`; its error or timeout is logged.
 async fn with_timeout<T>(
     budget: Duration,
     failures: &FailureLog,

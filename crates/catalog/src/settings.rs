@@ -1,4 +1,4 @@
-//! What the catalogue is told of who decides over access (`Policies.Authorization.<name>.GrantStore`, `.Http`).
+//! Settings of the authorities over access (`Policies.Authorization.<name>.GrantStore`, `.Http`).
 
 use std::time::Duration;
 
@@ -6,56 +6,59 @@ use url::Url;
 
 use primitives::ids::is_name;
 
-/// Who is asked, beyond the rules over a token's claims; all of them must allow it.
+/// Authorities that are asked beyond the rules over a token's claims; all of them must allow it.
 #[derive(Clone, Debug, Default)]
 pub struct AccessSettings {
-    /// Whether the database's grants are.
+    /// True if the database's grants are asked.
     pub grants: bool,
-    /// The service that is.
+    /// The service that is asked, if any.
     pub service: Option<AuthorizationServiceSettings>,
 }
 
-/// An authorisation service over HTTP.
+/// Settings of an authorization service over HTTP.
 #[derive(Clone, Debug)]
 pub struct AuthorizationServiceSettings {
-    /// Its address, with `{userId}` and `{trackId}`.
+    /// URL, with `{userId}` and `{trackId}`.
     pub url: UrlTemplate,
-    /// For connection and answer together.
+    /// Timeout of connection and response together.
     pub timeout: Duration,
-    /// How long an answer is believed.
+    /// Time for which an answer is cached.
     pub cache_ttl: Duration,
-    /// Whether to allow where it does not answer.
+    /// Allows access while the service does not answer.
     pub allow_on_failure: bool,
-    /// Whether the player's own token goes along.
+    /// Sends the player's own token along.
     pub forward_token: bool,
 }
 
-/// An address with `{userId}` and `{trackId}` in its path or query. It may name an inner host: `Debug` hides it.
+/// URL with `{userId}` and `{trackId}` in its path or query. It may name an internal host: `Debug` hides it.
 ///
-/// Not a `CaptureTemplate` of routing: that one's names are what a route's path captures (also `{*rest}`), and its values
-/// are percent-encoded already, or go into a key without encoding. Here the names are two fixed ones, ids are encoded whole,
-/// and the result must be a URL. One type for both would have nothing in common but the search for braces.
+/// Not a `CaptureTemplate` of routing: the names of that type are what a route's path captures (also `{*rest}`), and
+/// its values are percent-encoded already, or go into a key without encoding. Here the names are two fixed ones, ids
+/// are encoded whole, and the result must be a URL. One type for both would share only the search for braces.
 #[derive(Clone, PartialEq, Eq)]
 pub struct UrlTemplate(String);
 
 impl UrlTemplate {
-    /// Reads one; `None` where it is none, or has other names in braces.
+    /// Parses a template; `None` if it is no http or https URL, has user information or a fragment, or has other names
+    /// in braces.
     pub fn parse(text: &str) -> Option<Self> {
         let template = Self(text.to_owned());
         let url = template.fill("u", "t")?;
         let plain = url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
+        // A placeholder in the host would let a user's id choose the server.
         let host = url.has_host() && url.host_str().is_some_and(|host| !host.contains(['{', '}']));
         let filled = text.replace("{userId}", "").replace("{trackId}", "");
         (matches!(url.scheme(), "http" | "https") && plain && host && !filled.contains(['{', '}'])).then_some(template)
     }
 
-    /// The address for this user and this track; `None` where one of them is no name, such as `..`, which a URL would
-    /// take for another path.
+    /// Returns the URL for this user and this track; `None` if one of them is no name, such as `..`, which a URL would
+    /// resolve to another path.
     pub fn fill(&self, user: &str, track: &str) -> Option<Url> {
         if !is_name(user) || !is_name(track) {
             return None;
         }
         let escape =
+            // NON_ALPHANUMERIC also encodes `/`, `?` and `#`, so an id stays one segment or one value.
             |text: &str| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string();
         // In pieces: a user's id may have braces of its own.
         let with_user: Vec<String> =

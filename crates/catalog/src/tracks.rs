@@ -1,4 +1,4 @@
-//! The tracks in the database.
+//! Tracks in the database.
 
 use http::HeaderValue;
 use sqlx::Error;
@@ -11,7 +11,7 @@ use server_kit::on;
 const COLUMNS: &str =
     "id, store, bucket, object_key, content_type, size_bytes, owner_id, deleted_at, created_at, updated_at";
 
-/// What the import leaves alone where it knows nothing better: type and owner.
+/// Upsert of an import. Type and owner stay as they are where the import does not know them.
 const IMPORT: &str =
     "INSERT INTO tracks (id, store, bucket, object_key, content_type, size_bytes, owner_id, created_at, updated_at)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8)
@@ -24,17 +24,17 @@ const IMPORT: &str =
         OR tracks.owner_id IS DISTINCT FROM COALESCE(excluded.owner_id, tracks.owner_id)
     RETURNING created_at, updated_at";
 
-/// The places of tracks; of so many, because a look at all rows of a large catalogue takes long.
+/// Stores and buckets of tracks. Only 10,000 rows are read, because reading all rows of a large catalog takes long.
 const BUCKETS: &str = "SELECT DISTINCT store, bucket
     FROM (SELECT store, bucket FROM tracks WHERE deleted_at IS NULL LIMIT 10000) AS looked_at";
 
-/// A row.
+/// Row of the table, in the order of [`COLUMNS`].
 type TrackRow = (String, String, String, String, Option<String>, Option<i64>, Option<String>, Option<i64>, i64, i64);
 
-/// A track that is to be added.
+/// Track to add.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewTrack {
-    /// Its id.
+    /// Track id.
     pub id: TrackId,
     /// The store's name in the YAML.
     pub store: String,
@@ -46,50 +46,50 @@ pub struct NewTrack {
     pub content_type: Option<String>,
     /// The size in bytes.
     pub size: Option<u64>,
-    /// Whose it is.
+    /// Owner, who may always have the track.
     pub owner: Option<UserId>,
 }
 
-/// What came of adding a track.
+/// Outcome of adding a track.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AddOutcome {
-    /// It is new, or here again after it was deleted.
+    /// The track is new, or replaces a deleted one.
     New(Track),
-    /// It was there already, just so.
+    /// The same track was there already.
     Same(Track),
-    /// Another one has its id.
+    /// Another track has this id.
     Conflict,
 }
 
-/// What came of an import.
+/// Counts of an import.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ImportSummary {
     /// Tracks that are new.
     pub added: u64,
-    /// Tracks that were brought up to date.
+    /// Tracks that were updated.
     pub changed: u64,
-    /// Tracks that were there already, just so.
+    /// Tracks that needed no change.
     pub unchanged: u64,
 }
 
-/// The table.
+/// Table of tracks.
 #[derive(Clone)]
 pub struct TrackTable {
     database: Database,
 }
 
 impl TrackTable {
-    /// The table in `database`.
+    /// Returns the table of `database`.
     pub fn new(database: Database) -> Self {
         Self { database }
     }
 
-    /// The stores and buckets that the first ten thousand tracks lie in.
+    /// Returns the stores and buckets of the first 10,000 tracks.
     pub async fn buckets(&self) -> Result<Vec<(String, String)>, Error> {
         on!(&self.database, pool => sqlx::query_as(BUCKETS).fetch_all(pool).await)
     }
 
-    /// The track of that id.
+    /// Returns the track with this id, also if it was deleted.
     pub async fn find(&self, id: &str) -> Result<Option<Track>, Error> {
         let sql = format!("SELECT {COLUMNS} FROM tracks WHERE id = $1");
         let row: Option<TrackRow> =
@@ -97,7 +97,7 @@ impl TrackTable {
         Ok(row.map(track))
     }
 
-    /// Adds a track, unless its id is taken; in place of one that was deleted.
+    /// Adds a track unless its id is taken; replaces a deleted track.
     pub async fn add(&self, new: &NewTrack, now: i64) -> Result<AddOutcome, Error> {
         let sql = format!(
             "INSERT INTO tracks (id, store, bucket, object_key, content_type, size_bytes, owner_id, created_at, updated_at)
@@ -111,16 +111,18 @@ impl TrackTable {
         let row: Option<TrackRow> = on!(&self.database, pool => sqlx::query_as(sqlx::AssertSqlSafe(sql))
             .bind(new.id.as_str()).bind(&new.store).bind(&new.bucket).bind(&new.key).bind(&new.content_type).bind(size(new))
             .bind(new.owner.as_ref().map(UserId::as_str)).bind(now).fetch_optional(pool).await)?;
+        // No row: the id belongs to a track that is not deleted, and the `WHERE` kept it as it is.
         if let Some(row) = row {
             return Ok(AddOutcome::New(track(row)));
         }
         Ok(match self.find(new.id.as_str()).await? {
             Some(there) if is_same(&there, new) => AddOutcome::Same(there),
+            // Also where the track went between the two statements: the caller may repeat the request.
             _ => AddOutcome::Conflict,
         })
     }
 
-    /// Adds tracks or brings them up to date, in one transaction.
+    /// Adds or updates tracks, in one transaction.
     pub async fn import(&self, all: &[NewTrack], now: i64) -> Result<ImportSummary, Error> {
         let mut imported = ImportSummary::default();
         on!(&self.database, pool => {
@@ -130,7 +132,9 @@ impl TrackTable {
                     .bind(new.id.as_str()).bind(&new.store).bind(&new.bucket).bind(&new.key).bind(&new.content_type)
                     .bind(size(new)).bind(new.owner.as_ref().map(UserId::as_str)).bind(now).fetch_optional(&mut *transaction).await?;
                 match row {
+                    // `RETURNING` gives no row where the `WHERE` found nothing to change.
                     None => imported.unchanged += 1,
+                    // A new row gets both times from $8; an update leaves the time of creation.
                     Some((created, updated)) if created == updated => imported.added += 1,
                     Some(_) => imported.changed += 1,
                 }
@@ -140,7 +144,7 @@ impl TrackTable {
         Ok(imported)
     }
 
-    /// At most `limit` tracks whose ids come behind `after`.
+    /// Lists at most `limit` tracks whose ids come after `after`, deleted ones too.
     pub async fn list(&self, after: &str, limit: u32) -> Result<Vec<Track>, Error> {
         let sql = format!("SELECT {COLUMNS} FROM tracks WHERE id > $1 ORDER BY id LIMIT $2");
         let rows: Vec<TrackRow> = on!(&self.database, pool => sqlx::query_as(sqlx::AssertSqlSafe(sql))
@@ -148,7 +152,8 @@ impl TrackTable {
         Ok(rows.into_iter().map(track).collect())
     }
 
-    /// Marks a track as deleted; one that is stays as it is.
+    /// Marks a track as deleted. A track that is deleted already keeps its time of deletion. `None` if there is no such
+    /// track.
     pub async fn delete(&self, id: &TrackId, now: i64) -> Result<Option<Track>, Error> {
         let sql = format!(
             "UPDATE tracks SET deleted_at = COALESCE(deleted_at, $2), updated_at = COALESCE(deleted_at, $2)
@@ -167,6 +172,7 @@ fn track(row: TrackRow) -> Track {
         store: store.into(),
         bucket: bucket.into(),
         key: key.into(),
+        // A value that another program wrote and that no header can carry is left out rather than failing the request.
         content_type: content_type.and_then(|text| HeaderValue::try_from(text).ok()),
         size: size.and_then(|size| u64::try_from(size).ok()),
         owner: owner.map(Into::into),
@@ -177,6 +183,7 @@ fn track(row: TrackRow) -> Track {
 }
 
 fn size(new: &NewTrack) -> Option<i64> {
+    // SQL has no unsigned integers; the API refuses such sizes before.
     new.size.and_then(|size| i64::try_from(size).ok())
 }
 

@@ -1,11 +1,11 @@
-//! The lines of the chunked coding (RFC 9112 §7.1), for bodies of clients and of servers alike. Strict: what two parsers
-//! could read differently is an error.
+//! Lines of the chunked coding (RFC 9112 §7.1), for bodies of clients and of servers alike. Strict: input that two
+//! parsers could read differently is an error.
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
-/// Longest line that begins a chunk, and most bytes of a trailer section.
+/// Largest chunk-size line, and largest trailer section, in bytes.
 pub const MAX_SECTION: usize = 8 * 1024;
-/// Most trailer fields.
+/// Most trailer fields of one body.
 const MAX_TRAILERS: usize = 64;
 
 /// Malformed framing of a chunked body.
@@ -13,18 +13,22 @@ const MAX_TRAILERS: usize = 64;
 #[error("a chunk of the body is malformed")]
 pub struct MalformedChunk;
 
-/// The line that begins a chunk, at the front of `bytes`: its length with CR LF, and the chunk's size. `None` while it is
-/// not whole. Extensions are passed over.
+/// Reads the chunk-size line at the front of `bytes`. Returns its length including CR LF, and the chunk's size in
+/// bytes; `None` while the line is incomplete. Chunk extensions are skipped (RFC 9112 §7.1.1).
 pub fn size_line(bytes: &[u8]) -> Result<Option<(usize, u64)>, MalformedChunk> {
     let digits = bytes.iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
+    // Sixteen hexadecimal digits are 64 bits: the shifts below cannot overflow.
     if digits > 16 || (digits == 0 && !bytes.is_empty()) {
         return Err(MalformedChunk);
     }
     let rest = &bytes[digits..];
     let Some(end) = rest.iter().position(|byte| matches!(byte, b'\r' | b'\n')) else {
+        // The line may go on in the next read, but only up to the limit: otherwise a peer could make us buffer without
+        // end.
         let may_go_on = bytes.len() < MAX_SECTION && extension(rest);
         return if may_go_on { Ok(None) } else { Err(MalformedChunk) };
     };
+    // RFC 9112 §7.1.1 lets a recipient ignore extensions; their characters are checked, since a stray CR hides a line.
     if !extension(&rest[..end]) {
         return Err(MalformedChunk);
     }
@@ -38,7 +42,7 @@ pub fn size_line(bytes: &[u8]) -> Result<Option<(usize, u64)>, MalformedChunk> {
     }
 }
 
-/// The line end behind a chunk's data; `None` while it is not whole.
+/// Reads the CR LF behind a chunk's data. Returns its length; `None` while it is incomplete.
 pub fn data_end(bytes: &[u8]) -> Result<Option<usize>, MalformedChunk> {
     match bytes {
         [] | [b'\r'] => Ok(None),
@@ -47,8 +51,8 @@ pub fn data_end(bytes: &[u8]) -> Result<Option<usize>, MalformedChunk> {
     }
 }
 
-/// The trailer section at the front of `bytes`, with the empty line that ends it: its length and its fields. `None` while
-/// it is not whole.
+/// Reads the trailer section at the front of `bytes`, with the empty line that ends it. Returns its length in bytes and
+/// its fields; `None` while it is incomplete.
 pub fn trailer_section(bytes: &[u8]) -> Result<Option<(usize, HeaderMap)>, MalformedChunk> {
     let mut lines = [httparse::EMPTY_HEADER; MAX_TRAILERS];
     match httparse::parse_headers(bytes, &mut lines) {
@@ -73,7 +77,7 @@ fn has_proper_lines(section: &[u8]) -> bool {
     feeds.into_iter().all(|(at, _)| at > 0 && section[at - 1] == b'\r')
 }
 
-/// Blanks, then `;` and visible characters, or nothing.
+/// Returns true for blanks followed by `;` and visible characters, or for nothing (RFC 9112 §7.1.1).
 fn extension(text: &[u8]) -> bool {
     let begins = matches!(text.trim_ascii_start(), [] | [b';', ..]);
     begins && text.iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~' | 0x80..))
@@ -82,6 +86,7 @@ fn extension(text: &[u8]) -> bool {
 fn hex(digit: u8) -> u8 {
     match digit {
         b'0'..=b'9' => digit - b'0',
+        // Setting bit 5 makes an ASCII letter lower-case, so one subtraction serves both cases.
         _ => (digit | 0x20) - b'a' + 10,
     }
 }

@@ -1,5 +1,5 @@
-//! Who asked, behind proxies (`X-Forwarded-For`). Only what a trusted proxy wrote is believed; it must not know where
-//! the list of trusted proxies comes from.
+//! Client address behind proxies (`X-Forwarded-For`). Only entries that a trusted proxy wrote are believed. It must not
+//! know where the list of trusted proxies comes from.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -8,13 +8,16 @@ use ipnet::IpNet;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// The client's address: going back from `peer`, the first that is no trusted proxy. Each proxy writes at the right end
-/// whom it saw, so the walk ends at the first entry that cannot be read: what is left of it was anybody's to write.
+/// Returns the client's address: walking back from `peer`, the first address that is no trusted proxy. Each proxy
+/// appends the address it saw at the right end, so the walk stops at the first entry that cannot be read: everything to
+/// the left of it could have been written by anybody.
 pub fn resolve(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
+    // A dual-stack socket reports IPv4 peers as ::ffff:a.b.c.d, which no IPv4 network of the list would contain.
     let mut nearest = peer.to_canonical();
     let mut claims = headers
         .get_all(X_FORWARDED_FOR)
         .iter()
+        // Several header lines are one list in their order (RFC 9110 §5.3): last line first, last entry first.
         .rev()
         .flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','))
         .map(address);
@@ -25,7 +28,8 @@ pub fn resolve(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     nearest
 }
 
-/// The network that counts as one client: of IPv6 the /64, which one customer has whole (RFC 6177); of IPv4 the address.
+/// Returns the network that counts as one client: of an IPv6 address its /64, which one customer has alone (RFC 6177);
+/// of IPv4 the address itself.
 pub fn client_network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6((u128::from(address) >> 64 << 64).into()),
@@ -33,10 +37,11 @@ pub fn client_network(address: IpAddr) -> IpAddr {
     }
 }
 
-/// An entry of the list: an address, bare or in brackets, perhaps with a port.
+/// Parses an entry of the list: an address, with or without brackets and port.
 fn address(entry: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(entry).ok()?.trim_ascii();
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
+    // Some proxies write the client's port as well; a bare IPv6 address must be tried first, since it has colons too.
     let parsed = bare.parse().or_else(|_| text.parse().map(|with_port: SocketAddr| with_port.ip()));
     parsed.ok().map(|address: IpAddr| address.to_canonical())
 }

@@ -1,5 +1,5 @@
-//! Preconditions of GET and HEAD (RFC 9110 §13): reads them, and weighs them against an object's validators in the
-//! order of §13.2.2. It must not know where the validators come from, nor how an answer is written.
+//! Preconditions of GET and HEAD (RFC 9110 §13): reads them, and evaluates them against an object's validators in the
+//! order of §13.2.2. It must not know where the validators come from, nor how a response is written.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,20 +8,20 @@ use http::{HeaderMap, HeaderValue};
 
 use super::etag::{ETag, ETagCondition};
 
-/// Longest tag of an `If-Range`, in bytes. It goes on to the store, whose heads are limited; one that is longer is no
-/// object's.
+/// Longest entity tag of an `If-Range`, in bytes. It is sent on to the store, which limits the size of a head; no
+/// object has a longer tag.
 const LONGEST_TAG: usize = 1024;
 
-/// What tells one version of an object from another.
+/// Validators that tell one version of an object from another (RFC 9110 §8.8).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Validators {
-    /// Its entity tag.
+    /// The object's entity tag.
     pub etag: Option<ETag>,
-    /// When it was last changed.
+    /// Time of the last modification.
     pub last_modified: Option<SystemTime>,
 }
 
-/// The conditions that a request sets. A date that cannot be read is no condition (§13.1.3, §13.1.4).
+/// Conditions of a request. A date that cannot be parsed is ignored (§13.1.3, §13.1.4).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Preconditions {
     if_match: Option<ETagCondition>,
@@ -31,7 +31,7 @@ pub struct Preconditions {
     if_range: Option<IfRange>,
 }
 
-/// Which version the ranges of a request are for; another gets the whole object (§13.1.5).
+/// Version for which the ranges of a request are meant; any other version gets the whole object (§13.1.5).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum IfRange {
     /// The version with this tag; a weak one matches nothing.
@@ -42,7 +42,7 @@ pub enum IfRange {
     Invalid,
 }
 
-/// What follows from the conditions.
+/// Outcome of evaluating the conditions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PreconditionOutcome {
     /// Answer as if there were no conditions.
@@ -67,7 +67,7 @@ impl Preconditions {
         }
     }
 
-    /// Whether there is nothing to [`evaluate`](Self::evaluate): no condition at all, but perhaps an `If-Range`.
+    /// Returns true if there is no condition to [`evaluate`](Self::evaluate); an `If-Range` may still be there.
     pub fn is_empty(&self) -> bool {
         self.if_match.is_none()
             && self.if_unmodified_since.is_none()
@@ -75,17 +75,18 @@ impl Preconditions {
             && self.if_modified_since.is_none()
     }
 
-    /// The request's `If-Range`; without a `Range` it means nothing.
+    /// Returns the request's `If-Range`; it means nothing without a `Range`.
     pub fn if_range(&self) -> Option<&IfRange> {
         self.if_range.as_ref()
     }
 
-    /// Weighs the conditions of a GET or HEAD against an object that exists, in the order of §13.2.2.
+    /// Evaluates the conditions of a GET or HEAD for an existing object, in the order of §13.2.2.
     pub fn evaluate(&self, object: &Validators) -> PreconditionOutcome {
         let etag = object.etag.as_ref();
         // A date is weighed only where no tag condition is (§13.1.3, §13.1.4), and only against a date.
         let changed_since = |date: Option<SystemTime>| Some(seconds(object.last_modified?) > seconds(date?));
         let failed = match &self.if_match {
+            // §13.1.1: If-Match compares strongly, since the client acts on exactly these bytes.
             Some(tags) => !tags.matches_strong(etag),
             None => changed_since(self.if_unmodified_since) == Some(true),
         };
@@ -93,21 +94,23 @@ impl Preconditions {
             return PreconditionOutcome::PreconditionFailed;
         }
         let unchanged = match &self.if_none_match {
+            // §13.1.2: for a cache's revalidation an equivalent version is as good as the same one.
             Some(tags) => tags.matches_weak(etag),
             None => changed_since(self.if_modified_since) == Some(false),
         };
         if unchanged { PreconditionOutcome::NotModified } else { PreconditionOutcome::Proceed }
     }
 
-    /// Whether a range may be cut from this version: there is no `If-Range`, or it names this version by a strong
-    /// validator. A date is strong only if `response_date`, the `Date` that the validators came with, is at least one
-    /// second after it (§8.8.2.2): within that second the object may have changed twice.
+    /// Returns true if a range may be taken from this version: there is no `If-Range`, or it names this version by a
+    /// strong validator. A date is strong only if `response_date`, the `Date` that the validators came with, is at
+    /// least one second later (§8.8.2.2): within that second the object may have changed twice.
     pub fn if_range_holds(&self, object: &Validators, response_date: Option<SystemTime>) -> bool {
         match &self.if_range {
             None => true,
             Some(IfRange::Tag(tag)) => object.etag.as_ref().is_some_and(|etag| etag.strong_eq(tag)),
             Some(IfRange::Date(date)) => match (object.last_modified, response_date) {
                 (Some(changed), Some(answered)) => {
+                    // §13.1.5 asks for an exact match: a date later than ours does not mean the same version.
                     seconds(changed) == seconds(*date) && seconds(changed) < seconds(answered)
                 }
                 _ => false,
@@ -120,11 +123,12 @@ impl Preconditions {
 impl IfRange {
     fn parse(value: &HeaderValue) -> Self {
         let tag = Some(value.as_bytes()).filter(|text| text.len() <= LONGEST_TAG);
+        // Tag first: a quoted text is never a date, and a date has no quotes.
         tag.and_then(ETag::parse).map(Self::Tag).or_else(|| date(value).map(Self::Date)).unwrap_or(Self::Invalid)
     }
 }
 
-/// The value of a header that may be given once; twice is as good as unreadable.
+/// Returns the value of a header that may be given once; a repeated header counts as unreadable.
 fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
     let mut lines = headers.get_all(name).iter();
     lines.next().filter(|_| lines.next().is_none())
@@ -134,8 +138,9 @@ fn date(value: &HeaderValue) -> Option<SystemTime> {
     httpdate::parse_http_date(value.to_str().ok()?).ok()
 }
 
-/// HTTP's dates have whole seconds; a store's may have parts of one.
+/// Rounds down to whole seconds: HTTP dates have no fractions, a store's times may have.
 fn seconds(time: SystemTime) -> u64 {
+    // No object is older than 1970; an earlier time is a store's mistake, and zero keeps comparisons defined.
     time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
 }
 

@@ -1,5 +1,5 @@
-//! Cross-origin rules of a route (Fetch standard, "CORS protocol"). It must not know routes, statuses or errors: it
-//! says which headers an answer carries.
+//! Cross-origin rules of a route (Fetch standard, "CORS protocol"): the headers that a response carries. It must not
+//! know routes, statuses or errors.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, Method};
 
-/// Everything, or a list.
+/// Either everything, or the items of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AllowList<T> {
     /// `*`.
@@ -19,11 +19,12 @@ pub enum AllowList<T> {
     Only(Vec<T>),
 }
 
-/// Whether a page is of the visitor's own machine, whatever its port.
+/// Returns true if a page comes from the visitor's own machine, on any port.
 pub fn is_local(origin: &HeaderValue) -> bool {
     let host =
         origin.to_str().ok().and_then(|origin| origin.strip_prefix("http://").or(origin.strip_prefix("https://")));
     let host = host.map(|host| match host.rsplit_once(':') {
+        // Only a numeric part after the last colon is a port: `[::1]` without a port has colons of its own.
         Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
         _ => host,
     });
@@ -33,7 +34,7 @@ pub fn is_local(origin: &HeaderValue) -> bool {
 /// Cross-origin rules of a route.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CorsPolicy {
-    /// Origins whose pages may read answers, written as browsers send them: `https://app.example`, without a path.
+    /// Origins whose pages may read responses, written as browsers send them: `https://app.example`, without a path.
     pub origins: AllowList<String>,
     /// Methods allowed beyond GET, HEAD and POST, which browsers allow by themselves.
     pub methods: AllowList<Method>,
@@ -41,24 +42,24 @@ pub struct CorsPolicy {
     pub headers: AllowList<HeaderName>,
     /// Response headers that pages may read beyond the few that browsers show by themselves.
     pub exposed_headers: AllowList<HeaderName>,
-    /// Whether cookies come along. Never together with any origin: every page could then act as its visitor, so with
-    /// [`AllowList::Any`] this is taken as false.
+    /// Allows cookies and other credentials. Ignored with [`AllowList::Any`]: every page could then act as its visitor.
     pub allow_credentials: bool,
-    /// How long a browser may remember a preflight's answer; its own default where unset.
+    /// Time for which a browser may cache a preflight's response; the browser's default if `None`.
     pub max_age: Option<Duration>,
 }
 
-/// The headers to add; `Vary` is to be appended to what the answer has, the others replace.
+/// Headers to add; `Vary` is appended to what the response has, the others replace.
 type CorsHeaders = Vec<(HeaderName, HeaderValue)>;
 
-/// Whether a request only asks for leave: answered by 204 with [`CorsPolicy::preflight_headers`] and never authenticated, since
-/// browsers send it without credentials.
+/// Returns true for a preflight request. It is answered by 204 with [`CorsPolicy::preflight_headers`] and never
+/// authenticated, since browsers send it without credentials.
 pub fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
     method == Method::OPTIONS && headers.contains_key(ORIGIN) && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
 }
 
 impl CorsPolicy {
-    /// What a preflight's answer carries. Without leave only `Vary`: the browser then refuses on its own.
+    /// Returns the headers of a preflight's response. Only `Vary` if the origin is not allowed: the browser then
+    /// refuses by itself.
     pub fn preflight_headers(&self, request: &HeaderMap) -> CorsHeaders {
         let varies = "Origin, Access-Control-Request-Method, Access-Control-Request-Headers";
         let mut answer = vec![(VARY, HeaderValue::from_static(varies))];
@@ -82,10 +83,12 @@ impl CorsPolicy {
         answer
     }
 
-    /// What every other answer carries, errors too, or a page sees only "network error". `Vary` also goes with answers
-    /// to requests without an `Origin`, so that a shared cache does not give them to a page.
+    /// Returns the headers of every other response, errors included: without them a page sees only "network error".
+    /// `Vary` is also set for requests without an `Origin`, so that a shared cache does not give their responses to a
+    /// page.
     pub fn response_headers(&self, origin: Option<&HeaderValue>) -> CorsHeaders {
         let mut answer = Vec::with_capacity(4);
+        // With `*` the response is the same for every origin, so caches need not keep one for each.
         if self.origins != AllowList::Any {
             answer.push((VARY, HeaderValue::from_static("Origin")));
         }
@@ -99,16 +102,18 @@ impl CorsPolicy {
         answer
     }
 
-    /// Whether pages of this origin may read answers.
+    /// Returns true if pages of this origin may read responses.
     pub fn allows(&self, origin: Option<&HeaderValue>) -> bool {
         self.allow_origin(origin, &mut CorsHeaders::new())
     }
 
-    /// Adds what gives an origin leave; false where it has none.
+    /// Adds the headers that allow an origin; returns false where it is not allowed.
     fn allow_origin(&self, origin: Option<&HeaderValue>, answer: &mut CorsHeaders) -> bool {
         match (&self.origins, origin) {
             (AllowList::Any, _) => answer.push((ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"))),
             (AllowList::Only(origins), Some(origin)) if origins.iter().any(|known| origin == known) => {
+                // One origin is echoed, since the header takes no list, and `*` is refused by browsers with credentials
+                // (Fetch §"CORS check").
                 answer.push((ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone()));
                 if self.allow_credentials {
                     answer.push((ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true")));
@@ -120,7 +125,7 @@ impl CorsPolicy {
     }
 }
 
-/// `None` for an empty list.
+/// Joins names by commas; `None` for an empty list.
 fn list<'a>(names: impl Iterator<Item = &'a str>) -> Option<HeaderValue> {
     let mut text = String::new();
     for name in names {

@@ -1,5 +1,6 @@
-//! Pages of other sites that have a visitor's browser act here: it sends the visitor's cookies along, and the page needs no
-//! answer (Fetch Metadata §2.3, Fetch "Origin header"). Other credentials a page cannot send without knowing them.
+//! Requests that a page of another site makes a visitor's browser send: the visitor's cookies go along, and the page
+//! needs no response (Fetch Metadata §2.3, Fetch "Origin header"). A page cannot send other credentials without knowing
+//! them.
 
 use http::header::{CONNECTION, HeaderName, ORIGIN};
 use http::{HeaderMap, Method};
@@ -9,27 +10,31 @@ use super::headers::has_token;
 
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// Mark of a request that [`is_from_foreign_page`]: no cookie of it may be believed.
+/// Mark of a request for which [`is_from_foreign_page`] is true: its cookies must not be believed.
 #[derive(Clone, Copy, Debug)]
 pub struct ForeignPage;
 
-/// Whether a request that acts (a method that is not safe, or an upgrade, which no cross-origin rule holds back) is from a
-/// page of another site. `own`: hosts that are ours, as requests or the operator name them. Pages that `policy` lets in
-/// with credentials are not foreign. What names neither site nor origin is no browser's.
+/// Returns true if a request that acts (an unsafe method, or an upgrade, which no cross-origin rule holds back) comes
+/// from a page of another site. `own` are the hosts that are ours, as requests or the operator name them. Pages that
+/// `policy` allows with credentials are not foreign. A request with neither site nor origin is no browser's.
 pub fn is_from_foreign_page(method: &Method, headers: &HeaderMap, own: &[&str], policy: Option<&CorsPolicy>) -> bool {
     if method.is_safe() && !has_token(headers, &CONNECTION, "upgrade") {
         return false;
     }
     let origin = headers.get(ORIGIN);
     let is_foreign = match headers.get(FETCH_SITE).map(|site| site.as_bytes()) {
+        // `none` is the user's own doing (address bar, bookmark). `same-site` is foreign: a sibling subdomain may be
+        // anybody's.
         Some(b"same-origin" | b"none") => false,
         Some(_) => true,
+        // Older browsers send no Sec-Fetch-Site, but an Origin with every unsafe request; an unreadable one counts as
+        // foreign.
         None => origin.is_some_and(|origin| !origin.to_str().is_ok_and(|origin| is_of(origin, own))),
     };
     is_foreign && !policy.is_some_and(|policy| policy.allow_credentials && policy.allows(origin))
 }
 
-/// Whether `origin` is one of these hosts.
+/// Returns true if `origin` is one of these hosts; the scheme's default port is as good as none.
 fn is_of(origin: &str, own: &[&str]) -> bool {
     let Some((scheme, host)) = origin.split_once("://") else { return false };
     let port = if scheme == "https" { ":443" } else { ":80" };

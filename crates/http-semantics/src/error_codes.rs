@@ -1,10 +1,10 @@
-//! The catalogue of refusals and failures: one row for each stable code, with its status, log level, place in
-//! `docs/errors.md` and text. The proxy's failures and the API's errors both name a row, so that one code means the same
-//! wherever a client meets it. Knows neither causes nor responses.
+//! Catalogue of refusals and failures: one row for each stable code, with its status, log level, section of
+//! `docs/errors.md` and text. The proxy's failures and the API's errors both name a row, so that one code means the
+//! same wherever a client meets it. Knows neither causes nor responses.
 
 use http::StatusCode;
 
-/// The headings of `docs/errors.md`, as links name them.
+/// Headings of `docs/errors.md`, as links name them.
 const REFUSED: &str = "the-request-is-refused";
 const OBJECT: &str = "the-object-is-not-to-be-had";
 const STORE: &str = "the-store-is-in-trouble";
@@ -22,7 +22,7 @@ pub enum ErrorLevel {
     Error,
 }
 
-/// A row of the table.
+/// Row of the table.
 struct ErrorCodeEntry {
     name: &'static str,
     status: u16,
@@ -31,7 +31,8 @@ struct ErrorCodeEntry {
     detail: &'static str,
 }
 
-/// The enum and its table of one list: a variant without a row, or a row without a variant, cannot be written.
+/// Defines the enum and its table from one list: a variant without a row, or a row without a variant, cannot be
+/// written.
 macro_rules! error_codes {
     ($($(#[$doc:meta])* $variant:ident = ($name:literal, $status:literal, $level:expr, $anchor:expr, $detail:literal $(,)?),)*) => {
         /// A stable code: the `code` of the envelope, and the `reason` of metrics.
@@ -63,28 +64,28 @@ error_codes! {
     /// The request is malformed, or not what the path expects.
     BadRequest = ("bad_request", 400, ErrorLevel::Info, REFUSED,
         "the request is malformed"),
-    /// The request line and headers are longer than is read.
+    /// The request line and headers are longer than the limit.
     HeadTooLarge = ("head_too_large", 431, ErrorLevel::Info, REFUSED,
         "the request's head is longer than 64 KiB or 256 lines"),
-    /// The path is longer than is taken.
+    /// The path is longer than the limit.
     PathTooLong = ("path_too_long", 414, ErrorLevel::Info, REFUSED,
         "the path is longer than 8192 bytes"),
     /// The request body is larger than the route allows.
     BodyTooLarge = ("body_too_large", 413, ErrorLevel::Info, REFUSED,
         "the request body is larger than this route allows"),
-    /// The body is larger than this path of the API takes.
+    /// The body is larger than this path of the API accepts.
     TooLarge = ("too_large", 413, ErrorLevel::Info, REFUSED,
         "the body is larger than this path takes"),
-    /// The body is of another type than this path of the API takes.
+    /// The body's media type is not one that this path of the API accepts.
     UnsupportedMediaType = ("unsupported_media_type", 415, ErrorLevel::Info, REFUSED,
         "the body is of another type than this path takes"),
     /// The request is well-formed, and a value of it is out of range.
     OutOfRange = ("out_of_range", 422, ErrorLevel::Info, REFUSED,
         "a value is out of range"),
-    /// The request contradicts what is there.
+    /// The request conflicts with the present state.
     Conflict = ("conflict", 409, ErrorLevel::Info, REFUSED,
         "this contradicts what is there"),
-    /// No route takes the request.
+    /// No route matches the request.
     NoRoute = ("no_route", 404, ErrorLevel::Info, REFUSED,
         "nothing is served under this path"),
     /// The path is served, but not with this method.
@@ -93,10 +94,10 @@ error_codes! {
     /// No token, or one that is not valid.
     Unauthorized = ("unauthorized", 401, ErrorLevel::Info, REFUSED,
         "send a valid token, as Authorization: Bearer <token>"),
-    /// Something that the path of the API needs does not answer.
+    /// A dependency that this path of the API needs does not answer.
     Unavailable = ("unavailable", 503, ErrorLevel::Warn, REFUSED,
         "this is not available at the moment"),
-    /// The issuer's keys cannot be had, so no token can be judged.
+    /// The issuer's keys cannot be fetched, so no token can be verified.
     KeysUnavailable = ("keys_unavailable", 503, ErrorLevel::Warn, REFUSED,
         "tokens cannot be verified at the moment; try again"),
     /// More requests than the policy allows.
@@ -171,7 +172,7 @@ error_codes! {
     /// The TLS handshake with the store failed.
     StoreTls = ("store_tls", 502, ErrorLevel::Error, STORE,
         "the storage failed"),
-    /// The store answered what no store should.
+    /// The store's response breaks the protocol.
     StoreProtocol = ("store_protocol", 502, ErrorLevel::Warn, STORE,
         "the storage failed"),
     /// The body broke off and could not be continued.
@@ -192,7 +193,7 @@ error_codes! {
     /// The client closed the connection.
     ClientLeft = ("client_left", 499, ErrorLevel::Info, INTERNAL,
         "the client left"),
-    /// The client took or sent no bytes for too long.
+    /// The client read or sent no bytes for too long.
     ClientStalled = ("client_stalled", 499, ErrorLevel::Info, INTERNAL,
         "the client left"),
     /// The user logged out while the stream was under way.
@@ -212,13 +213,14 @@ impl ErrorCode {
         self.entry().name
     }
 
-    /// Returns the code that is written so, if there is one.
+    /// Parses a code; `None` if there is no such code.
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|code| code.as_str() == text)
     }
 
     /// Returns the status of the response; 499 is in the log only.
     pub fn status(self) -> StatusCode {
+        // Every status of the table is valid, so the default is never taken.
         StatusCode::from_u16(self.entry().status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
 

@@ -1,4 +1,4 @@
-//! Entity tags and lists of them (RFC 9110 §8.8.3, §13.1.1, §13.1.2). What follows from a match is `conditional`'s.
+//! Entity tags and lists of them (RFC 9110 §8.8.3, §13.1.1, §13.1.2). The consequences of a match are in `conditional`.
 
 use http::HeaderValue;
 
@@ -7,7 +7,7 @@ use http::HeaderValue;
 pub struct ETag(HeaderValue);
 
 impl ETag {
-    /// Reads `"…"` or `W/"…"`; `None` for anything else, an unquoted tag too.
+    /// Parses `"…"` or `W/"…"`; `None` for anything else, an unquoted tag too.
     pub fn parse(text: &[u8]) -> Option<Self> {
         match split_tag(text.trim_ascii())? {
             (tag, b"") => HeaderValue::from_bytes(tag).ok().map(Self),
@@ -15,22 +15,22 @@ impl ETag {
         }
     }
 
-    /// Whether it promises the same bytes, not only the same meaning.
+    /// Returns true if the tag promises the same bytes, not only the same meaning.
     pub fn is_strong(&self) -> bool {
         !self.0.as_bytes().starts_with(b"W/")
     }
 
-    /// Equal, and both strong (§8.8.3.2): what ranges and `If-Match` need.
+    /// Compares strongly (§8.8.3.2): equal, and both strong. Ranges and `If-Match` need this.
     pub fn strong_eq(&self, other: &Self) -> bool {
         self.is_strong() && self.0 == other.0
     }
 
-    /// Equal whether weak or strong (§8.8.3.2): what `If-None-Match` needs.
+    /// Compares weakly (§8.8.3.2): equal whether weak or strong. `If-None-Match` needs this.
     pub fn weak_eq(&self, other: &Self) -> bool {
         self.opaque() == other.opaque()
     }
 
-    /// As a header writes it.
+    /// Returns the header value, as it was received.
     pub fn to_header(&self) -> HeaderValue {
         self.0.clone()
     }
@@ -44,15 +44,15 @@ impl ETag {
 /// The value of `If-Match` or `If-None-Match`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ETagCondition {
-    /// `*`: whatever the tag, if only the object is there.
+    /// `*`: any tag, if the object exists.
     Any,
     /// One of these.
     List(Vec<ETag>),
 }
 
 impl ETagCondition {
-    /// Reads all lines of one header; `None` where there is none. What is not a tag is left out of the list: it matches
-    /// nothing, so a broken `If-Match` fails and a broken `If-None-Match` gives the object.
+    /// Parses all lines of one header; `None` where there is none. Invalid tags are left out of the list and match
+    /// nothing: a broken `If-Match` fails, and a broken `If-None-Match` gives the object.
     pub fn parse<'a>(lines: impl IntoIterator<Item = &'a HeaderValue>) -> Option<Self> {
         let mut lines = lines.into_iter().map(|line| line.as_bytes().trim_ascii()).peekable();
         let first = *lines.peek()?;
@@ -62,15 +62,16 @@ impl ETagCondition {
             alone = number == 0;
             collect_tags(line, &mut tags);
         }
+        // §13.1.1: `*` stands alone; as one element of a list it is no tag, and matches nothing.
         Some(if alone && first == b"*" { Self::Any } else { Self::List(tags) })
     }
 
-    /// Whether it matches `current` by strong comparison; an object without a tag matches only `*`.
+    /// Returns true if `current` matches by strong comparison; an object without a tag matches only `*`.
     pub fn matches_strong(&self, current: Option<&ETag>) -> bool {
         self.matches(current, ETag::strong_eq)
     }
 
-    /// Whether it matches `current` by weak comparison; an object without a tag matches only `*`.
+    /// Returns true if `current` matches by weak comparison; an object without a tag matches only `*`.
     pub fn matches_weak(&self, current: Option<&ETag>) -> bool {
         self.matches(current, ETag::weak_eq)
     }
@@ -89,6 +90,7 @@ fn collect_tags(line: &[u8], tags: &mut Vec<ETag>) {
         rest = rest.trim_ascii_start();
         if let Some((tag, after)) = split_tag(rest) {
             let after = after.trim_ascii_start();
+            // Text between a tag and the next comma makes the element malformed: the tag before it is not taken either.
             if after.is_empty() || after.starts_with(b",") {
                 tags.extend(HeaderValue::from_bytes(tag).ok().map(ETag));
             }
@@ -99,10 +101,11 @@ fn collect_tags(line: &[u8], tags: &mut Vec<ETag>) {
     }
 }
 
-/// Splits the tag that `text` begins with from what follows. A comma inside the quotes belongs to the tag.
+/// Splits off the tag at the beginning of `text`. A comma inside the quotes belongs to the tag.
 fn split_tag(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let quoted = text.strip_prefix(b"W/").unwrap_or(text).strip_prefix(b"\"")?;
     let length = quoted.iter().position(|byte| *byte == b'"')?;
+    // §8.8.3 etagc: no blanks and no control characters, but bytes from 0x80 are allowed.
     let sound = quoted[..length].iter().all(|byte| matches!(byte, 0x21..=0x7e | 0x80..));
     let end = text.len() - quoted.len() + length + 1;
     sound.then(|| text.split_at(end))

@@ -1,12 +1,13 @@
-//! The head of an HTTP/1 request as the client wrote it (RFC 9112 §2.2, §3.2, §5, §6.3, §11.2). Refuses what two
-//! servers could read differently: the parser behind this is lenient, and leniency is how requests are smuggled. It
+//! Syntax of the head of an HTTP/1 request as the client wrote it (RFC 9112 §2.2, §3.2, §5, §6.3, §11.2). Refuses what
+//! two servers could read differently: the parser behind this is lenient, and leniency lets requests be smuggled. It
 //! must not know what a request asks for.
 
 use std::net::Ipv6Addr;
 
 use memchr::{memchr, memchr2, memmem, memrchr};
 
-/// Why a head is refused; the answer is 400 and the connection is closed. Nothing of the head is told.
+/// Reason for which a head is refused; the response is 400 and the connection is closed. The texts repeat nothing of
+/// the head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HeadSyntaxError {
     /// A line that ends with LF alone, or a CR that ends no line.
@@ -33,10 +34,10 @@ pub enum HeadSyntaxError {
     /// Content-Length that is no number.
     #[error("Content-Length is malformed: expected one decimal number")]
     MalformedContentLength,
-    /// Two ways to tell where the body ends.
+    /// Two declarations of where the body ends.
     #[error("both Content-Length and Transfer-Encoding are given: expected one of them")]
     LengthAndEncoding,
-    /// A Transfer-Encoding that leaves the body's end open to reading.
+    /// A Transfer-Encoding that does not say clearly where the body ends.
     #[error("Transfer-Encoding is not understood: expected 'chunked', once")]
     TransferEncoding,
     /// Host given more than once.
@@ -53,7 +54,7 @@ pub enum HeadSyntaxError {
     OtherHost,
 }
 
-/// Checks the raw head of a request, from the request line to the empty line; what follows it is not looked at.
+/// Checks the raw head of a request, from the request line to the empty line. Bytes behind it are not read.
 pub fn check(raw_header_block: &[u8]) -> Result<(), HeadSyntaxError> {
     let mut rest = raw_header_block;
     let mut line = next_line(&mut rest)?;
@@ -72,12 +73,13 @@ pub fn check(raw_header_block: &[u8]) -> Result<(), HeadSyntaxError> {
     }
 }
 
-/// Takes a line off `rest`, without its CR LF.
+/// Removes a line from `rest` and returns it without its CR LF.
 fn next_line<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8], HeadSyntaxError> {
     let end = memchr2(b'\r', b'\n', rest).ok_or(HeadSyntaxError::Unfinished)?;
     let (line, after) = rest.split_at(end);
     match after {
         [b'\r', b'\n', after @ ..] => *rest = after,
+        // A CR at the very end: its LF was cut off.
         [b'\r'] => return Err(HeadSyntaxError::Unfinished),
         _ => return Err(HeadSyntaxError::BareLineBreak),
     }
@@ -92,6 +94,8 @@ struct RequestLine<'a> {
 
 impl<'a> RequestLine<'a> {
     fn parse(line: &'a [u8]) -> Option<Self> {
+        // First and last blank: a target with a blank in it is found below, and refused rather than split in the wrong
+        // place.
         let method = memchr(b' ', line)?;
         let version = memrchr(b' ', line)?;
         let target = line.get(method + 1..version)?;
@@ -104,7 +108,8 @@ impl<'a> RequestLine<'a> {
         sound.then_some(Self { method: &line[..method], target, is_http_11 })
     }
 
-    /// The forms of a target (§3.2): a path; `*` and a bare authority with their methods only; else an HTTP URL.
+    /// Checks the form of the target (§3.2): a path; `*` and a bare authority with their methods only; else an HTTP
+    /// URL.
     fn check_target(&self) -> Result<(), HeadSyntaxError> {
         let visible = self.target.iter().all(|byte| matches!(byte, b'!'..=b'~' | 0x80..));
         let known = match self.target {
@@ -119,7 +124,7 @@ impl<'a> RequestLine<'a> {
         if visible && known { Ok(()) } else { Err(HeadSyntaxError::Target) }
     }
 
-    /// Scheme and authority of an absolute-form target (§3.2.2).
+    /// Returns scheme and authority of an absolute-form target (§3.2.2).
     fn absolute(&self) -> Option<(&'a [u8], &'a [u8])> {
         if self.target.starts_with(b"/") {
             return None;
@@ -131,7 +136,7 @@ impl<'a> RequestLine<'a> {
     }
 }
 
-/// What the header lines have said of the body's end and the host.
+/// Body framing and host that the header lines have given so far.
 #[derive(Default)]
 struct HostAndFraming<'a> {
     has_length: bool,
@@ -141,15 +146,19 @@ struct HostAndFraming<'a> {
 
 impl<'a> HostAndFraming<'a> {
     fn read_line(&mut self, line: &'a [u8]) -> Result<(), HeadSyntaxError> {
+        // RFC 9112 §5.2: obsolete line folding. A server that joins the lines and one that does not see different
+        // headers.
         if line.starts_with(b" ") || line.starts_with(b"\t") {
             return Err(HeadSyntaxError::FoldedHeader);
         }
         let colon = memchr(b':', line).ok_or(HeadSyntaxError::HeaderName)?;
         let (name, value) = (&line[..colon], trim_blanks(&line[colon + 1..]));
+        // RFC 9112 §5.1: a blank between name and colon must be refused; it is no token character.
         if !is_token(name) {
             return Err(HeadSyntaxError::HeaderName);
         }
         if name.eq_ignore_ascii_case(b"host") {
+            // RFC 9112 §3.2: more than one Host is a 400, even if they are equal.
             if self.host.replace(value).is_some() {
                 return Err(HeadSyntaxError::RepeatedHost);
             }
@@ -157,6 +166,8 @@ impl<'a> HostAndFraming<'a> {
                 return Err(HeadSyntaxError::MalformedHost);
             }
         } else if name.eq_ignore_ascii_case(b"content-length") {
+            // RFC 9110 §8.6 would allow equal repeated values; they are refused, since the next server may take another
+            // one.
             if std::mem::replace(&mut self.has_length, true) {
                 return Err(HeadSyntaxError::RepeatedContentLength);
             }
@@ -165,6 +176,7 @@ impl<'a> HostAndFraming<'a> {
             }
         } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
             let repeated = std::mem::replace(&mut self.has_encoding, true);
+            // RFC 9112 §6.1: other codings, or chunked twice, would leave the body's end to interpretation.
             if repeated || !value.eq_ignore_ascii_case(b"chunked") {
                 return Err(HeadSyntaxError::TransferEncoding);
             }
@@ -173,6 +185,7 @@ impl<'a> HostAndFraming<'a> {
     }
 
     fn validate(&self, request_line: &RequestLine<'_>) -> Result<(), HeadSyntaxError> {
+        // RFC 9112 §6.3 rule 3: the classic sign of request smuggling, so it is refused instead of one being ignored.
         if self.has_length && self.has_encoding {
             return Err(HeadSyntaxError::LengthAndEncoding);
         }
@@ -190,16 +203,17 @@ impl<'a> HostAndFraming<'a> {
     }
 }
 
-/// Whether both name the same host and port, the scheme's own port being as good as none (RFC 9110 §4.2.3). User
-/// information (`user@host`) is never the same as a Host.
+/// Returns true if both name the same host and port; the scheme's default port equals none (RFC 9110 §4.2.3). User
+/// information (`user@host`) never equals a Host.
 fn same_host(scheme: &[u8], authority: &[u8], host: &[u8]) -> bool {
     let own_port: &[u8] = if scheme.eq_ignore_ascii_case(b"https") { b":443" } else { b":80" };
     let [authority, host] = [authority, host].map(|name| name.strip_suffix(own_port).unwrap_or(name));
     !host.is_empty() && authority.eq_ignore_ascii_case(host)
 }
 
-/// A `Host` or `:authority` (RFC 3986 §3.2.2): a name or an address, and perhaps a port; nothing where the target has no
-/// host. Stricter than its grammar: characters that no name has are how one host passes for another.
+/// Returns true for a valid `Host` or `:authority` (RFC 3986 §3.2.2): a name or an address, perhaps with a port; empty
+/// where the target has no host. Stricter than the grammar: characters that no host name has let one host pass for
+/// another.
 pub fn is_host(value: &[u8]) -> bool {
     let (host, port) = match value {
         [b'[', rest @ ..] => {
@@ -221,12 +235,12 @@ fn is_port(digits: &[u8]) -> bool {
     digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit)
 }
 
-/// A `Content-Length`: 19 digits always fit into 64 bits, and no body is as long.
+/// Returns true for a valid `Content-Length`: at most 19 digits, which always fit into 64 bits.
 pub fn is_content_length(value: &[u8]) -> bool {
     (1..=19).contains(&value.len()) && value.iter().all(u8::is_ascii_digit)
 }
 
-/// Without the blanks around a value (§5): no other white space is one.
+/// Trims the blanks around a value (RFC 9112 §5): space and tab only, no other white space.
 fn trim_blanks(mut text: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = text {
         text = rest;
@@ -234,14 +248,16 @@ fn trim_blanks(mut text: &[u8]) -> &[u8] {
     text
 }
 
-/// `1*tchar` (RFC 9110 §5.6.2).
+/// Returns true for a token, `1*tchar` (RFC 9110 §5.6.2).
 fn is_token(text: &[u8]) -> bool {
     !text.is_empty() && text.iter().all(|byte| TOKEN[usize::from(*byte)])
 }
 
+// A table, built at compile time, because every byte of every header name of every request is looked up.
 const TOKEN: [bool; 256] = {
     let mut table = [false; 256];
     let mut byte = 0_u8;
+    // `for` and iterators are not available in a const block.
     while byte < 128 {
         table[byte as usize] = byte.is_ascii_alphanumeric();
         byte += 1;

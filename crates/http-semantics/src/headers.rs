@@ -1,10 +1,10 @@
-//! Which headers may pass: from a store to a player, and over a hop (RFC 9110 §7.6.1). Names only, no values of ours.
+//! Headers that may pass: from a store to a player, and over a hop (RFC 9110 §7.6.1). Names only, no values.
 
 use http::HeaderMap;
 use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, HeaderName};
 
-/// The store's response headers that describe the object, so that players get them. All else is the store's own or is
-/// written by us: length, range, date, CORS, `Vary`, user metadata, request ids.
+/// Response headers of the store that describe the object; they are passed to players. All others are the store's own
+/// or are written by us: length, range, date, CORS, `Vary`, user metadata, request ids.
 pub const STORE_RESPONSE_HEADERS: [&str; 8] = [
     "content-type",
     "content-encoding",
@@ -16,16 +16,16 @@ pub const STORE_RESPONSE_HEADERS: [&str; 8] = [
     "last-modified",
 ];
 
-/// Whether a header is about one connection by its name. `Proxy` is among them because some programs take it for their
-/// own proxy setting; `Proxy-*` because it is between the player and its proxy.
+/// Returns true if a header of this name concerns one connection only. `Proxy` is included because some programs take
+/// it for their own proxy setting (httpoxy); `Proxy-*` because it is between the player and its proxy.
 pub fn is_hop_by_hop(name: &HeaderName) -> bool {
     let name = name.as_str();
     matches!(name, "connection" | "keep-alive" | "te" | "trailer" | "transfer-encoding" | "upgrade" | "http2-settings")
         || name.strip_prefix("proxy").is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
 }
 
-/// Removes what must not cross a hop: [`is_hop_by_hop`] and all that `Connection` names. `Host` and `Content-Length`
-/// stay even if named: without them the next server would see another request.
+/// Removes the headers that must not cross a hop: those of [`is_hop_by_hop`] and all that `Connection` names. `Host`
+/// and `Content-Length` stay even if named: without them the next server would see another request.
 pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
     let named = headers
         .get_all(CONNECTION)
@@ -33,19 +33,20 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
         .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
         .filter_map(|option| HeaderName::from_bytes(option.trim_ascii()).ok())
         .filter(|name| name != HOST && name != CONTENT_LENGTH);
+    // Collected first: the map cannot be changed while its names are read.
     let unfit: Vec<HeaderName> = named.chain(headers.keys().filter(|name| is_hop_by_hop(name)).cloned()).collect();
     for name in unfit {
         headers.remove(name);
     }
 }
 
-/// Returns true if one of the lists under `name` has `word`, in whatever case (RFC 9110 §5.6.1).
+/// Returns true if one of the lists under `name` contains `word`, in any case (RFC 9110 §5.6.1).
 pub fn has_token(headers: &HeaderMap, name: &HeaderName, word: &str) -> bool {
     let lines = headers.get_all(name).iter().filter_map(|line| line.to_str().ok());
     lines.flat_map(|line| line.split(',')).any(|token| token.trim().eq_ignore_ascii_case(word))
 }
 
-/// Returns true if the client sends its body only when it is told to (RFC 9110 §10.1.1).
+/// Returns true if the client waits for 100 (Continue) before it sends its body (RFC 9110 §10.1.1).
 pub fn expects_continue(headers: &HeaderMap) -> bool {
     headers.get(EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }

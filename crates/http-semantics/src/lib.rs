@@ -1,4 +1,5 @@
-//! HTTP's own rules, pure: no I/O, no state, nothing of Tidegate's configuration. RFC 9110, 9111, 9112.
+//! Rules of HTTP itself, as pure functions: no I/O, no state, nothing of Tidegate's configuration (RFC 9110, 9111,
+//! 9112).
 
 pub mod chunked;
 pub mod client_ip;

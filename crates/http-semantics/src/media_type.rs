@@ -1,10 +1,11 @@
-//! What an object is by the ending of its key, for stores that do not say (RFC 9110 §8.3). Nothing that a browser would
-//! run (HTML, SVG, scripts): for those the store or the route has to say so.
+//! Media type by the extension of an object's key, for stores that do not give one (RFC 9110 §8.3). No type that a
+//! browser would run (HTML, SVG, scripts): for those the store or the route has to give the type.
 
-/// The media type of a key's ending, whatever its case; `None` where there is no ending or it is not known.
+/// Returns the media type of a key's extension, in any case; `None` if there is no extension or it is unknown.
 pub fn from_key_extension(key: &str) -> Option<&'static str> {
     let name = key.rsplit('/').next()?;
     let (_, ending) = name.rsplit_once('.')?;
+    // Longer than every extension below; a longer one is unknown, and no allocation is needed to lower its case.
     let mut lower = [0; 8];
     let lower = lower.get_mut(..ending.len())?;
     lower.copy_from_slice(ending.as_bytes());

@@ -1,4 +1,5 @@
-//! The one error envelope: `application/problem+json` (RFC 9457) with the members that the relay's document asks for.
+//! Error envelope of all responses: `application/problem+json` (RFC 9457) with the members that the relay's document
+//! requires.
 
 use http::StatusCode;
 use serde::Serialize;
@@ -7,22 +8,22 @@ use utoipa::ToSchema;
 /// The media type of the envelope.
 pub const CONTENT_TYPE: &str = "application/problem+json";
 
-/// An error as clients see it.
+/// Error response as clients see it.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Problem<'a> {
     /// `urn:tidegate:error:<code>`, RFC 9457 §3.1.1.
     pub r#type: String,
-    /// The status in words.
+    /// Reason phrase of the status.
     pub title: &'static str,
-    /// The status as a number.
+    /// HTTP status code.
     pub status: u16,
-    /// What was wrong and what was expected, for people.
+    /// Description of the error and of what was expected, for people.
     pub detail: &'a str,
     /// Always false.
     pub success: bool,
     /// The same as `detail`, under the name that the relay's document gives it.
     pub error: &'a str,
-    /// Stable, for programs; `docs/errors.md` lists all.
+    /// Stable code for programs; `docs/errors.md` lists all codes.
     pub code: &'static str,
     /// Milliseconds since the Unix epoch.
     #[schema(value_type = u64)]
@@ -35,10 +36,11 @@ pub struct Problem<'a> {
 }
 
 impl<'a> Problem<'a> {
-    /// An error of `status`; `now` is milliseconds since the Unix epoch.
+    /// Returns an error of `status`; `now` is in milliseconds since the Unix epoch.
     pub fn new(status: StatusCode, code: &'static str, detail: &'a str, request_id: &'a str, now: i64) -> Self {
         Self {
             r#type: format!("urn:tidegate:error:{code}"),
+            // 499 is none of the registered codes and has no reason phrase.
             title: status.canonical_reason().unwrap_or("Error"),
             status: status.as_u16(),
             detail,
@@ -51,8 +53,9 @@ impl<'a> Problem<'a> {
         }
     }
 
-    /// The body.
+    /// Returns the response body.
     pub fn to_json(&self) -> Vec<u8> {
+        // Strings and numbers always serialize; an empty body would be better than a panic while an error is reported.
         serde_json::to_vec(self).unwrap_or_default()
     }
 }

@@ -1,7 +1,7 @@
-//! One byte range, asked for and given: `Range` and `Content-Range` (RFC 9110 §14).
+//! Byte range of a request and of a response: `Range` and `Content-Range` (RFC 9110 §14).
 //!
-//! Parsing knows nothing of the object; [`RangeSpec::resolve`] lays a range over an object's size. It must not know
-//! where the size comes from, nor what an answer's status is.
+//! Parsing knows nothing of the object; [`RangeSpec::resolve`] applies a range to an object's size. It must not know
+//! where the size comes from, nor the status of a response.
 
 use std::fmt;
 use std::io::Write;
@@ -9,7 +9,7 @@ use std::io::Write;
 use http::header::RANGE;
 use http::{HeaderMap, HeaderValue};
 
-/// A range as it was asked for, before the object's size is known.
+/// Requested range, before the object's size is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RangeSpec {
     /// `bytes=first-last` or `bytes=first-`.
@@ -21,7 +21,7 @@ pub enum RangeSpec {
     },
     /// `bytes=-length`: the last bytes of the object.
     Suffix {
-        /// How many of them.
+        /// Number of bytes.
         length: u64,
     },
 }
@@ -35,12 +35,12 @@ pub struct ByteRange {
     pub last: u64,
 }
 
-/// No byte of the object is in the range: the answer is 416 with [`unsatisfied_range`].
+/// The range contains no byte of the object: the response is 416 with [`unsatisfied_range`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the range has no byte of the object: expected a first position before its end, or a suffix of at least 1")]
 pub struct UnsatisfiableRange;
 
-/// What a 206 says that its body is (`Content-Range: bytes 0-499/1234`).
+/// Part of the object in the body of a 206 (`Content-Range: bytes 0-499/1234`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ContentRange {
     /// The bytes in the body.
@@ -49,7 +49,7 @@ pub struct ContentRange {
     pub total: Option<u64>,
 }
 
-/// The range of a request. More than one `Range` line is malformed and ignored, as in [`parse`].
+/// Returns the range of a request. More than one `Range` line is malformed and ignored, as in [`parse`].
 pub fn from_headers(headers: &HeaderMap) -> Option<RangeSpec> {
     let mut lines = headers.get_all(RANGE).iter();
     match (lines.next(), lines.next()) {
@@ -58,7 +58,7 @@ pub fn from_headers(headers: &HeaderMap) -> Option<RangeSpec> {
     }
 }
 
-/// Reads a `Range` value. `None` means that it is to be ignored and the whole object given (RFC 9110 §14.2): another
+/// Parses a `Range` value. `None` means that it is to be ignored and the whole object is sent (RFC 9110 §14.2): another
 /// unit, malformed, positions that overflow or run backwards, and several ranges, which a server may decline.
 pub fn parse(value: &[u8]) -> Option<RangeSpec> {
     let (unit, set) = split_at_byte(value, b'=')?;
@@ -79,18 +79,20 @@ pub fn parse(value: &[u8]) -> Option<RangeSpec> {
 }
 
 impl RangeSpec {
-    /// The bytes that an object of `size` bytes has in this range; the end is clamped to the object's.
+    /// Returns the bytes of an object of `size` bytes that are in this range; the end is limited to the object's end.
     pub fn resolve(self, size: u64) -> Result<ByteRange, UnsatisfiableRange> {
+        // An empty object satisfies no range, not even a suffix (RFC 9110 §14.1.2).
         let end = size.checked_sub(1).ok_or(UnsatisfiableRange)?;
         let (first, last) = match self {
             Self::From { first, last } => (first, last.map_or(end, |last| last.min(end))),
             Self::Suffix { length: 0 } => return Err(UnsatisfiableRange),
+            // §14.1.2: a suffix longer than the object is the whole object.
             Self::Suffix { length } => (size.saturating_sub(length), end),
         };
         if first <= last { Ok(ByteRange { first, last }) } else { Err(UnsatisfiableRange) }
     }
 
-    /// The `Range` value that asks for it.
+    /// Returns the `Range` value of this request.
     pub fn to_header(self) -> HeaderValue {
         match self {
             Self::From { first, last: Some(last) } => header(format_args!("bytes={first}-{last}")),
@@ -101,16 +103,17 @@ impl RangeSpec {
 }
 
 impl ByteRange {
-    /// How many bytes it has: at least one.
+    /// Returns the number of bytes, at least one.
     #[expect(clippy::len_without_is_empty, reason = "a span is never empty")]
     pub fn len(self) -> u64 {
+        // Saturates only for a range over all 2^64 bytes, which no object has.
         (self.last - self.first).saturating_add(1)
     }
 }
 
 impl ContentRange {
-    /// Reads a `Content-Range` value. `None` where it names no bytes (`bytes */N`), is malformed, or contradicts
-    /// itself (§14.4: backwards, or a total that does not reach past the last byte).
+    /// Parses a `Content-Range` value. `None` where it names no bytes (`bytes */N`), is malformed, or contradicts
+    /// itself (§14.4: positions run backwards, or the total does not exceed the last position).
     pub fn parse(value: &[u8]) -> Option<Self> {
         let (unit, range) = split_at_byte(value.trim_ascii(), b' ')?;
         let (positions, total) = split_at_byte(range, b'/')?;
@@ -121,7 +124,7 @@ impl ContentRange {
         sound.then_some(Self { span: ByteRange { first, last }, total })
     }
 
-    /// The `Content-Range` value of a 206.
+    /// Returns the `Content-Range` value of a 206.
     pub fn to_header(self) -> HeaderValue {
         let ByteRange { first, last } = self.span;
         match self.total {
@@ -131,13 +134,14 @@ impl ContentRange {
     }
 }
 
-/// The `Content-Range` value of a 416 about an object of `size` bytes.
+/// Returns the `Content-Range` value of a 416 for an object of `size` bytes.
 pub fn unsatisfied_range(size: u64) -> HeaderValue {
     header(format_args!("bytes */{size}"))
 }
 
-/// Writes on the stack first, so that a header value costs its one allocation.
+/// Formats on the stack, so that a header value costs only one allocation.
 fn header(text: fmt::Arguments<'_>) -> HeaderValue {
+    // 20 digits are the most that a `u64` has.
     const LONGEST: usize = "bytes -/".len() + 3 * 20;
     let mut buffer = [0; LONGEST];
     let mut rest = buffer.as_mut_slice();
@@ -151,7 +155,7 @@ fn split_at_byte(text: &[u8], separator: u8) -> Option<(&[u8], &[u8])> {
     Some((&text[..at], &text[at + 1..]))
 }
 
-/// `1*DIGIT` that fits; unlike `str::parse`, no sign.
+/// Parses `1*DIGIT`; `None` if it overflows or, unlike in `str::parse`, has a sign.
 fn digits(text: &[u8]) -> Option<u64> {
     if text.is_empty() {
         return None;

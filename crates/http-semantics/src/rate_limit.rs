@@ -1,5 +1,5 @@
-//! What an answer says of a limit: the three fields of draft-ietf-httpapi-ratelimit-headers-06 (later drafts have one
-//! structured field in their place, which few clients read).
+//! Rate limit fields of a response, by draft-ietf-httpapi-ratelimit-headers-06 (later drafts have one structured field
+//! in their place, which few clients read).
 
 use std::time::Duration;
 
@@ -7,24 +7,24 @@ use http::HeaderName;
 
 use crate::error_codes::ErrorCode;
 
-/// What is allowed.
+/// Requests allowed per window.
 pub const LIMIT: HeaderName = HeaderName::from_static("ratelimit-limit");
-/// What is left of it.
+/// Requests left in it.
 pub const REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");
-/// Seconds until more is left.
+/// Seconds until more requests are allowed.
 pub const RESET: HeaderName = HeaderName::from_static("ratelimit-reset");
 
-/// The fields.
+/// Returns the three fields.
 pub fn headers(limit: u64, remaining: u64, reset: Duration) -> [(HeaderName, u64); 3] {
     [(LIMIT, limit), (REMAINING, remaining), (RESET, whole_seconds(reset))]
 }
 
-/// The time span in seconds, rounded up: who comes back then is not too early.
+/// Returns the time span in seconds, rounded up: a client that comes back then is not too early.
 pub fn whole_seconds(span: Duration) -> u64 {
     span.as_secs() + u64::from(span.subsec_nanos() > 0)
 }
 
-/// Limits that a 429 names; the same on routes and on the API.
+/// Limit that a 429 names; the same on routes and in the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExceededLimit {
     /// Requests.
@@ -38,7 +38,7 @@ pub enum ExceededLimit {
 }
 
 impl ExceededLimit {
-    /// Returns its row in the catalogue.
+    /// Returns the code of this limit.
     pub const fn error_code(self) -> ErrorCode {
         match self {
             Self::Requests => ErrorCode::TooManyRequests,

@@ -1,16 +1,16 @@
-//! Paths that are refused before anything looks at them (RFC 9110 §17.3, RFC 3986 §2.1, §3.3): what no object's key and
-//! no route can mean, or what a store would read otherwise than we do. It must not know routes or keys.
+//! Paths that are refused before anything else reads them (RFC 9110 §17.3, RFC 3986 §2.1, §3.3): no object's key and no
+//! route can mean them, or a store would read them differently. It must not know routes or keys.
 
-/// The longest path taken, in bytes as sent.
+/// Longest accepted path, in bytes as sent.
 pub const MAX_PATH_BYTES: usize = 8192;
 
-/// Why a path is refused. No part of the path is told, since a path may hold a token.
+/// Reason for which a path is refused. The texts repeat nothing of the path, since a path may hold a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidPath {
     /// Longer than [`MAX_PATH_BYTES`].
     #[error("the path has {length} bytes: expected at most {MAX_PATH_BYTES}")]
     TooLong {
-        /// How many bytes it has.
+        /// Length of the path in bytes.
         length: usize,
     },
     /// Not an absolute path.
@@ -19,26 +19,27 @@ pub enum InvalidPath {
     /// A `%` that begins no escape.
     #[error("the '%' at byte {at} of the path begins no escape: expected two hexadecimal digits after it")]
     BadEscape {
-        /// Where the `%` is, counted from 0.
+        /// Position of the `%`, counted from 0.
         at: usize,
     },
     /// A NUL, CR or LF, raw or escaped.
     #[error("the path has a NUL, CR or LF at byte {at}: expected none, raw or escaped")]
     ControlByte {
-        /// Where it begins, counted from 0.
+        /// Position where it begins, counted from 0.
         at: usize,
     },
     /// A `.` or `..` segment, however escaped.
     #[error("the path has a '.' or '..' segment before byte {at}: expected none, raw or escaped")]
     DotSegment {
-        /// Where the segment ends, counted from 0.
+        /// Position of the segment's end, counted from 0.
         at: usize,
     },
 }
 
-/// Checks a raw path, without its query. An escaped `/` parts segments here, since it does so in a decoded key.
+/// Checks a raw path, without its query. An escaped `/` separates segments here, since it does so in a decoded key.
 pub fn check(path: &[u8]) -> Result<(), InvalidPath> {
     let length = path.len();
+    // Length first: the loop below costs time for each byte.
     if length > MAX_PATH_BYTES {
         return Err(InvalidPath::TooLong { length });
     }
@@ -61,10 +62,11 @@ pub fn check(path: &[u8]) -> Result<(), InvalidPath> {
         };
         at += width;
     }
+    // The last segment has no `/` behind it.
     if segment.is_dots() { Err(InvalidPath::DotSegment { at }) } else { Ok(()) }
 }
 
-/// What a segment has been so far.
+/// Bytes of a segment seen so far, as far as dots are concerned.
 #[derive(Clone, Copy)]
 enum DotSegmentState {
     Empty,
@@ -87,7 +89,7 @@ impl DotSegmentState {
     }
 }
 
-/// The byte that the two digits after a `%` stand for.
+/// Decodes the two hexadecimal digits after a `%`; `None` if they are missing or no digits.
 fn escaped(after: &[u8]) -> Option<u8> {
     let digit = |index: usize| char::from(*after.get(index)?).to_digit(16);
     u8::try_from(digit(0)? * 16 + digit(1)?).ok()

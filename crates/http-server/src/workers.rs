@@ -122,7 +122,7 @@ impl Workers {
         WorkerAssignment { activity: WorkerActivity::new(worker, peer) }
     }
 
-    /// Returns the workers without a sign of life for `limit`.
+    /// Returns the worker threads that gave no sign of life for `limit`.
     pub fn stuck(&self, limit: Duration) -> Vec<StuckWorker> {
         self.workers.iter().filter(|worker| worker.silence() >= limit).map(|worker| worker.describe()).collect()
     }

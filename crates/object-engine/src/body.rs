@@ -28,7 +28,8 @@ impl ObjectBody {
     }
 
     /// Moves up to `room` bytes that are there to the client's socket `to`, without waiting, and returns how many.
-    /// Bytes that `to` does not accept are made available instead. An error is one of `to`.
+    /// Bytes that `to` does not accept are made available instead. Returns 0 for a cached body, which has no socket of
+    /// its own. An error is one of `to`.
     pub fn splice_to(&mut self, to: &TcpStream, room: usize) -> io::Result<usize> {
         match self {
             Self::Direct(download) => download.splice_to(to, room),

@@ -15,7 +15,7 @@ use http_semantics::headers::STORE_RESPONSE_HEADERS;
 use http_semantics::range::ContentRange;
 use primitives::clock::monotonic_now;
 use s3::error_body::{MAX_ERROR_BODY, StoreError, classify};
-use s3::is_valid_key;
+use s3::is_key_length_valid;
 use s3::signed_request_cache::{SignedRequest, UnsignedRequest};
 use s3::signer::SigningOutcome;
 use upstream::circuit_breaker::FailureKind;
@@ -58,7 +58,7 @@ pub async fn query_store(
     question: &StoreRequest<'_>,
     tally: &mut AttemptStats,
 ) -> Result<StoreReply, ObjectError> {
-    if !is_valid_key(question.key) {
+    if !is_key_length_valid(question.key) {
         return Err(ObjectError::NotFound);
     }
     // Once for each request of the engine: retries are paid from it, and so deposit nothing.

@@ -1,4 +1,4 @@
-//! Where users are in what they play: [`positions`] that are kept and given back, and [`reports`] of what players do, which
+//! Playback: [`positions`] of users in what they play, saved and given back, and [`reports`] of what players do, which
 //! become events.
 
 pub mod positions;

@@ -31,7 +31,8 @@ struct State {
 }
 
 impl FailureLog {
-    /// Notes a failure at `now`; returns true where it should be logged.
+    /// Notes a failure at `now`; returns true where it should be logged. Returns false for words that were logged in the
+    /// last 60 seconds, or when 8 different ones were.
     pub fn is_news(&self, words: &str, now: Instant) -> bool {
         let mut state = self.state.lock();
         state.failed = Some(now);

@@ -8,7 +8,8 @@ pub mod signed_request_cache;
 pub mod signer;
 pub mod upload;
 
-/// Returns true where a bucket can have this name (AWS, "General purpose buckets naming rules"; MinIO takes the same).
+/// Returns true where a bucket can have this name: the characters and the length of AWS' "General purpose buckets naming
+/// rules", but not all of them, since stores differ in the rest.
 pub fn is_bucket_name(name: &str) -> bool {
     // Looser than AWS's rules, which also bar `..`, IP addresses and a hyphen or dot at the end: the store decides on
     // those.
@@ -21,6 +22,6 @@ pub fn is_bucket_name(name: &str) -> bool {
 pub const MAX_KEY_BYTES: usize = 1024;
 
 /// Returns true where an object can have this key. No store needs to be asked for a longer one.
-pub fn is_valid_key(key: &str) -> bool {
+pub fn is_key_length_valid(key: &str) -> bool {
     key.len() <= MAX_KEY_BYTES
 }

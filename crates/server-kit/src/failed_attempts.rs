@@ -1,5 +1,5 @@
-//! Attempts that failed, by the network they came from, so that guessing a secret costs. Exact for each network, and
-//! bounded however many try; it must not know what was guessed.
+//! Failed attempts by client network, so that guessing a secret costs. Exact for each network, with bounded memory; it
+//! must not know what was guessed.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -10,23 +10,23 @@ use parking_lot::Mutex;
 
 use http_semantics::client_ip::client_network;
 
-/// Networks in one generation, some 4 MB; there are two. Who has more networks than that to guess from gains nothing by
-/// being forgotten: it makes as many attempts from those that it has not used yet.
+/// Most networks in one generation, some 4 MB; there are two. Whoever guesses from more networks gains nothing by being
+/// forgotten: the unused ones allow as many attempts.
 const MAX_NETWORKS: usize = 1 << 16;
 
-/// The attempts of all networks: each may fail so often at once, and gets those back evenly within a period (GCRA, ITU-T
-/// I.371). Times are milliseconds since the Unix epoch.
+/// Counter of all networks: each may fail so often at once, and gets those attempts back evenly within a period (GCRA,
+/// ITU-T I.371). Times are milliseconds since the Unix epoch.
 pub struct FailedAttempts {
-    /// What an attempt counts, in milliseconds: so long until it is forgotten.
+    /// Cost of an attempt in milliseconds, after which it is forgotten.
     cost: u64,
     period: u64,
     generations: Mutex<AttemptGenerations>,
-    /// Until when any network may have something counted: mostly nobody guesses, and nothing has to be looked up.
+    /// Time until which any network may have something counted: mostly nobody guesses, and no lock is taken.
     until: AtomicU64,
 }
 
-/// Until when attempts are counted, by network. Nothing is ever looked through: when the newer generation is full, or as
-/// old as anything is counted, it takes the older one's place.
+/// Times until which attempts are counted, by network. Nothing is ever searched: when the newer generation is full, or
+/// as old as anything is counted, it replaces the older one.
 struct AttemptGenerations {
     newer: HashMap<IpAddr, u64>,
     older: HashMap<IpAddr, u64>,
@@ -34,7 +34,7 @@ struct AttemptGenerations {
 }
 
 impl FailedAttempts {
-    /// Each network may fail `most` times at once, and as often in each `period`.
+    /// Creates a counter by which each network may fail `most` times at once, and as often in each `period`.
     pub fn new(most: u32, period: Duration) -> Self {
         let period = u64::try_from(period.as_millis()).unwrap_or(u64::MAX / 4);
         let generations = AttemptGenerations { newer: HashMap::new(), older: HashMap::new(), began: 0 };
@@ -42,7 +42,8 @@ impl FailedAttempts {
         Self { cost, period, generations: Mutex::new(generations), until: AtomicU64::new(0) }
     }
 
-    /// Counts an attempt from `address` that failed at `now`, unless it is one too many: then for how long further ones are.
+    /// Counts an attempt from `address` that failed at `now`. If it is one too many, it is not counted; returns the
+    /// time for which further ones are refused.
     pub fn record(&self, address: IpAddr, now: u64) -> Option<Duration> {
         let refused = self.refused_for(address, now);
         if refused.is_some() {
@@ -54,14 +55,16 @@ impl FailedAttempts {
             generations.began = now;
         }
         let network = client_network(address);
+        // A time of the past counts from now; one of a clock that was ahead counts as full.
         let until = generations.until(&network).clamp(now, now + self.period);
         let until = until.saturating_add(self.cost).min(now + self.period);
         generations.newer.insert(network, until);
+        // Relaxed: a reader that misses it lets one attempt more through.
         self.until.fetch_max(until, Ordering::Relaxed);
         None
     }
 
-    /// For how long attempts from `address` are too many at `now`; `None`: they are not.
+    /// Returns the time for which attempts from `address` are refused at `now`; `None` if they are not.
     pub fn refused_for(&self, address: IpAddr, now: u64) -> Option<Duration> {
         if self.until.load(Ordering::Relaxed) <= now {
             return None;

@@ -1,5 +1,6 @@
-//! What a service needs around its own subject: authentication, limits, the clients of the database and of Redis, logs and
-//! metrics, and the axum router's manner (envelope, extractors, pages, OpenAPI). It knows no route, no store and no module.
+//! Parts that every service needs around its own subject: authentication, limits, clients of the database and of Redis,
+//! logs and metrics, and the conventions of the axum router (envelope, extractors, pages, OpenAPI). It knows no route,
+//! no store and no module.
 
 pub mod api;
 pub mod auth;

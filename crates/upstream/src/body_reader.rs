@@ -190,7 +190,8 @@ impl BodyReader {
         std::mem::take(&mut self.buffer)
     }
 
-    /// Returns true if the last byte of the body has been taken from the connection.
+    /// Returns true if the last byte of the body has been taken from the connection. Never true for a body that ends with
+    /// the connection.
     pub fn is_done(&self) -> bool {
         matches!(self.framing, BodyFraming::Length(0) | BodyFraming::Chunked(ChunkState::Done))
     }

@@ -1,4 +1,4 @@
-//! `Auth`.
+//! Section `Auth`.
 
 use std::time::Duration;
 
@@ -9,15 +9,18 @@ use crate::config::value::SecretRef;
 use server_kit::auth::path_token;
 use server_kit::auth::settings::{AuthSettings, Issuer, KeySource, TokenSource};
 
+// Clocks of servers that use NTP differ by far less; more would only prolong expired tokens.
 const LEEWAY: Duration = Duration::from_secs(30);
 const MOST_LEEWAY: Duration = Duration::from_secs(300);
 
-/// What is short of this can be guessed (RFC 2104 §3: no shorter than the hash).
+/// Shortest key in bytes: a shorter one can be guessed (RFC 2104 §3: no shorter than the hash).
 const LEAST_KEY: usize = 32;
+// Every key is tried for a token, so their number is a cost of each request.
 const MOST_KEYS: usize = 4;
 
 pub fn auth(at: &ConfigLocation<'_>, raw: &file::Auth) -> Option<AuthSettings> {
     let path_token = raw.path_token.as_ref().map(|raw| path_token(&at.key("PathToken"), raw));
+    // Outer `None` is a failure that was reported, inner `None` a section that is absent.
     let path_token = path_token.map_or(Some(None), |settings| settings.map(Some));
     let end_revoked_streams = raw.end_revoked_streams;
     let Some(jwt) = &raw.jwt else {
@@ -38,6 +41,7 @@ pub fn auth(at: &ConfigLocation<'_>, raw: &file::Auth) -> Option<AuthSettings> {
     if jwt.issuers.is_empty() {
         at.key("Issuers").report(ConfigProblem::new("no token could be valid").expected("at least one issuer"));
     }
+    // No `?` yet: all keys are checked before the first failure ends the section.
     let issuers = at.key("Issuers").each(&jwt.issuers, issuer);
     let token_from = match &jwt.token_from {
         None => Some(vec![TokenSource::Header]),
@@ -110,13 +114,14 @@ fn public_key(at: &ConfigLocation<'_>, reference: &SecretRef) -> Option<KeySourc
     let text = at.secret(reference)?.value.expose().to_owned();
     let good = text.contains("-----BEGIN PUBLIC KEY-----") || text.contains("-----BEGIN RSA PUBLIC KEY-----");
     if !good {
+        // A private key in this place is a likely and dangerous slip, so it has its own message.
         let what = if text.contains("PRIVATE KEY-----") { "this is a private key" } else { "this is not a public key" };
         at.report(ConfigProblem::new(what).expected("a PEM text with `BEGIN PUBLIC KEY`"));
     }
     good.then(|| KeySource::PublicKey(text.into_bytes())).and_then(|key| usable(at, key))
 }
 
-/// The key, if tokens can be verified with it.
+/// Returns the key if tokens can be verified with it; otherwise reports the reason.
 fn usable(at: &ConfigLocation<'_>, key: KeySource) -> Option<KeySource> {
     key.check().map_err(|error| at.report(ConfigProblem::new(error.to_string()))).ok().map(|()| key)
 }

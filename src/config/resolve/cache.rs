@@ -1,4 +1,4 @@
-//! `Cache`, `Policies.OutputCache` and what routes say of them.
+//! Sections `Cache` and `Policies.OutputCache`, and the cache policy of a route.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -10,9 +10,9 @@ use crate::config::value::ByteSize;
 use object_engine::cache::settings::DiskCacheSettings;
 use object_engine::cache::{CachePolicy, Settings};
 
-/// The disk cache is cut into blocks: less than this is hardly one.
+/// Smallest disk cache in bytes: it is cut into blocks, and fewer would be of no use.
 const LEAST_DISK: u64 = 64 << 20;
-/// A number that no machine has.
+/// Upper bound in bytes, more than any machine has.
 const MOST: u64 = 1 << 50;
 
 pub fn cache(at: &ConfigLocation<'_>, raw: Option<&file::Cache>) -> Option<Settings> {
@@ -63,7 +63,7 @@ fn policy(at: &ConfigLocation<'_>, name: &str, raw: &file::OutputCachePolicy) ->
     })
 }
 
-/// What a route says; `signed`: whether it is an object route.
+/// Resolves the cache policy of a route; `signed` is true for an object route. `Some(None)` is no cache.
 pub fn of_route(
     at: &ConfigLocation<'_>,
     raw: &file::Route,
@@ -79,6 +79,7 @@ pub fn of_route(
             own.known(name, &defined, &["Default", "Disable"]).then(|| policies.get(name).copied()).flatten()
         }
     };
+    // After the name: an unknown policy is reported also on a route that could not use it.
     if !signed {
         let problem =
             ConfigProblem::new("only objects are cached").help("remove it, or add a transform `PresignedUrl`");
@@ -88,7 +89,7 @@ pub fn of_route(
     policy.map(Some)
 }
 
-/// A number of bytes between two limits, or the default.
+/// Returns a number of bytes between two limits, or the default.
 pub fn size(at: &ConfigLocation<'_>, raw: Option<ByteSize>, default: u64, least: u64, most: u64) -> Option<u64> {
     let Some(ByteSize(size)) = raw else { return Some(default.max(least)) };
     let good = size.filter(|size| (least..=most).contains(size));
@@ -99,7 +100,7 @@ pub fn size(at: &ConfigLocation<'_>, raw: Option<ByteSize>, default: u64, least:
     good
 }
 
-/// As the file writes it.
+/// Formats a number of bytes as the file writes it.
 fn bytes(count: u64) -> String {
     let units = [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
     let unit = units.into_iter().find(|(shift, _)| count > 0 && count.is_multiple_of(1 << shift));

@@ -1,4 +1,4 @@
-//! `ReverseProxy.Clusters`.
+//! Section `ReverseProxy.Clusters`.
 
 use http::HeaderValue;
 
@@ -8,7 +8,7 @@ use crate::config::report::ConfigProblem;
 use routing::load_balancing::LoadBalancing;
 use upstream::settings::{ClusterSettings, DestinationSettings};
 
-/// `is_store`: object routes use it.
+/// Resolves a cluster; `is_store` is true if object routes use it.
 pub fn cluster(at: &ConfigLocation<'_>, id: &str, raw: &file::Cluster, is_store: bool) -> Option<ClusterSettings> {
     let destinations = at.key("Destinations");
     // In the order of the file, which the map that serde reads into does not keep.
@@ -44,12 +44,13 @@ fn destination(at: &ConfigLocation<'_>, id: &str, raw: &file::Destination) -> Op
     Some(DestinationSettings { id: id.into(), address: address?, host: raw.host.clone(), probe: probe? })
 }
 
-/// What is asked for must be what is done: HTTP/1.1, unbuffered.
+/// Checks that the requested version is the one that is used: HTTP/1.1, unbuffered.
 fn http_request(at: &ConfigLocation<'_>, raw: &file::HttpRequest) {
     let version = raw.version.as_ref().map(|version| version.0.trim_end_matches(".0"));
     let orlower = raw.version_policy == VersionPolicy::RequestVersionOrLower;
     match version {
         None | Some("1.1") => {}
+        // YARP's default asks for HTTP/2 or lower, which HTTP/1.1 satisfies.
         Some("2" | "3") if orlower => {}
         Some(_) => at.key("Version").report(
             ConfigProblem::new("requests go out as HTTP/1.1")

@@ -1,4 +1,4 @@
-//! `Events`.
+//! Section `Events`.
 
 use super::cache::size;
 use super::{ConfigLocation, require_feature};
@@ -11,10 +11,10 @@ use events::settings::{
 };
 
 const LEAST: u64 = 1 << 20;
-/// A number that no machine has.
+/// Upper bound in bytes, more than any machine has.
 const MOST: u64 = 1 << 50;
 
-/// Where events go and how playback makes them; `Some(None)`: there are none.
+/// Resolves the sink of events and their derivation from playback; `Some(None)` if the section is absent.
 pub fn events(
     at: &ConfigLocation<'_>,
     raw: Option<&file::Events>,
@@ -23,6 +23,7 @@ pub fn events(
     let topic = match &raw.topic {
         None => Some("playback.events".to_owned()),
         Some(text) => at.key("Topic").parse(text, "1 to 249 of letters, digits, `.`, `_` and `-`", |text| {
+            // Kafka's own rule for topic names, which the broker would otherwise enforce only at the first event.
             let plain = text.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'_' | b'-'));
             (plain && (1..=249).contains(&text.len()) && !matches!(text, "." | "..")).then(|| text.to_owned())
         }),
@@ -62,6 +63,7 @@ fn file(at: &ConfigLocation<'_>, raw: &file::Events) -> Option<FileSinkSettings>
 }
 
 fn kafka(at: &ConfigLocation<'_>, raw: &file::Kafka, topic: &str) -> Option<KafkaSettings> {
+    // First, so that a build without Kafka says only this.
     require_feature(at, cfg!(feature = "kafka"), "kafka")?;
     let own = at.key("Brokers");
     if raw.brokers.is_empty() {
@@ -86,12 +88,12 @@ fn kafka(at: &ConfigLocation<'_>, raw: &file::Kafka, topic: &str) -> Option<Kafk
     })
 }
 
-/// Whether the password would cross the network as it is.
+/// Returns true if the password would cross the network in clear text.
 fn shows_password(tls: bool, mechanism: file::Mechanism) -> bool {
     !tls && matches!(mechanism, file::Mechanism::Plain)
 }
 
-/// One, or several with commas between them, as `KAFKA_BOOTSTRAP_SERVERS` has them.
+/// Parses one broker, or several separated by commas, as in `KAFKA_BOOTSTRAP_SERVERS`.
 fn brokers(text: &str) -> Option<Vec<String>> {
     text.split(',').map(broker).collect()
 }

@@ -1,4 +1,4 @@
-//! `ReverseProxy.Clusters.<id>.HealthCheck`, and what YARP has of it in `Metadata`.
+//! Section `ReverseProxy.Clusters.<id>.HealthCheck`, and YARP's health check keys of `Metadata`.
 
 use std::time::Duration;
 
@@ -7,12 +7,12 @@ use crate::config::file::{self, ActiveCheck, AvailableDestinationsPolicy, NamedE
 use crate::config::report::ConfigProblem;
 use upstream::settings::{ActiveHealthCheck, AvailabilityPolicy, HealthCheckSettings, PassiveHealthCheck};
 
-/// What MinIO answers while it runs; other stores need a `Path`.
+/// Health path of MinIO; other stores need a `Path`.
 const STORE_PATH: &str = "/minio/health/live";
 const LEAST: Duration = Duration::from_millis(100);
 const MOST: Duration = Duration::from_secs(86_400);
 
-/// `at` is the cluster's place; `is_store`: object routes use it.
+/// Resolves the health checks; `at` is the cluster's location, `is_store` is true if object routes use it.
 pub fn health_check(at: &ConfigLocation<'_>, raw: &file::Cluster, is_store: bool) -> Option<HealthCheckSettings> {
     let (here, metadata) = (at.key("HealthCheck"), at.key("Metadata"));
     let active = active(&here.key("Active"), &raw.health_check.active, is_store);
@@ -44,7 +44,7 @@ pub fn health_check(at: &ConfigLocation<'_>, raw: &file::Cluster, is_store: bool
     })
 }
 
-/// `Some(None)`: switched off; its values are checked all the same.
+/// Resolves the active check; `Some(None)` if it is switched off, after its values were checked all the same.
 fn active(at: &ConfigLocation<'_>, raw: &ActiveCheck, is_store: bool) -> Option<Option<ActiveHealthCheck>> {
     let default = ActiveHealthCheck::default();
     let interval = at.key("Interval").span(raw.interval, default.interval, LEAST, MOST);
@@ -52,6 +52,7 @@ fn active(at: &ConfigLocation<'_>, raw: &ActiveCheck, is_store: bool) -> Option<
     let path = part(&at.key("Path"), raw.path.as_deref(), "a path such as /healthz, without a query", "?#");
     let query = part(&at.key("Query"), raw.query.as_deref(), "a query such as ?full=1", "#");
     let path = match path? {
+        // Most object stores behind a cluster are MinIO, whose root answers a probe by 403.
         "" if is_store => STORE_PATH,
         path => path,
     };
@@ -71,7 +72,7 @@ fn passive(at: &ConfigLocation<'_>, raw: &PassiveCheck) -> Option<Option<Passive
     Some(raw.enabled.is_some_and(|enabled| enabled.0).then_some(PassiveHealthCheck { reactivation, ..default }))
 }
 
-/// A part of a request line.
+/// Checks a part of a request line.
 fn part<'a>(at: &ConfigLocation<'_>, text: Option<&'a str>, expected: &str, without: &str) -> Option<&'a str> {
     let text = text.unwrap_or_default();
     let good = text.bytes().all(|byte| byte.is_ascii_graphic()) && !text.contains(|c| without.contains(c));
@@ -81,7 +82,7 @@ fn part<'a>(at: &ConfigLocation<'_>, text: Option<&'a str>, expected: &str, with
     good.then_some(text)
 }
 
-/// A number of `Metadata`, which has texts only; `Some(None)`: it is not there.
+/// Parses a number of `Metadata`, which has strings only; `Some(None)` if it is absent.
 fn number<T>(
     at: &ConfigLocation<'_>,
     metadata: &NamedEntries<String>,

@@ -1,4 +1,4 @@
-//! `Policies.RateLimiter` and what routes say of it.
+//! Section `Policies.RateLimiter`, and the policy of a route.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,14 +10,14 @@ use crate::config::report::ConfigProblem;
 use crate::config::value::{ByteSize, TimeSpan};
 use server_kit::limit::settings::{BandwidthLimit, EgressQuota, LimitPartition, RateLimitPolicy, RequestLimit};
 
-/// What a route without `RateLimiterPolicy` has, where there is one of that name (YARP's `Default`).
+/// Policy of a route without `RateLimiterPolicy`, if there is one of that name (YARP's `Default`).
 const DEFAULT: &str = "Default";
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(86_400);
-/// A number that no machine has.
+/// Upper bound in bytes, more than any machine has.
 const MOST_BYTES: u64 = 1 << 50;
 
-/// One policy.
+/// Resolves one policy.
 pub fn policy(at: &ConfigLocation<'_>, name: &str, raw: &RateLimiterPolicy) -> Option<RateLimitPolicy> {
     if name == "Disable" {
         at.report(ConfigProblem::new("`Disable` has a meaning of its own").help("give the policy another name"));
@@ -53,6 +53,7 @@ fn requests(at: &ConfigLocation<'_>, raw: &RateLimiterPolicy) -> Option<Option<R
     .into_iter()
     .flatten()
     .collect();
+    // .NET would chain such limiters; here a policy has one count of requests.
     if let [(first, _), (second, _), ..] = rules.as_slice() {
         let problem = ConfigProblem::new(format!("`{first}` counts the same requests"));
         at.key(second).report(problem.help("keep one of them"));
@@ -101,6 +102,7 @@ fn bandwidth(at: &ConfigLocation<'_>, raw: &file::Bandwidth) -> Option<Bandwidth
     let rate = bytes(&at.key("BytesPerSecond"), raw.bytes_per_second, 1024);
     let burst = raw.burst.map(|burst| bytes(&at.key("Burst"), burst, 0));
     let rate = rate?;
+    // One second's worth by default: players fetch the beginning at once.
     Some(BandwidthLimit { rate, burst: burst.unwrap_or(Some(rate))? })
 }
 
@@ -137,7 +139,7 @@ fn partition(at: &ConfigLocation<'_>, text: Option<&str>) -> Option<LimitPartiti
     }
 }
 
-/// The policy of a route; `Some(None)`: none.
+/// Resolves the policy of a route; `Some(None)` is no limit.
 pub fn of_route(
     at: &ConfigLocation<'_>,
     raw: &file::Route,

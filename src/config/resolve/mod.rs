@@ -1,5 +1,6 @@
-//! From the shape to the modules' settings in one step: names are looked up, texts become addresses, patterns and keys,
-//! defaults are filled in. Every function reports what is wrong and gives `None`, so that its neighbours still run.
+//! Turns the checked file into the modules' settings in one step: names are looked up, strings become addresses,
+//! patterns and keys, defaults are filled in. Every function reports its problems and returns `None`, so that its
+//! neighbours still run.
 
 mod auth;
 mod cache;
@@ -39,10 +40,10 @@ use s3::settings::SecretSource;
 use server_kit::limit::settings::RateLimitPolicy;
 use server_kit::telemetry::settings::{AccessFields, AccessLogMode, LogLevel, TelemetrySettings};
 
-/// Characters of a token at least: a shorter one could be found by trying.
+/// Fewest characters of a token: a shorter one could be found by trying.
 const LEAST_TOKEN: usize = 16;
 
-/// Resolves `file`, whose places are those of `root`. The settings are there only where nothing is wrong.
+/// Resolves `file`, whose positions are those of `root`. The settings are `None` if anything is wrong.
 pub fn resolve(
     root: &ConfigNode,
     file: &ConfigFile,
@@ -70,14 +71,16 @@ fn settings(at: &ConfigLocation<'_>, file: &ConfigFile) -> Option<Settings> {
     let cache = cache::cache(&at.key("Cache"), file.cache.as_ref());
     let state = state::state(&at.key("State"), file.state.as_ref());
     let database = state::database(&at.key("Database"), file.database.as_ref());
-    // What is there but wrong counts as there: one mistake, one report.
+    // A section that is there but wrong counts as there: one mistake, one report.
     let kept = !matches!((&state, &database), (Some(None), Some(None)));
     let shared = !matches!(&state, Some(None));
     let positions = positions::positions(&at.key("Positions"), &file.positions, kept);
     let events = events::events(&at.key("Events"), file.events.as_ref());
     let share = share::share(&at.key("Share"), file.share.as_ref(), shared);
     let telemetry = telemetry(&at.key("Telemetry"), file);
+    // The first `?` comes only here: everything above has run and reported by now.
     let (server, admin) = server?;
+    // Maps leave out entries that failed, so a shorter one means a reported problem.
     let is_complete = stores.len() == file.object_stores.len()
         && rate_limiters.len() == file.policies.rate_limiter.len()
         && clusters.len() == file.reverse_proxy.clusters.len();
@@ -102,7 +105,7 @@ fn settings(at: &ConfigLocation<'_>, file: &ConfigFile) -> Option<Settings> {
     })
 }
 
-/// Refuses what this program is built without, and says how to get it.
+/// Reports a feature that this program is built without, with the way to get it.
 fn require_feature(at: &ConfigLocation<'_>, built: bool, feature: &str) -> Option<()> {
     if !built {
         let problem = ConfigProblem::new(format!("this Tidegate is built without `{feature}`"));
@@ -130,7 +133,7 @@ fn telemetry(at: &ConfigLocation<'_>, file: &ConfigFile) -> Option<TelemetrySett
     Some(TelemetrySettings { log_level, access_log, access_fields })
 }
 
-/// Case does not count: the environment says `INFO` as often as `info`.
+/// Parses a level in any case: the environment says `INFO` as often as `info`.
 fn log_level(text: &str) -> Option<LogLevel> {
     match text.to_ascii_lowercase().as_str() {
         "error" => Some(LogLevel::Error),
@@ -144,10 +147,11 @@ fn log_level(text: &str) -> Option<LogLevel> {
 struct ResolveContext<'a> {
     document: &'a ConfigNode,
     environment: EnvironmentLookup<'a>,
+    // A cell, because many locations share the list and each only appends to it.
     problems: RefCell<Vec<ConfigProblem>>,
 }
 
-/// A place in the file: whoever resolves it reports to it.
+/// Location in the file; problems are reported to it.
 #[derive(Clone)]
 struct ConfigLocation<'a> {
     context: &'a ResolveContext<'a>,
@@ -155,45 +159,44 @@ struct ConfigLocation<'a> {
 }
 
 impl<'a> ConfigLocation<'a> {
-    /// The place of `key` in this one.
+    /// Returns the location of `key` in this one.
     fn key(&self, key: &str) -> Self {
         Self { context: self.context, path: self.path.key(key) }
     }
 
-    /// The place of the list's element of that number.
+    /// Returns the location of a list element.
     fn item(&self, number: usize) -> Self {
         Self { context: self.context, path: self.path.item(number) }
     }
 
-    /// A place at the document's root.
+    /// Returns a location at the document's root.
     fn root(&self, key: &str) -> Self {
         Self { context: self.context, path: ConfigPath::default().key(key) }
     }
 
-    /// Notes what is wrong here.
+    /// Adds a problem at this location.
     fn report(&self, problem: ConfigProblem) {
         let place = self.context.document.place(&self.path);
         self.context.problems.borrow_mut().push(problem.at(self.path.clone(), place));
     }
 
-    /// What the file has here, even what could not be read.
+    /// Returns the node of the file at this location, even one that could not be read.
     fn node(&self) -> Option<&'a ConfigNode> {
         self.context.document.at(&self.path)
     }
 
-    /// The keys that the file has here, even those whose values could not be read.
+    /// Returns the keys of the file at this location, even those whose values could not be read.
     fn names(&self) -> Vec<&'a str> {
         self.node().map(ConfigNode::members).unwrap_or_default().iter().map(|member| member.key.as_str()).collect()
     }
 
-    /// Resolves every entry; `None` where one could not be, after all were tried.
+    /// Resolves every entry; `None` if one failed, after all were tried.
     fn all<T, R>(&self, entries: &NamedEntries<T>, resolve: impl Fn(&Self, &str, &T) -> Option<R>) -> Option<Vec<R>> {
         let resolved: Vec<_> = entries.iter().map(|(name, entry)| resolve(&self.key(name), name, entry)).collect();
         resolved.into_iter().collect()
     }
 
-    /// As [`Self::all`], by name, for entries that others name; those that could not be resolved are missing, and
-    /// reported already.
+    /// Resolves entries that others refer to, by name; those that failed are missing, and are reported already.
     fn named<T, R>(
         &self,
         entries: &NamedEntries<T>,
@@ -205,14 +208,14 @@ impl<'a> ConfigLocation<'a> {
         entries.iter().filter_map(entry).collect()
     }
 
-    /// As [`Self::all`], for a list.
+    /// Resolves every element of a list; `None` if one failed, after all were tried.
     fn each<T, R>(&self, items: &[T], resolve: impl Fn(&Self, &T) -> Option<R>) -> Option<Vec<R>> {
         let resolved: Vec<_> =
             items.iter().enumerate().map(|(number, item)| resolve(&self.item(number), item)).collect();
         resolved.into_iter().collect()
     }
 
-    /// Whether the file has `name` in `here`; if not, that is reported, with the nearest of its names and of `more`.
+    /// Returns true if the file has `name` in `here`; if not, reports it with the nearest of its names and of `more`.
     fn known(&self, name: &str, here: &Self, more: &[&'static str]) -> bool {
         let names = here.names();
         if names.contains(&name) {
@@ -228,7 +231,7 @@ impl<'a> ConfigLocation<'a> {
         false
     }
 
-    /// A text, from the environment where it says so.
+    /// Returns a string, read from the environment where it says so.
     fn text(&self, text: &ConfigText) -> Option<String> {
         let Some(name) = text.0.strip_prefix("env:") else { return Some(text.0.clone()) };
         secret::variable(name, self.context.environment)
@@ -236,13 +239,14 @@ impl<'a> ConfigLocation<'a> {
             .ok()
     }
 
-    /// A text that has a form of its own. A value from the environment is not shown.
+    /// Parses a string. A value from the environment is not shown.
     fn parse<T>(&self, text: &ConfigText, expected: &str, parse: impl FnOnce(&str) -> Option<T>) -> Option<T> {
         let value = self.text(text)?;
         let parsed = parse(&value);
         if parsed.is_none() {
             let what = match text.0.strip_prefix("env:") {
                 Some(name) => format!("the value of the environment variable `{name}` cannot be read"),
+                // The URL may hold a password, so it is not repeated.
                 None if is_telling(&value) => "this cannot be read".to_owned(),
                 None => format!("`{value}` cannot be read"),
             };
@@ -251,8 +255,8 @@ impl<'a> ConfigLocation<'a> {
         parsed
     }
 
-    /// The value that the environment has under a name of the documents, for what the file leaves out; `Some(None)` where
-    /// it has none. It is not shown.
+    /// Parses the environment variable `name`, which the documents define for a key that the file leaves out;
+    /// `Some(None)` if it is not set or empty. The value is not shown.
     fn variable<T>(&self, name: &str, expected: &str, parse: impl FnOnce(&str) -> Option<T>) -> Option<Option<T>> {
         let Some(value) = (self.context.environment)(name).filter(|value| !value.is_empty()) else { return Some(None) };
         let parsed = parse(&value);
@@ -263,7 +267,7 @@ impl<'a> ConfigLocation<'a> {
         parsed.map(Some)
     }
 
-    /// A secret with its origin.
+    /// Reads a secret, with its origin.
     fn secret(&self, reference: &SecretRef) -> Option<SecretSource> {
         let help = match reference {
             SecretRef::Env(_) => "set it before Tidegate starts",
@@ -274,7 +278,7 @@ impl<'a> ConfigLocation<'a> {
             .ok()
     }
 
-    /// A token that whoever asks must show, so long that it cannot be found by trying.
+    /// Reads a token that clients must send, long enough that it cannot be found by trying.
     fn credential(&self, reference: &SecretRef) -> Option<Secret> {
         let token = self.secret(reference)?.value;
         // The document's clients of sharing may keep the scheme with the token.
@@ -288,7 +292,7 @@ impl<'a> ConfigLocation<'a> {
         long.then_some(token)
     }
 
-    /// A time span between two limits, or the default.
+    /// Returns a time span between two limits, or the default.
     fn span(&self, span: Option<TimeSpan>, default: Duration, least: Duration, most: Duration) -> Option<Duration> {
         let Some(TimeSpan(span)) = span else { return Some(default) };
         let good = (least..=most).contains(&span);
@@ -302,7 +306,7 @@ impl<'a> ConfigLocation<'a> {
     }
 }
 
-/// An HTTP URL with a host and neither user nor fragment.
+/// Parses an HTTP URL with a host and neither user nor fragment.
 fn http_url(text: &str) -> Option<Url> {
     let url = Url::parse(text).ok()?;
     let plain = url.username().is_empty() && url.password().is_none() && url.fragment().is_none();

@@ -1,4 +1,4 @@
-//! `Policies`.
+//! Section `Policies`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use object_engine::cache as output_cache;
 use routing::template::CaptureTemplate;
 use server_kit::auth::claims_policy::{ClaimCondition, ClaimsPolicy, ClaimsRule};
 
-/// What routes may name. What could not be resolved is missing here, and reported already.
+/// Policies that routes may name. Those that failed are missing here, and are reported already.
 pub struct ResolvedPolicies {
     pub authorization: BTreeMap<String, ResolvedAuthorization>,
     pub cors: BTreeMap<String, Arc<cors::CorsPolicy>>,
@@ -25,7 +25,7 @@ pub struct ResolvedPolicies {
     pub output_cache: BTreeMap<String, output_cache::CachePolicy>,
 }
 
-/// A policy, and the captured path values that it compares claims with.
+/// Policy, with the captured path values that it compares claims with.
 pub struct ResolvedAuthorization {
     pub policy: Arc<ClaimsPolicy>,
     pub captures: Vec<String>,
@@ -88,7 +88,7 @@ fn authorization(
     })
 }
 
-/// Authorities that decide beyond the rules; `Some(None)`: none.
+/// Resolves the authorities that decide beyond the rules; `Some(None)` if there are none.
 fn access(at: &ConfigLocation<'_>, raw: &file::AuthorizationPolicy) -> Option<Option<TrackAccessSettings>> {
     let service = raw.http.as_ref().map(|raw| service(&at.key("Http"), raw));
     let text = raw.track.as_deref().unwrap_or("{id}");
@@ -198,14 +198,17 @@ fn cors(at: &ConfigLocation<'_>, raw: &file::CorsPolicy) -> Option<cors::CorsPol
         "an origin such as https://app.example, without a path",
         origin,
     );
+    // The Fetch standard forbids the combination, and echoing every origin in its place would defeat the check.
     if raw.allow_credentials && origins == Some(AllowList::Any) {
         let problem = ConfigProblem::new("any page could act as its visitor");
         at.key("AllowCredentials").report(problem.help("list the origins, or remove `AllowCredentials`"));
     }
     let header = |text: &str| HeaderName::try_from(text).ok();
+    // Upper-cased, since methods are case-sensitive (RFC 9110 §9.1) and browsers send these in capitals.
     let method = |text: &str| Method::from_bytes(text.to_ascii_uppercase().as_bytes()).ok();
     let methods = allowed(&at.key("Methods"), raw.methods.as_deref(), "a method such as GET", method);
     let headers = allowed(&at.key("Headers"), raw.headers.as_deref(), "a header's name", header);
+    // Absent means none here, and not all: browsers show the common headers by themselves.
     let exposed = raw.exposed_headers.as_deref().or(Some(&[]));
     let exposed_headers = allowed(&at.key("ExposedHeaders"), exposed, "a header's name", header);
     let max_age =
@@ -220,7 +223,7 @@ fn cors(at: &ConfigLocation<'_>, raw: &file::CorsPolicy) -> Option<cors::CorsPol
     })
 }
 
-/// A list in which `*` alone is everything, as it is where there is no list.
+/// Resolves a list in which `*` alone is everything, as is an absent list.
 fn allowed<T>(
     at: &ConfigLocation<'_>,
     texts: Option<&[String]>,
@@ -232,6 +235,7 @@ fn allowed<T>(
         return Some(AllowList::Any);
     }
     let parsed = at.each(texts, |at, text| {
+        // `*` would parse as a header name or method, and then mean only itself.
         let parsed = if text == "*" { None } else { parse(text) };
         if parsed.is_none() {
             let expected = if text == "*" { "`*` alone, or a list without it" } else { expected };
@@ -242,7 +246,7 @@ fn allowed<T>(
     parsed.map(AllowList::Only)
 }
 
-/// An origin as browsers send it (RFC 6454 §6.2).
+/// Parses an origin as browsers send it (RFC 6454 §6.2).
 fn origin(text: &str) -> Option<String> {
     let url = Url::parse(text).ok()?;
     let sent = url.origin().ascii_serialization();

@@ -1,4 +1,4 @@
-//! `Positions`.
+//! Section `Positions`.
 
 use std::time::Duration;
 
@@ -10,13 +10,14 @@ use playback::positions::settings::Settings;
 const DAY: Duration = Duration::from_secs(86_400);
 const TEN_YEARS: Duration = Duration::from_secs(10 * 31_557_600);
 
-/// `Some(None)`: there are none. `kept`: whether there is something to keep them in.
+/// Resolves positions; `Some(None)` if they are off. `kept` is true if there is a store for them.
 pub fn positions(at: &ConfigLocation<'_>, raw: &file::Positions, kept: bool) -> Option<Option<Settings>> {
     let default = Settings::default();
     let ttl = at.key("Ttl").span(raw.ttl, default.ttl, Duration::from_secs(3600), TEN_YEARS);
     let least = percent(&at.key("MinResumePercent"), raw.min_resume_percent, default.min_resume_percent);
     let most = percent(&at.key("MaxResumePercent"), raw.max_resume_percent, default.max_resume_percent);
     let min_duration = at.key("MinDuration").span(raw.min_duration, default.min_duration, Duration::ZERO, DAY);
+    // Without a word in the file positions are on wherever there is a place for them.
     let enabled = match &raw.enabled {
         None => kept,
         Some(flag) => flag.0,

@@ -1,4 +1,4 @@
-//! `ReverseProxy.Routes`.
+//! Section `ReverseProxy.Routes`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,12 +27,12 @@ use server_kit::auth::claims_policy::ClaimsPolicy;
 use server_kit::limit::settings::RateLimitPolicy;
 use upstream::settings::ClusterSettings;
 
-/// What Kestrel, the host of YARP, allows.
+/// Default limit of a request body in bytes: that of Kestrel, the host of YARP.
 const MOST_BODY: u64 = 30_000_000;
-/// `TimeoutPolicy: Disable`: longer than anybody waits, and short enough to add to any clock.
+/// Timeout of `TimeoutPolicy: Disable`: longer than anybody waits, and short enough to add to any clock.
 const NO_LIMIT: Duration = Duration::from_secs(86_400);
 
-/// Everything in the file that a route may name, resolved; entries that could not be are missing, and reported already.
+/// Resolved entries of the file that a route may name; those that failed are missing, and are reported already.
 pub struct RouteScope<'a> {
     pub file: &'a ConfigFile,
     pub policies: &'a ResolvedPolicies,
@@ -41,12 +41,12 @@ pub struct RouteScope<'a> {
     pub rate_limiters: &'a BTreeMap<Arc<str>, Arc<RateLimitPolicy>>,
 }
 
-/// The table of the routes that are enabled; the others are checked all the same.
+/// Returns the table of the enabled routes; disabled ones are checked all the same.
 pub fn routes(at: &ConfigLocation<'_>, scope: &RouteScope<'_>) -> Option<RouteTable<Arc<RouteSettings>>> {
     let raw = &scope.file.reverse_proxy.routes;
     let entries = at.all(raw, |at, id, raw| route(at, id, raw, scope));
     let shares = scope.file.share.as_ref().is_some_and(|share| share.enabled.is_none_or(|flag| flag.0));
-    // A relay needs none.
+    // A relay needs no routes.
     if at.names().is_empty() && !shares {
         at.report(
             ConfigProblem::new("there is no route").expected("at least one, or every request is answered by 404"),
@@ -54,6 +54,7 @@ pub fn routes(at: &ConfigLocation<'_>, scope: &RouteScope<'_>) -> Option<RouteTa
     }
     let enabled = |entry: &RouteEntry<_>| raw.get(&*entry.id).is_none_or(|raw| raw.enabled != Some(false));
     let table = RouteTable::build(entries?.into_iter().filter(enabled).collect());
+    // All pairs are reported, not only the first.
     let ambiguities = match table {
         Ok(table) => return Some(table),
         Err(ambiguities) => ambiguities,
@@ -76,7 +77,7 @@ fn route(
     let matches = matches(&at.key("Match"), &raw.r#match);
     let path = matches.as_ref().and_then(|matches| matches.path.as_ref());
     let names: Vec<&str> = path.into_iter().flat_map(PathPattern::names).collect();
-    // Without the path nobody knows what is captured: only what does not need it is judged then.
+    // Without a valid path the captures are unknown: only values that do not need them are checked.
     let captured = (matches.is_some()).then_some(names.as_slice());
     let signed = raw.transforms.iter().any(|transform| transform.presigned_url.is_some());
     let cluster = cluster(at, raw, scope);
@@ -88,8 +89,10 @@ fn route(
     let authorization = authorization(at, raw, captured, scope.policies);
     let rate_limiter = limit::of_route(at, raw, scope);
     let cors = cors(at, raw.cors_policy.as_deref(), scope.policies);
+    // A plain route keeps YARP's timeouts, so that a configuration that is carried over behaves as before.
     let default = if signed { UpstreamTimeouts::default() } else { UpstreamTimeouts::YARP };
     let timeouts = timeouts(at, raw, scope.file, scope.policies, default);
+    // Only now: a wrong policy must not hide the problems of the other keys.
     cache?;
     let route = RouteSettings {
         id: id.into(),
@@ -100,6 +103,7 @@ fn route(
         rate_limiter: rate_limiter?,
         cors: cors?,
         timeouts: timeouts?,
+        // Outer `None` is the default, inner `None` is `-1`, no limit.
         max_request_body: raw.max_request_body_size.map_or(Some(MOST_BODY), |ByteSize(size)| size),
     };
     Some(RouteEntry { id: id.into(), order: raw.order.unwrap_or(0), matches: matches?, value: Arc::new(route) })
@@ -129,9 +133,10 @@ fn matches(at: &ConfigLocation<'_>, raw: &file::Match) -> Option<RouteMatch> {
     })
 }
 
-/// A method, in any case.
+/// Parses a method, in any case.
 pub fn method(at: &ConfigLocation<'_>, text: &str) -> Option<Method> {
     const COMMON: [&str; 9] = ["GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "CONNECT"];
+    // Methods are case-sensitive on the wire (RFC 9110 §9.1), but YARP accepts any case in its file.
     let upper = text.to_ascii_uppercase();
     let problem = ConfigProblem::new(format!("`{text}` is not a method")).suggest(text, COMMON);
     // Any token is a method (RFC 9110 §9.1), but one that is nearly a common one is a slip.
@@ -177,7 +182,7 @@ fn query_matcher(at: &ConfigLocation<'_>, raw: &file::QueryMatch) -> Option<Quer
     })
 }
 
-/// Values where the mode compares, and only there; an empty one would never or always match.
+/// Checks that values are given exactly where the mode compares; an empty one would never or always match.
 fn values(at: &ConfigLocation<'_>, values: &[String], wanted: bool) -> Option<()> {
     let problem = match (wanted, values) {
         (true, []) => {
@@ -199,20 +204,20 @@ fn values(at: &ConfigLocation<'_>, values: &[String], wanted: bool) -> Option<()
     None
 }
 
-/// Whether object routes use the cluster.
+/// Returns true if object routes use the cluster.
 pub fn is_store(routes: &NamedEntries<file::Route>, cluster: &str) -> bool {
     let is_object = |route: &file::Route| route.transforms.iter().any(|transform| transform.presigned_url.is_some());
     routes.values().any(|route| route.cluster_id.as_deref() == Some(cluster) && is_object(route))
 }
 
-/// The cluster of a route: `Some(None)` where it names none, `None` where that is not there.
+/// Resolves the cluster of a route: `Some(None)` if it names none, `None` if that is unknown.
 fn cluster(at: &ConfigLocation<'_>, raw: &file::Route, scope: &RouteScope<'_>) -> Option<Option<Arc<ClusterSettings>>> {
     let Some(id) = &raw.cluster_id else { return Some(None) };
     let clusters = at.root("ReverseProxy").key("Clusters");
     at.key("ClusterId").known(id, &clusters, &[]).then(|| scope.clusters.get(id.as_str()).cloned()).flatten().map(Some)
 }
 
-/// The handler of a route without `PresignedUrl`.
+/// Resolves the handler of a route without `PresignedUrl`.
 fn cluster_handler(
     at: &ConfigLocation<'_>,
     raw: &file::Route,
@@ -227,7 +232,7 @@ fn cluster_handler(
     Some(ClusterRouteSettings { cluster: cluster??, transforms: transforms? })
 }
 
-/// The handler of a route with `PresignedUrl`.
+/// Resolves the handler of a route with `PresignedUrl`.
 fn object_handler(
     at: &ConfigLocation<'_>,
     raw: &file::Route,
@@ -267,7 +272,7 @@ fn object_handler(
     others.and(handler)
 }
 
-/// `Content-Type` of the objects; `Some(None)`: the store's.
+/// Parses the `Content-Type` of the objects; `Some(None)` is the store's.
 fn content_type(at: &ConfigLocation<'_>, raw: &PresignedUrl) -> Option<Option<HeaderValue>> {
     let Some(text) = raw.content_type.as_deref() else { return Some(None) };
     let value = HeaderValue::from_str(text).ok().filter(|_| text.contains('/'));
@@ -296,7 +301,7 @@ fn track_id(
     template(&at, track, captured)
 }
 
-/// The store, the bucket and the key.
+/// Resolves store, bucket and key.
 fn object(
     at: &ConfigLocation<'_>,
     raw: &PresignedUrl,
@@ -318,7 +323,7 @@ fn object(
     Some((Arc::clone(store?), bucket?, key?))
 }
 
-/// A text with captured values, all of which the route's path captures.
+/// Parses a template, all of whose names the route's path captures.
 fn template(at: &ConfigLocation<'_>, text: &str, captured: Option<&[&str]>) -> Option<CaptureTemplate> {
     let template =
         CaptureTemplate::parse(text).map_err(|error| at.report(ConfigProblem::new(error.to_string()))).ok()?;
@@ -334,6 +339,7 @@ fn authorization(
 ) -> Option<AuthorizationSettings> {
     let jwt = at.root("Auth").names().contains(&"Jwt");
     let own = at.key("AuthorizationPolicy");
+    // Without issuers there is no safe default: an open route must say so.
     let Some(name) = raw.authorization_policy.as_deref().or(jwt.then_some("Default")) else {
         let problem = ConfigProblem::new("nothing says who may use this route").expected("`AuthorizationPolicy`");
         at.report(
@@ -371,7 +377,7 @@ fn authorization(
     Some(AuthorizationSettings::Policy { claims, track_access })
 }
 
-/// The policy that `CorsPolicy` names at `at`.
+/// Resolves the CORS policy `name` at `at`; `Some(None)` is none.
 pub fn cors(
     at: &ConfigLocation<'_>,
     name: Option<&str>,
@@ -414,6 +420,7 @@ fn timeouts(
                 .then(|| policies.timeouts.get(name).copied())
                 .flatten()
         }
+        // YARP's `ActivityTimeout` of the cluster counts where the route has no timeout of its own.
         (None, None) => {
             let clusters = at.root("ReverseProxy").key("Clusters");
             let cluster = raw.cluster_id.as_ref().and_then(|id| Some((id, file.reverse_proxy.clusters.get(id)?)));

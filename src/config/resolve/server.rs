@@ -1,4 +1,4 @@
-//! `Server`.
+//! Section `Server`.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -64,6 +64,7 @@ pub fn server(at: &ConfigLocation<'_>, raw: &file::Server) -> Option<(ServerSett
 
 fn listeners(at: &ConfigLocation<'_>, raw: Option<&[file::Listener]>) -> Option<Vec<ListenerSettings>> {
     let Some(raw) = raw else {
+        // Platforms that run containers name the port in this variable.
         let port = at.variable("PORT", "a port such as 8080", |text| text.trim().parse().ok())?;
         let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port.unwrap_or(8080)));
         return Some(vec![ListenerSettings { address, certificates: Vec::new(), h2c: false }]);
@@ -81,8 +82,9 @@ fn listeners(at: &ConfigLocation<'_>, raw: Option<&[file::Listener]>) -> Option<
     Some(listeners)
 }
 
-/// Whether two addresses cannot both be listened on.
+/// Returns true if two addresses cannot both be listened on.
 fn clash(one: SocketAddr, two: SocketAddr) -> bool {
+    // Port 0 is any free port, and an unspecified address includes every other one.
     let any = one.ip().is_unspecified() || two.ip().is_unspecified();
     one.port() == two.port() && one.port() != 0 && (one.ip() == two.ip() || any)
 }
@@ -104,6 +106,7 @@ fn admin(at: &ConfigLocation<'_>, raw: &file::Admin) -> Option<AdminSettings> {
     let address = at.key("Address").parse(&raw.address, ADDRESS, address);
     let token = raw.token.as_ref().map(|token| at.key("Token").credential(token));
     let address = address?;
+    // Whoever reaches the operator's side can purge the cache, so only this machine may without a token.
     if raw.token.is_none() && !address.ip().to_canonical().is_loopback() {
         let problem = ConfigProblem::new("the operator's side can be reached from elsewhere, and there is no `Token`");
         let help = "add `Token: \"env:ADMIN_TOKEN\"`, or listen on loopback (127.0.0.1:9901): a port alone means every address";
@@ -147,7 +150,7 @@ fn certificate(at: &ConfigLocation<'_>, chain: &ConfigText, key: &ConfigText) ->
     }
 }
 
-/// Whether the PEM file has what it must; what it holds is not shown.
+/// Returns true if the PEM file has the expected item; its content is not shown.
 fn check_pem(at: &ConfigLocation<'_>, path: &Path, read: Result<bool, pem::Error>, what: &str) -> bool {
     let problem = match read {
         Ok(true) => return true,

@@ -1,4 +1,4 @@
-//! `Share`, and the relay's own names in the environment.
+//! Section `Share`, and the relay's environment variables.
 
 use std::time::Duration;
 
@@ -8,9 +8,10 @@ use crate::config::report::ConfigProblem;
 use crate::config::value::{ConfigText, SecretRef};
 use share::settings::{RecordingSettings, Settings};
 
-/// The relay's settings; `Some(None)`: there is no sharing. `shared`: whether state is in Redis.
+/// Resolves the relay's settings; `Some(None)` if there is no sharing. `shared` is true if state is in Redis.
 pub fn share(at: &ConfigLocation<'_>, raw: Option<&file::Share>, shared: bool) -> Option<Option<Settings>> {
     let Some(raw) = raw.filter(|raw| raw.enabled.is_none_or(|flag| flag.0)) else { return Some(None) };
+    // The relay's document gives its token this name in the environment.
     let own = SecretRef::Env("BEARER_TOKEN".to_owned());
     let token = at.key("Token").credential(raw.token.as_ref().unwrap_or(&own));
     let number = |key: &str, given: Option<u32>, name: &str, default: usize, least: usize, most: usize| {
@@ -21,6 +22,7 @@ pub fn share(at: &ConfigLocation<'_>, raw: Option<&file::Share>, shared: bool) -
     let span = |key: &str, given, name: &str, unit: u64, default, least: u64, most: u64| {
         let given_there =
             at.key(key).span(given, default, Duration::from_millis(least), Duration::from_millis(most))?;
+        // The file goes before the environment.
         let value = given.is_none().then(|| variable(&at.key(key), name)).flatten();
         let Some(value) = value else { return Some(given_there) };
         let millis =
@@ -78,7 +80,7 @@ fn recording(at: &ConfigLocation<'_>, raw: &file::Recording) -> Option<Recording
         });
     let hours = |hours: u64| Duration::from_secs(hours * 3600);
     let max_duration = at.key("MaxDuration").span(raw.max_duration, hours(4), Duration::from_secs(60), hours(24));
-    // 10,000 parts at most.
+    // A multipart upload has at most 10,000 parts (S3), and the parts of a recording are small.
     let max_size = cache::size(&at.key("MaxSize"), raw.max_size, 2 << 30, 1 << 20, 40 << 30);
     Some(RecordingSettings {
         store: (known && !embedded).then(|| raw.store.as_str().into())?,
@@ -89,7 +91,7 @@ fn recording(at: &ConfigLocation<'_>, raw: &file::Recording) -> Option<Recording
     })
 }
 
-/// A number from the environment, where it is set: `None` there where it is none, which is reported.
+/// Parses a number of the environment; `None` if it is not set, `Some(None)` if it is invalid, which is reported.
 fn variable(at: &ConfigLocation<'_>, name: &str) -> Option<Option<usize>> {
     let text = (at.context.environment)(name).filter(|text| !name.is_empty() && !text.is_empty())?;
     let number = text.trim().parse().ok();

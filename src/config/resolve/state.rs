@@ -1,4 +1,4 @@
-//! `State` and `Database`.
+//! Sections `State` and `Database`.
 
 use url::Url;
 
@@ -23,7 +23,7 @@ const REDIS: [&str; 10] = [
     "valkey+unix",
 ];
 
-/// Where Redis is; `Some(None)`: state is kept in memory.
+/// Resolves the address of Redis; `Some(None)` if state is kept in memory.
 pub fn state(at: &ConfigLocation<'_>, raw: Option<&file::State>) -> Option<Option<redis::settings::Settings>> {
     if raw.is_some_and(|raw| raw.prefix.contains("{}")) {
         // Redis then takes the slot of the whole key, and the two counts of a limit would be on two nodes of a cluster.
@@ -50,7 +50,7 @@ pub fn state(at: &ConfigLocation<'_>, raw: Option<&file::State>) -> Option<Optio
     Some(url.map(|url| redis::settings::Settings { url, prefix }))
 }
 
-/// Where records are; `Some(None)`: nowhere.
+/// Resolves the database; `Some(None)` if there is none.
 pub fn database(at: &ConfigLocation<'_>, raw: Option<&file::Database>) -> Option<Option<database::settings::Settings>> {
     let Some(raw) = raw else { return Some(None) };
     let connections = raw.connections.unwrap_or(10);
@@ -66,6 +66,7 @@ pub fn database(at: &ConfigLocation<'_>, raw: Option<&file::Database>) -> Option
             Url::parse(text).is_ok_and(|url| matches!(url.scheme(), "postgres" | "postgresql") && url.has_host());
         (file || server).then(|| text.to_owned())
     })?;
+    // A file has neither a password nor connections to count.
     if let Some(path) = url.strip_prefix("sqlite://") {
         return Some(Some(database::settings::Settings::Sqlite(path.into())));
     }
@@ -73,7 +74,7 @@ pub fn database(at: &ConfigLocation<'_>, raw: Option<&file::Database>) -> Option
     Some(Some(database::settings::Settings::Postgres { url: Secret::new(url), connections }))
 }
 
-/// A password stands in the environment, never in the file.
+/// Reports a password that stands in the file instead of the environment.
 fn hides_password(at: &ConfigLocation<'_>, written: &ConfigText, url: &str) -> Option<()> {
     let telling = Url::parse(url).is_ok_and(|url| url.password().is_some());
     if telling && !written.0.starts_with("env:") {

@@ -1,4 +1,4 @@
-//! `ObjectStores`.
+//! Section `ObjectStores`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -12,13 +12,14 @@ use primitives::secret::Secret;
 use s3::settings::{SecretSource, StoreCredentials, StoreEndpoint, StoreSettings};
 
 const MINUTE: Duration = Duration::from_secs(60);
-/// The longest life that SigV4 allows.
+/// Longest lifetime of a signature that SigV4 allows.
 const WEEK: Duration = Duration::from_secs(7 * 86_400);
 
 pub fn store(at: &ConfigLocation<'_>, name: &str, raw: &file::Store) -> Option<StoreSettings> {
     let endpoint = endpoint(at, raw);
     let embedded = raw.embedded.is_some();
     let region = match &raw.region {
+        // The region of SigV4 that MinIO and most other stores expect.
         None => Some("us-east-1".to_owned()),
         Some(region) => at.key("Region").parse(region, "a region such as us-east-1", |text| {
             let plain = text.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-' || c == b'_');
@@ -52,13 +53,14 @@ pub fn store(at: &ConfigLocation<'_>, name: &str, raw: &file::Store) -> Option<S
         name: name.into(),
         endpoint: endpoint?,
         region: region?,
+        // MinIO and most stores without a wildcard DNS name need it.
         path_style: raw.path_style.unwrap_or(true),
         credentials: credentials?,
         presign_expiry: presign_expiry?,
     })
 }
 
-/// The embedded store is opened with keys made at start.
+/// Returns an empty secret: the embedded store is opened with keys made at start.
 fn none() -> SecretSource {
     SecretSource { value: Secret::default(), file: None }
 }

@@ -1,4 +1,4 @@
-//! `Transforms`: each is one key that names it, with the keys that belong to it.
+//! Key `Transforms`: each element has one key that names it, and the keys that belong to it.
 
 use http::{HeaderName, HeaderValue};
 
@@ -13,7 +13,7 @@ use routing::transform::{
     XForwardedActions, XForwardedTransform,
 };
 
-/// Each transform's name, the keys of which it needs one, and the keys that it may have.
+/// Name of each transform, the keys of which it needs one, and the keys that it may have.
 const KINDS: &[(&str, &[&str], &[&str])] = &[
     ("PresignedUrl", &[], &[]),
     ("PathSet", &[], &[]),
@@ -38,7 +38,7 @@ const KINDS: &[(&str, &[&str], &[&str])] = &[
     ("ResponseHeadersAllowed", &[], &[]),
 ];
 
-/// A transform of a plain route. `captured` are the names that the path captures, where that is known.
+/// Resolves a transform of a plain route. `captured` are the names that the path captures, if known.
 pub fn transform(at: &ConfigLocation<'_>, raw: &file::Transform, captured: Option<&[&str]>) -> Option<Transform> {
     kind(at)?;
     path(at, raw, captured)
@@ -47,12 +47,13 @@ pub fn transform(at: &ConfigLocation<'_>, raw: &file::Transform, captured: Optio
         .or_else(|| response(at, raw))?
 }
 
-/// A transform of an object route besides `PresignedUrl`: only those that change nothing are accepted.
+/// Checks a transform of an object route besides `PresignedUrl`: only those that change nothing are accepted.
 pub fn beside_presigned_url(at: &ConfigLocation<'_>, raw: &file::Transform, captured: Option<&[&str]>) -> Option<()> {
     let kind = kind(at)?;
     let host = raw.request_header.as_ref().is_some_and(|name| name.eq_ignore_ascii_case("Host"));
     match kind {
         "PresignedUrl" => Some(()),
+        // A configuration of YARP has them for its own destination; the object's key is decided elsewhere.
         "PathRemovePrefix" | "PathPattern" => transform(at, raw, captured).map(drop),
         "RequestHeader" if host => Some(()),
         _ => {
@@ -72,7 +73,7 @@ pub fn beside_presigned_url(at: &ConfigLocation<'_>, raw: &file::Transform, capt
     }
 }
 
-/// Whether the path captures `name`; if not, that is reported.
+/// Returns true if the path captures `name`, or if the captures are unknown; otherwise reports it.
 pub fn is_captured(at: &ConfigLocation<'_>, name: &str, captured: Option<&[&str]>) -> bool {
     let Some(names) = captured.filter(|names| !names.contains(&name)) else { return true };
     let problem = ConfigProblem::new(format!("`{{{name}}}` is not captured by this route's `Path`"));
@@ -83,11 +84,12 @@ pub fn is_captured(at: &ConfigLocation<'_>, name: &str, captured: Option<&[&str]
     false
 }
 
-/// The one key that names the transform.
+/// Returns the key that names the transform.
 fn kind(at: &ConfigLocation<'_>) -> Option<&'static str> {
     let members = at.node()?.members();
     let keys: Vec<&str> = members
         .iter()
+        // A key without a value is not there for serde either.
         .filter(|member| !matches!(member.value.data, NodeData::Null))
         .map(|member| member.key.as_str())
         .collect();
@@ -105,6 +107,7 @@ fn kind(at: &ConfigLocation<'_>) -> Option<&'static str> {
             return None;
         }
     };
+    // The schema allows the keys of all transforms in each; which belong together is known only here.
     let stranger = keys.iter().find(|key| **key != name && !needed.contains(key) && !more.contains(key));
     if let Some(stranger) = stranger {
         let problem = ConfigProblem::new(format!("`{stranger}` does not belong to `{name}`"));
@@ -125,7 +128,7 @@ fn kind(at: &ConfigLocation<'_>) -> Option<&'static str> {
     Some(name)
 }
 
-/// `None`: not one of these. `Some(None)`: one, and it is wrong.
+/// Result of one family: `None` if the transform is not of it, `Some(None)` if it is invalid.
 type TransformMatch = Option<Option<Transform>>;
 
 fn path(at: &ConfigLocation<'_>, raw: &file::Transform, captured: Option<&[&str]>) -> TransformMatch {
@@ -223,7 +226,7 @@ fn response(at: &ConfigLocation<'_>, raw: &file::Transform) -> TransformMatch {
     raw.response_headers_copy.map(|flag| Some(Transform::ResponseHeadersCopy(flag.0)))
 }
 
-/// How a value is written, the value, and its place.
+/// Returns the write mode, the value, and its location.
 fn written<'a>(at: &ConfigLocation<'a>, raw: &file::Transform) -> Option<(WriteMode, String, ConfigLocation<'a>)> {
     let set = raw.set.clone().map(|value| (WriteMode::Set, value, at.key("Set")));
     set.or_else(|| raw.append.clone().map(|value| (WriteMode::Append, value, at.key("Append"))))
@@ -237,7 +240,7 @@ fn header(at: &ConfigLocation<'_>, name: &str) -> Option<HeaderName> {
     parsed
 }
 
-/// A list as .NET writes it: `Range;If-Range`.
+/// Parses a list as .NET writes it: `Range;If-Range`.
 fn headers(at: &ConfigLocation<'_>, names: &str) -> Option<Vec<HeaderName>> {
     let names = names.split(';').map(str::trim).filter(|name| !name.is_empty());
     names.map(|name| header(at, name)).collect::<Vec<_>>().into_iter().collect()
@@ -310,6 +313,7 @@ fn forwarded(at: &ConfigLocation<'_>, raw: &file::Transform, parts: &str) -> Opt
             return None;
         }
     };
+    // YARP's default for `Forwarded`.
     let action = action(raw.action.unwrap_or(ForwardedAction::Set));
     Some(Transform::Forwarded(ForwardedTransform { action, client: client.filter(|_| names_client), host, proto }))
 }

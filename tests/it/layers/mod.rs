@@ -24,9 +24,8 @@ const MODULES: &[(&str, &str)] = &[
         secret:
         clock:
         ids:
-        loading_cache:
-        failure_log:
-        ids:
+        loading_cache: clock
+        failure_log: clock
         lifecycle:
         ",
     ),

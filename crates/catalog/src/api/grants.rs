@@ -1,4 +1,4 @@
-//! `/api/v1/admin/grants`: give, list, take back.
+//! Paths of grants, `/api/v1/admin/grants`: add, list, remove.
 
 use std::sync::Arc;
 
@@ -17,56 +17,56 @@ use server_kit::api::id;
 use server_kit::api::pagination::{self, Page};
 use server_kit::api::user::AdminUser;
 
-/// A right to a track, or to all whose ids begin with a prefix: exactly one of the two.
+/// Right to a track, or to all tracks whose ids begin with a prefix: exactly one of the two.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 #[schema(example = json!({"userId": "alice", "trackId": "01HQ8ZK3"}))]
 pub struct GrantToAdd {
-    /// Whose; `*` is whoever has a valid token.
+    /// User id; `*` is anyone with a valid token.
     user_id: String,
     /// The track's id.
     track_id: Option<String>,
-    /// What tracks' ids begin with.
+    /// Prefix of track ids.
     track_prefix: Option<String>,
 }
 
-/// As [`GrantToAdd`], in a query.
+/// Grant to remove, as query parameters.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct GrantToRemove {
-    /// Whose.
+    /// User id.
     user_id: String,
     /// The track's id; this or `track_prefix`.
     track_id: Option<String>,
-    /// What tracks' ids begin with.
+    /// Prefix of track ids.
     track_prefix: Option<String>,
 }
 
-/// A right as it was given.
+/// Grant.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GrantEntry {
-    /// Whose.
+    /// User id.
     user_id: String,
     /// The track's id.
     track_id: Option<String>,
-    /// What tracks' ids begin with.
+    /// Prefix of track ids.
     track_prefix: Option<String>,
-    /// When it was given (RFC 3339).
+    /// Time of the grant (RFC 3339).
     created_at: String,
 }
 
-/// Whose rights, and which page of them.
+/// User and page of a list of grants.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct GrantListQuery {
-    /// Whose.
+    /// User id.
     user_id: String,
-    /// Rights of the page, 1 to 1000; 100 unless said.
+    /// Grants per page, 1 to 1000. Default: 100.
     limit: Option<u32>,
-    /// The `nextCursor` of the page before.
+    /// `nextCursor` of the previous page.
     cursor: Option<String>,
 }
 
@@ -83,7 +83,7 @@ impl From<Grant> for GrantEntry {
     }
 }
 
-/// What a right is for, and whether that is a prefix.
+/// Returns the target of a grant, and true if it is a prefix; an error unless exactly one is given.
 fn target(track: Option<String>, prefix: Option<String>) -> Result<(TrackId, bool), Error> {
     match (track, prefix) {
         (Some(track), None) => Ok((id::parse_track("trackId", &track)?, false)),
@@ -92,7 +92,7 @@ fn target(track: Option<String>, prefix: Option<String>) -> Result<(TrackId, boo
     }
 }
 
-/// Gives a right. Sent again it changes nothing.
+/// Gives a user a right. Repeating the request changes nothing.
 #[utoipa::path(post, path = "/api/v1/admin/grants", tag = "catalogue", security(("bearer" = [])), request_body = GrantToAdd, responses(
     (status = 201, description = "It is given", body = GrantEntry), (status = 200, description = "It was given already", body = GrantEntry),
     (status = 400, description = "Not JSON of this form"), (status = 401, description = "No valid token"),
@@ -111,7 +111,7 @@ pub async fn add(
     Ok((if is_new { StatusCode::CREATED } else { StatusCode::OK }, Json(grant.into())))
 }
 
-/// A user's rights, in pages.
+/// Lists a user's rights, in pages.
 #[utoipa::path(get, path = "/api/v1/admin/grants", tag = "catalogue", security(("bearer" = [])), params(GrantListQuery), responses(
     (status = 200, description = "A page of rights", body = Page<GrantEntry>), (status = 400, description = "The cursor is none of ours"),
     (status = 401, description = "No valid token"), (status = 403, description = "The token's role is not admin"),
@@ -126,6 +126,7 @@ pub async fn list(
         pagination::decode_cursor(which.cursor.as_deref(), Some)?.unwrap_or_default(),
     );
     let user = id::parse_user("user_id", &which.user_id)?;
+    // A cursor begins with `+` (prefix) or `=` (track), since the same text may be both.
     let after = behind.strip_prefix('+').map_or((behind.trim_start_matches('='), false), |prefix| (prefix, true));
     let grants = state.grants.list(&user, after, u32::from(limit) + 1).await.map_err(database_unavailable)?;
     let place = |last: &Grant| format!("{}{}", if last.is_prefix { '+' } else { '=' }, last.track);

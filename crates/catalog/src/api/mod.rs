@@ -1,7 +1,7 @@
-//! The API of tracks: what the catalogue holds and who may have it, for operators; streaming URLs, for players.
+//! API of tracks: content of the catalog and grants, for operators; streaming URLs, for players.
 //!
-//! Owns the paths below `/api/v1/tracks/{id}/stream-url` and `/api/v1/admin/`, and the cache of streaming URLs. Must not
-//! know how a track is streamed: what a stream would be is asked through [`StreamResolver`].
+//! Owns the paths below `/api/v1/tracks/{id}/stream-url` and `/api/v1/admin/`, and the cache of streaming URLs. Must
+//! not know how a track is streamed: it asks a [`StreamResolver`].
 
 mod grants;
 mod stream_url;
@@ -18,7 +18,7 @@ use utoipa_axum::routes;
 pub use stream_url::{StreamInfo, StreamQuery, StreamResolver, StreamUrlService};
 pub use tracks::CatalogAdminState;
 
-/// The operator's paths to the catalogue.
+/// Returns the operator's paths to the catalog.
 pub fn catalog_admin_routes(catalogue: Arc<CatalogAdminState>) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(tracks::add, tracks::list))
@@ -27,12 +27,12 @@ pub fn catalog_admin_routes(catalogue: Arc<CatalogAdminState>) -> OpenApiRouter 
         .with_state(catalogue)
 }
 
-/// The operator's path to streaming URLs.
+/// Returns the operator's path to streaming URLs.
 pub fn stream_url_admin_routes(urls: Arc<StreamUrlService>) -> OpenApiRouter {
     OpenApiRouter::new().routes(routes!(stream_url::drop_cached)).with_state(urls)
 }
 
-/// The paths of streaming URLs.
+/// Returns the paths of streaming URLs.
 pub fn stream_url_routes(urls: Arc<StreamUrlService>) -> OpenApiRouter {
     OpenApiRouter::with_openapi(stream_url::StreamUrlDescription::openapi())
         .routes(routes!(stream_url::read))

@@ -1,4 +1,4 @@
-//! Streaming URLs: given out, dropped, revoked. Document 001, with paths of our own.
+//! Streaming URLs: issued, dropped, revoked (document 001, with paths of our own).
 
 use std::sync::Arc;
 
@@ -23,33 +23,33 @@ use server_kit::api::user::{AdminUser, User};
 use server_kit::auth::path_token::{MAX_IDENTITY_BYTES, PathAuthorization, PathTokenSigner};
 use server_kit::auth::revocation::TokenRevocations;
 
-/// What of an id stands in a path as it is (RFC 3986 §2.3).
+/// Characters of an id that need no encoding in a path (RFC 3986 §2.3).
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
-/// What a stream would be, asked of whoever streams.
+/// Resolver of streams, implemented by the part that streams.
 pub trait StreamResolver: Send + Sync {
-    /// What a GET would give; an error says why it would give nothing.
+    /// Returns the properties of the response that a GET would have; an error says why it would fail.
     fn resolve<'a>(&'a self, ask: StreamQuery<'a>) -> BoxFuture<'a, Result<StreamInfo, Error>>;
 }
 
-/// A question about a stream.
+/// Question about a stream.
 pub struct StreamQuery<'a> {
     /// The stream's path.
     pub path: &'a str,
-    /// The head of the request that asks.
+    /// Head of the request for the URL.
     pub request_head: &'a Parts,
-    /// Who asks.
+    /// User who asks.
     pub user: &'a User,
-    /// Whether the store is asked for what is not known.
+    /// True if the store may be asked for unknown properties.
     pub query_store: bool,
 }
 
-/// What a stream would be.
+/// Properties of a stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct StreamInfo {
-    /// The leave to read it.
+    /// Authorization to read it, to be carried by the URL.
     pub authorization: PathAuthorization,
-    /// Changes with the catalogue's entry.
+    /// Version of the catalog's entry.
     pub version: i64,
     /// The media type, where it is known.
     pub content_type: Option<String>,
@@ -57,43 +57,44 @@ pub struct StreamInfo {
     pub size: Option<u64>,
 }
 
-/// What streaming URLs are made of.
+/// Service that issues streaming URLs.
 pub struct StreamUrlService {
-    /// Who streams.
+    /// Resolver of the streams.
     pub streams: Arc<dyn StreamResolver>,
     /// Signs the URLs.
     pub tokens: Arc<PathTokenSigner>,
     /// Revokes them.
     pub revocations: Arc<TokenRevocations>,
-    /// Those that were given out.
+    /// Cache of the URLs that were issued.
     pub cache: StreamUrlCache,
 }
 
-/// A streaming URL.
+/// Streaming URL.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(example = json!({"streamUrl": "https://media.example/t/AQ.../api/v1/tracks/01HQ8ZK3/stream", "expiresAt": "2026-01-01T12:00:00Z", "contentType": "audio/mpeg", "fileSizeBytes": 4_800_000, "supportsRangeRequests": true}))]
 pub struct StreamUrl {
-    /// Plays without any header.
+    /// URL that plays the track without any header.
     stream_url: String,
-    /// When it stops doing so (RFC 3339).
+    /// Time of expiry (RFC 3339).
     expires_at: String,
     /// The media type.
     content_type: String,
     /// The size in bytes.
     file_size_bytes: u64,
-    /// Always: seeking is a range request.
+    /// Always true: seeking is a range request.
     supports_range_requests: bool,
 }
 
-/// Whose streaming URLs.
+/// Streaming URLs to drop.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct StreamCacheQuery {
     /// The user's id.
     user_id: String,
-    /// Only that of this track, which stays good if it was given out; without it, all of the user's, which are revoked.
+    /// Only the URL of this track, which stays valid if it was given out; without it, all URLs of the user, which are
+    /// revoked.
     track_id: Option<String>,
 }
 
@@ -101,11 +102,12 @@ impl StreamUrlService {
     async fn issue(&self, asking: &Parts, user: &User, track: &TrackId) -> Result<IssuedStreamUrl, Error> {
         let scope = format!("/api/v1/tracks/{}", utf8_percent_encode(track.as_str(), UNRESERVED));
         let path = format!("{scope}/stream");
-        // Whether the user may have it is asked every time; what is kept saves the store's answer only.
+        // Permission is checked every time; the cached entry only saves the request to the store.
         let now =
             self.streams.resolve(StreamQuery { path: &path, request_head: asking, user, query_store: false }).await?;
         let generation = self.generation(user.id()).await?;
         let kept = self.cache.get(user.id(), track).await;
+        // A cached URL carries the rights of the time when it was issued; it is used only while they are the same.
         let leave = now.authorization.fingerprint();
         let is_good =
             |kept: &IssuedStreamUrl| (kept.generation, kept.version, &kept.leave) == (generation, now.version, &leave);
@@ -132,13 +134,13 @@ impl StreamUrlService {
     async fn generation(&self, user: &UserId) -> Result<u32, Error> {
         match self.revocations.current(user.as_str()).await {
             Some(generation) => Ok(generation),
-            // What was known last; should the user have logged out since, the URL is refused and asked for anew.
+            // Last known value. If the user has logged out since, the URL is refused and the player asks for a new one.
             None => self.revocations.recent(user.as_str()).await.ok_or_else(user_state_unavailable),
         }
     }
 }
 
-/// A URL that plays the track without any header, for the caller and until it expires.
+/// Returns a URL that plays the track without any header, for the caller and until it expires.
 #[utoipa::path(get, path = "/api/v1/tracks/{id}/stream-url", tag = "streaming", security(("bearer" = [])), params(("id" = String, Path, description = "The track")), responses(
     (status = 200, description = "The URL", body = StreamUrl), (status = 400, description = "The id cannot be one"), (status = 401, description = "No valid token"),
     (status = 403, description = "The caller may not have the track"), (status = 404, description = "No such track"),
@@ -161,10 +163,11 @@ pub async fn read(
         file_size_bytes: answer.size,
         supports_range_requests: true,
     };
+    // The URL is a credential, so no cache may keep it.
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response())
 }
 
-/// Drops kept streaming URLs: that of one track, or, revoking them, all of a user's.
+/// Drops cached streaming URLs: that of one track, or all of a user, which are also revoked.
 #[utoipa::path(delete, path = "/api/v1/admin/stream-cache", tag = "streaming", security(("bearer" = [])), params(StreamCacheQuery), responses(
     (status = 204, description = "Dropped"), (status = 401, description = "No valid token"),
     (status = 403, description = "The token's role is not admin"), (status = 400, description = "An id cannot be one"),
@@ -194,7 +197,7 @@ pub async fn log_out(State(urls): State<Arc<StreamUrlService>>, user: User) -> R
     }
 }
 
-/// The description of what a streaming URL leads to.
+/// OpenAPI description of the path that a streaming URL leads to.
 #[derive(OpenApi)]
 #[openapi(paths(stream))]
 pub struct StreamUrlDescription;

@@ -1,4 +1,5 @@
-//! Streaming URLs that were given out, encrypted, under `stream:{userId}:{trackId}`: whoever reads Redis can play nothing.
+//! Cache of issued streaming URLs, encrypted, under `stream:{userId}:{trackId}`: somebody who can read Redis can play
+//! nothing.
 
 use std::time::Duration;
 
@@ -14,36 +15,37 @@ use primitives::ids::{TrackId, UserId};
 use server_kit::redis::Redis;
 use server_kit::redis::keys::RedisKey;
 
-/// For a command to Redis.
+/// Timeout of one Redis command.
 const REDIS_TIMEOUT: Duration = Duration::from_millis(100);
-/// Bytes of answers that are kept in memory: some 50,000 of usual length.
+/// Memory of the in-process store, in bytes: about 50,000 URLs of usual length.
 const MEMORY_STORE_BYTES: usize = 32 << 20;
-/// Bytes that one takes besides its ids and itself, nearly.
+/// Approximate bytes of one entry besides its ids and its text.
 const ENTRY_OVERHEAD: usize = 256;
+// XChaCha20's nonce is long enough to be drawn at random without ever repeating (draft-irtf-cfrg-xchacha §2).
 const NONCE_BYTES: usize = 24;
-/// A URL is not given out again in its last seconds (document 001).
+/// Seconds before its expiry in which a URL is not issued again (document 001).
 pub const EXPIRY_MARGIN_SECONDS: u64 = 30;
 
-/// What was answered, and what it was answered for.
+/// Issued URL, with the facts for which it was issued.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IssuedStreamUrl {
     /// The path with its token.
     pub path: String,
-    /// Until when it is good, in Unix seconds.
+    /// Time of expiry, in Unix seconds.
     pub expires: u64,
     /// The media type.
     pub content_type: String,
     /// The size in bytes.
     pub size: u64,
-    /// The user's generation.
+    /// Token generation of the user.
     pub generation: u32,
-    /// The version of the catalogue's entry.
+    /// Version of the catalog's entry.
     pub version: i64,
-    /// The fingerprint of the leave that the token carries.
+    /// Fingerprint of the authorization that the token carries.
     pub leave: String,
 }
 
-/// Where they are kept.
+/// Store of the entries.
 pub enum StreamUrlStore {
     /// In this process.
     Memory(Cache<(UserId, TrackId), Vec<u8>>),
@@ -51,28 +53,29 @@ pub enum StreamUrlStore {
     Redis(Redis),
 }
 
-/// The answers.
+/// Encrypted cache of streaming URLs.
 pub struct StreamUrlCache {
     store: StreamUrlStore,
-    /// The first encrypts, all decrypt.
+    /// Ciphers of all keys: the first encrypts, all decrypt.
     ciphers: Vec<XChaCha20Poly1305>,
     clock: Clock,
 }
 
 impl StreamUrlStore {
-    /// Redis where there is one, else memory.
+    /// Uses Redis if it is configured, else memory.
     pub fn new(redis: Option<Redis>) -> Self {
         redis.map_or_else(|| Self::Memory(in_memory(MEMORY_STORE_BYTES)), Self::Redis)
     }
 }
 
 impl StreamUrlCache {
-    /// Answers on `shelf`, under `keys`, of which the first is the newest.
+    /// Creates the cache over `shelf`, with `keys`, of which the first is the newest.
     pub fn new(shelf: StreamUrlStore, keys: &[[u8; 32]], clock: Clock) -> Self {
         Self { store: shelf, ciphers: keys.iter().map(|key| XChaCha20Poly1305::new(key.into())).collect(), clock }
     }
 
-    /// The answer that was given, if it is good for longer than its last seconds. Without Redis there is none.
+    /// Returns the cached URL unless it is within [`EXPIRY_MARGIN_SECONDS`] of its expiry. `None` while Redis does not
+    /// answer.
     pub async fn get(&self, user: &UserId, track: &TrackId) -> Option<IssuedStreamUrl> {
         let sealed = match &self.store {
             StreamUrlStore::Memory(kept) => kept.get(&ids(user, track))?.value().clone(),
@@ -80,6 +83,7 @@ impl StreamUrlCache {
                 let client = redis.client_with_timeout(REDIS_TIMEOUT);
                 let read: Result<Option<Vec<u8>>, _> =
                     redis.run_with_timeout(REDIS_TIMEOUT, client.get(key(redis, user, track))).await;
+                // An error counts as a miss: a new URL is issued instead.
                 read.ok().flatten()?
             }
         };
@@ -87,7 +91,7 @@ impl StreamUrlCache {
         (answer.expires > self.clock.unix() + EXPIRY_MARGIN_SECONDS).then_some(answer)
     }
 
-    /// Keeps an answer until its last seconds; where Redis is away, it is not kept.
+    /// Caches a URL until [`EXPIRY_MARGIN_SECONDS`] before its expiry; not at all while Redis does not answer.
     pub async fn put(&self, user: &UserId, track: &TrackId, answer: &IssuedStreamUrl) {
         let life = answer.expires.saturating_sub(self.clock.unix() + EXPIRY_MARGIN_SECONDS);
         let sealed = serde_json::to_vec(answer).ok().and_then(|plain| self.seal(&plain, user, track));
@@ -102,13 +106,14 @@ impl StreamUrlCache {
                     .run_with_timeout(REDIS_TIMEOUT, client.set(key, sealed.as_slice(), Some(life), None, false))
                     .await;
                 if let Err(error) = put {
+                    // Only debug: the next request issues another URL, and the loss of Redis is reported elsewhere.
                     tracing::debug!(%error, "a streaming URL was not kept");
                 }
             }
         }
     }
 
-    /// Drops an answer; false where that cannot be done now.
+    /// Removes a URL; returns false if Redis does not answer.
     pub async fn remove(&self, user: &UserId, track: &TrackId) -> bool {
         match &self.store {
             StreamUrlStore::Memory(kept) => drop(kept.remove(&ids(user, track))),
@@ -127,17 +132,19 @@ impl StreamUrlCache {
         let aad = associated_data(user, track);
         let payload = Payload { msg: plain, aad: aad.as_bytes() };
         let sealed = self.ciphers.first()?.encrypt(&XNonce::from(nonce), payload).ok()?;
+        // The nonce is no secret; `open` needs it first.
         Some([nonce.as_slice(), &sealed].concat())
     }
 
     fn open(&self, sealed: &[u8], user: &UserId, track: &TrackId) -> Option<Vec<u8>> {
         let (nonce, sealed) = sealed.split_first_chunk::<NONCE_BYTES>()?;
         let (nonce, aad) = (XNonce::from(*nonce), associated_data(user, track));
+        // The entry does not say which key sealed it; the wrong one fails the authentication tag.
         self.ciphers.iter().find_map(|cipher| cipher.decrypt(&nonce, Payload { msg: sealed, aad: aad.as_bytes() }).ok())
     }
 }
 
-/// Answers in about `bytes` of memory at most: ids come from users, and may be long.
+/// Creates a store of about `bytes` at most. Weighted by length, since ids come from users and may be long.
 fn in_memory(bytes: usize) -> Cache<(UserId, TrackId), Vec<u8>> {
     let weight = |(user, track): &(UserId, TrackId), sealed: &Vec<u8>| {
         ENTRY_OVERHEAD + user.as_str().len() + track.as_str().len() + sealed.len()
@@ -153,9 +160,11 @@ fn ids(user: &UserId, track: &TrackId) -> (UserId, TrackId) {
     (user.clone(), track.clone())
 }
 
-/// Whose and of what an answer is, encrypted with it: whoever can write to Redis may not put one in another's place.
+/// Returns the associated data: user and track are authenticated with the URL, so that somebody who can write to Redis
+/// cannot put one entry in another's place.
 fn associated_data(user: &UserId, track: &TrackId) -> String {
     let (user, track) = (user.as_str(), track.as_str());
+    // The length keeps `a:b` + `c` apart from `a` + `b:c`.
     format!("{}:{user}:{track}", user.len())
 }
 

@@ -1,4 +1,4 @@
-//! `/api/v1/admin/tracks`: add, list, read, delete.
+//! Paths of tracks, `/api/v1/admin/tracks`: add, list, read, delete.
 
 use std::sync::Arc;
 
@@ -27,43 +27,43 @@ use server_kit::api::user::AdminUser;
 
 /// Longest object key of S3, in bytes.
 const MAX_KEY_BYTES: usize = 1024;
-/// How long the lists of operators are.
+/// Page sizes of the operators' lists.
 pub(super) const PAGE_LIMITS: PageLimits = PageLimits { default_limit: 100, max_limit: 1000 };
 
-/// What operators change.
+/// State of the operators' paths.
 pub struct CatalogAdminState {
     /// The tracks.
     pub catalog: Arc<Catalog>,
-    /// Who was granted what.
+    /// The grants.
     pub grants: GrantStore,
-    /// Those who remember grants.
+    /// Access checkers whose caches are cleared when a grant changes.
     pub access_checkers: Vec<Arc<AccessChecker>>,
-    /// The stores that tracks may lie in.
+    /// Names of the stores in which tracks may lie.
     pub stores: Vec<Arc<str>>,
-    /// The cache of objects, where there is one.
+    /// The cache of objects, if there is one.
     pub cache: Option<Arc<dyn CacheOperations>>,
-    /// The time.
+    /// Clock of the timestamps.
     pub clock: Clock,
 }
 
 impl CatalogAdminState {
-    /// Now, in milliseconds since the Unix epoch.
+    /// Returns the current time in milliseconds since the Unix epoch.
     pub fn now(&self) -> i64 {
         self.clock.unix_millis()
     }
 }
 
-/// The database is away.
+/// Returns the error for a database that does not answer.
 pub fn database_unavailable(_: DatabaseUnavailable) -> Error {
     Error::unavailable("the catalogue cannot be reached at the moment")
 }
 
-/// A track that is to be added.
+/// Track to add.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 #[schema(example = json!({"id": "01HQ8ZK3", "store": "minio", "bucket": "audio", "key": "tracks/01HQ8ZK3.mp3", "contentType": "audio/mpeg", "ownerId": "alice"}))]
 pub struct TrackToAdd {
-    /// Its id, at most 256 bytes.
+    /// Track id, at most 256 bytes.
     id: String,
     /// A name in `ObjectStores`.
     store: String,
@@ -71,19 +71,19 @@ pub struct TrackToAdd {
     bucket: String,
     /// The object's key.
     key: String,
-    /// The media type. Without one, the store's.
+    /// Media type. Default: the store's.
     content_type: Option<String>,
-    /// The size in bytes. Without one, the store is asked.
+    /// Size in bytes. Default: the store is asked.
     size_bytes: Option<u64>,
-    /// Whose it is: he may always have it.
+    /// Owner, who may always have the track.
     owner_id: Option<String>,
 }
 
-/// A track as the catalogue has it.
+/// Track in the catalog.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TrackEntry {
-    /// Its id.
+    /// Track id.
     id: String,
     /// A name in `ObjectStores`.
     store: String,
@@ -95,24 +95,24 @@ pub struct TrackEntry {
     content_type: Option<String>,
     /// The size in bytes.
     size_bytes: Option<u64>,
-    /// Whose it is.
+    /// Owner.
     owner_id: Option<String>,
-    /// When it was deleted (RFC 3339).
+    /// Time of deletion (RFC 3339).
     deleted_at: Option<String>,
-    /// When it was added (RFC 3339).
+    /// Time of addition (RFC 3339).
     created_at: String,
-    /// When it was changed last (RFC 3339).
+    /// Time of the last change (RFC 3339).
     updated_at: String,
 }
 
-/// Which page.
+/// Page of the list.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct TrackListQuery {
-    /// Tracks of the page, 1 to 1000; 100 unless said.
+    /// Tracks per page, 1 to 1000. Default: 100.
     limit: Option<u32>,
-    /// The `nextCursor` of the page before.
+    /// `nextCursor` of the previous page.
     cursor: Option<String>,
 }
 
@@ -145,6 +145,7 @@ impl TrackToAdd {
         if !s3::is_bucket_name(&self.bucket) {
             return wrong("`bucket` must have 3 to 63 of a-z, 0-9, `-` and `.`");
         }
+        // Dot segments are resolved away in a URL, so the request would be for another key.
         let dots = self.key.split('/').any(|segment| matches!(segment, "." | ".."));
         if dots || !(1..=MAX_KEY_BYTES).contains(&self.key.len()) || self.key.contains(['\0', '\r', '\n']) {
             return wrong("`key` must have 1 to 1024 bytes, no line ends, and no `.` or `..` between slashes");
@@ -153,6 +154,7 @@ impl TrackToAdd {
         if self.content_type.as_deref().is_some_and(|text| !is_type(text)) {
             return wrong("`contentType` must be a media type such as audio/mpeg");
         }
+        // The column is a signed 64-bit integer.
         if self.size_bytes.is_some_and(|size| i64::try_from(size).is_err()) {
             return wrong("`sizeBytes` is too large");
         }
@@ -161,7 +163,7 @@ impl TrackToAdd {
     }
 }
 
-/// Adds a track, also in place of a deleted one. Sent again with the same content it is the same track.
+/// Adds a track, also in place of a deleted one. Repeating the request with the same content changes nothing.
 #[utoipa::path(post, path = "/api/v1/admin/tracks", tag = "catalogue", security(("bearer" = [])), request_body = TrackToAdd, responses(
     (status = 201, description = "It is new", body = TrackEntry), (status = 200, description = "It was there, just so", body = TrackEntry),
     (status = 400, description = "Not JSON of this form"), (status = 401, description = "No valid token"),
@@ -180,7 +182,7 @@ pub async fn add(
     }
 }
 
-/// The tracks, deleted ones too, in pages.
+/// Lists the tracks, deleted ones too, in pages.
 #[utoipa::path(get, path = "/api/v1/admin/tracks", tag = "catalogue", security(("bearer" = [])), params(TrackListQuery), responses(
     (status = 200, description = "A page of tracks", body = Page<TrackEntry>), (status = 400, description = "The cursor is none of ours"),
     (status = 401, description = "No valid token"), (status = 403, description = "The token's role is not admin"),
@@ -194,11 +196,12 @@ pub async fn list(
         PAGE_LIMITS.limit(which.limit)?,
         pagination::decode_cursor(which.cursor.as_deref(), Some)?.unwrap_or_default(),
     );
+    // One more than the page tells whether there is a next page.
     let tracks = state.catalog.list(&behind, u32::from(limit) + 1).await.map_err(database_unavailable)?;
     Ok(Json(Page::from_lookahead(tracks, limit, |last| last.id.to_string()).map(TrackEntry::from)))
 }
 
-/// One track, a deleted one too.
+/// Returns one track, a deleted one too.
 #[utoipa::path(get, path = "/api/v1/admin/tracks/{id}", tag = "catalogue", security(("bearer" = [])), params(("id" = String, Path, description = "The track")), responses(
     (status = 200, description = "The track", body = TrackEntry), (status = 400, description = "The id cannot be one"), (status = 401, description = "No valid token"),
     (status = 403, description = "The token's role is not admin"), (status = 404, description = "There never was one"),
@@ -225,6 +228,7 @@ pub async fn delete(
     let deleted = state.catalog.delete(&id, state.now()).await.map_err(database_unavailable)?;
     let track = deleted.ok_or_else(no_track)?;
     if let Some(cache) = &state.cache
+        // The track is deleted in any case: a failed purge is logged, and the request still succeeds.
         && let Err(error) = cache.purge(PurgeTarget::Key(track.key.to_string()))
     {
         tracing::error!(%error, "a purge could not be written: a restart would forget it");

@@ -200,7 +200,7 @@ impl Outbox {
         }
     }
 
-    /// Marks the events of `batch` in `range` as done with, for good. An error means that the disk still has them, and
+    /// Removes the events of `batch` up to the end of `range`, for good; must be called in their order. An error means that the disk still has them, and
     /// that a new process would deliver them again.
     pub async fn mark_done(&self, batch: &EventBatch, range: std::ops::Range<usize>) -> Result<(), OutboxError> {
         let Some(rows) = batch.rows.get(range) else { return Ok(()) };

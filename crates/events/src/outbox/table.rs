@@ -132,7 +132,8 @@ impl OutboxTable {
         self.files[0].is_in_place()
     }
 
-    /// Adds `events` under the numbers after `last`, all or none; once it returns they survive the end of the process.
+    /// Adds `events` under the numbers after `last`, all or none. Once it returns they survive the end of the process,
+    /// but the last ones may be lost with the power.
     pub async fn append(&mut self, last: i64, events: &[String]) -> Result<(), sqlx::Error> {
         let rows = serde_json::to_string(events).expect("texts have a JSON form");
         sqlx::query(APPEND).bind(last).bind(rows).execute(&mut self.connection).await?;

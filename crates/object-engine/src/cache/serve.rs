@@ -18,7 +18,7 @@ use crate::ObjectOrigin;
 use crate::ObjectResponse;
 use crate::plan::{RequestPlan, ResponseDecision, serve_from_store};
 use http_semantics::range::{ByteRange, RangeSpec};
-use s3::is_valid_key;
+use s3::is_key_length_valid;
 
 /// Most versions of an object that may follow each other while one request is answered.
 const MAX_CHANGES: u32 = 3;
@@ -33,7 +33,7 @@ pub async fn serve_from_cache(
     key: &str,
     tally: &mut AttemptStats,
 ) -> Result<ObjectResponse, ObjectError> {
-    if !is_valid_key(key) {
+    if !is_key_length_valid(key) {
         return Err(ObjectError::NotFound);
     }
     for _ in 0..MAX_CHANGES {

@@ -1,11 +1,11 @@
-//! What is counted of positions.
+//! Metrics of positions.
 
 use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry};
 
-/// The numbers. Clones share them.
+/// Metrics of positions. Clones share them.
 #[derive(Clone, Debug)]
 pub struct PositionMetrics {
-    /// Reports that were kept.
+    /// Reports that were stored.
     pub kept: IntCounter,
     /// Reports that were answered by 503.
     pub failed: IntCounter,
@@ -13,14 +13,14 @@ pub struct PositionMetrics {
     pub rows: IntCounter,
     /// Reads that failed.
     pub read_failures: IntCounter,
-    /// Times that Redis could not be told what the database has.
+    /// Commits that could not be written to Redis.
     pub cache_failures: IntCounter,
-    /// How long a commit took.
+    /// Duration of a commit, in seconds.
     pub commit: Histogram,
 }
 
 impl PositionMetrics {
-    /// Registers them.
+    /// Registers the metrics; fails if a name is taken.
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
         let name = "tidegate_positions_reports_total";
         let reports = IntCounterVec::new(Opts::new(name, "Positions reported, by what became of them"), &["outcome"])?;

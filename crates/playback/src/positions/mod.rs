@@ -1,9 +1,9 @@
-//! Positions: where a user stopped listening to a track, and the list of what can be continued.
+//! Positions: where a user stopped listening to a track, and the list of items that can be continued.
 //!
-//! Owns saving, reading, clearing and listing positions, keyed by user, kind and item, in milliseconds. A position that
-//! was acknowledged is kept: with a database it survives the end of this process. Of two positions the one with the
-//! newer time wins, whatever order they come in and whichever node takes them. Knows nothing of tracks: whether one
-//! exists, and who may play it, is the catalogue's.
+//! Owns saving, reading, clearing and listing positions, keyed by user, kind and item, in milliseconds. An acknowledged
+//! position is stored: with a database it survives the end of this process. Of two positions the one with the newer
+//! time wins, in whatever order and on whichever node they arrive. Knows nothing of tracks: their existence and the
+//! right to play them belong to the catalog.
 
 mod metrics;
 mod resume;
@@ -31,21 +31,21 @@ use settings::Settings;
 use store::{PositionListQuery, PositionStore, ProgressCursor};
 use write_queue::WriteQueue;
 
-/// Between two removals of what is too old.
+/// Interval of the removal of expired positions.
 const CLEANUP_INTERVAL: Duration = Duration::from_secs(3600);
-/// Rows that are read at once for a list.
+/// Rows per read of a list.
 const ROWS_PER_READ: usize = 200;
-/// So often at most for one answer; what follows is behind the cursor.
+/// Most reads for one page; further entries are behind the cursor.
 const MAX_READS: usize = 10;
 
-/// What is listened to: the rules of the list differ.
+/// Kind of an item: the rules of the list differ.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ItemKind {
     /// A piece of music.
     #[default]
     Audio,
-    /// A book, which nobody hears at one go.
+    /// A book, which nobody hears in one go.
     Audiobook,
     /// An episode.
     Podcast,
@@ -56,7 +56,7 @@ pub enum ItemKind {
 impl ItemKind {
     const ALL: [Self; 4] = [Self::Audio, Self::Audiobook, Self::Podcast, Self::Film];
 
-    /// As it is written everywhere.
+    /// Returns the name as it is written in JSON, SQL and Redis.
     fn name(self) -> &'static str {
         match self {
             Self::Audio => "audio",
@@ -71,63 +71,65 @@ impl ItemKind {
     }
 }
 
-/// Whose position in what.
+/// Key of a position.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PositionKey {
     /// The user's id.
     pub user: UserId,
-    /// What the item is.
+    /// Kind of the item.
     pub kind: ItemKind,
     /// The item's id.
     pub item: TrackId,
 }
 
-/// What is kept of one key.
+/// Stored position of one key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PositionRecord {
-    /// Whose, in what.
+    /// User, kind and item.
     pub key: PositionKey,
-    /// Milliseconds from the beginning; `None`: cleared, and kept so that an older position does not come back.
+    /// Milliseconds from the beginning; `None` if cleared, which is stored so that an older position does not come
+    /// back.
     pub position: Option<i64>,
     /// The item's length in milliseconds, where it is known.
     pub duration: Option<i64>,
-    /// When it was so, in milliseconds since the Unix epoch: of two the newer one is kept.
+    /// Time of the position, in milliseconds since the Unix epoch: of two, the newer one wins.
     pub updated_at: i64,
-    /// When it was reported, by the server's clock: it is kept for `Ttl` from then.
+    /// Time of the report by the server's clock, in milliseconds since the Unix epoch; the entry expires `Ttl` after
+    /// it.
     pub reported_at: i64,
 }
 
-/// What a player reports.
+/// Report of a player.
 #[derive(Clone, Copy, Debug)]
 pub struct PositionReport {
     /// Milliseconds from the beginning.
     pub position: i64,
     /// The item's length in milliseconds.
     pub duration: Option<i64>,
-    /// The player's time, in milliseconds since the Unix epoch; `None`: now.
+    /// Time by the player's clock, in milliseconds since the Unix epoch; `None` is now.
     pub at: Option<i64>,
 }
 
-/// Why it cannot be done now.
+/// Reason for which a position cannot be saved or read now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// Neither kept nor read: try again.
+    /// The store does not answer: try again.
     #[error("positions cannot be kept or read at the moment")]
     Unavailable,
-    /// More is waiting than is taken.
+    /// The queue of writes is full.
     #[error("too many positions are waiting to be kept")]
     Busy,
 }
 
-/// Part of a list.
+/// Page of the list.
 pub struct ProgressPage {
-    /// The newest first.
+    /// Entries, the newest first.
     pub entries: Vec<PositionRecord>,
-    /// Where it goes on, if there may be more.
+    /// Cursor of the next page, if there may be more.
     pub next: Option<ProgressCursor>,
 }
 
-/// The service. Clones share it.
+/// Service of positions. Clones share it.
 #[derive(Clone)]
 pub struct PositionService {
     queue: WriteQueue,
@@ -138,7 +140,7 @@ pub struct PositionService {
 }
 
 impl PositionService {
-    /// Starts it over what there is; `None` where there is neither a database nor Redis.
+    /// Starts the service over the configured stores; `None` if there is neither a database nor Redis.
     pub fn start(
         settings: Settings,
         (database, redis): (Option<Database>, Option<Redis>),
@@ -155,8 +157,8 @@ impl PositionService {
         Ok(Some(this))
     }
 
-    /// Keeps what a player reports; it is kept when this returns. A time of the future counts as now: a clock that is
-    /// fast must not outlast all others.
+    /// Saves a report; it is stored when this returns. A time in the future counts as now: a fast clock must not win
+    /// over all others.
     pub async fn save(&self, key: PositionKey, report: PositionReport) -> Result<(), Error> {
         let now = self.now();
         let at = report.at.unwrap_or(now).min(now);
@@ -164,19 +166,19 @@ impl PositionService {
         self.queue.save(PositionRecord { key, position, duration, updated_at: at, reported_at: now }).await
     }
 
-    /// Forgets a position; older ones that come late do not bring it back.
+    /// Clears a position; older reports that arrive late do not bring it back.
     pub async fn clear(&self, key: PositionKey) -> Result<(), Error> {
         let now = self.now();
         self.queue.save(PositionRecord { key, position: None, duration: None, updated_at: now, reported_at: now }).await
     }
 
-    /// A position, where there is one.
+    /// Returns a position, if there is one.
     pub async fn get(&self, key: &PositionKey) -> Result<Option<i64>, Error> {
         let found = self.store.get(key).await.map_err(|error| self.read_failed(&error))?;
         Ok(found.filter(|entry| entry.reported_at >= self.expiry_cutoff()).and_then(|entry| entry.position))
     }
 
-    /// What `user` can continue, the newest first.
+    /// Lists the items that `user` can continue, the newest first.
     pub async fn progress(
         &self,
         user: &UserId,
@@ -185,6 +187,7 @@ impl PositionService {
         mut after: Option<ProgressCursor>,
     ) -> Result<ProgressPage, Error> {
         let mut entries = Vec::new();
+        // A user with many finished items would otherwise keep one request reading the whole table.
         for _ in 0..MAX_READS {
             let listing = PositionListQuery {
                 user,
@@ -200,7 +203,7 @@ impl PositionService {
                     continue;
                 }
                 if entries.len() == limit {
-                    // Only one more says that there is a next page.
+                    // Only one entry more tells that there is a next page.
                     let next = entries.last().map(ProgressCursor::after);
                     return Ok(ProgressPage { entries, next });
                 }
@@ -217,7 +220,7 @@ impl PositionService {
         self.clock.unix_millis()
     }
 
-    /// What was reported before has expired.
+    /// Returns the time before which reports have expired.
     fn expiry_cutoff(&self) -> i64 {
         self.now() - i64::try_from(self.settings.ttl.as_millis()).unwrap_or(i64::MAX)
     }
@@ -238,6 +241,7 @@ impl PositionService {
     async fn run_cleanup(self, tasks: BackgroundTasks) {
         loop {
             tokio::select! {
+                // Sleep first: a node that restarts often does not search the table at every start.
                 () = tokio::time::sleep(CLEANUP_INTERVAL) => {}
                 () = tasks.stopping() => return,
             }

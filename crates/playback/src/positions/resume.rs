@@ -1,16 +1,17 @@
-//! Which items are worth continuing: pure.
+//! Rule for items that are worth continuing; pure.
 
 use super::settings::Settings;
 use super::{ItemKind, PositionRecord};
 
-/// Whether an item stands in the list of what can be continued. Where its length is not known, whatever was begun does;
-/// a book does until its end, since a twentieth of it is an evening.
+/// Returns true if an item is listed as one that can be continued. If its length is unknown, any position above 0 is
+/// enough; an audiobook is listed until its end, since a twentieth of it is an evening.
 pub fn can_continue(entry: &PositionRecord, settings: &Settings) -> bool {
     let Some(position) = entry.position.filter(|position| *position > 0) else { return false };
     let Some(duration) = entry.duration else { return true };
     if entry.key.kind == ItemKind::Audiobook {
         return position < duration;
     }
+    // 128 bits: a position may be any 64-bit number, and is multiplied by 100.
     let percent = |share: u8| i128::from(duration) * i128::from(share);
     let heard = i128::from(position) * 100;
     i128::from(duration) >= i128::try_from(settings.min_duration.as_millis()).unwrap_or(i128::MAX)

@@ -1,4 +1,4 @@
-//! The paths of positions.
+//! Paths of positions.
 
 use axum::extract::{DefaultBodyLimit, State};
 use http::StatusCode;
@@ -18,14 +18,14 @@ use server_kit::api::json_values::{Milliseconds, MillisecondsOrText, TimestampIn
 use server_kit::api::pagination::{self, Page, PageLimits};
 use server_kit::api::user::User;
 
-/// Longest body.
+/// Largest request body, in bytes.
 const MAX_BODY_BYTES: usize = 4096;
-/// A hundred years in milliseconds: what is beyond is no position.
+/// Largest position: a hundred years in milliseconds.
 const MAX_POSITION_MILLIS: i64 = 100 * 366 * 86_400_000;
-/// How long a list is.
+/// Page sizes of the list.
 const PAGE_LIMITS: PageLimits = PageLimits { default_limit: 20, max_limit: 100 };
 
-/// The paths.
+/// Returns the paths of positions.
 pub fn routes(positions: PositionService) -> OpenApiRouter {
     OpenApiRouter::new()
         .routes(routes!(save, read, clear))
@@ -34,7 +34,7 @@ pub fn routes(positions: PositionService) -> OpenApiRouter {
         .with_state(positions)
 }
 
-/// Where a player is.
+/// Position of a player.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(example = json!({ "positionMs": 93500, "durationMs": 240000, "timestamp": "2026-01-31T18:00:00.250Z" }))]
@@ -45,43 +45,43 @@ struct SavePositionRequest {
     /// The track's length in milliseconds, where the player knows it: the list of what can be continued needs it.
     #[schema(minimum = 1, value_type = Option<f64>)]
     duration_ms: Option<Milliseconds>,
-    /// When it was so, by the player's clock: what it says later never makes way for what it said before. Default: now.
+    /// Time of the position by the player's clock; an older report never replaces a newer one. Default: now.
     #[schema(value_type = Option<MillisecondsOrText>)]
     timestamp: Option<TimestampInput>,
-    /// What the item is. Default: `audio`.
+    /// Kind of the item. Default: `audio`.
     #[serde(default)]
     kind: ItemKind,
 }
 
-/// What the item is.
+/// Kind of the item.
 #[derive(Deserialize, IntoParams)]
 struct ItemKindQuery {
-    /// Default: `audio`.
+    /// Kind of the item. Default: `audio`.
     #[serde(default)]
     kind: ItemKind,
 }
 
-/// A position.
+/// Position.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(example = json!({ "positionMs": 93500 }))]
 struct PositionResponse {
-    /// Milliseconds from the beginning; null: none is known.
+    /// Milliseconds from the beginning; null if there is none.
     position_ms: Option<i64>,
 }
 
-/// What a list is asked for.
+/// Filter and page of the list.
 #[derive(Deserialize, IntoParams)]
 struct ProgressQuery {
-    /// Of this kind only.
+    /// Only items of this kind.
     kind: Option<ItemKind>,
-    /// Items at most, 1 to 100. Default: 20.
+    /// Items per page, 1 to 100. Default: 20.
     limit: Option<u32>,
-    /// `nextCursor` of the answer before.
+    /// `nextCursor` of the previous page.
     cursor: Option<String>,
 }
 
-/// One item that can be continued.
+/// Item that can be continued.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 #[schema(example = json!({ "id": "track-7", "kind": "audio", "positionMs": 93500, "durationMs": 600_000,
@@ -89,17 +89,17 @@ struct ProgressQuery {
 struct ProgressItem {
     /// The track's id.
     id: String,
-    /// What it is.
+    /// Kind of the item.
     kind: ItemKind,
     /// Milliseconds from the beginning.
     position_ms: i64,
-    /// Its length in milliseconds; null: not known.
+    /// Length in milliseconds; null if unknown.
     duration_ms: Option<i64>,
-    /// When it was reported, RFC 3339.
+    /// Time of the position (RFC 3339).
     updated_at: String,
 }
 
-/// Save where the user is in a track.
+/// Save the user's position in a track.
 #[utoipa::path(post, path = "/api/v1/tracks/{id}/position", tag = "positions", security(("bearer" = [])), request_body = SavePositionRequest,
     params(("id" = String, Path, description = "The track", example = "track-7")),
     responses(
@@ -120,7 +120,7 @@ async fn save(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Where the user is in a track.
+/// Return the user's position in a track.
 #[utoipa::path(get, path = "/api/v1/tracks/{id}/position", tag = "positions", security(("bearer" = [])),
     params(("id" = String, Path, description = "The track", example = "track-7"), ItemKindQuery),
     responses(
@@ -139,7 +139,7 @@ async fn read(
     Ok(Json(PositionResponse { position_ms }))
 }
 
-/// Forget where the user is in a track.
+/// Clear the user's position in a track.
 #[utoipa::path(delete, path = "/api/v1/tracks/{id}/position", tag = "positions", security(("bearer" = [])),
     params(("id" = String, Path, description = "The track", example = "track-7"), ItemKindQuery),
     responses(
@@ -158,7 +158,7 @@ async fn clear(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// What the user can continue.
+/// List the items that the user can continue.
 #[utoipa::path(get, path = "/api/v1/progress", tag = "positions", security(("bearer" = [])), params(ProgressQuery),
     responses(
         (status = 200, description = "What was begun and neither finished nor only tried, the newest first", body = Page<ProgressItem>),

@@ -1,22 +1,22 @@
-//! What the operator says of positions.
+//! Settings of positions.
 
 use std::time::Duration;
 
-/// How long positions are kept, and which are worth continuing.
+/// Lifetime of positions, and the rules for continuing.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Settings {
-    /// How long a position is kept after it was reported last.
+    /// Time for which a position is stored after its last report.
     pub ttl: Duration,
-    /// Less of an item than this, in per cent, was only tried.
+    /// Percentage below which an item was only tried.
     pub min_resume_percent: u8,
-    /// More of an item than this, in per cent, was heard to the end.
+    /// Percentage above which an item was heard to its end.
     pub max_resume_percent: u8,
-    /// A shorter item is begun anew.
+    /// Shortest item that can be continued.
     pub min_duration: Duration,
 }
 
 impl Default for Settings {
-    /// 30 days are the documents'; the rest is what users of Jellyfin know.
+    /// 30 days are given by the documents; the others are the defaults that users of Jellyfin know.
     fn default() -> Self {
         Self {
             ttl: Duration::from_secs(30 * 86_400),

@@ -1,5 +1,5 @@
-//! Group commit: reports wait in a bounded queue; one task takes what is there, writes one row per key, and then
-//! has all of them acknowledged. So a commit, which is slow, is shared by all who wait for it.
+//! Group commit: reports wait in a bounded queue; one task takes all that are there, writes one row per key, and then
+//! acknowledges all of them. One commit, which is slow, is shared by all that wait for it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,11 +13,12 @@ use super::{Error, PositionKey, PositionRecord};
 use primitives::clock::monotonic_now;
 use primitives::lifecycle::BackgroundTasks;
 
-/// Reports in one commit at most.
+/// Most reports in one commit.
 const MAX_BATCH: usize = 1000;
-/// Reports that wait at most: a few commits. More are told to come back.
+/// Most reports that wait: a few commits. Further ones are refused with 503.
 const QUEUE_CAPACITY: usize = 8 * MAX_BATCH;
-/// For one commit; whoever waits longer is told to try again, which is harmless: a report can be kept twice.
+/// Timeout of one commit. A report that waits longer is refused, and a repeated report is harmless: it can be stored
+/// twice.
 const COMMIT_TIMEOUT: Duration = Duration::from_millis(1500);
 
 struct WriteJob {
@@ -25,7 +26,7 @@ struct WriteJob {
     done: oneshot::Sender<Result<(), Error>>,
 }
 
-/// Where reports wait. Clones share it.
+/// Queue of reports. Clones share it.
 #[derive(Clone)]
 pub struct WriteQueue {
     jobs: mpsc::Sender<WriteJob>,
@@ -33,14 +34,14 @@ pub struct WriteQueue {
 }
 
 impl WriteQueue {
-    /// Starts the one who writes to `store`; it ends, with the queue empty, when `tasks` stop.
+    /// Starts the task that writes to `store`; it ends, with the queue empty, when `tasks` stop.
     pub fn start(store: Arc<dyn PositionStore>, tasks: &BackgroundTasks, numbers: PositionMetrics) -> Self {
         let (jobs, taken) = mpsc::channel(QUEUE_CAPACITY);
         tasks.spawn(write(taken, store, tasks.clone(), numbers.clone()));
         Self { jobs, metrics: numbers }
     }
 
-    /// Returns when `entry` is kept.
+    /// Saves `entry`; returns when it is stored. [`Error::Busy`] if the queue is full.
     pub async fn save(&self, entry: PositionRecord) -> Result<(), Error> {
         let (done, kept) = oneshot::channel();
         let result = match self.jobs.try_send(WriteJob { entry, done }) {
@@ -69,12 +70,14 @@ async fn write(
     loop {
         let count = tokio::select! {
             count = jobs.recv_many(&mut batch, MAX_BATCH) => count,
+            // Once only: a future that has resolved must not be polled again.
             () = &mut stopping, if open => {
                 open = false;
                 jobs.close();
                 continue;
             }
         };
+        // `recv_many` gives 0 only when the channel is closed and empty.
         if count == 0 {
             return;
         }
@@ -88,7 +91,7 @@ async fn write(
                 let error = failed.map_or(PositionStoreError::timeout(), |result| {
                     result.err().unwrap_or(PositionStoreError::timeout())
                 });
-                // Those who wait behind would only wait for the same.
+                // The reports behind them would only wait for the same failure.
                 while let Ok(job) = jobs.try_recv() {
                     batch.push(job);
                 }
@@ -101,6 +104,7 @@ async fn write(
         let rows: Vec<PositionRecord> = rows.into_iter().filter(|row| !refused.contains(&row.key)).collect();
         numbers.rows.inc_by(rows.len() as u64);
         let store = Arc::clone(&store);
+        // In a task of its own: the next commit does not wait for Redis.
         tasks.spawn(async move {
             store.update_cache(&rows).await;
             acknowledge(kept, |key| if refused.contains(key) { Err(Error::Unavailable) } else { Ok(()) });
@@ -110,12 +114,13 @@ async fn write(
 
 fn acknowledge(jobs: Vec<WriteJob>, result: impl Fn(&PositionKey) -> Result<(), Error>) {
     for job in jobs {
-        // Whoever has left needs no answer.
+        // A request that was cancelled needs no answer, so the error is dropped.
         let _ = job.done.send(result(&job.entry.key));
     }
 }
 
-/// One entry per key, in the order of the keys: two nodes that lock rows in one order cannot block each other.
+/// Returns the newest entry per key, in the order of the keys: two nodes that lock rows in the same order cannot block
+/// each other.
 fn newest_per_key<'a>(entries: impl Iterator<Item = &'a PositionRecord>) -> Vec<PositionRecord> {
     let mut rows: BTreeMap<&PositionKey, PositionRecord> = BTreeMap::new();
     for entry in entries {
@@ -124,6 +129,7 @@ fn newest_per_key<'a>(entries: impl Iterator<Item = &'a PositionRecord>) -> Vec<
                 let duration = entry.duration.or(row.duration);
                 *row = PositionRecord { duration, ..entry.clone() };
             }
+            // An older report may still know the length that the newer one lacks.
             Some(row) => row.duration = row.duration.or(entry.duration),
             None => {
                 rows.insert(&entry.key, entry.clone());

@@ -1,4 +1,4 @@
-//! The event ids that players gave of late, in bounded memory.
+//! Event ids that players sent recently, in bounded memory.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher, RandomState};
@@ -8,14 +8,14 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-/// An id as one user gave it.
+/// Event id of one user: a hash of the user, and the id.
 pub type UserEventId = (u64, Uuid);
 
-/// The ids that are remembered, and those whose events are being published now.
+/// Registry of recent ids, and of those whose events are being published now.
 pub struct EventIdRegistry {
     hasher: RandomState,
     state: Mutex<RegistryState>,
-    /// Tells whoever waits that an id is no longer being published.
+    /// Notifies waiting reports that an id is no longer being published.
     released: Notify,
 }
 
@@ -24,7 +24,7 @@ struct RegistryState {
     under_way: HashSet<UserEventId>,
 }
 
-/// Ids of one report. Nobody else publishes those that are fresh as long as this lives.
+/// Claim on the ids of one report. While it lives, no other report publishes its fresh ids.
 pub struct EventIdClaim<'a> {
     ids: &'a EventIdRegistry,
     given: Vec<UserEventId>,
@@ -32,23 +32,25 @@ pub struct EventIdClaim<'a> {
 }
 
 impl EventIdRegistry {
-    /// Remembers each id for `span` at least, if fewer than `most` come in that time.
+    /// Creates a registry that remembers each id for at least `span`, if fewer than `most` arrive in that time.
     pub fn new(most: usize, span: Duration) -> Self {
         let state = RegistryState { seen: RecentEventIds::new(most, span), under_way: HashSet::new() };
         Self { hasher: RandomState::new(), state: Mutex::new(state), released: Notify::new() }
     }
 
-    /// What stands for `id` as `user` gave it.
+    /// Returns the key of `id` for `user`.
     pub fn key(&self, user: &str, id: Uuid) -> UserEventId {
+        // A hash instead of the user's id bounds the memory of one entry. Its seed is random, so nobody can aim at a
+        // collision.
         (self.hasher.hash_one(user), id)
     }
 
-    /// Claims those of the keys that are not remembered, all at once: two reports that share ids never wait for each
-    /// other. Waits while one of them is being published.
+    /// Claims those keys that are not remembered, all at once: two reports that share ids never wait for each other.
+    /// Waits while one of them is being published.
     pub async fn claim(&self, keys: impl Iterator<Item = UserEventId>) -> EventIdClaim<'_> {
         let given: Vec<UserEventId> = keys.collect();
         loop {
-            // Made before the look, so that no release is missed.
+            // Created before the check, so that no release is missed.
             let released = self.released.notified();
             {
                 let mut state = self.state.lock();
@@ -65,12 +67,12 @@ impl EventIdRegistry {
 }
 
 impl EventIdClaim<'_> {
-    /// Whether its event was not published before.
+    /// Returns true if the key's event was not published before.
     pub fn is_fresh(&self, key: UserEventId) -> bool {
         self.fresh.contains(&key)
     }
 
-    /// Remembers the ids: their events are kept.
+    /// Remembers the ids: their events are safely stored.
     pub fn commit(self, now: SystemTime) {
         self.ids.state.lock().seen.remember(&self.given, now);
     }
@@ -78,16 +80,18 @@ impl EventIdClaim<'_> {
 
 impl Drop for EventIdClaim<'_> {
     fn drop(&mut self) {
+        // Also after `commit`, and when a request is cancelled: whoever waits must not wait for ever.
         let mut state = self.ids.state.lock();
         for key in &self.fresh {
             state.under_way.remove(key);
         }
+        // The lock is released first, since those who are woken take it at once.
         drop(state);
         self.ids.released.notify_waiters();
     }
 }
 
-/// Two generations of ids; the older one goes when the younger one is full or old.
+/// Two generations of ids: the older one is dropped when the younger one is full or old enough.
 struct RecentEventIds {
     young: HashSet<UserEventId>,
     old: HashSet<UserEventId>,
@@ -98,16 +102,17 @@ struct RecentEventIds {
 
 impl RecentEventIds {
     fn new(most: usize, span: Duration) -> Self {
+        // The first ids find an old, empty generation, which is then replaced; no special case is needed.
         let since = SystemTime::UNIX_EPOCH;
         Self { young: HashSet::new(), old: HashSet::new(), since, most, span }
     }
 
-    /// Whether it is remembered.
+    /// Returns true if the key is remembered.
     fn contains(&self, key: UserEventId) -> bool {
         self.young.contains(&key) || self.old.contains(&key)
     }
 
-    /// Remembers `keys`.
+    /// Adds `keys` to the younger generation.
     fn remember(&mut self, keys: &[UserEventId], now: SystemTime) {
         let is_old = now.duration_since(self.since).is_ok_and(|age| age >= self.span);
         if is_old || self.young.len() >= self.most {

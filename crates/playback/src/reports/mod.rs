@@ -1,6 +1,6 @@
-//! What listeners do with tracks: Start, Pause, Resume, Seek, Complete. Takes it from players over the API, or finds
-//! Start and Complete in the streams, and publishes it. Knows nothing of where events go, and nothing of streams but
-//! what [`stream_follower::StreamFollower`] is told.
+//! Playback reports: Start, Pause, Resume, Seek, Complete. Takes them from players over the API, or derives Start and
+//! Complete from the streams, and publishes them. Knows nothing of where events go, and nothing of streams but the
+//! events of [`stream_follower::StreamFollower`].
 
 mod event_ids;
 pub mod routes;
@@ -22,25 +22,25 @@ use primitives::clock::Clock;
 use primitives::ids::{TrackId, UserId};
 use settings::Settings;
 
-/// How far a player's clock may be ahead.
+/// Time by which a player's clock may be ahead.
 const MAX_CLOCK_AHEAD: Duration = Duration::from_secs(300);
-/// For what is remembered of the ids that players gave.
+/// Time for which the ids that players sent are remembered.
 const EVENT_ID_TTL: Duration = Duration::from_secs(600);
-/// Ids that are remembered, at most twice as many.
+/// Ids per generation; at most twice as many are remembered.
 const MAX_EVENT_IDS: usize = 50_000;
 
-/// What a listener does.
+/// Action of a listener.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub enum PlaybackAction {
-    /// Begins to play.
+    /// Playback begins.
     Start,
-    /// Halts.
+    /// Playback is paused.
     Pause,
-    /// Goes on.
+    /// Playback continues after a pause.
     Resume,
-    /// Goes to another place.
+    /// The position is changed.
     Seek,
-    /// Has heard it to its end.
+    /// The track was heard to its end.
     Complete,
 }
 
@@ -55,30 +55,30 @@ struct PlaybackEvent<'a> {
     timestamp: String,
 }
 
-/// What a player reports, in order.
+/// Report of a player.
 pub struct PlaybackReport {
-    /// What happened.
+    /// The action.
     pub action: PlaybackAction,
-    /// Where in the track.
+    /// Position in the track, in milliseconds.
     pub position_ms: u64,
-    /// When, by the player's clock; `None`: now.
+    /// Time by the player's clock; `None` is now.
     pub timestamp: Option<Timestamp>,
-    /// The player's own id for it: given twice, it happened once.
+    /// Id that the player gave to it; the same id twice is one event.
     pub id: Option<Uuid>,
 }
 
-/// Why a report is not taken.
+/// Reason for which a report is not accepted.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ReportError {
-    /// Its time is to come.
+    /// Its time is too far in the future.
     #[error("`timestamp` is more than five minutes ahead of the server's clock")]
     ClockAhead,
-    /// It cannot be kept at the moment.
+    /// It cannot be stored at the moment.
     #[error(transparent)]
     Refused(#[from] PublishError),
 }
 
-/// Takes playback events. Clones share it.
+/// Publishes playback events. Clones share it.
 #[derive(Clone)]
 pub struct PlaybackReporter {
     events: EventPublisher,
@@ -88,13 +88,13 @@ pub struct PlaybackReporter {
 }
 
 impl PlaybackReporter {
-    /// Publishes to `events`.
+    /// Creates a reporter that publishes to `events`.
     pub fn new(settings: &Settings, events: EventPublisher, clock: Clock) -> Self {
         let ids = Arc::new(EventIdRegistry::new(MAX_EVENT_IDS, EVENT_ID_TTL));
         Self { events, clock, topic: Arc::clone(&settings.topic), event_ids: ids }
     }
 
-    /// Takes all of `reports` on what `user` does with `track`, or none; gives how many were new.
+    /// Publishes all of `reports` by `user` on `track`, or none; returns the number of new ones.
     pub async fn report(
         &self,
         user: &UserId,
@@ -107,9 +107,10 @@ impl PlaybackReporter {
         if reports.iter().any(|report| report.timestamp.is_some_and(|at| at > latest)) {
             return Err(ReportError::ClockAhead);
         }
-        // An id counts as seen only once its event is kept: after a 503 the player says it again.
+        // An id counts as seen only once its event is stored: after a 503 the player sends it again.
         let given = reports.iter().filter_map(|report| report.id).map(|id| self.event_ids.key(user, id));
         let claim = self.event_ids.claim(given).await;
+        // One request may repeat an id; the claim cannot tell, since both are fresh.
         let mut told = HashSet::new();
         let mut is_fresh = |report: &&PlaybackReport| {
             report.id.is_none_or(|id| claim.is_fresh(self.event_ids.key(user, id)) && told.insert(id))
@@ -140,12 +141,12 @@ fn timestamp(time: SystemTime) -> Timestamp {
     Timestamp::try_from(time).unwrap_or_default()
 }
 
-/// RFC 3339 with an offset in digits, as .NET's `DateTimeOffset` writes it.
+/// Formats a time by RFC 3339 with a numeric offset, as .NET's `DateTimeOffset` does.
 fn with_offset(time: Timestamp) -> String {
     format!("{}+00:00", time.strftime("%Y-%m-%dT%H:%M:%S%.3f"))
 }
 
-/// A UUID v7: those made later sort later.
+/// Returns a UUID v7: later ones sort later.
 fn new_id(now: SystemTime) -> Uuid {
     let since = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     Uuid::new_v7(uuid::Timestamp::from_unix(NoContext, since.as_secs(), since.subsec_nanos()))

@@ -1,4 +1,4 @@
-//! `POST /api/v1/tracks/{id}/events`.
+//! Path of playback events, `POST /api/v1/tracks/{id}/events`.
 
 use axum::extract::{DefaultBodyLimit, State};
 use http::StatusCode;
@@ -16,36 +16,36 @@ use server_kit::api::id::PathTrackId;
 use server_kit::api::json_values::{Milliseconds, MillisecondsOrText, TimestampInput};
 use server_kit::api::user::User;
 
-/// Events in one request.
+/// Most events in one request.
 const MAX_EVENTS: usize = 100;
-/// Bytes of a request.
+/// Largest request body, in bytes.
 const MAX_BODY_BYTES: usize = 64 << 10;
-/// More than any track has, and exact in JSON everywhere.
+/// Largest position in milliseconds: more than any track has, and exact as a JSON number in every client.
 const MAX_POSITION_MILLIS: i64 = 1 << 53;
 
-/// The paths of playback.
+/// Returns the paths of playback events.
 pub fn routes(playback: PlaybackReporter) -> OpenApiRouter {
     OpenApiRouter::new().routes(routes!(report)).layer(DefaultBodyLimit::max(MAX_BODY_BYTES)).with_state(playback)
 }
 
-/// Something that the listener did.
+/// Action of the listener.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct PlaybackEventInput {
-    /// What.
+    /// The action.
     action: PlaybackAction,
-    /// Where in the track, in milliseconds.
+    /// Position in the track, in milliseconds.
     #[schema(minimum = 0, example = 42_000, value_type = f64)]
     position_ms: Milliseconds,
-    /// When, in RFC 3339 with an offset or in milliseconds since 1970; without it, now.
+    /// Time, in RFC 3339 with an offset or in milliseconds since 1970. Default: now.
     #[schema(example = "2026-11-21T12:00:00+01:00", value_type = Option<MillisecondsOrText>)]
     timestamp: Option<TimestampInput>,
-    /// The player's own UUID for it: sent again, it counts once.
+    /// UUID that the player gave to it; sent again, it counts once.
     #[schema(example = "01997b6e-7c5e-7cc1-a1d5-3a2f4f6f0a11")]
     event_id: Option<String>,
 }
 
-/// One, or up to 100 in their order, for a player that was offline.
+/// One event, or up to 100 in their order, for a player that was offline.
 #[derive(Deserialize, ToSchema)]
 #[serde(untagged)]
 #[expect(dead_code, reason = "stands here for its description: serde's own errors for it say nothing")]
@@ -54,17 +54,17 @@ enum PlaybackEventInputs {
     Many(Vec<PlaybackEventInput>),
 }
 
-/// What became of them.
+/// Outcome of a request.
 #[derive(Serialize, ToSchema)]
 struct AcceptedEvents {
     /// Events that will be delivered.
     accepted: usize,
-    /// Events whose id had been given before.
+    /// Events whose id was sent before.
     duplicates: usize,
 }
 
-/// Reports what the listener did with the track: one event, or up to 100 in their order. Once it is answered the event is
-/// on this machine's disk, whether or not the broker is there.
+/// Reports what the listener did with the track: one event, or up to 100 in their order. Once this is answered the
+/// event is on this machine's disk, even if the broker is not available.
 #[utoipa::path(post, path = "/api/v1/tracks/{id}/events", tag = "playback", security(("bearer" = [])),
     params(("id" = String, Path, description = "The track, at most 256 bytes")),
     request_body(content = PlaybackEventInputs, example = json!({ "action": "Pause", "positionMs": 42000 })),
@@ -101,6 +101,7 @@ fn reports(body: Value) -> Result<Vec<PlaybackReport>, Error> {
 
 fn read(number: usize, event: Value) -> Result<PlaybackReport, Error> {
     let malformed = |what: &dyn std::fmt::Display| Error::bad_request(format!("event {number}: {what}"));
+    // Read one by one, so that the message names the event that is wrong.
     let given: PlaybackEventInput = serde_json::from_value(event).map_err(|error| malformed(&error))?;
     let Milliseconds(position) = given.position_ms;
     if !(0..=MAX_POSITION_MILLIS).contains(&position) {

@@ -1,12 +1,12 @@
-//! What playback is told.
+//! Settings of playback events.
 
 use std::sync::Arc;
 
-/// How playback events are made.
+/// Settings of playback events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Their topic.
+    /// Topic of the events.
     pub topic: Arc<str>,
-    /// Whether streams tell of Start and Complete, for players that do not.
+    /// Derives Start and Complete from the streams, for players that do not report.
     pub from_streams: bool,
 }

@@ -1,8 +1,9 @@
-//! Start and Complete, found in the streams of players that do not report by themselves.
+//! Start and Complete, derived from the streams of players that do not report by themselves.
 //!
-//! A playback is all that one user fetches of one track without a pause of `IDLE_TIMEOUT`; it has one Start, however many
-//! ranges it consists of. It has one Complete, when a stream delivers the last byte and half of the track at least was
-//! delivered: a player that looks at the end first has not heard it. Bytes do not tell the time, so the position is 0.
+//! A playback is everything that one user fetches of one track without a pause of `IDLE_TIMEOUT`; it has one Start,
+//! however many ranges it consists of. It has one Complete, when a stream delivers the last byte and at least half of
+//! the track was delivered: a player that first reads the end has not played it. Bytes do not tell the time, so the
+//! position is 0.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -13,43 +14,43 @@ use tokio::time::{Instant, MissedTickBehavior};
 use super::{PlaybackAction, PlaybackReport, PlaybackReporter};
 use primitives::lifecycle::BackgroundTasks;
 
-/// Without a stream for as long, the next one is another playback.
+/// Time without a stream after which the next one is another playback.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
-/// A stream of which no end is told has ended by then.
+/// Time after which a stream whose end was never notified counts as ended.
 const MAX_STREAM_AGE: Duration = Duration::from_secs(86_400);
-/// What streams told and was not looked at yet.
+/// Stream events that wait in the queue.
 const QUEUE_CAPACITY: usize = 4096;
-/// Playbacks that are followed at once.
+/// Most playbacks that are followed at once.
 const MAX_PLAYBACKS: usize = 100_000;
 
-/// What a stream tells.
+/// Event of a stream.
 #[derive(Clone, Debug)]
 pub struct StreamEvent {
-    /// Who listens.
+    /// User who listens.
     pub user: Box<str>,
-    /// To what.
+    /// Track that is streamed.
     pub track: Box<str>,
-    /// What happened.
+    /// Kind of the event.
     pub kind: StreamEventKind,
 }
 
-/// What happened to a stream.
+/// Kind of a stream event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StreamEventKind {
-    /// It begins.
+    /// The stream begins.
     Started,
-    /// It ended.
+    /// The stream ended.
     Ended {
         /// Bytes that were sent.
         sent: u64,
         /// The track's size, where it is known.
         size: Option<u64>,
-        /// Whether the track's last byte was among them.
+        /// True if the track's last byte was among them.
         last: bool,
     },
 }
 
-/// Follows the streams. Clones tell the same follower.
+/// Follower of the streams. Clones notify the same follower.
 #[derive(Clone)]
 pub struct StreamFollower {
     queue: mpsc::Sender<StreamEvent>,
@@ -57,14 +58,14 @@ pub struct StreamFollower {
 }
 
 impl StreamFollower {
-    /// Begins to follow, and to report to `playback`.
+    /// Starts a follower that reports to `playback`.
     pub fn start(playback: PlaybackReporter, tasks: &BackgroundTasks) -> Self {
         let (queue, heard) = mpsc::channel(QUEUE_CAPACITY);
         tasks.spawn(follow(heard, playback.clone(), tasks.clone()));
         Self { queue, playback }
     }
 
-    /// Takes what a stream tells; never waits.
+    /// Queues a stream event; never waits. An event is counted as lost if the queue is full.
     pub fn notify(&self, heard: StreamEvent) {
         if self.queue.try_send(heard).is_err() {
             self.playback.events.record_lost(1);
@@ -75,9 +76,12 @@ impl StreamFollower {
 async fn follow(mut heard: mpsc::Receiver<StreamEvent>, playback: PlaybackReporter, tasks: BackgroundTasks) {
     let mut playing = ActivePlaybacks::default();
     let mut sweep = tokio::time::interval(IDLE_TIMEOUT);
+    // One sweep is enough after a delay: it removes everything that is idle by then.
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
+            // In this order: events before the sweep, so that a playback with news is not removed, and the channel is
+            // closed last.
             biased;
             told = heard.recv() => {
                 let Some(told) = told else { return };
@@ -88,6 +92,7 @@ async fn follow(mut heard: mpsc::Receiver<StreamEvent>, playback: PlaybackReport
                 }
             }
             now = sweep.tick() => playing.sweep(now),
+            // Closed and not dropped: the queued events are still taken, and `recv` then ends the loop.
             () = tasks.stopping() => heard.close(),
         }
     }
@@ -102,11 +107,11 @@ impl PlaybackReporter {
     }
 }
 
-/// More playbacks than are followed.
+/// Error: more playbacks than are followed.
 #[derive(Debug, PartialEq, Eq)]
 struct TooManyPlaybacks;
 
-/// The playbacks under way, by user and track.
+/// Playbacks under way, by user and track.
 #[derive(Default)]
 struct ActivePlaybacks(HashMap<(Box<str>, Box<str>), PlaybackState>);
 
@@ -125,7 +130,7 @@ impl PlaybackState {
 }
 
 impl ActivePlaybacks {
-    /// What is to be reported of it.
+    /// Applies a stream event; returns the action to report, if any.
     fn apply(&mut self, heard: &StreamEvent, now: Instant) -> Result<Option<PlaybackAction>, TooManyPlaybacks> {
         let key = (heard.user.clone(), heard.track.clone());
         match heard.kind {
@@ -146,6 +151,7 @@ impl ActivePlaybacks {
                 state.streams = state.streams.saturating_sub(1);
                 state.latest = now;
                 state.delivered = state.delivered.saturating_add(sent);
+                // Without a size there is nothing to compare with, so the last byte decides.
                 let half = size.is_none_or(|size| state.delivered >= size / 2);
                 let complete = last && half && !state.complete;
                 state.complete |= complete;
@@ -169,7 +175,7 @@ mod tests {
         StreamEventKind::Ended { sent, size: Some(1000), last }
     }
 
-    /// What is reported when `told` happens, each so many seconds after the one before.
+    /// Reports that follow from `told`, each event so many seconds after the one before.
     fn reported(told: &[(u64, StreamEventKind)]) -> Vec<PlaybackAction> {
         let (mut playing, mut now) = (ActivePlaybacks::default(), Instant::now());
         let hear = |&(after, what): &(u64, StreamEventKind)| {

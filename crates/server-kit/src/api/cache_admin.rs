@@ -1,4 +1,4 @@
-//! The operator's hands on the cache: purge and refresh. What they do is somebody else's, behind [`CacheOperations`].
+//! Operator's paths of the cache: purge and refresh. The work is done behind [`CacheOperations`].
 
 use std::io;
 
@@ -13,7 +13,7 @@ use serde_json::json;
 use super::error::Error;
 use super::router::RouterState;
 
-/// What a purge covers.
+/// Scope of a purge.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PurgeTarget {
@@ -21,32 +21,32 @@ pub enum PurgeTarget {
     Key(String),
     /// Objects whose keys begin with this, in every store and bucket.
     Prefix(String),
-    /// What the route of this id serves, on whatever route.
+    /// Objects of the route of this id, on whatever route they are served.
     Route(String),
     /// Everything.
     All,
 }
 
-/// What came of a refresh, by buckets.
+/// Outcome of a refresh, by buckets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct RefreshSummary {
     /// The store has the same version.
     pub same: u32,
     /// The store has another version.
     pub changed: u32,
-    /// The store has it no more.
+    /// The store has the object no more.
     pub gone: u32,
-    /// The store could not say.
+    /// The store did not answer.
     pub failed: u32,
 }
 
-/// What can be done with the cache.
+/// Operations on the cache.
 pub trait CacheOperations: Send + Sync {
-    /// Purges; an error says that the purge is in force but would not survive a restart.
+    /// Purges; an error means that the purge is in force but would not survive a restart.
     fn purge(&self, scope: PurgeTarget) -> io::Result<()>;
-    /// Whether there is an object route of this id.
+    /// Returns true if there is an object route of this id.
     fn has_route(&self, route: &str) -> bool;
-    /// Asks the stores whether what is known of this key still holds.
+    /// Asks the stores whether the cached versions of this key are still current.
     fn refresh<'a>(&'a self, key: &'a str) -> BoxFuture<'a, RefreshSummary>;
 }
 
@@ -115,7 +115,7 @@ pub async fn refresh(
     Ok(Json(cache.refresh(&key).await).into_response())
 }
 
-/// The body, or what is wrong with the request beside what `expected` says.
+/// Returns the body, or an error that adds `expected` to the problem.
 fn parse_body<T>(body: Result<Json<T>, JsonRejection>, expected: &str) -> Result<T, Error> {
     match body {
         Ok(Json(asked)) => Ok(asked),

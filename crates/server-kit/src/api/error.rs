@@ -1,4 +1,4 @@
-//! Errors of the API, in the product's one envelope. A handler returns an [`Error`]; [`envelope`] alone, which knows the
+//! Errors of the API, in the product's one envelope. A handler returns an [`Error`]; only [`envelope`], which knows the
 //! request's id and the time, writes it.
 
 use std::borrow::Cow;
@@ -17,10 +17,10 @@ use http_semantics::rate_limit::ExceededLimit;
 use http_semantics::request_info::{self, REQUEST_ID, RequestInfo};
 use primitives::clock::Clock;
 
-/// When to try again where something does not answer at the moment.
+/// `Retry-After` of a dependency that does not answer.
 const UNAVAILABLE_RETRY: Duration = Duration::from_secs(1);
 
-/// An error answer.
+/// Error response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
     code: ErrorCode,
@@ -30,19 +30,19 @@ pub struct Error {
 }
 
 impl From<ErrorCode> for Error {
-    /// The error of that code with the catalogue's text.
+    /// Returns the error of that code with the catalog's text.
     fn from(code: ErrorCode) -> Self {
         Self::new(code, code.detail())
     }
 }
 
 impl Error {
-    /// The error of that code with a text of its own, which names nothing behind the proxy.
+    /// Creates an error of that code with its own text, which names nothing behind the proxy.
     pub fn new(code: ErrorCode, detail: impl Into<Cow<'static, str>>) -> Self {
         Self { code, detail: detail.into(), challenge: None, retry_after: None }
     }
 
-    /// The same with `Retry-After`, where there is a time.
+    /// Adds `Retry-After`, if there is a time.
     pub fn with_retry_after(self, retry_after: Option<Duration>) -> Self {
         Self { retry_after, ..self }
     }
@@ -52,27 +52,27 @@ impl Error {
         Self::new(ErrorCode::BadRequest, detail)
     }
 
-    /// What is asked for is not there.
+    /// The requested resource does not exist.
     pub fn not_found(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::new(ErrorCode::NotFound, detail)
     }
 
-    /// Who asks is not known.
+    /// The caller is unknown.
     pub fn unauthorized(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::new(ErrorCode::Unauthorized, detail)
     }
 
-    /// Who asks is known and may not.
+    /// The caller is known and not allowed.
     pub fn forbidden(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::new(ErrorCode::Forbidden, detail)
     }
 
-    /// It contradicts what is there.
+    /// The request conflicts with the present state.
     pub fn conflict(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::new(ErrorCode::Conflict, detail)
     }
 
-    /// It was there and is removed for good.
+    /// The resource was removed for good.
     pub fn gone(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::new(ErrorCode::Gone, detail)
     }
@@ -107,22 +107,22 @@ impl Error {
         ErrorCode::Internal.into()
     }
 
-    /// What is needed for it does not answer at the moment; `detail` names no host.
+    /// A dependency does not answer at the moment; `detail` names no host.
     pub fn unavailable(detail: impl Into<Cow<'static, str>>) -> Self {
         Self::new(ErrorCode::Unavailable, detail).with_retry_after(Some(UNAVAILABLE_RETRY))
     }
 
-    /// More than is allowed; the next one is taken after `wait`.
+    /// More requests than allowed; the next one is accepted after `wait`.
     pub fn too_many(detail: impl Into<Cow<'static, str>>, wait: Duration) -> Self {
         Self::new(ErrorCode::TooManyRequests, detail).with_retry_after(Some(wait))
     }
 
-    /// This much is allowed; more after `wait`.
+    /// The limit `exceeded` is used up; more is allowed after `wait`.
     pub fn exceeded(exceeded: ExceededLimit, wait: Duration) -> Self {
         Self::from(exceeded.error_code()).with_retry_after(Some(wait))
     }
 
-    /// The challenge that says what is wrong with the token, or a 503 where no keys can be had.
+    /// Returns a challenge that says what is wrong with the token, or a 503 if the keys are unavailable.
     pub fn from_authentication(refusal: AuthenticationError) -> Self {
         let error = Self::from(refusal.error_code());
         match refusal {
@@ -131,12 +131,13 @@ impl Error {
         }
     }
 
-    /// The status that it is answered with.
+    /// Returns the status of the response.
     pub fn status(&self) -> StatusCode {
         self.code.status()
     }
 
-    /// The answer, with the request's id (a new one where it has none) and the time in milliseconds since the Unix epoch.
+    /// Returns the response, with the request's id (a new one if there is none) and the time in milliseconds since the
+    /// Unix epoch.
     pub fn to_response(&self, request_id: &str, now: i64) -> Response {
         let made = request_id.is_empty().then(request_info::new_request_id);
         let request_id = made.as_deref().unwrap_or(request_id);
@@ -148,13 +149,16 @@ impl Error {
         let mut response = (self.status(), Json(body)).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(problem::CONTENT_TYPE));
+        // An error tells the state of a moment (RFC 9111 §4.2.2 lets caches keep a 404 or 410 by heuristics).
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        // An id that no header can carry is still in the body.
         if let Ok(id) = HeaderValue::from_str(request_id) {
             headers.insert(REQUEST_ID, id);
         }
         if let Some(wait) = wait {
             headers.insert(header::RETRY_AFTER, wait.into());
         }
+        // RFC 9110 §11.6.1: a 401 must carry a challenge.
         if self.status() == StatusCode::UNAUTHORIZED {
             let challenge = self.challenge.clone();
             let plain = HeaderValue::from_static("Bearer realm=\"tidegate\"");
@@ -165,7 +169,7 @@ impl Error {
 }
 
 impl IntoResponse for Error {
-    /// Only marks the response: [`envelope`] writes it.
+    /// Marks the response only: [`envelope`] writes it.
     fn into_response(self) -> Response {
         let mut response = self.status().into_response();
         response.extensions_mut().insert(self);
@@ -173,7 +177,7 @@ impl IntoResponse for Error {
     }
 }
 
-/// Writes the errors of the handlers behind it, keeping the header fields that were set beside them.
+/// Middleware that writes the errors of the handlers behind it, keeping the header fields that were set beside them.
 pub async fn envelope(State(clock): State<Clock>, request: Request, next: Next) -> Response {
     // On the players' listeners the proxy made the id.
     let id = request.extensions().get::<RequestInfo>().map(|caller| caller.request_id.clone());
@@ -184,6 +188,7 @@ pub async fn envelope(State(clock): State<Clock>, request: Request, next: Next) 
     response.extensions_mut().remove::<Error>();
     let mut answer = error.to_response(id.as_deref().unwrap_or_default(), clock.unix_millis());
     for (name, value) in response.headers() {
+        // Both described the empty body of the marked response.
         if !matches!(*name, header::CONTENT_LENGTH | header::CONTENT_TYPE) {
             answer.headers_mut().append(name, value.clone());
         }

@@ -1,4 +1,4 @@
-//! axum's extractors, with the envelope for what they refuse.
+//! Extractors of axum, with the envelope for their rejections.
 
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, Request};
@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 
 use super::error::Error;
 
-/// A JSON body in, or out.
+/// JSON body of a request or response.
 #[derive(Clone, Copy, Debug, FromRequest)]
 #[from_request(via(axum::Json), rejection(Error))]
 pub struct Json<T>(pub T);
@@ -20,8 +20,8 @@ impl<T: Serialize> IntoResponse for Json<T> {
     }
 }
 
-/// A JSON body that may also come as `text/plain`, which is what `navigator.sendBeacon` calls a text: a page that is being
-/// closed cannot wait for the answer to a preflight.
+/// JSON body that may also come as `text/plain`, the type that `navigator.sendBeacon` gives to a string: a page that is
+/// being closed cannot wait for the response to a preflight.
 #[derive(Clone, Copy, Debug)]
 pub struct BeaconJson<T>(pub T);
 

@@ -1,4 +1,4 @@
-//! Health: what the documents' health checks ask for in one answer, and the two that an orchestrator asks.
+//! Health: the documents' health check in one response, and the two checks of an orchestrator.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -53,14 +53,14 @@ pub struct MemoryUsage {
     pub total: u64,
 }
 
-/// Answers for the parts that health depends on.
+/// Health of the parts on which the process depends.
 pub trait ComponentHealth: Send + Sync {
     /// Returns true if every thread that serves clients gives signs of life.
     fn is_alive(&self) -> bool {
         true
     }
 
-    /// Whether every object store can be used.
+    /// Returns the status of all object stores together.
     fn stores(&self) -> ComponentStatus;
 
     /// Reasons why a store cannot be used, for the operator.
@@ -68,12 +68,12 @@ pub trait ComponentHealth: Send + Sync {
         Vec::new()
     }
 
-    /// Whether Redis answers.
+    /// Returns the status of Redis.
     fn redis(&self) -> ComponentStatus {
         ComponentStatus::Disabled
     }
 
-    /// Whether the database answers.
+    /// Returns the status of the database.
     fn database(&self) -> ComponentStatus {
         ComponentStatus::Disabled
     }
@@ -83,7 +83,7 @@ pub trait ComponentHealth: Send + Sync {
         false
     }
 
-    /// Whether Kafka answers. Streams do not need it: without it the process is healthy.
+    /// Returns the status of Kafka. Streams do not need it: without it the process is healthy.
     fn kafka(&self) -> ComponentStatus {
         ComponentStatus::Disabled
     }
@@ -93,13 +93,13 @@ pub trait ComponentHealth: Send + Sync {
         0
     }
 
-    /// Whether the process lets its streams end and takes no new ones.
+    /// Returns true if the process is finishing its streams and accepts no new ones.
     fn is_stopping(&self) -> bool {
         false
     }
 }
 
-/// Knows how the process is.
+/// Health of the process.
 #[derive(Clone)]
 pub struct HealthService {
     started: Instant,
@@ -107,7 +107,7 @@ pub struct HealthService {
 }
 
 impl HealthService {
-    /// A check-up of a process that starts now.
+    /// Creates the service of a process that starts now.
     pub fn new(probe: Arc<dyn ComponentHealth>) -> Self {
         Self { started: monotonic_now(), probe }
     }
@@ -117,7 +117,7 @@ impl HealthService {
         self.probe.is_alive()
     }
 
-    /// Whether the process is stopping.
+    /// Returns true if the process is stopping.
     pub fn is_stopping(&self) -> bool {
         self.probe.is_stopping()
     }
@@ -132,9 +132,10 @@ impl HealthService {
         self.probe.store_faults()
     }
 
-    /// The state now, as everybody may know it.
+    /// Returns the current state, for everybody.
     pub fn report(&self) -> HealthReport {
         let s3 = self.probe.stores();
+        // Nothing can be served without the stores; every other part has a fallback.
         let status = if s3 == ComponentStatus::Unavailable { "unhealthy" } else { "healthy" };
         HealthReport {
             status,
@@ -148,7 +149,7 @@ impl HealthService {
         }
     }
 
-    /// The state now, with what only the operator may know.
+    /// Returns the current state, with the details for the operator.
     pub fn detailed_report(&self) -> HealthReport {
         HealthReport {
             database: Some(self.probe.database()),
@@ -159,13 +160,14 @@ impl HealthService {
     }
 }
 
-/// From /proc: VmRSS and MemTotal; zero where there is no /proc.
+/// Reads VmRSS and MemTotal from /proc; zero if there is no /proc.
 fn memory() -> MemoryUsage {
     let megabytes = |file: &str, name: &str| {
         let text = std::fs::read_to_string(file).unwrap_or_default();
         let line = text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
         let kilobytes =
             line.and_then(|line| line.split_whitespace().next()).and_then(|number| number.parse::<u64>().ok());
+        // /proc gives kB, which are KiB.
         kilobytes.unwrap_or(0) / 1024
     };
     MemoryUsage { used: megabytes("/proc/self/status", "VmRSS:"), total: megabytes("/proc/meminfo", "MemTotal:") }

@@ -1,4 +1,4 @@
-//! Ids of tracks and users in requests: one that cannot be is refused everywhere alike, by 400.
+//! Ids of tracks and users in requests: an invalid one is refused everywhere alike, by 400.
 
 use axum::extract::{FromRequestParts, Path};
 use http::request::Parts;
@@ -6,12 +6,12 @@ use http::request::Parts;
 use super::error::Error;
 use primitives::ids::{MAX_ID_BYTES, TrackId, UserId};
 
-/// Returns the user's id that a request has as `name`.
+/// Parses the user id that a request has as `name`.
 pub fn parse_user(name: &str, text: &str) -> Result<UserId, Error> {
     UserId::parse(text).ok_or_else(|| malformed(name))
 }
 
-/// Returns the track's id that a request has as `name`; also what tracks' ids begin with, which obeys the same rule.
+/// Parses the track id that a request has as `name`, or a prefix of ids, which obeys the same rule.
 pub fn parse_track(name: &str, text: &str) -> Result<TrackId, Error> {
     TrackId::parse(text).ok_or_else(|| malformed(name))
 }
@@ -22,7 +22,7 @@ fn malformed(name: &str) -> Error {
     ))
 }
 
-/// The id of a track that is the path's one parameter.
+/// Track id that is the path's one parameter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PathTrackId(pub TrackId);
 

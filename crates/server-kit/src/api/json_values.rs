@@ -1,4 +1,4 @@
-//! Values as players send them, read the same way on every path.
+//! Values as players send them, parsed the same way on every path.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use serde::de::{self, Deserializer, Visitor};
 use utoipa::ToSchema;
 
 /// Milliseconds in a body: a whole number, or one with a fraction, which is dropped, since media elements count in
-/// floating seconds. May be out of any range; what is too large for it is the largest.
+/// floating seconds. Not limited to any range; a number that is too large becomes the largest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Milliseconds(pub i64);
 
@@ -46,6 +46,7 @@ impl Visitor<'_> for MillisecondsVisitor {
     }
 
     fn visit_u64<E: de::Error>(self, value: u64) -> Result<Milliseconds, E> {
+        // The largest number is then refused as out of range, by a message that names the field.
         Ok(Milliseconds(i64::try_from(value).unwrap_or(i64::MAX)))
     }
 
@@ -84,6 +85,7 @@ impl Visitor<'_> for TimestampVisitor {
     }
 
     fn visit_f64<E: de::Error>(self, value: f64) -> Result<TimestampInput, E> {
+        // The cast saturates, and what is out of range is refused as a time.
         self.visit_i64(value.floor() as i64)
     }
 }

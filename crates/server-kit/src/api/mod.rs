@@ -1,4 +1,4 @@
-//! The kit of the modules beside the proxy: the error envelope as an axum answer, health, and the one router.
+//! API kit of the modules beside the proxy: the error envelope as an axum response, health, and the one router.
 
 pub mod cache_admin;
 pub mod error;

@@ -1,4 +1,4 @@
-//! The description of the API (OpenAPI 3.1): what the modules say of their paths, and what is said once for all.
+//! Description of the API (OpenAPI 3.1): the modules' descriptions of their paths, and the common parts.
 
 use serde_json::json;
 use utoipa::openapi::path::PathItem;
@@ -11,10 +11,10 @@ use super::router;
 use http_semantics::error_codes::ErrorCode;
 use http_semantics::problem::{self, Problem};
 
-/// The response that stands for every error that an operation does not name.
+/// Name of the response for every error that an operation does not name.
 const ERROR: &str = "Error";
 
-/// What every description begins with.
+/// Beginning of every description.
 #[derive(utoipa::OpenApi)]
 #[openapi(
     info(title = "Tidegate", description = "A reverse proxy for object storage and the services beside it. Errors have one form (RFC 9457) and stable codes; lists come in pages of `limit` entries, the next one by `nextCursor`.", license(name = "Apache-2.0")),
@@ -26,7 +26,7 @@ const ERROR: &str = "Error";
 )]
 struct ApiDescription;
 
-/// What the paths refer to by name.
+/// Components to which the paths refer.
 struct CommonComponents;
 
 impl Modify for CommonComponents {
@@ -42,12 +42,13 @@ impl Modify for CommonComponents {
     }
 }
 
-/// The description without the modules.
+/// Returns the description without the modules.
 pub fn base() -> OpenApi {
     ApiDescription::openapi()
 }
 
-/// `description` with the form of every error: of those that operations name without a content, and of any other.
+/// Returns `description` with the form of every error: of those that operations name without a content, and of any
+/// other.
 pub fn complete(mut description: OpenApi) -> OpenApi {
     for item in description.paths.paths.values_mut() {
         let PathItem { get, put, post, delete, options, head, patch, .. } = item;
@@ -99,7 +100,7 @@ fn stream() {}
 #[expect(dead_code, reason = "answered by the router; stands here for its description")]
 fn docs() {}
 
-/// What this document says.
+/// This description as JSON.
 #[utoipa::path(get, path = "/openapi.json", tag = "operations",
     responses((status = 200, description = "This description", body = Object, content_type = "application/json")))]
 #[expect(dead_code, reason = "answered by the router; stands here for its description")]

@@ -1,5 +1,5 @@
-//! Lists in pages: `limit` and an opaque `cursor` in, `nextCursor` out. A cursor says behind which place in the list's order
-//! the next page begins, so that entries that come and go meanwhile neither repeat nor hide others.
+//! Lists in pages: `limit` and an opaque `cursor` in, `nextCursor` out. A cursor names the place in the list's order
+//! after which the next page begins, so that entries that come and go meanwhile neither repeat nor hide others.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -8,20 +8,20 @@ use utoipa::ToSchema;
 
 use super::error::Error;
 
-/// Longest cursor: more than the longest id makes.
+/// Longest cursor in bytes: more than the longest id makes.
 const MAX_CURSOR_BYTES: usize = 1024;
 
-/// How long the pages of a list are.
+/// Page sizes of a list.
 #[derive(Clone, Copy, Debug)]
 pub struct PageLimits {
-    /// Entries unless asked otherwise.
+    /// Entries by default.
     pub default_limit: u16,
     /// Most entries.
     pub max_limit: u16,
 }
 
 impl PageLimits {
-    /// Entries of the page that is asked for.
+    /// Returns the size of the requested page.
     pub fn limit(self, asked: Option<u32>) -> Result<u16, Error> {
         let limit = asked.map_or(Ok(self.default_limit), u16::try_from);
         let limit = limit.ok().filter(|limit| (1..=self.max_limit).contains(limit));
@@ -29,17 +29,18 @@ impl PageLimits {
     }
 }
 
-/// The place behind which the page begins, as `read` understands it; `None`: at the list's beginning.
+/// Decodes the place after which the page begins, by `read`; `None` is the list's beginning.
 pub fn decode_cursor<T>(cursor: Option<&str>, read: impl FnOnce(String) -> Option<T>) -> Result<Option<T>, Error> {
     let Some(cursor) = cursor else { return Ok(None) };
     let bytes =
+        // The length first: a cursor comes from a client, and decoding allocates.
         Some(cursor).filter(|cursor| cursor.len() <= MAX_CURSOR_BYTES).map(|cursor| URL_SAFE_NO_PAD.decode(cursor));
     let text = bytes.and_then(Result::ok).and_then(|bytes| String::from_utf8(bytes).ok());
     let place = text.and_then(read).map(Some);
     place.ok_or_else(|| Error::bad_request("`cursor` is none of this list's: send its `nextCursor` as it was"))
 }
 
-/// One page of a list.
+/// Page of a list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Page<T> {
@@ -50,12 +51,12 @@ pub struct Page<T> {
 }
 
 impl<T> Page<T> {
-    /// A page of `items` that goes on behind `place`, where it goes on.
+    /// Creates a page of `items`; the next one begins after `place`, if there is one.
     pub fn new(items: Vec<T>, place: Option<String>) -> Self {
         Self { items, next_cursor: place.map(|place| URL_SAFE_NO_PAD.encode(place)) }
     }
 
-    /// The first `limit` entries of `found`; where there are more, the last one's `place` leads to them.
+    /// Creates a page of the first `limit` entries of `found`; if there are more, the last one's `place` leads to them.
     pub fn from_lookahead(mut found: Vec<T>, limit: u16, place: impl FnOnce(&T) -> String) -> Self {
         let more = found.len() > usize::from(limit);
         found.truncate(limit.into());
@@ -63,7 +64,7 @@ impl<T> Page<T> {
         Self::new(found, place)
     }
 
-    /// The page with each entry as `shown`.
+    /// Converts each entry by `shown`.
     pub fn map<U>(self, shown: impl FnMut(T) -> U) -> Page<U> {
         Page { items: self.items.into_iter().map(shown).collect(), next_cursor: self.next_cursor }
     }

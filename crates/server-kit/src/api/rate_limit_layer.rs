@@ -1,5 +1,5 @@
-//! Limits on the API: a layer around a module's paths, by class. A class is a rate limiter policy of its name; where the
-//! configuration has none of it, nothing is limited and nothing costs.
+//! Limits of the API: a layer around a module's paths, by class. A class is a rate limiter policy of its name; without
+//! that policy in the configuration nothing is limited and nothing costs.
 
 use std::sync::Arc;
 
@@ -21,14 +21,14 @@ use crate::limit::{RateLimitStatus, RateLimiters};
 use http_semantics::rate_limit::{self, ExceededLimit};
 use http_semantics::request_info::RequestInfo;
 
-/// Which policy counts a path's requests.
+/// Policy that counts a path's requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateLimitClass {
     name: &'static str,
-    /// In its place for users with the role `vip`.
+    /// Policy in its place for users with the role `vip`.
     vip: Option<&'static str>,
-    /// Whether callers may show a token of an issuer; where they may not, looking for one would count what they show
-    /// instead as a bad one.
+    /// True if callers may send a token of an issuer; otherwise a search for one would count their other token as
+    /// invalid.
     has_users: bool,
 }
 
@@ -40,22 +40,22 @@ impl RateLimitClass {
     /// Recognition, which costs a foreign service: `recognition`.
     pub const RECOGNITION: Self = Self::named("recognition");
 
-    /// A class of a module's own, such as one for paths that are polled.
+    /// Returns a class of a module's own, such as one for paths that are polled.
     pub const fn named(name: &'static str) -> Self {
         Self { name, vip: None, has_users: true }
     }
 
-    /// The same for paths that have a kind of token of their own: what counts there is the address.
+    /// Returns a class for paths that have a kind of token of their own: the address is counted there.
     pub const fn without_users(name: &'static str) -> Self {
         Self { name, vip: None, has_users: false }
     }
 }
 
-/// Marks a request that no class counts: whoever sent it may ask for nothing.
+/// Mark of a request that no class counts.
 #[derive(Clone, Copy, Debug)]
 pub struct SkipRateLimit;
 
-/// The policies of a class.
+/// Policies of a class.
 #[derive(Clone)]
 struct ClassPolicies {
     class: RateLimitClass,
@@ -63,10 +63,10 @@ struct ClassPolicies {
     vip: Option<Arc<RateLimiter>>,
 }
 
-/// Tells requests of administrators among those of a path that everybody has.
+/// Predicate for requests of administrators among those of a path that everybody has.
 pub type IsAdminRequest = fn(&Uri, &User) -> bool;
 
-/// What counts a path's requests.
+/// Limiter of a path's requests.
 #[derive(Clone)]
 struct ClassLimiter {
     default_policies: ClassPolicies,
@@ -86,7 +86,7 @@ impl ClassPolicies {
 }
 
 impl ClassLimiter {
-    /// The policies for a request of `user` to `uri`.
+    /// Returns the policies for a request of `user` to `uri`.
     fn policies(&self, uri: &Uri, user: Option<&User>) -> &ClassPolicies {
         let of_operators = self.admin_policies.as_ref().zip(user);
         match of_operators {
@@ -96,7 +96,7 @@ impl ClassLimiter {
     }
 }
 
-/// `routes`, their requests counted by `class`.
+/// Returns `routes`, with their requests counted by `class`.
 pub fn limit_routes<S: Clone + Send + Sync + 'static>(
     routes: OpenApiRouter<S>,
     limits: &RateLimiters,
@@ -105,7 +105,8 @@ pub fn limit_routes<S: Clone + Send + Sync + 'static>(
     add_limiter(routes, ClassLimiter { default_policies: ClassPolicies::new(limits, class), admin_policies: None })
 }
 
-/// As [`limit_routes`], and by [`RateLimitClass::STRICT`] those requests that `is_operation` finds.
+/// Returns `routes` as [`limit_routes`] does, except that requests that `is_operation` finds are counted by
+/// [`RateLimitClass::STRICT`] instead.
 pub fn limit_routes_with_admin_class<S: Clone + Send + Sync + 'static>(
     routes: OpenApiRouter<S>,
     limits: &RateLimiters,
@@ -121,6 +122,7 @@ pub fn limit_routes_with_admin_class<S: Clone + Send + Sync + 'static>(
 
 fn add_limiter<S: Clone + Send + Sync + 'static>(routes: OpenApiRouter<S>, limiter: ClassLimiter) -> OpenApiRouter<S> {
     let counts_nobody = limiter.admin_policies.as_ref().is_none_or(|(_, policies)| policies.is_empty());
+    // No layer at all: without a policy a request pays nothing, not even for its user.
     if limiter.default_policies.is_empty() && counts_nobody {
         return routes;
     }
@@ -132,13 +134,13 @@ async fn enforce_limit(
     request: Request,
     next: Next,
 ) -> Result<Response, LimitRejectionResponse> {
-    // A browser asks before it is let ask: that counts nowhere.
+    // A preflight comes before the request itself, which is counted.
     if request.method() == Method::OPTIONS || request.extensions().get::<SkipRateLimit>().is_some() {
         return Ok(next.run(request).await);
     }
     let (mut parts, body) = request.into_parts();
-    // Who it is is found once: the handler finds it in the extensions. A bad token is refused there; here it counts by
-    // its address, and one too many costs nothing more.
+    // The user is determined once: the handler finds it in the extensions. A bad token is refused there; here it counts
+    // by its address, and one too many costs nothing more.
     let user = match limiter.default_policies.class.has_users {
         true => match User::from_request_parts(&mut parts, &()).await {
             Err(error) if error.status() == StatusCode::TOO_MANY_REQUESTS => return Ok(error.into_response()),
@@ -160,15 +162,16 @@ async fn enforce_limit(
     let permit = policy.admit(&subject).await.map_err(LimitRejectionResponse)?;
     let mut response = next.run(request).await;
     set_rate_limit_headers(response.headers_mut(), permit.status());
+    // Otherwise the permit ends here, and the body is passed on unwrapped.
     Ok(if permit.covers_body() { hold_permit(response, permit) } else { response })
 }
 
-/// The response, with `permit` held until its body is at its end.
+/// Returns the response, with `permit` held until its body has ended.
 fn hold_permit(response: Response, permit: RateLimitPermit) -> Response {
     response.map(|body| {
         Body::new(body.map_frame(move |frame| {
             if let Some(bytes) = frame.data_ref() {
-                // Counted, not paced: the API's answers are small.
+                // Counted, not paced: the API's responses are small.
                 permit.record_sent(bytes.len() as u64);
             }
             frame
@@ -182,7 +185,7 @@ fn set_rate_limit_headers(headers: &mut HeaderMap, standing: Option<RateLimitSta
     }
 }
 
-/// A refusal, on its way to the envelope.
+/// Refusal, on its way to the envelope.
 struct LimitRejectionResponse(LimitRejection);
 
 impl IntoResponse for LimitRejectionResponse {
@@ -194,6 +197,7 @@ impl IntoResponse for LimitRejectionResponse {
             LimitKind::Egress => ExceededLimit::Egress,
         };
         let mut response = Error::exceeded(exceeded, standing.reset).into_response();
+        // Set beside the error: `envelope` keeps these fields when it writes the body.
         set_rate_limit_headers(response.headers_mut(), Some(standing));
         response
     }

@@ -1,4 +1,4 @@
-//! The one router: what the process itself answers on the players' listeners, and on the operator's.
+//! Router of the process's own paths on the players' listeners, and on the operator's.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,24 +22,24 @@ use http_semantics::rate_limit::ExceededLimit;
 use primitives::clock::Clock;
 use primitives::secret::Secret;
 
-/// What the routers answer from.
+/// State of the routers.
 #[derive(Clone)]
 pub struct RouterState {
-    /// How the process is.
+    /// Health of the process.
     pub health: HealthService,
     /// Its metrics.
     pub metrics: Arc<Metrics>,
-    /// The time.
+    /// Clock.
     pub clock: Clock,
     /// The token that the operator's requests must carry.
     pub admin_token: Option<Secret>,
-    /// The cache, where a route uses it.
+    /// Cache, if a route uses it.
     pub cache: Option<Arc<dyn CacheOperations>>,
     /// The description of the API, the modules' paths included.
     pub description: Arc<utoipa::openapi::OpenApi>,
 }
 
-/// The modules' paths, as one router and with one description.
+/// Paths of all modules, as one router and with one description.
 pub struct ModuleRoutes {
     /// Their paths.
     pub routes: Router,
@@ -49,11 +49,11 @@ pub struct ModuleRoutes {
     pub description: Arc<utoipa::openapi::OpenApi>,
 }
 
-/// Puts the modules together.
+/// Joins the modules.
 pub fn modules(of: impl IntoIterator<Item = OpenApiRouter>) -> ModuleRoutes {
     let of: Vec<OpenApiRouter> = of.into_iter().collect();
     let templates = of.iter().flat_map(|router| router.get_openapi().paths.paths.keys());
-    // What else is described is answered by routes.
+    // Other described paths are answered by proxy routes.
     let paths = templates
         .filter(|template| ["/api/", "/listen/"].iter().any(|start| template.starts_with(start)))
         .cloned()
@@ -63,8 +63,8 @@ pub fn modules(of: impl IntoIterator<Item = OpenApiRouter>) -> ModuleRoutes {
     ModuleRoutes { routes, paths, description: Arc::new(openapi_document::complete(described)) }
 }
 
-/// The paths on the players' listeners: ours, the modules', and `extra` (the demo's page). Whoever extracts a
-/// [`User`](super::user::User) has it from `authenticator`, and counts bad tokens in `limits`.
+/// Returns the paths on the players' listeners: ours, the modules', and `extra` (the demo's page). The extractor
+/// [`User`](super::user::User) uses `authenticator`, and counts bad tokens in `limits`.
 pub fn public(
     shared: RouterState,
     authenticator: Arc<Authenticator>,
@@ -81,14 +81,14 @@ pub fn public(
         .layer(Extension(limits))
 }
 
-/// The operator's token, and the count of wrong ones.
+/// Operator's token, and the count of wrong ones.
 #[derive(Clone)]
 struct OperatorAccess {
     token: Option<Secret>,
     invalid_tokens: Arc<InvalidTokenCounter>,
 }
 
-/// The paths on the operator's listener; connections say where they came from.
+/// Returns the paths on the operator's listener; connections carry their client address.
 pub fn admin(shared: RouterState) -> Router {
     let access = OperatorAccess {
         token: shared.admin_token.clone(),
@@ -101,11 +101,12 @@ pub fn admin(shared: RouterState) -> Router {
         .route("/cache/refresh", post(cache_admin::refresh))
         .route_layer(middleware::from_fn_with_state(access, operator_only));
     let clock = shared.clock.clone();
+    // Probes of an orchestrator carry no token.
     let open = Router::new().route("/livez", get(alive)).route("/readyz", get(ready));
     with_error_envelope(open.merge(guarded).with_state(shared), &clock)
 }
 
-/// With errors in the envelope, those for what `router` does not serve among them.
+/// Adds the error envelope, also for paths that `router` does not serve.
 fn with_error_envelope(router: Router, clock: &Clock) -> Router {
     router
         .fallback(|| async { Error::no_route() })
@@ -155,6 +156,7 @@ async fn ready(State(shared): State<RouterState>) -> Response {
     if shared.health.has_lost_file() {
         return (StatusCode::SERVICE_UNAVAILABLE, "the file of the database is gone\n").into_response();
     }
+    // Only the stores decide: streams go on without Redis, Kafka and the shared limits.
     match shared.health.report().s3 {
         ComponentStatus::Unavailable => {
             let faults = shared.health.store_faults().join("\n");
@@ -171,7 +173,8 @@ async fn operator_only(State(access): State<OperatorAccess>, request: Request, n
         return Ok(next.run(request).await);
     }
     let address = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
-    // A valid one is let in whatever else came from its address.
+    // A valid token is accepted whatever else came from its address.
+    // A request without any token is no guess, so it is not counted.
     match given.and_then(|_| access.invalid_tokens.record(address)) {
         Some(wait) => Err(Error::exceeded(ExceededLimit::BadTokens, wait)),
         None => Err(Error::unauthorized("send Authorization: Bearer with the token of Server.Admin.Token")),

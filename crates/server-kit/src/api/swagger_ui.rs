@@ -13,11 +13,11 @@ use utoipa_swagger_ui::Config;
 use super::error::Error;
 use super::extractors::Path;
 
-/// Its own files, and the description; pictures in its style sheet are data.
+/// Policy: its own files, and the description; pictures in its style sheet are data.
 const CONTENT_SECURITY_POLICY_VALUE: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
                       connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// The page and what it loads.
+/// Returns the page and the files that it loads.
 pub fn routes() -> Router {
     // Without the bar that loads other descriptions; and a validator elsewhere would be sent this one's address.
     let config = Config::new(["/openapi.json"]).use_base_layout().validator_url("none");

@@ -1,4 +1,4 @@
-//! `GET /api/v1/usage`: how a user stands with the limits.
+//! Path `GET /api/v1/usage`: a user's usage of the limits.
 
 use std::sync::Arc;
 
@@ -20,15 +20,15 @@ use crate::limit::{RateLimitStatus, RateLimiters};
 use http_semantics::rate_limit::whole_seconds;
 use primitives::ids::UserId;
 
-/// Whose usage.
+/// User whose usage is returned.
 #[derive(Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 struct UsageQuery {
-    /// Another user's, for the role `admin`. Default: the caller's own.
+    /// User id of another user, for the role `admin`. Default: the caller.
     user_id: Option<String>,
 }
 
-/// How a user stands with the limits that count users.
+/// Usage of the limits that count users.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(example = json!({ "user_id": "alice", "policies": [{ "policy": "streaming",
     "requests": { "limit": 100, "remaining": 97, "used": 3, "resets_in": 42 },
@@ -42,7 +42,7 @@ pub struct UserUsage {
     policies: Vec<PolicyUsage>,
 }
 
-/// How a user stands with one policy.
+/// Usage of one policy.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct PolicyUsage {
     /// The policy.
@@ -61,29 +61,29 @@ pub struct PolicyUsage {
     bytes_per_second: Option<u64>,
 }
 
-/// An amount and what is left of it.
+/// Limit, and its use.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct QuotaUsage {
-    /// What is allowed.
+    /// Allowed amount.
     limit: u64,
-    /// What is left of it.
+    /// Remaining amount.
     remaining: u64,
-    /// What is used of it.
+    /// Used amount.
     used: u64,
-    /// Seconds until more is left; 0 where nothing is used.
+    /// Seconds until more remains; 0 if nothing is used.
     resets_in: u64,
 }
 
 /// Streams at once.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct StreamUsage {
-    /// How many are under way.
+    /// Streams under way.
     under_way: u64,
-    /// How many may be.
+    /// Most streams.
     limit: u32,
 }
 
-/// The paths.
+/// Returns the paths.
 pub fn routes(limits: Arc<RateLimiters>) -> OpenApiRouter {
     OpenApiRouter::new().routes(routes!(usage)).with_state(limits)
 }
@@ -95,8 +95,8 @@ pub fn is_admin_request(uri: &Uri, user: &User) -> bool {
         && asked.is_ok_and(|asked| asked.0.user_id.is_some_and(|id| id != user.id().as_str()))
 }
 
-/// How the caller stands with the limits: requests left, streams under way, bytes sent. Asking changes nothing, but is
-/// itself a request of the class `standard`, and of the class `strict` where an administrator asks for another user's.
+/// Returns the caller's usage of the limits: requests left, streams under way, bytes sent. The request changes nothing,
+/// but is itself counted by the class `standard`, and by the class `strict` if an administrator asks for another user.
 #[utoipa::path(get, path = "/api/v1/usage", tag = "limits", security(("bearer" = [])), params(UsageQuery), responses(
     (status = 200, description = "How the user stands with every policy that counts users", body = UserUsage),
     (status = 400, description = "The id cannot be one, or another parameter was given"),
@@ -127,7 +127,7 @@ async fn usage(
     Ok(Json(UserUsage { user_id: other.as_ref().unwrap_or(user.id()).as_str().to_owned(), policies }))
 }
 
-/// Whose count it is: `None` where the policy counts neither users nor what their tokens say.
+/// Returns the subject; `None` if the policy counts neither users nor claims.
 fn subject(partition: &LimitPartition, user: &User, other: Option<&UserId>) -> Option<String> {
     match (partition, other) {
         (LimitPartition::User, other) => Some(subject::user(other.unwrap_or(user.id()).as_str())),

@@ -1,4 +1,4 @@
-//! Who calls: extractors that answer 401 and 403 by themselves.
+//! Caller of a request: extractors that answer 401 and 403 by themselves.
 
 use std::sync::Arc;
 
@@ -14,15 +14,15 @@ use http_semantics::rate_limit::ExceededLimit;
 use http_semantics::request_info::RequestInfo;
 use primitives::ids::UserId;
 
-/// A caller with a valid token (api.md: U).
+/// Caller with a valid token (api.md: U).
 #[derive(Clone, Debug)]
 pub struct User {
-    /// What the token says.
+    /// Claims of the token.
     pub claims: Arc<Claims>,
     id: UserId,
 }
 
-/// What a user is, by the claim `role`.
+/// Role of a user, by the claim `role`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum UserRole {
     /// Anybody with a token.
@@ -33,17 +33,17 @@ pub enum UserRole {
     Admin,
 }
 
-/// A caller whose token has the role `admin` (api.md: A).
+/// Caller whose token has the role `admin` (api.md: A).
 #[derive(Clone, Debug)]
 pub struct AdminUser(pub User);
 
 impl User {
-    /// Returns the user's id: `sub`, which the token was refused without.
+    /// Returns the user's id: `sub`, without which a token is refused.
     pub fn id(&self) -> &UserId {
         &self.id
     }
 
-    /// The user's role.
+    /// Returns the user's role.
     pub fn role(&self) -> UserRole {
         match self.claims.map.get("role").and_then(Value::as_str) {
             Some("admin") => UserRole::Admin,
@@ -61,13 +61,13 @@ impl<S: Send + Sync> FromRequestParts<S> for User {
             return judged.0.clone();
         }
         let judged = authenticate(parts).await;
-        // A limit asks before the handler does, and a bad token counts once.
+        // The rate limit comes before the handler, and a bad token is counted once.
         parts.extensions.insert(CachedAuthentication(judged.clone()));
         judged
     }
 }
 
-/// The user of a request, or why there is none.
+/// User of a request, or the reason for none.
 #[derive(Clone)]
 struct CachedAuthentication(Result<User, Error>);
 
@@ -79,13 +79,13 @@ async fn authenticate(parts: &Parts) -> Result<User, Error> {
     }
     let claims = authenticator.authenticate(&parts.headers, parts.uri.query()).await;
     let claims = claims.map_err(|refusal| authentication_failure(refusal, parts))?;
-    // Another user may stream, but nothing can be kept under the name.
+    // A user with another id may stream, but nothing can be stored under the name.
     let id = UserId::parse(claims.subject.as_str())
         .ok_or_else(|| Error::forbidden("the token's `sub` has more than 256 bytes or control characters: not here"))?;
     Ok(User { claims, id })
 }
 
-/// As on the proxy's routes: bad tokens of an address beyond a number are told that they are too many.
+/// Returns the error as the proxy's routes do: an address with too many bad tokens is told so.
 fn authentication_failure(refusal: AuthenticationError, parts: &Parts) -> Error {
     let address = parts.extensions.get::<RequestInfo>().and_then(|caller| caller.client_address);
     let limits = parts.extensions.get::<Arc<RateLimiters>>().filter(|_| refusal.is_invalid_token());

@@ -1,4 +1,4 @@
-//! Who may: rules over the claims of a token and the values captured from the path. Pure.
+//! Claims policies: rules over the claims of a token and the values captured from the path. Pure.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::Claims;
 
-/// A named set of rules.
+/// Named set of rules.
 #[derive(Clone, Debug, Default)]
 pub struct ClaimsPolicy {
     /// Its name in the YAML.
@@ -24,14 +24,14 @@ pub enum ClaimsRule {
     Claim {
         /// A claim's name; dots reach into objects (`realm_access.roles`).
         claim: String,
-        /// What it must satisfy; where the claim is an array, one element must.
+        /// Condition that it must satisfy; if the claim is an array, one element must.
         test: ClaimCondition,
     },
     /// At least one of these holds.
     AnyOf(Vec<ClaimsRule>),
 }
 
-/// What a claim must satisfy. Texts may name captured path values as `{name}`, compared decoded.
+/// Condition on a claim. Strings may name captured path values as `{name}`, compared decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClaimCondition {
     /// Present and not null, false or empty.
@@ -45,12 +45,12 @@ pub enum ClaimCondition {
 }
 
 impl ClaimsPolicy {
-    /// Whether all rules hold. `captured` gives the decoded value that the path has for a name.
+    /// Returns true if all rules hold. `captured` gives the decoded value that the path has for a name.
     pub fn permits(&self, claims: &Claims, captured: &dyn Fn(&str) -> Option<String>) -> bool {
         self.rules.iter().all(|rule| rule.holds(&claims.map, captured))
     }
 
-    /// The names of the captured values that the rules speak of: a route must capture all of them.
+    /// Returns the names of the captured values that the rules refer to: a route must capture all of them.
     pub fn captured_names(&self) -> BTreeSet<&str> {
         let mut names = BTreeSet::new();
         self.rules.iter().for_each(|rule| rule.add_names(&mut names));
@@ -97,14 +97,15 @@ impl ClaimCondition {
         }
         let Some(found) = scalar_text(value) else { return false };
         self.texts().iter().filter_map(|text| expand(text, captured)).any(|wanted| match self {
+            // RFC 8693 §4.2: `scope` is one string of words separated by blanks.
             Self::Contains(_) => found.split_ascii_whitespace().any(|word| word == wanted),
             Self::Exists | Self::Equals(_) | Self::In(_) => found == wanted,
         })
     }
 }
 
-/// The claim of that name. Names may hold dots themselves (`https://example.com/roles`), so every way to part them
-/// counts, the whole name first.
+/// Returns the claim of that name. Names may contain dots themselves (`https://example.com/roles`), so every way to
+/// split them counts, the whole name first.
 fn lookup<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
     claims.get(name).or_else(|| {
         name.match_indices('.').find_map(|(dot, _)| match claims.get(&name[..dot]) {
@@ -114,7 +115,7 @@ fn lookup<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
     })
 }
 
-/// The claim of that name as text; `None` where it is absent, empty, or no single value.
+/// Returns the claim of that name as a string; `None` if it is absent, empty, or no single value.
 pub fn claim_text(claims: &Map<String, Value>, name: &str) -> Option<String> {
     scalar_text(lookup(claims, name)?).filter(|text| !text.is_empty()).map(Cow::into_owned)
 }
@@ -130,7 +131,7 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-/// A single value as text; null, arrays and objects have none.
+/// Returns a single value as a string; `None` for null, arrays and objects.
 fn scalar_text(value: &Value) -> Option<Cow<'_, str>> {
     match value {
         Value::String(text) => Some(Cow::Borrowed(text)),
@@ -145,8 +146,8 @@ enum ClaimValuePart<'a> {
     Captured(&'a str),
 }
 
-/// Parts a text into what stands for itself and what is captured; a brace without its other half stands for itself.
-/// The `**` of a pattern may be repeated in the name.
+/// Splits a string into literals and captures; a brace without its other half is literal. The `**` of a pattern may be
+/// repeated in the name.
 fn parse_value(mut text: &str) -> Vec<ClaimValuePart<'_>> {
     let mut pieces = Vec::new();
     while let Some((before, (name, after))) =
@@ -160,8 +161,8 @@ fn parse_value(mut text: &str) -> Vec<ClaimValuePart<'_>> {
     pieces
 }
 
-/// Puts captured values in. A value that the path lacks, or has empty, satisfies nothing: an empty path segment must
-/// not match an empty claim.
+/// Inserts captured values. A value that is absent or empty satisfies nothing: an empty path segment must not match an
+/// empty claim.
 fn expand<'a>(text: &'a str, captured: &dyn Fn(&str) -> Option<String>) -> Option<Cow<'a, str>> {
     if !text.contains('{') {
         return Some(Cow::Borrowed(text));

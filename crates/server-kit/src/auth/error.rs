@@ -1,12 +1,12 @@
-//! Why a request's token was not accepted, and what the client is told about it (RFC 6750 §3).
+//! Reasons for which a token was not accepted, and the challenge for the client (RFC 6750 §3).
 
 use http::HeaderValue;
 use thiserror::Error;
 
 use http_semantics::error_codes::ErrorCode;
 
-/// Why there are no claims. In the order of how far the token came: where several issuers could have signed a token,
-/// the greatest refusal is the one that says most.
+/// Reason for which there are no claims, ordered by how far the token came: where several issuers could have signed a
+/// token, the greatest refusal says most.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum AuthenticationError {
     /// No source has a token.
@@ -57,7 +57,7 @@ pub enum AuthenticationError {
 }
 
 impl AuthenticationError {
-    /// Its name in the log.
+    /// Returns its name in the log.
     pub fn cause(self) -> &'static str {
         match self {
             Self::Missing => "no_token",
@@ -78,7 +78,7 @@ impl AuthenticationError {
         }
     }
 
-    /// Returns its row in the catalogue: a token that could not be judged is no fault of its sender.
+    /// Returns its error code: a token that could not be verified is no fault of its sender.
     pub fn error_code(self) -> ErrorCode {
         match self {
             Self::KeysUnavailable => ErrorCode::KeysUnavailable,
@@ -99,7 +99,7 @@ impl AuthenticationError {
         }
     }
 
-    /// Whether somebody may be trying out tokens: no issuer of ours has signed this one.
+    /// Returns true if somebody may be guessing tokens: no issuer of ours has signed this one.
     pub fn is_invalid_token(self) -> bool {
         match self {
             Self::WrongIssuer
@@ -120,8 +120,8 @@ impl AuthenticationError {
         }
     }
 
-    /// The value of `WWW-Authenticate`. A request without a token is told the scheme only (RFC 6750 §3.1), and so is
-    /// one whose token could not be judged.
+    /// Returns the value of `WWW-Authenticate`. A request without a token gets the scheme only (RFC 6750 §3.1), and so
+    /// does one whose token could not be verified.
     pub fn challenge(self) -> HeaderValue {
         macro_rules! invalid {
             ($why:literal) => {

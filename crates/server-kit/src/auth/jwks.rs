@@ -1,6 +1,6 @@
-//! An issuer's published keys: fetched when first needed, renewed in the background, kept while the issuer is down.
-//! At most one fetch per issuer is under way at any time, and however many tokens name keys that do not exist, they
-//! cause no more than one every ten seconds.
+//! Published keys of an issuer: fetched when first needed, renewed in the background, kept while the issuer is down. At
+//! most one fetch per issuer is under way at any time, and any number of tokens with unknown keys causes no more than
+//! one fetch every ten seconds.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,21 +22,23 @@ use super::jwt::UnverifiedToken;
 use super::keys::{self, VerificationKey};
 use primitives::clock::Clock;
 
-/// Runs a task that outlives the request that started it; whoever gives one lets shutdown wait for its tasks.
+/// Spawns a task that outlives the request that started it; its owner lets shutdown wait for such tasks.
 pub type TaskSpawner = Arc<dyn Fn(BoxFuture<'static, ()>) + Send + Sync>;
 
-/// How long keys are good for if the issuer does not say, in seconds.
+/// Lifetime of keys if the issuer does not give one, in seconds.
 const DEFAULT_MAX_AGE: u64 = 600;
-/// What an issuer may say: often enough to notice a rotation, seldom enough to be no burden.
+/// Bounds of the lifetime that an issuer may give, in seconds: often enough to notice a rotation, seldom enough to be
+/// no burden.
 const MIN_MAX_AGE: u64 = 60;
 const MAX_MAX_AGE: u64 = 3600;
-/// Between two fetches that unknown keys cause, in seconds.
+/// Shortest interval between two fetches that unknown keys cause, in seconds.
 const FORCED_INTERVAL: u64 = 10;
-/// The longest wait after a failure, in seconds; the first is one second, each further one twice as long.
+/// Longest wait after a failure, in seconds; the first is one second, each further one twice as long.
 const MAX_BACKOFF: u64 = 60;
-/// For a request whose token names a key that is not known.
+/// Timeout of a request whose token names an unknown key.
 const RENEWAL_TIMEOUT: Duration = Duration::from_secs(2);
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
+// Memory is the only concern: 64 keys are a few tens of KB.
 const MAX_BYTES: usize = 1024 * 1024;
 
 /// The keys of one issuer.
@@ -48,15 +50,15 @@ pub(super) struct JwksCache {
     clock: Clock,
     spawner: TaskSpawner,
     key_set: ArcSwapOption<PublishedKeySet>,
-    /// When the next fetch is due, in Unix seconds; 0 before the first.
+    /// Time of the next fetch, in Unix seconds; 0 before the first.
     due_at: AtomicU64,
-    /// Held by whoever fetches.
+    /// State of fetches; locked while one is under way.
     fetch_state: Arc<Mutex<JwksFetchState>>,
 }
 
-/// Keys as they were fetched together.
+/// Keys that were fetched together.
 struct PublishedKeySet {
-    /// Goes up with every change, so that what was verified by an older set can be told.
+    /// Incremented by every change, so that verdicts of an older set can be told apart.
     generation: u64,
     digest: [u8; 32],
     keys: Vec<VerificationKey>,
@@ -66,11 +68,11 @@ struct PublishedKeySet {
 struct JwksFetchState {
     /// Failures since the last success.
     failures: u32,
-    /// When an unknown key last caused a fetch, in Unix seconds.
+    /// Time of the last fetch that an unknown key caused, in Unix seconds.
     forced_at: Option<u64>,
 }
 
-/// Why keys were not fetched. Without the address, which may name a host that nobody should know.
+/// Reason for which keys were not fetched. Without the address, which may name an internal host.
 #[derive(Debug, Error, PartialEq, Eq)]
 enum JwksFetchError {
     #[error("no answer within {} s", FETCH_TIMEOUT.as_secs())]
@@ -119,8 +121,8 @@ impl JwksCache {
         })
     }
 
-    /// Verifies a token's signature, and says by which generation of keys. A key that is not known may be new: that is
-    /// worth one fetch.
+    /// Verifies a token's signature, and returns the generation of the keys. A key that is not known may be new: that
+    /// is worth one fetch.
     pub(super) async fn verify(self: &Arc<Self>, token: &UnverifiedToken<'_>) -> Result<u64, AuthenticationError> {
         if token.algorithm == Algorithm::HS256 {
             // Published keys verify no shared secrets, so no fetch could help.
@@ -135,14 +137,14 @@ impl JwksCache {
         verdict.map(|()| set.generation)
     }
 
-    /// The generation of the keys in use. Asked by every request whose token was verified before, so it is also what
-    /// keeps the keys fresh.
+    /// Returns the generation of the keys in use. Called by every request with a cached token, so it also keeps the
+    /// keys fresh.
     pub(super) fn generation(self: &Arc<Self>) -> Option<u64> {
         self.refresh_in_background();
         self.key_set.load().as_ref().map(|set| set.generation)
     }
 
-    /// The keys in use, however old; if there are none yet, those of the first fetch.
+    /// Returns the keys in use, however old; if there are none yet, those of the first fetch.
     async fn current_keys(self: &Arc<Self>) -> Result<Arc<PublishedKeySet>, AuthenticationError> {
         if let Some(set) = self.key_set.load_full() {
             self.refresh_in_background();
@@ -156,8 +158,8 @@ impl JwksCache {
         self.key_set.load_full().ok_or(AuthenticationError::KeysUnavailable)
     }
 
-    /// The keys after `seen`, if there are newer ones or it is time to ask for some. Where the issuer does not answer soon,
-    /// or did not the last time, nobody can tell whether the key is one of its own.
+    /// Returns keys newer than `seen`, after a fetch if one is allowed now. If the issuer does not answer soon, or did
+    /// not the last time, it cannot be told whether the key is one of its own.
     async fn keys_newer_than(
         self: &Arc<Self>,
         seen: Arc<PublishedKeySet>,
@@ -166,6 +168,7 @@ impl JwksCache {
         let Ok(mut flight) = timeout(RENEWAL_TIMEOUT, Arc::clone(&self.fetch_state).lock_owned()).await else {
             return away;
         };
+        // While this waited for the lock another request may have fetched.
         let newest = self.key_set.load_full().unwrap_or_else(|| seen.clone());
         let now = self.clock.unix();
         // A clock that was set back must not hold up a rotation.
@@ -178,7 +181,7 @@ impl JwksCache {
         }
         flight.forced_at = Some(now);
         let (jwks, (done, fetched)) = (Arc::clone(self), oneshot::channel());
-        // Beside: who has waited long enough must not break the fetch off for the others.
+        // In a task: a request that gives up must not break the fetch off for the others.
         (self.spawner)(Box::pin(async move {
             jwks.fetch(&mut flight).await;
             // Nobody may wait any more.
@@ -205,14 +208,14 @@ impl JwksCache {
         }
     }
 
-    /// Whether the next fetch is due; also if the time for it is further away than it was ever set, which means that
+    /// Returns true if the next fetch is due; also if its time is further away than it is ever set, which means that
     /// the clock was set back.
     fn is_due(&self) -> bool {
         let (now, due_at) = (self.clock.unix(), self.due_at.load(Ordering::Relaxed));
         now >= due_at || due_at - now > MAX_MAX_AGE
     }
 
-    /// Fetches once, keeps what there was on failure, and says when the next fetch is due.
+    /// Fetches once, keeps the old keys on failure, and sets the time of the next fetch.
     async fn fetch(&self, flight: &mut JwksFetchState) {
         let wait = match self.download().await {
             Ok(age) => {
@@ -231,13 +234,15 @@ impl JwksCache {
                     );
                 }
                 flight.failures = flight.failures.saturating_add(1);
+                // The exponent is limited, since a shift by 64 would overflow.
                 MAX_BACKOFF.min(1 << (flight.failures - 1).min(16))
             }
         };
+        // Relaxed: a request that reads the old time only finds the lock taken, or checks again.
         self.due_at.store(self.clock.unix() + wait, Ordering::Relaxed);
     }
 
-    /// Downloads the document, puts it in use if it changed, and gives for how many seconds it is good.
+    /// Downloads the document, puts it in use if it changed, and returns its lifetime in seconds.
     async fn download(&self) -> Result<u64, JwksFetchError> {
         let request = self.client.get(self.url.clone()).timeout(FETCH_TIMEOUT).build()?;
         let asked = request.url().clone();
@@ -264,6 +269,7 @@ impl JwksCache {
     fn put_in_use(&self, document: &[u8]) -> Result<(), JwksFetchError> {
         let digest = Sha256::digest(document).into();
         let old = self.key_set.load();
+        // An unchanged document keeps its generation, and with it every cached verdict.
         if old.as_ref().is_some_and(|old| old.digest == digest) {
             return Ok(());
         }
@@ -277,7 +283,7 @@ impl JwksCache {
     }
 }
 
-/// What `Cache-Control` says (RFC 9111 §5.2.2.1), within bounds.
+/// Returns the `max-age` of `Cache-Control` (RFC 9111 §5.2.2.1), within bounds.
 fn max_age(headers: &HeaderMap) -> u64 {
     let lines = headers.get_all(CACHE_CONTROL).iter().filter_map(|line| line.to_str().ok());
     let stated = lines.flat_map(|line| line.split(',')).find_map(|directive| {

@@ -1,5 +1,5 @@
-//! A token's text: parted, decoded, and its claims judged (RFC 7515 §3.1, 7519 §4, 8725). Pure; signatures are verified
-//! by [`super::keys`].
+//! Parsing of a token and check of its claims (RFC 7515 §3.1, 7519 §4, 8725). Pure; signatures are verified by
+//! [`super::keys`].
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -12,20 +12,20 @@ use super::Claims;
 use super::error::AuthenticationError;
 use primitives::ids::is_id;
 
-/// Longer tokens are refused unread; an HTTP header line is seldom allowed more.
+/// Longest token in bytes; a longer one is refused unread, and few servers accept a longer header line.
 pub(super) const MAX_BYTES: usize = 8 * 1024;
 
-/// A token as its sender wrote it: nothing in it is to be believed before a key verified it.
+/// Token as its sender wrote it: nothing in it may be believed before a key has verified it.
 pub(super) struct UnverifiedToken<'a> {
-    /// How it says it is signed: one of the accepted ones.
+    /// Algorithm that it names; one of the accepted ones.
     pub(super) algorithm: Algorithm,
-    /// Which key it says signed it.
+    /// Key that it names (`kid`).
     pub(super) key_id: Option<String>,
-    /// What is signed.
+    /// Signed bytes.
     pub(super) message: &'a [u8],
     /// The signature, in base64url.
     pub(super) signature: &'a str,
-    /// What it claims.
+    /// Its claims.
     pub(super) claims: Map<String, Value>,
 }
 
@@ -37,7 +37,7 @@ struct JoseHeader {
 }
 
 impl<'a> UnverifiedToken<'a> {
-    /// Reads a token in the compact form, `header.claims.signature`.
+    /// Parses a token in the compact form, `header.claims.signature`.
     pub(super) fn parse(text: &'a str) -> Result<Self, AuthenticationError> {
         let (message, signature) = text.rsplit_once('.').ok_or(AuthenticationError::Malformed)?;
         let (header, claims) = message.split_once('.').ok_or(AuthenticationError::Malformed)?;
@@ -51,12 +51,13 @@ impl<'a> UnverifiedToken<'a> {
             "RS256" => Algorithm::RS256,
             "ES256" => Algorithm::ES256,
             "EdDSA" => Algorithm::EdDSA,
+            // RFC 8725 §3.1: a closed list, in which `none` is not.
             _ => return Err(AuthenticationError::UnsupportedAlgorithm),
         };
         Ok(Self { algorithm, key_id: header.kid, message: message.as_bytes(), signature, claims: decode(claims)? })
     }
 
-    /// Who it says made it.
+    /// Returns the issuer that it names (`iss`).
     pub(super) fn issuer(&self) -> Result<Option<&str>, AuthenticationError> {
         match self.claims.get("iss") {
             None => Ok(None),
@@ -71,7 +72,7 @@ fn decode<T: DeserializeOwned>(part: &str) -> Result<T, AuthenticationError> {
     serde_json::from_slice(&json).map_err(|_| AuthenticationError::Malformed)
 }
 
-/// What the claims are judged by.
+/// Requirements on the claims.
 pub(super) struct ClaimRequirements<'a> {
     /// One of these must be in `aud`; empty accepts any.
     pub(super) audiences: &'a [String],
@@ -81,13 +82,15 @@ pub(super) struct ClaimRequirements<'a> {
     pub(super) leeway: u64,
 }
 
-/// Judges the claims of a token whose signature was verified; gives them, and until when they hold.
+/// Checks the claims of a token whose signature was verified; returns them, and the Unix second until which they hold.
 pub(super) fn check_claims(
     claims: Map<String, Value>,
     expected: &ClaimRequirements,
 ) -> Result<(Claims, u64), AuthenticationError> {
+    // RFC 7519 makes `exp` optional; here a token without an end is refused, since it could not be taken back.
     let until = numeric_date(&claims, "exp")?.ok_or(AuthenticationError::Malformed)?.saturating_add(expected.leeway);
     let from = numeric_date(&claims, "nbf")?.unwrap_or(0);
+    // RFC 7519 §4.1.4: not accepted on or after the expiry.
     if expected.now >= until {
         return Err(AuthenticationError::Expired);
     }
@@ -99,13 +102,13 @@ pub(super) fn check_claims(
     }
     match claims.get("sub") {
         Some(Value::String(subject)) if is_id(subject) => Ok((Claims { subject: subject.clone(), map: claims }, until)),
-        // It goes into keys, rows and URLs, wherever a route leads.
+        // The id goes into keys, rows and URLs, wherever a route leads.
         Some(Value::String(subject)) if !subject.is_empty() => Err(AuthenticationError::UnusableSubject),
         _ => Err(AuthenticationError::NoSubject),
     }
 }
 
-/// A NumericDate: seconds, perhaps with a fraction, which is dropped.
+/// Parses a NumericDate (RFC 7519 §2): seconds, perhaps with a fraction, which is dropped.
 fn numeric_date(claims: &Map<String, Value>, name: &str) -> Result<Option<u64>, AuthenticationError> {
     let Some(value) = claims.get(name) else { return Ok(None) };
     let whole = value.as_u64();
@@ -114,7 +117,7 @@ fn numeric_date(claims: &Map<String, Value>, name: &str) -> Result<Option<u64>, 
     seconds.map(Some).ok_or(AuthenticationError::Malformed)
 }
 
-/// `aud` is a text or an array of texts (RFC 7519 §4.1.3).
+/// Returns true if `aud`, a string or an array of strings (RFC 7519 §4.1.3), names one of ours.
 fn names_one_of(audience: Option<&Value>, ours: &[String]) -> bool {
     let is_ours = |value: &Value| value.as_str().is_some_and(|name| ours.iter().any(|our| our == name));
     match audience {

@@ -26,7 +26,7 @@ const P256_SPKI: [u8; 26] = [
 const P256_POINT_BYTES: usize = 65;
 const ED25519_BYTES: usize = 32;
 
-/// Why a key cannot be used.
+/// Reason for which a key cannot be used.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum KeyError {
     /// A secret that could be guessed.
@@ -46,7 +46,7 @@ pub enum KeyError {
     InvalidJwksUrl,
 }
 
-/// A key, what it is called, and what it is for.
+/// Key with its id and its algorithm.
 #[derive(Debug)]
 pub(super) struct VerificationKey {
     id: Option<String>,
@@ -55,7 +55,7 @@ pub(super) struct VerificationKey {
 }
 
 impl VerificationKey {
-    /// A shared secret: HS256.
+    /// Creates a key from a shared secret (HS256).
     pub(super) fn from_secret(secret: &Secret) -> Result<Self, KeyError> {
         let secret = secret.expose().as_bytes();
         if secret.len() < MIN_SECRET_BYTES {
@@ -64,7 +64,7 @@ impl VerificationKey {
         Ok(Self { id: None, algorithm: Algorithm::HS256, key: DecodingKey::from_secret(secret) })
     }
 
-    /// A public key in PEM; its kind gives the algorithm.
+    /// Creates a key from a public key in PEM; its kind gives the algorithm.
     pub(super) fn from_pem(pem: &[u8]) -> Result<Self, KeyError> {
         let is_pkcs1 = std::str::from_utf8(pem).is_ok_and(|pem| pem.contains("-----BEGIN RSA PUBLIC KEY-----"));
         match SubjectPublicKeyInfoDer::from_pem_slice(pem) {
@@ -82,12 +82,12 @@ impl VerificationKey {
             Err(_) => return Err(KeyError::NotPublicPem),
         }
         let der = DecodingKey::from_rsa_pem(pem).map_err(|_| KeyError::UnsupportedKind)?;
-        // As modulus and exponent, which also shows that the key can be read at all.
+        // Converted to modulus and exponent, which also shows that the key can be read at all.
         let jwk = Jwk::from_decoding_key(&der, Some(Algorithm::RS256)).map_err(|_| KeyError::UnsupportedKind)?;
         Self::from_jwk(jwk)
     }
 
-    /// One key of a set. The kind decides the algorithm; what else the key says about itself must agree.
+    /// Creates a key from one key of a set. The kind decides the algorithm; its other members must agree.
     fn from_jwk(jwk: Jwk) -> Result<Self, KeyError> {
         let algorithm = match &jwk.algorithm {
             AlgorithmParameters::RSA(_) => Algorithm::RS256,
@@ -96,6 +96,7 @@ impl VerificationKey {
             _ => return Err(KeyError::UnsupportedKind),
         };
         let common = &jwk.common;
+        // RFC 7517 §4.2, §4.3: a key meant for encryption must not verify signatures.
         let verifies = common.public_key_use.as_ref().is_none_or(|usage| *usage == PublicKeyUse::Signature)
             && common.key_operations.as_ref().is_none_or(|listed| listed.contains(&KeyOperations::Verify))
             && common.key_algorithm.is_none_or(|named| named == KeyAlgorithm::from(algorithm));
@@ -117,35 +118,36 @@ impl VerificationKey {
         }
     }
 
-    /// Whether this key made the token's signature. A key that has no name verifies whatever `kid` says.
+    /// Verifies the token's signature by this key. A key without an id verifies tokens with any `kid`.
     pub(super) fn verify(&self, token: &UnverifiedToken) -> Result<(), AuthenticationError> {
         if token.algorithm != self.algorithm {
             return Err(AuthenticationError::UnsupportedAlgorithm);
         }
         let verified = jsonwebtoken::crypto::verify(token.signature, token.message, &self.key, self.algorithm);
+        // An error is a signature that cannot even be decoded: as wrong as any other.
         if verified.unwrap_or(false) { Ok(()) } else { Err(AuthenticationError::BadSignature) }
     }
 }
 
 fn significant_bytes(number: &[u8]) -> usize {
+    // Leading zeros would make a short modulus look long enough.
     number.iter().skip_while(|byte| **byte == 0).count()
 }
 
-/// What a JWKS document must be; members of `keys` are read one by one, since unknown kinds are to be ignored
-/// (RFC 7517 §5).
+/// JWKS document; members of `keys` are read one by one, since unknown kinds are to be ignored (RFC 7517 §5).
 #[derive(Deserialize)]
 struct JwksDocument {
     keys: Vec<serde_json::Value>,
 }
 
-/// The usable keys of a JWKS document. None of them is shared: a published secret would be no secret.
+/// Returns the usable keys of a JWKS document. None of them is symmetric: a published secret would be no secret.
 pub(super) fn parse_set(document: &[u8]) -> Option<Vec<VerificationKey>> {
     let document: JwksDocument = serde_json::from_slice(document).ok()?;
     let jwks = document.keys.into_iter().filter_map(|key| serde_json::from_value::<Jwk>(key).ok());
     Some(jwks.filter_map(|jwk| VerificationKey::from_jwk(jwk).ok()).take(MAX_KEYS_PER_SET).collect())
 }
 
-/// Whether one of these keys made the token's signature: the one that `kid` names, or any if it names none.
+/// Verifies the token's signature by one of these keys: the one that `kid` names, or any if it names none.
 pub(super) fn verify_with(keys: &[VerificationKey], token: &UnverifiedToken) -> Result<(), AuthenticationError> {
     let named = keys.iter().filter(|key| token.key_id.is_none() || key.id == token.key_id);
     let mut verdict = Err(AuthenticationError::UnknownKey);

@@ -1,8 +1,8 @@
-//! Who asks: tokens (JWT), the keys that verify them, and the rules over their claims.
+//! Authentication: tokens (JWT), the keys that verify them, and the rules over their claims.
 //!
-//! Owns where a token is found, whether it is genuine and in force, and what it may. Knows nothing of routes, statuses
-//! or Pingora: a [`AuthenticationError`] is turned into an answer by the caller. RFC 7515, 7517, 7519, 8725 (good practice), 6750
-//! (bearer tokens).
+//! Owns the places of a token in a request, its verification, and its rights. Knows nothing of routes, statuses or
+//! Pingora: the caller turns an [`AuthenticationError`] into a response. RFC 7515, 7517, 7519, 8725 (good practice),
+//! 6750 (bearer tokens).
 
 use std::borrow::Cow;
 use std::fmt;
@@ -39,20 +39,20 @@ use keys::VerificationKey;
 use primitives::clock::Clock;
 use settings::{AuthSettings, Issuer, KeySource, TokenSource};
 
-/// Room for verified tokens, in bytes of their text: some ten thousand of usual length.
+/// Memory for cached tokens, in bytes of their text: some ten thousand of usual length.
 const TOKEN_CACHE_BYTES: usize = 8 * 1024 * 1024;
 
-/// What a genuine token says.
+/// Claims of a genuine token.
 #[derive(Clone, PartialEq)]
 pub struct Claims {
-    /// Who it speaks of (`sub`): a user's id, as `primitives::id` has it.
+    /// Subject (`sub`): a user's id, as `primitives::id` has it.
     pub subject: String,
     /// All claims, `sub` among them.
     pub map: Map<String, Value>,
 }
 
 impl fmt::Debug for Claims {
-    /// Claims are personal; nothing of them belongs into a log.
+    /// Hides the claims: they are personal, and must not be logged.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Claims(***)")
     }
@@ -62,9 +62,9 @@ impl fmt::Debug for Claims {
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("Auth.Jwt.Issuers[{index}]: {cause}")]
 pub struct InvalidIssuerKey {
-    /// Which issuer, counted from 0.
+    /// Issuer, counted from 0.
     pub index: usize,
-    /// What is wrong with its key.
+    /// Reason for which its key cannot be used.
     pub cause: KeyError,
 }
 
@@ -74,8 +74,8 @@ pub struct Authenticator {
     issuers: Vec<TrustedIssuer>,
     leeway: u64,
     clock: Clock,
-    /// Tokens that were verified, by the SHA-256 of their text, so that a stream of range requests costs one
-    /// verification. Never refusals: those cost their sender, not us.
+    /// Verified tokens, by the SHA-256 of their text, so that a stream of range requests costs one verification.
+    /// Refusals are never cached: they cost their sender, not us.
     verified: Cache<[u8; 32], VerifiedToken>,
 }
 
@@ -95,14 +95,15 @@ struct VerifiedToken {
     claims: Arc<Claims>,
     /// Unix seconds.
     until: u64,
-    /// Whose keys verified it, and which generation of them: after a rotation the token must be verified anew.
+    /// Issuer whose keys verified it, and their generation: after a rotation the token must be verified anew.
     issuer: usize,
     generation: u64,
     text_bytes: usize,
 }
 
 impl Authenticator {
-    /// Reads the keys. Published ones are fetched by `client` at first need; `spawner` runs their renewal.
+    /// Creates it with the issuers' keys. Published keys are fetched by `client` when first needed; `spawner` runs
+    /// their renewal.
     pub fn new(
         settings: &AuthSettings,
         client: reqwest::Client,
@@ -139,17 +140,17 @@ impl Authenticator {
         })
     }
 
-    /// The request's token as it was sent, whether it is good or not.
+    /// Returns the request's token as it was sent, valid or not.
     pub fn token<'a>(&self, headers: &'a HeaderMap, query: Option<&'a str>) -> Option<Cow<'a, str>> {
         token_source::find(&self.sources, headers, query).ok()
     }
 
-    /// Whether the request's token is in a cookie, which a browser sends for any page.
+    /// Returns true if the request's token is in a cookie, which a browser sends for any page.
     pub fn is_in_cookie(&self, headers: &HeaderMap, query: Option<&str>) -> bool {
         token_source::is_in_cookie(&self.sources, headers, query)
     }
 
-    /// The claims of the request's token.
+    /// Returns the claims of the request's token.
     pub async fn authenticate(
         &self,
         headers: &HeaderMap,
@@ -169,7 +170,7 @@ impl Authenticator {
         Ok(claims)
     }
 
-    /// The claims of a token that was verified before, is still in force, and by keys that still are.
+    /// Returns the claims of a cached token, if it is still valid and its keys are still in use.
     fn cached_claims(&self, digest: &[u8; 32]) -> Option<Arc<Claims>> {
         let entry = self.verified.get(digest)?;
         let verified = entry.value();
@@ -178,7 +179,7 @@ impl Authenticator {
         (in_force && same_keys).then(|| verified.claims.clone())
     }
 
-    /// Verifies a token by each issuer that it may be from: several may have the same name, while a static key is
+    /// Verifies a token by each issuer that it may be from: several may have the same name while a static key is
     /// exchanged.
     async fn verify(&self, text: &str) -> Result<VerifiedToken, AuthenticationError> {
         let token = UnverifiedToken::parse(text)?;
@@ -214,7 +215,7 @@ impl Authenticator {
 }
 
 impl IssuerKeys {
-    /// Verifies a token's signature, and says by which generation of keys.
+    /// Verifies a token's signature, and returns the generation of the keys.
     async fn verify(&self, token: &UnverifiedToken<'_>) -> Result<u64, AuthenticationError> {
         match self {
             Self::Fixed(key) => key.verify(token).map(|()| 0),

@@ -1,10 +1,11 @@
-//! Tokens that stand in a path, `/t/{token}/…`, for players that cannot set headers: a user's leave, until a moment, to
-//! read what is below one path on routes like the one that it was judged for. Short, so that it fits wherever a URL does,
-//! and checked without asking anybody.
+//! Tokens in a path, `/t/{token}/…`, for players that cannot set headers: they let a user read below one path until a
+//! given time, on routes like the one that was checked. Short, so that a token fits wherever a URL does, and verified
+//! without any request to another system.
 //!
-//! Version and key id, expiry, the user's generation, how many segments the path has, a digest of what was judged, the
-//! claim that limits count the user by, the user's id; HMAC-SHA256 over all of it and the path, truncated to 128 bits
-//! (RFC 2104 §5); base64url without padding: at most 120 characters. The path itself is not in the token: it follows it.
+//! Content: version and key id, expiry, the user's generation, the number of segments of the path, a digest of the
+//! checks, the claim by which limits count the user, the user's id; HMAC-SHA256 over all of it and the path, truncated
+//! to 128 bits (RFC 2104 §5); base64url without padding: at most 120 characters. The path itself is not in the token:
+//! it follows it.
 
 use std::fmt;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use super::AuthenticationError;
 use primitives::clock::Clock;
 use primitives::secret::Secret;
 
-/// What a path with a token begins with.
+/// Prefix of a path with a token.
 const PATH_PREFIX: &str = "/t/";
 /// Longest token, in characters.
 pub const MAX_CHARACTERS: usize = 120;
@@ -38,11 +39,11 @@ const TAG_BYTES: usize = 16;
 pub struct Settings {
     /// The first signs, all verify; empty: a key that lives as long as the process.
     pub keys: Vec<Secret>,
-    /// How long a token is good.
+    /// Lifetime of a token.
     pub ttl: Duration,
 }
 
-/// Makes and verifies tokens.
+/// Signer and verifier of tokens.
 pub struct PathTokenSigner {
     keys: Vec<PathTokenKey>,
     ttl: Duration,
@@ -54,24 +55,25 @@ struct PathTokenKey {
     mac: Hmac<Sha256>,
 }
 
-/// Everything that was judged when leave was given: a token is good only where judging would look at the same.
+/// Digest of everything that was checked when the token was issued: it is valid only where the same would be checked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AuthorizationDigest([u8; 32]);
 
 impl AuthorizationDigest {
-    /// The digest of these parts, in this order.
+    /// Returns the digest of these parts, in this order.
     pub fn new<'a>(parts: impl IntoIterator<Item = &'a str>) -> Self {
         let hash = parts
             .into_iter()
+            // Each part after its length, so that `ab` + `c` differs from `a` + `bc`.
             .fold(Sha256::new(), |hash, part| hash.chain_update((part.len() as u64).to_be_bytes()).chain_update(part));
         Self(hash.finalize().into())
     }
 }
 
-/// Leave to read, as somebody who may gives it.
+/// Authorization to read, to be put into a token.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PathAuthorization {
-    /// What was judged.
+    /// Digest of the checks.
     pub digest: AuthorizationDigest,
     /// The value, as limits write it, of the claim that the route's limit counts by; `None` where it counts by none, or
     /// the user has none.
@@ -79,7 +81,7 @@ pub struct PathAuthorization {
 }
 
 impl PathAuthorization {
-    /// A name for all of it, to tell whether two are the same.
+    /// Returns a fingerprint of all of it, to compare two.
     pub fn fingerprint(&self) -> String {
         let hash = Sha256::new().chain_update(self.digest.0).chain_update(self.claim.as_deref().unwrap_or_default());
         URL_SAFE_NO_PAD.encode(hash.finalize())
@@ -91,30 +93,30 @@ impl PathAuthorization {
 pub struct PathTokenClaims {
     /// The user's id.
     pub user: String,
-    /// Which of the user's generations it is of: a later one revokes it.
+    /// Generation of the user in which it was issued: a later one revokes it.
     pub generation: u32,
     /// Unix seconds.
     pub expires: u64,
-    /// As in [`PathAuthorization`].
+    /// Value of the claim by which limits count, as in [`PathAuthorization`].
     pub claim: Option<String>,
-    /// The digest of what was judged, by the key with that id.
+    /// Digest of the checks, by the key with that id.
     digest: [u8; DIGEST_BYTES],
     key: u8,
 }
 
-/// A token as it stood in a request's path; kept beside the request, never shown.
+/// Token of a request's path; kept beside the request, never shown.
 #[derive(Clone)]
 pub struct PathToken(String);
 
 impl PathToken {
-    /// The path that the request was sent to, `path` being what is left of it.
+    /// Returns the path of the request, `path` being the rest of it.
     pub fn full_path(&self, path: &str) -> String {
         format!("{PATH_PREFIX}{}{path}", self.0)
     }
 }
 
-/// Whether a text may hold a token, as far as can be seen: a run of base64url, as long as the shortest token or longer,
-/// that begins with the version. For those who must show no token.
+/// Returns true if a text may contain a token: a run of base64url, at least as long as the shortest token, that begins
+/// with the version. For callers that must show no token.
 pub fn may_hold_token(text: &str) -> bool {
     let is_of_token = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
     let first = |run: &str| run.get(..4).and_then(|start| URL_SAFE_NO_PAD.decode(start).ok()?.first().copied());
@@ -128,9 +130,10 @@ impl fmt::Debug for PathToken {
 }
 
 impl PathTokenSigner {
-    /// Tokens by these keys.
+    /// Creates a signer with these keys.
     pub fn new(settings: &Settings, clock: Clock) -> Self {
         let keys = match settings.keys.as_slice() {
+            // A key of its own rather than none: the demo and a single node work without configuration.
             [] => {
                 tracing::warn!(
                     "Auth.PathToken has no Keys: streaming URLs end with this process, and no other node takes them"
@@ -142,9 +145,9 @@ impl PathTokenSigner {
         Self { keys, ttl: settings.ttl, clock }
     }
 
-    /// A path below which `user` may read `scope`, whose form is `/a/b`, and until when, in Unix seconds. `None` where the
-    /// user's id and the claim are longer than [`MAX_IDENTITY_BYTES`] together: neither is shortened, since both are needed
-    /// whole where the token is used.
+    /// Issues a token. Returns a path below which `user` may read `scope`, whose form is `/a/b`, and the Unix second of
+    /// its expiry. `None` if the user's id and the claim are together longer than [`MAX_IDENTITY_BYTES`]: neither is
+    /// shortened, since both are needed whole where the token is used.
     pub fn issue(&self, user: &str, generation: u32, scope: &str, leave: &PathAuthorization) -> Option<(String, u64)> {
         let claim = leave.claim.as_deref().unwrap_or_default();
         if user.len() + claim.len() > MAX_IDENTITY_BYTES {
@@ -155,6 +158,7 @@ impl PathTokenSigner {
         let signer = &self.keys[0];
         let mut bytes = Vec::with_capacity(MAX_CHARACTERS);
         bytes.extend([VERSION, signer.id]);
+        // Seconds in 32 bits last until 2106.
         bytes.extend(u32::try_from(expires).unwrap_or(u32::MAX).to_be_bytes());
         bytes.extend(generation.to_be_bytes());
         bytes.push(depth);
@@ -167,8 +171,8 @@ impl PathTokenSigner {
         Some((format!("{PATH_PREFIX}{}{scope}", URL_SAFE_NO_PAD.encode(bytes)), expires))
     }
 
-    /// The ticket of `token`, if it is genuine and in force for `path`. What it is leave for is yet to be compared, by
-    /// [`PathTokenSigner::authorizes`].
+    /// Returns the claims of `token` if it is genuine and valid for `path`. The digest of its checks is still to be
+    /// compared, by [`PathTokenSigner::authorizes`].
     pub fn verify(&self, token: &PathToken, path: &str) -> Result<PathTokenClaims, AuthenticationError> {
         let bytes = URL_SAFE_NO_PAD.decode(&token.0).map_err(|_| AuthenticationError::Malformed)?;
         let (signed, tag) = bytes.split_last_chunk::<TAG_BYTES>().ok_or(AuthenticationError::Malformed)?;
@@ -177,13 +181,17 @@ impl PathTokenSigner {
         if version != VERSION {
             return Err(AuthenticationError::Malformed);
         }
+        // A path with fewer segments than the token's cannot be the one that was signed.
         let scope = scope(path, depth).ok_or(AuthenticationError::BadSignature)?;
+        // One byte is no unique id, so two configured keys may share it.
         let mut candidates = self.keys.iter().filter(|known| known.id == key).peekable();
         candidates.peek().ok_or(AuthenticationError::UnknownKey)?;
+        // Compared in constant time by the `hmac` crate.
         if !candidates.any(|key| key.mac(signed, scope).verify_truncated_left(tag).is_ok()) {
             return Err(AuthenticationError::BadSignature);
         }
         let expires = u64::from(u32::from_be_bytes([e0, e1, e2, e3]));
+        // After the signature: the time of a forged token means nothing.
         if self.clock.unix() >= expires {
             return Err(AuthenticationError::Expired);
         }
@@ -202,13 +210,13 @@ impl PathTokenSigner {
         })
     }
 
-    /// Whether `ticket`, which this verified, is leave where `judged` would be judged.
+    /// Returns true if `ticket`, which this signer verified, was issued after the checks of `judged`.
     pub fn authorizes(&self, ticket: &PathTokenClaims, judged: &AuthorizationDigest) -> bool {
         let mut keys = self.keys.iter().filter(|known| known.id == ticket.key);
         keys.any(|key| key.digest_mac(judged).verify_truncated_left(&ticket.digest).is_ok())
     }
 
-    /// A key for something else than tokens, named by `purpose`, from each of the keys: the first one's first.
+    /// Derives a key for another purpose from each of the keys, that of the first one first.
     pub fn derive_keys(&self, purpose: &str) -> Vec<[u8; 32]> {
         let derive =
             |key: &PathTokenKey| key.mac.clone().chain_update(purpose.as_bytes()).finalize().into_bytes().into();
@@ -222,8 +230,8 @@ impl PathTokenKey {
         Self { id: Sha256::digest(secret)[0], mac }
     }
 
-    /// `signed` and `scope` have a fixed form each: a scope begins with a slash and its depth is in the head; the length
-    /// before them parts the two.
+    /// Returns the MAC of both. Each has a fixed form: a scope begins with a slash and its depth is in the head; the
+    /// length before them separates the two.
     fn mac(&self, signed: &[u8], scope: &str) -> Hmac<Sha256> {
         let length = u16::try_from(signed.len()).unwrap_or(u16::MAX).to_be_bytes();
         self.mac.clone().chain_update(b"path token").chain_update(length).chain_update(signed).chain_update(scope)
@@ -234,14 +242,14 @@ impl PathTokenKey {
     }
 }
 
-/// The first `depth` segments of `path`.
+/// Returns the first `depth` segments of `path`.
 fn scope(path: &str, depth: u8) -> Option<&str> {
     let depth = usize::from(depth);
     let end = path.match_indices('/').nth(depth).map_or(path.len(), |(at, _)| at);
     (depth > 0 && path[..end].matches('/').count() == depth).then(|| &path[..end])
 }
 
-/// Parts `/t/{token}/rest` into token and `/rest`; without a rest that is `/`. `None`: the path does not begin so.
+/// Splits `/t/{token}/rest` into token and `/rest`, or `/` without a rest. `None` if the path does not begin so.
 pub fn split(path: &str) -> Option<(PathToken, &str)> {
     let rest = path.strip_prefix(PATH_PREFIX)?;
     let end = rest.find('/').unwrap_or(rest.len());

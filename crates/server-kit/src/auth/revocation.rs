@@ -1,5 +1,5 @@
-//! Every user's generation: streaming URLs are of the one in which they were made, and a logout begins the next. Kept
-//! where it is shared and lasts: PostgreSQL, else Redis, else SQLite, else in memory.
+//! Generations of users: streaming URLs belong to the one in which they were issued, and a logout begins the next.
+//! Stored where they are shared and durable: PostgreSQL, else Redis, else SQLite, else memory.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -19,27 +19,28 @@ use primitives::clock::monotonic_now;
 use primitives::failure_log::{FailureLog, chain, line};
 use primitives::loading_cache::LoadingCache;
 
-/// How long a generation is believed while a URL is used. With [`RECHECK_INTERVAL`] it is what a live stream may go on for.
+/// Time for which a generation is cached. With [`RECHECK_INTERVAL`] it is the time for which a revoked live stream may
+/// go on.
 const CACHE_TTL: Duration = Duration::from_millis(500);
-/// Between two looks of a live stream.
+/// Interval between two checks of a live stream.
 const RECHECK_INTERVAL: Duration = Duration::from_secs(2);
-/// For a command to Redis.
+/// Timeout of one Redis command.
 const REDIS_TIMEOUT: Duration = Duration::from_millis(200);
-/// For a question to the database.
+/// Timeout of a query.
 const DATABASE_TIMEOUT: Duration = Duration::from_millis(500);
-/// For a logout in the database: one that does not answer is none, and twice is once.
+/// Timeout of a logout in the database: without an answer it has failed, and repeating it does no harm.
 const ADVANCE_TIMEOUT: Duration = Duration::from_secs(2);
-/// A user's id that is longer is looked up by its digest.
+/// Longest user id in bytes that is stored as it is; a longer one is stored as its digest.
 const MAX_PLAIN_USER_BYTES: usize = 63;
-/// Bytes of users' generations that are remembered.
+/// Memory for cached generations, in bytes.
 const CACHE_BYTES: usize = 16 << 20;
-/// Bytes of users' generations where they are kept in memory alone, over 200,000 users with the longest ids: a logout must
-/// not be lost to a few others.
+/// Memory for generations that are stored in memory only, in bytes; over 200,000 users with the longest ids: a logout
+/// must not be displaced by a few others.
 const MEMORY_STORE_BYTES: usize = 64 << 20;
-/// Bytes that one of those takes besides the user's id, nearly.
+/// Approximate bytes of one entry besides the user's id.
 const ENTRY_OVERHEAD: usize = 192;
 
-/// Where the generations are. A user who never logged out everywhere is in generation 0.
+/// Store of the generations. A user who never logged out everywhere is in generation 0.
 #[derive(Clone)]
 pub enum TokenGenerationStore {
     /// In this process: they end with it.
@@ -51,9 +52,10 @@ pub enum TokenGenerationStore {
 }
 
 impl TokenGenerationStore {
-    /// The best of what there is.
+    /// Chooses the best of the configured stores.
     pub fn new(redis: Option<Redis>, database: Option<Database>) -> Self {
         match (redis, database) {
+            // PostgreSQL before Redis, since Redis may lose its last writes; SQLite after it, since it is not shared.
             (_, Some(database @ Database::Postgres(_))) => Self::Database(database),
             (Some(redis), _) => Self::Redis(redis),
             (None, Some(database)) => Self::Database(database),
@@ -61,7 +63,7 @@ impl TokenGenerationStore {
         }
     }
 
-    /// The user's generation; the error is why there is no telling now, for the operator.
+    /// Returns the user's generation; an error is the reason for the operator.
     async fn read(&self, user: &str) -> Result<u32, String> {
         match self {
             Self::Memory(users) => Ok(users.get(user).map_or(0, |entry| *entry.value())),
@@ -82,10 +84,11 @@ impl TokenGenerationStore {
         }
     }
 
-    /// Begins the user's next generation and says which it is; the error as of [`TokenGenerationStore::read`].
+    /// Starts the user's next generation and returns it; errors as in [`TokenGenerationStore::read`].
     async fn advance(&self, user: &str) -> Result<u32, String> {
         match self {
             Self::Memory(users) => {
+                // A u32 of logouts per user never ends; wrapping rather than a panic if it did.
                 let next = users.get(user).map_or(0, |entry| *entry.value()).wrapping_add(1);
                 users.insert(user.to_owned(), next);
                 Ok(next)
@@ -107,14 +110,14 @@ impl TokenGenerationStore {
     }
 }
 
-/// The database's answer within `budget`, or why there is none.
+/// Runs a query within `budget`; an error is its reason.
 async fn with_timeout<T>(budget: Duration, asked: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, String> {
     let answer = tokio::time::timeout(budget, asked).await;
     let answer = answer.map_err(|_| "the database: no answer in time".to_owned())?;
     answer.map_err(|error| format!("the database: {}", line(&chain(&error))))
 }
 
-/// Generations in about `bytes` of memory at most: ids come from users.
+/// Creates a store of about `bytes` at most. Weighted by length, since ids come from users.
 fn in_memory(bytes: usize) -> Cache<String, u32> {
     CacheBuilder::new(bytes).with_weighter(|user: &String, _| ENTRY_OVERHEAD + user.len()).build()
 }
@@ -123,8 +126,9 @@ fn key(redis: &Redis, user: &str) -> String {
     redis.key(RedisKey::StreamGeneration { user })
 }
 
-/// The user's id as generations are kept by: itself, or where it is long its digest.
+/// Returns the key of a user: the id itself, or the digest of a long one.
 fn storage_id(user: &str) -> Cow<'_, str> {
+    // `~` marks a digest, so an id that begins with it is hashed too: nobody can name another's entry.
     if user.len() <= MAX_PLAIN_USER_BYTES && !user.starts_with('~') {
         return Cow::Borrowed(user);
     }
@@ -132,13 +136,13 @@ fn storage_id(user: &str) -> Cow<'_, str> {
     Cow::Owned(format!("~{}", URL_SAFE_NO_PAD.encode(&digest[..24])))
 }
 
-/// What of a counter stands in a token.
+/// Returns the low 32 bits of a counter, which a token holds.
 fn token_generation(generation: i64) -> u32 {
     let [.., a, b, c, d] = generation.to_be_bytes();
     u32::from_be_bytes([a, b, c, d])
 }
 
-/// The generations, as requests ask for them.
+/// Revocations, with a cache for requests.
 pub struct TokenRevocations {
     generations: TokenGenerationStore,
     cache: LoadingCache<u32>,
@@ -146,18 +150,18 @@ pub struct TokenRevocations {
 }
 
 impl TokenRevocations {
-    /// Those in `generations`.
+    /// Creates the revocations over `generations`.
     pub fn new(generations: TokenGenerationStore) -> Self {
         let remembered = LoadingCache::new(CACHE_BYTES, CACHE_TTL, true, |_| 0);
         Self { generations, cache: remembered, failures: Arc::default() }
     }
 
-    /// The user's generation now; `None`: there is no telling.
+    /// Returns the user's generation now; `None` if the store does not answer.
     pub async fn current(&self, user: &str) -> Option<u32> {
         log_outcome(&self.failures, self.generations.read(&storage_id(user)).await)
     }
 
-    /// The user's generation as it was a moment ago, or as it was known last.
+    /// Returns the user's generation as of a moment ago, or the last known one.
     pub async fn recent(&self, user: &str) -> Option<u32> {
         let user = storage_id(user);
         let ask = || {
@@ -168,27 +172,29 @@ impl TokenRevocations {
         self.cache.get(&user, ask).await
     }
 
-    /// Revokes what was issued to the user so far; false where that cannot be done now.
+    /// Revokes everything that was issued to the user so far; returns false if the store does not answer.
     pub async fn revoke(&self, user: &str) -> bool {
         let user = storage_id(user);
         let advanced = log_outcome(&self.failures, self.generations.advance(&user).await);
+        // Also after a failure: the store may have counted it all the same.
         self.cache.invalidate(&user);
         advanced.is_some()
     }
 
-    /// Whether what was issued to the user in `generation` is revoked. As long as nobody can tell, it is not.
+    /// Returns true if a URL of the user's `generation` is revoked. False while the store does not answer.
     pub async fn is_revoked(&self, user: &str, generation: u32) -> bool {
-        // What is remembered may be older than the generation.
+        // The cached generation may be older than that of the URL.
         self.recent(user).await.is_some_and(|now| now > generation)
     }
 
-    /// Resolves when what was issued to the user in `generation`, or without one by now, is revoked.
+    /// Resolves when everything that was issued to the user in `generation`, or, if `None`, by now, is revoked.
     pub async fn wait_until_revoked(&self, user: &str, generation: Option<u32>) {
         let mut began = generation;
         loop {
             if began.is_none() {
                 began = self.current(user).await;
             }
+            // A question every two seconds for each live stream; most are answered by the cache.
             tokio::time::sleep(RECHECK_INTERVAL).await;
             if let Some(began) = began
                 && self.is_revoked(user, began).await
@@ -199,7 +205,7 @@ impl TokenRevocations {
     }
 }
 
-/// The answer; the reason why there is none is told in the log.
+/// Returns the answer; a failure is logged.
 fn log_outcome<T>(failures: &FailureLog, answer: Result<T, String>) -> Option<T> {
     match answer {
         Ok(answer) => {

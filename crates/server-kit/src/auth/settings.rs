@@ -1,4 +1,4 @@
-//! What authentication is told (`AuthSettings`).
+//! Settings of authentication (`AuthSettings`).
 
 use std::time::Duration;
 
@@ -8,33 +8,33 @@ use super::keys::{KeyError, VerificationKey};
 use super::path_token;
 use primitives::secret::Secret;
 
-/// How tokens are found and verified (`AuthSettings.Jwt`).
+/// Settings of finding and verifying tokens (`AuthSettings.Jwt`).
 #[derive(Clone, Debug)]
 pub struct AuthSettings {
-    /// Whose tokens are accepted; empty means that no token can be valid.
+    /// Accepted issuers; empty means that no token can be valid.
     pub issuers: Vec<Issuer>,
-    /// Where a token is looked for, in this order; the first that has one decides.
+    /// Places where a token is looked for, in this order; the first that has one decides.
     pub token_from: Vec<TokenSource>,
     /// Clock difference allowed for `exp` and `nbf`.
     pub leeway: Duration,
     /// Tokens in paths, where streaming URLs are given out.
     pub path_token: Option<path_token::Settings>,
-    /// Whether a logout ends the user's live streams.
+    /// Ends the user's live streams at a logout.
     pub end_revoked_streams: bool,
 }
 
 /// One issuer of tokens.
 #[derive(Clone, Debug)]
 pub struct Issuer {
-    /// What `iss` must be; `None` accepts a token without looking at `iss`.
+    /// Required `iss`; `None` accepts a token with any `iss`.
     pub issuer: Option<String>,
-    /// What `aud` must contain one of; empty accepts any.
+    /// Accepted audiences, one of which `aud` must contain; empty accepts any.
     pub audiences: Vec<String>,
     /// The keys that sign.
     pub keys: KeySource,
 }
 
-/// Where an issuer's keys come from.
+/// Source of an issuer's keys.
 #[derive(Clone, Debug)]
 pub enum KeySource {
     /// A shared secret: HS256 only.
@@ -46,7 +46,7 @@ pub enum KeySource {
 }
 
 impl KeySource {
-    /// Whether the key can be used, as far as can be told without fetching anything.
+    /// Checks that the key can be used, as far as possible without fetching anything.
     pub fn check(&self) -> Result<(), KeyError> {
         match self {
             Self::Secret(secret) => VerificationKey::from_secret(secret).map(drop),
@@ -60,7 +60,7 @@ impl KeySource {
     }
 }
 
-/// Where a token is looked for.
+/// Place where a token is looked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TokenSource {
     /// `Authorization: Bearer …`.

@@ -1,4 +1,4 @@
-//! Makes tokens for development, signed as an issuer with a shared secret would.
+//! Issuer of tokens for development, signed as an issuer with a shared secret would.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::keys::{KeyError, VerificationKey};
 use super::settings::{Issuer, KeySource};
 use primitives::clock::Clock;
 
-/// Signs tokens in the name of one issuer: HS256.
+/// Signer in the name of one issuer (HS256).
 pub struct TokenIssuer {
     name: Option<String>,
     audience: Option<String>,
@@ -17,7 +17,7 @@ pub struct TokenIssuer {
 }
 
 impl TokenIssuer {
-    /// For an issuer with a shared secret; `None` for another one, whose private key is not ours.
+    /// Creates it for an issuer with a shared secret; `None` for any other, whose private key is not ours.
     pub fn new(issuer: &Issuer) -> Option<Result<Self, KeyError>> {
         let KeySource::Secret(secret) = &issuer.keys else { return None };
         Some(VerificationKey::from_secret(secret).map(|_| Self {
@@ -27,7 +27,7 @@ impl TokenIssuer {
         }))
     }
 
-    /// A token for `subject` that is valid from now on for `ttl`. `claims` are put over what it would say by itself.
+    /// Issues a token for `subject` that is valid from now on for `ttl`. `claims` override its other claims.
     pub fn issue(&self, subject: &str, ttl: Duration, claims: &Map<String, Value>, clock: &Clock) -> String {
         let now = clock.unix();
         let mut all = Map::new();

@@ -1,5 +1,5 @@
-//! Where a request carries its token, and how to take the token out before the request goes on: it is a credential of
-//! ours, never of an upstream's.
+//! Places where a request carries its token, and its removal before the request is forwarded: it is a credential for
+//! us, never for an upstream.
 
 use std::borrow::Cow;
 
@@ -10,7 +10,8 @@ use percent_encoding::percent_decode_str;
 use super::error::AuthenticationError;
 use super::settings::TokenSource;
 
-/// The token of the first source that has one. An empty value is none: a logged-out player keeps its empty cookie.
+/// Returns the token of the first source that has one. An empty value is none: a logged-out player keeps its empty
+/// cookie.
 pub(super) fn find<'a>(
     sources: &[TokenSource],
     headers: &'a HeaderMap,
@@ -19,7 +20,7 @@ pub(super) fn find<'a>(
     locate(sources, headers, query).map(|(_, token)| token)
 }
 
-/// Whether [`find`] finds the token in a cookie.
+/// Returns true if [`find`] finds the token in a cookie.
 pub(super) fn is_in_cookie(sources: &[TokenSource], headers: &HeaderMap, query: Option<&str>) -> bool {
     locate(sources, headers, query).is_ok_and(|(source, _)| matches!(source, TokenSource::Cookie(_)))
 }
@@ -42,7 +43,8 @@ fn locate<'a, 's>(
     Err(AuthenticationError::Missing)
 }
 
-/// The query without the parameters that carry a token, the rest byte for byte; `None` if nothing else was in it.
+/// Returns the query without the parameters that carry a token, the rest byte for byte; `None` if nothing else was in
+/// it.
 pub fn strip_query(query: &str, sources: &[TokenSource]) -> Option<String> {
     let carries_token = |pair: &str| {
         sources.iter().any(|source| match source {
@@ -57,7 +59,7 @@ pub fn strip_query(query: &str, sources: &[TokenSource]) -> Option<String> {
     (!rest.is_empty()).then(|| rest.join("&"))
 }
 
-/// Takes out `Authorization` if it is a source, and of the cookies those that are.
+/// Removes `Authorization` if it is a source, and the cookies that are.
 pub fn strip_headers(headers: &mut HeaderMap, sources: &[TokenSource]) {
     for source in sources {
         match source {
@@ -70,7 +72,8 @@ pub fn strip_headers(headers: &mut HeaderMap, sources: &[TokenSource]) {
     }
 }
 
-/// `Authorization: Bearer <token>`; another scheme is no token. The scheme has no case (RFC 9110 §11.1).
+/// Returns the token of `Authorization: Bearer <token>`; another scheme is no token. The scheme's case is ignored (RFC
+/// 9110 §11.1).
 fn bearer(headers: &HeaderMap) -> Result<Option<&str>, AuthenticationError> {
     let mut lines = headers.get_all(AUTHORIZATION).iter();
     let Some(line) = lines.next() else { return Ok(None) };
@@ -83,7 +86,7 @@ fn bearer(headers: &HeaderMap) -> Result<Option<&str>, AuthenticationError> {
     Ok(scheme.eq_ignore_ascii_case("Bearer").then(|| token.trim_matches(' ')))
 }
 
-/// The first cookie of that name, without quotes (RFC 6265 §4.1.1).
+/// Returns the first cookie of that name, without quotes (RFC 6265 §4.1.1).
 fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, AuthenticationError> {
     let found = headers.get_all(COOKIE).iter().flat_map(cookies).find(|pair| cookie_name(pair) == name.as_bytes());
     let Some(pair) = found else { return Ok(None) };
@@ -92,7 +95,7 @@ fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Aut
     Ok(Some(value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value)))
 }
 
-/// The `name=value` pairs of a `Cookie` line.
+/// Returns the `name=value` pairs of a `Cookie` line.
 fn cookies(line: &HeaderValue) -> impl Iterator<Item = &[u8]> {
     line.as_bytes().split(|byte| *byte == b';').map(<[u8]>::trim_ascii)
 }
@@ -102,11 +105,13 @@ fn cookie_name(pair: &[u8]) -> &[u8] {
 }
 
 fn strip_cookie(headers: &mut HeaderMap, name: &[u8]) {
+    // Without that cookie the lines stay byte for byte as they were.
     if !headers.get_all(COOKIE).iter().flat_map(cookies).any(|pair| cookie_name(pair) == name) {
         return;
     }
     let kept: Vec<&[u8]> =
         headers.get_all(COOKIE).iter().flat_map(cookies).filter(|pair| cookie_name(pair) != name).collect();
+    // One line: several would mean the same only to a server that joins them (RFC 6265 §5.4).
     let line = HeaderValue::from_bytes(&kept.join(&b"; "[..]));
     headers.remove(COOKIE);
     if let Ok(line) = line
@@ -116,14 +121,14 @@ fn strip_cookie(headers: &mut HeaderMap, name: &[u8]) {
     }
 }
 
-/// The first query parameter of that name, percent-decoded once.
+/// Returns the first query parameter of that name, percent-decoded once.
 fn parameter<'a>(query: &'a str, name: &str) -> Result<Option<Cow<'a, str>>, AuthenticationError> {
     let Some(pair) = query.split('&').find(|pair| is_named(pair, name)) else { return Ok(None) };
     let value = pair.split_once('=').map_or("", |(_, value)| value);
     percent_decode_str(value).decode_utf8().map(Some).map_err(|_| AuthenticationError::Malformed)
 }
 
-/// Whether a parameter has that name, however it is escaped: an upstream would decode it too.
+/// Returns true if a parameter has that name, in any escaping: an upstream would decode it too.
 fn is_named(pair: &str, name: &str) -> bool {
     percent_decode_str(pair.split('=').next().unwrap_or_default()).eq(name.bytes())
 }

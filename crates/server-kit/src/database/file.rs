@@ -1,12 +1,12 @@
-//! The file of an embedded database, told from another one in its place.
+//! File of an embedded database, recognized when another one takes its place.
 
 use std::fs;
 use std::io::{Error, ErrorKind, Result};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-/// A file as it was when it was opened. Whoever has it open goes on writing into it after it was removed or moved away, and
-/// what is written then is lost with the process: so it has to be asked for.
+/// File as it was when it was opened. A process goes on writing into it after it was removed or moved away, and loses
+/// those writes with its end: so this must be checked.
 #[derive(Clone, Debug)]
 pub struct DatabaseFile {
     path: PathBuf,
@@ -15,13 +15,13 @@ pub struct DatabaseFile {
 }
 
 impl DatabaseFile {
-    /// The file that is at `path` now.
+    /// Returns the file that is at `path` now.
     pub fn at(path: &Path) -> Result<Self> {
         let found = fs::metadata(path)?;
         Ok(Self { path: path.to_owned(), device: found.dev(), inode: found.ino() })
     }
 
-    /// An error where the file is not at its path any more, or another one is.
+    /// Returns an error if the file is not at its path any more, or another one is.
     pub fn check(&self) -> Result<()> {
         let found = fs::metadata(&self.path)?;
         if (found.dev(), found.ino()) == (self.device, self.inode) {

@@ -1,10 +1,10 @@
-//! What the operator says of the database.
+//! Settings of the database.
 
 use std::path::PathBuf;
 
 use primitives::secret::Secret;
 
-/// Where records are kept.
+/// Database of the records.
 #[derive(Clone, Debug)]
 pub enum Settings {
     /// A file of SQLite.
@@ -13,7 +13,7 @@ pub enum Settings {
     Postgres {
         /// Its address, which may hold a password.
         url: Secret,
-        /// Connections at most.
+        /// Most connections.
         connections: u32,
     },
 }

@@ -1,5 +1,5 @@
-//! How much a subject was sent in a period. It is counted as it is sent; what was counted is saved every half second where
-//! there is a ledger, and read from it while a subject asks: other nodes may have sent it more.
+//! Bytes that a subject was sent in a period. They are counted as they are sent, saved in the egress store every half
+//! second if there is one, and read from it while a subject sends requests: other nodes may have sent it more.
 
 use std::sync::Arc;
 
@@ -9,10 +9,10 @@ use parking_lot::Mutex;
 use super::request_counter;
 use super::settings::EgressQuota;
 
-/// How long what the ledger said is believed, in milliseconds.
+/// Time for which a total of the store is used, in milliseconds.
 pub const TOTAL_TTL_MILLIS: u64 = 400;
 
-/// One subject's account of one period.
+/// Account of one subject in one period.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct EgressAccount {
     /// The policy.
@@ -21,53 +21,53 @@ pub struct EgressAccount {
     pub subject: Arc<str>,
     /// The number of the period, counted from 1970.
     pub period: u64,
-    /// When it ends, in milliseconds since the Unix epoch.
+    /// End of the period, in milliseconds since the Unix epoch.
     pub ends: u64,
-    /// How long that is from now, in milliseconds.
+    /// Time until its end, in milliseconds.
     pub left: u64,
 }
 
-/// The ledger does not answer, for this reason; its text is for the log.
+/// Failure of the egress store; its text is for the log.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct EgressStoreError(pub String);
 
-/// Keeps what was sent, for all nodes.
+/// Store of the bytes sent, for all nodes.
 #[async_trait]
 pub trait EgressStore: Send + Sync {
-    /// What the account has.
+    /// Returns the bytes of the account.
     async fn read(&self, account: &EgressAccount) -> Result<u64, EgressStoreError>;
-    /// Adds to the accounts; what each of them has then, `None` for one that the ledger can never take. All of them, or an
-    /// error.
+    /// Adds to the accounts; returns the new total of each, `None` for one that the store can never accept. All of
+    /// them, or an error.
     async fn add(&self, entries: &[(EgressAccount, u64)]) -> Result<Vec<Option<u64>>, EgressStoreError>;
-    /// Forgets the periods that have ended at `now`.
+    /// Deletes the periods that have ended at `now`.
     async fn delete_ended(&self, now: u64) -> Result<(), EgressStoreError>;
 }
 
-/// The bytes that one subject was sent in a period, as far as they are known here.
+/// Bytes that one subject was sent in a period, as far as this node knows.
 #[derive(Debug, Default)]
 pub struct EgressCounter(Mutex<EgressCounts>);
 
 #[derive(Debug, Default)]
 struct EgressCounts {
     period: u64,
-    /// When the ledger was asked last, in milliseconds since the Unix epoch; 0: not yet in this period.
+    /// Time of the last read from the store, in milliseconds since the Unix epoch; 0 if there was none in this period.
     read_at: u64,
-    /// Bytes that the ledger has; without a ledger, all.
+    /// Bytes that the store has; without a store, all bytes.
     saved: u64,
-    /// Bytes that the ledger is to be told of.
+    /// Bytes that are not saved yet.
     unsaved: u64,
 }
 
 impl EgressCounter {
-    /// The bytes of the period of `now`.
+    /// Returns the bytes of the period of `now`.
     pub fn used(&self, quota: &EgressQuota, now: u64) -> u64 {
         let mut counted = self.0.lock();
         counted.roll_period(quota, now);
         counted.saved.saturating_add(counted.unsaved)
     }
 
-    /// Counts what is sent; true for the first since the last saving, where there is a ledger to save it in (`kept`).
+    /// Counts sent bytes; returns true for the first since they were last saved, if there is a store (`kept`).
     pub fn add_sent(&self, quota: &EgressQuota, bytes: u64, now: u64, kept: bool) -> bool {
         let mut counted = self.0.lock();
         counted.roll_period(quota, now);
@@ -80,10 +80,12 @@ impl EgressCounter {
         is_first
     }
 
-    /// Whether the caller has to ask the ledger: in a new period everybody, and then one of them now and again.
+    /// Returns true if the caller has to read the store: in a new period every caller, and then one of them now and
+    /// again.
     pub fn claim_refresh(&self, quota: &EgressQuota, now: u64) -> bool {
         let mut counted = self.0.lock();
         counted.roll_period(quota, now);
+        // `read_at` stays 0 until an answer has come: nobody goes on without the total of a new period.
         if counted.read_at == 0 {
             return true;
         }
@@ -94,20 +96,20 @@ impl EgressCounter {
         is_due
     }
 
-    /// Bytes of this period that have to be saved; of one that has ended, none.
+    /// Returns the bytes of this period that have to be saved; 0 for a period that has ended.
     pub fn unsaved(&self, period: u64) -> u64 {
         let counted = self.0.lock();
         if counted.period == period { counted.unsaved } else { 0 }
     }
 
-    /// The ledger has `total` of this period at `now`, in which `saved` is what was not saved before. Where that period has
-    /// ended meanwhile, it says nothing of the one that began.
+    /// Notes that the store has `total` for this period at `now`, `saved` of which were unsaved before. Ignored if that
+    /// period has ended meanwhile.
     pub fn mark_saved(&self, period: u64, saved: u64, total: u64, now: u64) {
         let mut counted = self.0.lock();
         if counted.period != period {
             return;
         }
-        // An older total may come behind a newer one.
+        // An older total may arrive after a newer one.
         counted.saved = counted.saved.max(total);
         counted.unsaved = counted.unsaved.saturating_sub(saved);
         counted.read_at = now;
@@ -124,7 +126,7 @@ impl EgressCounter {
 }
 
 impl EgressCounts {
-    /// A new period begins with nothing: nobody asks for what has not been saved of one that has ended.
+    /// Starts a new period with nothing: nobody needs the unsaved bytes of one that has ended.
     fn roll_period(&mut self, quota: &EgressQuota, now: u64) {
         let period = period(quota, now);
         if self.period != period {
@@ -133,12 +135,12 @@ impl EgressCounts {
     }
 }
 
-/// The number of the period of `now`.
+/// Returns the number of the period of `now`.
 pub fn period(quota: &EgressQuota, now: u64) -> u64 {
     now / request_counter::millis(quota.period)
 }
 
-/// When the period of `now` ends.
+/// Returns the end of the period of `now`, in milliseconds since the Unix epoch.
 pub fn period_end(quota: &EgressQuota, now: u64) -> u64 {
     (period(quota, now) + 1) * request_counter::millis(quota.period)
 }

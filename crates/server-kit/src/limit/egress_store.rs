@@ -1,5 +1,5 @@
-//! Where egress is kept: the database (table `egress`), or Redis where there is only that (`egress:{policy}:{subject}:{period}`,
-//! which lasts as long as Redis keeps it).
+//! Egress stores: the database (table `egress`), or Redis without one (`egress:{policy}:{subject}:{period}`, which
+//! lasts as long as Redis keeps it).
 
 use std::time::Duration;
 
@@ -14,9 +14,9 @@ use crate::on;
 use crate::redis::Redis;
 use crate::redis::keys::RedisKey;
 
-/// A request waits no longer for it.
+/// Timeout of a read, for which a request waits.
 const READ_TIMEOUT: Duration = Duration::from_millis(100);
-/// For saving, which nobody waits for.
+/// Timeout of a write, for which nobody waits.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(5);
 
 const READ_SQL: &str = "SELECT bytes FROM egress WHERE policy = $1 AND subject = $2 AND period = $3";
@@ -24,7 +24,7 @@ const ADD_SQL: &str = "INSERT INTO egress (policy, subject, period, ends_at, byt
     ON CONFLICT (policy, subject, period) DO UPDATE SET bytes = egress.bytes + excluded.bytes RETURNING bytes";
 const DELETE_ENDED_SQL: &str = "DELETE FROM egress WHERE ends_at <= $1";
 
-/// In the database.
+/// Egress store over the database.
 pub struct DatabaseEgressStore(pub Database);
 
 #[async_trait]
@@ -35,7 +35,7 @@ impl EgressStore for DatabaseEgressStore {
             .fetch_optional(pool)).await);
         match read.map_err(|_| timed_out())? {
             Ok(bytes) => Ok(unsigned(bytes.unwrap_or(0))),
-            // It has no such row, and cannot have one.
+            // The row cannot exist, so nothing is counted.
             Err(error) if is_refusal(&error) => Ok(0),
             Err(error) => Err(database_error(error)),
         }
@@ -44,6 +44,7 @@ impl EgressStore for DatabaseEgressStore {
     async fn add(&self, entries: &[(EgressAccount, u64)]) -> Result<Vec<Option<u64>>, EgressStoreError> {
         match timeout(WRITE_TIMEOUT, self.add_all(entries)).await.map_err(|_| timed_out())? {
             Ok(totals) => Ok(totals.into_iter().map(Some).collect()),
+            // One bad row rolls the whole transaction back, and would do so for ever.
             Err(error) if is_refusal(&error) => self.add_each(entries).await,
             Err(error) => Err(database_error(error)),
         }
@@ -74,8 +75,7 @@ impl DatabaseEgressStore {
         Ok(totals)
     }
 
-    /// Halves them until it is known which the database refuses: each half is saved or refused by itself, so that one row
-    /// keeps no other from being saved.
+    /// Saves the accounts in halves until the refused ones are known: one row keeps no other from being saved.
     async fn add_each(&self, entries: &[(EgressAccount, u64)]) -> Result<Vec<Option<u64>>, EgressStoreError> {
         let mut totals = vec![None; entries.len()];
         let middle = entries.len() / 2;
@@ -87,7 +87,7 @@ impl DatabaseEgressStore {
                     let middle = part.start + part.len() / 2;
                     open.extend([part.start..middle, middle..part.end].into_iter().filter(|_| part.len() > 1));
                 }
-                // What is saved already is counted once more with the rest of it: too much, never too little.
+                // Saved rows are counted once more with the rest: too much, never too little.
                 Ok(Err(error)) => return Err(database_error(error)),
                 Err(_) => return Err(timed_out()),
             }
@@ -96,8 +96,8 @@ impl DatabaseEgressStore {
     }
 }
 
-/// Whether the database has read a row and will never take it, in place of being away: a text with NUL, a number that is
-/// out of range (SQLSTATE classes 22 and 23; SQLite's constraint and mismatch).
+/// Returns true if the database has read a row and will never accept it, rather than being unavailable: a string with
+/// NUL, a number that is out of range (SQLSTATE classes 22 and 23; SQLite's constraint and mismatch).
 fn is_refusal(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Database(error) => error.code().is_some_and(|code| match code.len() {
@@ -110,7 +110,7 @@ fn is_refusal(error: &sqlx::Error) -> bool {
     }
 }
 
-/// In Redis.
+/// Egress store over Redis.
 pub struct RedisEgressStore(pub Redis);
 
 impl RedisEgressStore {
@@ -137,6 +137,7 @@ impl EgressStore for RedisEgressStore {
             let (key, left, bytes) = (self.key(account), signed(account.left), signed(*bytes));
             async move {
                 let total: i64 = client.incr_by(&key, bytes).await?;
+                // After the count: a key without an expiry is corrected by the next saving, a lost count would not be.
                 client.pexpire::<(), _>(&key, left, None).await?;
                 Ok::<_, fred::error::Error>(Some(unsigned(total)))
             }
@@ -145,7 +146,7 @@ impl EgressStore for RedisEgressStore {
         added.map_err(|error| self.unavailable(&error))
     }
 
-    /// Its keys expire by themselves.
+    /// Does nothing: keys expire by themselves.
     async fn delete_ended(&self, _now: u64) -> Result<(), EgressStoreError> {
         Ok(())
     }

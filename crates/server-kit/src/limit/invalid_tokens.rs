@@ -1,6 +1,6 @@
-//! Tokens that were not valid, by network. They are judged before they are counted, and counting keeps no valid one out:
-//! a network is shared by many, and what has to be guessed is too long for it. The count makes guessing seen, and keeps
-//! what it costs small.
+//! Count of invalid tokens, by network. Tokens are verified before they are counted, and the count keeps no valid one
+//! out: many share a network, and a token is too long to be guessed. The count makes guessing visible, and keeps its
+//! cost small.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -8,24 +8,24 @@ use std::time::Duration;
 use crate::failed_attempts::FailedAttempts;
 use primitives::clock::Clock;
 
-/// Bad tokens of one network at once, and in each [`PERIOD`].
+/// Invalid tokens of one network at once, and in each [`PERIOD`].
 const MAX_INVALID_TOKENS: u32 = 60;
 const PERIOD: Duration = Duration::from_secs(60);
 
-/// The count.
+/// Counter of invalid tokens.
 pub struct InvalidTokenCounter {
     attempts: FailedAttempts,
     clock: Clock,
 }
 
 impl InvalidTokenCounter {
-    /// Nobody has guessed yet.
+    /// Creates an empty counter.
     pub fn new(clock: Clock) -> Self {
         Self { attempts: FailedAttempts::new(MAX_INVALID_TOKENS, PERIOD), clock }
     }
 
-    /// Counts a token from `address` that was not valid; where it is one too many, for how long further ones are. Those
-    /// whose address is not known count as one.
+    /// Counts an invalid token from `address`; if it is one too many, returns the time for which further ones are
+    /// refused. Unknown addresses count as one.
     pub fn record(&self, address: Option<IpAddr>) -> Option<Duration> {
         let address = address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
         self.attempts.record(address, self.clock.unix_millis().cast_unsigned())

@@ -1,8 +1,8 @@
-//! What limits count of themselves; labels are the configuration's policies and closed sets, never a subject.
+//! Metrics of limits; labels are the configuration's policies and closed sets, never a subject.
 
 use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
 
-/// All of them.
+/// Metrics of all policies.
 #[derive(Clone)]
 pub struct LimitMetrics {
     decisions: IntCounterVec,
@@ -26,14 +26,14 @@ pub struct PolicyMetrics {
 /// The counters of the shared counts.
 #[derive(Clone)]
 pub struct SharedLimitMetrics {
-    /// Questions without an answer in time.
+    /// Requests to Redis without an answer in time.
     pub failed: IntCounter,
-    /// Questions not asked because of that.
+    /// Requests to Redis that were skipped because of that.
     pub skipped: IntCounter,
 }
 
 impl LimitMetrics {
-    /// Registers them.
+    /// Registers the metrics; fails if a name is taken.
     pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
         let labelled = |name, help, labels: &[&str]| IntCounterVec::new(Opts::new(name, help), labels);
         let this = Self {

@@ -1,8 +1,8 @@
-//! Limits on who asks: requests in a time, streams at once, bytes a second, bytes in a period.
+//! Limits of a subject: requests in a time, streams at once, bytes per second, bytes in a period.
 //!
-//! Owns the policies and what they have counted, in memory or shared through Redis. Knows nothing of routes, statuses or
-//! HTTP: a [`rate_limiter::LimitRejection`] is turned into an answer by the caller, in the proxy and in the API alike. Redis and the
-//! database are known by the adapters `shared_limits` and `egress_store` only. Semantics: .NET's
+//! Owns the policies and their counts, in memory or shared through Redis. Knows nothing of routes, statuses or HTTP:
+//! the caller turns a [`rate_limiter::LimitRejection`] into a response, in the proxy and in the API alike. Redis and
+//! the database are known by the adapters `shared_limits` and `egress_store` only. Semantics: .NET's
 //! `System.Threading.RateLimiting`, whose names the configuration has.
 
 pub mod egress;
@@ -38,14 +38,14 @@ use settings::{RateLimitPolicy, Settings};
 use shared_limits::SharedLimits;
 use worker::LimitWorkerHandle;
 
-/// The rate limiters of all policies. They outlive the settings that named them, so that no count begins anew.
+/// Rate limiters of all policies. They outlive the settings that named them, so that no count begins anew.
 pub struct RateLimiters {
     factory: LimiterFactory,
     by_policy: RwLock<BTreeMap<Arc<str>, Arc<RateLimiter>>>,
     invalid_tokens: InvalidTokenCounter,
 }
 
-/// Everything that a new rate limiter needs beside its policy.
+/// Dependencies of a new rate limiter.
 struct LimiterFactory {
     clock: Clock,
     shared: Option<Arc<SharedLimits>>,
@@ -54,9 +54,8 @@ struct LimiterFactory {
 }
 
 impl RateLimiters {
-    /// The policies of `settings`, shared through Redis where there is one, which has so long to
-    /// answer; egress is kept in `ledger`. The worker has
-    /// to be run.
+    /// Creates the rate limiters of `settings`, shared through Redis if there is one, with its timeout; egress is
+    /// stored in `ledger`. The worker has to be run.
     pub fn new(
         settings: &Settings,
         clock: &Clock,
@@ -76,23 +75,23 @@ impl RateLimiters {
         (limiters, worker)
     }
 
-    /// Returns the rate limiter of `policy`, which is made when it is first asked for.
+    /// Returns the rate limiter of `policy`, which is created at the first call.
     pub fn limiter_for(&self, policy: &RateLimitPolicy) -> Arc<RateLimiter> {
         let mut by_policy = self.by_policy.write();
         Arc::clone(by_policy.entry(Arc::clone(&policy.name)).or_insert_with(|| Arc::new(self.factory.build(policy))))
     }
 
-    /// Returns the rate limiter of the policy of that name, where there is one.
+    /// Returns the rate limiter of the policy of that name, if there is one.
     pub fn limiter(&self, name: &str) -> Option<Arc<RateLimiter>> {
         self.by_policy.read().get(name).cloned()
     }
 
-    /// All rate limiters, by the names of their policies.
+    /// Returns all rate limiters, by the names of their policies.
     pub fn limiters(&self) -> Vec<Arc<RateLimiter>> {
         self.by_policy.read().values().cloned().collect()
     }
 
-    /// Tokens that were not valid.
+    /// Returns the counter of invalid tokens.
     pub fn invalid_tokens(&self) -> &InvalidTokenCounter {
         &self.invalid_tokens
     }

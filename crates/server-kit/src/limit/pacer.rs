@@ -1,17 +1,18 @@
-//! How fast one subject's answers may go out, all of them together: a virtual time that runs ahead of the real one by
-//! what may be sent (GCRA, ITU-T I.371). One atomic for each buffer, no lock, and nobody waits in a loop.
+//! Pacing of one subject's responses, all of them together: a virtual time that runs ahead of the real one by what may
+//! be sent (GCRA, ITU-T I.371). One atomic operation for each buffer, no lock, and nobody waits in a loop.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::settings::BandwidthLimit;
 
-/// When all that was taken has gone out at the given speed, in nanoseconds.
+/// Time at which everything taken has gone out at the given rate, in nanoseconds.
 #[derive(Debug, Default)]
 pub struct BandwidthPacer(AtomicU64);
 
 impl BandwidthPacer {
-    /// Takes the time for `bytes` at `now` (nanoseconds since any fixed moment); how long to wait before they are sent.
+    /// Reserves the time for `bytes` at `now` (nanoseconds since any fixed moment); returns the wait before they are
+    /// sent.
     pub fn reserve(&self, bandwidth: &BandwidthLimit, bytes: u64, now: u64) -> Duration {
         let cost = nanos(bytes, bandwidth.rate);
         let next = |before: u64| before.max(now).saturating_add(cost);
@@ -23,14 +24,15 @@ impl BandwidthPacer {
         Duration::from_nanos(ahead.saturating_sub(nanos(bandwidth.burst, bandwidth.rate)))
     }
 
-    /// Whether nothing is owed at `now`.
+    /// Returns true if nothing is reserved beyond `now`.
     pub fn is_idle(&self, now: u64) -> bool {
         self.0.load(Ordering::Relaxed) <= now
     }
 }
 
-/// How long `bytes` take at `rate`.
+/// Returns the time that `bytes` take at `rate`, in nanoseconds.
 fn nanos(bytes: u64, rate: u64) -> u64 {
+    // 128 bits: bytes times 10^9 overflows 64 bits at 18 GB.
     let nanos = u128::from(bytes) * 1_000_000_000 / u128::from(rate.max(1));
     u64::try_from(nanos).unwrap_or(u64::MAX)
 }

@@ -1,5 +1,5 @@
-//! One policy at work: it is decided here first, which is exact for one node; what passes here and is shared is then
-//! decided by Redis. A refusal here is one there too, since a node never counts more than all nodes do.
+//! Rate limiter of one policy. The decision is made here first, which is exact for one node; a shared request that
+//! passes is then decided by Redis. A refusal here is one there too, since a node never counts more than all nodes do.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,14 +15,14 @@ use super::worker::LimitWorkerHandle;
 use primitives::clock::Clock;
 use primitives::clock::monotonic_now;
 
-/// What a refused stream is told to wait: when one ends, nobody knows.
+/// `Retry-After` of a refused stream: nobody knows when one ends.
 const STREAM_RETRY_AFTER: Duration = Duration::from_secs(1);
-/// Bytes that are sent at once under a speed: fewer cost more for each byte.
+/// Smallest chunk under a bandwidth limit, in bytes: fewer cost more for each byte.
 const MIN_CHUNK_BYTES: usize = 4 * 1024;
-/// As above, at most.
+/// Largest chunk under a bandwidth limit, in bytes.
 const MAX_CHUNK_BYTES: usize = 64 * 1024;
 
-/// A policy and all that it has counted.
+/// Policy with all its counts.
 pub struct RateLimiter {
     settings: settings::RateLimitPolicy,
     subjects: SubjectTable,
@@ -33,7 +33,7 @@ pub struct RateLimiter {
     metrics: PolicyMetrics,
 }
 
-/// What a refusal is about.
+/// Limit that a refusal is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LimitKind {
     /// Too many requests.
@@ -47,13 +47,13 @@ pub enum LimitKind {
 /// A refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LimitRejection {
-    /// What it is about.
+    /// Limit that was exceeded.
     pub limit: LimitKind,
-    /// How the subject stands with it; `reset` is when to try again.
+    /// Status of the subject; `reset` is the time until the next try.
     pub status: RateLimitStatus,
 }
 
-/// The leave to make a request; it is held to the end of the answer.
+/// Permit of one request; it is held to the end of the response.
 pub struct RateLimitPermit {
     policy: Arc<RateLimiter>,
     entry: Arc<SubjectCounters>,
@@ -62,21 +62,21 @@ pub struct RateLimitPermit {
     lease: Option<u64>,
 }
 
-/// How a subject stands with a policy.
+/// Usage of a policy by a subject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LimitUsage {
-    /// With its requests.
+    /// Status of its requests.
     pub requests: Option<RateLimitStatus>,
-    /// Streams under way, and how many may be.
+    /// Streams under way, and the most allowed.
     pub streams: Option<(u64, u32)>,
-    /// With its bytes in this period, and how many those are: what is under way may go beyond the limit.
+    /// Status of its bytes in this period, and the bytes sent: streams under way may exceed the limit.
     pub egress: Option<(RateLimitStatus, u64)>,
     /// Bytes a second that its streams share.
     pub bytes_per_second: Option<u64>,
 }
 
 impl RateLimiter {
-    /// A policy that has counted nothing yet.
+    /// Creates a rate limiter that has counted nothing yet.
     pub fn new(
         settings: settings::RateLimitPolicy,
         clock: Clock,
@@ -95,17 +95,17 @@ impl RateLimiter {
         }
     }
 
-    /// What the operator says.
+    /// Returns its settings.
     pub fn settings(&self) -> &settings::RateLimitPolicy {
         &self.settings
     }
 
-    /// Whose count a request of `who` falls into.
+    /// Returns the subject of a request of `who`.
     pub fn subject(&self, who: &RequesterInfo<'_>) -> String {
         subject::subject_for(&self.settings.partition, who)
     }
 
-    /// Lets a request of `subject` through, or not.
+    /// Admits or refuses a request of `subject`.
     pub async fn admit(self: &Arc<Self>, subject: &str) -> Result<RateLimitPermit, LimitRejection> {
         let admitted = self.decide(subject).await;
         match &admitted {
@@ -122,6 +122,7 @@ impl RateLimiter {
     async fn decide(self: &Arc<Self>, subject: &str) -> Result<RateLimitPermit, LimitRejection> {
         let now = self.now();
         let entry = self.counters(subject, now);
+        // The quota first: it takes nothing, so that a refusal by it has nothing to give back.
         let quota = self.egress(&entry, now).await.map(|(standing, _)| standing);
         if let Some(standing) = quota.filter(|it| it.remaining == 0) {
             return Err(LimitRejection { limit: LimitKind::Egress, status: standing });
@@ -140,6 +141,7 @@ impl RateLimiter {
         // Before the call: however that ends, the permit's end ends the lease.
         permit.lease = is_stream.then(|| shared.lease(&self.settings.name, &permit.entry.subject));
         let question = self.shared_request(&permit.entry.subject, now);
+        // Without an answer in time the decision of this node stands.
         let Ok(answer) = shared.take(&question, permit.lease).await else { return Ok(permit) };
         match (answer.verdict, rule) {
             (SharedLimitDecision::Granted, Some(_)) => permit.status = Some(answer.requests),
@@ -151,6 +153,7 @@ impl RateLimiter {
             }
             (SharedLimitDecision::TooManyStreams | SharedLimitDecision::TooManyRequests, rule) => {
                 if let Some(rule) = rule {
+                    // 0: the requests are not exhausted, so only the permit is given back.
                     permit.entry.mark_refused(rule, receipt, 0);
                 }
                 return Err(self.too_many_streams());
@@ -159,7 +162,7 @@ impl RateLimiter {
         Ok(permit)
     }
 
-    /// How `subject` stands; nothing is taken.
+    /// Returns the usage of `subject`; nothing is counted.
     pub async fn usage(&self, subject: &str) -> LimitUsage {
         let now = self.now();
         let entry = self.counters(subject, now);
@@ -180,7 +183,7 @@ impl RateLimiter {
         }
     }
 
-    /// How `entry` stands with its quota; what other nodes have counted is asked for now and again.
+    /// Returns the status of the quota of `entry`; the counts of other nodes are read now and again.
     async fn egress(&self, entry: &SubjectCounters, now: u64) -> Option<(RateLimitStatus, u64)> {
         let quota = self.settings.egress.as_ref()?;
         if entry.egress.claim_refresh(quota, now) {
@@ -191,7 +194,7 @@ impl RateLimiter {
         Some((RateLimitStatus { limit: quota.bytes, remaining: quota.bytes.saturating_sub(used), reset }, used))
     }
 
-    /// The account of `subject` in the period of `now`.
+    /// Returns the account of `subject` in the period of `now`.
     pub fn account(&self, subject: &Arc<str>, now: u64) -> Option<EgressAccount> {
         let quota = self.settings.egress.as_ref()?;
         Some(EgressAccount {
@@ -238,30 +241,30 @@ impl RateLimiter {
         }
     }
 
-    /// Milliseconds since the Unix epoch.
+    /// Returns the time in milliseconds since the Unix epoch.
     pub fn now(&self) -> u64 {
         self.clock.unix_millis().cast_unsigned()
     }
 
-    /// Nanoseconds since the start: what is paced must not jump.
+    /// Returns the nanoseconds since the start: pacing needs a clock that does not jump.
     fn pacer_nanos(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX)
     }
 }
 
 impl RateLimitPermit {
-    /// What the answer says of the limit: of requests, else of streams, else of the quota; `None` where the policy has none
-    /// of them.
+    /// Returns the status for the response: of requests, else of streams, else of the quota; `None` if the policy has
+    /// none of them.
     pub fn status(&self) -> Option<RateLimitStatus> {
         self.status
     }
 
-    /// Whether it has to be kept to the end of the answer's body.
+    /// Returns true if the permit has to be held to the end of the response's body.
     pub fn covers_body(&self) -> bool {
         self.is_stream || self.policy.settings.bandwidth.is_some() || self.policy.settings.egress.is_some()
     }
 
-    /// Counts `bytes` of the answer's body that were sent.
+    /// Counts sent bytes of the response's body.
     pub fn record_sent(&self, bytes: u64) {
         let (Some(quota), keeper) = (&self.policy.settings.egress, &self.policy.worker) else { return };
         if self.entry.egress.add_sent(quota, bytes, self.policy.now(), keeper.has_store()) {
@@ -269,13 +272,13 @@ impl RateLimitPermit {
         }
     }
 
-    /// Takes the time that `bytes` need at the subject's speed; how long to wait before they are sent.
+    /// Reserves the time that `bytes` need at the subject's rate; returns the wait before they are sent.
     pub fn reserve_bandwidth(&self, bytes: u64) -> Option<Duration> {
         let wait = self.entry.pacer.reserve(self.policy.settings.bandwidth.as_ref()?, bytes, self.policy.pacer_nanos());
         (!wait.is_zero()).then_some(wait)
     }
 
-    /// Bytes that are sent at once where the subject has a speed: a tenth of a second's, so that they flow evenly.
+    /// Returns the chunk size under a bandwidth limit: a tenth of a second's bytes, so that they flow evenly.
     pub fn chunk_size(&self) -> Option<usize> {
         let rate = self.policy.settings.bandwidth.as_ref()?.rate;
         Some(usize::try_from(rate / 10).unwrap_or(usize::MAX).clamp(MIN_CHUNK_BYTES, MAX_CHUNK_BYTES))
@@ -284,6 +287,7 @@ impl RateLimitPermit {
 
 impl Drop for RateLimitPermit {
     fn drop(&mut self) {
+        // Also when the request was cancelled: a drop is the only end that always comes.
         if self.is_stream {
             self.entry.end_stream();
         }

@@ -1,22 +1,22 @@
-//! The arithmetic of counted requests: windows and buckets. Pure: the time, in milliseconds since the Unix epoch, is an
+//! Arithmetic of counted requests: windows and buckets. Pure: the time, in milliseconds since the Unix epoch, is an
 //! argument, and one that goes back a little changes nothing.
 
 use std::time::Duration;
 
 use super::settings::RequestLimit;
 
-/// How a subject stands.
+/// Status of a subject under a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateLimitStatus {
-    /// What is allowed.
+    /// Allowed amount.
     pub limit: u64,
-    /// What is left of it.
+    /// Remaining amount.
     pub remaining: u64,
-    /// Until more is left; zero where nothing is used.
+    /// Time until more remains; zero if nothing is used.
     pub reset: Duration,
 }
 
-/// What one subject has used.
+/// Use by one subject.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RequestCounter {
     /// Requests by segment: number `n` is counted in `n % segments`.
@@ -28,19 +28,19 @@ pub enum RequestCounter {
     },
     /// A bucket, in tokens times the period in milliseconds: whole numbers, however slowly it fills.
     Bucket {
-        /// What is in it.
+        /// Its content.
         level: u64,
-        /// When that was so.
+        /// Time of that content.
         at: u64,
     },
 }
 
-/// Where a permit was taken, to give it back.
+/// Receipt of a permit, to give it back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RefundReceipt(u64);
 
 impl RequestCounter {
-    /// Nothing used yet.
+    /// Creates a counter with nothing used.
     pub fn new(rule: &RequestLimit) -> Self {
         match *rule {
             RequestLimit::Window { segments, .. } => {
@@ -52,7 +52,7 @@ impl RequestCounter {
         }
     }
 
-    /// How the subject stands at `now`.
+    /// Returns the status at `now`.
     pub fn status(&mut self, rule: &RequestLimit, now: u64) -> RateLimitStatus {
         self.advance(rule, now);
         let limit = u64::from(rule.limit());
@@ -76,7 +76,7 @@ impl RequestCounter {
         RateLimitStatus { limit, remaining, reset: Duration::from_millis(wait) }
     }
 
-    /// Takes one permit, after [`RequestCounter::status`] said that there is one.
+    /// Takes one permit, after [`RequestCounter::status`] returned one.
     pub fn take(&mut self, rule: &RequestLimit) -> RefundReceipt {
         match self {
             Self::Window { newest, counts } => {
@@ -91,10 +91,11 @@ impl RequestCounter {
         }
     }
 
-    /// Gives back what `receipt` is for: the request was refused after all.
+    /// Gives back the permit of `receipt`: the request was refused after all.
     pub fn give_back(&mut self, rule: &RequestLimit, receipt: RefundReceipt) {
         match self {
             Self::Window { newest, counts } => {
+                // A segment that has been left behind was cleared, or counts for a later one now.
                 let still_counted = receipt.0 <= *newest && receipt.0 + counts.len() as u64 > *newest;
                 if still_counted {
                     let slot = slot(receipt.0, counts.len());
@@ -105,7 +106,7 @@ impl RequestCounter {
         }
     }
 
-    /// Whether nothing is used at `now`, so that forgetting it changes nothing.
+    /// Returns true if nothing is used at `now`, so that forgetting it changes nothing.
     pub fn is_unused(&mut self, rule: &RequestLimit, now: u64) -> bool {
         let standing = self.status(rule, now);
         standing.remaining == standing.limit
@@ -138,7 +139,7 @@ impl RequestCounter {
     }
 }
 
-/// The time span in milliseconds, never zero.
+/// Returns the time span in milliseconds, never zero: it is a divisor.
 pub fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX).max(1)
 }

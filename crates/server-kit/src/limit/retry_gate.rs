@@ -1,34 +1,35 @@
-//! When what did not answer is asked again: one request a second tries, the others go on without it at once.
+//! Gate for a dependency that did not answer: one request per second tries it, the others go on without it at once.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Between two tries, in milliseconds.
+/// Interval between two tries, in milliseconds.
 const RETRY_INTERVAL_MILLIS: u64 = 1000;
 
-/// Whether something is being left alone.
+/// State of the gate.
 #[derive(Debug, Default)]
 pub struct RetryGate {
-    /// The time of the next try; 0: it works.
+    /// Time of the next try; 0 while the dependency works.
     retry_at: AtomicU64,
 }
 
 impl RetryGate {
-    /// Whether to ask it at `now`. Of those who come when the pause is over one is told to.
+    /// Returns true if the caller may try at `now`. Of those that come after the pause only one may.
     pub fn may_try(&self, now: u64) -> bool {
         let until = self.retry_at.load(Ordering::Relaxed);
         let next = now + RETRY_INTERVAL_MILLIS;
-        // A pause that ends further off than any does was begun by a clock that has been put right.
+        // A pause that ends later than any can was begun by a clock that has been put right since.
         until == 0
             || ((now >= until || until > next)
                 && self.retry_at.compare_exchange(until, next, Ordering::Relaxed, Ordering::Relaxed).is_ok())
     }
 
-    /// It answered; true where it had not before.
+    /// Notes an answer; returns true if there was none before.
     pub fn record_success(&self) -> bool {
+        // A load first: the swap would write the cache line of every request while all is well.
         self.retry_at.load(Ordering::Relaxed) != 0 && self.retry_at.swap(0, Ordering::Relaxed) != 0
     }
 
-    /// It did not answer at `now`; true where it had before.
+    /// Notes a missing answer at `now`; returns true if there was one before.
     pub fn record_failure(&self, now: u64) -> bool {
         self.retry_at.swap(now + RETRY_INTERVAL_MILLIS, Ordering::Relaxed) == 0
     }

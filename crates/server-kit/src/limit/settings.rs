@@ -1,4 +1,4 @@
-//! What the operator says of limits: `Policies.RateLimiter`.
+//! Settings of limits: `Policies.RateLimiter`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,28 +6,28 @@ use std::time::Duration;
 /// All policies.
 pub type Settings = Vec<RateLimitPolicy>;
 
-/// One policy: what is limited, and for whom. At least one of the limits is there.
+/// Policy: the limits, at least one, and their partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RateLimitPolicy {
     /// Its name, which routes and API classes use.
     pub name: Arc<str>,
-    /// How many requests.
+    /// Limit of requests.
     pub requests: Option<RequestLimit>,
-    /// How many at once, each counted until the end of its answer.
+    /// Most streams at once, each counted until the end of its response.
     pub streams: Option<u32>,
-    /// How fast all answers of one subject together.
+    /// Bandwidth that all responses of one subject share.
     pub bandwidth: Option<BandwidthLimit>,
-    /// How much in a period.
+    /// Bytes in a period.
     pub egress: Option<EgressQuota>,
-    /// Who shares one count.
+    /// Partition of the counts.
     pub partition: LimitPartition,
 }
 
-/// How requests are counted.
+/// Way to count requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestLimit {
-    /// So many in a window of `segments` segments, which forgets one segment at a time (.NET's `SlidingWindow`); with
-    /// one segment it is a `FixedWindow`.
+    /// Limit per window of `segments` segments, which forgets one segment at a time (.NET's `SlidingWindow`); with one
+    /// segment it is a `FixedWindow`.
     Window {
         /// Requests in a window.
         permits: u32,
@@ -38,9 +38,9 @@ pub enum RequestLimit {
     },
     /// A bucket that fills up evenly.
     Bucket {
-        /// What it holds.
+        /// Its capacity.
         tokens: u32,
-        /// What comes back in a period.
+        /// Tokens added in a period.
         refill: u32,
         /// The period.
         period: Duration,
@@ -48,7 +48,7 @@ pub enum RequestLimit {
 }
 
 impl RequestLimit {
-    /// The most requests that can be made at once.
+    /// Returns the most requests that can be made at once.
     pub fn limit(&self) -> u32 {
         match self {
             Self::Window { permits, .. } => *permits,
@@ -75,10 +75,10 @@ pub struct EgressQuota {
     pub period: Duration,
 }
 
-/// Who shares one count.
+/// Subject by which requests are counted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LimitPartition {
-    /// A user; who has no token, an address.
+    /// User; without a token, the address.
     User,
     /// An address; of IPv6 a /64.
     Address,

@@ -22,49 +22,49 @@ use super::settings::RequestLimit;
 use crate::redis::Redis;
 use crate::redis::keys::RedisKey;
 
-/// For what no request waits for.
+/// Timeout of commands for which no request waits.
 const BACKGROUND_TIMEOUT: Duration = Duration::from_millis(500);
-/// How long a stream counts after the last sign of its node, in milliseconds.
+/// Lifetime of a lease without renewal, in milliseconds.
 const LEASE_MILLIS: u64 = 60_000;
-/// Leases renewed or ended at once.
+/// Leases per batch.
 const BATCH: usize = 512;
-/// Ended leases that wait for Redis at most, some 200 bytes each: others end by themselves.
+/// Most ended leases that wait for Redis, some 200 bytes each: others expire by themselves.
 const MAX_ENDED_LEASES: usize = 1 << 16;
 
 const SCRIPT: &str = include_str!("shared.lua");
 
-/// There was no answer in time.
+/// No answer in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SharedLimitsUnavailable;
 
-/// A question about one subject.
+/// Request about one subject.
 pub struct SharedLimitRequest<'a> {
     /// The policy's name.
     pub policy: &'a str,
     /// The subject.
     pub subject: &'a str,
-    /// How its requests are counted.
+    /// Limit of its requests.
     pub rule: Option<&'a RequestLimit>,
-    /// How many streams it may have.
+    /// Most streams of the subject.
     pub streams: Option<u32>,
     /// Milliseconds since the Unix epoch.
     pub now: u64,
 }
 
-/// A lease whose stream has ended.
+/// Lease of a stream that has ended.
 pub struct EndedLease {
     lease: u64,
     key: String,
-    /// Then it ends by itself, in milliseconds since the Unix epoch.
+    /// Time at which it expires by itself, in milliseconds since the Unix epoch.
     until: u64,
 }
 
-/// What Redis says.
+/// Answer of Redis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SharedLimitStatus {
     /// The decision.
     pub verdict: SharedLimitDecision,
-    /// How the subject stands with its requests, after this one.
+    /// Status of the subject's requests, after this one.
     pub requests: RateLimitStatus,
     /// Its streams under way, this one included.
     pub streams: u64,
@@ -84,7 +84,7 @@ pub enum SharedLimitDecision {
 /// The client of the shared counts.
 pub struct SharedLimits {
     redis: Redis,
-    /// For the answer to a request's question.
+    /// Timeout of a request's command.
     budget: Duration,
     script: String,
     /// This node's name in leases; random, so that a restarted node is another one.
@@ -96,7 +96,7 @@ pub struct SharedLimits {
 }
 
 impl SharedLimits {
-    /// Counts in `redis`, which has `budget` to answer a request's question.
+    /// Creates the client over `redis`, with the timeout `budget` for a request's command.
     pub fn new(redis: Redis, budget: Duration, metrics: SharedLimitMetrics) -> Self {
         let script = Sha1::digest(SCRIPT).iter().fold(String::new(), |mut text, byte| {
             // Writing into a text cannot fail.
@@ -108,14 +108,14 @@ impl SharedLimits {
         Self { redis, budget, script, node, next, retry_gate: rest, leases, metrics }
     }
 
-    /// A lease for a stream that is about to be asked for; [`SharedLimits::end`] ends it.
+    /// Creates a lease for a stream that is about to be requested; [`SharedLimits::end`] ends it.
     pub fn lease(&self, policy: &str, subject: &str) -> u64 {
         let lease = self.next.fetch_add(1, Ordering::Relaxed);
         self.leases.lock().insert(lease, self.keys(policy, subject)[1].clone());
         lease
     }
 
-    /// Takes what is asked for, under `lease` if it is a stream.
+    /// Takes a request, and a stream under `lease`.
     pub async fn take(
         &self,
         question: &SharedLimitRequest<'_>,
@@ -124,7 +124,7 @@ impl SharedLimits {
         self.query(question, true, lease).await
     }
 
-    /// How the subject stands; nothing is taken.
+    /// Returns the status of the subject; nothing is taken.
     pub async fn peek(&self, question: &SharedLimitRequest<'_>) -> Result<SharedLimitStatus, SharedLimitsUnavailable> {
         self.query(question, false, None).await
     }
@@ -164,7 +164,7 @@ impl SharedLimits {
         })
     }
 
-    /// The script by its hash; as a whole where Redis does not know it: after its restart, or a `SCRIPT FLUSH`.
+    /// Runs the script by its hash; by its text if Redis does not know it: after its restart, or a `SCRIPT FLUSH`.
     async fn call(&self, keys: [String; 2], arguments: [String; 9]) -> Result<[i64; 4], Error> {
         let client = self.redis.client_with_timeout(self.budget);
         // Not fred's own commands for scripts: each of those has the connection to itself until it is answered.
@@ -215,7 +215,7 @@ impl SharedLimits {
             .map(|key| self.redis.key(key))
     }
 
-    /// Renews these leases no more; Redis has to be told of what is returned.
+    /// Stops renewing these leases; returns those that Redis has to be told of.
     pub fn end(&self, leases: impl Iterator<Item = u64>, now: u64) -> Vec<EndedLease> {
         let mut all = self.leases.lock();
         leases
@@ -223,8 +223,7 @@ impl SharedLimits {
             .collect()
     }
 
-    /// Tells Redis that leases have ended. Those that it was not told of stay in `ended`, until they have ended there by
-    /// themselves.
+    /// Removes ended leases from Redis. Those that failed stay in `ended`, until they have expired by themselves.
     pub async fn release(&self, ended: &mut Vec<EndedLease>, now: u64) {
         ended.retain(|ended| now < ended.until);
         ended.drain(..ended.len().saturating_sub(MAX_ENDED_LEASES));
@@ -248,8 +247,10 @@ impl SharedLimits {
         self.record_success();
     }
 
-    /// Renews the leases of the streams under way, also of those that began while Redis was away; false where it failed.
+    /// Renews the leases of the streams under way, also of those that began without Redis; returns false if that
+    /// failed.
     pub async fn renew(&self, now: u64) -> bool {
+        // Copied out: the lock must not be held across an await.
         let all: Vec<(u64, String)> = self.leases.lock().iter().map(|(lease, key)| (*lease, key.clone())).collect();
         if all.is_empty() {
             return true;

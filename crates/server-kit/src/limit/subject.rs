@@ -1,4 +1,4 @@
-//! Whose count a request falls into. Every request has one: who cannot be told apart shares a count with all such.
+//! Subject of a request: the count that it falls into. Every request has one: those that cannot be told apart share it.
 
 use std::fmt::Write;
 use std::net::IpAddr;
@@ -10,34 +10,34 @@ use sha2::{Digest, Sha256};
 use super::settings::LimitPartition;
 use http_semantics::client_ip;
 
-/// Longest name of a subject that is kept as it is.
+/// Longest name in bytes that is used as it is.
 const MAX_NAME_BYTES: usize = 128;
-/// Longest value of a claim that is kept as it is. Streaming URLs carry the value, and have little room.
+/// Longest claim value in bytes that is used as it is. Streaming URLs carry the value, and have little room.
 const MAX_VALUE_BYTES: usize = 17;
-/// Bytes of a longer one's digest that name it.
+/// Bytes of the digest of a longer one.
 const VALUE_DIGEST_BYTES: usize = 12;
-/// The count of all that lack what a policy parts them by.
+/// Subject of all requests that lack what a policy counts by.
 const UNKNOWN_SUBJECT: &str = "-";
 
-/// What is known of who asks.
+/// Requester of a request.
 pub struct RequesterInfo<'a> {
     /// The user, by token.
     pub user: Option<&'a str>,
     /// A claim of the token; `None` where it is absent or empty.
     pub claim: &'a dyn Fn(&str) -> Option<ClaimValue>,
-    /// Where the request came from.
+    /// Client address.
     pub address: Option<IpAddr>,
     /// The route, or the class of the API.
     pub route: &'a str,
 }
 
-/// A claim's value as counts name it: itself, or where it is longer than 17 bytes, or has control characters, which no
-/// database takes, a digest of 17.
+/// Claim value as counts name it: itself, or a digest of 17 characters if it is longer than 17 bytes or has control
+/// characters, which no database accepts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClaimValue(String);
 
 impl ClaimValue {
-    /// The value of a token's claim.
+    /// Creates the value of a token's claim.
     pub fn new(value: &str) -> Self {
         if value.len() <= MAX_VALUE_BYTES && !value.starts_with('#') && !value.chars().any(char::is_control) {
             return Self(value.to_owned());
@@ -46,18 +46,18 @@ impl ClaimValue {
         Self(format!("#{}", URL_SAFE_NO_PAD.encode(&digest[..VALUE_DIGEST_BYTES])))
     }
 
-    /// The value that [`ClaimValue::into_text`] gave.
+    /// Restores the value of [`ClaimValue::into_text`].
     pub fn from_text(text: String) -> Self {
         Self(text)
     }
 
-    /// The name, at most 17 bytes.
+    /// Returns the name, at most 17 bytes.
     pub fn into_text(self) -> String {
         self.0
     }
 }
 
-/// The subject of `who` under `partition`. A letter keeps a user from taking an address's name.
+/// Returns the subject of `who` under `partition`. A letter keeps a user from taking an address's name.
 pub fn subject_for(partition: &LimitPartition, who: &RequesterInfo<'_>) -> String {
     match (partition, who.user) {
         (LimitPartition::User, Some(name)) => user(name),
@@ -69,12 +69,12 @@ pub fn subject_for(partition: &LimitPartition, who: &RequesterInfo<'_>) -> Strin
     }
 }
 
-/// The subject of a user.
+/// Returns the subject of a user.
 pub fn user(name: &str) -> String {
     named('u', name)
 }
 
-/// The subject of an address: of IPv6 the /64, which one customer has whole (RFC 6177).
+/// Returns the subject of an address: of IPv6 the /64, which one customer has alone (RFC 6177).
 pub fn address(address: Option<IpAddr>) -> String {
     address.map_or_else(|| UNKNOWN_SUBJECT.to_owned(), |address| format!("a:{}", client_ip::client_network(address)))
 }

@@ -1,6 +1,6 @@
-//! The subjects that a policy counts: sharded, bounded, and without those that have nothing counted. Where there is no
-//! room for another one, new ones share one count until there is: the strictest bucket, never none. A subject costs the
-//! same however many there are.
+//! Table of the subjects that a policy counts: sharded, bounded, and without those that have nothing counted. If it is
+//! full, new ones share one count until there is room: the strictest limit, never none. A subject costs the same
+//! however many there are.
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
@@ -14,34 +14,34 @@ use super::pacer::BandwidthPacer;
 use super::request_counter::{RateLimitStatus, RefundReceipt, RequestCounter};
 use super::settings::RequestLimit;
 
-/// So that requests seldom wait for each other.
+/// Shards, so that requests seldom wait for each other.
 const SHARDS: usize = 64;
-/// Subjects of one policy, some hundred bytes each.
+/// Most subjects of one policy, some hundred bytes each.
 const MAX_SUBJECTS: usize = 1 << 18;
-/// Subjects that are looked at for each new one, so that those with nothing counted are forgotten: more than one, or idle
-/// ones would stay as many as ever came at once. However many there are, a new subject costs no more.
+/// Subjects that are checked for each new one, so that idle ones are forgotten: more than one, or they would stay as
+/// many as ever came at once. The cost of a new subject does not depend on their number.
 const LOOKS: usize = 8;
 
-/// One subject.
+/// Counters of one subject.
 pub struct SubjectCounters {
     /// Its name.
     pub subject: Arc<str>,
     requests: Mutex<SubjectRequests>,
     streams: AtomicU32,
-    /// How fast it is sent.
+    /// Pacing of its responses.
     pub pacer: BandwidthPacer,
-    /// How much it was sent.
+    /// Bytes that it was sent.
     pub egress: EgressCounter,
 }
 
 struct SubjectRequests {
-    /// There once a rule has looked at it.
+    /// State, once a limit has looked at it.
     state: Option<RequestCounter>,
-    /// Until then, in milliseconds, the shared count has nothing left, whatever is counted here.
+    /// Time, in milliseconds, until which the shared count has nothing left, whatever is counted here.
     refused_until: u64,
 }
 
-/// Why an entry gives nothing.
+/// Limit that is exhausted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ExhaustedLimit {
     /// Its requests.
@@ -64,6 +64,7 @@ impl SubjectCounters {
         streams: Option<u32>,
         now: u64,
     ) -> Result<(Option<RateLimitStatus>, Option<RefundReceipt>), ExhaustedLimit> {
+        // Held to the end: request and stream are taken together or not at all.
         let mut requests = self.requests.lock();
         let standing = rule.map(|rule| requests.status(rule, now));
         if let Some(standing) = standing.filter(|standing| standing.remaining == 0) {
@@ -80,12 +81,12 @@ impl SubjectCounters {
         Ok((rule.map(|rule| requests.status(rule, now)), receipt))
     }
 
-    /// How its requests stand.
+    /// Returns the status of its requests.
     pub fn request_status(&self, rule: &RequestLimit, now: u64) -> RateLimitStatus {
         self.requests.lock().status(rule, now)
     }
 
-    /// The shared count refuses until `until`: what was taken is given back, and nothing is asked before.
+    /// Notes that the shared count refuses until `until`: the permit is given back, and Redis is not asked before.
     pub fn mark_refused(&self, rule: &RequestLimit, receipt: Option<RefundReceipt>, until: u64) {
         let mut requests = self.requests.lock();
         if let Some(receipt) = receipt {
@@ -94,17 +95,17 @@ impl SubjectCounters {
         requests.refused_until = requests.refused_until.max(until);
     }
 
-    /// A stream ends.
+    /// Counts the end of a stream.
     pub fn end_stream(&self) {
         self.streams.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Streams under way here.
+    /// Returns the streams under way on this node.
     pub fn streams(&self) -> u32 {
         self.streams.load(Ordering::Relaxed)
     }
 
-    /// Whether forgetting it changes nothing.
+    /// Returns true if forgetting it changes nothing.
     fn is_idle(&self, idle: &IdleCriteria<'_>) -> bool {
         let mut requests = self.requests.lock();
         self.streams() == 0
@@ -129,15 +130,15 @@ impl SubjectRequests {
     }
 }
 
-/// What being idle means for a policy.
+/// Criteria by which a subject is idle.
 pub struct IdleCriteria<'a> {
     /// The policy's rule.
     pub rule: Option<&'a RequestLimit>,
     /// Milliseconds since the Unix epoch.
     pub now: u64,
-    /// The same for the pace.
+    /// Nanoseconds of the pacer.
     pub nanos: u64,
-    /// Whether this account can be forgotten.
+    /// Returns true if this account can be forgotten.
     pub egress: &'a dyn Fn(&EgressCounter) -> bool,
 }
 
@@ -146,31 +147,32 @@ pub struct SubjectTable {
     hasher: RandomState,
     shards: Vec<Mutex<SubjectShard>>,
     max_per_shard: usize,
-    /// Who came when there was no room.
+    /// Shared counters while the table is full.
     overflow: Arc<SubjectCounters>,
 }
 
 #[derive(Default)]
 struct SubjectShard {
     entries: HashMap<Arc<str>, Arc<SubjectCounters>>,
-    /// The same ones, in a ring.
+    /// The same subjects in a ring.
     ring: Vec<Arc<SubjectCounters>>,
-    /// The place in the ring that is looked at next.
+    /// Position in the ring of the next check.
     hand: usize,
 }
 
 impl SubjectShard {
-    /// Looks at the next few subjects and forgets those that have nothing counted.
+    /// Checks the next few subjects and forgets the idle ones.
     fn forget_idle(&mut self, idle: &IdleCriteria<'_>) {
         for _ in 0..LOOKS.min(self.ring.len()) {
             self.hand %= self.ring.len();
             let entry = &self.ring[self.hand];
-            // Whoever holds an entry beside the map and the ring still uses it; nobody can get hold of one meanwhile.
+            // A third reference means that a request uses the entry; no new one can appear while the shard is locked.
             if Arc::strong_count(entry) > 2 || !entry.is_idle(idle) {
                 self.hand += 1;
                 continue;
             }
             self.entries.remove(&entry.subject);
+            // The last one moves to this position and is checked next, so the hand stays.
             self.ring.swap_remove(self.hand);
         }
     }
@@ -183,15 +185,16 @@ impl Default for SubjectTable {
 }
 
 impl SubjectTable {
-    /// Room for `most` subjects, about.
+    /// Creates a table for about `most` subjects.
     pub fn with_room(most: usize) -> Self {
         let most = most.div_ceil(SHARDS);
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
+        // No request can have this name: the subjects of requests begin with a letter and `:` or `#`, or are `-`.
         let overflow = Arc::new(SubjectCounters::new("crowd"));
         Self { hasher: RandomState::new(), shards, max_per_shard: most, overflow }
     }
 
-    /// The entry of `subject`, made where there is none.
+    /// Returns the counters of `subject`, created if there are none.
     pub fn get_or_insert(&self, subject: &str, idle: &IdleCriteria<'_>) -> Arc<SubjectCounters> {
         let mut shard = self.shard(subject).lock();
         if let Some(entry) = shard.entries.get(subject) {

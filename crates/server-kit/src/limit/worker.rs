@@ -1,5 +1,5 @@
-//! What limits do beside requests, in two tasks: leases of streams are ended and renewed in one, egress is saved in the
-//! other, so that a ledger that does not answer holds up no lease.
+//! Background work of limits, in two tasks: one ends and renews leases of streams, the other saves egress, so that a
+//! store that does not answer delays no lease.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -18,17 +18,17 @@ use super::shared_limits::{EndedLease, SharedLimits};
 use super::subject_table::SubjectCounters;
 use primitives::clock::Clock;
 
-/// Between two savings; with [`super::egress::TOTAL_TTL_MILLIS`] it is how late another node hears of what was sent. Also between two
-/// looks at whether leases have to be renewed.
+/// Interval of saving; with [`super::egress::TOTAL_TTL_MILLIS`] it is the delay after which another node knows of sent
+/// bytes. Also the interval between two checks of the leases.
 const SAVE_INTERVAL: Duration = Duration::from_millis(500);
-/// Between two renewals of the leases, which last three times as long, in milliseconds.
+/// Interval of renewing leases, which last three times as long, in milliseconds.
 const RENEWAL_INTERVAL_MILLIS: u64 = 20_000;
-/// Between two looks for periods that have ended, in milliseconds.
+/// Interval of deleting ended periods, in milliseconds.
 const CLEANUP_INTERVAL_MILLIS: u64 = 3_600_000;
-/// Jobs taken at once.
+/// Jobs per batch.
 const BATCH: usize = 512;
 
-/// Takes jobs, and reads the ledger for those who wait for it.
+/// Handle that queues jobs, and reads the store for callers that wait for it.
 #[derive(Clone)]
 pub struct LimitWorkerHandle {
     ended: UnboundedSender<u64>,
@@ -38,39 +38,39 @@ pub struct LimitWorkerHandle {
     failures: IntCounter,
 }
 
-/// A subject that was sent something under a policy.
+/// Subject with unsaved bytes under a policy.
 type UnsavedEgress = (Arc<RateLimiter>, Arc<SubjectCounters>);
-/// A policy's and a subject's name.
+/// Names of a policy and a subject.
 type PolicyAndSubject = (Arc<str>, Arc<str>);
 
-/// Does the jobs.
+/// Worker of the jobs.
 pub struct LimitWorker {
     leases: LeaseWorker,
     savings: EgressWorker,
 }
 
-/// Ends and renews leases.
+/// Worker that ends and renews leases.
 struct LeaseWorker {
     ended: UnboundedReceiver<u64>,
     shared: Option<Arc<SharedLimits>>,
     clock: Clock,
-    /// Ended, and Redis has not been told yet.
+    /// Ended leases that Redis still has.
     unreported: Vec<EndedLease>,
     renewed: u64,
 }
 
-/// Saves egress.
+/// Worker that saves egress.
 struct EgressWorker {
     jobs: UnboundedReceiver<UnsavedEgress>,
     handle: LimitWorkerHandle,
     clock: Clock,
-    /// What has to be saved, by policy and subject.
+    /// Unsaved egress, by policy and subject.
     unsaved: HashMap<PolicyAndSubject, UnsavedEgress>,
     cleaned_up_at: u64,
 }
 
 impl LimitWorkerHandle {
-    /// A keeper over `ledger`, and the worker that has to be run.
+    /// Creates a handle over `ledger`, and the worker that has to be run.
     pub fn new(
         ledger: Option<Arc<dyn EgressStore>>,
         shared: Option<Arc<SharedLimits>>,
@@ -85,25 +85,25 @@ impl LimitWorkerHandle {
         (keeper, LimitWorker { leases, savings })
     }
 
-    /// Whether there is a ledger.
+    /// Returns true if there is an egress store.
     pub fn has_store(&self) -> bool {
         self.store.is_some()
     }
 
-    /// Has the stream's lease ended.
+    /// Queues the end of a stream's lease.
     pub fn release(&self, lease: u64) {
         // The worker is gone only when the process ends.
         let _ = self.ended.send(lease);
     }
 
-    /// Has saved what the subject was sent, where there is a ledger.
+    /// Queues saving of the subject's bytes, if there is a store.
     pub fn save(&self, policy: &Arc<RateLimiter>, entry: &Arc<SubjectCounters>) {
         if self.has_store() {
             let _ = self.unsaved.send((Arc::clone(policy), Arc::clone(entry)));
         }
     }
 
-    /// Reads what `account` has into `egress`; without an answer what is counted here has to do.
+    /// Reads the total of `account` into `egress`; without an answer the local count is used.
     pub async fn read(&self, account: &EgressAccount, egress: &EgressCounter, now: u64) {
         let Some(ledger) = &self.store else { return };
         if !self.retry_gate.may_try(now) {
@@ -127,7 +127,7 @@ impl LimitWorkerHandle {
 }
 
 impl LimitWorker {
-    /// Works until `stopping` resolves, and then does what is left.
+    /// Works until `stopping` resolves, and then does the remaining jobs.
     pub async fn run(self, stopping: impl Future<Output = ()> + Send) {
         let stopping = stopping.shared();
         tokio::join!(self.leases.run(stopping.clone()), self.savings.run(stopping));
@@ -152,6 +152,7 @@ impl LeaseWorker {
                 }
             }
         }
+        // Jobs that were queued before the stop are still done.
         while let Ok(lease) = self.ended.try_recv() {
             batch.push(lease);
         }
@@ -164,8 +165,8 @@ impl LeaseWorker {
         shared.release(&mut self.unreported, now).await;
     }
 
-    /// By the clock, and not by how often it was looked at: a lease ends by the clock too. What failed is tried again at
-    /// the next look.
+    /// Renews the leases if it is time, by the clock and not by the number of checks: a lease expires by the clock too.
+    /// A failure is tried again at the next check.
     async fn renew(&mut self, shared: &SharedLimits) {
         let now = now(&self.clock);
         // A clock that was put back is a reason to renew as well.
@@ -199,6 +200,7 @@ impl EgressWorker {
     fn take(&mut self, batch: &mut Vec<UnsavedEgress>) {
         for (policy, entry) in batch.drain(..) {
             let name = (Arc::clone(&policy.settings().name), Arc::clone(&entry.subject));
+            // One entry per subject, however often it was queued.
             self.unsaved.insert(name, (policy, entry));
         }
     }
@@ -209,7 +211,7 @@ impl EgressWorker {
             self.handle.store.as_ref().filter(|_| now.abs_diff(self.cleaned_up_at) >= CLEANUP_INTERVAL_MILLIS)
         {
             self.cleaned_up_at = now;
-            // What is not forgotten now is an hour later.
+            // A failure is ignored: the next run is in an hour.
             let _ = ledger.delete_ended(now).await;
         }
     }
@@ -256,6 +258,7 @@ impl EgressWorker {
 
 fn save_ticks() -> Interval {
     let mut ticks = interval(SAVE_INTERVAL);
+    // One run is enough after a delay: it does all that has gathered.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks
 }

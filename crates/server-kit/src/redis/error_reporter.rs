@@ -1,4 +1,4 @@
-//! Reasons why Redis cannot be used, in its own or the system's words: of the connection, and of commands that it refuses.
+//! Errors of Redis, in its own or the system's words: of the connection, and of commands that it refuses.
 
 use std::time::Instant;
 
@@ -13,31 +13,31 @@ use tokio::sync::broadcast::error::TryRecvError;
 use primitives::failure_log::{FailureLog, line};
 use primitives::secret::Secret;
 
-/// Some errors repeat the command with its arguments, which are users' ids and what is kept of them.
+/// Beginning of the arguments that some errors repeat: users' ids and their data, which must not be logged.
 const ARGUMENTS: &str = ", with args beginning with";
 
-/// The faults of one client.
+/// Errors of one client.
 pub struct RedisErrorReporter {
     password: Option<Secret>,
     connection: Mutex<ConnectionErrors>,
     refusals: FailureLog,
 }
 
-/// Errors of the connection: a command that finds none says only that.
+/// Errors of the connection: a command without one reports only that.
 struct ConnectionErrors {
     new: Receiver<(Error, Option<Server>)>,
     last: Option<String>,
 }
 
 impl RedisErrorReporter {
-    /// Those of `client` from now on.
+    /// Collects the errors of `client` from now on.
     pub fn for_client(client: &Client) -> Self {
         let password = client.client_config().password.filter(|password| !password.is_empty()).map(Secret::new);
         let connection = Mutex::new(ConnectionErrors { new: client.error_rx(), last: None });
         Self { password, connection, refusals: FailureLog::default() }
     }
 
-    /// The words of Redis or of the system in `error`.
+    /// Returns the words of Redis or of the system in `error`.
     pub fn error_text(&self, error: &Error) -> String {
         let text = line(error.details());
         let text = text.split_once(ARGUMENTS).map_or(text, |(text, _)| text);
@@ -47,8 +47,8 @@ impl RedisErrorReporter {
         }
     }
 
-    /// Tells in the log of a command that Redis refused at `now`. That there is no connection, no answer or no right to
-    /// ask is found by whoever asks whether Redis answers.
+    /// Logs a command that Redis refused at `now`. A missing connection, answer or right is reported by the health
+    /// check.
     pub fn log_refusal(&self, error: &Error, now: Instant) {
         if !is_refusal(error) {
             return;
@@ -59,7 +59,7 @@ impl RedisErrorReporter {
         }
     }
 
-    /// The last error of the connection.
+    /// Returns the last error of the connection.
     pub fn connection_error(&self) -> Option<String> {
         let mut connection = self.connection.lock();
         loop {
@@ -73,13 +73,13 @@ impl RedisErrorReporter {
         }
     }
 
-    /// Forgets the errors of the connection: there is a good one.
+    /// Clears the errors of the connection: there is a good one.
     pub fn clear_connection_errors(&self) {
         self.connection_error();
         self.connection.lock().last = None;
     }
 
-    /// The reason behind `error`: what Redis said, else what became of the connection.
+    /// Returns the reason of `error`: the words of Redis, else the state of the connection.
     pub fn reason(&self, error: &Error) -> String {
         let said = is_refusal(error) || *error.kind() == ErrorKind::Auth;
         let connection = self.connection_error().filter(|_| !said);
@@ -87,7 +87,7 @@ impl RedisErrorReporter {
     }
 }
 
-/// Whether Redis itself has answered so, other than that it wants to know who asks.
+/// Returns true if Redis itself has answered so, except that it requires authentication.
 fn is_refusal(error: &Error) -> bool {
     matches!(
         error.kind(),

@@ -1,13 +1,14 @@
-//! The names of all that is kept in Redis: no other place spells one.
+//! Names of all keys in Redis; they are built here only.
 //!
-//! A key is its kind's word, then the parts that tell it from others of the kind, parted by colons: as the documents have
-//! it (`player:{userId}:{trackId}`, `stream:{userId}:{trackId}`, `session:{sessionId}`). Parts come from users: `%`, `:`,
-//! `{` and `}` in them are written as `%25`, `%3A`, `%7B` and `%7D`. So a part can end neither itself nor the braces by
-//! which a cluster chooses the node of a key, and since each word has one number of parts, no key spells another.
+//! A key is the word of its kind, then the parts that distinguish it from others of the kind, separated by colons, as
+//! in the documents (`player:{userId}:{trackId}`, `stream:{userId}:{trackId}`, `session:{sessionId}`). Parts come from
+//! users: `%`, `:`, `{` and `}` in them are written as `%25`, `%3A`, `%7B` and `%7D`. So a part can end neither itself
+//! nor the braces by which a cluster chooses the node of a key, and since each word has a fixed number of parts, no two
+//! keys are equal.
 
 use std::fmt::{Display, Formatter, Result};
 
-/// The name of something that is kept, without the operator's prefix.
+/// Key of one kind, without the operator's prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RedisKey<'a> {
     /// A user's position in an item; of other kinds than audio with the kind behind the word.
@@ -19,7 +20,7 @@ pub enum RedisKey<'a> {
         /// The item's id.
         item: &'a str,
     },
-    /// The items in which a user has a position.
+    /// Items in which a user has a position.
     PositionIndex {
         /// The user's id.
         user: &'a str,
@@ -64,7 +65,7 @@ pub enum RedisKey<'a> {
         /// The session's id.
         id: &'a str,
     },
-    /// What a sharing session plays.
+    /// Metadata of a sharing session.
     SessionMetadata {
         /// The session's id.
         id: &'a str,
@@ -116,7 +117,7 @@ impl Display for RedisKey<'_> {
     }
 }
 
-/// A part of a key, escaped.
+/// Part of a key, escaped.
 struct EscapedKeyPart<'a>(&'a str);
 
 impl Display for EscapedKeyPart<'_> {
@@ -193,7 +194,7 @@ mod tests {
         ]
     }
 
-    /// What a cluster takes the slot of (Redis, cluster specification: hash tags).
+    /// Returns the part of a key by which a cluster chooses its slot (Redis, cluster specification: hash tags).
     fn hashed(key: &str) -> &str {
         let tag = key.split_once('{').and_then(|(_, rest)| rest.split_once('}')).map(|(tag, _)| tag);
         tag.filter(|tag| !tag.is_empty()).unwrap_or(key)

@@ -1,8 +1,8 @@
 //! Shared short-lived state: the one client of Redis or Valkey (single, sentinel, cluster, TLS, Unix socket).
 //!
-//! Owns connecting, reconnecting and how long a command may take. Knows nothing of what is kept there: each module
-//! that shares state has an adapter file of its own over [`Redis::client_with_timeout`], and decides what happens without Redis.
-//! What keys are called is in [`keys`] alone.
+//! Owns connecting, reconnecting and the timeouts of commands. Knows nothing of the content: each module that shares
+//! state has an adapter file of its own over [`Redis::client_with_timeout`], and decides what happens without Redis.
+//! The names of keys are in [`keys`] alone.
 
 mod error_reporter;
 pub mod keys;
@@ -23,15 +23,15 @@ use keys::RedisKey;
 use primitives::clock::monotonic_now;
 use settings::Settings;
 
-/// For a connection to be made.
+/// Timeout of connecting.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// For the first connection, before the process goes on without it.
+/// Timeout of the first connection, before the process goes on without it.
 const START_TIMEOUT: Duration = Duration::from_secs(3);
-/// Between two tries to reconnect, in milliseconds.
+/// Shortest interval between two tries to reconnect, in milliseconds.
 const MIN_RECONNECT_MILLIS: u32 = 50;
-/// As above, at most.
+/// Longest interval between two tries to reconnect, in milliseconds.
 const MAX_RECONNECT_MILLIS: u32 = 1000;
-/// Messages of subscriptions that wait for whoever takes them.
+/// Messages of subscriptions that wait for their receivers.
 const SUBSCRIPTION_CAPACITY: usize = 1024;
 
 /// The address cannot be used.
@@ -39,7 +39,7 @@ const SUBSCRIPTION_CAPACITY: usize = 1024;
 #[error("State.Url cannot be used: expected redis://, rediss://, redis-cluster://, redis-sentinel:// or redis+unix://")]
 pub struct InvalidRedisUrl;
 
-/// The client. Clones share its connections.
+/// Client of Redis. Clones share its connections.
 #[derive(Clone)]
 pub struct Redis {
     client: Client,
@@ -48,16 +48,19 @@ pub struct Redis {
 }
 
 impl Redis {
-    /// Connects. Where Redis does not answer at once the client goes on trying beside, and every command fails until
-    /// it does: a proxy starts, and streams, without it.
+    /// Connects. If Redis does not answer at once the client keeps trying in the background, and every command fails
+    /// until it does: a proxy starts, and streams, without it.
     pub async fn connect(settings: &Settings) -> Result<Self, InvalidRedisUrl> {
         let mut config = Config::from_url(settings.url.expose()).map_err(|_| InvalidRedisUrl)?;
+        // Off for the connection itself: a first try that fails must not end the client, which goes on trying.
         config.fail_fast = false;
         let client = Builder::from_config(config)
             .with_connection_config(|connection| {
                 connection.connection_timeout = CONNECT_TIMEOUT;
                 connection.internal_command_timeout = CONNECT_TIMEOUT;
+                // A password that is rotated on the server first would otherwise end the client for good.
                 connection.reconnect_on_auth_error = true;
+                // The caller decides what happens without an answer; a command that is sent again could count twice.
                 connection.max_command_attempts = 1;
             })
             .set_policy(ReconnectPolicy::new_exponential(0, MIN_RECONNECT_MILLIS, MAX_RECONNECT_MILLIS, 2))
@@ -73,13 +76,13 @@ impl Redis {
         Ok(Self { client, prefix: settings.prefix.clone(), errors: faults })
     }
 
-    /// The client for commands that take at most `budget` and fail at once while there is no connection.
+    /// Returns a client for commands that take at most `budget` and fail at once while there is no connection.
     pub fn client_with_timeout(&self, budget: Duration) -> WithOptions<Client> {
         self.client().with_options(&Options { timeout: Some(budget), fail_fast: true, ..Options::default() })
     }
 
-    /// What a script says to `keys`, which in a cluster are of one node, and to the other arguments. As a command of its
-    /// own name: fred's `eval` lets nothing else go out until it is answered, and while it reconnects does not come back.
+    /// Runs a script on `keys`, which in a cluster are of one node, with the other arguments. As a custom command:
+    /// fred's `eval` blocks the connection until it is answered, and does not return while it reconnects.
     pub async fn script<R: FromValue>(
         &self,
         budget: Duration,
@@ -93,36 +96,36 @@ impl Redis {
         self.run_with_timeout(budget, client.custom(command, all)).await
     }
 
-    /// The command `name`, for the node that has `key` in a cluster. Its slot has to be said: where to look for the key
-    /// (`ClusterHash::Offset`) fred heeds in its own commands only.
+    /// Returns the command `name`, for the node that has `key` in a cluster. The slot must be given: fred supports
+    /// finding the key itself (`ClusterHash::Offset`) in its own commands only.
     pub fn command(name: &'static str, key: &str) -> CustomCommand {
         CustomCommand::new_static(name, ClusterHash::from(key), false)
     }
 
-    /// What `command` says, within `budget` whatever state the client is in. What Redis refuses is told in the log.
+    /// Runs `command` within `budget` in any state of the client. Refusals by Redis are logged.
     pub async fn run_with_timeout<T>(
         &self,
         budget: Duration,
         command: impl Future<Output = Result<T, Error>> + Send,
     ) -> Result<T, Error> {
-        // fred's futures are deep and large: whoever waits for one carries a pointer.
+        // fred's futures are deep and large: with a box, the caller's future holds a pointer.
         let command: BoxFuture<'_, _> = Box::pin(command);
         let late = |_| Err(Error::new(ErrorKind::Timeout, "no answer in time"));
         let answer = tokio::time::timeout(budget, command).await.unwrap_or_else(late);
         answer.inspect_err(|error| self.errors.log_refusal(error, monotonic_now()))
     }
 
-    /// The words of Redis or of the system in `error`, for the operator: one line without the password.
+    /// Returns the words of Redis or of the system in `error`, for the operator: one line without the password.
     pub fn error_text(&self, error: &Error) -> String {
         self.errors.error_text(error)
     }
 
-    /// The client itself, for subscriptions and blocking reads.
+    /// Returns the client itself, for subscriptions and blocking reads.
     pub fn client(&self) -> &Client {
         &self.client
     }
 
-    /// The same over connections of their own, for what would keep others waiting and for subscriptions.
+    /// Returns a client with connections of its own, for commands that would delay others and for subscriptions.
     pub fn with_own_connections(&self) -> Self {
         let client = self.client();
         let mut performance = client.perf_config();
@@ -134,22 +137,22 @@ impl Redis {
         Self { client, prefix: self.prefix.clone(), errors: faults }
     }
 
-    /// The name of `key`, behind the operator's prefix.
+    /// Returns the name of `key`, with the operator's prefix.
     pub fn key(&self, key: RedisKey<'_>) -> String {
         format!("{}{key}", self.prefix)
     }
 
-    /// Waits for a connection, no longer than that.
+    /// Waits for a connection, for at most `budget`; returns true if there is one.
     pub async fn wait_connected(&self, budget: Duration) -> bool {
         self.run_with_timeout(budget, self.client().wait_for_connect()).await.is_ok()
     }
 
-    /// Whether there is a connection.
+    /// Returns true if there is a connection.
     pub fn is_connected(&self) -> bool {
         self.client().is_connected()
     }
 
-    /// Asks whether it answers; the error is the reason, for the operator.
+    /// Checks that Redis answers within `budget`; an error is the reason, for the operator.
     pub async fn check(&self, budget: Duration) -> Result<(), String> {
         match self.run_with_timeout(budget, self.client_with_timeout(budget).ping::<String>(None)).await {
             Ok(_) => {
@@ -160,7 +163,8 @@ impl Redis {
         }
     }
 
-    /// Ends the connections, within `budget`: a client that was never connected would wait for Redis to take its farewell.
+    /// Closes the connections, within `budget`: a client that was never connected would wait for Redis to accept its
+    /// QUIT.
     pub async fn close(&self, budget: Duration) -> Result<(), Error> {
         self.run_with_timeout(budget, self.client().quit()).await
     }

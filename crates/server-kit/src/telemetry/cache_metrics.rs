@@ -1,10 +1,10 @@
-//! The cache's own numbers: it counts, and they are read when they are asked for.
+//! Metrics of the cache: it counts by itself, and its counts are read at each scrape.
 
 use std::sync::{Arc, OnceLock};
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
-/// What the cache has counted since the start.
+/// Counts of the cache since the start.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CacheSnapshot {
     /// Bytes sent to players out of memory.
@@ -13,17 +13,17 @@ pub struct CacheSnapshot {
     pub disk_bytes: u64,
     /// Bytes sent to players as they came from the store.
     pub store_bytes: u64,
-    /// Slices asked of the store.
+    /// Slices requested from the store.
     pub fills: u64,
-    /// Slices that came whole.
+    /// Slices that arrived completely.
     pub filled: u64,
-    /// Slices that could not be had.
+    /// Slices that could not be fetched.
     pub failed: u64,
     /// Slices given up because nobody wanted them any more.
     pub cancelled: u64,
     /// Slices fetched ahead of their reader.
     pub read_aheads: u64,
-    /// Questions to the store about an object.
+    /// Metadata requests to the store.
     pub metadata_requests: u64,
     /// Slices dropped from memory for others.
     pub evictions: u64,
@@ -35,10 +35,10 @@ pub struct CacheSnapshot {
     pub memory_used: u64,
 }
 
-/// Reads the numbers.
+/// Source of the counts.
 pub type CacheSnapshotSource = Arc<dyn Fn() -> CacheSnapshot + Send + Sync>;
 
-/// The cache's metrics; none until there is a cache.
+/// Metrics of the cache; none until there is a cache.
 #[derive(Default)]
 pub struct CacheMetrics {
     shown: OnceLock<RegisteredCacheMetrics>,
@@ -90,7 +90,7 @@ impl CacheMetrics {
         Ok(())
     }
 
-    /// Brings the metrics up to what the cache has counted.
+    /// Updates the metrics to the counts of the cache.
     pub fn update(&self) {
         let Some(shown) = self.shown.get() else { return };
         let now = (shown.read)();

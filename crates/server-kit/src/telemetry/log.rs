@@ -1,4 +1,4 @@
-//! The log: JSON lines on standard error, Pingora's own lines among them.
+//! Logging: JSON lines on standard error, Pingora's own lines among them.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,18 +14,18 @@ use tracing_subscriber::{EnvFilter, Layer, fmt as form};
 
 use super::settings::{AccessLogMode, LogLevel, TelemetrySettings};
 
-/// The target of access lines, so that they can be told from the rest.
+/// Target of access log lines, which distinguishes them from the rest.
 pub const ACCESS: &str = "access";
 
-/// Where the lines of the disk cache's library come from.
+/// Targets of the disk cache's library.
 const DISK_CACHE: [&str; 4] = ["foyer", "foyer_storage", "foyer_memory", "foyer_common"];
-/// Time in which its errors are counted before they are told.
+/// Time in which its errors are counted before they are logged.
 const GATHER_PERIOD: Duration = Duration::from_secs(2);
-/// Longest part of its first error that is told, in bytes.
+/// Longest part of its first error that is logged, in bytes.
 const MAX_ERROR_BYTES: usize = 300;
 
-/// Tells the errors of the disk cache's library: one line with their number in place of one with a backtrace for each, of
-/// which a damaged folder makes thousands.
+/// Logs the errors of the disk cache's library: one line with their number in place of one with a backtrace for each,
+/// of which a damaged folder makes thousands.
 #[derive(Default)]
 struct DiskErrorLayer {
     gathered: Arc<Mutex<PendingDiskErrors>>,
@@ -51,7 +51,7 @@ impl<S: Subscriber> Layer<S> for DiskErrorLayer {
         event.record(&mut first);
         gathered.first = first.0;
         let gathered = Arc::clone(&self.gathered);
-        // A thread for a moment, since the library logs from threads of its own; without it nothing is told.
+        // A short-lived thread, since the library logs from threads of its own; if it cannot start, nothing is logged.
         let _ = std::thread::Builder::new().name("disk-errors".to_owned()).spawn(move || {
             std::thread::sleep(GATHER_PERIOD);
             let PendingDiskErrors { count, first } = std::mem::take(&mut *gathered.lock());

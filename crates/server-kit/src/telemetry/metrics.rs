@@ -1,4 +1,4 @@
-//! The metrics of streams under the documents' names, and our own beside them.
+//! Metrics of streams under the documents' names, and others of our own.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, OnceLock};
@@ -24,7 +24,7 @@ pub struct Metrics {
     registry: Registry,
     users: RandomState,
     active: IntGaugeVec,
-    /// Those of `active` that were needed, so that they are looked up once: by the user's hash, the last for nobody.
+    /// Gauges of `active` that were needed, so that they are looked up once: by the user's hash, the last for no user.
     buckets: Vec<OnceLock<IntGauge>>,
     streams: IntCounter,
     bytes: IntCounter,
@@ -104,7 +104,7 @@ impl Metrics {
         Ok(metrics)
     }
 
-    /// Where the modules register what they count.
+    /// Returns the registry, in which the modules register their metrics.
     pub fn registry(&self) -> &Registry {
         &self.registry
     }
@@ -138,7 +138,7 @@ impl Metrics {
         collectors.into_iter().try_for_each(|collector| self.registry.register(collector))
     }
 
-    /// Shows what `source` reads of the clusters, at each scrape.
+    /// Registers the clusters' metrics, read from `source` at each scrape.
     pub fn register_upstreams(&self, source: ClusterSnapshotSource) -> Result<(), prometheus::Error> {
         self.registry.register(Box::new(UpstreamCollector::new(source)?))
     }
@@ -147,6 +147,7 @@ impl Metrics {
     pub fn stream_started(self: &Arc<Self>, user: Option<&str>) -> ActiveStreamGuard {
         let bucket = user.map_or(USER_BUCKETS, |user| self.users.hash_one(user) as usize % USER_BUCKETS);
         let named = || {
+            // One bucket more than users have, for streams without a user.
             let name = if bucket == USER_BUCKETS { "none".to_owned() } else { bucket.to_string() };
             self.active.with_label_values(&[name.as_str()])
         };
@@ -171,10 +172,11 @@ impl Metrics {
         self.errors.with_label_values(&[reason]).inc();
     }
 
-    /// What answering took: expired signatures, tries that were followed by another.
+    /// Counts the retries of a response: expired signatures, and attempts that were followed by another.
     pub fn record_retries(&self, expired: u32, retries: u32) {
         self.expired.inc_by(expired.into());
         for attempt in 1..=retries {
+            // Three and more share one label, so that the series stay bounded.
             self.retries.with_label_values(&[attempt.min(3).to_string().as_str()]).inc();
         }
     }
@@ -195,6 +197,7 @@ impl Metrics {
             100..=199 => "1xx",
             200..=299 => "2xx",
             300..=399 => "3xx",
+            // Before 4xx: a client that left is no error of the request.
             499 | 0 => "client left",
             400..=498 => "4xx",
             _ => "5xx",
@@ -227,7 +230,7 @@ impl Metrics {
         self.cached.with_label_values(&[state]).inc();
     }
 
-    /// Shows what `read` says of the cache from now on.
+    /// Registers the cache's metrics, read from `read` from now on.
     pub fn register_cache(&self, read: CacheSnapshotSource) -> Result<(), prometheus::Error> {
         self.cache.register(&self.registry, read)
     }

@@ -1,4 +1,4 @@
-//! What operators see: metrics by the documents' names, the log. Labels come from closed sets, never from paths, keys or
+//! Telemetry: metrics by the documents' names, and the log. Labels come from closed sets, never from paths, keys or
 //! users.
 
 pub mod cache_metrics;

@@ -1,4 +1,4 @@
-//! What telemetry is told (`TelemetrySettings`).
+//! Settings of telemetry (`TelemetrySettings`).
 
 use schemars::JsonSchema;
 use serde::Deserialize;

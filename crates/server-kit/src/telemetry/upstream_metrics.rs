@@ -1,4 +1,4 @@
-//! The metrics of clusters and destinations. They are read from the clusters at each scrape, for a state ends with time
+//! Metrics of clusters and destinations. They are read from the clusters at each scrape, since a state ends with time
 //! and not with an event, and a reload brings other clusters.
 
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{IntCounterVec, IntGaugeVec, Opts};
 
-/// What is known of a cluster now.
+/// State of a cluster.
 pub struct ClusterSnapshot {
     /// Its id in the YAML.
     pub cluster: Arc<str>,
@@ -17,20 +17,20 @@ pub struct ClusterSnapshot {
     pub destinations: Vec<DestinationSnapshot>,
 }
 
-/// What is known of a destination now.
+/// State of a destination.
 pub struct DestinationSnapshot {
     /// Its id in the YAML.
     pub destination: Arc<str>,
-    /// The names of all states, and whether it is in them.
+    /// Names of all states, each with true if the destination is in it.
     pub states: Vec<(&'static str, bool)>,
-    /// How often its breaker opened.
+    /// Number of times that its breaker opened.
     pub opened: u64,
 }
 
-/// Reads all clusters.
+/// Source of the clusters' states.
 pub type ClusterSnapshotSource = Box<dyn Fn() -> Vec<ClusterSnapshot> + Send + Sync>;
 
-/// The collector of what `source` reads.
+/// Collector of the states from `source`.
 pub struct UpstreamCollector {
     source: ClusterSnapshotSource,
     empty: UpstreamMetricVectors,
@@ -69,7 +69,7 @@ impl UpstreamMetricVectors {
 }
 
 impl UpstreamCollector {
-    /// A collector that asks `source` at each scrape.
+    /// Creates a collector that reads `source` at each scrape.
     pub fn new(source: ClusterSnapshotSource) -> Result<Self, prometheus::Error> {
         Ok(Self { source, empty: UpstreamMetricVectors::new()? })
     }

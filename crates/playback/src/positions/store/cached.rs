@@ -1,5 +1,5 @@
-//! Positions in the database with Redis before it. The database is the truth; Redis is told after each commit, and
-//! answers reads for as long as what it says is fresh, or when the database does not answer at all.
+//! Positions in the database with Redis in front of it. The database is the truth; Redis is updated after each commit,
+//! and answers reads while its entry is fresh, or when the database does not answer at all.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -17,39 +17,40 @@ use crate::positions::metrics::PositionMetrics;
 use crate::positions::{PositionKey, PositionRecord, ProgressPage};
 use primitives::clock::Clock;
 
-/// For telling Redis of a commit: the players wait meanwhile.
+/// Timeout of the update after a commit: the players wait for it.
 const UPDATE_TIMEOUT: Duration = Duration::from_millis(50);
-/// For asking Redis before the database.
+/// Timeout of a read from Redis before the database.
 const LOOKUP_TIMEOUT: Duration = Duration::from_millis(20);
-/// For asking Redis where the database does not answer.
+/// Timeout of a read from Redis when the database does not answer.
 const FALLBACK_TIMEOUT: Duration = Duration::from_millis(500);
-/// For telling Redis what it missed, which nobody waits for.
+/// Timeout of a pending update, for which nobody waits.
 const RETRY_TIMEOUT: Duration = Duration::from_secs(1);
-/// Between two tries of that.
+/// Interval between two tries of a pending update.
 const RETRY_INTERVAL: Duration = Duration::from_millis(200);
-/// For how long Redis is believed without asking the database: a node that ends between its commit and telling Redis
-/// leaves an old position there, and for no longer than this.
+/// Time for which an entry in Redis is used without asking the database: a node that ends between its commit and the
+/// update leaves an old position there, and for no longer than this.
 const CACHE_TTL_MILLIS: i64 = 60_000;
-/// Entries that Redis could not be told of and that are told again, under 1 KB each; others become stale by themselves.
+/// Most pending entries, of less than 1 KB each; others expire by themselves.
 const MAX_PENDING: usize = 20_000;
-/// Of those, told at once.
+/// Pending entries per update.
 const PENDING_BATCH: usize = 1_000;
 
-/// Both.
+/// Database and Redis together.
 pub struct CachedPositionStore {
     database: DatabasePositionStore,
     redis: RedisPositionStore,
     clock: Clock,
     metrics: PositionMetrics,
     pending: Mutex<BTreeMap<PositionKey, PositionRecord>>,
-    /// There is something owed.
+    /// Notifies the writer of new pending entries.
     pending_added: Notify,
-    /// When Redis came back last: what was written before may be older than what was committed meanwhile, by whichever node.
+    /// Time of the last reconnection to Redis: entries written before may be older than what any node committed
+    /// meanwhile.
     reconnected_at: AtomicI64,
 }
 
 impl CachedPositionStore {
-    /// `records` behind `shared`.
+    /// Creates the store with `records` behind `shared`.
     pub fn new(
         records: DatabasePositionStore,
         shared: RedisPositionStore,
@@ -68,11 +69,12 @@ impl CachedPositionStore {
         }
     }
 
-    /// Redis has `entries` or what is newer, or refuses them for good: nobody reads those there either.
+    /// Removes pending entries: Redis has them or newer ones, or refuses them for good, and then nobody reads them
+    /// there.
     fn remove_pending<'a>(&self, entries: impl Iterator<Item = &'a PositionRecord>) {
         let mut owed = self.pending.lock();
         for entry in entries {
-            // What came to be owed meanwhile is not among them.
+            // An entry that was added meanwhile is newer, and stays.
             if owed.get(&entry.key).is_some_and(|owing| owing.updated_at <= entry.updated_at) {
                 owed.remove(&entry.key);
             }
@@ -84,11 +86,12 @@ impl CachedPositionStore {
         self.pending_added.notify_one();
     }
 
-    /// Tells Redis what it is owed as soon as there is a connection, and not only with the next report.
+    /// Writes pending entries as soon as there is a connection, and not only with the next report.
     async fn write_pending(&self) {
         loop {
             self.pending_added.notified().await;
             loop {
+                // Copied out: the lock must not be held across an await.
                 let some: Vec<PositionRecord> = self.pending.lock().values().take(PENDING_BATCH).cloned().collect();
                 if some.is_empty() {
                     break;
@@ -106,7 +109,10 @@ impl CachedPositionStore {
         let mut reconnections = self.redis.reconnections();
         loop {
             match reconnections.recv().await {
+                // A lagged receiver missed reconnections, so the time is now all the same.
                 Ok(_) | Err(RecvError::Lagged(_)) => {
+                    // Relaxed: the number stands alone, and a read that misses it by a moment is as good as one made
+                    // before.
                     self.reconnected_at.store(self.clock.unix_millis(), Ordering::Relaxed)
                 }
                 Err(RecvError::Closed) => return,
@@ -121,7 +127,7 @@ impl PositionStore for CachedPositionStore {
         self.database.save(entries).await
     }
 
-    /// Tells Redis of `entries`. They are owed until Redis has them: whoever reads meanwhile asks the database.
+    /// Updates Redis. The entries are pending until Redis has them: reads meanwhile ask the database.
     async fn update_cache(&self, entries: &[PositionRecord]) {
         if self.redis.put(entries, UPDATE_TIMEOUT).await.is_ok() {
             return self.remove_pending(entries.iter());
@@ -134,18 +140,19 @@ impl PositionStore for CachedPositionStore {
         let fresh = (self.clock.unix_millis() - CACHE_TTL_MILLIS).max(self.reconnected_at.load(Ordering::Relaxed));
         let front = self.redis.read(key, LOOKUP_TIMEOUT).await.ok().flatten();
         if let Some((entry, _)) =
+            // Any pending entry rules out every read from Redis: that is simpler than looking for the key, and rare.
             front.as_ref().filter(|(_, written)| *written >= fresh && self.pending.lock().is_empty())
         {
             return Ok(Some(entry.clone()));
         }
         match self.database.get(key).await {
             Ok(Some(entry)) => {
-                // Failing that, the next read asks the database again.
+                // If that fails, the next read asks the database again.
                 let _ = self.redis.put(std::slice::from_ref(&entry), LOOKUP_TIMEOUT).await;
                 Ok(Some(entry))
             }
             Ok(None) => Ok(None),
-            // What is stale is better than nothing, and so is waiting for it.
+            // A stale position is better than none, and worth the longer wait.
             Err(away) => match self.redis.read(key, FALLBACK_TIMEOUT).await {
                 Ok(Some((entry, _))) => Ok(Some(entry)),
                 Ok(None) | Err(_) => Err(away),
@@ -166,12 +173,12 @@ impl PositionStore for CachedPositionStore {
     }
 }
 
-/// Adds `entries` to what is owed, `most` at most.
+/// Adds `entries` to the pending ones, at most `most`.
 fn add_owed(owed: &mut BTreeMap<PositionKey, PositionRecord>, entries: &[PositionRecord], most: usize) {
     for entry in entries {
         let has_room = owed.len() < most;
         match owed.get_mut(&entry.key) {
-            // What is owed already is told as it is now, full or not: Redis would be told what is old.
+            // A pending entry is replaced even if the table is full: Redis would get the old position.
             Some(owing) if owing.updated_at <= entry.updated_at => *owing = entry.clone(),
             None if has_room => drop(owed.insert(entry.key.clone(), entry.clone())),
             Some(_) | None => {}

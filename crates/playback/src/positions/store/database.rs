@@ -1,4 +1,4 @@
-//! Positions in the database, which is the truth where there is one.
+//! Positions in the database.
 
 use std::time::Duration;
 
@@ -13,13 +13,13 @@ use primitives::ids::TrackId;
 use server_kit::database::Database;
 use server_kit::on;
 
-/// For a read: a pool without a server would wait longer.
+/// Timeout of a read: a pool without a server would wait longer.
 const READ_TIMEOUT: Duration = Duration::from_secs(1);
-/// Users whose old rows are removed at once.
+/// Users per round of the cleanup.
 const CLEANUP_BATCH: i64 = 500;
 
-/// Rows come as one JSON text, so that a commit of any size is one prepared statement; how it is unfolded is the one
-/// thing that the two say differently.
+/// Upsert of one commit. Rows come as one JSON text, so that a commit of any size is one prepared statement; only the
+/// way to unfold it differs between the databases.
 const SAVE_SQLITE: &str =
     "INSERT INTO positions (user_id, kind, item_id, position_ms, duration_ms, updated_at, reported_at)
     SELECT value ->> 'u', value ->> 'k', value ->> 'i', value ->> 'p', value ->> 'd', value ->> 't', value ->> 'r'
@@ -45,13 +45,14 @@ const LIST: &str = "SELECT kind, item_id, position_ms, duration_ms, updated_at, 
         AND ($3 = '' OR kind = $3)
         AND (updated_at < $4 OR (updated_at = $4 AND (kind, item_id) > ($5, $6)))
     ORDER BY updated_at DESC, kind, item_id LIMIT $7";
-/// Found first and removed by key then: the search, which reads the whole table, blocks no writer.
+/// Users with expired rows. They are found first and removed by key then: the search reads the whole table, but blocks
+/// no writer.
 const FIND_OLD: &str = "SELECT DISTINCT user_id FROM positions
     WHERE updated_at < $1 AND (reported_at IS NULL OR reported_at < $1) LIMIT $2";
 const REMOVE_OLD: &str = "DELETE FROM positions
     WHERE user_id = $1 AND updated_at < $2 AND (reported_at IS NULL OR reported_at < $2)";
 
-/// The table.
+/// Store over the table.
 pub struct DatabasePositionStore {
     database: Database,
     ttl: i64,
@@ -59,7 +60,7 @@ pub struct DatabasePositionStore {
 }
 
 impl DatabasePositionStore {
-    /// Over `database`; an entry is gone `ttl` after it was reported.
+    /// Creates the store over `database`; an entry expires `ttl` after its report.
     pub fn new(database: Database, ttl: Duration, clock: Clock) -> Self {
         Self { database, ttl: i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX), clock }
     }
@@ -75,7 +76,7 @@ impl DatabasePositionStore {
                 .bind(after_item).bind(count).fetch_all(pool).await
         })?;
         let entry = |(kind, item, position, duration, at, reported): PositionRow| {
-            // A kind or an id that another version wrote and this one does not take is not shown.
+            // An entry with a kind or id that another version wrote and this one does not accept is not shown.
             let (kind, item) = (ItemKind::from_name(&kind)?, TrackId::parse(item)?);
             let key = PositionKey { user: listing.user.clone(), kind, item };
             Some(PositionRecord { key, position, duration, updated_at: at, reported_at: reported_at(at, reported) })
@@ -102,7 +103,7 @@ impl PositionStore for DatabasePositionStore {
                 sqlx::query(SAVE_POSTGRES).bind(rows).bind(oldest).execute(pool).await.map(|_| ())?
             }
         }
-        // One statement: all or none.
+        // One statement writes all or none, so no key is refused.
         Ok(Vec::new())
     }
 
@@ -147,7 +148,7 @@ impl PositionStore for DatabasePositionStore {
     }
 }
 
-/// When a row was reported: one that an older version wrote, at the time that it tells.
+/// Returns the time of a row's report; rows of an older version have none, and count from their own time.
 fn reported_at(at: i64, reported: Option<i64>) -> i64 {
     reported.unwrap_or(at).max(at)
 }

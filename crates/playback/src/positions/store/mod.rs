@@ -1,4 +1,4 @@
-//! Where positions are kept: a port with three ways to fill it, by what is configured.
+//! Store of positions: a port with three implementations, chosen by the configuration.
 
 mod cached;
 mod database;
@@ -19,28 +19,28 @@ use redis::RedisPositionStore;
 use server_kit::database::Database;
 use server_kit::redis::Redis;
 
-/// The store did not do it, or did not say so in time. Its text is for the log.
+/// Failure or timeout of the store. Its text is for the log.
 #[derive(Debug, thiserror::Error)]
 pub enum PositionStoreError {
-    /// The database.
+    /// Error of the database.
     #[error("the database: {0}")]
     Database(#[from] sqlx::Error),
-    /// Redis.
+    /// Error of Redis.
     #[error("Redis: {0}")]
     Redis(#[from] fred::error::Error),
-    /// Time ran out.
+    /// No answer in time.
     #[error("no answer in time")]
     Timeout,
 }
 
 impl PositionStoreError {
-    /// Time ran out.
+    /// No answer in time.
     pub fn timeout() -> Self {
         Self::Timeout
     }
 }
 
-/// Where a list goes on: behind the entry with these.
+/// Position of an entry in the list; the next page begins after it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProgressCursor {
     at: i64,
@@ -49,66 +49,68 @@ pub struct ProgressCursor {
 }
 
 impl ProgressCursor {
-    /// Behind `entry`.
+    /// Returns the cursor of `entry`.
     pub fn after(entry: &PositionRecord) -> Self {
         Self { at: entry.updated_at, kind: entry.key.kind, item: entry.key.item.clone() }
     }
 
-    /// As a cursor holds it.
+    /// Returns the text that [`ProgressCursor::parse`] reads.
     pub fn to_text(&self) -> String {
         format!("{} {} {}", self.at, self.kind.name(), self.item.as_str())
     }
 
-    /// What [`ProgressCursor::to_text`] wrote.
+    /// Parses the text of [`ProgressCursor::to_text`].
     pub fn parse(text: &str) -> Option<Self> {
+        // Three parts at most: an id may contain blanks.
         let mut words = text.splitn(3, ' ');
         let (at, kind, item) = (words.next()?, words.next()?, words.next()?);
         Some(Self { at: at.parse().ok()?, kind: ItemKind::from_name(kind)?, item: TrackId::parse(item)? })
     }
 }
 
-/// What a list asks for.
+/// Query of a list.
 pub struct PositionListQuery<'a> {
-    /// Whose.
+    /// User whose entries are listed.
     pub user: &'a UserId,
-    /// Of this kind only.
+    /// Only entries of this kind.
     pub kind: Option<ItemKind>,
-    /// Behind this.
+    /// Only entries after this one.
     pub after: Option<&'a ProgressCursor>,
-    /// Reported since then.
+    /// Only entries reported since then, in milliseconds since the Unix epoch.
     pub reported_since: i64,
-    /// So many at most.
+    /// Most entries.
     pub limit: usize,
 }
 
-/// The port.
+/// Store of positions.
 #[async_trait]
 pub trait PositionStore: Send + Sync {
-    /// Keeps each entry unless a newer one is there; of two of one time the later call's is kept. A length that an entry
-    /// does not know stays as it was. All are kept when this returns, but for those of the keys that it returns.
+    /// Saves each entry unless a newer one is stored; of two with the same time the later call wins. An unknown length
+    /// leaves the stored one. All are stored when this returns, except those of the returned keys.
     async fn save(&self, entries: &[PositionRecord]) -> Result<Vec<PositionKey>, PositionStoreError>;
 
-    /// Tells of `entries`, which are kept, whoever answers for the store; whoever reports them waits for it, the next commit
-    /// does not.
+    /// Updates the cache in front of the store with `entries`, which are stored. Their reports wait for it, the next
+    /// commit does not.
     async fn update_cache(&self, _entries: &[PositionRecord]) {}
 
-    /// The entry of `key`, cleared ones too.
+    /// Returns the entry of `key`, also a cleared one.
     async fn get(&self, key: &PositionKey) -> Result<Option<PositionRecord>, PositionStoreError>;
 
-    /// Entries with a position by time, the newest first, those of one time in an order of the store's own that does not
-    /// change; `next` unless that was all.
+    /// Lists entries with a position by time, the newest first; those of one time in a stable order of the store's own.
+    /// `next` is set unless that was all.
     async fn list(&self, listing: &PositionListQuery<'_>) -> Result<ProgressPage, PositionStoreError>;
 
     /// Removes entries that were reported before `before`.
     async fn remove_expired(&self, before: i64) -> Result<(), PositionStoreError>;
 
-    /// Makes good, for as long as it runs, what whoever answers for the store has missed.
+    /// Brings the cache up to date with missed entries, for as long as it runs.
     async fn reconcile(&self) {
+        // A store without a cache has nothing to do, and must not end the caller's `select!`.
         std::future::pending().await
     }
 }
 
-/// The store for what there is.
+/// Creates the store for what is configured; `None` if there is neither.
 pub fn open(
     database: Option<Database>,
     redis: Option<Redis>,

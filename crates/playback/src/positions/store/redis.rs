@@ -1,9 +1,9 @@
-//! Positions in Redis, under the documents' key `player:{userId}:{trackId}`: the front of the database, or all there is.
+//! Positions in Redis, under the documents' key `player:{userId}:{trackId}`: in front of the database, or alone.
 //!
-//! Each key holds one text: time, position, length, when it was written, and when it was reported; `-` for what is not
-//! there. One script writes any number of keys, each unless it holds something newer; one that Redis refuses (another type
-//! of value is there) fails alone. Lists are read from an index per user, a sorted set of items by time: it may name what
-//! has expired or was cleared, never leaves out what has a position.
+//! Each key holds one text: time, position, length, time of writing, and time of the report; `-` stands for an absent
+//! value. One script writes any number of keys, each unless it holds something newer; a key that Redis refuses (it has
+//! another type of value) fails alone. Lists are read from an index per user, a sorted set of items by time: it may
+//! name items that have expired or were cleared, and never lacks one that has a position.
 
 use std::time::Duration;
 
@@ -20,12 +20,13 @@ use primitives::clock::Clock;
 use primitives::ids::{TrackId, UserId};
 use server_kit::redis::{Redis, keys};
 
-/// For a write or a list, where Redis is all there is.
+/// Timeout of a write or a list where Redis is the only store.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(1);
-/// Keys that one script writes: Redis does nothing else meanwhile.
+/// Keys per script: Redis does nothing else meanwhile.
 const SCRIPT_BATCH: usize = 250;
-/// ARGV: now, then time, position, length, time of the report and time to live of each key. Returns for each key why it was
-/// not written, or nothing. Only what concerns one key is its own matter; any other error is one of the script.
+/// Script that writes positions. ARGV: now, then time, position, length, time of the report and TTL of each key.
+/// Returns for each key the reason for which it was not written, or nothing. Only an error that concerns one key is
+/// returned for it; any other is an error of the script.
 const SCRIPT: &str = "
 local refused = {}
 for i = 1, #KEYS do
@@ -46,7 +47,7 @@ for i = 1, #KEYS do
     end
 end
 return refused";
-/// ARGV: the time to live, then time and item of each index. Returns the same.
+/// Script that writes the indexes. ARGV: the TTL, then time and item of each index. Returns the same.
 const INDEX_SCRIPT: &str = "
 local refused = {}
 for i = 1, #KEYS do
@@ -60,10 +61,10 @@ for i = 1, #KEYS do
     end
 end
 return refused";
-/// Redis' word for a key that holds another type of value.
+/// Error code of Redis for a key that holds another type of value.
 const WRONG_TYPE: &str = "WRONGTYPE";
 
-/// The keys.
+/// Store over Redis.
 pub struct RedisPositionStore {
     redis: Redis,
     ttl: i64,
@@ -71,7 +72,7 @@ pub struct RedisPositionStore {
 }
 
 impl RedisPositionStore {
-    /// In `redis`, each key for `ttl`.
+    /// Creates the store over `redis`; each key expires after `ttl`.
     pub fn new(redis: Redis, ttl: Duration, clock: Clock) -> Self {
         Self { redis, ttl: i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX), clock }
     }
@@ -85,6 +86,7 @@ impl RedisPositionStore {
         let now = self.clock.unix_millis();
         let number = |value: Option<i64>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
         let arguments = |entry: &PositionRecord| {
+            // At least 1: `PX 0` is an error, and a report that waited too long is then simply gone.
             let life = (entry.reported_at + self.ttl - now).max(1);
             [Some(entry.updated_at), entry.position, entry.duration, Some(entry.reported_at), Some(life)]
                 .map(number)
@@ -93,7 +95,7 @@ impl RedisPositionStore {
         self.write(SCRIPT, now, entries, budget, |entry| self.key(&entry.key), arguments).await
     }
 
-    /// Notes `entries` in the index of their users; returns the keys of those that Redis refused.
+    /// Adds `entries` to the indexes of their users; returns the keys that Redis refused.
     async fn note(&self, entries: &[PositionRecord], budget: Duration) -> Result<Vec<PositionKey>, PositionStoreError> {
         let arguments = |entry: &PositionRecord| {
             vec![entry.updated_at.to_string(), member(entry.key.kind, entry.key.item.as_str())]
@@ -111,7 +113,7 @@ impl RedisPositionStore {
         key: impl Fn(&PositionRecord) -> String,
         arguments: impl Fn(&PositionRecord) -> Vec<String>,
     ) -> Result<Vec<PositionKey>, PositionStoreError> {
-        // In a cluster each key may be on another node.
+        // In a cluster each key may be on another node, and a script may only touch keys of one slot.
         let at_once = if self.redis.client().is_clustered() { 1 } else { SCRIPT_BATCH };
         let parts = entries.chunks(at_once).map(|part| {
             let keys = part.iter().map(&key).collect();
@@ -127,7 +129,7 @@ impl RedisPositionStore {
         Ok(keys)
     }
 
-    /// The entry of `key`, and when it was written.
+    /// Returns the entry of `key`, and the time at which it was written.
     pub async fn read(
         &self,
         key: &PositionKey,
@@ -140,6 +142,7 @@ impl RedisPositionStore {
 
     fn key(&self, PositionKey { user, kind, item }: &PositionKey) -> String {
         let kind = match kind {
+            // The documents' key has no kind; it is that of music.
             ItemKind::Audio => None,
             ItemKind::Audiobook | ItemKind::Podcast | ItemKind::Film => Some(kind.name()),
         };
@@ -150,17 +153,17 @@ impl RedisPositionStore {
         self.redis.key(keys::RedisKey::PositionIndex { user: user.as_str() })
     }
 
-    /// Resolves when there is a connection, at once where there is one; then also where there is none within `budget`.
+    /// Waits for a connection, for at most `budget`.
     pub async fn wait_connected(&self, budget: Duration) {
         self.redis.wait_connected(budget).await;
     }
 
-    /// Tells of connections that came after others had broken.
+    /// Returns a receiver of reconnections.
     pub fn reconnections(&self) -> Receiver<Server> {
         self.redis.client().reconnect_rx()
     }
 
-    /// What the index names behind the cursor, and whether that is all.
+    /// Returns the items of the index after the cursor, and true if those are all.
     async fn listed_items(
         &self,
         listing: &PositionListQuery<'_>,
@@ -174,7 +177,8 @@ impl RedisPositionStore {
             if let Some(after) = listing.after {
                 let mut end = client.zcard::<i64, _>(&index).await?;
                 let after = (after.at as f64, member(after.kind, after.item.as_str()));
-                // The first one behind it, by halves: the item itself may have gone or got another time meanwhile.
+                // Binary search for the first item after the cursor: the item itself may have gone or got another time
+                // meanwhile.
                 while first < end {
                     let middle = first + (end - first) / 2;
                     let is_behind = |(member, at): &(String, f64)| (*at, member.as_str()) < (after.0, after.1.as_str());
@@ -188,21 +192,23 @@ impl RedisPositionStore {
             let count = i64::try_from(listing.limit).unwrap_or(i64::MAX);
             range(first, first.saturating_add(count - 1)).await
         };
-        // Whatever its time, an item is there for as long as its key is.
+        // Not filtered by time: an item is listed for as long as its key exists.
         let named = self.redis.run_with_timeout(COMMAND_TIMEOUT, reading).await?;
         let whole = named.len() < listing.limit;
         let mark = |(member, at): (String, f64)| {
             let (kind, item) = member.split_once(':')?;
+            // Exact: scores are doubles, and milliseconds stay below 2^53.
             Some(ProgressCursor { at: at as i64, kind: ItemKind::from_name(kind)?, item: TrackId::parse(item)? })
         };
         Ok((named.into_iter().filter_map(mark).collect(), whole))
     }
 
-    /// The entry that the index names; `None` where it has expired, or where something else is in its place.
+    /// Returns the entry that the index names; `None` if it has expired, or if something else is in its place.
     async fn listed(&self, user: &UserId, mark: &ProgressCursor) -> Result<Option<PositionRecord>, PositionStoreError> {
         let key = PositionKey { user: user.clone(), kind: mark.kind, item: mark.item.clone() };
         match self.read(&key, COMMAND_TIMEOUT).await {
-            // The list goes by the index: a report that came late, after a newer one had expired, has that one's place.
+            // The index decides the order: a report that came late, after a newer one had expired, takes the place of
+            // that one.
             Ok(found) => Ok(found.map(|(entry, _)| PositionRecord { updated_at: mark.at, ..entry })),
             Err(PositionStoreError::Redis(error)) if is_wrong_type(&error) => Ok(None),
             Err(away) => Err(away),
@@ -214,6 +220,7 @@ impl RedisPositionStore {
 impl PositionStore for RedisPositionStore {
     async fn save(&self, entries: &[PositionRecord]) -> Result<Vec<PositionKey>, PositionStoreError> {
         let (mut refused, unlisted) =
+            // Both at once: a position without its index entry would be missing from the list.
             try_join(self.put(entries, COMMAND_TIMEOUT), self.note(entries, COMMAND_TIMEOUT)).await?;
         refused.extend(unlisted);
         Ok(refused)
@@ -232,13 +239,13 @@ impl PositionStore for RedisPositionStore {
         Ok(ProgressPage { entries, next: named.into_iter().next_back().filter(|_| !whole) })
     }
 
-    /// Redis removes keys by itself, and an index with its last item.
+    /// Does nothing: Redis expires keys by itself, and an index with its last item.
     async fn remove_expired(&self, _: i64) -> Result<(), PositionStoreError> {
         Ok(())
     }
 }
 
-/// An item as the index names it.
+/// Returns the member of the index for an item.
 fn member(kind: ItemKind, item: &str) -> String {
     format!("{}:{item}", kind.name())
 }
@@ -253,7 +260,7 @@ fn parse(key: &PositionKey, text: &str) -> Option<(PositionRecord, i64)> {
     let position = words.next()?.parse().ok();
     let duration = words.next()?.parse().ok();
     let written = words.next()?.parse().ok()?;
-    // An older version did not say when it was reported.
+    // An older version did not write the time of the report.
     let reported = words.next().and_then(|word| word.parse().ok()).unwrap_or(written);
     Some((PositionRecord { key: key.clone(), position, duration, updated_at: at, reported_at: reported }, written))
 }
