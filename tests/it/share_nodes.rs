@@ -18,6 +18,7 @@ use crate::support::client::Reply;
 use crate::support::redis::Redis;
 use crate::support::{Gate, config, eventually};
 
+mod hostile;
 mod rivals;
 
 const TOKEN: &str = "Bearer a-token-for-sharing";

@@ -255,8 +255,8 @@ impl SessionState {
         }
     }
 
-    fn merge_chat(&mut self, history: &ChatHistory, effects: &mut Effects) {
-        if self.chat.merge(history) {
+    fn merge_chat(&mut self, history: &ChatHistory, now: i64, effects: &mut Effects) {
+        if self.chat.merge(history, now) {
             effects.notify(SessionEvent::ChatReset);
         }
     }
