@@ -50,3 +50,33 @@ async fn numbers_that_a_stranger_publishes_end_nothing() {
     assert!(first["id"].as_i64() < second["id"].as_i64(), "{first} {second}");
     assert!(second["id"].as_i64().is_some_and(|id| id < 1 << 53), "{second}");
 }
+
+#[tokio::test]
+async fn a_session_that_redis_refuses_keeps_no_other_from_it() {
+    let Some((redis, one, other)) = nodes(json!({})).await else { return };
+    start(&one).await;
+    for id in ["200001", "200002", "200003"] {
+        post(&one, "/api/share/start", json!({ "sessionId": id })).await.is(200);
+        assert!(redis.ask(&format!("DEL session:{id}")).starts_with(':'));
+        // A key of another type: WRONGTYPE is the answer to every heartbeat.
+        assert!(redis.ask(&format!("SET session:{id} nothing")).starts_with("+OK"));
+    }
+    let commands = || {
+        let stats = redis.ask("INFO stats");
+        let line = stats.lines().find_map(|line| line.strip_prefix("total_commands_processed:"));
+        line.expect("a number").trim().parse::<u64>().expect("a number")
+    };
+    let (began, before) = (Instant::now(), commands());
+    eventually("four rounds have met them", async || {
+        (one.metric("tidegate_share_state_errors_total", "beat").await >= 12.0).then_some(())
+    })
+    .await;
+    let (took, sent) = (began.elapsed(), commands() - before);
+    assert!(took > Duration::from_secs(1), "rounds have their pace: {took:?}");
+    assert!(sent < 500, "{sent} commands in {took:?}");
+    let _listener = Socket::listen(&other, "f32").await;
+    count(&one, 1).await;
+    let log = one.log();
+    assert!(!log.contains("sharing sessions stay with their nodes"), "Redis is there");
+    assert!(log.matches("refuses commands").count() <= 3, "it is told, not over and over");
+}

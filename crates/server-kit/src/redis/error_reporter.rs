@@ -88,7 +88,7 @@ impl RedisErrorReporter {
 }
 
 /// Whether Redis itself has answered so, other than that it wants to know who asks.
-fn is_refusal(error: &Error) -> bool {
+pub fn is_refusal(error: &Error) -> bool {
     matches!(
         error.kind(),
         ErrorKind::Unknown | ErrorKind::InvalidArgument | ErrorKind::InvalidCommand | ErrorKind::Cluster
