@@ -30,6 +30,55 @@ async fn say(socket: &mut Socket, said: Value) {
 }
 
 #[tokio::test]
+async fn a_host_that_floods_is_told_then_closed_and_nobody_else_notices() {
+    let Some((_redis, one, other)) = nodes(json!({})).await else { return };
+    start(&one).await;
+    let (mut here, mut there) = (Socket::listen(&one, "f32").await, Socket::listen(&other, "f32").await);
+    count(&one, 2).await;
+    let mut flooder = host(&one).await;
+    // One by one, so that the end is heard and no reset in its place.
+    let code = async {
+        loop {
+            say(&mut flooder, json!({"type": "chat", "on": true})).await;
+            match timeout(LIMIT, flooder.inner.next()).await.expect("it is answered") {
+                Some(Ok(Message::Close(frame))) => return frame.map(|frame| u16::from(frame.code)),
+                Some(Ok(Message::Text(text))) => flooder.texts.push(serde_json::from_str(&text).expect("JSON")),
+                other => panic!("no answer: {other:?}"),
+            }
+        }
+    };
+    assert_eq!(timeout(LIMIT, code).await.expect("it is closed"), Some(1008));
+    let told = |texts: &[Value], kind: &str| texts.iter().filter(|text| text["type"] == kind).count();
+    assert!(told(&flooder.texts, "error") >= 20, "it is told first");
+    for sequence in 0..8 {
+        send(&one, sequence).await;
+    }
+    let expected: Vec<u8> = (0..8).flat_map(samples).collect();
+    for listener in [&mut here, &mut there] {
+        assert!(listener.floats(expected.len()).await == expected, "no gap and nothing twice");
+        let switches = told(&listener.texts, "chat");
+        assert!((1..=10).contains(&switches), "{switches} switches");
+        assert_eq!(told(&listener.texts, "gap"), 0);
+    }
+}
+
+#[tokio::test]
+async fn long_texts_are_for_metadata_alone() {
+    let Some((_redis, one, _other)) = nodes(json!({})).await else { return };
+    start(&one).await;
+    let (mut listener, mut host) = (Socket::listen(&one, "f32").await, host(&one).await);
+    let before = one.memory();
+    let array = format!("[{}0]", "0,".repeat((5 << 20) / 2 - 2));
+    host.send(Message::Text(array.into())).await;
+    assert_eq!(host.text("error").await["error"], "a text other than metadata has at most 16 KiB");
+    let grown = one.memory().saturating_sub(before);
+    assert!(grown < 64 << 20, "{grown} bytes more");
+    let song = json!({"type": "meta", "title": "Song", "lyrics": "la ".repeat(60_000), "thumbnailData": "/9j/".repeat(100_000)});
+    say(&mut host, song).await;
+    assert_eq!(listener.text("meta").await["title"], "Song");
+}
+
+#[tokio::test]
 async fn numbers_that_a_stranger_publishes_end_nothing() {
     let Some((redis, one, other)) = nodes(json!({})).await else { return };
     start(&one).await;
