@@ -104,7 +104,7 @@ pub fn run(args: &ImportArgs) -> ExitCode {
         say(&mut stderr(), &format!("tidegate import: {wrong}"));
         return ExitCode::from(BAD_CONFIGURATION);
     }
-    // Two threads: one waits for the store's next page while the other writes to the database.
+    // Two threads are enough: pages are read and written one after the other.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let outcome =
         runtime.map_err(|error| error.to_string()).and_then(|runtime| runtime.block_on(import(args, settings)));
@@ -153,7 +153,7 @@ async fn import(args: &ImportArgs, settings: Settings) -> Result<ImportTotals, S
     while let Some(page) = listing.next().await.map_err(|error| error.to_string())? {
         totals.seen += page.len() as u64;
         let tracks: Vec<NewTrack> = page.into_iter().filter_map(|listed| track(args, listed)).collect();
-        // Counted before the page is imported, so that progress adds up also if the import fails.
+        // All objects seen, less those imported before and those of this page.
         totals.passed_over = totals.seen - (done(&totals) + tracks.len() as u64);
         let imported = catalog.import(&tracks, clock.unix_millis()).await.map_err(|error| error.to_string())?;
         totals.tracks.added += imported.added;
@@ -162,7 +162,7 @@ async fn import(args: &ImportArgs, settings: Settings) -> Result<ImportTotals, S
         progress.at(&totals);
     }
     progress.end();
-    // Only background work of the store's client is left, so a second is enough.
+    // Background tasks of the listing are of no use any more; a second is enough for them to end.
     tasks.shutdown(Duration::from_secs(1)).await;
     database.close().await;
     Ok(totals)

@@ -201,7 +201,10 @@ async fn a_session_is_recorded_with_its_songs_and_everybody_is_told() {
     let status = recorded(&gate).await;
     assert_eq!((&status["on"], &status["error"]), (&json!(false), &Value::Null), "{status}");
     let key = status["object"].as_str().expect("a key");
-    assert!(key.starts_with("shared/123456-2") && key.ends_with("Z.ogg"), "{key}");
+    let parts: Vec<&str> = key.strip_suffix(".ogg").expect("Ogg").split('-').collect();
+    let [session, time, millis, random] = parts[..] else { panic!("{key}") };
+    assert!(session == "shared/123456" && time.len() == 16 && time.ends_with('Z'), "{key}");
+    assert!(millis.len() == 3 && random.len() == 8, "{key}");
     let (object, list) = (minio.get(key).await, minio.get(&format!("{key}.json")).await);
     assert_eq!(status["bytes"], object.len());
     let list: Value = serde_json::from_slice(&list).expect("it is JSON");

@@ -72,8 +72,8 @@ impl GrantStore {
         after: (&str, bool),
         limit: u32,
     ) -> Result<Vec<Grant>, DatabaseUnavailable> {
+        // Both columns are compared, since a track and a prefix may have the same text.
         let sql = "SELECT track_id, is_prefix, created_at FROM track_grants WHERE user_id = $1
-            // Both columns are compared, since a track and a prefix may have the same text.
             AND (track_id > $2 OR track_id = $2 AND is_prefix > $3) ORDER BY track_id, is_prefix LIMIT $4";
         let listing = async {
             on!(&self.database, pool => sqlx::query_as(sql).bind(user.as_str())

@@ -50,6 +50,12 @@ pub enum Refusal {
         /// Time until more is taken.
         wait: Duration,
     },
+    /// A host has sent many more texts than it may.
+    #[error("a host may send 10 texts a second")]
+    TextFlood,
+    /// A text of a host is too long, and no metadata.
+    #[error("a text other than metadata has at most 16 KiB")]
+    TextTooLong,
     /// The chunk is wrong.
     #[error(transparent)]
     Chunk(#[from] ChunkError),
@@ -87,7 +93,10 @@ impl From<Refusal> for Error {
             | Refusal::Chunk(_)
             | Refusal::Frame(_)
             | Refusal::Metadata(_)
-            | Refusal::Line(_) => Self::bad_request(detail),
+            | Refusal::Line(_)
+            // Only of sockets: no request is answered by these.
+            | Refusal::TextFlood
+            | Refusal::TextTooLong => Self::bad_request(detail),
             Refusal::UnknownSession | Refusal::NoMetadata | Refusal::NoPicture => Self::not_found(detail),
             Refusal::SessionIdInUse
             | Refusal::TicketInUse

@@ -52,7 +52,8 @@ fn active(at: &ConfigLocation<'_>, raw: &ActiveCheck, is_store: bool) -> Option<
     let path = part(&at.key("Path"), raw.path.as_deref(), "a path such as /healthz, without a query", "?#");
     let query = part(&at.key("Query"), raw.query.as_deref(), "a query such as ?full=1", "#");
     let path = match path? {
-        // Most object stores behind a cluster are MinIO, whose root answers a probe by 403.
+        // Without a path the probe would ask for the list of buckets, which a store does not give to an unsigned
+        // request.
         "" if is_store => STORE_PATH,
         path => path,
     };

@@ -56,7 +56,7 @@ const MODULES: &[(&str, &str)] = &[
         recent_addresses:
         token_bucket:
         refusal:      audio session
-        access:       recent_addresses refusal token_bucket
+        access:       refusal token_bucket
         tickets:      refusal session
         thumbnails:   session
         audio:        metrics

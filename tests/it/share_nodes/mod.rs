@@ -4,6 +4,7 @@
 mod crossing;
 mod document;
 mod failures;
+mod hostile;
 mod rivals;
 
 use std::time::{Duration, Instant};

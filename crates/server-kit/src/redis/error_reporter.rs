@@ -88,7 +88,7 @@ impl RedisErrorReporter {
 }
 
 /// Returns true if Redis itself has answered so, except that it requires authentication.
-fn is_refusal(error: &Error) -> bool {
+pub fn is_refusal(error: &Error) -> bool {
     matches!(
         error.kind(),
         ErrorKind::Unknown | ErrorKind::InvalidArgument | ErrorKind::InvalidCommand | ErrorKind::Cluster

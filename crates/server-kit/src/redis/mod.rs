@@ -115,6 +115,11 @@ impl Redis {
         answer.inspect_err(|error| self.errors.log_refusal(error, monotonic_now()))
     }
 
+    /// Returns true if Redis itself has answered so: it is there, and refuses this one command.
+    pub fn is_refusal(error: &Error) -> bool {
+        error_reporter::is_refusal(error)
+    }
+
     /// Returns the words of Redis or of the system in `error`, for the operator: one line without the password.
     pub fn error_text(&self, error: &Error) -> String {
         self.errors.error_text(error)

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use rand::Rng;
 use serde::Serialize;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::mpsc::{self, Receiver, Sender};
@@ -60,7 +61,7 @@ pub enum RecordingFailure {
 /// Status of a session's recording.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = ShareRecording, example = json!({"on": true, "since": 1_234_567_890_123_i64, "bytes": 1_200_000,
-    "object": "shared/123456-20261121T101500Z.ogg", "stored": false, "error": null}))]
+    "object": "shared/123456-20261121T101500Z-123-9f3a6c21.ogg", "stored": false, "error": null}))]
 pub struct RecordingStatus {
     /// True while it is being recorded.
     pub on: bool,
@@ -106,8 +107,7 @@ impl SessionRecorder {
 
     /// Returns the key of a recording that begins now.
     pub fn key(&self, session: SessionId, now: i64) -> String {
-        let time = jiff::Timestamp::from_millisecond(now).unwrap_or_default().strftime("%Y%m%dT%H%M%SZ");
-        format!("{}{session}-{time}.ogg", self.uploader.settings.prefix)
+        recording_key(&self.uploader.settings.prefix, session, now, rand::rng().random())
     }
 
     /// Records in a task of its own.
@@ -134,6 +134,13 @@ impl SessionRecorder {
             metrics.recorded_bytes.inc_by(bytes);
         });
     }
+}
+
+/// Returns the key of a recording that begins at `now`. `random` is there because the time alone is no name: a session can
+/// be recorded anew within the same millisecond, or at two nodes, and an object must not be written over.
+fn recording_key(prefix: &str, session: SessionId, now: i64, random: u32) -> String {
+    let time = jiff::Timestamp::from_millisecond(now).unwrap_or_default().strftime("%Y%m%dT%H%M%SZ");
+    format!("{prefix}{session}-{time}-{:03}-{random:08x}.ogg", now.rem_euclid(1000))
 }
 
 /// Listens and stores until both are done; what could not be stored is dropped.
@@ -224,4 +231,20 @@ async fn finish(upload: &mut MultipartUpload, buffer: &mut RecordingBuffer) -> R
     upload.store_part(buffer.take_rest()).await?;
     upload.complete().await?;
     upload.store_index(buffer.index()).await.map_err(|_| RecordingFailure::IndexNotStored)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn recordings_that_begin_together_have_keys_of_their_own() {
+        let session: SessionId = "123456".parse().expect("six digits");
+        // 2026-11-21T10:15:00.123Z
+        let key = |now, random| recording_key("shared/", session, now, random);
+        let begun = 1_795_256_100_123;
+        assert_eq!(key(begun, 0x9f3a_6c21), "shared/123456-20261121T101500Z-123-9f3a6c21.ogg");
+        assert_eq!(key(begun + 1, 7), "shared/123456-20261121T101500Z-124-00000007.ogg");
+        assert_ne!(key(begun, 1), key(begun, 2), "at the same time");
+    }
 }

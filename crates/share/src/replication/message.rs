@@ -16,7 +16,7 @@ use rand::Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::audio::chunk::ChunkHeader;
-use crate::session::chat::{ChatHistory, ChatLine};
+use crate::session::chat::{self, ChatHistory, ChatLine};
 use crate::session::event::EndReason;
 use crate::session::incarnation::Incarnation;
 
@@ -29,6 +29,12 @@ const CONTROL: u8 = 3;
 const ENVELOPE_BYTES: usize = 26;
 /// Bytes of a chunk's header.
 const CHUNK_HEADER_BYTES: usize = 22;
+/// Bytes of a message at most: more than the outbox of any node takes at once.
+const MAX_MESSAGE_BYTES: usize = 32 << 20;
+/// Parts of a backlog at most: a node sends ten chunks and those that wait, or one frame.
+const MAX_BACKLOG_PARTS: usize = 1_024;
+/// Highest number of a host's socket; all numbers up to it are whole in JSON and in Redis' scripts.
+pub const MAX_SOCKET_NUMBER: u64 = 1 << 53;
 /// Bytes before each part of a backlog.
 const PART_HEADER_BYTES: usize = 5;
 
@@ -153,6 +159,26 @@ pub enum ControlMessage {
     },
 }
 
+impl ControlMessage {
+    /// Returns whether a node of ours can have sent this by `now`: whoever can publish in Redis may have made it up, and a
+    /// number at the end of its range would be the last one.
+    pub fn is_plausible(&self, now: i64) -> bool {
+        match self {
+            Self::HostSocket { number, .. } => *number <= MAX_SOCKET_NUMBER,
+            Self::ChatLine { line } => line.is_plausible(now),
+            Self::ChatSwitched { id, .. } => chat::is_plausible_id(*id, now),
+            // Its lines are judged one by one, and metadata where it is read.
+            Self::ChatHistory(_)
+            | Self::Metadata { .. }
+            | Self::NeedsAudio { .. }
+            | Self::RequestChat
+            | Self::Recorded { .. }
+            | Self::EndRecording
+            | Self::Ended { .. } => true,
+        }
+    }
+}
+
 impl ReplicaMessage {
     /// Returns about how many bytes the message has.
     pub fn approximate_bytes(&self) -> usize {
@@ -213,7 +239,8 @@ impl ReplicaMessage {
                 while body.len() >= PART_HEADER_BYTES {
                     let (kind, length) = (body.get_u8(), body.get_u32() as usize);
                     // A backlog in a backlog would let a message nest without end.
-                    if body.len() < length || !matches!(kind, CHUNK | FRAME) {
+                    let full = parts.len() >= MAX_BACKLOG_PARTS;
+                    if full || body.len() < length || !matches!(kind, CHUNK | FRAME) {
                         return None;
                     }
                     parts.push(Self::decode(kind, body.split_to(length))?);
@@ -242,7 +269,8 @@ impl ReplicaEnvelope {
     /// Reads a message; `None` for anything else, such as a message of a newer version.
     pub fn decode(mut bytes: Bytes) -> Option<Self> {
         // Nodes of a version with another format say nothing to each other rather than something wrong.
-        if bytes.len() < ENVELOPE_BYTES || bytes.get_u8() != WIRE_VERSION {
+        let length = ENVELOPE_BYTES..=MAX_MESSAGE_BYTES;
+        if !length.contains(&bytes.len()) || bytes.get_u8() != WIRE_VERSION {
             return None;
         }
         let (from, to) = (NodeId(bytes.get_u64()), NodeId(bytes.get_u64()));

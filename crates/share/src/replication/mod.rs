@@ -21,6 +21,7 @@ use fred::error::Error;
 use futures::future::{BoxFuture, join_all};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use self::message::{ControlMessage, NodeId};
 use self::outbox::{OutboxReceivers, ReplicationOutbox};
@@ -41,6 +42,8 @@ use server_kit::redis::Redis;
 
 /// Interval of a session's heartbeats.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
+/// Time between two rounds of heartbeats at least, also where Redis comes and goes.
+const MIN_ROUND_INTERVAL: Duration = Duration::from_millis(250);
 /// Milliseconds between two tries to agree on ticket keys beside the heartbeats.
 const AGREE_INTERVAL_MILLIS: u64 = 1_000;
 /// Time for connecting at the beginning; messages wait until then.
@@ -253,11 +256,15 @@ impl SessionReplicator {
         self.subscriber.wait_connected(CONNECT_TIME).await;
         let mut round = tokio::time::interval(HEARTBEAT_INTERVAL);
         round.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut asking = Vec::new();
+        let (mut asking, mut began) = (Vec::new(), Instant::now());
         loop {
             tokio::select! {
-                _ = round.tick() => self.heartbeat_all().await,
-                () = self.heartbeat_now.notified() => self.heartbeat_all().await,
+                _ = round.tick() => {
+                    began = Instant::now();
+                    self.heartbeat_all().await;
+                }
+                // A round may find Redis away and there again, and ask for the next one: without a pause it went on for ever.
+                () = self.heartbeat_now.notified() => round.reset_at(Instant::now().max(began + MIN_ROUND_INTERVAL)),
                 count = heartbeats.recv_many(&mut asking, HEARTBEAT_BATCH) => {
                     if count == 0 {
                         return;
@@ -314,7 +321,10 @@ impl SessionReplicator {
             self.publish_end(session).await;
             return true;
         }
-        let found = self.track_answer("beat", self.registry.send_heartbeat(&report).await);
+        let answer = self.registry.send_heartbeat(&report).await;
+        // A session that Redis refuses keeps nobody else's from it.
+        let answered = answer.as_ref().err().is_none_or(Redis::is_refusal);
+        let found = self.track_answer("beat", answer);
         let now = self.now();
         match &found {
             Some(RegistryLookup::Live(entry)) => session.apply_registry_entry(entry, self.node, now),
@@ -328,10 +338,12 @@ impl SessionReplicator {
             // What Redis has lost it was told anew.
             Some(RegistryLookup::Absent) | None => {}
         }
-        found.is_some()
+        answered
     }
 
-    /// Returns the answer of Redis; `None` where there is none. The log says so once, and again when it is over.
+    /// Returns the answer of Redis; `None` where there is none. The log says so once, and again when it is over. A command
+    /// that Redis refuses (a key of another type, no memory, a replica that is only read) says nothing of the others: it
+    /// counts as an error, and the client has told it.
     fn track_answer<T>(&self, operation: &str, answer: Result<T, Error>) -> Option<T> {
         match answer {
             Ok(answer) => {
@@ -344,7 +356,7 @@ impl SessionReplicator {
             }
             Err(error) => {
                 self.metrics().state_errors.with_label_values(&[operation]).inc();
-                if !self.unreachable.swap(true, Ordering::Relaxed) {
+                if !Redis::is_refusal(&error) && !self.unreachable.swap(true, Ordering::Relaxed) {
                     let error = self.redis.error_text(&error);
                     tracing::warn!(
                         error,

@@ -25,6 +25,11 @@ use primitives::secret::Secret;
 use server_kit::redis::Redis;
 use server_kit::redis::keys::RedisKey;
 
+/// Highest number that is read from Redis, of times and bytes; its scripts count in doubles, which are whole up to it.
+const MAX_NUMBER: i64 = 1 << 53;
+/// Listeners that another node may have, and nodes that a session may have.
+const MAX_REPLICA_LISTENERS: usize = 10_000_000;
+const MAX_REPLICAS: usize = 1_024;
 /// Time for an answer that a request waits for.
 pub const REQUEST_BUDGET: Duration = Duration::from_millis(300);
 /// Time for an answer that no request waits for.
@@ -232,28 +237,31 @@ impl SessionRegistry {
 
 /// Reads the answer of `heartbeat.lua`.
 fn parse_lookup(me: NodeId, said: &[String]) -> Option<RegistryLookup> {
-    let number = |at: usize| said.get(at)?.parse::<i64>().ok();
+    // What is in Redis may be anybody's: nothing that is computed with it leaves its range.
+    let number = |at: usize| Some(said.get(at)?.parse::<i64>().ok()?.clamp(0, MAX_NUMBER));
     let start = || Some(SessionStart { incarnation: Incarnation::parse(said.get(1)?)?, at: number(2)? });
     match said.first()?.as_str() {
         "gone" => Some(RegistryLookup::Absent),
         "other" => Some(RegistryLookup::OtherIncarnation),
         "ended" => {
             let reason = EndReason::parse(said.get(3)?).unwrap_or(EndReason::Stopped);
-            Some(RegistryLookup::Ended { start: start()?, reason, age: number(4)?.max(0) })
+            Some(RegistryLookup::Ended { start: start()?, reason, age: number(4)? })
         }
         "live" => {
-            let nodes = said.get(9..)?.as_chunks::<3>().0.iter().filter_map(|[id, listeners, flags]| {
-                let (id, listeners) = (NodeId::parse(id)?, listeners.parse().ok()?);
-                Some(ReplicaStatus {
-                    id,
-                    listeners,
-                    needs_audio: flags.contains('a'),
-                    has_host_socket: flags.contains('w'),
-                })
-            });
+            let nodes =
+                said.get(9..)?.as_chunks::<3>().0.iter().take(MAX_REPLICAS).filter_map(|[id, listeners, flags]| {
+                    let (id, listeners) =
+                        (NodeId::parse(id)?, listeners.parse::<usize>().ok()?.min(MAX_REPLICA_LISTENERS));
+                    Some(ReplicaStatus {
+                        id,
+                        listeners,
+                        needs_audio: flags.contains('a'),
+                        has_host_socket: flags.contains('w'),
+                    })
+                });
             Some(RegistryLookup::Live(RegistryEntry {
                 start: start()?,
-                heard_ago: number(3)?.max(0),
+                heard_ago: number(3)?,
                 home: NodeId::parse(said.get(4)?),
                 heard_over_socket: said.get(5)? == "1",
                 bytes: u64::try_from(number(6)?).unwrap_or(0),
@@ -264,5 +272,26 @@ fn parse_lookup(me: NodeId, said: &[String]) -> Option<RegistryLookup> {
             }))
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_other_programs_stay_in_their_range() {
+        let (most, least) = (i64::MAX.to_string(), i64::MIN.to_string());
+        let said =
+            |answer: &[&str]| parse_lookup(NodeId::ALL, &answer.iter().map(ToString::to_string).collect::<Vec<_>>());
+        let live = ["live", "7", &least, &least, "1", "1", &most, &most, "2", "2", "18446744073709551615", "aw"];
+        let Some(RegistryLookup::Live(entry)) = said(&live) else { panic!("it is live") };
+        assert_eq!((entry.start.at, entry.heard_ago), (0, 0));
+        assert_eq!((entry.bytes, entry.highest_socket), (1 << 53, 1 << 53));
+        assert_eq!(entry.replicas.iter().map(|replica| replica.listeners).sum::<usize>(), MAX_REPLICA_LISTENERS);
+        let Some(RegistryLookup::Ended { start, age, .. }) = said(&["ended", "7", &most, "stopped", &least]) else {
+            panic!("it has ended")
+        };
+        assert_eq!((start.at, age), (MAX_NUMBER, 0));
     }
 }

@@ -28,20 +28,28 @@ pub async fn run(replicator: &Arc<SessionReplicator>, mut out: UnboundedReceiver
     replicator.redis.wait_connected(CONNECT_TIME).await;
     let mut batch = Vec::with_capacity(SEND_BATCH);
     while out.recv_many(&mut batch, SEND_BATCH).await > 0 {
-        let commands: Vec<RedisCommand> = batch.iter().flat_map(|item| commands(replicator, item)).collect();
-        let client = replicator.redis.client_with_timeout(BACKGROUND_BUDGET);
-        let sending = commands.into_iter().map(|(name, arguments)| {
-            client.custom::<Value, _>(CustomCommand::new_static(name, ClusterHash::FirstKey, false), arguments)
-        });
-        // Together, so that one slow answer does not add to the next.
-        let all = async { join_all(sending).await.into_iter().collect::<Result<Vec<Value>, Error>>() };
+        // Together, so that one slow answer does not add to the next; apart, so that what Redis refuses of one session is
+        // no error of the others.
+        let sent = join_all(batch.iter().map(|item| send_item(replicator, item))).await;
         let metrics = replicator.metrics();
-        match replicator.track_answer("send", replicator.redis.run_with_timeout(BACKGROUND_BUDGET, all).await) {
-            Some(_) => metrics.replica_messages.with_label_values(&["out"]).inc_by(batch.len() as u64),
-            None => metrics.overflows.inc_by(batch.len() as u64),
+        for answer in sent {
+            match replicator.track_answer("send", answer) {
+                Some(()) => metrics.replica_messages.with_label_values(&["out"]).inc(),
+                None => metrics.overflows.inc(),
+            }
         }
         batch.clear();
     }
+}
+
+/// Sends the commands of one message, in their order. Fails with the first error, after all were tried.
+async fn send_item(replicator: &SessionReplicator, item: &OutboxItem) -> Result<(), Error> {
+    let client = replicator.redis.client_with_timeout(BACKGROUND_BUDGET);
+    let sending = commands(replicator, item).into_iter().map(|(name, arguments)| {
+        let command = CustomCommand::new_static(name, ClusterHash::FirstKey, false);
+        replicator.redis.run_with_timeout(BACKGROUND_BUDGET, client.custom::<Value, _>(command, arguments))
+    });
+    join_all(sending).await.into_iter().try_for_each(|answer| answer.map(drop))
 }
 
 fn commands(replicator: &SessionReplicator, item: &OutboxItem) -> Vec<RedisCommand> {

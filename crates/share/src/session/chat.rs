@@ -25,6 +25,8 @@ const SESSION_RATE: f64 = 20.0;
 /// Ids of one millisecond: each node has one of them. A time multiplied by that is a whole number in JavaScript until
 /// 2109.
 const IDS_PER_MILLI: i64 = 2_048;
+/// Milliseconds by which the clock of another node may be ahead: an id that is further ahead was made up.
+const MAX_AHEAD_MILLIS: i64 = 3_600_000;
 /// Addresses that are remembered; one that may write as much as anybody is forgotten.
 const MAX_ADDRESSES: usize = 10_000;
 
@@ -125,6 +127,20 @@ pub struct ChatHistory {
     lines: Vec<String>,
 }
 
+/// Returns whether a node can have given out an id by `now`. The next id is above all that were taken in, so one at the end of
+/// the range would leave none.
+pub fn is_plausible_id(id: i64, now: i64) -> bool {
+    (0..=now.saturating_add(MAX_AHEAD_MILLIS).saturating_mul(IDS_PER_MILLI)).contains(&id)
+}
+
+impl ChatLine {
+    /// Returns whether a node can have made this line by `now`.
+    pub fn is_plausible(&self, now: i64) -> bool {
+        let at = 0..=now.saturating_add(MAX_AHEAD_MILLIS);
+        is_plausible_id(self.id, now) && at.contains(&self.at) && check(&self.name, &self.text).is_ok()
+    }
+}
+
 impl ChatHistory {
     /// Returns the bytes of all lines.
     pub fn bytes(&self) -> usize {
@@ -147,17 +163,23 @@ impl ChatPost {
     fn check(&self) -> Result<(&str, &str), ChatLineError> {
         // Apps send what was typed, with the newline that sent it.
         let (name, text) = (self.name.trim(), self.text.trim());
-        if name.chars().count() > MAX_NAME_CHARS {
-            return Err(ChatLineError::Name);
-        }
-        if !(1..=MAX_TEXT_CHARS).contains(&text.chars().count()) {
-            return Err(ChatLineError::Text);
-        }
-        if name.chars().chain(text.chars()).any(char::is_control) {
-            return Err(ChatLineError::Control);
-        }
+        check(name, text)?;
         Ok((name, text))
     }
+}
+
+/// Fails where a name or a text is not what it may be.
+fn check(name: &str, text: &str) -> Result<(), ChatLineError> {
+    if name.chars().count() > MAX_NAME_CHARS {
+        return Err(ChatLineError::Name);
+    }
+    if !(1..=MAX_TEXT_CHARS).contains(&text.chars().count()) {
+        return Err(ChatLineError::Text);
+    }
+    if name.chars().chain(text.chars()).any(char::is_control) {
+        return Err(ChatLineError::Control);
+    }
+    Ok(())
 }
 
 impl ChatRoom {
@@ -235,10 +257,14 @@ impl ChatRoom {
         there_is.then_some(ChatHistory { enabled: self.enabled, switch_id: self.switch_id, lines })
     }
 
-    /// Takes in the history of another node; returns true where any of it is news.
-    pub fn merge(&mut self, history: &ChatHistory) -> bool {
-        let mut news = self.apply_switch(history.enabled, history.switch_id).is_some();
-        for line in history.lines.iter().filter_map(|line| serde_json::from_str::<ChatLine>(line).ok()) {
+    /// Takes in the history of another node at `now`; returns true where any of it is news.
+    pub fn merge(&mut self, history: &ChatHistory, now: i64) -> bool {
+        let mut news =
+            is_plausible_id(history.switch_id, now) && self.apply_switch(history.enabled, history.switch_id).is_some();
+        // More than are kept were not kept there either.
+        let lines = history.lines.iter().take(KEPT_LINES);
+        let lines = lines.filter_map(|line| serde_json::from_str::<ChatLine>(line).ok());
+        for line in lines.filter(|line| line.is_plausible(now)) {
             news |= self.insert(&line) != LinePlacement::Known;
         }
         news
@@ -386,8 +412,8 @@ mod tests {
         let histories = [one.history(), other.history()];
         for (chat, history) in [(&mut other, &histories[0]), (&mut one, &histories[1])] {
             let history = history.as_ref().expect("there is something to tell");
-            assert!(chat.merge(history));
-            assert!(!chat.merge(history), "it is known now");
+            assert!(chat.merge(history, 5));
+            assert!(!chat.merge(history, 5), "it is known now");
         }
         assert_eq!(one.snapshot().to_json(), other.snapshot().to_json());
         let shown = one.snapshot().to_json();
@@ -395,6 +421,37 @@ mod tests {
             shown["last"].as_array().expect("lines").iter().filter_map(|it| it["id"].as_i64()).collect();
         assert_eq!((ids.len(), &shown["on"]), (10, &json!(false)));
         assert!(ids.windows(2).all(|pair| pair[0] < pair[1]), "{ids:?}");
+    }
+
+    #[test]
+    fn what_no_node_can_have_written_is_not_taken_in() {
+        let now = 1_800_000_000_000;
+        let line = |id: i64| ChatLine { id, at: now, name: String::new(), text: "hi".to_owned(), host: false };
+        let own = now * IDS_PER_MILLI;
+        for (id, expected) in [
+            (own, true),
+            (own + 60_000 * IDS_PER_MILLI, true),
+            (own + 2 * 3_600_000 * IDS_PER_MILLI, false),
+            (i64::MAX, false),
+            (-1, false),
+        ] {
+            assert_eq!(line(id).is_plausible(now), expected, "{id}");
+        }
+        for wrong in [
+            ChatLine { at: i64::MAX, ..line(own) },
+            ChatLine { name: "n".repeat(41), ..line(own) },
+            ChatLine { text: "t".repeat(501), ..line(own) },
+            ChatLine { text: String::new(), ..line(own) },
+        ] {
+            assert!(!wrong.is_plausible(now), "{wrong:?}");
+        }
+        let mut chat = ChatRoom::new(7, now);
+        let lines = [i64::MAX, own].map(|id| json!(line(id)).to_string()).to_vec();
+        assert!(chat.merge(&ChatHistory { enabled: false, switch_id: i64::MAX, lines }, now));
+        let shown = chat.snapshot().to_json();
+        assert_eq!((&shown["on"], &shown["last"]), (&json!(true), &json!([line(own)])));
+        let next = chat.compose(&said("Ann", "hi"), ChatSender::Socket(&mut sender_limit(now)), false, now);
+        assert_eq!(next.expect("few").id, (now + 1) * IDS_PER_MILLI + 7);
     }
 
     #[test]

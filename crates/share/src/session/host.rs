@@ -43,6 +43,12 @@ impl Session {
         Ok(())
     }
 
+    /// Counts a text of the host's socket before it is read. Fails over the rate limit, which is the session's: a new
+    /// socket does not begin anew.
+    pub fn count_text(&self, bytes: usize, now: i64) -> Result<(), Refusal> {
+        self.apply(|state, _| state.count_text(bytes, now))
+    }
+
     /// Connects the host's socket, in place of one before. Fails once the session has ended.
     pub fn connect_host(self: &Arc<Self>, now: i64) -> Result<HostConnection, Refusal> {
         let mut locked = self.lock();

@@ -21,6 +21,9 @@ const MAX_NAME_BYTES: usize = 1 << 10;
 /// Bytes of lyrics at most: an hour of them has a tenth of that.
 const MAX_LYRICS_BYTES: usize = 256 << 10;
 
+/// Bytes of a cover's text at most: those of a whole request.
+const MAX_COVER_BYTES: usize = 5 << 20;
+
 /// Error in metadata.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MetadataError {
@@ -73,6 +76,27 @@ pub struct MetadataBody {
     pub timestamp: i64,
 }
 
+impl MetadataBody {
+    /// Fails where a field is too long, or a time is none.
+    fn check(&self) -> Result<(), MetadataError> {
+        let is_time = |seconds: f64| seconds.is_finite() && seconds >= 0.0;
+        if !is_time(self.elapsed_seconds) || !is_time(self.total_seconds) {
+            return Err(MetadataError::Time);
+        }
+        let fields = [
+            ("title", &self.title, MAX_NAME_BYTES),
+            ("artist", &self.artist, MAX_NAME_BYTES),
+            ("lyrics", &self.lyrics, MAX_LYRICS_BYTES),
+        ];
+        for (field, text, most) in fields {
+            if text.as_ref().is_some_and(|text| text.len() > most) {
+                return Err(MetadataError::TooLong { field, most });
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Cover of a song.
 #[derive(Debug)]
 pub struct CoverImage {
@@ -87,6 +111,9 @@ pub struct CoverImage {
 impl CoverImage {
     /// Takes a picture in Base64. Fails for any other text.
     pub fn new(text: String) -> Result<Arc<Self>, MetadataError> {
+        if text.len() > MAX_COVER_BYTES {
+            return Err(MetadataError::TooLong { field: "thumbnailData", most: MAX_COVER_BYTES });
+        }
         // Nothing that JSON would have to escape, so that it can be written out as it is.
         let is_base64 = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
         if !text.bytes().all(is_base64) {
@@ -144,20 +171,7 @@ impl SongMetadata {
         now: i64,
         cover: CoverSigner<'_>,
     ) -> Result<Self, MetadataError> {
-        let is_time = |seconds: f64| seconds.is_finite() && seconds >= 0.0;
-        if !is_time(song.elapsed_seconds) || !is_time(song.total_seconds) {
-            return Err(MetadataError::Time);
-        }
-        let fields = [
-            ("title", &song.title, MAX_NAME_BYTES),
-            ("artist", &song.artist, MAX_NAME_BYTES),
-            ("lyrics", &song.lyrics, MAX_LYRICS_BYTES),
-        ];
-        for (field, text, most) in fields {
-            if text.as_ref().is_some_and(|text| text.len() > most) {
-                return Err(MetadataError::TooLong { field, most });
-            }
-        }
+        song.check()?;
         let text = song.thumbnail_data.take().filter(|text| !text.is_empty());
         let picture = text.map(|text| reuse_cover(text, before)).transpose()?;
         Ok(Self::render(song, picture, now + METADATA_LIFE_MILLIS, cover))
@@ -170,7 +184,11 @@ impl SongMetadata {
         until: i64,
         cover: CoverSigner<'_>,
     ) -> Result<Self, MetadataError> {
-        let song = serde_json::from_slice(slim).map_err(|error| MetadataError::Json(error.to_string()))?;
+        let mut song: MetadataBody =
+            serde_json::from_slice(slim).map_err(|error| MetadataError::Json(error.to_string()))?;
+        // It comes through Redis, where anybody may have written it.
+        song.check()?;
+        song.thumbnail_data = None;
         Ok(Self::render(song, picture, until, cover))
     }
 

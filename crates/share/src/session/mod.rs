@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use host::HostConnection;
 pub use listener::ConnectedListener;
-pub use state::{HostChunk, SessionEnd, StreamGreeting};
+pub use state::{HostChunk, MAX_SMALL_TEXT, SessionEnd, StreamGreeting};
 
 use self::chat::{ChatLine, ChatPost, ChatSender, ChatSnapshot};
 use self::event::{EVENT_RING, EndReason, SessionEvent};

@@ -15,7 +15,6 @@ mod tests;
 mod tickets;
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use axum::body::Body;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
@@ -29,6 +28,7 @@ use utoipa_axum::routes;
 
 use crate::Relay;
 use http_semantics::cors::{self, AllowList, CorsPolicy};
+use primitives::clock::monotonic_now;
 use server_kit::api::rate_limit_layer::RateLimitClass;
 
 /// Bytes of a body with audio.
@@ -130,7 +130,7 @@ fn operation(method: &Method, path: &str) -> &'static str {
 }
 
 async fn record_request(State(relay): State<Arc<Relay>>, path: MatchedPath, request: Request, next: Next) -> Response {
-    let (operation, began) = (operation(request.method(), path.as_str()), Instant::now());
+    let (operation, began) = (operation(request.method(), path.as_str()), monotonic_now());
     let response = next.run(request).await;
     // A label for each status would be a set that nobody bounds.
     let class = match response.status().as_u16() {

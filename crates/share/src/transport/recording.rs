@@ -29,6 +29,7 @@ pub struct RecordRequest {
     (status = 200, description = "How it is recorded", body = RecordingStatus), (status = 400, description = "Not on or off"),
     (status = 401, description = "Not the token"), (status = 404, description = "No such session"),
     (status = 409, description = "This server does not record, or the recording before is still being stored"),
+    (status = 429, description = "More than one beginning a second"),
     (status = 503, description = "No room for another transcode")))]
 pub async fn record(
     State(relay): State<Arc<Relay>>,

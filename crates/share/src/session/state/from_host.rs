@@ -81,6 +81,11 @@ impl SessionState {
         Ok(length)
     }
 
+    /// Counts a text of the host's socket before it is read. Fails over a rate limit of the host.
+    pub fn count_text(&mut self, bytes: usize, now: i64) -> Result<(), Refusal> {
+        self.limits.take_text(bytes, now)
+    }
+
     /// Makes a socket the host's, in place of one before; returns its number.
     pub fn connect_host(&mut self, now: i64, effects: &mut Effects) -> Result<u64, Refusal> {
         self.check_live()?;

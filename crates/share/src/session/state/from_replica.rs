@@ -30,6 +30,9 @@ impl SessionState {
     }
 
     fn receive_control(&mut self, from: NodeId, message: ControlMessage, now: i64, effects: &mut Effects) {
+        if !message.is_plausible(now) {
+            return;
+        }
         match message {
             ControlMessage::NeedsAudio { backlog } => {
                 self.replica.lease_audio(from, now);
@@ -49,7 +52,7 @@ impl SessionState {
             ControlMessage::ChatLine { line } => self.insert_line(&line, effects),
             ControlMessage::ChatSwitched { on, id } => self.apply_chat_switch(on, id, effects),
             ControlMessage::RequestChat => self.send_chat(from, effects),
-            ControlMessage::ChatHistory(history) => self.merge_chat(&history, effects),
+            ControlMessage::ChatHistory(history) => self.merge_chat(&history, now, effects),
             ControlMessage::Recorded { on } => self.set_recorded_elsewhere(on, effects),
             ControlMessage::EndRecording => self.stop_recorder(effects),
             // The others are taken in before they come here.

@@ -1,5 +1,7 @@
 //! Presence of the host: when and where it was heard, which socket is its own, and whether it has lost that.
 
+use crate::replication::message::MAX_SOCKET_NUMBER;
+
 /// Milliseconds for which a host that was heard at this node is taken to send here.
 const SENDS_HERE_MILLIS: i64 = 5_000;
 /// Heartbeats in a row that must miss the socket: one alone may be a host on its way from one node to another.
@@ -60,14 +62,14 @@ impl HostState {
 
     /// Opens a socket in place of any other; returns its number.
     pub fn connect(&mut self, now: i64) -> u64 {
-        self.socket_number += 1;
+        self.socket_number = next_number(self.socket_number);
         (self.connected_since, self.over_socket) = (Some(now), true);
         self.socket_number
     }
 
     /// Gives way to the socket of this number at another node.
     pub fn replace(&mut self, number: u64) {
-        self.socket_number = number.max(self.socket_number + 1);
+        self.socket_number = number.max(next_number(self.socket_number)).min(MAX_SOCKET_NUMBER);
         self.connected_since = None;
     }
 
@@ -84,7 +86,7 @@ impl HostState {
     pub fn yields_to(&mut self, highest: u64, elsewhere: bool) -> bool {
         if !self.is_connected() {
             // So that the next one here has a higher number than any before.
-            self.socket_number = self.socket_number.max(highest);
+            self.socket_number = self.socket_number.max(highest.min(MAX_SOCKET_NUMBER));
             return false;
         }
         // A socket that was opened here meanwhile has a higher number, and its heartbeat comes.
@@ -138,6 +140,11 @@ impl HostState {
     }
 }
 
+/// Returns the number after this one. At the end of their range numbers stay the same: a made-up one must not end a process.
+fn next_number(number: u64) -> u64 {
+    number.saturating_add(1).min(MAX_SOCKET_NUMBER)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -169,6 +176,16 @@ mod tests {
         assert_eq!(host.connect(0), 8, "higher than any before");
         host.replace(8);
         assert_eq!((host.socket_number(), host.is_connected()), (9, false));
+    }
+
+    #[test]
+    fn a_number_at_the_end_of_the_range_is_no_end() {
+        let mut host = HostState::new(0, true);
+        host.replace(u64::MAX);
+        host.connect(0);
+        host.replace(u64::MAX);
+        assert!(!host.yields_to(u64::MAX, true));
+        assert_eq!(host.connect(0), MAX_SOCKET_NUMBER);
     }
 
     #[test]

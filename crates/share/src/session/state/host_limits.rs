@@ -12,7 +12,14 @@ pub struct HostLimits {
     bytes: TokenBucket,
     audio_millis: TokenBucket,
     metadata: TokenBucket,
+    texts: TokenBucket,
+    large_texts: TokenBucket,
+    refused_texts: TokenBucket,
+    switches: TokenBucket,
 }
+
+/// Bytes of a text of a host at most, metadata excepted: a line of the chat has 500 characters, each of up to 12 bytes.
+pub const MAX_SMALL_TEXT: usize = 16 << 10;
 
 impl HostLimits {
     /// Creates full buckets.
@@ -25,6 +32,10 @@ impl HostLimits {
             // 1.5 times as fast as it plays, for good; twice as fast for 15 seconds.
             audio_millis: TokenBucket::new(1500.0, 7500.0, now),
             metadata: TokenBucket::new(2.0, 4.0, now),
+            texts: TokenBucket::new(10.0, 40.0, now),
+            large_texts: TokenBucket::new(2.0, 4.0, now),
+            refused_texts: TokenBucket::new(1.0, 20.0, now),
+            switches: TokenBucket::new(1.0, 5.0, now),
         }
     }
 
@@ -38,6 +49,25 @@ impl HostLimits {
     pub fn take_frame(&mut self, bytes: usize, micros: i64, now: i64) -> Result<(), Refusal> {
         take(&mut self.frames, 1.0, now, "a host may send 100 frames a second")?;
         self.take_audio(bytes, micros, now)
+    }
+
+    /// Takes a text of `bytes`, before it is read: to read five megabytes costs more than what they ask for. Fails with
+    /// [`Refusal::TextFlood`] where many were refused already.
+    pub fn take_text(&mut self, bytes: usize, now: i64) -> Result<(), Refusal> {
+        let taken = if bytes > MAX_SMALL_TEXT {
+            take(&mut self.large_texts, 1.0, now, "a host may send metadata twice a second")
+        } else {
+            take(&mut self.texts, 1.0, now, "a host may send 10 texts a second")
+        };
+        taken.map_err(|refused| match self.refused_texts.take(1.0, now) {
+            Ok(()) => refused,
+            Err(_) => Refusal::TextFlood,
+        })
+    }
+
+    /// Takes a switch of the chat, or the beginning of a recording: all nodes are told, and all who listen.
+    pub fn take_switch(&mut self, now: i64) -> Result<(), Refusal> {
+        take(&mut self.switches, 1.0, now, "a host may switch the chat or a recording once a second")
     }
 
     /// Takes a change of the metadata.
@@ -60,6 +90,27 @@ fn take(bucket: &mut TokenBucket, amount: f64, now: i64, what: &'static str) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn texts_are_limited_and_a_host_that_goes_on_floods() {
+        let mut limits = HostLimits::new(0);
+        assert!((0..40).all(|_| limits.take_text(20, 0).is_ok()));
+        assert!((0..20).all(|_| what(limits.take_text(20, 0)) == Some("a host may send 10 texts a second")));
+        assert_eq!(limits.take_text(20, 0), Err(Refusal::TextFlood));
+        assert_eq!(limits.take_text(20, 100), Ok(()), "a tenth of a second later there is one more");
+        let mut limits = HostLimits::new(0);
+        assert!((0..4).all(|_| limits.take_text(5 << 20, 0).is_ok()));
+        assert_eq!(what(limits.take_text(5 << 20, 0)), Some("a host may send metadata twice a second"));
+        assert!(limits.take_text(MAX_SMALL_TEXT, 0).is_ok(), "small ones have their own limit");
+    }
+
+    #[test]
+    fn switches_are_limited() {
+        let mut limits = HostLimits::new(0);
+        assert!((0..5).all(|_| limits.take_switch(0).is_ok()));
+        assert_eq!(what(limits.take_switch(0)), Some("a host may switch the chat or a recording once a second"));
+        assert!(limits.take_switch(1_000).is_ok());
+    }
 
     fn what(result: Result<(), Refusal>) -> Option<&'static str> {
         match result {

@@ -26,6 +26,7 @@ pub use from_listener::StreamGreeting;
 use self::audio::AudioState;
 use self::host::HostState;
 use self::host_limits::HostLimits;
+pub use self::host_limits::MAX_SMALL_TEXT;
 use self::listeners::ListenerState;
 use self::recording::RecordingState;
 use self::replica::ReplicaState;
@@ -243,6 +244,7 @@ impl SessionState {
     /// Switches the chat on or off, and tells everybody.
     pub fn switch_chat(&mut self, on: bool, now: i64, effects: &mut Effects) -> Result<(), Refusal> {
         self.check_live()?;
+        self.limits.take_switch(now)?;
         let (id, text) = self.chat.switch(on, now);
         effects.notify(SessionEvent::ChatMessage(text));
         effects.announce(ControlMessage::ChatSwitched { on, id });
@@ -255,8 +257,8 @@ impl SessionState {
         }
     }
 
-    fn merge_chat(&mut self, history: &ChatHistory, effects: &mut Effects) {
-        if self.chat.merge(history) {
+    fn merge_chat(&mut self, history: &ChatHistory, now: i64, effects: &mut Effects) {
+        if self.chat.merge(history, now) {
             effects.notify(SessionEvent::ChatReset);
         }
     }
@@ -286,6 +288,8 @@ impl SessionState {
     /// being stored, or no transcoder is to be had: see [`Self::require`].
     pub fn begin_recording(&mut self, key: String, now: i64, effects: &mut Effects) -> Result<(), Refusal> {
         self.recording.check_free()?;
+        // Only of beginnings: to end a recording is never refused.
+        self.limits.take_switch(now)?;
         // It cannot fail but for Opus, so that nothing has begun where it does.
         self.connect_recorder()?;
         self.recording.begin(key, now);

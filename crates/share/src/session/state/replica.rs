@@ -8,6 +8,8 @@ use crate::replication::report::LEASE_MILLIS;
 const RIVAL_HEARTBEATS: u8 = 3;
 /// Milliseconds for which a copy is kept that nobody asks for.
 const UNUSED_MILLIS: i64 = 10_000;
+/// Nodes that are lent audio at most: each message may name another one.
+const MAX_LEASES: usize = 1_024;
 /// Milliseconds after which a cover that has not changed is published again: before the copy of it expires.
 const COVER_AGAIN_MILLIS: i64 = 10_000;
 
@@ -80,8 +82,10 @@ impl ReplicaState {
     /// Lends audio to `node` for the time of a lease.
     pub fn lease_audio(&mut self, node: NodeId, now: i64) {
         let until = now + LEASE_MILLIS;
+        let full = self.audio_leases.len() >= MAX_LEASES;
         match self.audio_leases.iter_mut().find(|(known, _)| *known == node) {
             Some((_, known)) => *known = until,
+            None if full => {}
             None => self.audio_leases.push((node, until)),
         }
     }

@@ -1,10 +1,12 @@
 //! WebSocket of a host: Opus in binary frames, `{"type":"meta",…}` with the document's metadata, `{"type":"stop"}`; the
 //! host is told how many listen. The session outlives the socket, and a host that connects again goes on with it.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::ws::{Message, WebSocket};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::timeout;
@@ -13,7 +15,7 @@ use super::{MicrosClock, close, code, error_message, event_message, time_message
 use crate::refusal::Refusal;
 use crate::session::chat::{self, ChatPost, ChatSender};
 use crate::session::event::{EndReason, SessionEvent};
-use crate::session::{HostConnection, Session};
+use crate::session::{HostConnection, MAX_SMALL_TEXT, Session};
 use crate::token_bucket::TokenBucket;
 
 /// Time after which a host that says nothing is taken for gone; its session goes on.
@@ -88,6 +90,7 @@ async fn run(
                     Ok(answer) => answer,
                     Err(Refusal::UnknownSession) => return (code::NORMAL, "ended"),
                     Err(Refusal::Frame(_)) => return (code::POLICY, "not a frame of Opus"),
+                    Err(Refusal::TextFlood) => return (code::POLICY, "flood"),
                     Err(refused) => Some(error_message(&refused)),
                 };
                 if let Some(text) = answer && socket.send(Message::Text(text.into())).await.is_err() {
@@ -111,26 +114,81 @@ fn handle_message(
             session.receive_frame(bytes, came / 1000)?;
             Ok(None)
         }
-        Message::Text(text) => {
-            let said: Value = serde_json::from_str(&text).unwrap_or_default();
-            match said["type"].as_str() {
-                Some("meta") => session.set_metadata(text.as_bytes(), came / 1000).map(|_| None),
-                Some("stop") => {
-                    session.end(EndReason::Stopped, came / 1000);
-                    Ok(None)
-                }
-                Some("chat") => match said["on"].as_bool() {
-                    Some(on) => session.switch_chat(on, came / 1000).map(|()| None),
-                    None => {
-                        let said = ChatPost::from_json(said)?;
-                        session.post_chat(&said, ChatSender::Socket(lines), true, came / 1000).map(|_| None)
-                    }
-                },
-                Some("record") => session.switch_recording(said["on"] == true, came / 1000).map(|_| None),
-                Some("time") => Ok(Some(time_message(&said, came, now()))),
-                _ => Ok(None),
-            }
-        }
+        Message::Text(text) => handle_text(session, &text, lines, came, now),
         Message::Ping(_) | Message::Pong(_) | Message::Close(_) => Ok(None),
+    }
+}
+
+/// Type of a text, without the rest of it.
+#[derive(Default, Deserialize)]
+struct TextType<'a> {
+    #[serde(borrow, rename = "type")]
+    name: Cow<'a, str>,
+}
+
+/// Does as a host's text asks; returns the answer.
+fn handle_text(
+    session: &Arc<Session>,
+    text: &str,
+    lines: &mut TokenBucket,
+    came: i64,
+    now: &MicrosClock,
+) -> Result<Option<String>, Refusal> {
+    session.count_text(text.len(), came / 1000)?;
+    let name = text_type(text);
+    if name == "meta" {
+        return session.set_metadata(text.as_bytes(), came / 1000).map(|_| None);
+    }
+    // All of it is kept from here on, in many times as many bytes.
+    if text.len() > MAX_SMALL_TEXT {
+        return Err(Refusal::TextTooLong);
+    }
+    let said: Value = serde_json::from_str(text).unwrap_or_default();
+    match &*name {
+        "stop" => {
+            session.end(EndReason::Stopped, came / 1000);
+            Ok(None)
+        }
+        "chat" => match said["on"].as_bool() {
+            Some(on) => session.switch_chat(on, came / 1000).map(|()| None),
+            None => {
+                let said = ChatPost::from_json(said)?;
+                session.post_chat(&said, ChatSender::Socket(lines), true, came / 1000).map(|_| None)
+            }
+        },
+        "record" => session.switch_recording(said["on"] == true, came / 1000).map(|_| None),
+        "time" => Ok(Some(time_message(&said, came, now()))),
+        // A newer client may say more than we know.
+        _ => Ok(None),
+    }
+}
+
+/// Returns the type of a text; nothing of it is copied, however long it is. Empty for what is no object with one.
+fn text_type(text: &str) -> Cow<'_, str> {
+    // An array would be read as an object's values.
+    let object = Some(text).filter(|text| text.trim_start().starts_with('{'));
+    object.and_then(|text| serde_json::from_str::<TextType<'_>>(text).ok()).unwrap_or_default().name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_type_of_a_text_is_read_without_the_rest() {
+        let long =
+            format!(r#" {{"lyrics": "{}", "deep": [[{{"type": "stop"}}]], "type": "meta"}}"#, "a".repeat(300_000));
+        for (text, expected) in [
+            (r#"{"type": "stop"}"#, "stop"),
+            (r#"{"type": "st\u006fp"}"#, "stop"),
+            (&*long, "meta"),
+            (r#"["stop"]"#, ""),
+            (r#"{"type": 5}"#, ""),
+            (r#"{"on": true}"#, ""),
+            ("stop", ""),
+            ("", ""),
+        ] {
+            assert_eq!(text_type(text), expected, "{:.40}", text);
+        }
     }
 }
