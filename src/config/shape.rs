@@ -296,7 +296,7 @@ fn out_of_range(schema: &Json, value: &Value) -> Option<String> {
     })
 }
 
-/// Joins names as `a`, `b` or `c`.
+/// Joins names as `a`, `b` or `c`; `nothing` where there are none.
 pub fn one_of<'n>(names: impl IntoIterator<Item = &'n str>) -> String {
     let names: Vec<_> = names.into_iter().map(|name| format!("`{name}`")).collect();
     match names.split_last() {

@@ -145,7 +145,7 @@ impl Catalog {
         added
     }
 
-    /// Adds or updates tracks, all or none of them.
+    /// Adds or updates tracks, all or none of them; deleted ones stay deleted.
     pub async fn import(&self, tracks: &[NewTrack], now: i64) -> Result<ImportSummary, DatabaseUnavailable> {
         let imported = self.tracks.import(tracks, now).await;
         self.cache.clear();

@@ -83,7 +83,7 @@ impl CorsPolicy {
         answer
     }
 
-    /// Returns the headers of every other response, errors included: without them a page sees only "network error".
+    /// Returns the headers of every response but a preflight's, errors included: without them a page sees only "network error".
     /// `Vary` is also set for requests without an `Origin`, so that a shared cache does not give their responses to a
     /// page.
     pub fn response_headers(&self, origin: Option<&HeaderValue>) -> CorsHeaders {

@@ -150,7 +150,8 @@ impl TicketIssuer {
         self.has_signed(&signature, |key| cover_mac(key, session, tag)).then_some(tag)
     }
 
-    /// Takes a place with a ticket. Fails where as many are in as it is for.
+    /// Takes a place with a ticket, whose expiry has been checked. Fails where as many are in as it is for, or where too many
+    /// tickets are in use.
     pub fn enter(&self, ticket: &Ticket, now: i64) -> Result<TicketPermit, Refusal> {
         let mut open = self.open.lock();
         if open.len() >= MAX_OPEN_TICKETS && !open.contains_key(&ticket.number) {

@@ -38,7 +38,7 @@ impl EventIdRegistry {
         Self { hasher: RandomState::new(), state: Mutex::new(state), released: Notify::new() }
     }
 
-    /// Returns the key of `id` for `user`.
+    /// Returns the key of `id` for `user`, which is of use in this registry only.
     pub fn key(&self, user: &str, id: Uuid) -> UserEventId {
         // A hash instead of the user's id bounds the memory of one entry. Its seed is random, so nobody can aim at a
         // collision.
@@ -67,7 +67,7 @@ impl EventIdRegistry {
 }
 
 impl EventIdClaim<'_> {
-    /// Returns true if the key's event was not published before.
+    /// Returns true if the key is in this claim and its event was not published before.
     pub fn is_fresh(&self, key: UserEventId) -> bool {
         self.fresh.contains(&key)
     }

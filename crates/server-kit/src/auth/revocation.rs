@@ -52,7 +52,7 @@ pub enum TokenGenerationStore {
 }
 
 impl TokenGenerationStore {
-    /// Chooses the best of the configured stores.
+    /// Chooses PostgreSQL where it is configured, else Redis, SQLite or memory, in this order.
     pub fn new(redis: Option<Redis>, database: Option<Database>) -> Self {
         match (redis, database) {
             // PostgreSQL before Redis, since Redis may lose its last writes; SQLite after it, since it is not shared.

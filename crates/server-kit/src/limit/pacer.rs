@@ -24,7 +24,7 @@ impl BandwidthPacer {
         Duration::from_nanos(ahead.saturating_sub(nanos(bandwidth.burst, bandwidth.rate)))
     }
 
-    /// Returns true if nothing is reserved beyond `now`.
+    /// Returns true if all reserved bytes may have been sent at `now`, in nanoseconds.
     pub fn is_idle(&self, now: u64) -> bool {
         self.0.load(Ordering::Relaxed) <= now
     }

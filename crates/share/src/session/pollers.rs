@@ -120,7 +120,7 @@ impl PollingListeners {
         self.joined
     }
 
-    /// Returns how many listen.
+    /// Returns the number of polling listeners.
     pub fn count(&self, now: i64) -> usize {
         self.addresses.values().map(|address| address.count(now)).sum()
     }

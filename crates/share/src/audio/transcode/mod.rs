@@ -61,7 +61,7 @@ impl TranscoderPool {
     }
 
     /// Starts a transcoder that makes `codec`; it ends when the sender is dropped, or when `deliver` returns false.
-    /// `None` where the pool has no more.
+    /// `None` where the pool has no more, or where the codec cannot be set up.
     pub fn start(
         &self,
         codec: Codec,

@@ -32,7 +32,7 @@ pub struct ReplicaState {
 }
 
 impl ReplicaState {
-    /// Creates the state of a session that begins at this node, or (`home` is false) of a copy.
+    /// Creates the replica state of a session that begins at this node, or (`home` is false) of a copy of one.
     pub fn new(home: bool, now: i64) -> Self {
         Self {
             home,
