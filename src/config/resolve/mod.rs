@@ -11,6 +11,7 @@ mod limit;
 mod policy;
 mod positions;
 mod route;
+mod route_match;
 mod server;
 #[cfg_attr(not(feature = "share"), path = "without_share.rs")]
 mod share;

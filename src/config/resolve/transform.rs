@@ -174,7 +174,7 @@ fn query(at: &ConfigLocation<'_>, raw: &file::Transform, captured: Option<&[&str
 
 fn request(at: &ConfigLocation<'_>, raw: &file::Transform, captured: Option<&[&str]>) -> TransformMatch {
     if let Some(from) = &raw.http_method_change {
-        let method = |key: &str, text: &str| super::route::method(&at.key(key), text);
+        let method = |key: &str, text: &str| super::route_match::method(&at.key(key), text);
         let (from, to) = (method("HttpMethodChange", from), method("Set", raw.set.as_deref().unwrap_or_default()));
         return Some(from.zip(to).map(|(from, to)| Transform::HttpMethodChange { from, to }));
     }
