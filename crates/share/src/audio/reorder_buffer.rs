@@ -94,6 +94,10 @@ impl ReorderBuffer {
                 break;
             }
             let (_, chunk) = first.remove();
+            // A host that begins anew may reach numbers of chunks that still wait from before: those are over.
+            if self.recent.back().is_some_and(|(_, emitted)| chunk.header.timestamp < *emitted) {
+                continue;
+            }
             self.emit(if in_order { Continuity::Next } else { Continuity::Gap }, chunk, out);
         }
     }
@@ -155,6 +159,17 @@ mod tests {
         use ChunkOutcome::{Duplicate, Late, Taken};
         assert_eq!(verdicts, [Taken, Duplicate, Taken, Duplicate, Taken, Late]);
         assert_eq!(out, [(Continuity::JumpAhead, 5), (Continuity::Gap, 7), (Continuity::Next, 8)]);
+    }
+
+    #[test]
+    fn chunks_that_wait_from_before_a_host_begins_anew_are_not_heard_behind_its_own() {
+        let (mut buffer, mut out) = (ReorderBuffer::default(), Vec::new());
+        // 5 waits for 4; then a host whose 0 comes too late goes on with a 4 of its own.
+        for (sequence, timestamp) in [(3, 3), (5, 5), (0, 1000), (4, 1004)] {
+            buffer.offer(chunk(sequence, timestamp), 0, &mut out);
+        }
+        let heard: Vec<i64> = out.iter().map(|(_, chunk)| chunk.header.timestamp).collect();
+        assert_eq!(heard, [3, 1004]);
     }
 
     #[test]
