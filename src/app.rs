@@ -39,8 +39,7 @@ use ::events::EventPublisher;
 use http_server::listener::{self, ListenError};
 use http_server::workers::Workers;
 use object_engine::cache::{CacheError, SliceCache};
-use primitives::clock::Clock;
-use primitives::clock::monotonic_now;
+use primitives::clock::{Clock, monotonic_now};
 use primitives::lifecycle::BackgroundTasks;
 use server_kit::api::health::HealthService;
 use server_kit::api::router::{self, RouterState};
@@ -207,7 +206,7 @@ pub async fn start(settings: Settings, extra: Router) -> Result<RunningServer, S
     };
     let (authenticator, limiters) = (Arc::clone(&process.authenticator), Arc::clone(&process.limiters));
     let service = module_service(router::public(shared.clone(), authenticator, limiters, modules.routes, extra));
-    let paths = module_paths(&modules.paths);
+    let paths = ModulePaths::new(modules.paths.iter().map(String::as_str));
     let gateway = Arc::new(Gateway::new(process, runtime, service, paths, Arc::clone(&metrics)));
     let admin = settings.admin.as_ref().map(|admin| serve_admin(admin, shared, &services)).transpose()?;
     let listeners = listener::start(&settings.server.http, &gateway, &workers, &metrics, &tasks)?;
@@ -266,15 +265,6 @@ async fn start_health_watch(
 ) -> Result<(), prometheus::Error> {
     watch::start(runtime, storage, tasks).await;
     metrics.register_upstreams(cluster_snapshot_source(runtime))
-}
-
-/// The paths that the modules answer, of these templates.
-fn module_paths(templates: &[String]) -> ModulePaths {
-    #[cfg(feature = "share")]
-    let second: Vec<String> = templates.iter().filter_map(|template| ::share::second_path(template)).collect();
-    #[cfg(not(feature = "share"))]
-    let second: Vec<String> = Vec::new();
-    ModulePaths::new(templates.iter().chain(&second).map(String::as_str))
 }
 
 /// The modules as the proxy calls them.

@@ -14,7 +14,7 @@ use playback::positions::{self, PositionService};
 use primitives::clock::Clock;
 use primitives::lifecycle::BackgroundTasks;
 use server_kit::api::rate_limit_layer::{RateLimitClass, limit_routes, limit_routes_with_admin_class};
-use server_kit::api::router::{self, ModuleRoutes};
+use server_kit::api::router::ModuleRoutes;
 use server_kit::api::usage;
 use server_kit::limit::RateLimiters;
 use server_kit::telemetry::metrics::Metrics;
@@ -71,8 +71,7 @@ pub fn start(
     }));
     modules.extend(tracks);
     #[cfg(feature = "share")]
-    let active_sessions = super::share::start(settings, dependencies, &mut modules)?;
+    return super::share::start(settings, dependencies, modules);
     #[cfg(not(feature = "share"))]
-    let active_sessions = None;
-    Ok(StartedModules { routes: router::modules(modules), active_sessions })
+    Ok(StartedModules { routes: server_kit::api::router::modules(modules), active_sessions: None })
 }

@@ -17,6 +17,7 @@ use http_semantics::error_codes::ErrorLevel;
 use http_server::Downstream;
 use object_engine::cache::CacheStatus;
 use server_kit::auth::path_token::{PathToken, may_hold_token};
+use server_kit::telemetry::log;
 use server_kit::telemetry::metrics::Metrics;
 use server_kit::telemetry::settings::AccessField as Field;
 
@@ -133,7 +134,7 @@ fn log_access(line: &RequestLine<'_>, status: u16, sent: u64, ctx: &RequestConte
     let object = ctx.failed_object.as_deref().and_then(|object| fields.value_if_enabled(Field::Object, object));
     let key = object.map(|object| path(&object.key, false));
     info!(
-        target: "access",
+        target: log::ACCESS,
         request_id = fields.value_if_enabled(Field::RequestId, ctx.id.as_str()),
         route = fields.value_if_enabled(Field::Route, ctx.route_id()).filter(|_| !ctx.is_module_request),
         module = fields.value_if_enabled(Field::Route, module_name(&line.path)).filter(|_| ctx.is_module_request),

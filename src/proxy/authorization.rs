@@ -19,6 +19,7 @@ use super::route::{Route, RouteAuthorization, TrackAccess};
 use super::runtime::Runtime;
 use catalog::access::AccessDecision;
 use http_semantics::cross_site::is_from_foreign_page;
+use primitives::ids::UserId;
 use routing::pattern::Captures;
 use server_kit::auth::claims_policy::claim_text;
 use server_kit::auth::path_token::{self, AuthorizationDigest, PathAuthorization, PathToken};
@@ -71,7 +72,7 @@ pub async fn authorize_request(request: &Parts, ctx: &mut RequestContext, route:
     }
     let query = request.uri.query();
     let own = own_hosts(&runtime, request_host(request));
-    if is_from_foreign_page(&request.method, &request.headers, &own, route.policies.cors.as_deref())
+    if is_from_foreign_page(&request.method, &request.headers, own, route.policies.cors.as_deref())
         && runtime.process.authenticator.is_in_cookie(&request.headers, query)
     {
         return Err(ProxyFailure::Unauthorized(AuthenticationError::CrossSite));
@@ -83,9 +84,9 @@ pub async fn authorize_request(request: &Parts, ctx: &mut RequestContext, route:
 }
 
 /// Returns the hosts that are this server's: the one that the request names, and the one of `Server.PublicUrl`.
-pub fn own_hosts<'a>(runtime: &'a Runtime, named: Option<&'a str>) -> Vec<&'a str> {
-    let public = runtime.server.public_url.as_deref().and_then(|url| url.split_once("://")).map(|(_, host)| host);
-    named.into_iter().chain(public).collect()
+pub fn own_hosts<'a>(runtime: &'a Runtime, named: Option<&'a str>) -> impl Iterator<Item = &'a str> {
+    let public = runtime.server.public_url.as_deref().into_iter();
+    named.into_iter().chain(public.filter_map(|url| url.split_once("://")).map(|(_, host)| host))
 }
 
 /// Authorizes a caller with these claims for the captured path; the token is looked for in `headers` and `query`, to be
@@ -106,7 +107,7 @@ pub async fn check_access(
     }
     let Some(access) = track_access else { return Ok(()) };
     let token = runtime.process.authenticator.token(headers, query);
-    check_track_access(route, access, captures, &claims.subject, token.as_deref()).await
+    check_track_access(route, access, captures, claims.subject.as_str(), token.as_deref()).await
 }
 
 /// Returns the authorization that [`check_access`] has just given, for a token that stands for these claims.
@@ -159,14 +160,15 @@ async fn authorize_by_path_token(
     if !reads || !tokens.authorizes(path_token, &authorization_digest(route, &ctx.captures)?) {
         return Err(ProxyFailure::Unauthorized(AuthenticationError::WrongPath));
     }
-    let user = path_token.user.clone();
+    let user = UserId::parse(path_token.user.as_str());
+    let user = user.ok_or(ProxyFailure::Unauthorized(AuthenticationError::UnusableSubject))?;
     let map = Map::from_iter([("sub".to_owned(), Value::from(user.as_str()))]);
     ctx.claims = Some(Arc::new(Claims { subject: user.clone(), map }));
     rate_limit::admit_by_rate_limit(ctx, route).await?;
     match &route.policies.authorization {
         // Asked at each request: a grant can be taken back while the token is good.
         RouteAuthorization::Policy { track_access: Some(access), .. } => {
-            check_track_access(route, access, &ctx.captures, &user, None).await
+            check_track_access(route, access, &ctx.captures, user.as_str(), None).await
         }
         RouteAuthorization::Policy { track_access: None, .. } | RouteAuthorization::Anonymous => Ok(()),
     }
@@ -206,7 +208,9 @@ pub fn wait_until_revoked(ctx: &RequestContext) -> impl Future<Output = ()> + us
     async move {
         match watched {
             // Boxed: a stream that nobody can end so, which is most, does not keep room for it.
-            Some((revocations, claims)) => Box::pin(revocations.wait_until_revoked(&claims.subject, generation)).await,
+            Some((revocations, claims)) => {
+                Box::pin(revocations.wait_until_revoked(claims.subject.as_str(), generation)).await
+            }
             None => std::future::pending().await,
         }
     }

@@ -235,7 +235,7 @@ fn request(downstream: &impl Downstream, ctx: &RequestContext, body: Body) -> Re
 pub fn add_request_info<B>(request: &mut Request<B>, ctx: &RequestContext, origin: &RequestOrigin<'_>) {
     let own = authorization::own_hosts(&ctx.runtime, origin.host);
     let cors = ctx.runtime.server.api_cors.as_deref();
-    if is_from_foreign_page(request.method(), request.headers(), &own, cors) {
+    if is_from_foreign_page(request.method(), request.headers(), own, cors) {
         request.extensions_mut().insert(ForeignPage);
     }
     let info = request_info(ctx, request.headers(), origin);

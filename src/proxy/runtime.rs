@@ -49,17 +49,18 @@ pub struct Runtime {
 }
 
 impl Runtime {
-    /// Builds the runtime of `settings`. Fails only where `open_store` does, which is asked once for each store.
+    /// Builds the runtime of `settings`. Fails only where `open_store` does, which must give the same signer each time that
+    /// it is asked for a store.
     pub fn build<E>(
         settings: RuntimeSettings,
         process: &Arc<Process>,
         open_store: impl Fn(&StoreSettings) -> Result<Arc<Signer>, E>,
     ) -> Result<Self, E> {
-        let mut signers = HashMap::new();
+        // Also those that no route reads from: a store that cannot be opened is told at the start.
         for store in &settings.stores {
-            signers.insert(Arc::clone(&store.name), open_store(store)?);
+            open_store(store)?;
         }
-        let mut builder = RuntimeBuilder::new(process, signers, open_store);
+        let mut builder = RuntimeBuilder::new(process, &settings.stores, open_store);
         for cluster in &settings.clusters {
             builder.cluster(cluster);
         }
@@ -161,8 +162,9 @@ impl Runtime {
 struct RuntimeBuilder<'a, F> {
     process: &'a Process,
     factory: ClusterFactory,
+    /// All stores, in any of which a track may be.
+    stores: &'a [Arc<StoreSettings>],
     open_store: F,
-    signers: HashMap<Arc<str>, Arc<Signer>>,
     clusters: HashMap<Arc<str>, Arc<Cluster>>,
     /// Clusters of stores that are connected to at their endpoints, by the store's name.
     endpoints: HashMap<Arc<str>, Arc<Cluster>>,
@@ -170,12 +172,12 @@ struct RuntimeBuilder<'a, F> {
 }
 
 impl<'a, E, F: Fn(&StoreSettings) -> Result<Arc<Signer>, E>> RuntimeBuilder<'a, F> {
-    fn new(process: &'a Process, signers: HashMap<Arc<str>, Arc<Signer>>, open_store: F) -> Self {
+    fn new(process: &'a Process, stores: &'a [Arc<StoreSettings>], open_store: F) -> Self {
         Self {
             process,
             factory: ClusterFactory::new(process.tasks.clone()),
+            stores,
             open_store,
-            signers,
             clusters: HashMap::new(),
             endpoints: HashMap::new(),
             buckets: HashMap::new(),
@@ -185,7 +187,7 @@ impl<'a, E, F: Fn(&StoreSettings) -> Result<Arc<Signer>, E>> RuntimeBuilder<'a, 
     fn route(&mut self, settings: &RouteSettings) -> Result<Route, E> {
         let handler = match &settings.handler {
             HandlerSettings::Object(object) => RouteHandler::Object(self.object_handler(settings, object)?),
-            HandlerSettings::Track(track) => RouteHandler::Track(self.track_handler(settings, track)),
+            HandlerSettings::Track(track) => RouteHandler::Track(self.track_handler(settings, track)?),
             HandlerSettings::Cluster(plain) => RouteHandler::Cluster(ClusterHandler {
                 cluster: self.cluster(&plain.cluster),
                 transforms: plain.transforms.clone(),
@@ -217,7 +219,7 @@ impl<'a, E, F: Fn(&StoreSettings) -> Result<Arc<Signer>, E>> RuntimeBuilder<'a, 
 
     fn object_handler(&mut self, route: &RouteSettings, object: &ObjectSettings) -> Result<ObjectHandler, E> {
         let ObjectSettings { store, bucket, key, cluster, response } = object;
-        let signer = self.signer(store)?;
+        let signer = (self.open_store)(store)?;
         let cluster = match cluster {
             Some(cluster) => self.cluster(cluster),
             None => self.endpoint(&store.name, &signer),
@@ -233,29 +235,21 @@ impl<'a, E, F: Fn(&StoreSettings) -> Result<Arc<Signer>, E>> RuntimeBuilder<'a, 
     }
 
     /// Any bucket of any store may hold a track, as the catalog says.
-    fn track_handler(&mut self, route: &RouteSettings, track: &TrackSettings) -> TrackHandler {
+    fn track_handler(&mut self, route: &RouteSettings, track: &TrackSettings) -> Result<TrackHandler, E> {
         let mut stores = HashMap::new();
-        for (name, signer) in self.signers.clone() {
+        for store in self.stores {
+            let (name, signer) = (Arc::clone(&store.name), (self.open_store)(store)?);
             let cluster = self.endpoint(&name, &signer);
             stores.insert(Arc::clone(&name), OpenedStore { name, signer, cluster });
         }
         let template = OriginTemplate::new(route, &track.response, self.process);
         let open =
             move |store: &str, bucket: &str| Some(template.origin(stores.get(store)?, bucket.into(), Arc::default()));
-        TrackHandler {
+        Ok(TrackHandler {
             track_id: track.track_id.clone(),
             catalog: self.process.catalog.clone(),
             origins: TrackOrigins::new(Box::new(open)),
-        }
-    }
-
-    fn signer(&mut self, store: &StoreSettings) -> Result<Arc<Signer>, E> {
-        if let Some(signer) = self.signers.get(&store.name) {
-            return Ok(Arc::clone(signer));
-        }
-        let signer = (self.open_store)(store)?;
-        self.signers.insert(Arc::clone(&store.name), Arc::clone(&signer));
-        Ok(signer)
+        })
     }
 
     fn cluster(&mut self, settings: &ClusterSettings) -> Arc<Cluster> {

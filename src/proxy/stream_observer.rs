@@ -8,11 +8,10 @@ use http::{StatusCode, header};
 use super::context::RequestContext;
 use http_semantics::range::ContentRange;
 use object_engine::ObjectResponse;
+use primitives::ids::MAX_ID_BYTES;
 
 /// The captured path value that names a track.
 const ID: &str = "id";
-/// Longer ids name nothing, of users as of tracks.
-const LONGEST: usize = 256;
 
 /// Observer of streams. Must not block: it is called where a body is served.
 pub trait StreamObserver: Send + Sync {
@@ -49,12 +48,12 @@ impl StreamObserverGuard {
     /// Reports the start of the stream of `answer`; `None` where there is no observer or no user.
     pub fn start(ctx: &RequestContext, key: &str, answer: &ObjectResponse) -> Option<Self> {
         let observer = Arc::clone(ctx.runtime.process.stream_observer.as_ref()?);
-        let user = ctx.claims.as_ref()?.subject.clone();
+        let user = ctx.claims.as_ref()?.subject.as_str().to_owned();
         let track = match ctx.captures.decoded(ID) {
             Some(id) => id.ok()?,
             None => key.to_owned(),
         };
-        if user.len() > LONGEST || track.len() > LONGEST {
+        if track.len() > MAX_ID_BYTES {
             return None;
         }
         let (size, reaches_end) = part(answer);

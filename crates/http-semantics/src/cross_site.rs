@@ -17,7 +17,12 @@ pub struct ForeignPage;
 /// Returns true if a request that acts (an unsafe method, or an upgrade, which no cross-origin rule holds back) comes
 /// from a page of another site. `own` are the hosts that are ours, as requests or the operator name them. Pages that
 /// `policy` allows with credentials are not foreign. A request with neither site nor origin is no browser's.
-pub fn is_from_foreign_page(method: &Method, headers: &HeaderMap, own: &[&str], policy: Option<&CorsPolicy>) -> bool {
+pub fn is_from_foreign_page<'a>(
+    method: &Method,
+    headers: &HeaderMap,
+    own: impl IntoIterator<Item = &'a str>,
+    policy: Option<&CorsPolicy>,
+) -> bool {
     if method.is_safe() && !has_token(headers, &CONNECTION, "upgrade") {
         return false;
     }
@@ -35,11 +40,11 @@ pub fn is_from_foreign_page(method: &Method, headers: &HeaderMap, own: &[&str], 
 }
 
 /// Returns true if `origin` is one of these hosts; the scheme's default port is as good as none.
-fn is_of(origin: &str, own: &[&str]) -> bool {
+fn is_of<'a>(origin: &str, own: impl IntoIterator<Item = &'a str>) -> bool {
     let Some((scheme, host)) = origin.split_once("://") else { return false };
     let port = if scheme == "https" { ":443" } else { ":80" };
     let bare = |host: &str| host.strip_suffix(port).unwrap_or(host).to_ascii_lowercase();
-    own.iter().any(|own| bare(own) == bare(host))
+    own.into_iter().any(|own| bare(own) == bare(host))
 }
 
 #[cfg(test)]
@@ -72,7 +77,7 @@ mod tests {
             for (name, value) in lines {
                 headers.insert(*name, HeaderValue::from_static(value));
             }
-            assert_eq!(is_from_foreign_page(&method, &headers, &["media.example"], None), expected, "{lines:?}");
+            assert_eq!(is_from_foreign_page(&method, &headers, ["media.example"], None), expected, "{lines:?}");
         }
     }
 }

@@ -42,8 +42,13 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
 
 /// Returns true if one of the lists under `name` contains `word`, in any case (RFC 9110 §5.6.1).
 pub fn has_token(headers: &HeaderMap, name: &HeaderName, word: &str) -> bool {
-    let lines = headers.get_all(name).iter().filter_map(|line| line.to_str().ok());
-    lines.flat_map(|line| line.split(',')).any(|token| token.trim().eq_ignore_ascii_case(word))
+    let mut lines = headers.get_all(name).iter().filter_map(|line| line.to_str().ok());
+    lines.any(|line| list_has_token(line.as_bytes(), word))
+}
+
+/// Returns true if the comma-separated list, of one field line, contains `word`, in any case.
+pub fn list_has_token(list: &[u8], word: &str) -> bool {
+    list.split(|byte| *byte == b',').any(|token| token.trim_ascii().eq_ignore_ascii_case(word.as_bytes()))
 }
 
 /// Returns true if the client waits for 100 (Continue) before it sends its body (RFC 9110 §10.1.1).

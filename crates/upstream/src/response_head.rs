@@ -4,6 +4,7 @@
 use std::mem::MaybeUninit;
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use http_semantics::headers::list_has_token;
 
 use super::body_reader::BodyFraming;
 use super::connection::{ExchangeError, UpstreamStream};
@@ -89,8 +90,8 @@ fn parse_head(buffer: &[u8], keep: fn(&str) -> bool) -> Result<Option<ResponseHe
     for line in parsed.headers.iter() {
         let is = |name: &str| line.name.eq_ignore_ascii_case(name);
         if is("connection") {
-            close |= has_token(line.value, "close");
-            keep_alive |= has_token(line.value, "keep-alive");
+            close |= list_has_token(line.value, "close");
+            keep_alive |= list_has_token(line.value, "keep-alive");
         } else if is("transfer-encoding") {
             // Several lines are one list (RFC 9110 §5.3), which is refused: without the comma, `chun` and `ked` would be
             // one coding.
@@ -108,10 +109,6 @@ fn parse_head(buffer: &[u8], keep: fn(&str) -> bool) -> Result<Option<ResponseHe
         }
     }
     Ok(Some(ResponseHead { status, headers, encoding, keep_alive: keep_alive && !close, length }))
-}
-
-fn has_token(list: &[u8], word: &str) -> bool {
-    list.split(|byte| *byte == b',').any(|token| token.trim_ascii().eq_ignore_ascii_case(word.as_bytes()))
 }
 
 /// Determines how the body ends (RFC 9112 §6.3). Fails with `Malformed` where the length is ambiguous.

@@ -343,7 +343,7 @@ fn modules_of(folder: &Path) -> impl Iterator<Item = String> {
         if path.is_dir() {
             return Some(name + "/");
         }
-        let own = ["lib.rs", "main.rs", "mod.rs"].contains(&name.as_str());
+        let own = ["lib.rs", "mod.rs"].contains(&name.as_str());
         (!own && name.ends_with(".rs")).then_some(name)
     })
 }

@@ -4,8 +4,7 @@ use url::Url;
 
 use super::*;
 use crate::BucketHealth;
-use primitives::clock::Clock;
-use primitives::clock::monotonic_now;
+use primitives::clock::{Clock, monotonic_now};
 use s3::settings::{SecretSource, StoreCredentials, StoreEndpoint, StoreSettings};
 use s3::signer::Signer;
 use scripted_server::{ScriptedServer, empty_response, unreachable_url};

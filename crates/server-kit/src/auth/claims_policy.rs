@@ -182,6 +182,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use primitives::ids::UserId;
 
     fn claims() -> Claims {
         let Value::Object(map) = json!({
@@ -192,7 +193,7 @@ mod tests {
         }) else {
             unreachable!("an object literal")
         };
-        Claims { subject: "user-1".into(), map }
+        Claims { subject: UserId::parse("user-1").expect("an id"), map }
     }
 
     fn captured(name: &str) -> Option<String> {

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::Claims;
 use super::error::AuthenticationError;
-use primitives::ids::is_id;
+use primitives::ids::UserId;
 
 /// Longest token in bytes; a longer one is refused unread, and few servers accept a longer header line.
 pub(super) const MAX_BYTES: usize = 8 * 1024;
@@ -101,9 +101,11 @@ pub(super) fn check_claims(
         return Err(AuthenticationError::WrongAudience);
     }
     match claims.get("sub") {
-        Some(Value::String(subject)) if is_id(subject) => Ok((Claims { subject: subject.clone(), map: claims }, until)),
-        // The id goes into keys, rows and URLs, wherever a route leads.
-        Some(Value::String(subject)) if !subject.is_empty() => Err(AuthenticationError::UnusableSubject),
+        Some(Value::String(subject)) if !subject.is_empty() => {
+            // The id goes into keys, rows and URLs, wherever a route leads.
+            let subject = UserId::parse(subject.as_str()).ok_or(AuthenticationError::UnusableSubject)?;
+            Ok((Claims { subject, map: claims }, until))
+        }
         _ => Err(AuthenticationError::NoSubject),
     }
 }

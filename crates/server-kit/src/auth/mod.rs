@@ -37,6 +37,7 @@ use jwks::JwksCache;
 use jwt::{ClaimRequirements, UnverifiedToken};
 use keys::VerificationKey;
 use primitives::clock::Clock;
+use primitives::ids::UserId;
 use settings::{AuthSettings, Issuer, KeySource, TokenSource};
 
 /// Memory for cached tokens, in bytes of their text: some ten thousand of usual length.
@@ -45,8 +46,8 @@ const TOKEN_CACHE_BYTES: usize = 8 * 1024 * 1024;
 /// Claims of a genuine token.
 #[derive(Clone, PartialEq)]
 pub struct Claims {
-    /// Subject (`sub`): a user's id, as `primitives::id` has it.
-    pub subject: String,
+    /// Subject (`sub`): the user's id.
+    pub subject: UserId,
     /// All claims, `sub` among them.
     pub map: Map<String, Value>,
 }

@@ -122,7 +122,7 @@ fn bearing(token: &str) -> HeaderMap {
 }
 
 async fn ask(authenticator: &Authenticator, token: &str) -> Result<String, AuthenticationError> {
-    authenticator.authenticate(&bearing(token), None).await.map(|claims| claims.subject.clone())
+    authenticator.authenticate(&bearing(token), None).await.map(|claims| claims.subject.as_str().to_owned())
 }
 
 fn ok() -> Result<String, AuthenticationError> {
@@ -320,7 +320,7 @@ fn keys_that_cannot_be_used_are_refused_at_the_start() {
 #[test]
 fn claims_do_not_show_in_debug_texts() {
     let Value::Object(map) = json!({"sub": "user-1", "email": "a@b.example"}) else { unreachable!() };
-    assert_eq!(format!("{:?}", Claims { subject: "user-1".into(), map }), "Claims(***)");
+    assert_eq!(format!("{:?}", Claims { subject: UserId::parse("user-1").expect("an id"), map }), "Claims(***)");
 }
 
 // ---- Verified tokens -------------------------------------------------------------------------------------------------

@@ -12,8 +12,7 @@ use super::shared_limits::{SharedLimitDecision, SharedLimitRequest, SharedLimits
 use super::subject::{self, RequesterInfo};
 use super::subject_table::{ExhaustedLimit, IdleCriteria, SubjectCounters, SubjectTable};
 use super::worker::LimitWorkerHandle;
-use primitives::clock::Clock;
-use primitives::clock::monotonic_now;
+use primitives::clock::{Clock, monotonic_now};
 
 /// `Retry-After` of a refused stream: nobody knows when one ends.
 const STREAM_RETRY_AFTER: Duration = Duration::from_secs(1);

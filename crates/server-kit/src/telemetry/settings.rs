@@ -62,7 +62,7 @@ pub enum AccessField {
     FirstByteMs,
     /// Time to the end, in milliseconds.
     DurationMs,
-    /// What the client calls itself.
+    /// The client's `User-Agent`.
     UserAgent,
     /// The client's address.
     Client,

@@ -59,7 +59,7 @@ impl Side {
         self.session.connect_listener(codec, ListenerTransport::WebSocket, permit, now).expect("it is live")
     }
 
-    /// What it says reaches the other; returns how much audio that was.
+    /// Passes what it says on to the other; returns how much audio that was.
     fn tell(&mut self, other: &Self, now: i64) -> usize {
         let mut audio = 0;
         while let Ok(sent) = self.receivers.items.try_recv() {

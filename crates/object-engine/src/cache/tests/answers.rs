@@ -1,4 +1,4 @@
-//! What is answered from the cache, and what each answer costs.
+//! Answers from the cache, and the requests to the store that each costs.
 
 use super::*;
 

@@ -1,4 +1,4 @@
-//! What has changed, is stale, denied, absent or purged, and a store that is away.
+//! Objects that have changed, are stale, denied, absent or purged, and a store that is away.
 
 use super::*;
 

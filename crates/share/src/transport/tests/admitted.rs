@@ -1,4 +1,4 @@
-//! Who is let in without a token: with a ticket, with a picture's tag, from a page of localhost.
+//! Admission without a token: with a ticket, with a picture's tag, from a page of localhost.
 
 use super::*;
 
