@@ -121,15 +121,19 @@ impl Socket {
 
     /// The next text of this type; those before it are forgotten.
     async fn text(&mut self, kind: &str) -> Value {
-        loop {
-            while !self.texts.is_empty() {
-                let text = self.texts.remove(0);
-                if text["type"] == kind {
-                    return text;
+        let hearing = async {
+            loop {
+                while !self.texts.is_empty() {
+                    let text = self.texts.remove(0);
+                    if text["type"] == kind {
+                        return text;
+                    }
                 }
+                assert!(self.next().await, "it ended before {kind}");
             }
-            assert!(self.next().await, "it ended before {kind}");
-        }
+        };
+        // A limit for all that comes before: what is said once a second must not put it off.
+        timeout(LIMIT, hearing).await.unwrap_or_else(|_| panic!("{kind} comes in time"))
     }
 
     /// Hears on until these many bytes of samples were heard; returns them.
@@ -152,9 +156,12 @@ impl Socket {
 
     /// Hears on until this packet.
     async fn until(&mut self, packet: &Bytes) {
-        while self.heard.last().is_none_or(|(_, last)| last != packet) {
-            assert!(self.next().await, "it ended after {} packets", self.heard.len());
-        }
+        let hearing = async {
+            while self.heard.last().is_none_or(|(_, last)| last != packet) {
+                assert!(self.next().await, "it ended after {} packets", self.heard.len());
+            }
+        };
+        timeout(LIMIT, hearing).await.expect("the packet comes in time");
     }
 
     async fn send(&mut self, message: Message) {

@@ -273,6 +273,8 @@ impl SessionReplicator {
                     let mut sessions: Vec<_> =
                         ids.into_iter().filter_map(|id| self.context.sessions.get(id)).collect();
                     sessions.retain(|session| !session.is_end_published());
+                    // Redis may have lost both: a node that finds the session must be able to read its host's secret.
+                    self.exchange_ticket_keys().await;
                     self.subscribe_missing(&sessions).await;
                     sessions.iter().for_each(|session| self.request_audio(session));
                     self.heartbeat(&sessions).await;
