@@ -6,6 +6,7 @@ cd "$(dirname "$0")/.."
 # As rustup brings it (`rustup component add llvm-tools`), or of the same version of LLVM.
 version=$(rustc -vV | sed -n 's/^LLVM version: \([0-9]*\).*/\1/p')
 merge="$(rustc --print sysroot)/lib/rustlib/$(rustc -vV | sed -n 's/^host: //p')/bin/llvm-profdata"
+[ -x "$merge" ] || rustup component add llvm-tools >&2 || true
 [ -x "$merge" ] || merge=$(command -v "llvm-profdata-$version") || {
     echo "llvm-profdata is missing: rustup component add llvm-tools, or apt-get install llvm-$version" >&2
     exit 1

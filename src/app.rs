@@ -114,17 +114,17 @@ pub struct RunningServer {
     grace: Duration,
     cache: Option<Arc<SliceCache>>,
     storage: StateStorage,
-    files: ReopenableFiles,
+    files: ReopenableEventFile,
 }
 
-/// Files that are opened again when an operator has moved them away, as log rotation does. Clones are the same files.
+/// File of events, which is opened anew after log rotation has moved it. Clones are the same file.
 #[derive(Clone)]
-pub struct ReopenableFiles {
+pub struct ReopenableEventFile {
     events: Option<EventPublisher>,
 }
 
-impl ReopenableFiles {
-    /// Opens them again.
+impl ReopenableEventFile {
+    /// Opens it anew, where events go to a file.
     pub fn reopen(&self) {
         if let Some(events) = &self.events {
             events.reopen();
@@ -134,7 +134,7 @@ impl ReopenableFiles {
 
 impl RunningServer {
     /// Returns the files to reopen at a signal.
-    pub fn files(&self) -> ReopenableFiles {
+    pub fn files(&self) -> ReopenableEventFile {
         self.files.clone()
     }
 
@@ -189,7 +189,7 @@ pub async fn start(settings: Settings, extra: Router) -> Result<RunningServer, S
         stores: &stores,
     };
     let tracks = catalog::routes(&settings, &dependencies, &process, &runtime, operations.clone());
-    let files = ReopenableFiles { events: events.as_ref().map(|events| events.events.clone()) };
+    let files = ReopenableEventFile { events: events.as_ref().map(|events| events.events.clone()) };
     let StartedModules { routes: modules, active_sessions } =
         modules::start(&settings, &dependencies, events.as_ref(), tracks)?;
     let shared = RouterState {

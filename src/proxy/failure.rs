@@ -6,13 +6,12 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue, Method, StatusCode, header};
 
-use http_semantics::error_codes::ErrorLevel;
-
-use http_semantics::error_codes::ErrorCode;
+use http_semantics::error_codes::{ErrorCode, ErrorLevel};
 use http_semantics::range;
 use http_semantics::rate_limit::ExceededLimit;
 use http_server::{DownstreamError, RequestHeadError};
 use object_engine;
+use server_kit::admission::AdmissionRefusal;
 use server_kit::auth::AuthenticationError;
 
 /// Cause of a response other than the requested one, or of none.
@@ -73,6 +72,16 @@ impl From<DownstreamError> for ProxyFailure {
             DownstreamError::Stalled => Self::ClientStalled,
             DownstreamError::MalformedBody(detail) => Self::BadRequest(detail.into()),
             DownstreamError::Misused => Self::Internal,
+        }
+    }
+}
+
+impl From<AdmissionRefusal> for ProxyFailure {
+    fn from(refusal: AdmissionRefusal) -> Self {
+        match refusal {
+            AdmissionRefusal::Unauthenticated(AuthenticationError::KeysUnavailable) => Self::KeysUnavailable,
+            AdmissionRefusal::Unauthenticated(error) => Self::Unauthorized(error),
+            AdmissionRefusal::Limited(limit, wait) => Self::Limited(limit, wait),
         }
     }
 }

@@ -7,8 +7,7 @@ use std::time::Duration;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, header};
 
-use super::admission;
-use super::authorization;
+use super::admission::{self, authorization};
 use super::failure::ProxyFailure;
 use super::runtime::Runtime;
 use super::tracks::ObjectSource;

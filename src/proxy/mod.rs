@@ -2,7 +2,6 @@
 
 mod access_log;
 mod admission;
-mod authorization;
 mod context;
 mod exchange;
 mod failure;
@@ -11,8 +10,6 @@ pub mod inspect;
 pub mod modules;
 mod objects;
 pub mod process;
-mod rate_limit;
-mod readings;
 mod respond;
 pub mod route;
 pub mod runtime;
@@ -21,7 +18,7 @@ pub mod stream_observer;
 mod tracks;
 mod upgrade;
 
-pub use readings::weaker_route_warnings;
+pub use admission::path_readings::weaker_route_warnings;
 
 use std::sync::Arc;
 
@@ -29,7 +26,7 @@ use arc_swap::ArcSwap;
 use http::Version;
 use http::request::Parts;
 
-use admission::AdmittedRequest;
+use admission::{AdmittedRequest, authorization};
 use context::RequestContext;
 use exchange::RequestExchange;
 use forward::Forwarding;

@@ -17,9 +17,10 @@ use tokio::time::timeout;
 use tower::ServiceExt;
 use tower::util::BoxCloneSyncService;
 
+use super::admission::{self, authorization};
 use super::context::RequestContext;
 use super::failure::ProxyFailure;
-use super::{admission, authorization, respond};
+use super::respond;
 use http_semantics::cross_site::{ForeignPage, is_from_foreign_page};
 use http_semantics::headers::strip_hop_by_hop;
 use http_semantics::request_info::RequestInfo;

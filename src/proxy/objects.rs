@@ -5,13 +5,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{Method, header};
 
+use super::admission::{authorization, rate_limit};
 use super::context::RequestContext;
 use super::failure::ProxyFailure;
-use super::rate_limit;
+use super::respond;
 use super::route::Route;
 use super::stream_observer::StreamObserverGuard;
 use super::tracks::ObjectSource;
-use super::{authorization, respond};
 use http_server::{Downstream, DownstreamError};
 use object_engine::{self, ObjectBody, RequestPlan};
 use server_kit::telemetry::metrics::Metrics;

@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
-use super::admission::OBJECT_METHODS;
+use super::admission::{OBJECT_METHODS, rate_limit};
 use super::context::RequestContext;
 use super::failure::ProxyFailure;
-use super::rate_limit;
 use http_semantics::cors;
 use http_semantics::problem::{self, Problem};
 use http_semantics::rate_limit::whole_seconds;
@@ -49,13 +48,7 @@ pub fn decorate(downstream: &impl Downstream, ctx: &RequestContext, headers: &mu
         headers.insert(name, value.into());
     }
     if let Some(policy) = ctx.cors() {
-        for (name, value) in policy.response_headers(downstream.request().headers.get(header::ORIGIN)) {
-            if name == header::VARY {
-                headers.append(name, value);
-            } else {
-                headers.insert(name, value);
-            }
-        }
+        policy.add_response_headers(downstream.request().headers.get(header::ORIGIN), headers);
     }
 }
 
@@ -76,9 +69,7 @@ pub async fn preflight(
     policy: Arc<cors::CorsPolicy>,
 ) -> Result<(), DownstreamError> {
     let mut headers = HeaderMap::new();
-    for (name, value) in policy.preflight_headers(&downstream.request().headers) {
-        headers.append(name, value);
-    }
+    policy.add_preflight_headers(&downstream.request().headers, &mut headers);
     headers.insert(REQUEST_ID, request_id(ctx));
     ctx.record_first_byte();
     downstream.write_head(StatusCode::NO_CONTENT, headers).await?;

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use super::admission::path_readings;
 use super::failure::ProxyFailure;
 use super::process::Process;
-use super::readings;
 use super::route::{
     ClusterHandler, ObjectHandler, Route, RouteAuthorization, RouteHandler, RoutePolicies, TrackAccess, TrackHandler,
 };
@@ -80,7 +80,7 @@ impl Runtime {
 
     /// Finds the route of a request. Fails where its path can be read as one of a route that asks for more.
     pub fn find(&self, request: &RoutingInput<'_>) -> Result<RouteLookup<'_, Arc<Route>>, ProxyFailure> {
-        readings::find(&self.routes, request)
+        path_readings::find(&self.routes, request)
     }
 
     /// Returns the route of this id.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use url::Url;
 
+use http_semantics::placeholders::{self, TemplatePart};
 use primitives::ids::is_name;
 
 /// Authorities that are asked beyond the rules over a token's claims; all of them must allow it.
@@ -30,11 +31,10 @@ pub struct AuthorizationServiceSettings {
     pub forward_token: bool,
 }
 
-/// URL with `{userId}` and `{trackId}` in its path or query. It may name an internal host: `Debug` hides it.
+/// URL with `{userId}` and `{trackId}` in its path or query; each may be absent or repeated. It may name an internal host: `Debug` hides it.
 ///
-/// Not a `CaptureTemplate` of routing: the names of that type are what a route's path captures (also `{*rest}`), and
-/// its values are percent-encoded already, or go into a key without encoding. Here the names are two fixed ones, ids
-/// are encoded whole, and the result must be a URL. One type for both would share only the search for braces.
+/// Not a `CaptureTemplate` of routing, whose values are percent-encoded already, or go into a key without encoding: here
+/// ids are encoded whole, and the result must be a URL.
 #[derive(Clone, PartialEq, Eq)]
 pub struct UrlTemplate(String);
 
@@ -47,8 +47,7 @@ impl UrlTemplate {
         let plain = url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
         // A placeholder in the host would let a user's id choose the server.
         let host = url.has_host() && url.host_str().is_some_and(|host| !host.contains(['{', '}']));
-        let filled = text.replace("{userId}", "").replace("{trackId}", "");
-        (matches!(url.scheme(), "http" | "https") && plain && host && !filled.contains(['{', '}'])).then_some(template)
+        (matches!(url.scheme(), "http" | "https") && plain && host).then_some(template)
     }
 
     /// Returns the URL for this user and this track; `None` if one of them is no name, such as `..`, which a URL would
@@ -60,10 +59,13 @@ impl UrlTemplate {
         let escape =
             // NON_ALPHANUMERIC also encodes `/`, `?` and `#`, so an id stays one segment or one value.
             |text: &str| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string();
-        // In pieces: a user's id may have braces of its own.
-        let with_user: Vec<String> =
-            self.0.split("{userId}").map(|piece| piece.replace("{trackId}", &escape(track))).collect();
-        Url::parse(&with_user.join(&escape(user))).ok()
+        let part = |part| match part {
+            TemplatePart::Literal(text) => (!text.contains(['{', '}'])).then(|| text.to_owned()),
+            TemplatePart::Name("userId") => Some(escape(user)),
+            TemplatePart::Name("trackId") => Some(escape(track)),
+            TemplatePart::Name(_) => None,
+        };
+        Url::parse(&placeholders::parts(&self.0).into_iter().map(part).collect::<Option<String>>()?).ok()
     }
 }
 

@@ -122,7 +122,7 @@ impl TrackTable {
         })
     }
 
-    /// Adds or updates tracks, in one transaction; deleted ones stay deleted.
+    /// Adds or updates tracks, in one transaction; deleted ones stay deleted. `now` is in milliseconds since the Unix epoch.
     pub async fn import(&self, all: &[NewTrack], now: i64) -> Result<ImportSummary, Error> {
         let mut imported = ImportSummary::default();
         on!(&self.database, pool => {

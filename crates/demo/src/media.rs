@@ -55,7 +55,7 @@ fn prepare_songs(folder: &Path, songs: &[Song], mut progress: impl FnMut(&str)) 
     })
 }
 
-/// Returns the audio files of `folder` and of the folders in it, five levels deep, by key. Links are not followed.
+/// Returns the audio files of `folder` whose keys have at most five segments, sorted by key. Links are not followed.
 ///
 /// # Errors
 /// The folder cannot be read; the message names it.

@@ -61,8 +61,8 @@ pub fn open(
 }
 
 impl KafkaSink {
-    /// Makes a producer, which connects by itself; `reachable` says from now on whether Kafka answers. Fails where
-    /// librdkafka refuses the settings.
+    /// Makes a producer, which connects by itself; `reachable` is set by [`KafkaSink::watch`] and by deliveries. Fails
+    /// where librdkafka refuses the settings.
     pub fn new(settings: &settings::KafkaSettings, reachable: Arc<AtomicBool>) -> KafkaResult<Self> {
         let config = config(settings);
         let producer = config.create_with_context(QuietClientContext)?;

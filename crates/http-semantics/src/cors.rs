@@ -48,19 +48,30 @@ pub struct CorsPolicy {
     pub max_age: Option<Duration>,
 }
 
-/// Headers to add; `Vary` is appended to what the response has, the others replace.
+/// Headers to add to a response.
 type CorsHeaders = Vec<(HeaderName, HeaderValue)>;
 
-/// Returns true for a preflight request. It is answered by 204 with [`CorsPolicy::preflight_headers`] and never
+/// Returns true for a preflight request. It is answered by 204 with [`CorsPolicy::add_preflight_headers`] and never
 /// authenticated, since browsers send it without credentials.
 pub fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
     method == Method::OPTIONS && headers.contains_key(ORIGIN) && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
 }
 
 impl CorsPolicy {
-    /// Returns the headers of a preflight's response. Only `Vary` if the origin is not allowed: the browser then
-    /// refuses by itself.
-    pub fn preflight_headers(&self, request: &HeaderMap) -> CorsHeaders {
+    /// Adds the headers of a preflight's response. Only `Vary` if the origin is not allowed: the browser then refuses by
+    /// itself.
+    pub fn add_preflight_headers(&self, request: &HeaderMap, response: &mut HeaderMap) {
+        add_headers(self.preflight_headers(request), response);
+    }
+
+    /// Adds the headers of every response but a preflight's, errors included: without them a page sees only "network
+    /// error". `Vary` is also set for requests without an `Origin`, so that a shared cache does not give their responses
+    /// to a page.
+    pub fn add_response_headers(&self, origin: Option<&HeaderValue>, response: &mut HeaderMap) {
+        add_headers(self.response_headers(origin), response);
+    }
+
+    fn preflight_headers(&self, request: &HeaderMap) -> CorsHeaders {
         let varies = "Origin, Access-Control-Request-Method, Access-Control-Request-Headers";
         let mut answer = vec![(VARY, HeaderValue::from_static(varies))];
         if !self.allow_origin(request.get(ORIGIN), &mut answer) {
@@ -83,10 +94,7 @@ impl CorsPolicy {
         answer
     }
 
-    /// Returns the headers of every response but a preflight's, errors included: without them a page sees only "network error".
-    /// `Vary` is also set for requests without an `Origin`, so that a shared cache does not give their responses to a
-    /// page.
-    pub fn response_headers(&self, origin: Option<&HeaderValue>) -> CorsHeaders {
+    fn response_headers(&self, origin: Option<&HeaderValue>) -> CorsHeaders {
         let mut answer = Vec::with_capacity(4);
         // With `*` the response is the same for every origin, so caches need not keep one for each.
         if self.origins != AllowList::Any {
@@ -122,6 +130,17 @@ impl CorsPolicy {
             (AllowList::Only(_), _) => return false,
         }
         true
+    }
+}
+
+/// Adds `headers` to those of a response; other rules may have made it vary already.
+fn add_headers(headers: CorsHeaders, response: &mut HeaderMap) {
+    for (name, value) in headers {
+        if name == VARY {
+            response.append(name, value);
+        } else {
+            response.insert(name, value);
+        }
     }
 }
 

@@ -17,6 +17,7 @@ pub struct ForeignPage;
 /// Returns true if a request that acts (an unsafe method, or an upgrade, which no cross-origin rule holds back) comes
 /// from a page of another site. `own` are the hosts that are ours, as requests or the operator name them. Pages that
 /// `policy` allows with credentials are not foreign. A request with neither site nor origin is no browser's.
+/// `Sec-Fetch-Site` decides before `Origin`; `same-site`, a sibling subdomain, is foreign.
 pub fn is_from_foreign_page<'a>(
     method: &Method,
     headers: &HeaderMap,

@@ -11,6 +11,7 @@ pub mod etag;
 pub mod head_syntax;
 pub mod headers;
 pub mod media_type;
+pub mod placeholders;
 pub mod problem;
 pub mod range;
 pub mod rate_limit;

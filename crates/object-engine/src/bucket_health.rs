@@ -84,7 +84,8 @@ impl BucketHealth {
     }
 }
 
-/// Probes the bucket of `origin` by requesting an object that need not exist, and records the outcome. Ignores circuit
+/// Probes the bucket of `origin`, one destination after the other until one responds, by requesting an object that need
+/// not exist, and records the outcome: an object that is missing or denied, and throttling, count as usable. Ignores circuit
 /// breaker and retry budget, which are for the requests of clients.
 pub async fn probe_bucket(origin: &ObjectOrigin) {
     let mut outcome = Err("the cluster has no destination".to_owned());

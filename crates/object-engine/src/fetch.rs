@@ -41,7 +41,7 @@ pub struct StoreRequest<'a> {
     pub room: usize,
 }
 
-/// Reply of the store that the engine can work with.
+/// Reply of the store with status 200, 206, 412 or 416; every other status is an [`ObjectError`].
 pub enum StoreReply {
     /// Status 200 or 206, with the body not read yet.
     Object(Box<UpstreamResponse>, InFlightRequest),

@@ -17,7 +17,8 @@ const CALM: Duration = Duration::from_secs(1);
 /// Longest text of a failure, in bytes.
 const LONGEST: usize = 400;
 
-/// The failures of one server that were logged lately.
+/// Filter for failures of one server that this process calls: the same text is logged once in 60 seconds, and at most
+/// 8 texts in that time.
 #[derive(Debug, Default)]
 pub struct FailureLog {
     state: Mutex<State>,
@@ -72,7 +73,7 @@ pub fn chain(error: &(dyn Error + 'static)) -> String {
     text
 }
 
-/// Returns the first line of `text`, at most 400 bytes of it, cut at a character boundary.
+/// Returns the first non-blank line of `text`, trimmed, cut to 400 bytes at a character boundary.
 pub fn line(text: &str) -> &str {
     let line = text.trim().lines().next().unwrap_or_default();
     &line[..line.floor_char_boundary(LONGEST)]

@@ -6,7 +6,8 @@ use serde::Serialize;
 /// Longest id, in bytes.
 pub const MAX_ID_BYTES: usize = 256;
 
-/// Returns true where a text can be an id: a name of at most [`MAX_ID_BYTES`] bytes.
+/// Returns true if `text` can be an id: 1 to [`MAX_ID_BYTES`] bytes, no control characters, not `.` or `..`
+/// ([`is_name`]).
 pub fn is_id(text: &str) -> bool {
     text.len() <= MAX_ID_BYTES && is_name(text)
 }

@@ -239,7 +239,8 @@ impl RouteMatch {
             (Some(_), None) => false,
         };
         let hosts = self.hosts.is_empty()
-            || !other.hosts.is_empty() && other.hosts.iter().all(|other| self.hosts.contains(other));
+            || !other.hosts.is_empty()
+                && other.hosts.iter().all(|other| self.hosts.iter().any(|host| host.covers(other)));
         path && hosts
     }
 

@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
+use http_semantics::placeholders;
+
 use super::pattern::{Captures, InvalidCaptureName, parse_capture_name};
 
 /// Bytes that are escaped in a path (RFC 3986 §3.3). `%` is not among them: the operator's own escapes are kept.
@@ -81,21 +83,12 @@ impl CaptureTemplate {
     /// Parses a template; `{name}`, `{*name}` and `{**name}` mean the same here. Fails for an empty text, an unpaired
     /// brace and an invalid name.
     pub fn parse(text: &str) -> Result<Self, TemplateError> {
-        let mut parts = Vec::new();
-        let mut left = text;
-        while let Some(brace) = left.find(['{', '}']) {
-            let (before, from) = left.split_at(brace);
-            let inside = from.strip_prefix('{').ok_or(TemplateError::Unpaired)?;
-            let (inner, after) = inside.split_once('}').ok_or(TemplateError::Unpaired)?;
-            if !before.is_empty() {
-                parts.push(TemplatePart::Text(before.into()));
-            }
-            parts.push(TemplatePart::Value(parse_capture_name(inner)?.into()));
-            left = after;
-        }
-        if !left.is_empty() {
-            parts.push(TemplatePart::Text(left.into()));
-        }
+        let part = |part| match part {
+            placeholders::TemplatePart::Literal(text) if text.contains(['{', '}']) => Err(TemplateError::Unpaired),
+            placeholders::TemplatePart::Literal(text) => Ok(TemplatePart::Text(text.into())),
+            placeholders::TemplatePart::Name(inner) => Ok(TemplatePart::Value(parse_capture_name(inner)?.into())),
+        };
+        let parts: Vec<_> = placeholders::parts(text).into_iter().map(part).collect::<Result<_, _>>()?;
         if parts.is_empty() { Err(TemplateError::Empty) } else { Ok(Self { parts }) }
     }
 

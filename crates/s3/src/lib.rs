@@ -21,7 +21,8 @@ pub fn is_bucket_name(name: &str) -> bool {
 /// Longest key of an object, in bytes of UTF-8 (AWS, "Naming Amazon S3 objects").
 pub const MAX_KEY_BYTES: usize = 1024;
 
-/// Returns true where an object can have this key. No store needs to be asked for a longer one.
+/// Returns true if `key` has at most [`MAX_KEY_BYTES`] bytes, and checks nothing else. No store needs to be asked for a
+/// longer one.
 pub fn is_key_length_valid(key: &str) -> bool {
     key.len() <= MAX_KEY_BYTES
 }

@@ -64,7 +64,7 @@ pub struct Signer {
 
 impl Signer {
     /// Makes a signer for the store at `endpoint` (for an embedded store, the address where it listens). Reads keys
-    /// that are in files; this blocks.
+    /// that are in files, which blocks; the value of the configuration is used where a file cannot be read.
     pub fn new(settings: StoreSettings, endpoint: Url, clock: Clock) -> Self {
         let credentials = ArcSwap::from_pointee(read_credentials(&settings));
         Self {

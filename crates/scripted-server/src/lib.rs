@@ -20,8 +20,8 @@ pub struct ScriptedServer {
 }
 
 impl ScriptedServer {
-    /// Starts a server that answers as `script` says: it is given a request's head and its number on its connection, and
-    /// returns the whole response, or `None` to close the connection.
+    /// Starts a server that answers as `script` says: it is given a request's head and its number on its connection, from
+    /// 0, and returns the whole response, or `None` to close the connection. Panics if no port is free.
     pub async fn start(script: impl Fn(&str, usize) -> Option<String> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         let address = listener.local_addr().expect("an address");

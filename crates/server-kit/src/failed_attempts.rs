@@ -42,8 +42,8 @@ impl FailedAttempts {
         Self { cost, period, generations: Mutex::new(generations), until: AtomicU64::new(0) }
     }
 
-    /// Counts an attempt from `address` that failed at `now`. If it is one too many, it is not counted; returns the
-    /// time for which further ones are refused.
+    /// Counts an attempt that failed at `now` against the network of `address` (IPv6: /64). If it is one too many, it is
+    /// not counted; returns the time for which further ones are refused. `now` is in milliseconds since the Unix epoch.
     pub fn record(&self, address: IpAddr, now: u64) -> Option<Duration> {
         let refused = self.refused_for(address, now);
         if refused.is_some() {
@@ -64,7 +64,8 @@ impl FailedAttempts {
         None
     }
 
-    /// Returns the time for which attempts from `address` are refused at `now`; `None` if they are not.
+    /// Returns the time for which attempts from the network of `address` are refused at `now`, in milliseconds since the
+    /// Unix epoch; `None` if they are not.
     pub fn refused_for(&self, address: IpAddr, now: u64) -> Option<Duration> {
         if self.until.load(Ordering::Relaxed) <= now {
             return None;

@@ -2,6 +2,7 @@
 //! logs and metrics, and the conventions of the axum router (envelope, extractors, pages, OpenAPI). It knows no route,
 //! no store and no module.
 
+pub mod admission;
 pub mod api;
 pub mod auth;
 pub mod database;

@@ -8,7 +8,7 @@ use crate::refusal::Refusal;
 use crate::token_bucket::GuessLimit;
 use primitives::secret::Secret;
 
-/// Check of the token, with a count of wrong ones.
+/// Check of the token; counts wrong ones by network, and never refuses a valid one.
 pub struct AccessControl {
     token: Secret,
     wrong: GuessLimit,

@@ -46,7 +46,7 @@ pub struct RecordingSettings {
 }
 
 impl Settings {
-    /// Returns the document's defaults.
+    /// Returns the default settings, as the API document "Music Share Server" has them, with `token`.
     pub fn new(token: Secret) -> Self {
         Self {
             token,

@@ -38,7 +38,8 @@ impl Default for ThumbnailMaker {
 }
 
 impl ThumbnailMaker {
-    /// Returns the thumbnail of `picture`; `None` where that is too large to be read, or nothing that browsers show.
+    /// Returns `picture` as it came if it has at most 200,000 bytes and 600 pixels a side, else a JPEG within that, made
+    /// once for each cover; `None` where it is too large to be read, or nothing that browsers show.
     pub async fn thumbnail_of(&self, picture: &Arc<CoverImage>) -> Option<ThumbnailImage> {
         let shown = picture.thumbnail.get_or_init(async || {
             // Each may take 128 MiB while it is read.

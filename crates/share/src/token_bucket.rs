@@ -15,7 +15,8 @@ pub struct TokenBucket {
 }
 
 impl TokenBucket {
-    /// Creates a full bucket.
+    /// Creates a full bucket of `burst` tokens that gains `per_second` tokens a second; `now` is in milliseconds since the
+    /// Unix epoch.
     pub fn new(per_second: f64, burst: f64, now: i64) -> Self {
         Self { per_second, burst, level: burst, filled_at: now }
     }

@@ -22,7 +22,8 @@ impl BufferPool {
         found.map_or_else(|| Vec::with_capacity(capacity), |at| kept.remove(at))
     }
 
-    /// Keeps `buffer` for the next body, without its contents. Where the pool is full, the oldest buffer is freed.
+    /// Returns `buffer`, emptied, to this thread's pool; frees it if its capacity is under 32 KiB. A full pool frees its
+    /// oldest buffer.
     pub fn keep(&self, mut buffer: Vec<u8>) {
         if buffer.capacity() < MIN_CAPACITY {
             return;

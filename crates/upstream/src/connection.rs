@@ -258,7 +258,7 @@ impl ResponseBody {
     }
 
     /// Moves up to `room` bytes that are there to the socket `to`, without waiting, and returns how many. Bytes that
-    /// `to` does not accept are made available instead. Returns 0 where splicing is not possible. An error is one of
+    /// `to` does not accept are made available instead. Returns 0 if no bytes are there, or splicing is not possible. An error is one of
     /// `to`.
     pub fn splice_to(&mut self, to: &TcpStream, room: usize) -> io::Result<usize> {
         match &self.io {

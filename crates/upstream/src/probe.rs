@@ -21,8 +21,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Time between two probes while a destination is out: requests that wait for it should not wait for the probe.
 const URGENT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Probes every destination of `cluster` once, all at the same time, and returns the time to wait before the next
-/// round.
+/// Probes every destination of `cluster` once, all at the same time; returns the time before the next round: the
+/// configured interval (5 seconds without an active check), at most 1 second while a destination is out.
 pub async fn probe_cluster(cluster: &Cluster) -> Duration {
     join_all(cluster.members().iter().map(|member| async {
         let outcome = match cluster.active_check() {

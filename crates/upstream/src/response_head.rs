@@ -33,8 +33,8 @@ pub struct ResponseHead {
 }
 
 /// Reads the head of a final response into `buffer`, in which bytes of the body may follow it; `keep` tells the fields that
-/// are kept by their names. Fails with `Closed`, where `reused` says that the connection had served before, or with
-/// `Malformed`.
+/// are kept by their names. Fails with `Closed`, whose `reused` is true only if the connection had served before and no
+/// byte of the response came, or with `Malformed`.
 pub async fn read_head(
     io: &mut UpstreamStream,
     buffer: &mut Vec<u8>,

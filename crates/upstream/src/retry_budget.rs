@@ -25,7 +25,7 @@ pub struct RetryBudget {
 }
 
 impl RetryBudget {
-    /// Creates a full budget at `now`.
+    /// Creates a budget at `now` that holds the free retries only.
     pub fn new(now: Instant) -> Self {
         Self { window: Mutex::new(SlidingWindow::new(now)), exhausted: AtomicU64::new(0) }
     }

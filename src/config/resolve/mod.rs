@@ -44,7 +44,8 @@ use server_kit::telemetry::settings::{AccessFields, AccessLogMode, LogLevel, Tel
 /// Fewest characters of a token: a shorter one could be found by trying.
 const LEAST_TOKEN: usize = 16;
 
-/// Resolves `file`, whose positions are those of `root`. The settings are `None` if anything is wrong.
+/// Resolves `file`, whose positions are those of `root`; returns the settings, `None` where a part has no usable value,
+/// and all problems. The settings may be used only if there are no problems.
 pub fn resolve(
     root: &ConfigNode,
     file: &ConfigFile,

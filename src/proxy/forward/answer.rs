@@ -11,9 +11,10 @@ use tokio::time::sleep_until;
 
 use super::upload::RequestBodyUpload;
 use super::{Forwarding, UpstreamAnswer};
+use crate::proxy::admission::{authorization, rate_limit};
 use crate::proxy::context::RequestContext;
 use crate::proxy::failure::ProxyFailure;
-use crate::proxy::{authorization, rate_limit, respond};
+use crate::proxy::respond;
 use http_semantics::headers::strip_hop_by_hop;
 use http_server::{Downstream, DownstreamError};
 use primitives::clock::monotonic_now;

@@ -19,7 +19,8 @@ use server_kit::auth::{strip_headers, strip_query};
 use upstream::cluster::ClusterMember;
 use upstream::http_client::RequestBody;
 
-/// The request for the server `member`.
+/// Builds the request for the server `member`. Fails with `BadRequest` if the target is no URI, with `Internal` if a
+/// header value is invalid.
 pub fn build(
     downstream: &impl Downstream,
     ctx: &RequestContext,

@@ -12,9 +12,10 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf, copy, split};
 
 use super::{Forwarding, UpstreamAnswer, answer, request};
+use crate::proxy::admission::{authorization, rate_limit};
 use crate::proxy::context::RequestContext;
 use crate::proxy::failure::ProxyFailure;
-use crate::proxy::{authorization, rate_limit, respond};
+use crate::proxy::respond;
 use http_server::{Downstream, DownstreamError};
 
 /// Bytes that are read at once where the client has no speed.

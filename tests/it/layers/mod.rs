@@ -38,7 +38,8 @@ const MODULES: &[(&str, &str)] = &[
         telemetry:
         auth:      database redis on
         limit:     failed_attempts database redis on
-        api:       auth limit telemetry
+        admission: auth limit
+        api:       admission auth limit telemetry
         ",
     ),
     (

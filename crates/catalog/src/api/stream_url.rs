@@ -188,7 +188,7 @@ pub async fn drop_cached(
 /// Logs the caller out everywhere: every streaming URL of theirs is refused from now on, by other nodes within a second.
 #[utoipa::path(post, path = "/api/v1/logout", tag = "streaming", security(("bearer" = [])), responses(
     (status = 204, description = "Logged out"), (status = 401, description = "No valid token"),
-    (status = 503, description = "The shared state is away: nothing is revoked")))]
+    (status = 503, description = "The shared state is away: perhaps nothing is revoked, so repeat the request")))]
 pub async fn log_out(State(urls): State<Arc<StreamUrlService>>, user: User) -> Result<StatusCode, Error> {
     if urls.revocations.revoke(user.id().as_str()).await {
         Ok(StatusCode::NO_CONTENT)

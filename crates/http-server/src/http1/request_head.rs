@@ -21,7 +21,8 @@ pub enum RequestHeadError {
     Malformed(RefusalDetail),
 }
 
-/// Returns the end of the head at the front of `buffer`, searched from `from` on; `None` where it is not there yet.
+/// Returns the end of the head at the front of `buffer`; `None` where it is not there yet. `from` is at least 3 bytes
+/// before the end of what was searched, 0 at first.
 /// Heads with bare line feeds end here too, for the check to refuse them.
 pub fn find_end(buffer: &[u8], from: usize) -> Option<usize> {
     let after_lines = memchr_iter(b'\n', &buffer[from..]).map(|at| from + at + 1);

@@ -40,7 +40,8 @@ pub struct MetadataKey {
 }
 
 impl MetadataKey {
-    /// Creates the key for `object`, requested through `origin`.
+    /// Creates the key for `object`; `epoch` is its purge epoch, in milliseconds since the Unix epoch, and of `origin` only
+    /// `reveal_denied` counts.
     pub fn new(object: ObjectId, epoch: u64, origin: &ObjectOrigin) -> Self {
         Self { object, epoch, reveals_denied: origin.reveal_denied }
     }

@@ -74,6 +74,19 @@ impl HostPattern {
         (class, Reverse(length), host.port.is_none())
     }
 
+    /// Returns true where this pattern accepts every host that `other` accepts.
+    pub(super) fn covers(&self, other: &Self) -> bool {
+        let name = match (&self.name, &other.name) {
+            (HostNamePattern::Any, _) => true,
+            (HostNamePattern::Exact(name), HostNamePattern::Exact(other)) => name == other,
+            (HostNamePattern::Subdomains(suffix), HostNamePattern::Exact(name) | HostNamePattern::Subdomains(name)) => {
+                name.ends_with(suffix.as_str())
+            }
+            (HostNamePattern::Exact(_) | HostNamePattern::Subdomains(_), _) => false,
+        };
+        name && (self.port.is_none() || self.port == other.port)
+    }
+
     /// Returns true where two patterns of the same rank can match the same host.
     pub(super) fn overlaps(&self, other: &Self) -> bool {
         let default = |port: Option<u16>| matches!(port, Some(80 | 443));
@@ -95,6 +108,32 @@ impl<'a> RequestHost<'a> {
         match text.rsplit_once(':').map(|(name, port)| (name, port.parse())) {
             Some((name, Ok(port))) if !text.ends_with(']') => Self { name, port: Some(port) },
             _ => Self { name: text, port: None },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wider_pattern_covers_a_narrower_one() {
+        for (wide, narrow, expected) in [
+            ("a.com", "a.com", true),
+            ("a.com", "b.com", false),
+            ("a.com", "a.com:8080", true),
+            ("a.com:8080", "a.com", false),
+            ("*.a.com", "b.a.com", true),
+            ("*.a.com", "*.b.a.com", true),
+            ("*.a.com", "a.com", false),
+            ("*.a.com", "ba.com", false),
+            ("*.b.a.com", "*.a.com", false),
+            ("b.a.com", "*.a.com", false),
+            ("*:8080", "b.a.com:8080", true),
+            ("*:8080", "b.a.com", false),
+        ] {
+            let parse = |text| HostPattern::parse(text).expect("a pattern");
+            assert_eq!(parse(wide).covers(&parse(narrow)), expected, "{wide} {narrow}");
         }
     }
 }

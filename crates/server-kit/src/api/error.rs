@@ -10,6 +10,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 
+use crate::admission::AdmissionRefusal;
 use crate::auth::AuthenticationError;
 use http_semantics::error_codes::ErrorCode;
 use http_semantics::problem::{self, Problem};
@@ -33,6 +34,15 @@ impl From<ErrorCode> for Error {
     /// Returns the error of that code with the catalog's text.
     fn from(code: ErrorCode) -> Self {
         Self::new(code, code.detail())
+    }
+}
+
+impl From<AdmissionRefusal> for Error {
+    fn from(refusal: AdmissionRefusal) -> Self {
+        match refusal {
+            AdmissionRefusal::Unauthenticated(error) => Self::from_authentication(error),
+            AdmissionRefusal::Limited(limit, wait) => Self::exceeded(limit, wait),
+        }
     }
 }
 

@@ -15,10 +15,10 @@ use utoipa_axum::router::OpenApiRouter;
 use super::error::Error;
 use super::user::{User, UserRole};
 use crate::auth::claims_policy::claim_text;
-use crate::limit::rate_limiter::{LimitKind, LimitRejection, RateLimitPermit, RateLimiter};
+use crate::limit::rate_limiter::{LimitRejection, RateLimitPermit, RateLimiter};
 use crate::limit::subject::{ClaimValue, RequesterInfo};
 use crate::limit::{RateLimitStatus, RateLimiters};
-use http_semantics::rate_limit::{self, ExceededLimit};
+use http_semantics::rate_limit;
 use http_semantics::request_info::RequestInfo;
 
 /// Policy that counts a path's requests.
@@ -190,15 +190,10 @@ struct LimitRejectionResponse(LimitRejection);
 
 impl IntoResponse for LimitRejectionResponse {
     fn into_response(self) -> Response {
-        let Self(LimitRejection { limit: cause, status: standing }) = self;
-        let exceeded = match cause {
-            LimitKind::Requests => ExceededLimit::Requests,
-            LimitKind::Streams => ExceededLimit::Streams,
-            LimitKind::Egress => ExceededLimit::Egress,
-        };
-        let mut response = Error::exceeded(exceeded, standing.reset).into_response();
+        let Self(LimitRejection { limit, status }) = self;
+        let mut response = Error::exceeded(limit.into(), status.reset).into_response();
         // Set beside the error: `envelope` keeps these fields when it writes the body.
-        set_rate_limit_headers(response.headers_mut(), Some(standing));
+        set_rate_limit_headers(response.headers_mut(), Some(status));
         response
     }
 }

@@ -7,10 +7,10 @@ use http::request::Parts;
 use serde_json::Value;
 
 use super::error::Error;
-use crate::auth::{AuthenticationError, Authenticator, Claims};
+use crate::admission::{self, Credentials};
+use crate::auth::{Authenticator, Claims};
 use crate::limit::RateLimiters;
 use http_semantics::cross_site::ForeignPage;
-use http_semantics::rate_limit::ExceededLimit;
 use http_semantics::request_info::RequestInfo;
 use primitives::ids::UserId;
 
@@ -72,21 +72,15 @@ struct CachedAuthentication(Result<User, Error>);
 
 async fn authenticate(parts: &Parts) -> Result<User, Error> {
     let authenticator = parts.extensions.get::<Arc<Authenticator>>().cloned().ok_or_else(Error::internal)?;
-    let is_foreign = parts.extensions.get::<ForeignPage>().is_some();
-    if is_foreign && authenticator.is_in_cookie(&parts.headers, parts.uri.query()) {
-        return Err(Error::from_authentication(AuthenticationError::CrossSite));
-    }
-    let claims = authenticator.authenticate(&parts.headers, parts.uri.query()).await;
-    let claims = claims.map_err(|refusal| authentication_failure(refusal, parts))?;
+    let invalid_tokens = parts.extensions.get::<Arc<RateLimiters>>().map(|limits| limits.invalid_tokens());
+    let credentials = Credentials {
+        headers: &parts.headers,
+        query: parts.uri.query(),
+        address: parts.extensions.get::<RequestInfo>().and_then(|caller| caller.client_address),
+        is_from_foreign_page: parts.extensions.get::<ForeignPage>().is_some(),
+    };
+    let claims = admission::authenticate(&authenticator, invalid_tokens, credentials).await?;
     Ok(User { claims })
-}
-
-/// Returns the error as the proxy's routes do: an address with too many bad tokens is told so.
-fn authentication_failure(refusal: AuthenticationError, parts: &Parts) -> Error {
-    let address = parts.extensions.get::<RequestInfo>().and_then(|caller| caller.client_address);
-    let limits = parts.extensions.get::<Arc<RateLimiters>>().filter(|_| refusal.is_invalid_token());
-    let too_many = limits.and_then(|limits| limits.invalid_tokens().record(address));
-    too_many.map_or_else(|| Error::from_authentication(refusal), |wait| Error::exceeded(ExceededLimit::BadTokens, wait))
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for AdminUser {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::Claims;
+use http_semantics::placeholders::{self, TemplatePart};
 
 /// Named set of rules.
 #[derive(Clone, Debug, Default)]
@@ -69,10 +70,12 @@ impl ClaimsRule {
     fn add_names<'a>(&'a self, names: &mut BTreeSet<&'a str>) {
         match self {
             Self::Claim { test, .. } => {
-                names.extend(test.texts().iter().flat_map(|text| parse_value(text)).filter_map(|piece| match piece {
-                    ClaimValuePart::Captured(name) => Some(name),
-                    ClaimValuePart::Literal(_) => None,
-                }));
+                names.extend(test.texts().iter().flat_map(|text| placeholders::parts(text)).filter_map(
+                    |part| match part {
+                        TemplatePart::Name(name) => Some(captured_name(name)),
+                        TemplatePart::Literal(_) => None,
+                    },
+                ));
             }
             Self::AnyOf(rules) => rules.iter().for_each(|rule| rule.add_names(names)),
         }
@@ -141,24 +144,9 @@ fn scalar_text(value: &Value) -> Option<Cow<'_, str>> {
     }
 }
 
-enum ClaimValuePart<'a> {
-    Literal(&'a str),
-    Captured(&'a str),
-}
-
-/// Splits a string into literals and captures; a brace without its other half is literal. The `**` of a pattern may be
-/// repeated in the name.
-fn parse_value(mut text: &str) -> Vec<ClaimValuePart<'_>> {
-    let mut pieces = Vec::new();
-    while let Some((before, (name, after))) =
-        text.split_once('{').and_then(|(before, rest)| Some((before, rest.split_once('}')?)))
-    {
-        pieces.push(ClaimValuePart::Literal(before));
-        pieces.push(ClaimValuePart::Captured(name.trim_start_matches('*')));
-        text = after;
-    }
-    pieces.push(ClaimValuePart::Literal(text));
-    pieces
+/// Returns the name of a captured value as a policy writes it: with or without the `*` of a pattern.
+fn captured_name(name: &str) -> &str {
+    name.trim_start_matches('*')
 }
 
 /// Inserts captured values. A value that is absent or empty satisfies nothing: an empty path segment must not match an
@@ -168,10 +156,12 @@ fn expand<'a>(text: &'a str, captured: &dyn Fn(&str) -> Option<String>) -> Optio
         return Some(Cow::Borrowed(text));
     }
     let mut expanded = String::with_capacity(text.len());
-    for piece in parse_value(text) {
-        match piece {
-            ClaimValuePart::Literal(literal) => expanded.push_str(literal),
-            ClaimValuePart::Captured(name) => expanded.push_str(&captured(name).filter(|value| !value.is_empty())?),
+    for part in placeholders::parts(text) {
+        match part {
+            TemplatePart::Literal(literal) => expanded.push_str(literal),
+            TemplatePart::Name(name) => {
+                expanded.push_str(&captured(captured_name(name)).filter(|value| !value.is_empty())?);
+            }
         }
     }
     Some(Cow::Owned(expanded))

@@ -12,6 +12,7 @@ use super::shared_limits::{SharedLimitDecision, SharedLimitRequest, SharedLimits
 use super::subject::{self, RequesterInfo};
 use super::subject_table::{ExhaustedLimit, IdleCriteria, SubjectCounters, SubjectTable};
 use super::worker::LimitWorkerHandle;
+use http_semantics::rate_limit::ExceededLimit;
 use primitives::clock::{Clock, monotonic_now};
 
 /// `Retry-After` of a refused stream: nobody knows when one ends.
@@ -41,6 +42,16 @@ pub enum LimitKind {
     Streams,
     /// The period's quota is used up.
     Egress,
+}
+
+impl From<LimitKind> for ExceededLimit {
+    fn from(limit: LimitKind) -> Self {
+        match limit {
+            LimitKind::Requests => Self::Requests,
+            LimitKind::Streams => Self::Streams,
+            LimitKind::Egress => Self::Egress,
+        }
+    }
 }
 
 /// A refusal.

@@ -23,13 +23,13 @@ impl RetryGate {
                 && self.retry_at.compare_exchange(until, next, Ordering::Relaxed, Ordering::Relaxed).is_ok())
     }
 
-    /// Notes an answer; returns true if there was none before.
+    /// Records an answer; returns true if a failure was on record.
     pub fn record_success(&self) -> bool {
         // A load first: the swap would write the cache line of every request while all is well.
         self.retry_at.load(Ordering::Relaxed) != 0 && self.retry_at.swap(0, Ordering::Relaxed) != 0
     }
 
-    /// Notes a missing answer at `now`; returns true if there was one before.
+    /// Records a missing answer at `now`, in milliseconds; returns true if no failure was on record.
     pub fn record_failure(&self, now: u64) -> bool {
         self.retry_at.swap(now + RETRY_INTERVAL_MILLIS, Ordering::Relaxed) == 0
     }

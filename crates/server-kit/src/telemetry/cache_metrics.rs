@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
-/// Counts of the cache since the start.
+/// Counters of the cache since the start, and the memory that it uses now.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct CacheSnapshot {
     /// Bytes sent to players out of memory.

@@ -159,18 +159,12 @@ async fn allow_localhost(State(relay): State<Arc<Relay>>, request: Request, next
         allow_credentials: false,
         max_age: None,
     };
-    let (mut response, additions) = if cors::is_preflight(request.method(), request.headers()) {
-        ((StatusCode::NO_CONTENT, Body::empty()).into_response(), policy.preflight_headers(request.headers()))
-    } else {
-        (next.run(request).await, policy.response_headers(origin.as_ref()))
-    };
-    for (name, value) in additions {
-        // The answer may vary by other headers already.
-        if name == header::VARY {
-            response.headers_mut().append(name, value);
-        } else {
-            response.headers_mut().insert(name, value);
-        }
+    if cors::is_preflight(request.method(), request.headers()) {
+        let mut response = (StatusCode::NO_CONTENT, Body::empty()).into_response();
+        policy.add_preflight_headers(request.headers(), response.headers_mut());
+        return response;
     }
+    let mut response = next.run(request).await;
+    policy.add_response_headers(origin.as_ref(), response.headers_mut());
     response
 }

@@ -1,48 +1,18 @@
 //! Rate limits of a request: the route's rate limiter is asked before a store is, its status goes on every response, and
 //! bytes are counted and paced as they are sent. A route without a policy is not limited.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
-use http::{HeaderMap, HeaderName};
+use http::HeaderName;
 
-use super::context::RequestContext;
-use super::failure::ProxyFailure;
-use super::route::Route;
-use http_semantics::rate_limit::{self, ExceededLimit};
-use server_kit::auth::{self, AuthenticationError, Claims};
-use server_kit::limit::rate_limiter::{LimitKind, LimitRejection};
+use crate::proxy::context::RequestContext;
+use crate::proxy::failure::ProxyFailure;
+use crate::proxy::route::Route;
+use http_semantics::rate_limit;
+use server_kit::auth;
+use server_kit::limit::rate_limiter::LimitRejection;
 use server_kit::limit::subject::{ClaimValue, RequesterInfo};
-
-/// The claims of the request's token.
-pub async fn authenticate(
-    headers: &HeaderMap,
-    query: Option<&str>,
-    ctx: &RequestContext,
-) -> Result<Arc<Claims>, ProxyFailure> {
-    ctx.runtime
-        .process
-        .authenticator
-        .authenticate(headers, query)
-        .await
-        .map_err(|refusal| authentication_failure(refusal, ctx))
-}
-
-/// Returns the failure of a request whose token is not accepted. Bad tokens are counted by client network, and beyond a
-/// number answered by 429; a valid one is accepted regardless.
-pub fn authentication_failure(refusal: AuthenticationError, ctx: &RequestContext) -> ProxyFailure {
-    let too_many = if refusal.is_invalid_token() {
-        ctx.runtime.process.limiters.invalid_tokens().record(ctx.client_address)
-    } else {
-        None
-    };
-    match (refusal, too_many) {
-        (_, Some(wait)) => ProxyFailure::Limited(ExceededLimit::BadTokens, wait),
-        (AuthenticationError::KeysUnavailable, None) => ProxyFailure::KeysUnavailable,
-        (refusal, None) => ProxyFailure::Unauthorized(refusal),
-    }
-}
 
 /// Asks the route's rate limiter; its permit is kept in `ctx` to the request's end.
 pub async fn admit_by_rate_limit(ctx: &mut RequestContext, route: &Route) -> Result<(), ProxyFailure> {
@@ -64,14 +34,9 @@ pub async fn admit_by_rate_limit(ctx: &mut RequestContext, route: &Route) -> Res
             ctx.rate_limit_permit = Some(permit);
             Ok(())
         }
-        Err(LimitRejection { limit: cause, status }) => {
+        Err(LimitRejection { limit, status }) => {
             ctx.rate_limit_status = Some(status);
-            let limited = match cause {
-                LimitKind::Requests => ExceededLimit::Requests,
-                LimitKind::Streams => ExceededLimit::Streams,
-                LimitKind::Egress => ExceededLimit::Egress,
-            };
-            Err(ProxyFailure::Limited(limited, status.reset))
+            Err(ProxyFailure::Limited(limit.into(), status.reset))
         }
     }
 }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use http::Method;
 use percent_encoding::percent_decode_str;
 
-use super::failure::ProxyFailure;
-use super::route::{Route, RouteAuthorization};
-use super::settings::{AuthorizationSettings, HandlerSettings, RouteSettings};
+use crate::proxy::failure::ProxyFailure;
+use crate::proxy::route::{Route, RouteAuthorization};
+use crate::proxy::settings::{AuthorizationSettings, HandlerSettings, RouteSettings};
 use routing::pattern::{Separator, has_escaped_slash};
 use routing::table::{RouteEntry, RouteLookup, RouteTable, RoutingInput};
 

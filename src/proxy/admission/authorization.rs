@@ -10,17 +10,18 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Uri};
 use serde_json::{Map, Value};
 
-use super::admission::request_host;
-use super::context::RequestContext;
-use super::failure::ProxyFailure;
-use super::process::Process;
 use super::rate_limit;
-use super::route::{Route, RouteAuthorization, TrackAccess};
-use super::runtime::Runtime;
+use super::request_host;
+use crate::proxy::context::RequestContext;
+use crate::proxy::failure::ProxyFailure;
+use crate::proxy::process::Process;
+use crate::proxy::route::{Route, RouteAuthorization, TrackAccess};
+use crate::proxy::runtime::Runtime;
 use catalog::access::AccessDecision;
 use http_semantics::cross_site::is_from_foreign_page;
 use primitives::ids::UserId;
 use routing::pattern::Captures;
+use server_kit::admission::{self, Credentials};
 use server_kit::auth::claims_policy::claim_text;
 use server_kit::auth::path_token::{self, AuthorizationDigest, PathAuthorization, PathToken};
 use server_kit::auth::{AuthenticationError, Claims};
@@ -48,8 +49,9 @@ pub async fn verify_path_token(request: &Parts, ctx: &mut RequestContext) -> Res
     let Some(token) = request.extensions.get::<PathToken>() else { return Ok(()) };
     let process = &ctx.runtime.process;
     let tokens = process.path_tokens.as_ref().ok_or(ProxyFailure::Unauthorized(AuthenticationError::Malformed))?;
-    let path_token =
-        tokens.verify(token, request.uri.path()).map_err(|refusal| rate_limit::authentication_failure(refusal, ctx))?;
+    let invalid_tokens = process.limiters.invalid_tokens();
+    let refused = |error| admission::refuse(error, Some(invalid_tokens), ctx.client_address);
+    let path_token = tokens.verify(token, request.uri.path()).map_err(refused)?;
     if let Some(revocations) = &process.revocations {
         let revoked: BoxFuture<'_, _> = Box::pin(revocations.is_revoked(&path_token.user, path_token.generation));
         if revoked.await {
@@ -72,12 +74,15 @@ pub async fn authorize_request(request: &Parts, ctx: &mut RequestContext, route:
     }
     let query = request.uri.query();
     let own = own_hosts(&runtime, request_host(request));
-    if is_from_foreign_page(&request.method, &request.headers, own, route.policies.cors.as_deref())
-        && runtime.process.authenticator.is_in_cookie(&request.headers, query)
-    {
-        return Err(ProxyFailure::Unauthorized(AuthenticationError::CrossSite));
-    }
-    let claims = rate_limit::authenticate(&request.headers, query, ctx).await?;
+    let cors = route.policies.cors.as_deref();
+    let credentials = Credentials {
+        headers: &request.headers,
+        query,
+        address: ctx.client_address,
+        is_from_foreign_page: is_from_foreign_page(&request.method, &request.headers, own, cors),
+    };
+    let Process { authenticator, limiters, .. } = &*runtime.process;
+    let claims = admission::authenticate(authenticator, Some(limiters.invalid_tokens()), credentials).await?;
     ctx.claims = Some(Arc::clone(&claims));
     rate_limit::admit_by_rate_limit(ctx, route).await?;
     check_access(&runtime, route, &ctx.captures, &claims, (&request.headers, query)).await

@@ -1,18 +1,21 @@
 //! Admission: from a request's head to the route that takes it and the authorization to use it; a refusal is a
 //! [`ProxyFailure`]. The route table is searched once.
 
+pub mod authorization;
+pub mod path_readings;
+pub mod rate_limit;
+
 use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::request::Parts;
 use http::{Method, header};
 
-use super::authorization;
-use super::context::RequestContext;
-use super::failure::ProxyFailure;
-use super::modules::ModulePaths;
-use super::route::Route;
-use super::runtime::Runtime;
+use crate::proxy::context::RequestContext;
+use crate::proxy::failure::ProxyFailure;
+use crate::proxy::modules::ModulePaths;
+use crate::proxy::route::Route;
+use crate::proxy::runtime::Runtime;
 use http_semantics::request_path::InvalidPath;
 use http_semantics::{client_ip, cors, request_path};
 use http_server::Downstream;
