@@ -59,7 +59,7 @@ pub fn run(arguments: &DemoArgs) -> ExitCode {
         return ExitCode::FAILURE;
     };
     let page = router(arguments.folder.join(BUCKET), token.clone(), "/stream/");
-    serve::with(settings, page, |running| {
+    serve::with(settings, None, page, |running| {
         if let Some(address) = running.listeners.first() {
             say(&mut io::stdout(), &welcome(*address, &token, &tracks, &arguments.folder));
         }

@@ -41,6 +41,7 @@ mod protected_routes;
 mod quotas;
 mod ranges;
 mod recording;
+mod reload;
 mod resilience;
 mod routes;
 mod share;

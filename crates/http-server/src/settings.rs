@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// Settings of the server (the part of `Server` in the YAML that concerns connections).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// Addresses that clients connect to; at least one.
     pub listeners: Vec<ListenerSettings>,

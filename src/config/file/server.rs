@@ -29,6 +29,8 @@ pub struct Server {
     pub keep_alive_timeout: Option<TimeSpan>,
     /// How long streams under way may go on after SIGTERM. Default: `30s`.
     pub shutdown_grace: Option<TimeSpan>,
+    /// Reload the configuration when the file changes, as SIGHUP does at any time. Default: `true`.
+    pub reload_on_change: Option<bool>,
     /// Connections accepted at once over all listeners. Default: `16384`.
     #[schemars(range(min = 1, max = 10_000_000))]
     pub max_connections: Option<u32>,

@@ -103,6 +103,7 @@ fn settings(at: &ConfigLocation<'_>, file: &ConfigFile) -> Option<Settings> {
         positions: positions?,
         events: events?,
         share: share?,
+        reload_on_change: file.server.reload_on_change.unwrap_or(true),
         telemetry: telemetry?,
     })
 }

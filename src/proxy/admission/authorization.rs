@@ -81,8 +81,8 @@ pub async fn authorize_request(request: &Parts, ctx: &mut RequestContext, route:
         address: ctx.client_address,
         is_from_foreign_page: is_from_foreign_page(&request.method, &request.headers, own, cors),
     };
-    let Process { authenticator, limiters, .. } = &*runtime.process;
-    let claims = admission::authenticate(authenticator, Some(limiters.invalid_tokens()), credentials).await?;
+    let invalid_tokens = runtime.process.limiters.invalid_tokens();
+    let claims = admission::authenticate(&runtime.authenticator, Some(invalid_tokens), credentials).await?;
     ctx.claims = Some(Arc::clone(&claims));
     rate_limit::admit_by_rate_limit(ctx, route).await?;
     check_access(&runtime, route, &ctx.captures, &claims, (&request.headers, query)).await
@@ -111,7 +111,7 @@ pub async fn check_access(
         return Err(denial(route));
     }
     let Some(access) = track_access else { return Ok(()) };
-    let token = runtime.process.authenticator.token(headers, query);
+    let token = runtime.authenticator.token(headers, query);
     check_track_access(route, access, captures, claims.subject.as_str(), token.as_deref()).await
 }
 

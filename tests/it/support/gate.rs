@@ -24,7 +24,7 @@ pub struct Gate {
     log: Arc<Mutex<String>>,
     // Read on, so that the gate never writes into a closed pipe.
     _stdout: tokio::io::Lines<BufReader<ChildStdout>>,
-    _folder: TempFolder,
+    folder: TempFolder,
 }
 
 /// What the `ready` line says.
@@ -83,7 +83,7 @@ impl Gate {
         };
         let json = line.strip_prefix("ready ").unwrap_or_else(|| panic!("not a ready line: {line:?}"));
         let addresses = serde_json::from_str(json).expect("the ready line has JSON");
-        Self { child, addresses, log, _stdout: stdout, _folder: folder }
+        Self { child, addresses, log, _stdout: stdout, folder }
     }
 
     /// The first listener.
@@ -163,6 +163,16 @@ impl Gate {
     /// Whether it still runs.
     pub fn is_alive(&mut self) -> bool {
         self.child.try_wait().is_ok_and(|ended| ended.is_none())
+    }
+
+    /// Its configuration file.
+    pub fn config_file(&self) -> PathBuf {
+        self.folder.path().join("tidegate.yaml")
+    }
+
+    /// Writes `config` in place of its configuration file.
+    pub fn rewrite(&self, config: &Value) {
+        write_config(&self.folder, config);
     }
 
     /// Sends it a signal, such as `HUP`.
