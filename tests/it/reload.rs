@@ -101,7 +101,7 @@ async fn a_key_that_needs_a_restart_is_named_and_nothing_else_of_the_file_is_tak
         ("Server", "Listeners", json!([{ "Address": "127.0.0.1:0", "H2c": true }])),
         ("State", "Url", json!("redis://127.0.0.1:1")),
         ("Database", "Url", json!("sqlite://tidegate.db")),
-        ("Cache", "Memory", json!("64MB")),
+        ("Cache", "Memory", json!("64MiB")),
         ("Telemetry", "LogLevel", json!("debug")),
     ] {
         let mut changed = config.clone();
