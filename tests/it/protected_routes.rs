@@ -1,8 +1,6 @@
 //! Routes that ask for a token beside weaker ones: neither the spelling of a path nor the method of a request leads past
 //! the stricter one.
 
-use std::time::Duration;
-
 use http::Method;
 use serde_json::{Value, json};
 
@@ -10,7 +8,7 @@ use crate::limits::bearer;
 use crate::support::fault::Step;
 use crate::support::origin_http::Answer;
 use crate::support::tools::TempFolder;
-use crate::support::{Gate, Object, ScriptedOrigin, config, gate};
+use crate::support::{Gate, LIMIT, Object, ScriptedOrigin, config, gate};
 
 /// A gate with JWT and these routes, before `origin` as store and as server.
 async fn start(origin: &ScriptedOrigin, routes: Value) -> Gate {
@@ -45,7 +43,7 @@ async fn ask(gate: &Gate, method: &str, path: &str, header: &str) -> (u16, Strin
     let mut raw = gate.raw().await;
     let head = format!("{method} {path} HTTP/1.1\r\nHost: gate\r\n{header}Connection: close\r\n\r\n");
     raw.send(head.as_bytes()).await;
-    let reply = raw.response(method, Duration::from_secs(10)).await;
+    let reply = raw.response(method, LIMIT).await;
     let reply = reply.unwrap_or_else(|error| panic!("{method} {path}: {error}"));
     (reply.status, String::from_utf8_lossy(&reply.body).into_owned())
 }

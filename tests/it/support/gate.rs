@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -14,6 +13,7 @@ use tokio::time::timeout;
 
 use super::client::Client;
 use super::config;
+use super::eventually::{LIMIT, in_time};
 use super::raw::Raw;
 use super::tools::TempFolder;
 
@@ -54,8 +54,8 @@ pub fn command(folder: &TempFolder) -> Command {
 
 /// Runs the binary to its end.
 pub async fn run(arguments: &[&str], folder: &TempFolder) -> Ended {
-    let output = timeout(Duration::from_secs(30), command(folder).args(arguments).output()).await;
-    let output = output.unwrap_or_else(|_| panic!("{arguments:?} did not end within 30 s")).expect("it starts");
+    let output = timeout(LIMIT, command(folder).args(arguments).output()).await;
+    let output = output.unwrap_or_else(|_| panic!("{arguments:?} did not end")).expect("it starts");
     let text = |bytes| String::from_utf8(bytes).expect("what it prints is UTF-8");
     Ended { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
 }
@@ -76,7 +76,7 @@ impl Gate {
         let log = Arc::new(Mutex::new(String::new()));
         tokio::spawn(collect(child.stderr.take().expect("stderr is piped"), Arc::clone(&log)));
         let mut stdout = BufReader::new(child.stdout.take().expect("stdout is piped")).lines();
-        let line = timeout(Duration::from_secs(20), stdout.next_line()).await;
+        let line = timeout(LIMIT, stdout.next_line()).await;
         let Ok(Ok(Some(line))) = line else {
             let text = log.lock().unwrap_or_else(PoisonError::into_inner).clone();
             panic!("the gate did not become ready ({line:?}); it said:\n{text}\nwith:\n{config:#}");
@@ -190,7 +190,7 @@ impl Gate {
 
     /// Waits for the end.
     pub async fn ended(&mut self) -> ExitStatus {
-        timeout(Duration::from_secs(20), self.child.wait()).await.expect("it ends within 20 s").expect("it ends")
+        in_time("it ends", self.child.wait()).await.expect("it ends")
     }
 }
 

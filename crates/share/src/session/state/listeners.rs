@@ -23,7 +23,8 @@ pub struct ListenerState {
     guests: RecentAddresses,
     /// Connected listeners that nobody counts: recorders.
     uncounted: usize,
-    last_poll: i64,
+    /// Time of the last poll; `None` until somebody polls, whatever the clock says.
+    last_poll: Option<i64>,
     statistics: ListenerStatistics,
     told_count: usize,
     told_at: i64,
@@ -36,8 +37,7 @@ impl ListenerState {
             pollers: PollingListeners::default(),
             guests: RecentAddresses::new(GUEST_MILLIS, MAX_GUESTS),
             uncounted: 0,
-            // Nobody has polled yet.
-            last_poll: now - POLL_DEMAND_MILLIS,
+            last_poll: None,
             statistics: ListenerStatistics::new(now),
             told_count: 0,
             told_at: now,
@@ -61,12 +61,12 @@ impl ListenerState {
 
     /// Notes that somebody polls audio, or may read it where it is stored.
     pub fn note_poll(&mut self, now: i64) {
-        self.last_poll = now;
+        self.last_poll = Some(now);
     }
 
     /// Returns whether floats are still kept for those who poll.
     pub fn has_polled(&self, now: i64) -> bool {
-        now - self.last_poll < POLL_DEMAND_MILLIS
+        self.last_poll.is_some_and(|polled| now - polled < POLL_DEMAND_MILLIS)
     }
 
     /// Counts one who connects by `transport`; `None`: a recorder, which is in no number.
@@ -143,7 +143,11 @@ mod tests {
     #[test]
     fn a_poll_is_remembered_for_ten_seconds() {
         let mut listeners = ListenerState::new(50_000);
-        assert!(!listeners.has_polled(50_000), "nobody has polled yet");
+        assert_eq!(
+            [49_000, 50_000].map(|now| listeners.has_polled(now)),
+            [false; 2],
+            "nobody has, also of a clock set back"
+        );
         listeners.note_poll(50_000);
         assert_eq!([59_999, 60_000].map(|now| listeners.has_polled(now)), [true, false]);
     }
