@@ -49,7 +49,7 @@ pub struct CatalogAdminState {
 impl CatalogAdminState {
     /// Returns the current time in milliseconds since the Unix epoch.
     pub fn now(&self) -> i64 {
-        self.clock.unix_millis()
+        self.clock.unix_millis().as_millis()
     }
 }
 

@@ -217,7 +217,7 @@ impl PositionService {
     }
 
     fn now(&self) -> i64 {
-        self.clock.unix_millis()
+        self.clock.unix_millis().as_millis()
     }
 
     /// Returns the time before which reports have expired.

@@ -242,7 +242,7 @@ impl RateLimiter {
 
     /// Returns the time in milliseconds since the Unix epoch.
     pub fn now(&self) -> u64 {
-        self.clock.unix_millis().cast_unsigned()
+        self.clock.unix_millis().as_millis().cast_unsigned()
     }
 
     /// Returns the nanoseconds since the start: pacing needs a clock that does not jump.

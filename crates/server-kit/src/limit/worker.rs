@@ -264,5 +264,5 @@ fn save_ticks() -> Interval {
 }
 
 fn now(clock: &Clock) -> u64 {
-    clock.unix_millis().cast_unsigned()
+    clock.unix_millis().as_millis().cast_unsigned()
 }

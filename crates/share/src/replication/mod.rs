@@ -376,6 +376,6 @@ impl SessionReplicator {
 
     /// Returns milliseconds since the Unix epoch.
     fn now(&self) -> i64 {
-        self.context.clock.unix_millis()
+        self.context.clock.unix_millis().as_millis()
     }
 }

@@ -324,7 +324,8 @@ fn unknown_session_response(relay: &Relay, caller: Option<&RequestInfo>) -> Resp
     let made = http_semantics::request_info::new_request_id();
     let request_id = caller.map_or(made.as_str(), |caller| &caller.request_id);
     let said = Refusal::UnknownSession.to_string();
-    let problem = Problem::new(StatusCode::NOT_FOUND, "not_found", &said, request_id, relay.clock.unix_millis());
+    let problem =
+        Problem::new(StatusCode::NOT_FOUND, "not_found", &said, request_id, relay.clock.unix_millis().as_millis());
     let mut body = json!(problem);
     body["isActive"] = json!(false);
     let head = [(header::CONTENT_TYPE, problem::CONTENT_TYPE), (header::CACHE_CONTROL, "no-store")];

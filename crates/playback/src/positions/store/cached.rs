@@ -113,7 +113,7 @@ impl CachedPositionStore {
                 Ok(_) | Err(RecvError::Lagged(_)) => {
                     // Relaxed: the number stands alone, and a read that misses it by a moment is as good as one made
                     // before.
-                    self.reconnected_at.store(self.clock.unix_millis(), Ordering::Relaxed)
+                    self.reconnected_at.store(self.clock.unix_millis().as_millis(), Ordering::Relaxed)
                 }
                 Err(RecvError::Closed) => return,
             }
@@ -137,7 +137,8 @@ impl PositionStore for CachedPositionStore {
     }
 
     async fn get(&self, key: &PositionKey) -> Result<Option<PositionRecord>, PositionStoreError> {
-        let fresh = (self.clock.unix_millis() - CACHE_TTL_MILLIS).max(self.reconnected_at.load(Ordering::Relaxed));
+        let fresh =
+            (self.clock.unix_millis().as_millis() - CACHE_TTL_MILLIS).max(self.reconnected_at.load(Ordering::Relaxed));
         let front = self.redis.read(key, LOOKUP_TIMEOUT).await.ok().flatten();
         if let Some((entry, _)) =
             // Any pending entry rules out every read from Redis: that is simpler than looking for the key, and rare.

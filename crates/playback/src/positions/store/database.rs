@@ -94,7 +94,7 @@ impl PositionStore for DatabasePositionStore {
             json!({ "u": user, "k": kind, "i": item, "p": position, "d": duration, "t": at, "r": reported })
         };
         let rows = serde_json::Value::Array(entries.iter().map(row).collect()).to_string();
-        let oldest = self.clock.unix_millis() - self.ttl;
+        let oldest = self.clock.unix_millis().as_millis() - self.ttl;
         match &self.database {
             Database::Sqlite(pool) => {
                 sqlx::query(SAVE_SQLITE).bind(rows).bind(oldest).execute(pool).await.map(|_| ())?

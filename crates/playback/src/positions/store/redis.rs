@@ -83,7 +83,7 @@ impl RedisPositionStore {
         entries: &[PositionRecord],
         budget: Duration,
     ) -> Result<Vec<PositionKey>, PositionStoreError> {
-        let now = self.clock.unix_millis();
+        let now = self.clock.unix_millis().as_millis();
         let number = |value: Option<i64>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
         let arguments = |entry: &PositionRecord| {
             // At least 1: `PX 0` is an error, and a report that waited too long is then simply gone.
