@@ -155,8 +155,7 @@ async fn import(args: &ImportArgs, settings: Settings) -> Result<ImportTotals, S
         let tracks: Vec<NewTrack> = page.into_iter().filter_map(|listed| track(args, listed)).collect();
         // All objects seen, less those imported before and those of this page.
         totals.passed_over = totals.seen - (done(&totals) + tracks.len() as u64);
-        let imported =
-            catalog.import(&tracks, clock.unix_millis().as_millis()).await.map_err(|error| error.to_string())?;
+        let imported = catalog.import(&tracks, clock.unix_millis()).await.map_err(|error| error.to_string())?;
         totals.tracks.added += imported.added;
         totals.tracks.changed += imported.changed;
         totals.tracks.unchanged += imported.unchanged;

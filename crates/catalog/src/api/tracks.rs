@@ -17,6 +17,7 @@ use crate::NewTrack;
 use crate::Track;
 use crate::access::AccessChecker;
 use primitives::clock::Clock;
+use primitives::unix_time::UnixMillis;
 use s3;
 use server_kit::api::cache_admin::{CacheOperations, PurgeTarget};
 use server_kit::api::error::Error;
@@ -47,9 +48,9 @@ pub struct CatalogAdminState {
 }
 
 impl CatalogAdminState {
-    /// Returns the current time in milliseconds since the Unix epoch.
-    pub fn now(&self) -> i64 {
-        self.clock.unix_millis().as_millis()
+    /// Returns the time now.
+    pub fn now(&self) -> UnixMillis {
+        self.clock.unix_millis()
     }
 }
 
