@@ -54,7 +54,7 @@ impl Clock {
 
     /// Returns the time now in microseconds; the Unix epoch before it.
     pub fn unix_micros(&self) -> UnixMicros {
-        UnixMillis::EPOCH.to_micros() + self.since_epoch()
+        UnixMicros::EPOCH + self.since_epoch()
     }
 
     fn since_epoch(&self) -> Duration {

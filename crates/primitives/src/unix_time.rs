@@ -58,6 +58,8 @@ impl UnixMillis {
 }
 
 impl UnixMicros {
+    /// The Unix epoch.
+    pub const EPOCH: Self = Self(0);
     /// Latest time.
     pub const MAX: Self = Self(i64::MAX);
 
