@@ -61,12 +61,12 @@ impl Default for GuessLimit {
 impl GuessLimit {
     /// Returns whether `address` has guessed too often.
     pub fn is_blocked(&self, address: IpAddr, now: UnixMillis) -> bool {
-        self.0.refused_for(address, now.as_millis().cast_unsigned()).is_some()
+        self.0.refused_for(address, now).is_some()
     }
 
     /// Counts a wrong guess; where it is one too many, returns for how long further ones are.
     pub fn record_miss(&self, address: IpAddr, now: UnixMillis) -> Option<Duration> {
-        self.0.record(address, now.as_millis().cast_unsigned())
+        self.0.record(address, now)
     }
 }
 
