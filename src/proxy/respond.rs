@@ -114,7 +114,7 @@ pub async fn failure(
 
 fn envelope(downstream: &impl Downstream, ctx: &RequestContext, failure: &ProxyFailure) -> (HeaderMap, Vec<u8>) {
     let detail = failure.detail();
-    let now = ctx.runtime.process.clock.unix_millis();
+    let now = ctx.runtime.process.clock.unix_millis().as_millis();
     let mut problem = Problem::new(failure.status(), failure.code(), &detail, &ctx.id, now);
     let wait = failure.retry_after().map(|wait| whole_seconds(wait).max(1));
     if let ProxyFailure::Limited(..) = failure {

@@ -19,6 +19,7 @@ use crate::support::origin::pattern;
 use crate::support::tools::TempFolder;
 use crate::support::{Gate, Postgres, Redis, ScriptedOrigin, eventually};
 use primitives::clock::monotonic_now;
+use primitives::unix_time::UnixMillis;
 
 #[tokio::test]
 async fn a_quota_that_only_this_node_knows_begins_anew_with_its_period() {
@@ -51,7 +52,7 @@ impl EgressStore for Silent {
         std::future::pending().await
     }
 
-    async fn delete_ended(&self, _: u64) -> Result<(), EgressStoreError> {
+    async fn delete_ended(&self, _: UnixMillis) -> Result<(), EgressStoreError> {
         std::future::pending().await
     }
 }
@@ -96,8 +97,8 @@ async fn a_row_that_the_database_refuses_keeps_no_other_from_being_saved() {
             policy: "quota".into(),
             subject: subject.into(),
             period: 1,
-            ends: u64::MAX,
-            left: 1000,
+            ends: UnixMillis::MAX,
+            left: Duration::from_secs(1),
         };
         let names = ["a", "bad\0one", "b", "c", "bad\0two"];
         let entries: Vec<_> = names.iter().map(|name| (account(name), 10)).collect();

@@ -16,6 +16,7 @@ use crate::GrantStore;
 use crate::NewTrack;
 use crate::Track;
 use primitives::clock::Clock;
+use primitives::unix_time::UnixMillis;
 use s3;
 use server_kit::api::cache_admin::{CacheOperations, PurgeTarget};
 use server_kit::api::error::Error;
@@ -53,8 +54,8 @@ pub trait CatalogConfiguration: Send + Sync {
 }
 
 impl CatalogAdminState {
-    /// Returns the current time in milliseconds since the Unix epoch.
-    pub fn now(&self) -> i64 {
+    /// Returns the time now.
+    pub fn now(&self) -> UnixMillis {
         self.clock.unix_millis()
     }
 }

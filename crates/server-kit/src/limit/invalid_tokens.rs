@@ -28,6 +28,6 @@ impl InvalidTokenCounter {
     /// refused. Unknown addresses count as one.
     pub fn record(&self, address: Option<IpAddr>) -> Option<Duration> {
         let address = address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-        self.attempts.record(address, self.clock.unix_millis().cast_unsigned())
+        self.attempts.record(address, self.clock.unix_millis())
     }
 }

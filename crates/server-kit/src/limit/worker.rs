@@ -17,14 +17,15 @@ use super::retry_gate::RetryGate;
 use super::shared_limits::{EndedLease, SharedLimits};
 use super::subject_table::SubjectCounters;
 use primitives::clock::Clock;
+use primitives::unix_time::UnixMillis;
 
-/// Interval of saving; with [`super::egress::TOTAL_TTL_MILLIS`] it is the delay after which another node knows of sent
+/// Interval of saving; with [`super::egress::TOTAL_TTL`] it is the delay after which another node knows of sent
 /// bytes. Also the interval between two checks of the leases.
 const SAVE_INTERVAL: Duration = Duration::from_millis(500);
-/// Interval of renewing leases, which last three times as long, in milliseconds.
-const RENEWAL_INTERVAL_MILLIS: u64 = 20_000;
-/// Interval of deleting ended periods, in milliseconds.
-const CLEANUP_INTERVAL_MILLIS: u64 = 3_600_000;
+/// Interval of renewing leases, which last three times as long.
+const RENEWAL_INTERVAL: Duration = Duration::from_secs(20);
+/// Interval of deleting ended periods.
+const CLEANUP_INTERVAL: Duration = Duration::from_secs(3_600);
 /// Jobs per batch.
 const BATCH: usize = 512;
 
@@ -56,7 +57,7 @@ struct LeaseWorker {
     clock: Clock,
     /// Ended leases that Redis still has.
     unreported: Vec<EndedLease>,
-    renewed: u64,
+    renewed: UnixMillis,
 }
 
 /// Worker that saves egress.
@@ -66,7 +67,7 @@ struct EgressWorker {
     clock: Clock,
     /// Unsaved egress, by policy and subject.
     unsaved: HashMap<PolicyAndSubject, UnsavedEgress>,
-    cleaned_up_at: u64,
+    cleaned_up_at: UnixMillis,
 }
 
 impl LimitWorkerHandle {
@@ -79,9 +80,15 @@ impl LimitWorkerHandle {
     ) -> (Self, LimitWorker) {
         let ((ended, leases), (unsaved, jobs)) = (unbounded_channel(), unbounded_channel());
         let keeper = Self { ended, unsaved, store: ledger, retry_gate: Arc::default(), failures };
-        let renewed = now(&clock);
+        let renewed = clock.unix_millis();
         let leases = LeaseWorker { ended: leases, shared, clock: clock.clone(), unreported: Vec::new(), renewed };
-        let savings = EgressWorker { jobs, handle: keeper.clone(), clock, unsaved: HashMap::new(), cleaned_up_at: 0 };
+        let savings = EgressWorker {
+            jobs,
+            handle: keeper.clone(),
+            clock,
+            unsaved: HashMap::new(),
+            cleaned_up_at: UnixMillis::EPOCH,
+        };
         (keeper, LimitWorker { leases, savings })
     }
 
@@ -104,7 +111,7 @@ impl LimitWorkerHandle {
     }
 
     /// Reads the total of `account` into `egress`; without an answer the local count is used.
-    pub async fn read(&self, account: &EgressAccount, egress: &EgressCounter, now: u64) {
+    pub async fn read(&self, account: &EgressAccount, egress: &EgressCounter, now: UnixMillis) {
         let Some(ledger) = &self.store else { return };
         if !self.retry_gate.may_try(now) {
             return;
@@ -118,7 +125,7 @@ impl LimitWorkerHandle {
         }
     }
 
-    fn record_failure(&self, now: u64, error: &EgressStoreError) {
+    fn record_failure(&self, now: UnixMillis, error: &EgressStoreError) {
         self.failures.inc();
         if self.retry_gate.record_failure(now) {
             tracing::warn!(%error, "egress cannot be read or saved at the moment; it is counted on this node");
@@ -160,7 +167,7 @@ impl LeaseWorker {
     }
 
     async fn release(&mut self, shared: &SharedLimits, batch: &mut Vec<u64>) {
-        let now = now(&self.clock);
+        let now = self.clock.unix_millis();
         self.unreported.extend(shared.end(batch.drain(..), now));
         shared.release(&mut self.unreported, now).await;
     }
@@ -168,9 +175,9 @@ impl LeaseWorker {
     /// Renews the leases if it is time, by the clock and not by the number of checks: a lease expires by the clock too.
     /// A failure is tried again at the next check.
     async fn renew(&mut self, shared: &SharedLimits) {
-        let now = now(&self.clock);
+        let now = self.clock.unix_millis();
         // A clock that was put back is a reason to renew as well.
-        if now.abs_diff(self.renewed) >= RENEWAL_INTERVAL_MILLIS && shared.renew(now).await {
+        if now.abs_diff(self.renewed) >= RENEWAL_INTERVAL && shared.renew(now).await {
             self.renewed = now;
         }
     }
@@ -206,9 +213,9 @@ impl EgressWorker {
     }
 
     async fn delete_ended(&mut self) {
-        let now = now(&self.clock);
+        let now = self.clock.unix_millis();
         if let Some(ledger) =
-            self.handle.store.as_ref().filter(|_| now.abs_diff(self.cleaned_up_at) >= CLEANUP_INTERVAL_MILLIS)
+            self.handle.store.as_ref().filter(|_| now.abs_diff(self.cleaned_up_at) >= CLEANUP_INTERVAL)
         {
             self.cleaned_up_at = now;
             // A failure is ignored: the next run is in an hour.
@@ -218,7 +225,7 @@ impl EgressWorker {
 
     async fn save(&mut self) {
         let (Some(ledger), false) = (&self.handle.store, self.unsaved.is_empty()) else { return };
-        let now = now(&self.clock);
+        let now = self.clock.unix_millis();
         let mut open: Vec<_> = self.unsaved.values().cloned().collect();
         // In one order on all nodes, or their transactions would wait for each other.
         open.sort_by(|(_, one), (_, other)| one.subject.cmp(&other.subject));
@@ -261,8 +268,4 @@ fn save_ticks() -> Interval {
     // One run is enough after a delay: it does all that has gathered.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks
-}
-
-fn now(clock: &Clock) -> u64 {
-    clock.unix_millis().cast_unsigned()
 }

@@ -10,6 +10,7 @@ use super::{PositionListQuery, PositionStore, PositionStoreError, ProgressCursor
 use crate::positions::{ItemKind, PositionKey, PositionRecord, ProgressPage};
 use primitives::clock::Clock;
 use primitives::ids::TrackId;
+use primitives::unix_time::UnixMillis;
 use server_kit::database::Database;
 use server_kit::on;
 
@@ -55,31 +56,38 @@ const REMOVE_OLD: &str = "DELETE FROM positions
 /// Store over the table.
 pub struct DatabasePositionStore {
     database: Database,
-    ttl: i64,
+    ttl: Duration,
     clock: Clock,
 }
 
 impl DatabasePositionStore {
     /// Creates the store over `database`; an entry expires `ttl` after its report.
     pub fn new(database: Database, ttl: Duration, clock: Clock) -> Self {
-        Self { database, ttl: i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX), clock }
+        Self { database, ttl, clock }
     }
 
     async fn read(&self, listing: &PositionListQuery<'_>) -> Result<Vec<PositionRecord>, sqlx::Error> {
         type PositionRow = (String, String, Option<i64>, Option<i64>, i64, Option<i64>);
         let kind = listing.kind.map_or("", ItemKind::name);
-        let (at, after_kind, after_item) =
-            listing.after.map_or((i64::MAX, "", ""), |mark| (mark.at, mark.kind.name(), mark.item.as_str()));
+        let (at, after_kind, after_item) = listing
+            .after
+            .map_or((i64::MAX, "", ""), |mark| (mark.at.as_millis(), mark.kind.name(), mark.item.as_str()));
         let count = i64::try_from(listing.limit).unwrap_or(i64::MAX);
         let rows: Vec<PositionRow> = on!(&self.database, pool => {
-            sqlx::query_as(LIST).bind(listing.user.as_str()).bind(listing.reported_since).bind(kind).bind(at).bind(after_kind)
+            sqlx::query_as(LIST).bind(listing.user.as_str()).bind(listing.reported_since.as_millis()).bind(kind).bind(at).bind(after_kind)
                 .bind(after_item).bind(count).fetch_all(pool).await
         })?;
         let entry = |(kind, item, position, duration, at, reported): PositionRow| {
             // An entry with a kind or id that another version wrote and this one does not accept is not shown.
             let (kind, item) = (ItemKind::from_name(&kind)?, TrackId::parse(item)?);
             let key = PositionKey { user: listing.user.clone(), kind, item };
-            Some(PositionRecord { key, position, duration, updated_at: at, reported_at: reported_at(at, reported) })
+            Some(PositionRecord {
+                key,
+                position,
+                duration,
+                updated_at: UnixMillis::new(at),
+                reported_at: reported_at(at, reported),
+            })
         };
         Ok(rows.into_iter().filter_map(entry).collect())
     }
@@ -94,7 +102,7 @@ impl PositionStore for DatabasePositionStore {
             json!({ "u": user, "k": kind, "i": item, "p": position, "d": duration, "t": at, "r": reported })
         };
         let rows = serde_json::Value::Array(entries.iter().map(row).collect()).to_string();
-        let oldest = self.clock.unix_millis() - self.ttl;
+        let oldest = (self.clock.unix_millis() - self.ttl).as_millis();
         match &self.database {
             Database::Sqlite(pool) => {
                 sqlx::query(SAVE_SQLITE).bind(rows).bind(oldest).execute(pool).await.map(|_| ())?
@@ -119,7 +127,7 @@ impl PositionStore for DatabasePositionStore {
             key: key.clone(),
             position,
             duration,
-            updated_at: at,
+            updated_at: UnixMillis::new(at),
             reported_at: reported_at(at, reported),
         };
         Ok(row.map(entry))
@@ -131,7 +139,8 @@ impl PositionStore for DatabasePositionStore {
         Ok(ProgressPage { entries, next })
     }
 
-    async fn remove_expired(&self, before: i64) -> Result<(), PositionStoreError> {
+    async fn remove_expired(&self, before: UnixMillis) -> Result<(), PositionStoreError> {
+        let before = before.as_millis();
         loop {
             let users: Vec<(String,)> = on!(&self.database, pool => {
                 sqlx::query_as(FIND_OLD).bind(before).bind(CLEANUP_BATCH).fetch_all(pool).await
@@ -149,6 +158,6 @@ impl PositionStore for DatabasePositionStore {
 }
 
 /// Returns the time of a row's report; rows of an older version have none, and count from their own time.
-fn reported_at(at: i64, reported: Option<i64>) -> i64 {
-    reported.unwrap_or(at).max(at)
+fn reported_at(at: i64, reported: Option<i64>) -> UnixMillis {
+    UnixMillis::new(reported.unwrap_or(at).max(at))
 }

@@ -18,6 +18,7 @@ use super::{PositionListQuery, PositionStore, PositionStoreError, ProgressCursor
 use crate::positions::{ItemKind, PositionKey, PositionRecord, ProgressPage};
 use primitives::clock::Clock;
 use primitives::ids::{TrackId, UserId};
+use primitives::unix_time::{UnixMillis, whole_millis};
 use server_kit::redis::{Redis, keys};
 
 /// Timeout of a write or a list where Redis is the only store.
@@ -67,14 +68,14 @@ const WRONG_TYPE: &str = "WRONGTYPE";
 /// Store over Redis.
 pub struct RedisPositionStore {
     redis: Redis,
-    ttl: i64,
+    ttl: Duration,
     clock: Clock,
 }
 
 impl RedisPositionStore {
     /// Creates the store over `redis`; each key expires after `ttl`.
     pub fn new(redis: Redis, ttl: Duration, clock: Clock) -> Self {
-        Self { redis, ttl: i64::try_from(ttl.as_millis()).unwrap_or(i64::MAX), clock }
+        Self { redis, ttl, clock }
     }
 
     /// Writes each entry unless a newer one is there; returns the keys that Redis refused.
@@ -87,12 +88,11 @@ impl RedisPositionStore {
         let number = |value: Option<i64>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
         let arguments = |entry: &PositionRecord| {
             // At least 1: `PX 0` is an error, and a report that waited too long is then simply gone.
-            let life = (entry.reported_at + self.ttl - now).max(1);
-            [Some(entry.updated_at), entry.position, entry.duration, Some(entry.reported_at), Some(life)]
-                .map(number)
-                .to_vec()
+            let life = whole_millis(entry.reported_at + self.ttl - now).max(1);
+            let (updated_at, reported_at) = (entry.updated_at.as_millis(), entry.reported_at.as_millis());
+            [Some(updated_at), entry.position, entry.duration, Some(reported_at), Some(life)].map(number).to_vec()
         };
-        self.write(SCRIPT, now, entries, budget, |entry| self.key(&entry.key), arguments).await
+        self.write(SCRIPT, now.as_millis(), entries, budget, |entry| self.key(&entry.key), arguments).await
     }
 
     /// Adds `entries` to the indexes of their users; returns the keys that Redis refused.
@@ -100,7 +100,15 @@ impl RedisPositionStore {
         let arguments = |entry: &PositionRecord| {
             vec![entry.updated_at.to_string(), member(entry.key.kind, entry.key.item.as_str())]
         };
-        self.write(INDEX_SCRIPT, self.ttl, entries, budget, |entry| self.index(&entry.key.user), arguments).await
+        self.write(
+            INDEX_SCRIPT,
+            whole_millis(self.ttl),
+            entries,
+            budget,
+            |entry| self.index(&entry.key.user),
+            arguments,
+        )
+        .await
     }
 
     /// Runs `script` over a key for each of `entries`, with `first` and the arguments of each.
@@ -134,7 +142,7 @@ impl RedisPositionStore {
         &self,
         key: &PositionKey,
         budget: Duration,
-    ) -> Result<Option<(PositionRecord, i64)>, PositionStoreError> {
+    ) -> Result<Option<(PositionRecord, UnixMillis)>, PositionStoreError> {
         let client = self.redis.client_with_timeout(budget);
         let text: Option<String> = self.redis.run_with_timeout(budget, client.get(self.key(key))).await?;
         Ok(text.and_then(|text| parse(key, &text)))
@@ -176,7 +184,7 @@ impl RedisPositionStore {
             let mut first = 0;
             if let Some(after) = listing.after {
                 let mut end = client.zcard::<i64, _>(&index).await?;
-                let after = (after.at as f64, member(after.kind, after.item.as_str()));
+                let after = (after.at.as_millis() as f64, member(after.kind, after.item.as_str()));
                 // Binary search for the first item after the cursor: the item itself may have gone or got another time
                 // meanwhile.
                 while first < end {
@@ -198,7 +206,11 @@ impl RedisPositionStore {
         let mark = |(member, at): (String, f64)| {
             let (kind, item) = member.split_once(':')?;
             // Exact: scores are doubles, and milliseconds stay below 2^53.
-            Some(ProgressCursor { at: at as i64, kind: ItemKind::from_name(kind)?, item: TrackId::parse(item)? })
+            Some(ProgressCursor {
+                at: UnixMillis::new(at as i64),
+                kind: ItemKind::from_name(kind)?,
+                item: TrackId::parse(item)?,
+            })
         };
         Ok((named.into_iter().filter_map(mark).collect(), whole))
     }
@@ -240,7 +252,7 @@ impl PositionStore for RedisPositionStore {
     }
 
     /// Does nothing: Redis expires keys by itself, and an index with its last item.
-    async fn remove_expired(&self, _: i64) -> Result<(), PositionStoreError> {
+    async fn remove_expired(&self, _: UnixMillis) -> Result<(), PositionStoreError> {
         Ok(())
     }
 }
@@ -254,13 +266,14 @@ fn is_wrong_type(error: &Error) -> bool {
     error.details().starts_with(WRONG_TYPE)
 }
 
-fn parse(key: &PositionKey, text: &str) -> Option<(PositionRecord, i64)> {
+fn parse(key: &PositionKey, text: &str) -> Option<(PositionRecord, UnixMillis)> {
     let mut words = text.split(' ');
-    let at = words.next()?.parse().ok()?;
+    let time = |word: &str| word.parse().map(UnixMillis::new).ok();
+    let at = time(words.next()?)?;
     let position = words.next()?.parse().ok();
     let duration = words.next()?.parse().ok();
-    let written = words.next()?.parse().ok()?;
+    let written = time(words.next()?)?;
     // An older version did not write the time of the report.
-    let reported = words.next().and_then(|word| word.parse().ok()).unwrap_or(written);
+    let reported = words.next().and_then(time).unwrap_or(written);
     Some((PositionRecord { key: key.clone(), position, duration, updated_at: at, reported_at: reported }, written))
 }

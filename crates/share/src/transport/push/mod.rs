@@ -16,6 +16,7 @@ use crate::audio::frame::Codec;
 use crate::refusal::Refusal;
 use crate::session::StreamGreeting;
 use crate::session::id::SessionId;
+use primitives::unix_time::UnixMicros;
 
 /// Bytes of a client's text at most: a longer one is no message of ours.
 pub const MAX_TEXT: usize = 4 * 1024;
@@ -61,7 +62,7 @@ fn error_message(refused: &Refusal) -> String {
 }
 
 /// Answers a client that compares clocks, as NTP does: its own time, ours when the question came, ours now.
-fn time_message(asked: &Value, came: i64, now: i64) -> String {
+fn time_message(asked: &Value, came: UnixMicros, now: UnixMicros) -> String {
     json!({ "type": "time", "t0": asked["t0"], "t1": came, "t2": now }).to_string()
 }
 
