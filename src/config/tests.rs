@@ -186,7 +186,7 @@ fn what_is_not_said_has_its_default() {
     let settings = load_file(&conf("minimal.yaml")).expect("a good file");
     let server = &settings.server;
     assert_eq!(server.http.listeners.len(), 1);
-    assert_eq!(server.http.listeners[0].address.to_string(), "0.0.0.0:8080");
+    assert_eq!(server.http.listeners[0].addresses[0].to_string(), "0.0.0.0:8080");
     assert_eq!(server.http.header_timeout, Duration::from_secs(10));
     assert_eq!(server.http.write_timeout, Duration::from_secs(30));
     assert_eq!(server.http.body_timeout, Duration::from_secs(30));
@@ -373,7 +373,7 @@ fn texts_come_from_the_environment_where_they_say_so() {
     let text = with_route("ClusterId: web\nMatch: { Path: / }", "Server: { Listeners: [{ Address: \"env:PORT\" }] }\n")
         .replace("http://web:80", "env:S3_ENDPOINT_URL");
     let settings = good(&text);
-    assert_eq!(settings.server.http.listeners[0].address.to_string(), "0.0.0.0:8080");
+    assert_eq!(settings.server.http.listeners[0].addresses[0].to_string(), "0.0.0.0:8080");
     assert_eq!(settings.clusters["web"].destinations[0].address.as_str(), "http://canary-endpoint:9000/");
 }
 

@@ -37,7 +37,7 @@ pub fn is_websocket_request(request: &Parts) -> bool {
 /// unless a module takes it over: it then lives, and is counted, until the module drops it.
 pub async fn serve(gateway: &Gateway, ctx: RequestContext, connection: ConnectionTakeover) {
     let (modules, metrics) = (gateway.modules.clone(), Arc::clone(&gateway.metrics));
-    let from = (Some(connection.peer()), connection.is_tls());
+    let from = (Some(connection.info().peer), connection.info().is_tls);
     let (admitted, target) = (Mutex::new(Some(ctx)), connection.target().clone());
     let service = service_fn(move |mut request: Request<Incoming>| {
         *request.uri_mut() = target.clone();

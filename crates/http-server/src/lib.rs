@@ -2,6 +2,8 @@
 //! must not know routes, policies or stores: each request goes to one [`Handler`], which answers through
 //! [`Downstream`].
 
+pub mod bind;
+pub mod connection_info;
 pub mod downstream;
 mod http1;
 mod http2;
@@ -9,6 +11,8 @@ pub mod listener;
 pub mod settings;
 pub mod socket;
 mod tls;
+mod tls_server;
+mod transport;
 pub mod workers;
 mod write_deadline;
 

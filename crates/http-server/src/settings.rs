@@ -1,5 +1,6 @@
 //! Settings of the server: its listeners and the limits of their connections.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -7,7 +8,7 @@ use std::time::Duration;
 /// Settings of the server (the part of `Server` in the YAML that concerns connections).
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Addresses that clients connect to; at least one.
+    /// Listeners that clients connect to; at least one.
     pub listeners: Vec<ListenerSettings>,
     /// Threads that serve clients; one per core unless set.
     pub threads: usize,
@@ -25,15 +26,57 @@ pub struct Settings {
     pub max_connections: usize,
 }
 
-/// One address that clients connect to.
+/// Addresses that clients connect to, and the ways to be spoken to there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListenerSettings {
-    /// The address; port 0 takes a free one and logs it.
-    pub address: SocketAddr,
-    /// TLS certificates, the first being the default where no name matches. Empty: plain text.
-    pub certificates: Vec<CertificatePaths>,
+    /// The addresses; at least one.
+    pub addresses: Vec<ListenAddress>,
+    /// Mode of the files of Unix sockets; `None`: as the process's umask leaves it.
+    pub socket_mode: Option<u32>,
+    /// TLS; `None`: plain text.
+    pub tls: Option<TlsSettings>,
     /// Accepts HTTP/2 without TLS (prior knowledge, RFC 9113 §3.3).
     pub h2c: bool,
+}
+
+impl ListenerSettings {
+    /// Makes a listener on `address` in the clear.
+    pub fn plain(address: ListenAddress) -> Self {
+        Self { addresses: vec![address], socket_mode: None, tls: None, h2c: false }
+    }
+}
+
+/// One address that clients connect to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListenAddress {
+    /// IP address and port; port 0 takes a free one.
+    Ip(SocketAddr),
+    /// Host name and port: every address that the name resolves to.
+    Host {
+        /// The name.
+        name: String,
+        /// The port; 0 takes a free one for each address.
+        port: u16,
+    },
+    /// Path of a Unix socket.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(address) => address.fmt(f),
+            Self::Host { name, port } => write!(f, "{name}:{port}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// TLS of a listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsSettings {
+    /// Certificates, the first being the default where no name matches; at least one.
+    pub certificates: Vec<CertificatePaths>,
 }
 
 /// A certificate chain and its key, both PEM files.

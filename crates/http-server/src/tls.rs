@@ -83,7 +83,8 @@ pub fn check(certificate: &CertificatePaths) -> Result<Option<CertificateValidit
 /// Returns warnings about the listeners' certificates at the time `now`, in Unix seconds: they can be served, but
 /// clients refuse them, or will within a week.
 pub fn certificate_warnings(server: &Settings, now: i64) -> Vec<String> {
-    let certificates = server.listeners.iter().flat_map(|listener| &listener.certificates);
+    let tls = server.listeners.iter().filter_map(|listener| listener.tls.as_ref());
+    let certificates = tls.flat_map(|tls| &tls.certificates);
     let warning = |certificate: &CertificatePaths| {
         // A certificate that cannot be loaded is no warning: the server does not start with it.
         let validity = check(certificate).ok().flatten()?;
@@ -122,6 +123,10 @@ impl fmt::Debug for CertificatesByName {
 
 impl ResolvesServerCert for CertificatesByName {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        // The usual case, in which names decide nothing.
+        if let [only] = &self.0[..] {
+            return Some(Arc::clone(only));
+        }
         let fits = |key: &&Arc<CertifiedKey>| {
             let name = hello.server_name().and_then(|name| ServerName::try_from(name).ok());
             let certificate = key.cert.first().and_then(|leaf| ParsedCertificate::try_from(leaf).ok());

@@ -1,0 +1,45 @@
+//! `Server.Listeners`.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::config::value::{ConfigText, OneOrMany};
+
+/// One or more addresses that players connect to.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub struct Listener {
+    /// IP address and port, such as `0.0.0.0:8080` or `[::]:8080`; a port alone listens on `0.0.0.0`; port 0 takes a free
+    /// one. Or host name and port, such as `localhost:8080`, for every address that the name has; or `unix:` and the path
+    /// of a socket. A list for several. May be `env:NAME`.
+    pub address: OneOrMany,
+    /// Mode of the file of a Unix socket, in octal: `"0660"`. Default: as the umask leaves it.
+    pub socket_mode: Option<ConfigText>,
+    /// Serve HTTPS, with HTTP/1.1 and HTTP/2 by ALPN. Default: plain HTTP.
+    pub tls: Option<Tls>,
+    /// Accept HTTP/2 without TLS by prior knowledge. Default: `false`.
+    #[serde(default)]
+    pub h2c: bool,
+}
+
+/// One certificate, or several chosen by the server name that the client asks for.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub struct Tls {
+    /// PEM file with the certificate chain, leaf first.
+    pub certificate: Option<ConfigText>,
+    /// PEM file with the private key of `Certificate`.
+    pub key: Option<ConfigText>,
+    /// Several certificates in place of one; the first is the default where no name matches.
+    pub certificates: Option<Vec<CertificateFiles>>,
+}
+
+/// A certificate chain and its private key.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub struct CertificateFiles {
+    /// PEM file with the certificate chain, leaf first.
+    pub certificate: ConfigText,
+    /// PEM file with the private key.
+    pub key: ConfigText,
+}

@@ -1,0 +1,176 @@
+//! `Server.Listeners`.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+use super::ConfigLocation;
+use super::server::address;
+use crate::config::file;
+use crate::config::report::ConfigProblem;
+use crate::config::value::{ConfigText, OneOrMany};
+use http_server::check_certificate;
+use http_server::settings::{CertificatePaths, ListenAddress, ListenerSettings, TlsSettings};
+
+const LISTEN_ADDRESS: &str = "an IP address and port such as 0.0.0.0:8080 or [::]:8080, a port, a host name and port such as \
+     localhost:8080, or unix: and a path of at most 107 bytes";
+/// Longest path of a Unix socket in bytes (unix(7), without the final NUL).
+const MAX_SOCKET_PATH: usize = 107;
+/// Longest host name in bytes (RFC 1035 §2.3.4).
+const MAX_NAME: usize = 253;
+
+/// Resolves the listeners. Without any the port is that of the environment.
+pub fn listeners(at: &ConfigLocation<'_>, raw: Option<&[file::Listener]>) -> Option<Vec<ListenerSettings>> {
+    let Some(raw) = raw else {
+        // Platforms that run containers name the port in this variable.
+        let port = at.variable("PORT", "a port such as 8080", |text| text.trim().parse().ok())?;
+        let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port.unwrap_or(8080)));
+        return Some(vec![ListenerSettings::plain(ListenAddress::Ip(address))]);
+    };
+    if raw.is_empty() {
+        at.report(ConfigProblem::new("nobody can connect").expected("at least one listener"));
+    }
+    let listeners = at.each(raw, listener)?;
+    let all: Vec<_> = listeners.iter().enumerate().flat_map(|(of, listener)| addresses_of(of, listener)).collect();
+    for (number, (of, address)) in all.iter().enumerate() {
+        if let Some((first, _)) = all[..number].iter().find(|(_, other)| clash(other, address)) {
+            let problem = ConfigProblem::new(format!("{address} is already taken by Listeners[{first}]"));
+            at.item(*of).key("Address").report(problem.help("give every listener an address of its own"));
+        }
+    }
+    Some(listeners)
+}
+
+fn addresses_of(number: usize, listener: &ListenerSettings) -> impl Iterator<Item = (usize, &ListenAddress)> {
+    listener.addresses.iter().map(move |address| (number, address))
+}
+
+/// Returns the address of a listener that leaves none for `address`.
+pub fn taken_by<'l>(listeners: &'l [ListenerSettings], address: &ListenAddress) -> Option<&'l ListenAddress> {
+    listeners.iter().flat_map(|listener| &listener.addresses).find(|other| clash(other, address))
+}
+
+/// Returns true if two addresses cannot both be listened on. Names are not looked up: what they stand for is known only
+/// where the file is used.
+fn clash(one: &ListenAddress, two: &ListenAddress) -> bool {
+    let (ListenAddress::Ip(one), ListenAddress::Ip(two)) = (one, two) else {
+        return one == two && !matches!(one, ListenAddress::Host { port: 0, .. });
+    };
+    // Port 0 is any free port.
+    one.port() == two.port() && one.port() != 0 && (includes(one.ip(), two.ip()) || includes(two.ip(), one.ip()))
+}
+
+/// Returns true if who listens on `one` listens on `two` too: an unspecified address includes every other one, and that of
+/// IPv6 those of IPv4.
+fn includes(one: IpAddr, two: IpAddr) -> bool {
+    one == two || one.is_unspecified() && (one.is_ipv6() || two.is_ipv4())
+}
+
+fn listener(at: &ConfigLocation<'_>, raw: &file::Listener) -> Option<ListenerSettings> {
+    let addresses = addresses(&at.key("Address"), &raw.address);
+    let socket_mode = raw.socket_mode.as_ref().map(|mode| {
+        let expected = "three or four octal digits in quotes, such as \"0660\"";
+        at.key("SocketMode").parse(mode, expected, socket_mode)
+    });
+    let is_unix = |address: &ListenAddress| matches!(address, ListenAddress::Unix(_));
+    if raw.socket_mode.is_some() && addresses.as_ref().is_some_and(|all| !all.iter().any(is_unix)) {
+        let problem = ConfigProblem::new("the mode is that of a Unix socket, and there is none");
+        at.key("SocketMode").report(problem.help("remove it, or listen on `unix:/path`"));
+    }
+    let tls = raw.tls.as_ref().map(|raw| tls(&at.key("Tls"), raw));
+    if raw.h2c && raw.tls.is_some() {
+        let problem = ConfigProblem::new("a listener with `Tls` has HTTP/2 by ALPN");
+        at.key("H2c").report(problem.help("remove `H2c`: it is for listeners without TLS"));
+    }
+    Some(ListenerSettings {
+        addresses: addresses?,
+        socket_mode: socket_mode.map_or(Some(None), |mode| mode.map(Some))?,
+        tls: tls.map_or(Some(None), |tls| tls.map(Some))?,
+        h2c: raw.h2c,
+    })
+}
+
+fn addresses(at: &ConfigLocation<'_>, raw: &OneOrMany) -> Option<Vec<ListenAddress>> {
+    let parse = |at: &ConfigLocation<'_>, text: &ConfigText| at.parse(text, LISTEN_ADDRESS, listen_address);
+    match raw {
+        OneOrMany::One(text) => parse(at, text).map(|address| vec![address]),
+        OneOrMany::Many(texts) if texts.is_empty() => {
+            at.report(ConfigProblem::new("nobody can connect").expected("at least one address"));
+            None
+        }
+        OneOrMany::Many(texts) => at.each(texts, parse),
+    }
+}
+
+/// Parses an address to listen on.
+fn listen_address(text: &str) -> Option<ListenAddress> {
+    if let Some(path) = text.strip_prefix("unix:") {
+        return (!path.is_empty() && path.len() <= MAX_SOCKET_PATH).then(|| ListenAddress::Unix(path.into()));
+    }
+    if let Some(address) = address(text) {
+        return Some(ListenAddress::Ip(address));
+    }
+    let (name, port) = text.rsplit_once(':')?;
+    let is_label = |label: &str| !label.is_empty() && label.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'-');
+    // With a letter in the last label, or a mistyped IP address would be a name (RFC 3696 §2).
+    let last = name.rsplit('.').next().is_some_and(|label| label.bytes().any(|c| c.is_ascii_alphabetic()));
+    let is_name = name.len() <= MAX_NAME && last && name.split('.').all(is_label);
+    is_name.then_some(())?;
+    Some(ListenAddress::Host { name: name.to_owned(), port: port.parse().ok()? })
+}
+
+fn socket_mode(text: &str) -> Option<u32> {
+    (matches!(text.len(), 3 | 4)).then(|| u32::from_str_radix(text, 8).ok()).flatten().filter(|mode| *mode <= 0o777)
+}
+
+fn tls(at: &ConfigLocation<'_>, raw: &file::Tls) -> Option<TlsSettings> {
+    Some(TlsSettings { certificates: certificates(at, raw)? })
+}
+
+fn certificates(at: &ConfigLocation<'_>, raw: &file::Tls) -> Option<Vec<CertificatePaths>> {
+    match (&raw.certificate, &raw.key, &raw.certificates) {
+        (Some(chain), Some(key), None) => certificate(at, chain, key).map(|certificate| vec![certificate]),
+        (None, None, Some(all)) if !all.is_empty() => {
+            at.key("Certificates").each(all, |at, raw| certificate(at, &raw.certificate, &raw.key))
+        }
+        _ => {
+            let expected = "`Certificate` with `Key`, or a list of such pairs in `Certificates`";
+            at.report(ConfigProblem::new("the certificate is not clear").expected(expected));
+            None
+        }
+    }
+}
+
+fn certificate(at: &ConfigLocation<'_>, chain: &ConfigText, key: &ConfigText) -> Option<CertificatePaths> {
+    let chain_file = at.key("Certificate").text(chain).map(PathBuf::from).filter(|path| {
+        let read = CertificateDer::pem_file_iter(path).and_then(|mut found| found.next().transpose());
+        check_pem(&at.key("Certificate"), path, read.map(|found| found.is_some()), "a certificate")
+    });
+    let key_file = at.key("Key").text(key).map(PathBuf::from).filter(|path| {
+        let read = PrivateKeyDer::from_pem_file(path).map(|_| true);
+        check_pem(&at.key("Key"), path, read, "a private key")
+    });
+    let pair = CertificatePaths { certificate: chain_file?, key: key_file? };
+    match check_certificate(&pair) {
+        Ok(_) => Some(pair),
+        Err(error) => {
+            let help = "`Certificate` holds the chain, the server's own certificate first, and `Key` that one's key";
+            at.key("Key").report(ConfigProblem::new(error.to_string()).help(help));
+            None
+        }
+    }
+}
+
+/// Returns true if the PEM file has the expected item; its content is not shown.
+fn check_pem(at: &ConfigLocation<'_>, path: &Path, read: Result<bool, pem::Error>, what: &str) -> bool {
+    let problem = match read {
+        Ok(true) => return true,
+        Err(pem::Error::Io(error)) => ConfigProblem::new(format!("`{}` cannot be read: {error}", path.display()))
+            .help("a relative path starts at the folder that Tidegate is started in"),
+        Ok(false) | Err(_) => ConfigProblem::new(format!("`{}` does not hold {what}", path.display())),
+    };
+    at.report(problem.expected(format!("a PEM file with {what}")));
+    false
+}

@@ -1,0 +1,3 @@
+//! Listeners: their addresses, and the ways to be spoken to there.
+
+mod addresses;
