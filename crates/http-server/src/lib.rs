@@ -8,6 +8,7 @@ pub mod downstream;
 mod http1;
 mod http2;
 pub mod listener;
+mod proxy_protocol;
 pub mod settings;
 pub mod socket;
 mod tls;

@@ -5,12 +5,14 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use socket2::SockRef;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{MissedTickBehavior, timeout};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::bind::{AcceptedSocket, BoundAddress, ListeningSocket, UnixSocketError, bind_all};
+use super::proxy_protocol;
 use super::socket::ClientSocket;
 use super::tls_server::TlsServer;
 use super::workers::{STUCK_AFTER, WorkerActivity, WorkerAssignment, Workers};
@@ -111,6 +113,7 @@ pub fn start<H: Handler>(
             handler: Arc::clone(handler),
             tls: listener.tls.as_ref().map(TlsServer::new).transpose()?.map(Arc::new),
             h2c: listener.h2c,
+            proxy_sources: listener.proxy_sources.clone(),
             permits: Arc::clone(&permits),
             limits: ConnectionTimeouts {
                 head: server.header_timeout,
@@ -165,6 +168,7 @@ struct ConnectionAcceptor<H> {
     handler: Arc<H>,
     tls: Option<Arc<TlsServer>>,
     h2c: bool,
+    proxy_sources: Option<Vec<IpNet>>,
     permits: Arc<Semaphore>,
     limits: ConnectionTimeouts,
     metrics: Arc<Metrics>,
@@ -202,7 +206,7 @@ impl<H: Handler> ConnectionAcceptor<H> {
     }
 
     async fn serve(&self, socket: AcceptedSocket, guard: Arc<ConnectionGuard>) {
-        let Some(socket) = self.open(socket).await else { return };
+        let Some(socket) = self.open(socket, &guard).await else { return };
         let http2 = if socket.negotiated_http2() {
             Some(socket)
         } else {
@@ -214,17 +218,46 @@ impl<H: Handler> ConnectionAcceptor<H> {
         }
     }
 
-    /// Completes the TLS handshake, where the listener has TLS. `None` where it fails or takes too long, which the
-    /// client sees.
-    async fn open(&self, socket: AcceptedSocket) -> Option<ClientSocket> {
+    /// Reads what comes before the first request: the header of the PROXY protocol and the TLS handshake, where the
+    /// listener has them. `None` where one fails or takes too long, which the client sees.
+    async fn open(&self, socket: AcceptedSocket, guard: &ConnectionGuard) -> Option<ClientSocket> {
         let peer = socket.peer();
         let stream = socket.into_stream();
         let stream = stream.inspect_err(|error| tracing::warn!(%error, "a connection cannot be served")).ok()?;
-        let socket = ClientSocket::new(stream, peer).ok()?;
+        let mut socket = ClientSocket::new(stream, peer).ok()?;
+        if let Some(sources) = &self.proxy_sources {
+            Box::pin(self.read_proxy_header(&mut socket, sources, guard)).await?;
+        }
         let Some(tls) = &self.tls else { return Some(socket) };
         let handshake = Box::pin(timeout(self.limits.head, socket.accept_tls(&tls.acceptor()))).await;
         // At debug level: any client that distrusts the certificate, and any port scan, makes one.
         handshake.ok()?.inspect_err(|error| tracing::debug!(%error, "a TLS handshake failed")).ok()
+    }
+}
+
+impl<H> ConnectionAcceptor<H> {
+    /// Takes the client's address from the header of the PROXY protocol; `None` where there is no good one.
+    async fn read_proxy_header(
+        &self,
+        socket: &mut ClientSocket,
+        sources: &[IpNet],
+        guard: &ConnectionGuard,
+    ) -> Option<()> {
+        let peer = socket.info().peer;
+        match proxy_protocol::read_header(socket, sources, self.limits.head).await {
+            Ok(None) => {}
+            Ok(Some(client)) => {
+                socket.set_peer(client);
+                guard.activity().set_peer(client);
+            }
+            Err(error) => {
+                self.metrics.listeners().proxy_header_refused(error.label());
+                // At debug level: anybody who can connect can cause it.
+                tracing::debug!(client = %peer, "a connection of {peer} is closed: {error}");
+                return None;
+            }
+        }
+        Some(())
     }
 }
 

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use ipnet::IpNet;
+
 /// Settings of the server (the part of `Server` in the YAML that concerns connections).
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -37,12 +39,15 @@ pub struct ListenerSettings {
     pub tls: Option<TlsSettings>,
     /// Accepts HTTP/2 without TLS (prior knowledge, RFC 9113 §3.3).
     pub h2c: bool,
+    /// Networks from which each connection begins with a header of the PROXY protocol, and from which alone connections
+    /// are taken; `None`: connections have no such header.
+    pub proxy_sources: Option<Vec<IpNet>>,
 }
 
 impl ListenerSettings {
     /// Makes a listener on `address` in the clear.
     pub fn plain(address: ListenAddress) -> Self {
-        Self { addresses: vec![address], socket_mode: None, tls: None, h2c: false }
+        Self { addresses: vec![address], socket_mode: None, tls: None, h2c: false, proxy_sources: None }
     }
 }
 

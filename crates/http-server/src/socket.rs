@@ -72,6 +72,11 @@ impl ClientSocket {
         Ok(Self { transport: Transport::Tls(Box::new(stream)), info, ..self })
     }
 
+    /// Replaces the client's address by the one that a trusted source gives.
+    pub fn set_peer(&mut self, peer: IpAddr) {
+        self.info.peer = peer.to_canonical();
+    }
+
     /// Returns the facts about the connection.
     pub fn info(&self) -> &ConnectionInfo {
         &self.info

@@ -20,6 +20,18 @@ pub struct Listener {
     /// Accept HTTP/2 without TLS by prior knowledge. Default: `false`.
     #[serde(default)]
     pub h2c: bool,
+    /// Take the client's address from the PROXY protocol of a balancer. Default: connections have no such header.
+    pub proxy_protocol: Option<ProxyProtocol>,
+}
+
+/// The PROXY protocol, version 1 or 2, in front of each connection, before TLS where there is TLS. The address in it is the
+/// client's everywhere: in limits, policies and logs.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub struct ProxyProtocol {
+    /// Networks (CIDR), or `unix` for a Unix socket, that connections come from, each with a header. A connection from
+    /// elsewhere, or without a good header within `Server.HeaderTimeout`, is closed.
+    pub trusted_sources: Vec<ConfigText>,
 }
 
 /// One certificate, or several chosen by the server name that the client asks for.

@@ -3,11 +3,12 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
+use ipnet::IpNet;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::ConfigLocation;
-use super::server::address;
+use super::server::{SOURCE, address, source};
 use crate::config::file;
 use crate::config::report::ConfigProblem;
 use crate::config::value::{ConfigText, OneOrMany};
@@ -84,12 +85,23 @@ fn listener(at: &ConfigLocation<'_>, raw: &file::Listener) -> Option<ListenerSet
         let problem = ConfigProblem::new("a listener with `Tls` has HTTP/2 by ALPN");
         at.key("H2c").report(problem.help("remove `H2c`: it is for listeners without TLS"));
     }
+    let proxy_sources = raw.proxy_protocol.as_ref().map(|raw| proxy_sources(&at.key("ProxyProtocol"), raw));
     Some(ListenerSettings {
         addresses: addresses?,
         socket_mode: socket_mode.map_or(Some(None), |mode| mode.map(Some))?,
         tls: tls.map_or(Some(None), |tls| tls.map(Some))?,
         h2c: raw.h2c,
+        proxy_sources: proxy_sources.map_or(Some(None), |sources| sources.map(Some))?,
     })
+}
+
+fn proxy_sources(at: &ConfigLocation<'_>, raw: &file::ProxyProtocol) -> Option<Vec<IpNet>> {
+    let at = at.key("TrustedSources");
+    if raw.trusted_sources.is_empty() {
+        at.report(ConfigProblem::new("nobody can connect").expected("the networks of the balancers, or `unix`"));
+        return None;
+    }
+    at.each(&raw.trusted_sources, |at, text| at.parse(text, SOURCE, source))
 }
 
 fn addresses(at: &ConfigLocation<'_>, raw: &OneOrMany) -> Option<Vec<ListenAddress>> {
