@@ -43,6 +43,7 @@ pub async fn admit(
     let request = downstream.request();
     let trusted = &ctx.runtime.server.trusted_proxies;
     ctx.client_address = Some(client_ip::resolve(downstream.peer(), &request.headers, trusted));
+    ctx.client_certificate.clone_from(&downstream.connection().client_certificate);
     check_request(request)?;
 
     let path = request.uri.path();

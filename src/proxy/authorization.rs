@@ -11,6 +11,7 @@ use http::{HeaderMap, Method, Uri};
 use serde_json::{Map, Value};
 
 use super::admission::request_host;
+use super::certificate_claims;
 use super::context::RequestContext;
 use super::failure::ProxyFailure;
 use super::process::Process;
@@ -72,12 +73,22 @@ pub async fn authorize_request(request: &Parts, ctx: &mut RequestContext, route:
     }
     let query = request.uri.query();
     let own = own_hosts(&runtime, request_host(request));
-    if is_from_foreign_page(&request.method, &request.headers, own, route.policies.cors.as_deref())
-        && runtime.process.authenticator.is_in_cookie(&request.headers, query)
-    {
+    let is_foreign = is_from_foreign_page(&request.method, &request.headers, own, route.policies.cors.as_deref());
+    if is_foreign && runtime.process.authenticator.is_in_cookie(&request.headers, query) {
         return Err(ProxyFailure::Unauthorized(AuthenticationError::CrossSite));
     }
-    let claims = rate_limit::authenticate(&request.headers, query, ctx).await?;
+    let certificate = ctx.client_certificate.as_deref();
+    let authenticated = rate_limit::authenticate(&request.headers, query, ctx).await;
+    let claims = match (authenticated, certificate.filter(|certificate| certificate.authenticates)) {
+        // A browser shows its certificate for any page, as it sends a cookie.
+        (Err(ProxyFailure::Unauthorized(AuthenticationError::Missing)), Some(_)) if is_foreign => {
+            return Err(ProxyFailure::Unauthorized(AuthenticationError::CrossSite));
+        }
+        (Err(ProxyFailure::Unauthorized(AuthenticationError::Missing)), Some(certificate)) => {
+            certificate_claims::claims_of(certificate).map_err(ProxyFailure::Unauthorized)?
+        }
+        (claims, _) => certificate_claims::add_certificate(claims?, certificate),
+    };
     ctx.claims = Some(Arc::clone(&claims));
     rate_limit::admit_by_rate_limit(ctx, route).await?;
     check_access(&runtime, route, &ctx.captures, &claims, (&request.headers, query)).await

@@ -3,6 +3,7 @@
 mod access_log;
 mod admission;
 mod authorization;
+mod certificate_claims;
 mod context;
 mod exchange;
 mod failure;

@@ -90,6 +90,11 @@ pub fn verifier(
     builder.build().map_err(|source| CertificateError::Verifier { path: settings.authorities.clone(), source })
 }
 
+/// Checks that the files of `settings` can be used.
+pub fn check(settings: &ClientCertificateSettings) -> Result<(), CertificateError> {
+    verifier(settings, &Arc::new(rustls::crypto::ring::default_provider())).map(|_| ())
+}
+
 /// Reads every item of that kind in a PEM file; fails where there is none.
 fn read_all<T: PemObject>(path: &Path) -> Result<Vec<T>, CertificateError> {
     let failed = |source| CertificateError::File { path: PathBuf::from(path), source };

@@ -3,6 +3,7 @@
 //! [`Downstream`].
 
 pub mod bind;
+pub mod client_certificate;
 pub mod connection_info;
 pub mod downstream;
 mod http1;
@@ -23,6 +24,7 @@ use std::time::Duration;
 
 use http::request::Parts;
 
+pub use self::client_certificate::check as check_client_certificates;
 pub use self::downstream::{Downstream, DownstreamError};
 pub use self::http1::{ConnectionTakeover, RequestHeadError};
 pub use self::tls::{certificate_warnings, check as check_certificate};

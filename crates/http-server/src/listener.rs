@@ -229,7 +229,7 @@ impl<H: Handler> ConnectionAcceptor<H> {
             Box::pin(self.read_proxy_header(&mut socket, sources, guard)).await?;
         }
         let Some(tls) = &self.tls else { return Some(socket) };
-        let handshake = Box::pin(timeout(self.limits.head, socket.accept_tls(&tls.acceptor()))).await;
+        let handshake = Box::pin(timeout(self.limits.head, socket.accept_tls(tls))).await;
         // At debug level: any client that distrusts the certificate, and any port scan, makes one.
         handshake.ok()?.inspect_err(|error| tracing::debug!(%error, "a TLS handshake failed")).ok()
     }

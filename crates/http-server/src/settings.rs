@@ -82,6 +82,30 @@ impl fmt::Display for ListenAddress {
 pub struct TlsSettings {
     /// Certificates, the first being the default where no name matches; at least one.
     pub certificates: Vec<CertificatePaths>,
+    /// Certificates of clients; `None`: they are not asked for one.
+    pub client_certificates: Option<ClientCertificateSettings>,
+}
+
+/// Verification of clients' certificates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificateSettings {
+    /// PEM file with the certificates of the authorities.
+    pub authorities: PathBuf,
+    /// PEM files with revocation lists.
+    pub revocation_lists: Vec<PathBuf>,
+    /// Treatment of clients that show none.
+    pub mode: ClientCertificateMode,
+    /// A certificate stands for a token where a request has none.
+    pub authenticates: bool,
+}
+
+/// Treatment of clients that show no certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientCertificateMode {
+    /// Their handshake fails.
+    Required,
+    /// They are served.
+    Optional,
 }
 
 /// A certificate chain and its key, both PEM files.

@@ -15,12 +15,12 @@ use pingora::protocols::l4::ext::get_tcp_info;
 use pingora::time::timeout;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::io::{poll_read_buf, poll_write_buf};
 
 use super::DownstreamError;
 use crate::connection_info::ConnectionInfo;
+use crate::tls_server::TlsServer;
 use crate::transport::PlainStream;
 
 /// First read buffer of a request, in bytes.
@@ -55,7 +55,7 @@ impl ClientSocket {
         Ok(Self {
             transport: Transport::Plain(stream),
             fd,
-            info: ConnectionInfo { peer: peer.to_canonical(), is_tls: false },
+            info: ConnectionInfo { peer: peer.to_canonical(), is_tls: false, client_certificate: None },
             read_ahead: BytesMut::new(),
             is_half_closed: false,
             has_taken_answers: false,
@@ -64,11 +64,12 @@ impl ClientSocket {
 
     /// Makes the TLS handshake, which begins with what was read ahead, and returns the connection; one with TLS is
     /// returned as it is. Fails where the handshake does.
-    pub async fn accept_tls(mut self, tls: &TlsAcceptor) -> io::Result<Self> {
+    pub async fn accept_tls(mut self, tls: &TlsServer) -> io::Result<Self> {
         let Transport::Plain(socket) = self.transport else { return Ok(self) };
         let read = std::mem::take(&mut self.read_ahead);
-        let stream = tls.accept(RewoundSocket { read, socket }).await?;
-        let info = ConnectionInfo { is_tls: true, ..self.info };
+        let stream = tls.acceptor().accept(RewoundSocket { read, socket }).await?;
+        let client_certificate = tls.client_certificate(stream.get_ref().1);
+        let info = ConnectionInfo { is_tls: true, client_certificate, ..self.info };
         Ok(Self { transport: Transport::Tls(Box::new(stream)), info, ..self })
     }
 

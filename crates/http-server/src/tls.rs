@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rustls::client::verify_server_name;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
+use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert, VerifierBuilderError};
 use rustls::sign::CertifiedKey;
 
 use crate::settings::{CertificatePaths, Settings};
@@ -27,6 +27,22 @@ pub enum CertificateError {
         path: PathBuf,
         /// Error of reading it.
         source: rustls::pki_types::pem::Error,
+    },
+    /// The certificate of an authority cannot be used.
+    #[error("{path} holds a certificate that is no authority's: {source}")]
+    Authority {
+        /// The file.
+        path: PathBuf,
+        /// Error of the TLS library.
+        source: rustls::Error,
+    },
+    /// Clients' certificates cannot be verified.
+    #[error("clients' certificates cannot be verified by {path}: {source}")]
+    Verifier {
+        /// The file with the authorities.
+        path: PathBuf,
+        /// Error of the TLS library.
+        source: VerifierBuilderError,
     },
     /// The pair does not work.
     #[error("the certificate {path} cannot be used with its key: {source}")]

@@ -44,6 +44,36 @@ pub struct Tls {
     pub key: Option<ConfigText>,
     /// Several certificates in place of one; the first is the default where no name matches.
     pub certificates: Option<Vec<CertificateFiles>>,
+    /// Ask clients for a certificate (mutual TLS). Default: they are not asked.
+    pub client_certificates: Option<ClientCertificates>,
+}
+
+/// Certificates of clients. One that is shown must be good, or the handshake fails. Rules of authorization policies see it
+/// as claims: `client_certificate.cn`, `.san` (DNS names, addresses, URIs), `.serial` and `.sha256` (hexadecimal, lower case).
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub struct ClientCertificates {
+    /// PEM file with the certificates of the authorities that sign those of clients.
+    pub authorities: ConfigText,
+    /// What becomes of a client that shows none. Default: `Required`.
+    #[serde(default)]
+    pub mode: ClientCertificateMode,
+    /// PEM files with the authorities' revocation lists (CRL). Default: none, and nothing is revoked.
+    pub revocation_lists: Option<Vec<ConfigText>>,
+    /// Take the certificate in place of a token where a request to a route has none: the user is its common name. Default:
+    /// `false`.
+    #[serde(default)]
+    pub authenticates: bool,
+}
+
+/// What becomes of a client that shows no certificate.
+#[derive(Clone, Copy, Default, Deserialize, JsonSchema)]
+pub enum ClientCertificateMode {
+    /// The handshake fails.
+    #[default]
+    Required,
+    /// It is served, without claims of a certificate.
+    Optional,
 }
 
 /// A certificate chain and its private key.

@@ -5,15 +5,17 @@ use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 
 use super::ConfigLocation;
 use super::server::{SOURCE, address, source};
 use crate::config::file;
 use crate::config::report::ConfigProblem;
 use crate::config::value::{ConfigText, OneOrMany};
-use http_server::check_certificate;
-use http_server::settings::{CertificatePaths, ListenAddress, ListenerSettings, TlsSettings};
+use http_server::settings::{
+    CertificatePaths, ClientCertificateMode, ClientCertificateSettings, ListenAddress, ListenerSettings, TlsSettings,
+};
+use http_server::{check_certificate, check_client_certificates};
 
 const LISTEN_ADDRESS: &str = "an IP address and port such as 0.0.0.0:8080 or [::]:8080, a port, a host name and port such as \
      localhost:8080, or unix: and a path of at most 107 bytes";
@@ -138,7 +140,44 @@ fn socket_mode(text: &str) -> Option<u32> {
 }
 
 fn tls(at: &ConfigLocation<'_>, raw: &file::Tls) -> Option<TlsSettings> {
-    Some(TlsSettings { certificates: certificates(at, raw)? })
+    let certificates = certificates(at, raw);
+    let clients = raw.client_certificates.as_ref().map(|raw| client_certificates(&at.key("ClientCertificates"), raw));
+    Some(TlsSettings {
+        certificates: certificates?,
+        client_certificates: clients.map_or(Some(None), |clients| clients.map(Some))?,
+    })
+}
+
+/// Returns true where a listener takes clients' certificates in place of tokens.
+pub fn authenticates(server: &file::Server) -> bool {
+    let tls = server.listeners.iter().flatten().filter_map(|listener| listener.tls.as_ref());
+    tls.filter_map(|tls| tls.client_certificates.as_ref()).any(|clients| clients.authenticates)
+}
+
+fn client_certificates(at: &ConfigLocation<'_>, raw: &file::ClientCertificates) -> Option<ClientCertificateSettings> {
+    let authorities = at.key("Authorities").text(&raw.authorities).map(PathBuf::from).filter(|path| {
+        let read = CertificateDer::pem_file_iter(path).and_then(|mut found| found.next().transpose());
+        check_pem(&at.key("Authorities"), path, read.map(|found| found.is_some()), "a certificate")
+    });
+    let lists = raw.revocation_lists.as_deref().unwrap_or_default();
+    let lists = at.key("RevocationLists").each(lists, |at, text| {
+        at.text(text).map(PathBuf::from).filter(|path| {
+            let read = CertificateRevocationListDer::pem_file_iter(path).and_then(|mut found| found.next().transpose());
+            check_pem(at, path, read.map(|found| found.is_some()), "a revocation list")
+        })
+    });
+    let mode = match raw.mode {
+        file::ClientCertificateMode::Required => ClientCertificateMode::Required,
+        file::ClientCertificateMode::Optional => ClientCertificateMode::Optional,
+    };
+    let settings = ClientCertificateSettings {
+        authorities: authorities?,
+        revocation_lists: lists?,
+        mode,
+        authenticates: raw.authenticates,
+    };
+    check_client_certificates(&settings).map_err(|error| at.report(ConfigProblem::new(error.to_string()))).ok()?;
+    Some(settings)
 }
 
 fn certificates(at: &ConfigLocation<'_>, raw: &file::Tls) -> Option<Vec<CertificatePaths>> {

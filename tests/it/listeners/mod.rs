@@ -1,4 +1,5 @@
 //! Listeners: their addresses, and the ways to be spoken to there.
 
 mod addresses;
+mod client_certificates;
 mod proxy_protocol;
