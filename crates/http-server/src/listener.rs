@@ -15,6 +15,7 @@ use super::bind::{AcceptedSocket, BoundAddress, ListeningSocket, UnixSocketError
 use super::proxy_protocol;
 use super::socket::ClientSocket;
 use super::tls_server::TlsServer;
+use super::tls_watch;
 use super::workers::{STUCK_AFTER, WorkerActivity, WorkerAssignment, Workers};
 use super::{ConnectionTimeouts, Handler, http1, http2, tls};
 use crate::settings::Settings;
@@ -107,11 +108,13 @@ pub fn start<H: Handler>(
 ) -> Result<Vec<BoundAddress>, ListenError> {
     // One for all listeners: the limit is on the process.
     let permits = Arc::new(Semaphore::new(server.max_connections));
-    let mut addresses = Vec::new();
-    for listener in &server.listeners {
+    let (mut addresses, mut watched) = (Vec::new(), Vec::new());
+    for (number, listener) in server.listeners.iter().enumerate() {
+        let tls = listener.tls.as_ref().map(TlsServer::new).transpose()?.map(Arc::new);
+        watched.extend(tls.clone().map(|tls| (number, tls)));
         let acceptor = Arc::new(ConnectionAcceptor {
             handler: Arc::clone(handler),
-            tls: listener.tls.as_ref().map(TlsServer::new).transpose()?.map(Arc::new),
+            tls,
             h2c: listener.h2c,
             proxy_sources: listener.proxy_sources.clone(),
             permits: Arc::clone(&permits),
@@ -130,6 +133,9 @@ pub fn start<H: Handler>(
             tasks.spawn(accept(Arc::clone(&acceptor), socket, Arc::clone(workers)));
             addresses.push(address);
         }
+    }
+    if !watched.is_empty() {
+        tasks.spawn(tls_watch::watch(watched, Arc::clone(metrics), tasks.clone()));
     }
     tasks.spawn(watch_workers(Arc::clone(workers), Arc::clone(metrics), tasks.clone()));
     Ok(addresses)

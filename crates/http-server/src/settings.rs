@@ -84,6 +84,29 @@ pub struct TlsSettings {
     pub certificates: Vec<CertificatePaths>,
     /// Certificates of clients; `None`: they are not asked for one.
     pub client_certificates: Option<ClientCertificateSettings>,
+    /// Protocols that are offered by ALPN, the preferred one first; at least one.
+    pub alpn: Vec<AlpnProtocol>,
+    /// Clients may resume their sessions by tickets. Those that show certificates never can.
+    pub session_tickets: bool,
+}
+
+/// Protocol that the handshake may select (RFC 7301).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AlpnProtocol {
+    /// HTTP/2.
+    Http2,
+    /// HTTP/1.1.
+    Http1,
+}
+
+impl AlpnProtocol {
+    /// Returns the protocol's registered name.
+    pub fn name(self) -> &'static [u8] {
+        match self {
+            Self::Http2 => b"h2",
+            Self::Http1 => b"http/1.1",
+        }
+    }
 }
 
 /// Verification of clients' certificates.
@@ -108,11 +131,13 @@ pub enum ClientCertificateMode {
     Optional,
 }
 
-/// A certificate chain and its key, both PEM files.
+/// Files of a certificate: its chain and its key as PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificatePaths {
     /// The chain, leaf first.
     pub certificate: PathBuf,
     /// The leaf's private key.
     pub key: PathBuf,
+    /// Answer of the authority's OCSP responder about the leaf, in DER; `None`: none is shown.
+    pub ocsp_response: Option<PathBuf>,
 }

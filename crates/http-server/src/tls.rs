@@ -1,7 +1,7 @@
 //! Certificates of a listener: chosen by the name that the client asks for (SNI), the first where none fits.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::client::verify_server_name;
@@ -44,6 +44,17 @@ pub enum CertificateError {
         /// Error of the TLS library.
         source: VerifierBuilderError,
     },
+    /// The file holds no good answer of an OCSP responder.
+    #[error("{path} does not hold an OCSP response: {reason}; expected DER, as `openssl ocsp -respout` writes it")]
+    OcspResponse {
+        /// The file.
+        path: PathBuf,
+        /// Cause.
+        reason: String,
+    },
+    /// Random numbers for the keys of session tickets are missing.
+    #[error("the keys of session tickets cannot be made: {0}")]
+    Tickets(rustls::Error),
     /// The pair does not work.
     #[error("the certificate {path} cannot be used with its key: {source}")]
     Pair {
@@ -73,7 +84,31 @@ fn load(certificate: &CertificatePaths) -> Result<Arc<CertifiedKey>, Certificate
     let pair = |source| CertificateError::Pair { path: path.clone(), source };
     // Given here, so that no provider of the whole process has to be installed before.
     let provider = rustls::crypto::ring::default_provider();
-    CertifiedKey::from_der(chain, key, &provider).map(Arc::new).map_err(pair)
+    let mut certified = CertifiedKey::from_der(chain, key, &provider).map_err(pair)?;
+    certified.ocsp = certificate.ocsp_response.as_deref().map(ocsp_response).transpose()?;
+    Ok(Arc::new(certified))
+}
+
+/// Reads the response of an OCSP responder (RFC 6960 §4.2.1). Clients judge what is in it; a responder's error is refused.
+fn ocsp_response(path: &Path) -> Result<Vec<u8>, CertificateError> {
+    let failed = |reason: &str| CertificateError::OcspResponse { path: path.to_owned(), reason: reason.to_owned() };
+    let response = std::fs::read(path).map_err(|error| failed(&error.to_string()))?;
+    // SEQUENCE, its length in one byte or in as many more as that byte says, then the status, an ENUMERATED.
+    let content = match response.as_slice() {
+        [0x30, length @ 0..0x80, content @ ..] if usize::from(*length) == content.len() => Some(content),
+        [0x30, 0x81, _, content @ ..] | [0x30, 0x82, _, _, content @ ..] => Some(content),
+        _ => None,
+    };
+    match content {
+        Some([0x0a, 1, 0, ..]) => Ok(response),
+        Some([0x0a, 1, ..]) => Err(failed("the responder answered with an error")),
+        _ => Err(failed("it is something else")),
+    }
+}
+
+/// Returns the end of the validity of the certificate that ends first, in Unix seconds.
+pub fn first_expiry(certificates: &[CertificatePaths]) -> Option<i64> {
+    certificates.iter().filter_map(|paths| check(paths).ok().flatten()).map(|validity| validity.not_after).min()
 }
 
 /// The time within which a certificate is good, in Unix seconds.

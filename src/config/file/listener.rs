@@ -42,10 +42,18 @@ pub struct Tls {
     pub certificate: Option<ConfigText>,
     /// PEM file with the private key of `Certificate`.
     pub key: Option<ConfigText>,
+    /// File with the OCSP response about `Certificate`, in DER, to be shown with it (stapling). Default: none.
+    pub ocsp_response: Option<ConfigText>,
     /// Several certificates in place of one; the first is the default where no name matches.
     pub certificates: Option<Vec<CertificateFiles>>,
     /// Ask clients for a certificate (mutual TLS). Default: they are not asked.
     pub client_certificates: Option<ClientCertificates>,
+    /// Protocols that are offered (ALPN), the preferred one first. A client that asks for none of them is refused, and one that
+    /// does not ask speaks HTTP/1.1. Default: `[h2, http/1.1]`.
+    pub alpn: Option<Vec<AlpnProtocol>>,
+    /// Let clients resume their sessions by tickets, whose key changes every six hours. With `ClientCertificates` none can.
+    /// Default: `true`.
+    pub session_tickets: Option<bool>,
 }
 
 /// Certificates of clients. One that is shown must be good, or the handshake fails. Rules of authorization policies see it
@@ -84,4 +92,17 @@ pub struct CertificateFiles {
     pub certificate: ConfigText,
     /// PEM file with the private key.
     pub key: ConfigText,
+    /// File with the OCSP response about the certificate, in DER, to be shown with it. Default: none.
+    pub ocsp_response: Option<ConfigText>,
+}
+
+/// Protocol that a TLS handshake may select.
+#[derive(Clone, Copy, Deserialize, JsonSchema)]
+pub enum AlpnProtocol {
+    /// HTTP/2.
+    #[serde(rename = "h2")]
+    Http2,
+    /// HTTP/1.1.
+    #[serde(rename = "http/1.1")]
+    Http1,
 }

@@ -31,7 +31,7 @@ pub use cluster::{Cluster, Destination, HttpRequest, LoadBalancingPolicy, Versio
 pub use events::{Compression, Events, Kafka, Mechanism, Sasl};
 pub use health::{ActiveCheck, AvailableDestinationsPolicy, PassiveCheck};
 pub use limit::{Bandwidth, EgressQuota, FixedWindow, RateLimiterPolicy, SlidingWindow, TokenBucket};
-pub use listener::{ClientCertificateMode, ClientCertificates, Listener, ProxyProtocol, Tls};
+pub use listener::{AlpnProtocol, ClientCertificateMode, ClientCertificates, Listener, ProxyProtocol, Tls};
 pub use positions::Positions;
 pub use route::{HeaderMatch, HeaderMode, Match, QueryMatch, QueryMode, Route};
 pub use server::{AccessLogFormat, Admin, Server, Telemetry};

@@ -13,9 +13,10 @@ use crate::config::file;
 use crate::config::report::ConfigProblem;
 use crate::config::value::{ConfigText, OneOrMany};
 use http_server::settings::{
-    CertificatePaths, ClientCertificateMode, ClientCertificateSettings, ListenAddress, ListenerSettings, TlsSettings,
+    AlpnProtocol, CertificatePaths, ClientCertificateMode, ClientCertificateSettings, ListenAddress, ListenerSettings,
+    TlsSettings,
 };
-use http_server::{check_certificate, check_client_certificates};
+use http_server::{CertificateError, check_certificate, check_client_certificates};
 
 const LISTEN_ADDRESS: &str = "an IP address and port such as 0.0.0.0:8080 or [::]:8080, a port, a host name and port such as \
      localhost:8080, or unix: and a path of at most 107 bytes";
@@ -142,10 +143,26 @@ fn socket_mode(text: &str) -> Option<u32> {
 fn tls(at: &ConfigLocation<'_>, raw: &file::Tls) -> Option<TlsSettings> {
     let certificates = certificates(at, raw);
     let clients = raw.client_certificates.as_ref().map(|raw| client_certificates(&at.key("ClientCertificates"), raw));
+    let alpn = alpn(&at.key("Alpn"), raw.alpn.as_deref());
     Some(TlsSettings {
         certificates: certificates?,
         client_certificates: clients.map_or(Some(None), |clients| clients.map(Some))?,
+        alpn: alpn?,
+        session_tickets: raw.session_tickets.unwrap_or(true),
     })
+}
+
+fn alpn(at: &ConfigLocation<'_>, raw: Option<&[file::AlpnProtocol]>) -> Option<Vec<AlpnProtocol>> {
+    let Some(raw) = raw else { return Some(vec![AlpnProtocol::Http2, AlpnProtocol::Http1]) };
+    if raw.is_empty() {
+        at.report(ConfigProblem::new("nothing is offered").expected("`h2`, `http/1.1` or both"));
+        return None;
+    }
+    let protocol = |raw: &file::AlpnProtocol| match raw {
+        file::AlpnProtocol::Http2 => AlpnProtocol::Http2,
+        file::AlpnProtocol::Http1 => AlpnProtocol::Http1,
+    };
+    Some(raw.iter().map(protocol).collect())
 }
 
 /// Returns true where a listener takes clients' certificates in place of tokens.
@@ -182,10 +199,12 @@ fn client_certificates(at: &ConfigLocation<'_>, raw: &file::ClientCertificates) 
 
 fn certificates(at: &ConfigLocation<'_>, raw: &file::Tls) -> Option<Vec<CertificatePaths>> {
     match (&raw.certificate, &raw.key, &raw.certificates) {
-        (Some(chain), Some(key), None) => certificate(at, chain, key).map(|certificate| vec![certificate]),
-        (None, None, Some(all)) if !all.is_empty() => {
-            at.key("Certificates").each(all, |at, raw| certificate(at, &raw.certificate, &raw.key))
+        (Some(chain), Some(key), None) => {
+            certificate(at, chain, key, raw.ocsp_response.as_ref()).map(|certificate| vec![certificate])
         }
+        (None, None, Some(all)) if !all.is_empty() => at
+            .key("Certificates")
+            .each(all, |at, raw| certificate(at, &raw.certificate, &raw.key, raw.ocsp_response.as_ref())),
         _ => {
             let expected = "`Certificate` with `Key`, or a list of such pairs in `Certificates`";
             at.report(ConfigProblem::new("the certificate is not clear").expected(expected));
@@ -194,7 +213,12 @@ fn certificates(at: &ConfigLocation<'_>, raw: &file::Tls) -> Option<Vec<Certific
     }
 }
 
-fn certificate(at: &ConfigLocation<'_>, chain: &ConfigText, key: &ConfigText) -> Option<CertificatePaths> {
+fn certificate(
+    at: &ConfigLocation<'_>,
+    chain: &ConfigText,
+    key: &ConfigText,
+    ocsp: Option<&ConfigText>,
+) -> Option<CertificatePaths> {
     let chain_file = at.key("Certificate").text(chain).map(PathBuf::from).filter(|path| {
         let read = CertificateDer::pem_file_iter(path).and_then(|mut found| found.next().transpose());
         check_pem(&at.key("Certificate"), path, read.map(|found| found.is_some()), "a certificate")
@@ -203,9 +227,15 @@ fn certificate(at: &ConfigLocation<'_>, chain: &ConfigText, key: &ConfigText) ->
         let read = PrivateKeyDer::from_pem_file(path).map(|_| true);
         check_pem(&at.key("Key"), path, read, "a private key")
     });
-    let pair = CertificatePaths { certificate: chain_file?, key: key_file? };
+    let ocsp_response = ocsp.map(|path| at.key("OcspResponse").text(path).map(PathBuf::from));
+    let ocsp_response = ocsp_response.map_or(Some(None), |path| path.map(Some));
+    let pair = CertificatePaths { certificate: chain_file?, key: key_file?, ocsp_response: ocsp_response? };
     match check_certificate(&pair) {
         Ok(_) => Some(pair),
+        Err(error @ CertificateError::OcspResponse { .. }) => {
+            at.key("OcspResponse").report(ConfigProblem::new(error.to_string()));
+            None
+        }
         Err(error) => {
             let help = "`Certificate` holds the chain, the server's own certificate first, and `Key` that one's key";
             at.key("Key").report(ConfigProblem::new(error.to_string()).help(help));

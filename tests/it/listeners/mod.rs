@@ -3,3 +3,4 @@
 mod addresses;
 mod client_certificates;
 mod proxy_protocol;
+mod tls_settings;

@@ -60,7 +60,8 @@ async fn the_response_of_an_ocsp_responder_is_shown_with_the_certificate() {
     ] {
         openssl(folder.path(), &line.split(' ').collect::<Vec<_>>()).await;
     }
-    std::fs::write(folder.path().join("index.txt"), "V\t991231235959Z\t\t07\tunknown\t/CN=first.test\n").expect("a file");
+    std::fs::write(folder.path().join("index.txt"), "V\t991231235959Z\t\t07\tunknown\t/CN=first.test\n")
+        .expect("a file");
     let respond = "ocsp -index index.txt -CA ca.pem -rsigner ca.pem -rkey ca.key -issuer ca.pem -cert server.pem \
                    -respout staple.der -ndays 5 -noverify";
     openssl(folder.path(), &respond.split_whitespace().collect::<Vec<_>>()).await;
@@ -75,7 +76,8 @@ async fn the_response_of_an_ocsp_responder_is_shown_with_the_certificate() {
         assert!(text.contains("OCSP Response Status: successful") && text.contains("Cert Status: good"), "{text}");
     }
     // A responder's error (tryLater), and what is no response at all.
-    for (bytes, reason) in [(&[0x30, 3, 0x0a, 1, 3][..], "answered with an error"), (b"<html>", "it is something else")] {
+    for (bytes, reason) in [(&[0x30, 3, 0x0a, 1, 3][..], "answered with an error"), (b"<html>", "it is something else")]
+    {
         std::fs::write(file("staple.der"), bytes).expect("a file");
         let config = gate::write_config(&folder, &configuration(&origin, tls.clone())).display().to_string();
         let ended = gate::run(&["check", &config], &folder).await;
