@@ -12,6 +12,7 @@ use tokio::time::{MissedTickBehavior, timeout};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::bind::{AcceptedSocket, BoundAddress, ListeningSocket, UnixSocketError, bind_all};
+use super::connection_info::ResponseRules;
 use super::proxy_protocol;
 use super::socket::ClientSocket;
 use super::tls_server::TlsServer;
@@ -117,6 +118,7 @@ pub fn start<H: Handler>(
             tls,
             h2c: listener.h2c,
             proxy_sources: listener.proxy_sources.clone(),
+            rules: Arc::new(ResponseRules::new(listener)),
             permits: Arc::clone(&permits),
             limits: ConnectionTimeouts {
                 head: server.header_timeout,
@@ -175,6 +177,7 @@ struct ConnectionAcceptor<H> {
     tls: Option<Arc<TlsServer>>,
     h2c: bool,
     proxy_sources: Option<Vec<IpNet>>,
+    rules: Arc<ResponseRules>,
     permits: Arc<Semaphore>,
     limits: ConnectionTimeouts,
     metrics: Arc<Metrics>,
@@ -230,7 +233,7 @@ impl<H: Handler> ConnectionAcceptor<H> {
         let peer = socket.peer();
         let stream = socket.into_stream();
         let stream = stream.inspect_err(|error| tracing::warn!(%error, "a connection cannot be served")).ok()?;
-        let mut socket = ClientSocket::new(stream, peer).ok()?;
+        let mut socket = ClientSocket::new(stream, peer, &self.rules).ok()?;
         if let Some(sources) = &self.proxy_sources {
             Box::pin(self.read_proxy_header(&mut socket, sources, guard)).await?;
         }

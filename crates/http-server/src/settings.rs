@@ -42,12 +42,21 @@ pub struct ListenerSettings {
     /// Networks from which each connection begins with a header of the PROXY protocol, and from which alone connections
     /// are taken; `None`: connections have no such header.
     pub proxy_sources: Option<Vec<IpNet>>,
+    /// Port of HTTPS that each request is redirected to; `None`: requests are answered.
+    pub https_redirect: Option<u16>,
 }
 
 impl ListenerSettings {
     /// Makes a listener on `address` in the clear.
     pub fn plain(address: ListenAddress) -> Self {
-        Self { addresses: vec![address], socket_mode: None, tls: None, h2c: false, proxy_sources: None }
+        Self {
+            addresses: vec![address],
+            socket_mode: None,
+            tls: None,
+            h2c: false,
+            proxy_sources: None,
+            https_redirect: None,
+        }
     }
 }
 
@@ -88,6 +97,8 @@ pub struct TlsSettings {
     pub alpn: Vec<AlpnProtocol>,
     /// Clients may resume their sessions by tickets. Those that show certificates never can.
     pub session_tickets: bool,
+    /// Time for which clients are to come back by HTTPS only (RFC 6797); `None`: they are not told.
+    pub hsts: Option<Duration>,
 }
 
 /// Protocol that the handshake may select (RFC 7301).

@@ -6,6 +6,7 @@ use std::io::{self, IoSlice};
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::io::{poll_read_buf, poll_write_buf};
 
 use super::DownstreamError;
-use crate::connection_info::ConnectionInfo;
+use crate::connection_info::{ConnectionInfo, ResponseRules};
 use crate::tls_server::TlsServer;
 use crate::transport::PlainStream;
 
@@ -48,14 +49,19 @@ enum Transport {
 }
 
 impl ClientSocket {
-    /// Wraps a new connection of `peer`; fails where the socket takes no options.
-    pub fn new(stream: PlainStream, peer: IpAddr) -> io::Result<Self> {
+    /// Wraps a new connection of `peer`, whose responses follow `rules`; fails where the socket takes no options.
+    pub fn new(stream: PlainStream, peer: IpAddr, rules: &Arc<ResponseRules>) -> io::Result<Self> {
         stream.configure()?;
         let fd = stream.as_raw_fd();
         Ok(Self {
             transport: Transport::Plain(stream),
             fd,
-            info: ConnectionInfo { peer: peer.to_canonical(), is_tls: false, client_certificate: None },
+            info: ConnectionInfo {
+                peer: peer.to_canonical(),
+                is_tls: false,
+                client_certificate: None,
+                rules: Arc::clone(rules),
+            },
             read_ahead: BytesMut::new(),
             is_half_closed: false,
             has_taken_answers: false,

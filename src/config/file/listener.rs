@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::config::value::{ConfigText, OneOrMany};
+use crate::config::value::{ConfigText, OneOrMany, TimeSpan};
 
 /// One or more addresses that players connect to.
 #[derive(Deserialize, JsonSchema)]
@@ -22,6 +22,12 @@ pub struct Listener {
     pub h2c: bool,
     /// Take the client's address from the PROXY protocol of a balancer. Default: connections have no such header.
     pub proxy_protocol: Option<ProxyProtocol>,
+    /// Answer every request with a redirect (308) to the same URL by HTTPS. Default: `false`.
+    #[serde(default)]
+    pub redirect_to_https: bool,
+    /// The port that `RedirectToHttps` names. Default: `443`.
+    #[schemars(range(min = 1))]
+    pub https_port: Option<u16>,
 }
 
 /// The PROXY protocol, version 1 or 2, in front of each connection, before TLS where there is TLS. The address in it is the
@@ -54,6 +60,9 @@ pub struct Tls {
     /// Let clients resume their sessions by tickets, whose key changes every six hours. With `ClientCertificates` none can.
     /// Default: `true`.
     pub session_tickets: Option<bool>,
+    /// How long browsers are to come back by HTTPS only (HSTS): each response says so, unless a route's own header does.
+    /// Default: nothing is said.
+    pub hsts: Option<TimeSpan>,
 }
 
 /// Certificates of clients. One that is shown must be good, or the handshake fails. Rules of authorization policies see it

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use ipnet::IpNet;
 use rustls::pki_types::pem::{self, PemObject};
@@ -22,6 +23,9 @@ const LISTEN_ADDRESS: &str = "an IP address and port such as 0.0.0.0:8080 or [::
      localhost:8080, or unix: and a path of at most 107 bytes";
 /// Longest path of a Unix socket in bytes (unix(7), without the final NUL).
 const MAX_SOCKET_PATH: usize = 107;
+/// Shortest and longest time of `Hsts`.
+const LEAST_HSTS: Duration = Duration::from_secs(1);
+const MOST_HSTS: Duration = Duration::from_secs(10 * 366 * 86_400);
 /// Longest host name in bytes (RFC 1035 §2.3.4).
 const MAX_NAME: usize = 253;
 
@@ -88,12 +92,21 @@ fn listener(at: &ConfigLocation<'_>, raw: &file::Listener) -> Option<ListenerSet
         let problem = ConfigProblem::new("a listener with `Tls` has HTTP/2 by ALPN");
         at.key("H2c").report(problem.help("remove `H2c`: it is for listeners without TLS"));
     }
+    if raw.redirect_to_https && raw.tls.is_some() {
+        let problem = ConfigProblem::new("the listener has `Tls`: what comes to it is HTTPS already");
+        at.key("RedirectToHttps").report(problem.help("put it on a listener without `Tls`"));
+    }
+    if raw.https_port.is_some() && !raw.redirect_to_https {
+        let problem = ConfigProblem::new("the port is that of `RedirectToHttps`, which is not switched on");
+        at.key("HttpsPort").report(problem.help("add `RedirectToHttps: true`, or remove it"));
+    }
     let proxy_sources = raw.proxy_protocol.as_ref().map(|raw| proxy_sources(&at.key("ProxyProtocol"), raw));
     Some(ListenerSettings {
         addresses: addresses?,
         socket_mode: socket_mode.map_or(Some(None), |mode| mode.map(Some))?,
         tls: tls.map_or(Some(None), |tls| tls.map(Some))?,
         h2c: raw.h2c,
+        https_redirect: raw.redirect_to_https.then(|| raw.https_port.unwrap_or(443)),
         proxy_sources: proxy_sources.map_or(Some(None), |sources| sources.map(Some))?,
     })
 }
@@ -143,12 +156,16 @@ fn socket_mode(text: &str) -> Option<u32> {
 fn tls(at: &ConfigLocation<'_>, raw: &file::Tls) -> Option<TlsSettings> {
     let certificates = certificates(at, raw);
     let clients = raw.client_certificates.as_ref().map(|raw| client_certificates(&at.key("ClientCertificates"), raw));
+    // At least a second: `max-age` has no fractions, and 0 would take back what was said.
+    let hsts = raw.hsts.map(|age| at.key("Hsts").span(Some(age), LEAST_HSTS, LEAST_HSTS, MOST_HSTS));
+    let hsts = hsts.map_or(Some(None), |age| age.map(Some));
     let alpn = alpn(&at.key("Alpn"), raw.alpn.as_deref());
     Some(TlsSettings {
         certificates: certificates?,
         client_certificates: clients.map_or(Some(None), |clients| clients.map(Some))?,
         alpn: alpn?,
         session_tickets: raw.session_tickets.unwrap_or(true),
+        hsts: hsts?,
     })
 }
 

@@ -3,4 +3,5 @@
 mod addresses;
 mod client_certificates;
 mod proxy_protocol;
+mod redirect;
 mod tls_settings;

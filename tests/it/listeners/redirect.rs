@@ -67,7 +67,8 @@ async fn every_request_in_the_clear_is_sent_to_the_same_url_by_https() {
 #[tokio::test]
 async fn a_request_that_names_no_host_cannot_be_redirected() {
     let origin = ScriptedOrigin::with_track("music").await;
-    let gate = Gate::start(&configuration(&origin, json!([{ "Address": "127.0.0.1:0", "RedirectToHttps": true }]))).await;
+    let gate =
+        Gate::start(&configuration(&origin, json!([{ "Address": "127.0.0.1:0", "RedirectToHttps": true }]))).await;
     let mut raw = gate.raw().await;
     raw.send(format!("GET {TRACK} HTTP/1.0\r\n\r\n").as_bytes()).await;
     let answer = raw.response("GET", std::time::Duration::from_secs(5)).await.expect("an answer");
@@ -86,7 +87,8 @@ async fn every_answer_over_tls_tells_browsers_to_stay_with_it() {
     let mut config = configuration(&origin, json!([listener, { "Address": "127.0.0.1:0", "H2c": true }]));
     config["ReverseProxy"]["Clusters"]["own"] = config::cluster(&[origin.url()]);
     let mut own = config::plain_route("/own/{**rest}", "own");
-    own["Transforms"] = json!([{ "ResponseHeader": "Strict-Transport-Security", "Set": "max-age=5", "When": "Always" }]);
+    own["Transforms"] =
+        json!([{ "ResponseHeader": "Strict-Transport-Security", "Set": "max-age=5", "When": "Always" }]);
     config["ReverseProxy"]["Routes"]["own"] = own;
     let gate = Gate::start(&config).await;
     for version in VERSIONS {

@@ -233,6 +233,11 @@ impl Downstream for Http1Exchange<'_> {
             wire.extend_from_slice(date().as_bytes());
             wire.extend_from_slice(b"\r\n");
         }
+        if let Some(hsts) = self.socket.info().missing_hsts(&headers) {
+            wire.extend_from_slice(b"Strict-Transport-Security: ");
+            wire.extend_from_slice(hsts.as_bytes());
+            wire.extend_from_slice(b"\r\n");
+        }
         if framing == ResponseFraming::Chunked {
             wire.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
         }

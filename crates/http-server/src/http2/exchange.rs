@@ -126,6 +126,9 @@ impl Downstream for Http2Exchange {
         if let (false, Ok(date)) = (headers.contains_key(header::DATE), HeaderValue::from_str(&date())) {
             headers.insert(header::DATE, date);
         }
+        if let Some(hsts) = self.client.info.missing_hsts(&headers) {
+            headers.insert(header::STRICT_TRANSPORT_SECURITY, hsts.clone());
+        }
         // 204, 304 and responses to HEAD have no content, whatever their headers say (RFC 9110 §6.4.1).
         let bodiless = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
         let length = || headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok();
