@@ -39,7 +39,7 @@ impl ClientCertificate {
         Some(Self {
             common_name: common_name.map(str::to_owned),
             alternative_names: alternative_names(&certificate),
-            serial: hexadecimal(certificate.raw_serial()),
+            serial: hexadecimal(without_sign(certificate.raw_serial())),
             sha256: hexadecimal(&Sha256::digest(der)),
             authenticates,
         })
@@ -58,6 +58,14 @@ fn alternative_names(certificate: &X509Certificate<'_>) -> Vec<String> {
         _ => None,
     };
     names.filter_map(text).collect()
+}
+
+/// Returns the number without the zero byte that only keeps it positive (X.690 §8.3.3).
+fn without_sign(number: &[u8]) -> &[u8] {
+    match number {
+        [0, rest @ ..] if !rest.is_empty() => rest,
+        _ => number,
+    }
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {

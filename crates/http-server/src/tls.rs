@@ -95,7 +95,7 @@ fn ocsp_response(path: &Path) -> Result<Vec<u8>, CertificateError> {
     let response = std::fs::read(path).map_err(|error| failed(&error.to_string()))?;
     // SEQUENCE, its length in one byte or in as many more as that byte says, then the status, an ENUMERATED.
     let content = match response.as_slice() {
-        [0x30, length @ 0..0x80, content @ ..] if usize::from(*length) == content.len() => Some(content),
+        [0x30, length @ 0..=0x7f, content @ ..] if usize::from(*length) == content.len() => Some(content),
         [0x30, 0x81, _, content @ ..] | [0x30, 0x82, _, _, content @ ..] => Some(content),
         _ => None,
     };

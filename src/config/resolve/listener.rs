@@ -19,13 +19,12 @@ use http_server::settings::{
 };
 use http_server::{CertificateError, check_certificate, check_client_certificates};
 
-const LISTEN_ADDRESS: &str = "an IP address and port such as 0.0.0.0:8080 or [::]:8080, a port, a host name and port such as \
-     localhost:8080, or unix: and a path of at most 107 bytes";
+const LISTEN_ADDRESS: &str = "IP address and port such as 0.0.0.0:8080 or [::]:8080, a port, name and port such as localhost:8080, or unix:/path";
 /// Longest path of a Unix socket in bytes (unix(7), without the final NUL).
 const MAX_SOCKET_PATH: usize = 107;
 /// Shortest and longest time of `Hsts`.
 const LEAST_HSTS: Duration = Duration::from_secs(1);
-const MOST_HSTS: Duration = Duration::from_secs(10 * 366 * 86_400);
+const MOST_HSTS: Duration = Duration::from_secs(10 * 31_557_600);
 /// Longest host name in bytes (RFC 1035 §2.3.4).
 const MAX_NAME: usize = 253;
 
@@ -150,7 +149,7 @@ fn listen_address(text: &str) -> Option<ListenAddress> {
 }
 
 fn socket_mode(text: &str) -> Option<u32> {
-    (matches!(text.len(), 3 | 4)).then(|| u32::from_str_radix(text, 8).ok()).flatten().filter(|mode| *mode <= 0o777)
+    matches!(text.len(), 3 | 4).then(|| u32::from_str_radix(text, 8).ok()).flatten().filter(|mode| *mode <= 0o777)
 }
 
 fn tls(at: &ConfigLocation<'_>, raw: &file::Tls) -> Option<TlsSettings> {
@@ -215,6 +214,10 @@ fn client_certificates(at: &ConfigLocation<'_>, raw: &file::ClientCertificates) 
 }
 
 fn certificates(at: &ConfigLocation<'_>, raw: &file::Tls) -> Option<Vec<CertificatePaths>> {
+    if raw.ocsp_response.is_some() && raw.certificate.is_none() {
+        let problem = ConfigProblem::new("the response is about `Certificate`, which is not there");
+        at.key("OcspResponse").report(problem.help("put it beside the certificate in `Certificates`"));
+    }
     match (&raw.certificate, &raw.key, &raw.certificates) {
         (Some(chain), Some(key), None) => {
             certificate(at, chain, key, raw.ocsp_response.as_ref()).map(|certificate| vec![certificate])

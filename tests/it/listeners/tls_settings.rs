@@ -52,11 +52,12 @@ async fn the_response_of_an_ocsp_responder_is_shown_with_the_certificate() {
     }
     let origin = ScriptedOrigin::with_track("music").await;
     let folder = TempFolder::new("ocsp");
+    std::fs::write(folder.path().join("names"), "subjectAltName=DNS:first.test\n").expect("a file");
     // An authority, a certificate of it, and what its responder says of that.
     for line in [
         "req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -days 30 -subj /CN=ca",
         "req -newkey rsa:2048 -nodes -keyout server.key -out server.csr -subj /CN=first.test",
-        "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -set_serial 7 -days 30 -out server.pem",
+        "x509 -req -in server.csr -CA ca.pem -CAkey ca.key -set_serial 7 -days 30 -extfile names -out server.pem",
     ] {
         openssl(folder.path(), &line.split(' ').collect::<Vec<_>>()).await;
     }

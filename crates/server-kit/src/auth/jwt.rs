@@ -8,8 +8,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::Claims;
 use super::error::AuthenticationError;
+use super::{CERTIFICATE_CLAIM, Claims};
 use primitives::ids::UserId;
 
 /// Longest token in bytes; a longer one is refused unread, and few servers accept a longer header line.
