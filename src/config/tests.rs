@@ -353,6 +353,7 @@ fn every_transform_of_yarp_is_read() {
         "{ RequestHeader: X-A, Set: \"\" }",
         "{ RequestHeaderRouteValue: X-A, Append: rest }",
         "RequestHeaderRemove: Cookie",
+        "ClientCert: X-Client-Cert",
         "RequestHeadersAllowed: Range;If-Range",
         "{ X-Forwarded: Append, Proto: \"Off\", HeaderPrefix: X-F- }",
         "{ Forwarded: \"for, proto\", ForFormat: Ip, Action: Append }",

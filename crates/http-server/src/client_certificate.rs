@@ -3,6 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::HeaderValue;
 use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
@@ -27,6 +30,8 @@ pub struct ClientCertificate {
     pub serial: String,
     /// SHA-256 of the whole certificate, in lower-case hexadecimal.
     pub sha256: String,
+    /// The whole certificate as the value of a header: its DER in Base64.
+    pub encoded: HeaderValue,
     /// The listener takes it in place of a token.
     pub authenticates: bool,
 }
@@ -41,6 +46,7 @@ impl ClientCertificate {
             alternative_names: alternative_names(&certificate),
             serial: hexadecimal(without_sign(certificate.raw_serial())),
             sha256: hexadecimal(&Sha256::digest(der)),
+            encoded: HeaderValue::try_from(STANDARD.encode(der)).expect("Base64 has only characters of headers"),
             authenticates,
         })
     }

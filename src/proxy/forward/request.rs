@@ -63,6 +63,7 @@ fn outgoing(original: &Parts, is_tls: bool, ctx: &RequestContext, forwarding: &F
         host: request_host(original),
         client: ctx.client_address.unwrap_or(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED)),
         scheme: if is_tls { "https" } else { "http" },
+        client_certificate: ctx.client_certificate.as_ref().map(|certificate| &certificate.encoded),
     };
     apply_request(&forwarding.handler.transforms, &mut outgoing, &origin);
     outgoing

@@ -217,6 +217,32 @@ async fn rules_of_policies_see_the_certificate_as_claims_that_no_token_can_have(
 }
 
 #[tokio::test]
+async fn a_destination_is_told_the_certificate_by_the_header_that_the_route_names() {
+    if curl::find().is_none() {
+        return;
+    }
+    let origin = ScriptedOrigin::with_track("music").await;
+    let (certificates, ours) = (Certificates::make(), Authority::new("ours"));
+    let player = ours.client("player", 1);
+    let clients = json!({ "Authorities": ours.file(), "Mode": "Optional" });
+    let mut config = configuration(&origin, &certificates, clients);
+    config["ReverseProxy"]["Clusters"]["own"] = config::cluster(&[origin.url()]);
+    config["ReverseProxy"]["Routes"]["own"] = config::plain_route("/own/{**rest}", "own");
+    config["ReverseProxy"]["Routes"]["own"]["Transforms"] = json!([{ "ClientCert": "X-Client-Cert" }]);
+    let gate = Gate::start(&config).await;
+    let forged = ["-H", "X-Client-Cert: forged"];
+    let pem = std::fs::read_to_string(&player.certificate).expect("a file");
+    let encoded: String = pem.lines().filter(|line| !line.starts_with("-----")).map(str::trim).collect();
+    for (client, expected) in [(Some(&player), Some(encoded.as_str())), (None, None)] {
+        for version in VERSIONS {
+            ask(&gate, "/own/a", version, client, &forged).await;
+            let seen = origin.seen().pop().expect("the origin was asked");
+            assert_eq!(seen.header("x-client-cert"), expected, "{version:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_certificate_stands_for_a_token_where_the_listener_says_so() {
     if curl::find().is_none() {
         return;
