@@ -145,7 +145,8 @@ fn is_of_head(name: &HeaderName, forwarding: &Forwarding<'_>) -> bool {
     let in_transforms = forwarding.handler.transforms.iter().any(|transform| match transform {
         Transform::RequestHeader { name: changed, .. }
         | Transform::RequestHeaderRouteValue { name: changed, .. }
-        | Transform::RequestHeaderRemove(changed) => changed == name,
+        | Transform::RequestHeaderRemove(changed)
+        | Transform::ClientCertificate(changed) => changed == name,
         Transform::RequestHeadersAllowed(names) => !names.contains(name),
         Transform::RequestHeadersCopy(copied) => !copied,
         _ => false,
