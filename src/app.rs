@@ -39,6 +39,7 @@ use crate::proxy::process::Process;
 use crate::proxy::runtime::Runtime;
 use crate::proxy::settings::{AdminSettings, RuntimeSettings};
 use ::events::EventPublisher;
+use http_server::bind::BoundAddress;
 use http_server::listener::{self, ListenError};
 use http_server::workers::Workers;
 use object_engine::cache::{CacheError, SliceCache};
@@ -107,7 +108,7 @@ pub enum StartError {
 /// A server that runs.
 pub struct RunningServer {
     /// Addresses of the public listeners, in the order of the settings.
-    pub listeners: Vec<SocketAddr>,
+    pub listeners: Vec<BoundAddress>,
     /// Address of the admin listener.
     pub admin: Option<SocketAddr>,
     /// The threads that serve clients.

@@ -15,6 +15,7 @@ use super::{refuse, say, serve};
 use crate::config::{self, Settings};
 use demo::media::{self, AudioFile};
 use demo::{configuration, router};
+use http_server::bind::BoundAddress;
 use primitives::clock::Clock;
 use server_kit::auth::TokenIssuer;
 
@@ -60,8 +61,8 @@ pub fn run(arguments: &DemoArgs) -> ExitCode {
     };
     let page = router(arguments.folder.join(BUCKET), token.clone(), "/stream/");
     serve::with(settings, None, page, |running| {
-        if let Some(address) = running.listeners.first() {
-            say(&mut io::stdout(), &welcome(*address, &token, &tracks, &arguments.folder));
+        if let Some(address) = running.listeners.first().and_then(BoundAddress::tcp) {
+            say(&mut io::stdout(), &welcome(address, &token, &tracks, &arguments.folder));
         }
     })
 }

@@ -89,7 +89,7 @@ impl Server {
     }
 
     fn address(&self) -> SocketAddr {
-        self.running.listeners[0]
+        self.running.listeners[0].tcp().expect("a TCP listener")
     }
 
     async fn raw(&self) -> Raw {

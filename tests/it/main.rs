@@ -28,6 +28,7 @@ mod layers;
 mod leaks;
 mod limits;
 mod listen;
+mod listeners;
 mod nodes;
 mod observability;
 mod outages;

@@ -84,6 +84,8 @@ pub enum Transform {
     },
     /// Removes a request header.
     RequestHeaderRemove(HeaderName),
+    /// Writes the client's TLS certificate into this request header; without one it removes the header.
+    ClientCertificate(HeaderName),
     /// Only these of the client's headers are copied.
     RequestHeadersAllowed(Vec<HeaderName>),
     /// Writes the `X-Forwarded-*` headers.
@@ -159,6 +161,8 @@ pub struct OriginalRequest<'a> {
     pub client: IpAddr,
     /// `http` or `https`.
     pub scheme: &'a str,
+    /// The client's TLS certificate, as a header has it.
+    pub client_certificate: Option<&'a HeaderValue>,
 }
 
 /// Turns the client's request into the one for the destination. Cannot fail: a captured value that no header can hold
@@ -191,6 +195,9 @@ pub fn apply_request(transforms: &[Transform], outgoing: &mut OutgoingRequest, o
                 put(headers, name, bytes.and_then(|bytes| HeaderValue::from_bytes(&bytes).ok()), *write);
             }
             Transform::RequestHeaderRemove(name) => drop(headers.remove(name)),
+            Transform::ClientCertificate(name) => {
+                put(headers, name, origin.client_certificate.cloned(), WriteMode::Set);
+            }
             Transform::XForwarded(transform) => transform.apply(headers, origin, &prefix),
             Transform::Forwarded(transform) => transform.apply(headers, origin),
             _ => {}

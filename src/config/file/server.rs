@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::listener::Listener;
 use crate::config::value::{ConfigText, SecretRef, TimeSpan};
 use server_kit::telemetry::settings::AccessField;
 
@@ -14,7 +15,7 @@ pub struct Server {
     pub listeners: Option<Vec<Listener>>,
     /// The operator's side: metrics, liveness, readiness. Default: none.
     pub admin: Option<Admin>,
-    /// Networks (CIDR) whose `X-Forwarded-For` is believed. Default: none.
+    /// Networks (CIDR) whose `X-Forwarded-For` is believed, and `unix` for whatever connects to a Unix socket. Default: none.
     pub trusted_proxies: Option<Vec<ConfigText>>,
     /// What the URLs that Tidegate gives out begin with, such as `https://media.example`. May be `env:NAME`. Default: the
     /// scheme and host that the request came to, as far as `TrustedProxies` tell.
@@ -37,42 +38,6 @@ pub struct Server {
     /// Threads that serve players. Default: one per core.
     #[schemars(range(min = 1, max = 1024))]
     pub threads: Option<u32>,
-}
-
-/// One address that players connect to.
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "PascalCase")]
-pub struct Listener {
-    /// IP address and port, such as `0.0.0.0:8080` or `[::]:8080`; a port alone listens on `0.0.0.0`; port 0 takes a free
-    /// one. May be `env:NAME`.
-    pub address: ConfigText,
-    /// Serve HTTPS, with HTTP/1.1 and HTTP/2 by ALPN. Default: plain HTTP.
-    pub tls: Option<Tls>,
-    /// Accept HTTP/2 without TLS by prior knowledge. Default: `false`.
-    #[serde(default)]
-    pub h2c: bool,
-}
-
-/// One certificate, or several chosen by the server name that the client asks for.
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "PascalCase")]
-pub struct Tls {
-    /// PEM file with the certificate chain, leaf first.
-    pub certificate: Option<ConfigText>,
-    /// PEM file with the private key of `Certificate`.
-    pub key: Option<ConfigText>,
-    /// Several certificates in place of one; the first is the default where no name matches.
-    pub certificates: Option<Vec<CertificateFiles>>,
-}
-
-/// A certificate chain and its private key.
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "PascalCase")]
-pub struct CertificateFiles {
-    /// PEM file with the certificate chain, leaf first.
-    pub certificate: ConfigText,
-    /// PEM file with the private key.
-    pub key: ConfigText,
 }
 
 /// The operator's side: metrics, liveness, readiness.

@@ -8,6 +8,7 @@ mod cluster;
 mod events;
 mod health;
 mod limit;
+mod listener;
 mod policy;
 mod positions;
 mod route;

@@ -13,7 +13,7 @@ fn what_is_not_said_has_its_default() {
     let settings = load_file(&conf("minimal.yaml")).expect("a good file");
     let server = &settings.server;
     assert_eq!(server.http.listeners.len(), 1);
-    assert_eq!(server.http.listeners[0].address.to_string(), "0.0.0.0:8080");
+    assert_eq!(server.http.listeners[0].addresses[0].to_string(), "0.0.0.0:8080");
     assert_eq!(server.http.header_timeout, Duration::from_secs(10));
     assert_eq!(server.http.write_timeout, Duration::from_secs(30));
     assert_eq!(server.http.body_timeout, Duration::from_secs(30));
@@ -180,6 +180,7 @@ fn every_transform_of_yarp_is_read() {
         "{ RequestHeader: X-A, Set: \"\" }",
         "{ RequestHeaderRouteValue: X-A, Append: rest }",
         "RequestHeaderRemove: Cookie",
+        "ClientCert: X-Client-Cert",
         "RequestHeadersAllowed: Range;If-Range",
         "{ X-Forwarded: Append, Proto: \"Off\", HeaderPrefix: X-F- }",
         "{ Forwarded: \"for, proto\", ForFormat: Ip, Action: Append }",

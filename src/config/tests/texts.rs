@@ -14,7 +14,7 @@ fn texts_come_from_the_environment_where_they_say_so() {
     let text = with_route("ClusterId: web\nMatch: { Path: / }", "Server: { Listeners: [{ Address: \"env:PORT\" }] }\n")
         .replace("http://web:80", "env:S3_ENDPOINT_URL");
     let settings = good(&text);
-    assert_eq!(settings.server.http.listeners[0].address.to_string(), "0.0.0.0:8080");
+    assert_eq!(settings.server.http.listeners[0].addresses[0].to_string(), "0.0.0.0:8080");
     assert_eq!(settings.clusters["web"].destinations[0].address.as_str(), "http://canary-endpoint:9000/");
 }
 

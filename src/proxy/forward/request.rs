@@ -64,6 +64,7 @@ fn outgoing(original: &Parts, is_tls: bool, ctx: &RequestContext, forwarding: &F
         host: request_host(original),
         client: ctx.client_address.unwrap_or(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED)),
         scheme: if is_tls { "https" } else { "http" },
+        client_certificate: ctx.client_certificate.as_ref().map(|certificate| &certificate.encoded),
     };
     apply_request(&forwarding.handler.transforms, &mut outgoing, &origin);
     outgoing
@@ -145,7 +146,8 @@ fn is_of_head(name: &HeaderName, forwarding: &Forwarding<'_>) -> bool {
     let in_transforms = forwarding.handler.transforms.iter().any(|transform| match transform {
         Transform::RequestHeader { name: changed, .. }
         | Transform::RequestHeaderRouteValue { name: changed, .. }
-        | Transform::RequestHeaderRemove(changed) => changed == name,
+        | Transform::RequestHeaderRemove(changed)
+        | Transform::ClientCertificate(changed) => changed == name,
         Transform::RequestHeadersAllowed(names) => !names.contains(name),
         Transform::RequestHeadersCopy(copied) => !copied,
         _ => false,

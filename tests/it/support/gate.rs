@@ -21,6 +21,8 @@ use super::tools::TempFolder;
 pub struct Gate {
     child: Child,
     addresses: Addresses,
+    /// Those of TCP among them.
+    sockets: Vec<SocketAddr>,
     log: Arc<Mutex<String>>,
     // Read on, so that the gate never writes into a closed pipe.
     _stdout: tokio::io::Lines<BufReader<ChildStdout>>,
@@ -30,7 +32,7 @@ pub struct Gate {
 /// What the `ready` line says.
 #[derive(Clone, Debug, Deserialize)]
 struct Addresses {
-    listeners: Vec<SocketAddr>,
+    listeners: Vec<String>,
     admin: Option<SocketAddr>,
 }
 
@@ -82,17 +84,23 @@ impl Gate {
             panic!("the gate did not become ready ({line:?}); it said:\n{text}\nwith:\n{config:#}");
         };
         let json = line.strip_prefix("ready ").unwrap_or_else(|| panic!("not a ready line: {line:?}"));
-        let addresses = serde_json::from_str(json).expect("the ready line has JSON");
-        Self { child, addresses, log, _stdout: stdout, folder }
+        let addresses: Addresses = serde_json::from_str(json).expect("the ready line has JSON");
+        let sockets = addresses.listeners.iter().filter_map(|address| address.parse().ok()).collect();
+        Self { child, addresses, sockets, log, _stdout: stdout, folder }
     }
 
-    /// The first listener.
+    /// The first listener of TCP.
     pub fn address(&self) -> SocketAddr {
-        self.addresses.listeners[0]
+        self.sockets[0]
     }
 
-    /// All listeners.
+    /// All listeners of TCP.
     pub fn listeners(&self) -> &[SocketAddr] {
+        &self.sockets
+    }
+
+    /// All listeners as the `ready` line has them.
+    pub fn listener_names(&self) -> &[String] {
         &self.addresses.listeners
     }
 
