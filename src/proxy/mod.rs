@@ -19,7 +19,7 @@ pub mod stream_observer;
 mod tracks;
 mod upgrade;
 
-pub use admission::path_readings::weaker_route_warnings;
+pub use admission::route_guards::weaker_route_warnings;
 
 use std::sync::Arc;
 

@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::admission::path_readings;
 use super::failure::ProxyFailure;
 use super::process::Process;
 use super::route::{
@@ -24,6 +23,7 @@ use object_engine::cache::RouteCache;
 use object_engine::{BucketHealth, ObjectOrigin};
 use primitives::clock::Clock;
 use primitives::secret::Secret;
+use routing::readings;
 use routing::table::{RouteLookup, RouteTable, RoutingInput};
 use s3::settings::StoreSettings;
 use s3::signer::Signer;
@@ -120,7 +120,7 @@ impl Runtime {
 
     /// Finds the route of a request. Fails where its path can be read as one of a route that asks for more.
     pub fn find(&self, request: &RoutingInput<'_>) -> Result<RouteLookup<'_, Arc<Route>>, ProxyFailure> {
-        path_readings::find(&self.routes, request)
+        readings::find(&self.routes, request).map_err(|error| ProxyFailure::BadRequest(error.to_string().into()))
     }
 
     /// Returns the route of this id.

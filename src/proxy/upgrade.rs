@@ -19,6 +19,7 @@ use super::context::RequestContext;
 use super::modules::{self, ModuleService, RequestOrigin};
 use super::{Gateway, access_log};
 use http_semantics::headers::has_token;
+use http_semantics::request_host;
 use http_semantics::request_info::REQUEST_ID;
 use http_server::connection_info::ConnectionInfo;
 use http_server::{ConnectionTakeover, MAX_HEADERS};
@@ -41,6 +42,8 @@ pub async fn serve(gateway: &Gateway, ctx: RequestContext, connection: Connectio
     let (admitted, target) = (Mutex::new(Some(ctx)), connection.target().clone());
     let service = service_fn(move |mut request: Request<Incoming>| {
         *request.uri_mut() = target.clone();
+        // Read anew from the connection: as it was admitted, so it goes on.
+        request_host::normalize_header(request.headers_mut());
         let (ctx, modules, metrics) = (admitted.lock().take(), modules.clone(), Arc::clone(&metrics));
         answer(ctx, request, info.clone(), modules, metrics)
     });

@@ -48,6 +48,7 @@ mod routes;
 mod share;
 mod share_access;
 mod share_nodes;
+mod spelling;
 mod stores;
 mod streaming;
 mod streaming_urls;

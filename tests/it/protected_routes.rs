@@ -11,11 +11,12 @@ use crate::support::tools::TempFolder;
 use crate::support::{Gate, LIMIT, Object, ScriptedOrigin, config, gate};
 
 /// A gate with JWT and these routes, before `origin` as store and as server.
-async fn start(origin: &ScriptedOrigin, routes: Value) -> Gate {
+pub async fn start(origin: &ScriptedOrigin, routes: Value) -> Gate {
     Gate::start(&with_routes(&origin.url(), routes)).await
 }
 
-fn with_routes(url: &str, routes: Value) -> Value {
+/// The configuration of [`start`], with `url` as store and as server.
+pub fn with_routes(url: &str, routes: Value) -> Value {
     let mut config = config::empty();
     config["Auth"] = config::jwt();
     config["ObjectStores"]["main"] = config::store(url);
@@ -25,21 +26,21 @@ fn with_routes(url: &str, routes: Value) -> Value {
 }
 
 /// An object route of the bucket `audio`.
-fn objects(path: &str, key: &str, policy: &str) -> Value {
+pub fn objects(path: &str, key: &str, policy: &str) -> Value {
     let mut route = config::object_route(path, "main", "audio", key);
     route["AuthorizationPolicy"] = json!(policy);
     route
 }
 
 /// A plain route.
-fn plain(path: &str, policy: &str) -> Value {
+pub fn plain(path: &str, policy: &str) -> Value {
     let mut route = config::plain_route(path, "back");
     route["AuthorizationPolicy"] = json!(policy);
     route
 }
 
 /// A request by hand, since clients tidy paths up.
-async fn ask(gate: &Gate, method: &str, path: &str, header: &str) -> (u16, String) {
+pub async fn ask(gate: &Gate, method: &str, path: &str, header: &str) -> (u16, String) {
     let mut raw = gate.raw().await;
     let head = format!("{method} {path} HTTP/1.1\r\nHost: gate\r\n{header}Connection: close\r\n\r\n");
     raw.send(head.as_bytes()).await;
@@ -48,11 +49,13 @@ async fn ask(gate: &Gate, method: &str, path: &str, header: &str) -> (u16, Strin
     (reply.status, String::from_utf8_lossy(&reply.body).into_owned())
 }
 
-async fn get(gate: &Gate, path: &str) -> u16 {
+/// The status of a GET.
+pub async fn get(gate: &Gate, path: &str) -> u16 {
     ask(gate, "GET", path, "").await.0
 }
 
-async fn server() -> ScriptedOrigin {
+/// A server that answers everything with 200.
+pub async fn server() -> ScriptedOrigin {
     let origin = ScriptedOrigin::start().await;
     origin.always(Step::Answer(Answer::new(200, "text/plain", "well")));
     origin

@@ -1,7 +1,7 @@
 //! Transforms of a plain route, named as in YARP: changes to the forwarded request and to its response. Pure.
 //!
-//! Request headers: hop-by-hop headers are dropped, the rest is copied unless the route says otherwise, then the
-//! transforms apply in their order, then `Host` and `X-Forwarded-*` by default. `Content-Length` is framing, not a
+//! Request headers: hop-by-hop headers are dropped, and those whose names pass for others'; the rest is copied unless the
+//! route says otherwise, then the transforms apply in their order, then `Host` and `X-Forwarded-*` by default. `Content-Length` is framing, not a
 //! header that is copied or not: it stays. The caller must frame a body that came without it, because
 //! `Transfer-Encoding` is dropped.
 
@@ -17,7 +17,7 @@ pub use self::forwarded::{
 pub use self::path_and_query::PathSegmentPrefix;
 use super::pattern::Captures;
 use super::template::CaptureTemplate;
-use http_semantics::headers::strip_hop_by_hop;
+use http_semantics::headers::{is_plain_name, strip_hop_by_hop};
 
 mod forwarded;
 mod path_and_query;
@@ -184,6 +184,9 @@ pub fn apply_request(transforms: &[Transform], outgoing: &mut OutgoingRequest, o
         }
     }
     restrict(headers, copy, &allowed);
+    // Before the transforms: what they write is the operator's.
+    let is_meant = |name: &HeaderName| is_plain_name(name) || allowed.iter().any(|names| names.contains(name));
+    retain_names(headers, is_meant);
     // By default the destination gets its own host, which the caller adds.
     headers.remove(HOST);
     for transform in transforms {
@@ -256,7 +259,11 @@ fn restrict(headers: &mut HeaderMap, copy: bool, allowed: &[&[HeaderName]]) {
     }
     // Without `Content-Length` the body would be framed in another way, which is more than a change of headers.
     let kept = |name: &HeaderName| name == CONTENT_LENGTH || allowed.iter().any(|names| names.contains(name));
-    let dropped: Vec<HeaderName> = headers.keys().filter(|name| !kept(name)).cloned().collect();
+    retain_names(headers, kept);
+}
+
+fn retain_names(headers: &mut HeaderMap, is_kept: impl Fn(&HeaderName) -> bool) {
+    let dropped: Vec<HeaderName> = headers.keys().filter(|name| !is_kept(name)).cloned().collect();
     for name in dropped {
         headers.remove(name);
     }

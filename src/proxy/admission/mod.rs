@@ -2,8 +2,8 @@
 //! [`ProxyFailure`]. The route table is searched once.
 
 pub mod authorization;
-pub mod path_readings;
 pub mod rate_limit;
+pub mod route_guards;
 
 use std::borrow::Cow;
 use std::sync::Arc;

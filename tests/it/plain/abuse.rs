@@ -91,9 +91,11 @@ async fn trailers_are_no_way_to_forge_a_head() {
     let mut raw = gate.raw().await;
     raw.send(
         b"POST /plain/x HTTP/1.1\r\nHost: gate\r\nTransfer-Encoding: chunked\r\n\
-          Trailer: X-Sum, X-Forwarded-For, Connection, Cookie, Authorization, X-Role, X-Request-Id, X-Tidegate-Debug\r\n\r\n\
+          Trailer: X-Sum, X-Forwarded-For, Connection, Cookie, Authorization, X-Role, X-Request-Id, X-Tidegate-Debug, \
+          X_Role, X_Forwarded_For, X.Role\r\n\r\n\
           0\r\nX-Sum: 42\r\nX-Forwarded-For: 6.6.6.6\r\nConnection: x\r\nCookie: a=b\r\nAuthorization: Bearer x\r\n\
-          X-Role: admin\r\nX-Request-Id: forged\r\nX-Tidegate-Debug: token\r\n\r\n",
+          X-Role: admin\r\nX-Request-Id: forged\r\nX-Tidegate-Debug: token\r\nX_Role: admin\r\nX_Forwarded_For: 6.6.6.6\r\n\
+          X.Role: admin\r\n\r\n",
     )
     .await;
     assert_eq!(raw.response("POST", LIMIT).await.expect("an answer").status, 200);

@@ -61,6 +61,14 @@ impl H2 {
         send.send_request(request.body(()).expect("a request"), end).expect("it can be sent")
     }
 
+    /// The status of a GET from this host, as `:authority` names it.
+    pub async fn status_from(&self, host: &str, path: &str) -> u16 {
+        let request = Request::get(format!("http://{host}{path}")).body(()).expect("a request");
+        let mut send = self.send.clone().ready().await.expect("the connection is open");
+        let (answer, _) = send.send_request(request, true).expect("it can be sent");
+        head(answer, false).await.expect("a head").finish().await.status
+    }
+
     /// GET, as far as its head.
     pub async fn open(&self, path: &str, headers: &[(&str, &str)]) -> Stream {
         let answer = self.send(Method::GET, path, headers).await;

@@ -161,6 +161,8 @@ fn by_default_headers_are_copied_but_for_the_connection_s_and_the_client_is_told
         ("x-forwarded-proto", "gopher"),
         ("x-forwarded-host", "evil.example"),
         ("x-forwarded-prefix", "/evil"),
+        ("x_forwarded_for", "6.6.6.6"),
+        ("x.forwarded.for", "6.6.6.6"),
     ];
     let expected = [
         "accept: */*",
