@@ -111,6 +111,8 @@ pub struct RunningServer {
     tasks: BackgroundTasks,
     /// Tasks that outlive it: the operator's view of the drain, and embedded stores.
     services: BackgroundTasks,
+    /// Time in which connections are still accepted after a stop has begun.
+    delay: Duration,
     grace: Duration,
     cache: Option<Arc<SliceCache>>,
     storage: StateStorage,
@@ -138,12 +140,20 @@ impl RunningServer {
         self.files.clone()
     }
 
-    /// Stops accepting, lets streams end for as long as the settings say or until `hurry`; false when some were cut.
-    /// After `hurry` nothing is waited for but the access lines of what is cut.
+    /// Says that the node is not ready, stops accepting after the settings' delay, and lets streams end for as long as
+    /// they say or until `hurry`; false when some were cut. After `hurry` nothing is waited for but the access lines of
+    /// what is cut.
     pub async fn stop(self, hurry: impl Future<Output = ()>) -> bool {
+        self.tasks.begin_drain();
+        let drained = async {
+            if !self.delay.is_zero() {
+                tokio::time::sleep(self.delay).await;
+            }
+            self.tasks.shutdown(self.grace).await
+        };
         let whole = tokio::select! {
             biased;
-            whole = self.tasks.shutdown(self.grace) => whole,
+            whole = drained => whole,
             () = hurry => {
                 self.workers.stop(WORKERS_TIME).await;
                 return false;
@@ -210,8 +220,8 @@ pub async fn start(settings: Settings, extra: Router) -> Result<RunningServer, S
     let gateway = Arc::new(Gateway::new(process, runtime, service, paths, Arc::clone(&metrics)));
     let admin = settings.admin.as_ref().map(|admin| serve_admin(admin, shared, &services)).transpose()?;
     let listeners = listener::start(&settings.server.http, &gateway, &workers, &metrics, &tasks)?;
-    let grace = settings.server.http.shutdown_grace;
-    Ok(RunningServer { listeners, admin, workers, tasks, services, grace, cache, storage, files })
+    let (delay, grace) = (settings.server.http.shutdown_delay, settings.server.http.shutdown_grace);
+    Ok(RunningServer { listeners, admin, workers, tasks, services, delay, grace, cache, storage, files })
 }
 
 /// Services of the process that no module owns.

@@ -9,9 +9,9 @@ use tokio::runtime::{Builder, Runtime};
 use tracing::{error, info, warn};
 
 use super::{check, refuse, say};
-use crate::app::{self, RunningServer};
+use crate::app::{self, ReopenableFiles, RunningServer};
 use crate::config::{self, Settings};
-use primitives::lifecycle::ProcessSignals;
+use primitives::lifecycle::{ProcessSignal, ProcessSignals};
 use server_kit::telemetry::log;
 
 /// Serves the configuration of `file`.
@@ -44,10 +44,10 @@ pub fn with(settings: Settings, extra: Router, started: impl FnOnce(&RunningServ
         };
         started(&running);
         let files = running.files();
-        signals.wait_for_shutdown(|| files.reopen()).await;
-        info!("stopping: no new connections; streams under way may end");
+        stop_signal(&mut signals, &files).await;
+        info!("stopping: streams under way may end");
         // The second signal ends the wait for streams.
-        if running.stop(signals.wait_for_shutdown(|| files.reopen())).await {
+        if running.stop(stop_signal(&mut signals, &files)).await {
             info!("stopped");
         } else {
             warn!("stopped with streams under way");
@@ -57,6 +57,19 @@ pub fn with(settings: Settings, extra: Router, started: impl FnOnce(&RunningServ
     // Tasks that still run, a request to Kafka for example, have nobody left to answer: they are not waited for.
     runtime.shutdown_background();
     code
+}
+
+/// Answers signals until one asks for a stop.
+async fn stop_signal(signals: &mut ProcessSignals, files: &ReopenableFiles) {
+    loop {
+        match signals.next().await {
+            ProcessSignal::Stop => return,
+            ProcessSignal::ReopenFiles => files.reopen(),
+            ProcessSignal::Reload => {
+                warn!("SIGHUP: reload is not available in this version; restart to change the configuration");
+            }
+        }
+    }
 }
 
 fn runtime(threads: usize) -> std::io::Result<Runtime> {

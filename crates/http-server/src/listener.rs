@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use pingora::listeners::tls::{Acceptor, TlsSettings};
 use socket2::SockRef;
 use tokio::net::TcpStream;
@@ -173,12 +174,20 @@ async fn accept<H: Handler>(
         let accepted = tokio::select! {
             // Shutdown first: under load a connection is always ready to be accepted.
             biased;
-            () = acceptor.tasks.stopping() => return,
+            () = acceptor.tasks.stopping() => break,
             accepted = listener.accept() => accepted,
         };
         if let Err(error) = accepted.and_then(|(socket, peer)| acceptor.admit(socket, peer, &workers)) {
             tracing::warn!(%error, "a connection cannot be accepted; is the limit of open files (ulimit -n) reached?");
             tokio::time::sleep(ACCEPT_PAUSE).await;
+        }
+    }
+    // Clients see those that the system has completed as connected: closing the socket would reset them.
+    for _ in 0..BACKLOG {
+        let queued = tokio::task::unconstrained(listener.accept()).now_or_never();
+        let Some(Ok((socket, peer))) = queued else { return };
+        if acceptor.admit(socket, peer, &workers).is_err() {
+            return;
         }
     }
 }
@@ -261,9 +270,9 @@ impl ConnectionGuard {
         self.assignment.stream_activity()
     }
 
-    /// Returns true where shutdown has begun.
-    pub fn is_stopping(&self) -> bool {
-        self.tasks.is_stopping()
+    /// Returns true where the connection ends with the answer under way: a shutdown has begun, or the drain before it.
+    pub fn is_draining(&self) -> bool {
+        self.tasks.is_draining()
     }
 
     /// Resolves when shutdown begins.

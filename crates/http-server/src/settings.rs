@@ -19,7 +19,9 @@ pub struct Settings {
     pub body_timeout: Duration,
     /// Longest time that a connection is kept on which nothing is asked.
     pub keep_alive_timeout: Duration,
-    /// Longest time that streams under way may go on after SIGTERM.
+    /// Time in which connections are still accepted after SIGTERM, while the node says that it is not ready.
+    pub shutdown_delay: Duration,
+    /// Longest time that streams under way may go on after that.
     pub shutdown_grace: Duration,
     /// Connections accepted at once over all listeners; more are closed at once.
     pub max_connections: usize,

@@ -9,9 +9,13 @@ use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 /// Tasks that run beside the caller and that shutdown waits for. Clones share the same set.
+///
+/// A shutdown begins with a drain: work goes on, but whoever keeps a connection ends it with the next answer. Then it
+/// stops: nothing new is begun, and what is under way ends.
 #[derive(Clone, Default)]
 pub struct BackgroundTasks {
     tracker: TaskTracker,
+    drain: CancellationToken,
     stop: CancellationToken,
 }
 
@@ -24,6 +28,16 @@ impl BackgroundTasks {
     /// Returns a token for work that is not a task of its own: shutdown waits until the token is dropped.
     pub fn token(&self) -> TaskTrackerToken {
         self.tracker.token()
+    }
+
+    /// Begins the drain that comes before a shutdown.
+    pub fn begin_drain(&self) {
+        self.drain.cancel();
+    }
+
+    /// Returns true where a drain or a shutdown has begun.
+    pub fn is_draining(&self) -> bool {
+        self.drain.is_cancelled()
     }
 
     /// Resolves when shutdown begins.
@@ -39,11 +53,23 @@ impl BackgroundTasks {
     /// Begins the shutdown and waits up to `grace` for all work to end. Returns false where some did not end; it is not
     /// cancelled.
     pub async fn shutdown(&self, grace: Duration) -> bool {
+        self.drain.cancel();
         self.stop.cancel();
         // `wait` resolves only for a closed tracker. Tasks can still be added to it.
         self.tracker.close();
         tokio::time::timeout(grace, self.tracker.wait()).await.is_ok()
     }
+}
+
+/// Request of an operator or supervisor, made by a signal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProcessSignal {
+    /// SIGTERM or SIGINT: stop.
+    Stop,
+    /// SIGHUP: read the configuration again.
+    Reload,
+    /// SIGUSR1: open files again that log rotation has moved away.
+    ReopenFiles,
 }
 
 /// Signals that the process handles, from the moment that this is made.
@@ -66,19 +92,13 @@ impl ProcessSignals {
         })
     }
 
-    /// Resolves at SIGTERM or SIGINT. SIGHUP is answered in the log; SIGUSR1, which log rotation sends, calls `reopen`.
-    pub async fn wait_for_shutdown(&mut self, reopen: impl Fn()) {
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => return,
-                _ = self.user.recv() => reopen(),
-                _ = self.hangup.recv() => {
-                    tracing::warn!(
-                        "SIGHUP: reload is not available in this version; restart to change the configuration"
-                    );
-                }
-            }
+    /// Returns the next signal that has come. Can be dropped and called again.
+    pub async fn next(&mut self) -> ProcessSignal {
+        tokio::select! {
+            _ = self.terminate.recv() => ProcessSignal::Stop,
+            _ = self.interrupt.recv() => ProcessSignal::Stop,
+            _ = self.user.recv() => ProcessSignal::ReopenFiles,
+            _ = self.hangup.recv() => ProcessSignal::Reload,
         }
     }
 }

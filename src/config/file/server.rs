@@ -27,7 +27,10 @@ pub struct Server {
     pub body_timeout: Option<TimeSpan>,
     /// How long a connection is kept on which nothing is asked. Longer than a balancer in front keeps its own. Default: `75s`.
     pub keep_alive_timeout: Option<TimeSpan>,
-    /// How long streams under way may go on after SIGTERM. Default: `30s`.
+    /// How long connections are still accepted after SIGTERM, while `/readyz` is 503 already: as long as a balancer in front
+    /// takes to see that. Default: `0s`, nothing is in front that would have to see it.
+    pub shutdown_delay: Option<TimeSpan>,
+    /// How long streams under way may go on after SIGTERM and `ShutdownDelay`. Default: `30s`.
     pub shutdown_grace: Option<TimeSpan>,
     /// Connections accepted at once over all listeners. Default: `16384`.
     #[schemars(range(min = 1, max = 10_000_000))]

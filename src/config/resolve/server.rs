@@ -38,6 +38,7 @@ pub fn server(at: &ConfigLocation<'_>, raw: &file::Server) -> Option<(ServerSett
     let write_timeout = at.key("WriteTimeout").span(raw.write_timeout, 30 * second, least, DAY);
     let body_timeout = at.key("BodyTimeout").span(raw.body_timeout, 30 * second, least, DAY);
     let keep_alive_timeout = at.key("KeepAliveTimeout").span(raw.keep_alive_timeout, 75 * second, least, DAY);
+    let shutdown_delay = at.key("ShutdownDelay").span(raw.shutdown_delay, Duration::ZERO, Duration::ZERO, DAY);
     let shutdown_grace = at.key("ShutdownGrace").span(raw.shutdown_grace, 30 * second, Duration::ZERO, DAY);
     let public_url = raw.public_url.as_ref().map(|text| {
         at.key("PublicUrl").parse(text, "scheme and host, such as https://media.example, without a path", |text| {
@@ -54,6 +55,7 @@ pub fn server(at: &ConfigLocation<'_>, raw: &file::Server) -> Option<(ServerSett
         write_timeout: write_timeout?,
         body_timeout: body_timeout?,
         keep_alive_timeout: keep_alive_timeout?,
+        shutdown_delay: shutdown_delay?,
         shutdown_grace: shutdown_grace?,
         max_connections: number(raw.max_connections, 16_384),
     };
