@@ -8,10 +8,12 @@ mod health;
 mod limits;
 pub mod listing;
 mod modules;
+mod running;
 #[cfg(feature = "share")]
 mod share;
 mod storage;
 mod stores;
+pub mod upgrade;
 mod watch;
 
 use std::net::SocketAddr;
@@ -27,15 +29,17 @@ use self::catalog::CatalogServices;
 use self::events::EventServices;
 use self::health::ProcessHealth;
 use self::modules::{ModuleDependencies, StartedModules};
+pub use self::running::{ReopenableFiles, RunningServer};
 use self::storage::StateStorage;
 use self::stores::OpenStores;
+use self::upgrade::Predecessor;
 use crate::config::Settings;
 use crate::proxy::Gateway;
 use crate::proxy::modules::{ModulePaths, ModuleService};
 use crate::proxy::process::Process;
 use crate::proxy::runtime::Runtime;
 use crate::proxy::settings::{AdminSettings, RuntimeSettings};
-use ::events::EventPublisher;
+use http_server::listen_sockets::{BoundSocket, ListenSockets, SocketRole};
 use http_server::listener::{self, ListenError};
 use http_server::workers::Workers;
 use object_engine::cache::{CacheError, SliceCache};
@@ -52,15 +56,8 @@ use server_kit::telemetry::upstream_metrics::{ClusterSnapshot, ClusterSnapshotSo
 use upstream::cluster::{Cluster, ClusterMember};
 use upstream::health::HealthState;
 
-/// Time for the running requests of the admin listener and the embedded stores, at the end of a shutdown.
-const SERVICES_GRACE: Duration = Duration::from_secs(1);
 /// Time limit of a request for an issuer's keys, from connecting to the last byte.
 const KEYS_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Time for the workers to drop the requests that they still serve.
-const WORKERS_TIME: Duration = Duration::from_secs(1);
-/// Time for the disk cache to write its last slices.
-const CLOSE_TIME: Duration = Duration::from_secs(5);
 
 /// Failure to start the server.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +65,11 @@ pub enum StartError {
     /// An address or a certificate.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// Sockets that systemd passed are in no listener.
+    #[error(
+        "the sockets {0} were passed to the process, and no listener has their address or, as `Socket`, their name"
+    )]
+    UnusedSockets(String),
     /// An issuer of tokens.
     #[error(transparent)]
     Issuer(#[from] InvalidIssuerKey),
@@ -99,79 +101,26 @@ pub enum StartError {
     Metrics(#[from] prometheus::Error),
 }
 
-/// A server that runs.
-pub struct RunningServer {
-    /// Addresses of the public listeners, in the order of the settings.
-    pub listeners: Vec<SocketAddr>,
-    /// Address of the admin listener.
-    pub admin: Option<SocketAddr>,
-    /// The threads that serve clients.
-    workers: Arc<Workers>,
-    /// Tasks that graceful shutdown waits for.
-    tasks: BackgroundTasks,
-    /// Tasks that outlive it: the operator's view of the drain, and embedded stores.
-    services: BackgroundTasks,
-    /// Time in which connections are still accepted after a stop has begun.
-    delay: Duration,
-    grace: Duration,
-    cache: Option<Arc<SliceCache>>,
-    storage: StateStorage,
-    files: ReopenableFiles,
-}
-
-/// Files that are opened again when an operator has moved them away, as log rotation does. Clones are the same files.
-#[derive(Clone)]
-pub struct ReopenableFiles {
-    events: Option<EventPublisher>,
-}
-
-impl ReopenableFiles {
-    /// Opens them again.
-    pub fn reopen(&self) {
-        if let Some(events) = &self.events {
-            events.reopen();
-        }
-    }
-}
-
-impl RunningServer {
-    /// Returns the files to reopen at a signal.
-    pub fn files(&self) -> ReopenableFiles {
-        self.files.clone()
-    }
-
-    /// Says that the node is not ready, stops accepting after the settings' delay, and lets streams end for as long as
-    /// they say or until `hurry`; false when some were cut. After `hurry` nothing is waited for but the access lines of
-    /// what is cut.
-    pub async fn stop(self, hurry: impl Future<Output = ()>) -> bool {
-        self.tasks.begin_drain();
-        let drained = async {
-            if !self.delay.is_zero() {
-                tokio::time::sleep(self.delay).await;
-            }
-            self.tasks.shutdown(self.grace).await
-        };
-        let whole = tokio::select! {
-            biased;
-            whole = drained => whole,
-            () = hurry => {
-                self.workers.stop(WORKERS_TIME).await;
-                return false;
-            }
-        };
-        self.workers.stop(WORKERS_TIME).await;
-        if let Some(cache) = self.cache {
-            // What a dying disk does not take in time is fetched anew after the start.
-            let _ = tokio::time::timeout(CLOSE_TIME, cache.close()).await;
-        }
-        self.services.shutdown(SERVICES_GRACE).await;
-        self.storage.close().await;
-        whole
-    }
+/// Resources that this process has from those before it.
+#[derive(Default)]
+pub struct Inheritance {
+    /// Listening sockets.
+    pub sockets: ListenSockets,
+    /// The process that this one replaces.
+    pub predecessor: Option<Predecessor>,
 }
 
 /// Starts everything that `settings` ask for; `extra` are further pages on the players' listeners.
 pub async fn start(settings: Settings, extra: Router) -> Result<RunningServer, StartError> {
+    start_with(settings, extra, Inheritance::default()).await
+}
+
+/// As [`start`], with what this process has from those before it.
+pub async fn start_with(
+    settings: Settings,
+    extra: Router,
+    Inheritance { sockets, predecessor }: Inheritance,
+) -> Result<RunningServer, StartError> {
     let (clock, metrics, tasks, services) =
         (Clock::system(), metrics()?, BackgroundTasks::default(), BackgroundTasks::default());
     let workers = Arc::new(Workers::start(settings.server.http.threads).map_err(ListenError::Workers)?);
@@ -180,7 +129,7 @@ pub async fn start(settings: Settings, extra: Router) -> Result<RunningServer, S
     let storage = StateStorage::open(&settings, &services).await?;
     let authenticator = Arc::new(authenticator(&settings, &clock, &tasks)?);
     let limiters = limits::open(&settings, &storage, &clock, &services, &metrics)?;
-    let events = events::open(&settings, &clock, &services, &metrics).await?;
+    let events = events::open(&settings, &clock, &services, &metrics, predecessor.as_ref()).await?;
     let catalog = catalog::open_catalog(&settings, &storage, &clock, http_client()?, &metrics)?;
     let shared =
         SharedServices { authenticator, cache: cache.clone(), limiters, clock: clock.clone(), tasks: tasks.clone() };
@@ -218,10 +167,24 @@ pub async fn start(settings: Settings, extra: Router) -> Result<RunningServer, S
     let service = module_service(router::public(shared.clone(), authenticator, limiters, modules.routes, extra));
     let paths = ModulePaths::new(modules.paths.iter().map(String::as_str));
     let gateway = Arc::new(Gateway::new(process, runtime, service, paths, Arc::clone(&metrics)));
-    let admin = settings.admin.as_ref().map(|admin| serve_admin(admin, shared, &services)).transpose()?;
-    let listeners = listener::start(&settings.server.http, &gateway, &workers, &metrics, &tasks)?;
+    let admin =
+        settings.admin.as_ref().map(|admin| serve_admin(admin, &sockets, shared, (&tasks, &services))).transpose()?;
+    let listeners = listener::start(&settings.server.http, &sockets, &gateway, &workers, &metrics, &tasks)?;
+    check_sockets(&sockets, predecessor.is_some())?;
     let (delay, grace) = (settings.server.http.shutdown_delay, settings.server.http.shutdown_grace);
-    Ok(RunningServer { listeners, admin, workers, tasks, services, delay, grace, cache, storage, files })
+    Ok(RunningServer { listeners, admin, workers, sockets, tasks, services, delay, grace, cache, storage, files })
+}
+
+/// Checks that every socket that was passed is in use: clients of another one would wait for ever. After an upgrade a
+/// socket that the configuration no longer has is only closed.
+fn check_sockets(sockets: &ListenSockets, is_upgrade: bool) -> Result<(), StartError> {
+    let unused = sockets.drop_unused().join(", ");
+    match (unused.is_empty(), is_upgrade) {
+        (true, _) => {}
+        (false, true) => tracing::info!("no longer listening on {unused}"),
+        (false, false) => return Err(StartError::UnusedSockets(unused)),
+    }
+    Ok(())
 }
 
 /// Services of the process that no module owns.
@@ -337,16 +300,30 @@ fn cluster_snapshots(runtime: &Runtime) -> Vec<ClusterSnapshot> {
     runtime.clusters().iter().map(cluster).collect()
 }
 
-fn serve_admin(admin: &AdminSettings, shared: RouterState, tasks: &BackgroundTasks) -> Result<SocketAddr, StartError> {
-    let (socket, address) = listener::bind(admin.address)?;
+/// Serves the operator's side until the end of `services`, or until another process has taken over from `tasks`.
+fn serve_admin(
+    admin: &AdminSettings,
+    sockets: &ListenSockets,
+    shared: RouterState,
+    (tasks, services): (&BackgroundTasks, &BackgroundTasks),
+) -> Result<SocketAddr, StartError> {
+    let BoundSocket { listener, address, registration } =
+        sockets.open(SocketRole::Admin, admin.address, admin.socket.as_deref())?;
     let failed = |source| ListenError::Bind { address, source };
-    let socket = tokio::net::TcpListener::from_std(socket).map_err(failed)?;
-    let stopping = tasks.clone();
-    tasks.spawn(async move {
+    let socket = tokio::net::TcpListener::from_std(listener).map_err(failed)?;
+    let (tasks, stopping) = (tasks.clone(), services.clone());
+    services.spawn(async move {
+        let end = async move {
+            tokio::select! {
+                () = stopping.stopping() => {}
+                () = tasks.handed_over() => {}
+            }
+        };
         let server = axum::serve(socket, router::admin(shared).into_make_service_with_connect_info::<SocketAddr>());
-        if let Err(error) = server.with_graceful_shutdown(async move { stopping.stopping().await }).await {
+        if let Err(error) = server.with_graceful_shutdown(end).await {
             tracing::error!(%error, "the admin listener failed");
         }
+        drop(registration);
     });
     Ok(address)
 }

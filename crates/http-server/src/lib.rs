@@ -5,6 +5,7 @@
 pub mod downstream;
 mod http1;
 mod http2;
+pub mod listen_sockets;
 pub mod listener;
 pub mod settings;
 pub mod socket;

@@ -1,18 +1,18 @@
 //! Listening sockets, TLS, and limits that hold before a request is read.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
 use pingora::listeners::tls::{Acceptor, TlsSettings};
-use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{MissedTickBehavior, timeout};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
+use super::listen_sockets::{BoundSocket, ListenSockets, SocketRole};
 use super::socket::ClientSocket;
 use super::workers::{STUCK_AFTER, WorkerActivity, WorkerAssignment, Workers};
 use super::{ConnectionTimeouts, Handler, http1, http2, tls};
@@ -23,7 +23,7 @@ use server_kit::telemetry::metrics::Metrics;
 /// Bytes that may wait in the kernel for a client's window to open. Without this bound the kernel takes megabytes.
 pub const MAX_UNSENT_BYTES: usize = 128 * 1024;
 /// Connections that may wait to be accepted: as many as the system allows.
-const BACKLOG: i32 = 65_535;
+pub const BACKLOG: i32 = 65_535;
 /// Pause after a connection could not be accepted: the reason, most likely open files, would be the same at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Time between two looks at the workers.
@@ -37,6 +37,14 @@ pub enum ListenError {
     Bind {
         /// The address asked for.
         address: SocketAddr,
+        /// Error of the system.
+        source: io::Error,
+    },
+    /// What was passed is no socket to listen on.
+    #[error("the descriptor `{name}` that was passed to the process is no TCP socket: {source}")]
+    Inherited {
+        /// Its name.
+        name: String,
         /// Error of the system.
         source: io::Error,
     },
@@ -60,26 +68,11 @@ fn hint(error: &io::Error, address: SocketAddr) -> &'static str {
     }
 }
 
-/// Opens a socket that listens on `address`; returns it and the address with the port that it got. Fails where the
-/// address is taken, not this machine's, or not allowed.
-pub fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ListenError> {
-    let failed = |source| ListenError::Bind { address, source };
-    let listener = TcpListener::bind(address).map_err(failed)?;
-    // tokio takes over sockets only in this mode.
-    listener.set_nonblocking(true).map_err(failed)?;
-    let socket = SockRef::from(&listener);
-    // Again, since the standard library listens with a short queue.
-    socket.listen(BACKLOG).map_err(failed)?;
-    // Accepted sockets take this over from the listening one.
-    socket.set_tcp_notsent_lowat(MAX_UNSENT_BYTES as u32).map_err(failed)?;
-    let bound = listener.local_addr().map_err(failed)?;
-    Ok((listener, bound))
-}
-
-/// Starts accepting on every listener; returns the addresses that were bound, in the order of the settings. Needs a
-/// tokio runtime. Fails where an address cannot be listened on or a certificate cannot be used.
+/// Starts accepting on every listener, on sockets of `sockets`; returns the addresses, in the order of the settings.
+/// Needs a tokio runtime. Fails where an address cannot be listened on or a certificate cannot be used.
 pub fn start<H: Handler>(
     server: &Settings,
+    sockets: &ListenSockets,
     handler: &Arc<H>,
     workers: &Arc<Workers>,
     metrics: &Arc<Metrics>,
@@ -89,7 +82,8 @@ pub fn start<H: Handler>(
     let permits = Arc::new(Semaphore::new(server.max_connections));
     let mut addresses = Vec::new();
     for listener in &server.listeners {
-        let (socket, address) = bind(listener.address)?;
+        let BoundSocket { listener: socket, address, registration } =
+            sockets.open(SocketRole::Listener, listener.address, listener.socket.as_deref())?;
         let socket =
             tokio::net::TcpListener::from_std(socket).map_err(|source| ListenError::Bind { address, source })?;
         let acceptor = ConnectionAcceptor {
@@ -106,7 +100,11 @@ pub fn start<H: Handler>(
             metrics: Arc::clone(metrics),
             tasks: tasks.clone(),
         };
-        tasks.spawn(accept(Arc::new(acceptor), socket, Arc::clone(workers)));
+        let workers = Arc::clone(workers);
+        tasks.spawn(async move {
+            accept(Arc::new(acceptor), socket, workers).await;
+            drop(registration);
+        });
         addresses.push(address);
     }
     tasks.spawn(watch_workers(Arc::clone(workers), Arc::clone(metrics), tasks.clone()));
@@ -175,6 +173,8 @@ async fn accept<H: Handler>(
             // Shutdown first: under load a connection is always ready to be accepted.
             biased;
             () = acceptor.tasks.stopping() => break,
+            // What waits to be accepted is for the other process.
+            () = acceptor.tasks.handed_over() => return,
             accepted = listener.accept() => accepted,
         };
         if let Err(error) = accepted.and_then(|(socket, peer)| acceptor.admit(socket, peer, &workers)) {
@@ -278,6 +278,11 @@ impl ConnectionGuard {
     /// Resolves when shutdown begins.
     pub async fn stopping(&self) {
         self.tasks.stopping().await;
+    }
+
+    /// Resolves when new connections are no longer taken: those that can send a client elsewhere do so.
+    pub async fn closing(&self) {
+        self.tasks.closing().await;
     }
 }
 

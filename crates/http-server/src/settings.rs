@@ -32,6 +32,8 @@ pub struct Settings {
 pub struct ListenerSettings {
     /// The address; port 0 takes a free one and logs it.
     pub address: SocketAddr,
+    /// Name of the socket that is taken over in place of opening one on the address, where one is passed.
+    pub socket: Option<String>,
     /// TLS certificates, the first being the default where no name matches. Empty: plain text.
     pub certificates: Vec<CertificatePaths>,
     /// Accepts HTTP/2 without TLS (prior knowledge, RFC 9113 §3.3).

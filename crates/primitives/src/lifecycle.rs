@@ -16,6 +16,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 pub struct BackgroundTasks {
     tracker: TaskTracker,
     drain: CancellationToken,
+    hand_over: CancellationToken,
     stop: CancellationToken,
 }
 
@@ -33,6 +34,25 @@ impl BackgroundTasks {
     /// Begins the drain that comes before a shutdown.
     pub fn begin_drain(&self) {
         self.drain.cancel();
+    }
+
+    /// Begins the drain, and has new work left to the process that replaces this one.
+    pub fn hand_over(&self) {
+        self.drain.cancel();
+        self.hand_over.cancel();
+    }
+
+    /// Resolves when new work is left to another process.
+    pub async fn handed_over(&self) {
+        self.hand_over.cancelled().await;
+    }
+
+    /// Resolves when new connections are no longer taken: at a shutdown, or when they are left to another process.
+    pub async fn closing(&self) {
+        tokio::select! {
+            () = self.stop.cancelled() => {}
+            () = self.hand_over.cancelled() => {}
+        }
     }
 
     /// Returns true where a drain or a shutdown has begun.
@@ -70,6 +90,8 @@ pub enum ProcessSignal {
     Reload,
     /// SIGUSR1: open files again that log rotation has moved away.
     ReopenFiles,
+    /// SIGUSR2: have a new process take over.
+    Upgrade,
 }
 
 /// Signals that the process handles, from the moment that this is made.
@@ -77,7 +99,8 @@ pub struct ProcessSignals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
-    user: Signal,
+    reopen: Signal,
+    upgrade: Signal,
 }
 
 impl ProcessSignals {
@@ -88,7 +111,8 @@ impl ProcessSignals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
-            user: signal(SignalKind::user_defined1())?,
+            reopen: signal(SignalKind::user_defined1())?,
+            upgrade: signal(SignalKind::user_defined2())?,
         })
     }
 
@@ -97,7 +121,8 @@ impl ProcessSignals {
         tokio::select! {
             _ = self.terminate.recv() => ProcessSignal::Stop,
             _ = self.interrupt.recv() => ProcessSignal::Stop,
-            _ = self.user.recv() => ProcessSignal::ReopenFiles,
+            _ = self.reopen.recv() => ProcessSignal::ReopenFiles,
+            _ = self.upgrade.recv() => ProcessSignal::Upgrade,
             _ = self.hangup.recv() => ProcessSignal::Reload,
         }
     }

@@ -32,6 +32,10 @@ pub struct Server {
     pub shutdown_delay: Option<TimeSpan>,
     /// How long streams under way may go on after SIGTERM and `ShutdownDelay`. Default: `30s`.
     pub shutdown_grace: Option<TimeSpan>,
+    /// File that holds the process's id while it runs, for `tidegate upgrade`. Default: none.
+    pub pid_file: Option<ConfigText>,
+    /// How long the new process of an upgrade may take to be ready; then it is killed. Default: `1min`.
+    pub upgrade_timeout: Option<TimeSpan>,
     /// Connections accepted at once over all listeners. Default: `16384`.
     #[schemars(range(min = 1, max = 10_000_000))]
     pub max_connections: Option<u32>,
@@ -47,6 +51,9 @@ pub struct Listener {
     /// IP address and port, such as `0.0.0.0:8080` or `[::]:8080`; a port alone listens on `0.0.0.0`; port 0 takes a free
     /// one. May be `env:NAME`.
     pub address: ConfigText,
+    /// `FileDescriptorName=` of the socket that systemd passes in place of one opened on `Address`. Default: the passed
+    /// socket that has this address.
+    pub socket: Option<ConfigText>,
     /// Serve HTTPS, with HTTP/1.1 and HTTP/2 by ALPN. Default: plain HTTP.
     pub tls: Option<Tls>,
     /// Accept HTTP/2 without TLS by prior knowledge. Default: `false`.
@@ -82,6 +89,9 @@ pub struct CertificateFiles {
 pub struct Admin {
     /// IP address and port, never one of the listeners'. May be `env:NAME`.
     pub address: ConfigText,
+    /// `FileDescriptorName=` of the socket that systemd passes in place of one opened on `Address`. Default: the passed
+    /// socket that has this address.
+    pub socket: Option<ConfigText>,
     /// What `Authorization: Bearer` must carry for everything but `/livez` and `/readyz`: 16 characters at least. Needed where
     /// the address is not of loopback.
     pub token: Option<SecretRef>,

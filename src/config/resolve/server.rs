@@ -16,10 +16,32 @@ use crate::config::value::ConfigText;
 use http_server::check_certificate;
 use http_server::settings::{CertificatePaths, ListenerSettings};
 
-use crate::proxy::settings::{AdminSettings, ServerSettings};
+use crate::proxy::settings::{AdminSettings, ProcessSettings, ServerSettings};
 
 const ADDRESS: &str = "an IP address and port such as 0.0.0.0:8080 or [::]:8080, or a port";
 const DAY: Duration = Duration::from_secs(86_400);
+
+/// Resolves how the process itself behaves.
+pub fn process(at: &ConfigLocation<'_>, raw: &file::Server) -> Option<ProcessSettings> {
+    let second = Duration::from_secs(1);
+    let upgrade_timeout = at.key("UpgradeTimeout").span(raw.upgrade_timeout, 60 * second, second, DAY);
+    let pid_file = raw.pid_file.as_ref().map(|path| at.key("PidFile").text(path).map(PathBuf::from));
+    Some(ProcessSettings {
+        pid_file: pid_file.map_or(Some(None), |path| path.map(Some))?,
+        upgrade_timeout: upgrade_timeout?,
+    })
+}
+
+/// Resolves the name of a socket that systemd passes; `Some(None)`: none is given.
+fn socket_name(at: &ConfigLocation<'_>, raw: Option<&ConfigText>) -> Option<Option<String>> {
+    let Some(raw) = raw else { return Some(None) };
+    // The rule of `FileDescriptorName=` (systemd.socket(5)).
+    let name = at.key("Socket").parse(raw, "1 to 255 printable characters without `:`", |text| {
+        let is_plain = text.bytes().all(|c| (b' '..=b'~').contains(&c) && c != b':');
+        (is_plain && (1..=255).contains(&text.len())).then(|| text.to_owned())
+    });
+    name.map(Some)
+}
 
 pub fn server(at: &ConfigLocation<'_>, raw: &file::Server) -> Option<(ServerSettings, Option<AdminSettings>)> {
     let listeners = listeners(&at.key("Listeners"), raw.listeners.as_deref());
@@ -69,7 +91,7 @@ fn listeners(at: &ConfigLocation<'_>, raw: Option<&[file::Listener]>) -> Option<
         // Platforms that run containers name the port in this variable.
         let port = at.variable("PORT", "a port such as 8080", |text| text.trim().parse().ok())?;
         let address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port.unwrap_or(8080)));
-        return Some(vec![ListenerSettings { address, certificates: Vec::new(), h2c: false }]);
+        return Some(vec![ListenerSettings { address, socket: None, certificates: Vec::new(), h2c: false }]);
     };
     if raw.is_empty() {
         at.report(ConfigProblem::new("nobody can connect").expected("at least one listener"));
@@ -101,12 +123,14 @@ fn listener(at: &ConfigLocation<'_>, raw: &file::Listener) -> Option<ListenerSet
         let problem = ConfigProblem::new("a listener with `Tls` has HTTP/2 by ALPN");
         at.key("H2c").report(problem.help("remove `H2c`: it is for listeners without TLS"));
     }
-    Some(ListenerSettings { address: address?, certificates: certificates?, h2c: raw.h2c })
+    let socket = socket_name(at, raw.socket.as_ref());
+    Some(ListenerSettings { address: address?, socket: socket?, certificates: certificates?, h2c: raw.h2c })
 }
 
 fn admin(at: &ConfigLocation<'_>, raw: &file::Admin) -> Option<AdminSettings> {
     let address = at.key("Address").parse(&raw.address, ADDRESS, address);
     let token = raw.token.as_ref().map(|token| at.key("Token").credential(token));
+    let socket = socket_name(at, raw.socket.as_ref());
     let address = address?;
     // Whoever reaches the operator's side can purge the cache, so only this machine may without a token.
     if raw.token.is_none() && !address.ip().to_canonical().is_loopback() {
@@ -115,7 +139,7 @@ fn admin(at: &ConfigLocation<'_>, raw: &file::Admin) -> Option<AdminSettings> {
         at.key("Address").report(problem.help(help));
         return None;
     }
-    Some(AdminSettings { address, token: token.map_or(Some(None), |token| token.map(Some))? })
+    Some(AdminSettings { address, socket: socket?, token: token.map_or(Some(None), |token| token.map(Some))? })
 }
 
 fn tls(at: &ConfigLocation<'_>, raw: &file::Tls) -> Option<Vec<CertificatePaths>> {

@@ -111,6 +111,8 @@ const ADAPTERS: &[(&str, &[&str])] = &[
     ("rusty_s3", &["crates/s3/src/", "crates/demo/src/embedded/tests/"]),
     ("opusic_c", &["crates/share/src/"]),
     ("clap", &["src/cli/"]),
+    ("command_fds", &["src/app/upgrade.rs"]),
+    ("listenfd", &["crates/http-server/src/listen_sockets.rs"]),
     ("saphyr", &["src/config/source.rs"]),
 ];
 

@@ -1,6 +1,9 @@
-//! The life of the process: how it stops, and what its clients see of that.
+//! The life of the process: how it stops, how another one takes its place, and what its clients see of that.
 
 mod drain;
+mod handed_events;
+mod process;
+mod upgrade;
 
 /// The path of the track that the origins have.
 const TRACK: &str = "/stream/track.mp3";
