@@ -10,6 +10,7 @@ mod pid_file;
 mod purge;
 mod schema;
 mod serve;
+mod service_manager;
 mod token;
 mod upgrade;
 

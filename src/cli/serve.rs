@@ -13,7 +13,7 @@ use tracing::{error, info, warn};
 
 use super::pid_file::PidFile;
 use super::upgrade::{self, UpgradeOutcome};
-use super::{check, refuse, say};
+use super::{check, refuse, say, service_manager};
 use crate::app::upgrade::{Predecessor, Successor, UPGRADE_VARIABLE, UpgradeError, UpgradeLauncher};
 use crate::app::{self, Inheritance, ReopenableFiles, RunningServer};
 use crate::config::{self, Settings};
@@ -63,6 +63,7 @@ pub fn with(settings: Settings, extra: Router, started: impl FnOnce(&RunningServ
             Err(error) => return fail(&error),
         };
         started(&running);
+        service_manager::ready();
         if let Some(former) = &predecessor {
             former.tell_ready();
         }
@@ -80,6 +81,7 @@ async fn serve(running: RunningServer, signals: &mut ProcessSignals, upgrades: &
     let files = running.files();
     let whole = match until_end(signals, &files, upgrades).await {
         EndCause::Stopped => {
+            service_manager::stopping();
             info!("stopping: streams under way may end");
             // The second signal ends the wait for streams.
             running.stop(stop_signal(signals, &files)).await
@@ -127,6 +129,7 @@ impl ProcessUpgrades {
 /// Answers signals until one asks for a stop, or an upgrade has succeeded.
 async fn until_end(signals: &mut ProcessSignals, files: &ReopenableFiles, upgrades: &ProcessUpgrades) -> EndCause {
     let mut upgrade = pin!(Fuse::terminated());
+    let mut watchdog = service_manager::Watchdog::start();
     loop {
         tokio::select! {
             signal = signals.next() => match signal {
@@ -138,6 +141,7 @@ async fn until_end(signals: &mut ProcessSignals, files: &ReopenableFiles, upgrad
             },
             outcome = &mut upgrade => match outcome {
                 Ok(successor) => {
+                    service_manager::replaced_by(successor.process);
                     upgrade::tell(&UpgradeOutcome::Upgraded(successor.process));
                     return EndCause::Replaced(successor);
                 }
@@ -146,6 +150,7 @@ async fn until_end(signals: &mut ProcessSignals, files: &ReopenableFiles, upgrad
                     upgrade::tell(&UpgradeOutcome::Failed(error.to_string()));
                 }
             },
+            () = watchdog.due() => service_manager::alive(),
         }
     }
 }
@@ -163,7 +168,10 @@ async fn stop_signal(signals: &mut ProcessSignals, files: &ReopenableFiles) {
 }
 
 fn reload() {
+    service_manager::reloading();
     warn!("SIGHUP: reload is not available in this version; restart to change the configuration");
+    // Whatever became of it, the service goes on: systemd waits for this.
+    service_manager::ready();
 }
 
 /// Returns the process that this one replaces, where there is one.

@@ -113,6 +113,7 @@ const ADAPTERS: &[(&str, &[&str])] = &[
     ("clap", &["src/cli/"]),
     ("command_fds", &["src/app/upgrade.rs"]),
     ("listenfd", &["crates/http-server/src/listen_sockets.rs"]),
+    ("sd_notify", &["src/cli/service_manager.rs"]),
     ("saphyr", &["src/config/source.rs"]),
 ];
 

@@ -3,6 +3,7 @@
 mod drain;
 mod handed_events;
 mod process;
+mod systemd;
 mod upgrade;
 
 /// The path of the track that the origins have.
