@@ -9,10 +9,12 @@ mod limits;
 pub mod listing;
 mod modules;
 mod reload;
+mod running;
 #[cfg(feature = "share")]
 mod share;
 mod storage;
 mod stores;
+pub mod upgrade;
 mod watch;
 
 use std::net::SocketAddr;
@@ -30,19 +32,20 @@ use self::events::EventServices;
 use self::health::ProcessHealth;
 use self::modules::{ModuleDependencies, StartedModules};
 use self::reload::ConfigReloader;
+pub use self::running::{ReopenableEventFile, RunningServer};
 use self::storage::StateStorage;
 use self::stores::OpenStores;
+use self::upgrade::Predecessor;
 use crate::config::Settings;
 use crate::proxy::Gateway;
 use crate::proxy::modules::{ModulePaths, ModuleService};
 use crate::proxy::process::Process;
 use crate::proxy::runtime::Runtime;
 use crate::proxy::settings::{AdminSettings, RuntimeSettings};
-use ::events::EventPublisher;
-use http_server::bind::BoundAddress;
+use http_server::listen_sockets::{BoundTcpSocket, ListenSockets, SocketRole};
 use http_server::listener::{self, ListenError};
 use http_server::workers::Workers;
-use object_engine::cache::{CacheError, SliceCache};
+use object_engine::cache::CacheError;
 use primitives::clock::{Clock, monotonic_now};
 use primitives::lifecycle::BackgroundTasks;
 use s3::settings::StoreSettings;
@@ -51,22 +54,14 @@ use server_kit::api::health::HealthService;
 use server_kit::api::router::{self, RouterState};
 use server_kit::auth::{Authenticator, InvalidIssuerKey};
 use server_kit::database;
-use server_kit::limit::RateLimiters;
 use server_kit::redis;
 use server_kit::telemetry::metrics::Metrics;
 use server_kit::telemetry::upstream_metrics::{ClusterSnapshot, ClusterSnapshotSource, DestinationSnapshot};
 use upstream::cluster::{Cluster, ClusterFactory, ClusterMember};
 use upstream::health::HealthState;
 
-/// Time for the running requests of the admin listener and the embedded stores, at the end of a shutdown.
-const SERVICES_GRACE: Duration = Duration::from_secs(1);
 /// Time limit of a request for an issuer's keys, from connecting to the last byte.
 const KEYS_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Time for the workers to drop the requests that they still serve.
-const WORKERS_TIME: Duration = Duration::from_secs(1);
-/// Time for the disk cache to write its last slices.
-const CLOSE_TIME: Duration = Duration::from_secs(5);
 
 /// Failure to start the server.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +69,11 @@ pub enum StartError {
     /// An address or a certificate.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// Sockets that systemd passed are in no listener.
+    #[error(
+        "the sockets {0} were passed to the process, and no listener has their address or, as `Socket`, their name"
+    )]
+    UnusedSockets(String),
     /// An issuer of tokens.
     #[error(transparent)]
     Issuer(#[from] InvalidIssuerKey),
@@ -105,151 +105,152 @@ pub enum StartError {
     Metrics(#[from] prometheus::Error),
 }
 
-/// A server that runs.
-pub struct RunningServer {
-    /// Addresses of the public listeners, in the order of the settings.
-    pub listeners: Vec<BoundAddress>,
-    /// Address of the admin listener.
-    pub admin: Option<SocketAddr>,
-    /// The threads that serve clients.
-    workers: Arc<Workers>,
-    /// Tasks that graceful shutdown waits for.
-    tasks: BackgroundTasks,
-    /// Tasks that outlive it: the operator's view of the drain, and embedded stores.
-    services: BackgroundTasks,
-    grace: Duration,
-    cache: Option<Arc<SliceCache>>,
-    storage: StateStorage,
-    files: ReopenableEventFile,
-    reloader: Option<Arc<ConfigReloader>>,
+/// Resources that this process has from those before it.
+#[derive(Default)]
+pub struct Inheritance {
+    /// Listening sockets.
+    pub sockets: ListenSockets,
+    /// The process that this one replaces.
+    pub predecessor: Option<Predecessor>,
 }
 
-/// File of events, which is opened anew after log rotation has moved it. Clones are the same file.
-#[derive(Clone)]
-pub struct ReopenableEventFile {
-    events: Option<EventPublisher>,
+/// Starts everything that `settings` ask for; `extra` are further pages on the players' listeners.
+pub async fn start(settings: Settings, extra: Router) -> Result<RunningServer, StartError> {
+    start_with(settings, None, extra, Inheritance::default()).await
 }
 
-impl ReopenableEventFile {
-    /// Opens it anew, where events go to a file.
-    pub fn reopen(&self) {
-        if let Some(events) = &self.events {
-            events.reopen();
-        }
-    }
-}
-
-impl RunningServer {
-    /// Returns the files to reopen at a signal.
-    pub fn files(&self) -> ReopenableEventFile {
-        self.files.clone()
-    }
-
-    /// Reloads the configuration file for this cause, if there is one.
-    pub fn reload(&self, cause: &'static str) {
-        match self.reloader.clone() {
-            Some(reloader) => self.tasks.spawn(async move {
-                reloader.reload(cause).await;
-            }),
-            None => tracing::warn!("nothing to reload: there is no configuration file"),
-        }
-    }
-
-    /// Stops accepting, lets streams end for as long as the settings say or until `hurry`; false when some were cut.
-    /// After `hurry` nothing is waited for but the access lines of what is cut.
-    pub async fn stop(self, hurry: impl Future<Output = ()>) -> bool {
-        let whole = tokio::select! {
-            biased;
-            whole = self.tasks.shutdown(self.grace) => whole,
-            () = hurry => {
-                self.workers.stop(WORKERS_TIME).await;
-                return false;
-            }
-        };
-        self.workers.stop(WORKERS_TIME).await;
-        if let Some(cache) = self.cache {
-            // What a dying disk does not take in time is fetched anew after the start.
-            let _ = tokio::time::timeout(CLOSE_TIME, cache.close()).await;
-        }
-        self.services.shutdown(SERVICES_GRACE).await;
-        self.storage.close().await;
-        whole
-    }
-}
-
-/// Starts everything that `settings` ask for, which are those of `file`, if there is one; `extra` are further pages on the
-/// players' listeners.
-pub async fn start(settings: Settings, file: Option<&Path>, extra: Router) -> Result<RunningServer, StartError> {
-    let (clock, metrics, tasks, services) =
-        (Clock::system(), metrics()?, BackgroundTasks::default(), BackgroundTasks::default());
-    let workers = Arc::new(Workers::start(settings.server.http.threads).map_err(ListenError::Workers)?);
+/// As [`start`], with the file that the settings are those of, and what this process has from those before it.
+pub async fn start_with(
+    settings: Settings,
+    file: Option<&Path>,
+    extra: Router,
+    Inheritance { sockets, predecessor }: Inheritance,
+) -> Result<RunningServer, StartError> {
+    let shared = SharedServices::new()?;
+    let SharedServices { clock, metrics, tasks, services } = &shared;
+    let workers = Workers::start(settings.server.http.threads).map(Arc::new).map_err(ListenError::Workers)?;
     let stores = Arc::new(OpenStores::new(clock.clone(), services.clone()));
-    let cache = cache::open(&settings, &clock, &tasks, &metrics).await?;
-    let storage = StateStorage::open(&settings, &services).await?;
-    let authenticator = Arc::new(authenticator(&settings, &clock, &tasks)?);
-    let limiters = limits::open(&settings, &storage, &clock, &services, &metrics)?;
-    let events = events::open(&settings, &clock, &services, &metrics).await?;
-    let catalog = catalog::open_catalog(&settings, &storage, &clock, http_client()?, &metrics)?;
-    let shared = SharedServices { cache: cache.clone(), limiters, clock: clock.clone(), tasks: tasks.clone() };
-    let process = Arc::new(process(shared, catalog, events.as_ref()));
-    let open_store = |store: &StoreSettings| stores.signer(store);
-    let runtime = Runtime::build(runtime_settings(&settings), &process, authenticator, None, open_store)?;
-    let runtime = Arc::new(ArcSwap::from_pointee(runtime));
-    let reloaded = watch::start(&runtime, &storage, &tasks).await;
+    let storage = StateStorage::open(&settings, services).await?;
+    let (process, events) = open_process(&settings, &shared, &storage, predecessor.as_ref()).await?;
+    let runtime = first_runtime(&settings, &process, &stores)?;
+    let reloaded = watch::start(&runtime, &storage, tasks).await;
     metrics.register_upstreams(cluster_snapshot_source(&runtime))?;
+    let cache = process.cache.clone();
     let operations = cache.as_ref().map(|cache| cache::cache_operations(cache, &runtime));
     let dependencies = ModuleDependencies {
         storage: &storage,
-        clock: &clock,
-        tasks: &tasks,
-        services: &services,
-        metrics: &metrics,
+        clock,
+        tasks,
+        services,
+        metrics,
         limiters: &process.limiters,
         stores: &stores,
     };
     let tracks = catalog::routes(&dependencies, &process, &runtime, operations.clone());
-    let reloader = file.map(|file| ConfigReloader::start(file, &settings, &runtime, reloaded, &dependencies));
-    let reloader = reloader.transpose()?;
+    let reloader =
+        file.map(|file| ConfigReloader::start(file, &settings, &runtime, reloaded, &dependencies)).transpose()?;
     let files = ReopenableEventFile { events: events.as_ref().map(|events| events.events.clone()) };
     let StartedModules { routes: modules, active_sessions } =
         modules::start(&settings, &dependencies, events.as_ref(), tracks)?;
-    let shared = RouterState {
-        health: HealthService::new(Arc::new(ProcessHealth {
-            events: events.map(|events| events.events),
-            active_sessions,
-            ..ProcessHealth::new(&runtime, &tasks, &storage, &workers)
-        })),
-        metrics: Arc::clone(&metrics),
-        clock,
-        admin_token: settings.admin.as_ref().and_then(|admin| admin.token.clone()),
+    let events = events.map(|events| events.events);
+    let health = ProcessHealth { events, active_sessions, ..ProcessHealth::new(&runtime, tasks, &storage, &workers) };
+    let router_state = RouterState {
         cache: operations,
         configuration: reloader.clone().map(|reloader| reloader as Arc<dyn ConfigReload>),
         description: Arc::clone(&modules.description),
+        ..router_state(&settings, &shared, health)
     };
-    let limiters = Arc::clone(&process.limiters);
-    let service = module_service(router::public(shared.clone(), limiters, modules.routes, extra));
+    let public = router::public(router_state.clone(), Arc::clone(&process.limiters), modules.routes, extra);
     let paths = ModulePaths::new(modules.paths.iter().map(String::as_str));
-    let gateway = Arc::new(Gateway::new(process, runtime, service, paths, Arc::clone(&metrics)));
-    let admin = settings.admin.as_ref().map(|admin| serve_admin(admin, shared, &services)).transpose()?;
-    let listeners = listener::start(&settings.server.http, &gateway, &workers, &metrics, &tasks)?;
-    let grace = settings.server.http.shutdown_grace;
-    Ok(RunningServer { listeners, admin, workers, tasks, services, grace, cache, storage, files, reloader })
+    let gateway = Arc::new(Gateway::new(process, runtime, module_service(public), paths, Arc::clone(metrics)));
+    let admin = serve_admin(settings.admin.as_ref(), &sockets, router_state, (tasks, services))?;
+    let listeners = listener::start(&settings.server.http, &sockets, &gateway, &workers, metrics, tasks)?;
+    check_sockets(&sockets, predecessor.is_some())?;
+    let http_server::settings::Settings { shutdown_delay: delay, shutdown_grace: grace, .. } = settings.server.http;
+    let SharedServices { tasks, services, .. } = shared;
+    Ok(RunningServer {
+        listeners,
+        admin,
+        workers,
+        sockets,
+        tasks,
+        services,
+        delay,
+        grace,
+        cache,
+        storage,
+        files,
+        reloader,
+    })
 }
 
-/// Services of the process that no module owns.
+/// Checks that every socket that was passed is in use: clients of another one would wait for ever. After an upgrade a
+/// socket that the configuration no longer has is only closed.
+fn check_sockets(sockets: &ListenSockets, is_upgrade: bool) -> Result<(), StartError> {
+    let unused = sockets.drop_unused().join(", ");
+    match (unused.is_empty(), is_upgrade) {
+        (true, _) => {}
+        (false, true) => tracing::info!("no longer listening on {unused}"),
+        (false, false) => return Err(StartError::UnusedSockets(unused)),
+    }
+    Ok(())
+}
+
+/// Services that every part is started with.
 struct SharedServices {
-    cache: Option<Arc<SliceCache>>,
-    limiters: Arc<RateLimiters>,
     clock: Clock,
+    metrics: Arc<Metrics>,
+    /// Tasks that graceful shutdown waits for.
     tasks: BackgroundTasks,
+    /// Tasks that outlive it.
+    services: BackgroundTasks,
 }
 
-/// Everything that outlives a reload, as the proxy needs it.
-fn process(shared: SharedServices, catalog: CatalogServices, events: Option<&EventServices>) -> Process {
-    let SharedServices { cache, limiters, clock, tasks } = shared;
-    let CatalogServices { catalog, access_checkers, path_tokens, revocations } = catalog;
-    let stream_observer = events.and_then(|events| events.stream_observer.clone());
-    Process {
+impl SharedServices {
+    fn new() -> Result<Self, StartError> {
+        let (tasks, services) = (BackgroundTasks::default(), BackgroundTasks::default());
+        Ok(Self { clock: Clock::system(), metrics: metrics()?, tasks, services })
+    }
+}
+
+/// State of the routers, without cache, configuration file and modules.
+fn router_state(settings: &Settings, shared: &SharedServices, health: ProcessHealth) -> RouterState {
+    RouterState {
+        health: HealthService::new(Arc::new(health)),
+        metrics: Arc::clone(&shared.metrics),
+        clock: shared.clock.clone(),
+        admin_token: settings.admin.as_ref().and_then(|admin| admin.token.clone()),
+        cache: None,
+        configuration: None,
+        description: router::modules([]).description,
+    }
+}
+
+/// Builds the runtime that is in force at first.
+fn first_runtime(
+    settings: &Settings,
+    process: &Arc<Process>,
+    stores: &OpenStores,
+) -> Result<Arc<ArcSwap<Runtime>>, StartError> {
+    let authenticator = Arc::new(authenticator(settings, &process.clock, &process.tasks)?);
+    let open_store = |store: &StoreSettings| stores.signer(store);
+    let runtime = Runtime::build(runtime_settings(settings), process, authenticator, None, open_store)?;
+    Ok(Arc::new(ArcSwap::from_pointee(runtime)))
+}
+
+/// Opens everything that outlives a reload, as the proxy needs it, and the events.
+async fn open_process(
+    settings: &Settings,
+    SharedServices { clock, metrics, tasks, services }: &SharedServices,
+    storage: &StateStorage,
+    predecessor: Option<&Predecessor>,
+) -> Result<(Arc<Process>, Option<EventServices>), StartError> {
+    let cache = cache::open(settings, clock, tasks, metrics).await?;
+    let limiters = limits::open(settings, storage, clock, services, metrics)?;
+    let events = events::open(settings, clock, services, metrics, predecessor).await?;
+    let CatalogServices { catalog, access_checkers, path_tokens, revocations } =
+        catalog::open_catalog(settings, storage, clock, http_client()?, metrics)?;
+    let process = Process {
         clusters: ClusterFactory::new(tasks.clone()),
         cache,
         limiters,
@@ -257,10 +258,11 @@ fn process(shared: SharedServices, catalog: CatalogServices, events: Option<&Eve
         access_checkers,
         path_tokens,
         revocations,
-        stream_observer,
-        clock,
-        tasks,
-    }
+        stream_observer: events.as_ref().and_then(|events| events.stream_observer.clone()),
+        clock: clock.clone(),
+        tasks: tasks.clone(),
+    };
+    Ok((Arc::new(process), events))
 }
 
 /// The part of the settings that a reload can change without a restart.
@@ -338,16 +340,31 @@ fn cluster_snapshots(runtime: &Runtime) -> Vec<ClusterSnapshot> {
     runtime.clusters().map(cluster).collect()
 }
 
-fn serve_admin(admin: &AdminSettings, shared: RouterState, tasks: &BackgroundTasks) -> Result<SocketAddr, StartError> {
-    let (socket, address) = listener::bind(admin.address)?;
+/// Serves the operator's side until the end of `services`, or until another process has taken over from `tasks`.
+fn serve_admin(
+    admin: Option<&AdminSettings>,
+    sockets: &ListenSockets,
+    shared: RouterState,
+    (tasks, services): (&BackgroundTasks, &BackgroundTasks),
+) -> Result<Option<SocketAddr>, StartError> {
+    let Some(admin) = admin else { return Ok(None) };
+    let BoundTcpSocket { listener, address, registration } =
+        sockets.open(SocketRole::Admin, admin.address, admin.socket.as_deref())?;
     let failed = |source| ListenError::Bind { address, source };
-    let socket = tokio::net::TcpListener::from_std(socket).map_err(failed)?;
-    let stopping = tasks.clone();
-    tasks.spawn(async move {
+    let socket = tokio::net::TcpListener::from_std(listener).map_err(failed)?;
+    let (tasks, stopping) = (tasks.clone(), services.clone());
+    services.spawn(async move {
+        let end = async move {
+            tokio::select! {
+                () = stopping.stopping() => {}
+                () = tasks.handed_over() => {}
+            }
+        };
         let server = axum::serve(socket, router::admin(shared).into_make_service_with_connect_info::<SocketAddr>());
-        if let Err(error) = server.with_graceful_shutdown(async move { stopping.stopping().await }).await {
+        if let Err(error) = server.with_graceful_shutdown(end).await {
             tracing::error!(%error, "the admin listener failed");
         }
+        drop(registration);
     });
-    Ok(address)
+    Ok(Some(address))
 }

@@ -37,9 +37,18 @@ pub async fn open(
     if !is_used(settings) {
         return Ok(None);
     }
-    let tasks = tasks.clone();
-    let spawner = Arc::new(move |task: BoxFuture<'static, ()>| tasks.spawn(task));
+    let spawning = tasks.clone();
+    let spawner = Arc::new(move |task: BoxFuture<'static, ()>| spawning.spawn(task));
     let cache = SliceCache::open(&settings.cache, clock.clone(), spawner).await?;
+    if cache.awaits_disk() {
+        let (waiting, settings, stopping) = (Arc::clone(&cache), settings.cache.clone(), tasks.clone());
+        tasks.spawn(async move {
+            tokio::select! {
+                () = waiting.take_over_disk(&settings) => {}
+                () = stopping.stopping() => {}
+            }
+        });
+    }
     let read = Arc::clone(&cache);
     metrics.register_cache(Arc::new(move || cache_snapshot(&read)))?;
     Ok(Some(cache))

@@ -24,7 +24,9 @@ pub fn open(
     use primitives::secret::Secret;
 
     let failed = |source: io::Error| StartError::Embedded { name: Arc::clone(&store.name), source };
-    let (listener, address) = http_server::listener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+    let listener = std::net::TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).map_err(failed)?;
+    listener.set_nonblocking(true).map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
     let (access, secret) = (random_key(20), random_key(40));
     let server = demo::embedded::EmbeddedStore::open(folder, &access, &Secret::new(secret.clone()), clock.clone());
     let server = server.map_err(failed)?;

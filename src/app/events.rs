@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use super::StartError;
+use super::upgrade::Predecessor;
 use crate::config::Settings;
 use crate::proxy::stream_observer::{StreamEnd, StreamObserver};
 use events::EventPublisher;
@@ -23,15 +24,20 @@ pub struct EventServices {
     pub stream_observer: Option<Arc<dyn StreamObserver>>,
 }
 
-/// Opens the outbox; `services` deliver from it until the last stream has ended.
+/// Opens the outbox; `services` deliver from it until the last stream has ended. While `predecessor` still has it, events
+/// are given to that process.
 pub async fn open(
     settings: &Settings,
     clock: &Clock,
     services: &BackgroundTasks,
     metrics: &Metrics,
+    predecessor: Option<&Predecessor>,
 ) -> Result<Option<EventServices>, StartError> {
     let Some((settings, playback)) = &settings.events else { return Ok(None) };
-    let events = EventPublisher::open(settings, services, metrics.registry()).await?;
+    let events = match predecessor {
+        None => EventPublisher::open(settings, services, metrics.registry()).await?,
+        Some(former) => EventPublisher::open_after(settings, Box::new(former.clone()), services, metrics.registry())?,
+    };
     let from_streams = playback.from_streams;
     let playback = PlaybackReporter::new(playback, events.clone(), clock.clone());
     let stream_observer: Option<Arc<dyn StreamObserver>> = match from_streams {

@@ -81,6 +81,6 @@ impl ComponentHealth for ProcessHealth {
     }
 
     fn is_stopping(&self) -> bool {
-        self.tasks.is_stopping()
+        self.tasks.is_draining()
     }
 }

@@ -6,10 +6,13 @@ mod check;
 mod demo;
 mod import;
 mod migrate;
+mod pid_file;
 mod purge;
 mod schema;
 mod serve;
+mod service_manager;
 mod token;
+mod upgrade;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -46,6 +49,8 @@ enum CliCommand {
     Schema(schema::SchemaArgs),
     /// Drop objects from the cache of a running proxy.
     Purge(purge::PurgeArgs),
+    /// Have a running proxy replaced by a new process of the same program, without a connection lost.
+    Upgrade(upgrade::UpgradeArgs),
     /// Bring the database's tables up to date; `serve` does so too, at its start.
     Migrate {
         /// The configuration file.
@@ -87,6 +92,7 @@ pub fn main() -> ExitCode {
         CliCommand::Check(arguments) => check::run(&arguments),
         CliCommand::Schema(arguments) => schema::run(&arguments),
         CliCommand::Purge(arguments) => purge::run(&arguments),
+        CliCommand::Upgrade(arguments) => upgrade::run(&arguments),
         CliCommand::Migrate { config } => match crate::config::load(&config) {
             Ok(settings) => migrate::run(settings.database.as_ref()),
             Err(report) => refuse(&report),

@@ -1,17 +1,25 @@
 //! Command `tidegate serve`: reads the configuration and serves until asked to stop.
 
 use std::path::Path;
+use std::pin::pin;
 use std::process::ExitCode;
 
 use axum::Router;
+use futures::FutureExt as _;
+use futures::future::{Fuse, FusedFuture as _};
 use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
 use tracing::{error, info, warn};
 
-use super::{check, refuse, say};
-use crate::app::{self, RunningServer};
+use super::pid_file::PidFile;
+use super::upgrade::{self, UpgradeOutcome};
+use super::{check, refuse, say, service_manager};
+use crate::app::upgrade::{Predecessor, Successor, UPGRADE_VARIABLE, UpgradeError, UpgradeLauncher};
+use crate::app::{self, Inheritance, ReopenableEventFile, RunningServer};
 use crate::config::{self, Settings};
+use http_server::listen_sockets::ListenSockets;
 use primitives::lifecycle::{ProcessSignal, ProcessSignals};
+use server_kit::api::config_reload::ConfigReload;
 use server_kit::telemetry::log;
 
 /// Serves the configuration of `file`.
@@ -29,6 +37,11 @@ pub fn with(settings: Settings, file: Option<&Path>, extra: Router, started: imp
     for warning in check::warnings(&settings) {
         warn!("{warning}");
     }
+    // First, while no other thread could open a descriptor or read the environment.
+    let sockets = match ListenSockets::inherit(config::environment("LISTEN_FDNAMES").as_deref()) {
+        Ok(sockets) => sockets,
+        Err(error) => return fail(&error),
+    };
     let runtime = match runtime(settings.server.http.threads) {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error),
@@ -39,33 +52,148 @@ pub fn with(settings: Settings, file: Option<&Path>, extra: Router, started: imp
             Ok(signals) => signals,
             Err(error) => return fail(&error),
         };
-        let running = match app::start(settings, file, extra).await {
+        let process = settings.process.clone();
+        let launcher = UpgradeLauncher::of_this_process(process.upgrade_timeout);
+        let predecessor = predecessor();
+        let inheritance = Inheritance { sockets, predecessor: predecessor.clone() };
+        let running = match app::start_with(settings, file, extra, inheritance).await {
             Ok(running) => running,
             Err(error) => return fail(&error),
         };
+        let _pid_file = match process.pid_file.as_deref().map(PidFile::write).transpose() {
+            Ok(file) => file,
+            Err(error) => return fail(&error),
+        };
         started(&running);
-        let files = running.files();
-        let handle = |signal| match signal {
-            ProcessSignal::ReopenFiles => files.reopen(),
-            ProcessSignal::Reload => running.reload("SIGHUP"),
-        };
-        signals.wait_for_shutdown(handle).await;
-        info!("stopping: no new connections; streams under way may end");
-        // The second signal ends the wait for streams.
-        let reopen = |signal| match signal {
-            ProcessSignal::ReopenFiles => files.reopen(),
-            ProcessSignal::Reload => {}
-        };
-        if running.stop(signals.wait_for_shutdown(reopen)).await {
-            info!("stopped");
-        } else {
-            warn!("stopped with streams under way");
+        service_manager::ready();
+        if let Some(former) = &predecessor {
+            former.tell_ready();
         }
+        let upgrades = ProcessUpgrades { launcher, sockets: running.sockets(), predecessor };
+        serve(running, &mut signals, &upgrades).await;
         ExitCode::SUCCESS
     });
     // Tasks that still run, a request to Kafka for example, have nobody left to answer: they are not waited for.
     runtime.shutdown_background();
     code
+}
+
+/// Serves until a signal asks for the end, or another process has taken over.
+async fn serve(running: RunningServer, signals: &mut ProcessSignals, upgrades: &ProcessUpgrades) {
+    let (files, reloader) = (running.files(), running.reloader());
+    let whole = match until_end(signals, &files, reloader.as_deref(), upgrades).await {
+        EndCause::Stopped => {
+            service_manager::stopping();
+            info!("stopping: streams under way may end");
+            // The second signal ends the wait for streams.
+            running.stop(stop_signal(signals, &files)).await
+        }
+        EndCause::Replaced(successor) => {
+            info!(
+                process = successor.process,
+                "upgrade: the process {} serves now; streams under way may end", successor.process
+            );
+            running.stop_for(successor, stop_signal(signals, &files)).await
+        }
+    };
+    if whole {
+        info!("stopped");
+    } else {
+        warn!("stopped with streams under way");
+    }
+}
+
+/// Cause of the process's end.
+enum EndCause {
+    /// A signal.
+    Stopped,
+    /// Another process has taken over.
+    Replaced(Successor),
+}
+
+/// Resources of an upgrade.
+struct ProcessUpgrades {
+    launcher: UpgradeLauncher,
+    sockets: ListenSockets,
+    predecessor: Option<Predecessor>,
+}
+
+impl ProcessUpgrades {
+    /// Has a new process take over, once the former one has ended: three at a time would be three times the memory.
+    async fn replace(&self) -> Result<Successor, UpgradeError> {
+        if let Some(former) = &self.predecessor {
+            former.ended().await;
+        }
+        self.launcher.start(&self.sockets).await
+    }
+}
+
+/// Answers signals until one asks for a stop, or an upgrade has succeeded.
+async fn until_end(
+    signals: &mut ProcessSignals,
+    files: &ReopenableEventFile,
+    reloader: Option<&dyn ConfigReload>,
+    upgrades: &ProcessUpgrades,
+) -> EndCause {
+    let mut reloading = pin!(Fuse::terminated());
+    let mut upgrade = pin!(Fuse::terminated());
+    let mut watchdog = service_manager::Watchdog::start();
+    loop {
+        tokio::select! {
+            signal = signals.next() => match signal {
+                ProcessSignal::Stop => return EndCause::Stopped,
+                ProcessSignal::ReopenFiles => files.reopen(),
+                // What comes while one is under way starts another, since the file may have been read before.
+                ProcessSignal::Reload => reloading.set(reload(reloader).fuse()),
+                ProcessSignal::Upgrade if upgrade.is_terminated() => upgrade.set(upgrades.replace().fuse()),
+                ProcessSignal::Upgrade => warn!("SIGUSR2: an upgrade is under way already"),
+            },
+            outcome = &mut upgrade => match outcome {
+                Ok(successor) => {
+                    service_manager::replaced_by(successor.process);
+                    upgrade::tell(&UpgradeOutcome::Upgraded(successor.process));
+                    return EndCause::Replaced(successor);
+                }
+                Err(error) => {
+                    error!(%error, "the upgrade failed, and this process goes on");
+                    upgrade::tell(&UpgradeOutcome::Failed(error.to_string()));
+                }
+            },
+            () = &mut reloading => {}
+            () = watchdog.due() => service_manager::alive(),
+        }
+    }
+}
+
+/// Answers signals until one asks for a stop.
+async fn stop_signal(signals: &mut ProcessSignals, files: &ReopenableEventFile) {
+    loop {
+        match signals.next().await {
+            ProcessSignal::Stop => return,
+            ProcessSignal::ReopenFiles => files.reopen(),
+            ProcessSignal::Reload => warn!("SIGHUP: the process is ending"),
+            ProcessSignal::Upgrade => warn!("SIGUSR2: the process is ending"),
+        }
+    }
+}
+
+/// Reloads the configuration file, if there is one; what came of it is in the log.
+async fn reload(reloader: Option<&dyn ConfigReload>) {
+    service_manager::reloading();
+    match reloader {
+        Some(reloader) => drop(reloader.reload("SIGHUP").await),
+        None => warn!("SIGHUP: there is no configuration file"),
+    }
+    // Whatever became of it, the service goes on: systemd waits for this.
+    service_manager::ready();
+}
+
+/// Returns the process that this one replaces, where there is one.
+fn predecessor() -> Option<Predecessor> {
+    config::environment(UPGRADE_VARIABLE)?;
+    Predecessor::connect()
+        .inspect_err(|error| error!(%error, "standard input leads to no process that this one could replace"))
+        .ok()
 }
 
 fn runtime(threads: usize) -> std::io::Result<Runtime> {

@@ -45,6 +45,8 @@ pub struct Settings {
     pub server: proxy::settings::ServerSettings,
     /// Admin listener of the operator.
     pub admin: Option<proxy::settings::AdminSettings>,
+    /// How the process itself behaves.
+    pub process: proxy::settings::ProcessSettings,
     /// The object stores, by name.
     pub stores: Vec<Arc<s3::settings::StoreSettings>>,
     /// Issuers of tokens.
@@ -138,6 +140,11 @@ pub fn read_secret(reference: &str) -> Result<Secret, String> {
     // A text that is not a reference may be the secret itself: it is not repeated in the message.
     let reference = value::secret_ref(reference).ok_or("expected env:NAME or file:PATH")?;
     secret::read(&reference, &secret::process).map(|source| source.value)
+}
+
+/// Returns a variable of the process's environment; `None` if it is not set or not UTF-8.
+pub fn environment(name: &str) -> Option<String> {
+    secret::process(name)
 }
 
 /// Returns the JSON Schema of the file, for editors.

@@ -2,7 +2,9 @@
 //! left to be looked up, and to be missing, when a [`Runtime`](super::runtime::Runtime) is built.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderValue;
 use ipnet::IpNet;
@@ -39,8 +41,19 @@ pub struct ServerSettings {
 pub struct AdminSettings {
     /// Address of the admin listener, never one of the public listeners'.
     pub address: SocketAddr,
+    /// Name of the socket that is taken over in place of opening one on the address, where one is passed.
+    pub socket: Option<String>,
     /// Token that `Authorization: Bearer` must carry for everything but `/livez` and `/readyz`.
     pub token: Option<Secret>,
+}
+
+/// The process itself, as a part of `Server` in the YAML.
+#[derive(Clone, Debug)]
+pub struct ProcessSettings {
+    /// File that holds the process's id.
+    pub pid_file: Option<PathBuf>,
+    /// Longest time for the new process of an upgrade to be ready.
+    pub upgrade_timeout: Duration,
 }
 
 /// Everything that a [`Runtime`](super::runtime::Runtime) is built from.

@@ -81,7 +81,7 @@ impl Server {
         drop(client::plain());
         let settings = settings::load_text("the test's", &config.to_string(), &environment).expect("it is sound");
         let feed: Feed = Arc::new(broadcast::channel(16).0);
-        Self { running: app::start(settings, None, module(&feed)).await.expect("it starts"), feed }
+        Self { running: app::start(settings, module(&feed)).await.expect("it starts"), feed }
     }
 
     async fn plain() -> Self {

@@ -26,6 +26,7 @@ mod inside;
 mod keys;
 mod layers;
 mod leaks;
+mod lifecycle;
 mod limits;
 mod listen;
 mod listeners;

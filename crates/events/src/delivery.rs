@@ -44,8 +44,9 @@ impl OutboxWriter {
         Self { outbox, publications, written, last_error: None }
     }
 
-    /// Writes publications until shutdown begins and the queue is empty.
-    pub async fn run(mut self, tasks: BackgroundTasks) {
+    /// Writes `first` and then publications until shutdown begins and the queue is empty.
+    pub async fn run(mut self, first: Option<AppendRequest>, tasks: BackgroundTasks) {
+        self.write(first.into_iter().collect()).await;
         loop {
             let mut batch = Vec::new();
             tokio::select! {

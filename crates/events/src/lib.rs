@@ -7,6 +7,7 @@
 
 mod delivery;
 mod file_sink;
+mod former_outbox;
 #[cfg_attr(not(feature = "kafka"), path = "without_kafka.rs")]
 mod kafka;
 mod metrics;
@@ -14,8 +15,8 @@ mod outbox;
 pub mod settings;
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -25,6 +26,7 @@ use serde_json::value::RawValue;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use uuid::Uuid;
 
+pub use former_outbox::OutboxHolder;
 use metrics::{DropReason, EventMetrics};
 use outbox::Outbox;
 use primitives::lifecycle::BackgroundTasks;
@@ -157,7 +159,8 @@ pub struct EventPublisher {
     written: Arc<Notify>,
     reopen: Arc<AtomicBool>,
     metrics: EventMetrics,
-    reachable: Option<Arc<AtomicBool>>,
+    /// Set where Kafka answers; `None` where events go to a file. Empty until the sink is open.
+    reachable: Option<Arc<OnceLock<Arc<AtomicBool>>>>,
 }
 
 /// Events that wait to be written to the outbox.
@@ -177,40 +180,77 @@ impl EventPublisher {
         tasks: &BackgroundTasks,
         registry: &Registry,
     ) -> Result<Self, EventsOpenError> {
-        let name = match &settings.sink {
-            settings::SinkSettings::File(_) => "file",
-            settings::SinkSettings::Kafka(_) => "kafka",
+        let (this, mut opening) = Self::new(settings, tasks, registry)?;
+        let (outbox, sink) = former_outbox::open(settings, &opening.metrics, tasks).await?;
+        opening.set_reachable(sink.1);
+        tasks.spawn(opening.run(outbox, sink.0, None));
+        Ok(this)
+    }
+
+    /// Makes the publisher of a process that replaces `holder`, which has the outbox until it ends. Fails where the
+    /// metrics are registered already.
+    pub fn open_after(
+        settings: &Settings,
+        mut holder: Box<dyn OutboxHolder>,
+        tasks: &BackgroundTasks,
+        registry: &Registry,
+    ) -> Result<Self, EventsOpenError> {
+        let (this, mut opening) = Self::new(settings, tasks, registry)?;
+        let settings = settings.clone();
+        tasks.spawn(async move {
+            let kept = former_outbox::forward(&mut opening.publications, &mut *holder, &opening.tasks).await;
+            // Where shutdown has begun meanwhile, the outbox stays to the other process or to the next start.
+            if let Some((outbox, sink)) = former_outbox::take_over(&settings, &opening.metrics, &opening.tasks).await {
+                opening.set_reachable(sink.1);
+                opening.run(outbox, sink.0, kept).await;
+            }
+        });
+        Ok(this)
+    }
+
+    fn new(
+        settings: &Settings,
+        tasks: &BackgroundTasks,
+        registry: &Registry,
+    ) -> Result<(Self, OpeningPublisher), EventsOpenError> {
+        let (name, reachable) = match &settings.sink {
+            settings::SinkSettings::File(_) => ("file", None),
+            settings::SinkSettings::Kafka(_) => ("kafka", Some(Arc::default())),
         };
-        let numbers = EventMetrics::new(registry, name)?;
-        // First: a process that may not have the outbox touches no file of the one that has it.
-        let outbox = Arc::new(Outbox::open(&settings.outbox, numbers.clone()).await?);
-        let (sink, reachable) = open_sink(&settings.sink, tasks)?;
+        let metrics = EventMetrics::new(registry, name)?;
         let (queue, publications) = mpsc::channel(QUEUE_CAPACITY);
         let (written, reopen) = (Arc::new(Notify::new()), Arc::new(AtomicBool::new(false)));
-        let writer = delivery::OutboxWriter::new(Arc::clone(&outbox), publications, Arc::clone(&written));
-        let (waking, reopening) = (Arc::clone(&written), Arc::clone(&reopen));
-        let sender = delivery::EventDelivery::new(Arc::clone(&outbox), sink, waking, reopening, numbers.clone());
-        let stopping = tasks.clone();
-        tasks.spawn(async move {
-            let watch = delivery::watch_files(Arc::clone(&outbox), stopping.clone());
-            // Closed after all three: each of them uses the files until its end.
-            tokio::join!(writer.run(stopping.clone()), sender.run(stopping), watch);
-            outbox.close().await;
-        });
-        let room = Arc::new(Semaphore::new(MAX_QUEUED_BYTES));
-        Ok(Self { queue, free_bytes: room, written, reopen, metrics: numbers, reachable })
+        let this = Self {
+            queue,
+            free_bytes: Arc::new(Semaphore::new(MAX_QUEUED_BYTES)),
+            written: Arc::clone(&written),
+            reopen: Arc::clone(&reopen),
+            metrics: metrics.clone(),
+            reachable: reachable.clone(),
+        };
+        Ok((this, OpeningPublisher { publications, written, reopen, metrics, reachable, tasks: tasks.clone() }))
     }
 
     /// Takes all of `events` or none; returns once they survive the end of the process. Fails where the outbox is full
     /// or cannot be written, and as [`PublishError::Busy`] where that takes longer than 5 seconds: then they may still
     /// have been written.
     pub async fn publish(&self, events: &[Event]) -> Result<(), PublishError> {
+        self.publish_lines(events.iter().map(Event::to_json_line).collect()).await
+    }
+
+    /// As [`EventPublisher::publish`], of events in the form that the outbox has: a line of JSON each.
+    pub async fn publish_lines(&self, events: Vec<String>) -> Result<(), PublishError> {
         let written = self.enqueue(events)?;
         match tokio::time::timeout(APPEND_TIMEOUT, written).await {
             Ok(Ok(outcome)) => outcome,
             // Only at the end of the process is there nobody to say it.
             Ok(Err(_)) | Err(_) => Err(PublishError::Busy),
         }
+    }
+
+    /// Returns true where no more events are taken: shutdown has begun.
+    pub fn is_closed(&self) -> bool {
+        self.queue.is_closed()
     }
 
     /// Publishes an event that nobody waits for: where it cannot be taken it is lost, and counted.
@@ -233,11 +273,11 @@ impl EventPublisher {
 
     /// Returns true where Kafka answers; `None` where events go to a file.
     pub fn reaches_kafka(&self) -> Option<bool> {
-        self.reachable.as_ref().map(|reachable| reachable.load(Ordering::Relaxed))
+        // Until the sink is open it is another process that delivers.
+        self.reachable.as_ref().map(|sink| sink.get().is_none_or(|reachable| reachable.load(Ordering::Relaxed)))
     }
 
-    fn enqueue(&self, events: &[Event]) -> Result<oneshot::Receiver<Result<(), PublishError>>, PublishError> {
-        let events: Vec<String> = events.iter().map(Event::to_json_line).collect();
+    fn enqueue(&self, events: Vec<String>) -> Result<oneshot::Receiver<Result<(), PublishError>>, PublishError> {
         let bytes = events.iter().map(String::len).sum::<usize>();
         // Permits are counted in `u32`; so large a publication would not fit in any case.
         let permits = u32::try_from(bytes).map_err(|_| PublishError::Full)?;
@@ -247,5 +287,35 @@ impl EventPublisher {
         let append = AppendRequest { events, bytes: bytes as u64, done, _room: room };
         self.queue.try_send(append).map_err(|_| PublishError::Busy)?;
         Ok(written)
+    }
+}
+
+/// A publisher whose outbox is not open yet.
+struct OpeningPublisher {
+    publications: mpsc::Receiver<AppendRequest>,
+    written: Arc<Notify>,
+    reopen: Arc<AtomicBool>,
+    metrics: EventMetrics,
+    reachable: Option<Arc<OnceLock<Arc<AtomicBool>>>>,
+    tasks: BackgroundTasks,
+}
+
+impl OpeningPublisher {
+    fn set_reachable(&mut self, flag: Option<Arc<AtomicBool>>) {
+        if let (Some(reachable), Some(flag)) = (&self.reachable, flag) {
+            reachable.get_or_init(|| flag);
+        }
+    }
+
+    /// Writes what is published, `first` before it, and delivers it, until shutdown.
+    async fn run(self, outbox: Outbox, sink: Box<dyn EventSink>, first: Option<AppendRequest>) {
+        let Self { publications, written, reopen, metrics, tasks, .. } = self;
+        let outbox = Arc::new(outbox);
+        let writer = delivery::OutboxWriter::new(Arc::clone(&outbox), publications, Arc::clone(&written));
+        let sender = delivery::EventDelivery::new(Arc::clone(&outbox), sink, written, reopen, metrics);
+        let watch = delivery::watch_files(Arc::clone(&outbox), tasks.clone());
+        // Closed after all three: each of them uses the files until its end.
+        tokio::join!(writer.run(first, tasks.clone()), sender.run(tasks.clone()), watch);
+        outbox.close().await;
     }
 }

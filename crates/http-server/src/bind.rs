@@ -4,6 +4,7 @@
 use std::fs::{self, Permissions};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs as _};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,8 @@ use std::{fmt, net, os};
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::{TcpStream, UnixStream};
 
-use crate::listener::{BACKLOG, ListenError, bind};
+use crate::listen_sockets::{BoundTcpSocket, ListenSockets, SocketRegistration, SocketRole};
+use crate::listener::{BACKLOG, ListenError};
 use crate::settings::{ListenAddress, ListenerSettings};
 use crate::transport::PlainStream;
 
@@ -72,47 +74,81 @@ pub struct BoundSocket {
     /// Its address.
     pub address: BoundAddress,
     socket: SystemSocket,
+    registration: SocketRegistration,
 }
 
-enum SystemSocket {
+/// A listening socket of the system.
+pub(crate) enum SystemSocket {
+    /// Of TCP.
     Tcp(TcpListener),
+    /// A Unix socket.
     Unix(UnixListener),
 }
 
-impl BoundSocket {
-    /// Hands the socket to the runtime of the caller, which it needs. Fails where the runtime cannot watch it.
-    pub fn listen(self) -> io::Result<ListeningSocket> {
-        Ok(match self.socket {
-            SystemSocket::Tcp(socket) => ListeningSocket::Tcp(tokio::net::TcpListener::from_std(socket)?),
-            SystemSocket::Unix(socket) => ListeningSocket::Unix(tokio::net::UnixListener::from_std(socket)?),
+impl SystemSocket {
+    /// Returns another descriptor of the same socket.
+    pub(crate) fn try_clone(&self) -> io::Result<Self> {
+        Ok(match self {
+            Self::Tcp(socket) => Self::Tcp(socket.try_clone()?),
+            Self::Unix(socket) => Self::Unix(socket.try_clone()?),
         })
     }
 }
 
-/// Opens the sockets of all addresses of `listener`. Fails where one of them is taken, not this machine's, or not allowed.
-pub fn bind_all(listener: &ListenerSettings) -> Result<Vec<BoundSocket>, ListenError> {
-    let mut sockets = Vec::new();
+impl From<SystemSocket> for OwnedFd {
+    fn from(socket: SystemSocket) -> Self {
+        match socket {
+            SystemSocket::Tcp(socket) => socket.into(),
+            SystemSocket::Unix(socket) => socket.into(),
+        }
+    }
+}
+
+impl BoundSocket {
+    /// Hands the socket to the runtime of the caller, which it needs; the registration is to be dropped with it. Fails
+    /// where the runtime cannot watch it.
+    pub fn listen(self) -> io::Result<(ListeningSocket, SocketRegistration)> {
+        let socket = match self.socket {
+            SystemSocket::Tcp(socket) => ListeningSocket::Tcp(tokio::net::TcpListener::from_std(socket)?),
+            SystemSocket::Unix(socket) => ListeningSocket::Unix(tokio::net::UnixListener::from_std(socket)?),
+        };
+        Ok((socket, self.registration))
+    }
+}
+
+/// Opens the sockets of all addresses of `listener`, or takes them over from `sockets`. Fails where an address is taken,
+/// not this machine's, or not allowed.
+pub fn bind_all(listener: &ListenerSettings, sockets: &ListenSockets) -> Result<Vec<BoundSocket>, ListenError> {
+    let wanted = listener.socket.as_deref();
+    let mut bound = Vec::new();
     for address in &listener.addresses {
         match address {
-            ListenAddress::Ip(address) => sockets.push(bind_tcp(*address)?),
-            ListenAddress::Host { name, port } => sockets.extend(bind_host(name, *port)?),
+            ListenAddress::Ip(address) => bound.push(bind_tcp(*address, sockets, wanted)?),
+            ListenAddress::Host { name, port } => bound.extend(bind_host(name, *port, sockets, wanted)?),
             ListenAddress::Unix(path) => {
-                let socket = SystemSocket::Unix(bind_unix(path, listener.socket_mode)?);
-                sockets.push(BoundSocket { address: BoundAddress::Unix(path.clone()), socket });
+                let open = || bind_unix(path, listener.socket_mode);
+                let (socket, registration) = sockets.open_unix(path, wanted, open)?;
+                let (address, socket) = (BoundAddress::Unix(path.clone()), SystemSocket::Unix(socket));
+                bound.push(BoundSocket { address, socket, registration });
             }
         }
     }
-    Ok(sockets)
+    Ok(bound)
 }
 
-fn bind_tcp(address: SocketAddr) -> Result<BoundSocket, ListenError> {
-    let (socket, address) = bind(address)?;
-    Ok(BoundSocket { address: BoundAddress::Tcp(address), socket: SystemSocket::Tcp(socket) })
+fn bind_tcp(address: SocketAddr, sockets: &ListenSockets, wanted: Option<&str>) -> Result<BoundSocket, ListenError> {
+    let BoundTcpSocket { listener, address, registration } = sockets.open(SocketRole::Listener, address, wanted)?;
+    Ok(BoundSocket { address: BoundAddress::Tcp(address), socket: SystemSocket::Tcp(listener), registration })
 }
 
 /// Opens a socket on every address that `name` resolves to and that this machine has: `localhost` often has an IPv6 address
 /// where IPv6 is switched off.
-fn bind_host(name: &str, port: u16) -> Result<Vec<BoundSocket>, ListenError> {
+fn bind_host(
+    name: &str,
+    port: u16,
+    sockets: &ListenSockets,
+    wanted: Option<&str>,
+) -> Result<Vec<BoundSocket>, ListenError> {
     let found = (name, port).to_socket_addrs();
     let found = found.map_err(|source| ListenError::Resolve { name: name.to_owned(), source })?;
     let mut addresses: Vec<SocketAddr> = Vec::new();
@@ -122,10 +158,10 @@ fn bind_host(name: &str, port: u16) -> Result<Vec<BoundSocket>, ListenError> {
             addresses.push(address);
         }
     }
-    let (mut sockets, mut missing) = (Vec::new(), None);
+    let (mut bound, mut missing) = (Vec::new(), None);
     for address in addresses {
-        match bind_tcp(address) {
-            Ok(socket) => sockets.push(socket),
+        match bind_tcp(address, sockets, wanted) {
+            Ok(socket) => bound.push(socket),
             Err(ListenError::Bind { address, source }) if is_absent(&source) => {
                 tracing::warn!("{name} is also {address}, which this machine does not have: not listened on");
                 missing = Some(ListenError::Bind { address, source });
@@ -134,8 +170,8 @@ fn bind_host(name: &str, port: u16) -> Result<Vec<BoundSocket>, ListenError> {
         }
     }
     match missing {
-        Some(error) if sockets.is_empty() => Err(error),
-        Some(_) | None => Ok(sockets),
+        Some(error) if bound.is_empty() => Err(error),
+        Some(_) | None => Ok(bound),
     }
 }
 

@@ -8,6 +8,7 @@ pub mod connection_info;
 pub mod downstream;
 mod http1;
 mod http2;
+pub mod listen_sockets;
 pub mod listener;
 mod proxy_protocol;
 pub mod settings;

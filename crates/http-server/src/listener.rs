@@ -1,18 +1,19 @@
 //! Listening sockets, TLS, and limits that hold before a request is read.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
 use ipnet::IpNet;
-use socket2::SockRef;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{MissedTickBehavior, timeout};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::bind::{AcceptedSocket, BoundAddress, ListeningSocket, UnixSocketError, bind_all};
 use super::connection_info::ResponseRules;
+use super::listen_sockets::ListenSockets;
 use super::proxy_protocol;
 use super::socket::ClientSocket;
 use super::tls_server::TlsServer;
@@ -62,6 +63,14 @@ pub enum ListenError {
         /// Error of the system.
         source: io::Error,
     },
+    /// What was passed is no socket to listen on.
+    #[error("the descriptor `{name}` that was passed to the process is no socket that listens: {source}")]
+    Inherited {
+        /// Its name.
+        name: String,
+        /// Error of the system.
+        source: io::Error,
+    },
     /// The system gives no more threads.
     #[error("the threads that serve clients cannot be started: {0}")]
     Workers(io::Error),
@@ -82,26 +91,11 @@ fn hint(error: &io::Error, address: SocketAddr) -> &'static str {
     }
 }
 
-/// Opens a socket that listens on `address`; returns it and the address with the port that it got. Fails where the
-/// address is taken, not this machine's, or not allowed.
-pub fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ListenError> {
-    let failed = |source| ListenError::Bind { address, source };
-    let listener = TcpListener::bind(address).map_err(failed)?;
-    // tokio takes over sockets only in this mode.
-    listener.set_nonblocking(true).map_err(failed)?;
-    let socket = SockRef::from(&listener);
-    // Again, since the standard library listens with a short queue.
-    socket.listen(BACKLOG).map_err(failed)?;
-    // Accepted sockets take this over from the listening one.
-    socket.set_tcp_notsent_lowat(MAX_UNSENT_BYTES as u32).map_err(failed)?;
-    let bound = listener.local_addr().map_err(failed)?;
-    Ok((listener, bound))
-}
-
-/// Starts accepting on every listener; returns the addresses that were bound, in the order of the settings. Needs a
-/// tokio runtime. Fails where an address cannot be listened on or a certificate cannot be used.
+/// Starts accepting on every listener, on sockets of `sockets`; returns the addresses, in the order of the settings.
+/// Needs a tokio runtime. Fails where an address cannot be listened on or a certificate cannot be used.
 pub fn start<H: Handler>(
     server: &Settings,
+    sockets: &ListenSockets,
     handler: &Arc<H>,
     workers: &Arc<Workers>,
     metrics: &Arc<Metrics>,
@@ -129,10 +123,15 @@ pub fn start<H: Handler>(
             metrics: Arc::clone(metrics),
             tasks: tasks.clone(),
         });
-        for bound in bind_all(listener)? {
+        for bound in bind_all(listener, sockets)? {
             let address = bound.address.clone();
-            let socket = bound.listen().map_err(|source| ListenError::Watch { address: address.clone(), source })?;
-            tasks.spawn(accept(Arc::clone(&acceptor), socket, Arc::clone(workers)));
+            let failed = |source| ListenError::Watch { address: address.clone(), source };
+            let (socket, registration) = bound.listen().map_err(failed)?;
+            let (acceptor, workers) = (Arc::clone(&acceptor), Arc::clone(workers));
+            tasks.spawn(async move {
+                accept(acceptor, socket, workers).await;
+                drop(registration);
+            });
             addresses.push(address);
         }
     }
@@ -190,13 +189,21 @@ async fn accept<H: Handler>(acceptor: Arc<ConnectionAcceptor<H>>, listener: List
         let accepted = tokio::select! {
             // Shutdown first: under load a connection is always ready to be accepted.
             biased;
-            () = acceptor.tasks.stopping() => return,
+            () = acceptor.tasks.stopping() => break,
+            // What waits to be accepted is for the other process.
+            () = acceptor.tasks.handed_over() => return,
             accepted = listener.accept() => accepted,
         };
         if let Err(error) = accepted.map(|socket| acceptor.admit(socket, &workers)) {
             tracing::warn!(%error, "a connection cannot be accepted; is the limit of open files (ulimit -n) reached?");
             tokio::time::sleep(ACCEPT_PAUSE).await;
         }
+    }
+    // Clients see those that the system has completed as connected: closing the socket would reset them.
+    for _ in 0..BACKLOG {
+        let queued = tokio::task::unconstrained(listener.accept()).now_or_never();
+        let Some(Ok(socket)) = queued else { return };
+        acceptor.admit(socket, &workers);
     }
 }
 
@@ -301,14 +308,19 @@ impl ConnectionGuard {
         self.assignment.stream_activity()
     }
 
-    /// Returns true where shutdown has begun.
-    pub fn is_stopping(&self) -> bool {
-        self.tasks.is_stopping()
+    /// Returns true where the connection ends with the answer under way: a shutdown has begun, or the drain before it.
+    pub fn is_draining(&self) -> bool {
+        self.tasks.is_draining()
     }
 
     /// Resolves when shutdown begins.
     pub async fn stopping(&self) {
         self.tasks.stopping().await;
+    }
+
+    /// Resolves when new connections are no longer taken: those that can send a client elsewhere do so.
+    pub async fn closing(&self) {
+        self.tasks.closing().await;
     }
 }
 

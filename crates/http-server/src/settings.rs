@@ -22,7 +22,9 @@ pub struct Settings {
     pub body_timeout: Duration,
     /// Longest time that a connection is kept on which nothing is asked.
     pub keep_alive_timeout: Duration,
-    /// Longest time that streams under way may go on after SIGTERM.
+    /// Time in which connections are still accepted after SIGTERM, while the node says that it is not ready.
+    pub shutdown_delay: Duration,
+    /// Longest time that streams under way may go on after that.
     pub shutdown_grace: Duration,
     /// Connections accepted at once over all listeners; more are closed at once.
     pub max_connections: usize,
@@ -35,6 +37,8 @@ pub struct ListenerSettings {
     pub addresses: Vec<ListenAddress>,
     /// Mode of the files of Unix sockets; `None`: as the process's umask leaves it.
     pub socket_mode: Option<u32>,
+    /// Name of the sockets that are taken over in place of opening them on the addresses, where they are passed.
+    pub socket: Option<String>,
     /// TLS; `None`: plain text.
     pub tls: Option<TlsSettings>,
     /// Accepts HTTP/2 without TLS (prior knowledge, RFC 9113 §3.3).
@@ -51,6 +55,7 @@ impl ListenerSettings {
     pub fn plain(address: ListenAddress) -> Self {
         Self {
             addresses: vec![address],
+            socket: None,
             socket_mode: None,
             tls: None,
             h2c: false,

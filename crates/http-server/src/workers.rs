@@ -122,6 +122,11 @@ impl Workers {
         WorkerAssignment { activity: WorkerActivity::new(worker, peer) }
     }
 
+    /// Returns the number of connections that are served.
+    pub fn connections(&self) -> usize {
+        self.workers.iter().map(|worker| worker.connections.load(Ordering::Relaxed)).sum()
+    }
+
     /// Returns the worker threads that gave no sign of life for `limit`.
     pub fn stuck(&self, limit: Duration) -> Vec<StuckWorker> {
         self.workers.iter().filter(|worker| worker.silence() >= limit).map(|worker| worker.describe()).collect()

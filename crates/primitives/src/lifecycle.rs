@@ -9,9 +9,14 @@ use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 /// Tasks that run beside the caller and that shutdown waits for. Clones share the same set.
+///
+/// A shutdown begins with a drain: work goes on, but whoever keeps a connection ends it with the next answer. Then it
+/// stops: nothing new is begun, and what is under way ends.
 #[derive(Clone, Default)]
 pub struct BackgroundTasks {
     tracker: TaskTracker,
+    drain: CancellationToken,
+    hand_over: CancellationToken,
     stop: CancellationToken,
 }
 
@@ -24,6 +29,35 @@ impl BackgroundTasks {
     /// Returns a token for work that is not a task of its own: shutdown waits until the token is dropped.
     pub fn token(&self) -> TaskTrackerToken {
         self.tracker.token()
+    }
+
+    /// Begins the drain that comes before a shutdown.
+    pub fn begin_drain(&self) {
+        self.drain.cancel();
+    }
+
+    /// Begins the drain, and has new work left to the process that replaces this one.
+    pub fn hand_over(&self) {
+        self.drain.cancel();
+        self.hand_over.cancel();
+    }
+
+    /// Resolves when new work is left to another process.
+    pub async fn handed_over(&self) {
+        self.hand_over.cancelled().await;
+    }
+
+    /// Resolves when new connections are no longer taken: at a shutdown, or when they are left to another process.
+    pub async fn closing(&self) {
+        tokio::select! {
+            () = self.stop.cancelled() => {}
+            () = self.hand_over.cancelled() => {}
+        }
+    }
+
+    /// Returns true where a drain or a shutdown has begun.
+    pub fn is_draining(&self) -> bool {
+        self.drain.is_cancelled()
     }
 
     /// Resolves when shutdown begins.
@@ -39,6 +73,7 @@ impl BackgroundTasks {
     /// Begins the shutdown and waits up to `grace` for all work to end. Returns false where some did not end; it is not
     /// cancelled.
     pub async fn shutdown(&self, grace: Duration) -> bool {
+        self.drain.cancel();
         self.stop.cancel();
         // `wait` resolves only for a closed tracker. Tasks can still be added to it.
         self.tracker.close();
@@ -46,13 +81,17 @@ impl BackgroundTasks {
     }
 }
 
-/// Signal that asks for something other than the end.
+/// Request of an operator or supervisor, made by a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProcessSignal {
-    /// SIGUSR1, which log rotation sends: open files anew.
-    ReopenFiles,
-    /// SIGHUP: reload the configuration.
+    /// SIGTERM or SIGINT: stop.
+    Stop,
+    /// SIGHUP: read the configuration again.
     Reload,
+    /// SIGUSR1: open files again that log rotation has moved away.
+    ReopenFiles,
+    /// SIGUSR2: have a new process take over.
+    Upgrade,
 }
 
 /// Signals that the process handles, from the moment that this is made.
@@ -60,7 +99,8 @@ pub struct ProcessSignals {
     terminate: Signal,
     interrupt: Signal,
     hangup: Signal,
-    user: Signal,
+    reopen: Signal,
+    upgrade: Signal,
 }
 
 impl ProcessSignals {
@@ -71,19 +111,19 @@ impl ProcessSignals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
-            user: signal(SignalKind::user_defined1())?,
+            reopen: signal(SignalKind::user_defined1())?,
+            upgrade: signal(SignalKind::user_defined2())?,
         })
     }
 
-    /// Resolves at SIGTERM or SIGINT; `handle` is called with the others.
-    pub async fn wait_for_shutdown(&mut self, handle: impl Fn(ProcessSignal)) {
-        loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return,
-                _ = self.interrupt.recv() => return,
-                _ = self.user.recv() => handle(ProcessSignal::ReopenFiles),
-                _ = self.hangup.recv() => handle(ProcessSignal::Reload),
-            }
+    /// Returns the next signal that has come. Can be dropped and called again.
+    pub async fn next(&mut self) -> ProcessSignal {
+        tokio::select! {
+            _ = self.terminate.recv() => ProcessSignal::Stop,
+            _ = self.interrupt.recv() => ProcessSignal::Stop,
+            _ = self.reopen.recv() => ProcessSignal::ReopenFiles,
+            _ = self.upgrade.recv() => ProcessSignal::Upgrade,
+            _ = self.hangup.recv() => ProcessSignal::Reload,
         }
     }
 }

@@ -13,6 +13,9 @@ pub struct Listener {
     /// one. Or host name and port, such as `localhost:8080`, for every address that the name has; or `unix:` and the path
     /// of a socket. A list for several. May be `env:NAME`.
     pub address: OneOrMany,
+    /// `FileDescriptorName=` of the sockets that systemd passes in place of those opened on `Address`. Default: the passed
+    /// socket that has this address.
+    pub socket: Option<ConfigText>,
     /// Mode of the file of a Unix socket, in octal: `"0660"`. Default: as the umask leaves it.
     pub socket_mode: Option<ConfigText>,
     /// Serve HTTPS, with HTTP/1.1 and HTTP/2 by ALPN. Default: plain HTTP.

@@ -28,10 +28,17 @@ pub struct Server {
     pub body_timeout: Option<TimeSpan>,
     /// How long a connection is kept on which nothing is asked. Longer than a balancer in front keeps its own. Default: `75s`.
     pub keep_alive_timeout: Option<TimeSpan>,
-    /// How long streams under way may go on after SIGTERM. Default: `30s`.
+    /// How long connections are still accepted after SIGTERM, while `/readyz` is 503 already: as long as a balancer in front
+    /// takes to see that. Default: `0s`, nothing is in front that would have to see it.
+    pub shutdown_delay: Option<TimeSpan>,
+    /// How long streams under way may go on after SIGTERM and `ShutdownDelay`. Default: `30s`.
     pub shutdown_grace: Option<TimeSpan>,
     /// Reload the configuration when the file changes, as SIGHUP does at any time. Default: `true`.
     pub reload_on_change: Option<bool>,
+    /// File that holds the process's id while it runs, for `tidegate upgrade`. Default: none.
+    pub pid_file: Option<ConfigText>,
+    /// How long the new process of an upgrade may take to be ready; then it is killed. Default: `1min`.
+    pub upgrade_timeout: Option<TimeSpan>,
     /// Connections accepted at once over all listeners. Default: `16384`.
     #[schemars(range(min = 1, max = 10_000_000))]
     pub max_connections: Option<u32>,
@@ -46,6 +53,9 @@ pub struct Server {
 pub struct Admin {
     /// IP address and port, never one of the listeners'. May be `env:NAME`.
     pub address: ConfigText,
+    /// `FileDescriptorName=` of the socket that systemd passes in place of one opened on `Address`. Default: the passed
+    /// socket that has this address.
+    pub socket: Option<ConfigText>,
     /// What `Authorization: Bearer` must carry for everything but `/livez` and `/readyz`: 16 characters at least. Needed where
     /// the address is not of loopback.
     pub token: Option<SecretRef>,

@@ -9,6 +9,7 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 
 use super::ConfigLocation;
+use super::server::socket_name;
 use super::server::{SOURCE, address, source};
 use crate::config::file;
 use crate::config::report::ConfigProblem;
@@ -99,9 +100,11 @@ fn listener(at: &ConfigLocation<'_>, raw: &file::Listener) -> Option<ListenerSet
         let problem = ConfigProblem::new("the port is that of `RedirectToHttps`, which is not switched on");
         at.key("HttpsPort").report(problem.help("add `RedirectToHttps: true`, or remove it"));
     }
+    let socket = socket_name(at, raw.socket.as_ref());
     let proxy_sources = raw.proxy_protocol.as_ref().map(|raw| proxy_sources(&at.key("ProxyProtocol"), raw));
     Some(ListenerSettings {
         addresses: addresses?,
+        socket: socket?,
         socket_mode: socket_mode.map_or(Some(None), |mode| mode.map(Some))?,
         tls: tls.map_or(Some(None), |tls| tls.map(Some))?,
         h2c: raw.h2c,

@@ -60,6 +60,7 @@ pub fn resolve(
 fn settings(at: &ConfigLocation<'_>, file: &ConfigFile) -> Option<Settings> {
     let proxy = at.key("ReverseProxy");
     let server = server::server(&at.key("Server"), &file.server);
+    let process = server::process(&at.key("Server"), &file.server);
     let stores = at.key("ObjectStores").named(&file.object_stores, store::store);
     let auth = auth::auth(&at.key("Auth"), &file.auth);
     let policies = policy::policies(&at.key("Policies"), &file.policies);
@@ -93,6 +94,7 @@ fn settings(at: &ConfigLocation<'_>, file: &ConfigFile) -> Option<Settings> {
     Some(Settings {
         server: ServerSettings { api_cors: api_cors?, ..server },
         admin,
+        process: process?,
         stores: stores.into_values().collect(),
         auth: auth?,
         limits: rate_limiters.values().map(|policy| RateLimitPolicy::clone(policy)).collect(),

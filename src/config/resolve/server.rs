@@ -1,6 +1,7 @@
 //! Section `Server`.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
@@ -10,15 +11,38 @@ use super::ConfigLocation;
 use super::listener::{listeners, taken_by};
 use crate::config::file;
 use crate::config::report::ConfigProblem;
+use crate::config::value::ConfigText;
 use http_server::bind::UNIX_PEER;
 use http_server::settings::ListenAddress;
 
-use crate::proxy::settings::{AdminSettings, ServerSettings};
+use crate::proxy::settings::{AdminSettings, ProcessSettings, ServerSettings};
 
 const ADDRESS: &str = "an IP address and port such as 0.0.0.0:8080 or [::]:8080, or a port";
 /// Networks that a setting trusts, in words.
 pub const SOURCE: &str = "a network such as 10.0.0.0/8, an IP address, or `unix`";
 const DAY: Duration = Duration::from_secs(86_400);
+
+/// Resolves how the process itself behaves.
+pub fn process(at: &ConfigLocation<'_>, raw: &file::Server) -> Option<ProcessSettings> {
+    let second = Duration::from_secs(1);
+    let upgrade_timeout = at.key("UpgradeTimeout").span(raw.upgrade_timeout, 60 * second, second, DAY);
+    let pid_file = raw.pid_file.as_ref().map(|path| at.key("PidFile").text(path).map(PathBuf::from));
+    Some(ProcessSettings {
+        pid_file: pid_file.map_or(Some(None), |path| path.map(Some))?,
+        upgrade_timeout: upgrade_timeout?,
+    })
+}
+
+/// Resolves the name of a socket that systemd passes; `Some(None)`: none is given.
+pub fn socket_name(at: &ConfigLocation<'_>, raw: Option<&ConfigText>) -> Option<Option<String>> {
+    let Some(raw) = raw else { return Some(None) };
+    // The rule of `FileDescriptorName=` (systemd.socket(5)).
+    let name = at.key("Socket").parse(raw, "1 to 255 printable characters without `:`", |text| {
+        let is_plain = text.bytes().all(|c| (b' '..=b'~').contains(&c) && c != b':');
+        (is_plain && (1..=255).contains(&text.len())).then(|| text.to_owned())
+    });
+    name.map(Some)
+}
 
 pub fn server(at: &ConfigLocation<'_>, raw: &file::Server) -> Option<(ServerSettings, Option<AdminSettings>)> {
     let listeners = listeners(&at.key("Listeners"), raw.listeners.as_deref());
@@ -37,6 +61,7 @@ pub fn server(at: &ConfigLocation<'_>, raw: &file::Server) -> Option<(ServerSett
     let write_timeout = at.key("WriteTimeout").span(raw.write_timeout, 30 * second, least, DAY);
     let body_timeout = at.key("BodyTimeout").span(raw.body_timeout, 30 * second, least, DAY);
     let keep_alive_timeout = at.key("KeepAliveTimeout").span(raw.keep_alive_timeout, 75 * second, least, DAY);
+    let shutdown_delay = at.key("ShutdownDelay").span(raw.shutdown_delay, Duration::ZERO, Duration::ZERO, DAY);
     let shutdown_grace = at.key("ShutdownGrace").span(raw.shutdown_grace, 30 * second, Duration::ZERO, DAY);
     let public_url = raw.public_url.as_ref().map(|text| {
         at.key("PublicUrl").parse(text, "scheme and host, such as https://media.example, without a path", |text| {
@@ -53,6 +78,7 @@ pub fn server(at: &ConfigLocation<'_>, raw: &file::Server) -> Option<(ServerSett
         write_timeout: write_timeout?,
         body_timeout: body_timeout?,
         keep_alive_timeout: keep_alive_timeout?,
+        shutdown_delay: shutdown_delay?,
         shutdown_grace: shutdown_grace?,
         max_connections: number(raw.max_connections, 16_384),
     };
@@ -64,6 +90,7 @@ pub fn server(at: &ConfigLocation<'_>, raw: &file::Server) -> Option<(ServerSett
 fn admin(at: &ConfigLocation<'_>, raw: &file::Admin) -> Option<AdminSettings> {
     let address = at.key("Address").parse(&raw.address, ADDRESS, address);
     let token = raw.token.as_ref().map(|token| at.key("Token").credential(token));
+    let socket = socket_name(at, raw.socket.as_ref());
     let address = address?;
     // Whoever reaches the operator's side can purge the cache, so only this machine may without a token.
     if raw.token.is_none() && !address.ip().to_canonical().is_loopback() {
@@ -72,7 +99,7 @@ fn admin(at: &ConfigLocation<'_>, raw: &file::Admin) -> Option<AdminSettings> {
         at.key("Address").report(problem.help(help));
         return None;
     }
-    Some(AdminSettings { address, token: token.map_or(Some(None), |token| token.map(Some))? })
+    Some(AdminSettings { address, socket: socket?, token: token.map_or(Some(None), |token| token.map(Some))? })
 }
 
 /// Parses an IP address and port, or a port alone.

@@ -114,6 +114,9 @@ const ADAPTERS: &[(&str, &[&str])] = &[
     ("rusty_s3", &["crates/s3/src/", "crates/demo/src/embedded/tests/"]),
     ("opusic_c", &["crates/share/src/"]),
     ("clap", &["src/cli/"]),
+    ("command_fds", &["src/app/upgrade.rs"]),
+    ("listenfd", &["crates/http-server/src/listen_sockets.rs"]),
+    ("sd_notify", &["src/cli/service_manager.rs"]),
     ("saphyr", &["src/config/source.rs"]),
 ];
 

@@ -17,7 +17,7 @@ use crate::ConnectionTimeouts;
 use crate::DRAIN_TIMEOUT;
 use crate::connection_info::ConnectionInfo;
 use crate::downstream::{Downstream, DownstreamError, SMALL_PIECE};
-use crate::listener::MAX_UNSENT_BYTES;
+use crate::listener::{ConnectionGuard, MAX_UNSENT_BYTES};
 use crate::socket::{ClientSocket, HEAD_BUFFER, RewoundSocket};
 use crate::write_deadline::WriteDeadline;
 
@@ -32,6 +32,7 @@ pub struct Http1Exchange<'a> {
     request: Parts,
     body: RequestBodyDecoder,
     limits: ConnectionTimeouts,
+    connection: &'a ConnectionGuard,
     keep_alive: bool,
     /// A write failed or was given up: no byte may follow it.
     is_broken: bool,
@@ -71,13 +72,20 @@ enum ResponseFraming {
 }
 
 impl<'a> Http1Exchange<'a> {
-    /// Makes the exchange of `request`, whose head was read from `socket`.
-    pub fn new(socket: &'a mut ClientSocket, request: Parts, keep_alive: bool, limits: ConnectionTimeouts) -> Self {
+    /// Makes the exchange of `request`, whose head was read from `socket`; `keep_alive`: the client wants to go on.
+    pub fn new(
+        socket: &'a mut ClientSocket,
+        request: Parts,
+        keep_alive: bool,
+        limits: ConnectionTimeouts,
+        connection: &'a ConnectionGuard,
+    ) -> Self {
         Self {
             socket,
             body: RequestBodyDecoder::from_headers(&request.headers),
             request,
             limits,
+            connection,
             keep_alive,
             is_broken: false,
             answer: ResponseState::None,
@@ -221,8 +229,9 @@ impl Downstream for Http1Exchange<'_> {
         }
         let framing = self.framing(status, &headers);
         self.answer = ResponseState::Begun(status, framing);
-        // The end of the connection is the end of such a body.
-        self.keep_alive &= framing != ResponseFraming::UntilClose;
+        // The end of the connection is the end of such a body. The drain is asked for here, because it may have begun while
+        // the answer was made.
+        self.keep_alive &= framing != ResponseFraming::UntilClose && !self.connection.is_draining();
         let wire = &mut self.pending;
         // Enough for most heads, which are then allocated once.
         wire.reserve(512);

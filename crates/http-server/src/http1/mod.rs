@@ -30,6 +30,8 @@ use super::{ConnectionTimeouts, Downstream as _, Handler, MAX_HEAD};
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
 /// Time for a client to take the connection's end.
 const CLOSE_TIME: Duration = Duration::from_secs(2);
+/// Age of a connection from which on it counts as idle in a shutdown: the first request of a younger one is on its way.
+const NEW_CONNECTION_TIME: Duration = Duration::from_secs(1);
 
 /// Serves `socket` to its end. Returns it where `h2c` is set and its first bytes are HTTP/2's.
 pub async fn serve<H: Handler>(
@@ -73,7 +75,11 @@ async fn requests<H: Handler>(
 ) -> ConnectionOutcome<H::Admitted> {
     let mut idle = limits.head;
     // One wait of each kind for the whole connection: a new one for each request costs more than finding its route.
-    let mut stopping = pin!(guard.stopping());
+    let is_settled = tokio::time::Instant::now() + NEW_CONNECTION_TIME;
+    let mut stopping = pin!(async {
+        guard.stopping().await;
+        tokio::time::sleep_until(is_settled).await;
+    });
     let mut overdue = pin!(tokio::time::sleep(idle));
     loop {
         overdue.as_mut().reset(tokio::time::Instant::now() + idle);
@@ -93,15 +99,15 @@ async fn requests<H: Handler>(
         let mut request = match request {
             Ok(request) => request,
             Err(fault) => {
-                let mut exchange = Http1Exchange::new(socket, request_head::empty_parts(), false, limits);
+                let mut exchange = Http1Exchange::new(socket, request_head::empty_parts(), false, limits, guard);
                 Box::pin(handler.refuse(&mut exchange, fault)).await;
                 return ConnectionOutcome::Close;
             }
         };
         handler.strip_credentials(&mut request);
         guard.activity().set_request(&request);
-        let keep_alive = !guard.is_stopping() && request_head::wants_keep_alive(&request);
-        let mut exchange = Http1Exchange::new(socket, request, keep_alive, limits);
+        let keep_alive = request_head::wants_keep_alive(&request);
+        let mut exchange = Http1Exchange::new(socket, request, keep_alive, limits, guard);
         // Boxed, so that an idle connection has no room for a request's state.
         if let Some(admitted) = Box::pin(handler.handle(&mut exchange)).await {
             return ConnectionOutcome::TakeOver(admitted, raw, exchange.request().uri.clone());

@@ -57,7 +57,7 @@ pub async fn serve<H: Handler>(
     let streams = TaskTracker::new();
     // Waiting for it to be empty is all that this asks for: tasks are taken all the same.
     streams.close();
-    let mut stopping = pin!(guard.stopping());
+    let mut closing = pin!(guard.closing());
     let (mut patience, mut is_told) = (limits.head, false);
     loop {
         let idle = async {
@@ -65,9 +65,9 @@ pub async fn serve<H: Handler>(
             tokio::time::sleep(patience).await;
         };
         tokio::select! {
-            // Shutdown first: a busy connection always has a request ready.
+            // The end first: a busy connection always has a request ready.
             biased;
-            () = &mut stopping, if !is_told => {
+            () = &mut closing, if !is_told => {
                 connection.graceful_shutdown();
                 (patience, is_told) = (CLOSE_TIME, true);
             }

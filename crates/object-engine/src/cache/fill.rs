@@ -170,7 +170,7 @@ pub fn join_or_start(cache: &Arc<SliceCache>, job: FillJob) -> Result<FillHandle
         FlightRole::Joined(following) => Ok(FillHandle { number, progress: following, is_leader: false }),
         FlightRole::Leading(lead, following) => {
             // It may have been finished between the look-up in the cache and the one in the table.
-            if let Some(bytes) = cache.slice_store.slice(&job.key) {
+            if let Some(bytes) = cache.slice_store.load().slice(&job.key) {
                 return Err(bytes);
             }
             let own = Arc::clone(cache);
@@ -213,7 +213,7 @@ async fn abandoned(cache: &SliceCache, lead: &FlightLeader<SliceKey, FillProgres
 async fn fill(cache: &SliceCache, lead: &FlightLeader<SliceKey, FillProgress>, mut job: FillJob) {
     let version = Arc::clone(&job.key.version);
     if job.started_download.is_none()
-        && let Some(bytes) = cache.slice_store.slice_on_disk(&job.key, job.span.len()).await
+        && let Some(bytes) = cache.slice_store.load_full().slice_on_disk(&job.key, job.span.len()).await
     {
         return lead.update(|progress| {
             progress.from_disk = true;
@@ -229,13 +229,13 @@ async fn fill(cache: &SliceCache, lead: &FlightLeader<SliceKey, FillProgress>, m
     match &outcome {
         Ok(bytes) => {
             cache.stats.filled.increment();
-            cache.slice_store.keep_slice(job.key, bytes.clone());
+            cache.slice_store.load().keep_slice(job.key, bytes.clone());
         }
         Err(failure) => {
             cache.stats.failed.increment();
             // The object was overwritten: the next request must not be answered from the old metadata.
             if *failure == ObjectError::Changed {
-                cache.slice_store.forget_version(&version);
+                cache.slice_store.load().forget_version(&version);
             }
         }
     }

@@ -166,7 +166,8 @@ async fn run(
 
 /// Returns fresh metadata that a request brought between the caller's look-up in the cache and the one in the table.
 fn fresh_in_memory(cache: &SliceCache, policy: &CachePolicy, topic: &MetadataKey) -> Option<Arc<CachedMetadata>> {
-    let meta = cache.slice_store.metadata_in_memory(&topic.object).filter(|meta| meta.version.epoch >= topic.epoch)?;
+    let meta =
+        cache.slice_store.load().metadata_in_memory(&topic.object).filter(|meta| meta.version.epoch >= topic.epoch)?;
     (meta.freshness(policy, cache.now()) == Freshness::Fresh).then_some(meta)
 }
 
@@ -199,15 +200,15 @@ fn remember_failure(
         Err(ObjectError::Gone) => (NegativeReason::Gone, policy.negative_ttl),
         // A denial ends the use of what is cached, but does not say that there is no object: the next request asks the
         // store.
-        Err(ObjectError::Denied { .. }) => return cache.slice_store.forget_metadata(&topic.object),
+        Err(ObjectError::Denied { .. }) => return cache.slice_store.load().forget_metadata(&topic.object),
         // Other failures say nothing about the object.
         Err(_) => return,
     };
     let life = u64::try_from(life.as_millis()).unwrap_or(u64::MAX);
     let until = cache.now().saturating_add(life);
-    cache.slice_store.forget_metadata(&topic.object);
+    cache.slice_store.load().forget_metadata(&topic.object);
     let verdict = NegativeEntry { finding, until, epoch: topic.epoch };
-    cache.slice_store.keep_negative_entry(topic.object.clone(), verdict);
+    cache.slice_store.load().keep_negative_entry(topic.object.clone(), verdict);
 }
 
 /// Requests the metadata by HEAD and keeps it.
@@ -235,11 +236,11 @@ async fn store_metadata(
     let now = cache.now();
     let meta = CachedMetadata::new(&topic.object, topic.epoch, facts, now);
     let mut meta = meta.filter(|meta| meta.freshness(policy, now) != Freshness::Never)?;
-    if let Some(before) = cache.slice_store.metadata(&topic.object).await {
+    if let Some(before) = cache.slice_store.load_full().metadata(&topic.object).await {
         meta = meta.with_shared_version(&before);
     }
     let meta = Arc::new(meta);
-    cache.slice_store.keep_metadata(Arc::clone(&meta));
+    cache.slice_store.load().keep_metadata(Arc::clone(&meta));
     Some(meta)
 }
 

@@ -22,7 +22,9 @@ use std::future::Future;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -48,17 +50,23 @@ const MAX_FILLS_PER_STORE: usize = 256;
 /// Time between two requests to a store in trouble while stale objects are served, in milliseconds.
 const RETRY_INTERVAL_MILLIS: u64 = 1000;
 
+/// Time between two looks whether another process has left the disk.
+const DISK_CHECK_INTERVAL: Duration = Duration::from_millis(200);
+
 /// Starts a task beside the requests; graceful shutdown waits for it.
 pub type TaskSpawner = Arc<dyn Fn(BoxFuture<'static, ()>) + Send + Sync>;
 
 /// The slice cache that all routes with a cache policy share.
 pub struct SliceCache {
     slice_size: u32,
-    slice_store: SliceStore,
+    /// Replaced once, where the disk is free only after the start.
+    slice_store: ArcSwap<SliceStore>,
     fills: Arc<SliceFills>,
     abandoned: AbandonedSlices,
     metadata_flights: Arc<MetadataFlights>,
     purges: PurgeLog,
+    /// True where another process had the disk at the start.
+    awaits_disk: bool,
     stores: Mutex<HashMap<Arc<str>, Arc<StoreFillState>>>,
     stats: Arc<CacheStats>,
     clock: Clock,
@@ -101,8 +109,14 @@ impl SliceCache {
     /// only where not even that can be built.
     pub async fn open(settings: &Settings, clock: Clock, spawner: TaskSpawner) -> Result<Arc<Self>, CacheError> {
         let stats = Arc::new(CacheStats::default());
+        let mut awaits_disk = false;
         let folder = settings.disk.as_ref().and_then(|disk| match CacheDirectory::open(disk) {
             Ok(folder) => Some(folder),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                tracing::info!("another process uses the folder of the disk cache: caching in memory until it is free");
+                awaits_disk = true;
+                None
+            }
             Err(error) => {
                 stats.disk_errors.increment();
                 tracing::error!(%error, "the folder of the disk cache cannot be used: caching in memory only");
@@ -117,7 +131,8 @@ impl SliceCache {
         let shelf = SliceStore::open(settings, folder, Arc::clone(&stats)).await.map_err(CacheError)?;
         Ok(Arc::new(Self {
             slice_size: settings.slice_size,
-            slice_store: shelf,
+            slice_store: ArcSwap::from_pointee(shelf),
+            awaits_disk,
             fills: SingleFlight::new(),
             abandoned: AbandonedSlices::default(),
             metadata_flights: SingleFlight::new(),
@@ -129,6 +144,42 @@ impl SliceCache {
         }))
     }
 
+    /// Returns true where another process had the disk when the cache was opened, such as the one that this process
+    /// replaces.
+    pub fn awaits_disk(&self) -> bool {
+        self.awaits_disk
+    }
+
+    /// Waits until the disk is free, and uses it from then on. Memory begins anew, filled from the disk.
+    pub async fn take_over_disk(&self, settings: &Settings) {
+        let Some(disk) = &settings.disk else { return };
+        let folder = loop {
+            tokio::time::sleep(DISK_CHECK_INTERVAL).await;
+            match CacheDirectory::open(disk) {
+                Ok(folder) => break folder,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => {
+                    self.stats.disk_errors.increment();
+                    tracing::error!(%error, "the folder of the disk cache cannot be used: caching in memory only");
+                    return;
+                }
+            }
+        };
+        let file = folder.purge_file();
+        match SliceStore::open(settings, Some(folder), Arc::clone(&self.stats)).await {
+            Ok(store) => {
+                // First, so that nothing is found that was purged before.
+                if let Err(error) = self.purges.take_over(file, self.now()) {
+                    self.stats.disk_errors.increment();
+                    tracing::error!(%error, "the list of purges cannot be written");
+                }
+                self.slice_store.store(Arc::new(store));
+                tracing::info!("the folder of the disk cache is free, and used from now on");
+            }
+            Err(error) => tracing::error!(%error, "the disk cache cannot be used: caching in memory only"),
+        }
+    }
+
     /// Returns the counters of the cache.
     pub fn stats(&self) -> &Arc<CacheStats> {
         &self.stats
@@ -136,7 +187,7 @@ impl SliceCache {
 
     /// Returns the number of bytes of slices in memory.
     pub fn memory_used(&self) -> usize {
-        self.slice_store.usage()
+        self.slice_store.load().usage()
     }
 
     /// Purges what `scope` covers: it is never served again to a request that comes later. An error says that the purge
@@ -147,7 +198,7 @@ impl SliceCache {
         let written = self.purges.add(scope, self.now());
         // Purged slices are never found again, whatever the scope; here it is known that all of them only take memory.
         if everything {
-            self.slice_store.clear_memory();
+            self.slice_store.load().clear_memory();
         }
         written
     }
@@ -163,7 +214,7 @@ impl SliceCache {
         let topic = self.metadata_key(origin, key);
         // An older epoch means that the object was purged since: nothing of it is known any more.
         let Some(before) =
-            self.slice_store.metadata(&topic.object).await.filter(|meta| meta.version.epoch >= topic.epoch)
+            self.slice_store.load_full().metadata(&topic.object).await.filter(|meta| meta.version.epoch >= topic.epoch)
         else {
             return Ok(RefreshOutcome::Unknown);
         };
@@ -182,7 +233,7 @@ impl SliceCache {
 
     /// Waits until the disk has written what it was given.
     pub async fn close(&self) {
-        self.slice_store.close().await;
+        self.slice_store.load_full().close().await;
     }
 
     fn metadata_key(&self, origin: &ObjectOrigin, key: &str) -> MetadataKey {

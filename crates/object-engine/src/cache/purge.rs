@@ -48,23 +48,16 @@ struct PurgeRecord {
 pub struct PurgeLog {
     // Read for every request, changed seldom: readers take no lock.
     list: ArcSwap<Vec<PurgeRecord>>,
-    file: Option<PathBuf>,
-    changing: Mutex<()>,
+    /// File in which the list is kept, where there is one; locked while the list is changed.
+    file: Mutex<Option<PathBuf>>,
 }
 
 impl PurgeLog {
     /// Reads the list from `file`, where there is one. A list that cannot be read counts as a purge of everything at
     /// `now`, because nobody knows any more what must not be served.
     pub fn open(file: Option<PathBuf>, now: u64) -> Self {
-        let list = match file.as_deref().map(read) {
-            None => Vec::new(),
-            Some(Ok(list)) => list,
-            Some(Err(error)) => {
-                tracing::warn!(%error, "the list of purges cannot be read: everything cached is dropped");
-                vec![PurgeRecord { scope: PurgeScope::All, at: now }]
-            }
-        };
-        Self { list: ArcSwap::from_pointee(list), file, changing: Mutex::new(()) }
+        let list = file.as_deref().map_or_else(Vec::new, |file| read_or_purge(file, now));
+        Self { list: ArcSwap::from_pointee(list), file: Mutex::new(file) }
     }
 
     /// Returns the purge epoch of `object`: the newest purge that covers it, in milliseconds since the Unix epoch; 0
@@ -77,7 +70,7 @@ impl PurgeLog {
     /// Purges `scope` at `now`. In force when it returns, also with an error, which says that the list could not be
     /// written.
     pub fn add(&self, scope: PurgeScope, now: u64) -> io::Result<()> {
-        let _changing = self.changing.lock();
+        let file = self.file.lock();
         let mut list: Vec<PurgeRecord> = self.list.load().to_vec();
         // Two purges in one millisecond, or after the clock was set back, still follow each other.
         let newest = list.iter().map(|purge| purge.at).max().unwrap_or(0);
@@ -93,7 +86,22 @@ impl PurgeLog {
         }
         // Before writing: a disk that fails must not keep a purge from taking effect.
         self.list.store(Arc::new(list.clone()));
-        self.file.as_deref().map_or(Ok(()), |file| write(file, &list))
+        file.as_deref().map_or(Ok(()), |file| write(file, &list))
+    }
+
+    /// Keeps the list in `file` from now on, which another process has written until now; its purges hold too.
+    pub fn take_over(&self, file: PathBuf, now: u64) -> io::Result<()> {
+        let mut kept = self.file.lock();
+        let mut list = read_or_purge(&file, now);
+        let own = self.list.load();
+        list.retain(|purge| own.iter().all(|other| other.scope != purge.scope || other.at < purge.at));
+        list.extend(
+            own.iter().filter(|purge| list.iter().all(|other| other.scope != purge.scope)).cloned().collect::<Vec<_>>(),
+        );
+        self.list.store(Arc::new(list.clone()));
+        let written = write(&file, &list);
+        *kept = Some(file);
+        written
     }
 }
 
@@ -110,6 +118,14 @@ impl PurgeScope {
             Self::All => true,
         }
     }
+}
+
+/// Reads the list; one that cannot be read is a purge of everything at `now`.
+fn read_or_purge(file: &Path, now: u64) -> Vec<PurgeRecord> {
+    read(file).unwrap_or_else(|error| {
+        tracing::warn!(%error, "the list of purges cannot be read: everything cached is dropped");
+        vec![PurgeRecord { scope: PurgeScope::All, at: now }]
+    })
 }
 
 fn read(file: &Path) -> io::Result<Vec<PurgeRecord>> {
@@ -212,6 +228,15 @@ mod tests {
         }
         let again = PurgeLog::open(Some(file.clone()), 0);
         assert_eq!(*again.list.load(), *purges.list.load());
+        // Purges that were made without the file, as long as another process had it, hold beside its own.
+        let late = PurgeLog::open(None, 0);
+        late.add(PurgeScope::Key("late".into()), 50).expect("nothing is written");
+        late.add(PurgeScope::Key("a/b".into()), 5).expect("nothing is written");
+        late.take_over(file.clone(), 60).expect("the folder can be written");
+        for purges in [&late, &PurgeLog::open(Some(file.clone()), 0)] {
+            assert_eq!((purges.epoch(&of_key("late")), purges.epoch(&object("t", "c", "a/b"))), (50, 11));
+            assert_eq!(purges.list.load().len(), 5);
+        }
         std::fs::write(&file, b"[{").expect("the folder can be written");
         assert_eq!(PurgeLog::open(Some(file), 99).epoch(&of_key("any")), 99);
     }

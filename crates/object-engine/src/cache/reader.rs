@@ -203,7 +203,7 @@ impl SliceReader {
         let state = self.cache_status();
         let size = u64::from(self.cache.slice_size);
         let rest = (self.remaining.start / size + 1..self.remaining.end.div_ceil(size)).take(MAX_SLICES_CHECKED);
-        let all = rest.into_iter().all(|number| self.cache.slice_store.may_contain(&self.key(number)));
+        let all = rest.into_iter().all(|number| self.cache.slice_store.load().may_contain(&self.key(number)));
         match state {
             CacheStatus::Hit | CacheStatus::Revalidated if !all => CacheStatus::Partial,
             state => state,
@@ -294,7 +294,7 @@ impl SliceReader {
         self.sequential = at_start;
         let job = self.fill_job(number)?;
         let ahead = self.ahead.take().filter(|ahead| ahead.number == number);
-        self.source = match self.cache.slice_store.slice(&job.key) {
+        self.source = match self.cache.slice_store.load().slice(&job.key) {
             Some(bytes) => self.use_kept_slice(number, bytes, ahead.as_ref()),
             None => match fill::join_or_start(&self.cache, job) {
                 Ok(filling) => {
@@ -337,7 +337,9 @@ impl SliceReader {
         }
         let Ok(job) = self.fill_job(number) else { return };
         // All permits taken: a fetch ahead would wait behind the fills that clients need now.
-        if self.cache.slice_store.is_in_memory(&job.key) || self.meta.version.fill_permits.available_permits() == 0 {
+        if self.cache.slice_store.load().is_in_memory(&job.key)
+            || self.meta.version.fill_permits.available_permits() == 0
+        {
             return;
         }
         if let Ok(filling) = fill::join_or_start(&self.cache, job) {

@@ -72,15 +72,15 @@ async fn look_up(
     let now = cache.now();
     // An older epoch means that the object was purged since.
     let since = |meta: &Arc<CachedMetadata>| meta.version.epoch >= topic.epoch;
-    let mut found = cache.slice_store.metadata_in_memory(&topic.object).filter(since);
+    let mut found = cache.slice_store.load().metadata_in_memory(&topic.object).filter(since);
     if found.is_none() {
-        match cache.slice_store.negative_entry(&topic.object).filter(|verdict| verdict.holds(&topic, now)) {
+        match cache.slice_store.load().negative_entry(&topic.object).filter(|verdict| verdict.holds(&topic, now)) {
             Some(NegativeEntry { finding: NegativeReason::Uncacheable, .. }) => return Ok(None),
             Some(NegativeEntry { finding, .. }) => {
                 tally.cache = Some(CacheStatus::Negative);
                 return Err(if finding == NegativeReason::Gone { ObjectError::Gone } else { ObjectError::NotFound });
             }
-            None => found = cache.slice_store.metadata(&topic.object).await.filter(since),
+            None => found = cache.slice_store.load_full().metadata(&topic.object).await.filter(since),
         }
     }
     let Some(meta) = found else {

@@ -59,7 +59,7 @@ async fn what_is_a_little_stale_is_served_while_the_store_is_asked() {
     world.clock.advance(Duration::from_secs(15));
     world.get("a").await.is(StatusCode::OK, &bytes(0, SLICE), CacheStatus::Stale);
     eventually("the question is put", || {
-        world.cache.slice_store.usage() > 0 && store.script.seen.lock().contains(&"HEAD".to_owned())
+        world.cache.slice_store.load().usage() > 0 && store.script.seen.lock().contains(&"HEAD".to_owned())
     })
     .await;
     let mut read = world.get("a").await;
