@@ -121,12 +121,12 @@ async fn a_request_loop_and_players_notice_nothing_of_ten_upgrades() {
     let (Some(curl), Some(ffmpeg)) = (curl::find(), tools::find("ffmpeg")) else { return };
     let body = Arc::new(pattern(TRACK_LENGTH));
     let music = Command::new(&ffmpeg)
-        .args(["-v", "error", "-f", "lavfi", "-i", "sine=duration=4", "-f", "wav", "-"])
+        .args(["-v", "error", "-f", "lavfi", "-i", "sine=duration=4", "-f", "flac", "-"])
         .output()
         .await
         .expect("ffmpeg runs");
     let origin = ScriptedOrigin::with_track(body.to_vec()).await;
-    origin.put("/audio/music.wav", Object::new(music.stdout));
+    origin.put("/audio/music.flac", Object::new(music.stdout));
     let mut config = config::objects(&origin.url(), "audio");
     config["Server"]["Listeners"] = json!([{ "Address": "127.0.0.1:0", "H2c": true }]);
     let mut gate = Upgradable::start(&config).await;
@@ -153,7 +153,7 @@ async fn a_request_loop_and_players_notice_nothing_of_ten_upgrades() {
         }
         clients.spawn(run_in_a_loop(Arc::clone(&load), curl.clone(), arguments));
     }
-    let music = format!("{}/stream/music.wav", gate.url());
+    let music = format!("{}/stream/music.flac", gate.url());
     let arguments = ["-v", "error", "-xerror", "-readrate", "2", "-i", &music, "-f", "null", "-"];
     let arguments = arguments.map(str::to_owned).to_vec();
     clients.spawn(run_in_a_loop(Arc::clone(&load), ffmpeg, arguments));
