@@ -114,27 +114,14 @@ async fn run_in_a_loop(load: Arc<Load>, program: PathBuf, arguments: Vec<String>
     }
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_request_loop_and_players_notice_nothing_of_ten_upgrades() {
-    let (Some(curl), Some(ffmpeg)) = (curl::find(), tools::find("ffmpeg")) else { return };
-    let body = Arc::new(pattern(TRACK_LENGTH));
-    let music = Command::new(&ffmpeg)
-        .args(["-v", "error", "-f", "lavfi", "-i", "sine=duration=4", "-f", "wav", "-"])
-        .output()
-        .await
-        .expect("ffmpeg runs");
-    let origin = ScriptedOrigin::with_track(body.to_vec()).await;
-    origin.put("/audio/music.wav", Object::new(music.stdout));
-    let mut config = config::objects(&origin.url(), "audio");
-    config["Server"]["Listeners"] = json!([{ "Address": "127.0.0.1:0", "H2c": true }]);
-    let mut gate = Upgradable::start(&config).await;
-    let load = Arc::new(Load::default());
+/// Starts all clients of the load.
+fn begin(load: &Arc<Load>, gate: &Upgradable, body: &Arc<Vec<u8>>, (curl, ffmpeg): (PathBuf, PathBuf)) -> JoinSet<()> {
     let mut clients = JoinSet::new();
     for _ in 0..4 {
-        clients.spawn(ask_in_a_loop(Arc::clone(&load), gate.address, Arc::clone(&body)));
+        clients.spawn(ask_in_a_loop(Arc::clone(load), gate.address, Arc::clone(body)));
     }
     for _ in 0..PLAYERS {
-        clients.spawn(play_in_a_loop(Arc::clone(&load), gate.address, Arc::clone(&body)));
+        clients.spawn(play_in_a_loop(Arc::clone(load), gate.address, Arc::clone(body)));
     }
     let url = format!("{}{TRACK}", gate.url());
     // Ten requests of a run on one connection, where that is kept; over HTTP/2 curl 7.88 can send only one by prior knowledge.
@@ -149,12 +136,31 @@ async fn a_request_loop_and_players_notice_nothing_of_ten_upgrades() {
                 url.clone(),
             ]);
         }
-        clients.spawn(run_in_a_loop(Arc::clone(&load), curl.clone(), arguments));
+        clients.spawn(run_in_a_loop(Arc::clone(load), curl.clone(), arguments));
     }
-    let music = format!("{}/stream/music.wav", gate.url());
+    let music = format!("{}/stream/music.flac", gate.url());
     let arguments = ["-v", "error", "-xerror", "-readrate", "2", "-i", &music, "-f", "null", "-"];
     let arguments = arguments.map(str::to_owned).to_vec();
-    clients.spawn(run_in_a_loop(Arc::clone(&load), ffmpeg, arguments));
+    clients.spawn(run_in_a_loop(Arc::clone(load), ffmpeg, arguments));
+    clients
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_loop_and_players_notice_nothing_of_ten_upgrades() {
+    let (Some(curl), Some(ffmpeg)) = (curl::find(), tools::find("ffmpeg")) else { return };
+    let body = Arc::new(pattern(TRACK_LENGTH));
+    let music = Command::new(&ffmpeg)
+        .args(["-v", "error", "-f", "lavfi", "-i", "sine=duration=4", "-f", "flac", "-"])
+        .output()
+        .await
+        .expect("ffmpeg runs");
+    let origin = ScriptedOrigin::with_track(body.to_vec()).await;
+    origin.put("/audio/music.flac", Object::new(music.stdout));
+    let mut config = config::objects(&origin.url(), "audio");
+    config["Server"]["Listeners"] = json!([{ "Address": "127.0.0.1:0", "H2c": true }]);
+    let mut gate = Upgradable::start(&config).await;
+    let load = Arc::new(Load::default());
+    let mut clients = begin(&load, &gate, &body, (curl, ffmpeg));
     let mut processes = vec![gate.process()];
     for number in 0..10 {
         let before = load.whole.load(Ordering::Relaxed);

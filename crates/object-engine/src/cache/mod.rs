@@ -113,7 +113,7 @@ impl SliceCache {
         let folder = settings.disk.as_ref().and_then(|disk| match CacheDirectory::open(disk) {
             Ok(folder) => Some(folder),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                tracing::info!("another process uses the folder of the disk cache: caching in memory until it is free");
+                tracing::warn!("another process uses the folder of the disk cache: caching in memory until it is free");
                 awaits_disk = true;
                 None
             }

@@ -230,8 +230,8 @@ mod tests {
         assert_eq!(*again.list.load(), *purges.list.load());
         // Purges that were made without the file, as long as another process had it, hold beside its own.
         let late = PurgeLog::open(None, 0);
-        late.add(PurgeScope::Key("late".into()), 50).expect("nothing is written");
         late.add(PurgeScope::Key("a/b".into()), 5).expect("nothing is written");
+        late.add(PurgeScope::Key("late".into()), 50).expect("nothing is written");
         late.take_over(file.clone(), 60).expect("the folder can be written");
         for purges in [&late, &PurgeLog::open(Some(file.clone()), 0)] {
             assert_eq!((purges.epoch(&of_key("late")), purges.epoch(&object("t", "c", "a/b"))), (50, 11));
