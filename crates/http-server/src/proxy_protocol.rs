@@ -14,6 +14,9 @@ use crate::socket::{ClientSocket, HEAD_BUFFER};
 /// Longest header in bytes: version 2 could announce 64 KiB. A client's certificate among the extensions fits.
 pub const MAX_HEADER: usize = 8 * 1024;
 
+/// Beginning of each header of version 1 (section 2.1).
+const VERSION_1: &[u8] = b"PROXY ";
+
 /// Reason why a connection to a listener with the PROXY protocol is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProxyHeaderError {
@@ -109,9 +112,10 @@ fn parse(bytes: &[u8]) -> Result<Option<ProxyHeader>, ProxyHeaderError> {
         HeaderResult::V1(Err(v1::BinaryParseError::Parse(v1::ParseError::HeaderTooLong))) => {
             return Err(ProxyHeaderError::TooLong);
         }
-        HeaderResult::V1(Err(error)) => {
-            // For the parser a line that lacks fields is one that goes on, also where its end is there.
-            let may_go_on = error.is_incomplete() && !bytes.contains(&b'\n');
+        HeaderResult::V1(Err(_)) => {
+            // Judged as a whole line only: the parser takes some beginnings of a good one for a bad one.
+            let is_begun = bytes.starts_with(VERSION_1) || VERSION_1.starts_with(bytes);
+            let may_go_on = is_begun && !bytes.contains(&b'\n');
             return if may_go_on { Ok(None) } else { Err(ProxyHeaderError::Malformed) };
         }
         HeaderResult::V2(Err(v2::ParseError::Partial(_, length))) if length > MAX_HEADER => {
@@ -170,13 +174,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_header_is_refused_as_soon_as_it_is_seen() {
+    fn what_is_no_header_is_refused() {
         let long = [b"PROXY UNKNOWN ".to_vec(), vec![b'x'; 100]].concat();
         let announced = [SIGNATURE, &[0x21, 0x11, 0xff, 0xff]].concat();
         for (bytes, error) in [
             (&b"GET / HTTP/1.1\r\n"[..], ProxyHeaderError::Malformed),
             (b"\x16\x03\x01", ProxyHeaderError::Malformed),
-            (b"PROXY TCP5 ", ProxyHeaderError::Malformed),
+            (b"PROXY TCP5 \r\n", ProxyHeaderError::Malformed),
             (b"PROXY TCP4 1.2.3.4\r\n", ProxyHeaderError::Malformed),
             (b"PROXY TCP4 1.2.3.400 1.2.3.4 1 2\r\n", ProxyHeaderError::Malformed),
             (b"PROXY TCP4 ::1 ::1 1 2\r\n", ProxyHeaderError::Malformed),

@@ -19,7 +19,6 @@ use crate::support::tools::TempFolder;
 use crate::support::{Object, ScriptedOrigin, config, curl, eventually, tools};
 
 const LIMIT: Duration = Duration::from_secs(20);
-/// For everything to end, on a busy machine.
 const KIB: usize = 1 << 10;
 /// Length of a track that a player takes a second or two for.
 const TRACK_LENGTH: usize = 1024 * KIB;
