@@ -18,7 +18,6 @@ use crate::support::raw::Raw;
 use crate::support::tools::TempFolder;
 use crate::support::{ScriptedOrigin, config, token};
 
-
 /// Posts events until `stop`; gives the ids of those that were acknowledged. No answer but that is allowed.
 async fn post(client: Client, stop: Arc<AtomicBool>) -> Vec<String> {
     let mut ids = Vec::new();

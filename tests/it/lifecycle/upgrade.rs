@@ -163,8 +163,7 @@ async fn a_request_loop_and_players_notice_nothing_of_ten_upgrades() {
     let mut processes = vec![gate.process()];
     for number in 0..10 {
         let before = load.whole.load(Ordering::Relaxed);
-        eventually("the load goes on", async || (load.whole.load(Ordering::Relaxed) > before + 20).then_some(()))
-            .await;
+        eventually("the load goes on", async || (load.whole.load(Ordering::Relaxed) > before + 20).then_some(())).await;
         let ended = gate.upgrade(true).await;
         assert_eq!(ended.code, Some(0), "upgrade {number}: {}{}\n{}", ended.stdout, ended.stderr, gate.log());
         processes.push(gate.process());
