@@ -84,9 +84,10 @@ async fn deliver(
 ) {
     let revoked = authorization::wait_until_revoked(ctx);
     let outcome = tokio::select! {
+        // First, so that it knows from the beginning which logout comes after it.
         biased;
-        outcome = pump(downstream, ctx, &mut body, metrics) => outcome,
         () = revoked => Err(ProxyFailure::Revoked),
+        outcome = pump(downstream, ctx, &mut body, metrics) => outcome,
     };
     if let Some(mut observer) = observer {
         observer.record_outcome(ctx.bytes_sent, outcome.is_ok());
