@@ -5,8 +5,6 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use ipnet::IpNet;
-
 use super::admission::path_readings;
 use super::failure::ProxyFailure;
 use super::process::Process;
@@ -18,6 +16,7 @@ use super::settings::{
     ServerSettings, TrackSettings,
 };
 use super::tracks::TrackOrigins;
+use http_semantics::client_ip;
 use object_engine::cache::RouteCache;
 use object_engine::{BucketHealth, ObjectOrigin};
 use primitives::clock::Clock;
@@ -150,7 +149,7 @@ impl Runtime {
 
     /// True where the `X-Forwarded-For` of `peer` is believed.
     pub fn trusts(&self, peer: IpAddr) -> bool {
-        self.server.trusted_proxies.iter().any(|network: &IpNet| network.contains(&peer))
+        client_ip::is_in(peer, &self.server.trusted_proxies)
     }
 
     fn routes(&self) -> impl Iterator<Item = &Arc<Route>> {

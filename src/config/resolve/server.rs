@@ -1,11 +1,10 @@
 //! Section `Server`.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::thread::available_parallelism;
 use std::time::Duration;
 
-use ipnet::IpNet;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
@@ -13,6 +12,7 @@ use super::ConfigLocation;
 use crate::config::file;
 use crate::config::report::ConfigProblem;
 use crate::config::value::ConfigText;
+use http_semantics::client_ip::parse_network;
 use http_server::check_certificate;
 use http_server::settings::{CertificatePaths, ListenerSettings};
 
@@ -31,7 +31,7 @@ pub fn server(at: &ConfigLocation<'_>, raw: &file::Server) -> Option<(ServerSett
         at.key("Admin").key("Address").report(problem.help("give the operator's side a port of its own"));
     }
     let trusted = at.key("TrustedProxies").each(raw.trusted_proxies.as_deref().unwrap_or_default(), |at, text| {
-        at.parse(text, "a network such as 10.0.0.0/8, or an IP address", network)
+        at.parse(text, "a network such as 10.0.0.0/8, or an IP address", parse_network)
     });
     let (least, second) = (Duration::from_millis(100), Duration::from_secs(1));
     let header_timeout = at.key("HeaderTimeout").span(raw.header_timeout, 10 * second, least, DAY);
@@ -167,8 +167,4 @@ fn address(text: &str) -> Option<SocketAddr> {
         Ok(port) => Some(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))),
         Err(_) => text.parse().ok(),
     }
-}
-
-fn network(text: &str) -> Option<IpNet> {
-    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
 }
