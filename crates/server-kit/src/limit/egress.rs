@@ -89,7 +89,8 @@ impl EgressCounter {
         if counted.read_at == 0 {
             return true;
         }
-        let is_due = now >= counted.read_at.saturating_add(TOTAL_TTL_MILLIS);
+        // A clock that was put back is a reason to read as well.
+        let is_due = now.abs_diff(counted.read_at) >= TOTAL_TTL_MILLIS;
         if is_due {
             counted.read_at = now;
         }
@@ -170,6 +171,17 @@ mod tests {
         assert_eq!(period_end(&quota, 1_009_999), 1_010_000);
         assert_eq!(egress.used(&quota, 1_010_000), 0);
         assert!(egress.claim_refresh(&quota, 1_010_000));
+    }
+
+    #[test]
+    fn a_clock_that_is_put_back_stops_no_reading_of_the_ledger() {
+        let quota = EgressQuota { bytes: 100, period: Duration::from_secs(86_400) };
+        let (egress, now) = (EgressCounter::default(), 1_700_000_040_000);
+        egress.claim_refresh(&quota, now);
+        egress.mark_saved(period(&quota, now), 0, 30, now);
+        assert!(!egress.claim_refresh(&quota, now + 1));
+        let back = now - 3_600_000;
+        assert!(egress.claim_refresh(&quota, back) && !egress.claim_refresh(&quota, back + 1));
     }
 
     #[test]

@@ -6,12 +6,13 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use super::egress::EgressCounter;
 use super::pacer::BandwidthPacer;
-use super::request_counter::{RateLimitStatus, RefundReceipt, RequestCounter};
+use super::request_counter::{self, RateLimitStatus, RefundReceipt, RequestCounter};
 use super::settings::RequestLimit;
 
 /// Shards, so that requests seldom wait for each other.
@@ -92,7 +93,10 @@ impl SubjectCounters {
         if let Some(receipt) = receipt {
             requests.state(rule).give_back(rule, receipt);
         }
-        requests.refused_until = requests.refused_until.max(until);
+        // The last answer counts: what a clock that was ahead has left here must not outlast it.
+        if until > 0 {
+            requests.refused_until = until;
+        }
     }
 
     /// Counts the end of a stream.
@@ -109,8 +113,9 @@ impl SubjectCounters {
     fn is_idle(&self, idle: &IdleCriteria<'_>) -> bool {
         let mut requests = self.requests.lock();
         self.streams() == 0
-            && requests.refused_until <= idle.now
-            && idle.rule.is_none_or(|rule| requests.state(rule).is_unused(rule, idle.now))
+            && idle.rule.is_none_or(|rule| {
+                requests.refused_for(rule, idle.now) == 0 && requests.state(rule).is_unused(rule, idle.now)
+            })
             && self.pacer.is_idle(idle.nanos)
             && (idle.egress)(&self.egress)
     }
@@ -123,10 +128,17 @@ impl SubjectRequests {
 
     fn status(&mut self, rule: &RequestLimit, now: u64) -> RateLimitStatus {
         let standing = self.state(rule).status(rule, now);
-        match self.refused_until.checked_sub(now) {
-            None | Some(0) => standing,
-            Some(wait) => RateLimitStatus { remaining: 0, reset: std::time::Duration::from_millis(wait), ..standing },
+        match self.refused_for(rule, now) {
+            0 => standing,
+            wait => RateLimitStatus { remaining: 0, reset: Duration::from_millis(wait), ..standing },
         }
+    }
+
+    /// Returns the time, in milliseconds, for which the shared count has nothing left. A time that is longer than the
+    /// rule's own was set by a clock that has been put back since, and counts for nothing.
+    fn refused_for(&self, rule: &RequestLimit, now: u64) -> u64 {
+        let wait = self.refused_until.saturating_sub(now);
+        if wait > request_counter::millis(rule.longest_wait()) { 0 } else { wait }
     }
 }
 
@@ -218,8 +230,6 @@ impl SubjectTable {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     const RULE: RequestLimit = RequestLimit::Window { permits: 2, segment: Duration::from_secs(60), segments: 1 };
@@ -286,6 +296,19 @@ mod tests {
         assert_eq!(again.take(None, Some(1), 60_000), Err(ExhaustedLimit::Streams));
         again.end_stream();
         assert!(again.take(None, Some(1), 60_000).is_ok());
+    }
+
+    #[test]
+    fn a_refusal_by_the_shared_count_ends_with_its_window_though_the_clock_is_put_back() {
+        const NOW: u64 = 1_700_000_040_000;
+        let entry = SubjectCounters::new("u:alice");
+        let (_, receipt) = entry.take(Some(&RULE), None, NOW).expect("the first");
+        entry.mark_refused(&RULE, receipt, NOW + 50_000);
+        assert!(matches!(entry.take(Some(&RULE), None, NOW + 49_999), Err(ExhaustedLimit::Requests(_))));
+        for back in [3_600_000, 86_400_000] {
+            assert!(entry.take(Some(&RULE), None, NOW - back).is_ok(), "{back} ms back");
+            assert!(entry.is_idle(&idle(NOW - back + 120_000)), "{back} ms back");
+        }
     }
 
     #[test]
