@@ -27,6 +27,9 @@ const RENEWAL_INTERVAL_MILLIS: u64 = 20_000;
 const CLEANUP_INTERVAL_MILLIS: u64 = 3_600_000;
 /// Jobs per batch.
 const BATCH: usize = 512;
+/// Most subjects that wait to be saved, some hundred bytes each. The store must be away for long to see so many; further
+/// ones are counted on this node.
+const MAX_UNSAVED: usize = 1 << 18;
 
 /// Handle that queues jobs, and reads the store for callers that wait for it.
 #[derive(Clone)]
@@ -66,6 +69,7 @@ struct EgressWorker {
     clock: Clock,
     /// Unsaved egress, by policy and subject.
     unsaved: HashMap<PolicyAndSubject, UnsavedEgress>,
+    max_unsaved: usize,
     cleaned_up_at: u64,
 }
 
@@ -81,7 +85,14 @@ impl LimitWorkerHandle {
         let keeper = Self { ended, unsaved, store: ledger, retry_gate: Arc::default(), failures };
         let renewed = now(&clock);
         let leases = LeaseWorker { ended: leases, shared, clock: clock.clone(), unreported: Vec::new(), renewed };
-        let savings = EgressWorker { jobs, handle: keeper.clone(), clock, unsaved: HashMap::new(), cleaned_up_at: 0 };
+        let savings = EgressWorker {
+            jobs,
+            handle: keeper.clone(),
+            clock,
+            unsaved: HashMap::new(),
+            max_unsaved: MAX_UNSAVED,
+            cleaned_up_at: 0,
+        };
         (keeper, LimitWorker { leases, savings })
     }
 
@@ -198,8 +209,15 @@ impl EgressWorker {
     }
 
     fn take(&mut self, batch: &mut Vec<UnsavedEgress>) {
+        let now = now(&self.clock);
         for (policy, entry) in batch.drain(..) {
             let name = (Arc::clone(&policy.settings().name), Arc::clone(&entry.subject));
+            if self.unsaved.len() >= self.max_unsaved && !self.unsaved.contains_key(&name) {
+                if let Some((account, amount)) = unsaved_amount(&policy, &entry, now) {
+                    entry.egress.mark_unsavable(account.period, amount);
+                }
+                continue;
+            }
             // One entry per subject, however often it was queued.
             self.unsaved.insert(name, (policy, entry));
         }
@@ -217,17 +235,17 @@ impl EgressWorker {
     }
 
     async fn save(&mut self) {
-        let (Some(ledger), false) = (&self.handle.store, self.unsaved.is_empty()) else { return };
         let now = now(&self.clock);
+        // Also while the store is away: what was sent in a period that has ended is no more asked for.
+        self.unsaved.retain(|_, (policy, entry)| unsaved_amount(policy, entry, now).is_some());
+        let (Some(ledger), false) = (&self.handle.store, self.unsaved.is_empty()) else { return };
         let mut open: Vec<_> = self.unsaved.values().cloned().collect();
         // In one order on all nodes, or their transactions would wait for each other.
         open.sort_by(|(_, one), (_, other)| one.subject.cmp(&other.subject));
         for chunk in open.chunks(BATCH) {
             let owed = chunk.iter().filter_map(|counted| {
                 let (policy, entry) = counted;
-                let account = policy.account(&entry.subject, now)?;
-                let amount = entry.egress.unsaved(account.period);
-                (amount > 0).then_some((counted, (account, amount)))
+                Some((counted, unsaved_amount(policy, entry, now)?))
             });
             let (entries, amounts): (Vec<&_>, Vec<(EgressAccount, u64)>) = owed.unzip();
             if !amounts.is_empty() {
@@ -248,12 +266,19 @@ impl EgressWorker {
                 }
             }
             for (policy, entry) in chunk {
-                if policy.account(&entry.subject, now).is_none_or(|account| entry.egress.unsaved(account.period) == 0) {
+                if unsaved_amount(policy, entry, now).is_none() {
                     self.unsaved.remove(&(Arc::clone(&policy.settings().name), Arc::clone(&entry.subject)));
                 }
             }
         }
     }
+}
+
+/// Returns the account and the bytes of a subject that are to be saved in the period of `now`; `None` if there are none.
+fn unsaved_amount(policy: &RateLimiter, entry: &SubjectCounters, now: u64) -> Option<(EgressAccount, u64)> {
+    let account = policy.account(&entry.subject, now)?;
+    let amount = entry.egress.unsaved(account.period);
+    (amount > 0).then_some((account, amount))
 }
 
 fn save_ticks() -> Interval {
@@ -265,4 +290,89 @@ fn save_ticks() -> Interval {
 
 fn now(clock: &Clock) -> u64 {
     clock.unix_millis().cast_unsigned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use prometheus::Registry;
+
+    use super::*;
+    use crate::limit::metrics::LimitMetrics;
+    use crate::limit::settings::{EgressQuota, LimitPartition, RateLimitPolicy};
+
+    const PERIOD: Duration = Duration::from_secs(60);
+
+    /// A ledger that cannot be reached.
+    struct Away;
+
+    #[async_trait::async_trait]
+    impl EgressStore for Away {
+        async fn read(&self, _: &EgressAccount) -> Result<u64, EgressStoreError> {
+            Err(EgressStoreError("a test".to_owned()))
+        }
+
+        async fn add(&self, _: &[(EgressAccount, u64)]) -> Result<Vec<Option<u64>>, EgressStoreError> {
+            Err(EgressStoreError("a test".to_owned()))
+        }
+
+        async fn delete_ended(&self, _: u64) -> Result<(), EgressStoreError> {
+            Err(EgressStoreError("a test".to_owned()))
+        }
+    }
+
+    /// A policy over a ledger that is away, and the worker that is to save what it counts.
+    fn away(clock: &Clock) -> (Arc<RateLimiter>, EgressWorker) {
+        let failures = IntCounter::new("failures", "for the test").expect("a counter");
+        let (handle, worker) = LimitWorkerHandle::new(Some(Arc::new(Away)), None, clock.clone(), failures);
+        let settings = RateLimitPolicy {
+            name: "quota".into(),
+            requests: None,
+            streams: None,
+            bandwidth: None,
+            egress: Some(EgressQuota { bytes: 1000, period: PERIOD }),
+            partition: LimitPartition::User,
+        };
+        let metrics = LimitMetrics::new(&Registry::new()).expect("they register").policy("quota");
+        (Arc::new(RateLimiter::new(settings, clock.clone(), None, handle, metrics)), worker.savings)
+    }
+
+    async fn send(policy: &Arc<RateLimiter>, worker: &mut EgressWorker, subjects: std::ops::Range<usize>) {
+        for number in subjects {
+            policy.admit(&format!("u:{number}")).await.expect("nothing is used up").record_sent(10);
+        }
+        let mut batch = Vec::new();
+        while let Ok(job) = worker.jobs.try_recv() {
+            batch.push(job);
+        }
+        worker.take(&mut batch);
+        worker.save().await;
+    }
+
+    #[tokio::test]
+    async fn while_the_ledger_is_away_nothing_waits_for_it_longer_than_its_period() {
+        let clock = Clock::manual(SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_040));
+        let (policy, mut worker) = away(&clock);
+        for _ in 0..3 {
+            send(&policy, &mut worker, 0..1000).await;
+            assert_eq!(worker.unsaved.len(), 1000);
+            clock.advance(PERIOD);
+        }
+        send(&policy, &mut worker, 0..1).await;
+        assert_eq!(worker.unsaved.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn of_more_subjects_than_can_wait_the_others_are_counted_here() {
+        let clock = Clock::manual(SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_040));
+        let (policy, mut worker) = away(&clock);
+        worker.max_unsaved = 100;
+        send(&policy, &mut worker, 0..1000).await;
+        assert_eq!(worker.unsaved.len(), 100);
+        for number in [0, 999] {
+            let used = policy.usage(&format!("u:{number}")).await.egress.map(|(_, used)| used);
+            assert_eq!(used, Some(10), "{number}");
+        }
+    }
 }
