@@ -3,7 +3,6 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::sync::broadcast::error::RecvError;
@@ -11,7 +10,7 @@ use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::socket::{ListenerSocket, OutgoingMessage};
-use super::{MicrosClock, code, error_message, hello_message, time_message};
+use super::{MAX_WRITE_TIME, MicrosClock, code, error_message, hello_message, time_message};
 use crate::audio::packet_queue::AudioFrame;
 use crate::refusal::Refusal;
 use crate::session::chat::{self, ChatPost, ChatSender};
@@ -19,8 +18,6 @@ use crate::session::event::SessionEvent;
 use crate::session::{ConnectedListener, Session};
 use crate::token_bucket::TokenBucket;
 
-/// Time in which a listener must take a message.
-const MAX_WRITE_TIME: Duration = Duration::from_secs(10);
 /// Gaps that close a listener's socket, ...
 const MAX_GAPS: usize = 5;
 /// ... where they come within so many microseconds.
