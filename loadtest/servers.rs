@@ -85,6 +85,11 @@ impl Server {
         asked.context("the origin's status has no count of requests")
     }
 
+    /// The configuration file of a Tidegate.
+    pub fn configuration(&self) -> PathBuf {
+        self.folder.join("tidegate.yaml")
+    }
+
     /// Which ranges an origin that writes them down was asked for.
     pub fn ranges(&self) -> Result<Vec<String>> {
         Ok(fs::read_to_string(self.folder.join(RANGES_LOG))?.lines().map(str::to_owned).collect())
@@ -228,6 +233,25 @@ impl Yard {
         let state = redis.map(|url| format!("State: {{ Url: \"{url}\" }}\n")).unwrap_or_default();
         let yaml = tidegate_yaml(origin.target.address);
         self.tidegate_with(binary, &format!("{yaml}Database: {{ Url: \"{database}\" }}\n{state}"))
+    }
+
+    /// Tidegate with an admin address and so many routes more, whose file is reloaded only when it is asked to.
+    pub fn reloading(&self, origin: &Server, admin: SocketAddr, routes: usize) -> Result<Server> {
+        let Subject::Tidegate(binary) = &self.subject else { bail!("reloads are Tidegate's") };
+        let mut yaml = tidegate_yaml(origin.target.address);
+        yaml = yaml.replace(
+            "  ShutdownGrace",
+            &format!("  ReloadOnChange: false\n  Admin: {{ Address: \"{admin}\" }}\n  ShutdownGrace"),
+        );
+        let mut more = String::from("\n");
+        for number in 0..routes {
+            let route = format!(
+                "    r{number}:\n      Match: {{ Path: \"/r{number}/{{**key}}\" }}\n      AuthorizationPolicy: Default\n      \
+                 Transforms:\n        - PresignedUrl: {{ Store: origin, Bucket: {BUCKET}, Key: \"{{**key}}\" }}\n"
+            );
+            more.push_str(&route);
+        }
+        self.tidegate_with(binary, &yaml.replace("\nTelemetry:", &format!("{more}Telemetry:")))
     }
 
     /// Tidegate with these settings of events.

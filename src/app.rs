@@ -8,6 +8,7 @@ mod health;
 mod limits;
 pub mod listing;
 mod modules;
+mod reload;
 #[cfg(feature = "share")]
 mod share;
 mod storage;
@@ -15,6 +16,7 @@ mod stores;
 mod watch;
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,6 +29,7 @@ use self::catalog::CatalogServices;
 use self::events::EventServices;
 use self::health::ProcessHealth;
 use self::modules::{ModuleDependencies, StartedModules};
+use self::reload::ConfigReloader;
 use self::storage::StateStorage;
 use self::stores::OpenStores;
 use crate::config::Settings;
@@ -36,11 +39,14 @@ use crate::proxy::process::Process;
 use crate::proxy::runtime::Runtime;
 use crate::proxy::settings::{AdminSettings, RuntimeSettings};
 use ::events::EventPublisher;
+use http_server::bind::BoundAddress;
 use http_server::listener::{self, ListenError};
 use http_server::workers::Workers;
 use object_engine::cache::{CacheError, SliceCache};
 use primitives::clock::{Clock, monotonic_now};
 use primitives::lifecycle::BackgroundTasks;
+use s3::settings::StoreSettings;
+use server_kit::api::config_reload::ConfigReload;
 use server_kit::api::health::HealthService;
 use server_kit::api::router::{self, RouterState};
 use server_kit::auth::{Authenticator, InvalidIssuerKey};
@@ -49,7 +55,7 @@ use server_kit::limit::RateLimiters;
 use server_kit::redis;
 use server_kit::telemetry::metrics::Metrics;
 use server_kit::telemetry::upstream_metrics::{ClusterSnapshot, ClusterSnapshotSource, DestinationSnapshot};
-use upstream::cluster::{Cluster, ClusterMember};
+use upstream::cluster::{Cluster, ClusterFactory, ClusterMember};
 use upstream::health::HealthState;
 
 /// Time for the running requests of the admin listener and the embedded stores, at the end of a shutdown.
@@ -102,7 +108,7 @@ pub enum StartError {
 /// A server that runs.
 pub struct RunningServer {
     /// Addresses of the public listeners, in the order of the settings.
-    pub listeners: Vec<SocketAddr>,
+    pub listeners: Vec<BoundAddress>,
     /// Address of the admin listener.
     pub admin: Option<SocketAddr>,
     /// The threads that serve clients.
@@ -115,6 +121,7 @@ pub struct RunningServer {
     cache: Option<Arc<SliceCache>>,
     storage: StateStorage,
     files: ReopenableEventFile,
+    reloader: Option<Arc<ConfigReloader>>,
 }
 
 /// File of events, which is opened anew after log rotation has moved it. Clones are the same file.
@@ -136,6 +143,16 @@ impl RunningServer {
     /// Returns the files to reopen at a signal.
     pub fn files(&self) -> ReopenableEventFile {
         self.files.clone()
+    }
+
+    /// Reloads the configuration file for this cause, if there is one.
+    pub fn reload(&self, cause: &'static str) {
+        match self.reloader.clone() {
+            Some(reloader) => self.tasks.spawn(async move {
+                reloader.reload(cause).await;
+            }),
+            None => tracing::warn!("nothing to reload: there is no configuration file"),
+        }
     }
 
     /// Stops accepting, lets streams end for as long as the settings say or until `hurry`; false when some were cut.
@@ -160,24 +177,26 @@ impl RunningServer {
     }
 }
 
-/// Starts everything that `settings` ask for; `extra` are further pages on the players' listeners.
-pub async fn start(settings: Settings, extra: Router) -> Result<RunningServer, StartError> {
+/// Starts everything that `settings` ask for, which are those of `file`, if there is one; `extra` are further pages on the
+/// players' listeners.
+pub async fn start(settings: Settings, file: Option<&Path>, extra: Router) -> Result<RunningServer, StartError> {
     let (clock, metrics, tasks, services) =
         (Clock::system(), metrics()?, BackgroundTasks::default(), BackgroundTasks::default());
     let workers = Arc::new(Workers::start(settings.server.http.threads).map_err(ListenError::Workers)?);
-    let stores = OpenStores::new(clock.clone(), services.clone());
+    let stores = Arc::new(OpenStores::new(clock.clone(), services.clone()));
     let cache = cache::open(&settings, &clock, &tasks, &metrics).await?;
     let storage = StateStorage::open(&settings, &services).await?;
     let authenticator = Arc::new(authenticator(&settings, &clock, &tasks)?);
     let limiters = limits::open(&settings, &storage, &clock, &services, &metrics)?;
     let events = events::open(&settings, &clock, &services, &metrics).await?;
     let catalog = catalog::open_catalog(&settings, &storage, &clock, http_client()?, &metrics)?;
-    let shared =
-        SharedServices { authenticator, cache: cache.clone(), limiters, clock: clock.clone(), tasks: tasks.clone() };
+    let shared = SharedServices { cache: cache.clone(), limiters, clock: clock.clone(), tasks: tasks.clone() };
     let process = Arc::new(process(shared, catalog, events.as_ref()));
-    let runtime = Runtime::build(runtime_settings(&settings), &process, |store| stores.signer(store))?;
+    let open_store = |store: &StoreSettings| stores.signer(store);
+    let runtime = Runtime::build(runtime_settings(&settings), &process, authenticator, None, open_store)?;
     let runtime = Arc::new(ArcSwap::from_pointee(runtime));
-    start_health_watch(&runtime, &storage, &tasks, &metrics).await?;
+    let reloaded = watch::start(&runtime, &storage, &tasks).await;
+    metrics.register_upstreams(cluster_snapshot_source(&runtime))?;
     let operations = cache.as_ref().map(|cache| cache::cache_operations(cache, &runtime));
     let dependencies = ModuleDependencies {
         storage: &storage,
@@ -188,7 +207,9 @@ pub async fn start(settings: Settings, extra: Router) -> Result<RunningServer, S
         limiters: &process.limiters,
         stores: &stores,
     };
-    let tracks = catalog::routes(&settings, &dependencies, &process, &runtime, operations.clone());
+    let tracks = catalog::routes(&dependencies, &process, &runtime, operations.clone());
+    let reloader = file.map(|file| ConfigReloader::start(file, &settings, &runtime, reloaded, &dependencies));
+    let reloader = reloader.transpose()?;
     let files = ReopenableEventFile { events: events.as_ref().map(|events| events.events.clone()) };
     let StartedModules { routes: modules, active_sessions } =
         modules::start(&settings, &dependencies, events.as_ref(), tracks)?;
@@ -202,21 +223,21 @@ pub async fn start(settings: Settings, extra: Router) -> Result<RunningServer, S
         clock,
         admin_token: settings.admin.as_ref().and_then(|admin| admin.token.clone()),
         cache: operations,
+        configuration: reloader.clone().map(|reloader| reloader as Arc<dyn ConfigReload>),
         description: Arc::clone(&modules.description),
     };
-    let (authenticator, limiters) = (Arc::clone(&process.authenticator), Arc::clone(&process.limiters));
-    let service = module_service(router::public(shared.clone(), authenticator, limiters, modules.routes, extra));
+    let limiters = Arc::clone(&process.limiters);
+    let service = module_service(router::public(shared.clone(), limiters, modules.routes, extra));
     let paths = ModulePaths::new(modules.paths.iter().map(String::as_str));
     let gateway = Arc::new(Gateway::new(process, runtime, service, paths, Arc::clone(&metrics)));
     let admin = settings.admin.as_ref().map(|admin| serve_admin(admin, shared, &services)).transpose()?;
     let listeners = listener::start(&settings.server.http, &gateway, &workers, &metrics, &tasks)?;
     let grace = settings.server.http.shutdown_grace;
-    Ok(RunningServer { listeners, admin, workers, tasks, services, grace, cache, storage, files })
+    Ok(RunningServer { listeners, admin, workers, tasks, services, grace, cache, storage, files, reloader })
 }
 
 /// Services of the process that no module owns.
 struct SharedServices {
-    authenticator: Arc<Authenticator>,
     cache: Option<Arc<SliceCache>>,
     limiters: Arc<RateLimiters>,
     clock: Clock,
@@ -225,11 +246,11 @@ struct SharedServices {
 
 /// Everything that outlives a reload, as the proxy needs it.
 fn process(shared: SharedServices, catalog: CatalogServices, events: Option<&EventServices>) -> Process {
-    let SharedServices { authenticator, cache, limiters, clock, tasks } = shared;
+    let SharedServices { cache, limiters, clock, tasks } = shared;
     let CatalogServices { catalog, access_checkers, path_tokens, revocations } = catalog;
     let stream_observer = events.and_then(|events| events.stream_observer.clone());
     Process {
-        authenticator,
+        clusters: ClusterFactory::new(tasks.clone()),
         cache,
         limiters,
         catalog,
@@ -248,23 +269,13 @@ fn runtime_settings(settings: &Settings) -> RuntimeSettings {
         server: settings.server.clone(),
         routes: settings.routes.clone(),
         clusters: settings.clusters.values().cloned().collect(),
+        rate_limiters: settings.limits.clone(),
         stores: settings.stores.clone(),
         token_sources: settings.auth.token_from.clone(),
         debug_token: settings.admin.as_ref().and_then(|admin| admin.token.clone()),
         access_fields: settings.telemetry.access_fields,
         end_revoked_streams: settings.auth.end_revoked_streams,
     }
-}
-
-/// Starts the watch over the dependencies, and registers the destinations in the metrics.
-async fn start_health_watch(
-    runtime: &Arc<ArcSwap<Runtime>>,
-    storage: &StateStorage,
-    tasks: &BackgroundTasks,
-    metrics: &Metrics,
-) -> Result<(), prometheus::Error> {
-    watch::start(runtime, storage, tasks).await;
-    metrics.register_upstreams(cluster_snapshot_source(runtime))
 }
 
 /// The modules as the proxy calls them.
@@ -324,7 +335,7 @@ fn cluster_snapshots(runtime: &Runtime) -> Vec<ClusterSnapshot> {
         retries_refused: cluster.retry_budget().exhausted(),
         destinations: cluster.members().iter().map(destination).collect(),
     };
-    runtime.clusters().iter().map(cluster).collect()
+    runtime.clusters().map(cluster).collect()
 }
 
 fn serve_admin(admin: &AdminSettings, shared: RouterState, tasks: &BackgroundTasks) -> Result<SocketAddr, StartError> {

@@ -20,6 +20,7 @@ mod first_byte;
 mod paused;
 mod players;
 mod positions;
+mod reload;
 mod share;
 mod soak;
 mod stampede;
@@ -53,7 +54,7 @@ impl Section {
 type Measure = fn(&Section, &Bench, &mut Tally) -> Result<Vec<Row>>;
 
 /// All of them, in the order of the report.
-pub const ALL: [Section; 18] = [
+pub const ALL: [Section; 19] = [
     Section::new("cpu-1k", cpu::small, cpu::measure_small),
     Section::new("api", api::load, api::measure),
     Section::new("ranges", cpu::ranges, cpu::measure_ranges),
@@ -68,6 +69,7 @@ pub const ALL: [Section; 18] = [
     Section::cached("players-cached", players::load, players::measure),
     Section::new("positions", positions::load, positions::measure),
     Section::new("events", events::load, events::measure),
+    Section::new("reload", reload::load, reload::measure),
     Section::new("share-polled", share::load, share::measure_polled),
     Section::new("share-pushed", share::load, share::measure_pushed),
     Section::new("share-sessions", share::load, share::measure_sessions),

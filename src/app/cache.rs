@@ -17,6 +17,16 @@ use server_kit::api::cache_admin::{CacheOperations, PurgeTarget, RefreshSummary}
 use server_kit::telemetry::cache_metrics::CacheSnapshot;
 use server_kit::telemetry::metrics::Metrics;
 
+/// Returns true if a route uses the cache.
+pub fn is_used(settings: &Settings) -> bool {
+    let uses_cache = |handler: &HandlerSettings| match handler {
+        HandlerSettings::Object(object) => object.response.cache.is_some(),
+        HandlerSettings::Track(track) => track.response.cache.is_some(),
+        HandlerSettings::Cluster(_) => false,
+    };
+    settings.routes.entries().any(|entry| uses_cache(&entry.value.handler))
+}
+
 /// Opens the cache where a route uses it.
 pub async fn open(
     settings: &Settings,
@@ -24,12 +34,7 @@ pub async fn open(
     tasks: &BackgroundTasks,
     metrics: &Metrics,
 ) -> Result<Option<Arc<SliceCache>>, StartError> {
-    let uses_cache = |handler: &HandlerSettings| match handler {
-        HandlerSettings::Object(object) => object.response.cache.is_some(),
-        HandlerSettings::Track(track) => track.response.cache.is_some(),
-        HandlerSettings::Cluster(_) => false,
-    };
-    if !settings.routes.entries().any(|entry| uses_cache(&entry.value.handler)) {
+    if !is_used(settings) {
         return Ok(None);
     }
     let tasks = tasks.clone();

@@ -10,10 +10,12 @@ use super::modules::ModuleDependencies;
 use super::storage::StateStorage;
 use crate::config::Settings;
 use crate::proxy::inspect::{StreamDescription, StreamInquiry, describe_stream};
-use crate::proxy::process::{AccessCheckers, Process};
+use crate::proxy::process::{AccessCheckerFactory, Process};
 use crate::proxy::runtime::Runtime;
 use catalog::api::stream_url_cache::{StreamUrlCache, StreamUrlStore};
-use catalog::api::{self, CatalogAdminState, StreamInfo, StreamQuery, StreamResolver, StreamUrlService};
+use catalog::api::{
+    self, CatalogAdminState, CatalogConfiguration, StreamInfo, StreamQuery, StreamResolver, StreamUrlService,
+};
 use catalog::{Catalog, CatalogMetrics, GrantStore};
 use primitives::clock::Clock;
 use server_kit::api::cache_admin::CacheOperations;
@@ -28,7 +30,7 @@ pub struct CatalogServices {
     /// The catalog, where there is a database.
     pub catalog: Option<Arc<Catalog>>,
     /// The access checkers of the authorization policies.
-    pub access_checkers: AccessCheckers,
+    pub access_checkers: AccessCheckerFactory,
     /// Signs and verifies tokens in paths, where the settings have a key for them.
     pub path_tokens: Option<Arc<PathTokenSigner>>,
     /// The users' token generations, where path tokens or live streams are tied to them.
@@ -51,14 +53,13 @@ pub fn open_catalog(
         let generations = TokenGenerationStore::new(storage.redis.clone(), storage.database.clone());
         Arc::new(TokenRevocations::new(generations))
     });
-    let access_checkers = AccessCheckers::new(grants, client, metrics.clone());
+    let access_checkers = AccessCheckerFactory::new(grants, client, metrics.clone());
     let catalog = storage.database.clone().map(|database| Arc::new(Catalog::new(database, Some(metrics))));
     Ok(CatalogServices { catalog, access_checkers, path_tokens, revocations })
 }
 
 /// The paths that the settings switch on.
 pub fn routes(
-    settings: &Settings,
     dependencies: &ModuleDependencies<'_>,
     process: &Process,
     runtime: &Arc<ArcSwap<Runtime>>,
@@ -70,8 +71,7 @@ pub fn routes(
         let catalogue = api::catalog_admin_routes(Arc::new(CatalogAdminState {
             catalog: Arc::clone(catalog),
             grants: GrantStore::new(database.clone()),
-            access_checkers: process.access_checkers.all(),
-            stores: settings.stores.iter().map(|store| Arc::clone(&store.name)).collect(),
+            configuration: Arc::new(RuntimeConfiguration(Arc::clone(runtime))),
             cache,
             clock: (*clock).clone(),
         }));
@@ -89,6 +89,19 @@ pub fn routes(
         routers.push(limit_routes(api::stream_url_routes(urls), limits, RateLimitClass::STANDARD));
     }
     routers
+}
+
+/// The configuration in force, for the catalog's operators.
+struct RuntimeConfiguration(Arc<ArcSwap<Runtime>>);
+
+impl CatalogConfiguration for RuntimeConfiguration {
+    fn stores(&self) -> Vec<Arc<str>> {
+        self.0.load().stores.clone()
+    }
+
+    fn forget_access_decisions(&self) {
+        self.0.load().access_checkers().iter().for_each(|checker| checker.clear_cache());
+    }
 }
 
 /// Resolves streams as the proxy would serve them.

@@ -35,7 +35,7 @@ pub struct ModuleDependencies<'a> {
     /// The rate limiters.
     pub limiters: &'a Arc<RateLimiters>,
     /// The object stores.
-    pub stores: &'a OpenStores,
+    pub stores: &'a Arc<OpenStores>,
 }
 
 /// The modules that run.

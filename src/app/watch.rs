@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use futures::future::join_all;
+use tokio::sync::Notify;
 
 use super::storage::StateStorage;
 use crate::proxy::runtime::Runtime;
@@ -28,11 +29,13 @@ const FIRST_ANSWERS: Duration = Duration::from_secs(1);
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 /// Starts watching. Returns once each bucket has been probed, or after [`FIRST_ANSWERS`].
-pub async fn start(runtime: &Arc<ArcSwap<Runtime>>, storage: &StateStorage, tasks: &BackgroundTasks) {
+/// The result is to be told when another runtime is in force.
+pub async fn start(runtime: &Arc<ArcSwap<Runtime>>, storage: &StateStorage, tasks: &BackgroundTasks) -> Arc<Notify> {
+    let reloaded = Arc::new(Notify::new());
     let mut probes = ClusterProbes { tasks: tasks.clone(), started: Vec::new() };
     probes.start_new(&runtime.load());
     let (asked, first) = tokio::sync::oneshot::channel();
-    let watched = Arc::clone(runtime);
+    let (watched, changed) = (Arc::clone(runtime), Arc::clone(&reloaded));
     run_until_shutdown(tasks, async move {
         let mut asked = Some(asked);
         loop {
@@ -43,7 +46,10 @@ pub async fn start(runtime: &Arc<ArcSwap<Runtime>>, storage: &StateStorage, task
             drop(current);
             // Who waited has gone on where it took long.
             let _ = asked.take().map(|asked| asked.send(()));
-            tokio::time::sleep(wait).await;
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = changed.notified() => {}
+            }
         }
     });
     // What is not known by then is not ready.
@@ -56,6 +62,7 @@ pub async fn start(runtime: &Arc<ArcSwap<Runtime>>, storage: &StateStorage, task
             tokio::time::sleep(LOOK_EVERY).await;
         }
     });
+    reloaded
 }
 
 /// The probes of clusters. Each ends with the runtimes that its cluster belongs to.
@@ -96,7 +103,7 @@ fn run_until_shutdown(tasks: &BackgroundTasks, endless: impl Future<Output = ()>
 }
 
 /// Asks every bucket once; the time to wait before the next round.
-async fn probe_buckets(runtime: &Runtime) -> Duration {
+pub async fn probe_buckets(runtime: &Runtime) -> Duration {
     join_all(runtime.track_handlers().map(|handler| handler.open_listed_buckets())).await;
     join_all(runtime.buckets().iter().map(|origin| object_engine::probe_bucket(origin))).await;
     if runtime.stores_are_good() { ASK_EVERY } else { ASK_SOON }

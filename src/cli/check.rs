@@ -74,7 +74,7 @@ fn to_json(file: &Path, outcome: &Result<Settings, ProblemReport>) -> Value {
 
 /// Returns warnings about `settings` that are valid but need an operator's attention.
 pub fn warnings(settings: &Settings) -> Vec<String> {
-    let certificates = certificate_warnings(&settings.server.http, Clock::system().unix_millis() / 1000);
+    let certificates = certificate_warnings(&settings.server.http, Clock::system().unix_millis().as_millis() / 1000);
     certificates.into_iter().chain(weaker_route_warnings(&settings.routes)).collect()
 }
 

@@ -15,6 +15,7 @@ use super::{refuse, say, serve};
 use crate::config::{self, Settings};
 use demo::media::{self, AudioFile};
 use demo::{configuration, router};
+use http_server::bind::BoundAddress;
 use primitives::clock::Clock;
 use server_kit::auth::TokenIssuer;
 
@@ -59,9 +60,9 @@ pub fn run(arguments: &DemoArgs) -> ExitCode {
         return ExitCode::FAILURE;
     };
     let page = router(arguments.folder.join(BUCKET), token.clone(), "/stream/");
-    serve::with(settings, page, |running| {
-        if let Some(address) = running.listeners.first() {
-            say(&mut io::stdout(), &welcome(*address, &token, &tracks, &arguments.folder));
+    serve::with(settings, None, page, |running| {
+        if let Some(address) = running.listeners.first().and_then(BoundAddress::tcp) {
+            say(&mut io::stdout(), &welcome(address, &token, &tracks, &arguments.folder));
         }
     })
 }

@@ -11,19 +11,20 @@ use tracing::{error, info, warn};
 use super::{check, refuse, say};
 use crate::app::{self, RunningServer};
 use crate::config::{self, Settings};
-use primitives::lifecycle::ProcessSignals;
+use primitives::lifecycle::{ProcessSignal, ProcessSignals};
 use server_kit::telemetry::log;
 
 /// Serves the configuration of `file`.
 pub fn run(file: &Path) -> ExitCode {
     match config::load(file) {
-        Ok(settings) => with(settings, Router::new(), ready),
+        Ok(settings) => with(settings, Some(file), Router::new(), ready),
         Err(report) => refuse(&report),
     }
 }
 
-/// Serves `settings` and the pages `extra`; `started` is called with the bound addresses.
-pub fn with(settings: Settings, extra: Router, started: impl FnOnce(&RunningServer)) -> ExitCode {
+/// Serves `settings`, which are those of `file`, if there is one, and the pages `extra`; `started` is called with the
+/// bound addresses.
+pub fn with(settings: Settings, file: Option<&Path>, extra: Router, started: impl FnOnce(&RunningServer)) -> ExitCode {
     log::start(&settings.telemetry);
     for warning in check::warnings(&settings) {
         warn!("{warning}");
@@ -38,16 +39,24 @@ pub fn with(settings: Settings, extra: Router, started: impl FnOnce(&RunningServ
             Ok(signals) => signals,
             Err(error) => return fail(&error),
         };
-        let running = match app::start(settings, extra).await {
+        let running = match app::start(settings, file, extra).await {
             Ok(running) => running,
             Err(error) => return fail(&error),
         };
         started(&running);
         let files = running.files();
-        signals.wait_for_shutdown(|| files.reopen()).await;
+        let handle = |signal| match signal {
+            ProcessSignal::ReopenFiles => files.reopen(),
+            ProcessSignal::Reload => running.reload("SIGHUP"),
+        };
+        signals.wait_for_shutdown(handle).await;
         info!("stopping: no new connections; streams under way may end");
         // The second signal ends the wait for streams.
-        if running.stop(signals.wait_for_shutdown(|| files.reopen())).await {
+        let reopen = |signal| match signal {
+            ProcessSignal::ReopenFiles => files.reopen(),
+            ProcessSignal::Reload => {}
+        };
+        if running.stop(signals.wait_for_shutdown(reopen)).await {
             info!("stopped");
         } else {
             warn!("stopped with streams under way");

@@ -67,6 +67,8 @@ pub struct Settings {
     pub events: Option<(events::settings::Settings, playback::reports::settings::Settings)>,
     /// Live sharing, if configured.
     pub share: Option<Share>,
+    /// True where a change of the file reloads it.
+    pub reload_on_change: bool,
     /// Logging.
     pub telemetry: TelemetrySettings,
 }

@@ -20,7 +20,6 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ("Policies.RateLimiter.*.Concurrency.QueueLimit", QUEUE, NO_QUEUE),
     ("Policies.RateLimiter.*.Concurrency.QueueProcessingOrder", QUEUE, NO_QUEUE),
     ("ObjectStores.*.Credentials.Provider", LATER, "give `AccessKey` and `SecretKey`"),
-    ("ReverseProxy.Routes.*.Transforms.ClientCert", LATER, "remove it: client certificates are not asked for"),
     ("ReverseProxy.Routes.*.Transforms.ResponseTrailersCopy", LATER, "remove it: trailers go through unchanged"),
     ("ReverseProxy.Routes.*.Transforms.ResponseTrailer", LATER, "remove it: trailers go through unchanged"),
     ("ReverseProxy.Routes.*.Transforms.ResponseTrailerRemove", LATER, "remove it: trailers go through unchanged"),

@@ -8,6 +8,7 @@ use super::failure::ProxyFailure;
 use super::route::Route;
 use super::runtime::Runtime;
 use http_semantics::{cors, request_info};
+use http_server::client_certificate::ClientCertificate;
 use object_engine::{AttemptStats, ObjectLocation};
 use primitives::clock::monotonic_now;
 use routing::pattern::Captures;
@@ -26,6 +27,8 @@ pub struct RequestContext {
     pub started: Instant,
     /// Address of the client.
     pub client_address: Option<IpAddr>,
+    /// Certificate that the client has shown.
+    pub client_certificate: Option<Arc<ClientCertificate>>,
     /// Claims of the caller's token.
     pub claims: Option<Arc<Claims>>,
     /// Permit of the route's rate limiter, held to the end of the response.
@@ -62,6 +65,7 @@ impl RequestContext {
             id: request_info::new_request_id(),
             started: monotonic_now(),
             client_address: None,
+            client_certificate: None,
             claims: None,
             rate_limit_permit: None,
             rate_limit_status: None,

@@ -13,6 +13,7 @@ use super::runtime::Runtime;
 use super::tracks::ObjectSource;
 use http_semantics::error_codes::ErrorCode;
 use object_engine::{self, AttemptStats, RequestPlan};
+use primitives::unix_time::UnixMillis;
 use routing::table::RouteLookup;
 use server_kit::auth::Claims;
 use server_kit::auth::path_token::PathAuthorization;
@@ -22,8 +23,8 @@ use server_kit::auth::path_token::PathAuthorization;
 pub struct StreamDescription {
     /// The authorization to read it.
     pub authorization: PathAuthorization,
-    /// Time of the last change of the catalog's entry, in Unix milliseconds; 0 without a catalog.
-    pub version: i64,
+    /// Time of the last change of the catalog's entry, the Unix epoch without a catalog.
+    pub version: UnixMillis,
     /// The media type.
     pub content_type: Option<String>,
     /// The size in bytes.
@@ -89,7 +90,7 @@ async fn find_stream(runtime: &Arc<Runtime>, inquiry: &StreamInquiry<'_>) -> Res
     let text = |value: &HeaderValue| value.to_str().ok().map(str::to_owned);
     let mut found = StreamDescription {
         authorization,
-        version: track.map_or(0, |track| track.updated_at),
+        version: track.map_or(UnixMillis::EPOCH, |track| track.updated_at),
         content_type: fixed.and_then(text),
         size: track.and_then(|track| track.size),
     };

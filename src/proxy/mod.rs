@@ -2,6 +2,7 @@
 
 mod access_log;
 mod admission;
+mod certificate_claims;
 mod context;
 mod exchange;
 mod failure;
@@ -18,7 +19,7 @@ pub mod stream_observer;
 mod tracks;
 mod upgrade;
 
-pub use admission::path_readings::weaker_route_warnings;
+pub use admission::route_guards::weaker_route_warnings;
 
 use std::sync::Arc;
 
@@ -94,6 +95,7 @@ impl http_server::Handler for Gateway {
         let (downstream, ctx) = exchange.parts();
         let outcome = match admission::admit(downstream, ctx, &self.paths).await {
             Ok(AdmittedRequest::Route(route)) => self.serve(downstream, ctx, &route).await,
+            Ok(AdmittedRequest::HttpsRedirect(port)) => respond::https_redirect(downstream, ctx, port).await,
             Ok(AdmittedRequest::Options) => respond::options(downstream, ctx).await,
             Ok(AdmittedRequest::Preflight(policy)) => respond::preflight(downstream, ctx, policy).await,
             Ok(AdmittedRequest::Module) if is_upgrade(downstream.request()) => return exchange.hand_over(),

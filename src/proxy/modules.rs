@@ -241,6 +241,7 @@ pub fn add_request_info<B>(request: &mut Request<B>, ctx: &RequestContext, origi
     }
     let info = request_info(ctx, request.headers(), origin);
     request.extensions_mut().insert(info);
+    request.extensions_mut().insert(Arc::clone(&ctx.runtime.authenticator));
 }
 
 /// The module that answers `path`, for the log.

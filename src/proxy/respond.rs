@@ -3,9 +3,11 @@
 
 use std::sync::Arc;
 
+use http::request::Parts;
+use http::uri::Authority;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 
-use super::admission::{OBJECT_METHODS, rate_limit};
+use super::admission::{OBJECT_METHODS, rate_limit, request_host};
 use super::context::RequestContext;
 use super::failure::ProxyFailure;
 use http_semantics::cors;
@@ -89,6 +91,36 @@ pub async fn preflight(
     downstream.end(None).await
 }
 
+/// Sends the client to the same target by HTTPS at `port`. 308 keeps the method (RFC 9110 §15.4.9).
+pub async fn https_redirect(
+    downstream: &mut impl Downstream,
+    ctx: &mut RequestContext,
+    port: u16,
+) -> Result<(), DownstreamError> {
+    let Some(location) = https_location(downstream.request(), port) else {
+        let refused = ProxyFailure::BadRequest("the request names no host to be redirected to".into());
+        return failure(downstream, ctx, refused).await;
+    };
+    let mut headers = HeaderMap::new();
+    headers.insert(header::LOCATION, location);
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+    head(downstream, ctx, StatusCode::PERMANENT_REDIRECT, headers, true).await
+}
+
+/// Returns the URL of the request's own target by HTTPS, a token in its path included: the client knows it.
+fn https_location(request: &Parts, port: u16) -> Option<HeaderValue> {
+    let authority: Authority = request_host(request)?.parse().ok()?;
+    let host = authority.host();
+    let port = if port == 443 { String::new() } else { format!(":{port}") };
+    let path = request.uri.path();
+    let path = match request.extensions.get::<PathToken>() {
+        Some(token) => token.full_path(path),
+        None => path.to_owned(),
+    };
+    let query = request.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    HeaderValue::try_from(format!("https://{host}{port}{path}{query}")).ok().filter(|_| !host.is_empty())
+}
+
 /// Says which methods an object route takes.
 pub async fn options(downstream: &mut impl Downstream, ctx: &mut RequestContext) -> Result<(), DownstreamError> {
     let allow = ProxyFailure::MethodNotAllowed(OBJECT_METHODS.to_vec()).headers().into_iter().collect();
@@ -127,7 +159,7 @@ pub async fn failure(
 
 fn envelope(downstream: &impl Downstream, ctx: &RequestContext, failure: &ProxyFailure) -> (HeaderMap, Vec<u8>) {
     let detail = failure.detail();
-    let now = ctx.runtime.process.clock.unix_millis();
+    let now = ctx.runtime.process.clock.unix_millis().as_millis();
     let mut problem = Problem::new(failure.status(), failure.code(), &detail, &ctx.id, now);
     let wait = failure.retry_after().map(|wait| whole_seconds(wait).max(1));
     if let ProxyFailure::Limited(..) = failure {

@@ -5,7 +5,6 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::admission::path_readings;
 use super::failure::ProxyFailure;
 use super::process::Process;
 use super::route::{
@@ -16,25 +15,34 @@ use super::settings::{
     ServerSettings, TrackSettings,
 };
 use super::tracks::TrackOrigins;
+use catalog::access::AccessChecker;
+use catalog::settings::AccessSettings;
 use http_semantics::client_ip;
 use object_engine::cache::RouteCache;
 use object_engine::{BucketHealth, ObjectOrigin};
 use primitives::clock::Clock;
 use primitives::secret::Secret;
+use routing::readings;
 use routing::table::{RouteLookup, RouteTable, RoutingInput};
 use s3::settings::StoreSettings;
 use s3::signer::Signer;
+use server_kit::auth::Authenticator;
 use server_kit::auth::settings::TokenSource;
+use server_kit::limit::RateLimitersByName;
 use server_kit::telemetry::settings::AccessFields;
-use upstream::cluster::{Cluster, ClusterFactory};
+use upstream::cluster::Cluster;
 use upstream::settings::{ClusterSettings, UpstreamTimeouts};
 
 /// The settings at work.
 pub struct Runtime {
     /// State and services that outlive this snapshot.
     pub process: Arc<Process>,
+    /// Verifies tokens, and keeps the issuers' keys.
+    pub authenticator: Arc<Authenticator>,
     routes: RouteTable<Arc<Route>>,
-    clusters: Vec<Arc<Cluster>>,
+    parts: RuntimeParts,
+    /// Names of the stores.
+    pub stores: Vec<Arc<str>>,
     /// The server's settings.
     pub server: ServerSettings,
     /// Places of a request where tokens are looked for; tokens found there are not passed on.
@@ -47,28 +55,54 @@ pub struct Runtime {
     pub end_revoked_streams: bool,
 }
 
+/// Parts that the routes of one runtime share. The next runtime takes over those whose settings are the same.
+#[derive(Default)]
+struct RuntimeParts {
+    clusters: HashMap<ClusterKey, Arc<Cluster>>,
+    bucket_health: HashMap<(Arc<str>, Arc<str>), Arc<BucketHealth>>,
+    /// Access checkers by the name of their policy, with what they were built from.
+    access_checkers: HashMap<Arc<str>, (Arc<AccessSettings>, Arc<AccessChecker>)>,
+    rate_limiters: Arc<RateLimitersByName>,
+}
+
+/// Key of a cluster among those of a runtime.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum ClusterKey {
+    /// One of the configuration, by its id.
+    Configured(Arc<str>),
+    /// The one server of a store that is connected to at its endpoint, by the store's name.
+    Store(Arc<str>),
+}
+
 impl Runtime {
-    /// Builds the runtime of `settings`. Fails only where `open_store` does, which must give the same signer each time that
-    /// it is asked for a store.
+    /// Builds the runtime of `settings`, which takes over from `previous` what has not changed. Fails only where
+    /// `open_store` does, which must give the same signer each time that it is asked for a store. Nothing that runs is
+    /// changed before [`Runtime::install`].
     pub fn build<E>(
         settings: RuntimeSettings,
         process: &Arc<Process>,
+        authenticator: Arc<Authenticator>,
+        previous: Option<&Self>,
         open_store: impl Fn(&StoreSettings) -> Result<Arc<Signer>, E>,
     ) -> Result<Self, E> {
+        let RuntimeSettings { routes, clusters, rate_limiters, stores, .. } = settings;
         // Also those that no route reads from: a store that cannot be opened is told at the start.
-        for store in &settings.stores {
+        for store in &stores {
             open_store(store)?;
         }
-        let mut builder = RuntimeBuilder::new(process, &settings.stores, open_store);
-        for cluster in &settings.clusters {
+        let rate_limiters = process.limiters.prepare(&rate_limiters);
+        let mut builder = RuntimeBuilder::new(process, &stores, rate_limiters, previous, open_store);
+        for cluster in &clusters {
             builder.cluster(cluster);
         }
-        let routes = settings.routes.try_map(|route| builder.route(&route).map(Arc::new))?;
-        let RuntimeBuilder { clusters, endpoints, .. } = builder;
+        let routes = routes.try_map(|route| builder.route(&route).map(Arc::new))?;
+        let parts = builder.parts;
         Ok(Self {
             process: Arc::clone(process),
+            authenticator,
             routes,
-            clusters: clusters.into_values().chain(endpoints.into_values()).collect(),
+            parts,
+            stores: stores.iter().map(|store| Arc::clone(&store.name)).collect(),
             server: settings.server,
             token_sources: settings.token_sources,
             debug_token: settings.debug_token,
@@ -77,9 +111,15 @@ impl Runtime {
         })
     }
 
+    /// Makes the process use what this runtime was built with beside its routes; it comes just before the runtime is put
+    /// in force.
+    pub fn install(&self) {
+        self.process.limiters.replace(Arc::clone(&self.parts.rate_limiters));
+    }
+
     /// Finds the route of a request. Fails where its path can be read as one of a route that asks for more.
     pub fn find(&self, request: &RoutingInput<'_>) -> Result<RouteLookup<'_, Arc<Route>>, ProxyFailure> {
-        path_readings::find(&self.routes, request)
+        readings::find(&self.routes, request).map_err(|error| ProxyFailure::BadRequest(error.to_string().into()))
     }
 
     /// Returns the route of this id.
@@ -88,8 +128,13 @@ impl Runtime {
     }
 
     /// All clusters: the configured ones, and one for each store that routes connect to without one.
-    pub fn clusters(&self) -> &[Arc<Cluster>] {
-        &self.clusters
+    pub fn clusters(&self) -> impl Iterator<Item = &Arc<Cluster>> {
+        self.parts.clusters.values()
+    }
+
+    /// The access checkers of the authorization policies that routes use.
+    pub fn access_checkers(&self) -> Vec<Arc<AccessChecker>> {
+        self.parts.access_checkers.values().map(|(_, checker)| Arc::clone(checker)).collect()
     }
 
     /// Returns the clusters to probe: those that ask for it, and those through which a bucket is reached, for readiness.
@@ -98,7 +143,7 @@ impl Runtime {
         let is_probed = |cluster: &&Arc<Cluster>| {
             cluster.active_check().is_some() || origins.iter().any(|origin| Arc::ptr_eq(&origin.cluster, cluster))
         };
-        self.clusters.iter().filter(is_probed).cloned().collect()
+        self.clusters().filter(is_probed).cloned().collect()
     }
 
     /// Reasons why a store that a route reads from cannot be used, in words for the operator.
@@ -157,29 +202,37 @@ impl Runtime {
     }
 }
 
-/// Clusters and buckets that the routes of one runtime share while it is built.
+/// Builds the routes of one runtime, and the parts that they share.
 struct RuntimeBuilder<'a, F> {
     process: &'a Process,
-    factory: ClusterFactory,
     /// All stores, in any of which a track may be.
     stores: &'a [Arc<StoreSettings>],
+    previous: Option<&'a RuntimeParts>,
+    /// Buckets of the catalog's tracks that the previous runtime has opened, by route.
+    previous_tracks: HashMap<&'a str, &'a TrackOrigins>,
     open_store: F,
-    clusters: HashMap<Arc<str>, Arc<Cluster>>,
-    /// Clusters of stores that are connected to at their endpoints, by the store's name.
-    endpoints: HashMap<Arc<str>, Arc<Cluster>>,
-    buckets: HashMap<(Arc<str>, Arc<str>), Arc<BucketHealth>>,
+    parts: RuntimeParts,
 }
 
 impl<'a, E, F: Fn(&StoreSettings) -> Result<Arc<Signer>, E>> RuntimeBuilder<'a, F> {
-    fn new(process: &'a Process, stores: &'a [Arc<StoreSettings>], open_store: F) -> Self {
+    fn new(
+        process: &'a Process,
+        stores: &'a [Arc<StoreSettings>],
+        rate_limiters: Arc<RateLimitersByName>,
+        previous: Option<&'a Runtime>,
+        open_store: F,
+    ) -> Self {
+        let tracks = previous.into_iter().flat_map(Runtime::routes).filter_map(|route| match &route.handler {
+            RouteHandler::Track(handler) => Some((&*route.id, &handler.origins)),
+            RouteHandler::Object(_) | RouteHandler::Cluster(_) => None,
+        });
         Self {
             process,
-            factory: ClusterFactory::new(process.tasks.clone()),
             stores,
+            previous: previous.map(|previous| &previous.parts),
+            previous_tracks: tracks.collect(),
             open_store,
-            clusters: HashMap::new(),
-            endpoints: HashMap::new(),
-            buckets: HashMap::new(),
+            parts: RuntimeParts { rate_limiters, ..RuntimeParts::default() },
         }
     }
 
@@ -193,27 +246,38 @@ impl<'a, E, F: Fn(&StoreSettings) -> Result<Arc<Signer>, E>> RuntimeBuilder<'a, 
                 timeouts: settings.timeouts,
             }),
         };
-        let limiters = &self.process.limiters;
+        let limiters = Arc::clone(&self.parts.rate_limiters);
         let policies = RoutePolicies {
             hosts: settings.hosts.clone(),
             authorization: self.authorization(&settings.authorization),
             hide_existence: settings.hide_existence,
-            rate_limiter: settings.rate_limiter.as_ref().map(|policy| limiters.limiter_for(policy)),
+            rate_limiter: settings.rate_limiter.as_ref().and_then(|policy| limiters.get(&policy.name)).cloned(),
             cors: settings.cors.clone(),
             max_request_body: settings.max_request_body,
         };
         Ok(Route { id: Arc::clone(&settings.id), policies, handler })
     }
 
-    fn authorization(&self, settings: &AuthorizationSettings) -> RouteAuthorization {
+    fn authorization(&mut self, settings: &AuthorizationSettings) -> RouteAuthorization {
         let AuthorizationSettings::Policy { claims, track_access } = settings else {
             return RouteAuthorization::Anonymous;
         };
         let track_access = track_access.as_ref().map(|access| TrackAccess {
-            checker: self.process.access_checkers.checker(&claims.name, &access.authorities),
+            checker: self.access_checker(&claims.name, &access.authorities),
             track_id: access.track_id.clone(),
         });
         RouteAuthorization::Policy { claims: Arc::clone(claims), track_access }
+    }
+
+    /// Returns the checker of the authorization policy `policy`: routes that name one policy share its cached decisions.
+    fn access_checker(&mut self, policy: &Arc<str>, settings: &Arc<AccessSettings>) -> Arc<AccessChecker> {
+        let (previous, factory) = (self.previous, &self.process.access_checkers);
+        let entry = self.parts.access_checkers.entry(Arc::clone(policy)).or_insert_with(|| {
+            let known = previous.and_then(|previous| previous.access_checkers.get(policy));
+            let unchanged = known.filter(|(known, _)| known == settings);
+            unchanged.cloned().unwrap_or_else(|| (Arc::clone(settings), Arc::new(factory.build(settings))))
+        });
+        Arc::clone(&entry.1)
     }
 
     fn object_handler(&mut self, route: &RouteSettings, object: &ObjectSettings) -> Result<ObjectHandler, E> {
@@ -224,7 +288,9 @@ impl<'a, E, F: Fn(&StoreSettings) -> Result<Arc<Signer>, E>> RuntimeBuilder<'a, 
             None => self.endpoint(&store.name, &signer),
         };
         // Routes of one bucket share its health: it is asked about once.
-        let health = self.buckets.entry((Arc::clone(&store.name), Arc::clone(bucket))).or_default();
+        let place = (Arc::clone(&store.name), Arc::clone(bucket));
+        let known = self.previous.and_then(|previous| previous.bucket_health.get(&place)).cloned();
+        let health = self.parts.bucket_health.entry(place).or_insert_with(|| known.unwrap_or_default());
         let origin = OriginTemplate::new(route, response, self.process).origin(
             &OpenedStore { name: Arc::clone(&store.name), signer, cluster },
             Arc::clone(bucket),
@@ -243,25 +309,33 @@ impl<'a, E, F: Fn(&StoreSettings) -> Result<Arc<Signer>, E>> RuntimeBuilder<'a, 
         }
         let template = OriginTemplate::new(route, &track.response, self.process);
         let open =
-            move |store: &str, bucket: &str| Some(template.origin(stores.get(store)?, bucket.into(), Arc::default()));
+            move |store: &str, bucket: &str, health| Some(template.origin(stores.get(store)?, bucket.into(), health));
+        let previous = self.previous_tracks.get(&*route.id).copied();
         Ok(TrackHandler {
             track_id: track.track_id.clone(),
             catalog: self.process.catalog.clone(),
-            origins: TrackOrigins::new(Box::new(open)),
+            origins: TrackOrigins::new(Box::new(open), previous),
         })
     }
 
     fn cluster(&mut self, settings: &ClusterSettings) -> Arc<Cluster> {
-        let factory = &self.factory;
-        let cluster =
-            self.clusters.entry(Arc::clone(&settings.id)).or_insert_with(|| Arc::new(factory.build(settings)));
-        Arc::clone(cluster)
+        self.shared_cluster(ClusterKey::Configured(Arc::clone(&settings.id)), settings)
     }
 
     fn endpoint(&mut self, name: &Arc<str>, signer: &Signer) -> Arc<Cluster> {
-        let factory = &self.factory;
-        let single = || Arc::new(factory.build_single(name, signer.endpoint()));
-        Arc::clone(self.endpoints.entry(Arc::clone(name)).or_insert_with(single))
+        let settings = ClusterSettings::single(name, signer.endpoint());
+        self.shared_cluster(ClusterKey::Store(Arc::clone(name)), &settings)
+    }
+
+    fn shared_cluster(&mut self, key: ClusterKey, settings: &ClusterSettings) -> Arc<Cluster> {
+        let previous = self.previous.and_then(|previous| previous.clusters.get(&key));
+        let factory = &self.process.clusters;
+        let cluster = self.parts.clusters.entry(key).or_insert_with(|| match previous {
+            Some(previous) if previous.settings() == settings => Arc::clone(previous),
+            Some(previous) => Arc::new(factory.rebuild(settings, previous)),
+            None => Arc::new(factory.build(settings)),
+        });
+        Arc::clone(cluster)
     }
 }
 

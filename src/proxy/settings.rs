@@ -35,7 +35,7 @@ pub struct ServerSettings {
 }
 
 /// The operator's side (`Server.Admin`): metrics, liveness, readiness.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct AdminSettings {
     /// Address of the admin listener, never one of the public listeners'.
     pub address: SocketAddr,
@@ -52,6 +52,8 @@ pub struct RuntimeSettings {
     pub routes: RouteTable<Arc<RouteSettings>>,
     /// All configured clusters, those without a route too: each is shown in the metrics.
     pub clusters: Vec<Arc<ClusterSettings>>,
+    /// All rate limiter policies: paths of the API are counted by those of certain names.
+    pub rate_limiters: Vec<RateLimitPolicy>,
     /// All configured stores: the catalog may name any of them.
     pub stores: Vec<Arc<StoreSettings>>,
     /// Places of a request where tokens are looked for.

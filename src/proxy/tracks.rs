@@ -12,12 +12,12 @@ use http::HeaderValue;
 use super::failure::ProxyFailure;
 use super::route::{ObjectHandler, RouteHandler, TrackHandler};
 use catalog::{Catalog, Track, TrackLookupError};
-use object_engine::{ObjectError, ObjectOrigin};
+use object_engine::{BucketHealth, ObjectError, ObjectOrigin};
 use routing::pattern::Captures;
 use routing::template::CaptureTemplate;
 
-/// Opens a bucket, by the names of its store and itself; `None` where there is no such store.
-pub type OriginOpener = Box<dyn Fn(&str, &str) -> Option<ObjectOrigin> + Send + Sync>;
+/// Opens a bucket, by the names of its store and itself, with its health; `None` where there is no such store.
+pub type OriginOpener = Box<dyn Fn(&str, &str, Arc<BucketHealth>) -> Option<ObjectOrigin> + Send + Sync>;
 
 /// Open buckets by store and bucket.
 type OriginsByStore = HashMap<Arc<str>, HashMap<Arc<str>, Arc<ObjectOrigin>>>;
@@ -130,9 +130,17 @@ impl TrackHandler {
 }
 
 impl TrackOrigins {
-    /// Buckets that `open` opens; none is open yet.
-    pub fn new(open: OriginOpener) -> Self {
-        Self { open, origins: ArcSwap::default(), is_listed: AtomicBool::new(false) }
+    /// Buckets that `open` opens: at first those of `previous`, with their health, as far as their stores are there.
+    pub fn new(open: OriginOpener, previous: Option<&Self>) -> Self {
+        let mut origins = OriginsByStore::new();
+        for known in previous.map(Self::all).unwrap_or_default() {
+            if let Some(origin) = open(&known.store, &known.bucket, Arc::clone(&known.health)) {
+                let buckets = origins.entry(Arc::clone(&origin.store)).or_default();
+                buckets.insert(Arc::clone(&origin.bucket), Arc::new(origin));
+            }
+        }
+        let is_listed = AtomicBool::new(previous.is_some_and(Self::is_listed));
+        Self { open, origins: ArcSwap::from_pointee(origins), is_listed }
     }
 
     /// True once the catalog has named its buckets.
@@ -159,7 +167,7 @@ impl TrackOrigins {
         if let Some(origin) = open(&self.origins.load()) {
             return Some(origin);
         }
-        let new = Arc::new((self.open)(store, bucket)?);
+        let new = Arc::new((self.open)(store, bucket, Arc::default())?);
         // Two requests may open one bucket at once: the second takes what the first has put in.
         self.origins.rcu(|origins| {
             let mut origins = OriginsByStore::clone(origins);

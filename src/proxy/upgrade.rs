@@ -2,7 +2,6 @@
 //! the connection from that request on, and a module that agrees gets the connection from it, as axum expects.
 
 use std::convert::Infallible;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -20,7 +19,9 @@ use super::context::RequestContext;
 use super::modules::{self, ModuleService, RequestOrigin};
 use super::{Gateway, access_log};
 use http_semantics::headers::has_token;
+use http_semantics::request_host;
 use http_semantics::request_info::REQUEST_ID;
+use http_server::connection_info::ConnectionInfo;
 use http_server::{ConnectionTakeover, MAX_HEADERS};
 use server_kit::telemetry::metrics::Metrics;
 
@@ -37,12 +38,14 @@ pub fn is_websocket_request(request: &Parts) -> bool {
 /// unless a module takes it over: it then lives, and is counted, until the module drops it.
 pub async fn serve(gateway: &Gateway, ctx: RequestContext, connection: ConnectionTakeover) {
     let (modules, metrics) = (gateway.modules.clone(), Arc::clone(&gateway.metrics));
-    let from = (Some(connection.peer()), connection.is_tls());
+    let info = connection.info().clone();
     let (admitted, target) = (Mutex::new(Some(ctx)), connection.target().clone());
     let service = service_fn(move |mut request: Request<Incoming>| {
         *request.uri_mut() = target.clone();
+        // Read anew from the connection: as it was admitted, so it goes on.
+        request_host::normalize_header(request.headers_mut());
         let (ctx, modules, metrics) = (admitted.lock().take(), modules.clone(), Arc::clone(&metrics));
-        answer(ctx, request, from, modules, metrics)
+        answer(ctx, request, info.clone(), modules, metrics)
     });
     let mut http = http1::Builder::new();
     http.max_headers(MAX_HEADERS);
@@ -53,7 +56,7 @@ pub async fn serve(gateway: &Gateway, ctx: RequestContext, connection: Connectio
 async fn answer(
     ctx: Option<RequestContext>,
     request: Request<Incoming>,
-    (peer, tls): (Option<IpAddr>, bool),
+    connection: ConnectionInfo,
     modules: ModuleService,
     metrics: Arc<Metrics>,
 ) -> Result<Response<Body>, Infallible> {
@@ -65,13 +68,17 @@ async fn answer(
         return Ok(refused);
     };
     let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).map(str::to_owned);
-    let origin = RequestOrigin { host: host.as_deref(), peer_address: peer, is_tls: tls };
+    let origin =
+        RequestOrigin { host: host.as_deref(), peer_address: Some(connection.peer), is_tls: connection.is_tls };
     modules::add_request_info(&mut request, &ctx, &origin);
     let (parts, body) = request.into_parts();
     let noted = parts.clone();
     let Ok(mut response) = modules.oneshot(Request::from_parts(parts, body)).await;
     if let Ok(id) = HeaderValue::from_str(&ctx.id) {
         response.headers_mut().insert(REQUEST_ID, id);
+    }
+    if let Some(hsts) = connection.missing_hsts(response.headers()) {
+        response.headers_mut().insert(header::STRICT_TRANSPORT_SECURITY, hsts.clone());
     }
     if response.status() != StatusCode::SWITCHING_PROTOCOLS {
         // What comes next on it would not have been looked at.

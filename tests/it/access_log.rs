@@ -13,7 +13,6 @@ use crate::support::{Gate, Object, ScriptedOrigin, config, eventually, token};
 use primitives::clock::monotonic_now;
 
 const TRACK: &str = "/stream/track.mp3";
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The access line of the request with that number, from 0.
 async fn line(gate: &Gate, number: usize) -> Value {
@@ -141,7 +140,8 @@ async fn a_token_in_a_path_is_masked_good_or_not() {
     assert!(!gate.log().contains("canary"), "{}", gate.log());
 }
 
-/// Sends signals to a gate with a stream under way, until it has ended; the stream's access line.
+/// Sends signals to a gate with a stream under way, until it has ended; the stream's access line, and the time from the last
+/// signal to the end.
 async fn cut(grace: &str, signals: usize) -> (Value, Duration) {
     let origin = ScriptedOrigin::with_track(pattern(30_000_000)).await;
     let mut config = config::objects(&origin.url(), "audio");
@@ -152,9 +152,9 @@ async fn cut(grace: &str, signals: usize) -> (Value, Duration) {
     raw.head().await.expect("a header");
     let mut begun = monotonic_now();
     for _ in 0..signals {
+        begun = monotonic_now();
         gate.signal("TERM").await;
         eventually("it is stopping", async || gate.log().contains("stopping").then_some(())).await;
-        begun = monotonic_now();
     }
     assert!(gate.ended().await.success());
     let took = begun.elapsed();
@@ -165,17 +165,18 @@ async fn cut(grace: &str, signals: usize) -> (Value, Duration) {
 
 #[tokio::test]
 async fn a_stream_cut_at_the_end_of_the_grace_leaves_an_access_line() {
+    const GRACE: Duration = Duration::from_millis(300);
     let (line, took) = cut("300ms", 1).await;
     assert_eq!((&line["status"], &line["failure"], &line["path"]), (&json!(200), &json!("stopped"), &json!(TRACK)));
     assert!(line["sent"].as_u64().is_some_and(|sent| sent > 0), "{line}");
-    assert!(took < PATIENCE, "{took:?}");
+    assert!(took >= GRACE, "{took:?}");
 }
 
 #[tokio::test]
 async fn a_second_signal_ends_it_at_once_and_leaves_the_line_too() {
-    let (line, took) = cut("30s", 2).await;
+    // It would go on for longer than the test.
+    let (line, _) = cut(config::NEVER, 2).await;
     assert_eq!(line["failure"], "stopped");
-    assert!(took < Duration::from_secs(1), "{took:?}");
 }
 
 #[tokio::test]

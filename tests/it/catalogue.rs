@@ -9,9 +9,8 @@ use http::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use crate::support::client::Reply;
-use crate::support::eventually::within;
 use crate::support::tools::TempFolder;
-use crate::support::{Gate, Minio, Postgres, ScriptedOrigin, config, gate, token};
+use crate::support::{Gate, Minio, Postgres, ScriptedOrigin, config, eventually, gate, token};
 use primitives::clock::monotonic_now;
 
 /// `/api/v1/tracks/{id}/stream` by the catalogue in `database`.
@@ -139,7 +138,7 @@ async fn a_database_that_is_away_ends_no_known_track() {
     send(&gate, Method::GET, "/api/v1/admin/tracks", &admin(), None).await.problem(503);
     postgres.restart();
     let back = async || (streams(&gate, "two", "bob").await == 404).then_some(());
-    within(Duration::from_secs(10), "the database is asked again", back).await;
+    eventually("the database is asked again", back).await;
 }
 
 #[tokio::test]

@@ -11,10 +11,8 @@ use crate::support::h2::H2;
 use crate::support::origin::pattern;
 use crate::support::origin_http::Answer;
 use crate::support::raw::Raw;
-use crate::support::{Client, Gate, ScriptedOrigin, config, eventually};
+use crate::support::{Client, Gate, LIMIT, ScriptedOrigin, config, eventually, in_time};
 use primitives::clock::monotonic_now;
-
-const LIMIT: Duration = Duration::from_secs(8);
 
 /// An object route, a plain route and the modules, with these settings of the server.
 async fn gate(origin: &ScriptedOrigin, server: Value) -> Gate {
@@ -42,12 +40,12 @@ async fn a_head_that_comes_too_slowly_ends_every_connection() {
     origin.put("/plain/x", crate::support::Object::new("plain"));
     let gate = gate(&origin, json!({ "HeaderTimeout": "1s" })).await;
     for (beginning, answers) in BEGINNINGS {
+        let begun = monotonic_now();
         let mut raw = gate.raw().await;
         raw.send(beginning.as_bytes()).await;
         for _ in 0..answers {
             raw.response("GET", LIMIT).await.expect("an answer");
         }
-        let begun = monotonic_now();
         let mut drops = tokio::time::interval(Duration::from_millis(200));
         let mut head =
             "GET /stream/track.mp3 HTTP/1.1\r\nHost: gate\r\nX-Slow: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa".bytes();
@@ -58,7 +56,7 @@ async fn a_head_that_comes_too_slowly_ends_every_connection() {
                 break;
             }
         }
-        assert!(begun.elapsed() < LIMIT, "after {beginning:?}: {:?}", begun.elapsed());
+        assert!(begun.elapsed() >= Duration::from_secs(1), "after {beginning:?}: {:?}", begun.elapsed());
     }
 }
 
@@ -94,8 +92,8 @@ async fn a_client_that_reads_no_answer_is_cut() {
         let begun = monotonic_now();
         let requests = request.repeat(1000);
         let sending = async { while raw.try_send(requests.as_bytes()).await {} };
-        tokio::time::timeout(Duration::from_secs(30), sending).await.expect("the connection ends");
-        assert!(begun.elapsed() < Duration::from_secs(25), "{request:?}: {:?}", begun.elapsed());
+        in_time("the connection ends", sending).await;
+        assert!(begun.elapsed() >= Duration::from_secs(2), "{request:?}: {:?}", begun.elapsed());
     }
     // One answer of each connection stalls, and nothing is answered behind it.
     eventually("each cut is logged", async || {

@@ -1,17 +1,15 @@
 //! `tidegate demo`: what it prints works as it stands.
 
 use std::process::Stdio;
-use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::Mutex;
-use tokio::time::timeout;
 
 use crate::support::chromium::Chromium;
 use crate::support::gate::command;
 use crate::support::tools::TempFolder;
-use crate::support::{Client, tools};
+use crate::support::{Client, in_time, tools};
 
 /// Held while a demo starts: the first one makes the music, the others find it.
 static STARTING: Mutex<()> = Mutex::const_new(());
@@ -35,7 +33,7 @@ impl Demo {
         let mut child = command.spawn().expect("the binary starts");
         let mut stdout = BufReader::new(child.stdout.take().expect("stdout is piped")).lines();
         let mut lines = Vec::new();
-        let read = timeout(Duration::from_secs(120), async {
+        let read = in_time("the demo is up", async {
             loop {
                 let line = stdout.next_line().await.expect("readable").expect("it goes on until the link is printed");
                 lines.push(line);
@@ -45,7 +43,7 @@ impl Demo {
                 }
             }
         });
-        read.await.expect("the demo is up within two minutes");
+        read.await;
         tokio::spawn(async move { while let Ok(Some(_)) = stdout.next_line().await {} });
         Self { lines, folder, _child: child }
     }
@@ -74,7 +72,7 @@ async fn the_demo_prints_three_curl_lines_that_work() {
     for line in curls {
         let script = format!("{variable}; {line}");
         let run = Command::new("sh").args(["-c", &script]).current_dir(demo.folder.path()).kill_on_drop(true).output();
-        let output = timeout(Duration::from_secs(30), run).await.expect("it ends within 30 s").expect("sh starts");
+        let output = in_time("it ends", run).await.expect("sh starts");
         assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
         let said = String::from_utf8_lossy(&output.stdout[..output.stdout.len().min(200)]).into_owned();
         let expected = if line.contains("Authorization") || line.contains("access_token") {

@@ -1,21 +1,15 @@
 //! The operator's log while Redis, the database or the authorisation service fails: their own words, once for each change,
 //! and no secret.
 
-use std::time::Duration;
-
 use http::Method;
 use serde_json::{Value, json};
 use sqlx::Connection as _;
 use tokio::task::block_in_place;
 
 use crate::catalogue::{admin, bearer, send, sqlite, tracks};
-use crate::support::eventually::{eventually, within};
 use crate::support::service::free_port;
 use crate::support::tools::TempFolder;
-use crate::support::{Gate, Postgres, Redis, ScriptedOrigin, config};
-
-/// For a server to be missed, and to be found again.
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::support::{Gate, Postgres, Redis, ScriptedOrigin, config, eventually};
 
 /// The warnings and errors of the log whose message or `error` has all of `words`.
 fn warnings(gate: &Gate, words: &[&str]) -> Vec<Value> {
@@ -27,12 +21,11 @@ fn warnings(gate: &Gate, words: &[&str]) -> Vec<Value> {
 }
 
 async fn is_told(gate: &Gate, words: &[&str]) {
-    within(PATIENCE, &format!("the log says {words:?}"), async || (!warnings(gate, words).is_empty()).then_some(()))
-        .await;
+    eventually(&format!("the log says {words:?}"), async || (!warnings(gate, words).is_empty()).then_some(())).await;
 }
 
 async fn is_said(gate: &Gate, words: &str) {
-    within(PATIENCE, words, async || gate.log().contains(words).then_some(())).await;
+    eventually(words, async || gate.log().contains(words).then_some(())).await;
 }
 
 /// Objects for everybody with a token, counted in Redis by the environment's `REDIS`.

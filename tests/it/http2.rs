@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::support::fault::{End, Step};
 use crate::support::h2::H2;
 use crate::support::origin::pattern;
-use crate::support::{Gate, ScriptedOrigin, config, eventually};
+use crate::support::{Gate, ScriptedOrigin, config, eventually, in_time};
 use crate::tls::{self, Certificates};
 
 fn trailers() -> HeaderMap {
@@ -71,8 +71,7 @@ async fn waits_quietly(gate: &Gate, origin: &ScriptedOrigin, h2: &H2, with_data:
     let mut pulse = tokio::time::interval(Duration::from_millis(50));
     for _ in 0..10 {
         pulse.tick().await;
-        let health = tokio::time::timeout(Duration::from_secs(5), other.get("/health", &[])).await;
-        health.unwrap_or_else(|_| panic!("{store}, data {with_data}: the worker serves nobody else"));
+        in_time(&format!("{store}, data {with_data}: the worker serves others"), other.get("/health", &[])).await;
     }
     let used = processor_seconds(gate) - before;
     assert!(used < 0.3, "{store}, data {with_data}: {used} s of processor time for a request that waits");

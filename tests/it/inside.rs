@@ -4,7 +4,6 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -24,7 +23,6 @@ use tidegate::config as settings;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::broadcast;
-use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite;
@@ -33,9 +31,7 @@ use crate::support::client::{self, Client};
 use crate::support::h2::H2;
 use crate::support::raw::Raw;
 use crate::support::tools::TempFolder;
-use crate::support::{config, eventually, token};
-
-const LIMIT: Duration = Duration::from_secs(10);
+use crate::support::{LIMIT, config, eventually, in_time, token};
 
 /// What the test's module tells every listener.
 type Feed = Arc<broadcast::Sender<&'static str>>;
@@ -85,7 +81,7 @@ impl Server {
         drop(client::plain());
         let settings = settings::load_text("the test's", &config.to_string(), &environment).expect("it is sound");
         let feed: Feed = Arc::new(broadcast::channel(16).0);
-        Self { running: app::start(settings, module(&feed)).await.expect("it starts"), feed }
+        Self { running: app::start(settings, None, module(&feed)).await.expect("it starts"), feed }
     }
 
     async fn plain() -> Self {
@@ -93,7 +89,7 @@ impl Server {
     }
 
     fn address(&self) -> SocketAddr {
-        self.running.listeners[0]
+        self.running.listeners[0].tcp().expect("a TCP listener")
     }
 
     async fn raw(&self) -> Raw {
@@ -136,7 +132,7 @@ async fn connect(server: &Server) -> TcpStream {
 
 async fn says_it_back<S: AsyncRead + AsyncWrite + Unpin>(socket: &mut WebSocketStream<S>, text: &str) {
     socket.send(tungstenite::Message::text(text)).await.expect("it is taken");
-    let heard = timeout(LIMIT, socket.next()).await.expect("an answer in time").expect("an answer").expect("whole");
+    let heard = in_time("an answer in time", socket.next()).await.expect("an answer").expect("whole");
     assert_eq!(heard, tungstenite::Message::text(text));
 }
 
@@ -233,13 +229,13 @@ async fn of_a_caller_who_is_refused_no_large_body_is_read() {
     }
     let h2 = H2::connect(server.address()).await;
     let (answer, mut body) = h2.begin(Method::POST, "/api/test/guarded", &[], false).await;
-    assert_eq!(timeout(LIMIT, answer).await.expect("before any of the body").expect("an answer").status(), 401);
+    assert_eq!(in_time("before any of the body", answer).await.expect("an answer").status(), 401);
     let _ = body.send_data(Bytes::from_static(b"late"), true);
     let authorization = format!("Bearer {token}");
     let headers = [("authorization", authorization.as_str())];
     let (answer, mut body) = h2.begin(Method::POST, "/api/test/guarded", &headers, false).await;
     body.send_data(Bytes::from_static(b"in time"), true).expect("the stream is open");
-    let answer = timeout(LIMIT, answer).await.expect("in time").expect("an answer");
+    let answer = in_time("in time", answer).await.expect("an answer");
     assert_eq!((answer.status().as_u16(), answer.headers()["content-length"].as_bytes()), (200, &b"7"[..]));
 }
 
@@ -248,13 +244,13 @@ async fn a_stream_flows_at_once_and_ends_when_its_listener_leaves() {
     let server = Server::plain().await;
     let mut raw = server.raw().await;
     raw.send(b"GET /api/test/stream HTTP/1.1\r\nHost: gate\r\n\r\n").await;
-    let head = timeout(LIMIT, raw.head()).await.expect("before any of the body").expect("a head");
+    let head = in_time("before any of the body", raw.head()).await.expect("a head");
     assert!(head.contains("Transfer-Encoding: chunked"), "{head}");
     let h2 = H2::connect(server.address()).await;
-    let mut other = timeout(LIMIT, h2.open("/api/test/stream", &[])).await.expect("before any of the body");
+    let mut other = in_time("before any of the body", h2.open("/api/test/stream", &[])).await;
     server.tell(2, "one").await;
-    assert_eq!(timeout(LIMIT, raw.exactly(8)).await.expect("at once").expect("a chunk"), b"3\r\none\r\n");
-    assert_eq!(timeout(LIMIT, other.take(3)).await.expect("at once"), b"one");
+    assert_eq!(in_time("at once", raw.exactly(8)).await.expect("a chunk"), b"3\r\none\r\n");
+    assert_eq!(in_time("at once", other.take(3)).await, b"one");
     drop(other);
     drop(h2);
     server.tell(1, "two").await;
@@ -290,7 +286,7 @@ async fn a_connection_becomes_a_websocket_after_other_requests_and_counts_until_
     let head = raw.head().await.expect("an answer");
     assert!(head.starts_with("HTTP/1.1 101 "), "{head}");
     assert!(head.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo=") && head.to_lowercase().contains("x-request-id"), "{head}");
-    assert_eq!(timeout(LIMIT, raw.exactly(2)).await.expect("in time").expect("a pong"), [0x8a, 0]);
+    assert_eq!(in_time("in time", raw.exactly(2)).await.expect("a pong"), [0x8a, 0]);
 }
 
 #[tokio::test]
@@ -326,9 +322,9 @@ async fn shutdown_waits_for_websockets() {
     eventually("it takes no more", async || TcpStream::connect(address).await.is_err().then_some(())).await;
     says_it_back(&mut socket, "meanwhile").await;
     socket.close(None).await.expect("it is open");
-    while timeout(LIMIT, socket.next()).await.expect("in time").is_some() {}
+    in_time("it is closed", async { while socket.next().await.is_some() {} }).await;
     drop(socket);
-    assert!(timeout(LIMIT, stopping).await.expect("it ends").expect("it does not panic"), "it was cut");
+    assert!(in_time("it ends", stopping).await.expect("it does not panic"), "it was cut");
 }
 
 #[tokio::test]

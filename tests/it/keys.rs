@@ -1,12 +1,10 @@
 //! Keys survive the way byte for byte, however the client spells them, and whatever they are made of.
 
-use std::time::Duration;
-
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::support::raw::RawResponse;
 use crate::support::store::StoreBucket;
-use crate::support::{Gate, Minio, Object, ScriptedOrigin, StoreKind, config};
+use crate::support::{Gate, LIMIT, Minio, Object, ScriptedOrigin, StoreKind, config};
 
 const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
 
@@ -44,7 +42,7 @@ async fn ask(gate: &Gate, method: &str, path: &str, header: &str) -> RawResponse
     let mut raw = gate.raw().await;
     let head = format!("{method} {path} HTTP/1.1\r\nHost: gate\r\n{header}Connection: close\r\n\r\n");
     raw.send(head.as_bytes()).await;
-    raw.response(method, Duration::from_secs(10)).await.unwrap_or_else(|error| panic!("{method} {path}: {error}"))
+    raw.response(method, LIMIT).await.unwrap_or_else(|error| panic!("{method} {path}: {error}"))
 }
 
 async fn every_key_comes_back(kind: StoreKind) {

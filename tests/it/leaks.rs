@@ -2,14 +2,12 @@
 //! audiences: clients see nothing of the store at all; the operator sees names and addresses, and never what opens a store
 //! or what a store says.
 
-use std::time::Duration;
-
 use http::Method;
 use serde_json::{Value, json};
 
 use crate::support::fault::{self, End, Refusal, Step};
 use crate::support::origin::pattern;
-use crate::support::{Gate, Object, ScriptedOrigin, config, token};
+use crate::support::{Gate, LIMIT, Object, ScriptedOrigin, config, token};
 
 /// One in each name of the store, for the operator alone. Canaries are found in any case, and each is a word that nothing
 /// else says.
@@ -112,7 +110,7 @@ async fn bytes_of(what: &str, gate: &Gate, method: &Method, path: &str, headers:
     let mut raw = gate.raw().await;
     let head = format!("{method} {path} HTTP/1.1\r\nHost: gate\r\nConnection: close\r\n{headers}\r\n");
     raw.send(head.as_bytes()).await;
-    match raw.rest(Duration::from_secs(15)).await {
+    match raw.rest(LIMIT).await {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == std::io::ErrorKind::TimedOut => panic!("{what} did not end"),
         // A broken stream is reset; what came before it is in the log of the origin's step only.

@@ -218,16 +218,6 @@ async fn the_operator_sees_a_drain_to_its_end() {
 }
 
 #[tokio::test]
-async fn a_hangup_is_answered_in_the_log_and_ends_nothing() {
-    let origin = ScriptedOrigin::with_track("music").await;
-    let mut gate = Gate::start(&config::objects(&origin.url(), "audio")).await;
-    gate.signal("HUP").await;
-    eventually("the log says so", async || gate.log().contains("reload is not available").then_some(())).await;
-    gate.client().get(TRACK, &[]).await.is(200);
-    assert!(gate.stop().await.success());
-}
-
-#[tokio::test]
 async fn a_missing_bucket_is_the_readiness_of_its_own_route() {
     let origin = ScriptedOrigin::with_track("music").await;
     let mut config = config::objects(&origin.url(), "audio");

@@ -3,21 +3,21 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::{Value, json};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
 
 use crate::support::cutter::Cutter;
+use crate::support::eventually::settled;
 use crate::support::h2::{H2, Stream};
 use crate::support::heard::{Ending, Protocol};
 use crate::support::minio::OwnMinio;
 use crate::support::origin::pattern;
 use crate::support::raw::Raw;
-use crate::support::{Gate, Minio, config};
+use crate::support::{Gate, Minio, config, in_time};
 
 const KIB: usize = 1024;
 const TRACK: &str = "/stream/track.mp3";
@@ -96,12 +96,13 @@ fn both_protocols(endpoint: &str, bucket: &str) -> Value {
     config
 }
 
-/// Hears the beginning of the track, waits until `killed`, hears the rest; says what went wrong.
+/// Hears the beginning of the track, waits until `killed`, hears the rest; says what went wrong. All bytes count in `heard`.
 async fn listen(
     mut playing: Playing,
     track: Arc<[u8]>,
     mut killed: watch::Receiver<bool>,
     begun: mpsc::Sender<()>,
+    heard: Arc<AtomicUsize>,
 ) -> Result<(), String> {
     let mut at = 0;
     loop {
@@ -110,6 +111,7 @@ async fn listen(
             return Err(format!("wrong bytes after {at}"));
         }
         at += bytes.len();
+        heard.fetch_add(bytes.len(), Ordering::Relaxed);
         match end {
             None => {
                 let _ = begun.try_send(());
@@ -135,19 +137,18 @@ async fn a_store_that_is_killed_and_comes_back_cuts_nobody() {
     let gate = Gate::start(&config).await;
     let (kill, killed) = watch::channel(false);
     let (begin, mut begun) = mpsc::channel(PLAYERS);
-    let mut players = JoinSet::new();
+    let (mut players, heard) = (JoinSet::new(), Arc::<AtomicUsize>::default());
     for player in 0..PLAYERS {
         let protocol = if player % 2 == 0 { Protocol::H1 } else { Protocol::H2 };
         let playing = Playing::start(gate.address(), protocol, None).await;
-        players.spawn(listen(playing, Arc::clone(&track), killed.clone(), begin.clone()));
+        players.spawn(listen(playing, Arc::clone(&track), killed.clone(), begin.clone(), Arc::clone(&heard)));
     }
     for _ in 0..PLAYERS {
-        timeout(Duration::from_secs(20), begun.recv()).await.expect("everybody hears something");
+        in_time("everybody hears something", begun.recv()).await.expect("it goes on");
     }
     minio.kill();
     kill.send_replace(true);
-    // Long enough for everybody to have run out of what was on its way.
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    settled("everybody has run out of what was on its way", async || heard.load(Ordering::Relaxed)).await;
     let minio = tokio::task::spawn_blocking(move || {
         minio.restart();
         minio

@@ -1,17 +1,15 @@
 //! Real players: ffprobe and ffmpeg seek near the end, and a browser's `<audio>` plays and seeks.
 
 use std::path::Path;
-use std::time::Duration;
 
 use axum::response::Html;
 use axum::routing::get;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::process::Command;
-use tokio::time::timeout;
 
 use crate::support::chromium::Chromium;
-use crate::support::{Gate, Minio, config, eventually, token, tools};
+use crate::support::{Gate, Minio, config, eventually, in_time, token, tools};
 
 const SECONDS: u32 = 60;
 const RATE: u32 = 44_100;
@@ -53,7 +51,7 @@ async fn stage(origin: &str) -> Option<(Minio, Gate, String)> {
 
 async fn run(program: &Path, arguments: &[&str]) -> (String, String) {
     let output = Command::new(program).args(arguments).kill_on_drop(true).output();
-    let output = timeout(Duration::from_secs(30), output).await.expect("it ends within 30 s").expect("it starts");
+    let output = in_time("it ends", output).await.expect("it starts");
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     let (out, err) = (text(output.stdout), text(output.stderr));
     assert!(output.status.success(), "{arguments:?}: {err}");
@@ -72,7 +70,7 @@ async fn ffprobe_reads_the_length_and_ffmpeg_seeks_near_the_end() {
     assert_eq!(found["streams"][0]["channels"], 2);
     let seek = ["-v", "error", "-seekable", "1", "-ss", "57", "-i", &url, "-f", "s16le", "-y", "-"];
     let output = Command::new(ffmpeg).args(seek).kill_on_drop(true).output();
-    let output = timeout(Duration::from_secs(30), output).await.expect("within 30 s").expect("ffmpeg starts");
+    let output = in_time("it ends", output).await.expect("ffmpeg starts");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(output.stdout.len(), 3 * 44_100 * 4, "exactly the last three seconds");
     let tail = async || gate.access_lines().into_iter().find(|line| line["status"] == 206 && is_tail(line));

@@ -1,8 +1,6 @@
 //! Routes that ask for a token beside weaker ones: neither the spelling of a path nor the method of a request leads past
 //! the stricter one.
 
-use std::time::Duration;
-
 use http::Method;
 use serde_json::{Value, json};
 
@@ -10,14 +8,15 @@ use crate::limits::bearer;
 use crate::support::fault::Step;
 use crate::support::origin_http::Answer;
 use crate::support::tools::TempFolder;
-use crate::support::{Gate, Object, ScriptedOrigin, config, gate};
+use crate::support::{Gate, LIMIT, Object, ScriptedOrigin, config, gate};
 
 /// A gate with JWT and these routes, before `origin` as store and as server.
-async fn start(origin: &ScriptedOrigin, routes: Value) -> Gate {
+pub async fn start(origin: &ScriptedOrigin, routes: Value) -> Gate {
     Gate::start(&with_routes(&origin.url(), routes)).await
 }
 
-fn with_routes(url: &str, routes: Value) -> Value {
+/// The configuration of [`start`], with `url` as store and as server.
+pub fn with_routes(url: &str, routes: Value) -> Value {
     let mut config = config::empty();
     config["Auth"] = config::jwt();
     config["ObjectStores"]["main"] = config::store(url);
@@ -27,34 +26,36 @@ fn with_routes(url: &str, routes: Value) -> Value {
 }
 
 /// An object route of the bucket `audio`.
-fn objects(path: &str, key: &str, policy: &str) -> Value {
+pub fn objects(path: &str, key: &str, policy: &str) -> Value {
     let mut route = config::object_route(path, "main", "audio", key);
     route["AuthorizationPolicy"] = json!(policy);
     route
 }
 
 /// A plain route.
-fn plain(path: &str, policy: &str) -> Value {
+pub fn plain(path: &str, policy: &str) -> Value {
     let mut route = config::plain_route(path, "back");
     route["AuthorizationPolicy"] = json!(policy);
     route
 }
 
 /// A request by hand, since clients tidy paths up.
-async fn ask(gate: &Gate, method: &str, path: &str, header: &str) -> (u16, String) {
+pub async fn ask(gate: &Gate, method: &str, path: &str, header: &str) -> (u16, String) {
     let mut raw = gate.raw().await;
     let head = format!("{method} {path} HTTP/1.1\r\nHost: gate\r\n{header}Connection: close\r\n\r\n");
     raw.send(head.as_bytes()).await;
-    let reply = raw.response(method, Duration::from_secs(10)).await;
+    let reply = raw.response(method, LIMIT).await;
     let reply = reply.unwrap_or_else(|error| panic!("{method} {path}: {error}"));
     (reply.status, String::from_utf8_lossy(&reply.body).into_owned())
 }
 
-async fn get(gate: &Gate, path: &str) -> u16 {
+/// The status of a GET.
+pub async fn get(gate: &Gate, path: &str) -> u16 {
     ask(gate, "GET", path, "").await.0
 }
 
-async fn server() -> ScriptedOrigin {
+/// A server that answers everything with 200.
+pub async fn server() -> ScriptedOrigin {
     let origin = ScriptedOrigin::start().await;
     origin.always(Step::Answer(Answer::new(200, "text/plain", "well")));
     origin

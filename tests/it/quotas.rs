@@ -15,11 +15,11 @@ use server_kit::limit::rate_limiter::LimitKind;
 use server_kit::limit::settings::EgressQuota;
 
 use crate::limits::{Nodes, TRACK, bearer, connect, limited, node, policy};
-use crate::support::eventually::within;
 use crate::support::origin::pattern;
 use crate::support::tools::TempFolder;
 use crate::support::{Gate, Postgres, Redis, ScriptedOrigin, eventually};
 use primitives::clock::monotonic_now;
+use primitives::unix_time::UnixMillis;
 
 #[tokio::test]
 async fn a_quota_that_only_this_node_knows_begins_anew_with_its_period() {
@@ -52,7 +52,7 @@ impl EgressStore for Silent {
         std::future::pending().await
     }
 
-    async fn delete_ended(&self, _: u64) -> Result<(), EgressStoreError> {
+    async fn delete_ended(&self, _: UnixMillis) -> Result<(), EgressStoreError> {
         std::future::pending().await
     }
 }
@@ -97,8 +97,8 @@ async fn a_row_that_the_database_refuses_keeps_no_other_from_being_saved() {
             policy: "quota".into(),
             subject: subject.into(),
             period: 1,
-            ends: u64::MAX,
-            left: 1000,
+            ends: UnixMillis::MAX,
+            left: Duration::from_secs(1),
         };
         let names = ["a", "bad\0one", "b", "c", "bad\0two"];
         let entries: Vec<_> = names.iter().map(|name| (account(name), 10)).collect();
@@ -124,10 +124,7 @@ async fn a_player_that_seeks_is_not_refused_while_postgresql_is_away() {
     assert_eq!(seek().await, 206);
     postgres.freeze();
     for number in 0..12 {
-        within(Duration::from_secs(1), &format!("seek {number} is served"), async || {
-            (seek().await == 206).then_some(())
-        })
-        .await;
+        eventually(&format!("seek {number} is served"), async || (seek().await == 206).then_some(())).await;
     }
     postgres.thaw();
 }
@@ -204,6 +201,5 @@ async fn no_byte_goes_ahead_of_the_speed_but_the_burst() {
             let allowed = BURST + RATE * passed / 1_000_000;
             assert!(came as u64 <= allowed, "{came} bytes after {passed} µs, where {allowed} are allowed");
         }
-        assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
     }
 }

@@ -14,10 +14,9 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
-use crate::support::eventually::within;
 use crate::support::minio::OwnMinio;
 use crate::support::tools::TempFolder;
-use crate::support::{Gate, Minio, config, eventually, tools};
+use crate::support::{Gate, Minio, config, eventually, in_time, tools};
 
 const TOKEN: &str = "Bearer a-token-for-sharing";
 const RECORDING: &str = "/api/v1/share/123456/recording";
@@ -54,7 +53,7 @@ async fn recorded(gate: &Gate) -> Value {
         let status = recording(gate).await;
         (status["stored"] == true || !status["error"].is_null()).then_some(status)
     };
-    within(Duration::from_secs(60), "the recording is stored, or is not", done).await
+    eventually("the recording is stored, or is not", done).await
 }
 
 async fn socket(gate: &Gate, query: &str) -> Socket {
@@ -80,7 +79,7 @@ async fn text(socket: &mut Socket, kind: &str) -> Value {
             }
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), found).await.unwrap_or_else(|_| panic!("no {kind} comes"))
+    in_time(&format!("{kind} comes"), found).await
 }
 
 /// A frame of packets as a host sends them: docs/share.md.
@@ -323,7 +322,7 @@ async fn a_store_that_dies_ends_the_recording_and_nothing_else() {
     call(&gate, Method::POST, RECORDING, json!({"on": false})).await;
     let again = gate.client().request(Method::POST, RECORDING).header("authorization", TOKEN).body(r#"{"on": true}"#);
     assert_eq!(again.send().await.expect("it answers").status(), 409, "the one before is not done");
-    heard.await.expect("the listener hears everything");
+    in_time("the listener hears everything", heard).await.expect("nothing is missing");
     let status = recorded(&gate).await;
     let expected = (&json!(false), &json!(false), &Value::Null, &json!("the store did not answer"));
     assert_eq!((&status["on"], &status["stored"], &status["object"], &status["error"]), expected);

@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::eventually::eventually;
 use crate::support::fault::{self, End, Step};
 use crate::support::origin::{Object, pattern};
-use crate::support::{Gate, ScriptedOrigin, config};
+use crate::support::{Gate, ScriptedOrigin, config, eventually};
 use primitives::clock::monotonic_now;
 
 const TRACK: &str = "/stream/track.mp3";
@@ -25,13 +24,20 @@ async fn a_dead_store_is_a_fast_503_for_everybody() {
     for _ in 0..5 {
         assert_eq!(client.get(TRACK, &[]).await.problem(503)["code"], "store_unreachable");
     }
-    let begun = monotonic_now();
-    for _ in 0..50 {
+    let mut tried = 0;
+    for number in 5..55 {
         let reply = client.get(TRACK, &[]).await;
+        let line = eventually("the access line", async || gate.access_lines().get(number).cloned()).await;
+        // Fast, since nothing is tried; but once a second one is the trial.
+        if line["attempts"] != 0 {
+            assert_eq!(reply.problem(503)["code"], "store_unreachable");
+            tried += 1;
+            continue;
+        }
         assert_eq!(reply.problem(503)["code"], "destination_unavailable");
         assert_eq!(reply.header("retry-after"), "1");
     }
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(tried <= 25, "{tried} of 50 were tried");
     let out = |state| format!("cluster=\"main\",destination=\"main\",state=\"{state}\"");
     assert!(gate.metric("tidegate_breaker_open_total", "cluster=\"main\"").await >= 1.0);
     assert_eq!(gate.metric("tidegate_destination_state", &out("healthy")).await, 0.0);
@@ -315,8 +321,12 @@ async fn a_store_that_sends_interim_answers_for_ever_is_given_up_and_keeps_nobod
     config["ReverseProxy"]["Routes"]["well"] = config::object_route("/well/{**key}", "well", "audio", "{**key}");
     config["ReverseProxy"]["Routes"]["plain"] = config::plain_route("/plain/{**path}", "web");
     config["ReverseProxy"]["Clusters"]["web"] = config::cluster(&[endless.url()]);
+    // No timeout gives it up: only what it sends.
+    config["Policies"]["Timeout"]["patient"] = config::patient();
+    for route in ["cached", "stream", "plain"] {
+        config["ReverseProxy"]["Routes"][route]["TimeoutPolicy"] = json!("patient");
+    }
     let gate = Gate::start(&config).await;
-    let begun = monotonic_now();
     for interim in [
         Step::Endless(b"HTTP/1.1 100 Continue\r\n\r\n"),
         Step::Endless(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"),
@@ -338,7 +348,6 @@ async fn a_store_that_sends_interim_answers_for_ever_is_given_up_and_keeps_nobod
             assert!(reply.status.is_server_error(), "{reply:?}");
         }
     }
-    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     // As many as any server sends are nothing.
     well.always(Step::Raw(
         b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n\

@@ -13,11 +13,10 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use crate::support::eventually::{eventually, within};
+use crate::support::eventually::{LIMIT, eventually, in_time};
 use crate::support::fault::{End, Step};
 use crate::support::h2::H2;
 use crate::support::heard::{self, Protocol};
@@ -154,7 +153,7 @@ async fn http_2_without_tls_is_a_switch_and_http_1_stays() {
     // Shorter than HTTP/2's first bytes, and whole all the same.
     let mut raw = gate.raw().await;
     raw.send(b"GET / HTTP/1.0\r\n\r\n").await;
-    let answer = raw.response("GET", Duration::from_secs(5)).await.expect("an answer");
+    let answer = raw.response("GET", LIMIT).await.expect("an answer");
     assert_eq!(answer.status, 404);
     let off = Gate::start(&configuration(&origin, json!({ "Address": "127.0.0.1:0" }))).await;
     heard::get(&off, Protocol::H1, TRACK, &[]).await.is(200, b"music");
@@ -209,7 +208,11 @@ async fn fifty_streams_share_a_connection() {
 async fn a_stream_that_the_client_resets_frees_the_store_and_no_other_stream() {
     let body = pattern(8 * MIB);
     let origin = ScriptedOrigin::with_track(body.clone()).await;
-    let gate = Gate::start(&configuration(&origin, json!({ "Address": "127.0.0.1:0", "H2c": true }))).await;
+    let mut config = configuration(&origin, json!({ "Address": "127.0.0.1:0", "H2c": true }));
+    // No timeout frees the store: only that the stream is reset.
+    config["Policies"]["Timeout"]["patient"] = config::patient();
+    config["ReverseProxy"]["Routes"]["stream"]["TimeoutPolicy"] = json!("patient");
+    let gate = Gate::start(&config).await;
     let connection = H2::connect(gate.address()).await;
     for step in [Step::Serve, Step::Body { send: MIB, end: End::Stall }] {
         origin.script([step.clone()]);
@@ -219,7 +222,7 @@ async fn a_stream_that_the_client_resets_frees_the_store_and_no_other_stream() {
         eventually("the store is asked", async || (origin.open_connections() == 1).then_some(())).await;
         // Dropping a stream that has not ended is a reset: CANCEL.
         drop(stream);
-        within(Duration::from_secs(2), &format!("the store is free again after {step:?}"), async || {
+        eventually(&format!("the store is free again after {step:?}"), async || {
             (origin.open_connections() == 0).then_some(())
         })
         .await;
@@ -240,9 +243,10 @@ async fn a_stream_lives_longer_than_a_request_header_may_take() {
     let gate = Gate::start(&config).await;
     let connection = H2::connect(gate.address()).await;
     let mut stream = connection.open(TRACK, &[]).await;
+    let mut pace = tokio::time::interval(Duration::from_millis(100));
     for taken in (1..=8).map(|eighth| eighth * MIB / 8) {
+        pace.tick().await;
         stream.take(taken).await;
-        tokio::time::sleep(Duration::from_millis(100)).await;
     }
     stream.finish().await.is(200, &body);
     connection.get(TRACK, &[]).await.is(200, &body);
@@ -256,14 +260,10 @@ async fn a_stop_lets_http_2_streams_under_way_end() {
     let connection = H2::connect(gate.address()).await;
     let mut stream = connection.open(TRACK, &[]).await;
     stream.take(1024).await;
-    let reader = tokio::spawn(async move {
-        for taken in (1..=8).map(|eighth| eighth * MIB / 2) {
-            stream.take(taken).await;
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        stream.finish().await
-    });
-    assert!(gate.stop().await.success());
+    gate.signal("TERM").await;
+    eventually("it is stopping", async || gate.log().contains("stopping").then_some(())).await;
+    let reader = tokio::spawn(stream.finish());
+    assert!(gate.ended().await.success());
     reader.await.expect("a stop breaks no stream").is(200, &body);
 }
 
@@ -279,15 +279,15 @@ async fn a_connection_that_asks_for_nothing_is_closed_when_a_header_is_overdue()
     // One that never says that it speaks HTTP/2, and one that says no more than that.
     let mut silent = certificates.connect(&gate, FIRST, true, &["h2"]).await;
     let mut idle = H2::over(certificates.connect(&gate, FIRST, true, &["h2"]).await).await.expect("HTTP/2");
-    let (limit, mut rest) = (Duration::from_secs(5), Vec::new());
-    let _ = timeout(limit, silent.read_to_end(&mut rest)).await.expect("it is closed");
-    let _ = timeout(limit, idle.ended()).await.expect("it is closed");
+    let mut rest = Vec::new();
+    let _ = in_time("it is closed", silent.read_to_end(&mut rest)).await;
+    let _ = idle.ended().await;
     let mut idle = H2::connect(gate.listeners()[1]).await;
-    let _ = timeout(limit, idle.ended()).await.expect("it is closed");
+    let _ = idle.ended().await;
     for begun in ["", "PRI * HTTP/2.0\r\n", "PRI * HTTP/2.0\r\n\r\nS", "GET /stream"] {
         let mut raw = Raw::connect(gate.listeners()[1]).await;
         raw.send(begun.as_bytes()).await;
-        raw.rest(limit).await.unwrap_or_else(|error| panic!("not closed after {begun:?}: {error}"));
+        raw.rest(LIMIT).await.unwrap_or_else(|error| panic!("not closed after {begun:?}: {error}"));
     }
 }
 

@@ -2,13 +2,11 @@
 
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::time::Duration;
 
 use serde_json::json;
 use tokio::process::{Child, Command};
 
-use crate::support::eventually::within;
-use crate::support::{Gate, ScriptedOrigin, config};
+use crate::support::{Gate, ScriptedOrigin, config, eventually};
 
 /// The threads of the gate that serve clients.
 fn workers(gate: &Gate) -> Vec<String> {
@@ -40,8 +38,8 @@ async fn a_worker_that_stands_still_fails_livez_and_is_named_in_the_log() {
     gate.admin().get("/livez", &[]).await.is(200);
     let mut holder = hold(&workers(&gate)[0]);
     let status = async || gate.admin().get("/livez", &[]).await.status;
-    within(Duration::from_secs(15), "livez fails", async || (status().await == 503).then_some(())).await;
-    within(Duration::from_secs(5), "the worker is counted", async || {
+    eventually("livez fails", async || (status().await == 503).then_some(())).await;
+    eventually("the worker is counted", async || {
         (gate.metric("tidegate_worker_stuck_total", "").await > 0.0).then_some(())
     })
     .await;
@@ -49,5 +47,5 @@ async fn a_worker_that_stands_still_fails_livez_and_is_named_in_the_log() {
         gate.log_lines().into_iter().any(|line| line["level"] == "ERROR" && line.to_string().contains("is stuck"));
     assert!(named, "{}", gate.log());
     holder.kill().await.expect("it runs");
-    within(Duration::from_secs(10), "livez is well again", async || (status().await == 200).then_some(())).await;
+    eventually("livez is well again", async || (status().await == 200).then_some(())).await;
 }

@@ -9,6 +9,7 @@ use super::access::{AccessAuthority, AccessQuery};
 use super::{DatabaseUnavailable, PLAYER_TIMEOUT, with_admin_timeout, with_timeout};
 use primitives::failure_log::FailureLog;
 use primitives::ids::{TrackId, UserId};
+use primitives::unix_time::UnixMillis;
 use server_kit::database::Database;
 use server_kit::on;
 
@@ -27,8 +28,8 @@ pub struct Grant {
     pub track: String,
     /// True if `track` is a prefix of ids.
     pub is_prefix: bool,
-    /// Time of the grant, in milliseconds since the Unix epoch.
-    pub created_at: i64,
+    /// Time of the grant.
+    pub created_at: UnixMillis,
 }
 
 /// The grants in the database.
@@ -50,7 +51,7 @@ impl GrantStore {
             ON CONFLICT (user_id, track_id, is_prefix) DO NOTHING";
         let adding = async {
             on!(&self.database, pool => sqlx::query(sql).bind(grant.user.as_str()).bind(&grant.track)
-                .bind(i64::from(grant.is_prefix)).bind(grant.created_at).execute(pool).await.map(|it| it.rows_affected()))
+                .bind(i64::from(grant.is_prefix)).bind(grant.created_at.as_millis()).execute(pool).await.map(|it| it.rows_affected()))
         };
         Ok(with_admin_timeout(&self.failures, adding).await? > 0)
     }
@@ -80,8 +81,12 @@ impl GrantStore {
                 .bind(after.0).bind(i64::from(after.1)).bind(i64::from(limit)).fetch_all(pool).await)
         };
         let rows: Vec<(String, i64, i64)> = with_admin_timeout(&self.failures, listing).await?;
-        let grant =
-            |(track, prefix, created_at)| Grant { user: user.clone(), track, is_prefix: prefix != 0, created_at };
+        let grant = |(track, prefix, at)| Grant {
+            user: user.clone(),
+            track,
+            is_prefix: prefix != 0,
+            created_at: UnixMillis::new(at),
+        };
         Ok(rows.into_iter().map(grant).collect())
     }
 

@@ -28,6 +28,7 @@ use primitives::clock::monotonic_now;
 use primitives::failure_log::{FailureLog, chain, line};
 use primitives::ids::{self, TrackId};
 use primitives::loading_cache::LoadingCache;
+use primitives::unix_time::UnixMillis;
 use server_kit::database::Database;
 use tracks::TrackTable;
 
@@ -57,12 +58,12 @@ pub struct Track {
     pub size: Option<u64>,
     /// Owner.
     pub owner: Option<Arc<str>>,
-    /// Time of deletion, in milliseconds since the Unix epoch.
-    pub deleted_at: Option<i64>,
-    /// Time of addition, in milliseconds since the Unix epoch.
-    pub created_at: i64,
-    /// Time of the last change, in milliseconds since the Unix epoch.
-    pub updated_at: i64,
+    /// Time of deletion.
+    pub deleted_at: Option<UnixMillis>,
+    /// Time of addition.
+    pub created_at: UnixMillis,
+    /// Time of the last change.
+    pub updated_at: UnixMillis,
 }
 
 /// Reason for which no track is returned.
@@ -138,15 +139,15 @@ impl Catalog {
         with_admin_timeout(&self.failures, self.tracks.find(id.as_str())).await
     }
 
-    /// Adds a track at `now`, in milliseconds since the Unix epoch.
-    pub async fn add(&self, track: &NewTrack, now: i64) -> Result<AddOutcome, DatabaseUnavailable> {
+    /// Adds a track at `now`.
+    pub async fn add(&self, track: &NewTrack, now: UnixMillis) -> Result<AddOutcome, DatabaseUnavailable> {
         let added = with_admin_timeout(&self.failures, self.tracks.add(track, now)).await;
         self.cache.invalidate(track.id.as_str());
         added
     }
 
     /// Adds or updates tracks, all or none of them; deleted ones stay deleted.
-    pub async fn import(&self, tracks: &[NewTrack], now: i64) -> Result<ImportSummary, DatabaseUnavailable> {
+    pub async fn import(&self, tracks: &[NewTrack], now: UnixMillis) -> Result<ImportSummary, DatabaseUnavailable> {
         let imported = self.tracks.import(tracks, now).await;
         self.cache.clear();
         imported.map_err(|error| log_failure(&self.failures, &error))
@@ -158,7 +159,7 @@ impl Catalog {
     }
 
     /// Marks a track as deleted at `now`; `None` if there is no such track.
-    pub async fn delete(&self, id: &TrackId, now: i64) -> Result<Option<Track>, DatabaseUnavailable> {
+    pub async fn delete(&self, id: &TrackId, now: UnixMillis) -> Result<Option<Track>, DatabaseUnavailable> {
         let deleted = with_admin_timeout(&self.failures, self.tracks.delete(id, now)).await;
         self.cache.invalidate(id.as_str());
         deleted

@@ -8,7 +8,7 @@ use http_semantics::placeholders::{self, TemplatePart};
 use primitives::ids::is_name;
 
 /// Authorities that are asked beyond the rules over a token's claims; all of them must allow it.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct AccessSettings {
     /// True if the database's grants are asked.
     pub grants: bool,
@@ -17,7 +17,7 @@ pub struct AccessSettings {
 }
 
 /// Settings of an authorization service over HTTP.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct AuthorizationServiceSettings {
     /// URL, with `{userId}` and `{trackId}`.
     pub url: UrlTemplate,

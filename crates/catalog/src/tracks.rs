@@ -5,6 +5,7 @@ use sqlx::Error;
 
 use super::Track;
 use primitives::ids::{TrackId, UserId};
+use primitives::unix_time::UnixMillis;
 use server_kit::database::Database;
 use server_kit::on;
 
@@ -98,7 +99,7 @@ impl TrackTable {
     }
 
     /// Adds a track unless its id is taken; replaces a deleted track.
-    pub async fn add(&self, new: &NewTrack, now: i64) -> Result<AddOutcome, Error> {
+    pub async fn add(&self, new: &NewTrack, now: UnixMillis) -> Result<AddOutcome, Error> {
         let sql = format!(
             "INSERT INTO tracks (id, store, bucket, object_key, content_type, size_bytes, owner_id, created_at, updated_at)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $8)
@@ -110,7 +111,7 @@ impl TrackTable {
         );
         let row: Option<TrackRow> = on!(&self.database, pool => sqlx::query_as(sqlx::AssertSqlSafe(sql))
             .bind(new.id.as_str()).bind(&new.store).bind(&new.bucket).bind(&new.key).bind(&new.content_type).bind(size(new))
-            .bind(new.owner.as_ref().map(UserId::as_str)).bind(now).fetch_optional(pool).await)?;
+            .bind(new.owner.as_ref().map(UserId::as_str)).bind(now.as_millis()).fetch_optional(pool).await)?;
         // No row: the id belongs to a track that is not deleted, and the `WHERE` kept it as it is.
         if let Some(row) = row {
             return Ok(AddOutcome::New(track(row)));
@@ -122,15 +123,15 @@ impl TrackTable {
         })
     }
 
-    /// Adds or updates tracks, in one transaction; deleted ones stay deleted. `now` is in milliseconds since the Unix epoch.
-    pub async fn import(&self, all: &[NewTrack], now: i64) -> Result<ImportSummary, Error> {
+    /// Adds or updates tracks, in one transaction; deleted ones stay deleted.
+    pub async fn import(&self, all: &[NewTrack], now: UnixMillis) -> Result<ImportSummary, Error> {
         let mut imported = ImportSummary::default();
         on!(&self.database, pool => {
             let mut transaction = pool.begin().await?;
             for new in all {
                 let row: Option<(i64, i64)> = sqlx::query_as(IMPORT)
                     .bind(new.id.as_str()).bind(&new.store).bind(&new.bucket).bind(&new.key).bind(&new.content_type)
-                    .bind(size(new)).bind(new.owner.as_ref().map(UserId::as_str)).bind(now).fetch_optional(&mut *transaction).await?;
+                    .bind(size(new)).bind(new.owner.as_ref().map(UserId::as_str)).bind(now.as_millis()).fetch_optional(&mut *transaction).await?;
                 match row {
                     // `RETURNING` gives no row where the `WHERE` found nothing to change.
                     None => imported.unchanged += 1,
@@ -154,13 +155,13 @@ impl TrackTable {
 
     /// Marks a track as deleted. A track that is deleted already keeps its time of deletion. `None` if there is no such
     /// track.
-    pub async fn delete(&self, id: &TrackId, now: i64) -> Result<Option<Track>, Error> {
+    pub async fn delete(&self, id: &TrackId, now: UnixMillis) -> Result<Option<Track>, Error> {
         let sql = format!(
             "UPDATE tracks SET deleted_at = COALESCE(deleted_at, $2), updated_at = COALESCE(deleted_at, $2)
              WHERE id = $1 RETURNING {COLUMNS}"
         );
         let row: Option<TrackRow> = on!(&self.database, pool => sqlx::query_as(sqlx::AssertSqlSafe(sql))
-            .bind(id.as_str()).bind(now).fetch_optional(pool).await)?;
+            .bind(id.as_str()).bind(now.as_millis()).fetch_optional(pool).await)?;
         Ok(row.map(track))
     }
 }
@@ -176,9 +177,9 @@ fn track(row: TrackRow) -> Track {
         content_type: content_type.and_then(|text| HeaderValue::try_from(text).ok()),
         size: size.and_then(|size| u64::try_from(size).ok()),
         owner: owner.map(Into::into),
-        deleted_at,
-        created_at,
-        updated_at,
+        deleted_at: deleted_at.map(UnixMillis::new),
+        created_at: UnixMillis::new(created_at),
+        updated_at: UnixMillis::new(updated_at),
     }
 }
 

@@ -7,6 +7,7 @@ use http::{HeaderMap, Method};
 
 use super::cors::CorsPolicy;
 use super::headers::has_token;
+use super::request_host::normalized;
 
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
@@ -44,8 +45,12 @@ pub fn is_from_foreign_page<'a>(
 fn is_of<'a>(origin: &str, own: impl IntoIterator<Item = &'a str>) -> bool {
     let Some((scheme, host)) = origin.split_once("://") else { return false };
     let port = if scheme == "https" { ":443" } else { ":80" };
-    let bare = |host: &str| host.strip_suffix(port).unwrap_or(host).to_ascii_lowercase();
-    own.into_iter().any(|own| bare(own) == bare(host))
+    let bare = |host: &str| {
+        let host = normalized(host);
+        host.strip_suffix(port).unwrap_or(&host).to_owned()
+    };
+    let host = bare(host);
+    own.into_iter().any(|own| bare(own) == host)
 }
 
 #[cfg(test)]
@@ -58,10 +63,11 @@ mod tests {
 
     #[test]
     fn a_request_that_acts_is_foreign_unless_the_browser_says_otherwise() {
-        let table: [(&str, Lines, bool); 12] = [
+        let table: [(&str, Lines, bool); 13] = [
             ("POST", &[], false),
             ("POST", &[("origin", "https://media.example")], false),
             ("POST", &[("origin", "https://MEDIA.example:443")], false),
+            ("POST", &[("origin", "https://media.example.")], false),
             ("POST", &[("origin", "https://media.example:80")], true),
             ("POST", &[("origin", "https://evil.example")], true),
             ("POST", &[("origin", "null")], true),

@@ -212,8 +212,8 @@ fn same_host(scheme: &[u8], authority: &[u8], host: &[u8]) -> bool {
 }
 
 /// Returns true for a valid `Host` or `:authority` (RFC 3986 §3.2.2): a name or an address, perhaps with a port; empty
-/// where the target has no host. Stricter than the grammar: characters that no host name has let one host pass for
-/// another.
+/// where the target has no host. Stricter than the grammar: escapes, empty labels and characters that no host name has
+/// let one host pass for another.
 pub fn is_host(value: &[u8]) -> bool {
     let (host, port) = match value {
         [b'[', rest @ ..] => {
@@ -227,12 +227,16 @@ pub fn is_host(value: &[u8]) -> bool {
         }
         _ => memchr(b':', value).map_or((value, None), |colon| (&value[..colon], Some(&value[colon + 1..]))),
     };
-    let sound = host.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~%".contains(byte));
-    sound && port.is_none_or(|port| !host.is_empty() && is_port(port))
+    let sound = host.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(byte));
+    let has_empty_label = host.starts_with(b".") || host.windows(2).any(|pair| pair == b"..");
+    sound && !has_empty_label && port.is_none_or(|port| !host.is_empty() && is_port(port))
 }
 
 fn is_port(digits: &[u8]) -> bool {
-    digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit)
+    let number = digits.iter().try_fold(0_u32, |number, digit| {
+        digit.is_ascii_digit().then(|| number * 10 + u32::from(digit - b'0')).filter(|number| *number <= 65_535)
+    });
+    digits.len() <= 5 && number.is_some()
 }
 
 /// Returns true for a valid `Content-Length`: at most 19 digits, which always fit into 64 bits.
@@ -362,13 +366,14 @@ mod tests {
 
     #[test]
     fn targets_and_hosts_that_name_no_server_are_refused() {
-        for host in
-            ["a/b", "a b", "u@x", "a,b", "a:b", "a:123456", ":80", "[::1", "[x]", "[::1]x", "a?b", "a#b", "\u{e9}"]
-        {
+        for host in [
+            "a/b", "a b", "u@x", "a,b", "a:b", "a:123456", ":80", "[::1", "[x]", "[::1]x", "a?b", "a#b", "\u{e9}",
+            "a%2Eb", "a..b", "a..", ".a", ".", "a:65536",
+        ] {
             let head = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
             assert_eq!(check(head.as_bytes()), Err(HeadSyntaxError::MalformedHost), "{host:?}");
         }
-        for host in ["", "a", "A-b_c.d~", "127.0.0.1:80", "a:", "[::1]", "[fe80::1]:65535"] {
+        for host in ["", "a", "A-b_c.d~", "a.", "a.:80", "127.0.0.1:80", "a:", "[::1]", "[fe80::1]:65535"] {
             let head = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
             assert_eq!(check(head.as_bytes()), Ok(()), "{host:?}");
         }

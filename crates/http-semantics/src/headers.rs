@@ -24,6 +24,12 @@ pub fn is_hop_by_hop(name: &HeaderName) -> bool {
         || name.strip_prefix("proxy").is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
 }
 
+/// Returns true for a name of letters, digits and `-` alone. In the variables of CGI and of what is modelled on it (RFC
+/// 3875 §4.1.18) every other character may become the `_` that `-` becomes, and the name another header's.
+pub fn is_plain_name(name: &HeaderName) -> bool {
+    name.as_str().bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+}
+
 /// Removes the headers that must not cross a hop: those of [`is_hop_by_hop`] and all that `Connection` names. `Host`
 /// and `Content-Length` stay even if named: without them the next server would see another request.
 pub fn strip_hop_by_hop(headers: &mut HeaderMap) {

@@ -15,5 +15,6 @@ pub mod placeholders;
 pub mod problem;
 pub mod range;
 pub mod rate_limit;
+pub mod request_host;
 pub mod request_info;
 pub mod request_path;

@@ -9,6 +9,8 @@ use http::{HeaderMap, StatusCode};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
+use crate::connection_info::ConnectionInfo;
+
 /// Bytes of a body that are read at once for a client that is behind: the memory that it costs while it does not read.
 pub const SMALL_PIECE: usize = 32 * 1024;
 /// The same where it is not known whether a client is behind.
@@ -38,10 +40,16 @@ pub enum DownstreamError {
 pub trait Downstream: Send + Sync {
     /// Returns the request's head.
     fn request(&self) -> &Parts;
-    /// Returns the address of the other end of the connection.
-    fn peer(&self) -> IpAddr;
+    /// Returns the facts about the connection.
+    fn connection(&self) -> &ConnectionInfo;
+    /// Returns the client's address, as far as the connection tells it.
+    fn peer(&self) -> IpAddr {
+        self.connection().peer
+    }
     /// Returns true where the request came over TLS.
-    fn is_tls(&self) -> bool;
+    fn is_tls(&self) -> bool {
+        self.connection().is_tls
+    }
     /// Returns the status of the response once it has begun; interim ones (1xx) do not count.
     fn status(&self) -> Option<StatusCode>;
     /// Returns the bytes of the response's body that were written so far.

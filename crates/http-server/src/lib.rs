@@ -2,13 +2,20 @@
 //! must not know routes, policies or stores: each request goes to one [`Handler`], which answers through
 //! [`Downstream`].
 
+pub mod bind;
+pub mod client_certificate;
+pub mod connection_info;
 pub mod downstream;
 mod http1;
 mod http2;
 pub mod listener;
+mod proxy_protocol;
 pub mod settings;
 pub mod socket;
 mod tls;
+mod tls_server;
+mod tls_watch;
+mod transport;
 pub mod workers;
 mod write_deadline;
 
@@ -18,9 +25,10 @@ use std::time::Duration;
 
 use http::request::Parts;
 
+pub use self::client_certificate::check as check_client_certificates;
 pub use self::downstream::{Downstream, DownstreamError};
 pub use self::http1::{ConnectionTakeover, RequestHeadError};
-pub use self::tls::{certificate_warnings, check as check_certificate};
+pub use self::tls::{CertificateError, certificate_warnings, check as check_certificate};
 
 /// Time that the rest of a request body may take to arrive after the response.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);

@@ -5,24 +5,28 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
 
-use pingora::listeners::tls::{Acceptor, TlsSettings};
+use ipnet::IpNet;
 use socket2::SockRef;
-use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{MissedTickBehavior, timeout};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
+use super::bind::{AcceptedSocket, BoundAddress, ListeningSocket, UnixSocketError, bind_all};
+use super::connection_info::ResponseRules;
+use super::proxy_protocol;
 use super::socket::ClientSocket;
+use super::tls_server::TlsServer;
+use super::tls_watch;
 use super::workers::{STUCK_AFTER, WorkerActivity, WorkerAssignment, Workers};
 use super::{ConnectionTimeouts, Handler, http1, http2, tls};
-use crate::settings::{ListenerSettings, Settings};
+use crate::settings::Settings;
 use primitives::lifecycle::BackgroundTasks;
 use server_kit::telemetry::metrics::Metrics;
 
 /// Bytes that may wait in the kernel for a client's window to open. Without this bound the kernel takes megabytes.
 pub const MAX_UNSENT_BYTES: usize = 128 * 1024;
 /// Connections that may wait to be accepted: as many as the system allows.
-const BACKLOG: i32 = 65_535;
+pub const BACKLOG: i32 = 65_535;
 /// Pause after a connection could not be accepted: the reason, most likely open files, would be the same at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Time between two looks at the workers.
@@ -36,6 +40,25 @@ pub enum ListenError {
     Bind {
         /// The address asked for.
         address: SocketAddr,
+        /// Error of the system.
+        source: io::Error,
+    },
+    /// A host name has no address.
+    #[error("cannot listen on {name}: the name cannot be resolved: {source}")]
+    Resolve {
+        /// The name.
+        name: String,
+        /// Error of the resolver.
+        source: io::Error,
+    },
+    /// A Unix socket cannot be made.
+    #[error(transparent)]
+    UnixSocket(#[from] UnixSocketError),
+    /// The runtime cannot watch a socket.
+    #[error("cannot listen on {address}: {source}")]
+    Watch {
+        /// Address of the socket.
+        address: BoundAddress,
         /// Error of the system.
         source: io::Error,
     },
@@ -83,18 +106,19 @@ pub fn start<H: Handler>(
     workers: &Arc<Workers>,
     metrics: &Arc<Metrics>,
     tasks: &BackgroundTasks,
-) -> Result<Vec<SocketAddr>, ListenError> {
+) -> Result<Vec<BoundAddress>, ListenError> {
     // One for all listeners: the limit is on the process.
     let permits = Arc::new(Semaphore::new(server.max_connections));
-    let mut addresses = Vec::new();
-    for listener in &server.listeners {
-        let (socket, address) = bind(listener.address)?;
-        let socket =
-            tokio::net::TcpListener::from_std(socket).map_err(|source| ListenError::Bind { address, source })?;
-        let acceptor = ConnectionAcceptor {
+    let (mut addresses, mut watched) = (Vec::new(), Vec::new());
+    for (number, listener) in server.listeners.iter().enumerate() {
+        let tls = listener.tls.as_ref().map(TlsServer::new).transpose()?.map(Arc::new);
+        watched.extend(tls.clone().map(|tls| (number, tls)));
+        let acceptor = Arc::new(ConnectionAcceptor {
             handler: Arc::clone(handler),
-            tls: tls_acceptor(listener)?,
+            tls,
             h2c: listener.h2c,
+            proxy_sources: listener.proxy_sources.clone(),
+            rules: Arc::new(ResponseRules::new(listener)),
             permits: Arc::clone(&permits),
             limits: ConnectionTimeouts {
                 head: server.header_timeout,
@@ -104,24 +128,19 @@ pub fn start<H: Handler>(
             },
             metrics: Arc::clone(metrics),
             tasks: tasks.clone(),
-        };
-        tasks.spawn(accept(Arc::new(acceptor), socket, Arc::clone(workers)));
-        addresses.push(address);
+        });
+        for bound in bind_all(listener)? {
+            let address = bound.address.clone();
+            let socket = bound.listen().map_err(|source| ListenError::Watch { address: address.clone(), source })?;
+            tasks.spawn(accept(Arc::clone(&acceptor), socket, Arc::clone(workers)));
+            addresses.push(address);
+        }
+    }
+    if !watched.is_empty() {
+        tasks.spawn(tls_watch::watch(watched, Arc::clone(metrics), tasks.clone()));
     }
     tasks.spawn(watch_workers(Arc::clone(workers), Arc::clone(metrics), tasks.clone()));
     Ok(addresses)
-}
-
-fn tls_acceptor(listener: &ListenerSettings) -> Result<Option<Acceptor>, ListenError> {
-    if listener.certificates.is_empty() {
-        return Ok(None);
-    }
-    let resolver = tls::resolver(&listener.certificates)?;
-    let mut settings = TlsSettings::intermediate("", "").expect("no file is read where a resolver is set");
-    settings.set_cert_resolver(resolver);
-    // By ALPN (RFC 7301): `h2`, else HTTP/1.1.
-    settings.enable_h2();
-    Ok(Some(settings.build()))
 }
 
 /// Names in the log, once each time, the workers that are stuck.
@@ -155,8 +174,10 @@ async fn watch_workers(workers: Arc<Workers>, metrics: Arc<Metrics>, tasks: Back
 /// Serves the sockets that one listener accepts, with the limits that hold before a request is read.
 struct ConnectionAcceptor<H> {
     handler: Arc<H>,
-    tls: Option<Acceptor>,
+    tls: Option<Arc<TlsServer>>,
     h2c: bool,
+    proxy_sources: Option<Vec<IpNet>>,
+    rules: Arc<ResponseRules>,
     permits: Arc<Semaphore>,
     limits: ConnectionTimeouts,
     metrics: Arc<Metrics>,
@@ -164,11 +185,7 @@ struct ConnectionAcceptor<H> {
 }
 
 /// Takes connections until shutdown, each to the worker that has the fewest.
-async fn accept<H: Handler>(
-    acceptor: Arc<ConnectionAcceptor<H>>,
-    listener: tokio::net::TcpListener,
-    workers: Arc<Workers>,
-) {
+async fn accept<H: Handler>(acceptor: Arc<ConnectionAcceptor<H>>, listener: ListeningSocket, workers: Arc<Workers>) {
     loop {
         let accepted = tokio::select! {
             // Shutdown first: under load a connection is always ready to be accepted.
@@ -176,7 +193,7 @@ async fn accept<H: Handler>(
             () = acceptor.tasks.stopping() => return,
             accepted = listener.accept() => accepted,
         };
-        if let Err(error) = accepted.and_then(|(socket, peer)| acceptor.admit(socket, peer, &workers)) {
+        if let Err(error) = accepted.map(|socket| acceptor.admit(socket, &workers)) {
             tracing::warn!(%error, "a connection cannot be accepted; is the limit of open files (ulimit -n) reached?");
             tokio::time::sleep(ACCEPT_PAUSE).await;
         }
@@ -184,30 +201,21 @@ async fn accept<H: Handler>(
 }
 
 impl<H: Handler> ConnectionAcceptor<H> {
-    /// Hands a connection to a worker, or closes it where the limit of connections is reached. Fails where the socket
-    /// cannot be taken out of this runtime.
-    fn admit(self: &Arc<Self>, socket: TcpStream, peer: SocketAddr, workers: &Workers) -> io::Result<()> {
+    /// Hands a connection to a worker, or closes it where the limit of connections is reached.
+    fn admit(self: &Arc<Self>, socket: AcceptedSocket, workers: &Workers) {
         let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
             // Closed without a response, which would need a request to be read: the limit bounds exactly such work.
             self.metrics.connection_refused();
-            return Ok(());
+            return;
         };
-        // The socket's events must come to the worker that serves it, so this runtime gives it up.
-        let socket = socket.into_std()?;
-        let guard = ConnectionGuard::new(permit, workers.assign(peer.ip()), &self.tasks, &self.metrics);
+        let guard = ConnectionGuard::new(permit, workers.assign(socket.peer()), &self.tasks, &self.metrics);
         let (acceptor, guard) = (Arc::clone(self), Arc::new(guard));
         let (runtime, serving) = (guard.assignment.runtime().clone(), Arc::clone(&guard));
-        runtime.spawn(guard.activity().track(async move {
-            match TcpStream::from_std(socket) {
-                Ok(socket) => acceptor.serve(socket, peer, serving).await,
-                Err(error) => tracing::warn!(%error, "a connection cannot be served"),
-            }
-        }));
-        Ok(())
+        runtime.spawn(guard.activity().track(async move { acceptor.serve(socket, serving).await }));
     }
 
-    async fn serve(&self, socket: TcpStream, peer: SocketAddr, guard: Arc<ConnectionGuard>) {
-        let Some(socket) = self.open(socket, peer).await else { return };
+    async fn serve(&self, socket: AcceptedSocket, guard: Arc<ConnectionGuard>) {
+        let Some(socket) = self.open(socket, &guard).await else { return };
         let http2 = if socket.negotiated_http2() {
             Some(socket)
         } else {
@@ -219,14 +227,46 @@ impl<H: Handler> ConnectionAcceptor<H> {
         }
     }
 
-    /// Completes the TLS handshake, where the listener has TLS. `None` where it fails or takes too long, which the
-    /// client sees.
-    async fn open(&self, socket: TcpStream, peer: SocketAddr) -> Option<ClientSocket> {
-        let socket = ClientSocket::new(socket, peer).ok()?;
+    /// Reads what comes before the first request: the header of the PROXY protocol and the TLS handshake, where the
+    /// listener has them. `None` where one fails or takes too long, which the client sees.
+    async fn open(&self, socket: AcceptedSocket, guard: &ConnectionGuard) -> Option<ClientSocket> {
+        let peer = socket.peer();
+        let stream = socket.into_stream();
+        let stream = stream.inspect_err(|error| tracing::warn!(%error, "a connection cannot be served")).ok()?;
+        let mut socket = ClientSocket::new(stream, peer, &self.rules).ok()?;
+        if let Some(sources) = &self.proxy_sources {
+            Box::pin(self.read_proxy_header(&mut socket, sources, guard)).await?;
+        }
         let Some(tls) = &self.tls else { return Some(socket) };
         let handshake = Box::pin(timeout(self.limits.head, socket.accept_tls(tls))).await;
         // At debug level: any client that distrusts the certificate, and any port scan, makes one.
         handshake.ok()?.inspect_err(|error| tracing::debug!(%error, "a TLS handshake failed")).ok()
+    }
+}
+
+impl<H> ConnectionAcceptor<H> {
+    /// Takes the client's address from the header of the PROXY protocol; `None` where there is no good one.
+    async fn read_proxy_header(
+        &self,
+        socket: &mut ClientSocket,
+        sources: &[IpNet],
+        guard: &ConnectionGuard,
+    ) -> Option<()> {
+        let peer = socket.info().peer;
+        match proxy_protocol::read_header(socket, sources, self.limits.head).await {
+            Ok(None) => {}
+            Ok(Some(client)) => {
+                socket.set_peer(client);
+                guard.activity().set_peer(client);
+            }
+            Err(error) => {
+                self.metrics.listeners().proxy_header_refused(error.label());
+                // At debug level: anybody who can connect can cause it.
+                tracing::debug!(client = %peer, "a connection of {peer} is closed: {error}");
+                return None;
+            }
+        }
+        Some(())
     }
 }
 

@@ -1,27 +1,28 @@
 //! A client's connection: in the clear it is the socket itself, with nothing between us and the system; with TLS it is
-//! a stream of Pingora's. Bytes that came before they were wanted are kept here.
+//! rustls' stream over it. Bytes that came before they were wanted are kept here.
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::os::fd::{AsRawFd, RawFd};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use futures::FutureExt as _;
-use pingora::Result;
-use pingora::listeners::tls::Acceptor;
 use pingora::protocols::l4::ext::get_tcp_info;
-use pingora::protocols::l4::stream as l4;
-use pingora::protocols::{ALPN, GetSocketDigest as _, SocketDigest, Stream};
 use pingora::time::timeout;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio_rustls::server::TlsStream;
 use tokio_util::io::{poll_read_buf, poll_write_buf};
 
 use super::DownstreamError;
+use crate::connection_info::{ConnectionInfo, ResponseRules};
+use crate::tls_server::TlsServer;
+use crate::transport::PlainStream;
 
 /// First read buffer of a request, in bytes.
 pub const HEAD_BUFFER: usize = 4096;
@@ -32,7 +33,7 @@ const LEAST_ROOM: usize = 1024;
 pub struct ClientSocket {
     transport: Transport,
     fd: RawFd,
-    peer: SocketAddr,
+    info: ConnectionInfo,
     /// Bytes that were read and not used yet.
     pub read_ahead: BytesMut,
     /// The client has said that it sends no more.
@@ -42,65 +43,73 @@ pub struct ClientSocket {
 }
 
 enum Transport {
-    Plain(TcpStream),
-    Tls(Stream),
+    Plain(PlainStream),
+    /// Boxed: its state is several times that of a socket, and most connections of a machine behind a balancer have none.
+    Tls(Box<TlsStream<RewoundSocket<PlainStream>>>),
 }
 
 impl ClientSocket {
-    /// Wraps a new connection to `peer`; fails where the socket takes no options.
-    pub fn new(stream: TcpStream, peer: SocketAddr) -> io::Result<Self> {
-        // Writes are whole pieces already; Nagle's algorithm would only delay the last of them.
-        stream.set_nodelay(true)?;
+    /// Wraps a new connection of `peer`, whose responses follow `rules`; fails where the socket takes no options.
+    pub fn new(stream: PlainStream, peer: IpAddr, rules: &Arc<ResponseRules>) -> io::Result<Self> {
+        stream.configure()?;
         let fd = stream.as_raw_fd();
         Ok(Self {
             transport: Transport::Plain(stream),
             fd,
-            peer,
+            info: ConnectionInfo {
+                peer: peer.to_canonical(),
+                is_tls: false,
+                client_certificate: None,
+                rules: Arc::clone(rules),
+            },
             read_ahead: BytesMut::new(),
             is_half_closed: false,
             has_taken_answers: false,
         })
     }
 
-    /// Makes the TLS handshake and returns the connection; one with TLS is returned as it is. Fails where the handshake
-    /// does.
-    pub async fn accept_tls(self, tls: &Acceptor) -> Result<Self> {
-        let Transport::Plain(stream) = self.transport else { return Ok(self) };
-        let stream = tls.tls_handshake(with_peer(stream, self.peer)).await?;
-        Ok(Self { transport: Transport::Tls(Box::new(stream)), ..self })
+    /// Makes the TLS handshake, which begins with what was read ahead, and returns the connection; one with TLS is
+    /// returned as it is. Fails where the handshake does.
+    pub async fn accept_tls(mut self, tls: &TlsServer) -> io::Result<Self> {
+        let Transport::Plain(socket) = self.transport else { return Ok(self) };
+        let read = std::mem::take(&mut self.read_ahead);
+        let stream = tls.acceptor().accept(RewoundSocket { read, socket }).await?;
+        let client_certificate = tls.client_certificate(stream.get_ref().1);
+        let info = ConnectionInfo { is_tls: true, client_certificate, ..self.info };
+        Ok(Self { transport: Transport::Tls(Box::new(stream)), info, ..self })
     }
 
-    /// Returns the client's address, an IPv4 address as such also where the listener is an IPv6 one.
-    pub fn peer(&self) -> IpAddr {
-        self.peer.ip().to_canonical()
+    /// Replaces the client's address by the one that a trusted source gives.
+    pub fn set_peer(&mut self, peer: IpAddr) {
+        self.info.peer = peer.to_canonical();
+    }
+
+    /// Returns the facts about the connection.
+    pub fn info(&self) -> &ConnectionInfo {
+        &self.info
     }
 
     /// Makes the end of the connection look like a failure (RST), which tells the client that a response without a
     /// length is not whole (RFC 9112 §8).
     pub fn reset_on_close(&self) {
         // With TLS a missing `close_notify` tells the same (RFC 9112 §9.8).
-        if let Transport::Plain(stream) = &self.transport {
+        if let Some(stream) = self.plain() {
             // Where it cannot be set, the connection is gone already.
             let _ = stream.set_zero_linger();
         }
     }
 
-    /// Returns the socket itself; `None` with TLS.
+    /// Returns the TCP socket itself; `None` with TLS, and where it is a Unix socket.
     pub fn plain(&self) -> Option<&TcpStream> {
         match &self.transport {
-            Transport::Plain(stream) => Some(stream),
+            Transport::Plain(stream) => stream.tcp(),
             Transport::Tls(_) => None,
         }
     }
 
-    /// Returns true where the connection has TLS.
-    pub fn is_tls(&self) -> bool {
-        matches!(self.transport, Transport::Tls(_))
-    }
-
     /// Returns true where the TLS handshake selected HTTP/2.
     pub fn negotiated_http2(&self) -> bool {
-        matches!(&self.transport, Transport::Tls(stream) if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)))
+        matches!(&self.transport, Transport::Tls(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2"))
     }
 
     /// Returns the bytes that the kernel has accepted and not yet sent; `None` where it does not say.
@@ -178,15 +187,6 @@ impl ClientSocket {
             before = now;
         }
     }
-}
-
-fn with_peer(stream: TcpStream, peer: SocketAddr) -> l4::Stream {
-    let digest = SocketDigest::from_raw_fd(stream.as_raw_fd());
-    // Fails only for an address that is set already, and the digest is new.
-    let _ = digest.peer_addr.set(Some(peer.into()));
-    let mut stream = l4::Stream::from(stream);
-    stream.set_socket_digest(digest);
-    stream
 }
 
 /// Evaluates the same expression on either transport.

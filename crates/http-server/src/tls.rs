@@ -1,13 +1,13 @@
 //! Certificates of a listener: chosen by the name that the client asks for (SNI), the first where none fits.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::client::verify_server_name;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
+use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert, VerifierBuilderError};
 use rustls::sign::CertifiedKey;
 
 use crate::settings::{CertificatePaths, Settings};
@@ -28,6 +28,33 @@ pub enum CertificateError {
         /// Error of reading it.
         source: rustls::pki_types::pem::Error,
     },
+    /// The certificate of an authority cannot be used.
+    #[error("{path} holds a certificate that is no authority's: {source}")]
+    Authority {
+        /// The file.
+        path: PathBuf,
+        /// Error of the TLS library.
+        source: rustls::Error,
+    },
+    /// Clients' certificates cannot be verified.
+    #[error("clients' certificates cannot be verified by {path}: {source}")]
+    Verifier {
+        /// The file with the authorities.
+        path: PathBuf,
+        /// Error of the TLS library.
+        source: VerifierBuilderError,
+    },
+    /// The file holds no good answer of an OCSP responder.
+    #[error("{path} does not hold an OCSP response: {reason}; expected DER, as `openssl ocsp -respout` writes it")]
+    OcspResponse {
+        /// The file.
+        path: PathBuf,
+        /// Cause.
+        reason: String,
+    },
+    /// Random numbers for the keys of session tickets are missing.
+    #[error("the keys of session tickets cannot be made: {0}")]
+    Tickets(rustls::Error),
     /// The pair does not work.
     #[error("the certificate {path} cannot be used with its key: {source}")]
     Pair {
@@ -57,7 +84,31 @@ fn load(certificate: &CertificatePaths) -> Result<Arc<CertifiedKey>, Certificate
     let pair = |source| CertificateError::Pair { path: path.clone(), source };
     // Given here, so that no provider of the whole process has to be installed before.
     let provider = rustls::crypto::ring::default_provider();
-    CertifiedKey::from_der(chain, key, &provider).map(Arc::new).map_err(pair)
+    let mut certified = CertifiedKey::from_der(chain, key, &provider).map_err(pair)?;
+    certified.ocsp = certificate.ocsp_response.as_deref().map(ocsp_response).transpose()?;
+    Ok(Arc::new(certified))
+}
+
+/// Reads the response of an OCSP responder (RFC 6960 §4.2.1). Clients judge what is in it; a responder's error is refused.
+fn ocsp_response(path: &Path) -> Result<Vec<u8>, CertificateError> {
+    let failed = |reason: &str| CertificateError::OcspResponse { path: path.to_owned(), reason: reason.to_owned() };
+    let response = std::fs::read(path).map_err(|error| failed(&error.to_string()))?;
+    // SEQUENCE, its length in one byte or in as many more as that byte says, then the status, an ENUMERATED.
+    let content = match response.as_slice() {
+        [0x30, length @ 0..=0x7f, content @ ..] if usize::from(*length) == content.len() => Some(content),
+        [0x30, 0x81, _, content @ ..] | [0x30, 0x82, _, _, content @ ..] => Some(content),
+        _ => None,
+    };
+    match content {
+        Some([0x0a, 1, 0, ..]) => Ok(response),
+        Some([0x0a, 1, ..]) => Err(failed("the responder answered with an error")),
+        _ => Err(failed("it is something else")),
+    }
+}
+
+/// Returns the end of the validity of the certificate that ends first, in Unix seconds.
+pub fn first_expiry(certificates: &[CertificatePaths]) -> Option<i64> {
+    certificates.iter().filter_map(|paths| check(paths).ok().flatten()).map(|validity| validity.not_after).min()
 }
 
 /// The time within which a certificate is good, in Unix seconds.
@@ -83,7 +134,8 @@ pub fn check(certificate: &CertificatePaths) -> Result<Option<CertificateValidit
 /// Returns warnings about the listeners' certificates at the time `now`, in Unix seconds: they can be served, but
 /// clients refuse them, or will within a week.
 pub fn certificate_warnings(server: &Settings, now: i64) -> Vec<String> {
-    let certificates = server.listeners.iter().flat_map(|listener| &listener.certificates);
+    let tls = server.listeners.iter().filter_map(|listener| listener.tls.as_ref());
+    let certificates = tls.flat_map(|tls| &tls.certificates);
     let warning = |certificate: &CertificatePaths| {
         // A certificate that cannot be loaded is no warning: the server does not start with it.
         let validity = check(certificate).ok().flatten()?;
@@ -122,6 +174,10 @@ impl fmt::Debug for CertificatesByName {
 
 impl ResolvesServerCert for CertificatesByName {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        // The usual case, in which names decide nothing.
+        if let [only] = &self.0[..] {
+            return Some(Arc::clone(only));
+        }
         let fits = |key: &&Arc<CertifiedKey>| {
             let name = hello.server_name().and_then(|name| ServerName::try_from(name).ok());
             let certificate = key.cert.first().and_then(|leaf| ParsedCertificate::try_from(leaf).ok());

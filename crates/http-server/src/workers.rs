@@ -229,6 +229,11 @@ impl WorkerActivity {
         Self { worker: Arc::clone(worker), id, state }
     }
 
+    /// Notes the client's address where it is another than that of the connection's other end.
+    pub fn set_peer(&self, peer: IpAddr) {
+        self.state.lock().peer = peer;
+    }
+
     /// Notes the request that is served from now on.
     pub fn set_request(&self, request: &Parts) {
         let (method, uri) = (request.method.clone(), request.uri.clone());

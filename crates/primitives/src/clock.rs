@@ -4,6 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::unix_time::{UnixMicros, UnixMillis, whole_millis};
+
 /// Returns the monotonic time, for measuring and for deadlines. In a test whose Tokio clock is paused it is that clock's,
 /// so that such a test waits for nothing.
 pub fn monotonic_now() -> Instant {
@@ -24,8 +26,8 @@ impl Clock {
 
     /// A clock that stands at `start` until [`Clock::advance`] moves it.
     pub fn manual(start: SystemTime) -> Self {
-        let millis = start.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_millis();
-        Self { manual: Some(Arc::new(AtomicI64::new(i64::try_from(millis).unwrap_or(i64::MAX)))) }
+        let since = start.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        Self { manual: Some(Arc::new(AtomicI64::new(whole_millis(since)))) }
     }
 
     /// Returns the time now.
@@ -42,20 +44,28 @@ impl Clock {
 
     /// Returns the seconds since the Unix epoch; 0 before it.
     pub fn unix(&self) -> u64 {
-        self.now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
+        self.since_epoch().as_secs()
     }
 
-    /// Returns the milliseconds since the Unix epoch; signed, as databases and RFC 3339 have them.
-    pub fn unix_millis(&self) -> i64 {
-        let since = self.now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    /// Returns the time now in milliseconds; the Unix epoch before it.
+    pub fn unix_millis(&self) -> UnixMillis {
+        UnixMillis::EPOCH + self.since_epoch()
+    }
+
+    /// Returns the time now in microseconds; the Unix epoch before it.
+    pub fn unix_micros(&self) -> UnixMicros {
+        UnixMicros::EPOCH + self.since_epoch()
+    }
+
+    fn since_epoch(&self) -> Duration {
+        self.now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
     }
 
     /// Moves a manual clock; a system clock is left alone.
     pub fn advance(&self, by: Duration) {
         if let Some(millis) = &self.manual {
             // Relaxed is enough: the clock orders no other data, and only tests move it.
-            millis.fetch_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX), Ordering::Relaxed);
+            millis.fetch_add(whole_millis(by), Ordering::Relaxed);
         }
     }
 }

@@ -7,3 +7,4 @@ pub mod ids;
 pub mod lifecycle;
 pub mod loading_cache;
 pub mod secret;
+pub mod unix_time;

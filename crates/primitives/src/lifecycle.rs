@@ -46,6 +46,15 @@ impl BackgroundTasks {
     }
 }
 
+/// Signal that asks for something other than the end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProcessSignal {
+    /// SIGUSR1, which log rotation sends: open files anew.
+    ReopenFiles,
+    /// SIGHUP: reload the configuration.
+    Reload,
+}
+
 /// Signals that the process handles, from the moment that this is made.
 pub struct ProcessSignals {
     terminate: Signal,
@@ -66,18 +75,14 @@ impl ProcessSignals {
         })
     }
 
-    /// Resolves at SIGTERM or SIGINT. SIGHUP is answered in the log; SIGUSR1, which log rotation sends, calls `reopen`.
-    pub async fn wait_for_shutdown(&mut self, reopen: impl Fn()) {
+    /// Resolves at SIGTERM or SIGINT; `handle` is called with the others.
+    pub async fn wait_for_shutdown(&mut self, handle: impl Fn(ProcessSignal)) {
         loop {
             tokio::select! {
                 _ = self.terminate.recv() => return,
                 _ = self.interrupt.recv() => return,
-                _ = self.user.recv() => reopen(),
-                _ = self.hangup.recv() => {
-                    tracing::warn!(
-                        "SIGHUP: reload is not available in this version; restart to change the configuration"
-                    );
-                }
+                _ = self.user.recv() => handle(ProcessSignal::ReopenFiles),
+                _ = self.hangup.recv() => handle(ProcessSignal::Reload),
             }
         }
     }

@@ -1,8 +1,9 @@
-//! Routing of requests: path patterns, the route table, load balancing, and the transforms of plain routes. Pure: no
-//! I/O and no clock.
+//! Routing of requests: path patterns, the route table, the readings of a path, load balancing, and the transforms of
+//! plain routes. Pure: no I/O and no clock.
 
 pub mod load_balancing;
 pub mod pattern;
+pub mod readings;
 pub mod table;
 pub mod template;
 pub mod transform;

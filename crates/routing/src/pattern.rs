@@ -8,6 +8,7 @@
 use std::str::Utf8Error;
 use std::sync::Arc;
 
+use http_semantics::request_path::{PathMark, marks};
 use percent_encoding::percent_decode_str;
 
 /// Name of the value that `/**` at the end of a pattern captures.
@@ -27,27 +28,20 @@ impl Separator {
     fn split(self, path: &str) -> Option<(&str, &str)> {
         let (at, width) = match self {
             Self::Slash => (path.find('/')?, 1),
-            Self::EscapedSlash => path.bytes().enumerate().find_map(|(at, byte)| match byte {
-                b'/' => Some((at, 1)),
-                b'%' if is_escaped_slash(&path.as_bytes()[at..]) => Some((at, ESCAPED_SLASH.len())),
-                _ => None,
-            })?,
+            Self::EscapedSlash => {
+                let is_slash = |(_, mark): &(usize, PathMark)| matches!(mark, PathMark::Slash | PathMark::EscapedSlash);
+                let (at, mark) = marks(path.as_bytes()).find(is_slash)?;
+                (at, mark.width())
+            }
         };
         // Both separators begin and end with ASCII bytes, so the slices end at character boundaries.
         Some((&path[..at], &path[at + width..]))
     }
 }
 
-/// An escaped slash, in one of its two spellings.
-const ESCAPED_SLASH: &[u8] = b"%2F";
-
-fn is_escaped_slash(text: &[u8]) -> bool {
-    text.get(..ESCAPED_SLASH.len()).is_some_and(|start| start.eq_ignore_ascii_case(ESCAPED_SLASH))
-}
-
-/// Returns true where a raw path contains an escaped slash, in either spelling.
+/// Returns true where a raw path contains an escaped slash (`%2F`, `%2f`).
 pub fn has_escaped_slash(path: &str) -> bool {
-    path.as_bytes().windows(ESCAPED_SLASH.len()).any(is_escaped_slash)
+    marks(path.as_bytes()).any(|(_, mark)| mark == PathMark::EscapedSlash)
 }
 
 /// A parsed path pattern.
@@ -185,6 +179,11 @@ impl PathPattern {
             }
         }
         self.segments.len() == other.segments.len()
+    }
+
+    /// Returns true where the pattern ends with a slash, as `/a/` does and `/` does not.
+    pub(super) fn ends_with_slash(&self) -> bool {
+        self.segments.len() > 1 && matches!(self.segments.last(), Some(Segment::Literal(text)) if text.0.is_empty())
     }
 
     /// Returns the names that the pattern captures, in order.

@@ -61,7 +61,7 @@ pub struct AmbiguousRoutes {
 pub struct RoutingInput<'a> {
     /// The method.
     pub method: &'a Method,
-    /// `Host` or `:authority`, with the port if it was sent.
+    /// `Host` or `:authority` in the spelling of [`http_semantics::request_host`], with the port if it was sent.
     pub host: Option<&'a str>,
     /// The raw path, percent-encoded as the client sent it.
     pub path: &'a str,
@@ -176,6 +176,11 @@ impl<T> RouteTable<T> {
     /// Returns the entries in the order in which they were given.
     pub fn entries(&self) -> impl Iterator<Item = &RouteEntry<T>> {
         self.entries.iter()
+    }
+
+    /// Returns true where the path of some route ends with a slash of its own, as `/a/` does.
+    pub fn names_last_slashes(&self) -> bool {
+        self.entries.iter().any(|entry| entry.matches.path.as_ref().is_some_and(PathPattern::ends_with_slash))
     }
 
     fn host(&self, line: HostRoute) -> Option<&HostPattern> {

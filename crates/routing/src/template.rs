@@ -74,7 +74,7 @@ pub enum RenderError {
     /// NUL, CR or LF.
     #[error("the key has a NUL, CR or LF")]
     Control,
-    /// `.` or `..` between slashes.
+    /// `.` or `..` between slashes or backslashes.
     #[error("the key has a `.` or `..` segment")]
     DotSegment,
 }
@@ -126,8 +126,9 @@ impl CaptureTemplate {
             Err(RenderError::Empty)
         } else if key.contains(['\0', '\r', '\n']) {
             Err(RenderError::Control)
-        } else if key.split('/').any(|segment| segment == "." || segment == "..") {
-            // Checked on the whole: `%2e%2e` or two values side by side can make one that the request path didn't have.
+        } else if key.split(['/', '\\']).any(|segment| segment == "." || segment == "..") {
+            // Checked on the whole: two values side by side can make one that the request path didn't have. Between
+            // backslashes too: a store on Windows may part folders so.
             Err(RenderError::DotSegment)
         } else {
             Ok(key)
@@ -205,6 +206,7 @@ mod tests {
             ("a%0d", RenderError::Control),
             ("a%0Ab", RenderError::Control),
             ("..", RenderError::DotSegment),
+            ("a%5C..%5Cb", RenderError::DotSegment),
             ("a/%2e%2E/b", RenderError::DotSegment),
             ("a%2F..%2Fb", RenderError::DotSegment),
             ("a/.", RenderError::DotSegment),
@@ -260,7 +262,7 @@ mod tests {
         #[test]
         fn every_key_round_trips(key in any::<String>()) {
             prop_assume!(!key.is_empty() && !key.contains(['\0', '\r', '\n']));
-            prop_assume!(key.split('/').all(|segment| segment != "." && segment != ".."));
+            prop_assume!(key.split(['/', '\\']).all(|segment| segment != "." && segment != ".."));
             let path = format!("/stream/{}", utf8_percent_encode(&key, PATH));
             prop_assert_eq!(template("{**k}").render_key(&captures("/stream/{**k}", &path)), Ok(key.clone()));
             let path = format!("/t/{}/x", utf8_percent_encode(&key, SEGMENT));
@@ -271,7 +273,7 @@ mod tests {
         fn a_rendered_key_is_always_one_a_store_can_hold(path in "[ -~]{0,24}") {
             if let Ok(key) = template("{k}").render_key(&captures("/{**k}", &format!("/{path}"))) {
                 prop_assert_eq!(key.is_empty() || key.contains(['\0', '\r', '\n']), false);
-                prop_assert_eq!(key.split('/').any(|segment| segment == "." || segment == ".."), false);
+                prop_assert_eq!(key.split(['/', '\\']).any(|segment| segment == "." || segment == ".."), false);
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Transforms of a plain route, named as in YARP: changes to the forwarded request and to its response. Pure.
 //!
-//! Request headers: hop-by-hop headers are dropped, the rest is copied unless the route says otherwise, then the
-//! transforms apply in their order, then `Host` and `X-Forwarded-*` by default. `Content-Length` is framing, not a
+//! Request headers: hop-by-hop headers are dropped, and those whose names pass for others'; the rest is copied unless the
+//! route says otherwise, then the transforms apply in their order, then `Host` and `X-Forwarded-*` by default. `Content-Length` is framing, not a
 //! header that is copied or not: it stays. The caller must frame a body that came without it, because
 //! `Transfer-Encoding` is dropped.
 
@@ -17,7 +17,7 @@ pub use self::forwarded::{
 pub use self::path_and_query::PathSegmentPrefix;
 use super::pattern::Captures;
 use super::template::CaptureTemplate;
-use http_semantics::headers::strip_hop_by_hop;
+use http_semantics::headers::{is_plain_name, strip_hop_by_hop};
 
 mod forwarded;
 mod path_and_query;
@@ -84,6 +84,8 @@ pub enum Transform {
     },
     /// Removes a request header.
     RequestHeaderRemove(HeaderName),
+    /// Writes the client's TLS certificate into this request header; without one it removes the header.
+    ClientCertificate(HeaderName),
     /// Only these of the client's headers are copied.
     RequestHeadersAllowed(Vec<HeaderName>),
     /// Writes the `X-Forwarded-*` headers.
@@ -159,6 +161,8 @@ pub struct OriginalRequest<'a> {
     pub client: IpAddr,
     /// `http` or `https`.
     pub scheme: &'a str,
+    /// The client's TLS certificate, as a header has it.
+    pub client_certificate: Option<&'a HeaderValue>,
 }
 
 /// Turns the client's request into the one for the destination. Cannot fail: a captured value that no header can hold
@@ -180,6 +184,9 @@ pub fn apply_request(transforms: &[Transform], outgoing: &mut OutgoingRequest, o
         }
     }
     restrict(headers, copy, &allowed);
+    // Before the transforms: what they write is the operator's.
+    let is_meant = |name: &HeaderName| is_plain_name(name) || allowed.iter().any(|names| names.contains(name));
+    retain_names(headers, is_meant);
     // By default the destination gets its own host, which the caller adds.
     headers.remove(HOST);
     for transform in transforms {
@@ -191,6 +198,9 @@ pub fn apply_request(transforms: &[Transform], outgoing: &mut OutgoingRequest, o
                 put(headers, name, bytes.and_then(|bytes| HeaderValue::from_bytes(&bytes).ok()), *write);
             }
             Transform::RequestHeaderRemove(name) => drop(headers.remove(name)),
+            Transform::ClientCertificate(name) => {
+                put(headers, name, origin.client_certificate.cloned(), WriteMode::Set);
+            }
             Transform::XForwarded(transform) => transform.apply(headers, origin, &prefix),
             Transform::Forwarded(transform) => transform.apply(headers, origin),
             _ => {}
@@ -249,7 +259,11 @@ fn restrict(headers: &mut HeaderMap, copy: bool, allowed: &[&[HeaderName]]) {
     }
     // Without `Content-Length` the body would be framed in another way, which is more than a change of headers.
     let kept = |name: &HeaderName| name == CONTENT_LENGTH || allowed.iter().any(|names| names.contains(name));
-    let dropped: Vec<HeaderName> = headers.keys().filter(|name| !kept(name)).cloned().collect();
+    retain_names(headers, kept);
+}
+
+fn retain_names(headers: &mut HeaderMap, is_kept: impl Fn(&HeaderName) -> bool) {
+    let dropped: Vec<HeaderName> = headers.keys().filter(|name| !is_kept(name)).cloned().collect();
     for name in dropped {
         headers.remove(name);
     }

@@ -9,7 +9,7 @@ use url::Url;
 use primitives::secret::Secret;
 
 /// One object store.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct StoreSettings {
     /// Name in the YAML.
     pub name: Arc<str>,
@@ -35,7 +35,7 @@ pub enum StoreEndpoint {
 }
 
 /// Keys and their origin, so that they can be read again after the store refused them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct StoreCredentials {
     /// The access key id.
     pub access_key: SecretSource,

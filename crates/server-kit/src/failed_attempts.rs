@@ -3,48 +3,49 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use http_semantics::client_ip::client_network;
+use primitives::unix_time::UnixMillis;
 
 /// Most networks in one generation, some 4 MB; there are two. Whoever guesses from more networks gains nothing by being
 /// forgotten: the unused ones allow as many attempts.
 const MAX_NETWORKS: usize = 1 << 16;
 
 /// Counter of all networks: each may fail so often at once, and gets those attempts back evenly within a period (GCRA,
-/// ITU-T I.371). Times are milliseconds since the Unix epoch.
+/// ITU-T I.371).
 pub struct FailedAttempts {
-    /// Cost of an attempt in milliseconds, after which it is forgotten.
-    cost: u64,
-    period: u64,
+    /// Cost of an attempt: the time after which it is forgotten.
+    cost: Duration,
+    period: Duration,
     generations: Mutex<AttemptGenerations>,
-    /// Time until which any network may have something counted: mostly nobody guesses, and no lock is taken.
-    until: AtomicU64,
+    /// Time until which any network may have something counted, in milliseconds since the Unix epoch: mostly nobody
+    /// guesses, and no lock is taken.
+    until: AtomicI64,
 }
 
 /// Times until which attempts are counted, by network. Nothing is ever searched: when the newer generation is full, or
 /// as old as anything is counted, it replaces the older one.
 struct AttemptGenerations {
-    newer: HashMap<IpAddr, u64>,
-    older: HashMap<IpAddr, u64>,
-    began: u64,
+    newer: HashMap<IpAddr, UnixMillis>,
+    older: HashMap<IpAddr, UnixMillis>,
+    began: UnixMillis,
 }
 
 impl FailedAttempts {
     /// Creates a counter by which each network may fail `most` times at once, and as often in each `period`.
     pub fn new(most: u32, period: Duration) -> Self {
-        let period = u64::try_from(period.as_millis()).unwrap_or(u64::MAX / 4);
-        let generations = AttemptGenerations { newer: HashMap::new(), older: HashMap::new(), began: 0 };
-        let cost = period / u64::from(most.max(1));
-        Self { cost, period, generations: Mutex::new(generations), until: AtomicU64::new(0) }
+        let generations = AttemptGenerations { newer: HashMap::new(), older: HashMap::new(), began: UnixMillis::EPOCH };
+        let cost = period / most.max(1);
+        Self { cost, period, generations: Mutex::new(generations), until: AtomicI64::new(0) }
     }
 
     /// Counts an attempt that failed at `now` against the network of `address` (IPv6: /64). If it is one too many, it is
-    /// not counted; returns the time for which further ones are refused. `now` is in milliseconds since the Unix epoch.
-    pub fn record(&self, address: IpAddr, now: u64) -> Option<Duration> {
+    /// not counted; returns the time for which further ones are refused.
+    pub fn record(&self, address: IpAddr, now: UnixMillis) -> Option<Duration> {
         let refused = self.refused_for(address, now);
         if refused.is_some() {
             return refused;
@@ -57,29 +58,28 @@ impl FailedAttempts {
         let network = client_network(address);
         // A time of the past counts from now; one of a clock that was ahead counts as full.
         let until = generations.until(&network).clamp(now, now + self.period);
-        let until = until.saturating_add(self.cost).min(now + self.period);
+        let until = (until + self.cost).min(now + self.period);
         generations.newer.insert(network, until);
         // Relaxed: a reader that misses it lets one attempt more through.
-        self.until.fetch_max(until, Ordering::Relaxed);
+        self.until.fetch_max(until.as_millis(), Ordering::Relaxed);
         None
     }
 
-    /// Returns the time for which attempts from the network of `address` are refused at `now`, in milliseconds since the
-    /// Unix epoch; `None` if they are not.
-    pub fn refused_for(&self, address: IpAddr, now: u64) -> Option<Duration> {
-        if self.until.load(Ordering::Relaxed) <= now {
+    /// Returns the time for which attempts from the network of `address` are refused at `now`; `None` if they are not.
+    pub fn refused_for(&self, address: IpAddr, now: UnixMillis) -> Option<Duration> {
+        if self.until.load(Ordering::Relaxed) <= now.as_millis() {
             return None;
         }
         // A clock that was far ahead and has been put right refuses nobody for longer than a period.
         let until = self.generations.lock().until(&client_network(address)).min(now + self.period);
-        let wait = (until + self.cost).saturating_sub(now + self.period);
-        (wait > 0).then(|| Duration::from_millis(wait))
+        let wait = until + self.cost - (now + self.period);
+        (!wait.is_zero()).then_some(wait)
     }
 }
 
 impl AttemptGenerations {
-    fn until(&self, network: &IpAddr) -> u64 {
-        self.newer.get(network).or_else(|| self.older.get(network)).copied().unwrap_or(0)
+    fn until(&self, network: &IpAddr) -> UnixMillis {
+        self.newer.get(network).or_else(|| self.older.get(network)).copied().unwrap_or(UnixMillis::EPOCH)
     }
 }
 
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     const MINUTE: Duration = Duration::from_secs(60);
-    const NOW: u64 = 1_700_000_000_000;
+    const NOW: UnixMillis = UnixMillis::new(1_700_000_000_000);
 
     fn v4(last: u8) -> IpAddr {
         [192, 0, 2, last].into()
@@ -114,11 +114,11 @@ mod tests {
             attempts.refused_for("::ffff:192.0.2.1".parse().expect("an address"), NOW),
             Some(Duration::from_secs(3))
         );
-        assert!(attempts.refused_for(v4(1), NOW + 2_999).is_some());
-        assert_eq!(attempts.refused_for(v4(1), NOW + 3_000), None);
-        attempts.record(v4(1), NOW + 3_000);
-        assert_eq!(attempts.refused_for(v4(1), NOW + 3_000), Some(Duration::from_secs(3)));
-        let later = NOW + 63_001;
+        assert!(attempts.refused_for(v4(1), NOW + Duration::from_millis(2_999)).is_some());
+        assert_eq!(attempts.refused_for(v4(1), NOW + Duration::from_millis(3_000)), None);
+        attempts.record(v4(1), NOW + Duration::from_millis(3_000));
+        assert_eq!(attempts.refused_for(v4(1), NOW + Duration::from_millis(3_000)), Some(Duration::from_secs(3)));
+        let later = NOW + Duration::from_millis(63_001);
         assert_eq!((0..25).filter(|_| attempts.record(v4(1), later).is_none()).count(), 20);
     }
 
@@ -156,10 +156,10 @@ mod tests {
         for _ in 0..20 {
             let _ = attempts.record(v4(1), NOW);
         }
-        attempts.record(v4(2), NOW + 60_001);
-        attempts.record(v4(2), NOW + 120_002);
+        attempts.record(v4(2), NOW + Duration::from_millis(60_001));
+        attempts.record(v4(2), NOW + Duration::from_millis(120_002));
         assert!(!attempts.generations.lock().older.contains_key(&v4(1)));
-        let back = NOW - 86_400_000;
+        let back = NOW - Duration::from_millis(86_400_000);
         assert!(attempts.refused_for(v4(2), back).is_none_or(|wait| wait <= Duration::from_secs(3)));
         assert_eq!(attempts.refused_for(v4(3), back), None);
     }

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use crate::refusal::Refusal;
 use crate::token_bucket::GuessLimit;
 use primitives::secret::Secret;
+use primitives::unix_time::UnixMillis;
 
 /// Check of the token; counts wrong ones by network, and never refuses a valid one.
 pub struct AccessControl {
@@ -22,7 +23,7 @@ impl AccessControl {
 
     /// Checks that `Authorization` holds the token, as it is or after `Bearer `: the document's client keeps that word
     /// inside its setting.
-    pub fn authorize(&self, given: Option<&[u8]>, address: IpAddr, now: i64) -> Result<(), Refusal> {
+    pub fn authorize(&self, given: Option<&[u8]>, address: IpAddr, now: UnixMillis) -> Result<(), Refusal> {
         let Some(given) = given.filter(|given| !given.is_empty()) else { return Err(Refusal::Unauthorized) };
         let bare = given.strip_prefix(b"Bearer ").unwrap_or_default();
         // Both are compared whatever the first says.
@@ -30,7 +31,7 @@ impl AccessControl {
     }
 
     /// Counts a credential from `address` that is not valid; returns the answer to it.
-    pub fn failed(&self, address: IpAddr, now: i64) -> Refusal {
+    pub fn failed(&self, address: IpAddr, now: UnixMillis) -> Refusal {
         self.wrong.record_miss(address, now).map_or(Refusal::Unauthorized, Refusal::BadTokens)
     }
 }
@@ -57,7 +58,11 @@ mod tests {
             ("Token", b"", false),
         ] {
             let access = AccessControl::new(Secret::new(configured));
-            assert_eq!(access.authorize(Some(given), ONE, 0).is_ok(), right, "{configured:?} {given:?}");
+            assert_eq!(
+                access.authorize(Some(given), ONE, UnixMillis::EPOCH).is_ok(),
+                right,
+                "{configured:?} {given:?}"
+            );
         }
     }
 
@@ -66,15 +71,19 @@ mod tests {
         let access = AccessControl::new(Secret::new("Token"));
         let show = |given: &'static [u8], address, now| access.authorize(Some(given), address, now);
         for _ in 0..100 {
-            assert_eq!(access.authorize(None, ONE, 0), Err(Refusal::Unauthorized), "nothing is no guess");
+            assert_eq!(
+                access.authorize(None, ONE, UnixMillis::EPOCH),
+                Err(Refusal::Unauthorized),
+                "nothing is no guess"
+            );
         }
         for address in [ONE, OTHER] {
             for _ in 0..20 {
-                assert_eq!(show(b"guess", address, 0), Err(Refusal::Unauthorized));
+                assert_eq!(show(b"guess", address, UnixMillis::EPOCH), Err(Refusal::Unauthorized));
             }
-            assert_eq!(show(b"guess", address, 0), Err(Refusal::BadTokens(Duration::from_secs(3))));
-            assert_eq!(show(b"Token", address, 0), Ok(()));
+            assert_eq!(show(b"guess", address, UnixMillis::EPOCH), Err(Refusal::BadTokens(Duration::from_secs(3))));
+            assert_eq!(show(b"Token", address, UnixMillis::EPOCH), Ok(()));
         }
-        assert_eq!(show(b"guess", ONE, 3_000), Err(Refusal::Unauthorized), "one more after a while");
+        assert_eq!(show(b"guess", ONE, UnixMillis::new(3_000)), Err(Refusal::Unauthorized), "one more after a while");
     }
 }

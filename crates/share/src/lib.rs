@@ -23,7 +23,7 @@ mod transport;
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 pub use recording::RecordingUploader;
 pub use transport::{routes, second_path};
@@ -46,6 +46,7 @@ use self::tickets::{Ticket, TicketIssuer};
 use self::token_bucket::GuessLimit;
 use primitives::clock::Clock;
 use primitives::lifecycle::BackgroundTasks;
+use primitives::unix_time::{UnixMicros, UnixMillis};
 use server_kit::redis::Redis;
 
 /// Interval at which sessions are told the time.
@@ -144,15 +145,14 @@ impl Relay {
         }
     }
 
-    /// Returns milliseconds since the Unix epoch.
-    fn now(&self) -> i64 {
-        self.micros() / 1000
+    /// Returns the time now.
+    fn now(&self) -> UnixMillis {
+        self.clock.unix_millis()
     }
 
-    /// Returns microseconds since the Unix epoch.
-    fn micros(&self) -> i64 {
-        let since = self.clock.now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+    /// Returns the time now, to the microsecond.
+    fn micros(&self) -> UnixMicros {
+        self.clock.unix_micros()
     }
 
     /// Starts the session of this id, or of one that is free at all nodes.
@@ -180,7 +180,7 @@ impl Relay {
     }
 
     /// Ends a session, at all nodes.
-    async fn stop_session(&self, session: &Arc<Session>, now: i64) {
+    async fn stop_session(&self, session: &Arc<Session>, now: UnixMillis) {
         session.end(EndReason::Stopped, now);
         if let Some(replicator) = &self.replicator {
             replicator.publish_end(session).await;

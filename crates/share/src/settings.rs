@@ -6,7 +6,7 @@ use std::time::Duration;
 use primitives::secret::Secret;
 
 /// Settings of the relay.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// Token that `Authorization` must hold: this text, or `Bearer ` and this text.
     pub token: Secret,
@@ -31,7 +31,7 @@ pub struct Settings {
 }
 
 /// Settings of recordings.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct RecordingSettings {
     /// Name of the store.
     pub store: Arc<str>,

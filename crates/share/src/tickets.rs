@@ -21,6 +21,7 @@ use crate::refusal::Refusal;
 use crate::session::id::SessionId;
 use crate::session::incarnation::Incarnation;
 use primitives::secret::Secret;
+use primitives::unix_time::UnixMillis;
 
 /// Tickets that are open at the node at most.
 const MAX_OPEN_TICKETS: usize = 100_000;
@@ -56,8 +57,8 @@ pub struct Ticket {
     pub role: TicketRole,
     /// Listeners at once.
     pub count: u32,
-    /// Time until which it can be opened, in milliseconds since the Unix epoch.
-    pub until: i64,
+    /// Time until which it can be opened.
+    pub until: UnixMillis,
     /// Start of the session that it is for.
     pub incarnation: Incarnation,
     number: u64,
@@ -68,7 +69,7 @@ pub struct TicketIssuer {
     token: Secret,
     /// Keys; the first one is for new tickets, and there always is one.
     keys: RwLock<Vec<TicketKey>>,
-    open: Mutex<HashMap<u64, (i64, Arc<Semaphore>)>>,
+    open: Mutex<HashMap<u64, (UnixMillis, Arc<Semaphore>)>>,
 }
 
 /// Key that tickets are signed with.
@@ -126,7 +127,7 @@ impl TicketIssuer {
         incarnation: Incarnation,
         role: TicketRole,
         count: u32,
-        until: i64,
+        until: UnixMillis,
     ) -> String {
         let number = rand::rng().random();
         self.sign(session, &Ticket { role, count, until, incarnation, number })
@@ -134,7 +135,10 @@ impl TicketIssuer {
 
     /// Returns the secret that the host of a session shows to go on with it.
     pub fn issue_resume(&self, session: SessionId, incarnation: Incarnation) -> String {
-        self.sign(session, &Ticket { role: TicketRole::Resume, count: 1, until: i64::MAX, incarnation, number: 0 })
+        self.sign(
+            session,
+            &Ticket { role: TicketRole::Resume, count: 1, until: UnixMillis::MAX, incarnation, number: 0 },
+        )
     }
 
     /// Returns the text that a listener shows for the cover of this tag, without anything else.
@@ -152,7 +156,7 @@ impl TicketIssuer {
 
     /// Takes a place with a ticket, whose expiry has been checked. Fails where as many are in as it is for, or where too many
     /// tickets are in use.
-    pub fn enter(&self, ticket: &Ticket, now: i64) -> Result<TicketPermit, Refusal> {
+    pub fn enter(&self, ticket: &Ticket, now: UnixMillis) -> Result<TicketPermit, Refusal> {
         let mut open = self.open.lock();
         if open.len() >= MAX_OPEN_TICKETS && !open.contains_key(&ticket.number) {
             // Only when it is full: tickets whose time is over are swept anyway.
@@ -167,7 +171,7 @@ impl TicketIssuer {
     }
 
     /// Forgets tickets whose time is over.
-    pub fn sweep(&self, now: i64) {
+    pub fn sweep(&self, now: UnixMillis) {
         self.open.lock().retain(|_, (until, _)| *until > now);
     }
 
@@ -175,7 +179,7 @@ impl TicketIssuer {
         let mut bytes = Vec::with_capacity(PAYLOAD_BYTES + SIGNATURE_BYTES);
         bytes.push(ticket.role as u8);
         bytes.extend(ticket.count.to_be_bytes());
-        bytes.extend(ticket.until.to_be_bytes());
+        bytes.extend(ticket.until.as_millis().to_be_bytes());
         bytes.extend(ticket.incarnation.number().to_be_bytes());
         bytes.extend(ticket.number.to_be_bytes());
         let signature = ticket_mac(&self.current_key(), session, &bytes).finalize().into_bytes();
@@ -199,7 +203,7 @@ impl TicketIssuer {
                 .into_iter()
                 .find(|known| *known as u8 == *role)?,
             count: u32::from_be_bytes(*count),
-            until: i64::from_be_bytes(*until),
+            until: UnixMillis::new(i64::from_be_bytes(*until)),
             incarnation: Incarnation::from_number(u64::from_be_bytes(*incarnation)),
             number: u64::from_be_bytes(*number.first_chunk()?),
         })
@@ -238,6 +242,8 @@ fn cover_mac(key: &Hmac<Sha256>, session: SessionId, tag: &str) -> Hmac<Sha256> 
 mod tests {
     use super::*;
 
+    const LATER: UnixMillis = UnixMillis::new(60_000);
+
     fn id() -> SessionId {
         SessionId::from_number(1)
     }
@@ -253,18 +259,18 @@ mod tests {
     #[test]
     fn a_ticket_opens_its_session_for_as_many_as_it_says() {
         let (tickets, other) = (tickets(), SessionId::from_number(2));
-        let text = tickets.issue(id(), seven(), TicketRole::Listener, 1, 60_000);
+        let text = tickets.issue(id(), seven(), TicketRole::Listener, 1, LATER);
         assert_eq!(tickets.read(&text, other), None);
         let ticket = tickets.read(&text, id()).expect("a good ticket");
         assert_eq!(
             (ticket.role, ticket.incarnation, ticket.count, ticket.until),
-            (TicketRole::Listener, seven(), 1, 60_000)
+            (TicketRole::Listener, seven(), 1, LATER)
         );
-        let place = tickets.enter(&ticket, 1).expect("there is room");
-        assert_eq!(tickets.enter(&ticket, 2).err(), Some(Refusal::TicketInUse), "one at once");
+        let place = tickets.enter(&ticket, UnixMillis::new(1)).expect("there is room");
+        assert_eq!(tickets.enter(&ticket, UnixMillis::new(2)).err(), Some(Refusal::TicketInUse), "one at once");
         drop(place);
-        assert!(tickets.enter(&ticket, 3).is_ok());
-        tickets.sweep(60_000);
+        assert!(tickets.enter(&ticket, UnixMillis::new(3)).is_ok());
+        tickets.sweep(LATER);
         assert!(tickets.open.lock().is_empty());
     }
 
@@ -278,15 +284,14 @@ mod tests {
     #[test]
     fn nodes_that_agree_on_keys_take_each_others_tickets_and_their_own_from_before() {
         let (one, other) = (tickets(), tickets());
-        let (early, resume) =
-            (other.issue(id(), seven(), TicketRole::Host, 1, 60_000), one.issue_resume(id(), seven()));
+        let (early, resume) = (other.issue(id(), seven(), TicketRole::Host, 1, LATER), one.issue_resume(id(), seven()));
         assert_eq!(other.read(&resume, id()), None, "the same token alone is not enough");
         assert!(!other.adopt("") && !other.adopt("short") && !other.adopt(&"x".repeat(64)));
         agree(&other, &[&one]);
         assert_eq!(other.read(&resume, id()).map(|it| (it.role, it.incarnation)), Some((TicketRole::Resume, seven())));
         assert!(other.read(&early, id()).is_some(), "what was made before");
         assert_eq!(one.read(&early, id()), None);
-        assert!(one.read(&other.issue(id(), seven(), TicketRole::Host, 1, 60_000), id()).is_some());
+        assert!(one.read(&other.issue(id(), seven(), TicketRole::Host, 1, LATER), id()).is_some());
         agree(&one, &[&other]);
         assert!(one.read(&early, id()).is_some(), "it knows that one's key by now");
         let third = TicketIssuer::new(&Secret::new("Another Token"));
@@ -301,7 +306,7 @@ mod tests {
     #[test]
     fn what_was_changed_is_no_ticket() {
         let tickets = tickets();
-        let text = tickets.issue(id(), seven(), TicketRole::Listener, 1, 60_000);
+        let text = tickets.issue(id(), seven(), TicketRole::Listener, 1, LATER);
         let bytes = URL_SAFE_NO_PAD.decode(&text).expect("Base64");
         assert_eq!(bytes.len(), PAYLOAD_BYTES + SIGNATURE_BYTES);
         for at in 0..bytes.len() {

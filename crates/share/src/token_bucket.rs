@@ -1,8 +1,9 @@
-//! Token buckets: rate limits with an average and a burst. Times are milliseconds since the Unix epoch.
+//! Token buckets: rate limits with an average and a burst.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
+use primitives::unix_time::UnixMillis;
 use server_kit::failed_attempts::FailedAttempts;
 
 /// Token bucket that fills at an even rate up to its burst.
@@ -11,18 +12,17 @@ pub struct TokenBucket {
     per_second: f64,
     burst: f64,
     level: f64,
-    filled_at: i64,
+    filled_at: UnixMillis,
 }
 
 impl TokenBucket {
-    /// Creates a full bucket of `burst` tokens that gains `per_second` tokens a second; `now` is in milliseconds since the
-    /// Unix epoch.
-    pub fn new(per_second: f64, burst: f64, now: i64) -> Self {
+    /// Creates a full bucket of `burst` tokens that gains `per_second` tokens a second.
+    pub fn new(per_second: f64, burst: f64, now: UnixMillis) -> Self {
         Self { per_second, burst, level: burst, filled_at: now }
     }
 
     /// Takes `amount`; fails with the time until it is there. An amount above the burst is taken from a full bucket.
-    pub fn take(&mut self, amount: f64, now: i64) -> Result<(), Duration> {
+    pub fn take(&mut self, amount: f64, now: UnixMillis) -> Result<(), Duration> {
         // A chunk of a megabyte must pass a bucket of less at some time.
         let missing = amount.min(self.burst) - self.fill(now);
         if missing > 0.0 {
@@ -33,17 +33,15 @@ impl TokenBucket {
     }
 
     /// Returns whether there is less than `amount`.
-    pub fn is_below(&mut self, amount: f64, now: i64) -> bool {
+    pub fn is_below(&mut self, amount: f64, now: UnixMillis) -> bool {
         self.fill(now) < amount
     }
 
-    fn fill(&mut self, now: i64) -> f64 {
+    fn fill(&mut self, now: UnixMillis) -> f64 {
         // A clock that was set back fills nothing and starts anew from there.
-        let passed = now.saturating_sub(self.filled_at).max(0);
+        let passed = now - self.filled_at;
         self.filled_at = now;
-        #[expect(clippy::cast_precision_loss, reason = "more milliseconds than a double counts fill any bucket")]
-        let filled = passed as f64 / 1000.0 * self.per_second;
-        self.level = (self.level + filled).min(self.burst);
+        self.level = (self.level + passed.as_secs_f64() * self.per_second).min(self.burst);
         self.level
     }
 }
@@ -62,13 +60,13 @@ impl Default for GuessLimit {
 
 impl GuessLimit {
     /// Returns whether `address` has guessed too often.
-    pub fn is_blocked(&self, address: IpAddr, now: i64) -> bool {
-        self.0.refused_for(address, now.cast_unsigned()).is_some()
+    pub fn is_blocked(&self, address: IpAddr, now: UnixMillis) -> bool {
+        self.0.refused_for(address, now).is_some()
     }
 
     /// Counts a wrong guess; where it is one too many, returns for how long further ones are.
-    pub fn record_miss(&self, address: IpAddr, now: i64) -> Option<Duration> {
-        self.0.record(address, now.cast_unsigned())
+    pub fn record_miss(&self, address: IpAddr, now: UnixMillis) -> Option<Duration> {
+        self.0.record(address, now)
     }
 }
 
@@ -76,18 +74,26 @@ impl GuessLimit {
 mod tests {
     use super::*;
 
+    fn at(millis: i64) -> UnixMillis {
+        UnixMillis::new(millis)
+    }
+
     #[test]
     fn a_bucket_gives_its_burst_and_then_its_rate() {
-        let mut bucket = TokenBucket::new(2.0, 4.0, 0);
+        let mut bucket = TokenBucket::new(2.0, 4.0, at(0));
         for _ in 0..4 {
-            assert_eq!(bucket.take(1.0, 0), Ok(()));
+            assert_eq!(bucket.take(1.0, at(0)), Ok(()));
         }
-        assert_eq!(bucket.take(1.0, 0), Err(Duration::from_millis(500)));
-        assert_eq!(bucket.take(1.0, 500), Ok(()));
-        assert!(bucket.take(1.0, 500).is_err());
-        assert_eq!(bucket.take(4.0, 60_000), Ok(()), "it never holds more than its burst");
-        assert!(bucket.take(1.0, 60_000).is_err());
-        assert_eq!(bucket.take(1.0, 30_000).err(), Some(Duration::from_millis(500)), "a clock set back gives nothing");
+        assert_eq!(bucket.take(1.0, at(0)), Err(Duration::from_millis(500)));
+        assert_eq!(bucket.take(1.0, at(500)), Ok(()));
+        assert!(bucket.take(1.0, at(500)).is_err());
+        assert_eq!(bucket.take(4.0, at(60_000)), Ok(()), "it never holds more than its burst");
+        assert!(bucket.take(1.0, at(60_000)).is_err());
+        assert_eq!(
+            bucket.take(1.0, at(30_000)).err(),
+            Some(Duration::from_millis(500)),
+            "a clock set back gives nothing"
+        );
     }
 
     #[test]
@@ -95,12 +101,12 @@ mod tests {
         let guesses = GuessLimit::default();
         let (one, other) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
         for _ in 0..20 {
-            assert!(!guesses.is_blocked(one, 0));
-            assert_eq!(guesses.record_miss(one, 0), None);
+            assert!(!guesses.is_blocked(one, at(0)));
+            assert_eq!(guesses.record_miss(one, at(0)), None);
         }
-        assert_eq!(guesses.record_miss(one, 0), Some(Duration::from_secs(3)));
-        assert!(guesses.is_blocked(one, 0));
-        assert!(!guesses.is_blocked(other, 0));
-        assert!(!guesses.is_blocked(one, 3_000), "after three seconds there is one more");
+        assert_eq!(guesses.record_miss(one, at(0)), Some(Duration::from_secs(3)));
+        assert!(guesses.is_blocked(one, at(0)));
+        assert!(!guesses.is_blocked(other, at(0)));
+        assert!(!guesses.is_blocked(one, at(3_000)), "after three seconds there is one more");
     }
 }

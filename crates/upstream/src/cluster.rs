@@ -20,10 +20,7 @@ use routing::load_balancing::{LoadBalancing, choose_destination};
 
 /// A cluster with its destinations and its retry budget.
 pub struct Cluster {
-    id: Arc<str>,
-    policy: LoadBalancing,
-    availability: AvailabilityPolicy,
-    active: Option<ActiveHealthCheck>,
+    settings: settings::ClusterSettings,
     members: Vec<ClusterMember>,
     budget: RetryBudget,
     // Counts choices; `RoundRobin` and the tie-break of `LeastRequests` go by it.
@@ -33,6 +30,7 @@ pub struct Cluster {
 }
 
 /// A destination with the settings that only its cluster knows.
+#[derive(Clone)]
 pub struct ClusterMember {
     /// The server, its connections and its health.
     pub destination: Arc<Destination>,
@@ -66,36 +64,34 @@ impl ClusterFactory {
 
     /// Builds the cluster that `settings` describe. A destination whose address has no host or known port is left out.
     pub fn build(&self, settings: &settings::ClusterSettings) -> Cluster {
+        self.build_after(settings, None)
+    }
+
+    /// Builds the cluster that `settings` describe, in place of `previous`: a destination under the same settings is
+    /// taken over with its connections and its health.
+    pub fn rebuild(&self, settings: &settings::ClusterSettings, previous: &Cluster) -> Cluster {
+        self.build_after(settings, Some(previous))
+    }
+
+    fn build_after(&self, settings: &settings::ClusterSettings, previous: Option<&Cluster>) -> Cluster {
         // One time for all parts: their windows then begin together.
         let now = monotonic_now();
-        let mut members: Vec<ClusterMember> =
-            settings.destinations.iter().filter_map(|member| self.member(member, &settings.health, now)).collect();
+        let member = |member: &settings::DestinationSettings| {
+            let kept = previous.and_then(|previous| previous.unchanged_member(member, &settings.health));
+            kept.cloned().or_else(|| self.member(member, &settings.health, now))
+        };
+        let mut members: Vec<ClusterMember> = settings.destinations.iter().filter_map(member).collect();
         // `choose_destination` takes the first one for this policy, and the file may list them in any order.
         if settings.load_balancing == LoadBalancing::FirstAlphabetical {
             members.sort_by(|a, b| a.destination.id().cmp(b.destination.id()));
         }
         Cluster {
-            id: Arc::clone(&settings.id),
-            policy: settings.load_balancing,
-            availability: settings.health.available,
-            active: settings.health.active.clone(),
+            settings: settings.clone(),
             members,
             budget: RetryBudget::new(now),
             turn: AtomicUsize::new(0),
             requests: AtomicU64::new(0),
         }
-    }
-
-    /// Builds a cluster of the one server at `address`, with default health checks. `id` names both.
-    pub fn build_single(&self, id: &Arc<str>, address: &Url) -> Cluster {
-        let destination =
-            settings::DestinationSettings { id: Arc::clone(id), address: address.clone(), host: None, probe: None };
-        self.build(&settings::ClusterSettings {
-            id: Arc::clone(id),
-            load_balancing: LoadBalancing::FirstAlphabetical,
-            destinations: vec![destination],
-            health: settings::HealthCheckSettings::default(),
-        })
     }
 
     fn member(
@@ -119,7 +115,22 @@ impl ClusterFactory {
 impl Cluster {
     /// Returns the id in the YAML.
     pub fn id(&self) -> &Arc<str> {
-        &self.id
+        &self.settings.id
+    }
+
+    /// Returns the settings that it was built from.
+    pub fn settings(&self) -> &settings::ClusterSettings {
+        &self.settings
+    }
+
+    /// Returns the member with these settings under the same health checks.
+    fn unchanged_member(
+        &self,
+        wanted: &settings::DestinationSettings,
+        health: &settings::HealthCheckSettings,
+    ) -> Option<&ClusterMember> {
+        let is_configured = self.settings.destinations.contains(wanted) && self.settings.health == *health;
+        self.members.iter().find(|member| is_configured && *member.destination.id() == wanted.id)
     }
 
     /// Returns all destinations: sorted by id under `FirstAlphabetical`, else in the order of the file.
@@ -134,7 +145,7 @@ impl Cluster {
 
     /// Returns the settings of the active health check; `None` where probes only connect.
     pub fn active_check(&self) -> Option<&ActiveHealthCheck> {
-        self.active.as_ref()
+        self.settings.health.active.as_ref()
     }
 
     /// Returns true if the last probe of at least one destination succeeded, or none was probed yet.
@@ -172,7 +183,7 @@ impl Cluster {
         self.choose(self.members.iter().filter(|member| available(member) && fresh(member)), enter)
             .or_else(|| self.choose(self.members.iter().filter(available), enter))
             .or_else(|| {
-                let panics = self.availability == AvailabilityPolicy::HealthyOrPanic;
+                let panics = self.settings.health.available == AvailabilityPolicy::HealthyOrPanic;
                 let anyway = |member: &ClusterMember| Some(member.destination.enter_unconditionally(request));
                 let all = || self.members.iter().filter(|_| panics);
                 self.choose(all().filter(fresh), anyway).or_else(|| self.choose(all(), anyway))
@@ -190,7 +201,8 @@ impl Cluster {
         loop {
             let in_flight: Vec<usize> = candidates.iter().map(|member| member.destination.in_flight()).collect();
             let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-            let chosen = candidates.remove(choose_destination(self.policy, &in_flight, turn, rand::random())?);
+            let chosen =
+                candidates.remove(choose_destination(self.settings.load_balancing, &in_flight, turn, rand::random())?);
             if let Some(in_flight) = enter(chosen) {
                 return Some((chosen, in_flight));
             }

@@ -8,7 +8,7 @@ use url::Url;
 use routing::load_balancing::LoadBalancing;
 
 /// Settings of a cluster: a named set of destinations.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ClusterSettings {
     /// Id in the YAML.
     pub id: Arc<str>,
@@ -20,8 +20,21 @@ pub struct ClusterSettings {
     pub health: HealthCheckSettings,
 }
 
+impl ClusterSettings {
+    /// Returns the settings of a cluster of the one server at `address`, with default health checks. `id` names both.
+    pub fn single(id: &Arc<str>, address: &Url) -> Self {
+        let destination = DestinationSettings { id: Arc::clone(id), address: address.clone(), host: None, probe: None };
+        Self {
+            id: Arc::clone(id),
+            load_balancing: LoadBalancing::FirstAlphabetical,
+            destinations: vec![destination],
+            health: HealthCheckSettings::default(),
+        }
+    }
+}
+
 /// Settings of one server of a cluster.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct DestinationSettings {
     /// Id in the YAML.
     pub id: Arc<str>,

@@ -8,6 +8,7 @@ mod cluster;
 mod events;
 mod health;
 mod limit;
+mod listener;
 mod positions;
 mod route;
 mod server;
@@ -30,9 +31,10 @@ pub use cluster::{Cluster, Destination, HttpRequest, LoadBalancingPolicy, Versio
 pub use events::{Compression, Events, Kafka, Mechanism, Sasl};
 pub use health::{ActiveCheck, AvailableDestinationsPolicy, PassiveCheck};
 pub use limit::{Bandwidth, EgressQuota, FixedWindow, RateLimiterPolicy, SlidingWindow, TokenBucket};
+pub use listener::{AlpnProtocol, ClientCertificateMode, ClientCertificates, Listener, ProxyProtocol, Tls};
 pub use positions::Positions;
 pub use route::{HeaderMatch, HeaderMode, Match, QueryMatch, QueryMode, Route};
-pub use server::{AccessLogFormat, Admin, Listener, Server, Telemetry, Tls};
+pub use server::{AccessLogFormat, Admin, Server, Telemetry};
 #[cfg(feature = "share")]
 pub use share::Recording;
 pub use share::Share;

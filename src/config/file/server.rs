@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::listener::Listener;
 use crate::config::value::{ConfigText, SecretRef, TimeSpan};
 use server_kit::telemetry::settings::AccessField;
 
@@ -14,7 +15,7 @@ pub struct Server {
     pub listeners: Option<Vec<Listener>>,
     /// The operator's side: metrics, liveness, readiness. Default: none.
     pub admin: Option<Admin>,
-    /// Networks (CIDR) whose `X-Forwarded-For` is believed. Default: none.
+    /// Networks (CIDR) whose `X-Forwarded-For` is believed, and `unix` for whatever connects to a Unix socket. Default: none.
     pub trusted_proxies: Option<Vec<ConfigText>>,
     /// What the URLs that Tidegate gives out begin with, such as `https://media.example`. May be `env:NAME`. Default: the
     /// scheme and host that the request came to, as far as `TrustedProxies` tell.
@@ -29,48 +30,14 @@ pub struct Server {
     pub keep_alive_timeout: Option<TimeSpan>,
     /// How long streams under way may go on after SIGTERM. Default: `30s`.
     pub shutdown_grace: Option<TimeSpan>,
+    /// Reload the configuration when the file changes, as SIGHUP does at any time. Default: `true`.
+    pub reload_on_change: Option<bool>,
     /// Connections accepted at once over all listeners. Default: `16384`.
     #[schemars(range(min = 1, max = 10_000_000))]
     pub max_connections: Option<u32>,
     /// Threads that serve players. Default: one per core.
     #[schemars(range(min = 1, max = 1024))]
     pub threads: Option<u32>,
-}
-
-/// One address that players connect to.
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "PascalCase")]
-pub struct Listener {
-    /// IP address and port, such as `0.0.0.0:8080` or `[::]:8080`; a port alone listens on `0.0.0.0`; port 0 takes a free
-    /// one. May be `env:NAME`.
-    pub address: ConfigText,
-    /// Serve HTTPS, with HTTP/1.1 and HTTP/2 by ALPN. Default: plain HTTP.
-    pub tls: Option<Tls>,
-    /// Accept HTTP/2 without TLS by prior knowledge. Default: `false`.
-    #[serde(default)]
-    pub h2c: bool,
-}
-
-/// One certificate, or several chosen by the server name that the client asks for.
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "PascalCase")]
-pub struct Tls {
-    /// PEM file with the certificate chain, leaf first.
-    pub certificate: Option<ConfigText>,
-    /// PEM file with the private key of `Certificate`.
-    pub key: Option<ConfigText>,
-    /// Several certificates in place of one; the first is the default where no name matches.
-    pub certificates: Option<Vec<CertificateFiles>>,
-}
-
-/// A certificate chain and its private key.
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, rename_all = "PascalCase")]
-pub struct CertificateFiles {
-    /// PEM file with the certificate chain, leaf first.
-    pub certificate: ConfigText,
-    /// PEM file with the private key.
-    pub key: ConfigText,
 }
 
 /// The operator's side: metrics, liveness, readiness.

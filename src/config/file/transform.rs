@@ -40,6 +40,8 @@ pub struct Transform {
     pub request_header_route_value: Option<String>,
     /// Removes the request header of this name.
     pub request_header_remove: Option<String>,
+    /// Request header of this name, with the client's TLS certificate as Base64 of its DER. Without one the header is removed.
+    pub client_cert: Option<String>,
     /// Only these request headers are copied: `Range;If-Range`.
     pub request_headers_allowed: Option<String>,
 

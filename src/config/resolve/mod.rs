@@ -8,6 +8,7 @@ mod cluster;
 mod events;
 mod health;
 mod limit;
+mod listener;
 mod policy;
 mod positions;
 mod route;
@@ -103,6 +104,7 @@ fn settings(at: &ConfigLocation<'_>, file: &ConfigFile) -> Option<Settings> {
         positions: positions?,
         events: events?,
         share: share?,
+        reload_on_change: file.server.reload_on_change.unwrap_or(true),
         telemetry: telemetry?,
     })
 }

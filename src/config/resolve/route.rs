@@ -8,7 +8,7 @@ use http::HeaderValue;
 
 use super::policy::ResolvedPolicies;
 use super::route_match::matches;
-use super::{ConfigLocation, cache, limit, transform};
+use super::{ConfigLocation, cache, limit, listener, transform};
 use crate::config::file::{self, ConfigFile, NamedEntries, PresignedUrl};
 use crate::config::report::ConfigProblem;
 use crate::config::value::ByteSize;
@@ -85,7 +85,7 @@ fn route(
         true => object_handler(at, raw, captured, cluster, cache.flatten(), scope),
         false => cluster_handler(at, raw, captured, cluster).map(HandlerSettings::Cluster),
     };
-    let authorization = authorization(at, raw, captured, scope.policies);
+    let authorization = authorization(at, raw, captured, scope);
     let rate_limiter = limit::of_route(at, raw, scope);
     let cors = cors(at, raw.cors_policy.as_deref(), scope.policies);
     // A plain route keeps YARP's timeouts, so that a configuration that is carried over behaves as before.
@@ -239,8 +239,9 @@ fn authorization(
     at: &ConfigLocation<'_>,
     raw: &file::Route,
     captured: Option<&[&str]>,
-    policies: &ResolvedPolicies,
+    scope: &RouteScope<'_>,
 ) -> Option<AuthorizationSettings> {
+    let policies = scope.policies;
     let jwt = at.root("Auth").names().contains(&"Jwt");
     let own = at.key("AuthorizationPolicy");
     // Without issuers there is no safe default: an open route must say so.
@@ -258,7 +259,7 @@ fn authorization(
     if name != "Default" && !own.known(name, &defined, &["Default", "Anonymous"]) {
         return None;
     }
-    if !jwt {
+    if !jwt && !listener::authenticates(&scope.file.server) {
         let problem = ConfigProblem::new(format!("`{name}` asks for a token, and no issuer of tokens is configured"));
         own.report(problem.help("configure `Auth.Jwt`, or write `Anonymous`"));
         return None;

@@ -29,6 +29,7 @@ const KINDS: &[(&str, &[&str], &[&str])] = &[
     ("RequestHeader", &["Set", "Append"], &[]),
     ("RequestHeaderRouteValue", &["Set", "Append"], &[]),
     ("RequestHeaderRemove", &[], &[]),
+    ("ClientCert", &[], &[]),
     ("RequestHeadersAllowed", &[], &[]),
     ("X-Forwarded", &[], &["For", "Proto", "Host", "Prefix", "HeaderPrefix"]),
     ("Forwarded", &[], &["ForFormat", "Action"]),
@@ -191,6 +192,9 @@ fn request(at: &ConfigLocation<'_>, raw: &file::Transform, captured: Option<&[&s
     }
     if let Some(name) = &raw.request_header_remove {
         return Some(header(&at.key("RequestHeaderRemove"), name).map(Transform::RequestHeaderRemove));
+    }
+    if let Some(name) = &raw.client_cert {
+        return Some(header(&at.key("ClientCert"), name).map(Transform::ClientCertificate));
     }
     if let Some(names) = &raw.request_headers_allowed {
         return Some(headers(&at.key("RequestHeadersAllowed"), names).map(Transform::RequestHeadersAllowed));

@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 
 use super::rate_limit;
 use super::request_host;
+use crate::proxy::certificate_claims;
 use crate::proxy::context::RequestContext;
 use crate::proxy::failure::ProxyFailure;
 use crate::proxy::process::Process;
@@ -21,7 +22,7 @@ use catalog::access::AccessDecision;
 use http_semantics::cross_site::is_from_foreign_page;
 use primitives::ids::UserId;
 use routing::pattern::Captures;
-use server_kit::admission::{self, Credentials};
+use server_kit::admission::{self, AdmissionRefusal, Credentials};
 use server_kit::auth::claims_policy::claim_text;
 use server_kit::auth::path_token::{self, AuthorizationDigest, PathAuthorization, PathToken};
 use server_kit::auth::{AuthenticationError, Claims};
@@ -74,15 +75,22 @@ pub async fn authorize_request(request: &Parts, ctx: &mut RequestContext, route:
     }
     let query = request.uri.query();
     let own = own_hosts(&runtime, request_host(request));
-    let cors = route.policies.cors.as_deref();
-    let credentials = Credentials {
-        headers: &request.headers,
-        query,
-        address: ctx.client_address,
-        is_from_foreign_page: is_from_foreign_page(&request.method, &request.headers, own, cors),
+    let is_foreign = is_from_foreign_page(&request.method, &request.headers, own, route.policies.cors.as_deref());
+    let credentials =
+        Credentials { headers: &request.headers, query, address: ctx.client_address, is_from_foreign_page: is_foreign };
+    let invalid_tokens = runtime.process.limiters.invalid_tokens();
+    let authenticated = admission::authenticate(&runtime.authenticator, Some(invalid_tokens), credentials).await;
+    let certificate = ctx.client_certificate.as_deref();
+    let claims = match (authenticated, certificate.filter(|certificate| certificate.authenticates)) {
+        // A browser shows its certificate for any page, as it sends a cookie.
+        (Err(AdmissionRefusal::Unauthenticated(AuthenticationError::Missing)), Some(_)) if is_foreign => {
+            return Err(ProxyFailure::Unauthorized(AuthenticationError::CrossSite));
+        }
+        (Err(AdmissionRefusal::Unauthenticated(AuthenticationError::Missing)), Some(certificate)) => {
+            certificate_claims::claims_of(certificate).map_err(ProxyFailure::Unauthorized)?
+        }
+        (claims, _) => certificate_claims::add_certificate(claims?, certificate),
     };
-    let Process { authenticator, limiters, .. } = &*runtime.process;
-    let claims = admission::authenticate(authenticator, Some(limiters.invalid_tokens()), credentials).await?;
     ctx.claims = Some(Arc::clone(&claims));
     rate_limit::admit_by_rate_limit(ctx, route).await?;
     check_access(&runtime, route, &ctx.captures, &claims, (&request.headers, query)).await
@@ -111,7 +119,7 @@ pub async fn check_access(
         return Err(denial(route));
     }
     let Some(access) = track_access else { return Ok(()) };
-    let token = runtime.process.authenticator.token(headers, query);
+    let token = runtime.authenticator.token(headers, query);
     check_track_access(route, access, captures, claims.subject.as_str(), token.as_deref()).await
 }
 

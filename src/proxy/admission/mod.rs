@@ -2,8 +2,8 @@
 //! [`ProxyFailure`]. The route table is searched once.
 
 pub mod authorization;
-pub mod path_readings;
 pub mod rate_limit;
+pub mod route_guards;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -31,6 +31,8 @@ pub enum AdmittedRequest {
     Route(Arc<Route>),
     /// A question of a browser whether it may ask (Fetch, "CORS-preflight request").
     Preflight(Arc<cors::CorsPolicy>),
+    /// HTTPS, at this port.
+    HttpsRedirect(u16),
     /// Any other OPTIONS: which methods there are (RFC 9110 §9.3.7).
     Options,
     /// The modules in this process.
@@ -46,7 +48,11 @@ pub async fn admit(
     let request = downstream.request();
     let trusted = &ctx.runtime.server.trusted_proxies;
     ctx.client_address = Some(client_ip::resolve(downstream.peer(), &request.headers, trusted));
+    ctx.client_certificate.clone_from(&downstream.connection().client_certificate);
     check_request(request)?;
+    if let Some(port) = downstream.connection().rules.https_redirect {
+        return Ok(AdmittedRequest::HttpsRedirect(port));
+    }
 
     let path = request.uri.path();
     let asked = preflight_method(request);

@@ -10,7 +10,7 @@ use crate::proxy::failure::ProxyFailure;
 use crate::proxy::respond;
 use crate::proxy::route::RouteAuthorization;
 use crate::proxy::runtime::Runtime;
-use http_semantics::headers::has_token;
+use http_semantics::headers::{has_token, is_plain_name};
 use http_semantics::request_info::REQUEST_ID;
 use http_server::Downstream;
 use routing::transform::{OriginalRequest, OutgoingRequest, Transform, apply_request};
@@ -64,6 +64,7 @@ fn outgoing(original: &Parts, is_tls: bool, ctx: &RequestContext, forwarding: &F
         host: request_host(original),
         client: ctx.client_address.unwrap_or(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED)),
         scheme: if is_tls { "https" } else { "http" },
+        client_certificate: ctx.client_certificate.as_ref().map(|certificate| &certificate.encoded),
     };
     apply_request(&forwarding.handler.transforms, &mut outgoing, &origin);
     outgoing
@@ -128,7 +129,7 @@ pub fn requested_upgrade(request: &Parts) -> Option<&HeaderValue> {
 }
 
 /// The client's trailers that may go up: none that a server could take for a field of the head which was taken out or
-/// written by us (RFC 9110 §6.5.1).
+/// written by us (RFC 9110 §6.5.1), in whatever spelling.
 pub fn trailers(mut trailers: HeaderMap, runtime: &Runtime, forwarding: &Forwarding<'_>) -> HeaderMap {
     strip_headers(&mut trailers, &runtime.token_sources);
     let mut trailers = answer::forwardable(trailers);
@@ -145,10 +146,16 @@ fn is_of_head(name: &HeaderName, forwarding: &Forwarding<'_>) -> bool {
     let in_transforms = forwarding.handler.transforms.iter().any(|transform| match transform {
         Transform::RequestHeader { name: changed, .. }
         | Transform::RequestHeaderRouteValue { name: changed, .. }
-        | Transform::RequestHeaderRemove(changed) => changed == name,
+        | Transform::RequestHeaderRemove(changed)
+        | Transform::ClientCertificate(changed) => changed == name,
         Transform::RequestHeadersAllowed(names) => !names.contains(name),
         Transform::RequestHeadersCopy(copied) => !copied,
         _ => false,
     });
-    WRITTEN_HERE.contains(name) || name.as_str().starts_with("x-forwarded-") || in_transforms
+    let is_allowed = |transform: &Transform| match transform {
+        Transform::RequestHeadersAllowed(names) => names.contains(name),
+        _ => false,
+    };
+    let is_disguised = !is_plain_name(name) && !forwarding.handler.transforms.iter().any(is_allowed);
+    is_disguised || WRITTEN_HERE.contains(name) || name.as_str().starts_with("x-forwarded-") || in_transforms
 }

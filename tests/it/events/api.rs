@@ -4,8 +4,7 @@ use http::Method;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{ARRIVAL, PATH, id, lines, post, to_file, to_kafka, with_events};
-use crate::support::eventually::within;
+use super::{PATH, id, lines, post, to_file, to_kafka, with_events};
 use crate::support::kafka;
 use crate::support::origin::pattern;
 use crate::support::tools::TempFolder;
@@ -19,7 +18,7 @@ async fn the_body_is_the_documents_and_the_rest_is_in_headers() {
     let given = json!({ "action": "Pause", "positionMs": 42_000, "timestamp": "2026-01-02T04:05:06.789+01:00" });
     let reply = post(&gate.client(), "alice", &given).await;
     assert_eq!(reply.is(202).text(), r#"{"accepted":1,"duplicates":0}"#);
-    let received = within(ARRIVAL, "it arrives", async || topic.read().await.into_iter().next()).await;
+    let received = eventually("it arrives", async || topic.read().await.into_iter().next()).await;
     assert_eq!(
         received.body,
         r#"{"trackId":"song","userId":"alice","action":"Pause","positionMs":42000,"timestamp":"2026-01-02T03:05:06.789+00:00"}"#

@@ -5,8 +5,7 @@ use std::fs;
 
 use serde_json::json;
 
-use super::{ARRIVAL, id, lines, post, to_file, with_events};
-use crate::support::eventually::within;
+use super::{id, lines, post, to_file, with_events};
 use crate::support::tools::TempFolder;
 use crate::support::{Gate, eventually};
 
@@ -21,7 +20,7 @@ async fn publish(gate: &Gate, numbers: std::ops::Range<u64>) {
         let event = |number: u64| json!({ "action": "Seek", "positionMs": number, "eventId": id(number).to_string() });
         post(&gate.client(), "alice", &(first..first + 100).map(event).collect()).await.is(202);
     }
-    within(ARRIVAL, "all are written", async || {
+    eventually("all are written", async || {
         let published = gate.metric("tidegate_events_published_total", "").await - before;
         (published >= f64::from(u32::try_from(count).expect("a few thousand"))).then_some(())
     })
@@ -53,7 +52,7 @@ async fn a_file_is_rotated_and_the_oldest_goes() {
         post(&gate.client(), "alice", &many).await.is(202);
         posted += 100.0;
     }
-    within(ARRIVAL, "all are written", async || {
+    eventually("all are written", async || {
         (gate.metric("tidegate_events_published_total", "sink=\"file\"").await == posted).then_some(())
     })
     .await;

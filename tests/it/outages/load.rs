@@ -12,9 +12,8 @@ use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval};
 use uuid::Uuid;
 
-use super::{PACE, PATIENCE, PIECE, PLAYERS, TRACKS, USERS, id, user};
-use crate::support::eventually::within;
-use crate::support::{Client, Gate, token};
+use super::{PACE, PIECE, PLAYERS, TRACKS, USERS, id, user};
+use crate::support::{Client, Gate, eventually, token};
 use primitives::clock::monotonic_now;
 
 /// 500 reports of positions a second, and a tenth as many events.
@@ -58,7 +57,7 @@ impl Tally {
     /// Players begin and end tracks, and events are taken.
     pub(super) async fn streams_go_on(&self) {
         let (heard, events) = (self.heard.load(Ordering::Relaxed), self.events());
-        within(PATIENCE, "streams and events go on", async || {
+        eventually("streams and events go on", async || {
             self.is_good();
             (self.heard.load(Ordering::Relaxed) >= heard + 100 && self.events() >= events + 100).then_some(())
         })
@@ -67,7 +66,7 @@ impl Tally {
 
     pub(super) async fn reports_go_on(&self) {
         let kept = self.kept.load(Ordering::Relaxed);
-        within(PATIENCE, "reports are kept", async || {
+        eventually("reports are kept", async || {
             self.is_good();
             (self.kept.load(Ordering::Relaxed) >= kept + 500).then_some(())
         })
@@ -77,7 +76,7 @@ impl Tally {
     pub(super) async fn reports_are_refused(&self) {
         let refused = self.refused.load(Ordering::Relaxed);
         let more = async || (self.refused.load(Ordering::Relaxed) > refused).then_some(());
-        within(PATIENCE, "reports are refused", more).await;
+        eventually("reports are refused", more).await;
     }
 }
 
@@ -105,7 +104,7 @@ impl Load {
                 let head = bearer.iter().fold(head, |head, bearer| head.bearer_auth(bearer));
                 head.send().await.is_ok_and(|answer| answer.status() == 200).then_some(())
             };
-            within(PATIENCE, "the player may have the track", known).await;
+            eventually("the player may have the track", known).await;
             this.tasks.spawn(async move {
                 // Not all at once.
                 tokio::time::sleep(PACE * 8 * u32::try_from(number).expect("small") / 200).await;

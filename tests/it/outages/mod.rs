@@ -14,11 +14,10 @@ use tokio::task::block_in_place;
 
 use self::load::{Load, Tally};
 use crate::catalogue::{admin, send, tracks};
-use crate::support::eventually::within;
 use crate::support::kafka::OwnKafka;
 use crate::support::origin::pattern;
 use crate::support::tools::TempFolder;
-use crate::support::{Gate, Minio, Postgres, Redis, token};
+use crate::support::{Gate, Minio, Postgres, Redis, eventually, token};
 use primitives::clock::monotonic_now;
 
 const PLAYERS: usize = 200;
@@ -28,9 +27,6 @@ const TRACKS: usize = 20;
 const TRACK: usize = 128 * 1024;
 const PIECE: usize = 16 * 1024;
 const PACE: Duration = Duration::from_millis(500);
-
-/// For whatever is waited for, on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(90);
 
 fn user(number: usize) -> String {
     format!("user-{number}")
@@ -82,7 +78,7 @@ impl Servers {
 /// Waits until the gate says that this part of it is in this state.
 async fn is(gate: &Gate, part: &str, state: &str) {
     let admin = gate.admin();
-    within(PATIENCE, &format!("{part} is {state}"), async || {
+    eventually(&format!("{part} is {state}"), async || {
         let health: Value = serde_json::from_slice(&admin.get("/health", &[]).await.body).expect("JSON");
         (health[part] == state).then_some(())
     })
@@ -124,7 +120,7 @@ async fn every_server_goes_and_comes_back_under_load_and_nobody_loses_anything()
     let mut load = Load::start(&gate, &track).await;
     let tally = Arc::clone(&load.tally);
     let began = monotonic_now();
-    within(PATIENCE, "everybody has heard a track", async || {
+    eventually("everybody has heard a track", async || {
         tally.is_good();
         (tally.heard.load(Ordering::Relaxed) >= PLAYERS).then_some(())
     })
@@ -147,7 +143,7 @@ async fn every_server_goes_and_comes_back_under_load_and_nobody_loses_anything()
     positions_are_there(&gate, &acknowledged).await;
     let ids = tally.events.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let topic = servers.kafka.topic("playback.events");
-    within(PATIENCE, "every acknowledged event arrives", async || {
+    eventually("every acknowledged event arrives", async || {
         let arrived = topic.read().await.iter().map(|one| one.header("event-id").to_owned()).collect();
         ids.is_subset(&arrived).then_some(())
     })

@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use crate::support::curl::{self, Transfer, Version};
 use crate::support::raw::Raw;
 use crate::support::tools::TempFolder;
-use crate::support::{Gate, config};
+use crate::support::{Gate, LIMIT, config};
 
 /// End of an answer.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -180,13 +180,12 @@ async fn every_shape_of_answer_comes_through_as_it_is() {
 async fn a_connection_goes_on_behind_every_whole_answer() {
     let (gate, _folder) = gate(server().await).await;
     let mut raw = gate.raw().await;
-    let limit = Duration::from_secs(5);
     for method in ["GET", "HEAD"] {
         for (name, ..) in
             ANSWERS.iter().filter(|(name, ..)| !name.starts_with("cut") && !name.starts_with("reset") && *name != "103")
         {
             raw.send(format!("{method} /plain/{name} HTTP/1.1\r\nHost: gate\r\n\r\n").as_bytes()).await;
-            let reply = raw.response(method, limit).await.unwrap_or_else(|error| panic!("{method} {name}: {error}"));
+            let reply = raw.response(method, LIMIT).await.unwrap_or_else(|error| panic!("{method} {name}: {error}"));
             assert_eq!(reply.header("connection"), Some("keep-alive"), "{method} {name}");
         }
     }
@@ -198,7 +197,7 @@ async fn an_http_1_0_client_gets_no_chunks_and_sees_a_break() {
     let ask = async |name: &str| {
         let mut raw: Raw = gate.raw().await;
         raw.send(format!("GET /plain/{name} HTTP/1.0\r\n\r\n").as_bytes()).await;
-        raw.rest(Duration::from_secs(5)).await
+        raw.rest(LIMIT).await
     };
     let whole = ask("chunked").await.expect("the connection ends in order");
     let text = String::from_utf8_lossy(&whole);

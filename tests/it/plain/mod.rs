@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 
 use crate::support::fault::{End, Step};
 use crate::support::origin_http::Answer;
-use crate::support::{Gate, ScriptedOrigin, config, eventually};
+use crate::support::{Gate, LIMIT, ScriptedOrigin, config, eventually};
 use primitives::clock::monotonic_now;
 
 /// A gate with the plain route `/plain/{**rest}` before `address`.
@@ -55,11 +55,11 @@ async fn a_request_body_over_the_limit_is_413_however_it_is_sent() {
         let mut raw = gate.raw().await;
         raw.send(b"POST /plain/x HTTP/1.1\r\nHost: gate\r\nTransfer-Encoding: chunked\r\n\r\n").await;
         raw.send(chunks.as_bytes()).await;
-        let reply = raw.response("POST", Duration::from_secs(5)).await.expect("an answer");
+        let reply = raw.response("POST", LIMIT).await.expect("an answer");
         assert_eq!(reply.status, status, "{chunks:?}");
         if status == 413 {
             assert!(String::from_utf8_lossy(&reply.body).contains("body_too_large"));
-            raw.rest(Duration::from_secs(5)).await.expect("the connection is closed");
+            raw.rest(LIMIT).await.expect("the connection is closed");
         }
     }
     line(&gate, 3).await;
@@ -85,7 +85,7 @@ async fn a_server_that_keeps_silent_is_504_after_first_byte() {
     let gate = gate(&origin.url(), |route| route["TimeoutPolicy"] = json!("quick")).await;
     let begun = monotonic_now();
     assert_eq!(gate.client().get("/plain/x", &[]).await.problem(504)["code"], "gateway_timeout");
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() >= Duration::from_millis(300), "{:?}", begun.elapsed());
 }
 
 #[tokio::test]

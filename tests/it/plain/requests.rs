@@ -1,7 +1,5 @@
 //! What a server behind a plain route gets of a request, over each version.
 
-use std::time::Duration;
-
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 use serde_json::json;
@@ -11,7 +9,7 @@ use tokio::sync::mpsc;
 
 use super::{gate, origin};
 use crate::support::h2::H2;
-use crate::support::{Gate, config, eventually};
+use crate::support::{Gate, LIMIT, config, eventually, in_time};
 
 /// A server that tells every request as it came, and answers 200.
 async fn recorder() -> (String, mpsc::UnboundedReceiver<String>) {
@@ -104,8 +102,8 @@ async fn bodies_and_trailers_of_http_1_go_up_as_they_came() {
     ] {
         let mut raw = gate.raw().await;
         raw.send(format!("POST /plain/x HTTP/1.1\r\nHost: gate\r\n{sent}").as_bytes()).await;
-        assert_eq!(raw.response("POST", Duration::from_secs(5)).await.expect("an answer").status, 200, "{sent:?}");
-        let request = requests.recv().await.expect("a request").to_ascii_lowercase();
+        assert_eq!(raw.response("POST", LIMIT).await.expect("an answer").status, 200, "{sent:?}");
+        let request = in_time("a request", requests.recv()).await.expect("it goes on").to_ascii_lowercase();
         let (head, body) = request.split_once("\r\n\r\n").expect("a head");
         for framing in ["transfer-encoding: chunked", "content-length: 4", "content-length: 0"] {
             assert_eq!(head.contains(framing), sent.to_ascii_lowercase().contains(framing), "{sent:?}: {head}");
@@ -125,7 +123,7 @@ async fn bodies_and_trailers_of_http_2_go_up_too() {
     trailers.insert("x-sum", "42".parse().expect("a value"));
     body.send_trailers(trailers).expect("open");
     assert_eq!(answer.await.expect("an answer").status(), 200);
-    let request = requests.recv().await.expect("a request").to_ascii_lowercase();
+    let request = in_time("a request", requests.recv()).await.expect("it goes on").to_ascii_lowercase();
     assert!(request.ends_with("\r\n\r\n4\r\nbody\r\n0\r\nx-sum: 42\r\n\r\n"), "{request:?}");
 }
 
@@ -160,7 +158,7 @@ async fn a_client_that_waits_for_leave_to_send_gets_it_from_the_server_or_its_re
         if status == 200 {
             assert!(first.starts_with("HTTP/1.1 100 "), "{first}");
             raw.send(b"body").await;
-            assert_eq!(raw.response("POST", Duration::from_secs(5)).await.expect("an answer").status, 200);
+            assert_eq!(raw.response("POST", LIMIT).await.expect("an answer").status, 200);
         } else {
             assert!(first.starts_with("HTTP/1.1 413 "), "{first}");
         }
@@ -194,8 +192,8 @@ async fn malformed_bodies_are_refused_and_end_the_connection() {
             format!("POST /plain/x HTTP/1.1\r\nHost: gate\r\nTransfer-Encoding: chunked\r\n\r\n{body}").as_bytes(),
         )
         .await;
-        let reply = raw.response("POST", Duration::from_secs(5)).await.expect("an answer");
+        let reply = raw.response("POST", LIMIT).await.expect("an answer");
         assert_eq!(reply.status, 400, "{body:?}");
-        raw.rest(Duration::from_secs(5)).await.expect("the connection ends");
+        raw.rest(LIMIT).await.expect("the connection ends");
     }
 }

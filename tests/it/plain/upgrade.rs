@@ -11,7 +11,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 use super::gate;
 use crate::support::chromium::Chromium;
-use crate::support::{Gate, config, eventually};
+use crate::support::{Gate, LIMIT, config, eventually, in_time};
 use crate::tls::{self, Certificates};
 use primitives::clock::monotonic_now;
 
@@ -62,7 +62,11 @@ async fn frames_of_every_size_come_back_both_ways() {
     for size in [0, 1, 125, 126, 65_535, 65_536, 1_000_000] {
         let sent = Message::binary(vec![7; size]);
         socket.send(sent.clone()).await.expect("open");
-        assert_eq!(socket.next().await.expect("open").expect("a frame"), sent, "{size} bytes");
+        assert_eq!(
+            in_time("a frame comes", socket.next()).await.expect("open").expect("a frame"),
+            sent,
+            "{size} bytes"
+        );
     }
     socket.close(None).await.expect("open");
     let line = super::line(&gate, 0).await;
@@ -83,7 +87,7 @@ async fn frames_pass_over_tls_too() {
     let (mut socket, _) = tokio_tungstenite::client_async(url, stream).await.expect("the upgrade succeeds");
     let sent = Message::binary(vec![7; 100_000]);
     socket.send(sent.clone()).await.expect("open");
-    assert_eq!(socket.next().await.expect("open").expect("a frame"), sent);
+    assert_eq!(in_time("a frame comes", socket.next()).await.expect("open").expect("a frame"), sent);
 }
 
 #[tokio::test]
@@ -119,9 +123,9 @@ async fn a_websocket_lives_on_pings_and_ends_without_them() {
     for _ in 0..12 {
         pings.tick().await;
         socket.send(Message::Ping(vec![1].into())).await.expect("open");
-        assert!(socket.next().await.expect("open").expect("a frame").is_pong());
+        assert!(in_time("a frame comes", socket.next()).await.expect("open").expect("a frame").is_pong());
     }
-    let end = tokio::time::timeout(Duration::from_secs(10), socket.next()).await.expect("it ends without pings");
+    let end = in_time("it ends without pings", socket.next()).await;
     assert!(!matches!(end, Some(Ok(_))), "{end:?}");
     let line = super::line(&gate, 0).await;
     assert_eq!(line["failure"], "gateway_timeout", "{line}");
@@ -139,7 +143,7 @@ async fn a_101_that_nobody_asked_for_is_502() {
     ] {
         let mut raw = gate.raw().await;
         raw.send(format!("GET /plain/x HTTP/1.1\r\nHost: gate\r\n{headers}\r\n").as_bytes()).await;
-        let reply = raw.response("GET", Duration::from_secs(5)).await.expect("an answer");
+        let reply = raw.response("GET", LIMIT).await.expect("an answer");
         assert_eq!(reply.status, 502, "{headers:?}: {}", reply.head);
     }
 }
@@ -151,7 +155,7 @@ async fn a_refused_upgrade_is_an_ordinary_answer() {
     let mut raw = gate.raw().await;
     for _ in 0..2 {
         raw.send(b"GET /plain/x HTTP/1.1\r\nHost: gate\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n").await;
-        let reply = raw.response("GET", Duration::from_secs(5)).await.expect("an answer");
+        let reply = raw.response("GET", LIMIT).await.expect("an answer");
         assert_eq!((reply.status, reply.body.as_slice()), (403, &b"no"[..]));
     }
     eventually("two access lines", async || (gate.access_lines().len() == 2).then_some(())).await;
@@ -177,7 +181,7 @@ async fn bytes_of_a_tunnel_count_and_are_paced_as_an_answers_are() {
         let (mut socket, _) = tokio_tungstenite::connect_async(&url).await?;
         let begun = monotonic_now();
         socket.send(Message::binary(vec![7; SIZE])).await?;
-        socket.next().await.expect("open")?;
+        in_time("a frame comes", socket.next()).await.expect("open")?;
         Ok::<_, tokio_tungstenite::tungstenite::Error>(begun.elapsed())
     };
     echoed("quota").await.expect("60,000 of 100,000 bytes");

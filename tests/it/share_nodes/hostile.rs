@@ -4,22 +4,6 @@
 use super::*;
 use primitives::clock::monotonic_now;
 
-/// Publishes a message without audio on the session's channel, as a node of our own would.
-fn publish(redis: &Redis, message: &Value) {
-    let incarnation = redis.ask("HGET session:123456 incarnation");
-    let incarnation = incarnation.lines().nth(1).expect("the session has one").trim().to_owned();
-    let incarnation = u64::from_str_radix(&incarnation, 16).expect("a number");
-    let mut bytes = vec![2];
-    for number in [7, 0, incarnation] {
-        bytes.extend(u64::to_be_bytes(number));
-    }
-    bytes.push(3);
-    bytes.extend(message.to_string().bytes());
-    let quoted: String = bytes.iter().map(|byte| format!("\\x{byte:02x}")).collect();
-    let heard = redis.ask(&format!("PUBLISH share.channel:123456 \"{quoted}\""));
-    assert!(heard.starts_with(":2"), "both nodes hear it: {heard}");
-}
-
 async fn host(gate: &Gate) -> Socket {
     let mut host = Socket::open(gate, "?role=host", true).await.expect("it opens");
     host.text("welcome").await;
@@ -41,14 +25,14 @@ async fn a_host_that_floods_is_told_then_closed_and_nobody_else_notices() {
     let code = async {
         loop {
             say(&mut flooder, json!({"type": "chat", "on": true})).await;
-            match timeout(LIMIT, flooder.inner.next()).await.expect("it is answered") {
+            match flooder.inner.next().await {
                 Some(Ok(Message::Close(frame))) => return frame.map(|frame| u16::from(frame.code)),
                 Some(Ok(Message::Text(text))) => flooder.texts.push(serde_json::from_str(&text).expect("JSON")),
                 other => panic!("no answer: {other:?}"),
             }
         }
     };
-    assert_eq!(timeout(LIMIT, code).await.expect("it is closed"), Some(1008));
+    assert_eq!(in_time("it is closed", code).await, Some(1008));
     let told = |texts: &[Value], kind: &str| texts.iter().filter(|text| text["type"] == kind).count();
     assert!(told(&flooder.texts, "error") >= 20, "it is told first");
     for sequence in 0..8 {

@@ -15,19 +15,20 @@ use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use crate::support::client::Reply;
+use crate::support::eventually::eventually_every;
 use crate::support::redis::Redis;
-use crate::support::{Gate, config, eventually};
+use crate::support::{Gate, config, eventually, in_time};
 
 const TOKEN: &str = "Bearer a-token-for-sharing";
-const LIMIT: Duration = Duration::from_secs(20);
 /// 4096 stereo frames at 44.1 kHz.
 const CHUNK: Duration = Duration::from_micros(92_880);
+/// Where the nodes tell each other of the session.
+const CHANNEL: &str = "share.channel:123456";
 const COVER: &str = "/9j/4AAQ";
 
 async fn gate(redis: &Redis, share: Value) -> Gate {
@@ -107,10 +108,9 @@ impl Socket {
         socket
     }
 
-    /// Takes the next message; false at the end.
+    /// Takes the next message, however long that takes; false at the end.
     async fn next(&mut self) -> bool {
-        let message = timeout(LIMIT, self.inner.next()).await.expect("something comes in time");
-        match message {
+        match self.inner.next().await {
             Some(Ok(Message::Binary(frame))) => self.heard.extend(packets(&frame)),
             Some(Ok(Message::Text(text))) => self.texts.push(serde_json::from_str(&text).expect("JSON")),
             Some(Ok(Message::Close(_)) | Err(_)) | None => return false,
@@ -132,8 +132,7 @@ impl Socket {
                 assert!(self.next().await, "it ended before {kind}");
             }
         };
-        // A limit for all that comes before: what is said once a second must not put it off.
-        timeout(LIMIT, hearing).await.unwrap_or_else(|_| panic!("{kind} comes in time"))
+        in_time(&format!("{kind} comes"), hearing).await
     }
 
     /// Hears on until these many bytes of samples were heard; returns them.
@@ -143,7 +142,7 @@ impl Socket {
                 assert!(self.next().await, "it ended after {} packets", self.heard.len());
             }
         };
-        timeout(LIMIT, hearing).await.expect("all of it comes in time");
+        in_time("all of it comes", hearing).await;
         self.heard.drain(..).flat_map(|(_, packet)| packet).collect()
     }
 
@@ -161,7 +160,12 @@ impl Socket {
                 assert!(self.next().await, "it ended after {} packets", self.heard.len());
             }
         };
-        timeout(LIMIT, hearing).await.expect("the packet comes in time");
+        in_time("the packet comes", hearing).await;
+    }
+
+    /// Hears on until it ends.
+    async fn end(&mut self) {
+        in_time("it ends", async { while self.next().await {} }).await;
     }
 
     async fn send(&mut self, message: Message) {
@@ -200,12 +204,8 @@ fn frame(first: u32) -> Message {
 
 /// Until this node counts so many listeners at all nodes.
 async fn count(gate: &Gate, listeners: usize) {
-    eventually("the listeners of all nodes are counted", async || {
-        let counted = status(gate).await.is_some_and(|status| status["listenerCount"] == listeners);
-        if !counted {
-            pause().await;
-        }
-        counted.then_some(())
+    seldom("the listeners of all nodes are counted", async || {
+        status(gate).await.is_some_and(|status| status["listenerCount"] == listeners).then_some(())
     })
     .await;
 }
@@ -216,7 +216,27 @@ async fn status(gate: &Gate) -> Option<Value> {
     (reply.status == 200).then(|| serde_json::from_slice(&reply.body).expect("JSON"))
 }
 
-/// Whoever asks more often is refused.
-async fn pause() {
-    tokio::time::sleep(Duration::from_millis(150)).await;
+/// As [`eventually`]: whoever looks at a session more often is refused.
+async fn seldom<T>(what: &str, probe: impl AsyncFnMut() -> Option<T>) -> T {
+    eventually_every(Duration::from_millis(150), what, probe).await
+}
+
+/// The number by which [`publish`] calls itself a node.
+const STRANGER: u64 = 7;
+
+/// Publishes a message without audio on the session's channel, as a node of our own would.
+fn publish(redis: &Redis, message: &Value) {
+    let incarnation = redis.ask("HGET session:123456 incarnation");
+    let incarnation = incarnation.lines().nth(1).expect("the session has one").trim().to_owned();
+    let incarnation = u64::from_str_radix(&incarnation, 16).expect("a number");
+    let mut bytes = vec![2];
+    for number in [STRANGER, 0, incarnation] {
+        bytes.extend(u64::to_be_bytes(number));
+    }
+    bytes.push(3);
+    bytes.extend(message.to_string().bytes());
+    let quoted: String = bytes.iter().map(|byte| format!("\\x{byte:02x}")).collect();
+    let heard = redis.ask(&format!("PUBLISH {CHANNEL} \"{quoted}\""));
+    let heard: u32 = heard.trim_start_matches(':').trim_end().parse().expect("a number");
+    assert!(heard >= 2, "both nodes hear it: {heard}");
 }

@@ -17,8 +17,7 @@ async fn closed(socket: &mut Socket) -> u16 {
             }
         }
     };
-    // A limit for all messages: what is said once a second must not put it off.
-    timeout(LIMIT, close).await.expect("it is closed in time")
+    in_time("it is closed", close).await
 }
 
 /// A host's socket with the token, and its secret.
@@ -89,8 +88,7 @@ async fn a_live_host_does_not_lose_its_id_to_whoever_starts_it_in_an_empty_redis
     }
     listener.until(&opus(49)).await;
     assert!(!listener.texts.iter().any(|text| text["type"] == "ended"));
-    eventually("the other node finds the session that stayed", async || {
-        pause().await;
+    seldom("the other node finds the session that stayed", async || {
         let here = status(&one).await?["startTime"].clone();
         (status(&other).await?["startTime"] == here).then_some(())
     })
@@ -102,12 +100,14 @@ async fn of_two_hosts_of_a_session_the_later_one_stays() {
     let Some((mut redis, one, other)) = nodes(json!({})).await else { return };
     start(&one).await;
     let (mut first, secret) = host(&one).await;
+    eventually("the first is written down", async || {
+        redis.ask("HGET session:123456 hosting").contains("\n1 ").then_some(())
+    })
+    .await;
     let mut listener = Socket::open(&other, "", true).await.expect("it opens");
     listener.text("hello").await;
-    // Nodes tell each other once a second what their tickets are signed with.
-    for _ in 0..15 {
-        pause().await;
-    }
+    // A node that a ticket of the other opened knows what the other signs its secrets with, too.
+    crossing::a_ticket_of_one_opens_at(&one, &other).await;
     redis.stop();
     let mut second =
         Socket::open(&other, &format!("?role=host&resume={secret}"), false).await.expect("its secret is good");

@@ -1,13 +1,12 @@
 //! Headless Chromium through ChromeDriver (the W3C WebDriver protocol, which is JSON over HTTP).
 
 use std::process::Stdio;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
-use tokio::time::timeout;
 
+use super::eventually::in_time;
 use super::tools::{self, TempFolder};
 
 /// A browser, at first with one window; it ends when dropped.
@@ -32,7 +31,7 @@ impl Chromium {
             .spawn()
             .expect("chromedriver starts");
         let mut lines = BufReader::new(driver.stdout.take().expect("stdout is piped")).lines();
-        let port = timeout(Duration::from_secs(20), async {
+        let port = in_time("chromedriver says its port", async {
             loop {
                 let line = lines.next_line().await.expect("readable").expect("chromedriver says its port");
                 let port =
@@ -42,7 +41,7 @@ impl Chromium {
                 }
             }
         });
-        let base = format!("http://127.0.0.1:{}", port.await.expect("chromedriver starts within 20 s"));
+        let base = format!("http://127.0.0.1:{}", port.await);
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         let client = super::client::plain();
         let data = format!("--user-data-dir={}", profile.path().display());

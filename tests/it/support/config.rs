@@ -34,10 +34,19 @@ pub fn private_objects(endpoint: &str, bucket: &str) -> Value {
     config
 }
 
-/// Listeners on free ports and nothing else.
+/// Time span that no test waits for: a timeout of the gate that must not be the cause of what the test sees.
+pub const NEVER: &str = "1h";
+
+/// Listeners on free ports and nothing else. No timeout ends a connection, and no grace a stop, but those that a test sets: so
+/// what a test sees has the cause that it is about, however long it takes.
 pub fn empty() -> Value {
     json!({ "Server": {
         "Listeners": [{ "Address": "127.0.0.1:0" }],
+        "HeaderTimeout": NEVER,
+        "BodyTimeout": NEVER,
+        "WriteTimeout": NEVER,
+        "KeepAliveTimeout": NEVER,
+        "ShutdownGrace": NEVER,
         "Admin": { "Address": "127.0.0.1:0" },
     } })
 }
@@ -65,6 +74,11 @@ pub fn object_route(path: &str, store: &str, bucket: &str, key: &str) -> Value {
 /// An anonymous plain route.
 pub fn plain_route(path: &str, cluster: &str) -> Value {
     json!({ "Match": { "Path": path }, "ClusterId": cluster, "AuthorizationPolicy": "Anonymous" })
+}
+
+/// A timeout policy by which no exchange with a server ends.
+pub fn patient() -> Value {
+    json!({ "Connect": NEVER, "FirstByte": NEVER, "Idle": NEVER })
 }
 
 /// A cluster over these addresses.

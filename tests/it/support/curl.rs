@@ -2,11 +2,10 @@
 
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::time::Duration;
 
 use tokio::process::Command;
-use tokio::time::timeout;
 
+use super::eventually::in_time;
 use super::tools::{self, TempFolder};
 
 /// A way to speak to a server.
@@ -65,7 +64,7 @@ pub async fn get(url: &str, version: Version, arguments: &[&str]) -> Transfer {
     command.args(["-sS", "-k", "--max-time", "20"]).args(way).args(arguments);
     command.arg("-D").arg(file("heads")).arg("-o").arg(file("body")).arg(url);
     let output = command.stdin(Stdio::null()).kill_on_drop(true).output();
-    let output = timeout(Duration::from_secs(30), output).await.expect("curl ends").expect("curl starts");
+    let output = in_time("curl ends", output).await.expect("curl starts");
     let read = |name: &str| std::fs::read(file(name)).unwrap_or_default();
     let (heads, trailers) = heads(&String::from_utf8_lossy(&read("heads")));
     Transfer { exit: output.status.code().unwrap_or(-1), heads, trailers, body: read("body") }

@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -14,6 +13,7 @@ use tokio::time::timeout;
 
 use super::client::Client;
 use super::config;
+use super::eventually::{LIMIT, in_time};
 use super::raw::Raw;
 use super::tools::TempFolder;
 
@@ -21,16 +21,18 @@ use super::tools::TempFolder;
 pub struct Gate {
     child: Child,
     addresses: Addresses,
+    /// Those of TCP among them.
+    sockets: Vec<SocketAddr>,
     log: Arc<Mutex<String>>,
     // Read on, so that the gate never writes into a closed pipe.
     _stdout: tokio::io::Lines<BufReader<ChildStdout>>,
-    _folder: TempFolder,
+    folder: TempFolder,
 }
 
 /// What the `ready` line says.
 #[derive(Clone, Debug, Deserialize)]
 struct Addresses {
-    listeners: Vec<SocketAddr>,
+    listeners: Vec<String>,
     admin: Option<SocketAddr>,
 }
 
@@ -54,8 +56,8 @@ pub fn command(folder: &TempFolder) -> Command {
 
 /// Runs the binary to its end.
 pub async fn run(arguments: &[&str], folder: &TempFolder) -> Ended {
-    let output = timeout(Duration::from_secs(30), command(folder).args(arguments).output()).await;
-    let output = output.unwrap_or_else(|_| panic!("{arguments:?} did not end within 30 s")).expect("it starts");
+    let output = timeout(LIMIT, command(folder).args(arguments).output()).await;
+    let output = output.unwrap_or_else(|_| panic!("{arguments:?} did not end")).expect("it starts");
     let text = |bytes| String::from_utf8(bytes).expect("what it prints is UTF-8");
     Ended { code: output.status.code(), stdout: text(output.stdout), stderr: text(output.stderr) }
 }
@@ -76,23 +78,29 @@ impl Gate {
         let log = Arc::new(Mutex::new(String::new()));
         tokio::spawn(collect(child.stderr.take().expect("stderr is piped"), Arc::clone(&log)));
         let mut stdout = BufReader::new(child.stdout.take().expect("stdout is piped")).lines();
-        let line = timeout(Duration::from_secs(20), stdout.next_line()).await;
+        let line = timeout(LIMIT, stdout.next_line()).await;
         let Ok(Ok(Some(line))) = line else {
             let text = log.lock().unwrap_or_else(PoisonError::into_inner).clone();
             panic!("the gate did not become ready ({line:?}); it said:\n{text}\nwith:\n{config:#}");
         };
         let json = line.strip_prefix("ready ").unwrap_or_else(|| panic!("not a ready line: {line:?}"));
-        let addresses = serde_json::from_str(json).expect("the ready line has JSON");
-        Self { child, addresses, log, _stdout: stdout, _folder: folder }
+        let addresses: Addresses = serde_json::from_str(json).expect("the ready line has JSON");
+        let sockets = addresses.listeners.iter().filter_map(|address| address.parse().ok()).collect();
+        Self { child, addresses, sockets, log, _stdout: stdout, folder }
     }
 
-    /// The first listener.
+    /// The first listener of TCP.
     pub fn address(&self) -> SocketAddr {
-        self.addresses.listeners[0]
+        self.sockets[0]
     }
 
-    /// All listeners.
+    /// All listeners of TCP.
     pub fn listeners(&self) -> &[SocketAddr] {
+        &self.sockets
+    }
+
+    /// All listeners as the `ready` line has them.
+    pub fn listener_names(&self) -> &[String] {
         &self.addresses.listeners
     }
 
@@ -165,6 +173,16 @@ impl Gate {
         self.child.try_wait().is_ok_and(|ended| ended.is_none())
     }
 
+    /// Its configuration file.
+    pub fn config_file(&self) -> PathBuf {
+        self.folder.path().join("tidegate.yaml")
+    }
+
+    /// Writes `config` in place of its configuration file.
+    pub fn rewrite(&self, config: &Value) {
+        write_config(&self.folder, config);
+    }
+
     /// Sends it a signal, such as `HUP`.
     pub async fn signal(&self, name: &str) {
         let id = self.child.id().expect("the gate runs").to_string();
@@ -180,7 +198,7 @@ impl Gate {
 
     /// Waits for the end.
     pub async fn ended(&mut self) -> ExitStatus {
-        timeout(Duration::from_secs(20), self.child.wait()).await.expect("it ends within 20 s").expect("it ends")
+        in_time("it ends", self.child.wait()).await.expect("it ends")
     }
 }
 

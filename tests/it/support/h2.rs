@@ -1,7 +1,6 @@
 //! HTTP/2 frame by frame, so that a test sees how each stream ends and can let go of one.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
@@ -10,12 +9,9 @@ use http::{Method, Request};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
 
+use super::eventually::in_time;
 use super::heard::{Ending, Heard};
-
-/// No answer of a test takes longer.
-const LIMIT: Duration = Duration::from_secs(30);
 
 /// One connection.
 pub struct H2 {
@@ -65,6 +61,14 @@ impl H2 {
         send.send_request(request.body(()).expect("a request"), end).expect("it can be sent")
     }
 
+    /// The status of a GET from this host, as `:authority` names it.
+    pub async fn status_from(&self, host: &str, path: &str) -> u16 {
+        let request = Request::get(format!("http://{host}{path}")).body(()).expect("a request");
+        let mut send = self.send.clone().ready().await.expect("the connection is open");
+        let (answer, _) = send.send_request(request, true).expect("it can be sent");
+        head(answer, false).await.expect("a head").finish().await.status
+    }
+
     /// GET, as far as its head.
     pub async fn open(&self, path: &str, headers: &[(&str, &str)]) -> Stream {
         let answer = self.send(Method::GET, path, headers).await;
@@ -94,8 +98,7 @@ impl H2 {
 
     /// Why the connection ended.
     pub async fn ended(&mut self) -> Result<(), h2::Error> {
-        let ended = timeout(LIMIT, &mut self.connection).await;
-        ended.expect("the connection ends").expect("its task does not panic")
+        in_time("the connection ends", &mut self.connection).await.expect("its task does not panic")
     }
 }
 
@@ -106,7 +109,7 @@ impl Drop for H2 {
 }
 
 async fn head(answer: ResponseFuture, head_only: bool) -> Result<Stream, h2::Error> {
-    let (head, body) = timeout(LIMIT, answer).await.expect("a head in time")?.into_parts();
+    let (head, body) = in_time("a head", answer).await?.into_parts();
     let answer = Heard { status: head.status.as_u16(), headers: head.headers, body: Vec::new(), end: Ending::Whole };
     Ok(Stream { body, answer, head_only })
 }
@@ -128,13 +131,16 @@ impl Stream {
 
     /// Takes until at least `length` bytes are there, or until it ends: then says how.
     pub async fn up_to(&mut self, length: usize) -> Option<Ending> {
-        while self.answer.body.len() < length {
-            match self.more().await {
-                Some(Ok(bytes)) => self.answer.body.extend_from_slice(&bytes),
-                other => return Some(self.ending(other.and_then(Result::err))),
+        let hearing = async {
+            while self.answer.body.len() < length {
+                match self.more().await {
+                    Some(Ok(bytes)) => self.answer.body.extend_from_slice(&bytes),
+                    other => return Some(self.ending(other.and_then(Result::err))),
+                }
             }
-        }
-        None
+            None
+        };
+        in_time("the bytes of a stream come, or its end", hearing).await
     }
 
     /// Takes at least `length` bytes.
@@ -145,9 +151,8 @@ impl Stream {
 
     /// Hears the rest.
     pub async fn finish(mut self) -> Heard {
-        let end = timeout(LIMIT, self.up_to(usize::MAX)).await;
-        let never = || Ending::Wrong(format!("no end within {LIMIT:?}"));
-        self.answer.end = end.ok().flatten().unwrap_or_else(never);
+        let end = self.up_to(usize::MAX).await;
+        self.answer.end = end.expect("no answer is that long");
         self.answer
     }
 

@@ -89,6 +89,17 @@ struct Served {
     down: AtomicBool,
     hung: AtomicBool,
     asked: AtomicUsize,
+    /// Questions that nothing was said to and whose connection is open.
+    waiting: AtomicUsize,
+}
+
+/// A question that hangs.
+struct Hanging(Arc<Served>);
+
+impl Drop for Hanging {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl JwksServer {
@@ -126,6 +137,11 @@ impl JwksServer {
         self.state.hung.store(hung, Ordering::SeqCst);
     }
 
+    /// Whether somebody waits for an answer.
+    pub fn is_waited_for(&self) -> bool {
+        self.state.waiting.load(Ordering::SeqCst) > 0
+    }
+
     /// How often it was asked.
     pub fn asked(&self) -> usize {
         self.state.asked.load(Ordering::SeqCst)
@@ -141,6 +157,8 @@ impl Drop for JwksServer {
 async fn serve(State(served): State<Arc<Served>>) -> Result<axum::Json<Value>, StatusCode> {
     served.asked.fetch_add(1, Ordering::SeqCst);
     if served.hung.load(Ordering::SeqCst) {
+        served.waiting.fetch_add(1, Ordering::SeqCst);
+        let _hanging = Hanging(Arc::clone(&served));
         return std::future::pending().await;
     }
     if served.down.load(Ordering::SeqCst) {

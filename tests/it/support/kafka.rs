@@ -14,13 +14,14 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Headers, Message};
 use rdkafka::{Offset, TopicPartitionList};
 
+use super::eventually::becomes_ready;
 use super::tools::{self, TempFolder};
 use primitives::clock::monotonic_now;
 
 /// Kafka's own id of a cluster; any will do.
 const CLUSTER: &str = "MkU3OEVBNTcwNTJENDM2Qg";
 /// For Kafka to start, on a busy machine.
-const START: Duration = Duration::from_secs(120);
+const START_DEADLINE: Duration = Duration::from_secs(120);
 
 /// A topic of the test's own in the Kafka of this binary; `None` where Kafka is missing and not required.
 pub async fn topic() -> Option<Topic> {
@@ -179,11 +180,7 @@ impl OwnKafka {
         shell.args(["-Xms128m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]);
         shell.args(["kafka.Kafka", "server.properties"]).current_dir(self.folder.path()).stdin(Stdio::piped());
         self.server = Some(shell.spawn().expect("sh starts"));
-        let begun = monotonic_now();
-        while !is_ready(self.address) {
-            assert!(begun.elapsed() < START, "Kafka does not start:\n{}", self.log());
-            std::thread::sleep(Duration::from_millis(100));
-        }
+        assert!(becomes_ready(START_DEADLINE, || is_ready(self.address)), "Kafka does not start:\n{}", self.log());
     }
 
     fn log(&self) -> String {

@@ -9,9 +9,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use super::eventually::becomes_ready;
 use super::store::{ACCESS_KEY, SECRET_KEY, StoreBucket};
 use super::tools::{self, TempFolder};
-use primitives::clock::monotonic_now;
 
 /// A fresh bucket in MinIO.
 pub struct Minio(StoreBucket);
@@ -47,10 +47,13 @@ fn server() -> Option<SocketAddr> {
             drop(free);
             Server::start(&program, address, None)
         });
-        Some(started.expect("MinIO becomes ready within 60 s in one of three tries"))
+        Some(started.expect("MinIO becomes ready in one of three tries"))
     });
     server.as_ref().map(|server| server.address)
 }
+
+/// Time in which it must answer.
+const START_DEADLINE: Duration = Duration::from_secs(60);
 
 /// MinIO under a shell that waits for the end of its standard input: however this process ends, MinIO and its folder
 /// go with it.
@@ -83,14 +86,11 @@ impl Server {
             .stdin(Stdio::piped())
             .spawn()
             .expect("sh starts");
-        let begun = monotonic_now();
-        while begun.elapsed() < Duration::from_secs(60) {
-            if is_ready(address) {
-                return Some(Self { address, shell });
-            }
-            std::thread::sleep(Duration::from_millis(50));
+        let server = Self { address, shell };
+        if becomes_ready(START_DEADLINE, || is_ready(address)) {
+            return Some(server);
         }
-        Self { address, shell }.kill();
+        server.kill();
         None
     }
 
@@ -136,7 +136,7 @@ impl OwnMinio {
     /// Starts it again, and waits until it is ready.
     pub fn restart(&mut self) {
         let server = Server::start(&self.program, self.address, Some(self.folder.path()));
-        self.server = Some(server.expect("MinIO becomes ready within 60 s"));
+        self.server = Some(server.expect("MinIO becomes ready"));
     }
 }
 

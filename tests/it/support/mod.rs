@@ -26,7 +26,7 @@ pub mod token;
 pub mod tools;
 
 pub use client::Client;
-pub use eventually::eventually;
+pub use eventually::{LIMIT, eventually, in_time};
 pub use gate::Gate;
 pub use minio::Minio;
 pub use origin::{Object, ScriptedOrigin};

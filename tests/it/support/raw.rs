@@ -8,6 +8,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::eventually::in_time;
+
 /// The connection.
 pub struct Raw {
     stream: TcpStream,
@@ -95,13 +97,13 @@ impl Raw {
 
     /// Reads exactly `length` bytes.
     pub async fn exactly(&mut self, length: usize) -> io::Result<Vec<u8>> {
-        self.fill(length).await?;
+        in_time("bytes come, or the end", self.fill(length)).await?;
         Ok(self.buffer.drain(..length).collect())
     }
 
     /// Reads `length` bytes, or those that come before the other side closes; then also says `true`.
     pub async fn up_to(&mut self, length: usize) -> (Vec<u8>, bool) {
-        let closed = self.fill(length).await.is_err();
+        let closed = in_time("bytes come, or the end", self.fill(length)).await.is_err();
         let there = length.min(self.buffer.len());
         (self.buffer.drain(..there).collect(), closed)
     }
@@ -128,12 +130,15 @@ impl Raw {
 
     /// The header block, through its empty line.
     pub async fn head(&mut self) -> io::Result<String> {
-        let end = loop {
-            if let Some(at) = self.buffer.windows(4).position(|four| four == b"\r\n\r\n") {
-                break at + 4;
+        let hearing = async {
+            loop {
+                if let Some(at) = self.buffer.windows(4).position(|four| four == b"\r\n\r\n") {
+                    return io::Result::Ok(at + 4);
+                }
+                self.fill(self.buffer.len() + 1).await?;
             }
-            self.fill(self.buffer.len() + 1).await?;
         };
+        let end = in_time("a head comes, or the end", hearing).await?;
         Ok(String::from_utf8_lossy(&self.buffer.drain(..end).collect::<Vec<u8>>()).into_owned())
     }
 

@@ -6,7 +6,10 @@ use std::net::{Shutdown, TcpStream};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::eventually::within;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+
+use super::eventually;
+use super::in_time;
 use super::service::{Service, free_port};
 use super::tools::{self, TempFolder};
 
@@ -62,7 +65,7 @@ impl Redis {
             assert!(one.0.ask(&format!("CLUSTER MEET 127.0.0.1 {} {bus}", redis.port)).starts_with("+OK"));
         }
         let all = [one.0, two.0, three.0];
-        within(Duration::from_secs(30), "all three know the whole cluster", async || {
+        eventually("all three know the whole cluster", async || {
             let knows = |redis: &Self| {
                 let info = redis.ask("CLUSTER INFO");
                 ["cluster_state:ok", "cluster_slots_ok:16384", "cluster_size:3"].iter().all(|line| info.contains(line))
@@ -104,6 +107,16 @@ impl Redis {
         ask(self.port, command).expect("Redis answers")
     }
 
+    /// What is published on a channel from now on.
+    pub async fn subscribe(&self, channel: &str) -> Subscription {
+        let stream = tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await.expect("Redis accepts");
+        let mut subscription = Subscription(BufReader::new(stream));
+        let command = format!("SUBSCRIBE {channel}\r\n");
+        subscription.0.write_all(command.as_bytes()).await.expect("Redis reads");
+        assert_eq!(in_time("Redis answers", subscription.reply()).await[0], b"subscribe");
+        subscription
+    }
+
     /// Ends it in order.
     pub fn stop(&mut self) {
         self.service.end("TERM");
@@ -127,6 +140,40 @@ impl Redis {
     /// Starts it again: same port, same data.
     pub fn restart(&mut self) {
         self.service.restart();
+    }
+}
+
+/// A subscription of one channel.
+pub struct Subscription(BufReader<tokio::net::TcpStream>);
+
+impl Subscription {
+    /// The next message, however long that takes.
+    pub async fn next(&mut self) -> Vec<u8> {
+        self.reply().await.pop().expect("a message has three parts")
+    }
+
+    /// An array of bulk strings and numbers.
+    async fn reply(&mut self) -> Vec<Vec<u8>> {
+        let mut parts = Vec::new();
+        for _ in 0..self.number().await.1 {
+            let (kind, number) = self.number().await;
+            let mut part = number.to_string().into_bytes();
+            if kind == '$' {
+                part = vec![0; number];
+                self.0.read_exact(&mut part).await.expect("Redis goes on");
+                self.0.read_exact(&mut [0; 2]).await.expect("Redis goes on");
+            }
+            parts.push(part);
+        }
+        parts
+    }
+
+    /// A line of a kind and a number.
+    async fn number(&mut self) -> (char, usize) {
+        let mut line = String::new();
+        self.0.read_line(&mut line).await.expect("Redis goes on");
+        let number = line.get(1..).and_then(|number| number.trim_end().parse().ok());
+        (line.chars().next().expect("a kind"), number.unwrap_or_else(|| panic!("no number: {line:?}")))
     }
 }
 

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use super::eventually::becomes_ready;
 use super::tools::TempFolder;
 use primitives::clock::monotonic_now;
 
@@ -29,6 +30,8 @@ const KEEPER: &str = r#"
     rm -rf "$folder"
 "#;
 const START_DEADLINE: Duration = Duration::from_secs(60);
+/// Time after which it is killed and started anew.
+const TRY_DEADLINE: Duration = Duration::from_secs(10);
 
 /// A program and how it is started, running or not.
 pub struct Service {
@@ -68,15 +71,11 @@ impl Service {
                 .spawn()
                 .expect("sh starts");
             // A server that was killed may leave something behind that its next start trips over: a few more tries.
-            let next_try = monotonic_now() + Duration::from_secs(10);
-            while monotonic_now() < next_try {
-                if (self.is_ready)() {
-                    self.keeper = Some(keeper);
-                    return;
-                }
-                std::thread::sleep(Duration::from_millis(10));
-            }
+            let is_ready = becomes_ready(TRY_DEADLINE, &self.is_ready);
             self.keeper = Some(keeper);
+            if is_ready {
+                return;
+            }
             self.kill();
         }
         panic!("{:?} did not become ready within {START_DEADLINE:?}", self.command);

@@ -3,7 +3,6 @@
 mod signatures;
 
 use std::ops::RangeInclusive;
-use std::time::Duration;
 
 use http::Method;
 use serde_json::{Value, json};
@@ -11,8 +10,7 @@ use serde_json::{Value, json};
 use crate::support::client::Reply;
 use crate::support::fault::{self, End, Refusal, Step};
 use crate::support::origin::pattern;
-use crate::support::{Gate, ScriptedOrigin, config};
-use primitives::clock::monotonic_now;
+use crate::support::{Gate, LIMIT, ScriptedOrigin, config};
 
 const TRACK: &str = "/stream/track.mp3";
 
@@ -116,11 +114,9 @@ async fn a_fault_that_lasts_has_its_own_status() {
         origin.reset();
         origin.always(row.step);
         let headers: Vec<(&str, &str)> = row.range.map(|range| ("range", range)).into_iter().collect();
-        let begun = monotonic_now();
         let reply = gate.client().get(TRACK, &headers).await;
         assert_eq!((row.name, reply.status.as_u16()), (row.name, row.status), "{}", reply.text());
         reply.problem(row.status);
-        assert!(begun.elapsed() < Duration::from_secs(6), "{} took {:?}", row.name, begun.elapsed());
         assert!(row.asked.contains(&origin.seen().len()), "{}: asked {} times", row.name, origin.seen().len());
         has_retry_after(row.name, &reply, row.retry_after);
         assert!(row.name != "archived" || reply.header("retry-after") == "120", "{:?}", reply.headers);
@@ -213,12 +209,15 @@ async fn what_the_store_denies_is_hidden_unless_the_route_says_otherwise() {
 #[tokio::test]
 async fn a_store_that_is_down_is_a_503_soon() {
     let gone = ScriptedOrigin::start().await.url();
-    let gate = gate(&gone, |_| {}).await;
-    let begun = monotonic_now();
+    // No timeout answers: only that nobody listens there.
+    let gate = gate(&gone, |config| {
+        config["Policies"]["Timeout"]["patient"] = config::patient();
+        config["ReverseProxy"]["Routes"]["stream"]["TimeoutPolicy"] = json!("patient");
+    })
+    .await;
     let reply = gate.client().get(TRACK, &[]).await;
     reply.problem(503);
     has_retry_after("refused", &reply, true);
-    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
 }
 
 #[tokio::test]
@@ -243,7 +242,7 @@ async fn a_body_longer_than_announced_is_cut() {
     let mut raw = gate.raw().await;
     for _ in 0..2 {
         raw.send(format!("GET {TRACK} HTTP/1.1\r\nHost: gate\r\n\r\n").as_bytes()).await;
-        let reply = raw.response("GET", Duration::from_secs(5)).await.expect("a whole response");
+        let reply = raw.response("GET", LIMIT).await.expect("a whole response");
         assert_eq!((reply.status, reply.body), (200, body.clone()));
     }
 }
@@ -260,7 +259,7 @@ async fn a_broken_body_is_never_a_clean_end() {
             origin.always(Step::Body { send, end });
             let mut raw = gate.raw().await;
             raw.send(format!("GET {TRACK} HTTP/1.1\r\nHost: gate\r\n\r\n").as_bytes()).await;
-            match raw.response("GET", Duration::from_secs(20)).await {
+            match raw.response("GET", LIMIT).await {
                 Ok(reply) if reply.status == 200 => assert_eq!(reply.body, body, "{end:?} after {send}"),
                 Ok(reply) => assert!(matches!(reply.status, 502 | 504), "{end:?} after {send}: {}", reply.status),
                 Err(error) => assert_ne!(error.kind(), std::io::ErrorKind::TimedOut, "{end:?} after {send}"),

@@ -107,7 +107,7 @@ pub async fn add(
     let (track, prefix) = target(new.track_id, new.track_prefix)?;
     let grant = Grant { user, track: track.as_str().to_owned(), is_prefix: prefix, created_at: state.now() };
     let is_new = state.grants.add(&grant).await.map_err(database_unavailable)?;
-    state.access_checkers.iter().for_each(|access| access.clear_cache());
+    state.configuration.forget_access_decisions();
     Ok((if is_new { StatusCode::CREATED } else { StatusCode::OK }, Json(grant.into())))
 }
 
@@ -146,6 +146,6 @@ pub async fn remove(
     let user = id::parse_user("user_id", &which.user_id)?;
     let (track, prefix) = target(which.track_id, which.track_prefix)?;
     let removed = state.grants.remove(&user, &track, prefix).await.map_err(database_unavailable)?;
-    state.access_checkers.iter().for_each(|access| access.clear_cache());
+    state.configuration.forget_access_decisions();
     if removed { Ok(StatusCode::NO_CONTENT) } else { Err(Error::not_found("there is no such grant")) }
 }

@@ -16,7 +16,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub use stream_url::{StreamInfo, StreamQuery, StreamResolver, StreamUrlService};
-pub use tracks::CatalogAdminState;
+pub use tracks::{CatalogAdminState, CatalogConfiguration};
 
 /// Returns the operator's paths to the catalog.
 pub fn catalog_admin_routes(catalogue: Arc<CatalogAdminState>) -> OpenApiRouter {

@@ -1,6 +1,7 @@
 //! Streaming URLs: issued, dropped, revoked (document 001, with paths of our own).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Extension;
 use axum::extract::State;
@@ -16,6 +17,7 @@ use super::stream_url_cache::{IssuedStreamUrl, StreamUrlCache};
 use super::timestamps;
 use http_semantics::request_info::RequestInfo;
 use primitives::ids::{TrackId, UserId};
+use primitives::unix_time::UnixMillis;
 use server_kit::api::error::Error;
 use server_kit::api::extractors::{Json, Query};
 use server_kit::api::id::{self, PathTrackId};
@@ -49,8 +51,8 @@ pub struct StreamQuery<'a> {
 pub struct StreamInfo {
     /// Authorization to read it, to be carried by the URL.
     pub authorization: PathAuthorization,
-    /// Version of the catalog's entry.
-    pub version: i64,
+    /// Version of the catalog's entry: the time of its last change.
+    pub version: UnixMillis,
     /// The media type, where it is known.
     pub content_type: Option<String>,
     /// The size in bytes, where it is known.
@@ -158,7 +160,7 @@ pub async fn read(
     let base = caller.map(|Extension(caller)| caller.base_url).unwrap_or_default();
     let body = StreamUrl {
         stream_url: format!("{base}{}", answer.path),
-        expires_at: timestamps::to_rfc3339(i64::try_from(answer.expires.saturating_mul(1000)).unwrap_or(i64::MAX)),
+        expires_at: timestamps::to_rfc3339(UnixMillis::EPOCH + Duration::from_secs(answer.expires)),
         content_type: answer.content_type,
         file_size_bytes: answer.size,
         supports_range_requests: true,

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use primitives::clock::Clock;
 use primitives::ids::{TrackId, UserId};
+use primitives::unix_time::UnixMillis;
 use server_kit::redis::Redis;
 use server_kit::redis::keys::RedisKey;
 
@@ -39,8 +40,8 @@ pub struct IssuedStreamUrl {
     pub size: u64,
     /// Token generation of the user.
     pub generation: u32,
-    /// Version of the catalog's entry.
-    pub version: i64,
+    /// Version of the catalog's entry: the time of its last change.
+    pub version: UnixMillis,
     /// Fingerprint of the authorization that the token carries.
     pub leave: String,
 }
@@ -190,7 +191,7 @@ mod tests {
             content_type,
             size: 5,
             generation: 1,
-            version: 2,
+            version: UnixMillis::new(2),
             leave: String::new(),
         }
     }

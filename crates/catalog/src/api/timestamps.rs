@@ -1,6 +1,8 @@
 //! Times as the admin API writes them.
 
-/// Milliseconds since the Unix epoch as RFC 3339.
-pub fn to_rfc3339(millis: i64) -> String {
-    jiff::Timestamp::from_millisecond(millis).unwrap_or_default().to_string()
+use primitives::unix_time::UnixMillis;
+
+/// Returns `time` as RFC 3339; the Unix epoch for one that no calendar has.
+pub fn to_rfc3339(time: UnixMillis) -> String {
+    jiff::Timestamp::from_millisecond(time.as_millis()).unwrap_or_default().to_string()
 }

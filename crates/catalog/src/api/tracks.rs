@@ -15,8 +15,8 @@ use crate::DatabaseUnavailable;
 use crate::GrantStore;
 use crate::NewTrack;
 use crate::Track;
-use crate::access::AccessChecker;
 use primitives::clock::Clock;
+use primitives::unix_time::UnixMillis;
 use s3;
 use server_kit::api::cache_admin::{CacheOperations, PurgeTarget};
 use server_kit::api::error::Error;
@@ -36,19 +36,26 @@ pub struct CatalogAdminState {
     pub catalog: Arc<Catalog>,
     /// The grants.
     pub grants: GrantStore,
-    /// Access checkers whose caches are cleared when a grant changes.
-    pub access_checkers: Vec<Arc<AccessChecker>>,
-    /// Names of the stores in which tracks may lie.
-    pub stores: Vec<Arc<str>>,
+    /// The configuration in force.
+    pub configuration: Arc<dyn CatalogConfiguration>,
     /// The cache of objects, if there is one.
     pub cache: Option<Arc<dyn CacheOperations>>,
     /// Clock of the timestamps.
     pub clock: Clock,
 }
 
+/// The configuration in force, which a reload may change, as the operators' paths need it.
+pub trait CatalogConfiguration: Send + Sync {
+    /// Returns the names of the stores in which tracks may lie.
+    fn stores(&self) -> Vec<Arc<str>>;
+
+    /// Forgets cached access decisions, after a grant has changed.
+    fn forget_access_decisions(&self);
+}
+
 impl CatalogAdminState {
-    /// Returns the current time in milliseconds since the Unix epoch.
-    pub fn now(&self) -> i64 {
+    /// Returns the time now.
+    pub fn now(&self) -> UnixMillis {
         self.clock.unix_millis()
     }
 }
@@ -174,7 +181,7 @@ pub async fn add(
     State(state): State<Arc<CatalogAdminState>>,
     Json(new): Json<TrackToAdd>,
 ) -> Result<Response, Error> {
-    let new = new.checked(&state.stores)?;
+    let new = new.checked(&state.configuration.stores())?;
     match state.catalog.add(&new, state.now()).await.map_err(database_unavailable)? {
         AddOutcome::New(track) => Ok((StatusCode::CREATED, Json(TrackEntry::from(track))).into_response()),
         AddOutcome::Same(track) => Ok(Json(TrackEntry::from(track)).into_response()),

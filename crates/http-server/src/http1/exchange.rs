@@ -2,7 +2,6 @@
 //! of its body, and because in the clear bodies go from socket to socket.
 
 use std::future::pending;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use bytes::{Buf, Bytes};
@@ -16,6 +15,7 @@ use super::request_body::{BodyStep, RequestBodyDecoder};
 use super::response_head::{date, status_line, write_fields};
 use crate::ConnectionTimeouts;
 use crate::DRAIN_TIMEOUT;
+use crate::connection_info::ConnectionInfo;
 use crate::downstream::{Downstream, DownstreamError, SMALL_PIECE};
 use crate::listener::MAX_UNSENT_BYTES;
 use crate::socket::{ClientSocket, HEAD_BUFFER, RewoundSocket};
@@ -155,12 +155,8 @@ impl Downstream for Http1Exchange<'_> {
         &self.request
     }
 
-    fn peer(&self) -> IpAddr {
-        self.socket.peer()
-    }
-
-    fn is_tls(&self) -> bool {
-        self.socket.is_tls()
+    fn connection(&self) -> &ConnectionInfo {
+        self.socket.info()
     }
 
     fn status(&self) -> Option<StatusCode> {
@@ -235,6 +231,11 @@ impl Downstream for Http1Exchange<'_> {
         if !headers.contains_key(header::DATE) {
             wire.extend_from_slice(b"Date: ");
             wire.extend_from_slice(date().as_bytes());
+            wire.extend_from_slice(b"\r\n");
+        }
+        if let Some(hsts) = self.socket.info().missing_hsts(&headers) {
+            wire.extend_from_slice(b"Strict-Transport-Security: ");
+            wire.extend_from_slice(hsts.as_bytes());
             wire.extend_from_slice(b"\r\n");
         }
         if framing == ResponseFraming::Chunked {

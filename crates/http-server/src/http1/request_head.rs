@@ -11,6 +11,7 @@ use crate::MAX_HEADERS;
 use crate::RefusalDetail;
 use http_semantics::head_syntax;
 use http_semantics::headers::has_token;
+use http_semantics::request_host;
 
 /// Reason why a request's head cannot be taken. The connection ends with the refusal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +34,8 @@ pub fn find_end(buffer: &[u8], from: usize) -> Option<usize> {
     })
 }
 
-/// Parses the request with the head `head`; its target and values are parts of it. Fails where the head is malformed or
+/// Parses the request with the head `head`; its target and values are parts of it, but for the host, which is written in
+/// one spelling. Fails where the head is malformed or
 /// has more than [`MAX_HEADERS`] lines.
 pub fn parse(head: &Bytes) -> Result<Parts, RequestHeadError> {
     // First, because the parser accepts more than RFC 9112 allows, such as bare line feeds.
@@ -61,6 +63,7 @@ pub fn parse(head: &Bytes) -> Result<Parts, RequestHeadError> {
     parts.method = parsed.method.and_then(|method| method.parse().ok()).ok_or_else(malformed)?;
     parts.version = if parsed.version == Some(1) { Version::HTTP_11 } else { Version::HTTP_10 };
     (parts.uri, parts.headers) = (uri, headers);
+    request_host::normalize(&mut parts);
     Ok(parts)
 }
 

@@ -1,7 +1,6 @@
 //! A connection that a request takes over whole, with its head put back in front.
 
 use std::io::{self, IoSlice};
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -11,14 +10,14 @@ use bytes::{Bytes, BytesMut};
 use http::Uri;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::connection_info::ConnectionInfo;
 use crate::listener::ConnectionGuard;
 use crate::socket::{ClientSocket, RewoundSocket};
 use crate::write_deadline::WriteDeadline;
 
 /// A connection with everything that was read of it in front. It counts as open until it is dropped.
 pub struct ConnectionTakeover {
-    peer: IpAddr,
-    is_tls: bool,
+    info: ConnectionInfo,
     target: Uri,
     stream: WriteDeadline<RewoundSocket<ClientSocket>>,
     _guard: Arc<ConnectionGuard>,
@@ -38,9 +37,9 @@ impl ConnectionTakeover {
         let mut read = BytesMut::from(head);
         read.unsplit(std::mem::take(&mut socket.read_ahead));
         socket.read_ahead = read;
-        let (peer, is_tls) = (socket.peer(), socket.is_tls());
+        let info = socket.info().clone();
         let stream = WriteDeadline::new(RewoundSocket::new(socket), limit);
-        Self { peer, is_tls, target, stream, _guard: guard }
+        Self { info, target, stream, _guard: guard }
     }
 
     /// Returns the target of the first request, without the credentials that stand in the head.
@@ -48,14 +47,9 @@ impl ConnectionTakeover {
         &self.target
     }
 
-    /// Returns the address of the other end of the connection.
-    pub fn peer(&self) -> IpAddr {
-        self.peer
-    }
-
-    /// Returns true where the connection has TLS.
-    pub fn is_tls(&self) -> bool {
-        self.is_tls
+    /// Returns the facts about the connection.
+    pub fn info(&self) -> &ConnectionInfo {
+        &self.info
     }
 }
 

@@ -1,7 +1,6 @@
 //! One HTTP/2 stream: a request and its response (RFC 9113 §8).
 
 use std::future::poll_fn;
-use std::net::IpAddr;
 
 use bytes::Bytes;
 use h2::server::SendResponse;
@@ -11,8 +10,9 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use pingora::time::timeout;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
 
-use super::ClientConnectionInfo;
+use super::ClientConnection;
 use crate::DRAIN_TIMEOUT;
+use crate::connection_info::ConnectionInfo;
 use crate::downstream::{Downstream, DownstreamError};
 use crate::http1::date;
 use http_semantics::headers::expects_continue;
@@ -24,7 +24,7 @@ pub struct Http2Exchange {
     trailers: Option<HeaderMap>,
     awaits_continue: bool,
     respond: SendResponse<Bytes>,
-    client: ClientConnectionInfo,
+    client: ClientConnection,
     status: Option<StatusCode>,
     /// The response's head until something follows it: a response without a body is one frame.
     head: Option<Response<()>>,
@@ -38,7 +38,7 @@ pub struct Http2Exchange {
 
 impl Http2Exchange {
     /// Makes the exchange of a stream of `client`.
-    pub fn new(request: Parts, body: RecvStream, respond: SendResponse<Bytes>, client: ClientConnectionInfo) -> Self {
+    pub fn new(request: Parts, body: RecvStream, respond: SendResponse<Bytes>, client: ClientConnection) -> Self {
         let awaits_continue = !body.is_end_stream() && expects_continue(&request.headers);
         Self {
             request,
@@ -99,12 +99,8 @@ impl Downstream for Http2Exchange {
         &self.request
     }
 
-    fn peer(&self) -> IpAddr {
-        self.client.peer
-    }
-
-    fn is_tls(&self) -> bool {
-        self.client.is_tls
+    fn connection(&self) -> &ConnectionInfo {
+        &self.client.info
     }
 
     fn status(&self) -> Option<StatusCode> {
@@ -135,6 +131,9 @@ impl Downstream for Http2Exchange {
         // A server with a clock sends `Date` (RFC 9110 §6.6.1).
         if let (false, Ok(date)) = (headers.contains_key(header::DATE), HeaderValue::from_str(&date())) {
             headers.insert(header::DATE, date);
+        }
+        if let Some(hsts) = self.client.info.missing_hsts(&headers) {
+            headers.insert(header::STRICT_TRANSPORT_SECURITY, hsts.clone());
         }
         // 204, 304 and responses to HEAD have no content, whatever their headers say (RFC 9110 §6.4.1).
         let bodiless = matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);

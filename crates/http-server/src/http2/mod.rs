@@ -16,6 +16,7 @@ use pingora::time::timeout;
 use tokio_util::task::TaskTracker;
 
 use self::exchange::Http2Exchange;
+use super::connection_info::ConnectionInfo;
 use super::listener::{ConnectionGuard, MAX_UNSENT_BYTES};
 use super::socket::{ClientSocket, RewoundSocket};
 use super::write_deadline::WriteDeadline;
@@ -30,10 +31,9 @@ const MAX_TASKS: usize = 2 * MAX_STREAMS as usize;
 const CLOSE_TIME: Duration = Duration::from_secs(2);
 
 /// The client's side of a connection, the same for all its streams.
-#[derive(Clone, Copy)]
-pub struct ClientConnectionInfo {
-    peer: std::net::IpAddr,
-    is_tls: bool,
+#[derive(Clone)]
+pub struct ClientConnection {
+    info: ConnectionInfo,
     limits: ConnectionTimeouts,
 }
 
@@ -45,7 +45,7 @@ pub async fn serve<H: Handler>(
     limits: ConnectionTimeouts,
     guard: &Arc<ConnectionGuard>,
 ) {
-    let client = ClientConnectionInfo { peer: socket.peer(), is_tls: socket.is_tls(), limits };
+    let client = ClientConnection { info: socket.info().clone(), limits };
     let stream = WriteDeadline::new(RewoundSocket::new(socket), limits.write);
     let mut builder = Builder::new();
     builder
@@ -78,7 +78,7 @@ pub async fn serve<H: Handler>(
                     if !is_told {
                         patience = limits.idle;
                     }
-                    streams.spawn(stream_task(Arc::clone(handler), request, respond, client, Arc::clone(guard)));
+                    streams.spawn(stream_task(Arc::clone(handler), request, respond, client.clone(), Arc::clone(guard)));
                 }
                 // The connection is over, or broken; its streams learn it by themselves.
                 Some(Err(_)) | None => return,
@@ -101,7 +101,7 @@ fn stream_task<H: Handler>(
     handler: Arc<H>,
     request: Request<RecvStream>,
     respond: SendResponse<Bytes>,
-    client: ClientConnectionInfo,
+    client: ClientConnection,
     guard: Arc<ConnectionGuard>,
 ) -> impl Future<Output = ()> + Send + 'static {
     let activity = Arc::new(guard.stream_activity());

@@ -6,9 +6,9 @@ use http::{HeaderValue, Method, header};
 
 use crate::MAX_HEADERS;
 use crate::RequestHeadError;
-use http_semantics::head_syntax;
+use http_semantics::{head_syntax, request_host};
 
-/// Checks the head, and makes one cookie field of its crumbs (§8.2.3). Fails where it is malformed or has more than
+/// Checks the head, makes one cookie field of its crumbs (§8.2.3), and writes its host in one spelling. Fails where it is malformed or has more than
 /// [`MAX_HEADERS`] lines.
 pub fn check(request: &mut Parts) -> Result<(), RequestHeadError> {
     let malformed = |detail: &'static str| Err(RequestHeadError::Malformed(detail.into()));
@@ -45,6 +45,7 @@ pub fn check(request: &mut Parts) -> Result<(), RequestHeadError> {
         return malformed("Content-Length is malformed: expected one decimal number");
     }
     join_cookies(request);
+    request_host::normalize(request);
     Ok(())
 }
 

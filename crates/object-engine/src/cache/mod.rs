@@ -110,8 +110,10 @@ impl SliceCache {
             }
         });
         // The list of purges lives beside the data it hides; without a disk there is nothing to survive a restart.
-        let purges =
-            PurgeLog::open(folder.as_ref().map(CacheDirectory::purge_file), clock.unix_millis().cast_unsigned());
+        let purges = PurgeLog::open(
+            folder.as_ref().map(CacheDirectory::purge_file),
+            clock.unix_millis().as_millis().cast_unsigned(),
+        );
         let shelf = SliceStore::open(settings, folder, Arc::clone(&stats)).await.map_err(CacheError)?;
         Ok(Arc::new(Self {
             slice_size: settings.slice_size,
@@ -191,7 +193,7 @@ impl SliceCache {
 
     fn now(&self) -> u64 {
         // The clock never shows a time before 1970.
-        self.clock.unix_millis().cast_unsigned()
+        self.clock.unix_millis().as_millis().cast_unsigned()
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {

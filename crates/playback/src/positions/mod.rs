@@ -25,6 +25,7 @@ use metrics::PositionMetrics;
 use primitives::clock::Clock;
 use primitives::ids::{TrackId, UserId};
 use primitives::lifecycle::BackgroundTasks;
+use primitives::unix_time::UnixMillis;
 use server_kit::database::Database;
 use server_kit::redis::Redis;
 use settings::Settings;
@@ -92,11 +93,10 @@ pub struct PositionRecord {
     pub position: Option<i64>,
     /// The item's length in milliseconds, where it is known.
     pub duration: Option<i64>,
-    /// Time of the position, in milliseconds since the Unix epoch: of two, the newer one wins.
-    pub updated_at: i64,
-    /// Time of the report by the server's clock, in milliseconds since the Unix epoch; the entry expires `Ttl` after
-    /// it.
-    pub reported_at: i64,
+    /// Time of the position: of two, the newer one wins.
+    pub updated_at: UnixMillis,
+    /// Time of the report by the server's clock; the entry expires `Ttl` after it.
+    pub reported_at: UnixMillis,
 }
 
 /// Report of a player.
@@ -106,8 +106,8 @@ pub struct PositionReport {
     pub position: i64,
     /// The item's length in milliseconds.
     pub duration: Option<i64>,
-    /// Time by the player's clock, in milliseconds since the Unix epoch; `None` is now.
-    pub at: Option<i64>,
+    /// Time by the player's clock; `None` is now.
+    pub at: Option<UnixMillis>,
 }
 
 /// Reason for which a position cannot be saved or read now.
@@ -216,13 +216,13 @@ impl PositionService {
         Ok(ProgressPage { entries, next: after })
     }
 
-    fn now(&self) -> i64 {
+    fn now(&self) -> UnixMillis {
         self.clock.unix_millis()
     }
 
     /// Returns the time before which reports have expired.
-    fn expiry_cutoff(&self) -> i64 {
-        self.now() - i64::try_from(self.settings.ttl.as_millis()).unwrap_or(i64::MAX)
+    fn expiry_cutoff(&self) -> UnixMillis {
+        self.now() - self.settings.ttl
     }
 
     fn read_failed(&self, error: &store::PositionStoreError) -> Error {

@@ -23,6 +23,7 @@ mod tests {
     use super::*;
     use crate::positions::PositionKey;
     use primitives::ids::{TrackId, UserId};
+    use primitives::unix_time::UnixMillis;
 
     #[test]
     fn what_was_tried_or_finished_or_is_short_is_not_continued() {
@@ -46,7 +47,13 @@ mod tests {
             let user = UserId::parse("u").expect("an id");
             let item = TrackId::parse("i").expect("an id");
             let key = PositionKey { user, kind, item };
-            let entry = PositionRecord { key, position, duration, updated_at: 0, reported_at: 0 };
+            let entry = PositionRecord {
+                key,
+                position,
+                duration,
+                updated_at: UnixMillis::EPOCH,
+                reported_at: UnixMillis::EPOCH,
+            };
             assert_eq!(can_continue(&entry, &Settings::default()), expected, "{entry:?}");
         }
     }

@@ -11,6 +11,7 @@ use utoipa_axum::routes;
 use super::store::ProgressCursor;
 use super::{Error, ItemKind, PositionKey, PositionRecord, PositionReport, PositionService};
 use primitives::ids::TrackId;
+use primitives::unix_time::UnixMillis;
 use server_kit::api::error::Error as ApiError;
 use server_kit::api::extractors::{BeaconJson, Json, Query};
 use server_kit::api::id::PathTrackId;
@@ -181,7 +182,7 @@ fn item(entry: PositionRecord) -> Option<ProgressItem> {
     let PositionRecord {
         key: PositionKey { kind, item: id, .. }, position, duration: duration_ms, updated_at: at, ..
     } = entry;
-    let updated_at = Timestamp::from_millisecond(at).ok()?.to_string();
+    let updated_at = Timestamp::from_millisecond(at.as_millis()).ok()?.to_string();
     Some(ProgressItem { id: id.as_str().to_owned(), kind, position_ms: position?, duration_ms, updated_at })
 }
 
@@ -198,8 +199,8 @@ fn report(body: &SavePositionRequest) -> Result<PositionReport, ApiError> {
     if let Some(duration) = duration.filter(|duration| !(1..=MAX_POSITION_MILLIS).contains(duration)) {
         return Err(ApiError::unprocessable(format!("durationMs is {duration}; expected 1 or more")));
     }
-    let at = body.timestamp.map(|TimestampInput(at)| at.as_millisecond());
-    if at.is_some_and(|at| at < 0) {
+    let at = body.timestamp.map(|TimestampInput(at)| UnixMillis::new(at.as_millisecond()));
+    if at.is_some_and(|at| at < UnixMillis::EPOCH) {
         return Err(ApiError::unprocessable("timestamp is before 1970"));
     }
     Ok(PositionReport { position, duration, at })

@@ -146,6 +146,7 @@ mod tests {
     use super::*;
     use crate::positions::ItemKind;
     use primitives::ids::{TrackId, UserId};
+    use primitives::unix_time::UnixMillis;
 
     #[test]
     fn of_many_reports_of_one_key_the_newest_is_written_with_the_length_that_any_of_them_knew() {
@@ -158,8 +159,8 @@ mod tests {
             key: key(item),
             position,
             duration,
-            updated_at: at,
-            reported_at: at,
+            updated_at: UnixMillis::new(at),
+            reported_at: UnixMillis::new(at),
         };
         let rows = newest_per_key(
             [

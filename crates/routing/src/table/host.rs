@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 
+use http_semantics::request_host::normalized;
 use url::Host;
 
 /// One of a route's hosts: `example.com`, `*.example.com` (its subdomains, at any depth), `*:8080`, each with or
@@ -34,7 +35,7 @@ impl HostPattern {
         let bad = || InvalidHostPattern { text: text.to_owned() };
         let sent = RequestHost::new(text);
         let ascii = |name: &str| match Host::parse(name) {
-            Ok(host) if !name.contains('*') => Ok(host.to_string()),
+            Ok(host) if !name.contains('*') => Ok(normalized(&host.to_string()).into_owned()),
             _ => Err(bad()),
         };
         let name = match sent.name.strip_prefix('*') {
@@ -47,7 +48,7 @@ impl HostPattern {
         Ok(Self { name, port: sent.port })
     }
 
-    /// Returns true where the host that a request names fits the pattern.
+    /// Returns true where the host that a request names, in the spelling of [`normalized`], fits the pattern.
     pub(super) fn accepts(&self, sent: &RequestHost<'_>) -> bool {
         let name = match &self.name {
             HostNamePattern::Exact(name) => sent.name.eq_ignore_ascii_case(name),

@@ -42,7 +42,13 @@ fn transformed(transforms: &[Transform], target: &str, sent: &[(&str, &str)]) ->
         headers: headers(sent),
     };
     let client = CLIENT.parse().expect("an address");
-    let origin = OriginalRequest { captures: &captures, host: Some("front.example:8443"), client, scheme: "https" };
+    let origin = OriginalRequest {
+        captures: &captures,
+        host: Some("front.example:8443"),
+        client,
+        scheme: "https",
+        client_certificate: None,
+    };
     apply_request(transforms, &mut outgoing, &origin);
     outgoing
 }
@@ -155,6 +161,8 @@ fn by_default_headers_are_copied_but_for_the_connection_s_and_the_client_is_told
         ("x-forwarded-proto", "gopher"),
         ("x-forwarded-host", "evil.example"),
         ("x-forwarded-prefix", "/evil"),
+        ("x_forwarded_for", "6.6.6.6"),
+        ("x.forwarded.for", "6.6.6.6"),
     ];
     let expected = [
         "accept: */*",
@@ -311,7 +319,13 @@ fn addresses_and_hosts_are_written_as_rfc_7239_has_them() {
     ];
     for (client, forwarded, x_forwarded) in cases {
         let client = client.parse().expect("an address");
-        let origin = OriginalRequest { captures: &Captures::default(), host: Some(r#"a"b\c"#), client, scheme: "http" };
+        let origin = OriginalRequest {
+            captures: &Captures::default(),
+            host: Some(r#"a"b\c"#),
+            client,
+            scheme: "http",
+            client_certificate: None,
+        };
         let mut headers = HeaderMap::new();
         transform.apply(&mut headers, &origin);
         XForwardedTransform::default().apply(&mut HeaderMap::new(), &origin, "");

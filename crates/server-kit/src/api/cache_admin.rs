@@ -185,6 +185,7 @@ mod tests {
             clock: Clock::system(),
             admin_token: Some(Secret::new("right")),
             cache,
+            configuration: None,
             description: router::modules([]).description,
         };
         let request = Request::post(path)

@@ -196,7 +196,7 @@ pub async fn envelope(State(clock): State<Clock>, request: Request, next: Next) 
     let unmarked = || (response.status() == StatusCode::METHOD_NOT_ALLOWED).then(Error::method_not_allowed);
     let Some(error) = response.extensions().get::<Error>().cloned().or_else(unmarked) else { return response };
     response.extensions_mut().remove::<Error>();
-    let mut answer = error.to_response(id.as_deref().unwrap_or_default(), clock.unix_millis());
+    let mut answer = error.to_response(id.as_deref().unwrap_or_default(), clock.unix_millis().as_millis());
     for (name, value) in response.headers() {
         // Both described the empty body of the marked response.
         if !matches!(*name, header::CONTENT_LENGTH | header::CONTENT_TYPE) {

@@ -1,6 +1,7 @@
 //! API kit of the modules beside the proxy: the error envelope as an axum response, health, and the one router.
 
 pub mod cache_admin;
+pub mod config_reload;
 pub mod error;
 pub mod extractors;
 pub mod health;

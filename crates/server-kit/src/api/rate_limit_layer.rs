@@ -55,77 +55,58 @@ impl RateLimitClass {
 #[derive(Clone, Copy, Debug)]
 pub struct SkipRateLimit;
 
-/// Policies of a class.
-#[derive(Clone)]
-struct ClassPolicies {
-    class: RateLimitClass,
-    policy: Option<Arc<RateLimiter>>,
-    vip: Option<Arc<RateLimiter>>,
-}
-
 /// Predicate for requests of administrators among those of a path that everybody has.
 pub type IsAdminRequest = fn(&Uri, &User) -> bool;
 
 /// Limiter of a path's requests.
 #[derive(Clone)]
 struct ClassLimiter {
-    default_policies: ClassPolicies,
-    admin_policies: Option<(IsAdminRequest, ClassPolicies)>,
-}
-
-impl ClassPolicies {
-    fn new(limits: &RateLimiters, class: RateLimitClass) -> Self {
-        let policy = limits.limiter(class.name);
-        let vip = class.vip.and_then(|name| limits.limiter(name)).or_else(|| policy.clone());
-        Self { class, policy, vip }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.policy.is_none() && self.vip.is_none()
-    }
+    limits: Arc<RateLimiters>,
+    class: RateLimitClass,
+    admin_class: Option<(IsAdminRequest, RateLimitClass)>,
 }
 
 impl ClassLimiter {
-    /// Returns the policies for a request of `user` to `uri`.
-    fn policies(&self, uri: &Uri, user: Option<&User>) -> &ClassPolicies {
-        let of_operators = self.admin_policies.as_ref().zip(user);
-        match of_operators {
-            Some(((is_operation, policies), user)) if is_operation(uri, user) => policies,
-            _ => &self.default_policies,
-        }
+    /// Returns true where no policy counts anybody: a request then pays nothing, not even for its user.
+    fn is_empty(&self) -> bool {
+        let policy =
+            |class: RateLimitClass| self.limits.limiter(class.name).or_else(|| self.limits.limiter(class.vip?));
+        policy(self.class).is_none() && self.admin_class.is_none_or(|(_, class)| policy(class).is_none())
+    }
+
+    /// Returns the class of a request of `user` to `uri`, and its policy, if the configuration has one.
+    fn policy(&self, uri: &Uri, user: Option<&User>) -> (RateLimitClass, Option<Arc<RateLimiter>>) {
+        let class = match self.admin_class.zip(user) {
+            Some(((is_admin, class), user)) if is_admin(uri, user) => class,
+            _ => self.class,
+        };
+        let vip = class.vip.filter(|_| user.is_some_and(|user| user.role() == UserRole::Vip));
+        (class, vip.and_then(|name| self.limits.limiter(name)).or_else(|| self.limits.limiter(class.name)))
     }
 }
 
 /// Returns `routes`, with their requests counted by `class`.
 pub fn limit_routes<S: Clone + Send + Sync + 'static>(
     routes: OpenApiRouter<S>,
-    limits: &RateLimiters,
+    limits: &Arc<RateLimiters>,
     class: RateLimitClass,
 ) -> OpenApiRouter<S> {
-    add_limiter(routes, ClassLimiter { default_policies: ClassPolicies::new(limits, class), admin_policies: None })
+    add_limiter(routes, ClassLimiter { limits: Arc::clone(limits), class, admin_class: None })
 }
 
 /// Returns `routes` as [`limit_routes`] does, except that requests that `is_operation` finds are counted by
 /// [`RateLimitClass::STRICT`] instead.
 pub fn limit_routes_with_admin_class<S: Clone + Send + Sync + 'static>(
     routes: OpenApiRouter<S>,
-    limits: &RateLimiters,
+    limits: &Arc<RateLimiters>,
     class: RateLimitClass,
     is_operation: IsAdminRequest,
 ) -> OpenApiRouter<S> {
-    let of_operators = Some((is_operation, ClassPolicies::new(limits, RateLimitClass::STRICT)));
-    add_limiter(
-        routes,
-        ClassLimiter { default_policies: ClassPolicies::new(limits, class), admin_policies: of_operators },
-    )
+    let admin_class = Some((is_operation, RateLimitClass::STRICT));
+    add_limiter(routes, ClassLimiter { limits: Arc::clone(limits), class, admin_class })
 }
 
 fn add_limiter<S: Clone + Send + Sync + 'static>(routes: OpenApiRouter<S>, limiter: ClassLimiter) -> OpenApiRouter<S> {
-    let counts_nobody = limiter.admin_policies.as_ref().is_none_or(|(_, policies)| policies.is_empty());
-    // No layer at all: without a policy a request pays nothing, not even for its user.
-    if limiter.default_policies.is_empty() && counts_nobody {
-        return routes;
-    }
     routes.layer(middleware::from_fn_with_state(limiter, enforce_limit))
 }
 
@@ -135,23 +116,22 @@ async fn enforce_limit(
     next: Next,
 ) -> Result<Response, LimitRejectionResponse> {
     // A preflight comes before the request itself, which is counted.
-    if request.method() == Method::OPTIONS || request.extensions().get::<SkipRateLimit>().is_some() {
+    let is_exempt = request.method() == Method::OPTIONS || request.extensions().get::<SkipRateLimit>().is_some();
+    if is_exempt || limiter.is_empty() {
         return Ok(next.run(request).await);
     }
     let (mut parts, body) = request.into_parts();
     // The token is judged first: a request without a valid one is counted as an invalid token, and uses up nobody's
     // limit. The user is determined once: the handler finds it in the extensions.
-    let user = match limiter.default_policies.class.has_users {
+    let user = match limiter.class.has_users {
         true => match User::from_request_parts(&mut parts, &()).await {
             Ok(user) => Some(user),
             Err(error) => return Ok(error.into_response()),
         },
         false => None,
     };
-    let is_vip = user.as_ref().is_some_and(|user| user.role() == UserRole::Vip);
     let request = Request::from_parts(parts, body);
-    let ClassPolicies { class, policy, vip } = limiter.policies(request.uri(), user.as_ref()).clone();
-    let policy = if is_vip { vip } else { policy };
+    let (class, policy) = limiter.policy(request.uri(), user.as_ref());
     let Some(policy) = policy else { return Ok(next.run(request).await) };
     let subject = {
         let claim = |name: &str| claim_text(&user.as_ref()?.claims.map, name).map(|text| ClaimValue::new(&text));

@@ -12,10 +12,10 @@ use http::{StatusCode, header};
 use utoipa_axum::router::OpenApiRouter;
 
 use super::cache_admin::{self, CacheOperations};
+use super::config_reload::{self, ConfigReload};
 use super::error::{self, Error};
 use super::health::{ComponentStatus, HealthReport, HealthService};
 use super::openapi_document;
-use crate::auth::Authenticator;
 use crate::limit::{InvalidTokenCounter, RateLimiters};
 use crate::telemetry::metrics::Metrics;
 use http_semantics::rate_limit::ExceededLimit;
@@ -35,6 +35,8 @@ pub struct RouterState {
     pub admin_token: Option<Secret>,
     /// Cache, if a route uses it.
     pub cache: Option<Arc<dyn CacheOperations>>,
+    /// The configuration file, if there is one.
+    pub configuration: Option<Arc<dyn ConfigReload>>,
     /// The description of the API, the modules' paths included.
     pub description: Arc<utoipa::openapi::OpenApi>,
 }
@@ -64,21 +66,14 @@ pub fn modules(of: impl IntoIterator<Item = OpenApiRouter>) -> ModuleRoutes {
 }
 
 /// Returns the paths on the players' listeners: ours, the modules', and `extra` (the demo's page). The extractor
-/// [`User`](super::user::User) uses `authenticator`, and counts bad tokens in `limits`.
-pub fn public(
-    shared: RouterState,
-    authenticator: Arc<Authenticator>,
-    limits: Arc<RateLimiters>,
-    modules: Router,
-    extra: Router,
-) -> Router {
+/// [`User`](super::user::User) uses the `Arc<Authenticator>` that each request must carry among its extensions, and counts
+/// bad tokens in `limits`.
+pub fn public(shared: RouterState, limits: Arc<RateLimiters>, modules: Router, extra: Router) -> Router {
     let clock = shared.clock.clone();
     let paths = Router::new().route("/health", get(health)).route("/openapi.json", get(openapi)).with_state(shared);
     #[cfg(feature = "docs-ui")]
     let paths = paths.merge(super::swagger_ui::routes());
-    with_error_envelope(paths.merge(modules).merge(extra), &clock)
-        .layer(Extension(authenticator))
-        .layer(Extension(limits))
+    with_error_envelope(paths.merge(modules).merge(extra), &clock).layer(Extension(limits))
 }
 
 /// Operator's token, and the count of wrong ones.
@@ -99,6 +94,7 @@ pub fn admin(shared: RouterState) -> Router {
         .route("/health", get(detailed_health))
         .route("/cache/purge", post(cache_admin::purge))
         .route("/cache/refresh", post(cache_admin::refresh))
+        .route("/reload", get(config_reload::last_reload).post(config_reload::reload))
         .route_layer(middleware::from_fn_with_state(access, operator_only));
     let clock = shared.clock.clone();
     // Probes of an orchestrator carry no token.

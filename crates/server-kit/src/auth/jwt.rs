@@ -8,8 +8,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::Claims;
 use super::error::AuthenticationError;
+use super::{CERTIFICATE_CLAIM, Claims};
 use primitives::ids::UserId;
 
 /// Longest token in bytes; a longer one is refused unread, and few servers accept a longer header line.
@@ -84,9 +84,10 @@ pub(super) struct ClaimRequirements<'a> {
 
 /// Checks the claims of a token whose signature was verified; returns them, and the Unix second until which they hold.
 pub(super) fn check_claims(
-    claims: Map<String, Value>,
+    mut claims: Map<String, Value>,
     expected: &ClaimRequirements,
 ) -> Result<(Claims, u64), AuthenticationError> {
+    claims.retain(|name, _| !is_certificate_claim(name));
     // RFC 7519 makes `exp` optional; here a token without an end is refused, since it could not be taken back.
     let until = numeric_date(&claims, "exp")?.ok_or(AuthenticationError::Malformed)?.saturating_add(expected.leeway);
     let from = numeric_date(&claims, "nbf")?.unwrap_or(0);
@@ -108,6 +109,11 @@ pub(super) fn check_claims(
         }
         _ => Err(AuthenticationError::NoSubject),
     }
+}
+
+/// Returns true where rules would take the claim for one of a client's certificate.
+fn is_certificate_claim(name: &str) -> bool {
+    name.strip_prefix(CERTIFICATE_CLAIM).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
 /// Parses a NumericDate (RFC 7519 §2): seconds, perhaps with a fraction, which is dropped.

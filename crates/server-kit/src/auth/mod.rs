@@ -40,6 +40,10 @@ use primitives::clock::Clock;
 use primitives::ids::UserId;
 use settings::{AuthSettings, Issuer, KeySource, TokenSource};
 
+/// Claim that holds what is known of a client by its TLS certificate. It is never taken from a token, nor is one whose name
+/// begins with it and a dot, which rules would take for a part of it.
+pub const CERTIFICATE_CLAIM: &str = "client_certificate";
+
 /// Memory for cached tokens, in bytes of their text: some ten thousand of usual length.
 const TOKEN_CACHE_BYTES: usize = 8 * 1024 * 1024;
 

@@ -10,6 +10,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, KeyInit, Mac};
@@ -35,7 +36,7 @@ const DIGEST_BYTES: usize = 8;
 const TAG_BYTES: usize = 16;
 
 /// Settings of path tokens (`AuthSettings.PathToken`).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// The first signs, all verify; empty: a key that lives as long as the process.
     pub keys: Vec<Secret>,
@@ -45,11 +46,36 @@ pub struct Settings {
 
 /// Signer and verifier of tokens.
 pub struct PathTokenSigner {
-    keys: Vec<PathTokenKey>,
-    ttl: Duration,
+    current: ArcSwap<PathTokenKeys>,
     clock: Clock,
 }
 
+/// Keys with the lifetime of the tokens that they sign.
+#[derive(Clone)]
+struct PathTokenKeys {
+    keys: Vec<PathTokenKey>,
+    /// True where the settings have none, so that one was made here.
+    is_generated: bool,
+    ttl: Duration,
+}
+
+impl PathTokenKeys {
+    fn new(settings: &Settings) -> Self {
+        let keys = match settings.keys.as_slice() {
+            // A key of its own rather than none: the demo and a single node work without configuration.
+            [] => {
+                tracing::warn!(
+                    "Auth.PathToken has no Keys: streaming URLs end with this process, and no other node takes them"
+                );
+                vec![PathTokenKey::new(&rand::random::<[u8; 32]>())]
+            }
+            keys => keys.iter().map(|key| PathTokenKey::new(key.expose().as_bytes())).collect(),
+        };
+        Self { keys, is_generated: settings.keys.is_empty(), ttl: settings.ttl }
+    }
+}
+
+#[derive(Clone)]
 struct PathTokenKey {
     id: u8,
     mac: Hmac<Sha256>,
@@ -132,17 +158,15 @@ impl fmt::Debug for PathToken {
 impl PathTokenSigner {
     /// Creates a signer with these keys.
     pub fn new(settings: &Settings, clock: Clock) -> Self {
-        let keys = match settings.keys.as_slice() {
-            // A key of its own rather than none: the demo and a single node work without configuration.
-            [] => {
-                tracing::warn!(
-                    "Auth.PathToken has no Keys: streaming URLs end with this process, and no other node takes them"
-                );
-                vec![PathTokenKey::new(&rand::random::<[u8; 32]>())]
-            }
-            keys => keys.iter().map(|key| PathTokenKey::new(key.expose().as_bytes())).collect(),
-        };
-        Self { keys, ttl: settings.ttl, clock }
+        Self { current: ArcSwap::from_pointee(PathTokenKeys::new(settings)), clock }
+    }
+
+    /// Uses the keys and the lifetime of `settings` from now on. Without keys in them, a key that was made here stays.
+    pub fn replace(&self, settings: &Settings) {
+        self.current.rcu(|current| match settings.keys.is_empty() && current.is_generated {
+            true => PathTokenKeys { ttl: settings.ttl, ..PathTokenKeys::clone(current) },
+            false => PathTokenKeys::new(settings),
+        });
     }
 
     /// Issues a token. Returns a path below which `user` may read `scope`, whose form is `/a/b`, and the Unix second of
@@ -153,9 +177,10 @@ impl PathTokenSigner {
         if user.len() + claim.len() > MAX_IDENTITY_BYTES {
             return None;
         }
-        let expires = self.clock.unix() + self.ttl.as_secs();
+        let current = self.current.load();
+        let expires = self.clock.unix() + current.ttl.as_secs();
         let depth = u8::try_from(scope.matches('/').count()).unwrap_or(u8::MAX);
-        let signer = &self.keys[0];
+        let signer = &current.keys[0];
         let mut bytes = Vec::with_capacity(MAX_CHARACTERS);
         bytes.extend([VERSION, signer.id]);
         // Seconds in 32 bits last until 2106.
@@ -184,7 +209,8 @@ impl PathTokenSigner {
         // A path with fewer segments than the token's cannot be the one that was signed.
         let scope = scope(path, depth).ok_or(AuthenticationError::BadSignature)?;
         // One byte is no unique id, so two configured keys may share it.
-        let mut candidates = self.keys.iter().filter(|known| known.id == key).peekable();
+        let current = self.current.load();
+        let mut candidates = current.keys.iter().filter(|known| known.id == key).peekable();
         candidates.peek().ok_or(AuthenticationError::UnknownKey)?;
         // Compared in constant time by the `hmac` crate.
         if !candidates.any(|key| key.mac(signed, scope).verify_truncated_left(tag).is_ok()) {
@@ -212,7 +238,8 @@ impl PathTokenSigner {
 
     /// Returns true if `ticket`, which this signer verified, was issued after the checks of `judged`.
     pub fn authorizes(&self, ticket: &PathTokenClaims, judged: &AuthorizationDigest) -> bool {
-        let mut keys = self.keys.iter().filter(|known| known.id == ticket.key);
+        let current = self.current.load();
+        let mut keys = current.keys.iter().filter(|known| known.id == ticket.key);
         keys.any(|key| key.digest_mac(judged).verify_truncated_left(&ticket.digest).is_ok())
     }
 
@@ -220,7 +247,7 @@ impl PathTokenSigner {
     pub fn derive_keys(&self, purpose: &str) -> Vec<[u8; 32]> {
         let derive =
             |key: &PathTokenKey| key.mac.clone().chain_update(purpose.as_bytes()).finalize().into_bytes().into();
-        self.keys.iter().map(derive).collect()
+        self.current.load().keys.iter().map(derive).collect()
     }
 }
 

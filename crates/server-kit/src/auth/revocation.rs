@@ -230,6 +230,30 @@ fn log_outcome<T>(failures: &FailureLog, answer: Result<T, String>) -> Option<T>
 mod tests {
     use super::*;
 
+    #[tokio::test(start_paused = true)]
+    async fn another_node_knows_of_a_logout_after_half_a_second_and_ends_live_streams_within_five() {
+        let shared = in_memory(1 << 20);
+        let [one, two] = [(); 2].map(|()| TokenRevocations::new(TokenGenerationStore::Memory(shared.clone())));
+        let began = monotonic_now();
+        let stream = async {
+            two.wait_until_revoked("alice", Some(0)).await;
+            monotonic_now() - began
+        };
+        // As late as can be: the other node asks for the last time, and then the user logs out.
+        let logout = RECHECK_INTERVAL - Duration::from_millis(1);
+        let requests = async {
+            tokio::time::sleep(logout).await;
+            assert!(!two.is_revoked("alice", 0).await);
+            assert!(one.revoke("alice").await && one.is_revoked("alice", 0).await, "at once where it was asked");
+            assert!(!two.is_revoked("alice", 0).await, "it believes what it was told for its time");
+            tokio::time::sleep(CACHE_TTL).await;
+            assert!(two.is_revoked("alice", 0).await);
+        };
+        let (ended, ()) = tokio::join!(stream, requests);
+        assert!(ended - logout <= RECHECK_INTERVAL + CACHE_TTL, "{:?} after the logout", ended - logout);
+        assert!(RECHECK_INTERVAL + CACHE_TTL <= Duration::from_secs(5), "docs/streaming-urls.md");
+    }
+
     #[tokio::test]
     async fn generations_in_memory_are_bounded_in_bytes() {
         let kept = in_memory(1 << 20);

@@ -9,7 +9,7 @@ use super::path_token;
 use primitives::secret::Secret;
 
 /// Settings of finding and verifying tokens (`AuthSettings.Jwt`).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct AuthSettings {
     /// Accepted issuers; empty means that no token can be valid.
     pub issuers: Vec<Issuer>,
@@ -24,7 +24,7 @@ pub struct AuthSettings {
 }
 
 /// One issuer of tokens.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Issuer {
     /// Required `iss`; `None` accepts a token with any `iss`.
     pub issuer: Option<String>,
@@ -35,7 +35,7 @@ pub struct Issuer {
 }
 
 /// Source of an issuer's keys.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum KeySource {
     /// A shared secret: HS256 only.
     Secret(Secret),

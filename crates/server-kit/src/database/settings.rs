@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use primitives::secret::Secret;
 
 /// Database of the records.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Settings {
     /// A file of SQLite.
     Sqlite(PathBuf),

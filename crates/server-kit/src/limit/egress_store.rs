@@ -13,6 +13,7 @@ use crate::database::Database;
 use crate::on;
 use crate::redis::Redis;
 use crate::redis::keys::RedisKey;
+use primitives::unix_time::{UnixMillis, whole_millis};
 
 /// Timeout of a read, for which a request waits.
 const READ_TIMEOUT: Duration = Duration::from_millis(100);
@@ -50,9 +51,9 @@ impl EgressStore for DatabaseEgressStore {
         }
     }
 
-    async fn delete_ended(&self, now: u64) -> Result<(), EgressStoreError> {
+    async fn delete_ended(&self, now: UnixMillis) -> Result<(), EgressStoreError> {
         let delete = async {
-            on!(&self.0, pool => sqlx::query(DELETE_ENDED_SQL).bind(signed(now)).execute(pool).await.map(|_| ()))
+            on!(&self.0, pool => sqlx::query(DELETE_ENDED_SQL).bind(now.as_millis()).execute(pool).await.map(|_| ()))
         };
         timeout(WRITE_TIMEOUT, delete).await.map_err(|_| timed_out())?.map_err(database_error)
     }
@@ -66,7 +67,7 @@ impl DatabaseEgressStore {
             for (account, bytes) in entries {
                 let total = sqlx::query_scalar::<_, i64>(ADD_SQL)
                     .bind(&*account.policy).bind(&*account.subject).bind(signed(account.period))
-                    .bind(signed(account.ends)).bind(signed(*bytes))
+                    .bind(account.ends.as_millis()).bind(signed(*bytes))
                     .fetch_one(&mut *transaction).await?;
                 totals.push(unsigned(total));
             }
@@ -134,7 +135,7 @@ impl EgressStore for RedisEgressStore {
     async fn add(&self, entries: &[(EgressAccount, u64)]) -> Result<Vec<Option<u64>>, EgressStoreError> {
         let client = &self.0.client_with_timeout(WRITE_TIMEOUT);
         let add = |(account, bytes): &(EgressAccount, u64)| {
-            let (key, left, bytes) = (self.key(account), signed(account.left), signed(*bytes));
+            let (key, left, bytes) = (self.key(account), whole_millis(account.left), signed(*bytes));
             async move {
                 let total: i64 = client.incr_by(&key, bytes).await?;
                 // After the count: a key without an expiry is corrected by the next saving, a lost count would not be.
@@ -147,7 +148,7 @@ impl EgressStore for RedisEgressStore {
     }
 
     /// Does nothing: keys expire by themselves.
-    async fn delete_ended(&self, _now: u64) -> Result<(), EgressStoreError> {
+    async fn delete_ended(&self, _now: UnixMillis) -> Result<(), EgressStoreError> {
         Ok(())
     }
 }

@@ -27,16 +27,12 @@ impl InvalidTokenCounter {
     /// Counts an invalid token from `address`; if it is one too many, returns the time for which further ones are
     /// refused. Unknown addresses count as one.
     pub fn record(&self, address: Option<IpAddr>) -> Option<Duration> {
-        self.attempts.record(known_address(address), self.now())
+        self.attempts.record(known_address(address), self.clock.unix_millis())
     }
 
     /// Returns true if the network of `address` has shown so many that further ones are refused.
     pub fn is_exhausted(&self, address: Option<IpAddr>) -> bool {
-        self.attempts.refused_for(known_address(address), self.now()).is_some()
-    }
-
-    fn now(&self) -> u64 {
-        self.clock.unix_millis().cast_unsigned()
+        self.attempts.refused_for(known_address(address), self.clock.unix_millis()).is_some()
     }
 }
 

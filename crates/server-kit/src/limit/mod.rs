@@ -23,7 +23,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::RwLock;
+use arc_swap::ArcSwap;
 
 pub use invalid_tokens::InvalidTokenCounter;
 pub use request_counter::RateLimitStatus;
@@ -38,10 +38,13 @@ use settings::{RateLimitPolicy, Settings};
 use shared_limits::SharedLimits;
 use worker::LimitWorkerHandle;
 
+/// Rate limiters by the names of their policies.
+pub type RateLimitersByName = BTreeMap<Arc<str>, Arc<RateLimiter>>;
+
 /// Rate limiters of all policies. They outlive the settings that named them, so that no count begins anew.
 pub struct RateLimiters {
     factory: LimiterFactory,
-    by_policy: RwLock<BTreeMap<Arc<str>, Arc<RateLimiter>>>,
+    by_policy: ArcSwap<RateLimitersByName>,
     invalid_tokens: InvalidTokenCounter,
 }
 
@@ -68,27 +71,35 @@ impl RateLimiters {
             LimitWorkerHandle::new(ledger, shared.clone(), clock.clone(), metrics.egress_store_failures().clone());
         let factory = LimiterFactory { clock: clock.clone(), shared, worker: handle, metrics: metrics.clone() };
         let invalid_tokens = InvalidTokenCounter::new(clock.clone());
-        let limiters = Self { factory, by_policy: RwLock::default(), invalid_tokens };
-        for policy in settings {
-            limiters.limiter_for(policy);
-        }
+        let limiters = Self { factory, by_policy: ArcSwap::default(), invalid_tokens };
+        limiters.replace(limiters.prepare(settings));
         (limiters, worker)
     }
 
-    /// Returns the rate limiter of `policy`, which is created at the first call.
-    pub fn limiter_for(&self, policy: &RateLimitPolicy) -> Arc<RateLimiter> {
-        let mut by_policy = self.by_policy.write();
-        Arc::clone(by_policy.entry(Arc::clone(&policy.name)).or_insert_with(|| Arc::new(self.factory.build(policy))))
+    /// Returns rate limiters for `settings`. A policy that has not changed keeps its limiter, and so its counts.
+    pub fn prepare(&self, settings: &[RateLimitPolicy]) -> Arc<RateLimitersByName> {
+        let known = self.by_policy.load();
+        let limiter = |policy: &RateLimitPolicy| {
+            let unchanged = known.get(&policy.name).filter(|limiter| limiter.settings() == policy);
+            let limiter = unchanged.cloned().unwrap_or_else(|| Arc::new(self.factory.build(policy)));
+            (Arc::clone(&policy.name), limiter)
+        };
+        Arc::new(settings.iter().map(limiter).collect())
+    }
+
+    /// Uses `limiters` from now on.
+    pub fn replace(&self, limiters: Arc<RateLimitersByName>) {
+        self.by_policy.store(limiters);
     }
 
     /// Returns the rate limiter of the policy of that name, if there is one.
     pub fn limiter(&self, name: &str) -> Option<Arc<RateLimiter>> {
-        self.by_policy.read().get(name).cloned()
+        self.by_policy.load().get(name).cloned()
     }
 
     /// Returns all rate limiters, by the names of their policies.
     pub fn limiters(&self) -> Vec<Arc<RateLimiter>> {
-        self.by_policy.read().values().cloned().collect()
+        self.by_policy.load().values().cloned().collect()
     }
 
     /// Returns the counter of invalid tokens.

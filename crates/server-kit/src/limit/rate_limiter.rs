@@ -14,6 +14,7 @@ use super::subject_table::{ExhaustedLimit, IdleCriteria, SubjectCounters, Subjec
 use super::worker::LimitWorkerHandle;
 use http_semantics::rate_limit::ExceededLimit;
 use primitives::clock::{Clock, monotonic_now};
+use primitives::unix_time::UnixMillis;
 
 /// `Retry-After` of a refused stream: nobody knows when one ends.
 const STREAM_RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -157,14 +158,13 @@ impl RateLimiter {
             (SharedLimitDecision::Granted, Some(_)) => permit.status = Some(answer.requests),
             (SharedLimitDecision::Granted, None) => permit.status = self.stream_status(answer.streams),
             (SharedLimitDecision::TooManyRequests, Some(rule)) => {
-                let until = now + u64::try_from(answer.requests.reset.as_millis()).unwrap_or(0);
-                permit.entry.mark_refused(rule, receipt, until);
+                permit.entry.mark_refused(rule, receipt, now + answer.requests.reset);
                 return Err(LimitRejection { limit: LimitKind::Requests, status: answer.requests });
             }
             (SharedLimitDecision::TooManyStreams | SharedLimitDecision::TooManyRequests, rule) => {
                 if let Some(rule) = rule {
-                    // 0: the requests are not exhausted, so only the permit is given back.
-                    permit.entry.mark_refused(rule, receipt, 0);
+                    // A time of the past: the requests are not exhausted, so only the permit is given back.
+                    permit.entry.mark_refused(rule, receipt, UnixMillis::EPOCH);
                 }
                 return Err(self.too_many_streams());
             }
@@ -194,18 +194,18 @@ impl RateLimiter {
     }
 
     /// Returns the status of the quota of `entry`; the counts of other nodes are read now and again.
-    async fn egress(&self, entry: &SubjectCounters, now: u64) -> Option<(RateLimitStatus, u64)> {
+    async fn egress(&self, entry: &SubjectCounters, now: UnixMillis) -> Option<(RateLimitStatus, u64)> {
         let quota = self.settings.egress.as_ref()?;
         if entry.egress.claim_refresh(quota, now) {
             self.worker.read(&self.account(&entry.subject, now)?, &entry.egress, now).await;
         }
         let used = entry.egress.used(quota, now);
-        let reset = Duration::from_millis(egress::period_end(quota, now) - now);
+        let reset = egress::period_end(quota, now) - now;
         Some((RateLimitStatus { limit: quota.bytes, remaining: quota.bytes.saturating_sub(used), reset }, used))
     }
 
     /// Returns the account of `subject` in the period of `now`.
-    pub fn account(&self, subject: &Arc<str>, now: u64) -> Option<EgressAccount> {
+    pub fn account(&self, subject: &Arc<str>, now: UnixMillis) -> Option<EgressAccount> {
         let quota = self.settings.egress.as_ref()?;
         Some(EgressAccount {
             policy: Arc::clone(&self.settings.name),
@@ -216,7 +216,7 @@ impl RateLimiter {
         })
     }
 
-    fn shared_request<'a>(&'a self, subject: &'a str, now: u64) -> SharedLimitRequest<'a> {
+    fn shared_request<'a>(&'a self, subject: &'a str, now: UnixMillis) -> SharedLimitRequest<'a> {
         let settings = &self.settings;
         SharedLimitRequest {
             policy: &settings.name,
@@ -227,7 +227,7 @@ impl RateLimiter {
         }
     }
 
-    fn counters(&self, subject: &str, now: u64) -> Arc<SubjectCounters> {
+    fn counters(&self, subject: &str, now: UnixMillis) -> Arc<SubjectCounters> {
         let keeps = self.worker.has_store();
         let egress = |egress: &EgressCounter| match &self.settings.egress {
             None => true,
@@ -251,9 +251,9 @@ impl RateLimiter {
         }
     }
 
-    /// Returns the time in milliseconds since the Unix epoch.
-    pub fn now(&self) -> u64 {
-        self.clock.unix_millis().cast_unsigned()
+    /// Returns the time now.
+    pub fn now(&self) -> UnixMillis {
+        self.clock.unix_millis()
     }
 
     /// Returns the nanoseconds since the start: pacing needs a clock that does not jump.
@@ -363,7 +363,7 @@ mod tests {
             Err(egress::EgressStoreError("a test".to_owned()))
         }
 
-        async fn delete_ended(&self, _: u64) -> Result<(), egress::EgressStoreError> {
+        async fn delete_ended(&self, _: UnixMillis) -> Result<(), egress::EgressStoreError> {
             Err(egress::EgressStoreError("a test".to_owned()))
         }
     }

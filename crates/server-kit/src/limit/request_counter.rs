@@ -1,9 +1,10 @@
-//! Arithmetic of counted requests: windows and buckets. Pure: the time, in milliseconds since the Unix epoch, is an
-//! argument, and one that goes back a little changes nothing.
+//! Arithmetic of counted requests: windows and buckets. Pure: the time is an argument, and one that goes back a little
+//! changes nothing.
 
 use std::time::Duration;
 
 use super::settings::RequestLimit;
+use primitives::unix_time::{UnixMillis, whole_millis};
 
 /// Status of a subject under a limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +32,7 @@ pub enum RequestCounter {
         /// Its content.
         level: u64,
         /// Time of that content.
-        at: u64,
+        at: UnixMillis,
     },
 }
 
@@ -47,13 +48,13 @@ impl RequestCounter {
                 Self::Window { newest: 0, counts: vec![0; segments as usize].into() }
             }
             RequestLimit::Bucket { tokens, period, .. } => {
-                Self::Bucket { level: u64::from(tokens) * millis(period), at: 0 }
+                Self::Bucket { level: u64::from(tokens) * millis(period), at: UnixMillis::EPOCH }
             }
         }
     }
 
     /// Returns the status at `now`.
-    pub fn status(&mut self, rule: &RequestLimit, now: u64) -> RateLimitStatus {
+    pub fn status(&mut self, rule: &RequestLimit, now: UnixMillis) -> RateLimitStatus {
         self.advance(rule, now);
         let limit = u64::from(rule.limit());
         let (remaining, wait) = match (&*self, *rule) {
@@ -61,19 +62,19 @@ impl RequestCounter {
                 let used: u64 = counts.iter().map(|count| u64::from(*count)).sum();
                 let first = (newest + 1).saturating_sub(segments.into());
                 let oldest = (first..=*newest).find(|number| counts[slot(*number, counts.len())] > 0);
-                let end = oldest.map_or(now, |oldest| (oldest + u64::from(segments)) * millis(segment));
-                (limit.saturating_sub(used), end.saturating_sub(now))
+                let end = oldest.map_or(now, |oldest| period_start(segment, oldest + u64::from(segments)));
+                (limit.saturating_sub(used), end - now)
             }
             (Self::Bucket { level, .. }, RequestLimit::Bucket { tokens, refill, period }) => {
                 let (whole, token) = (u64::from(tokens) * millis(period), millis(period));
                 let next = ((level / token + 1) * token).min(whole);
-                (level / token, (next - level).div_ceil(refill.into()))
+                (level / token, Duration::from_millis((next - level).div_ceil(refill.into())))
             }
             (Self::Window { .. }, RequestLimit::Bucket { .. }) | (Self::Bucket { .. }, RequestLimit::Window { .. }) => {
-                (0, 0)
+                (0, Duration::ZERO)
             }
         };
-        RateLimitStatus { limit, remaining, reset: Duration::from_millis(wait) }
+        RateLimitStatus { limit, remaining, reset: wait }
     }
 
     /// Takes one permit, after [`RequestCounter::status`] returned one.
@@ -107,15 +108,15 @@ impl RequestCounter {
     }
 
     /// Returns true if nothing is used at `now`, so that forgetting it changes nothing.
-    pub fn is_unused(&mut self, rule: &RequestLimit, now: u64) -> bool {
+    pub fn is_unused(&mut self, rule: &RequestLimit, now: UnixMillis) -> bool {
         let standing = self.status(rule, now);
         standing.remaining == standing.limit
     }
 
-    fn advance(&mut self, rule: &RequestLimit, now: u64) {
+    fn advance(&mut self, rule: &RequestLimit, now: UnixMillis) {
         match (self, *rule) {
             (Self::Window { newest, counts }, RequestLimit::Window { segment, segments, .. }) => {
-                let current = now / millis(segment);
+                let current = period_number(segment, now);
                 let apart = current.abs_diff(*newest);
                 if apart >= segments.into() {
                     // All of it is over; or the clock was far ahead and has been put right.
@@ -127,16 +128,26 @@ impl RequestCounter {
                 }
             }
             (Self::Bucket { level, at }, RequestLimit::Bucket { tokens, refill, period }) => {
-                let came = now.saturating_sub(*at).saturating_mul(refill.into());
+                let came = whole_millis(now - *at).cast_unsigned().saturating_mul(refill.into());
                 *level = level.saturating_add(came).min(u64::from(tokens) * millis(period));
                 // A clock that was far ahead and has been put right must not stop the refilling until then.
-                let is_far_ahead = at.saturating_sub(now) > millis(period);
+                let is_far_ahead = *at - now > period;
                 *at = if is_far_ahead { now } else { now.max(*at) };
             }
             (Self::Window { .. }, RequestLimit::Bucket { .. }) | (Self::Bucket { .. }, RequestLimit::Window { .. }) => {
             }
         }
     }
+}
+
+/// Returns the number of the period of this length that `now` is in; they are counted from 1970.
+pub fn period_number(period: Duration, now: UnixMillis) -> u64 {
+    u64::try_from(now.as_millis()).unwrap_or(0) / millis(period)
+}
+
+/// Returns the start of the period of this length and number.
+pub fn period_start(period: Duration, number: u64) -> UnixMillis {
+    UnixMillis::new(i64::try_from(number.saturating_mul(millis(period))).unwrap_or(i64::MAX))
 }
 
 /// Returns the time span in milliseconds, never zero: it is a divisor.
@@ -163,6 +174,10 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
+    fn at(millis: u64) -> UnixMillis {
+        UnixMillis::new(i64::try_from(millis).expect("a time"))
+    }
+
     fn window(permits: u32, segments: u32) -> RequestLimit {
         RequestLimit::Window { permits, segment: SECOND * 60 / segments, segments }
     }
@@ -175,7 +190,7 @@ mod tests {
         for (second, tries, expected) in table {
             let now = base + (second * 1000.0) as u64;
             let allowed = (0..*tries).filter(|_| {
-                let left = state.status(rule, now).remaining > 0;
+                let left = state.status(rule, at(now)).remaining > 0;
                 if left {
                     state.take(rule);
                 }
@@ -225,8 +240,8 @@ mod tests {
         let base = 1_700_000_040_000;
         let rule = window(100, 6);
         let mut state = RequestCounter::new(&rule);
-        let told = |state: &mut RequestCounter, at: u64| {
-            let standing = state.status(&rule, base + at);
+        let told = |state: &mut RequestCounter, after: u64| {
+            let standing = state.status(&rule, at(base + after));
             (standing.remaining, standing.reset.as_millis())
         };
         assert_eq!(told(&mut state, 0), (100, 0));
@@ -237,10 +252,10 @@ mod tests {
         assert_eq!(told(&mut state, 60_000), (99, 10_000), "the first segment is forgotten, the second is not");
         let bucket = RequestLimit::Bucket { tokens: 2, refill: 1, period: SECOND * 10 };
         let mut state = RequestCounter::new(&bucket);
-        assert_eq!(state.status(&bucket, base).reset, Duration::ZERO);
+        assert_eq!(state.status(&bucket, at(base)).reset, Duration::ZERO);
         state.take(&bucket);
         state.take(&bucket);
-        let standing = state.status(&bucket, base + 2_500);
+        let standing = state.status(&bucket, at(base + 2_500));
         assert_eq!((standing.remaining, standing.reset), (0, Duration::from_millis(7_500)));
     }
 
@@ -249,14 +264,14 @@ mod tests {
         for rule in [window(5, 6), RequestLimit::Bucket { tokens: 5, refill: 1, period: SECOND * 10 }] {
             let base = 1_700_000_040_000;
             let mut state = RequestCounter::new(&rule);
-            state.status(&rule, base);
+            state.status(&rule, at(base));
             (0..5).for_each(|_| _ = state.take(&rule));
-            assert_eq!(state.status(&rule, base - 5_000).remaining, 0);
+            assert_eq!(state.status(&rule, at(base - 5_000)).remaining, 0);
             let mut state = RequestCounter::new(&rule);
-            state.status(&rule, base + 86_400_000);
+            state.status(&rule, at(base + 86_400_000));
             (0..5).for_each(|_| _ = state.take(&rule));
-            state.status(&rule, base);
-            assert_eq!(state.status(&rule, base + 60_000).remaining, 5, "{rule:?}");
+            state.status(&rule, at(base));
+            assert_eq!(state.status(&rule, at(base + 60_000)).remaining, 5, "{rule:?}");
         }
     }
 
@@ -264,11 +279,11 @@ mod tests {
     fn what_is_given_back_can_be_taken_again() {
         for rule in [window(1, 6), window(1, 1), RequestLimit::Bucket { tokens: 1, refill: 1, period: SECOND }] {
             let mut state = RequestCounter::new(&rule);
-            state.status(&rule, 1_700_000_040_000);
+            state.status(&rule, at(1_700_000_040_000));
             let receipt = state.take(&rule);
-            assert_eq!(state.status(&rule, 1_700_000_040_000).remaining, 0);
+            assert_eq!(state.status(&rule, at(1_700_000_040_000)).remaining, 0);
             state.give_back(&rule, receipt);
-            assert_eq!(state.status(&rule, 1_700_000_040_000).remaining, 1);
+            assert_eq!(state.status(&rule, at(1_700_000_040_000)).remaining, 1);
         }
     }
 
@@ -282,14 +297,14 @@ mod tests {
             let (mut state, mut now, mut taken) = (RequestCounter::new(&rule), 1_700_000_040_000, Vec::new());
             for step in steps {
                 now += step;
-                if state.status(&rule, now).remaining > 0 {
+                if state.status(&rule, at(now)).remaining > 0 {
                     state.take(&rule);
                     taken.push(now);
                 }
             }
-            for at in &taken {
-                // The segments of the window that ends with the segment of `at`.
-                let (last, count) = (at / length, u64::from(segments));
+            for time in &taken {
+                // The segments of the window that ends with the segment of `time`.
+                let (last, count) = (time / length, u64::from(segments));
                 let inside = taken.iter().filter(|other| (last + 1).saturating_sub(count) <= *other / length && *other / length <= last);
                 prop_assert!(inside.count() <= permits as usize);
             }
@@ -302,10 +317,10 @@ mod tests {
             let rule = RequestLimit::Bucket { tokens, refill, period: SECOND };
             let start = 1_700_000_040_000;
             let (mut state, mut now, mut taken) = (RequestCounter::new(&rule), start, 0_u64);
-            state.status(&rule, now);
+            state.status(&rule, at(now));
             for step in steps {
                 now += step;
-                if state.status(&rule, now).remaining > 0 {
+                if state.status(&rule, at(now)).remaining > 0 {
                     state.take(&rule);
                     taken += 1;
                 }
@@ -318,7 +333,7 @@ mod tests {
             for rule in [window(3, segments), RequestLimit::Bucket { tokens: 3, refill: 2, period: SECOND }] {
                 let mut state = RequestCounter::new(&rule);
                 for time in &times {
-                    state.status(&rule, u64::from(*time) * 1000);
+                    state.status(&rule, at(u64::from(*time) * 1000));
                     let receipt = state.take(&rule);
                     if time % 2 == 0 {
                         state.give_back(&rule, receipt);

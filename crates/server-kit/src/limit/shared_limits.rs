@@ -21,11 +21,12 @@ use super::retry_gate::RetryGate;
 use super::settings::RequestLimit;
 use crate::redis::Redis;
 use crate::redis::keys::RedisKey;
+use primitives::unix_time::{UnixMillis, whole_millis};
 
 /// Timeout of commands for which no request waits.
 const BACKGROUND_TIMEOUT: Duration = Duration::from_millis(500);
-/// Lifetime of a lease without renewal, in milliseconds.
-const LEASE_MILLIS: u64 = 60_000;
+/// Lifetime of a lease without renewal.
+const LEASE_TTL: Duration = Duration::from_secs(60);
 /// Leases per batch.
 const BATCH: usize = 512;
 /// Most ended leases that wait for Redis, some 200 bytes each: others expire by themselves.
@@ -47,16 +48,16 @@ pub struct SharedLimitRequest<'a> {
     pub rule: Option<&'a RequestLimit>,
     /// Most streams of the subject.
     pub streams: Option<u32>,
-    /// Milliseconds since the Unix epoch.
-    pub now: u64,
+    /// Time of the request.
+    pub now: UnixMillis,
 }
 
 /// Lease of a stream that has ended.
 pub struct EndedLease {
     lease: u64,
     key: String,
-    /// Time at which it expires by itself, in milliseconds since the Unix epoch.
-    until: u64,
+    /// Time at which it expires by itself.
+    until: UnixMillis,
 }
 
 /// Answer of Redis.
@@ -202,7 +203,7 @@ impl SharedLimits {
             b.to_string(),
             question.streams.map_or_else(|| "-1".to_owned(), |most| most.to_string()),
             self.member(lease.unwrap_or(0)),
-            (question.now + LEASE_MILLIS).to_string(),
+            (question.now + LEASE_TTL).to_string(),
         ]
     }
 
@@ -216,15 +217,15 @@ impl SharedLimits {
     }
 
     /// Stops renewing these leases; returns those that Redis has to be told of.
-    pub fn end(&self, leases: impl Iterator<Item = u64>, now: u64) -> Vec<EndedLease> {
+    pub fn end(&self, leases: impl Iterator<Item = u64>, now: UnixMillis) -> Vec<EndedLease> {
         let mut all = self.leases.lock();
         leases
-            .filter_map(|lease| Some(EndedLease { lease, key: all.remove(&lease)?, until: now + LEASE_MILLIS }))
+            .filter_map(|lease| Some(EndedLease { lease, key: all.remove(&lease)?, until: now + LEASE_TTL }))
             .collect()
     }
 
     /// Removes ended leases from Redis. Those that failed stay in `ended`, until they have expired by themselves.
-    pub async fn release(&self, ended: &mut Vec<EndedLease>, now: u64) {
+    pub async fn release(&self, ended: &mut Vec<EndedLease>, now: UnixMillis) {
         ended.retain(|ended| now < ended.until);
         ended.drain(..ended.len().saturating_sub(MAX_ENDED_LEASES));
         if ended.is_empty() || !self.retry_gate.may_try(now) {
@@ -249,7 +250,7 @@ impl SharedLimits {
 
     /// Renews the leases of the streams under way, also of those that began without Redis; returns false if that
     /// failed.
-    pub async fn renew(&self, now: u64) -> bool {
+    pub async fn renew(&self, now: UnixMillis) -> bool {
         // Copied out: the lock must not be held across an await.
         let all: Vec<(u64, String)> = self.leases.lock().iter().map(|(lease, key)| (*lease, key.clone())).collect();
         if all.is_empty() {
@@ -259,13 +260,13 @@ impl SharedLimits {
             return false;
         }
         let client = &self.redis.client_with_timeout(BACKGROUND_TIMEOUT);
-        let ends = now + LEASE_MILLIS;
+        let ends = now + LEASE_TTL;
         for batch in all.chunks(BATCH) {
             let renew = |(lease, key): &(u64, String)| {
                 let (key, member) = (key.clone(), self.member(*lease));
                 async move {
-                    client.zadd::<(), _, _>(&key, None, None, false, false, (ends as f64, member)).await?;
-                    client.pexpire::<(), _>(&key, i64::try_from(LEASE_MILLIS).unwrap_or(i64::MAX), None).await
+                    client.zadd::<(), _, _>(&key, None, None, false, false, (ends.as_millis() as f64, member)).await?;
+                    client.pexpire::<(), _>(&key, whole_millis(LEASE_TTL), None).await
                 }
             };
             if let Err(error) =
@@ -285,7 +286,7 @@ impl SharedLimits {
         }
     }
 
-    fn record_failure(&self, now: u64, error: &Error) {
+    fn record_failure(&self, now: UnixMillis, error: &Error) {
         if self.retry_gate.record_failure(now) {
             let error = self.redis.error_text(error);
             tracing::warn!(error, "limits are not shared: Redis (State.Url) does not count");

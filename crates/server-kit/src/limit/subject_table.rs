@@ -12,8 +12,9 @@ use parking_lot::Mutex;
 
 use super::egress::EgressCounter;
 use super::pacer::BandwidthPacer;
-use super::request_counter::{self, RateLimitStatus, RefundReceipt, RequestCounter};
+use super::request_counter::{RateLimitStatus, RefundReceipt, RequestCounter};
 use super::settings::RequestLimit;
+use primitives::unix_time::UnixMillis;
 
 /// Shards, so that requests seldom wait for each other.
 const SHARDS: usize = 64;
@@ -38,8 +39,8 @@ pub struct SubjectCounters {
 struct SubjectRequests {
     /// State, once a limit has looked at it.
     state: Option<RequestCounter>,
-    /// Time, in milliseconds, until which the shared count has nothing left, whatever is counted here.
-    refused_until: u64,
+    /// Time until which the shared count has nothing left, whatever is counted here.
+    refused_until: UnixMillis,
 }
 
 /// Limit that is exhausted.
@@ -53,7 +54,7 @@ pub enum ExhaustedLimit {
 
 impl SubjectCounters {
     fn new(subject: &str) -> Self {
-        let requests = Mutex::new(SubjectRequests { state: None, refused_until: 0 });
+        let requests = Mutex::new(SubjectRequests { state: None, refused_until: UnixMillis::EPOCH });
         let (pace, egress) = (BandwidthPacer::default(), EgressCounter::default());
         Self { subject: subject.into(), requests, streams: AtomicU32::new(0), pacer: pace, egress }
     }
@@ -63,7 +64,7 @@ impl SubjectCounters {
         &self,
         rule: Option<&RequestLimit>,
         streams: Option<u32>,
-        now: u64,
+        now: UnixMillis,
     ) -> Result<(Option<RateLimitStatus>, Option<RefundReceipt>), ExhaustedLimit> {
         // Held to the end: request and stream are taken together or not at all.
         let mut requests = self.requests.lock();
@@ -83,18 +84,18 @@ impl SubjectCounters {
     }
 
     /// Returns the status of its requests.
-    pub fn request_status(&self, rule: &RequestLimit, now: u64) -> RateLimitStatus {
+    pub fn request_status(&self, rule: &RequestLimit, now: UnixMillis) -> RateLimitStatus {
         self.requests.lock().status(rule, now)
     }
 
     /// Notes that the shared count refuses until `until`: the permit is given back, and Redis is not asked before.
-    pub fn mark_refused(&self, rule: &RequestLimit, receipt: Option<RefundReceipt>, until: u64) {
+    pub fn mark_refused(&self, rule: &RequestLimit, receipt: Option<RefundReceipt>, until: UnixMillis) {
         let mut requests = self.requests.lock();
         if let Some(receipt) = receipt {
             requests.state(rule).give_back(rule, receipt);
         }
         // The last answer counts: what a clock that was ahead has left here must not outlast it.
-        if until > 0 {
+        if until > UnixMillis::EPOCH {
             requests.refused_until = until;
         }
     }
@@ -114,7 +115,7 @@ impl SubjectCounters {
         let mut requests = self.requests.lock();
         self.streams() == 0
             && idle.rule.is_none_or(|rule| {
-                requests.refused_for(rule, idle.now) == 0 && requests.state(rule).is_unused(rule, idle.now)
+                requests.refused_for(rule, idle.now).is_zero() && requests.state(rule).is_unused(rule, idle.now)
             })
             && self.pacer.is_idle(idle.nanos)
             && (idle.egress)(&self.egress)
@@ -126,19 +127,17 @@ impl SubjectRequests {
         self.state.get_or_insert_with(|| RequestCounter::new(rule))
     }
 
-    fn status(&mut self, rule: &RequestLimit, now: u64) -> RateLimitStatus {
+    fn status(&mut self, rule: &RequestLimit, now: UnixMillis) -> RateLimitStatus {
         let standing = self.state(rule).status(rule, now);
-        match self.refused_for(rule, now) {
-            0 => standing,
-            wait => RateLimitStatus { remaining: 0, reset: Duration::from_millis(wait), ..standing },
-        }
+        let wait = self.refused_for(rule, now);
+        if wait.is_zero() { standing } else { RateLimitStatus { remaining: 0, reset: wait, ..standing } }
     }
 
-    /// Returns the time, in milliseconds, for which the shared count has nothing left. A time that is longer than the
-    /// rule's own was set by a clock that has been put back since, and counts for nothing.
-    fn refused_for(&self, rule: &RequestLimit, now: u64) -> u64 {
-        let wait = self.refused_until.saturating_sub(now);
-        if wait > request_counter::millis(rule.longest_wait()) { 0 } else { wait }
+    /// Returns the time for which the shared count has nothing left. A time that is longer than the rule's own was set by
+    /// a clock that has been put back since, and counts for nothing.
+    fn refused_for(&self, rule: &RequestLimit, now: UnixMillis) -> Duration {
+        let wait = self.refused_until - now;
+        if wait > rule.longest_wait() { Duration::ZERO } else { wait }
     }
 }
 
@@ -146,8 +145,8 @@ impl SubjectRequests {
 pub struct IdleCriteria<'a> {
     /// The policy's rule.
     pub rule: Option<&'a RequestLimit>,
-    /// Milliseconds since the Unix epoch.
-    pub now: u64,
+    /// Time of the check.
+    pub now: UnixMillis,
     /// Nanoseconds of the pacer.
     pub nanos: u64,
     /// Returns true if this account can be forgotten.
@@ -234,7 +233,11 @@ mod tests {
 
     const RULE: RequestLimit = RequestLimit::Window { permits: 2, segment: Duration::from_secs(60), segments: 1 };
 
-    fn idle(now: u64) -> IdleCriteria<'static> {
+    /// Start of a window.
+    const NOW: UnixMillis = UnixMillis::new(60_000);
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    fn idle(now: UnixMillis) -> IdleCriteria<'static> {
         IdleCriteria { rule: Some(&RULE), now, nanos: 0, egress: &|_| true }
     }
 
@@ -243,15 +246,15 @@ mod tests {
         let table = SubjectTable::with_room(SHARDS * 4);
         let mut refused = 0;
         for number in 0..10_000 {
-            let entry = table.get_or_insert(&format!("u:{number}"), &idle(60_000));
-            refused += usize::from(entry.take(Some(&RULE), None, 60_000).is_err());
+            let entry = table.get_or_insert(&format!("u:{number}"), &idle(NOW));
+            refused += usize::from(entry.take(Some(&RULE), None, NOW).is_err());
         }
         let kept: usize = table.shards.iter().map(|shard| shard.lock().entries.len()).sum();
         assert_eq!(kept, SHARDS * 4);
         assert_eq!(refused, 10_000 - kept - 2, "all that found no room share one count");
         // In the next window all are idle, and there is room again.
         for number in 0..100 {
-            let entry = table.get_or_insert(&format!("new:{number}"), &idle(120_000));
+            let entry = table.get_or_insert(&format!("new:{number}"), &idle(NOW + MINUTE));
             assert_eq!(*entry.subject, *format!("new:{number}"));
         }
     }
@@ -265,10 +268,8 @@ mod tests {
             false
         };
         for number in 0..SHARDS * 1100 {
-            table.get_or_insert(
-                &format!("u:{number}"),
-                &IdleCriteria { rule: None, now: 60_000, nanos: 0, egress: &busy },
-            );
+            table
+                .get_or_insert(&format!("u:{number}"), &IdleCriteria { rule: None, now: NOW, nanos: 0, egress: &busy });
         }
         assert!(looks.get() <= SHARDS * 1100 * LOOKS, "{} looks", looks.get());
     }
@@ -277,7 +278,7 @@ mod tests {
     fn the_idle_are_forgotten_long_before_the_table_is_full() {
         let table = SubjectTable::with_room(SHARDS * 1000);
         for number in 0..100_000_u64 {
-            table.get_or_insert(&format!("u:{number}"), &idle(60_000 + number));
+            table.get_or_insert(&format!("u:{number}"), &idle(NOW + Duration::from_millis(number)));
         }
         let kept: usize = table.shards.iter().map(|shard| shard.lock().ring.len()).sum();
         assert!(kept <= SHARDS * LOOKS, "{kept} are kept");
@@ -286,41 +287,41 @@ mod tests {
     #[test]
     fn who_has_something_counted_is_not_forgotten() {
         let table = SubjectTable::with_room(SHARDS * 4);
-        let held = table.get_or_insert("u:alice", &idle(60_000));
-        held.take(None, Some(1), 60_000).expect("the first stream");
+        let held = table.get_or_insert("u:alice", &idle(NOW));
+        held.take(None, Some(1), NOW).expect("the first stream");
         drop(held);
         for number in 0..10_000 {
-            table.get_or_insert(&format!("u:{number}"), &idle(60_000));
+            table.get_or_insert(&format!("u:{number}"), &idle(NOW));
         }
-        let again = table.get_or_insert("u:alice", &idle(60_000));
-        assert_eq!(again.take(None, Some(1), 60_000), Err(ExhaustedLimit::Streams));
+        let again = table.get_or_insert("u:alice", &idle(NOW));
+        assert_eq!(again.take(None, Some(1), NOW), Err(ExhaustedLimit::Streams));
         again.end_stream();
-        assert!(again.take(None, Some(1), 60_000).is_ok());
+        assert!(again.take(None, Some(1), NOW).is_ok());
     }
 
     #[test]
     fn a_refusal_by_the_shared_count_ends_with_its_window_though_the_clock_is_put_back() {
-        const NOW: u64 = 1_700_000_040_000;
-        let entry = SubjectCounters::new("u:alice");
-        let (_, receipt) = entry.take(Some(&RULE), None, NOW).expect("the first");
-        entry.mark_refused(&RULE, receipt, NOW + 50_000);
-        assert!(matches!(entry.take(Some(&RULE), None, NOW + 49_999), Err(ExhaustedLimit::Requests(_))));
-        for back in [3_600_000, 86_400_000] {
-            assert!(entry.take(Some(&RULE), None, NOW - back).is_ok(), "{back} ms back");
-            assert!(entry.is_idle(&idle(NOW - back + 120_000)), "{back} ms back");
+        let (entry, now) = (SubjectCounters::new("u:alice"), UnixMillis::new(1_700_000_040_000));
+        let (_, receipt) = entry.take(Some(&RULE), None, now).expect("the first");
+        entry.mark_refused(&RULE, receipt, now + Duration::from_millis(50_000));
+        let last = now + Duration::from_millis(49_999);
+        assert!(matches!(entry.take(Some(&RULE), None, last), Err(ExhaustedLimit::Requests(_))));
+        for back in [Duration::from_secs(3_600), Duration::from_secs(86_400)] {
+            assert!(entry.take(Some(&RULE), None, now - back).is_ok(), "{back:?} back");
+            assert!(entry.is_idle(&idle(now - back + 2 * MINUTE)), "{back:?} back");
         }
     }
 
     #[test]
     fn a_request_and_a_stream_are_taken_both_or_not_at_all() {
         let entry = SubjectCounters::new("u:alice");
-        entry.take(Some(&RULE), Some(1), 60_000).expect("one of each");
-        assert_eq!(entry.take(Some(&RULE), Some(1), 60_000), Err(ExhaustedLimit::Streams));
-        assert_eq!(entry.request_status(&RULE, 60_000).remaining, 1, "the refused one is not counted");
+        entry.take(Some(&RULE), Some(1), NOW).expect("one of each");
+        assert_eq!(entry.take(Some(&RULE), Some(1), NOW), Err(ExhaustedLimit::Streams));
+        assert_eq!(entry.request_status(&RULE, NOW).remaining, 1, "the refused one is not counted");
         entry.end_stream();
-        entry.take(Some(&RULE), Some(1), 60_000).expect("the second");
+        entry.take(Some(&RULE), Some(1), NOW).expect("the second");
         entry.end_stream();
-        assert!(matches!(entry.take(Some(&RULE), Some(1), 60_000), Err(ExhaustedLimit::Requests(_))));
+        assert!(matches!(entry.take(Some(&RULE), Some(1), NOW), Err(ExhaustedLimit::Requests(_))));
         assert_eq!(entry.streams(), 0);
     }
 }

@@ -17,14 +17,15 @@ use super::retry_gate::RetryGate;
 use super::shared_limits::{EndedLease, SharedLimits};
 use super::subject_table::SubjectCounters;
 use primitives::clock::Clock;
+use primitives::unix_time::UnixMillis;
 
-/// Interval of saving; with [`super::egress::TOTAL_TTL_MILLIS`] it is the delay after which another node knows of sent
+/// Interval of saving; with [`super::egress::TOTAL_TTL`] it is the delay after which another node knows of sent
 /// bytes. Also the interval between two checks of the leases.
 const SAVE_INTERVAL: Duration = Duration::from_millis(500);
-/// Interval of renewing leases, which last three times as long, in milliseconds.
-const RENEWAL_INTERVAL_MILLIS: u64 = 20_000;
-/// Interval of deleting ended periods, in milliseconds.
-const CLEANUP_INTERVAL_MILLIS: u64 = 3_600_000;
+/// Interval of renewing leases, which last three times as long.
+const RENEWAL_INTERVAL: Duration = Duration::from_secs(20);
+/// Interval of deleting ended periods.
+const CLEANUP_INTERVAL: Duration = Duration::from_secs(3_600);
 /// Jobs per batch.
 const BATCH: usize = 512;
 /// Most subjects that wait to be saved, some hundred bytes each. The store must be away for long to see so many; further
@@ -59,7 +60,7 @@ struct LeaseWorker {
     clock: Clock,
     /// Ended leases that Redis still has.
     unreported: Vec<EndedLease>,
-    renewed: u64,
+    renewed: UnixMillis,
 }
 
 /// Worker that saves egress.
@@ -70,7 +71,7 @@ struct EgressWorker {
     /// Unsaved egress, by policy and subject.
     unsaved: HashMap<PolicyAndSubject, UnsavedEgress>,
     max_unsaved: usize,
-    cleaned_up_at: u64,
+    cleaned_up_at: UnixMillis,
 }
 
 impl LimitWorkerHandle {
@@ -83,7 +84,7 @@ impl LimitWorkerHandle {
     ) -> (Self, LimitWorker) {
         let ((ended, leases), (unsaved, jobs)) = (unbounded_channel(), unbounded_channel());
         let keeper = Self { ended, unsaved, store: ledger, retry_gate: Arc::default(), failures };
-        let renewed = now(&clock);
+        let renewed = clock.unix_millis();
         let leases = LeaseWorker { ended: leases, shared, clock: clock.clone(), unreported: Vec::new(), renewed };
         let savings = EgressWorker {
             jobs,
@@ -91,7 +92,7 @@ impl LimitWorkerHandle {
             clock,
             unsaved: HashMap::new(),
             max_unsaved: MAX_UNSAVED,
-            cleaned_up_at: 0,
+            cleaned_up_at: UnixMillis::EPOCH,
         };
         (keeper, LimitWorker { leases, savings })
     }
@@ -115,7 +116,7 @@ impl LimitWorkerHandle {
     }
 
     /// Reads the total of `account` into `egress`; without an answer the local count is used.
-    pub async fn read(&self, account: &EgressAccount, egress: &EgressCounter, now: u64) {
+    pub async fn read(&self, account: &EgressAccount, egress: &EgressCounter, now: UnixMillis) {
         let Some(ledger) = &self.store else { return };
         if !self.retry_gate.may_try(now) {
             return;
@@ -129,7 +130,7 @@ impl LimitWorkerHandle {
         }
     }
 
-    fn record_failure(&self, now: u64, error: &EgressStoreError) {
+    fn record_failure(&self, now: UnixMillis, error: &EgressStoreError) {
         self.failures.inc();
         if self.retry_gate.record_failure(now) {
             tracing::warn!(%error, "egress cannot be read or saved at the moment; it is counted on this node");
@@ -171,7 +172,7 @@ impl LeaseWorker {
     }
 
     async fn release(&mut self, shared: &SharedLimits, batch: &mut Vec<u64>) {
-        let now = now(&self.clock);
+        let now = self.clock.unix_millis();
         self.unreported.extend(shared.end(batch.drain(..), now));
         shared.release(&mut self.unreported, now).await;
     }
@@ -179,9 +180,9 @@ impl LeaseWorker {
     /// Renews the leases if it is time, by the clock and not by the number of checks: a lease expires by the clock too.
     /// A failure is tried again at the next check.
     async fn renew(&mut self, shared: &SharedLimits) {
-        let now = now(&self.clock);
+        let now = self.clock.unix_millis();
         // A clock that was put back is a reason to renew as well.
-        if now.abs_diff(self.renewed) >= RENEWAL_INTERVAL_MILLIS && shared.renew(now).await {
+        if now.abs_diff(self.renewed) >= RENEWAL_INTERVAL && shared.renew(now).await {
             self.renewed = now;
         }
     }
@@ -209,7 +210,7 @@ impl EgressWorker {
     }
 
     fn take(&mut self, batch: &mut Vec<UnsavedEgress>) {
-        let now = now(&self.clock);
+        let now = self.clock.unix_millis();
         for (policy, entry) in batch.drain(..) {
             let name = (Arc::clone(&policy.settings().name), Arc::clone(&entry.subject));
             if self.unsaved.len() >= self.max_unsaved && !self.unsaved.contains_key(&name) {
@@ -224,9 +225,9 @@ impl EgressWorker {
     }
 
     async fn delete_ended(&mut self) {
-        let now = now(&self.clock);
+        let now = self.clock.unix_millis();
         if let Some(ledger) =
-            self.handle.store.as_ref().filter(|_| now.abs_diff(self.cleaned_up_at) >= CLEANUP_INTERVAL_MILLIS)
+            self.handle.store.as_ref().filter(|_| now.abs_diff(self.cleaned_up_at) >= CLEANUP_INTERVAL)
         {
             self.cleaned_up_at = now;
             // A failure is ignored: the next run is in an hour.
@@ -235,7 +236,7 @@ impl EgressWorker {
     }
 
     async fn save(&mut self) {
-        let now = now(&self.clock);
+        let now = self.clock.unix_millis();
         // Also while the store is away: what was sent in a period that has ended is no more asked for.
         self.unsaved.retain(|_, (policy, entry)| unsaved_amount(policy, entry, now).is_some());
         let (Some(ledger), false) = (&self.handle.store, self.unsaved.is_empty()) else { return };
@@ -275,7 +276,7 @@ impl EgressWorker {
 }
 
 /// Returns the account and the bytes of a subject that are to be saved in the period of `now`; `None` if there are none.
-fn unsaved_amount(policy: &RateLimiter, entry: &SubjectCounters, now: u64) -> Option<(EgressAccount, u64)> {
+fn unsaved_amount(policy: &RateLimiter, entry: &SubjectCounters, now: UnixMillis) -> Option<(EgressAccount, u64)> {
     let account = policy.account(&entry.subject, now)?;
     let amount = entry.egress.unsaved(account.period);
     (amount > 0).then_some((account, amount))
@@ -286,10 +287,6 @@ fn save_ticks() -> Interval {
     // One run is enough after a delay: it does all that has gathered.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks
-}
-
-fn now(clock: &Clock) -> u64 {
-    clock.unix_millis().cast_unsigned()
 }
 
 #[cfg(test)]
@@ -317,7 +314,7 @@ mod tests {
             Err(EgressStoreError("a test".to_owned()))
         }
 
-        async fn delete_ended(&self, _: u64) -> Result<(), EgressStoreError> {
+        async fn delete_ended(&self, _: UnixMillis) -> Result<(), EgressStoreError> {
             Err(EgressStoreError("a test".to_owned()))
         }
     }

@@ -3,7 +3,7 @@
 use primitives::secret::Secret;
 
 /// Address and key prefix of Redis.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// The address, which may hold a password: `redis://`, `rediss://`, `redis-cluster://`, `redis-sentinel://`,
     /// `redis+unix://`.

@@ -10,6 +10,7 @@ use prometheus::{
 };
 
 use super::cache_metrics::{CacheMetrics, CacheSnapshotSource};
+use super::listener_metrics::ListenerMetrics;
 use super::upstream_metrics::{ClusterSnapshotSource, UpstreamCollector};
 
 /// Values of the label `userId_hash`: a keyed hash with few values, so that the series stay bounded and nobody can be
@@ -41,6 +42,7 @@ pub struct Metrics {
     stuck_workers: IntCounter,
     cached: IntCounterVec,
     cache: CacheMetrics,
+    listeners: ListenerMetrics,
 }
 
 impl Metrics {
@@ -98,6 +100,7 @@ impl Metrics {
                 &["state"],
             )?,
             cache: CacheMetrics::default(),
+            listeners: ListenerMetrics::register(&registry)?,
             registry,
         };
         metrics.register()?;
@@ -203,6 +206,11 @@ impl Metrics {
             _ => "5xx",
         };
         self.requests.with_label_values(&[route, class]).inc();
+    }
+
+    /// Returns the metrics of the listeners.
+    pub fn listeners(&self) -> &ListenerMetrics {
+        &self.listeners
     }
 
     /// The gauge of open client connections.

@@ -2,6 +2,7 @@
 //! users.
 
 pub mod cache_metrics;
+pub mod listener_metrics;
 pub mod log;
 pub mod metrics;
 pub mod settings;

@@ -4,12 +4,15 @@
 use std::borrow::Cow;
 use std::fmt::Write;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use bytes::Bytes;
 use serde::Deserialize;
+
+use primitives::unix_time::{UnixMicros, UnixMillis};
 
 /// Bytes of the samples of one chunk at most.
 pub const MAX_BYTES: usize = 1 << 20;
@@ -60,8 +63,8 @@ pub struct ChunkHeader {
     pub sample_rate: u32,
     /// Channels: 1 or 2.
     pub channels: u16,
-    /// Time of the host, in milliseconds.
-    pub timestamp: i64,
+    /// Time by the clock of the host.
+    pub timestamp: UnixMillis,
 }
 
 /// Chunk of float audio. Its text and its samples are made from each other when the other form is first asked for.
@@ -69,8 +72,8 @@ pub struct ChunkHeader {
 pub struct AudioChunk {
     /// Header of the samples.
     pub header: ChunkHeader,
-    /// Time at which it came, in microseconds since the Unix epoch.
-    pub arrived_at: i64,
+    /// Time at which it came.
+    pub arrived_at: UnixMicros,
     bytes: usize,
     json: OnceLock<Bytes>,
     raw: OnceLock<Bytes>,
@@ -84,13 +87,13 @@ struct ChunkJson<'a> {
     data: Cow<'a, str>,
     sample_rate: u32,
     channels: u16,
-    timestamp: i64,
+    timestamp: UnixMillis,
     sequence_number: i64,
 }
 
 impl AudioChunk {
-    /// Reads a chunk in the document's JSON that came at `arrived`, in microseconds since the Unix epoch.
-    pub fn from_json(body: &[u8], arrived: i64) -> Result<Self, ChunkError> {
+    /// Reads a chunk in the document's JSON that came at `arrived`.
+    pub fn from_json(body: &[u8], arrived: UnixMicros) -> Result<Self, ChunkError> {
         let sent: ChunkJson<'_> = serde_json::from_slice(body).map_err(|error| ChunkError::Json(error.to_string()))?;
         let ChunkJson { data, sample_rate: rate, channels, timestamp, sequence_number: sequence } = sent;
         let label = ChunkHeader { sequence, sample_rate: rate, channels, timestamp };
@@ -106,8 +109,8 @@ impl AudioChunk {
         })
     }
 
-    /// Makes a chunk of bare samples that came at `arrived`, in microseconds since the Unix epoch.
-    pub fn from_samples(label: ChunkHeader, samples: Bytes, arrived: i64) -> Result<Self, ChunkError> {
+    /// Makes a chunk of bare samples that came at `arrived`.
+    pub fn from_samples(label: ChunkHeader, samples: Bytes, arrived: UnixMicros) -> Result<Self, ChunkError> {
         validate(label, samples.len())?;
         Ok(Self {
             header: label,
@@ -145,15 +148,15 @@ impl AudioChunk {
         self.bytes / (SAMPLE_BYTES * usize::from(self.header.channels))
     }
 
-    /// Returns how long the chunk plays, in microseconds.
-    pub fn duration_micros(&self) -> i64 {
-        frames_to_micros(self.frames(), self.header.sample_rate)
+    /// Returns how long the chunk plays, in whole microseconds.
+    pub fn duration(&self) -> Duration {
+        play_duration(self.frames(), self.header.sample_rate)
     }
 }
 
-/// Returns how long so many frames play, in microseconds.
-pub fn frames_to_micros(frames: usize, rate: u32) -> i64 {
-    i64::try_from(frames as u64 * 1_000_000 / u64::from(rate.max(1))).unwrap_or(i64::MAX)
+/// Returns how long so many frames play, in whole microseconds.
+pub fn play_duration(frames: usize, rate: u32) -> Duration {
+    Duration::from_micros(frames as u64 * 1_000_000 / u64::from(rate.max(1)))
 }
 
 fn validate(label: ChunkHeader, bytes: usize) -> Result<(), ChunkError> {
@@ -204,7 +207,9 @@ mod tests {
     use super::*;
 
     const LABEL: ChunkHeader =
-        ChunkHeader { sequence: 42, sample_rate: 44_100, channels: 2, timestamp: 1_234_567_890_123 };
+        ChunkHeader { sequence: 42, sample_rate: 44_100, channels: 2, timestamp: UnixMillis::new(1_234_567_890_123) };
+
+    const NOW: UnixMicros = UnixMicros::new(7);
 
     fn sent(data: &str) -> Value {
         json!({"data": data, "sampleRate": 44100, "channels": 2, "timestamp": 1_234_567_890_123_i64, "sequenceNumber": 42})
@@ -218,7 +223,7 @@ mod tests {
     #[test]
     fn text_in_gives_the_same_text_and_the_same_bits_out() {
         let data = BASE64.encode(samples());
-        let chunk = AudioChunk::from_json(sent(&data).to_string().as_bytes(), 7).expect("a good chunk");
+        let chunk = AudioChunk::from_json(sent(&data).to_string().as_bytes(), NOW).expect("a good chunk");
         assert_eq!((chunk.header, chunk.len(), chunk.frames()), (LABEL, 32, 4));
         let shown: Value = serde_json::from_slice(&chunk.json()[1..]).expect("it is JSON");
         assert_eq!(shown, sent(&data));
@@ -227,7 +232,7 @@ mod tests {
 
     #[test]
     fn samples_in_give_the_documents_text_out() {
-        let chunk = AudioChunk::from_samples(LABEL, samples(), 7).expect("a good chunk");
+        let chunk = AudioChunk::from_samples(LABEL, samples(), NOW).expect("a good chunk");
         let shown: Value = serde_json::from_slice(&chunk.json()[1..]).expect("it is JSON");
         assert_eq!(shown, sent(&BASE64.encode(samples())));
     }
@@ -237,12 +242,12 @@ mod tests {
         let body =
             r#"{"data":"\u002B\u002B\/\/AAA=","sampleRate":44100,"channels":1,"timestamp":1,"sequenceNumber":0}"#;
         assert_eq!(
-            AudioChunk::from_json(body.as_bytes(), 0).err(),
+            AudioChunk::from_json(body.as_bytes(), NOW).err(),
             Some(ChunkError::Length),
             "five bytes are no whole floats"
         );
         let body = body.replace("AAA=", "AA==");
-        let chunk = AudioChunk::from_json(body.as_bytes(), 0).expect("a good chunk");
+        let chunk = AudioChunk::from_json(body.as_bytes(), NOW).expect("a good chunk");
         assert_eq!(&chunk.samples()[..], &[0xfb, 0xef, 0xff, 0x00]);
         assert!(chunk.json().starts_with(b",{\"data\":\"++//AA==\""));
     }
@@ -253,7 +258,7 @@ mod tests {
         let with = |key: &str, value: Value| {
             let mut body = sent(&good);
             body[key] = value;
-            AudioChunk::from_json(body.to_string().as_bytes(), 0).err()
+            AudioChunk::from_json(body.to_string().as_bytes(), NOW).err()
         };
         assert_eq!(with("data", json!("AAA")), Some(ChunkError::Base64));
         assert_eq!(with("data", json!("AA=A")), Some(ChunkError::Base64));
@@ -268,12 +273,12 @@ mod tests {
         for (key, value) in [("data", json!(7)), ("sampleRate", json!("x")), ("timestamp", json!(null))] {
             assert!(matches!(with(key, value), Some(ChunkError::Json(_))), "{key}");
         }
-        assert!(matches!(AudioChunk::from_json(b"not JSON", 0), Err(ChunkError::Json(_))));
+        assert!(matches!(AudioChunk::from_json(b"not JSON", NOW), Err(ChunkError::Json(_))));
     }
 
     #[test]
     fn the_documents_chunk_plays_93_milliseconds() {
-        let chunk = AudioChunk::from_samples(LABEL, vec![0; 4096 * 8].into(), 0).expect("a good chunk");
-        assert_eq!((chunk.frames(), chunk.duration_micros()), (4096, 92_879));
+        let chunk = AudioChunk::from_samples(LABEL, vec![0; 4096 * 8].into(), NOW).expect("a good chunk");
+        assert_eq!((chunk.frames(), chunk.duration()), (4096, Duration::from_micros(92_879)));
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::chunk::AudioChunk;
+use primitives::unix_time::UnixMicros;
 
 /// Chunks of one poll at most.
 pub const MAX_POLL_CHUNKS: usize = 10;
@@ -16,8 +17,8 @@ const MAX_CHUNKS: usize = 256;
 
 /// Ring buffer of chunks, oldest first; their numbers rise.
 pub struct ChunkRing {
-    window_micros: i64,
-    held_micros: i64,
+    window: Duration,
+    held: Duration,
     /// Bytes of samples at most. A chunk that was given out as text has four thirds of its bytes besides.
     max_bytes: usize,
     bytes: usize,
@@ -27,19 +28,18 @@ pub struct ChunkRing {
 impl ChunkRing {
     /// Creates an empty ring that keeps `window` of audio, of `most` bytes of samples.
     pub fn new(window: Duration, most: usize) -> Self {
-        let window = i64::try_from(window.as_micros()).unwrap_or(i64::MAX);
-        Self { window_micros: window, held_micros: 0, max_bytes: most, bytes: 0, chunks: VecDeque::new() }
+        Self { window, held: Duration::ZERO, max_bytes: most, bytes: 0, chunks: VecDeque::new() }
     }
 
     /// Adds a chunk and drops those that do not fit any more; returns how many were dropped.
     pub fn push(&mut self, chunk: Arc<AudioChunk>) -> usize {
-        self.held_micros += chunk.duration_micros();
+        self.held += chunk.duration();
         self.bytes += chunk.len();
         self.chunks.push_back(chunk);
         let mut dropped = 0;
         // The newest one stays however long it is: somebody has to get it.
         while self.chunks.len() > 1
-            && (self.held_micros > self.window_micros || self.bytes > self.max_bytes || self.chunks.len() > MAX_CHUNKS)
+            && (self.held > self.window || self.bytes > self.max_bytes || self.chunks.len() > MAX_CHUNKS)
         {
             self.drop_oldest();
             dropped += 1;
@@ -47,8 +47,8 @@ impl ChunkRing {
         dropped
     }
 
-    /// Drops chunks that came before `time`, in microseconds.
-    pub fn forget_before(&mut self, time: i64) {
+    /// Drops chunks that came before `time`.
+    pub fn forget_before(&mut self, time: UnixMicros) {
         while self.chunks.front().is_some_and(|oldest| oldest.arrived_at <= time) {
             self.drop_oldest();
         }
@@ -56,7 +56,7 @@ impl ChunkRing {
 
     fn drop_oldest(&mut self) {
         if let Some(old) = self.chunks.pop_front() {
-            self.held_micros -= old.duration_micros();
+            self.held = self.held.saturating_sub(old.duration());
             self.bytes -= old.len();
         }
     }
@@ -87,7 +87,7 @@ impl ChunkRing {
     pub fn clear(&mut self) {
         // Not `clear`: sessions that nobody listens to should not hold memory.
         self.chunks = VecDeque::new();
-        (self.held_micros, self.bytes) = (0, 0);
+        (self.held, self.bytes) = (Duration::ZERO, 0);
     }
 }
 
@@ -95,12 +95,15 @@ impl ChunkRing {
 mod tests {
     use super::super::chunk::ChunkHeader;
     use super::*;
+    use primitives::unix_time::UnixMillis;
 
     fn ring(numbers: impl IntoIterator<Item = i64>) -> ChunkRing {
         let mut ring = ChunkRing::new(Duration::from_secs(5), usize::MAX);
         for sequence in numbers {
-            let label = ChunkHeader { sequence, sample_rate: 44_100, channels: 2, timestamp: 0 };
-            ring.push(Arc::new(AudioChunk::from_samples(label, vec![0; 4096 * 8].into(), 0).expect("a good chunk")));
+            let label = ChunkHeader { sequence, sample_rate: 44_100, channels: 2, timestamp: UnixMillis::EPOCH };
+            ring.push(Arc::new(
+                AudioChunk::from_samples(label, vec![0; 4096 * 8].into(), UnixMicros::EPOCH).expect("a good chunk"),
+            ));
         }
         ring
     }
@@ -120,16 +123,16 @@ mod tests {
     fn it_keeps_no_more_bytes_than_it_may_and_nothing_old() {
         let mut ring = ChunkRing::new(Duration::from_secs(30), 10 * 4096 * 8);
         for sequence in 0..50 {
-            let label = ChunkHeader { sequence, sample_rate: 192_000, channels: 2, timestamp: 0 };
-            let chunk =
-                AudioChunk::from_samples(label, vec![0; 4096 * 8].into(), sequence * 1_000).expect("a good chunk");
+            let label = ChunkHeader { sequence, sample_rate: 192_000, channels: 2, timestamp: UnixMillis::EPOCH };
+            let chunk = AudioChunk::from_samples(label, vec![0; 4096 * 8].into(), UnixMicros::new(sequence * 1_000))
+                .expect("a good chunk");
             ring.push(Arc::new(chunk));
         }
         assert_eq!((ring.chunks.len(), ring.bytes), (10, 10 * 4096 * 8));
-        ring.forget_before(45_000);
+        ring.forget_before(UnixMicros::new(45_000));
         assert_eq!((since(&ring, -1), ring.bytes), (vec![46, 47, 48, 49], 4 * 4096 * 8));
-        ring.forget_before(i64::MAX);
-        assert_eq!((ring.newest_sequence(), ring.bytes, ring.held_micros), (None, 0, 0));
+        ring.forget_before(UnixMicros::MAX);
+        assert_eq!((ring.newest_sequence(), ring.bytes, ring.held), (None, 0, Duration::ZERO));
     }
 
     #[test]

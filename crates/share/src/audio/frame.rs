@@ -14,6 +14,8 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use serde::Serialize;
 
+use primitives::unix_time::UnixMicros;
+
 /// Bytes before the lengths.
 const HEADER_BYTES: usize = 20;
 const AUDIO: u8 = 1;
@@ -44,8 +46,8 @@ pub struct FrameHeader {
     pub ends_epoch: bool,
     /// Sequence number of the first packet.
     pub sequence: u32,
-    /// Server time of the first packet, in microseconds since the Unix epoch.
-    pub server_time: i64,
+    /// Server time of the first packet.
+    pub server_time: UnixMicros,
     /// Sample frames since the epoch began, wrapping.
     pub sample_time: u32,
 }
@@ -72,7 +74,7 @@ pub fn encode<'a>(head: &FrameHeader, packets: impl ExactSizeIterator<Item = &'a
     );
     frame.put_u16(u16::try_from(packets.len()).unwrap_or(u16::MAX));
     frame.put_u32(head.sequence);
-    frame.put_i64(head.server_time);
+    frame.put_i64(head.server_time.as_micros());
     frame.put_u32(head.sample_time);
     let packets = packets.take(usize::from(u16::MAX));
     packets.clone().for_each(|packet| frame.put_u16(u16::try_from(packet.len()).unwrap_or(u16::MAX)));
@@ -95,7 +97,7 @@ pub fn decode(mut frame: Bytes) -> Result<(FrameHeader, Vec<Bytes>), FrameError>
         discontinuity,
         ends_epoch: last,
         sequence: frame.get_u32(),
-        server_time: frame.get_i64(),
+        server_time: UnixMicros::new(frame.get_i64()),
         sample_time: frame.get_u32(),
     };
     if frame.len() < 2 * count {
@@ -126,7 +128,7 @@ mod tests {
             discontinuity: true,
             ends_epoch: false,
             sequence: 7,
-            server_time: 1_000_000,
+            server_time: UnixMicros::new(1_000_000),
             sample_time: 960,
         };
         let packets = [Bytes::from_static(b"ab"), Bytes::from_static(b"c")];
@@ -148,7 +150,7 @@ mod tests {
             discontinuity: false,
             ends_epoch: true,
             sequence: 0,
-            server_time: 0,
+            server_time: UnixMicros::EPOCH,
             sample_time: 0,
         };
         let good = encode(&head, [Bytes::from_static(b"packet")].iter());
@@ -170,6 +172,7 @@ mod tests {
             (discontinuity, ends_epoch, floats, sequence, server_time, sample_time) in any::<(bool, bool, bool, u32, i64, u32)>(),
         ) {
             let codec = if floats { Codec::F32 } else { Codec::Opus };
+            let server_time = UnixMicros::new(server_time);
             let head = FrameHeader { codec, discontinuity, ends_epoch, sequence, server_time, sample_time };
             let packets: Vec<Bytes> = packets.into_iter().map(Bytes::from).collect();
             prop_assert_eq!(decode(encode(&head, packets.iter())), Ok((head, packets)));

@@ -1,6 +1,8 @@
 //! Ogg/Opus (RFC 7845) of a session, as `<audio>`, VLC and mpv play it. Where audio is missing the pages go on without a
 //! hole: a player catches up rather than waits.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use ogg::{PacketWriteEndInfo, PacketWriter};
 use opusic_c::SampleRate;
@@ -65,9 +67,9 @@ impl OggMuxer {
         std::mem::take(self.writer.inner_mut())
     }
 
-    /// Returns how long the stream plays so far, in milliseconds.
-    pub fn played_millis(&self) -> u64 {
-        self.position.saturating_sub(PRE_SKIP.into()) / 48
+    /// Returns how long the stream plays so far, in whole milliseconds.
+    pub fn played(&self) -> Duration {
+        Duration::from_millis(self.position.saturating_sub(PRE_SKIP.into()) / 48)
     }
 
     fn write_packet(&mut self, packet: Vec<u8>, end: PacketWriteEndInfo) {
@@ -86,6 +88,7 @@ mod tests {
 
     use super::super::frame::{Codec, FrameHeader};
     use super::*;
+    use primitives::unix_time::UnixMicros;
 
     #[test]
     fn a_reader_finds_the_heads_the_packets_and_the_end() {
@@ -95,11 +98,11 @@ mod tests {
             discontinuity: false,
             ends_epoch: false,
             sequence: 0,
-            server_time: 0,
+            server_time: UnixMicros::EPOCH,
             sample_time: 0,
         };
         muxer.write_frame(&frame::encode(&head, vec![Bytes::from_static(&SILENCE); 5].iter()));
-        assert_eq!(muxer.played_millis(), 20);
+        assert_eq!(muxer.played(), Duration::from_millis(20));
         let mut pages = muxer.take_pages();
         assert!(muxer.take_pages().is_empty());
         muxer.finish();

@@ -1,10 +1,13 @@
 //! Frames of Opus as hosts send them (RFC 6716), checked before anything of them is kept.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
-use super::chunk::frames_to_micros;
+use super::chunk::play_duration;
 use super::frame::{self, Codec, FrameError, FrameHeader};
 use super::packet_queue::{AudioFormat, AudioPacket};
+use primitives::unix_time::UnixMicros;
 
 /// Format of all Opus: a decoder makes 48 kHz stereo of it, whatever the packets hold.
 pub const OPUS_FORMAT: AudioFormat = AudioFormat { sample_rate: 48_000, channels: 2 };
@@ -14,9 +17,11 @@ const MAX_OPUS_FRAME_BYTES: usize = 1275;
 /// Sample frames of the longest packet: 120 ms.
 const MAX_PACKET_FRAMES: usize = 5760;
 
-/// Reads a frame of Opus whose first packet came at `server_time`, in microseconds since the Unix epoch. Fails for floats
-/// and where a packet is not Opus.
-pub fn decode_opus_frame(frame: Bytes, mut server_time: i64) -> Result<(FrameHeader, Vec<AudioPacket>), FrameError> {
+/// Reads a frame of Opus whose first packet came at `server_time`. Fails for floats and where a packet is not Opus.
+pub fn decode_opus_frame(
+    frame: Bytes,
+    mut server_time: UnixMicros,
+) -> Result<(FrameHeader, Vec<AudioPacket>), FrameError> {
     let (header, packets) = frame::decode(frame)?;
     if header.codec != Codec::Opus {
         return Err(FrameError::Packet);
@@ -32,14 +37,14 @@ pub fn decode_opus_frame(frame: Bytes, mut server_time: i64) -> Result<(FrameHea
             return Err(FrameError::Packet);
         }
         read.push(AudioPacket { bytes, frames: u32::try_from(frames).unwrap_or(0), server_time });
-        server_time += frames_to_micros(frames, OPUS_FORMAT.sample_rate);
+        server_time = server_time + play_duration(frames, OPUS_FORMAT.sample_rate);
     }
     Ok((header, read))
 }
 
-/// Returns how long `packets` play, in microseconds.
-pub fn packets_micros(packets: &[AudioPacket]) -> i64 {
-    packets.iter().map(|packet| frames_to_micros(packet.frames as usize, OPUS_FORMAT.sample_rate)).sum()
+/// Returns how long `packets` play.
+pub fn packets_duration(packets: &[AudioPacket]) -> Duration {
+    packets.iter().map(|packet| play_duration(packet.frames as usize, OPUS_FORMAT.sample_rate)).sum()
 }
 
 #[cfg(test)]
@@ -47,8 +52,14 @@ mod tests {
     use super::*;
 
     fn frame(codec: Codec, packets: &[&[u8]]) -> Bytes {
-        let header =
-            FrameHeader { codec, discontinuity: false, ends_epoch: false, sequence: 0, server_time: 0, sample_time: 0 };
+        let header = FrameHeader {
+            codec,
+            discontinuity: false,
+            ends_epoch: false,
+            sequence: 0,
+            server_time: UnixMicros::EPOCH,
+            sample_time: 0,
+        };
         let packets: Vec<Bytes> = packets.iter().map(|packet| Bytes::copy_from_slice(packet)).collect();
         frame::encode(&header, packets.iter())
     }
@@ -56,10 +67,11 @@ mod tests {
     #[test]
     fn packets_have_their_length_and_their_time() {
         // Table of RFC 6716 §3.1: configuration 31 is 20 ms of CELT; code 0 is one frame, code 1 two of equal size.
-        let (_, packets) = decode_opus_frame(frame(Codec::Opus, &[&[0xfc, 1], &[0xfd, 1, 1]]), 7_000).expect("Opus");
+        let (_, packets) =
+            decode_opus_frame(frame(Codec::Opus, &[&[0xfc, 1], &[0xfd, 1, 1]]), UnixMicros::new(7_000)).expect("Opus");
         let read: Vec<_> = packets.iter().map(|packet| (packet.frames, packet.server_time)).collect();
-        assert_eq!(read, [(960, 7_000), (1920, 27_000)]);
-        assert_eq!(packets_micros(&packets), 60_000);
+        assert_eq!(read, [(960, UnixMicros::new(7_000)), (1920, UnixMicros::new(27_000))]);
+        assert_eq!(packets_duration(&packets), Duration::from_millis(60));
     }
 
     #[test]
@@ -70,7 +82,7 @@ mod tests {
             (frame(Codec::Opus, &[&[]]), "an empty packet"),
             (frame(Codec::Opus, &[&padded]), "more bytes than eight frames of 2.5 ms have"),
         ] {
-            assert_eq!(decode_opus_frame(frame, 0).err(), Some(FrameError::Packet), "{what}");
+            assert_eq!(decode_opus_frame(frame, UnixMicros::EPOCH).err(), Some(FrameError::Packet), "{what}");
         }
     }
 }

@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use super::chunk::{self, AudioChunk};
 use super::frame::{self, Codec, FrameHeader, MAX_PACKET_BYTES};
+use primitives::unix_time::UnixMicros;
 
 /// Packets of one frame at most.
 const MAX_FRAME_PACKETS: usize = 512;
@@ -29,8 +30,8 @@ pub struct AudioPacket {
     pub bytes: Bytes,
     /// Sample frames (samples per channel) that it plays.
     pub frames: u32,
-    /// Server time of the packet, in microseconds since the Unix epoch.
-    pub server_time: i64,
+    /// Server time of the packet.
+    pub server_time: UnixMicros,
 }
 
 /// Frame of packets as it is sent to listeners.
@@ -61,7 +62,9 @@ pub struct StreamEpoch {
 pub struct PacketQueue {
     codec: Codec,
     epoch: StreamEpoch,
-    window_micros: i64,
+    window: Duration,
+    /// Time that all packets play.
+    held: Duration,
     /// Packets, oldest first; the last `pending` of them are in no frame yet.
     packets: VecDeque<AudioPacket>,
     pending: usize,
@@ -74,12 +77,12 @@ pub struct PacketQueue {
 impl PacketQueue {
     /// Creates an empty queue that keeps `window` of audio.
     pub fn new(codec: Codec, window: Duration) -> Self {
-        let window = i64::try_from(window.as_micros()).unwrap_or(i64::MAX);
         let epoch = StreamEpoch { number: 0, format: None };
         Self {
             codec,
             epoch,
-            window_micros: window,
+            window,
+            held: Duration::ZERO,
             packets: VecDeque::new(),
             pending: 0,
             next_sequence: 0,
@@ -98,6 +101,7 @@ impl PacketQueue {
         let last = self.flush(true);
         self.epoch = StreamEpoch { number, format: Some(format) };
         self.packets.clear();
+        self.held = Duration::ZERO;
         // Sample times count from the epoch's beginning; packet numbers go on over all epochs.
         (self.next_sample_time, self.discontinuity) = (0, true);
         last
@@ -121,12 +125,13 @@ impl PacketQueue {
     pub fn push(&mut self, packet: AudioPacket, cadence: Duration) -> Option<Arc<AudioFrame>> {
         self.next_sequence = self.next_sequence.wrapping_add(1);
         self.next_sample_time = self.next_sample_time.wrapping_add(packet.frames);
-        let own = self.frames_to_micros(packet.frames);
+        let own = self.play_duration(packet.frames);
         self.packets.push_back(packet);
+        self.held += own;
         self.pending += 1;
         self.trim();
         // Nearest to the cadence: half a packet early rather than half a packet late.
-        let full = self.pending_micros() + own / 2 >= i64::try_from(cadence.as_micros()).unwrap_or(i64::MAX);
+        let full = self.pending_duration() + own / 2 >= cadence;
         (full || self.pending >= MAX_FRAME_PACKETS).then(|| self.flush(false)).flatten()
     }
 
@@ -141,20 +146,19 @@ impl PacketQueue {
         Some(frame)
     }
 
-    /// Returns the server time of the oldest packet that is in no frame yet, in microseconds.
-    pub fn waiting_since(&self) -> Option<i64> {
+    /// Returns the server time of the oldest packet that is in no frame yet.
+    pub fn waiting_since(&self) -> Option<UnixMicros> {
         self.packets.get(self.packets.len() - self.pending).map(|packet| packet.server_time)
     }
 
     /// Returns a frame of the last `target` of what was sent, for a listener that begins here.
     pub fn snapshot(&self, target: Duration) -> Option<Arc<AudioFrame>> {
         let end = self.packets.len() - self.pending;
-        let target = i64::try_from(target.as_micros()).unwrap_or(i64::MAX);
-        let mut length = 0;
+        let mut length = Duration::ZERO;
         let mut from = end;
         while from > 0 && length < target && end - from < MAX_FRAME_PACKETS {
             from -= 1;
-            length += self.frames_to_micros(self.packets[from].frames);
+            length += self.play_duration(self.packets[from].frames);
         }
         (from < end).then(|| self.build_frame(from, end, false, true))
     }
@@ -168,7 +172,7 @@ impl PacketQueue {
     pub fn clear(&mut self) {
         // Not `clear`: sessions that nobody listens to should not hold memory.
         self.packets = VecDeque::new();
-        (self.pending, self.discontinuity) = (0, true);
+        (self.pending, self.held, self.discontinuity) = (0, Duration::ZERO, true);
     }
 
     fn build_frame(&self, from: usize, to: usize, last: bool, discontinuity: bool) -> Arc<AudioFrame> {
@@ -182,7 +186,7 @@ impl PacketQueue {
             discontinuity,
             ends_epoch: last,
             sequence: first,
-            server_time: self.packets.get(from).map_or(0, |packet| packet.server_time),
+            server_time: self.packets.get(from).map_or(UnixMicros::EPOCH, |packet| packet.server_time),
             sample_time: self.next_sample_time.wrapping_sub(frames),
         };
         let end = first.wrapping_add(u32::try_from(to - from).unwrap_or(0));
@@ -191,19 +195,18 @@ impl PacketQueue {
     }
 
     fn trim(&mut self) {
-        let mut length: i64 = self.packets.iter().map(|packet| self.frames_to_micros(packet.frames)).sum();
-        while length > self.window_micros && self.packets.len() > self.pending.max(1) {
+        while self.held > self.window && self.packets.len() > self.pending.max(1) {
             let old = self.packets.pop_front().map_or(0, |old| old.frames);
-            length -= self.frames_to_micros(old);
+            self.held = self.held.saturating_sub(self.play_duration(old));
         }
     }
 
-    fn pending_micros(&self) -> i64 {
-        self.packets.iter().rev().take(self.pending).map(|packet| self.frames_to_micros(packet.frames)).sum()
+    fn pending_duration(&self) -> Duration {
+        self.packets.iter().rev().take(self.pending).map(|packet| self.play_duration(packet.frames)).sum()
     }
 
-    fn frames_to_micros(&self, frames: u32) -> i64 {
-        chunk::frames_to_micros(frames as usize, self.epoch.format.map_or(48_000, |format| format.sample_rate))
+    fn play_duration(&self, frames: u32) -> Duration {
+        chunk::play_duration(frames as usize, self.epoch.format.map_or(48_000, |format| format.sample_rate))
     }
 }
 
@@ -214,7 +217,7 @@ pub fn packets_of(chunk: &AudioChunk) -> Vec<AudioPacket> {
     let parts = samples.chunks(most).enumerate().map(|(number, part)| AudioPacket {
         bytes: samples.slice_ref(part),
         frames: u32::try_from(part.len() / frame).unwrap_or(u32::MAX),
-        server_time: chunk.arrived_at + chunk::frames_to_micros(number * most / frame, chunk.header.sample_rate),
+        server_time: chunk.arrived_at + chunk::play_duration(number * most / frame, chunk.header.sample_rate),
     });
     parts.collect()
 }
@@ -235,7 +238,7 @@ mod tests {
         let packet = |number: u32| AudioPacket {
             bytes: Bytes::copy_from_slice(&number.to_be_bytes()),
             frames: 960,
-            server_time: i64::from(number) * 20_000,
+            server_time: UnixMicros::new(i64::from(number) * 20_000),
         };
         (0..count).filter_map(|_| queue.push(packet(queue.next_sequence), Duration::from_millis(100))).collect()
     }
@@ -245,7 +248,10 @@ mod tests {
         let numbers: Vec<u32> =
             packets.iter().map(|packet| u32::from_be_bytes(packet[..].try_into().expect("four bytes"))).collect();
         assert_eq!((head.sequence, frame.first_sequence), (numbers[0], numbers[0]));
-        assert_eq!((head.sample_time, head.server_time), (numbers[0] * 960, i64::from(numbers[0]) * 20_000));
+        assert_eq!(
+            (head.sample_time, head.server_time),
+            (numbers[0] * 960, UnixMicros::new(i64::from(numbers[0]) * 20_000))
+        );
         assert_eq!(frame.end_sequence - frame.first_sequence, u32::try_from(numbers.len()).expect("few"));
         numbers
     }

@@ -3,13 +3,15 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::chunk::AudioChunk;
+use primitives::unix_time::UnixMillis;
 
-/// Milliseconds for which a chunk waits for the ones before it.
-const MAX_WAIT_MILLIS: i64 = 250;
-/// Microseconds of audio that may be missing, or behind; more than that begins an epoch.
-const EPOCH_JUMP_MICROS: i64 = 1_000_000;
+/// Time for which a chunk waits for the ones before it.
+const MAX_WAIT: Duration = Duration::from_millis(250);
+/// Audio that may be missing, or behind; more than that begins an epoch.
+const EPOCH_JUMP: Duration = Duration::from_secs(1);
 /// Chunks that are remembered to know them when they come again.
 const REMEMBERED_CHUNKS: usize = 64;
 
@@ -41,17 +43,18 @@ pub enum Continuity {
 #[derive(Default)]
 pub struct ReorderBuffer {
     next_sequence: Option<i64>,
-    recent: VecDeque<(i64, i64)>,
-    held: BTreeMap<i64, (i64, Arc<AudioChunk>)>,
+    /// Numbers and host times of the chunks that were given out last.
+    recent: VecDeque<(i64, UnixMillis)>,
+    /// Chunks that wait, by their numbers, and the times at which they came.
+    held: BTreeMap<i64, (UnixMillis, Arc<AudioChunk>)>,
 }
 
 impl ReorderBuffer {
-    /// Offers a chunk at `now`, in milliseconds; `out` gets the chunks that are in order by that, this one perhaps
-    /// among them.
+    /// Offers a chunk at `now`; `out` gets the chunks that are in order by that, this one perhaps among them.
     pub fn offer(
         &mut self,
         chunk: Arc<AudioChunk>,
-        now: i64,
+        now: UnixMillis,
         out: &mut Vec<(Continuity, Arc<AudioChunk>)>,
     ) -> ChunkOutcome {
         let sequence = chunk.header.sequence;
@@ -63,8 +66,7 @@ impl ReorderBuffer {
             return ChunkOutcome::Duplicate;
         }
         let away = sequence.abs_diff(next);
-        let jumps =
-            i64::try_from(away).map_or(true, |away| away.saturating_mul(chunk.duration_micros()) > EPOCH_JUMP_MICROS);
+        let jumps = u32::try_from(away).map_or(true, |away| chunk.duration().saturating_mul(away) > EPOCH_JUMP);
         // A number that was given out already, with another time, is that of a host that has begun anew.
         let repeated = self.recent.iter().any(|(known, _)| *known == sequence);
         if sequence < next && !jumps && !repeated {
@@ -73,7 +75,7 @@ impl ReorderBuffer {
         if jumps || sequence < next {
             let follows = if sequence < next { Continuity::Restart } else { Continuity::JumpAhead };
             // Chunks of before the jump would come after it otherwise.
-            self.release(i64::MAX, out);
+            self.release(UnixMillis::MAX, out);
             self.recent.clear();
             self.emit(follows, chunk, out);
         } else if sequence == next {
@@ -86,10 +88,10 @@ impl ReorderBuffer {
     }
 
     /// Adds to `out` the chunks that have waited long enough, and those in order behind them.
-    pub fn release(&mut self, now: i64, out: &mut Vec<(Continuity, Arc<AudioChunk>)>) {
+    pub fn release(&mut self, now: UnixMillis, out: &mut Vec<(Continuity, Arc<AudioChunk>)>) {
         while let Some(first) = self.held.first_entry() {
             let in_order = Some(*first.key()) == self.next_sequence;
-            let waited = now.saturating_sub(first.get().0) >= MAX_WAIT_MILLIS;
+            let waited = now - first.get().0 >= MAX_WAIT;
             if !in_order && !waited {
                 break;
             }
@@ -129,17 +131,19 @@ impl ReorderBuffer {
 mod tests {
     use super::super::chunk::ChunkHeader;
     use super::*;
+    use primitives::unix_time::UnixMicros;
 
     fn chunk(sequence: i64, timestamp: i64) -> Arc<AudioChunk> {
-        let label = ChunkHeader { sequence, sample_rate: 44_100, channels: 2, timestamp };
-        Arc::new(AudioChunk::from_samples(label, vec![0; 4096 * 8].into(), 0).expect("a good chunk"))
+        let label = ChunkHeader { sequence, sample_rate: 44_100, channels: 2, timestamp: UnixMillis::new(timestamp) };
+        Arc::new(AudioChunk::from_samples(label, vec![0; 4096 * 8].into(), UnixMicros::EPOCH).expect("a good chunk"))
     }
 
     /// Offers (number, time) pairs at these times; gives the verdicts and what came out.
     fn run(offers: &[(i64, i64)]) -> (Vec<ChunkOutcome>, Vec<(Continuity, i64)>) {
         let (mut intake, mut out) = (ReorderBuffer::default(), Vec::new());
-        let offer =
-            |(sequence, now): &(i64, i64)| intake.offer(chunk(*sequence, sequence.wrapping_add(1000)), *now, &mut out);
+        let offer = |(sequence, now): &(i64, i64)| {
+            intake.offer(chunk(*sequence, sequence.wrapping_add(1000)), UnixMillis::new(*now), &mut out)
+        };
         let verdicts = offers.iter().map(offer).collect();
         (verdicts, out.into_iter().map(|(follows, chunk)| (follows, chunk.header.sequence)).collect())
     }
@@ -166,9 +170,9 @@ mod tests {
         let (mut buffer, mut out) = (ReorderBuffer::default(), Vec::new());
         // 5 waits for 4; then a host whose 0 comes too late goes on with a 4 of its own.
         for (sequence, timestamp) in [(3, 3), (5, 5), (0, 1000), (4, 1004)] {
-            buffer.offer(chunk(sequence, timestamp), 0, &mut out);
+            buffer.offer(chunk(sequence, timestamp), UnixMillis::EPOCH, &mut out);
         }
-        let heard: Vec<i64> = out.iter().map(|(_, chunk)| chunk.header.timestamp).collect();
+        let heard: Vec<i64> = out.iter().map(|(_, chunk)| chunk.header.timestamp.as_millis()).collect();
         assert_eq!(heard, [3, 1004]);
     }
 
@@ -183,9 +187,9 @@ mod tests {
     fn a_host_that_begins_anew_soon_is_not_taken_for_a_repetition() {
         let (mut intake, mut out) = (ReorderBuffer::default(), Vec::new());
         for sequence in 0..3 {
-            intake.offer(chunk(sequence, 1000 + sequence), 0, &mut out);
+            intake.offer(chunk(sequence, 1000 + sequence), UnixMillis::EPOCH, &mut out);
         }
-        assert_eq!(intake.offer(chunk(0, 9000), 100, &mut out), ChunkOutcome::Taken);
+        assert_eq!(intake.offer(chunk(0, 9000), UnixMillis::new(100), &mut out), ChunkOutcome::Taken);
         assert_eq!(out.last().map(|(follows, _)| *follows), Some(Continuity::Restart));
     }
 }

@@ -1,12 +1,15 @@
 //! Buffer of a recording: the pages that are not stored yet, and the song at each time. Knows neither the store nor the
 //! session.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use serde::Serialize;
 
 use crate::audio::ogg::OggMuxer;
 use crate::session::id::SessionId;
 use crate::session::metadata::SongMetadata;
+use primitives::unix_time::UnixMillis;
 use s3::upload::MIN_PART_BYTES;
 
 /// Songs that are listed.
@@ -26,8 +29,8 @@ struct RecordedSong {
 /// Recording as it grows.
 pub struct RecordingBuffer {
     session: SessionId,
-    session_started: i64,
-    started: i64,
+    session_started: UnixMillis,
+    started: UnixMillis,
     muxer: Option<OggMuxer>,
     pages: Vec<u8>,
     bytes: u64,
@@ -39,17 +42,16 @@ pub struct RecordingBuffer {
 #[serde(rename_all = "camelCase")]
 struct RecordingIndex<'a> {
     session: SessionId,
-    session_started: i64,
-    started: i64,
+    session_started: UnixMillis,
+    started: UnixMillis,
     seconds: f64,
     bytes: u64,
     songs: &'a [RecordedSong],
 }
 
 impl RecordingBuffer {
-    /// Creates the buffer of a session that began at `session_started`, for a recording from `started` on, both in
-    /// milliseconds since the Unix epoch.
-    pub fn new(session: SessionId, session_started: i64, started: i64) -> Self {
+    /// Creates the buffer of a session that began at `session_started`, for a recording from `started` on.
+    pub fn new(session: SessionId, session_started: UnixMillis, started: UnixMillis) -> Self {
         Self { session, session_started, started, muxer: None, pages: Vec::new(), bytes: 0, songs: Vec::new() }
     }
 
@@ -74,7 +76,7 @@ impl RecordingBuffer {
         let (songs, started) = (&self.songs, self.started);
         let muxer = self.muxer.get_or_insert_with(|| {
             let song = songs.first();
-            let date = jiff::Timestamp::from_millisecond(started).map(|time| time.to_string()).ok();
+            let date = jiff::Timestamp::from_millisecond(started.as_millis()).map(|time| time.to_string()).ok();
             OggMuxer::new(&[
                 ("TITLE", song.and_then(|song| song.title.as_deref())),
                 ("ARTIST", song.and_then(|song| song.artist.as_deref())),
@@ -114,9 +116,9 @@ impl RecordingBuffer {
         self.bytes
     }
 
-    /// Returns how long the recording plays, in milliseconds.
-    pub fn played_millis(&self) -> u64 {
-        self.muxer.as_ref().map_or(0, OggMuxer::played_millis)
+    /// Returns how long the recording plays.
+    pub fn played(&self) -> Duration {
+        self.muxer.as_ref().map_or(Duration::ZERO, OggMuxer::played)
     }
 
     /// Returns the index as JSON.
@@ -135,7 +137,7 @@ impl RecordingBuffer {
 
     fn seconds(&self) -> f64 {
         #[expect(clippy::cast_precision_loss, reason = "no recording lasts 285,000 years")]
-        let millis = self.played_millis() as f64;
+        let millis = self.played().as_millis() as f64;
         millis / 1000.0
     }
 }
@@ -146,10 +148,12 @@ mod tests {
 
     use super::*;
     use crate::audio::frame::{self, Codec, FrameHeader};
+    use primitives::unix_time::UnixMicros;
 
     fn song(title: &str) -> SongMetadata {
         let song = json!({"title": title, "artist": "Artist", "thumbnailData": "/9j/4AAQ"});
-        SongMetadata::from_json(song.to_string().as_bytes(), None, 0, &str::to_owned).expect("good metadata")
+        SongMetadata::from_json(song.to_string().as_bytes(), None, UnixMillis::EPOCH, &str::to_owned)
+            .expect("good metadata")
     }
 
     /// A second of packets of so many bytes.
@@ -161,7 +165,7 @@ mod tests {
             discontinuity: false,
             ends_epoch: false,
             sequence: 0,
-            server_time: 0,
+            server_time: UnixMicros::EPOCH,
             sample_time: 0,
         };
         frame::encode(&head, vec![Bytes::from(packet); 50].iter())
@@ -169,7 +173,8 @@ mod tests {
 
     #[test]
     fn songs_are_listed_by_where_they_begin() {
-        let mut buffer = RecordingBuffer::new(SessionId::from_number(7), 1_000, 1_792_318_500_000);
+        let mut buffer =
+            RecordingBuffer::new(SessionId::from_number(7), UnixMillis::new(1_000), UnixMillis::new(1_792_318_500_000));
         buffer.note_song(&song("before any sound"));
         buffer.note_song(&song("first"));
         buffer.append_frame(&second(3));
@@ -191,7 +196,7 @@ mod tests {
 
     #[test]
     fn parts_are_cut_when_they_are_whole() {
-        let mut buffer = RecordingBuffer::new(SessionId::from_number(7), 0, 0);
+        let mut buffer = RecordingBuffer::new(SessionId::from_number(7), UnixMillis::EPOCH, UnixMillis::EPOCH);
         assert!(buffer.take_rest().is_empty());
         buffer.finish();
         assert!(buffer.take_rest().is_empty(), "nothing was heard");

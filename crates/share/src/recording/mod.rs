@@ -29,6 +29,7 @@ use crate::session::event::SessionEvent;
 use crate::session::id::SessionId;
 use crate::settings::RecordingSettings;
 use primitives::lifecycle::BackgroundTasks;
+use primitives::unix_time::UnixMillis;
 
 /// Time for storing the rest when the process stops.
 const STOP_TIME: Duration = Duration::from_secs(10);
@@ -66,7 +67,8 @@ pub struct RecordingStatus {
     /// True while it is being recorded.
     pub on: bool,
     /// Beginning, in milliseconds since the Unix epoch; of the last one, where there is none.
-    pub since: Option<i64>,
+    #[schema(value_type = Option<i64>)]
+    pub since: Option<UnixMillis>,
     /// Bytes of the object.
     pub bytes: u64,
     /// Key of the object.
@@ -106,7 +108,7 @@ impl SessionRecorder {
     }
 
     /// Returns the key of a recording that begins now.
-    pub fn key(&self, session: SessionId, now: i64) -> String {
+    pub fn key(&self, session: SessionId, now: UnixMillis) -> String {
         recording_key(&self.uploader.settings.prefix, session, now, rand::rng().random())
     }
 
@@ -119,7 +121,7 @@ impl SessionRecorder {
             let (buffer, outcome) = record(job, &uploader, &tasks).await;
             metrics.active_recordings.dec();
             session.set_recording_outcome(outcome);
-            let (id, seconds, bytes) = (session.id(), buffer.played_millis() / 1000, buffer.bytes());
+            let (id, seconds, bytes) = (session.id(), buffer.played().as_secs(), buffer.bytes());
             let result = match outcome {
                 Ok(()) => {
                     tracing::info!(session = %id, seconds, bytes, "a recording was stored");
@@ -138,9 +140,9 @@ impl SessionRecorder {
 
 /// Returns the key of a recording that begins at `now`. `random` is there because the time alone is no name: a session can
 /// be recorded anew within the same millisecond, or at two nodes, and an object must not be written over.
-fn recording_key(prefix: &str, session: SessionId, now: i64, random: u32) -> String {
-    let time = jiff::Timestamp::from_millisecond(now).unwrap_or_default().strftime("%Y%m%dT%H%M%SZ");
-    format!("{prefix}{session}-{time}-{:03}-{random:08x}.ogg", now.rem_euclid(1000))
+fn recording_key(prefix: &str, session: SessionId, now: UnixMillis, random: u32) -> String {
+    let time = jiff::Timestamp::from_millisecond(now.as_millis()).unwrap_or_default().strftime("%Y%m%dT%H%M%SZ");
+    format!("{prefix}{session}-{time}-{:03}-{random:08x}.ogg", now.as_millis().rem_euclid(1000))
 }
 
 /// Listens and stores until both are done; what could not be stored is dropped.
@@ -186,8 +188,7 @@ async fn listen(
     tasks: &BackgroundTasks,
 ) -> Result<(), RecordingFailure> {
     let places = Arc::new(Semaphore::new(1));
-    let longest = u64::try_from(limits.max_duration.as_millis()).unwrap_or(u64::MAX);
-    while buffer.bytes() < limits.max_size && buffer.played_millis() < longest {
+    while buffer.bytes() < limits.max_size && buffer.played() < limits.max_duration {
         tokio::select! {
             event = listener.events.recv() => match event {
                 Ok(SessionEvent::Frame(frame)) if frame.codec == Codec::Opus => buffer.append_frame(&frame.bytes),
@@ -241,7 +242,7 @@ mod tests {
     fn recordings_that_begin_together_have_keys_of_their_own() {
         let session: SessionId = "123456".parse().expect("six digits");
         // 2026-11-21T10:15:00.123Z
-        let key = |now, random| recording_key("shared/", session, now, random);
+        let key = |now, random| recording_key("shared/", session, UnixMillis::new(now), random);
         let begun = 1_795_256_100_123;
         assert_eq!(key(begun, 0x9f3a_6c21), "shared/123456-20261121T101500Z-123-9f3a6c21.ogg");
         assert_eq!(key(begun + 1, 7), "shared/123456-20261121T101500Z-124-00000007.ogg");

@@ -17,7 +17,7 @@ use crate::replication::outbox::ReplicationOutbox;
 use crate::replication::registry::{BACKGROUND_BUDGET, REQUEST_BUDGET};
 use crate::session::Session;
 use crate::session::id::SessionId;
-use crate::session::metadata::{CoverImage, METADATA_LIFE_MILLIS, SongMetadata};
+use crate::session::metadata::{CoverImage, METADATA_LIFE, SongMetadata};
 use server_kit::redis::keys::RedisKey;
 
 impl SessionReplicator {
@@ -135,9 +135,9 @@ impl SessionReplicator {
         // A cover goes along when it changes; otherwise this node has it already.
         let same = known.filter(|picture| Some(&picture.tag) == thumb);
         let picture = same.or_else(|| CoverImage::new(cover?).ok());
-        if let Ok(song) = SongMetadata::from_slim_json(song.as_bytes(), picture, now + METADATA_LIFE_MILLIS, &|tag| {
-            session.sign_cover(tag)
-        }) {
+        if let Ok(song) =
+            SongMetadata::from_slim_json(song.as_bytes(), picture, now + METADATA_LIFE, &|tag| session.sign_cover(tag))
+        {
             session.set_remote_metadata(song);
         }
     }

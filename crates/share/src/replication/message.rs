@@ -19,6 +19,7 @@ use crate::audio::chunk::ChunkHeader;
 use crate::session::chat::{self, ChatHistory, ChatLine};
 use crate::session::event::EndReason;
 use crate::session::incarnation::Incarnation;
+use primitives::unix_time::UnixMillis;
 
 const WIRE_VERSION: u8 = 2;
 const CHUNK: u8 = 0;
@@ -162,7 +163,7 @@ pub enum ControlMessage {
 impl ControlMessage {
     /// Returns whether a node of ours can have sent this by `now`: whoever can publish in Redis may have made it up, and a
     /// number at the end of its range would be the last one.
-    pub fn is_plausible(&self, now: i64) -> bool {
+    pub fn is_plausible(&self, now: UnixMillis) -> bool {
         match self {
             Self::HostSocket { number, .. } => *number <= MAX_SOCKET_NUMBER,
             Self::ChatLine { line } => line.is_plausible(now),
@@ -208,7 +209,7 @@ impl ReplicaMessage {
                 into.put_i64(label.sequence);
                 into.put_u32(label.sample_rate);
                 into.put_u16(label.channels);
-                into.put_i64(label.timestamp);
+                into.put_i64(label.timestamp.as_millis());
                 into.put_slice(samples);
             }
             Self::Frame(frame) => into.put_slice(frame),
@@ -229,8 +230,12 @@ impl ReplicaMessage {
                     return None;
                 }
                 let (sequence, rate) = (body.get_i64(), body.get_u32());
-                let label =
-                    ChunkHeader { sequence, sample_rate: rate, channels: body.get_u16(), timestamp: body.get_i64() };
+                let label = ChunkHeader {
+                    sequence,
+                    sample_rate: rate,
+                    channels: body.get_u16(),
+                    timestamp: UnixMillis::new(body.get_i64()),
+                };
                 Some(Self::Chunk(label, body))
             }
             FRAME => Some(Self::Frame(body)),
@@ -292,7 +297,7 @@ mod tests {
     }
 
     fn chunk(sequence: i64) -> ReplicaMessage {
-        let label = ChunkHeader { sequence, sample_rate: 44_100, channels: 2, timestamp: -7 };
+        let label = ChunkHeader { sequence, sample_rate: 44_100, channels: 2, timestamp: UnixMillis::new(-7) };
         ReplicaMessage::Chunk(label, Bytes::from(vec![0xff; 8 * 5]))
     }
 

@@ -38,14 +38,15 @@ use crate::session::{Session, SessionServices};
 use crate::settings::Settings;
 use primitives::clock::Clock;
 use primitives::lifecycle::BackgroundTasks;
+use primitives::unix_time::UnixMillis;
 use server_kit::redis::Redis;
 
 /// Interval of a session's heartbeats.
 const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
 /// Time between two rounds of heartbeats at least, also where Redis comes and goes.
 const MIN_ROUND_INTERVAL: Duration = Duration::from_millis(250);
-/// Milliseconds between two tries to agree on ticket keys beside the heartbeats.
-const AGREE_INTERVAL_MILLIS: u64 = 1_000;
+/// Time between two tries to agree on ticket keys beside the heartbeats.
+const AGREE_INTERVAL: Duration = Duration::from_secs(1);
 /// Time for connecting at the beginning; messages wait until then.
 const CONNECT_TIME: Duration = Duration::from_secs(3);
 /// Heartbeats that are sent at once.
@@ -91,7 +92,7 @@ pub struct SessionReplicator {
     /// True where tickets are signed with a key that all nodes have.
     ticket_keys_agreed: AtomicBool,
     /// Time of the last try to agree on ticket keys beside the heartbeats; held while it is tried.
-    ticket_keys_tried: tokio::sync::Mutex<i64>,
+    ticket_keys_tried: tokio::sync::Mutex<UnixMillis>,
 }
 
 /// Creates the queue of messages to other nodes, and its receiving end.
@@ -109,9 +110,8 @@ impl SessionReplicator {
         tasks: &BackgroundTasks,
     ) -> Arc<Self> {
         let node = context.services.outbox.as_ref().map_or(NodeId::ALL, ReplicationOutbox::node);
-        let timeout = i64::try_from(settings.timeout.as_millis()).unwrap_or(i64::MAX);
         let replicator = Arc::new(Self {
-            registry: SessionRegistry::new(redis.clone(), node, timeout),
+            registry: SessionRegistry::new(redis.clone(), node, settings.timeout),
             subscriber: redis.with_own_connections(),
             // Audio is large: what is small and has little time goes over another connection.
             redis: redis.with_own_connections(),
@@ -123,7 +123,7 @@ impl SessionReplicator {
             unreachable: AtomicBool::new(false),
             missed_messages: AtomicBool::new(false),
             ticket_keys_agreed: AtomicBool::new(false),
-            ticket_keys_tried: tokio::sync::Mutex::new(0),
+            ticket_keys_tried: tokio::sync::Mutex::new(UnixMillis::EPOCH),
         });
         let OutboxReceivers { items, heartbeats } = receivers;
         let (listening, beating, sending) = (Arc::clone(&replicator), Arc::clone(&replicator), Arc::clone(&replicator));
@@ -143,7 +143,7 @@ impl SessionReplicator {
     }
 
     /// Claims an id for a session that begins here. Without Redis it is free if it is free here.
-    pub async fn claim(&self, id: SessionId, incarnation: Incarnation, now: i64) -> ClaimOutcome {
+    pub async fn claim(&self, id: SessionId, incarnation: Incarnation, now: UnixMillis) -> ClaimOutcome {
         let claim = async {
             if !self.registry.admit_session(id, self.max_sessions).await? {
                 return Ok(ClaimOutcome::Full);
@@ -170,7 +170,7 @@ impl SessionReplicator {
         }
         // One try for all who ask, and no more than one a second: tickets that nobody signed cost Redis nothing.
         let mut tried = self.ticket_keys_tried.lock().await;
-        if !self.ticket_keys_agreed.load(Ordering::Relaxed) && self.now().abs_diff(*tried) >= AGREE_INTERVAL_MILLIS {
+        if !self.ticket_keys_agreed.load(Ordering::Relaxed) && self.now().abs_diff(*tried) >= AGREE_INTERVAL {
             self.exchange_ticket_keys().await;
             *tried = self.now();
         }
@@ -227,7 +227,7 @@ impl SessionReplicator {
             && session.metadata(now).is_none()
         {
             let picture = stored.cover.and_then(|text| CoverImage::new(text).ok());
-            let (json, until) = (stored.json.as_bytes(), now + stored.fresh_millis);
+            let (json, until) = (stored.json.as_bytes(), now + stored.fresh_for);
             if let Ok(metadata) = SongMetadata::from_slim_json(json, picture, until, &|tag| session.sign_cover(tag)) {
                 session.set_remote_metadata(metadata);
             }
@@ -330,7 +330,7 @@ impl SessionReplicator {
         let now = self.now();
         match &found {
             Some(RegistryLookup::Live(entry)) => session.apply_registry_entry(entry, self.node, now),
-            Some(RegistryLookup::Ended { reason, age, .. }) => session.end_remotely(*reason, now - age),
+            Some(RegistryLookup::Ended { reason, age, .. }) => session.end_remotely(*reason, now - *age),
             Some(RegistryLookup::OtherIncarnation) => {
                 if session.yields_to_rival(now) {
                     self.context.sessions.note_replaced(session.id(), now);
@@ -374,8 +374,8 @@ impl SessionReplicator {
         &self.context.services.metrics
     }
 
-    /// Returns milliseconds since the Unix epoch.
-    fn now(&self) -> i64 {
+    /// Returns the time now.
+    fn now(&self) -> UnixMillis {
         self.context.clock.unix_millis()
     }
 }

@@ -15,13 +15,14 @@ use fred::error::Error;
 use fred::interfaces::{HashesInterface, KeysInterface, SortedSetsInterface};
 
 use super::message::NodeId;
-use super::report::{FinishOutcome, LEASE_MILLIS, RegistryEntry, RegistryLookup, ReplicaReport, ReplicaStatus};
+use super::report::{FinishOutcome, LEASE, RegistryEntry, RegistryLookup, ReplicaReport, ReplicaStatus};
 use crate::session::event::EndReason;
 use crate::session::id::SessionId;
 use crate::session::incarnation::{Incarnation, SessionStart};
 use crate::session::metadata;
 use crate::tickets::MAX_KEYS;
 use primitives::secret::Secret;
+use primitives::unix_time::UnixMillis;
 use server_kit::redis::Redis;
 use server_kit::redis::keys::RedisKey;
 
@@ -34,23 +35,23 @@ const MAX_REPLICAS: usize = 1_024;
 pub const REQUEST_BUDGET: Duration = Duration::from_millis(300);
 /// Time for an answer that no request waits for.
 pub const BACKGROUND_BUDGET: Duration = Duration::from_millis(500);
-/// Milliseconds for which the end of a session is kept.
-const ENDED_LIFE_MILLIS: i64 = 300_000;
-/// Milliseconds for which a session counts for `MaxSessions` after a node has named it.
-const COUNTED_MILLIS: i64 = 30_000;
+/// Time for which the end of a session is kept.
+const ENDED_LIFE: Duration = Duration::from_secs(300);
+/// Time for which a session counts for `MaxSessions` after a node has named it.
+const COUNTED_TIME: Duration = Duration::from_secs(30);
 const CLAIM_SCRIPT: &str = include_str!("claim.lua");
 const HEARTBEAT_SCRIPT: &str = include_str!("heartbeat.lua");
 const FINISH_SCRIPT: &str = include_str!("finish.lua");
 const COUNT_SCRIPT: &str = include_str!("count_sessions.lua");
 const TICKET_KEYS_SCRIPT: &str = include_str!("ticket_keys.lua");
-/// Milliseconds for which ticket keys are kept after a node was there: longer than a ticket.
-const KEY_LIFE_MILLIS: i64 = 7 * 86_400_000;
+/// Time for which ticket keys are kept after a node was there: longer than a ticket.
+const KEY_LIFE: Duration = Duration::from_secs(7 * 86_400);
 
 /// Registry of the sessions of all nodes.
 pub struct SessionRegistry {
     redis: Redis,
     node: NodeId,
-    timeout: i64,
+    timeout: Duration,
 }
 
 /// Metadata of a session that was not heard here.
@@ -59,13 +60,13 @@ pub struct StoredMetadata {
     pub json: String,
     /// Cover, in Base64.
     pub cover: Option<String>,
-    /// Milliseconds for which it is still fresh.
-    pub fresh_millis: i64,
+    /// Time for which it is still fresh.
+    pub fresh_for: Duration,
 }
 
 impl SessionRegistry {
-    /// Creates the registry in `redis`, for `node`; sessions live for `timeout` milliseconds without their host.
-    pub fn new(redis: Redis, node: NodeId, timeout: i64) -> Self {
+    /// Creates the registry in `redis`, for `node`; sessions live for `timeout` without their host.
+    pub fn new(redis: Redis, node: NodeId, timeout: Duration) -> Self {
         Self { redis, node, timeout }
     }
 
@@ -96,7 +97,7 @@ impl SessionRegistry {
     }
 
     async fn count_sessions(&self, most: String, ids: Vec<String>, budget: Duration) -> Result<i64, Error> {
-        let arguments = [most, COUNTED_MILLIS.to_string()].into_iter().chain(ids).collect();
+        let arguments = [most, millis_text(COUNTED_TIME)].into_iter().chain(ids).collect();
         self.redis.script(budget, COUNT_SCRIPT, vec![self.sessions_key()], arguments).await
     }
 
@@ -107,7 +108,7 @@ impl SessionRegistry {
     /// Adds `offered` to the bytes from which all nodes make ticket keys; returns all of them.
     pub async fn merge_ticket_keys(&self, offered: &[Secret]) -> Result<String, Error> {
         let offered = offered.iter().map(|seed| seed.expose().to_owned());
-        let arguments = [KEY_LIFE_MILLIS.to_string(), MAX_KEYS.to_string()].into_iter().chain(offered).collect();
+        let arguments = [millis_text(KEY_LIFE), MAX_KEYS.to_string()].into_iter().chain(offered).collect();
         self.redis
             .script(REQUEST_BUDGET, TICKET_KEYS_SCRIPT, vec![self.redis.key(RedisKey::TicketKeys)], arguments)
             .await
@@ -119,8 +120,8 @@ impl SessionRegistry {
             self.node.to_string(),
             start.incarnation.to_string(),
             start.at.to_string(),
-            self.timeout.to_string(),
-            LEASE_MILLIS.to_string(),
+            millis_text(self.timeout),
+            millis_text(LEASE),
         ];
         let claimed: i64 =
             self.redis.script(REQUEST_BUDGET, CLAIM_SCRIPT, vec![self.session_key(id)], arguments).await?;
@@ -146,13 +147,13 @@ impl SessionRegistry {
             flags,
             report.listeners.to_string(),
             report.bytes.to_string(),
-            report.heard_here_ago.map(|age| age.to_string()).unwrap_or_default(),
+            report.heard_here_ago.map(millis_text).unwrap_or_default(),
             u8::from(report.heard_over_socket).to_string(),
-            report.heard_ago.to_string(),
+            millis_text(report.heard_ago),
             report.host_socket.map(|socket| socket.number.to_string()).unwrap_or_default(),
             report.host_socket.map(|socket| socket.opened_at.to_string()).unwrap_or_default(),
-            self.timeout.to_string(),
-            LEASE_MILLIS.to_string(),
+            millis_text(self.timeout),
+            millis_text(LEASE),
         ];
         self.run_heartbeat(BACKGROUND_BUDGET, report.id, arguments).await
     }
@@ -177,8 +178,8 @@ impl SessionRegistry {
             report.start.at.to_string(),
             reason.name().to_owned(),
             report.bytes.to_string(),
-            self.timeout.to_string(),
-            ENDED_LIFE_MILLIS.to_string(),
+            millis_text(self.timeout),
+            millis_text(ENDED_LIFE),
         ];
         let said: String =
             self.redis.script(REQUEST_BUDGET, FINISH_SCRIPT, vec![self.session_key(report.id)], arguments).await?;
@@ -230,22 +231,29 @@ impl SessionRegistry {
         Ok(json.map(|json| StoredMetadata {
             json,
             cover: picture,
-            fresh_millis: life.clamp(0, metadata::METADATA_LIFE_MILLIS),
+            fresh_for: Duration::from_millis(u64::try_from(life).unwrap_or(0)).min(metadata::METADATA_LIFE),
         }))
     }
+}
+
+/// Returns a time span as the scripts take it: whole milliseconds.
+fn millis_text(span: Duration) -> String {
+    span.as_millis().to_string()
 }
 
 /// Reads the answer of `heartbeat.lua`.
 fn parse_lookup(me: NodeId, said: &[String]) -> Option<RegistryLookup> {
     // What is in Redis may be anybody's: nothing that is computed with it leaves its range.
     let number = |at: usize| Some(said.get(at)?.parse::<i64>().ok()?.clamp(0, MAX_NUMBER));
-    let start = || Some(SessionStart { incarnation: Incarnation::parse(said.get(1)?)?, at: number(2)? });
+    let span = |at: usize| Some(Duration::from_millis(number(at)?.unsigned_abs()));
+    let start =
+        || Some(SessionStart { incarnation: Incarnation::parse(said.get(1)?)?, at: UnixMillis::new(number(2)?) });
     match said.first()?.as_str() {
         "gone" => Some(RegistryLookup::Absent),
         "other" => Some(RegistryLookup::OtherIncarnation),
         "ended" => {
             let reason = EndReason::parse(said.get(3)?).unwrap_or(EndReason::Stopped);
-            Some(RegistryLookup::Ended { start: start()?, reason, age: number(4)? })
+            Some(RegistryLookup::Ended { start: start()?, reason, age: span(4)? })
         }
         "live" => {
             let nodes =
@@ -261,7 +269,7 @@ fn parse_lookup(me: NodeId, said: &[String]) -> Option<RegistryLookup> {
                 });
             Some(RegistryLookup::Live(RegistryEntry {
                 start: start()?,
-                heard_ago: number(3)?,
+                heard_ago: span(3)?,
                 home: NodeId::parse(said.get(4)?),
                 heard_over_socket: said.get(5)? == "1",
                 bytes: u64::try_from(number(6)?).unwrap_or(0),
@@ -286,12 +294,12 @@ mod tests {
             |answer: &[&str]| parse_lookup(NodeId::ALL, &answer.iter().map(ToString::to_string).collect::<Vec<_>>());
         let live = ["live", "7", &least, &least, "1", "1", &most, &most, "2", "2", "18446744073709551615", "aw"];
         let Some(RegistryLookup::Live(entry)) = said(&live) else { panic!("it is live") };
-        assert_eq!((entry.start.at, entry.heard_ago), (0, 0));
+        assert_eq!((entry.start.at, entry.heard_ago), (UnixMillis::EPOCH, Duration::ZERO));
         assert_eq!((entry.bytes, entry.highest_socket), (1 << 53, 1 << 53));
         assert_eq!(entry.replicas.iter().map(|replica| replica.listeners).sum::<usize>(), MAX_REPLICA_LISTENERS);
         let Some(RegistryLookup::Ended { start, age, .. }) = said(&["ended", "7", &most, "stopped", &least]) else {
             panic!("it has ended")
         };
-        assert_eq!((start.at, age), (MAX_NUMBER, 0));
+        assert_eq!((start.at, age), (UnixMillis::new(MAX_NUMBER), Duration::ZERO));
     }
 }

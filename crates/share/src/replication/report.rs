@@ -1,21 +1,24 @@
 //! Reports of nodes about their sessions, and what the registry makes of them for the others. Plain values: the registry
 //! itself is in `registry.rs`.
 
+use std::time::Duration;
+
 use super::message::NodeId;
 use crate::session::event::EndReason;
 use crate::session::id::SessionId;
 use crate::session::incarnation::SessionStart;
+use primitives::unix_time::UnixMillis;
 
-/// Milliseconds for which a node's report is true: so soon a node that was killed is forgotten.
-pub const LEASE_MILLIS: i64 = 3_000;
+/// Time for which a node's report is true: so soon a node that was killed is forgotten.
+pub const LEASE: Duration = Duration::from_secs(3);
 
 /// Socket over which a host sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HostSocket {
     /// Number that is higher than that of any socket of the session that was known where it was opened.
     pub number: u64,
-    /// Time at which it was opened, in milliseconds since the Unix epoch.
-    pub opened_at: i64,
+    /// Time at which it was opened.
+    pub opened_at: UnixMillis,
 }
 
 /// Report of a node about its replica of a session.
@@ -35,10 +38,10 @@ pub struct ReplicaReport {
     pub host_socket: Option<HostSocket>,
     /// True where the host was last heard over a socket.
     pub heard_over_socket: bool,
-    /// Milliseconds since the host was heard there, if it was.
-    pub heard_here_ago: Option<i64>,
-    /// Milliseconds since the host was heard at any node, as far as is known.
-    pub heard_ago: i64,
+    /// Time since the host was heard there, if it was.
+    pub heard_here_ago: Option<Duration>,
+    /// Time since the host was heard at any node, as far as is known.
+    pub heard_ago: Duration,
     /// Listeners there.
     pub listeners: usize,
     /// Bytes of audio that the host has sent there.
@@ -60,8 +63,8 @@ pub enum RegistryLookup {
         start: SessionStart,
         /// Reason of the end.
         reason: EndReason,
-        /// Milliseconds since the end.
-        age: i64,
+        /// Time since the end.
+        age: Duration,
     },
     /// The session is live.
     Live(RegistryEntry),
@@ -72,8 +75,8 @@ pub enum RegistryLookup {
 pub struct RegistryEntry {
     /// Start of the session.
     pub start: SessionStart,
-    /// Milliseconds since its host was heard at any node.
-    pub heard_ago: i64,
+    /// Time since its host was heard at any node.
+    pub heard_ago: Duration,
     /// Node that answers for it.
     pub home: Option<NodeId>,
     /// True where the host was last heard over a socket.

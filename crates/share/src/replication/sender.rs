@@ -2,6 +2,7 @@
 //! are lost, and counted: audio that is late is of no use.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use fred::error::Error;
 use fred::interfaces::ClientLike;
@@ -14,12 +15,13 @@ use super::{CONNECT_TIME, SessionReplicator};
 use crate::audio::chunk::ChunkHeader;
 use crate::replication::outbox::{OutboxItem, OutboxPayload};
 use crate::replication::registry::BACKGROUND_BUDGET;
-use crate::session::metadata::{METADATA_LIFE_MILLIS, SongMetadata};
+use crate::session::metadata::{METADATA_LIFE, SongMetadata};
+use primitives::unix_time::whole_millis;
 
 /// Messages that are sent at once.
 const SEND_BATCH: usize = 64;
-/// Milliseconds for which the document's stream is kept after its last chunk.
-const STREAM_LIFE_MILLIS: i64 = 10_000;
+/// Time for which the document's stream is kept after its last chunk.
+const STREAM_LIFE: Duration = Duration::from_secs(10);
 
 type RedisCommand = (&'static str, Vec<Value>);
 
@@ -93,7 +95,7 @@ fn metadata_commands(key: String, metadata: &SongMetadata, with_cover: bool) -> 
     let fields = fields.into_iter().chain(cover.map(|cover| ("thumbnailData", cover)));
     let write = std::iter::once(Value::from(key.clone()));
     let write = write.chain(fields.flat_map(|(name, value)| [Value::from(name), Value::from(value)])).collect();
-    [("HSET", write), ("PEXPIRE", vec![key.into(), METADATA_LIFE_MILLIS.into()])]
+    [("HSET", write), ("PEXPIRE", vec![key.into(), whole_millis(METADATA_LIFE).into()])]
 }
 
 /// Commands that add a chunk to the document's stream.
@@ -104,9 +106,9 @@ fn audio_commands(key: String, label: &ChunkHeader, samples: &bytes::Bytes, most
         ("sequenceNumber", label.sequence),
         ("sampleRate", label.sample_rate.into()),
         ("channels", label.channels.into()),
-        ("timestamp", label.timestamp),
+        ("timestamp", label.timestamp.as_millis()),
     ];
     add.extend(numbers.into_iter().flat_map(|(name, number)| [Value::from(name), Value::from(number)]));
     add.extend(["data".into(), Value::Bytes(samples.clone())]);
-    [("XADD", add), ("PEXPIRE", vec![key.into(), STREAM_LIFE_MILLIS.into()])]
+    [("XADD", add), ("PEXPIRE", vec![key.into(), whole_millis(STREAM_LIFE).into()])]
 }

@@ -4,6 +4,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -11,6 +12,7 @@ use utoipa::ToSchema;
 
 use crate::refusal::Refusal;
 use crate::token_bucket::TokenBucket;
+use primitives::unix_time::UnixMillis;
 
 /// Lines that are kept.
 const KEPT_LINES: usize = 50;
@@ -25,8 +27,8 @@ const SESSION_RATE: f64 = 20.0;
 /// Ids of one millisecond: each node has one of them. A time multiplied by that is a whole number in JavaScript until
 /// 2109.
 const IDS_PER_MILLI: i64 = 2_048;
-/// Milliseconds by which the clock of another node may be ahead: an id that is further ahead was made up.
-const MAX_AHEAD_MILLIS: i64 = 3_600_000;
+/// Time by which the clock of another node may be ahead: an id that is further ahead was made up.
+const MAX_AHEAD: Duration = Duration::from_secs(3_600);
 /// Addresses that are remembered; one that may write as much as anybody is forgotten.
 const MAX_ADDRESSES: usize = 10_000;
 
@@ -65,8 +67,8 @@ pub struct ChatLine {
     /// Id: the time, if that is later than all lines before, times [`IDS_PER_MILLI`], and the node's own number. So it
     /// is one of its kind, and higher than that of every line that its writer could have read.
     pub id: i64,
-    /// Time of the line, in milliseconds since the Unix epoch.
-    pub at: i64,
+    /// Time of the line.
+    pub at: UnixMillis,
     name: String,
     text: String,
     /// True where the host wrote it.
@@ -129,14 +131,14 @@ pub struct ChatHistory {
 
 /// Returns whether a node can have given out an id by `now`. The next id is above all that were taken in, so one at the end of
 /// the range would leave none.
-pub fn is_plausible_id(id: i64, now: i64) -> bool {
-    (0..=now.saturating_add(MAX_AHEAD_MILLIS).saturating_mul(IDS_PER_MILLI)).contains(&id)
+pub fn is_plausible_id(id: i64, now: UnixMillis) -> bool {
+    (0..=(now + MAX_AHEAD).as_millis().saturating_mul(IDS_PER_MILLI)).contains(&id)
 }
 
 impl ChatLine {
     /// Returns whether a node can have made this line by `now`.
-    pub fn is_plausible(&self, now: i64) -> bool {
-        let at = 0..=now.saturating_add(MAX_AHEAD_MILLIS);
+    pub fn is_plausible(&self, now: UnixMillis) -> bool {
+        let at = UnixMillis::EPOCH..=now + MAX_AHEAD;
         is_plausible_id(self.id, now) && at.contains(&self.at) && check(&self.name, &self.text).is_ok()
     }
 }
@@ -149,7 +151,7 @@ impl ChatHistory {
 }
 
 /// Returns the rate limit of one writer.
-pub fn sender_limit(now: i64) -> TokenBucket {
+pub fn sender_limit(now: UnixMillis) -> TokenBucket {
     TokenBucket::new(SENDER_RATE, SENDER_BURST, now)
 }
 
@@ -184,7 +186,7 @@ fn check(name: &str, text: &str) -> Result<(), ChatLineError> {
 
 impl ChatRoom {
     /// Creates an empty chat that is on, at the node of this number.
-    pub fn new(node: u64, now: i64) -> Self {
+    pub fn new(node: u64, now: UnixMillis) -> Self {
         let all = TokenBucket::new(SESSION_RATE, SESSION_RATE, now);
         let own = i64::try_from(node % IDS_PER_MILLI.unsigned_abs()).unwrap_or(0);
         Self {
@@ -205,7 +207,7 @@ impl ChatRoom {
         said: &ChatPost,
         sender: ChatSender<'_>,
         host: bool,
-        now: i64,
+        now: UnixMillis,
     ) -> Result<ChatLine, Refusal> {
         if !self.enabled {
             return Err(Refusal::ChatOff);
@@ -223,9 +225,9 @@ impl ChatRoom {
         Ok(ChatLine { id: self.next_id(now), at: now, name: name.to_owned(), text: text.to_owned(), host })
     }
 
-    fn next_id(&mut self, now: i64) -> i64 {
-        self.newest_id =
-            now.max(self.newest_id / IDS_PER_MILLI + 1).saturating_mul(IDS_PER_MILLI).saturating_add(self.node_suffix);
+    fn next_id(&mut self, now: UnixMillis) -> i64 {
+        let millis = now.as_millis().max(self.newest_id / IDS_PER_MILLI + 1);
+        self.newest_id = millis.saturating_mul(IDS_PER_MILLI).saturating_add(self.node_suffix);
         self.newest_id
     }
 
@@ -258,7 +260,7 @@ impl ChatRoom {
     }
 
     /// Takes in the history of another node at `now`; returns true where any of it is news.
-    pub fn merge(&mut self, history: &ChatHistory, now: i64) -> bool {
+    pub fn merge(&mut self, history: &ChatHistory, now: UnixMillis) -> bool {
         let mut news =
             is_plausible_id(history.switch_id, now) && self.apply_switch(history.enabled, history.switch_id).is_some();
         // More than are kept were not kept there either.
@@ -271,7 +273,7 @@ impl ChatRoom {
     }
 
     /// Switches the chat; returns the id of the switch, and the message about it.
-    pub fn switch(&mut self, on: bool, now: i64) -> (i64, Arc<str>) {
+    pub fn switch(&mut self, on: bool, now: UnixMillis) -> (i64, Arc<str>) {
         let id = self.next_id(now);
         (self.enabled, self.switch_id) = (on, id);
         (id, self.switch_message())
@@ -298,11 +300,11 @@ impl ChatRoom {
     }
 
     /// Forgets addresses that may write as much as anybody.
-    pub fn sweep(&mut self, now: i64) {
+    pub fn sweep(&mut self, now: UnixMillis) {
         self.address_limits.retain(|_, bucket| bucket.is_below(SENDER_BURST, now));
     }
 
-    fn address_limit(&mut self, address: IpAddr, now: i64) -> Result<&mut TokenBucket, Refusal> {
+    fn address_limit(&mut self, address: IpAddr, now: UnixMillis) -> Result<&mut TokenBucket, Refusal> {
         if self.address_limits.len() >= MAX_ADDRESSES && !self.address_limits.contains_key(&address) {
             return Err(Refusal::TooManyListeners);
         }
@@ -327,9 +329,11 @@ impl ChatSnapshot {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
+
+    fn at(millis: i64) -> UnixMillis {
+        UnixMillis::new(millis)
+    }
 
     fn said(name: &str, text: &str) -> ChatPost {
         ChatPost::from_json(json!({ "name": name, "text": text })).expect("it is one")
@@ -358,14 +362,14 @@ mod tests {
 
     #[test]
     fn who_joins_gets_the_last_fifty_lines() {
-        let mut chat = ChatRoom::new(7, 0);
+        let mut chat = ChatRoom::new(7, at(0));
         for number in 0..60 {
-            let mut own = sender_limit(0);
+            let mut own = sender_limit(at(0));
             let line = chat.compose(
                 &said("Ann", &number.to_string()),
                 ChatSender::Socket(&mut own),
                 number == 59,
-                number * 100,
+                at(number * 100),
             );
             let line = line.expect("ten a second");
             chat.insert(&line);
@@ -383,37 +387,49 @@ mod tests {
 
     #[test]
     fn ids_rise_though_the_clock_stands_and_lines_come_from_elsewhere() {
-        let mut chat = ChatRoom::new(0, 0);
+        let mut chat = ChatRoom::new(0, at(0));
         let mut ids = Vec::new();
         for _ in 0..3 {
-            let line =
-                chat.compose(&said("Ann", "hi"), ChatSender::Socket(&mut sender_limit(5)), false, 5).expect("few");
+            let line = chat
+                .compose(&said("Ann", "hi"), ChatSender::Socket(&mut sender_limit(at(5))), false, at(5))
+                .expect("few");
             ids.push(line.id);
             chat.insert(&line);
         }
-        let other =
-            ChatLine { id: 90 * IDS_PER_MILLI + 5, at: 90, name: String::new(), text: "far".to_owned(), host: false };
+        let other = ChatLine {
+            id: 90 * IDS_PER_MILLI + 5,
+            at: at(90),
+            name: String::new(),
+            text: "far".to_owned(),
+            host: false,
+        };
         chat.insert(&other);
-        ids.push(chat.compose(&said("", "hi"), ChatSender::Socket(&mut sender_limit(6)), false, 6).expect("few").id);
+        ids.push(
+            chat.compose(&said("", "hi"), ChatSender::Socket(&mut sender_limit(at(6))), false, at(6)).expect("few").id,
+        );
         assert_eq!(ids, [5, 6, 7, 91].map(|time| time * IDS_PER_MILLI));
     }
 
     #[test]
     fn two_nodes_that_were_apart_have_the_same_lines_in_the_same_order_and_none_is_lost() {
-        let (mut one, mut other) = (ChatRoom::new(1, 0), ChatRoom::new(2, 0));
+        let (mut one, mut other) = (ChatRoom::new(1, at(0)), ChatRoom::new(2, at(0)));
         for number in 0..5 {
             for (chat, name) in [(&mut one, "one"), (&mut other, "other")] {
-                let line =
-                    chat.compose(&said(name, "hi"), ChatSender::Socket(&mut sender_limit(number)), false, number);
+                let line = chat.compose(
+                    &said(name, "hi"),
+                    ChatSender::Socket(&mut sender_limit(at(number))),
+                    false,
+                    at(number),
+                );
                 assert!(matches!(chat.insert(&line.expect("few")), LinePlacement::Last(_)));
             }
         }
-        other.switch(false, 2);
+        other.switch(false, at(2));
         let histories = [one.history(), other.history()];
         for (chat, history) in [(&mut other, &histories[0]), (&mut one, &histories[1])] {
             let history = history.as_ref().expect("there is something to tell");
-            assert!(chat.merge(history, 5));
-            assert!(!chat.merge(history, 5), "it is known now");
+            assert!(chat.merge(history, at(5)));
+            assert!(!chat.merge(history, at(5)), "it is known now");
         }
         assert_eq!(one.snapshot().to_json(), other.snapshot().to_json());
         let shown = one.snapshot().to_json();
@@ -425,9 +441,9 @@ mod tests {
 
     #[test]
     fn what_no_node_can_have_written_is_not_taken_in() {
-        let now = 1_800_000_000_000;
+        let now = at(1_800_000_000_000);
         let line = |id: i64| ChatLine { id, at: now, name: String::new(), text: "hi".to_owned(), host: false };
-        let own = now * IDS_PER_MILLI;
+        let own = now.as_millis() * IDS_PER_MILLI;
         for (id, expected) in [
             (own, true),
             (own + 60_000 * IDS_PER_MILLI, true),
@@ -438,7 +454,7 @@ mod tests {
             assert_eq!(line(id).is_plausible(now), expected, "{id}");
         }
         for wrong in [
-            ChatLine { at: i64::MAX, ..line(own) },
+            ChatLine { at: UnixMillis::MAX, ..line(own) },
             ChatLine { name: "n".repeat(41), ..line(own) },
             ChatLine { text: "t".repeat(501), ..line(own) },
             ChatLine { text: String::new(), ..line(own) },
@@ -451,27 +467,27 @@ mod tests {
         let shown = chat.snapshot().to_json();
         assert_eq!((&shown["on"], &shown["last"]), (&json!(true), &json!([line(own)])));
         let next = chat.compose(&said("Ann", "hi"), ChatSender::Socket(&mut sender_limit(now)), false, now);
-        assert_eq!(next.expect("few").id, (now + 1) * IDS_PER_MILLI + 7);
+        assert_eq!(next.expect("few").id, (now.as_millis() + 1) * IDS_PER_MILLI + 7);
     }
 
     #[test]
     fn one_sender_and_all_of_them_are_limited() {
-        let mut chat = ChatRoom::new(0, 0);
+        let mut chat = ChatRoom::new(0, at(0));
         let (address, hi) = (IpAddr::from([10, 0, 0, 1]), said("Ann", "hi"));
         let write = |chat: &mut ChatRoom, now| chat.compose(&hi, ChatSender::Address(address), false, now).err();
-        assert!((0..5).all(|_| write(&mut chat, 0).is_none()));
+        assert!((0..5).all(|_| write(&mut chat, at(0)).is_none()));
         let wait = Duration::from_secs(1);
-        assert_eq!(write(&mut chat, 0), Some(Refusal::RateLimited { what: "one may write a line a second", wait }));
-        assert_eq!(write(&mut chat, 1000), None);
-        let others =
-            (0..40).filter(|_| chat.compose(&hi, ChatSender::Socket(&mut sender_limit(1000)), false, 1000).is_ok());
+        assert_eq!(write(&mut chat, at(0)), Some(Refusal::RateLimited { what: "one may write a line a second", wait }));
+        assert_eq!(write(&mut chat, at(1000)), None);
+        let others = (0..40)
+            .filter(|_| chat.compose(&hi, ChatSender::Socket(&mut sender_limit(at(1000))), false, at(1000)).is_ok());
         assert_eq!(others.count(), 19, "twenty a second");
-        chat.sweep(1000);
+        chat.sweep(at(1000));
         assert_eq!(chat.address_limits.len(), 1);
-        chat.sweep(60_000);
+        chat.sweep(at(60_000));
         assert!(chat.address_limits.is_empty());
-        chat.switch(false, 60_000);
-        assert_eq!(write(&mut chat, 70_000), Some(Refusal::ChatOff));
+        chat.switch(false, at(60_000));
+        assert_eq!(write(&mut chat, at(70_000)), Some(Refusal::ChatOff));
         assert_eq!(&*chat.snapshot().to_message(), r#"{"last":[],"on":false,"type":"chat"}"#);
     }
 }

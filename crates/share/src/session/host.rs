@@ -11,6 +11,7 @@ use super::metadata::SongMetadata;
 use super::state::{HostChunk, HostFrame};
 use crate::audio::reorder_buffer::ChunkOutcome;
 use crate::refusal::Refusal;
+use primitives::unix_time::UnixMillis;
 
 /// Socket of a host, until this is dropped.
 pub struct HostConnection {
@@ -23,7 +24,7 @@ pub struct HostConnection {
 impl Session {
     /// Takes a chunk; returns false where it came too late to be of use. Fails over a rate limit of the host, and once the
     /// session has ended.
-    pub fn receive_chunk(&self, chunk: HostChunk, now: i64) -> Result<bool, Refusal> {
+    pub fn receive_chunk(&self, chunk: HostChunk, now: UnixMillis) -> Result<bool, Refusal> {
         let bytes = chunk.chunk.len() as u64;
         let outcome = self.apply(|state, effects| state.receive_chunk(chunk, now, effects))?;
         let (result, buffered) = match outcome {
@@ -36,7 +37,7 @@ impl Session {
     }
 
     /// Takes a frame of Opus packets. Fails where it is none, over a rate limit of the host, and once the session has ended.
-    pub fn receive_frame(&self, frame: Bytes, now: i64) -> Result<(), Refusal> {
+    pub fn receive_frame(&self, frame: Bytes, now: UnixMillis) -> Result<(), Refusal> {
         let frame = HostFrame::decode(frame, now)?;
         let bytes = self.apply(|state, effects| state.receive_frame(frame, now, effects))?;
         self.count_received(if bytes == 0 { "duplicate" } else { "buffered" }, bytes);
@@ -45,12 +46,12 @@ impl Session {
 
     /// Counts a text of the host's socket before it is read. Fails over the rate limit, which is the session's: a new
     /// socket does not begin anew.
-    pub fn count_text(&self, bytes: usize, now: i64) -> Result<(), Refusal> {
+    pub fn count_text(&self, bytes: usize, now: UnixMillis) -> Result<(), Refusal> {
         self.apply(|state, _| state.count_text(bytes, now))
     }
 
     /// Connects the host's socket, in place of one before. Fails once the session has ended.
-    pub fn connect_host(self: &Arc<Self>, now: i64) -> Result<HostConnection, Refusal> {
+    pub fn connect_host(self: &Arc<Self>, now: UnixMillis) -> Result<HostConnection, Refusal> {
         let mut locked = self.lock();
         let number = locked.apply(|state, effects| state.connect_host(now, effects))?;
         // Only now: the event that replaces the socket before is not for this one.
@@ -69,7 +70,7 @@ impl Session {
 
     /// Takes the metadata of a song as JSON; returns the number of listeners who are told. Fails where it is none, over a
     /// rate limit of the host, and once the session has ended.
-    pub fn set_metadata(&self, body: &[u8], now: i64) -> Result<usize, Refusal> {
+    pub fn set_metadata(&self, body: &[u8], now: UnixMillis) -> Result<usize, Refusal> {
         let before = self.apply(|state, _| state.prepare_metadata(now))?;
         // A cover of megabytes is read without keeping the audio waiting.
         let metadata = SongMetadata::from_json(body, before.as_deref(), now, &|tag| self.sign_cover(tag))?;

@@ -5,6 +5,8 @@ use std::fmt;
 
 use rand::Rng;
 
+use primitives::unix_time::UnixMillis;
+
 /// Number that one start of a session has, and no other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Incarnation(u64);
@@ -14,8 +16,8 @@ pub struct Incarnation(u64);
 pub struct SessionStart {
     /// Number of this start.
     pub incarnation: Incarnation,
-    /// Time of the start, in milliseconds since the Unix epoch.
-    pub at: i64,
+    /// Time of the start.
+    pub at: UnixMillis,
 }
 
 impl Incarnation {

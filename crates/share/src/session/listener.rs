@@ -15,6 +15,7 @@ use crate::audio::chunk::AudioChunk;
 use crate::audio::frame::Codec;
 use crate::audio::packet_queue::AudioFrame;
 use crate::refusal::Refusal;
+use primitives::unix_time::UnixMillis;
 
 /// A connected listener, or a recorder; its place is given back when this is dropped.
 pub struct ConnectedListener {
@@ -29,7 +30,7 @@ pub struct ConnectedListener {
 impl Session {
     /// Returns the chunks after number `since`, ten at most. Fails once the session has ended, where floats cannot be made,
     /// and where the listener polls too often.
-    pub fn poll_chunks(&self, address: IpAddr, since: i64, now: i64) -> Result<Vec<Arc<AudioChunk>>, Refusal> {
+    pub fn poll_chunks(&self, address: IpAddr, since: i64, now: UnixMillis) -> Result<Vec<Arc<AudioChunk>>, Refusal> {
         let mut locked = self.lock();
         locked.apply(|state, effects| state.prepare_poll(now, effects))?;
         let chunks = locked.apply(|state, _| state.poll_chunks(address, since, now))?;
@@ -39,7 +40,7 @@ impl Session {
     }
 
     /// Counts a request for metadata or status. Fails where there are too many.
-    pub fn count_look(&self, address: IpAddr, now: i64) -> Result<(), Refusal> {
+    pub fn count_look(&self, address: IpAddr, now: UnixMillis) -> Result<(), Refusal> {
         self.apply(|state, _| state.count_look(address, now))
     }
 
@@ -56,7 +57,7 @@ impl Session {
         codec: Codec,
         transport: ListenerTransport,
         permit: ListenerPermit,
-        now: i64,
+        now: UnixMillis,
     ) -> Result<ConnectedListener, Refusal> {
         let mut locked = self.lock();
         locked.apply(|state, effects| state.require(codec, now, effects))?;
@@ -75,12 +76,12 @@ impl Session {
     }
 
     /// Notes that somebody from `address` was let in.
-    pub fn note_guest(&self, address: IpAddr, now: i64) {
+    pub fn note_guest(&self, address: IpAddr, now: UnixMillis) {
         self.apply(|state, _| state.note_guest(address, now));
     }
 
     /// Returns whether somebody from `address` was let in before.
-    pub fn is_guest(&self, address: IpAddr, now: i64) -> bool {
+    pub fn is_guest(&self, address: IpAddr, now: UnixMillis) -> bool {
         self.apply(|state, _| state.is_guest(address, now))
     }
 
@@ -108,7 +109,7 @@ impl ConnectedListener {
 
     /// Begins at the live edge: returns the greeting, and the last of the audio that was sent. Later events are in `events`,
     /// and earlier ones are forgotten there, so that nothing comes twice.
-    pub fn restart_at_live_edge(&mut self, now: i64) -> (StreamGreeting, Option<Arc<AudioFrame>>) {
+    pub fn restart_at_live_edge(&mut self, now: UnixMillis) -> (StreamGreeting, Option<Arc<AudioFrame>>) {
         let mut locked = self.session.lock();
         // Under the lock: what came before it is in the greeting and the snapshot.
         self.events = self.events.resubscribe();
@@ -116,7 +117,7 @@ impl ConnectedListener {
     }
 
     /// Returns the greeting before `frame`, the first of an epoch.
-    pub fn greet_epoch(&self, frame: &AudioFrame, now: i64) -> StreamGreeting {
+    pub fn greet_epoch(&self, frame: &AudioFrame, now: UnixMillis) -> StreamGreeting {
         self.session.apply(|state, _| state.greet_epoch(frame.epoch, frame.first_sequence, now))
     }
 

@@ -13,28 +13,28 @@ use super::incarnation::Incarnation;
 use crate::refusal::Refusal;
 use crate::session::incarnation::SessionStart;
 use crate::session::{Session, SessionServices};
+use primitives::unix_time::UnixMillis;
 
-/// Milliseconds for which the end of a session can be seen.
-const ENDED_LIFE_MILLIS: i64 = 300_000;
-/// Milliseconds for which a host whose session gave way to another of its id is kept from sending to that.
-const REPLACED_MILLIS: i64 = 10_000;
+/// Time for which the end of a session can be seen.
+const ENDED_LIFE: Duration = Duration::from_secs(300);
+/// Time for which a host whose session gave way to another of its id is kept from sending to that.
+const REPLACED_TIME: Duration = Duration::from_secs(10);
 /// Tries to find a free id.
 pub const MAX_ID_TRIES: usize = 100;
 
 /// Sessions of this node.
 pub struct LocalSessions {
     max_live: usize,
-    timeout: i64,
+    timeout: Duration,
     services: Arc<SessionServices>,
     sessions: RwLock<HashMap<SessionId, Arc<Session>>>,
     /// Sessions that gave way to others of their ids, and the times of that.
-    replaced: Mutex<HashMap<SessionId, i64>>,
+    replaced: Mutex<HashMap<SessionId, UnixMillis>>,
 }
 
 impl LocalSessions {
     /// Creates a set for `most` live sessions, which end after `timeout` without their host.
     pub fn new(most: usize, timeout: Duration, services: Arc<SessionServices>) -> Self {
-        let timeout = i64::try_from(timeout.as_millis()).unwrap_or(i64::MAX);
         Self { max_live: most, timeout, services, sessions: RwLock::default(), replaced: Mutex::default() }
     }
 
@@ -66,7 +66,12 @@ impl LocalSessions {
     }
 
     /// Starts a session of this id, or of a free one. Fails as [`Self::pick_free_id`] does.
-    pub fn start(&self, id: Option<SessionId>, incarnation: Incarnation, now: i64) -> Result<Arc<Session>, Refusal> {
+    pub fn start(
+        &self,
+        id: Option<SessionId>,
+        incarnation: Incarnation,
+        now: UnixMillis,
+    ) -> Result<Arc<Session>, Refusal> {
         let mut by = self.sessions.write();
         let id = self.pick_free_id_in(&by, id)?;
         let session = Session::new(id, incarnation, Arc::clone(&self.services), now);
@@ -76,7 +81,13 @@ impl LocalSessions {
 
     /// Adds a copy of a session of another node, whose host was last heard at `heard`; returns the session that is
     /// here, where there is one by now.
-    pub fn add_copy(&self, id: SessionId, start: SessionStart, last_heard: i64, now: i64) -> Arc<Session> {
+    pub fn add_copy(
+        &self,
+        id: SessionId,
+        start: SessionStart,
+        last_heard: UnixMillis,
+        now: UnixMillis,
+    ) -> Arc<Session> {
         let mut by = self.sessions.write();
         if let Some(session) = by.get(&id).filter(|session| session.incarnation() == start.incarnation) {
             return Arc::clone(session);
@@ -95,14 +106,14 @@ impl LocalSessions {
     }
 
     /// Notes that the session of this id gave way to another.
-    pub fn note_replaced(&self, id: SessionId, now: i64) {
+    pub fn note_replaced(&self, id: SessionId, now: UnixMillis) {
         self.replaced.lock().insert(id, now);
     }
 
     /// Returns whether the session of this id that was here gave way to another a moment ago: a host without a socket
     /// does not know it yet.
-    pub fn was_replaced(&self, id: SessionId, now: i64) -> bool {
-        self.replaced.lock().get(&id).is_some_and(|at| now - at < REPLACED_MILLIS)
+    pub fn was_replaced(&self, id: SessionId, now: UnixMillis) -> bool {
+        self.replaced.lock().get(&id).is_some_and(|at| now - *at < REPLACED_TIME)
     }
 
     /// Forgets a session.
@@ -126,12 +137,12 @@ impl LocalSessions {
 
     /// Does what time brings (see [`Session::tick`]), and forgets ended sessions and copies that nobody asks for, after
     /// a while.
-    pub fn tick(&self, now: i64) {
-        self.replaced.lock().retain(|_, at| now - *at < REPLACED_MILLIS);
+    pub fn tick(&self, now: UnixMillis) {
+        self.replaced.lock().retain(|_, at| now - *at < REPLACED_TIME);
         // A copy of the list: to forget one of them takes the lock.
         for session in self.all() {
             session.tick(now, self.timeout);
-            let over = session.ended().is_some_and(|ended| now - ended.at >= ENDED_LIFE_MILLIS);
+            let over = session.ended().is_some_and(|ended| now - ended.at >= ENDED_LIFE);
             if over || session.is_unused_copy(now) {
                 self.forget(&session);
             }

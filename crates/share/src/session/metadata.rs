@@ -1,6 +1,7 @@
 //! Metadata of the song that a host plays, checked and written out once for everybody who asks.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -12,9 +13,10 @@ use tokio::sync::OnceCell;
 use utoipa::ToSchema;
 
 use crate::thumbnails::ThumbnailImage;
+use primitives::unix_time::UnixMillis;
 
-/// Milliseconds for which metadata is fresh after the host has sent it.
-pub const METADATA_LIFE_MILLIS: i64 = 30_000;
+/// Time for which metadata is fresh after the host has sent it.
+pub const METADATA_LIFE: Duration = Duration::from_secs(30);
 
 /// Bytes of a title, and of an artist, at most.
 const MAX_NAME_BYTES: usize = 1 << 10;
@@ -73,7 +75,8 @@ pub struct MetadataBody {
     /// Cover, a JPEG in Base64.
     pub thumbnail_data: Option<String>,
     /// Time of the host, in milliseconds.
-    pub timestamp: i64,
+    #[schema(value_type = i64)]
+    pub timestamp: UnixMillis,
 }
 
 impl MetadataBody {
@@ -149,8 +152,8 @@ pub struct SongMetadata {
     pub cover: Option<Arc<CoverImage>>,
     /// Entity tag of an answer.
     pub etag: String,
-    /// Time until which it is shown, in milliseconds since the Unix epoch.
-    pub fresh_until: i64,
+    /// Time until which it is shown.
+    pub fresh_until: UnixMillis,
 }
 
 impl SongMetadata {
@@ -158,7 +161,7 @@ impl SongMetadata {
     pub fn from_json(
         body: &[u8],
         before: Option<&Self>,
-        now: i64,
+        now: UnixMillis,
         cover: CoverSigner<'_>,
     ) -> Result<Self, MetadataError> {
         let song = serde_json::from_slice(body).map_err(|error| MetadataError::Json(error.to_string()))?;
@@ -168,20 +171,20 @@ impl SongMetadata {
     fn from_body(
         mut song: MetadataBody,
         before: Option<&Self>,
-        now: i64,
+        now: UnixMillis,
         cover: CoverSigner<'_>,
     ) -> Result<Self, MetadataError> {
         song.check()?;
         let text = song.thumbnail_data.take().filter(|text| !text.is_empty());
         let picture = text.map(|text| reuse_cover(text, before)).transpose()?;
-        Ok(Self::render(song, picture, now + METADATA_LIFE_MILLIS, cover))
+        Ok(Self::render(song, picture, now + METADATA_LIFE, cover))
     }
 
     /// Reads metadata as `slim_json` has it, with this picture, shown until then.
     pub fn from_slim_json(
         slim: &[u8],
         picture: Option<Arc<CoverImage>>,
-        until: i64,
+        until: UnixMillis,
         cover: CoverSigner<'_>,
     ) -> Result<Self, MetadataError> {
         let mut song: MetadataBody =
@@ -193,7 +196,7 @@ impl SongMetadata {
     }
 
     /// Writes metadata out; `song` has no cover of its own.
-    fn render(song: MetadataBody, picture: Option<Arc<CoverImage>>, until: i64, cover: CoverSigner<'_>) -> Self {
+    fn render(song: MetadataBody, picture: Option<Arc<CoverImage>>, until: UnixMillis, cover: CoverSigner<'_>) -> Self {
         let slim = serde_json::to_vec(&song).unwrap_or_default();
         let mut pushed = json!(song);
         pushed["type"] = json!("meta");
@@ -262,7 +265,7 @@ mod tests {
     }
 
     fn read(value: &Value, before: Option<&SongMetadata>) -> Result<SongMetadata, MetadataError> {
-        SongMetadata::from_json(value.to_string().as_bytes(), before, 0, &|tag| format!("{tag}.signed"))
+        SongMetadata::from_json(value.to_string().as_bytes(), before, UnixMillis::EPOCH, &|tag| format!("{tag}.signed"))
     }
 
     fn shown(metadata: &SongMetadata, with_picture: bool) -> Value {
@@ -310,6 +313,9 @@ mod tests {
         wrong = sent();
         wrong["thumbnailData"] = json!("<svg>");
         assert_eq!(read(&wrong, None).err(), Some(MetadataError::Thumbnail));
-        assert!(matches!(SongMetadata::from_json(b"[]x", None, 0, &str::to_owned), Err(MetadataError::Json(_))));
+        assert!(matches!(
+            SongMetadata::from_json(b"[]x", None, UnixMillis::EPOCH, &str::to_owned),
+            Err(MetadataError::Json(_))
+        ));
     }
 }

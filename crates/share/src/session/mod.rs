@@ -46,6 +46,7 @@ use crate::recording::SessionRecorder;
 use crate::refusal::Refusal;
 use crate::replication::outbox::{OutboxPayload, ReplicationOutbox};
 use crate::tickets::TicketIssuer;
+use primitives::unix_time::UnixMillis;
 
 /// Services that all sessions of a node share.
 pub struct SessionServices {
@@ -94,7 +95,7 @@ struct RunningTranscoder {
 #[derive(Clone, Debug)]
 pub struct SessionStatus {
     /// Time of its beginning.
-    pub started: i64,
+    pub started: UnixMillis,
     /// Its end; `None` while it is live.
     pub ended: Option<SessionEnd>,
     /// Listeners at all nodes.
@@ -113,7 +114,7 @@ struct LockedSession<'a> {
 
 impl Session {
     /// Creates a session that begins now.
-    pub fn new(id: SessionId, incarnation: Incarnation, services: Arc<SessionServices>, now: i64) -> Arc<Self> {
+    pub fn new(id: SessionId, incarnation: Incarnation, services: Arc<SessionServices>, now: UnixMillis) -> Arc<Self> {
         services.metrics.sessions_started.inc();
         services.metrics.active_sessions.inc();
         let state = SessionState::new(config(&services), now);
@@ -125,8 +126,8 @@ impl Session {
         id: SessionId,
         services: Arc<SessionServices>,
         start: SessionStart,
-        last_heard: i64,
-        now: i64,
+        last_heard: UnixMillis,
+        now: UnixMillis,
     ) -> Arc<Self> {
         let state = SessionState::copy(config(&services), last_heard, now);
         Self::make(id, services, start, state)
@@ -150,7 +151,7 @@ impl Session {
     }
 
     /// Returns the time of the session's beginning.
-    pub fn started(&self) -> i64 {
+    pub fn started(&self) -> UnixMillis {
         self.start.at
     }
 
@@ -160,7 +161,7 @@ impl Session {
     }
 
     /// Returns the session's status.
-    pub fn status(&self, now: i64) -> SessionStatus {
+    pub fn status(&self, now: UnixMillis) -> SessionStatus {
         let locked = self.lock();
         let state = &locked.inner.state;
         SessionStatus {
@@ -173,7 +174,7 @@ impl Session {
     }
 
     /// Returns the statistics of the session's listeners, also once it has ended.
-    pub fn statistics(&self, now: i64) -> StatisticsReport {
+    pub fn statistics(&self, now: UnixMillis) -> StatisticsReport {
         self.read(|state| state.statistics(self.start.at, now))
     }
 
@@ -183,19 +184,19 @@ impl Session {
     }
 
     /// Ends the session, at all nodes; one that has ended already stays as it is.
-    pub fn end(&self, reason: EndReason, now: i64) {
+    pub fn end(&self, reason: EndReason, now: UnixMillis) {
         self.close(reason, now);
         self.request_heartbeat();
     }
 
-    fn close(&self, reason: EndReason, now: i64) {
+    fn close(&self, reason: EndReason, now: UnixMillis) {
         let closed = self.apply(|state, effects| state.close(reason, now, effects));
         let Some(closed) = closed else { return };
         let metrics = &self.services.metrics;
         metrics.active_sessions.dec();
         metrics.sessions_ended.with_label_values(&[reason.name()]).inc();
         metrics.session_listeners.observe(u32::try_from(closed.peak_listeners).unwrap_or(u32::MAX).into());
-        let (seconds, bytes) = ((now - self.start.at) / 1000, closed.received_bytes);
+        let (seconds, bytes) = ((now - self.start.at).as_secs(), closed.received_bytes);
         tracing::info!(session = %self.id, reason = reason.name(), seconds, bytes, "a sharing session ended");
     }
 
@@ -204,8 +205,8 @@ impl Session {
         self.notify(SessionEvent::NodeStopping);
     }
 
-    /// Does what time brings; a session whose host was not heard for `timeout` milliseconds ends.
-    pub fn tick(&self, now: i64, timeout: i64) {
+    /// Does what time brings; a session whose host was not heard for `timeout` ends.
+    pub fn tick(&self, now: UnixMillis, timeout: Duration) {
         let mut locked = self.lock();
         if locked.inner.state.is_timed_out(timeout, now) {
             drop(locked);
@@ -226,7 +227,7 @@ impl Session {
         post: &ChatPost,
         sender: ChatSender<'_>,
         from_host: bool,
-        now: i64,
+        now: UnixMillis,
     ) -> Result<ChatLine, Refusal> {
         let posted = self.apply(|state, effects| state.post_chat(post, sender, from_host, now, effects));
         let result = match posted {
@@ -239,7 +240,7 @@ impl Session {
     }
 
     /// Switches the chat on or off, and tells everybody.
-    pub fn switch_chat(&self, on: bool, now: i64) -> Result<(), Refusal> {
+    pub fn switch_chat(&self, on: bool, now: UnixMillis) -> Result<(), Refusal> {
         self.apply(|state, effects| state.switch_chat(on, now, effects))
     }
 
@@ -249,7 +250,7 @@ impl Session {
     }
 
     /// Returns the metadata while it is fresh.
-    pub fn metadata(&self, now: i64) -> Option<Arc<SongMetadata>> {
+    pub fn metadata(&self, now: UnixMillis) -> Option<Arc<SongMetadata>> {
         self.read(|state| state.fresh_metadata(now))
     }
 

@@ -8,9 +8,11 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
+use std::time::Duration;
 
 use crate::refusal::Refusal;
 use crate::token_bucket::TokenBucket;
+use primitives::unix_time::UnixMillis;
 
 /// Polls for audio, and looks at metadata and status, of one listener per second; the document's receiver makes 10 and 2.
 const POLL_RATE: f64 = 12.0;
@@ -18,10 +20,10 @@ const POLL_RATE: f64 = 12.0;
 const POLL_BURST: f64 = 24.0;
 /// Cost of a poll that brings nothing.
 const EMPTY_POLL_COST: f64 = 0.1;
-/// Milliseconds after which a listener is gone that has not asked.
-const GONE_MILLIS: i64 = 3_000;
-/// Milliseconds in which a listener that came just now may go on.
-const NEWCOMER_MILLIS: i64 = 1_500;
+/// Time after which a listener is gone that has not asked.
+const GONE_AFTER: Duration = Duration::from_secs(3);
+/// Time in which a listener that came just now may go on.
+const NEWCOMER_TIME: Duration = Duration::from_millis(1_500);
 /// Listeners of one address in one session at most.
 const MAX_PER_ADDRESS: usize = 64;
 /// Addresses in one session at most.
@@ -31,20 +33,20 @@ const MAX_ADDRESSES: usize = 10_000;
 struct PollCursor {
     /// Number that it was given last.
     last_given: i64,
-    seen_at: i64,
+    seen_at: UnixMillis,
     limit: TokenBucket,
 }
 
 struct AddressPolls {
     cursors: Vec<PollCursor>,
     /// Numbers that were given to listeners that came just now, and the times of that.
-    newcomers: VecDeque<(i64, i64)>,
+    newcomers: VecDeque<(i64, UnixMillis)>,
     /// Time at which the last of them came, if one has not gone on.
-    newcomer_at: Option<i64>,
+    newcomer_at: Option<UnixMillis>,
     /// Limit of all of them together.
     newcomer_limit: TokenBucket,
     look_limit: TokenBucket,
-    seen_at: i64,
+    seen_at: UnixMillis,
 }
 
 /// Answer to a poll.
@@ -70,7 +72,7 @@ impl PollingListeners {
         &mut self,
         address: IpAddr,
         since: i64,
-        now: i64,
+        now: UnixMillis,
         answer: impl FnOnce() -> PollAnswer<T>,
     ) -> Result<T, Refusal> {
         let since = since.max(-1);
@@ -108,7 +110,7 @@ impl PollingListeners {
     }
 
     /// Counts a request for metadata or status. Fails where there are too many.
-    pub fn count_look(&mut self, address: IpAddr, now: i64) -> Result<(), Refusal> {
+    pub fn count_look(&mut self, address: IpAddr, now: UnixMillis) -> Result<(), Refusal> {
         let address = self.address(address, now)?;
         #[expect(clippy::cast_precision_loss, reason = "at most PER_ADDRESS")]
         let share = 1.0 / address.count(now).max(1) as f64;
@@ -121,19 +123,19 @@ impl PollingListeners {
     }
 
     /// Returns the number of polling listeners.
-    pub fn count(&self, now: i64) -> usize {
+    pub fn count(&self, now: UnixMillis) -> usize {
         self.addresses.values().map(|address| address.count(now)).sum()
     }
 
     /// Forgets listeners that are gone.
-    pub fn sweep(&mut self, now: i64) {
+    pub fn sweep(&mut self, now: UnixMillis) {
         self.addresses.retain(|_, address| {
-            address.cursors.retain(|cursor| now - cursor.seen_at < GONE_MILLIS);
-            now - address.seen_at < GONE_MILLIS
+            address.cursors.retain(|cursor| now - cursor.seen_at < GONE_AFTER);
+            now - address.seen_at < GONE_AFTER
         });
     }
 
-    fn address(&mut self, address: IpAddr, now: i64) -> Result<&mut AddressPolls, Refusal> {
+    fn address(&mut self, address: IpAddr, now: UnixMillis) -> Result<&mut AddressPolls, Refusal> {
         if self.addresses.len() >= MAX_ADDRESSES && !self.addresses.contains_key(&address) {
             return Err(Refusal::TooManyListeners);
         }
@@ -158,25 +160,25 @@ impl AddressPolls {
 
     /// Returns the place of this number among those that were given to listeners that came just now, where there is
     /// room for one more that goes on.
-    fn newcomer_given(&mut self, since: i64, now: i64) -> Option<usize> {
-        self.newcomers.retain(|(_, at)| now - at < NEWCOMER_MILLIS);
-        self.cursors.retain(|cursor| now - cursor.seen_at < GONE_MILLIS);
+    fn newcomer_given(&mut self, since: i64, now: UnixMillis) -> Option<usize> {
+        self.newcomers.retain(|(_, at)| now - *at < NEWCOMER_TIME);
+        self.cursors.retain(|cursor| now - cursor.seen_at < GONE_AFTER);
         let at = self.newcomers.iter().position(|(number, _)| *number == since);
         at.filter(|_| self.cursors.len() < MAX_PER_ADDRESS)
     }
 
     /// Returns whether a listener came that has not gone on.
-    fn has_newcomer(&self, now: i64) -> bool {
-        self.newcomer_at.is_some_and(|came| now - came < GONE_MILLIS)
+    fn has_newcomer(&self, now: UnixMillis) -> bool {
+        self.newcomer_at.is_some_and(|came| now - came < GONE_AFTER)
     }
 
-    fn count(&self, now: i64) -> usize {
-        let going_on = self.cursors.iter().filter(|cursor| now - cursor.seen_at < GONE_MILLIS).count();
+    fn count(&self, now: UnixMillis) -> usize {
+        let going_on = self.cursors.iter().filter(|cursor| now - cursor.seen_at < GONE_AFTER).count();
         going_on + usize::from(self.has_newcomer(now))
     }
 }
 
-fn too_fast(wait: std::time::Duration) -> Refusal {
+fn too_fast(wait: Duration) -> Refusal {
     Refusal::RateLimited { what: "a listener may poll 12 times a second", wait }
 }
 
@@ -185,6 +187,10 @@ mod tests {
     use super::*;
 
     const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+    fn at(millis: i64) -> UnixMillis {
+        UnixMillis::new(millis)
+    }
 
     fn answer(newest: i64) -> impl FnOnce() -> PollAnswer<()> {
         move || PollAnswer { newest, is_newest: true, value: () }
@@ -200,13 +206,13 @@ mod tests {
                 let newest = now / 93;
                 let newest = newest.max(*since);
                 let answer = || PollAnswer { newest, is_newest: true, value: newest };
-                *since = pollers.poll(HERE, *since, now, answer).expect("ten a second are fine");
+                *since = pollers.poll(HERE, *since, at(now), answer).expect("ten a second are fine");
                 if round % 5 == 0 {
-                    pollers.count_look(HERE, now).expect("two a second are fine");
+                    pollers.count_look(HERE, at(now)).expect("two a second are fine");
                 }
             }
         }
-        pollers.count(10_000)
+        pollers.count(at(10_000))
     }
 
     #[test]
@@ -221,13 +227,13 @@ mod tests {
         let mut pollers = PollingListeners::default();
         let mut polled = 0;
         for number in 0..200 {
-            polled += i64::from(pollers.poll(HERE, polled, number * 5, answer(polled + 1)).is_ok());
+            polled += i64::from(pollers.poll(HERE, polled, at(number * 5), answer(polled + 1)).is_ok());
         }
         assert!((34..=38).contains(&polled), "24 at once and 12 in a second, not {polled}");
         let waited =
-            (0..1000).filter(|number| pollers.poll(HERE, polled, 60_000 + number, answer(polled)).is_ok()).count();
+            (0..1000).filter(|number| pollers.poll(HERE, polled, at(60_000 + number), answer(polled)).is_ok()).count();
         assert!((340..=380).contains(&waited), "ten times as many that bring nothing, not {waited}");
-        assert_eq!(pollers.count(1000), 1);
+        assert_eq!(pollers.count(at(1000)), 1);
     }
 
     #[test]
@@ -239,11 +245,11 @@ mod tests {
             let polled = (0..2_000)
                 .filter(|number| {
                     let newest = 100 + number / 20;
-                    pollers.poll(HERE, vary(*number), *number, answer(newest)).is_ok()
+                    pollers.poll(HERE, vary(*number), at(*number), answer(newest)).is_ok()
                 })
                 .count();
             assert!((46..=52).contains(&polled), "24 at once and 12 a second in two seconds, not {polled}");
-            assert!(pollers.count(2_000) <= 2, "{}", pollers.count(2_000));
+            assert!(pollers.count(at(2_000)) <= 2, "{}", pollers.count(at(2_000)));
             assert!(pollers.joined() <= 2);
         }
     }
@@ -254,12 +260,12 @@ mod tests {
         // As many as can be, each going on from where it is.
         for number in 0..200 {
             for since in [-1, 1_000 + number] {
-                let _ = pollers.poll(HERE, since, number, answer(1_000 + number));
+                let _ = pollers.poll(HERE, since, at(number), answer(1_000 + number));
             }
         }
-        assert!(pollers.count(200) <= MAX_PER_ADDRESS);
-        pollers.sweep(200 + GONE_MILLIS);
+        assert!(pollers.count(at(200)) <= MAX_PER_ADDRESS);
+        pollers.sweep(at(200) + GONE_AFTER);
         assert!(pollers.addresses.is_empty());
-        assert_eq!(pollers.count(200 + GONE_MILLIS), 0);
+        assert_eq!(pollers.count(at(200) + GONE_AFTER), 0);
     }
 }

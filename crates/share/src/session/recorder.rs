@@ -9,11 +9,12 @@ use super::state::SessionState;
 use crate::audio::frame::Codec;
 use crate::recording::{RecordingBuffer, RecordingFailure, RecordingJob, RecordingStatus, SessionRecorder};
 use crate::refusal::Refusal;
+use primitives::unix_time::UnixMillis;
 
 impl Session {
     /// Begins or ends recording; to do so again changes nothing. Fails where this node cannot record, while the recording
     /// before is being stored, where Opus cannot be made, and once the session has ended.
-    pub fn switch_recording(self: &Arc<Self>, on: bool, now: i64) -> Result<RecordingStatus, Refusal> {
+    pub fn switch_recording(self: &Arc<Self>, on: bool, now: UnixMillis) -> Result<RecordingStatus, Refusal> {
         let recorder = self.services.recorder.as_ref().ok_or(Refusal::NoRecorder)?;
         if on {
             return self.begin_recording(recorder, now);
@@ -25,7 +26,11 @@ impl Session {
         })
     }
 
-    fn begin_recording(self: &Arc<Self>, recorder: &SessionRecorder, now: i64) -> Result<RecordingStatus, Refusal> {
+    fn begin_recording(
+        self: &Arc<Self>,
+        recorder: &SessionRecorder,
+        now: UnixMillis,
+    ) -> Result<RecordingStatus, Refusal> {
         let mut locked = self.lock();
         locked.inner.state.check_live()?;
         let status = locked.inner.state.recording_status();

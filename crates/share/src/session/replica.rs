@@ -7,10 +7,11 @@ use super::state::SessionState;
 use crate::replication::message::{ControlMessage, NodeId, ReplicaMessage};
 use crate::replication::outbox::OutboxPayload;
 use crate::replication::report::{RegistryEntry, ReplicaReport};
+use primitives::unix_time::UnixMillis;
 
 impl Session {
     /// Takes a message of another node.
-    pub fn receive_message(&self, from: NodeId, message: ReplicaMessage, now: i64) {
+    pub fn receive_message(&self, from: NodeId, message: ReplicaMessage, now: UnixMillis) {
         self.apply(|state, effects| state.receive_message(from, message, now, effects));
     }
 
@@ -20,23 +21,23 @@ impl Session {
     }
 
     /// Takes what the registry knows of the session; `me` is this node.
-    pub fn apply_registry_entry(&self, entry: &RegistryEntry, me: NodeId, now: i64) {
+    pub fn apply_registry_entry(&self, entry: &RegistryEntry, me: NodeId, now: UnixMillis) {
         self.apply(|state, effects| state.apply_registry_entry(entry, me, now, effects));
     }
 
     /// Counts a heartbeat that found another session of this id; returns true where this one gives way to it.
-    pub fn yields_to_rival(&self, now: i64) -> bool {
+    pub fn yields_to_rival(&self, now: UnixMillis) -> bool {
         self.apply(|state, _| state.yields_to_rival(now))
     }
 
     /// Ends the session at this node: it has ended at another, and the others know.
-    pub fn end_remotely(&self, reason: EndReason, at: i64) {
+    pub fn end_remotely(&self, reason: EndReason, at: UnixMillis) {
         self.close(reason, at);
         self.set_end_published();
     }
 
     /// Returns what the registry is told of the session.
-    pub fn replica_report(&self, now: i64) -> ReplicaReport {
+    pub fn replica_report(&self, now: UnixMillis) -> ReplicaReport {
         self.read(|state| state.replica_report(self.id, self.start, now))
     }
 
@@ -46,12 +47,12 @@ impl Session {
     }
 
     /// Returns whether this is a copy that nobody at this node has asked for in a while.
-    pub fn is_unused_copy(&self, now: i64) -> bool {
+    pub fn is_unused_copy(&self, now: UnixMillis) -> bool {
         self.events.receiver_count() == 0 && self.read(|state| state.is_unused_copy(now))
     }
 
     /// Notes that somebody asks for the session.
-    pub fn note_request(&self, now: i64) {
+    pub fn note_request(&self, now: UnixMillis) {
         self.apply(|state, _| state.note_request(now));
     }
 

@@ -1,14 +1,17 @@
 //! Statistics of a session's listeners: by which way they came, how long all of them listened, and how many there were,
-//! minute by minute. Bounded, whatever comes; times are milliseconds since the Unix epoch.
+//! minute by minute. Bounded, whatever comes.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use primitives::unix_time::UnixMillis;
+
 /// Minutes that are kept: four hours.
 const KEPT_MINUTES: usize = 240;
-const MINUTE_MILLIS: i64 = 60_000;
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// Way in which a listener is connected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,17 +56,18 @@ pub struct JoinsByTransport {
 #[schema(as = Minute)]
 pub struct MinuteListeners {
     /// Beginning of the minute.
-    at: i64,
+    #[schema(value_type = i64)]
+    at: UnixMillis,
     /// Most listeners in it.
     listeners: usize,
 }
 
 /// Statistics as they are counted.
 pub struct ListenerStatistics {
-    sampled_at: i64,
+    sampled_at: UnixMillis,
     peak: usize,
-    /// Milliseconds of all listeners together.
-    listened_millis: i64,
+    /// Time of all listeners together.
+    listened: Duration,
     joins: JoinsByTransport,
     minutes: VecDeque<MinuteListeners>,
 }
@@ -76,7 +80,8 @@ pub struct ListenerStatistics {
     "minutes": [{"at": 1_234_567_890_123_i64, "listeners": 5}]}))]
 pub struct StatisticsReport {
     /// Milliseconds since the Unix epoch.
-    start_time: i64,
+    #[schema(value_type = i64)]
+    start_time: UnixMillis,
     /// Listeners now.
     listeners: usize,
     /// Most listeners at once.
@@ -92,9 +97,9 @@ pub struct StatisticsReport {
 
 impl ListenerStatistics {
     /// Creates the statistics of a session that begins now.
-    pub fn new(now: i64) -> Self {
+    pub fn new(now: UnixMillis) -> Self {
         let minutes = VecDeque::from([MinuteListeners { at: now, listeners: 0 }]);
-        Self { sampled_at: now, peak: 0, listened_millis: 0, joins: JoinsByTransport::default(), minutes }
+        Self { sampled_at: now, peak: 0, listened: Duration::ZERO, joins: JoinsByTransport::default(), minutes }
     }
 
     /// Counts a listener that comes.
@@ -109,14 +114,15 @@ impl ListenerStatistics {
     }
 
     /// Adds that so many listened since the last time.
-    pub fn sample(&mut self, listeners: usize, now: i64) {
+    pub fn sample(&mut self, listeners: usize, now: UnixMillis) {
         // A clock that was set back counts nothing.
-        let passed = (now - self.sampled_at).max(0);
+        let passed = now - self.sampled_at;
         self.sampled_at = now;
-        self.listened_millis += i64::try_from(listeners).unwrap_or(i64::MAX).saturating_mul(passed);
+        let listened = passed.saturating_mul(u32::try_from(listeners).unwrap_or(u32::MAX));
+        self.listened = self.listened.saturating_add(listened);
         self.peak = self.peak.max(listeners);
         match self.minutes.back_mut() {
-            Some(minute) if now - minute.at < MINUTE_MILLIS => minute.listeners = minute.listeners.max(listeners),
+            Some(minute) if now - minute.at < MINUTE => minute.listeners = minute.listeners.max(listeners),
             _ => self.minutes.push_back(MinuteListeners { at: now, listeners }),
         }
         if self.minutes.len() > KEPT_MINUTES {
@@ -130,7 +136,7 @@ impl ListenerStatistics {
     }
 
     /// Returns the statistics, with what others count: when the session began, who listens now, how many came to poll.
-    pub fn report(&self, start_time: i64, listeners: usize, poll: u64) -> StatisticsReport {
+    pub fn report(&self, start_time: UnixMillis, listeners: usize, poll: u64) -> StatisticsReport {
         let by = JoinsByTransport { poll, ..self.joins };
         StatisticsReport {
             start_time,
@@ -138,7 +144,7 @@ impl ListenerStatistics {
             // Somebody may have come since the last sample.
             most: self.peak.max(listeners),
             joined: by.websocket + by.ogg + by.wav + by.poll,
-            listened_seconds: self.listened_millis / 1000,
+            listened_seconds: i64::try_from(self.listened.as_secs()).unwrap_or(i64::MAX),
             by_transport: by,
             minutes: self.minutes.iter().copied().collect(),
         }
@@ -149,34 +155,38 @@ impl ListenerStatistics {
 mod tests {
     use super::*;
 
+    fn at(millis: i64) -> UnixMillis {
+        UnixMillis::new(millis)
+    }
+
     #[test]
     fn listeners_are_added_up() {
-        let mut statistics = ListenerStatistics::new(0);
+        let mut statistics = ListenerStatistics::new(at(0));
         [ListenerTransport::WebSocket, ListenerTransport::Ogg, ListenerTransport::Events]
             .iter()
             .for_each(|transport| statistics.count_join(*transport));
         for second in 1..=90 {
-            statistics.sample(if second <= 60 { 2 } else { 1 }, second * 1000);
+            statistics.sample(if second <= 60 { 2 } else { 1 }, at(second * 1000));
         }
-        let report = statistics.report(0, 1, 3);
+        let report = statistics.report(at(0), 1, 3);
         assert_eq!((report.joined, report.most, report.listened_seconds), (5, 2, 150));
         assert_eq!(report.by_transport, JoinsByTransport { websocket: 1, events: 1, ogg: 1, wav: 0, poll: 3 });
         assert_eq!(
             report.minutes,
-            [MinuteListeners { at: 0, listeners: 2 }, MinuteListeners { at: 60_000, listeners: 2 }]
+            [MinuteListeners { at: at(0), listeners: 2 }, MinuteListeners { at: at(60_000), listeners: 2 }]
         );
     }
 
     #[test]
     fn four_hours_are_kept_and_a_clock_set_back_counts_nothing() {
-        let mut statistics = ListenerStatistics::new(0);
+        let mut statistics = ListenerStatistics::new(at(0));
         for second in 0..36_000 {
-            statistics.sample(1, second * 1000);
+            statistics.sample(1, at(second * 1000));
         }
-        let before = statistics.report(0, 1, 0);
+        let before = statistics.report(at(0), 1, 0);
         assert_eq!((before.minutes.len(), before.listened_seconds), (240, 35_999));
-        assert_eq!(before.minutes.last().map(|minute| minute.at), Some(599 * 60_000));
-        statistics.sample(1, 0);
-        assert_eq!(statistics.report(0, 1, 0).listened_seconds, 35_999);
+        assert_eq!(before.minutes.last().map(|minute| minute.at), Some(at(599 * 60_000)));
+        statistics.sample(1, at(0));
+        assert_eq!(statistics.report(at(0), 1, 0).listened_seconds, 35_999);
     }
 }

@@ -15,9 +15,14 @@ use crate::replication::outbox::OutboxReceivers;
 use crate::session::statistics::ListenerTransport;
 use primitives::lifecycle::BackgroundTasks;
 use primitives::secret::Secret;
+use primitives::unix_time::UnixMicros;
 
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-const START: i64 = 1_000_000;
+const START: UnixMillis = UnixMillis::new(1_000_000);
+
+fn millis(count: i64) -> Duration {
+    Duration::from_millis(count.unsigned_abs())
+}
 
 /// A session at one of two nodes.
 struct Side {
@@ -52,7 +57,7 @@ impl Side {
         Self { node, session, receivers }
     }
 
-    fn join(&self, codec: Codec, now: i64) -> ConnectedListener {
+    fn join(&self, codec: Codec, now: UnixMillis) -> ConnectedListener {
         let services = &self.session.services;
         let permit =
             services.listener_limit.acquire(services.metrics.listeners.with_label_values(&["test"])).expect("a place");
@@ -60,7 +65,7 @@ impl Side {
     }
 
     /// Passes what it says on to the other; returns how much audio that was.
-    fn tell(&mut self, other: &Self, now: i64) -> usize {
+    fn tell(&mut self, other: &Self, now: UnixMillis) -> usize {
         let mut audio = 0;
         while let Ok(sent) = self.receivers.items.try_recv() {
             let OutboxPayload::Message(to, message) = sent.payload else { continue };
@@ -72,21 +77,21 @@ impl Side {
         audio
     }
 
-    fn chunk(&self, sequence: i64, now: i64) {
-        let label = ChunkHeader { sequence, sample_rate: 44_100, channels: 2, timestamp: sequence };
+    fn chunk(&self, sequence: i64, now: UnixMillis) {
+        let label = ChunkHeader { sequence, sample_rate: 44_100, channels: 2, timestamp: UnixMillis::new(sequence) };
         let samples = Bytes::from(vec![u8::try_from(sequence).expect("small"); 4096 * 8]);
-        let chunk = AudioChunk::from_samples(label, samples, now * 1000).expect("a good chunk");
+        let chunk = AudioChunk::from_samples(label, samples, now.to_micros()).expect("a good chunk");
         assert_eq!(self.session.receive_chunk(HostChunk { chunk, body_bytes: 0 }, now), Ok(true));
     }
 
-    fn frame(&self, first: u32, now: i64) {
+    fn frame(&self, first: u32, now: UnixMillis) {
         let packets: Vec<Bytes> = (first..first + 5).map(packet).collect();
         let head = FrameHeader {
             codec: Codec::Opus,
             discontinuity: first == 0,
             ends_epoch: false,
             sequence: first,
-            server_time: 0,
+            server_time: UnixMicros::EPOCH,
             sample_time: 0,
         };
         self.session.receive_frame(frame::encode(&head, packets.iter()), now).expect("it is taken");
@@ -106,7 +111,7 @@ fn newest(session: &Session) -> Option<i64> {
     session.inner.lock().state.audio_mut().newest_chunk()
 }
 
-fn numbers(session: &Session, now: i64) -> Vec<i64> {
+fn numbers(session: &Session, now: UnixMillis) -> Vec<i64> {
     let polled = session.poll_chunks(HERE, 0, now).expect("it is live");
     polled.iter().map(|chunk| chunk.header.sequence).collect()
 }
@@ -115,14 +120,14 @@ fn numbers(session: &Session, now: i64) -> Vec<i64> {
 fn who_needs_audio_gets_the_past_and_what_follows_and_nothing_twice() {
     let (mut one, mut other) = (Side::new(true), Side::new(false));
     for sequence in 0..20 {
-        one.chunk(sequence, START + sequence * 93);
+        one.chunk(sequence, START + millis(sequence * 93));
     }
-    let now = START + 20 * 93;
+    let now = START + millis(20 * 93);
     assert_eq!(one.tell(&other, now), 0, "nobody else needs it");
     let mut joined = other.join(Codec::F32, now);
     assert_eq!(other.receivers.heartbeats.try_recv(), Ok(other.session.id()), "it asks at once");
     // On its way already, for a third node.
-    let early = ChunkHeader { sequence: 19, sample_rate: 44_100, channels: 2, timestamp: 19 };
+    let early = ChunkHeader { sequence: 19, sample_rate: 44_100, channels: 2, timestamp: UnixMillis::new(19) };
     other.session.receive_message(one.node, ReplicaMessage::Chunk(early, vec![19; 4096 * 8].into()), now);
     one.session.receive_message(other.node, needs(true), now);
     one.session.receive_message(other.node, needs(true), now);
@@ -154,9 +159,9 @@ fn packets_go_on_where_the_past_ends() {
     let (mut one, other) = (Side::new(true), Side::new(false));
     let _hosting = one.session.connect_host(START).expect("it is live");
     for first in (0..100).step_by(5) {
-        one.frame(first, START + i64::from(first) * 20);
+        one.frame(first, START + millis(i64::from(first) * 20));
     }
-    let now = START + 2_000;
+    let now = START + millis(2_000);
     one.tell(&other, now);
     let _joined = other.join(Codec::Opus, now);
     // The first frame of all comes late, and says that it begins something.
@@ -166,7 +171,7 @@ fn packets_go_on_where_the_past_ends() {
             discontinuity: true,
             ends_epoch: false,
             sequence: 95,
-            server_time: 0,
+            server_time: UnixMicros::EPOCH,
             sample_time: 0,
         },
         (95..100).map(packet).collect::<Vec<_>>().iter(),
@@ -184,10 +189,10 @@ fn packets_go_on_where_the_past_ends() {
 fn the_past_is_not_waited_for_too_long() {
     let (one, other) = (Side::new(true), Side::new(false));
     let _joined = other.join(Codec::F32, START);
-    let label = ChunkHeader { sequence: 7, sample_rate: 44_100, channels: 2, timestamp: 7 };
-    other.session.receive_message(one.node, ReplicaMessage::Chunk(label, vec![0; 800].into()), START + 10);
+    let label = ChunkHeader { sequence: 7, sample_rate: 44_100, channels: 2, timestamp: UnixMillis::new(7) };
+    other.session.receive_message(one.node, ReplicaMessage::Chunk(label, vec![0; 800].into()), START + millis(10));
     assert!(newest(&other.session).is_none());
-    other.session.tick(START + 500, i64::MAX);
+    other.session.tick(START + millis(500), Duration::MAX);
     assert_eq!(newest(&other.session), Some(7));
 }
 
@@ -200,14 +205,18 @@ fn who_comes_later_is_told_what_was_said_and_that_all_is_recorded() {
     while one.receivers.items.try_recv().is_ok() {}
     for _ in 0..2 {
         for word in [ReplicaMessage::Control(ControlMessage::RequestChat), needs(true)] {
-            one.session.receive_message(other.node, word, START + 1);
+            one.session.receive_message(other.node, word, START + millis(1));
         }
-        one.tell(&other, START + 1);
+        one.tell(&other, START + millis(1));
     }
     assert_eq!(other.session.chat_snapshot().to_json(), one.session.chat_snapshot().to_json());
     assert_eq!(other.session.is_recorded(), None);
     for on in [true, false] {
-        other.session.receive_message(one.node, ReplicaMessage::Control(ControlMessage::Recorded { on }), START + 2);
+        other.session.receive_message(
+            one.node,
+            ReplicaMessage::Control(ControlMessage::Recorded { on }),
+            START + millis(2),
+        );
         assert_eq!(other.session.is_recorded(), on.then_some(true));
     }
 }
@@ -217,10 +226,10 @@ fn audio_is_passed_on_only_while_it_is_needed() {
     let (mut one, other) = (Side::new(true), Side::new(false));
     one.session.receive_message(other.node, needs(false), START);
     one.chunk(0, START);
-    one.chunk(1, START + 2_999);
+    one.chunk(1, START + millis(2_999));
     assert_eq!(one.tell(&other, START), 2);
     assert_eq!(newest(&other.session), None, "it has changed its mind");
-    one.chunk(2, START + 3_000);
+    one.chunk(2, START + millis(3_000));
     assert_eq!(one.tell(&other, START), 0);
 }
 
@@ -229,16 +238,17 @@ fn what_nobody_needs_any_more_is_forgotten() {
     let (one, other) = (Side::new(true), Side::new(false));
     let joined = other.join(Codec::F32, START);
     other.session.receive_message(one.node, ReplicaMessage::Backlog(Vec::new()), START);
-    let label = |sequence| ChunkHeader { sequence, sample_rate: 44_100, channels: 2, timestamp: sequence };
+    let label =
+        |sequence| ChunkHeader { sequence, sample_rate: 44_100, channels: 2, timestamp: UnixMillis::new(sequence) };
     other.session.receive_message(one.node, ReplicaMessage::Chunk(label(0), vec![0; 800].into()), START);
-    other.session.tick(START, i64::MAX);
+    other.session.tick(START, Duration::MAX);
     assert_eq!(newest(&other.session), Some(0));
-    assert!(!other.session.is_unused_copy(START + 60_000));
+    assert!(!other.session.is_unused_copy(START + millis(60_000)));
     drop(joined);
-    other.session.tick(START + 100, i64::MAX);
+    other.session.tick(START + millis(100), Duration::MAX);
     assert_eq!(newest(&other.session), None);
-    assert!(other.session.is_unused_copy(START + 60_000));
-    assert!(!one.session.is_unused_copy(START + 60_000), "one node keeps it");
+    assert!(other.session.is_unused_copy(START + millis(60_000)));
+    assert!(!one.session.is_unused_copy(START + millis(60_000)), "one node keeps it");
 }
 
 #[test]

@@ -30,6 +30,7 @@ use crate::session::listener_limit::ListenerPermit;
 use crate::session::statistics::ListenerTransport;
 use crate::session::{ConnectedListener, Session};
 use crate::tickets::{TicketPermit, TicketRole};
+use primitives::unix_time::UnixMillis;
 use server_kit::api::error::Error;
 use server_kit::api::extractors::{Path, Query};
 
@@ -157,7 +158,7 @@ pub async fn events(
 /// Returns the session as it is, and then its events.
 fn event_stream(
     session: Arc<Session>,
-    now: i64,
+    now: UnixMillis,
     held: (Option<TicketPermit>, ListenerPermit),
 ) -> Result<impl Stream<Item = Result<sse::Event, Infallible>>, Refusal> {
     let events = session.subscribe_events()?;

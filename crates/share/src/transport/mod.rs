@@ -29,6 +29,7 @@ use utoipa_axum::routes;
 use crate::Relay;
 use http_semantics::cors::{self, AllowList, CorsPolicy};
 use primitives::clock::monotonic_now;
+use primitives::unix_time::UnixMicros;
 use server_kit::api::rate_limit_layer::RateLimitClass;
 
 /// Bytes of a body with audio.
@@ -43,8 +44,8 @@ const POLLS: RateLimitClass = RateLimitClass::without_users("share-poll");
 /// Limits of all other requests but those for pages.
 const SHARE: RateLimitClass = RateLimitClass::without_users("share");
 
-/// Clock in microseconds since the Unix epoch, for connections that outlive their request.
-type MicrosClock = Arc<dyn Fn() -> i64 + Send + Sync>;
+/// Clock that goes to the microsecond, for connections that outlive their request.
+type MicrosClock = Arc<dyn Fn() -> UnixMicros + Send + Sync>;
 
 /// Returns the paths of `relay`; `limited` puts the limits of a class around some of them.
 pub fn routes(

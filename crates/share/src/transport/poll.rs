@@ -23,6 +23,7 @@ use crate::session::metadata::MetadataBody;
 use crate::transport::authorization::TokenBearer;
 use http_semantics::problem::{self, Problem};
 use http_semantics::request_info::RequestInfo;
+use primitives::unix_time::UnixMillis;
 use server_kit::api::error::Error;
 use server_kit::api::extractors::{Json, Path, Query};
 
@@ -45,7 +46,8 @@ pub struct StartResponse {
     #[schema(value_type = String)]
     session_id: SessionId,
     /// Milliseconds since the Unix epoch.
-    timestamp: i64,
+    #[schema(value_type = i64)]
+    timestamp: UnixMillis,
 }
 
 /// Chunk of audio.
@@ -105,7 +107,8 @@ pub struct StatusResponse {
     /// False for five minutes after its end.
     is_active: bool,
     /// Milliseconds since the Unix epoch.
-    start_time: i64,
+    #[schema(value_type = i64)]
+    start_time: UnixMillis,
     listener_count: usize,
     current_metadata: Option<CurrentSong>,
     /// Reason of the end; not in the document.
@@ -230,7 +233,8 @@ pub async fn send_audio(
     } else {
         AudioChunk::from_json(&body, now)
     };
-    let buffered = session.receive_chunk(HostChunk { chunk: chunk.map_err(Refusal::from)?, body_bytes }, now / 1000)?;
+    let buffered =
+        session.receive_chunk(HostChunk { chunk: chunk.map_err(Refusal::from)?, body_bytes }, now.to_millis())?;
     Ok(Json(AudioResponse { success: true, buffered }))
 }
 
@@ -279,7 +283,7 @@ pub async fn stop(
     // One that has ended already answers as it did then.
     let until = status.ended.map_or(now, |ended| ended.at);
     #[expect(clippy::cast_precision_loss, reason = "a session does not last 285,000 years")]
-    let session_duration = (until - status.started) as f64 / 1000.0;
+    let session_duration = (until - status.started).as_millis() as f64 / 1000.0;
     Ok(Json(StopResponse { success: true, session_duration, bytes_transferred: status.bytes }))
 }
 
@@ -324,7 +328,8 @@ fn unknown_session_response(relay: &Relay, caller: Option<&RequestInfo>) -> Resp
     let made = http_semantics::request_info::new_request_id();
     let request_id = caller.map_or(made.as_str(), |caller| &caller.request_id);
     let said = Refusal::UnknownSession.to_string();
-    let problem = Problem::new(StatusCode::NOT_FOUND, "not_found", &said, request_id, relay.clock.unix_millis());
+    let problem =
+        Problem::new(StatusCode::NOT_FOUND, "not_found", &said, request_id, relay.clock.unix_millis().as_millis());
     let mut body = json!(problem);
     body["isActive"] = json!(false);
     let head = [(header::CONTENT_TYPE, problem::CONTENT_TYPE), (header::CACHE_CONTROL, "no-store")];
@@ -342,7 +347,7 @@ fn chunk_header(headers: &HeaderMap) -> Result<ChunkHeader, Error> {
         sequence: number(headers, "x-sequence-number")?,
         sample_rate: number(headers, "x-sample-rate")?,
         channels: number(headers, "x-channels")?,
-        timestamp: number(headers, "x-timestamp")?,
+        timestamp: UnixMillis::new(number(headers, "x-timestamp")?),
     })
 }
 

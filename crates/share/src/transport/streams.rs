@@ -124,7 +124,7 @@ async fn next_frame(listener: &mut ConnectedListener, clock: &MicrosClock) -> Op
             Err(RecvError::Lagged(_)) => {
                 listener.count_gap();
                 // A player cannot be told of a gap; it goes on with what comes.
-                if let (_, Some(frame)) = listener.restart_at_live_edge(clock() / 1000) {
+                if let (_, Some(frame)) = listener.restart_at_live_edge(clock().to_millis()) {
                     return Some(frame);
                 }
             }

@@ -6,11 +6,10 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use super::super::{ARRIVAL, id, post, to_file, with_events};
+use super::super::{id, post, to_file, with_events};
 use super::{all_or_none, arrived, away, list, nothing_waits, try_post};
-use crate::support::Gate;
-use crate::support::eventually::within;
 use crate::support::tools::TempFolder;
+use crate::support::{Gate, eventually, in_time};
 
 /// A disk of a few MiB; to make one takes root.
 struct SmallDisk(TempFolder);
@@ -75,7 +74,7 @@ async fn a_full_disk_refuses_whole_lists_and_what_it_has_is_delivered_once_and_m
     let once = arrived(&folder);
     all_or_none(&once, (0..number).map(|number| (number, 100)), &acknowledged);
     assert!(once.values().all(|count| *count == 1), "something arrived twice");
-    within(ARRIVAL, "there is room again", async || {
+    eventually("there is room again", async || {
         number += 1;
         (try_post(&gate.client(), &list(number, 100)).await? == 202).then_some(())
     })
@@ -104,13 +103,16 @@ async fn a_full_outbox_refuses_and_keeps_what_it_has() {
     let mut gate = Gate::start(&with_events(events, &folder)).await;
     let client = gate.client();
     let (mut taken, mut number) = (0, 0);
-    let refused = loop {
-        let reply = post(&client, "alice", &list(number, 100)).await;
-        if reply.status != 202 {
-            break reply;
+    let filling = async {
+        loop {
+            let reply = post(&client, "alice", &list(number, 100)).await;
+            if reply.status != 202 {
+                return reply;
+            }
+            (taken, number) = (taken + 100, number + 1);
         }
-        (taken, number) = (taken + 100, number + 1);
     };
+    let refused = in_time("it is full", filling).await;
     refused.problem(503);
     assert_eq!(refused.header("retry-after"), "1");
     assert!(taken >= 3000, "{taken} events are less than a MiB");

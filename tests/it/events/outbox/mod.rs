@@ -14,12 +14,11 @@ use http::StatusCode;
 use rand::Rng;
 use serde_json::{Value, json};
 
-use super::{ARRIVAL, PATH, id, lines, post, to_file, to_kafka, with_events};
+use super::{PATH, id, lines, post, to_file, to_kafka, with_events};
 use crate::support::client::Client;
-use crate::support::eventually::within;
 use crate::support::kafka::OwnKafka;
 use crate::support::tools::TempFolder;
-use crate::support::{Gate, ScriptedOrigin, token};
+use crate::support::{Gate, ScriptedOrigin, eventually, token};
 
 /// Events of an hour in which twenty happen in a second.
 const HOUR: u64 = 72_000;
@@ -60,7 +59,7 @@ fn arrived(folder: &TempFolder) -> BTreeMap<String, usize> {
 }
 
 async fn nothing_waits(gate: &Gate) {
-    within(ARRIVAL, "nothing waits any more", async || {
+    eventually("nothing waits any more", async || {
         let events = gate.metric("tidegate_events_backlog_events", "").await;
         (events == 0.0 && gate.metric("tidegate_events_backlog_bytes", "").await == 0.0).then_some(())
     })
@@ -105,8 +104,7 @@ async fn ten_kills_lose_nothing_that_was_acknowledged_and_part_no_list() {
             })
             .collect();
         let enough = rand::rng().random_range(1..200);
-        within(ARRIVAL, "some are acknowledged", async || (answers.load(Ordering::Relaxed) >= enough).then_some(()))
-            .await;
+        eventually("some are acknowledged", async || (answers.load(Ordering::Relaxed) >= enough).then_some(())).await;
         gate.signal("KILL").await;
         gate.ended().await;
         for poster in posters {

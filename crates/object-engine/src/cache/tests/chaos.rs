@@ -57,9 +57,10 @@ async fn no_player_ever_gets_a_wrong_byte() {
     });
     let trouble = async {
         let mut random = StdRng::seed_from_u64(99);
+        let mut pace = tokio::time::interval(Duration::from_millis(3));
         while !over() {
             disturb(&store, world, &mut random).await;
-            tokio::time::sleep(Duration::from_millis(3)).await;
+            pace.tick().await;
         }
         store.script.broken.store(false, Ordering::SeqCst);
     };

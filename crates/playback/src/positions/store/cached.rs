@@ -16,6 +16,7 @@ use super::{DroppedPosition, PositionListQuery, PositionStore, PositionStoreErro
 use crate::positions::metrics::PositionMetrics;
 use crate::positions::{PositionKey, PositionRecord, ProgressPage};
 use primitives::clock::Clock;
+use primitives::unix_time::UnixMillis;
 
 /// Timeout of the update after a commit: the players wait for it.
 const UPDATE_TIMEOUT: Duration = Duration::from_millis(50);
@@ -29,7 +30,7 @@ const RETRY_TIMEOUT: Duration = Duration::from_secs(1);
 const RETRY_INTERVAL: Duration = Duration::from_millis(200);
 /// Time for which an entry in Redis is used without asking the database: a node that ends between its commit and the
 /// update leaves an old position there, and for no longer than this.
-const CACHE_TTL_MILLIS: i64 = 60_000;
+const CACHE_TTL: Duration = Duration::from_secs(60);
 /// Most pending entries, of less than 1 KB each; others expire by themselves.
 const MAX_PENDING: usize = 20_000;
 /// Pending entries per update.
@@ -71,7 +72,7 @@ impl CachedPositionStore {
 
     /// Removes pending entries up to these times: Redis has them or newer ones, or refuses them for good, and then nobody
     /// reads them there; or they are dropped.
-    fn remove_pending<'a>(&self, entries: impl Iterator<Item = (&'a PositionKey, i64)>) {
+    fn remove_pending<'a>(&self, entries: impl Iterator<Item = (&'a PositionKey, UnixMillis)>) {
         let mut owed = self.pending.lock();
         for (key, updated_at) in entries {
             // An entry that was added meanwhile is newer, and stays.
@@ -113,7 +114,7 @@ impl CachedPositionStore {
                 Ok(_) | Err(RecvError::Lagged(_)) => {
                     // Relaxed: the number stands alone, and a read that misses it by a moment is as good as one made
                     // before.
-                    self.reconnected_at.store(self.clock.unix_millis(), Ordering::Relaxed)
+                    self.reconnected_at.store(self.clock.unix_millis().as_millis(), Ordering::Relaxed)
                 }
                 Err(RecvError::Closed) => return,
             }
@@ -144,9 +145,9 @@ impl PositionStore for CachedPositionStore {
 
     async fn get(&self, key: &PositionKey) -> Result<Option<PositionRecord>, PositionStoreError> {
         let now = self.clock.unix_millis();
-        let fresh = (now - CACHE_TTL_MILLIS).max(self.reconnected_at.load(Ordering::Relaxed));
+        let fresh = (now - CACHE_TTL).max(UnixMillis::new(self.reconnected_at.load(Ordering::Relaxed)));
         // An entry of the future was written by a clock that is ahead, or was until it was put back.
-        let fresh = fresh..=now + CACHE_TTL_MILLIS;
+        let fresh = fresh..=now + CACHE_TTL;
         let front = self.redis.read(key, LOOKUP_TIMEOUT).await.ok().flatten();
         if let Some((entry, _)) =
             // Any pending entry rules out every read from Redis: that is simpler than looking for the key, and rare.
@@ -173,7 +174,7 @@ impl PositionStore for CachedPositionStore {
         self.database.list(listing).await
     }
 
-    async fn remove_expired(&self, before: i64) -> Result<(), PositionStoreError> {
+    async fn remove_expired(&self, before: UnixMillis) -> Result<(), PositionStoreError> {
         self.database.remove_expired(before).await
     }
 
@@ -206,7 +207,13 @@ mod tests {
             let user = primitives::ids::UserId::parse("u").expect("an id");
             let item = primitives::ids::TrackId::parse(item).expect("an id");
             let key = PositionKey { user, kind: ItemKind::Audio, item };
-            PositionRecord { key, position: Some(at), duration: None, updated_at: at, reported_at: at }
+            PositionRecord {
+                key,
+                position: Some(at),
+                duration: None,
+                updated_at: UnixMillis::new(at),
+                reported_at: UnixMillis::new(at),
+            }
         };
         let mut owed = BTreeMap::new();
         add_owed(&mut owed, &[entry("a", 5), entry("b", 5), entry("c", 5), entry("a", 6), entry("b", 4)], 2);

@@ -11,6 +11,7 @@ use crate::positions::settings::Settings;
 use crate::positions::{ItemKind, PositionKey, PositionRecord, ProgressPage};
 use primitives::clock::Clock;
 use primitives::ids::{TrackId, UserId};
+use primitives::unix_time::UnixMillis;
 use server_kit::database::Database;
 use server_kit::on;
 
@@ -80,7 +81,7 @@ const REMOVE_OLD: &str = "DELETE FROM positions
 /// Store over the table.
 pub struct DatabasePositionStore {
     database: Database,
-    ttl: i64,
+    ttl: Duration,
     max_items: i64,
     clock: Clock,
 }
@@ -88,8 +89,7 @@ pub struct DatabasePositionStore {
 impl DatabasePositionStore {
     /// Creates the store over `database`.
     pub fn new(database: Database, settings: &Settings, clock: Clock) -> Self {
-        let ttl = i64::try_from(settings.ttl.as_millis()).unwrap_or(i64::MAX);
-        Self { database, ttl, max_items: settings.max_items_per_user.into(), clock }
+        Self { database, ttl: settings.ttl, max_items: settings.max_items_per_user.into(), clock }
     }
 
     /// Writes the reports of `rows`, a JSON array. Returns the items that were removed because their users have too many.
@@ -98,7 +98,7 @@ impl DatabasePositionStore {
             Database::Sqlite(_) => (FIND_NEW_SQLITE, SAVE_SQLITE, DROP_OLDEST_SQLITE),
             Database::Postgres(_) => (FIND_NEW_POSTGRES, SAVE_POSTGRES, DROP_OLDEST_POSTGRES),
         };
-        let oldest = self.clock.unix_millis() - self.ttl;
+        let oldest = (self.clock.unix_millis() - self.ttl).as_millis();
         let removed: Vec<(String, String, String, i64)> = on!(&self.database, pool => {
             let users: Vec<String> = sqlx::query_scalar(find_new).bind(&rows).fetch_all(pool).await?;
             // Most commits bring only new positions of known items: one statement is enough for them.
@@ -117,7 +117,7 @@ impl DatabasePositionStore {
         });
         let dropped = |(user, kind, item, updated_at): (String, String, String, i64)| {
             let (user, kind, item) = (UserId::parse(user)?, ItemKind::from_name(&kind)?, TrackId::parse(item)?);
-            Some(DroppedPosition { key: PositionKey { user, kind, item }, updated_at })
+            Some(DroppedPosition { key: PositionKey { user, kind, item }, updated_at: UnixMillis::new(updated_at) })
         };
         Ok(removed.into_iter().filter_map(dropped).collect())
     }
@@ -125,18 +125,25 @@ impl DatabasePositionStore {
     async fn read(&self, listing: &PositionListQuery<'_>) -> Result<Vec<PositionRecord>, sqlx::Error> {
         type PositionRow = (String, String, Option<i64>, Option<i64>, i64, Option<i64>);
         let kind = listing.kind.map_or("", ItemKind::name);
-        let (at, after_kind, after_item) =
-            listing.after.map_or((i64::MAX, "", ""), |mark| (mark.at, mark.kind.name(), mark.item.as_str()));
+        let (at, after_kind, after_item) = listing
+            .after
+            .map_or((i64::MAX, "", ""), |mark| (mark.at.as_millis(), mark.kind.name(), mark.item.as_str()));
         let count = i64::try_from(listing.limit).unwrap_or(i64::MAX);
         let rows: Vec<PositionRow> = on!(&self.database, pool => {
-            sqlx::query_as(LIST).bind(listing.user.as_str()).bind(listing.reported_since).bind(kind).bind(at).bind(after_kind)
+            sqlx::query_as(LIST).bind(listing.user.as_str()).bind(listing.reported_since.as_millis()).bind(kind).bind(at).bind(after_kind)
                 .bind(after_item).bind(count).fetch_all(pool).await
         })?;
         let entry = |(kind, item, position, duration, at, reported): PositionRow| {
             // An entry with a kind or id that another version wrote and this one does not accept is not shown.
             let (kind, item) = (ItemKind::from_name(&kind)?, TrackId::parse(item)?);
             let key = PositionKey { user: listing.user.clone(), kind, item };
-            Some(PositionRecord { key, position, duration, updated_at: at, reported_at: reported_at(at, reported) })
+            Some(PositionRecord {
+                key,
+                position,
+                duration,
+                updated_at: UnixMillis::new(at),
+                reported_at: reported_at(at, reported),
+            })
         };
         Ok(rows.into_iter().filter_map(entry).collect())
     }
@@ -167,7 +174,7 @@ impl PositionStore for DatabasePositionStore {
             key: key.clone(),
             position,
             duration,
-            updated_at: at,
+            updated_at: UnixMillis::new(at),
             reported_at: reported_at(at, reported),
         };
         Ok(row.map(entry))
@@ -179,7 +186,8 @@ impl PositionStore for DatabasePositionStore {
         Ok(ProgressPage { entries, next })
     }
 
-    async fn remove_expired(&self, before: i64) -> Result<(), PositionStoreError> {
+    async fn remove_expired(&self, before: UnixMillis) -> Result<(), PositionStoreError> {
+        let before = before.as_millis();
         loop {
             let users: Vec<(String,)> = on!(&self.database, pool => {
                 sqlx::query_as(FIND_OLD).bind(before).bind(CLEANUP_BATCH).fetch_all(pool).await
@@ -197,6 +205,6 @@ impl PositionStore for DatabasePositionStore {
 }
 
 /// Returns the time of a row's report; rows of an older version have none, and count from their own time.
-fn reported_at(at: i64, reported: Option<i64>) -> i64 {
-    reported.unwrap_or(at).max(at)
+fn reported_at(at: i64, reported: Option<i64>) -> UnixMillis {
+    UnixMillis::new(reported.unwrap_or(at).max(at))
 }

@@ -15,6 +15,7 @@ use cached::CachedPositionStore;
 use database::DatabasePositionStore;
 use primitives::clock::Clock;
 use primitives::ids::{TrackId, UserId};
+use primitives::unix_time::UnixMillis;
 use redis::RedisPositionStore;
 use server_kit::database::Database;
 use server_kit::redis::Redis;
@@ -43,7 +44,7 @@ impl PositionStoreError {
 /// Position of an entry in the list; the next page begins after it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProgressCursor {
-    at: i64,
+    at: UnixMillis,
     kind: ItemKind,
     item: TrackId,
 }
@@ -64,7 +65,11 @@ impl ProgressCursor {
         // Three parts at most: an id may contain blanks.
         let mut words = text.splitn(3, ' ');
         let (at, kind, item) = (words.next()?, words.next()?, words.next()?);
-        Some(Self { at: at.parse().ok()?, kind: ItemKind::from_name(kind)?, item: TrackId::parse(item)? })
+        Some(Self {
+            at: UnixMillis::new(at.parse().ok()?),
+            kind: ItemKind::from_name(kind)?,
+            item: TrackId::parse(item)?,
+        })
     }
 }
 
@@ -82,8 +87,8 @@ pub struct SaveOutcome {
 pub struct DroppedPosition {
     /// User, kind and item.
     pub key: PositionKey,
-    /// Time of its position, in milliseconds since the Unix epoch: a newer one is not meant.
-    pub updated_at: i64,
+    /// Time of its position: a newer one is not meant.
+    pub updated_at: UnixMillis,
 }
 
 /// Query of a list.
@@ -94,8 +99,8 @@ pub struct PositionListQuery<'a> {
     pub kind: Option<ItemKind>,
     /// Only entries after this one.
     pub after: Option<&'a ProgressCursor>,
-    /// Only entries reported since then, in milliseconds since the Unix epoch.
-    pub reported_since: i64,
+    /// Only entries reported since then.
+    pub reported_since: UnixMillis,
     /// Most entries.
     pub limit: usize,
 }
@@ -120,7 +125,7 @@ pub trait PositionStore: Send + Sync {
     async fn list(&self, listing: &PositionListQuery<'_>) -> Result<ProgressPage, PositionStoreError>;
 
     /// Removes entries that were reported before `before`.
-    async fn remove_expired(&self, before: i64) -> Result<(), PositionStoreError>;
+    async fn remove_expired(&self, before: UnixMillis) -> Result<(), PositionStoreError>;
 
     /// Brings the cache up to date with missed entries, for as long as it runs.
     async fn reconcile(&self) {
@@ -159,7 +164,11 @@ mod tests {
 
     #[test]
     fn a_mark_comes_back_as_it_was_and_anything_else_is_refused() {
-        let mark = ProgressCursor { at: 17, kind: ItemKind::Film, item: TrackId::parse("a b/ü").expect("an id") };
+        let mark = ProgressCursor {
+            at: UnixMillis::new(17),
+            kind: ItemKind::Film,
+            item: TrackId::parse("a b/ü").expect("an id"),
+        };
         assert_eq!(ProgressCursor::parse(&mark.to_text()), Some(mark));
         for text in ["", "17", "17 song a", "x film a"] {
             assert_eq!(ProgressCursor::parse(text), None, "{text}");

@@ -20,6 +20,7 @@ use crate::positions::settings::Settings;
 use crate::positions::{ItemKind, PositionKey, PositionRecord, ProgressPage};
 use primitives::clock::Clock;
 use primitives::ids::{TrackId, UserId};
+use primitives::unix_time::{UnixMillis, whole_millis};
 use server_kit::redis::{Redis, keys};
 
 /// Timeout of a write or a list where Redis is the only store.
@@ -94,7 +95,7 @@ const WRONG_TYPE: &str = "WRONGTYPE";
 /// Store over Redis.
 pub struct RedisPositionStore {
     redis: Redis,
-    ttl: i64,
+    ttl: Duration,
     max_items: i64,
     clock: Clock,
 }
@@ -102,8 +103,7 @@ pub struct RedisPositionStore {
 impl RedisPositionStore {
     /// Creates the store over `redis`.
     pub fn new(redis: Redis, settings: &Settings, clock: Clock) -> Self {
-        let ttl = i64::try_from(settings.ttl.as_millis()).unwrap_or(i64::MAX);
-        Self { redis, ttl, max_items: settings.max_items_per_user.into(), clock }
+        Self { redis, ttl: settings.ttl, max_items: settings.max_items_per_user.into(), clock }
     }
 
     /// Writes each entry unless a newer one is there; returns the keys that Redis refused.
@@ -116,13 +116,12 @@ impl RedisPositionStore {
         let number = |value: Option<i64>| value.map_or_else(|| "-".to_owned(), |value| value.to_string());
         let arguments = |entry: &PositionRecord| {
             // At least 1: `PX 0` is an error, and a report that waited too long is then simply gone.
-            let life = (entry.reported_at + self.ttl - now).max(1);
-            [Some(entry.updated_at), entry.position, entry.duration, Some(entry.reported_at), Some(life)]
-                .map(number)
-                .to_vec()
+            let life = whole_millis(entry.reported_at + self.ttl - now).max(1);
+            let (updated_at, reported_at) = (entry.updated_at.as_millis(), entry.reported_at.as_millis());
+            [Some(updated_at), entry.position, entry.duration, Some(reported_at), Some(life)].map(number).to_vec()
         };
         let key = |entry: &PositionRecord| self.key(&entry.key);
-        let refusals: Vec<String> = self.run(SCRIPT, &[now], entries, budget, key, arguments).await?;
+        let refusals: Vec<String> = self.run(SCRIPT, &[now.as_millis()], entries, budget, key, arguments).await?;
         Ok(refused_keys(entries, refusals.iter().map(String::as_str)))
     }
 
@@ -132,8 +131,8 @@ impl RedisPositionStore {
         let arguments = |entry: &PositionRecord| {
             vec![entry.updated_at.to_string(), member(entry.key.kind, entry.key.item.as_str())]
         };
-        let (key, first) =
-            (|entry: &PositionRecord| self.index(&entry.key.user), [self.ttl, self.max_items, MAX_REMOVED]);
+        let key = |entry: &PositionRecord| self.index(&entry.key.user);
+        let first = [whole_millis(self.ttl), self.max_items, MAX_REMOVED];
         let outcomes: Vec<Vec<String>> = self.run(INDEX_SCRIPT, &first, entries, budget, key, arguments).await?;
         let refusals = outcomes.iter().map(|outcome| outcome.first().map_or("", String::as_str));
         let refused = refused_keys(entries, refusals);
@@ -142,7 +141,7 @@ impl RedisPositionStore {
             items.iter().filter_map(|[member, at]| {
                 let (kind, item) = parse_member(member)?;
                 let key = PositionKey { user: entry.key.user.clone(), kind, item };
-                Some(DroppedPosition { key, updated_at: at.parse::<f64>().ok()? as i64 })
+                Some(DroppedPosition { key, updated_at: UnixMillis::new(at.parse::<f64>().ok()? as i64) })
             })
         });
         Ok(SaveOutcome { refused, dropped: removed.collect() })
@@ -182,7 +181,7 @@ impl RedisPositionStore {
         &self,
         key: &PositionKey,
         budget: Duration,
-    ) -> Result<Option<(PositionRecord, i64)>, PositionStoreError> {
+    ) -> Result<Option<(PositionRecord, UnixMillis)>, PositionStoreError> {
         let client = self.redis.client_with_timeout(budget);
         let text: Option<String> = self.redis.run_with_timeout(budget, client.get(self.key(key))).await?;
         Ok(text.and_then(|text| parse(key, &text)))
@@ -224,7 +223,7 @@ impl RedisPositionStore {
             let mut first = 0;
             if let Some(after) = listing.after {
                 let mut end = client.zcard::<i64, _>(&index).await?;
-                let after = (after.at as f64, member(after.kind, after.item.as_str()));
+                let after = (after.at.as_millis() as f64, member(after.kind, after.item.as_str()));
                 // Binary search for the first item after the cursor: the item itself may have gone or got another time
                 // meanwhile.
                 while first < end {
@@ -246,7 +245,7 @@ impl RedisPositionStore {
         let mark = |(member, at): (String, f64)| {
             let (kind, item) = parse_member(&member)?;
             // Exact: scores are doubles, and milliseconds stay below 2^53.
-            Some(ProgressCursor { at: at as i64, kind, item })
+            Some(ProgressCursor { at: UnixMillis::new(at as i64), kind, item })
         };
         Ok((named.into_iter().filter_map(mark).collect(), whole))
     }
@@ -311,7 +310,7 @@ impl PositionStore for RedisPositionStore {
 
     /// Does nothing: Redis expires keys by itself, and an index with its user's last report; a list removes from it what
     /// has expired.
-    async fn remove_expired(&self, _: i64) -> Result<(), PositionStoreError> {
+    async fn remove_expired(&self, _: UnixMillis) -> Result<(), PositionStoreError> {
         Ok(())
     }
 }
@@ -352,13 +351,14 @@ fn is_wrong_type(error: &Error) -> bool {
     error.details().starts_with(WRONG_TYPE)
 }
 
-fn parse(key: &PositionKey, text: &str) -> Option<(PositionRecord, i64)> {
+fn parse(key: &PositionKey, text: &str) -> Option<(PositionRecord, UnixMillis)> {
     let mut words = text.split(' ');
-    let at = words.next()?.parse().ok()?;
+    let time = |word: &str| word.parse().map(UnixMillis::new).ok();
+    let at = time(words.next()?)?;
     let position = words.next()?.parse().ok();
     let duration = words.next()?.parse().ok();
-    let written = words.next()?.parse().ok()?;
+    let written = time(words.next()?)?;
     // An older version did not write the time of the report.
-    let reported = words.next().and_then(|word| word.parse().ok()).unwrap_or(written);
+    let reported = words.next().and_then(time).unwrap_or(written);
     Some((PositionRecord { key: key.clone(), position, duration, updated_at: at, reported_at: reported }, written))
 }

@@ -90,7 +90,7 @@ async fn eventually(mut holds: impl AsyncFnMut() -> bool) {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(10), waiting).await.expect("it must hold within ten seconds");
+    tokio::time::timeout(Duration::from_secs(60), waiting).await.expect("it never holds");
 }
 
 #[tokio::test]

@@ -48,7 +48,7 @@ impl OpusEncoder {
             packet.truncate(length);
             // Packets are kept for seconds.
             packet.shrink_to_fit();
-            let time = chunk.arrived_at + chunk::frames_to_micros(number * PACKET_FRAMES, OPUS_RATE);
+            let time = chunk.arrived_at + chunk::play_duration(number * PACKET_FRAMES, OPUS_RATE);
             packets.push(AudioPacket {
                 bytes: packet.into(),
                 frames: u32::try_from(PACKET_FRAMES).ok()?,
@@ -114,6 +114,7 @@ mod tests {
     use super::super::decode::OpusDecoder;
     use super::*;
     use crate::audio::chunk::ChunkHeader;
+    use primitives::unix_time::{UnixMicros, UnixMillis};
 
     /// A tone of 440 Hz, encoded and decoded: its loudness and how often it passes zero upward per second.
     fn heard(rate: u32, channels: u16) -> (f32, f32) {
@@ -127,8 +128,8 @@ mod tests {
                 vec![sample; usize::from(channels)]
             });
             let bytes: Vec<u8> = tone.flat_map(f32::to_le_bytes).collect();
-            let label = ChunkHeader { sequence, sample_rate: rate, channels, timestamp: 0 };
-            let chunk = AudioChunk::from_samples(label, bytes.into(), 0).expect("a good chunk");
+            let label = ChunkHeader { sequence, sample_rate: rate, channels, timestamp: UnixMillis::EPOCH };
+            let chunk = AudioChunk::from_samples(label, bytes.into(), UnixMicros::EPOCH).expect("a good chunk");
             let packets = encoder.convert(TranscodeInput::Chunk(Arc::new(chunk)));
             let TranscodeOutput::Packets(packets) = packets else { panic!("packets come out") };
             let TranscodeOutput::Blocks(blocks) = decoder.convert(TranscodeInput::Packets(packets)) else {

@@ -15,6 +15,7 @@ use super::frame::Codec;
 use super::packet_queue::{AudioFormat, AudioPacket};
 use crate::metrics::Metrics;
 use primitives::lifecycle::BackgroundTasks;
+use primitives::unix_time::UnixMicros;
 
 /// Format of everything that transcoders make.
 pub const TRANSCODED_FORMAT: AudioFormat = AudioFormat { sample_rate: 48_000, channels: 2 };
@@ -35,8 +36,8 @@ pub enum TranscodeInput {
 pub enum TranscodeOutput {
     /// Packets of Opus.
     Packets(Vec<AudioPacket>),
-    /// Blocks of floats in [`TRANSCODED_FORMAT`], each with its server time in microseconds.
-    Blocks(Vec<(Bytes, i64)>),
+    /// Blocks of floats in [`TRANSCODED_FORMAT`], each with its server time.
+    Blocks(Vec<(Bytes, UnixMicros)>),
 }
 
 /// Converter from one codec to the other.

@@ -14,13 +14,14 @@ use crate::audio::opus::OPUS_FORMAT;
 use crate::audio::packet_queue::{self, AudioFormat, AudioFrame, AudioPacket, PacketQueue, StreamEpoch};
 use crate::audio::reorder_buffer::{ChunkOutcome, Continuity, ReorderBuffer};
 use crate::audio::transcode::{TRANSCODED_FORMAT, TranscodeInput};
+use primitives::unix_time::UnixMillis;
 
 /// Packets that may be missing before it is a new epoch: a second of packets of 20 ms.
 const EPOCH_JUMP_PACKETS: u32 = 50;
 /// Packets that play about as long as the chunks of one poll.
 const BACKLOG_PACKETS: usize = MAX_POLL_CHUNKS * 5;
 /// Cadences after which packets that have not filled a frame are sent all the same.
-const LATE_CADENCES: i64 = 2;
+const LATE_CADENCES: u32 = 2;
 /// Bytes of a host per second of the buffer, and beyond them: its byte limit and burst (see `HostLimits`).
 const MEBIBYTE: usize = 1 << 20;
 
@@ -78,8 +79,8 @@ impl AudioState {
         self.cadence
     }
 
-    /// Takes a chunk that came at `now`, in milliseconds.
-    pub fn receive_chunk(&mut self, chunk: Arc<AudioChunk>, now: i64, effects: &mut Effects) -> ChunkOutcome {
+    /// Takes a chunk that came at `now`.
+    pub fn receive_chunk(&mut self, chunk: Arc<AudioChunk>, now: UnixMillis, effects: &mut Effects) -> ChunkOutcome {
         self.change_source(Codec::F32, effects);
         let mut ready = Vec::new();
         let outcome = self.reorder.offer(chunk, now, &mut ready);
@@ -105,12 +106,11 @@ impl AudioState {
     }
 
     /// Gives out chunks that have waited too long for those before them, and frames that fill too slowly.
-    pub fn tick(&mut self, now: i64, effects: &mut Effects) {
+    pub fn tick(&mut self, now: UnixMillis, effects: &mut Effects) {
         let mut ready = Vec::new();
         self.reorder.release(now, &mut ready);
         self.accept_chunks(ready, effects);
-        let cadence = i64::try_from(self.cadence.as_micros()).unwrap_or(i64::MAX / LATE_CADENCES);
-        let late = (now * 1000).saturating_sub(LATE_CADENCES * cadence);
+        let late = now.to_micros() - self.cadence.saturating_mul(LATE_CADENCES);
         for codec in [Codec::Opus, Codec::F32] {
             let queue = self.queue(codec);
             if queue.waiting_since().is_some_and(|since| since < late) {
@@ -119,9 +119,9 @@ impl AudioState {
         }
     }
 
-    /// Forgets chunks that came before `time`, in milliseconds.
-    pub fn forget_before(&mut self, time: i64) {
-        self.ring.forget_before(time * 1000);
+    /// Forgets chunks that came before `time`.
+    pub fn forget_before(&mut self, time: UnixMillis) {
+        self.ring.forget_before(time.to_micros());
     }
 
     /// Returns the chunks after number `since`, and whether the last of them is the newest.

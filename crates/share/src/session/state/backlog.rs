@@ -1,14 +1,17 @@
 //! Backlog: the last of the host's audio, for a node that has begun to need it, and the short wait of that node for it.
 
+use std::time::Duration;
+
 use super::audio::AudioState;
-use crate::audio::chunk::frames_to_micros;
+use crate::audio::chunk::play_duration;
 use crate::audio::chunk_ring::MAX_POLL_CHUNKS;
 use crate::audio::frame::{self, Codec, FrameHeader};
-use crate::audio::opus::{decode_opus_frame, packets_micros};
+use crate::audio::opus::{decode_opus_frame, packets_duration};
 use crate::replication::message::{NodeId, ReplicaMessage};
+use primitives::unix_time::{UnixMicros, UnixMillis};
 
-/// Milliseconds for which audio waits for the backlog, ...
-pub const MAX_WAIT_MILLIS: i64 = 500;
+/// Time for which audio waits for the backlog, ...
+const MAX_WAIT: Duration = Duration::from_millis(500);
 /// ... and how many messages of it.
 const MAX_WAITING: usize = 64;
 /// Bytes of samples in a backlog at most.
@@ -16,18 +19,18 @@ const MAX_BACKLOG_BYTES: usize = 2 << 20;
 
 /// Audio that waits until the backlog has come.
 pub struct BacklogWait {
-    until: i64,
+    until: UnixMillis,
     waiting: Vec<(NodeId, ReplicaMessage)>,
 }
 
 impl BacklogWait {
     /// Begins to wait at `now`.
-    pub fn new(now: i64) -> Self {
-        Self { until: now + MAX_WAIT_MILLIS, waiting: Vec::new() }
+    pub fn new(now: UnixMillis) -> Self {
+        Self { until: now + MAX_WAIT, waiting: Vec::new() }
     }
 
     /// Returns whether the backlog has not come in time.
-    pub fn is_over(&self, now: i64) -> bool {
+    pub fn is_over(&self, now: UnixMillis) -> bool {
         self.until <= now
     }
 
@@ -68,7 +71,7 @@ pub fn backlog_of(audio: &AudioState) -> ReplicaMessage {
                     discontinuity: true,
                     ends_epoch: false,
                     sequence,
-                    server_time: 0,
+                    server_time: UnixMicros::EPOCH,
                     sample_time: 0,
                 };
                 parts.push(ReplicaMessage::Frame(frame::encode(&header, packets.iter().map(|packet| &packet.bytes))));
@@ -78,17 +81,16 @@ pub fn backlog_of(audio: &AudioState) -> ReplicaMessage {
     ReplicaMessage::Backlog(parts)
 }
 
-/// Returns how long a chunk or frame plays, in microseconds.
-pub fn play_micros(audio: &ReplicaMessage) -> i64 {
+/// Returns how long a chunk or frame plays.
+pub fn audio_duration(audio: &ReplicaMessage) -> Duration {
     match audio {
         ReplicaMessage::Chunk(header, samples) => {
             let frames = samples.len() / (4 * usize::from(header.channels.max(1)));
-            frames_to_micros(frames, header.sample_rate)
+            play_duration(frames, header.sample_rate)
         }
-        ReplicaMessage::Frame(bytes) => {
-            decode_opus_frame(bytes.clone(), 0).map_or(0, |(_, packets)| packets_micros(&packets))
-        }
-        ReplicaMessage::Backlog(_) | ReplicaMessage::Control(_) => 0,
+        ReplicaMessage::Frame(bytes) => decode_opus_frame(bytes.clone(), UnixMicros::EPOCH)
+            .map_or(Duration::ZERO, |(_, packets)| packets_duration(&packets)),
+        ReplicaMessage::Backlog(_) | ReplicaMessage::Control(_) => Duration::ZERO,
     }
 }
 

@@ -8,7 +8,7 @@ use super::SessionState;
 use super::effect::{Effect, Effects};
 use crate::audio::chunk::AudioChunk;
 use crate::audio::frame::{FrameError, FrameHeader};
-use crate::audio::opus::{decode_opus_frame, packets_micros};
+use crate::audio::opus::{decode_opus_frame, packets_duration};
 use crate::audio::packet_queue::AudioPacket;
 use crate::audio::reorder_buffer::ChunkOutcome;
 use crate::audio::transcode::TranscodeOutput;
@@ -16,6 +16,7 @@ use crate::refusal::Refusal;
 use crate::replication::message::{ControlMessage, NodeId, ReplicaMessage};
 use crate::session::event::SessionEvent;
 use crate::session::metadata::SongMetadata;
+use primitives::unix_time::UnixMillis;
 
 /// Chunk as a host has sent it.
 #[derive(Debug)]
@@ -35,9 +36,9 @@ pub struct HostFrame {
 }
 
 impl HostFrame {
-    /// Reads a frame that came at `now`, in milliseconds. Fails where it is not one of Opus.
-    pub fn decode(bytes: Bytes, now: i64) -> Result<Self, FrameError> {
-        let (header, packets) = decode_opus_frame(bytes.clone(), now * 1000)?;
+    /// Reads a frame that came at `now`. Fails where it is not one of Opus.
+    pub fn decode(bytes: Bytes, now: UnixMillis) -> Result<Self, FrameError> {
+        let (header, packets) = decode_opus_frame(bytes.clone(), now.to_micros())?;
         Ok(Self { bytes, header, packets })
     }
 }
@@ -47,11 +48,11 @@ impl SessionState {
     pub fn receive_chunk(
         &mut self,
         HostChunk { chunk, body_bytes }: HostChunk,
-        now: i64,
+        now: UnixMillis,
         effects: &mut Effects,
     ) -> Result<ChunkOutcome, Refusal> {
         self.check_live()?;
-        self.limits.take_chunk(body_bytes, chunk.duration_micros(), now)?;
+        self.limits.take_chunk(body_bytes, chunk.duration(), now)?;
         // Only now: a host that floods is not heard, and its session ends in time.
         self.note_host_heard(false, now, effects);
         let chunk = Arc::new(chunk);
@@ -69,9 +70,9 @@ impl SessionState {
 
     /// Takes a frame of Opus; returns the bytes of the packets that were new. Fails over a rate limit of the host, and once
     /// the session has ended.
-    pub fn receive_frame(&mut self, frame: HostFrame, now: i64, effects: &mut Effects) -> Result<u64, Refusal> {
+    pub fn receive_frame(&mut self, frame: HostFrame, now: UnixMillis, effects: &mut Effects) -> Result<u64, Refusal> {
         self.check_live()?;
-        self.limits.take_frame(frame.bytes.len(), packets_micros(&frame.packets), now)?;
+        self.limits.take_frame(frame.bytes.len(), packets_duration(&frame.packets), now)?;
         self.note_host_heard(true, now, effects);
         let length = self.audio.receive_packets(&frame.header, frame.packets, effects);
         self.received_bytes += length;
@@ -82,12 +83,12 @@ impl SessionState {
     }
 
     /// Counts a text of the host's socket before it is read. Fails over a rate limit of the host.
-    pub fn count_text(&mut self, bytes: usize, now: i64) -> Result<(), Refusal> {
+    pub fn count_text(&mut self, bytes: usize, now: UnixMillis) -> Result<(), Refusal> {
         self.limits.take_text(bytes, now)
     }
 
     /// Makes a socket the host's, in place of one before; returns its number.
-    pub fn connect_host(&mut self, now: i64, effects: &mut Effects) -> Result<u64, Refusal> {
+    pub fn connect_host(&mut self, now: UnixMillis, effects: &mut Effects) -> Result<u64, Refusal> {
         self.check_live()?;
         let number = self.host.connect(now);
         self.set_away(false, effects);
@@ -115,7 +116,7 @@ impl SessionState {
 
     /// Counts a change of the metadata before it is read; returns the metadata so far. Fails over the rate limit, and once
     /// the session has ended.
-    pub fn prepare_metadata(&mut self, now: i64) -> Result<Option<Arc<SongMetadata>>, Refusal> {
+    pub fn prepare_metadata(&mut self, now: UnixMillis) -> Result<Option<Arc<SongMetadata>>, Refusal> {
         self.check_live()?;
         // Before the body is read: a cover of megabytes costs more than the limit saves otherwise.
         self.limits.take_metadata(now)?;
@@ -127,7 +128,7 @@ impl SessionState {
         &mut self,
         metadata: &Arc<SongMetadata>,
         before: Option<&SongMetadata>,
-        now: i64,
+        now: UnixMillis,
         effects: &mut Effects,
     ) -> Result<usize, Refusal> {
         self.check_live()?;
@@ -145,14 +146,14 @@ impl SessionState {
     /// Stores a chunk for programs that read no more than that, where the operator wants it.
     pub(super) fn store_chunk(&self, chunk: Arc<AudioChunk>, effects: &mut Effects) {
         if self.config.stores_audio {
-            let buffer = i64::try_from(self.config.buffer.as_micros()).unwrap_or(i64::MAX);
             // One more than fits, so that rounding never keeps less than the buffer.
-            let kept = usize::try_from(buffer / chunk.duration_micros().max(1)).unwrap_or(0) + 1;
+            let kept =
+                usize::try_from(self.config.buffer.as_micros() / chunk.duration().as_micros().max(1)).unwrap_or(0) + 1;
             effects.push(Effect::StoreChunk { chunk, kept });
         }
     }
 
-    fn note_host_heard(&mut self, over_socket: bool, now: i64, effects: &mut Effects) {
+    fn note_host_heard(&mut self, over_socket: bool, now: UnixMillis, effects: &mut Effects) {
         let begins = self.host.note_heard_here(over_socket, now);
         self.set_away(false, effects);
         if begins {
@@ -174,7 +175,7 @@ impl SessionState {
                 for (samples, arrived_at) in blocks {
                     let chunk = self.audio.receive_made_block(samples, arrived_at, effects);
                     // Another node stores what the host sends there.
-                    if self.host.sends_here(arrived_at / 1000) {
+                    if self.host.sends_here(arrived_at.to_millis()) {
                         self.store_chunk(chunk, effects);
                     }
                 }

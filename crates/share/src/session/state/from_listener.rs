@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::backlog::BacklogWait;
 use super::effect::{Effect, Effects};
-use super::{AUDIO_LIFE_MILLIS, SessionState};
+use super::{AUDIO_LIFE, SessionState};
 use crate::audio::chunk::AudioChunk;
 use crate::audio::frame::Codec;
 use crate::audio::packet_queue::{AudioFrame, StreamEpoch};
@@ -15,6 +15,7 @@ use crate::session::chat::ChatSnapshot;
 use crate::session::metadata::SongMetadata;
 use crate::session::pollers::PollAnswer;
 use crate::session::statistics::{ListenerTransport, StatisticsReport};
+use primitives::unix_time::UnixMillis;
 
 /// Audio that a listener should keep ahead beyond one frame: for the network's jitter.
 const JITTER_RESERVE: Duration = Duration::from_millis(300);
@@ -45,7 +46,7 @@ pub struct StreamGreeting {
 impl SessionState {
     /// Prepares a poll: asks the other nodes for audio, and for a transcoder where floats have to be made. The poll itself
     /// is [`Self::poll_chunks`], once the shell has performed the effects.
-    pub fn prepare_poll(&mut self, now: i64, effects: &mut Effects) -> Result<(), Refusal> {
+    pub fn prepare_poll(&mut self, now: UnixMillis, effects: &mut Effects) -> Result<(), Refusal> {
         self.check_live()?;
         self.need_audio(now, effects);
         self.listeners.note_poll(now);
@@ -54,9 +55,14 @@ impl SessionState {
     }
 
     /// Returns the chunks after number `since`. Fails where floats cannot be made, and where the listener polls too often.
-    pub fn poll_chunks(&mut self, address: IpAddr, since: i64, now: i64) -> Result<Vec<Arc<AudioChunk>>, Refusal> {
+    pub fn poll_chunks(
+        &mut self,
+        address: IpAddr,
+        since: i64,
+        now: UnixMillis,
+    ) -> Result<Vec<Arc<AudioChunk>>, Refusal> {
         self.audio.check_available(Codec::F32)?;
-        self.audio.forget_before(now - AUDIO_LIFE_MILLIS);
+        self.audio.forget_before(now - AUDIO_LIFE);
         let audio = &self.audio;
         self.listeners.pollers.poll(address, since, now, || {
             // Only here: a listener over its limit is refused before anything is read for it.
@@ -67,13 +73,13 @@ impl SessionState {
     }
 
     /// Counts a request for metadata or status. Fails where there are too many.
-    pub fn count_look(&mut self, address: IpAddr, now: i64) -> Result<(), Refusal> {
+    pub fn count_look(&mut self, address: IpAddr, now: UnixMillis) -> Result<(), Refusal> {
         self.listeners.count_look(address, now)
     }
 
     /// Prepares for a listener of `codec`: asks the other nodes for audio, and for a transcoder where it has to be made.
     /// The listener itself is [`Self::connect_listener`], once the shell has performed the effects.
-    pub fn require(&mut self, codec: Codec, now: i64, effects: &mut Effects) -> Result<(), Refusal> {
+    pub fn require(&mut self, codec: Codec, now: UnixMillis, effects: &mut Effects) -> Result<(), Refusal> {
         self.check_live()?;
         self.need_audio(now, effects);
         self.audio.require(codec, effects);
@@ -112,14 +118,14 @@ impl SessionState {
     }
 
     /// Returns the greeting of a listener of `codec` who begins now, and the last of the audio that was sent.
-    pub fn greet(&mut self, codec: Codec, now: i64) -> (StreamGreeting, Option<Arc<AudioFrame>>) {
+    pub fn greet(&mut self, codec: Codec, now: UnixMillis) -> (StreamGreeting, Option<Arc<AudioFrame>>) {
         let target = self.audio.cadence() + JITTER_RESERVE;
         let (epoch, sequence, snapshot) = self.audio.snapshot(codec, target);
         (self.greet_epoch(epoch, sequence, now), snapshot)
     }
 
     /// Returns the greeting before the packet of this number, the first of its epoch.
-    pub fn greet_epoch(&self, epoch: StreamEpoch, sequence: u32, now: i64) -> StreamGreeting {
+    pub fn greet_epoch(&self, epoch: StreamEpoch, sequence: u32, now: UnixMillis) -> StreamGreeting {
         let cadence = self.audio.cadence();
         StreamGreeting {
             epoch,
@@ -135,24 +141,24 @@ impl SessionState {
     }
 
     /// Notes that `address` was let in.
-    pub fn note_guest(&mut self, address: IpAddr, now: i64) {
+    pub fn note_guest(&mut self, address: IpAddr, now: UnixMillis) {
         self.listeners.note_guest(address, now);
     }
 
     /// Returns whether `address` was let in before.
-    pub fn is_guest(&mut self, address: IpAddr, now: i64) -> bool {
+    pub fn is_guest(&mut self, address: IpAddr, now: UnixMillis) -> bool {
         self.listeners.is_guest(address, now)
     }
 
     /// Returns the statistics of a session that began at `started`, also once it has ended.
-    pub fn statistics(&self, started: i64, now: i64) -> StatisticsReport {
+    pub fn statistics(&self, started: UnixMillis, now: UnixMillis) -> StatisticsReport {
         // Connections may outlast the session for a moment.
         let count = if self.ended.is_some() { 0 } else { self.listener_count(now) };
         self.listeners.report(started, count)
     }
 
     /// Asks the other nodes for audio where nobody here has needed it so far.
-    fn need_audio(&mut self, now: i64, effects: &mut Effects) {
+    fn need_audio(&mut self, now: UnixMillis, effects: &mut Effects) {
         if self.config.is_replicated && !self.needs_audio(now) {
             // Audio that is on its way already must not come before the backlog.
             self.replica.backlog_wait = Some(BacklogWait::new(now));

@@ -2,9 +2,10 @@
 //! messages, and what heartbeats bring.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::SessionState;
-use super::backlog::{backlog_of, play_micros};
+use super::backlog::{audio_duration, backlog_of};
 use super::effect::{Effect, Effects};
 use crate::audio::chunk::AudioChunk;
 use crate::audio::opus::decode_opus_frame;
@@ -14,10 +15,11 @@ use crate::session::event::SessionEvent;
 use crate::session::id::SessionId;
 use crate::session::incarnation::SessionStart;
 use crate::session::metadata::SongMetadata;
+use primitives::unix_time::{UnixMicros, UnixMillis};
 
 impl SessionState {
     /// Takes a message of another node.
-    pub fn receive_message(&mut self, from: NodeId, message: ReplicaMessage, now: i64, effects: &mut Effects) {
+    pub fn receive_message(&mut self, from: NodeId, message: ReplicaMessage, now: UnixMillis, effects: &mut Effects) {
         if self.ended.is_some() {
             return;
         }
@@ -29,7 +31,7 @@ impl SessionState {
         }
     }
 
-    fn receive_control(&mut self, from: NodeId, message: ControlMessage, now: i64, effects: &mut Effects) {
+    fn receive_control(&mut self, from: NodeId, message: ControlMessage, now: UnixMillis, effects: &mut Effects) {
         if !message.is_plausible(now) {
             return;
         }
@@ -60,24 +62,24 @@ impl SessionState {
         }
     }
 
-    fn receive_remote_audio(&mut self, from: NodeId, audio: ReplicaMessage, now: i64, effects: &mut Effects) {
+    fn receive_remote_audio(&mut self, from: NodeId, audio: ReplicaMessage, now: UnixMillis, effects: &mut Effects) {
         // Its host is live, or this copy would end by the timeout before the next heartbeat tells so.
         self.host.note_heard_elsewhere(now);
         let Some(wait) = &mut self.replica.backlog_wait else {
             // A second backlog tells nothing new.
             if !matches!(audio, ReplicaMessage::Backlog(_)) {
-                self.take_remote_audio(audio, now * 1000, now, effects);
+                self.take_remote_audio(audio, now.to_micros(), now, effects);
             }
             return;
         };
         match audio {
             ReplicaMessage::Backlog(parts) => {
                 // The last of it ends now; the parts before it came as much earlier as they play.
-                let mut ago: i64 = parts.iter().map(play_micros).sum();
+                let mut ago: Duration = parts.iter().map(audio_duration).sum();
                 for part in parts {
-                    let own = play_micros(&part);
-                    self.take_remote_audio(part, now * 1000 - ago, now, effects);
-                    ago -= own;
+                    let own = audio_duration(&part);
+                    self.take_remote_audio(part, now.to_micros() - ago, now, effects);
+                    ago = ago.saturating_sub(own);
                 }
                 self.end_backlog_wait(Some(from), now, effects);
             }
@@ -89,15 +91,21 @@ impl SessionState {
         }
     }
 
-    fn end_backlog_wait(&mut self, sender: Option<NodeId>, now: i64, effects: &mut Effects) {
+    fn end_backlog_wait(&mut self, sender: Option<NodeId>, now: UnixMillis, effects: &mut Effects) {
         let Some(wait) = self.replica.backlog_wait.take() else { return };
         for audio in wait.into_audio(sender) {
-            self.take_remote_audio(audio, now * 1000, now, effects);
+            self.take_remote_audio(audio, now.to_micros(), now, effects);
         }
     }
 
-    /// Takes audio that came to another node at `arrived_at`, in microseconds.
-    fn take_remote_audio(&mut self, audio: ReplicaMessage, arrived_at: i64, now: i64, effects: &mut Effects) {
+    /// Takes audio that came to another node at `arrived_at`.
+    fn take_remote_audio(
+        &mut self,
+        audio: ReplicaMessage,
+        arrived_at: UnixMicros,
+        now: UnixMillis,
+        effects: &mut Effects,
+    ) {
         match audio {
             ReplicaMessage::Chunk(header, samples) => {
                 if let Ok(chunk) = AudioChunk::from_samples(header, samples, arrived_at) {
@@ -122,7 +130,7 @@ impl SessionState {
     }
 
     /// Takes what the registry knows of the session; `me` is this node.
-    pub fn apply_registry_entry(&mut self, entry: &RegistryEntry, me: NodeId, now: i64, effects: &mut Effects) {
+    pub fn apply_registry_entry(&mut self, entry: &RegistryEntry, me: NodeId, now: UnixMillis, effects: &mut Effects) {
         if self.ended.is_some() {
             return;
         }
@@ -154,13 +162,13 @@ impl SessionState {
     }
 
     /// Counts a heartbeat that found another session of this id; returns true where this one gives way to it.
-    pub fn yields_to_rival(&mut self, now: i64) -> bool {
+    pub fn yields_to_rival(&mut self, now: UnixMillis) -> bool {
         let sends_here = self.host.sends_here(now);
         self.replica.yields_to_rival(sends_here)
     }
 
     /// Does what time brings to a session on several nodes.
-    pub(super) fn tick_replica(&mut self, now: i64, effects: &mut Effects) {
+    pub(super) fn tick_replica(&mut self, now: UnixMillis, effects: &mut Effects) {
         if !self.config.is_replicated {
             return;
         }
@@ -179,12 +187,12 @@ impl SessionState {
     }
 
     /// Returns whether somebody here needs audio; whoever sends it needs what is sent elsewhere too.
-    pub(super) fn needs_audio(&self, now: i64) -> bool {
+    pub(super) fn needs_audio(&self, now: UnixMillis) -> bool {
         self.audio.listeners() > 0 || self.listeners.has_polled(now) || self.host.sends_here(now)
     }
 
     /// Returns what the registry is told of the session.
-    pub fn replica_report(&self, id: SessionId, start: SessionStart, now: i64) -> ReplicaReport {
+    pub fn replica_report(&self, id: SessionId, start: SessionStart, now: UnixMillis) -> ReplicaReport {
         let opened = self.host.connected_since();
         ReplicaReport {
             id,
@@ -194,8 +202,8 @@ impl SessionState {
             hears_host: self.host.sends_here(now),
             host_socket: opened.map(|opened_at| HostSocket { number: self.host.socket_number(), opened_at }),
             heard_over_socket: self.host.is_over_socket(),
-            heard_here_ago: self.host.heard_here().map(|heard| (now - heard).max(0)),
-            heard_ago: (now - self.host.last_heard()).max(0),
+            heard_here_ago: self.host.heard_here().map(|heard| now - heard),
+            heard_ago: now - self.host.last_heard(),
             listeners: self.local_listener_count(now),
             bytes: self.received_bytes,
             ended: self.ended.filter(|_| !self.replica.is_end_published()).map(|ended| ended.reason),
@@ -209,14 +217,14 @@ impl SessionState {
 
     /// Returns whether this is a copy that nobody at this node has asked for in a while. A copy that its host has sent to is
     /// kept: its bytes would be lost.
-    pub fn is_unused_copy(&self, now: i64) -> bool {
+    pub fn is_unused_copy(&self, now: UnixMillis) -> bool {
         let copy = self.config.is_replicated && !self.replica.is_home() && self.received_bytes == 0;
         let alone = self.local_listener_count(now) == 0 && !self.host.sends_here(now);
         copy && alone && self.replica.is_unrequested(now)
     }
 
     /// Notes that somebody asks for the session.
-    pub fn note_request(&mut self, now: i64) {
+    pub fn note_request(&mut self, now: UnixMillis) {
         self.replica.note_request(now);
     }
 

@@ -1,6 +1,6 @@
 //! State of one session, as a pure machine: each input comes with its time, and what is to be done about it comes out as
-//! [`Effect`]s. Times are milliseconds since the Unix epoch where nothing else is said. Knows no socket, no lock, no task and
-//! no other node but by its number; the shell around it (`session/mod.rs`) locks it, applies inputs and performs effects.
+//! [`Effect`]s. Knows no socket, no lock, no task and no other node but by its number; the shell around it
+//! (`session/mod.rs`) locks it, applies inputs and performs effects.
 
 pub mod audio;
 mod backlog;
@@ -36,9 +36,10 @@ use super::metadata::SongMetadata;
 use crate::recording::{RecordingFailure, RecordingStatus};
 use crate::refusal::Refusal;
 use crate::replication::message::{ControlMessage, NodeId};
+use primitives::unix_time::UnixMillis;
 
-/// Milliseconds for which audio is given out after it came: whoever comes to a host that has said nothing since hears nothing.
-const AUDIO_LIFE_MILLIS: i64 = 10_000;
+/// Time for which audio is given out after it came: whoever comes to a host that has said nothing since hears nothing.
+const AUDIO_LIFE: Duration = Duration::from_secs(10);
 
 /// Settings of a session that never change.
 #[derive(Clone, Copy, Debug)]
@@ -61,7 +62,7 @@ pub struct SessionEnd {
     /// Reason of the end.
     pub reason: EndReason,
     /// Time of the end.
-    pub at: i64,
+    pub at: UnixMillis,
 }
 
 /// Summary of a session for the log and the metrics of the node that answered for it.
@@ -91,16 +92,16 @@ pub struct SessionState {
 
 impl SessionState {
     /// Creates the state of a session that begins now.
-    pub fn new(config: SessionConfig, now: i64) -> Self {
+    pub fn new(config: SessionConfig, now: UnixMillis) -> Self {
         Self::make(config, true, now, now)
     }
 
     /// Creates the state of a copy of a session of other nodes, whose host was last heard at `last_heard`.
-    pub fn copy(config: SessionConfig, last_heard: i64, now: i64) -> Self {
+    pub fn copy(config: SessionConfig, last_heard: UnixMillis, now: UnixMillis) -> Self {
         Self::make(config, false, last_heard, now)
     }
 
-    fn make(config: SessionConfig, home: bool, last_heard: i64, now: i64) -> Self {
+    fn make(config: SessionConfig, home: bool, last_heard: UnixMillis, now: UnixMillis) -> Self {
         Self {
             config,
             ended: None,
@@ -131,20 +132,20 @@ impl SessionState {
         if self.ended.is_some() { Err(Refusal::UnknownSession) } else { Ok(()) }
     }
 
-    /// Returns whether the host was not heard for `timeout` milliseconds.
-    pub fn is_timed_out(&self, timeout: i64, now: i64) -> bool {
+    /// Returns whether the host was not heard for `timeout`.
+    pub fn is_timed_out(&self, timeout: Duration, now: UnixMillis) -> bool {
         self.ended.is_none() && self.host.is_silent(timeout, now)
     }
 
     /// Does what time brings: gives out audio that has waited, forgets listeners who are gone and audio that is old, tells
     /// the number of listeners.
-    pub fn tick(&mut self, now: i64, effects: &mut Effects) {
+    pub fn tick(&mut self, now: UnixMillis, effects: &mut Effects) {
         if self.ended.is_some() {
             return;
         }
         self.audio.tick(now, effects);
         // The document keeps audio in Redis as long.
-        self.audio.forget_before(now - AUDIO_LIFE_MILLIS);
+        self.audio.forget_before(now - AUDIO_LIFE);
         self.listeners.sweep(now);
         self.chat.sweep(now);
         // Before the transcoder is looked at: audio of other nodes may have begun an epoch.
@@ -160,7 +161,7 @@ impl SessionState {
 
     /// Ends the session at this node; one that has ended already stays as it is. Returns its summary where this node has
     /// answered for it.
-    pub fn close(&mut self, reason: EndReason, now: i64, effects: &mut Effects) -> Option<ClosedSession> {
+    pub fn close(&mut self, reason: EndReason, now: UnixMillis, effects: &mut Effects) -> Option<ClosedSession> {
         if self.ended.is_some() {
             return None;
         }
@@ -179,11 +180,11 @@ impl SessionState {
     }
 
     /// Returns the number of listeners at all nodes.
-    pub fn listener_count(&self, now: i64) -> usize {
+    pub fn listener_count(&self, now: UnixMillis) -> usize {
         self.local_listener_count(now) + self.replica.remote_listeners()
     }
 
-    fn local_listener_count(&self, now: i64) -> usize {
+    fn local_listener_count(&self, now: UnixMillis) -> usize {
         self.listeners.count(self.audio.listeners(), now)
     }
 
@@ -193,7 +194,7 @@ impl SessionState {
     }
 
     /// Returns the metadata while it is fresh.
-    pub fn fresh_metadata(&self, now: i64) -> Option<Arc<SongMetadata>> {
+    pub fn fresh_metadata(&self, now: UnixMillis) -> Option<Arc<SongMetadata>> {
         self.metadata.clone().filter(|metadata| metadata.fresh_until > now)
     }
 
@@ -222,7 +223,7 @@ impl SessionState {
         post: &ChatPost,
         sender: ChatSender<'_>,
         from_host: bool,
-        now: i64,
+        now: UnixMillis,
         effects: &mut Effects,
     ) -> Result<ChatLine, Refusal> {
         self.check_live()?;
@@ -242,7 +243,7 @@ impl SessionState {
     }
 
     /// Switches the chat on or off, and tells everybody.
-    pub fn switch_chat(&mut self, on: bool, now: i64, effects: &mut Effects) -> Result<(), Refusal> {
+    pub fn switch_chat(&mut self, on: bool, now: UnixMillis, effects: &mut Effects) -> Result<(), Refusal> {
         self.check_live()?;
         self.limits.take_switch(now)?;
         let (id, text) = self.chat.switch(on, now);
@@ -257,7 +258,7 @@ impl SessionState {
         }
     }
 
-    fn merge_chat(&mut self, history: &ChatHistory, now: i64, effects: &mut Effects) {
+    fn merge_chat(&mut self, history: &ChatHistory, now: UnixMillis, effects: &mut Effects) {
         if self.chat.merge(history, now) {
             effects.notify(SessionEvent::ChatReset);
         }
@@ -286,7 +287,7 @@ impl SessionState {
 impl SessionState {
     /// Begins a recording into the object of this key, with a listener of Opus for it. Fails where the recording before is
     /// being stored, or no transcoder is to be had: see [`Self::require`].
-    pub fn begin_recording(&mut self, key: String, now: i64, effects: &mut Effects) -> Result<(), Refusal> {
+    pub fn begin_recording(&mut self, key: String, now: UnixMillis, effects: &mut Effects) -> Result<(), Refusal> {
         self.recording.check_free()?;
         // Only of beginnings: to end a recording is never refused.
         self.limits.take_switch(now)?;

@@ -2,6 +2,7 @@
 
 use crate::recording::{RecordingFailure, RecordingStatus};
 use crate::refusal::Refusal;
+use primitives::unix_time::UnixMillis;
 
 /// Recording of a session, or its last one.
 #[derive(Default)]
@@ -45,7 +46,7 @@ impl RecordingState {
     }
 
     /// Begins a recording into the object of this key.
-    pub fn begin(&mut self, key: String, now: i64) {
+    pub fn begin(&mut self, key: String, now: UnixMillis) {
         let status = RecordingStatus { on: true, since: Some(now), object: Some(key), ..RecordingStatus::default() };
         *self = Self { status, storing: true, elsewhere: false };
     }
@@ -85,7 +86,7 @@ mod tests {
     fn a_recording_is_on_then_being_stored_and_then_free_for_the_next() {
         let mut recording = RecordingState::default();
         assert_eq!([true, false].map(|can| recording.announced(can)), [Some(false), None]);
-        recording.begin("key".to_owned(), 7);
+        recording.begin("key".to_owned(), UnixMillis::new(7));
         recording.set_bytes(100);
         assert_eq!((recording.is_on(), recording.check_free()), (true, Err(Refusal::StillStoring)));
         assert!(recording.finish() && !recording.finish(), "it ends once");
@@ -93,7 +94,7 @@ mod tests {
         recording.set_outcome(Ok(()));
         let expected = RecordingStatus {
             on: false,
-            since: Some(7),
+            since: Some(UnixMillis::new(7)),
             bytes: 100,
             object: Some("key".to_owned()),
             stored: true,
@@ -111,7 +112,7 @@ mod tests {
             (Err(RecordingFailure::Unreachable), false),
         ] {
             let mut recording = RecordingState::default();
-            recording.begin("key".to_owned(), 0);
+            recording.begin("key".to_owned(), UnixMillis::EPOCH);
             recording.set_outcome(outcome);
             let status = recording.status();
             assert_eq!((status.stored, status.object.is_some()), (stored, stored), "{outcome:?}");

@@ -20,6 +20,7 @@ use crate::session::id::SessionId;
 use crate::session::incarnation::{Incarnation, SessionStart};
 use crate::session::statistics::ListenerTransport;
 use crate::token_bucket::TokenBucket;
+use primitives::unix_time::UnixMicros;
 
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const CONFIG: SessionConfig = SessionConfig {
@@ -55,7 +56,7 @@ enum Input {
     Transcoders(bool),
     Chat,
     SwitchChat(bool),
-    Time(i64),
+    Time(u64),
 }
 
 fn input() -> impl Strategy<Value = Input> {
@@ -73,7 +74,7 @@ fn input() -> impl Strategy<Value = Input> {
         1 => any::<bool>().prop_map(Input::Transcoders),
         2 => Just(Input::Chat),
         1 => any::<bool>().prop_map(Input::SwitchChat),
-        8 => (1_i64..400).prop_map(Input::Time),
+        8 => (1_u64..400).prop_map(Input::Time),
     ]
 }
 
@@ -103,7 +104,7 @@ impl Listener {
 /// Session with the shell that a test is: two listeners, a transcoder, and a clock.
 struct Simulation {
     state: SessionState,
-    now: i64,
+    now: UnixMillis,
     /// Number of times that the host has begun anew, and the numbers that it goes on with.
     run: u32,
     next_chunk: i64,
@@ -135,18 +136,22 @@ fn mark(packet: &Bytes) -> (u32, u32) {
 
 impl Simulation {
     fn new(is_replicated: bool) -> Self {
-        Self::of(SessionState::new(SessionConfig { is_replicated, ..CONFIG }, 0))
+        Self::of(SessionState::new(SessionConfig { is_replicated, ..CONFIG }, UnixMillis::EPOCH))
     }
 
     /// Copy of a session of another node.
     fn copy() -> Self {
-        Self::of(SessionState::copy(SessionConfig { is_replicated: true, ..CONFIG }, 0, 0))
+        Self::of(SessionState::copy(
+            SessionConfig { is_replicated: true, ..CONFIG },
+            UnixMillis::EPOCH,
+            UnixMillis::EPOCH,
+        ))
     }
 
     fn of(state: SessionState) -> Self {
         Self {
             state,
-            now: 0,
+            now: UnixMillis::EPOCH,
             run: 0,
             next_chunk: 0,
             next_packet: 0,
@@ -168,7 +173,7 @@ impl Simulation {
         }
     }
 
-    fn apply<T>(&mut self, input: impl FnOnce(&mut SessionState, i64, &mut Effects) -> T) -> T {
+    fn apply<T>(&mut self, input: impl FnOnce(&mut SessionState, UnixMillis, &mut Effects) -> T) -> T {
         let mut effects = Effects::default();
         self.state.audio_mut().set_cadence(Duration::from_millis(100));
         let result = input(&mut self.state, self.now, &mut effects);
@@ -213,9 +218,9 @@ impl Simulation {
     fn send_chunk(&mut self, sequence: i64) {
         let number = u32::try_from(sequence).expect("not below zero");
         let samples = marked(self.run, number).repeat(4096);
-        let timestamp = i64::from(self.run) * 1_000_000 + sequence;
+        let timestamp = UnixMillis::new(i64::from(self.run) * 1_000_000 + sequence);
         let header = ChunkHeader { sequence, sample_rate: 44_100, channels: 2, timestamp };
-        let chunk = AudioChunk::from_samples(header, samples.into(), self.now * 1000).expect("a good chunk");
+        let chunk = AudioChunk::from_samples(header, samples.into(), self.now.to_micros()).expect("a good chunk");
         // Over its limit the host is refused, and nothing is heard of it.
         let _ = self.apply(|state, now, effects| state.receive_chunk(HostChunk { chunk, body_bytes: 0 }, now, effects));
     }
@@ -228,7 +233,7 @@ impl Simulation {
             discontinuity,
             ends_epoch: false,
             sequence: first,
-            server_time: 0,
+            server_time: UnixMicros::EPOCH,
             sample_time: 0,
         };
         let frame = HostFrame::decode(frame::encode(&header, packets.iter()), self.now).expect("a frame");
@@ -338,7 +343,7 @@ impl Simulation {
                 let _ = self.apply(|state, now, effects| state.switch_chat(on, now, effects));
             }
             Input::Time(passed) => {
-                self.now += passed;
+                self.now = self.now + Duration::from_millis(passed);
                 self.apply(|state, now, effects| state.tick(now, effects));
             }
         }
@@ -347,10 +352,11 @@ impl Simulation {
 
     fn check_bounds(&mut self) {
         let audio = self.state.audio_mut();
-        let (count, bytes, micros) = audio.newest_chunks().fold((0, 0, 0), |(count, bytes, micros), chunk| {
-            (count + 1, bytes + chunk.len(), micros + chunk.duration_micros())
+        let (count, bytes, time) = audio.newest_chunks().fold((0, 0, Duration::ZERO), |(count, bytes, time), chunk| {
+            (count + 1, bytes + chunk.len(), time + chunk.duration())
         });
-        assert!(count <= 256 && bytes <= 10 << 20 && micros <= 5_000_000, "{count} chunks, {bytes} bytes, {micros} µs");
+        let fits = count <= 256 && bytes <= 10 << 20 && time <= Duration::from_secs(5);
+        assert!(fits, "{count} chunks, {bytes} bytes, {time:?}");
         let (_, _, packets) = audio.queued_opus();
         assert!(packets.len() <= 250, "{} packets of 20 ms", packets.len());
         let chat = self.state.chat_snapshot().to_json();

@@ -19,6 +19,7 @@ use crate::session::chat::{self, ChatPost, ChatSender};
 use crate::session::event::{EndReason, SessionEvent};
 use crate::session::{HostConnection, MAX_SMALL_TEXT, Session};
 use crate::token_bucket::TokenBucket;
+use primitives::unix_time::UnixMicros;
 
 /// Time after which a host that says nothing is taken for gone; its session goes on.
 const MAX_SILENCE: Duration = Duration::from_secs(60);
@@ -58,7 +59,7 @@ async fn run(
     connection: &mut HostConnection,
     now: &MicrosClock,
 ) -> SocketClose {
-    let mut lines = chat::sender_limit(now() / 1000);
+    let mut lines = chat::sender_limit(now().to_millis());
     // Outside the loop: only what the host sends moves it, and not what it is sent.
     let mut silence = pin!(sleep(MAX_SILENCE));
     let mut pings = interval_at(Instant::now() + PING_INTERVAL, PING_INTERVAL);
@@ -149,7 +150,7 @@ fn handle_message(
     let came = now();
     match message {
         Message::Binary(bytes) => {
-            session.receive_frame(bytes, came / 1000)?;
+            session.receive_frame(bytes, came.to_millis())?;
             Ok(None)
         }
         Message::Text(text) => handle_text(session, &text, lines, came, now),
@@ -169,13 +170,13 @@ fn handle_text(
     session: &Arc<Session>,
     text: &str,
     lines: &mut TokenBucket,
-    came: i64,
+    came: UnixMicros,
     now: &MicrosClock,
 ) -> Result<Option<String>, Refusal> {
-    session.count_text(text.len(), came / 1000)?;
+    session.count_text(text.len(), came.to_millis())?;
     let name = text_type(text);
     if name == "meta" {
-        return session.set_metadata(text.as_bytes(), came / 1000).map(|_| None);
+        return session.set_metadata(text.as_bytes(), came.to_millis()).map(|_| None);
     }
     // All of it is kept from here on, in many times as many bytes.
     if text.len() > MAX_SMALL_TEXT {
@@ -184,17 +185,17 @@ fn handle_text(
     let said: Value = serde_json::from_str(text).unwrap_or_default();
     match &*name {
         "stop" => {
-            session.end(EndReason::Stopped, came / 1000);
+            session.end(EndReason::Stopped, came.to_millis());
             Ok(None)
         }
         "chat" => match said["on"].as_bool() {
-            Some(on) => session.switch_chat(on, came / 1000).map(|()| None),
+            Some(on) => session.switch_chat(on, came.to_millis()).map(|()| None),
             None => {
                 let said = ChatPost::from_json(said)?;
-                session.post_chat(&said, ChatSender::Socket(lines), true, came / 1000).map(|_| None)
+                session.post_chat(&said, ChatSender::Socket(lines), true, came.to_millis()).map(|_| None)
             }
         },
-        "record" => session.switch_recording(said["on"] == true, came / 1000).map(|_| None),
+        "record" => session.switch_recording(said["on"] == true, came.to_millis()).map(|_| None),
         "time" => Ok(Some(time_message(&said, came, now()))),
         // A newer client may say more than we know.
         _ => Ok(None),

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::sync::broadcast::error::RecvError;
@@ -17,11 +18,12 @@ use crate::session::chat::{self, ChatPost, ChatSender};
 use crate::session::event::SessionEvent;
 use crate::session::{ConnectedListener, Session};
 use crate::token_bucket::TokenBucket;
+use primitives::unix_time::{UnixMicros, UnixMillis};
 
 /// Gaps that close a listener's socket, ...
 const MAX_GAPS: usize = 5;
-/// ... where they come within so many microseconds.
-const GAP_WINDOW_MICROS: i64 = 30_000_000;
+/// ... where they come within this time.
+const GAP_WINDOW: Duration = Duration::from_secs(30);
 
 /// End of a listener's socket.
 enum SocketEnd {
@@ -38,14 +40,14 @@ struct ListenerConnection {
     epoch: u32,
     /// Number of the next packet.
     next_packet: u32,
-    gaps: VecDeque<i64>,
+    gaps: VecDeque<UnixMicros>,
     message_limit: TokenBucket,
     chat_limit: TokenBucket,
 }
 
 /// Serves a listener to its end; returns the reason for the metrics.
 pub async fn serve_listener(socket: ListenerSocket, listener: ConnectedListener, now: MicrosClock) -> &'static str {
-    let (questions, lines) = (TokenBucket::new(5.0, 20.0, now() / 1000), chat::sender_limit(now() / 1000));
+    let (questions, lines) = (TokenBucket::new(5.0, 20.0, now().to_millis()), chat::sender_limit(now().to_millis()));
     let mut listener = ListenerConnection {
         socket,
         listener,
@@ -113,7 +115,7 @@ impl ListenerConnection {
     /// Begins at the live edge: sends the greeting and the last of the audio in one write. `before`: the listener fell
     /// behind at that packet, and is told so first.
     async fn restart_at_live_edge(&mut self, before: Option<u32>) -> Result<(), SocketEnd> {
-        let (greeting, snapshot) = self.listener.restart_at_live_edge((self.now)() / 1000);
+        let (greeting, snapshot) = self.listener.restart_at_live_edge((self.now)().to_millis());
         let mut messages = Vec::with_capacity(4);
         if let Some(from) = before {
             let to = greeting.sequence;
@@ -155,7 +157,7 @@ impl ListenerConnection {
         }
         let mut messages = Vec::with_capacity(2);
         if frame.epoch.number != self.epoch {
-            let greeting = self.listener.greet_epoch(frame, (self.now)() / 1000);
+            let greeting = self.listener.greet_epoch(frame, (self.now)().to_millis());
             let text = hello_message(self.listener.session().id(), self.listener.codec(), &greeting);
             self.epoch = frame.epoch.number;
             messages.push(OutgoingMessage::Text(text.into()));
@@ -170,7 +172,7 @@ impl ListenerConnection {
         let now = (self.now)();
         self.listener.count_gap();
         self.gaps.push_back(now);
-        self.gaps.retain(|gap| now - gap < GAP_WINDOW_MICROS);
+        self.gaps.retain(|gap| now - *gap < GAP_WINDOW);
         // It would go on like this, and hear nothing that is worth it.
         if self.gaps.len() >= MAX_GAPS {
             return Err(SocketEnd::Close(code::TOO_SLOW, "slow"));
@@ -183,7 +185,7 @@ impl ListenerConnection {
         let came = (self.now)();
         match message {
             Message::Text(text) => {
-                if self.message_limit.take(1.0, came / 1000).is_err() {
+                if self.message_limit.take(1.0, came.to_millis()).is_err() {
                     return Err(SocketEnd::Close(code::POLICY, "flood"));
                 }
                 let asked: Value = serde_json::from_str(&text).unwrap_or_default();
@@ -192,7 +194,7 @@ impl ListenerConnection {
                         let answer = time_message(&asked, came, (self.now)());
                         self.send_text(answer.into()).await
                     }
-                    Some("chat") => match self.post_chat(asked, came / 1000) {
+                    Some("chat") => match self.post_chat(asked, came.to_millis()) {
                         Ok(()) => Ok(()),
                         Err(refused) => self.send_text(error_message(&refused).into()).await,
                     },
@@ -207,7 +209,7 @@ impl ListenerConnection {
         }
     }
 
-    fn post_chat(&mut self, said: Value, now: i64) -> Result<(), Refusal> {
+    fn post_chat(&mut self, said: Value, now: UnixMillis) -> Result<(), Refusal> {
         let said = ChatPost::from_json(said)?;
         self.listener.session().post_chat(&said, ChatSender::Socket(&mut self.chat_limit), false, now).map(drop)
     }

@@ -19,6 +19,7 @@ use crate::audio::frame::Codec;
 use crate::refusal::Refusal;
 use crate::session::StreamGreeting;
 use crate::session::id::SessionId;
+use primitives::unix_time::UnixMicros;
 
 /// Time in which a client must take a message.
 const MAX_WRITE_TIME: Duration = Duration::from_secs(10);
@@ -66,7 +67,7 @@ fn error_message(refused: &Refusal) -> String {
 }
 
 /// Answers a client that compares clocks, as NTP does: its own time, ours when the question came, ours now.
-fn time_message(asked: &Value, came: i64, now: i64) -> String {
+fn time_message(asked: &Value, came: UnixMicros, now: UnixMicros) -> String {
     json!({ "type": "time", "t0": asked["t0"], "t1": came, "t2": now }).to_string()
 }
 

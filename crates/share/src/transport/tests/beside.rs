@@ -23,7 +23,7 @@ async fn everybody_reads_what_somebody_writes() {
     text(&mut ben, "hello").await;
     let line = said(&mut ann, &mut ben, json!({"type": "chat", "name": "Ann", "text": "hi", "host": true})).await;
     let now = server.relay.now();
-    let id = |millis: i64| (now + millis) * 2048;
+    let id = |millis: i64| (now.as_millis() + millis) * 2048;
     assert_eq!(
         line,
         json!({"type": "chat", "id": id(0), "at": now, "name": "Ann", "text": "hi"}),

@@ -125,28 +125,39 @@ fn chunk(sequence: i64) -> (Value, Vec<u8>) {
 }
 
 async fn message(socket: &mut Socket) -> Message {
-    let next = tokio::time::timeout(LIMIT, socket.next()).await.expect("something comes in time");
-    next.expect("it is open").expect("a message")
+    first(socket, Some).await
+}
+
+/// The first of what comes of which `take` makes something. The limit is for all of it: what is said over and over must not
+/// put it off.
+async fn first<T>(socket: &mut Socket, mut take: impl FnMut(Message) -> Option<T>) -> T {
+    let hearing = async {
+        loop {
+            let message = socket.next().await.expect("it is open").expect("a message");
+            if let Some(taken) = take(message) {
+                return taken;
+            }
+        }
+    };
+    tokio::time::timeout(LIMIT, hearing).await.expect("it comes in time")
 }
 
 /// The next text of this type.
 async fn text(socket: &mut Socket, kind: &str) -> Value {
-    loop {
-        if let Message::Text(text) = message(socket).await {
-            let value: Value = serde_json::from_str(&text).expect("it is JSON");
-            if value["type"] == kind {
-                return value;
-            }
-        }
-    }
+    let of_kind = |message| {
+        let Message::Text(text) = message else { return None };
+        let value: Value = serde_json::from_str(&text).expect("it is JSON");
+        (value["type"] == kind).then_some(value)
+    };
+    first(socket, of_kind).await
 }
 
 async fn audio(socket: &mut Socket) -> (FrameHeader, Vec<Bytes>) {
-    loop {
-        if let Message::Binary(bytes) = message(socket).await {
-            return frame::decode(bytes).expect("a frame");
-        }
-    }
+    let frame = |message| match message {
+        Message::Binary(bytes) => Some(frame::decode(bytes).expect("a frame")),
+        _ => None,
+    };
+    first(socket, frame).await
 }
 
 #[tokio::test]

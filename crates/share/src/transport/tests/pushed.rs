@@ -2,13 +2,14 @@
 
 use super::*;
 use primitives::clock::monotonic_now;
+use primitives::unix_time::UnixMicros;
 
 const OPUS_HEADER: FrameHeader = FrameHeader {
     codec: Codec::Opus,
     discontinuity: false,
     ends_epoch: false,
     sequence: 0,
-    server_time: 0,
+    server_time: UnixMicros::EPOCH,
     sample_time: 0,
 };
 

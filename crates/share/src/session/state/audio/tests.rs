@@ -5,24 +5,36 @@ use crate::audio::chunk::ChunkHeader;
 use crate::audio::frame;
 use crate::refusal::Refusal;
 use crate::session::event::SessionEvent;
+use primitives::unix_time::UnixMicros;
+
+fn at(millis: i64) -> UnixMillis {
+    UnixMillis::new(millis)
+}
 
 fn chunk(sequence: i64, sample_rate: u32) -> Arc<AudioChunk> {
-    let header = ChunkHeader { sequence, sample_rate, channels: 2, timestamp: sequence };
+    let header = ChunkHeader { sequence, sample_rate, channels: 2, timestamp: at(sequence) };
     let samples = vec![u8::try_from(sequence % 256).expect("a byte"); 4096 * 8];
-    Arc::new(AudioChunk::from_samples(header, samples.into(), sequence * 93_000).expect("a good chunk"))
+    Arc::new(AudioChunk::from_samples(header, samples.into(), at(sequence * 93).to_micros()).expect("a good chunk"))
 }
 
 fn packets(numbers: std::ops::Range<u32>) -> Vec<AudioPacket> {
     let packet = |number: u32| AudioPacket {
         bytes: Bytes::copy_from_slice(&number.to_be_bytes()),
         frames: 960,
-        server_time: i64::from(number) * 20_000,
+        server_time: at(i64::from(number) * 20).to_micros(),
     };
     numbers.map(packet).collect()
 }
 
 fn header(sequence: u32, discontinuity: bool) -> FrameHeader {
-    FrameHeader { codec: Codec::Opus, discontinuity, ends_epoch: false, sequence, server_time: 0, sample_time: 0 }
+    FrameHeader {
+        codec: Codec::Opus,
+        discontinuity,
+        ends_epoch: false,
+        sequence,
+        server_time: UnixMicros::EPOCH,
+        sample_time: 0,
+    }
 }
 
 fn audio() -> AudioState {
@@ -61,12 +73,12 @@ fn a_transcoder_runs_while_somebody_listens_to_the_other_codec() {
     assert_eq!(audio.check_available(Codec::Opus), Ok(()));
     audio.add_listener(Codec::Opus);
     let mut effects = Effects::default();
-    audio.receive_chunk(chunk(0, 44_100), 0, &mut effects);
+    audio.receive_chunk(chunk(0, 44_100), at(0), &mut effects);
     assert_eq!(words(effects), ["start", "input"]);
     audio.set_transcoding(true);
     let mut effects = Effects::default();
     audio.update_transcoder(false, &mut effects);
-    audio.receive_chunk(chunk(1, 44_100), 93, &mut effects);
+    audio.receive_chunk(chunk(1, 44_100), at(93), &mut effects);
     assert_eq!(words(effects), ["input"], "it goes on");
     audio.remove_listener(Codec::Opus);
     let mut effects = Effects::default();
@@ -77,7 +89,7 @@ fn a_transcoder_runs_while_somebody_listens_to_the_other_codec() {
 #[test]
 fn a_transcoder_that_is_refused_leaves_its_codec_unavailable_until_one_is_free() {
     let (mut audio, mut effects) = (audio(), Effects::default());
-    audio.receive_chunk(chunk(0, 44_100), 0, &mut effects);
+    audio.receive_chunk(chunk(0, 44_100), at(0), &mut effects);
     audio.require(Codec::Opus, &mut effects);
     audio.set_transcoding(false);
     assert_eq!(audio.check_available(Codec::Opus), Err(Refusal::TooManyTranscodes));
@@ -92,7 +104,7 @@ fn a_transcoder_that_is_refused_leaves_its_codec_unavailable_until_one_is_free()
 fn a_transcoder_begins_with_the_last_of_what_came_and_one_before_it_is_not_listened_to() {
     let (mut audio, mut effects) = (audio(), Effects::default());
     for sequence in 0..20 {
-        audio.receive_chunk(chunk(sequence, 44_100), sequence * 93, &mut effects);
+        audio.receive_chunk(chunk(sequence, 44_100), at(sequence * 93), &mut effects);
     }
     let mut effects = Effects::default();
     audio.require(Codec::Opus, &mut effects);
@@ -121,7 +133,7 @@ fn a_transcoder_of_a_new_epoch_gets_nothing_from_before_it() {
     let (mut audio, mut effects) = (audio(), Effects::default());
     audio.add_listener(Codec::Opus);
     for sequence in [0, 1, 2, 50, 51] {
-        audio.receive_chunk(chunk(sequence, 44_100), sequence * 93, &mut effects);
+        audio.receive_chunk(chunk(sequence, 44_100), at(sequence * 93), &mut effects);
     }
     let inputs: Vec<i64> = effects
         .into_iter()
@@ -162,12 +174,12 @@ fn packets_that_come_again_go_and_a_small_hole_stays_open() {
 fn another_format_begins_an_epoch_and_a_host_that_begins_anew_empties_the_ring() {
     let (mut audio, mut effects) = (audio(), Effects::default());
     for (sequence, rate) in [(0, 44_100), (1, 44_100), (2, 48_000), (3, 48_000)] {
-        audio.receive_chunk(chunk(sequence, rate), 0, &mut effects);
+        audio.receive_chunk(chunk(sequence, rate), at(0), &mut effects);
     }
     assert_eq!((audio.epoch, audio.newest_chunks().count()), (2, 4));
-    let anew = ChunkHeader { sequence: 0, sample_rate: 48_000, channels: 2, timestamp: 7_777 };
-    let anew = AudioChunk::from_samples(anew, vec![0; 4096 * 8].into(), 0).expect("a good chunk");
-    audio.receive_chunk(Arc::new(anew), 0, &mut effects);
+    let anew = ChunkHeader { sequence: 0, sample_rate: 48_000, channels: 2, timestamp: at(7_777) };
+    let anew = AudioChunk::from_samples(anew, vec![0; 4096 * 8].into(), UnixMicros::EPOCH).expect("a good chunk");
+    audio.receive_chunk(Arc::new(anew), at(0), &mut effects);
     assert_eq!((audio.epoch, audio.newest_chunk(), audio.newest_chunks().count()), (3, Some(0), 1));
 }
 
@@ -175,7 +187,7 @@ fn another_format_begins_an_epoch_and_a_host_that_begins_anew_empties_the_ring()
 fn floats_become_packets_only_for_listeners_and_the_first_of_them_gets_the_last_second() {
     let (mut audio, mut effects) = (audio(), Effects::default());
     for sequence in 0..20 {
-        audio.receive_chunk(chunk(sequence, 44_100), sequence * 93, &mut effects);
+        audio.receive_chunk(chunk(sequence, 44_100), at(sequence * 93), &mut effects);
     }
     assert!(words(effects).is_empty());
     audio.add_listener(Codec::F32);
@@ -184,7 +196,7 @@ fn floats_become_packets_only_for_listeners_and_the_first_of_them_gets_the_last_
     let (_, packets) = frame::decode(snapshot.bytes.clone()).expect("a frame");
     assert_eq!((epoch.number, packets.len()), (1, 10));
     let mut effects = Effects::default();
-    audio.receive_chunk(chunk(20, 44_100), 20 * 93, &mut effects);
+    audio.receive_chunk(chunk(20, 44_100), at(20 * 93), &mut effects);
     assert_eq!(words(effects), ["frame"]);
 }
 
@@ -195,7 +207,7 @@ fn audio_that_waits_too_long_for_more_is_sent_all_the_same() {
     assert!(words(effects).is_empty());
     for (now, expected) in [(199, vec![]), (201, vec![0, 1]), (400, vec![])] {
         let mut effects = Effects::default();
-        audio.tick(now, &mut effects);
+        audio.tick(at(now), &mut effects);
         assert_eq!(heard(effects), expected, "{now}");
     }
 }
@@ -204,13 +216,13 @@ fn audio_that_waits_too_long_for_more_is_sent_all_the_same() {
 fn another_codec_of_the_host_drops_what_was_on_its_way() {
     let (mut audio, mut effects) = (audio(), Effects::default());
     audio.add_listener(Codec::Opus);
-    audio.receive_chunk(chunk(0, 44_100), 0, &mut effects);
-    audio.receive_chunk(chunk(2, 44_100), 0, &mut effects);
+    audio.receive_chunk(chunk(0, 44_100), at(0), &mut effects);
+    audio.receive_chunk(chunk(2, 44_100), at(0), &mut effects);
     let mut effects = Effects::default();
     audio.receive_packets(&header(0, false), packets(0..5), &mut effects);
     assert_eq!(words(effects), ["stop", "frame"]);
     let mut effects = Effects::default();
-    audio.tick(1_000, &mut effects);
+    audio.tick(at(1_000), &mut effects);
     assert!(words(effects).is_empty(), "the chunk that waited is gone");
 }
 
@@ -218,10 +230,10 @@ fn another_codec_of_the_host_drops_what_was_on_its_way() {
 fn the_ring_is_bounded_by_time_and_bytes() {
     let (mut audio, mut effects) = (audio(), Effects::default());
     for sequence in 0..200 {
-        audio.receive_chunk(chunk(sequence, 44_100), sequence * 93, &mut effects);
+        audio.receive_chunk(chunk(sequence, 44_100), at(sequence * 93), &mut effects);
     }
-    let held: i64 = audio.newest_chunks().map(|chunk| chunk.duration_micros()).sum();
-    assert!((4_900_000..=5_000_000).contains(&held), "{held}");
+    let held: Duration = audio.newest_chunks().map(|chunk| chunk.duration()).sum();
+    assert!((Duration::from_millis(4_900)..=Duration::from_secs(5)).contains(&held), "{held:?}");
     assert_eq!(max_ring_bytes(Duration::from_secs(5)), 10 << 20);
     assert_eq!(max_ring_bytes(Duration::MAX), usize::MAX);
 }

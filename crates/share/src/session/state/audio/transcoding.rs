@@ -11,6 +11,7 @@ use crate::audio::packet_queue::{AudioFormat, AudioPacket};
 use crate::audio::transcode::{TRANSCODED_FORMAT, TranscodeInput};
 use crate::refusal::Refusal;
 use crate::session::state::effect::{Effect, Effects};
+use primitives::unix_time::UnixMicros;
 
 impl AudioState {
     /// Asks for a transcoder where listeners of `codec` need one that does not run.
@@ -66,10 +67,15 @@ impl AudioState {
         self.push_packets(Codec::Opus, packets, effects);
     }
 
-    /// Takes a block of floats that was made from Opus which came at `arrived_at`, in microseconds; returns it as a chunk.
-    pub fn receive_made_block(&mut self, samples: Bytes, arrived_at: i64, effects: &mut Effects) -> Arc<AudioChunk> {
+    /// Takes a block of floats that was made from Opus which came at `arrived_at`; returns it as a chunk.
+    pub fn receive_made_block(
+        &mut self,
+        samples: Bytes,
+        arrived_at: UnixMicros,
+        effects: &mut Effects,
+    ) -> Arc<AudioChunk> {
         let AudioFormat { sample_rate, channels } = TRANSCODED_FORMAT;
-        let header = ChunkHeader { sequence: self.next_made, sample_rate, channels, timestamp: arrived_at / 1000 };
+        let header = ChunkHeader { sequence: self.next_made, sample_rate, channels, timestamp: arrived_at.to_millis() };
         self.next_made += 1;
         let chunk = AudioChunk::from_samples(header, samples, arrived_at).expect("a block is a good chunk");
         let chunk = Arc::new(chunk);

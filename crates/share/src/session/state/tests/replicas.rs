@@ -13,7 +13,7 @@ enum Step {
     Lose(usize),
     /// Heartbeat of the listener's node, which asks for audio.
     Heartbeat,
-    Time(i64),
+    Time(u64),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -38,7 +38,7 @@ fn step() -> impl Strategy<Value = Step> {
         10 => (1_usize..6).prop_map(Step::Deliver),
         1 => (1_usize..4).prop_map(Step::Lose),
         5 => Just(Step::Heartbeat),
-        6 => (1_i64..400).prop_map(Step::Time),
+        6 => (1_u64..400).prop_map(Step::Time),
     ]
 }
 
@@ -72,7 +72,8 @@ impl Pair {
     }
 
     fn heartbeat(&mut self) {
-        let (now, start) = (self.listener.now, SessionStart { incarnation: Incarnation::from_number(7), at: 0 });
+        let (now, start) =
+            (self.listener.now, SessionStart { incarnation: Incarnation::from_number(7), at: UnixMillis::EPOCH });
         let report = self.listener.state.replica_report(SessionId::from_number(1), start, now);
         if report.needs_audio {
             let needs = ReplicaMessage::Control(ControlMessage::NeedsAudio { backlog: report.needs_backlog });

@@ -1,0 +1,232 @@
+//! Sockets that listen: TCP on one address or on all that a name has, and Unix sockets, whose file an earlier process may
+//! have left behind.
+
+use std::fs::{self, Permissions};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs as _};
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::{fmt, net, os};
+
+use socket2::{Domain, SockAddr, Socket, Type};
+use tokio::net::{TcpStream, UnixStream};
+
+use crate::listener::{BACKLOG, ListenError, bind};
+use crate::settings::{ListenAddress, ListenerSettings};
+use crate::transport::PlainStream;
+
+/// Address that stands for the other end of a Unix socket, which has none. No TCP connection comes from it (RFC 1122
+/// §3.2.1.3).
+pub const UNIX_PEER: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+
+/// Reason why a Unix socket cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+pub enum UnixSocketError {
+    /// Another process listens on it.
+    #[error("cannot listen on unix:{0}: another process listens on it")]
+    InUse(PathBuf),
+    /// The file is something else, and is not removed for that reason.
+    #[error("cannot listen on unix:{0}: the file is there and no socket; remove it, or give another path")]
+    NotSocket(PathBuf),
+    /// The system refuses.
+    #[error("cannot listen on unix:{path}: {source}")]
+    System {
+        /// Path of the socket.
+        path: PathBuf,
+        /// Error of the system.
+        source: io::Error,
+    },
+}
+
+/// Address that a socket listens on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BoundAddress {
+    /// Of TCP, with the port that it got.
+    Tcp(SocketAddr),
+    /// Path of a Unix socket.
+    Unix(PathBuf),
+}
+
+impl BoundAddress {
+    /// Returns the address of a TCP socket; `None` where it is a Unix socket.
+    pub fn tcp(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(address) => Some(*address),
+            Self::Unix(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for BoundAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// A socket that listens, before a runtime watches it.
+pub struct BoundSocket {
+    /// Its address.
+    pub address: BoundAddress,
+    socket: SystemSocket,
+}
+
+enum SystemSocket {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl BoundSocket {
+    /// Hands the socket to the runtime of the caller, which it needs. Fails where the runtime cannot watch it.
+    pub fn listen(self) -> io::Result<ListeningSocket> {
+        Ok(match self.socket {
+            SystemSocket::Tcp(socket) => ListeningSocket::Tcp(tokio::net::TcpListener::from_std(socket)?),
+            SystemSocket::Unix(socket) => ListeningSocket::Unix(tokio::net::UnixListener::from_std(socket)?),
+        })
+    }
+}
+
+/// Opens the sockets of all addresses of `listener`. Fails where one of them is taken, not this machine's, or not allowed.
+pub fn bind_all(listener: &ListenerSettings) -> Result<Vec<BoundSocket>, ListenError> {
+    let mut sockets = Vec::new();
+    for address in &listener.addresses {
+        match address {
+            ListenAddress::Ip(address) => sockets.push(bind_tcp(*address)?),
+            ListenAddress::Host { name, port } => sockets.extend(bind_host(name, *port)?),
+            ListenAddress::Unix(path) => {
+                let socket = SystemSocket::Unix(bind_unix(path, listener.socket_mode)?);
+                sockets.push(BoundSocket { address: BoundAddress::Unix(path.clone()), socket });
+            }
+        }
+    }
+    Ok(sockets)
+}
+
+fn bind_tcp(address: SocketAddr) -> Result<BoundSocket, ListenError> {
+    let (socket, address) = bind(address)?;
+    Ok(BoundSocket { address: BoundAddress::Tcp(address), socket: SystemSocket::Tcp(socket) })
+}
+
+/// Opens a socket on every address that `name` resolves to and that this machine has: `localhost` often has an IPv6 address
+/// where IPv6 is switched off.
+fn bind_host(name: &str, port: u16) -> Result<Vec<BoundSocket>, ListenError> {
+    let found = (name, port).to_socket_addrs();
+    let found = found.map_err(|source| ListenError::Resolve { name: name.to_owned(), source })?;
+    let mut addresses: Vec<SocketAddr> = Vec::new();
+    for address in found {
+        // A resolver may give an address twice.
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    let (mut sockets, mut missing) = (Vec::new(), None);
+    for address in addresses {
+        match bind_tcp(address) {
+            Ok(socket) => sockets.push(socket),
+            Err(ListenError::Bind { address, source }) if is_absent(&source) => {
+                tracing::warn!("{name} is also {address}, which this machine does not have: not listened on");
+                missing = Some(ListenError::Bind { address, source });
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    match missing {
+        Some(error) if sockets.is_empty() => Err(error),
+        Some(_) | None => Ok(sockets),
+    }
+}
+
+/// Returns true where the machine lacks the address, or its whole family.
+fn is_absent(error: &io::Error) -> bool {
+    // errno(3) of Linux: EAFNOSUPPORT has no kind of its own.
+    const NO_FAMILY: i32 = 97;
+    error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(NO_FAMILY)
+}
+
+fn bind_unix(path: &Path, mode: Option<u32>) -> Result<UnixListener, UnixSocketError> {
+    let failed = |source| UnixSocketError::System { path: path.to_owned(), source };
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(failed)?;
+    let address = SockAddr::unix(path).map_err(failed)?;
+    if let Err(error) = socket.bind(&address) {
+        if error.kind() != io::ErrorKind::AddrInUse {
+            return Err(failed(error));
+        }
+        remove_stale(path, &address)?;
+        socket.bind(&address).map_err(failed)?;
+    }
+    // Before it listens: until then nobody can connect, whatever the mode is.
+    if let Some(mode) = mode {
+        fs::set_permissions(path, Permissions::from_mode(mode)).map_err(failed)?;
+    }
+    socket.listen(BACKLOG).map_err(failed)?;
+    // tokio takes over sockets only in this mode.
+    socket.set_nonblocking(true).map_err(failed)?;
+    Ok(socket.into())
+}
+
+/// Removes the socket's file where nobody listens on it: a process that was killed leaves it behind.
+fn remove_stale(path: &Path, address: &SockAddr) -> Result<(), UnixSocketError> {
+    let failed = |source| UnixSocketError::System { path: path.to_owned(), source };
+    if !fs::symlink_metadata(path).map_err(failed)?.file_type().is_socket() {
+        return Err(UnixSocketError::NotSocket(path.to_owned()));
+    }
+    let probe = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(failed)?;
+    // A listener whose queue is full would else make this wait.
+    probe.set_nonblocking(true).map_err(failed)?;
+    match probe.connect(address) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path).map_err(failed),
+        // Without the right to connect it is not known, and a live one must stay.
+        Ok(()) | Err(_) => Err(UnixSocketError::InUse(path.to_owned())),
+    }
+}
+
+/// A socket that accepts connections.
+pub enum ListeningSocket {
+    /// Of TCP.
+    Tcp(tokio::net::TcpListener),
+    /// A Unix socket.
+    Unix(tokio::net::UnixListener),
+}
+
+impl ListeningSocket {
+    /// Waits for a connection. It is taken out of this runtime, since its events must come to the worker that serves it.
+    /// Can be dropped and called again.
+    pub async fn accept(&self) -> io::Result<AcceptedSocket> {
+        Ok(match self {
+            Self::Tcp(listener) => {
+                let (socket, peer) = listener.accept().await?;
+                AcceptedSocket::Tcp(socket.into_std()?, peer)
+            }
+            Self::Unix(listener) => AcceptedSocket::Unix(listener.accept().await?.0.into_std()?),
+        })
+    }
+}
+
+/// A connection that was accepted and that no runtime watches.
+pub enum AcceptedSocket {
+    /// Of TCP, with the address of its other end.
+    Tcp(net::TcpStream, SocketAddr),
+    /// Of a Unix socket.
+    Unix(os::unix::net::UnixStream),
+}
+
+impl AcceptedSocket {
+    /// Returns the address of the other end, an IPv4 address as such also where the listener is an IPv6 one.
+    pub fn peer(&self) -> IpAddr {
+        match self {
+            Self::Tcp(_, peer) => peer.ip().to_canonical(),
+            Self::Unix(_) => UNIX_PEER,
+        }
+    }
+
+    /// Hands the connection to the runtime of the caller, which it needs. Fails where the runtime cannot watch it.
+    pub fn into_stream(self) -> io::Result<PlainStream> {
+        Ok(match self {
+            Self::Tcp(socket, _) => PlainStream::Tcp(TcpStream::from_std(socket)?),
+            Self::Unix(socket) => PlainStream::Unix(UnixStream::from_std(socket)?),
+        })
+    }
+}

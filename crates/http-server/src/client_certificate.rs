@@ -1,0 +1,120 @@
+//! Certificates of clients (mutual TLS, RFC 8446 §4.4.2): how they are verified, and what is known of a client by its own.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http::HeaderValue;
+use rustls::RootCertStore;
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use sha2::{Digest as _, Sha256};
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::X509Certificate;
+
+use crate::settings::{ClientCertificateMode, ClientCertificateSettings};
+use crate::tls::CertificateError;
+
+/// A certificate that a client has shown and that was verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// Common name of its subject.
+    pub common_name: Option<String>,
+    /// Names of the subject: DNS names, addresses of mail and IP, URIs (RFC 5280 §4.2.1.6).
+    pub alternative_names: Vec<String>,
+    /// Serial number, in lower-case hexadecimal.
+    pub serial: String,
+    /// SHA-256 of the whole certificate, in lower-case hexadecimal.
+    pub sha256: String,
+    /// The whole certificate as the value of a header: its DER in Base64.
+    pub encoded: HeaderValue,
+    /// The listener takes it in place of a token.
+    pub authenticates: bool,
+}
+
+impl ClientCertificate {
+    /// Reads the certificate; `None` where it is not X.509.
+    pub fn parse(der: &CertificateDer<'_>, authenticates: bool) -> Option<Self> {
+        let (_, certificate) = x509_parser::parse_x509_certificate(der).ok()?;
+        let common_name = certificate.subject().iter_common_name().next().and_then(|name| name.as_str().ok());
+        Some(Self {
+            common_name: common_name.map(str::to_owned),
+            alternative_names: alternative_names(&certificate),
+            serial: hexadecimal(without_sign(certificate.raw_serial())),
+            sha256: hexadecimal(&Sha256::digest(der)),
+            encoded: HeaderValue::try_from(STANDARD.encode(der)).expect("Base64 has only characters of headers"),
+            authenticates,
+        })
+    }
+}
+
+fn alternative_names(certificate: &X509Certificate<'_>) -> Vec<String> {
+    let extension = certificate.subject_alternative_name().ok().flatten();
+    let names = extension.iter().flat_map(|extension| &extension.value.general_names);
+    let text = |name: &GeneralName<'_>| match name {
+        GeneralName::DNSName(name) | GeneralName::RFC822Name(name) | GeneralName::URI(name) => Some((*name).to_owned()),
+        GeneralName::IPAddress(bytes) => match bytes.len() {
+            4 => <[u8; 4]>::try_from(*bytes).ok().map(|bytes| std::net::IpAddr::from(bytes).to_string()),
+            _ => <[u8; 16]>::try_from(*bytes).ok().map(|bytes| std::net::IpAddr::from(bytes).to_string()),
+        },
+        _ => None,
+    };
+    names.filter_map(text).collect()
+}
+
+/// Returns the number without the zero byte that only keeps it positive (X.690 §8.3.3).
+fn without_sign(number: &[u8]) -> &[u8] {
+    match number {
+        [0, rest @ ..] if !rest.is_empty() => rest,
+        _ => number,
+    }
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Makes the check of clients' certificates. Fails where a file cannot be read, or there is no authority in it.
+pub fn verifier(
+    settings: &ClientCertificateSettings,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<dyn ClientCertVerifier>, CertificateError> {
+    let mut roots = RootCertStore::empty();
+    for authority in read_all::<CertificateDer<'static>>(&settings.authorities)? {
+        let path = &settings.authorities;
+        roots.add(authority).map_err(|source| CertificateError::Authority { path: path.clone(), source })?;
+    }
+    let mut lists = Vec::new();
+    for path in &settings.revocation_lists {
+        lists.extend(read_all::<CertificateRevocationListDer<'static>>(path)?);
+    }
+    let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
+    if !lists.is_empty() {
+        // An authority without a list here has revoked nothing that is known.
+        let builder_with_lists = builder.with_crls(lists).only_check_end_entity_revocation();
+        builder = builder_with_lists.allow_unknown_revocation_status();
+    }
+    if settings.mode == ClientCertificateMode::Optional {
+        builder = builder.allow_unauthenticated();
+    }
+    builder.build().map_err(|source| CertificateError::Verifier { path: settings.authorities.clone(), source })
+}
+
+/// Checks that the files of `settings` can be used.
+pub fn check(settings: &ClientCertificateSettings) -> Result<(), CertificateError> {
+    verifier(settings, &Arc::new(rustls::crypto::ring::default_provider())).map(|_| ())
+}
+
+/// Reads every item of that kind in a PEM file; fails where there is none.
+fn read_all<T: PemObject>(path: &Path) -> Result<Vec<T>, CertificateError> {
+    let failed = |source| CertificateError::File { path: PathBuf::from(path), source };
+    let items = T::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(failed)?;
+    if items.is_empty() {
+        return Err(failed(rustls::pki_types::pem::Error::NoItemsFound));
+    }
+    Ok(items)
+}

@@ -1,0 +1,38 @@
+//! Claims of a client's certificate, for the rules over claims: beside those of a token, and in place of a token where the
+//! listener says so. That no token has such claims is `server-kit`'s care.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use http_server::client_certificate::ClientCertificate;
+use primitives::ids::UserId;
+use server_kit::auth::{AuthenticationError, CERTIFICATE_CLAIM, Claims};
+
+/// Returns `claims` with those of the certificate, where there is one.
+pub fn add_certificate(claims: Arc<Claims>, certificate: Option<&ClientCertificate>) -> Arc<Claims> {
+    let Some(certificate) = certificate else { return claims };
+    let mut claims = Arc::unwrap_or_clone(claims);
+    claims.map.insert(CERTIFICATE_CLAIM.to_owned(), certificate_claim(certificate));
+    Arc::new(claims)
+}
+
+/// Returns the claims of a client that shows its certificate and no token: the user is its common name.
+pub fn claims_of(certificate: &ClientCertificate) -> Result<Arc<Claims>, AuthenticationError> {
+    let name = certificate.common_name.as_deref().ok_or(AuthenticationError::NoSubject)?;
+    let subject = UserId::parse(name).ok_or(AuthenticationError::UnusableSubject)?;
+    let map = Map::from_iter([
+        ("sub".to_owned(), Value::from(name)),
+        (CERTIFICATE_CLAIM.to_owned(), certificate_claim(certificate)),
+    ]);
+    Ok(Arc::new(Claims { subject, map }))
+}
+
+fn certificate_claim(certificate: &ClientCertificate) -> Value {
+    json!({
+        "cn": certificate.common_name,
+        "san": certificate.alternative_names,
+        "serial": certificate.serial,
+        "sha256": certificate.sha256,
+    })
+}

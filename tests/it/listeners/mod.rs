@@ -1,0 +1,7 @@
+//! Listeners: their addresses, and the ways to be spoken to there.
+
+mod addresses;
+mod client_certificates;
+mod proxy_protocol;
+mod redirect;
+mod tls_settings;
