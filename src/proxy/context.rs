@@ -41,6 +41,8 @@ pub struct RequestContext {
     pub route: Option<Arc<Route>>,
     /// True where a module answers it.
     pub is_module_request: bool,
+    /// True where its caller has shown the operator's debug token.
+    pub is_debugged: bool,
     /// Values that the route's path captured.
     pub captures: Captures,
     /// Cause of its failure.
@@ -70,6 +72,7 @@ impl RequestContext {
             path_token: None,
             route: None,
             is_module_request: false,
+            is_debugged: false,
             captures: Captures::default(),
             failure: None,
             attempt_stats: AttemptStats::default(),

@@ -24,6 +24,7 @@ pub async fn serve(
     source: ObjectSource<'_>,
     metrics: &Arc<Metrics>,
 ) -> Result<(), DownstreamError> {
+    ctx.is_debugged = respond::has_debug_token(downstream, ctx);
     if !downstream.has_read_body()
         && let Err(failure) = Box::pin(pass_over_body(downstream, route.policies.max_request_body)).await
     {
@@ -57,7 +58,7 @@ pub async fn serve(
             if let (Some(value), true) = (object.content_type(), answer.headers.contains_key(header::CONTENT_TYPE)) {
                 answer.headers.insert(header::CONTENT_TYPE, value.clone());
             }
-            if respond::is_debugged(downstream, ctx) {
+            if ctx.is_debugged {
                 ctx.attempt_stats.cache =
                     answer.body.as_ref().and_then(ObjectBody::expected_cache_status).or(ctx.attempt_stats.cache);
             }
@@ -84,9 +85,10 @@ async fn deliver(
 ) {
     let revoked = authorization::wait_until_revoked(ctx);
     let outcome = tokio::select! {
+        // First, so that it knows from the beginning which logout comes after it.
         biased;
-        outcome = pump(downstream, ctx, &mut body, metrics) => outcome,
         () = revoked => Err(ProxyFailure::Revoked),
+        outcome = pump(downstream, ctx, &mut body, metrics) => outcome,
     };
     if let Some(mut observer) = observer {
         observer.record_outcome(ctx.bytes_sent, outcome.is_ok());

@@ -43,7 +43,7 @@ pub fn decorate(downstream: &impl Downstream, ctx: &RequestContext, headers: &mu
         // What is linked from here must not learn the token.
         headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     }
-    if let Some(state) = ctx.attempt_stats.cache.filter(|_| is_debugged(downstream, ctx)) {
+    if let Some(state) = ctx.attempt_stats.cache.filter(|_| ctx.is_debugged) {
         headers.insert(CACHE, HeaderValue::from_static(state.name()));
     }
     for (name, value) in rate_limit::rate_limit_headers(ctx) {
@@ -58,10 +58,23 @@ fn request_id(ctx: &RequestContext) -> HeaderValue {
     HeaderValue::from_str(&ctx.id).expect("an id is letters, digits and hyphens")
 }
 
-/// True where the request carries the operator's debug token, and so learns its cache status.
-pub fn is_debugged(downstream: &impl Downstream, ctx: &RequestContext) -> bool {
+/// Returns true where the request carries the operator's debug token, and so learns its cache status. A wrong one counts
+/// as an invalid token, so it is judged once for each request. A network that has shown too many of them learns nothing;
+/// its requests are served all the same.
+pub fn has_debug_token(downstream: &impl Downstream, ctx: &RequestContext) -> bool {
     let Some(given) = downstream.request().headers.get(DEBUG) else { return false };
-    ctx.runtime.debug_token.as_ref().is_some_and(|token| token.matches(given.as_bytes()))
+    let Some(token) = &ctx.runtime.debug_token else { return false };
+    let invalid_tokens = ctx.runtime.process.limiters.invalid_tokens();
+    // Not even a right one: nothing else would tell a guesser from the operator.
+    if invalid_tokens.is_exhausted(ctx.client_address) {
+        return false;
+    }
+    let is_right = token.matches(given.as_bytes());
+    if !is_right {
+        // The next request is told; this one is answered as any other.
+        let _ = invalid_tokens.record(ctx.client_address);
+    }
+    is_right
 }
 
 /// Answers a preflight.

@@ -5,8 +5,6 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use ipnet::IpNet;
-
 use super::failure::ProxyFailure;
 use super::process::Process;
 use super::route::{
@@ -19,6 +17,7 @@ use super::settings::{
 use super::tracks::TrackOrigins;
 use catalog::access::AccessChecker;
 use catalog::settings::AccessSettings;
+use http_semantics::client_ip;
 use object_engine::cache::RouteCache;
 use object_engine::{BucketHealth, ObjectOrigin};
 use primitives::clock::Clock;
@@ -195,7 +194,7 @@ impl Runtime {
 
     /// True where the `X-Forwarded-For` of `peer` is believed.
     pub fn trusts(&self, peer: IpAddr) -> bool {
-        self.server.trusted_proxies.iter().any(|network: &IpNet| network.contains(&peer))
+        client_ip::is_in(peer, &self.server.trusted_proxies)
     }
 
     fn routes(&self) -> impl Iterator<Item = &Arc<Route>> {

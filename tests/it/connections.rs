@@ -242,15 +242,17 @@ async fn a_trusted_ipv4_proxy_is_trusted_on_an_ipv6_listener() {
     origin.always(Step::Answer(Answer::new(200, "text/plain", "well")));
     let mut config = config::empty();
     config["Server"]["Listeners"] = json!([{ "Address": "[::]:0" }]);
-    config["Server"]["TrustedProxies"] = json!(["127.0.0.0/8"]);
     config["ReverseProxy"]["Routes"]["plain"] = config::plain_route("/plain/{**rest}", "back");
     config["ReverseProxy"]["Clusters"]["back"] = config::cluster(&[origin.url()]);
-    let gate = Gate::start(&config).await;
-    let client = Client::new(format!("http://127.0.0.1:{}", gate.address().port()));
-    client.get("/plain/x", &[("x-forwarded-for", "203.0.113.7")]).await.is(200);
-    assert_eq!(origin.seen().remove(0).header("x-forwarded-for"), Some("203.0.113.7"));
-    let line = eventually("its access line", async || gate.access_lines().pop()).await;
-    assert_eq!(line["client"], "203.0.113.7");
+    for network in ["127.0.0.0/8", "127.0.0.1", "::ffff:127.0.0.0/104", "::ffff:127.0.0.1"] {
+        config["Server"]["TrustedProxies"] = json!([network]);
+        let gate = Gate::start(&config).await;
+        let client = Client::new(format!("http://127.0.0.1:{}", gate.address().port()));
+        client.get("/plain/x", &[("x-forwarded-for", "203.0.113.7")]).await.is(200);
+        assert_eq!(origin.take_seen().remove(0).header("x-forwarded-for"), Some("203.0.113.7"), "{network}");
+        let line = eventually("its access line", async || gate.access_lines().pop()).await;
+        assert_eq!(line["client"], "203.0.113.7", "{network}");
+    }
 }
 
 #[tokio::test]

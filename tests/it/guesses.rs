@@ -220,3 +220,37 @@ async fn secrets_that_could_be_found_by_trying_are_refused_before_the_start() {
         }
     }
 }
+
+#[tokio::test]
+async fn guesses_of_the_operators_token_by_the_debug_header_are_counted_and_their_requests_served() {
+    const ADMIN: &str = "the admin's own token";
+    let origin = ScriptedOrigin::with_track("music").await;
+    let mut config = config::private_objects(&origin.url(), "audio");
+    config["ReverseProxy"]["Routes"]["stream"]["OutputCachePolicy"] = json!("Default");
+    config["Server"]["TrustedProxies"] = json!(["127.0.0.1"]);
+    config["Server"]["Admin"]["Token"] = json!("env:ADMIN_TOKEN");
+    let gate = Gate::start_with(&config, &[("ADMIN_TOKEN", ADMIN)]).await;
+    let alice = bearer("alice");
+    let debugged = async |shown: &str, address: &str| {
+        let headers = [("authorization", &*alice), ("x-tidegate-debug", shown), ("x-forwarded-for", address)];
+        let reply = gate.client().get(TRACK, &headers).await;
+        reply.is(200).header("x-tidegate-cache").to_owned()
+    };
+    assert_eq!(debugged(ADMIN, "192.0.2.1").await, "miss");
+    for number in 0..60 {
+        assert_eq!(debugged(&format!("guess-{number}"), "192.0.2.1").await, "");
+    }
+    // One more is judged each second: a guess uses that up.
+    let blind = async || {
+        assert_eq!(debugged("guess", "192.0.2.1").await, "");
+        (debugged(ADMIN, "192.0.2.1").await.is_empty()).then_some(())
+    };
+    eventually("a network that guesses is told nothing", blind).await;
+    assert_eq!(debugged(ADMIN, "192.0.2.2").await, "hit");
+    let headers = [("authorization", "Bearer x.y.z"), ("x-forwarded-for", "192.0.2.1")];
+    let counted = async || {
+        let reply = gate.client().get(TRACK, &headers).await;
+        (reply.status == 429).then(|| assert_eq!(reply.problem(429)["code"], "too_many_bad_tokens"))
+    };
+    eventually("its other guesses are counted with them", counted).await;
+}

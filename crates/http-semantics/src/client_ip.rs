@@ -4,7 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use http::{HeaderMap, HeaderName};
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
@@ -12,7 +12,6 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// appends the address it saw at the right end, so the walk stops at the first entry that cannot be read: everything to
 /// the left of it could have been written by anybody.
 pub fn resolve(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
-    // A dual-stack socket reports IPv4 peers as ::ffff:a.b.c.d, which no IPv4 network of the list would contain.
     let mut nearest = peer.to_canonical();
     let mut claims = headers
         .get_all(X_FORWARDED_FOR)
@@ -21,11 +20,30 @@ pub fn resolve(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
         .rev()
         .flat_map(|line| line.as_bytes().rsplit(|byte| *byte == b','))
         .map(address);
-    while trusted.iter().any(|network| network.contains(&nearest)) {
+    while is_in(nearest, trusted) {
         let Some(Some(before)) = claims.next() else { break };
         nearest = before;
     }
     nearest
+}
+
+/// Parses a network in CIDR notation; an address is a network of its own. A network of IPv4-mapped addresses (RFC 4291
+/// §2.5.5.2) is that of the IPv4 addresses, since those of clients are compared as such. `None` for one of which only a
+/// part is mapped: it would contain no client.
+pub fn parse_network(text: &str) -> Option<IpNet> {
+    let network = text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))?;
+    let IpNet::V6(v6) = network else { return Some(network) };
+    match v6.addr().to_ipv4_mapped() {
+        None => Some(network),
+        Some(address) => Some(Ipv4Net::new(address, v6.prefix_len().checked_sub(96)?).ok()?.into()),
+    }
+}
+
+/// Returns true if one of `networks` contains `address`.
+pub fn is_in(address: IpAddr, networks: &[IpNet]) -> bool {
+    // A dual-stack socket reports IPv4 peers as ::ffff:a.b.c.d, which no IPv4 network would contain.
+    let address = address.to_canonical();
+    networks.iter().any(|network| network.contains(&address))
 }
 
 /// Returns the network that counts as one client: of an IPv6 address its /64, which one customer has alone (RFC 6177);
@@ -55,6 +73,30 @@ mod tests {
 
     fn trusted() -> [IpNet; 2] {
         ["10.0.0.0/8", "fd00::/8"].map(|network| network.parse().expect(network))
+    }
+
+    #[test]
+    fn networks_are_compared_as_those_of_the_addresses_that_clients_have() {
+        for (text, expected) in [
+            ("10.0.0.0/8", Some("10.0.0.0/8")),
+            ("127.0.0.1", Some("127.0.0.1/32")),
+            ("fd00::/8", Some("fd00::/8")),
+            ("::1", Some("::1/128")),
+            ("::/0", Some("::/0")),
+            ("::ffff:127.0.0.0/104", Some("127.0.0.0/8")),
+            ("::ffff:127.0.0.1", Some("127.0.0.1/32")),
+            ("::ffff:0:0/96", Some("0.0.0.0/0")),
+            ("::ffff:10.0.0.0/8", None),
+            ("::ffff:10.0.0.0/95", None),
+            ("10.0.0.0/33", None),
+            ("localhost", None),
+        ] {
+            assert_eq!(parse_network(text), expected.map(|network| network.parse().expect("a network")), "{text}");
+        }
+        let networks = [parse_network("::ffff:127.0.0.0/104").expect("a network")];
+        for (address, expected) in [("127.0.0.1", true), ("::ffff:127.1.2.3", true), ("::1", false)] {
+            assert_eq!(is_in(address.parse().expect("an address"), &networks), expected, "{address}");
+        }
     }
 
     fn headers(lines: &[&str]) -> HeaderMap {

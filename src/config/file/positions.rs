@@ -20,4 +20,6 @@ pub struct Positions {
     pub max_resume_percent: Option<u8>,
     /// Nor what is shorter than this, up to `1d`; these three are not for audiobooks. Default: `5m`.
     pub min_duration: Option<TimeSpan>,
+    /// Most items of a user, of all kinds, 10 to 100000; beyond it the oldest are dropped. Default: 2000.
+    pub max_items_per_user: Option<u32>,
 }

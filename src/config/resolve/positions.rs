@@ -17,6 +17,7 @@ pub fn positions(at: &ConfigLocation<'_>, raw: &file::Positions, kept: bool) -> 
     let least = percent(&at.key("MinResumePercent"), raw.min_resume_percent, default.min_resume_percent);
     let most = percent(&at.key("MaxResumePercent"), raw.max_resume_percent, default.max_resume_percent);
     let min_duration = at.key("MinDuration").span(raw.min_duration, default.min_duration, Duration::ZERO, DAY);
+    let max_items = max_items(&at.key("MaxItemsPerUser"), raw.max_items_per_user, default.max_items_per_user);
     // Without a word in the file positions are on wherever there is a place for them.
     let enabled = match &raw.enabled {
         None => kept,
@@ -31,12 +32,14 @@ pub fn positions(at: &ConfigLocation<'_>, raw: &file::Positions, kept: bool) -> 
         return None;
     }
     let (min_resume_percent, max_resume_percent) = (least?, most?);
+    let max_items_per_user = max_items?;
     if min_resume_percent > max_resume_percent {
         let problem = ConfigProblem::new("`MinResumePercent` is more than `MaxResumePercent`");
         at.report(problem.help("nothing could be continued"));
         return None;
     }
-    let settings = Settings { ttl: ttl?, min_resume_percent, max_resume_percent, min_duration: min_duration? };
+    let (ttl, min_duration) = (ttl?, min_duration?);
+    let settings = Settings { ttl, min_resume_percent, max_resume_percent, min_duration, max_items_per_user };
     Some(enabled.then_some(settings))
 }
 
@@ -47,4 +50,13 @@ fn percent(at: &ConfigLocation<'_>, raw: Option<u8>, default: u8) -> Option<u8> 
         return None;
     }
     Some(percent)
+}
+
+fn max_items(at: &ConfigLocation<'_>, raw: Option<u32>, default: u32) -> Option<u32> {
+    let most = raw.unwrap_or(default);
+    if !(10..=100_000).contains(&most) {
+        at.report(ConfigProblem::new(format!("{most} is out of range")).expected("10 to 100000"));
+        return None;
+    }
+    Some(most)
 }

@@ -1,6 +1,6 @@
 //! Section `Server`.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::thread::available_parallelism;
 use std::time::Duration;
@@ -12,6 +12,7 @@ use super::listener::{listeners, taken_by};
 use crate::config::file;
 use crate::config::report::ConfigProblem;
 use crate::config::value::ConfigText;
+use http_semantics::client_ip::parse_network;
 use http_server::bind::UNIX_PEER;
 use http_server::settings::ListenAddress;
 
@@ -112,8 +113,5 @@ pub fn address(text: &str) -> Option<SocketAddr> {
 
 /// Parses a network, an address, or `unix` for the other ends of Unix sockets.
 pub fn source(text: &str) -> Option<IpNet> {
-    if text == "unix" {
-        return Some(IpNet::from(UNIX_PEER));
-    }
-    text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
+    if text == "unix" { Some(IpNet::from(UNIX_PEER)) } else { parse_network(text) }
 }

@@ -41,7 +41,7 @@ pub async fn serve(
     }
     respond::head(downstream, ctx, parts.status, headers, false).await?;
     let mut relay = BodyRelay { upload, trailers: None };
-    match relay.pass(downstream, ctx, forwarding, &mut body).await {
+    match relay.pass_until_revoked(downstream, ctx, forwarding, &mut body).await {
         Ok(()) => {
             connection.keep();
             if !relay.upload.is_over() {
@@ -97,6 +97,23 @@ struct BodyRelay<'a, 'b> {
 }
 
 impl BodyRelay<'_, '_> {
+    /// Passes the body on; a logout of its user ends it at whatever it waits for, a slow client too.
+    async fn pass_until_revoked(
+        &mut self,
+        downstream: &mut impl Downstream,
+        ctx: &mut RequestContext,
+        forwarding: &Forwarding<'_>,
+        body: &mut Incoming,
+    ) -> Result<(), ProxyFailure> {
+        let revoked = authorization::wait_until_revoked(ctx);
+        tokio::select! {
+            // First, so that it knows from the beginning which logout comes after it.
+            biased;
+            () = revoked => Err(ProxyFailure::Revoked),
+            passed = self.pass(downstream, ctx, forwarding, body) => passed,
+        }
+    }
+
     /// Passes the body on as it comes; each piece leaves before the next one is waited for.
     async fn pass(
         &mut self,
@@ -105,17 +122,12 @@ impl BodyRelay<'_, '_> {
         forwarding: &Forwarding<'_>,
         body: &mut Incoming,
     ) -> Result<(), ProxyFailure> {
-        let mut revoked = std::pin::pin!(authorization::wait_until_revoked(ctx));
         loop {
             let frame = match body.frame().now_or_never() {
                 Some(frame) => frame,
                 None => {
                     downstream.flush().await?;
-                    tokio::select! {
-                        biased;
-                        frame = self.next(downstream, forwarding, body) => frame?,
-                        () = &mut revoked => return Err(ProxyFailure::Revoked),
-                    }
+                    self.next(downstream, forwarding, body).await?
                 }
             };
             let Some(frame) = frame else { return Ok(()) };

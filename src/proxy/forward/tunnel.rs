@@ -52,8 +52,10 @@ pub async fn serve(
             ByteCountingStream { stream: TokioIo::new(upstream), read: Arc::clone(&down), written: Arc::default() };
         let idle = forwarding.handler.timeouts.idle;
         ctx.failure = tokio::select! {
-            failure = pass(client, upstream, ctx, idle) => failure,
+            // First, so that it knows from the beginning which logout comes after it.
+            biased;
             () = revoked => Some(ProxyFailure::Revoked),
+            failure = pass(client, upstream, ctx, idle) => failure,
         };
     }
     downstream.wrote_to_socket(usize::try_from(down.load(Ordering::Relaxed)).unwrap_or(usize::MAX));

@@ -102,3 +102,29 @@ async fn the_usage_of_others_is_of_the_strict_class_and_ones_own_is_not() {
     }
     usage("?user_id=bob", &user).await.problem(429);
 }
+
+#[tokio::test]
+async fn who_shows_no_valid_token_uses_up_no_class() {
+    let folder = TempFolder::new("manner");
+    let mut config = everything(&folder);
+    let five = json!({ "FixedWindow": { "PermitLimit": 5, "Window": "1d" }, "PartitionBy": "Route" });
+    config["Policies"]["RateLimiter"] = json!({ "standard": five, "strict": five, "positions": five });
+    let gate = start(&config).await;
+    let (user, root, event) = (bearer("alice"), admin(), json!({ "action": "Pause", "positionMs": 1 }));
+    for (method, path, who, body, left) in [
+        (Method::GET, "/api/v1/usage", &user, None, "4"),
+        (Method::POST, "/api/v1/tracks/t/events", &user, Some(event), "3"),
+        (Method::GET, "/api/v1/progress", &user, None, "4"),
+        (Method::GET, "/api/v1/admin/tracks", &root, None, "4"),
+        (Method::DELETE, "/api/v1/admin/stream-cache?user_id=bob", &root, None, "3"),
+    ] {
+        for _ in 0..5 {
+            gate.client().send(method.clone(), path, &[]).await.problem(401);
+            let bad = gate.client().send(method.clone(), path, &[("authorization", "Bearer x.y.z")]).await;
+            assert_eq!(bad.header("ratelimit-remaining"), "", "{path}");
+            bad.problem(401);
+        }
+        let reply = send(&gate, method, path, who, body).await;
+        assert_eq!(reply.header("ratelimit-remaining"), left, "{path}: {}", reply.status);
+    }
+}

@@ -7,6 +7,9 @@ use super::{Player, Postgres, Redis, base, in_a_file, path};
 use crate::support::tools::TempFolder;
 use crate::support::{Gate, token};
 
+/// Items per user at most.
+const MAX_ITEMS: i64 = 300;
+
 #[tokio::test]
 async fn positions_in_a_file() {
     let folder = TempFolder::new("positions");
@@ -30,6 +33,8 @@ async fn positions_in_redis_alone() {
     config["State"] = json!({ "Url": redis.url(), "Prefix": "tide:" });
     holds(&config).await;
     assert!(redis.ask("EXISTS tide:player:first:rewound").contains(":1"));
+    assert!(redis.ask("EXISTS tide:player:hoarder:item-049 tide:player:hoarder:item-050").starts_with(":1"));
+    assert!(redis.ask("ZCARD tide:player.items:hoarder").starts_with(":300"));
     let ttl = redis.ask("TTL tide:player:first:rewound");
     let seconds: i64 = ttl.lines().next().and_then(|line| line[1..].parse().ok()).expect("a number");
     assert!((2_591_900..=2_592_000).contains(&seconds), "kept for {seconds} s, not 30 days");
@@ -44,10 +49,13 @@ async fn positions_in_postgresql_with_redis_before_it() {
     config["State"]["Url"] = json!(redis.url());
     holds(&config).await;
     assert!(redis.ask("EXISTS player:first:rewound").contains(":1"));
+    assert!(redis.ask("EXISTS player:hoarder:item-049 player:hoarder:item-050").starts_with(":1"));
 }
 
 async fn holds(config: &Value) {
-    let gate = Gate::start(config).await;
+    let mut config = config.clone();
+    config["Positions"]["MaxItemsPerUser"] = json!(MAX_ITEMS);
+    let gate = Gate::start(&config).await;
     let player = Player::new(&gate, "first");
     what_was_saved_is_read(&player).await;
     the_newer_time_wins(&player).await;
@@ -57,6 +65,7 @@ async fn holds(config: &Value) {
     nobody_sees_anothers(&gate).await;
     what_can_be_continued_is_listed(&Player::new(&gate, "lister")).await;
     items_of_one_time_are_listed_once_each(&Player::new(&gate, "offline")).await;
+    of_too_many_items_the_oldest_are_dropped(&gate).await;
 }
 
 async fn what_was_saved_is_read(player: &Player) {
@@ -184,6 +193,53 @@ async fn items_of_one_time_are_listed_once_each(player: &Player) {
         expected.sort();
         assert_eq!(listed, expected, "pages of {limit}");
     }
+}
+
+async fn of_too_many_items_the_oldest_are_dropped(gate: &Gate) {
+    let (player, other) = (Player::new(gate, "hoarder"), Player::new(gate, "frugal"));
+    let at = token::now() * 1000 - 10_000;
+    let (item, body) = (|number: i64| format!("item-{number:03}"), |at| json!({ "positionMs": 1000, "timestamp": at }));
+    other.save("only", body(at - 1_000_000)).await;
+    let numbers: Vec<i64> = (0..MAX_ITEMS + 50).collect();
+    for part in numbers.chunks(60) {
+        let reports = part.iter().map(async |number| player.save(&item(*number), body(at + number)).await);
+        futures::future::join_all(reports).await;
+    }
+    // What is kept already makes nothing older go.
+    player.save(&item(MAX_ITEMS), body(at + 1000)).await;
+    for number in [0, 49] {
+        assert_eq!(player.get(&item(number)).await, None, "{number}");
+    }
+    for number in [50, 51, MAX_ITEMS, MAX_ITEMS + 49] {
+        assert_eq!(player.get(&item(number)).await, Some(1000), "{number}");
+    }
+    assert_eq!(other.get("only").await, Some(1000), "of others nothing is dropped");
+    let (mut listed, mut cursor) = (0, String::new());
+    loop {
+        let (ids, next) = player.progress(&format!("limit=100{cursor}")).await;
+        listed += ids.len();
+        let Some(next) = next else { break };
+        cursor = format!("&cursor={next}");
+    }
+    assert_eq!(listed, 300);
+}
+
+#[tokio::test]
+async fn the_index_of_redis_forgets_items_that_have_expired() {
+    let Some(redis) = Redis::start() else { return };
+    let folder = TempFolder::new("positions");
+    let mut config = base(&folder);
+    config["State"]["Url"] = json!(redis.url());
+    let gate = Gate::start(&config).await;
+    let player = Player::new(&gate, "reader");
+    for item in ["expired", "kept"] {
+        player.save(item, json!({ "positionMs": 1000 })).await;
+    }
+    assert!(redis.ask("DEL player:reader:expired").starts_with(":1"));
+    assert_eq!(player.progress("").await.0, ["kept"]);
+    assert!(redis.ask("ZCARD player.items:reader").starts_with(":1"), "{}", redis.ask("ZCARD player.items:reader"));
+    player.save("expired", json!({ "positionMs": 5 })).await;
+    assert_eq!(player.progress("").await.0, ["expired", "kept"]);
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use crate::support::h2::H2;
 use crate::support::heard::Ending;
 use crate::support::origin::pattern;
 use crate::support::tools::TempFolder;
-use crate::support::{Gate, Object, Postgres, Redis, ScriptedOrigin, eventually};
+use crate::support::{Gate, Object, Postgres, Redis, ScriptedOrigin, config, eventually};
 
 #[tokio::test]
 async fn an_answer_is_kept_encrypted_in_redis_and_dropped_with_the_user() {
@@ -219,4 +219,22 @@ async fn no_name_of_a_user_undoes_the_logout_of_another() {
     // A node that remembers nothing.
     let fresh = start(&config).await;
     assert_eq!(status(&fresh, &path).await, 401);
+}
+
+#[tokio::test]
+async fn a_live_stream_of_a_plain_route_ends_too_however_slowly_it_is_read() {
+    const LENGTH: usize = 64 << 20;
+    let origin = ScriptedOrigin::start().await;
+    origin.put("/plain/long.mp3", Object::new(pattern(LENGTH)));
+    let folder = TempFolder::new("urls");
+    let mut config = urls(&origin.url(), "audio", &["env:OLD_KEY"]);
+    config["Database"] = json!({ "Url": sqlite(&folder) });
+    config["Auth"]["EndRevokedStreams"] = json!(true);
+    config["ReverseProxy"]["Clusters"]["back"] = config::cluster(&[origin.url()]);
+    config["ReverseProxy"]["Routes"]["plain"] = config::plain_route("/plain/{**rest}", "back");
+    config["ReverseProxy"]["Routes"]["plain"]["AuthorizationPolicy"] = json!("Default");
+    let gate = start(&config).await;
+    let headers = format!("Authorization: {}\r\n", bearer("alice"));
+    let read = live(&gate, &gate, &headers, "/plain/long.mp3", LENGTH).await;
+    assert!(read < LENGTH, "{read} bytes");
 }

@@ -71,11 +71,17 @@ impl Http2Exchange {
         let limit = self.client.limits.write;
         let body = self.body.as_mut().ok_or(DownstreamError::Misused)?;
         body.reserve_capacity(wanted);
-        while body.capacity() == 0 {
-            // It resolves at each change, which may leave nothing.
-            match timeout(limit, poll_fn(|cx| body.poll_capacity(cx))).await {
-                Ok(Some(Ok(_))) => {}
-                Ok(_) => return Err(DownstreamError::Closed),
+        if body.capacity() == 0 {
+            // One time for all: it resolves at each change, which may leave nothing.
+            let room = async {
+                while body.capacity() == 0 {
+                    poll_fn(|cx| body.poll_capacity(cx)).await.transpose().ok().flatten()?;
+                }
+                Some(())
+            };
+            match timeout(limit, room).await {
+                Ok(Some(())) => {}
+                Ok(None) => return Err(DownstreamError::Closed),
                 Err(_) => return Err(DownstreamError::Stalled),
             }
         }

@@ -142,6 +142,8 @@ impl CacheControl {
 pub struct NegativeEntry {
     /// Reason for which there is nothing to cache.
     pub finding: NegativeReason,
+    /// Time of the store's answer, in milliseconds since the Unix epoch.
+    pub since: u64,
     /// End of its validity, in milliseconds since the Unix epoch.
     pub until: u64,
     /// Purge epoch of the object when the store was asked.
@@ -151,7 +153,8 @@ pub struct NegativeEntry {
 impl NegativeEntry {
     /// Returns true if it answers a request for `topic` at `now`: it is still valid, and no purge came after it.
     pub fn holds(&self, topic: &MetadataKey, now: u64) -> bool {
-        now < self.until && self.epoch >= topic.epoch
+        // A time before the answer is that of a clock that was put back.
+        (self.since..self.until).contains(&now) && self.epoch >= topic.epoch
     }
 }
 
@@ -289,6 +292,16 @@ mod tests {
         }
         let meta = meta(&[("etag", b"\"a\"")]).expect("a strong tag");
         assert_eq!(meta.freshness(&policy(false), 0), stale(true, true), "a clock set back");
+    }
+
+    #[test]
+    fn a_negative_entry_holds_for_its_time_and_not_before_it_was_made() {
+        let topic = MetadataKey { object: object(), epoch: 1, reveals_denied: false };
+        let entry = NegativeEntry { finding: NegativeReason::Absent, since: 10_000, until: 15_000, epoch: 1 };
+        for (now, expected) in [(10_000, true), (14_999, true), (15_000, false), (9_999, false), (0, false)] {
+            assert_eq!(entry.holds(&topic, now), expected, "at {now}");
+        }
+        assert!(!NegativeEntry { epoch: 0, ..entry }.holds(&topic, 10_000), "it was purged");
     }
 
     #[test]

@@ -205,9 +205,10 @@ fn remember_failure(
         Err(_) => return,
     };
     let life = u64::try_from(life.as_millis()).unwrap_or(u64::MAX);
-    let until = cache.now().saturating_add(life);
+    let since = cache.now();
+    let until = since.saturating_add(life);
     cache.slice_store.load().forget_metadata(&topic.object);
-    let verdict = NegativeEntry { finding, until, epoch: topic.epoch };
+    let verdict = NegativeEntry { finding, since, until, epoch: topic.epoch };
     cache.slice_store.load().keep_negative_entry(topic.object.clone(), verdict);
 }
 

@@ -11,6 +11,8 @@ pub struct PositionMetrics {
     pub failed: IntCounter,
     /// Rows written: fewer than reports, where several of one key came together.
     pub rows: IntCounter,
+    /// Items dropped because their user had too many.
+    pub dropped: IntCounter,
     /// Reads that failed.
     pub read_failures: IntCounter,
     /// Commits that could not be written to Redis.
@@ -25,6 +27,8 @@ impl PositionMetrics {
         let name = "tidegate_positions_reports_total";
         let reports = IntCounterVec::new(Opts::new(name, "Positions reported, by what became of them"), &["outcome"])?;
         let rows = IntCounter::new("tidegate_positions_rows_total", "Rows written for the reports")?;
+        let dropped = "tidegate_positions_dropped_total";
+        let dropped = IntCounter::new(dropped, "Items dropped because their user had more than MaxItemsPerUser")?;
         let unread = IntCounter::new("tidegate_positions_reads_failed_total", "Positions that could not be read")?;
         let front_failed = "tidegate_positions_front_failed_total";
         let front_failed = IntCounter::new(front_failed, "Commits that Redis could not be told of")?;
@@ -33,10 +37,11 @@ impl PositionMetrics {
         let commit = Histogram::with_opts(times)?;
         registry.register(Box::new(reports.clone()))?;
         registry.register(Box::new(rows.clone()))?;
+        registry.register(Box::new(dropped.clone()))?;
         registry.register(Box::new(unread.clone()))?;
         registry.register(Box::new(front_failed.clone()))?;
         registry.register(Box::new(commit.clone()))?;
         let (kept, failed) = (reports.with_label_values(&["kept"]), reports.with_label_values(&["failed"]));
-        Ok(Self { kept, failed, rows, read_failures: unread, cache_failures: front_failed, commit })
+        Ok(Self { kept, failed, rows, dropped, read_failures: unread, cache_failures: front_failed, commit })
     }
 }

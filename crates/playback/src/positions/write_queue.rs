@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use super::metrics::PositionMetrics;
-use super::store::{PositionStore, PositionStoreError};
+use super::store::{PositionStore, PositionStoreError, SaveOutcome};
 use super::{Error, PositionKey, PositionRecord};
 use primitives::clock::monotonic_now;
 use primitives::lifecycle::BackgroundTasks;
@@ -85,8 +85,8 @@ async fn write(
         let begun = monotonic_now();
         let written = tokio::time::timeout(COMMIT_TIMEOUT, store.save(&rows)).await;
         numbers.commit.observe(begun.elapsed().as_secs_f64());
-        let refused: BTreeSet<PositionKey> = match written {
-            Ok(Ok(refused)) => refused.into_iter().collect(),
+        let SaveOutcome { refused, dropped } = match written {
+            Ok(Ok(outcome)) => outcome,
             failed => {
                 let error = failed.map_or(PositionStoreError::timeout(), |result| {
                     result.err().unwrap_or(PositionStoreError::timeout())
@@ -100,13 +100,15 @@ async fn write(
                 continue;
             }
         };
+        let refused: BTreeSet<PositionKey> = refused.into_iter().collect();
+        numbers.dropped.inc_by(dropped.len() as u64);
         let kept = std::mem::take(&mut batch);
         let rows: Vec<PositionRecord> = rows.into_iter().filter(|row| !refused.contains(&row.key)).collect();
         numbers.rows.inc_by(rows.len() as u64);
         let store = Arc::clone(&store);
         // In a task of its own: the next commit does not wait for Redis.
         tasks.spawn(async move {
-            store.update_cache(&rows).await;
+            store.update_cache(&rows, &dropped).await;
             acknowledge(kept, |key| if refused.contains(key) { Err(Error::Unavailable) } else { Ok(()) });
         });
     }

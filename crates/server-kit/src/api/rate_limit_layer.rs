@@ -8,7 +8,7 @@ use axum::extract::{FromRequestParts, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use http::Uri;
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, Method};
 use http_body_util::BodyExt;
 use utoipa_axum::router::OpenApiRouter;
 
@@ -27,8 +27,8 @@ pub struct RateLimitClass {
     name: &'static str,
     /// Policy in its place for users with the role `vip`.
     vip: Option<&'static str>,
-    /// True if callers may send a token of an issuer; otherwise a search for one would count their other token as
-    /// invalid.
+    /// True if callers must send a valid token of an issuer; otherwise none is looked for, or their other token would
+    /// count as invalid.
     has_users: bool,
 }
 
@@ -40,7 +40,7 @@ impl RateLimitClass {
     /// Recognition, which costs a foreign service: `recognition`.
     pub const RECOGNITION: Self = Self::named("recognition");
 
-    /// Returns a class of a module's own, such as one for paths that are polled.
+    /// Returns a class of a module's own, whose callers must all be users.
     pub const fn named(name: &'static str) -> Self {
         Self { name, vip: None, has_users: true }
     }
@@ -121,12 +121,12 @@ async fn enforce_limit(
         return Ok(next.run(request).await);
     }
     let (mut parts, body) = request.into_parts();
-    // The user is determined once: the handler finds it in the extensions. A bad token is refused there; here it counts
-    // by its address, and one too many costs nothing more.
+    // The token is judged first: a request without a valid one is counted as an invalid token, and uses up nobody's
+    // limit. The user is determined once: the handler finds it in the extensions.
     let user = match limiter.class.has_users {
         true => match User::from_request_parts(&mut parts, &()).await {
-            Err(error) if error.status() == StatusCode::TOO_MANY_REQUESTS => return Ok(error.into_response()),
-            found => found.ok(),
+            Ok(user) => Some(user),
+            Err(error) => return Ok(error.into_response()),
         },
         false => None,
     };

@@ -89,7 +89,8 @@ impl EgressCounter {
         counted.roll_period(quota, now);
         // There is none until an answer has come: nobody goes on without the total of a new period.
         let Some(read_at) = counted.read_at else { return true };
-        let is_due = now >= read_at + TOTAL_TTL;
+        // A clock that was put back is a reason to read as well.
+        let is_due = now.abs_diff(read_at) >= TOTAL_TTL;
         if is_due {
             counted.read_at = Some(now);
         }
@@ -172,6 +173,17 @@ mod tests {
         assert_eq!(period_end(&quota, at(1_009_999)), at(1_010_000));
         assert_eq!(egress.used(&quota, at(1_010_000)), 0);
         assert!(egress.claim_refresh(&quota, at(1_010_000)));
+    }
+
+    #[test]
+    fn a_clock_that_is_put_back_stops_no_reading_of_the_ledger() {
+        let quota = EgressQuota { bytes: 100, period: Duration::from_secs(86_400) };
+        let (egress, now, millisecond) = (EgressCounter::default(), at(1_700_000_040_000), Duration::from_millis(1));
+        egress.claim_refresh(&quota, now);
+        egress.mark_saved(period(&quota, now), 0, 30, now);
+        assert!(!egress.claim_refresh(&quota, now + millisecond));
+        let back = now - Duration::from_secs(3_600);
+        assert!(egress.claim_refresh(&quota, back) && !egress.claim_refresh(&quota, back + millisecond));
     }
 
     #[test]

@@ -27,7 +27,15 @@ impl InvalidTokenCounter {
     /// Counts an invalid token from `address`; if it is one too many, returns the time for which further ones are
     /// refused. Unknown addresses count as one.
     pub fn record(&self, address: Option<IpAddr>) -> Option<Duration> {
-        let address = address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-        self.attempts.record(address, self.clock.unix_millis())
+        self.attempts.record(known_address(address), self.clock.unix_millis())
     }
+
+    /// Returns true if the network of `address` has shown so many that further ones are refused.
+    pub fn is_exhausted(&self, address: Option<IpAddr>) -> bool {
+        self.attempts.refused_for(known_address(address), self.clock.unix_millis()).is_some()
+    }
+}
+
+fn known_address(address: Option<IpAddr>) -> IpAddr {
+    address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED))
 }

@@ -55,6 +55,14 @@ impl RequestLimit {
             Self::Bucket { tokens, .. } => *tokens,
         }
     }
+
+    /// Returns the longest time until something comes back.
+    pub fn longest_wait(&self) -> Duration {
+        match self {
+            Self::Window { segment, segments, .. } => segment.saturating_mul(*segments),
+            Self::Bucket { period, .. } => *period,
+        }
+    }
 }
 
 /// A speed.

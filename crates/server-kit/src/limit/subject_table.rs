@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
@@ -93,7 +94,10 @@ impl SubjectCounters {
         if let Some(receipt) = receipt {
             requests.state(rule).give_back(rule, receipt);
         }
-        requests.refused_until = requests.refused_until.max(until);
+        // The last answer counts: what a clock that was ahead has left here must not outlast it.
+        if until > UnixMillis::EPOCH {
+            requests.refused_until = until;
+        }
     }
 
     /// Counts the end of a stream.
@@ -110,8 +114,9 @@ impl SubjectCounters {
     fn is_idle(&self, idle: &IdleCriteria<'_>) -> bool {
         let mut requests = self.requests.lock();
         self.streams() == 0
-            && requests.refused_until <= idle.now
-            && idle.rule.is_none_or(|rule| requests.state(rule).is_unused(rule, idle.now))
+            && idle.rule.is_none_or(|rule| {
+                requests.refused_for(rule, idle.now).is_zero() && requests.state(rule).is_unused(rule, idle.now)
+            })
             && self.pacer.is_idle(idle.nanos)
             && (idle.egress)(&self.egress)
     }
@@ -124,8 +129,15 @@ impl SubjectRequests {
 
     fn status(&mut self, rule: &RequestLimit, now: UnixMillis) -> RateLimitStatus {
         let standing = self.state(rule).status(rule, now);
-        let wait = self.refused_until - now;
+        let wait = self.refused_for(rule, now);
         if wait.is_zero() { standing } else { RateLimitStatus { remaining: 0, reset: wait, ..standing } }
+    }
+
+    /// Returns the time for which the shared count has nothing left. A time that is longer than the rule's own was set by
+    /// a clock that has been put back since, and counts for nothing.
+    fn refused_for(&self, rule: &RequestLimit, now: UnixMillis) -> Duration {
+        let wait = self.refused_until - now;
+        if wait > rule.longest_wait() { Duration::ZERO } else { wait }
     }
 }
 
@@ -217,8 +229,6 @@ impl SubjectTable {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     const RULE: RequestLimit = RequestLimit::Window { permits: 2, segment: Duration::from_secs(60), segments: 1 };
@@ -287,6 +297,19 @@ mod tests {
         assert_eq!(again.take(None, Some(1), NOW), Err(ExhaustedLimit::Streams));
         again.end_stream();
         assert!(again.take(None, Some(1), NOW).is_ok());
+    }
+
+    #[test]
+    fn a_refusal_by_the_shared_count_ends_with_its_window_though_the_clock_is_put_back() {
+        let (entry, now) = (SubjectCounters::new("u:alice"), UnixMillis::new(1_700_000_040_000));
+        let (_, receipt) = entry.take(Some(&RULE), None, now).expect("the first");
+        entry.mark_refused(&RULE, receipt, now + Duration::from_millis(50_000));
+        let last = now + Duration::from_millis(49_999);
+        assert!(matches!(entry.take(Some(&RULE), None, last), Err(ExhaustedLimit::Requests(_))));
+        for back in [Duration::from_secs(3_600), Duration::from_secs(86_400)] {
+            assert!(entry.take(Some(&RULE), None, now - back).is_ok(), "{back:?} back");
+            assert!(entry.is_idle(&idle(now - back + 2 * MINUTE)), "{back:?} back");
+        }
     }
 
     #[test]

@@ -28,6 +28,9 @@ const RENEWAL_INTERVAL: Duration = Duration::from_secs(20);
 const CLEANUP_INTERVAL: Duration = Duration::from_secs(3_600);
 /// Jobs per batch.
 const BATCH: usize = 512;
+/// Most subjects that wait to be saved, some hundred bytes each. The store must be away for long to see so many; further
+/// ones are counted on this node.
+const MAX_UNSAVED: usize = 1 << 18;
 
 /// Handle that queues jobs, and reads the store for callers that wait for it.
 #[derive(Clone)]
@@ -67,6 +70,7 @@ struct EgressWorker {
     clock: Clock,
     /// Unsaved egress, by policy and subject.
     unsaved: HashMap<PolicyAndSubject, UnsavedEgress>,
+    max_unsaved: usize,
     cleaned_up_at: UnixMillis,
 }
 
@@ -87,6 +91,7 @@ impl LimitWorkerHandle {
             handle: keeper.clone(),
             clock,
             unsaved: HashMap::new(),
+            max_unsaved: MAX_UNSAVED,
             cleaned_up_at: UnixMillis::EPOCH,
         };
         (keeper, LimitWorker { leases, savings })
@@ -205,8 +210,15 @@ impl EgressWorker {
     }
 
     fn take(&mut self, batch: &mut Vec<UnsavedEgress>) {
+        let now = self.clock.unix_millis();
         for (policy, entry) in batch.drain(..) {
             let name = (Arc::clone(&policy.settings().name), Arc::clone(&entry.subject));
+            if self.unsaved.len() >= self.max_unsaved && !self.unsaved.contains_key(&name) {
+                if let Some((account, amount)) = unsaved_amount(&policy, &entry, now) {
+                    entry.egress.mark_unsavable(account.period, amount);
+                }
+                continue;
+            }
             // One entry per subject, however often it was queued.
             self.unsaved.insert(name, (policy, entry));
         }
@@ -224,17 +236,17 @@ impl EgressWorker {
     }
 
     async fn save(&mut self) {
-        let (Some(ledger), false) = (&self.handle.store, self.unsaved.is_empty()) else { return };
         let now = self.clock.unix_millis();
+        // Also while the store is away: what was sent in a period that has ended is no more asked for.
+        self.unsaved.retain(|_, (policy, entry)| unsaved_amount(policy, entry, now).is_some());
+        let (Some(ledger), false) = (&self.handle.store, self.unsaved.is_empty()) else { return };
         let mut open: Vec<_> = self.unsaved.values().cloned().collect();
         // In one order on all nodes, or their transactions would wait for each other.
         open.sort_by(|(_, one), (_, other)| one.subject.cmp(&other.subject));
         for chunk in open.chunks(BATCH) {
             let owed = chunk.iter().filter_map(|counted| {
                 let (policy, entry) = counted;
-                let account = policy.account(&entry.subject, now)?;
-                let amount = entry.egress.unsaved(account.period);
-                (amount > 0).then_some((counted, (account, amount)))
+                Some((counted, unsaved_amount(policy, entry, now)?))
             });
             let (entries, amounts): (Vec<&_>, Vec<(EgressAccount, u64)>) = owed.unzip();
             if !amounts.is_empty() {
@@ -255,7 +267,7 @@ impl EgressWorker {
                 }
             }
             for (policy, entry) in chunk {
-                if policy.account(&entry.subject, now).is_none_or(|account| entry.egress.unsaved(account.period) == 0) {
+                if unsaved_amount(policy, entry, now).is_none() {
                     self.unsaved.remove(&(Arc::clone(&policy.settings().name), Arc::clone(&entry.subject)));
                 }
             }
@@ -263,9 +275,101 @@ impl EgressWorker {
     }
 }
 
+/// Returns the account and the bytes of a subject that are to be saved in the period of `now`; `None` if there are none.
+fn unsaved_amount(policy: &RateLimiter, entry: &SubjectCounters, now: UnixMillis) -> Option<(EgressAccount, u64)> {
+    let account = policy.account(&entry.subject, now)?;
+    let amount = entry.egress.unsaved(account.period);
+    (amount > 0).then_some((account, amount))
+}
+
 fn save_ticks() -> Interval {
     let mut ticks = interval(SAVE_INTERVAL);
     // One run is enough after a delay: it does all that has gathered.
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     ticks
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use prometheus::Registry;
+
+    use super::*;
+    use crate::limit::metrics::LimitMetrics;
+    use crate::limit::settings::{EgressQuota, LimitPartition, RateLimitPolicy};
+
+    const PERIOD: Duration = Duration::from_secs(60);
+
+    /// A ledger that cannot be reached.
+    struct Away;
+
+    #[async_trait::async_trait]
+    impl EgressStore for Away {
+        async fn read(&self, _: &EgressAccount) -> Result<u64, EgressStoreError> {
+            Err(EgressStoreError("a test".to_owned()))
+        }
+
+        async fn add(&self, _: &[(EgressAccount, u64)]) -> Result<Vec<Option<u64>>, EgressStoreError> {
+            Err(EgressStoreError("a test".to_owned()))
+        }
+
+        async fn delete_ended(&self, _: UnixMillis) -> Result<(), EgressStoreError> {
+            Err(EgressStoreError("a test".to_owned()))
+        }
+    }
+
+    /// A policy over a ledger that is away, and the worker that is to save what it counts.
+    fn away(clock: &Clock) -> (Arc<RateLimiter>, EgressWorker) {
+        let failures = IntCounter::new("failures", "for the test").expect("a counter");
+        let (handle, worker) = LimitWorkerHandle::new(Some(Arc::new(Away)), None, clock.clone(), failures);
+        let settings = RateLimitPolicy {
+            name: "quota".into(),
+            requests: None,
+            streams: None,
+            bandwidth: None,
+            egress: Some(EgressQuota { bytes: 1000, period: PERIOD }),
+            partition: LimitPartition::User,
+        };
+        let metrics = LimitMetrics::new(&Registry::new()).expect("they register").policy("quota");
+        (Arc::new(RateLimiter::new(settings, clock.clone(), None, handle, metrics)), worker.savings)
+    }
+
+    async fn send(policy: &Arc<RateLimiter>, worker: &mut EgressWorker, subjects: std::ops::Range<usize>) {
+        for number in subjects {
+            policy.admit(&format!("u:{number}")).await.expect("nothing is used up").record_sent(10);
+        }
+        let mut batch = Vec::new();
+        while let Ok(job) = worker.jobs.try_recv() {
+            batch.push(job);
+        }
+        worker.take(&mut batch);
+        worker.save().await;
+    }
+
+    #[tokio::test]
+    async fn while_the_ledger_is_away_nothing_waits_for_it_longer_than_its_period() {
+        let clock = Clock::manual(SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_040));
+        let (policy, mut worker) = away(&clock);
+        for _ in 0..3 {
+            send(&policy, &mut worker, 0..1000).await;
+            assert_eq!(worker.unsaved.len(), 1000);
+            clock.advance(PERIOD);
+        }
+        send(&policy, &mut worker, 0..1).await;
+        assert_eq!(worker.unsaved.len(), 1);
+    }
+
+    #[tokio::test]
+    async fn of_more_subjects_than_can_wait_the_others_are_counted_here() {
+        let clock = Clock::manual(SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_040));
+        let (policy, mut worker) = away(&clock);
+        worker.max_unsaved = 100;
+        send(&policy, &mut worker, 0..1000).await;
+        assert_eq!(worker.unsaved.len(), 100);
+        for number in [0, 999] {
+            let used = policy.usage(&format!("u:{number}")).await.egress.map(|(_, used)| used);
+            assert_eq!(used, Some(10), "{number}");
+        }
+    }
 }

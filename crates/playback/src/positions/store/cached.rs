@@ -12,7 +12,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::database::DatabasePositionStore;
 use super::redis::RedisPositionStore;
-use super::{PositionListQuery, PositionStore, PositionStoreError};
+use super::{DroppedPosition, PositionListQuery, PositionStore, PositionStoreError, SaveOutcome};
 use crate::positions::metrics::PositionMetrics;
 use crate::positions::{PositionKey, PositionRecord, ProgressPage};
 use primitives::clock::Clock;
@@ -70,14 +70,14 @@ impl CachedPositionStore {
         }
     }
 
-    /// Removes pending entries: Redis has them or newer ones, or refuses them for good, and then nobody reads them
-    /// there.
-    fn remove_pending<'a>(&self, entries: impl Iterator<Item = &'a PositionRecord>) {
+    /// Removes pending entries up to these times: Redis has them or newer ones, or refuses them for good, and then nobody
+    /// reads them there; or they are dropped.
+    fn remove_pending<'a>(&self, entries: impl Iterator<Item = (&'a PositionKey, UnixMillis)>) {
         let mut owed = self.pending.lock();
-        for entry in entries {
+        for (key, updated_at) in entries {
             // An entry that was added meanwhile is newer, and stays.
-            if owed.get(&entry.key).is_some_and(|owing| owing.updated_at <= entry.updated_at) {
-                owed.remove(&entry.key);
+            if owed.get(key).is_some_and(|owing| owing.updated_at <= updated_at) {
+                owed.remove(key);
             }
         }
     }
@@ -99,7 +99,7 @@ impl CachedPositionStore {
                 }
                 self.redis.wait_connected(RETRY_TIMEOUT).await;
                 match self.redis.put(&some, RETRY_TIMEOUT).await {
-                    Ok(_) => self.remove_pending(some.iter()),
+                    Ok(_) => self.remove_pending(some.iter().map(|entry| (&entry.key, entry.updated_at))),
                     Err(_) => tokio::time::sleep(RETRY_INTERVAL).await,
                 }
             }
@@ -124,26 +124,34 @@ impl CachedPositionStore {
 
 #[async_trait]
 impl PositionStore for CachedPositionStore {
-    async fn save(&self, entries: &[PositionRecord]) -> Result<Vec<PositionKey>, PositionStoreError> {
+    async fn save(&self, entries: &[PositionRecord]) -> Result<SaveOutcome, PositionStoreError> {
         self.database.save(entries).await
     }
 
     /// Updates Redis. The entries are pending until Redis has them: reads meanwhile ask the database.
-    async fn update_cache(&self, entries: &[PositionRecord]) {
+    async fn update_cache(&self, entries: &[PositionRecord], dropped: &[DroppedPosition]) {
         if self.redis.put(entries, UPDATE_TIMEOUT).await.is_ok() {
-            return self.remove_pending(entries.iter());
+            self.remove_pending(entries.iter().map(|entry| (&entry.key, entry.updated_at)));
+        } else {
+            self.metrics.cache_failures.inc();
+            self.add_pending(entries);
         }
-        self.metrics.cache_failures.inc();
-        self.add_pending(entries);
+        // Behind the entries, since some of them may be dropped too. If it fails they expire by themselves.
+        if !dropped.is_empty() {
+            self.remove_pending(dropped.iter().map(|item| (&item.key, item.updated_at)));
+            let _ = self.redis.remove(dropped, UPDATE_TIMEOUT).await;
+        }
     }
 
     async fn get(&self, key: &PositionKey) -> Result<Option<PositionRecord>, PositionStoreError> {
-        let fresh =
-            (self.clock.unix_millis() - CACHE_TTL).max(UnixMillis::new(self.reconnected_at.load(Ordering::Relaxed)));
+        let now = self.clock.unix_millis();
+        let fresh = (now - CACHE_TTL).max(UnixMillis::new(self.reconnected_at.load(Ordering::Relaxed)));
+        // An entry of the future was written by a clock that is ahead, or was until it was put back.
+        let fresh = fresh..=now + CACHE_TTL;
         let front = self.redis.read(key, LOOKUP_TIMEOUT).await.ok().flatten();
         if let Some((entry, _)) =
             // Any pending entry rules out every read from Redis: that is simpler than looking for the key, and rare.
-            front.as_ref().filter(|(_, written)| *written >= fresh && self.pending.lock().is_empty())
+            front.as_ref().filter(|(_, written)| fresh.contains(written) && self.pending.lock().is_empty())
         {
             return Ok(Some(entry.clone()));
         }

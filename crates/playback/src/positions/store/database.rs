@@ -6,10 +6,11 @@ use async_trait::async_trait;
 use serde_json::json;
 use tokio::time::timeout;
 
-use super::{PositionListQuery, PositionStore, PositionStoreError, ProgressCursor};
+use super::{DroppedPosition, PositionListQuery, PositionStore, PositionStoreError, ProgressCursor, SaveOutcome};
+use crate::positions::settings::Settings;
 use crate::positions::{ItemKind, PositionKey, PositionRecord, ProgressPage};
 use primitives::clock::Clock;
-use primitives::ids::TrackId;
+use primitives::ids::{TrackId, UserId};
 use primitives::unix_time::UnixMillis;
 use server_kit::database::Database;
 use server_kit::on;
@@ -39,6 +40,30 @@ const SAVE_POSTGRES: &str =
         reported_at = excluded.reported_at
     WHERE excluded.updated_at >= positions.updated_at
         OR (positions.updated_at < $2 AND (positions.reported_at IS NULL OR positions.reported_at < $2))";
+/// Users with items that are not in the table yet: only those can come to have too many. Of the reports' text.
+const FIND_NEW_SQLITE: &str = "SELECT DISTINCT report.value ->> 'u' FROM json_each($1) AS report
+    WHERE NOT EXISTS (SELECT 1 FROM positions WHERE user_id = report.value ->> 'u' AND kind = report.value ->> 'k'
+        AND item_id = report.value ->> 'i')";
+const FIND_NEW_POSTGRES: &str = "SELECT DISTINCT u FROM json_to_recordset($1::json) AS reports(u text, k text, i text)
+    WHERE NOT EXISTS (SELECT 1 FROM positions WHERE user_id = u AND kind = k AND item_id = i)";
+/// Removal of the oldest items of these users, a JSON array, beyond the most.
+const DROP_OLDEST_SQLITE: &str = "DELETE FROM positions WHERE (user_id, kind, item_id) IN (
+        SELECT user_id, kind, item_id FROM (
+            SELECT user_id, kind, item_id,
+                ROW_NUMBER() OVER (PARTITION BY user_id ORDER BY updated_at DESC, kind, item_id) AS place
+            FROM positions WHERE user_id IN (SELECT value FROM json_each($1))) AS ranked
+        WHERE place > $2)
+    RETURNING user_id, kind, item_id, updated_at";
+/// A row that another node writes just now is not the oldest any more: it is passed over, and so no two nodes wait for
+/// each other's rows.
+const DROP_OLDEST_POSTGRES: &str = "DELETE FROM positions WHERE (user_id, kind, item_id) IN (
+        SELECT oldest.user_id, oldest.kind, oldest.item_id FROM positions AS oldest JOIN (
+            SELECT user_id, kind, item_id, updated_at,
+                ROW_NUMBER() OVER (PARTITION BY user_id ORDER BY updated_at DESC, kind, item_id) AS place
+            FROM positions WHERE user_id IN (SELECT json_array_elements_text($1::json))) AS ranked
+            USING (user_id, kind, item_id, updated_at)
+        WHERE ranked.place > $2 FOR UPDATE OF oldest SKIP LOCKED)
+    RETURNING user_id, kind, item_id, updated_at";
 const GET: &str = "SELECT position_ms, duration_ms, updated_at, reported_at FROM positions
     WHERE user_id = $1 AND kind = $2 AND item_id = $3";
 const LIST: &str = "SELECT kind, item_id, position_ms, duration_ms, updated_at, reported_at FROM positions
@@ -57,13 +82,44 @@ const REMOVE_OLD: &str = "DELETE FROM positions
 pub struct DatabasePositionStore {
     database: Database,
     ttl: Duration,
+    max_items: i64,
     clock: Clock,
 }
 
 impl DatabasePositionStore {
-    /// Creates the store over `database`; an entry expires `ttl` after its report.
-    pub fn new(database: Database, ttl: Duration, clock: Clock) -> Self {
-        Self { database, ttl, clock }
+    /// Creates the store over `database`.
+    pub fn new(database: Database, settings: &Settings, clock: Clock) -> Self {
+        Self { database, ttl: settings.ttl, max_items: settings.max_items_per_user.into(), clock }
+    }
+
+    /// Writes the reports of `rows`, a JSON array. Returns the items that were removed because their users have too many.
+    async fn write(&self, rows: String) -> Result<Vec<DroppedPosition>, sqlx::Error> {
+        let (find_new, save, drop_oldest) = match &self.database {
+            Database::Sqlite(_) => (FIND_NEW_SQLITE, SAVE_SQLITE, DROP_OLDEST_SQLITE),
+            Database::Postgres(_) => (FIND_NEW_POSTGRES, SAVE_POSTGRES, DROP_OLDEST_POSTGRES),
+        };
+        let oldest = (self.clock.unix_millis() - self.ttl).as_millis();
+        let removed: Vec<(String, String, String, i64)> = on!(&self.database, pool => {
+            let users: Vec<String> = sqlx::query_scalar(find_new).bind(&rows).fetch_all(pool).await?;
+            // Most commits bring only new positions of known items: one statement is enough for them.
+            if users.is_empty() {
+                sqlx::query(save).bind(rows).bind(oldest).execute(pool).await?;
+                return Ok(Vec::new());
+            }
+            // Together, so that a process that ends between the two leaves no more than the most.
+            let mut transaction = pool.begin().await?;
+            sqlx::query(save).bind(rows).bind(oldest).execute(&mut *transaction).await?;
+            let users = serde_json::Value::from(users).to_string();
+            let removed =
+                sqlx::query_as(drop_oldest).bind(users).bind(self.max_items).fetch_all(&mut *transaction).await?;
+            transaction.commit().await?;
+            removed
+        });
+        let dropped = |(user, kind, item, updated_at): (String, String, String, i64)| {
+            let (user, kind, item) = (UserId::parse(user)?, ItemKind::from_name(&kind)?, TrackId::parse(item)?);
+            Some(DroppedPosition { key: PositionKey { user, kind, item }, updated_at: UnixMillis::new(updated_at) })
+        };
+        Ok(removed.into_iter().filter_map(dropped).collect())
     }
 
     async fn read(&self, listing: &PositionListQuery<'_>) -> Result<Vec<PositionRecord>, sqlx::Error> {
@@ -95,24 +151,15 @@ impl DatabasePositionStore {
 
 #[async_trait]
 impl PositionStore for DatabasePositionStore {
-    async fn save(&self, entries: &[PositionRecord]) -> Result<Vec<PositionKey>, PositionStoreError> {
+    async fn save(&self, entries: &[PositionRecord]) -> Result<SaveOutcome, PositionStoreError> {
         let row = |entry: &PositionRecord| {
             let PositionRecord { key, position, duration, updated_at: at, reported_at: reported } = entry;
             let (user, kind, item) = (&key.user, key.kind.name(), &key.item);
             json!({ "u": user, "k": kind, "i": item, "p": position, "d": duration, "t": at, "r": reported })
         };
         let rows = serde_json::Value::Array(entries.iter().map(row).collect()).to_string();
-        let oldest = (self.clock.unix_millis() - self.ttl).as_millis();
-        match &self.database {
-            Database::Sqlite(pool) => {
-                sqlx::query(SAVE_SQLITE).bind(rows).bind(oldest).execute(pool).await.map(|_| ())?
-            }
-            Database::Postgres(pool) => {
-                sqlx::query(SAVE_POSTGRES).bind(rows).bind(oldest).execute(pool).await.map(|_| ())?
-            }
-        }
-        // One statement writes all or none, so no key is refused.
-        Ok(Vec::new())
+        // All or none are written, so no key is refused.
+        Ok(SaveOutcome { refused: Vec::new(), dropped: self.write(rows).await? })
     }
 
     async fn get(&self, key: &PositionKey) -> Result<Option<PositionRecord>, PositionStoreError> {

@@ -73,6 +73,24 @@ impl ProgressCursor {
     }
 }
 
+/// Outcome of a save.
+#[derive(Debug, Default)]
+pub struct SaveOutcome {
+    /// Keys that the store refused; all others are stored.
+    pub refused: Vec<PositionKey>,
+    /// Items that the save has removed: the oldest of users who have more than `MaxItemsPerUser`.
+    pub dropped: Vec<DroppedPosition>,
+}
+
+/// Item that was removed because its user has too many.
+#[derive(Clone, Debug)]
+pub struct DroppedPosition {
+    /// User, kind and item.
+    pub key: PositionKey,
+    /// Time of its position: a newer one is not meant.
+    pub updated_at: UnixMillis,
+}
+
 /// Query of a list.
 pub struct PositionListQuery<'a> {
     /// User whose entries are listed.
@@ -91,12 +109,13 @@ pub struct PositionListQuery<'a> {
 #[async_trait]
 pub trait PositionStore: Send + Sync {
     /// Saves each entry unless a newer one is stored; of two with the same time the later call wins. An unknown length
-    /// leaves the stored one. All are stored when this returns, except those of the returned keys.
-    async fn save(&self, entries: &[PositionRecord]) -> Result<Vec<PositionKey>, PositionStoreError>;
+    /// leaves the stored one. Of a user who then has more items than the most, those with the oldest time are removed,
+    /// whatever the time of their reports.
+    async fn save(&self, entries: &[PositionRecord]) -> Result<SaveOutcome, PositionStoreError>;
 
-    /// Updates the cache in front of the store with `entries`, which are stored. Their reports wait for it, the next
-    /// commit does not.
-    async fn update_cache(&self, _entries: &[PositionRecord]) {}
+    /// Updates the cache in front of the store with `entries`, which are stored, and `dropped`, which are not any more.
+    /// Their reports wait for it, the next commit does not.
+    async fn update_cache(&self, _entries: &[PositionRecord], _dropped: &[DroppedPosition]) {}
 
     /// Returns the entry of `key`, also a cleared one.
     async fn get(&self, key: &PositionKey) -> Result<Option<PositionRecord>, PositionStoreError>;
@@ -123,10 +142,10 @@ pub fn open(
     clock: &Clock,
     numbers: &PositionMetrics,
 ) -> Option<Arc<dyn PositionStore>> {
-    let shared = |redis| RedisPositionStore::new(redis, settings.ttl, clock.clone());
+    let shared = |redis| RedisPositionStore::new(redis, settings, clock.clone());
     Some(
         match (
-            database.map(|database| DatabasePositionStore::new(database, settings.ttl, clock.clone())),
+            database.map(|database| DatabasePositionStore::new(database, settings, clock.clone())),
             redis.map(shared),
         ) {
             (Some(records), Some(shared)) => {

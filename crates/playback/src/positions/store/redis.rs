@@ -10,11 +10,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use fred::error::Error;
 use fred::interfaces::{ClientLike, EventInterface, KeysInterface, SortedSetsInterface};
+use fred::types::FromValue;
 use fred::types::config::Server;
-use futures::future::{try_join, try_join_all};
+use futures::future::try_join_all;
 use tokio::sync::broadcast::Receiver;
 
-use super::{PositionListQuery, PositionStore, PositionStoreError, ProgressCursor};
+use super::{DroppedPosition, PositionListQuery, PositionStore, PositionStoreError, ProgressCursor, SaveOutcome};
+use crate::positions::settings::Settings;
 use crate::positions::{ItemKind, PositionKey, PositionRecord, ProgressPage};
 use primitives::clock::Clock;
 use primitives::ids::{TrackId, UserId};
@@ -48,20 +50,45 @@ for i = 1, #KEYS do
     end
 end
 return refused";
-/// Script that writes the indexes. ARGV: the TTL, then time and item of each index. Returns the same.
+/// Script that writes the indexes. ARGV: the TTL, the most items of an index and of one removal, then time and item of
+/// each index. Returns for each index the same in a list, followed by the items that were removed from it because they
+/// were too many, the oldest, each before its time.
 const INDEX_SCRIPT: &str = "
-local refused = {}
+local outcomes = {}
 for i = 1, #KEYS do
-    local added = redis.pcall('ZADD', KEYS[i], 'GT', ARGV[i * 2], ARGV[i * 2 + 1])
-    refused[i] = ''
+    local added = redis.pcall('ZADD', KEYS[i], 'GT', ARGV[i * 2 + 2], ARGV[i * 2 + 3])
+    local outcome = {''}
     if type(added) == 'table' then
         if string.sub(added.err, 1, 9) ~= 'WRONGTYPE' then return added end
-        refused[i] = added.err
+        outcome[1] = added.err
     else
         redis.call('PEXPIRE', KEYS[i], ARGV[1])
+        local over = redis.call('ZCARD', KEYS[i]) - ARGV[2]
+        if over > 0 then
+            local removed = redis.call('ZPOPMIN', KEYS[i], math.min(over, ARGV[3]))
+            for n = 1, #removed do outcome[n + 1] = removed[n] end
+        end
     end
+    outcomes[i] = outcome
 end
-return refused";
+return outcomes";
+/// Most items that are removed from an index at once; one with more over gets rid of them by and by.
+const MAX_REMOVED: i64 = 1000;
+/// Script that removes positions, each unless it is newer than it is said to be. ARGV: time of each key.
+const REMOVE_SCRIPT: &str = "
+for i = 1, #KEYS do
+    local old = redis.pcall('GET', KEYS[i])
+    local t = type(old) == 'string' and string.match(old, '^(%d+) ')
+    if t and tonumber(t) <= tonumber(ARGV[i]) then redis.call('DEL', KEYS[i]) end
+end
+return {}";
+/// Script that removes items from an index, each unless it has another time by now. ARGV: time and item of each.
+const FORGET_SCRIPT: &str = "
+for i = 1, #ARGV, 2 do
+    local at = redis.call('ZSCORE', KEYS[1], ARGV[i + 1])
+    if at and tonumber(at) == tonumber(ARGV[i]) then redis.call('ZREM', KEYS[1], ARGV[i + 1]) end
+end
+return {}";
 /// Error code of Redis for a key that holds another type of value.
 const WRONG_TYPE: &str = "WRONGTYPE";
 
@@ -69,13 +96,14 @@ const WRONG_TYPE: &str = "WRONGTYPE";
 pub struct RedisPositionStore {
     redis: Redis,
     ttl: Duration,
+    max_items: i64,
     clock: Clock,
 }
 
 impl RedisPositionStore {
-    /// Creates the store over `redis`; each key expires after `ttl`.
-    pub fn new(redis: Redis, ttl: Duration, clock: Clock) -> Self {
-        Self { redis, ttl, clock }
+    /// Creates the store over `redis`.
+    pub fn new(redis: Redis, settings: &Settings, clock: Clock) -> Self {
+        Self { redis, ttl: settings.ttl, max_items: settings.max_items_per_user.into(), clock }
     }
 
     /// Writes each entry unless a newer one is there; returns the keys that Redis refused.
@@ -92,49 +120,60 @@ impl RedisPositionStore {
             let (updated_at, reported_at) = (entry.updated_at.as_millis(), entry.reported_at.as_millis());
             [Some(updated_at), entry.position, entry.duration, Some(reported_at), Some(life)].map(number).to_vec()
         };
-        self.write(SCRIPT, now.as_millis(), entries, budget, |entry| self.key(&entry.key), arguments).await
+        let key = |entry: &PositionRecord| self.key(&entry.key);
+        let refusals: Vec<String> = self.run(SCRIPT, &[now.as_millis()], entries, budget, key, arguments).await?;
+        Ok(refused_keys(entries, refusals.iter().map(String::as_str)))
     }
 
-    /// Adds `entries` to the indexes of their users; returns the keys that Redis refused.
-    async fn note(&self, entries: &[PositionRecord], budget: Duration) -> Result<Vec<PositionKey>, PositionStoreError> {
+    /// Adds `entries` to the indexes of their users. Returns the keys that Redis refused, and the items that were too
+    /// many and are in no index any more.
+    async fn note(&self, entries: &[PositionRecord], budget: Duration) -> Result<SaveOutcome, PositionStoreError> {
         let arguments = |entry: &PositionRecord| {
             vec![entry.updated_at.to_string(), member(entry.key.kind, entry.key.item.as_str())]
         };
-        self.write(
-            INDEX_SCRIPT,
-            whole_millis(self.ttl),
-            entries,
-            budget,
-            |entry| self.index(&entry.key.user),
-            arguments,
-        )
-        .await
+        let key = |entry: &PositionRecord| self.index(&entry.key.user);
+        let first = [whole_millis(self.ttl), self.max_items, MAX_REMOVED];
+        let outcomes: Vec<Vec<String>> = self.run(INDEX_SCRIPT, &first, entries, budget, key, arguments).await?;
+        let refusals = outcomes.iter().map(|outcome| outcome.first().map_or("", String::as_str));
+        let refused = refused_keys(entries, refusals);
+        let removed = entries.iter().zip(&outcomes).flat_map(|(entry, outcome)| {
+            let items = outcome.get(1..).unwrap_or_default().as_chunks::<2>().0;
+            items.iter().filter_map(|[member, at]| {
+                let (kind, item) = parse_member(member)?;
+                let key = PositionKey { user: entry.key.user.clone(), kind, item };
+                Some(DroppedPosition { key, updated_at: UnixMillis::new(at.parse::<f64>().ok()? as i64) })
+            })
+        });
+        Ok(SaveOutcome { refused, dropped: removed.collect() })
     }
 
-    /// Runs `script` over a key for each of `entries`, with `first` and the arguments of each.
-    async fn write(
+    /// Removes positions of items that were dropped.
+    pub async fn remove(&self, dropped: &[DroppedPosition], budget: Duration) -> Result<(), PositionStoreError> {
+        let (key, at) =
+            (|item: &DroppedPosition| self.key(&item.key), |item: &DroppedPosition| vec![item.updated_at.to_string()]);
+        let _: Vec<String> = self.run(REMOVE_SCRIPT, &[], dropped, budget, key, at).await?;
+        Ok(())
+    }
+
+    /// Runs `script` over a key for each of `entries`, with `first` and the arguments of each; returns what it returns for
+    /// each.
+    async fn run<T, R: FromValue>(
         &self,
         script: &str,
-        first: i64,
-        entries: &[PositionRecord],
+        first: &[i64],
+        entries: &[T],
         budget: Duration,
-        key: impl Fn(&PositionRecord) -> String,
-        arguments: impl Fn(&PositionRecord) -> Vec<String>,
-    ) -> Result<Vec<PositionKey>, PositionStoreError> {
+        key: impl Fn(&T) -> String,
+        arguments: impl Fn(&T) -> Vec<String>,
+    ) -> Result<Vec<R>, PositionStoreError> {
         // In a cluster each key may be on another node, and a script may only touch keys of one slot.
         let at_once = if self.redis.client().is_clustered() { 1 } else { SCRIPT_BATCH };
         let parts = entries.chunks(at_once).map(|part| {
             let keys = part.iter().map(&key).collect();
-            let arguments = std::iter::once(first.to_string()).chain(part.iter().flat_map(&arguments)).collect();
-            self.redis.script::<Vec<String>>(budget, script, keys, arguments)
+            let arguments = first.iter().map(i64::to_string).chain(part.iter().flat_map(&arguments)).collect();
+            self.redis.script::<Vec<R>>(budget, script, keys, arguments)
         });
-        let refusals: Vec<String> = try_join_all(parts).await?.into_iter().flatten().collect();
-        let refused = entries.iter().zip(&refusals).filter(|(_, error)| !error.is_empty());
-        let keys: Vec<PositionKey> = refused.map(|(entry, _)| entry.key.clone()).collect();
-        if let Some(error) = refusals.iter().find(|error| !error.is_empty()) {
-            tracing::warn!(error, keys = keys.len(), "Redis refuses to keep positions");
-        }
-        Ok(keys)
+        Ok(try_join_all(parts).await?.into_iter().flatten().collect())
     }
 
     /// Returns the entry of `key`, and the time at which it was written.
@@ -204,25 +243,34 @@ impl RedisPositionStore {
         let named = self.redis.run_with_timeout(COMMAND_TIMEOUT, reading).await?;
         let whole = named.len() < listing.limit;
         let mark = |(member, at): (String, f64)| {
-            let (kind, item) = member.split_once(':')?;
+            let (kind, item) = parse_member(&member)?;
             // Exact: scores are doubles, and milliseconds stay below 2^53.
-            Some(ProgressCursor {
-                at: UnixMillis::new(at as i64),
-                kind: ItemKind::from_name(kind)?,
-                item: TrackId::parse(item)?,
-            })
+            Some(ProgressCursor { at: UnixMillis::new(at as i64), kind, item })
         };
         Ok((named.into_iter().filter_map(mark).collect(), whole))
     }
 
-    /// Returns the entry that the index names; `None` if it has expired, or if something else is in its place.
-    async fn listed(&self, user: &UserId, mark: &ProgressCursor) -> Result<Option<PositionRecord>, PositionStoreError> {
+    /// Removes items that have expired from the index of `user`, which would name them for as long as the user comes.
+    async fn forget(&self, user: &UserId, expired: &[&ProgressCursor]) {
+        if expired.is_empty() {
+            return;
+        }
+        let item = |mark: &&ProgressCursor| [mark.at.to_string(), member(mark.kind, mark.item.as_str())];
+        let arguments = expired.iter().flat_map(item).collect();
+        // If it fails the next list removes them.
+        let _: Result<Vec<String>, _> =
+            self.redis.script(COMMAND_TIMEOUT, FORGET_SCRIPT, vec![self.index(user)], arguments).await;
+    }
+
+    /// Returns the entry that the index names; [`ListedItem::Expired`] if there is none any more.
+    async fn listed(&self, user: &UserId, mark: &ProgressCursor) -> Result<ListedItem, PositionStoreError> {
         let key = PositionKey { user: user.clone(), kind: mark.kind, item: mark.item.clone() };
         match self.read(&key, COMMAND_TIMEOUT).await {
             // The index decides the order: a report that came late, after a newer one had expired, takes the place of
             // that one.
-            Ok(found) => Ok(found.map(|(entry, _)| PositionRecord { updated_at: mark.at, ..entry })),
-            Err(PositionStoreError::Redis(error)) if is_wrong_type(&error) => Ok(None),
+            Ok(Some((entry, _))) => Ok(ListedItem::Kept(PositionRecord { updated_at: mark.at, ..entry })),
+            Ok(None) => Ok(ListedItem::Expired),
+            Err(PositionStoreError::Redis(error)) if is_wrong_type(&error) => Ok(ListedItem::Unreadable),
             Err(away) => Err(away),
         }
     }
@@ -230,12 +278,16 @@ impl RedisPositionStore {
 
 #[async_trait]
 impl PositionStore for RedisPositionStore {
-    async fn save(&self, entries: &[PositionRecord]) -> Result<Vec<PositionKey>, PositionStoreError> {
-        let (mut refused, unlisted) =
-            // Both at once: a position without its index entry would be missing from the list.
-            try_join(self.put(entries, COMMAND_TIMEOUT), self.note(entries, COMMAND_TIMEOUT)).await?;
-        refused.extend(unlisted);
-        Ok(refused)
+    async fn save(&self, entries: &[PositionRecord]) -> Result<SaveOutcome, PositionStoreError> {
+        // In this order: an item that the index names and that has no key is taken for expired.
+        let refused = self.put(entries, COMMAND_TIMEOUT).await?;
+        let mut outcome = self.note(entries, COMMAND_TIMEOUT).await?;
+        outcome.refused.extend(refused);
+        if !outcome.dropped.is_empty() {
+            // No list names them any more; if it fails they expire by themselves.
+            let _ = self.remove(&outcome.dropped, COMMAND_TIMEOUT).await;
+        }
+        Ok(outcome)
     }
 
     async fn get(&self, key: &PositionKey) -> Result<Option<PositionRecord>, PositionStoreError> {
@@ -245,21 +297,54 @@ impl PositionStore for RedisPositionStore {
     async fn list(&self, listing: &PositionListQuery<'_>) -> Result<ProgressPage, PositionStoreError> {
         let (named, whole) = self.listed_items(listing).await?;
         let found = try_join_all(named.iter().map(|mark| self.listed(listing.user, mark))).await?;
-        let wanted =
-            |entry: &PositionRecord| entry.position.is_some() && listing.kind.is_none_or(|kind| kind == entry.key.kind);
-        let entries = found.into_iter().flatten().filter(wanted).collect();
+        let expired = named.iter().zip(&found).filter(|(_, item)| matches!(item, ListedItem::Expired));
+        self.forget(listing.user, &expired.map(|(mark, _)| mark).collect::<Vec<_>>()).await;
+        let wanted = |item: ListedItem| match item {
+            ListedItem::Kept(entry) => Some(entry)
+                .filter(|entry| entry.position.is_some() && listing.kind.is_none_or(|kind| kind == entry.key.kind)),
+            ListedItem::Expired | ListedItem::Unreadable => None,
+        };
+        let entries = found.into_iter().filter_map(wanted).collect();
         Ok(ProgressPage { entries, next: named.into_iter().next_back().filter(|_| !whole) })
     }
 
-    /// Does nothing: Redis expires keys by itself, and an index with its last item.
+    /// Does nothing: Redis expires keys by itself, and an index with its user's last report; a list removes from it what
+    /// has expired.
     async fn remove_expired(&self, _: UnixMillis) -> Result<(), PositionStoreError> {
         Ok(())
     }
 }
 
+/// Item that an index names.
+enum ListedItem {
+    /// Its entry.
+    Kept(PositionRecord),
+    /// There is no entry any more.
+    Expired,
+    /// Something else is in its place.
+    Unreadable,
+}
+
 /// Returns the member of the index for an item.
 fn member(kind: ItemKind, item: &str) -> String {
     format!("{}:{item}", kind.name())
+}
+
+/// Parses a member of the index.
+fn parse_member(text: &str) -> Option<(ItemKind, TrackId)> {
+    let (kind, item) = text.split_once(':')?;
+    Some((ItemKind::from_name(kind)?, TrackId::parse(item)?))
+}
+
+/// Returns the keys of the entries whose refusal is not empty, which is logged.
+fn refused_keys<'a>(entries: &[PositionRecord], refusals: impl Iterator<Item = &'a str>) -> Vec<PositionKey> {
+    let mut refused = entries.iter().zip(refusals).filter(|(_, error)| !error.is_empty()).peekable();
+    let error = refused.peek().map(|(_, error)| *error);
+    let keys: Vec<PositionKey> = refused.map(|(entry, _)| entry.key.clone()).collect();
+    if let Some(error) = error {
+        tracing::warn!(error, keys = keys.len(), "Redis refuses to keep positions");
+    }
+    keys
 }
 
 fn is_wrong_type(error: &Error) -> bool {

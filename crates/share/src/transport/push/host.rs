@@ -2,16 +2,18 @@
 //! host is told how many listen. The session outlives the socket, and a host that connects again goes on with it.
 
 use std::borrow::Cow;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::ws::{Message, WebSocket};
+use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::broadcast::error::RecvError;
-use tokio::time::timeout;
+use tokio::time::{Instant, interval_at, sleep};
 
-use super::{MicrosClock, close, code, error_message, event_message, time_message};
+use super::{MicrosClock, close, code, error_message, event_message, send, time_message};
 use crate::refusal::Refusal;
 use crate::session::chat::{self, ChatPost, ChatSender};
 use crate::session::event::{EndReason, SessionEvent};
@@ -21,6 +23,14 @@ use primitives::unix_time::UnixMicros;
 
 /// Time after which a host that says nothing is taken for gone; its session goes on.
 const MAX_SILENCE: Duration = Duration::from_secs(60);
+/// Interval of pings, which a host that has nothing to send answers all the same (RFC 6455 §5.5.2).
+const PING_INTERVAL: Duration = Duration::from_secs(20);
+
+/// Code and reason by which a socket is closed.
+type SocketClose = (u16, &'static str);
+
+/// The close of a socket whose host is gone, or takes nothing.
+const GONE: SocketClose = (code::NORMAL, "gone");
 
 /// Serves a host to its end.
 pub async fn serve_host(
@@ -36,11 +46,11 @@ pub async fn serve_host(
     if let Some(on) = session.is_recorded() {
         welcome["recording"] = json!(on);
     }
-    if socket.send(Message::Text(welcome.to_string().into())).await.is_err() {
+    if !send(&mut socket, Message::Text(welcome.to_string().into())).await {
         return;
     }
     let (code, reason) = run(&mut socket, &session, &mut connection, &now).await;
-    let _ = timeout(MAX_SILENCE, close(&mut socket, code, reason)).await;
+    close(&mut socket, code, reason).await;
 }
 
 async fn run(
@@ -48,58 +58,86 @@ async fn run(
     session: &Arc<Session>,
     connection: &mut HostConnection,
     now: &MicrosClock,
-) -> (u16, &'static str) {
+) -> SocketClose {
     let mut lines = chat::sender_limit(now().to_millis());
+    // Outside the loop: only what the host sends moves it, and not what it is sent.
+    let mut silence = pin!(sleep(MAX_SILENCE));
+    let mut pings = interval_at(Instant::now() + PING_INTERVAL, PING_INTERVAL);
     loop {
-        tokio::select! {
-            event = connection.events.recv() => {
-                let event = match event {
-                    Ok(SessionEvent::NodeStopping) => return (code::GOING_AWAY, "stopping"),
-                    // Its own audio and words come back too, and it knows whether it is here.
-                    Ok(SessionEvent::HostReplaced) if !session.is_host(connection) => return (code::REPLACED, "replaced"),
-                    Ok(SessionEvent::Frame(_) | SessionEvent::MetadataChanged | SessionEvent::HostPresence(_) | SessionEvent::HostReplaced) => continue,
-                    Ok(event) => event,
-                    // The event that replaced it may be among those that were missed.
-                    Err(RecvError::Lagged(_)) if !session.is_host(connection) => return (code::REPLACED, "replaced"),
-                    Err(RecvError::Lagged(_)) => SessionEvent::ChatReset,
-                    Err(RecvError::Closed) => return (code::NORMAL, "ended"),
-                };
-                let ended = match &event {
-                    SessionEvent::Ended(EndReason::Replaced) => Some((code::REPLACED, "replaced")),
-                    SessionEvent::Ended(EndReason::Stopped | EndReason::Timeout) => Some((code::NORMAL, "ended")),
-                    _ => None,
-                };
-                if let Some(text) = event_message(&event, session) && socket.send(Message::Text((&*text).into())).await.is_err() {
-                    return (code::NORMAL, "gone");
-                }
-                if let Some(closed) = ended {
-                    return closed;
-                }
-            }
-            message = timeout(MAX_SILENCE, socket.recv()) => {
-                let Ok(Some(Ok(message))) = message else {
-                    if !matches!(message, Ok(None)) {
-                        tracing::info!(session = %session.id(), "the connection of a host broke");
+        let (answer, ended) = tokio::select! {
+            event = connection.events.recv() => match event_answer(event, session, connection) {
+                Ok(answer) => answer,
+                Err(closed) => return closed,
+            },
+            message = socket.recv() => {
+                let Some(Ok(message)) = message else {
+                    if message.is_some() {
+                        log_break(session);
                     }
-                    return (code::NORMAL, "gone");
+                    return GONE;
                 };
+                silence.as_mut().reset(Instant::now() + MAX_SILENCE);
                 // Its messages must not mix with those of the socket that took its place.
                 if !session.is_host(connection) {
                     return (code::REPLACED, "replaced");
                 }
-                let answer = match handle_message(session, message, &mut lines, now) {
-                    Ok(answer) => answer,
+                match handle_message(session, message, &mut lines, now) {
+                    Ok(answer) => (answer.map(|text| Message::Text(text.into())), None),
                     Err(Refusal::UnknownSession) => return (code::NORMAL, "ended"),
                     Err(Refusal::Frame(_)) => return (code::POLICY, "not a frame of Opus"),
                     Err(Refusal::TextFlood) => return (code::POLICY, "flood"),
-                    Err(refused) => Some(error_message(&refused)),
-                };
-                if let Some(text) = answer && socket.send(Message::Text(text.into())).await.is_err() {
-                    return (code::NORMAL, "gone");
+                    Err(refused) => (Some(Message::Text(error_message(&refused).into())), None),
                 }
             }
+            _ = pings.tick() => (Some(Message::Ping(Bytes::new())), None),
+            () = &mut silence => {
+                log_break(session);
+                return GONE;
+            }
+        };
+        if let Some(answer) = answer
+            && !send(socket, answer).await
+        {
+            return GONE;
+        }
+        if let Some(closed) = ended {
+            return closed;
         }
     }
+}
+
+fn log_break(session: &Session) {
+    tracing::info!(session = %session.id(), "the connection of a host broke");
+}
+
+/// Returns the message about an event, and the close that follows it; an error closes at once.
+fn event_answer(
+    event: Result<SessionEvent, RecvError>,
+    session: &Session,
+    connection: &HostConnection,
+) -> Result<(Option<Message>, Option<SocketClose>), SocketClose> {
+    let event = match event {
+        Ok(SessionEvent::NodeStopping) => return Err((code::GOING_AWAY, "stopping")),
+        // Its own audio and words come back too, and it knows whether it is here.
+        Ok(SessionEvent::HostReplaced) if !session.is_host(connection) => return Err((code::REPLACED, "replaced")),
+        Ok(
+            SessionEvent::Frame(_)
+            | SessionEvent::MetadataChanged
+            | SessionEvent::HostPresence(_)
+            | SessionEvent::HostReplaced,
+        ) => return Ok((None, None)),
+        Ok(event) => event,
+        // The event that replaced it may be among those that were missed.
+        Err(RecvError::Lagged(_)) if !session.is_host(connection) => return Err((code::REPLACED, "replaced")),
+        Err(RecvError::Lagged(_)) => SessionEvent::ChatReset,
+        Err(RecvError::Closed) => return Err((code::NORMAL, "ended")),
+    };
+    let ended = match &event {
+        SessionEvent::Ended(EndReason::Replaced) => Some((code::REPLACED, "replaced")),
+        SessionEvent::Ended(EndReason::Stopped | EndReason::Timeout) => Some((code::NORMAL, "ended")),
+        _ => None,
+    };
+    Ok((event_message(&event, session).map(|text| Message::Text((&*text).into())), ended))
 }
 
 /// Does as a host's message asks; returns the answer.

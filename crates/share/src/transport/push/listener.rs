@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 
 use super::socket::{ListenerSocket, OutgoingMessage};
-use super::{MicrosClock, code, error_message, hello_message, time_message};
+use super::{MAX_WRITE_TIME, MicrosClock, code, error_message, hello_message, time_message};
 use crate::audio::packet_queue::AudioFrame;
 use crate::refusal::Refusal;
 use crate::session::chat::{self, ChatPost, ChatSender};
@@ -20,8 +20,6 @@ use crate::session::{ConnectedListener, Session};
 use crate::token_bucket::TokenBucket;
 use primitives::unix_time::{UnixMicros, UnixMillis};
 
-/// Time in which a listener must take a message.
-const MAX_WRITE_TIME: Duration = Duration::from_secs(10);
 /// Gaps that close a listener's socket, ...
 const MAX_GAPS: usize = 5;
 /// ... where they come within this time.

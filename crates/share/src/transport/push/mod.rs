@@ -4,8 +4,11 @@ mod host;
 mod listener;
 mod socket;
 
+use std::time::Duration;
+
 use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 pub use host::serve_host;
 pub use listener::{event_message, serve_listener};
@@ -18,6 +21,8 @@ use crate::session::StreamGreeting;
 use crate::session::id::SessionId;
 use primitives::unix_time::UnixMicros;
 
+/// Time in which a client must take a message.
+const MAX_WRITE_TIME: Duration = Duration::from_secs(10);
 /// Bytes of a client's text at most: a longer one is no message of ours.
 pub const MAX_TEXT: usize = 4 * 1024;
 
@@ -66,7 +71,12 @@ fn time_message(asked: &Value, came: UnixMicros, now: UnixMicros) -> String {
     json!({ "type": "time", "t0": asked["t0"], "t1": came, "t2": now }).to_string()
 }
 
+/// Sends a message; returns false where the client is gone, or does not take it in time.
+async fn send(socket: &mut WebSocket, message: Message) -> bool {
+    matches!(timeout(MAX_WRITE_TIME, socket.send(message)).await, Ok(Ok(())))
+}
+
 /// Closes with a code and a reason; a client that is gone hears nothing.
 async fn close(socket: &mut WebSocket, code: u16, reason: &'static str) {
-    let _ = socket.send(Message::Close(Some(CloseFrame { code, reason: reason.into() }))).await;
+    send(socket, Message::Close(Some(CloseFrame { code, reason: reason.into() }))).await;
 }

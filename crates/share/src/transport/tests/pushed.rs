@@ -185,3 +185,42 @@ async fn who_falls_behind_goes_on_at_the_live_edge_and_nobody_else_notices() {
     assert_eq!(Some(i64::from(head.sequence)), gap["to"].as_i64());
     assert_eq!(server.relay.metrics.gaps.get(), 1);
 }
+
+/// Seconds pass: those of the session's clock and Tokio's.
+async fn pass(server: &Server, seconds: u64) {
+    for _ in 0..seconds {
+        server.advance(1000);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_host_that_says_nothing_is_taken_for_gone_whatever_it_is_told_meanwhile() {
+    let server = server(|_| {});
+    server.start().await;
+    let mut silent = server.socket("?role=host").await;
+    text(&mut silent, "welcome").await;
+    let session = server.relay.open_session("123456".parse().expect("an id")).await.expect("it is there");
+    tokio::time::pause();
+    // It is told every 15 seconds how many listen, and reads none of it, so it answers no ping either.
+    pass(&server, 50).await;
+    assert!(session.has_host(), "it may be a short gap");
+    pass(&server, 15).await;
+    assert!(!session.has_host(), "nothing was heard of it for 65 seconds");
+}
+
+#[tokio::test]
+async fn a_host_that_sends_nothing_but_is_there_stays() {
+    let server = server(|_| {});
+    server.start().await;
+    let mut host = server.socket("?role=host").await;
+    text(&mut host, "welcome").await;
+    let session = server.relay.open_session("123456".parse().expect("an id")).await.expect("it is there");
+    tokio::time::pause();
+    // Reading is all that it does: its library answers pings.
+    tokio::select! {
+        () = pass(&server, 200) => {}
+        () = async { while let Some(Ok(_)) = host.next().await {} } => panic!("it was closed"),
+    }
+    assert!(session.has_host());
+}
