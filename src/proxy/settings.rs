@@ -48,7 +48,7 @@ pub struct AdminSettings {
 }
 
 /// The process itself, as a part of `Server` in the YAML.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct ProcessSettings {
     /// File that holds the process's id.
     pub pid_file: Option<PathBuf>,

@@ -99,6 +99,8 @@ async fn a_key_that_needs_a_restart_is_named_and_nothing_else_of_the_file_is_tak
     for (section, key, value) in [
         ("Server", "Threads", json!(1)),
         ("Server", "Listeners", json!([{ "Address": "127.0.0.1:0", "H2c": true }])),
+        ("Server", "ShutdownDelay", json!("1s")),
+        ("Server", "UpgradeTimeout", json!("10s")),
         ("State", "Url", json!("redis://127.0.0.1:1")),
         ("Database", "Url", json!("sqlite://tidegate.db")),
         ("Cache", "Memory", json!("64MiB")),

@@ -217,7 +217,7 @@ mod tests {
             ("/a/..;/b", InvalidPath::DotSegment { at: 5 }),
             ("/a/%2e%2E;x", InvalidPath::DotSegment { at: 9 }),
             ("/.%3Bx/b", InvalidPath::DotSegment { at: 2 }),
-            ("/a%2F..;x\\y", InvalidPath::DotSegment { at: 6 }),
+            ("/a%2F..;x\\y", InvalidPath::DotSegment { at: 7 }),
             ("/a/x;\\..", InvalidPath::DotSegment { at: 8 }),
         ];
         for (path, expected) in table {

@@ -9,6 +9,8 @@ const SLEEPS: &[(&str, usize, &str)] = &[
     ("support/origin.rs", 1, "the pause of a scripted store is part of its script"),
     ("plain/answers.rs", 1, "the pause between two packets is the server's"),
     ("outages/load.rs", 1, "players of a load begin one after the other"),
+    ("lifecycle/handed_events.rs", 1, "the pace of a load"),
+    ("lifecycle/upgrade.rs", 2, "the pace of a load: players read a piece at a time"),
 ];
 
 /// Lines of code that sleep.

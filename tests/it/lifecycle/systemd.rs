@@ -217,5 +217,5 @@ async fn a_descriptor_that_is_no_socket_is_a_failed_start() {
     let output = timeout(LIMIT, output).await.expect("it ends in time").expect("it runs");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("the descriptor `web` that was passed to the process is no TCP socket"), "{said}");
+    assert!(said.contains("the descriptor `web` that was passed to the process is no socket that listens"), "{said}");
 }
