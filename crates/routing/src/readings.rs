@@ -41,7 +41,7 @@ pub enum AmbiguousPath {
          behind ';', and a '/' at the end"
     )]
     AsksMore,
-    /// More readings than [`MAX_READINGS`].
+    /// More readings than 64.
     #[error("the path can be read in too many ways: write it without empty segments, '\\' and parameters behind ';'")]
     TooManyReadings,
 }
