@@ -35,7 +35,7 @@ use self::reload::ConfigReloader;
 pub use self::running::{ReopenableEventFile, RunningServer};
 use self::storage::StateStorage;
 use self::stores::OpenStores;
-use self::upgrade::Predecessor;
+use self::upgrade::PredecessorProcess;
 use crate::config::Settings;
 use crate::proxy::Gateway;
 use crate::proxy::modules::{ModulePaths, ModuleService};
@@ -49,9 +49,10 @@ use object_engine::cache::CacheError;
 use primitives::clock::{Clock, monotonic_now};
 use primitives::lifecycle::BackgroundTasks;
 use s3::settings::StoreSettings;
+use server_kit::api::cache_admin::CacheOperations;
 use server_kit::api::config_reload::ConfigReload;
 use server_kit::api::health::HealthService;
-use server_kit::api::router::{self, RouterState};
+use server_kit::api::router::{self, ModuleRoutes, RouterState};
 use server_kit::auth::{Authenticator, InvalidIssuerKey};
 use server_kit::database;
 use server_kit::redis;
@@ -107,16 +108,16 @@ pub enum StartError {
 
 /// Resources that this process has from those before it.
 #[derive(Default)]
-pub struct Inheritance {
+pub struct InheritedResources {
     /// Listening sockets.
     pub sockets: ListenSockets,
     /// The process that this one replaces.
-    pub predecessor: Option<Predecessor>,
+    pub predecessor: Option<PredecessorProcess>,
 }
 
 /// Starts everything that `settings` ask for; `extra` are further pages on the players' listeners.
 pub async fn start(settings: Settings, extra: Router) -> Result<RunningServer, StartError> {
-    start_with(settings, None, extra, Inheritance::default()).await
+    start_with(settings, None, extra, InheritedResources::default()).await
 }
 
 /// As [`start`], with the file that the settings are those of, and what this process has from those before it.
@@ -124,7 +125,7 @@ pub async fn start_with(
     settings: Settings,
     file: Option<&Path>,
     extra: Router,
-    Inheritance { sockets, predecessor }: Inheritance,
+    InheritedResources { sockets, predecessor }: InheritedResources,
 ) -> Result<RunningServer, StartError> {
     let shared = SharedServices::new()?;
     let SharedServices { clock, metrics, tasks, services } = &shared;
@@ -154,12 +155,7 @@ pub async fn start_with(
         modules::start(&settings, &dependencies, events.as_ref(), tracks)?;
     let events = events.map(|events| events.events);
     let health = ProcessHealth { events, active_sessions, ..ProcessHealth::new(&runtime, tasks, &storage, &workers) };
-    let router_state = RouterState {
-        cache: operations,
-        configuration: reloader.clone().map(|reloader| reloader as Arc<dyn ConfigReload>),
-        description: Arc::clone(&modules.description),
-        ..router_state(&settings, &shared, health)
-    };
+    let router_state = router_state(&settings, &shared, health, (operations, reloader.as_ref()), &modules);
     let public = router::public(router_state.clone(), Arc::clone(&process.limiters), modules.routes, extra);
     let paths = ModulePaths::new(modules.paths.iter().map(String::as_str));
     let gateway = Arc::new(Gateway::new(process, runtime, module_service(public), paths, Arc::clone(metrics)));
@@ -213,16 +209,22 @@ impl SharedServices {
     }
 }
 
-/// State of the routers, without cache, configuration file and modules.
-fn router_state(settings: &Settings, shared: &SharedServices, health: ProcessHealth) -> RouterState {
+/// State of the routers: what the operator may ask for, and the description of `modules`.
+fn router_state(
+    settings: &Settings,
+    shared: &SharedServices,
+    health: ProcessHealth,
+    (cache, reloader): (Option<Arc<dyn CacheOperations>>, Option<&Arc<ConfigReloader>>),
+    modules: &ModuleRoutes,
+) -> RouterState {
     RouterState {
         health: HealthService::new(Arc::new(health)),
         metrics: Arc::clone(&shared.metrics),
         clock: shared.clock.clone(),
         admin_token: settings.admin.as_ref().and_then(|admin| admin.token.clone()),
-        cache: None,
-        configuration: None,
-        description: router::modules([]).description,
+        cache,
+        configuration: reloader.map(|reloader| Arc::clone(reloader) as Arc<dyn ConfigReload>),
+        description: Arc::clone(&modules.description),
     }
 }
 
@@ -243,7 +245,7 @@ async fn open_process(
     settings: &Settings,
     SharedServices { clock, metrics, tasks, services }: &SharedServices,
     storage: &StateStorage,
-    predecessor: Option<&Predecessor>,
+    predecessor: Option<&PredecessorProcess>,
 ) -> Result<(Arc<Process>, Option<EventServices>), StartError> {
     let cache = cache::open(settings, clock, tasks, metrics).await?;
     let limiters = limits::open(settings, storage, clock, services, metrics)?;

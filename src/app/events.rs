@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::StartError;
-use super::upgrade::Predecessor;
+use super::upgrade::PredecessorProcess;
 use crate::config::Settings;
 use crate::proxy::stream_observer::{StreamEnd, StreamObserver};
 use events::EventPublisher;
@@ -31,7 +31,7 @@ pub async fn open(
     clock: &Clock,
     services: &BackgroundTasks,
     metrics: &Metrics,
-    predecessor: Option<&Predecessor>,
+    predecessor: Option<&PredecessorProcess>,
 ) -> Result<Option<EventServices>, StartError> {
     let Some((settings, playback)) = &settings.events else { return Ok(None) };
     let events = match predecessor {

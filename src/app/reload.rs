@@ -18,6 +18,7 @@ use crate::config::{self, Settings};
 use crate::proxy::process::Process;
 use crate::proxy::runtime::Runtime;
 use object_engine::cache::PurgeScope;
+use primitives::change_detector::ChangeDetector;
 use primitives::clock::{Clock, monotonic_now};
 use server_kit::api::config_reload::{ConfigReload, ReloadOutcome, ReloadReport};
 
@@ -110,20 +111,14 @@ impl ConfigReloader {
         // Read, not asked for its time: a symbolic link to a folder that is exchanged, as Kubernetes mounts a ConfigMap,
         // and a restored backup change the content without a newer time.
         let read = async || tokio::fs::read(&self.file).await.ok();
-        let mut in_force = read().await;
-        let mut before = in_force.clone();
+        let mut changes = ChangeDetector::new(read().await.unwrap_or_default());
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
-            let now = read().await;
             // A file that is gone is being replaced; what was in force stays.
-            let is_settled = now.is_some() && now == before;
-            if is_settled && now != in_force {
-                in_force.clone_from(&now);
-                if self.settings.lock().await.reload_on_change {
-                    self.reload("a change of the file").await;
-                }
+            let Some(now) = read().await else { continue };
+            if changes.look(now) && self.settings.lock().await.reload_on_change {
+                self.reload("a change of the file").await;
             }
-            before = now;
         }
     }
 
@@ -141,7 +136,7 @@ impl ConfigReloader {
         let runtime = self.build(&in_force, &new, &previous).map_err(|error| error.to_string())?;
         // What is not known by then is not ready.
         let _ = tokio::time::timeout(PROBE_TIME, watch::probe_buckets(&runtime)).await;
-        let summary = format!("{}: in force, {}", self.file.display(), summary(&new));
+        let summary = format!("{}: in force, {}", self.file.display(), new.summary());
         self.install(&in_force, &new, runtime);
         *in_force = new;
         Ok(summary)
@@ -254,9 +249,4 @@ fn fixed_differences(old: &Settings, new: &Settings, process: &Process) -> Vec<&
     .into_iter()
     .filter_map(|(key, is_changed)| is_changed.then_some(key))
     .collect()
-}
-
-fn summary(settings: &Settings) -> String {
-    let (routes, clusters) = (settings.routes.entries().count(), settings.clusters.len());
-    format!("routes: {routes}, clusters: {clusters}, stores: {}", settings.stores.len())
 }

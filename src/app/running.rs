@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::reload::ConfigReloader;
 use super::storage::StateStorage;
-use super::upgrade::{self, Successor};
+use super::upgrade::{self, SuccessorProcess};
 use events::EventPublisher;
 use http_server::bind::BoundAddress;
 use http_server::listen_sockets::ListenSockets;
@@ -92,7 +92,7 @@ impl RunningServer {
 
     /// As [`RunningServer::stop`], after `successor` has taken over: it gets the new connections at once, and idle ones
     /// have some seconds for their next request.
-    pub async fn stop_for(self, successor: Successor, hurry: impl Future<Output = ()>) -> bool {
+    pub async fn stop_for(self, successor: SuccessorProcess, hurry: impl Future<Output = ()>) -> bool {
         self.tasks.hand_over();
         let _channel = match self.files.events.clone() {
             Some(events) => {

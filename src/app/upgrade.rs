@@ -120,14 +120,14 @@ type AppendCall = (Vec<String>, oneshot::Sender<AppendOutcome>);
 
 /// The process that this one replaces, until it has ended. Clones are the same process.
 #[derive(Clone)]
-pub struct Predecessor {
+pub struct PredecessorProcess {
     calls: mpsc::Sender<AppendCall>,
     /// Set once this process serves.
     ready: CancellationToken,
     ended: CancellationToken,
 }
 
-impl Predecessor {
+impl PredecessorProcess {
     /// Connects to it by standard input. Needs a tokio runtime; fails where standard input is no socket.
     pub fn connect() -> io::Result<Self> {
         let socket = StdUnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
@@ -156,7 +156,7 @@ impl Predecessor {
 }
 
 #[async_trait]
-impl OutboxHolder for Predecessor {
+impl OutboxHolder for PredecessorProcess {
     async fn append(&mut self, events: Vec<String>) -> Option<Result<(), PublishError>> {
         let (done, outcome) = oneshot::channel();
         self.calls.send((events, done)).await.ok()?;
@@ -233,7 +233,7 @@ pub struct UpgradeLauncher {
 }
 
 /// Process that has taken over.
-pub struct Successor {
+pub struct SuccessorProcess {
     /// Its process id.
     pub process: u32,
     /// The socket to it.
@@ -267,7 +267,7 @@ impl UpgradeLauncher {
 
     /// Starts the new process with `sockets`, and waits until it is ready. Where it fails, nothing of it is left. Can be
     /// dropped.
-    pub async fn start(&self, sockets: &ListenSockets) -> Result<Successor, UpgradeError> {
+    pub async fn start(&self, sockets: &ListenSockets) -> Result<SuccessorProcess, UpgradeError> {
         if std::process::id() == 1 {
             return Err(UpgradeError::FirstProcess);
         }
@@ -281,7 +281,7 @@ impl UpgradeLauncher {
             Ok(Ok(())) => {
                 // From now on it is on its own.
                 drop(starting.0.take());
-                Ok(Successor { process, channel })
+                Ok(SuccessorProcess { process, channel })
             }
             Ok(Err(error)) => Err(error),
             Err(_) => {

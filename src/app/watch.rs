@@ -46,9 +46,21 @@ pub async fn start(runtime: &Arc<ArcSwap<Runtime>>, storage: &StateStorage, task
             drop(current);
             // Who waited has gone on where it took long.
             let _ = asked.take().map(|asked| asked.send(()));
+            let next_round = tokio::time::sleep(wait);
+            let reloaded_unready = async {
+                loop {
+                    changed.notified().await;
+                    // Its buckets were probed before it was put in force: those that are good need no second question.
+                    let current = watched.load_full();
+                    probes.start_new(&current);
+                    if !current.stores_are_good() {
+                        return;
+                    }
+                }
+            };
             tokio::select! {
-                () = tokio::time::sleep(wait) => {}
-                () = changed.notified() => {}
+                () = next_round => {}
+                () = reloaded_unready => {}
             }
         }
     });

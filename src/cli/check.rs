@@ -58,7 +58,7 @@ fn tell(file: &Path, outcome: &Result<Settings, ProblemReport>) -> std::io::Resu
             for warning in warnings(settings) {
                 writeln!(std::io::stderr(), "{}: warning: {warning}", file.display())?;
             }
-            writeln!(std::io::stdout(), "{}: good, {}", file.display(), summary(settings))
+            writeln!(std::io::stdout(), "{}: good, {}", file.display(), settings.summary())
         }
         Err(report) => writeln!(std::io::stderr(), "{report}"),
     }
@@ -76,15 +76,4 @@ fn to_json(file: &Path, outcome: &Result<Settings, ProblemReport>) -> Value {
 pub fn warnings(settings: &Settings) -> Vec<String> {
     let certificates = certificate_warnings(&settings.server.http, Clock::system().unix_millis().as_millis() / 1000);
     certificates.into_iter().chain(weaker_route_warnings(&settings.routes)).collect()
-}
-
-fn summary(settings: &Settings) -> String {
-    let count = |number: usize, what: &str| format!("{number} {what}{}", if number == 1 { "" } else { "s" });
-    [
-        count(settings.server.http.listeners.len(), "listener"),
-        count(settings.routes.entries().count(), "route"),
-        count(settings.clusters.len(), "cluster"),
-        count(settings.stores.len(), "store"),
-    ]
-    .join(", ")
 }

@@ -14,8 +14,8 @@ use tracing::{error, info, warn};
 use super::pid_file::PidFile;
 use super::upgrade::{self, UpgradeOutcome};
 use super::{check, refuse, say, service_manager};
-use crate::app::upgrade::{Predecessor, Successor, UPGRADE_VARIABLE, UpgradeError, UpgradeLauncher};
-use crate::app::{self, Inheritance, ReopenableEventFile, RunningServer};
+use crate::app::upgrade::{PredecessorProcess, SuccessorProcess, UPGRADE_VARIABLE, UpgradeError, UpgradeLauncher};
+use crate::app::{self, InheritedResources, ReopenableEventFile, RunningServer};
 use crate::config::{self, Settings};
 use http_server::listen_sockets::ListenSockets;
 use primitives::lifecycle::{ProcessSignal, ProcessSignals};
@@ -55,7 +55,7 @@ pub fn with(settings: Settings, file: Option<&Path>, extra: Router, started: imp
         let process = settings.process.clone();
         let launcher = UpgradeLauncher::of_this_process(process.upgrade_timeout);
         let predecessor = predecessor();
-        let inheritance = Inheritance { sockets, predecessor: predecessor.clone() };
+        let inheritance = InheritedResources { sockets, predecessor: predecessor.clone() };
         let running = match app::start_with(settings, file, extra, inheritance).await {
             Ok(running) => running,
             Err(error) => return fail(&error),
@@ -108,19 +108,19 @@ enum EndCause {
     /// A signal.
     Stopped,
     /// Another process has taken over.
-    Replaced(Successor),
+    Replaced(SuccessorProcess),
 }
 
 /// Resources of an upgrade.
 struct ProcessUpgrades {
     launcher: UpgradeLauncher,
     sockets: ListenSockets,
-    predecessor: Option<Predecessor>,
+    predecessor: Option<PredecessorProcess>,
 }
 
 impl ProcessUpgrades {
     /// Has a new process take over, once the former one has ended: three at a time would be three times the memory.
-    async fn replace(&self) -> Result<Successor, UpgradeError> {
+    async fn replace(&self) -> Result<SuccessorProcess, UpgradeError> {
         if let Some(former) = &self.predecessor {
             former.ended().await;
         }
@@ -137,7 +137,7 @@ async fn until_end(
 ) -> EndCause {
     let mut reloading = pin!(Fuse::terminated());
     let mut upgrade = pin!(Fuse::terminated());
-    let mut watchdog = service_manager::Watchdog::start();
+    let mut watchdog = service_manager::ServiceWatchdog::start();
     loop {
         tokio::select! {
             signal = signals.next() => match signal {
@@ -189,9 +189,9 @@ async fn reload(reloader: Option<&dyn ConfigReload>) {
 }
 
 /// Returns the process that this one replaces, where there is one.
-fn predecessor() -> Option<Predecessor> {
+fn predecessor() -> Option<PredecessorProcess> {
     config::environment(UPGRADE_VARIABLE)?;
-    Predecessor::connect()
+    PredecessorProcess::connect()
         .inspect_err(|error| error!(%error, "standard input leads to no process that this one could replace"))
         .ok()
 }

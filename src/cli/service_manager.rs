@@ -35,9 +35,9 @@ pub fn replaced_by(process: u32) {
 }
 
 /// Times of the signs of life that the service manager wants (`WatchdogSec=`).
-pub struct Watchdog(Option<Interval>);
+pub struct ServiceWatchdog(Option<Interval>);
 
-impl Watchdog {
+impl ServiceWatchdog {
     /// Starts with the next sign; twice within the limit, as sd_watchdog_enabled(3) recommends.
     pub fn start() -> Self {
         Self(sd_notify::watchdog_enabled().map(|limit| interval((limit / 2).max(SHORTEST_INTERVAL))))

@@ -75,6 +75,20 @@ pub struct Settings {
     pub telemetry: TelemetrySettings,
 }
 
+impl Settings {
+    /// Returns how many there are of each part, for people.
+    pub fn summary(&self) -> String {
+        let count = |number: usize, what: &str| format!("{number} {what}{}", if number == 1 { "" } else { "s" });
+        [
+            count(self.server.http.listeners.len(), "listener"),
+            count(self.routes.entries().count(), "route"),
+            count(self.clusters.len(), "cluster"),
+            count(self.stores.len(), "store"),
+        ]
+        .join(", ")
+    }
+}
+
 /// Settings of live sharing.
 #[cfg(feature = "share")]
 pub type Share = ::share::settings::Settings;

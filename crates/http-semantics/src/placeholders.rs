@@ -6,7 +6,7 @@
 pub enum TemplatePart<'a> {
     /// Text that stands for itself, never empty. A brace without its other half is part of it.
     Literal(&'a str),
-    /// What stands between two braces.
+    /// Text between two braces.
     Name(&'a str),
 }
 

@@ -32,6 +32,10 @@ pub fn normalize_header(headers: &mut HeaderMap) {
 
 /// Returns `host`, a name or address and perhaps a port, in the one spelling; borrowed where it has that already.
 pub fn normalized(host: &str) -> Cow<'_, str> {
+    // Most hosts are, and a request should cost no memory for that.
+    if is_plain(host) {
+        return Cow::Borrowed(host);
+    }
     let (name, port) = match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => (name, port),
         // No port, or an IPv6 address, whose last bracket stands behind its colons.
@@ -49,6 +53,15 @@ pub fn normalized(host: &str) -> Cow<'_, str> {
     };
     let normal = name + &port;
     if normal == host { Cow::Borrowed(host) } else { Cow::Owned(normal) }
+}
+
+/// Returns true for a lower-case name without a dot at its end, perhaps with a port without a leading zero: it needs no other
+/// spelling.
+fn is_plain(host: &str) -> bool {
+    let (name, port) = host.split_once(':').unwrap_or((host, "1"));
+    let is_of_name = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_');
+    let is_port = !port.starts_with('0') && !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+    name.bytes().all(is_of_name) && !name.ends_with('.') && is_port
 }
 
 #[cfg(test)]

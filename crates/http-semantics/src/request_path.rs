@@ -227,7 +227,7 @@ mod tests {
         assert_eq!(check(&vec![b'/'; length]), Err(InvalidPath::TooLong { length }));
     }
 
-    /// Whether a decoded path has a `.` or `..` for somebody.
+    /// Returns true where a decoded path has a `.` or `..` for some server.
     fn has_dots(decoded: &[u8]) -> bool {
         let parts = decoded.split(|byte| matches!(byte, b'/' | b'\\'));
         parts.map(|part| part.split(|byte| *byte == b';').next()).any(|name| matches!(name, Some(b"." | b"..")))

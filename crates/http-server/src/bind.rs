@@ -261,8 +261,8 @@ impl AcceptedSocket {
     /// Hands the connection to the runtime of the caller, which it needs. Fails where the runtime cannot watch it.
     pub fn into_stream(self) -> io::Result<PlainStream> {
         Ok(match self {
-            Self::Tcp(socket, _) => PlainStream::Tcp(TcpStream::from_std(socket)?),
-            Self::Unix(socket) => PlainStream::Unix(UnixStream::from_std(socket)?),
+            Self::Tcp(socket, _) => PlainStream::Left(TcpStream::from_std(socket)?),
+            Self::Unix(socket) => PlainStream::Right(UnixStream::from_std(socket)?),
         })
     }
 }

@@ -63,7 +63,7 @@ pub enum ListenError {
         /// Error of the system.
         source: io::Error,
     },
-    /// What was passed is no socket to listen on.
+    /// A passed descriptor is no socket that listens.
     #[error("the descriptor `{name}` that was passed to the process is no socket that listens: {source}")]
     Inherited {
         /// Its name.

@@ -4,7 +4,7 @@
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::IpAddr;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::RawFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -22,7 +22,7 @@ use tokio_util::io::{poll_read_buf, poll_write_buf};
 use super::DownstreamError;
 use crate::connection_info::{ConnectionInfo, ResponseRules};
 use crate::tls_server::TlsServer;
-use crate::transport::PlainStream;
+use crate::transport::{self, PlainStream};
 
 /// First read buffer of a request, in bytes.
 pub const HEAD_BUFFER: usize = 4096;
@@ -51,8 +51,8 @@ enum Transport {
 impl ClientSocket {
     /// Wraps a new connection of `peer`, whose responses follow `rules`; fails where the socket takes no options.
     pub fn new(stream: PlainStream, peer: IpAddr, rules: &Arc<ResponseRules>) -> io::Result<Self> {
-        stream.configure()?;
-        let fd = stream.as_raw_fd();
+        transport::configure(&stream)?;
+        let fd = transport::descriptor(&stream);
         Ok(Self {
             transport: Transport::Plain(stream),
             fd,
@@ -102,7 +102,7 @@ impl ClientSocket {
     /// Returns the TCP socket itself; `None` with TLS, and where it is a Unix socket.
     pub fn plain(&self) -> Option<&TcpStream> {
         match &self.transport {
-            Transport::Plain(stream) => stream.tcp(),
+            Transport::Plain(stream) => transport::tcp(stream),
             Transport::Tls(_) => None,
         }
     }

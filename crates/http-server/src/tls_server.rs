@@ -16,6 +16,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::client_certificate::{self, ClientCertificate};
 use crate::settings::TlsSettings;
 use crate::tls::{self, CertificateError};
+use primitives::change_detector::ChangeDetector;
 
 /// TLS of a listener.
 pub struct TlsServer {
@@ -24,16 +25,8 @@ pub struct TlsServer {
     /// the one before for as long again.
     ticketer: Option<Arc<dyn ProducesTickets>>,
     config: ArcSwap<ServerConfig>,
-    files: Mutex<WatchedFiles>,
-}
-
-/// State of the files, as far as it tells that one was written.
-#[derive(Default)]
-struct WatchedFiles {
-    /// At the last load, whether or not it succeeded.
-    loaded: Vec<Option<FileStamp>>,
-    /// At the last look.
-    seen: Vec<Option<FileStamp>>,
+    /// State of the files, as far as it tells that one was written.
+    files: Mutex<ChangeDetector<Vec<Option<FileStamp>>>>,
 }
 
 /// Modification time in seconds and nanoseconds, size, and number of a file.
@@ -47,7 +40,7 @@ impl TlsServer {
         let tickets = settings.session_tickets && settings.client_certificates.is_none();
         let ticketer = tickets.then(Ticketer::new).transpose().map_err(CertificateError::Tickets)?;
         let config = ArcSwap::from_pointee(server_config(settings, ticketer.as_ref())?);
-        let files = Mutex::new(WatchedFiles { seen: loaded.clone(), loaded });
+        let files = Mutex::new(ChangeDetector::new(loaded));
         Ok(Self { settings: settings.clone(), ticketer, config, files })
     }
 
@@ -67,15 +60,8 @@ impl TlsServer {
     /// certificate and its key are two files, and are written one after the other. New connections have what was loaded;
     /// where it cannot be used, they have what they had. `None` where nothing was loaded.
     pub fn refresh(&self) -> Option<Result<(), CertificateError>> {
-        let now = stamps(&self.settings);
-        {
-            let mut files = self.files.lock();
-            let is_settled = files.seen == now;
-            files.seen.clone_from(&now);
-            if !is_settled || files.loaded == now {
-                return None;
-            }
-            files.loaded = now;
+        if !self.files.lock().look(stamps(&self.settings)) {
+            return None;
         }
         let loaded = server_config(&self.settings, self.ticketer.as_ref());
         Some(loaded.map(|config| self.config.store(Arc::new(config))))

@@ -1,6 +1,7 @@
 //! Small parts that every other member is built from, and that know nothing of HTTP: time as an argument, secrets that
 //! are never shown, tasks that shutdown waits for, ids, and values that are kept for a short time.
 
+pub mod change_detector;
 pub mod clock;
 pub mod failure_log;
 pub mod ids;

@@ -91,7 +91,7 @@ fn stricter<'a, T: GuardedRoute>(as_sent: RouteLookup<'a, T>, parted: RouteLooku
 /// A change that some readers make to a path; `None` where it changes nothing.
 type ReadingStep = fn(&str) -> Option<String>;
 
-/// What servers do, in an order in which each can do any of it: parameters end at the next slash as it was written, or at
+/// Steps of servers, in an order in which each can do any of it: parameters end at the next slash as it was written, or at
 /// one that was escaped.
 const SERVER_STEPS: [ReadingStep; 9] = [
     without_host,
@@ -105,7 +105,7 @@ const SERVER_STEPS: [ReadingStep; 9] = [
     without_last_slash,
 ];
 
-/// What stores do: those that keep objects in folders drop empty segments.
+/// Steps of stores: those that keep objects in folders drop empty segments.
 const STORE_STEPS: [ReadingStep; 2] = [|path| with_slashes(path, PathMark::EscapedSlash), without_empty_segments];
 
 /// Other paths that a server may take this one for; with `and_itself` the path as it was sent too, and with

@@ -14,7 +14,7 @@ use http_semantics::rate_limit::ExceededLimit;
 
 /// Parts of a request that say whose it is.
 #[derive(Clone, Copy, Debug)]
-pub struct Credentials<'a> {
+pub struct RequestCredentials<'a> {
     /// Headers of the request.
     pub headers: &'a HeaderMap,
     /// Query of the request, without `?`.
@@ -40,9 +40,9 @@ pub enum AdmissionRefusal {
 pub async fn authenticate(
     authenticator: &Authenticator,
     invalid_tokens: Option<&InvalidTokenCounter>,
-    request: Credentials<'_>,
+    request: RequestCredentials<'_>,
 ) -> Result<Arc<Claims>, AdmissionRefusal> {
-    let Credentials { headers, query, address, is_from_foreign_page } = request;
+    let RequestCredentials { headers, query, address, is_from_foreign_page } = request;
     if is_from_foreign_page && authenticator.is_in_cookie(headers, query) {
         return Err(AdmissionRefusal::Unauthenticated(AuthenticationError::CrossSite));
     }

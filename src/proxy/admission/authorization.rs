@@ -22,7 +22,7 @@ use catalog::access::AccessDecision;
 use http_semantics::cross_site::is_from_foreign_page;
 use primitives::ids::UserId;
 use routing::pattern::Captures;
-use server_kit::admission::{self, AdmissionRefusal, Credentials};
+use server_kit::admission::{self, AdmissionRefusal, RequestCredentials};
 use server_kit::auth::claims_policy::claim_text;
 use server_kit::auth::path_token::{self, AuthorizationDigest, PathAuthorization, PathToken};
 use server_kit::auth::{AuthenticationError, Claims};
@@ -76,8 +76,12 @@ pub async fn authorize_request(request: &Parts, ctx: &mut RequestContext, route:
     let query = request.uri.query();
     let own = own_hosts(&runtime, request_host(request));
     let is_foreign = is_from_foreign_page(&request.method, &request.headers, own, route.policies.cors.as_deref());
-    let credentials =
-        Credentials { headers: &request.headers, query, address: ctx.client_address, is_from_foreign_page: is_foreign };
+    let credentials = RequestCredentials {
+        headers: &request.headers,
+        query,
+        address: ctx.client_address,
+        is_from_foreign_page: is_foreign,
+    };
     let invalid_tokens = runtime.process.limiters.invalid_tokens();
     let authenticated = admission::authenticate(&runtime.authenticator, Some(invalid_tokens), credentials).await;
     let certificate = ctx.client_certificate.as_deref();

@@ -23,6 +23,7 @@ const MODULES: &[(&str, &str)] = &[
         "crates/primitives/src",
         "
         secret:
+        change_detector:
         unix_time:
         clock: unix_time
         ids:

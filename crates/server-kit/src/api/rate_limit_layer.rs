@@ -69,9 +69,10 @@ struct ClassLimiter {
 impl ClassLimiter {
     /// Returns true where no policy counts anybody: a request then pays nothing, not even for its user.
     fn is_empty(&self) -> bool {
-        let policy =
-            |class: RateLimitClass| self.limits.limiter(class.name).or_else(|| self.limits.limiter(class.vip?));
-        policy(self.class).is_none() && self.admin_class.is_none_or(|(_, class)| policy(class).is_none())
+        let is_counted = |class: RateLimitClass| {
+            self.limits.has_limiter(class.name) || class.vip.is_some_and(|name| self.limits.has_limiter(name))
+        };
+        !is_counted(self.class) && self.admin_class.is_none_or(|(_, class)| !is_counted(class))
     }
 
     /// Returns the class of a request of `user` to `uri`, and its policy, if the configuration has one.

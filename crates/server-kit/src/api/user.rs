@@ -7,7 +7,7 @@ use http::request::Parts;
 use serde_json::Value;
 
 use super::error::Error;
-use crate::admission::{self, Credentials};
+use crate::admission::{self, RequestCredentials};
 use crate::auth::{Authenticator, Claims};
 use crate::limit::RateLimiters;
 use http_semantics::cross_site::ForeignPage;
@@ -73,7 +73,7 @@ struct CachedAuthentication(Result<User, Error>);
 async fn authenticate(parts: &Parts) -> Result<User, Error> {
     let authenticator = parts.extensions.get::<Arc<Authenticator>>().cloned().ok_or_else(Error::internal)?;
     let invalid_tokens = parts.extensions.get::<Arc<RateLimiters>>().map(|limits| limits.invalid_tokens());
-    let credentials = Credentials {
+    let credentials = RequestCredentials {
         headers: &parts.headers,
         query: parts.uri.query(),
         address: parts.extensions.get::<RequestInfo>().and_then(|caller| caller.client_address),

@@ -97,6 +97,11 @@ impl RateLimiters {
         self.by_policy.load().get(name).cloned()
     }
 
+    /// Returns true where there is a policy of that name.
+    pub fn has_limiter(&self, name: &str) -> bool {
+        self.by_policy.load().contains_key(name)
+    }
+
     /// Returns all rate limiters, by the names of their policies.
     pub fn limiters(&self) -> Vec<Arc<RateLimiter>> {
         self.by_policy.load().values().cloned().collect()

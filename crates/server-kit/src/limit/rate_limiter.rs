@@ -315,19 +315,12 @@ mod tests {
 
     use super::*;
     use crate::limit::metrics::LimitMetrics;
-    use crate::limit::settings::{EgressQuota, LimitPartition};
+    use crate::limit::settings::EgressQuota;
 
     const PERIOD: Duration = Duration::from_secs(60);
 
     fn quota(clock: &Clock, ledger: Option<Arc<dyn egress::EgressStore>>) -> Arc<RateLimiter> {
-        let settings = settings::RateLimitPolicy {
-            name: "quota".into(),
-            requests: None,
-            streams: None,
-            bandwidth: None,
-            egress: Some(EgressQuota { bytes: 1000, period: PERIOD }),
-            partition: LimitPartition::User,
-        };
+        let settings = settings::RateLimitPolicy::quota(EgressQuota { bytes: 1000, period: PERIOD });
         let failures = IntCounter::new("failures", "for the test").expect("a counter");
         let (keeper, _worker) = LimitWorkerHandle::new(ledger, None, clock.clone(), failures);
         let metrics = LimitMetrics::new(&Registry::new()).expect("they register").policy("quota");

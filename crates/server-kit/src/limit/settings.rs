@@ -23,6 +23,21 @@ pub struct RateLimitPolicy {
     pub partition: LimitPartition,
 }
 
+#[cfg(test)]
+impl RateLimitPolicy {
+    /// Returns a policy of this quota alone, by user.
+    pub fn quota(egress: EgressQuota) -> Self {
+        Self {
+            name: "quota".into(),
+            requests: None,
+            streams: None,
+            bandwidth: None,
+            egress: Some(egress),
+            partition: LimitPartition::User,
+        }
+    }
+}
+
 /// Way to count requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RequestLimit {

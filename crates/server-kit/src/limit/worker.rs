@@ -297,7 +297,7 @@ mod tests {
 
     use super::*;
     use crate::limit::metrics::LimitMetrics;
-    use crate::limit::settings::{EgressQuota, LimitPartition, RateLimitPolicy};
+    use crate::limit::settings::{EgressQuota, RateLimitPolicy};
 
     const PERIOD: Duration = Duration::from_secs(60);
 
@@ -323,14 +323,7 @@ mod tests {
     fn away(clock: &Clock) -> (Arc<RateLimiter>, EgressWorker) {
         let failures = IntCounter::new("failures", "for the test").expect("a counter");
         let (handle, worker) = LimitWorkerHandle::new(Some(Arc::new(Away)), None, clock.clone(), failures);
-        let settings = RateLimitPolicy {
-            name: "quota".into(),
-            requests: None,
-            streams: None,
-            bandwidth: None,
-            egress: Some(EgressQuota { bytes: 1000, period: PERIOD }),
-            partition: LimitPartition::User,
-        };
+        let settings = RateLimitPolicy::quota(EgressQuota { bytes: 1000, period: PERIOD });
         let metrics = LimitMetrics::new(&Registry::new()).expect("they register").policy("quota");
         (Arc::new(RateLimiter::new(settings, clock.clone(), None, handle, metrics)), worker.savings)
     }
