@@ -14,7 +14,7 @@ use bytes::{Buf, BytesMut};
 use futures::FutureExt as _;
 use pingora::protocols::l4::ext::get_tcp_info;
 use pingora::time::timeout;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 use tokio_util::io::{poll_read_buf, poll_write_buf};
@@ -28,6 +28,10 @@ use crate::transport::{self, PlainStream};
 pub const HEAD_BUFFER: usize = 4096;
 /// Least spare bytes of a buffer for another read into it.
 const LEAST_ROOM: usize = 1024;
+/// Time for a client to take the connection's end, or to say that it has read some more of what came before.
+const CLOSE_TIME: Duration = Duration::from_secs(2);
+/// Time in all for a client that goes on sending.
+const MAX_CLOSE_TIME: Duration = Duration::from_secs(10);
 
 /// A client's connection and what is known of its other end.
 pub struct ClientSocket {
@@ -163,6 +167,20 @@ impl ClientSocket {
             }
         }
         self.write_within(limit, AsyncWrite::poll_flush).await
+    }
+
+    /// Ends the connection so that what was written arrives: closing on bytes that nobody has read would reset it, and
+    /// the system would drop what it has not sent yet. Until the client ends it too, its bytes are read and dropped.
+    pub async fn close(mut self) {
+        let ending = async {
+            // Over TLS the end has to be said, or it could be anybody's. A client that is gone takes nothing.
+            if !matches!(timeout(CLOSE_TIME, self.shutdown()).await, Ok(Ok(()))) {
+                return;
+            }
+            let mut dropped = [0; 1024];
+            while !self.is_half_closed && matches!(timeout(CLOSE_TIME, self.read(&mut dropped)).await, Ok(Ok(1..))) {}
+        };
+        let _ = timeout(MAX_CLOSE_TIME, ending).await;
     }
 
     async fn write_within<T>(

@@ -15,7 +15,6 @@ use std::time::Duration;
 use bytes::{Buf as _, Bytes};
 use http::Uri;
 use pingora::time::timeout;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::Sleep;
 
 use self::exchange::Http1Exchange;
@@ -28,8 +27,6 @@ use super::{ConnectionTimeouts, Downstream as _, Handler, MAX_HEAD};
 
 /// Beginning of an HTTP/2 connection, as far as it looks like the head of a request (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
-/// Time for a client to take the connection's end.
-const CLOSE_TIME: Duration = Duration::from_secs(2);
 /// Age of a connection from which on it counts as idle in a shutdown: the first request of a younger one is on its way.
 const NEW_CONNECTION_TIME: Duration = Duration::from_secs(1);
 
@@ -47,7 +44,7 @@ pub async fn serve<H: Handler>(
             let connection = ConnectionTakeover::new(socket, head, target, limits.write, Arc::clone(guard));
             Box::pin(handler.take_over(admitted, connection)).await;
         }
-        ConnectionOutcome::Close => close(socket).await,
+        ConnectionOutcome::Close => socket.close().await,
         ConnectionOutcome::Drop => {}
     }
     None
@@ -179,17 +176,4 @@ async fn next_head(
         }
     };
     timeout(limit, rest).await.unwrap_or(HeadOutcome::None)
-}
-
-/// Ends a connection so that its last answer arrives: closing on bytes that nobody has read would reset it.
-async fn close(mut socket: ClientSocket) {
-    let ending = async {
-        // Over TLS the end has to be said, or it could be anybody's. A client that is gone takes nothing.
-        if socket.shutdown().await.is_err() {
-            return;
-        }
-        let mut passed_over = [0; 1024];
-        while !socket.is_half_closed && matches!(socket.read(&mut passed_over).await, Ok(1..)) {}
-    };
-    let _ = timeout(CLOSE_TIME, ending).await;
 }

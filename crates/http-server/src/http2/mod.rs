@@ -41,12 +41,12 @@ pub struct ClientConnection {
 /// without streams is kept for as long as one of HTTP/1.1 between two requests.
 pub async fn serve<H: Handler>(
     handler: &Arc<H>,
-    socket: ClientSocket,
+    mut socket: ClientSocket,
     limits: ConnectionTimeouts,
     guard: &Arc<ConnectionGuard>,
 ) {
     let client = ClientConnection { info: socket.info().clone(), limits };
-    let stream = WriteDeadline::new(RewoundSocket::new(socket), limits.write);
+    let stream = WriteDeadline::new(RewoundSocket::borrowed(&mut socket), limits.write);
     let mut builder = Builder::new();
     builder
         .max_header_list_size(MAX_HEAD as u32)
@@ -80,8 +80,9 @@ pub async fn serve<H: Handler>(
                     }
                     streams.spawn(stream_task(Arc::clone(handler), request, respond, client.clone(), Arc::clone(guard)));
                 }
-                // The connection is over, or broken; its streams learn it by themselves.
-                Some(Err(_)) | None => return,
+                // The connection is broken; its streams learn it by themselves.
+                Some(Err(_)) => return,
+                None => break,
             },
             () = idle => {
                 if is_told {
@@ -94,6 +95,9 @@ pub async fn serve<H: Handler>(
             }
         }
     }
+    drop(connection);
+    // The client still says what it has read of the last streams.
+    socket.close().await;
 }
 
 /// Answers the request of one stream.
