@@ -46,7 +46,8 @@ struct StorageHealth {
 
 impl StateStorage {
     /// Connects to the servers that the settings name. A server that does not answer stops no stream: it is tried again
-    /// in the background, and what needs it answers 503 meanwhile. Fails where a URL or the schema is wrong.
+    /// in the background, and what needs it answers 503 meanwhile. Fails where a URL or the schema is wrong, or the folder of the
+    /// SQLite file cannot be used.
     pub async fn open(settings: &Settings, tasks: &BackgroundTasks) -> Result<Self, StartError> {
         let redis = match &settings.state {
             Some(state) => Some(Redis::connect(state).await?),

@@ -13,7 +13,7 @@ pub struct SchemaArgs {
     pub reference: bool,
 }
 
-/// Prints the JSON Schema.
+/// Prints the JSON Schema, or the tables of the reference.
 pub fn run(args: &SchemaArgs) -> ExitCode {
     let text = if args.reference { config::reference() } else { format!("{:#}\n", config::schema()) };
     match std::io::stdout().write_all(text.as_bytes()) {

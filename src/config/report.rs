@@ -65,8 +65,8 @@ impl ConfigProblem {
         self
     }
 
-    /// Marks a syntax error, after which the meaning of the line is unknown.
-    pub fn of_syntax(mut self) -> Self {
+    /// Marks a syntax error: the report then masks the values of the line, any of which may be a secret.
+    pub fn marked_as_syntax_error(mut self) -> Self {
         self.syntax = true;
         self
     }

@@ -159,7 +159,7 @@ pub fn parse(text: &str) -> ParsedDocument {
             builder.take(event, span)
         });
         if let Err(problem) = step {
-            builder.problems.push(problem.of_syntax());
+            builder.problems.push(problem.marked_as_syntax_error());
             return ParsedDocument { root: None, problems: builder.problems, masked: builder.masked };
         }
     }

@@ -9,7 +9,7 @@ use http_server::client_certificate::ClientCertificate;
 use primitives::ids::UserId;
 use server_kit::auth::{AuthenticationError, CERTIFICATE_CLAIM, Claims};
 
-/// Returns `claims` with those of the certificate, where there is one.
+/// Returns `claims` with [`CERTIFICATE_CLAIM`], where there is a certificate.
 pub fn add_certificate(claims: Arc<Claims>, certificate: Option<&ClientCertificate>) -> Arc<Claims> {
     let Some(certificate) = certificate else { return claims };
     let mut claims = Arc::unwrap_or_clone(claims);

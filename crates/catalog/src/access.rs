@@ -62,7 +62,8 @@ struct CachedAuthority {
 }
 
 impl AccessChecker {
-    /// Creates the authorities that `settings` name; `grants` must be given where they are enabled.
+    /// Creates the authorities that `settings` name; `grants` must be given where they are enabled: without
+    /// them they are not asked, and where there is no other authority everybody is allowed.
     pub fn new(
         settings: &settings::AccessSettings,
         grants: Option<GrantStore>,

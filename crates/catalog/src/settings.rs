@@ -39,14 +39,14 @@ pub struct AuthorizationServiceSettings {
 pub struct UrlTemplate(String);
 
 impl UrlTemplate {
-    /// Parses a template; `None` if it is no http or https URL, has user information or a fragment, or has other names
-    /// in braces.
+    /// Parses a template; `None` if it is no http or https URL, has user information or a fragment, has other names in
+    /// braces, or has one in the host.
     pub fn parse(text: &str) -> Option<Self> {
         let template = Self(text.to_owned());
         let url = template.fill("u", "t")?;
         let plain = url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
-        // A placeholder in the host would let a user's id choose the server.
-        let host = url.has_host() && url.host_str().is_some_and(|host| !host.contains(['{', '}']));
+        // A placeholder in the host would let a user's id choose the server. It shows by another host for another user.
+        let host = url.has_host() && template.fill("v", "w")?.host() == url.host();
         (matches!(url.scheme(), "http" | "https") && plain && host).then_some(template)
     }
 
@@ -95,6 +95,8 @@ mod tests {
             assert!(template.fill(user, track).is_none(), "{user:?} {track:?}");
         }
         for text in ["users/{userId}", "ftp://h/{userId}", "http://h/{user}", "http://u:p@h/", "http://h/#{userId}", ""]
+            .into_iter()
+            .chain(["http://{userId}/x", "http://{userId}.h/x", "http://h.{trackId}:80/", "http://h:{trackId}/"])
         {
             assert!(UrlTemplate::parse(text).is_none(), "{text}");
         }

@@ -65,8 +65,8 @@ impl CorsPolicy {
     }
 
     /// Adds the headers of every response but a preflight's, errors included: without them a page sees only "network
-    /// error". `Vary` is also set for requests without an `Origin`, so that a shared cache does not give their responses
-    /// to a page.
+    /// error". Where only some origins are allowed, `Vary` is set for requests without an `Origin` too, so that a shared
+    /// cache does not give their responses to a page; where all are, every response has `*`, and needs none.
     pub fn add_response_headers(&self, origin: Option<&HeaderValue>, response: &mut HeaderMap) {
         add_headers(self.response_headers(origin), response);
     }

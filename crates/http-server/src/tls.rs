@@ -65,8 +65,8 @@ pub enum CertificateError {
     },
 }
 
-/// Loads the certificates, to be chosen by the names in them. Fails where a file cannot be read or a certificate does
-/// not fit its key.
+/// Loads the certificates, to be chosen by the names in them. Fails where a file cannot be read, a certificate does not
+/// fit its key, or an OCSP response is none.
 pub fn resolver(certificates: &[CertificatePaths]) -> Result<Arc<dyn ResolvesServerCert>, CertificateError> {
     let keys = certificates.iter().map(load).collect::<Result<Vec<_>, _>>()?;
     Ok(Arc::new(CertificatesByName(keys)))
@@ -106,8 +106,9 @@ fn ocsp_response(path: &Path) -> Result<Vec<u8>, CertificateError> {
     }
 }
 
-/// Returns the end of the validity of the certificate that ends first, in Unix seconds.
-pub fn first_expiry(certificates: &[CertificatePaths]) -> Option<i64> {
+/// Reads the files, which blocks, and returns the end of the validity of the certificate that ends first, in Unix
+/// seconds. Those that cannot be loaded are left out; `None` where none is left.
+pub fn read_first_expiry(certificates: &[CertificatePaths]) -> Option<i64> {
     certificates.iter().filter_map(|paths| check(paths).ok().flatten()).map(|validity| validity.not_after).min()
 }
 

@@ -67,9 +67,10 @@ impl TlsServer {
         Some(loaded.map(|config| self.config.store(Arc::new(config))))
     }
 
-    /// Returns the end of the validity of the certificate file that ends first, in Unix seconds.
-    pub fn first_expiry(&self) -> Option<i64> {
-        tls::first_expiry(&self.settings.certificates)
+    /// Reads the certificate files again, which blocks, and returns the end of the validity of the one that ends first,
+    /// in Unix seconds. Files that cannot be loaded are left out; `None` where none is left.
+    pub fn read_first_expiry(&self) -> Option<i64> {
+        tls::read_first_expiry(&self.settings.certificates)
     }
 }
 

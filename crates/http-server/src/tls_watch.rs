@@ -63,7 +63,7 @@ fn refresh(number: usize, server: &TlsServer, metrics: &Metrics) {
 }
 
 fn record_expiry(number: usize, server: &TlsServer, metrics: &Metrics) {
-    if let Some(expiry) = server.first_expiry() {
+    if let Some(expiry) = server.read_first_expiry() {
         metrics.listeners().set_certificate_expiry(number, expiry);
     }
 }

@@ -10,8 +10,8 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 /// Tasks that run beside the caller and that shutdown waits for. Clones share the same set.
 ///
-/// A shutdown begins with a drain: work goes on, but whoever keeps a connection ends it with the next answer. Then it
-/// stops: nothing new is begun, and what is under way ends.
+/// The end of a process has two stages. In the drain work goes on, but whoever keeps a connection ends it with the next
+/// answer. In the shutdown nothing new is begun, and what is under way ends.
 #[derive(Clone, Default)]
 pub struct BackgroundTasks {
     tracker: TaskTracker,
@@ -36,7 +36,8 @@ impl BackgroundTasks {
         self.drain.cancel();
     }
 
-    /// Begins the drain, and has new work left to the process that replaces this one.
+    /// Begins the drain, and has new work left to the process that replaces this one. Tasks run on until
+    /// [`BackgroundTasks::shutdown`].
     pub fn hand_over(&self) {
         self.drain.cancel();
         self.hand_over.cancel();
@@ -60,7 +61,7 @@ impl BackgroundTasks {
         self.drain.is_cancelled()
     }
 
-    /// Resolves when shutdown begins.
+    /// Resolves when [`BackgroundTasks::shutdown`] is called; a drain alone does not resolve it.
     pub async fn stopping(&self) {
         self.stop.cancelled().await;
     }

@@ -49,8 +49,8 @@ pub async fn authenticate(
     authenticator.authenticate(headers, query).await.map_err(|error| refuse(error, invalid_tokens, address))
 }
 
-/// Returns the refusal of a request whose token is not accepted. Invalid tokens are counted by network; beyond a number
-/// the refusal says to wait. A valid token is accepted regardless.
+/// Returns the refusal of a request whose token is not accepted. Invalid tokens are counted by network, those of unknown
+/// addresses together; beyond a number the refusal says to wait. A valid token is accepted regardless.
 pub fn refuse(
     error: AuthenticationError,
     invalid_tokens: Option<&InvalidTokenCounter>,

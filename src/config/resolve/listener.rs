@@ -29,7 +29,8 @@ const MOST_HSTS: Duration = Duration::from_secs(10 * 31_557_600);
 /// Longest host name in bytes (RFC 1035 §2.3.4).
 const MAX_NAME: usize = 253;
 
-/// Resolves the listeners. Without any the port is that of the environment.
+/// Resolves the listeners. Where the file does not have the key, there is one at the port of `PORT`, else 8080. Reports an
+/// empty list and addresses that clash, and returns the listeners all the same; `None` where one cannot be resolved.
 pub fn listeners(at: &ConfigLocation<'_>, raw: Option<&[file::Listener]>) -> Option<Vec<ListenerSettings>> {
     let Some(raw) = raw else {
         // Platforms that run containers name the port in this variable.

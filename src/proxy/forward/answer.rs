@@ -34,7 +34,7 @@ pub async fn serve(
     let is_head = downstream.request().method == Method::HEAD;
     let mut headers = parts.headers;
     frame(is_head, parts.status, &mut headers, &body);
-    transform(forwarding, parts.status, &mut headers);
+    transform_head(forwarding, parts.status, &mut headers);
     if upload.is_unwanted() {
         // A client that is answered before it has sent everything need not send the rest.
         downstream.close_after();
@@ -64,8 +64,9 @@ pub async fn serve(
     Ok(())
 }
 
-/// The transforms' part of the head. What frames the body is not theirs.
-pub fn transform(forwarding: &Forwarding<'_>, status: StatusCode, headers: &mut HeaderMap) {
+/// Applies the route's transforms to the head of an answer. Removes the hop-by-hop headers, `Trailer` excepted, and
+/// `Alt-Svc` in any case; `Content-Length` stays where headers are restricted.
+pub fn transform_head(forwarding: &Forwarding<'_>, status: StatusCode, headers: &mut HeaderMap) {
     let trailer = headers.get_all(header::TRAILER).iter().cloned().collect::<Vec<_>>();
     apply_response(&forwarding.handler.transforms, status, headers);
     for names in trailer {

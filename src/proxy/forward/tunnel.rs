@@ -35,7 +35,7 @@ pub async fn serve(
         return respond::failure(downstream, ctx, ProxyFailure::BadGateway).await;
     };
     let mut headers = std::mem::take(response.headers_mut());
-    answer::transform(forwarding, StatusCode::SWITCHING_PROTOCOLS, &mut headers);
+    answer::transform_head(forwarding, StatusCode::SWITCHING_PROTOCOLS, &mut headers);
     headers.remove(header::CONTENT_LENGTH);
     headers.insert(header::UPGRADE, protocol);
     respond::head(downstream, ctx, StatusCode::SWITCHING_PROTOCOLS, headers, false).await?;

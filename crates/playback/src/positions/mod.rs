@@ -158,7 +158,7 @@ impl PositionService {
     }
 
     /// Saves a report; it is stored when this returns. A time in the future counts as now: a fast clock must not win
-    /// over all others.
+    /// over all others. Fails where the store does not answer, or too many reports wait.
     pub async fn save(&self, key: PositionKey, report: PositionReport) -> Result<(), Error> {
         let now = self.now();
         let at = report.at.unwrap_or(now).min(now);

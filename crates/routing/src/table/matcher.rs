@@ -127,7 +127,8 @@ impl QueryMatcher {
         }
     }
 
-    /// Returns true where no request is meant for both conditions, as [`HeaderMatcher::excludes`] does.
+    /// Returns true where the two conditions want different exact values of one parameter. A request that sends the
+    /// parameter twice can satisfy both all the same: it takes the route that stands first.
     pub(super) fn excludes(&self, other: &Self) -> bool {
         (self.mode, other.mode) == (QueryMatchMode::Exact, QueryMatchMode::Exact)
             && self.name.eq_ignore_ascii_case(&other.name)

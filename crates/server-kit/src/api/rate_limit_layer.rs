@@ -86,7 +86,9 @@ impl ClassLimiter {
     }
 }
 
-/// Returns `routes`, with their requests counted by `class`.
+/// Returns `routes` with a layer that counts their requests by `class`, and answers those beyond its limit with 429.
+/// Where the class has users, it also refuses requests without a valid token. Does nothing where the configuration has no
+/// policy of the class; `OPTIONS` is not counted.
 pub fn limit_routes<S: Clone + Send + Sync + 'static>(
     routes: OpenApiRouter<S>,
     limits: &Arc<RateLimiters>,

@@ -118,7 +118,8 @@ fn lookup<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
     })
 }
 
-/// Returns the claim of that name as a string; `None` if it is absent, empty, or no single value.
+/// Returns the claim of that name, in which a dot may lead to a member of an object, as a string; `None` if it is absent,
+/// an empty string, null, a list or an object. Numbers and booleans are written out.
 pub fn claim_text(claims: &Map<String, Value>, name: &str) -> Option<String> {
     scalar_text(lookup(claims, name)?).filter(|text| !text.is_empty()).map(Cow::into_owned)
 }

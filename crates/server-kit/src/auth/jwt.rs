@@ -37,7 +37,8 @@ struct JoseHeader {
 }
 
 impl<'a> UnverifiedToken<'a> {
-    /// Parses a token in the compact form, `header.claims.signature`.
+    /// Parses a token in the compact form, `header.claims.signature`, of at most [`MAX_BYTES`], which the caller has
+    /// checked. Fails where it is malformed, its algorithm is none that is accepted, or it has `crit`.
     pub(super) fn parse(text: &'a str) -> Result<Self, AuthenticationError> {
         let (message, signature) = text.rsplit_once('.').ok_or(AuthenticationError::Malformed)?;
         let (header, claims) = message.split_once('.').ok_or(AuthenticationError::Malformed)?;

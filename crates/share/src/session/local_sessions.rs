@@ -79,8 +79,8 @@ impl LocalSessions {
         Ok(session)
     }
 
-    /// Adds a copy of a session of another node, whose host was last heard at `heard`; returns the session that is
-    /// here, where there is one by now.
+    /// Adds a copy of a session of another node, whose host was last heard at `last_heard`, and returns it. Where the
+    /// same start of the session is here already, returns that one; any other session of this id is ended as replaced.
     pub fn add_copy(
         &self,
         id: SessionId,

@@ -106,7 +106,9 @@ impl RedisPositionStore {
         Self { redis, ttl: settings.ttl, max_items: settings.max_items_per_user.into(), clock }
     }
 
-    /// Writes each entry unless a newer one is there; returns the keys that Redis refused.
+    /// Writes each entry unless a newer one is there; returns the keys that hold another type of value, which Redis
+    /// refuses. Fails where Redis does not answer within `budget` or reports any other error; some entries may be
+    /// written by then.
     pub async fn put(
         &self,
         entries: &[PositionRecord],

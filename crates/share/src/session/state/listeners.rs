@@ -66,7 +66,7 @@ impl ListenerState {
         self.last_poll = Some(now);
     }
 
-    /// Returns whether floats are still kept for those who poll.
+    /// Returns true where somebody polled audio within [`POLL_DEMAND_TIME`]: floats are kept for them.
     pub fn has_polled(&self, now: UnixMillis) -> bool {
         self.last_poll.is_some_and(|polled| now - polled < POLL_DEMAND_TIME)
     }
