@@ -207,7 +207,8 @@ pub async fn start(settings: Settings, extra: Router) -> Result<RunningServer, S
     let (authenticator, limiters) = (Arc::clone(&process.authenticator), Arc::clone(&process.limiters));
     let service = module_service(router::public(shared.clone(), authenticator, limiters, modules.routes, extra));
     let paths = ModulePaths::new(modules.paths.iter().map(String::as_str));
-    let gateway = Arc::new(Gateway::new(process, runtime, service, paths, Arc::clone(&metrics)));
+    let gateway =
+        Arc::new(Gateway::new(process, runtime, service, paths, Arc::clone(&metrics), settings.server.request_timeout));
     let admin = settings.admin.as_ref().map(|admin| serve_admin(admin, shared, &services)).transpose()?;
     let listeners = listener::start(&settings.server.http, &gateway, &workers, &metrics, &tasks)?;
     let grace = settings.server.http.shutdown_grace;

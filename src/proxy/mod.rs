@@ -24,14 +24,18 @@ mod upgrade;
 pub use readings::weaker_route_warnings;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use http::Version;
 use http::request::Parts;
 
+use tokio::time::timeout;
+
 use admission::AdmittedRequest;
 use context::RequestContext;
 use exchange::RequestExchange;
+use failure::ProxyFailure;
 use forward::Forwarding;
 use http_server::{ConnectionTakeover, Downstream, DownstreamError, RequestHeadError};
 use modules::{ModulePaths, ModuleService};
@@ -49,18 +53,37 @@ pub struct Gateway {
     modules: ModuleService,
     paths: ModulePaths,
     metrics: Arc<Metrics>,
+    request_timeout: Option<Duration>,
 }
 
 impl Gateway {
-    /// A proxy that answers from `runtime`, which a reload swaps, and hands requests to `paths` to `modules`.
+    /// A proxy that answers from `runtime`, which a reload swaps, and hands requests to `paths` to `modules`. Where
+    /// `request_timeout` is set, no request takes longer from its head to the end of its answer.
     pub fn new(
         process: Arc<Process>,
         runtime: Arc<ArcSwap<Runtime>>,
         modules: ModuleService,
         paths: ModulePaths,
         metrics: Arc<Metrics>,
+        request_timeout: Option<Duration>,
     ) -> Self {
-        Self { process, runtime, modules, paths, metrics }
+        Self { process, runtime, modules, paths, metrics, request_timeout }
+    }
+
+    /// Answers a request; `None` where a module takes the connection over.
+    async fn answer(
+        &self,
+        downstream: &mut impl Downstream,
+        ctx: &mut RequestContext,
+    ) -> Option<Result<(), DownstreamError>> {
+        Some(match admission::admit(downstream, ctx, &self.paths).await {
+            Ok(AdmittedRequest::Route(route)) => self.serve(downstream, ctx, &route).await,
+            Ok(AdmittedRequest::Options) => respond::options(downstream, ctx).await,
+            Ok(AdmittedRequest::Preflight(policy)) => respond::preflight(downstream, ctx, policy).await,
+            Ok(AdmittedRequest::Module) if is_upgrade(downstream.request()) => return None,
+            Ok(AdmittedRequest::Module) => modules::serve(downstream, ctx, self.modules.clone()).await,
+            Err(failure) => respond::failure(downstream, ctx, failure).await,
+        })
     }
 
     /// Answers an admitted request by the handler of its route.
@@ -95,13 +118,20 @@ impl http_server::Handler for Gateway {
     async fn handle(&self, downstream: &mut impl Downstream) -> Option<Box<RequestContext>> {
         let mut exchange = RequestExchange::begin(self, downstream);
         let (downstream, ctx) = exchange.parts();
-        let outcome = match admission::admit(downstream, ctx, &self.paths).await {
-            Ok(AdmittedRequest::Route(route)) => self.serve(downstream, ctx, &route).await,
-            Ok(AdmittedRequest::Options) => respond::options(downstream, ctx).await,
-            Ok(AdmittedRequest::Preflight(policy)) => respond::preflight(downstream, ctx, policy).await,
-            Ok(AdmittedRequest::Module) if is_upgrade(downstream.request()) => return exchange.hand_over(),
-            Ok(AdmittedRequest::Module) => modules::serve(downstream, ctx, self.modules.clone()).await,
-            Err(failure) => respond::failure(downstream, ctx, failure).await,
+        let Some(limit) = self.request_timeout else {
+            let Some(outcome) = self.answer(downstream, ctx).await else { return exchange.hand_over() };
+            exchange.finish(outcome).await;
+            return None;
+        };
+        // Boxed: without a limit, which is the usual case, no request keeps room for this.
+        let answered = timeout(limit, Box::pin(self.answer(downstream, ctx))).await;
+        let outcome = match answered {
+            Ok(Some(outcome)) => outcome,
+            Ok(None) => return exchange.hand_over(),
+            Err(_) if downstream.status().is_none() => {
+                respond::failure(downstream, ctx, ProxyFailure::RequestTimeout).await
+            }
+            Err(_) => Err(DownstreamError::Overdue),
         };
         exchange.finish(outcome).await;
         None

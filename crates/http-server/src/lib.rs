@@ -2,6 +2,8 @@
 //! must not know routes, policies or stores: each request goes to one [`Handler`], which answers through
 //! [`Downstream`].
 
+pub mod connection_counts;
+pub mod connection_limits;
 pub mod downstream;
 mod http1;
 mod http2;
@@ -24,10 +26,6 @@ pub use self::tls::{certificate_warnings, check as check_certificate};
 
 /// Time that the rest of a request body may take to arrive after the response.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longest request head in bytes: of HTTP/1.1 as sent, of HTTP/2 decoded.
-pub const MAX_HEAD: usize = 64 * 1024;
-/// Most header lines of a request.
-pub const MAX_HEADERS: usize = 256;
 
 /// Answers requests.
 pub trait Handler: Send + Sync + 'static {
@@ -46,19 +44,6 @@ pub trait Handler: Send + Sync + 'static {
 
     /// Goes on with a connection from an admitted request on, to the connection's end.
     fn take_over(&self, admitted: Self::Admitted, connection: ConnectionTakeover) -> impl Future<Output = ()> + Send;
-}
-
-/// Time limits of client connections.
-#[derive(Clone, Copy, Debug)]
-pub struct ConnectionTimeouts {
-    /// Time for a TLS handshake, and for each whole request head from its first byte on.
-    pub head: Duration,
-    /// Time for a client to take some of the bytes that wait for it.
-    pub write: Duration,
-    /// Time for a client to send some of a request's body.
-    pub body: Duration,
-    /// Time for the next request to begin.
-    pub idle: Duration,
 }
 
 /// Reason for a refusal of a request's head, for the client.

@@ -8,13 +8,14 @@ use std::time::Duration;
 use pingora::listeners::tls::{Acceptor, TlsSettings};
 use socket2::SockRef;
 use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{MissedTickBehavior, timeout};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
+use super::connection_counts::{ConnectionCounts, ConnectionPermit};
+use super::connection_limits::ConnectionLimits;
 use super::socket::ClientSocket;
 use super::workers::{STUCK_AFTER, WorkerActivity, WorkerAssignment, Workers};
-use super::{ConnectionTimeouts, Handler, http1, http2, tls};
+use super::{Handler, http1, http2, tls};
 use crate::settings::{ListenerSettings, Settings};
 use primitives::lifecycle::BackgroundTasks;
 use server_kit::telemetry::metrics::Metrics;
@@ -85,7 +86,7 @@ pub fn start<H: Handler>(
     tasks: &BackgroundTasks,
 ) -> Result<Vec<SocketAddr>, ListenError> {
     // One for all listeners: the limit is on the process.
-    let permits = Arc::new(Semaphore::new(server.max_connections));
+    let counts = ConnectionCounts::new(server.connections.clone());
     let mut addresses = Vec::new();
     for listener in &server.listeners {
         let (socket, address) = bind(listener.address)?;
@@ -95,13 +96,8 @@ pub fn start<H: Handler>(
             handler: Arc::clone(handler),
             tls: tls_acceptor(listener)?,
             h2c: listener.h2c,
-            permits: Arc::clone(&permits),
-            limits: ConnectionTimeouts {
-                head: server.header_timeout,
-                write: server.write_timeout,
-                body: server.body_timeout,
-                idle: server.keep_alive_timeout,
-            },
+            counts: Arc::clone(&counts),
+            limits: Arc::new(server.limits),
             metrics: Arc::clone(metrics),
             tasks: tasks.clone(),
         };
@@ -157,8 +153,8 @@ struct ConnectionAcceptor<H> {
     handler: Arc<H>,
     tls: Option<Acceptor>,
     h2c: bool,
-    permits: Arc<Semaphore>,
-    limits: ConnectionTimeouts,
+    counts: Arc<ConnectionCounts>,
+    limits: Arc<ConnectionLimits>,
     metrics: Arc<Metrics>,
     tasks: BackgroundTasks,
 }
@@ -184,13 +180,16 @@ async fn accept<H: Handler>(
 }
 
 impl<H: Handler> ConnectionAcceptor<H> {
-    /// Hands a connection to a worker, or closes it where the limit of connections is reached. Fails where the socket
+    /// Hands a connection to a worker, or closes it where a limit of connections is reached. Fails where the socket
     /// cannot be taken out of this runtime.
     fn admit(self: &Arc<Self>, socket: TcpStream, peer: SocketAddr, workers: &Workers) -> io::Result<()> {
-        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
-            // Closed without a response, which would need a request to be read: the limit bounds exactly such work.
-            self.metrics.connection_refused();
-            return Ok(());
+        let permit = match self.counts.admit(peer.ip()) {
+            Ok(permit) => permit,
+            Err(refusal) => {
+                // Closed without a response, which would need a request to be read: the limit bounds exactly such work.
+                self.metrics.connection_refused(refusal.as_str());
+                return Ok(());
+            }
         };
         // The socket's events must come to the worker that serves it, so this runtime gives it up.
         let socket = socket.into_std()?;
@@ -211,11 +210,11 @@ impl<H: Handler> ConnectionAcceptor<H> {
         let http2 = if socket.negotiated_http2() {
             Some(socket)
         } else {
-            http1::serve(&self.handler, socket, self.h2c, self.limits, &guard).await
+            http1::serve(&self.handler, socket, self.h2c, &self.limits, &guard).await
         };
         if let Some(socket) = http2 {
             // Boxed, because every HTTP/1.1 connection would else have room for the state of HTTP/2.
-            Box::pin(http2::serve(&self.handler, socket, self.limits, &guard)).await;
+            Box::pin(http2::serve(&self.handler, socket, &self.limits, &guard)).await;
         }
     }
 
@@ -235,17 +234,12 @@ pub struct ConnectionGuard {
     metrics: Arc<Metrics>,
     tasks: BackgroundTasks,
     assignment: WorkerAssignment,
-    _permit: OwnedSemaphorePermit,
+    _permit: ConnectionPermit,
     _under_way: TaskTrackerToken,
 }
 
 impl ConnectionGuard {
-    fn new(
-        permit: OwnedSemaphorePermit,
-        seat: WorkerAssignment,
-        tasks: &BackgroundTasks,
-        metrics: &Arc<Metrics>,
-    ) -> Self {
+    fn new(permit: ConnectionPermit, seat: WorkerAssignment, tasks: &BackgroundTasks, metrics: &Arc<Metrics>) -> Self {
         metrics.connections().inc();
         let (metrics, tasks, token) = (Arc::clone(metrics), tasks.clone(), tasks.token());
         Self { metrics, tasks, assignment: seat, _permit: permit, _under_way: token }

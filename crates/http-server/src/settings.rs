@@ -4,6 +4,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::connection_counts::ConnectionCountSettings;
+use crate::connection_limits::ConnectionLimits;
+
 /// Settings of the server (the part of `Server` in the YAML that concerns connections).
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -11,18 +14,12 @@ pub struct Settings {
     pub listeners: Vec<ListenerSettings>,
     /// Threads that serve clients; one per core unless set.
     pub threads: usize,
-    /// Longest time that a client may take to send a whole request head.
-    pub header_timeout: Duration,
-    /// Longest time that a client may take none of the bytes it asked for before the connection is closed.
-    pub write_timeout: Duration,
-    /// Longest time that a client may send nothing of a request's body.
-    pub body_timeout: Duration,
-    /// Longest time that a connection is kept on which nothing is asked.
-    pub keep_alive_timeout: Duration,
+    /// Limits of each connection.
+    pub limits: ConnectionLimits,
     /// Longest time that streams under way may go on after SIGTERM.
     pub shutdown_grace: Duration,
-    /// Connections accepted at once over all listeners; more are closed at once.
-    pub max_connections: usize,
+    /// Most connections over all listeners; more are closed at once.
+    pub connections: ConnectionCountSettings,
 }
 
 /// One address that clients connect to.

@@ -11,6 +11,7 @@ mod limit;
 mod positions;
 mod route;
 mod server;
+mod server_limits;
 mod share;
 mod state;
 mod store;
@@ -33,6 +34,7 @@ pub use limit::{Bandwidth, EgressQuota, FixedWindow, RateLimiterPolicy, SlidingW
 pub use positions::Positions;
 pub use route::{HeaderMatch, HeaderMode, Match, QueryMatch, QueryMode, Route};
 pub use server::{AccessLogFormat, Admin, Listener, Server, Telemetry, Tls};
+pub use server_limits::ServerLimits;
 #[cfg(feature = "share")]
 pub use share::Recording;
 pub use share::Share;

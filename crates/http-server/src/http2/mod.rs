@@ -6,35 +6,36 @@ mod request_check;
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use bytes::Bytes;
-use h2::server::{Builder, SendResponse};
+use h2::server::{Builder, Connection, SendResponse};
 use h2::{Reason, RecvStream};
 use http::Request;
 use pingora::time::timeout;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::task::TaskTracker;
 
 use self::exchange::Http2Exchange;
+use super::Handler;
+use super::connection_limits::ConnectionLimits;
 use super::listener::{ConnectionGuard, MAX_UNSENT_BYTES};
 use super::socket::{ClientSocket, RewoundSocket};
 use super::write_deadline::WriteDeadline;
-use super::{ConnectionTimeouts, Handler, MAX_HEAD};
 
-/// Most streams of a connection at once; RFC 9113 §6.5.2 recommends no fewer.
-const MAX_STREAMS: u32 = 100;
-/// Most tasks of a connection at once. A reset frees its stream before its task has ended, so that a client which
-/// resets all its streams would else have any number of tasks.
-const MAX_TASKS: usize = 2 * MAX_STREAMS as usize;
 /// Time for what is left of a connection that is told to go (RFC 9113 §6.8) and has no streams.
 const CLOSE_TIME: Duration = Duration::from_secs(2);
 
 /// The client's side of a connection, the same for all its streams.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct ClientConnectionInfo {
     peer: std::net::IpAddr,
     is_tls: bool,
-    limits: ConnectionTimeouts,
+    limits: Arc<ConnectionLimits>,
+    /// Bytes of bodies that the client has made room for, on all streams: a client that is slow on one of them only
+    /// has others to read.
+    sent: Arc<AtomicU64>,
 }
 
 /// Serves `socket` to its end. The preface and the first request must be there within the limit for heads; a connection
@@ -42,24 +43,24 @@ pub struct ClientConnectionInfo {
 pub async fn serve<H: Handler>(
     handler: &Arc<H>,
     socket: ClientSocket,
-    limits: ConnectionTimeouts,
+    limits: &Arc<ConnectionLimits>,
     guard: &Arc<ConnectionGuard>,
 ) {
-    let client = ClientConnectionInfo { peer: socket.peer(), is_tls: socket.is_tls(), limits };
-    let stream = WriteDeadline::new(RewoundSocket::new(socket), limits.write);
-    let mut builder = Builder::new();
-    builder
-        .max_header_list_size(MAX_HEAD as u32)
-        .max_concurrent_streams(MAX_STREAMS)
-        // For each stream: beyond this, h2 grants no more capacity to a stream that the client does not read.
-        .max_send_buffer_size(2 * MAX_UNSENT_BYTES);
-    let Ok(Ok(mut connection)) = timeout(limits.head, builder.handshake::<_, Bytes>(stream)).await else { return };
+    let (peer, is_tls) = (socket.peer(), socket.is_tls());
+    let client = ClientConnectionInfo { peer, is_tls, limits: Arc::clone(limits), sent: Arc::default() };
+    let stream = WriteDeadline::new(RewoundSocket::new(socket), limits);
+    let Ok(Ok(connection)) = timeout(limits.head, builder(limits).handshake(stream)).await else { return };
+    let mut connection = ServedConnection { connection, patience: limits.head, is_told: false };
     let streams = TaskTracker::new();
     // Waiting for it to be empty is all that this asks for: tasks are taken all the same.
     streams.close();
     let mut stopping = pin!(guard.stopping());
-    let (mut patience, mut is_told) = (limits.head, false);
+    let mut left = limits.requests.unwrap_or(u64::MAX);
+    // A reset frees its stream before its task has ended, so that a client which resets all its streams would else have
+    // any number of tasks.
+    let most_tasks = 2 * limits.streams as usize;
     loop {
+        let patience = connection.patience;
         let idle = async {
             streams.wait().await;
             tokio::time::sleep(patience).await;
@@ -67,32 +68,55 @@ pub async fn serve<H: Handler>(
         tokio::select! {
             // Shutdown first: a busy connection always has a request ready.
             biased;
-            () = &mut stopping, if !is_told => {
-                connection.graceful_shutdown();
-                (patience, is_told) = (CLOSE_TIME, true);
-            }
-            accepted = connection.accept() => match accepted {
+            () = &mut stopping, if !connection.is_told => connection.tell(),
+            accepted = connection.connection.accept() => match accepted {
                 // Tasks of streams that were reset take a while to see it.
-                Some(Ok((_, mut respond))) if streams.len() >= MAX_TASKS => respond.send_reset(Reason::REFUSED_STREAM),
+                Some(Ok((_, mut respond))) if streams.len() >= most_tasks => respond.send_reset(Reason::REFUSED_STREAM),
                 Some(Ok((request, respond))) => {
-                    if !is_told {
-                        patience = limits.idle;
+                    streams.spawn(stream_task(Arc::clone(handler), request, respond, client.clone(), Arc::clone(guard)));
+                    left = left.saturating_sub(1);
+                    match connection.is_told {
+                        false if left == 0 => connection.tell(),
+                        false => connection.patience = limits.idle,
+                        true => {}
                     }
-                    streams.spawn(stream_task(Arc::clone(handler), request, respond, client, Arc::clone(guard)));
                 }
                 // The connection is over, or broken; its streams learn it by themselves.
                 Some(Err(_)) | None => return,
             },
-            () = idle => {
-                if is_told {
-                    return;
-                }
-                // By GOAWAY, so that a client whose request crosses it knows that the request was not taken (RFC 9113
-                // §6.8).
-                connection.graceful_shutdown();
-                (patience, is_told) = (CLOSE_TIME, true);
-            }
+            () = idle => match connection.is_told {
+                true => return,
+                false => connection.tell(),
+            },
         }
+    }
+}
+
+fn builder(limits: &ConnectionLimits) -> Builder {
+    let mut builder = Builder::new();
+    builder
+        .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
+        .max_concurrent_streams(limits.streams)
+        // For each stream: beyond this, h2 grants no more capacity to a stream that the client does not read.
+        .max_send_buffer_size(2 * MAX_UNSENT_BYTES);
+    builder
+}
+
+/// A connection of the library, and how it is to end.
+struct ServedConnection<T> {
+    connection: Connection<T, Bytes>,
+    /// Time for which it is kept without streams.
+    patience: Duration,
+    /// The client was told to open no more streams.
+    is_told: bool,
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> ServedConnection<T> {
+    /// Tells the client by GOAWAY to open no more streams, so that one whose request crosses it knows that the request
+    /// was not taken (RFC 9113 §6.8). Those under way go on.
+    fn tell(&mut self) {
+        self.connection.graceful_shutdown();
+        (self.patience, self.is_told) = (CLOSE_TIME, true);
     }
 }
 
@@ -108,7 +132,7 @@ fn stream_task<H: Handler>(
     let watched = Arc::clone(&activity);
     watched.track(async move {
         let (mut parts, body) = request.into_parts();
-        match request_check::check(&mut parts) {
+        match request_check::check(&mut parts, client.limits.header_lines) {
             Ok(()) => {
                 handler.strip_credentials(&mut parts);
                 activity.set_request(&parts);

@@ -17,6 +17,7 @@ use super::upstream_metrics::{ClusterSnapshotSource, UpstreamCollector};
 const USER_BUCKETS: usize = 256;
 const EXPIRED: &str = "Signed requests that the store took for expired";
 const STUCK: &str = "Times that a thread which serves clients gave no sign of life for 5 seconds: a bug";
+const REFUSED: &str = "Connections closed at once, by the limit that they exceeded";
 const ACTIVE: &str = "Streams under way, by a hash of the user with 256 values";
 
 /// Every metric of the proxy.
@@ -36,7 +37,7 @@ pub struct Metrics {
     latency: HistogramVec,
     requests: IntCounterVec,
     connections: IntGauge,
-    refused_connections: IntCounter,
+    refused_connections: IntCounterVec,
     panics: IntCounter,
     stuck_workers: IntCounter,
     cached: IntCounterVec,
@@ -86,10 +87,7 @@ impl Metrics {
                 &["route", "class"],
             )?,
             connections: IntGauge::new("tidegate_connections_open", "Client connections")?,
-            refused_connections: IntCounter::new(
-                "tidegate_connections_refused_total",
-                "Connections over MaxConnections",
-            )?,
+            refused_connections: counters("tidegate_connections_refused_total", REFUSED, &["reason"])?,
             panics: IntCounter::new("tidegate_panics_total", "Requests that ended in a panic: a bug")?,
             stuck_workers: IntCounter::new("tidegate_worker_stuck_total", STUCK)?,
             cached: counters(
@@ -210,9 +208,9 @@ impl Metrics {
         &self.connections
     }
 
-    /// A connection over the limit was closed.
-    pub fn connection_refused(&self) {
-        self.refused_connections.inc();
+    /// A connection was closed because it exceeded the limit `reason`, one of a closed set.
+    pub fn connection_refused(&self, reason: &str) {
+        self.refused_connections.with_label_values(&[reason]).inc();
     }
 
     /// The counter of panics.
