@@ -255,6 +255,11 @@ impl ConnectionGuard {
         self.assignment.stream_activity()
     }
 
+    /// Counts an HTTP/2 connection that is ended because of its frames of this kind, one of a closed set.
+    pub fn http2_flood(&self, kind: &str) {
+        self.metrics.http2_flood(kind);
+    }
+
     /// Returns true where shutdown has begun.
     pub fn is_stopping(&self) -> bool {
         self.tasks.is_stopping()

@@ -2,6 +2,9 @@
 //! the worker of the connection.
 
 mod exchange;
+mod frame_budget;
+mod frame_guard;
+mod frame_scanner;
 mod request_check;
 
 use std::pin::pin;
@@ -18,6 +21,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::task::TaskTracker;
 
 use self::exchange::Http2Exchange;
+use self::frame_guard::FrameGuard;
 use super::Handler;
 use super::connection_limits::ConnectionLimits;
 use super::listener::{ConnectionGuard, MAX_UNSENT_BYTES};
@@ -26,6 +30,11 @@ use super::write_deadline::WriteDeadline;
 
 /// Time for what is left of a connection that is told to go (RFC 9113 §6.8) and has no streams.
 const CLOSE_TIME: Duration = Duration::from_secs(2);
+/// Most streams that the library resets because of a client's mistakes (CVE-2025-8671), or refuses because they are too
+/// many at once, before it ends the connection. A client that does not know the limit yet opens 100 at once.
+const MAX_ERROR_RESETS: usize = 256;
+/// Label of floods that the library ends by itself: CONTINUATION frames, small DATA frames, mistakes.
+const LIBRARY_FLOOD: &str = "other";
 
 /// The client's side of a connection, the same for all its streams.
 #[derive(Clone)]
@@ -48,7 +57,7 @@ pub async fn serve<H: Handler>(
 ) {
     let (peer, is_tls) = (socket.peer(), socket.is_tls());
     let client = ClientConnectionInfo { peer, is_tls, limits: Arc::clone(limits), sent: Arc::default() };
-    let stream = WriteDeadline::new(RewoundSocket::new(socket), limits);
+    let (stream, mut flood) = FrameGuard::new(WriteDeadline::new(RewoundSocket::new(socket), limits));
     let Ok(Ok(connection)) = timeout(limits.head, builder(limits).handshake(stream)).await else { return };
     let mut connection = ServedConnection { connection, patience: limits.head, is_told: false };
     let streams = TaskTracker::new();
@@ -66,8 +75,12 @@ pub async fn serve<H: Handler>(
             tokio::time::sleep(patience).await;
         };
         tokio::select! {
-            // Shutdown first: a busy connection always has a request ready.
+            // Floods and shutdown first: a busy connection always has a request ready.
             biased;
+            Ok(kind) = &mut flood => {
+                guard.http2_flood(kind.as_str());
+                return connection.end_at_once().await;
+            }
             () = &mut stopping, if !connection.is_told => connection.tell(),
             accepted = connection.connection.accept() => match accepted {
                 // Tasks of streams that were reset take a while to see it.
@@ -82,6 +95,9 @@ pub async fn serve<H: Handler>(
                     }
                 }
                 // The connection is over, or broken; its streams learn it by themselves.
+                Some(Err(error)) if error.is_library() && error.reason() == Some(Reason::ENHANCE_YOUR_CALM) => {
+                    return guard.http2_flood(LIBRARY_FLOOD);
+                }
                 Some(Err(_)) | None => return,
             },
             () = idle => match connection.is_told {
@@ -97,6 +113,7 @@ fn builder(limits: &ConnectionLimits) -> Builder {
     builder
         .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
         .max_concurrent_streams(limits.streams)
+        .max_local_error_reset_streams(Some(MAX_ERROR_RESETS))
         // For each stream: beyond this, h2 grants no more capacity to a stream that the client does not read.
         .max_send_buffer_size(2 * MAX_UNSENT_BYTES);
     builder
@@ -117,6 +134,13 @@ impl<T: AsyncRead + AsyncWrite + Unpin> ServedConnection<T> {
     fn tell(&mut self) {
         self.connection.graceful_shutdown();
         (self.patience, self.is_told) = (CLOSE_TIME, true);
+    }
+
+    /// Ends the connection because of a flood. The GOAWAY goes out, and nothing more is read; streams under way learn it
+    /// by themselves.
+    async fn end_at_once(mut self) {
+        self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+        let _ = timeout(CLOSE_TIME, async { while self.connection.accept().await.is_some() {} }).await;
     }
 }
 
