@@ -3,6 +3,7 @@
 
 mod connection_counts;
 mod data_rates;
+mod h2spec;
 mod http2_floods;
 mod request_limits;
 
