@@ -10,12 +10,12 @@ use super::frame_scanner::{DATA, END_STREAM, FrameHead, HEADERS, RST_STREAM};
 const CONTROL_BURST: u64 = 1000;
 /// Control frames that may come each second without answers.
 const CONTROL_PER_SECOND: u64 = 50;
-/// Control frames that each frame of an answer allows: a client may open both windows for it and measure its time by a
-/// PING.
-const CONTROL_PER_SENT_FRAME: u64 = 3;
-/// Least payload of a DATA frame that allows control frames: clients that open their windows by a few bytes at a time
-/// (CVE-2019-9511) would else pay for that by its answers.
-const LEAST_PAYLOAD: usize = 64;
+/// Control frames that the head of an answer allows: a client may open both windows and measure the time by a PING.
+const CONTROL_PER_ANSWER: u64 = 3;
+/// Bytes of a body that allow one control frame. Bytes, not frames: a client that opens its windows by a few bytes at a
+/// time (CVE-2019-9511) would else pay for that by its answers, and one that opens them by each frame gets smaller
+/// frames with time.
+const BYTES_PER_CONTROL: usize = 256;
 /// Streams that may be reset at once (CVE-2023-44487): twice as many as a browser has under way when it leaves a page.
 const RESET_BURST: u64 = 200;
 /// Streams that may be reset each second: somebody who drags a slider makes about ten.
@@ -44,6 +44,8 @@ impl FloodKind {
 pub struct FrameBudget {
     control: Allowance,
     resets: Allowance,
+    /// Bytes of bodies that have allowed nothing yet.
+    sent: usize,
 }
 
 impl FrameBudget {
@@ -52,6 +54,7 @@ impl FrameBudget {
         Self {
             control: Allowance { left: CONTROL_BURST, most: CONTROL_BURST, per_second: CONTROL_PER_SECOND, since: now },
             resets: Allowance { left: RESET_BURST, most: RESET_BURST, per_second: RESETS_PER_SECOND, since: now },
+            sent: 0,
         }
     }
 
@@ -68,9 +71,17 @@ impl FrameBudget {
 
     /// Counts a frame to the client.
     pub fn send(&mut self, frame: FrameHead) {
-        if frame.kind == HEADERS || (frame.kind == DATA && frame.length >= LEAST_PAYLOAD) {
-            self.control.left = (self.control.left + CONTROL_PER_SENT_FRAME).min(self.control.most);
-        }
+        let allowed = match frame.kind {
+            HEADERS => CONTROL_PER_ANSWER,
+            DATA => {
+                self.sent += frame.length;
+                let allowed = self.sent / BYTES_PER_CONTROL;
+                self.sent %= BYTES_PER_CONTROL;
+                allowed as u64
+            }
+            _ => 0,
+        };
+        self.control.left = (self.control.left + allowed).min(self.control.most);
     }
 }
 
@@ -153,7 +164,7 @@ mod tests {
         assert_eq!(taken(&mut budget, ping, at(2)), 100);
         assert_eq!(taken(&mut budget, ping, at(2)), 0);
         assert_eq!(taken(&mut budget, ping, at(3600)), 1000, "no more than at the beginning");
-        for (sent, expected) in [(frame(DATA, 16_384, 0), 3), (frame(DATA, 10, 0), 0), (frame(HEADERS, 10, 0), 3)] {
+        for (sent, expected) in [(frame(DATA, 16_384, 0), 64), (frame(DATA, 10, 0), 0), (frame(HEADERS, 10, 0), 3)] {
             budget.send(sent);
             assert_eq!(taken(&mut budget, ping, at(3600)), expected, "{sent:?}");
         }
