@@ -14,7 +14,7 @@ help:
 	  'make renew   write the schema and the reference anew' \
 	  'make profile  record anew what the compiler is told of what runs most (half an hour)' \
 	  'make certs    development certificates in certs/' \
-	  'make install  what the tests need: Debian packages, MinIO and two more stores, Kafka'
+	  'make install  what the tests need: Debian packages, MinIO and two more stores, Kafka, h2spec'
 
 demo:
 	$(STEP) 'What building needs'
@@ -85,3 +85,4 @@ install:
 	@scripts/install-minio.sh
 	@scripts/install-stores.sh
 	@scripts/install-kafka.sh
+	@scripts/install-h2spec.sh

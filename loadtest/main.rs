@@ -17,6 +17,7 @@ use crate::load::Tally;
 use crate::sections::{ALL, Bench, Section};
 use crate::servers::{Subject, Yard};
 
+mod attackers;
 mod faulty;
 mod generator;
 mod load;
@@ -45,6 +46,9 @@ struct Arguments {
     /// Seconds that one server is measured in a round (2.5), and of the soak (60).
     #[arg(long)]
     seconds: Option<f64>,
+    /// Attackers and idle connections of `abuse`, as a share of all.
+    #[arg(long, default_value_t = 1.0)]
+    scale: f64,
     /// The Tidegate binary; `loadtest/run` names the one that it has built.
     #[arg(long, value_name = "PATH")]
     tidegate: PathBuf,
@@ -81,7 +85,7 @@ fn run(arguments: &Arguments) -> Result<bool> {
     let origin = yard.origin()?;
     let asked_window = arguments.seconds.map(Duration::try_from_secs_f64).transpose()?;
     let window = asked_window.unwrap_or(WINDOW);
-    let bench = Bench { yard, origin, rounds: arguments.rounds.into(), window, asked_window };
+    let bench = Bench { yard, origin, rounds: arguments.rounds.into(), window, asked_window, scale: arguments.scale };
     let wanted = |section: &&Section| {
         arguments.sections.is_empty() || arguments.sections.iter().any(|name| name == section.name)
     };

@@ -31,6 +31,8 @@ const NGINX_BUFFERS: &str = "proxy_buffering off; proxy_buffer_size 256k; proxy_
 const NGINX_SLICE: &str = "256k";
 /// What the origin of a stampede sends in a second: half a slice, so that all come while the first one is on its way.
 const SLOWLY: &str = "128k";
+/// Every player of a section comes from one address.
+const MANY_CONNECTIONS: &str = "Limits: { MaxConnectionsPerAddress: 16384 }";
 /// Where an origin that writes its requests down does so, in its folder.
 const RANGES_LOG: &str = "ranges.log";
 
@@ -227,6 +229,13 @@ impl Yard {
         self.tidegate_with(binary, &soak_yaml(origin.target.address, ways))
     }
 
+    /// Tidegate as it is attacked: every limit has its default, except that idle connections stay to be counted.
+    pub fn attacked(&self, origin: &Server) -> Result<Server> {
+        let Subject::Tidegate(binary) = &self.subject else { bail!("what is attacked is Tidegate") };
+        let yaml = tidegate_yaml(origin.target.address).replace(MANY_CONNECTIONS, "KeepAliveTimeout: 10m");
+        self.tidegate_with(binary, &with_h2c(&yaml))
+    }
+
     /// Tidegate with a database and, where it is named, Redis.
     pub fn keeping(&self, origin: &Server, database: &str, redis: Option<&str>) -> Result<Server> {
         let Subject::Tidegate(binary) = &self.subject else { bail!("positions are Tidegate's") };
@@ -324,6 +333,7 @@ fn tidegate_yaml(origin: SocketAddr) -> String {
   Listeners: [{{ Address: "127.0.0.1:0" }}]
   Threads: {WORKERS}
   ShutdownGrace: 1s
+  {MANY_CONNECTIONS}
 ObjectStores:
   origin:
     Endpoint: http://{origin}
@@ -385,5 +395,9 @@ Cache:
 Telemetry:"#
     );
     let yaml = tidegate_yaml(origin).replace("\nTelemetry:", &more);
+    with_h2c(&yaml)
+}
+
+fn with_h2c(yaml: &str) -> String {
     yaml.replace("Address: \"127.0.0.1:0\" }", "Address: \"127.0.0.1:0\", H2c: true }")
 }

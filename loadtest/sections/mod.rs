@@ -11,6 +11,7 @@ use crate::report::Row;
 use crate::servers::{Server, Target, Yard};
 use primitives::clock::monotonic_now;
 
+mod abuse;
 mod api;
 mod cached;
 mod cold;
@@ -54,7 +55,7 @@ impl Section {
 type Measure = fn(&Section, &Bench, &mut Tally) -> Result<Vec<Row>>;
 
 /// All of them, in the order of the report.
-pub const ALL: [Section; 19] = [
+pub const ALL: [Section; 20] = [
     Section::new("cpu-1k", cpu::small, cpu::measure_small),
     Section::new("api", api::load, api::measure),
     Section::new("ranges", cpu::ranges, cpu::measure_ranges),
@@ -73,6 +74,7 @@ pub const ALL: [Section; 19] = [
     Section::new("share-polled", share::load, share::measure_polled),
     Section::new("share-pushed", share::load, share::measure_pushed),
     Section::new("share-sessions", share::load, share::measure_sessions),
+    Section::new("abuse", abuse::load, abuse::measure),
     Section::new("soak", cpu::ranges, soak::measure),
 ];
 
@@ -85,6 +87,8 @@ pub struct Bench {
     pub window: Duration,
     /// The same where it was asked for.
     pub asked_window: Option<Duration>,
+    /// Share of the attackers.
+    pub scale: f64,
 }
 
 impl Bench {

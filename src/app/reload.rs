@@ -17,6 +17,8 @@ use super::{authenticator, cache, runtime_settings, watch};
 use crate::config::{self, Settings};
 use crate::proxy::process::Process;
 use crate::proxy::runtime::Runtime;
+use http_server::connection_counts::ConnectionCountSettings;
+use http_server::connection_limits::ConnectionLimits;
 use object_engine::cache::PurgeScope;
 use primitives::change_detector::ChangeDetector;
 use primitives::clock::{Clock, monotonic_now};
@@ -220,18 +222,30 @@ impl ConfigReload for ConfigReloader {
 /// Returns the keys by which `new` differs from `old` in what a running process cannot change.
 fn fixed_differences(old: &Settings, new: &Settings, process: &Process) -> Vec<&'static str> {
     let (old_http, new_http) = (&old.server.http, &new.server.http);
+    let (old_limits, new_limits) = (old_http.limits, new_http.limits);
+    let with_old_times = ConnectionLimits {
+        head: old_limits.head,
+        write: old_limits.write,
+        body: old_limits.body,
+        idle: old_limits.idle,
+        ..new_limits
+    };
+    let of_clients = |counts: ConnectionCountSettings| (counts.per_address, counts.per_network);
+    let is_limited_otherwise =
+        old_limits != with_old_times || of_clients(old_http.connections) != of_clients(new_http.connections);
     let needs_cache = process.cache.is_none() && cache::is_used(new);
     let ends_streams = new.auth.end_revoked_streams && process.revocations.is_none();
     [
         ("Server.Listeners", old_http.listeners != new_http.listeners),
         ("Server.Threads", old_http.threads != new_http.threads),
-        ("Server.HeaderTimeout", old_http.header_timeout != new_http.header_timeout),
-        ("Server.WriteTimeout", old_http.write_timeout != new_http.write_timeout),
-        ("Server.BodyTimeout", old_http.body_timeout != new_http.body_timeout),
-        ("Server.KeepAliveTimeout", old_http.keep_alive_timeout != new_http.keep_alive_timeout),
+        ("Server.HeaderTimeout", old_limits.head != new_limits.head),
+        ("Server.WriteTimeout", old_limits.write != new_limits.write),
+        ("Server.BodyTimeout", old_limits.body != new_limits.body),
+        ("Server.KeepAliveTimeout", old_limits.idle != new_limits.idle),
+        ("Server.Limits (other than RequestTimeout)", is_limited_otherwise),
         ("Server.ShutdownDelay", old_http.shutdown_delay != new_http.shutdown_delay),
         ("Server.ShutdownGrace", old_http.shutdown_grace != new_http.shutdown_grace),
-        ("Server.MaxConnections", old_http.max_connections != new_http.max_connections),
+        ("Server.MaxConnections", old_http.connections.total != new_http.connections.total),
         ("Server.PidFile or Server.UpgradeTimeout", old.process != new.process),
         ("Server.Admin", old.admin != new.admin),
         ("Auth.PathToken (on or off)", old.auth.path_token.is_some() != new.auth.path_token.is_some()),

@@ -59,6 +59,8 @@ pub enum ProxyFailure {
     ClientLeft,
     /// The client took none of its bytes for too long.
     ClientStalled,
+    /// The request took longer than any may.
+    RequestTimeout,
     /// The process ended before the answer did.
     Stopped,
     /// A mistake of the proxy itself.
@@ -71,6 +73,7 @@ impl From<DownstreamError> for ProxyFailure {
             DownstreamError::Closed => Self::ClientLeft,
             DownstreamError::Stalled => Self::ClientStalled,
             DownstreamError::MalformedBody(detail) => Self::BadRequest(detail.into()),
+            DownstreamError::Overdue => Self::RequestTimeout,
             DownstreamError::Misused => Self::Internal,
         }
     }
@@ -120,6 +123,7 @@ impl ProxyFailure {
             Self::GatewayTimeout => ErrorCode::GatewayTimeout,
             Self::ClientLeft => ErrorCode::ClientLeft,
             Self::ClientStalled => ErrorCode::ClientStalled,
+            Self::RequestTimeout => ErrorCode::RequestTimeout,
             Self::Stopped => ErrorCode::Stopped,
             Self::Internal => ErrorCode::Internal,
         }
@@ -195,7 +199,12 @@ impl ProxyFailure {
     pub fn closes(&self) -> bool {
         matches!(
             self,
-            Self::BadRequest(_) | Self::HeadTooLarge | Self::PathTooLong | Self::BodyTooLarge | Self::Internal
+            Self::BadRequest(_)
+                | Self::HeadTooLarge
+                | Self::PathTooLong
+                | Self::BodyTooLarge
+                | Self::RequestTimeout
+                | Self::Internal
         )
     }
 }
@@ -286,6 +295,7 @@ mod tests {
             ProxyFailure::Limited(ExceededLimit::Egress, Duration::ZERO),
             ProxyFailure::Limited(ExceededLimit::BadTokens, Duration::ZERO),
             ProxyFailure::BodyTooLarge,
+            ProxyFailure::RequestTimeout,
             ProxyFailure::NoDestination,
             ProxyFailure::DestinationUnavailable,
             ProxyFailure::BadGateway,

@@ -21,15 +21,19 @@ mod upgrade;
 
 pub use admission::route_guards::weaker_route_warnings;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use http::Version;
 use http::request::Parts;
 
+use tokio::time::timeout;
+
 use admission::{AdmittedRequest, authorization};
 use context::RequestContext;
 use exchange::RequestExchange;
+use failure::ProxyFailure;
 use forward::Forwarding;
 use http_server::{ConnectionTakeover, Downstream, DownstreamError, RequestHeadError};
 use modules::{ModulePaths, ModuleService};
@@ -61,6 +65,23 @@ impl Gateway {
         Self { process, runtime, modules, paths, metrics }
     }
 
+    /// Answers a request; `None` where a module takes the connection over.
+    async fn answer(
+        &self,
+        downstream: &mut impl Downstream,
+        ctx: &mut RequestContext,
+    ) -> Option<Result<(), DownstreamError>> {
+        Some(match admission::admit(downstream, ctx, &self.paths).await {
+            Ok(AdmittedRequest::Route(route)) => self.serve(downstream, ctx, &route).await,
+            Ok(AdmittedRequest::HttpsRedirect(port)) => respond::https_redirect(downstream, ctx, port).await,
+            Ok(AdmittedRequest::Options) => respond::options(downstream, ctx).await,
+            Ok(AdmittedRequest::Preflight(policy)) => respond::preflight(downstream, ctx, policy).await,
+            Ok(AdmittedRequest::Module) if is_upgrade(downstream.request()) => return None,
+            Ok(AdmittedRequest::Module) => modules::serve(downstream, ctx, self.modules.clone()).await,
+            Err(failure) => respond::failure(downstream, ctx, failure).await,
+        })
+    }
+
     /// Answers an admitted request by the handler of its route.
     async fn serve(
         &self,
@@ -86,6 +107,10 @@ impl Gateway {
 impl http_server::Handler for Gateway {
     type Admitted = Box<RequestContext>;
 
+    fn is_proxy(&self, address: IpAddr) -> bool {
+        self.runtime.load().trusts(address)
+    }
+
     fn strip_credentials(&self, request: &mut Parts) {
         authorization::extract_path_token(&self.process, request);
     }
@@ -93,14 +118,20 @@ impl http_server::Handler for Gateway {
     async fn handle(&self, downstream: &mut impl Downstream) -> Option<Box<RequestContext>> {
         let mut exchange = RequestExchange::begin(self, downstream);
         let (downstream, ctx) = exchange.parts();
-        let outcome = match admission::admit(downstream, ctx, &self.paths).await {
-            Ok(AdmittedRequest::Route(route)) => self.serve(downstream, ctx, &route).await,
-            Ok(AdmittedRequest::HttpsRedirect(port)) => respond::https_redirect(downstream, ctx, port).await,
-            Ok(AdmittedRequest::Options) => respond::options(downstream, ctx).await,
-            Ok(AdmittedRequest::Preflight(policy)) => respond::preflight(downstream, ctx, policy).await,
-            Ok(AdmittedRequest::Module) if is_upgrade(downstream.request()) => return exchange.hand_over(),
-            Ok(AdmittedRequest::Module) => modules::serve(downstream, ctx, self.modules.clone()).await,
-            Err(failure) => respond::failure(downstream, ctx, failure).await,
+        let Some(limit) = ctx.runtime.server.request_timeout else {
+            let Some(outcome) = self.answer(downstream, ctx).await else { return exchange.hand_over() };
+            exchange.finish(outcome).await;
+            return None;
+        };
+        // Boxed: without a limit, which is the usual case, no request keeps room for this.
+        let answered = timeout(limit, Box::pin(self.answer(downstream, ctx))).await;
+        let outcome = match answered {
+            Ok(Some(outcome)) => outcome,
+            Ok(None) => return exchange.hand_over(),
+            Err(_) if downstream.status().is_none() => {
+                respond::failure(downstream, ctx, ProxyFailure::RequestTimeout).await
+            }
+            Err(_) => Err(DownstreamError::Overdue),
         };
         exchange.finish(outcome).await;
         None

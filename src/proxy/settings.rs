@@ -28,6 +28,8 @@ pub use upstream::settings::UpstreamTimeouts;
 pub struct ServerSettings {
     /// Listeners and the limits of their connections.
     pub http: http_server::settings::Settings,
+    /// Longest time of a request from its head to the end of its answer; `None`: any.
+    pub request_timeout: Option<Duration>,
     /// Networks whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
     /// Cross-origin rules of the modules' paths (`Api.CorsPolicy`).

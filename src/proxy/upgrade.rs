@@ -21,8 +21,9 @@ use super::{Gateway, access_log};
 use http_semantics::headers::has_token;
 use http_semantics::request_host;
 use http_semantics::request_info::REQUEST_ID;
+use http_server::ConnectionTakeover;
 use http_server::connection_info::ConnectionInfo;
-use http_server::{ConnectionTakeover, MAX_HEADERS};
+use http_server::connection_limits::MAX_HEADER_LINES;
 use server_kit::telemetry::metrics::Metrics;
 
 /// True where `request` asks for a WebSocket (RFC 6455 §4.1).
@@ -48,7 +49,7 @@ pub async fn serve(gateway: &Gateway, ctx: RequestContext, connection: Connectio
         answer(ctx, request, info.clone(), modules, metrics)
     });
     let mut http = http1::Builder::new();
-    http.max_headers(MAX_HEADERS);
+    http.max_headers(MAX_HEADER_LINES);
     // The answer was noted when it was made; a client that is gone by then misses nothing.
     let _ = http.serve_connection(TokioIo::new(connection), service).with_upgrades().await;
 }

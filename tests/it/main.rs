@@ -4,6 +4,7 @@
 
 #![expect(clippy::disallowed_methods, reason = "tests start their own tasks and read the wall clock and environment")]
 
+mod abuse;
 mod access_log;
 mod api;
 mod api_manner;

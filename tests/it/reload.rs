@@ -8,11 +8,11 @@ use std::os::unix::fs::symlink;
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::support::fault::Step;
+use crate::support::fault::{End, Step};
 use crate::support::origin::pattern;
 use crate::support::origin_http::Answer;
 use crate::support::tools::TempFolder;
-use crate::support::{Gate, Object, ScriptedOrigin, config, eventually, gate, token};
+use crate::support::{Gate, LIMIT, Object, ScriptedOrigin, config, eventually, gate, token};
 
 /// A gate whose file is only reloaded when it is asked to.
 async fn start(config: &mut Value) -> Gate {
@@ -101,6 +101,12 @@ async fn a_key_that_needs_a_restart_is_named_and_nothing_else_of_the_file_is_tak
         ("Server", "Listeners", json!([{ "Address": "127.0.0.1:0", "H2c": true }])),
         ("Server", "ShutdownDelay", json!("1s")),
         ("Server", "UpgradeTimeout", json!("10s")),
+        ("Server", "WriteTimeout", json!("10s")),
+        ("Server", "MaxConnections", json!(100)),
+        ("Server", "Limits", json!({ "MaxConnectionsPerAddress": 100 })),
+        ("Server", "Limits", json!({ "MaxConnectionsPerNetwork": 100 })),
+        ("Server", "Limits", json!({ "MaxRequestsPerConnection": 100 })),
+        ("Server", "Limits", json!({ "DataRateWindow": "10s" })),
         ("State", "Url", json!("redis://127.0.0.1:1")),
         ("Database", "Url", json!("sqlite://tidegate.db")),
         ("Cache", "Memory", json!("64MiB")),
@@ -291,4 +297,24 @@ async fn a_store_under_another_address_gives_none_of_the_old_ones_objects() {
     reload(&gate, &config).await;
     assert_eq!(gate.client().get("/cached/track.mp3", &[]).await.is(200).text(), "second");
     gate.admin().get("/readyz", &[]).await.is(200);
+}
+
+#[tokio::test]
+async fn proxies_whose_connections_are_not_counted_and_the_deadline_of_requests_change_with_a_reload() {
+    let origin = ScriptedOrigin::with_track("music").await;
+    let mut config = config::objects(&origin.url(), "audio");
+    config["Server"]["Limits"] = json!({ "MaxConnectionsPerAddress": 1 });
+    let gate = start(&mut config).await;
+    let request = b"GET /stream/track.mp3 HTTP/1.1\r\nHost: gate\r\n\r\n";
+    let mut kept = gate.raw().await;
+    kept.send(request).await;
+    assert_eq!(kept.response("GET", LIMIT).await.expect("an answer").status, 200);
+    assert!(gate.raw().await.response("GET", LIMIT).await.is_err());
+    config["Server"]["TrustedProxies"] = json!(["127.0.0.1"]);
+    config["Server"]["Limits"]["RequestTimeout"] = json!("1s");
+    reload(&gate, &config).await;
+    let mut second = gate.raw().await;
+    origin.script([Step::Silence(End::Stall)]);
+    second.send(request).await;
+    assert_eq!(second.response("GET", LIMIT).await.expect("an answer").status, 408);
 }

@@ -66,13 +66,16 @@ error_codes! {
         "the request is malformed"),
     /// The request line and headers are longer than the limit.
     HeadTooLarge = ("head_too_large", 431, ErrorLevel::Info, REFUSED,
-        "the request's head is longer than 64 KiB or 256 lines"),
+        "the request's head is too long, or has too many lines"),
     /// The path is longer than the limit.
     PathTooLong = ("path_too_long", 414, ErrorLevel::Info, REFUSED,
         "the path is longer than 8192 bytes"),
     /// The request body is larger than the route allows.
     BodyTooLarge = ("body_too_large", 413, ErrorLevel::Info, REFUSED,
         "the request body is larger than this route allows"),
+    /// The request took longer than any may.
+    RequestTimeout = ("request_timeout", 408, ErrorLevel::Info, REFUSED,
+        "the request took longer than it may"),
     /// The body is larger than this path of the API accepts.
     TooLarge = ("too_large", 413, ErrorLevel::Info, REFUSED,
         "the body is larger than this path takes"),

@@ -25,6 +25,9 @@ pub enum DownstreamError {
     /// No byte was taken, or sent, within the time limit.
     #[error("the client neither takes nor sends bytes")]
     Stalled,
+    /// The exchange took longer than any may.
+    #[error("the request took longer than it may")]
+    Overdue,
     /// The request's body is not framed as RFC 9112 §7.1 has it.
     #[error("{0}")]
     MalformedBody(&'static str),

@@ -4,7 +4,9 @@
 
 pub mod bind;
 pub mod client_certificate;
+pub mod connection_counts;
 pub mod connection_info;
+pub mod connection_limits;
 pub mod downstream;
 mod http1;
 mod http2;
@@ -22,6 +24,7 @@ mod write_deadline;
 
 use std::borrow::Cow;
 use std::future::Future;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use http::request::Parts;
@@ -33,15 +36,14 @@ pub use self::tls::{CertificateError, certificate_warnings, check as check_certi
 
 /// Time that the rest of a request body may take to arrive after the response.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longest request head in bytes: of HTTP/1.1 as sent, of HTTP/2 decoded.
-pub const MAX_HEAD: usize = 64 * 1024;
-/// Most header lines of a request.
-pub const MAX_HEADERS: usize = 256;
 
 /// Answers requests.
 pub trait Handler: Send + Sync + 'static {
     /// A request that was admitted and that may take the whole connection over.
     type Admitted: Send;
+
+    /// Returns true where `address` is one of a proxy, which has connections of many clients.
+    fn is_proxy(&self, address: IpAddr) -> bool;
 
     /// Takes credentials out of the request's target, before anything else sees it.
     fn strip_credentials(&self, request: &mut Parts);
@@ -55,19 +57,6 @@ pub trait Handler: Send + Sync + 'static {
 
     /// Goes on with a connection from an admitted request on, to the connection's end.
     fn take_over(&self, admitted: Self::Admitted, connection: ConnectionTakeover) -> impl Future<Output = ()> + Send;
-}
-
-/// Time limits of client connections.
-#[derive(Clone, Copy, Debug)]
-pub struct ConnectionTimeouts {
-    /// Time for a TLS handshake, and for each whole request head from its first byte on.
-    pub head: Duration,
-    /// Time for a client to take some of the bytes that wait for it.
-    pub write: Duration,
-    /// Time for a client to send some of a request's body.
-    pub body: Duration,
-    /// Time for the next request to begin.
-    pub idle: Duration,
 }
 
 /// Reason for a refusal of a request's head, for the client.

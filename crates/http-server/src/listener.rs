@@ -1,25 +1,26 @@
 //! Listening sockets, TLS, and limits that hold before a request is read.
 
 use std::io;
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures::FutureExt as _;
 use ipnet::IpNet;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{MissedTickBehavior, timeout};
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::bind::{AcceptedSocket, BoundAddress, ListeningSocket, UnixSocketError, bind_all};
+use super::connection_counts::{ClientPermit, ConnectionCounts, ConnectionPermit, ConnectionRefusal};
 use super::connection_info::ResponseRules;
+use super::connection_limits::ConnectionLimits;
 use super::listen_sockets::ListenSockets;
 use super::proxy_protocol;
 use super::socket::ClientSocket;
 use super::tls_server::TlsServer;
 use super::tls_watch;
 use super::workers::{STUCK_AFTER, WorkerActivity, WorkerAssignment, Workers};
-use super::{ConnectionTimeouts, Handler, http1, http2, tls};
+use super::{Handler, http1, http2, tls};
 use crate::settings::Settings;
 use primitives::lifecycle::BackgroundTasks;
 use server_kit::telemetry::metrics::Metrics;
@@ -102,7 +103,8 @@ pub fn start<H: Handler>(
     tasks: &BackgroundTasks,
 ) -> Result<Vec<BoundAddress>, ListenError> {
     // One for all listeners: the limit is on the process.
-    let permits = Arc::new(Semaphore::new(server.max_connections));
+    let counts = ConnectionCounts::new(server.connections);
+    let limits = Arc::new(server.limits);
     let (mut addresses, mut watched) = (Vec::new(), Vec::new());
     for (number, listener) in server.listeners.iter().enumerate() {
         let tls = listener.tls.as_ref().map(TlsServer::new).transpose()?.map(Arc::new);
@@ -113,13 +115,8 @@ pub fn start<H: Handler>(
             h2c: listener.h2c,
             proxy_sources: listener.proxy_sources.clone(),
             rules: Arc::new(ResponseRules::new(listener)),
-            permits: Arc::clone(&permits),
-            limits: ConnectionTimeouts {
-                head: server.header_timeout,
-                write: server.write_timeout,
-                body: server.body_timeout,
-                idle: server.keep_alive_timeout,
-            },
+            counts: Arc::clone(&counts),
+            limits: Arc::clone(&limits),
             metrics: Arc::clone(metrics),
             tasks: tasks.clone(),
         });
@@ -177,8 +174,8 @@ struct ConnectionAcceptor<H> {
     h2c: bool,
     proxy_sources: Option<Vec<IpNet>>,
     rules: Arc<ResponseRules>,
-    permits: Arc<Semaphore>,
-    limits: ConnectionTimeouts,
+    counts: Arc<ConnectionCounts>,
+    limits: Arc<ConnectionLimits>,
     metrics: Arc<Metrics>,
     tasks: BackgroundTasks,
 }
@@ -208,17 +205,37 @@ async fn accept<H: Handler>(acceptor: Arc<ConnectionAcceptor<H>>, listener: List
 }
 
 impl<H: Handler> ConnectionAcceptor<H> {
-    /// Hands a connection to a worker, or closes it where the limit of connections is reached.
+    /// Hands a connection to a worker, or closes it where a limit of connections is reached.
     fn admit(self: &Arc<Self>, socket: AcceptedSocket, workers: &Workers) {
-        let Ok(permit) = Arc::clone(&self.permits).try_acquire_owned() else {
-            // Closed without a response, which would need a request to be read: the limit bounds exactly such work.
-            self.metrics.connection_refused();
-            return;
-        };
-        let guard = ConnectionGuard::new(permit, workers.assign(socket.peer()), &self.tasks, &self.metrics);
+        let Ok(permits) = self.permits(&socket).inspect_err(|refusal| self.refuse(*refusal)) else { return };
+        let guard = ConnectionGuard::new(permits, workers.assign(socket.peer()), &self.tasks, &self.metrics);
         let (acceptor, guard) = (Arc::clone(self), Arc::new(guard));
         let (runtime, serving) = (guard.assignment.runtime().clone(), Arc::clone(&guard));
         runtime.spawn(guard.activity().track(async move { acceptor.serve(socket, serving).await }));
+    }
+
+    /// Counts a new connection: among all, and among those of its client, unless that is to be named by a header of the
+    /// PROXY protocol.
+    fn permits(&self, socket: &AcceptedSocket) -> Result<(ConnectionPermit, Option<ClientPermit>), ConnectionRefusal> {
+        let permit = self.counts.admit()?;
+        let client = match (socket, &self.proxy_sources) {
+            (AcceptedSocket::Tcp(..), None) => self.client_permit(socket.peer())?,
+            // Other ends of Unix sockets have no addresses.
+            (AcceptedSocket::Tcp(..), Some(_)) | (AcceptedSocket::Unix(_), _) => None,
+        };
+        Ok((permit, client))
+    }
+
+    /// Counts a connection of `client`; `None` where that is a proxy.
+    fn client_permit(&self, client: IpAddr) -> Result<Option<ClientPermit>, ConnectionRefusal> {
+        let is_counted = !self.handler.is_proxy(client);
+        is_counted.then(|| self.counts.admit_client(client)).transpose()
+    }
+
+    /// Notes that a connection is closed without a response, which would need a request to be read: the limits bound
+    /// exactly such work.
+    fn refuse(&self, refusal: ConnectionRefusal) {
+        self.metrics.connection_refused(refusal.as_str());
     }
 
     async fn serve(&self, socket: AcceptedSocket, guard: Arc<ConnectionGuard>) {
@@ -226,11 +243,11 @@ impl<H: Handler> ConnectionAcceptor<H> {
         let http2 = if socket.negotiated_http2() {
             Some(socket)
         } else {
-            http1::serve(&self.handler, socket, self.h2c, self.limits, &guard).await
+            http1::serve(&self.handler, socket, self.h2c, &self.limits, &guard).await
         };
         if let Some(socket) = http2 {
             // Boxed, because every HTTP/1.1 connection would else have room for the state of HTTP/2.
-            Box::pin(http2::serve(&self.handler, socket, self.limits, &guard)).await;
+            Box::pin(http2::serve(&self.handler, socket, &self.limits, &guard)).await;
         }
     }
 
@@ -249,10 +266,9 @@ impl<H: Handler> ConnectionAcceptor<H> {
         // At debug level: any client that distrusts the certificate, and any port scan, makes one.
         handshake.ok()?.inspect_err(|error| tracing::debug!(%error, "a TLS handshake failed")).ok()
     }
-}
 
-impl<H> ConnectionAcceptor<H> {
-    /// Takes the client's address from the header of the PROXY protocol; `None` where there is no good one.
+    /// Takes the client's address from the header of the PROXY protocol, and counts it; `None` where there is no good one,
+    /// or where the client has too many connections.
     async fn read_proxy_header(
         &self,
         socket: &mut ClientSocket,
@@ -265,6 +281,10 @@ impl<H> ConnectionAcceptor<H> {
             Ok(Some(client)) => {
                 socket.set_peer(client);
                 guard.activity().set_peer(client);
+                let permit = self.client_permit(client).inspect_err(|refusal| self.refuse(*refusal)).ok()?;
+                if let Some(permit) = permit {
+                    guard.set_client(permit);
+                }
             }
             Err(error) => {
                 self.metrics.listeners().proxy_header_refused(error.label());
@@ -282,20 +302,29 @@ pub struct ConnectionGuard {
     metrics: Arc<Metrics>,
     tasks: BackgroundTasks,
     assignment: WorkerAssignment,
-    _permit: OwnedSemaphorePermit,
+    _permit: ConnectionPermit,
+    /// Empty until the client is known.
+    client: OnceLock<ClientPermit>,
     _under_way: TaskTrackerToken,
 }
 
 impl ConnectionGuard {
     fn new(
-        permit: OwnedSemaphorePermit,
-        seat: WorkerAssignment,
+        (permit, client): (ConnectionPermit, Option<ClientPermit>),
+        assignment: WorkerAssignment,
         tasks: &BackgroundTasks,
         metrics: &Arc<Metrics>,
     ) -> Self {
         metrics.connections().inc();
+        let client = client.map_or_else(OnceLock::new, OnceLock::from);
         let (metrics, tasks, token) = (Arc::clone(metrics), tasks.clone(), tasks.token());
-        Self { metrics, tasks, assignment: seat, _permit: permit, _under_way: token }
+        Self { metrics, tasks, assignment, _permit: permit, client, _under_way: token }
+    }
+
+    /// Keeps the place of the connection among those of its client, once that is known.
+    fn set_client(&self, permit: ClientPermit) {
+        // A connection has one header, and so one client.
+        let _ = self.client.set(permit);
     }
 
     /// Returns the connection's own activity.
@@ -306,6 +335,11 @@ impl ConnectionGuard {
     /// Makes the activity of one of its streams.
     pub fn stream_activity(&self) -> WorkerActivity {
         self.assignment.stream_activity()
+    }
+
+    /// Counts an HTTP/2 connection that is ended because of its frames of this kind, one of a closed set.
+    pub fn http2_flood(&self, kind: &str) {
+        self.metrics.http2_flood(kind);
     }
 
     /// Returns true where the connection ends with the answer under way: a shutdown has begun, or the drain before it.

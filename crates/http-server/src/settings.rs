@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use crate::connection_counts::ConnectionCountSettings;
+use crate::connection_limits::ConnectionLimits;
+
 /// Settings of the server (the part of `Server` in the YAML that concerns connections).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
@@ -14,20 +17,14 @@ pub struct Settings {
     pub listeners: Vec<ListenerSettings>,
     /// Threads that serve clients; one per core unless set.
     pub threads: usize,
-    /// Longest time that a client may take to send a whole request head.
-    pub header_timeout: Duration,
-    /// Longest time that a client may take none of the bytes it asked for before the connection is closed.
-    pub write_timeout: Duration,
-    /// Longest time that a client may send nothing of a request's body.
-    pub body_timeout: Duration,
-    /// Longest time that a connection is kept on which nothing is asked.
-    pub keep_alive_timeout: Duration,
+    /// Limits of each connection.
+    pub limits: ConnectionLimits,
     /// Time in which connections are still accepted after SIGTERM, while the node says that it is not ready.
     pub shutdown_delay: Duration,
     /// Longest time that streams under way may go on after that.
     pub shutdown_grace: Duration,
-    /// Connections accepted at once over all listeners; more are closed at once.
-    pub max_connections: usize,
+    /// Most connections over all listeners; more are closed at once.
+    pub connections: ConnectionCountSettings,
 }
 
 /// Addresses that clients connect to, and the ways to be spoken to there.

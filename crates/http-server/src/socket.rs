@@ -20,9 +20,11 @@ use tokio_rustls::server::TlsStream;
 use tokio_util::io::{poll_read_buf, poll_write_buf};
 
 use super::DownstreamError;
+use super::connection_limits::{ConnectionLimits, DataRateMeter};
 use crate::connection_info::{ConnectionInfo, ResponseRules};
 use crate::tls_server::TlsServer;
 use crate::transport::{self, PlainStream};
+use primitives::clock::monotonic_now;
 
 /// First read buffer of a request, in bytes.
 pub const HEAD_BUFFER: usize = 4096;
@@ -44,6 +46,8 @@ pub struct ClientSocket {
     pub is_half_closed: bool,
     /// A whole answer was written before.
     pub has_taken_answers: bool,
+    /// Time for which writes have waited.
+    write_meter: DataRateMeter,
 }
 
 enum Transport {
@@ -69,6 +73,7 @@ impl ClientSocket {
             read_ahead: BytesMut::new(),
             is_half_closed: false,
             has_taken_answers: false,
+            write_meter: DataRateMeter::default(),
         })
     }
 
@@ -158,15 +163,20 @@ impl ClientSocket {
         .await
     }
 
-    /// Writes all of `bytes`; fails as [`DownstreamError::Stalled`] once the other end takes none of them for `limit`.
-    /// The kernel accepts more only in large steps, so its count of acknowledged bytes decides, not its acceptance.
-    pub async fn write_all(&mut self, bytes: &mut (impl Buf + Send), limit: Duration) -> Result<(), DownstreamError> {
+    /// Writes all of `bytes`; fails as [`DownstreamError::Stalled`] once the other end takes none of them for the limit
+    /// of writes, or fewer than its rate asks for. The kernel accepts more only in large steps, so its count of
+    /// acknowledged bytes decides, not its acceptance.
+    pub async fn write_all(
+        &mut self,
+        bytes: &mut (impl Buf + Send),
+        limits: &ConnectionLimits,
+    ) -> Result<(), DownstreamError> {
         while bytes.has_remaining() {
-            if self.write_within(limit, |socket, cx| poll_write_buf(socket, cx, bytes)).await? == 0 {
+            if self.write_within(limits, |socket, cx| poll_write_buf(socket, cx, bytes)).await? == 0 {
                 return Err(DownstreamError::Closed);
             }
         }
-        self.write_within(limit, AsyncWrite::poll_flush).await
+        self.write_within(limits, AsyncWrite::poll_flush).await
     }
 
     /// Ends the connection so that what was written arrives: closing on bytes that nobody has read would reset it, and
@@ -185,7 +195,7 @@ impl ClientSocket {
 
     async fn write_within<T>(
         &mut self,
-        limit: Duration,
+        limits: &ConnectionLimits,
         mut write: impl FnMut(Pin<&mut Self>, &mut Context<'_>) -> Poll<io::Result<T>> + Send,
     ) -> Result<T, DownstreamError> {
         let closed = |_| DownstreamError::Closed;
@@ -193,16 +203,20 @@ impl ClientSocket {
         if let Some(written) = poll_fn(|cx| write(Pin::new(&mut *self), cx)).now_or_never() {
             return written.map_err(closed);
         }
-        let mut before = self.acknowledged();
+        let (mut before, mut quiet) = (self.acknowledged(), Duration::ZERO);
         loop {
-            if let Ok(written) = timeout(limit, poll_fn(|cx| write(Pin::new(&mut *self), cx))).await {
-                return written.map_err(closed);
+            let begun = monotonic_now();
+            let wait = limits.write.saturating_sub(quiet).min(self.write_meter.remaining(limits.response_rate));
+            let written = timeout(wait, poll_fn(|cx| write(Pin::new(&mut *self), cx))).await;
+            let (now, waited) = (self.acknowledged(), begun.elapsed());
+            let is_fast_enough = self.write_meter.record(limits.response_rate, waited, now);
+            quiet = if now == before { quiet + waited } else { Duration::ZERO };
+            match written {
+                _ if !is_fast_enough => return Err(DownstreamError::Stalled),
+                Ok(written) => return written.map_err(closed),
+                Err(_) if quiet >= limits.write => return Err(DownstreamError::Stalled),
+                Err(_) => before = now,
             }
-            let now = self.acknowledged();
-            if now == before {
-                return Err(DownstreamError::Stalled);
-            }
-            before = now;
         }
     }
 }

@@ -12,6 +12,7 @@ mod listener;
 mod positions;
 mod route;
 mod server;
+mod server_limits;
 mod share;
 mod state;
 mod store;
@@ -35,6 +36,7 @@ pub use listener::{AlpnProtocol, ClientCertificateMode, ClientCertificates, List
 pub use positions::Positions;
 pub use route::{HeaderMatch, HeaderMode, Match, QueryMatch, QueryMode, Route};
 pub use server::{AccessLogFormat, Admin, Server, Telemetry};
+pub use server_limits::ServerLimits;
 #[cfg(feature = "share")]
 pub use share::Recording;
 pub use share::Share;

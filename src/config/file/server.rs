@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::ServerLimits;
 use super::listener::Listener;
 use crate::config::value::{ConfigText, SecretRef, TimeSpan};
 use server_kit::telemetry::settings::AccessField;
@@ -42,6 +43,9 @@ pub struct Server {
     /// Connections accepted at once over all listeners. Default: `16384`.
     #[schemars(range(min = 1, max = 10_000_000))]
     pub max_connections: Option<u32>,
+    /// What one client may take of the server.
+    #[serde(default)]
+    pub limits: ServerLimits,
     /// Threads that serve players. Default: one per core.
     #[schemars(range(min = 1, max = 1024))]
     pub threads: Option<u32>,

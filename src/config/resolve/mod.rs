@@ -14,6 +14,7 @@ mod positions;
 mod route;
 mod route_match;
 mod server;
+mod server_limits;
 #[cfg_attr(not(feature = "share"), path = "without_share.rs")]
 mod share;
 mod state;

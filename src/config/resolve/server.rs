@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::ConfigLocation;
 use super::listener::{listeners, taken_by};
+use super::{ConfigLocation, server_limits};
 use crate::config::file;
 use crate::config::report::ConfigProblem;
 use crate::config::value::ConfigText;
@@ -57,13 +57,11 @@ pub fn server(at: &ConfigLocation<'_>, raw: &file::Server) -> Option<(ServerSett
     let trusted = at
         .key("TrustedProxies")
         .each(raw.trusted_proxies.as_deref().unwrap_or_default(), |at, text| at.parse(text, SOURCE, source));
-    let (least, second) = (Duration::from_millis(100), Duration::from_secs(1));
-    let header_timeout = at.key("HeaderTimeout").span(raw.header_timeout, 10 * second, least, DAY);
-    let write_timeout = at.key("WriteTimeout").span(raw.write_timeout, 30 * second, least, DAY);
-    let body_timeout = at.key("BodyTimeout").span(raw.body_timeout, 30 * second, least, DAY);
-    let keep_alive_timeout = at.key("KeepAliveTimeout").span(raw.keep_alive_timeout, 75 * second, least, DAY);
+    let limits = server_limits::connection(at, raw);
+    let request_timeout = server_limits::request_timeout(at, raw);
     let shutdown_delay = at.key("ShutdownDelay").span(raw.shutdown_delay, Duration::ZERO, Duration::ZERO, DAY);
-    let shutdown_grace = at.key("ShutdownGrace").span(raw.shutdown_grace, 30 * second, Duration::ZERO, DAY);
+    let grace = Duration::from_secs(30);
+    let shutdown_grace = at.key("ShutdownGrace").span(raw.shutdown_grace, grace, Duration::ZERO, DAY);
     let public_url = raw.public_url.as_ref().map(|text| {
         at.key("PublicUrl").parse(text, "scheme and host, such as https://media.example, without a path", |text| {
             let url = super::http_url(text)?;
@@ -71,20 +69,22 @@ pub fn server(at: &ConfigLocation<'_>, raw: &file::Server) -> Option<(ServerSett
         })
     });
     let cores = available_parallelism().map_or(1, usize::from);
-    let number = |given: Option<u32>, default| given.and_then(|given| usize::try_from(given).ok()).unwrap_or(default);
     let http = http_server::settings::Settings {
         listeners: listeners?,
-        threads: number(raw.threads, cores),
-        header_timeout: header_timeout?,
-        write_timeout: write_timeout?,
-        body_timeout: body_timeout?,
-        keep_alive_timeout: keep_alive_timeout?,
+        threads: raw.threads.and_then(|threads| usize::try_from(threads).ok()).unwrap_or(cores),
+        limits: limits?,
         shutdown_delay: shutdown_delay?,
         shutdown_grace: shutdown_grace?,
-        max_connections: number(raw.max_connections, 16_384),
+        connections: server_limits::counts(raw),
     };
     let public_url = public_url.map_or(Some(None), |url| url.map(Some))?;
-    let server = ServerSettings { http, trusted_proxies: trusted?, api_cors: None, public_url };
+    let server = ServerSettings {
+        http,
+        request_timeout: request_timeout?,
+        trusted_proxies: trusted?,
+        api_cors: None,
+        public_url,
+    };
     Some((server, admin.map_or(Some(None), |admin| admin.map(Some))?))
 }
 

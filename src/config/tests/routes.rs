@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use http_server::connection_limits::DataRate;
 use s3::settings::StoreEndpoint;
 use upstream::settings::{ActiveHealthCheck, AvailabilityPolicy, HealthCheckSettings, PassiveHealthCheck};
 
@@ -14,12 +15,14 @@ fn what_is_not_said_has_its_default() {
     let server = &settings.server;
     assert_eq!(server.http.listeners.len(), 1);
     assert_eq!(server.http.listeners[0].addresses[0].to_string(), "0.0.0.0:8080");
-    assert_eq!(server.http.header_timeout, Duration::from_secs(10));
-    assert_eq!(server.http.write_timeout, Duration::from_secs(30));
-    assert_eq!(server.http.body_timeout, Duration::from_secs(30));
-    assert_eq!(server.http.keep_alive_timeout, Duration::from_secs(75));
+    let limits = server.http.limits;
+    assert_eq!([limits.head, limits.write, limits.body, limits.idle], [10, 30, 30, 75].map(Duration::from_secs));
+    assert_eq!((limits.head_bytes, limits.header_lines, limits.streams, limits.requests), (64 << 10, 256, 100, None));
+    let rate = DataRate { bytes_per_second: 240, window: Duration::from_secs(60) };
+    assert_eq!((limits.response_rate, limits.body_rate, server.request_timeout), (rate, rate, None));
     assert_eq!(server.http.shutdown_grace, Duration::from_secs(30));
-    assert_eq!(server.http.max_connections, 16_384);
+    let connections = server.http.connections;
+    assert_eq!((connections.total, connections.per_address, connections.per_network), (16_384, 4096, 4096));
     assert!(server.http.threads > 0 && settings.admin.is_none());
     assert_eq!((settings.cache.slice_size, settings.cache.memory), (256 << 10, 256 << 20));
     assert!(settings.cache.disk.is_none());

@@ -172,15 +172,17 @@ async fn streams_that_are_reset_do_not_pile_up_behind_a_server_that_cannot_be_re
     config["ReverseProxy"]["Routes"]["plain"]["TimeoutPolicy"] = json!("patient");
     config["ReverseProxy"]["Clusters"]["back"] = config::cluster(&[format!("http://{address}")]);
     let gate = Gate::start(&config).await;
-    let h2 = H2::connect(gate.address()).await;
-    for _ in 0..60 {
-        // Few at once: a flood of them ends the connection, which is another defence.
-        for _ in 0..5 {
+    let mut connections = Vec::new();
+    for _ in 0..3 {
+        let h2 = H2::connect(gate.address()).await;
+        // Not more of a connection: a flood of them ends it, which is another defence.
+        for _ in 0..100 {
             let (answer, mut stream) = h2.begin(Method::GET, "/plain/x", &[], true).await;
             h2.get("/nothing", &[]).await;
             stream.send_reset(h2::Reason::CANCEL);
             drop(answer);
         }
+        connections.push(h2);
     }
     let descriptors = || std::fs::read_dir(format!("/proc/{}/fd", gate.process())).expect("it runs").count();
     eventually("what was reset is given up", async || (descriptors() < 100).then_some(())).await;

@@ -47,6 +47,7 @@ pub fn empty() -> Value {
         "WriteTimeout": NEVER,
         "KeepAliveTimeout": NEVER,
         "ShutdownGrace": NEVER,
+        "Limits": { "DataRateWindow": NEVER },
         "Admin": { "Address": "127.0.0.1:0" },
     } })
 }

@@ -8,6 +8,7 @@ pub mod cutter;
 pub mod described;
 pub mod eventually;
 pub mod fault;
+pub mod frames;
 pub mod gate;
 pub mod h2;
 pub mod heard;

@@ -13,9 +13,9 @@ use tokio::net::TcpStream;
 
 use super::request_body::{BodyStep, RequestBodyDecoder};
 use super::response_head::{date, status_line, write_fields};
-use crate::ConnectionTimeouts;
 use crate::DRAIN_TIMEOUT;
 use crate::connection_info::ConnectionInfo;
+use crate::connection_limits::{ConnectionLimits, DataRateMeter};
 use crate::downstream::{Downstream, DownstreamError, SMALL_PIECE};
 use crate::listener::{ConnectionGuard, MAX_UNSENT_BYTES};
 use crate::socket::{ClientSocket, HEAD_BUFFER, RewoundSocket};
@@ -31,7 +31,9 @@ pub struct Http1Exchange<'a> {
     socket: &'a mut ClientSocket,
     request: Parts,
     body: RequestBodyDecoder,
-    limits: ConnectionTimeouts,
+    body_meter: DataRateMeter,
+    body_read: u64,
+    limits: &'a ConnectionLimits,
     connection: &'a ConnectionGuard,
     keep_alive: bool,
     /// A write failed or was given up: no byte may follow it.
@@ -77,12 +79,14 @@ impl<'a> Http1Exchange<'a> {
         socket: &'a mut ClientSocket,
         request: Parts,
         keep_alive: bool,
-        limits: ConnectionTimeouts,
+        limits: &'a ConnectionLimits,
         connection: &'a ConnectionGuard,
     ) -> Self {
         Self {
             socket,
             body: RequestBodyDecoder::from_headers(&request.headers),
+            body_meter: DataRateMeter::default(),
+            body_read: 0,
             request,
             limits,
             connection,
@@ -115,10 +119,10 @@ impl<'a> Http1Exchange<'a> {
         self.is_broken = true;
         let pending = std::mem::take(&mut self.pending);
         if pending.is_empty() && tail.is_empty() {
-            self.socket.write_all(&mut &bytes[..], self.limits.write).await?;
+            self.socket.write_all(&mut &bytes[..], self.limits).await?;
         } else {
             let mut all = Buf::chain(&pending[..], bytes).chain(tail);
-            self.socket.write_all(&mut all, self.limits.write).await?;
+            self.socket.write_all(&mut all, self.limits).await?;
         }
         self.is_broken = false;
         Ok(())
@@ -335,11 +339,15 @@ impl Downstream for Http1Exchange<'_> {
             match self.body.next(&mut self.socket.read_ahead) {
                 Ok(BodyStep::Data(bytes)) => return Ok(Some(bytes)),
                 Ok(BodyStep::End) => return Ok(None),
-                Ok(BodyStep::NeedsMore(room)) => match timeout(self.limits.body, self.socket.read_more(room)).await {
-                    Ok(Ok(read)) if read > 0 => {}
-                    Ok(_) => return Err(DownstreamError::Closed),
-                    Err(_) => return Err(DownstreamError::Stalled),
-                },
+                Ok(BodyStep::NeedsMore(room)) => {
+                    let (limits, so_far) = (self.limits, self.body_read);
+                    let more = self.socket.read_more(room);
+                    match self.body_meter.wait(limits.body_rate, limits.body, || so_far, more).await {
+                        Some(Ok(read @ 1..)) => self.body_read += read as u64,
+                        Some(_) => return Err(DownstreamError::Closed),
+                        None => return Err(DownstreamError::Stalled),
+                    }
+                }
                 Err(_) => {
                     // Where the next request begins cannot be known any more.
                     self.keep_alive = false;
@@ -380,6 +388,6 @@ impl Downstream for Http1Exchange<'_> {
     }
 
     fn tunnel(&mut self) -> Option<impl AsyncRead + AsyncWrite + Unpin + Send> {
-        Some(WriteDeadline::new(RewoundSocket::borrowed(self.socket), self.limits.write))
+        Some(WriteDeadline::new(RewoundSocket::borrowed(self.socket), self.limits))
     }
 }

@@ -21,9 +21,10 @@ use self::exchange::Http1Exchange;
 pub use self::request_head::RequestHeadError;
 pub use self::response_head::date;
 pub use self::takeover::ConnectionTakeover;
+use super::connection_limits::ConnectionLimits;
 use super::listener::ConnectionGuard;
 use super::socket::{ClientSocket, HEAD_BUFFER};
-use super::{ConnectionTimeouts, Downstream as _, Handler, MAX_HEAD};
+use super::{Downstream as _, Handler};
 
 /// Beginning of an HTTP/2 connection, as far as it looks like the head of a request (RFC 9113 §3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\n";
@@ -35,13 +36,13 @@ pub async fn serve<H: Handler>(
     handler: &Arc<H>,
     mut socket: ClientSocket,
     h2c: bool,
-    limits: ConnectionTimeouts,
+    limits: &ConnectionLimits,
     guard: &Arc<ConnectionGuard>,
 ) -> Option<ClientSocket> {
     match requests(handler, &mut socket, h2c, limits, guard).await {
         ConnectionOutcome::Http2 => return Some(socket),
         ConnectionOutcome::TakeOver(admitted, head, target) => {
-            let connection = ConnectionTakeover::new(socket, head, target, limits.write, Arc::clone(guard));
+            let connection = ConnectionTakeover::new(socket, head, target, limits, Arc::clone(guard));
             Box::pin(handler.take_over(admitted, connection)).await;
         }
         ConnectionOutcome::Close => socket.close().await,
@@ -67,10 +68,10 @@ async fn requests<H: Handler>(
     handler: &Arc<H>,
     socket: &mut ClientSocket,
     h2c: bool,
-    limits: ConnectionTimeouts,
+    limits: &ConnectionLimits,
     guard: &ConnectionGuard,
 ) -> ConnectionOutcome<H::Admitted> {
-    let mut idle = limits.head;
+    let (mut idle, mut left) = (limits.head, limits.requests.unwrap_or(u64::MAX));
     // One wait of each kind for the whole connection: a new one for each request costs more than finding its route.
     let is_settled = tokio::time::Instant::now() + NEW_CONNECTION_TIME;
     let mut stopping = pin!(async {
@@ -80,14 +81,14 @@ async fn requests<H: Handler>(
     let mut overdue = pin!(tokio::time::sleep(idle));
     loop {
         overdue.as_mut().reset(tokio::time::Instant::now() + idle);
-        let (raw, request) = match next_head(socket, overdue.as_mut(), limits.head, stopping.as_mut()).await {
+        let (raw, request) = match next_head(socket, overdue.as_mut(), limits, stopping.as_mut()).await {
             HeadOutcome::Whole(raw) if h2c && raw == PREFACE => {
                 // The HTTP/2 library reads the preface itself.
                 socket.read_ahead = [&raw[..], &socket.read_ahead[..]].concat()[..].into();
                 return ConnectionOutcome::Http2;
             }
             HeadOutcome::Whole(raw) => {
-                let request = request_head::parse(&raw);
+                let request = request_head::parse(&raw, limits.header_lines);
                 (raw, request)
             }
             HeadOutcome::Fault(fault) => (Bytes::new(), Err(fault)),
@@ -103,7 +104,8 @@ async fn requests<H: Handler>(
         };
         handler.strip_credentials(&mut request);
         guard.activity().set_request(&request);
-        let keep_alive = request_head::wants_keep_alive(&request);
+        left = left.saturating_sub(1);
+        let keep_alive = left > 0 && request_head::wants_keep_alive(&request);
         let mut exchange = Http1Exchange::new(socket, request, keep_alive, limits, guard);
         // Boxed, so that an idle connection has no room for a request's state.
         if let Some(admitted) = Box::pin(handler.handle(&mut exchange)).await {
@@ -114,7 +116,11 @@ async fn requests<H: Handler>(
         match (is_reusable, is_broken) {
             (true, _) => {}
             (false, false) => return ConnectionOutcome::Close,
-            (false, true) => return ConnectionOutcome::Drop,
+            (false, true) => {
+                // What a client does not read would else wait in the kernel for as long as it answers probes.
+                socket.reset_on_close();
+                return ConnectionOutcome::Drop;
+            }
         }
         socket.has_taken_answers = true;
         idle = limits.idle;
@@ -132,11 +138,11 @@ enum HeadOutcome {
 }
 
 /// Waits for a whole request head: for its first byte until `overdue` or `stopping`, for the rest, blank lines before
-/// it included, no longer than `limit`.
+/// it included, no longer than its limit.
 async fn next_head(
     socket: &mut ClientSocket,
     overdue: Pin<&mut Sleep>,
-    limit: Duration,
+    limits: &ConnectionLimits,
     stopping: Pin<&mut impl Future<Output = ()>>,
 ) -> HeadOutcome {
     if socket.read_ahead.is_empty() {
@@ -163,11 +169,15 @@ async fn next_head(
                 blank += 2;
             }
             if let Some(end) = request_head::find_end(&socket.read_ahead, searched) {
+                // More may have been read ahead than a head can have.
+                if end > limits.head_bytes {
+                    return HeadOutcome::Fault(RequestHeadError::TooLong);
+                }
                 return HeadOutcome::Whole(socket.read_ahead.split_to(end).freeze());
             }
             // The end may be split over two reads.
             searched = socket.read_ahead.len().saturating_sub(3);
-            if socket.read_ahead.len() + blank >= MAX_HEAD {
+            if socket.read_ahead.len() + blank >= limits.head_bytes {
                 return HeadOutcome::Fault(RequestHeadError::TooLong);
             }
             if socket.is_half_closed || !matches!(socket.read_more(HEAD_BUFFER).await, Ok(read) if read > 0) {
@@ -175,5 +185,5 @@ async fn next_head(
             }
         }
     };
-    timeout(limit, rest).await.unwrap_or(HeadOutcome::None)
+    timeout(limits.head, rest).await.unwrap_or(HeadOutcome::None)
 }

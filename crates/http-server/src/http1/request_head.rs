@@ -7,8 +7,8 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri, Version, header};
 use memchr::memchr_iter;
 
-use crate::MAX_HEADERS;
 use crate::RefusalDetail;
+use crate::connection_limits::MAX_HEADER_LINES;
 use http_semantics::head_syntax;
 use http_semantics::headers::has_token;
 use http_semantics::request_host;
@@ -35,16 +35,17 @@ pub fn find_end(buffer: &[u8], from: usize) -> Option<usize> {
 }
 
 /// Parses the request with the head `head`; its target and values are parts of it, but for the host, which is written in
-/// one spelling. Fails where the head is malformed or
-/// has more than [`MAX_HEADERS`] lines.
-pub fn parse(head: &Bytes) -> Result<Parts, RequestHeadError> {
+/// one spelling. Fails where the head is malformed or has more than `most_lines` header lines, [`MAX_HEADER_LINES`] at
+/// most.
+pub fn parse(head: &Bytes, most_lines: usize) -> Result<Parts, RequestHeadError> {
     // First, because the parser accepts more than RFC 9112 allows, such as bare line feeds.
     head_syntax::check(head).map_err(|fault| RequestHeadError::Malformed(fault.to_string().into()))?;
     let malformed = || RequestHeadError::Malformed("the request's head is malformed".into());
     // Not initialised: few requests use most of the lines.
-    let mut lines = [const { MaybeUninit::uninit() }; MAX_HEADERS];
+    let mut lines = [const { MaybeUninit::uninit() }; MAX_HEADER_LINES];
+    let lines = &mut lines[..most_lines.min(MAX_HEADER_LINES)];
     let mut parsed = httparse::Request::new(&mut []);
-    match parsed.parse_with_uninit_headers(head, &mut lines) {
+    match parsed.parse_with_uninit_headers(head, lines) {
         Ok(httparse::Status::Complete(length)) if length == head.len() => {}
         Err(httparse::Error::TooManyHeaders) => return Err(RequestHeadError::TooLong),
         _ => return Err(malformed()),

@@ -4,13 +4,13 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http::Uri;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::connection_info::ConnectionInfo;
+use crate::connection_limits::ConnectionLimits;
 use crate::listener::ConnectionGuard;
 use crate::socket::{ClientSocket, RewoundSocket};
 use crate::write_deadline::WriteDeadline;
@@ -24,13 +24,13 @@ pub struct ConnectionTakeover {
 }
 
 impl ConnectionTakeover {
-    /// Takes over `socket` from a request for `target`, whose `head` was read already. A write on it may wait for
-    /// `limit`.
+    /// Takes over `socket` from a request for `target`, whose `head` was read already. Writes on it
+    /// are held to `limits`.
     pub fn new(
         mut socket: ClientSocket,
         head: Bytes,
         target: Uri,
-        limit: Duration,
+        limits: &ConnectionLimits,
         guard: Arc<ConnectionGuard>,
     ) -> Self {
         // The new owner reads the request from its first byte, then what was read ahead.
@@ -38,7 +38,7 @@ impl ConnectionTakeover {
         read.unsplit(std::mem::take(&mut socket.read_ahead));
         socket.read_ahead = read;
         let info = socket.info().clone();
-        let stream = WriteDeadline::new(RewoundSocket::new(socket), limit);
+        let stream = WriteDeadline::new(RewoundSocket::new(socket), limits);
         Self { info, target, stream, _guard: guard }
     }
 

@@ -1,6 +1,7 @@
 //! One HTTP/2 stream: a request and its response (RFC 9113 §8).
 
 use std::future::poll_fn;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use h2::server::SendResponse;
@@ -13,6 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
 use super::ClientConnection;
 use crate::DRAIN_TIMEOUT;
 use crate::connection_info::ConnectionInfo;
+use crate::connection_limits::DataRateMeter;
 use crate::downstream::{Downstream, DownstreamError};
 use crate::http1::date;
 use http_semantics::headers::expects_continue;
@@ -21,6 +23,8 @@ use http_semantics::headers::expects_continue;
 pub struct Http2Exchange {
     request: Parts,
     request_body: RecvStream,
+    body_meter: DataRateMeter,
+    body_read: u64,
     trailers: Option<HeaderMap>,
     awaits_continue: bool,
     respond: SendResponse<Bytes>,
@@ -34,15 +38,19 @@ pub struct Http2Exchange {
     left: Option<u64>,
     is_ended: bool,
     sent: u64,
+    write_meter: DataRateMeter,
 }
 
 impl Http2Exchange {
     /// Makes the exchange of a stream of `client`.
     pub fn new(request: Parts, body: RecvStream, respond: SendResponse<Bytes>, client: ClientConnection) -> Self {
         let awaits_continue = !body.is_end_stream() && expects_continue(&request.headers);
+        let write_meter = DataRateMeter::new(client.sent.load(Ordering::Relaxed));
         Self {
             request,
             request_body: body,
+            body_meter: DataRateMeter::default(),
+            body_read: 0,
             trailers: None,
             awaits_continue,
             respond,
@@ -53,6 +61,7 @@ impl Http2Exchange {
             left: None,
             is_ended: false,
             sent: 0,
+            write_meter,
         }
     }
 
@@ -68,7 +77,7 @@ impl Http2Exchange {
     /// Waits for room in the flow-control windows of stream and connection (RFC 9113 §5.2). Returns the bytes that can
     /// be sent, at least 1 and at most `wanted`.
     async fn capacity(&mut self, wanted: usize) -> Result<usize, DownstreamError> {
-        let limit = self.client.limits.write;
+        let (limits, sent) = (&self.client.limits, &self.client.sent);
         let body = self.body.as_mut().ok_or(DownstreamError::Misused)?;
         body.reserve_capacity(wanted);
         if body.capacity() == 0 {
@@ -79,13 +88,16 @@ impl Http2Exchange {
                 }
                 Some(())
             };
-            match timeout(limit, room).await {
-                Ok(Some(())) => {}
-                Ok(None) => return Err(DownstreamError::Closed),
-                Err(_) => return Err(DownstreamError::Stalled),
+            let moved = || sent.load(Ordering::Relaxed);
+            match self.write_meter.wait(limits.response_rate, limits.write, moved, room).await {
+                Some(Some(())) => {}
+                Some(None) => return Err(DownstreamError::Closed),
+                None => return Err(DownstreamError::Stalled),
             }
         }
-        Ok(body.capacity().min(wanted))
+        let granted = body.capacity().min(wanted);
+        sent.fetch_add(granted as u64, Ordering::Relaxed);
+        Ok(granted)
     }
 
     fn data(&mut self, bytes: Bytes, end: bool) -> Result<(), DownstreamError> {
@@ -206,15 +218,17 @@ impl Downstream for Http2Exchange {
         if std::mem::take(&mut self.awaits_continue) {
             self.write_interim(StatusCode::CONTINUE, &HeaderMap::new()).await?;
         }
-        let (body, limit) = (&mut self.request_body, self.client.limits.body);
-        let piece = match timeout(limit, poll_fn(|cx| body.poll_data(cx))).await {
-            Ok(piece) => piece.transpose().map_err(|_| DownstreamError::Closed)?,
-            Err(_) => return Err(DownstreamError::Stalled),
+        let (body, limits, so_far) = (&mut self.request_body, &self.client.limits, self.body_read);
+        let next = poll_fn(|cx| body.poll_data(cx));
+        let piece = match self.body_meter.wait(limits.body_rate, limits.body, || so_far, next).await {
+            Some(piece) => piece.transpose().map_err(|_| DownstreamError::Closed)?,
+            None => return Err(DownstreamError::Stalled),
         };
         if let Some(piece) = &piece {
+            self.body_read += piece.len() as u64;
             // It is on its way to the handler: the client may send as much again.
             let _ = body.flow_control().release_capacity(piece.len());
-        } else if let Ok(Ok(trailers)) = timeout(limit, poll_fn(|cx| body.poll_trailers(cx))).await {
+        } else if let Ok(Ok(trailers)) = timeout(limits.body, poll_fn(|cx| body.poll_trailers(cx))).await {
             self.trailers = trailers;
         }
         Ok(piece)

@@ -2,39 +2,49 @@
 //! the worker of the connection.
 
 mod exchange;
+mod frame_budget;
+mod frame_guard;
+mod frame_scanner;
 mod request_check;
 
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use bytes::Bytes;
-use h2::server::{Builder, SendResponse};
+use h2::server::{Builder, Connection, SendResponse};
 use h2::{Reason, RecvStream};
 use http::Request;
 use pingora::time::timeout;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::task::TaskTracker;
 
 use self::exchange::Http2Exchange;
+use self::frame_guard::FrameGuard;
+use super::Handler;
 use super::connection_info::ConnectionInfo;
+use super::connection_limits::ConnectionLimits;
 use super::listener::{ConnectionGuard, MAX_UNSENT_BYTES};
 use super::socket::{ClientSocket, RewoundSocket};
 use super::write_deadline::WriteDeadline;
-use super::{ConnectionTimeouts, Handler, MAX_HEAD};
 
-/// Most streams of a connection at once; RFC 9113 §6.5.2 recommends no fewer.
-const MAX_STREAMS: u32 = 100;
-/// Most tasks of a connection at once. A reset frees its stream before its task has ended, so that a client which
-/// resets all its streams would else have any number of tasks.
-const MAX_TASKS: usize = 2 * MAX_STREAMS as usize;
 /// Time for what is left of a connection that is told to go (RFC 9113 §6.8) and has no streams.
 const CLOSE_TIME: Duration = Duration::from_secs(2);
+/// Most streams that the library resets because of a client's mistakes (CVE-2025-8671), or refuses because they are too
+/// many at once, before it ends the connection. A client that does not know the limit yet opens 100 at once.
+const MAX_ERROR_RESETS: usize = 256;
+/// Label of floods that the library ends by itself: CONTINUATION frames, small DATA frames, mistakes.
+const LIBRARY_FLOOD: &str = "other";
 
 /// The client's side of a connection, the same for all its streams.
 #[derive(Clone)]
 pub struct ClientConnection {
     info: ConnectionInfo,
-    limits: ConnectionTimeouts,
+    limits: Arc<ConnectionLimits>,
+    /// Bytes of bodies that the client has made room for, on all streams: a client that is slow on one of them only
+    /// has others to read.
+    sent: Arc<AtomicU64>,
 }
 
 /// Serves `socket` to its end. The preface and the first request must be there within the limit for heads; a connection
@@ -42,62 +52,100 @@ pub struct ClientConnection {
 pub async fn serve<H: Handler>(
     handler: &Arc<H>,
     mut socket: ClientSocket,
-    limits: ConnectionTimeouts,
+    limits: &Arc<ConnectionLimits>,
     guard: &Arc<ConnectionGuard>,
 ) {
-    let client = ClientConnection { info: socket.info().clone(), limits };
-    let stream = WriteDeadline::new(RewoundSocket::borrowed(&mut socket), limits.write);
-    let mut builder = Builder::new();
-    builder
-        .max_header_list_size(MAX_HEAD as u32)
-        .max_concurrent_streams(MAX_STREAMS)
-        // For each stream: beyond this, h2 grants no more capacity to a stream that the client does not read.
-        .max_send_buffer_size(2 * MAX_UNSENT_BYTES);
-    let Ok(Ok(mut connection)) = timeout(limits.head, builder.handshake::<_, Bytes>(stream)).await else { return };
+    let client = ClientConnection { info: socket.info().clone(), limits: Arc::clone(limits), sent: Arc::default() };
+    let stream = WriteDeadline::new(RewoundSocket::borrowed(&mut socket), limits);
+    let (stream, mut flood) = FrameGuard::new(stream);
+    let Ok(Ok(connection)) = timeout(limits.head, builder(limits).handshake(stream)).await else { return };
+    let mut connection = ServedConnection { connection, patience: limits.head, is_told: false };
     let streams = TaskTracker::new();
     // Waiting for it to be empty is all that this asks for: tasks are taken all the same.
     streams.close();
     let mut closing = pin!(guard.closing());
-    let (mut patience, mut is_told) = (limits.head, false);
+    let mut left = limits.requests.unwrap_or(u64::MAX);
+    // A reset frees its stream before its task has ended, so that a client which resets all its streams would else have
+    // any number of tasks.
+    let most_tasks = 2 * limits.streams as usize;
     loop {
+        let patience = connection.patience;
         let idle = async {
             streams.wait().await;
             tokio::time::sleep(patience).await;
         };
         tokio::select! {
-            // The end first: a busy connection always has a request ready.
+            // Floods and the end first: a busy connection always has a request ready.
             biased;
-            () = &mut closing, if !is_told => {
-                connection.graceful_shutdown();
-                (patience, is_told) = (CLOSE_TIME, true);
+            Ok(kind) = &mut flood => {
+                guard.http2_flood(kind.as_str());
+                return connection.end_at_once().await;
             }
-            accepted = connection.accept() => match accepted {
+            () = &mut closing, if !connection.is_told => connection.tell(),
+            accepted = connection.connection.accept() => match accepted {
                 // Tasks of streams that were reset take a while to see it.
-                Some(Ok((_, mut respond))) if streams.len() >= MAX_TASKS => respond.send_reset(Reason::REFUSED_STREAM),
+                Some(Ok((_, mut respond))) if streams.len() >= most_tasks => respond.send_reset(Reason::REFUSED_STREAM),
                 Some(Ok((request, respond))) => {
-                    if !is_told {
-                        patience = limits.idle;
-                    }
                     streams.spawn(stream_task(Arc::clone(handler), request, respond, client.clone(), Arc::clone(guard)));
+                    left = left.saturating_sub(1);
+                    match connection.is_told {
+                        false if left == 0 => connection.tell(),
+                        false => connection.patience = limits.idle,
+                        true => {}
+                    }
+                }
+                Some(Err(error)) if error.is_library() && error.reason() == Some(Reason::ENHANCE_YOUR_CALM) => {
+                    return guard.http2_flood(LIBRARY_FLOOD);
                 }
                 // The connection is broken; its streams learn it by themselves.
                 Some(Err(_)) => return,
                 None => break,
             },
-            () = idle => {
-                if is_told {
-                    return;
-                }
-                // By GOAWAY, so that a client whose request crosses it knows that the request was not taken (RFC 9113
-                // §6.8).
-                connection.graceful_shutdown();
-                (patience, is_told) = (CLOSE_TIME, true);
-            }
+            () = idle => match connection.is_told {
+                true => break,
+                false => connection.tell(),
+            },
         }
     }
     drop(connection);
     // The client still says what it has read of the last streams.
     socket.close().await;
+}
+
+fn builder(limits: &ConnectionLimits) -> Builder {
+    let mut builder = Builder::new();
+    builder
+        .max_header_list_size(u32::try_from(limits.head_bytes).unwrap_or(u32::MAX))
+        .max_concurrent_streams(limits.streams)
+        .max_local_error_reset_streams(Some(MAX_ERROR_RESETS))
+        // For each stream: beyond this, h2 grants no more capacity to a stream that the client does not read.
+        .max_send_buffer_size(2 * MAX_UNSENT_BYTES);
+    builder
+}
+
+/// A connection of the library, and how it is to end.
+struct ServedConnection<T> {
+    connection: Connection<T, Bytes>,
+    /// Time for which it is kept without streams.
+    patience: Duration,
+    /// The client was told to open no more streams.
+    is_told: bool,
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> ServedConnection<T> {
+    /// Tells the client by GOAWAY to open no more streams, so that one whose request crosses it knows that the request
+    /// was not taken (RFC 9113 §6.8). Those under way go on.
+    fn tell(&mut self) {
+        self.connection.graceful_shutdown();
+        (self.patience, self.is_told) = (CLOSE_TIME, true);
+    }
+
+    /// Ends the connection because of a flood. The GOAWAY goes out, and nothing more is read; streams under way learn it
+    /// by themselves.
+    async fn end_at_once(mut self) {
+        self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+        let _ = timeout(CLOSE_TIME, async { while self.connection.accept().await.is_some() {} }).await;
+    }
 }
 
 /// Answers the request of one stream.
@@ -112,7 +160,7 @@ fn stream_task<H: Handler>(
     let watched = Arc::clone(&activity);
     watched.track(async move {
         let (mut parts, body) = request.into_parts();
-        match request_check::check(&mut parts) {
+        match request_check::check(&mut parts, client.limits.header_lines) {
             Ok(()) => {
                 handler.strip_credentials(&mut parts);
                 activity.set_request(&parts);

@@ -4,15 +4,14 @@
 use http::request::Parts;
 use http::{HeaderValue, Method, header};
 
-use crate::MAX_HEADERS;
 use crate::RequestHeadError;
 use http_semantics::{head_syntax, request_host};
 
-/// Checks the head, makes one cookie field of its crumbs (§8.2.3), and writes its host in one spelling. Fails where it is malformed or has more than
-/// [`MAX_HEADERS`] lines.
-pub fn check(request: &mut Parts) -> Result<(), RequestHeadError> {
+/// Checks the head, makes one cookie field of its crumbs (§8.2.3), and writes its host in one spelling. Fails where it is
+/// malformed or has more than `most_lines` header lines.
+pub fn check(request: &mut Parts, most_lines: usize) -> Result<(), RequestHeadError> {
     let malformed = |detail: &'static str| Err(RequestHeadError::Malformed(detail.into()));
-    if request.headers.len() > MAX_HEADERS {
+    if request.headers.len() > most_lines {
         return Err(RequestHeadError::TooLong);
     }
     let path = request.uri.path();
@@ -68,7 +67,7 @@ mod tests {
         let request = Request::builder().method(method).uri(uri);
         let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
         let mut parts = request.body(()).expect("a request").into_parts().0;
-        check(&mut parts).map(|()| parts)
+        check(&mut parts, 256).map(|()| parts)
     }
 
     #[test]

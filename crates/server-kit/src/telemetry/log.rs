@@ -83,9 +83,10 @@ pub fn start(settings: &TelemetrySettings) {
         LogLevel::Info => LevelFilter::INFO,
         LogLevel::Debug => LevelFilter::DEBUG,
     };
-    // Pingora prints whole upstream requests, signatures included, below info: never let those through.
+    // Pingora prints whole upstream requests, signatures included, below info: never let those through. The HTTP/2 library
+    // warns of frames that any client can send, a line for each.
     let mut directives = format!(
-        "{level},pingora=warn,pingora_core=warn,pingora_proxy=off,rustls=warn,hyper=warn,s3s=off,foyer=off,foyer_storage=off,foyer_memory=off,foyer_common=off"
+        "{level},pingora=warn,pingora_core=warn,pingora_proxy=off,rustls=warn,hyper=warn,h2=error,s3s=off,foyer=off,foyer_storage=off,foyer_memory=off,foyer_common=off"
     );
     directives.push_str(match settings.access_log {
         AccessLogMode::Off => ",access=off",

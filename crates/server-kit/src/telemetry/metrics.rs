@@ -18,6 +18,8 @@ use super::upstream_metrics::{ClusterSnapshotSource, UpstreamCollector};
 const USER_BUCKETS: usize = 256;
 const EXPIRED: &str = "Signed requests that the store took for expired";
 const STUCK: &str = "Times that a thread which serves clients gave no sign of life for 5 seconds: a bug";
+const REFUSED: &str = "Connections closed at once, by the limit that they exceeded";
+const FLOODS: &str = "HTTP/2 connections ended for their frames, by the kind of which there were too many";
 const ACTIVE: &str = "Streams under way, by a hash of the user with 256 values";
 
 /// Every metric of the proxy.
@@ -37,7 +39,8 @@ pub struct Metrics {
     latency: HistogramVec,
     requests: IntCounterVec,
     connections: IntGauge,
-    refused_connections: IntCounter,
+    refused_connections: IntCounterVec,
+    http2_floods: IntCounterVec,
     panics: IntCounter,
     stuck_workers: IntCounter,
     cached: IntCounterVec,
@@ -88,10 +91,8 @@ impl Metrics {
                 &["route", "class"],
             )?,
             connections: IntGauge::new("tidegate_connections_open", "Client connections")?,
-            refused_connections: IntCounter::new(
-                "tidegate_connections_refused_total",
-                "Connections over MaxConnections",
-            )?,
+            refused_connections: counters("tidegate_connections_refused_total", REFUSED, &["reason"])?,
+            http2_floods: counters("tidegate_http2_floods_total", FLOODS, &["kind"])?,
             panics: IntCounter::new("tidegate_panics_total", "Requests that ended in a panic: a bug")?,
             stuck_workers: IntCounter::new("tidegate_worker_stuck_total", STUCK)?,
             cached: counters(
@@ -113,7 +114,7 @@ impl Metrics {
     }
 
     fn register(&self) -> Result<(), prometheus::Error> {
-        let collectors: [Box<dyn prometheus::core::Collector>; 17] = [
+        let collectors: [Box<dyn prometheus::core::Collector>; 18] = [
             Box::new(self.active.clone()),
             Box::new(self.streams.clone()),
             Box::new(self.bytes.clone()),
@@ -126,6 +127,7 @@ impl Metrics {
             Box::new(self.requests.clone()),
             Box::new(self.connections.clone()),
             Box::new(self.refused_connections.clone()),
+            Box::new(self.http2_floods.clone()),
             Box::new(self.panics.clone()),
             Box::new(self.stuck_workers.clone()),
             Box::new(self.cached.clone()),
@@ -218,9 +220,14 @@ impl Metrics {
         &self.connections
     }
 
-    /// A connection over the limit was closed.
-    pub fn connection_refused(&self) {
-        self.refused_connections.inc();
+    /// A connection was closed because it exceeded the limit `reason`, one of a closed set.
+    pub fn connection_refused(&self, reason: &str) {
+        self.refused_connections.with_label_values(&[reason]).inc();
+    }
+
+    /// An HTTP/2 connection was ended because of its frames of this `kind`, one of a closed set.
+    pub fn http2_flood(&self, kind: &str) {
+        self.http2_floods.with_label_values(&[kind]).inc();
     }
 
     /// The counter of panics.

@@ -1,0 +1,30 @@
+#!/bin/sh
+# Installs h2spec, which checks HTTP/2 servers against RFC 9113 and RFC 7541, from source by the Go toolchain, in
+# ${TIDEGATE_TOOLS:-~/.cache/tidegate}/bin. The versions are pinned, also of what it is built from, since it names none.
+set -eu
+
+VERSION=v2.2.1+incompatible
+FOLDER="${TIDEGATE_TOOLS:-$HOME/.cache/tidegate}/bin"
+
+# The same places, in the same order, as tests/it/support/tools.rs.
+for found in "$FOLDER/h2spec" "$(command -v h2spec || true)" "$HOME/.cache/tidegate/bin/h2spec"; do
+    if [ -n "$found" ] && [ -x "$found" ]; then
+        echo "h2spec: $found"
+        exit 0
+    fi
+done
+
+if ! command -v go >/dev/null; then
+    echo "h2spec is built with Go: install Go 1.24 or newer (https://go.dev/dl/) and run this again" >&2
+    exit 1
+fi
+echo "h2spec: building $VERSION into $FOLDER"
+mkdir -p "$FOLDER"
+module=$(mktemp -d)
+trap 'rm -rf "$module"' EXIT
+cd "$module"
+go mod init build >/dev/null 2>&1
+go get "github.com/summerwind/h2spec/cmd/h2spec@$VERSION" golang.org/x/net@v0.50.0 github.com/spf13/cobra@v1.10.2 \
+    github.com/fatih/color@v1.18.0 >/dev/null
+go build -o "$FOLDER/h2spec" github.com/summerwind/h2spec/cmd/h2spec
+echo "h2spec: $FOLDER/h2spec"
