@@ -84,5 +84,6 @@ install:
 	@scripts/install-debian.sh
 	@scripts/install-minio.sh
 	@scripts/install-stores.sh
+	@scripts/install-pebble.sh
 	@scripts/install-kafka.sh
 	@scripts/install-h2spec.sh

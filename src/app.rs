@@ -42,6 +42,7 @@ use crate::proxy::modules::{ModulePaths, ModuleService};
 use crate::proxy::process::Process;
 use crate::proxy::runtime::Runtime;
 use crate::proxy::settings::{AdminSettings, RuntimeSettings};
+use http_server::acme_challenges::AcmeChallenges;
 use http_server::listen_sockets::{BoundTcpSocket, ListenSockets, SocketRole};
 use http_server::listener::{self, ListenError};
 use http_server::workers::Workers;
@@ -98,6 +99,9 @@ pub enum StartError {
     /// The database.
     #[error(transparent)]
     Database(#[from] database::DatabaseOpenError),
+    /// Certificates by ACME.
+    #[error(transparent)]
+    Acme(#[from] acme::AcmeFileError),
     /// Events.
     #[error(transparent)]
     Events(#[from] ::events::EventsOpenError),
@@ -132,7 +136,8 @@ pub async fn start_with(
     let workers = Workers::start(settings.server.http.threads).map(Arc::new).map_err(ListenError::Workers)?;
     let stores = Arc::new(OpenStores::new(clock.clone(), services.clone()));
     let storage = StateStorage::open(&settings, services).await?;
-    let (process, events) = open_process(&settings, &shared, &storage, predecessor.as_ref()).await?;
+    let challenges = AcmeChallenges::default();
+    let (process, events) = open_process(&settings, &shared, &storage, &challenges, predecessor.as_ref()).await?;
     let runtime = first_runtime(&settings, &process, &stores)?;
     let reloaded = watch::start(&runtime, &storage, tasks).await;
     metrics.register_upstreams(cluster_snapshot_source(&runtime))?;
@@ -160,8 +165,10 @@ pub async fn start_with(
     let paths = ModulePaths::new(modules.paths.iter().map(String::as_str));
     let gateway = Arc::new(Gateway::new(process, runtime, module_service(public), paths, Arc::clone(metrics)));
     let admin = serve_admin(settings.admin.as_ref(), &sockets, router_state, (tasks, services))?;
-    let listeners = listener::start(&settings.server.http, &sockets, &gateway, &workers, metrics, tasks)?;
+    prepare_acme(&settings)?;
+    let listeners = listener::start(&settings.server.http, &sockets, &gateway, &challenges, &workers, metrics, tasks)?;
     check_sockets(&sockets, predecessor.is_some())?;
+    start_acme(&settings, &challenges, &shared)?;
     let http_server::settings::Settings { shutdown_delay: delay, shutdown_grace: grace, .. } = settings.server.http;
     let SharedServices { tasks, services, .. } = shared;
     Ok(RunningServer {
@@ -178,6 +185,21 @@ pub async fn start_with(
         files,
         reloader,
     })
+}
+
+/// Makes the files of the certificates that are ordered by ACME, where they are missing: the listeners read them.
+fn prepare_acme(settings: &Settings) -> Result<(), StartError> {
+    let Some(acme) = &settings.acme else { return Ok(()) };
+    Ok(acme::prepare(acme, &acme.certificates(&settings.server.http))?)
+}
+
+/// Starts ordering the certificates that the listeners want by ACME. The listeners must answer already: the authority asks
+/// them at once.
+fn start_acme(settings: &Settings, challenges: &AcmeChallenges, shared: &SharedServices) -> Result<(), StartError> {
+    let Some(acme) = &settings.acme else { return Ok(()) };
+    let certificates = acme.certificates(&settings.server.http);
+    let SharedServices { clock, metrics, tasks, .. } = shared;
+    Ok(acme::run(acme.clone(), certificates, challenges.clone(), clock.clone(), tasks, metrics.registry())?)
 }
 
 /// Checks that every socket that was passed is in use: clients of another one would wait for ever. After an upgrade a
@@ -245,6 +267,7 @@ async fn open_process(
     settings: &Settings,
     SharedServices { clock, metrics, tasks, services }: &SharedServices,
     storage: &StateStorage,
+    challenges: &AcmeChallenges,
     predecessor: Option<&PredecessorProcess>,
 ) -> Result<(Arc<Process>, Option<EventServices>), StartError> {
     let cache = cache::open(settings, clock, tasks, metrics).await?;
@@ -260,6 +283,7 @@ async fn open_process(
         access_checkers,
         path_tokens,
         revocations,
+        acme_challenges: challenges.clone(),
         stream_observer: events.as_ref().and_then(|events| events.stream_observer.clone()),
         clock: clock.clone(),
         tasks: tasks.clone(),

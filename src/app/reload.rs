@@ -247,6 +247,7 @@ fn fixed_differences(old: &Settings, new: &Settings, process: &Process) -> Vec<&
         ("Server.ShutdownGrace", old_http.shutdown_grace != new_http.shutdown_grace),
         ("Server.MaxConnections", old_http.connections.total != new_http.connections.total),
         ("Server.PidFile or Server.UpgradeTimeout", old.process != new.process),
+        ("Server.Acme", old.acme != new.acme),
         ("Server.Admin", old.admin != new.admin),
         ("Auth.PathToken (on or off)", old.auth.path_token.is_some() != new.auth.path_token.is_some()),
         ("Auth.EndRevokedStreams", ends_streams),

@@ -25,6 +25,7 @@ pub use report::ProblemReport;
 
 use self::report::ConfigProblem;
 use crate::proxy;
+use acme;
 use events;
 use object_engine;
 use playback::positions;
@@ -45,6 +46,8 @@ pub struct Settings {
     pub server: proxy::settings::ServerSettings,
     /// Admin listener of the operator.
     pub admin: Option<proxy::settings::AdminSettings>,
+    /// Certificates by ACME, if configured.
+    pub acme: Option<acme::settings::AcmeSettings>,
     /// How the process itself behaves.
     pub process: proxy::settings::ProcessSettings,
     /// The object stores, by name.

@@ -73,6 +73,7 @@ impl Gateway {
     ) -> Option<Result<(), DownstreamError>> {
         Some(match admission::admit(downstream, ctx, &self.paths).await {
             Ok(AdmittedRequest::Route(route)) => self.serve(downstream, ctx, &route).await,
+            Ok(AdmittedRequest::AcmeChallenge(answer)) => respond::acme_challenge(downstream, ctx, answer).await,
             Ok(AdmittedRequest::HttpsRedirect(port)) => respond::https_redirect(downstream, ctx, port).await,
             Ok(AdmittedRequest::Options) => respond::options(downstream, ctx).await,
             Ok(AdmittedRequest::Preflight(policy)) => respond::preflight(downstream, ctx, policy).await,

@@ -7,6 +7,7 @@ use super::stream_observer::StreamObserver;
 use catalog::access::AccessChecker;
 use catalog::settings::AccessSettings;
 use catalog::{Catalog, CatalogMetrics, GrantStore};
+use http_server::acme_challenges::AcmeChallenges;
 use object_engine::cache::SliceCache;
 use primitives::clock::Clock;
 use primitives::lifecycle::BackgroundTasks;
@@ -31,6 +32,8 @@ pub struct Process {
     pub path_tokens: Option<Arc<PathTokenSigner>>,
     /// The users' token generations, where path tokens or live streams are tied to them.
     pub revocations: Option<Arc<TokenRevocations>>,
+    /// Challenges of ACME servers that wait for an answer.
+    pub acme_challenges: AcmeChallenges,
     /// Observer of streams.
     pub stream_observer: Option<Arc<dyn StreamObserver>>,
     /// The time.

@@ -91,6 +91,25 @@ pub async fn preflight(
     downstream.end(None).await
 }
 
+/// Answers an ACME server with the key authorization that it asks for (RFC 8555 §8.3).
+pub async fn acme_challenge(
+    downstream: &mut impl Downstream,
+    ctx: &mut RequestContext,
+    key_authorization: String,
+) -> Result<(), DownstreamError> {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::CONTENT_LENGTH, key_authorization.len().into());
+    let head_only = downstream.request().method == Method::HEAD;
+    head(downstream, ctx, StatusCode::OK, headers, head_only).await?;
+    if !head_only {
+        downstream.write(key_authorization.as_bytes()).await?;
+        downstream.end(None).await?;
+    }
+    Ok(())
+}
+
 /// Sends the client to the same target by HTTPS at `port`. 308 keeps the method (RFC 9110 §15.4.9).
 pub async fn https_redirect(
     downstream: &mut impl Downstream,

@@ -2,6 +2,7 @@
 //! must not know routes, policies or stores: each request goes to one [`Handler`], which answers through
 //! [`Downstream`].
 
+pub mod acme_challenges;
 pub mod bind;
 pub mod client_certificate;
 pub mod connection_counts;

@@ -21,6 +21,7 @@ use super::tls_server::TlsServer;
 use super::tls_watch;
 use super::workers::{STUCK_AFTER, WorkerActivity, WorkerAssignment, Workers};
 use super::{Handler, http1, http2, tls};
+use crate::acme_challenges::AcmeChallenges;
 use crate::settings::Settings;
 use primitives::lifecycle::BackgroundTasks;
 use server_kit::telemetry::metrics::Metrics;
@@ -98,6 +99,7 @@ pub fn start<H: Handler>(
     server: &Settings,
     sockets: &ListenSockets,
     handler: &Arc<H>,
+    challenges: &AcmeChallenges,
     workers: &Arc<Workers>,
     metrics: &Arc<Metrics>,
     tasks: &BackgroundTasks,
@@ -107,7 +109,7 @@ pub fn start<H: Handler>(
     let limits = Arc::new(server.limits);
     let (mut addresses, mut watched) = (Vec::new(), Vec::new());
     for (number, listener) in server.listeners.iter().enumerate() {
-        let tls = listener.tls.as_ref().map(TlsServer::new).transpose()?.map(Arc::new);
+        let tls = listener.tls.as_ref().map(|tls| TlsServer::new(tls, challenges)).transpose()?.map(Arc::new);
         watched.extend(tls.clone().map(|tls| (number, tls)));
         let acceptor = Arc::new(ConnectionAcceptor {
             handler: Arc::clone(handler),
@@ -264,7 +266,9 @@ impl<H: Handler> ConnectionAcceptor<H> {
         let Some(tls) = &self.tls else { return Some(socket) };
         let handshake = Box::pin(timeout(self.limits.head, socket.accept_tls(tls))).await;
         // At debug level: any client that distrusts the certificate, and any port scan, makes one.
-        handshake.ok()?.inspect_err(|error| tracing::debug!(%error, "a TLS handshake failed")).ok()
+        let socket = handshake.ok()?.inspect_err(|error| tracing::debug!(%error, "a TLS handshake failed")).ok()?;
+        // An ACME server has seen what it came for (RFC 8737 §3).
+        (!socket.is_acme_challenge()).then_some(socket)
     }
 
     /// Takes the client's address from the header of the PROXY protocol, and counts it; `None` where there is no good one,

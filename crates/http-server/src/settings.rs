@@ -93,6 +93,8 @@ impl fmt::Display for ListenAddress {
 pub struct TlsSettings {
     /// Certificates, the first being the default where no name matches; at least one.
     pub certificates: Vec<CertificatePaths>,
+    /// Names of the certificate among them that is ordered by ACME, in lower case; empty where none is.
+    pub acme_names: Vec<String>,
     /// Certificates of clients; `None`: they are not asked for one.
     pub client_certificates: Option<ClientCertificateSettings>,
     /// Protocols that are offered by ALPN, the preferred one first; at least one.

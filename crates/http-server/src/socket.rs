@@ -21,6 +21,7 @@ use tokio_util::io::{poll_read_buf, poll_write_buf};
 
 use super::DownstreamError;
 use super::connection_limits::{ConnectionLimits, DataRateMeter};
+use crate::acme_challenges::ACME_TLS_PROTOCOL;
 use crate::connection_info::{ConnectionInfo, ResponseRules};
 use crate::tls_server::TlsServer;
 use crate::transport::{self, PlainStream};
@@ -119,6 +120,11 @@ impl ClientSocket {
     /// Returns true where the TLS handshake selected HTTP/2.
     pub fn negotiated_http2(&self) -> bool {
         matches!(&self.transport, Transport::Tls(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2"))
+    }
+
+    /// Returns true where the TLS handshake was an ACME server's look at a challenge's certificate.
+    pub fn is_acme_challenge(&self) -> bool {
+        matches!(&self.transport, Transport::Tls(stream) if stream.get_ref().1.alpn_protocol() == Some(ACME_TLS_PROTOCOL))
     }
 
     /// Returns the bytes that the kernel has accepted and not yet sent; `None` where it does not say.

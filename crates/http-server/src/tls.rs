@@ -10,6 +10,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert, VerifierBuilderError};
 use rustls::sign::CertifiedKey;
 
+use crate::acme_challenges::{self, AcmeChallenges};
 use crate::settings::{CertificatePaths, Settings};
 
 /// Seconds of a day.
@@ -65,11 +66,14 @@ pub enum CertificateError {
     },
 }
 
-/// Loads the certificates, to be chosen by the names in them. Fails where a file cannot be read, a certificate does not
+/// Loads the certificates, to be chosen by the names in them; an ACME server gets those of `challenges`. Fails where a file cannot be read, a certificate does not
 /// fit its key, or an OCSP response is none.
-pub fn resolver(certificates: &[CertificatePaths]) -> Result<Arc<dyn ResolvesServerCert>, CertificateError> {
+pub fn resolver(
+    certificates: &[CertificatePaths],
+    challenges: &AcmeChallenges,
+) -> Result<Arc<dyn ResolvesServerCert>, CertificateError> {
     let keys = certificates.iter().map(load).collect::<Result<Vec<_>, _>>()?;
-    Ok(Arc::new(CertificatesByName(keys)))
+    Ok(Arc::new(CertificatesByName { keys, challenges: challenges.clone() }))
 }
 
 fn load(certificate: &CertificatePaths) -> Result<Arc<CertifiedKey>, CertificateError> {
@@ -165,18 +169,24 @@ fn days(seconds: i64, when: &str) -> String {
     }
 }
 
-struct CertificatesByName(Vec<Arc<CertifiedKey>>);
+struct CertificatesByName {
+    keys: Vec<Arc<CertifiedKey>>,
+    challenges: AcmeChallenges,
+}
 
 impl fmt::Debug for CertificatesByName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} certificates", self.0.len())
+        write!(f, "{} certificates", self.keys.len())
     }
 }
 
 impl ResolvesServerCert for CertificatesByName {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        if acme_challenges::is_challenge(&hello) {
+            return self.challenges.certificate(&hello);
+        }
         // The usual case, in which names decide nothing.
-        if let [only] = &self.0[..] {
+        if let [only] = &self.keys[..] {
             return Some(Arc::clone(only));
         }
         let fits = |key: &&Arc<CertifiedKey>| {
@@ -185,6 +195,6 @@ impl ResolvesServerCert for CertificatesByName {
             name.zip(certificate).is_some_and(|(name, leaf)| verify_server_name(&leaf, &name).is_ok())
         };
         // A name that fits none gets the first: the client then reports which certificate it did not accept.
-        self.0.iter().find(fits).or(self.0.first()).cloned()
+        self.keys.iter().find(fits).or(self.keys.first()).cloned()
     }
 }

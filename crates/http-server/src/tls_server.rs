@@ -13,6 +13,7 @@ use rustls::server::{NoServerSessionStorage, ProducesTickets};
 use rustls::{ServerConfig, ServerConnection};
 use tokio_rustls::TlsAcceptor;
 
+use crate::acme_challenges::{ACME_TLS_PROTOCOL, AcmeChallenges};
 use crate::client_certificate::{self, ClientCertificate};
 use crate::settings::TlsSettings;
 use crate::tls::{self, CertificateError};
@@ -21,6 +22,7 @@ use primitives::change_detector::ChangeDetector;
 /// TLS of a listener.
 pub struct TlsServer {
     settings: TlsSettings,
+    challenges: AcmeChallenges,
     /// Keys of session tickets, which outlive the certificates. rustls makes a new one every six hours, and takes tickets of
     /// the one before for as long again.
     ticketer: Option<Arc<dyn ProducesTickets>>,
@@ -33,15 +35,15 @@ pub struct TlsServer {
 type FileStamp = (i64, i64, u64, u64);
 
 impl TlsServer {
-    /// Loads the files that `settings` name. Fails where one cannot be read, or a certificate does not fit its key.
-    pub fn new(settings: &TlsSettings) -> Result<Self, CertificateError> {
+    /// Loads the files that `settings` name; `challenges` are answered too. Fails where one cannot be read, or a certificate does not fit its key.
+    pub fn new(settings: &TlsSettings, challenges: &AcmeChallenges) -> Result<Self, CertificateError> {
         // Before they are read: what is written meanwhile is then loaded once more.
         let loaded = stamps(settings);
         let tickets = settings.session_tickets && settings.client_certificates.is_none();
         let ticketer = tickets.then(Ticketer::new).transpose().map_err(CertificateError::Tickets)?;
-        let config = ArcSwap::from_pointee(server_config(settings, ticketer.as_ref())?);
+        let config = ArcSwap::from_pointee(server_config(settings, challenges, ticketer.as_ref())?);
         let files = Mutex::new(ChangeDetector::new(loaded));
-        Ok(Self { settings: settings.clone(), ticketer, config, files })
+        Ok(Self { settings: settings.clone(), challenges: challenges.clone(), ticketer, config, files })
     }
 
     /// Returns what makes the handshake of a connection.
@@ -63,7 +65,7 @@ impl TlsServer {
         if !self.files.lock().look(stamps(&self.settings)) {
             return None;
         }
-        let loaded = server_config(&self.settings, self.ticketer.as_ref());
+        let loaded = server_config(&self.settings, &self.challenges, self.ticketer.as_ref());
         Some(loaded.map(|config| self.config.store(Arc::new(config))))
     }
 
@@ -89,6 +91,7 @@ fn stamps(settings: &TlsSettings) -> Vec<Option<FileStamp>> {
 
 fn server_config(
     settings: &TlsSettings,
+    challenges: &AcmeChallenges,
     ticketer: Option<&Arc<dyn ProducesTickets>>,
 ) -> Result<ServerConfig, CertificateError> {
     // Given here, so that no provider of the whole process has to be installed before.
@@ -97,7 +100,7 @@ fn server_config(
     let verifier = verifier.transpose()?;
     let versions = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let versions = versions.expect("ring has the cipher suites of TLS 1.2 and 1.3");
-    let resolver = tls::resolver(&settings.certificates)?;
+    let resolver = tls::resolver(&settings.certificates, challenges)?;
     let mut config = match verifier {
         Some(verifier) => versions.with_client_cert_verifier(verifier).with_cert_resolver(resolver),
         None => versions.with_no_client_auth().with_cert_resolver(resolver),
@@ -112,5 +115,8 @@ fn server_config(
     }
     // RFC 7301 §3.2: the server's order decides.
     config.alpn_protocols = settings.alpn.iter().map(|protocol| protocol.name().to_vec()).collect();
+    if !settings.acme_names.is_empty() {
+        config.alpn_protocols.push(ACME_TLS_PROTOCOL.to_vec());
+    }
     Ok(config)
 }

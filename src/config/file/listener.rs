@@ -55,6 +55,8 @@ pub struct Tls {
     pub ocsp_response: Option<ConfigText>,
     /// Several certificates in place of one; the first is the default where no name matches.
     pub certificates: Option<Vec<CertificateFiles>>,
+    /// Names of a certificate that is ordered by ACME (`Server.Acme`), in place of files or after them.
+    pub acme_names: Option<Vec<ConfigText>>,
     /// Ask clients for a certificate (mutual TLS). Default: they are not asked.
     pub client_certificates: Option<ClientCertificates>,
     /// Protocols that are offered (ALPN), the preferred one first. A client that asks for none of them is refused, and one that
@@ -87,7 +89,7 @@ pub struct ClientCertificates {
 }
 
 /// What becomes of a client that shows no certificate.
-#[derive(Clone, Copy, Default, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Default, PartialEq, Deserialize, JsonSchema)]
 pub enum ClientCertificateMode {
     /// The handshake fails.
     #[default]

@@ -35,7 +35,7 @@ pub use limit::{Bandwidth, EgressQuota, FixedWindow, RateLimiterPolicy, SlidingW
 pub use listener::{AlpnProtocol, ClientCertificateMode, ClientCertificates, Listener, ProxyProtocol, Tls};
 pub use positions::Positions;
 pub use route::{HeaderMatch, HeaderMode, Match, QueryMatch, QueryMode, Route};
-pub use server::{AccessLogFormat, Admin, Server, Telemetry};
+pub use server::{AccessLogFormat, Acme, AcmeChallenge, Admin, Server, Telemetry};
 pub use server_limits::ServerLimits;
 #[cfg(feature = "share")]
 pub use share::Recording;

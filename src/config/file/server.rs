@@ -16,6 +16,8 @@ pub struct Server {
     pub listeners: Option<Vec<Listener>>,
     /// The operator's side: metrics, liveness, readiness. Default: none.
     pub admin: Option<Admin>,
+    /// Certificates by ACME, for the listeners that name theirs in `Tls.AcmeNames`. Default: none are ordered.
+    pub acme: Option<Acme>,
     /// Networks (CIDR) whose `X-Forwarded-For` is believed, and `unix` for whatever connects to a Unix socket. Default: none.
     pub trusted_proxies: Option<Vec<ConfigText>>,
     /// What the URLs that Tidegate gives out begin with, such as `https://media.example`. May be `env:NAME`. Default: the
@@ -63,6 +65,36 @@ pub struct Admin {
     /// What `Authorization: Bearer` must carry for everything but `/livez` and `/readyz`: 16 characters at least. Needed where
     /// the address is not of loopback.
     pub token: Option<SecretRef>,
+}
+
+/// Certificates by ACME (RFC 8555), from Let's Encrypt or another authority.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub struct Acme {
+    /// `true`: you accept the authority's terms of service.
+    pub accept_terms: bool,
+    /// Address that the authority writes to where something is wrong with a certificate. Default: none.
+    pub email: Option<ConfigText>,
+    /// URL of the authority's directory. Default: `https://acme-v02.api.letsencrypt.org/directory`.
+    pub directory: Option<ConfigText>,
+    /// Folder of the account, the certificates and their keys, made where it is missing. Default: `./data/acme`.
+    pub storage: Option<ConfigText>,
+    /// How the authority verifies that a name leads here. Default: `Http`.
+    #[serde(default)]
+    pub challenge: AcmeChallenge,
+    /// PEM file with the authorities that sign the directory's own certificate, for a private one. Default: those of the
+    /// system.
+    pub authorities: Option<ConfigText>,
+}
+
+/// How the authority verifies that a name leads here.
+#[derive(Clone, Copy, Default, Deserialize, JsonSchema)]
+pub enum AcmeChallenge {
+    /// HTTP-01: it asks port 80 of the name, so that a listener without TLS must be reachable there.
+    #[default]
+    Http,
+    /// TLS-ALPN-01: it makes a handshake on port 443 of the name.
+    TlsAlpn,
 }
 
 /// Logs.

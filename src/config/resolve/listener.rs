@@ -9,6 +9,7 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 
 use super::ConfigLocation;
+use super::acme::{self, ResolvedAcme};
 use super::server::socket_name;
 use super::server::{SOURCE, address, source};
 use crate::config::file;
@@ -31,7 +32,11 @@ const MAX_NAME: usize = 253;
 
 /// Resolves the listeners. Where the file does not have the key, there is one at the port of `PORT`, else 8080. Reports an
 /// empty list and addresses that clash, and returns the listeners all the same; `None` where one cannot be resolved.
-pub fn listeners(at: &ConfigLocation<'_>, raw: Option<&[file::Listener]>) -> Option<Vec<ListenerSettings>> {
+pub fn listeners(
+    at: &ConfigLocation<'_>,
+    raw: Option<&[file::Listener]>,
+    acme: ResolvedAcme<'_>,
+) -> Option<Vec<ListenerSettings>> {
     let Some(raw) = raw else {
         // Platforms that run containers name the port in this variable.
         let port = at.variable("PORT", "a port such as 8080", |text| text.trim().parse().ok())?;
@@ -41,7 +46,7 @@ pub fn listeners(at: &ConfigLocation<'_>, raw: Option<&[file::Listener]>) -> Opt
     if raw.is_empty() {
         at.report(ConfigProblem::new("nobody can connect").expected("at least one listener"));
     }
-    let listeners = at.each(raw, listener)?;
+    let listeners = at.each(raw, |at, raw| listener(at, raw, acme))?;
     let all: Vec<_> = listeners.iter().enumerate().flat_map(|(of, listener)| addresses_of(of, listener)).collect();
     for (number, (of, address)) in all.iter().enumerate() {
         if let Some((first, _)) = all[..number].iter().find(|(_, other)| clash(other, address)) {
@@ -77,7 +82,7 @@ fn includes(one: IpAddr, two: IpAddr) -> bool {
     one == two || one.is_unspecified() && (one.is_ipv6() || two.is_ipv4())
 }
 
-fn listener(at: &ConfigLocation<'_>, raw: &file::Listener) -> Option<ListenerSettings> {
+fn listener(at: &ConfigLocation<'_>, raw: &file::Listener, acme: ResolvedAcme<'_>) -> Option<ListenerSettings> {
     let addresses = addresses(&at.key("Address"), &raw.address);
     let socket_mode = raw.socket_mode.as_ref().map(|mode| {
         let expected = "three or four octal digits in quotes, such as \"0660\"";
@@ -88,7 +93,7 @@ fn listener(at: &ConfigLocation<'_>, raw: &file::Listener) -> Option<ListenerSet
         let problem = ConfigProblem::new("the mode is that of a Unix socket, and there is none");
         at.key("SocketMode").report(problem.help("remove it, or listen on `unix:/path`"));
     }
-    let tls = raw.tls.as_ref().map(|raw| tls(&at.key("Tls"), raw));
+    let tls = raw.tls.as_ref().map(|raw| tls(&at.key("Tls"), raw, acme));
     if raw.h2c && raw.tls.is_some() {
         let problem = ConfigProblem::new("a listener with `Tls` has HTTP/2 by ALPN");
         at.key("H2c").report(problem.help("remove `H2c`: it is for listeners without TLS"));
@@ -156,15 +161,22 @@ fn socket_mode(text: &str) -> Option<u32> {
     matches!(text.len(), 3 | 4).then(|| u32::from_str_radix(text, 8).ok()).flatten().filter(|mode| *mode <= 0o777)
 }
 
-fn tls(at: &ConfigLocation<'_>, raw: &file::Tls) -> Option<TlsSettings> {
+fn tls(at: &ConfigLocation<'_>, raw: &file::Tls, acme: ResolvedAcme<'_>) -> Option<TlsSettings> {
     let certificates = certificates(at, raw);
+    let wants = raw.client_certificates.as_ref().is_some_and(|raw| raw.mode == file::ClientCertificateMode::Required);
+    let acme_names = acme::names(&at.key("AcmeNames"), raw.acme_names.as_deref(), acme, wants);
     let clients = raw.client_certificates.as_ref().map(|raw| client_certificates(&at.key("ClientCertificates"), raw));
     // At least a second: `max-age` has no fractions, and 0 would take back what was said.
     let hsts = raw.hsts.map(|age| at.key("Hsts").span(Some(age), LEAST_HSTS, LEAST_HSTS, MOST_HSTS));
     let hsts = hsts.map_or(Some(None), |age| age.map(Some));
     let alpn = alpn(&at.key("Alpn"), raw.alpn.as_deref());
+    let (mut certificates, acme_names) = (certificates?, acme_names?);
+    if let Some(acme) = acme.flatten().filter(|_| !acme_names.is_empty()) {
+        certificates.push(acme.certificate_paths(&acme_names));
+    }
     Some(TlsSettings {
-        certificates: certificates?,
+        certificates,
+        acme_names,
         client_certificates: clients.map_or(Some(None), |clients| clients.map(Some))?,
         alpn: alpn?,
         session_tickets: raw.session_tickets.unwrap_or(true),
@@ -229,8 +241,9 @@ fn certificates(at: &ConfigLocation<'_>, raw: &file::Tls) -> Option<Vec<Certific
         (None, None, Some(all)) if !all.is_empty() => at
             .key("Certificates")
             .each(all, |at, raw| certificate(at, &raw.certificate, &raw.key, raw.ocsp_response.as_ref())),
+        (None, None, None) if raw.acme_names.is_some() => Some(Vec::new()),
         _ => {
-            let expected = "`Certificate` with `Key`, or a list of such pairs in `Certificates`";
+            let expected = "`Certificate` with `Key`, a list of such pairs in `Certificates`, or `AcmeNames`";
             at.report(ConfigProblem::new("the certificate is not clear").expected(expected));
             None
         }
@@ -269,7 +282,7 @@ fn certificate(
 }
 
 /// Returns true if the PEM file has the expected item; its content is not shown.
-fn check_pem(at: &ConfigLocation<'_>, path: &Path, read: Result<bool, pem::Error>, what: &str) -> bool {
+pub fn check_pem(at: &ConfigLocation<'_>, path: &Path, read: Result<bool, pem::Error>, what: &str) -> bool {
     let problem = match read {
         Ok(true) => return true,
         Err(pem::Error::Io(error)) => ConfigProblem::new(format!("`{}` cannot be read: {error}", path.display()))

@@ -2,6 +2,7 @@
 //! patterns and keys, defaults are filled in. Every function reports its problems and returns `None`, so that its
 //! neighbours still run.
 
+mod acme;
 mod auth;
 mod cache;
 mod cluster;
@@ -29,6 +30,7 @@ use std::time::Duration;
 use url::Url;
 
 use self::route::RouteScope;
+use self::server::ResolvedServer;
 use super::Settings;
 use super::file::{AccessLogFormat, ConfigFile, NamedEntries};
 use super::path::ConfigPath;
@@ -84,7 +86,7 @@ fn settings(at: &ConfigLocation<'_>, file: &ConfigFile) -> Option<Settings> {
     let share = share::share(&at.key("Share"), file.share.as_ref(), shared);
     let telemetry = telemetry(&at.key("Telemetry"), file);
     // The first `?` comes only here: everything above has run and reported by now.
-    let (server, admin) = server?;
+    let ResolvedServer { server, admin, acme } = server?;
     // Maps leave out entries that failed, so a shorter one means a reported problem.
     let is_complete = stores.len() == file.object_stores.len()
         && rate_limiters.len() == file.policies.rate_limiter.len()
@@ -95,6 +97,7 @@ fn settings(at: &ConfigLocation<'_>, file: &ConfigFile) -> Option<Settings> {
     Some(Settings {
         server: ServerSettings { api_cors: api_cors?, ..server },
         admin,
+        acme,
         process: process?,
         stores: stores.into_values().collect(),
         auth: auth?,

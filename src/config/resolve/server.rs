@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use super::acme::acme;
 use super::listener::{listeners, taken_by};
 use super::{ConfigLocation, server_limits};
 use crate::config::file;
 use crate::config::report::ConfigProblem;
 use crate::config::value::ConfigText;
+use ::acme::settings::AcmeSettings;
 use http_semantics::client_ip::parse_network;
 use http_server::bind::UNIX_PEER;
 use http_server::settings::ListenAddress;
@@ -45,8 +47,21 @@ pub fn socket_name(at: &ConfigLocation<'_>, raw: Option<&ConfigText>) -> Option<
     name.map(Some)
 }
 
-pub fn server(at: &ConfigLocation<'_>, raw: &file::Server) -> Option<(ServerSettings, Option<AdminSettings>)> {
-    let listeners = listeners(&at.key("Listeners"), raw.listeners.as_deref());
+/// The settings that `Server` holds, of several modules.
+pub struct ResolvedServer {
+    /// Listeners and connections.
+    pub server: ServerSettings,
+    /// Admin listener of the operator.
+    pub admin: Option<AdminSettings>,
+    /// Certificates by ACME.
+    pub acme: Option<AcmeSettings>,
+}
+
+/// Resolves `Server`, but for what [`process`] does.
+pub fn server(at: &ConfigLocation<'_>, raw: &file::Server) -> Option<ResolvedServer> {
+    let acme = raw.acme.as_ref().map(|raw| acme(&at.key("Acme"), raw));
+    let acme = acme.map_or(Some(None), |acme| acme.map(Some));
+    let listeners = listeners(&at.key("Listeners"), raw.listeners.as_deref(), acme.as_ref().map(Option::as_ref));
     let admin = raw.admin.as_ref().map(|raw| admin(&at.key("Admin"), raw));
     if let (Some(listeners), Some(Some(admin))) = (&listeners, &admin)
         && let Some(other) = taken_by(listeners, &ListenAddress::Ip(admin.address))
@@ -85,7 +100,7 @@ pub fn server(at: &ConfigLocation<'_>, raw: &file::Server) -> Option<(ServerSett
         api_cors: None,
         public_url,
     };
-    Some((server, admin.map_or(Some(None), |admin| admin.map(Some))?))
+    Some(ResolvedServer { server, admin: admin.map_or(Some(None), |admin| admin.map(Some))?, acme: acme? })
 }
 
 fn admin(at: &ConfigLocation<'_>, raw: &file::Admin) -> Option<AdminSettings> {

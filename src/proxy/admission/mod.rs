@@ -31,6 +31,8 @@ pub enum AdmittedRequest {
     Route(Arc<Route>),
     /// A question of a browser whether it may ask (Fetch, "CORS-preflight request").
     Preflight(Arc<cors::CorsPolicy>),
+    /// The key authorization that an ACME server asks for (RFC 8555 §8.3).
+    AcmeChallenge(String),
     /// HTTPS, at this port.
     HttpsRedirect(u16),
     /// Any other OPTIONS: which methods there are (RFC 9110 §9.3.7).
@@ -50,6 +52,9 @@ pub async fn admit(
     ctx.client_address = Some(client_ip::resolve(downstream.peer(), &request.headers, trusted));
     ctx.client_certificate.clone_from(&downstream.connection().client_certificate);
     check_request(request)?;
+    if let Some(answer) = ctx.runtime.process.acme_challenges.key_authorization(request.uri.path()) {
+        return Ok(AdmittedRequest::AcmeChallenge(answer));
+    }
     if let Some(port) = downstream.connection().rules.https_redirect {
         return Ok(AdmittedRequest::HttpsRedirect(port));
     }

@@ -17,6 +17,7 @@ pub mod kafka;
 pub mod minio;
 pub mod origin;
 pub mod origin_http;
+pub mod pebble;
 pub mod postgres;
 pub mod raw;
 pub mod redis;
