@@ -312,3 +312,17 @@ async fn a_port_in_the_environment_that_is_none_is_told_before_anything_starts()
         }
     }
 }
+
+#[tokio::test]
+async fn relative_paths_begin_where_the_process_was_started() {
+    let folder = TempFolder::new("relative");
+    std::fs::create_dir(folder.path().join("sub")).expect("a folder");
+    let mut config = config::objects("http://127.0.0.1:9", "audio");
+    config["Server"]["Admin"]["Token"] = json!("file:secret");
+    let file = write_config(&folder, &config);
+    std::fs::rename(file, folder.path().join("sub/tidegate.yaml")).expect("it is there");
+    for (place, code) in [("sub/secret", 64), ("secret", 0)] {
+        std::fs::write(folder.path().join(place), "a secret of sixteen letters or more").expect("a file");
+        assert_eq!(run(&["check", "sub/tidegate.yaml"], &folder).await.code, Some(code), "{place}");
+    }
+}

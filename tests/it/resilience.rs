@@ -355,3 +355,25 @@ async fn a_store_that_sends_interim_answers_for_ever_is_given_up_and_keeps_nobod
     ));
     assert_eq!(gate.client().get("/well/track.mp3", &[]).await.is(200).text(), "music");
 }
+
+#[tokio::test]
+async fn every_way_to_give_no_answer_opens_the_breaker_of_both_kinds_of_routes() {
+    let ways = [Step::Silence(End::Reset), Step::Silence(End::Close), Step::Silence(End::Stall), fault::GARBAGE];
+    for (way, prefix) in ways.iter().flat_map(|way| [(way, "/stream"), (way, "/plain")]) {
+        let origin = ScriptedOrigin::with_track(pattern(10)).await;
+        let mut config = config::objects(&origin.url(), "audio");
+        config["ReverseProxy"]["Routes"]["plain"] = config::plain_route("/plain/{**path}", "web");
+        config["ReverseProxy"]["Clusters"]["web"] = config::cluster(&[origin.url()]);
+        config["Policies"]["Timeout"]["short"] = json!({ "FirstByte": "100ms" });
+        for route in ["stream", "plain"] {
+            config["ReverseProxy"]["Routes"][route]["TimeoutPolicy"] = json!("short");
+        }
+        let gate = Gate::start(&config).await;
+        origin.always(way.clone());
+        for number in 0..5 {
+            let status = gate.client().get(&format!("{prefix}/{number}"), &[]).await.status;
+            assert!([502, 504].contains(&status.as_u16()), "{way:?} {prefix}: {status}");
+        }
+        assert_eq!(gate.metric("tidegate_breaker_open_total", "").await, 1.0, "{way:?} {prefix}");
+    }
+}

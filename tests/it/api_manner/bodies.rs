@@ -91,6 +91,12 @@ async fn the_last_page_says_that_it_is_the_last() {
             assert_eq!(read, 4, "{list} {limit}");
         }
     }
+    for (list, most) in [("/api/v1/progress", 100), ("/api/v1/admin/tracks", 1000)] {
+        for (limit, status) in [(0, 422), (1, 200), (most, 200), (most + 1, 422)] {
+            let path = format!("{list}?limit={limit}");
+            assert_eq!(send(&gate, Method::GET, &path, &admin_alice(), None).await.status, status, "{path}");
+        }
+    }
 }
 
 /// Alice, who may do everything.

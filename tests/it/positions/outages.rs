@@ -205,6 +205,7 @@ async fn redis_stops_and_starts_under_load_before_postgresql_and_nobody_notices(
     }
     load.goes_on().await;
     assert_eq!(load.refused.load(Ordering::Relaxed), 0, "Redis is only the front");
+    assert!(gate.metric("tidegate_positions_front_failed_total", "").await >= 1.0);
     load.finds_all_at(&gate).await;
 }
 
@@ -304,6 +305,16 @@ async fn a_file_that_is_moved_away_keeps_nothing_and_the_node_says_so() {
     let (data, aside) = (folder.path().join("data"), folder.path().join("aside"));
     std::fs::rename(&data, &aside).expect("it can be moved");
     assert_eq!(player.post("t", json!({ "positionMs": 2 })).await.problem(503)["code"], "unavailable");
+    player.send(http::Method::GET, &path("t"), None).await.problem(503);
+    for (name, labels) in [
+        ("tidegate_positions_reports_total", "outcome=\"kept\""),
+        ("tidegate_positions_reports_total", "outcome=\"failed\""),
+        ("tidegate_positions_rows_total", ""),
+        ("tidegate_positions_reads_failed_total", ""),
+    ] {
+        assert_eq!(gate.metric(name, labels).await, 1.0, "{name} {labels}");
+    }
+    assert!(gate.metric("tidegate_positions_commit_seconds_count", "").await >= 1.0);
     let unready = async || (gate.admin().get("/readyz", &[]).await.status == 503).then_some(());
     eventually("the node is not ready", unready).await;
     assert!(gate.admin().get("/health", &[]).await.text().contains("\"database\":\"unavailable\""));

@@ -233,3 +233,24 @@ async fn chunks_bytes_and_audio_of_a_host_have_each_a_limit() {
     assert_eq!(taken_at_once(4096, "8000").await, 14, "7.5 seconds in chunks of 512 ms");
     assert_eq!(taken_at_once(100_000, "192000").await, 5, "4 MiB in chunks of 800 KB");
 }
+
+#[tokio::test]
+async fn over_the_most_transcodes_whoever_needs_one_gets_503() {
+    let server = server(|settings| settings.max_transcodes = 0);
+    server.start().await;
+    assert_eq!(server.post("/api/share/123456/audio", chunk(0).0).await.status, 200);
+    let ask = async || {
+        let request = Request::get("/api/v1/share/123456/stream.ogg").header("authorization", "Bearer Token");
+        let answer = server.router.clone().oneshot(request.body(Body::empty()).expect("a request")).await;
+        answer.expect("an answer").status().as_u16()
+    };
+    let refused = async {
+        // The pool refuses beside the first request.
+        while ask().await != 503 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LIMIT, refused).await.expect("there is none to be had");
+    assert!(server.relay.metrics.refused_transcodes.get() >= 1);
+    assert_eq!(server.relay.metrics.active_transcodes.get(), 0);
+}
