@@ -125,7 +125,7 @@ async fn what_a_node_refuses_by_itself_asks_redis_nothing() {
     assert_eq!(calls(), asked);
     let held = nodes.ask("streams", "u:alice").await.expect("a stream");
     // Both kinds of keys expire by themselves.
-    for key in ["limit:{fixed:u%3Aalice}:requests", "limit:{streams:u%3Aalice}:streams"] {
+    for key in ["it:limit:{fixed:u%3Aalice}:requests", "it:limit:{streams:u%3Aalice}:streams"] {
         let left = redis.ask(&format!("PTTL {key}"));
         assert!(left.trim_start_matches(':').trim().parse::<i64>().is_ok_and(|left| left > 0), "{key}: {left}");
     }
