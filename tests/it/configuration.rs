@@ -114,7 +114,9 @@ async fn every_listener_serves_and_stops_on_sigterm() {
 #[tokio::test]
 async fn nothing_but_the_ready_line_is_written_to_standard_output() {
     let folder = TempFolder::new("stdout");
-    let file = write_config(&folder, &config::objects("http://127.0.0.1:1", "audio"));
+    let mut config = config::objects("http://127.0.0.1:1", "audio");
+    config["Server"].as_object_mut().expect("a map").remove("Admin");
+    let file = write_config(&folder, &config);
     let mut child = command(&folder).args(["serve", "-c"]).arg(&file).spawn().expect("it starts");
     let mut stdout = child.stdout.take().expect("stdout is piped");
     let mut said = Vec::new();
@@ -123,6 +125,7 @@ async fn nothing_but_the_ready_line_is_written_to_standard_output() {
     }
     let line = String::from_utf8(said).expect("text");
     let ready: serde_json::Value = serde_json::from_str(line.strip_prefix("ready ").expect("ready")).expect("JSON");
+    assert_eq!(ready.get("admin"), Some(&serde_json::Value::Null), "{ready}");
     let address = ready["listeners"][0].as_str().expect("an address");
     Client::new(format!("http://{address}")).get("/stream/x", &[]).await.problem(503);
     let id = child.id().expect("it runs").to_string();

@@ -46,6 +46,7 @@ async fn sighup_puts_the_file_in_force() {
     let gate = start(&mut config).await;
     gate.client().get("/stream/track.mp3", &[]).await.is(200);
     gate.client().get("/other/track.mp3", &[]).await.problem(404);
+    assert_eq!(gate.admin().get("/reload", &[]).await.is(200).text(), "null", "there was none yet");
     let routes = &mut config["ReverseProxy"]["Routes"];
     let mut other = routes["stream"].take();
     other["Match"]["Path"] = json!("/other/{**key}");
@@ -61,6 +62,8 @@ async fn sighup_puts_the_file_in_force() {
     assert_eq!((&last["outcome"], &last["cause"]), (&json!("reloaded"), &json!("SIGHUP")), "{last}");
     assert_eq!(gate.metric("tidegate_config_reloads_total", "reloaded").await, 1.0);
     assert_eq!(gate.metric("tidegate_config_last_reload_successful", "").await, 1.0);
+    let at = gate.metric("tidegate_config_last_reload_success_timestamp_seconds", "").await;
+    assert!((at - crate::support::token::now() as f64).abs() < 300.0, "{at}");
     assert!(gate.log().contains("configuration reloaded"), "{}", gate.log());
 }
 

@@ -354,3 +354,26 @@ async fn the_process_ends_though_redis_or_postgresql_never_answered() {
     redis.thaw();
     postgres.thaw();
 }
+
+#[tokio::test]
+async fn a_position_whose_time_is_over_is_gone_and_any_report_is_newer() {
+    const DAYS: i64 = 86_400_000;
+    let folder = TempFolder::new("positions");
+    let config = in_a_file(&folder);
+    let gate = Gate::start(&config).await;
+    let player = Player::new(&gate, "u");
+    player.save("t", json!({ "positionMs": 500_000, "durationMs": 3_600_000 })).await;
+    assert_eq!(player.get("t").await, Some(500_000));
+    // Forty days pass for it.
+    let pool = sqlx::SqlitePool::connect(config["Database"]["Url"].as_str().expect("a URL")).await.expect("SQLite");
+    sqlx::query("UPDATE positions SET updated_at = updated_at - $1, reported_at = reported_at - $1")
+        .bind(40 * DAYS)
+        .execute(&pool)
+        .await
+        .expect("the table is there");
+    assert_eq!(player.get("t").await, None);
+    assert_eq!(player.progress("").await.0, Vec::<String>::new());
+    let older = token::now() * 1000 - 50 * DAYS;
+    player.save("t", json!({ "positionMs": 7, "timestamp": older })).await;
+    assert_eq!(player.get("t").await, Some(7), "it is newer than what is over");
+}

@@ -70,6 +70,8 @@ async fn a_line_is_refused_to_its_sender_alone() {
         statuses.push(server.post(path, json!({"text": "flood"})).await.status);
     }
     assert_eq!(statuses, [200, 200, 200, 200, 200, 429]);
+    let lines = |result: &str| server.relay.metrics.chat_lines.with_label_values(&[result]).get();
+    assert!(lines("said") >= 5 && lines("refused") >= 2, "{} {}", lines("said"), lines("refused"));
     assert_eq!(server.post(path, json!({"text": 5})).await.status, 400);
     assert_eq!(server.send("POST", path, &[], "{}").await.status, 401);
     assert_eq!(server.post("/api/v1/share/000001/chat", json!({"text": "hi"})).await.status, 404);
