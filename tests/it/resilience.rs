@@ -377,3 +377,25 @@ async fn every_way_to_give_no_answer_opens_the_breaker_of_both_kinds_of_routes()
         assert_eq!(gate.metric("tidegate_breaker_open_total", "").await, 1.0, "{way:?} {prefix}");
     }
 }
+
+#[tokio::test]
+async fn a_handshake_that_fails_opens_the_breaker_of_both_kinds_of_routes() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = format!("https://{}", listener.local_addr().expect("an address"));
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            // It speaks no TLS.
+            let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
+        }
+    });
+    for prefix in ["/stream", "/plain"] {
+        let mut config = config::objects(&address, "audio");
+        config["ReverseProxy"]["Routes"]["plain"] = config::plain_route("/plain/{**path}", "web");
+        config["ReverseProxy"]["Clusters"]["web"] = config::cluster(std::slice::from_ref(&address));
+        let gate = Gate::start(&config).await;
+        for number in 0..5 {
+            gate.client().get(&format!("{prefix}/{number}"), &[]).await.problem(502);
+        }
+        assert_eq!(gate.metric("tidegate_breaker_open_total", "").await, 1.0, "{prefix}");
+    }
+}
