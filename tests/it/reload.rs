@@ -186,6 +186,27 @@ async fn streams_under_way_end_by_the_rules_that_they_began_with() {
 }
 
 #[tokio::test]
+async fn a_websocket_goes_on_over_reloads() {
+    use futures::{SinkExt, StreamExt};
+    let mut config = config::empty();
+    config["ReverseProxy"]["Routes"]["plain"] = config::plain_route("/plain/{**rest}", "back");
+    config["ReverseProxy"]["Clusters"]["back"] =
+        config::cluster(&[format!("http://{}", crate::plain::upgrade::echo().await)]);
+    let gate = start(&mut config).await;
+    let url = format!("ws://{}/plain/echo", gate.address());
+    let (mut socket, _) = tokio_tungstenite::connect_async(url).await.expect("it opens");
+    for name in ["one", "other"] {
+        // The route and its cluster are no more.
+        config["ReverseProxy"] = json!({ "Routes": { name: config::plain_route("/{**rest}", name) },
+            "Clusters": { name: config::cluster(&["http://127.0.0.1:9".to_owned()]) } });
+        reload(&gate, &config).await;
+        socket.send(name.into()).await.expect("it is open");
+        let heard = socket.next().await.expect("it is open").expect("a message");
+        assert_eq!(heard.to_text().expect("text"), name);
+    }
+}
+
+#[tokio::test]
 async fn what_has_not_changed_is_kept() {
     let origin = ScriptedOrigin::with_track("music").await;
     origin.put("/back/page", Object::new("page"));
@@ -294,25 +315,4 @@ async fn a_store_under_another_address_gives_none_of_the_old_ones_objects() {
     reload(&gate, &config).await;
     assert_eq!(gate.client().get("/cached/track.mp3", &[]).await.is(200).text(), "second");
     gate.admin().get("/readyz", &[]).await.is(200);
-}
-
-#[tokio::test]
-async fn a_websocket_goes_on_over_reloads() {
-    use futures::{SinkExt, StreamExt};
-    let mut config = config::empty();
-    config["ReverseProxy"]["Routes"]["plain"] = config::plain_route("/plain/{**rest}", "back");
-    config["ReverseProxy"]["Clusters"]["back"] =
-        config::cluster(&[format!("http://{}", crate::plain::upgrade::echo().await)]);
-    let gate = start(&mut config).await;
-    let url = format!("ws://{}/plain/echo", gate.address());
-    let (mut socket, _) = tokio_tungstenite::connect_async(url).await.expect("it opens");
-    for name in ["one", "other"] {
-        // The route and its cluster are no more.
-        config["ReverseProxy"] = json!({ "Routes": { name: config::plain_route("/{**rest}", name) },
-            "Clusters": { name: config::cluster(&["http://127.0.0.1:9".to_owned()]) } });
-        reload(&gate, &config).await;
-        socket.send(name.into()).await.expect("it is open");
-        let heard = socket.next().await.expect("it is open").expect("a message");
-        assert_eq!(heard.to_text().expect("text"), name);
-    }
 }
