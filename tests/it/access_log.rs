@@ -1,6 +1,7 @@
 //! The operator's log: a line for every request however it ends, failures with their cause in the system's words, and every
 //! change of a dependency's health.
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
@@ -239,4 +240,37 @@ async fn a_damaged_cache_folder_is_one_line_with_a_count() {
     let foreign = lines.iter().filter(|line| line["target"].as_str().is_some_and(|target| target.starts_with("foyer")));
     assert_eq!(foreign.count(), 0);
     assert!(!gate.log().contains("Backtrace") && !gate.log().contains("backtrace"), "{}", gate.log());
+}
+
+#[tokio::test]
+async fn the_fields_of_an_access_line_are_those_of_the_page() {
+    let page = include_str!("../../docs/operations.md");
+    let table = page.split("| field | meaning |").nth(1).and_then(|rest| rest.split("\n\n").next()).expect("a table");
+    let firsts = table.lines().filter_map(|row| row.strip_prefix("| `")?.split(" | ").next());
+    let listed: BTreeSet<&str> =
+        firsts.flat_map(|cell| cell.split(['`', ',', ' '])).filter(|it| !it.is_empty()).collect();
+    let origin = ScriptedOrigin::with_track(pattern(500_000)).await;
+    let mut config = config::objects_both_ways(&origin.url(), "audio");
+    config["Auth"] = config::jwt();
+    config["ReverseProxy"]["Routes"]["cached"]["AuthorizationPolicy"] = json!("Default");
+    let gate = Gate::start(&config).await;
+    let (agent, bearer) = ("a".repeat(300), format!("Bearer {}", token::of("alice")));
+    gate.client().get("/cached/track.mp3", &[("authorization", &bearer), ("user-agent", &agent)]).await.is(200);
+    origin.script([Step::Body { send: 100_000, end: End::Reset }]);
+    gate.client().get(TRACK, &[]).await.is(200);
+    origin.always(Step::Silence(End::Reset));
+    gate.client().get(TRACK, &[]).await.problem(502);
+    gate.client().get("/cached/track.mp3", &[("authorization", "Bearer x.y.z")]).await.problem(401);
+    gate.client().get("/health", &[]).await;
+    let lines = eventually("five lines", async || Some(gate.access_lines()).filter(|lines| lines.len() == 5)).await;
+    assert_eq!(lines[0]["user_agent"].as_str().map(str::len), Some(256));
+    assert!(lines.iter().all(|line| line["timestamp"].as_str().is_some_and(|time| time.ends_with('Z'))), "{lines:#?}");
+    assert_eq!((&lines[0]["cache"], &lines[1]["cache"]), (&json!("miss"), &Value::Null));
+    assert_eq!((&lines[2]["failure"], &lines[1]["failure"]), (&json!("store_closed"), &Value::Null));
+    let members = lines.iter().flat_map(|line| line.as_object().expect("an object"));
+    let written: BTreeSet<&str> =
+        members.filter(|(_, value)| !value.is_null()).map(|(name, _)| name.as_str()).collect();
+    let of_every_line = BTreeSet::from(["level", "message", "target"]);
+    let written: BTreeSet<&str> = written.difference(&of_every_line).copied().collect();
+    assert_eq!(written, listed, "lines have other fields than docs/operations.md");
 }

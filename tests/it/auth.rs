@@ -304,3 +304,46 @@ async fn a_new_key_of_an_issuer_that_hangs_is_a_503_and_soon() {
     assert_eq!(server.asked(), 2, "one fetch for both");
     assert_eq!(get(&client, &old.sign(&token::claims("bob"))).await, 200, "keys that are known go on");
 }
+
+#[tokio::test]
+async fn a_refusal_of_a_token_gives_the_reason_of_the_page() {
+    let page = include_str!("../../docs/authentication.md");
+    let origin = origin().await;
+    let key = Key::generate("real", Algorithm::EdDSA);
+    let server = JwksServer::start(&[&key]).await;
+    let mut config = config::private_objects(&origin.url(), "audio");
+    let published = json!({ "Issuer": "https://published.test", "Jwks": server.url() });
+    config["Auth"]["Jwt"]["Issuers"].as_array_mut().expect("a list").push(published);
+    let gate = Gate::start(&config).await;
+    let claims = |name: &str, value: Value| {
+        let mut claims = token::claims("alice");
+        claims[name] = value;
+        claims
+    };
+    let with = |name: &str, value: Value| token::with(&claims(name, value));
+    let unknown = Key::generate("unknown", Algorithm::EdDSA);
+    let table = [
+        ("the token is malformed", "a.b".to_owned()),
+        ("the token is from another issuer", with("iss", json!("https://evil.test"))),
+        ("the algorithm is not accepted", key.sign(&token::claims("alice"))),
+        ("the key is unknown", unknown.sign(&claims("iss", json!("https://published.test")))),
+        (
+            "the signature is wrong",
+            token::signed(&token::claims("alice"), "another secret that is long enough to be one"),
+        ),
+        ("the token names no subject", with("sub", json!(""))),
+        ("the token's subject cannot be a user's id", with("sub", json!(".."))),
+        ("the token is for another audience", with("aud", json!("another"))),
+        ("the token is not valid yet", with("nbf", json!(token::now() + 3600))),
+        ("the token has expired", with("exp", json!(token::now() - 3600))),
+    ];
+    for (reason, token) in &table {
+        let reply = gate.client().get(TRACK, &[("authorization", &format!("Bearer {token}"))]).await;
+        reply.problem(401);
+        let challenge = format!("Bearer realm=\"tidegate\", error=\"invalid_token\", error_description=\"{reason}\"");
+        assert_eq!(reply.header("www-authenticate"), challenge);
+        // The page has the last two in one row.
+        let has_row = page.contains(&format!("| 401 | {reason}"));
+        assert!(has_row || *reason == "the token has expired", "docs/authentication.md has no row for {reason:?}");
+    }
+}

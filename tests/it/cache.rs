@@ -15,10 +15,11 @@ use crate::support::origin_http::Answer;
 use crate::support::tools::TempFolder;
 use crate::support::{Gate, Object, ScriptedOrigin, config, eventually, fault, gate, token};
 
-const TOKEN: &str = "the admin's own token";
+/// The token of the operator.
+pub const TOKEN: &str = "the admin's own token";
 
 /// A gate before `origin` with a cached route for each path, bucket and key.
-async fn cached(origin: &ScriptedOrigin, routes: &[(&str, &str, &str)]) -> Gate {
+pub async fn cached(origin: &ScriptedOrigin, routes: &[(&str, &str, &str)]) -> Gate {
     let mut config = config::objects_both_ways(&origin.url(), "audio");
     for (id, bucket, key) in routes {
         let mut route = config::object_route(&format!("/{id}/{{**key}}"), "main", bucket, key);
@@ -146,16 +147,16 @@ async fn age_is_said_of_what_was_served_without_asking_the_store() {
 }
 
 /// A metric of a gate whose admin address has a token.
-async fn metric(gate: &Gate, name: &str, labels: &str) -> f64 {
+pub async fn metric(gate: &Gate, name: &str, labels: &str) -> f64 {
     let page = gate.admin().request(Method::GET, "/metrics").bearer_auth(TOKEN).send().await.expect("it answers");
     sum(&page.text().await.expect("text"), name, labels)
 }
 
-async fn is_idle(gate: &Gate) -> bool {
+pub async fn is_idle(gate: &Gate) -> bool {
     metric(gate, "tidegate_cache_fills_total", "").await == metric(gate, "tidegate_cache_fills_ended_total", "").await
 }
 
-async fn ended(gate: &Gate, outcome: &str) -> f64 {
+pub async fn ended(gate: &Gate, outcome: &str) -> f64 {
     metric(gate, "tidegate_cache_fills_ended_total", &format!("outcome=\"{outcome}\"")).await
 }
 

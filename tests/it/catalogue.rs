@@ -73,7 +73,10 @@ async fn the_catalogue_says_where_a_track_is_on_both_databases() {
     let Some(postgres) = Postgres::database().await else { return };
     minio.put("deep/one.bin", "music").await;
     for database in [sqlite(&folder), postgres] {
-        let gate = Gate::start(&tracks(&minio.url(), &database)).await;
+        let mut config = tracks(&minio.url(), &database);
+        config["ReverseProxy"]["Routes"]["typed"] = json!({ "Match": { "Path": "/typed/{id}" },
+            "Transforms": [{ "PresignedUrl": { "Track": "{id}", "ContentType": "audio/x-own" } }] });
+        let gate = Gate::start(&config).await;
         assert_eq!(streams(&gate, "one", "alice").await, 404);
         let mut track = json!({ "id": "one", "store": "main", "bucket": minio.name(), "key": "deep/one.bin",
             "contentType": "audio/flac", "ownerId": "alice" });
@@ -87,6 +90,8 @@ async fn the_catalogue_says_where_a_track_is_on_both_databases() {
         // What was 404 a moment ago is there at once.
         let reply = stream(&gate, "one", "bob").await;
         assert_eq!((reply.is(200).text().as_str(), reply.header("content-type")), ("music", "audio/flac"));
+        let typed = gate.client().get("/typed/one", &[("authorization", &bearer("bob"))]).await;
+        assert_eq!(typed.is(200).header("content-type"), "audio/x-own", "the route's goes before the catalogue's");
         let path = "/api/v1/tracks/one/stream";
         let part = gate.client().get(path, &[("authorization", &bearer("bob")), ("range", "bytes=1-2")]).await;
         assert_eq!(part.is(206).text(), "us");
@@ -116,6 +121,13 @@ async fn a_deleted_track_is_gone_from_the_cache_too() {
     assert!(origin.take_seen().is_empty(), "the second was a hit");
     send(&gate, Method::DELETE, "/api/v1/admin/tracks/one", &admin(), None).await.is(204);
     assert_eq!(streams(&gate, "one", "bob").await, 410);
+    let said = async |path: &str| -> Value {
+        let reply = send(&gate, Method::GET, path, &admin(), None).await;
+        serde_json::from_slice(&reply.is(200).body).expect("JSON")
+    };
+    let (list, one) = (said("/api/v1/admin/tracks").await, said("/api/v1/admin/tracks/one").await);
+    assert_eq!((&list["items"][0], &one["id"]), (&one, &json!("one")), "operators see deleted ones");
+    assert!(one["deletedAt"].is_string(), "{one}");
     gate.client().get("/direct/track.mp3", &[("authorization", &bearer("bob"))]).await.is(200);
     assert!(!origin.take_seen().is_empty(), "nothing of it was left in the cache");
 }
@@ -135,6 +147,10 @@ async fn a_database_that_is_away_ends_no_known_track() {
     let unknown = stream(&gate, "two", "bob").await;
     assert_eq!(unknown.problem(503)["code"], "catalog_unavailable");
     assert_eq!(unknown.header("retry-after"), "1");
+    for outcome in ["answered", "failed"] {
+        let labels = format!("of=\"track\",outcome=\"{outcome}\"");
+        assert!(gate.metric("tidegate_catalog_questions_total", &labels).await >= 1.0, "{outcome}");
+    }
     send(&gate, Method::GET, "/api/v1/admin/tracks", &admin(), None).await.problem(503);
     postgres.restart();
     let back = async || (streams(&gate, "two", "bob").await == 404).then_some(());

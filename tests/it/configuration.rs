@@ -114,7 +114,9 @@ async fn every_listener_serves_and_stops_on_sigterm() {
 #[tokio::test]
 async fn nothing_but_the_ready_line_is_written_to_standard_output() {
     let folder = TempFolder::new("stdout");
-    let file = write_config(&folder, &config::objects("http://127.0.0.1:1", "audio"));
+    let mut config = config::objects("http://127.0.0.1:1", "audio");
+    config["Server"].as_object_mut().expect("a map").remove("Admin");
+    let file = write_config(&folder, &config);
     let mut child = command(&folder).args(["serve", "-c"]).arg(&file).spawn().expect("it starts");
     let mut stdout = child.stdout.take().expect("stdout is piped");
     let mut said = Vec::new();
@@ -123,6 +125,7 @@ async fn nothing_but_the_ready_line_is_written_to_standard_output() {
     }
     let line = String::from_utf8(said).expect("text");
     let ready: serde_json::Value = serde_json::from_str(line.strip_prefix("ready ").expect("ready")).expect("JSON");
+    assert_eq!(ready.get("admin"), Some(&serde_json::Value::Null), "{ready}");
     let address = ready["listeners"][0].as_str().expect("an address");
     Client::new(format!("http://{address}")).get("/stream/x", &[]).await.problem(503);
     let id = child.id().expect("it runs").to_string();
@@ -310,5 +313,19 @@ async fn a_port_in_the_environment_that_is_none_is_told_before_anything_starts()
             let output = command(&folder).args(arguments).env("PORT", " 8081 ").output().await.expect("it runs");
             assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
         }
+    }
+}
+
+#[tokio::test]
+async fn relative_paths_begin_where_the_process_was_started() {
+    let folder = TempFolder::new("relative");
+    std::fs::create_dir(folder.path().join("sub")).expect("a folder");
+    let mut config = config::objects("http://127.0.0.1:9", "audio");
+    config["Server"]["Admin"]["Token"] = json!("file:secret");
+    let file = write_config(&folder, &config);
+    std::fs::rename(file, folder.path().join("sub/tidegate.yaml")).expect("it is there");
+    for (place, code) in [("sub/secret", 64), ("secret", 0)] {
+        std::fs::write(folder.path().join(place), "a secret of sixteen letters or more").expect("a file");
+        assert_eq!(run(&["check", "sub/tidegate.yaml"], &folder).await.code, Some(code), "{place}");
     }
 }

@@ -53,6 +53,13 @@ async fn redis_that_is_gone_is_told_once_with_the_systems_words() {
     is_told(&gate, &["limits are not shared"]).await;
     block_in_place(|| redis.restart());
     is_said(&gate, "Redis (State.Url) can be used again").await;
+    eventually("limits are shared again", async || {
+        plays(&gate).await;
+        gate.log().contains("limits are shared again").then_some(())
+    })
+    .await;
+    assert_eq!(warnings(&gate, &["limits are not shared"]).len(), 1, "one line where it begins");
+    assert_eq!(gate.log().matches("limits are shared again").count(), 1, "and one where it ends");
     // In between the words may change once: first that the connection was closed, then that none is made.
     let told = warnings(&gate, &["Redis (State.Url) cannot be used"]).len();
     assert!(told <= 3, "{told} lines for one outage:\n{}", gate.log());

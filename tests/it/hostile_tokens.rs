@@ -20,7 +20,7 @@ use crate::support::{Gate, Postgres, ScriptedOrigin, config, eventually, token};
 const STREAM: &str = "/api/v1/tracks/track/stream";
 
 /// An authorisation service that allows `/t1` alone, and what it was asked.
-async fn service() -> (String, Arc<Mutex<Vec<String>>>) {
+pub async fn service() -> (String, Arc<Mutex<Vec<String>>>) {
     let asked: Arc<Mutex<Vec<String>>> = Arc::default();
     let seen = Arc::clone(&asked);
     let service = axum::Router::new().fallback(move |request: axum::extract::Request| {
@@ -160,6 +160,42 @@ async fn a_foreign_page_does_nothing_in_the_name_of_a_visitors_cookie() {
     gate.client().send(Method::POST, "/plain/x", &page).await.is(401);
     let other = with_cookies(&origin, &folder, &json!({ "Origins": ["https://app.example"] })).await;
     other.client().send(Method::POST, "/api/v1/logout", &page).await.is(401);
+}
+
+#[tokio::test]
+async fn a_page_that_the_operator_names_acts_by_a_visitors_cookie() {
+    let origin = ScriptedOrigin::start().await;
+    origin.always(Step::Answer(Answer::new(200, "text/plain", "well")));
+    let mut config = config::private_objects(&origin.url(), "audio");
+    config["Server"]["PublicUrl"] = json!("https://media.example");
+    config["ReverseProxy"]["Clusters"]["back"] = config::cluster(&[origin.url()]);
+    for (name, may_act) in [("acts", true), ("reads", false)] {
+        config["Policies"]["Cors"][name] = json!({ "Origins": ["https://app.example"], "AllowCredentials": may_act });
+        let mut route = config::plain_route(&format!("/{name}/{{**rest}}"), "back");
+        route["AuthorizationPolicy"] = json!("Default");
+        route["CorsPolicy"] = json!(name);
+        config["ReverseProxy"]["Routes"][name] = route;
+    }
+    let gate = Gate::start(&config).await;
+    let cookie = format!("session={}", token::of("alice"));
+    let table = [
+        ("/acts/x", ("origin", "https://media.example"), 200),
+        ("/acts/x", ("origin", "https://app.example"), 200),
+        ("/acts/x", ("sec-fetch-site", "none"), 200),
+        ("/acts/x", ("origin", "https://evil.example"), 401),
+        ("/acts/x", ("sec-fetch-site", "cross-site"), 401),
+        ("/reads/x", ("origin", "https://app.example"), 401),
+    ];
+    for (path, header, status) in table {
+        let reply = gate.client().send(Method::POST, path, &[("cookie", &cookie), header]).await;
+        assert_eq!(reply.status, status, "{path} {header:?}");
+        let reason = "the token came in a cookie, from a page of another site";
+        assert_eq!(reply.header("www-authenticate").contains(reason), status == 401, "{header:?}");
+    }
+    let lines = eventually("the lines", async || Some(gate.access_lines()).filter(|lines| lines.len() == 6)).await;
+    for (line, (.., status)) in lines.iter().zip(table) {
+        assert_eq!(line["cause"] == "cross_site", status == 401, "{line}");
+    }
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ mod api_manner;
 mod auth;
 mod bad_input;
 mod cache;
+mod cache_policies;
 mod catalogue;
 mod conditionals;
 mod configuration;

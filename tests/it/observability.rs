@@ -62,6 +62,8 @@ async fn metric_labels_come_from_closed_sets() {
         gate.client().get(&format!("/stream/key-{number}.mp3"), &[]).await.is(404);
         gate.client().get(&format!("/nowhere-{number}"), &[]).await.is(404);
     }
+    assert!(gate.metric("novatune_yarp_latency_seconds_count", "route=\"none\"").await >= 20.0);
+    assert_eq!(gate.metric("tidegate_up", "").await, 1.0);
     let page = gate.metrics().await;
     assert!(!page.contains("key-1") && !page.contains("nowhere-1"), "a path is a label");
     assert!(page.lines().count() < 400, "{} lines", page.lines().count());
@@ -324,4 +326,18 @@ fn references(value: &Value) -> Vec<String> {
         Value::Array(items) => items.iter().flat_map(references).collect(),
         _ => Vec::new(),
     }
+}
+
+#[tokio::test]
+async fn nothing_is_written_that_the_configuration_does_not_ask_for() {
+    let origin = ScriptedOrigin::with_track(pattern(1000)).await;
+    let mut gate = Gate::start(&config::objects_both_ways(&origin.url(), "audio")).await;
+    for path in [TRACK, "/cached/track.mp3", "/health", "/openapi.json", "/nowhere"] {
+        gate.client().get(path, &[]).await;
+    }
+    gate.stop().await;
+    let file = gate.config_file();
+    let folder = std::fs::read_dir(file.parent().expect("a folder")).expect("it is readable").flatten();
+    // It is also the folder that the process works in.
+    assert_eq!(folder.map(|entry| entry.path()).collect::<Vec<_>>(), [file]);
 }

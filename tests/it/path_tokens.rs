@@ -188,3 +188,86 @@ async fn an_answer_that_was_kept_is_not_given_for_another_leave() {
     let (one, other) = (with_claim("alice", "tenant", &json!("one")), with_claim("alice", "tenant", &json!("two")));
     assert_eq!((passed(&gate, &one).await, passed(&gate, &other).await), (5, 5));
 }
+
+#[tokio::test]
+async fn a_service_that_must_see_the_token_is_not_asked_for_a_streaming_url() {
+    let (origin, (service, asked)) = (ScriptedOrigin::start().await, crate::hostile_tokens::service().await);
+    origin.put("/audio/t1.mp3", Object::new("music"));
+    for sees_token in [false, true] {
+        let mut config = urls(&origin.url(), "audio", &["env:OLD_KEY"]);
+        config["Policies"]["Authorization"]["asked"] = json!({ "Http":
+            { "Url": format!("{service}/{{trackId}}"), "CacheFor": "0s", "ForwardToken": sees_token } });
+        config["ReverseProxy"]["Routes"]["stream"]["AuthorizationPolicy"] = json!("asked");
+        let gate = start(&config).await;
+        let path = url(&gate, "t1", "alice").await;
+        asked.lock().clear();
+        assert_eq!(status(&gate, &path).await, 200);
+        assert_eq!(asked.lock().is_empty(), sees_token, "ForwardToken: {sees_token}");
+    }
+}
+
+#[tokio::test]
+async fn a_refused_streaming_url_tells_its_cause_in_the_access_log() {
+    let origin = ScriptedOrigin::with_track("music").await;
+    let mut config = urls(&origin.url(), "audio", &["env:OLD_KEY"]);
+    config["Policies"]["Authorization"]["vip"] = json!({ "Require": [{ "Claim": "role", "Equals": "vip" }] });
+    config["ReverseProxy"]["Routes"]["vip"] = route("/api/v1/tracks/{id}/master", "vip");
+    let gate = start(&config).await;
+    let other = start(&urls(&origin.url(), "audio", &["env:NEW_KEY"])).await;
+    let path = url(&gate, "track", "alice").await;
+    let before =
+        eventually("the line of the question", async || Some(gate.access_lines().len()).filter(|lines| *lines == 1));
+    before.await;
+    let table = [
+        ("/t/garbage/api/v1/tracks/track/stream".to_owned(), "malformed"),
+        (url(&other, "track", "alice").await, "unknown_key"),
+        (path.replace("tracks/track", "tracks/other"), "bad_signature"),
+        (path.replace("/stream", "/master"), "wrong_path"),
+    ];
+    for (number, (path, cause)) in table.iter().enumerate() {
+        assert_eq!(status(&gate, path).await, 401, "{cause}");
+        let line = eventually("its line", async || gate.access_lines().get(number + 1).cloned()).await;
+        assert_eq!(line["cause"], *cause, "{line}");
+    }
+    crate::streaming_urls::log_out(&gate, "alice").await;
+    assert_eq!(status(&gate, &path).await, 401);
+    eventually("it was revoked", async || {
+        gate.access_lines().iter().any(|line| line["cause"] == "revoked").then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn all_that_a_policy_asks_must_allow_it() {
+    let (origin, (service, asked)) =
+        (ScriptedOrigin::with_track("music").await, crate::hostile_tokens::service().await);
+    let folder = TempFolder::new("policies");
+    let mut config = crate::support::config::private_objects(&origin.url(), "audio");
+    config["Database"] = json!({ "Url": crate::catalogue::sqlite(&folder) });
+    config["Policies"]["Authorization"]["all"] = json!({
+        "Require": [{ "Claim": "role", "Equals": "vip" }],
+        "Grants": true,
+        "Http": { "Url": format!("{service}/{{trackId}}"), "CacheFor": "0s" },
+    });
+    config["ReverseProxy"]["Routes"]["stream"] = route("/stream/{id}", "all");
+    config["ReverseProxy"]["Routes"]["stream"]["Transforms"][0]["PresignedUrl"]["Key"] = json!("track.mp3");
+    let gate = Gate::start(&config).await;
+    for track in ["t1", "t2"] {
+        let (admin, grant) = (crate::catalogue::admin(), json!({ "userId": "alice", "trackId": track }));
+        send(&gate, Method::POST, "/api/v1/admin/grants", &admin, Some(grant)).await.is(201);
+    }
+    // The user, the role, the track: who has the grant, the role, and whom the service allows (t1 alone).
+    for (user, role, track, status) in [
+        ("alice", "vip", "t1", 200),
+        ("alice", "user", "t1", 403),
+        ("bob", "vip", "t1", 403),
+        ("alice", "vip", "t2", 403),
+    ] {
+        asked.lock().clear();
+        let bearer = with_claim(user, "role", &json!(role));
+        let reply = gate.client().get(&format!("/stream/{track}"), &[("authorization", &bearer)]).await;
+        assert_eq!(reply.status, status, "{user} {role} {track}");
+        // Rules over claims come first, and nobody is asked about whom they refuse.
+        assert!(role == "vip" || asked.lock().is_empty(), "{:?}", asked.lock());
+    }
+}

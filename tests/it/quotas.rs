@@ -126,6 +126,10 @@ async fn a_player_that_seeks_is_not_refused_while_postgresql_is_away() {
     for number in 0..12 {
         eventually(&format!("seek {number} is served"), async || (seek().await == 206).then_some(())).await;
     }
+    eventually("that egress cannot be saved is counted", async || {
+        (gate.metric("tidegate_limit_ledger_failures_total", "").await >= 1.0).then_some(())
+    })
+    .await;
     postgres.thaw();
 }
 

@@ -46,6 +46,7 @@ async fn sighup_puts_the_file_in_force() {
     let gate = start(&mut config).await;
     gate.client().get("/stream/track.mp3", &[]).await.is(200);
     gate.client().get("/other/track.mp3", &[]).await.problem(404);
+    assert_eq!(gate.admin().get("/reload", &[]).await.is(200).text(), "null", "there was none yet");
     let routes = &mut config["ReverseProxy"]["Routes"];
     let mut other = routes["stream"].take();
     other["Match"]["Path"] = json!("/other/{**key}");
@@ -61,6 +62,8 @@ async fn sighup_puts_the_file_in_force() {
     assert_eq!((&last["outcome"], &last["cause"]), (&json!("reloaded"), &json!("SIGHUP")), "{last}");
     assert_eq!(gate.metric("tidegate_config_reloads_total", "reloaded").await, 1.0);
     assert_eq!(gate.metric("tidegate_config_last_reload_successful", "").await, 1.0);
+    let at = gate.metric("tidegate_config_last_reload_success_timestamp_seconds", "").await;
+    assert!((at - crate::support::token::now() as f64).abs() < 300.0, "{at}");
     assert!(gate.log().contains("configuration reloaded"), "{}", gate.log());
 }
 
@@ -186,6 +189,27 @@ async fn streams_under_way_end_by_the_rules_that_they_began_with() {
         assert!(stream.exactly(whole.len()).await.expect("the whole body") == whole);
     }
     assert_eq!(gate.metric("tidegate_config_reloads_total", "reloaded").await, 20.0);
+}
+
+#[tokio::test]
+async fn a_websocket_goes_on_over_reloads() {
+    use futures::{SinkExt, StreamExt};
+    let mut config = config::empty();
+    config["ReverseProxy"]["Routes"]["plain"] = config::plain_route("/plain/{**rest}", "back");
+    config["ReverseProxy"]["Clusters"]["back"] =
+        config::cluster(&[format!("http://{}", crate::plain::upgrade::echo().await)]);
+    let gate = start(&mut config).await;
+    let url = format!("ws://{}/plain/echo", gate.address());
+    let (mut socket, _) = tokio_tungstenite::connect_async(url).await.expect("it opens");
+    for name in ["one", "other"] {
+        // The route and its cluster are no more.
+        config["ReverseProxy"] = json!({ "Routes": { name: config::plain_route("/{**rest}", name) },
+            "Clusters": { name: config::cluster(&["http://127.0.0.1:9".to_owned()]) } });
+        reload(&gate, &config).await;
+        socket.send(name.into()).await.expect("it is open");
+        let heard = socket.next().await.expect("it is open").expect("a message");
+        assert_eq!(heard.to_text().expect("text"), name);
+    }
 }
 
 #[tokio::test]

@@ -355,3 +355,47 @@ async fn a_store_that_sends_interim_answers_for_ever_is_given_up_and_keeps_nobod
     ));
     assert_eq!(gate.client().get("/well/track.mp3", &[]).await.is(200).text(), "music");
 }
+
+#[tokio::test]
+async fn every_way_to_give_no_answer_opens_the_breaker_of_both_kinds_of_routes() {
+    let ways = [Step::Silence(End::Reset), Step::Silence(End::Close), Step::Silence(End::Stall), fault::GARBAGE];
+    for (way, prefix) in ways.iter().flat_map(|way| [(way, "/stream"), (way, "/plain")]) {
+        let origin = ScriptedOrigin::with_track(pattern(10)).await;
+        let mut config = config::objects(&origin.url(), "audio");
+        config["ReverseProxy"]["Routes"]["plain"] = config::plain_route("/plain/{**path}", "web");
+        config["ReverseProxy"]["Clusters"]["web"] = config::cluster(&[origin.url()]);
+        config["Policies"]["Timeout"]["short"] = json!({ "FirstByte": "100ms" });
+        for route in ["stream", "plain"] {
+            config["ReverseProxy"]["Routes"][route]["TimeoutPolicy"] = json!("short");
+        }
+        let gate = Gate::start(&config).await;
+        origin.always(way.clone());
+        for number in 0..5 {
+            let status = gate.client().get(&format!("{prefix}/{number}"), &[]).await.status;
+            assert!([502, 504].contains(&status.as_u16()), "{way:?} {prefix}: {status}");
+        }
+        assert_eq!(gate.metric("tidegate_breaker_open_total", "").await, 1.0, "{way:?} {prefix}");
+    }
+}
+
+#[tokio::test]
+async fn a_handshake_that_fails_opens_the_breaker_of_both_kinds_of_routes() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = format!("https://{}", listener.local_addr().expect("an address"));
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            // It speaks no TLS.
+            let _ = tokio::io::AsyncWriteExt::write_all(&mut stream, b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
+        }
+    });
+    for prefix in ["/stream", "/plain"] {
+        let mut config = config::objects(&address, "audio");
+        config["ReverseProxy"]["Routes"]["plain"] = config::plain_route("/plain/{**path}", "web");
+        config["ReverseProxy"]["Clusters"]["web"] = config::cluster(std::slice::from_ref(&address));
+        let gate = Gate::start(&config).await;
+        for number in 0..5 {
+            gate.client().get(&format!("{prefix}/{number}"), &[]).await.problem(502);
+        }
+        assert_eq!(gate.metric("tidegate_breaker_open_total", "").await, 1.0, "{prefix}");
+    }
+}

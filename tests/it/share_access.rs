@@ -256,3 +256,20 @@ async fn a_session_id_under_another_name_is_refused() {
     }
     start(&client).await;
 }
+
+#[tokio::test]
+async fn sharing_counts_by_address_where_a_policy_says_user() {
+    let mut more = json!({ "Policies": { "RateLimiter": {
+        "share-poll": { "FixedWindow": { "PermitLimit": 3, "Window": "1d" }, "PartitionBy": "User" } } } });
+    more["Server"] = config::empty()["Server"].clone();
+    more["Server"]["TrustedProxies"] = json!(["127.0.0.0/8"]);
+    let gate = gate(more).await;
+    start(&gate.client()).await;
+    for address in ["192.0.2.1", "192.0.2.2"] {
+        let headers = [("authorization", TOKEN), ("x-forwarded-for", address)];
+        for status in [200, 200, 200, 429] {
+            let reply = gate.client().get("/api/share/123456/status", &headers).await;
+            assert_eq!(reply.status, status, "{address}");
+        }
+    }
+}

@@ -138,6 +138,7 @@ mod tests {
         for _ in 0..20 {
             let _ = attempts.record(v4(1), NOW);
         }
+        assert_eq!(2 * MAX_NETWORKS, 131_072, "docs/limits.md says how many are remembered");
         let networks = u64::try_from(MAX_NETWORKS).expect("it is small");
         for number in 0..networks {
             let _ = attempts.record(v6(number, 0), NOW);

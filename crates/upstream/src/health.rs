@@ -200,7 +200,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::settings::ActiveHealthCheck;
+    use crate::settings::{ActiveHealthCheck, PassiveHealthCheck};
     use primitives::clock::monotonic_now;
 
     fn actively() -> HealthCheckSettings {
@@ -235,6 +235,24 @@ mod tests {
         (0..20).for_each(|number| health.broke_off(request(number), now));
         (0..5).for_each(|_| health.probed(false, now));
         assert!(health.is_available(request(99), now) && !health.is_reachable());
+    }
+
+    #[test]
+    fn a_body_that_broke_off_counts_for_the_passive_check_alone_and_a_client_that_left_for_none() {
+        let now = monotonic_now();
+        let passive = || HealthCheckSettings { passive: Some(PassiveHealthCheck::default()), ..Default::default() };
+        for (settings, state) in
+            [(HealthCheckSettings::default(), HealthState::Healthy), (passive(), HealthState::Unhealthy)]
+        {
+            let health = DestinationHealth::new(&settings, now);
+            for number in 0..20 {
+                let permit = health.enter(request(number), now).expect("nothing is against it");
+                health.abandoned(permit);
+            }
+            assert_eq!((health.state(now), health.breaker_openings()), (HealthState::Healthy, 0));
+            (0..20).for_each(|number| health.broke_off(request(number), now));
+            assert_eq!((health.state(now), health.breaker_openings()), (state, 0));
+        }
     }
 
     fn fail(health: &DestinationHealth, now: Instant) {

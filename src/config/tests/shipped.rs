@@ -5,7 +5,7 @@ use std::path::Path;
 
 use s3::settings::StoreEndpoint;
 
-use super::{conf, has_leak, load_file, read, route};
+use super::{conf, good, has_leak, load_file, read, route};
 use crate::config::{reference, schema};
 use crate::proxy::settings::{AuthorizationSettings, HandlerSettings};
 
@@ -81,4 +81,42 @@ fn the_configuration_of_yarp_is_an_object_route_behind_a_token() {
         settings.stores[0].endpoint,
         StoreEndpoint::Remote("http://canary-endpoint:9000".parse().expect("a URL"))
     );
+}
+
+#[test]
+fn what_the_shipped_file_calls_a_default_is_one() {
+    let whole: serde_yaml::Value = serde_yaml::from_str(&read(&conf("tidegate.yaml"))).expect("YAML");
+    let resolved = |file: &serde_yaml::Value| format!("{:?}", good(&serde_yaml::to_string(file).expect("YAML")));
+    let expected = resolved(&whole);
+    let without = |path: &str| {
+        let (mut file, mut keys) = (whole.clone(), path.split('.').collect::<Vec<_>>());
+        let last = keys.pop().expect("a path has a key");
+        let section = keys.iter().fold(&mut file, |section, key| &mut section[*key]);
+        assert!(section.as_mapping_mut().expect("a section").remove(last).is_some(), "{path} is not in the file");
+        resolved(&file)
+    };
+    let minio = "ReverseProxy.Clusters.minio.HealthCheck";
+    let paths = [
+        ("Server", &["HeaderTimeout", "WriteTimeout", "BodyTimeout", "KeepAliveTimeout", "ShutdownDelay"][..]),
+        ("Server", &["ShutdownGrace", "MaxConnections", "UpgradeTimeout"]),
+        ("ObjectStores.minio", &["PresignExpiry"]),
+        ("Auth.Jwt", &["Leeway"]),
+        ("Policies.Timeout.stream", &["Connect", "FirstByte", "Idle"]),
+        ("Policies.OutputCache.audio", &["Ttl", "HonourCacheControl", "StaleWhileRevalidate", "StaleIfError"]),
+        ("Policies.OutputCache.audio", &["NegativeTtl"]),
+        ("Cache", &["SliceSize", "Memory"]),
+        (&*format!("{minio}.Active"), &["Interval", "Timeout", "Policy", "Path"]),
+        (&*format!("{minio}.Passive"), &["Enabled", "Policy", "ReactivationPeriod"]),
+        (minio, &["AvailableDestinationsPolicy"]),
+        ("Events", &["FromStreams"]),
+        ("Events.Outbox", &["Size"]),
+        ("Positions", &["Ttl", "MinResumePercent", "MaxResumePercent", "MinDuration", "MaxItemsPerUser"]),
+        ("Share", &["MaxSessions", "Buffer", "Timeout", "AllowLocalhost", "Compatibility"]),
+        ("Share.Recording", &["MaxDuration", "MaxSize"]),
+        ("Telemetry", &["LogLevel"]),
+        ("Telemetry.AccessLog", &["Format"]),
+    ];
+    let paths = paths.iter().flat_map(|(section, keys)| keys.iter().map(move |key| format!("{section}.{key}")));
+    let other: Vec<_> = paths.filter(|path| without(path) != expected).collect();
+    assert!(other.is_empty(), "conf/tidegate.yaml has other values than the defaults: {other:?}");
 }

@@ -76,6 +76,8 @@ async fn the_last_page_says_that_it_is_the_last() {
         send(&gate, Method::POST, "/api/v1/admin/tracks", &admin(), Some(body)).await.is(201);
         let body = json!({ "userId": "alice", "trackId": track });
         send(&gate, Method::POST, "/api/v1/admin/grants", &admin(), Some(body)).await.is(201);
+        let others = json!({ "userId": "bob", "trackId": track });
+        send(&gate, Method::POST, "/api/v1/admin/grants", &admin(), Some(others)).await.is(201);
     }
     for list in ["/api/v1/progress?", "/api/v1/admin/tracks?", "/api/v1/admin/grants?user_id=alice&"] {
         for (limit, pages) in [(4, 1), (2, 2), (3, 2), (5, 1)] {
@@ -89,6 +91,12 @@ async fn the_last_page_says_that_it_is_the_last() {
                 cursor = format!("&cursor={}", said["nextCursor"].as_str().unwrap_or_default());
             }
             assert_eq!(read, 4, "{list} {limit}");
+        }
+    }
+    for (list, most) in [("/api/v1/progress", 100), ("/api/v1/admin/tracks", 1000)] {
+        for (limit, status) in [(0, 422), (1, 200), (most, 200), (most + 1, 422)] {
+            let path = format!("{list}?limit={limit}");
+            assert_eq!(send(&gate, Method::GET, &path, &admin_alice(), None).await.status, status, "{path}");
         }
     }
 }
@@ -158,5 +166,57 @@ async fn a_purge_without_a_media_type_is_told_what_to_send() {
         let request = gate.admin().request(Method::POST, path).header("content-type", "application/json");
         let said = request.body("{\"al\": true}").send().await.expect("an answer").text().await.expect("a body");
         assert!(said.contains("unknown field `al`"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_is_sent_again_does_what_the_page_says() {
+    let folder = TempFolder::new("manner");
+    let gate = start(&everything(&folder)).await;
+    let host = format!("Bearer {HOST}");
+    let twice = async |method: Method, path: &str, who: &str, body: Value| {
+        let mut replies = Vec::new();
+        for _ in 0..2 {
+            let request = gate.client().request(method.clone(), path).header("authorization", who);
+            let response = request.header("idempotency-key", "one").json(&body).send().await.expect("an answer");
+            let status = response.status().as_u16();
+            let said: Value = serde_json::from_slice(&response.bytes().await.expect("a body")).unwrap_or_default();
+            replies.push((status, said));
+        }
+        let [first, second] = <[_; 2]>::try_from(replies).expect("two");
+        (first, second)
+    };
+    let track = json!({ "id": "t", "store": "main", "bucket": "audio", "key": "t.mp3" });
+    let grant = json!({ "userId": "alice", "trackId": "t" });
+    // Those of which the second does no more.
+    for (path, body) in [("/api/v1/admin/tracks", track), ("/api/v1/admin/grants", grant)] {
+        let ((first, _), (second, _)) = twice(Method::POST, path, &admin(), body).await;
+        assert_eq!((first, second), (201, 200), "{path}");
+    }
+    let alice = bearer("alice");
+    let ((first, _), (second, _)) = twice(Method::POST, "/api/v1/logout", &alice, Value::Null).await;
+    assert_eq!((first, second), (204, 204));
+    let ((first, _), (second, _)) = twice(Method::DELETE, "/api/v1/tracks/t/position", &alice, Value::Null).await;
+    assert_eq!((first, second), (204, 204));
+    let mut event = json!({ "action": "Pause", "positionMs": 1 });
+    let path = "/api/v1/tracks/t/events";
+    let ((_, first), (_, second)) = twice(Method::POST, path, &alice, event.clone()).await;
+    assert_eq!((&first["accepted"], &second["accepted"]), (&json!(1), &json!(1)), "no Idempotency-Key is read");
+    event["eventId"] = json!("01997b6e-7c5e-7cc1-a1d5-3a2f4f6f0a11");
+    let ((_, first), (_, second)) = twice(Method::POST, path, &alice, event).await;
+    assert_eq!((&first["accepted"], &second["accepted"]), (&json!(1), &json!(0)));
+    // Those that do something new each time.
+    for (path, member, body) in [
+        ("/api/v1/share/start", "sessionId", json!({})),
+        ("/api/v1/share/123456/tickets", "ticket", json!({})),
+        ("/api/v1/share/123456/chat", "id", json!({ "text": "hi" })),
+    ] {
+        if path.contains("123456") && !path.contains("chat") {
+            let ((first, _), (second, _)) =
+                twice(Method::POST, "/api/v1/share/start", &host, json!({ "sessionId": "123456" })).await;
+            assert_eq!((first, second), (200, 409));
+        }
+        let ((_, first), (_, second)) = twice(Method::POST, path, &host, body).await;
+        assert!(!first[member].is_null() && first[member] != second[member], "{path}: {first} {second}");
     }
 }

@@ -20,6 +20,7 @@ async fn a_token_is_described_wherever_one_is_wanted() {
     for (path, item) in described.document()["paths"].as_object().expect("paths") {
         for (method, operation) in item.as_object().expect("operations") {
             let wants_token = operation["responses"].get("401").is_some() && !path.starts_with("/t/");
+            assert!(schemes.contains_key("bearer"), "docs/api.md names it");
             let security = operation["security"].as_array().cloned().unwrap_or_default();
             assert_eq!(!security.is_empty(), wants_token, "{method} {path}");
             for scheme in security.iter().flat_map(|one| one.as_object().expect("an object").keys()) {
@@ -111,4 +112,31 @@ async fn the_paths_of_the_admin_address_are_those_of_the_page_of_operations() {
         .map(|(path, _)| path)
         .collect();
     assert_eq!(listed, served);
+}
+
+/// The names of metrics in `text`: words that begin as they do, whole ones.
+fn metric_names(text: &str) -> BTreeSet<&str> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let is_name = |word: &&str| word.starts_with("tidegate_") || word.starts_with("novatune_");
+    words.filter(is_name).filter(|word| !word.ends_with('_')).collect()
+}
+
+#[test]
+fn the_metrics_of_the_pages_are_those_that_there_are() {
+    let docs = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs")).expect("the pages").flatten();
+    let pages = docs.map(|page| std::fs::read_to_string(page.path()).expect("a page")).collect::<Vec<_>>().join("\n");
+    let sources: Vec<_> = crate::layers::sources().into_iter().filter(|(name, _)| !name.contains("tests")).collect();
+    let code = sources.iter().map(|(_, text)| text.split("#[cfg(test)]").next().unwrap_or_default());
+    let quoted = code.flat_map(|text| text.split('"').skip(1).step_by(2)).filter(|text| !text.contains(' '));
+    let counted: BTreeSet<&str> = quoted.flat_map(metric_names).collect();
+    assert!(counted.len() > 60, "{counted:?}");
+    let named = metric_names(&pages);
+    let bare = |name: &str| {
+        let parts = ["_bucket", "_count", "_sum"];
+        parts.iter().find_map(|part| name.strip_suffix(part)).unwrap_or(name).to_owned()
+    };
+    let unknown: Vec<_> = named.iter().filter(|name| !counted.contains(&*bare(name))).collect();
+    assert!(unknown.is_empty(), "the pages name metrics that there are not: {unknown:?}");
+    let silent: Vec<_> = counted.iter().filter(|name| !named.contains(*name)).collect();
+    assert!(silent.is_empty(), "no page names these metrics: {silent:?}");
 }

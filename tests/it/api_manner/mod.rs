@@ -8,8 +8,10 @@ use http::Method;
 use serde_json::{Value, json};
 
 use crate::catalogue::{bearer, send, sqlite, tracks};
+use crate::support::fault::Step;
+use crate::support::origin_http::Answer;
 use crate::support::tools::TempFolder;
-use crate::support::{Gate, Redis, config, token};
+use crate::support::{Gate, Redis, ScriptedOrigin, config, eventually, token};
 
 const HOST: &str = "the token of sharing";
 
@@ -75,6 +77,9 @@ async fn the_documents_names_in_the_environment_are_heeded() {
     let health = gate.admin().get("/health", &[]).await;
     let health: Value = serde_json::from_slice(&health.body).expect("JSON");
     assert_eq!(health["redis"], "ok", "{health}");
+    gate.client().get("/nowhere", &[]).await.is(404);
+    let written = async || gate.access_lines().into_iter().find(|line| line["path"] == "/nowhere");
+    eventually("access lines are written whatever the level is", written).await;
     assert!(gate.log_lines().iter().all(|line| line["level"] == "ERROR" || line["target"] == "access"));
     // What stands in the file goes before it.
     config["Server"]["Listeners"] = json!([{ "Address": "127.0.0.1:0" }]);
@@ -84,4 +89,36 @@ async fn the_documents_names_in_the_environment_are_heeded() {
     let health = gate.admin().get("/health", &[]).await;
     let health: Value = serde_json::from_slice(&health.body).expect("JSON");
     assert_eq!(health["redis"], "disabled", "{health}");
+}
+
+#[tokio::test]
+async fn an_error_has_the_headers_of_its_route_or_none_and_a_servers_own_passes() {
+    let origin = ScriptedOrigin::with_track("music").await;
+    let mut config = config::objects(&origin.url(), "audio");
+    config["Policies"]["Cors"]["page"] = json!({ "Origins": ["https://app.test"] });
+    config["ReverseProxy"]["Routes"]["stream"]["CorsPolicy"] = json!("page");
+    config["ReverseProxy"]["Routes"]["stream"]["Match"]["Methods"] = json!(["GET"]);
+    config["ReverseProxy"]["Routes"]["web"] = config::plain_route("/web/{**rest}", "web");
+    config["ReverseProxy"]["Clusters"]["web"] = config::cluster(&[origin.url()]);
+    let gate = Gate::start(&config).await;
+    let page = ("origin", "https://app.test");
+    let long = format!("/stream/{}", "a".repeat(8192));
+    for (method, path, code, shown) in [
+        (Method::GET, "/stream/none.mp3", "not_found", "https://app.test"),
+        (Method::GET, "/stream/%zz", "bad_request", ""),
+        (Method::GET, &*long, "path_too_long", ""),
+        (Method::GET, "/nowhere", "no_route", ""),
+        (Method::DELETE, "/stream/track.mp3", "method_not_allowed", ""),
+    ] {
+        let reply = gate.client().send(method, path, &[page]).await;
+        let said = reply.problem(reply.status.as_u16());
+        assert_eq!((&said["code"], &said["detail"]), (&json!(code), &said["error"]));
+        assert_eq!(reply.header("access-control-allow-origin"), shown, "{code}");
+    }
+    origin.always(Step::Answer(Answer::new(404, "text/plain", "nothing here, says the server")));
+    let reply = gate.client().get("/web/x", &[]).await;
+    assert_eq!(
+        (reply.is(404).text().as_str(), reply.header("content-type")),
+        ("nothing here, says the server", "text/plain")
+    );
 }

@@ -147,3 +147,71 @@ async fn streams_tell_of_start_and_complete_once() {
     let heard = eventually("they arrive", async || Some(heard()).filter(|heard| heard.len() >= 3)).await;
     assert_eq!(heard, [told("alice", "Start"), told("bob", "Start"), told("alice", "Complete")]);
 }
+
+#[tokio::test]
+async fn an_event_has_the_servers_time_unless_it_names_one_however_old() {
+    let folder = TempFolder::new("events");
+    let gate = Gate::start(&with_events(to_file(&folder), &folder)).await;
+    let old = "1999-12-31T23:59:59.000+00:00";
+    let event = json!({ "action": "Pause", "positionMs": 1 });
+    let mut dated = event.clone();
+    dated["timestamp"] = json!(old);
+    post(&gate.client(), "alice", &json!([event, dated])).await.is(202);
+    let path = folder.path().join("events.jsonl");
+    let arrived = eventually("they arrive", async || Some(lines(&path)).filter(|lines| lines.len() == 2)).await;
+    let time = |body: &str| serde_json::from_str::<Value>(body).expect("JSON")["timestamp"].as_str().map(str::to_owned);
+    let given = time(&arrived[0].2).expect("a time").replace("+00:00", "Z");
+    let given = humantime::parse_rfc3339(&given).expect("RFC 3339");
+    let given = given.duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs();
+    assert!(given.abs_diff(token::now().try_into().expect("after 1970")) < 60, "{given}");
+    assert_eq!(time(&arrived[1].2).as_deref(), Some(old));
+    // The outbox is one process's: nobody else opens its file.
+    let outbox = format!("sqlite://{}", folder.path().join("outbox/outbox.db").display());
+    let read = async {
+        let pool = sqlx::SqlitePool::connect(&outbox).await?;
+        sqlx::query("SELECT count(*) FROM sqlite_master").fetch_one(&pool).await
+    };
+    assert!(read.await.is_err(), "somebody else can read the outbox of a running process");
+}
+
+#[tokio::test]
+async fn a_stream_names_the_track_by_its_id_or_its_key_and_counts_for_users_alone() {
+    let origin = ScriptedOrigin::start().await;
+    let long = "x".repeat(257);
+    for key in ["tracks/song.mp3".to_owned(), long.clone()] {
+        origin.put(&format!("/audio/{key}"), Object::new("music"));
+    }
+    let folder = TempFolder::new("events");
+    let mut config = with_events(to_file(&folder), &folder);
+    config["Events"]["FromStreams"] = json!(true);
+    config["ObjectStores"]["main"] = config::store(&origin.url());
+    for (name, path, key, policy) in [
+        ("open", "/open/{**key}", "{**key}", "Anonymous"),
+        ("keys", "/keys/{**key}", "{**key}", "Default"),
+        ("ids", "/ids/{id}", "tracks/{id}.mp3", "Default"),
+    ] {
+        let mut route = config::object_route(path, "main", "audio", key);
+        route["AuthorizationPolicy"] = json!(policy);
+        config["ReverseProxy"]["Routes"][name] = route;
+    }
+    let gate = Gate::start(&config).await;
+    let bearer = format!("Bearer {}", token::of("alice"));
+    let by = [("authorization", bearer.as_str())];
+    gate.client().get("/open/tracks/song.mp3", &by).await.is(200);
+    gate.client().get(&format!("/keys/{long}"), &by).await.is(200);
+    gate.client().get("/keys/tracks/song.mp3", &by).await.is(200);
+    gate.client().get("/ids/song", &by).await.is(200);
+    let path = folder.path().join("events.jsonl");
+    let told = || -> Vec<(String, i64)> {
+        let field = |body: &str| -> Value { serde_json::from_str(body).expect("JSON") };
+        let told = lines(&path).into_iter().map(|(.., body)| field(&body));
+        told.map(|body| {
+            (body["trackId"].as_str().unwrap_or_default().to_owned(), body["positionMs"].as_i64().unwrap_or(-1))
+        })
+        .collect()
+    };
+    // Start and Complete of each.
+    let told = eventually("they arrive", async || Some(told()).filter(|told| told.len() >= 4)).await;
+    let expected = ["tracks/song.mp3", "tracks/song.mp3", "song", "song"].map(|track| (track.to_owned(), 0));
+    assert_eq!(told, expected);
+}

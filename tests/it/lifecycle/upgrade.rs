@@ -312,6 +312,10 @@ async fn what_is_no_tidegate_is_not_signalled() {
     let ended = crate::support::gate::run(&["upgrade", "-c", file], &folder).await;
     assert_eq!(ended.code, Some(1), "{}", ended.stderr);
     assert!(ended.stderr.contains("PidFile"), "{}", ended.stderr);
+    config["Nonsense"] = json!(true);
+    crate::support::gate::write_config(&folder, &config);
+    let ended = crate::support::gate::run(&["upgrade", "-c", file], &folder).await;
+    assert_eq!(ended.code, Some(64), "{}", ended.stderr);
 }
 
 #[tokio::test]

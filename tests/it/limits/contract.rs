@@ -107,3 +107,27 @@ async fn a_script_that_redis_has_forgotten_is_sent_again() {
     assert!(redis.ask("SCRIPT FLUSH").starts_with("+OK"));
     assert_eq!(nodes.pass("fixed", 6).await, 4);
 }
+
+#[tokio::test]
+async fn what_a_node_refuses_by_itself_asks_redis_nothing() {
+    let Some(redis) = Redis::start() else { return };
+    let mut nodes = Nodes::over(&redis, 1).await;
+    // Every script is one call.
+    let calls = || {
+        let said = redis.ask("INFO commandstats");
+        let scripts = said.lines().filter(|line| line.starts_with("cmdstat_eval"));
+        scripts.filter_map(|line| line.split_once("calls=")?.1.split(',').next()?.parse::<u64>().ok()).sum::<u64>()
+    };
+    assert_eq!(nodes.pass("fixed", 10).await, 10);
+    let asked = calls();
+    assert!(asked >= 10, "{asked}");
+    assert_eq!(nodes.pass("fixed", 100).await, 0);
+    assert_eq!(calls(), asked);
+    let held = nodes.ask("streams", "u:alice").await.expect("a stream");
+    // Both kinds of keys expire by themselves.
+    for key in ["it:limit:{fixed:u%3Aalice}:requests", "it:limit:{streams:u%3Aalice}:streams"] {
+        let left = redis.ask(&format!("PTTL {key}"));
+        assert!(left.trim_start_matches(':').trim().parse::<i64>().is_ok_and(|left| left > 0), "{key}: {left}");
+    }
+    drop(held);
+}

@@ -160,3 +160,40 @@ async fn addresses_of_one_ipv6_network_are_limited_as_one() {
     assert!((60..90).contains(&guesses(TRACK, &bad, 2).await));
     from(TRACK, &bad, "2001:db8:1:3::1").await.is(401);
 }
+
+#[tokio::test]
+async fn a_policy_that_several_routes_name_counts_them_together() {
+    let origin = ScriptedOrigin::with_track("music").await;
+    let mut config = limited(&origin, json!({ "FixedWindow": { "PermitLimit": 2, "Window": "1d" } }));
+    config["Policies"]["RateLimiter"]["speed"] = json!({ "Bandwidth": { "BytesPerSecond": "10MiB" } });
+    config["Policies"]["Cors"]["shown"] =
+        json!({ "Origins": ["https://app.test"], "ExposedHeaders": ["RateLimit-Remaining"] });
+    config["Policies"]["Cors"]["hidden"] = json!({ "Origins": ["https://app.test"] });
+    for (name, limiter) in [("again", Some("streaming")), ("paced", Some("speed")), ("free", None)] {
+        let mut route = config::object_route(&format!("/{name}/{{**key}}"), "main", "audio", "{**key}");
+        route["AuthorizationPolicy"] = json!("Default");
+        route["CorsPolicy"] = json!("hidden");
+        if let Some(limiter) = limiter {
+            route["RateLimiterPolicy"] = json!(limiter);
+        }
+        config["ReverseProxy"]["Routes"][name] = route;
+    }
+    config["ReverseProxy"]["Routes"]["stream"]["CorsPolicy"] = json!("shown");
+    let gate = Gate::start(&config).await;
+    let alice = bearer("alice");
+    // The fields of a policy of bandwidth alone, and of none; then of one that two routes name.
+    for (path, status, left, exposed) in [
+        ("/free/track.mp3", 200, "", ""),
+        ("/paced/track.mp3", 200, "", ""),
+        (TRACK, 200, "1", "RateLimit-Remaining"),
+        ("/again/track.mp3", 200, "0", ""),
+        (TRACK, 429, "0", "RateLimit-Remaining"),
+        ("/again/track.mp3", 429, "0", ""),
+    ] {
+        let headers = [("authorization", alice.as_str()), ("origin", "https://app.test")];
+        let reply = gate.client().get(path, &headers).await;
+        let shown = reply.header("access-control-expose-headers").eq_ignore_ascii_case(exposed);
+        assert_eq!((reply.status.as_u16(), reply.header("ratelimit-remaining")), (status, left), "{path}");
+        assert!(shown, "{path}: {:?}", reply.headers);
+    }
+}

@@ -140,14 +140,15 @@ async fn a_socket_that_was_left_behind_is_replaced_and_a_live_one_stays() {
     let config = configuration(&origin, json!([{ "Address": format!("unix:{}", socket.display()) }]));
     // Dropping the listener closes it and leaves its file.
     drop(UnixListener::bind(&socket).expect("a new path"));
-    let gate = Gate::start(&config).await;
+    let mut gate = Gate::start(&config).await;
     assert_eq!(get(&socket, Version::Http1, &[]).await.body, b"music");
 
     let (code, text) = refused(&config).await;
     assert_eq!(code, Some(1), "{text}");
     assert!(text.contains("another process listens on it"), "{text}");
     assert_eq!(get(&socket, Version::Http1, &[]).await.body, b"music", "the first one goes on");
-    drop(gate);
+    gate.stop().await;
+    assert!(socket.exists(), "it stays when Tidegate ends");
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SerialNumber, date_time_ymd,
+    Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber, date_time_ymd,
 };
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -54,6 +54,9 @@ impl Authority {
     pub fn client(&self, name: &str, serial: u64) -> Client {
         let names = vec![format!("{name}.devices.test"), "192.0.2.7".to_owned()];
         let mut params = CertificateParams::new(names).expect("good names");
+        let ascii = |text: String| text.try_into().expect("ASCII");
+        params.subject_alt_names.push(SanType::Rfc822Name(ascii(format!("{name}@devices.test"))));
+        params.subject_alt_names.push(SanType::URI(ascii(format!("https://devices.test/{name}"))));
         params.distinguished_name.push(DnType::CommonName, name);
         params.serial_number = Some(SerialNumber::from(serial));
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
@@ -180,6 +183,8 @@ async fn rules_of_policies_see_the_certificate_as_claims_that_no_token_can_have(
     let rules = [
         json!({ "Claim": "client_certificate.cn", "Equals": "player" }),
         json!({ "Claim": "client_certificate.san", "In": ["player.devices.test"] }),
+        json!({ "Claim": "client_certificate.san", "Equals": "player@devices.test" }),
+        json!({ "Claim": "client_certificate.san", "Equals": "https://devices.test/player" }),
         json!({ "Claim": "client_certificate.serial", "Equals": "1a2b" }),
         json!({ "Claim": "client_certificate.sha256", "Equals": player.sha256 }),
     ];
@@ -268,4 +273,9 @@ async fn a_certificate_stands_for_a_token_where_the_listener_says_so() {
         assert_eq!(answer.heads[0].status == 401, is_refused, "{site}: {answer:?}");
     }
     eventually("five access lines", async || (gate.access_lines().len() == 5).then_some(())).await;
+    config["Auth"] = config::jwt();
+    let gate = Gate::start(&config).await;
+    assert_eq!(status(&gate, Version::Http1, Some(&player), &[]).await, 200);
+    let usage = ask(&gate, "/api/v1/usage", Version::Http1, Some(&player), &[]).await;
+    assert_eq!(usage.heads[0].status, 401, "the API knows no certificates");
 }

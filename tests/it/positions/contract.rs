@@ -63,6 +63,7 @@ async fn holds(config: &Value) {
     a_cleared_position_stays_cleared(&player).await;
     of_many_at_once_the_newest_stays(&player).await;
     nobody_sees_anothers(&gate).await;
+    a_kind_has_a_position_of_its_own(&Player::new(&gate, "kinds")).await;
     what_can_be_continued_is_listed(&Player::new(&gate, "lister")).await;
     items_of_one_time_are_listed_once_each(&Player::new(&gate, "offline")).await;
     of_too_many_items_the_oldest_are_dropped(&gate).await;
@@ -132,6 +133,21 @@ async fn nobody_sees_anothers(gate: &Gate) {
     assert_eq!(other.get("b:c").await, None);
     assert_eq!(other.get("c").await, None);
     assert_eq!(other.progress("").await.0, Vec::<String>::new());
+}
+
+async fn a_kind_has_a_position_of_its_own(player: &Player) {
+    let of = |kind: &str| format!("{}?kind={kind}", path("song"));
+    let get = async |path: &str| player.json(path).await["positionMs"].as_i64();
+    for (number, kind) in ["audio", "audiobook", "podcast"].into_iter().enumerate() {
+        player.save("song", json!({ "positionMs": 1000 + number, "kind": kind })).await;
+    }
+    assert_eq!(get(&path("song")).await, Some(1000), "audio is the default");
+    player.send(Method::DELETE, &of("audiobook"), None).await.is(204);
+    for (kind, expected) in [("audio", Some(1000)), ("audiobook", None), ("podcast", Some(1002))] {
+        assert_eq!(get(&of(kind)).await, expected, "{kind}");
+    }
+    player.clear("song").await;
+    assert_eq!((get(&of("audio")).await, get(&of("podcast")).await), (None, Some(1002)));
 }
 
 async fn what_can_be_continued_is_listed(player: &Player) {
@@ -213,7 +229,11 @@ async fn of_too_many_items_the_oldest_are_dropped(gate: &Gate) {
     for number in [50, 51, MAX_ITEMS, MAX_ITEMS + 49] {
         assert_eq!(player.get(&item(number)).await, Some(1000), "{number}");
     }
+    // One that is older than all that are kept is taken, and dropped at once.
+    player.save("older than all", body(at - 1)).await;
+    assert_eq!(player.get("older than all").await, None);
     assert_eq!(other.get("only").await, Some(1000), "of others nothing is dropped");
+    assert!(gate.metric("tidegate_positions_dropped_total", "").await >= 50.0);
     let (mut listed, mut cursor) = (0, String::new());
     loop {
         let (ids, next) = player.progress(&format!("limit=100{cursor}")).await;

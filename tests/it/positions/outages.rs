@@ -205,6 +205,7 @@ async fn redis_stops_and_starts_under_load_before_postgresql_and_nobody_notices(
     }
     load.goes_on().await;
     assert_eq!(load.refused.load(Ordering::Relaxed), 0, "Redis is only the front");
+    assert!(gate.metric("tidegate_positions_front_failed_total", "").await >= 1.0);
     load.finds_all_at(&gate).await;
 }
 
@@ -304,6 +305,16 @@ async fn a_file_that_is_moved_away_keeps_nothing_and_the_node_says_so() {
     let (data, aside) = (folder.path().join("data"), folder.path().join("aside"));
     std::fs::rename(&data, &aside).expect("it can be moved");
     assert_eq!(player.post("t", json!({ "positionMs": 2 })).await.problem(503)["code"], "unavailable");
+    player.send(http::Method::GET, &path("t"), None).await.problem(503);
+    for (name, labels) in [
+        ("tidegate_positions_reports_total", "outcome=\"kept\""),
+        ("tidegate_positions_reports_total", "outcome=\"failed\""),
+        ("tidegate_positions_rows_total", ""),
+        ("tidegate_positions_reads_failed_total", ""),
+    ] {
+        assert_eq!(gate.metric(name, labels).await, 1.0, "{name} {labels}");
+    }
+    assert!(gate.metric("tidegate_positions_commit_seconds_count", "").await >= 1.0);
     let unready = async || (gate.admin().get("/readyz", &[]).await.status == 503).then_some(());
     eventually("the node is not ready", unready).await;
     assert!(gate.admin().get("/health", &[]).await.text().contains("\"database\":\"unavailable\""));
@@ -342,4 +353,27 @@ async fn the_process_ends_though_redis_or_postgresql_never_answered() {
     }
     redis.thaw();
     postgres.thaw();
+}
+
+#[tokio::test]
+async fn a_position_whose_time_is_over_is_gone_and_any_report_is_newer() {
+    const DAYS: i64 = 86_400_000;
+    let folder = TempFolder::new("positions");
+    let config = in_a_file(&folder);
+    let gate = Gate::start(&config).await;
+    let player = Player::new(&gate, "u");
+    player.save("t", json!({ "positionMs": 500_000, "durationMs": 3_600_000 })).await;
+    assert_eq!(player.get("t").await, Some(500_000));
+    // Forty days pass for it.
+    let pool = sqlx::SqlitePool::connect(config["Database"]["Url"].as_str().expect("a URL")).await.expect("SQLite");
+    sqlx::query("UPDATE positions SET updated_at = updated_at - $1, reported_at = reported_at - $1")
+        .bind(40 * DAYS)
+        .execute(&pool)
+        .await
+        .expect("the table is there");
+    assert_eq!(player.get("t").await, None);
+    assert_eq!(player.progress("").await.0, Vec::<String>::new());
+    let older = token::now() * 1000 - 50 * DAYS;
+    player.save("t", json!({ "positionMs": 7, "timestamp": older })).await;
+    assert_eq!(player.get("t").await, Some(7), "it is newer than what is over");
 }

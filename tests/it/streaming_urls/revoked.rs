@@ -74,6 +74,26 @@ async fn what_was_revoked_stays_so_after_a_restart() {
 }
 
 #[tokio::test]
+async fn what_only_one_process_knows_of_streaming_urls_ends_with_it() {
+    let origin = ScriptedOrigin::with_track("music").await;
+    let mut config = urls(&origin.url(), "audio", &["env:OLD_KEY"]);
+    let gate = start(&config).await;
+    let path = url(&gate, "track", "alice").await;
+    log_out(&gate, "alice").await;
+    assert_eq!(status(&gate, &path).await, 401);
+    drop(gate);
+    // Nothing is configured that could keep it.
+    assert_eq!(status(&start(&config).await, &path).await, 200);
+    // A key that nobody configured is another one in each process.
+    config["Auth"]["PathToken"] = json!({});
+    let gate = start(&config).await;
+    let path = url(&gate, "track", "alice").await;
+    assert_eq!(status(&gate, &path).await, 200);
+    drop(gate);
+    assert_eq!(status(&start(&config).await, &path).await, 401);
+}
+
+#[tokio::test]
 async fn without_postgresql_urls_go_on_playing_and_a_logout_is_never_left_open() {
     let origin = ScriptedOrigin::with_track("music").await;
     let Some(mut postgres) = Postgres::start() else { return };

@@ -66,12 +66,13 @@ struct Row {
     step: Step,
     range: Option<&'static str>,
     status: u16,
+    code: &'static str,
     retry_after: bool,
     asked: RangeInclusive<usize>,
 }
 
-fn row(name: &'static str, step: Step, status: u16, asked: RangeInclusive<usize>) -> Row {
-    Row { name, step, range: None, status, retry_after: false, asked }
+fn row(name: &'static str, step: Step, status: u16, code: &'static str, asked: RangeInclusive<usize>) -> Row {
+    Row { name, step, range: None, status, code, retry_after: false, asked }
 }
 
 fn retry_later(row: Row) -> Row {
@@ -84,25 +85,25 @@ fn ranged(row: Row) -> Row {
 
 fn lasting_faults() -> Vec<Row> {
     vec![
-        row("denied", fault::DENIED, 404, 1..=1),
-        row("wrong signature", fault::WRONG_SIGNATURE, 502, 1..=2),
-        retry_later(row("unknown key", fault::UNKNOWN_KEY, 503, 1..=2)),
-        retry_later(row("archived", fault::ARCHIVED, 503, 1..=1)),
-        row("no such key", fault::NO_SUCH_KEY, 404, 1..=1),
-        row("no such bucket", fault::NO_SUCH_BUCKET, 502, 1..=1),
-        row("delete marker", fault::DELETE_MARKER, 410, 1..=1),
-        retry_later(row("slow down", fault::SLOW_DOWN, 503, 2..=3)),
-        retry_later(row("too many", fault::TOO_MANY, 503, 2..=3)),
-        row("internal error", fault::INTERNAL_ERROR, 502, 2..=2),
-        row("reset", Step::Silence(End::Reset), 502, 2..=4),
-        row("closed", Step::Silence(End::Close), 502, 2..=4),
-        row("stalled", Step::Silence(End::Stall), 504, 1..=2),
-        row("redirect", fault::REDIRECT, 502, 1..=2),
-        row("switching protocols", fault::SWITCHING_PROTOCOLS, 502, 1..=2),
-        row("unasked 304", fault::UNASKED_NOT_MODIFIED, 502, 1..=2),
-        row("garbage", fault::GARBAGE, 502, 1..=4),
-        ranged(row("206 without Content-Range", fault::NO_CONTENT_RANGE, 502, 1..=2)),
-        ranged(row("206 of another range", fault::WRONG_CONTENT_RANGE, 502, 1..=2)),
+        row("denied", fault::DENIED, 404, "not_found", 1..=1),
+        row("wrong signature", fault::WRONG_SIGNATURE, 502, "store_signature", 1..=2),
+        retry_later(row("unknown key", fault::UNKNOWN_KEY, 503, "store_credentials", 1..=2)),
+        retry_later(row("archived", fault::ARCHIVED, 503, "archived", 1..=1)),
+        row("no such key", fault::NO_SUCH_KEY, 404, "not_found", 1..=1),
+        row("no such bucket", fault::NO_SUCH_BUCKET, 502, "store_configuration", 1..=1),
+        row("delete marker", fault::DELETE_MARKER, 410, "gone", 1..=1),
+        retry_later(row("slow down", fault::SLOW_DOWN, 503, "store_busy", 2..=3)),
+        retry_later(row("too many", fault::TOO_MANY, 503, "store_busy", 2..=3)),
+        row("internal error", fault::INTERNAL_ERROR, 502, "store_failed", 2..=2),
+        row("reset", Step::Silence(End::Reset), 502, "store_closed", 2..=4),
+        row("closed", Step::Silence(End::Close), 502, "store_closed", 2..=4),
+        row("stalled", Step::Silence(End::Stall), 504, "store_timeout", 1..=2),
+        row("redirect", fault::REDIRECT, 502, "store_protocol", 1..=2),
+        row("switching protocols", fault::SWITCHING_PROTOCOLS, 502, "store_protocol", 1..=2),
+        row("unasked 304", fault::UNASKED_NOT_MODIFIED, 502, "store_protocol", 1..=2),
+        row("garbage", fault::GARBAGE, 502, "store_protocol", 1..=4),
+        ranged(row("206 without Content-Range", fault::NO_CONTENT_RANGE, 502, "store_protocol", 1..=2)),
+        ranged(row("206 of another range", fault::WRONG_CONTENT_RANGE, 502, "store_protocol", 1..=2)),
     ]
 }
 
@@ -116,7 +117,7 @@ async fn a_fault_that_lasts_has_its_own_status() {
         let headers: Vec<(&str, &str)> = row.range.map(|range| ("range", range)).into_iter().collect();
         let reply = gate.client().get(TRACK, &headers).await;
         assert_eq!((row.name, reply.status.as_u16()), (row.name, row.status), "{}", reply.text());
-        reply.problem(row.status);
+        assert_eq!(reply.problem(row.status)["code"], row.code, "{}", row.name);
         assert!(row.asked.contains(&origin.seen().len()), "{}: asked {} times", row.name, origin.seen().len());
         has_retry_after(row.name, &reply, row.retry_after);
         assert!(row.name != "archived" || reply.header("retry-after") == "120", "{:?}", reply.headers);
@@ -282,4 +283,19 @@ async fn a_store_refusal_with_a_retry_after_of_its_own_is_clamped() {
     let reply = gate.client().get(TRACK, &[]).await;
     reply.problem(503);
     has_retry_after("a day", &reply, true);
+}
+
+#[tokio::test]
+async fn an_object_that_is_another_at_each_look_is_given_up() {
+    let origin = ScriptedOrigin::with_track(pattern(1000)).await;
+    let gate = gate(&origin.url(), |_| {}).await;
+    let condition = [("if-none-match", "\"another\"")];
+    // A HEAD, and a GET of the version that it found: of three versions none is there any more.
+    let gone = [Step::Serve, fault::OVERWRITTEN];
+    origin.script(gone.iter().cycle().take(6).cloned());
+    let reply = gate.client().get(TRACK, &condition).await;
+    assert_eq!(reply.problem(503)["code"], "object_changed");
+    assert_eq!(origin.take_seen().len(), 6);
+    origin.script(gone.iter().cycle().take(4).cloned());
+    gate.client().get(TRACK, &condition).await.is(200);
 }

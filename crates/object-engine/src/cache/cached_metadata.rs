@@ -282,6 +282,7 @@ mod tests {
             ("max-age=100, s-maxage=20", true, 19, Freshness::Fresh),
             ("max-age=100, s-maxage=20", true, 20, stale(false, false)),
             ("max-age=1, must-revalidate", true, 1, stale(false, false)),
+            ("max-age=1, proxy-revalidate", true, 1, stale(false, false)),
             ("max-age=\"100\"", true, 99, Freshness::Fresh),
             ("max-age=soon", true, 0, stale(true, true)),
             ("public", true, 9, Freshness::Fresh),

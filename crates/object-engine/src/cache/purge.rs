@@ -219,6 +219,16 @@ mod tests {
     }
 
     #[test]
+    fn a_purge_that_is_repeated_takes_no_more_room() {
+        let purges = PurgeLog::open(None, 0);
+        purges.add(PurgeScope::Key("other".into()), 1).expect("nothing is written");
+        for number in 0..2 * MAX_PURGES as u64 {
+            purges.add(PurgeScope::Key("k".into()), 2 + number).expect("nothing is written");
+        }
+        assert_eq!((purges.list.load().len(), purges.epoch(&of_key("other"))), (2, 1));
+    }
+
+    #[test]
     fn purges_survive_a_restart_and_a_broken_list_drops_everything() {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("purges.json");

@@ -136,12 +136,12 @@ impl AuthenticationError {
             Self::UnknownKey => invalid!("the key is unknown"),
             Self::BadSignature => invalid!("the signature is wrong"),
             Self::NoSubject => invalid!("the token names no subject"),
-            Self::UnusableSubject => invalid!("the subject cannot be an id of a user"),
+            Self::UnusableSubject => invalid!("the token's subject cannot be a user's id"),
             Self::WrongAudience => invalid!("the token is for another audience"),
             Self::NotYetValid => invalid!("the token is not valid yet"),
             Self::Expired => invalid!("the token has expired"),
             Self::WrongPath => invalid!("the token is for another path"),
-            Self::CrossSite => invalid!("a page of another site sent the cookie"),
+            Self::CrossSite => invalid!("the token came in a cookie, from a page of another site"),
             Self::Revoked => invalid!("the token was revoked"),
         })
     }

@@ -160,3 +160,13 @@ async fn a_folder_takes_its_size_at_once_and_a_smaller_one_gives_some_back() {
         assert!((size * 9 / 10..=size).contains(&taken()), "{} of {size}", taken());
     }
 }
+
+#[tokio::test]
+async fn a_folder_that_was_deleted_while_nothing_ran_is_begun_anew() {
+    let (store, folder) = kept().await;
+    fs::remove_dir_all(folder.path().join("cache")).expect("it is there");
+    let world = reopened(&store, folder.path()).await;
+    world.get("a").await.is(StatusCode::OK, &bytes(0, TOTAL), CacheStatus::Miss);
+    world.get("a").await.is(StatusCode::OK, &bytes(0, TOTAL), CacheStatus::Hit);
+    assert_eq!(world.cache.stats().disk_errors.get(), 0);
+}

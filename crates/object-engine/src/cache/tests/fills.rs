@@ -105,3 +105,27 @@ async fn a_fill_that_breaks_goes_on_where_it_broke() {
     let seen = store.seen();
     assert_eq!(seen[..3], ["GET bytes=0-4095", "GET bytes=2048-4095", "GET bytes=3072-4095"]);
 }
+
+#[tokio::test]
+async fn no_more_than_four_slices_of_an_object_are_asked_for_at_once() {
+    const SLICES: usize = 12;
+    let store = Store::start(&[("a", thing(0, SLICES * SLICE))]).await;
+    let world = World::new(&store).await;
+    world.range("a", "bytes=0-0").await;
+    store.seen();
+    store.script.gated.store(true, Ordering::SeqCst);
+    // The last byte of each slice, which comes only when the store is let go on.
+    let ranges: Vec<String> =
+        (2..=SLICES).map(|end| format!("bytes={}-{}", end * SLICE - 1, end * SLICE - 1)).collect();
+    let players = futures::future::join_all(ranges.iter().map(|range| world.range("a", range)));
+    let letting_go = async {
+        for done in 0..SLICES - 1 {
+            let expected = (done + 4).min(SLICES - 1);
+            eventually("the next one is asked for", || store.script.seen.lock().len() >= expected).await;
+            assert_eq!(store.script.seen.lock().len(), expected, "{done} are done");
+            store.script.gate.add_permits(1);
+        }
+    };
+    let (answers, ()) = futures::join!(players, letting_go);
+    assert!(answers.iter().all(|read| read.status == Ok(StatusCode::PARTIAL_CONTENT) && read.end == Ok(())));
+}

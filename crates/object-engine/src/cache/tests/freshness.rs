@@ -177,3 +177,18 @@ async fn a_refresh_asks_the_store_and_says_what_came_of_it() {
     assert_eq!(refresh().await, Ok(RefreshOutcome::Gone));
     assert_eq!(world.get("a").await.state, Some(CacheStatus::Negative));
 }
+
+#[tokio::test]
+async fn a_purge_holds_against_stale_answers_and_lets_streams_under_way_go_on() {
+    let store = Store::start(&[("a", thing(0, 4 * SLICE))]).await;
+    let world = World::new(&store).await;
+    world.get("a").await.is(StatusCode::OK, &bytes(0, 4 * SLICE), CacheStatus::Miss);
+    let mut body = world.ask(Method::GET, &[], "a").await.outcome.expect("an answer").body.expect("a body");
+    assert!(body.fill(PIECE, false).await.expect("bytes"));
+    let mut read = body.available().to_vec();
+    world.cache.purge(PurgeScope::All).expect("nothing is written");
+    assert_eq!(drain(&mut body, &mut read).await, Ok(()));
+    assert!(read == bytes(0, 4 * SLICE));
+    store.script.broken.store(true, Ordering::SeqCst);
+    assert_eq!(world.get("a").await.status, Err(ObjectError::StoreBroken), "nothing old is left to serve");
+}

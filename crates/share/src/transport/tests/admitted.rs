@@ -105,3 +105,14 @@ async fn pages_of_localhost_may_call_where_the_operator_says_so() {
     let reply = closed.send("OPTIONS", "/api/share/start", &preflight("http://localhost:3000"), "").await;
     assert!(!reply.headers.contains_key("access-control-allow-origin"));
 }
+
+#[tokio::test]
+async fn a_ticket_for_a_host_lets_its_holder_send() {
+    let server = server(|_| {});
+    server.start().await;
+    let issued = server.post("/api/v1/share/123456/tickets", json!({"role": "host", "ttl": 60})).await.json();
+    let ticket = issued["ticket"].as_str().expect("a ticket");
+    let url = format!("ws://{}/api/v1/share/123456/ws?role=host&ticket={ticket}", server.listen().await);
+    let (mut host, _) = tokio_tungstenite::connect_async(url).await.expect("it opens");
+    text(&mut host, "welcome").await;
+}

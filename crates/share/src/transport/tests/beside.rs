@@ -70,6 +70,8 @@ async fn a_line_is_refused_to_its_sender_alone() {
         statuses.push(server.post(path, json!({"text": "flood"})).await.status);
     }
     assert_eq!(statuses, [200, 200, 200, 200, 200, 429]);
+    let lines = |result: &str| server.relay.metrics.chat_lines.with_label_values(&[result]).get();
+    assert!(lines("said") >= 5 && lines("refused") >= 2, "{} {}", lines("said"), lines("refused"));
     assert_eq!(server.post(path, json!({"text": 5})).await.status, 400);
     assert_eq!(server.send("POST", path, &[], "{}").await.status, 401);
     assert_eq!(server.post("/api/v1/share/000001/chat", json!({"text": "hi"})).await.status, 404);
@@ -232,4 +234,25 @@ async fn chunks_bytes_and_audio_of_a_host_have_each_a_limit() {
     assert_eq!(taken_at_once(8, "48000").await, 50, "chunks");
     assert_eq!(taken_at_once(4096, "8000").await, 14, "7.5 seconds in chunks of 512 ms");
     assert_eq!(taken_at_once(100_000, "192000").await, 5, "4 MiB in chunks of 800 KB");
+}
+
+#[tokio::test]
+async fn over_the_most_transcodes_whoever_needs_one_gets_503() {
+    let server = server(|settings| settings.max_transcodes = 0);
+    server.start().await;
+    assert_eq!(server.post("/api/share/123456/audio", chunk(0).0).await.status, 200);
+    let ask = async || {
+        let request = Request::get("/api/v1/share/123456/stream.ogg").header("authorization", "Bearer Token");
+        let answer = server.router.clone().oneshot(request.body(Body::empty()).expect("a request")).await;
+        answer.expect("an answer").status().as_u16()
+    };
+    let refused = async {
+        // The pool refuses beside the first request.
+        while ask().await != 503 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(LIMIT, refused).await.expect("there is none to be had");
+    assert!(server.relay.metrics.refused_transcodes.get() >= 1);
+    assert_eq!(server.relay.metrics.active_transcodes.get(), 0);
 }

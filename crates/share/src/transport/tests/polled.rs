@@ -51,6 +51,7 @@ async fn who_shows_nothing_is_told_so() {
     let server = server(|_| {});
     let reply = server.send("GET", "/api/share/123456/audio", &[], "").await;
     assert_eq!((reply.status, reply.json()["code"].clone()), (401, json!("unauthorized")));
+    assert_eq!(server.relay.metrics.unauthorized.get(), 1);
 }
 
 #[tokio::test]

@@ -56,6 +56,7 @@ async fn whoever_guesses_ids_finds_none() {
         assert_eq!(server.get(&format!("/api/share/{id:06}/status")).await.status, 404);
     }
     assert_eq!(server.get("/api/share/000099/status").await.status, 429);
+    assert_eq!(server.relay.metrics.refused_guesses.get(), 1);
     assert_eq!(server.get("/api/share/123456/status").await.status, 200, "one that it was let in to before");
     let id = Some("000099".parse().expect("an id"));
     assert!(server.relay.start_session(id).await.is_ok());
