@@ -49,7 +49,7 @@ pub struct RequestContext {
     pub failure: Option<ProxyFailure>,
     /// Attempts, retries and resumes that were made for it.
     pub attempt_stats: AttemptStats,
-    /// The object that could not be route.
+    /// The object that could not be served.
     pub failed_object: Option<Box<ObjectLocation>>,
     /// Time from its arrival to the first byte of the response.
     pub first_byte: Option<Duration>,

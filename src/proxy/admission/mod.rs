@@ -1,5 +1,5 @@
 //! Admission: from a request's head to the route that takes it and the authorization to use it; a refusal is a
-//! [`ProxyFailure`]. The route table is searched once.
+//! [`ProxyFailure`]. One place decides the route, `Runtime::find`.
 
 pub mod authorization;
 pub mod rate_limit;
