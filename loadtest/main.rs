@@ -21,6 +21,7 @@ mod attackers;
 mod faulty;
 mod generator;
 mod load;
+mod more_servers;
 mod objects;
 mod play;
 mod player;

@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use jsonwebtoken::{EncodingKey, Header};
 use serde_json::{Value, json};
 
@@ -24,15 +24,17 @@ const TOKEN_SECRET: &str = "a secret of the load test, known to nobody else";
 const TOKEN_EXPIRY: u64 = 4_102_444_800;
 
 /// nginx's buffers, chosen by trying (docs/performance.md): the least CPU for ranges, and no more for the rest.
-const NGINX_BUFFERS: &str = "proxy_buffering off; proxy_buffer_size 256k; proxy_buffers 8 256k; \
+pub const NGINX_BUFFERS: &str = "proxy_buffering off; proxy_buffer_size 256k; proxy_buffers 8 256k; \
                              proxy_busy_buffers_size 512k;";
 
 /// nginx's slices, the better of 256k and 1m for it (docs/performance.md).
 const NGINX_SLICE: &str = "256k";
 /// What the origin of a stampede sends in a second: half a slice, so that all come while the first one is on its way.
 const SLOWLY: &str = "128k";
+/// Where Tidegate listens.
+pub const LISTENER: &str = r#"{ Address: "127.0.0.1:0" }"#;
 /// Every player of a section comes from one address.
-const MANY_CONNECTIONS: &str = "Limits: { MaxConnectionsPerAddress: 16384 }";
+pub const MANY_CONNECTIONS: &str = "Limits: { MaxConnectionsPerAddress: 16384 }";
 /// Where an origin that writes its requests down does so, in its folder.
 const RANGES_LOG: &str = "ranges.log";
 
@@ -109,7 +111,7 @@ pub enum Subject {
 /// Where everything lies, and how to start it.
 pub struct Yard {
     folder: PathBuf,
-    subject: Subject,
+    pub(crate) subject: Subject,
     token: String,
 }
 
@@ -196,7 +198,7 @@ impl Yard {
         self.nginx(name, &http, &location, "/stream")
     }
 
-    fn nginx(&self, name: &'static str, http: &str, location: &str, prefix: &'static str) -> Result<Server> {
+    pub(crate) fn nginx(&self, name: &'static str, http: &str, location: &str, prefix: &'static str) -> Result<Server> {
         let folder = self.folder.join(name);
         fs::create_dir_all(&folder)?;
         let address = process::free_address()?;
@@ -223,60 +225,6 @@ impl Yard {
         Ok(self.server(process, address, prefix, folder))
     }
 
-    /// Tidegate for the soak: to the origin by two ways, HTTP/2 beside HTTP/1.1, and the same objects under `/cached`.
-    pub fn soaked(&self, origin: &Server, ways: [SocketAddr; 2]) -> Result<Server> {
-        let Subject::Tidegate(binary) = &self.subject else { bail!("the soak is Tidegate's") };
-        self.tidegate_with(binary, &soak_yaml(origin.target.address, ways))
-    }
-
-    /// Tidegate as it is attacked: every limit has its default, except that idle connections stay to be counted.
-    pub fn attacked(&self, origin: &Server) -> Result<Server> {
-        let Subject::Tidegate(binary) = &self.subject else { bail!("what is attacked is Tidegate") };
-        let yaml = tidegate_yaml(origin.target.address).replace(MANY_CONNECTIONS, "KeepAliveTimeout: 10m");
-        self.tidegate_with(binary, &with_h2c(&yaml))
-    }
-
-    /// Tidegate with a database and, where it is named, Redis.
-    pub fn keeping(&self, origin: &Server, database: &str, redis: Option<&str>) -> Result<Server> {
-        let Subject::Tidegate(binary) = &self.subject else { bail!("positions are Tidegate's") };
-        let state = redis.map(|url| format!("State: {{ Url: \"{url}\" }}\n")).unwrap_or_default();
-        let yaml = tidegate_yaml(origin.target.address);
-        self.tidegate_with(binary, &format!("{yaml}Database: {{ Url: \"{database}\" }}\n{state}"))
-    }
-
-    /// Tidegate with an admin address and so many routes more, whose file is reloaded only when it is asked to.
-    pub fn reloading(&self, origin: &Server, admin: SocketAddr, routes: usize) -> Result<Server> {
-        let Subject::Tidegate(binary) = &self.subject else { bail!("reloads are Tidegate's") };
-        let mut yaml = tidegate_yaml(origin.target.address);
-        yaml = yaml.replace(
-            "  ShutdownGrace",
-            &format!("  ReloadOnChange: false\n  Admin: {{ Address: \"{admin}\" }}\n  ShutdownGrace"),
-        );
-        let mut more = String::from("\n");
-        for number in 0..routes {
-            let route = format!(
-                "    r{number}:\n      Match: {{ Path: \"/r{number}/{{**key}}\" }}\n      AuthorizationPolicy: Default\n      \
-                 Transforms:\n        - PresignedUrl: {{ Store: origin, Bucket: {BUCKET}, Key: \"{{**key}}\" }}\n"
-            );
-            more.push_str(&route);
-        }
-        self.tidegate_with(binary, &yaml.replace("\nTelemetry:", &format!("{more}Telemetry:")))
-    }
-
-    /// Tidegate with these settings of events.
-    pub fn publishing(&self, origin: &Server, events: &str) -> Result<Server> {
-        let Subject::Tidegate(binary) = &self.subject else { bail!("events are Tidegate's") };
-        let yaml = tidegate_yaml(origin.target.address);
-        self.tidegate_with(binary, &format!("{yaml}Events: {{ {events} }}\n"))
-    }
-
-    /// Tidegate with sharing, and more settings of it.
-    pub fn sharing(&self, origin: &Server, settings: &str) -> Result<Server> {
-        let Subject::Tidegate(binary) = &self.subject else { bail!("sharing is Tidegate's") };
-        let yaml = tidegate_yaml(origin.target.address);
-        self.tidegate_with(binary, &format!("{yaml}Share: {{ Token: \"env:LOADTEST_SHARE_TOKEN\", {settings} }}\n"))
-    }
-
     /// Where what is measured may write.
     pub fn folder(&self) -> &Path {
         &self.folder
@@ -289,8 +237,13 @@ impl Yard {
         (0..objects.count()).map(file).collect()
     }
 
-    fn tidegate_with(&self, binary: &Path, yaml: &str) -> Result<Server> {
-        let path = self.folder.join("tidegate.yaml");
+    pub(crate) fn tidegate_with(&self, binary: &Path, yaml: &str) -> Result<Server> {
+        self.tidegate_of(binary, "tidegate.yaml", yaml)
+    }
+
+    /// Tidegate with a configuration file of this name.
+    pub(crate) fn tidegate_of(&self, binary: &Path, file: &str, yaml: &str) -> Result<Server> {
+        let path = self.folder.join(file);
         fs::write(&path, yaml)?;
         let command = [binary, Path::new("serve"), Path::new("-c"), &path].map(|part| part.display().to_string());
         let environment = [
@@ -311,14 +264,14 @@ impl Yard {
     }
 }
 
-fn nginx_upstream(origin: &Server) -> String {
+pub fn nginx_upstream(origin: &Server) -> String {
     let address = origin.target.address;
     format!(
         "upstream store {{ server {address}; keepalive 256; keepalive_requests 1000000000; keepalive_timeout 1h; }}"
     )
 }
 
-fn nginx_location(more: &str) -> String {
+pub fn nginx_location(more: &str) -> String {
     format!(
         "location = /health {{ default_type application/json; return 200 '{HEALTH}'; }}
          location /stream/ {{ proxy_pass http://store/{BUCKET}/; proxy_http_version 1.1; \
@@ -327,10 +280,10 @@ fn nginx_location(more: &str) -> String {
 }
 
 /// Signing, tokens and range checks on; no access log.
-fn tidegate_yaml(origin: SocketAddr) -> String {
+pub fn tidegate_yaml(origin: SocketAddr) -> String {
     format!(
         r#"Server:
-  Listeners: [{{ Address: "127.0.0.1:0" }}]
+  Listeners: [{LISTENER}]
   Threads: {WORKERS}
   ShutdownGrace: 1s
   {MANY_CONNECTIONS}
@@ -365,39 +318,4 @@ fn cached_yaml(origin: SocketAddr) -> String {
     let more = "\nPolicies:\n  OutputCache:\n    kept: { Ttl: 1h }\nCache:\n  Memory: 512MiB\nTelemetry:";
     let yaml = tidegate_yaml(origin).replace("AuthorizationPolicy: Default", policy);
     yaml.replace("\nTelemetry:", more)
-}
-
-/// As [`tidegate_yaml`], with what the soak needs besides. The cache is too small for all, so that it fills on and on.
-fn soak_yaml(origin: SocketAddr, [one, two]: [SocketAddr; 2]) -> String {
-    let more = format!(
-        r#"
-      ClusterId: ways
-      TimeoutPolicy: soak
-    cached:
-      Match: {{ Path: "/cached/{{**key}}" }}
-      AuthorizationPolicy: Default
-      ClusterId: ways
-      TimeoutPolicy: soak
-      OutputCachePolicy: Default
-      Transforms:
-        - PresignedUrl: {{ Store: origin, Bucket: {BUCKET}, Key: "{{**key}}" }}
-  Clusters:
-    ways:
-      LoadBalancingPolicy: RoundRobin
-      Destinations:
-        one: {{ Address: "http://{one}" }}
-        two: {{ Address: "http://{two}" }}
-Policies:
-  Timeout:
-    soak: {{ Connect: 2s, FirstByte: 3s, Idle: 3s }}
-Cache:
-  Memory: 16MiB
-Telemetry:"#
-    );
-    let yaml = tidegate_yaml(origin).replace("\nTelemetry:", &more);
-    with_h2c(&yaml)
-}
-
-fn with_h2c(yaml: &str) -> String {
-    yaml.replace("Address: \"127.0.0.1:0\" }", "Address: \"127.0.0.1:0\", H2c: true }")
 }

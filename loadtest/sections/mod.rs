@@ -25,6 +25,7 @@ mod reload;
 mod share;
 mod soak;
 mod stampede;
+mod tls;
 
 /// How long filling a cache may take.
 const FILL_DEADLINE: Duration = Duration::from_secs(60);
@@ -55,7 +56,7 @@ impl Section {
 type Measure = fn(&Section, &Bench, &mut Tally) -> Result<Vec<Row>>;
 
 /// All of them, in the order of the report.
-pub const ALL: [Section; 20] = [
+pub const ALL: [Section; 21] = [
     Section::new("cpu-1k", cpu::small, cpu::measure_small),
     Section::new("api", api::load, api::measure),
     Section::new("ranges", cpu::ranges, cpu::measure_ranges),
@@ -74,6 +75,7 @@ pub const ALL: [Section; 20] = [
     Section::new("share-polled", share::load, share::measure_polled),
     Section::new("share-pushed", share::load, share::measure_pushed),
     Section::new("share-sessions", share::load, share::measure_sessions),
+    Section::new("tls", cpu::small, tls::measure),
     Section::new("abuse", abuse::load, abuse::measure),
     Section::new("soak", cpu::ranges, soak::measure),
 ];

@@ -1,0 +1,142 @@
+//! Tidegate with further settings, and both servers with TLS.
+
+use std::fs;
+use std::net::SocketAddr;
+
+use anyhow::{Result, bail};
+use rcgen::{CertifiedKey, KeyPair, generate_simple_self_signed};
+
+use crate::objects::BUCKET;
+use crate::servers::{
+    LISTENER, MANY_CONNECTIONS, NGINX_BUFFERS, Server, Subject, Yard, nginx_location, nginx_upstream, tidegate_yaml,
+};
+
+impl Yard {
+    /// Tidegate for the soak: to the origin by two ways, HTTP/2 beside HTTP/1.1, and the same objects under `/cached`.
+    pub fn soaked(&self, origin: &Server, ways: [SocketAddr; 2]) -> Result<Server> {
+        let Subject::Tidegate(binary) = &self.subject else { bail!("the soak is Tidegate's") };
+        self.tidegate_with(binary, &soak_yaml(origin.target.address, ways))
+    }
+
+    /// Tidegate as it is attacked: every limit has its default, except that idle connections stay to be counted.
+    pub fn attacked(&self, origin: &Server) -> Result<Server> {
+        let Subject::Tidegate(binary) = &self.subject else { bail!("what is attacked is Tidegate") };
+        let yaml = tidegate_yaml(origin.target.address).replace(MANY_CONNECTIONS, "KeepAliveTimeout: 10m");
+        self.tidegate_with(binary, &with_h2c(&yaml))
+    }
+
+    /// Tidegate with a database and, where it is named, Redis.
+    pub fn keeping(&self, origin: &Server, database: &str, redis: Option<&str>) -> Result<Server> {
+        let Subject::Tidegate(binary) = &self.subject else { bail!("positions are Tidegate's") };
+        let state = redis.map(|url| format!("State: {{ Url: \"{url}\" }}\n")).unwrap_or_default();
+        let yaml = tidegate_yaml(origin.target.address);
+        self.tidegate_with(binary, &format!("{yaml}Database: {{ Url: \"{database}\" }}\n{state}"))
+    }
+
+    /// Tidegate with an admin address and so many routes more, whose file is reloaded only when it is asked to.
+    pub fn reloading(&self, origin: &Server, admin: SocketAddr, routes: usize) -> Result<Server> {
+        let Subject::Tidegate(binary) = &self.subject else { bail!("reloads are Tidegate's") };
+        let mut yaml = tidegate_yaml(origin.target.address);
+        yaml = yaml.replace(
+            "  ShutdownGrace",
+            &format!("  ReloadOnChange: false\n  Admin: {{ Address: \"{admin}\" }}\n  ShutdownGrace"),
+        );
+        let mut more = String::from("\n");
+        for number in 0..routes {
+            let route = format!(
+                "    r{number}:\n      Match: {{ Path: \"/r{number}/{{**key}}\" }}\n      AuthorizationPolicy: Default\n      \
+                 Transforms:\n        - PresignedUrl: {{ Store: origin, Bucket: {BUCKET}, Key: \"{{**key}}\" }}\n"
+            );
+            more.push_str(&route);
+        }
+        self.tidegate_with(binary, &yaml.replace("\nTelemetry:", &format!("{more}Telemetry:")))
+    }
+
+    /// Tidegate with these settings of events.
+    pub fn publishing(&self, origin: &Server, events: &str) -> Result<Server> {
+        let Subject::Tidegate(binary) = &self.subject else { bail!("events are Tidegate's") };
+        let yaml = tidegate_yaml(origin.target.address);
+        self.tidegate_with(binary, &format!("{yaml}Events: {{ {events} }}\n"))
+    }
+
+    /// Tidegate with sharing, and more settings of it.
+    pub fn sharing(&self, origin: &Server, settings: &str) -> Result<Server> {
+        let Subject::Tidegate(binary) = &self.subject else { bail!("sharing is Tidegate's") };
+        let yaml = tidegate_yaml(origin.target.address);
+        self.tidegate_with(binary, &format!("{yaml}Share: {{ Token: \"env:LOADTEST_SHARE_TOKEN\", {settings} }}\n"))
+    }
+
+    /// nginx and Tidegate, each also with TLS on one of the addresses, with the same certificate (ECDSA, P-256).
+    pub fn tls_pair(&self, origin: &Server, [nginx, tidegate]: [SocketAddr; 2]) -> Result<[Server; 2]> {
+        let Subject::Tidegate(binary) = &self.subject else { bail!("this is measured with Tidegate") };
+        let CertifiedKey::<KeyPair> { cert, signing_key } = generate_simple_self_signed(["media.example".to_owned()])?;
+        let [certificate, key] = ["tls.pem", "tls.key"].map(|name| self.folder().join(name));
+        fs::write(&certificate, cert.pem())?;
+        fs::write(&key, signing_key.serialize_pem())?;
+        let [certificate, key] = [certificate, key].map(|path| path.display().to_string());
+        let http = format!("{} {NGINX_BUFFERS} proxy_max_temp_file_size 0;", nginx_upstream(origin));
+        let listener = format!(
+            "listen {nginx} ssl reuseport backlog=4096; ssl_protocols TLSv1.3; ssl_certificate {certificate}; \
+             ssl_certificate_key {key}; ssl_session_tickets on;"
+        );
+        let nginx_server = self.nginx("nginx-tls", &http, &format!("{listener} {}", nginx_location("")), "/stream")?;
+        let tls = format!("{{ Address: \"{tidegate}\", Tls: {{ Certificate: {certificate}, Key: {key} }} }}");
+        let yaml = tidegate_yaml(origin.target.address).replace(LISTENER, &format!("{LISTENER}, {tls}"));
+        Ok([nginx_server, self.tidegate_of(binary, "tidegate-tls.yaml", &yaml)?])
+    }
+
+    /// Tidegate with as little as can be, and with everything that a listener can have.
+    pub fn plain_and_everything(&self, origin: &Server) -> Result<[Server; 2]> {
+        let Subject::Tidegate(binary) = &self.subject else { bail!("this is measured with Tidegate") };
+        let yaml = tidegate_yaml(origin.target.address);
+        let socket = self.folder().join("tidegate.sock").display().to_string();
+        let everything = yaml
+            .replace("127.0.0.1:0\"", &format!("127.0.0.1:0\", \"unix:{socket}\"]"))
+            .replace("Address: \"127", "H2c: true, SocketMode: \"0600\", Address: [\"127")
+            .replace("Limits: {", EVERY_LIMIT);
+        Ok([
+            self.tidegate_of(binary, "tidegate-plain.yaml", &yaml)?,
+            self.tidegate_of(binary, "tidegate-everything.yaml", &everything)?,
+        ])
+    }
+}
+
+/// Limits that the load does not reach, and that are looked at all the same.
+const EVERY_LIMIT: &str = "RequestTimeout: 1h\n  TrustedProxies: [10.0.0.0/8]\n  Limits: { \
+    MaxConnectionsPerNetwork: 16384, MaxRequestsPerConnection: 4000000000, MaxRequestHeaderCount: 64, \
+    MinResponseDataRate: 1KiB, MinRequestBodyDataRate: 1KiB, DataRateWindow: 10s,";
+
+/// As [`tidegate_yaml`], with what the soak needs besides. The cache is too small for all, so that it fills on and on.
+fn soak_yaml(origin: SocketAddr, [one, two]: [SocketAddr; 2]) -> String {
+    let more = format!(
+        r#"
+      ClusterId: ways
+      TimeoutPolicy: soak
+    cached:
+      Match: {{ Path: "/cached/{{**key}}" }}
+      AuthorizationPolicy: Default
+      ClusterId: ways
+      TimeoutPolicy: soak
+      OutputCachePolicy: Default
+      Transforms:
+        - PresignedUrl: {{ Store: origin, Bucket: {BUCKET}, Key: "{{**key}}" }}
+  Clusters:
+    ways:
+      LoadBalancingPolicy: RoundRobin
+      Destinations:
+        one: {{ Address: "http://{one}" }}
+        two: {{ Address: "http://{two}" }}
+Policies:
+  Timeout:
+    soak: {{ Connect: 2s, FirstByte: 3s, Idle: 3s }}
+Cache:
+  Memory: 16MiB
+Telemetry:"#
+    );
+    let yaml = tidegate_yaml(origin).replace("\nTelemetry:", &more);
+    with_h2c(&yaml)
+}
+
+fn with_h2c(yaml: &str) -> String {
+    yaml.replace("Address: \"127.0.0.1:0\" }", "Address: \"127.0.0.1:0\", H2c: true }")
+}
