@@ -110,7 +110,6 @@ const ADAPTERS: &[(&str, &[&str])] = &[
     ("rdkafka", &["crates/events/src/"]),
     ("h2", &["crates/http-server/src/http2/"]),
     ("instant_acme", &["crates/acme/src/"]),
-    ("rcgen", &["crates/acme/src/"]),
     ("pingora", &["crates/http-server/src/", "crates/upstream/src/connection.rs"]),
     ("jsonwebtoken", &["crates/server-kit/src/auth/", "src/cli/token.rs"]),
     ("s3s", &["crates/demo/src/embedded/"]),
