@@ -19,7 +19,11 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::Sleep;
 
 use self::exchange::Http1Exchange;
+#[cfg(test)]
+pub use self::request_body::{BodyStep, RequestBodyDecoder};
 pub use self::request_head::RequestHeadError;
+#[cfg(test)]
+pub use self::request_head::{find_end, parse};
 pub use self::response_head::date;
 pub use self::takeover::ConnectionTakeover;
 use super::connection_limits::ConnectionLimits;
