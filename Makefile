@@ -9,7 +9,8 @@ help:
 	@printf '%s\n' \
 	  'make demo     install what building needs, build, and start Tidegate with sample music' \
 	  'make test     install what is missing, then all checks and all tests' \
-	  'make bench    measure against nginx; a table of ratios (SECTION=cpu-1k for one section)' \
+	  'make fuzz     each fuzz target for ten minutes (FUZZ_SECONDS=60: for one; TARGET=request_heads: only that)' \
+  'make bench    measure against nginx; a table of ratios (SECTION=cpu-1k for one section)' \
 	  'make lint     formatting, clippy, documentation, dependencies, TLS stacks' \
 	  'make renew   write the schema and the reference anew' \
 	  'make profile  record anew what the compiler is told of what runs most (half an hour)' \
@@ -68,6 +69,11 @@ check-conf:
 .PHONY: renew
 renew:
 	@scripts/renew.sh
+
+.PHONY: fuzz
+fuzz:
+	$(STEP) 'Fuzz targets'
+	@scripts/fuzz.sh
 
 bench:
 	@loadtest/run $(SECTION)

@@ -3,4 +3,4 @@
 set -eu
 exec "$(dirname "$0")/install-build.sh" curl:curl openssl:openssl ffmpeg:ffmpeg ffprobe:ffmpeg \
     h2load:nghttp2-client chromium:chromium chromedriver:chromium-driver redis-server:redis-server haproxy:haproxy \
-    pg_isready:postgresql java:openjdk-17-jre-headless mvn:maven systemd-analyze:systemd
+    nginx:nginx-light pg_isready:postgresql java:openjdk-17-jre-headless mvn:maven systemd-analyze:systemd

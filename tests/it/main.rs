@@ -21,6 +21,7 @@ mod dependency_log;
 mod deployment;
 mod events;
 mod faults;
+mod framing;
 mod guesses;
 mod hostile_tokens;
 mod http2;

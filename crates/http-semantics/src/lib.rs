@@ -8,6 +8,8 @@ pub mod cors;
 pub mod cross_site;
 pub mod error_codes;
 pub mod etag;
+#[cfg(test)]
+mod fuzz;
 pub mod head_syntax;
 pub mod headers;
 pub mod media_type;

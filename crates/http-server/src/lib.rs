@@ -9,6 +9,8 @@ pub mod connection_counts;
 pub mod connection_info;
 pub mod connection_limits;
 pub mod downstream;
+#[cfg(test)]
+mod fuzz;
 mod http1;
 mod http2;
 pub mod listen_sockets;

@@ -81,16 +81,21 @@ pub async fn read_header(
 
 /// A whole header.
 #[derive(Debug, PartialEq, Eq)]
-struct ProxyHeader {
+pub struct ProxyHeader {
     /// Its bytes, extensions included.
-    length: usize,
+    pub length: usize,
     /// Address of the client; `None` where it has none that is one of IP.
-    client: Option<IpAddr>,
+    pub client: Option<IpAddr>,
 }
 
 /// Parses the header at the front of `bytes`; `None` where it is not whole yet.
-fn parse(bytes: &[u8]) -> Result<Option<ProxyHeader>, ProxyHeaderError> {
+pub fn parse(bytes: &[u8]) -> Result<Option<ProxyHeader>, ProxyHeaderError> {
     let header = match HeaderResult::parse(bytes) {
+        // The parser takes line feeds within `UNKNOWN` and at its end: how far such a header reaches would depend on how
+        // it is cut into packets.
+        HeaderResult::V1(Ok(header)) if header.header.find('\n') != header.header.find("\r\n").map(|at| at + 1) => {
+            return Err(ProxyHeaderError::Malformed);
+        }
         HeaderResult::V1(Ok(header)) => {
             let client = match header.addresses {
                 v1::Addresses::Unknown => None,
@@ -185,6 +190,8 @@ mod tests {
             (b"PROXY TCP4 1.2.3.400 1.2.3.4 1 2\r\n", ProxyHeaderError::Malformed),
             (b"PROXY TCP4 ::1 ::1 1 2\r\n", ProxyHeaderError::Malformed),
             (b"PROXY\r\n", ProxyHeaderError::Malformed),
+            (b"PROXY UNKNOWN a\nb\r\n", ProxyHeaderError::Malformed),
+            (b"PROXY UNKNOWN ffff::1 ffff::2 1 \n", ProxyHeaderError::Malformed),
             (&long, ProxyHeaderError::TooLong),
             (&announced, ProxyHeaderError::TooLong),
             (&version_2(0x22, 0x11, &[0; 12]), ProxyHeaderError::Malformed),

@@ -2,6 +2,8 @@
 //! Opens no sockets. Signature Version 4 by query parameters: AWS "Authenticating Requests: Using Query Parameters".
 
 pub mod error_body;
+#[cfg(test)]
+mod fuzz;
 pub mod listing;
 pub mod settings;
 pub mod signed_request_cache;

@@ -26,14 +26,19 @@ fn required(program: &str, found: Option<PathBuf>) -> Option<PathBuf> {
     found
 }
 
-/// `TIDEGATE_TOOLS/bin`, then `PATH`, then the folder that `make install` fills, then where Debian keeps PostgreSQL.
+/// `TIDEGATE_TOOLS/bin`, then `PATH`, then the folder that `make install` fills, then where Debian keeps servers.
 fn candidates(program: &str) -> Vec<PathBuf> {
     let tools = std::env::var_os("TIDEGATE_TOOLS").map(|folder| PathBuf::from(folder).join("bin"));
     let path = std::env::var_os("PATH").unwrap_or_default();
     let installed = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache/tidegate/bin"));
     let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let postgresql = versions.map(|version| version.path().join("bin"));
-    let folders = tools.into_iter().chain(std::env::split_paths(&path)).chain(installed).chain(postgresql);
+    let folders = tools
+        .into_iter()
+        .chain(std::env::split_paths(&path))
+        .chain(installed)
+        .chain(postgresql)
+        .chain(["/usr/sbin".into()]);
     folders.map(|folder| folder.join(program)).collect()
 }
 

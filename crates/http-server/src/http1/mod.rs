@@ -18,7 +18,11 @@ use pingora::time::timeout;
 use tokio::time::Sleep;
 
 use self::exchange::Http1Exchange;
+#[cfg(test)]
+pub use self::request_body::{BodyStep, RequestBodyDecoder};
 pub use self::request_head::RequestHeadError;
+#[cfg(test)]
+pub use self::request_head::{find_end, parse};
 pub use self::response_head::date;
 pub use self::takeover::ConnectionTakeover;
 use super::connection_limits::ConnectionLimits;

@@ -16,6 +16,8 @@ use thiserror::Error;
 
 pub mod claims_policy;
 mod error;
+#[cfg(test)]
+mod fuzz;
 mod jwks;
 mod jwt;
 mod keys;

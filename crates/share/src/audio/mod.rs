@@ -4,6 +4,8 @@
 pub mod chunk;
 pub mod chunk_ring;
 pub mod frame;
+#[cfg(test)]
+mod fuzz;
 pub mod ogg;
 pub mod opus;
 pub mod packet_queue;
