@@ -16,6 +16,7 @@ mod share;
 mod state;
 mod store;
 mod transform;
+mod vod;
 
 use std::collections::BTreeMap;
 
@@ -41,6 +42,7 @@ pub use share::Share;
 pub use state::{Database, State};
 pub use store::{Credentials, Store};
 pub use transform::{ForwardedAction, PresignedUrl, Transform, When};
+pub use vod::{Vod, VodGrant, VodSubscription};
 
 /// A map that keeps the names of its entries.
 pub type NamedEntries<T> = BTreeMap<String, T>;
@@ -83,6 +85,8 @@ pub struct ConfigFile {
     pub events: Option<Events>,
     /// Live audio from one host to many listeners. Default: none.
     pub share: Option<Share>,
+    /// Films in a private bucket. Default: none.
+    pub vod: Option<Vod>,
     /// Logs.
     #[serde(default)]
     pub telemetry: Telemetry,

@@ -19,6 +19,7 @@ mod share;
 mod state;
 mod store;
 mod transform;
+mod vod;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -81,6 +82,7 @@ fn settings(at: &ConfigLocation<'_>, file: &ConfigFile) -> Option<Settings> {
     let positions = positions::positions(&at.key("Positions"), &file.positions, kept);
     let events = events::events(&at.key("Events"), file.events.as_ref());
     let share = share::share(&at.key("Share"), file.share.as_ref(), shared);
+    let vod = vod::vod(&at.key("Vod"), file.vod.as_ref());
     let telemetry = telemetry(&at.key("Telemetry"), file);
     // The first `?` comes only here: everything above has run and reported by now.
     let (server, admin) = server?;
@@ -106,6 +108,7 @@ fn settings(at: &ConfigLocation<'_>, file: &ConfigFile) -> Option<Settings> {
         positions: positions?,
         events: events?,
         share: share?,
+        vod: vod?,
         reload_on_change: file.server.reload_on_change.unwrap_or(true),
         telemetry: telemetry?,
     })
