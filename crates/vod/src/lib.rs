@@ -4,5 +4,7 @@
 //! position reported and its stream stopped, and the events that follow from it. Knows nothing of the proxy: objects
 //! below a grant's path are served there.
 
+pub mod grant;
+pub mod manifest;
 pub mod session;
 pub mod settings;
