@@ -4,6 +4,7 @@ mod cache;
 mod catalog;
 mod embedded;
 mod events;
+mod films;
 mod health;
 mod limits;
 pub mod listing;
@@ -259,6 +260,7 @@ async fn open_process(
         catalog,
         access_checkers,
         path_tokens,
+        film_verifier: settings.vod.as_ref().map(|settings| films::grants(settings, clock)),
         revocations,
         stream_observer: events.as_ref().and_then(|events| events.stream_observer.clone()),
         clock: clock.clone(),
@@ -279,6 +281,7 @@ fn runtime_settings(settings: &Settings) -> RuntimeSettings {
         debug_token: settings.admin.as_ref().and_then(|admin| admin.token.clone()),
         access_fields: settings.telemetry.access_fields,
         end_revoked_streams: settings.auth.end_revoked_streams,
+        films: settings.films.clone(),
     }
 }
 

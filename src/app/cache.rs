@@ -87,6 +87,11 @@ fn purge_scope(route: &Route) -> Option<cache::PurgeScope> {
             bucket: origin.bucket.to_string(),
             prefix: key.fixed_prefix().to_owned(),
         }),
+        RouteHandler::Film(handler) => Some(cache::PurgeScope::Bucket {
+            store: handler.origin.store.to_string(),
+            bucket: handler.origin.bucket.to_string(),
+            prefix: handler.prefix().to_owned(),
+        }),
         RouteHandler::Track(_) => Some(cache::PurgeScope::All),
         RouteHandler::Cluster(_) => None,
     }

@@ -72,6 +72,8 @@ pub struct Settings {
     pub share: Option<Share>,
     /// Video on demand, if configured.
     pub vod: Option<vod::settings::Settings>,
+    /// Serving of its films.
+    pub films: Option<Arc<proxy::settings::FilmSettings>>,
     /// True where a change of the file reloads it.
     pub reload_on_change: bool,
     /// Logging.

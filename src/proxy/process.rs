@@ -14,6 +14,7 @@ use server_kit::auth::path_token::PathTokenSigner;
 use server_kit::auth::revocation::TokenRevocations;
 use server_kit::limit::RateLimiters;
 use upstream::cluster::ClusterFactory;
+use vod::grant::GrantVerifier;
 
 /// State and services that all runtimes of the process share.
 pub struct Process {
@@ -29,6 +30,8 @@ pub struct Process {
     pub access_checkers: AccessCheckerFactory,
     /// Signs and verifies tokens in paths, where the settings have a key for them.
     pub path_tokens: Option<Arc<PathTokenSigner>>,
+    /// Verifies grants of films, where films are served.
+    pub film_verifier: Option<Arc<GrantVerifier>>,
     /// The users' token generations, where path tokens or live streams are tied to them.
     pub revocations: Option<Arc<TokenRevocations>>,
     /// Observer of streams.

@@ -35,6 +35,19 @@ pub struct Vod {
     /// Hosts that manifests may name, beside the store: `cdn.example`. Default: none.
     #[serde(default)]
     pub allowed_hosts: Vec<String>,
+    /// Where the encryption keys of films are (`EXT-X-KEY`), and how often they are given out.
+    #[serde(default)]
+    pub keys: VodKeys,
+    /// `Disable`, `Default`, or a name in `Policies.RateLimiter`, for everything below `/v` but keys. Default: the policy named
+    /// `Default`, where there is one.
+    pub rate_limiter_policy: Option<String>,
+    /// `Disable`, or a name in `Policies.Cors`: pages of other sites that may play films. `Range` and the header of a grant may
+    /// be sent, and the headers of ranges read, in any case. Default: no cross-origin access.
+    pub cors_policy: Option<String>,
+    /// `Disable`, `Default`, or a name in `Policies.OutputCache`. Default: `Default`.
+    pub output_cache_policy: Option<String>,
+    /// `Disable`, or a name in `Policies.Timeout`. Default: `Connect: 2s`, `FirstByte: 5s`, `Idle: 30s`.
+    pub timeout_policy: Option<String>,
     /// Scheme, host and port of the URLs that are given out, such as `https://media.example`. May be `env:NAME`. Default:
     /// those of the request.
     pub public_url: Option<ConfigText>,
@@ -48,6 +61,17 @@ pub struct VodManifests {
     pub hls: Option<ConfigText>,
     /// The DASH manifest. Default: `index.mpd`.
     pub dash: Option<ConfigText>,
+}
+
+/// The encryption keys of films.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub struct VodKeys {
+    /// What the keys of all films begin with in the bucket, such as `keys/`; the film's id and a slash follow. Default: none;
+    /// then a key is a file `*.key` in its film's folder.
+    pub prefix: Option<ConfigText>,
+    /// `Disable`, `Default`, or a name in `Policies.RateLimiter`. Default: 60 in a minute for each viewer.
+    pub rate_limiter_policy: Option<String>,
 }
 
 /// The tokens that open a film.

@@ -6,6 +6,7 @@ mod auth;
 mod cache;
 mod cluster;
 mod events;
+mod film_routes;
 mod health;
 mod limit;
 mod listener;
@@ -83,6 +84,7 @@ fn settings(at: &ConfigLocation<'_>, file: &ConfigFile) -> Option<Settings> {
     let events = events::events(&at.key("Events"), file.events.as_ref());
     let share = share::share(&at.key("Share"), file.share.as_ref(), shared);
     let vod = vod::vod(&at.key("Vod"), file.vod.as_ref());
+    let films = film_routes::films(&at.key("Vod"), vod.as_ref(), &scope);
     let telemetry = telemetry(&at.key("Telemetry"), file);
     // The first `?` comes only here: everything above has run and reported by now.
     let (server, admin) = server?;
@@ -93,13 +95,16 @@ fn settings(at: &ConfigLocation<'_>, file: &ConfigFile) -> Option<Settings> {
     if !is_complete {
         return None;
     }
+    let films = films?;
+    let limits =
+        rate_limiters.values().map(|policy| RateLimitPolicy::clone(policy)).chain(film_routes::key_limit(&films));
     Some(Settings {
         server: ServerSettings { api_cors: api_cors?, ..server },
         admin,
         process: process?,
         stores: stores.into_values().collect(),
         auth: auth?,
-        limits: rate_limiters.values().map(|policy| RateLimitPolicy::clone(policy)).collect(),
+        limits: limits.collect(),
         routes: routes?,
         clusters,
         cache: cache?,
@@ -109,6 +114,7 @@ fn settings(at: &ConfigLocation<'_>, file: &ConfigFile) -> Option<Settings> {
         events: events?,
         share: share?,
         vod: vod?,
+        films,
         reload_on_change: file.server.reload_on_change.unwrap_or(true),
         telemetry: telemetry?,
     })

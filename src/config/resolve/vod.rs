@@ -67,7 +67,8 @@ fn bucket(at: &ConfigLocation<'_>, raw: Option<&ConfigText>) -> Option<String> {
     }
 }
 
-fn prefix(at: &ConfigLocation<'_>, raw: Option<&ConfigText>) -> Option<String> {
+/// Resolves the beginning of keys in a bucket.
+pub fn prefix(at: &ConfigLocation<'_>, raw: Option<&ConfigText>) -> Option<String> {
     let own = ConfigText("movies/".to_owned());
     let expected = "segments with a slash after each, such as `movies/`, at most 500 bytes";
     at.parse(raw.unwrap_or(&own), expected, |text| {

@@ -7,6 +7,7 @@
 //!
 //! Must not know requests: what shows a token, and what is answered, is the proxy's.
 
+mod carriers;
 mod verifier;
 
 use std::fmt;
@@ -22,6 +23,7 @@ use crate::settings::GrantSettings;
 use primitives::clock::Clock;
 use server_kit::auth::AuthenticationError;
 
+pub use carriers::{GRANT_COOKIE, GRANT_HEADER, path_with_token, path_without_token, set_cookie};
 pub use verifier::{GrantRefusal, GrantVerifier, JudgeSession, SessionState};
 
 const VERSION: u8 = 3;

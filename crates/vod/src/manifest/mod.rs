@@ -5,10 +5,12 @@
 //! Pure: bytes in, bytes out. Must not know tokens, requests or the store. HLS: RFC 8216 and draft-pantos-hls-rfc8216bis;
 //! DASH: ISO/IEC 23009-1; references: RFC 3986 §5 as browsers read it (WHATWG URL).
 
+mod checks;
 pub mod dash;
 mod film_uris;
 pub mod hls;
 
+pub use checks::{ManifestChecks, ServedManifest};
 pub use film_uris::{FilmFolder, ManifestRules};
 
 use std::time::Duration;
