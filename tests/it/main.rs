@@ -19,6 +19,7 @@ mod dependency_log;
 mod deployment;
 mod events;
 mod faults;
+mod films;
 mod guesses;
 mod hostile_tokens;
 mod http2;

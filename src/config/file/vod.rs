@@ -35,9 +35,6 @@ pub struct Vod {
     /// Hosts that manifests may name, beside the store: `cdn.example`. Default: none.
     #[serde(default)]
     pub allowed_hosts: Vec<String>,
-    /// Scheme, host and port of the URLs that are given out, such as `https://media.example`. May be `env:NAME`. Default:
-    /// those of the request.
-    pub public_url: Option<ConfigText>,
 }
 
 /// Names of the manifests in a film's folder.

@@ -45,8 +45,9 @@ pub fn routes(at: &ConfigLocation<'_>, scope: &RouteScope<'_>) -> Option<RouteTa
     let raw = &scope.file.reverse_proxy.routes;
     let entries = at.all(raw, |at, id, raw| route(at, id, raw, scope));
     let shares = scope.file.share.as_ref().is_some_and(|share| share.enabled.is_none_or(|flag| flag.0));
-    // A relay needs no routes.
-    if at.names().is_empty() && !shares {
+    let has_films = scope.file.vod.as_ref().is_some_and(|vod| vod.enabled.is_none_or(|flag| flag.0));
+    // A relay needs no routes, nor do films.
+    if at.names().is_empty() && !shares && !has_films {
         at.report(
             ConfigProblem::new("there is no route").expected("at least one, or every request is answered by 404"),
         );
