@@ -4,7 +4,6 @@ mod cache;
 mod catalog;
 mod embedded;
 mod events;
-mod films;
 mod health;
 mod limits;
 pub mod listing;
@@ -16,6 +15,7 @@ mod share;
 mod storage;
 mod stores;
 pub mod upgrade;
+mod vod;
 mod watch;
 
 use std::net::SocketAddr;
@@ -151,9 +151,10 @@ pub async fn start_with(
     let tracks = catalog::routes(&dependencies, &process, &runtime, operations.clone());
     let reloader =
         file.map(|file| ConfigReloader::start(file, &settings, &runtime, reloaded, &dependencies)).transpose()?;
+    let films = process.film_sessions.clone().zip(process.film_grants.clone());
     let files = ReopenableEventFile { events: events.as_ref().map(|events| events.events.clone()) };
     let StartedModules { routes: modules, active_sessions } =
-        modules::start(&settings, &dependencies, events.as_ref(), tracks)?;
+        modules::start(&settings, &dependencies, events.as_ref(), films, tracks)?;
     let events = events.map(|events| events.events);
     let health = ProcessHealth { events, active_sessions, ..ProcessHealth::new(&runtime, tasks, &storage, &workers) };
     let router_state = router_state(&settings, &shared, health, (operations, reloader.as_ref()), &modules);
@@ -253,6 +254,7 @@ async fn open_process(
     let events = events::open(settings, clock, services, metrics, predecessor).await?;
     let CatalogServices { catalog, access_checkers, path_tokens, revocations } =
         catalog::open_catalog(settings, storage, clock, http_client()?, metrics)?;
+    let (film_sessions, film_grants) = vod::open_sessions(settings, storage, revocations.clone(), clock).unzip();
     let process = Process {
         clusters: ClusterFactory::new(tasks.clone()),
         cache,
@@ -260,8 +262,10 @@ async fn open_process(
         catalog,
         access_checkers,
         path_tokens,
-        film_verifier: settings.vod.as_ref().map(|settings| films::grants(settings, clock)),
+        film_verifier: film_sessions.as_ref().zip(film_grants.as_ref()).map(vod::verifier),
         revocations,
+        film_sessions,
+        film_grants,
         stream_observer: events.as_ref().and_then(|events| events.stream_observer.clone()),
         clock: clock.clone(),
         tasks: tasks.clone(),

@@ -25,6 +25,7 @@ pub fn is_used(settings: &Settings) -> bool {
         HandlerSettings::Cluster(_) => false,
     };
     settings.routes.entries().any(|entry| uses_cache(&entry.value.handler))
+        || settings.films.as_ref().is_some_and(|films| uses_cache(&films.films.handler))
 }
 
 /// Opens the cache where a route uses it.

@@ -14,7 +14,8 @@ use server_kit::auth::path_token::PathTokenSigner;
 use server_kit::auth::revocation::TokenRevocations;
 use server_kit::limit::RateLimiters;
 use upstream::cluster::ClusterFactory;
-use vod::grant::GrantVerifier;
+use vod::grant::{GrantKeys, GrantVerifier};
+use vod::session::FilmSessions;
 
 /// State and services that all runtimes of the process share.
 pub struct Process {
@@ -34,6 +35,10 @@ pub struct Process {
     pub film_verifier: Option<Arc<GrantVerifier>>,
     /// The users' token generations, where path tokens or live streams are tied to them.
     pub revocations: Option<Arc<TokenRevocations>>,
+    /// Sessions of viewers, where films are served.
+    pub film_sessions: Option<FilmSessions>,
+    /// Signs and verifies the grants of those sessions.
+    pub film_grants: Option<Arc<GrantKeys>>,
     /// Observer of streams.
     pub stream_observer: Option<Arc<dyn StreamObserver>>,
     /// The time.

@@ -6,14 +6,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::failure::ProxyFailure;
-use super::films::{FilmHandler, FilmRoutes};
+use super::films::FilmRoutes;
 use super::process::Process;
 use super::route::{
     ClusterHandler, ObjectHandler, Route, RouteAuthorization, RouteHandler, RoutePolicies, TrackAccess, TrackHandler,
 };
 use super::settings::{
-    AuthorizationSettings, FilmSettings, HandlerSettings, ObjectResponseSettings, ObjectSettings, RouteSettings,
-    RuntimeSettings, ServerSettings, TrackSettings,
+    AuthorizationSettings, HandlerSettings, ObjectResponseSettings, ObjectSettings, RouteSettings, RuntimeSettings,
+    ServerSettings, TrackSettings,
 };
 use super::tracks::TrackOrigins;
 use catalog::access::AccessChecker;
@@ -99,7 +99,7 @@ impl Runtime {
             builder.cluster(cluster);
         }
         let routes = routes.try_map(|route| builder.route(&route).map(Arc::new))?;
-        let films = films.map(|films| builder.film_routes(&films)).transpose()?;
+        let films = films.map(|films| FilmRoutes::build(&films, |route| builder.route(route))).transpose()?;
         let parts = builder.parts;
         Ok(Self {
             process: Arc::clone(process),
@@ -262,18 +262,6 @@ impl<'a, E, F: Fn(&StoreSettings) -> Result<Arc<Signer>, E>> RuntimeBuilder<'a, 
             max_request_body: settings.max_request_body,
         };
         Ok(Route { id: Arc::clone(&settings.id), policies, handler })
-    }
-
-    fn film_routes(&mut self, settings: &FilmSettings) -> Result<FilmRoutes, E> {
-        let mut route = |route: &RouteSettings| {
-            let Route { id, policies, handler } = self.route(route)?;
-            let handler = match handler {
-                RouteHandler::Object(objects) => RouteHandler::Film(FilmHandler::new(objects.origin, settings)),
-                other => other,
-            };
-            Ok(Arc::new(Route { id, policies, handler }))
-        };
-        Ok(FilmRoutes::new(route(&settings.films)?, route(&settings.keys)?, settings))
     }
 
     fn authorization(&mut self, settings: &AuthorizationSettings) -> RouteAuthorization {

@@ -20,6 +20,7 @@ mod deployment;
 mod events;
 mod faults;
 mod film_serving;
+mod films;
 mod guesses;
 mod hostile_tokens;
 mod http2;

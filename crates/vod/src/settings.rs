@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use primitives::secret::Secret;
-use url::Url;
 
 /// Bucket of the films, grants, sessions and subscriptions (`Vod`).
 #[derive(Clone, Debug, PartialEq)]
@@ -27,8 +26,6 @@ pub struct Settings {
     pub subscription: Option<SubscriptionSettings>,
     /// Hosts, besides the store, that manifests may name.
     pub allowed_hosts: Vec<String>,
-    /// Scheme, host and port of manifest URLs; `None`: those of the request.
-    pub public_url: Option<Url>,
 }
 
 /// Reports that a session may miss before it ends.

@@ -48,9 +48,6 @@ pub struct Vod {
     pub output_cache_policy: Option<String>,
     /// `Disable`, or a name in `Policies.Timeout`. Default: `Connect: 2s`, `FirstByte: 5s`, `Idle: 30s`.
     pub timeout_policy: Option<String>,
-    /// Scheme, host and port of the URLs that are given out, such as `https://media.example`. May be `env:NAME`. Default:
-    /// those of the request.
-    pub public_url: Option<ConfigText>,
 }
 
 /// Names of the manifests in a film's folder.

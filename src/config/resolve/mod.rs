@@ -83,7 +83,7 @@ fn settings(at: &ConfigLocation<'_>, file: &ConfigFile) -> Option<Settings> {
     let positions = positions::positions(&at.key("Positions"), &file.positions, kept);
     let events = events::events(&at.key("Events"), file.events.as_ref());
     let share = share::share(&at.key("Share"), file.share.as_ref(), shared);
-    let vod = vod::vod(&at.key("Vod"), file.vod.as_ref());
+    let vod = vod::vod(&at.key("Vod"), file.vod.as_ref(), !matches!(&positions, Some(None)));
     let films = film_routes::films(&at.key("Vod"), vod.as_ref(), &scope);
     let telemetry = telemetry(&at.key("Telemetry"), file);
     // The first `?` comes only here: everything above has run and reported by now.
@@ -326,4 +326,19 @@ fn http_url(text: &str) -> Option<Url> {
     let url = Url::parse(text).ok()?;
     let plain = url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
     (matches!(url.scheme(), "http" | "https") && url.has_host() && plain).then_some(url)
+}
+
+/// Returns the seconds of the environment variable `name`, or the default.
+fn seconds_variable(
+    at: &ConfigLocation<'_>,
+    name: &str,
+    default: Duration,
+    (least, most): (Duration, Duration),
+) -> Option<Duration> {
+    let expected = format!("a whole number of seconds, {} to {}", least.as_secs(), most.as_secs());
+    let parse = |text: &str| {
+        let span = Duration::from_secs(text.trim().parse().ok()?);
+        (least..=most).contains(&span).then_some(span)
+    };
+    Some(at.variable(name, &expected, parse)?.unwrap_or(default))
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{ConfigLocation, http_url};
+use super::{ConfigLocation, http_url, seconds_variable};
 use crate::config::file;
 use crate::config::report::ConfigProblem;
 use crate::config::value::ConfigText;
@@ -20,9 +20,15 @@ const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// Resolves video on demand; `Some(None)` if it is off.
-pub fn vod(at: &ConfigLocation<'_>, raw: Option<&file::Vod>) -> Option<Option<Settings>> {
+/// Resolves video on demand; `Some(None)` if it is off. `kept` is true if positions are kept.
+pub fn vod(at: &ConfigLocation<'_>, raw: Option<&file::Vod>, kept: bool) -> Option<Option<Settings>> {
     let Some(raw) = raw.filter(|raw| raw.enabled.is_none_or(|flag| flag.0)) else { return Some(None) };
+    if !kept {
+        let problem = ConfigProblem::new("there is nothing to keep positions in films in");
+        at.report(problem.help(
+            "add `Database: { Url: \"sqlite://data/tidegate.db\" }`, or the address of Redis as `State.Url`; `Positions` must not be off",
+        ));
+    }
     let known = at.key("Store").known(&raw.store, &at.root("ObjectStores"), &[]);
     let bucket = bucket(&at.key("Bucket"), raw.bucket.as_ref());
     let prefix = prefix(&at.key("Prefix"), raw.prefix.as_ref());
@@ -39,11 +45,7 @@ pub fn vod(at: &ConfigLocation<'_>, raw: Option<&file::Vod>) -> Option<Option<Se
         at.key("ReportInterval").span(raw.report_interval, Duration::from_secs(10), SECOND, 10 * MINUTE);
     let subscription = subscription(&at.key("Subscription"), raw.subscription.as_ref());
     let hosts = at.key("AllowedHosts").each(&raw.allowed_hosts, host);
-    let public_url = raw.public_url.as_ref().map(|text| {
-        let expected = "scheme and host without path or query, such as https://media.example";
-        at.key("PublicUrl")
-            .parse(text, expected, |text| http_url(text).filter(|url| url.path() == "/" && url.query().is_none()))
-    });
+    kept.then_some(())?;
     Some(Some(Settings {
         store: known.then(|| raw.store.as_str().into())?,
         bucket: bucket?.into(),
@@ -54,7 +56,6 @@ pub fn vod(at: &ConfigLocation<'_>, raw: Option<&file::Vod>) -> Option<Option<Se
         report_interval: report_interval?,
         subscription: subscription?,
         allowed_hosts: hosts?,
-        public_url: public_url.map_or(Some(None), |url| url.map(Some))?,
     }))
 }
 
@@ -94,7 +95,7 @@ fn grant(at: &ConfigLocation<'_>, raw: &file::VodGrant) -> Option<GrantSettings>
     let limits = (MINUTE, 12 * HOUR);
     let ttl = match raw.ttl {
         Some(_) => at.key("Ttl").span(raw.ttl, default.ttl, limits.0, limits.1),
-        None => seconds(&at.key("Ttl"), "SIGNED_URL_EXPIRATION", default.ttl, limits),
+        None => seconds_variable(&at.key("Ttl"), "SIGNED_URL_EXPIRATION", default.ttl, limits),
     };
     let max_ttl = at.key("MaxTtl").span(raw.max_ttl, default.max_ttl, HOUR, 2 * DAY);
     let given = raw.keys.as_deref().unwrap_or_default();
@@ -156,13 +157,13 @@ fn subscription(at: &ConfigLocation<'_>, raw: Option<&file::VodSubscription>) ->
     let default = SubscriptionSettings::new(url);
     let timeout = match raw.timeout {
         Some(_) => at.key("Timeout").span(raw.timeout, default.timeout, Duration::from_millis(100), 30 * SECOND),
-        None => seconds(&at.key("Timeout"), "USER_SERVICE_TIMEOUT", default.timeout, (SECOND, 30 * SECOND)),
+        None => seconds_variable(&at.key("Timeout"), "USER_SERVICE_TIMEOUT", default.timeout, (SECOND, 30 * SECOND)),
     };
     let cache_for = match raw.cache_for {
         Some(_) => at.key("CacheFor").span(raw.cache_for, default.cache_for, Duration::ZERO, HOUR),
         None => {
             let limits = (Duration::ZERO, HOUR);
-            seconds(&at.key("CacheFor"), "REDIS_SUBSCRIPTION_CACHE_TTL", default.cache_for, limits)
+            seconds_variable(&at.key("CacheFor"), "REDIS_SUBSCRIPTION_CACHE_TTL", default.cache_for, limits)
         }
     };
     let deny = at.key("DenyCacheFor").span(raw.deny_cache_for, default.deny_cache_for, Duration::ZERO, 5 * MINUTE);
@@ -176,21 +177,6 @@ fn subscription(at: &ConfigLocation<'_>, raw: Option<&file::VodSubscription>) ->
         recheck_interval: recheck?,
         ..default
     }))
-}
-
-/// Returns the seconds of the environment variable `name`, or the default.
-fn seconds(
-    at: &ConfigLocation<'_>,
-    name: &str,
-    default: Duration,
-    (least, most): (Duration, Duration),
-) -> Option<Duration> {
-    let expected = format!("a whole number of seconds, {} to {}", least.as_secs(), most.as_secs());
-    let parse = |text: &str| {
-        let span = Duration::from_secs(text.trim().parse().ok()?);
-        (least..=most).contains(&span).then_some(span)
-    };
-    Some(at.variable(name, &expected, parse)?.unwrap_or(default))
 }
 
 fn host(at: &ConfigLocation<'_>, text: &String) -> Option<String> {

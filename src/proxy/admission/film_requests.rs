@@ -71,9 +71,8 @@ async fn admit_viewer(
     grant: &Grant,
     film: &FilmRequest,
 ) -> Result<Option<UserId>, ProxyFailure> {
-    let viewer = match film.is_key {
-        true => grants.admit_to_key(grant, &film.prefix).await,
-        false => grants.admit(grant, &film.prefix).await,
-    };
-    Ok(viewer?)
+    Ok(match film.is_key {
+        true => Some(grants.admit_to_key(grant, &film.prefix).await?),
+        false => grants.admit(grant, &film.prefix).await?,
+    })
 }

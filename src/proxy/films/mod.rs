@@ -12,8 +12,8 @@ use http::{HeaderMap, HeaderValue, header};
 
 use super::context::RequestContext;
 use super::objects;
-use super::route::Route;
-use super::settings::FilmSettings;
+use super::route::{Route, RouteHandler};
+use super::settings::{FilmSettings, RouteSettings};
 use super::tracks::{ObjectSource, RequestedObject};
 use crate::proxy::failure::ProxyFailure;
 use http_semantics::media_type;
@@ -56,10 +56,22 @@ pub struct FilmRequest {
 }
 
 impl FilmRoutes {
-    /// Creates the routes.
-    pub fn new(films: Arc<Route>, keys: Arc<Route>, settings: &FilmSettings) -> Self {
+    /// Builds the routes of `settings`; `object_route` builds one that serves objects. Fails only where that does.
+    pub fn build<E>(
+        settings: &FilmSettings,
+        mut object_route: impl FnMut(&RouteSettings) -> Result<Route, E>,
+    ) -> Result<Self, E> {
+        let mut route = |route: &RouteSettings| {
+            let Route { id, policies, handler } = object_route(route)?;
+            let handler = match handler {
+                RouteHandler::Object(objects) => RouteHandler::Film(FilmHandler::new(objects.origin, settings)),
+                other => other,
+            };
+            Ok(Arc::new(Route { id, policies, handler }))
+        };
+        let (films, keys) = (route(&settings.films)?, route(&settings.keys)?);
         let pattern = PathPattern::parse(PATTERN).expect("it is a pattern");
-        Self { films, keys, prefix: Arc::clone(&settings.prefix), pattern }
+        Ok(Self { films, keys, prefix: Arc::clone(&settings.prefix), pattern })
     }
 
     /// Reads a path without its token; `None` where nothing of a film can be meant.
@@ -71,7 +83,7 @@ impl FilmRoutes {
             "keys" => true,
             _ => return None,
         };
-        let rest = captures.decoded("rest")?.ok()?;
+        let rest = captures.decoded("rest")?.ok().filter(|rest| !rest.is_empty())?;
         let is_key = is_in_keys || extension(&rest).is_some_and(|it| it.eq_ignore_ascii_case(KEY_EXTENSION));
         Some(FilmRequest { prefix: format!("{}{movie}/", self.prefix), captures, is_key })
     }

@@ -5,10 +5,10 @@ use std::process::Stdio;
 
 use serde_json::json;
 
-use super::{films, path, start};
+use super::{Cinema, films};
 use crate::support::h2::H2;
 use crate::support::tools::{self, TempFolder};
-use crate::support::{Gate, Minio, in_time};
+use crate::support::{Minio, in_time};
 use crate::tls::{Certificates, FIRST};
 
 const MOVIE: &str = "6f1d9c5e-8f0b-4f4e-9b63-2c7d0a7e2b11";
@@ -47,13 +47,13 @@ fn film(ffmpeg: &Path, folder: &Path) {
 }
 
 /// A gate before MinIO with the film in it, with TLS and in the clear.
-struct Cinema {
-    gate: Gate,
+struct Theatre {
+    cinema: Cinema,
     certificates: Certificates,
     _minio: Minio,
 }
 
-async fn playing() -> Option<Cinema> {
+async fn playing() -> Option<Theatre> {
     let minio = Minio::bucket().await?;
     let ffmpeg = tools::find("ffmpeg")?;
     let folder = TempFolder::new("film");
@@ -78,18 +78,18 @@ async fn playing() -> Option<Cinema> {
     }
     let mut config = films(&minio.url(), minio.name());
     let certificates = Certificates::make();
-    config["Server"]["Listeners"] = json!([certificates.listener(), { "Address": "127.0.0.1:0" }]);
-    Some(Cinema { gate: start(&config).await, certificates, _minio: minio })
+    config["Server"]["Listeners"] = json!([{ "Address": "127.0.0.1:0" }, certificates.listener()]);
+    Some(Theatre { cinema: Cinema::open(config).await, certificates, _minio: minio })
 }
 
-impl Cinema {
-    /// The URL of a file of the film, with a new session's token.
-    fn url(&self, name: &str) -> String {
-        format!("http://{}{}", self.gate.listeners()[1], path(MOVIE, name))
+impl Theatre {
+    /// The URL of a file of the film, for a new viewer.
+    async fn url(&self, name: &str) -> String {
+        format!("http://{}{}", self.cinema.gate.address(), self.cinema.path(MOVIE, name).await)
     }
 
-    fn tls_url(&self, name: &str) -> String {
-        format!("https://{}{}", self.gate.address(), path(MOVIE, name))
+    async fn tls_url(&self, name: &str) -> String {
+        format!("https://{}{}", self.cinema.gate.listeners()[1], self.cinema.path(MOVIE, name).await)
     }
 }
 
@@ -123,26 +123,25 @@ async fn decoded(ffprobe: &Path, url: &str) -> (f64, usize) {
 #[tokio::test]
 async fn ffmpeg_plays_hls_dash_and_an_encrypted_playlist_by_the_url_alone() {
     let Some(ffprobe) = tools::find("ffprobe") else { return };
-    let Some(cinema) = playing().await else { return };
+    let Some(theatre) = playing().await else { return };
     for name in ["index.m3u8", "low/index.m3u8", "secret/index.m3u8", "index.mpd"] {
-        for url in [cinema.url(name), cinema.tls_url(name)] {
+        for url in [theatre.url(name).await, theatre.tls_url(name).await] {
             let (seconds, frames) = decoded(&ffprobe, &url).await;
             assert!((LENGTH - 0.3..LENGTH + 0.5).contains(&seconds), "{name}: {seconds} seconds");
             assert_eq!(frames, 200, "{name}: every picture");
         }
     }
-    assert!(!cinema.gate.log().contains("manifest_refused"));
+    assert!(!theatre.cinema.gate.log().contains("manifest_refused"));
 }
 
 #[tokio::test]
 async fn a_playlist_and_its_segments_come_over_http_2() {
-    let Some(cinema) = playing().await else { return };
-    let connection = cinema.certificates.connect(&cinema.gate, FIRST, true, &["h2"]).await;
+    let Some(theatre) = playing().await else { return };
+    let listener = theatre.cinema.gate.listeners()[1];
+    let connection = theatre.certificates.connect_to(listener, FIRST, true, &["h2"]).await;
     let connection = H2::over(connection).await.expect("the gate speaks HTTP/2");
-    let playlist = path(MOVIE, "low/index.m3u8");
-    let mut stream = connection.open(&playlist, &[]).await;
-    while let Some(Ok(_)) = stream.more().await {}
-    let text = String::from_utf8(stream.finish().await.body).expect("UTF-8");
+    let playlist = theatre.cinema.path(MOVIE, "low/index.m3u8").await;
+    let text = String::from_utf8(connection.get(&playlist, &[]).await.body).expect("UTF-8");
     let segments: Vec<&str> = text.lines().filter(|line| line.ends_with(".ts")).collect();
     assert_eq!(segments.len(), 4, "{text}");
     for segment in segments {
@@ -162,12 +161,12 @@ async fn mpv_vlc_and_gstreamer_play_hls_and_dash_by_the_url_alone() {
     if found.is_empty() {
         return;
     }
-    let Some(cinema) = playing().await else { return };
-    let gate = &cinema.gate;
+    let Some(theatre) = playing().await else { return };
+    let gate = &theatre.cinema.gate;
     for (program, arguments) in found {
         for name in ["low/index.m3u8", "index.mpd"] {
             let asked = gate.access_lines().len();
-            let url = cinema.url(name);
+            let url = theatre.url(name).await;
             let arguments: Vec<String> = arguments.iter().map(|argument| argument.replace("URL", &url)).collect();
             let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
             play(&program, &arguments).await;

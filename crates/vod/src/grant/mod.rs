@@ -23,8 +23,8 @@ use crate::settings::GrantSettings;
 use primitives::clock::Clock;
 use server_kit::auth::AuthenticationError;
 
-pub use carriers::{GRANT_COOKIE, GRANT_HEADER, path_with_token, path_without_token, set_cookie};
-pub use verifier::{GrantRefusal, GrantVerifier, JudgeSession, SessionState};
+pub use carriers::{GRANT_COOKIE, GRANT_HEADER, path_without_token, set_cookie};
+pub use verifier::{GrantRefusal, GrantVerifier, JudgeSession};
 
 const VERSION: u8 = 3;
 /// Version, key id, rules, expiry, generation, session.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 
 use super::{Grant, GrantKeys, GrantToken};
-use crate::session::{SessionEnd, SessionId, SessionsUnavailable};
+use crate::session::{SessionEnd, SessionId, SessionVerdict, SessionsUnavailable};
 use primitives::ids::UserId;
 use primitives::loading_cache::LoadingCache;
 use server_kit::auth::AuthenticationError;
@@ -20,18 +20,9 @@ const RECHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// Memory for verdicts, in bytes: some 40,000 sessions.
 const VERDICT_BYTES: usize = 16 << 20;
 
-/// State of a session.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SessionState {
-    /// It lives; the viewer is `None` where nobody could say who it is.
-    Live(Option<UserId>),
-    /// It has ended.
-    Ended(SessionEnd),
-}
-
 /// Question to the sessions, which extends the session while it lives.
 pub type JudgeSession =
-    Arc<dyn Fn(SessionId) -> BoxFuture<'static, Result<SessionState, SessionsUnavailable>> + Send + Sync>;
+    Arc<dyn Fn(SessionId) -> BoxFuture<'static, Result<SessionVerdict, SessionsUnavailable>> + Send + Sync>;
 
 /// Reason for which a grant opens nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -54,15 +45,15 @@ pub enum GrantRefusal {
 pub struct GrantVerifier {
     keys: Arc<GrantKeys>,
     judge: JudgeSession,
-    verdicts: LoadingCache<SessionState>,
+    verdicts: LoadingCache<SessionVerdict>,
 }
 
 impl GrantVerifier {
     /// Creates a verifier of tokens by `keys`, which asks `judge` about their sessions.
     pub fn new(keys: Arc<GrantKeys>, judge: JudgeSession) -> Self {
-        let holds = |state: &SessionState| match state {
-            SessionState::Live(Some(user)) => user.as_str().len(),
-            SessionState::Live(None) | SessionState::Ended(_) => 0,
+        let holds = |verdict: &SessionVerdict| match verdict {
+            SessionVerdict::Live(user) => user.as_str().len(),
+            SessionVerdict::Ended(_) => 0,
         };
         Self { keys, judge, verdicts: LoadingCache::new(VERDICT_BYTES, VERDICT_TTL, true, holds) }
     }
@@ -76,11 +67,11 @@ impl GrantVerifier {
     /// nobody can ask about is believed by its token: films play on while Redis is away.
     pub async fn admit(&self, grant: &Grant, prefix: &str) -> Result<Option<UserId>, GrantRefusal> {
         self.check_film(grant, prefix)?;
-        live(self.state(grant.session).await.unwrap_or(SessionState::Live(None)))
+        self.verdict(grant.session).await.map(live).transpose()
     }
 
     /// As [`GrantVerifier::admit`], for an encryption key: the session is asked about each time, and none is believed.
-    pub async fn admit_to_key(&self, grant: &Grant, prefix: &str) -> Result<Option<UserId>, GrantRefusal> {
+    pub async fn admit_to_key(&self, grant: &Grant, prefix: &str) -> Result<UserId, GrantRefusal> {
         self.check_film(grant, prefix)?;
         live((self.judge)(grant.session).await?)
     }
@@ -89,7 +80,7 @@ impl GrantVerifier {
     pub async fn wait_until_ended(&self, session: SessionId) -> SessionEnd {
         loop {
             tokio::time::sleep(RECHECK_INTERVAL).await;
-            if let Some(SessionState::Ended(reason)) = self.state(session).await {
+            if let Some(SessionVerdict::Ended(reason)) = self.verdict(session).await {
                 return reason;
             }
         }
@@ -99,16 +90,16 @@ impl GrantVerifier {
         if self.keys.opens(grant, prefix) { Ok(()) } else { Err(GrantRefusal::OtherFilm) }
     }
 
-    async fn state(&self, session: SessionId) -> Option<SessionState> {
-        let key = format!("{:032x}", u128::from_be_bytes(session.0));
+    async fn verdict(&self, session: SessionId) -> Option<SessionVerdict> {
+        let key = session.to_string();
         let judge = Arc::clone(&self.judge);
         self.verdicts.get(&key, || async move { judge(session).await.ok() }).await
     }
 }
 
-fn live(state: SessionState) -> Result<Option<UserId>, GrantRefusal> {
-    match state {
-        SessionState::Live(user) => Ok(user),
-        SessionState::Ended(reason) => Err(GrantRefusal::Ended(reason)),
+fn live(verdict: SessionVerdict) -> Result<UserId, GrantRefusal> {
+    match verdict {
+        SessionVerdict::Live(user) => Ok(user),
+        SessionVerdict::Ended(reason) => Err(GrantRefusal::Ended(reason)),
     }
 }
