@@ -196,12 +196,15 @@ impl FilmService {
         device: &ViewerDevice,
     ) -> Result<(), ProgressUnavailable> {
         let parts = &*self.0;
-        parts.progress.save(user, movie, report).await?;
-        parts.metrics.reports.inc();
-        // The position is what was asked for, and it is stored: without sessions the view ends a little early.
-        if let Ok(Some(view)) = parts.sessions.report(user, movie, report.position).await {
+        // At the same time, since neither needs the other; a player that is refused sends its report again.
+        let (saved, noted) =
+            tokio::join!(parts.progress.save(user, movie, report), parts.sessions.report(user, movie, report.position));
+        // The position is what was asked for: without sessions the view ends a little early.
+        if let Ok(Some(view)) = noted {
             self.begin_view(&view, device).await;
         }
+        saved?;
+        parts.metrics.reports.inc();
         parts.events.progressed(user, movie, report.position, parts.clock.unix_millis()).await;
         Ok(())
     }

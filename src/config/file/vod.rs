@@ -75,8 +75,8 @@ pub struct VodKeys {
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 pub struct VodGrant {
-    /// At most four; the first signs, all verify: put a new one first. Default: a random one, which ends with the process
-    /// and is no other node's.
+    /// At most four, of which the first signs and each verifies: a new one comes first. Default: a random one, which ends
+    /// with the process and is no other node's.
     pub keys: Option<Vec<VodGrantKey>>,
     /// How long a film can be fetched without a report or a segment, `1m` to `12h`. Default: `1h`.
     pub ttl: Option<TimeSpan>,

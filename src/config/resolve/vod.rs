@@ -140,21 +140,19 @@ fn subscription(at: &ConfigLocation<'_>, raw: Option<&file::VodSubscription>) ->
         http_url(&text.replace("{user_id}", "id"))?;
         text.contains("{user_id}").then(|| text.to_owned())
     };
+    // Outer `None` is a failure that was reported, inner `None` an address that nothing names.
     let url = match &raw.url {
-        Some(text) => Some(at.key("Url").parse(text, expected, template)?),
+        Some(text) => at.key("Url").parse(text, expected, template).map(Some),
         None => at.key("Url").variable("USER_SERVICE_URL", "an http or https URL", |text| {
             template(&format!("{}{SUBSCRIPTION_PATH}", text.trim_end_matches('/')))
-        })?,
+        }),
     };
-    let Some(url) = url else {
-        if is_named {
-            let problem = ConfigProblem::new("nothing says where the service is");
-            at.key("Url").report(problem.expected(expected));
-            return None;
-        }
-        return Some(None);
-    };
-    let default = SubscriptionSettings::new(url);
+    if is_named && url == Some(None) {
+        let problem = ConfigProblem::new("nothing says where the service is");
+        at.key("Url").report(problem.expected(expected));
+        return None;
+    }
+    let default = SubscriptionSettings::new(url.clone().flatten().unwrap_or_default());
     let timeout = match raw.timeout {
         Some(_) => at.key("Timeout").span(raw.timeout, default.timeout, Duration::from_millis(100), 30 * SECOND),
         None => seconds_variable(&at.key("Timeout"), "USER_SERVICE_TIMEOUT", default.timeout, (SECOND, 30 * SECOND)),
@@ -169,14 +167,15 @@ fn subscription(at: &ConfigLocation<'_>, raw: Option<&file::VodSubscription>) ->
     let deny = at.key("DenyCacheFor").span(raw.deny_cache_for, default.deny_cache_for, Duration::ZERO, 5 * MINUTE);
     let grace = at.key("Grace").span(raw.grace, default.grace, Duration::ZERO, 7 * DAY);
     let recheck = at.key("RecheckInterval").span(raw.recheck_interval, default.recheck_interval, 10 * SECOND, DAY);
-    Some(Some(SubscriptionSettings {
+    let settings = SubscriptionSettings {
         timeout: timeout?,
         cache_for: cache_for?,
         deny_cache_for: deny?,
         grace: grace?,
         recheck_interval: recheck?,
         ..default
-    }))
+    };
+    Some(url?.map(|_| settings))
 }
 
 fn host(at: &ConfigLocation<'_>, text: &String) -> Option<String> {

@@ -197,7 +197,6 @@ async fn what_the_document_does_not_allow_is_refused() {
         ("dune", json!({ "manifest_type": "smooth" }), 400, "`manifest_type` must be `hls` or `dash`"),
         ("dune", json!({}), 400, "manifest_type"),
         ("a%2Fb", json!({ "manifest_type": "hls" }), 400, "slash"),
-        ("%2E%2E", json!({ "manifest_type": "hls" }), 400, ""),
         (long.as_str(), json!({ "manifest_type": "hls" }), 400, "movie_id"),
         ("alien", json!({ "manifest_type": "hls" }), 404, "Manifest not found"),
         ("dune/progress", json!({ "position_seconds": -1 }), 422, "expected 0 to 86400"),
@@ -214,9 +213,7 @@ async fn what_the_document_does_not_allow_is_refused() {
         let problem = reply.problem(status);
         let detail = problem["detail"].as_str().unwrap_or_default();
         assert!(detail.contains(text), "{path} {body}: {detail}");
-        if !path.starts_with('%') {
-            described.checks("POST", &format!("/api/v1/stream/{path}"), &reply);
-        }
+        described.checks("POST", &format!("/api/v1/stream/{path}"), &reply);
     }
     // A day exactly is a position, and so is a fraction of a second.
     viewer.report("dune", 86_400).await.is(200);
