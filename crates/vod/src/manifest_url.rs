@@ -19,9 +19,14 @@ impl ManifestUrls {
         Self { grants }
     }
 
+    /// Returns the token of a session: the same each time.
+    pub fn token(&self, session: &FilmSession) -> String {
+        self.grants.issue(session)
+    }
+
     /// Returns the path of the manifest `name` for a session.
     pub fn manifest_path(&self, session: &FilmSession, name: &str) -> String {
         let movie = utf8_percent_encode(session.movie.as_str(), UNRESERVED);
-        format!("/v/{}/movies/{movie}/{name}", self.grants.issue(session))
+        format!("/v/{}/movies/{movie}/{name}", self.token(session))
     }
 }

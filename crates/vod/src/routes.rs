@@ -2,7 +2,7 @@
 
 use axum::Extension;
 use axum::extract::{DefaultBodyLimit, State};
-use axum::response::{IntoResponse, Response};
+use axum::response::{AppendHeaders, IntoResponse, Response};
 use http::{HeaderMap, StatusCode, header};
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::{IntoParams, ToSchema};
@@ -10,7 +10,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::events::seconds_text;
-use crate::service::{FilmService, ProgressUnavailable, StartError, StartedFilm, WatchReport};
+use crate::grant::set_cookie;
+use crate::service::{FilmService, ProgressUnavailable, StartError, WatchReport};
 use crate::session::ManifestType;
 use crate::view_log::ViewerDevice;
 use http_semantics::request_info::RequestInfo;
@@ -50,6 +51,22 @@ pub fn admin_routes(films: FilmService) -> OpenApiRouter {
 struct StartStreamRequest {
     /// `hls` or `dash`.
     manifest_type: String,
+    /// Way for the grant to travel. Default: `path`.
+    #[serde(default)]
+    grant: GrantCarrier,
+}
+
+/// Way for a grant to travel.
+#[derive(Clone, Copy, Default, Deserialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+enum GrantCarrier {
+    /// In the URLs, for every player.
+    #[default]
+    Path,
+    /// In a cookie of the film, for pages: no script and no link has it.
+    Cookie,
+    /// In the header `X-Film-Grant`, which the player sets.
+    Header,
 }
 
 /// Film to be played.
@@ -63,6 +80,9 @@ struct StartStreamResponse {
     expires_in: u64,
     /// As asked for.
     manifest_type: &'static str,
+    /// The value of `X-Film-Grant`, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    grant: Option<String>,
 }
 
 /// Position in a film.
@@ -152,11 +172,20 @@ async fn start(
     let device = device(&headers, caller.as_ref());
     let started = films.start_film(user.id(), &movie, manifest, &device).await.map_err(start_error)?;
     let base = caller.map(|caller| caller.base_url).unwrap_or_default();
-    let StartedFilm { manifest_path, expires_in } = started;
-    let manifest_url = format!("{base}{manifest_path}");
-    let body = StartStreamResponse { manifest_url, expires_in: expires_in.as_secs(), manifest_type };
+    let path = match body.grant {
+        GrantCarrier::Path => &started.manifest_path,
+        GrantCarrier::Cookie | GrantCarrier::Header => &started.bare_path,
+    };
+    let cookie = matches!(body.grant, GrantCarrier::Cookie)
+        .then(|| [(header::SET_COOKIE, set_cookie(&started.token, &movie, started.token_lifetime))]);
+    let answer = StartStreamResponse {
+        manifest_url: format!("{base}{path}"),
+        expires_in: started.expires_in.as_secs(),
+        manifest_type,
+        grant: matches!(body.grant, GrantCarrier::Header).then_some(started.token),
+    };
     // The URL is a credential, so no cache may keep it.
-    Ok(([(header::CACHE_CONTROL, "no-store")], Json(body)).into_response())
+    Ok(([(header::CACHE_CONTROL, "no-store")], cookie.map(AppendHeaders), Json(answer)).into_response())
 }
 
 /// Save the user's position in a film.

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream;
 
+use crate::grant::path_without_token;
 use crate::events::FilmEvents;
 use crate::film_store::FilmStore;
 use crate::manifest_url::ManifestUrls;
@@ -95,8 +96,14 @@ impl StartError {
 /// Film that was started.
 #[derive(Debug)]
 pub struct StartedFilm {
-    /// Path of the manifest.
+    /// Path of the manifest, with the token of the grant in it.
     pub manifest_path: String,
+    /// The same for a token beside it.
+    pub bare_path: String,
+    /// The token.
+    pub token: String,
+    /// Longest time for which the token can be good.
+    pub token_lifetime: Duration,
     /// Time for which it can be fetched without a report or a segment.
     pub expires_in: Duration,
 }
@@ -183,8 +190,13 @@ impl FilmService {
             self.end_view(view, ViewEndCause::Displaced).await;
         }
         self.begin_view(&opened.view, device).await;
-        let manifest_path = parts.urls.manifest_path(&opened.session, name);
-        Ok(StartedFilm { manifest_path, expires_in: opened.session.expires_at - now })
+        Ok(StartedFilm {
+            manifest_path: parts.urls.manifest_path(&opened.session, name),
+            bare_path: path_without_token(movie, name),
+            token: parts.urls.token(&opened.session),
+            token_lifetime: parts.settings.grant.max_ttl,
+            expires_in: opened.session.expires_at - now,
+        })
     }
 
     /// Stores a report of a position.

@@ -1,10 +1,10 @@
 //! What a grant opens.
 
 use http::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Cinema, film, films, signed_anew};
-use crate::catalogue::send;
+use crate::catalogue::{bearer, send};
 use crate::support::fault::{End, Step};
 use crate::support::origin::pattern;
 use crate::support::{LIMIT, Object, ScriptedOrigin, eventually, in_time, token};
@@ -112,6 +112,18 @@ async fn a_header_or_a_cookie_carries_a_grant_where_the_films_id_stands_for_it()
     origin.take_seen();
     let path = path_without_token(&film("b1"), "720p/seg-1.ts");
     client.get(&path, &[]).await.problem(401);
+    let ask = async |grant: &str| {
+        let request = client.request(Method::POST, "/api/v1/stream/b1").header("authorization", bearer("ada"));
+        let response = request.json(&json!({ "manifest_type": "hls", "grant": grant })).send().await;
+        response.expect("it answers")
+    };
+    let said: Value = ask("header").await.json().await.expect("JSON");
+    assert!(said["manifest_url"].as_str().is_some_and(|url| url.ends_with("/v/b1/movies/b1/index.m3u8")), "{said}");
+    client.get(&path, &[(GRANT_HEADER, said["grant"].as_str().expect("a token"))]).await.is(200);
+    let answer = ask("cookie").await;
+    let set = answer.headers()["set-cookie"].to_str().expect("text").to_owned();
+    assert!(set.contains("; Path=/v/b1; ") && set.contains("Secure; HttpOnly") && set.ends_with("Partitioned"), "{set}");
+    client.get(&path, &[("cookie", set.split(';').next().expect("a pair"))]).await.is(200);
     assert_eq!(client.get(&path, &[(GRANT_HEADER, &token)]).await.is(200).text(), "first segment");
     let cookie = format!("theme=dark; {GRANT_COOKIE}={token}");
     client.get(&path, &[("cookie", &cookie)]).await.is(200);
