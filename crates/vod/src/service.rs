@@ -273,6 +273,8 @@ impl FilmService {
         self.0.metrics.count_end(cause);
         self.0.views.ended(view);
         self.0.events.stopped(&view.user, &view.movie, view.position, view.last_seen_at).await;
+        // Where that fails, the end is published once more: at least once.
+        let _ = self.0.sessions.finish_view(view).await;
     }
 
     async fn watch_sessions(self, tasks: BackgroundTasks) {
@@ -291,8 +293,8 @@ impl FilmService {
         }
     }
 
-    async fn look_at(&self, DueSession { id, user, silent, is_recheck_due }: DueSession) {
-        if let Some(view) = silent {
+    async fn look_at(&self, DueSession { id, user, ended, is_recheck_due }: DueSession) {
+        if let Some(view) = ended {
             self.end_view(&view, ViewEndCause::Silent).await;
         }
         if let (true, Some(subscriptions)) = (is_recheck_due, &self.0.subscriptions) {

@@ -136,3 +136,29 @@ async fn without_redis_that_was_configured_no_session_is_opened_and_positions_ar
     redis.restart();
     eventually("sessions are opened again", async || (viewer.start("dune").await.status == 200).then_some(())).await;
 }
+
+#[tokio::test]
+async fn a_film_that_was_started_at_one_node_goes_on_and_stops_at_another() {
+    let (Some(redis), Some(database)) = (Redis::start(), Postgres::database().await) else { return };
+    let folder = TempFolder::new("films");
+    let mut config = embedded(&folder);
+    config["State"]["Url"] = json!(redis.url());
+    config["Database"]["Url"] = json!(database);
+    let (one, two) = tokio::join!(Gate::start(&config), Gate::start(&config));
+    let (here, there) = (Viewer::new(&one, "ada"), Viewer::new(&two, "ada"));
+    here.start("dune").await.is(200);
+    there.report("dune", 30).await.is(200);
+    assert_eq!(here.position("dune").await, 30);
+    there.stop("dune", 40).await.is(200);
+    let pool = sqlx::PgPool::connect(&database).await.expect("PostgreSQL answers");
+    let row = eventually("one row is there, with its end and its device", async || {
+        let read = "SELECT count(*) FROM stream_sessions WHERE ended_at IS NOT NULL AND ip_address = '127.0.0.1'";
+        let row: (i64,) = sqlx::query_as(read).fetch_one(&pool).await.expect("the table is there");
+        (row.0 > 0).then_some(row.0)
+    })
+    .await;
+    let all: (i64,) = sqlx::query_as("SELECT count(*) FROM stream_sessions").fetch_one(&pool).await.expect("a count");
+    assert_eq!((row, all.0), (1, 1));
+    assert_eq!(one.metric("tidegate_vod_views_ended_total", "").await, 0.0);
+    assert_eq!(two.metric("tidegate_vod_views_ended_total", "cause=\"stopped\"").await, 1.0);
+}

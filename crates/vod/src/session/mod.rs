@@ -3,25 +3,29 @@
 //!
 //! A session is what a grant names, and lives as long as the film can be fetched. Within it are views, one after the
 //! other: a view begins with the start or with the first report after a silence, and ends with a stop or when reports
-//! are missing. Views are what is recorded and published.
+//! are missing. Views are what is recorded and published: one that has ended stays until that is done, so that another
+//! node does it where this one ends meanwhile.
 //!
 //! Every change is made by pure functions of [`record`] and stored by compare and set, so that memory and Redis behave
 //! alike.
 
+mod film_session;
 mod memory;
 mod record;
 mod redis;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::settings::{MISSED_REPORTS, Settings};
+pub use film_session::{
+    DueSession, FilmSession, FilmView, GrantPolicy, ManifestType, OpenedSession, SessionEnd, SessionId, SessionVerdict,
+    SessionsUnavailable, StopOutcome,
+};
 use memory::MemorySessions;
 use primitives::clock::Clock;
 use primitives::ids::{TrackId, UserId};
@@ -38,146 +42,6 @@ const END_MEMORY: Duration = Duration::from_secs(3600);
 const DUE_BATCH: usize = 500;
 /// Time for which sessions that one node has taken are not taken by another.
 const DUE_LEASE: Duration = Duration::from_secs(10);
-
-/// Id of a session: 128 random bits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SessionId(pub [u8; 16]);
-
-impl SessionId {
-    fn random() -> Self {
-        Self(rand::random())
-    }
-
-    fn parse(text: &str) -> Option<Self> {
-        Uuid::try_parse(text).ok().map(|id| Self(id.into_bytes()))
-    }
-}
-
-impl fmt::Display for SessionId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Uuid::from_bytes(self.0).fmt(f)
-    }
-}
-
-/// Kind of a manifest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ManifestType {
-    /// HTTP Live Streaming (RFC 8216).
-    Hls,
-    /// MPEG-DASH (ISO/IEC 23009-1).
-    Dash,
-}
-
-/// Rules that a grant carries with it, as bits; those that are not named are reserved.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct GrantPolicy(pub u8);
-
-/// Session of a viewer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FilmSession {
-    /// Its id.
-    pub id: SessionId,
-    /// The viewer.
-    pub user: UserId,
-    /// The viewer's token generation when it was opened: a logout everywhere begins the next one.
-    pub generation: u32,
-    /// The film.
-    pub movie: TrackId,
-    /// Prefix of the film's keys in the bucket, with a slash at its end.
-    pub prefix: Arc<str>,
-    /// Manifest that it was opened for.
-    pub manifest_type: ManifestType,
-    /// Rules of its grant.
-    pub policy: GrantPolicy,
-    /// Time at which it was opened.
-    pub opened_at: UnixMillis,
-    /// Time at which it ends unless it is extended.
-    pub expires_at: UnixMillis,
-}
-
-/// Reason for which a session has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum SessionEnd {
-    /// The viewer stopped it.
-    Stopped,
-    /// Neither a report nor a segment in time, the ceiling reached, or there was never one of that id.
-    Expired,
-    /// An operator ended it, or the user has logged out everywhere.
-    Revoked,
-    /// A newer session of the same user took its place.
-    Displaced,
-    /// The subscription has ended.
-    Unsubscribed,
-}
-
-/// Verdict over a session.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum SessionVerdict {
-    /// It lives, and is this viewer's.
-    Live(UserId),
-    /// It has ended.
-    Ended(SessionEnd),
-}
-
-/// The sessions cannot be read or written now: try again. That is no verdict: a grant that has not expired may be
-/// believed meanwhile.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the sessions of films cannot be read or written at the moment")]
-pub struct SessionsUnavailable;
-
-/// View that has begun or ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FilmView {
-    /// Its id.
-    pub id: Uuid,
-    /// The viewer.
-    pub user: UserId,
-    /// The film.
-    pub movie: TrackId,
-    /// Time at which it began.
-    pub started_at: UnixMillis,
-    /// Time of the last report; of a player that sends none, of the last segment.
-    pub last_seen_at: UnixMillis,
-    /// Position of the last report, in milliseconds.
-    pub position: i64,
-}
-
-/// Outcome of a stop.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum StopOutcome {
-    /// This view has ended.
-    Ended(FilmView),
-    /// The last view had ended before.
-    HadEnded,
-    /// No session is known.
-    Unknown,
-}
-
-/// Session that was opened.
-#[derive(Debug)]
-pub struct OpenedSession {
-    /// The session.
-    pub session: FilmSession,
-    /// Its first view.
-    pub view: FilmView,
-    /// Views that ended since the user had too many sessions.
-    pub displaced: Vec<FilmView>,
-}
-
-/// Session that [`FilmSessions::take_due`] has looked at.
-#[derive(Debug)]
-pub struct DueSession {
-    /// Its id.
-    pub id: SessionId,
-    /// The viewer.
-    pub user: UserId,
-    /// View that has ended, since reports are missing.
-    pub silent: Option<FilmView>,
-    /// True if the subscription should be checked again.
-    pub is_recheck_due: bool,
-}
 
 /// Sessions of all viewers, in Redis where there is one, else in this process. Clones share them.
 #[derive(Clone)]
@@ -286,7 +150,26 @@ impl FilmSessions {
             return Ok(None);
         };
         in_store!(&self.store, sessions => sessions.unlink(&user, id))?;
+        self.await_finish(view.as_ref(), now).await?;
         Ok(view)
+    }
+
+    /// Finishes a view that has ended, once its end is recorded and published.
+    pub async fn finish_view(&self, view: &FilmView) -> Result<(), SessionsUnavailable> {
+        let now = self.clock.unix_millis();
+        let is_last = self.change(view.session, now, |record| record.finish_view(view.id)).await?;
+        if is_last != Some(false) {
+            in_store!(&self.store, sessions => sessions.unschedule(view.session))?;
+        }
+        Ok(())
+    }
+
+    /// Has a view that has ended looked at again, unless it is finished before.
+    async fn await_finish(&self, view: Option<&FilmView>, now: UnixMillis) -> Result<(), SessionsUnavailable> {
+        match view {
+            Some(view) => self.schedule(view.session, now + DUE_LEASE).await,
+            None => Ok(()),
+        }
     }
 
     /// Returns the live sessions of a user, each with its film.
@@ -336,6 +219,7 @@ impl FilmSessions {
             return Ok(StopOutcome::Unknown);
         };
         in_store!(&self.store, sessions => sessions.unlink(user.as_str(), id))?;
+        self.await_finish(view.as_ref(), now).await?;
         Ok(view.map_or(StopOutcome::HadEnded, StopOutcome::Ended))
     }
 
@@ -349,19 +233,21 @@ impl FilmSessions {
         for id in due {
             let silence = self.silence();
             let look = |record: &mut SessionRecord| {
-                let silent = record.end_silent_view(now, silence);
+                let ended = record.end_silent_view(now, silence);
                 let is_recheck_due = recheck.is_some_and(|interval| record.take_recheck(now, interval));
-                (silent, is_recheck_due, record.next_look(now, silence), UserId::parse(record.user()))
+                (ended, is_recheck_due, record.next_look(now, silence), UserId::parse(record.user()))
             };
-            let Some((silent, is_recheck_due, next, Some(user))) = self.change(id, now, look).await? else {
+            let Some((ended, is_recheck_due, next, Some(user))) = self.change(id, now, look).await? else {
                 in_store!(&self.store, sessions => sessions.unschedule(id))?;
                 continue;
             };
             match next {
+                // It comes again when the lease is over, unless it is finished before.
+                _ if ended.is_some() => {}
                 Some(next) => self.schedule(id, next).await?,
                 None => in_store!(&self.store, sessions => sessions.unschedule(id))?,
             }
-            found.push(DueSession { id, user, silent, is_recheck_due });
+            found.push(DueSession { id, user, ended, is_recheck_due });
         }
         Ok(found)
     }

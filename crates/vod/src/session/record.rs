@@ -15,6 +15,8 @@ type GrantTimes = (Duration, Duration);
 /// Record of a session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionRecord {
+    #[serde(skip)]
+    id: SessionId,
     user: Box<str>,
     movie: Box<str>,
     /// The user's token generation when it was opened.
@@ -32,13 +34,15 @@ pub struct SessionRecord {
     view: Option<ViewRecord>,
 }
 
-/// View that has not ended.
+/// View that has not ended, or is not finished.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ViewRecord {
     id: Uuid,
     started_at: UnixMillis,
     reported_at: Option<UnixMillis>,
     position: i64,
+    /// True if it has ended and that is not recorded and published yet.
+    has_ended: bool,
 }
 
 impl SessionRecord {
@@ -49,8 +53,15 @@ impl SessionRecord {
         now: UnixMillis,
         grant: GrantTimes,
     ) -> Self {
-        let view = ViewRecord { id: Uuid::from_bytes(id.0), started_at: now, reported_at: None, position: 0 };
+        let view = ViewRecord {
+            id: Uuid::from_bytes(id.0),
+            started_at: now,
+            reported_at: None,
+            position: 0,
+            has_ended: false,
+        };
         Self {
+            id,
             user: user.into(),
             movie: movie.into(),
             generation,
@@ -66,8 +77,8 @@ impl SessionRecord {
     }
 
     /// Parses a stored text; `None` if another version wrote it in a form that is not known.
-    pub fn parse(_: SessionId, text: &str) -> Option<Self> {
-        serde_json::from_str(text).ok()
+    pub fn parse(id: SessionId, text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok().map(|record| Self { id, ..record })
     }
 
     /// Returns the text to be stored.
@@ -115,9 +126,12 @@ impl SessionRecord {
             return None;
         }
         self.extend(now, grant);
-        let is_new = self.view.is_none();
-        let begun = || ViewRecord { id: new, started_at: now, reported_at: None, position };
-        let view = self.view.get_or_insert_with(begun);
+        // A view that has ended is being finished by whoever has ended it.
+        let is_new = self.view.as_ref().is_none_or(|view| view.has_ended);
+        if is_new {
+            self.view = Some(ViewRecord { id: new, started_at: now, reported_at: None, position, has_ended: false });
+        }
+        let view = self.view.as_mut()?;
         (view.reported_at, view.position) = (Some(now), position);
         if is_new { self.view() } else { None }
     }
@@ -125,7 +139,7 @@ impl SessionRecord {
     /// Ends the session with a last report; returns the view that ends with it.
     pub fn stop(&mut self, position: i64, now: UnixMillis) -> Option<FilmView> {
         let is_live = self.is_live(now);
-        if let Some(view) = self.view.as_mut().filter(|_| is_live) {
+        if let Some(view) = self.view.as_mut().filter(|view| is_live && !view.has_ended) {
             (view.reported_at, view.position) = (Some(now), position);
         }
         self.close(SessionEnd::Stopped)
@@ -136,13 +150,28 @@ impl SessionRecord {
         if self.ended.is_none() {
             self.ended = Some(reason);
         }
-        self.take_view()
+        self.end_view()
     }
 
-    /// Ends the view if there was no report for `silence`, or if the session has ended or expired; returns it.
+    /// Ends the view if there was no report for `silence`, or if the session has ended or expired; returns it, and also one
+    /// that has ended before and was not finished.
     pub fn end_silent_view(&mut self, now: UnixMillis, silence: Duration) -> Option<FilmView> {
-        let last_seen_at = self.view()?.last_seen_at;
-        (last_seen_at + silence <= now || !self.is_live(now)).then(|| self.take_view()).flatten()
+        let view = self.view()?;
+        let has_ended = self.view.as_ref().is_some_and(|view| view.has_ended);
+        let is_over = view.last_seen_at + silence <= now || !self.is_live(now);
+        if is_over {
+            self.end_view();
+        }
+        (is_over || has_ended).then_some(view)
+    }
+
+    /// Removes the view with that id, which has ended; false if there is another one by now.
+    pub fn finish_view(&mut self, id: Uuid) -> bool {
+        let is_it = self.view.as_ref().is_none_or(|view| view.id == id);
+        if is_it {
+            self.view = None;
+        }
+        is_it
     }
 
     /// Returns true once in `interval` while it lives: the subscription is to be checked.
@@ -165,11 +194,12 @@ impl SessionRecord {
         self.is_ending = true;
     }
 
-    /// Returns the view that has not ended.
+    /// Returns the view that has not ended, or is not finished.
     pub fn view(&self) -> Option<FilmView> {
-        let ViewRecord { id, started_at, reported_at, position } = self.view.clone()?;
+        let ViewRecord { id, started_at, reported_at, position, .. } = self.view.clone()?;
         Some(FilmView {
             id,
+            session: self.id,
             user: UserId::parse(self.user.clone())?,
             movie: TrackId::parse(self.movie.clone())?,
             started_at,
@@ -179,10 +209,13 @@ impl SessionRecord {
         })
     }
 
-    fn take_view(&mut self) -> Option<FilmView> {
-        let view = self.view();
-        self.view = None;
-        view
+    /// Ends the view; returns it unless it had ended before.
+    fn end_view(&mut self) -> Option<FilmView> {
+        let ended = self.view().filter(|_| self.view.as_ref().is_some_and(|view| !view.has_ended));
+        if let Some(view) = &mut self.view {
+            view.has_ended = true;
+        }
+        ended
     }
 
     fn extend(&mut self, now: UnixMillis, (ttl, max_ttl): GrantTimes) {

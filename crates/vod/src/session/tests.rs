@@ -124,7 +124,33 @@ async fn a_view_ends_after_three_missed_reports_at_the_last_one_and_the_next_rep
 
 async fn take(sessions: &FilmSessions) -> Vec<FilmView> {
     let due = sessions.take_due().await.expect("memory answers");
-    due.into_iter().filter_map(|due| due.silent).collect()
+    let ended: Vec<FilmView> = due.into_iter().filter_map(|due| due.ended).collect();
+    for view in &ended {
+        sessions.finish_view(view).await.expect("memory takes it");
+    }
+    ended
+}
+
+#[tokio::test]
+async fn a_view_that_has_ended_comes_again_until_it_is_finished_whatever_ended_it() {
+    let (sessions, clock) = sessions(5);
+    for stops in [true, false] {
+        let opened = open(&sessions, &clock, "dune").await;
+        if stops {
+            let stopped = sessions.stop(&alice(), &film("dune"), 7000).await;
+            assert!(matches!(stopped, Ok(StopOutcome::Ended(_))));
+        } else {
+            clock.advance(Duration::from_secs(30));
+            let due = sessions.take_due().await.expect("memory answers");
+            assert_eq!(due.len(), 1, "and the node that has it ends");
+            assert!(sessions.take_due().await.expect("memory answers").is_empty(), "another has it for a while");
+        }
+        clock.advance(DUE_LEASE);
+        let ended = take(&sessions).await;
+        assert_eq!(ended.iter().map(|view| view.id).collect::<Vec<_>>(), [opened.view.id]);
+        clock.advance(MINUTE);
+        assert!(take(&sessions).await.is_empty());
+    }
 }
 
 #[tokio::test]
@@ -149,6 +175,7 @@ async fn a_stop_ends_the_session_and_another_has_nothing_to_end() {
     let stop = async |movie: &str| sessions.stop(&alice(), &film(movie), 60_000).await.expect("memory takes it");
     let StopOutcome::Ended(view) = stop("dune").await else { panic!("the view had not ended") };
     assert_eq!((view.position, view.last_seen_at), (60_000, clock.unix_millis()));
+    sessions.finish_view(&view).await.expect("memory takes it");
     assert_eq!(stop("dune").await, StopOutcome::HadEnded);
     assert_eq!(stop("alien").await, StopOutcome::Unknown);
     assert_eq!(judge(&sessions, id).await, SessionVerdict::Ended(SessionEnd::Stopped));

@@ -28,6 +28,9 @@ const FLUSH_BATCH: usize = 1000;
 /// Time limit of a statement.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Time limit of the last report of a view, for which a player waits.
+const LAST_TIMEOUT: Duration = Duration::from_millis(1500);
+
 /// Positions in films. Clones share it.
 #[derive(Clone)]
 pub struct WriteBackPositions(Arc<WriteBackState>);
@@ -35,7 +38,7 @@ pub struct WriteBackPositions(Arc<WriteBackState>);
 struct WriteBackState {
     dirty: DirtyPositions,
     database: Arc<DatabasePositionStore>,
-    /// Writes before the answer: the last report of a view, and all without Redis.
+    /// Writes before the answer, where there is no Redis or no room in it.
     queue: WriteQueue,
     settings: WriteBackSettings,
     clock: Clock,
@@ -113,7 +116,10 @@ impl WriteBackPositions {
 
     /// Writes an acknowledged position to the database at once; where that fails it is done later.
     async fn write_through(&self, record: PositionRecord) {
-        if self.0.queue.save(record.clone()).await.is_ok() {
+        let rows = std::slice::from_ref(&record);
+        let written = tokio::time::timeout(LAST_TIMEOUT, self.0.database.save(rows)).await;
+        if matches!(written, Ok(Ok(_))) {
+            self.0.metrics.rows.inc();
             let written = [DirtyPosition::of(record)];
             let _ = self.0.dirty.clear(&written, self.now() + self.0.settings.flush_interval).await;
         }
