@@ -7,9 +7,9 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream;
 
-use crate::grant::path_without_token;
 use crate::events::FilmEvents;
 use crate::film_store::FilmStore;
+use crate::grant::path_without_token;
 use crate::manifest_url::ManifestUrls;
 use crate::metrics::{StartOutcome, ViewEndCause, VodMetrics};
 use crate::session::{DueSession, FilmSessions, FilmView, ManifestType, SessionEnd, SessionsUnavailable, StopOutcome};

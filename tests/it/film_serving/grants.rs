@@ -122,7 +122,10 @@ async fn a_header_or_a_cookie_carries_a_grant_where_the_films_id_stands_for_it()
     client.get(&path, &[(GRANT_HEADER, said["grant"].as_str().expect("a token"))]).await.is(200);
     let answer = ask("cookie").await;
     let set = answer.headers()["set-cookie"].to_str().expect("text").to_owned();
-    assert!(set.contains("; Path=/v/b1; ") && set.contains("Secure; HttpOnly") && set.ends_with("Partitioned"), "{set}");
+    assert!(
+        set.contains("; Path=/v/b1; ") && set.contains("Secure; HttpOnly") && set.ends_with("Partitioned"),
+        "{set}"
+    );
     client.get(&path, &[("cookie", set.split(';').next().expect("a pair"))]).await.is(200);
     assert_eq!(client.get(&path, &[(GRANT_HEADER, &token)]).await.is(200).text(), "first segment");
     let cookie = format!("theme=dark; {GRANT_COOKIE}={token}");

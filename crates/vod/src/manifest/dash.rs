@@ -201,7 +201,7 @@ impl<'a> Document<'a> {
     ) -> Result<(), ManifestFault> {
         let text = || {
             let raw = std::str::from_utf8(value).ok()?;
-            Some(unescape(raw).ok()?)
+            unescape(raw).ok()
         };
         let unreadable = ManifestFault::Malformed("an attribute that cannot be read");
         match (element, key.local_name().as_ref()) {
