@@ -38,8 +38,8 @@ pub struct Vod {
     /// Where the encryption keys of films are (`EXT-X-KEY`), and how often they are given out.
     #[serde(default)]
     pub keys: VodKeys,
-    /// `Disable`, `Default`, or a name in `Policies.RateLimiter`, for everything below `/v` but keys. Default: the policy named
-    /// `Default`, where there is one.
+    /// `Disable`, `Default`, or a name in `Policies.RateLimiter`, for everything below `/v` but keys. Default: `Default`
+    /// where there is a policy of that name.
     pub rate_limiter_policy: Option<String>,
     /// `Disable`, or a name in `Policies.Cors`: pages of other sites that may play films. `Range` and the header of a grant may
     /// be sent, and the headers of ranges read, in any case. Default: no cross-origin access.

@@ -90,7 +90,7 @@ async fn a_token_that_is_not_good_is_refused_and_counted() {
 }
 
 #[tokio::test]
-async fn keys_are_rotated_by_putting_the_new_one_first() {
+async fn two_keys_of_grants_are_good_at_once() {
     let origin = store().await;
     let mut config = films(&origin.url(), "vod");
     config["Vod"]["Grant"]["Keys"] =

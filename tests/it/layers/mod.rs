@@ -61,12 +61,12 @@ const MODULES: &[(&str, &str)] = &[
         subscription: metrics settings UNRESERVED
         events:
         film_store:
-        grant:        session settings
+        grant:        session settings UNRESERVED
         manifest:     session
         manifest_url: grant session UNRESERVED
         view_log:     metrics session
-        service:      events film_store manifest_url metrics session settings subscription view_log
-        routes:       events service session view_log
+        service:      events film_store grant manifest_url metrics session settings subscription view_log
+        routes:       events grant service session view_log
         ",
     ),
     (

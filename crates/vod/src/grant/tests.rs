@@ -64,7 +64,7 @@ fn a_token_ends_after_the_longest_lifetime_of_its_session() {
 }
 
 #[test]
-fn keys_are_rotated_by_putting_the_new_one_first() {
+fn grants_of_the_old_key_are_good_while_it_is_known() {
     let clock = clock();
     let token = keys(&[1], &clock).issue(&session(&clock));
     let both = keys(&[2, 1], &clock);
@@ -76,7 +76,7 @@ fn keys_are_rotated_by_putting_the_new_one_first() {
 }
 
 #[test]
-fn no_changed_character_goes_unnoticed() {
+fn no_changed_character_of_a_grant_goes_unnoticed() {
     let clock = clock();
     let keys = keys(&[1], &clock);
     let token = keys.issue(&session(&clock));
