@@ -119,9 +119,9 @@ impl ViewLog {
         let bytes = ROW_OVERHEAD + texts.into_iter().flatten().map(String::len).sum::<usize>();
         let room =
             u32::try_from(bytes).ok().and_then(|bytes| Arc::clone(&self.free_bytes).try_acquire_many_owned(bytes).ok());
-        match room.map(|_room| rows.send(WaitingRow { row, _room })) {
-            Some(Ok(())) => self.metrics.waiting_rows.inc(),
-            Some(Err(_)) | None => self.metrics.dropped_rows.inc(),
+        match room.is_some_and(|_room| rows.send(WaitingRow { row, _room }).is_ok()) {
+            true => self.metrics.waiting_rows.inc(),
+            false => self.metrics.dropped_rows.inc(),
         }
     }
 }

@@ -77,6 +77,40 @@ async fn watches(gate: &Gate) -> String {
     url
 }
 
+/// Starts the film again and fetches all of it by the URL that is given out, as any player would; then it is stopped.
+async fn is_fetched_without_a_header(gate: &Gate, minio: &Minio) {
+    let viewer = Viewer::new(gate, USER);
+    let started = json_of(viewer.start(MOVIE).await.is(200));
+    let url = started["manifest_url"].as_str().expect("a URL").to_owned();
+    let folder = url.rsplit_once('/').expect("a path").0.trim_start_matches(&gate.url()).to_owned();
+    let client = gate.client();
+    let manifest = client.get(&format!("{folder}/index.m3u8"), &[]).await.is(200).text();
+    let segments: Vec<&str> = manifest.lines().filter(|line| line.ends_with(".ts")).collect();
+    assert!(segments.len() > 3 && segments[0].starts_with("chunk_"), "{manifest}");
+    for segment in &segments {
+        let fetched = client.get(&format!("{folder}/{segment}"), &[]).await;
+        assert_eq!(fetched.is(200).body, minio.get(&format!("movies/{MOVIE}/{segment}")).await, "{segment}");
+    }
+    viewer.stop(MOVIE, 12).await.is(200);
+    eventually("the URL ends with the session", async || {
+        (client.get(&format!("{folder}/{}", segments[0]), &[]).await.status == 403).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn health_tells_of_the_store_of_films() {
+    let folder = TempFolder::new("films");
+    let gate = Gate::start(&embedded(&folder)).await;
+    assert_eq!(json_of(&gate.client().get("/health", &[]).await)["s3"], "ok");
+    let gate = Gate::start(&films(&format!("http://127.0.0.1:{}", free_port()), "vod", &folder)).await;
+    eventually("the store cannot be reached", async || {
+        (json_of(&gate.client().get("/health", &[]).await)["s3"] == "unavailable").then_some(())
+    })
+    .await;
+    Viewer::new(&gate, USER).start("dune").await.problem(503);
+}
+
 /// The last body of a user on a topic, its time left out, as text: the order of its fields is the document's.
 async fn body_on(kafka: &OwnKafka, topic: &str) -> String {
     let topic: Topic = kafka.topic(topic);
@@ -131,6 +165,7 @@ async fn a_client_of_the_document_watches_a_film() {
     })
     .await;
     watches(&gate).await;
+    is_fetched_without_a_header(&gate, &minio).await;
     let dash = Viewer::new(&gate, USER).post(MOVIE, json!({ "manifest_type": "dash" })).await;
     assert!(json_of(dash.is(200))["manifest_url"].as_str().expect("a URL").ends_with("/index.mpd"));
     let ids = format!("{{\"user_id\":\"{USER}\",\"movie_id\":\"{MOVIE}\",\"action\":");
@@ -142,7 +177,7 @@ async fn a_client_of_the_document_watches_a_film() {
     let pool = PgPool::connect(&database).await.expect("PostgreSQL answers");
     let read = "SELECT position_seconds FROM watch_progress WHERE user_id = $1 AND movie_id = $2";
     let row: (i64,) = sqlx::query_as(read).bind(USER).bind(MOVIE).fetch_one(&pool).await.expect("a row");
-    assert_eq!(row.0, 1800);
+    assert_eq!(row.0, 12);
     let read = "SELECT duration_seconds, user_agent, ip_address FROM stream_sessions
         WHERE user_id = $1 AND movie_id = $2 AND ended_at >= started_at";
     let row = eventually("the session is recorded", async || {

@@ -13,9 +13,15 @@ const MAX_BYTES: usize = 128 << 20;
 const OVERHEAD: usize = 512;
 
 /// Sessions in memory.
-#[derive(Default)]
 pub struct MemorySessions {
+    max_bytes: usize,
     state: Mutex<MemoryState>,
+}
+
+impl Default for MemorySessions {
+    fn default() -> Self {
+        Self { max_bytes: MAX_BYTES, state: Mutex::default() }
+    }
 }
 
 #[derive(Default)]
@@ -50,7 +56,7 @@ impl MemorySessions {
         if state.records.get(&id).map(|(text, _)| text.as_str()) != old {
             return Ok(false);
         }
-        if old.is_none() && state.bytes + new.len() + OVERHEAD > MAX_BYTES {
+        if old.is_none() && state.bytes + new.len() + OVERHEAD > self.max_bytes {
             return Err(SessionsUnavailable);
         }
         state.remove_record(id);
@@ -154,5 +160,25 @@ impl MemoryState {
         if let Some(at) = self.scheduled.remove(&id) {
             self.schedule.remove(&(at, id));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sessions_are_bounded_in_bytes_and_expired_ones_make_room() {
+        let sessions = MemorySessions { max_bytes: 100 * (OVERHEAD + 100), state: Mutex::default() };
+        let (now, later) = (UnixMillis::new(0), UnixMillis::new(1000));
+        let add = |number: u8, now| sessions.replace(SessionId([number; 16]), None, "x".repeat(100), now, later);
+        for number in 0..100 {
+            assert_eq!(add(number, now), Ok(true));
+            assert_eq!(sessions.link("u", "m", SessionId([number; 16]), later), Ok(()));
+        }
+        assert_eq!(add(100, now), Err(SessionsUnavailable));
+        assert_eq!(add(100, later), Ok(true), "the others have expired");
+        assert_eq!(sessions.linked("u"), Ok(Vec::new()));
+        assert_eq!(sessions.latest("u", "m"), Ok(None));
     }
 }

@@ -31,13 +31,13 @@ pub struct SubscriptionAnswer {
 /// Answers by user.
 pub struct SubscriptionCache {
     redis: Option<Redis>,
-    memory: Cache<Box<str>, SubscriptionAnswer>,
+    memory: Cache<String, SubscriptionAnswer>,
 }
 
 impl SubscriptionCache {
     /// Creates the cache over `redis`, or over memory alone.
     pub fn new(redis: Option<Redis>) -> Self {
-        let weight = |user: &Box<str>, _: &SubscriptionAnswer| ENTRY_OVERHEAD + user.len();
+        let weight = |user: &String, _: &SubscriptionAnswer| ENTRY_OVERHEAD + user.len();
         Self { redis, memory: CacheBuilder::new(MEMORY_BYTES).with_weighter(weight).build() }
     }
 
@@ -56,7 +56,7 @@ impl SubscriptionCache {
 
     /// Stores an answer for `life`.
     pub async fn put(&self, user: &UserId, answer: SubscriptionAnswer, life: Duration) {
-        self.memory.insert(user.as_str().into(), answer);
+        self.memory.insert(user.as_str().to_owned(), answer);
         let Some(redis) = &self.redis else { return };
         let client = redis.client_with_timeout(COMMAND_TIMEOUT);
         let life = Some(Expiration::PX(whole_millis(life).max(1)));
