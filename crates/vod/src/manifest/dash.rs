@@ -207,10 +207,9 @@ impl<'a> Document<'a> {
         match (element, key.local_name().as_ref()) {
             (b"MPD", b"type") => self.is_dynamic = value == b"dynamic",
             (b"Representation", b"id") => {
-                let is_safe = text().is_some_and(|id| segment_template::is_safe_id(&id));
-                if !is_safe {
-                    let line = line_of(self.text.as_bytes(), start);
-                    self.names.unsafe_line.get_or_insert(line);
+                let is_known = self.names.unsafe_line.is_some();
+                if !is_known && !text().is_some_and(|id| segment_template::is_safe_id(&id)) {
+                    self.names.unsafe_line = Some(line_of(self.text.as_bytes(), start));
                 }
             }
             (_, b"base") if key.prefix().is_some_and(|prefix| prefix.as_ref() == b"xml") => {

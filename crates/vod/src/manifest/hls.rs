@@ -80,6 +80,9 @@ struct Playlist<'a> {
     base: BaseUris,
     variables: Variables,
     edits: ManifestEdits<'a>,
+    /// Beginning of the last segment's URI that was replaced, up to its name, and the text in its place: segments lie side
+    /// by side, and the next one need not be resolved.
+    folder: Option<(&'a [u8], String)>,
     target_duration: Option<u64>,
     /// True once a segment was found: a multivariant playlist has none, and does not change.
     has_segments: bool,
@@ -94,6 +97,7 @@ impl<'a> Playlist<'a> {
             base,
             variables: Variables::default(),
             edits: ManifestEdits::new(manifest),
+            folder: None,
             target_duration: None,
             has_segments: false,
             has_end: false,
@@ -156,6 +160,13 @@ impl<'a> Playlist<'a> {
         if UriJudge::is_plainly_inside(raw) {
             return Ok(());
         }
+        if let Some((folder, replacement)) = self.folder.as_ref().filter(|_| purpose == UriPurpose::Media)
+            && let Some(name) = raw.strip_prefix(*folder).filter(|name| is_plain_name(name))
+        {
+            let text = format!("{replacement}{}", String::from_utf8_lossy(name));
+            self.edits.replace(range, &text);
+            return Ok(());
+        }
         let raw = std::str::from_utf8(raw).map_err(|_| ManifestFault::Malformed("a URI that is not UTF-8"))?;
         let uri = self.variables.substitute(raw)?;
         let judged = self.judge.judge(&uri, &self.base, purpose)?;
@@ -173,6 +184,12 @@ impl<'a> Playlist<'a> {
                 return Err(ManifestFault::UnknownVariable);
             }
             self.edits.replace(range, &text);
+            let name = raw.len() - raw.rfind('/').map_or(0, |slash| slash + 1);
+            let (folder, name) = raw.as_bytes().split_at(raw.len() - name);
+            if purpose == UriPurpose::Media && is_plain_name(name) && !raw.contains(['?', '#', '{']) {
+                let start = std::str::from_utf8(name).ok().and_then(|name| text.strip_suffix(name));
+                self.folder = start.map(|start| (folder, start.to_owned()));
+            }
         }
         Ok(())
     }
@@ -185,6 +202,11 @@ impl<'a> Playlist<'a> {
         let seconds = self.target_duration.map(|seconds| seconds.min(MAX_TARGET_DURATION));
         Some(seconds.map_or(DEFAULT_REFRESH, |seconds| Duration::from_millis(seconds * 500)))
     }
+}
+
+/// Returns true for a name that means the file of that name in whatever folder it stands behind.
+fn is_plain_name(name: &[u8]) -> bool {
+    UriJudge::is_plainly_inside(name) && !name.contains(&b'/')
 }
 
 /// Checks what stands behind `#EXTINF:`. Without a comma hls.js takes the rest of the line for the URI, and with one but

@@ -213,6 +213,28 @@ fn every_byte_that_is_no_uri_stays() {
 }
 
 #[test]
+fn segments_side_by_side_become_relative_one_by_one() {
+    let lines = |names: &[&str]| names.iter().map(|name| format!("#EXTINF:6,\n{name}")).collect::<Vec<_>>().join("\n");
+    let store = "http://minio:9000/vod/library/b1";
+    let given = [
+        &*format!("{store}/720p/1.ts"),
+        &format!("{store}/720p/2.ts"),
+        &format!("{store}/720p/a/3.ts"),
+        &format!("{store}/720p/4.ts?X-Amz-Signature=0"),
+        &format!("{store}/audio/5.ts"),
+        &format!("{store}/audio/6.ts"),
+        "7.ts",
+        "/vod/library/b1/720p/8.ts",
+    ];
+    let expected = ["1.ts", "2.ts", "a/3.ts", "4.ts", "../audio/5.ts", "../audio/6.ts", "7.ts", "8.ts"];
+    assert_eq!(hls(&lines(&given)), Ok(lines(&expected)));
+    for next in ["../b2/x.ts", "..", "../../b2/720p/1.ts", "%2e%2e/1.ts"] {
+        let given = [format!("{store}/720p/1.ts"), format!("{store}/720p/../{next}")];
+        assert!(hls(&lines(&[&given[0], &given[1]])).is_err() || next == "..", "{next}");
+    }
+}
+
+#[test]
 fn a_live_playlist_is_asked_for_again_after_half_its_target_duration() {
     let rules = rules();
     let folder = FilmFolder { rules: &rules, movie: MOVIE, prefix: "movies/b1/", key_prefix: None };

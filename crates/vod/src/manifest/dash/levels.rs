@@ -8,6 +8,8 @@ use crate::manifest::film_uris::{BaseUris, UriJudge, UriPurpose};
 const MAX_BASES: usize = 32;
 /// Most references of a level that are judged again for each base below it.
 const MAX_INHERITED: usize = 1024;
+/// Most times that references are judged again in one manifest: each takes about a microsecond.
+const MAX_REPEATED: usize = 50_000;
 /// Deepest nesting of elements.
 const MAX_DEPTH: usize = 64;
 
@@ -16,6 +18,8 @@ pub struct Levels {
     levels: Vec<Level>,
     depth: usize,
     has_root: bool,
+    /// Times that references were judged again.
+    repeated: usize,
 }
 
 struct Level {
@@ -45,7 +49,7 @@ impl Level {
 impl Levels {
     /// Creates the levels of a manifest with this base.
     pub fn new(base: BaseUris) -> Self {
-        Self { levels: vec![Level::new(0, vec![base], false)], depth: 0, has_root: false }
+        Self { levels: vec![Level::new(0, vec![base], false)], depth: 0, has_root: false, repeated: 0 }
     }
 
     fn last(&mut self) -> &mut Level {
@@ -126,6 +130,10 @@ impl Levels {
         let inherited = self.levels.iter().flat_map(|level| &level.references);
         for (reference, is_replaced) in inherited {
             for base in &targets {
+                self.repeated += 1;
+                if self.repeated > MAX_REPEATED {
+                    return Err(ManifestFault::Malformed("more than 50,000 URIs that count from several bases"));
+                }
                 // What was made relative counted from another base than this.
                 if *is_replaced || judge.judge(reference, base, UriPurpose::Media)?.replacement.is_some() {
                     return Err(ManifestFault::Malformed("a BaseURL that changes what a URI above it means"));
