@@ -15,6 +15,7 @@ mod share;
 mod storage;
 mod stores;
 pub mod upgrade;
+mod vod;
 mod watch;
 
 use std::net::SocketAddr;
@@ -155,9 +156,10 @@ pub async fn start_with(
     let tracks = catalog::routes(&dependencies, &process, &runtime, operations.clone());
     let reloader =
         file.map(|file| ConfigReloader::start(file, &settings, &runtime, reloaded, &dependencies)).transpose()?;
+    let films = process.film_sessions.clone().zip(process.film_grants.clone());
     let files = ReopenableEventFile { events: events.as_ref().map(|events| events.events.clone()) };
     let StartedModules { routes: modules, active_sessions } =
-        modules::start(&settings, &dependencies, events.as_ref(), tracks)?;
+        modules::start(&settings, &dependencies, events.as_ref(), films, tracks)?;
     let events = events.map(|events| events.events);
     let health = ProcessHealth { events, active_sessions, ..ProcessHealth::new(&runtime, tasks, &storage, &workers) };
     let router_state = router_state(&settings, &shared, health, (operations, reloader.as_ref()), &modules);
@@ -275,6 +277,7 @@ async fn open_process(
     let events = events::open(settings, clock, services, metrics, predecessor).await?;
     let CatalogServices { catalog, access_checkers, path_tokens, revocations } =
         catalog::open_catalog(settings, storage, clock, http_client()?, metrics)?;
+    let (film_sessions, film_grants) = vod::open_sessions(settings, storage, revocations.clone(), clock).unzip();
     let process = Process {
         clusters: ClusterFactory::new(tasks.clone()),
         cache,
@@ -282,7 +285,10 @@ async fn open_process(
         catalog,
         access_checkers,
         path_tokens,
+        film_verifier: film_sessions.as_ref().zip(film_grants.as_ref()).map(vod::verifier),
         revocations,
+        film_sessions,
+        film_grants,
         acme_challenges: challenges.clone(),
         stream_observer: events.as_ref().and_then(|events| events.stream_observer.clone()),
         clock: clock.clone(),
@@ -303,6 +309,7 @@ fn runtime_settings(settings: &Settings) -> RuntimeSettings {
         debug_token: settings.admin.as_ref().and_then(|admin| admin.token.clone()),
         access_fields: settings.telemetry.access_fields,
         end_revoked_streams: settings.auth.end_revoked_streams,
+        films: settings.films.clone(),
     }
 }
 

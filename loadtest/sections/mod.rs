@@ -18,6 +18,7 @@ mod cold;
 mod cpu;
 mod events;
 mod first_byte;
+mod manifests;
 mod paused;
 mod players;
 mod positions;
@@ -56,7 +57,7 @@ impl Section {
 type Measure = fn(&Section, &Bench, &mut Tally) -> Result<Vec<Row>>;
 
 /// All of them, in the order of the report.
-pub const ALL: [Section; 21] = [
+pub const ALL: [Section; 22] = [
     Section::new("cpu-1k", cpu::small, cpu::measure_small),
     Section::new("api", api::load, api::measure),
     Section::new("ranges", cpu::ranges, cpu::measure_ranges),
@@ -71,6 +72,7 @@ pub const ALL: [Section; 21] = [
     Section::cached("players-cached", players::load, players::measure),
     Section::new("positions", positions::load, positions::measure),
     Section::new("events", events::load, events::measure),
+    Section::new("manifests", cpu::small, manifests::measure),
     Section::new("reload", reload::load, reload::measure),
     Section::new("share-polled", share::load, share::measure_polled),
     Section::new("share-pushed", share::load, share::measure_pushed),

@@ -25,6 +25,7 @@ pub fn is_used(settings: &Settings) -> bool {
         HandlerSettings::Cluster(_) => false,
     };
     settings.routes.entries().any(|entry| uses_cache(&entry.value.handler))
+        || settings.films.as_ref().is_some_and(|films| uses_cache(&films.films.handler))
 }
 
 /// Opens the cache where a route uses it.
@@ -86,6 +87,11 @@ fn purge_scope(route: &Route) -> Option<cache::PurgeScope> {
             store: origin.store.to_string(),
             bucket: origin.bucket.to_string(),
             prefix: key.fixed_prefix().to_owned(),
+        }),
+        RouteHandler::Film(handler) => Some(cache::PurgeScope::Bucket {
+            store: handler.origin.store.to_string(),
+            bucket: handler.origin.bucket.to_string(),
+            prefix: handler.prefix().to_owned(),
         }),
         RouteHandler::Track(_) => Some(cache::PurgeScope::All),
         RouteHandler::Cluster(_) => None,

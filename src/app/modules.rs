@@ -9,7 +9,10 @@ use super::events::EventServices;
 use super::health::ActiveSessions;
 use super::storage::StateStorage;
 use super::stores::OpenStores;
+use super::vod;
 use crate::config::Settings;
+use ::vod::grant::GrantKeys;
+use ::vod::session::FilmSessions;
 use playback::positions::{self, PositionService};
 use primitives::clock::Clock;
 use primitives::lifecycle::BackgroundTasks;
@@ -51,21 +54,25 @@ pub fn start(
     settings: &Settings,
     dependencies: &ModuleDependencies<'_>,
     events: Option<&EventServices>,
+    films: Option<(FilmSessions, Arc<GrantKeys>)>,
     tracks: Vec<OpenApiRouter>,
 ) -> Result<StartedModules, StartError> {
     let ModuleDependencies { storage, clock, services, metrics, limiters: limits, .. } = dependencies;
     let usage = usage::routes(Arc::clone(limits));
     let mut modules: Vec<OpenApiRouter> =
         vec![limit_routes_with_admin_class(usage, limits, RateLimitClass::STANDARD, usage::is_admin_request)];
-    if let Some(settings) = settings.positions {
-        let stores = (storage.database.clone(), storage.redis.clone());
-        let positions = PositionService::start(settings, stores, clock, services, metrics.registry())?;
-        modules.extend(
-            positions.map(|positions| {
-                limit_routes(positions::routes(positions), limits, RateLimitClass::named("positions"))
-            }),
-        );
-    }
+    let positions = match settings.positions {
+        Some(settings) => {
+            let stores = (storage.database.clone(), storage.redis.clone());
+            PositionService::start(settings, stores, clock, services, metrics.registry())?
+        }
+        None => None,
+    };
+    modules.extend(vod::start(settings, dependencies, events, films, positions.as_ref())?);
+    modules.extend(
+        positions
+            .map(|positions| limit_routes(positions::routes(positions), limits, RateLimitClass::named("positions"))),
+    );
     modules.extend(events.map(|events| {
         limit_routes(playback::reports::routes::routes(events.playback.clone()), limits, RateLimitClass::STANDARD)
     }));

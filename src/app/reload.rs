@@ -258,6 +258,7 @@ fn fixed_differences(old: &Settings, new: &Settings, process: &Process) -> Vec<&
         ("Positions", old.positions != new.positions),
         ("Events", old.events != new.events),
         ("Share", old.share != new.share),
+        ("Vod", old.vod != new.vod),
         ("Telemetry.LogLevel", old.telemetry.log_level != new.telemetry.log_level),
         ("Telemetry.AccessLog.Format", old.telemetry.access_log != new.telemetry.access_log),
     ]

@@ -38,6 +38,7 @@ use server_kit::limit;
 use server_kit::redis;
 use server_kit::telemetry::settings::TelemetrySettings;
 use upstream;
+use vod;
 
 /// Settings of all modules, completely resolved.
 #[derive(Clone, Debug)]
@@ -72,6 +73,10 @@ pub struct Settings {
     pub events: Option<(events::settings::Settings, playback::reports::settings::Settings)>,
     /// Live sharing, if configured.
     pub share: Option<Share>,
+    /// Video on demand, if configured.
+    pub vod: Option<vod::settings::Settings>,
+    /// Serving of its films.
+    pub films: Option<Arc<proxy::settings::FilmSettings>>,
     /// True where a change of the file reloads it.
     pub reload_on_change: bool,
     /// Logging.

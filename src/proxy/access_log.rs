@@ -12,6 +12,7 @@ use tracing::{error, info, warn};
 use super::admission;
 use super::context::RequestContext;
 use super::failure::ProxyFailure;
+use super::films::FilmCredential;
 use super::modules::module_name;
 use http_semantics::error_codes::ErrorLevel;
 use http_server::Downstream;
@@ -20,6 +21,7 @@ use server_kit::auth::path_token::{PathToken, may_hold_token};
 use server_kit::telemetry::log;
 use server_kit::telemetry::metrics::Metrics;
 use server_kit::telemetry::settings::AccessField as Field;
+use vod::grant::may_hold_grant;
 
 /// Longest path in a line, in bytes.
 const MAX_PATH: usize = 2048;
@@ -38,23 +40,30 @@ impl<'a> RequestLine<'a> {
     /// The lines' part of `request`.
     pub fn of(request: &'a Parts) -> Self {
         let user_agent = request.headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
-        let had_token = request.extensions.get::<PathToken>().is_some();
+        let mask = if request.extensions.get::<PathToken>().is_some() {
+            Some("/t/***")
+        } else {
+            request.extensions.get::<FilmCredential>().map(|_| "/v/***")
+        };
         Self {
             method: &request.method,
-            path: path(request.uri.path(), had_token),
+            path: path(request.uri.path(), mask),
             host: admission::request_host(request).map(|host| bounded(host, MAX_VALUE)),
             user_agent: user_agent.map(|value| bounded(value, MAX_VALUE)),
         }
     }
 }
 
-/// The path for the log: tokens that stand in it, or stood in front of it, are masked.
-fn path(path: &str, had_token: bool) -> Cow<'_, str> {
+/// The path for the log: tokens that stand in it are masked, and `mask` is put in place of the one that stood in front.
+fn path<'a>(path: &'a str, mask: Option<&str>) -> Cow<'a, str> {
     let path = match masked(path) {
         Cow::Borrowed(path) => Cow::Borrowed(bounded(path, MAX_PATH)),
         Cow::Owned(path) => Cow::Owned(bounded(&path, MAX_PATH).to_owned()),
     };
-    if had_token { format!("/t/***{path}").into() } else { path }
+    match mask {
+        Some(mask) => format!("{mask}{path}").into(),
+        None => path,
+    }
 }
 
 /// A path or key without tokens: what has the place of one, behind a first segment `t` in whatever spelling, and what has
@@ -68,7 +77,8 @@ fn masked(path: &str) -> Cow<'_, str> {
     let mut is_masked = false;
     for (at, segment) in segments.iter_mut().enumerate() {
         // `%2F` may part it from others: then the whole is masked.
-        if Some(at) == place || may_hold_token(segment) || segment.contains('%') && may_hold_token(&decoded(segment)) {
+        let may_hold = |text: &str| may_hold_token(text) || may_hold_grant(text);
+        if Some(at) == place || may_hold(segment) || segment.contains('%') && may_hold(&decoded(segment)) {
             (*segment, is_masked) = ("***", true);
         }
     }
@@ -132,7 +142,7 @@ fn log_access(line: &RequestLine<'_>, status: u16, sent: u64, ctx: &RequestConte
     let (stats, failure) = (&ctx.attempt_stats, ctx.failure.as_ref());
     let server = stats.server.as_ref();
     let object = ctx.failed_object.as_deref().and_then(|object| fields.value_if_enabled(Field::Object, object));
-    let key = object.map(|object| path(&object.key, false));
+    let key = object.map(|object| path(&object.key, None));
     info!(
         target: log::ACCESS,
         request_id = fields.value_if_enabled(Field::RequestId, ctx.id.as_str()),
@@ -166,12 +176,13 @@ fn log_access(line: &RequestLine<'_>, status: u16, sent: u64, ctx: &RequestConte
 fn log_failure(line: &RequestLine<'_>, ctx: &RequestContext, failure: &ProxyFailure) {
     let reason = match failure {
         ProxyFailure::Object(failure) => failure.to_string().into(),
+        ProxyFailure::Manifest(refusal) => refusal.to_string().into(),
         other => other.detail(),
     };
     let error = ctx.attempt_stats.error.as_ref();
     let because = error.map_or_else(String::new, |error| format!(": {error}"));
     let object = ctx.failed_object.as_deref();
-    let key = object.map(|object| path(&object.key, false));
+    let key = object.map(|object| path(&object.key, None));
     macro_rules! failed {
         ($level:ident) => {
             $level!(
@@ -224,7 +235,7 @@ mod tests {
             ("/tracks/abc", false, "/tracks/abc"),
             ("/", false, "/"),
         ] {
-            assert_eq!(path(given, had_token), logged, "{given}");
+            assert_eq!(path(given, had_token.then_some("/t/***")), logged, "{given}");
         }
     }
 

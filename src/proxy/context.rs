@@ -16,6 +16,7 @@ use server_kit::auth::Claims;
 use server_kit::auth::path_token::PathTokenClaims;
 use server_kit::limit::RateLimitStatus;
 use server_kit::limit::rate_limiter::RateLimitPermit;
+use vod::grant::Grant;
 
 /// Context of one request, from its arrival to its access log line.
 pub struct RequestContext {
@@ -37,6 +38,8 @@ pub struct RequestContext {
     pub rate_limit_status: Option<RateLimitStatus>,
     /// The verified token of the path, where it has one.
     pub path_token: Option<PathTokenClaims>,
+    /// The verified grant of a film's viewer, where the request is for one.
+    pub film_grant: Option<Grant>,
     /// The route, once it is known.
     pub route: Option<Arc<Route>>,
     /// True where a module answers it.
@@ -70,6 +73,7 @@ impl RequestContext {
             rate_limit_permit: None,
             rate_limit_status: None,
             path_token: None,
+            film_grant: None,
             route: None,
             is_module_request: false,
             is_debugged: false,

@@ -13,6 +13,9 @@ use http_server::{DownstreamError, RequestHeadError};
 use object_engine;
 use server_kit::admission::AdmissionRefusal;
 use server_kit::auth::AuthenticationError;
+use vod::grant::GrantRefusal;
+use vod::manifest::ManifestRefusal;
+use vod::session::SessionEnd;
 
 /// Cause of a response other than the requested one, or of none.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +40,10 @@ pub enum ProxyFailure {
     CatalogUnavailable,
     /// The user logged out everywhere while the stream was under way.
     Revoked,
+    /// The session of a film's viewer has ended.
+    SessionEnded(SessionEnd),
+    /// A film's manifest is not served; the refusal names the line.
+    Manifest(Box<ManifestRefusal>),
     /// The caller is not allowed.
     Forbidden,
     /// The caller is not allowed, and is told 404, so that it does not learn that there is something.
@@ -89,6 +96,17 @@ impl From<AdmissionRefusal> for ProxyFailure {
     }
 }
 
+impl From<GrantRefusal> for ProxyFailure {
+    fn from(refusal: GrantRefusal) -> Self {
+        match refusal {
+            GrantRefusal::Unauthenticated(error) => Self::Unauthorized(error),
+            GrantRefusal::OtherFilm => Self::Forbidden,
+            GrantRefusal::Ended(reason) => Self::SessionEnded(reason),
+            GrantRefusal::Unavailable(_) => Self::AccessUnavailable,
+        }
+    }
+}
+
 impl From<RequestHeadError> for ProxyFailure {
     fn from(fault: RequestHeadError) -> Self {
         match fault {
@@ -112,6 +130,8 @@ impl ProxyFailure {
             Self::AccessUnavailable => ErrorCode::AccessUnavailable,
             Self::CatalogUnavailable => ErrorCode::CatalogUnavailable,
             Self::Revoked => ErrorCode::Revoked,
+            Self::SessionEnded(_) => ErrorCode::SessionEnded,
+            Self::Manifest(_) => ErrorCode::ManifestRefused,
             Self::Forbidden => ErrorCode::Forbidden,
             Self::Limited(limited, _) => limited.error_code(),
             Self::Hidden => ErrorCode::NotFound,
@@ -143,6 +163,7 @@ impl ProxyFailure {
     pub fn cause(&self) -> Option<&'static str> {
         match self {
             Self::Unauthorized(refusal) => Some(refusal.cause()),
+            Self::SessionEnded(reason) => Some(session_end(*reason).0),
             Self::Hidden => Some("policy"),
             Self::Object(object_engine::ObjectError::Denied { hidden: true }) => Some("store_denied"),
             _ => None,
@@ -154,6 +175,7 @@ impl ProxyFailure {
         match self {
             Self::BadRequest(what) => what.clone(),
             Self::Unauthorized(refusal) => refusal.to_string().into(),
+            Self::SessionEnded(reason) => session_end(*reason).1.into(),
             // The code is that of plain routes too, where there may be several servers and no object.
             Self::Object(object_engine::ObjectError::Unavailable) => {
                 "the object is not available at the moment; try again after Retry-After".into()
@@ -209,6 +231,19 @@ impl ProxyFailure {
     }
 }
 
+/// Returns the reason's name in the log, and its text for the viewer.
+fn session_end(reason: SessionEnd) -> (&'static str, &'static str) {
+    match reason {
+        SessionEnd::Stopped => ("session_stopped", "the film was stopped; start it again"),
+        SessionEnd::Expired => ("session_expired", "the session has expired; start the film again"),
+        SessionEnd::Revoked => ("session_revoked", "the session was revoked"),
+        SessionEnd::Displaced => {
+            ("session_displaced", "the film was started elsewhere, and no more streams are allowed")
+        }
+        SessionEnd::Unsubscribed => ("session_unsubscribed", "the subscription has ended"),
+    }
+}
+
 fn object_error_code(failure: &object_engine::ObjectError) -> ErrorCode {
     use object_engine::ObjectError as Object;
     match failure {
@@ -242,6 +277,7 @@ mod tests {
     use super::*;
     use object_engine::ObjectError as Object;
     use s3::signer::SignError;
+    use vod::manifest::ManifestFault;
 
     /// Codes that only the API of Tidegate gives: its constructors name them (`server-kit`, `api/error.rs`).
     const API_ONLY: [ErrorCode; 5] = [
@@ -288,6 +324,8 @@ mod tests {
             ProxyFailure::AccessUnavailable,
             ProxyFailure::CatalogUnavailable,
             ProxyFailure::Revoked,
+            ProxyFailure::SessionEnded(SessionEnd::Stopped),
+            ProxyFailure::Manifest(Box::new(ManifestRefusal { line: 1, fault: ManifestFault::TooLarge })),
             ProxyFailure::Forbidden,
             ProxyFailure::Hidden,
             ProxyFailure::Limited(ExceededLimit::Requests, Duration::ZERO),

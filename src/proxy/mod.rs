@@ -6,6 +6,7 @@ mod certificate_claims;
 mod context;
 mod exchange;
 mod failure;
+mod films;
 mod forward;
 pub mod inspect;
 pub mod modules;
@@ -101,6 +102,7 @@ impl Gateway {
             RouteHandler::Track(handler) => {
                 objects::serve(downstream, ctx, route, ObjectSource::Track(handler), &self.metrics).await
             }
+            RouteHandler::Film(handler) => films::serve(downstream, ctx, route, handler, &self.metrics).await,
         }
     }
 }
@@ -114,6 +116,9 @@ impl http_server::Handler for Gateway {
 
     fn strip_credentials(&self, request: &mut Parts) {
         authorization::extract_path_token(&self.process, request);
+        if self.process.film_verifier.is_some() {
+            films::extract_credential(request);
+        }
     }
 
     async fn handle(&self, downstream: &mut impl Downstream) -> Option<Box<RequestContext>> {

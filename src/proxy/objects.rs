@@ -8,6 +8,7 @@ use http::{Method, header};
 use super::admission::{authorization, rate_limit};
 use super::context::RequestContext;
 use super::failure::ProxyFailure;
+use super::films;
 use super::respond;
 use super::route::Route;
 use super::stream_observer::StreamObserverGuard;
@@ -58,12 +59,17 @@ pub async fn serve(
             if let (Some(value), true) = (object.content_type(), answer.headers.contains_key(header::CONTENT_TYPE)) {
                 answer.headers.insert(header::CONTENT_TYPE, value.clone());
             }
+            if let Some(value) = &object.cache_control {
+                answer.headers.insert(header::CACHE_CONTROL, value.clone());
+            }
             if ctx.is_debugged {
                 ctx.attempt_stats.cache =
                     answer.body.as_ref().and_then(ObjectBody::expected_cache_status).or(ctx.attempt_stats.cache);
             }
             let head_only = answer.body.is_none() || downstream.request().method == Method::HEAD;
-            let observer = if head_only { None } else { StreamObserverGuard::start(ctx, object.key(), &answer) };
+            // A film is played in sessions, which report by themselves: a segment is no stream.
+            let is_observed = !head_only && ctx.film_grant.is_none();
+            let observer = if is_observed { StreamObserverGuard::start(ctx, object.key(), &answer) } else { None };
             respond::head(downstream, ctx, answer.status, answer.headers, head_only).await?;
             if let Some(body) = answer.body.filter(|_| !head_only) {
                 deliver(downstream, ctx, body, observer, metrics).await;
@@ -83,11 +89,12 @@ async fn deliver(
     observer: Option<StreamObserverGuard>,
     metrics: &Metrics,
 ) {
-    let revoked = authorization::wait_until_revoked(ctx);
+    let (revoked, ended) = (authorization::wait_until_revoked(ctx), films::wait_until_ended(ctx));
     let outcome = tokio::select! {
         // First, so that it knows from the beginning which logout comes after it.
         biased;
         () = revoked => Err(ProxyFailure::Revoked),
+        reason = ended => Err(ProxyFailure::SessionEnded(reason)),
         outcome = pump(downstream, ctx, &mut body, metrics) => outcome,
     };
     if let Some(mut observer) = observer {
@@ -163,7 +170,7 @@ async fn write_paced(
     Ok(())
 }
 
-fn count(ctx: &mut RequestContext, metrics: &Metrics, sent: usize) {
+pub fn count(ctx: &mut RequestContext, metrics: &Metrics, sent: usize) {
     let sent = sent as u64;
     ctx.bytes_sent += sent;
     metrics.bytes_sent(sent);
@@ -171,7 +178,7 @@ fn count(ctx: &mut RequestContext, metrics: &Metrics, sent: usize) {
 }
 
 /// Reads the body of a request that means nothing by it, so that the connection goes on behind its end.
-async fn pass_over_body(downstream: &mut impl Downstream, limit: Option<u64>) -> Result<(), ProxyFailure> {
+pub async fn pass_over_body(downstream: &mut impl Downstream, limit: Option<u64>) -> Result<(), ProxyFailure> {
     let mut read = 0;
     while let Some(piece) = downstream.read_body().await? {
         read += piece.len() as u64;

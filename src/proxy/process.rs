@@ -15,6 +15,8 @@ use server_kit::auth::path_token::PathTokenSigner;
 use server_kit::auth::revocation::TokenRevocations;
 use server_kit::limit::RateLimiters;
 use upstream::cluster::ClusterFactory;
+use vod::grant::{GrantKeys, GrantVerifier};
+use vod::session::FilmSessions;
 
 /// State and services that all runtimes of the process share.
 pub struct Process {
@@ -30,8 +32,14 @@ pub struct Process {
     pub access_checkers: AccessCheckerFactory,
     /// Signs and verifies tokens in paths, where the settings have a key for them.
     pub path_tokens: Option<Arc<PathTokenSigner>>,
+    /// Verifies grants of films, where films are served.
+    pub film_verifier: Option<Arc<GrantVerifier>>,
     /// The users' token generations, where path tokens or live streams are tied to them.
     pub revocations: Option<Arc<TokenRevocations>>,
+    /// Sessions of viewers, where films are served.
+    pub film_sessions: Option<FilmSessions>,
+    /// Signs and verifies the grants of those sessions.
+    pub film_grants: Option<Arc<GrantKeys>>,
     /// Challenges of ACME servers that wait for an answer.
     pub acme_challenges: AcmeChallenges,
     /// Observer of streams.

@@ -1,6 +1,7 @@
 //! Small answers of our own: refusals, failures, preflights. Every one carries the request's id and the route's CORS
 //! headers, errors too, or a browser shows an opaque failure.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use http::request::Parts;
@@ -10,6 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use super::admission::{OBJECT_METHODS, rate_limit, request_host};
 use super::context::RequestContext;
 use super::failure::ProxyFailure;
+use super::films::FilmCredential;
 use http_semantics::cors;
 use http_semantics::problem::{self, Problem};
 use http_semantics::rate_limit::whole_seconds;
@@ -39,7 +41,8 @@ pub async fn head(
 /// Adds the request's id and the CORS headers of the route or the API.
 pub fn decorate(downstream: &impl Downstream, ctx: &RequestContext, headers: &mut HeaderMap) {
     headers.insert(REQUEST_ID, request_id(ctx));
-    if downstream.request().extensions.get::<PathToken>().is_some() {
+    let extensions = &downstream.request().extensions;
+    if extensions.get::<PathToken>().is_some() || extensions.get::<FilmCredential>().is_some() {
         // What is linked from here must not learn the token.
         headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     }
@@ -131,13 +134,18 @@ fn https_location(request: &Parts, port: u16) -> Option<HeaderValue> {
     let authority: Authority = request_host(request)?.parse().ok()?;
     let host = authority.host();
     let port = if port == 443 { String::new() } else { format!(":{port}") };
-    let path = request.uri.path();
-    let path = match request.extensions.get::<PathToken>() {
-        Some(token) => token.full_path(path),
-        None => path.to_owned(),
-    };
+    let path = requested_path(request);
     let query = request.uri.query().map(|query| format!("?{query}")).unwrap_or_default();
     HeaderValue::try_from(format!("https://{host}{port}{path}{query}")).ok().filter(|_| !host.is_empty())
+}
+
+/// Returns the path as the client wrote it, a token in it included: for whoever has sent it.
+fn requested_path(request: &Parts) -> Cow<'_, str> {
+    let path = request.uri.path();
+    let extensions = &request.extensions;
+    let token = extensions.get::<PathToken>().map(|token| token.full_path(path));
+    let full = token.or_else(|| extensions.get::<FilmCredential>().map(|credential| credential.full_path(path)));
+    full.map_or(Cow::Borrowed(path), Cow::Owned)
 }
 
 /// Says which methods an object route takes.
@@ -196,11 +204,7 @@ fn envelope(downstream: &impl Downstream, ctx: &RequestContext, failure: &ProxyF
         headers.insert(header::RETRY_AFTER, wait.into());
         // Only the path: a query may carry a token.
         let objects = ctx.route.as_ref().is_some_and(|route| route.serves_objects());
-        let request = downstream.request();
-        let path = match request.extensions.get::<PathToken>() {
-            Some(token) => HeaderValue::try_from(token.full_path(request.uri.path())),
-            None => HeaderValue::try_from(request.uri.path()),
-        };
+        let path = HeaderValue::try_from(&*requested_path(downstream.request()));
         if let (true, Ok(path)) = (objects, path) {
             headers.insert(RETRY_URL, path);
         }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::films::FilmHandler;
 use super::tracks::TrackOrigins;
 use catalog::Catalog;
 use catalog::access::AccessChecker;
@@ -67,6 +68,8 @@ pub enum RouteHandler {
     Object(ObjectHandler),
     /// Serves the objects of the catalog's tracks.
     Track(TrackHandler),
+    /// Serves the objects of films, and their manifests.
+    Film(FilmHandler),
     /// Forwards to the servers of a cluster.
     Cluster(ClusterHandler),
 }
@@ -102,7 +105,7 @@ pub struct ClusterHandler {
 impl Route {
     /// True where the object engine answers: GET, HEAD and OPTIONS only, and nothing of the client's query is sent on.
     pub fn serves_objects(&self) -> bool {
-        matches!(self.handler, RouteHandler::Object(_) | RouteHandler::Track(_))
+        matches!(self.handler, RouteHandler::Object(_) | RouteHandler::Track(_) | RouteHandler::Film(_))
     }
 }
 
@@ -112,6 +115,7 @@ impl RouteHandler {
         match self {
             Self::Object(handler) => vec![Arc::clone(&handler.origin)],
             Self::Track(handler) => handler.origins.all(),
+            Self::Film(handler) => vec![Arc::clone(&handler.origin)],
             Self::Cluster(_) => Vec::new(),
         }
     }

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::failure::ProxyFailure;
+use super::films::FilmRoutes;
 use super::process::Process;
 use super::route::{
     ClusterHandler, ObjectHandler, Route, RouteAuthorization, RouteHandler, RoutePolicies, TrackAccess, TrackHandler,
@@ -40,6 +41,8 @@ pub struct Runtime {
     /// Verifies tokens, and keeps the issuers' keys.
     pub authenticator: Arc<Authenticator>,
     routes: RouteTable<Arc<Route>>,
+    /// The routes of films, which stand beside the table: their paths begin with a grant.
+    pub films: Option<FilmRoutes>,
     parts: RuntimeParts,
     /// Names of the stores.
     pub stores: Vec<Arc<str>>,
@@ -85,7 +88,7 @@ impl Runtime {
         previous: Option<&Self>,
         open_store: impl Fn(&StoreSettings) -> Result<Arc<Signer>, E>,
     ) -> Result<Self, E> {
-        let RuntimeSettings { routes, clusters, rate_limiters, stores, .. } = settings;
+        let RuntimeSettings { routes, clusters, rate_limiters, stores, films, .. } = settings;
         // Also those that no route reads from: a store that cannot be opened is told at the start.
         for store in &stores {
             open_store(store)?;
@@ -96,11 +99,13 @@ impl Runtime {
             builder.cluster(cluster);
         }
         let routes = routes.try_map(|route| builder.route(&route).map(Arc::new))?;
+        let films = films.map(|films| FilmRoutes::build(&films, |route| builder.route(route))).transpose()?;
         let parts = builder.parts;
         Ok(Self {
             process: Arc::clone(process),
             authenticator,
             routes,
+            films,
             parts,
             stores: stores.iter().map(|store| Arc::clone(&store.name)).collect(),
             server: settings.server,
@@ -183,7 +188,7 @@ impl Runtime {
     pub fn track_handlers(&self) -> impl Iterator<Item = &TrackHandler> {
         self.routes().filter_map(|route| match &route.handler {
             RouteHandler::Track(handler) => Some(handler),
-            RouteHandler::Object(_) | RouteHandler::Cluster(_) => None,
+            RouteHandler::Object(_) | RouteHandler::Film(_) | RouteHandler::Cluster(_) => None,
         })
     }
 
@@ -198,7 +203,8 @@ impl Runtime {
     }
 
     fn routes(&self) -> impl Iterator<Item = &Arc<Route>> {
-        self.routes.entries().map(|entry| &entry.value)
+        let films = self.films.iter().flat_map(|films| [&films.films, &films.keys]);
+        self.routes.entries().map(|entry| &entry.value).chain(films)
     }
 }
 
@@ -224,7 +230,7 @@ impl<'a, E, F: Fn(&StoreSettings) -> Result<Arc<Signer>, E>> RuntimeBuilder<'a, 
     ) -> Self {
         let tracks = previous.into_iter().flat_map(Runtime::routes).filter_map(|route| match &route.handler {
             RouteHandler::Track(handler) => Some((&*route.id, &handler.origins)),
-            RouteHandler::Object(_) | RouteHandler::Cluster(_) => None,
+            RouteHandler::Object(_) | RouteHandler::Film(_) | RouteHandler::Cluster(_) => None,
         });
         Self {
             process,

@@ -20,6 +20,7 @@ use server_kit::auth::settings::TokenSource;
 use server_kit::limit::settings::RateLimitPolicy;
 use server_kit::telemetry::settings::AccessFields;
 use upstream::settings::ClusterSettings;
+use vod::settings::ManifestNames;
 
 pub use upstream::settings::UpstreamTimeouts;
 
@@ -79,6 +80,25 @@ pub struct RuntimeSettings {
     pub access_fields: AccessFields,
     /// True where a logout ends live streams (`Auth.EndRevokedStreams`).
     pub end_revoked_streams: bool,
+    /// Films; `None` where they are not served.
+    pub films: Option<Arc<FilmSettings>>,
+}
+
+/// Serving of films (`Vod`).
+#[derive(Clone, Debug)]
+pub struct FilmSettings {
+    /// Route of their objects and manifests.
+    pub films: Arc<RouteSettings>,
+    /// Route of encryption keys, which has no cache and a limit of its own.
+    pub keys: Arc<RouteSettings>,
+    /// Prefix of the films' keys in the bucket, with a slash at its end; the film's id and a slash follow.
+    pub prefix: Arc<str>,
+    /// The same for encryption keys outside the films' folders; `None`: there are none.
+    pub key_prefix: Option<Arc<str>>,
+    /// Hosts, beside the store, that manifests may name.
+    pub allowed_hosts: Vec<String>,
+    /// Names of the manifests that films are started with, whatever their extensions.
+    pub manifests: ManifestNames,
 }
 
 /// One route (`ReverseProxy.Routes.<id>`).

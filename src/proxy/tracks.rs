@@ -10,6 +10,7 @@ use futures::future::BoxFuture;
 use http::HeaderValue;
 
 use super::failure::ProxyFailure;
+use super::films::FilmHandler;
 use super::route::{ObjectHandler, RouteHandler, TrackHandler};
 use catalog::{Catalog, Track, TrackLookupError};
 use object_engine::{BucketHealth, ObjectError, ObjectOrigin};
@@ -26,6 +27,10 @@ type OriginsByStore = HashMap<Arc<str>, HashMap<Arc<str>, Arc<ObjectOrigin>>>;
 pub struct RequestedObject {
     /// Its bucket.
     pub origin: Arc<ObjectOrigin>,
+    /// `Cache-Control` for clients in place of the store's; `None` keeps that.
+    pub cache_control: Option<HeaderValue>,
+    /// Media type by its place, where that says more than the store.
+    content_type: Option<HeaderValue>,
     key: ObjectKey,
 }
 
@@ -48,6 +53,8 @@ pub enum ObjectSource<'a> {
     Key(&'a ObjectHandler),
     /// By its track in the catalog.
     Track(&'a TrackHandler),
+    /// By its path in a film's folder.
+    Film(&'a FilmHandler),
 }
 
 impl<'a> ObjectSource<'a> {
@@ -56,6 +63,7 @@ impl<'a> ObjectSource<'a> {
         match handler {
             RouteHandler::Object(handler) => Some(Self::Key(handler)),
             RouteHandler::Track(handler) => Some(Self::Track(handler)),
+            RouteHandler::Film(handler) => Some(Self::Film(handler)),
             RouteHandler::Cluster(_) => None,
         }
     }
@@ -64,6 +72,7 @@ impl<'a> ObjectSource<'a> {
     pub async fn find_object(self, captures: &Captures) -> Result<RequestedObject, ProxyFailure> {
         match self {
             Self::Key(handler) => handler.find_object(captures),
+            Self::Film(handler) => handler.find_object(captures),
             // Boxed: a paused player keeps the request's future, and need not keep room for this question.
             Self::Track(handler) => {
                 let lookup: BoxFuture<'_, _> = Box::pin(handler.find_object(captures));
@@ -74,6 +83,21 @@ impl<'a> ObjectSource<'a> {
 }
 
 impl RequestedObject {
+    /// The object `key` of a bucket.
+    pub fn new(origin: Arc<ObjectOrigin>, key: String) -> Self {
+        Self { origin, cache_control: None, content_type: None, key: ObjectKey::FromPath(key) }
+    }
+
+    /// The object `key` of a bucket, with headers in place of the store's.
+    pub fn with_headers(
+        origin: Arc<ObjectOrigin>,
+        key: String,
+        cache_control: HeaderValue,
+        content_type: Option<HeaderValue>,
+    ) -> Self {
+        Self { origin, cache_control: Some(cache_control), content_type, key: ObjectKey::FromPath(key) }
+    }
+
     /// Its key.
     pub fn key(&self) -> &str {
         match &self.key {
@@ -90,17 +114,17 @@ impl RequestedObject {
         }
     }
 
-    /// Its media type, where the catalog knows it and the route does not name another.
+    /// Its media type, where it is known beside the store and the route does not name another.
     pub fn content_type(&self) -> Option<&HeaderValue> {
-        self.track().and_then(|track| track.content_type.as_ref()).filter(|_| self.origin.content_type.is_none())
+        let of_track = self.track().and_then(|track| track.content_type.as_ref());
+        of_track.or(self.content_type.as_ref()).filter(|_| self.origin.content_type.is_none())
     }
 }
 
 impl ObjectHandler {
     /// Returns the object that the captured path values name; 400 where they make no key.
     fn find_object(&self, captures: &Captures) -> Result<RequestedObject, ProxyFailure> {
-        let key = ObjectKey::FromPath(render(&self.key, captures)?);
-        Ok(RequestedObject { origin: Arc::clone(&self.origin), key })
+        Ok(RequestedObject::new(Arc::clone(&self.origin), render(&self.key, captures)?))
     }
 }
 
@@ -117,7 +141,7 @@ impl TrackHandler {
         })?;
         let origin = self.origins.origin(&track.store, &track.bucket);
         let origin = origin.ok_or(ProxyFailure::Object(ObjectError::NoSuchBucket))?;
-        Ok(RequestedObject { origin, key: ObjectKey::OfTrack(track) })
+        Ok(RequestedObject { origin, cache_control: None, content_type: None, key: ObjectKey::OfTrack(track) })
     }
 
     /// Opens the buckets that the catalog names, so that they can be probed before a player needs one; a catalog that

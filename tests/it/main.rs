@@ -21,6 +21,8 @@ mod dependency_log;
 mod deployment;
 mod events;
 mod faults;
+mod film_serving;
+mod films;
 mod framing;
 mod guesses;
 mod hostile_tokens;

@@ -61,6 +61,11 @@ impl Certificates {
 
     /// Connects as a client that asks for `name` (SNI, where `sni`) and trusts both certificates.
     pub async fn connect(&self, gate: &Gate, name: &str, sni: bool, alpn: &[&str]) -> TlsStream<TcpStream> {
+        self.connect_to(gate.address(), name, sni, alpn).await
+    }
+
+    /// As [`Certificates::connect`], to the listener at `address`.
+    pub async fn connect_to(&self, address: SocketAddr, name: &str, sni: bool, alpn: &[&str]) -> TlsStream<TcpStream> {
         let mut roots = RootCertStore::empty();
         for der in &self.ders {
             roots.add(der.clone()).expect("a good certificate");
@@ -70,7 +75,7 @@ impl Certificates {
         let mut config = versions.expect("ring has them").with_root_certificates(roots).with_no_client_auth();
         config.enable_sni = sni;
         config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
-        let tcp = TcpStream::connect(gate.address()).await.expect("the gate accepts");
+        let tcp = TcpStream::connect(address).await.expect("the gate accepts");
         let name = ServerName::try_from(name.to_owned()).expect("a name");
         TlsConnector::from(Arc::new(config)).connect(name, tcp).await.expect("the handshake succeeds")
     }

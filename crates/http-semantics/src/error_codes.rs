@@ -121,6 +121,9 @@ error_codes! {
     /// The token is valid and the policy does not hold.
     Forbidden = ("forbidden", 403, ErrorLevel::Info, REFUSED,
         "your token does not allow this"),
+    /// The session of a film's viewer has ended.
+    SessionEnded = ("session_ended", 403, ErrorLevel::Info, REFUSED,
+        "the session has ended; start the film again"),
     /// There is nothing of that name, or its existence is hidden.
     NotFound = ("not_found", 404, ErrorLevel::Info, OBJECT,
         "there is no such object"),
@@ -178,6 +181,9 @@ error_codes! {
     /// The store's response breaks the protocol.
     StoreProtocol = ("store_protocol", 502, ErrorLevel::Warn, STORE,
         "the storage failed"),
+    /// A film's manifest names what its viewers must not be sent to.
+    ManifestRefused = ("manifest_refused", 502, ErrorLevel::Error, STORE,
+        "the film's manifest cannot be served"),
     /// The body broke off and could not be continued.
     BodyBroken = ("body_broken", 502, ErrorLevel::Warn, STORE,
         "the storage failed"),

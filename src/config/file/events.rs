@@ -13,7 +13,7 @@ pub struct Events {
     pub file: Option<ConfigText>,
     /// When the file becomes `FILE.1`, and how many older ones are kept.
     pub rotation: Option<Rotation>,
-    /// Kafka, in place of a file.
+    /// Kafka, in place of a file. There are no events where `ENABLE_KAFKA` of the environment is `false`.
     pub kafka: Option<Kafka>,
     /// The topic of playback events. Default: `playback.events`.
     pub topic: Option<ConfigText>,
@@ -39,7 +39,9 @@ pub struct Rotation {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 pub struct Kafka {
-    /// Brokers to begin with, each `HOST:PORT`. May be `env:NAME`, also of a list with commas.
+    /// Brokers to begin with, each `HOST:PORT`. May be `env:NAME`, also of a list with commas. Default:
+    /// `KAFKA_BOOTSTRAP_SERVERS` of the environment, which must be set then.
+    #[serde(default)]
     pub brokers: Vec<ConfigText>,
     /// How batches are compressed: `none`, `lz4`, `snappy`; `gzip` and `zstd` in builds that have them. Default: `lz4`.
     pub compression: Option<Compression>,

@@ -17,6 +17,7 @@ mod share;
 mod state;
 mod store;
 mod transform;
+mod vod;
 
 use std::collections::BTreeMap;
 
@@ -33,7 +34,7 @@ pub use events::{Compression, Events, Kafka, Mechanism, Sasl};
 pub use health::{ActiveCheck, AvailableDestinationsPolicy, PassiveCheck};
 pub use limit::{Bandwidth, EgressQuota, FixedWindow, RateLimiterPolicy, SlidingWindow, TokenBucket};
 pub use listener::{AlpnProtocol, ClientCertificateMode, ClientCertificates, Listener, ProxyProtocol, Tls};
-pub use positions::Positions;
+pub use positions::{FilmPositions, Positions};
 pub use route::{HeaderMatch, HeaderMode, Match, QueryMatch, QueryMode, Route};
 pub use server::{AccessLogFormat, Acme, AcmeChallenge, Admin, Server, Telemetry};
 pub use server_limits::ServerLimits;
@@ -43,6 +44,7 @@ pub use share::Share;
 pub use state::{Database, State};
 pub use store::{Credentials, Store};
 pub use transform::{ForwardedAction, PresignedUrl, Transform, When};
+pub use vod::{Vod, VodGrant, VodSubscription};
 
 /// A map that keeps the names of its entries.
 pub type NamedEntries<T> = BTreeMap<String, T>;
@@ -85,6 +87,8 @@ pub struct ConfigFile {
     pub events: Option<Events>,
     /// Live audio from one host to many listeners. Default: none.
     pub share: Option<Share>,
+    /// Films in a private bucket. Default: none.
+    pub vod: Option<Vod>,
     /// Logs.
     #[serde(default)]
     pub telemetry: Telemetry,

@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::config::value::{ConfigFlag, TimeSpan};
+use crate::config::value::{ByteSize, ConfigFlag, TimeSpan};
 
 /// Where users stopped listening, and what they can continue. Kept in `Database`, with Redis (`State`) before it where
 /// there is one, or in Redis alone.
@@ -22,4 +22,22 @@ pub struct Positions {
     pub min_duration: Option<TimeSpan>,
     /// Most items of a user, of all kinds, 10 to 100000; beyond it the oldest are dropped. Default: 2000.
     pub max_items_per_user: Option<u32>,
+    /// Positions in films, where there are Redis and a `Database`.
+    #[serde(default)]
+    pub films: FilmPositions,
+}
+
+/// Positions in films: acknowledged once Redis has them, and written to the database many at a time.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, rename_all = "PascalCase")]
+pub struct FilmPositions {
+    /// Whether they are acknowledged before the database has them. Default: `true`.
+    pub write_back: Option<ConfigFlag>,
+    /// After which time the database has what was reported, `1s` to `1h`. Default: `1m`.
+    pub flush_interval: Option<TimeSpan>,
+    /// How long Redis keeps what the database has, `1m` to `30d`. Default: `REDIS_PROGRESS_TTL` of the environment, in
+    /// seconds, else `24h`.
+    pub cache_ttl: Option<TimeSpan>,
+    /// Bytes in Redis that may wait for the database, `1MiB` to `1TiB`. Default: `1GiB`.
+    pub max_backlog: Option<ByteSize>,
 }

@@ -11,7 +11,7 @@ use crate::config::value::ConfigText;
 pub struct State {
     /// `memory`, or where Redis or Valkey is: `redis://host:6379`, `rediss://`, `redis-cluster://`,
     /// `redis-sentinel://host:26379?sentinelServiceName=main`, `redis+unix:///path`. May be `env:NAME`, and must be where
-    /// it has a password. Default: `REDIS_URL` of the environment, else `memory`.
+    /// it has a password. Default: `REDIS_URL` of the environment, else Redis at its `REDIS_HOST`, else `memory`.
     pub url: Option<ConfigText>,
     /// Put before every key. Default: nothing.
     #[serde(default)]

@@ -20,6 +20,14 @@ pub fn events(
     raw: Option<&file::Events>,
 ) -> Option<Option<(Settings, playback::reports::settings::Settings)>> {
     let Some(raw) = raw else { return Some(None) };
+    if let Some(kafka) = &raw.kafka {
+        let is_enabled = at.key("Kafka").variable("ENABLE_KAFKA", "`true` or `false`", enabled)?.unwrap_or(true);
+        if !is_enabled {
+            // Checked all the same: it is what the next start may use.
+            self::kafka(&at.key("Kafka"), kafka, "")?;
+            return Some(None);
+        }
+    }
     let topic = match &raw.topic {
         None => Some("playback.events".to_owned()),
         Some(text) => at.key("Topic").parse(text, "1 to 249 of letters, digits, `.`, `_` and `-`", |text| {
@@ -66,11 +74,16 @@ fn kafka(at: &ConfigLocation<'_>, raw: &file::Kafka, topic: &str) -> Option<Kafk
     // First, so that a build without Kafka says only this.
     require_feature(at, cfg!(feature = "kafka"), "kafka")?;
     let own = at.key("Brokers");
-    if raw.brokers.is_empty() {
+    let named = match raw.brokers.is_empty() {
+        true => own.variable("KAFKA_BOOTSTRAP_SERVERS", "HOST:PORT", brokers)?,
+        false => None,
+    };
+    if raw.brokers.is_empty() && named.is_none() {
         own.report(ConfigProblem::new("there is no broker").expected("at least one HOST:PORT"));
         return None;
     }
     let brokers = own.each(&raw.brokers, |at, text| at.parse(text, "HOST:PORT", brokers));
+    let brokers = brokers.map(|brokers| named.unwrap_or_else(|| brokers.concat()));
     let tls = raw.tls.as_ref().map(|raw| {
         let at = at.key("Tls");
         require_feature(&at, cfg!(feature = "kafka-tls"), "kafka-tls")?;
@@ -80,7 +93,7 @@ fn kafka(at: &ConfigLocation<'_>, raw: &file::Kafka, topic: &str) -> Option<Kafk
     let sasl = raw.sasl.as_ref().map(|raw| sasl(&at.key("Sasl"), raw, shows_password(tls.is_some(), raw.mechanism)));
     let compression = compression(&at.key("Compression"), raw.compression);
     Some(KafkaSettings {
-        brokers: brokers?.concat(),
+        brokers: brokers?,
         topic: topic.into(),
         compression: compression?,
         tls: tls.map_or(Some(None), |tls| tls.map(Some))?,
@@ -96,6 +109,15 @@ fn shows_password(tls: bool, mechanism: file::Mechanism) -> bool {
 /// Parses one broker, or several separated by commas, as in `KAFKA_BOOTSTRAP_SERVERS`.
 fn brokers(text: &str) -> Option<Vec<String>> {
     text.split(',').map(broker).collect()
+}
+
+/// Parses `ENABLE_KAFKA`, in any case: Python writes `True`.
+fn enabled(text: &str) -> Option<bool> {
+    match text.to_ascii_lowercase().as_str() {
+        "true" | "1" => Some(true),
+        "false" | "0" => Some(false),
+        _ => None,
+    }
 }
 
 fn broker(text: &str) -> Option<String> {

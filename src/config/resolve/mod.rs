@@ -7,6 +7,7 @@ mod auth;
 mod cache;
 mod cluster;
 mod events;
+mod film_routes;
 mod health;
 mod limit;
 mod listener;
@@ -21,6 +22,7 @@ mod share;
 mod state;
 mod store;
 mod transform;
+mod vod;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -84,6 +86,8 @@ fn settings(at: &ConfigLocation<'_>, file: &ConfigFile) -> Option<Settings> {
     let positions = positions::positions(&at.key("Positions"), &file.positions, kept);
     let events = events::events(&at.key("Events"), file.events.as_ref());
     let share = share::share(&at.key("Share"), file.share.as_ref(), shared);
+    let vod = vod::vod(&at.key("Vod"), file.vod.as_ref(), !matches!(&positions, Some(None)));
+    let films = film_routes::films(&at.key("Vod"), vod.as_ref(), &scope);
     let telemetry = telemetry(&at.key("Telemetry"), file);
     // The first `?` comes only here: everything above has run and reported by now.
     let ResolvedServer { server, admin, acme } = server?;
@@ -94,6 +98,9 @@ fn settings(at: &ConfigLocation<'_>, file: &ConfigFile) -> Option<Settings> {
     if !is_complete {
         return None;
     }
+    let films = films?;
+    let limits =
+        rate_limiters.values().map(|policy| RateLimitPolicy::clone(policy)).chain(film_routes::key_limit(&films));
     Some(Settings {
         server: ServerSettings { api_cors: api_cors?, ..server },
         admin,
@@ -101,7 +108,7 @@ fn settings(at: &ConfigLocation<'_>, file: &ConfigFile) -> Option<Settings> {
         process: process?,
         stores: stores.into_values().collect(),
         auth: auth?,
-        limits: rate_limiters.values().map(|policy| RateLimitPolicy::clone(policy)).collect(),
+        limits: limits.collect(),
         routes: routes?,
         clusters,
         cache: cache?,
@@ -110,6 +117,8 @@ fn settings(at: &ConfigLocation<'_>, file: &ConfigFile) -> Option<Settings> {
         positions: positions?,
         events: events?,
         share: share?,
+        vod: vod?,
+        films,
         reload_on_change: file.server.reload_on_change.unwrap_or(true),
         telemetry: telemetry?,
     })
@@ -321,4 +330,19 @@ fn http_url(text: &str) -> Option<Url> {
     let url = Url::parse(text).ok()?;
     let plain = url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
     (matches!(url.scheme(), "http" | "https") && url.has_host() && plain).then_some(url)
+}
+
+/// Returns the seconds of the environment variable `name`, or the default.
+fn seconds_variable(
+    at: &ConfigLocation<'_>,
+    name: &str,
+    default: Duration,
+    (least, most): (Duration, Duration),
+) -> Option<Duration> {
+    let expected = format!("a whole number of seconds, {} to {}", least.as_secs(), most.as_secs());
+    let parse = |text: &str| {
+        let span = Duration::from_secs(text.trim().parse().ok()?);
+        (least..=most).contains(&span).then_some(span)
+    };
+    Some(at.variable(name, &expected, parse)?.unwrap_or(default))
 }

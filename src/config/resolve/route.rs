@@ -27,7 +27,7 @@ use server_kit::limit::settings::RateLimitPolicy;
 use upstream::settings::ClusterSettings;
 
 /// Default limit of a request body in bytes: that of Kestrel, the host of YARP.
-const MOST_BODY: u64 = 30_000_000;
+pub const MOST_BODY: u64 = 30_000_000;
 /// Timeout of `TimeoutPolicy: Disable`: longer than anybody waits, and short enough to add to any clock.
 const NO_LIMIT: Duration = Duration::from_secs(86_400);
 
@@ -45,8 +45,9 @@ pub fn routes(at: &ConfigLocation<'_>, scope: &RouteScope<'_>) -> Option<RouteTa
     let raw = &scope.file.reverse_proxy.routes;
     let entries = at.all(raw, |at, id, raw| route(at, id, raw, scope));
     let shares = scope.file.share.as_ref().is_some_and(|share| share.enabled.is_none_or(|flag| flag.0));
-    // A relay needs no routes.
-    if at.names().is_empty() && !shares {
+    let has_films = scope.file.vod.as_ref().is_some_and(|vod| vod.enabled.is_none_or(|flag| flag.0));
+    // A relay needs no routes, and films have their own.
+    if at.names().is_empty() && !shares && !has_films {
         at.report(
             ConfigProblem::new("there is no route").expected("at least one, or every request is answered by 404"),
         );
@@ -301,7 +302,8 @@ pub fn cors(
     }
 }
 
-fn timeouts(
+/// Resolves the time limits of a route, `default` where it names none.
+pub fn timeouts(
     at: &ConfigLocation<'_>,
     raw: &file::Route,
     file: &ConfigFile,

@@ -43,7 +43,10 @@ pub fn state(at: &ConfigLocation<'_>, raw: Option<&file::State>) -> Option<Optio
             hides_password(&at, text, &url)?;
             Some(url)
         }
-        None => at.variable("REDIS_URL", expected, address)?,
+        None => match at.variable("REDIS_URL", expected, address)? {
+            Some(url) => Some(url),
+            None => at.variable("REDIS_HOST", "HOST or HOST:PORT", redis_host)?,
+        },
     };
     let prefix = raw.map(|raw| raw.prefix.clone()).unwrap_or_default();
     let url = url.filter(|url| url != "memory").map(Secret::new);
@@ -72,6 +75,14 @@ pub fn database(at: &ConfigLocation<'_>, raw: Option<&file::Database>) -> Option
     }
     hides_password(&at, &raw.url, &url)?;
     Some(Some(database::settings::Settings::Postgres { url: Secret::new(url), connections }))
+}
+
+/// Returns the address of Redis at a host, as the documents name it.
+fn redis_host(text: &str) -> Option<String> {
+    let url = format!("redis://{text}");
+    let parsed = Url::parse(&url).ok()?;
+    let is_plain = parsed.has_host() && parsed.username().is_empty() && matches!(parsed.path(), "" | "/");
+    is_plain.then_some(url)
 }
 
 /// Reports a password that stands in the file instead of the environment.

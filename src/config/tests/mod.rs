@@ -1,5 +1,6 @@
 //! Whole files in, settings or reports out: the shipped ones, the wrong ones, routes, and what must never be shown.
 
+mod films;
 mod fuzz;
 mod routes;
 mod shipped;

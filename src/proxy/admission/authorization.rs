@@ -36,13 +36,19 @@ pub fn extract_path_token(process: &Process, request: &mut Parts) {
         return;
     }
     let Some((token, rest)) = path_token::split(request.uri.path()) else { return };
+    let rest = rest.to_owned();
+    replace_path(request, &rest);
+    request.extensions.insert(token);
+}
+
+/// Puts `rest` in the place of the request's path.
+pub fn replace_path(request: &mut Parts, rest: &str) {
     let target = request.uri.query().map_or_else(|| Cow::Borrowed(rest), |query| format!("{rest}?{query}").into());
     // What is no target without its token is answered under `/`, which no token is good for.
     let target = target.parse().unwrap_or_else(|_| PathAndQuery::from_static("/"));
     let mut parts = request.uri.clone().into_parts();
     parts.path_and_query = Some(target);
     request.uri = Uri::from_parts(parts).unwrap_or_default();
-    request.extensions.insert(token);
 }
 
 /// Verifies the token of the request's path, where it has one, whatever answers that path.

@@ -2,17 +2,20 @@
 //! [`ProxyFailure`]. One place decides the route, `Runtime::find`.
 
 pub mod authorization;
+mod film_requests;
 pub mod rate_limit;
 pub mod route_guards;
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use futures::future::BoxFuture;
 use http::request::Parts;
 use http::{Method, header};
 
 use crate::proxy::context::RequestContext;
 use crate::proxy::failure::ProxyFailure;
+use crate::proxy::films::FilmCredential;
 use crate::proxy::modules::ModulePaths;
 use crate::proxy::route::Route;
 use crate::proxy::runtime::Runtime;
@@ -61,6 +64,10 @@ pub async fn admit(
 
     let path = request.uri.path();
     let asked = preflight_method(request);
+    if let Some(credential) = request.extensions.get::<FilmCredential>() {
+        let film: BoxFuture<'_, _> = Box::pin(film_requests::admit(request, ctx, credential, asked.is_some()));
+        return film.await;
+    }
     if asked.is_none() {
         authorization::verify_path_token(request, ctx).await?;
     }
@@ -86,22 +93,33 @@ pub async fn admit(
     if let (Some(_), Some(policy)) = (&asked, &route.policies.cors) {
         return Ok(AdmittedRequest::Preflight(Arc::clone(policy)));
     }
-    let objects = route.serves_objects();
-    if objects && has_client_signature(request) {
+    if route.serves_objects() && check_object_request(request)? == Method::OPTIONS {
+        return Ok(AdmittedRequest::Options);
+    }
+    authorization::authorize_request(request, ctx, &route).await?;
+    check_length(request, &route)?;
+    Ok(AdmittedRequest::Route(route))
+}
+
+/// Checks that a request is one that object routes take; returns its method.
+fn check_object_request(request: &Parts) -> Result<&Method, ProxyFailure> {
+    if has_client_signature(request) {
         let refused = "a signature of the client's own is not taken (X-Amz-*): the proxy signs for itself";
         return Err(ProxyFailure::BadRequest(Cow::Borrowed(refused)));
     }
     match request.method {
-        Method::GET | Method::HEAD => {}
-        Method::OPTIONS if objects => return Ok(AdmittedRequest::Options),
-        _ if objects => return Err(ProxyFailure::MethodNotAllowed(OBJECT_METHODS.to_vec())),
-        _ => {}
+        Method::GET | Method::HEAD | Method::OPTIONS => Ok(&request.method),
+        _ => Err(ProxyFailure::MethodNotAllowed(OBJECT_METHODS.to_vec())),
     }
-    authorization::authorize_request(request, ctx, &route).await?;
-    if route.policies.max_request_body.zip(declared_length(request)).is_some_and(|(limit, length)| length > limit) {
-        return Err(ProxyFailure::BodyTooLarge);
+}
+
+/// Checks that the body of a request is not longer than its route takes.
+fn check_length(request: &Parts, route: &Route) -> Result<(), ProxyFailure> {
+    let is_longer = |(limit, length)| length > limit;
+    match route.policies.max_request_body.zip(declared_length(request)).is_some_and(is_longer) {
+        true => Err(ProxyFailure::BodyTooLarge),
+        false => Ok(()),
     }
-    Ok(AdmittedRequest::Route(route))
 }
 
 /// Finds the route of `request`. A CORS preflight takes the route of the method that it `asked` about only where that route

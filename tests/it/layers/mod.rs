@@ -53,6 +53,23 @@ const MODULES: &[(&str, &str)] = &[
         ",
     ),
     (
+        "crates/vod/src",
+        "
+        settings:
+        session:      settings
+        metrics:      session
+        subscription: metrics settings UNRESERVED
+        events:
+        film_store:
+        grant:        session settings UNRESERVED
+        manifest:     session
+        manifest_url: grant session UNRESERVED
+        view_log:     metrics session
+        service:      events film_store grant manifest_url metrics session settings subscription view_log
+        routes:       events grant service session view_log
+        ",
+    ),
+    (
         "crates/share/src",
         "
         settings:
@@ -91,7 +108,10 @@ const ADAPTERS: &[(&str, &[&str])] = &[
             "crates/server-kit/src/limit/shared_limits.rs",
             "crates/catalog/src/api/stream_url_cache.rs",
             "crates/playback/src/positions/store/",
+            "crates/playback/src/positions/write_back/redis.rs",
             "crates/share/src/replication/",
+            "crates/vod/src/session/redis.rs",
+            "crates/vod/src/subscription/cache.rs",
         ],
     ),
     (
@@ -105,6 +125,7 @@ const ADAPTERS: &[(&str, &[&str])] = &[
             "crates/catalog/src/tracks.rs",
             "crates/events/src/outbox/",
             "crates/playback/src/positions/store/",
+            "crates/vod/src/view_log.rs",
         ],
     ),
     ("rdkafka", &["crates/events/src/"]),

@@ -1,6 +1,6 @@
 //! Metrics of positions.
 
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, Opts, Registry};
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
 /// Metrics of positions. Clones share them.
 #[derive(Clone, Debug)]
@@ -19,6 +19,10 @@ pub struct PositionMetrics {
     pub cache_failures: IntCounter,
     /// Duration of a commit, in seconds.
     pub commit: Histogram,
+    /// Positions in Redis that wait for the database.
+    pub backlog: IntGauge,
+    /// Their bytes.
+    pub backlog_bytes: IntGauge,
 }
 
 impl PositionMetrics {
@@ -35,13 +39,28 @@ impl PositionMetrics {
         let times = HistogramOpts::new("tidegate_positions_commit_seconds", "One commit of many reports")
             .buckets(vec![0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0]);
         let commit = Histogram::with_opts(times)?;
+        let backlog = "tidegate_positions_backlog";
+        let backlog = IntGauge::new(backlog, "Positions in Redis that wait for the database")?;
+        let backlog_bytes = IntGauge::new("tidegate_positions_backlog_bytes", "Bytes of tidegate_positions_backlog")?;
         registry.register(Box::new(reports.clone()))?;
         registry.register(Box::new(rows.clone()))?;
         registry.register(Box::new(dropped.clone()))?;
         registry.register(Box::new(unread.clone()))?;
         registry.register(Box::new(front_failed.clone()))?;
         registry.register(Box::new(commit.clone()))?;
+        registry.register(Box::new(backlog.clone()))?;
+        registry.register(Box::new(backlog_bytes.clone()))?;
         let (kept, failed) = (reports.with_label_values(&["kept"]), reports.with_label_values(&["failed"]));
-        Ok(Self { kept, failed, rows, dropped, read_failures: unread, cache_failures: front_failed, commit })
+        Ok(Self {
+            kept,
+            failed,
+            rows,
+            dropped,
+            read_failures: unread,
+            cache_failures: front_failed,
+            commit,
+            backlog,
+            backlog_bytes,
+        })
     }
 }

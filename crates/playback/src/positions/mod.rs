@@ -10,6 +10,7 @@ mod resume;
 mod routes;
 pub mod settings;
 mod store;
+mod write_back;
 mod write_queue;
 
 use std::sync::Arc;
@@ -29,7 +30,8 @@ use primitives::unix_time::UnixMillis;
 use server_kit::database::Database;
 use server_kit::redis::Redis;
 use settings::Settings;
-use store::{PositionListQuery, PositionStore, ProgressCursor};
+use store::{DatabasePositionStore, PositionListQuery, PositionStore, ProgressCursor};
+use write_back::WriteBackPositions;
 use write_queue::WriteQueue;
 
 /// Interval of the removal of expired positions.
@@ -64,6 +66,14 @@ impl ItemKind {
             Self::Audiobook => "audiobook",
             Self::Podcast => "podcast",
             Self::Film => "film",
+        }
+    }
+
+    /// Returns true if positions of that kind do not expire.
+    fn is_permanent(self) -> bool {
+        match self {
+            Self::Film => true,
+            Self::Audio | Self::Audiobook | Self::Podcast => false,
         }
     }
 
@@ -108,6 +118,8 @@ pub struct PositionReport {
     pub duration: Option<i64>,
     /// Time by the player's clock; `None` is now.
     pub at: Option<UnixMillis>,
+    /// True if no other is to be expected soon: it is in the database, where that answers, when it is acknowledged.
+    pub is_last: bool,
 }
 
 /// Reason for which a position cannot be saved or read now.
@@ -134,6 +146,8 @@ pub struct ProgressPage {
 pub struct PositionService {
     queue: WriteQueue,
     store: Arc<dyn PositionStore>,
+    /// Positions in films, where there are Redis and a database.
+    films: Option<WriteBackPositions>,
     settings: Settings,
     clock: Clock,
     metrics: PositionMetrics,
@@ -149,9 +163,16 @@ impl PositionService {
         registry: &Registry,
     ) -> Result<Option<Self>, prometheus::Error> {
         let numbers = PositionMetrics::register(registry)?;
+        let films = match (&database, &redis) {
+            (Some(database), Some(redis)) if settings.write_back.is_enabled => {
+                let database = DatabasePositionStore::new(database.clone(), &settings, clock.clone());
+                Some(WriteBackPositions::start((database, redis.clone()), &settings, clock, tasks, &numbers))
+            }
+            _ => None,
+        };
         let Some(store) = store::open(database, redis, &settings, clock, &numbers) else { return Ok(None) };
         let queue = WriteQueue::start(Arc::clone(&store), tasks, numbers.clone());
-        let this = Self { queue, store, settings, clock: clock.clone(), metrics: numbers };
+        let this = Self { queue, store, films, settings, clock: clock.clone(), metrics: numbers };
         tasks.spawn(this.clone().run_cleanup(tasks.clone()));
         tasks.spawn(this.clone().reconcile(tasks.clone()));
         Ok(Some(this))
@@ -163,19 +184,42 @@ impl PositionService {
         let now = self.now();
         let at = report.at.unwrap_or(now).min(now);
         let (position, duration) = (Some(report.position), report.duration);
-        self.queue.save(PositionRecord { key, position, duration, updated_at: at, reported_at: now }).await
+        let record = PositionRecord { key, position, duration, updated_at: at, reported_at: now };
+        self.store_record(record, report.is_last).await
     }
 
     /// Clears a position; older reports that arrive late do not bring it back.
     pub async fn clear(&self, key: PositionKey) -> Result<(), Error> {
         let now = self.now();
-        self.queue.save(PositionRecord { key, position: None, duration: None, updated_at: now, reported_at: now }).await
+        let record = PositionRecord { key, position: None, duration: None, updated_at: now, reported_at: now };
+        self.store_record(record, true).await
+    }
+
+    async fn store_record(&self, record: PositionRecord, is_last: bool) -> Result<(), Error> {
+        match self.films_of(&record.key) {
+            Some(films) => films.save(record, is_last).await,
+            None => self.queue.save(record).await,
+        }
+    }
+
+    /// Returns the store of films, if `key` is one of them.
+    fn films_of(&self, key: &PositionKey) -> Option<&WriteBackPositions> {
+        self.films.as_ref().filter(|_| key.kind == ItemKind::Film)
     }
 
     /// Returns a position, if there is one.
     pub async fn get(&self, key: &PositionKey) -> Result<Option<i64>, Error> {
-        let found = self.store.get(key).await.map_err(|error| self.read_failed(&error))?;
-        Ok(found.filter(|entry| entry.reported_at >= self.expiry_cutoff()).and_then(|entry| entry.position))
+        Ok(self.get_record(key).await?.and_then(|entry| entry.position))
+    }
+
+    /// Returns what is stored of `key`, also a cleared position.
+    pub async fn get_record(&self, key: &PositionKey) -> Result<Option<PositionRecord>, Error> {
+        let found = match self.films_of(key) {
+            Some(films) => films.get(key).await,
+            None => self.store.get(key).await,
+        };
+        let found = found.map_err(|error| self.read_failed(&error))?;
+        Ok(found.filter(|entry| key.kind.is_permanent() || entry.reported_at >= self.expiry_cutoff()))
     }
 
     /// Lists the items that `user` can continue, the newest first.
@@ -196,7 +240,10 @@ impl PositionService {
                 reported_since: self.expiry_cutoff(),
                 limit: ROWS_PER_READ,
             };
-            let page = self.store.list(&listing).await.map_err(|error| self.read_failed(&error))?;
+            let mut page = self.store.list(&listing).await.map_err(|error| self.read_failed(&error))?;
+            if let Some(films) = &self.films {
+                page = films.add_dirty(&listing, page).await;
+            }
             after = page.next;
             for entry in page.entries {
                 if !resume::can_continue(&entry, &self.settings) {

@@ -203,7 +203,7 @@ fn report(body: &SavePositionRequest) -> Result<PositionReport, ApiError> {
     if at.is_some_and(|at| at < UnixMillis::EPOCH) {
         return Err(ApiError::unprocessable("timestamp is before 1970"));
     }
-    Ok(PositionReport { position, duration, at })
+    Ok(PositionReport { position, duration, at, is_last: false })
 }
 
 fn store_unavailable(error: Error) -> ApiError {

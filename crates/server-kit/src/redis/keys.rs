@@ -84,6 +84,52 @@ pub enum RedisKey<'a> {
         /// The session's id.
         id: &'a str,
     },
+    /// A session of a film's viewer.
+    FilmSession {
+        /// The session's id.
+        id: &'a str,
+    },
+    /// The sessions of a user who watches films.
+    FilmSessionsOfUser {
+        /// The user's id.
+        user: &'a str,
+    },
+    /// The latest session of a user for a film.
+    LatestFilmSession {
+        /// The user's id.
+        user: &'a str,
+        /// The film's id.
+        movie: &'a str,
+    },
+    /// The views of films that have not ended, by the time of the next look at them.
+    FilmViews,
+    /// The last answer about a user's subscription.
+    Subscription {
+        /// The user's id.
+        user: &'a str,
+    },
+    /// Positions of a user in films that may not be in the database yet.
+    FilmPositions {
+        /// The shard, by which a cluster chooses the node.
+        shard: u16,
+        /// The user's id.
+        user: &'a str,
+    },
+    /// Positions of a shard that are not in the database yet, by the time at which they should be.
+    DirtyPositions {
+        /// The shard.
+        shard: u16,
+    },
+    /// Bytes of the positions of a shard that are not in the database yet.
+    DirtyPositionBytes {
+        /// The shard.
+        shard: u16,
+    },
+    /// The node that writes the positions of a shard to the database.
+    PositionFlusher {
+        /// The shard.
+        shard: u16,
+    },
 }
 
 impl Display for RedisKey<'_> {
@@ -113,6 +159,17 @@ impl Display for RedisKey<'_> {
             Self::Sessions => f.write_str("share:sessions"),
             Self::TicketKeys => f.write_str("share:ticket-keys"),
             Self::SessionChannel { id } => write!(f, "share.channel:{}", EscapedKeyPart(id)),
+            Self::FilmSession { id } => write!(f, "vod.session:{}", EscapedKeyPart(id)),
+            Self::FilmSessionsOfUser { user } => write!(f, "vod.sessions:{}", EscapedKeyPart(user)),
+            Self::LatestFilmSession { user, movie } => {
+                write!(f, "vod.latest:{}:{}", EscapedKeyPart(user), EscapedKeyPart(movie))
+            }
+            Self::FilmViews => f.write_str("vod.views"),
+            Self::Subscription { user } => write!(f, "vod.subscription:{}", EscapedKeyPart(user)),
+            Self::FilmPositions { shard, user } => write!(f, "player.films:{{{shard}}}:{}", EscapedKeyPart(user)),
+            Self::DirtyPositions { shard } => write!(f, "player.dirty:{{{shard}}}"),
+            Self::DirtyPositionBytes { shard } => write!(f, "player.dirty-bytes:{{{shard}}}"),
+            Self::PositionFlusher { shard } => write!(f, "player.flusher:{{{shard}}}"),
         }
     }
 }
@@ -191,6 +248,15 @@ mod tests {
             RedisKey::Sessions,
             RedisKey::TicketKeys,
             RedisKey::SessionChannel { id: one },
+            RedisKey::FilmSession { id: one },
+            RedisKey::FilmSessionsOfUser { user },
+            RedisKey::LatestFilmSession { user, movie: item },
+            RedisKey::FilmViews,
+            RedisKey::Subscription { user },
+            RedisKey::FilmPositions { shard: 7, user },
+            RedisKey::DirtyPositions { shard: 7 },
+            RedisKey::DirtyPositionBytes { shard: 7 },
+            RedisKey::PositionFlusher { shard: 7 },
         ]
     }
 
@@ -224,7 +290,8 @@ mod tests {
                 if prefix.contains('{') {
                     continue;
                 }
-                for key in keys(policy, subject).into_iter().map(named).filter(|key| !key.contains("limit:")) {
+                let is_tagged = |key: &String| key.contains("limit:") || key.contains(":{7}");
+                for key in keys(policy, subject).into_iter().map(named).filter(|key| !is_tagged(key)) {
                     assert_eq!(hashed(&key), key, "an id chooses the node");
                 }
             }
@@ -243,6 +310,7 @@ mod tests {
             (RedisKey::Egress { policy: "p", subject: "a:192.0.2.1", period: 7 }, "egress:p:a%3A192.0.2.1:7"),
             (RedisKey::SessionMetadata { id: "123456" }, "session:123456:metadata"),
             (RedisKey::Sessions, "share:sessions"),
+            (RedisKey::FilmPositions { shard: 7, user: "u:1" }, "player.films:{7}:u%3A1"),
         ] {
             assert_eq!(key.to_string(), name);
         }

@@ -30,7 +30,8 @@ const SAVE_SQLITE: &str =
         duration_ms = COALESCE(excluded.duration_ms, positions.duration_ms), updated_at = excluded.updated_at,
         reported_at = excluded.reported_at
     WHERE excluded.updated_at >= positions.updated_at
-        OR (positions.updated_at < $2 AND (positions.reported_at IS NULL OR positions.reported_at < $2))";
+        OR (positions.kind <> 'film' AND positions.updated_at < $2
+            AND (positions.reported_at IS NULL OR positions.reported_at < $2))";
 const SAVE_POSTGRES: &str =
     "INSERT INTO positions (user_id, kind, item_id, position_ms, duration_ms, updated_at, reported_at)
     SELECT u, k, i, p, d, t, r
@@ -39,7 +40,8 @@ const SAVE_POSTGRES: &str =
         duration_ms = COALESCE(excluded.duration_ms, positions.duration_ms), updated_at = excluded.updated_at,
         reported_at = excluded.reported_at
     WHERE excluded.updated_at >= positions.updated_at
-        OR (positions.updated_at < $2 AND (positions.reported_at IS NULL OR positions.reported_at < $2))";
+        OR (positions.kind <> 'film' AND positions.updated_at < $2
+            AND (positions.reported_at IS NULL OR positions.reported_at < $2))";
 /// Users with items that are not in the table yet: only those can come to have too many. Of the reports' text.
 const FIND_NEW_SQLITE: &str = "SELECT DISTINCT report.value ->> 'u' FROM json_each($1) AS report
     WHERE NOT EXISTS (SELECT 1 FROM positions WHERE user_id = report.value ->> 'u' AND kind = report.value ->> 'k'
@@ -67,16 +69,16 @@ const DROP_OLDEST_POSTGRES: &str = "DELETE FROM positions WHERE (user_id, kind, 
 const GET: &str = "SELECT position_ms, duration_ms, updated_at, reported_at FROM positions
     WHERE user_id = $1 AND kind = $2 AND item_id = $3";
 const LIST: &str = "SELECT kind, item_id, position_ms, duration_ms, updated_at, reported_at FROM positions
-    WHERE user_id = $1 AND position_ms IS NOT NULL AND (updated_at >= $2 OR reported_at >= $2)
+    WHERE user_id = $1 AND position_ms IS NOT NULL AND (updated_at >= $2 OR reported_at >= $2 OR kind = 'film')
         AND ($3 = '' OR kind = $3)
         AND (updated_at < $4 OR (updated_at = $4 AND (kind, item_id) > ($5, $6)))
     ORDER BY updated_at DESC, kind, item_id LIMIT $7";
 /// Users with expired rows. They are found first and removed by key then: the search reads the whole table, but blocks
 /// no writer.
 const FIND_OLD: &str = "SELECT DISTINCT user_id FROM positions
-    WHERE updated_at < $1 AND (reported_at IS NULL OR reported_at < $1) LIMIT $2";
+    WHERE kind <> 'film' AND updated_at < $1 AND (reported_at IS NULL OR reported_at < $1) LIMIT $2";
 const REMOVE_OLD: &str = "DELETE FROM positions
-    WHERE user_id = $1 AND updated_at < $2 AND (reported_at IS NULL OR reported_at < $2)";
+    WHERE user_id = $1 AND kind <> 'film' AND updated_at < $2 AND (reported_at IS NULL OR reported_at < $2)";
 
 /// Store over the table.
 pub struct DatabasePositionStore {

@@ -4,6 +4,7 @@ mod cached;
 mod database;
 mod redis;
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -12,7 +13,7 @@ use super::metrics::PositionMetrics;
 use super::settings::Settings;
 use super::{ItemKind, PositionKey, PositionRecord, ProgressPage};
 use cached::CachedPositionStore;
-use database::DatabasePositionStore;
+pub use database::DatabasePositionStore;
 use primitives::clock::Clock;
 use primitives::ids::{TrackId, UserId};
 use primitives::unix_time::UnixMillis;
@@ -53,6 +54,11 @@ impl ProgressCursor {
     /// Returns the cursor of `entry`.
     pub fn after(entry: &PositionRecord) -> Self {
         Self { at: entry.updated_at, kind: entry.key.kind, item: entry.key.item.clone() }
+    }
+
+    /// Returns what entries are listed by: the newest first, then kind and item.
+    pub fn order(&self) -> (Reverse<i64>, &str, &str) {
+        (Reverse(self.at.as_millis()), self.kind.name(), self.item.as_str())
     }
 
     /// Returns the text that [`ProgressCursor::parse`] reads.

@@ -1,0 +1,110 @@
+//! Store of the films, as far as it is asked whether a manifest is there.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::StatusCode;
+use url::Url;
+
+use primitives::clock::monotonic_now;
+use primitives::failure_log::{FailureLog, chain, line};
+use primitives::loading_cache::LoadingCache;
+use s3::signed_request_cache::UnsignedRequest;
+use s3::signer::Signer;
+
+/// Time for which an answer is believed: a film that was just uploaded can be started soon.
+const CACHE_TTL: Duration = Duration::from_secs(5);
+/// Memory for answers, in bytes.
+const CACHE_BYTES: usize = 8 << 20;
+/// Time limit of a question.
+const TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Store of the films. Clones share it.
+#[derive(Clone)]
+pub struct FilmStore(Arc<FilmStoreState>);
+
+struct FilmStoreState {
+    signer: Arc<Signer>,
+    client: reqwest::Client,
+    bucket: Arc<str>,
+    known: LoadingCache<bool>,
+    failures: FailureLog,
+}
+
+impl FilmStore {
+    /// Creates the store of `bucket`, asked with `client`.
+    pub fn new(signer: Arc<Signer>, client: reqwest::Client, bucket: Arc<str>) -> Self {
+        // An answer is used on while the store is away: whoever has it cached may play.
+        let known = LoadingCache::new(CACHE_BYTES, CACHE_TTL, true, |_| 0);
+        Self(Arc::new(FilmStoreState { signer, client, bucket, known, failures: FailureLog::default() }))
+    }
+
+    /// Returns true if the object `key` is there; `None` if the store does not answer.
+    pub async fn has(&self, key: &str) -> Option<bool> {
+        let (state, asked) = (Arc::clone(&self.0), key.to_owned());
+        self.0.known.get(key, || async move { state.ask(&asked).await }).await
+    }
+}
+
+impl FilmStoreState {
+    async fn ask(&self, key: &str) -> Option<bool> {
+        let object = UnsignedRequest { head: true, bucket: &self.bucket, key };
+        let mut status = self.ask_once(&object).await;
+        // With other keys or another clock it may be let in.
+        if status == Some(StatusCode::FORBIDDEN) {
+            self.signer.reload_credentials();
+            self.signer.forget(&object);
+            status = self.ask_once(&object).await;
+        }
+        match status? {
+            status if status.is_success() => Some(true),
+            StatusCode::NOT_FOUND => Some(false),
+            // A store that does not let its objects be listed says so of one that is not there.
+            StatusCode::FORBIDDEN => {
+                self.failed("the store denies it: it is not there, or the keys may not read it");
+                Some(false)
+            }
+            status => {
+                self.failed(&format!("status {}", status.as_u16()));
+                None
+            }
+        }
+    }
+
+    async fn ask_once(&self, object: &UnsignedRequest<'_>) -> Option<StatusCode> {
+        let signed = self.signer.sign(object).ok()?;
+        let url = request_url(self.signer.endpoint(), &signed.request.head)?;
+        match self.client.head(url).timeout(TIMEOUT).send().await {
+            Ok(response) => {
+                let date = response.headers().get(http::header::DATE).and_then(|date| date.to_str().ok());
+                if let (StatusCode::FORBIDDEN, Some(Ok(date))) =
+                    (response.status(), date.map(httpdate::parse_http_date))
+                {
+                    self.signer.learn_clock(date);
+                }
+                if self.failures.is_over(monotonic_now()) {
+                    tracing::info!("manifests of films can be looked up again");
+                }
+                Some(response.status())
+            }
+            Err(error) => {
+                self.failed(line(&chain(&error.without_url())));
+                None
+            }
+        }
+    }
+
+    fn failed(&self, error: &str) {
+        if self.failures.is_news(error, monotonic_now()) {
+            tracing::warn!(error, "a manifest of a film could not be looked up");
+        }
+    }
+}
+
+/// Returns the URL of a signed request: its target, at the host that it names.
+fn request_url(endpoint: &Url, head: &[u8]) -> Option<Url> {
+    let text = std::str::from_utf8(head).ok()?;
+    let target = text.split(' ').nth(1)?;
+    let host = text.lines().find_map(|line| line.strip_prefix("Host: "))?;
+    format!("{}://{host}{target}", endpoint.scheme()).parse().ok()
+}

@@ -1,0 +1,24 @@
+//! Video on demand: films in a private bucket, which users with a subscription stream as HLS or DASH.
+//!
+//! Owns the sessions of viewers ([`session`]) and their grants ([`grant`]), the check of manifests ([`manifest`]) and of
+//! subscriptions ([`subscription`]), the API with which a film is started, its position reported and its stream stopped
+//! ([`routes`]), and the events and rows that follow from it. Knows nothing of the proxy, which serves the objects below
+//! a grant's path, and nothing of where positions are kept.
+
+pub mod events;
+pub mod film_store;
+pub mod grant;
+pub mod manifest;
+pub mod manifest_url;
+pub mod metrics;
+pub mod routes;
+pub mod service;
+pub mod session;
+pub mod settings;
+pub mod subscription;
+pub mod view_log;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
+
+/// Characters of an id that need no encoding in a path (RFC 3986 §2.3).
+const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');

@@ -1,0 +1,307 @@
+//! Service of films: what the API does, and what happens by itself meanwhile.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::StreamExt;
+use futures::stream;
+
+use crate::events::FilmEvents;
+use crate::film_store::FilmStore;
+use crate::grant::path_without_token;
+use crate::manifest_url::ManifestUrls;
+use crate::metrics::{StartOutcome, ViewEndCause, VodMetrics};
+use crate::session::{DueSession, FilmSessions, FilmView, ManifestType, SessionEnd, SessionsUnavailable, StopOutcome};
+use crate::settings::Settings;
+use crate::subscription::SubscriptionService;
+use crate::view_log::{ViewLog, ViewerDevice};
+use primitives::clock::Clock;
+use primitives::ids::{TrackId, UserId};
+use primitives::lifecycle::BackgroundTasks;
+use primitives::unix_time::UnixMillis;
+
+/// Interval at which sessions are looked at.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// Subscriptions that are checked again at the same time.
+const MAX_RECHECKS: usize = 16;
+
+/// Report of a position in a film.
+#[derive(Clone, Copy, Debug)]
+pub struct WatchReport {
+    /// Milliseconds from the beginning.
+    pub position: i64,
+    /// The film's length in milliseconds, where it is known.
+    pub duration: Option<i64>,
+    /// Time by the player's clock; `None` is now.
+    pub at: Option<UnixMillis>,
+    /// True if it is the last one of a view.
+    pub is_last: bool,
+}
+
+/// Position of a user in a film.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WatchPosition {
+    /// Milliseconds from the beginning.
+    pub position: i64,
+    /// Time of the report.
+    pub last_watched_at: UnixMillis,
+}
+
+/// Positions cannot be stored or read now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("positions cannot be kept or read at the moment")]
+pub struct ProgressUnavailable;
+
+/// Store of positions in films, implemented by the store of all positions.
+#[async_trait]
+pub trait WatchProgress: Send + Sync {
+    /// Stores a report unless a newer one is stored; it is durable when this returns.
+    async fn save(&self, user: &UserId, movie: &TrackId, report: WatchReport) -> Result<(), ProgressUnavailable>;
+
+    /// Returns the position of `user` in `movie`, if there is one.
+    async fn get(&self, user: &UserId, movie: &TrackId) -> Result<Option<WatchPosition>, ProgressUnavailable>;
+}
+
+/// Reason for which a film cannot be started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StartError {
+    /// The user has no subscription.
+    #[error("No active subscription")]
+    NoSubscription,
+    /// The film has no such manifest.
+    #[error("Manifest not found")]
+    ManifestNotFound,
+    /// Nobody can tell whether the user has a subscription.
+    #[error("whether you have a subscription cannot be told at the moment")]
+    SubscriptionUnavailable,
+    /// The store does not answer.
+    #[error("the store of films does not answer at the moment")]
+    StoreUnavailable,
+    /// Sessions cannot be opened.
+    #[error(transparent)]
+    Sessions(#[from] SessionsUnavailable),
+}
+
+impl StartError {
+    fn outcome(self) -> StartOutcome {
+        match self {
+            Self::NoSubscription => StartOutcome::NoSubscription,
+            Self::ManifestNotFound => StartOutcome::NotFound,
+            Self::SubscriptionUnavailable | Self::StoreUnavailable | Self::Sessions(_) => StartOutcome::Unavailable,
+        }
+    }
+}
+
+/// Film that was started.
+#[derive(Debug)]
+pub struct StartedFilm {
+    /// Path of the manifest, with the token of the grant in it.
+    pub manifest_path: String,
+    /// The same for a token beside it.
+    pub bare_path: String,
+    /// The token.
+    pub token: String,
+    /// Longest time for which the token can be good.
+    pub token_lifetime: Duration,
+    /// Time for which it can be fetched without a report or a segment.
+    pub expires_in: Duration,
+}
+
+/// Parts of the service.
+pub struct FilmServiceParts {
+    /// The settings.
+    pub settings: Arc<Settings>,
+    /// Sessions of viewers.
+    pub sessions: FilmSessions,
+    /// Subscriptions, where they are checked.
+    pub subscriptions: Option<SubscriptionService>,
+    /// The store of the films.
+    pub films: FilmStore,
+    /// Positions.
+    pub progress: Arc<dyn WatchProgress>,
+    /// Rows of `stream_sessions`.
+    pub views: ViewLog,
+    /// Events.
+    pub events: FilmEvents,
+    /// URLs of manifests.
+    pub urls: ManifestUrls,
+    /// The metrics.
+    pub metrics: VodMetrics,
+    /// The time.
+    pub clock: Clock,
+}
+
+/// Service of films. Clones share it.
+#[derive(Clone)]
+pub struct FilmService(Arc<FilmServiceParts>);
+
+impl FilmService {
+    /// Starts the service: from now on views without reports end.
+    pub fn start(parts: FilmServiceParts, tasks: &BackgroundTasks) -> Self {
+        let this = Self(Arc::new(parts));
+        tasks.spawn(this.clone().watch_sessions(tasks.clone()));
+        this
+    }
+
+    /// Starts `movie` for `user`.
+    pub async fn start_film(
+        &self,
+        user: &UserId,
+        movie: &TrackId,
+        manifest: ManifestType,
+        device: &ViewerDevice,
+    ) -> Result<StartedFilm, StartError> {
+        let started = self.try_start(user, movie, manifest, device).await;
+        let outcome = started.as_ref().map_or_else(|error| error.outcome(), |_| StartOutcome::Started);
+        self.0.metrics.count_start(manifest, outcome);
+        started
+    }
+
+    async fn try_start(
+        &self,
+        user: &UserId,
+        movie: &TrackId,
+        manifest: ManifestType,
+        device: &ViewerDevice,
+    ) -> Result<StartedFilm, StartError> {
+        let parts = &*self.0;
+        if let Some(subscriptions) = &parts.subscriptions {
+            match subscriptions.is_active(user).await {
+                Some(true) => {}
+                Some(false) => return Err(StartError::NoSubscription),
+                None => return Err(StartError::SubscriptionUnavailable),
+            }
+        }
+        let names = &parts.settings.manifests;
+        let name = match manifest {
+            ManifestType::Hls => &names.hls,
+            ManifestType::Dash => &names.dash,
+        };
+        let key = format!("{}{}/{name}", parts.settings.prefix, movie.as_str());
+        match parts.films.has(&key).await {
+            Some(true) => {}
+            Some(false) => return Err(StartError::ManifestNotFound),
+            None => return Err(StartError::StoreUnavailable),
+        }
+        let now = parts.clock.unix_millis();
+        let opened = parts.sessions.open(user, movie, manifest, now).await?;
+        for view in &opened.displaced {
+            self.end_view(view, ViewEndCause::Displaced).await;
+        }
+        self.begin_view(&opened.view, device).await;
+        Ok(StartedFilm {
+            manifest_path: parts.urls.manifest_path(&opened.session, name),
+            bare_path: path_without_token(movie, name),
+            token: parts.urls.token(&opened.session),
+            token_lifetime: parts.settings.grant.max_ttl,
+            expires_in: opened.session.expires_at - now,
+        })
+    }
+
+    /// Stores a report of a position.
+    pub async fn report(
+        &self,
+        user: &UserId,
+        movie: &TrackId,
+        report: WatchReport,
+        device: &ViewerDevice,
+    ) -> Result<(), ProgressUnavailable> {
+        let parts = &*self.0;
+        // At the same time, since neither needs the other; a player that is refused sends its report again.
+        let (saved, noted) =
+            tokio::join!(parts.progress.save(user, movie, report), parts.sessions.report(user, movie, report.position));
+        // The position is what was asked for: without sessions the view ends a little early.
+        if let Ok(Some(view)) = noted {
+            self.begin_view(&view, device).await;
+        }
+        saved?;
+        parts.metrics.reports.inc();
+        parts.events.progressed(user, movie, report.position, parts.clock.unix_millis()).await;
+        Ok(())
+    }
+
+    /// Returns the position of `user` in `movie`, if there is one.
+    pub async fn position(&self, user: &UserId, movie: &TrackId) -> Result<Option<WatchPosition>, ProgressUnavailable> {
+        self.0.progress.get(user, movie).await
+    }
+
+    /// Stops `movie`: stores the position and ends the session. It is published even where no session is known: the
+    /// one that began it may have ended with a node that had it in memory. A view that had ended is not ended twice.
+    pub async fn stop(&self, user: &UserId, movie: &TrackId, report: WatchReport) -> Result<(), ProgressUnavailable> {
+        let parts = &*self.0;
+        parts.progress.save(user, movie, WatchReport { is_last: true, ..report }).await?;
+        let now = parts.clock.unix_millis();
+        match parts.sessions.stop(user, movie, report.position).await {
+            Ok(StopOutcome::HadEnded) => {}
+            Ok(StopOutcome::Ended(view)) => self.end_view(&view, ViewEndCause::Stopped).await,
+            Ok(StopOutcome::Unknown) | Err(SessionsUnavailable) => {
+                parts.metrics.count_end(ViewEndCause::Stopped);
+                parts.events.stopped(user, movie, report.position, now).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgets whether `user` has a subscription; false if the shared state does not answer.
+    pub async fn purge_subscription(&self, user: &UserId) -> bool {
+        match &self.0.subscriptions {
+            Some(subscriptions) => subscriptions.purge(user).await,
+            None => true,
+        }
+    }
+
+    /// Ends all sessions of `user`; returns their number.
+    pub async fn revoke(&self, user: &UserId) -> Result<usize, SessionsUnavailable> {
+        let parts = &*self.0;
+        let live = parts.sessions.of_user(user).await?;
+        for (id, _) in &live {
+            if let Some(view) = parts.sessions.close(*id, SessionEnd::Revoked).await? {
+                self.end_view(&view, ViewEndCause::Revoked).await;
+            }
+        }
+        Ok(live.len())
+    }
+
+    async fn begin_view(&self, view: &FilmView, device: &ViewerDevice) {
+        self.0.views.started(view, device);
+        self.0.events.started(&view.user, &view.movie, view.started_at).await;
+    }
+
+    /// Records the end of a view, and publishes it with the time and position of its last report.
+    async fn end_view(&self, view: &FilmView, cause: ViewEndCause) {
+        self.0.metrics.count_end(cause);
+        self.0.views.ended(view);
+        self.0.events.stopped(&view.user, &view.movie, view.position, view.last_seen_at).await;
+        // Where that fails, the end is published once more: at least once.
+        let _ = self.0.sessions.finish_view(view).await;
+    }
+
+    async fn watch_sessions(self, tasks: BackgroundTasks) {
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(LOOK_INTERVAL) => {}
+                () = tasks.stopping() => return,
+            }
+            // An outage is in the log already.
+            while let Ok(due) = self.0.sessions.take_due().await {
+                if due.is_empty() || tasks.is_stopping() {
+                    break;
+                }
+                stream::iter(due).for_each_concurrent(MAX_RECHECKS, |session| self.look_at(session)).await;
+            }
+        }
+    }
+
+    async fn look_at(&self, DueSession { id, user, ended, is_recheck_due }: DueSession) {
+        if let Some(view) = ended {
+            self.end_view(&view, ViewEndCause::Silent).await;
+        }
+        if let (true, Some(subscriptions)) = (is_recheck_due, &self.0.subscriptions) {
+            // Softly: a film that plays is not cut, and a service that is away says nothing.
+            if subscriptions.is_active(&user).await == Some(false) && self.0.sessions.end_extension(id).await.is_ok() {
+                tracing::info!("a subscription has ended while a film plays: its session is not extended any more");
+            }
+        }
+    }
+}

@@ -1,0 +1,228 @@
+//! Record of a session as it is stored, and what happens to it: pure, times are arguments.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{FilmView, ManifestType, SessionEnd, SessionId};
+use primitives::ids::{TrackId, UserId};
+use primitives::unix_time::UnixMillis;
+
+/// Lifetime without a sign of life, and the ceiling.
+type GrantTimes = (Duration, Duration);
+
+/// Record of a session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionRecord {
+    #[serde(skip)]
+    id: SessionId,
+    user: Box<str>,
+    movie: Box<str>,
+    /// The user's token generation when it was opened.
+    pub generation: u32,
+    manifest: ManifestType,
+    opened_at: UnixMillis,
+    /// Time of the last report or segment.
+    pub seen_at: UnixMillis,
+    expires_at: UnixMillis,
+    /// Time of the last check of the subscription.
+    checked_at: UnixMillis,
+    /// True if it is not extended any more.
+    is_ending: bool,
+    ended: Option<SessionEnd>,
+    view: Option<ViewRecord>,
+}
+
+/// View that has not ended, or is not finished.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ViewRecord {
+    id: Uuid,
+    started_at: UnixMillis,
+    reported_at: Option<UnixMillis>,
+    position: i64,
+    /// True if it has ended and that is not recorded and published yet.
+    has_ended: bool,
+}
+
+impl SessionRecord {
+    /// Creates the record of a session that is opened now. Its first view has the session's id.
+    pub fn new(
+        (id, user, movie): (SessionId, &str, &str),
+        (generation, manifest): (u32, ManifestType),
+        now: UnixMillis,
+        grant: GrantTimes,
+    ) -> Self {
+        let view = ViewRecord {
+            id: Uuid::from_bytes(id.0),
+            started_at: now,
+            reported_at: None,
+            position: 0,
+            has_ended: false,
+        };
+        Self {
+            id,
+            user: user.into(),
+            movie: movie.into(),
+            generation,
+            manifest,
+            opened_at: now,
+            seen_at: now,
+            expires_at: now + grant.0.min(grant.1),
+            checked_at: now,
+            is_ending: false,
+            ended: None,
+            view: Some(view),
+        }
+    }
+
+    /// Parses a stored text; `None` if another version wrote it in a form that is not known.
+    pub fn parse(id: SessionId, text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok().map(|record| Self { id, ..record })
+    }
+
+    /// Returns the text to be stored.
+    pub fn to_text(&self) -> String {
+        serde_json::to_string(self).expect("texts and numbers have a JSON form")
+    }
+
+    /// Returns the viewer's id.
+    pub fn user(&self) -> Box<str> {
+        self.user.clone()
+    }
+
+    /// Returns the film's id.
+    pub fn movie(&self) -> Option<TrackId> {
+        TrackId::parse(self.movie.clone())
+    }
+
+    /// Returns the time at which it ends unless it is extended.
+    pub fn expires_at(&self) -> UnixMillis {
+        self.expires_at
+    }
+
+    /// Returns true if it has neither ended nor expired.
+    pub fn is_live(&self, now: UnixMillis) -> bool {
+        self.ended.is_none() && now < self.expires_at
+    }
+
+    /// Judges it when something is fetched: a live one is extended, of another the reason for its end is returned.
+    pub fn judge(&mut self, now: UnixMillis, grant: GrantTimes) -> Result<(), SessionEnd> {
+        match self.ended {
+            Some(reason) => Err(reason),
+            None if now >= self.expires_at && self.is_ending => Err(SessionEnd::Unsubscribed),
+            None if now >= self.expires_at => Err(SessionEnd::Expired),
+            None => {
+                self.extend(now, grant);
+                Ok(())
+            }
+        }
+    }
+
+    /// Notes a report; a live session is extended. Returns the view that begins with it and has the id `new`, if the one
+    /// before has ended.
+    pub fn report(&mut self, position: i64, now: UnixMillis, grant: GrantTimes, new: Uuid) -> Option<FilmView> {
+        if !self.is_live(now) {
+            return None;
+        }
+        self.extend(now, grant);
+        // A view that has ended is being finished by whoever has ended it.
+        let is_new = self.view.as_ref().is_none_or(|view| view.has_ended);
+        if is_new {
+            self.view = Some(ViewRecord { id: new, started_at: now, reported_at: None, position, has_ended: false });
+        }
+        let view = self.view.as_mut()?;
+        (view.reported_at, view.position) = (Some(now), position);
+        if is_new { self.view() } else { None }
+    }
+
+    /// Ends the session with a last report; returns the view that ends with it.
+    pub fn stop(&mut self, position: i64, now: UnixMillis) -> Option<FilmView> {
+        let is_live = self.is_live(now);
+        if let Some(view) = self.view.as_mut().filter(|view| is_live && !view.has_ended) {
+            (view.reported_at, view.position) = (Some(now), position);
+        }
+        self.close(SessionEnd::Stopped)
+    }
+
+    /// Ends the session; returns the view that ends with it. A second reason does not replace the first.
+    pub fn close(&mut self, reason: SessionEnd) -> Option<FilmView> {
+        if self.ended.is_none() {
+            self.ended = Some(reason);
+        }
+        self.end_view()
+    }
+
+    /// Ends the view if there was no report for `silence`, or if the session has ended or expired; returns it, and also one
+    /// that has ended before and was not finished.
+    pub fn end_silent_view(&mut self, now: UnixMillis, silence: Duration) -> Option<FilmView> {
+        let view = self.view()?;
+        let has_ended = self.view.as_ref().is_some_and(|view| view.has_ended);
+        let is_over = view.last_seen_at + silence <= now || !self.is_live(now);
+        if is_over {
+            self.end_view();
+        }
+        (is_over || has_ended).then_some(view)
+    }
+
+    /// Removes the view with that id, which has ended; false if there is another one by now.
+    pub fn finish_view(&mut self, id: Uuid) -> bool {
+        let is_it = self.view.as_ref().is_none_or(|view| view.id == id);
+        if is_it {
+            self.view = None;
+        }
+        is_it
+    }
+
+    /// Returns true once in `interval` while it lives: the subscription is to be checked.
+    pub fn take_recheck(&mut self, now: UnixMillis, interval: Duration) -> bool {
+        let is_due = self.is_live(now) && !self.is_ending && self.checked_at + interval <= now;
+        if is_due {
+            self.checked_at = now;
+        }
+        is_due
+    }
+
+    /// Returns the time of the next look at it; `None` if none is needed until the next report.
+    pub fn next_look(&self, now: UnixMillis, silence: Duration) -> Option<UnixMillis> {
+        let view = self.view()?;
+        Some((view.last_seen_at + silence).max(now + Duration::from_millis(1)))
+    }
+
+    /// Has it end at the time that it has.
+    pub fn end_extension(&mut self) {
+        self.is_ending = true;
+    }
+
+    /// Returns the view that has not ended, or is not finished.
+    pub fn view(&self) -> Option<FilmView> {
+        let ViewRecord { id, started_at, reported_at, position, .. } = self.view.clone()?;
+        Some(FilmView {
+            id,
+            session: self.id,
+            user: UserId::parse(self.user.clone())?,
+            movie: TrackId::parse(self.movie.clone())?,
+            started_at,
+            // A player that cannot report, such as one in a television, is seen by what it fetches.
+            last_seen_at: reported_at.unwrap_or(self.seen_at.max(started_at)),
+            position,
+        })
+    }
+
+    /// Ends the view; returns it unless it had ended before.
+    fn end_view(&mut self) -> Option<FilmView> {
+        let ended = self.view().filter(|_| self.view.as_ref().is_some_and(|view| !view.has_ended));
+        if let Some(view) = &mut self.view {
+            view.has_ended = true;
+        }
+        ended
+    }
+
+    fn extend(&mut self, now: UnixMillis, (ttl, max_ttl): GrantTimes) {
+        // A clock that was put back must not shorten anything.
+        self.seen_at = self.seen_at.max(now);
+        if !self.is_ending {
+            self.expires_at = self.expires_at.max((now + ttl).min(self.opened_at + max_ttl));
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! Sessions in memory, with a clock that is moved by hand. What Redis adds is tested through the shipped binary.
+
+use std::time::{Duration, SystemTime};
+
+use super::*;
+use crate::settings::{GrantSettings, ManifestNames, SubscriptionSettings};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn sessions(most: u32) -> (FilmSessions, Clock) {
+    let clock = Clock::manual(SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000));
+    let settings = Settings {
+        store: "main".into(),
+        bucket: "vod".into(),
+        prefix: "movies/".into(),
+        manifests: ManifestNames::default(),
+        grant: GrantSettings::default(),
+        max_streams_per_user: Some(most),
+        report_interval: Duration::from_secs(10),
+        subscription: Some(SubscriptionSettings::new("http://users/{user_id}".into())),
+        allowed_hosts: Vec::new(),
+    };
+    (FilmSessions::new(Arc::new(settings), None, None, clock.clone()), clock)
+}
+
+fn alice() -> UserId {
+    UserId::parse("alice").expect("an id")
+}
+
+fn live() -> SessionVerdict {
+    SessionVerdict::Live(alice())
+}
+
+fn film(name: &str) -> TrackId {
+    TrackId::parse(name).expect("an id")
+}
+
+async fn open(sessions: &FilmSessions, clock: &Clock, movie: &str) -> OpenedSession {
+    let opened = sessions.open(&alice(), &film(movie), ManifestType::Hls, clock.unix_millis()).await;
+    opened.expect("memory takes it")
+}
+
+async fn judge(sessions: &FilmSessions, id: SessionId) -> SessionVerdict {
+    sessions.judge(id).await.expect("memory answers")
+}
+
+#[tokio::test]
+async fn a_session_slides_while_something_is_fetched_and_ends_at_the_ceiling() {
+    let (sessions, clock) = sessions(5);
+    let id = open(&sessions, &clock, "dune").await.session.id;
+    for _ in 0..13 {
+        clock.advance(55 * MINUTE);
+        assert_eq!(judge(&sessions, id).await, live());
+    }
+    clock.advance(6 * MINUTE);
+    assert_eq!(judge(&sessions, id).await, SessionVerdict::Ended(SessionEnd::Expired), "after 12 hours and a minute");
+}
+
+#[tokio::test]
+async fn a_session_without_a_sign_of_life_ends_after_an_hour_and_an_unknown_one_has_ended() {
+    let (sessions, clock) = sessions(5);
+    let id = open(&sessions, &clock, "dune").await.session.id;
+    clock.advance(60 * MINUTE);
+    assert_eq!(judge(&sessions, id).await, SessionVerdict::Ended(SessionEnd::Expired));
+    assert_eq!(judge(&sessions, SessionId([7; 16])).await, SessionVerdict::Ended(SessionEnd::Expired));
+}
+
+#[tokio::test]
+async fn reports_extend_a_session_as_segments_do() {
+    let (sessions, clock) = sessions(5);
+    let id = open(&sessions, &clock, "dune").await.session.id;
+    clock.advance(59 * MINUTE);
+    sessions.report(&alice(), &film("dune"), 5000).await.expect("memory takes it");
+    clock.advance(59 * MINUTE);
+    assert_eq!(judge(&sessions, id).await, live());
+}
+
+#[tokio::test]
+async fn a_closed_session_says_why_and_keeps_its_first_reason() {
+    let (sessions, clock) = sessions(5);
+    let id = open(&sessions, &clock, "dune").await.session.id;
+    assert!(sessions.close(id, SessionEnd::Revoked).await.expect("memory takes it").is_some());
+    assert!(sessions.close(id, SessionEnd::Stopped).await.expect("memory takes it").is_none());
+    assert_eq!(judge(&sessions, id).await, SessionVerdict::Ended(SessionEnd::Revoked));
+}
+
+#[tokio::test]
+async fn of_too_many_sessions_the_one_that_was_idle_for_longest_ends() {
+    let (sessions, clock) = sessions(2);
+    let first = open(&sessions, &clock, "dune").await.session.id;
+    clock.advance(MINUTE);
+    let second = open(&sessions, &clock, "alien").await.session.id;
+    clock.advance(MINUTE);
+    // The first is watched on, the second was only tried.
+    assert_eq!(judge(&sessions, first).await, live());
+    let third = open(&sessions, &clock, "brazil").await;
+    assert_eq!(third.displaced.iter().map(|view| view.movie.as_str()).collect::<Vec<_>>(), ["alien"]);
+    assert_eq!(judge(&sessions, second).await, SessionVerdict::Ended(SessionEnd::Displaced));
+    assert_eq!(judge(&sessions, first).await, live());
+    assert_eq!(judge(&sessions, third.session.id).await, live());
+}
+
+#[tokio::test]
+async fn a_view_ends_after_three_missed_reports_at_the_last_one_and_the_next_report_begins_another() {
+    let (sessions, clock) = sessions(5);
+    let opened = open(&sessions, &clock, "dune").await;
+    clock.advance(Duration::from_secs(10));
+    assert!(sessions.report(&alice(), &film("dune"), 10_000).await.expect("memory takes it").is_none());
+    let reported = clock.unix_millis();
+    clock.advance(Duration::from_secs(29));
+    assert!(take(&sessions).await.is_empty(), "two were missed");
+    clock.advance(Duration::from_secs(1));
+    let ended = take(&sessions).await;
+    assert_eq!(ended.len(), 1);
+    assert_eq!((ended[0].id, ended[0].last_seen_at, ended[0].position), (opened.view.id, reported, 10_000));
+    // The film was paused: it plays on with the same grant.
+    assert_eq!(judge(&sessions, opened.session.id).await, live());
+    let again = sessions.report(&alice(), &film("dune"), 12_000).await.expect("memory takes it");
+    let again = again.expect("another view begins");
+    assert_ne!(again.id, opened.view.id);
+    clock.advance(Duration::from_secs(31));
+    assert_eq!(take(&sessions).await, [again]);
+}
+
+async fn take(sessions: &FilmSessions) -> Vec<FilmView> {
+    let due = sessions.take_due().await.expect("memory answers");
+    let ended: Vec<FilmView> = due.into_iter().filter_map(|due| due.ended).collect();
+    for view in &ended {
+        sessions.finish_view(view).await.expect("memory takes it");
+    }
+    ended
+}
+
+#[tokio::test]
+async fn a_view_that_has_ended_comes_again_until_it_is_finished_whatever_ended_it() {
+    let (sessions, clock) = sessions(5);
+    for stops in [true, false] {
+        let opened = open(&sessions, &clock, "dune").await;
+        if stops {
+            let stopped = sessions.stop(&alice(), &film("dune"), 7000).await;
+            assert!(matches!(stopped, Ok(StopOutcome::Ended(_))));
+        } else {
+            clock.advance(Duration::from_secs(30));
+            let due = sessions.take_due().await.expect("memory answers");
+            assert_eq!(due.len(), 1, "and the node that has it ends");
+            assert!(sessions.take_due().await.expect("memory answers").is_empty(), "another has it for a while");
+        }
+        clock.advance(DUE_LEASE);
+        let ended = take(&sessions).await;
+        assert_eq!(ended.iter().map(|view| view.id).collect::<Vec<_>>(), [opened.view.id]);
+        clock.advance(MINUTE);
+        assert!(take(&sessions).await.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_player_that_cannot_report_is_seen_by_what_it_fetches() {
+    let (sessions, clock) = sessions(5);
+    let id = open(&sessions, &clock, "dune").await.session.id;
+    for _ in 0..9 {
+        clock.advance(Duration::from_secs(10));
+        judge(&sessions, id).await;
+        assert!(take(&sessions).await.is_empty());
+    }
+    let seen = clock.unix_millis();
+    clock.advance(Duration::from_secs(31));
+    assert_eq!(take(&sessions).await.first().map(|view| view.last_seen_at), Some(seen));
+}
+
+#[tokio::test]
+async fn a_stop_ends_the_session_and_another_has_nothing_to_end() {
+    let (sessions, clock) = sessions(5);
+    let id = open(&sessions, &clock, "dune").await.session.id;
+    clock.advance(MINUTE);
+    let stop = async |movie: &str| sessions.stop(&alice(), &film(movie), 60_000).await.expect("memory takes it");
+    let StopOutcome::Ended(view) = stop("dune").await else { panic!("the view had not ended") };
+    assert_eq!((view.position, view.last_seen_at), (60_000, clock.unix_millis()));
+    sessions.finish_view(&view).await.expect("memory takes it");
+    assert_eq!(stop("dune").await, StopOutcome::HadEnded);
+    assert_eq!(stop("alien").await, StopOutcome::Unknown);
+    assert_eq!(judge(&sessions, id).await, SessionVerdict::Ended(SessionEnd::Stopped));
+    clock.advance(MINUTE);
+    assert!(take(&sessions).await.is_empty());
+}
+
+#[tokio::test]
+async fn without_a_subscription_a_session_has_the_time_that_it_has_and_no_more() {
+    let (sessions, clock) = sessions(5);
+    let id = open(&sessions, &clock, "dune").await.session.id;
+    clock.advance(5 * MINUTE);
+    assert!(sessions.take_due().await.expect("memory answers").iter().any(|due| due.is_recheck_due));
+    sessions.end_extension(id).await.expect("memory takes it");
+    clock.advance(54 * MINUTE);
+    assert_eq!(judge(&sessions, id).await, live());
+    clock.advance(MINUTE);
+    assert_eq!(judge(&sessions, id).await, SessionVerdict::Ended(SessionEnd::Unsubscribed));
+}

@@ -1,0 +1,106 @@
+//! Settings of video on demand.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use primitives::secret::Secret;
+
+/// Bucket of the films, grants, sessions and subscriptions (`Vod`).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// Object store of the films, a name in `ObjectStores`.
+    pub store: Arc<str>,
+    /// Bucket of the films.
+    pub bucket: Arc<str>,
+    /// Prefix of all keys, with a slash at its end; the film's id and a slash follow it.
+    pub prefix: Arc<str>,
+    /// Names of the manifests below `{prefix}{movie}/`.
+    pub manifests: ManifestNames,
+    /// Tokens that open a film.
+    pub grant: GrantSettings,
+    /// Most live sessions of a user; `None` is unlimited. The oldest gives way to a new one.
+    pub max_streams_per_user: Option<u32>,
+    /// Interval at which players report; a session ends after [`MISSED_REPORTS`] of them without a report.
+    pub report_interval: Duration,
+    /// Service that knows who has a subscription; `None`: whoever has a token may watch.
+    pub subscription: Option<SubscriptionSettings>,
+    /// Hosts, besides the store, that manifests may name.
+    pub allowed_hosts: Vec<String>,
+}
+
+/// Reports that a session may miss before it ends.
+pub const MISSED_REPORTS: u32 = 3;
+
+/// Names of the manifests of a film.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ManifestNames {
+    /// Name of the HLS multivariant or media playlist.
+    pub hls: Arc<str>,
+    /// Name of the DASH manifest.
+    pub dash: Arc<str>,
+}
+
+impl Default for ManifestNames {
+    /// The names of document 003.
+    fn default() -> Self {
+        Self { hls: "index.m3u8".into(), dash: "index.mpd".into() }
+    }
+}
+
+/// Settings of tokens that open a film (`Vod.Grant`).
+#[derive(Clone, Debug, PartialEq)]
+pub struct GrantSettings {
+    /// Keys: the first signs, all verify; empty: a random one, which ends with the process.
+    pub keys: Vec<GrantKeySettings>,
+    /// Lifetime of a grant without a report or a segment; also `expires_in` of the answer.
+    pub ttl: Duration,
+    /// Longest lifetime of a session, however often it is extended.
+    pub max_ttl: Duration,
+}
+
+impl Default for GrantSettings {
+    /// One hour is document 003's; 12 hours are longer than any film, pauses included.
+    fn default() -> Self {
+        Self { keys: Vec::new(), ttl: Duration::from_secs(3600), max_ttl: Duration::from_secs(12 * 3600) }
+    }
+}
+
+/// Key that signs grants.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GrantKeySettings {
+    /// Id that tokens carry, so that a key is found without trying all of them.
+    pub id: u8,
+    /// The key, at least 32 bytes.
+    pub key: Secret,
+}
+
+/// Service that knows who has a subscription (`Vod.Subscription`).
+#[derive(Clone, Debug, PartialEq)]
+pub struct SubscriptionSettings {
+    /// Address with `{user_id}`, such as `http://users:8002/api/v1/users/{user_id}/subscription`.
+    pub url: String,
+    /// Time for an answer, a second try included.
+    pub timeout: Duration,
+    /// Time for which a yes is believed.
+    pub cache_for: Duration,
+    /// Time for which a no is believed: somebody who has just paid must get in.
+    pub deny_cache_for: Duration,
+    /// Age of the last yes that is honoured while the service does not answer.
+    pub grace: Duration,
+    /// Interval at which live sessions are checked again.
+    pub recheck_interval: Duration,
+}
+
+impl SubscriptionSettings {
+    /// Returns the settings for `url`, with document 003's times.
+    pub fn new(url: String) -> Self {
+        Self {
+            url,
+            timeout: Duration::from_secs(5),
+            cache_for: Duration::from_secs(300),
+            deny_cache_for: Duration::from_secs(15),
+            grace: Duration::from_secs(24 * 3600),
+            recheck_interval: Duration::from_secs(300),
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! The routes of films, from section `Vod`: object routes in all but their path, which begins with a grant.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderName, header};
+
+use super::route::{self, RouteScope};
+use super::{ConfigLocation, cache, limit, vod};
+use crate::config::file::{self, NamedEntries};
+use crate::proxy::settings::{
+    AuthorizationSettings, FilmSettings, HandlerSettings, ObjectResponseSettings, ObjectSettings, RouteSettings,
+    UpstreamTimeouts,
+};
+use ::vod::grant::GRANT_HEADER;
+use ::vod::settings::Settings;
+use http_semantics::cors::{AllowList, CorsPolicy};
+use routing::template::CaptureTemplate;
+use server_kit::limit::settings::{LimitPartition, RateLimitPolicy, RequestLimit};
+
+const FILMS: &str = "films";
+/// Name of the route of keys, and of its limit where none is named.
+const KEYS: &str = "film-keys";
+/// Keys that a viewer gets in a minute: a film whose key changes every ten seconds takes six, and as many at each seek.
+const KEYS_PER_MINUTE: u32 = 60;
+
+/// Resolves the routes of films; `Some(None)` where there are none. `settings` are those of the section, `None` where it could not
+/// be resolved.
+pub fn films(
+    at: &ConfigLocation<'_>,
+    settings: Option<&Option<Settings>>,
+    scope: &RouteScope<'_>,
+) -> Option<Option<Arc<FilmSettings>>> {
+    let Some(raw) = scope.file.vod.as_ref() else { return Some(None) };
+    let Some(settings) = settings?.as_ref() else { return Some(None) };
+    let key_prefix = raw.keys.prefix.as_ref().map(|prefix| vod::prefix(&at.key("Keys").key("Prefix"), Some(prefix)));
+    let films = film_route(at, FILMS, &file_route(raw), settings, scope);
+    let raw_keys = file::Route {
+        output_cache_policy: None,
+        rate_limiter_policy: Some(raw.keys.rate_limiter_policy.clone().unwrap_or_else(|| "Disable".to_owned())),
+        ..file_route(raw)
+    };
+    // What is wrong with the other policies was reported for the film's route.
+    let keys =
+        films.as_ref().and_then(|_| film_route(&at.key("Keys"), KEYS, &raw_keys, settings, scope)).map(|mut keys| {
+            if raw.keys.rate_limiter_policy.is_none() {
+                keys.rate_limiter = Some(Arc::new(default_key_limit()));
+            }
+            keys
+        });
+    Some(Some(Arc::new(FilmSettings {
+        films: Arc::new(films?),
+        keys: Arc::new(keys?),
+        prefix: Arc::clone(&settings.prefix),
+        key_prefix: key_prefix.map_or(Some(None), |prefix| prefix.map(|prefix| Some(prefix.into())))?,
+        allowed_hosts: settings.allowed_hosts.clone(),
+        manifests: settings.manifests.clone(),
+    })))
+}
+
+/// Returns the limit of keys that no section names.
+pub fn key_limit(films: &Option<Arc<FilmSettings>>) -> Option<RateLimitPolicy> {
+    let limit = films.as_ref()?.keys.rate_limiter.as_ref()?;
+    (*limit.name == *KEYS).then(|| RateLimitPolicy::clone(limit))
+}
+
+fn default_key_limit() -> RateLimitPolicy {
+    let minute = Duration::from_secs(60);
+    RateLimitPolicy {
+        name: KEYS.into(),
+        requests: Some(RequestLimit::Window { permits: KEYS_PER_MINUTE, segment: minute / 6, segments: 6 }),
+        streams: None,
+        bandwidth: None,
+        egress: None,
+        partition: LimitPartition::User,
+    }
+}
+
+/// The route of films as a file would have it, as far as it names policies.
+fn file_route(raw: &file::Vod) -> file::Route {
+    file::Route {
+        enabled: None,
+        cluster_id: None,
+        order: None,
+        r#match: file::Match {
+            path: None,
+            hosts: Vec::new(),
+            methods: Vec::new(),
+            headers: Vec::new(),
+            query_parameters: Vec::new(),
+        },
+        authorization_policy: None,
+        hide_existence: None,
+        rate_limiter_policy: raw.rate_limiter_policy.clone(),
+        cors_policy: raw.cors_policy.clone(),
+        timeout_policy: raw.timeout_policy.clone(),
+        timeout: None,
+        output_cache_policy: Some(raw.output_cache_policy.clone().unwrap_or_else(|| "Default".to_owned())),
+        max_request_body_size: None,
+        transforms: Vec::new(),
+        _metadata: NamedEntries::new(),
+    }
+}
+
+/// Resolves the route `id` with the policies of `raw`.
+fn film_route(
+    at: &ConfigLocation<'_>,
+    id: &str,
+    raw: &file::Route,
+    settings: &Settings,
+    scope: &RouteScope<'_>,
+) -> Option<RouteSettings> {
+    let cache = cache::of_route(at, raw, true, &scope.policies.output_cache);
+    let rate_limiter = limit::of_route(at, raw, scope);
+    let cors = route::cors(at, raw.cors_policy.as_deref(), scope.policies);
+    let timeouts = route::timeouts(at, raw, scope.file, scope.policies, UpstreamTimeouts::default());
+    let key = CaptureTemplate::parse(&format!("{}{{id}}/{{rest}}", settings.prefix));
+    let object = ObjectSettings {
+        store: scope.stores.get(&settings.store).cloned()?,
+        bucket: Arc::clone(&settings.bucket),
+        key: key.expect("the prefix is segments without braces"),
+        cluster: None,
+        response: ObjectResponseSettings { content_type: None, cache: cache? },
+    };
+    Some(RouteSettings {
+        id: id.into(),
+        hosts: Vec::new(),
+        handler: HandlerSettings::Object(object),
+        // The grant is looked at before the route.
+        authorization: AuthorizationSettings::Anonymous,
+        hide_existence: None,
+        rate_limiter: rate_limiter?,
+        cors: cors?.map(|policy| Arc::new(for_players(CorsPolicy::clone(&policy)))),
+        timeouts: timeouts?,
+        max_request_body: Some(route::MOST_BODY),
+    })
+}
+
+/// Adds to a policy what every player needs: ranges, and the header of a grant.
+fn for_players(mut policy: CorsPolicy) -> CorsPolicy {
+    let add = |list: &mut AllowList<HeaderName>, names: &[HeaderName]| {
+        if let AllowList::Only(known) = list {
+            let new: Vec<HeaderName> = names.iter().filter(|name| !known.contains(name)).cloned().collect();
+            known.extend(new);
+        }
+    };
+    add(&mut policy.headers, &[header::RANGE, header::IF_RANGE, HeaderName::from_static(GRANT_HEADER)]);
+    add(
+        &mut policy.exposed_headers,
+        &[header::CONTENT_RANGE, header::ACCEPT_RANGES, header::CONTENT_LENGTH, header::ETAG],
+    );
+    policy
+}

@@ -1,0 +1,76 @@
+//! Section `Vod`, and the environment of its document.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::{Settings, bad, load_text};
+
+const FILMS: &str = "ObjectStores: { files: { Embedded: ./data/objects } }\nDatabase: { Url: \"sqlite://a.db\" }\nVod: { Store: files }\n";
+
+fn with_environment(text: &str, variables: &[(&str, &str)]) -> Result<Settings, String> {
+    let variables: HashMap<&str, &str> = variables.iter().copied().collect();
+    let environment = |name: &str| variables.get(name).map(|value| (*value).to_owned());
+    load_text("films.yaml", text, &environment).map_err(|report| report.to_string())
+}
+
+#[test]
+fn films_need_a_store_and_a_place_for_positions_and_no_route() {
+    let settings = with_environment(FILMS, &[]).expect("a good file").vod.expect("films are on");
+    assert_eq!((&*settings.bucket, &*settings.prefix, &*settings.manifests.hls), ("vod", "movies/", "index.m3u8"));
+    assert_eq!((settings.grant.ttl, settings.grant.max_ttl), (Duration::from_secs(3600), Duration::from_secs(43_200)));
+    assert_eq!((settings.subscription, settings.max_streams_per_user), (None, Some(5)));
+    let nowhere = FILMS.replace("Database: { Url: \"sqlite://a.db\" }\n", "");
+    assert!(bad(&nowhere).contains("there is nothing to keep positions in films in"));
+    let off = FILMS.replace("Vod: {", "Positions: { Enabled: false }\nVod: {");
+    assert!(bad(&off).contains("there is nothing to keep positions in films in"));
+}
+
+#[test]
+fn what_the_file_leaves_out_is_taken_from_the_documents_environment_and_not_the_other_way_round() {
+    let variables = [
+        ("S3_BUCKET_NAME", "cinema"),
+        ("SIGNED_URL_EXPIRATION", "7200"),
+        ("USER_SERVICE_URL", "http://users:8002/"),
+        ("USER_SERVICE_TIMEOUT", "2"),
+        ("REDIS_SUBSCRIPTION_CACHE_TTL", "60"),
+        ("REDIS_PROGRESS_TTL", "7200"),
+    ];
+    let settings = with_environment(FILMS, &variables).expect("a good file");
+    let cache_ttl = settings.positions.expect("positions are on").write_back.cache_ttl;
+    assert_eq!(cache_ttl, Duration::from_secs(7200));
+    let vod = settings.vod.expect("films are on");
+    assert_eq!((&*vod.bucket, vod.grant.ttl), ("cinema", Duration::from_secs(7200)));
+    let subscription = vod.subscription.expect("it is asked");
+    assert_eq!(subscription.url, "http://users:8002/api/v1/users/{user_id}/subscription");
+    assert_eq!((subscription.timeout, subscription.cache_for), (Duration::from_secs(2), Duration::from_secs(60)));
+    let own =
+        "Vod: { Bucket: other, Grant: { Ttl: 5m }, Subscription: { Url: \"http://a/{user_id}\", CacheFor: 1m }, Store:";
+    let vod = with_environment(&FILMS.replace("Vod: { Store:", own), &variables).expect("a good file").vod;
+    let vod = vod.expect("films are on");
+    assert_eq!((&*vod.bucket, vod.grant.ttl), ("other", Duration::from_secs(300)));
+    assert_eq!(vod.subscription.expect("it is asked").url, "http://a/{user_id}");
+    for (name, value) in [
+        ("SIGNED_URL_EXPIRATION", "an hour"),
+        ("USER_SERVICE_URL", "users:8002"),
+        ("USER_SERVICE_TIMEOUT", "99"),
+        ("REDIS_HOST", "a/b"),
+    ] {
+        let report = with_environment(FILMS, &[(name, value)]).map(drop).expect_err(name);
+        assert!(report.contains(name) && !report.contains(value), "{report}");
+    }
+}
+
+#[test]
+fn redis_and_kafka_are_found_by_the_names_of_the_document() {
+    let events = format!("{FILMS}Events: {{ Kafka: {{}} }}\n");
+    assert!(with_environment(&events, &[]).map(drop).expect_err("no broker").contains("there is no broker"));
+    let brokers = [("KAFKA_BOOTSTRAP_SERVERS", "a:9092,b:9092"), ("REDIS_HOST", "redis")];
+    let settings = with_environment(&events, &brokers).expect("a good file");
+    assert!(settings.events.is_some());
+    assert_eq!(settings.state.expect("there is Redis").url.expose(), "redis://redis");
+    let off = [brokers[0], ("ENABLE_KAFKA", "False")];
+    assert!(with_environment(&events, &off).expect("a good file").events.is_none());
+    let own = [("REDIS_HOST", "redis"), ("REDIS_URL", "redis://other:1")];
+    let url = with_environment(FILMS, &own).expect("a good file").state.expect("there is Redis").url;
+    assert_eq!(url.expose(), "redis://other:1");
+}

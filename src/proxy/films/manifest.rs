@@ -1,0 +1,157 @@
+//! Answers with a manifest: read whole, checked, and sent as it is or with its URIs made relative.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+
+use super::{FilmFolder, FilmHandler, FilmPath, SHORT, without_ranges};
+use crate::proxy::context::RequestContext;
+use crate::proxy::failure::ProxyFailure;
+use crate::proxy::route::Route;
+use crate::proxy::{objects, respond};
+use http_semantics::conditional::{PreconditionOutcome, Preconditions, Validators};
+use http_semantics::etag::ETag;
+use http_server::{Downstream, DownstreamError};
+use object_engine::{ObjectError, ObjectResponse, RequestPlan};
+use server_kit::telemetry::metrics::Metrics;
+use vod::manifest::{MAX_MANIFEST_BYTES, ManifestFault, ManifestRefusal, ServedManifest};
+use vod::session::ManifestType;
+
+/// Bytes of a manifest that are read at once.
+const PIECE: usize = 64 << 10;
+
+/// A manifest for a client.
+struct ManifestAnswer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Bytes,
+}
+
+/// Answers a request for a manifest.
+pub async fn serve(
+    downstream: &mut impl Downstream,
+    ctx: &mut RequestContext,
+    route: &Route,
+    handler: &FilmHandler,
+    manifest: (FilmPath, ManifestType),
+    metrics: &Arc<Metrics>,
+) -> Result<(), DownstreamError> {
+    ctx.is_debugged = respond::has_debug_token(downstream, ctx);
+    if !downstream.has_read_body()
+        && let Err(failure) = objects::pass_over_body(downstream, route.policies.max_request_body).await
+    {
+        return respond::failure(downstream, ctx, failure).await;
+    }
+    let conditions = Preconditions::from_headers(&downstream.request().headers);
+    let answer = tokio::select! {
+        biased;
+        answer = answer(ctx, handler, &manifest, &conditions) => answer,
+        () = downstream.closed() => Err(ProxyFailure::ClientLeft),
+    };
+    let ManifestAnswer { status, headers, body } = match answer {
+        Ok(answer) => answer,
+        Err(failure) => {
+            ctx.failed_object = Some(Box::new(handler.origin.location(&manifest.0.key)));
+            return respond::failure(downstream, ctx, failure).await;
+        }
+    };
+    let head_only = status == StatusCode::NOT_MODIFIED || downstream.request().method == Method::HEAD;
+    respond::head(downstream, ctx, status, headers, head_only).await?;
+    if head_only {
+        return Ok(());
+    }
+    for piece in body.chunks(PIECE) {
+        downstream.write(piece).await?;
+        objects::count(ctx, metrics, piece.len());
+    }
+    downstream.end(None).await
+}
+
+async fn answer(
+    ctx: &mut RequestContext,
+    handler: &FilmHandler,
+    (path, kind): &(FilmPath, ManifestType),
+    conditions: &Preconditions,
+) -> Result<ManifestAnswer, ProxyFailure> {
+    let refused = |refusal| ProxyFailure::Manifest(Box::new(refusal));
+    // Whole and without conditions, whatever is asked for: only then is it known what the client gets.
+    let plan = RequestPlan::from_request(&Method::GET, &HeaderMap::new(), PIECE);
+    let question = object_engine::serve_object(&handler.origin, &plan, &path.key, &mut ctx.attempt_stats);
+    let ObjectResponse { mut headers, body, .. } = question.await.map_err(ProxyFailure::Object)?;
+    if headers.contains_key(header::CONTENT_ENCODING) {
+        let fault = ManifestFault::Malformed("it is compressed (Content-Encoding), so it cannot be read");
+        return Err(refused(ManifestRefusal { line: 1, fault }));
+    }
+    let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    // Held until the answer is made: what waits for memory waits before it reads.
+    let _memory = handler.checks.reserve(length).await.map_err(refused)?;
+    let mut text = Vec::with_capacity(length.and_then(|length| usize::try_from(length).ok()).unwrap_or(PIECE));
+    if let Some(mut body) = body {
+        while body.fill(PIECE, false).await.map_err(ProxyFailure::Object)? {
+            text.extend_from_slice(body.available());
+            if text.len() > MAX_MANIFEST_BYTES {
+                return Err(refused(ManifestRefusal { line: 1, fault: ManifestFault::TooLarge }));
+            }
+        }
+        ctx.attempt_stats = std::mem::take(&mut ctx.attempt_stats).merged_with(body.attempt_stats());
+    }
+    let etag = headers.get(header::ETAG).and_then(|value| value.to_str().ok());
+    let version = etag.map(|etag| format!("{}\n{etag}", path.key));
+    let prefix = format!("{}{}/", handler.prefix, path.movie);
+    let key_prefix = handler.key_prefix.as_ref().map(|prefix| format!("{prefix}{}/", path.movie));
+    let folder =
+        FilmFolder { rules: &handler.rules, movie: &path.movie, prefix: &prefix, key_prefix: key_prefix.as_deref() };
+    let outcome = handler.checks.check(version, *kind, &text, &path.rest, &folder);
+    let served = outcome.as_ref().as_ref().map_err(|refusal| refused(refusal.clone()))?;
+    describe(&mut headers, *kind, served);
+    let body = served.checked.rewritten.as_ref().map_or(text.into(), |text| Bytes::copy_from_slice(text));
+    headers.insert(header::CONTENT_LENGTH, body.len().into());
+    conditioned(conditions, ManifestAnswer { status: StatusCode::OK, headers, body })
+}
+
+/// Puts in what is known of the manifest.
+fn describe(headers: &mut HeaderMap, kind: ManifestType, served: &ServedManifest) {
+    without_ranges(headers);
+    let content_type = match kind {
+        ManifestType::Hls => "application/vnd.apple.mpegurl",
+        ManifestType::Dash => "application/dash+xml",
+    };
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    if let Some(etag) = served.etag.as_ref().and_then(|etag| HeaderValue::from_str(etag).ok()) {
+        headers.insert(header::ETAG, etag);
+    }
+    let cache_control = match served.checked.refresh {
+        None => SHORT,
+        Some(refresh) => live(refresh),
+    };
+    headers.insert(header::CACHE_CONTROL, cache_control);
+}
+
+/// `Cache-Control` of a live manifest: no longer than until it is asked for again.
+fn live(refresh: Duration) -> HeaderValue {
+    match refresh.as_secs() {
+        0 => HeaderValue::from_static("no-cache"),
+        seconds => HeaderValue::try_from(format!("private, max-age={seconds}")).unwrap_or(SHORT),
+    }
+}
+
+/// Applies the client's conditions to the manifest that it would get (RFC 9110 §13).
+fn conditioned(conditions: &Preconditions, mut answer: ManifestAnswer) -> Result<ManifestAnswer, ProxyFailure> {
+    let field = |name| answer.headers.get(name).map(HeaderValue::as_bytes);
+    let last_modified: Option<SystemTime> = field(header::LAST_MODIFIED)
+        .and_then(|value| std::str::from_utf8(value).ok())
+        .and_then(|value| httpdate::parse_http_date(value).ok());
+    let validators = Validators { etag: field(header::ETAG).and_then(ETag::parse), last_modified };
+    match conditions.evaluate(&validators) {
+        PreconditionOutcome::Proceed => Ok(answer),
+        PreconditionOutcome::PreconditionFailed => Err(ProxyFailure::Object(ObjectError::PreconditionFailed)),
+        PreconditionOutcome::NotModified => {
+            answer.headers.remove(header::CONTENT_LENGTH);
+            answer.headers.remove(header::CONTENT_TYPE);
+            (answer.status, answer.body) = (StatusCode::NOT_MODIFIED, Bytes::new());
+            Ok(answer)
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Sessions: views that end by themselves, too many at once, and the operator.
+
+use http::Method;
+use serde_json::{Value, json};
+
+use super::{Viewer, embedded};
+use crate::support::tools::TempFolder;
+use crate::support::{Gate, Postgres, Redis, eventually};
+
+/// The events in `folder`: topic and body.
+fn events(folder: &TempFolder) -> Vec<(String, Value)> {
+    let text = std::fs::read_to_string(folder.path().join("events.jsonl")).unwrap_or_default();
+    let event = |line: &str| -> (String, Value) {
+        let event: Value = serde_json::from_str(line).expect("JSON");
+        (event["topic"].as_str().expect("a topic").to_owned(), event["body"].clone())
+    };
+    text.lines().map(event).collect()
+}
+
+/// Films with events in a file and reports every second.
+fn watched(folder: &TempFolder) -> Value {
+    let mut config = embedded(folder);
+    config["Events"] = json!({
+        "File": folder.path().join("events.jsonl"), "Outbox": { "Path": folder.path().join("outbox") } });
+    config["Vod"]["ReportInterval"] = json!("1s");
+    config
+}
+
+async fn views_end_by_themselves(folder: &TempFolder, config: &Value) -> Gate {
+    let gate = Gate::start(config).await;
+    let viewer = Viewer::new(&gate, "ada");
+    viewer.start("dune").await.is(200);
+    viewer.report("dune", 40).await.is(200);
+    let reported = viewer.get("/api/v1/stream/dune/progress").await["last_watched_at"].clone();
+    let stops = async || {
+        let stops: Vec<Value> =
+            events(folder).into_iter().filter(|(topic, _)| topic == "stream.stop").map(|(_, body)| body).collect();
+        (!stops.is_empty()).then_some(stops)
+    };
+    let stopped = eventually("three reports are missing", stops).await;
+    assert_eq!((&stopped[0]["position_seconds"], &stopped[0]["user_id"]), (&json!(40), &json!("ada")));
+    let seconds = |time: &Value| -> i64 {
+        let parts = time.as_str().expect("a time")[11..].split(':').map(|part| part.parse::<i64>().expect("a number"));
+        parts.fold(0, |sum, part| sum * 60 + part)
+    };
+    let late = (seconds(&stopped[0]["timestamp"]) - seconds(&reported)).rem_euclid(86_400);
+    assert!(late <= 1, "ended {late} s after the last report");
+    // A report after a pause begins another view, and the stop of that one is the second.
+    viewer.report("dune", 50).await.is(200);
+    viewer.stop("dune", 60).await.is(200);
+    viewer.stop("dune", 60).await.is(200);
+    let all = eventually("the second view ends", async || {
+        let all = events(folder);
+        (all.iter().filter(|(topic, _)| topic == "stream.stop").count() == 2).then_some(all)
+    })
+    .await;
+    let topics: Vec<&str> =
+        all.iter().map(|(topic, _)| topic.as_str()).filter(|topic| *topic != "stream.progress").collect();
+    assert_eq!(topics, ["stream.start", "stream.stop", "stream.start", "stream.stop"]);
+    gate
+}
+
+#[tokio::test]
+async fn a_view_without_reports_ends_and_is_published_with_memory() {
+    let folder = TempFolder::new("films");
+    views_end_by_themselves(&folder, &watched(&folder)).await;
+}
+
+#[tokio::test]
+async fn a_view_without_reports_ends_and_is_published_with_redis() {
+    let (Some(redis), Some(database)) = (Redis::start(), Postgres::database().await) else { return };
+    let folder = TempFolder::new("films");
+    let mut config = watched(&folder);
+    config["State"]["Url"] = json!(redis.url());
+    config["Database"]["Url"] = json!(database);
+    let _gate = views_end_by_themselves(&folder, &config).await;
+    let empty = async || redis.ask("ZCARD vod.views").starts_with(":0").then_some(());
+    eventually("nothing is looked at any more", empty).await;
+}
+
+#[tokio::test]
+async fn sessions_work_in_a_cluster() {
+    let Some(cluster) = Redis::cluster().await else { return };
+    let folder = TempFolder::new("films");
+    let mut config = watched(&folder);
+    config["State"]["Url"] = json!(cluster[0].cluster_url());
+    views_end_by_themselves(&folder, &config).await;
+}
+
+#[tokio::test]
+async fn of_too_many_at_once_the_oldest_gives_way() {
+    let folder = TempFolder::new("films");
+    let mut config = watched(&folder);
+    config["Vod"]["MaxStreamsPerUser"] = json!(2);
+    config["Vod"]["ReportInterval"] = json!("10m");
+    let gate = Gate::start(&config).await;
+    let viewer = Viewer::new(&gate, "ada");
+    for _ in 0..4 {
+        viewer.start("dune").await.is(200);
+    }
+    assert_eq!(gate.metric("tidegate_vod_views_ended_total", "cause=\"displaced\"").await, 2.0);
+    let stops =
+        async || (events(&folder).iter().filter(|(topic, _)| topic == "stream.stop").count() == 2).then_some(());
+    eventually("both are published", stops).await;
+    Viewer::new(&gate, "bob").start("dune").await.is(200);
+    assert_eq!(gate.metric("tidegate_vod_views_ended_total", "cause=\"displaced\"").await, 2.0, "bob is another");
+}
+
+#[tokio::test]
+async fn an_operator_ends_the_sessions_of_a_user() {
+    let folder = TempFolder::new("films");
+    let gate = Gate::start(&watched(&folder)).await;
+    Viewer::new(&gate, "ada").start("dune").await.is(200);
+    Viewer::new(&gate, "ada").start("dune").await.is(200);
+    let end = "/api/v1/admin/stream-sessions?user_id=ada";
+    Viewer::admin(&gate).send(Method::DELETE, end, None).await.is(204);
+    assert_eq!(gate.metric("tidegate_vod_views_ended_total", "cause=\"revoked\"").await, 2.0);
+    Viewer::admin(&gate).send(Method::DELETE, "/api/v1/admin/stream-sessions?user_id=..", None).await.problem(400);
+}
+
+#[tokio::test]
+async fn without_redis_that_was_configured_no_session_is_opened_and_positions_are_kept() {
+    let Some(mut redis) = Redis::start() else { return };
+    let folder = TempFolder::new("films");
+    let mut config = watched(&folder);
+    config["State"]["Url"] = json!(redis.url());
+    let gate = Gate::start(&config).await;
+    let viewer = Viewer::new(&gate, "ada");
+    viewer.start("dune").await.is(200);
+    redis.kill();
+    let refused = viewer.start("dune").await;
+    refused.problem(503);
+    assert_eq!(refused.header("retry-after"), "1");
+    viewer.report("dune", 70).await.is(200);
+    assert_eq!(viewer.position("dune").await, 70);
+    redis.restart();
+    eventually("sessions are opened again", async || (viewer.start("dune").await.status == 200).then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_film_that_was_started_at_one_node_goes_on_and_stops_at_another() {
+    let (Some(redis), Some(database)) = (Redis::start(), Postgres::database().await) else { return };
+    let folder = TempFolder::new("films");
+    let mut config = embedded(&folder);
+    config["State"]["Url"] = json!(redis.url());
+    config["Database"]["Url"] = json!(database);
+    let (one, two) = tokio::join!(Gate::start(&config), Gate::start(&config));
+    let (here, there) = (Viewer::new(&one, "ada"), Viewer::new(&two, "ada"));
+    here.start("dune").await.is(200);
+    there.report("dune", 30).await.is(200);
+    assert_eq!(here.position("dune").await, 30);
+    there.stop("dune", 40).await.is(200);
+    let pool = sqlx::PgPool::connect(&database).await.expect("PostgreSQL answers");
+    let row = eventually("one row is there, with its end and its device", async || {
+        let read = "SELECT count(*) FROM stream_sessions WHERE ended_at IS NOT NULL AND ip_address = '127.0.0.1'";
+        let row: (i64,) = sqlx::query_as(read).fetch_one(&pool).await.expect("the table is there");
+        (row.0 > 0).then_some(row.0)
+    })
+    .await;
+    let all: (i64,) = sqlx::query_as("SELECT count(*) FROM stream_sessions").fetch_one(&pool).await.expect("a count");
+    assert_eq!((row, all.0), (1, 1));
+    assert_eq!(one.metric("tidegate_vod_views_ended_total", "").await, 0.0);
+    assert_eq!(two.metric("tidegate_vod_views_ended_total", "cause=\"stopped\"").await, 1.0);
+}
