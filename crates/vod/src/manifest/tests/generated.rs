@@ -116,7 +116,7 @@ fn manifest() -> impl Strategy<Value = String> {
     (bases(), uri(), uri(), uri()).prop_map(move |(bases, media, first, id)| {
         let [mpd, period, set, representation] = <[String; 4]>::try_from(bases).unwrap_or_default().map(base);
         let id = if id.len() % 2 == 0 { "v1" } else { id.trim_start_matches('&') };
-        let quoted = |text: &str| text.replace('&', "").replace('"', "");
+        let quoted = |text: &str| text.replace(['&', '"'], "");
         format!(
             "<MPD>{mpd}<Period>{period}<AdaptationSet>{set}<SegmentTemplate media=\"{}\"/>\
              <Representation id=\"{}\">{representation}<SegmentList><Initialization sourceURL=\"{}\"/></SegmentList>\
