@@ -20,6 +20,7 @@ use server_kit::auth::settings::TokenSource;
 use server_kit::limit::settings::RateLimitPolicy;
 use server_kit::telemetry::settings::AccessFields;
 use upstream::settings::ClusterSettings;
+use vod::settings::ManifestNames;
 
 pub use upstream::settings::UpstreamTimeouts;
 
@@ -94,6 +95,8 @@ pub struct FilmSettings {
     pub key_prefix: Option<Arc<str>>,
     /// Hosts, beside the store, that manifests may name.
     pub allowed_hosts: Vec<String>,
+    /// Names of the manifests that films are started with, whatever their extensions.
+    pub manifests: ManifestNames,
 }
 
 /// One route (`ReverseProxy.Routes.<id>`).

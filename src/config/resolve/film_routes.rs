@@ -54,6 +54,7 @@ pub fn films(
         prefix: Arc::clone(&settings.prefix),
         key_prefix: key_prefix.map_or(Some(None), |prefix| prefix.map(|prefix| Some(prefix.into())))?,
         allowed_hosts: settings.allowed_hosts.clone(),
+        manifests: settings.manifests.clone(),
     })))
 }
 

@@ -23,6 +23,7 @@ use routing::pattern::{Captures, PathPattern, Separator};
 use server_kit::telemetry::metrics::Metrics;
 use vod::manifest::{self as manifests, FilmFolder, ManifestChecks, ManifestRules};
 use vod::session::{ManifestType, SessionEnd};
+use vod::settings::ManifestNames;
 
 /// Paths of films, the token taken off.
 const PATTERN: &str = "/{folder}/{id}/{**rest}";
@@ -95,6 +96,7 @@ pub struct FilmHandler {
     pub origin: Arc<ObjectOrigin>,
     prefix: Arc<str>,
     key_prefix: Option<Arc<str>>,
+    names: ManifestNames,
     rules: ManifestRules,
     checks: ManifestChecks,
 }
@@ -121,7 +123,8 @@ impl FilmHandler {
             bucket: origin.bucket.to_string(),
         };
         let (prefix, key_prefix) = (Arc::clone(&settings.prefix), settings.key_prefix.clone());
-        Self { origin, prefix, key_prefix, rules, checks: ManifestChecks::default() }
+        let (names, checks) = (settings.manifests.clone(), ManifestChecks::default());
+        Self { origin, prefix, key_prefix, names, rules, checks }
     }
 
     /// Returns the prefix of all films' keys in the bucket.
@@ -159,8 +162,13 @@ impl FilmHandler {
 }
 
 impl FilmPath {
-    fn manifest_type(&self) -> Option<ManifestType> {
-        manifests::kind_of(&self.rest).filter(|_| !self.is_in_keys)
+    fn manifest_type(&self, names: &ManifestNames) -> Option<ManifestType> {
+        let named = match &*self.rest {
+            name if *name == *names.hls => Some(ManifestType::Hls),
+            name if *name == *names.dash => Some(ManifestType::Dash),
+            _ => None,
+        };
+        named.or_else(|| manifests::kind_of(&self.rest)).filter(|_| !self.is_in_keys)
     }
 }
 
@@ -173,7 +181,7 @@ pub async fn serve(
     metrics: &Arc<Metrics>,
 ) -> Result<(), DownstreamError> {
     let path = handler.path(&ctx.captures).ok();
-    if let Some((path, kind)) = path.and_then(|path| path.manifest_type().map(|kind| (path, kind))) {
+    if let Some((path, kind)) = path.and_then(|path| path.manifest_type(&handler.names).map(|kind| (path, kind))) {
         // Boxed: a paused player of a segment keeps no room for it.
         return Box::pin(manifest::serve(downstream, ctx, route, handler, (path, kind), metrics)).await;
     }

@@ -1,5 +1,6 @@
 //! Films below `/v/{token}/movies/{id}/`: what a grant opens, what becomes of manifests, and that players play them.
 
+mod browser;
 mod grants;
 mod manifests;
 mod players;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Cinema, films};
 use crate::support::h2::H2;
@@ -47,13 +47,14 @@ fn film(ffmpeg: &Path, folder: &Path) {
 }
 
 /// A gate before MinIO with the film in it, with TLS and in the clear.
-struct Theatre {
+pub struct Theatre {
     cinema: Cinema,
     certificates: Certificates,
     _minio: Minio,
 }
 
-async fn playing() -> Option<Theatre> {
+/// Opens one, for pages of `origin`; `None` where MinIO or ffmpeg is missing and not required.
+pub async fn theatre(origin: &str) -> Option<Theatre> {
     let minio = Minio::bucket().await?;
     let ffmpeg = tools::find("ffmpeg")?;
     let folder = TempFolder::new("film");
@@ -77,6 +78,7 @@ async fn playing() -> Option<Theatre> {
         minio.put(&key, bytes).await;
     }
     let mut config = films(&minio.url(), minio.name());
+    config["Policies"]["Cors"]["page"] = json!({ "Origins": [origin] });
     let certificates = Certificates::make();
     config["Server"]["Listeners"] = json!([{ "Address": "127.0.0.1:0" }, certificates.listener()]);
     Some(Theatre { cinema: Cinema::open(config).await, certificates, _minio: minio })
@@ -84,8 +86,12 @@ async fn playing() -> Option<Theatre> {
 
 impl Theatre {
     /// The URL of a file of the film, for a new viewer.
-    async fn url(&self, name: &str) -> String {
+    pub async fn url(&self, name: &str) -> String {
         format!("http://{}{}", self.cinema.gate.address(), self.cinema.path(MOVIE, name).await)
+    }
+
+    pub fn access_lines(&self) -> Vec<Value> {
+        self.cinema.gate.access_lines()
     }
 
     async fn tls_url(&self, name: &str) -> String {
@@ -123,7 +129,7 @@ async fn decoded(ffprobe: &Path, url: &str) -> (f64, usize) {
 #[tokio::test]
 async fn ffmpeg_plays_hls_dash_and_an_encrypted_playlist_by_the_url_alone() {
     let Some(ffprobe) = tools::find("ffprobe") else { return };
-    let Some(theatre) = playing().await else { return };
+    let Some(theatre) = theatre("https://app.example").await else { return };
     for name in ["index.m3u8", "low/index.m3u8", "secret/index.m3u8", "index.mpd"] {
         for url in [theatre.url(name).await, theatre.tls_url(name).await] {
             let (seconds, frames) = decoded(&ffprobe, &url).await;
@@ -136,7 +142,7 @@ async fn ffmpeg_plays_hls_dash_and_an_encrypted_playlist_by_the_url_alone() {
 
 #[tokio::test]
 async fn a_playlist_and_its_segments_come_over_http_2() {
-    let Some(theatre) = playing().await else { return };
+    let Some(theatre) = theatre("https://app.example").await else { return };
     let listener = theatre.cinema.gate.listeners()[1];
     let connection = theatre.certificates.connect_to(listener, FIRST, true, &["h2"]).await;
     let connection = H2::over(connection).await.expect("the gate speaks HTTP/2");
@@ -161,7 +167,7 @@ async fn mpv_vlc_and_gstreamer_play_hls_and_dash_by_the_url_alone() {
     if found.is_empty() {
         return;
     }
-    let Some(theatre) = playing().await else { return };
+    let Some(theatre) = theatre("https://app.example").await else { return };
     let gate = &theatre.cinema.gate;
     for (program, arguments) in found {
         for name in ["low/index.m3u8", "index.mpd"] {
