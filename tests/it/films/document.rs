@@ -174,7 +174,12 @@ async fn a_client_of_the_document_watches_a_film() {
     assert_eq!(body_on(&kafka, "stream.progress").await, progress);
     let stop = format!("{ids}\"stream_stop\",\"position_seconds\":1800,");
     assert_eq!(body_on(&kafka, "stream.stop").await, stop);
-    let pool = PgPool::connect(&database).await.expect("PostgreSQL answers");
+    is_recorded(&database).await;
+}
+
+/// The tables have the position and the sessions, each with its end and its device.
+async fn is_recorded(database: &str) {
+    let pool = PgPool::connect(database).await.expect("PostgreSQL answers");
     let read = "SELECT position_seconds FROM watch_progress WHERE user_id = $1 AND movie_id = $2";
     let row: (i64,) = sqlx::query_as(read).bind(USER).bind(MOVIE).fetch_one(&pool).await.expect("a row");
     assert_eq!(row.0, 12);

@@ -132,8 +132,11 @@ impl WriteBackPositions {
                 () = tasks.stopping() => return,
             }
             for shard in 0..SHARDS {
-                // An error is in the log; the marks stay, and the next round tries again.
-                while !tasks.is_stopping() && matches!(self.flush(shard).await, Ok(FLUSH_BATCH)) {}
+                // After an error the marks stay, and the next round tries again.
+                while !tasks.is_stopping()
+                    && self.flush(shard).await.inspect_err(|error| self.failed(error)).is_ok_and(|n| n == FLUSH_BATCH)
+                {
+                }
             }
             if let Ok((entries, bytes)) = self.0.dirty.backlog().await {
                 self.0.metrics.backlog.set(entries);
@@ -143,23 +146,21 @@ impl WriteBackPositions {
     }
 
     /// Writes those positions of a shard that are due; returns their number.
-    async fn flush(&self, shard: u16) -> Result<usize, ()> {
+    async fn flush(&self, shard: u16) -> Result<usize, PositionStoreError> {
         let state = &*self.0;
-        let due = state.dirty.take_due(shard, self.now(), FLUSH_BATCH).await.map_err(|error| self.failed(&error))?;
+        let due = state.dirty.take_due(shard, self.now(), FLUSH_BATCH).await?;
         if due.is_empty() {
             return Ok(0);
         }
         let rows: Vec<PositionRecord> = due.iter().filter_map(|dirty| dirty.record.clone()).collect();
         let begun = monotonic_now();
         let written = tokio::time::timeout(FLUSH_TIMEOUT, state.database.save(&rows)).await;
-        match written.map_err(|_| PositionStoreError::timeout()).and_then(|written| written) {
-            Ok(outcome) => state.metrics.dropped.inc_by(outcome.dropped.len() as u64),
-            Err(error) => return Err(self.failed(&error)),
-        }
+        let outcome = written.map_err(|_| PositionStoreError::timeout())??;
+        state.metrics.dropped.inc_by(outcome.dropped.len() as u64);
         state.metrics.rows.inc_by(rows.len() as u64);
         state.metrics.commit.observe(begun.elapsed().as_secs_f64());
         let later = self.now() + state.settings.flush_interval;
-        state.dirty.clear(&due, later).await.map_err(|error| self.failed(&error))?;
+        state.dirty.clear(&due, later).await?;
         if state.failures.is_over(monotonic_now()) {
             tracing::info!("positions in films are written to the database again");
         }
