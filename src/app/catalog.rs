@@ -79,12 +79,13 @@ pub fn routes(
         routers.push(limit_routes(catalogue, limits, RateLimitClass::STRICT));
     }
     if let (Some(tokens), Some(revocations)) = (&process.path_tokens, &process.revocations) {
-        let keys = tokens.derive_keys("the cache of streaming URLs");
+        let signer = Arc::clone(tokens);
+        let keys = Box::new(move || signer.derive_keys("the cache of streaming URLs"));
         let urls = Arc::new(StreamUrlService {
             streams: Arc::new(ProxyStreamResolver(Arc::clone(runtime))),
             tokens: Arc::clone(tokens),
             revocations: Arc::clone(revocations),
-            cache: StreamUrlCache::new(StreamUrlStore::new(storage.redis.clone()), &keys, (*clock).clone()),
+            cache: StreamUrlCache::new(StreamUrlStore::new(storage.redis.clone()), keys, (*clock).clone()),
         });
         routers.push(limit_routes(api::stream_url_admin_routes(Arc::clone(&urls)), limits, RateLimitClass::STRICT));
         routers.push(limit_routes(api::stream_url_routes(urls), limits, RateLimitClass::STANDARD));

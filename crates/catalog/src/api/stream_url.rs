@@ -22,7 +22,7 @@ use server_kit::api::error::Error;
 use server_kit::api::extractors::{Json, Query};
 use server_kit::api::id::{self, PathTrackId};
 use server_kit::api::user::{AdminUser, User};
-use server_kit::auth::path_token::{MAX_IDENTITY_BYTES, PathAuthorization, PathTokenSigner};
+use server_kit::auth::path_token::{self, MAX_IDENTITY_BYTES, PathAuthorization, PathTokenSigner};
 use server_kit::auth::revocation::TokenRevocations;
 
 /// Characters of an id that need no encoding in a path (RFC 3986 §2.3).
@@ -113,7 +113,11 @@ impl StreamUrlService {
         let leave = now.authorization.fingerprint();
         let is_good =
             |kept: &IssuedStreamUrl| (kept.generation, kept.version, &kept.leave) == (generation, now.version, &leave);
-        if let Some(kept) = kept.filter(is_good) {
+        // The key that signed it may be gone: a URL that would be refused is not given out again.
+        let is_verified = |kept: &IssuedStreamUrl| {
+            path_token::split(&kept.path).is_some_and(|(token, path)| self.tokens.verify(&token, path).is_ok())
+        };
+        if let Some(kept) = kept.filter(|kept| is_good(kept) && is_verified(kept)) {
             return Ok(kept);
         }
         let stream =

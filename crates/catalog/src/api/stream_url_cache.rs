@@ -46,6 +46,9 @@ pub struct IssuedStreamUrl {
     pub leave: String,
 }
 
+/// Keys in force, of which the first is the newest.
+pub type CacheKeys = Box<dyn Fn() -> Vec<[u8; 32]> + Send + Sync>;
+
 /// Store of the entries.
 pub enum StreamUrlStore {
     /// In this process.
@@ -57,8 +60,8 @@ pub enum StreamUrlStore {
 /// Encrypted cache of streaming URLs.
 pub struct StreamUrlCache {
     store: StreamUrlStore,
-    /// Ciphers of all keys: the first encrypts, all decrypt.
-    ciphers: Vec<XChaCha20Poly1305>,
+    /// Keys in force, asked for at each use since a reload changes them: the first encrypts, all decrypt.
+    keys: CacheKeys,
     clock: Clock,
 }
 
@@ -70,9 +73,14 @@ impl StreamUrlStore {
 }
 
 impl StreamUrlCache {
-    /// Creates the cache over `shelf`, with `keys`, of which the first is the newest.
-    pub fn new(shelf: StreamUrlStore, keys: &[[u8; 32]], clock: Clock) -> Self {
-        Self { store: shelf, ciphers: keys.iter().map(|key| XChaCha20Poly1305::new(key.into())).collect(), clock }
+    /// Creates the cache over `shelf`, with the keys that `keys` returns.
+    pub fn new(shelf: StreamUrlStore, keys: CacheKeys, clock: Clock) -> Self {
+        Self { store: shelf, keys, clock }
+    }
+
+    /// Returns the ciphers of the keys in force.
+    fn ciphers(&self) -> impl Iterator<Item = XChaCha20Poly1305> {
+        (self.keys)().into_iter().map(|key| XChaCha20Poly1305::new(&key.into()))
     }
 
     /// Returns the cached URL unless it is within [`EXPIRY_MARGIN_SECONDS`] of its expiry. `None` while Redis does not
@@ -132,7 +140,7 @@ impl StreamUrlCache {
         let nonce: [u8; NONCE_BYTES] = rand::random();
         let aad = associated_data(user, track);
         let payload = Payload { msg: plain, aad: aad.as_bytes() };
-        let sealed = self.ciphers.first()?.encrypt(&XNonce::from(nonce), payload).ok()?;
+        let sealed = self.ciphers().next()?.encrypt(&XNonce::from(nonce), payload).ok()?;
         // The nonce is no secret; `open` needs it first.
         Some([nonce.as_slice(), &sealed].concat())
     }
@@ -141,7 +149,7 @@ impl StreamUrlCache {
         let (nonce, sealed) = sealed.split_first_chunk::<NONCE_BYTES>()?;
         let (nonce, aad) = (XNonce::from(*nonce), associated_data(user, track));
         // The entry does not say which key sealed it; the wrong one fails the authentication tag.
-        self.ciphers.iter().find_map(|cipher| cipher.decrypt(&nonce, Payload { msg: sealed, aad: aad.as_bytes() }).ok())
+        self.ciphers().find_map(|cipher| cipher.decrypt(&nonce, Payload { msg: sealed, aad: aad.as_bytes() }).ok())
     }
 }
 
@@ -197,7 +205,10 @@ mod tests {
     }
 
     fn answers(keys: &[[u8; 32]], kept: &Cache<(UserId, TrackId), Vec<u8>>, clock: &Clock) -> StreamUrlCache {
-        StreamUrlCache::new(StreamUrlStore::Memory(kept.clone()), keys, clock.clone())
+        {
+            let keys = keys.to_vec();
+            StreamUrlCache::new(StreamUrlStore::Memory(kept.clone()), Box::new(move || keys.clone()), clock.clone())
+        }
     }
 
     #[tokio::test]

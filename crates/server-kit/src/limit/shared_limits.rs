@@ -1,7 +1,7 @@
 //! Counts that several nodes share, in Redis: one script, one call for each request. Without an answer in time each node
 //! counts for itself; nothing fails because of it.
 //!
-//! Keys are `limit:{policy:subject}:requests` and `…:streams`; the braces keep both in one slot of a cluster. A stream
+//! Keys are `limit:{policy:subject}:requests:rule` and `…:streams`; the braces keep both in one slot of a cluster. A stream
 //! holds a lease that is renewed while it runs, so that those of a node that is gone free themselves.
 
 use std::collections::HashMap;
@@ -112,7 +112,8 @@ impl SharedLimits {
     /// Creates a lease for a stream that is about to be requested; [`SharedLimits::end`] ends it.
     pub fn lease(&self, policy: &str, subject: &str) -> u64 {
         let lease = self.next.fetch_add(1, Ordering::Relaxed);
-        self.leases.lock().insert(lease, self.keys(policy, subject)[1].clone());
+        let [_, streams] = self.keys(policy, subject, None);
+        self.leases.lock().insert(lease, streams);
         lease
     }
 
@@ -140,13 +141,17 @@ impl SharedLimits {
             self.metrics.skipped.inc();
             return Err(SharedLimitsUnavailable);
         }
-        let keys = self.keys(question.policy, question.subject);
+        let keys = self.keys(question.policy, question.subject, question.rule);
         let arguments = self.arguments(question, take, lease);
         let answer = match self.call(keys, arguments).await {
             Ok(answer) => answer,
             Err(error) => {
                 self.metrics.failed.inc();
-                self.record_failure(question.now, &error);
+                if is_of_subject(&error) {
+                    tracing::debug!(%error, policy = question.policy, "a subject's count in Redis cannot be read; it is counted on this node");
+                } else {
+                    self.record_failure(question.now, &error);
+                }
                 return Err(SharedLimitsUnavailable);
             }
         };
@@ -211,8 +216,20 @@ impl SharedLimits {
         format!("{}:{lease}", self.node)
     }
 
-    fn keys(&self, policy: &str, subject: &str) -> [String; 2] {
-        [RedisKey::LimitRequests { policy, subject }, RedisKey::LimitStreams { policy, subject }]
+    /// Returns the keys of the requests and the streams of a subject. Requests under a rule of another kind, or with windows
+    /// of another length, are counted apart: after a reload, or while nodes differ, the script would else read what
+    /// another rule has written.
+    fn keys(&self, policy: &str, subject: &str, rule: Option<&RequestLimit>) -> [String; 2] {
+        let rule = match rule {
+            Some(RequestLimit::Window { segment, segments, .. }) => {
+                format!("window-{}-{segments}", request_counter::millis(*segment))
+            }
+            Some(RequestLimit::Bucket { refill, period, .. }) => {
+                format!("bucket-{refill}-{}", request_counter::millis(*period))
+            }
+            None => "none".to_owned(),
+        };
+        [RedisKey::LimitRequests { policy, subject, rule: &rule }, RedisKey::LimitStreams { policy, subject }]
             .map(|key| self.redis.key(key))
     }
 
@@ -292,4 +309,9 @@ impl SharedLimits {
             tracing::warn!(error, "limits are not shared: Redis (State.Url) does not count");
         }
     }
+}
+
+/// Returns true where the script failed over what is kept of one subject: that is no reason to ask for no other.
+fn is_of_subject(error: &Error) -> bool {
+    error.details().contains("WRONGTYPE") || error.details().starts_with("ERR user_script")
 }

@@ -44,9 +44,6 @@ pub struct LimitWorkerHandle {
 
 /// Subject with unsaved bytes under a policy.
 type UnsavedEgress = (Arc<RateLimiter>, Arc<SubjectCounters>);
-/// Names of a policy and a subject.
-type PolicyAndSubject = (Arc<str>, Arc<str>);
-
 /// Worker of the jobs.
 pub struct LimitWorker {
     leases: LeaseWorker,
@@ -68,8 +65,9 @@ struct EgressWorker {
     jobs: UnboundedReceiver<UnsavedEgress>,
     handle: LimitWorkerHandle,
     clock: Clock,
-    /// Unsaved egress, by policy and subject.
-    unsaved: HashMap<PolicyAndSubject, UnsavedEgress>,
+    /// Unsaved egress, by the address of its counters, which are held here. Not by policy and subject: after a reload there
+    /// are those of streams that began before it and others of the same name.
+    unsaved: HashMap<usize, UnsavedEgress>,
     max_unsaved: usize,
     cleaned_up_at: UnixMillis,
 }
@@ -212,15 +210,15 @@ impl EgressWorker {
     fn take(&mut self, batch: &mut Vec<UnsavedEgress>) {
         let now = self.clock.unix_millis();
         for (policy, entry) in batch.drain(..) {
-            let name = (Arc::clone(&policy.settings().name), Arc::clone(&entry.subject));
-            if self.unsaved.len() >= self.max_unsaved && !self.unsaved.contains_key(&name) {
+            let counters = Arc::as_ptr(&entry).addr();
+            if self.unsaved.len() >= self.max_unsaved && !self.unsaved.contains_key(&counters) {
                 if let Some((account, amount)) = unsaved_amount(&policy, &entry, now) {
                     entry.egress.mark_unsavable(account.period, amount);
                 }
                 continue;
             }
-            // One entry per subject, however often it was queued.
-            self.unsaved.insert(name, (policy, entry));
+            // One entry per counters, however often they were queued.
+            self.unsaved.insert(counters, (policy, entry));
         }
     }
 
@@ -268,7 +266,7 @@ impl EgressWorker {
             }
             for (policy, entry) in chunk {
                 if unsaved_amount(policy, entry, now).is_none() {
-                    self.unsaved.remove(&(Arc::clone(&policy.settings().name), Arc::clone(&entry.subject)));
+                    self.unsaved.remove(&Arc::as_ptr(entry).addr());
                 }
             }
         }

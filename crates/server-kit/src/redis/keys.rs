@@ -43,6 +43,8 @@ pub enum RedisKey<'a> {
         policy: &'a str,
         /// The subject.
         subject: &'a str,
+        /// Form of the counts, by the policy's rule, in letters, digits and hyphens: each form has a key of its own.
+        rule: &'a str,
     },
     /// The streams that a subject has under a policy; in a cluster on the node of its requests.
     LimitStreams {
@@ -144,8 +146,8 @@ impl Display for RedisKey<'_> {
             Self::PositionIndex { user } => write!(f, "player.items:{}", EscapedKeyPart(user)),
             Self::StreamUrl { user, track } => write!(f, "stream:{}:{}", EscapedKeyPart(user), EscapedKeyPart(track)),
             Self::StreamGeneration { user } => write!(f, "stream.gen:{}", EscapedKeyPart(user)),
-            Self::LimitRequests { policy, subject } => {
-                write!(f, "limit:{{{}:{}}}:requests", EscapedKeyPart(policy), EscapedKeyPart(subject))
+            Self::LimitRequests { policy, subject, rule } => {
+                write!(f, "limit:{{{}:{}}}:requests:{rule}", EscapedKeyPart(policy), EscapedKeyPart(subject))
             }
             Self::LimitStreams { policy, subject } => {
                 write!(f, "limit:{{{}:{}}}:streams", EscapedKeyPart(policy), EscapedKeyPart(subject))
@@ -238,7 +240,8 @@ mod tests {
             RedisKey::PositionIndex { user },
             RedisKey::StreamUrl { user, track: item },
             RedisKey::StreamGeneration { user },
-            RedisKey::LimitRequests { policy, subject },
+            RedisKey::LimitRequests { policy, subject, rule: "window-60000-6" },
+            RedisKey::LimitRequests { policy, subject, rule: "bucket-1-1000" },
             RedisKey::LimitStreams { policy, subject },
             RedisKey::Egress { policy, subject, period: 0 },
             RedisKey::Egress { policy, subject, period: 1 },
@@ -284,7 +287,7 @@ mod tests {
         for prefix in ["", "tide:", "{tide}", "a}b"] {
             for (policy, subject) in HOSTILE.iter().flat_map(|one| HOSTILE.map(|two| (*one, two))) {
                 let named = |key: RedisKey<'_>| format!("{prefix}{key}");
-                let requests = named(RedisKey::LimitRequests { policy, subject });
+                let requests = named(RedisKey::LimitRequests { policy, subject, rule: "window-60000-6" });
                 let streams = named(RedisKey::LimitStreams { policy, subject });
                 assert_eq!(hashed(&requests), hashed(&streams));
                 if prefix.contains('{') {
@@ -306,7 +309,10 @@ mod tests {
             (RedisKey::PositionIndex { user: "50%" }, "player.items:50%25"),
             (RedisKey::StreamUrl { user: "u1", track: "t1" }, "stream:u1:t1"),
             (RedisKey::StreamGeneration { user: "u1" }, "stream.gen:u1"),
-            (RedisKey::LimitRequests { policy: "p", subject: "u:{alice}" }, "limit:{p:u%3A%7Balice%7D}:requests"),
+            (
+                RedisKey::LimitRequests { policy: "p", subject: "u:{alice}", rule: "window-60000-6" },
+                "limit:{p:u%3A%7Balice%7D}:requests:window-60000-6",
+            ),
             (RedisKey::Egress { policy: "p", subject: "a:192.0.2.1", period: 7 }, "egress:p:a%3A192.0.2.1:7"),
             (RedisKey::SessionMetadata { id: "123456" }, "session:123456:metadata"),
             (RedisKey::Sessions, "share:sessions"),
