@@ -71,7 +71,7 @@ impl ComponentHealth for ProcessHealth {
     fn kafka(&self) -> ComponentStatus {
         match self.events.as_ref().and_then(EventPublisher::reaches_kafka) {
             None => ComponentStatus::Disabled,
-            Some(true) => ComponentStatus::Ok,
+            Some(true) => ComponentStatus::Enabled,
             Some(false) => ComponentStatus::Unavailable,
         }
     }

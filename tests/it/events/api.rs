@@ -29,7 +29,7 @@ async fn the_body_is_the_documents_and_the_rest_is_in_headers() {
     assert_eq!((received.header("schema-version"), received.header("time-zone")), ("1", "UTC"));
     eventually("Kafka is seen", async || {
         let health: Value = serde_json::from_slice(&gate.client().get("/health", &[]).await.body).expect("JSON");
-        (health["kafka"] == "ok").then_some(())
+        (health["kafka"] == "enabled").then_some(())
     })
     .await;
     eventually("nothing waits any more", async || {

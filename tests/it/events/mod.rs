@@ -249,7 +249,7 @@ async fn no_event_is_lost_and_no_request_waits_while_kafka_is_away() {
     })
     .await
     .expect("it starts again");
-    kafka_is("ok").await;
+    kafka_is("enabled").await;
     delivered(before + 200.0).await;
     stop.store(true, Ordering::Relaxed);
     let mut ids = BTreeSet::new();

@@ -161,7 +161,7 @@ async fn a_client_of_the_document_watches_a_film() {
     let gate = Gate::start_with(&config, &environment).await;
     eventually("Kafka is reached", async || {
         let health = json_of(&gate.client().get("/health", &[]).await);
-        (health["kafka"] == "ok" && health["redis"] == "ok" && health["s3"] == "ok").then_some(())
+        (health["kafka"] == "enabled" && health["redis"] == "ok" && health["s3"] == "ok").then_some(())
     })
     .await;
     watches(&gate).await;

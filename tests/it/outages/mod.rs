@@ -178,7 +178,7 @@ async fn kafka_goes(gate: &Gate, tally: &Tally, kafka: &mut OwnKafka) {
     is(gate, "kafka", "unavailable").await;
     tokio::join!(tally.streams_go_on(), tally.reports_go_on());
     block_in_place(|| kafka.restart());
-    is(gate, "kafka", "ok").await;
+    is(gate, "kafka", "enabled").await;
 }
 
 async fn postgres_goes(gate: &Gate, tally: &Tally, postgres: &mut Postgres) {
@@ -216,8 +216,8 @@ async fn all_go(gate: &Gate, tally: &Tally, servers: &mut Servers) {
     servers.redis.thaw();
     servers.postgres.thaw();
     servers.kafka.thaw();
-    for part in ["redis", "database", "kafka"] {
-        is(gate, part, "ok").await;
+    for (part, state) in [("redis", "ok"), ("database", "ok"), ("kafka", "enabled")] {
+        is(gate, part, state).await;
     }
     tokio::join!(tally.streams_go_on(), tally.reports_go_on());
 }

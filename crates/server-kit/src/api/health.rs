@@ -13,6 +13,8 @@ use utoipa::ToSchema;
 pub enum ComponentStatus {
     /// It works.
     Ok,
+    /// Events are published to it: the word that document 003 has for Kafka.
+    Enabled,
     /// It is configured but does not work.
     Unavailable,
     /// It is not configured.
@@ -32,7 +34,7 @@ pub struct HealthReport {
     /// The database; for the operator.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub database: Option<ComponentStatus>,
-    /// Kafka.
+    /// Kafka: `enabled` while it answers.
     pub kafka: ComponentStatus,
     /// Live sharing sessions.
     pub active_sessions: u64,

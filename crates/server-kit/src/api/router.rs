@@ -158,7 +158,7 @@ async fn ready(State(shared): State<RouterState>) -> Response {
             let faults = shared.health.store_faults().join("\n");
             (StatusCode::SERVICE_UNAVAILABLE, format!("not ready\n{faults}\n")).into_response()
         }
-        ComponentStatus::Ok | ComponentStatus::Disabled => "ready\n".into_response(),
+        ComponentStatus::Ok | ComponentStatus::Enabled | ComponentStatus::Disabled => "ready\n".into_response(),
     }
 }
 
