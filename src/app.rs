@@ -1,7 +1,9 @@
 //! The composition root: the only file that knows every module. Settings in, a running server out.
 
+mod admin_server;
 mod cache;
 mod catalog;
+mod config_source;
 mod embedded;
 mod events;
 mod health;
@@ -9,6 +11,8 @@ mod limits;
 pub mod listing;
 mod modules;
 mod reload;
+mod reload_metrics;
+mod restart_keys;
 mod running;
 #[cfg(feature = "share")]
 mod share;
@@ -18,7 +22,6 @@ pub mod upgrade;
 mod vod;
 mod watch;
 
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +31,7 @@ use axum::Router;
 use futures::future::BoxFuture;
 use tower::ServiceExt;
 
+use self::admin_server::serve_admin;
 use self::catalog::CatalogServices;
 use self::events::EventServices;
 use self::health::ProcessHealth;
@@ -42,9 +46,9 @@ use crate::proxy::Gateway;
 use crate::proxy::modules::{ModulePaths, ModuleService};
 use crate::proxy::process::Process;
 use crate::proxy::runtime::Runtime;
-use crate::proxy::settings::{AdminSettings, RuntimeSettings};
+use crate::proxy::settings::RuntimeSettings;
 use http_server::acme_challenges::AcmeChallenges;
-use http_server::listen_sockets::{BoundTcpSocket, ListenSockets, SocketRole};
+use http_server::listen_sockets::ListenSockets;
 use http_server::listener::{self, ListenError};
 use http_server::workers::Workers;
 use object_engine::cache::CacheError;
@@ -134,7 +138,7 @@ pub async fn start_with(
 ) -> Result<RunningServer, StartError> {
     let shared = SharedServices::new()?;
     let SharedServices { clock, metrics, tasks, services } = &shared;
-    let workers = Workers::start(settings.server.http.threads).map(Arc::new).map_err(ListenError::Workers)?;
+    let workers = Workers::start(settings.server.http.worker_threads()).map(Arc::new).map_err(ListenError::Workers)?;
     let stores = Arc::new(OpenStores::new(clock.clone(), services.clone()));
     let storage = StateStorage::open(&settings, services).await?;
     let challenges = AcmeChallenges::default();
@@ -162,7 +166,7 @@ pub async fn start_with(
         modules::start(&settings, &dependencies, events.as_ref(), films, tracks)?;
     let events = events.map(|events| events.events);
     let health = ProcessHealth { events, active_sessions, ..ProcessHealth::new(&runtime, tasks, &storage, &workers) };
-    let router_state = router_state(&settings, &shared, health, (operations, reloader.as_ref()), &modules);
+    let router_state = router_state(&runtime, &shared, health, (operations, reloader.as_ref()), &modules);
     let public = router::public(router_state.clone(), Arc::clone(&process.limiters), modules.routes, extra);
     let paths = ModulePaths::new(modules.paths.iter().map(String::as_str));
     let gateway = Arc::new(Gateway::new(process, runtime, module_service(public), paths, Arc::clone(metrics)));
@@ -235,17 +239,19 @@ impl SharedServices {
 
 /// State of the routers: what the operator may ask for, and the description of `modules`.
 fn router_state(
-    settings: &Settings,
+    runtime: &Arc<ArcSwap<Runtime>>,
     shared: &SharedServices,
     health: ProcessHealth,
     (cache, reloader): (Option<Arc<dyn CacheOperations>>, Option<&Arc<ConfigReloader>>),
     modules: &ModuleRoutes,
 ) -> RouterState {
+    // Asked for at each request: a reload may have changed it.
+    let runtime = Arc::clone(runtime);
     RouterState {
         health: HealthService::new(Arc::new(health)),
         metrics: Arc::clone(&shared.metrics),
         clock: shared.clock.clone(),
-        admin_token: settings.admin.as_ref().and_then(|admin| admin.token.clone()),
+        admin_token: Arc::new(move || runtime.load().debug_token.clone()),
         cache,
         configuration: reloader.map(|reloader| Arc::clone(reloader) as Arc<dyn ConfigReload>),
         description: Arc::clone(&modules.description),
@@ -371,33 +377,4 @@ fn cluster_snapshots(runtime: &Runtime) -> Vec<ClusterSnapshot> {
         destinations: cluster.members().iter().map(destination).collect(),
     };
     runtime.clusters().map(cluster).collect()
-}
-
-/// Serves the operator's side until the end of `services`, or until another process has taken over from `tasks`.
-fn serve_admin(
-    admin: Option<&AdminSettings>,
-    sockets: &ListenSockets,
-    shared: RouterState,
-    (tasks, services): (&BackgroundTasks, &BackgroundTasks),
-) -> Result<Option<SocketAddr>, StartError> {
-    let Some(admin) = admin else { return Ok(None) };
-    let BoundTcpSocket { listener, address, registration } =
-        sockets.open(SocketRole::Admin, admin.address, admin.socket.as_deref())?;
-    let failed = |source| ListenError::Bind { address, source };
-    let socket = tokio::net::TcpListener::from_std(listener).map_err(failed)?;
-    let (tasks, stopping) = (tasks.clone(), services.clone());
-    services.spawn(async move {
-        let end = async move {
-            tokio::select! {
-                () = stopping.stopping() => {}
-                () = tasks.handed_over() => {}
-            }
-        };
-        let server = axum::serve(socket, router::admin(shared).into_make_service_with_connect_info::<SocketAddr>());
-        if let Err(error) = server.with_graceful_shutdown(end).await {
-            tracing::error!(%error, "the admin listener failed");
-        }
-        drop(registration);
-    });
-    Ok(Some(address))
 }

@@ -84,7 +84,7 @@ pub fn cache_operations(cache: &Arc<SliceCache>, runtime: &Arc<ArcSwap<Runtime>>
 fn purge_scope(route: &Route) -> Option<cache::PurgeScope> {
     match &route.handler {
         RouteHandler::Object(ObjectHandler { origin, key }) => Some(cache::PurgeScope::Bucket {
-            store: origin.store.to_string(),
+            store: origin.signer.identity().to_string(),
             bucket: origin.bucket.to_string(),
             prefix: key.fixed_prefix().to_owned(),
         }),

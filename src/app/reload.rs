@@ -1,79 +1,54 @@
 //! Reload of the configuration while requests are served: the new runtime is built and probed first and then put in
 //! force at once, or the file is refused as a whole and nothing changes. A request keeps the runtime that it began with.
+//!
+//! One task makes all reloads, whoever asks for them, and nobody who leaves breaks one off. The settings in force carry
+//! the digests of what they were read from, and nothing else is compared with the file.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, join};
 use parking_lot::Mutex;
-use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::time::MissedTickBehavior;
 
+use super::config_source::{ConfigSource, FoundConfig};
 use super::modules::ModuleDependencies;
+use super::reload_metrics::ReloadMetrics;
+use super::restart_keys::fixed_differences;
 use super::stores::OpenStores;
-use super::{authenticator, cache, runtime_settings, watch};
-use crate::config::{self, Settings};
-use crate::proxy::process::Process;
+use super::{authenticator, runtime_settings, watch};
+use crate::config::{Settings, SourceDigests};
 use crate::proxy::runtime::Runtime;
-use http_server::connection_counts::ConnectionCountSettings;
-use http_server::connection_limits::ConnectionLimits;
-use object_engine::cache::PurgeScope;
 use primitives::change_detector::ChangeDetector;
 use primitives::clock::{Clock, monotonic_now};
 use server_kit::api::config_reload::{ConfigReload, ReloadOutcome, ReloadReport};
 
-/// Time between two looks at the configuration file. A change counts when two looks have found the same content, so that
-/// a file that is being written is not read half.
+/// Time between two looks at the configuration file.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Time for which a content has stayed the same before it is put in force without being asked for, so that a file that is
+/// being written is not read half.
+const SETTLING: Duration = Duration::from_secs(3);
 /// Time for the first answers of the new runtime's buckets, before it is put in force.
 const PROBE_TIME: Duration = Duration::from_secs(1);
+/// Questions for a reload that may wait.
+const MOST_WAITING: usize = 64;
+/// Cause of a reload that nobody has asked for.
+const FILE_CHANGED: &str = "a change of the file";
 
-/// Reloads the configuration file.
+/// Asks for reloads of the configuration file.
 pub struct ConfigReloader {
-    file: PathBuf,
-    /// Settings in force. Reloads wait for each other here.
-    settings: tokio::sync::Mutex<Settings>,
-    runtime: Arc<ArcSwap<Runtime>>,
-    stores: Arc<OpenStores>,
-    /// Told when another runtime is in force.
-    reloaded: Arc<Notify>,
-    last: Mutex<Option<ReloadReport>>,
+    requests: mpsc::Sender<ReloadRequest>,
+    last: Arc<Mutex<Option<ReloadReport>>>,
     clock: Clock,
-    metrics: ReloadMetrics,
 }
 
-/// Metrics of reloads.
-struct ReloadMetrics {
-    reloads: IntCounterVec,
-    last_success: IntGauge,
-    is_current: IntGauge,
-}
-
-impl ReloadMetrics {
-    fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let reloads = Opts::new("tidegate_config_reloads_total", "Reloads of the configuration, by outcome");
-        let metrics = Self {
-            reloads: IntCounterVec::new(reloads, &["outcome"])?,
-            last_success: IntGauge::new(
-                "tidegate_config_last_reload_success_timestamp_seconds",
-                "When the configuration in force was put in force",
-            )?,
-            is_current: IntGauge::new(
-                "tidegate_config_last_reload_successful",
-                "1, or 0 where the last reload was refused: the file is not in force",
-            )?,
-        };
-        for outcome in ["reloaded", "refused"] {
-            metrics.reloads.with_label_values(&[outcome]);
-        }
-        metrics.is_current.set(1);
-        registry.register(Box::new(metrics.reloads.clone()))?;
-        registry.register(Box::new(metrics.last_success.clone()))?;
-        registry.register(Box::new(metrics.is_current.clone()))?;
-        Ok(metrics)
-    }
+/// Question for a reload.
+struct ReloadRequest {
+    cause: &'static str,
+    done: oneshot::Sender<ReloadReport>,
 }
 
 impl ConfigReloader {
@@ -86,70 +61,156 @@ impl ConfigReloader {
         dependencies: &ModuleDependencies<'_>,
     ) -> Result<Arc<Self>, prometheus::Error> {
         let ModuleDependencies { stores, clock, tasks, .. } = dependencies;
-        let metrics = ReloadMetrics::new(dependencies.metrics.registry())?;
-        metrics.last_success.set(i64::try_from(clock.unix()).unwrap_or(i64::MAX));
-        let reloader = Arc::new(Self {
-            file: file.to_owned(),
-            settings: tokio::sync::Mutex::new(settings.clone()),
+        let clock = Clock::clone(clock);
+        let (requests, waiting) = mpsc::channel(MOST_WAITING);
+        let last = Arc::default();
+        let reloads = ConfigReloads {
+            source: ConfigSource::new(file, clock.clone()),
+            settings: settings.clone(),
+            changes: ChangeDetector::new(SETTLING),
             runtime: Arc::clone(runtime),
             stores: Arc::clone(stores),
             reloaded,
-            last: Mutex::default(),
-            clock: (*clock).clone(),
-            metrics,
-        });
-        let (this, stopping) = (Arc::clone(&reloader), (*tasks).clone());
+            last: Arc::clone(&last),
+            clock: clock.clone(),
+            metrics: ReloadMetrics::new(dependencies.metrics.registry(), clock.unix())?,
+        };
+        let stopping = (*tasks).clone();
         tasks.spawn(async move {
             tokio::select! {
-                () = this.watch_file() => {}
+                () = reloads.run(waiting) => {}
                 () = stopping.stopping() => {}
             }
         });
-        Ok(reloader)
+        Ok(Arc::new(Self { requests, last, clock }))
+    }
+}
+
+impl ConfigReload for ConfigReloader {
+    fn reload(&self, cause: &'static str) -> BoxFuture<'_, ReloadReport> {
+        Box::pin(async move {
+            let (done, report) = oneshot::channel();
+            // Neither the question nor the answer can be lost but at the end of the task.
+            let _ = self.requests.send(ReloadRequest { cause, done }).await;
+            let ending = || report_of(&Err("the process is ending".to_owned()), cause, &self.clock);
+            report.await.unwrap_or_else(|_| ending())
+        })
     }
 
-    /// Reloads the file whenever its content changes, if the settings in force want it.
-    async fn watch_file(&self) {
-        // Read, not asked for its time: a symbolic link to a folder that is exchanged, as Kubernetes mounts a ConfigMap,
-        // and a restored backup change the content without a newer time.
-        let read = async || tokio::fs::read(&self.file).await.ok();
-        let mut changes = ChangeDetector::new(read().await.unwrap_or_default());
+    fn last(&self) -> Option<ReloadReport> {
+        self.last.lock().clone()
+    }
+}
+
+/// The task that reloads the configuration.
+struct ConfigReloads {
+    source: ConfigSource,
+    /// Settings in force.
+    settings: Settings,
+    /// Content of the file, or the report of why it cannot be read, against what is in force.
+    changes: ChangeDetector<Result<SourceDigests, String>>,
+    runtime: Arc<ArcSwap<Runtime>>,
+    stores: Arc<OpenStores>,
+    /// Told when another runtime is in force.
+    reloaded: Arc<Notify>,
+    last: Arc<Mutex<Option<ReloadReport>>>,
+    clock: Clock,
+    metrics: ReloadMetrics,
+}
+
+impl ConfigReloads {
+    /// Reloads the file whenever its content is not that in force, if the settings in force want it, and whenever it is
+    /// asked to.
+    async fn run(mut self, mut requests: mpsc::Receiver<ReloadRequest>) {
+        let mut looks = tokio::time::interval(LOOK_EVERY);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            tokio::time::sleep(LOOK_EVERY).await;
-            // A file that is gone is being replaced; what was in force stays.
-            let Some(now) = read().await else { continue };
-            if changes.look(now) && self.settings.lock().await.reload_on_change {
-                self.reload("a change of the file").await;
+            tokio::select! {
+                biased;
+                Some(request) = requests.recv() => self.answer(request, &mut requests).await,
+                _ = looks.tick() => self.look().await,
             }
         }
     }
 
-    async fn try_reload(&self) -> Result<String, String> {
-        let mut in_force = self.settings.lock().await;
-        let file = self.file.clone();
-        let loaded = tokio::task::spawn_blocking(move || config::load(&file)).await;
-        let new = loaded.map_err(|error| error.to_string())?.map_err(|report| report.to_string())?;
+    /// Reloads the file for `first` and for all who have asked meanwhile.
+    async fn answer(&mut self, first: ReloadRequest, requests: &mut mpsc::Receiver<ReloadRequest>) {
+        let cause = first.cause;
+        let mut waiting = vec![first];
+        while let Ok(request) = requests.try_recv() {
+            waiting.push(request);
+        }
+        let began = monotonic_now();
+        let result = match self.source.settled(&self.settings.digests).await {
+            Ok(found) => self.try_reload(found).await,
+            Err(report) => Err(report),
+        };
+        let report = self.note(cause, began.elapsed(), result);
+        for request in waiting {
+            // Who asked may have left.
+            let _ = request.done.send(report.clone());
+        }
+    }
+
+    /// Looks at the file, and reloads it where it is to be put in force.
+    async fn look(&mut self) {
+        // Read, not asked for its time: a symbolic link to a folder that is exchanged, as Kubernetes mounts a ConfigMap,
+        // and a restored backup change the content without a newer time.
+        let found = self.source.look(&self.settings.digests).await;
+        let in_force = Ok(self.settings.digests.clone());
+        let content = found.as_ref().map(|found| found.digests.clone()).map_err(String::clone);
+        if content == in_force {
+            self.metrics.found_in_force();
+        }
+        let began = monotonic_now();
+        if !self.changes.look(&content, &in_force, began) || !self.settings.reload_on_change {
+            return;
+        }
+        let result = match found {
+            Ok(found) => self.try_reload(found).await,
+            Err(report) => Err(report),
+        };
+        if result.is_err() {
+            self.changes.refuse(content, monotonic_now());
+        }
+        self.note(FILE_CHANGED, began.elapsed(), result);
+    }
+
+    /// Puts what was found in force, and nothing that is written meanwhile.
+    async fn try_reload(&mut self, found: FoundConfig) -> Result<String, String> {
+        let new = self.source.load(found.content).await?;
+        let name = self.source.name();
+        if self.settings.has_end_mark && !new.has_end_mark {
+            return Err(format!(
+                "{name}: the line `...` at the end is missing, which the file in force has: it may have been written half"
+            ));
+        }
         let previous = self.runtime.load_full();
-        let fixed = fixed_differences(&in_force, &new, &previous.process);
+        let fixed = fixed_differences(&self.settings, &new, &previous.process);
         if !fixed.is_empty() {
             let keys = fixed.join(", ");
-            return Err(format!("{}: cannot be changed without a restart: {keys}", self.file.display()));
+            return Err(format!("{name}: cannot be changed without a restart: {keys}"));
         }
-        let runtime = self.build(&in_force, &new, &previous).map_err(|error| error.to_string())?;
+        let runtime = self.build(&self.settings, &new, &previous).map_err(|error| error.to_string())?;
         // What is not known by then is not ready.
-        let _ = tokio::time::timeout(PROBE_TIME, watch::probe_buckets(&runtime)).await;
-        let summary = format!("{}: in force, {}", self.file.display(), new.summary());
-        self.install(&in_force, &new, runtime);
-        *in_force = new;
+        let first_answers = join(watch::probe_buckets(&runtime), runtime.authenticator.fetch_missing_keys());
+        let _ = tokio::time::timeout(PROBE_TIME, first_answers).await;
+        let summary = format!("{name}: in force, {}", new.summary());
+        self.install(&self.settings, &new, runtime);
+        self.settings = new;
         Ok(summary)
     }
 
     fn build(&self, old: &Settings, new: &Settings, previous: &Runtime) -> Result<Runtime, super::StartError> {
         let (process, old, auth) = (&previous.process, &old.auth, &new.auth);
         let is_same = (&old.issuers, &old.token_from, old.leeway) == (&auth.issuers, &auth.token_from, auth.leeway);
-        let authenticator = match is_same {
-            true => Arc::clone(&previous.authenticator),
-            false => Arc::new(authenticator(new, &process.clock, &process.tasks)?),
+        let authenticator = if is_same {
+            Arc::clone(&previous.authenticator)
+        } else {
+            let mut authenticator = authenticator(new, &process.clock, &process.tasks)?;
+            // An issuer that is away at this moment must not take its users out.
+            authenticator.keep_keys_of(&previous.authenticator);
+            Arc::new(authenticator)
         };
         Runtime::build(runtime_settings(new), process, authenticator, Some(previous), |store| self.stores.signer(store))
     }
@@ -166,103 +227,36 @@ impl ConfigReloader {
         {
             tokens.replace(settings);
         }
-        // Objects of the store that had the name before must not be taken for those of the new one.
-        let is_other = |name: &str| {
-            let endpoint = |settings: &Settings| {
-                settings.stores.iter().find(|store| &*store.name == name).map(|store| store.endpoint.clone())
-            };
-            endpoint(old) != endpoint(new)
-        };
-        for origin in runtime.buckets().into_iter().filter(|origin| is_other(&origin.store)) {
-            let (store, bucket) = (origin.store.to_string(), origin.bucket.to_string());
-            let scope = PurgeScope::Bucket { store, bucket, prefix: String::new() };
-            if let Some(Err(error)) = process.cache.as_ref().map(|cache| cache.purge(scope)) {
-                tracing::error!(%error, "the purge of a store with a new endpoint could not be written");
+    }
+
+    /// Notes the outcome of a reload that took `time`, in log, metrics and report. The same report of a file that is tried
+    /// again without being asked for is not logged again.
+    fn note(&self, cause: &'static str, time: Duration, result: Result<String, String>) -> ReloadReport {
+        let new = report_of(&result, cause, &self.clock);
+        let last = self.last.lock().replace(new.clone());
+        let is_known = cause == FILE_CHANGED && last.is_some_and(|last| last.report == new.report);
+        let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        match &result {
+            Ok(report) => {
+                self.metrics.reloaded(self.clock.unix());
+                tracing::info!(cause, millis, "configuration reloaded: {report}");
+            }
+            Err(report) => {
+                self.metrics.refused();
+                if !is_known {
+                    tracing::error!(cause, "reload refused; the old configuration stays in force\n{report}");
+                }
             }
         }
+        new
     }
 }
 
-impl ConfigReload for ConfigReloader {
-    fn reload(&self, cause: &'static str) -> BoxFuture<'_, ReloadReport> {
-        Box::pin(async move {
-            let began = monotonic_now();
-            let result = self.try_reload().await;
-            let millis = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-            let (outcome, label) = match &result {
-                Ok(_) => (ReloadOutcome::Reloaded, "reloaded"),
-                Err(_) => (ReloadOutcome::Refused, "refused"),
-            };
-            match &result {
-                Ok(report) => tracing::info!(cause, millis, "configuration reloaded: {report}"),
-                Err(report) => tracing::error!(cause, "reload refused; the old configuration stays in force\n{report}"),
-            }
-            self.metrics.reloads.with_label_values(&[label]).inc();
-            self.metrics.is_current.set(i64::from(result.is_ok()));
-            if result.is_ok() {
-                self.metrics.last_success.set(i64::try_from(self.clock.unix()).unwrap_or(i64::MAX));
-            }
-            let (Ok(report) | Err(report)) = result;
-            let report = ReloadReport {
-                outcome,
-                at: humantime::format_rfc3339_seconds(self.clock.now()).to_string(),
-                cause,
-                report,
-            };
-            *self.last.lock() = Some(report.clone());
-            report
-        })
-    }
-
-    fn last(&self) -> Option<ReloadReport> {
-        self.last.lock().clone()
-    }
-}
-
-/// Returns the keys by which `new` differs from `old` in what a running process cannot change.
-fn fixed_differences(old: &Settings, new: &Settings, process: &Process) -> Vec<&'static str> {
-    let (old_http, new_http) = (&old.server.http, &new.server.http);
-    let (old_limits, new_limits) = (old_http.limits, new_http.limits);
-    let with_old_times = ConnectionLimits {
-        head: old_limits.head,
-        write: old_limits.write,
-        body: old_limits.body,
-        idle: old_limits.idle,
-        ..new_limits
+fn report_of(result: &Result<String, String>, cause: &'static str, clock: &Clock) -> ReloadReport {
+    let (outcome, report) = match result {
+        Ok(report) => (ReloadOutcome::Reloaded, report),
+        Err(report) => (ReloadOutcome::Refused, report),
     };
-    let of_clients = |counts: ConnectionCountSettings| (counts.per_address, counts.per_network);
-    let is_limited_otherwise =
-        old_limits != with_old_times || of_clients(old_http.connections) != of_clients(new_http.connections);
-    let needs_cache = process.cache.is_none() && cache::is_used(new);
-    let ends_streams = new.auth.end_revoked_streams && process.revocations.is_none();
-    [
-        ("Server.Listeners", old_http.listeners != new_http.listeners),
-        ("Server.Threads", old_http.threads != new_http.threads),
-        ("Server.HeaderTimeout", old_limits.head != new_limits.head),
-        ("Server.WriteTimeout", old_limits.write != new_limits.write),
-        ("Server.BodyTimeout", old_limits.body != new_limits.body),
-        ("Server.KeepAliveTimeout", old_limits.idle != new_limits.idle),
-        ("Server.Limits (other than RequestTimeout)", is_limited_otherwise),
-        ("Server.ShutdownDelay", old_http.shutdown_delay != new_http.shutdown_delay),
-        ("Server.ShutdownGrace", old_http.shutdown_grace != new_http.shutdown_grace),
-        ("Server.MaxConnections", old_http.connections.total != new_http.connections.total),
-        ("Server.PidFile or Server.UpgradeTimeout", old.process != new.process),
-        ("Server.Acme", old.acme != new.acme),
-        ("Server.Admin", old.admin != new.admin),
-        ("Auth.PathToken (on or off)", old.auth.path_token.is_some() != new.auth.path_token.is_some()),
-        ("Auth.EndRevokedStreams", ends_streams),
-        ("Cache", old.cache != new.cache),
-        ("Cache (no route used one at the start)", needs_cache),
-        ("State", old.state != new.state),
-        ("Database", old.database != new.database),
-        ("Positions", old.positions != new.positions),
-        ("Events", old.events != new.events),
-        ("Share", old.share != new.share),
-        ("Vod", old.vod != new.vod),
-        ("Telemetry.LogLevel", old.telemetry.log_level != new.telemetry.log_level),
-        ("Telemetry.AccessLog.Format", old.telemetry.access_log != new.telemetry.access_log),
-    ]
-    .into_iter()
-    .filter_map(|(key, is_changed)| is_changed.then_some(key))
-    .collect()
+    let at = humantime::format_rfc3339_seconds(clock.now()).to_string();
+    ReloadReport { outcome, at, cause, report: report.clone() }
 }

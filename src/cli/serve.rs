@@ -42,7 +42,7 @@ pub fn with(settings: Settings, file: Option<&Path>, extra: Router, started: imp
         Ok(sockets) => sockets,
         Err(error) => return fail(&error),
     };
-    let runtime = match runtime(settings.server.http.threads) {
+    let runtime = match runtime(settings.server.http.worker_threads()) {
         Ok(runtime) => runtime,
         Err(error) => return fail(&error),
     };
@@ -136,6 +136,7 @@ async fn until_end(
     upgrades: &ProcessUpgrades,
 ) -> EndCause {
     let mut reloading = pin!(Fuse::terminated());
+    let mut reload_again = false;
     let mut upgrade = pin!(Fuse::terminated());
     let mut watchdog = service_manager::ServiceWatchdog::start();
     loop {
@@ -143,8 +144,9 @@ async fn until_end(
             signal = signals.next() => match signal {
                 ProcessSignal::Stop => return EndCause::Stopped,
                 ProcessSignal::ReopenFiles => files.reopen(),
-                // What comes while one is under way starts another, since the file may have been read before.
-                ProcessSignal::Reload => reloading.set(reload(reloader).fuse()),
+                ProcessSignal::Reload if reloading.is_terminated() => reloading.set(reload(reloader).fuse()),
+                // The file may have been read before.
+                ProcessSignal::Reload => reload_again = true,
                 ProcessSignal::Upgrade if upgrade.is_terminated() => upgrade.set(upgrades.replace().fuse()),
                 ProcessSignal::Upgrade => warn!("SIGUSR2: an upgrade is under way already"),
             },
@@ -159,7 +161,9 @@ async fn until_end(
                     upgrade::tell(&UpgradeOutcome::Failed(error.to_string()));
                 }
             },
-            () = &mut reloading => {}
+            () = &mut reloading => if std::mem::take(&mut reload_again) {
+                reloading.set(reload(reloader).fuse());
+            },
             () = watchdog.due() => service_manager::alive(),
         }
     }

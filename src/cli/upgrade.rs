@@ -13,7 +13,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
 
-use super::{BAD_CONFIGURATION, DEFAULT_CONFIG, refuse, say};
+use super::{BAD_CONFIGURATION, DEFAULT_CONFIG, pid_file, refuse, say};
 use crate::config;
 
 /// Longest outcome, in bytes.
@@ -48,7 +48,7 @@ pub enum UpgradeOutcome {
 /// Asks for the upgrade; returns the exit code.
 pub fn run(arguments: &UpgradeArgs) -> ExitCode {
     let process = match arguments.pid {
-        Some(id) => Some(id),
+        Some(id) => Ok(id),
         None => match config::load(&arguments.config) {
             Err(report) => return refuse(&report),
             Ok(settings) => {
@@ -56,14 +56,15 @@ pub fn run(arguments: &UpgradeArgs) -> ExitCode {
                     say(&mut stderr(), "tidegate upgrade: expected --pid, or `Server.PidFile` in the configuration");
                     return ExitCode::from(BAD_CONFIGURATION);
                 };
-                std::fs::read_to_string(file).ok().and_then(|text| text.trim().parse().ok())
+                pid_file::read_running(&file)
             }
         },
     };
-    let outcome = match process.filter(|id| *id > 0).and_then(Pid::from_raw) {
-        Some(process) => ask(process, arguments.timeout).map_err(|error| error.to_string()),
-        None => Err("there is no process id in the file that `Server.PidFile` names: does it run?".to_owned()),
-    };
+    let process = process.and_then(|id| {
+        let process = Some(id).filter(|id| *id > 0).and_then(Pid::from_raw);
+        process.ok_or_else(|| io::Error::other(format!("{id} is no process id")))
+    });
+    let outcome = process.and_then(|process| ask(process, arguments.timeout)).map_err(|error| error.to_string());
     match outcome {
         Ok(UpgradeOutcome::Upgraded(process)) => {
             say(&mut stdout(), &format!("upgraded: the process {process} has taken over"));

@@ -5,6 +5,7 @@
 //! them together. Only `secret` reads the environment. No module but `app` and `cli` may know this one.
 
 mod comments;
+mod content;
 mod file;
 mod path;
 mod reference;
@@ -20,6 +21,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+pub use content::{ConfigContent, ContentDigest, SourceDigests};
 pub use reference::reference;
 pub use report::ProblemReport;
 
@@ -81,6 +83,10 @@ pub struct Settings {
     pub reload_on_change: bool,
     /// Logging.
     pub telemetry: TelemetrySettings,
+    /// Digests of the text and the files that these settings were read from.
+    pub digests: SourceDigests,
+    /// True where the text ends with YAML's end mark (`...`).
+    pub has_end_mark: bool,
 }
 
 impl Settings {
@@ -106,15 +112,7 @@ pub type Share = std::convert::Infallible;
 
 /// Reads the file at `path` with the environment of the process.
 pub fn load(path: &Path) -> Result<Settings, ProblemReport> {
-    let name = path.display().to_string();
-    match std::fs::read_to_string(path) {
-        Ok(text) => load_text(&name, &text, &secret::process),
-        Err(error) => {
-            let problem = ConfigProblem::new(format!("the file cannot be read: {error}"))
-                .help("name the configuration file, such as conf/tidegate.yaml; it is text in UTF-8");
-            Err(ProblemReport::new(&name, "", &[], vec![problem]))
-        }
-    }
+    ConfigContent::read(path)?.load()
 }
 
 /// Reads standard input with the environment of the process.
@@ -152,7 +150,11 @@ pub fn load_text(name: &str, text: &str, env: &dyn Fn(&str) -> Option<String>) -
         }
     }
     match settings {
-        Some(settings) if problems.is_empty() => Ok(settings),
+        Some(mut settings) if problems.is_empty() => {
+            settings.digests.text = ContentDigest::of(text.as_bytes());
+            settings.has_end_mark = content::has_end_mark(text);
+            Ok(settings)
+        }
         _ => Err(ProblemReport::new(name, text, &masked, problems)),
     }
 }

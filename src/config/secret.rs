@@ -2,9 +2,14 @@
 
 use std::path::Path;
 
+use super::content::ContentDigest;
 use super::value::SecretRef;
+use primitives::regular_file;
 use primitives::secret::Secret;
 use s3::settings::SecretSource;
+
+/// Most bytes of a file that holds a secret.
+const MAX_BYTES: u64 = 64 * 1024;
 
 /// Lookup of environment variables: the process's own, or a test's.
 pub type EnvironmentLookup<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -34,9 +39,14 @@ pub fn variable(name: &str, environment: EnvironmentLookup<'_>) -> Result<String
     }
 }
 
+/// Reads the file of a secret and returns the digest of the secret; `None` where there is none to be read.
+pub fn digest(path: &Path) -> Option<ContentDigest> {
+    content(path).ok().map(|secret| ContentDigest::of(secret.as_bytes()))
+}
+
 fn content(path: &Path) -> Result<String, String> {
-    let text =
-        std::fs::read_to_string(path).map_err(|error| format!("`{}` cannot be read: {error}", path.display()))?;
+    let text = regular_file::read_text(path, MAX_BYTES);
+    let text = text.map_err(|error| format!("`{}` cannot be read: {error}", path.display()))?;
     // Editors and `echo` end a file with a line break, which is no part of the secret.
     match text.trim_end_matches(['\r', '\n']) {
         "" => Err(format!("`{}` is empty", path.display())),

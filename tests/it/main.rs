@@ -49,6 +49,7 @@ mod quotas;
 mod ranges;
 mod recording;
 mod reload;
+mod reload_state;
 mod resilience;
 mod routes;
 mod share;

@@ -342,3 +342,155 @@ async fn proxies_whose_connections_are_not_counted_and_the_deadline_of_requests_
     second.send(request).await;
     assert_eq!(second.response("GET", LIMIT).await.expect("an answer").status, 408);
 }
+
+/// The configuration whose route asks for a token, or does not.
+fn guarded(origin: &ScriptedOrigin, policy: &str) -> Value {
+    let mut config = config::private_objects(&origin.url(), "audio");
+    config["ReverseProxy"]["Routes"]["stream"]["AuthorizationPolicy"] = json!(policy);
+    config
+}
+
+async fn anonymous_status(gate: &Gate) -> u16 {
+    gate.client().get("/stream/track.mp3", &[]).await.status.as_u16()
+}
+
+#[tokio::test]
+async fn the_file_is_put_in_force_whatever_it_was_when_it_was_looked_at() {
+    let origin = ScriptedOrigin::with_track("music").await;
+    let closed = guarded(&origin, "Default");
+    let gate = Gate::start(&closed).await;
+    assert_eq!(anonymous_status(&gate).await, 401);
+    // Opened by a request, and written back before anything has looked at it.
+    reload(&gate, &guarded(&origin, "Anonymous")).await;
+    assert_eq!(anonymous_status(&gate).await, 200);
+    gate.rewrite(&closed);
+    eventually("the file is in force", async || (anonymous_status(&gate).await == 401).then_some(())).await;
+    // Refused, and as before at once.
+    refused(&gate, "ReverseProxy: [").await;
+    gate.rewrite(&closed);
+    eventually("the metric says that the file is in force", async || {
+        (gate.metric("tidegate_config_last_reload_successful", "").await == 1.0).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_file_that_is_changed_while_the_process_starts_is_put_in_force() {
+    let origin = ScriptedOrigin::with_track("music").await;
+    // The first question to the bucket has no answer: the start waits a second for it.
+    origin.readiness(Step::Silence(End::Stall));
+    let (open, closed) = (guarded(&origin, "Anonymous"), guarded(&origin, "Default"));
+    let gate = Gate::start_while(&open, async |file| {
+        eventually("the bucket is asked", async || (origin.open_connections() > 0).then_some(())).await;
+        fs::write(file, yaml(&closed)).expect("it is written");
+    })
+    .await;
+    eventually("the file is in force", async || (anonymous_status(&gate).await == 401).then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_file_that_was_refused_is_tried_again() {
+    let origin = ScriptedOrigin::with_track("music").await;
+    let gate = Gate::start(&guarded(&origin, "Anonymous")).await;
+    let folder = TempFolder::new("keys");
+    let secret = folder.path().join("secret");
+    let mut changed = guarded(&origin, "Default");
+    changed["Auth"]["Jwt"]["Issuers"][0]["Secret"] = json!(format!("file:{}", secret.display()));
+    gate.rewrite(&changed);
+    eventually("it is refused", async || gate.log().contains("reload refused").then_some(())).await;
+    assert_eq!(anonymous_status(&gate).await, 200);
+    fs::write(&secret, token::SECRET).expect("it is written");
+    eventually("the file is in force", async || (anonymous_status(&gate).await == 401).then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_secret_that_is_written_again_is_in_force_without_being_asked_for() {
+    const OTHER: &str = "another secret of the integration tests, 32 bytes too";
+    let origin = ScriptedOrigin::with_track("music").await;
+    let mut config = guarded(&origin, "Default");
+    let folder = TempFolder::new("keys");
+    let secret = folder.path().join("secret");
+    fs::write(&secret, token::SECRET).expect("it is written");
+    config["Auth"]["Jwt"]["Issuers"][0]["Secret"] = json!(format!("file:{}", secret.display()));
+    let gate = Gate::start(&config).await;
+    let authorization = format!("Bearer {}", token::of("alice"));
+    let play = async || gate.client().get("/stream/track.mp3", &[("authorization", &authorization)]).await.status;
+    assert_eq!(play().await, 200);
+    fs::write(&secret, OTHER).expect("it is written");
+    eventually("the old secret is gone", async || (play().await == 401).then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_file_that_is_being_written_is_not_taken_half() {
+    let origin = ScriptedOrigin::with_track("music").await;
+    let mut config = guarded(&origin, "Anonymous");
+    config["ReverseProxy"]["Routes"]["stream"]["Match"]["Path"] = json!("/stream/{**key}");
+    let gate = start(&mut config).await;
+    let marked = |config: &Value| format!("{}...\n", yaml(config));
+    fs::write(gate.config_file(), marked(&config)).expect("it is written");
+    gate.admin().send(Method::POST, "/reload", &[]).await.is(200);
+    // Whole as YAML, and without the line that the file in force ends with.
+    let report = refused(&gate, &yaml(&config)).await;
+    assert!(report.contains("`...`") && report.contains("written half"), "{report}");
+    fs::write(gate.config_file(), marked(&config)).expect("it is written");
+    gate.admin().send(Method::POST, "/reload", &[]).await.is(200);
+    // Asked for in the middle of a write, which goes on.
+    fs::write(gate.config_file(), "ReverseProxy: [").expect("it is written");
+    let client = gate.admin();
+    let asked = tokio::spawn(async move { client.send(Method::POST, "/reload", &[]).await });
+    let mut moved = config.clone();
+    moved["ReverseProxy"]["Routes"]["stream"]["Match"]["Path"] = json!("/moved/{**key}");
+    fs::write(gate.config_file(), marked(&moved)).expect("it is written");
+    asked.await.expect("an answer").is(200);
+    gate.client().get("/moved/track.mp3", &[]).await.is(200);
+}
+
+#[tokio::test]
+async fn what_is_no_regular_file_of_a_bounded_size_is_refused_and_blocks_nothing() {
+    let origin = ScriptedOrigin::with_track("music").await;
+    let config = guarded(&origin, "Anonymous");
+    let gate = Gate::start(&config).await;
+    let file = gate.config_file();
+    let path = file.display().to_string();
+    let large = format!("{}# {}\n", yaml(&config), "x".repeat(5 << 20));
+    for (command, reason) in [
+        (vec!["mkfifo", &path], "it is a FIFO; expected a regular file"),
+        (vec!["ln", "-s", "/dev/zero", &path], "it is a device"),
+        (vec!["mkdir", &path], "it is a folder"),
+    ] {
+        fs::remove_file(&file).expect("it is removed");
+        let made = std::process::Command::new(command[0]).args(&command[1..]).status().expect("it runs");
+        assert!(made.success());
+        // Found by a look, and by a question.
+        eventually(reason, async || gate.log().contains(reason).then_some(())).await;
+        let report = gate.admin().send(Method::POST, "/reload", &[]).await.problem(422);
+        assert!(report["detail"].as_str().is_some_and(|text| text.contains(reason)), "{report}");
+        assert_eq!(gate.metric("tidegate_config_last_reload_successful", "").await, 0.0);
+        fs::remove_dir(&file).or_else(|_| fs::remove_file(&file)).expect("it is removed");
+        gate.rewrite(&config);
+        eventually("the good file is found", async || {
+            (gate.metric("tidegate_config_last_reload_successful", "").await == 1.0).then_some(())
+        })
+        .await;
+    }
+    let report = refused(&gate, &large).await;
+    assert!(report.contains("longer than 4194304 bytes"), "{report}");
+    gate.rewrite(&guarded(&origin, "Default"));
+    eventually("changes are seen as before", async || (anonymous_status(&gate).await == 401).then_some(())).await;
+}
+
+#[tokio::test]
+async fn a_reload_whose_asker_leaves_is_made_all_the_same() {
+    let origin = ScriptedOrigin::with_track("music").await;
+    let mut config = guarded(&origin, "Anonymous");
+    let gate = start(&mut config).await;
+    gate.rewrite(&guarded(&origin, "Default"));
+    let mut raw = crate::support::raw::Raw::connect(gate.admin_address()).await;
+    raw.send(b"POST /reload HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
+    eventually("it was taken", async || (gate.metric("tidegate_config_reloads_total", "").await >= 0.0).then_some(()))
+        .await;
+    drop(raw);
+    eventually("it is in force", async || (anonymous_status(&gate).await == 401).then_some(())).await;
+    let last: Value = serde_json::from_slice(&gate.admin().get("/reload", &[]).await.is(200).body).expect("JSON");
+    assert_eq!(last["outcome"], "reloaded", "{last}");
+}

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use http::Method;
 use rcgen::{CertifiedKey, KeyPair, generate_simple_self_signed};
-use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -52,6 +52,11 @@ impl Certificates {
         Self { folder, ders: ders.to_vec() }
     }
 
+    /// The folder of the files.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// A listener with both, the first one first.
     pub fn listener(&self) -> Value {
         let file = |name: &str, ending| self.folder.path().join(format!("{name}.{ending}"));
@@ -66,13 +71,28 @@ impl Certificates {
 
     /// As [`Certificates::connect`], to the listener at `address`.
     pub async fn connect_to(&self, address: SocketAddr, name: &str, sni: bool, alpn: &[&str]) -> TlsStream<TcpStream> {
+        self.connect_as(address, (name, sni), alpn, None).await
+    }
+
+    /// As [`Self::connect_to`], with a certificate of the client's own and its key.
+    pub async fn connect_as(
+        &self,
+        address: SocketAddr,
+        (name, sni): (&str, bool),
+        alpn: &[&str],
+        client: Option<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>)>,
+    ) -> TlsStream<TcpStream> {
         let mut roots = RootCertStore::empty();
         for der in &self.ders {
             roots.add(der.clone()).expect("a good certificate");
         }
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let versions = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
-        let mut config = versions.expect("ring has them").with_root_certificates(roots).with_no_client_auth();
+        let with_roots = versions.expect("ring has them").with_root_certificates(roots);
+        let mut config = match client {
+            Some((chain, key)) => with_roots.with_client_auth_cert(chain, key).expect("a certificate and its key"),
+            None => with_roots.with_no_client_auth(),
+        };
         config.enable_sni = sni;
         config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         let tcp = TcpStream::connect(address).await.expect("the gate accepts");

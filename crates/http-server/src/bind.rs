@@ -4,12 +4,13 @@
 use std::fs::{self, Permissions};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs as _};
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::fs::{FileTypeExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::{fmt, net, os};
 
+use rustix::fs::OFlags;
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -127,7 +128,7 @@ pub fn bind_all(listener: &ListenerSettings, sockets: &ListenSockets) -> Result<
             ListenAddress::Host { name, port } => bound.extend(bind_host(name, *port, sockets, wanted)?),
             ListenAddress::Unix(path) => {
                 let open = || bind_unix(path, listener.socket_mode);
-                let (socket, registration) = sockets.open_unix(path, wanted, open)?;
+                let (socket, registration) = sockets.open_unix(path, (wanted, listener.socket_mode), open)?;
                 let (address, socket) = (BoundAddress::Unix(path.clone()), SystemSocket::Unix(socket));
                 bound.push(BoundSocket { address, socket, registration });
             }
@@ -195,12 +196,24 @@ fn bind_unix(path: &Path, mode: Option<u32>) -> Result<UnixListener, UnixSocketE
     }
     // Before it listens: until then nobody can connect, whatever the mode is.
     if let Some(mode) = mode {
-        fs::set_permissions(path, Permissions::from_mode(mode)).map_err(failed)?;
+        set_socket_mode(path, mode).map_err(failed)?;
     }
     socket.listen(BACKLOG).map_err(failed)?;
     // tokio takes over sockets only in this mode.
     socket.set_nonblocking(true).map_err(failed)?;
     Ok(socket.into())
+}
+
+/// Sets the mode of the socket at `path`. Fails where something else stands there, such as a link that would lead to the
+/// mode of another file.
+pub fn set_socket_mode(path: &Path, mode: u32) -> io::Result<()> {
+    let flags = i32::try_from((OFlags::PATH | OFlags::NOFOLLOW).bits()).map_err(io::Error::other)?;
+    let socket = fs::OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+    if !socket.metadata()?.file_type().is_socket() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no socket any more"));
+    }
+    // The descriptor is the socket itself, whatever stands at the path by now.
+    fs::set_permissions(format!("/proc/self/fd/{}", socket.as_raw_fd()), Permissions::from_mode(mode))
 }
 
 /// Removes the socket's file where nobody listens on it: a process that was killed leaves it behind.

@@ -1,6 +1,5 @@
 //! Certificates of clients (mutual TLS, RFC 8446 §4.4.2): how they are verified, and what is known of a client by its own.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -8,16 +7,17 @@ use base64::engine::general_purpose::STANDARD;
 use http::HeaderValue;
 use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
-use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use sha2::{Digest as _, Sha256};
 use x509_parser::extensions::GeneralName;
-use x509_parser::prelude::X509Certificate;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+use x509_parser::x509::X509Name;
 
 use crate::settings::{ClientCertificateMode, ClientCertificateSettings};
-use crate::tls::CertificateError;
+use crate::tls::{self, CertificateError};
+use crate::tls_server::RevocationSources;
 
 /// A certificate that a client has shown and that was verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,43 +78,65 @@ fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// The check of clients' certificates.
+pub struct ClientVerifier {
+    /// The check itself.
+    pub verifier: Arc<dyn ClientCertVerifier>,
+    /// Sources of what it knows of revoked certificates.
+    pub lists: RevocationSources,
+}
+
 /// Makes the check of clients' certificates. Fails where a file cannot be read, or there is no authority in it.
 pub fn verifier(
     settings: &ClientCertificateSettings,
     provider: &Arc<CryptoProvider>,
-) -> Result<Arc<dyn ClientCertVerifier>, CertificateError> {
+) -> Result<ClientVerifier, CertificateError> {
     let mut roots = RootCertStore::empty();
-    for authority in read_all::<CertificateDer<'static>>(&settings.authorities)? {
+    let mut digest = Sha256::new();
+    for authority in tls::read_pem::<CertificateDer<'static>>(&settings.authorities)? {
         let path = &settings.authorities;
+        digest.update(&authority);
         roots.add(authority).map_err(|source| CertificateError::Authority { path: path.clone(), source })?;
     }
     let mut lists = Vec::new();
     for path in &settings.revocation_lists {
-        lists.extend(read_all::<CertificateRevocationListDer<'static>>(path)?);
+        lists.extend(tls::read_pem::<CertificateRevocationListDer<'static>>(path)?);
     }
+    let issuers = lists.iter().filter_map(|list| issuer(list)).collect();
     let mut builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
     if !lists.is_empty() {
-        // An authority without a list here has revoked nothing that is known.
-        let builder_with_lists = builder.with_crls(lists).only_check_end_entity_revocation();
-        builder = builder_with_lists.allow_unknown_revocation_status();
+        // The whole chain is looked at: an authority below the root can be revoked too. One without a list here has
+        // revoked nothing that is known.
+        builder = builder.with_crls(lists).allow_unknown_revocation_status();
     }
     if settings.mode == ClientCertificateMode::Optional {
         builder = builder.allow_unauthenticated();
     }
-    builder.build().map_err(|source| CertificateError::Verifier { path: settings.authorities.clone(), source })
+    let failed = |source| CertificateError::Verifier { path: settings.authorities.clone(), source };
+    let lists = RevocationSources { issuers, authorities: digest.finalize().to_vec() };
+    Ok(ClientVerifier { verifier: builder.build().map_err(failed)?, lists })
+}
+
+/// Returns the distinguished name of the authority that a list is of.
+fn issuer(list: &[u8]) -> Option<Vec<u8>> {
+    let (_, list) = x509_parser::parse_x509_crl(list).ok()?;
+    Some(list.tbs_cert_list.issuer.as_raw().to_vec())
+}
+
+/// Checks that no authority's list is missing that was there `before`, while the authorities are the same: a file that was
+/// cut between two lists would allow what one of them forbids.
+pub fn check_lists(before: &RevocationSources, now: &RevocationSources) -> Result<(), CertificateError> {
+    let missing = before.issuers.difference(&now.issuers).next();
+    match missing {
+        Some(issuer) if before.authorities == now.authorities => {
+            let name = X509Name::from_der(issuer).map_or_else(|_| "?".to_owned(), |(_, name)| name.to_string());
+            Err(CertificateError::MissingList(name))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Checks that the files of `settings` can be used.
 pub fn check(settings: &ClientCertificateSettings) -> Result<(), CertificateError> {
     verifier(settings, &Arc::new(rustls::crypto::ring::default_provider())).map(|_| ())
-}
-
-/// Reads every item of that kind in a PEM file; fails where there is none.
-fn read_all<T: PemObject>(path: &Path) -> Result<Vec<T>, CertificateError> {
-    let failed = |source| CertificateError::File { path: PathBuf::from(path), source };
-    let items = T::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(failed)?;
-    if items.is_empty() {
-        return Err(failed(rustls::pki_types::pem::Error::NoItemsFound));
-    }
-    Ok(items)
 }

@@ -5,7 +5,9 @@
 pub mod acme_challenges;
 pub mod bind;
 pub mod client_certificate;
+mod client_revalidation;
 pub mod connection_counts;
+mod connection_guard;
 pub mod connection_info;
 pub mod connection_limits;
 pub mod downstream;

@@ -13,7 +13,7 @@ use listenfd::ListenFd;
 use parking_lot::Mutex;
 use socket2::SockRef;
 
-use crate::bind::{BoundAddress, SystemSocket, UnixSocketError};
+use crate::bind::{BoundAddress, SystemSocket, UnixSocketError, set_socket_mode};
 use crate::listener::{BACKLOG, ListenError, MAX_UNSENT_BYTES};
 
 /// Purpose of a socket, which is its name where it has no other: the addresses of two may look alike (port 0).
@@ -123,17 +123,24 @@ impl ListenSockets {
     }
 
     /// Takes over the inherited Unix socket at `path`, or of the name `wanted`, where it is given; opens one by `open`
-    /// where there is none. Fails as `open` does, and where the system has no more descriptors.
+    /// where there is none. One that a process of this program has opened before gets the `mode` of the settings. Fails as
+    /// `open` does, where the mode cannot be set, and where the system has no more descriptors.
     pub(crate) fn open_unix(
         &self,
         path: &Path,
-        wanted: Option<&str>,
+        (wanted, mode): (Option<&str>, Option<u32>),
         open: impl FnOnce() -> Result<UnixListener, UnixSocketError>,
     ) -> Result<(UnixListener, SocketRegistration), UnixSocketError> {
         let failed = |source| UnixSocketError::System { path: path.to_owned(), source };
         let inherited = self.state.lock().take_unix(path, wanted);
         let (name, listener) = match inherited {
-            Some(inherited) => inherited,
+            Some((name, listener)) => {
+                // Those of a supervisor have the mode that it was told.
+                if let Some(mode) = mode.filter(|_| name == SocketRole::Listener.name()) {
+                    set_socket_mode(path, mode).map_err(failed)?;
+                }
+                (name, listener)
+            }
             None => (wanted.unwrap_or(SocketRole::Listener.name()).to_owned(), open()?),
         };
         // tokio takes over sockets only in this mode.

@@ -2,16 +2,16 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt as _;
 use ipnet::IpNet;
 use tokio::time::{MissedTickBehavior, timeout};
-use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::bind::{AcceptedSocket, BoundAddress, ListeningSocket, UnixSocketError, bind_all};
 use super::connection_counts::{ClientPermit, ConnectionCounts, ConnectionPermit, ConnectionRefusal};
+use super::connection_guard::ConnectionGuard;
 use super::connection_info::ResponseRules;
 use super::connection_limits::ConnectionLimits;
 use super::listen_sockets::ListenSockets;
@@ -19,7 +19,7 @@ use super::proxy_protocol;
 use super::socket::ClientSocket;
 use super::tls_server::TlsServer;
 use super::tls_watch;
-use super::workers::{STUCK_AFTER, WorkerActivity, WorkerAssignment, Workers};
+use super::workers::{STUCK_AFTER, Workers};
 use super::{Handler, http1, http2, tls};
 use crate::acme_challenges::AcmeChallenges;
 use crate::settings::Settings;
@@ -212,7 +212,7 @@ impl<H: Handler> ConnectionAcceptor<H> {
         let Ok(permits) = self.permits(&socket).inspect_err(|refusal| self.refuse(*refusal)) else { return };
         let guard = ConnectionGuard::new(permits, workers.assign(socket.peer()), &self.tasks, &self.metrics);
         let (acceptor, guard) = (Arc::clone(self), Arc::new(guard));
-        let (runtime, serving) = (guard.assignment.runtime().clone(), Arc::clone(&guard));
+        let (runtime, serving) = (guard.assignment().runtime().clone(), Arc::clone(&guard));
         runtime.spawn(guard.activity().track(async move { acceptor.serve(socket, serving).await }));
     }
 
@@ -241,15 +241,30 @@ impl<H: Handler> ConnectionAcceptor<H> {
     }
 
     async fn serve(&self, socket: AcceptedSocket, guard: Arc<ConnectionGuard>) {
-        let Some(socket) = self.open(socket, &guard).await else { return };
+        let Some(mut socket) = self.open(socket, &guard).await else { return };
+        match socket.take_revalidation() {
+            None => self.serve_requests(socket, &guard).await,
+            // Boxed, because every connection would else have room for it.
+            Some(revalidation) => {
+                let revoked = guard.revoked().clone();
+                let requests = Box::pin(self.serve_requests(socket, &guard));
+                tokio::select! {
+                    () = requests => {}
+                    () = Box::pin(revalidation.wait_for_end(&revoked)) => {}
+                }
+            }
+        }
+    }
+
+    async fn serve_requests(&self, socket: ClientSocket, guard: &Arc<ConnectionGuard>) {
         let http2 = if socket.negotiated_http2() {
             Some(socket)
         } else {
-            http1::serve(&self.handler, socket, self.h2c, &self.limits, &guard).await
+            http1::serve(&self.handler, socket, self.h2c, &self.limits, guard).await
         };
         if let Some(socket) = http2 {
             // Boxed, because every HTTP/1.1 connection would else have room for the state of HTTP/2.
-            Box::pin(http2::serve(&self.handler, socket, &self.limits, &guard)).await;
+            Box::pin(http2::serve(&self.handler, socket, &self.limits, guard)).await;
         }
     }
 
@@ -298,73 +313,6 @@ impl<H: Handler> ConnectionAcceptor<H> {
             }
         }
         Some(())
-    }
-}
-
-/// An open connection: it is counted, and shutdown waits for it, until this is dropped.
-pub struct ConnectionGuard {
-    metrics: Arc<Metrics>,
-    tasks: BackgroundTasks,
-    assignment: WorkerAssignment,
-    _permit: ConnectionPermit,
-    /// Empty until the client is known.
-    client: OnceLock<ClientPermit>,
-    _under_way: TaskTrackerToken,
-}
-
-impl ConnectionGuard {
-    fn new(
-        (permit, client): (ConnectionPermit, Option<ClientPermit>),
-        assignment: WorkerAssignment,
-        tasks: &BackgroundTasks,
-        metrics: &Arc<Metrics>,
-    ) -> Self {
-        metrics.connections().inc();
-        let client = client.map_or_else(OnceLock::new, OnceLock::from);
-        let (metrics, tasks, token) = (Arc::clone(metrics), tasks.clone(), tasks.token());
-        Self { metrics, tasks, assignment, _permit: permit, client, _under_way: token }
-    }
-
-    /// Keeps the place of the connection among those of its client, once that is known.
-    fn set_client(&self, permit: ClientPermit) {
-        // A connection has one header, and so one client.
-        let _ = self.client.set(permit);
-    }
-
-    /// Returns the connection's own activity.
-    pub fn activity(&self) -> &WorkerActivity {
-        self.assignment.activity()
-    }
-
-    /// Makes the activity of one of its streams.
-    pub fn stream_activity(&self) -> WorkerActivity {
-        self.assignment.stream_activity()
-    }
-
-    /// Counts an HTTP/2 connection that is ended because of its frames of this kind, one of a closed set.
-    pub fn http2_flood(&self, kind: &str) {
-        self.metrics.http2_flood(kind);
-    }
-
-    /// Returns true where the connection ends with the answer under way: a shutdown has begun, or the drain before it.
-    pub fn is_draining(&self) -> bool {
-        self.tasks.is_draining()
-    }
-
-    /// Resolves when shutdown begins.
-    pub async fn stopping(&self) {
-        self.tasks.stopping().await;
-    }
-
-    /// Resolves when new connections are no longer taken: those that can send a client elsewhere do so.
-    pub async fn closing(&self) {
-        self.tasks.closing().await;
-    }
-}
-
-impl Drop for ConnectionGuard {
-    fn drop(&mut self) {
-        self.metrics.connections().dec();
     }
 }
 

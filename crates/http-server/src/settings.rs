@@ -15,8 +15,8 @@ use crate::connection_limits::ConnectionLimits;
 pub struct Settings {
     /// Listeners that clients connect to; at least one.
     pub listeners: Vec<ListenerSettings>,
-    /// Threads that serve clients; one per core unless set.
-    pub threads: usize,
+    /// Threads that serve clients; `None`: as many as the process may use cores when it starts.
+    pub threads: Option<usize>,
     /// Limits of each connection.
     pub limits: ConnectionLimits,
     /// Time in which connections are still accepted after SIGTERM, while the node says that it is not ready.
@@ -45,6 +45,13 @@ pub struct ListenerSettings {
     pub proxy_sources: Option<Vec<IpNet>>,
     /// Port of HTTPS that each request is redirected to; `None`: requests are answered.
     pub https_redirect: Option<u16>,
+}
+
+impl Settings {
+    /// Returns the number of threads that serve clients, which depends on the machine where it is not set.
+    pub fn worker_threads(&self) -> usize {
+        self.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from))
+    }
 }
 
 impl ListenerSettings {

@@ -22,6 +22,7 @@ use tokio_util::io::{poll_read_buf, poll_write_buf};
 use super::DownstreamError;
 use super::connection_limits::{ConnectionLimits, DataRateMeter};
 use crate::acme_challenges::ACME_TLS_PROTOCOL;
+use crate::client_revalidation::ClientRevalidation;
 use crate::connection_info::{ConnectionInfo, ResponseRules};
 use crate::tls_server::TlsServer;
 use crate::transport::{self, PlainStream};
@@ -41,6 +42,7 @@ pub struct ClientSocket {
     transport: Transport,
     fd: RawFd,
     info: ConnectionInfo,
+    revalidation: Option<Box<ClientRevalidation>>,
     /// Bytes that were read and not used yet.
     pub read_ahead: BytesMut,
     /// The client has said that it sends no more.
@@ -71,6 +73,7 @@ impl ClientSocket {
                 client_certificate: None,
                 rules: Arc::clone(rules),
             },
+            revalidation: None,
             read_ahead: BytesMut::new(),
             is_half_closed: false,
             has_taken_answers: false,
@@ -85,8 +88,14 @@ impl ClientSocket {
         let read = std::mem::take(&mut self.read_ahead);
         let stream = tls.acceptor().accept(RewoundSocket { read, socket }).await?;
         let client_certificate = tls.client_certificate(stream.get_ref().1);
+        let revalidation = tls.client_revalidation(stream.get_ref().1).map(Box::new);
         let info = ConnectionInfo { is_tls: true, client_certificate, ..self.info };
-        Ok(Self { transport: Transport::Tls(Box::new(stream)), info, ..self })
+        Ok(Self { transport: Transport::Tls(Box::new(stream)), info, revalidation, ..self })
+    }
+
+    /// Takes what verifies the client's certificate for as long as the connection is open, where it has shown one.
+    pub fn take_revalidation(&mut self) -> Option<Box<ClientRevalidation>> {
+        self.revalidation.take()
     }
 
     /// Replaces the client's address by the one that a trusted source gives.

@@ -5,14 +5,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rustls::client::verify_server_name;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{PrivateKeyDer, ServerName};
 use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert, VerifierBuilderError};
 use rustls::sign::CertifiedKey;
 
 use crate::acme_challenges::{self, AcmeChallenges};
 use crate::settings::{CertificatePaths, Settings};
+use primitives::regular_file;
 
+/// Most bytes of a file: the revocation lists of a large authority.
+const MAX_BYTES: u64 = 64 * 1024 * 1024;
 /// Seconds of a day.
 const DAY: i64 = 86_400;
 /// Seconds before its end in which a certificate is warned of.
@@ -37,6 +40,12 @@ pub enum CertificateError {
         /// Error of the TLS library.
         source: rustls::Error,
     },
+    /// A revocation list is gone.
+    #[error(
+        "the revocation list of the authority `{0}` is missing, which was loaded before: the file may have been written \
+         half; to do without the list, change the authorities or restart"
+    )]
+    MissingList(String),
     /// Clients' certificates cannot be verified.
     #[error("clients' certificates cannot be verified by {path}: {source}")]
     Verifier {
@@ -77,14 +86,10 @@ pub fn resolver(
 }
 
 fn load(certificate: &CertificatePaths) -> Result<Arc<CertifiedKey>, CertificateError> {
-    let file = |path: &PathBuf| {
-        let path = path.clone();
-        move |source| CertificateError::File { path, source }
-    };
     let path = &certificate.certificate;
-    let chain =
-        CertificateDer::pem_file_iter(path).and_then(Iterator::collect::<Result<Vec<_>, _>>).map_err(file(path))?;
-    let key = PrivateKeyDer::from_pem_file(&certificate.key).map_err(file(&certificate.key))?;
+    let chain = read_pem(path)?;
+    let key = read_file(&certificate.key).and_then(|text| PrivateKeyDer::from_pem_slice(&text));
+    let key = key.map_err(|source| CertificateError::File { path: certificate.key.clone(), source })?;
     let pair = |source| CertificateError::Pair { path: path.clone(), source };
     // Given here, so that no provider of the whole process has to be installed before.
     let provider = rustls::crypto::ring::default_provider();
@@ -93,10 +98,21 @@ fn load(certificate: &CertificatePaths) -> Result<Arc<CertifiedKey>, Certificate
     Ok(Arc::new(certified))
 }
 
+/// Reads every item of that kind in a PEM file; fails where there is none.
+pub fn read_pem<T: PemObject>(path: &Path) -> Result<Vec<T>, CertificateError> {
+    let items = read_file(path).and_then(|text| T::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>());
+    let items = items.and_then(|items| if items.is_empty() { Err(pem::Error::NoItemsFound) } else { Ok(items) });
+    items.map_err(|source| CertificateError::File { path: path.to_owned(), source })
+}
+
+fn read_file(path: &Path) -> Result<Vec<u8>, pem::Error> {
+    regular_file::read(path, MAX_BYTES).map_err(pem::Error::Io)
+}
+
 /// Reads the response of an OCSP responder (RFC 6960 §4.2.1). Clients judge what is in it; a responder's error is refused.
 fn ocsp_response(path: &Path) -> Result<Vec<u8>, CertificateError> {
     let failed = |reason: &str| CertificateError::OcspResponse { path: path.to_owned(), reason: reason.to_owned() };
-    let response = std::fs::read(path).map_err(|error| failed(&error.to_string()))?;
+    let response = regular_file::read(path, MAX_BYTES).map_err(|error| failed(&error.to_string()))?;
     // SEQUENCE, its length in one byte or in as many more as that byte says, then the status, an ENUMERATED.
     let content = match response.as_slice() {
         [0x30, length @ 0..=0x7f, content @ ..] if usize::from(*length) == content.len() => Some(content),

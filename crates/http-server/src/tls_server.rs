@@ -1,23 +1,33 @@
 //! TLS of one listener (RFC 8446): the certificates that it shows, those that it asks for, and the protocols that it
 //! offers. Its files are loaded again when they change.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use rustls::crypto::ring::Ticketer;
 use rustls::server::{NoServerSessionStorage, ProducesTickets};
 use rustls::{ServerConfig, ServerConnection};
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
 use crate::acme_challenges::{ACME_TLS_PROTOCOL, AcmeChallenges};
-use crate::client_certificate::{self, ClientCertificate};
+use crate::client_certificate::{self, ClientCertificate, ClientVerifier};
+use crate::client_revalidation::{ClientRevalidation, VerifierInForce};
 use crate::settings::TlsSettings;
 use crate::tls::{self, CertificateError};
 use primitives::change_detector::ChangeDetector;
+use primitives::clock::monotonic_now;
+
+/// Time for which the files have stayed the same before they are loaded: less than that between two looks, so that two
+/// have found them the same.
+const SETTLING: Duration = Duration::from_secs(4);
 
 /// TLS of a listener.
 pub struct TlsServer {
@@ -27,23 +37,54 @@ pub struct TlsServer {
     /// the one before for as long again.
     ticketer: Option<Arc<dyn ProducesTickets>>,
     config: ArcSwap<ServerConfig>,
-    /// State of the files, as far as it tells that one was written.
-    files: Mutex<ChangeDetector<Vec<Option<FileStamp>>>>,
+    /// The verifier of clients' certificates in `config`, for connections that are open.
+    verifiers: watch::Sender<VerifierInForce>,
+    files: Mutex<WatchedFiles>,
+    attempts: AtomicU64,
 }
 
-/// Modification time in seconds and nanoseconds, size, and number of a file.
-type FileStamp = (i64, i64, u64, u64);
+/// Files of TLS, as far as their state tells that one was written.
+struct WatchedFiles {
+    changes: ChangeDetector<Vec<Option<FileStamp>>>,
+    /// State of the files when they were loaded.
+    in_use: Vec<Option<FileStamp>>,
+    /// Authorities whose revocation lists were loaded, and the authorities of clients.
+    lists: RevocationSources,
+    /// Number of the attempt that loaded them: one that hung may end after a later one.
+    attempt: u64,
+}
+
+/// Sources of what is known of revoked certificates.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RevocationSources {
+    /// Distinguished names of the authorities that have a list.
+    pub issuers: BTreeSet<Vec<u8>>,
+    /// Digest of the file of authorities.
+    pub authorities: Vec<u8>,
+}
+
+/// Times of modification and of the last change of anything (content, owner, mode), size, number and device of a file.
+type FileStamp = ([i64; 4], [u64; 3]);
 
 impl TlsServer {
     /// Loads the files that `settings` name; `challenges` are answered too. Fails where one cannot be read, or a certificate does not fit its key.
     pub fn new(settings: &TlsSettings, challenges: &AcmeChallenges) -> Result<Self, CertificateError> {
         // Before they are read: what is written meanwhile is then loaded once more.
-        let loaded = stamps(settings);
+        let in_use = stamps(settings);
         let tickets = settings.session_tickets && settings.client_certificates.is_none();
         let ticketer = tickets.then(Ticketer::new).transpose().map_err(CertificateError::Tickets)?;
-        let config = ArcSwap::from_pointee(server_config(settings, challenges, ticketer.as_ref())?);
-        let files = Mutex::new(ChangeDetector::new(loaded));
-        Ok(Self { settings: settings.clone(), challenges: challenges.clone(), ticketer, config, files })
+        let LoadedFiles { config, verifier, lists } = load(settings, challenges, ticketer.as_ref())?;
+        let changes = ChangeDetector::new(SETTLING);
+        let files = Mutex::new(WatchedFiles { changes, in_use, lists, attempt: 0 });
+        Ok(Self {
+            settings: settings.clone(),
+            challenges: challenges.clone(),
+            ticketer,
+            config: ArcSwap::from_pointee(config),
+            verifiers: watch::Sender::new(verifier),
+            files,
+            attempts: AtomicU64::new(0),
+        })
     }
 
     /// Returns what makes the handshake of a connection.
@@ -58,15 +99,49 @@ impl TlsServer {
         ClientCertificate::parse(leaf, settings.authenticates).map(Arc::new)
     }
 
-    /// Loads the files again where they were written since they were loaded last, and not since the last call: a
-    /// certificate and its key are two files, and are written one after the other. New connections have what was loaded;
-    /// where it cannot be used, they have what they had. `None` where nothing was loaded.
+    /// Returns what verifies the certificates that the client has shown for as long as the connection is open; `None`
+    /// where it has shown none.
+    pub fn client_revalidation(&self, connection: &ServerConnection) -> Option<ClientRevalidation> {
+        let chain = connection.peer_certificates()?;
+        let mut verifiers = self.verifiers.subscribe();
+        // The handshake may have been made by the one before.
+        verifiers.mark_changed();
+        Some(ClientRevalidation::new(chain, verifiers))
+    }
+
+    /// Loads the files again, which blocks, where they are not those that were loaded and were not written since the call
+    /// before: a certificate and its key are two files, and are written one after the other. New connections have what
+    /// was loaded, and certificates of clients on open ones are verified again; where it cannot be used, all have what
+    /// they had, and it is tried again at later calls. `None` where nothing was tried.
     pub fn refresh(&self) -> Option<Result<(), CertificateError>> {
-        if !self.files.lock().look(stamps(&self.settings)) {
+        let attempt = self.attempts.fetch_add(1, Ordering::Relaxed) + 1;
+        let found = stamps(&self.settings);
+        let before = {
+            let mut files = self.files.lock();
+            let WatchedFiles { changes, in_use, lists, .. } = &mut *files;
+            if !changes.look(&found, in_use, monotonic_now()) {
+                return None;
+            }
+            lists.clone()
+        };
+        // Without the lock: the files may be on a file system that hangs.
+        let loaded = load(&self.settings, &self.challenges, self.ticketer.as_ref());
+        let loaded = loaded.and_then(|loaded| client_certificate::check_lists(&before, &loaded.lists).map(|()| loaded));
+        let mut files = self.files.lock();
+        let loaded = match loaded {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                files.changes.refuse(found, monotonic_now());
+                return Some(Err(error));
+            }
+        };
+        if files.attempt > attempt {
             return None;
         }
-        let loaded = server_config(&self.settings, &self.challenges, self.ticketer.as_ref());
-        Some(loaded.map(|config| self.config.store(Arc::new(config))))
+        (files.attempt, files.in_use, files.lists) = (attempt, found, loaded.lists);
+        self.config.store(Arc::new(loaded.config));
+        self.verifiers.send_replace(loaded.verifier);
+        Some(Ok(()))
     }
 
     /// Reads the certificate files again, which blocks, and returns the end of the validity of the one that ends first,
@@ -80,7 +155,8 @@ impl TlsServer {
 fn stamps(settings: &TlsSettings) -> Vec<Option<FileStamp>> {
     let stamp = |path: &Path| {
         let file = fs::metadata(path).ok()?;
-        Some((file.mtime(), file.mtime_nsec(), file.size(), file.ino()))
+        let times = [file.mtime(), file.mtime_nsec(), file.ctime(), file.ctime_nsec()];
+        Some((times, [file.size(), file.ino(), file.dev()]))
     };
     let certificates = settings.certificates.iter();
     let own = certificates.flat_map(|it| [Some(&it.certificate), Some(&it.key), it.ocsp_response.as_ref()]);
@@ -89,20 +165,30 @@ fn stamps(settings: &TlsSettings) -> Vec<Option<FileStamp>> {
     own.flatten().chain(theirs).map(|path| stamp(path)).collect()
 }
 
-fn server_config(
+/// Configuration of TLS made of the files.
+struct LoadedFiles {
+    config: ServerConfig,
+    verifier: VerifierInForce,
+    lists: RevocationSources,
+}
+
+fn load(
     settings: &TlsSettings,
     challenges: &AcmeChallenges,
     ticketer: Option<&Arc<dyn ProducesTickets>>,
-) -> Result<ServerConfig, CertificateError> {
+) -> Result<LoadedFiles, CertificateError> {
     // Given here, so that no provider of the whole process has to be installed before.
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let verifier = settings.client_certificates.as_ref().map(|it| client_certificate::verifier(it, &provider));
-    let verifier = verifier.transpose()?;
+    let clients = settings.client_certificates.as_ref().map(|it| client_certificate::verifier(it, &provider));
+    let (verifier, lists) = match clients.transpose()? {
+        Some(ClientVerifier { verifier, lists }) => (Some(verifier), lists),
+        None => (None, RevocationSources::default()),
+    };
     let versions = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let versions = versions.expect("ring has the cipher suites of TLS 1.2 and 1.3");
     let resolver = tls::resolver(&settings.certificates, challenges)?;
-    let mut config = match verifier {
-        Some(verifier) => versions.with_client_cert_verifier(verifier).with_cert_resolver(resolver),
+    let mut config = match &verifier {
+        Some(verifier) => versions.with_client_cert_verifier(Arc::clone(verifier)).with_cert_resolver(resolver),
         None => versions.with_no_client_auth().with_cert_resolver(resolver),
     };
     match ticketer {
@@ -118,5 +204,5 @@ fn server_config(
     if !settings.acme_names.is_empty() {
         config.alpn_protocols.push(ACME_TLS_PROTOCOL.to_vec());
     }
-    Ok(config)
+    Ok(LoadedFiles { config, verifier, lists })
 }

@@ -3,6 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::join_all;
+use parking_lot::Mutex;
+use primitives::blocking_calls::{BlockingCallError, BlockingCalls};
 use primitives::lifecycle::BackgroundTasks;
 use server_kit::telemetry::metrics::Metrics;
 use tokio::time::MissedTickBehavior;
@@ -11,59 +14,91 @@ use crate::tls_server::TlsServer;
 
 /// Time between two looks at the files. Written ones are loaded at the second look that finds them the same.
 const WATCH_INTERVAL: Duration = Duration::from_secs(5);
+/// Time for a look at the files of one listener, which may be on a file system that hangs.
+const READ_TIME: Duration = Duration::from_secs(10);
 
 /// TLS of a listener, with the listener's number in the settings.
 pub type NumberedTls = (usize, Arc<TlsServer>);
 
-/// Loads files that were written again, until shutdown. Files are read beside the runtime's own threads: they may be on a
-/// file system that hangs.
+/// Files of one listener.
+struct WatchedListener {
+    number: usize,
+    server: Arc<TlsServer>,
+    calls: BlockingCalls,
+    /// Why they cannot be used, as it was logged: it is not logged again at each look.
+    told: Mutex<Option<String>>,
+}
+
+/// Loads files that were written again, until shutdown. Files are read beside the runtime's own threads, and those of one
+/// listener hold up no other.
 pub async fn watch(servers: Vec<NumberedTls>, metrics: Arc<Metrics>, tasks: BackgroundTasks) {
     let mut ticks = tokio::time::interval(WATCH_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let servers = Arc::new(servers);
-    for (number, server) in servers.iter() {
-        record_expiry(*number, server, &metrics);
-    }
-    loop {
-        tokio::select! {
-            _ = ticks.tick() => {}
-            () = tasks.stopping() => return,
+    let listener = |(number, server)| WatchedListener {
+        number,
+        server,
+        calls: BlockingCalls::new(READ_TIME),
+        told: Mutex::default(),
+    };
+    let listeners: Vec<WatchedListener> = servers.into_iter().map(listener).collect();
+    let end = tasks.stopping();
+    let looks = async {
+        join_all(listeners.iter().map(|listener| listener.record_expiry(&metrics))).await;
+        loop {
+            ticks.tick().await;
+            join_all(listeners.iter().map(|listener| listener.refresh(&metrics))).await;
         }
-        let (servers, metrics) = (Arc::clone(&servers), Arc::clone(&metrics));
-        let look = tokio::task::spawn_blocking(move || {
-            for (number, server) in servers.iter() {
-                refresh(*number, server, &metrics);
+    };
+    tokio::select! {
+        () = looks => {}
+        () = end => {}
+    }
+}
+
+impl WatchedListener {
+    async fn refresh(&self, metrics: &Metrics) {
+        let (number, server) = (self.number, Arc::clone(&self.server));
+        let refreshed = self.calls.run(move || server.refresh().map(|loaded| loaded.map_err(|e| e.to_string()))).await;
+        match refreshed {
+            Ok(None) => {}
+            Ok(Some(Ok(()))) => {
+                *self.told.lock() = None;
+                metrics.listeners().certificates_loaded(true);
+                self.record_expiry(metrics).await;
+                tracing::info!(
+                    listener = number,
+                    "the files of TLS of Listeners[{number}] have changed, and were loaded"
+                );
             }
-        });
-        tokio::select! {
-            // It fails only where it panics, which is counted and logged elsewhere.
-            _ = look => {}
-            () = tasks.stopping() => return,
+            Ok(Some(Err(error))) => self.tell(error, metrics),
+            Err(BlockingCallError::TimedOut) => {
+                self.tell(format!("they were not read within {READ_TIME:?}; does their file system answer?"), metrics);
+            }
+            // Counted and logged elsewhere.
+            Err(BlockingCallError::Panicked) => {}
         }
     }
-}
 
-fn refresh(number: usize, server: &TlsServer, metrics: &Metrics) {
-    match server.refresh() {
-        None => {}
-        Some(Ok(())) => {
-            metrics.listeners().certificates_loaded(true);
-            record_expiry(number, server, metrics);
-            tracing::info!(listener = number, "the files of TLS of Listeners[{number}] have changed, and were loaded");
+    /// Warns of files that cannot be used, once for each reason.
+    fn tell(&self, error: String, metrics: &Metrics) {
+        let mut told = self.told.lock();
+        if told.as_ref() == Some(&error) {
+            return;
         }
-        Some(Err(error)) => {
-            metrics.listeners().certificates_loaded(false);
-            tracing::warn!(
-                listener = number,
-                "the files of TLS of Listeners[{number}] have changed, and cannot be used: {error}; \
-                 those that were loaded before stay in use"
-            );
-        }
+        metrics.listeners().certificates_loaded(false);
+        let number = self.number;
+        tracing::warn!(
+            listener = number,
+            "the files of TLS of Listeners[{number}] have changed, and cannot be used: {error}; \
+             those that were loaded before stay in use, and these are tried again"
+        );
+        *told = Some(error);
     }
-}
 
-fn record_expiry(number: usize, server: &TlsServer, metrics: &Metrics) {
-    if let Some(expiry) = server.read_first_expiry() {
-        metrics.listeners().set_certificate_expiry(number, expiry);
+    async fn record_expiry(&self, metrics: &Metrics) {
+        let server = Arc::clone(&self.server);
+        if let Ok(Some(expiry)) = self.calls.run(move || server.read_first_expiry()).await {
+            metrics.listeners().set_certificate_expiry(self.number, expiry);
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Presigned requests to one store, with what was learnt about its clock and its credentials.
 
+use std::any::Any;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -10,10 +11,11 @@ use rusty_s3::actions::{GetObject, HeadObject, ListObjectsV2, S3Action};
 use rusty_s3::{Bucket, Credentials, UrlStyle};
 use url::Url;
 
-use crate::settings::{SecretSource, StoreSettings};
+use crate::settings::{SecretSource, StoreEndpoint, StoreSettings};
 use crate::signed_request_cache::{SignatureRenewal, SignedRequest, SignedRequestCache, UnsignedRequest};
 use crate::upload;
 use primitives::clock::Clock;
+use primitives::regular_file;
 
 /// A presigned request is handed out until this long before it expires: the store must still accept it when it arrives.
 const EXPIRY_MARGIN: Duration = Duration::from_secs(30);
@@ -26,6 +28,8 @@ const TOLERATED_SKEW: i64 = 30;
 const MAX_SKEW: i64 = 24 * 60 * 60;
 /// A denied object gets one signature in place of another in this time, however many ask for it.
 const RENEWAL_INTERVAL: Duration = Duration::from_secs(10);
+/// Most bytes of a file that holds a key.
+const MAX_SECRET_BYTES: u64 = 64 * 1024;
 
 /// Reason why a request could not be signed.
 #[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
@@ -51,6 +55,7 @@ pub struct SigningOutcome {
 pub struct Signer {
     settings: StoreSettings,
     endpoint: Url,
+    identity: Arc<str>,
     credentials: ArcSwap<Credentials>,
     /// The store's clock minus ours, in seconds.
     offset: AtomicI64,
@@ -60,6 +65,8 @@ pub struct Signer {
     /// Held while the signature of a denied object is renewed, so that there is one.
     renewing: Mutex<()>,
     clock: Clock,
+    /// Server of the store, where it is in this process: it ends with the last signer.
+    _server: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 impl Signer {
@@ -67,16 +74,35 @@ impl Signer {
     /// that are in files, which blocks; the value of the configuration is used where a file cannot be read.
     pub fn new(settings: StoreSettings, endpoint: Url, clock: Clock) -> Self {
         let credentials = ArcSwap::from_pointee(read_credentials(&settings));
+        let place = match &settings.endpoint {
+            StoreEndpoint::Remote(url) => url.to_string(),
+            // Its address is another one after each start, and its objects are the same.
+            StoreEndpoint::Embedded(folder) => folder.display().to_string(),
+        };
+        let identity = format!("{} {place}", settings.name).into();
         Self {
             settings,
             endpoint,
+            identity,
             credentials,
             offset: AtomicI64::new(0),
             generation: AtomicU64::new(1),
             cache: SignedRequestCache::new(CACHED_BYTES),
             renewing: Mutex::new(()),
             clock,
+            _server: None,
         }
+    }
+
+    /// Keeps `server`, which serves the store, for as long as there is the signer.
+    pub fn keeping(self, server: Arc<dyn Any + Send + Sync>) -> Self {
+        Self { _server: Some(server), ..self }
+    }
+
+    /// Returns the store's identity, by which its objects are kept: its name and its place. Another store that gets the
+    /// name has none of them.
+    pub fn identity(&self) -> &Arc<str> {
+        &self.identity
     }
 
     /// The store's endpoint.
@@ -261,7 +287,7 @@ fn read_credentials(settings: &StoreSettings) -> Credentials {
 
 /// Returns the secret in its file now, else the value that the configuration read.
 fn read(source: &SecretSource) -> String {
-    let fresh = source.file.as_ref().and_then(|path| std::fs::read_to_string(path).ok());
+    let fresh = source.file.as_ref().and_then(|path| regular_file::read_text(path, MAX_SECRET_BYTES).ok());
     // A text file usually ends with a line end, which is no part of the secret.
     fresh.map_or_else(|| source.value.expose().to_owned(), |text| text.trim().to_owned())
 }

@@ -26,6 +26,7 @@ mod vod;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,6 +35,7 @@ use url::Url;
 use self::route::RouteScope;
 use self::server::ResolvedServer;
 use super::Settings;
+use super::content::{ContentDigest, SourceDigests};
 use super::file::{AccessLogFormat, ConfigFile, NamedEntries};
 use super::path::ConfigPath;
 use super::report::ConfigProblem;
@@ -57,8 +59,12 @@ pub fn resolve(
     file: &ConfigFile,
     environment: EnvironmentLookup<'_>,
 ) -> (Option<Settings>, Vec<ConfigProblem>) {
-    let context = ResolveContext { document: root, environment, problems: RefCell::default() };
-    let settings = settings(&ConfigLocation { context: &context, path: ConfigPath::default() }, file);
+    let context =
+        ResolveContext { document: root, environment, problems: RefCell::default(), secrets: RefCell::default() };
+    let mut settings = settings(&ConfigLocation { context: &context, path: ConfigPath::default() }, file);
+    if let Some(settings) = &mut settings {
+        settings.digests.secrets = context.secrets.into_inner();
+    }
     (settings, context.problems.into_inner())
 }
 
@@ -121,6 +127,8 @@ fn settings(at: &ConfigLocation<'_>, file: &ConfigFile) -> Option<Settings> {
         films,
         reload_on_change: file.server.reload_on_change.unwrap_or(true),
         telemetry: telemetry?,
+        digests: SourceDigests::default(),
+        has_end_mark: false,
     })
 }
 
@@ -168,6 +176,8 @@ struct ResolveContext<'a> {
     environment: EnvironmentLookup<'a>,
     // A cell, because many locations share the list and each only appends to it.
     problems: RefCell<Vec<ConfigProblem>>,
+    /// Files of secrets that were read, and the digests of the secrets.
+    secrets: RefCell<Vec<(PathBuf, Option<ContentDigest>)>>,
 }
 
 /// Location in the file; problems are reported to it.
@@ -292,9 +302,17 @@ impl<'a> ConfigLocation<'a> {
             SecretRef::Env(_) => "set it before Tidegate starts",
             SecretRef::File(_) => "a relative path starts at the folder that Tidegate is started in",
         };
-        secret::read(reference, self.context.environment)
+        let secret = secret::read(reference, self.context.environment)
             .map_err(|message| self.report(ConfigProblem::new(message).help(help)))
-            .ok()
+            .ok()?;
+        if let Some(file) = &secret.file {
+            let digest = Some(ContentDigest::of(secret.value.expose().as_bytes()));
+            let mut secrets = self.context.secrets.borrow_mut();
+            if secrets.iter().all(|(known, _)| known != file) {
+                secrets.push((file.clone(), digest));
+            }
+        }
+        Some(secret)
     }
 
     /// Reads a token that clients must send, long enough that it cannot be found by trying.

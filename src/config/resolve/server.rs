@@ -2,7 +2,6 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
-use std::thread::available_parallelism;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -83,10 +82,9 @@ pub fn server(at: &ConfigLocation<'_>, raw: &file::Server) -> Option<ResolvedSer
             (url.path() == "/" && url.query().is_none()).then(|| text.trim_end_matches('/').to_owned())
         })
     });
-    let cores = available_parallelism().map_or(1, usize::from);
     let http = http_server::settings::Settings {
         listeners: listeners?,
-        threads: raw.threads.and_then(|threads| usize::try_from(threads).ok()).unwrap_or(cores),
+        threads: raw.threads.and_then(|threads| usize::try_from(threads).ok()),
         limits: limits?,
         shutdown_delay: shutdown_delay?,
         shutdown_grace: shutdown_grace?,

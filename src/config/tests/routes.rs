@@ -23,7 +23,7 @@ fn what_is_not_said_has_its_default() {
     assert_eq!(server.http.shutdown_grace, Duration::from_secs(30));
     let connections = server.http.connections;
     assert_eq!((connections.total, connections.per_address, connections.per_network), (16_384, 4096, 4096));
-    assert!(server.http.threads > 0 && settings.admin.is_none());
+    assert!(server.http.worker_threads() > 0 && settings.admin.is_none());
     assert_eq!((settings.cache.slice_size, settings.cache.memory), (256 << 10, 256 << 20));
     assert!(settings.cache.disk.is_none());
     assert_eq!(settings.stores[0].presign_expiry, Duration::from_secs(900));

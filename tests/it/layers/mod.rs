@@ -23,7 +23,9 @@ const MODULES: &[(&str, &str)] = &[
         "crates/primitives/src",
         "
         secret:
-        change_detector:
+        regular_file:
+        blocking_calls:
+        change_detector: clock
         unix_time:
         clock: unix_time
         ids:

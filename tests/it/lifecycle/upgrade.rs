@@ -356,3 +356,46 @@ async fn the_disk_cache_goes_to_the_new_process_when_the_old_one_has_ended() {
     eventually("the next one has it", async || (gate.said("used from now on").len() >= 2).then_some(())).await;
     gate.client().get("/cached/kept", &[]).await.is(200);
 }
+
+#[tokio::test]
+async fn a_unix_socket_that_is_handed_over_gets_the_mode_of_the_new_configuration() {
+    let origin = ScriptedOrigin::with_track("music").await;
+    let folder = TempFolder::new("socket");
+    let socket = folder.path().join("tidegate.sock");
+    let mut config = config::objects(&origin.url(), "audio");
+    let listener = json!({ "Address": format!("unix:{}", socket.display()), "SocketMode": "0666" });
+    config["Server"]["Listeners"] = json!([{ "Address": "127.0.0.1:0" }, listener]);
+    let gate = Upgradable::start(&config).await;
+    let mode = || {
+        let metadata = std::fs::metadata(&socket).expect("the socket is there");
+        std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o777
+    };
+    assert_eq!(mode(), 0o666);
+    let text = std::fs::read_to_string(gate.folder().join("tidegate.yaml")).expect("text");
+    gate.reconfigure(&text.replace("0666", "0600"));
+    let ended = gate.upgrade(true).await;
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert_eq!(mode(), 0o600);
+}
+
+#[tokio::test]
+async fn a_file_of_the_process_id_that_was_left_behind_signals_nobody() {
+    let folder = TempFolder::new("left");
+    let mut config = config::objects("http://127.0.0.1:9", "audio");
+    config["Server"]["PidFile"] = json!(folder.path().join("pid"));
+    let file = crate::support::gate::write_config(&folder, &config);
+    // Another program that has the id by now, and that handles the signal.
+    let script = "trap 'echo signalled > signalled' USR2; echo $$ > pid; while :; do sleep 1; done";
+    let mut other = Command::new("sh");
+    let mut other = other.args(["-c", script]).current_dir(folder.path()).kill_on_drop(true).spawn().expect("it runs");
+    let pid = folder.path().join("pid");
+    eventually("it runs", async || std::fs::read_to_string(&pid).is_ok_and(|text| !text.is_empty()).then_some(()))
+        .await;
+    let asked = ["upgrade", "-c", &file.display().to_string(), "--timeout", "1s"];
+    let ended = crate::support::gate::run(&asked, &folder).await;
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert!(ended.stderr.contains("was left behind"), "{}", ended.stderr);
+    // A signal would be handled by the shell before its end is.
+    other.kill().await.expect("it runs");
+    assert!(!folder.path().join("signalled").exists());
+}

@@ -1,22 +1,30 @@
 //! Mutual TLS: who gets in, and what policies know of a client by its certificate.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, DnType, ExtendedKeyUsagePurpose, IsCa,
     Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber, date_time_ymd,
 };
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 
 use crate::support::config;
 use crate::support::curl::{self, Transfer, Version};
-use crate::support::eventually::eventually;
+use crate::support::eventually::{eventually, in_time};
 use crate::support::gate::Gate;
-use crate::support::origin::ScriptedOrigin;
+use crate::support::h2::H2;
+use crate::support::origin::{ScriptedOrigin, pattern};
 use crate::support::token;
 use crate::support::tools::TempFolder;
-use crate::tls::Certificates;
+use crate::tls::{Certificates, FIRST};
+use primitives::clock::Clock;
 
 const TRACK: &str = "/stream/track.mp3";
 const VERSIONS: [Version; 2] = [Version::Http1, Version::Http2];
@@ -47,11 +55,30 @@ impl Authority {
         Self { folder, issuer: Issuer::new(params, key) }
     }
 
+    /// An authority whose certificate this one has signed.
+    fn below(&self, name: &str, serial: u64) -> Self {
+        let mut params = CertificateParams::new(Vec::new()).expect("no names");
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        params.serial_number = Some(SerialNumber::from(serial));
+        let key = KeyPair::generate().expect("a key");
+        let folder = TempFolder::new("authority");
+        let pem = params.signed_by(&key, &self.issuer).expect("a certificate").pem();
+        std::fs::write(folder.path().join("ca.pem"), pem).expect("a file");
+        Self { folder, issuer: Issuer::new(params, key) }
+    }
+
     pub fn file(&self) -> PathBuf {
         self.folder.path().join("ca.pem")
     }
 
     pub fn client(&self, name: &str, serial: u64) -> Client {
+        self.client_until(name, serial, 4_000_000_000)
+    }
+
+    /// As [`Self::client`], valid until this Unix second.
+    pub fn client_until(&self, name: &str, serial: u64, end: u64) -> Client {
         let names = vec![format!("{name}.devices.test"), "192.0.2.7".to_owned()];
         let mut params = CertificateParams::new(names).expect("good names");
         let ascii = |text: String| text.try_into().expect("ASCII");
@@ -59,6 +86,7 @@ impl Authority {
         params.subject_alt_names.push(SanType::URI(ascii(format!("https://devices.test/{name}"))));
         params.distinguished_name.push(DnType::CommonName, name);
         params.serial_number = Some(SerialNumber::from(serial));
+        params.not_after = date_time_ymd(1970, 1, 1) + Duration::from_secs(end);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         let key = KeyPair::generate().expect("a key");
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
@@ -89,6 +117,15 @@ impl Authority {
         let file = self.folder.path().join("revoked.pem");
         std::fs::write(&file, list.signed_by(&self.issuer).expect("a list").pem().expect("PEM")).expect("a file");
         file
+    }
+}
+
+impl Client {
+    /// Connects with the certificate, for HTTP/2 or HTTP/1.1.
+    async fn connect(&self, gate: &Gate, certificates: &Certificates, alpn: &str) -> TlsStream<TcpStream> {
+        let certificate = CertificateDer::from_pem_file(&self.certificate).expect("a certificate");
+        let key = PrivateKeyDer::from_pem_file(&self.key).expect("a key");
+        certificates.connect_as(gate.address(), (FIRST, true), &[alpn], Some((vec![certificate], key))).await
     }
 }
 
@@ -278,4 +315,123 @@ async fn a_certificate_stands_for_a_token_where_the_listener_says_so() {
     assert_eq!(status(&gate, Version::Http1, Some(&player), &[]).await, 200);
     let usage = ask(&gate, "/api/v1/usage", Version::Http1, Some(&player), &[]).await;
     assert_eq!(usage.heads[0].status, 401, "the API knows no certificates");
+}
+
+/// Open connections of one client: idle ones, and ones on which an answer is under way.
+struct OpenConnections {
+    idle: TlsStream<TcpStream>,
+    busy: TlsStream<TcpStream>,
+    http2: H2,
+    length: usize,
+}
+
+impl OpenConnections {
+    /// Opens them, and has each answer a request.
+    async fn open(gate: &Gate, certificates: &Certificates, client: &Client, length: usize) -> Self {
+        let mut idle = client.connect(gate, certificates, "http/1.1").await;
+        idle.write_all(format!("HEAD {TRACK} HTTP/1.1\r\nHost: {FIRST}\r\n\r\n").as_bytes()).await.expect("it is sent");
+        let mut begun = [0; 15];
+        idle.read_exact(&mut begun).await.expect("an answer");
+        assert_eq!(&begun, b"HTTP/1.1 200 OK");
+        let mut busy = client.connect(gate, certificates, "http/1.1").await;
+        busy.write_all(format!("GET {TRACK} HTTP/1.1\r\nHost: {FIRST}\r\n\r\n").as_bytes()).await.expect("it is sent");
+        busy.read_exact(&mut begun).await.expect("an answer");
+        let http2 = H2::over(client.connect(gate, certificates, "h2").await).await.expect("HTTP/2");
+        assert_eq!(http2.get(TRACK, &[("range", "bytes=0-99")]).await.status, 206);
+        Self { idle, busy, http2, length }
+    }
+
+    /// Waits for the end of all of them. The answer under way is cut, since it is not read.
+    async fn have_ended(mut self) {
+        let mut rest = Vec::new();
+        let _ = in_time("the idle connection ends", self.idle.read_to_end(&mut rest)).await;
+        let _ = self.http2.ended().await;
+        // Nothing is read before the connection is gone: the kernel has room for a part of the answer only.
+        let mut rest = Vec::new();
+        eventually("the answer under way is cut", async || {
+            let mut piece = vec![0; 64 * 1024];
+            match self.busy.read(&mut piece).await {
+                Ok(1..) if rest.len() < self.length / 2 => {
+                    rest.extend_from_slice(&piece[..1]);
+                    None
+                }
+                ended => Some(ended.is_err() || rest.len() < self.length),
+            }
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn open_connections_end_when_their_certificate_is_revoked() {
+    let length = 50_000_000;
+    let origin = ScriptedOrigin::with_track(pattern(length)).await;
+    let (certificates, ours) = (Certificates::make(), Authority::new("ours"));
+    let (player, other) = (ours.client("player", 5), ours.client("other", 6));
+    let clients = json!({ "Authorities": ours.file(), "RevocationLists": [ours.revoke(&[])] });
+    let gate = Gate::start(&configuration(&origin, &certificates, clients)).await;
+    let open = OpenConnections::open(&gate, &certificates, &player, length).await;
+    let kept = H2::over(other.connect(&gate, &certificates, "h2").await).await.expect("HTTP/2");
+    assert_eq!(kept.get(TRACK, &[("range", "bytes=0-99")]).await.status, 206);
+    ours.revoke(&[5]);
+    open.have_ended().await;
+    assert_eq!(kept.get(TRACK, &[("range", "bytes=0-99")]).await.status, 206, "the other's goes on");
+}
+
+#[tokio::test]
+async fn open_connections_end_when_their_authority_is_taken_away() {
+    let length = 50_000_000;
+    let origin = ScriptedOrigin::with_track(pattern(length)).await;
+    let (certificates, ours, other) = (Certificates::make(), Authority::new("ours"), Authority::new("other"));
+    let player = ours.client("player", 5);
+    let clients = json!({ "Authorities": ours.file(), "Mode": "Optional" });
+    let gate = Gate::start(&configuration(&origin, &certificates, clients)).await;
+    let open = OpenConnections::open(&gate, &certificates, &player, length).await;
+    std::fs::copy(other.file(), ours.file()).expect("it is replaced");
+    open.have_ended().await;
+}
+
+#[tokio::test]
+async fn open_connections_end_with_their_certificate() {
+    let length = 50_000_000;
+    let origin = ScriptedOrigin::with_track(pattern(length)).await;
+    let (certificates, ours) = (Certificates::make(), Authority::new("ours"));
+    let player = ours.client_until("player", 5, Clock::system().unix() + 20);
+    let gate = Gate::start(&configuration(&origin, &certificates, json!({ "Authorities": ours.file() }))).await;
+    OpenConnections::open(&gate, &certificates, &player, length).await.have_ended().await;
+}
+
+#[tokio::test]
+async fn a_revoked_authority_below_the_root_and_a_list_that_was_cut_let_nobody_in() {
+    if curl::find().is_none() {
+        return;
+    }
+    let origin = ScriptedOrigin::with_track("music").await;
+    let (certificates, root, second) = (Certificates::make(), Authority::new("root"), Authority::new("second"));
+    let below = root.below("below", 77);
+    let (player, revoked) = (below.client("player", 1), second.client("revoked", 2));
+    // The client shows the authority below the root too.
+    let chain = [&player.certificate, &below.file()].map(|file| std::fs::read_to_string(file).expect("a file"));
+    std::fs::write(&player.certificate, chain.concat()).expect("a file");
+    let both = [root.file(), second.file()].map(|file| std::fs::read_to_string(file).expect("a file")).concat();
+    std::fs::write(certificates.folder().join("both.pem"), both).expect("a file");
+    let lists = |first: &[u64]| {
+        [root.revoke(first), second.revoke(&[2])].map(|file| std::fs::read_to_string(file).expect("a file"))
+    };
+    let file = certificates.folder().join("lists.pem");
+    std::fs::write(&file, lists(&[]).concat()).expect("a file");
+    let clients = json!({ "Authorities": certificates.folder().join("both.pem"), "RevocationLists": [file] });
+    let gate = Gate::start(&configuration(&origin, &certificates, clients)).await;
+    assert_eq!(status(&gate, Version::Http1, Some(&player), &[]).await, 200);
+    assert_eq!(status(&gate, Version::Http1, Some(&revoked), &[]).await, 0);
+    // The file as it is in the middle of a write: without the second list.
+    std::fs::write(&file, &lists(&[])[0]).expect("a file");
+    eventually("it is refused", async || gate.log().contains("the revocation list of the authority").then_some(()))
+        .await;
+    assert_eq!(status(&gate, Version::Http1, Some(&revoked), &[]).await, 0);
+    std::fs::write(&file, lists(&[77]).concat()).expect("a file");
+    eventually("the authority below is refused", async || {
+        (status(&gate, Version::Http1, Some(&player), &[]).await == 0).then_some(())
+    })
+    .await;
 }

@@ -152,11 +152,20 @@ async fn the_protocols_that_are_offered_can_be_set() {
 
 /// Writes a new self-signed certificate for `name`, with its key.
 fn renew(folder: &TempFolder, name: &str) -> String {
+    write_renewed(folder, name, "server.key")
+}
+
+/// As [`renew`], with the key in another file.
+fn renewed_in(folder: &TempFolder, key: &str) -> String {
+    write_renewed(folder, FIRST, key)
+}
+
+fn write_renewed(folder: &TempFolder, name: &str, key_file: &str) -> String {
     let key = KeyPair::generate().expect("a key");
     let certificate = CertificateParams::new(vec![name.to_owned()]).expect("a name").self_signed(&key);
     let pem = certificate.expect("a certificate").pem();
     std::fs::write(folder.path().join("server.pem"), &pem).expect("a file");
-    std::fs::write(folder.path().join("server.key"), key.serialize_pem()).expect("a file");
+    std::fs::write(folder.path().join(key_file), key.serialize_pem()).expect("a file");
     pem.replace('\r', "").trim().to_owned()
 }
 
@@ -215,6 +224,45 @@ async fn a_renewed_revocation_list_is_used_without_a_restart() {
     ours.revoke(&[5]);
     eventually("the certificate is refused", async || {
         (get(&gate, Version::Http2, Some(&player), &[]).await.exit != 0).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn files_of_tls_that_could_not_be_used_are_tried_again() {
+    if tools::find("openssl").is_none() {
+        return;
+    }
+    let origin = ScriptedOrigin::with_track("music").await;
+    let folder = TempFolder::new("renewal");
+    let first = renew(&folder, FIRST);
+    let file = |name: &str| folder.path().join(name);
+    // A link to the key, as certbot makes it: what it leads to changes without a change of the link.
+    let tls = json!({ "Certificate": file("server.pem"), "Key": file("server.key") });
+    let gate = Gate::start(&configuration(&origin, tls)).await;
+    // A FIFO blocks who opens it, and is neither read nor waited for.
+    std::fs::remove_file(file("server.key")).expect("it is removed");
+    let made = std::process::Command::new("mkfifo").arg(file("server.key")).status().expect("it runs");
+    assert!(made.success());
+    eventually("it is refused", async || gate.log().contains("it is a FIFO").then_some(())).await;
+    assert!(handshake(&gate, folder.path(), &[]).await.contains(&first));
+    std::fs::remove_file(file("server.key")).expect("it is removed");
+    let second = renew(&folder, FIRST);
+    eventually("the new certificate is shown", async || {
+        handshake(&gate, folder.path(), &[]).await.contains(&second).then_some(())
+    })
+    .await;
+    // The key is elsewhere for a time, such as on a file system that is not mounted: what stands in the folder says
+    // nothing of when it is back.
+    std::fs::create_dir(file("keys")).expect("a folder");
+    std::fs::rename(file("server.key"), file("keys/server.key")).expect("it is moved");
+    std::os::unix::fs::symlink("keys/server.key", file("server.key")).expect("a link");
+    std::fs::rename(file("keys"), file("away")).expect("it is moved");
+    eventually("it is refused", async || gate.log().contains("No such file").then_some(())).await;
+    let third = renewed_in(&folder, "away/server.key");
+    std::fs::rename(file("away"), file("keys")).expect("it is moved");
+    eventually("the newest certificate is shown", async || {
+        handshake(&gate, folder.path(), &[]).await.contains(&third).then_some(())
     })
     .await;
 }

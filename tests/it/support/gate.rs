@@ -70,6 +70,19 @@ impl Gate {
 
     /// As [`Self::start`], with more environment.
     pub async fn start_with(config: &Value, environment: &[(&str, &str)]) -> Self {
+        Self::start_meanwhile(config, environment, async |_| {}).await
+    }
+
+    /// As [`Self::start`], and does something with the file while it starts.
+    pub async fn start_while(config: &Value, meanwhile: impl AsyncFnOnce(PathBuf)) -> Self {
+        Self::start_meanwhile(config, &[], meanwhile).await
+    }
+
+    async fn start_meanwhile(
+        config: &Value,
+        environment: &[(&str, &str)],
+        meanwhile: impl AsyncFnOnce(PathBuf),
+    ) -> Self {
         let folder = TempFolder::new("gate");
         let file = write_config(&folder, config);
         let mut command = command(&folder);
@@ -78,6 +91,7 @@ impl Gate {
         let log = Arc::new(Mutex::new(String::new()));
         tokio::spawn(collect(child.stderr.take().expect("stderr is piped"), Arc::clone(&log)));
         let mut stdout = BufReader::new(child.stdout.take().expect("stdout is piped")).lines();
+        meanwhile(file).await;
         let line = timeout(LIMIT, stdout.next_line()).await;
         let Ok(Ok(Some(line))) = line else {
             let text = log.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -116,7 +130,12 @@ impl Gate {
 
     /// A client of the admin address.
     pub fn admin(&self) -> Client {
-        Client::new(format!("http://{}", self.addresses.admin.expect("the configuration has an admin address")))
+        Client::new(format!("http://{}", self.admin_address()))
+    }
+
+    /// The admin address.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.addresses.admin.expect("the configuration has an admin address")
     }
 
     /// A raw connection to the first listener.

@@ -14,10 +14,11 @@ use tokio::net::TcpStream;
 use super::request_body::{BodyStep, RequestBodyDecoder};
 use super::response_head::{date, status_line, write_fields};
 use crate::DRAIN_TIMEOUT;
+use crate::connection_guard::ConnectionGuard;
 use crate::connection_info::ConnectionInfo;
 use crate::connection_limits::{ConnectionLimits, DataRateMeter};
 use crate::downstream::{Downstream, DownstreamError, SMALL_PIECE};
-use crate::listener::{ConnectionGuard, MAX_UNSENT_BYTES};
+use crate::listener::MAX_UNSENT_BYTES;
 use crate::socket::{ClientSocket, HEAD_BUFFER, RewoundSocket};
 use crate::write_deadline::WriteDeadline;
 

@@ -25,8 +25,8 @@ pub use self::request_head::RequestHeadError;
 pub use self::request_head::{find_end, parse};
 pub use self::response_head::date;
 pub use self::takeover::ConnectionTakeover;
+use super::connection_guard::ConnectionGuard;
 use super::connection_limits::ConnectionLimits;
-use super::listener::ConnectionGuard;
 use super::socket::{ClientSocket, HEAD_BUFFER};
 use super::{Downstream as _, Handler};
 
@@ -98,6 +98,9 @@ async fn requests<H: Handler>(
             HeadOutcome::Fault(fault) => (Bytes::new(), Err(fault)),
             HeadOutcome::None => return ConnectionOutcome::Drop,
         };
+        if guard.is_revoked() {
+            return ConnectionOutcome::Close;
+        }
         let mut request = match request {
             Ok(request) => request,
             Err(fault) => {

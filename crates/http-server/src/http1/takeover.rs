@@ -9,9 +9,9 @@ use bytes::{Bytes, BytesMut};
 use http::Uri;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::connection_guard::ConnectionGuard;
 use crate::connection_info::ConnectionInfo;
 use crate::connection_limits::ConnectionLimits;
-use crate::listener::ConnectionGuard;
 use crate::socket::{ClientSocket, RewoundSocket};
 use crate::write_deadline::WriteDeadline;
 

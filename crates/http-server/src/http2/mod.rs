@@ -23,9 +23,10 @@ use tokio_util::task::TaskTracker;
 use self::exchange::Http2Exchange;
 use self::frame_guard::FrameGuard;
 use super::Handler;
+use super::connection_guard::ConnectionGuard;
 use super::connection_info::ConnectionInfo;
 use super::connection_limits::ConnectionLimits;
-use super::listener::{ConnectionGuard, MAX_UNSENT_BYTES};
+use super::listener::MAX_UNSENT_BYTES;
 use super::socket::{ClientSocket, RewoundSocket};
 use super::write_deadline::WriteDeadline;
 
@@ -83,6 +84,7 @@ pub async fn serve<H: Handler>(
             }
             () = &mut closing, if !connection.is_told => connection.tell(),
             accepted = connection.connection.accept() => match accepted {
+                Some(Ok((_, mut respond))) if guard.is_revoked() => respond.send_reset(Reason::REFUSED_STREAM),
                 // Tasks of streams that were reset take a while to see it.
                 Some(Ok((_, mut respond))) if streams.len() >= most_tasks => respond.send_reset(Reason::REFUSED_STREAM),
                 Some(Ok((request, respond))) => {

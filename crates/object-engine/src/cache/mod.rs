@@ -237,7 +237,8 @@ impl SliceCache {
     }
 
     fn metadata_key(&self, origin: &ObjectOrigin, key: &str) -> MetadataKey {
-        let object = ObjectId { store: Arc::clone(&origin.store), bucket: Arc::clone(&origin.bucket), key: key.into() };
+        let store = Arc::clone(origin.signer.identity());
+        let object = ObjectId { store, bucket: Arc::clone(&origin.bucket), key: key.into() };
         let epoch = self.purges.epoch(&object);
         MetadataKey::new(object, epoch, origin)
     }

@@ -183,7 +183,7 @@ mod tests {
             health: HealthService::new(Arc::new(Fine)),
             metrics: Arc::new(Metrics::new().expect("they register")),
             clock: Clock::system(),
-            admin_token: Some(Secret::new("right")),
+            admin_token: Arc::new(|| Some(Secret::new("right"))),
             cache,
             configuration: None,
             description: router::modules([]).description,

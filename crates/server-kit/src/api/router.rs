@@ -1,6 +1,6 @@
 //! Router of the process's own paths on the players' listeners, and on the operator's.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use axum::extract::{ConnectInfo, Request, State};
@@ -8,7 +8,8 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
-use http::{StatusCode, header};
+use http::uri::Authority;
+use http::{HeaderMap, HeaderName, StatusCode, header};
 use utoipa_axum::router::OpenApiRouter;
 
 use super::cache_admin::{self, CacheOperations};
@@ -22,6 +23,12 @@ use http_semantics::rate_limit::ExceededLimit;
 use primitives::clock::Clock;
 use primitives::secret::Secret;
 
+/// Site of the page that a browser asks for (Fetch Metadata).
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+
+/// Source of the token in force that the operator's requests must carry, if there is one.
+pub type AdminTokenSource = Arc<dyn Fn() -> Option<Secret> + Send + Sync>;
+
 /// State of the routers.
 #[derive(Clone)]
 pub struct RouterState {
@@ -32,7 +39,7 @@ pub struct RouterState {
     /// Clock.
     pub clock: Clock,
     /// The token that the operator's requests must carry.
-    pub admin_token: Option<Secret>,
+    pub admin_token: AdminTokenSource,
     /// Cache, if a route uses it.
     pub cache: Option<Arc<dyn CacheOperations>>,
     /// The configuration file, if there is one.
@@ -79,14 +86,14 @@ pub fn public(shared: RouterState, limits: Arc<RateLimiters>, modules: Router, e
 /// Operator's token, and the count of wrong ones.
 #[derive(Clone)]
 struct OperatorAccess {
-    token: Option<Secret>,
+    token: AdminTokenSource,
     invalid_tokens: Arc<InvalidTokenCounter>,
 }
 
 /// Returns the paths on the operator's listener; connections carry their client address.
 pub fn admin(shared: RouterState) -> Router {
     let access = OperatorAccess {
-        token: shared.admin_token.clone(),
+        token: Arc::clone(&shared.admin_token),
         invalid_tokens: Arc::new(InvalidTokenCounter::new(shared.clock.clone())),
     };
     let guarded = Router::new()
@@ -162,10 +169,33 @@ async fn ready(State(shared): State<RouterState>) -> Response {
     }
 }
 
+/// Returns true where a browser has sent the request for a page of another site: by its `Origin` or `Sec-Fetch-Site`, or, where
+/// the page's own name was made to lead to this machine (DNS rebinding), by a `Host` that is no name of it.
+fn is_of_page(headers: &HeaderMap) -> bool {
+    let text = |name: HeaderName| headers.get(name).map(|value| value.to_str().unwrap_or_default());
+    let is_ours = |authority: &str| {
+        let host = authority.parse::<Authority>().map(|authority| authority.host().to_owned()).unwrap_or_default();
+        let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+        host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.to_canonical().is_loopback())
+    };
+    let origin = text(header::ORIGIN).map(|origin| origin.split_once("://").map_or("", |(_, authority)| authority));
+    text(header::HOST).is_some_and(|host| !is_ours(host))
+        || origin.is_some_and(|origin| Some(origin) != text(header::HOST))
+        || text(SEC_FETCH_SITE).is_some_and(|site| !matches!(site, "same-origin" | "none"))
+}
+
 async fn operator_only(State(access): State<OperatorAccess>, request: Request, next: Next) -> Result<Response, Error> {
     let given = request.headers().get(header::AUTHORIZATION);
     let shown = given.and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
-    if access.token.as_ref().is_none_or(|token| shown.is_some_and(|shown| token.matches(shown))) {
+    let Some(token) = (access.token)() else {
+        if is_of_page(request.headers()) {
+            return Err(Error::forbidden(
+                "without Server.Admin.Token pages and other names than this machine's are refused",
+            ));
+        }
+        return Ok(next.run(request).await);
+    };
+    if shown.is_some_and(|shown| token.matches(shown)) {
         return Ok(next.run(request).await);
     }
     let address = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());

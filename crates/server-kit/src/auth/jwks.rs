@@ -121,6 +121,16 @@ impl JwksCache {
         })
     }
 
+    /// Returns true where `other` has the keys of the same issuer, from the same address.
+    pub(super) fn is_of_same(&self, other: &Self) -> bool {
+        (&self.url, &self.issuer) == (&other.url, &other.issuer)
+    }
+
+    /// Fetches the keys where there are none; a failure is logged, and the next token tries again.
+    pub(super) async fn fetch_if_missing(self: &Arc<Self>) {
+        let _ = self.current_keys().await;
+    }
+
     /// Verifies a token's signature, and returns the generation of the keys. A key that is not known may be new: that
     /// is worth one fetch.
     pub(super) async fn verify(self: &Arc<Self>, token: &UnverifiedToken<'_>) -> Result<u64, AuthenticationError> {

@@ -9,6 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use foyer::Cache;
+use futures::future::join_all;
 use http::HeaderMap;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
@@ -145,6 +146,29 @@ impl Authenticator {
                 .build(),
             clock,
         })
+    }
+
+    /// Takes over the published keys that `previous` has of the same issuers at the same addresses.
+    pub fn keep_keys_of(&mut self, previous: &Self) {
+        for issuer in &mut self.issuers {
+            let IssuerKeys::Published(keys) = &mut issuer.keys else { continue };
+            let known = previous.issuers.iter().find_map(|issuer| match &issuer.keys {
+                IssuerKeys::Published(known) if known.is_of_same(keys) => Some(known),
+                _ => None,
+            });
+            if let Some(known) = known {
+                *keys = Arc::clone(known);
+            }
+        }
+    }
+
+    /// Fetches the published keys of issuers of which there are none yet; a failure is logged.
+    pub async fn fetch_missing_keys(&self) {
+        let published = self.issuers.iter().filter_map(|issuer| match &issuer.keys {
+            IssuerKeys::Published(keys) => Some(keys),
+            IssuerKeys::Fixed(_) => None,
+        });
+        join_all(published.map(|keys| keys.fetch_if_missing())).await;
     }
 
     /// Returns the request's token as it was sent, valid or not.

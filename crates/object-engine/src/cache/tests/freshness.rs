@@ -150,7 +150,8 @@ async fn absence_is_remembered_for_seconds() {
 async fn what_was_purged_is_fetched_anew() {
     let store = Store::start(&[("a/1", thing(0, 10)), ("b", thing(0, 10))]).await;
     let world = World::new(&store).await;
-    let bucket = PurgeScope::Bucket { store: "store".into(), bucket: "bucket".into(), prefix: String::new() };
+    let bucket =
+        PurgeScope::Bucket { store: format!("store {}", store.url), bucket: "bucket".into(), prefix: String::new() };
     for scope in [PurgeScope::Key("a/1".into()), PurgeScope::Prefix("a/".into()), bucket, PurgeScope::All] {
         world.get("a/1").await;
         world.get("b").await;
