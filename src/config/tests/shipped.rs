@@ -6,6 +6,7 @@ use std::path::Path;
 use s3::settings::StoreEndpoint;
 
 use super::{conf, good, has_leak, load_file, read, route};
+use crate::config::content::SourceDigests;
 use crate::config::{reference, schema};
 use crate::proxy::settings::{AuthorizationSettings, HandlerSettings};
 
@@ -86,7 +87,12 @@ fn the_configuration_of_yarp_is_an_object_route_behind_a_token() {
 #[test]
 fn what_the_shipped_file_calls_a_default_is_one() {
     let whole: serde_yaml::Value = serde_yaml::from_str(&read(&conf("tidegate.yaml"))).expect("YAML");
-    let resolved = |file: &serde_yaml::Value| format!("{:?}", good(&serde_yaml::to_string(file).expect("YAML")));
+    let resolved = |file: &serde_yaml::Value| {
+        let mut settings = good(&serde_yaml::to_string(file).expect("YAML"));
+        // That the text is another one is what this test makes.
+        settings.digests = SourceDigests::default();
+        format!("{settings:?}")
+    };
     let expected = resolved(&whole);
     let without = |path: &str| {
         let (mut file, mut keys) = (whole.clone(), path.split('.').collect::<Vec<_>>());
