@@ -14,7 +14,7 @@ use server_kit::auth::AuthenticationError;
 
 /// Time for which a verdict is kept. With [`RECHECK_INTERVAL`] it is the time within which a
 /// revoked session stops: 5 seconds.
-const VERDICT_TTL: Duration = Duration::from_secs(4);
+pub const VERDICT_TTL: Duration = Duration::from_secs(4);
 /// Interval between two checks of the session while a long body is sent.
 const RECHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// Memory for verdicts, in bytes: some 40,000 sessions.
