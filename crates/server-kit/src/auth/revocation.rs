@@ -146,7 +146,8 @@ fn key(redis: &Redis, user: &str) -> String {
     redis.key(RedisKey::StreamGeneration { user })
 }
 
-/// The key of a copy is another one: what a Redis kept by itself before there was a database may be newer than the database.
+/// Returns the key of a copy. It is another one, since what Redis kept before there was a database may be newer than the
+/// database.
 fn copy_key(redis: &Redis, user: &str) -> String {
     redis.key(RedisKey::StreamGenerationCopy { user })
 }

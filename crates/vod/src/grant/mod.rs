@@ -24,7 +24,6 @@ use primitives::clock::Clock;
 use server_kit::auth::AuthenticationError;
 
 pub use carriers::{GRANT_COOKIE, GRANT_HEADER, path_without_token, set_cookie};
-pub(crate) use verifier::VERDICT_TTL;
 pub use verifier::{GrantRefusal, GrantVerifier, JudgeSession};
 
 const VERSION: u8 = 3;

@@ -32,8 +32,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use crate::grant::VERDICT_TTL;
-use crate::settings::{MISSED_REPORTS, Settings};
+use crate::settings::{MISSED_REPORTS, Settings, VERDICT_TTL};
 pub use film_session::{
     DueSession, FilmSession, FilmView, GrantPolicy, ManifestType, OpenedSession, SessionEnd, SessionId,
     SessionOpenError, SessionVerdict, SessionsUnavailable, StopOutcome,
