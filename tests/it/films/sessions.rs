@@ -230,8 +230,8 @@ async fn a_stop_that_redis_refuses_is_503_and_can_be_repeated() {
     let started = viewer.start("dune").await;
     assert!(redis.ask("CONFIG SET maxmemory 1").starts_with("+OK"));
     let refused = viewer.stop("dune", 30).await;
-    let detail = "the sessions of films cannot be read or written at the moment";
-    assert_eq!((&refused.problem(503)["detail"], refused.header("retry-after")), (&json!(detail), "1"));
+    refused.problem(503);
+    assert_eq!(refused.header("retry-after"), "1");
     assert!(redis.ask("CONFIG SET maxmemory 0").starts_with("+OK"));
     assert_eq!(manifest_status(&gate, &started).await, 200);
     viewer.stop("dune", 30).await.is(200);
