@@ -94,7 +94,7 @@ struct FilmPositions(PositionService);
 #[async_trait]
 impl WatchProgress for FilmPositions {
     async fn save(&self, user: &UserId, movie: &TrackId, report: WatchReport) -> Result<(), ProgressUnavailable> {
-        let WatchReport { position, duration, at, is_last } = report;
+        let WatchReport { position, duration, at, is_last, session: _ } = report;
         let report = PositionReport { position, duration, at, is_last };
         self.0.save(key(user, movie), report).await.map_err(|_| ProgressUnavailable)
     }

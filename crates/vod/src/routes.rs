@@ -11,8 +11,8 @@ use utoipa_axum::routes;
 
 use crate::events::seconds_text;
 use crate::grant::set_cookie;
-use crate::service::{FilmService, ProgressUnavailable, StartError, WatchReport};
-use crate::session::ManifestType;
+use crate::service::{FilmService, ProgressUnavailable, StartError, StopError, WatchReport};
+use crate::session::{ManifestType, SessionId};
 use crate::view_log::ViewerDevice;
 use http_semantics::request_info::RequestInfo;
 use primitives::ids::TrackId;
@@ -51,9 +51,8 @@ pub fn admin_routes(films: FilmService) -> OpenApiRouter {
 struct StartStreamRequest {
     /// `hls` or `dash`.
     manifest_type: String,
-    /// Way for the grant to travel. Default: `path`.
-    #[serde(default)]
-    grant: GrantCarrier,
+    /// Way for the grant to travel. Default: `path`. Where it is set the answer has `session_id` too.
+    grant: Option<GrantCarrier>,
 }
 
 /// Way for a grant to travel.
@@ -83,6 +82,9 @@ struct StartStreamResponse {
     /// The value of `X-Film-Grant`, where that was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
     grant: Option<String>,
+    /// The session, for reports and stops to name, where `grant` was set. It opens nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    session_id: Option<String>,
 }
 
 /// Position in a film.
@@ -100,6 +102,8 @@ struct WatchProgressRequest {
     /// Time of the position by the player's clock; an older report never replaces a newer one. Default: now.
     #[schema(value_type = Option<MillisecondsOrText>)]
     timestamp: Option<TimestampInput>,
+    /// The session, of a start that returned it. Default: the user's newest one for the film.
+    session_id: Option<String>,
 }
 
 /// Position that was stored.
@@ -172,17 +176,20 @@ async fn start(
     let device = device(&headers, caller.as_ref());
     let started = films.start_film(user.id(), &movie, manifest, &device).await.map_err(start_error)?;
     let base = caller.map(|caller| caller.base_url).unwrap_or_default();
-    let path = match body.grant {
+    let carrier = body.grant.unwrap_or_default();
+    let path = match carrier {
         GrantCarrier::Path => &started.manifest_path,
         GrantCarrier::Cookie | GrantCarrier::Header => &started.bare_path,
     };
-    let cookie = matches!(body.grant, GrantCarrier::Cookie)
+    let cookie = matches!(carrier, GrantCarrier::Cookie)
         .then(|| [(header::SET_COOKIE, set_cookie(&started.token, &movie, started.token_lifetime))]);
     let answer = StartStreamResponse {
         manifest_url: format!("{base}{path}"),
         expires_in: started.expires_in.as_secs(),
         manifest_type,
-        grant: matches!(body.grant, GrantCarrier::Header).then_some(started.token),
+        grant: matches!(carrier, GrantCarrier::Header).then_some(started.token),
+        // What has nothing beyond the document is answered as the document has it.
+        session_id: body.grant.map(|_| started.session.to_string()),
     };
     // The URL is a credential, so no cache may keep it.
     Ok(([(header::CACHE_CONTROL, "no-store")], cookie.map(AppendHeaders), Json(answer)).into_response())
@@ -242,7 +249,7 @@ async fn read_progress(
         (status = 400, description = "No JSON, or not of this form"), (status = 401, description = "No valid token"),
         (status = 413, description = "A body over 4 KiB"), (status = 415, description = "Neither application/json nor text/plain"),
         (status = 422, description = "A position below 0 or beyond a day"),
-        (status = 503, description = "Not kept: send it again after Retry-After")))]
+        (status = 503, description = "Not kept, or the session has not ended: send it again after Retry-After")))]
 async fn stop(
     State(films): State<FilmService>,
     user: User,
@@ -250,7 +257,7 @@ async fn stop(
     BeaconJson(body): BeaconJson<WatchProgressRequest>,
 ) -> Result<Json<StreamStopped>, Error> {
     let (movie, report) = (movie_id(&movie)?, watch_report(&body)?);
-    films.stop(user.id(), &movie, report).await.map_err(progress_error)?;
+    films.stop(user.id(), &movie, report).await.map_err(|error: StopError| Error::unavailable(error.to_string()))?;
     Ok(Json(StreamStopped { success: true, message: "Stream stopped successfully" }))
 }
 
@@ -319,8 +326,12 @@ fn watch_report(body: &WatchProgressRequest) -> Result<WatchReport, Error> {
     if at.is_some_and(|at| at < UnixMillis::EPOCH) {
         return Err(Error::unprocessable("timestamp is before 1970"));
     }
+    let session = match &body.session_id {
+        Some(id) => Some(SessionId::parse(id).ok_or_else(|| Error::unprocessable("session_id is no id of a session"))?),
+        None => None,
+    };
     let duration = body.duration_seconds.map(|seconds| seconds * 1000);
-    Ok(WatchReport { position: seconds * 1000, duration, at, is_last: false })
+    Ok(WatchReport { position: seconds * 1000, duration, at, is_last: false, session })
 }
 
 /// Reads seconds: a whole number, or one with a fraction, which is dropped; media elements count in floating seconds.

@@ -12,7 +12,10 @@ use crate::film_store::FilmStore;
 use crate::grant::path_without_token;
 use crate::manifest_url::ManifestUrls;
 use crate::metrics::{StartOutcome, ViewEndCause, VodMetrics};
-use crate::session::{DueSession, FilmSessions, FilmView, ManifestType, SessionEnd, SessionsUnavailable, StopOutcome};
+use crate::session::{
+    DueSession, FilmSessions, FilmView, ManifestType, SessionEnd, SessionId, SessionOpenError, SessionsUnavailable,
+    StopOutcome,
+};
 use crate::settings::Settings;
 use crate::subscription::SubscriptionService;
 use crate::view_log::{ViewLog, ViewerDevice};
@@ -37,6 +40,8 @@ pub struct WatchReport {
     pub at: Option<UnixMillis>,
     /// True if it is the last one of a view.
     pub is_last: bool,
+    /// Session that it is about; `None` is the user's newest one for the film.
+    pub session: Option<SessionId>,
 }
 
 /// Position of a user in a film.
@@ -80,7 +85,7 @@ pub enum StartError {
     StoreUnavailable,
     /// Sessions cannot be opened.
     #[error(transparent)]
-    Sessions(#[from] SessionsUnavailable),
+    Sessions(#[from] SessionOpenError),
 }
 
 impl StartError {
@@ -93,9 +98,22 @@ impl StartError {
     }
 }
 
+/// Reason for which a film is not stopped: try again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StopError {
+    /// The position cannot be stored.
+    #[error(transparent)]
+    Progress(#[from] ProgressUnavailable),
+    /// The session cannot be ended.
+    #[error(transparent)]
+    Sessions(#[from] SessionsUnavailable),
+}
+
 /// Film that was started.
 #[derive(Debug)]
 pub struct StartedFilm {
+    /// Its session.
+    pub session: SessionId,
     /// Path of the manifest, with the token of the grant in it.
     pub manifest_path: String,
     /// The same for a token beside it.
@@ -186,11 +204,18 @@ impl FilmService {
         }
         let now = parts.clock.unix_millis();
         let opened = parts.sessions.open(user, movie, manifest, now).await?;
-        for view in &opened.displaced {
+        // Among those that give way may be this one, where others were opened at the same time: it begins before it ends.
+        let (own, others): (Vec<FilmView>, Vec<FilmView>) =
+            opened.displaced.into_iter().partition(|view| view.session == opened.session.id);
+        for view in &others {
             self.end_view(view, ViewEndCause::Displaced).await;
         }
         self.begin_view(&opened.view, device).await;
+        for view in &own {
+            self.end_view(view, ViewEndCause::Displaced).await;
+        }
         Ok(StartedFilm {
+            session: opened.session.id,
             manifest_path: parts.urls.manifest_path(&opened.session, name),
             bare_path: path_without_token(movie, name),
             token: parts.urls.token(&opened.session),
@@ -209,8 +234,10 @@ impl FilmService {
     ) -> Result<(), ProgressUnavailable> {
         let parts = &*self.0;
         // At the same time, since neither needs the other; a player that is refused sends its report again.
-        let (saved, noted) =
-            tokio::join!(parts.progress.save(user, movie, report), parts.sessions.report(user, movie, report.position));
+        let (saved, noted) = tokio::join!(
+            parts.progress.save(user, movie, report),
+            parts.sessions.report(user, movie, report.session, report.position)
+        );
         // The position is what was asked for: without sessions the view ends a little early.
         if let Ok(Some(view)) = noted {
             self.begin_view(&view, device).await;
@@ -228,14 +255,14 @@ impl FilmService {
 
     /// Stops `movie`: stores the position and ends the session. It is published even where no session is known: the
     /// one that began it may have ended with a node that had it in memory. A view that had ended is not ended twice.
-    pub async fn stop(&self, user: &UserId, movie: &TrackId, report: WatchReport) -> Result<(), ProgressUnavailable> {
+    pub async fn stop(&self, user: &UserId, movie: &TrackId, report: WatchReport) -> Result<(), StopError> {
         let parts = &*self.0;
         parts.progress.save(user, movie, WatchReport { is_last: true, ..report }).await?;
         let now = parts.clock.unix_millis();
-        match parts.sessions.stop(user, movie, report.position).await {
-            Ok(StopOutcome::HadEnded) => {}
-            Ok(StopOutcome::Ended(view)) => self.end_view(&view, ViewEndCause::Stopped).await,
-            Ok(StopOutcome::Unknown) | Err(SessionsUnavailable) => {
+        match parts.sessions.stop(user, movie, report.session, report.position).await? {
+            StopOutcome::HadEnded => {}
+            StopOutcome::Ended(view) => self.end_view(&view, ViewEndCause::Stopped).await,
+            StopOutcome::Unknown => {
                 parts.metrics.count_end(ViewEndCause::Stopped);
                 parts.events.stopped(user, movie, report.position, now).await;
             }

@@ -30,6 +30,8 @@ pub struct Settings {
 
 /// Reports that a session may miss before it ends.
 pub const MISSED_REPORTS: u32 = 3;
+/// Time for which the verdict over a session is kept, so that what is fetched meanwhile is not noticed by the session.
+pub const VERDICT_TTL: Duration = Duration::from_secs(4);
 
 /// Names of the manifests of a film.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,7 +3,8 @@
 use http::Method;
 use serde_json::{Value, json};
 
-use super::{Viewer, embedded};
+use super::{Viewer, embedded, json_of};
+use crate::support::client::Reply;
 use crate::support::tools::TempFolder;
 use crate::support::{Gate, Postgres, Redis, eventually};
 
@@ -161,4 +162,95 @@ async fn a_film_that_was_started_at_one_node_goes_on_and_stops_at_another() {
     assert_eq!((row, all.0), (1, 1));
     assert_eq!(one.metric("tidegate_vod_views_ended_total", "").await, 0.0);
     assert_eq!(two.metric("tidegate_vod_views_ended_total", "cause=\"stopped\"").await, 1.0);
+}
+
+/// The status of a manifest by the URL of a start.
+async fn manifest_status(gate: &Gate, started: &Reply) -> u16 {
+    let started = json_of(started.is(200));
+    let url = started["manifest_url"].as_str().expect("a URL");
+    gate.client().get(url.trim_start_matches(&gate.url()), &[]).await.status.as_u16()
+}
+
+/// Two starts at once where one stream is allowed: one URL is good, whichever.
+async fn exactly_one_of_two_stays(redis: Option<&Redis>) {
+    let folder = TempFolder::new("films");
+    let mut config = embedded(&folder);
+    config["Vod"]["MaxStreamsPerUser"] = json!(1);
+    if let Some(redis) = redis {
+        config["State"]["Url"] = json!(redis.url());
+    }
+    let gate = Gate::start(&config).await;
+    for round in 0..12 {
+        let viewer = Viewer::new(&gate, &format!("viewer-{round}"));
+        let (one, two) = tokio::join!(viewer.start("dune"), viewer.start("dune"));
+        let mut statuses = [manifest_status(&gate, &one).await, manifest_status(&gate, &two).await];
+        statuses.sort_unstable();
+        assert_eq!(statuses, [200, 403], "round {round}");
+    }
+}
+
+#[tokio::test]
+async fn of_two_starts_at_once_one_stays_with_memory() {
+    exactly_one_of_two_stays(None).await;
+}
+
+#[tokio::test]
+async fn of_two_starts_at_once_one_stays_with_redis() {
+    let Some(redis) = Redis::start() else { return };
+    exactly_one_of_two_stays(Some(&redis)).await;
+}
+
+#[tokio::test]
+async fn a_stop_that_names_its_session_ends_that_one() {
+    let folder = TempFolder::new("films");
+    let gate = Gate::start(&embedded(&folder)).await;
+    let viewer = Viewer::new(&gate, "ada");
+    let start = async || viewer.post("dune", json!({ "manifest_type": "hls", "grant": "path" })).await;
+    let (first, second) = (start().await, start().await);
+    let id = json_of(first.is(200))["session_id"].clone();
+    let stop = json!({ "position_seconds": 5, "session_id": id });
+    let stranger = Viewer::new(&gate, "eve");
+    stranger.post("dune/stop", stop.clone()).await.is(200);
+    assert_eq!(manifest_status(&gate, &first).await, 200, "it is not the caller's");
+    viewer.post("dune/progress", stop.clone()).await.is(200);
+    viewer.post("dune/stop", stop).await.is(200);
+    eventually("the first one ends", async || (manifest_status(&gate, &first).await == 403).then_some(())).await;
+    assert_eq!(manifest_status(&gate, &second).await, 200);
+    viewer.post("dune/stop", json!({ "position_seconds": 5, "session_id": "x" })).await.problem(422);
+}
+
+#[tokio::test]
+async fn a_stop_that_redis_refuses_is_503_and_can_be_repeated() {
+    let Some(redis) = Redis::start() else { return };
+    let folder = TempFolder::new("films");
+    let mut config = embedded(&folder);
+    config["State"]["Url"] = json!(redis.url());
+    let gate = Gate::start(&config).await;
+    let viewer = Viewer::new(&gate, "ada");
+    let started = viewer.start("dune").await;
+    assert!(redis.ask("CONFIG SET maxmemory 1").starts_with("+OK"));
+    let refused = viewer.stop("dune", 30).await;
+    refused.problem(503);
+    assert_eq!(refused.header("retry-after"), "1");
+    assert!(redis.ask("CONFIG SET maxmemory 0").starts_with("+OK"));
+    assert_eq!(manifest_status(&gate, &started).await, 200);
+    viewer.stop("dune", 30).await.is(200);
+    eventually("it ends", async || (manifest_status(&gate, &started).await == 403).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn films_are_started_while_the_database_is_away() {
+    let (Some(redis), Some(mut postgres)) = (Redis::start(), Postgres::start()) else { return };
+    let folder = TempFolder::new("films");
+    let mut config = embedded(&folder);
+    config["Database"]["Url"] = json!(postgres.url());
+    let alone = Gate::start(&config).await;
+    config["State"]["Url"] = json!(redis.url());
+    let gate = Gate::start(&config).await;
+    tokio::task::block_in_place(|| postgres.stop());
+    let started = Viewer::new(&gate, "ada").start("dune").await;
+    assert_eq!(manifest_status(&gate, &started).await, 200);
+    // Without Redis nobody can tell whether a user has logged out, and that is what is said.
+    let refused = Viewer::new(&alone, "ada").start("dune").await;
+    assert_eq!(refused.problem(503)["detail"], "whether you have logged out cannot be told at the moment");
 }

@@ -131,6 +131,32 @@ async fn a_service_that_fails_again_and_again_is_left_alone() {
 }
 
 #[tokio::test]
+async fn one_users_answers_shut_nobody_else_out() {
+    let (users, folder) = (UserService::start().await, TempFolder::new("films"));
+    let gate = start(&folder, &users, json!({ "Timeout": "1s" }), None).await;
+    // A record that is broken: the service fails for this user each time.
+    users.says("broken", 500, json!({}));
+    for _ in 0..10 {
+        Viewer::new(&gate, "broken").start("dune").await.problem(503);
+    }
+    // Users whom the service refuses: that is an answer about them, and is remembered.
+    let before = users.asked();
+    for number in 0..10 {
+        let user = format!("odd-{number}");
+        users.says(&user, [400, 403, 410, 422, 200][number % 5], json!({ "detail": "not a UUID" }));
+        for _ in 0..3 {
+            Viewer::new(&gate, &user).start("dune").await.problem(503);
+        }
+    }
+    assert_eq!(users.asked() - before, 10, "each was asked about once");
+    for number in 0..5 {
+        let user = format!("good-{number}");
+        users.says(&user, 200, json!({ "active": true }));
+        Viewer::new(&gate, &user).start("dune").await.is(200);
+    }
+}
+
+#[tokio::test]
 async fn running_sessions_are_checked_again_and_not_cut() {
     let (users, folder) = (UserService::start().await, TempFolder::new("films"));
     let mut config = embedded(&folder);

@@ -49,12 +49,15 @@ pub enum TokenGenerationStore {
     Redis(Redis),
     /// The table `stream_generations`.
     Database(Database),
+    /// The same in PostgreSQL, with a copy in Redis of those that were advanced, for the time without it.
+    Copied(Database, Redis),
 }
 
 impl TokenGenerationStore {
     /// Chooses PostgreSQL where it is configured, else Redis, SQLite or memory, in this order.
     pub fn new(redis: Option<Redis>, database: Option<Database>) -> Self {
         match (redis, database) {
+            (Some(redis), Some(database @ Database::Postgres(_))) => Self::Copied(database, redis),
             // PostgreSQL before Redis, since Redis may lose its last writes; SQLite after it, since it is not shared.
             (_, Some(database @ Database::Postgres(_))) => Self::Database(database),
             (Some(redis), _) => Self::Redis(redis),
@@ -67,13 +70,8 @@ impl TokenGenerationStore {
     async fn read(&self, user: &str) -> Result<u32, String> {
         match self {
             Self::Memory(users) => Ok(users.get(user).map_or(0, |entry| *entry.value())),
-            Self::Redis(redis) => {
-                let client = redis.client_with_timeout(REDIS_TIMEOUT);
-                let read: Result<Option<u32>, _> =
-                    redis.run_with_timeout(REDIS_TIMEOUT, client.get(key(redis, user))).await;
-                read.map(Option::unwrap_or_default).map_err(|error| format!("Redis: {}", redis.error_text(&error)))
-            }
-            Self::Database(database) => {
+            Self::Redis(redis) => read_redis(redis, key(redis, user)).await,
+            Self::Database(database) | Self::Copied(database, _) => {
                 let sql = "SELECT generation FROM stream_generations WHERE user_id = $1";
                 let read = async {
                     on!(database, pool => sqlx::query_as::<_, (i64,)>(sql).bind(user).fetch_optional(pool).await)
@@ -98,16 +96,38 @@ impl TokenGenerationStore {
                 let next: Result<i64, _> = redis.run_with_timeout(REDIS_TIMEOUT, client.incr(key(redis, user))).await;
                 next.map(token_generation).map_err(|error| format!("Redis: {}", redis.error_text(&error)))
             }
-            Self::Database(database) => {
+            Self::Database(database) | Self::Copied(database, _) => {
                 let sql = "INSERT INTO stream_generations (user_id, generation) VALUES ($1, 1) ON CONFLICT (user_id)
                     DO UPDATE SET generation = stream_generations.generation + 1 RETURNING generation";
                 let advance =
                     async { on!(database, pool => sqlx::query_as::<_, (i64,)>(sql).bind(user).fetch_one(pool).await) };
                 let (generation,) = with_timeout(ADVANCE_TIMEOUT, advance).await?;
-                Ok(token_generation(generation))
+                let generation = token_generation(generation);
+                self.copy(user, generation).await;
+                Ok(generation)
             }
         }
     }
+
+    /// Copies a generation to Redis. If that fails what begins by an older one is revoked as soon as the database answers.
+    async fn copy(&self, user: &str, generation: u32) {
+        let Self::Copied(_, redis) = self else { return };
+        let client = redis.client_with_timeout(REDIS_TIMEOUT);
+        let set = client.set::<(), _, _>(copy_key(redis, user), generation, None, None, false);
+        let _: Result<(), _> = redis.run_with_timeout(REDIS_TIMEOUT, set).await;
+    }
+
+    /// Returns the copy of the user's generation; `None` if there is no Redis that answers.
+    async fn read_copy(&self, user: &str) -> Option<u32> {
+        let Self::Copied(_, redis) = self else { return None };
+        read_redis(redis, copy_key(redis, user)).await.ok()
+    }
+}
+
+async fn read_redis(redis: &Redis, key: String) -> Result<u32, String> {
+    let client = redis.client_with_timeout(REDIS_TIMEOUT);
+    let read: Result<Option<u32>, _> = redis.run_with_timeout(REDIS_TIMEOUT, client.get(key)).await;
+    read.map(Option::unwrap_or_default).map_err(|error| format!("Redis: {}", redis.error_text(&error)))
 }
 
 /// Runs a query within `budget`; an error is its reason.
@@ -124,6 +144,12 @@ fn in_memory(bytes: usize) -> Cache<String, u32> {
 
 fn key(redis: &Redis, user: &str) -> String {
     redis.key(RedisKey::StreamGeneration { user })
+}
+
+/// Returns the key of a copy. It is another one, since what Redis kept before there was a database may be newer than the
+/// database.
+fn copy_key(redis: &Redis, user: &str) -> String {
+    redis.key(RedisKey::StreamGenerationCopy { user })
 }
 
 /// Returns the key of a user: the id itself, or the digest of a long one.
@@ -170,6 +196,22 @@ impl TokenRevocations {
             async move { log_outcome(&failures, generations.read(&user).await) }
         };
         self.cache.get(&user, ask).await
+    }
+
+    /// Returns the user's generation for what is to begin: the one of now, else the last known one, else the copy in Redis.
+    /// That may be too old, never too new: what begins by an old one is revoked when the store answers again.
+    pub async fn last_known(&self, user: &str) -> Option<u32> {
+        if let Some(generation) = self.current(user).await {
+            // Most users have never logged out, and have no copy.
+            if generation > 0 {
+                self.generations.copy(&storage_id(user), generation).await;
+            }
+            return Some(generation);
+        }
+        match self.recent(user).await {
+            Some(generation) => Some(generation),
+            None => self.generations.read_copy(&storage_id(user)).await,
+        }
     }
 
     /// Revokes everything that was issued to the user so far; returns false if the store does not answer.

@@ -37,6 +37,11 @@ pub enum RedisKey<'a> {
         /// The user's id.
         user: &'a str,
     },
+    /// A copy of the generation that the database has, for the time without it.
+    StreamGenerationCopy {
+        /// The user's id.
+        user: &'a str,
+    },
     /// The requests that a subject has made under a policy.
     LimitRequests {
         /// The policy's name.
@@ -146,6 +151,7 @@ impl Display for RedisKey<'_> {
             Self::PositionIndex { user } => write!(f, "player.items:{}", EscapedKeyPart(user)),
             Self::StreamUrl { user, track } => write!(f, "stream:{}:{}", EscapedKeyPart(user), EscapedKeyPart(track)),
             Self::StreamGeneration { user } => write!(f, "stream.gen:{}", EscapedKeyPart(user)),
+            Self::StreamGenerationCopy { user } => write!(f, "stream.gen-copy:{}", EscapedKeyPart(user)),
             Self::LimitRequests { policy, subject, rule } => {
                 write!(f, "limit:{{{}:{}}}:requests:{rule}", EscapedKeyPart(policy), EscapedKeyPart(subject))
             }
@@ -240,6 +246,7 @@ mod tests {
             RedisKey::PositionIndex { user },
             RedisKey::StreamUrl { user, track: item },
             RedisKey::StreamGeneration { user },
+            RedisKey::StreamGenerationCopy { user },
             RedisKey::LimitRequests { policy, subject, rule: "window-60000-6" },
             RedisKey::LimitRequests { policy, subject, rule: "bucket-1-1000" },
             RedisKey::LimitStreams { policy, subject },
@@ -309,6 +316,7 @@ mod tests {
             (RedisKey::PositionIndex { user: "50%" }, "player.items:50%25"),
             (RedisKey::StreamUrl { user: "u1", track: "t1" }, "stream:u1:t1"),
             (RedisKey::StreamGeneration { user: "u1" }, "stream.gen:u1"),
+            (RedisKey::StreamGenerationCopy { user: "u1" }, "stream.gen-copy:u1"),
             (
                 RedisKey::LimitRequests { policy: "p", subject: "u:{alice}", rule: "window-60000-6" },
                 "limit:{p:u%3A%7Balice%7D}:requests:window-60000-6",

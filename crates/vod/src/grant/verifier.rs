@@ -8,14 +8,13 @@ use futures::future::BoxFuture;
 
 use super::{Grant, GrantKeys, GrantToken};
 use crate::session::{SessionEnd, SessionId, SessionVerdict, SessionsUnavailable};
+use crate::settings::VERDICT_TTL;
 use primitives::ids::UserId;
 use primitives::loading_cache::LoadingCache;
 use server_kit::auth::AuthenticationError;
 
-/// Time for which a verdict is kept. With [`RECHECK_INTERVAL`] it is the time within which a
+/// Interval between two checks of the session while a long body is sent. With [`VERDICT_TTL`] it is the time within which a
 /// revoked session stops: 5 seconds.
-const VERDICT_TTL: Duration = Duration::from_secs(4);
-/// Interval between two checks of the session while a long body is sent.
 const RECHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// Memory for verdicts, in bytes: some 40,000 sessions.
 const VERDICT_BYTES: usize = 16 << 20;

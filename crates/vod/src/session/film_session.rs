@@ -99,6 +99,17 @@ pub enum SessionVerdict {
 #[error("the sessions of films cannot be read or written at the moment")]
 pub struct SessionsUnavailable;
 
+/// Reason for which a session cannot be opened now: try again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SessionOpenError {
+    /// The sessions cannot be written.
+    #[error(transparent)]
+    Sessions(#[from] SessionsUnavailable),
+    /// Nobody can tell whether the user has logged out everywhere.
+    #[error("whether you have logged out cannot be told at the moment")]
+    LogoutsUnavailable,
+}
+
 /// View that has begun or ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FilmView {

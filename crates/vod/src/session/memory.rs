@@ -1,6 +1,6 @@
 //! Sessions in this process: for one node, and they end with it. Bounded in bytes.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use parking_lot::Mutex;
 
@@ -9,6 +9,9 @@ use primitives::unix_time::UnixMillis;
 
 /// Bytes of all sessions at most; further ones are refused until others have expired.
 const MAX_BYTES: usize = 128 << 20;
+/// Sessions of one user at most, those that have ended among them: further ones take the place of the oldest that has
+/// ended, else of the oldest, so that no user takes the room of others.
+const MAX_PER_USER: usize = 64;
 /// Approximate bytes of a session besides its text: its places in the maps.
 const OVERHEAD: usize = 512;
 
@@ -29,6 +32,8 @@ struct MemoryState {
     records: HashMap<SessionId, (String, UnixMillis)>,
     expiries: BTreeSet<(UnixMillis, SessionId)>,
     users: HashMap<Box<str>, BTreeSet<SessionId>>,
+    /// All sessions of a user that are remembered, in order of their opening.
+    remembered: HashMap<Box<str>, VecDeque<SessionId>>,
     latest: BTreeMap<(Box<str>, Box<str>), SessionId>,
     schedule: BTreeSet<(UnixMillis, SessionId)>,
     scheduled: HashMap<SessionId, UnixMillis>,
@@ -72,6 +77,8 @@ impl MemorySessions {
         state.users.entry(user.into()).or_default().insert(id);
         state.latest.insert((user.into(), movie.into()), id);
         state.links.insert(id, (user.into(), movie.into()));
+        state.remembered.entry(user.into()).or_default().push_back(id);
+        state.make_room(user);
         Ok(())
     }
 
@@ -128,15 +135,35 @@ impl MemorySessions {
 impl MemoryState {
     fn remove_expired(&mut self, now: UnixMillis) {
         while let Some((_, id)) = self.expiries.first().copied().filter(|(until, _)| *until <= now) {
-            self.remove_record(id);
-            self.unschedule(id);
-            if let Some((user, movie)) = self.links.remove(&id) {
-                self.unlink(&user, id);
-                let key = (user, movie);
-                if self.latest.get(&key) == Some(&id) {
-                    self.latest.remove(&key);
-                }
+            self.forget(id);
+        }
+    }
+
+    /// Removes sessions of a user who has more than [`MAX_PER_USER`].
+    fn make_room(&mut self, user: &str) {
+        let Some(remembered) = self.remembered.get(user).filter(|ids| ids.len() > MAX_PER_USER) else { return };
+        let live = self.users.get(user);
+        let has_ended = |id: &&SessionId| live.is_none_or(|live| !live.contains(id));
+        let oldest = remembered.iter().find(has_ended).or_else(|| remembered.front()).copied();
+        if let Some(id) = oldest {
+            self.forget(id);
+        }
+    }
+
+    fn forget(&mut self, id: SessionId) {
+        self.remove_record(id);
+        self.unschedule(id);
+        let Some((user, movie)) = self.links.remove(&id) else { return };
+        self.unlink(&user, id);
+        if let Some(remembered) = self.remembered.get_mut(&user) {
+            remembered.retain(|other| *other != id);
+            if remembered.is_empty() {
+                self.remembered.remove(&user);
             }
+        }
+        let key = (user, movie);
+        if self.latest.get(&key) == Some(&id) {
+            self.latest.remove(&key);
         }
     }
 
@@ -174,11 +201,31 @@ mod tests {
         let add = |number: u8, now| sessions.replace(SessionId([number; 16]), None, "x".repeat(100), now, later);
         for number in 0..100 {
             assert_eq!(add(number, now), Ok(true));
-            assert_eq!(sessions.link("u", "m", SessionId([number; 16]), later), Ok(()));
+            let user = if number < 50 { "u" } else { "v" };
+            assert_eq!(sessions.link(user, "m", SessionId([number; 16]), later), Ok(()));
         }
         assert_eq!(add(100, now), Err(SessionsUnavailable));
         assert_eq!(add(100, later), Ok(true), "the others have expired");
         assert_eq!(sessions.linked("u"), Ok(Vec::new()));
         assert_eq!(sessions.latest("u", "m"), Ok(None));
+    }
+
+    #[test]
+    fn a_user_takes_the_room_of_own_sessions_only_and_of_ended_ones_first() {
+        let sessions = MemorySessions::default();
+        let (now, later) = (UnixMillis::new(0), UnixMillis::new(1000));
+        let id = |number: u16| SessionId([number.to_be_bytes(); 8].concat().try_into().expect("16 bytes"));
+        for number in 0..1000 {
+            assert_eq!(sessions.replace(id(number), None, "x".repeat(100), now, later), Ok(true));
+            assert_eq!(sessions.link("u", "m", id(number), later), Ok(()));
+            if number > 0 {
+                assert_eq!(sessions.unlink("u", id(number)), Ok(()));
+            }
+        }
+        assert_eq!(sessions.state.lock().records.len(), MAX_PER_USER);
+        assert!(sessions.get(id(0)).is_ok_and(|text| text.is_some()), "the one that lives");
+        assert!(sessions.get(id(999)).is_ok_and(|text| text.is_some()));
+        assert!(sessions.get(id(900)).is_ok_and(|text| text.is_none()));
+        assert_eq!(sessions.state.lock().bytes, MAX_PER_USER * (OVERHEAD + 100));
     }
 }

@@ -9,28 +9,39 @@
 //! Every change is made by pure functions of [`record`] and stored by compare and set, so that memory and Redis behave
 //! alike.
 
+/// Runs the same method of whichever store it is.
+macro_rules! in_store {
+    ($store:expr, $sessions:ident => $call:expr) => {
+        match $store {
+            SessionStore::Memory($sessions) => $call,
+            SessionStore::Redis($sessions) => $call.await,
+        }
+    };
+}
+
 mod film_session;
 mod memory;
 mod record;
 mod redis;
 #[cfg(test)]
 mod tests;
+mod user_sessions;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use uuid::Uuid;
 
-use crate::settings::{MISSED_REPORTS, Settings};
+use crate::settings::{MISSED_REPORTS, Settings, VERDICT_TTL};
 pub use film_session::{
-    DueSession, FilmSession, FilmView, GrantPolicy, ManifestType, OpenedSession, SessionEnd, SessionId, SessionVerdict,
-    SessionsUnavailable, StopOutcome,
+    DueSession, FilmSession, FilmView, GrantPolicy, ManifestType, OpenedSession, SessionEnd, SessionId,
+    SessionOpenError, SessionVerdict, SessionsUnavailable, StopOutcome,
 };
 use memory::MemorySessions;
 use primitives::clock::Clock;
 use primitives::ids::{TrackId, UserId};
 use primitives::unix_time::UnixMillis;
-use record::SessionRecord;
+use record::{LookTimes, SessionRecord};
 use redis::RedisSessions;
 use server_kit::auth::revocation::TokenRevocations;
 
@@ -59,16 +70,6 @@ enum SessionStore {
     Redis(RedisSessions),
 }
 
-/// Runs the same method of whichever store it is.
-macro_rules! in_store {
-    ($store:expr, $sessions:ident => $call:expr) => {
-        match $store {
-            SessionStore::Memory($sessions) => $call,
-            SessionStore::Redis($sessions) => $call.await,
-        }
-    };
-}
-
 impl FilmSessions {
     /// Creates the sessions over `redis`, or over memory. `revocations` knows the users' token generations.
     pub fn new(
@@ -92,12 +93,11 @@ impl FilmSessions {
         movie: &TrackId,
         manifest_type: ManifestType,
         now: UnixMillis,
-    ) -> Result<OpenedSession, SessionsUnavailable> {
+    ) -> Result<OpenedSession, SessionOpenError> {
         let generation = match &self.revocations {
-            Some(revocations) => match revocations.current(user.as_str()).await {
-                Some(generation) => generation,
-                None => revocations.recent(user.as_str()).await.ok_or(SessionsUnavailable)?,
-            },
+            Some(revocations) => {
+                revocations.last_known(user.as_str()).await.ok_or(SessionOpenError::LogoutsUnavailable)?
+            }
             None => 0,
         };
         let id = SessionId::random();
@@ -112,8 +112,8 @@ impl FilmSessions {
         self.replace(id, None, &record, now).await?.then_some(()).ok_or(SessionsUnavailable)?;
         let until = now + grant.max_ttl + END_MEMORY;
         in_store!(&self.store, sessions => sessions.link(user.as_str(), movie.as_str(), id, until))?;
-        self.schedule(id, now + self.silence()).await?;
-        let displaced = self.displace(user, id, now).await?;
+        self.look_next(id, record.next_look(now, self.look_times())).await?;
+        let displaced = self.displace(user, now).await?;
         let session = FilmSession {
             id,
             user: user.clone(),
@@ -145,23 +145,31 @@ impl FilmSessions {
 
     /// Ends a session; returns the view that ended with it.
     pub async fn close(&self, id: SessionId, reason: SessionEnd) -> Result<Option<FilmView>, SessionsUnavailable> {
+        self.close_if(id, reason, |_| true).await.map(Option::flatten)
+    }
+
+    /// Ends a session if `condition` holds when it is ended; `None` if it does not, or there is none.
+    async fn close_if(
+        &self,
+        id: SessionId,
+        reason: SessionEnd,
+        condition: impl Fn(&SessionRecord) -> bool,
+    ) -> Result<Option<Option<FilmView>>, SessionsUnavailable> {
         let now = self.clock.unix_millis();
-        let Some((view, user)) = self.change(id, now, |record| (record.close(reason), record.user())).await? else {
-            return Ok(None);
-        };
+        let close = |record: &mut SessionRecord| condition(record).then(|| (record.close(reason), record.user()));
+        let Some((view, user)) = self.change(id, now, close).await?.flatten() else { return Ok(None) };
         in_store!(&self.store, sessions => sessions.unlink(&user, id))?;
         self.await_finish(view.as_ref(), now).await?;
-        Ok(view)
+        Ok(Some(view))
     }
 
     /// Finishes a view that has ended, once its end is recorded and published.
     pub async fn finish_view(&self, view: &FilmView) -> Result<(), SessionsUnavailable> {
         let now = self.clock.unix_millis();
-        let is_last = self.change(view.session, now, |record| record.finish_view(view.id)).await?;
-        if is_last != Some(false) {
-            in_store!(&self.store, sessions => sessions.unschedule(view.session))?;
-        }
-        Ok(())
+        let times = self.look_times();
+        let finish = |record: &mut SessionRecord| (record.finish_view(view.id), record.next_look(now, times));
+        let (is_last, next) = self.change(view.session, now, finish).await?.unwrap_or((true, None));
+        if is_last { self.look_next(view.session, next).await } else { Ok(()) }
     }
 
     /// Has a view that has ended looked at again, unless it is finished before.
@@ -172,49 +180,38 @@ impl FilmSessions {
         }
     }
 
-    /// Returns the live sessions of a user, each with its film.
-    pub async fn of_user(&self, user: &UserId) -> Result<Vec<(SessionId, TrackId)>, SessionsUnavailable> {
-        let now = self.clock.unix_millis();
-        let mut live = Vec::new();
-        for id in in_store!(&self.store, sessions => sessions.linked(user.as_str()))? {
-            if let Some(record) = self.read(id).await?.filter(|record| record.is_live(now)) {
-                live.extend(record.movie().map(|movie| (id, movie)));
-            }
-        }
-        Ok(live)
-    }
-
-    /// Notes a report of `user` on `movie`, which extends the session. Returns the view that begins with it, where the
+    /// Notes a report of `user` on `movie`, which extends the session, the one `named` or the newest. Returns the view that begins with it, where the
     /// one before has ended. Without a session nothing is noted.
     pub async fn report(
         &self,
         user: &UserId,
         movie: &TrackId,
+        named: Option<SessionId>,
         position: i64,
     ) -> Result<Option<FilmView>, SessionsUnavailable> {
         let now = self.clock.unix_millis();
-        let Some(id) = in_store!(&self.store, sessions => sessions.latest(user.as_str(), movie.as_str()))? else {
-            return Ok(None);
-        };
+        let Some(id) = self.find(user, movie, named, now).await? else { return Ok(None) };
         let (grant, new) = ((self.settings.grant.ttl, self.settings.grant.max_ttl), Uuid::new_v4());
-        let begun = self.change(id, now, |record| record.report(position, now, grant, new)).await?.flatten();
+        let times = self.look_times();
+        let report =
+            |record: &mut SessionRecord| (record.report(position, now, grant, new), record.next_look(now, times));
+        let Some((begun, next)) = self.change(id, now, report).await? else { return Ok(None) };
         if begun.is_some() {
-            self.schedule(id, now + self.silence()).await?;
+            self.look_next(id, next).await?;
         }
         Ok(begun)
     }
 
-    /// Ends the latest session of `user` for `movie` at `position`.
+    /// Ends the session of `user` for `movie` at `position`: the one `named`, or the newest.
     pub async fn stop(
         &self,
         user: &UserId,
         movie: &TrackId,
+        named: Option<SessionId>,
         position: i64,
     ) -> Result<StopOutcome, SessionsUnavailable> {
         let now = self.clock.unix_millis();
-        let Some(id) = in_store!(&self.store, sessions => sessions.latest(user.as_str(), movie.as_str()))? else {
-            return Ok(StopOutcome::Unknown);
-        };
+        let Some(id) = self.find(user, movie, named, now).await? else { return Ok(StopOutcome::Unknown) };
         let Some(view) = self.change(id, now, |record| record.stop(position, now)).await? else {
             return Ok(StopOutcome::Unknown);
         };
@@ -228,24 +225,21 @@ impl FilmSessions {
     pub async fn take_due(&self) -> Result<Vec<DueSession>, SessionsUnavailable> {
         let now = self.clock.unix_millis();
         let due = in_store!(&self.store, sessions => sessions.take_due(now, now + DUE_LEASE, DUE_BATCH))?;
-        let recheck = self.settings.subscription.as_ref().map(|subscription| subscription.recheck_interval);
+        let times = self.look_times();
         let mut found = Vec::with_capacity(due.len());
         for id in due {
-            let silence = self.silence();
             let look = |record: &mut SessionRecord| {
-                let ended = record.end_silent_view(now, silence);
-                let is_recheck_due = recheck.is_some_and(|interval| record.take_recheck(now, interval));
-                (ended, is_recheck_due, record.next_look(now, silence), UserId::parse(record.user()))
+                let ended = record.end_silent_view(now, times);
+                let is_recheck_due = record.take_recheck(now, times);
+                (ended, is_recheck_due, record.next_look(now, times), UserId::parse(record.user()))
             };
             let Some((ended, is_recheck_due, next, Some(user))) = self.change(id, now, look).await? else {
-                in_store!(&self.store, sessions => sessions.unschedule(id))?;
+                self.look_next(id, None).await?;
                 continue;
             };
-            match next {
-                // It comes again when the lease is over, unless it is finished before.
-                _ if ended.is_some() => {}
-                Some(next) => self.schedule(id, next).await?,
-                None => in_store!(&self.store, sessions => sessions.unschedule(id))?,
+            // One whose view has ended comes again when the lease is over, unless that is finished before.
+            if ended.is_none() {
+                self.look_next(id, next).await?;
             }
             found.push(DueSession { id, user, ended, is_recheck_due });
         }
@@ -257,38 +251,23 @@ impl FilmSessions {
         self.change(id, self.clock.unix_millis(), SessionRecord::end_extension).await.map(drop)
     }
 
-    /// Returns the time without reports after which a view has ended.
-    fn silence(&self) -> Duration {
-        self.settings.report_interval * MISSED_REPORTS
+    fn look_times(&self) -> LookTimes {
+        let silence = self.settings.report_interval * MISSED_REPORTS;
+        let recheck = self.settings.subscription.as_ref().map(|subscription| subscription.recheck_interval);
+        // What is fetched is noticed when the verdict is asked for anew.
+        LookTimes { silence, unreported_silence: silence.max(2 * VERDICT_TTL), recheck }
+    }
+
+    /// Has a session looked at at a time, or not any more.
+    async fn look_next(&self, id: SessionId, at: Option<UnixMillis>) -> Result<(), SessionsUnavailable> {
+        match at {
+            Some(at) => self.schedule(id, at).await,
+            None => in_store!(&self.store, sessions => sessions.unschedule(id)),
+        }
     }
 
     async fn schedule(&self, id: SessionId, at: UnixMillis) -> Result<(), SessionsUnavailable> {
         in_store!(&self.store, sessions => sessions.schedule(id, at))
-    }
-
-    /// Ends those sessions of `user`, `newest` not among them, that are too many; returns the views that ended with them.
-    async fn displace(
-        &self,
-        user: &UserId,
-        newest: SessionId,
-        now: UnixMillis,
-    ) -> Result<Vec<FilmView>, SessionsUnavailable> {
-        let Some(most) = self.settings.max_streams_per_user else { return Ok(Vec::new()) };
-        let linked = in_store!(&self.store, sessions => sessions.linked(user.as_str()))?;
-        let mut live = Vec::new();
-        for id in linked.into_iter().filter(|id| *id != newest) {
-            match self.read(id).await?.filter(|record| record.is_live(now)) {
-                Some(record) => live.push((record.seen_at, id)),
-                None => in_store!(&self.store, sessions => sessions.unlink(user.as_str(), id))?,
-            }
-        }
-        live.sort();
-        let over = (live.len() + 1).saturating_sub(most as usize);
-        let mut displaced = Vec::new();
-        for (_, id) in live.into_iter().take(over) {
-            displaced.extend(self.close(id, SessionEnd::Displaced).await?);
-        }
-        Ok(displaced)
     }
 
     async fn is_revoked(&self, user: &str, generation: u32) -> bool {

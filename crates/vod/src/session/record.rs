@@ -12,6 +12,21 @@ use primitives::unix_time::UnixMillis;
 /// Lifetime without a sign of life, and the ceiling.
 type GrantTimes = (Duration, Duration);
 
+/// Time after its opening for which a session counts as used, so that one that is just being opened does not give way to
+/// those that play, whose use is noted by other nodes' clocks too.
+const OPENING_TIME: Duration = Duration::from_secs(10);
+
+/// Times by which a session is looked at.
+#[derive(Clone, Copy, Debug)]
+pub struct LookTimes {
+    /// Time without a report after which a view has ended.
+    pub silence: Duration,
+    /// The same for a view without any report, by what is fetched.
+    pub unreported_silence: Duration,
+    /// Interval at which the subscription is checked, if it is.
+    pub recheck: Option<Duration>,
+}
+
 /// Record of a session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionRecord {
@@ -24,7 +39,7 @@ pub struct SessionRecord {
     manifest: ManifestType,
     opened_at: UnixMillis,
     /// Time of the last report or segment.
-    pub seen_at: UnixMillis,
+    seen_at: UnixMillis,
     expires_at: UnixMillis,
     /// Time of the last check of the subscription.
     checked_at: UnixMillis,
@@ -96,6 +111,21 @@ impl SessionRecord {
         TrackId::parse(self.movie.clone())
     }
 
+    /// Returns true if it is one of this user for this film.
+    pub fn is_of(&self, user: &UserId, movie: &TrackId) -> bool {
+        *self.user == *user.as_str() && *self.movie == *movie.as_str()
+    }
+
+    /// Returns the time at which it was opened.
+    pub fn opened_at(&self) -> UnixMillis {
+        self.opened_at
+    }
+
+    /// Returns the time of its last use, by which the sessions of a user are ordered.
+    pub fn last_use(&self) -> UnixMillis {
+        self.seen_at.max(self.opened_at + OPENING_TIME)
+    }
+
     /// Returns the time at which it ends unless it is extended.
     pub fn expires_at(&self) -> UnixMillis {
         self.expires_at
@@ -153,12 +183,12 @@ impl SessionRecord {
         self.end_view()
     }
 
-    /// Ends the view if there was no report for `silence`, or if the session has ended or expired; returns it, and also one
+    /// Ends the view if there was no report for its time of silence, or if the session has ended or expired; returns it, and also one
     /// that has ended before and was not finished.
-    pub fn end_silent_view(&mut self, now: UnixMillis, silence: Duration) -> Option<FilmView> {
+    pub fn end_silent_view(&mut self, now: UnixMillis, times: LookTimes) -> Option<FilmView> {
         let view = self.view()?;
         let has_ended = self.view.as_ref().is_some_and(|view| view.has_ended);
-        let is_over = view.last_seen_at + silence <= now || !self.is_live(now);
+        let is_over = view.last_seen_at + self.silence(times) <= now || !self.is_live(now);
         if is_over {
             self.end_view();
         }
@@ -174,19 +204,31 @@ impl SessionRecord {
         is_it
     }
 
-    /// Returns true once in `interval` while it lives: the subscription is to be checked.
-    pub fn take_recheck(&mut self, now: UnixMillis, interval: Duration) -> bool {
-        let is_due = self.is_live(now) && !self.is_ending && self.checked_at + interval <= now;
+    /// Returns true once in the interval while it lives: the subscription is to be checked.
+    pub fn take_recheck(&mut self, now: UnixMillis, times: LookTimes) -> bool {
+        let is_due = self.next_recheck(now, times).is_some_and(|at| at <= now);
         if is_due {
             self.checked_at = now;
         }
         is_due
     }
 
-    /// Returns the time of the next look at it; `None` if none is needed until the next report.
-    pub fn next_look(&self, now: UnixMillis, silence: Duration) -> Option<UnixMillis> {
-        let view = self.view()?;
-        Some((view.last_seen_at + silence).max(now + Duration::from_millis(1)))
+    /// Returns the time of the next look at it, for its view or for the subscription of a player that is silent; `None` if
+    /// none is needed until the next report.
+    pub fn next_look(&self, now: UnixMillis, times: LookTimes) -> Option<UnixMillis> {
+        let by_view = self.view().map(|view| view.last_seen_at + self.silence(times));
+        let next = by_view.into_iter().chain(self.next_recheck(now, times)).min()?;
+        Some(next.max(now + Duration::from_millis(1)))
+    }
+
+    fn next_recheck(&self, now: UnixMillis, times: LookTimes) -> Option<UnixMillis> {
+        let interval = times.recheck.filter(|_| self.is_live(now) && !self.is_ending)?;
+        Some(self.checked_at + interval)
+    }
+
+    fn silence(&self, times: LookTimes) -> Duration {
+        let has_reported = self.view.as_ref().is_some_and(|view| view.reported_at.is_some());
+        if has_reported { times.silence } else { times.unreported_silence }
     }
 
     /// Has it end at the time that it has.

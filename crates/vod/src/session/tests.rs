@@ -70,7 +70,7 @@ async fn reports_extend_a_session_as_segments_do() {
     let (sessions, clock) = sessions(5);
     let id = open(&sessions, &clock, "dune").await.session.id;
     clock.advance(59 * MINUTE);
-    sessions.report(&alice(), &film("dune"), 5000).await.expect("memory takes it");
+    sessions.report(&alice(), &film("dune"), None, 5000).await.expect("memory takes it");
     clock.advance(59 * MINUTE);
     assert_eq!(judge(&sessions, id).await, live());
 }
@@ -105,7 +105,7 @@ async fn a_view_ends_after_three_missed_reports_at_the_last_one_and_the_next_rep
     let (sessions, clock) = sessions(5);
     let opened = open(&sessions, &clock, "dune").await;
     clock.advance(Duration::from_secs(10));
-    assert!(sessions.report(&alice(), &film("dune"), 10_000).await.expect("memory takes it").is_none());
+    assert!(sessions.report(&alice(), &film("dune"), None, 10_000).await.expect("memory takes it").is_none());
     let reported = clock.unix_millis();
     clock.advance(Duration::from_secs(29));
     assert!(take(&sessions).await.is_empty(), "two were missed");
@@ -115,7 +115,7 @@ async fn a_view_ends_after_three_missed_reports_at_the_last_one_and_the_next_rep
     assert_eq!((ended[0].id, ended[0].last_seen_at, ended[0].position), (opened.view.id, reported, 10_000));
     // The film was paused: it plays on with the same grant.
     assert_eq!(judge(&sessions, opened.session.id).await, live());
-    let again = sessions.report(&alice(), &film("dune"), 12_000).await.expect("memory takes it");
+    let again = sessions.report(&alice(), &film("dune"), None, 12_000).await.expect("memory takes it");
     let again = again.expect("another view begins");
     assert_ne!(again.id, opened.view.id);
     clock.advance(Duration::from_secs(31));
@@ -137,7 +137,7 @@ async fn a_view_that_has_ended_comes_again_until_it_is_finished_whatever_ended_i
     for stops in [true, false] {
         let opened = open(&sessions, &clock, "dune").await;
         if stops {
-            let stopped = sessions.stop(&alice(), &film("dune"), 7000).await;
+            let stopped = sessions.stop(&alice(), &film("dune"), None, 7000).await;
             assert!(matches!(stopped, Ok(StopOutcome::Ended(_))));
         } else {
             clock.advance(Duration::from_secs(30));
@@ -172,7 +172,7 @@ async fn a_stop_ends_the_session_and_another_has_nothing_to_end() {
     let (sessions, clock) = sessions(5);
     let id = open(&sessions, &clock, "dune").await.session.id;
     clock.advance(MINUTE);
-    let stop = async |movie: &str| sessions.stop(&alice(), &film(movie), 60_000).await.expect("memory takes it");
+    let stop = async |movie: &str| sessions.stop(&alice(), &film(movie), None, 60_000).await.expect("memory takes it");
     let StopOutcome::Ended(view) = stop("dune").await else { panic!("the view had not ended") };
     assert_eq!((view.position, view.last_seen_at), (60_000, clock.unix_millis()));
     sessions.finish_view(&view).await.expect("memory takes it");
@@ -194,4 +194,116 @@ async fn without_a_subscription_a_session_has_the_time_that_it_has_and_no_more()
     assert_eq!(judge(&sessions, id).await, live());
     clock.advance(MINUTE);
     assert_eq!(judge(&sessions, id).await, SessionVerdict::Ended(SessionEnd::Unsubscribed));
+}
+
+#[tokio::test]
+async fn of_sessions_that_are_opened_at_once_exactly_the_newest_stay() {
+    let (sessions, clock) = sessions(1);
+    let unbounded = Settings { max_streams_per_user: None, ..(*sessions.settings).clone() };
+    let unbounded = FilmSessions { settings: Arc::new(unbounded), ..sessions.clone() };
+    // Both are there before either looks whether there are too many.
+    let first = open(&unbounded, &clock, "dune").await.session.id;
+    clock.advance(Duration::from_millis(1));
+    let second = open(&unbounded, &clock, "dune").await.session.id;
+    let mut displaced = Vec::new();
+    for _ in 0..2 {
+        displaced.extend(sessions.displace(&alice(), clock.unix_millis()).await.expect("memory answers"));
+    }
+    assert_eq!(displaced.iter().map(|view| view.session).collect::<Vec<_>>(), [first]);
+    assert_eq!(judge(&sessions, first).await, SessionVerdict::Ended(SessionEnd::Displaced));
+    assert_eq!(judge(&sessions, second).await, live());
+}
+
+#[tokio::test]
+async fn a_new_session_does_not_give_way_to_one_that_plays_at_that_moment() {
+    let (sessions, clock) = sessions(1);
+    let unbounded = Settings { max_streams_per_user: None, ..(*sessions.settings).clone() };
+    let unbounded = FilmSessions { settings: Arc::new(unbounded), ..sessions.clone() };
+    let old = open(&sessions, &clock, "dune").await.session.id;
+    clock.advance(MINUTE);
+    let new = open(&unbounded, &clock, "dune").await.session.id;
+    clock.advance(Duration::from_millis(5));
+    assert_eq!(judge(&sessions, old).await, live());
+    let displaced = sessions.displace(&alice(), clock.unix_millis()).await.expect("memory answers");
+    assert_eq!(displaced.iter().map(|view| view.session).collect::<Vec<_>>(), [old]);
+    assert_eq!(judge(&sessions, new).await, live());
+}
+
+#[tokio::test]
+async fn a_stop_ends_the_session_that_it_names_else_the_newest_that_lives() {
+    let (sessions, clock) = sessions(5);
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        ids.push(open(&sessions, &clock, "dune").await.session.id);
+        clock.advance(Duration::from_secs(1));
+    }
+    let stop = async |movie: &str, named| sessions.stop(&alice(), &film(movie), named, 5000).await.expect("memory");
+    assert_eq!(stop("alien", Some(ids[0])).await, StopOutcome::Unknown, "it is one of another film");
+    assert!(matches!(stop("dune", Some(ids[0])).await, StopOutcome::Ended(_)));
+    assert_eq!(judge(&sessions, ids[0]).await, SessionVerdict::Ended(SessionEnd::Stopped));
+    for id in [ids[2], ids[1]] {
+        assert_eq!(judge(&sessions, id).await, live());
+        assert!(matches!(stop("dune", None).await, StopOutcome::Ended(_)));
+        assert_eq!(judge(&sessions, id).await, SessionVerdict::Ended(SessionEnd::Stopped));
+    }
+    assert_eq!(stop("dune", None).await, StopOutcome::HadEnded);
+}
+
+#[tokio::test]
+async fn a_report_is_noted_in_the_session_that_it_names() {
+    let (sessions, clock) = sessions(5);
+    let first = open(&sessions, &clock, "dune").await.session.id;
+    let second = open(&sessions, &clock, "dune").await.session.id;
+    clock.advance(59 * MINUTE);
+    sessions.report(&alice(), &film("dune"), Some(first), 5000).await.expect("memory takes it");
+    clock.advance(59 * MINUTE);
+    assert_eq!(judge(&sessions, first).await, live());
+    assert_eq!(judge(&sessions, second).await, SessionVerdict::Ended(SessionEnd::Expired));
+}
+
+#[tokio::test]
+async fn the_subscription_of_a_player_that_has_fallen_silent_is_checked_too() {
+    let (sessions, clock) = sessions(5);
+    let id = open(&sessions, &clock, "dune").await.session.id;
+    clock.advance(Duration::from_secs(10));
+    sessions.report(&alice(), &film("dune"), None, 5000).await.expect("memory takes it");
+    let mut checks = 0;
+    // From now on nothing but segments.
+    for _ in 0..16 * 6 {
+        clock.advance(Duration::from_secs(10));
+        assert_eq!(judge(&sessions, id).await, live());
+        for due in sessions.take_due().await.expect("memory answers") {
+            checks += u32::from(due.is_recheck_due);
+            if let Some(view) = due.ended {
+                sessions.finish_view(&view).await.expect("memory takes it");
+            }
+        }
+    }
+    assert_eq!(checks, 3, "one in five minutes");
+    sessions.end_extension(id).await.expect("memory takes it");
+    clock.advance(59 * MINUTE);
+    assert_eq!(judge(&sessions, id).await, live());
+    clock.advance(MINUTE);
+    assert_eq!(judge(&sessions, id).await, SessionVerdict::Ended(SessionEnd::Unsubscribed));
+    sessions.take_due().await.expect("memory answers");
+    clock.advance(60 * MINUTE);
+    assert!(sessions.take_due().await.expect("memory answers").is_empty(), "one that has ended is not looked at");
+}
+
+#[tokio::test]
+async fn a_view_without_reports_lasts_while_segments_are_noticed_however_short_the_interval() {
+    let (sessions, clock) = sessions(5);
+    let settings = Settings { report_interval: Duration::from_secs(1), ..(*sessions.settings).clone() };
+    let sessions = FilmSessions { settings: Arc::new(settings), ..sessions };
+    let id = open(&sessions, &clock, "dune").await.session.id;
+    for _ in 0..20 {
+        // The verdict is kept for four seconds, so that segments in between are not seen here.
+        for _ in 0..4 {
+            clock.advance(Duration::from_secs(1));
+            assert!(take(&sessions).await.is_empty());
+        }
+        judge(&sessions, id).await;
+    }
+    clock.advance(Duration::from_secs(8));
+    assert_eq!(take(&sessions).await.len(), 1);
 }

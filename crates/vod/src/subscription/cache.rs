@@ -16,6 +16,8 @@ use server_kit::redis::keys::RedisKey;
 const COMMAND_TIMEOUT: Duration = Duration::from_millis(200);
 /// Memory for answers in this process, in bytes.
 const MEMORY_BYTES: usize = 32 << 20;
+/// Memory for the users about whom the service has no usable answer, in bytes.
+const UNUSABLE_BYTES: usize = 4 << 20;
 /// Approximate bytes of an answer besides the user's id.
 const ENTRY_OVERHEAD: usize = 192;
 
@@ -32,13 +34,27 @@ pub struct SubscriptionAnswer {
 pub struct SubscriptionCache {
     redis: Option<Redis>,
     memory: Cache<String, SubscriptionAnswer>,
+    /// Users about whom the service has no usable answer, each until it is asked again.
+    unusable: Cache<String, UnixMillis>,
 }
 
 impl SubscriptionCache {
     /// Creates the cache over `redis`, or over memory alone.
     pub fn new(redis: Option<Redis>) -> Self {
         let weight = |user: &String, _: &SubscriptionAnswer| ENTRY_OVERHEAD + user.len();
-        Self { redis, memory: CacheBuilder::new(MEMORY_BYTES).with_weighter(weight).build() }
+        let memory = CacheBuilder::new(MEMORY_BYTES).with_weighter(weight).build();
+        let weight = |user: &String, _: &UnixMillis| ENTRY_OVERHEAD + user.len();
+        Self { redis, memory, unusable: CacheBuilder::new(UNUSABLE_BYTES).with_weighter(weight).build() }
+    }
+
+    /// Returns true if the service had no usable answer about `user` a moment ago.
+    pub fn is_unusable(&self, user: &UserId, now: UnixMillis) -> bool {
+        self.unusable.get(user.as_str()).is_some_and(|until| now < *until.value())
+    }
+
+    /// Notes until `until` that the service has no usable answer about `user`.
+    pub fn note_unusable(&self, user: &UserId, until: UnixMillis) {
+        self.unusable.insert(user.as_str().to_owned(), until);
     }
 
     /// Returns the last answer about `user`, however old.
@@ -69,6 +85,7 @@ impl SubscriptionCache {
     /// Removes the answer about `user`; false if Redis does not answer.
     pub async fn remove(&self, user: &UserId) -> bool {
         self.memory.remove(user.as_str());
+        self.unusable.remove(user.as_str());
         let Some(redis) = &self.redis else { return true };
         let client = redis.client_with_timeout(COMMAND_TIMEOUT);
         redis.run_with_timeout(COMMAND_TIMEOUT, client.del::<(), _>(key(redis, user))).await.is_ok()

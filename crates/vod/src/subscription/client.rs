@@ -31,6 +31,25 @@ impl SubscriptionBody {
     }
 }
 
+/// Reason for which an answer is none.
+enum NoAnswer {
+    /// The service does not work: no connection, no answer in time, or a status that says so.
+    Failure(String),
+    /// The service works and says nothing of use about this user.
+    Unusable(String),
+}
+
+/// Result of a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// The user has an active subscription, or has not.
+    Answered(bool),
+    /// The service works, but has no usable answer about this user.
+    Unusable,
+    /// The service does not work, or is left alone.
+    Unavailable,
+}
+
 /// Client of the service.
 pub struct SubscriptionClient {
     client: reqwest::Client,
@@ -47,60 +66,72 @@ impl SubscriptionClient {
         Self { client, url, timeout, breaker: CircuitBreaker::default(), failures: FailureLog::default() }
     }
 
-    /// Returns true if `user` has an active subscription; `None` if the service does not say so within its time.
-    pub async fn ask(&self, user: &UserId) -> Option<bool> {
+    /// Asks whether `user` has an active subscription, within the time limit.
+    pub async fn ask(&self, user: &UserId) -> Asked {
         let began = monotonic_now();
-        if !self.breaker.admits(began) {
-            return None;
+        if !self.breaker.admits(user, began) {
+            return Asked::Unavailable;
         }
         // The first try may use most of the time, and a try that fails at once leaves the rest to the second.
         let first = self.try_once(user, self.timeout * 3 / 5).await;
         let answer = match first {
-            Ok(answer) => Ok(answer),
-            Err(_) => self.try_once(user, self.timeout.saturating_sub(began.elapsed())).await,
+            Err(NoAnswer::Failure(_)) => self.try_once(user, self.timeout.saturating_sub(began.elapsed())).await,
+            answer => answer,
         };
         let now = monotonic_now();
-        self.breaker.record(answer.is_ok(), now);
         match answer {
             Ok(answer) => {
+                self.breaker.succeeded();
                 if self.failures.is_over(now) {
                     tracing::info!("the service of subscriptions answers again");
                 }
-                Some(answer)
+                Asked::Answered(answer)
             }
-            Err(error) => self.failed(&error, now),
+            Err(NoAnswer::Unusable(error)) => {
+                self.breaker.succeeded();
+                self.log_failure(&error, now);
+                Asked::Unusable
+            }
+            Err(NoAnswer::Failure(error)) => {
+                self.breaker.failed(user, now);
+                self.log_failure(&error, now);
+                Asked::Unavailable
+            }
         }
     }
 
     /// Logs the first failure of its kind; never with the address, which holds the user's id.
-    fn failed(&self, error: &str, now: Instant) -> Option<bool> {
+    fn log_failure(&self, error: &str, now: Instant) {
         if self.failures.is_news(error, now) {
             tracing::warn!(error, "the service of subscriptions (Vod.Subscription) gives no answer");
         }
-        None
     }
 
-    async fn try_once(&self, user: &UserId, budget: Duration) -> Result<bool, String> {
+    async fn try_once(&self, user: &UserId, budget: Duration) -> Result<bool, NoAnswer> {
         let id = utf8_percent_encode(user.as_str(), UNRESERVED).to_string();
         let request = self.client.get(self.url.replace("{user_id}", &id)).timeout(budget);
-        let reason = |error: reqwest::Error| line(&chain(&error.without_url())).to_owned();
-        let mut response = request.send().await.map_err(reason)?;
+        let failure = |error: reqwest::Error| NoAnswer::Failure(line(&chain(&error.without_url())).to_owned());
+        let unusable = |reason: &str| NoAnswer::Unusable(reason.to_owned());
+        let mut response = request.send().await.map_err(failure)?;
         match response.status() {
             StatusCode::OK => {}
             // A user whom it does not know has no subscription.
             StatusCode::NOT_FOUND => return Ok(false),
-            status => return Err(format!("status {}", status.as_u16())),
+            status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {
+                return Err(NoAnswer::Failure(format!("status {}", status.as_u16())));
+            }
+            status => return Err(NoAnswer::Unusable(format!("status {}", status.as_u16()))),
         }
         let mut body = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(reason)? {
+        while let Some(chunk) = response.chunk().await.map_err(failure)? {
             if body.len() + chunk.len() > MAX_BODY_BYTES {
-                return Err("the answer is longer than 64 KiB".to_owned());
+                return Err(unusable("the answer is longer than 64 KiB"));
             }
             body.extend_from_slice(&chunk);
         }
-        let body: SubscriptionBody = serde_json::from_slice(&body)
-            .map_err(|_| "the answer is not a JSON object of the known form".to_owned())?;
-        body.is_active().ok_or_else(|| "the answer has none of `active`, `is_active` and `status`".to_owned())
+        let body: SubscriptionBody =
+            serde_json::from_slice(&body).map_err(|_| unusable("the answer is not a JSON object of the known form"))?;
+        body.is_active().ok_or_else(|| unusable("the answer has none of `active`, `is_active` and `status`"))
     }
 }
 

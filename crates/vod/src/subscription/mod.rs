@@ -13,7 +13,7 @@ use std::time::Duration;
 use crate::metrics::VodMetrics;
 use crate::settings::SubscriptionSettings;
 use cache::{SubscriptionAnswer, SubscriptionCache};
-use client::SubscriptionClient;
+use client::{Asked, SubscriptionClient};
 use primitives::clock::Clock;
 use primitives::ids::UserId;
 use primitives::loading_cache::LoadingCache;
@@ -76,14 +76,21 @@ impl SubscriptionState {
             self.metrics.count_subscription_check("cached");
             return Some(answer.is_active);
         }
-        if let Some(is_active) = self.client.ask(user).await {
-            let answer = SubscriptionAnswer { is_active, checked_at: now };
-            // Only a yes is of use beyond its time.
-            let life =
-                if is_active { self.settings.grace.max(self.settings.cache_for) } else { self.settings.deny_cache_for };
-            self.cache.put(user, answer, life).await;
-            self.metrics.count_subscription_check(if is_active { "active" } else { "inactive" });
-            return Some(is_active);
+        // A user about whom the service says nothing of use has it asked as seldom as one without a subscription.
+        if !self.cache.is_unusable(user, now) {
+            match self.client.ask(user).await {
+                Asked::Answered(is_active) => {
+                    let answer = SubscriptionAnswer { is_active, checked_at: now };
+                    // Only a yes is of use beyond its time.
+                    let (deny, allow) = (self.settings.deny_cache_for, self.settings.cache_for);
+                    let life = if is_active { self.settings.grace.max(allow) } else { deny };
+                    self.cache.put(user, answer, life).await;
+                    self.metrics.count_subscription_check(if is_active { "active" } else { "inactive" });
+                    return Some(is_active);
+                }
+                Asked::Unusable => self.cache.note_unusable(user, now + self.settings.deny_cache_for),
+                Asked::Unavailable => {}
+            }
         }
         let is_honoured = known.is_some_and(|last| last.is_active && now < last.checked_at + self.settings.grace);
         self.metrics.count_subscription_check(if is_honoured { "grace" } else { "unavailable" });

@@ -1,0 +1,90 @@
+//! Sessions of one user among each other: which a report or a stop is about, and which give way when there are too many.
+
+use super::{FilmSessions, FilmView, MAX_TRIES, SessionEnd, SessionId, SessionStore, SessionsUnavailable};
+use primitives::ids::{TrackId, UserId};
+use primitives::unix_time::UnixMillis;
+
+impl FilmSessions {
+    /// Returns the live sessions of a user, each with its film.
+    pub async fn of_user(&self, user: &UserId) -> Result<Vec<(SessionId, TrackId)>, SessionsUnavailable> {
+        let now = self.clock.unix_millis();
+        let mut live = Vec::new();
+        for id in in_store!(&self.store, sessions => sessions.linked(user.as_str()))? {
+            if let Some(record) = self.read(id).await?.filter(|record| record.is_live(now)) {
+                live.extend(record.movie().map(|movie| (id, movie)));
+            }
+        }
+        Ok(live)
+    }
+
+    /// Returns the session that a report or a stop is about: the one that it names, if that is one of `user` for `movie`;
+    /// of one that names none, the newest that lives, else the last one.
+    pub(super) async fn find(
+        &self,
+        user: &UserId,
+        movie: &TrackId,
+        named: Option<SessionId>,
+        now: UnixMillis,
+    ) -> Result<Option<SessionId>, SessionsUnavailable> {
+        if let Some(id) = named {
+            let record = self.read(id).await?;
+            return Ok(record.filter(|record| record.is_of(user, movie)).map(|_| id));
+        }
+        let latest = in_store!(&self.store, sessions => sessions.latest(user.as_str(), movie.as_str()))?;
+        if let Some(id) = latest
+            && self.read(id).await?.is_some_and(|record| record.is_live(now))
+        {
+            return Ok(latest);
+        }
+        let mut newest = None;
+        for id in in_store!(&self.store, sessions => sessions.linked(user.as_str()))? {
+            if let Some(record) = self.read(id).await?.filter(|record| record.is_live(now) && record.is_of(user, movie))
+            {
+                newest = newest.max(Some((record.opened_at(), id)));
+            }
+        }
+        Ok(newest.map(|(_, id)| id).or(latest))
+    }
+
+    /// Ends those sessions of `user` that are too many, the ones that were idle for longest; returns the views that ended
+    /// with them.
+    ///
+    /// Starts at the same time each do this over all sessions, their own among them, in the same order. A session is ended
+    /// only in the state in which it was ranked: so the last ones in that order stay, whatever else happens meanwhile.
+    pub(super) async fn displace(&self, user: &UserId, now: UnixMillis) -> Result<Vec<FilmView>, SessionsUnavailable> {
+        let mut displaced = Vec::new();
+        let Some(most) = self.settings.max_streams_per_user else { return Ok(displaced) };
+        for _ in 0..MAX_TRIES {
+            let mut live = Vec::new();
+            for id in in_store!(&self.store, sessions => sessions.linked(user.as_str()))? {
+                match self.read(id).await?.filter(|record| record.is_live(now)) {
+                    Some(record) => live.push((record.last_use(), id)),
+                    None => in_store!(&self.store, sessions => sessions.unlink(user.as_str(), id))?,
+                }
+            }
+            live.sort();
+            let over = live.len().saturating_sub(most as usize);
+            let mut were_used = false;
+            for (last_use, id) in live.into_iter().take(over) {
+                match self.close_unused(id, last_use).await? {
+                    Some(ended) => displaced.extend(ended),
+                    None => were_used = true,
+                }
+            }
+            if !were_used {
+                break;
+            }
+        }
+        Ok(displaced)
+    }
+
+    /// Ends a session unless it was used after `last_use`; `None` if it was.
+    async fn close_unused(
+        &self,
+        id: SessionId,
+        last_use: UnixMillis,
+    ) -> Result<Option<Option<FilmView>>, SessionsUnavailable> {
+        let is_unused = |record: &super::SessionRecord| record.last_use() == last_use;
+        self.close_if(id, SessionEnd::Displaced, is_unused).await
+    }
+}
