@@ -7,10 +7,12 @@
 
 mod checks;
 pub mod dash;
+mod disguise;
 mod film_uris;
 pub mod hls;
 
-pub use checks::{ManifestChecks, ServedManifest};
+pub use checks::{ManifestChecks, ManifestMemory, ServedManifest, ViewerPlace};
+pub use disguise::is_manifest;
 pub use film_uris::{FilmFolder, ManifestRules};
 
 use std::time::Duration;
@@ -61,6 +63,9 @@ pub enum ManifestFault {
         /// The scheme.
         scheme: String,
     },
+    /// A manifest in a file that is not named as one.
+    #[error("a manifest in a file whose name says something else; expected `.m3u8`, `.m3u` or `.mpd`")]
+    Disguised,
     /// A URI of something that players follow further, and that nobody would check.
     #[error("a URI of {0}, which is not checked; expected {1}")]
     UncheckedDocument(&'static str, &'static str),
