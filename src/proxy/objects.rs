@@ -12,9 +12,9 @@ use super::films;
 use super::respond;
 use super::route::Route;
 use super::stream_observer::StreamObserverGuard;
-use super::tracks::ObjectSource;
+use super::tracks::{ObjectSource, RequestedObject};
 use http_server::{Downstream, DownstreamError};
-use object_engine::{self, ObjectBody, RequestPlan};
+use object_engine::{self, ObjectBody, ObjectResponse, RequestPlan};
 use server_kit::telemetry::metrics::Metrics;
 
 /// Answers a request on an object route.
@@ -37,25 +37,12 @@ pub async fn serve(
     };
     let user = ctx.claims.as_ref().map(|claims| claims.subject.as_str());
     let _stream = metrics.stream_started(user);
-    let answer = {
-        let plan = RequestPlan::from_request(
-            &downstream.request().method,
-            &downstream.request().headers,
-            downstream.writable_bytes(),
-        );
-        let question = object_engine::serve_object(&object.origin, &plan, object.key(), &mut ctx.attempt_stats);
-        tokio::select! {
-            biased;
-            answer = question => answer.map_err(ProxyFailure::Object),
-            () = downstream.closed() => Err(ProxyFailure::ClientLeft),
-        }
-    };
-    match answer {
+    match ask(downstream, ctx, source, &object).await {
         Err(failure) => {
             ctx.failed_object = Some(Box::new(object.origin.location(object.key())));
             respond::failure(downstream, ctx, failure).await
         }
-        Ok(mut answer) => {
+        Ok((mut answer, has_begun)) => {
             if let (Some(value), true) = (object.content_type(), answer.headers.contains_key(header::CONTENT_TYPE)) {
                 answer.headers.insert(header::CONTENT_TYPE, value.clone());
             }
@@ -72,7 +59,7 @@ pub async fn serve(
             let observer = if is_observed { StreamObserverGuard::start(ctx, object.key(), &answer) } else { None };
             respond::head(downstream, ctx, answer.status, answer.headers, head_only).await?;
             if let Some(body) = answer.body.filter(|_| !head_only) {
-                deliver(downstream, ctx, body, observer, metrics).await;
+                deliver(downstream, ctx, (body, has_begun), observer, metrics).await;
                 if ctx.failure.is_some() {
                     ctx.failed_object = Some(Box::new(object.origin.location(object.key())));
                 }
@@ -82,10 +69,37 @@ pub async fn serve(
     }
 }
 
+/// Asks for the object; returns with the answer whether its first bytes are available already.
+async fn ask(
+    downstream: &mut impl Downstream,
+    ctx: &mut RequestContext,
+    source: ObjectSource<'_>,
+    object: &RequestedObject,
+) -> Result<(ObjectResponse, bool), ProxyFailure> {
+    let mut answer = {
+        let plan = RequestPlan::from_request(
+            &downstream.request().method,
+            &downstream.request().headers,
+            downstream.writable_bytes(),
+        );
+        let question = object_engine::serve_object(&object.origin, &plan, object.key(), &mut ctx.attempt_stats);
+        tokio::select! {
+            biased;
+            answer = question => answer.map_err(ProxyFailure::Object)?,
+            () = downstream.closed() => return Err(ProxyFailure::ClientLeft),
+        }
+    };
+    let is_looked_at = source.is_film() && downstream.request().method != Method::HEAD;
+    match answer.body.as_mut().filter(|_| is_looked_at) {
+        Some(body) => films::begin(downstream, body).await.map(|has_begun| (answer, has_begun)),
+        None => Ok((answer, false)),
+    }
+}
+
 async fn deliver(
     downstream: &mut impl Downstream,
     ctx: &mut RequestContext,
-    mut body: ObjectBody,
+    (mut body, has_begun): (ObjectBody, bool),
     observer: Option<StreamObserverGuard>,
     metrics: &Metrics,
 ) {
@@ -95,7 +109,7 @@ async fn deliver(
         biased;
         () = revoked => Err(ProxyFailure::Revoked),
         reason = ended => Err(ProxyFailure::SessionEnded(reason)),
-        outcome = pump(downstream, ctx, &mut body, metrics) => outcome,
+        outcome = pump(downstream, ctx, (&mut body, has_begun), metrics) => outcome,
     };
     if let Some(mut observer) = observer {
         observer.record_outcome(ctx.bytes_sent, outcome.is_ok());
@@ -112,18 +126,19 @@ async fn deliver(
 async fn pump(
     downstream: &mut impl Downstream,
     ctx: &mut RequestContext,
-    body: &mut ObjectBody,
+    (body, mut has_begun): (&mut ObjectBody, bool),
     metrics: &Metrics,
 ) -> Result<(), ProxyFailure> {
     let piece = rate_limit::chunk_size(ctx);
     loop {
         // Bytes that are passed unread are counted only then: too late to be paced.
         let (room, passing) = (downstream.writable_bytes(), piece.is_none() && downstream.socket().is_some());
-        let more = tokio::select! {
-            biased;
-            more = body.fill(room, passing) => more.map_err(ProxyFailure::Object)?,
-            () = downstream.closed() => return Err(ProxyFailure::ClientLeft),
-        };
+        let more = std::mem::take(&mut has_begun)
+            || tokio::select! {
+                biased;
+                more = body.fill(room, passing) => more.map_err(ProxyFailure::Object)?,
+                () = downstream.closed() => return Err(ProxyFailure::ClientLeft),
+            };
         if !more {
             return Ok(downstream.end(None).await?);
         }

@@ -58,6 +58,11 @@ pub enum ObjectSource<'a> {
 }
 
 impl<'a> ObjectSource<'a> {
+    /// Returns true for objects of films.
+    pub fn is_film(&self) -> bool {
+        matches!(self, Self::Film(_))
+    }
+
     /// Returns the source of `handler`; `None` where it serves no objects.
     pub fn of(handler: &'a RouteHandler) -> Option<Self> {
         match handler {

@@ -16,17 +16,24 @@ use http_semantics::etag::ETag;
 use http_server::{Downstream, DownstreamError};
 use object_engine::{ObjectError, ObjectResponse, RequestPlan};
 use server_kit::telemetry::metrics::Metrics;
-use vod::manifest::{MAX_MANIFEST_BYTES, ManifestFault, ManifestRefusal, ServedManifest};
+use vod::manifest::{MAX_MANIFEST_BYTES, ManifestFault, ManifestMemory, ManifestRefusal, ServedManifest, ViewerPlace};
 use vod::session::ManifestType;
 
 /// Bytes of a manifest that are read at once.
 const PIECE: usize = 64 << 10;
+/// Least speed at which a manifest is taken, in bytes per second: its memory is held for so long.
+const LEAST_SPEED: usize = 64 << 10;
+/// Time to take any manifest, before the speed counts.
+const GRACE: Duration = Duration::from_secs(15);
 
 /// A manifest for a client.
 struct ManifestAnswer {
     status: StatusCode,
     headers: HeaderMap,
     body: Bytes,
+    /// Held until the body has been sent.
+    _memory: ManifestMemory,
+    _place: Option<ViewerPlace>,
 }
 
 /// Answers a request for a manifest.
@@ -50,7 +57,7 @@ pub async fn serve(
         answer = answer(ctx, handler, &manifest, &conditions) => answer,
         () = downstream.closed() => Err(ProxyFailure::ClientLeft),
     };
-    let ManifestAnswer { status, headers, body } = match answer {
+    let ManifestAnswer { status, headers, body, _memory, _place } = match answer {
         Ok(answer) => answer,
         Err(failure) => {
             ctx.failed_object = Some(Box::new(handler.origin.location(&manifest.0.key)));
@@ -62,11 +69,20 @@ pub async fn serve(
     if head_only {
         return Ok(());
     }
-    for piece in body.chunks(PIECE) {
-        downstream.write(piece).await?;
-        objects::count(ctx, metrics, piece.len());
+    let time = GRACE + Duration::from_secs((body.len() / LEAST_SPEED) as u64);
+    let sending = async {
+        for piece in body.chunks(PIECE) {
+            downstream.write(piece).await?;
+            objects::count(ctx, metrics, piece.len());
+        }
+        downstream.end(None).await
+    };
+    if let Ok(sent) = tokio::time::timeout(time, sending).await {
+        return sent;
     }
-    downstream.end(None).await
+    ctx.failure = Some(ProxyFailure::ClientLeft);
+    downstream.abort().await;
+    Ok(())
 }
 
 async fn answer(
@@ -76,6 +92,10 @@ async fn answer(
     conditions: &Preconditions,
 ) -> Result<ManifestAnswer, ProxyFailure> {
     let refused = |refusal| ProxyFailure::Manifest(Box::new(refusal));
+    let place = match &ctx.film_grant {
+        Some(grant) => Some(handler.checks.enter(grant.session).await),
+        None => None,
+    };
     // Whole and without conditions, whatever is asked for: only then is it known what the client gets.
     let plan = RequestPlan::from_request(&Method::GET, &HeaderMap::new(), PIECE);
     let question = object_engine::serve_object(&handler.origin, &plan, &path.key, &mut ctx.attempt_stats);
@@ -85,8 +105,8 @@ async fn answer(
         return Err(refused(ManifestRefusal { line: 1, fault }));
     }
     let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
-    // Held until the answer is made: what waits for memory waits before it reads.
-    let _memory = handler.checks.reserve(length).await.map_err(refused)?;
+    // Before it is read, and until it has been sent.
+    let memory = handler.checks.reserve(length).await.map_err(refused)?;
     let mut text = Vec::with_capacity(length.and_then(|length| usize::try_from(length).ok()).unwrap_or(PIECE));
     if let Some(mut body) = body {
         while body.fill(PIECE, false).await.map_err(ProxyFailure::Object)? {
@@ -108,7 +128,7 @@ async fn answer(
     describe(&mut headers, *kind, served);
     let body = served.checked.rewritten.as_ref().map_or(text.into(), |text| Bytes::copy_from_slice(text));
     headers.insert(header::CONTENT_LENGTH, body.len().into());
-    conditioned(conditions, ManifestAnswer { status: StatusCode::OK, headers, body })
+    conditioned(conditions, ManifestAnswer { status: StatusCode::OK, headers, body, _memory: memory, _place: place })
 }
 
 /// Puts in what is known of the manifest.

@@ -18,10 +18,10 @@ use super::tracks::{ObjectSource, RequestedObject};
 use crate::proxy::failure::ProxyFailure;
 use http_semantics::media_type;
 use http_server::{Downstream, DownstreamError};
-use object_engine::ObjectOrigin;
+use object_engine::{ObjectBody, ObjectOrigin};
 use routing::pattern::{Captures, PathPattern, Separator};
 use server_kit::telemetry::metrics::Metrics;
-use vod::manifest::{self as manifests, FilmFolder, ManifestChecks, ManifestRules};
+use vod::manifest::{self as manifests, FilmFolder, ManifestChecks, ManifestRefusal, ManifestRules};
 use vod::session::{ManifestType, SessionEnd};
 use vod::settings::ManifestNames;
 
@@ -186,6 +186,23 @@ pub async fn serve(
         return Box::pin(manifest::serve(downstream, ctx, route, handler, (path, kind), metrics)).await;
     }
     objects::serve(downstream, ctx, route, ObjectSource::Film(handler), metrics).await
+}
+
+/// Makes the first bytes of an object available, and refuses a manifest under another name; returns false for an empty body.
+pub async fn begin(downstream: &mut impl Downstream, body: &mut ObjectBody) -> Result<bool, ProxyFailure> {
+    let room = downstream.writable_bytes();
+    let has_begun = tokio::select! {
+        biased;
+        more = body.fill(room, false) => more.map_err(ProxyFailure::Object)?,
+        () = downstream.closed() => return Err(ProxyFailure::ClientLeft),
+    };
+    match has_begun && manifests::is_manifest(body.available()) {
+        true => Err(ProxyFailure::Manifest(Box::new(ManifestRefusal {
+            line: 1,
+            fault: manifests::ManifestFault::Disguised,
+        }))),
+        false => Ok(has_begun),
+    }
 }
 
 /// Resolves when the session of a film that is being sent has ended.

@@ -107,3 +107,21 @@ async fn a_manifest_that_cannot_be_read_is_refused() {
     );
     cinema.gate.client().get(&cinema.path("b1", "none.m3u8").await, &[]).await.problem(404);
 }
+
+#[tokio::test]
+async fn a_manifest_under_another_name_is_refused_and_no_playlist_leads_to_it() {
+    let master = "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1000\nv.txt\n";
+    let playlist = "#EXTM3U\n#EXTINF:6,\nhttp://evil.example/x.ts\n";
+    let period = "<?xml version=\"1.0\"?><Period><BaseURL>http://evil.example/</BaseURL></Period>";
+    let captions = "<?xml version=\"1.0\"?><tt xmlns=\"http://www.w3.org/ns/ttml\"/>";
+    let objects =
+        [("m.m3u8", master), ("v.txt", playlist), ("x.ts", playlist), ("period.xml", period), ("c.ttml", captions)];
+    let (_origin, cinema) = with(&objects).await;
+    let token = cinema.path("b1", "").await;
+    for name in ["m.m3u8", "v.txt", "x.ts", "period.xml"] {
+        let refused = cinema.gate.client().get(&format!("{token}{name}"), &[]).await;
+        assert_eq!(refused.problem(502)["code"], "manifest_refused", "{name}");
+        assert!(!refused.text().contains("evil"), "{name}");
+    }
+    assert_eq!(cinema.gate.client().get(&format!("{token}c.ttml"), &[]).await.is(200).text(), captions);
+}

@@ -1,16 +1,18 @@
 //! Outcomes of checks, kept by the version of the manifest: a playlist of hours is read once for all its viewers. And the memory
 //! for manifests that are being read.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Weak};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use foyer::{Cache, CacheBuilder};
+use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{CheckedManifest, FilmFolder, MAX_MANIFEST_BYTES, ManifestFault, ManifestRefusal, check};
-use crate::session::ManifestType;
+use crate::session::{ManifestType, SessionId};
 
 /// Memory for outcomes, in bytes: most manifests pass as they are, and take only their key.
 const KEPT_BYTES: usize = 32 << 20;
@@ -18,6 +20,9 @@ const KEPT_BYTES: usize = 32 << 20;
 const ENTRY_OVERHEAD: usize = 192;
 /// Memory for manifests that are being read and sent, in bytes.
 const READ_BYTES: usize = 64 << 20;
+/// Most manifests of one session that are read and sent at the same time: a player asks for those of its pictures, its sound
+/// and its subtitles.
+const MAX_AT_ONCE: usize = 4;
 /// Bytes of one permit.
 const PERMIT_BYTES: usize = 1024;
 
@@ -36,7 +41,19 @@ pub struct ServedManifest {
 /// Checks of the manifests of one bucket.
 pub struct ManifestChecks {
     kept: Cache<String, Arc<ManifestOutcome>>,
-    read: Semaphore,
+    read: Arc<Semaphore>,
+    /// Places of sessions that have manifests under way.
+    viewers: Mutex<HashMap<SessionId, Weak<Semaphore>>>,
+}
+
+/// Place of a viewer for one manifest, held until it has been sent.
+pub struct ViewerPlace {
+    _permit: OwnedSemaphorePermit,
+}
+
+/// Memory of one manifest, held until it has been sent.
+pub struct ManifestMemory {
+    _permit: OwnedSemaphorePermit,
 }
 
 impl Default for ManifestChecks {
@@ -46,19 +63,39 @@ impl Default for ManifestChecks {
             ENTRY_OVERHEAD + key.len() + text.map_or(0, Vec::len)
         };
         let kept = CacheBuilder::new(KEPT_BYTES).with_shards(4).with_weighter(weight).build();
-        Self { kept, read: Semaphore::new(READ_BYTES / PERMIT_BYTES) }
+        Self { kept, read: Arc::new(Semaphore::new(READ_BYTES / PERMIT_BYTES)), viewers: Mutex::default() }
     }
 }
 
 impl ManifestChecks {
+    /// Waits until the session has fewer than four manifests under way: one that reads none of them must not take the memory of
+    /// all others.
+    pub async fn enter(&self, session: SessionId) -> ViewerPlace {
+        let places = {
+            let mut viewers = self.viewers.lock();
+            let known = viewers.get(&session).and_then(Weak::upgrade);
+            known.unwrap_or_else(|| {
+                // Those that have nothing under way are forgotten when the map would grow.
+                if viewers.len() == viewers.capacity() {
+                    viewers.retain(|_, places| places.strong_count() > 0);
+                }
+                let places = Arc::new(Semaphore::new(MAX_AT_ONCE));
+                viewers.insert(session, Arc::downgrade(&places));
+                places
+            })
+        };
+        ViewerPlace { _permit: places.acquire_owned().await.expect("it is never closed") }
+    }
+
     /// Waits for memory for a manifest of `length` bytes; with an unknown length for the longest. Fails for one that is too
     /// long.
-    pub async fn reserve(&self, length: Option<u64>) -> Result<SemaphorePermit<'_>, ManifestRefusal> {
+    pub async fn reserve(&self, length: Option<u64>) -> Result<ManifestMemory, ManifestRefusal> {
         let too_large = ManifestRefusal { line: 1, fault: ManifestFault::TooLarge };
         let length = length.unwrap_or(MAX_MANIFEST_BYTES as u64);
         let bytes = usize::try_from(length).ok().filter(|bytes| *bytes <= MAX_MANIFEST_BYTES);
         let permits = u32::try_from(bytes.ok_or(too_large)?.div_ceil(PERMIT_BYTES).max(1)).unwrap_or(u32::MAX);
-        Ok(self.read.acquire_many(permits).await.expect("it is never closed"))
+        let permit = Arc::clone(&self.read).acquire_many_owned(permits).await.expect("it is never closed");
+        Ok(ManifestMemory { _permit: permit })
     }
 
     /// Checks a manifest, or returns what an earlier check of the same `version` said; without a version nothing is kept.
@@ -84,5 +121,34 @@ impl ManifestChecks {
             self.kept.insert(version, Arc::clone(&outcome));
         }
         outcome
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt as _;
+
+    use super::*;
+
+    #[test]
+    fn a_viewer_that_reads_none_of_its_manifests_takes_no_others_place() {
+        let checks = ManifestChecks::default();
+        let (slow, other) = (SessionId([1; 16]), SessionId([2; 16]));
+        let mut held: Vec<_> =
+            (0..MAX_AT_ONCE).map(|_| checks.enter(slow).now_or_never().expect("there is a place")).collect();
+        assert!(checks.enter(slow).now_or_never().is_none());
+        assert!(checks.enter(other).now_or_never().is_some());
+        held.pop();
+        assert!(checks.enter(slow).now_or_never().is_some());
+    }
+
+    #[test]
+    fn memory_is_held_for_as_long_as_the_manifest_is_under_way() {
+        let checks = ManifestChecks::default();
+        let reserve = || checks.reserve(None).now_or_never();
+        let mut held: Vec<_> = (0..READ_BYTES / MAX_MANIFEST_BYTES).map_while(|_| reserve()).collect();
+        assert!(reserve().is_none(), "{} are held", held.len());
+        held.pop();
+        assert!(reserve().is_some_and(|it| it.is_ok()));
     }
 }

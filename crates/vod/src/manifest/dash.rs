@@ -6,6 +6,7 @@
 //! A reference counts from the `BaseURL`s of its own level and of all below it, so each is judged with all of them.
 
 mod levels;
+mod names;
 mod segment_template;
 
 use std::ops::Range;
@@ -18,7 +19,7 @@ use quick_xml::events::{BytesStart, Event};
 use levels::Levels;
 use segment_template::SegmentTemplate;
 
-use super::film_uris::{FilmFolder, UriJudge};
+use super::film_uris::{FilmFolder, UriJudge, UriPurpose};
 use super::{CheckedManifest, ManifestEdits, ManifestFault, ManifestRefusal, line_of};
 
 /// Time after which a dynamic manifest is asked for again.
@@ -34,7 +35,9 @@ pub fn check(manifest: &[u8], path: &str, folder: &FilmFolder<'_>) -> Result<Che
     let Some((judge, base)) = UriJudge::new(folder, path) else {
         return Err(ManifestRefusal { line: 1, fault: ManifestFault::OutsideFolder });
     };
+    check_characters(text)?;
     let mut reader = Reader::from_str(text);
+    reader.config_mut().check_comments = true;
     let mut document = Document {
         text,
         judge,
@@ -43,7 +46,8 @@ pub fn check(manifest: &[u8], path: &str, folder: &FilmFolder<'_>) -> Result<Che
         uri: None,
         ignored: 0,
         is_dynamic: false,
-        names: RepresentationNames::default(),
+        uses_bandwidth: false,
+        lacks_bandwidth: false,
     };
     loop {
         let start = position(&reader);
@@ -56,8 +60,29 @@ pub fn check(manifest: &[u8], path: &str, folder: &FilmFolder<'_>) -> Result<Che
     }
     let at_end = |fault| ManifestRefusal { line: line_of(manifest, manifest.len()), fault };
     document.levels.check_end().map_err(at_end)?;
-    document.names.check()?;
+    if document.uses_bandwidth && document.lacks_bandwidth {
+        return Err(at_end(ManifestFault::Malformed(
+            "a representation without the bandwidth that its segments' names have",
+        )));
+    }
     Ok(CheckedManifest { rewritten: document.edits.finish(), refresh: document.is_dynamic.then_some(REFRESH) })
+}
+
+/// Checks that there are no characters that XML does not have (§2.2), and none that are white space for some only.
+fn check_characters(text: &str) -> Result<(), ManifestRefusal> {
+    let is_unclear = |at: usize, c: char| match c {
+        '\t' | '\n' | '\r' => false,
+        '\u{feff}' => at > 0,
+        '\u{2028}' | '\u{2029}' | '\u{fffe}' | '\u{ffff}' => true,
+        _ => c.is_control(),
+    };
+    match text.char_indices().find(|(at, c)| is_unclear(*at, *c)) {
+        Some((at, _)) => {
+            let fault = ManifestFault::Malformed("a control character, or one that only some players skip");
+            Err(ManifestRefusal { line: line_of(text.as_bytes(), at), fault })
+        }
+        None => Ok(()),
+    }
 }
 
 fn position(reader: &Reader<&[u8]>) -> usize {
@@ -75,35 +100,19 @@ struct Document<'a> {
     /// Depth within an element whose content is not a player's.
     ignored: usize,
     is_dynamic: bool,
-    names: RepresentationNames,
+    /// True where bandwidths stand in segments' names.
+    uses_bandwidth: bool,
+    /// True where a representation has none.
+    lacks_bandwidth: bool,
 }
 
 /// An element whose text is a URI.
 struct UriElement {
     is_base: bool,
+    purpose: UriPurpose,
     /// Place at which its content begins.
     start: usize,
     text: String,
-}
-
-/// Ids of representations, which stand in segments' names.
-#[derive(Default)]
-struct RepresentationNames {
-    are_used: bool,
-    /// Line of the first id that could lead out of the folder.
-    unsafe_line: Option<usize>,
-}
-
-impl RepresentationNames {
-    fn check(&self) -> Result<(), ManifestRefusal> {
-        match self.unsafe_line.filter(|_| self.are_used) {
-            Some(line) => {
-                let fault = ManifestFault::Malformed("a representation's id that cannot stand in a segment's name");
-                Err(ManifestRefusal { line, fault })
-            }
-            None => Ok(()),
-        }
-    }
 }
 
 impl<'a> Document<'a> {
@@ -114,6 +123,12 @@ impl<'a> Document<'a> {
             Event::End(_) => self.end(place.start),
             Event::Text(_) | Event::CData(_) | Event::GeneralRef(_) => self.content(event, place),
             Event::DocType(_) => Err(ManifestFault::Malformed("a DOCTYPE, which could hide URIs in entities")),
+            Event::Decl(_) if !self.text[..place.start].trim_start_matches('\u{feff}').is_empty() => {
+                Err(ManifestFault::Malformed("an XML declaration that is not at the beginning"))
+            }
+            Event::Decl(declaration) if declaration.contains(&b'>') || declaration.contains(&b'<') => {
+                Err(ManifestFault::Malformed("an XML declaration that cannot be read"))
+            }
             Event::Decl(declaration) => match declaration.encoding() {
                 Some(Ok(name)) if !name.eq_ignore_ascii_case(b"utf-8") && !name.eq_ignore_ascii_case(b"us-ascii") => {
                     Err(ManifestFault::Malformed("an encoding other than UTF-8"))
@@ -121,7 +136,12 @@ impl<'a> Document<'a> {
                 Some(Err(_)) => Err(ManifestFault::Malformed("an XML declaration that cannot be read")),
                 Some(Ok(_)) | None => Ok(()),
             },
-            Event::Comment(_) | Event::PI(_) | Event::Eof => Ok(()),
+            // Some players end it at the first `>` behind `--`.
+            Event::Comment(comment) if is_unclear_comment(comment) => {
+                Err(ManifestFault::Malformed("a comment that begins with `>` or `->`, or has `--` in it"))
+            }
+            Event::PI(_) => Err(ManifestFault::Malformed("a processing instruction")),
+            Event::Comment(_) | Event::Eof => Ok(()),
         }
     }
 
@@ -135,10 +155,20 @@ impl<'a> Document<'a> {
         }
         let name = element.local_name();
         let name = name.as_ref();
+        names::check_element(element.name().as_ref(), name)?;
         self.levels.check_root(name)?;
         for attribute in element.attributes() {
             let attribute = attribute.map_err(|_| ManifestFault::Malformed("an attribute that cannot be read"))?;
-            self.attribute(name, attribute.key, &attribute.value, place.start)?;
+            self.attribute(name, attribute.key, &attribute.value)?;
+        }
+        if name == b"Representation" && element.attributes().flatten().all(|it| it.key.as_ref() != b"id") {
+            return Err(ManifestFault::Malformed("a representation without an id"));
+        }
+        let bandwidth = b"bandwidth";
+        self.lacks_bandwidth |=
+            name == b"Representation" && element.attributes().flatten().all(|it| it.key.as_ref() != bandwidth);
+        if name == b"BaseURL" && !self.levels.is_directly_in_level() {
+            return Err(ManifestFault::Malformed("a BaseURL in an element that has none"));
         }
         if is_empty {
             self.levels.pass_empty(name);
@@ -146,7 +176,13 @@ impl<'a> Document<'a> {
         }
         match name {
             b"BaseURL" | b"Location" | b"PatchLocation" | b"ContentSteering" | b"ImportedMPD" => {
-                self.uri = Some(UriElement { is_base: name == b"BaseURL", start: place.end, text: String::new() });
+                let purpose = match name {
+                    b"BaseURL" => UriPurpose::Media,
+                    b"Location" | b"ImportedMPD" => UriPurpose::Presentation,
+                    _ => UriPurpose::Document,
+                };
+                let is_base = name == b"BaseURL";
+                self.uri = Some(UriElement { is_base, purpose, start: place.end, text: String::new() });
             }
             b"ContentProtection" | b"UTCTiming" | b"Event" | b"Metrics" | b"ProgramInformation" => self.ignored = 1,
             _ => self.levels.open(name)?,
@@ -163,22 +199,28 @@ impl<'a> Document<'a> {
             self.levels.close();
             return Ok(());
         };
-        let uri = element.text.trim();
+        let uri = element.text.trim_ascii();
+        if uri.contains('$') {
+            return Err(ManifestFault::Malformed("a `$` in a URI that is no template"));
+        }
         if element.is_base {
             let replacement = self.levels.add_base(&self.judge, uri)?;
             if let Some(text) = replacement {
-                self.edits.replace(element.start..start, &escape(&*text));
+                self.edits.replace(element.start..start, &escape(&*text))?;
             }
             return Ok(());
         }
-        if let Some(text) = self.levels.judge_document(&self.judge, uri)? {
-            self.edits.replace(element.start..start, &escape(&*text));
+        if let Some(text) = self.levels.judge_document(&self.judge, uri, element.purpose)? {
+            self.edits.replace(element.start..start, &escape(&*text))?;
         }
         Ok(())
     }
 
     /// Adds text to the URI that is under way.
     fn content(&mut self, event: &Event<'a>, place: Range<usize>) -> Result<(), ManifestFault> {
+        if matches!(event, Event::CData(_)) && self.text[place.clone()][1..].contains('<') {
+            return Err(ManifestFault::Malformed("a `<` in a CDATA section"));
+        }
         let Some(element) = self.uri.as_mut().filter(|_| self.ignored == 0) else { return Ok(()) };
         let unreadable = ManifestFault::Malformed("a URI that cannot be read");
         let raw = &self.text[place];
@@ -197,19 +239,25 @@ impl<'a> Document<'a> {
         element: &[u8],
         key: quick_xml::name::QName<'_>,
         value: &[u8],
-        start: usize,
     ) -> Result<(), ManifestFault> {
         let text = || {
             let raw = std::str::from_utf8(value).ok()?;
             unescape(raw).ok()
         };
         let unreadable = ManifestFault::Malformed("an attribute that cannot be read");
-        match (element, key.local_name().as_ref()) {
+        let name = key.local_name();
+        let name = name.as_ref();
+        names::check_attribute(key.as_ref(), name)?;
+        names::check_number(element, name, value)?;
+        if value.contains(&b'<') || value.contains(&b'>') {
+            return Err(ManifestFault::Malformed("a `<` or `>` in an attribute"));
+        }
+        match (element, name) {
             (b"MPD", b"type") => self.is_dynamic = value == b"dynamic",
             (b"Representation", b"id") => {
-                let is_known = self.names.unsafe_line.is_some();
-                if !is_known && !text().is_some_and(|id| segment_template::is_safe_id(&id)) {
-                    self.names.unsafe_line = Some(line_of(self.text.as_bytes(), start));
+                if !text().is_some_and(|id| segment_template::is_safe_id(&id)) {
+                    let what = "a representation's id that cannot stand in a segment's name";
+                    return Err(ManifestFault::Malformed(what));
                 }
             }
             (_, b"base") if key.prefix().is_some_and(|prefix| prefix.as_ref() == b"xml") => {
@@ -221,20 +269,21 @@ impl<'a> Document<'a> {
                     return Ok(());
                 }
                 let text = text().ok_or(unreadable)?;
-                let template = SegmentTemplate::parse(&text);
-                self.names.are_used |= template.has_representation_id();
+                let template = SegmentTemplate::parse(&text)?;
+                self.uses_bandwidth |= template.has_bandwidth();
                 let replacement = self.levels.judge_inherited(&self.judge, template.example())?;
                 if let Some(example) = replacement {
-                    self.replace(value, &template.restore(&example));
+                    self.replace(value, &template.restore(&example))?;
                 }
             }
             (_, b"href") => {
                 let text = text().ok_or(unreadable)?;
-                if text.trim() == RESOLVE_TO_ZERO {
+                let text = text.trim_ascii();
+                if text == RESOLVE_TO_ZERO {
                     return Ok(());
                 }
-                if let Some(text) = self.levels.judge_once(&self.judge, text.trim())? {
-                    self.replace(value, &text);
+                if let Some(text) = self.levels.judge_once(&self.judge, text, UriPurpose::Document)? {
+                    self.replace(value, &text)?;
                 }
             }
             _ => {}
@@ -243,8 +292,16 @@ impl<'a> Document<'a> {
     }
 
     /// Puts `text` in the place of an attribute's value, a part of the manifest.
-    fn replace(&mut self, value: &[u8], text: &str) {
+    fn replace(&mut self, value: &[u8], text: &str) -> Result<(), ManifestFault> {
         let start = value.as_ptr().addr() - self.text.as_ptr().addr();
-        self.edits.replace(start..start + value.len(), &escape(text));
+        self.edits.replace(start..start + value.len(), &escape(text))
     }
+}
+
+/// Returns true for a comment that only some parsers end where it ends.
+fn is_unclear_comment(comment: &[u8]) -> bool {
+    comment.starts_with(b">")
+        || comment.starts_with(b"->")
+        || comment.ends_with(b"-")
+        || comment.windows(2).any(|two| two == b"--")
 }

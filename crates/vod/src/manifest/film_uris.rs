@@ -5,7 +5,8 @@ use std::borrow::Cow;
 
 use url::Url;
 
-use super::ManifestFault;
+use super::{ManifestFault, kind_of};
+use crate::session::ManifestType;
 use http_semantics::request_path;
 
 /// Text that stands for the token of a grant. No URI may contain it: it would lead somewhere else with a real token.
@@ -49,6 +50,32 @@ pub enum UriPurpose {
     Media,
     /// An encryption key, which may lie in the folder of keys.
     Key,
+    /// Another HLS playlist: in the film's folder its name must say so, or it would not be checked when it is asked for.
+    Playlist,
+    /// Another DASH manifest, as for playlists.
+    Presentation,
+    /// A document that names URIs and is never checked (lists of assets, steering, remote elements, patches): only an allowed
+    /// host may send it.
+    Document,
+}
+
+impl UriPurpose {
+    /// Checks that what a path in the film's folder names is checked too where it is a manifest.
+    fn check_path(self, path: &str) -> Result<(), ManifestFault> {
+        let kind = kind_of(path);
+        match self {
+            Self::Playlist if kind != Some(ManifestType::Hls) => {
+                Err(ManifestFault::UncheckedDocument("another playlist", "a name that ends in .m3u8 or .m3u"))
+            }
+            Self::Presentation if kind != Some(ManifestType::Dash) => {
+                Err(ManifestFault::UncheckedDocument("another manifest", "a name that ends in .mpd"))
+            }
+            Self::Document => {
+                Err(ManifestFault::UncheckedDocument("a document that names other URIs", "one of `Vod.AllowedHosts`"))
+            }
+            Self::Media | Self::Key | Self::Playlist | Self::Presentation => Ok(()),
+        }
+    }
 }
 
 /// A place that references are resolved against, in both readings.
@@ -137,6 +164,7 @@ impl<'a> UriJudge<'a> {
         let store = base.store.join(uri).map_err(|_| ManifestFault::AmbiguousUri("it is no URI"))?;
         // The names of hosts stand for others: no URI means them literally.
         if !has_authority(uri) && self.is_inside(&public, purpose) {
+            purpose.check_path(public.path())?;
             let target = BaseUris { public: public.clone(), store };
             let replacement = match public.query().is_some_and(is_signed) {
                 true => Some(relative(&base.public, &without_query(public))?),
@@ -145,6 +173,7 @@ impl<'a> UriJudge<'a> {
             return Ok(JudgedUri { replacement, target });
         }
         if let Some(own) = self.own_url(&store, purpose) {
+            purpose.check_path(own.path())?;
             let replacement = Some(relative(&base.public, &own)?);
             return Ok(JudgedUri { replacement, target: BaseUris { public: own, store } });
         }
@@ -219,8 +248,12 @@ impl<'a> UriJudge<'a> {
 /// Checks that every player reads the URI as the same one: no character that some drop (WHATWG URL drops tabs, and takes a
 /// backslash for a slash), and no colon that only some take for the end of a scheme.
 fn check_spelling(uri: &str) -> Result<(), ManifestFault> {
-    if uri.chars().any(|c| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')) {
+    if uri.bytes().any(|byte| byte.is_ascii_control()) {
         return Err(ManifestFault::AmbiguousUri("it has a control character"));
+    }
+    // Players differ in which of them are white space, and in which they drop.
+    if !uri.is_ascii() {
+        return Err(ManifestFault::AmbiguousUri("it has a character that is not ASCII; expected percent-encoding"));
     }
     if uri.contains('\\') {
         return Err(ManifestFault::AmbiguousUri("it has a backslash"));

@@ -20,6 +20,8 @@ use super::{CheckedManifest, ManifestEdits, ManifestFault, ManifestRefusal, line
 
 /// Time after which a live playlist without a target duration is asked for again.
 const DEFAULT_REFRESH: Duration = Duration::from_secs(1);
+/// U+FEFF, which may stand before a playlist.
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 /// Longest target duration that is believed.
 const MAX_TARGET_DURATION: u64 = 3600;
 
@@ -30,7 +32,7 @@ pub fn check(manifest: &[u8], path: &str, folder: &FilmFolder<'_>) -> Result<Che
         return Err(ManifestRefusal { line: 1, fault: ManifestFault::OutsideFolder });
     };
     let mut playlist = Playlist::new(manifest, judge, base);
-    let mut start = manifest.strip_prefix(b"\xEF\xBB\xBF").map_or(0, |_| 3);
+    let mut start = manifest.strip_prefix(BYTE_ORDER_MARK).map_or(0, |_| BYTE_ORDER_MARK.len());
     if !manifest[start..].starts_with(b"#EXTM3U") {
         return Err(ManifestRefusal { line: 1, fault: ManifestFault::Malformed("it does not begin with #EXTM3U") });
     }
@@ -52,23 +54,21 @@ pub fn check(manifest: &[u8], path: &str, folder: &FilmFolder<'_>) -> Result<Che
 fn check_characters(manifest: &[u8]) -> Result<(), ManifestRefusal> {
     let refused =
         |at, text| Err(ManifestRefusal { line: line_of(manifest, at), fault: ManifestFault::Malformed(text) });
-    let mut has_wide = false;
     for (at, &byte) in manifest.iter().enumerate() {
         match byte {
             b' '..=b'~' | b'\n' => {}
             b'\t' => {}
             b'\r' if manifest.get(at + 1) == Some(&b'\n') || at + 1 == manifest.len() => {}
             b'\r' => return refused(at, "a CR without LF, which ends a line for some players only"),
-            0x80.. => has_wide = true,
+            0x80.. => {}
             _ => return refused(at, "a control character"),
         }
     }
-    // U+0085, U+2028 and U+2029 end a line for some.
-    let breaks: [&[u8]; 3] = [b"\xC2\x85", b"\xE2\x80\xA8", b"\xE2\x80\xA9"];
-    let found =
-        breaks.iter().filter(|_| has_wide).filter_map(|mark| manifest.windows(mark.len()).position(|it| it == *mark));
-    match found.min() {
-        Some(at) => refused(at, "a character that ends a line for some players only"),
+    let Ok(text) = std::str::from_utf8(manifest) else { return refused(0, "it is not UTF-8") };
+    // C1 controls and U+2028 and U+2029 end a line for some, and U+FEFF is white space for some.
+    let is_unclear = |c: char| !c.is_ascii() && (c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{feff}'));
+    match text.char_indices().find(|(at, c)| *at > 0 && is_unclear(*c)) {
+        Some((at, _)) => refused(at, "a character that ends a line, or is white space, for some players only"),
         None => Ok(()),
     }
 }
@@ -87,6 +87,18 @@ struct Playlist<'a> {
     /// True once a segment was found: a multivariant playlist has none, and does not change.
     has_segments: bool,
     has_end: bool,
+    /// True once another playlist was found.
+    has_variants: bool,
+    /// Meaning of the next URI that is a line.
+    announced: Announced,
+}
+
+/// Meaning of a line that is a URI, by the tags before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Announced {
+    Nothing,
+    Segment,
+    Variant,
 }
 
 impl<'a> Playlist<'a> {
@@ -101,16 +113,32 @@ impl<'a> Playlist<'a> {
             target_duration: None,
             has_segments: false,
             has_end: false,
+            has_variants: false,
+            announced: Announced::Nothing,
         }
     }
 
     fn line(&mut self, range: Range<usize>, is_last: bool) -> Result<(), ManifestFault> {
+        let start = range.start;
         let range = trimmed(self.manifest, range);
         let line = &self.manifest[range.clone()];
+        if line.get(1..).is_some_and(has_tag) {
+            return Err(ManifestFault::Malformed("a tag within a line, which only some players see"));
+        }
         match line.first() {
             None => Ok(()),
+            Some(b'#') if range.start > start => {
+                Err(ManifestFault::Malformed("white space before a `#`, which some players read as a part of a URI"))
+            }
             Some(b'#') => self.tag(range, is_last),
-            Some(_) => self.uri(range, UriPurpose::Media),
+            Some(_) => {
+                let purpose = match std::mem::replace(&mut self.announced, Announced::Nothing) {
+                    Announced::Segment => UriPurpose::Media,
+                    // A list without tags may be one of playlists.
+                    Announced::Variant | Announced::Nothing => UriPurpose::Playlist,
+                };
+                self.uri(range, purpose)
+            }
         }
     }
 
@@ -119,19 +147,29 @@ impl<'a> Playlist<'a> {
         let line = &self.manifest[range.clone()];
         if let Some(duration) = line.strip_prefix(b"#EXTINF:") {
             self.has_segments = true;
+            self.announced = Announced::Segment;
+            self.check_level()?;
             return check_duration(duration, is_last);
         }
-        if contains(&line[1..], b"#EXT") {
-            return Err(ManifestFault::Malformed("a tag within a line, which only some players see"));
-        }
         if !line.starts_with(b"#EXT") {
-            return Ok(());
+            return match line.get(..4).is_some_and(|start| start.eq_ignore_ascii_case(b"#EXT")) {
+                true => Err(ManifestFault::Malformed("a tag that is not in capitals")),
+                false => Ok(()),
+            };
         }
         let colon = line.iter().position(|byte| *byte == b':');
         let (name, rest) = line.split_at(colon.unwrap_or(line.len()));
         match name {
             b"#EXT-X-ENDLIST" => self.has_end = true,
-            b"#EXT-X-TARGETDURATION" => self.target_duration = number(&rest[1.min(rest.len())..]),
+            b"#EXT-X-TARGETDURATION" => {
+                self.has_segments = true;
+                self.target_duration = number(&rest[1.min(rest.len())..]);
+                self.check_level()?;
+            }
+            b"#EXT-X-STREAM-INF" => {
+                (self.has_variants, self.announced) = (true, Announced::Variant);
+                self.check_level()?;
+            }
             b"#EXT-X-DEFINE" => {
                 let attributes = attributes(self.manifest, after_colon(&range, colon))?;
                 return self.variables.define(&Definition { manifest: self.manifest, attributes: &attributes });
@@ -143,29 +181,34 @@ impl<'a> Playlist<'a> {
             return Ok(());
         }
         let attributes = attributes(self.manifest, after_colon(&range, colon))?;
-        if is_foreign_key(name, self.manifest, &attributes) {
+        if is_drm_key(name, self.manifest, &attributes) {
             return Ok(());
         }
-        let is_key = matches!(name, b"#EXT-X-KEY" | b"#EXT-X-SESSION-KEY");
-        let purpose = if is_key { UriPurpose::Key } else { UriPurpose::Media };
         for attribute in attributes.iter().filter(|attribute| attribute.is_uri(self.manifest)) {
-            self.uri(attribute.value.clone(), purpose)?;
+            self.uri(attribute.value.clone(), purpose_of(name, attribute.name(self.manifest)))?;
         }
         Ok(())
+    }
+
+    /// Checks that it lists segments or playlists: players differ in what a playlist with both is.
+    fn check_level(&self) -> Result<(), ManifestFault> {
+        match self.has_segments && self.has_variants {
+            true => Err(ManifestFault::Malformed("segments and playlists in one playlist")),
+            false => Ok(()),
+        }
     }
 
     /// Judges the URI at `range`.
     fn uri(&mut self, range: Range<usize>, purpose: UriPurpose) -> Result<(), ManifestFault> {
         let raw = &self.manifest[range.clone()];
-        if UriJudge::is_plainly_inside(raw) {
+        if UriJudge::is_plainly_inside(raw) && matches!(purpose, UriPurpose::Media | UriPurpose::Key) {
             return Ok(());
         }
         if let Some((folder, replacement)) = self.folder.as_ref().filter(|_| purpose == UriPurpose::Media)
             && let Some(name) = raw.strip_prefix(*folder).filter(|name| is_plain_name(name))
         {
             let text = format!("{replacement}{}", String::from_utf8_lossy(name));
-            self.edits.replace(range, &text);
-            return Ok(());
+            return self.edits.replace(range, &text);
         }
         let raw = std::str::from_utf8(raw).map_err(|_| ManifestFault::Malformed("a URI that is not UTF-8"))?;
         let uri = self.variables.substitute(raw)?;
@@ -183,7 +226,7 @@ impl<'a> Playlist<'a> {
             if text.contains("{$") {
                 return Err(ManifestFault::UnknownVariable);
             }
-            self.edits.replace(range, &text);
+            self.edits.replace(range, &text)?;
             let name = raw.len() - raw.rfind('/').map_or(0, |slash| slash + 1);
             let (folder, name) = raw.as_bytes().split_at(raw.len() - name);
             if purpose == UriPurpose::Media && is_plain_name(name) && !raw.contains(['?', '#', '{']) {
@@ -223,21 +266,54 @@ fn check_duration(text: &[u8], is_last: bool) -> Result<(), ManifestFault> {
     }
 }
 
-/// Returns true for a key that a DRM system fetches by itself, by its licence URL or from its own data: such URIs are none of
-/// a player's requests for the film.
-fn is_foreign_key(name: &[u8], manifest: &[u8], attributes: &[Attribute]) -> bool {
-    let format = attributes.iter().find(|attribute| attribute.is(manifest, b"KEYFORMAT"));
-    let is_key = matches!(name, b"#EXT-X-KEY" | b"#EXT-X-SESSION-KEY");
-    is_key && format.is_some_and(|format| &manifest[format.value.clone()] != b"identity")
+/// Returns true for a key that only a DRM system can mean: its URI has a scheme that no player asks anything by, and its
+/// format and method are such a system's. A player without that system reads the URI itself, and with AES-128 each does.
+fn is_drm_key(name: &[u8], manifest: &[u8], attributes: &[Attribute]) -> bool {
+    const METHODS: [&[u8]; 4] = [b"SAMPLE-AES", b"SAMPLE-AES-CTR", b"SAMPLE-AES-CENC", b"ISO-23001-7"];
+    const FORMATS: [&[u8]; 3] = [b"com.apple.streamingkeydelivery", b"com.microsoft.playready", b"com.widevine"];
+    let value = |name: &[u8]| {
+        let found = attributes.iter().find(|attribute| attribute.name(manifest) == name);
+        found.map(|attribute| attribute.value(manifest)).unwrap_or_default()
+    };
+    let is_uuid = |format: &[u8]| {
+        let uuid = format.strip_prefix(b"urn:uuid:");
+        uuid.is_some_and(|uuid| !uuid.is_empty() && uuid.iter().all(|byte| byte.is_ascii_hexdigit() || *byte == b'-'))
+    };
+    let (format, uri) = (value(b"KEYFORMAT"), value(b"URI"));
+    matches!(name, b"#EXT-X-KEY" | b"#EXT-X-SESSION-KEY")
+        && METHODS.contains(&value(b"METHOD"))
+        && (FORMATS.contains(&format) || is_uuid(format))
+        && (uri.starts_with(b"skd://") || uri.starts_with(b"data:"))
+        && uri.is_ascii()
+}
+
+/// Returns the purpose of the URI in an attribute of a tag.
+fn purpose_of(tag: &[u8], attribute: &[u8]) -> UriPurpose {
+    match (tag, attribute) {
+        (_, b"SERVER-URI" | b"X-ASSET-LIST") => UriPurpose::Document,
+        (_, b"X-ASSET-URI")
+        | (
+            b"#EXT-X-MEDIA"
+            | b"#EXT-X-I-FRAME-STREAM-INF"
+            | b"#EXT-X-IMAGE-STREAM-INF"
+            | b"#EXT-X-STREAM-INF"
+            | b"#EXT-X-RENDITION-REPORT",
+            _,
+        ) => UriPurpose::Playlist,
+        (b"#EXT-X-KEY" | b"#EXT-X-SESSION-KEY", _) => UriPurpose::Key,
+        _ => UriPurpose::Media,
+    }
 }
 
 /// Returns true where the attributes of a tag may have a URI among them.
 fn has_uri(text: &[u8]) -> bool {
-    contains(text, b"URI") || contains(text, b"uri") || contains(text, b"Uri") || contains(text, b"X-ASSET")
+    text.windows(3).any(|word| word.eq_ignore_ascii_case(b"URI"))
+        || text.windows(7).any(|word| word.eq_ignore_ascii_case(b"X-ASSET"))
 }
 
-fn contains(text: &[u8], word: &[u8]) -> bool {
-    text.len() >= word.len() && text.windows(word.len()).any(|it| it == word)
+/// Returns true where a tag begins in the text.
+fn has_tag(text: &[u8]) -> bool {
+    text.contains(&b'#') && text.windows(4).any(|word| word.eq_ignore_ascii_case(b"#EXT"))
 }
 
 /// The place of a tag's value.

@@ -7,10 +7,12 @@
 
 mod checks;
 pub mod dash;
+mod disguise;
 mod film_uris;
 pub mod hls;
 
-pub use checks::{ManifestChecks, ServedManifest};
+pub use checks::{ManifestChecks, ManifestMemory, ServedManifest, ViewerPlace};
+pub use disguise::is_manifest;
 pub use film_uris::{FilmFolder, ManifestRules};
 
 use std::time::Duration;
@@ -61,6 +63,12 @@ pub enum ManifestFault {
         /// The scheme.
         scheme: String,
     },
+    /// A manifest in a file that is not named as one.
+    #[error("a manifest in a file whose name says something else; expected `.m3u8`, `.m3u` or `.mpd`")]
+    Disguised,
+    /// A URI of something that players follow further, and that nobody would check.
+    #[error("a URI of {0}, which is not checked; expected {1}")]
+    UncheckedDocument(&'static str, &'static str),
     /// A URI that players read differently from each other.
     #[error("a URI that players read differently: {0}")]
     AmbiguousUri(&'static str),
@@ -112,11 +120,16 @@ impl<'a> ManifestEdits<'a> {
         Self { source, rewritten: Vec::new(), copied: 0 }
     }
 
-    /// Puts `text` in the place of `range`, which must lie behind the ranges before.
-    fn replace(&mut self, range: std::ops::Range<usize>, text: &str) {
+    /// Puts `text` in the place of `range`, which must lie behind the ranges before. Fails where the manifest becomes longer
+    /// than one may be.
+    fn replace(&mut self, range: std::ops::Range<usize>, text: &str) -> Result<(), ManifestFault> {
         self.rewritten.extend_from_slice(&self.source[self.copied..range.start]);
         self.rewritten.extend_from_slice(text.as_bytes());
         self.copied = range.end;
+        match self.rewritten.len() > MAX_MANIFEST_BYTES {
+            true => Err(ManifestFault::TooLarge),
+            false => Ok(()),
+        }
     }
 
     /// Returns the whole manifest; `None` where nothing was replaced.

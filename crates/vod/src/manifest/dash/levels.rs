@@ -2,14 +2,17 @@
 //! those of the level above, and several of one level are alternatives.
 
 use crate::manifest::ManifestFault;
-use crate::manifest::film_uris::{BaseUris, UriJudge, UriPurpose};
+use crate::manifest::film_uris::{BaseUris, JudgedUri, UriJudge, UriPurpose};
 
 /// Most bases of one level: alternatives of alternatives multiply.
 const MAX_BASES: usize = 32;
 /// Most references of a level that are judged again for each base below it.
 const MAX_INHERITED: usize = 1024;
-/// Most times that references are judged again in one manifest: each takes about a microsecond.
-const MAX_REPEATED: usize = 50_000;
+/// Most work with the URIs of one manifest, in bytes of references and of the bases that they are judged with: a short
+/// manifest may have many pairs of long ones.
+const MAX_JUDGED_BYTES: usize = 32 << 20;
+/// Work with a URI besides its bytes and those of its base, in the same measure.
+const URI_OVERHEAD: usize = 64;
 /// Deepest nesting of elements.
 const MAX_DEPTH: usize = 64;
 
@@ -18,8 +21,8 @@ pub struct Levels {
     levels: Vec<Level>,
     depth: usize,
     has_root: bool,
-    /// Times that references were judged again.
-    repeated: usize,
+    /// Work so far, up to `MAX_JUDGED_BYTES`.
+    judged_bytes: usize,
 }
 
 struct Level {
@@ -49,7 +52,7 @@ impl Level {
 impl Levels {
     /// Creates the levels of a manifest with this base.
     pub fn new(base: BaseUris) -> Self {
-        Self { levels: vec![Level::new(0, vec![base], false)], depth: 0, has_root: false, repeated: 0 }
+        Self { levels: vec![Level::new(0, vec![base], false)], depth: 0, has_root: false, judged_bytes: 0 }
     }
 
     fn last(&mut self) -> &mut Level {
@@ -110,6 +113,26 @@ impl Levels {
         self.depth = self.depth.saturating_sub(1);
     }
 
+    /// Returns true where the element that was opened last is a level.
+    pub fn is_directly_in_level(&self) -> bool {
+        self.levels.last().is_some_and(|level| level.depth == self.depth && self.depth > 0)
+    }
+
+    /// Judges a reference against one base, within the bound of work.
+    fn judge(
+        judged_bytes: &mut usize,
+        judge: &UriJudge<'_>,
+        uri: &str,
+        base: &BaseUris,
+        purpose: UriPurpose,
+    ) -> Result<JudgedUri, ManifestFault> {
+        *judged_bytes += uri.len() + base.public.as_str().len() + URI_OVERHEAD;
+        if *judged_bytes > MAX_JUDGED_BYTES {
+            return Err(ManifestFault::Malformed("more URIs and bases, or longer ones, than are looked at"));
+        }
+        judge.judge(uri, base, purpose)
+    }
+
     /// Notes that a reference counts from the bases so far.
     pub fn use_base(&mut self) {
         self.last().is_used = true;
@@ -122,20 +145,18 @@ impl Levels {
         }
         let mut replacement = None;
         let mut targets = Vec::new();
-        for base in &self.last().inherited {
-            let judged = judge.judge(uri, base, UriPurpose::Media)?;
+        let Some(level) = self.levels.last() else { return Ok(None) };
+        for base in &level.inherited {
+            let judged = Self::judge(&mut self.judged_bytes, judge, uri, base, UriPurpose::Media)?;
             agree(&mut replacement, judged.replacement)?;
             targets.push(judged.target);
         }
         let inherited = self.levels.iter().flat_map(|level| &level.references);
         for (reference, is_replaced) in inherited {
             for base in &targets {
-                self.repeated += 1;
-                if self.repeated > MAX_REPEATED {
-                    return Err(ManifestFault::Malformed("more than 50,000 URIs that count from several bases"));
-                }
                 // What was made relative counted from another base than this.
-                if *is_replaced || judge.judge(reference, base, UriPurpose::Media)?.replacement.is_some() {
+                let judged = Self::judge(&mut self.judged_bytes, judge, reference, base, UriPurpose::Media)?;
+                if *is_replaced || judged.replacement.is_some() {
                     return Err(ManifestFault::Malformed("a BaseURL that changes what a URI above it means"));
                 }
             }
@@ -149,23 +170,34 @@ impl Levels {
     }
 
     /// Judges a reference that counts from the bases of this level alone; returns the text in its place.
-    pub fn judge_once(&mut self, judge: &UriJudge<'_>, uri: &str) -> Result<Option<String>, ManifestFault> {
+    pub fn judge_once(
+        &mut self,
+        judge: &UriJudge<'_>,
+        uri: &str,
+        purpose: UriPurpose,
+    ) -> Result<Option<String>, ManifestFault> {
         let mut replacement = None;
-        for base in self.last().bases() {
-            agree(&mut replacement, judge.judge(uri, base, UriPurpose::Media)?.replacement)?;
+        for base in self.levels.last().map(Level::bases).unwrap_or_default() {
+            let judged = Self::judge(&mut self.judged_bytes, judge, uri, base, purpose)?;
+            agree(&mut replacement, judged.replacement)?;
         }
         Ok(replacement.flatten())
     }
 
     /// Judges a reference that counts from the manifest itself; returns the text in its place. Players that count it from a
     /// `BaseURL` must not leave the folder either.
-    pub fn judge_document(&mut self, judge: &UriJudge<'_>, uri: &str) -> Result<Option<String>, ManifestFault> {
+    pub fn judge_document(
+        &mut self,
+        judge: &UriJudge<'_>,
+        uri: &str,
+        purpose: UriPurpose,
+    ) -> Result<Option<String>, ManifestFault> {
         let document = self.levels.first().and_then(|level| level.inherited.first());
         let document = document.expect("the document's own level has the manifest's base");
-        let replacement = judge.judge(uri, document, UriPurpose::Media)?.replacement;
+        let replacement = Self::judge(&mut self.judged_bytes, judge, uri, document, purpose)?.replacement;
         let text = replacement.as_deref().unwrap_or(uri);
         for base in self.levels.last().map(Level::bases).unwrap_or_default() {
-            if judge.judge(text, base, UriPurpose::Media)?.replacement.is_some() {
+            if Self::judge(&mut self.judged_bytes, judge, text, base, purpose)?.replacement.is_some() {
                 return Err(ManifestFault::Malformed("a URI that differs by what it is resolved against"));
             }
         }
@@ -174,7 +206,7 @@ impl Levels {
 
     /// As [`Levels::judge_once`], for a reference that counts from the bases of levels below too.
     pub fn judge_inherited(&mut self, judge: &UriJudge<'_>, uri: &str) -> Result<Option<String>, ManifestFault> {
-        let replacement = self.judge_once(judge, uri)?;
+        let replacement = self.judge_once(judge, uri, UriPurpose::Media)?;
         let level = self.last();
         level.is_used = true;
         if level.is_lowest {
