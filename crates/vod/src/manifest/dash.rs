@@ -254,11 +254,9 @@ impl<'a> Document<'a> {
         }
         match (element, name) {
             (b"MPD", b"type") => self.is_dynamic = value == b"dynamic",
-            (b"Representation", b"id") => {
-                if !text().is_some_and(|id| segment_template::is_safe_id(&id)) {
-                    let what = "a representation's id that cannot stand in a segment's name";
-                    return Err(ManifestFault::Malformed(what));
-                }
+            (b"Representation", b"id") if !text().is_some_and(|id| segment_template::is_safe_id(&id)) => {
+                let what = "a representation's id that cannot stand in a segment's name";
+                return Err(ManifestFault::Malformed(what));
             }
             (_, b"base") if key.prefix().is_some_and(|prefix| prefix.as_ref() == b"xml") => {
                 return Err(ManifestFault::Malformed("xml:base, which only some players follow"));
