@@ -36,6 +36,16 @@ async fn get(gate: &Gate, path: &str) -> Value {
 }
 
 #[tokio::test]
+async fn what_is_said_to_one_user_is_kept_by_no_cache() {
+    let folder = TempFolder::new("private");
+    let gate = start(&everything(&folder)).await;
+    for path in ["/api/v1/usage", "/api/v1/progress", "/api/v1/tracks/t1/position"] {
+        let reply = send(&gate, Method::GET, path, &bearer("alice"), None).await;
+        assert_eq!(reply.is(200).header("cache-control"), Some("no-store"), "{path}");
+    }
+}
+
+#[tokio::test]
 async fn what_goes_with_every_error_goes_with_those_of_routes_and_of_the_api() {
     let gate = Gate::start(&config::private_objects("http://127.0.0.1:1", "audio")).await;
     let (bearer, track) = (bearer("alice"), "/stream/track.mp3");

@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use http::uri::Authority;
-use http::{HeaderMap, HeaderName, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use utoipa_axum::router::OpenApiRouter;
 
 use super::cache_admin::{self, CacheOperations};
@@ -80,7 +80,18 @@ pub fn public(shared: RouterState, limits: Arc<RateLimiters>, modules: Router, e
     let paths = Router::new().route("/health", get(health)).route("/openapi.json", get(openapi)).with_state(shared);
     #[cfg(feature = "docs-ui")]
     let paths = paths.merge(super::swagger_ui::routes());
+    let modules = modules.layer(middleware::map_response(keep_private));
     with_error_envelope(paths.merge(modules).merge(extra), &clock).layer(Extension(limits))
+}
+
+/// Keeps what is said to one user out of every cache, unless the response says otherwise: a shared cache may not know that
+/// a cookie or a query has told who asks.
+async fn keep_private(mut response: Response) -> Response {
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        let headers = response.headers_mut();
+        headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    }
+    response
 }
 
 /// Operator's token, and the count of wrong ones.

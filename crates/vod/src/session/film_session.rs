@@ -151,7 +151,7 @@ pub struct OpenedSession {
     pub displaced: Vec<FilmView>,
 }
 
-/// Session that [`FilmSessions::take_due`] has looked at.
+/// Session that [`FilmSessions::take_due`](super::FilmSessions::take_due) has looked at.
 #[derive(Debug)]
 pub struct DueSession {
     /// Its id.

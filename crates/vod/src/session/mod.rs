@@ -6,7 +6,7 @@
 //! are missing. Views are what is recorded and published: one that has ended stays until that is done, so that another
 //! node does it where this one ends meanwhile.
 //!
-//! Every change is made by pure functions of [`record`] and stored by compare and set, so that memory and Redis behave
+//! Every change is made by pure functions of `record` and stored by compare and set, so that memory and Redis behave
 //! alike.
 
 /// Runs the same method of whichever store it is.
