@@ -23,7 +23,6 @@ use server_kit::limit::RateLimiters;
 use server_kit::telemetry::metrics::Metrics;
 
 /// Services that the modules start with.
-#[cfg_attr(not(feature = "share"), expect(dead_code, reason = "sharing needs all of them"))]
 pub struct ModuleDependencies<'a> {
     /// The open connections.
     pub storage: &'a StateStorage,
