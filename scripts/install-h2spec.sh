@@ -4,22 +4,12 @@
 set -eu
 
 VERSION=v2.2.1+incompatible
-FOLDER="${TIDEGATE_TOOLS:-$HOME/.cache/tidegate}/bin"
+. "$(dirname "$0")/go-tools.sh"
 
-# The same places, in the same order, as tests/it/support/tools.rs.
-for found in "$FOLDER/h2spec" "$(command -v h2spec || true)" "$HOME/.cache/tidegate/bin/h2spec"; do
-    if [ -n "$found" ] && [ -x "$found" ]; then
-        echo "h2spec: $found"
-        exit 0
-    fi
-done
-
-if ! command -v go >/dev/null; then
-    echo "h2spec is built with Go: install Go 1.24 or newer (https://go.dev/dl/) and run this again" >&2
-    exit 1
+if is_there h2spec; then
+    exit 0
 fi
-echo "h2spec: building $VERSION into $FOLDER"
-mkdir -p "$FOLDER"
+begin h2spec "$VERSION" 1.24
 module=$(mktemp -d)
 trap 'rm -rf "$module"' EXIT
 cd "$module"

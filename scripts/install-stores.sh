@@ -5,28 +5,7 @@ set -eu
 
 VERSITYGW=v1.8.0
 RCLONE=v1.76.0
-FOLDER="${TIDEGATE_TOOLS:-$HOME/.cache/tidegate}/bin"
-
-# Whether a store is there: the same places, in the same order, as tests/it/support/tools.rs.
-is_there() {
-    for found in "$FOLDER/$1" "$(command -v "$1" || true)" "$HOME/.cache/tidegate/bin/$1"; do
-        if [ -n "$found" ] && [ -x "$found" ]; then
-            echo "$1: $found"
-            return
-        fi
-    done
-    return 1
-}
-
-# Says what is built, or why nothing can be.
-begin() {
-    if ! command -v go >/dev/null; then
-        echo "$1 is built with Go: install Go $3 or newer (https://go.dev/dl/) and run this again" >&2
-        exit 1
-    fi
-    echo "$1: building $2 into $FOLDER (once; some minutes)"
-    mkdir -p "$FOLDER"
-}
+. "$(dirname "$0")/go-tools.sh"
 
 if ! is_there versitygw; then
     begin versitygw "$VERSITYGW" 1.25
