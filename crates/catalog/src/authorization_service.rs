@@ -6,14 +6,14 @@ use async_trait::async_trait;
 use reqwest::StatusCode;
 
 use super::access::{AccessAuthority, AccessQuery};
-use super::settings::UrlTemplate;
+use super::settings::AccessUrlTemplate;
 use primitives::clock::monotonic_now;
 use primitives::failure_log::{FailureLog, chain, line};
 
 /// Client of the service.
 pub struct AuthorizationService {
     client: reqwest::Client,
-    url: UrlTemplate,
+    url: AccessUrlTemplate,
     timeout: Duration,
     forward_token: bool,
     failures: FailureLog,

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use percent_encoding::NON_ALPHANUMERIC;
 use url::Url;
 
-use http_semantics::placeholders::{self, TemplatePart};
 use primitives::ids::is_name;
+use server_kit::url_template::UrlTemplate;
 
 /// Authorities that are asked beyond the rules over a token's claims; all of them must allow it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -20,7 +21,7 @@ pub struct AccessSettings {
 #[derive(Clone, Debug, PartialEq)]
 pub struct AuthorizationServiceSettings {
     /// URL, with `{userId}` and `{trackId}`.
-    pub url: UrlTemplate,
+    pub url: AccessUrlTemplate,
     /// Timeout of connection and response together.
     pub timeout: Duration,
     /// Time for which an answer is cached.
@@ -31,23 +32,14 @@ pub struct AuthorizationServiceSettings {
     pub forward_token: bool,
 }
 
-/// URL with `{userId}` and `{trackId}` in its path or query; each may be absent or repeated. It may name an internal host: `Debug` hides it.
-///
-/// Not a `CaptureTemplate` of routing, whose values are percent-encoded already, or go into a key without encoding: here
-/// ids are encoded whole, and the result must be a URL.
-#[derive(Clone, PartialEq, Eq)]
-pub struct UrlTemplate(String);
+/// URL with `{userId}` and `{trackId}` in its path or query; each may be absent or repeated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccessUrlTemplate(UrlTemplate);
 
-impl UrlTemplate {
-    /// Parses a template; `None` if it is no http or https URL, has user information or a fragment, has other names in
-    /// braces, or has one in the host.
+impl AccessUrlTemplate {
+    /// Parses a template; `None` if it is none, as [`UrlTemplate::parse`] has it.
     pub fn parse(text: &str) -> Option<Self> {
-        let template = Self(text.to_owned());
-        let url = template.fill("u", "t")?;
-        let plain = url.username().is_empty() && url.password().is_none() && url.fragment().is_none();
-        // A placeholder in the host would let a user's id choose the server. It shows by another host for another user.
-        let host = url.has_host() && template.fill("v", "w")?.host() == url.host();
-        (matches!(url.scheme(), "http" | "https") && plain && host).then_some(template)
+        UrlTemplate::parse(text, &["userId", "trackId"], NON_ALPHANUMERIC).map(Self)
     }
 
     /// Returns the URL for this user and this track; `None` if one of them is no name, such as `..`, which a URL would
@@ -56,33 +48,18 @@ impl UrlTemplate {
         if !is_name(user) || !is_name(track) {
             return None;
         }
-        let escape =
-            // NON_ALPHANUMERIC also encodes `/`, `?` and `#`, so an id stays one segment or one value.
-            |text: &str| percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string();
-        let part = |part| match part {
-            TemplatePart::Literal(text) => (!text.contains(['{', '}'])).then(|| text.to_owned()),
-            TemplatePart::Name("userId") => Some(escape(user)),
-            TemplatePart::Name("trackId") => Some(escape(track)),
-            TemplatePart::Name(_) => None,
-        };
-        Url::parse(&placeholders::parts(&self.0).into_iter().map(part).collect::<Option<String>>()?).ok()
-    }
-}
-
-impl std::fmt::Debug for UrlTemplate {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Template(***)")
+        self.0.fill(&[("userId", user), ("trackId", track)])
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::UrlTemplate;
+    use super::AccessUrlTemplate;
 
     #[test]
     fn ids_stay_in_their_places() {
         let template =
-            UrlTemplate::parse("http://users:8000/access/{userId}/{trackId}?u={userId}").expect("a template");
+            AccessUrlTemplate::parse("http://users:8000/access/{userId}/{trackId}?u={userId}").expect("a template");
         let table = [
             ("u1", "t1", "http://users:8000/access/u1/t1?u=u1"),
             ("../x", "a/b?c#d", "http://users:8000/access/%2E%2E%2Fx/a%2Fb%3Fc%23d?u=%2E%2E%2Fx"),
@@ -98,7 +75,7 @@ mod tests {
             .into_iter()
             .chain(["http://{userId}/x", "http://{userId}.h/x", "http://h.{trackId}:80/", "http://h:{trackId}/"])
         {
-            assert!(UrlTemplate::parse(text).is_none(), "{text}");
+            assert!(AccessUrlTemplate::parse(text).is_none(), "{text}");
         }
     }
 }

@@ -10,3 +10,4 @@ pub mod failed_attempts;
 pub mod limit;
 pub mod redis;
 pub mod telemetry;
+pub mod url_template;

@@ -17,8 +17,3 @@ pub mod session;
 pub mod settings;
 pub mod subscription;
 pub mod view_log;
-
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC};
-
-/// Characters of an id that need no encoding in a path (RFC 3986 §2.3).
-const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use percent_encoding::utf8_percent_encode;
 
-use crate::UNRESERVED;
 use crate::grant::GrantKeys;
 use crate::session::FilmSession;
+use server_kit::url_template::UNRESERVED;
 
 /// Makes the paths of manifests.
 pub struct ManifestUrls {

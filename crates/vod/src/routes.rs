@@ -16,7 +16,6 @@ use crate::session::{ManifestType, SessionId};
 use crate::view_log::ViewerDevice;
 use http_semantics::request_info::RequestInfo;
 use primitives::ids::TrackId;
-use primitives::unix_time::UnixMillis;
 use server_kit::api::error::Error;
 use server_kit::api::extractors::{BeaconJson, Json, Path, Query};
 use server_kit::api::id;
@@ -322,10 +321,7 @@ fn watch_report(body: &WatchProgressRequest) -> Result<WatchReport, Error> {
         let expected = format!("duration_seconds is {seconds}; expected 1 to {MAX_POSITION_SECONDS}");
         return Err(Error::unprocessable(expected));
     }
-    let at = body.timestamp.map(|TimestampInput(at)| UnixMillis::new(at.as_millisecond()));
-    if at.is_some_and(|at| at < UnixMillis::EPOCH) {
-        return Err(Error::unprocessable("timestamp is before 1970"));
-    }
+    let at = body.timestamp.map(TimestampInput::since_1970).transpose()?;
     let session = match &body.session_id {
         Some(id) => Some(SessionId::parse(id).ok_or_else(|| Error::unprocessable("session_id is no id of a session"))?),
         None => None,

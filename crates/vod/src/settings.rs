@@ -3,7 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use url::Url;
+
+use primitives::ids::UserId;
 use primitives::secret::Secret;
+use server_kit::url_template::{UNRESERVED, UrlTemplate};
 
 /// Bucket of the films, grants, sessions and subscriptions (`Vod`).
 #[derive(Clone, Debug, PartialEq)]
@@ -76,11 +80,28 @@ pub struct GrantKeySettings {
     pub key: Secret,
 }
 
+/// URL with `{user_id}` in its path or query, once at least.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubscriptionUrlTemplate(UrlTemplate);
+
+impl SubscriptionUrlTemplate {
+    /// Parses a template; `None` if it is none, as [`UrlTemplate::parse`] has it, or does not say where the user's id is.
+    pub fn parse(text: &str) -> Option<Self> {
+        let template = UrlTemplate::parse(text, &["user_id"], UNRESERVED)?;
+        text.contains("{user_id}").then_some(Self(template))
+    }
+
+    /// Returns the URL for this user.
+    pub(crate) fn fill(&self, user: &UserId) -> Option<Url> {
+        self.0.fill(&[("user_id", user.as_str())])
+    }
+}
+
 /// Service that knows who has a subscription (`Vod.Subscription`).
 #[derive(Clone, Debug, PartialEq)]
 pub struct SubscriptionSettings {
     /// Address with `{user_id}`, such as `http://users:8002/api/v1/users/{user_id}/subscription`.
-    pub url: String,
+    pub url: SubscriptionUrlTemplate,
     /// Time for an answer, a second try included.
     pub timeout: Duration,
     /// Time for which a yes is believed.
@@ -94,15 +115,26 @@ pub struct SubscriptionSettings {
 }
 
 impl SubscriptionSettings {
-    /// Returns the settings for `url`, with document 003's times.
-    pub fn new(url: String) -> Self {
+    /// Document 003's time for an answer.
+    pub const TIMEOUT: Duration = Duration::from_secs(5);
+    /// Document 003's time for which a yes is believed.
+    pub const CACHE_FOR: Duration = Duration::from_secs(300);
+    /// Time for which a no is believed unless set.
+    pub const DENY_CACHE_FOR: Duration = Duration::from_secs(15);
+    /// Age of the last yes that is honoured unless set.
+    pub const GRACE: Duration = Duration::from_secs(24 * 3600);
+    /// Interval of checks of live sessions unless set.
+    pub const RECHECK_INTERVAL: Duration = Duration::from_secs(300);
+
+    /// Returns the settings for `url`, with the times that hold unless set.
+    pub fn new(url: SubscriptionUrlTemplate) -> Self {
         Self {
             url,
-            timeout: Duration::from_secs(5),
-            cache_for: Duration::from_secs(300),
-            deny_cache_for: Duration::from_secs(15),
-            grace: Duration::from_secs(24 * 3600),
-            recheck_interval: Duration::from_secs(300),
+            timeout: Self::TIMEOUT,
+            cache_for: Self::CACHE_FOR,
+            deny_cache_for: Self::DENY_CACHE_FOR,
+            grace: Self::GRACE,
+            recheck_interval: Self::RECHECK_INTERVAL,
         }
     }
 }

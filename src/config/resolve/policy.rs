@@ -120,7 +120,7 @@ fn service(
     let (second, millisecond) = (Duration::from_secs(1), Duration::from_millis(1));
     let expected =
         "an http or https URL with `{userId}` and `{trackId}`, such as http://users:8000/access/{userId}/{trackId}";
-    let url = at.key("Url").parse(&raw.url, expected, catalog::settings::UrlTemplate::parse);
+    let url = at.key("Url").parse(&raw.url, expected, catalog::settings::AccessUrlTemplate::parse);
     let timeout = at.key("Timeout").span(raw.timeout, second, 10 * millisecond, 30 * second);
     let cache_for = at.key("CacheFor").span(raw.cache_for, 30 * second, Duration::ZERO, 3600 * second);
     Some(catalog::settings::AuthorizationServiceSettings {

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use super::{ConfigLocation, http_url, seconds_variable};
+use super::{ConfigLocation, seconds_variable};
 use crate::config::file;
 use crate::config::report::ConfigProblem;
 use crate::config::value::ConfigText;
-use vod::settings::{GrantKeySettings, GrantSettings, ManifestNames, Settings, SubscriptionSettings};
+use vod::settings::{
+    GrantKeySettings, GrantSettings, ManifestNames, Settings, SubscriptionSettings, SubscriptionUrlTemplate,
+};
 
 /// Shortest key in bytes: a shorter one can be guessed (RFC 2104 §3: no shorter than the hash).
 const LEAST_KEY: usize = 32;
@@ -136,15 +138,11 @@ fn subscription(at: &ConfigLocation<'_>, raw: Option<&file::VodSubscription>) ->
     let raw = raw.unwrap_or(&default_raw);
     let expected =
         "an http or https URL with `{user_id}`, such as http://users:8002/api/v1/users/{user_id}/subscription";
-    let template = |text: &str| {
-        http_url(&text.replace("{user_id}", "id"))?;
-        text.contains("{user_id}").then(|| text.to_owned())
-    };
     // Outer `None` is a failure that was reported, inner `None` an address that nothing names.
     let url = match &raw.url {
-        Some(text) => at.key("Url").parse(text, expected, template).map(Some),
+        Some(text) => at.key("Url").parse(text, expected, SubscriptionUrlTemplate::parse).map(Some),
         None => at.key("Url").variable("USER_SERVICE_URL", "an http or https URL", |text| {
-            template(&format!("{}{SUBSCRIPTION_PATH}", text.trim_end_matches('/')))
+            SubscriptionUrlTemplate::parse(&format!("{}{SUBSCRIPTION_PATH}", text.trim_end_matches('/')))
         }),
     };
     if is_named && url == Some(None) {
@@ -152,30 +150,42 @@ fn subscription(at: &ConfigLocation<'_>, raw: Option<&file::VodSubscription>) ->
         at.key("Url").report(problem.expected(expected));
         return None;
     }
-    let default = SubscriptionSettings::new(url.clone().flatten().unwrap_or_default());
     let timeout = match raw.timeout {
-        Some(_) => at.key("Timeout").span(raw.timeout, default.timeout, Duration::from_millis(100), 30 * SECOND),
-        None => seconds_variable(&at.key("Timeout"), "USER_SERVICE_TIMEOUT", default.timeout, (SECOND, 30 * SECOND)),
+        Some(_) => {
+            at.key("Timeout").span(raw.timeout, SubscriptionSettings::TIMEOUT, Duration::from_millis(100), 30 * SECOND)
+        }
+        None => seconds_variable(
+            &at.key("Timeout"),
+            "USER_SERVICE_TIMEOUT",
+            SubscriptionSettings::TIMEOUT,
+            (SECOND, 30 * SECOND),
+        ),
     };
     let cache_for = match raw.cache_for {
-        Some(_) => at.key("CacheFor").span(raw.cache_for, default.cache_for, Duration::ZERO, HOUR),
+        Some(_) => at.key("CacheFor").span(raw.cache_for, SubscriptionSettings::CACHE_FOR, Duration::ZERO, HOUR),
         None => {
             let limits = (Duration::ZERO, HOUR);
-            seconds_variable(&at.key("CacheFor"), "REDIS_SUBSCRIPTION_CACHE_TTL", default.cache_for, limits)
+            seconds_variable(
+                &at.key("CacheFor"),
+                "REDIS_SUBSCRIPTION_CACHE_TTL",
+                SubscriptionSettings::CACHE_FOR,
+                limits,
+            )
         }
     };
-    let deny = at.key("DenyCacheFor").span(raw.deny_cache_for, default.deny_cache_for, Duration::ZERO, 5 * MINUTE);
-    let grace = at.key("Grace").span(raw.grace, default.grace, Duration::ZERO, 7 * DAY);
-    let recheck = at.key("RecheckInterval").span(raw.recheck_interval, default.recheck_interval, 10 * SECOND, DAY);
-    let settings = SubscriptionSettings {
-        timeout: timeout?,
-        cache_for: cache_for?,
-        deny_cache_for: deny?,
-        grace: grace?,
-        recheck_interval: recheck?,
-        ..default
-    };
-    Some(url?.map(|_| settings))
+    let deny = at.key("DenyCacheFor").span(
+        raw.deny_cache_for,
+        SubscriptionSettings::DENY_CACHE_FOR,
+        Duration::ZERO,
+        5 * MINUTE,
+    );
+    let grace = at.key("Grace").span(raw.grace, SubscriptionSettings::GRACE, Duration::ZERO, 7 * DAY);
+    let recheck =
+        at.key("RecheckInterval").span(raw.recheck_interval, SubscriptionSettings::RECHECK_INTERVAL, 10 * SECOND, DAY);
+    let (timeout, cache_for, deny_cache_for) = (timeout?, cache_for?, deny?);
+    let (grace, recheck_interval) = (grace?, recheck?);
+    let settings = |url| SubscriptionSettings { url, timeout, cache_for, deny_cache_for, grace, recheck_interval };
+    Some(url?.map(settings))
 }
 
 fn host(at: &ConfigLocation<'_>, text: &String) -> Option<String> {

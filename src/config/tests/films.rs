@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use vod::settings::SubscriptionUrlTemplate;
+
 use super::{Settings, bad, load_text};
 
 const FILMS: &str = "ObjectStores: { files: { Embedded: ./data/objects } }\nDatabase: { Url: \"sqlite://a.db\" }\nVod: { Store: files }\n";
@@ -41,14 +43,14 @@ fn what_the_file_leaves_out_is_taken_from_the_documents_environment_and_not_the_
     let vod = settings.vod.expect("films are on");
     assert_eq!((&*vod.bucket, vod.grant.ttl), ("cinema", Duration::from_secs(7200)));
     let subscription = vod.subscription.expect("it is asked");
-    assert_eq!(subscription.url, "http://users:8002/api/v1/users/{user_id}/subscription");
+    assert_eq!(Some(&subscription.url), url("http://users:8002/api/v1/users/{user_id}/subscription").as_ref());
     assert_eq!((subscription.timeout, subscription.cache_for), (Duration::from_secs(2), Duration::from_secs(60)));
     let own =
         "Vod: { Bucket: other, Grant: { Ttl: 5m }, Subscription: { Url: \"http://a/{user_id}\", CacheFor: 1m }, Store:";
     let vod = with_environment(&FILMS.replace("Vod: { Store:", own), &variables).expect("a good file").vod;
     let vod = vod.expect("films are on");
     assert_eq!((&*vod.bucket, vod.grant.ttl), ("other", Duration::from_secs(300)));
-    assert_eq!(vod.subscription.expect("it is asked").url, "http://a/{user_id}");
+    assert_eq!(vod.subscription.map(|asked| asked.url), url("http://a/{user_id}"));
     for (name, value) in [
         ("SIGNED_URL_EXPIRATION", "an hour"),
         ("USER_SERVICE_URL", "users:8002"),
@@ -73,4 +75,15 @@ fn redis_and_kafka_are_found_by_the_names_of_the_document() {
     let own = [("REDIS_HOST", "redis"), ("REDIS_URL", "redis://other:1")];
     let url = with_environment(FILMS, &own).expect("a good file").state.expect("there is Redis").url;
     assert_eq!(url.expose(), "redis://other:1");
+}
+
+fn url(text: &str) -> Option<SubscriptionUrlTemplate> {
+    SubscriptionUrlTemplate::parse(text)
+}
+
+#[test]
+fn a_users_id_cannot_choose_the_service_of_subscriptions() {
+    for text in ["http://{user_id}/x", "http://{user_id}.users/", "http://users/", "http://users/{user}/{user_id}"] {
+        assert_eq!(url(text), None, "{text}");
+    }
 }

@@ -60,12 +60,12 @@ const MODULES: &[(&str, &str)] = &[
         settings:
         session:      settings
         metrics:      session
-        subscription: metrics settings UNRESERVED
+        subscription: metrics settings
         events:
         film_store:
-        grant:        session settings UNRESERVED
+        grant:        session settings
         manifest:     session
-        manifest_url: grant session UNRESERVED
+        manifest_url: grant session
         view_log:     metrics session
         service:      events film_store grant manifest_url metrics session settings subscription view_log
         routes:       events grant service session view_log

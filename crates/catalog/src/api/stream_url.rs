@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use futures::future::BoxFuture;
 use http::request::Parts;
 use http::{StatusCode, header};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use percent_encoding::utf8_percent_encode;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, OpenApi, ToSchema};
 
@@ -24,9 +24,7 @@ use server_kit::api::id::{self, PathTrackId};
 use server_kit::api::user::{AdminUser, User};
 use server_kit::auth::path_token::{self, MAX_IDENTITY_BYTES, PathAuthorization, PathTokenSigner};
 use server_kit::auth::revocation::TokenRevocations;
-
-/// Characters of an id that need no encoding in a path (RFC 3986 §2.3).
-const UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+use server_kit::url_template::UNRESERVED;
 
 /// Resolver of streams, implemented by the part that streams.
 pub trait StreamResolver: Send + Sync {

@@ -11,7 +11,6 @@ use utoipa_axum::routes;
 use super::store::ProgressCursor;
 use super::{Error, ItemKind, PositionKey, PositionRecord, PositionReport, PositionService};
 use primitives::ids::TrackId;
-use primitives::unix_time::UnixMillis;
 use server_kit::api::error::Error as ApiError;
 use server_kit::api::extractors::{BeaconJson, Json, Query};
 use server_kit::api::id::PathTrackId;
@@ -199,10 +198,7 @@ fn report(body: &SavePositionRequest) -> Result<PositionReport, ApiError> {
     if let Some(duration) = duration.filter(|duration| !(1..=MAX_POSITION_MILLIS).contains(duration)) {
         return Err(ApiError::unprocessable(format!("durationMs is {duration}; expected 1 or more")));
     }
-    let at = body.timestamp.map(|TimestampInput(at)| UnixMillis::new(at.as_millisecond()));
-    if at.is_some_and(|at| at < UnixMillis::EPOCH) {
-        return Err(ApiError::unprocessable("timestamp is before 1970"));
-    }
+    let at = body.timestamp.map(TimestampInput::since_1970).transpose()?;
     Ok(PositionReport { position, duration, at, is_last: false })
 }
 

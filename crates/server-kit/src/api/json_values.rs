@@ -7,6 +7,9 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
 use utoipa::ToSchema;
 
+use super::error::Error;
+use primitives::unix_time::UnixMillis;
+
 /// Milliseconds in a body: a whole number, or one with a fraction, which is dropped, since media elements count in
 /// floating seconds. Not limited to any range; a number that is too large becomes the largest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +18,14 @@ pub struct Milliseconds(pub i64);
 /// A time in a body: RFC 3339 with an offset, or milliseconds since 1970.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimestampInput(pub Timestamp);
+
+impl TimestampInput {
+    /// Returns the time as a report of a position has it; 422 before 1970.
+    pub fn since_1970(self) -> Result<UnixMillis, Error> {
+        let at = UnixMillis::new(self.0.as_millisecond());
+        if at < UnixMillis::EPOCH { Err(Error::unprocessable("timestamp is before 1970")) } else { Ok(at) }
+    }
+}
 
 /// The description of a [`TimestampInput`].
 #[derive(Deserialize, ToSchema)]

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use percent_encoding::utf8_percent_encode;
 
-use crate::UNRESERVED;
 use primitives::ids::TrackId;
+use server_kit::url_template::UNRESERVED;
 
 /// Name of the header that carries a token, in lower case.
 pub const GRANT_HEADER: &str = "x-film-grant";

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::*;
-use crate::settings::{GrantSettings, ManifestNames, SubscriptionSettings};
+use crate::settings::{GrantSettings, ManifestNames, SubscriptionSettings, SubscriptionUrlTemplate};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -17,7 +17,7 @@ fn sessions(most: u32) -> (FilmSessions, Clock) {
         grant: GrantSettings::default(),
         max_streams_per_user: Some(most),
         report_interval: Duration::from_secs(10),
-        subscription: Some(SubscriptionSettings::new("http://users/{user_id}".into())),
+        subscription: SubscriptionUrlTemplate::parse("http://users/{user_id}").map(SubscriptionSettings::new),
         allowed_hosts: Vec::new(),
     };
     (FilmSessions::new(Arc::new(settings), None, None, clock.clone()), clock)

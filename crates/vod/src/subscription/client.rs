@@ -2,13 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use percent_encoding::utf8_percent_encode;
 use reqwest::StatusCode;
 use serde::Deserialize;
 
 use super::breaker::CircuitBreaker;
-use crate::UNRESERVED;
-use crate::settings::SubscriptionSettings;
+use crate::settings::{SubscriptionSettings, SubscriptionUrlTemplate};
 use primitives::clock::monotonic_now;
 use primitives::failure_log::{FailureLog, chain, line};
 use primitives::ids::UserId;
@@ -53,7 +51,7 @@ pub enum Asked {
 /// Client of the service.
 pub struct SubscriptionClient {
     client: reqwest::Client,
-    url: String,
+    url: SubscriptionUrlTemplate,
     timeout: Duration,
     breaker: CircuitBreaker,
     failures: FailureLog,
@@ -108,10 +106,10 @@ impl SubscriptionClient {
     }
 
     async fn try_once(&self, user: &UserId, budget: Duration) -> Result<bool, NoAnswer> {
-        let id = utf8_percent_encode(user.as_str(), UNRESERVED).to_string();
-        let request = self.client.get(self.url.replace("{user_id}", &id)).timeout(budget);
-        let failure = |error: reqwest::Error| NoAnswer::Failure(line(&chain(&error.without_url())).to_owned());
         let unusable = |reason: &str| NoAnswer::Unusable(reason.to_owned());
+        let url = self.url.fill(user).ok_or_else(|| unusable("the user's id makes no URL"))?;
+        let request = self.client.get(url).timeout(budget);
+        let failure = |error: reqwest::Error| NoAnswer::Failure(line(&chain(&error.without_url())).to_owned());
         let mut response = request.send().await.map_err(failure)?;
         match response.status() {
             StatusCode::OK => {}
