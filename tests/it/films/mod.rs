@@ -21,7 +21,8 @@ use serde_json::{Value, json};
 
 use crate::support::client::Reply;
 use crate::support::tools::TempFolder;
-use crate::support::{Client, Gate, Minio, config, token};
+use crate::support::user::ApiUser;
+use crate::support::{Gate, Minio, config, token};
 
 /// A configuration of films in `bucket` of the store at `endpoint`, positions in a file in `folder`.
 fn films(endpoint: &str, bucket: &str, folder: &TempFolder) -> Value {
@@ -53,28 +54,21 @@ async fn put_film(minio: &Minio, movie: &str) {
 
 /// A viewer with a token of the shared secret.
 #[derive(Clone)]
-struct Viewer {
-    client: Client,
-    authorization: String,
-}
+struct Viewer(ApiUser);
 
 impl Viewer {
     fn new(gate: &Gate, user: &str) -> Self {
-        Self { client: gate.client(), authorization: format!("Bearer {}", token::of(user)) }
+        Self(ApiUser::new(gate, user))
     }
 
     fn admin(gate: &Gate) -> Self {
         let mut claims = token::claims("operator");
         claims["role"] = json!("admin");
-        Self { client: gate.client(), authorization: format!("Bearer {}", token::with(&claims)) }
+        Self(ApiUser { client: gate.client(), authorization: format!("Bearer {}", token::with(&claims)) })
     }
 
     async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Reply {
-        let request = self.client.request(method, path).header("authorization", &self.authorization);
-        let request = body.into_iter().fold(request, |request, body| request.json(body));
-        let response = request.send().await.expect("the gate answers");
-        let (status, headers) = (response.status(), response.headers().clone());
-        Reply { status, headers, body: response.bytes().await.expect("a whole answer") }
+        self.0.send(method, path, body).await
     }
 
     async fn post(&self, path: &str, body: Value) -> Reply {

@@ -1,16 +1,14 @@
 //! Positions in films: acknowledged by Redis, written to the database later, and lost by nothing that ends meanwhile.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
 use http::Method;
 use serde_json::{Value, json};
 use sqlx::PgPool;
-use tokio::task::JoinHandle;
 
 use super::{Viewer, embedded, json_of};
 use crate::support::tools::TempFolder;
+use crate::support::user::{PositionReport, Reporters};
 use crate::support::{Gate, Postgres, Redis, eventually, token};
 
 const VIEWERS: usize = 12;
@@ -23,69 +21,29 @@ fn written_back(folder: &TempFolder, redis: &Redis, database: &str, interval: &s
     config
 }
 
-/// Viewers that report without pause, and remember what was acknowledged.
-struct Audience {
-    viewers: Vec<JoinHandle<BTreeMap<String, i64>>>,
-    stop: Arc<AtomicBool>,
-    kept: Arc<AtomicUsize>,
-    refused: Arc<AtomicUsize>,
-}
+/// Viewers that report without pause, and what becomes of their reports.
+struct Audience(Reporters);
 
 impl Audience {
     fn start(gate: &Gate) -> Self {
-        let (stop, kept, refused) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default(), Arc::default());
-        let watch = |number| {
-            let viewer = Viewer::new(gate, &format!("viewer-{number}"));
-            let (stop, kept, refused) = (Arc::clone(&stop), Arc::clone(&kept), Arc::<AtomicUsize>::clone(&refused));
-            tokio::spawn(async move {
-                let mut acknowledged = BTreeMap::new();
-                for position in 1..80_000 {
-                    if stop.load(Ordering::Relaxed) {
-                        break;
-                    }
-                    let movie = format!("movie-{}", position % 5);
-                    let path = format!("/api/v1/stream/{movie}/progress");
-                    let request = viewer.client.request(Method::POST, &path);
-                    let body = json!({ "position_seconds": position, "duration_seconds": 86_400 });
-                    let sent = request.header("authorization", &viewer.authorization).json(&body).send().await;
-                    match sent.map(|sent| (sent.status().as_u16(), sent.headers().contains_key("retry-after"))) {
-                        Ok((200, _)) => {
-                            acknowledged.insert(movie, position);
-                            kept.fetch_add(1, Ordering::Relaxed);
-                        }
-                        Ok((503, true)) => {
-                            refused.fetch_add(1, Ordering::Relaxed);
-                        }
-                        Ok(other) => panic!("neither kept nor told to come back: {other:?}"),
-                        // Only one test ends the gate; the others look at the log of it.
-                        Err(_) => break,
-                    }
-                }
-                acknowledged
-            })
+        let report = |position: i64| {
+            let item = format!("movie-{}", position % 5);
+            let path = format!("/api/v1/stream/{item}/progress");
+            PositionReport { item, path, body: json!({ "position_seconds": position, "duration_seconds": 86_400 }) }
         };
-        let viewers = (0..VIEWERS).map(watch).collect();
-        Self { viewers, stop, kept, refused }
+        Self(Reporters::start(gate, (0..VIEWERS).map(|number| format!("viewer-{number}")), 200, report))
     }
 
     async fn goes_on(&self) {
-        let before = self.kept.load(Ordering::Relaxed);
-        let more = async || (self.kept.load(Ordering::Relaxed) > before + 100).then_some(());
-        eventually("reports are kept", more).await;
+        self.0.go_on(100).await;
     }
 
     /// Ends it and compares: what is there is what was acknowledged last, or newer.
     async fn finds_all_at(self, gate: &Gate) -> Vec<(String, String, i64)> {
-        self.stop.store(true, Ordering::Relaxed);
-        let mut all = Vec::new();
-        for (number, viewer) in self.viewers.into_iter().enumerate() {
-            let user = format!("viewer-{number}");
-            let reader = Viewer::new(gate, &user);
-            for (movie, position) in viewer.await.expect("the viewer had only good answers") {
-                let found = reader.position(&movie).await;
-                assert!(found >= position, "{user} {movie}: {found}, and {position} was acknowledged");
-                all.push((user.clone(), movie, position));
-            }
+        let all = self.0.acknowledged().await;
+        for (user, movie, position) in &all {
+            let found = Viewer::new(gate, user).position(movie).await;
+            assert!(found >= *position, "{user} {movie}: {found}, and {position} was acknowledged");
         }
         assert!(!all.is_empty());
         all
@@ -146,7 +104,7 @@ async fn the_database_is_away_and_nobody_notices() {
     tokio::task::block_in_place(|| postgres.kill());
     audience.goes_on().await;
     audience.goes_on().await;
-    assert_eq!(audience.refused.load(Ordering::Relaxed), 0);
+    assert_eq!(audience.0.refused.load(Ordering::Relaxed), 0);
     assert!(Viewer::new(&gate, "viewer-0").position("movie-1").await > 0, "read from Redis alone");
     eventually("the backlog is seen", async || {
         (gate.metric("tidegate_positions_backlog", "").await > 0.0).then_some(())

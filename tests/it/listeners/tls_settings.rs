@@ -169,17 +169,24 @@ fn write_renewed(folder: &TempFolder, name: &str, key_file: &str) -> String {
     pem.replace('\r', "").trim().to_owned()
 }
 
-#[tokio::test]
-async fn a_renewed_certificate_is_shown_without_a_restart_and_a_broken_one_changes_nothing() {
-    if tools::find("openssl").is_none() {
-        return;
-    }
+/// A gate whose certificate and key are files in a folder that a test may write; and the certificate.
+async fn with_files_of_its_own() -> (ScriptedOrigin, TempFolder, String, Gate) {
     let origin = ScriptedOrigin::with_track("music").await;
     let folder = TempFolder::new("renewal");
     let first = renew(&folder, FIRST);
     let file = |name: &str| folder.path().join(name);
     let tls = json!({ "Certificate": file("server.pem"), "Key": file("server.key") });
     let gate = Gate::start(&configuration(&origin, tls)).await;
+    (origin, folder, first, gate)
+}
+
+#[tokio::test]
+async fn a_renewed_certificate_is_shown_without_a_restart_and_a_broken_one_changes_nothing() {
+    if tools::find("openssl").is_none() {
+        return;
+    }
+    let (_origin, folder, first, gate) = with_files_of_its_own().await;
+    let file = |name: &str| folder.path().join(name);
     assert!(handshake(&gate, folder.path(), &[]).await.contains(&first));
     assert!(gate.metric("tidegate_certificate_expiry_timestamp_seconds", "listener=\"0\"").await > 1e9);
 
@@ -233,13 +240,8 @@ async fn files_of_tls_that_could_not_be_used_are_tried_again() {
     if tools::find("openssl").is_none() {
         return;
     }
-    let origin = ScriptedOrigin::with_track("music").await;
-    let folder = TempFolder::new("renewal");
-    let first = renew(&folder, FIRST);
+    let (_origin, folder, first, gate) = with_files_of_its_own().await;
     let file = |name: &str| folder.path().join(name);
-    // A link to the key, as certbot makes it: what it leads to changes without a change of the link.
-    let tls = json!({ "Certificate": file("server.pem"), "Key": file("server.key") });
-    let gate = Gate::start(&configuration(&origin, tls)).await;
     // A FIFO blocks who opens it, and is neither read nor waited for.
     std::fs::remove_file(file("server.key")).expect("it is removed");
     let made = std::process::Command::new("mkfifo").arg(file("server.key")).status().expect("it runs");
@@ -256,6 +258,7 @@ async fn files_of_tls_that_could_not_be_used_are_tried_again() {
     // nothing of when it is back.
     std::fs::create_dir(file("keys")).expect("a folder");
     std::fs::rename(file("server.key"), file("keys/server.key")).expect("it is moved");
+    // As certbot makes it: what the link leads to changes without a change of the link.
     std::os::unix::fs::symlink("keys/server.key", file("server.key")).expect("a link");
     std::fs::rename(file("keys"), file("away")).expect("it is moved");
     eventually("it is refused", async || gate.log().contains("No such file").then_some(())).await;

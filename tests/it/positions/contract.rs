@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::{Player, Postgres, Redis, base, in_a_file, path};
 use crate::support::tools::TempFolder;
+use crate::support::user::ApiUser;
 use crate::support::{Gate, token};
 
 /// Items per user at most.
@@ -316,9 +317,9 @@ async fn what_is_no_position_is_refused_in_the_envelope() {
     for (query, status) in [("limit=0", 422), ("limit=101", 422), ("cursor=x", 400), ("kind=noise", 400)] {
         player.send(Method::GET, &format!("/api/v1/progress?{query}"), None).await.problem(status);
     }
-    let nobody = Player { authorization: "Bearer no".to_owned(), ..player.clone() };
+    let nobody = Player(ApiUser { authorization: "Bearer no".to_owned(), ..player.0.clone() });
     nobody.post("t", good).await.problem(401);
-    let plain = player.client.request(Method::POST, &path("t")).header("authorization", &player.authorization);
+    let plain = player.0.client.request(Method::POST, &path("t")).header("authorization", &player.0.authorization);
     let response = plain.body("{\"positionMs\":1}").send().await.expect("an answer");
     assert_eq!(response.status(), 415);
     assert_eq!(player.get("t").await, None);

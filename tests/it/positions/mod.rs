@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 
 use crate::support::client::Reply;
 use crate::support::tools::TempFolder;
-use crate::support::{Client, Gate, Postgres, Redis, config, token};
+use crate::support::user::ApiUser;
+use crate::support::{Gate, Postgres, Redis, config};
 
 /// A configuration with an embedded store, which is always ready, and tokens.
 fn base(folder: &TempFolder) -> Value {
@@ -32,22 +33,15 @@ fn in_a_file(folder: &TempFolder) -> Value {
 
 /// A player with a token of its own.
 #[derive(Clone)]
-struct Player {
-    client: Client,
-    authorization: String,
-}
+struct Player(ApiUser);
 
 impl Player {
     fn new(gate: &Gate, user: &str) -> Self {
-        Self { client: gate.client(), authorization: format!("Bearer {}", token::of(user)) }
+        Self(ApiUser::new(gate, user))
     }
 
     async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Reply {
-        let request = self.client.request(method, path).header("authorization", &self.authorization);
-        let request = body.into_iter().fold(request, |request, body| request.json(body));
-        let response = request.send().await.expect("the gate answers");
-        let (status, headers) = (response.status(), response.headers().clone());
-        Reply { status, headers, body: response.bytes().await.expect("a whole answer") }
+        self.0.send(method, path, body).await
     }
 
     async fn post(&self, track: &str, body: Value) -> Reply {

@@ -1,92 +1,46 @@
 //! A position that was acknowledged is there, whatever ends meanwhile: Tidegate, PostgreSQL, Redis.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 
 use serde_json::{Value, json};
-use tokio::task::JoinHandle;
 
 use super::{Player, Postgres, Redis, base, in_a_file, path};
 use crate::support::cutter::Cutter;
 use crate::support::tools::TempFolder;
+use crate::support::user::{PositionReport, Reporters};
 use crate::support::{Gate, eventually, token};
 
 const PLAYERS: usize = 16;
 
-/// Players that report without pause, and remember what was acknowledged.
-struct Load {
-    players: Vec<JoinHandle<BTreeMap<String, i64>>>,
-    stop: Arc<AtomicBool>,
-    kept: Arc<AtomicUsize>,
-    refused: Arc<AtomicUsize>,
-}
+/// Players that report without pause, and what becomes of their reports.
+struct Load(Reporters);
 
 impl Load {
     fn start(gate: &Gate) -> Self {
-        let (stop, kept, refused) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default(), Arc::default());
-        let report = |number| {
-            let player = Player::new(gate, &format!("user-{number}"));
-            let (stop, kept, refused) = (Arc::clone(&stop), Arc::clone(&kept), Arc::<AtomicUsize>::clone(&refused));
-            tokio::spawn(async move {
-                let mut acknowledged = BTreeMap::new();
-                for position in 1.. {
-                    let track = format!("track-{}", position % 7);
-                    if stop.load(Ordering::Relaxed) {
-                        break;
-                    }
-                    let request = player.client.request(http::Method::POST, &path(&track));
-                    let body = json!({ "positionMs": position, "durationMs": 10_000_000 });
-                    let sent = request.header("authorization", &player.authorization).json(&body).send().await;
-                    match sent
-                        .map(|response| (response.status().as_u16(), response.headers().contains_key("retry-after")))
-                    {
-                        Ok((204, _)) => {
-                            acknowledged.insert(track, position);
-                            kept.fetch_add(1, Ordering::Relaxed);
-                        }
-                        Ok((503, true)) => {
-                            refused.fetch_add(1, Ordering::Relaxed);
-                        }
-                        Ok(other) => panic!("neither kept nor told to come back: {other:?}"),
-                        // Only one test ends the gate; the others look at the log of it.
-                        Err(_) => break,
-                    }
-                }
-                acknowledged
-            })
+        let report = |position: i64| {
+            let item = format!("track-{}", position % 7);
+            let path = path(&item);
+            PositionReport { item, path, body: json!({ "positionMs": position, "durationMs": 10_000_000 }) }
         };
-        let players = (0..PLAYERS).map(report).collect();
-        Self { players, stop, kept, refused }
+        Self(Reporters::start(gate, (0..PLAYERS).map(|number| format!("user-{number}")), 204, report))
     }
 
     async fn goes_on(&self) {
-        let (before, more) = (self.kept.load(Ordering::Relaxed), 200);
-        eventually("reports are kept", async || (self.kept.load(Ordering::Relaxed) > before + more).then_some(()))
-            .await;
+        self.0.go_on(200).await;
     }
 
     async fn is_refused(&self) {
-        let refused = async || (self.refused.load(Ordering::Relaxed) > 0).then_some(());
-        eventually("reports are refused", refused).await;
+        self.0.are_refused().await;
     }
 
     /// Ends it and compares: what is there is what was acknowledged last, or newer.
     async fn finds_all_at(self, gate: &Gate) {
-        self.stop.store(true, Ordering::Relaxed);
-        let mut seen = 0;
-        for (number, player) in self.players.into_iter().enumerate() {
-            let reader = Player::new(gate, &format!("user-{number}"));
-            for (track, position) in player.await.expect("the player had only good answers") {
-                let found = reader.get(&track).await;
-                assert!(
-                    found >= Some(position),
-                    "user-{number}, {track}: {position} was acknowledged, {found:?} is there"
-                );
-                seen += 1;
-            }
+        let all = self.0.acknowledged().await;
+        for (user, track, position) in &all {
+            let found = Player::new(gate, user).get(track).await;
+            assert!(found >= Some(*position), "{user}, {track}: {position} was acknowledged, {found:?} is there");
         }
-        assert!(seen >= PLAYERS, "nothing was tested");
+        assert!(all.len() >= PLAYERS, "nothing was tested");
     }
 }
 
@@ -155,7 +109,7 @@ async fn postgresql_stops_and_starts_under_load() {
     let load = Load::start(&gate);
     for end in [Postgres::stop, Postgres::kill] {
         load.goes_on().await;
-        let refused = load.refused.swap(0, Ordering::Relaxed);
+        let refused = load.0.refused.swap(0, Ordering::Relaxed);
         end(&mut postgres);
         load.is_refused().await;
         assert_eq!(Player::new(&gate, "user-0").get("track-0").await.map(|position| position > 0), Some(true));
@@ -167,7 +121,7 @@ async fn postgresql_stops_and_starts_under_load() {
         gate.admin().get("/readyz", &[]).await.is(200);
         postgres.restart();
         load.goes_on().await;
-        assert!(refused == 0 || load.refused.load(Ordering::Relaxed) > 0);
+        assert!(refused == 0 || load.0.refused.load(Ordering::Relaxed) > 0);
     }
     load.finds_all_at(&gate).await;
 }
@@ -204,7 +158,7 @@ async fn redis_stops_and_starts_under_load_before_postgresql_and_nobody_notices(
         .await;
     }
     load.goes_on().await;
-    assert_eq!(load.refused.load(Ordering::Relaxed), 0, "Redis is only the front");
+    assert_eq!(load.0.refused.load(Ordering::Relaxed), 0, "Redis is only the front");
     assert!(gate.metric("tidegate_positions_front_failed_total", "").await >= 1.0);
     load.finds_all_at(&gate).await;
 }

@@ -26,6 +26,7 @@ pub mod service;
 pub mod store;
 pub mod token;
 pub mod tools;
+pub mod user;
 
 pub use client::Client;
 pub use eventually::{LIMIT, eventually, in_time};
