@@ -7,6 +7,7 @@ use anyhow::{Result, bail};
 use rcgen::{CertifiedKey, KeyPair, generate_simple_self_signed};
 
 use crate::objects::BUCKET;
+use crate::process;
 use crate::servers::{
     LISTENER, MANY_CONNECTIONS, NGINX_BUFFERS, Server, Subject, Yard, nginx_location, nginx_upstream, tidegate_yaml,
 };
@@ -66,8 +67,9 @@ impl Yard {
         self.tidegate_with(binary, &format!("{yaml}Share: {{ Token: \"env:LOADTEST_SHARE_TOKEN\", {settings} }}\n"))
     }
 
-    /// nginx and Tidegate, each also with TLS on one of the addresses, with the same certificate (ECDSA, P-256).
-    pub fn tls_pair(&self, origin: &Server, [nginx, tidegate]: [SocketAddr; 2]) -> Result<[Server; 2]> {
+    /// nginx and Tidegate at their listeners with TLS, with the same certificate (ECDSA, P-256).
+    pub fn tls_pair(&self, origin: &Server) -> Result<[Server; 2]> {
+        let [nginx, tidegate] = [process::free_address()?, process::free_address()?];
         let Subject::Tidegate(binary) = &self.subject else { bail!("this is measured with Tidegate") };
         let CertifiedKey::<KeyPair> { cert, signing_key } = generate_simple_self_signed(["media.example".to_owned()])?;
         let [certificate, key] = ["tls.pem", "tls.key"].map(|name| self.folder().join(name));
@@ -79,10 +81,16 @@ impl Yard {
             "listen {nginx} ssl reuseport backlog=4096; ssl_protocols TLSv1.3; ssl_certificate {certificate}; \
              ssl_certificate_key {key}; ssl_session_tickets on;"
         );
-        let nginx_server = self.nginx("nginx-tls", &http, &format!("{listener} {}", nginx_location("")), "/stream")?;
         let tls = format!("{{ Address: \"{tidegate}\", Tls: {{ Certificate: {certificate}, Key: {key} }} }}");
         let yaml = tidegate_yaml(origin.target.address).replace(LISTENER, &format!("{LISTENER}, {tls}"));
-        Ok([nginx_server, self.tidegate_of(binary, "tidegate-tls.yaml", &yaml)?])
+        let mut servers = [
+            self.nginx("nginx-tls", &http, &format!("{listener} {}", nginx_location("")), "/stream")?,
+            self.tidegate_of(binary, "tidegate-tls.yaml", &yaml)?,
+        ];
+        // Both have a listener in the clear too, which is the one that they tell of.
+        servers[0].target.address = nginx;
+        servers[1].target.address = tidegate;
+        Ok(servers)
     }
 
     /// Tidegate with as little as can be, and with everything that a listener can have.

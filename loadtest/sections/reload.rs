@@ -92,7 +92,7 @@ pub fn measure(section: &Section, bench: &Bench, tally: &mut Tally) -> Result<Ve
 /// Sends a POST without a body; fails where the answer is not 200.
 fn post(address: SocketAddr, path: &str) -> Result<()> {
     let mut stream = TcpStream::connect(address)?;
-    write!(stream, "POST {path} HTTP/1.1\r\nHost: admin\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")?;
+    write!(stream, "POST {path} HTTP/1.1\r\nHost: {address}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     ensure!(answer.starts_with("HTTP/1.1 200"), "POST {path}: {answer}");

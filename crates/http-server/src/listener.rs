@@ -14,6 +14,7 @@ use super::connection_counts::{ClientPermit, ConnectionCounts, ConnectionPermit,
 use super::connection_guard::ConnectionGuard;
 use super::connection_info::ResponseRules;
 use super::connection_limits::ConnectionLimits;
+use super::http2::stalled_streams::StalledStreams;
 use super::listen_sockets::ListenSockets;
 use super::proxy_protocol;
 use super::socket::ClientSocket;
@@ -107,6 +108,7 @@ pub fn start<H: Handler>(
     // One for all listeners: the limit is on the process.
     let counts = ConnectionCounts::new(server.connections);
     let limits = Arc::new(server.limits);
+    let stalled_streams = StalledStreams::new(server.stalled_streams, metrics);
     let (mut addresses, mut watched) = (Vec::new(), Vec::new());
     for (number, listener) in server.listeners.iter().enumerate() {
         let tls = listener.tls.as_ref().map(|tls| TlsServer::new(tls, challenges)).transpose()?.map(Arc::new);
@@ -119,6 +121,7 @@ pub fn start<H: Handler>(
             rules: Arc::new(ResponseRules::new(listener)),
             counts: Arc::clone(&counts),
             limits: Arc::clone(&limits),
+            stalled_streams: Arc::clone(&stalled_streams),
             metrics: Arc::clone(metrics),
             tasks: tasks.clone(),
         });
@@ -178,6 +181,7 @@ struct ConnectionAcceptor<H> {
     rules: Arc<ResponseRules>,
     counts: Arc<ConnectionCounts>,
     limits: Arc<ConnectionLimits>,
+    stalled_streams: Arc<StalledStreams>,
     metrics: Arc<Metrics>,
     tasks: BackgroundTasks,
 }
@@ -264,7 +268,7 @@ impl<H: Handler> ConnectionAcceptor<H> {
         };
         if let Some(socket) = http2 {
             // Boxed, because every HTTP/1.1 connection would else have room for the state of HTTP/2.
-            Box::pin(http2::serve(&self.handler, socket, &self.limits, guard)).await;
+            Box::pin(http2::serve(&self.handler, socket, &self.limits, &self.stalled_streams, guard)).await;
         }
     }
 

@@ -25,6 +25,8 @@ pub struct Settings {
     pub shutdown_grace: Duration,
     /// Most connections over all listeners; more are closed at once.
     pub connections: ConnectionCountSettings,
+    /// Most HTTP/2 streams over all connections whose clients take none of the bytes that wait for them.
+    pub stalled_streams: usize,
 }
 
 /// Addresses that clients connect to, and the ways to be spoken to there.

@@ -6,6 +6,7 @@ mod data_rates;
 mod h2spec;
 mod http2_floods;
 mod request_limits;
+mod stalled_streams;
 
 use serde_json::{Value, json};
 

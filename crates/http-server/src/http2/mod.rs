@@ -6,6 +6,7 @@ mod frame_budget;
 mod frame_guard;
 mod frame_scanner;
 mod request_check;
+pub mod stalled_streams;
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use tokio_util::task::TaskTracker;
 
 use self::exchange::Http2Exchange;
 use self::frame_guard::FrameGuard;
+use self::stalled_streams::StalledStreams;
 use super::Handler;
 use super::connection_guard::ConnectionGuard;
 use super::connection_info::ConnectionInfo;
@@ -46,6 +48,8 @@ pub struct ClientConnection {
     /// Bytes of bodies that the client has made room for, on all streams: a client that is slow on one of them only
     /// has others to read.
     sent: Arc<AtomicU64>,
+    /// Those of all connections.
+    stalled_streams: Arc<StalledStreams>,
 }
 
 /// Serves `socket` to its end. The preface and the first request must be there within the limit for heads; a connection
@@ -54,9 +58,15 @@ pub async fn serve<H: Handler>(
     handler: &Arc<H>,
     mut socket: ClientSocket,
     limits: &Arc<ConnectionLimits>,
+    stalled_streams: &Arc<StalledStreams>,
     guard: &Arc<ConnectionGuard>,
 ) {
-    let client = ClientConnection { info: socket.info().clone(), limits: Arc::clone(limits), sent: Arc::default() };
+    let client = ClientConnection {
+        info: socket.info().clone(),
+        limits: Arc::clone(limits),
+        sent: Arc::default(),
+        stalled_streams: Arc::clone(stalled_streams),
+    };
     let stream = WriteDeadline::new(RewoundSocket::borrowed(&mut socket), limits);
     let (stream, mut flood) = FrameGuard::new(stream);
     let Ok(Ok(connection)) = timeout(limits.head, builder(limits).handshake(stream)).await else { return };

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use foyer::Cache;
 use futures::future::join_all;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
@@ -174,6 +174,11 @@ impl Authenticator {
     /// Returns the request's token as it was sent, valid or not.
     pub fn token<'a>(&self, headers: &'a HeaderMap, query: Option<&'a str>) -> Option<Cow<'a, str>> {
         token_source::find(&self.sources, headers, query).ok()
+    }
+
+    /// Returns the request headers on which it depends whose token is found, as `Vary` lists them; `None`: on none.
+    pub fn vary(&self) -> Option<HeaderValue> {
+        token_source::vary(&self.sources)
     }
 
     /// Returns true if the request's token is in a cookie, which a browser sends for any page.

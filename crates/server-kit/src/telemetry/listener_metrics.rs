@@ -1,13 +1,15 @@
 //! Metrics of the listeners: connections that are closed before a request, and certificates.
 
 use prometheus::core::Collector;
-use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 /// Metrics of the listeners.
 pub struct ListenerMetrics {
     proxy_errors: IntCounterVec,
     certificate_loads: IntCounterVec,
     certificate_expiry: IntGaugeVec,
+    stalled_streams: IntGauge,
+    stalled_streams_ended: IntCounter,
 }
 
 impl ListenerMetrics {
@@ -28,15 +30,38 @@ impl ListenerMetrics {
             ),
             &["listener"],
         )?;
-        let all: [Box<dyn Collector>; 3] =
-            [Box::new(proxy_errors.clone()), Box::new(certificate_loads.clone()), Box::new(certificate_expiry.clone())];
+        let stalled_streams = IntGauge::new(
+            "tidegate_http2_stalled_streams",
+            "HTTP/2 streams whose clients take none of the bytes that wait for them",
+        )?;
+        let stalled_streams_ended = IntCounter::new(
+            "tidegate_http2_stalled_streams_ended_total",
+            "HTTP/2 streams ended because too many were stalled, and they for longest",
+        )?;
+        let all: [Box<dyn Collector>; 5] = [
+            Box::new(proxy_errors.clone()),
+            Box::new(certificate_loads.clone()),
+            Box::new(certificate_expiry.clone()),
+            Box::new(stalled_streams.clone()),
+            Box::new(stalled_streams_ended.clone()),
+        ];
         all.into_iter().try_for_each(|collector| registry.register(collector))?;
-        Ok(Self { proxy_errors, certificate_loads, certificate_expiry })
+        Ok(Self { proxy_errors, certificate_loads, certificate_expiry, stalled_streams, stalled_streams_ended })
     }
 
     /// Counts a connection that was closed for `reason`, one of a closed set.
     pub fn proxy_header_refused(&self, reason: &str) {
         self.proxy_errors.with_label_values(&[reason]).inc();
+    }
+
+    /// The gauge of HTTP/2 streams that are stalled.
+    pub fn stalled_streams(&self) -> &IntGauge {
+        &self.stalled_streams
+    }
+
+    /// Counts an HTTP/2 stream that was ended because too many were stalled.
+    pub fn stalled_stream_ended(&self) {
+        self.stalled_streams_ended.inc();
     }
 
     /// Counts files of TLS that have changed, and that could be used or not.
