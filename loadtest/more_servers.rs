@@ -110,7 +110,7 @@ impl Yard {
 }
 
 /// Limits that the load does not reach, and that are looked at all the same.
-const EVERY_LIMIT: &str = "RequestTimeout: 1h\n  TrustedProxies: [10.0.0.0/8]\n  Limits: { \
+const EVERY_LIMIT: &str = "TrustedProxies: [10.0.0.0/8]\n  Limits: { RequestTimeout: 1h, \
     MaxConnectionsPerNetwork: 16384, MaxRequestsPerConnection: 4000000000, MaxRequestHeaderCount: 64, \
     MinResponseDataRate: 1KiB, MinRequestBodyDataRate: 1KiB, DataRateWindow: 10s,";
 
