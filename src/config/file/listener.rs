@@ -71,7 +71,8 @@ pub struct Tls {
 }
 
 /// Certificates of clients. One that is shown must be good, or the handshake fails. Rules of authorization policies see it
-/// as claims: `client_certificate.cn`, `.san` (DNS names, addresses, URIs), `.serial` and `.sha256` (hexadecimal, lower case).
+/// as claims: `client_certificate.cn`, `.dns`, `.uri`, `.email`, `.ip` (its other names, each kind apart), `.serial` and
+/// `.sha256` (hexadecimal, lower case).
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 pub struct ClientCertificates {
