@@ -8,6 +8,7 @@ pub struct ListenerMetrics {
     proxy_errors: IntCounterVec,
     certificate_loads: IntCounterVec,
     certificate_expiry: IntGaugeVec,
+    staple_end: IntGaugeVec,
 }
 
 impl ListenerMetrics {
@@ -28,10 +29,21 @@ impl ListenerMetrics {
             ),
             &["listener"],
         )?;
-        let all: [Box<dyn Collector>; 3] =
-            [Box::new(proxy_errors.clone()), Box::new(certificate_loads.clone()), Box::new(certificate_expiry.clone())];
+        let staple_end = IntGaugeVec::new(
+            Opts::new(
+                "tidegate_ocsp_response_end_timestamp_seconds",
+                "When the first OCSP response of the listener ends; 0 where one cannot be shown",
+            ),
+            &["listener"],
+        )?;
+        let all: [Box<dyn Collector>; 4] = [
+            Box::new(proxy_errors.clone()),
+            Box::new(certificate_loads.clone()),
+            Box::new(certificate_expiry.clone()),
+            Box::new(staple_end.clone()),
+        ];
         all.into_iter().try_for_each(|collector| registry.register(collector))?;
-        Ok(Self { proxy_errors, certificate_loads, certificate_expiry })
+        Ok(Self { proxy_errors, certificate_loads, certificate_expiry, staple_end })
     }
 
     /// Counts a connection that was closed for `reason`, one of a closed set.
@@ -48,5 +60,10 @@ impl ListenerMetrics {
     /// Sets the end of the validity of a listener's certificates, in Unix seconds.
     pub fn set_certificate_expiry(&self, listener: usize, expiry: i64) {
         self.certificate_expiry.with_label_values(&[listener.to_string().as_str()]).set(expiry);
+    }
+
+    /// Sets the end of a listener's first OCSP response, in Unix seconds.
+    pub fn set_staple_end(&self, listener: usize, end: i64) {
+        self.staple_end.with_label_values(&[listener.to_string().as_str()]).set(end);
     }
 }
