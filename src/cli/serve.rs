@@ -4,6 +4,7 @@ use std::future::pending;
 use std::path::Path;
 use std::pin::pin;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use axum::Router;
 use futures::FutureExt as _;
@@ -16,12 +17,15 @@ use super::pid_file::{PidFile, PreparedPidFile};
 use super::upgrade_socket::{UpgradeOutcome, UpgradeRequest, UpgradeSocket};
 use super::{check, refuse, say, service_manager};
 use crate::app::upgrade::{PredecessorProcess, SuccessorProcess, UPGRADE_VARIABLE, UpgradeError, UpgradeLauncher};
-use crate::app::{self, InheritedResources, ReopenableEventFile, RunningServer};
+use crate::app::{self, EarlyResources, ReopenableFiles, RunningServer};
 use crate::config::{self, Settings};
 use http_server::listen_sockets::ListenSockets;
 use primitives::lifecycle::{ProcessSignal, ProcessSignals};
 use server_kit::api::config_reload::ConfigReload;
 use server_kit::telemetry::log;
+
+/// Time for the last lines of the access log's file to be written.
+const LAST_LINES_TIME: Duration = Duration::from_secs(2);
 
 /// Serves the configuration of `file`.
 pub fn run(file: &Path) -> ExitCode {
@@ -34,7 +38,10 @@ pub fn run(file: &Path) -> ExitCode {
 /// Serves `settings`, which are those of `file`, if there is one, and the pages `extra`; `started` is called with the
 /// bound addresses.
 pub fn with(settings: Settings, file: Option<&Path>, extra: Router, started: impl FnOnce(&RunningServer)) -> ExitCode {
-    log::start(&settings.telemetry);
+    let access_log = match log::start(&settings.telemetry) {
+        Ok(access_log) => access_log,
+        Err(error) => return fail(&error),
+    };
     for warning in check::warnings(&settings) {
         warn!("{warning}");
     }
@@ -56,8 +63,8 @@ pub fn with(settings: Settings, file: Option<&Path>, extra: Router, started: imp
         let process = settings.process.clone();
         let launcher = UpgradeLauncher::of_this_process(process.upgrade_timeout);
         let predecessor = predecessor();
-        let inheritance = InheritedResources { sockets, predecessor: predecessor.clone() };
-        let running = match app::start_with(settings, file, extra, inheritance).await {
+        let early = EarlyResources { sockets, predecessor: predecessor.clone(), access_log: access_log.clone() };
+        let running = match app::start_with(settings, file, extra, early).await {
             Ok(running) => running,
             Err(error) => return fail(&error),
         };
@@ -71,6 +78,9 @@ pub fn with(settings: Settings, file: Option<&Path>, extra: Router, started: imp
         serve(running, &mut signals, &upgrades, &mut pid_file).await;
         ExitCode::SUCCESS
     });
+    if let Some(access_log) = &access_log {
+        access_log.flush(LAST_LINES_TIME);
+    }
     // Tasks that still run, a request to Kafka for example, have nobody left to answer: they are not waited for.
     runtime.shutdown_background();
     code
@@ -153,7 +163,7 @@ impl ProcessUpgrades {
 /// Answers signals and requests for an upgrade until a signal asks for a stop, or an upgrade has succeeded.
 async fn until_end(
     signals: &mut ProcessSignals,
-    files: &ReopenableEventFile,
+    files: &ReopenableFiles,
     reloader: Option<&dyn ConfigReload>,
     upgrades: &ProcessUpgrades,
     pid_file: &mut Option<PidFile>,
@@ -235,7 +245,7 @@ fn restore(pid_file: &mut Option<PidFile>) {
 }
 
 /// Answers signals until one asks for a stop, and whoever asks for an upgrade.
-async fn stop_signal(signals: &mut ProcessSignals, files: &ReopenableEventFile, socket: &UpgradeSocket) {
+async fn stop_signal(signals: &mut ProcessSignals, files: &ReopenableFiles, socket: &UpgradeSocket) {
     loop {
         let signal = tokio::select! {
             signal = signals.next() => signal,
