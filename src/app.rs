@@ -1,5 +1,6 @@
 //! The composition root: the only file that knows every module. Settings in, a running server out.
 
+mod admin_connections;
 mod admin_server;
 mod cache;
 mod catalog;
