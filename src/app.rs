@@ -1,5 +1,6 @@
 //! The composition root: the only file that knows every module. Settings in, a running server out.
 
+mod admin_connections;
 mod admin_server;
 mod cache;
 mod catalog;
@@ -37,7 +38,7 @@ use self::events::EventServices;
 use self::health::ProcessHealth;
 use self::modules::{ModuleDependencies, StartedModules};
 use self::reload::ConfigReloader;
-pub use self::running::{ReopenableEventFile, RunningServer};
+pub use self::running::{ReopenableFiles, RunningServer};
 use self::storage::StateStorage;
 use self::stores::OpenStores;
 use self::upgrade::PredecessorProcess;
@@ -62,6 +63,7 @@ use server_kit::api::router::{self, ModuleRoutes, RouterState};
 use server_kit::auth::{Authenticator, InvalidIssuerKey};
 use server_kit::database;
 use server_kit::redis;
+use server_kit::telemetry::access_log_file::AccessLogFile;
 use server_kit::telemetry::metrics::Metrics;
 use server_kit::telemetry::upstream_metrics::{ClusterSnapshot, ClusterSnapshotSource, DestinationSnapshot};
 use upstream::cluster::{Cluster, ClusterFactory, ClusterMember};
@@ -115,29 +117,32 @@ pub enum StartError {
     Metrics(#[from] prometheus::Error),
 }
 
-/// Resources that this process has from those before it.
+/// Resources that are there before the server: from the processes before this one, and the log.
 #[derive(Default)]
-pub struct InheritedResources {
+pub struct EarlyResources {
     /// Listening sockets.
     pub sockets: ListenSockets,
     /// The process that this one replaces.
     pub predecessor: Option<PredecessorProcess>,
+    /// The file of the access log.
+    pub access_log: Option<AccessLogFile>,
 }
 
 /// Starts everything that `settings` ask for; `extra` are further pages on the players' listeners.
 pub async fn start(settings: Settings, extra: Router) -> Result<RunningServer, StartError> {
-    start_with(settings, None, extra, InheritedResources::default()).await
+    start_with(settings, None, extra, EarlyResources::default()).await
 }
 
-/// As [`start`], with the file that the settings are those of, and what this process has from those before it.
+/// As [`start`], with the file that the settings are those of, and what is there before the server.
 pub async fn start_with(
     settings: Settings,
     file: Option<&Path>,
     extra: Router,
-    InheritedResources { sockets, predecessor }: InheritedResources,
+    EarlyResources { sockets, predecessor, access_log }: EarlyResources,
 ) -> Result<RunningServer, StartError> {
     let shared = SharedServices::new()?;
     let SharedServices { clock, metrics, tasks, services } = &shared;
+    watch_access_log(access_log.as_ref(), &shared)?;
     let workers = Workers::start(settings.server.http.worker_threads()).map(Arc::new).map_err(ListenError::Workers)?;
     let stores = Arc::new(OpenStores::new(clock.clone(), services.clone()));
     let storage = StateStorage::open(&settings, services).await?;
@@ -161,7 +166,7 @@ pub async fn start_with(
     let reloader =
         file.map(|file| ConfigReloader::start(file, &settings, &runtime, reloaded, &dependencies)).transpose()?;
     let films = process.film_sessions.clone().zip(process.film_grants.clone());
-    let files = ReopenableEventFile { events: events.as_ref().map(|events| events.events.clone()) };
+    let files = ReopenableFiles { events: events.as_ref().map(|events| events.events.clone()), access_log };
     let StartedModules { routes: modules, active_sessions } =
         modules::start(&settings, &dependencies, events.as_ref(), films, tracks)?;
     let events = events.map(|events| events.events);
@@ -191,6 +196,14 @@ pub async fn start_with(
         files,
         reloader,
     })
+}
+
+/// Has lines that the file of the access log does not take counted, and said in the log.
+fn watch_access_log(access_log: Option<&AccessLogFile>, shared: &SharedServices) -> Result<(), prometheus::Error> {
+    let Some(access_log) = access_log else { return Ok(()) };
+    access_log.register(shared.metrics.registry())?;
+    shared.services.spawn(access_log.clone().watch_overflow(shared.services.clone()));
+    Ok(())
 }
 
 /// Makes the files of the certificates that are ordered by ACME, where they are missing: the listeners read them.

@@ -1,34 +1,32 @@
 //! The operator's listener. Whoever can connect needs no token for that, so that connections are bounded in number and in
-//! the time that a request's head may take: open files are for players.
+//! the time that a request may take to arrive: open files are for players.
 
 use std::net::SocketAddr;
 use std::pin::pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
 use http::Request;
-use hyper::body::Incoming;
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
 use super::StartError;
+use super::admin_connections::{AdminConnection, AdminConnections};
 use crate::proxy::settings::AdminSettings;
 use http_server::listen_sockets::{BoundTcpSocket, ListenSockets, SocketRole};
 use http_server::listener::ListenError;
 use primitives::lifecycle::BackgroundTasks;
 use server_kit::api::router::{self, RouterState};
 
-/// Connections at once; further ones wait to be accepted.
-const MAX_CONNECTIONS: usize = 64;
 /// Time for the head of a request, from the connection's beginning or the end of the answer before.
 const HEAD_TIME: Duration = Duration::from_secs(10);
 /// Pause after a connection could not be accepted: the reason, most likely open files, would be the same at once.
@@ -63,22 +61,21 @@ pub fn serve_admin(
 /// Serves connections until `end`, and then lets the requests under way end.
 async fn accept(listener: TcpListener, router: Router, end: impl Future<Output = ()>) {
     let (connections, stop) = (TaskTracker::new(), CancellationToken::new());
-    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let places = AdminConnections::default();
     let mut end = pin!(end);
     loop {
         let next = async {
-            // The semaphore is never closed.
-            let permit = Arc::clone(&permits).acquire_owned().await.ok();
-            (permit, listener.accept().await)
+            let (stream, peer) = listener.accept().await?;
+            std::io::Result::Ok((stream, peer, places.admit(peer.ip()).await))
         };
-        let (permit, accepted) = tokio::select! {
+        let accepted = tokio::select! {
             biased;
             () = &mut end => break,
             next = next => next,
         };
         match accepted {
-            Ok((stream, peer)) => {
-                connections.spawn(serve_connection(stream, peer, router.clone(), stop.clone(), permit));
+            Ok((stream, peer, place)) => {
+                connections.spawn(serve_connection(stream, peer, router.clone(), stop.clone(), place));
             }
             Err(error) => {
                 tracing::warn!(%error, "the admin listener cannot accept a connection");
@@ -92,18 +89,24 @@ async fn accept(listener: TcpListener, router: Router, end: impl Future<Output =
     connections.wait().await;
 }
 
-/// Serves one connection; after `stop` it ends with the request under way.
+/// Serves one connection, until its place is given to another one; after `stop` it ends with the request under way.
 async fn serve_connection(
     stream: TcpStream,
     peer: SocketAddr,
     router: Router,
     stop: CancellationToken,
-    _permit: Option<OwnedSemaphorePermit>,
+    place: AdminConnection,
 ) {
+    let own = place.clone();
     let service = service_fn(move |request: Request<Incoming>| {
-        let mut request = request.map(Body::new);
-        request.extensions_mut().insert(ConnectInfo(peer));
-        router.clone().oneshot(request)
+        let answered = own.clone();
+        let (router, arrival) = (router.clone(), answered.begin_request(request.body().is_end_stream()));
+        async move {
+            let mut request = request.map(|body| guarded(body, arrival));
+            request.extensions_mut().insert(ConnectInfo(peer));
+            let answer = router.oneshot(request).await;
+            answer.map(|answer| answer.map(|body| guarded(body, answered.begin_answer())))
+        }
     });
     let mut server = http1::Builder::new();
     server.timer(TokioTimer::new()).header_read_timeout(HEAD_TIME);
@@ -111,9 +114,22 @@ async fn serve_connection(
     // An error is the client's: it left, or its request is overdue.
     tokio::select! {
         _ = &mut serving => {}
+        () = place.evicted() => {}
         () = stop.cancelled() => {
             serving.as_mut().graceful_shutdown();
             let _ = serving.await;
         }
     }
+}
+
+/// Returns `body` with `guard`, which is dropped with it: when the last piece was taken, or nobody wants it.
+fn guarded<B, G>(body: B, guard: G) -> Body
+where
+    B: hyper::body::Body<Data = Bytes, Error: Into<axum::BoxError>> + Send + 'static,
+    G: Send + Sync + 'static,
+{
+    Body::new(body.map_frame(move |frame| {
+        let _held = &guard;
+        frame
+    }))
 }

@@ -55,6 +55,7 @@ pub fn fixed_differences(old: &Settings, new: &Settings, process: &Process) -> V
         ("Vod", old.vod != new.vod),
         ("Telemetry.LogLevel", old.telemetry.log_level != new.telemetry.log_level),
         ("Telemetry.AccessLog.Format", old.telemetry.access_log != new.telemetry.access_log),
+        ("Telemetry.AccessLog.File", old.telemetry.access_file != new.telemetry.access_file),
     ]
     .into_iter()
     .filter_map(|(key, is_changed)| is_changed.then_some(key))

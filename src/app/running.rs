@@ -14,6 +14,7 @@ use http_server::workers::Workers;
 use object_engine::cache::SliceCache;
 use primitives::lifecycle::BackgroundTasks;
 use server_kit::api::config_reload::ConfigReload;
+use server_kit::telemetry::access_log_file::AccessLogFile;
 
 /// Time for the running requests of the admin listener and the embedded stores, at the end of a shutdown.
 const SERVICES_GRACE: Duration = Duration::from_secs(1);
@@ -46,19 +47,23 @@ pub struct RunningServer {
     pub(super) grace: Duration,
     pub(super) cache: Option<Arc<SliceCache>>,
     pub(super) storage: StateStorage,
-    pub(super) files: ReopenableEventFile,
+    pub(super) files: ReopenableFiles,
     pub(super) reloader: Option<Arc<ConfigReloader>>,
 }
 
-/// File of events, which is opened anew after log rotation has moved it. Clones are the same file.
+/// Files that are opened anew after log rotation has moved them. Clones are the same files.
 #[derive(Clone)]
-pub struct ReopenableEventFile {
+pub struct ReopenableFiles {
     pub(super) events: Option<EventPublisher>,
+    pub(super) access_log: Option<AccessLogFile>,
 }
 
-impl ReopenableEventFile {
-    /// Opens it anew, where events go to a file.
+impl ReopenableFiles {
+    /// Opens them anew, where events and access lines go to files.
     pub fn reopen(&self) {
+        if let Some(access_log) = &self.access_log {
+            access_log.reopen();
+        }
         if let Some(events) = &self.events {
             events.reopen();
         }
@@ -72,7 +77,7 @@ impl RunningServer {
     }
 
     /// Returns the files to reopen at a signal.
-    pub fn files(&self) -> ReopenableEventFile {
+    pub fn files(&self) -> ReopenableFiles {
         self.files.clone()
     }
 

@@ -110,6 +110,8 @@ pub struct TlsSettings {
     pub alpn: Vec<AlpnProtocol>,
     /// Clients may resume their sessions by tickets. Those that show certificates never can.
     pub session_tickets: bool,
+    /// Files of the keys of tickets, the one that encrypts first; none: the process makes keys of its own.
+    pub ticket_keys: Vec<PathBuf>,
     /// Time for which clients are to come back by HTTPS only (RFC 6797); `None`: they are not told.
     pub hsts: Option<Duration>,
 }

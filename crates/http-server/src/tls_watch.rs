@@ -10,6 +10,7 @@ use primitives::lifecycle::BackgroundTasks;
 use server_kit::telemetry::metrics::Metrics;
 use tokio::time::MissedTickBehavior;
 
+use crate::tls::unix_now;
 use crate::tls_server::TlsServer;
 
 /// Time between two looks at the files. Written ones are loaded at the second look that finds them the same.
@@ -27,6 +28,8 @@ struct WatchedListener {
     calls: BlockingCalls,
     /// Why they cannot be used, as it was logged: it is not logged again at each look.
     told: Mutex<Option<String>>,
+    /// Warnings about OCSP responses, likewise.
+    told_of_staples: Mutex<Vec<String>>,
 }
 
 /// Loads files that were written again, until shutdown. Files are read beside the runtime's own threads, and those of one
@@ -34,8 +37,10 @@ struct WatchedListener {
 pub async fn watch(servers: Vec<NumberedTls>, metrics: Arc<Metrics>, tasks: BackgroundTasks) {
     let mut ticks = tokio::time::interval(WATCH_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let listener = |(number, server)| WatchedListener {
+    let listener = |(number, server): NumberedTls| WatchedListener {
         number,
+        // The start has logged what holds by then.
+        told_of_staples: Mutex::new(server.staple_warnings(unix_now())),
         server,
         calls: BlockingCalls::new(READ_TIME),
         told: Mutex::default(),
@@ -47,6 +52,7 @@ pub async fn watch(servers: Vec<NumberedTls>, metrics: Arc<Metrics>, tasks: Back
         loop {
             ticks.tick().await;
             join_all(listeners.iter().map(|listener| listener.refresh(&metrics))).await;
+            listeners.iter().for_each(|listener| listener.tell_of_staples(&metrics));
         }
     };
     tokio::select! {
@@ -93,6 +99,19 @@ impl WatchedListener {
              those that were loaded before stay in use, and these are tried again"
         );
         *told = Some(error);
+    }
+
+    /// Warns of OCSP responses that are not shown, or soon will not be, once for each reason.
+    fn tell_of_staples(&self, metrics: &Metrics) {
+        let (number, now) = (self.number, self.server.staple_warnings(unix_now()));
+        if let Some(end) = self.server.first_staple_end() {
+            metrics.listeners().set_staple_end(number, end);
+        }
+        let mut told = self.told_of_staples.lock();
+        for warning in now.iter().filter(|warning| !told.contains(warning)) {
+            tracing::warn!(listener = number, "{warning}");
+        }
+        *told = now;
     }
 
     async fn record_expiry(&self, metrics: &Metrics) {

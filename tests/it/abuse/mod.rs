@@ -1,6 +1,7 @@
 //! Clients that take more of the server than their share: connections, requests, time, frames. Each is ended or refused
 //! by its limit, and the others notice nothing.
 
+mod admin_address;
 mod connection_counts;
 mod data_rates;
 mod h2spec;

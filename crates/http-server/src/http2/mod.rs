@@ -90,7 +90,8 @@ pub async fn serve<H: Handler>(
             biased;
             Ok(kind) = &mut flood => {
                 guard.http2_flood(kind.as_str());
-                return connection.end_at_once().await;
+                connection.end_at_once().await;
+                break;
             }
             () = &mut closing, if !connection.is_told => connection.tell(),
             accepted = connection.connection.accept() => match accepted {
@@ -107,11 +108,11 @@ pub async fn serve<H: Handler>(
                     }
                 }
                 Some(Err(error)) if error.is_library() && error.reason() == Some(Reason::ENHANCE_YOUR_CALM) => {
-                    return guard.http2_flood(LIBRARY_FLOOD);
+                    guard.http2_flood(LIBRARY_FLOOD);
+                    break;
                 }
-                // The connection is broken; its streams learn it by themselves.
-                Some(Err(_)) => return,
-                None => break,
+                // The connection is broken, and the client was told why if it can hear; streams learn it by themselves.
+                Some(Err(_)) | None => break,
             },
             () = idle => match connection.is_told {
                 true => break,
@@ -120,7 +121,8 @@ pub async fn serve<H: Handler>(
         }
     }
     drop(connection);
-    // The client still says what it has read of the last streams.
+    // The client still says what it has read of the last streams, or goes on with its flood: closed on bytes that nobody has
+    // read, the connection would be reset, and the GOAWAY lost.
     socket.close().await;
 }
 
@@ -154,7 +156,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> ServedConnection<T> {
 
     /// Ends the connection because of a flood. The GOAWAY goes out, and nothing more is read; streams under way learn it
     /// by themselves.
-    async fn end_at_once(mut self) {
+    async fn end_at_once(&mut self) {
         self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
         let _ = timeout(CLOSE_TIME, async { while self.connection.accept().await.is_some() {} }).await;
     }

@@ -10,6 +10,7 @@ pub struct ListenerMetrics {
     certificate_expiry: IntGaugeVec,
     stalled_streams: IntGauge,
     stalled_streams_ended: IntCounter,
+    staple_end: IntGaugeVec,
 }
 
 impl ListenerMetrics {
@@ -38,15 +39,30 @@ impl ListenerMetrics {
             "tidegate_http2_stalled_streams_ended_total",
             "HTTP/2 streams ended because too many were stalled, and they for longest",
         )?;
-        let all: [Box<dyn Collector>; 5] = [
+        let staple_end = IntGaugeVec::new(
+            Opts::new(
+                "tidegate_ocsp_response_end_timestamp_seconds",
+                "When the first OCSP response of the listener ends; 0 where one cannot be shown",
+            ),
+            &["listener"],
+        )?;
+        let all: [Box<dyn Collector>; 6] = [
             Box::new(proxy_errors.clone()),
             Box::new(certificate_loads.clone()),
             Box::new(certificate_expiry.clone()),
             Box::new(stalled_streams.clone()),
             Box::new(stalled_streams_ended.clone()),
+            Box::new(staple_end.clone()),
         ];
         all.into_iter().try_for_each(|collector| registry.register(collector))?;
-        Ok(Self { proxy_errors, certificate_loads, certificate_expiry, stalled_streams, stalled_streams_ended })
+        Ok(Self {
+            proxy_errors,
+            certificate_loads,
+            certificate_expiry,
+            stalled_streams,
+            stalled_streams_ended,
+            staple_end,
+        })
     }
 
     /// Counts a connection that was closed for `reason`, one of a closed set.
@@ -73,5 +89,10 @@ impl ListenerMetrics {
     /// Sets the end of the validity of a listener's certificates, in Unix seconds.
     pub fn set_certificate_expiry(&self, listener: usize, expiry: i64) {
         self.certificate_expiry.with_label_values(&[listener.to_string().as_str()]).set(expiry);
+    }
+
+    /// Sets the end of a listener's first OCSP response, in Unix seconds.
+    pub fn set_staple_end(&self, listener: usize, end: i64) {
+        self.staple_end.with_label_values(&[listener.to_string().as_str()]).set(end);
     }
 }

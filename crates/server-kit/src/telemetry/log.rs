@@ -1,4 +1,4 @@
-//! Logging: JSON lines on standard error, Pingora's own lines among them.
+//! Logging: JSON lines on standard error, Pingora's own lines among them. Access lines may have a file of their own.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,10 +8,13 @@ use parking_lot::Mutex;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Context, SubscriberExt};
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, fmt as form};
 
+use super::access_log_file::{AccessLogFile, AccessLogOpenError};
 use super::settings::{AccessLogMode, LogLevel, TelemetrySettings};
 
 /// Target of access log lines, which distinguishes them from the rest.
@@ -75,8 +78,10 @@ impl Visit for FirstLineVisitor {
     }
 }
 
-/// Starts logging for the whole process; a second call changes nothing.
-pub fn start(settings: &TelemetrySettings) {
+/// Starts logging for the whole process; a second call changes nothing. Returns the file of the access log, where there is
+/// one. Fails where it cannot be opened.
+pub fn start(settings: &TelemetrySettings) -> Result<Option<AccessLogFile>, AccessLogOpenError> {
+    let file = settings.access_file.as_deref().map(AccessLogFile::open).transpose()?;
     let level = match settings.log_level {
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,
@@ -88,21 +93,34 @@ pub fn start(settings: &TelemetrySettings) {
     let mut directives = format!(
         "{level},pingora=warn,pingora_core=warn,pingora_proxy=off,rustls=warn,hyper=warn,h2=error,s3s=off,foyer=off,foyer_storage=off,foyer_memory=off,foyer_common=off"
     );
-    directives.push_str(match settings.access_log {
-        AccessLogMode::Off => ",access=off",
-        AccessLogMode::Json | AccessLogMode::Text => ",access=info",
+    directives.push_str(match (settings.access_log, &file) {
+        (AccessLogMode::Off, _) | (_, Some(_)) => ",access=off",
+        (AccessLogMode::Json | AccessLogMode::Text, None) => ",access=info",
     });
-    let lines = form::layer().with_writer(std::io::stderr);
-    let lines = match settings.access_log {
-        AccessLogMode::Text => lines.with_ansi(false).boxed(),
-        AccessLogMode::Json | AccessLogMode::Off => lines.json().flatten_event(true).boxed(),
-    };
+    let access = Targets::new().with_target(ACCESS, LevelFilter::INFO);
     let disk = DISK_CACHE.map(|target| (target, LevelFilter::WARN));
     let started = tracing_subscriber::registry()
-        .with(lines.with_filter(EnvFilter::new(directives)))
+        .with(lines(settings.access_log, std::io::stderr).with_filter(EnvFilter::new(directives)))
+        .with(file.clone().map(|file| lines(settings.access_log, file).with_filter(access)))
         .with(DiskErrorLayer::default().with_filter(Targets::new().with_targets(disk)))
         .try_init();
     if let Err(already) = started {
         tracing::debug!(reason = %already, "logging is already started");
+    }
+    Ok(file)
+}
+
+/// Lines of all events in this form, written to `writer`.
+fn lines<S>(
+    mode: AccessLogMode,
+    writer: impl for<'w> MakeWriter<'w> + Send + Sync + 'static,
+) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'s> LookupSpan<'s>,
+{
+    let lines = form::layer().with_writer(writer);
+    match mode {
+        AccessLogMode::Text => lines.with_ansi(false).boxed(),
+        AccessLogMode::Json | AccessLogMode::Off => lines.json().flatten_event(true).boxed(),
     }
 }
