@@ -33,7 +33,7 @@ pub fn run(file: &Path) -> ExitCode {
 /// Serves `settings`, which are those of `file`, if there is one, and the pages `extra`; `started` is called with the
 /// bound addresses.
 pub fn with(settings: Settings, file: Option<&Path>, extra: Router, started: impl FnOnce(&RunningServer)) -> ExitCode {
-    log::start(&settings.telemetry);
+    let log = log::start(&settings.telemetry);
     for warning in check::warnings(&settings) {
         warn!("{warning}");
     }
@@ -55,7 +55,7 @@ pub fn with(settings: Settings, file: Option<&Path>, extra: Router, started: imp
         let process = settings.process.clone();
         let launcher = UpgradeLauncher::of_this_process(process.upgrade_timeout);
         let predecessor = predecessor();
-        let inheritance = InheritedResources { sockets, predecessor: predecessor.clone() };
+        let inheritance = InheritedResources { sockets, predecessor: predecessor.clone(), log };
         let running = match app::start_with(settings, file, extra, inheritance).await {
             Ok(running) => running,
             Err(error) => return fail(&error),

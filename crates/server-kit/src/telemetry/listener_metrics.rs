@@ -49,4 +49,9 @@ impl ListenerMetrics {
     pub fn set_certificate_expiry(&self, listener: usize, expiry: i64) {
         self.certificate_expiry.with_label_values(&[listener.to_string().as_str()]).set(expiry);
     }
+
+    /// Forgets the ends of validity: the listeners are numbered anew.
+    pub fn clear_certificate_expiries(&self) {
+        self.certificate_expiry.reset();
+    }
 }

@@ -10,7 +10,7 @@ use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer, fmt as form};
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt as form, reload};
 
 use super::settings::{AccessLogMode, LogLevel, TelemetrySettings};
 
@@ -75,8 +75,24 @@ impl Visit for FirstLineVisitor {
     }
 }
 
-/// Starts logging for the whole process; a second call changes nothing.
-pub fn start(settings: &TelemetrySettings) {
+/// Filter of the log's lines, whose level a reload may change. Clones are the same filter; the default one is of no log.
+#[derive(Clone, Default)]
+pub struct LogFilter {
+    handle: Option<reload::Handle<EnvFilter, Registry>>,
+}
+
+impl LogFilter {
+    /// Puts the level of `settings` in force; what the access log is stays as it was at the start.
+    pub fn set_level(&self, settings: &TelemetrySettings) {
+        let Some(handle) = &self.handle else { return };
+        if let Err(error) = handle.reload(filter(settings)) {
+            tracing::error!(%error, "the level of the log cannot be changed");
+        }
+    }
+}
+
+/// Returns the filter of `settings`.
+fn filter(settings: &TelemetrySettings) -> EnvFilter {
     let level = match settings.log_level {
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,
@@ -92,6 +108,12 @@ pub fn start(settings: &TelemetrySettings) {
         AccessLogMode::Off => ",access=off",
         AccessLogMode::Json | AccessLogMode::Text => ",access=info",
     });
+    EnvFilter::new(directives)
+}
+
+/// Starts logging for the whole process; a second call changes nothing. Returns the filter of its lines.
+pub fn start(settings: &TelemetrySettings) -> LogFilter {
+    let (filter, handle) = reload::Layer::new(filter(settings));
     let lines = form::layer().with_writer(std::io::stderr);
     let lines = match settings.access_log {
         AccessLogMode::Text => lines.with_ansi(false).boxed(),
@@ -99,10 +121,11 @@ pub fn start(settings: &TelemetrySettings) {
     };
     let disk = DISK_CACHE.map(|target| (target, LevelFilter::WARN));
     let started = tracing_subscriber::registry()
-        .with(lines.with_filter(EnvFilter::new(directives)))
+        .with(lines.with_filter(filter))
         .with(DiskErrorLayer::default().with_filter(Targets::new().with_targets(disk)))
         .try_init();
     if let Err(already) = started {
         tracing::debug!(reason = %already, "logging is already started");
     }
+    LogFilter { handle: Some(handle) }
 }
