@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use rcgen::{CertifiedKey, KeyPair, generate_simple_self_signed};
@@ -34,8 +35,18 @@ impl Yard {
         self.tidegate_with(binary, &format!("{yaml}Database: {{ Url: \"{database}\" }}\n{state}"))
     }
 
-    /// Tidegate with an admin address and so many routes more, whose file is reloaded only when it is asked to.
-    pub fn reloading(&self, origin: &Server, admin: SocketAddr, routes: usize) -> Result<Server> {
+    /// Tidegate that can be upgraded, with the path of its program; `pid` beside its configuration names the process.
+    pub fn upgradable(&self, origin: &Server) -> Result<(Server, PathBuf)> {
+        let Subject::Tidegate(binary) = &self.subject else { bail!("upgrades are Tidegate's") };
+        let file = self.folder().join("pid").display().to_string();
+        let yaml = with_h2c(&tidegate_yaml(origin.target.address));
+        let yaml = yaml.replace("ShutdownGrace: 1s", &format!("ShutdownGrace: 30s\n  PidFile: {file}"));
+        Ok((self.tidegate_with(binary, &yaml)?, binary.clone()))
+    }
+
+    /// Tidegate with an admin address, WebSockets to `echo` under `/echo` and so many routes more, whose file is reloaded
+    /// only when it is asked to.
+    pub fn reloading(&self, origin: &Server, [admin, echo]: [SocketAddr; 2], routes: usize) -> Result<Server> {
         let Subject::Tidegate(binary) = &self.subject else { bail!("reloads are Tidegate's") };
         let mut yaml = tidegate_yaml(origin.target.address);
         yaml = yaml.replace(
@@ -50,7 +61,11 @@ impl Yard {
             );
             more.push_str(&route);
         }
-        self.tidegate_with(binary, &yaml.replace("\nTelemetry:", &format!("{more}Telemetry:")))
+        let sockets = format!(
+            "    echo:\n      Match: {{ Path: \"/echo\" }}\n      AuthorizationPolicy: Anonymous\n      ClusterId: echo\n  \
+             Clusters:\n    echo: {{ Destinations: {{ one: {{ Address: \"http://{echo}\" }} }} }}\n"
+        );
+        self.tidegate_with(binary, &yaml.replace("\nTelemetry:", &format!("{more}{sockets}Telemetry:")))
     }
 
     /// Tidegate with these settings of events.

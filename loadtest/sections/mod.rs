@@ -27,6 +27,7 @@ mod share;
 mod soak;
 mod stampede;
 mod tls;
+mod upgrades;
 
 /// How long filling a cache may take.
 const FILL_DEADLINE: Duration = Duration::from_secs(60);
@@ -57,7 +58,7 @@ impl Section {
 type Measure = fn(&Section, &Bench, &mut Tally) -> Result<Vec<Row>>;
 
 /// All of them, in the order of the report.
-pub const ALL: [Section; 22] = [
+pub const ALL: [Section; 23] = [
     Section::new("cpu-1k", cpu::small, cpu::measure_small),
     Section::new("api", api::load, api::measure),
     Section::new("ranges", cpu::ranges, cpu::measure_ranges),
@@ -74,6 +75,7 @@ pub const ALL: [Section; 22] = [
     Section::new("events", events::load, events::measure),
     Section::new("manifests", cpu::small, manifests::measure),
     Section::new("reload", reload::load, reload::measure),
+    Section::new("upgrades", upgrades::load, upgrades::measure),
     Section::new("share-polled", share::load, share::measure_polled),
     Section::new("share-pushed", share::load, share::measure_pushed),
     Section::new("share-sessions", share::load, share::measure_sessions),

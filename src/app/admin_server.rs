@@ -19,10 +19,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
 
-use super::StartError;
 use super::admin_connections::{AdminConnection, AdminConnections};
 use crate::proxy::settings::AdminSettings;
-use http_server::listen_sockets::{BoundTcpSocket, ListenSockets, SocketRole};
+use http_server::bind::BoundAddress;
+use http_server::listen_sockets::{BoundTcpSocket, ListenSockets, SocketRegistration, SocketRole};
 use http_server::listener::ListenError;
 use primitives::lifecycle::BackgroundTasks;
 use server_kit::api::router::{self, RouterState};
@@ -32,34 +32,124 @@ const HEAD_TIME: Duration = Duration::from_secs(10);
 /// Pause after a connection could not be accepted: the reason, most likely open files, would be the same at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves the operator's side until the end of `services`, or until another process has taken over from `tasks`.
-pub fn serve_admin(
-    admin: Option<&AdminSettings>,
-    sockets: &ListenSockets,
-    shared: RouterState,
-    (tasks, services): (&BackgroundTasks, &BackgroundTasks),
-) -> Result<Option<SocketAddr>, StartError> {
-    let Some(admin) = admin else { return Ok(None) };
-    let BoundTcpSocket { listener, address, registration } =
-        sockets.open(SocketRole::Admin, admin.address, admin.socket.as_deref())?;
-    let failed = |source| ListenError::Bind { address, source };
-    let socket = TcpListener::from_std(listener).map_err(failed)?;
-    let (tasks, stopping) = (tasks.clone(), services.clone());
-    services.spawn(async move {
-        let end = async move {
-            tokio::select! {
-                () = stopping.stopping() => {}
-                () = tasks.handed_over() => {}
-            }
+/// The operator's listener, whose address a reload may change.
+pub struct AdminListener {
+    sockets: ListenSockets,
+    router: Router,
+    tasks: BackgroundTasks,
+    services: BackgroundTasks,
+    open: Option<OpenAdmin>,
+}
+
+/// An admin address that is served.
+struct OpenAdmin {
+    settings: AdminSettings,
+    address: SocketAddr,
+    is_supervised: bool,
+    /// Cancelled where a reload takes the address away.
+    end: CancellationToken,
+}
+
+/// Step to the admin address of other settings.
+pub enum AdminChange {
+    /// It stays; these are its settings.
+    Keep(AdminSettings),
+    /// It is this one, on this socket.
+    Open(AdminSettings, TcpListener, SocketAddr, SocketRegistration),
+    /// There is none.
+    Close,
+}
+
+impl AdminListener {
+    /// Makes the listener, without an address yet. It serves until the end of `services`, or until another process has
+    /// taken over from `tasks`.
+    pub fn new(
+        sockets: &ListenSockets,
+        shared: RouterState,
+        (tasks, services): (&BackgroundTasks, &BackgroundTasks),
+    ) -> Self {
+        let (sockets, router) = (sockets.clone(), router::admin(shared));
+        Self { sockets, router, tasks: tasks.clone(), services: services.clone(), open: None }
+    }
+
+    /// Returns its address, where it has one.
+    pub fn address(&self) -> Option<SocketAddr> {
+        self.open.as_ref().map(|open| open.address)
+    }
+
+    /// Binds the address of `admin`, if it is another one; fails where that cannot be listened on. Nothing is served there,
+    /// or closed, before [`AdminListener::install`].
+    pub fn prepare(&self, admin: Option<&AdminSettings>) -> Result<AdminChange, ListenError> {
+        let is_same = |open: &OpenAdmin, new: &AdminSettings| {
+            // As at a start: the name of a passed socket decides alone.
+            let by_name = open.is_supervised && new.socket.is_some();
+            open.settings.socket == new.socket && (by_name || open.settings.address == new.address)
         };
-        accept(socket, router::admin(shared), end).await;
-        drop(registration);
-    });
-    Ok(Some(address))
+        match (&self.open, admin) {
+            (Some(open), Some(new)) if is_same(open, new) => Ok(AdminChange::Keep(new.clone())),
+            (Some(open), _) if open.is_supervised => Err(ListenError::Supervised(BoundAddress::Tcp(open.address))),
+            (_, None) => Ok(AdminChange::Close),
+            (_, Some(new)) => {
+                let BoundTcpSocket { listener, address, registration } =
+                    self.sockets.open(SocketRole::Admin, new.address, new.socket.as_deref())?;
+                let listener = TcpListener::from_std(listener);
+                let listener = listener.map_err(|source| ListenError::Bind { address, source })?;
+                Ok(AdminChange::Open(new.clone(), listener, address, registration))
+            }
+        }
+    }
+
+    /// Takes the step. Requests under way at an address that is taken away are answered.
+    pub fn install(&mut self, change: AdminChange) {
+        match change {
+            AdminChange::Keep(settings) => {
+                if let Some(open) = &mut self.open {
+                    open.settings = settings;
+                }
+            }
+            AdminChange::Close => self.close(),
+            AdminChange::Open(settings, listener, address, registration) => {
+                self.close();
+                self.open = Some(self.serve(settings, address, (listener, registration)));
+            }
+        }
+    }
+
+    fn close(&mut self) {
+        if let Some(open) = self.open.take() {
+            open.end.cancel();
+        }
+    }
+
+    fn serve(
+        &self,
+        settings: AdminSettings,
+        address: SocketAddr,
+        socket: (TcpListener, SocketRegistration),
+    ) -> OpenAdmin {
+        let (is_supervised, end) = (socket.1.is_supervised(), CancellationToken::new());
+        let (tasks, services, router, closing) =
+            (self.tasks.clone(), self.services.clone(), self.router.clone(), end.clone());
+        self.services.spawn(async move {
+            let end = async move {
+                tokio::select! {
+                    () = services.stopping() => {}
+                    () = tasks.handed_over() => {}
+                    () = closing.cancelled() => {}
+                }
+            };
+            accept(socket, router, end).await;
+        });
+        OpenAdmin { settings, address, is_supervised, end }
+    }
 }
 
 /// Serves connections until `end`, and then lets the requests under way end.
-async fn accept(listener: TcpListener, router: Router, end: impl Future<Output = ()>) {
+async fn accept(
+    (listener, registration): (TcpListener, SocketRegistration),
+    router: Router,
+    end: impl Future<Output = ()>,
+) {
     let (connections, stop) = (TaskTracker::new(), CancellationToken::new());
     let places = AdminConnections::default();
     let mut end = pin!(end);
@@ -83,7 +173,7 @@ async fn accept(listener: TcpListener, router: Router, end: impl Future<Output =
             }
         }
     }
-    drop(listener);
+    drop((listener, registration));
     stop.cancel();
     connections.close();
     connections.wait().await;

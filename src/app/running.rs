@@ -4,14 +4,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
+
 use super::reload::ConfigReloader;
 use super::storage::StateStorage;
 use super::upgrade::{self, SuccessorProcess};
+use crate::proxy::runtime::Runtime;
 use events::EventPublisher;
 use http_server::bind::BoundAddress;
 use http_server::listen_sockets::ListenSockets;
 use http_server::workers::Workers;
-use object_engine::cache::SliceCache;
 use primitives::lifecycle::BackgroundTasks;
 use server_kit::api::config_reload::ConfigReload;
 use server_kit::telemetry::access_log_file::AccessLogFile;
@@ -42,10 +44,8 @@ pub struct RunningServer {
     pub(super) tasks: BackgroundTasks,
     /// Tasks that outlive it: the operator's view of the drain, and embedded stores.
     pub(super) services: BackgroundTasks,
-    /// Time in which connections are still accepted after a stop has begun.
-    pub(super) delay: Duration,
-    pub(super) grace: Duration,
-    pub(super) cache: Option<Arc<SliceCache>>,
+    /// Runtime in force, whose settings say how long a stop may take.
+    pub(super) runtime: Arc<ArcSwap<Runtime>>,
     pub(super) storage: StateStorage,
     pub(super) files: ReopenableFiles,
     pub(super) reloader: Option<Arc<ConfigReloader>>,
@@ -86,7 +86,7 @@ impl RunningServer {
     /// what is cut.
     pub async fn stop(self, hurry: impl Future<Output = ()>) -> bool {
         self.tasks.begin_drain();
-        let delay = self.delay;
+        let delay = self.runtime.load().server.http.shutdown_delay;
         let delayed = async move {
             if !delay.is_zero() {
                 tokio::time::sleep(delay).await;
@@ -126,7 +126,8 @@ impl RunningServer {
     async fn stop_after(self, before: impl Future<Output = ()>, hurry: impl Future<Output = ()>) -> bool {
         let drained = async {
             before.await;
-            self.tasks.shutdown(self.grace).await
+            let grace = self.runtime.load().server.http.shutdown_grace;
+            self.tasks.shutdown(grace).await
         };
         let whole = tokio::select! {
             biased;
@@ -137,7 +138,7 @@ impl RunningServer {
             }
         };
         self.workers.stop(WORKERS_TIME).await;
-        if let Some(cache) = self.cache {
+        if let Some(cache) = self.runtime.load().cache.clone() {
             // What a dying disk does not take in time is fetched anew after the start.
             let _ = tokio::time::timeout(CLOSE_TIME, cache.close()).await;
         }

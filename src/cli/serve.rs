@@ -38,8 +38,8 @@ pub fn run(file: &Path) -> ExitCode {
 /// Serves `settings`, which are those of `file`, if there is one, and the pages `extra`; `started` is called with the
 /// bound addresses.
 pub fn with(settings: Settings, file: Option<&Path>, extra: Router, started: impl FnOnce(&RunningServer)) -> ExitCode {
-    let access_log = match log::start(&settings.telemetry) {
-        Ok(access_log) => access_log,
+    let log = match log::start(&settings.telemetry) {
+        Ok(log) => log,
         Err(error) => return fail(&error),
     };
     for warning in check::warnings(&settings) {
@@ -63,7 +63,7 @@ pub fn with(settings: Settings, file: Option<&Path>, extra: Router, started: imp
         let process = settings.process.clone();
         let launcher = UpgradeLauncher::of_this_process(process.upgrade_timeout);
         let predecessor = predecessor();
-        let early = EarlyResources { sockets, predecessor: predecessor.clone(), access_log: access_log.clone() };
+        let early = EarlyResources { sockets, predecessor: predecessor.clone(), log: log.clone() };
         let running = match app::start_with(settings, file, extra, early).await {
             Ok(running) => running,
             Err(error) => return fail(&error),
@@ -78,7 +78,7 @@ pub fn with(settings: Settings, file: Option<&Path>, extra: Router, started: imp
         serve(running, &mut signals, &upgrades, &mut pid_file).await;
         ExitCode::SUCCESS
     });
-    if let Some(access_log) = &access_log {
+    if let Some(access_log) = &log.access_file {
         access_log.flush(LAST_LINES_TIME);
     }
     // Tasks that still run, a request to Kafka for example, have nobody left to answer: they are not waited for.

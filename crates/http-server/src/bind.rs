@@ -3,7 +3,7 @@
 
 use std::fs::{self, Permissions};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, ToSocketAddrs as _};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
@@ -18,7 +18,7 @@ use tokio::net::{TcpStream, UnixStream};
 
 use crate::listen_sockets::{BoundTcpSocket, ListenSockets, SocketRegistration, SocketRole};
 use crate::listener::{BACKLOG, ListenError};
-use crate::settings::{ListenAddress, ListenerSettings};
+use crate::settings::ListenerSettings;
 use crate::transport::PlainStream;
 
 /// Address that stands for the other end of a Unix socket, which has none. No TCP connection comes from it (RFC 1122
@@ -112,6 +112,14 @@ impl From<SystemSocket> for OwnedFd {
 }
 
 impl BoundSocket {
+    /// Closes it where it is not wanted after all; the file of a Unix socket goes with it.
+    pub(crate) fn discard(self) {
+        if let BoundAddress::Unix(path) = &self.address {
+            // A file that stays is replaced by whoever listens there next.
+            let _ = fs::remove_file(path);
+        }
+    }
+
     /// Hands the socket to the runtime of the caller, which it needs; the registration is to be dropped with it. Fails
     /// where the runtime cannot watch it.
     pub fn listen(self) -> io::Result<(ListeningSocket, SocketRegistration)> {
@@ -123,40 +131,32 @@ impl BoundSocket {
     }
 }
 
-/// Opens the sockets of all addresses of `listener`, or takes them over from `sockets`. Fails where an address is taken,
-/// not this machine's, or not allowed.
-pub fn bind_all(listener: &ListenerSettings, sockets: &ListenSockets) -> Result<Vec<BoundSocket>, ListenError> {
-    let wanted = listener.socket.as_deref();
-    let mut bound = Vec::new();
-    for address in &listener.addresses {
-        match address {
-            ListenAddress::Ip(address) => bound.push(bind_tcp(*address, sockets, wanted)?),
-            ListenAddress::Host { name, port } => bound.extend(bind_host(name, *port, sockets, wanted)?),
-            ListenAddress::Unix(path) => {
-                let open = || bind_unix(path, listener.socket_mode);
-                let (socket, registration) = sockets.open_unix(path, (wanted, listener.socket_mode), open)?;
-                let (address, socket) = (BoundAddress::Unix(path.clone()), SystemSocket::Unix(socket));
-                bound.push(BoundSocket { address, socket, registration });
-            }
-        }
-    }
-    Ok(bound)
-}
-
-fn bind_tcp(address: SocketAddr, sockets: &ListenSockets, wanted: Option<&str>) -> Result<BoundSocket, ListenError> {
+/// Opens a TCP socket on `address`, or takes it over from `sockets`: the one of the name `wanted`, where it is given. Fails
+/// where the address is taken, not this machine's, or not allowed.
+pub(crate) fn open_tcp(
+    address: SocketAddr,
+    sockets: &ListenSockets,
+    wanted: Option<&str>,
+) -> Result<BoundSocket, ListenError> {
     let BoundTcpSocket { listener, address, registration } = sockets.open(SocketRole::Listener, address, wanted)?;
     Ok(BoundSocket { address: BoundAddress::Tcp(address), socket: SystemSocket::Tcp(listener), registration })
 }
 
-/// Opens a socket on every address that `name` resolves to and that this machine has: `localhost` often has an IPv6 address
-/// where IPv6 is switched off.
-fn bind_host(
-    name: &str,
-    port: u16,
+/// Opens a Unix socket at `path` with the mode of `listener`, or takes it over from `sockets`, as [`open_tcp`] does.
+pub(crate) fn open_unix(
+    path: &Path,
     sockets: &ListenSockets,
-    wanted: Option<&str>,
-) -> Result<Vec<BoundSocket>, ListenError> {
-    let found = (name, port).to_socket_addrs();
+    listener: &ListenerSettings,
+) -> Result<BoundSocket, ListenError> {
+    let mode = listener.socket_mode;
+    let (socket, registration) =
+        sockets.open_unix(path, (listener.socket.as_deref(), mode), || bind_unix(path, mode))?;
+    Ok(BoundSocket { address: BoundAddress::Unix(path.to_owned()), socket: SystemSocket::Unix(socket), registration })
+}
+
+/// Returns the addresses of `name`, each once.
+pub(crate) async fn resolve(name: &str, port: u16) -> Result<Vec<SocketAddr>, ListenError> {
+    let found = tokio::net::lookup_host((name, port)).await;
     let found = found.map_err(|source| ListenError::Resolve { name: name.to_owned(), source })?;
     let mut addresses: Vec<SocketAddr> = Vec::new();
     for address in found {
@@ -165,9 +165,19 @@ fn bind_host(
             addresses.push(address);
         }
     }
+    Ok(addresses)
+}
+
+/// Opens, by `open`, those of the addresses of `name` that this machine has: `localhost` often has an IPv6 address where
+/// IPv6 is switched off.
+pub(crate) fn open_present<T>(
+    name: &str,
+    addresses: Vec<SocketAddr>,
+    mut open: impl FnMut(SocketAddr) -> Result<T, ListenError>,
+) -> Result<Vec<T>, ListenError> {
     let (mut bound, mut missing) = (Vec::new(), None);
     for address in addresses {
-        match bind_tcp(address, sockets, wanted) {
+        match open(address) {
             Ok(socket) => bound.push(socket),
             Err(ListenError::Bind { address, source }) if is_absent(&source) => {
                 tracing::warn!("{name} is also {address}, which this machine does not have: not listened on");

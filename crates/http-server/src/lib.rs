@@ -17,6 +17,8 @@ mod http1;
 mod http2;
 pub mod listen_sockets;
 pub mod listener;
+mod listener_change;
+pub mod listener_set;
 mod ocsp;
 mod proxy_protocol;
 pub mod settings;
@@ -26,6 +28,7 @@ mod tls;
 mod tls_server;
 mod tls_watch;
 mod transport;
+mod worker_watch;
 pub mod workers;
 mod write_deadline;
 

@@ -69,6 +69,12 @@ impl ListenerSettings {
             https_redirect: None,
         }
     }
+
+    /// Returns true where connections are served by the same rules as those of `other`, whatever their addresses are.
+    pub fn has_rules_of(&self, other: &Self) -> bool {
+        (self.h2c, self.https_redirect) == (other.h2c, other.https_redirect)
+            && (&self.tls, &self.proxy_sources) == (&other.tls, &other.proxy_sources)
+    }
 }
 
 /// One address that clients connect to.

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use primitives::blocking_calls::{BlockingCallError, BlockingCalls};
 use primitives::lifecycle::BackgroundTasks;
 use server_kit::telemetry::metrics::Metrics;
+use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
 use crate::tls::unix_now;
@@ -32,36 +33,56 @@ struct WatchedListener {
     told_of_staples: Mutex<Vec<String>>,
 }
 
-/// Loads files that were written again, until shutdown. Files are read beside the runtime's own threads, and those of one
-/// listener hold up no other.
-pub async fn watch(servers: Vec<NumberedTls>, metrics: Arc<Metrics>, tasks: BackgroundTasks) {
-    let mut ticks = tokio::time::interval(WATCH_INTERVAL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let listener = |(number, server): NumberedTls| WatchedListener {
-        number,
-        // The start has logged what holds by then.
-        told_of_staples: Mutex::new(server.staple_warnings(unix_now())),
-        server,
-        calls: BlockingCalls::new(READ_TIME),
-        told: Mutex::default(),
-    };
-    let listeners: Vec<WatchedListener> = servers.into_iter().map(listener).collect();
-    let end = tasks.stopping();
+/// Loads files that were written again, until shutdown; `servers` are those of the configuration in force. Files are read
+/// beside the runtime's own threads, and those of one listener hold up no other.
+pub async fn watch_files(
+    mut servers: watch::Receiver<Vec<NumberedTls>>,
+    metrics: Arc<Metrics>,
+    tasks: BackgroundTasks,
+) {
     let looks = async {
-        join_all(listeners.iter().map(|listener| listener.record_expiry(&metrics))).await;
         loop {
-            ticks.tick().await;
-            join_all(listeners.iter().map(|listener| listener.refresh(&metrics))).await;
-            listeners.iter().for_each(|listener| listener.tell_of_staples(&metrics));
+            let listeners: Vec<_> = servers.borrow_and_update().iter().cloned().map(WatchedListener::new).collect();
+            // The numbers of listeners that are no more are no longer told.
+            metrics.listeners().clear_ends();
+            tokio::select! {
+                () = look_at(&listeners, &metrics) => {}
+                () = changed(&mut servers) => {}
+            }
         }
     };
     tokio::select! {
         () = looks => {}
-        () = end => {}
+        () = tasks.stopping() => {}
+    }
+}
+
+/// Resolves when another configuration is in force.
+async fn changed(servers: &mut watch::Receiver<Vec<NumberedTls>>) {
+    if servers.changed().await.is_err() {
+        // Nobody is left who could change it.
+        std::future::pending::<()>().await;
+    }
+}
+
+async fn look_at(listeners: &[WatchedListener], metrics: &Metrics) {
+    let mut ticks = tokio::time::interval(WATCH_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    join_all(listeners.iter().map(|listener| listener.record_expiry(metrics))).await;
+    loop {
+        ticks.tick().await;
+        join_all(listeners.iter().map(|listener| listener.refresh(metrics))).await;
+        listeners.iter().for_each(|listener| listener.tell_of_staples(metrics));
     }
 }
 
 impl WatchedListener {
+    fn new((number, server): NumberedTls) -> Self {
+        // The start, or the reload, has logged what holds by then.
+        let told_of_staples = Mutex::new(server.staple_warnings(unix_now()));
+        Self { number, server, calls: BlockingCalls::new(READ_TIME), told: Mutex::default(), told_of_staples }
+    }
+
     async fn refresh(&self, metrics: &Metrics) {
         let (number, server) = (self.number, Arc::clone(&self.server));
         let refreshed = self.calls.run(move || server.refresh().map(|loaded| loaded.map_err(|e| e.to_string()))).await;

@@ -22,7 +22,8 @@ const LIMIT: Duration = Duration::from_secs(20);
 const KIB: usize = 1 << 10;
 /// Length of a track that a player takes a second or two for.
 const TRACK_LENGTH: usize = 1024 * KIB;
-/// Players that a piece of a track reaches four times before it is over.
+/// Players that a piece of a track reaches four times before it is over. There are 200, and `h2load` beside them, in the
+/// section `upgrades` of the load test (`loadtest/run upgrades`): so many would make this test one of minutes.
 const PLAYERS: usize = 50;
 
 /// Counts of a load over upgrades.

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -17,7 +18,7 @@ const MAX_KEPT_BYTES: usize = 256 * 1024 * 1024;
 
 /// The stalled streams of the process.
 pub struct StalledStreams {
-    most: usize,
+    most: AtomicUsize,
     streams: Mutex<StreamsByAge>,
     metrics: Arc<Metrics>,
 }
@@ -54,7 +55,12 @@ pub enum StalledStreamRequest {
 impl StalledStreams {
     /// Makes the register of at most `most` streams.
     pub fn new(most: usize, metrics: &Arc<Metrics>) -> Arc<Self> {
-        Arc::new(Self { most, streams: Mutex::default(), metrics: Arc::clone(metrics) })
+        Arc::new(Self { most: AtomicUsize::new(most), streams: Mutex::default(), metrics: Arc::clone(metrics) })
+    }
+
+    /// Puts another limit in force. Where more are stalled they go on, until others begin to wait.
+    pub fn set_limit(&self, most: usize) {
+        self.most.store(most, Ordering::Relaxed);
     }
 
     /// Counts a stream that begins to wait, and keeps `kept` bytes of its body. Where streams or bytes are too many, those
@@ -75,7 +81,8 @@ impl StalledStreams {
             let _ = sender.try_send(());
             streams.released.insert(oldest, sender);
         }
-        if streams.keeping.len() + streams.released.len() > self.most {
+        let most = self.most.load(Ordering::Relaxed);
+        while streams.keeping.len() + streams.released.len() > most {
             streams.end_oldest();
             self.metrics.listeners().stalled_stream_ended();
         }

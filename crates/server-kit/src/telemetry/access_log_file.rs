@@ -89,9 +89,11 @@ impl AccessLogFile {
         Ok(Self { commands, queue })
     }
 
-    /// Registers the count of lost lines in `registry`.
-    pub fn register(&self, registry: &Registry) -> Result<(), prometheus::Error> {
-        registry.register(Box::new(self.queue.lost.clone()))
+    /// Has lost lines counted in `registry`, and said in the log, until `tasks` stop.
+    pub fn watch(&self, registry: &Registry, tasks: &BackgroundTasks) -> Result<(), prometheus::Error> {
+        registry.register(Box::new(self.queue.lost.clone()))?;
+        tasks.spawn(self.clone().watch_overflow(tasks.clone()));
+        Ok(())
     }
 
     /// Opens the file anew, after log rotation has moved it.
@@ -111,7 +113,7 @@ impl AccessLogFile {
 
     /// Says in the log, once a minute at most, that lines are lost because the disk does not keep up, or hangs, until
     /// `tasks` stop. The thread that writes may be stuck, and says nothing then.
-    pub async fn watch_overflow(self, tasks: BackgroundTasks) {
+    async fn watch_overflow(self, tasks: BackgroundTasks) {
         let (mut ticks, failures, mut before) = (tokio::time::interval(WATCH_INTERVAL), FailureLog::default(), 0);
         loop {
             tokio::select! {

@@ -95,4 +95,10 @@ impl ListenerMetrics {
     pub fn set_staple_end(&self, listener: usize, end: i64) {
         self.staple_end.with_label_values(&[listener.to_string().as_str()]).set(end);
     }
+
+    /// Forgets the ends of validity: the listeners are numbered anew.
+    pub fn clear_ends(&self) {
+        self.certificate_expiry.reset();
+        self.staple_end.reset();
+    }
 }
