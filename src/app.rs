@@ -28,7 +28,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use acme::CertificateOrders;
 use arc_swap::ArcSwap;
 use axum::Router;
 use futures::future::BoxFuture;
@@ -55,7 +54,7 @@ use http_server::listen_sockets::ListenSockets;
 use http_server::listener::ListenError;
 use http_server::listener_set::{ListenerServices, ListenerSet};
 use http_server::workers::Workers;
-use object_engine::cache::{CacheError, SliceCache};
+use object_engine::cache::CacheError;
 use primitives::clock::{Clock, monotonic_now};
 use primitives::lifecycle::BackgroundTasks;
 use s3::settings::StoreSettings;
@@ -152,11 +151,9 @@ pub async fn start_with(
     let storage = StateStorage::open(&settings, services).await?;
     let challenges = AcmeChallenges::default();
     let (process, events) = open_process(&settings, &shared, &storage, &challenges, predecessor.as_ref()).await?;
-    let cache = cache::open(&settings, clock, tasks).await?;
-    let runtime = first_runtime(&settings, &process, &stores, cache)?;
+    let runtime = first_runtime(&settings, &process, &stores).await?;
     let reloaded = watch::start(&runtime, &storage, tasks).await;
-    metrics.register_upstreams(cluster_snapshot_source(&runtime))?;
-    cache::register(metrics, &runtime)?;
+    register_metrics(metrics, &runtime)?;
     let operations = cache::cache_operations(&runtime);
     let dependencies = ModuleDependencies {
         storage: &storage,
@@ -181,14 +178,11 @@ pub async fn start_with(
     let service = module_service(public);
     let gateway =
         Arc::new(Gateway::new(Arc::clone(&process), Arc::clone(&runtime), service, paths, Arc::clone(metrics)));
-    let mut admin = AdminListener::new(&sockets, router_state, (tasks, services));
-    let opened = admin.prepare(settings.admin.as_ref())?;
-    admin.install(opened);
+    let admin = AdminListener::start(settings.admin.as_ref(), &sockets, router_state, (tasks, services))?;
     certificates::prepare(&settings)?;
     let listeners = start_listeners(&settings, &sockets, &gateway, (&challenges, &workers), &shared).await?;
     check_sockets(&sockets, predecessor.is_some())?;
-    let orders = CertificateOrders::start(challenges, clock.clone(), tasks, metrics.registry())?;
-    certificates::order(&settings, &orders);
+    let orders = certificates::start(&settings, challenges, &shared)?;
     let (addresses, admin_address) = (listeners.addresses(), admin.address());
     if let (Some(file), Some(reloads)) = (file, reloads) {
         let (runtime, metrics) = (Arc::clone(&runtime), Arc::clone(metrics));
@@ -273,12 +267,12 @@ fn router_state(
 }
 
 /// Builds the runtime that is in force at first.
-fn first_runtime(
+async fn first_runtime(
     settings: &Settings,
     process: &Arc<Process>,
     stores: &OpenStores,
-    cache: Option<Arc<SliceCache>>,
 ) -> Result<Arc<ArcSwap<Runtime>>, StartError> {
+    let cache = cache::open(settings, &process.clock, &process.tasks).await?;
     let authenticator = Arc::new(authenticator(settings, &process.clock, &process.tasks)?);
     let open_store = |store: &StoreSettings| stores.signer(store);
     let runtime = Runtime::build(runtime_settings(settings), process, (authenticator, cache), None, open_store)?;
@@ -367,6 +361,12 @@ fn authenticator(settings: &Settings, clock: &Clock, tasks: &BackgroundTasks) ->
     let tasks = tasks.clone();
     let spawner = Arc::new(move |task: BoxFuture<'static, ()>| tasks.spawn(task));
     Ok(Authenticator::new(&settings.auth, http_client()?, clock.clone(), spawner)?)
+}
+
+/// Registers the metrics of what the runtime in force holds.
+fn register_metrics(metrics: &Metrics, runtime: &Arc<ArcSwap<Runtime>>) -> Result<(), StartError> {
+    metrics.register_upstreams(cluster_snapshot_source(runtime))?;
+    cache::register(metrics, runtime)
 }
 
 /// Reads the clusters of the runtime in force.

@@ -61,15 +61,19 @@ pub enum AdminChange {
 }
 
 impl AdminListener {
-    /// Makes the listener, without an address yet. It serves until the end of `services`, or until another process has
-    /// taken over from `tasks`.
-    pub fn new(
+    /// Opens the address of `admin`, where there is one, and serves until the end of `services`, or until another process
+    /// has taken over from `tasks`. Fails where it cannot be listened on.
+    pub fn start(
+        admin: Option<&AdminSettings>,
         sockets: &ListenSockets,
         shared: RouterState,
         (tasks, services): (&BackgroundTasks, &BackgroundTasks),
-    ) -> Self {
+    ) -> Result<Self, ListenError> {
         let (sockets, router) = (sockets.clone(), router::admin(shared));
-        Self { sockets, router, tasks: tasks.clone(), services: services.clone(), open: None }
+        let mut listener = Self { sockets, router, tasks: tasks.clone(), services: services.clone(), open: None };
+        let change = listener.prepare(admin)?;
+        listener.install(change);
+        Ok(listener)
     }
 
     /// Returns its address, where it has one.

@@ -64,41 +64,45 @@ pub enum PlannedSocket<H> {
 }
 
 /// Open sockets that no address of the new settings has taken yet.
-pub struct FreeSockets<'a, H>(Vec<(&'a OpenAddress<H>, Vec<Arc<OpenSocket<H>>>)>);
+pub struct FreeSockets<'a, H>(Vec<FreeAddress<'a, H>>);
+
+/// Sockets of one address that are left.
+struct FreeAddress<'a, H> {
+    open: &'a OpenAddress<H>,
+    sockets: Vec<Arc<OpenSocket<H>>>,
+}
 
 impl<'a, H> FreeSockets<'a, H> {
     pub fn of(open: &'a [OpenAddress<H>]) -> Self {
-        Self(open.iter().map(|address| (address, address.sockets.clone())).collect())
+        Self(open.iter().map(|open| FreeAddress { open, sockets: open.sockets.clone() }).collect())
     }
 
     /// Takes the sockets of `address`, which a listener with the socket name `wanted` had before; or those that a supervisor
     /// has passed under this name, which decides alone at a start too.
     pub fn take_address(&mut self, address: &ListenAddress, wanted: Option<&str>) -> Option<Vec<Arc<OpenSocket<H>>>> {
-        let has_name = |open: &OpenAddress<H>| open.listener.socket() == wanted;
-        let same = self.0.iter().position(|(open, _)| open.configured == *address && has_name(open));
-        let passed = || {
-            let is_named = |(open, sockets): &(&OpenAddress<H>, Vec<Arc<OpenSocket<H>>>)| {
-                wanted.is_some() && has_name(open) && sockets.iter().all(|socket| socket.is_supervised())
-            };
-            self.0.iter().position(is_named)
+        let has_name = |free: &FreeAddress<'_, H>| free.open.listener.socket() == wanted;
+        let same = self.0.iter().position(|free| free.open.configured == *address && has_name(free));
+        let is_passed = |free: &FreeAddress<'_, H>| {
+            wanted.is_some() && has_name(free) && free.sockets.iter().all(|socket| socket.is_supervised())
         };
-        same.or_else(passed).map(|place| self.0.remove(place).1)
+        let place = same.or_else(|| self.0.iter().position(is_passed));
+        place.map(|place| self.0.remove(place).sockets)
     }
 
     /// Takes the socket that listens on `address`.
     pub fn take_socket(&mut self, address: &BoundAddress) -> Option<Arc<OpenSocket<H>>> {
-        self.0.iter_mut().find_map(|(_, sockets)| {
-            let place = sockets.iter().position(|socket| socket.address == *address)?;
-            Some(sockets.remove(place))
+        self.0.iter_mut().find_map(|free| {
+            let place = free.sockets.iter().position(|socket| socket.address == *address)?;
+            Some(free.sockets.remove(place))
         })
     }
 
     pub fn sockets(&self) -> impl Iterator<Item = &Arc<OpenSocket<H>>> {
-        self.0.iter().flat_map(|(_, sockets)| sockets)
+        self.0.iter().flat_map(|free| &free.sockets)
     }
 
     pub fn into_sockets(self) -> Vec<Arc<OpenSocket<H>>> {
-        self.0.into_iter().flat_map(|(_, sockets)| sockets).collect()
+        self.0.into_iter().flat_map(|free| free.sockets).collect()
     }
 }
 
