@@ -10,6 +10,7 @@ mod health;
 mod limits;
 pub mod listing;
 mod modules;
+mod players;
 mod reload;
 mod reload_metrics;
 mod restart_keys;
@@ -155,6 +156,7 @@ pub async fn start_with(
         services,
         metrics,
         limiters: &process.limiters,
+        revocations: process.revocations.as_ref(),
         stores: &stores,
     };
     let tracks = catalog::routes(&dependencies, &process, &runtime, operations.clone());
