@@ -11,8 +11,7 @@ async fn a_change_on_one_node_is_heard_on_the_other_also_after_redis_was_away() 
     let (here, there) = (Client::new(&one, "alice"), Client::new(&two, "alice"));
     let Some(mut listener) = Listener::open(&two, "alice", "").await else { return };
     listener.event("player").await;
-    let subscribed = async || redis.ask("PUBSUB NUMSUB tide:playback.events").contains(":2").then_some(());
-    eventually("both nodes are subscribed", subscribed).await;
+    both_are_subscribed(&redis).await;
     let said = here.put("speed", json!({ "speed": 1.5 })).await;
     // What holds may be said once more where the subscription came late.
     let heard = async |listener: &mut Listener, revision: &Value| loop {
@@ -39,9 +38,14 @@ async fn a_change_on_one_node_is_heard_on_the_other_also_after_redis_was_away() 
     assert_eq!(heard(&mut listener, &said["revision"]).await["semitones"], 7);
     let back = async || (here.send(Method::GET, "position", None).await.status == 200).then_some(());
     eventually("players are read again", back).await;
-    eventually("both nodes are subscribed again", subscribed).await;
+    both_are_subscribed(&redis).await;
     let said = here.put("pitch", json!({ "semitones": -7 })).await;
     assert_eq!(heard(&mut listener, &said["revision"]).await["semitones"], -7);
+}
+
+async fn both_are_subscribed(redis: &Redis) {
+    let subscribed = async || redis.ask("PUBSUB NUMSUB tide:playback.events").contains(":2").then_some(());
+    eventually("both nodes are subscribed", subscribed).await;
 }
 
 #[tokio::test]

@@ -31,17 +31,28 @@ async fn is_closed(config: &Value) {
     let Some(mut listener) = Listener::open(&gate, "alice", "").await else { return };
     listener.event("player").await;
     client.report(report("song", "playing", 5_000)).await;
-    assert_eq!(listener.event("player").await["state"], "playing");
-    let closed = listener.event("player").await;
-    assert_eq!((&closed["state"], &closed["position_ms"]), (&json!("stopped"), &json!(5_000)), "where it was last");
+    player_in(&mut listener, "playing").await;
+    let closed = player_in(&mut listener, "stopped").await;
+    assert_eq!(closed["position_ms"], 5_000, "where it was last");
     let now = client.get("position").await;
     assert_eq!((&now["state"], &now["track_id"]), (&json!("stopped"), &json!("song")));
     let mut paused = report("song", "paused", 9_000);
     paused["channel_id"] = json!("kitchen");
     client.report(paused).await;
-    assert_eq!(listener.event("player").await["state"], "paused");
-    assert_eq!(listener.event("player").await["state"], "stopped", "a pause ends too");
+    player_in(&mut listener, "paused").await;
+    let closed = player_in(&mut listener, "stopped").await;
+    assert_eq!(closed["channel_id"], "kitchen", "a pause ends too");
     assert_eq!(gate.metric("tidegate_players_closed_total", "").await, 2.0);
+}
+
+/// The next event of a player in this state. What holds may be told once more while nodes find each other.
+async fn player_in(listener: &mut Listener, state: &str) -> Value {
+    loop {
+        let player = listener.event("player").await;
+        if player["state"] == state {
+            return player;
+        }
+    }
 }
 
 #[tokio::test]

@@ -129,7 +129,9 @@ impl EventHub {
         let table = self.0.listeners.lock();
         let queues = table.by_user.get(&key.user).into_iter().flatten();
         for queue in queues.filter(|queue| queue.channel.as_ref().is_none_or(|channel| *channel == key.channel)) {
-            queue.push(frame.clone());
+            if queue.push(frame.clone()) {
+                self.0.metrics.count_end(StreamEnd::Slow);
+            }
         }
     }
 
@@ -152,14 +154,15 @@ impl EventHub {
 }
 
 impl EventQueue {
-    fn push(&self, frame: Bytes) {
+    /// Adds an event; returns true where that was too much, and the listener is dropped.
+    fn push(&self, frame: Bytes) -> bool {
         let mut state = self.state.lock();
-        // What comes now is in the snapshot, or comes again after it.
         if state.is_slow {
-            return;
+            return false;
         }
         state.bytes += frame.len();
-        if state.bytes > MAX_QUEUED_BYTES {
+        let is_slow = state.bytes > MAX_QUEUED_BYTES;
+        if is_slow {
             // The memory is free at once: the connection may take its time to end.
             *state = QueueState { is_slow: true, ..QueueState::default() };
         } else {
@@ -167,6 +170,7 @@ impl EventQueue {
         }
         drop(state);
         self.changed.notify_one();
+        is_slow
     }
 
     fn require_snapshot(&self) {
@@ -230,7 +234,10 @@ impl EventListener {
 
 impl Drop for EventListener {
     fn drop(&mut self) {
-        self.hub.0.metrics.count_end(self.end);
+        // A slow one was counted when it was dropped: its connection may have taken its time since.
+        if !self.queue.state.lock().is_slow {
+            self.hub.0.metrics.count_end(self.end);
+        }
         self.hub.remove(&self.user, &self.queue);
     }
 }

@@ -83,10 +83,7 @@ impl EventStream {
                     Some(frames) => self.waiting = frames.into(),
                     None => return Some(self.finish(StreamEnd::Unavailable)),
                 },
-                NextEvent::Slow => {
-                    self.listener.end(StreamEnd::Slow);
-                    return None;
-                }
+                NextEvent::Slow => return None,
             }
         }
     }
