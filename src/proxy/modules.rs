@@ -264,6 +264,7 @@ pub fn module_name(path: &str) -> &'static str {
     match (first.unwrap_or_default(), second, third) {
         ("share", ..) => "share",
         ("usage", ..) => "limits",
+        ("playback", ..) => "players",
         ("stream", ..) | ("admin", Some("subscriptions" | "stream-sessions"), _) => "films",
         ("progress", ..) | ("tracks", _, Some("position")) => "positions",
         ("tracks", _, Some("events")) => "playback",

@@ -42,6 +42,7 @@ mod path_tokens;
 mod plain;
 mod playback;
 mod player;
+mod players;
 mod positions;
 mod promises;
 mod protected_routes;

@@ -11,6 +11,7 @@ mod film_routes;
 mod health;
 mod limit;
 mod listener;
+mod playback;
 mod policy;
 mod positions;
 mod route;
@@ -33,6 +34,7 @@ use std::time::Duration;
 
 use url::Url;
 
+use self::playback::PlaybackSections;
 use self::route::RouteScope;
 use self::server::ResolvedServer;
 use super::Settings;
@@ -92,6 +94,9 @@ fn settings(at: &ConfigLocation<'_>, file: &ConfigFile) -> Option<Settings> {
     let shared = !matches!(&state, Some(None));
     let positions = positions::positions(&at.key("Positions"), &file.positions, kept);
     let events = events::events(&at.key("Events"), file.events.as_ref());
+    let sections =
+        PlaybackSections { database: !matches!(&database, Some(None)), events: !matches!(&events, Some(None)) };
+    let playback = playback::playback(&at.key("Playback"), file.playback.as_ref(), sections);
     let share = share::share(&at.key("Share"), file.share.as_ref(), shared);
     let vod = vod::vod(&at.key("Vod"), file.vod.as_ref(), !matches!(&positions, Some(None)));
     let films = film_routes::films(&at.key("Vod"), vod.as_ref(), &scope);
@@ -122,6 +127,7 @@ fn settings(at: &ConfigLocation<'_>, file: &ConfigFile) -> Option<Settings> {
         state: state?,
         database: database?,
         positions: positions?,
+        playback: playback?,
         events: events?,
         share: share?,
         vod: vod?,

@@ -50,6 +50,7 @@ const MODULES: &[(&str, &str)] = &[
     (
         "crates/playback/src",
         "
+        player:    reports
         positions:
         reports:
         ",
@@ -109,6 +110,8 @@ const ADAPTERS: &[(&str, &[&str])] = &[
             "crates/server-kit/src/limit/egress_store.rs",
             "crates/server-kit/src/limit/shared_limits.rs",
             "crates/catalog/src/api/stream_url_cache.rs",
+            "crates/playback/src/player/event_relay.rs",
+            "crates/playback/src/player/store/redis.rs",
             "crates/playback/src/positions/store/",
             "crates/playback/src/positions/write_back/redis.rs",
             "crates/share/src/replication/",
@@ -126,6 +129,7 @@ const ADAPTERS: &[(&str, &[&str])] = &[
             "crates/catalog/src/grants.rs",
             "crates/catalog/src/tracks.rs",
             "crates/events/src/outbox/",
+            "crates/playback/src/player/channel_store.rs",
             "crates/playback/src/positions/store/",
             "crates/vod/src/view_log.rs",
         ],
