@@ -62,4 +62,5 @@ mod streaming_urls;
 mod support;
 mod tls;
 mod upstream_outcomes;
+mod watch;
 mod watchdog;
