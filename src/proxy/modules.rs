@@ -255,6 +255,7 @@ pub fn module_name(path: &str) -> &'static str {
             Some("health") => "health",
             Some("openapi.json" | "docs") => "openapi",
             Some("listen") => "share",
+            Some("watch") => "films",
             Some("demo") => "demo",
             _ => "api",
         };

@@ -65,4 +65,5 @@ mod streaming_urls;
 mod support;
 mod tls;
 mod upstream_outcomes;
+mod watch;
 mod watchdog;

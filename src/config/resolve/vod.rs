@@ -58,6 +58,7 @@ pub fn vod(at: &ConfigLocation<'_>, raw: Option<&file::Vod>, kept: bool) -> Opti
         report_interval: report_interval?,
         subscription: subscription?,
         allowed_hosts: hosts?,
+        page: raw.page.is_none_or(|flag| flag.0),
     }))
 }
 

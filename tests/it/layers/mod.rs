@@ -69,7 +69,10 @@ const MODULES: &[(&str, &str)] = &[
         manifest_url: grant session
         view_log:     metrics session
         service:      events film_store grant manifest_url metrics session settings subscription view_log
-        routes:       events grant service session view_log
+        movie_id:
+        page:         movie_id settings
+        routes:       events grant movie_id service session view_log
+        session_routes: movie_id session
         ",
     ),
     (
