@@ -156,16 +156,7 @@ pub async fn start_with(
     let reloaded = watch::start(&runtime, &storage, tasks).await;
     register_metrics(metrics, &runtime)?;
     let operations = cache::cache_operations(&runtime);
-    let dependencies = ModuleDependencies {
-        storage: &storage,
-        clock,
-        tasks,
-        services,
-        metrics,
-        limiters: &process.limiters,
-        revocations: process.revocations.as_ref(),
-        stores: &stores,
-    };
+    let dependencies = ModuleDependencies::new(&shared, &storage, &process, &stores);
     let tracks = catalog::routes(&dependencies, &process, &runtime, Arc::clone(&operations));
     let (reloader, reloads) = file.map(|_| ConfigReloader::new(clock)).unzip();
     let films = process.film_sessions.clone().zip(process.film_grants.clone());

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use utoipa_axum::router::OpenApiRouter;
 
-use super::StartError;
 use super::events::EventServices;
 use super::health::ActiveSessions;
 use super::storage::StateStorage;
 use super::stores::OpenStores;
+use super::{SharedServices, StartError};
 use super::{players, vod};
 use crate::config::Settings;
+use crate::proxy::process::Process;
 use ::vod::grant::GrantKeys;
 use ::vod::session::FilmSessions;
 use playback::positions::{self, PositionService};
@@ -41,6 +42,27 @@ pub struct ModuleDependencies<'a> {
     pub revocations: Option<&'a Arc<TokenRevocations>>,
     /// The object stores.
     pub stores: &'a Arc<OpenStores>,
+}
+
+impl<'a> ModuleDependencies<'a> {
+    /// Borrows them from the parts that hold them.
+    pub(super) fn new(
+        shared: &'a SharedServices,
+        storage: &'a StateStorage,
+        process: &'a Process,
+        stores: &'a Arc<OpenStores>,
+    ) -> Self {
+        Self {
+            storage,
+            clock: &shared.clock,
+            tasks: &shared.tasks,
+            services: &shared.services,
+            metrics: &shared.metrics,
+            limiters: &process.limiters,
+            revocations: process.revocations.as_ref(),
+            stores,
+        }
+    }
 }
 
 /// The modules that run.

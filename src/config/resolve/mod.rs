@@ -107,9 +107,7 @@ fn settings(at: &ConfigLocation<'_>, file: &ConfigFile) -> Option<Settings> {
     let is_complete = stores.len() == file.object_stores.len()
         && rate_limiters.len() == file.policies.rate_limiter.len()
         && clusters.len() == file.reverse_proxy.clusters.len();
-    if !is_complete {
-        return None;
-    }
+    is_complete.then_some(())?;
     let films = films?;
     let limits =
         rate_limiters.values().map(|policy| RateLimitPolicy::clone(policy)).chain(film_routes::key_limit(&films));

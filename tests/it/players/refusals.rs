@@ -3,6 +3,81 @@
 use super::*;
 use crate::support::token;
 
+type RefusedBody = (&'static str, Value, u16);
+
+/// Bodies of PUT that are refused: the path, the body, and the status.
+fn refused_settings() -> Vec<RefusedBody> {
+    let long = "x".repeat(65);
+    vec![
+        ("speed", json!({ "speed": 0.49 }), 422),
+        ("speed", json!({ "speed": 0.499 }), 422),
+        ("speed", json!({ "speed": 2.001 }), 422),
+        ("speed", json!({ "speed": 1e308 }), 422),
+        ("speed", json!({ "speed": "1.5" }), 400),
+        ("speed", json!({ "speed": null }), 400),
+        ("speed", json!({}), 400),
+        ("speed", json!({ "speed": 1.5, "channelId": "main" }), 400),
+        ("speed", json!({ "speed": 1.5, "track_id": "" }), 400),
+        ("speed", json!({ "speed": 1.5, "channel_id": "" }), 400),
+        ("speed", json!({ "speed": 1.5, "channel_id": long }), 400),
+        ("speed", json!({ "speed": 1.5, "channel_id": "a\u{0}" }), 400),
+        ("speed", json!({ "speed": 1.5, "channel_id": 1.5 }), 400),
+        ("speed", json!({ "speed": 1.5, "channel_id": "none" }), 404),
+        ("speed?channel_id=none", json!({ "speed": 1.5 }), 404),
+        ("speed?channel_id=none", json!({ "speed": 1.5, "channel_id": "main" }), 400),
+        ("pitch", json!({ "semitones": 13 }), 422),
+        ("pitch", json!({ "semitones": -13 }), 422),
+        ("pitch", json!({ "semitones": 0.5 }), 422),
+        ("pitch", json!({ "semitones": "1" }), 400),
+        ("equalizer", json!({ "preset": "loud" }), 422),
+        ("equalizer", json!({ "preset": "Rock" }), 422),
+        ("equalizer", json!({ "bands": [0, 0, 0, 0, 0, 0, 0, 0, 0] }), 422),
+        ("equalizer", json!({ "bands": [0, 0, 0, 0, 0, 0, 0, 0, 0, 12.1] }), 422),
+        ("equalizer", json!({ "bands": [0, 0, 0, 0, 0, 0, 0, 0, 0, 0], "preset": "rock" }), 422),
+        ("equalizer", json!({ "bands": "rock" }), 400),
+        ("equalizer", json!({}), 400),
+    ]
+}
+
+/// Bodies of POST that are refused, likewise.
+fn refused_commands() -> Vec<RefusedBody> {
+    let report_with = |member: &str, value: Value| {
+        let mut body = report("song", "playing", 1_000);
+        body[member] = value;
+        body
+    };
+    vec![
+        ("seek", json!({ "position_ms": -1 }), 422),
+        ("seek", json!({ "position_ms": 600_001 }), 422),
+        ("seek", json!({ "position_ms": "1:5" }), 400),
+        ("seek", json!({ "position_ms": "01:60" }), 400),
+        ("seek", json!({ "position_ms": "-1:00" }), 400),
+        ("seek", json!({ "position_ms": "99:99:99" }), 400),
+        ("seek", json!({ "position_ms": "1:00", "position": "1:00" }), 400),
+        ("seek", json!({ "position_ms": null }), 400),
+        ("seek", json!({}), 400),
+        ("rewind", json!({ "seconds": 0 }), 422),
+        ("rewind", json!({ "seconds": -30 }), 422),
+        ("rewind", json!({ "seconds": 86_401 }), 422),
+        ("rewind", json!({ "seconds": 1.5 }), 422),
+        ("rewind", json!([]), 400),
+        ("report", report_with("title", json!("<b>Song</b>")), 422),
+        ("report", report_with("title", json!("<script>alert(1)</script>")), 422),
+        ("report", report_with("title", json!("two\nlines")), 422),
+        ("report", report_with("title", json!("x".repeat(513))), 422),
+        ("report", report_with("track_id", json!("..")), 400),
+        ("report", report_with("state", json!("buffering")), 400),
+        ("report", report_with("position_ms", json!(-1)), 422),
+        ("report", report_with("duration_ms", json!(0)), 422),
+        ("report", report_with("speed", json!(0.49)), 422),
+        ("report", report_with("seq", json!(-1)), 400),
+        ("report", report_with("session_id", json!("")), 400),
+        ("report", report_with("timestamp", json!("yesterday")), 400),
+        ("report", report_with("timestamp", json!("1969-01-01T00:00:00Z")), 422),
+        ("report", report_with("position", json!(1)), 400),
+    ]
+}
+
 #[tokio::test]
 async fn what_is_out_of_range_or_malformed_is_refused_and_nothing_is_kept() {
     let folder = TempFolder::new("players");
@@ -10,71 +85,10 @@ async fn what_is_out_of_range_or_malformed_is_refused_and_nothing_is_kept() {
     let client = Client::new(&gate, "alice");
     client.report(report("song", "paused", 60_000)).await;
     let before = (client.get("settings").await, client.get("position").await);
-    let report_with = |member: &str, value: Value| {
-        let mut body = report("song", "playing", 1_000);
-        body[member] = value;
-        body
-    };
-    let (put, post) = (Method::PUT, Method::POST);
-    let long = "x".repeat(65);
-    for (method, what, body, status) in [
-        (&put, "speed", json!({ "speed": 0.49 }), 422),
-        (&put, "speed", json!({ "speed": 0.499 }), 422),
-        (&put, "speed", json!({ "speed": 2.001 }), 422),
-        (&put, "speed", json!({ "speed": 1e308 }), 422),
-        (&put, "speed", json!({ "speed": "1.5" }), 400),
-        (&put, "speed", json!({ "speed": null }), 400),
-        (&put, "speed", json!({}), 400),
-        (&put, "speed", json!({ "speed": 1.5, "channelId": "main" }), 400),
-        (&put, "speed", json!({ "speed": 1.5, "track_id": "" }), 400),
-        (&put, "speed", json!({ "speed": 1.5, "channel_id": "" }), 400),
-        (&put, "speed", json!({ "speed": 1.5, "channel_id": long }), 400),
-        (&put, "speed", json!({ "speed": 1.5, "channel_id": "a\u{0}" }), 400),
-        (&put, "speed", json!({ "speed": 1.5, "channel_id": 1.5 }), 400),
-        (&put, "speed", json!({ "speed": 1.5, "channel_id": "none" }), 404),
-        (&put, "speed?channel_id=none", json!({ "speed": 1.5 }), 404),
-        (&put, "speed?channel_id=none", json!({ "speed": 1.5, "channel_id": "main" }), 400),
-        (&put, "pitch", json!({ "semitones": 13 }), 422),
-        (&put, "pitch", json!({ "semitones": -13 }), 422),
-        (&put, "pitch", json!({ "semitones": 0.5 }), 422),
-        (&put, "pitch", json!({ "semitones": "1" }), 400),
-        (&put, "equalizer", json!({ "preset": "loud" }), 422),
-        (&put, "equalizer", json!({ "preset": "Rock" }), 422),
-        (&put, "equalizer", json!({ "bands": [0, 0, 0, 0, 0, 0, 0, 0, 0] }), 422),
-        (&put, "equalizer", json!({ "bands": [0, 0, 0, 0, 0, 0, 0, 0, 0, 12.1] }), 422),
-        (&put, "equalizer", json!({ "bands": [0, 0, 0, 0, 0, 0, 0, 0, 0, 0], "preset": "rock" }), 422),
-        (&put, "equalizer", json!({ "bands": "rock" }), 400),
-        (&put, "equalizer", json!({}), 400),
-        (&post, "seek", json!({ "position_ms": -1 }), 422),
-        (&post, "seek", json!({ "position_ms": 600_001 }), 422),
-        (&post, "seek", json!({ "position_ms": "1:5" }), 400),
-        (&post, "seek", json!({ "position_ms": "01:60" }), 400),
-        (&post, "seek", json!({ "position_ms": "-1:00" }), 400),
-        (&post, "seek", json!({ "position_ms": "99:99:99" }), 400),
-        (&post, "seek", json!({ "position_ms": "1:00", "position": "1:00" }), 400),
-        (&post, "seek", json!({ "position_ms": null }), 400),
-        (&post, "seek", json!({}), 400),
-        (&post, "rewind", json!({ "seconds": 0 }), 422),
-        (&post, "rewind", json!({ "seconds": -30 }), 422),
-        (&post, "rewind", json!({ "seconds": 86_401 }), 422),
-        (&post, "rewind", json!({ "seconds": 1.5 }), 422),
-        (&post, "rewind", json!([]), 400),
-        (&post, "report", report_with("title", json!("<b>Song</b>")), 422),
-        (&post, "report", report_with("title", json!("<script>alert(1)</script>")), 422),
-        (&post, "report", report_with("title", json!("two\nlines")), 422),
-        (&post, "report", report_with("title", json!("x".repeat(513))), 422),
-        (&post, "report", report_with("track_id", json!("..")), 400),
-        (&post, "report", report_with("state", json!("buffering")), 400),
-        (&post, "report", report_with("position_ms", json!(-1)), 422),
-        (&post, "report", report_with("duration_ms", json!(0)), 422),
-        (&post, "report", report_with("speed", json!(0.49)), 422),
-        (&post, "report", report_with("seq", json!(-1)), 400),
-        (&post, "report", report_with("session_id", json!("")), 400),
-        (&post, "report", report_with("timestamp", json!("yesterday")), 400),
-        (&post, "report", report_with("timestamp", json!("1969-01-01T00:00:00Z")), 422),
-        (&post, "report", report_with("position", json!(1)), 400),
-    ] {
-        let said = client.send(method.clone(), what, Some(&body)).await.problem(status);
+    let (settings, commands) = (refused_settings().into_iter(), refused_commands().into_iter());
+    let all = settings.map(|refused| (Method::PUT, refused)).chain(commands.map(|refused| (Method::POST, refused)));
+    for (method, (what, body, status)) in all {
+        let said = client.send(method, what, Some(&body)).await.problem(status);
         assert_eq!(said["success"], false, "{what} {body}");
     }
     assert_eq!((client.get("settings").await, client.get("position").await), before, "nothing was kept");

@@ -136,7 +136,7 @@ mod tests {
         assert_eq!(store.replace(&key, Some(one.revision), &two, at).await.expect("memory"), ReplaceOutcome::Replaced);
         assert_eq!(store.get(&key).await.expect("memory"), Some(two.clone()));
         assert!(store.due(UnixMillis::new(8)).await.expect("memory").is_empty());
-        assert_eq!(store.due(at).await.expect("memory"), [key.clone()]);
+        assert_eq!(store.due(at).await.expect("memory"), std::slice::from_ref(&key));
         store.set_deadline(&key, UnixMillis::new(20)).await.expect("memory");
         assert!(store.due(at).await.expect("memory").is_empty());
         store.drop_player(&key, Some(one.revision)).await.expect("memory");
