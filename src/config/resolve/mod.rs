@@ -92,7 +92,8 @@ fn settings(at: &ConfigLocation<'_>, file: &ConfigFile) -> Option<Settings> {
     let positions = positions::positions(&at.key("Positions"), &file.positions, kept);
     let events = events::events(&at.key("Events"), file.events.as_ref());
     let share = share::share(&at.key("Share"), file.share.as_ref(), shared);
-    let vod = vod::vod(&at.key("Vod"), file.vod.as_ref(), !matches!(&positions, Some(None)));
+    let has_brokers = file.events.as_ref().is_some_and(|events| events.kafka.is_some());
+    let vod = vod::vod(&at.key("Vod"), file.vod.as_ref(), (!matches!(&positions, Some(None)), has_brokers));
     let films = film_routes::films(&at.key("Vod"), vod.as_ref(), &scope);
     let telemetry = telemetry(&at.key("Telemetry"), file);
     // The first `?` comes only here: everything above has run and reported by now.
@@ -105,8 +106,8 @@ fn settings(at: &ConfigLocation<'_>, file: &ConfigFile) -> Option<Settings> {
         return None;
     }
     let films = films?;
-    let limits =
-        rate_limiters.values().map(|policy| RateLimitPolicy::clone(policy)).chain(film_routes::key_limit(&films));
+    let own_limits = film_routes::own_limits(&films, &rate_limiters);
+    let limits = rate_limiters.values().map(|policy| RateLimitPolicy::clone(policy)).chain(own_limits);
     Some(Settings {
         server: ServerSettings { api_cors: api_cors?, ..server },
         admin,
