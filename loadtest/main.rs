@@ -30,6 +30,7 @@ mod report;
 mod sections;
 mod servers;
 mod share;
+mod web_sockets;
 
 /// How long one server is measured in a round unless said otherwise.
 const WINDOW: Duration = Duration::from_millis(2500);

@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use anyhow::{Result, bail};
 use rcgen::{CertifiedKey, KeyPair, generate_simple_self_signed};
 
 use crate::objects::BUCKET;
+use crate::process;
 use crate::servers::{
     LISTENER, MANY_CONNECTIONS, NGINX_BUFFERS, Server, Subject, Yard, nginx_location, nginx_upstream, tidegate_yaml,
 };
@@ -58,8 +60,18 @@ impl Yard {
         self.tidegate_of(binary, "tidegate-films.yaml", &format!("{yaml}{policies}{storage}{vod}"))
     }
 
-    /// Tidegate with an admin address and so many routes more, whose file is reloaded only when it is asked to.
-    pub fn reloading(&self, origin: &Server, admin: SocketAddr, routes: usize) -> Result<Server> {
+    /// Tidegate that can be upgraded, with the path of its program; `pid` beside its configuration names the process.
+    pub fn upgradable(&self, origin: &Server) -> Result<(Server, PathBuf)> {
+        let Subject::Tidegate(binary) = &self.subject else { bail!("upgrades are Tidegate's") };
+        let file = self.folder().join("pid").display().to_string();
+        let yaml = with_h2c(&tidegate_yaml(origin.target.address));
+        let yaml = yaml.replace("ShutdownGrace: 1s", &format!("ShutdownGrace: 30s\n  PidFile: {file}"));
+        Ok((self.tidegate_with(binary, &yaml)?, binary.clone()))
+    }
+
+    /// Tidegate with an admin address, WebSockets to `echo` under `/echo` and so many routes more, whose file is reloaded
+    /// only when it is asked to.
+    pub fn reloading(&self, origin: &Server, [admin, echo]: [SocketAddr; 2], routes: usize) -> Result<Server> {
         let Subject::Tidegate(binary) = &self.subject else { bail!("reloads are Tidegate's") };
         let mut yaml = tidegate_yaml(origin.target.address);
         yaml = yaml.replace(
@@ -74,7 +86,11 @@ impl Yard {
             );
             more.push_str(&route);
         }
-        self.tidegate_with(binary, &yaml.replace("\nTelemetry:", &format!("{more}Telemetry:")))
+        let sockets = format!(
+            "    echo:\n      Match: {{ Path: \"/echo\" }}\n      AuthorizationPolicy: Anonymous\n      ClusterId: echo\n  \
+             Clusters:\n    echo: {{ Destinations: {{ one: {{ Address: \"http://{echo}\" }} }} }}\n"
+        );
+        self.tidegate_with(binary, &yaml.replace("\nTelemetry:", &format!("{more}{sockets}Telemetry:")))
     }
 
     /// Tidegate with these settings of events.
@@ -91,8 +107,9 @@ impl Yard {
         self.tidegate_with(binary, &format!("{yaml}Share: {{ Token: \"env:LOADTEST_SHARE_TOKEN\", {settings} }}\n"))
     }
 
-    /// nginx and Tidegate, each also with TLS on one of the addresses, with the same certificate (ECDSA, P-256).
-    pub fn tls_pair(&self, origin: &Server, [nginx, tidegate]: [SocketAddr; 2]) -> Result<[Server; 2]> {
+    /// nginx and Tidegate at their listeners with TLS, with the same certificate (ECDSA, P-256).
+    pub fn tls_pair(&self, origin: &Server) -> Result<[Server; 2]> {
+        let [nginx, tidegate] = [process::free_address()?, process::free_address()?];
         let Subject::Tidegate(binary) = &self.subject else { bail!("this is measured with Tidegate") };
         let CertifiedKey::<KeyPair> { cert, signing_key } = generate_simple_self_signed(["media.example".to_owned()])?;
         let [certificate, key] = ["tls.pem", "tls.key"].map(|name| self.folder().join(name));
@@ -104,10 +121,16 @@ impl Yard {
             "listen {nginx} ssl reuseport backlog=4096; ssl_protocols TLSv1.3; ssl_certificate {certificate}; \
              ssl_certificate_key {key}; ssl_session_tickets on;"
         );
-        let nginx_server = self.nginx("nginx-tls", &http, &format!("{listener} {}", nginx_location("")), "/stream")?;
         let tls = format!("{{ Address: \"{tidegate}\", Tls: {{ Certificate: {certificate}, Key: {key} }} }}");
         let yaml = tidegate_yaml(origin.target.address).replace(LISTENER, &format!("{LISTENER}, {tls}"));
-        Ok([nginx_server, self.tidegate_of(binary, "tidegate-tls.yaml", &yaml)?])
+        let mut servers = [
+            self.nginx("nginx-tls", &http, &format!("{listener} {}", nginx_location("")), "/stream")?,
+            self.tidegate_of(binary, "tidegate-tls.yaml", &yaml)?,
+        ];
+        // Both have a listener in the clear too, which is the one that they tell of.
+        servers[0].target.address = nginx;
+        servers[1].target.address = tidegate;
+        Ok(servers)
     }
 
     /// Tidegate with as little as can be, and with everything that a listener can have.
@@ -127,7 +150,7 @@ impl Yard {
 }
 
 /// Limits that the load does not reach, and that are looked at all the same.
-const EVERY_LIMIT: &str = "RequestTimeout: 1h\n  TrustedProxies: [10.0.0.0/8]\n  Limits: { \
+const EVERY_LIMIT: &str = "TrustedProxies: [10.0.0.0/8]\n  Limits: { RequestTimeout: 1h, \
     MaxConnectionsPerNetwork: 16384, MaxRequestsPerConnection: 4000000000, MaxRequestHeaderCount: 64, \
     MinResponseDataRate: 1KiB, MinRequestBodyDataRate: 1KiB, DataRateWindow: 10s,";
 

@@ -1,8 +1,10 @@
 //! The composition root: the only file that knows every module. Settings in, a running server out.
 
+mod admin_connections;
 mod admin_server;
 mod cache;
 mod catalog;
+mod certificates;
 mod config_source;
 mod embedded;
 mod events;
@@ -31,13 +33,13 @@ use axum::Router;
 use futures::future::BoxFuture;
 use tower::ServiceExt;
 
-use self::admin_server::serve_admin;
+use self::admin_server::AdminListener;
 use self::catalog::CatalogServices;
 use self::events::EventServices;
 use self::health::ProcessHealth;
 use self::modules::{ModuleDependencies, StartedModules};
-use self::reload::ConfigReloader;
-pub use self::running::{ReopenableEventFile, RunningServer};
+use self::reload::{ConfigReloader, ReloadedParts};
+pub use self::running::{ReopenableFiles, RunningServer};
 use self::storage::StateStorage;
 use self::stores::OpenStores;
 use self::upgrade::PredecessorProcess;
@@ -50,7 +52,8 @@ use crate::proxy::settings::RuntimeSettings;
 use ::vod::player_metrics::PlayerMetrics;
 use http_server::acme_challenges::AcmeChallenges;
 use http_server::listen_sockets::ListenSockets;
-use http_server::listener::{self, ListenError};
+use http_server::listener::ListenError;
+use http_server::listener_set::{ListenerServices, ListenerSet};
 use http_server::workers::Workers;
 use object_engine::cache::CacheError;
 use primitives::clock::{Clock, monotonic_now};
@@ -63,6 +66,7 @@ use server_kit::api::router::{self, ModuleRoutes, RouterState};
 use server_kit::auth::{Authenticator, InvalidIssuerKey};
 use server_kit::database;
 use server_kit::redis;
+use server_kit::telemetry::log::StartedLog;
 use server_kit::telemetry::metrics::Metrics;
 use server_kit::telemetry::upstream_metrics::{ClusterSnapshot, ClusterSnapshotSource, DestinationSnapshot};
 use upstream::cluster::{Cluster, ClusterFactory, ClusterMember};
@@ -116,39 +120,42 @@ pub enum StartError {
     Metrics(#[from] prometheus::Error),
 }
 
-/// Resources that this process has from those before it.
+/// Resources that are there before the server: from the processes before this one, and the log.
 #[derive(Default)]
-pub struct InheritedResources {
+pub struct EarlyResources {
     /// Listening sockets.
     pub sockets: ListenSockets,
     /// The process that this one replaces.
     pub predecessor: Option<PredecessorProcess>,
+    /// The log, which has begun.
+    pub log: StartedLog,
 }
 
 /// Starts everything that `settings` ask for; `extra` are further pages on the players' listeners.
 pub async fn start(settings: Settings, extra: Router) -> Result<RunningServer, StartError> {
-    start_with(settings, None, extra, InheritedResources::default()).await
+    start_with(settings, None, extra, EarlyResources::default()).await
 }
 
-/// As [`start`], with the file that the settings are those of, and what this process has from those before it.
+/// As [`start`], with the file that the settings are those of, and what is there before the server.
 pub async fn start_with(
     settings: Settings,
     file: Option<&Path>,
     extra: Router,
-    InheritedResources { sockets, predecessor }: InheritedResources,
+    EarlyResources { sockets, predecessor, log }: EarlyResources,
 ) -> Result<RunningServer, StartError> {
     let shared = SharedServices::new()?;
     let SharedServices { clock, metrics, tasks, services } = &shared;
+    let StartedLog { filter: log, access_file: access_log } = log;
+    access_log.iter().try_for_each(|file| file.watch(metrics.registry(), services))?;
     let workers = Workers::start(settings.server.http.worker_threads()).map(Arc::new).map_err(ListenError::Workers)?;
     let stores = Arc::new(OpenStores::new(clock.clone(), services.clone()));
     let storage = StateStorage::open(&settings, services).await?;
     let challenges = AcmeChallenges::default();
     let (process, events) = open_process(&settings, &shared, &storage, &challenges, predecessor.as_ref()).await?;
-    let runtime = first_runtime(&settings, &process, &stores)?;
+    let runtime = first_runtime(&settings, &process, &stores).await?;
     let reloaded = watch::start(&runtime, &storage, tasks).await;
-    metrics.register_upstreams(cluster_snapshot_source(&runtime))?;
-    let cache = process.cache.clone();
-    let operations = cache.as_ref().map(|cache| cache::cache_operations(cache, &runtime));
+    register_metrics(metrics, &runtime)?;
+    let operations = cache::cache_operations(&runtime);
     let dependencies = ModuleDependencies {
         storage: &storage,
         clock,
@@ -158,11 +165,10 @@ pub async fn start_with(
         limiters: &process.limiters,
         stores: &stores,
     };
-    let tracks = catalog::routes(&dependencies, &process, &runtime, operations.clone());
-    let reloader =
-        file.map(|file| ConfigReloader::start(file, &settings, &runtime, reloaded, &dependencies)).transpose()?;
+    let tracks = catalog::routes(&dependencies, &process, &runtime, Arc::clone(&operations));
+    let (reloader, reloads) = file.map(|_| ConfigReloader::new(clock)).unzip();
     let films = process.film_sessions.clone().zip(process.film_grants.clone());
-    let files = ReopenableEventFile { events: events.as_ref().map(|events| events.events.clone()) };
+    let files = ReopenableFiles { events: events.as_ref().map(|events| events.events.clone()), access_log };
     let StartedModules { routes: modules, active_sessions } =
         modules::start(&settings, &dependencies, events.as_ref(), films, tracks)?;
     let events = events.map(|events| events.events);
@@ -170,43 +176,45 @@ pub async fn start_with(
     let router_state = router_state(&runtime, &shared, health, (operations, reloader.as_ref()), &modules);
     let public = router::public(router_state.clone(), Arc::clone(&process.limiters), modules.routes, extra);
     let paths = ModulePaths::new(modules.paths.iter().map(String::as_str));
-    let gateway = Arc::new(Gateway::new(process, runtime, module_service(public), paths, Arc::clone(metrics)));
-    let admin = serve_admin(settings.admin.as_ref(), &sockets, router_state, (tasks, services))?;
-    prepare_acme(&settings)?;
-    let listeners = listener::start(&settings.server.http, &sockets, &gateway, &challenges, &workers, metrics, tasks)?;
+    let service = module_service(public);
+    let gateway =
+        Arc::new(Gateway::new(Arc::clone(&process), Arc::clone(&runtime), service, paths, Arc::clone(metrics)));
+    let admin = AdminListener::start(settings.admin.as_ref(), &sockets, router_state, (tasks, services))?;
+    certificates::prepare(&settings)?;
+    let listeners = start_listeners(&settings, &sockets, &gateway, (&challenges, &workers), &shared).await?;
     check_sockets(&sockets, predecessor.is_some())?;
-    start_acme(&settings, &challenges, &shared)?;
-    let http_server::settings::Settings { shutdown_delay: delay, shutdown_grace: grace, .. } = settings.server.http;
+    let orders = certificates::start(&settings, challenges, &shared)?;
+    let (addresses, admin_address) = (listeners.addresses(), admin.address());
+    if let (Some(file), Some(reloads)) = (file, reloads) {
+        let (runtime, metrics) = (Arc::clone(&runtime), Arc::clone(metrics));
+        let parts = ReloadedParts { runtime, reloaded, listeners, admin, orders, log, metrics };
+        reloads.start(file, settings, parts, &dependencies)?;
+    }
     let SharedServices { tasks, services, .. } = shared;
     Ok(RunningServer {
-        listeners,
-        admin,
+        listeners: addresses,
+        admin: admin_address,
         workers,
         sockets,
         tasks,
         services,
-        delay,
-        grace,
-        cache,
+        runtime,
         storage,
         files,
         reloader,
     })
 }
 
-/// Makes the files of the certificates that are ordered by ACME, where they are missing: the listeners read them.
-fn prepare_acme(settings: &Settings) -> Result<(), StartError> {
-    let Some(acme) = &settings.acme else { return Ok(()) };
-    Ok(acme::prepare(acme, &acme.certificates(&settings.server.http))?)
-}
-
-/// Starts ordering the certificates that the listeners want by ACME. The listeners must answer already: the authority asks
-/// them at once.
-fn start_acme(settings: &Settings, challenges: &AcmeChallenges, shared: &SharedServices) -> Result<(), StartError> {
-    let Some(acme) = &settings.acme else { return Ok(()) };
-    let certificates = acme.certificates(&settings.server.http);
-    let SharedServices { clock, metrics, tasks, .. } = shared;
-    Ok(acme::run(acme.clone(), certificates, challenges.clone(), clock.clone(), tasks, metrics.registry())?)
+/// Opens the listeners.
+async fn start_listeners(
+    settings: &Settings,
+    sockets: &ListenSockets,
+    gateway: &Arc<Gateway>,
+    (challenges, workers): (&AcmeChallenges, &Arc<Workers>),
+    SharedServices { metrics, tasks, .. }: &SharedServices,
+) -> Result<ListenerSet<Gateway>, StartError> {
+    let services = ListenerServices { sockets, handler: gateway, challenges, workers, metrics, tasks };
+    Ok(ListenerSet::start(&settings.server.http, &services).await?)
 }
 
 /// Checks that every socket that was passed is in use: clients of another one would wait for ever. After an upgrade a
@@ -243,7 +251,7 @@ fn router_state(
     runtime: &Arc<ArcSwap<Runtime>>,
     shared: &SharedServices,
     health: ProcessHealth,
-    (cache, reloader): (Option<Arc<dyn CacheOperations>>, Option<&Arc<ConfigReloader>>),
+    (cache, reloader): (Arc<dyn CacheOperations>, Option<&Arc<ConfigReloader>>),
     modules: &ModuleRoutes,
 ) -> RouterState {
     // Asked for at each request: a reload may have changed it.
@@ -253,21 +261,22 @@ fn router_state(
         metrics: Arc::clone(&shared.metrics),
         clock: shared.clock.clone(),
         admin_token: Arc::new(move || runtime.load().debug_token.clone()),
-        cache,
+        cache: Some(cache),
         configuration: reloader.map(|reloader| Arc::clone(reloader) as Arc<dyn ConfigReload>),
         description: Arc::clone(&modules.description),
     }
 }
 
 /// Builds the runtime that is in force at first.
-fn first_runtime(
+async fn first_runtime(
     settings: &Settings,
     process: &Arc<Process>,
     stores: &OpenStores,
 ) -> Result<Arc<ArcSwap<Runtime>>, StartError> {
+    let cache = cache::open(settings, &process.clock, &process.tasks).await?;
     let authenticator = Arc::new(authenticator(settings, &process.clock, &process.tasks)?);
     let open_store = |store: &StoreSettings| stores.signer(store);
-    let runtime = Runtime::build(runtime_settings(settings), process, authenticator, None, open_store)?;
+    let runtime = Runtime::build(runtime_settings(settings), process, (authenticator, cache), None, open_store)?;
     Ok(Arc::new(ArcSwap::from_pointee(runtime)))
 }
 
@@ -279,7 +288,6 @@ async fn open_process(
     challenges: &AcmeChallenges,
     predecessor: Option<&PredecessorProcess>,
 ) -> Result<(Arc<Process>, Option<EventServices>), StartError> {
-    let cache = cache::open(settings, clock, tasks, metrics).await?;
     let limiters = limits::open(settings, storage, clock, services, metrics)?;
     let events = events::open(settings, clock, services, metrics, predecessor).await?;
     let CatalogServices { catalog, access_checkers, path_tokens, revocations } =
@@ -289,7 +297,6 @@ async fn open_process(
         film_sessions.as_ref().map(|_| PlayerMetrics::register(metrics.registry())).transpose()?;
     let process = Process {
         clusters: ClusterFactory::new(tasks.clone()),
-        cache,
         limiters,
         catalog,
         access_checkers,
@@ -358,6 +365,12 @@ fn authenticator(settings: &Settings, clock: &Clock, tasks: &BackgroundTasks) ->
     let tasks = tasks.clone();
     let spawner = Arc::new(move |task: BoxFuture<'static, ()>| tasks.spawn(task));
     Ok(Authenticator::new(&settings.auth, http_client()?, clock.clone(), spawner)?)
+}
+
+/// Registers the metrics of what the runtime in force holds.
+fn register_metrics(metrics: &Metrics, runtime: &Arc<ArcSwap<Runtime>>) -> Result<(), StartError> {
+    metrics.register_upstreams(cluster_snapshot_source(runtime))?;
+    cache::register(metrics, runtime)
 }
 
 /// Reads the clusters of the runtime in force.

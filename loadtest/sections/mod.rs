@@ -28,6 +28,7 @@ mod share;
 mod soak;
 mod stampede;
 mod tls;
+mod upgrades;
 
 /// How long filling a cache may take.
 const FILL_DEADLINE: Duration = Duration::from_secs(60);
@@ -76,6 +77,7 @@ pub const ALL: [Section; 23] = [
     Section::new("manifests", cpu::small, manifests::measure),
     Section::new("films", cpu::small, films::measure),
     Section::new("reload", reload::load, reload::measure),
+    Section::new("upgrades", upgrades::load, upgrades::measure),
     Section::new("share-polled", share::load, share::measure_polled),
     Section::new("share-pushed", share::load, share::measure_pushed),
     Section::new("share-sessions", share::load, share::measure_sessions),

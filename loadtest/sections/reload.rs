@@ -1,5 +1,5 @@
-//! Reloads of a thousand routes among a thousand players: how long one takes, what the players see of it, and whether it
-//! leaves memory behind.
+//! Reloads of a thousand routes, and of an address that comes and goes, among a thousand players and two hundred WebSockets:
+//! how long one takes, what the clients see of it, and whether it leaves memory behind.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -16,10 +16,12 @@ use crate::play::Habits;
 use crate::process;
 use crate::report::{Budget, Row, percentile};
 use crate::sections::{Bench, Section};
-use crate::servers::Target;
+use crate::servers::{LISTENER, Target};
+use crate::web_sockets::WebSockets;
 use primitives::clock::monotonic_now;
 
 const PLAYERS: usize = 1000;
+const WEB_SOCKETS: usize = 200;
 const ROUTES: usize = 1000;
 const CHUNK: u64 = 128 << 10;
 /// Time in which a player plays a chunk: 128 kbit/s, sixteen times as fast.
@@ -43,10 +45,13 @@ pub fn load(target: &Target) -> Vec<Group> {
 }
 
 pub fn measure(section: &Section, bench: &Bench, tally: &mut Tally) -> Result<Vec<Row>> {
-    let admin = process::free_address()?;
-    let server = bench.yard.reloading(&bench.origin, admin, ROUTES)?;
+    let (admin, second) = (process::free_address()?, process::free_address()?);
+    let mut sockets = WebSockets::new()?;
+    let server = bench.yard.reloading(&bench.origin, [admin, sockets.upstream], ROUTES)?;
     let file = server.configuration();
-    let texts = [fs::read_to_string(&file)?, fs::read_to_string(&file)?.replace("r999/", "r1000/")];
+    let text = fs::read_to_string(&file)?;
+    let more = format!("{LISTENER}, {{ Address: \"{second}\" }}");
+    let texts = [text.clone(), text.replace("r999/", "r1000/").replace(LISTENER, &more)];
     let reload = move |number: usize| -> Result<Duration> {
         fs::write(&file, &texts[number % 2])?;
         let began = monotonic_now();
@@ -54,6 +59,7 @@ pub fn measure(section: &Section, bench: &Bench, tally: &mut Tally) -> Result<Ve
         Ok(began.elapsed())
     };
     let mut fleet = Fleet::connect((section.load)(&server.target))?;
+    sockets.open(WEB_SOCKETS, server.target.address, "/echo")?;
     tally.add(&fleet.run(Duration::from_secs(2))?);
     let time = RELOADS as u32 * PAUSE * 2;
     let mut quiet = fleet.run(time)?;
@@ -68,6 +74,9 @@ pub fn measure(section: &Section, bench: &Bench, tally: &mut Tally) -> Result<Ve
     tally.add(&quiet);
     tally.add(&busy);
     drop(fleet);
+    let mut seen = sockets.close();
+    tally.requests += seen.messages;
+    seen.cut.iter().for_each(|how| tally.error(format!("a WebSocket was cut: {how}")));
     let before = server.process.resident_kib()?;
     for number in 0..MANY {
         reload(number + 1)?;
@@ -85,6 +94,12 @@ pub fn measure(section: &Section, bench: &Bench, tally: &mut Tally) -> Result<Ve
         ),
         Row::alone("first byte p99 without reloads, ms", late(&mut quiet, 0.99), Budget::None),
         Row::alone("players that ran dry during reloads", (busy.late + busy.errors) as f64, Budget::Value(0.0)),
+        Row::alone(
+            format!("WebSockets of {WEB_SOCKETS} cut during reloads"),
+            seen.cut.len() as f64,
+            Budget::Value(0.0),
+        ),
+        Row::alone("message and its echo p99, ms", percentile(&mut seen.delays, 0.99), Budget::None),
         Row::alone(format!("memory after {MANY} reloads, to before"), grown, Budget::Value(1.05)),
     ])
 }
@@ -92,7 +107,7 @@ pub fn measure(section: &Section, bench: &Bench, tally: &mut Tally) -> Result<Ve
 /// Sends a POST without a body; fails where the answer is not 200.
 fn post(address: SocketAddr, path: &str) -> Result<()> {
     let mut stream = TcpStream::connect(address)?;
-    write!(stream, "POST {path} HTTP/1.1\r\nHost: admin\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")?;
+    write!(stream, "POST {path} HTTP/1.1\r\nHost: {address}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     ensure!(answer.starts_with("HTTP/1.1 200"), "POST {path}: {answer}");

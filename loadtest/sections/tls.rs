@@ -1,14 +1,12 @@
 //! TLS 1.3: CPU per gigabyte of 256 KiB ranges and per handshake, by h2load and OpenSSL's own client; and what everything
 //! that a listener can have costs a small request.
 
-use std::net::SocketAddr;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail, ensure};
 
 use crate::load::Tally;
 use crate::objects;
-use crate::process;
 use crate::report::{Budget, Row};
 use crate::sections::{Bench, Section, cpu};
 use crate::servers::Server;
@@ -16,11 +14,9 @@ use crate::servers::Server;
 const CONNECTIONS: &str = "32";
 
 pub fn measure(section: &Section, bench: &Bench, tally: &mut Tally) -> Result<Vec<Row>> {
-    let addresses = [process::free_address()?, process::free_address()?];
-    let start = || bench.yard.tls_pair(&bench.origin, addresses);
-    let address = |server: &Server| addresses[usize::from(server.target.address != addresses[0])];
-    let ranges = bench.rounds(start, |server| ranges(bench, server, address(server), tally))?;
-    let handshakes = bench.rounds(start, |server| handshakes(bench, server, address(server)))?;
+    let start = || bench.yard.tls_pair(&bench.origin);
+    let ranges = bench.rounds(start, |server| ranges(bench, server, tally))?;
+    let handshakes = bench.rounds(start, |server| handshakes(bench, server))?;
     let everything = bench.rounds(
         || bench.yard.plain_and_everything(&bench.origin),
         |server| {
@@ -37,9 +33,9 @@ pub fn measure(section: &Section, bench: &Bench, tally: &mut Tally) -> Result<Ve
 }
 
 /// CPU seconds per gigabyte, with as many connections as can be busy.
-fn ranges(bench: &Bench, server: &Server, address: SocketAddr, tally: &mut Tally) -> Result<f64> {
+fn ranges(bench: &Bench, server: &Server, tally: &mut Tally) -> Result<f64> {
     let seconds = bench.window.as_secs().max(1).to_string();
-    let url = format!("https://{address}/stream/{}", objects::LONG.key(0));
+    let url = format!("https://{}/stream/{}", server.target.address, objects::LONG.key(0));
     let authorization = format!("authorization: Bearer {}", server.target.token());
     let range = format!("range: bytes={}-{}", cpu::RANGE, 2 * cpu::RANGE - 1);
     let before = server.process.cpu_seconds()?;
@@ -55,10 +51,10 @@ fn ranges(bench: &Bench, server: &Server, address: SocketAddr, tally: &mut Tally
 }
 
 /// CPU microseconds per handshake without a ticket.
-fn handshakes(bench: &Bench, server: &Server, address: SocketAddr) -> Result<f64> {
+fn handshakes(bench: &Bench, server: &Server) -> Result<f64> {
     let seconds = bench.window.as_secs().max(1).to_string();
     let before = server.process.cpu_seconds()?;
-    let arguments = ["s_time", "-connect", &address.to_string(), "-new", "-tls1_3", "-time", &seconds];
+    let arguments = ["s_time", "-connect", &server.target.address.to_string(), "-new", "-tls1_3", "-time", &seconds];
     let output = Command::new("openssl").args(arguments).output().context("openssl")?;
     let cpu = server.process.cpu_seconds()? - before;
     let text = String::from_utf8_lossy(&output.stdout);

@@ -33,26 +33,111 @@ pub async fn open(
     settings: &Settings,
     clock: &Clock,
     tasks: &BackgroundTasks,
-    metrics: &Metrics,
 ) -> Result<Option<Arc<SliceCache>>, StartError> {
     if !is_used(settings) {
         return Ok(None);
     }
-    let spawning = tasks.clone();
-    let spawner = Arc::new(move |task: BoxFuture<'static, ()>| spawning.spawn(task));
-    let cache = SliceCache::open(&settings.cache, clock.clone(), spawner).await?;
-    if cache.awaits_disk() {
-        let (waiting, settings, stopping) = (Arc::clone(&cache), settings.cache.clone(), tasks.clone());
-        tasks.spawn(async move {
-            tokio::select! {
-                () = waiting.take_over_disk(&settings) => {}
-                () = stopping.stopping() => {}
-            }
-        });
-    }
-    let read = Arc::clone(&cache);
-    metrics.register_cache(Arc::new(move || cache_snapshot(&read)))?;
+    let cache = open_after(None, settings, clock, tasks).await?;
+    await_disk(&cache, settings, tasks);
     Ok(Some(cache))
+}
+
+async fn open_after(
+    previous: Option<&SliceCache>,
+    settings: &Settings,
+    clock: &Clock,
+    tasks: &BackgroundTasks,
+) -> Result<Arc<SliceCache>, StartError> {
+    let tasks = tasks.clone();
+    let spawner = Arc::new(move |task: BoxFuture<'static, ()>| tasks.spawn(task));
+    Ok(SliceCache::open_after(previous, &settings.cache, clock.clone(), spawner).await?)
+}
+
+/// Has `cache` use its disk once the folder is free.
+fn await_disk(cache: &Arc<SliceCache>, settings: &Settings, tasks: &BackgroundTasks) {
+    if !cache.awaits_disk() {
+        return;
+    }
+    let (waiting, settings, stopping) = (Arc::clone(cache), settings.cache.clone(), tasks.clone());
+    tasks.spawn(async move {
+        tokio::select! {
+            () = waiting.take_over_disk(&settings) => {}
+            () = stopping.stopping() => {}
+        }
+    });
+}
+
+/// Registers the metrics of the cache of the runtime in force, where it has one.
+pub fn register(metrics: &Metrics, runtime: &Arc<ArcSwap<Runtime>>) -> Result<(), StartError> {
+    let Some(first) = runtime.load().cache.clone() else { return Ok(()) };
+    let runtime = Arc::clone(runtime);
+    // Counters go on from one cache to the next.
+    metrics.register_cache(Arc::new(move || cache_snapshot(runtime.load().cache.as_ref().unwrap_or(&first))))?;
+    Ok(())
+}
+
+/// Cache of the next runtime, and the step to it from that of the runtime in force.
+pub struct CacheChange {
+    /// Cache of the next runtime.
+    pub cache: Option<Arc<SliceCache>>,
+    step: CacheStep,
+}
+
+enum CacheStep {
+    /// It stays as it is.
+    Keep,
+    /// It stays, with so many bytes of memory.
+    Resize(u64),
+    /// It is another one, which has taken the place of this one.
+    Replace(Option<Arc<SliceCache>>),
+}
+
+/// Opens the cache that `new` settings ask for, where that in force, `current`, of the settings `old`, cannot become it.
+/// Nothing that runs is changed before [`CacheChange::install`].
+pub async fn prepare(
+    current: Option<&Arc<SliceCache>>,
+    (old, new): (&Settings, &Settings),
+    clock: &Clock,
+    tasks: &BackgroundTasks,
+) -> Result<CacheChange, StartError> {
+    let with_memory = |settings: &Settings| cache::Settings { memory: new.cache.memory, ..settings.cache.clone() };
+    let step = match current {
+        None if !is_used(new) => CacheStep::Keep,
+        Some(_) if old.cache == new.cache => CacheStep::Keep,
+        Some(cache) if with_memory(old) == new.cache && cache.can_resize(new.cache.memory) => {
+            CacheStep::Resize(new.cache.memory)
+        }
+        current => CacheStep::Replace(current.cloned()),
+    };
+    let cache = match &step {
+        CacheStep::Keep | CacheStep::Resize(_) => current.cloned(),
+        CacheStep::Replace(previous) => Some(open_after(previous.as_deref(), new, clock, tasks).await?),
+    };
+    Ok(CacheChange { cache, step })
+}
+
+impl CacheChange {
+    /// Takes the step, once the runtime of `settings` is in force.
+    pub async fn install(self, settings: &Settings, tasks: &BackgroundTasks) {
+        match (self.step, self.cache) {
+            (CacheStep::Resize(memory), Some(cache)) => {
+                let resized = tokio::task::spawn_blocking(move || cache.resize(memory)).await;
+                // A panic is counted and logged elsewhere.
+                if let Ok(Err(error)) = resized {
+                    tracing::error!(%error, "the memory of the cache cannot be resized");
+                }
+            }
+            (CacheStep::Replace(previous), Some(cache)) => {
+                if let Some(previous) = previous {
+                    tracing::info!("the cache was opened anew for its new settings; its memory is empty");
+                    // Beside the reload: a disk may be slow to take what it was given.
+                    tasks.spawn(async move { previous.retire().await });
+                }
+                await_disk(&cache, settings, tasks);
+            }
+            (CacheStep::Keep | CacheStep::Resize(_) | CacheStep::Replace(_), _) => {}
+        }
+    }
 }
 
 fn cache_snapshot(cache: &SliceCache) -> CacheSnapshot {
@@ -74,9 +159,9 @@ fn cache_snapshot(cache: &SliceCache) -> CacheSnapshot {
     }
 }
 
-/// Returns the operator's actions on `cache`.
-pub fn cache_operations(cache: &Arc<SliceCache>, runtime: &Arc<ArcSwap<Runtime>>) -> Arc<dyn CacheOperations> {
-    Arc::new(CacheOperator { cache: Arc::clone(cache), runtime: Arc::clone(runtime) })
+/// Returns the operator's actions on the cache of the runtime in force.
+pub fn cache_operations(runtime: &Arc<ArcSwap<Runtime>>) -> Arc<dyn CacheOperations> {
+    Arc::new(CacheOperator { runtime: Arc::clone(runtime) })
 }
 
 /// Returns the objects that a route can serve: those of its bucket whose keys begin as its `Key` does, or any that the
@@ -99,18 +184,23 @@ fn purge_scope(route: &Route) -> Option<cache::PurgeScope> {
 }
 
 struct CacheOperator {
-    cache: Arc<SliceCache>,
     runtime: Arc<ArcSwap<Runtime>>,
 }
 
 impl CacheOperations for CacheOperator {
+    fn is_open(&self) -> bool {
+        self.runtime.load().cache.is_some()
+    }
+
     fn purge(&self, scope: PurgeTarget) -> std::io::Result<()> {
-        self.cache.purge(match scope {
+        let runtime = self.runtime.load();
+        let Some(cache) = &runtime.cache else { return Ok(()) };
+        cache.purge(match scope {
             PurgeTarget::Key(key) => cache::PurgeScope::Key(key),
             PurgeTarget::Prefix(prefix) => cache::PurgeScope::Prefix(prefix),
             // One that a reload has taken away meanwhile has served nobody knows what.
             PurgeTarget::Route(route) => {
-                self.runtime.load().route(&route).and_then(|route| purge_scope(route)).unwrap_or(cache::PurgeScope::All)
+                runtime.route(&route).and_then(|route| purge_scope(route)).unwrap_or(cache::PurgeScope::All)
             }
             PurgeTarget::All => cache::PurgeScope::All,
         })
@@ -121,10 +211,11 @@ impl CacheOperations for CacheOperator {
     }
 
     fn refresh<'a>(&'a self, key: &'a str) -> BoxFuture<'a, RefreshSummary> {
-        let origins: Vec<_> =
-            self.runtime.load().origins().into_iter().filter(|origin| origin.cache.is_some()).collect();
+        let runtime = self.runtime.load_full();
         Box::pin(async move {
             let mut refreshed = RefreshSummary::default();
+            let Some(cache) = &runtime.cache else { return refreshed };
+            let origins = runtime.origins().into_iter().filter(|origin| origin.cache.is_some());
             let mut asked = Vec::new();
             for origin in origins {
                 // Routes of one bucket share what is known.
@@ -133,7 +224,7 @@ impl CacheOperations for CacheOperator {
                     continue;
                 }
                 asked.push(place);
-                match self.cache.refresh(&origin, key).await {
+                match cache.refresh(&origin, key).await {
                     Ok(cache::RefreshOutcome::Unknown) => {}
                     Ok(cache::RefreshOutcome::Same) => refreshed.same += 1,
                     Ok(cache::RefreshOutcome::Changed) => refreshed.changed += 1,

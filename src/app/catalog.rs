@@ -64,7 +64,7 @@ pub fn routes(
     dependencies: &ModuleDependencies<'_>,
     process: &Process,
     runtime: &Arc<ArcSwap<Runtime>>,
-    cache: Option<Arc<dyn CacheOperations>>,
+    cache: Arc<dyn CacheOperations>,
 ) -> Vec<OpenApiRouter> {
     let ModuleDependencies { storage, clock, limiters: limits, .. } = dependencies;
     let mut routers = Vec::new();
@@ -73,7 +73,7 @@ pub fn routes(
             catalog: Arc::clone(catalog),
             grants: GrantStore::new(database.clone()),
             configuration: Arc::new(RuntimeConfiguration(Arc::clone(runtime))),
-            cache,
+            cache: Some(cache),
             clock: (*clock).clone(),
         }));
         routers.push(limit_routes(catalogue, limits, RateLimitClass::STRICT));

@@ -8,23 +8,32 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use acme::CertificateOrders;
 use arc_swap::ArcSwap;
 use futures::future::{BoxFuture, join};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::MissedTickBehavior;
 
+use super::admin_server::{AdminChange, AdminListener};
+use super::cache::CacheChange;
 use super::config_source::{ConfigSource, FoundConfig};
 use super::modules::ModuleDependencies;
 use super::reload_metrics::ReloadMetrics;
 use super::restart_keys::fixed_differences;
 use super::stores::OpenStores;
-use super::{authenticator, runtime_settings, watch};
+use super::{StartError, authenticator, cache, certificates, runtime_settings, watch};
 use crate::config::{Settings, SourceDigests};
+use crate::proxy::Gateway;
+use crate::proxy::process::Process;
 use crate::proxy::runtime::Runtime;
+use http_server::listener_set::{ListenerChange, ListenerSet};
+use object_engine::cache::SliceCache;
 use primitives::change_detector::ChangeDetector;
 use primitives::clock::{Clock, monotonic_now};
 use server_kit::api::config_reload::{ConfigReload, ReloadOutcome, ReloadReport};
+use server_kit::telemetry::log::LogFilter;
+use server_kit::telemetry::metrics::Metrics;
 
 /// Time between two looks at the configuration file.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -51,38 +60,70 @@ struct ReloadRequest {
     done: oneshot::Sender<ReloadReport>,
 }
 
+/// Requests for reloads, until [`ReloadQueue::start`] answers them.
+pub struct ReloadQueue {
+    waiting: mpsc::Receiver<ReloadRequest>,
+    last: Arc<Mutex<Option<ReloadReport>>>,
+}
+
+/// Parts of the server that a reload changes.
+pub struct ReloadedParts {
+    /// Runtime in force.
+    pub runtime: Arc<ArcSwap<Runtime>>,
+    /// Told when another runtime is in force.
+    pub reloaded: Arc<Notify>,
+    /// Open listeners.
+    pub listeners: ListenerSet<Gateway>,
+    /// The operator's listener.
+    pub admin: AdminListener,
+    /// Orders of certificates by ACME.
+    pub orders: CertificateOrders,
+    /// Filter of the log.
+    pub log: LogFilter,
+    /// Metrics of the server.
+    pub metrics: Arc<Metrics>,
+}
+
 impl ConfigReloader {
-    /// Starts reloading `file`, of which `settings` are in force; `reloaded` is told when another runtime is in force.
-    pub fn start(
-        file: &Path,
-        settings: &Settings,
-        runtime: &Arc<ArcSwap<Runtime>>,
-        reloaded: Arc<Notify>,
-        dependencies: &ModuleDependencies<'_>,
-    ) -> Result<Arc<Self>, prometheus::Error> {
-        let ModuleDependencies { stores, clock, tasks, .. } = dependencies;
-        let clock = Clock::clone(clock);
+    /// Makes the reloader, whose requests wait until the server has started.
+    pub fn new(clock: &Clock) -> (Arc<Self>, ReloadQueue) {
         let (requests, waiting) = mpsc::channel(MOST_WAITING);
         let last = Arc::default();
+        let reloader = Self { requests, last: Arc::clone(&last), clock: clock.clone() };
+        (Arc::new(reloader), ReloadQueue { waiting, last })
+    }
+}
+
+impl ReloadQueue {
+    /// Starts reloading `file`, of which `settings` are in force. Fails where the metrics are registered already.
+    pub fn start(
+        self,
+        file: &Path,
+        settings: Settings,
+        parts: ReloadedParts,
+        dependencies: &ModuleDependencies<'_>,
+    ) -> Result<(), prometheus::Error> {
+        let ModuleDependencies { stores, clock, tasks, .. } = dependencies;
+        let clock = Clock::clone(clock);
         let reloads = ConfigReloads {
             source: ConfigSource::new(file, clock.clone()),
-            settings: settings.clone(),
+            settings,
             changes: ChangeDetector::new(SETTLING),
-            runtime: Arc::clone(runtime),
+            parts,
             stores: Arc::clone(stores),
-            reloaded,
-            last: Arc::clone(&last),
+            last: self.last,
             clock: clock.clone(),
             metrics: ReloadMetrics::new(dependencies.metrics.registry(), clock.unix())?,
         };
-        let stopping = (*tasks).clone();
+        let ending = (*tasks).clone();
         tasks.spawn(async move {
             tokio::select! {
-                () = reloads.run(waiting) => {}
-                () = stopping.stopping() => {}
+                () = reloads.run(self.waiting) => {}
+                // Also where another process has taken over: the addresses are its by then.
+                () = ending.closing() => {}
             }
         });
-        Ok(Arc::new(Self { requests, last, clock }))
+        Ok(())
     }
 }
 
@@ -102,6 +143,14 @@ impl ConfigReload for ConfigReloader {
     }
 }
 
+/// A configuration that is ready to be put in force.
+struct PreparedReload {
+    runtime: Runtime,
+    cache: CacheChange,
+    admin: AdminChange,
+    listeners: ListenerChange<Gateway>,
+}
+
 /// The task that reloads the configuration.
 struct ConfigReloads {
     source: ConfigSource,
@@ -109,10 +158,8 @@ struct ConfigReloads {
     settings: Settings,
     /// Content of the file, or the report of why it cannot be read, against what is in force.
     changes: ChangeDetector<Result<SourceDigests, String>>,
-    runtime: Arc<ArcSwap<Runtime>>,
+    parts: ReloadedParts,
     stores: Arc<OpenStores>,
-    /// Told when another runtime is in force.
-    reloaded: Arc<Notify>,
     last: Arc<Mutex<Option<ReloadReport>>>,
     clock: Clock,
     metrics: ReloadMetrics,
@@ -185,24 +232,54 @@ impl ConfigReloads {
                 "{name}: the line `...` at the end is missing, which the file in force has: it may have been written half"
             ));
         }
-        let previous = self.runtime.load_full();
+        let previous = self.parts.runtime.load_full();
         let fixed = fixed_differences(&self.settings, &new, &previous.process);
         if !fixed.is_empty() {
             let keys = fixed.join(", ");
             return Err(format!("{name}: cannot be changed without a restart: {keys}"));
         }
-        let runtime = self.build(&self.settings, &new, &previous).map_err(|error| error.to_string())?;
-        // What is not known by then is not ready.
-        let first_answers = join(watch::probe_buckets(&runtime), runtime.authenticator.fetch_missing_keys());
-        let _ = tokio::time::timeout(PROBE_TIME, first_answers).await;
-        let summary = format!("{name}: in force, {}", new.summary());
-        self.install(&self.settings, &new, runtime);
-        self.settings = new;
+        let prepared = self.prepare(&new, &previous).await.map_err(|error| format!("{name}: {error}"))?;
+        let summary = format!("{name}: in force, {}{}", new.summary(), prepared.listeners);
+        self.put_in_force(new, prepared, &previous).await;
         Ok(summary)
     }
 
-    fn build(&self, old: &Settings, new: &Settings, previous: &Runtime) -> Result<Runtime, super::StartError> {
-        let (process, old, auth) = (&previous.process, &old.auth, &new.auth);
+    /// Builds and opens whatever `new` wants and the process does not have; nothing that runs is changed.
+    async fn prepare(&self, new: &Settings, previous: &Runtime) -> Result<PreparedReload, StartError> {
+        let Process { clock, tasks, .. } = &*previous.process;
+        let cache = cache::prepare(previous.cache.as_ref(), (&self.settings, new), clock, tasks).await?;
+        let runtime = self.build(new, cache.cache.clone(), previous)?;
+        // What is not known by then is not ready.
+        let first_answers = join(watch::probe_buckets(&runtime), runtime.authenticator.fetch_missing_keys());
+        let _ = tokio::time::timeout(PROBE_TIME, first_answers).await;
+        certificates::prepare(new)?;
+        // Last of what can fail: from here on clients can connect to new addresses.
+        let admin = self.parts.admin.prepare(new.admin.as_ref())?;
+        let listeners = self.parts.listeners.prepare(&new.server.http).await?;
+        Ok(PreparedReload { runtime, cache, admin, listeners })
+    }
+
+    /// Puts what was prepared for `new` in force; nothing here can fail.
+    async fn put_in_force(&mut self, new: Settings, prepared: PreparedReload, previous: &Runtime) {
+        let PreparedReload { runtime, cache, admin, listeners } = prepared;
+        self.install(&new, runtime);
+        if previous.cache.is_none()
+            && let Err(error) = cache::register(&self.parts.metrics, &self.parts.runtime)
+        {
+            tracing::error!(%error, "the metrics of the cache cannot be registered");
+        }
+        cache.install(&new, &previous.process.tasks).await;
+        self.parts.admin.install(admin);
+        self.parts.listeners.install(listeners).await;
+        certificates::order(&new, &self.parts.orders);
+        if self.settings.telemetry.log_level != new.telemetry.log_level {
+            self.parts.log.set_level(&new.telemetry);
+        }
+        self.settings = new;
+    }
+
+    fn build(&self, new: &Settings, cache: Option<Arc<SliceCache>>, previous: &Runtime) -> Result<Runtime, StartError> {
+        let (process, old, auth) = (&previous.process, &self.settings.auth, &new.auth);
         let is_same = (&old.issuers, &old.token_from, old.leeway) == (&auth.issuers, &auth.token_from, auth.leeway);
         let authenticator = if is_same {
             Arc::clone(&previous.authenticator)
@@ -212,18 +289,20 @@ impl ConfigReloads {
             authenticator.keep_keys_of(&previous.authenticator);
             Arc::new(authenticator)
         };
-        Runtime::build(runtime_settings(new), process, authenticator, Some(previous), |store| self.stores.signer(store))
+        Runtime::build(runtime_settings(new), process, (authenticator, cache), Some(previous), |store| {
+            self.stores.signer(store)
+        })
     }
 
     /// Puts `runtime` in force; nothing here can fail.
-    fn install(&self, old: &Settings, new: &Settings, runtime: Runtime) {
+    fn install(&self, new: &Settings, runtime: Runtime) {
         let runtime = Arc::new(runtime);
         runtime.install();
-        self.runtime.store(Arc::clone(&runtime));
-        self.reloaded.notify_one();
+        self.parts.runtime.store(Arc::clone(&runtime));
+        self.parts.reloaded.notify_one();
         let process = &runtime.process;
         if let (Some(tokens), Some(settings)) = (&process.path_tokens, &new.auth.path_token)
-            && old.auth.path_token.as_ref() != Some(settings)
+            && self.settings.auth.path_token.as_ref() != Some(settings)
         {
             tokens.replace(settings);
         }

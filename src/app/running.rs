@@ -4,16 +4,19 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
+
 use super::reload::ConfigReloader;
 use super::storage::StateStorage;
 use super::upgrade::{self, SuccessorProcess};
+use crate::proxy::runtime::Runtime;
 use events::EventPublisher;
 use http_server::bind::BoundAddress;
 use http_server::listen_sockets::ListenSockets;
 use http_server::workers::Workers;
-use object_engine::cache::SliceCache;
 use primitives::lifecycle::BackgroundTasks;
 use server_kit::api::config_reload::ConfigReload;
+use server_kit::telemetry::access_log_file::AccessLogFile;
 
 /// Time for the running requests of the admin listener and the embedded stores, at the end of a shutdown.
 const SERVICES_GRACE: Duration = Duration::from_secs(1);
@@ -41,24 +44,26 @@ pub struct RunningServer {
     pub(super) tasks: BackgroundTasks,
     /// Tasks that outlive it: the operator's view of the drain, and embedded stores.
     pub(super) services: BackgroundTasks,
-    /// Time in which connections are still accepted after a stop has begun.
-    pub(super) delay: Duration,
-    pub(super) grace: Duration,
-    pub(super) cache: Option<Arc<SliceCache>>,
+    /// Runtime in force, whose settings say how long a stop may take.
+    pub(super) runtime: Arc<ArcSwap<Runtime>>,
     pub(super) storage: StateStorage,
-    pub(super) files: ReopenableEventFile,
+    pub(super) files: ReopenableFiles,
     pub(super) reloader: Option<Arc<ConfigReloader>>,
 }
 
-/// File of events, which is opened anew after log rotation has moved it. Clones are the same file.
+/// Files that are opened anew after log rotation has moved them. Clones are the same files.
 #[derive(Clone)]
-pub struct ReopenableEventFile {
+pub struct ReopenableFiles {
     pub(super) events: Option<EventPublisher>,
+    pub(super) access_log: Option<AccessLogFile>,
 }
 
-impl ReopenableEventFile {
-    /// Opens it anew, where events go to a file.
+impl ReopenableFiles {
+    /// Opens them anew, where events and access lines go to files.
     pub fn reopen(&self) {
+        if let Some(access_log) = &self.access_log {
+            access_log.reopen();
+        }
         if let Some(events) = &self.events {
             events.reopen();
         }
@@ -72,7 +77,7 @@ impl RunningServer {
     }
 
     /// Returns the files to reopen at a signal.
-    pub fn files(&self) -> ReopenableEventFile {
+    pub fn files(&self) -> ReopenableFiles {
         self.files.clone()
     }
 
@@ -81,7 +86,7 @@ impl RunningServer {
     /// what is cut.
     pub async fn stop(self, hurry: impl Future<Output = ()>) -> bool {
         self.tasks.begin_drain();
-        let delay = self.delay;
+        let delay = self.runtime.load().server.http.shutdown_delay;
         let delayed = async move {
             if !delay.is_zero() {
                 tokio::time::sleep(delay).await;
@@ -121,7 +126,8 @@ impl RunningServer {
     async fn stop_after(self, before: impl Future<Output = ()>, hurry: impl Future<Output = ()>) -> bool {
         let drained = async {
             before.await;
-            self.tasks.shutdown(self.grace).await
+            let grace = self.runtime.load().server.http.shutdown_grace;
+            self.tasks.shutdown(grace).await
         };
         let whole = tokio::select! {
             biased;
@@ -132,7 +138,7 @@ impl RunningServer {
             }
         };
         self.workers.stop(WORKERS_TIME).await;
-        if let Some(cache) = self.cache {
+        if let Some(cache) = self.runtime.load().cache.clone() {
             // What a dying disk does not take in time is fetched anew after the start.
             let _ = tokio::time::timeout(CLOSE_TIME, cache.close()).await;
         }

@@ -2,8 +2,9 @@
 //!
 //! The running process starts the new one and passes the sockets as systemd does (`LISTEN_FDS`). Standard input of the
 //! new process is a socket between the two, on which each writes lines of JSON ([`UpgradeMessage`]): the new one that it
-//! is ready, upon which the former accepts no more connections; later it may ask the former for what that still holds.
-//! The end of this socket is the end of the other process.
+//! is ready, the former that it is to take over, and the new one that it has; until then the former may still go on and end
+//! the new one, which for that reason tells nobody else of itself. The former accepts no more connections from then on; later
+//! the new one may ask it for what it still holds. The end of this socket is the end of the other process.
 
 use std::ffi::OsString;
 use std::io;
@@ -62,8 +63,12 @@ pub enum UpgradeError {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum UpgradeMessage {
-    /// From the new process: it serves.
+    /// From the new process: it is ready to take over.
     Ready,
+    /// The answer to that: it is to take over.
+    TakeOver,
+    /// From the new process: it has taken over.
+    Serving,
     /// From the new process: events, as lines of JSON, for the outbox that the former process still has.
     Append(Vec<String>),
     /// The answer to that.
@@ -122,9 +127,19 @@ type AppendCall = (Vec<String>, oneshot::Sender<AppendOutcome>);
 #[derive(Clone)]
 pub struct PredecessorProcess {
     calls: mpsc::Sender<AppendCall>,
-    /// Set once this process serves.
-    ready: CancellationToken,
+    steps: HandOverSteps,
     ended: CancellationToken,
+}
+
+/// Steps of a hand-over, each set when it is done.
+#[derive(Clone, Default)]
+struct HandOverSteps {
+    /// This process is ready.
+    ready: CancellationToken,
+    /// The former one has answered that this one is to take over.
+    accepted: CancellationToken,
+    /// This process has taken over.
+    serving: CancellationToken,
 }
 
 impl PredecessorProcess {
@@ -134,19 +149,28 @@ impl PredecessorProcess {
         // Any other kind of file has no peer.
         socket.peer_addr()?;
         let (calls, asked) = mpsc::channel(1);
-        let (ready, ended) = (CancellationToken::new(), CancellationToken::new());
+        let (steps, ended) = (HandOverSteps::default(), CancellationToken::new());
         // Not among the tasks that shutdown waits for: it ends with the other process, or with this one.
-        let serving = serve_calls(UpgradeChannel::new(socket)?, ready.clone(), asked);
+        let serving = serve_calls(UpgradeChannel::new(socket)?, steps.clone(), asked);
         BackgroundTasks::default().spawn(serving.map({
             let ended = ended.clone();
             move |()| ended.cancel()
         }));
-        Ok(Self { calls, ready, ended })
+        Ok(Self { calls, steps, ended })
     }
 
-    /// Tells it that this process serves.
-    pub fn tell_ready(&self) {
-        self.ready.cancel();
+    /// Tells it that this process is ready, and waits until it answers that this one is to take over, or has ended.
+    pub async fn hand_over(&self) {
+        self.steps.ready.cancel();
+        tokio::select! {
+            () = self.steps.accepted.cancelled() => {}
+            () = self.ended.cancelled() => {}
+        }
+    }
+
+    /// Tells it that this process has taken over.
+    pub fn tell_serving(&self) {
+        self.steps.serving.cancel();
     }
 
     /// Resolves when it has ended.
@@ -174,15 +198,10 @@ impl OutboxHolder for PredecessorProcess {
     }
 }
 
-/// Tells the former process that this one is ready, and then makes calls to it, one after the other, until it has ended.
-async fn serve_calls(mut channel: UpgradeChannel, ready: CancellationToken, mut asked: mpsc::Receiver<AppendCall>) {
-    tokio::select! {
-        () = ready.cancelled() => {}
-        // Unasked it sends nothing: this is its end.
-        _ = channel.receive() => return,
-    }
+/// Takes over from the former process, and then makes calls to it, one after the other, until it has ended.
+async fn serve_calls(mut channel: UpgradeChannel, steps: HandOverSteps, mut asked: mpsc::Receiver<AppendCall>) {
     // First: until then the former process waits for nothing else.
-    if channel.send(&UpgradeMessage::Ready).await.is_err() {
+    if take_over(&mut channel, &steps).await.is_none() {
         return;
     }
     loop {
@@ -200,6 +219,23 @@ async fn serve_calls(mut channel: UpgradeChannel, ready: CancellationToken, mut 
         // Whoever asked may have gone.
         let _ = done.send(outcome);
     }
+}
+
+/// Takes over from the former process; `None` where it has ended.
+async fn take_over(channel: &mut UpgradeChannel, steps: &HandOverSteps) -> Option<()> {
+    tokio::select! {
+        () = steps.ready.cancelled() => {}
+        // Unasked it sends nothing: this is its end.
+        _ = channel.receive() => return None,
+    }
+    channel.send(&UpgradeMessage::Ready).await.ok()?;
+    let Some(UpgradeMessage::TakeOver) = channel.receive().await else { return None };
+    steps.accepted.cancel();
+    tokio::select! {
+        () = steps.serving.cancelled() => {}
+        _ = channel.receive() => return None,
+    }
+    channel.send(&UpgradeMessage::Serving).await.ok()
 }
 
 /// Takes events of the new process into the outbox, which this one has until its end.
@@ -265,8 +301,8 @@ impl UpgradeLauncher {
         Self { program, arguments: arguments.collect(), time_limit }
     }
 
-    /// Starts the new process with `sockets`, and waits until it is ready. Where it fails, nothing of it is left. Can be
-    /// dropped.
+    /// Starts the new process with `sockets`, and waits until it has taken over. Where it fails, nothing of it is left. Can
+    /// be dropped.
     pub async fn start(&self, sockets: &ListenSockets) -> Result<SuccessorProcess, UpgradeError> {
         if std::process::id() == 1 {
             return Err(UpgradeError::FirstProcess);
@@ -276,8 +312,8 @@ impl UpgradeLauncher {
         let process = child.id().unwrap_or_default();
         let (mut starting, mut channel) = (StartingProcess(Some(child)), channel);
         tracing::info!(process, "upgrade: the new process {process} starts");
-        let ready = timeout(self.time_limit, until_ready(&mut starting, &mut channel)).await;
-        match ready {
+        let serving = timeout(self.time_limit, until_serving(&mut starting, &mut channel)).await;
+        match serving {
             Ok(Ok(())) => {
                 // From now on it is on its own.
                 drop(starting.0.take());
@@ -313,9 +349,12 @@ impl UpgradeLauncher {
     }
 }
 
-/// Resolves when the new process says that it is ready. Fails where it ends.
-async fn until_ready(starting: &mut StartingProcess, channel: &mut UpgradeChannel) -> Result<(), UpgradeError> {
-    if let Some(UpgradeMessage::Ready) = channel.receive().await {
+/// Resolves when the new process has taken over. Fails where it ends.
+async fn until_serving(starting: &mut StartingProcess, channel: &mut UpgradeChannel) -> Result<(), UpgradeError> {
+    if let Some(UpgradeMessage::Ready) = channel.receive().await
+        && channel.send(&UpgradeMessage::TakeOver).await.is_ok()
+        && let Some(UpgradeMessage::Serving) = channel.receive().await
+    {
         return Ok(());
     }
     match &mut starting.0 {

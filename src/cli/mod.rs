@@ -13,6 +13,7 @@ mod serve;
 mod service_manager;
 mod token;
 mod upgrade;
+mod upgrade_socket;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

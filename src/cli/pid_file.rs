@@ -15,32 +15,72 @@ const MAX_BYTES: u64 = 64;
 pub struct PidFile {
     path: PathBuf,
     /// Holds the lock.
-    _file: File,
+    file: File,
+}
+
+/// The file before it is in its place; dropped, it is removed.
+pub struct PreparedPidFile {
+    path: PathBuf,
+    /// Name that it has until then.
+    new: PathBuf,
+    file: Option<File>,
+}
+
+impl PreparedPidFile {
+    /// Writes the id of this process, to be put at `path`.
+    pub fn write(path: &Path) -> io::Result<Self> {
+        write_locked(path).map_err(|error| failed(&error))
+    }
+
+    /// Puts the file in its place, as a whole or not at all.
+    pub fn publish(mut self) -> io::Result<PidFile> {
+        std::fs::rename(&self.new, &self.path).map_err(|error| failed(&error))?;
+        let file = self.file.take().ok_or_else(|| io::Error::other("it is published"))?;
+        Ok(PidFile { path: self.path.clone(), file })
+    }
+}
+
+impl Drop for PreparedPidFile {
+    fn drop(&mut self) {
+        if self.file.is_some() {
+            // Left behind it is in nobody's way.
+            let _ = std::fs::remove_file(&self.new);
+        }
+    }
 }
 
 impl PidFile {
-    /// Writes the id of this process to `path`, as a whole or not at all.
-    pub fn write(path: &Path) -> io::Result<Self> {
-        write_locked(path).map(|file| Self { path: path.to_owned(), _file: file }).map_err(|error| {
-            io::Error::new(
-                error.kind(),
-                format!("the file of the process id (Server.PidFile) cannot be written: {error}"),
-            )
-        })
+    /// Writes the file again where it names another process: one that should have taken over, and did not.
+    pub fn restore(&mut self) -> io::Result<()> {
+        if self.names_this_process() {
+            return Ok(());
+        }
+        let mut prepared = write_locked(&self.path).map_err(|error| failed(&error))?;
+        std::fs::rename(&prepared.new, &self.path).map_err(|error| failed(&error))?;
+        self.file = prepared.file.take().ok_or_else(|| io::Error::other("it is published"))?;
+        Ok(())
+    }
+
+    fn names_this_process(&self) -> bool {
+        let ours = std::process::id().to_string();
+        std::fs::read_to_string(&self.path).is_ok_and(|text| text.trim() == ours)
     }
 }
 
 impl Drop for PidFile {
     fn drop(&mut self) {
-        let ours = std::process::id().to_string();
-        if std::fs::read_to_string(&self.path).is_ok_and(|text| text.trim() == ours) {
+        if self.names_this_process() {
             // Left behind it names a process that does not run, which whoever reads it sees.
             let _ = std::fs::remove_file(&self.path);
         }
     }
 }
 
-fn write_locked(path: &Path) -> io::Result<File> {
+fn failed(error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("the file of the process id (Server.PidFile) cannot be written: {error}"))
+}
+
+fn write_locked(path: &Path) -> io::Result<PreparedPidFile> {
     let id = std::process::id();
     let mut new = path.as_os_str().to_owned();
     new.push(format!(".{id}.new"));
@@ -48,13 +88,13 @@ fn write_locked(path: &Path) -> io::Result<File> {
     // One of a process that had the same id.
     let _ = std::fs::remove_file(&new);
     // Made here, and not followed where it is a link.
-    let mut file = OpenOptions::new().write(true).create_new(true).open(&new)?;
-    flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-    let written = file.write_all(format!("{id}\n").as_bytes()).and_then(|()| std::fs::rename(&new, path));
-    if written.is_err() {
-        let _ = std::fs::remove_file(&new);
+    let file = OpenOptions::new().write(true).create_new(true).open(&new)?;
+    let mut prepared = PreparedPidFile { path: path.to_owned(), new, file: Some(file) };
+    if let Some(file) = &mut prepared.file {
+        flock(&*file, FlockOperation::NonBlockingLockExclusive)?;
+        file.write_all(format!("{id}\n").as_bytes())?;
     }
-    written.map(|()| file)
+    Ok(prepared)
 }
 
 /// Reads the id of the process that runs and that the file at `path` names. Fails where there is none.

@@ -1,8 +1,10 @@
 //! Command `tidegate serve`: reads the configuration and serves until asked to stop.
 
+use std::future::pending;
 use std::path::Path;
 use std::pin::pin;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use axum::Router;
 use futures::FutureExt as _;
@@ -11,16 +13,19 @@ use serde_json::json;
 use tokio::runtime::{Builder, Runtime};
 use tracing::{error, info, warn};
 
-use super::pid_file::PidFile;
-use super::upgrade::{self, UpgradeOutcome};
+use super::pid_file::{PidFile, PreparedPidFile};
+use super::upgrade_socket::{UpgradeOutcome, UpgradeRequest, UpgradeSocket};
 use super::{check, refuse, say, service_manager};
 use crate::app::upgrade::{PredecessorProcess, SuccessorProcess, UPGRADE_VARIABLE, UpgradeError, UpgradeLauncher};
-use crate::app::{self, InheritedResources, ReopenableEventFile, RunningServer};
+use crate::app::{self, EarlyResources, ReopenableFiles, RunningServer};
 use crate::config::{self, Settings};
 use http_server::listen_sockets::ListenSockets;
 use primitives::lifecycle::{ProcessSignal, ProcessSignals};
 use server_kit::api::config_reload::ConfigReload;
 use server_kit::telemetry::log;
+
+/// Time for the last lines of the access log's file to be written.
+const LAST_LINES_TIME: Duration = Duration::from_secs(2);
 
 /// Serves the configuration of `file`.
 pub fn run(file: &Path) -> ExitCode {
@@ -33,7 +38,10 @@ pub fn run(file: &Path) -> ExitCode {
 /// Serves `settings`, which are those of `file`, if there is one, and the pages `extra`; `started` is called with the
 /// bound addresses.
 pub fn with(settings: Settings, file: Option<&Path>, extra: Router, started: impl FnOnce(&RunningServer)) -> ExitCode {
-    log::start(&settings.telemetry);
+    let log = match log::start(&settings.telemetry) {
+        Ok(log) => log,
+        Err(error) => return fail(&error),
+    };
     for warning in check::warnings(&settings) {
         warn!("{warning}");
     }
@@ -55,45 +63,68 @@ pub fn with(settings: Settings, file: Option<&Path>, extra: Router, started: imp
         let process = settings.process.clone();
         let launcher = UpgradeLauncher::of_this_process(process.upgrade_timeout);
         let predecessor = predecessor();
-        let inheritance = InheritedResources { sockets, predecessor: predecessor.clone() };
-        let running = match app::start_with(settings, file, extra, inheritance).await {
+        let early = EarlyResources { sockets, predecessor: predecessor.clone(), log: log.clone() };
+        let running = match app::start_with(settings, file, extra, early).await {
             Ok(running) => running,
             Err(error) => return fail(&error),
         };
-        let _pid_file = match process.pid_file.as_deref().map(PidFile::write).transpose() {
+        let socket = UpgradeSocket::open();
+        let mut pid_file = match take_over(process.pid_file.as_deref(), predecessor.as_ref()).await {
             Ok(file) => file,
             Err(error) => return fail(&error),
         };
         started(&running);
-        service_manager::ready();
-        if let Some(former) = &predecessor {
-            former.tell_ready();
-        }
-        let upgrades = ProcessUpgrades { launcher, sockets: running.sockets(), predecessor };
-        serve(running, &mut signals, &upgrades).await;
+        let upgrades = ProcessUpgrades { launcher, sockets: running.sockets(), predecessor, socket };
+        serve(running, &mut signals, &upgrades, &mut pid_file).await;
         ExitCode::SUCCESS
     });
+    if let Some(access_log) = &log.access_file {
+        access_log.flush(LAST_LINES_TIME);
+    }
     // Tasks that still run, a request to Kafka for example, have nobody left to answer: they are not waited for.
     runtime.shutdown_background();
     code
 }
 
+/// Tells those who wait that this process serves: the file of its id, the service manager and the process before, which
+/// until its answer may go on in place of this one. Fails where the file cannot be written.
+async fn take_over(
+    pid_file: Option<&Path>,
+    predecessor: Option<&PredecessorProcess>,
+) -> std::io::Result<Option<PidFile>> {
+    let prepared = pid_file.map(PreparedPidFile::write).transpose()?;
+    if let Some(former) = predecessor {
+        former.hand_over().await;
+    }
+    let file = prepared.map(PreparedPidFile::publish).transpose()?;
+    service_manager::ready();
+    if let Some(former) = predecessor {
+        former.tell_serving();
+    }
+    Ok(file)
+}
+
 /// Serves until a signal asks for the end, or another process has taken over.
-async fn serve(running: RunningServer, signals: &mut ProcessSignals, upgrades: &ProcessUpgrades) {
+async fn serve(
+    running: RunningServer,
+    signals: &mut ProcessSignals,
+    upgrades: &ProcessUpgrades,
+    pid_file: &mut Option<PidFile>,
+) {
     let (files, reloader) = (running.files(), running.reloader());
-    let whole = match until_end(signals, &files, reloader.as_deref(), upgrades).await {
+    let whole = match until_end(signals, &files, reloader.as_deref(), upgrades, pid_file).await {
         EndCause::Stopped => {
             service_manager::stopping();
             info!("stopping: streams under way may end");
             // The second signal ends the wait for streams.
-            running.stop(stop_signal(signals, &files)).await
+            running.stop(stop_signal(signals, &files, &upgrades.socket)).await
         }
         EndCause::Replaced(successor) => {
             info!(
                 process = successor.process,
                 "upgrade: the process {} serves now; streams under way may end", successor.process
             );
-            running.stop_for(successor, stop_signal(signals, &files)).await
+            running.stop_for(successor, stop_signal(signals, &files, &upgrades.socket)).await
         }
     };
     if whole {
@@ -116,6 +147,7 @@ struct ProcessUpgrades {
     launcher: UpgradeLauncher,
     sockets: ListenSockets,
     predecessor: Option<PredecessorProcess>,
+    socket: UpgradeSocket,
 }
 
 impl ProcessUpgrades {
@@ -128,16 +160,18 @@ impl ProcessUpgrades {
     }
 }
 
-/// Answers signals until one asks for a stop, or an upgrade has succeeded.
+/// Answers signals and requests for an upgrade until a signal asks for a stop, or an upgrade has succeeded.
 async fn until_end(
     signals: &mut ProcessSignals,
-    files: &ReopenableEventFile,
+    files: &ReopenableFiles,
     reloader: Option<&dyn ConfigReload>,
     upgrades: &ProcessUpgrades,
+    pid_file: &mut Option<PidFile>,
 ) -> EndCause {
     let mut reloading = pin!(Fuse::terminated());
     let mut reload_again = false;
     let mut upgrade = pin!(Fuse::terminated());
+    let mut asked = None;
     let mut watchdog = service_manager::ServiceWatchdog::start();
     loop {
         tokio::select! {
@@ -150,17 +184,32 @@ async fn until_end(
                 ProcessSignal::Upgrade if upgrade.is_terminated() => upgrade.set(upgrades.replace().fuse()),
                 ProcessSignal::Upgrade => warn!("SIGUSR2: an upgrade is under way already"),
             },
+            request = upgrades.socket.next() => match upgrade.is_terminated() {
+                true => {
+                    asked = Some(request);
+                    upgrade.set(upgrades.replace().fuse());
+                }
+                false => request.answer(&failure("an upgrade is under way already")).await,
+            },
             outcome = &mut upgrade => match outcome {
                 Ok(successor) => {
                     service_manager::replaced_by(successor.process);
-                    upgrade::tell(&UpgradeOutcome::Upgraded(successor.process));
+                    answer(&mut asked, &UpgradeOutcome::Upgraded(successor.process)).await;
                     return EndCause::Replaced(successor);
                 }
                 Err(error) => {
                     error!(%error, "the upgrade failed, and this process goes on");
-                    upgrade::tell(&UpgradeOutcome::Failed(error.to_string()));
+                    restore(pid_file);
+                    answer(&mut asked, &failure(&error.to_string())).await;
                 }
             },
+            () = withdrawn(&mut asked) => {
+                // Where a new process was started, it ends with this.
+                upgrade.set(Fuse::terminated());
+                warn!("the upgrade was withdrawn by whoever asked for it, and this process goes on");
+                restore(pid_file);
+                answer(&mut asked, &failure("the request was withdrawn")).await;
+            }
             () = &mut reloading => if std::mem::take(&mut reload_again) {
                 reloading.set(reload(reloader).fuse());
             },
@@ -169,10 +218,43 @@ async fn until_end(
     }
 }
 
-/// Answers signals until one asks for a stop.
-async fn stop_signal(signals: &mut ProcessSignals, files: &ReopenableEventFile) {
+fn failure(reason: &str) -> UpgradeOutcome {
+    UpgradeOutcome::Failed(reason.to_owned())
+}
+
+/// Tells the outcome to whoever has asked for the upgrade, if it was not asked for by a signal.
+async fn answer(asked: &mut Option<UpgradeRequest>, outcome: &UpgradeOutcome) {
+    if let Some(request) = asked.take() {
+        request.answer(outcome).await;
+    }
+}
+
+/// Resolves when whoever has asked for the upgrade does not wait any longer; never where it was asked for by a signal.
+async fn withdrawn(asked: &mut Option<UpgradeRequest>) {
+    match asked {
+        Some(request) => request.withdrawn().await,
+        None => pending().await,
+    }
+}
+
+/// Has the file of the process id name this process again: a new one that failed may have written it.
+fn restore(pid_file: &mut Option<PidFile>) {
+    if let Some(error) = pid_file.as_mut().and_then(|file| file.restore().err()) {
+        error!(%error, "the file of the process id names a process that has ended");
+    }
+}
+
+/// Answers signals until one asks for a stop, and whoever asks for an upgrade.
+async fn stop_signal(signals: &mut ProcessSignals, files: &ReopenableFiles, socket: &UpgradeSocket) {
     loop {
-        match signals.next().await {
+        let signal = tokio::select! {
+            signal = signals.next() => signal,
+            request = socket.next() => {
+                request.answer(&failure(&format!("the process {} is ending", std::process::id()))).await;
+                continue;
+            }
+        };
+        match signal {
             ProcessSignal::Stop => return,
             ProcessSignal::ReopenFiles => files.reopen(),
             ProcessSignal::Reload => warn!("SIGHUP: the process is ending"),
@@ -209,7 +291,10 @@ fn ready(running: &RunningServer) {
     let listeners: Vec<String> = running.listeners.iter().map(ToString::to_string).collect();
     let admin = running.admin.map(|address| address.to_string());
     info!(listeners = listeners.join(", "), admin = admin.as_deref(), "ready");
-    say(&mut std::io::stdout(), &format!("ready {}", json!({ "listeners": listeners, "admin": admin })));
+    let line = format!("ready {}", json!({ "listeners": listeners, "admin": admin }));
+    // In a thread of its own: a pipe that nobody reads keeps nobody from being served. One that cannot be started leaves the
+    // line out.
+    let _ = std::thread::Builder::new().name("ready".to_owned()).spawn(move || say(&mut std::io::stdout(), &line));
 }
 
 fn fail(error: &dyn std::error::Error) -> ExitCode {

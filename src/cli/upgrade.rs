@@ -1,25 +1,24 @@
-//! Command `tidegate upgrade`: has a running process replaced by a new one of the same program, and says how that went.
-//!
-//! The running process is asked by SIGUSR2. The outcome comes back as a datagram to an abstract socket (unix(7)) that is
-//! named by its process id, so that nothing is left of it.
+//! Command `tidegate upgrade`: has a running process replaced by a new one of the same program, and says how that went. It is
+//! asked at its socket ([`upgrade_socket`](super::upgrade_socket)), which no other process can have; the request ends with
+//! the wait for its outcome.
 
 use std::io::{self, stderr, stdout};
 use std::os::linux::net::SocketAddrExt as _;
-use std::os::unix::net::{SocketAddr, UnixDatagram};
-use std::path::PathBuf;
+use std::os::unix::net as system;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
-use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixStream;
+use tokio::time::timeout;
 
+use super::upgrade_socket::{MAX_OUTCOME, UpgradeOutcome, name_prefix};
 use super::{BAD_CONFIGURATION, DEFAULT_CONFIG, pid_file, refuse, say};
 use crate::config;
 
-/// Longest outcome, in bytes.
-const MAX_OUTCOME: usize = 4096;
-/// Number of SIGUSR2 (signal(7)), as `/proc/PID/status` counts them.
-const SIGUSR2: u32 = 12;
+/// Time for the process to say what became of a request that was withdrawn.
+const WITHDRAWAL_TIME: Duration = Duration::from_secs(10);
 
 /// The process to replace, and how long to wait.
 #[derive(clap::Args, Debug)]
@@ -33,16 +32,6 @@ pub struct UpgradeArgs {
     /// Longest time to wait for the outcome.
     #[arg(long, default_value = "2min", value_parser = humantime::parse_duration)]
     timeout: Duration,
-}
-
-/// Outcome of an upgrade, for whoever asked for it.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum UpgradeOutcome {
-    /// The process of this id has taken over.
-    Upgraded(u32),
-    /// None has; the reason.
-    Failed(String),
 }
 
 /// Asks for the upgrade; returns the exit code.
@@ -61,10 +50,14 @@ pub fn run(arguments: &UpgradeArgs) -> ExitCode {
         },
     };
     let process = process.and_then(|id| {
-        let process = Some(id).filter(|id| *id > 0).and_then(Pid::from_raw);
+        let process = u32::try_from(id).ok().filter(|id| *id > 0);
         process.ok_or_else(|| io::Error::other(format!("{id} is no process id")))
     });
-    let outcome = process.and_then(|process| ask(process, arguments.timeout)).map_err(|error| error.to_string());
+    let outcome = process.and_then(|process| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(ask(process, arguments.timeout))
+    });
+    let outcome = outcome.map_err(|error| error.to_string());
     match outcome {
         Ok(UpgradeOutcome::Upgraded(process)) => {
             say(&mut stdout(), &format!("upgraded: the process {process} has taken over"));
@@ -77,53 +70,62 @@ pub fn run(arguments: &UpgradeArgs) -> ExitCode {
     }
 }
 
-fn ask(process: Pid, limit: Duration) -> io::Result<UpgradeOutcome> {
-    let id = process.as_raw_nonzero().get();
-    // Any other process would be ended by the signal.
-    if !handles_signal(id)? {
-        return Err(io::Error::other(format!("the process {id} is no Tidegate that can be upgraded")));
+/// Asks the process for the upgrade, and waits for the outcome for up to `limit`; then the request is withdrawn.
+async fn ask(process: u32, limit: Duration) -> io::Result<UpgradeOutcome> {
+    let mut stream = connect(process)?;
+    let mut answer = Vec::new();
+    if let Ok(read) = timeout(limit, read_answer(&mut stream, &mut answer)).await {
+        read?;
+        return outcome(process, &answer);
     }
-    let socket = UnixDatagram::bind_addr(&address(id.unsigned_abs())?).map_err(|error| match error.kind() {
-        io::ErrorKind::AddrInUse => io::Error::other("somebody else waits for an upgrade of the same process"),
-        _ => error,
-    })?;
-    socket.set_read_timeout(Some(limit))?;
-    kill_process(process, Signal::USR2)?;
-    let mut buffer = [0; MAX_OUTCOME];
-    let length = socket.recv(&mut buffer).map_err(|error| match error.kind() {
-        io::ErrorKind::WouldBlock => {
-            io::Error::other(format!("no outcome within {}", humantime::format_duration(limit)))
+    stream.shutdown().await?;
+    let read = timeout(WITHDRAWAL_TIME, read_answer(&mut stream, &mut answer)).await;
+    match read.ok().and_then(Result::ok).and_then(|_| outcome(process, &answer).ok()) {
+        // It came while the time was up.
+        Some(outcome @ UpgradeOutcome::Upgraded(_)) => Ok(outcome),
+        Some(UpgradeOutcome::Failed(_)) => {
+            let limit = humantime::format_duration(limit);
+            Err(io::Error::other(format!("no outcome within {limit}, and the request is withdrawn")))
         }
-        _ => error,
-    })?;
-    Ok(serde_json::from_slice(&buffer[..length])?)
-}
-
-/// Returns true where the process of this id handles SIGUSR2. Fails where there is none.
-fn handles_signal(process: i32) -> io::Result<bool> {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status"))
-        .map_err(|_| io::Error::other(format!("there is no process {process}")))?;
-    let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
-    let caught = caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
-    Ok(caught & (1 << (SIGUSR2 - 1)) != 0)
-}
-
-fn address(process: u32) -> io::Result<SocketAddr> {
-    SocketAddr::from_abstract_name(format!("tidegate-upgrade-{process}"))
-}
-
-/// Sends the outcome to whoever waits for one of this process. That nobody does is the case of a plain signal.
-pub fn tell(outcome: &UpgradeOutcome) {
-    let sent = || -> io::Result<usize> {
-        let socket = UnixDatagram::unbound()?;
-        socket.set_nonblocking(true)?;
-        let mut text = serde_json::to_vec(outcome)?;
-        if text.len() > MAX_OUTCOME {
-            text = serde_json::to_vec(&UpgradeOutcome::Failed("the reason is in its log".to_owned()))?;
-        }
-        socket.send_to_addr(&text, &address(std::process::id())?)
-    };
-    if let Err(error) = sent() {
-        tracing::debug!(%error, "nobody waits for the outcome of the upgrade");
+        None => Err(io::Error::other("the process does not answer; it may be replaced later, and its log says so")),
     }
+}
+
+async fn read_answer(stream: &mut UnixStream, answer: &mut Vec<u8>) -> io::Result<usize> {
+    stream.take(2 * MAX_OUTCOME as u64).read_to_end(answer).await
+}
+
+fn outcome(process: u32, answer: &[u8]) -> io::Result<UpgradeOutcome> {
+    if answer.is_empty() {
+        return Err(io::Error::other(format!("the process {process} has ended")));
+    }
+    Ok(serde_json::from_slice(answer)?)
+}
+
+/// Connects to the socket of the process of this id. Fails where there is none, or where another process has it.
+fn connect(process: u32) -> io::Result<UnixStream> {
+    if !Path::new(&format!("/proc/{process}")).exists() {
+        return Err(io::Error::other(format!("there is no process {process}")));
+    }
+    // proc_net(5): the last column is the name, `@` in front of an abstract one.
+    let table = std::fs::read("/proc/net/unix")?;
+    let prefix = format!("@{}", name_prefix(process));
+    let names = table.split(|byte| *byte == b'\n').filter_map(|line| {
+        let name = std::str::from_utf8(line.rsplit(|byte| *byte == b' ').next()?).ok()?;
+        name.starts_with(&prefix).then(|| name[1..].to_owned())
+    });
+    for name in names {
+        let connect = || -> io::Result<UnixStream> {
+            let stream = system::UnixStream::connect_addr(&system::SocketAddr::from_abstract_name(&name)?)?;
+            stream.set_nonblocking(true)?;
+            UnixStream::from_std(stream)
+        };
+        let Ok(stream) = connect() else { continue };
+        // Who listens there, as the system says it.
+        let peer = stream.peer_cred().ok().and_then(|peer| peer.pid()).and_then(|id| u32::try_from(id).ok());
+        if peer == Some(process) {
+            return Ok(stream);
+        }
+    }
+    Err(io::Error::other(format!("the process {process} is no Tidegate that can be upgraded")))
 }

@@ -155,7 +155,10 @@ pub fn load_text(name: &str, text: &str, env: &dyn Fn(&str) -> Option<String>) -
             settings.has_end_mark = content::has_end_mark(text);
             Ok(settings)
         }
-        _ => Err(ProblemReport::new(name, text, &masked, problems)),
+        _ => {
+            source::mask_aliased(&mut masked, &parsed.aliases);
+            Err(ProblemReport::new(name, text, &masked, problems))
+        }
     }
 }
 

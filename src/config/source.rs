@@ -2,7 +2,7 @@
 //! JSON is YAML, except for the comments that editors and .NET allow in it (see [`without_comments`]). YAML is parsed
 //! here only: serde reads this tree.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use saphyr::Scalar;
 use saphyr_parser::{Event, Parser, ScanError, Tag};
@@ -146,6 +146,33 @@ pub struct ParsedDocument {
     pub problems: Vec<ConfigProblem>,
     /// Scalars that are not in the tree and may be a secret.
     pub masked: Vec<SourceSpan>,
+    /// Aliases of scalars, in the order of the text.
+    pub aliases: Vec<ScalarAlias>,
+}
+
+/// An alias of a scalar.
+#[derive(Clone, Copy, Debug)]
+pub struct ScalarAlias {
+    /// Position of the alias.
+    pub span: SourceSpan,
+    /// Position of the scalar, or of the alias that it names in turn.
+    pub named: SourceSpan,
+}
+
+/// Adds to `masked` the scalars that are named by aliases in it: a secret that stands elsewhere is shown as little as one that
+/// stands in its place.
+pub fn mask_aliased(masked: &mut Vec<SourceSpan>, aliases: &[ScalarAlias]) {
+    if aliases.is_empty() {
+        return;
+    }
+    let mut all: BTreeSet<SourceSpan> = masked.drain(..).collect();
+    // The last first: what an alias names stands before it, and may be an alias too.
+    for alias in aliases.iter().rev() {
+        if all.contains(&alias.span) {
+            all.insert(alias.named);
+        }
+    }
+    masked.extend(all);
 }
 
 /// Parses one document. Problems of single keys are returned along with the tree.
@@ -160,12 +187,22 @@ pub fn parse(text: &str) -> ParsedDocument {
         });
         if let Err(problem) = step {
             builder.problems.push(problem.marked_as_syntax_error());
-            return ParsedDocument { root: None, problems: builder.problems, masked: builder.masked };
+            return ParsedDocument {
+                root: None,
+                problems: builder.problems,
+                masked: builder.masked,
+                aliases: builder.aliases,
+            };
         }
     }
     // An empty file is an empty mapping: what it lacks is reported by the usual checks.
     let empty = ConfigNode { span: SourceSpan { start: (1, 0), end: (1, 0) }, data: NodeData::Map(Vec::new()) };
-    ParsedDocument { root: Some(builder.root.unwrap_or(empty)), problems: builder.problems, masked: builder.masked }
+    ParsedDocument {
+        root: Some(builder.root.unwrap_or(empty)),
+        problems: builder.problems,
+        masked: builder.masked,
+        aliases: builder.aliases,
+    }
 }
 
 fn syntax(error: &ScanError) -> ConfigProblem {
@@ -197,6 +234,7 @@ struct TreeBuilder {
     nodes: usize,
     problems: Vec<ConfigProblem>,
     masked: Vec<SourceSpan>,
+    aliases: Vec<ScalarAlias>,
 }
 
 impl TreeBuilder {
@@ -241,6 +279,9 @@ impl TreeBuilder {
                 };
                 // An alias costs the whole tree that it names, before that is copied into place.
                 self.nodes += node.count();
+                if node.is_scalar() {
+                    self.aliases.push(ScalarAlias { span, named: node.span });
+                }
                 // Problems are shown at the alias, where the value is used.
                 node.span = span;
                 self.put(node, 0)

@@ -20,7 +20,7 @@ use tower::util::BoxCloneSyncService;
 use super::admission::{self, authorization};
 use super::context::RequestContext;
 use super::failure::ProxyFailure;
-use super::respond;
+use super::{certificate_claims, respond};
 use http_semantics::cross_site::{ForeignPage, is_from_foreign_page};
 use http_semantics::headers::strip_hop_by_hop;
 use http_semantics::request_info::RequestInfo;
@@ -238,6 +238,9 @@ pub fn add_request_info<B>(request: &mut Request<B>, ctx: &RequestContext, origi
     let cors = ctx.runtime.server.api_cors.as_deref();
     if is_from_foreign_page(request.method(), request.headers(), own, cors) {
         request.extensions_mut().insert(ForeignPage);
+    }
+    if let Some(certificate) = &ctx.client_certificate {
+        request.extensions_mut().insert(certificate_claims::certificate_claim(certificate));
     }
     let info = request_info(ctx, request.headers(), origin);
     request.extensions_mut().insert(info);

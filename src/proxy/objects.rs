@@ -3,16 +3,18 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Method, header};
+use http::{HeaderMap, Method, header};
 
 use super::admission::{authorization, rate_limit};
 use super::context::RequestContext;
 use super::failure::ProxyFailure;
 use super::films;
 use super::respond;
-use super::route::Route;
+use super::route::{Route, RouteAuthorization};
 use super::stream_observer::StreamObserverGuard;
 use super::tracks::{ObjectSource, RequestedObject};
+use http_semantics::private_caching::keep_out_of_shared_caches;
+use http_server::downstream::BodyReadiness;
 use http_server::{Downstream, DownstreamError};
 use object_engine::{self, ObjectBody, ObjectResponse, RequestPlan};
 use server_kit::telemetry::metrics::Metrics;
@@ -48,6 +50,9 @@ pub async fn serve(
             }
             if let Some(value) = &object.cache_control {
                 answer.headers.insert(header::CACHE_CONTROL, value.clone());
+            }
+            if matches!(route.policies.authorization, RouteAuthorization::Policy { .. }) {
+                keep_private(ctx, &mut answer.headers);
             }
             if ctx.is_debugged {
                 ctx.attempt_stats.cache =
@@ -96,6 +101,15 @@ async fn ask(
     }
 }
 
+/// Keeps an answer that a policy gave to one user from others: of a shared cache, which may not know that a cookie or a
+/// query has told who asks, and of the same browser.
+fn keep_private(ctx: &RequestContext, headers: &mut HeaderMap) {
+    keep_out_of_shared_caches(headers);
+    if let Some(names) = ctx.runtime.authenticator.vary() {
+        headers.append(header::VARY, names);
+    }
+}
+
 async fn deliver(
     downstream: &mut impl Downstream,
     ctx: &mut RequestContext,
@@ -131,6 +145,10 @@ async fn pump(
 ) -> Result<(), ProxyFailure> {
     let piece = rate_limit::chunk_size(ctx);
     loop {
+        // The first bytes are there already.
+        while !has_begun && downstream.body_readiness(body.kept_bytes()).await? == BodyReadiness::MemoryIsShort {
+            body.release();
+        }
         // Bytes that are passed unread are counted only then: too late to be paced.
         let (room, passing) = (downstream.writable_bytes(), piece.is_none() && downstream.socket().is_some());
         let more = std::mem::take(&mut has_begun)

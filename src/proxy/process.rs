@@ -8,7 +8,6 @@ use catalog::access::AccessChecker;
 use catalog::settings::AccessSettings;
 use catalog::{Catalog, CatalogMetrics, GrantStore};
 use http_server::acme_challenges::AcmeChallenges;
-use object_engine::cache::SliceCache;
 use primitives::clock::Clock;
 use primitives::lifecycle::BackgroundTasks;
 use server_kit::auth::path_token::PathTokenSigner;
@@ -23,8 +22,6 @@ use vod::session::FilmSessions;
 pub struct Process {
     /// Builds the clusters of a runtime.
     pub clusters: ClusterFactory,
-    /// The slice cache, where a route used it at the start.
-    pub cache: Option<Arc<SliceCache>>,
     /// The rate limiter policies, and their counts.
     pub limiters: Arc<RateLimiters>,
     /// The catalog; `None` without a database, and each of its tracks is then unavailable (503).

@@ -19,7 +19,7 @@ use super::tracks::TrackOrigins;
 use catalog::access::AccessChecker;
 use catalog::settings::AccessSettings;
 use http_semantics::client_ip;
-use object_engine::cache::RouteCache;
+use object_engine::cache::{RouteCache, SliceCache};
 use object_engine::{BucketHealth, ObjectOrigin};
 use primitives::clock::Clock;
 use primitives::secret::Secret;
@@ -40,6 +40,8 @@ pub struct Runtime {
     pub process: Arc<Process>,
     /// Verifies tokens, and keeps the issuers' keys.
     pub authenticator: Arc<Authenticator>,
+    /// The slice cache, where a route has used one since the start.
+    pub cache: Option<Arc<SliceCache>>,
     routes: RouteTable<Arc<Route>>,
     /// The routes of films, which stand beside the table: their paths begin with a grant.
     pub films: Option<FilmRoutes>,
@@ -84,7 +86,7 @@ impl Runtime {
     pub fn build<E>(
         settings: RuntimeSettings,
         process: &Arc<Process>,
-        authenticator: Arc<Authenticator>,
+        (authenticator, cache): (Arc<Authenticator>, Option<Arc<SliceCache>>),
         previous: Option<&Self>,
         open_store: impl Fn(&StoreSettings) -> Result<Arc<Signer>, E>,
     ) -> Result<Self, E> {
@@ -94,7 +96,7 @@ impl Runtime {
             open_store(store)?;
         }
         let rate_limiters = process.limiters.prepare(&rate_limiters);
-        let mut builder = RuntimeBuilder::new(process, &stores, rate_limiters, previous, open_store);
+        let mut builder = RuntimeBuilder::new((process, cache.as_ref()), &stores, rate_limiters, previous, open_store);
         for cluster in &clusters {
             builder.cluster(cluster);
         }
@@ -104,6 +106,7 @@ impl Runtime {
         Ok(Self {
             process: Arc::clone(process),
             authenticator,
+            cache,
             routes,
             films,
             parts,
@@ -211,6 +214,7 @@ impl Runtime {
 /// Builds the routes of one runtime, and the parts that they share.
 struct RuntimeBuilder<'a, F> {
     process: &'a Process,
+    cache: Option<&'a Arc<SliceCache>>,
     /// All stores, in any of which a track may be.
     stores: &'a [Arc<StoreSettings>],
     previous: Option<&'a RuntimeParts>,
@@ -222,7 +226,7 @@ struct RuntimeBuilder<'a, F> {
 
 impl<'a, E, F: Fn(&StoreSettings) -> Result<Arc<Signer>, E>> RuntimeBuilder<'a, F> {
     fn new(
-        process: &'a Process,
+        (process, cache): (&'a Process, Option<&'a Arc<SliceCache>>),
         stores: &'a [Arc<StoreSettings>],
         rate_limiters: Arc<RateLimitersByName>,
         previous: Option<&'a Runtime>,
@@ -234,6 +238,7 @@ impl<'a, E, F: Fn(&StoreSettings) -> Result<Arc<Signer>, E>> RuntimeBuilder<'a, 
         });
         Self {
             process,
+            cache,
             stores,
             previous: previous.map(|previous| &previous.parts),
             previous_tracks: tracks.collect(),
@@ -297,7 +302,7 @@ impl<'a, E, F: Fn(&StoreSettings) -> Result<Arc<Signer>, E>> RuntimeBuilder<'a, 
         let place = (Arc::clone(&store.name), Arc::clone(bucket));
         let known = self.previous.and_then(|previous| previous.bucket_health.get(&place)).cloned();
         let health = self.parts.bucket_health.entry(place).or_insert_with(|| known.unwrap_or_default());
-        let origin = OriginTemplate::new(route, response, self.process).origin(
+        let origin = OriginTemplate::new(route, response, (self.process, self.cache)).origin(
             &OpenedStore { name: Arc::clone(&store.name), signer, cluster },
             Arc::clone(bucket),
             Arc::clone(health),
@@ -313,7 +318,7 @@ impl<'a, E, F: Fn(&StoreSettings) -> Result<Arc<Signer>, E>> RuntimeBuilder<'a, 
             let cluster = self.endpoint(&name, &signer);
             stores.insert(Arc::clone(&name), OpenedStore { name, signer, cluster });
         }
-        let template = OriginTemplate::new(route, &track.response, self.process);
+        let template = OriginTemplate::new(route, &track.response, (self.process, self.cache));
         let open =
             move |store: &str, bucket: &str, health| Some(template.origin(stores.get(store)?, bucket.into(), health));
         let previous = self.previous_tracks.get(&*route.id).copied();
@@ -362,8 +367,12 @@ struct OriginTemplate {
 }
 
 impl OriginTemplate {
-    fn new(route: &RouteSettings, response: &ObjectResponseSettings, process: &Process) -> Self {
-        let cache = response.cache.zip(process.cache.as_ref());
+    fn new(
+        route: &RouteSettings,
+        response: &ObjectResponseSettings,
+        (process, cache): (&Process, Option<&Arc<SliceCache>>),
+    ) -> Self {
+        let cache = response.cache.zip(cache);
         Self {
             cache: cache.map(|(policy, cache)| RouteCache { cache: Arc::clone(cache), policy }),
             content_type: response.content_type.clone(),

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -10,7 +11,7 @@ use serde_json::{Value, json};
 use crate::support::fault::{self, End, Step};
 use crate::support::origin::pattern;
 use crate::support::tools::TempFolder;
-use crate::support::{Gate, Object, ScriptedOrigin, config, eventually, token};
+use crate::support::{Gate, Object, ScriptedOrigin, config, eventually, gate, token};
 use primitives::clock::monotonic_now;
 
 const TRACK: &str = "/stream/track.mp3";
@@ -273,4 +274,116 @@ async fn the_fields_of_an_access_line_are_those_of_the_page() {
     let of_every_line = BTreeSet::from(["level", "message", "target"]);
     let written: BTreeSet<&str> = written.difference(&of_every_line).copied().collect();
     assert_eq!(written, listed, "lines have other fields than docs/operations.md");
+}
+
+/// A gate whose access log is the file at `path`.
+async fn with_file(path: &Path) -> (ScriptedOrigin, Value, Gate) {
+    let origin = ScriptedOrigin::with_track("music").await;
+    let mut config = config::objects(&origin.url(), "audio");
+    config["Telemetry"]["AccessLog"]["File"] = json!(path);
+    let gate = Gate::start(&config).await;
+    (origin, config, gate)
+}
+
+/// Waits for `count` lines in the file at `path`.
+async fn lines_of(path: &Path, count: usize) -> Vec<Value> {
+    eventually(&format!("{count} lines are in {}", path.display()), async || {
+        let text = std::fs::read_to_string(path).ok()?;
+        let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("a line is JSON")).collect();
+        (lines.len() == count && text.ends_with('\n')).then_some(lines)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn access_lines_go_to_their_file_which_is_opened_anew_after_rotation() {
+    let folder = TempFolder::new("access-log");
+    let (path, moved) = (folder.path().join("access.log"), folder.path().join("access.log.1"));
+    let (_origin, config, mut gate) = with_file(&path).await;
+    gate.client().get(TRACK, &[]).await.is(200);
+    let lines = lines_of(&path, 1).await;
+    assert_eq!((&lines[0]["path"], &lines[0]["target"]), (&json!(TRACK), &json!("access")));
+    let mode = std::fs::metadata(&path).expect("the file is there").permissions().mode();
+    assert_eq!(mode & 0o637, 0o600, "{mode:o}: nobody but its owner and group reads it");
+    std::fs::rename(&path, &moved).expect("it is moved");
+    gate.client().get(TRACK, &[]).await.is(200);
+    lines_of(&moved, 2).await;
+    assert!(!path.exists(), "it is written on until the signal");
+    gate.signal("USR1").await;
+    message(&gate, "(Telemetry.AccessLog.File) is open anew").await;
+    gate.client().get("/absent", &[]).await.is(404);
+    lines_of(&path, 1).await;
+    lines_of(&moved, 2).await;
+    assert!(gate.log_lines().iter().all(|line| line["target"] != "access"), "{}", gate.log());
+    // Another file needs a restart.
+    let mut other = config.clone();
+    other["Telemetry"]["AccessLog"] = json!({});
+    gate.rewrite(&other);
+    let refused = gate.admin().send(http::Method::POST, "/reload", &[]).await;
+    assert!(refused.text().contains("Telemetry.AccessLog.File"), "{}", refused.text());
+    // What a stop cuts has its line too, and a start goes on with the file.
+    let mut raw = gate.raw().await;
+    raw.send(format!("GET {TRACK} HTTP/1.1\r\nHost: gate\r\n\r\n").as_bytes()).await;
+    raw.head().await.expect("a head");
+    gate.stop().await;
+    lines_of(&path, 2).await;
+    let gate = Gate::start(&config).await;
+    gate.client().get(TRACK, &[]).await.is(200);
+    lines_of(&path, 3).await;
+}
+
+#[tokio::test]
+async fn a_disk_that_takes_no_lines_costs_lines_and_no_request() {
+    let (_origin, _, gate) = with_file(Path::new("/dev/full")).await;
+    for _ in 0..5 {
+        gate.client().get(TRACK, &[]).await.is(200);
+    }
+    let lost = async || (gate.metric("tidegate_access_log_lost_lines_total", "").await == 5.0).then_some(());
+    eventually("all are counted", lost).await;
+    let told = message(&gate, "cannot be written, and its lines are lost").await;
+    assert!(told["error"].as_str().is_some_and(|error| error.contains("No space left on device")), "{told}");
+    let times = gate.log().matches("cannot be written, and its lines are lost").count();
+    assert_eq!(times, 1, "{}", gate.log());
+    assert_eq!(gate.access_lines().len(), 0);
+
+    let folder = TempFolder::new("access-log");
+    let logs = folder.path().join("logs");
+    std::fs::create_dir(&logs).expect("a folder");
+    let (_origin, _, gate) = with_file(&logs.join("access.log")).await;
+    gate.client().get(TRACK, &[]).await.is(200);
+    lines_of(&logs.join("access.log"), 1).await;
+    std::fs::remove_dir_all(&logs).expect("it is removed");
+    gate.client().get(TRACK, &[]).await.is(200);
+    let lost = async || (gate.metric("tidegate_access_log_lost_lines_total", "").await == 1.0).then_some(());
+    eventually("it is counted", lost).await;
+    message(&gate, "No such file or directory").await;
+    std::fs::create_dir(&logs).expect("a folder");
+    gate.client().get(TRACK, &[]).await.is(200);
+    lines_of(&logs.join("access.log"), 1).await;
+}
+
+#[tokio::test]
+async fn a_file_of_the_access_log_that_cannot_be_is_refused() {
+    let folder = TempFolder::new("access-log");
+    let mut config = config::objects("http://127.0.0.1:1", "audio");
+    for (path, format, reason) in [
+        (folder.path().join("absent/access.log"), "json", "there is no folder"),
+        (folder.path().to_owned(), "json", "is a folder"),
+        (folder.path().join("access.log"), "off", "`Format` is `off`"),
+    ] {
+        config["Telemetry"]["AccessLog"] = json!({ "File": path, "Format": format });
+        let file = gate::write_config(&folder, &config).display().to_string();
+        let checked = gate::run(&["check", &file], &folder).await;
+        assert_eq!(checked.code, Some(64), "{reason}: {}", checked.stdout);
+        let place = "Telemetry.AccessLog.File";
+        assert!(checked.stderr.contains(reason) && checked.stderr.contains(place), "{reason}: {}", checked.stderr);
+    }
+    // A FIFO that nobody reads: whoever opens it would wait.
+    let fifo = folder.path().join("fifo");
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().expect("it runs").success());
+    config["Telemetry"]["AccessLog"] = json!({ "File": fifo });
+    let file = gate::write_config(&folder, &config).display().to_string();
+    let started = gate::run(&["serve", "-c", &file], &folder).await;
+    assert_eq!(started.code, Some(1), "{}", started.stderr);
+    assert!(started.stderr.contains("cannot be opened"), "{}", started.stderr);
 }

@@ -49,6 +49,8 @@ mod quotas;
 mod ranges;
 mod recording;
 mod reload;
+mod reload_limits;
+mod reload_listeners;
 mod reload_state;
 mod resilience;
 mod routes;

@@ -15,27 +15,29 @@ use crate::support::tools::TempFolder;
 use crate::support::{Gate, LIMIT, Object, ScriptedOrigin, config, eventually, gate, token};
 
 /// A gate whose file is only reloaded when it is asked to.
-async fn start(config: &mut Value) -> Gate {
+pub async fn start(config: &mut Value) -> Gate {
     config["Server"]["ReloadOnChange"] = json!(false);
     Gate::start(config).await
 }
 
-/// Writes `config` and reloads it.
-async fn reload(gate: &Gate, config: &Value) {
+/// Writes `config` and reloads it; returns the report.
+pub async fn reload(gate: &Gate, config: &Value) -> String {
     gate.rewrite(config);
     let report = gate.admin().send(Method::POST, "/reload", &[]).await;
     let report: Value = serde_json::from_slice(&report.is(200).body).expect("JSON");
     assert_eq!(report["outcome"], "reloaded", "{report}");
+    report["report"].as_str().expect("a report").to_owned()
 }
 
 /// Writes `text` and has it refused; returns the report.
-async fn refused(gate: &Gate, text: &str) -> String {
+pub async fn refused(gate: &Gate, text: &str) -> String {
     fs::write(gate.config_file(), text).expect("it is written");
     let problem = gate.admin().send(Method::POST, "/reload", &[]).await.problem(422);
     problem["detail"].as_str().expect("a report").to_owned()
 }
 
-fn yaml(config: &Value) -> String {
+/// The file of `config`.
+pub fn yaml(config: &Value) -> String {
     serde_yaml::to_string(config).expect("JSON is YAML")
 }
 
@@ -101,19 +103,10 @@ async fn a_key_that_needs_a_restart_is_named_and_nothing_else_of_the_file_is_tak
     let gate = start(&mut config).await;
     for (section, key, value) in [
         ("Server", "Threads", json!(1)),
-        ("Server", "Listeners", json!([{ "Address": "127.0.0.1:0", "H2c": true }])),
-        ("Server", "ShutdownDelay", json!("1s")),
         ("Server", "UpgradeTimeout", json!("10s")),
-        ("Server", "WriteTimeout", json!("10s")),
-        ("Server", "MaxConnections", json!(100)),
-        ("Server", "Limits", json!({ "MaxConnectionsPerAddress": 100 })),
-        ("Server", "Limits", json!({ "MaxConnectionsPerNetwork": 100 })),
-        ("Server", "Limits", json!({ "MaxRequestsPerConnection": 100 })),
-        ("Server", "Limits", json!({ "DataRateWindow": "10s" })),
         ("State", "Url", json!("redis://127.0.0.1:1")),
         ("Database", "Url", json!("sqlite://tidegate.db")),
-        ("Cache", "Memory", json!("64MiB")),
-        ("Telemetry", "LogLevel", json!("debug")),
+        ("Telemetry", "AccessLog", json!({ "Format": "text" })),
     ] {
         let mut changed = config.clone();
         changed[section][key] = value;
@@ -163,26 +156,50 @@ async fn a_change_of_the_file_is_taken_however_it_is_made() {
     gate.client().get(&path("second"), &[]).await.is(200);
 }
 
+/// Clients of this test; the section `reload` of the load test has 1,000 streams and 200 WebSockets (`loadtest/run reload`).
+const STREAMS: usize = 50;
+const WEB_SOCKETS: usize = 10;
+
 #[tokio::test]
-async fn streams_under_way_end_by_the_rules_that_they_began_with() {
+async fn streams_and_websockets_under_way_go_on_by_the_rules_that_they_began_with() {
+    use futures::{SinkExt, StreamExt};
     let origin = ScriptedOrigin::with_track(pattern(30_000_000)).await;
     let mut config = config::objects(&origin.url(), "audio");
+    config["ReverseProxy"]["Routes"]["plain"] = config::plain_route("/plain/{**rest}", "back");
+    config["ReverseProxy"]["Clusters"]["back"] =
+        config::cluster(&[format!("http://{}", crate::plain::upgrade::echo().await)]);
     let gate = start(&mut config).await;
-    let mut streams = Vec::new();
-    for _ in 0..50 {
+    let (mut streams, mut sockets) = (Vec::new(), Vec::new());
+    for _ in 0..STREAMS {
         let mut raw = gate.raw().await;
         raw.send(b"GET /stream/track.mp3 HTTP/1.1\r\nHost: gate\r\n\r\n").await;
         let head = raw.head().await.expect("a head");
         assert!(head.starts_with("HTTP/1.1 200"), "{head}");
         streams.push(raw);
     }
+    for _ in 0..WEB_SOCKETS {
+        let url = format!("ws://{}/plain/echo", gate.address());
+        sockets.push(tokio_tungstenite::connect_async(url).await.expect("it opens").0);
+    }
     let names = ["a", "b", "stream"];
     for round in 0..20 {
         let mut changed = config.clone();
         let routes = &mut changed["ReverseProxy"]["Routes"];
         let route = routes["stream"].take();
+        // In every second one there is no way to the WebSockets' server any more.
+        let plain = routes["plain"].take();
         *routes = json!({ names[round % names.len()]: route });
+        if round % 2 == 0 {
+            routes["plain"] = plain;
+        } else {
+            changed["ReverseProxy"].as_object_mut().expect("an object").remove("Clusters");
+        }
         reload(&gate, &changed).await;
+        for socket in &mut sockets {
+            socket.send(format!("{round}").into()).await.expect("it is open");
+            let heard = socket.next().await.expect("it is open").expect("a message");
+            assert_eq!(heard.to_text().expect("text"), format!("{round}"));
+        }
     }
     let whole = pattern(30_000_000);
     for mut stream in streams {

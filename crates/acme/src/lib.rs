@@ -9,4 +9,4 @@ mod renewal;
 pub mod settings;
 
 pub use self::files::{AcmeFileError, prepare};
-pub use self::renewal::run;
+pub use self::renewal::CertificateOrders;

@@ -6,6 +6,7 @@ use http_server::acme_challenges::AcmeChallenges;
 use primitives::clock::Clock;
 use primitives::lifecycle::BackgroundTasks;
 use prometheus::Registry;
+use tokio::sync::watch;
 
 use crate::files;
 use crate::metrics::AcmeMetrics;
@@ -23,35 +24,79 @@ const ORDER_TIMEOUT: Duration = Duration::from_secs(600);
 const RETRY_AFTER: [Duration; 4] =
     [Duration::from_secs(60), Duration::from_secs(300), Duration::from_secs(1800), Duration::from_secs(3600)];
 
-/// Keeps `certificates` valid until shutdown. Registers its metrics in `registry`; fails if their names are taken.
-pub fn run(
+/// Orders of certificates, which a reload may change. They go on when this is dropped.
+pub struct CertificateOrders {
+    wanted: watch::Sender<Option<WantedCertificates>>,
+}
+
+/// Certificates to keep valid, and how they are ordered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct WantedCertificates {
     settings: AcmeSettings,
     certificates: Vec<OrderedCertificate>,
-    challenges: AcmeChallenges,
-    clock: Clock,
-    tasks: &BackgroundTasks,
-    registry: &Registry,
-) -> Result<(), prometheus::Error> {
-    let metrics = AcmeMetrics::new(registry)?;
-    let failures = vec![0; certificates.len()];
-    let mut renewal = CertificateRenewal { settings, certificates, challenges, clock, metrics, failures };
-    let stopping = tasks.clone();
-    tasks.spawn(async move {
-        loop {
+}
+
+impl CertificateOrders {
+    /// Starts the task that orders, without any certificates yet; it ends at shutdown. Registers its metrics in `registry`;
+    /// fails if their names are taken.
+    pub fn start(
+        challenges: AcmeChallenges,
+        clock: Clock,
+        tasks: &BackgroundTasks,
+        registry: &Registry,
+    ) -> Result<Self, prometheus::Error> {
+        let metrics = AcmeMetrics::new(registry)?;
+        let orders = Self { wanted: watch::Sender::new(None) };
+        let (wanted, ending) = (orders.wanted.subscribe(), tasks.clone());
+        tasks.spawn(async move {
             // What waits for the authority is given up at shutdown: the next process orders again.
-            let wait = tokio::select! {
-                wait = renewal.renew_due() => wait,
-                () = stopping.stopping() => return,
-                () = stopping.handed_over() => return,
-            };
             tokio::select! {
-                () = tokio::time::sleep(wait) => {}
-                () = stopping.stopping() => return,
-                () = stopping.handed_over() => return,
+                () = order_wanted(wanted, (challenges, clock, metrics)) => {}
+                () = ending.closing() => {}
             }
+        });
+        Ok(orders)
+    }
+
+    /// Keeps these certificates valid from now on, and no others; `None`: none at all. The listeners must show them and
+    /// answer challenges already: the authority asks them at once.
+    pub fn keep_valid(&self, wanted: Option<(AcmeSettings, Vec<OrderedCertificate>)>) {
+        let wanted = wanted.map(|(settings, certificates)| WantedCertificates { settings, certificates });
+        // Orders that are under way are not begun anew for nothing.
+        self.wanted.send_if_modified(|before| std::mem::replace(before, wanted) != *before);
+    }
+}
+
+/// Orders what is wanted, and what is wanted instead as soon as that changes.
+async fn order_wanted(
+    mut wanted: watch::Receiver<Option<WantedCertificates>>,
+    (challenges, clock, metrics): (AcmeChallenges, Clock, AcmeMetrics),
+) {
+    loop {
+        let current = wanted.borrow_and_update().clone();
+        let renewal = async {
+            let Some(WantedCertificates { settings, certificates }) = current else {
+                return std::future::pending::<()>().await;
+            };
+            let (challenges, clock, metrics) = (challenges.clone(), clock.clone(), metrics.clone());
+            let failures = vec![0; certificates.len()];
+            let mut renewal = CertificateRenewal { settings, certificates, challenges, clock, metrics, failures };
+            loop {
+                let wait = renewal.renew_due().await;
+                tokio::time::sleep(wait).await;
+            }
+        };
+        let changed = async {
+            if wanted.changed().await.is_err() {
+                // Nobody is left who could change it.
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            () = renewal => {}
+            () = changed => {}
         }
-    });
-    Ok(())
+    }
 }
 
 struct CertificateRenewal {

@@ -14,6 +14,7 @@ pub mod head_syntax;
 pub mod headers;
 pub mod media_type;
 pub mod placeholders;
+pub mod private_caching;
 pub mod problem;
 pub mod range;
 pub mod rate_limit;

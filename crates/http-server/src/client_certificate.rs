@@ -1,5 +1,6 @@
 //! Certificates of clients (mutual TLS, RFC 8446 §4.4.2): how they are verified, and what is known of a client by its own.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -24,8 +25,8 @@ use crate::tls_server::RevocationSources;
 pub struct ClientCertificate {
     /// Common name of its subject.
     pub common_name: Option<String>,
-    /// Names of the subject: DNS names, addresses of mail and IP, URIs (RFC 5280 §4.2.1.6).
-    pub alternative_names: Vec<String>,
+    /// Other names of the subject.
+    pub alternative_names: AlternativeNames,
     /// Serial number, in lower-case hexadecimal.
     pub serial: String,
     /// SHA-256 of the whole certificate, in lower-case hexadecimal.
@@ -43,7 +44,7 @@ impl ClientCertificate {
         let common_name = certificate.subject().iter_common_name().next().and_then(|name| name.as_str().ok());
         Some(Self {
             common_name: common_name.map(str::to_owned),
-            alternative_names: alternative_names(&certificate),
+            alternative_names: AlternativeNames::of(&certificate),
             serial: hexadecimal(without_sign(certificate.raw_serial())),
             sha256: hexadecimal(&Sha256::digest(der)),
             encoded: HeaderValue::try_from(STANDARD.encode(der)).expect("Base64 has only characters of headers"),
@@ -52,22 +53,47 @@ impl ClientCertificate {
     }
 }
 
-fn alternative_names(certificate: &X509Certificate<'_>) -> Vec<String> {
-    let extension = certificate.subject_alternative_name().ok().flatten();
-    let names = extension.iter().flat_map(|extension| &extension.value.general_names);
-    let text = |name: &GeneralName<'_>| match name {
-        GeneralName::DNSName(name) | GeneralName::RFC822Name(name) | GeneralName::URI(name) => Some((*name).to_owned()),
-        GeneralName::IPAddress(bytes) => match bytes.len() {
-            4 => <[u8; 4]>::try_from(*bytes).ok().map(|bytes| std::net::IpAddr::from(bytes).to_string()),
-            _ => <[u8; 16]>::try_from(*bytes).ok().map(|bytes| std::net::IpAddr::from(bytes).to_string()),
-        },
-        _ => None,
+/// Names of a certificate's subject, each kind apart (RFC 5280 §4.2.1.6): an authority that verifies one kind may let its
+/// customers choose another.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AlternativeNames {
+    /// DNS names.
+    pub dns: Vec<String>,
+    /// URIs.
+    pub uris: Vec<String>,
+    /// Addresses of mail.
+    pub emails: Vec<String>,
+    /// IP addresses.
+    pub ips: Vec<String>,
+}
+
+impl AlternativeNames {
+    fn of(certificate: &X509Certificate<'_>) -> Self {
+        let mut names = Self::default();
+        let extension = certificate.subject_alternative_name().ok().flatten();
+        for name in extension.iter().flat_map(|extension| &extension.value.general_names) {
+            match name {
+                GeneralName::DNSName(name) => names.dns.push((*name).to_owned()),
+                GeneralName::URI(name) => names.uris.push((*name).to_owned()),
+                GeneralName::RFC822Name(name) => names.emails.push((*name).to_owned()),
+                GeneralName::IPAddress(bytes) => names.ips.extend(ip_address(bytes)),
+                _ => {}
+            }
+        }
+        names
+    }
+}
+
+fn ip_address(bytes: &[u8]) -> Option<String> {
+    let address = match bytes.len() {
+        4 => <[u8; 4]>::try_from(bytes).ok().map(IpAddr::from),
+        _ => <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from),
     };
-    names.filter_map(text).collect()
+    address.map(|address| address.to_string())
 }
 
 /// Returns the number without the zero byte that only keeps it positive (X.690 §8.3.3).
-fn without_sign(number: &[u8]) -> &[u8] {
+pub fn without_sign(number: &[u8]) -> &[u8] {
     match number {
         [0, rest @ ..] if !rest.is_empty() => rest,
         _ => number,

@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Bits of an IPv6 address that its client does not choose: providers give each subscriber a network of this length or
 /// a shorter one (RFC 6177), so that one machine has 2^64 addresses.
@@ -26,8 +27,9 @@ pub struct ConnectionCountSettings {
 
 /// Open connections of the process.
 pub struct ConnectionCounts {
-    permits: Arc<Semaphore>,
-    settings: ConnectionCountSettings,
+    /// Connections in all.
+    total: AtomicUsize,
+    settings: ArcSwap<ConnectionCountSettings>,
     /// Only what is open stands here, so that [`ConnectionCountSettings::total`] bounds the memory.
     open: Mutex<HashMap<CountedClient, usize>>,
 }
@@ -62,7 +64,13 @@ enum CountedClient {
 
 /// Place of an open connection among all; free again when this is dropped.
 pub struct ConnectionPermit {
-    _permit: OwnedSemaphorePermit,
+    counts: Arc<ConnectionCounts>,
+}
+
+impl Drop for ConnectionPermit {
+    fn drop(&mut self) {
+        self.counts.total.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Place of an open connection among those of its client; free again when this is dropped.
@@ -74,27 +82,37 @@ pub struct ClientPermit {
 impl ConnectionCounts {
     /// Makes the counts, all of them zero.
     pub fn new(settings: ConnectionCountSettings) -> Arc<Self> {
-        let permits = Arc::new(Semaphore::new(settings.total.min(Semaphore::MAX_PERMITS)));
-        Arc::new(Self { permits, settings, open: Mutex::default() })
+        let settings = ArcSwap::from_pointee(settings);
+        Arc::new(Self { total: AtomicUsize::new(0), settings, open: Mutex::default() })
+    }
+
+    /// Puts other limits in force. Connections that are open stay, also where they are more than that.
+    pub fn set_limits(&self, settings: ConnectionCountSettings) {
+        self.settings.store(Arc::new(settings));
     }
 
     /// Counts a connection among all, or refuses it. Whose it is may not be known yet.
-    pub fn admit(&self) -> Result<ConnectionPermit, ConnectionRefusal> {
-        let permit = Arc::clone(&self.permits).try_acquire_owned().map_err(|_| ConnectionRefusal::Total)?;
-        Ok(ConnectionPermit { _permit: permit })
+    pub fn admit(self: &Arc<Self>) -> Result<ConnectionPermit, ConnectionRefusal> {
+        let most = self.settings.load().total;
+        // Relaxed is enough: the number guards nothing but itself.
+        let counted =
+            self.total.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |open| (open < most).then_some(open + 1));
+        counted.map_err(|_| ConnectionRefusal::Total)?;
+        Ok(ConnectionPermit { counts: Arc::clone(self) })
     }
 
     /// Counts a connection among those of the client `address`, or refuses it.
     pub fn admit_client(self: &Arc<Self>, address: IpAddr) -> Result<ClientPermit, ConnectionRefusal> {
         let mut permit = ClientPermit { counts: Arc::clone(self), counted: [None; 2] };
         let address = address.to_canonical();
+        let settings = self.settings.load();
         let mut open = self.open.lock();
         let client = CountedClient::Address(address);
-        if open.get(&client).is_some_and(|count| *count >= self.settings.per_address) {
+        if open.get(&client).is_some_and(|count| *count >= settings.per_address) {
             return Err(ConnectionRefusal::Address);
         }
         let network = network(address);
-        if network.and_then(|network| open.get(&network)).is_some_and(|count| *count >= self.settings.per_network) {
+        if network.and_then(|network| open.get(&network)).is_some_and(|count| *count >= settings.per_network) {
             return Err(ConnectionRefusal::Network);
         }
         permit.counted = [Some(client), network];
@@ -157,8 +175,23 @@ mod tests {
             assert_eq!(admit(refused).err(), None, "{refused}");
             permits.clear();
             assert!(counts.open.lock().is_empty());
-            assert_eq!(counts.permits.available_permits(), limits.0);
+            assert_eq!(counts.total.load(Ordering::Relaxed), 0);
         }
+    }
+
+    #[test]
+    fn other_limits_hold_for_new_connections_and_leave_those_that_are_open() {
+        let counts = counts(2, 9, 9);
+        let mut permits = Vec::from([counts.admit().ok(), counts.admit().ok()]);
+        assert!(counts.admit().is_err());
+        counts.set_limits(ConnectionCountSettings { total: 3, per_address: 9, per_network: 9 });
+        permits.push(counts.admit().ok());
+        assert!(permits.iter().all(Option::is_some) && counts.admit().is_err());
+        counts.set_limits(ConnectionCountSettings { total: 1, per_address: 9, per_network: 9 });
+        permits.truncate(1);
+        assert!(counts.admit().is_err());
+        permits.clear();
+        assert!(counts.admit().is_ok());
     }
 
     #[test]

@@ -13,7 +13,8 @@ pub const MAX_HEADER_LINES: usize = 512;
 /// Limits of one client connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConnectionLimits {
-    /// Longest time for a TLS handshake, and for each whole request head from its first byte on.
+    /// Longest time for a TLS handshake, for the first byte of a new connection, and for each whole request head from its
+    /// first byte on.
     pub head: Duration,
     /// Longest time in which a client may take none of the bytes that wait for it.
     pub write: Duration,

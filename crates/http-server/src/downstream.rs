@@ -1,6 +1,6 @@
 //! A client's request and the way back for its response, as handlers see it: the same over HTTP/1.1 and HTTP/2.
 
-use std::future::Future;
+use std::future::{Future, ready};
 use std::net::IpAddr;
 
 use bytes::Bytes;
@@ -34,6 +34,16 @@ pub enum DownstreamError {
     /// The handler wrote more or less than the length that it announced, or not first a head and then a body: a bug.
     #[error("the answer was written in the wrong order or length")]
     Misused,
+}
+
+/// Answer to the question whether a client takes the next bytes of a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyReadiness {
+    /// It takes some, as far as is known.
+    Ready,
+    /// It does not yet, and what is kept for all such clients is too much: what is kept of this body should be released, and
+    /// the question asked again.
+    MemoryIsShort,
 }
 
 /// One request and its response.
@@ -87,6 +97,12 @@ pub trait Downstream: Send + Sync {
     ) -> impl Future<Output = Result<(), DownstreamError>> + Send;
     /// Goes on with the body; waits until the bytes are taken. Empty pieces are nothing.
     fn write(&mut self, bytes: &[u8]) -> impl Future<Output = Result<(), DownstreamError>> + Send;
+    /// Waits, after the head, until the client takes bytes of the body, so that nothing is read for one that does not.
+    /// Meanwhile the caller keeps about `kept` bytes in memory. Fails as [`Downstream::write`] does. Can be dropped and
+    /// called again.
+    fn body_readiness(&mut self, _kept: usize) -> impl Future<Output = Result<BodyReadiness, DownstreamError>> + Send {
+        ready(Ok(BodyReadiness::Ready))
+    }
     /// Returns true where written bytes are kept until the other end has room for them: [`Downstream::write_owned`]
     /// then saves a copy.
     fn buffers_writes(&self) -> bool {

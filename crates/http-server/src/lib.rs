@@ -17,13 +17,18 @@ mod http1;
 mod http2;
 pub mod listen_sockets;
 pub mod listener;
+mod listener_change;
+pub mod listener_set;
+mod ocsp;
 mod proxy_protocol;
 pub mod settings;
 pub mod socket;
+mod ticket_keys;
 mod tls;
 mod tls_server;
 mod tls_watch;
 mod transport;
+mod worker_watch;
 pub mod workers;
 mod write_deadline;
 
@@ -37,6 +42,7 @@ use http::request::Parts;
 pub use self::client_certificate::check as check_client_certificates;
 pub use self::downstream::{Downstream, DownstreamError};
 pub use self::http1::{ConnectionTakeover, RequestHeadError};
+pub use self::ticket_keys::check as check_ticket_key;
 pub use self::tls::{CertificateError, certificate_warnings, check as check_certificate};
 
 /// Time that the rest of a request body may take to arrive after the response.

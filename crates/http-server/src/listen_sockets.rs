@@ -71,6 +71,26 @@ pub struct BoundTcpSocket {
 pub struct SocketRegistration {
     sockets: ListenSockets,
     id: u64,
+    is_supervised: bool,
+}
+
+impl SocketRegistration {
+    /// Returns true where a supervisor has passed the socket, which goes on listening when this process closes it.
+    pub fn is_supervised(&self) -> bool {
+        self.is_supervised
+    }
+
+    /// Has a listener's socket be handed over under the name `wanted`, by which a new process looks for it; without one it
+    /// is looked for by its address.
+    pub fn rename(&self, wanted: Option<&str>) {
+        let of_listeners = (!self.is_supervised).then(|| SocketRole::Listener.name());
+        let mut state = self.sockets.state.lock();
+        if let Some(name) = wanted.or(of_listeners)
+            && let Some((_, socket)) = state.open.iter_mut().find(|(id, _)| *id == self.id)
+        {
+            name.clone_into(&mut socket.name);
+        }
+    }
 }
 
 impl Drop for SocketRegistration {
@@ -105,6 +125,7 @@ impl ListenSockets {
     ) -> Result<BoundTcpSocket, ListenError> {
         let failed = |source| ListenError::Bind { address, source };
         let inherited = self.state.lock().take_tcp(role, address, wanted);
+        let is_supervised = inherited.as_ref().is_some_and(|(name, _)| is_supervisors(name));
         let (name, listener) = match inherited {
             Some(inherited) => inherited,
             None => (wanted.unwrap_or(role.name()).to_owned(), TcpListener::bind(address).map_err(failed)?),
@@ -118,7 +139,8 @@ impl ListenSockets {
         socket.set_tcp_notsent_lowat(MAX_UNSENT_BYTES as u32).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let kept = SystemSocket::Tcp(listener.try_clone().map_err(failed)?);
-        let registration = self.register(NamedSocket { name, socket: kept, address: BoundAddress::Tcp(address) });
+        let kept = NamedSocket { name, socket: kept, address: BoundAddress::Tcp(address) };
+        let registration = self.register(kept, is_supervised);
         Ok(BoundTcpSocket { listener, address, registration })
     }
 
@@ -133,6 +155,7 @@ impl ListenSockets {
     ) -> Result<(UnixListener, SocketRegistration), UnixSocketError> {
         let failed = |source| UnixSocketError::System { path: path.to_owned(), source };
         let inherited = self.state.lock().take_unix(path, wanted);
+        let is_supervised = inherited.as_ref().is_some_and(|(name, _)| is_supervisors(name));
         let (name, listener) = match inherited {
             Some((name, listener)) => {
                 // Those of a supervisor have the mode that it was told.
@@ -146,17 +169,16 @@ impl ListenSockets {
         // tokio takes over sockets only in this mode.
         listener.set_nonblocking(true).map_err(failed)?;
         let kept = SystemSocket::Unix(listener.try_clone().map_err(failed)?);
-        let registration =
-            self.register(NamedSocket { name, socket: kept, address: BoundAddress::Unix(path.to_owned()) });
-        Ok((listener, registration))
+        let kept = NamedSocket { name, socket: kept, address: BoundAddress::Unix(path.to_owned()) };
+        Ok((listener, self.register(kept, is_supervised)))
     }
 
-    fn register(&self, socket: NamedSocket) -> SocketRegistration {
+    fn register(&self, socket: NamedSocket, is_supervised: bool) -> SocketRegistration {
         let mut state = self.state.lock();
         state.next += 1;
         let id = state.next;
         state.open.push((id, socket));
-        SocketRegistration { sockets: self.clone(), id }
+        SocketRegistration { sockets: self.clone(), id, is_supervised }
     }
 
     /// Drops the inherited sockets that nobody has taken over; returns their names and addresses.
@@ -181,7 +203,7 @@ impl SocketTable {
         address: SocketAddr,
         wanted: Option<&str>,
     ) -> Option<(String, TcpListener)> {
-        let is_for_role = |name: &str| name == role.name() || !SocketRole::NAMES.contains(&name);
+        let is_for_role = |name: &str| name == role.name() || is_supervisors(name);
         let place = match wanted {
             Some(wanted) => {
                 self.inherited.iter().position(|socket| socket.name == wanted && socket.address.tcp().is_some())
@@ -218,6 +240,12 @@ impl SocketTable {
             NamedSocket { socket: SystemSocket::Tcp(_), .. } => None,
         }
     }
+}
+
+/// Returns true for the name of a passed socket that is a supervisor's own, as far as a name can tell: a process of this
+/// program passes on the names that it was given.
+fn is_supervisors(name: &str) -> bool {
+    !SocketRole::NAMES.contains(&name)
 }
 
 /// Takes the passed descriptor at `index`, whatever kind of socket it is; `None` where it was taken before.

@@ -1,28 +1,30 @@
-//! Listening sockets, TLS, and limits that hold before a request is read.
+//! Connections of one listening socket: accepted, held to the limits that come before a request, and opened by its rules.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use futures::FutureExt as _;
 use ipnet::IpNet;
-use tokio::time::{MissedTickBehavior, timeout};
+use parking_lot::Mutex;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
-use super::bind::{AcceptedSocket, BoundAddress, ListeningSocket, UnixSocketError, bind_all};
+use super::bind::{AcceptedSocket, BoundAddress, ListeningSocket, UnixSocketError};
 use super::connection_counts::{ClientPermit, ConnectionCounts, ConnectionPermit, ConnectionRefusal};
 use super::connection_guard::ConnectionGuard;
 use super::connection_info::ResponseRules;
 use super::connection_limits::ConnectionLimits;
-use super::listen_sockets::ListenSockets;
+use super::http2::stalled_streams::StalledStreams;
+use super::listen_sockets::SocketRegistration;
 use super::proxy_protocol;
 use super::socket::ClientSocket;
 use super::tls_server::TlsServer;
-use super::tls_watch;
-use super::workers::{STUCK_AFTER, Workers};
+use super::workers::Workers;
 use super::{Handler, http1, http2, tls};
-use crate::acme_challenges::AcmeChallenges;
-use crate::settings::Settings;
+use crate::settings::ListenerSettings;
 use primitives::lifecycle::BackgroundTasks;
 use server_kit::telemetry::metrics::Metrics;
 
@@ -32,8 +34,6 @@ pub const MAX_UNSENT_BYTES: usize = 128 * 1024;
 pub const BACKLOG: i32 = 65_535;
 /// Pause after a connection could not be accepted: the reason, most likely open files, would be the same at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Time between two looks at the workers.
-const WATCHDOG_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Reason why the server cannot listen.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +46,23 @@ pub enum ListenError {
         /// Error of the system.
         source: io::Error,
     },
+    /// The process listens on the address already, as part of another one.
+    #[error(
+        "cannot listen on {address} while {other} is open, on which the configuration in force listens; close that first, \
+         by a reload of its own, or restart"
+    )]
+    Included {
+        /// The address asked for.
+        address: SocketAddr,
+        /// The address that is open.
+        other: SocketAddr,
+    },
+    /// A supervisor goes on listening on an address that a reload would take away.
+    #[error(
+        "cannot stop listening on {0}: the supervisor that has passed the socket goes on listening there, and clients \
+         would wait for ever; take the socket out of its configuration and restart"
+    )]
+    Supervised(BoundAddress),
     /// A host name has no address.
     #[error("cannot listen on {name}: the name cannot be resolved: {source}")]
     Resolve {
@@ -93,134 +110,100 @@ fn hint(error: &io::Error, address: SocketAddr) -> &'static str {
     }
 }
 
-/// Starts accepting on every listener, on sockets of `sockets`; returns the addresses, in the order of the settings.
-/// Needs a tokio runtime. Fails where an address cannot be listened on or a certificate cannot be used.
-pub fn start<H: Handler>(
-    server: &Settings,
-    sockets: &ListenSockets,
-    handler: &Arc<H>,
-    challenges: &AcmeChallenges,
-    workers: &Arc<Workers>,
-    metrics: &Arc<Metrics>,
-    tasks: &BackgroundTasks,
-) -> Result<Vec<BoundAddress>, ListenError> {
-    // One for all listeners: the limit is on the process.
-    let counts = ConnectionCounts::new(server.connections);
-    let limits = Arc::new(server.limits);
-    let (mut addresses, mut watched) = (Vec::new(), Vec::new());
-    for (number, listener) in server.listeners.iter().enumerate() {
-        let tls = listener.tls.as_ref().map(|tls| TlsServer::new(tls, challenges)).transpose()?.map(Arc::new);
-        watched.extend(tls.clone().map(|tls| (number, tls)));
-        let acceptor = Arc::new(ConnectionAcceptor {
-            handler: Arc::clone(handler),
-            tls,
-            h2c: listener.h2c,
-            proxy_sources: listener.proxy_sources.clone(),
-            rules: Arc::new(ResponseRules::new(listener)),
-            counts: Arc::clone(&counts),
-            limits: Arc::clone(&limits),
-            metrics: Arc::clone(metrics),
-            tasks: tasks.clone(),
-        });
-        for bound in bind_all(listener, sockets)? {
-            let address = bound.address.clone();
-            let failed = |source| ListenError::Watch { address: address.clone(), source };
-            let (socket, registration) = bound.listen().map_err(failed)?;
-            let (acceptor, workers) = (Arc::clone(&acceptor), Arc::clone(workers));
-            tasks.spawn(async move {
-                accept(acceptor, socket, workers).await;
-                drop(registration);
-            });
-            addresses.push(address);
-        }
-    }
-    if !watched.is_empty() {
-        tasks.spawn(tls_watch::watch(watched, Arc::clone(metrics), tasks.clone()));
-    }
-    tasks.spawn(watch_workers(Arc::clone(workers), Arc::clone(metrics), tasks.clone()));
-    Ok(addresses)
+/// Services that the acceptors of all listeners share.
+pub(crate) struct AcceptorServices<H> {
+    pub handler: Arc<H>,
+    pub workers: Arc<Workers>,
+    /// One for all listeners: the limit is on the process.
+    pub counts: Arc<ConnectionCounts>,
+    /// One likewise.
+    pub stalled_streams: Arc<StalledStreams>,
+    pub metrics: Arc<Metrics>,
 }
 
-/// Names in the log, once each time, the workers that are stuck.
-async fn watch_workers(workers: Arc<Workers>, metrics: Arc<Metrics>, tasks: BackgroundTasks) {
-    let mut ticks = tokio::time::interval(WATCHDOG_INTERVAL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut known: Vec<usize> = Vec::new();
-    loop {
-        tokio::select! {
-            _ = ticks.tick() => {}
-            () = tasks.stopping() => return,
-        }
-        let stuck = workers.stuck(STUCK_AFTER);
-        for worker in stuck.iter().filter(|worker| !known.contains(&worker.index)) {
-            metrics.worker_stuck();
-            let (index, connections, serving) = (worker.index, worker.connections, worker.serving.as_str());
-            tracing::error!(
-                worker = index,
-                connections,
-                "worker {index} is stuck and serves none of its {connections} connections; it is in: {serving}; \
-                 restart the process, and report this as a bug"
-            );
-        }
-        for index in known.iter().filter(|index| !stuck.iter().any(|worker| worker.index == **index)) {
-            tracing::warn!(worker = index, "worker {index} goes on");
-        }
-        known = stuck.into_iter().map(|worker| worker.index).collect();
+/// Serves the connections that one socket accepts, with the limits that hold before a request is read.
+pub(crate) struct ConnectionAcceptor<H> {
+    pub services: Arc<AcceptorServices<H>>,
+    /// Rules of the socket's listener.
+    pub listener: Arc<ListenerSettings>,
+    pub tls: Option<Arc<TlsServer>>,
+    pub rules: Arc<ResponseRules>,
+    pub limits: Arc<ConnectionLimits>,
+    /// Tasks of the connections that are served by these rules: they end with the address or with the rules.
+    pub tasks: BackgroundTasks,
+}
+
+/// A socket that accepts connections, and what serves them.
+pub(crate) struct OpenSocket<H> {
+    pub address: BoundAddress,
+    /// Replaced by a reload: a connection keeps the one that has accepted it.
+    pub acceptor: ArcSwap<ConnectionAcceptor<H>>,
+    /// Tasks of this address, which a reload may take away.
+    pub tasks: BackgroundTasks,
+    /// Entry among the sockets that are handed over; `None` once it accepts no more.
+    pub registration: Mutex<Option<SocketRegistration>>,
+    /// Cancelled once it is closed.
+    pub closed: CancellationToken,
+}
+
+impl<H> OpenSocket<H> {
+    /// Returns true where a supervisor has passed it, which goes on listening when this process closes it.
+    pub fn is_supervised(&self) -> bool {
+        self.registration.lock().as_ref().is_some_and(SocketRegistration::is_supervised)
     }
 }
 
-/// Serves the sockets that one listener accepts, with the limits that hold before a request is read.
-struct ConnectionAcceptor<H> {
-    handler: Arc<H>,
-    tls: Option<Arc<TlsServer>>,
-    h2c: bool,
-    proxy_sources: Option<Vec<IpNet>>,
-    rules: Arc<ResponseRules>,
-    counts: Arc<ConnectionCounts>,
-    limits: Arc<ConnectionLimits>,
-    metrics: Arc<Metrics>,
-    tasks: BackgroundTasks,
-}
-
-/// Takes connections until shutdown, each to the worker that has the fewest.
-async fn accept<H: Handler>(acceptor: Arc<ConnectionAcceptor<H>>, listener: ListeningSocket, workers: Arc<Workers>) {
-    loop {
-        let accepted = tokio::select! {
-            // Shutdown first: under load a connection is always ready to be accepted.
-            biased;
-            () = acceptor.tasks.stopping() => break,
-            // What waits to be accepted is for the other process.
-            () = acceptor.tasks.handed_over() => return,
-            accepted = listener.accept() => accepted,
-        };
-        if let Err(error) = accepted.map(|socket| acceptor.admit(socket, &workers)) {
-            tracing::warn!(%error, "a connection cannot be accepted; is the limit of open files (ulimit -n) reached?");
-            tokio::time::sleep(ACCEPT_PAUSE).await;
+impl<H: Handler> OpenSocket<H> {
+    /// Takes connections until shutdown or until the address is taken away, each to the worker that has the fewest.
+    pub async fn accept(self: Arc<Self>, listener: ListeningSocket) {
+        // In this order: the socket is dropped first.
+        let (_closed, listener) = (self.closed.clone().drop_guard(), listener);
+        loop {
+            let accepted = tokio::select! {
+                // Shutdown first: under load a connection is always ready to be accepted.
+                biased;
+                () = self.tasks.stopping() => break,
+                // What waits to be accepted is for the other process.
+                () = self.tasks.handed_over() => return drop(self.registration.lock().take()),
+                accepted = listener.accept() => accepted,
+            };
+            if let Err(error) = accepted.map(|socket| self.admit(socket)) {
+                tracing::warn!(%error, "a connection cannot be accepted; is the limit of open files (ulimit -n) reached?");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+        // First: the descriptor that is kept to be handed over would let more clients connect.
+        drop(self.registration.lock().take());
+        // Clients see those that the system has completed as connected: closing the socket would reset them.
+        for _ in 0..BACKLOG {
+            let queued = tokio::task::unconstrained(listener.accept()).now_or_never();
+            let Some(Ok(socket)) = queued else { return };
+            self.admit(socket);
         }
     }
-    // Clients see those that the system has completed as connected: closing the socket would reset them.
-    for _ in 0..BACKLOG {
-        let queued = tokio::task::unconstrained(listener.accept()).now_or_never();
-        let Some(Ok(socket)) = queued else { return };
-        acceptor.admit(socket, &workers);
+
+    fn admit(&self, socket: AcceptedSocket) {
+        // Whoever changes the rules next leaves this connection those that it came under.
+        self.acceptor.load_full().admit(socket);
     }
 }
 
 impl<H: Handler> ConnectionAcceptor<H> {
     /// Hands a connection to a worker, or closes it where a limit of connections is reached.
-    fn admit(self: &Arc<Self>, socket: AcceptedSocket, workers: &Workers) {
+    fn admit(self: Arc<Self>, socket: AcceptedSocket) {
         let Ok(permits) = self.permits(&socket).inspect_err(|refusal| self.refuse(*refusal)) else { return };
-        let guard = ConnectionGuard::new(permits, workers.assign(socket.peer()), &self.tasks, &self.metrics);
-        let (acceptor, guard) = (Arc::clone(self), Arc::new(guard));
+        let assignment = self.services.workers.assign(socket.peer());
+        let guard = ConnectionGuard::new(permits, assignment, &self.tasks, &self.services.metrics);
+        let guard = Arc::new(guard);
         let (runtime, serving) = (guard.assignment().runtime().clone(), Arc::clone(&guard));
-        runtime.spawn(guard.activity().track(async move { acceptor.serve(socket, serving).await }));
+        runtime.spawn(guard.activity().track(async move { self.serve(socket, serving).await }));
     }
 
     /// Counts a new connection: among all, and among those of its client, unless that is to be named by a header of the
     /// PROXY protocol.
     fn permits(&self, socket: &AcceptedSocket) -> Result<(ConnectionPermit, Option<ClientPermit>), ConnectionRefusal> {
-        let permit = self.counts.admit()?;
-        let client = match (socket, &self.proxy_sources) {
+        let permit = self.services.counts.admit()?;
+        let client = match (socket, &self.listener.proxy_sources) {
             (AcceptedSocket::Tcp(..), None) => self.client_permit(socket.peer())?,
             // Other ends of Unix sockets have no addresses.
             (AcceptedSocket::Tcp(..), Some(_)) | (AcceptedSocket::Unix(_), _) => None,
@@ -230,14 +213,14 @@ impl<H: Handler> ConnectionAcceptor<H> {
 
     /// Counts a connection of `client`; `None` where that is a proxy.
     fn client_permit(&self, client: IpAddr) -> Result<Option<ClientPermit>, ConnectionRefusal> {
-        let is_counted = !self.handler.is_proxy(client);
-        is_counted.then(|| self.counts.admit_client(client)).transpose()
+        let is_counted = !self.services.handler.is_proxy(client);
+        is_counted.then(|| self.services.counts.admit_client(client)).transpose()
     }
 
     /// Notes that a connection is closed without a response, which would need a request to be read: the limits bound
     /// exactly such work.
     fn refuse(&self, refusal: ConnectionRefusal) {
-        self.metrics.connection_refused(refusal.as_str());
+        self.services.metrics.connection_refused(refusal.as_str());
     }
 
     async fn serve(&self, socket: AcceptedSocket, guard: Arc<ConnectionGuard>) {
@@ -260,11 +243,12 @@ impl<H: Handler> ConnectionAcceptor<H> {
         let http2 = if socket.negotiated_http2() {
             Some(socket)
         } else {
-            http1::serve(&self.handler, socket, self.h2c, &self.limits, guard).await
+            http1::serve(&self.services.handler, socket, self.listener.h2c, &self.limits, guard).await
         };
         if let Some(socket) = http2 {
             // Boxed, because every HTTP/1.1 connection would else have room for the state of HTTP/2.
-            Box::pin(http2::serve(&self.handler, socket, &self.limits, guard)).await;
+            let (limits, services) = (&self.limits, &self.services);
+            Box::pin(http2::serve(&services.handler, socket, limits, &services.stalled_streams, guard)).await;
         }
     }
 
@@ -275,7 +259,7 @@ impl<H: Handler> ConnectionAcceptor<H> {
         let stream = socket.into_stream();
         let stream = stream.inspect_err(|error| tracing::warn!(%error, "a connection cannot be served")).ok()?;
         let mut socket = ClientSocket::new(stream, peer, &self.rules).ok()?;
-        if let Some(sources) = &self.proxy_sources {
+        if let Some(sources) = &self.listener.proxy_sources {
             Box::pin(self.read_proxy_header(&mut socket, sources, guard)).await?;
         }
         let Some(tls) = &self.tls else { return Some(socket) };
@@ -306,7 +290,7 @@ impl<H: Handler> ConnectionAcceptor<H> {
                 }
             }
             Err(error) => {
-                self.metrics.listeners().proxy_header_refused(error.label());
+                self.services.metrics.listeners().proxy_header_refused(error.label());
                 // At debug level: anybody who can connect can cause it.
                 tracing::debug!(client = %peer, "a connection of {peer} is closed: {error}");
                 return None;

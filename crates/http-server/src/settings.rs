@@ -25,6 +25,8 @@ pub struct Settings {
     pub shutdown_grace: Duration,
     /// Most connections over all listeners; more are closed at once.
     pub connections: ConnectionCountSettings,
+    /// Most HTTP/2 streams over all connections whose clients take none of the bytes that wait for them.
+    pub stalled_streams: usize,
 }
 
 /// Addresses that clients connect to, and the ways to be spoken to there.
@@ -67,6 +69,12 @@ impl ListenerSettings {
             https_redirect: None,
         }
     }
+
+    /// Returns true where connections are served by the same rules as those of `other`, whatever their addresses are.
+    pub fn has_rules_of(&self, other: &Self) -> bool {
+        (self.h2c, self.https_redirect) == (other.h2c, other.https_redirect)
+            && (&self.tls, &self.proxy_sources) == (&other.tls, &other.proxy_sources)
+    }
 }
 
 /// One address that clients connect to.
@@ -108,6 +116,8 @@ pub struct TlsSettings {
     pub alpn: Vec<AlpnProtocol>,
     /// Clients may resume their sessions by tickets. Those that show certificates never can.
     pub session_tickets: bool,
+    /// Files of the keys of tickets, the one that encrypts first; none: the process makes keys of its own.
+    pub ticket_keys: Vec<PathBuf>,
     /// Time for which clients are to come back by HTTPS only (RFC 6797); `None`: they are not told.
     pub hsts: Option<Duration>,
 }

@@ -36,6 +36,8 @@ const LEAST_ROOM: usize = 1024;
 const CLOSE_TIME: Duration = Duration::from_secs(2);
 /// Time in all for a client that goes on sending.
 const MAX_CLOSE_TIME: Duration = Duration::from_secs(10);
+/// Most bytes that are read and dropped then: one that sends as fast as it can costs no more than that.
+const MAX_CLOSE_BYTES: usize = 16 * 1024 * 1024;
 
 /// A client's connection and what is known of its other end.
 pub struct ClientSocket {
@@ -202,8 +204,13 @@ impl ClientSocket {
             if !matches!(timeout(CLOSE_TIME, self.shutdown()).await, Ok(Ok(()))) {
                 return;
             }
-            let mut dropped = [0; 1024];
-            while !self.is_half_closed && matches!(timeout(CLOSE_TIME, self.read(&mut dropped)).await, Ok(Ok(1..))) {}
+            let (mut buffer, mut dropped) = ([0; 1024], 0);
+            while !self.is_half_closed && dropped < MAX_CLOSE_BYTES {
+                match timeout(CLOSE_TIME, self.read(&mut buffer)).await {
+                    Ok(Ok(length @ 1..)) => dropped += length,
+                    Ok(Ok(0) | Err(_)) | Err(_) => return,
+                }
+            }
         };
         let _ = timeout(MAX_CLOSE_TIME, ending).await;
     }

@@ -6,12 +6,14 @@ use std::sync::Arc;
 
 use rustls::client::verify_server_name;
 use rustls::pki_types::pem::{self, PemObject};
-use rustls::pki_types::{PrivateKeyDer, ServerName};
+use rustls::pki_types::{PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert, VerifierBuilderError};
 use rustls::sign::CertifiedKey;
 
 use crate::acme_challenges::{self, AcmeChallenges};
+use crate::ocsp::OcspStaple;
 use crate::settings::{CertificatePaths, Settings};
+use crate::ticket_keys::TicketKeyError;
 use primitives::regular_file;
 
 /// Most bytes of a file: the revocation lists of a large authority.
@@ -54,13 +56,13 @@ pub enum CertificateError {
         /// Error of the TLS library.
         source: VerifierBuilderError,
     },
-    /// The file holds no good answer of an OCSP responder.
-    #[error("{path} does not hold an OCSP response: {reason}; expected DER, as `openssl ocsp -respout` writes it")]
-    OcspResponse {
+    /// A file of the keys of session tickets cannot be used.
+    #[error("the key of session tickets {path} cannot be used: {source}")]
+    TicketKey {
         /// The file.
         path: PathBuf,
-        /// Cause.
-        reason: String,
+        /// Reason.
+        source: TicketKeyError,
     },
     /// Random numbers for the keys of session tickets are missing.
     #[error("the keys of session tickets cannot be made: {0}")]
@@ -75,27 +77,63 @@ pub enum CertificateError {
     },
 }
 
-/// Loads the certificates, to be chosen by the names in them; an ACME server gets those of `challenges`. Fails where a file cannot be read, a certificate does not
-/// fit its key, or an OCSP response is none.
-pub fn resolver(
-    certificates: &[CertificatePaths],
-    challenges: &AcmeChallenges,
-) -> Result<Arc<dyn ResolvesServerCert>, CertificateError> {
-    let keys = certificates.iter().map(load).collect::<Result<Vec<_>, _>>()?;
-    Ok(Arc::new(CertificatesByName { keys, challenges: challenges.clone() }))
+/// Certificates of a listener, loaded.
+pub struct LoadedCertificates {
+    /// Chooses one by the name that a client asks for; an ACME server gets those of the challenges.
+    pub resolver: Arc<dyn ResolvesServerCert>,
+    /// OCSP responses of the settings, those that cannot be shown too.
+    pub staples: Vec<Arc<OcspStaple>>,
 }
 
-fn load(certificate: &CertificatePaths) -> Result<Arc<CertifiedKey>, CertificateError> {
-    let path = &certificate.certificate;
-    let chain = read_pem(path)?;
-    let key = read_file(&certificate.key).and_then(|text| PrivateKeyDer::from_pem_slice(&text));
-    let key = key.map_err(|source| CertificateError::File { path: certificate.key.clone(), source })?;
-    let pair = |source| CertificateError::Pair { path: path.clone(), source };
-    // Given here, so that no provider of the whole process has to be installed before.
-    let provider = rustls::crypto::ring::default_provider();
-    let mut certified = CertifiedKey::from_der(chain, key, &provider).map_err(pair)?;
-    certified.ocsp = certificate.ocsp_response.as_deref().map(ocsp_response).transpose()?;
-    Ok(Arc::new(certified))
+impl LoadedCertificates {
+    /// Loads the certificates. Fails where a file cannot be read, or a certificate does not fit its key.
+    pub fn load(certificates: &[CertificatePaths], challenges: &AcmeChallenges) -> Result<Self, CertificateError> {
+        let keys = certificates.iter().map(ServedCertificate::load).collect::<Result<Vec<_>, _>>()?;
+        let staples = keys.iter().flat_map(|key| &key.stapled).map(|(staple, _)| Arc::clone(staple)).collect();
+        Ok(Self { resolver: Arc::new(CertificatesByName { keys, challenges: challenges.clone() }), staples })
+    }
+}
+
+/// A certificate with its key.
+struct ServedCertificate {
+    /// Without an OCSP response.
+    bare: Arc<CertifiedKey>,
+    /// The OCSP response, and the certificate with it; where it can never be shown, without it.
+    stapled: Option<(Arc<OcspStaple>, Arc<CertifiedKey>)>,
+}
+
+impl ServedCertificate {
+    fn load(certificate: &CertificatePaths) -> Result<Self, CertificateError> {
+        let path = &certificate.certificate;
+        let chain = read_pem(path)?;
+        let key = read_file(&certificate.key).and_then(|text| PrivateKeyDer::from_pem_slice(&text));
+        let key = key.map_err(|source| CertificateError::File { path: certificate.key.clone(), source })?;
+        let pair = |source| CertificateError::Pair { path: path.clone(), source };
+        // Given here, so that no provider of the whole process has to be installed before.
+        let provider = rustls::crypto::ring::default_provider();
+        let bare = CertifiedKey::from_der(chain, key, &provider).map_err(pair)?;
+        let leaf = bare.cert.first().map_or(&[][..], |leaf| leaf.as_ref());
+        let staple = certificate.ocsp_response.as_deref().map(|path| OcspStaple::read(path, leaf));
+        let stapled = staple.map(|staple| {
+            let ocsp = staple.response().map(<[u8]>::to_vec);
+            (Arc::new(staple), Arc::new(CertifiedKey { ocsp, ..bare.clone() }))
+        });
+        Ok(Self { bare: Arc::new(bare), stapled })
+    }
+
+    /// Returns the certificate, with its OCSP response where that may be shown now.
+    fn current(&self) -> Arc<CertifiedKey> {
+        match &self.stapled {
+            // As in the handshake, which takes the system's time too.
+            Some((staple, certificate)) if staple.is_current(unix_now()) => Arc::clone(certificate),
+            Some(_) | None => Arc::clone(&self.bare),
+        }
+    }
+}
+
+/// Returns the system's time in Unix seconds.
+pub fn unix_now() -> i64 {
+    i64::try_from(UnixTime::now().as_secs()).unwrap_or(i64::MAX)
 }
 
 /// Reads every item of that kind in a PEM file; fails where there is none.
@@ -107,23 +145,6 @@ pub fn read_pem<T: PemObject>(path: &Path) -> Result<Vec<T>, CertificateError> {
 
 fn read_file(path: &Path) -> Result<Vec<u8>, pem::Error> {
     regular_file::read(path, MAX_BYTES).map_err(pem::Error::Io)
-}
-
-/// Reads the response of an OCSP responder (RFC 6960 §4.2.1). Clients judge what is in it; a responder's error is refused.
-fn ocsp_response(path: &Path) -> Result<Vec<u8>, CertificateError> {
-    let failed = |reason: &str| CertificateError::OcspResponse { path: path.to_owned(), reason: reason.to_owned() };
-    let response = regular_file::read(path, MAX_BYTES).map_err(|error| failed(&error.to_string()))?;
-    // SEQUENCE, its length in one byte or in as many more as that byte says, then the status, an ENUMERATED.
-    let content = match response.as_slice() {
-        [0x30, length @ 0..=0x7f, content @ ..] if usize::from(*length) == content.len() => Some(content),
-        [0x30, 0x81, _, content @ ..] | [0x30, 0x82, _, _, content @ ..] => Some(content),
-        _ => None,
-    };
-    match content {
-        Some([0x0a, 1, 0, ..]) => Ok(response),
-        Some([0x0a, 1, ..]) => Err(failed("the responder answered with an error")),
-        _ => Err(failed("it is something else")),
-    }
 }
 
 /// Reads the files, which blocks, and returns the end of the validity of the certificate that ends first, in Unix
@@ -144,7 +165,7 @@ pub struct CertificateValidity {
 /// Checks that the files of `certificate` are a certificate and its key. Returns the time within which it is valid,
 /// where the certificate has one that can be read.
 pub fn check(certificate: &CertificatePaths) -> Result<Option<CertificateValidity>, CertificateError> {
-    let key = load(certificate)?;
+    let key = ServedCertificate::load(certificate)?.bare;
     let leaf = key.cert.first().and_then(|leaf| x509_parser::parse_x509_certificate(leaf).ok());
     Ok(leaf.map(|(_, leaf)| {
         let validity = leaf.validity();
@@ -153,7 +174,7 @@ pub fn check(certificate: &CertificatePaths) -> Result<Option<CertificateValidit
 }
 
 /// Returns warnings about the listeners' certificates at the time `now`, in Unix seconds: they can be served, but
-/// clients refuse them, or will within a week.
+/// clients refuse them, or will within a week; or an OCSP response is not shown, or soon will not be.
 pub fn certificate_warnings(server: &Settings, now: i64) -> Vec<String> {
     let tls = server.listeners.iter().filter_map(|listener| listener.tls.as_ref());
     let certificates = tls.flat_map(|tls| &tls.certificates);
@@ -174,7 +195,11 @@ pub fn certificate_warnings(server: &Settings, now: i64) -> Vec<String> {
         };
         Some(format!("the certificate {} {what}", certificate.certificate.display()))
     };
-    certificates.filter_map(warning).collect()
+    let staple = |certificate: &CertificatePaths| {
+        certificate.ocsp_response.as_ref()?;
+        ServedCertificate::load(certificate).ok()?.stapled?.0.warning(now)
+    };
+    certificates.flat_map(|certificate| warning(certificate).into_iter().chain(staple(certificate))).collect()
 }
 
 fn days(seconds: i64, when: &str) -> String {
@@ -186,7 +211,7 @@ fn days(seconds: i64, when: &str) -> String {
 }
 
 struct CertificatesByName {
-    keys: Vec<Arc<CertifiedKey>>,
+    keys: Vec<ServedCertificate>,
     challenges: AcmeChallenges,
 }
 
@@ -203,14 +228,14 @@ impl ResolvesServerCert for CertificatesByName {
         }
         // The usual case, in which names decide nothing.
         if let [only] = &self.keys[..] {
-            return Some(Arc::clone(only));
+            return Some(only.current());
         }
-        let fits = |key: &&Arc<CertifiedKey>| {
+        let fits = |key: &&ServedCertificate| {
             let name = hello.server_name().and_then(|name| ServerName::try_from(name).ok());
-            let certificate = key.cert.first().and_then(|leaf| ParsedCertificate::try_from(leaf).ok());
+            let certificate = key.bare.cert.first().and_then(|leaf| ParsedCertificate::try_from(leaf).ok());
             name.zip(certificate).is_some_and(|(name, leaf)| verify_server_name(&leaf, &name).is_ok())
         };
         // A name that fits none gets the first: the client then reports which certificate it did not accept.
-        self.keys.iter().find(fits).or(self.keys.first()).cloned()
+        self.keys.iter().find(fits).or(self.keys.first()).map(ServedCertificate::current)
     }
 }

@@ -20,8 +20,10 @@ use tokio_rustls::TlsAcceptor;
 use crate::acme_challenges::{ACME_TLS_PROTOCOL, AcmeChallenges};
 use crate::client_certificate::{self, ClientCertificate, ClientVerifier};
 use crate::client_revalidation::{ClientRevalidation, VerifierInForce};
+use crate::ocsp::OcspStaple;
 use crate::settings::TlsSettings;
-use crate::tls::{self, CertificateError};
+use crate::ticket_keys;
+use crate::tls::{self, CertificateError, LoadedCertificates};
 use primitives::change_detector::ChangeDetector;
 use primitives::clock::monotonic_now;
 
@@ -33,10 +35,13 @@ const SETTLING: Duration = Duration::from_secs(4);
 pub struct TlsServer {
     settings: TlsSettings,
     challenges: AcmeChallenges,
-    /// Keys of session tickets, which outlive the certificates. rustls makes a new one every six hours, and takes tickets of
-    /// the one before for as long again.
+    /// Keys of session tickets of this process, where there are tickets; in force where the settings name no files of keys.
+    /// They outlive the certificates. rustls makes a new one every six hours, and takes tickets of the one before for as
+    /// long again.
     ticketer: Option<Arc<dyn ProducesTickets>>,
     config: ArcSwap<ServerConfig>,
+    /// OCSP responses of the certificates in `config`.
+    staples: ArcSwap<Vec<Arc<OcspStaple>>>,
     /// The verifier of clients' certificates in `config`, for connections that are open.
     verifiers: watch::Sender<VerifierInForce>,
     files: Mutex<WatchedFiles>,
@@ -73,7 +78,7 @@ impl TlsServer {
         let in_use = stamps(settings);
         let tickets = settings.session_tickets && settings.client_certificates.is_none();
         let ticketer = tickets.then(Ticketer::new).transpose().map_err(CertificateError::Tickets)?;
-        let LoadedFiles { config, verifier, lists } = load(settings, challenges, ticketer.as_ref())?;
+        let LoadedFiles { config, staples, verifier, lists } = load(settings, challenges, ticketer.as_ref())?;
         let changes = ChangeDetector::new(SETTLING);
         let files = Mutex::new(WatchedFiles { changes, in_use, lists, attempt: 0 });
         Ok(Self {
@@ -81,6 +86,7 @@ impl TlsServer {
             challenges: challenges.clone(),
             ticketer,
             config: ArcSwap::from_pointee(config),
+            staples: ArcSwap::from_pointee(staples),
             verifiers: watch::Sender::new(verifier),
             files,
             attempts: AtomicU64::new(0),
@@ -140,6 +146,7 @@ impl TlsServer {
         }
         (files.attempt, files.in_use, files.lists) = (attempt, found, loaded.lists);
         self.config.store(Arc::new(loaded.config));
+        self.staples.store(Arc::new(loaded.staples));
         self.verifiers.send_replace(loaded.verifier);
         Some(Ok(()))
     }
@@ -148,6 +155,17 @@ impl TlsServer {
     /// in Unix seconds. Files that cannot be loaded are left out; `None` where none is left.
     pub fn read_first_expiry(&self) -> Option<i64> {
         tls::read_first_expiry(&self.settings.certificates)
+    }
+
+    /// Returns the Unix second from which on one of the OCSP responses is not shown, 0 where one never is; `None` where the
+    /// settings name none.
+    pub fn first_staple_end(&self) -> Option<i64> {
+        self.staples.load().iter().map(|staple| staple.end()).min()
+    }
+
+    /// Returns warnings about OCSP responses at `now`, in Unix seconds.
+    pub fn staple_warnings(&self, now: i64) -> Vec<String> {
+        self.staples.load().iter().filter_map(|staple| staple.warning(now)).collect()
     }
 }
 
@@ -162,12 +180,13 @@ fn stamps(settings: &TlsSettings) -> Vec<Option<FileStamp>> {
     let own = certificates.flat_map(|it| [Some(&it.certificate), Some(&it.key), it.ocsp_response.as_ref()]);
     let clients = settings.client_certificates.iter();
     let theirs = clients.flat_map(|it| std::iter::once(&it.authorities).chain(&it.revocation_lists));
-    own.flatten().chain(theirs).map(|path| stamp(path)).collect()
+    own.flatten().chain(theirs).chain(&settings.ticket_keys).map(|path| stamp(path)).collect()
 }
 
 /// Configuration of TLS made of the files.
 struct LoadedFiles {
     config: ServerConfig,
+    staples: Vec<Arc<OcspStaple>>,
     verifier: VerifierInForce,
     lists: RevocationSources,
 }
@@ -186,13 +205,13 @@ fn load(
     };
     let versions = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
     let versions = versions.expect("ring has the cipher suites of TLS 1.2 and 1.3");
-    let resolver = tls::resolver(&settings.certificates, challenges)?;
+    let LoadedCertificates { resolver, staples } = LoadedCertificates::load(&settings.certificates, challenges)?;
     let mut config = match &verifier {
         Some(verifier) => versions.with_client_cert_verifier(Arc::clone(verifier)).with_cert_resolver(resolver),
         None => versions.with_no_client_auth().with_cert_resolver(resolver),
     };
-    match ticketer {
-        Some(ticketer) => config.ticketer = Arc::clone(ticketer),
+    match ticket_keys::tickets_by(&settings.ticket_keys, ticketer)? {
+        Some(ticketer) => config.ticketer = ticketer,
         None => {
             // A session that is resumed shows no certificate again: one that has expired or was revoked would go on.
             config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -204,5 +223,5 @@ fn load(
     if !settings.acme_names.is_empty() {
         config.alpn_protocols.push(ACME_TLS_PROTOCOL.to_vec());
     }
-    Ok(LoadedFiles { config, verifier, lists })
+    Ok(LoadedFiles { config, staples, verifier, lists })
 }

@@ -8,8 +8,10 @@ use parking_lot::Mutex;
 use primitives::blocking_calls::{BlockingCallError, BlockingCalls};
 use primitives::lifecycle::BackgroundTasks;
 use server_kit::telemetry::metrics::Metrics;
+use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
+use crate::tls::unix_now;
 use crate::tls_server::TlsServer;
 
 /// Time between two looks at the files. Written ones are loaded at the second look that finds them the same.
@@ -27,35 +29,60 @@ struct WatchedListener {
     calls: BlockingCalls,
     /// Why they cannot be used, as it was logged: it is not logged again at each look.
     told: Mutex<Option<String>>,
+    /// Warnings about OCSP responses, likewise.
+    told_of_staples: Mutex<Vec<String>>,
 }
 
-/// Loads files that were written again, until shutdown. Files are read beside the runtime's own threads, and those of one
-/// listener hold up no other.
-pub async fn watch(servers: Vec<NumberedTls>, metrics: Arc<Metrics>, tasks: BackgroundTasks) {
-    let mut ticks = tokio::time::interval(WATCH_INTERVAL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let listener = |(number, server)| WatchedListener {
-        number,
-        server,
-        calls: BlockingCalls::new(READ_TIME),
-        told: Mutex::default(),
-    };
-    let listeners: Vec<WatchedListener> = servers.into_iter().map(listener).collect();
-    let end = tasks.stopping();
+/// Loads files that were written again, until shutdown; `servers` are those of the configuration in force. Files are read
+/// beside the runtime's own threads, and those of one listener hold up no other.
+pub async fn watch_files(
+    mut servers: watch::Receiver<Vec<NumberedTls>>,
+    metrics: Arc<Metrics>,
+    tasks: BackgroundTasks,
+) {
     let looks = async {
-        join_all(listeners.iter().map(|listener| listener.record_expiry(&metrics))).await;
         loop {
-            ticks.tick().await;
-            join_all(listeners.iter().map(|listener| listener.refresh(&metrics))).await;
+            let listeners: Vec<_> = servers.borrow_and_update().iter().cloned().map(WatchedListener::new).collect();
+            // The numbers of listeners that are no more are no longer told.
+            metrics.listeners().clear_ends();
+            tokio::select! {
+                () = look_at(&listeners, &metrics) => {}
+                () = changed(&mut servers) => {}
+            }
         }
     };
     tokio::select! {
         () = looks => {}
-        () = end => {}
+        () = tasks.stopping() => {}
+    }
+}
+
+/// Resolves when another configuration is in force.
+async fn changed(servers: &mut watch::Receiver<Vec<NumberedTls>>) {
+    if servers.changed().await.is_err() {
+        // Nobody is left who could change it.
+        std::future::pending::<()>().await;
+    }
+}
+
+async fn look_at(listeners: &[WatchedListener], metrics: &Metrics) {
+    let mut ticks = tokio::time::interval(WATCH_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    join_all(listeners.iter().map(|listener| listener.record_expiry(metrics))).await;
+    loop {
+        ticks.tick().await;
+        join_all(listeners.iter().map(|listener| listener.refresh(metrics))).await;
+        listeners.iter().for_each(|listener| listener.tell_of_staples(metrics));
     }
 }
 
 impl WatchedListener {
+    fn new((number, server): NumberedTls) -> Self {
+        // The start, or the reload, has logged what holds by then.
+        let told_of_staples = Mutex::new(server.staple_warnings(unix_now()));
+        Self { number, server, calls: BlockingCalls::new(READ_TIME), told: Mutex::default(), told_of_staples }
+    }
+
     async fn refresh(&self, metrics: &Metrics) {
         let (number, server) = (self.number, Arc::clone(&self.server));
         let refreshed = self.calls.run(move || server.refresh().map(|loaded| loaded.map_err(|e| e.to_string()))).await;
@@ -93,6 +120,19 @@ impl WatchedListener {
              those that were loaded before stay in use, and these are tried again"
         );
         *told = Some(error);
+    }
+
+    /// Warns of OCSP responses that are not shown, or soon will not be, once for each reason.
+    fn tell_of_staples(&self, metrics: &Metrics) {
+        let (number, now) = (self.number, self.server.staple_warnings(unix_now()));
+        if let Some(end) = self.server.first_staple_end() {
+            metrics.listeners().set_staple_end(number, end);
+        }
+        let mut told = self.told_of_staples.lock();
+        for warning in now.iter().filter(|warning| !told.contains(warning)) {
+            tracing::warn!(listener = number, "{warning}");
+        }
+        *told = now;
     }
 
     async fn record_expiry(&self, metrics: &Metrics) {

@@ -27,6 +27,24 @@ impl ObjectBody {
         }
     }
 
+    /// Returns about how many bytes it keeps in memory that [`ObjectBody::release`] would free.
+    pub fn kept_bytes(&self) -> usize {
+        match self {
+            Self::Direct(_) => 0,
+            Self::Cached(reader) => reader.kept_bytes(),
+        }
+    }
+
+    /// Keeps no more of the body in memory than it must, until [`ObjectBody::fill`] is called again. Bytes that were made
+    /// available must have been taken.
+    pub fn release(&mut self) {
+        match self {
+            // Its buffer is the connection's.
+            Self::Direct(_) => {}
+            Self::Cached(reader) => reader.release(),
+        }
+    }
+
     /// Moves up to `room` bytes that are there to the client's socket `to`, without waiting, and returns how many.
     /// Bytes that `to` does not accept are made available instead. Returns 0 for a cached body, which has no socket of
     /// its own. An error is one of `to`.

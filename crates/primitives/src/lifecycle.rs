@@ -21,6 +21,17 @@ pub struct BackgroundTasks {
 }
 
 impl BackgroundTasks {
+    /// Returns the tasks of one part of the process, which can be drained and stopped while the rest goes on. Shutdown
+    /// waits for them as for all others, and what begins for all begins for the part too.
+    pub fn part(&self) -> Self {
+        Self {
+            tracker: self.tracker.clone(),
+            drain: self.drain.child_token(),
+            hand_over: self.hand_over.child_token(),
+            stop: self.stop.child_token(),
+        }
+    }
+
     /// Runs `task` until it ends by itself; it should end when [`BackgroundTasks::stopping`] resolves.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.tracker.spawn(task);
@@ -41,6 +52,12 @@ impl BackgroundTasks {
     pub fn hand_over(&self) {
         self.drain.cancel();
         self.hand_over.cancel();
+    }
+
+    /// Begins the end of a [`part`](BackgroundTasks::part), without waiting for it.
+    pub fn begin_stop(&self) {
+        self.drain.cancel();
+        self.stop.cancel();
     }
 
     /// Resolves when new work is left to another process.
@@ -74,8 +91,7 @@ impl BackgroundTasks {
     /// Begins the shutdown and waits up to `grace` for all work to end. Returns false where some did not end; it is not
     /// cancelled.
     pub async fn shutdown(&self, grace: Duration) -> bool {
-        self.drain.cancel();
-        self.stop.cancel();
+        self.begin_stop();
         // `wait` resolves only for a closed tracker. Tasks can still be added to it.
         self.tracker.close();
         tokio::time::timeout(grace, self.tracker.wait()).await.is_ok()
@@ -126,5 +142,28 @@ impl ProcessSignals {
             _ = self.upgrade.recv() => ProcessSignal::Upgrade,
             _ = self.hangup.recv() => ProcessSignal::Reload,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_part_ends_by_itself_and_with_the_rest() {
+        let all = BackgroundTasks::default();
+        let (one, other) = (all.part(), all.part());
+        let of_one = one.token();
+        one.begin_stop();
+        one.stopping().await;
+        one.closing().await;
+        assert!(one.is_draining() && !other.is_draining() && !all.is_stopping());
+        other.hand_over();
+        other.closing().await;
+        assert!(other.is_draining() && !other.is_stopping() && !all.is_draining());
+        assert!(!all.shutdown(Duration::ZERO).await, "it waits for parts too");
+        assert!(other.is_stopping());
+        drop(of_one);
+        assert!(all.shutdown(Duration::from_secs(60)).await);
     }
 }

@@ -51,7 +51,8 @@ pub struct Tls {
     pub certificate: Option<ConfigText>,
     /// PEM file with the private key of `Certificate`.
     pub key: Option<ConfigText>,
-    /// File with the OCSP response about `Certificate`, in DER, to be shown with it (stapling). Default: none.
+    /// File with the OCSP response about `Certificate`, in DER, to be shown with it (stapling) while it says that the
+    /// certificate is good. Default: none.
     pub ocsp_response: Option<ConfigText>,
     /// Several certificates in place of one; the first is the default where no name matches.
     pub certificates: Option<Vec<CertificateFiles>>,
@@ -62,16 +63,19 @@ pub struct Tls {
     /// Protocols that are offered (ALPN), the preferred one first. A client that asks for none of them is refused, and one that
     /// does not ask speaks HTTP/1.1. Default: `[h2, http/1.1]`.
     pub alpn: Option<Vec<AlpnProtocol>>,
-    /// Let clients resume their sessions by tickets, whose key changes every six hours. With `ClientCertificates` none can.
-    /// Default: `true`.
+    /// Let clients resume their sessions by tickets. With `ClientCertificates` none can. Default: `true`.
     pub session_tickets: Option<bool>,
+    /// Files of the keys of session tickets, for nodes that share them: 80 random bytes each (`openssl rand 80`), or 48. The
+    /// first encrypts, all decrypt. Default: the process makes a key of its own every six hours.
+    pub session_ticket_keys: Option<OneOrMany>,
     /// How long browsers are to come back by HTTPS only (HSTS): each response says so, unless a route's own header does.
     /// Default: nothing is said.
     pub hsts: Option<TimeSpan>,
 }
 
 /// Certificates of clients. One that is shown must be good, or the handshake fails. Rules of authorization policies see it
-/// as claims: `client_certificate.cn`, `.san` (DNS names, addresses, URIs), `.serial` and `.sha256` (hexadecimal, lower case).
+/// as claims: `client_certificate.cn`, `.dns`, `.uri`, `.email`, `.ip` (its other names, each kind apart), `.serial` and
+/// `.sha256` (hexadecimal, lower case).
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, rename_all = "PascalCase")]
 pub struct ClientCertificates {

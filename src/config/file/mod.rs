@@ -36,7 +36,7 @@ pub use limit::{Bandwidth, EgressQuota, FixedWindow, RateLimiterPolicy, SlidingW
 pub use listener::{AlpnProtocol, ClientCertificateMode, ClientCertificates, Listener, ProxyProtocol, Tls};
 pub use positions::{FilmPositions, Positions};
 pub use route::{HeaderMatch, HeaderMode, Match, QueryMatch, QueryMode, Route};
-pub use server::{AccessLogFormat, Acme, AcmeChallenge, Admin, Server, Telemetry};
+pub use server::{AccessLog, AccessLogFormat, Acme, AcmeChallenge, Admin, Server, Telemetry};
 pub use server_limits::ServerLimits;
 #[cfg(feature = "share")]
 pub use share::Recording;

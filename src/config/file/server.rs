@@ -117,6 +117,8 @@ pub struct AccessLog {
     pub format: AccessLogFormat,
     /// The fields that a line has; what is not named is left out. Default: all.
     pub fields: Option<Vec<AccessField>>,
+    /// File that lines are appended to, in a folder that exists. Default: standard error, as for the rest of the log.
+    pub file: Option<ConfigText>,
 }
 
 /// How a line of the access log is written.

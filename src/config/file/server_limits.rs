@@ -19,6 +19,10 @@ pub struct ServerLimits {
     /// Streams at once of an HTTP/2 connection. Default: `100`.
     #[schemars(range(min = 1, max = 10_000))]
     pub max_streams_per_connection: Option<u32>,
+    /// HTTP/2 streams at once, over all connections, whose clients take none of the bytes that wait for them; beyond it
+    /// those that have waited longest are reset. Default: `16384`.
+    #[schemars(range(min = 1, max = 10_000_000))]
+    pub max_stalled_streams: Option<u32>,
     /// Requests on one connection, which is closed after the last one; HTTP/2 by GOAWAY. Default: any number.
     #[schemars(range(min = 1))]
     pub max_requests_per_connection: Option<u32>,

@@ -19,7 +19,7 @@ use http_server::settings::{
     AlpnProtocol, CertificatePaths, ClientCertificateMode, ClientCertificateSettings, ListenAddress, ListenerSettings,
     TlsSettings,
 };
-use http_server::{CertificateError, check_certificate, check_client_certificates};
+use http_server::{check_certificate, check_client_certificates, check_ticket_key};
 
 const LISTEN_ADDRESS: &str = "IP address and port such as 0.0.0.0:8080 or [::]:8080, a port, name and port such as localhost:8080, or unix:/path";
 /// Longest path of a Unix socket in bytes (unix(7), without the final NUL).
@@ -170,6 +170,7 @@ fn tls(at: &ConfigLocation<'_>, raw: &file::Tls, acme: ResolvedAcme<'_>) -> Opti
     let hsts = raw.hsts.map(|age| at.key("Hsts").span(Some(age), LEAST_HSTS, LEAST_HSTS, MOST_HSTS));
     let hsts = hsts.map_or(Some(None), |age| age.map(Some));
     let alpn = alpn(&at.key("Alpn"), raw.alpn.as_deref());
+    let ticket_keys = ticket_keys(at, raw);
     let (mut certificates, acme_names) = (certificates?, acme_names?);
     if let Some(acme) = acme.flatten().filter(|_| !acme_names.is_empty()) {
         certificates.push(acme.certificate_paths(&acme_names));
@@ -180,8 +181,33 @@ fn tls(at: &ConfigLocation<'_>, raw: &file::Tls, acme: ResolvedAcme<'_>) -> Opti
         client_certificates: clients.map_or(Some(None), |clients| clients.map(Some))?,
         alpn: alpn?,
         session_tickets: raw.session_tickets.unwrap_or(true),
+        ticket_keys: ticket_keys?,
         hsts: hsts?,
     })
+}
+
+fn ticket_keys(at: &ConfigLocation<'_>, raw: &file::Tls) -> Option<Vec<PathBuf>> {
+    let Some(keys) = &raw.session_ticket_keys else { return Some(Vec::new()) };
+    let at_keys = at.key("SessionTicketKeys");
+    if raw.session_tickets == Some(false) || raw.client_certificates.is_some() {
+        let problem = ConfigProblem::new("the listener gives no session tickets");
+        let help =
+            "remove `SessionTicketKeys`: with `SessionTickets: false` or `ClientCertificates` no session is resumed";
+        at_keys.report(problem.help(help));
+    }
+    let key = |at: &ConfigLocation<'_>, text: &ConfigText| {
+        let path = at.text(text).map(PathBuf::from)?;
+        check_ticket_key(&path).map_err(|error| at.report(ConfigProblem::new(error.to_string()))).ok()?;
+        Some(path)
+    };
+    match keys {
+        OneOrMany::One(text) => key(&at_keys, text).map(|path| vec![path]),
+        OneOrMany::Many(texts) if texts.is_empty() => {
+            at_keys.report(ConfigProblem::new("no key encrypts tickets").expected("at least one file"));
+            None
+        }
+        OneOrMany::Many(texts) => at_keys.each(texts, key),
+    }
 }
 
 fn alpn(at: &ConfigLocation<'_>, raw: Option<&[file::AlpnProtocol]>) -> Option<Vec<AlpnProtocol>> {
@@ -269,10 +295,6 @@ fn certificate(
     let pair = CertificatePaths { certificate: chain_file?, key: key_file?, ocsp_response: ocsp_response? };
     match check_certificate(&pair) {
         Ok(_) => Some(pair),
-        Err(error @ CertificateError::OcspResponse { .. }) => {
-            at.key("OcspResponse").report(ConfigProblem::new(error.to_string()));
-            None
-        }
         Err(error) => {
             let help = "`Certificate` holds the chain, the server's own certificate first, and `Key` that one's key";
             at.key("Key").report(ConfigProblem::new(error.to_string()).help(help));

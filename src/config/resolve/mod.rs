@@ -21,6 +21,7 @@ mod server_limits;
 mod share;
 mod state;
 mod store;
+mod telemetry;
 mod transform;
 mod vod;
 
@@ -158,7 +159,8 @@ fn telemetry(at: &ConfigLocation<'_>, file: &ConfigFile) -> Option<TelemetrySett
     };
     let fields = file.telemetry.access_log.fields.as_deref();
     let access_fields = fields.map_or_else(AccessFields::default, AccessFields::only);
-    Some(TelemetrySettings { log_level, access_log, access_fields })
+    let access_file = telemetry::access_file(&at.key("AccessLog"), &file.telemetry.access_log)?;
+    Some(TelemetrySettings { log_level, access_log, access_file, access_fields })
 }
 
 /// Parses a level in any case: the environment says `INFO` as often as `info`.

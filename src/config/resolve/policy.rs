@@ -10,12 +10,14 @@ use url::Url;
 use super::{ConfigLocation, cache};
 use crate::config::file;
 use crate::config::report::ConfigProblem;
+use crate::config::shape::one_of;
 use crate::proxy::settings::{TrackAccessSettings, UpstreamTimeouts};
 use catalog;
 use http_semantics::cors::{self, AllowList};
 use object_engine::cache as output_cache;
 use routing::template::CaptureTemplate;
 use server_kit::auth::claims_policy::{ClaimCondition, ClaimsPolicy, ClaimsRule};
+use server_kit::auth::{CERTIFICATE_CLAIM, CERTIFICATE_CLAIM_PARTS};
 
 /// Policies that routes may name. Those that failed are missing here, and are reported already.
 pub struct ResolvedPolicies {
@@ -149,6 +151,7 @@ fn rule(at: &ConfigLocation<'_>, raw: &file::Rule) -> Option<ClaimsRule> {
     }
     match (&raw.claim, tests.as_slice(), &raw.any_of) {
         (Some(claim), [(key, test)], None) if !claim.is_empty() => {
+            check_certificate_claim(&at.key("Claim"), claim)?;
             let texts: Vec<_> = texts(test).collect();
             if texts.is_empty() && *test != ClaimCondition::Exists {
                 at.key(key).report(ConfigProblem::new("no value could satisfy this").expected("at least one value"));
@@ -168,6 +171,20 @@ fn rule(at: &ConfigLocation<'_>, raw: &file::Rule) -> Option<ClaimsRule> {
             None
         }
     }
+}
+
+/// Reports a claim of a client's certificate that no certificate has: the rule would permit nobody.
+fn check_certificate_claim(at: &ConfigLocation<'_>, claim: &str) -> Option<()> {
+    let Some(part) = claim.strip_prefix(CERTIFICATE_CLAIM).and_then(|rest| rest.strip_prefix('.')) else {
+        return Some(());
+    };
+    if CERTIFICATE_CLAIM_PARTS.contains(&part) {
+        return Some(());
+    }
+    let all = CERTIFICATE_CLAIM_PARTS.map(|part| format!("{CERTIFICATE_CLAIM}.{part}"));
+    let problem = ConfigProblem::new(format!("a certificate has no claim `{claim}`"));
+    at.report(problem.expected(one_of(all.iter().map(String::as_str))));
+    None
 }
 
 fn texts(test: &ClaimCondition) -> impl Iterator<Item = &str> {

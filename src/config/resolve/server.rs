@@ -89,6 +89,7 @@ pub fn server(at: &ConfigLocation<'_>, raw: &file::Server) -> Option<ResolvedSer
         shutdown_delay: shutdown_delay?,
         shutdown_grace: shutdown_grace?,
         connections: server_limits::counts(raw),
+        stalled_streams: server_limits::stalled_streams(raw),
     };
     let public_url = public_url.map_or(Some(None), |url| url.map(Some))?;
     let server = ServerSettings {

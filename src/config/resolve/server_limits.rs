@@ -53,6 +53,12 @@ pub fn counts(raw: &file::Server) -> ConnectionCountSettings {
     }
 }
 
+/// Returns the most HTTP/2 streams that may be stalled at once.
+pub fn stalled_streams(raw: &file::Server) -> usize {
+    // As many as connections, whose clients can be as slow.
+    number(raw.limits.max_stalled_streams, 16_384)
+}
+
 /// Returns the longest time of a request; `Some(None)`: any. `at` is `Server`.
 pub fn request_timeout(at: &ConfigLocation<'_>, raw: &file::Server) -> Option<Option<Duration>> {
     let given = raw.limits.request_timeout;

@@ -51,6 +51,9 @@ fn no_secret_is_shown_wherever_it_was_written() {
         "    Endpiont: http://a:hunter2@minio\n    Region: http://b?hunter2\n",
         "    PathStyle: http://a:hunter2@minio\n    hidden: hunter2\n",
         "    Region: \"env:CANARY_PROSE\"\n    Credentials: &a { SecretKey: &b hunter2, AccessKey: *b }\n",
+        "    Region: &a hunter2\n    Credentials: { SecretKey: *a }\n",
+        "    Region: &a hunter2\n    Credentials: { SecretKey: &b [*a], AccessKey: *b }\n",
+        "    Region: &a hunter2\n    Credentials: { SecretKey: \"env:S3_SECRET_KEY\", SecretKey: *a }\n",
     ] {
         let report = bad(&with_route("ClusterId: web\nMatch: { Path: / }\nOder: 1", &format!("{store}{text}")));
         assert!(!has_leak(&report), "{text}\n{report}");

@@ -5,10 +5,12 @@ use serde_json::json;
 use tokio::process::Command;
 
 use super::gate;
+use crate::support::eventually::LIMIT;
 use crate::support::fault::{End, Step};
 use crate::support::frames::{self, ENHANCE_YOUR_CALM, Frames, frame};
 use crate::support::h2::H2;
 use crate::support::origin::pattern;
+use crate::support::raw::Raw;
 use crate::support::{Client, Gate, ScriptedOrigin, tools};
 
 const WHOLE: u8 = frames::END_HEADERS | frames::END_STREAM;
@@ -104,6 +106,41 @@ async fn each_flood_ends_its_connection_and_nobody_elses() {
     assert_eq!(listening.finish().await.body.len(), 4 << 20);
     // Nor does a flood reach the log, but by the access lines of its requests.
     assert!(gate.log_lines().iter().all(|line| line["level"] == "INFO"), "{}", gate.log());
+}
+
+#[tokio::test]
+async fn the_goaway_of_a_flood_reaches_a_client_that_sends_on() {
+    let origin = ScriptedOrigin::with_track("music").await;
+    let gate = gate(&origin, json!({})).await;
+    for (name, flood) in [
+        ("PING", frame(frames::PING, 0, 0, &[0; 8])),
+        // Ended by the library: a head without end.
+        ("CONTINUATION", frame(frames::CONTINUATION, 0, 1, &[&[0x00, 0x01, b'x', 0x01, b'y'][..]; 100].concat())),
+    ] {
+        let mut raw = Raw::connect(gate.address()).await;
+        raw.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+        raw.send(&frame(frames::SETTINGS, 0, 0, &[])).await;
+        if name == "CONTINUATION" {
+            raw.send(&frames::request("GET", "/stream/track.mp3", 1, 0)).await;
+        }
+        // Far more than is read before the connection is ended.
+        raw.send(&flood.repeat((1 << 20) / flood.len())).await;
+        let said = raw.rest(LIMIT).await.unwrap_or_else(|error| panic!("{name}: it ends by a reset: {error}"));
+        let mut left = &said[..];
+        let mut code = None;
+        while let [a, b, c, kind, _, _, _, _, _, rest @ ..] = left {
+            let (payload, next) = rest.split_at(u32::from_be_bytes([0, *a, *b, *c]) as usize);
+            if *kind == frames::GOAWAY {
+                code = payload[4..8].try_into().ok().map(u32::from_be_bytes);
+            }
+            left = next;
+        }
+        assert_eq!(code, Some(ENHANCE_YOUR_CALM), "{name}");
+        // Not reset, which would drop what the system has not sent yet: a GOAWAY behind data that waits for the client.
+        for _ in 0..64 {
+            assert!(raw.try_send(&[0; 16 << 10]).await, "{name}: what is sent on is not read any more");
+        }
+    }
 }
 
 #[tokio::test]

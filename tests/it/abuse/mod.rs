@@ -1,11 +1,13 @@
 //! Clients that take more of the server than their share: connections, requests, time, frames. Each is ended or refused
 //! by its limit, and the others notice nothing.
 
+mod admin_address;
 mod connection_counts;
 mod data_rates;
 mod h2spec;
 mod http2_floods;
 mod request_limits;
+mod stalled_streams;
 
 use serde_json::{Value, json};
 

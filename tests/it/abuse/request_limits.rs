@@ -8,6 +8,7 @@ use tokio::process::Command;
 
 use super::{configuration, gate};
 use crate::support::curl::{self, Version};
+use crate::support::eventually::LIMIT;
 use crate::support::fault::{End, Step};
 use crate::support::frames::{self, Frames};
 use crate::support::h2::H2;
@@ -87,6 +88,27 @@ async fn streams_of_a_connection_are_limited_as_configured() {
         }
     };
     assert_eq!((refused.stream, refused.payload), (7, vec![0, 0, 0, 7]));
+}
+
+#[tokio::test]
+async fn a_refusal_reaches_a_client_that_sends_on() {
+    let origin = ScriptedOrigin::with_track("music").await;
+    let mut config = configuration(&origin, json!({}));
+    config["ReverseProxy"]["Routes"]["plain"]["MaxRequestBodySize"] = json!(10);
+    let gate = Gate::start(&config).await;
+    for (begin, status) in [
+        ("GET /plain/x HTTP/1.1\r\nHost: gate\r\nx: ", 431),
+        ("POST /plain/x HTTP/1.1\r\nHost: gate\r\nContent-Length: 99999999\r\n\r\n", 413),
+        ("POST /plain/x HTTP/1.1\r\nHost: gate\r\nTransfer-Encoding: chunked\r\n\r\n8000000\r\n", 413),
+        ("GET /plain/x HTTP/1.1\r\nHost: gate\r\nHost: other\r\n\r\n", 400),
+    ] {
+        let mut raw = gate.raw().await;
+        raw.send(begin.as_bytes()).await;
+        raw.send(&vec![b'a'; 4 << 20]).await;
+        let answer = raw.response("GET", LIMIT).await.unwrap_or_else(|error| panic!("no answer to {begin}: {error}"));
+        assert_eq!((answer.status, answer.header("connection")), (status, Some("close")), "{begin}");
+        raw.rest(LIMIT).await.unwrap_or_else(|error| panic!("{begin} ends by a reset: {error}"));
+    }
 }
 
 #[tokio::test]

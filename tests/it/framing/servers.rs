@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use parking_lot::Mutex;
 use tokio::net::UdpSocket;
 
+use crate::support::nginx;
 use crate::support::service::{Service, free_port};
 use crate::support::tools::{self, TempFolder};
 
@@ -63,22 +64,12 @@ fn start(folder: TempFolder, command: Vec<OsString>, port: u16) -> (Service, Soc
 
 /// nginx, which answers each request itself; `None` where it is not installed.
 pub fn nginx() -> Option<BackServer> {
-    let program = tools::find("nginx")?;
-    let (folder, port) = (TempFolder::new("nginx"), free_port());
-    let at = folder.path().display().to_string();
-    let (file, log) = (folder.path().join("nginx.conf"), folder.path().join("access.log"));
-    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
-        .map(|kind| format!("  {kind}_temp_path {at}/{kind};\n"))
-        .concat();
-    let lines = format!(
-        "daemon off;\nmaster_process off;\npid {at}/pid;\nerror_log {at}/error.log;\nevents {{}}\nhttp {{\n{temporary}  \
-         log_format seen '$request_method $request_uri';\n  access_log {at}/access.log seen;\n  \
-         server {{\n    listen 127.0.0.1:{port};\n    location / {{ return 200 well; }}\n  }}\n}}\n"
-    );
-    std::fs::write(&file, lines).expect("the file can be written");
-    let command = [program.into_os_string(), "-p".into(), folder.path().into(), "-c".into(), file.into()];
-    let (service, address) = start(folder, command.to_vec(), port);
-    Some(BackServer { name: "nginx", address, log: ServerLog::File(log, Mutex::new(0)), _service: service })
+    let server = nginx::start(
+        "log_format seen '$request_method $request_uri';\n  server {\n    listen 127.0.0.1:{port};\n    \
+         access_log {folder}/access.log seen;\n    location / { return 200 well; }\n  }",
+    )?;
+    let log = ServerLog::File(server.folder.join("access.log"), Mutex::new(0));
+    Some(BackServer { name: "nginx", address: server.address, log, _service: server.service })
 }
 
 /// HAProxy, which answers each request itself; `None` where it is not installed.

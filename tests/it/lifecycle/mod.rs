@@ -2,7 +2,7 @@
 
 mod drain;
 mod handed_events;
-mod process;
+pub mod process;
 mod systemd;
 mod upgrade;
 

@@ -2,7 +2,7 @@
 //! follow each other under it.
 
 use std::net::SocketAddr;
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use tokio::process::Child;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use crate::support::gate::{Ended, command, run, write_config};
 use crate::support::tools::TempFolder;
@@ -26,6 +27,8 @@ pub struct Upgradable {
     pub address: SocketAddr,
     admin: SocketAddr,
     log: Arc<Mutex<String>>,
+    /// Cancelled, standard output is read no more.
+    unread: CancellationToken,
 }
 
 impl Upgradable {
@@ -56,11 +59,19 @@ impl Upgradable {
         let said = || log.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let line = line.ok().and_then(Result::ok).flatten().unwrap_or_else(|| panic!("it is not ready: {}", said()));
         // Read on, so that none of the processes writes into a closed pipe.
-        tokio::spawn(async move { while let Ok(Some(_)) = stdout.next_line().await {} });
+        let unread = CancellationToken::new();
+        let stopped = unread.clone();
+        tokio::spawn(async move {
+            let reading = async { while let Ok(Some(_)) = stdout.next_line().await {} };
+            if stopped.run_until_cancelled(reading).await.is_none() {
+                // Kept open, or the processes would see its end.
+                std::future::pending::<()>().await;
+            }
+        });
         let json: Value = serde_json::from_str(line.strip_prefix("ready ").expect("a ready line")).expect("JSON");
         let address = |value: &Value| value.as_str().and_then(|text| text.parse().ok()).expect("an address");
         let (address, admin) = (address(&json["listeners"][0]), address(&json["admin"]));
-        Self { folder, child, config: file, address, admin, log }
+        Self { folder, child, config: file, address, admin, log, unread }
     }
 
     /// The folder that it runs in.
@@ -93,6 +104,16 @@ impl Upgradable {
         let log = self.log();
         let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         lines.filter(|line| line["message"].as_str().is_some_and(|message| message.contains(part))).collect()
+    }
+
+    /// Leaves standard output of the processes unread from now on, and full.
+    pub fn fill_stdout(&self) {
+        self.unread.cancel();
+        let pipe = format!("/proc/{}/fd/1", self.process());
+        let flags = i32::try_from(rustix::fs::OFlags::NONBLOCK.bits()).expect("a flag");
+        let pipe = std::fs::OpenOptions::new().write(true).custom_flags(flags).open(pipe).expect("it is a pipe");
+        // In small steps, so that not a byte is left free.
+        while std::io::Write::write(&mut &pipe, b"\n").is_ok() {}
     }
 
     /// The id of the process that serves.

@@ -138,6 +138,42 @@ async fn sockets_that_systemd_passes_are_used_by_name_and_handed_on() {
 }
 
 #[tokio::test]
+async fn a_reload_keeps_the_sockets_that_systemd_has_passed() {
+    let Some(program) = tools::find("systemd-socket-activate") else { return };
+    let (origin, folder) = (ScriptedOrigin::with_track("music").await, TempFolder::new("activated"));
+    let (web, admin, more) = (free_port(), free_port(), free_port());
+    let mut config = config::objects(&origin.url(), "audio");
+    config["Server"]["ReloadOnChange"] = json!(false);
+    config["Server"]["Listeners"] = json!([{ "Address": "192.0.2.1:80", "Socket": "web" }]);
+    config["Server"]["Admin"] = json!({ "Address": "127.0.0.1:1", "Socket": "admin" });
+    let file = write_config(&folder, &config);
+    let _child = activate(&program, &folder, &file, &[web, admin], "web:admin");
+    let operator = Client::new(format!("http://127.0.0.1:{admin}"));
+    let listener = Client::new(format!("http://127.0.0.1:{web}"));
+    // The first connection has it started.
+    eventually("systemd listens", async || TcpStream::connect(("127.0.0.1", web)).await.ok().map(drop)).await;
+    operator.get("/livez", &[]).await.is(200);
+    let reload = async |config: &serde_json::Value| {
+        write_config(&folder, config);
+        operator.send(http::Method::POST, "/reload", &[]).await
+    };
+    // Its name decides, whatever the address is, as at the start.
+    config["Server"]["Listeners"] = json!([
+        { "Address": "192.0.2.1:81", "Socket": "web", "H2c": true },
+        { "Address": format!("127.0.0.1:{more}") },
+    ]);
+    reload(&config).await.is(200);
+    listener.get(TRACK, &[]).await.is(200);
+    Client::new(format!("http://127.0.0.1:{more}")).get(TRACK, &[]).await.is(200);
+    // systemd would go on listening there.
+    config["Server"]["Listeners"] = json!([{ "Address": format!("127.0.0.1:{more}") }]);
+    let refused = reload(&config).await.problem(422);
+    let report = refused["detail"].as_str().expect("a report");
+    assert!(report.contains(&format!("cannot stop listening on 127.0.0.1:{web}")), "{report}");
+    listener.get(TRACK, &[]).await.is(200);
+}
+
+#[tokio::test]
 async fn a_socket_that_no_listener_uses_is_a_failed_start() {
     let Some(program) = tools::find("systemd-socket-activate") else { return };
     let folder = TempFolder::new("unused-socket");

@@ -22,7 +22,8 @@ const LIMIT: Duration = Duration::from_secs(20);
 const KIB: usize = 1 << 10;
 /// Length of a track that a player takes a second or two for.
 const TRACK_LENGTH: usize = 1024 * KIB;
-/// Players that a piece of a track reaches four times before it is over.
+/// Players that a piece of a track reaches four times before it is over. There are 200, and `h2load` beside them, in the
+/// section `upgrades` of the load test (`loadtest/run upgrades`): so many would make this test one of minutes.
 const PLAYERS: usize = 50;
 
 /// Counts of a load over upgrades.
@@ -274,13 +275,27 @@ async fn an_upgrade_waits_for_the_process_before_and_a_stop_ends_the_wait() {
     assert_eq!(gate.upgrade(true).await.code, Some(0));
     let second = gate.process();
     http2.ended().await.expect("GOAWAY, so that the client goes to the new process");
-    let id = second.to_string();
-    let asked = ["upgrade", "--pid", &id, "--timeout", "1s"];
     let folder = TempFolder::new("asked");
-    let ended = crate::support::gate::run(&asked, &folder).await;
+    let ask = async |process: u32| {
+        let id = process.to_string();
+        crate::support::gate::run(&["upgrade", "--pid", &id, "--timeout", "1s"], &folder).await
+    };
+    let ended = ask(second).await;
     assert_eq!(ended.code, Some(1));
-    assert!(ended.stderr.contains("no outcome within 1s"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("no outcome within 1s, and the request is withdrawn"), "{}", ended.stderr);
+    let withdrawn = async || (gate.said("the upgrade was withdrawn").len() == 1).then_some(());
+    eventually("the log says so", withdrawn).await;
     assert_eq!(gate.process(), second, "the first one has a stream");
+    // The first one answers too, while its stream goes on.
+    let ended = ask(first).await;
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stderr.contains(&format!("the process {first} is ending")), "{}", ended.stderr);
+    gate.signal(second, "USR2").await;
+    let queued = async || {
+        let ended = ask(second).await;
+        ended.stderr.contains("an upgrade is under way already").then_some(())
+    };
+    eventually("the upgrade that the signal asked for is under way", queued).await;
     stream.reset();
     gate.has_ended(first).await;
     eventually("the upgrade goes on", async || (gate.process() != second).then_some(())).await;
@@ -398,4 +413,84 @@ async fn a_file_of_the_process_id_that_was_left_behind_signals_nobody() {
     // A signal would be handled by the shell before its end is.
     other.kill().await.expect("it runs");
     assert!(!folder.path().join("signalled").exists());
+}
+
+#[tokio::test]
+async fn an_upgrade_that_was_withdrawn_does_not_come_later() {
+    let origin = ScriptedOrigin::with_track("music").await;
+    let gate = Upgradable::start(&config::objects(&origin.url(), "audio")).await;
+    let first = gate.process();
+    gate.replace_program("echo $$ >started; exec sleep 1000");
+    let (id, folder) = (first.to_string(), TempFolder::new("asked"));
+    let asked = ["upgrade", "--pid", &id, "--timeout", "1s"];
+    let ended = crate::support::gate::run(&asked, &folder).await;
+    assert_eq!(ended.code, Some(1));
+    assert!(ended.stderr.contains("the request is withdrawn"), "{}", ended.stderr);
+    let started = std::fs::read_to_string(gate.folder().join("started")).expect("the new process was started");
+    let started = format!("/proc/{}", started.trim());
+    eventually("it was ended", async || (!std::path::Path::new(&started).exists()).then_some(())).await;
+    gate.client().get(TRACK, &[]).await.is(200);
+    // The next one begins anew.
+    gate.restore_program();
+    let ended = gate.upgrade(true).await;
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert_ne!(gate.process(), first);
+}
+
+#[tokio::test]
+async fn another_process_neither_blocks_an_upgrade_nor_makes_up_its_outcome() {
+    use std::io::Write as _;
+    use std::os::linux::net::SocketAddrExt as _;
+    use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
+    let origin = ScriptedOrigin::with_track("music").await;
+    let gate = Upgradable::start(&config::objects(&origin.url(), "audio")).await;
+    let first = gate.process();
+    // Sockets of this process whose names look like those of the other one's.
+    let name = |end: &str| SocketAddr::from_abstract_name(format!("tidegate-upgrade-{first}{end}")).expect("a name");
+    let _blocked = UnixDatagram::bind_addr(&name("")).expect("a free name");
+    let forged = UnixListener::bind_addr(&name("-0")).expect("a free name");
+    std::thread::spawn(move || {
+        while let Ok((mut stream, _)) = forged.accept() {
+            // Whoever has seen the peer's id does not read it.
+            let _ = stream.write_all(b"{\"upgraded\":666}");
+        }
+    });
+    let ended = gate.upgrade(true).await;
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let second = gate.process();
+    assert_ne!(second, first);
+    assert!(ended.stdout.contains(&format!("the process {second} has taken over")), "{}", ended.stdout);
+}
+
+#[tokio::test]
+async fn a_new_process_takes_over_though_nobody_reads_its_standard_output() {
+    let origin = ScriptedOrigin::with_track("music").await;
+    let mut gate = Upgradable::start(&config::objects(&origin.url(), "audio")).await;
+    let first = gate.process();
+    gate.fill_stdout();
+    let ended = gate.upgrade(true).await;
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    let second = gate.process();
+    assert_ne!(second, first);
+    gate.client().get(TRACK, &[]).await.is(200);
+    gate.has_ended(first).await;
+    gate.signal(second, "TERM").await;
+    gate.has_ended(second).await;
+}
+
+#[tokio::test]
+async fn the_file_of_the_process_id_names_the_process_that_goes_on() {
+    let origin = ScriptedOrigin::with_track("music").await;
+    let mut config = config::objects(&origin.url(), "audio");
+    config["Server"]["UpgradeTimeout"] = json!("2s");
+    let gate = Upgradable::start(&config).await;
+    let first = gate.process();
+    // A program that writes its own id there, and is never ready.
+    gate.replace_program("echo $$ >pid; exec sleep 1000");
+    let ended = crate::support::gate::run(&["upgrade", "--pid", &first.to_string()], &TempFolder::new("asked")).await;
+    assert_eq!(ended.code, Some(1), "{}", ended.stderr);
+    assert_eq!(gate.process(), first);
+    gate.restore_program();
+    let ended = gate.upgrade(false).await;
+    assert_eq!(ended.code, Some(0), "the file has its lock: {}", ended.stderr);
 }

@@ -129,6 +129,28 @@ async fn a_certificate_is_ordered_by_tls_alpn_01() {
 }
 
 #[tokio::test]
+async fn a_reload_orders_the_certificates_that_it_adds() {
+    let Some(authority) = Authority::start(LONG).await else { return };
+    let root = authority.pebble.root().await;
+    let mut config = authority.configuration("Http", &[NAME]);
+    let mut before = config.clone();
+    before["Server"].as_object_mut().expect("an object").remove("Acme");
+    before["Server"]["Listeners"].as_array_mut().expect("a list").remove(0);
+    let gate = crate::reload::start(&mut before).await;
+    config["Server"]["ReloadOnChange"] = json!(false);
+    crate::reload::reload(&gate, &config).await;
+    authority.is_accepted(NAME, &root).await;
+    assert_eq!(orders(&gate, "issued").await, 1);
+    config["Server"]["Listeners"][0]["Tls"]["AcmeNames"] = json!([OTHER, NAME]);
+    crate::reload::reload(&gate, &config).await;
+    for name in [OTHER, NAME] {
+        authority.is_accepted(name, &root).await;
+    }
+    assert_eq!(orders(&gate, "issued").await, 2);
+    assert_eq!(orders(&gate, "failed").await, 0);
+}
+
+#[tokio::test]
 async fn a_certificate_is_renewed_under_load_and_one_that_cannot_be_stays() {
     // Due after 30 s, and loaded within 10 s more.
     let Some(mut authority) = Authority::start(45).await else { return };

@@ -15,10 +15,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
+use crate::streaming_urls;
 use crate::support::config;
 use crate::support::curl::{self, Transfer, Version};
 use crate::support::eventually::{eventually, in_time};
-use crate::support::gate::Gate;
+use crate::support::gate::{self, Gate};
 use crate::support::h2::H2;
 use crate::support::origin::{ScriptedOrigin, pattern};
 use crate::support::token;
@@ -219,16 +220,16 @@ async fn rules_of_policies_see_the_certificate_as_claims_that_no_token_can_have(
     let clients = json!({ "Authorities": ours.file(), "Mode": "Optional" });
     let rules = [
         json!({ "Claim": "client_certificate.cn", "Equals": "player" }),
-        json!({ "Claim": "client_certificate.san", "In": ["player.devices.test"] }),
-        json!({ "Claim": "client_certificate.san", "Equals": "player@devices.test" }),
-        json!({ "Claim": "client_certificate.san", "Equals": "https://devices.test/player" }),
+        json!({ "Claim": "client_certificate.dns", "In": ["player.devices.test"] }),
+        json!({ "Claim": "client_certificate.email", "Equals": "player@devices.test" }),
+        json!({ "Claim": "client_certificate.uri", "Equals": "https://devices.test/player" }),
         json!({ "Claim": "client_certificate.serial", "Equals": "1a2b" }),
         json!({ "Claim": "client_certificate.sha256", "Equals": player.sha256 }),
     ];
     let mut forged = token::claims("mallory");
-    forged["client_certificate"] = json!({ "cn": "player", "san": ["player.devices.test"], "serial": "1a2b" });
+    forged["client_certificate"] = json!({ "cn": "player", "dns": ["player.devices.test"], "serial": "1a2b" });
     forged["client_certificate.cn"] = json!("player");
-    forged["client_certificate.san"] = json!("player.devices.test");
+    forged["client_certificate.dns"] = json!("player.devices.test");
     forged["client_certificate.serial"] = json!("1a2b");
     forged["client_certificate.sha256"] = json!(player.sha256);
     let (alice, mallory) = (token::of("alice"), token::with(&forged));
@@ -254,6 +255,68 @@ async fn rules_of_policies_see_the_certificate_as_claims_that_no_token_can_have(
                 let found = status(&gate, version, client, &more).await;
                 assert_eq!(found, expected, "{rule} {version:?} {bearer:?}");
             }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_name_of_one_kind_does_not_pass_for_one_of_another() {
+    if curl::find().is_none() {
+        return;
+    }
+    let origin = ScriptedOrigin::with_track("music").await;
+    let (certificates, ours) = (Certificates::make(), Authority::new("ours"));
+    let player = ours.client("player", 1);
+    let mut config = configuration(&origin, &certificates, json!({ "Authorities": ours.file() }));
+    config["Auth"] = config::jwt();
+    config["ReverseProxy"]["Routes"]["stream"]["AuthorizationPolicy"] = json!("device");
+    let names = [
+        ("dns", "player.devices.test"),
+        ("email", "player@devices.test"),
+        ("uri", "https://devices.test/player"),
+        ("ip", "192.0.2.7"),
+    ];
+    let pairs = names.iter().flat_map(|(kind, own)| names.map(|(_, name)| (*kind, name, name == *own)));
+    let rule = |kind: &str, name: &str| json!({ "Claim": format!("client_certificate.{kind}"), "Equals": name });
+    let wrong = pairs.clone().filter(|(.., is_own)| !is_own).map(|(kind, name, _)| rule(kind, name));
+    config["Policies"]["Authorization"]["device"] = json!({ "Require": [{ "AnyOf": wrong.collect::<Vec<_>>() }] });
+    let bearer = format!("Authorization: Bearer {}", token::of("alice"));
+    let gate = Gate::start(&config).await;
+    assert_eq!(status(&gate, Version::Http1, Some(&player), &["-H", &bearer]).await, 403);
+    let right = pairs.filter(|(.., is_own)| *is_own).map(|(kind, name, _)| rule(kind, name));
+    config["Policies"]["Authorization"]["device"] = json!({ "Require": right.collect::<Vec<_>>() });
+    let gate = Gate::start(&config).await;
+    assert_eq!(status(&gate, Version::Http1, Some(&player), &["-H", &bearer]).await, 200);
+    // A claim that no certificate has would permit nobody.
+    config["Policies"]["Authorization"]["device"] = json!({ "Require": [rule("san", "player.devices.test")] });
+    let folder = TempFolder::new("unknown-claim");
+    let file = gate::write_config(&folder, &config).display().to_string();
+    let ended = gate::run(&["check", &file], &folder).await;
+    assert_eq!(ended.code, Some(64), "{}", ended.stdout);
+    assert!(ended.stderr.contains("`client_certificate.san`") && ended.stderr.contains("client_certificate.dns"));
+}
+
+#[tokio::test]
+async fn the_api_judges_a_routes_policy_by_the_certificate_too() {
+    if curl::find().is_none() {
+        return;
+    }
+    let origin = ScriptedOrigin::with_track("music").await;
+    let (certificates, ours) = (Certificates::make(), Authority::new("ours"));
+    let (player, other) = (ours.client("player", 1), ours.client("other", 2));
+    let mut config = streaming_urls::urls(&origin.url(), "audio", &["env:NEW_KEY"]);
+    let mut listener = certificates.listener();
+    listener["Tls"]["ClientCertificates"] = json!({ "Authorities": ours.file(), "Mode": "Optional" });
+    config["Server"]["Listeners"] = json!([listener]);
+    config["Policies"]["Authorization"]["device"] =
+        json!({ "Require": [{ "Claim": "client_certificate.dns", "Equals": "player.devices.test" }] });
+    config["ReverseProxy"]["Routes"]["stream"]["AuthorizationPolicy"] = json!("device");
+    let gate = streaming_urls::start(&config).await;
+    let bearer = format!("Authorization: Bearer {}", token::of("alice"));
+    for version in VERSIONS {
+        for (client, expected) in [(Some(&player), 200), (Some(&other), 403), (None, 403)] {
+            let answer = ask(&gate, "/api/v1/tracks/track/stream-url", version, client, &["-H", &bearer]).await;
+            assert_eq!(answer.heads.first().map(|head| head.status), Some(expected), "{version:?} {answer:?}");
         }
     }
 }

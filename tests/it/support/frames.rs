@@ -68,11 +68,17 @@ pub fn request(method: &str, path: &str, stream: u32, flags: u8) -> Vec<u8> {
 impl Frames {
     /// Connects and sends the preface with empty settings.
     pub async fn connect(address: SocketAddr) -> Self {
+        Self::connect_with(address, &[]).await
+    }
+
+    /// Connects and sends the preface with these settings, each an identifier and a value (RFC 9113 §6.5.1).
+    pub async fn connect_with(address: SocketAddr, settings: &[(u16, u32)]) -> Self {
         let stream = TcpStream::connect(address).await.expect("the gate accepts");
         let (read, write) = stream.into_split();
         let mut frames = Self { read, write };
         frames.send(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
-        frames.send(&frame(SETTINGS, 0, 0, &[])).await;
+        let parameter = |(id, value): &(u16, u32)| [&id.to_be_bytes()[..], &value.to_be_bytes()].concat();
+        frames.send(&frame(SETTINGS, 0, 0, &settings.iter().flat_map(parameter).collect::<Vec<u8>>())).await;
         frames
     }
 

@@ -42,6 +42,11 @@ impl H2 {
         Ok(Self { send, connection: tokio::spawn(connection) })
     }
 
+    /// Streams at once that the gate allows, as far as it has said.
+    pub fn most_streams(&self) -> usize {
+        self.send.current_max_send_streams()
+    }
+
     /// Sends a request without body.
     pub async fn send(&self, method: Method, path: &str, headers: &[(&str, &str)]) -> ResponseFuture {
         self.begin(method, path, headers, true).await.0

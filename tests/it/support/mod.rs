@@ -15,6 +15,7 @@ pub mod heard;
 pub mod issuer;
 pub mod kafka;
 pub mod minio;
+pub mod nginx;
 pub mod origin;
 pub mod origin_http;
 pub mod pebble;

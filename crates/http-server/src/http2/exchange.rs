@@ -12,10 +12,11 @@ use pingora::time::timeout;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
 
 use super::ClientConnection;
+use super::stalled_streams::{StalledStream, StalledStreamRequest};
 use crate::DRAIN_TIMEOUT;
 use crate::connection_info::ConnectionInfo;
 use crate::connection_limits::DataRateMeter;
-use crate::downstream::{Downstream, DownstreamError};
+use crate::downstream::{BodyReadiness, Downstream, DownstreamError};
 use crate::http1::date;
 use http_semantics::headers::expects_continue;
 
@@ -39,6 +40,8 @@ pub struct Http2Exchange {
     is_ended: bool,
     sent: u64,
     write_meter: DataRateMeter,
+    /// The stream's place among those that are stalled, while it is.
+    stalled: Option<StalledStream>,
 }
 
 impl Http2Exchange {
@@ -62,6 +65,7 @@ impl Http2Exchange {
             is_ended: false,
             sent: 0,
             write_meter,
+            stalled: None,
         }
     }
 
@@ -74,29 +78,49 @@ impl Http2Exchange {
         Ok(())
     }
 
-    /// Waits for room in the flow-control windows of stream and connection (RFC 9113 §5.2). Returns the bytes that can
-    /// be sent, at least 1 and at most `wanted`.
-    async fn capacity(&mut self, wanted: usize) -> Result<usize, DownstreamError> {
+    /// Waits for room in the flow-control windows of stream and connection (RFC 9113 §5.2), of which `wanted` bytes are
+    /// reserved. Where streams that wait keep too much in memory, it may resolve before there is room; this one keeps
+    /// `kept` bytes.
+    async fn room(&mut self, wanted: usize, kept: usize) -> Result<BodyReadiness, DownstreamError> {
         let (limits, sent) = (&self.client.limits, &self.client.sent);
         let body = self.body.as_mut().ok_or(DownstreamError::Misused)?;
         body.reserve_capacity(wanted);
-        if body.capacity() == 0 {
-            // One time for all: it resolves at each change, which may leave nothing.
-            let room = async {
-                while body.capacity() == 0 {
-                    poll_fn(|cx| body.poll_capacity(cx)).await.transpose().ok().flatten()?;
-                }
-                Some(())
-            };
-            let moved = || sent.load(Ordering::Relaxed);
-            match self.write_meter.wait(limits.response_rate, limits.write, moved, room).await {
-                Some(Some(())) => {}
-                Some(None) => return Err(DownstreamError::Closed),
-                None => return Err(DownstreamError::Stalled),
-            }
+        if body.capacity() > 0 {
+            self.stalled = None;
+            return Ok(BodyReadiness::Ready);
         }
-        let granted = body.capacity().min(wanted);
-        sent.fetch_add(granted as u64, Ordering::Relaxed);
+        let stalled = self.stalled.get_or_insert_with(|| self.client.stalled_streams.enter(kept));
+        let left = limits.write.saturating_sub(stalled.waited());
+        // One time for all: it resolves at each change, which may leave nothing.
+        let room = async {
+            while body.capacity() == 0 {
+                poll_fn(|cx| body.poll_capacity(cx)).await.transpose().ok().flatten()?;
+            }
+            Some(())
+        };
+        let moved = || sent.load(Ordering::Relaxed);
+        let waited = tokio::select! {
+            biased;
+            waited = self.write_meter.wait(limits.response_rate, left, moved, room) => waited,
+            request = stalled.request() => match request {
+                StalledStreamRequest::Release => return Ok(BodyReadiness::MemoryIsShort),
+                StalledStreamRequest::End => None,
+            },
+        };
+        self.stalled = None;
+        match waited {
+            Some(Some(())) => Ok(BodyReadiness::Ready),
+            Some(None) => Err(DownstreamError::Closed),
+            None => Err(DownstreamError::Stalled),
+        }
+    }
+
+    /// Waits for room in the flow-control windows. Returns the bytes that can be sent, at least 1 and at most `wanted`.
+    async fn capacity(&mut self, wanted: usize) -> Result<usize, DownstreamError> {
+        // The piece that is to be sent cannot be released.
+        while self.room(wanted, wanted).await? != BodyReadiness::Ready {}
+        let granted = self.body.as_ref().map_or(0, SendStream::capacity).min(wanted);
+        self.client.sent.fetch_add(granted as u64, Ordering::Relaxed);
         Ok(granted)
     }
 
@@ -164,6 +188,20 @@ impl Downstream for Http2Exchange {
 
     fn buffers_writes(&self) -> bool {
         true
+    }
+
+    async fn body_readiness(&mut self, kept: usize) -> Result<BodyReadiness, DownstreamError> {
+        // The end of a body needs no room.
+        if self.left.is_none_or(|left| left == 0) {
+            return Ok(BodyReadiness::Ready);
+        }
+        self.send_head(false)?;
+        let readiness = self.room(1, kept).await;
+        // Windows are for bytes that are there: those of other streams may be sooner.
+        if let Some(body) = &mut self.body {
+            body.reserve_capacity(0);
+        }
+        readiness
     }
 
     async fn write_owned(&mut self, mut bytes: Bytes) -> Result<(), DownstreamError> {

@@ -6,6 +6,7 @@ mod frame_budget;
 mod frame_guard;
 mod frame_scanner;
 mod request_check;
+pub mod stalled_streams;
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use tokio_util::task::TaskTracker;
 
 use self::exchange::Http2Exchange;
 use self::frame_guard::FrameGuard;
+use self::stalled_streams::StalledStreams;
 use super::Handler;
 use super::connection_guard::ConnectionGuard;
 use super::connection_info::ConnectionInfo;
@@ -46,6 +48,8 @@ pub struct ClientConnection {
     /// Bytes of bodies that the client has made room for, on all streams: a client that is slow on one of them only
     /// has others to read.
     sent: Arc<AtomicU64>,
+    /// Those of all connections.
+    stalled_streams: Arc<StalledStreams>,
 }
 
 /// Serves `socket` to its end. The preface and the first request must be there within the limit for heads; a connection
@@ -54,9 +58,15 @@ pub async fn serve<H: Handler>(
     handler: &Arc<H>,
     mut socket: ClientSocket,
     limits: &Arc<ConnectionLimits>,
+    stalled_streams: &Arc<StalledStreams>,
     guard: &Arc<ConnectionGuard>,
 ) {
-    let client = ClientConnection { info: socket.info().clone(), limits: Arc::clone(limits), sent: Arc::default() };
+    let client = ClientConnection {
+        info: socket.info().clone(),
+        limits: Arc::clone(limits),
+        sent: Arc::default(),
+        stalled_streams: Arc::clone(stalled_streams),
+    };
     let stream = WriteDeadline::new(RewoundSocket::borrowed(&mut socket), limits);
     let (stream, mut flood) = FrameGuard::new(stream);
     let Ok(Ok(connection)) = timeout(limits.head, builder(limits).handshake(stream)).await else { return };
@@ -80,7 +90,8 @@ pub async fn serve<H: Handler>(
             biased;
             Ok(kind) = &mut flood => {
                 guard.http2_flood(kind.as_str());
-                return connection.end_at_once().await;
+                connection.end_at_once().await;
+                break;
             }
             () = &mut closing, if !connection.is_told => connection.tell(),
             accepted = connection.connection.accept() => match accepted {
@@ -97,11 +108,11 @@ pub async fn serve<H: Handler>(
                     }
                 }
                 Some(Err(error)) if error.is_library() && error.reason() == Some(Reason::ENHANCE_YOUR_CALM) => {
-                    return guard.http2_flood(LIBRARY_FLOOD);
+                    guard.http2_flood(LIBRARY_FLOOD);
+                    break;
                 }
-                // The connection is broken; its streams learn it by themselves.
-                Some(Err(_)) => return,
-                None => break,
+                // The connection is broken, and the client was told why if it can hear; streams learn it by themselves.
+                Some(Err(_)) | None => break,
             },
             () = idle => match connection.is_told {
                 true => break,
@@ -110,7 +121,8 @@ pub async fn serve<H: Handler>(
         }
     }
     drop(connection);
-    // The client still says what it has read of the last streams.
+    // The client still says what it has read of the last streams, or goes on with its flood: closed on bytes that nobody has
+    // read, the connection would be reset, and the GOAWAY lost.
     socket.close().await;
 }
 
@@ -144,7 +156,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin> ServedConnection<T> {
 
     /// Ends the connection because of a flood. The GOAWAY goes out, and nothing more is read; streams under way learn it
     /// by themselves.
-    async fn end_at_once(mut self) {
+    async fn end_at_once(&mut self) {
         self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
         let _ = timeout(CLOSE_TIME, async { while self.connection.accept().await.is_some() {} }).await;
     }

@@ -50,7 +50,9 @@ const MAX_FILLS_PER_STORE: usize = 256;
 /// Time between two requests to a store in trouble while stale objects are served, in milliseconds.
 const RETRY_INTERVAL_MILLIS: u64 = 1000;
 
-/// Time between two looks whether another process has left the disk.
+/// Fewest slices that a cache works with.
+const MIN_SLICES: u64 = 16;
+/// Time between two looks whether the folder of the disk is free.
 const DISK_CHECK_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Starts a task beside the requests; graceful shutdown waits for it.
@@ -65,8 +67,10 @@ pub struct SliceCache {
     abandoned: AbandonedSlices,
     metadata_flights: Arc<MetadataFlights>,
     purges: PurgeLog,
-    /// True where another process had the disk at the start.
+    /// True where the folder of the disk was in use when this was opened.
     awaits_disk: bool,
+    /// Set once another cache has taken its place.
+    is_retired: tokio::sync::Mutex<bool>,
     stores: Mutex<HashMap<Arc<str>, Arc<StoreFillState>>>,
     stats: Arc<CacheStats>,
     clock: Clock,
@@ -108,12 +112,23 @@ impl SliceCache {
     /// Opens the cache. A disk that cannot be used is logged and counted, and the cache works in memory only. Fails
     /// only where not even that can be built.
     pub async fn open(settings: &Settings, clock: Clock, spawner: TaskSpawner) -> Result<Arc<Self>, CacheError> {
-        let stats = Arc::new(CacheStats::default());
+        Self::open_after(None, settings, clock, spawner).await
+    }
+
+    /// As [`SliceCache::open`], to take the place of `previous`, whose counters and purges it goes on with. `previous` keeps
+    /// its disk until [`SliceCache::retire`].
+    pub async fn open_after(
+        previous: Option<&Self>,
+        settings: &Settings,
+        clock: Clock,
+        spawner: TaskSpawner,
+    ) -> Result<Arc<Self>, CacheError> {
+        let stats = previous.map_or_else(Arc::default, |previous| Arc::clone(&previous.stats));
         let mut awaits_disk = false;
         let folder = settings.disk.as_ref().and_then(|disk| match CacheDirectory::open(disk) {
             Ok(folder) => Some(folder),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                tracing::warn!("another process uses the folder of the disk cache: caching in memory until it is free");
+                tracing::warn!("the folder of the disk cache is in use: caching in memory until it is free");
                 awaits_disk = true;
                 None
             }
@@ -128,11 +143,18 @@ impl SliceCache {
             folder.as_ref().map(CacheDirectory::purge_file),
             clock.unix_millis().as_millis().cast_unsigned(),
         );
+        if let Some(previous) = previous
+            && let Err(error) = purges.include(&previous.purges)
+        {
+            stats.disk_errors.increment();
+            tracing::error!(%error, "the list of purges cannot be written");
+        }
         let shelf = SliceStore::open(settings, folder, Arc::clone(&stats)).await.map_err(CacheError)?;
         Ok(Arc::new(Self {
             slice_size: settings.slice_size,
             slice_store: ArcSwap::from_pointee(shelf),
             awaits_disk,
+            is_retired: tokio::sync::Mutex::default(),
             fills: SingleFlight::new(),
             abandoned: AbandonedSlices::default(),
             metadata_flights: SingleFlight::new(),
@@ -144,19 +166,52 @@ impl SliceCache {
         }))
     }
 
-    /// Returns true where another process had the disk when the cache was opened, such as the one that this process
-    /// replaces.
+    /// Changes the bytes of slices kept in memory, which keeps its content as far as that fits; blocks. Fails only where the
+    /// memory cache refuses the size; see [`SliceCache::can_resize`].
+    pub fn resize(&self, memory: u64) -> Result<(), CacheError> {
+        self.slice_store.load().resize(memory).map_err(CacheError)
+    }
+
+    /// Returns true where memory can be resized to this number of bytes and is as useful then as if it were opened anew.
+    pub fn can_resize(&self, memory: u64) -> bool {
+        self.slice_store.load().can_resize(memory)
+    }
+
+    /// Goes on in as little memory as works, for readers that still have this cache when another one has taken its place,
+    /// and frees the folder of the disk.
+    pub async fn retire(&self) {
+        let mut is_retired = self.is_retired.lock().await;
+        *is_retired = true;
+        let settings =
+            Settings { slice_size: self.slice_size, memory: MIN_SLICES * u64::from(self.slice_size), disk: None };
+        match SliceStore::open(&settings, None, Arc::clone(&self.stats)).await {
+            Ok(store) => {
+                self.purges.forget_file();
+                self.slice_store.swap(Arc::new(store)).close().await;
+            }
+            Err(error) => tracing::error!(%error, "the cache that was replaced keeps its memory and its disk"),
+        }
+    }
+
+    /// Returns true where the folder of the disk was in use when the cache was opened: by the process that this one replaces,
+    /// or by the cache before a reload.
     pub fn awaits_disk(&self) -> bool {
         self.awaits_disk
     }
 
-    /// Waits until the disk is free, and uses it from then on. Memory begins anew, filled from the disk.
+    /// Waits until the disk is free, and uses it from then on, unless the cache is retired meanwhile. Memory begins anew,
+    /// filled from the disk.
     pub async fn take_over_disk(&self, settings: &Settings) {
         let Some(disk) = &settings.disk else { return };
-        let folder = loop {
+        let (folder, _kept) = loop {
             tokio::time::sleep(DISK_CHECK_INTERVAL).await;
+            let is_retired = self.is_retired.lock().await;
+            if *is_retired {
+                return;
+            }
             match CacheDirectory::open(disk) {
-                Ok(folder) => break folder,
+                // Locked until the disk is in use: a cache that is retired must not get it.
+                Ok(folder) => break (folder, is_retired),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => {
                     self.stats.disk_errors.increment();

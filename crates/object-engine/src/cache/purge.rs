@@ -89,15 +89,26 @@ impl PurgeLog {
         file.as_deref().map_or(Ok(()), |file| write(file, &list))
     }
 
+    /// Includes the purges of `other`, which hold for the same objects.
+    pub fn include(&self, other: &Self) -> io::Result<()> {
+        let file = self.file.lock();
+        let list = merged(&self.list.load(), &other.list.load());
+        if *self.list.load().as_ref() == list {
+            return Ok(());
+        }
+        self.list.store(Arc::new(list.clone()));
+        file.as_deref().map_or(Ok(()), |file| write(file, &list))
+    }
+
+    /// Writes no file any more: it belongs to another list from now on.
+    pub fn forget_file(&self) {
+        *self.file.lock() = None;
+    }
+
     /// Keeps the list in `file` from now on, which another process has written until now; its purges hold too.
     pub fn take_over(&self, file: PathBuf, now: u64) -> io::Result<()> {
         let mut kept = self.file.lock();
-        let mut list = read_or_purge(&file, now);
-        let own = self.list.load();
-        list.retain(|purge| own.iter().all(|other| other.scope != purge.scope || other.at < purge.at));
-        list.extend(
-            own.iter().filter(|purge| list.iter().all(|other| other.scope != purge.scope)).cloned().collect::<Vec<_>>(),
-        );
+        let list = merged(&read_or_purge(&file, now), &self.list.load());
         self.list.store(Arc::new(list.clone()));
         let written = write(&file, &list);
         *kept = Some(file);
@@ -118,6 +129,16 @@ impl PurgeScope {
             Self::All => true,
         }
     }
+}
+
+/// Returns the purges of both lists, of those of one scope the newest.
+fn merged(one: &[PurgeRecord], other: &[PurgeRecord]) -> Vec<PurgeRecord> {
+    let is_newest = |purge: &&PurgeRecord| other.iter().all(|it| it.scope != purge.scope || it.at < purge.at);
+    let mut list: Vec<PurgeRecord> = one.iter().filter(is_newest).cloned().collect();
+    let missing = |purge: &&PurgeRecord| list.iter().all(|it| it.scope != purge.scope);
+    let missing: Vec<PurgeRecord> = other.iter().filter(missing).cloned().collect();
+    list.extend(missing);
+    list
 }
 
 /// Reads the list; one that cannot be read is a purge of everything at `now`.

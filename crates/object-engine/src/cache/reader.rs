@@ -149,6 +149,24 @@ impl SliceReader {
         }
     }
 
+    /// Returns the bytes that the reader keeps in memory at most.
+    pub fn kept_bytes(&self) -> usize {
+        let slices = usize::from(self.slice_source().is_some()) + usize::from(self.ahead.is_some());
+        slices * self.cache.slice_size as usize
+    }
+
+    /// Leaves the current slice, and the one that is fetched ahead, until [`SliceReader::fill`] is called again: nothing of
+    /// the object is then kept in memory for this reader. The bytes of the last window count as taken.
+    pub fn release(&mut self) {
+        // Primed bytes were not asked for yet: they will be found again.
+        if std::mem::take(&mut self.primed) {
+            self.window = 0..0;
+        }
+        self.advance();
+        self.leave_slice();
+        self.ahead = None;
+    }
+
     /// Returns the bytes that the last [`SliceReader::fill`] made available.
     pub fn available(&self) -> &[u8] {
         &self.bytes[self.window.clone()]

@@ -25,12 +25,29 @@ const MIN_RECORDS_BYTES: usize = 4 << 20;
 const NEGATIVE_ENTRY_BYTES: usize = 16 << 20;
 const NEGATIVE_ENTRY_OVERHEAD: usize = 256;
 
+/// Fewest slices of a shard that is resized.
+const MIN_SHARD_SLICES: usize = 16;
+
+/// Returns the number of shards for so many bytes of memory: each evicts on its own, so each must hold many slices.
+fn best_shards(memory: usize, slice: usize) -> usize {
+    (memory / (64 * slice)).clamp(1, 16)
+}
+
+/// Returns the bytes of metadata records beside so many bytes of slices.
+fn records_bytes(memory: usize) -> usize {
+    (memory / RECORDS_SHARE).max(MIN_RECORDS_BYTES)
+}
+
 /// Slices, metadata records and negative entries of the cache.
 pub struct SliceStore {
     slices: HybridCache<SliceKey, Bytes>,
     metadata_records: HybridCache<ObjectId, MetadataRecord>,
     negative_entries: Cache<ObjectId, NegativeEntry>,
     stats: Arc<CacheStats>,
+    /// Bytes of a slice.
+    slice: usize,
+    /// Parts of the memory for slices, each with a lock of its own.
+    shards: usize,
     // Dropped with the store: until then its lock keeps other processes away.
     _folder: Option<CacheDirectory>,
 }
@@ -62,8 +79,7 @@ impl SliceStore {
     ) -> foyer::Result<Self> {
         let memory = usize::try_from(settings.memory).unwrap_or(usize::MAX);
         let slice = settings.slice_size as usize;
-        // Each shard evicts on its own, so each must hold many slices.
-        let shards = (memory / (64 * slice)).clamp(1, 16);
+        let shards = best_shards(memory, slice);
         let listener = Arc::new(EvictionCounter(Arc::clone(stats)));
         let slices = HybridCacheBuilder::new()
             .with_name("slices")
@@ -89,7 +105,7 @@ impl SliceStore {
             .with_name("objects")
             .with_policy(HybridCachePolicy::WriteOnInsertion)
             .with_flush_on_close(false)
-            .memory((memory / RECORDS_SHARE).max(MIN_RECORDS_BYTES))
+            .memory(records_bytes(memory))
             .with_shards(4)
             .with_weighter(|_: &ObjectId, record: &MetadataRecord| record.0.weight())
             .storage()
@@ -110,8 +126,23 @@ impl SliceStore {
             metadata_records: metas,
             negative_entries: verdicts,
             stats: Arc::clone(stats),
+            slice,
+            shards,
             _folder: folder,
         })
+    }
+
+    /// Changes the bytes of slices kept in memory; blocks. Fails only where the memory cache refuses the size.
+    pub fn resize(&self, memory: u64) -> foyer::Result<()> {
+        let memory = usize::try_from(memory).unwrap_or(usize::MAX);
+        self.slices.memory().resize(memory)?;
+        self.metadata_records.memory().resize(records_bytes(memory))
+    }
+
+    /// Returns true where its shards, whose number stays, are of a useful size with this much memory.
+    pub fn can_resize(&self, memory: u64) -> bool {
+        let memory = usize::try_from(memory).unwrap_or(usize::MAX);
+        memory / self.shards >= MIN_SHARD_SLICES * self.slice && best_shards(memory, self.slice) <= 4 * self.shards
     }
 
     /// Returns the slice if it is in memory.

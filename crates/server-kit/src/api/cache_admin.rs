@@ -42,6 +42,8 @@ pub struct RefreshSummary {
 
 /// Operations on the cache.
 pub trait CacheOperations: Send + Sync {
+    /// Returns true if there is a cache; a reload may open the first one.
+    fn is_open(&self) -> bool;
     /// Purges; an error means that the purge is in force but would not survive a restart.
     fn purge(&self, scope: PurgeTarget) -> io::Result<()>;
     /// Returns true if there is an object route of this id.
@@ -86,7 +88,7 @@ pub async fn purge(
     State(shared): State<RouterState>,
     body: Result<Json<PurgeRequest>, JsonRejection>,
 ) -> Result<Response, Error> {
-    let cache = shared.cache.as_ref().ok_or_else(no_cache)?;
+    let cache = shared.cache.as_ref().filter(|cache| cache.is_open()).ok_or_else(no_cache)?;
     let expected = r#"send one of {"key": "…"}, {"prefix": "…"}, {"route": "…"} and {"all": true}"#;
     let scope = parse_body(body, expected)?.scope().ok_or_else(|| Error::bad_request(expected))?;
     if let PurgeTarget::Route(route) = &scope
@@ -106,7 +108,7 @@ pub async fn refresh(
     State(shared): State<RouterState>,
     body: Result<Json<RefreshRequest>, JsonRejection>,
 ) -> Result<Response, Error> {
-    let cache = shared.cache.as_ref().ok_or_else(no_cache)?;
+    let cache = shared.cache.as_ref().filter(|cache| cache.is_open()).ok_or_else(no_cache)?;
     let expected = r#"send {"key": "…"}"#;
     let RefreshRequest { key } = parse_body(body, expected)?;
     if key.is_empty() {
@@ -151,6 +153,10 @@ mod tests {
     struct Fake(Mutex<Vec<PurgeTarget>>);
 
     impl CacheOperations for Fake {
+        fn is_open(&self) -> bool {
+            true
+        }
+
         fn purge(&self, scope: PurgeTarget) -> io::Result<()> {
             self.0.lock().push(scope);
             Ok(())

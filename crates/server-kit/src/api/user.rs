@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::error::Error;
 use crate::admission::{self, RequestCredentials};
-use crate::auth::{Authenticator, Claims};
+use crate::auth::{Authenticator, CertificateClaim, Claims};
 use crate::limit::RateLimiters;
 use http_semantics::cross_site::ForeignPage;
 use http_semantics::request_info::RequestInfo;
@@ -17,7 +17,7 @@ use primitives::ids::UserId;
 /// Caller with a valid token (api.md: U).
 #[derive(Clone, Debug)]
 pub struct User {
-    /// Claims of the token.
+    /// Claims of the token, and that of the client's certificate, where it has shown one.
     pub claims: Arc<Claims>,
 }
 
@@ -80,6 +80,10 @@ async fn authenticate(parts: &Parts) -> Result<User, Error> {
         is_from_foreign_page: parts.extensions.get::<ForeignPage>().is_some(),
     };
     let claims = admission::authenticate(&authenticator, invalid_tokens, credentials).await?;
+    let claims = match parts.extensions.get::<CertificateClaim>() {
+        Some(certificate) => claims.with_certificate(certificate.clone()),
+        None => claims,
+    };
     Ok(User { claims })
 }
 

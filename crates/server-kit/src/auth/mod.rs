@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use foyer::Cache;
 use futures::future::join_all;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
@@ -46,6 +46,8 @@ use settings::{AuthSettings, Issuer, KeySource, TokenSource};
 /// Claim that holds what is known of a client by its TLS certificate. It is never taken from a token, nor is one whose name
 /// begins with it and a dot, which rules would take for a part of it.
 pub const CERTIFICATE_CLAIM: &str = "client_certificate";
+/// Parts of that claim.
+pub const CERTIFICATE_CLAIM_PARTS: [&str; 7] = ["cn", "dns", "uri", "email", "ip", "serial", "sha256"];
 
 /// Memory for cached tokens, in bytes of their text: some ten thousand of usual length.
 const TOKEN_CACHE_BYTES: usize = 8 * 1024 * 1024;
@@ -57,6 +59,19 @@ pub struct Claims {
     pub subject: UserId,
     /// All claims, `sub` among them.
     pub map: Map<String, Value>,
+}
+
+/// Value of [`CERTIFICATE_CLAIM`] for the client of a request, where it has shown a certificate.
+#[derive(Clone, Debug)]
+pub struct CertificateClaim(pub Value);
+
+impl Claims {
+    /// Returns the claims with that of the client's certificate.
+    pub fn with_certificate(self: Arc<Self>, certificate: CertificateClaim) -> Arc<Self> {
+        let mut claims = Arc::unwrap_or_clone(self);
+        claims.map.insert(CERTIFICATE_CLAIM.to_owned(), certificate.0);
+        Arc::new(claims)
+    }
 }
 
 impl fmt::Debug for Claims {
@@ -174,6 +189,11 @@ impl Authenticator {
     /// Returns the request's token as it was sent, valid or not.
     pub fn token<'a>(&self, headers: &'a HeaderMap, query: Option<&'a str>) -> Option<Cow<'a, str>> {
         token_source::find(&self.sources, headers, query).ok()
+    }
+
+    /// Returns the request headers on which it depends whose token is found, as `Vary` lists them; `None`: on none.
+    pub fn vary(&self) -> Option<HeaderValue> {
+        token_source::vary(&self.sources)
     }
 
     /// Returns true if the request's token is in a cookie, which a browser sends for any page.

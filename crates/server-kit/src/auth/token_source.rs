@@ -25,6 +25,19 @@ pub(super) fn is_in_cookie(sources: &[TokenSource], headers: &HeaderMap, query: 
     locate(sources, headers, query).is_ok_and(|(source, _)| matches!(source, TokenSource::Cookie(_)))
 }
 
+/// Returns the request headers in which tokens are looked for, as `Vary` lists them; `None` where they are in the query only.
+pub(super) fn vary(sources: &[TokenSource]) -> Option<HeaderValue> {
+    let is_bearer = sources.iter().any(|source| matches!(source, TokenSource::Header));
+    let is_cookie = sources.iter().any(|source| matches!(source, TokenSource::Cookie(_)));
+    let names = match (is_bearer, is_cookie) {
+        (true, true) => "Authorization, Cookie",
+        (true, false) => "Authorization",
+        (false, true) => "Cookie",
+        (false, false) => return None,
+    };
+    Some(HeaderValue::from_static(names))
+}
+
 fn locate<'a, 's>(
     sources: &'s [TokenSource],
     headers: &'a HeaderMap,

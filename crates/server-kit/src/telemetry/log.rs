@@ -1,4 +1,4 @@
-//! Logging: JSON lines on standard error, Pingora's own lines among them.
+//! Logging: JSON lines on standard error, Pingora's own lines among them. Access lines may have a file of their own.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,10 +8,13 @@ use parking_lot::Mutex;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Context, SubscriberExt};
+use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer, fmt as form};
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt as form, reload};
 
+use super::access_log_file::{AccessLogFile, AccessLogOpenError};
 use super::settings::{AccessLogMode, LogLevel, TelemetrySettings};
 
 /// Target of access log lines, which distinguishes them from the rest.
@@ -75,8 +78,24 @@ impl Visit for FirstLineVisitor {
     }
 }
 
-/// Starts logging for the whole process; a second call changes nothing.
-pub fn start(settings: &TelemetrySettings) {
+/// Filter of the log's lines, whose level a reload may change. Clones are the same filter; the default one is of no log.
+#[derive(Clone, Default)]
+pub struct LogFilter {
+    handle: Option<reload::Handle<EnvFilter, Registry>>,
+}
+
+impl LogFilter {
+    /// Puts the level of `settings` in force; what the access log is stays as it was at the start.
+    pub fn set_level(&self, settings: &TelemetrySettings) {
+        let Some(handle) = &self.handle else { return };
+        if let Err(error) = handle.reload(filter(settings)) {
+            tracing::error!(%error, "the level of the log cannot be changed");
+        }
+    }
+}
+
+/// Returns the filter of `settings`.
+fn filter(settings: &TelemetrySettings) -> EnvFilter {
     let level = match settings.log_level {
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,
@@ -88,21 +107,51 @@ pub fn start(settings: &TelemetrySettings) {
     let mut directives = format!(
         "{level},pingora=warn,pingora_core=warn,pingora_proxy=off,rustls=warn,hyper=warn,h2=error,s3s=off,foyer=off,foyer_storage=off,foyer_memory=off,foyer_common=off"
     );
-    directives.push_str(match settings.access_log {
-        AccessLogMode::Off => ",access=off",
-        AccessLogMode::Json | AccessLogMode::Text => ",access=info",
+    directives.push_str(match (settings.access_log, &settings.access_file) {
+        (AccessLogMode::Off, _) | (_, Some(_)) => ",access=off",
+        (AccessLogMode::Json | AccessLogMode::Text, None) => ",access=info",
     });
-    let lines = form::layer().with_writer(std::io::stderr);
-    let lines = match settings.access_log {
-        AccessLogMode::Text => lines.with_ansi(false).boxed(),
-        AccessLogMode::Json | AccessLogMode::Off => lines.json().flatten_event(true).boxed(),
-    };
+    EnvFilter::new(directives)
+}
+
+/// What logging consists of while the process runs.
+#[derive(Clone, Default)]
+pub struct StartedLog {
+    /// Filter of the lines on standard error.
+    pub filter: LogFilter,
+    /// The file of the access log, where there is one.
+    pub access_file: Option<AccessLogFile>,
+}
+
+/// Starts logging for the whole process; a second call changes nothing. Fails where the file of the access log cannot be
+/// opened.
+pub fn start(settings: &TelemetrySettings) -> Result<StartedLog, AccessLogOpenError> {
+    let access_file = settings.access_file.as_deref().map(AccessLogFile::open).transpose()?;
+    let (filter, handle) = reload::Layer::new(filter(settings));
+    let access = Targets::new().with_target(ACCESS, LevelFilter::INFO);
     let disk = DISK_CACHE.map(|target| (target, LevelFilter::WARN));
     let started = tracing_subscriber::registry()
-        .with(lines.with_filter(EnvFilter::new(directives)))
+        .with(lines(settings.access_log, std::io::stderr).with_filter(filter))
+        .with(access_file.clone().map(|file| lines(settings.access_log, file).with_filter(access)))
         .with(DiskErrorLayer::default().with_filter(Targets::new().with_targets(disk)))
         .try_init();
     if let Err(already) = started {
         tracing::debug!(reason = %already, "logging is already started");
+    }
+    Ok(StartedLog { filter: LogFilter { handle: Some(handle) }, access_file })
+}
+
+/// Lines of all events in this form, written to `writer`.
+fn lines<S>(
+    mode: AccessLogMode,
+    writer: impl for<'w> MakeWriter<'w> + Send + Sync + 'static,
+) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'s> LookupSpan<'s>,
+{
+    let lines = form::layer().with_writer(writer);
+    match mode {
+        AccessLogMode::Text => lines.with_ansi(false).boxed(),
+        AccessLogMode::Json | AccessLogMode::Off => lines.json().flatten_event(true).boxed(),
     }
 }

@@ -1,15 +1,19 @@
 //! Settings of telemetry (`TelemetrySettings`).
 
+use std::path::PathBuf;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 /// Logs and their form.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TelemetrySettings {
     /// The least severe level that is logged.
     pub log_level: LogLevel,
     /// One line per request.
     pub access_log: AccessLogMode,
+    /// File of the lines of requests; `None`: standard error, as for all others.
+    pub access_file: Option<PathBuf>,
     /// The fields that an access line has.
     pub access_fields: AccessFields,
 }
