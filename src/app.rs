@@ -12,6 +12,7 @@ mod health;
 mod limits;
 pub mod listing;
 mod modules;
+mod players;
 mod reload;
 mod reload_metrics;
 mod restart_keys;
@@ -163,6 +164,7 @@ pub async fn start_with(
         services,
         metrics,
         limiters: &process.limiters,
+        revocations: process.revocations.as_ref(),
         stores: &stores,
     };
     let tracks = catalog::routes(&dependencies, &process, &runtime, Arc::clone(&operations));

@@ -49,7 +49,8 @@ pub fn open_catalog(
     let grants = storage.database.clone().map(GrantStore::new);
     let path_tokens =
         settings.auth.path_token.as_ref().map(|settings| Arc::new(PathTokenSigner::new(settings, clock.clone())));
-    let needs_revocations = path_tokens.is_some() || settings.auth.end_revoked_streams || settings.vod.is_some();
+    let ends_streams = settings.auth.end_revoked_streams || settings.playback.is_some();
+    let needs_revocations = path_tokens.is_some() || ends_streams || settings.vod.is_some();
     let revocations = needs_revocations.then(|| {
         let generations = TokenGenerationStore::new(storage.redis.clone(), storage.database.clone());
         Arc::new(TokenRevocations::new(generations))

@@ -9,7 +9,7 @@ use super::events::EventServices;
 use super::health::ActiveSessions;
 use super::storage::StateStorage;
 use super::stores::OpenStores;
-use super::vod;
+use super::{players, vod};
 use crate::config::Settings;
 use ::vod::grant::GrantKeys;
 use ::vod::session::FilmSessions;
@@ -19,6 +19,7 @@ use primitives::lifecycle::BackgroundTasks;
 use server_kit::api::rate_limit_layer::{RateLimitClass, limit_routes, limit_routes_with_admin_class};
 use server_kit::api::router::ModuleRoutes;
 use server_kit::api::usage;
+use server_kit::auth::revocation::TokenRevocations;
 use server_kit::limit::RateLimiters;
 use server_kit::telemetry::metrics::Metrics;
 
@@ -36,6 +37,8 @@ pub struct ModuleDependencies<'a> {
     pub metrics: &'a Metrics,
     /// The rate limiters.
     pub limiters: &'a Arc<RateLimiters>,
+    /// Logouts, where something ends with them.
+    pub revocations: Option<&'a Arc<TokenRevocations>>,
     /// The object stores.
     pub stores: &'a Arc<OpenStores>,
 }
@@ -75,6 +78,7 @@ pub fn start(
     modules.extend(events.map(|events| {
         limit_routes(playback::reports::routes::routes(events.playback.clone()), limits, RateLimitClass::STANDARD)
     }));
+    modules.extend(players::start(settings, dependencies, events)?);
     modules.extend(tracks);
     #[cfg(feature = "share")]
     return super::share::start(settings, dependencies, modules);

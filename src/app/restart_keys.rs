@@ -15,6 +15,7 @@ pub fn fixed_differences(old: &Settings, new: &Settings, process: &Process) -> V
         ("State", old.state != new.state),
         ("Database", old.database != new.database),
         ("Positions", old.positions != new.positions),
+        ("Playback", old.playback != new.playback),
         ("Events", old.events != new.events),
         ("Share", old.share != new.share),
         ("Vod", old.vod != new.vod),

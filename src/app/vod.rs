@@ -23,9 +23,11 @@ use vod::film_store::FilmStore;
 use vod::grant::{GrantKeys, GrantVerifier, JudgeSession};
 use vod::manifest_url::ManifestUrls;
 use vod::metrics::VodMetrics;
+use vod::page::page_routes;
 use vod::routes;
 use vod::service::{FilmService, FilmServiceParts, ProgressUnavailable, WatchPosition, WatchProgress, WatchReport};
 use vod::session::FilmSessions;
+use vod::session_routes::session_routes;
 use vod::subscription::SubscriptionService;
 use vod::view_log::ViewLog;
 
@@ -59,7 +61,7 @@ pub fn start(
     films: Option<(FilmSessions, Arc<GrantKeys>)>,
     positions: Option<&PositionService>,
 ) -> Result<Vec<OpenApiRouter>, StartError> {
-    let ModuleDependencies { storage, clock, services, metrics, limiters, stores, .. } = dependencies;
+    let ModuleDependencies { storage, clock, services, tasks, metrics, limiters, stores } = dependencies;
     // The settings name both where films are served.
     let (Some(settings), Some((sessions, grants)), Some(positions)) = (&all.vod, films, positions) else {
         return Ok(Vec::new());
@@ -71,6 +73,7 @@ pub fn start(
         let clock = (*clock).clone();
         SubscriptionService::new(settings, client.clone(), storage.redis.clone(), clock, metrics.clone())
     });
+    let states = session_routes(sessions.clone(), (*tasks).clone());
     let parts = FilmServiceParts {
         settings: Arc::new(settings.clone()),
         sessions,
@@ -86,11 +89,13 @@ pub fn start(
     };
     let films = FilmService::start(parts, services);
     read_purges(all, &films, clock, services);
-    Ok(vec![
+    let limited = [
         limit_routes(routes::start_routes(films.clone()), limiters, RateLimitClass::STANDARD),
         limit_routes(routes::progress_routes(films.clone()), limiters, RateLimitClass::named("positions")),
+        limit_routes(states, limiters, RateLimitClass::named("positions")),
         limit_routes(routes::admin_routes(films), limiters, RateLimitClass::STRICT),
-    ])
+    ];
+    Ok(limited.into_iter().chain(page_routes(settings)).collect())
 }
 
 /// Reads messages that a subscription has changed, where a topic and brokers are named.

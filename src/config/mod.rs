@@ -71,6 +71,8 @@ pub struct Settings {
     pub database: Option<database::settings::Settings>,
     /// Positions, if they are kept.
     pub positions: Option<positions::settings::Settings>,
+    /// Players, if there are any.
+    pub playback: Option<playback::player::settings::Settings>,
     /// Sink of events and their derivation from playback, if configured.
     pub events: Option<(events::settings::Settings, playback::reports::settings::Settings)>,
     /// Live sharing, if configured.

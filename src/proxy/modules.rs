@@ -255,6 +255,7 @@ pub fn module_name(path: &str) -> &'static str {
             Some("health") => "health",
             Some("openapi.json" | "docs") => "openapi",
             Some("listen") => "share",
+            Some("watch") => "films",
             Some("demo") => "demo",
             _ => "api",
         };
@@ -264,6 +265,7 @@ pub fn module_name(path: &str) -> &'static str {
     match (first.unwrap_or_default(), second, third) {
         ("share", ..) => "share",
         ("usage", ..) => "limits",
+        ("playback", ..) => "players",
         ("stream", ..) | ("admin", Some("subscriptions" | "stream-sessions"), _) => "films",
         ("progress", ..) | ("tracks", _, Some("position")) => "positions",
         ("tracks", _, Some("events")) => "playback",

@@ -302,6 +302,8 @@ async fn a_route_with_captures_takes_no_path_of_the_api_for_an_id() {
         assert_eq!(request.send().await.expect("it answers").status(), 200, "{path}");
     }
     assert!(gate.client().get("/listen/123456", &[]).await.is(200).header("content-type").starts_with("text/html"));
+    let script = gate.client().get("/listen/assets/listen.js", &[]).await;
+    assert!(script.is(200).header("content-type").starts_with("text/javascript"));
     // It asks `/api/v1/tracks/track/stream-url`.
     let path = url(&gate, "track", "alice").await;
     gate.client().get(&path, &[]).await.is(200);

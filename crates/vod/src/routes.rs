@@ -11,11 +11,11 @@ use utoipa_axum::routes;
 
 use crate::events::seconds_text;
 use crate::grant::set_cookie;
+use crate::movie_id::movie_id;
 use crate::service::{FilmService, ProgressUnavailable, StartError, StopError, WatchReport};
 use crate::session::{ManifestType, SessionId};
 use crate::view_log::ViewerDevice;
 use http_semantics::request_info::RequestInfo;
-use primitives::ids::TrackId;
 use server_kit::api::error::Error;
 use server_kit::api::extractors::{BeaconJson, Json, Path, Query};
 use server_kit::api::id;
@@ -294,15 +294,6 @@ async fn end_sessions(
     let user = id::parse_user("user_id", &which.user_id)?;
     films.revoke(&user).await.map_err(|error| Error::unavailable(error.to_string()))?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-/// Parses a film's id, which is one segment of a path and of a key.
-fn movie_id(text: &str) -> Result<TrackId, Error> {
-    let movie = id::parse_track("movie_id", text)?;
-    match text.contains(['/', '\\']) {
-        true => Err(Error::bad_request("`movie_id` must not contain a slash")),
-        false => Ok(movie),
-    }
 }
 
 fn manifest_type(text: &str) -> Result<(ManifestType, &'static str), Error> {

@@ -30,6 +30,8 @@ pub struct Settings {
     pub subscription: Option<SubscriptionSettings>,
     /// Hosts, besides the store, that manifests may name.
     pub allowed_hosts: Vec<String>,
+    /// True where the film page is served.
+    pub page: bool,
 }
 
 /// Reports that a session may miss before it ends.

@@ -9,6 +9,7 @@ mod events;
 mod health;
 mod limit;
 mod listener;
+mod playback;
 mod positions;
 mod route;
 mod server;
@@ -34,6 +35,7 @@ pub use events::{Compression, Events, Kafka, Mechanism, Sasl};
 pub use health::{ActiveCheck, AvailableDestinationsPolicy, PassiveCheck};
 pub use limit::{Bandwidth, EgressQuota, FixedWindow, RateLimiterPolicy, SlidingWindow, TokenBucket};
 pub use listener::{AlpnProtocol, ClientCertificateMode, ClientCertificates, Listener, ProxyProtocol, Tls};
+pub use playback::Playback;
 pub use positions::{FilmPositions, Positions};
 pub use route::{HeaderMatch, HeaderMode, Match, QueryMatch, QueryMode, Route};
 pub use server::{AccessLog, AccessLogFormat, Acme, AcmeChallenge, Admin, Server, Telemetry};
@@ -83,6 +85,8 @@ pub struct ConfigFile {
     /// Where users stopped listening.
     #[serde(default)]
     pub positions: Positions,
+    /// Settings and live state of players. Default: none.
+    pub playback: Option<Playback>,
     /// What listeners do, as events for others. Default: none, and no path that takes them.
     pub events: Option<Events>,
     /// Live audio from one host to many listeners. Default: none.

@@ -13,6 +13,8 @@ use crate::config::value::{ConfigFlag, ConfigText, SecretRef, TimeSpan};
 pub struct Vod {
     /// Whether films are served. Default: `true` where the section is there.
     pub enabled: Option<ConfigFlag>,
+    /// Whether the film page is served, at `/watch/`. Default: `true`.
+    pub page: Option<ConfigFlag>,
     /// The store of the films, a name in `ObjectStores`.
     pub store: String,
     /// The bucket. May be `env:NAME`. Default: `vod`.

@@ -11,6 +11,7 @@ mod film_routes;
 mod health;
 mod limit;
 mod listener;
+mod playback;
 mod policy;
 mod positions;
 mod route;
@@ -33,6 +34,7 @@ use std::time::Duration;
 
 use url::Url;
 
+use self::playback::PlaybackSections;
 use self::route::RouteScope;
 use self::server::ResolvedServer;
 use super::Settings;
@@ -92,6 +94,9 @@ fn settings(at: &ConfigLocation<'_>, file: &ConfigFile) -> Option<Settings> {
     let shared = !matches!(&state, Some(None));
     let positions = positions::positions(&at.key("Positions"), &file.positions, kept);
     let events = events::events(&at.key("Events"), file.events.as_ref());
+    let sections =
+        PlaybackSections { database: !matches!(&database, Some(None)), events: !matches!(&events, Some(None)) };
+    let playback = playback::playback(&at.key("Playback"), file.playback.as_ref(), sections);
     let share = share::share(&at.key("Share"), file.share.as_ref(), shared);
     let has_brokers = file.events.as_ref().is_some_and(|events| events.kafka.is_some());
     let vod = vod::vod(&at.key("Vod"), file.vod.as_ref(), (!matches!(&positions, Some(None)), has_brokers));
@@ -123,6 +128,7 @@ fn settings(at: &ConfigLocation<'_>, file: &ConfigFile) -> Option<Settings> {
         state: state?,
         database: database?,
         positions: positions?,
+        playback: playback?,
         events: events?,
         share: share?,
         vod: vod?,

@@ -63,6 +63,7 @@ pub fn vod(
         report_interval: report_interval?,
         subscription: subscription?,
         allowed_hosts: hosts?,
+        page: raw.page.is_none_or(|flag| flag.0),
     }))
 }
 

@@ -117,6 +117,8 @@ fn what_the_shipped_file_calls_a_default_is_one() {
         ("Events", &["FromStreams"]),
         ("Events.Outbox", &["Size"]),
         ("Positions", &["Ttl", "MinResumePercent", "MaxResumePercent", "MinDuration", "MaxItemsPerUser"]),
+        ("Playback", &["ReportInterval", "PausedTimeout", "MaxListeners", "MaxListenersPerUser", "PublishEvents"]),
+        ("Playback", &["MaxChannelsPerUser", "MaxTrackSpeedsPerUser"]),
         ("Share", &["MaxSessions", "Buffer", "Timeout", "AllowLocalhost", "Compatibility"]),
         ("Share.Recording", &["MaxDuration", "MaxSize"]),
         ("Telemetry", &["LogLevel"]),

@@ -23,6 +23,7 @@ fn everything(folder: &TempFolder) -> Value {
     config["Events"] =
         json!({ "File": folder.path().join("events.jsonl"), "Outbox": { "Path": folder.path().join("outbox") } });
     config["Share"]["Token"] = json!("env:BEARER_TOKEN");
+    config["Playback"] = json!({});
     config
 }
 
@@ -39,7 +40,8 @@ async fn get(gate: &Gate, path: &str) -> Value {
 async fn what_is_said_to_one_user_is_kept_by_no_cache() {
     let folder = TempFolder::new("private");
     let gate = start(&everything(&folder)).await;
-    for path in ["/api/v1/usage", "/api/v1/progress", "/api/v1/tracks/t1/position"] {
+    let playback = ["/api/v1/playback/settings", "/api/v1/playback/position"];
+    for path in ["/api/v1/usage", "/api/v1/progress", "/api/v1/tracks/t1/position"].into_iter().chain(playback) {
         let reply = send(&gate, Method::GET, path, &bearer("alice"), None).await;
         assert_eq!(reply.is(200).header("cache-control"), "no-store", "{path}");
     }

@@ -26,7 +26,7 @@ use crate::support::user::ApiUser;
 use crate::support::{Gate, Minio, config, token};
 
 /// A configuration of films in `bucket` of the store at `endpoint`, positions in a file in `folder`.
-fn films(endpoint: &str, bucket: &str, folder: &TempFolder) -> Value {
+pub fn films(endpoint: &str, bucket: &str, folder: &TempFolder) -> Value {
     let mut config = config::empty();
     config["ObjectStores"]["main"] = config::store(endpoint);
     config["Auth"] = config::jwt();
@@ -36,7 +36,7 @@ fn films(endpoint: &str, bucket: &str, folder: &TempFolder) -> Value {
 }
 
 /// As [`films`], in a folder that is an embedded store with the film `dune`.
-fn embedded(folder: &TempFolder) -> Value {
+pub fn embedded(folder: &TempFolder) -> Value {
     let film = folder.path().join("objects/vod/movies/dune");
     std::fs::create_dir_all(&film).expect("a folder");
     for (name, text) in [("index.m3u8", "#EXTM3U\n"), ("index.mpd", "<MPD/>")] {
@@ -55,57 +55,57 @@ async fn put_film(minio: &Minio, movie: &str) {
 
 /// A viewer with a token of the shared secret.
 #[derive(Clone)]
-struct Viewer(ApiUser);
+pub struct Viewer(pub ApiUser);
 
 impl Viewer {
-    fn new(gate: &Gate, user: &str) -> Self {
+    pub fn new(gate: &Gate, user: &str) -> Self {
         Self(ApiUser::new(gate, user))
     }
 
-    fn admin(gate: &Gate) -> Self {
+    pub fn admin(gate: &Gate) -> Self {
         let mut claims = token::claims("operator");
         claims["role"] = json!("admin");
         Self(ApiUser { client: gate.client(), authorization: format!("Bearer {}", token::with(&claims)) })
     }
 
-    async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Reply {
+    pub async fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Reply {
         self.0.send(method, path, body).await
     }
 
-    async fn post(&self, path: &str, body: Value) -> Reply {
+    pub async fn post(&self, path: &str, body: Value) -> Reply {
         self.send(Method::POST, &format!("/api/v1/stream/{path}"), Some(&body)).await
     }
 
-    async fn start(&self, movie: &str) -> Reply {
+    pub async fn start(&self, movie: &str) -> Reply {
         self.post(movie, json!({ "manifest_type": "hls" })).await
     }
 
-    async fn report(&self, movie: &str, seconds: i64) -> Reply {
+    pub async fn report(&self, movie: &str, seconds: i64) -> Reply {
         self.post(&format!("{movie}/progress"), json!({ "position_seconds": seconds })).await
     }
 
-    async fn stop(&self, movie: &str, seconds: i64) -> Reply {
+    pub async fn stop(&self, movie: &str, seconds: i64) -> Reply {
         self.post(&format!("{movie}/stop"), json!({ "position_seconds": seconds })).await
     }
 
-    async fn get(&self, path: &str) -> Value {
+    pub async fn get(&self, path: &str) -> Value {
         let reply = self.send(Method::GET, path, None).await;
         serde_json::from_slice(&reply.is(200).body).expect("JSON")
     }
 
-    async fn position(&self, movie: &str) -> i64 {
+    pub async fn position(&self, movie: &str) -> i64 {
         let answer = self.get(&format!("/api/v1/stream/{movie}/progress")).await;
         answer["position_seconds"].as_i64().expect("a number")
     }
 }
 
 /// JSON of a reply.
-fn json_of(reply: &Reply) -> Value {
+pub fn json_of(reply: &Reply) -> Value {
     serde_json::from_slice(&reply.body).expect("JSON")
 }
 
 /// The service that knows subscriptions, which answers as it is told.
-struct UserService {
+pub struct UserService {
     address: SocketAddr,
     state: Arc<UserServiceState>,
 }
@@ -118,7 +118,7 @@ struct UserServiceState {
 
 /// An answer of the service.
 #[derive(Clone)]
-enum UserAnswer {
+pub enum UserAnswer {
     /// Status and body.
     Says(u16, Value),
     /// None at all.
@@ -128,7 +128,7 @@ enum UserAnswer {
 }
 
 impl UserService {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         let state = Arc::new(UserServiceState::default());
         let router =
             Router::new().route("/api/v1/users/{user}/subscription", get(answer)).with_state(Arc::clone(&state));
@@ -142,7 +142,7 @@ impl UserService {
         format!("http://{}", self.address)
     }
 
-    fn template(&self) -> String {
+    pub fn template(&self) -> String {
         format!("{}/api/v1/users/{{user_id}}/subscription", self.url())
     }
 
@@ -150,11 +150,11 @@ impl UserService {
         self.state.answers.lock().insert(user.to_owned(), answer);
     }
 
-    fn says(&self, user: &str, status: u16, body: Value) {
+    pub fn says(&self, user: &str, status: u16, body: Value) {
         self.set(user, UserAnswer::Says(status, body));
     }
 
-    fn asked(&self) -> usize {
+    pub fn asked(&self) -> usize {
         self.state.asked.load(Ordering::Relaxed)
     }
 }

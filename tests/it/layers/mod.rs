@@ -50,6 +50,7 @@ const MODULES: &[(&str, &str)] = &[
     (
         "crates/playback/src",
         "
+        player:    reports
         positions:
         reports:
         ",
@@ -70,7 +71,10 @@ const MODULES: &[(&str, &str)] = &[
         manifest_url: grant session
         view_log:     metrics session
         service:      events film_store grant manifest_url metrics session settings subscription view_log
-        routes:       events grant service session view_log
+        movie_id:
+        page:         movie_id settings
+        routes:       events grant movie_id service session view_log
+        session_routes: movie_id session
         ",
     ),
     (
@@ -111,6 +115,8 @@ const ADAPTERS: &[(&str, &[&str])] = &[
             "crates/server-kit/src/limit/egress_store.rs",
             "crates/server-kit/src/limit/shared_limits.rs",
             "crates/catalog/src/api/stream_url_cache.rs",
+            "crates/playback/src/player/event_relay.rs",
+            "crates/playback/src/player/store/redis.rs",
             "crates/playback/src/positions/store/",
             "crates/playback/src/positions/write_back/redis.rs",
             "crates/share/src/replication/",
@@ -128,6 +134,7 @@ const ADAPTERS: &[(&str, &[&str])] = &[
             "crates/catalog/src/grants.rs",
             "crates/catalog/src/tracks.rs",
             "crates/events/src/outbox/",
+            "crates/playback/src/player/channel_store.rs",
             "crates/playback/src/positions/store/",
             "crates/vod/src/view_log.rs",
         ],

@@ -88,6 +88,19 @@ impl Chromium {
         before["value"].clone()
     }
 
+    /// Sends a command of the DevTools protocol.
+    pub async fn command(&self, name: &str, parameters: Value) -> Value {
+        let body = json!({ "cmd": name, "params": parameters });
+        post(&self.client, &format!("{}/goog/cdp/execute", self.session), &body).await
+    }
+
+    /// Presses a key of the keyboard, as a person does: a character, or one of WebDriver's codes for others.
+    pub async fn press(&self, key: char) {
+        let actions = json!({ "actions": [{ "type": "key", "id": "keyboard", "actions": [
+            { "type": "keyDown", "value": key }, { "type": "keyUp", "value": key } ] }] });
+        post(&self.client, &format!("{}/actions", self.session), &actions).await;
+    }
+
     /// Ends the browser in order.
     pub async fn close(self) {
         let _ = self.client.delete(&self.session).send().await;

@@ -1,6 +1,7 @@
 //! Extractors of axum, with the envelope for their rejections.
 
-use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
+use axum::body::{Body, Bytes};
+use axum::extract::rejection::{BytesRejection, JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
@@ -39,6 +40,24 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for BeaconJson<T> {
     }
 }
 
+/// JSON body that may be left out, with its media type.
+#[derive(Clone, Copy, Debug)]
+pub struct OptionalJson<T>(pub Option<T>);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for OptionalJson<T> {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Error> {
+        let (parts, body) = request.into_parts();
+        let body = Bytes::from_request(Request::from_parts(parts.clone(), body), state).await?;
+        if body.is_empty() {
+            return Ok(Self(None));
+        }
+        let request = Request::from_parts(parts, Body::from(body));
+        Json::from_request(request, state).await.map(|Json(body)| Self(Some(body)))
+    }
+}
+
 /// The query's parameters.
 #[derive(Clone, Copy, Debug, FromRequestParts)]
 #[from_request(via(axum::extract::Query), rejection(Error))]
@@ -55,6 +74,15 @@ impl From<JsonRejection> for Error {
             StatusCode::UNSUPPORTED_MEDIA_TYPE => {
                 Self::unsupported_media_type("send the body as Content-Type: application/json")
             }
+            StatusCode::PAYLOAD_TOO_LARGE => Self::too_large("the body is larger than this path takes"),
+            _ => Self::bad_request(rejection.body_text()),
+        }
+    }
+}
+
+impl From<BytesRejection> for Error {
+    fn from(rejection: BytesRejection) -> Self {
+        match rejection.status() {
             StatusCode::PAYLOAD_TOO_LARGE => Self::too_large("the body is larger than this path takes"),
             _ => Self::bad_request(rejection.body_text()),
         }

@@ -90,7 +90,7 @@ pub(super) fn check_claims(
 ) -> Result<(Claims, u64), AuthenticationError> {
     claims.retain(|name, _| !is_certificate_claim(name));
     // RFC 7519 makes `exp` optional; here a token without an end is refused, since it could not be taken back.
-    let until = numeric_date(&claims, "exp")?.ok_or(AuthenticationError::Malformed)?.saturating_add(expected.leeway);
+    let until = valid_until(&claims, expected.leeway)?;
     let from = numeric_date(&claims, "nbf")?.unwrap_or(0);
     // RFC 7519 §4.1.4: not accepted on or after the expiry.
     if expected.now >= until {
@@ -110,6 +110,11 @@ pub(super) fn check_claims(
         }
         _ => Err(AuthenticationError::NoSubject),
     }
+}
+
+/// Returns the Unix second until which claims hold, with the clock difference allowed, in seconds.
+pub(super) fn valid_until(claims: &Map<String, Value>, leeway: u64) -> Result<u64, AuthenticationError> {
+    Ok(numeric_date(claims, "exp")?.ok_or(AuthenticationError::Malformed)?.saturating_add(leeway))
 }
 
 /// Returns true where rules would take the claim for one of a client's certificate.

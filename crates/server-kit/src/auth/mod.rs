@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use foyer::Cache;
 use futures::future::join_all;
@@ -219,6 +220,12 @@ impl Authenticator {
         let claims = verified.claims.clone();
         self.verified.insert(digest, verified);
         Ok(claims)
+    }
+
+    /// Returns the time for which a token with these claims, which was accepted, stays valid.
+    pub fn remaining_life(&self, claims: &Claims) -> Duration {
+        let until = jwt::valid_until(&claims.map, self.leeway).unwrap_or_default();
+        Duration::from_secs(until.saturating_sub(self.clock.unix()))
     }
 
     /// Returns the claims of a cached token, if it is still valid and its keys are still in use.

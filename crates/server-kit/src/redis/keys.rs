@@ -137,6 +137,17 @@ pub enum RedisKey<'a> {
         /// The shard.
         shard: u16,
     },
+    /// The live player of a user's channel.
+    Player {
+        /// The user's id.
+        user: &'a str,
+        /// The channel's id.
+        channel: &'a str,
+    },
+    /// The live players, by the time at which they are closed.
+    PlayerDeadlines,
+    /// The channel on which nodes speak of players.
+    PlayerEvents,
 }
 
 impl Display for RedisKey<'_> {
@@ -178,6 +189,11 @@ impl Display for RedisKey<'_> {
             Self::DirtyPositions { shard } => write!(f, "player.dirty:{{{shard}}}"),
             Self::DirtyPositionBytes { shard } => write!(f, "player.dirty-bytes:{{{shard}}}"),
             Self::PositionFlusher { shard } => write!(f, "player.flusher:{{{shard}}}"),
+            Self::Player { user, channel } => {
+                write!(f, "playback.player:{}:{}", EscapedKeyPart(user), EscapedKeyPart(channel))
+            }
+            Self::PlayerDeadlines => f.write_str("playback.deadlines"),
+            Self::PlayerEvents => f.write_str("playback.events"),
         }
     }
 }
@@ -267,6 +283,9 @@ mod tests {
             RedisKey::DirtyPositions { shard: 7 },
             RedisKey::DirtyPositionBytes { shard: 7 },
             RedisKey::PositionFlusher { shard: 7 },
+            RedisKey::Player { user, channel: item },
+            RedisKey::PlayerDeadlines,
+            RedisKey::PlayerEvents,
         ]
     }
 

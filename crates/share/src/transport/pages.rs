@@ -6,20 +6,15 @@
 //! ticket may stand in the page's address, hence no referrer.
 
 use axum::Router;
-use axum::body::Body;
-use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use bytes::Bytes;
-use http::header::{self, HeaderName};
-use http::{HeaderMap, HeaderValue, StatusCode};
-use sha2::{Digest, Sha256};
+use http::{HeaderMap, HeaderValue};
 use utoipa::OpenApi;
 
 use crate::refusal::Refusal;
 use crate::session::id::SessionId;
-use http_semantics::etag::{ETag, ETagCondition};
 use server_kit::api::error::Error;
 use server_kit::api::extractors::Path;
+use web_pages::{Lifetime, SHARED, StaticFile, asset_routes};
 
 /// Policy of the listen page; it may stand in other pages.
 const LISTEN: &str = "default-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'";
@@ -28,14 +23,13 @@ const HOST: &str = "default-src 'self'; media-src 'self' blob:; object-src 'none
                     frame-ancestors 'none'";
 
 /// Parts of the pages: name and text.
-const ASSETS: [(&str, &str); 23] = [
+const ASSETS: [(&str, &str); 19] = [
     ("capture.js", include_str!("pages/capture.js")),
     ("chat.js", include_str!("pages/chat.js")),
     ("clock.js", include_str!("pages/clock.js")),
     ("decoder.js", include_str!("pages/decoder.js")),
     ("frame.js", include_str!("pages/frame.js")),
     ("host.js", include_str!("pages/host.js")),
-    ("icon.svg", include_str!("pages/icon.svg")),
     ("jitter.js", include_str!("pages/jitter.js")),
     ("level.js", include_str!("pages/level.js")),
     ("line.js", include_str!("pages/line.js")),
@@ -43,14 +37,11 @@ const ASSETS: [(&str, &str); 23] = [
     ("listen.js", include_str!("pages/listen.js")),
     ("live.js", include_str!("pages/live.js")),
     ("lyrics.js", include_str!("pages/lyrics.js")),
-    ("memory.js", include_str!("pages/memory.js")),
     ("outbox.js", include_str!("pages/outbox.js")),
     ("plain.js", include_str!("pages/plain.js")),
     ("relay.js", include_str!("pages/relay.js")),
-    ("retry.js", include_str!("pages/retry.js")),
     ("socket.js", include_str!("pages/socket.js")),
     ("tap.js", include_str!("pages/tap.js")),
-    ("texts.js", include_str!("pages/texts.js")),
     ("worklet.js", include_str!("pages/worklet.js")),
 ];
 /// Texts of the pages, by language.
@@ -58,23 +49,26 @@ const TEXTS: &str = include_str!("pages/texts.json");
 
 /// Returns the pages' paths.
 pub fn routes() -> Router {
-    let listen = StaticFile::new("listen.html", include_str!("pages/listen.html"), LISTEN);
-    let host = StaticFile::new("host.html", include_str!("pages/host.html"), HOST);
+    let (listen_policy, host_policy) = (HeaderValue::from_static(LISTEN), HeaderValue::from_static(HOST));
+    let listen =
+        StaticFile::new("listen.html", include_str!("pages/listen.html"), &listen_policy, Lifetime::Revalidated);
+    let host = StaticFile::new("host.html", include_str!("pages/host.html"), &host_policy, Lifetime::Revalidated);
     let page = async move |Path(id): Path<String>, headers: HeaderMap| {
         id.parse::<SessionId>().map(|_| listen.answer(&headers)).map_err(|refused: Refusal| Error::from(refused))
     };
-    let router = Router::new()
+    let assets = ASSETS.iter().chain(&SHARED).chain([&("texts.json", TEXTS)]);
+    Router::new()
         .route("/listen/{id}", get(page))
-        .route("/listen/host", get(async move |headers: HeaderMap| host.answer(&headers)));
-    ASSETS.iter().chain([&("texts.json", TEXTS)]).fold(router, |router, (name, text)| {
-        let asset = StaticFile::new(name, text, LISTEN);
-        router.route(&format!("/listen/assets/{name}"), get(async move |headers: HeaderMap| asset.answer(&headers)))
-    })
+        .route("/listen/host", get(async move |headers: HeaderMap| host.answer(&headers)))
+        .merge(asset_routes(
+            "/listen/assets/",
+            assets.map(|(name, text)| StaticFile::new(name, *text, &listen_policy, Lifetime::Revalidated)),
+        ))
 }
 
 /// Description of the pages.
 #[derive(OpenApi)]
-#[openapi(paths(listen, host))]
+#[openapi(paths(listen, host, asset))]
 pub struct PageDescriptions;
 
 /// Page that plays a session.
@@ -91,50 +85,13 @@ fn listen() {}
 #[expect(dead_code, reason = "stands here for its description")]
 fn host() {}
 
-/// File with its headers.
-#[derive(Clone)]
-struct StaticFile {
-    text: &'static str,
-    tag: ETag,
-    head: HeaderMap,
-}
-
-impl StaticFile {
-    fn new(name: &str, text: &'static str, policy: &'static str) -> Self {
-        let digest: String = Sha256::digest(text)[..12].iter().map(|byte| format!("{byte:02x}")).collect();
-        let tag = ETag::parse(format!("\"{digest}\"").as_bytes()).expect("hexadecimal digits in quotes are a tag");
-        let head: [(HeaderName, &'static str); 5] = [
-            (header::CONTENT_TYPE, media_type(name)),
-            // The parts belong together: after an update none may be an old one.
-            (header::CACHE_CONTROL, "no-cache"),
-            (header::CONTENT_SECURITY_POLICY, policy),
-            (header::REFERRER_POLICY, "no-referrer"),
-            (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        ];
-        let mut head: HeaderMap =
-            head.map(|(name, value)| (name, HeaderValue::from_static(value))).into_iter().collect();
-        head.insert(header::ETAG, tag.to_header());
-        Self { text, tag, head }
-    }
-
-    fn answer(&self, headers: &HeaderMap) -> Response {
-        let known = ETagCondition::parse(headers.get_all(header::IF_NONE_MATCH));
-        if known.is_some_and(|known| known.matches_weak(Some(&self.tag))) {
-            return (StatusCode::NOT_MODIFIED, self.head.clone()).into_response();
-        }
-        (self.head.clone(), Body::from(Bytes::from_static(self.text.as_bytes()))).into_response()
-    }
-}
-
-fn media_type(name: &str) -> &'static str {
-    match name.rsplit_once('.').map(|(_, ending)| ending) {
-        Some("html") => "text/html; charset=utf-8",
-        Some("css") => "text/css; charset=utf-8",
-        Some("json") => "application/json",
-        Some("svg") => "image/svg+xml",
-        _ => "text/javascript; charset=utf-8",
-    }
-}
+/// Part of the pages: described so that no route with captures takes it.
+#[utoipa::path(get, path = "/listen/assets/{name}", tag = "share",
+    params(("name" = String, Path, description = "The file", example = "listen.js")),
+    responses((status = 200, description = "The file", body = String, content_type = "text/javascript"),
+        (status = 304, description = "Not modified"), (status = 404, description = "No such file")))]
+#[expect(dead_code, reason = "stands here for its description")]
+fn asset() {}
 
 #[cfg(test)]
 mod tests;

@@ -19,6 +19,7 @@ fn sessions(most: u32) -> (FilmSessions, Clock) {
         report_interval: Duration::from_secs(10),
         subscription: SubscriptionUrlTemplate::parse("http://users/{user_id}").map(SubscriptionSettings::new),
         allowed_hosts: Vec::new(),
+        page: true,
     };
     (FilmSessions::new(Arc::new(settings), None, None, clock.clone()), clock)
 }
@@ -42,6 +43,21 @@ async fn open(sessions: &FilmSessions, clock: &Clock, movie: &str) -> OpenedSess
 
 async fn judge(sessions: &FilmSessions, id: SessionId) -> SessionVerdict {
     sessions.judge(id).await.expect("memory answers")
+}
+
+#[tokio::test]
+async fn a_look_at_a_session_does_not_extend_it_and_is_for_its_user_only() {
+    let (sessions, clock) = sessions(5);
+    let id = open(&sessions, &clock, "dune").await.session.id;
+    let look = async |user: &UserId, movie: &str| sessions.state(id, user, &film(movie)).await.expect("memory answers");
+    for _ in 0..59 {
+        clock.advance(MINUTE);
+        assert_eq!(look(&alice(), "dune").await, Some(live()));
+    }
+    assert_eq!(look(&UserId::parse("bob").expect("an id"), "dune").await, None);
+    assert_eq!(look(&alice(), "heat").await, None);
+    clock.advance(2 * MINUTE);
+    assert_eq!(look(&alice(), "dune").await, Some(SessionVerdict::Ended(SessionEnd::Expired)));
 }
 
 #[tokio::test]

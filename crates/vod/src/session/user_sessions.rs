@@ -1,6 +1,8 @@
 //! Sessions of one user among each other: which a report or a stop is about, and which give way when there are too many.
 
-use super::{FilmSessions, FilmView, MAX_TRIES, SessionEnd, SessionId, SessionStore, SessionsUnavailable};
+use super::{
+    FilmSessions, FilmView, MAX_TRIES, SessionEnd, SessionId, SessionStore, SessionVerdict, SessionsUnavailable,
+};
 use primitives::ids::{TrackId, UserId};
 use primitives::unix_time::UnixMillis;
 
@@ -15,6 +17,24 @@ impl FilmSessions {
             }
         }
         Ok(live)
+    }
+
+    /// Returns the verdict over a session of `user` for `movie`, which is not extended by it; `None` if there is none.
+    pub async fn state(
+        &self,
+        id: SessionId,
+        user: &UserId,
+        movie: &TrackId,
+    ) -> Result<Option<SessionVerdict>, SessionsUnavailable> {
+        let Some(mut record) = self.read(id).await?.filter(|record| record.is_of(user, movie)) else { return Ok(None) };
+        let generation = record.generation;
+        // What is extended here is a copy, which nobody stores.
+        let verdict = record.judge(self.clock.unix_millis(), (self.settings.grant.ttl, self.settings.grant.max_ttl));
+        Ok(Some(match verdict {
+            Err(reason) => SessionVerdict::Ended(reason),
+            Ok(()) if self.is_revoked(user.as_str(), generation).await => SessionVerdict::Ended(SessionEnd::Revoked),
+            Ok(()) => SessionVerdict::Live(user.clone()),
+        }))
     }
 
     /// Returns the session that a report or a stop is about: the one that it names, if that is one of `user` for `movie`;

@@ -10,9 +10,11 @@ export function recall(key) {
   }
 }
 
+/** Remembers a text; null is forgotten. */
 export function remember(key, value) {
   try {
-    localStorage.setItem(NAME(key), value);
+    if (value === null) localStorage.removeItem(NAME(key));
+    else localStorage.setItem(NAME(key), value);
   } catch {
     // See above.
   }

@@ -1,0 +1,125 @@
+//! Events between nodes, by one channel of Redis. A node that was cut off, or was told more than it could take, has its
+//! listeners read everything anew.
+
+use std::time::Duration;
+
+use fred::interfaces::{EventInterface, PubsubInterface};
+use serde::{Deserialize, Serialize};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::time::sleep;
+use uuid::Uuid;
+
+use super::channel::{ChannelId, PlayerKey};
+use super::event_hub::{EventHub, EventKind, event_frame};
+use super::metrics::PlayerMetrics;
+use primitives::ids::UserId;
+use primitives::lifecycle::BackgroundTasks;
+use server_kit::redis::Redis;
+use server_kit::redis::keys::RedisKey;
+
+/// Timeout of publishing: the request whose change it tells waits for it.
+const PUBLISH_TIMEOUT: Duration = Duration::from_millis(200);
+/// Timeout of a subscription.
+const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Interval between two tries to subscribe.
+const RETRY_INTERVAL: Duration = Duration::from_millis(250);
+/// Longest message that is taken.
+const MAX_MESSAGE_BYTES: usize = 64 << 10;
+
+/// Message between nodes.
+#[derive(Debug, Serialize, Deserialize)]
+struct RelayMessage {
+    /// The node that sends it.
+    node: Uuid,
+    user: String,
+    channel: ChannelId,
+    kind: String,
+    /// The event's data, one line of JSON.
+    json: String,
+}
+
+/// Connection to the other nodes. Clones share it.
+#[derive(Clone)]
+pub struct EventRelay {
+    redis: Redis,
+    node: Uuid,
+    metrics: PlayerMetrics,
+}
+
+impl EventRelay {
+    /// Starts giving the events of other nodes to the listeners of `hub`, until `tasks` stop.
+    pub fn start(redis: Redis, hub: EventHub, metrics: PlayerMetrics, tasks: &BackgroundTasks) -> Self {
+        let this = Self { redis, node: Uuid::new_v4(), metrics };
+        let (receiving, stopping) = (this.clone(), tasks.clone());
+        tasks.spawn(async move {
+            let subscriber = receiving.redis.with_own_connections();
+            tokio::select! {
+                () = receiving.receive(&subscriber, &hub) => {}
+                () = stopping.stopping() => {}
+            }
+            // A client that is not connected any more needs no farewell.
+            let _ = subscriber.close(SUBSCRIBE_TIMEOUT).await;
+        });
+        this
+    }
+
+    /// Tells the other nodes of an event. A failure is counted: their listeners read everything anew once they have
+    /// reached Redis again.
+    pub async fn publish(&self, key: &PlayerKey, kind: EventKind, json: &str) {
+        let PlayerKey { user, channel } = key.clone();
+        let (user, kind, json) = (user.as_str().to_owned(), kind.name().to_owned(), json.to_owned());
+        let message = RelayMessage { node: self.node, user, channel, kind, json };
+        let text = serde_json::to_string(&message).expect("texts have a JSON form");
+        let client = self.redis.client_with_timeout(PUBLISH_TIMEOUT);
+        let publish = client.publish::<(), _, _>(self.redis.key(RedisKey::PlayerEvents), text);
+        if self.redis.run_with_timeout(PUBLISH_TIMEOUT, publish).await.is_err() {
+            self.metrics.publish_failures.inc();
+        }
+    }
+
+    async fn receive(&self, subscriber: &Redis, hub: &EventHub) {
+        let client = subscriber.client();
+        let (mut messages, mut connected) = (client.message_rx(), client.reconnect_rx());
+        loop {
+            self.subscribe(subscriber).await;
+            // Events may have been published before the subscription.
+            hub.resynchronize();
+            loop {
+                tokio::select! {
+                    message = messages.recv() => match message {
+                        Ok(message) => self.dispatch(&message.value, hub),
+                        Err(RecvError::Lagged(_)) => hub.resynchronize(),
+                        Err(RecvError::Closed) => return,
+                    },
+                    // A new connection knows nothing of subscriptions.
+                    _ = connected.recv() => break,
+                }
+            }
+        }
+    }
+
+    async fn subscribe(&self, subscriber: &Redis) {
+        let channel = self.redis.key(RedisKey::PlayerEvents);
+        loop {
+            let client = subscriber.client_with_timeout(SUBSCRIBE_TIMEOUT);
+            let subscribed = subscriber.run_with_timeout(SUBSCRIBE_TIMEOUT, client.subscribe(channel.clone())).await;
+            if subscribed.is_ok() {
+                return;
+            }
+            sleep(RETRY_INTERVAL).await;
+        }
+    }
+
+    fn dispatch(&self, value: &fred::types::Value, hub: &EventHub) {
+        let text = value.as_bytes().filter(|text| text.len() <= MAX_MESSAGE_BYTES);
+        let message = text.and_then(|text| serde_json::from_slice::<RelayMessage>(text).ok());
+        let Some(RelayMessage { node, user, channel, kind, json }) = message else { return };
+        // A line end would begin another event.
+        let is_sound = node != self.node && !json.contains(['\n', '\r']);
+        let (Some(user), Some(kind), true) = (UserId::parse(user), EventKind::from_name(&kind), is_sound) else {
+            return;
+        };
+        self.metrics.received.inc();
+        hub.deliver(&PlayerKey { user, channel }, &event_frame(kind.name(), &json));
+    }
+}

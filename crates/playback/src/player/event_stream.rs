@@ -1,0 +1,127 @@
+//! One stream of events: what holds at first, then each change, a comment now and then, and the reason for its end.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures::stream;
+use http::{HeaderName, header};
+use serde_json::json;
+
+use super::event_hub::{EventListener, NextEvent, event_frame};
+use super::metrics::StreamEnd;
+use super::service::PlayerService;
+
+/// Interval of comments: proxies between end connections that are silent for a minute.
+const COMMENT_INTERVAL: Duration = Duration::from_secs(15);
+/// Tries to read everything anew before a stream ends.
+const SNAPSHOT_ATTEMPTS: usize = 10;
+/// Time between two of them.
+const SNAPSHOT_RETRY: Duration = Duration::from_millis(300);
+/// Beginning of a stream: when a browser connects again.
+const BEGINNING: &[u8] = b"retry: 1000\n\n";
+/// A comment.
+const COMMENT: &[u8] = b":\n\n";
+/// Tells nginx to keep nothing back.
+const X_ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+type PendingEnd = Pin<Box<dyn Future<Output = StreamEnd> + Send>>;
+
+/// Returns the answer with the events of `listener`, from `snapshot` on; it ends when `token_life` is over at the latest.
+pub async fn respond(
+    service: PlayerService,
+    listener: EventListener,
+    snapshot: Vec<Bytes>,
+    token_life: Duration,
+) -> Response {
+    let user = listener.user().as_str().to_owned();
+    // Before the client hears anything: a logout after that ends the stream.
+    let generation = match &service.0.revocations {
+        Some(revocations) => revocations.current(&user).await,
+        None => None,
+    };
+    let end = Box::pin(wait_for_end(service.clone(), user, generation, token_life));
+    let waiting = std::iter::once(Bytes::from_static(BEGINNING)).chain(snapshot).collect();
+    let state = EventStream { service, listener, waiting, end };
+    let body = Body::from_stream(stream::unfold(Some(state), async |state| {
+        let mut state = state?;
+        let (frame, goes_on) = state.next().await?;
+        Some((Ok::<_, Infallible>(frame), goes_on.then_some(state)))
+    }));
+    let head =
+        [(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-store"), (X_ACCEL_BUFFERING, "no")];
+    (head, body).into_response()
+}
+
+struct EventStream {
+    service: PlayerService,
+    listener: EventListener,
+    waiting: VecDeque<Bytes>,
+    end: PendingEnd,
+}
+
+impl EventStream {
+    /// Returns the next bytes, and true if more can come; `None` ends the stream without a word.
+    async fn next(&mut self) -> Option<(Bytes, bool)> {
+        loop {
+            if let Some(frame) = self.waiting.pop_front() {
+                return Some((frame, true));
+            }
+            let next = tokio::select! {
+                biased;
+                reason = &mut self.end => return Some(self.finish(reason)),
+                next = self.listener.next() => next,
+                () = tokio::time::sleep(COMMENT_INTERVAL) => return Some((Bytes::from_static(COMMENT), true)),
+            };
+            match next {
+                NextEvent::Frame(frame) => return Some((frame, true)),
+                NextEvent::Snapshot => match read_snapshot(&self.service, &self.listener).await {
+                    Some(frames) => self.waiting = frames.into(),
+                    None => return Some(self.finish(StreamEnd::Unavailable)),
+                },
+                NextEvent::Slow => return None,
+            }
+        }
+    }
+
+    fn finish(&mut self, reason: StreamEnd) -> (Bytes, bool) {
+        self.listener.end(reason);
+        (event_frame("end", &json!({ "reason": reason.name() }).to_string()), false)
+    }
+}
+
+/// Reads everything anew; `None` if the stores do not answer for long.
+async fn read_snapshot(service: &PlayerService, listener: &EventListener) -> Option<Vec<Bytes>> {
+    for _ in 0..SNAPSHOT_ATTEMPTS {
+        if let Ok(frames) = service.snapshot(listener.user(), listener.channel()).await {
+            return Some(frames);
+        }
+        // One connection to Redis may be back before another.
+        tokio::time::sleep(SNAPSHOT_RETRY).await;
+    }
+    None
+}
+
+/// Resolves when a stream must end that began in this generation of its user's tokens.
+async fn wait_for_end(
+    service: PlayerService,
+    user: String,
+    generation: Option<u32>,
+    token_life: Duration,
+) -> StreamEnd {
+    let revoked = async {
+        match &service.0.revocations {
+            Some(revocations) => revocations.wait_until_revoked(&user, generation).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = service.0.streams.closing() => StreamEnd::Shutdown,
+        () = tokio::time::sleep(token_life) => StreamEnd::TokenExpired,
+        () = revoked => StreamEnd::LoggedOut,
+    }
+}

@@ -1,0 +1,76 @@
+// DASH by shaka.
+
+import { beginning, script } from "./players.js";
+
+const MARGIN = 2; // seconds that stay in the buffer when the quality changes: what is being shown is among them
+
+/**
+ * @param {HTMLVideoElement} video
+ * @param {{ url: string, at: number, film: string, session: string }} film
+ * @param {import("./players.js").Events} on
+ */
+export async function open(video, { url, at, film, session }, on) {
+  if (!window.shaka) {
+    await script("./shaka-player-5.2.12.dash.js");
+    window.shaka.polyfill.installAll();
+  }
+  const { Player } = window.shaka;
+  const player = new Player();
+  await player.attach(video);
+  player.configure({
+    // In headers: a query would make each segment another one for the browser's cache.
+    cmcd: { enabled: true, useHeaders: true, contentId: film, sessionId: session },
+    streaming: { bufferingGoal: 30, bufferBehind: 30, retryParameters: { maxAttempts: 6, baseDelay: 1000, timeout: 20000 } },
+  });
+  // Of an HTTP answer that was no success the second value is its status.
+  const broke = ({ code, severity, data }) => severity === 2 && on.broke(code === 1001 ? data[1] : null);
+  player.addEventListener("error", ({ detail }) => broke(detail));
+  for (const name of ["trackschanged", "adaptation", "variantchanged", "textchanged", "audiotrackschanged"]) {
+    player.addEventListener(name, () => on.tracks());
+  }
+  player.addEventListener("segmentappended", () => on.loaded());
+  // What is chosen while it loads would be shown as chosen, and not fetched.
+  let isLoaded = false;
+  const load = async (place) => {
+    try {
+      await player.load(url, place > 0 ? place : undefined);
+      isLoaded = true;
+      on.tracks();
+    } catch (error) {
+      broke(error);
+    }
+  };
+  const named = (track, id) => ({ id, language: track.language === "und" ? "" : track.language, label: track.label ?? "" });
+  const videos = () => (isLoaded ? player.getVideoTracks() : []);
+  const sounds = () => (isLoaded ? player.getAudioTracks() : []);
+  const texts = () => (isLoaded ? player.getTextTracks() : []);
+  let chosen = -1;
+  video.addEventListener("canplay", () => {
+    // Before it is known how long the film is, it goes where it was told to.
+    const from = beginning(at, video.duration);
+    if (from !== at) video.currentTime = from;
+    on.opened();
+  }, { once: true });
+  load(at);
+  return {
+    qualities: () => videos().map(({ height, bandwidth }, id) => ({ id, height: height || 0, bitrate: bandwidth })),
+    quality: () => chosen,
+    playing: () => videos().findIndex((track) => track.active),
+    setQuality(id) {
+      chosen = id;
+      player.configure("abr.enabled", id < 0);
+      if (id >= 0) player.selectVideoTrack(videos()[id], true, MARGIN);
+    },
+    audio: () => sounds().map(named),
+    audioTrack: () => sounds().findIndex((track) => track.active),
+    setAudio(id) { player.selectAudioTrack(sounds()[id]); },
+    subtitles: () => texts().map(named),
+    subtitle: () => texts().findIndex((track) => track.active),
+    setSubtitle(id) { player.selectTextTrack(id < 0 ? null : texts()[id]); },
+    retry() {
+      if (isLoaded) player.retryStreaming();
+      else load(video.currentTime || at);
+    },
+    close: () => player.destroy(),
+  };
+}

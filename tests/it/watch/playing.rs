@@ -1,0 +1,140 @@
+//! The film is played: by hls.js, by shaka, and by the browser itself.
+
+use serde_json::json;
+
+use super::{Cinema, LENGTH, assert_nothing_was_barred};
+
+/// Chooses a quality, a language and subtitles, and seeks; returns what was seen.
+const USE: &str = r#"
+    await plays();
+    const first = { title: element("title").textContent, length: Math.round(video.duration) };
+    await until("qualities", () => options("quality").length === 3);
+    const heights = [];
+    for (const wanted of ["360p", "180p"]) {
+        const option = [...element("quality").options].find(({ text }) => text === wanted);
+        choose("quality", option.value);
+        heights.push(await until(wanted, () => video.videoHeight === parseInt(wanted, 10) && video.videoHeight));
+    }
+    const spanish = await until("tracks of sound", () => [...element("audio").options].find(({ text }) => /^espa|^span/i.test(text)));
+    choose("audio", spanish.value);
+    const english = await until("subtitles", () => [...element("subtitles").options].find(({ text }) => text === "English"));
+    choose("subtitles", english.value);
+    seek(81);
+    await past(81.3);
+    const cue = await until("a line", () => {
+        const track = [...video.textTracks].find(({ mode }) => mode === "showing");
+        return track?.activeCues?.[0]?.text;
+    });
+    choose("speed", "1.5");
+    await plays();
+    return { ...first, heights, cue, audio: element("audio").selectedOptions[0].text, rate: video.playbackRate,
+        subtitles: element("subtitles").selectedOptions[0].text, files: loaded() };
+"#;
+
+/// Files among those that were loaded.
+fn count(seen: &serde_json::Value, part: &str) -> usize {
+    let files = seen["files"].as_array().expect("a list").iter();
+    files.filter(|file| file.as_str().is_some_and(|file| file.contains(part))).count()
+}
+
+#[tokio::test]
+async fn hls_js_plays_a_film_on_the_page_with_its_qualities_sound_and_subtitles() {
+    let Some(cinema) = Cinema::open(|_| {}).await else { return };
+    cinema.sign_in("ada").await;
+    cinema.visit("?player=hls").await;
+    let seen = cinema.run(USE).await;
+    assert_eq!((&seen["title"], &seen["length"]), (&json!("A Film of Sand"), &json!(LENGTH)), "{seen}");
+    assert_eq!((&seen["heights"], &seen["audio"]), (&json!([360, 180]), &json!("Español")), "{seen}");
+    assert!(seen["cue"].as_str().is_some_and(|cue| cue.starts_with("Line 4")), "{seen}");
+    assert_eq!((&seen["rate"], &seen["subtitles"]), (&json!(1.5), &json!("English")), "{seen}");
+    assert!(count(&seen, "/es_0") > 0, "Spanish was fetched: {seen}");
+    assert_eq!((count(&seen, "hls-1.7.4.min.js"), count(&seen, "shaka")), (1, 0), "only what is needed: {seen}");
+    assert_nothing_was_barred(&cinema).await;
+    // The language of subtitles is remembered, and so is the place.
+    cinema.visit("?player=hls").await;
+    let again = cinema
+        .run(r#"await plays(); await until("subtitles", () => element("subtitles").selectedOptions[0]?.text === "English");
+            return { at: video.currentTime };"#)
+        .await;
+    assert!(again["at"].as_f64().is_some_and(|at| at > 80.0), "{again}");
+    cinema.browser.close().await;
+}
+
+#[tokio::test]
+async fn shaka_plays_a_film_on_the_page_with_its_qualities_sound_and_subtitles() {
+    let Some(cinema) = Cinema::open(|_| {}).await else { return };
+    cinema.sign_in("ada").await;
+    cinema.visit("?manifest=dash").await;
+    let seen = cinema.run(USE).await;
+    assert_eq!((&seen["title"], &seen["length"]), (&json!("dune"), &json!(LENGTH)), "{seen}");
+    assert_eq!(seen["heights"], json!([360, 180]), "{seen}");
+    assert!(seen["cue"].as_str().is_some_and(|cue| cue.starts_with("Line 4")), "{seen}");
+    assert_eq!((&seen["rate"], &seen["subtitles"]), (&json!(1.5), &json!("English")), "{seen}");
+    assert_eq!(
+        (count(&seen, "/hls-"), count(&seen, "shaka-player-5.2.12.dash.js")),
+        (0, 1),
+        "only what is needed: {seen}"
+    );
+    assert_nothing_was_barred(&cinema).await;
+    cinema.browser.close().await;
+}
+
+#[tokio::test]
+async fn a_browser_that_plays_hls_by_itself_needs_no_script_for_it() {
+    let Some(cinema) = Cinema::open(|_| {}).await else { return };
+    cinema.sign_in("ada").await;
+    cinema.visit("?player=native").await;
+    let can = cinema.run("return video.canPlayType('application/vnd.apple.mpegurl');").await;
+    // Chromium has done so since 142.
+    if can == "" {
+        return;
+    }
+    let seen = cinema
+        .run("await plays(); seek(60); await past(60.5); await plays(); return { files: loaded(), length: Math.round(video.duration) };")
+        .await;
+    assert_eq!(seen["length"], json!(LENGTH), "{seen}");
+    assert_eq!((count(&seen, "/hls-"), count(&seen, "shaka")), (0, 0), "{seen}");
+    cinema.browser.close().await;
+}
+
+#[tokio::test]
+async fn the_keyboard_controls_the_film_and_can_be_switched_off() {
+    const RIGHT: char = '\u{E014}';
+    let Some(cinema) = Cinema::open(|_| {}).await else { return };
+    cinema.sign_in("ada").await;
+    cinema.visit("").await;
+    cinema.run("await plays(); document.activeElement.blur(); return null;").await;
+    let browser = &cinema.browser;
+    browser.press('k').await;
+    cinema.run(r#"await state("paused"); return null;"#).await;
+    let at = "return video.currentTime;";
+    let mut before = cinema.run(at).await.as_f64().expect("a time");
+    for (key, by) in [('l', 10.0), ('j', -10.0), (RIGHT, 5.0)] {
+        browser.press(key).await;
+        let now = cinema.run(at).await.as_f64().expect("a time");
+        assert!((now - before - by).abs() < 0.1 || now == 0.0, "{key:?}: {before} {now}");
+        before = now;
+    }
+    for (key, wanted) in [
+        ('5', "Math.abs(video.currentTime - video.duration / 2) < 0.1"),
+        ('m', "video.muted"),
+        ('>', "video.playbackRate === 1.25"),
+        ('<', "video.playbackRate === 1"),
+        ('c', "[...video.textTracks].some(({ mode }) => mode === 'showing')"),
+        ('f', "document.fullscreenElement === element('player')"),
+        ('f', "document.fullscreenElement === null"),
+        (' ', "!video.paused"),
+        ('?', "element('help').open"),
+    ] {
+        browser.press(key).await;
+        let script = format!("await until({:?}, () => {wanted}); return null;", key.to_string());
+        cinema.run(&script).await;
+    }
+    // Keys of one letter can be switched off (WCAG 2.1.4), for the next visit too.
+    cinema.run(r#"element("keys-on").click(); element("close").click(); video.pause(); await state("paused"); return null;"#).await;
+    browser.press('k').await;
+    assert_eq!(cinema.run("return video.paused;").await, json!(true));
+    cinema.visit("").await;
+    assert_eq!(cinema.run("return element('keys-on').checked;").await, json!(false));
+    cinema.browser.close().await;
+}

@@ -1,0 +1,154 @@
+//! What stands in the way of a film, as the page says it: no token, no subscription, no such film, a session that has ended.
+
+use http::Method;
+use serde_json::{Value, json};
+
+use super::{Cinema, MOVIE};
+use crate::films::{UserService, Viewer};
+use crate::support::{eventually, token};
+
+/// What the page says.
+const NOTICE: &str = r#"
+    await until("a notice", () => !element("notice").hidden);
+    return { title: element("notice-title").textContent, player: element("player").hidden, paused: video.paused,
+        again: element("again").hidden ? null : element("again").textContent };
+"#;
+
+async fn revoke(cinema: &Cinema, user: &str) {
+    let path = format!("/api/v1/admin/stream-sessions?user_id={user}");
+    Viewer::admin(&cinema.gate).send(Method::DELETE, &path, None).await.is(204);
+}
+
+#[tokio::test]
+async fn a_token_that_is_typed_in_opens_the_film_and_is_written_nowhere() {
+    let Some(cinema) = Cinema::open(|_| {}).await else { return };
+    cinema.visit("").await;
+    let good = token::of("ada");
+    let asked = cinema
+        .run(r#"await state("signin"); return [element("signin-refused").hidden, element("player").hidden];"#)
+        .await;
+    assert_eq!(asked, json!([true, true]));
+    let give = |token: &str| format!("element('token').value = {}; element('signin').requestSubmit();", json!(token));
+    let refused = format!(
+        "{} await until('a refusal', () => !element('signin-refused').hidden); return element('token').value;",
+        give("wrong")
+    );
+    assert_eq!(cinema.run(&refused).await, json!(""));
+    let kept = format!(
+        "{} await plays(); return JSON.stringify([localStorage, sessionStorage, document.cookie, location.href, \
+         document.documentElement.outerHTML, performance.getEntries().map(({{ name }}) => name)]);",
+        give(&good)
+    );
+    let kept = cinema.run(&kept).await;
+    assert!(!kept.to_string().contains(&good) && !cinema.gate.log().contains(&good), "the token is kept");
+    assert!(!cinema.gate.log().contains("/v/A"), "a grant is in the log");
+    // A list alone needs a token too.
+    cinema.browser.open(&format!("{}/watch/", cinema.gate.url())).await;
+    let listed =
+        format!(r#"await state("signin"); {} await state("list"); return element("continue").hidden;"#, give(&good));
+    assert_eq!(cinema.run(&listed).await, json!(false));
+    cinema.browser.close().await;
+}
+
+#[tokio::test]
+async fn who_has_no_subscription_and_who_asks_for_no_film_is_told_so_and_loads_no_player() {
+    let users = UserService::start().await;
+    users.says("ada", 200, json!({ "active": false }));
+    users.says("bob", 200, json!({ "active": true }));
+    let template = users.template();
+    let with_users = |config: &mut Value| {
+        config["Vod"]["Subscription"] = json!({ "Url": template, "DenyCacheFor": "0s" });
+    };
+    let Some(cinema) = Cinema::open(with_users).await else { return };
+    cinema.sign_in("ada").await;
+    cinema.visit("").await;
+    let told = cinema.run(NOTICE).await;
+    assert_eq!(
+        told,
+        json!({ "title": "No active subscription", "player": true, "paused": true, "again": "Try again" })
+    );
+    let loaded = cinema.run("return loaded().filter(name => /hls|shaka/.test(name));").await;
+    assert_eq!(loaded, json!([]), "no player is loaded");
+    // Who has just paid gets in.
+    users.says("ada", 200, json!({ "active": true }));
+    cinema.run(r#"element("again").click(); await plays(); return null;"#).await;
+    cinema.browser.open(&format!("{}/watch/none", cinema.gate.url())).await;
+    assert_eq!(cinema.run(NOTICE).await["title"], "There is no such film");
+    cinema.browser.close().await;
+}
+
+#[tokio::test]
+async fn a_revoked_session_stops_on_the_page_though_it_has_minutes_ahead_and_the_page_says_why() {
+    let Some(cinema) = Cinema::open(|_| {}).await else { return };
+    cinema.sign_in("ada").await;
+    for query in ["?player=hls", "?manifest=dash"] {
+        cinema.visit(query).await;
+        cinema.run(r#"await plays(); await until("20 s ahead", () => ahead() > 20); return null;"#).await;
+        cinema
+            .run("window.most = 0; setInterval(() => { if (!video.paused) window.left = ahead(); }, 50); return null;")
+            .await;
+        revoke(&cinema, "ada").await;
+        let told = cinema.run(NOTICE).await;
+        assert_eq!(
+            (&told["title"], &told["player"], &told["paused"]),
+            (&json!("Access was taken back"), &json!(true), &json!(true))
+        );
+        let left = cinema.run("return window.left;").await;
+        assert!(left.as_f64().is_some_and(|left| left > 5.0), "it stopped since it ran dry: {left}");
+        let at = cinema.position_becomes("ada", "the place is kept", |at| at > 0).await;
+        let again = cinema.run(r#"element("again").click(); await plays(); return video.currentTime;"#).await;
+        assert!(again.as_f64().is_some_and(|now| now + 1.0 > at as f64), "it goes on where it stopped: {again} {at}");
+    }
+    cinema.browser.close().await;
+}
+
+#[tokio::test]
+async fn a_film_that_gave_way_to_another_device_says_so_and_can_be_taken_back() {
+    let Some(cinema) = Cinema::open(|config| config["Vod"]["MaxStreamsPerUser"] = json!(1)).await else { return };
+    cinema.sign_in("ada").await;
+    cinema.visit("").await;
+    cinema.run("await plays(); await past(1); return null;").await;
+    let other = Viewer::new(&cinema.gate, "ada");
+    // A start counts as use for a while: the page's is not ended at once.
+    let told = eventually("another device takes over", async || {
+        other.start(MOVIE).await.is(200);
+        let hidden = cinema.run(r#"return element("notice").hidden;"#).await;
+        (hidden == json!(false)).then_some(())
+    });
+    told.await;
+    let told = cinema.run(NOTICE).await;
+    assert_eq!((&told["title"], &told["again"]), (&json!("You are watching somewhere else"), &json!("Watch here")));
+    cinema.run(r#"element("again").click(); await plays(); return null;"#).await;
+    cinema.browser.close().await;
+}
+
+#[tokio::test]
+async fn a_subscription_that_ends_during_a_film_lets_it_play_to_its_end() {
+    let users = UserService::start().await;
+    users.says("ada", 200, json!({ "active": true }));
+    let template = users.template();
+    let with_users = |config: &mut Value| {
+        let times = json!({ "Url": template, "CacheFor": "0s", "DenyCacheFor": "0s", "RecheckInterval": "10s" });
+        config["Vod"]["Subscription"] = times;
+    };
+    let Some(cinema) = Cinema::open(with_users).await else { return };
+    cinema.sign_in("ada").await;
+    cinema.visit("").await;
+    cinema.run("await plays(); return null;").await;
+    users.says("ada", 200, json!({ "active": false }));
+    eventually("the log says that it is not extended", async || {
+        cinema.gate.log().contains("a subscription has ended while a film plays").then_some(())
+    })
+    .await;
+    // A part that was not loaded yet.
+    let ended = r#"
+        await plays();
+        seek(117);
+        await state("ended");
+        return [element("notice").hidden, element("start").textContent];
+    "#;
+    assert_eq!(cinema.run(ended).await, json!([true, "Watch again"]));
+    cinema.run(r#"element("start").click(); return null;"#).await;
+    assert_eq!(cinema.run(NOTICE).await["title"], "No active subscription");
+    cinema.browser.close().await;
+}
