@@ -61,7 +61,7 @@ pub fn start(
     films: Option<(FilmSessions, Arc<GrantKeys>)>,
     positions: Option<&PositionService>,
 ) -> Result<Vec<OpenApiRouter>, StartError> {
-    let ModuleDependencies { storage, clock, services, tasks, metrics, limiters, stores } = dependencies;
+    let ModuleDependencies { storage, clock, services, tasks, metrics, limiters, stores, .. } = dependencies;
     // The settings name both where films are served.
     let (Some(settings), Some((sessions, grants)), Some(positions)) = (&all.vod, films, positions) else {
         return Ok(Vec::new());
