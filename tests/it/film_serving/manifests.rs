@@ -192,7 +192,7 @@ async fn small_connection(cinema: &Cinema) -> TcpStream {
 fn long_playlist(name: usize) -> String {
     let line =
         format!("#EXTINF:6,\nSTORE/vod/movies/b1/{name}-a-segment-with-a-long-name-so-that-the-playlist-is-long.ts\n");
-    format!("#EXTM3U\n#EXT-X-TARGETDURATION:6\n{}#EXT-X-ENDLIST\n", line.repeat(36_000))
+    format!("#EXTM3U\n#EXT-X-TARGETDURATION:6\n{}#EXT-X-ENDLIST\n", line.repeat(40_000))
 }
 
 /// Requests for each of these paths, as many as a viewer may have under way, which are answered and not read.

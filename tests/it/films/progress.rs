@@ -278,7 +278,7 @@ async fn with_write_back_off_the_database_is_written_before_the_answer() {
 }
 
 /// Viewers of an hour.
-const AUDIENCE: usize = 3000;
+const AUDIENCE: usize = 1000;
 /// Of them, those that start and stop their film meanwhile.
 const VISITORS: usize = 100;
 /// Requests at once.
