@@ -161,14 +161,20 @@ impl TopicReader {
             }
             let mut offsets = known;
             if times.count() > 0 {
-                let found = consumer.offsets_for_times(times, ANSWER_TIMEOUT)?;
-                for element in found.elements() {
-                    let offset = match element.offset() {
-                        Offset::Offset(offset) => offset,
+                // Before the question by time: what is published between the two is read.
+                let mut ends = Offsets::new();
+                for element in times.elements() {
+                    let partition = element.partition();
+                    ends.insert(partition, consumer.fetch_watermarks(&topic, partition, ANSWER_TIMEOUT)?.1);
+                }
+                for element in consumer.offsets_for_times(times, ANSWER_TIMEOUT)?.elements() {
+                    match element.offset() {
+                        Offset::Offset(offset) => offsets.insert(element.partition(), offset),
                         // None is as young: the next one that comes.
-                        _ => consumer.fetch_watermarks(&topic, element.partition(), ANSWER_TIMEOUT)?.1,
+                        _ => ends
+                            .remove_entry(&element.partition())
+                            .and_then(|(partition, end)| offsets.insert(partition, end)),
                     };
-                    offsets.insert(element.partition(), offset);
                 }
             }
             let mut assigned = TopicPartitionList::new();

@@ -49,7 +49,7 @@ async fn a_message_of_kafka_has_every_node_ask_the_service_again() {
             gate.metric("tidegate_vod_subscription_purges_total", &format!("outcome=\"{outcome}\"")).await
         };
         eventually("each message is counted", async || {
-            (count("purged").await == 1.0 && count("malformed").await == 2.0).then_some(())
+            (count("purged").await >= 1.0 && count("malformed").await >= 2.0).then_some(())
         })
         .await;
     }
