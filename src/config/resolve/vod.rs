@@ -23,13 +23,10 @@ const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// Resolves video on demand; `Some(None)` if it is off. `kept` is true if positions are kept, `has_brokers` if Kafka is named.
-pub fn vod(
-    at: &ConfigLocation<'_>,
-    raw: Option<&file::Vod>,
-    (kept, has_brokers): (bool, bool),
-) -> Option<Option<Settings>> {
-    let Some(raw) = raw.filter(|raw| raw.enabled.is_none_or(|flag| flag.0)) else { return Some(None) };
+/// Resolves video on demand; `Some(None)` if it is off. `kept` is true if positions are kept.
+pub fn vod(at: &ConfigLocation<'_>, file: &file::ConfigFile, kept: bool) -> Option<Option<Settings>> {
+    let has_brokers = file.events.as_ref().is_some_and(|events| events.kafka.is_some());
+    let Some(raw) = file.vod.as_ref().filter(|raw| raw.enabled.is_none_or(|flag| flag.0)) else { return Some(None) };
     if !kept {
         let problem = ConfigProblem::new("there is nothing to keep positions in films in");
         at.report(problem.help(

@@ -67,7 +67,9 @@ impl FilmRoutes {
         let mut route = |route: &RouteSettings| {
             let Route { id, policies, handler } = object_route(route)?;
             let handler = match handler {
-                RouteHandler::Object(objects) => RouteHandler::Film(FilmHandler::new(objects.origin, settings)),
+                RouteHandler::Object(objects) => {
+                    RouteHandler::Film(Box::new(FilmHandler::new(objects.origin, settings)))
+                }
                 other => other,
             };
             Ok(Arc::new(Route { id, policies, handler }))
