@@ -48,7 +48,7 @@ struct Arguments {
     /// Seconds that one server is measured in a round (2.5), and of the soak (60).
     #[arg(long)]
     seconds: Option<f64>,
-    /// Attackers and idle connections of `abuse`, as a share of all.
+    /// Attackers and idle connections of `abuse`, and viewers of `films`, as a share of all.
     #[arg(long, default_value_t = 1.0)]
     scale: f64,
     /// The Tidegate binary; `loadtest/run` names the one that it has built.

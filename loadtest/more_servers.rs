@@ -35,6 +35,31 @@ impl Yard {
         self.tidegate_with(binary, &format!("{yaml}Database: {{ Url: \"{database}\" }}\n{state}"))
     }
 
+    /// A service that says of every user that there is a subscription.
+    pub fn subscriptions(&self) -> Result<Server> {
+        let location = "location / { default_type application/json; return 200 '{\"active\":true}'; }";
+        self.nginx("users", "", location, "")
+    }
+
+    /// Tidegate with films from the origin's bucket, whose subscriptions `users` knows; what it keeps is in `storage`, lines of a
+    /// configuration. Objects and films are cached alike, if `cached`.
+    pub fn films(&self, origin: &Server, users: &Server, storage: &str, cached: bool) -> Result<Server> {
+        let Subject::Tidegate(binary) = &self.subject else { bail!("films are Tidegate's") };
+        let yaml = tidegate_yaml(origin.target.address);
+        let (kept, policies) = match cached {
+            true => ("kept", "Policies: { OutputCache: { kept: { Ttl: 1h } } }\nCache: { Memory: 512MiB }\n"),
+            false => ("Disable", ""),
+        };
+        let route = format!("AuthorizationPolicy: Default\n      OutputCachePolicy: {kept}");
+        let yaml = yaml.replace("AuthorizationPolicy: Default", &route);
+        let vod = format!(
+            "Vod:\n  Store: origin\n  Bucket: {BUCKET}\n  OutputCachePolicy: {kept}\n  Subscription: {{ Url: \
+             \"http://{}/api/v1/users/{{user_id}}/subscription\", CacheFor: 1h }}\n",
+            users.target.address
+        );
+        self.tidegate_of(binary, "tidegate-films.yaml", &format!("{yaml}{policies}{storage}{vod}"))
+    }
+
     /// Tidegate that can be upgraded, with the path of its program; `pid` beside its configuration names the process.
     pub fn upgradable(&self, origin: &Server) -> Result<(Server, PathBuf)> {
         let Subject::Tidegate(binary) = &self.subject else { bail!("upgrades are Tidegate's") };

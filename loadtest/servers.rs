@@ -119,10 +119,7 @@ impl Yard {
     /// Makes the folder and the objects.
     pub fn new(folder: PathBuf, subject: Subject) -> Result<Self> {
         objects::make(&folder.join("store").join(BUCKET)).context("making the objects")?;
-        let claims = json!({ "iss": "loadtest", "aud": "tidegate", "sub": "listener", "exp": TOKEN_EXPIRY });
-        let key = EncodingKey::from_secret(TOKEN_SECRET.as_bytes());
-        let token = jsonwebtoken::encode(&Header::default(), &claims, &key)?;
-        Ok(Self { folder, subject, token })
+        Ok(Self { folder, subject, token: token_of("listener")? })
     }
 
     /// The name of the compared one.
@@ -262,6 +259,13 @@ impl Yard {
     fn server(&self, process: Process, address: SocketAddr, prefix: &'static str, folder: PathBuf) -> Server {
         Server { process, target: Target { address, prefix, token: self.token.clone() }, folder }
     }
+}
+
+/// The token of a user.
+pub fn token_of(user: &str) -> Result<String> {
+    let claims = json!({ "iss": "loadtest", "aud": "tidegate", "sub": user, "exp": TOKEN_EXPIRY });
+    let key = EncodingKey::from_secret(TOKEN_SECRET.as_bytes());
+    Ok(jsonwebtoken::encode(&Header::default(), &claims, &key)?)
 }
 
 pub fn nginx_upstream(origin: &Server) -> String {

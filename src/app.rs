@@ -50,6 +50,7 @@ use crate::proxy::modules::{ModulePaths, ModuleService};
 use crate::proxy::process::Process;
 use crate::proxy::runtime::Runtime;
 use crate::proxy::settings::RuntimeSettings;
+use ::vod::player_metrics::PlayerMetrics;
 use http_server::acme_challenges::AcmeChallenges;
 use http_server::listen_sockets::ListenSockets;
 use http_server::listener::ListenError;
@@ -285,6 +286,8 @@ async fn open_process(
     let CatalogServices { catalog, access_checkers, path_tokens, revocations } =
         catalog::open_catalog(settings, storage, clock, http_client()?, metrics)?;
     let (film_sessions, film_grants) = vod::open_sessions(settings, storage, revocations.clone(), clock).unzip();
+    let film_player_metrics =
+        film_sessions.as_ref().map(|_| PlayerMetrics::register(metrics.registry())).transpose()?;
     let process = Process {
         clusters: ClusterFactory::new(tasks.clone()),
         limiters,
@@ -295,6 +298,7 @@ async fn open_process(
         revocations,
         film_sessions,
         film_grants,
+        film_player_metrics,
         acme_challenges: challenges.clone(),
         stream_observer: events.as_ref().and_then(|events| events.stream_observer.clone()),
         clock: clock.clone(),

@@ -17,6 +17,7 @@ mod cached;
 mod cold;
 mod cpu;
 mod events;
+mod films;
 mod first_byte;
 mod manifests;
 mod paused;
@@ -58,7 +59,7 @@ impl Section {
 type Measure = fn(&Section, &Bench, &mut Tally) -> Result<Vec<Row>>;
 
 /// All of them, in the order of the report.
-pub const ALL: [Section; 23] = [
+pub const ALL: [Section; 24] = [
     Section::new("cpu-1k", cpu::small, cpu::measure_small),
     Section::new("api", api::load, api::measure),
     Section::new("ranges", cpu::ranges, cpu::measure_ranges),
@@ -74,6 +75,7 @@ pub const ALL: [Section; 23] = [
     Section::new("positions", positions::load, positions::measure),
     Section::new("events", events::load, events::measure),
     Section::new("manifests", cpu::small, manifests::measure),
+    Section::new("films", cpu::small, films::measure),
     Section::new("reload", reload::load, reload::measure),
     Section::new("upgrades", upgrades::load, upgrades::measure),
     Section::new("share-polled", share::load, share::measure_polled),
@@ -93,7 +95,7 @@ pub struct Bench {
     pub window: Duration,
     /// The same where it was asked for.
     pub asked_window: Option<Duration>,
-    /// Share of the attackers.
+    /// Share of the attackers, and of the viewers of films.
     pub scale: f64,
 }
 

@@ -68,7 +68,8 @@ pub fn measure(section: &Section, bench: &Bench, tally: &mut Tally) -> Result<Ve
     Ok(rows)
 }
 
-fn redis(folder: &Path) -> Result<(Process, String)> {
+/// A Redis with an append-only file, and its address.
+pub fn redis(folder: &Path) -> Result<(Process, String)> {
     let address = process::free_address()?;
     let (port, folder) = (address.port().to_string(), folder.display().to_string());
     let command =
@@ -79,7 +80,7 @@ fn redis(folder: &Path) -> Result<(Process, String)> {
 }
 
 /// With its own settings: a commit is on the disk when it is acknowledged.
-fn postgres(folder: &Path) -> Result<(Process, String)> {
+pub fn postgres(folder: &Path) -> Result<(Process, String)> {
     let (address, data) = (process::free_address()?, folder.join("postgres"));
     let _old = fs::remove_dir_all(&data);
     fs::create_dir_all(&data)?;

@@ -79,6 +79,9 @@ pub fn routes(
         }));
         routers.push(limit_routes(catalogue, limits, RateLimitClass::STRICT));
     }
+    if let Some(revocations) = &process.revocations {
+        routers.push(limit_routes(api::logout_routes(Arc::clone(revocations)), limits, RateLimitClass::STANDARD));
+    }
     if let (Some(tokens), Some(revocations)) = (&process.path_tokens, &process.revocations) {
         let signer = Arc::clone(tokens);
         let keys = Box::new(move || signer.derive_keys("the cache of streaming URLs"));

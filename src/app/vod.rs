@@ -10,9 +10,12 @@ use super::modules::ModuleDependencies;
 use super::storage::StateStorage;
 use super::{StartError, http_client};
 use crate::config::Settings;
+use ::events::settings::SinkSettings;
+use ::events::topic_reader::{TopicReader, UseMessage};
 use playback::positions::{ItemKind, PositionKey, PositionReport, PositionService};
 use primitives::clock::Clock;
 use primitives::ids::{TrackId, UserId};
+use primitives::lifecycle::BackgroundTasks;
 use server_kit::api::rate_limit_layer::{RateLimitClass, limit_routes};
 use server_kit::auth::revocation::TokenRevocations;
 use vod::events::FilmEvents;
@@ -80,10 +83,12 @@ pub fn start(
         views: ViewLog::start(storage.database.clone(), services, metrics.clone()),
         events: FilmEvents::new(events.map(|events| events.events.clone())),
         urls: ManifestUrls::new(grants),
+        limiters: Arc::clone(limiters),
         metrics,
         clock: (*clock).clone(),
     };
     let films = FilmService::start(parts, services);
+    read_purges(all, &films, clock, services);
     let limited = [
         limit_routes(routes::start_routes(films.clone()), limiters, RateLimitClass::STANDARD),
         limit_routes(routes::progress_routes(films.clone()), limiters, RateLimitClass::named("positions")),
@@ -91,6 +96,21 @@ pub fn start(
         limit_routes(routes::admin_routes(films), limiters, RateLimitClass::STRICT),
     ];
     Ok(limited.into_iter().chain(page_routes(settings)).collect())
+}
+
+/// Reads messages that a subscription has changed, where a topic and brokers are named.
+fn read_purges(all: &Settings, films: &FilmService, clock: &Clock, services: &BackgroundTasks) {
+    let subscription = all.vod.as_ref().and_then(|settings| settings.subscription.as_ref());
+    let topic = subscription.and_then(|settings| Some((settings.purge_topic.clone()?, settings.cache_for)));
+    let (Some((topic, replay)), Some((settings, _))) = (topic, &all.events) else { return };
+    let SinkSettings::Kafka(brokers) = &settings.sink else { return };
+    let films = films.clone();
+    let use_message: UseMessage = Arc::new(move |message| {
+        let films = films.clone();
+        Box::pin(async move { films.take_purge_message(&message).await })
+    });
+    // What is older is believed by nobody any more.
+    TopicReader { brokers: brokers.clone(), topic, replay, use_message, clock: clock.clone() }.start(services);
 }
 
 /// Positions in films: those of the kind `film` among all positions.

@@ -15,6 +15,7 @@ use server_kit::auth::revocation::TokenRevocations;
 use server_kit::limit::RateLimiters;
 use upstream::cluster::ClusterFactory;
 use vod::grant::{GrantKeys, GrantVerifier};
+use vod::player_metrics::PlayerMetrics;
 use vod::session::FilmSessions;
 
 /// State and services that all runtimes of the process share.
@@ -37,6 +38,8 @@ pub struct Process {
     pub film_sessions: Option<FilmSessions>,
     /// Signs and verifies the grants of those sessions.
     pub film_grants: Option<Arc<GrantKeys>>,
+    /// Metrics of what players of films say of themselves, where films are served.
+    pub film_player_metrics: Option<PlayerMetrics>,
     /// Challenges of ACME servers that wait for an answer.
     pub acme_challenges: AcmeChallenges,
     /// Observer of streams.

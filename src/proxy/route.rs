@@ -69,7 +69,7 @@ pub enum RouteHandler {
     /// Serves the objects of the catalog's tracks.
     Track(TrackHandler),
     /// Serves the objects of films, and their manifests.
-    Film(FilmHandler),
+    Film(Box<FilmHandler>),
     /// Forwards to the servers of a cluster.
     Cluster(ClusterHandler),
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_yaml::Value;
 
 use crate::support::gate::command;
-use crate::support::tools::TempFolder;
+use crate::support::tools::{self, TempFolder};
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -202,4 +202,101 @@ fn paths_that_the_image_is_built_from_are_in_the_repository() {
     for path in named {
         assert!(Path::new(&root()).join(path).exists(), "{path}");
     }
+}
+
+/// Names of metrics in a text, without what a histogram adds.
+fn metrics_in(text: &str) -> BTreeSet<&str> {
+    let words = text.split(|one: char| !one.is_ascii_alphanumeric() && one != '_');
+    let named = words.filter(|word| word.starts_with("tidegate_") || word.starts_with("novatune_"));
+    named
+        .map(|name| ["_bucket", "_count", "_sum"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(name))
+        .collect()
+}
+
+/// The text of all sources below `folder`.
+fn sources(folder: &Path) -> String {
+    let mut all = String::new();
+    for entry in std::fs::read_dir(folder).expect("a folder").flatten() {
+        let path = entry.path();
+        match path.extension().and_then(|extension| extension.to_str()) {
+            None if path.is_dir() => all.push_str(&sources(&path)),
+            Some("rs") => all.push_str(&std::fs::read_to_string(&path).expect("the file is readable")),
+            _ => {}
+        }
+    }
+    all
+}
+
+#[test]
+fn every_metric_of_dashboards_and_alerts_is_counted_and_each_dashboard_is_mounted() {
+    let counted = format!("{}{}", sources(&root().join("src")), sources(&root().join("crates")));
+    let compose = read("docker-compose.yml");
+    let mut files = vec!["deploy/alerts.yml".to_owned()];
+    for entry in std::fs::read_dir(root().join("deploy/grafana")).expect("a folder").flatten() {
+        let name = entry.file_name().into_string().expect("UTF-8");
+        files.extend(name.ends_with(".json").then(|| format!("deploy/grafana/{name}")));
+    }
+    assert!(files.len() >= 3, "{files:?}");
+    for file in files {
+        let text = read(&file);
+        assert!(compose.contains(&format!("./{file}:")), "Compose does not mount {file}");
+        if file.ends_with(".json") {
+            serde_json::from_str::<serde_json::Value>(&text).unwrap_or_else(|error| panic!("{file}: {error}"));
+        }
+        let named = metrics_in(&text);
+        assert!(named.len() >= 4, "{file}: {named:?}");
+        for name in named {
+            assert!(counted.contains(&format!("\"{name}\"")), "{name} is in {file} and nowhere else");
+        }
+    }
+}
+
+/// What happens to the alerts within half an hour.
+const ALERTS: &str = r#"
+rule_files: [RULES]
+evaluation_interval: 1m
+tests:
+  - interval: 1m
+    input_series:
+      - { series: 'tidegate_vod_starts_total{manifest="hls",outcome="started"}', values: "0+10x30" }
+      - { series: 'tidegate_vod_starts_total{manifest="hls",outcome="unavailable"}', values: "0+1x30" }
+      - { series: 'tidegate_vod_cmcd_requests_total{playback="smooth"}', values: "0+100x30" }
+      - { series: 'tidegate_vod_cmcd_requests_total{playback="stalled"}', values: "0+5x30" }
+      - { series: 'tidegate_vod_subscription_checks_total{outcome="grace"}', values: "0+1x30" }
+      - { series: 'tidegate_positions_backlog', values: "0+500x30" }
+      - { series: 'tidegate_vod_dropped_rows_total', values: "0+1x30" }
+    promql_expr_test:
+      - expr: count(ALERTS{alertstate="firing"})
+        eval_time: 30m
+        exp_samples: [{ labels: "{}", value: 5 }]
+  - interval: 1m
+    input_series:
+      - { series: 'tidegate_vod_starts_total{manifest="hls",outcome="started"}', values: "0+10x30" }
+      - { series: 'tidegate_vod_starts_total{manifest="hls",outcome="unavailable"}', values: "0x30" }
+      - { series: 'tidegate_vod_cmcd_requests_total{playback="smooth"}', values: "0x30" }
+      - { series: 'tidegate_vod_cmcd_requests_total{playback="stalled"}', values: "0x30" }
+      - { series: 'tidegate_vod_subscription_checks_total{outcome="grace"}', values: "0x30" }
+      - { series: 'tidegate_positions_backlog', values: "5000x30" }
+      - { series: 'tidegate_vod_dropped_rows_total', values: "0x30" }
+    promql_expr_test:
+      - { expr: 'count(ALERTS{alertstate="firing"})', eval_time: 30m, exp_samples: [] }
+"#;
+
+#[test]
+fn the_alerts_fire_when_films_are_in_trouble_and_only_then() {
+    let Some(promtool) = tools::find("promtool") else { return };
+    let folder = TempFolder::new("alerts");
+    let tests = folder.path().join("tests.yml");
+    let rules = serde_json::to_string(&root().join("deploy/alerts.yml")).expect("a path is text");
+    std::fs::write(&tests, ALERTS.replace("RULES", &rules)).expect("the file can be written");
+    let config = ["check", "config", "--syntax-only"].map(str::to_owned).to_vec();
+    let config = [config, vec![root().join("deploy/prometheus.yml").display().to_string()]].concat();
+    let rules = ["test".to_owned(), "rules".to_owned(), tests.display().to_string()].to_vec();
+    for arguments in [config, rules] {
+        let ended = std::process::Command::new(&promtool).args(&arguments).output().expect("it runs");
+        let said = [ended.stdout, ended.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
+        assert!(ended.status.success(), "{arguments:?}: {said}");
+    }
+    let scraped = read("deploy/prometheus.yml");
+    assert!(scraped.contains("rule_files: [alerts.yml]"), "{scraped}");
 }

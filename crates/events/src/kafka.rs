@@ -33,7 +33,7 @@ pub struct KafkaSink {
 
 /// Keeps librdkafka's own lines out of the log: they name hosts, and come with every try.
 #[derive(Clone)]
-struct QuietClientContext;
+pub(super) struct QuietClientContext;
 
 impl ClientContext for QuietClientContext {
     fn log(&self, _: RDKafkaLogLevel, _: &str, _: &str) {}
@@ -125,10 +125,8 @@ impl KafkaSink {
 }
 
 fn config(settings: &settings::KafkaSettings) -> ClientConfig {
-    let mut config = ClientConfig::new();
+    let mut config = connection(settings);
     for (name, value) in [
-        ("bootstrap.servers", settings.brokers.join(",").as_str()),
-        ("client.id", "tidegate"),
         ("enable.idempotence", "true"),
         ("acks", "all"),
         // As Java's producers do it: one user's events are in one partition, whoever produces them.
@@ -137,6 +135,18 @@ fn config(settings: &settings::KafkaSettings) -> ClientConfig {
         ("linger.ms", "5"),
         // They wait in the outbox anyway: an outage ends when it ends, without sending anything twice.
         ("message.timeout.ms", "0"),
+    ] {
+        config.set(name, value);
+    }
+    config
+}
+
+/// Makes the part of a client's configuration by which it reaches the brokers.
+pub(super) fn connection(settings: &settings::KafkaSettings) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    for (name, value) in [
+        ("bootstrap.servers", settings.brokers.join(",").as_str()),
+        ("client.id", "tidegate"),
         ("reconnect.backoff.ms", "100"),
         // Shorter than librdkafka's 10 s, so that delivery goes on soon after an outage.
         ("reconnect.backoff.max.ms", "1000"),

@@ -3,7 +3,8 @@
 //! Whoever publishes waits until the event is written to the outbox, a bounded table on this machine's disk, and never
 //! for the broker; one task delivers from there to the sink, in order. At least once: an event that was acknowledged
 //! arrives, after `kill -9` and after an outage of the broker too, and now and then it arrives twice, with the same id.
-//! Knows nothing of the contents of events.
+//! Knows nothing of the contents of events. Beside that it
+//! reads topics that others publish to ([`topic_reader`]).
 
 mod delivery;
 mod file_sink;
@@ -13,6 +14,8 @@ mod kafka;
 mod metrics;
 mod outbox;
 pub mod settings;
+#[cfg_attr(not(feature = "kafka"), path = "without_topic_reader.rs")]
+pub mod topic_reader;
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -21,6 +21,7 @@ use server_kit::api::extractors::{BeaconJson, Json, Path, Query};
 use server_kit::api::id;
 use server_kit::api::json_values::{MillisecondsOrText, TimestampInput};
 use server_kit::api::user::{AdminUser, User};
+use server_kit::limit::rate_limiter::LimitRejection;
 
 /// Largest request body, in bytes.
 const MAX_BODY_BYTES: usize = 4096;
@@ -160,6 +161,7 @@ struct UserQuery {
         (status = 401, description = "No valid token"), (status = 403, description = "No active subscription"),
         (status = 404, description = "Manifest not found"), (status = 413, description = "A body over 4 KiB"),
         (status = 415, description = "Not application/json"),
+        (status = 429, description = "Too many films were started; see Retry-After"),
         (status = 503, description = "The service of subscriptions, the store or the sessions do not answer; see Retry-After")))]
 async fn start(
     State(films): State<FilmService>,
@@ -342,6 +344,7 @@ fn start_error(error: StartError) -> Error {
     match error {
         StartError::NoSubscription => Error::forbidden(text),
         StartError::ManifestNotFound => Error::not_found(text),
+        StartError::TooMany(LimitRejection { limit, status }) => Error::exceeded(limit.into(), status.reset),
         StartError::SubscriptionUnavailable | StartError::StoreUnavailable | StartError::Sessions(_) => {
             Error::unavailable(text)
         }

@@ -17,15 +17,20 @@ use crate::session::{
     StopOutcome,
 };
 use crate::settings::Settings;
-use crate::subscription::SubscriptionService;
+use crate::subscription::{SubscriptionService, purge_message};
 use crate::view_log::{ViewLog, ViewerDevice};
 use primitives::clock::Clock;
 use primitives::ids::{TrackId, UserId};
 use primitives::lifecycle::BackgroundTasks;
 use primitives::unix_time::UnixMillis;
+use server_kit::limit::RateLimiters;
+use server_kit::limit::rate_limiter::LimitRejection;
+use server_kit::limit::subject::RequesterInfo;
 
 /// Interval at which sessions are looked at.
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+/// Name of the rate limiter policy that bounds the sessions which a user opens.
+pub const START_LIMIT: &str = "film-starts";
 /// Subscriptions that are checked again at the same time.
 const MAX_RECHECKS: usize = 16;
 
@@ -86,6 +91,9 @@ pub enum StartError {
     /// Sessions cannot be opened.
     #[error(transparent)]
     Sessions(#[from] SessionOpenError),
+    /// The user has opened too many.
+    #[error("too many films were started")]
+    TooMany(LimitRejection),
 }
 
 impl StartError {
@@ -93,6 +101,7 @@ impl StartError {
         match self {
             Self::NoSubscription => StartOutcome::NoSubscription,
             Self::ManifestNotFound => StartOutcome::NotFound,
+            Self::TooMany(_) => StartOutcome::TooMany,
             Self::SubscriptionUnavailable | Self::StoreUnavailable | Self::Sessions(_) => StartOutcome::Unavailable,
         }
     }
@@ -144,6 +153,8 @@ pub struct FilmServiceParts {
     pub events: FilmEvents,
     /// URLs of manifests.
     pub urls: ManifestUrls,
+    /// Rate limiters, of which [`START_LIMIT`] is asked.
+    pub limiters: Arc<RateLimiters>,
     /// The metrics.
     pub metrics: VodMetrics,
     /// The time.
@@ -202,6 +213,7 @@ impl FilmService {
             Some(false) => return Err(StartError::ManifestNotFound),
             None => return Err(StartError::StoreUnavailable),
         }
+        self.count_start(user, device).await?;
         let now = parts.clock.unix_millis();
         let opened = parts.sessions.open(user, movie, manifest, now).await?;
         // Among those that give way may be this one, where others were opened at the same time: it begins before it ends.
@@ -222,6 +234,16 @@ impl FilmService {
             token_lifetime: parts.settings.grant.max_ttl,
             expires_in: opened.session.expires_at - now,
         })
+    }
+
+    /// Counts a session that is about to be opened; what is refused for another reason opens none.
+    async fn count_start(&self, user: &UserId, device: &ViewerDevice) -> Result<(), StartError> {
+        let Some(limit) = self.0.limiters.limiter(START_LIMIT) else { return Ok(()) };
+        let subject = {
+            let (claim, address) = (|_: &str| None, device.address);
+            limit.subject(&RequesterInfo { user: Some(user.as_str()), claim: &claim, address, route: START_LIMIT })
+        };
+        limit.admit(&subject).await.map(drop).map_err(StartError::TooMany)
     }
 
     /// Stores a report of a position.
@@ -278,6 +300,19 @@ impl FilmService {
         }
     }
 
+    /// Takes a message that a subscription has changed; false if the shared state does not answer.
+    pub async fn take_purge_message(&self, message: &[u8]) -> bool {
+        let user = purge_message::user_of(message);
+        let is_done = match &user {
+            Some(user) => self.purge_subscription(user).await,
+            None => true,
+        };
+        if is_done {
+            self.0.metrics.count_subscription_purge(user.is_some());
+        }
+        is_done
+    }
+
     /// Ends all sessions of `user`; returns their number.
     pub async fn revoke(&self, user: &UserId) -> Result<usize, SessionsUnavailable> {
         let parts = &*self.0;
@@ -310,6 +345,8 @@ impl FilmService {
                 () = tokio::time::sleep(LOOK_INTERVAL) => {}
                 () = tasks.stopping() => return,
             }
+            let active = self.0.sessions.active_count();
+            self.0.metrics.sessions.set(i64::try_from(active).unwrap_or(i64::MAX));
             // An outage is in the log already.
             while let Ok(due) = self.0.sessions.take_due().await {
                 if due.is_empty() || tasks.is_stopping() {

@@ -114,6 +114,8 @@ pub struct SubscriptionSettings {
     pub grace: Duration,
     /// Interval at which live sessions are checked again.
     pub recheck_interval: Duration,
+    /// Topic of Kafka whose messages name users whose answers are forgotten; `None`: there is none.
+    pub purge_topic: Option<Arc<str>>,
 }
 
 impl SubscriptionSettings {
@@ -137,6 +139,7 @@ impl SubscriptionSettings {
             deny_cache_for: Self::DENY_CACHE_FOR,
             grace: Self::GRACE,
             recheck_interval: Self::RECHECK_INTERVAL,
+            purge_topic: None,
         }
     }
 }

@@ -113,4 +113,7 @@ pub struct VodSubscription {
     pub grace: Option<TimeSpan>,
     /// How often it is asked about films that play, `10s` to `1d`. Default: `5m`.
     pub recheck_interval: Option<TimeSpan>,
+    /// A topic of the brokers of `Events.Kafka` that tells of changes: each message, `{"user_id": "…"}`, has the answer about that
+    /// user forgotten. Default: none.
+    pub purge_topic: Option<ConfigText>,
 }

@@ -30,11 +30,7 @@ pub fn events(
     }
     let topic = match &raw.topic {
         None => Some("playback.events".to_owned()),
-        Some(text) => at.key("Topic").parse(text, "1 to 249 of letters, digits, `.`, `_` and `-`", |text| {
-            // Kafka's own rule for topic names, which the broker would otherwise enforce only at the first event.
-            let plain = text.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'_' | b'-'));
-            (plain && (1..=249).contains(&text.len()) && !matches!(text, "." | "..")).then(|| text.to_owned())
-        }),
+        Some(text) => self::topic(&at.key("Topic"), text),
     };
     if let (Some(_), Some(_)) = (&raw.kafka, &raw.file) {
         let problem = ConfigProblem::new("events go either to a file or to Kafka");
@@ -52,6 +48,15 @@ pub fn events(
     let size = size(&own.key("Size"), raw.outbox.size, 256 << 20, LEAST, MOST);
     let playback = playback::reports::settings::Settings { topic: topic?.into(), from_streams: raw.from_streams };
     Some(Some((Settings { sink: sink?, outbox: OutboxSettings { path: path?.into(), size: size? } }, playback)))
+}
+
+/// Resolves the name of a topic.
+pub fn topic(at: &ConfigLocation<'_>, text: &ConfigText) -> Option<String> {
+    at.parse(text, "1 to 249 of letters, digits, `.`, `_` and `-`", |text| {
+        // Kafka's own rule for topic names, which the broker would otherwise enforce only at the first event.
+        let plain = text.bytes().all(|c| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'_' | b'-'));
+        (plain && (1..=249).contains(&text.len()) && !matches!(text, "." | "..")).then(|| text.to_owned())
+    })
 }
 
 fn text_or(at: &ConfigLocation<'_>, text: Option<&ConfigText>, default: &str) -> Option<String> {

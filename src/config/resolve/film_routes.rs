@@ -1,5 +1,6 @@
 //! The routes of films, from section `Vod`: object routes in all but their path, which begins with a grant.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use crate::proxy::settings::{
     AuthorizationSettings, FilmSettings, HandlerSettings, ObjectResponseSettings, ObjectSettings, RouteSettings,
     UpstreamTimeouts,
 };
+use ::vod::cmcd::CMCD_HEADERS;
 use ::vod::grant::GRANT_HEADER;
 use ::vod::settings::Settings;
 use http_semantics::cors::{AllowList, CorsPolicy};
@@ -21,6 +23,11 @@ use server_kit::limit::settings::{LimitPartition, RateLimitPolicy, RequestLimit}
 const FILMS: &str = "films";
 /// Name of the route of keys, and of its limit where none is named.
 const KEYS: &str = "film-keys";
+/// Name of the limit of films that a user starts, where no policy has it.
+const STARTS: &str = ::vod::service::START_LIMIT;
+/// Films that a user starts in an hour: far more than anybody watches, and few enough that one user's sessions are never
+/// many among all that are remembered.
+const STARTS_PER_HOUR: u32 = 120;
 /// Keys that a viewer gets in a minute: a film whose key changes every ten seconds takes six, and as many at each seek.
 const KEYS_PER_MINUTE: u32 = 60;
 
@@ -58,17 +65,29 @@ pub fn films(
     })))
 }
 
-/// Returns the limit of keys that no section names.
-pub fn key_limit(films: &Option<Arc<FilmSettings>>) -> Option<RateLimitPolicy> {
-    let limit = films.as_ref()?.keys.rate_limiter.as_ref()?;
-    (*limit.name == *KEYS).then(|| RateLimitPolicy::clone(limit))
+/// Returns the limits of films that no section names: of keys, and of starts unless `policies` has one of that name.
+pub fn own_limits(
+    films: &Option<Arc<FilmSettings>>,
+    policies: &BTreeMap<Arc<str>, Arc<RateLimitPolicy>>,
+) -> Vec<RateLimitPolicy> {
+    let Some(films) = films else { return Vec::new() };
+    let of_keys = films.keys.rate_limiter.as_ref().filter(|limit| *limit.name == *KEYS);
+    let of_starts = (!policies.contains_key(STARTS)).then(default_start_limit);
+    of_keys.map(|limit| RateLimitPolicy::clone(limit)).into_iter().chain(of_starts).collect()
 }
 
 fn default_key_limit() -> RateLimitPolicy {
-    let minute = Duration::from_secs(60);
+    user_limit(KEYS, KEYS_PER_MINUTE, Duration::from_secs(60))
+}
+
+fn default_start_limit() -> RateLimitPolicy {
+    user_limit(STARTS, STARTS_PER_HOUR, Duration::from_secs(3600))
+}
+
+fn user_limit(name: &str, permits: u32, window: Duration) -> RateLimitPolicy {
     RateLimitPolicy {
-        name: KEYS.into(),
-        requests: Some(RequestLimit::Window { permits: KEYS_PER_MINUTE, segment: minute / 6, segments: 6 }),
+        name: name.into(),
+        requests: Some(RequestLimit::Window { permits, segment: window / 6, segments: 6 }),
         streams: None,
         bandwidth: None,
         egress: None,
@@ -136,7 +155,7 @@ fn film_route(
     })
 }
 
-/// Adds to a policy what every player needs: ranges, and the header of a grant.
+/// Adds to a policy what every player needs: ranges, the header of a grant, and those by which it tells of its playback.
 fn for_players(mut policy: CorsPolicy) -> CorsPolicy {
     let add = |list: &mut AllowList<HeaderName>, names: &[HeaderName]| {
         if let AllowList::Only(known) = list {
@@ -145,6 +164,7 @@ fn for_players(mut policy: CorsPolicy) -> CorsPolicy {
         }
     };
     add(&mut policy.headers, &[header::RANGE, header::IF_RANGE, HeaderName::from_static(GRANT_HEADER)]);
+    add(&mut policy.headers, &CMCD_HEADERS);
     add(
         &mut policy.exposed_headers,
         &[header::CONTENT_RANGE, header::ACCEPT_RANGES, header::CONTENT_LENGTH, header::ETAG],

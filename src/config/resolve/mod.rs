@@ -98,7 +98,7 @@ fn settings(at: &ConfigLocation<'_>, file: &ConfigFile) -> Option<Settings> {
         PlaybackSections { database: !matches!(&database, Some(None)), events: !matches!(&events, Some(None)) };
     let playback = playback::playback(&at.key("Playback"), file.playback.as_ref(), sections);
     let share = share::share(&at.key("Share"), file.share.as_ref(), shared);
-    let vod = vod::vod(&at.key("Vod"), file.vod.as_ref(), !matches!(&positions, Some(None)));
+    let vod = vod::vod(&at.key("Vod"), file, !matches!(&positions, Some(None)));
     let films = film_routes::films(&at.key("Vod"), vod.as_ref(), &scope);
     let telemetry = telemetry(&at.key("Telemetry"), file);
     // The first `?` comes only here: everything above has run and reported by now.
@@ -109,8 +109,8 @@ fn settings(at: &ConfigLocation<'_>, file: &ConfigFile) -> Option<Settings> {
         && clusters.len() == file.reverse_proxy.clusters.len();
     is_complete.then_some(())?;
     let films = films?;
-    let limits =
-        rate_limiters.values().map(|policy| RateLimitPolicy::clone(policy)).chain(film_routes::key_limit(&films));
+    let own_limits = film_routes::own_limits(&films, &rate_limiters);
+    let limits = rate_limiters.values().map(|policy| RateLimitPolicy::clone(policy)).chain(own_limits);
     Some(Settings {
         server: ServerSettings { api_cors: api_cors?, ..server },
         admin,

@@ -1,8 +1,9 @@
 //! Section `Vod`, and the environment variables of its document.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::{ConfigLocation, seconds_variable};
+use super::{ConfigLocation, events, seconds_variable};
 use crate::config::file;
 use crate::config::report::ConfigProblem;
 use crate::config::value::ConfigText;
@@ -23,8 +24,9 @@ const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// Resolves video on demand; `Some(None)` if it is off. `kept` is true if positions are kept.
-pub fn vod(at: &ConfigLocation<'_>, raw: Option<&file::Vod>, kept: bool) -> Option<Option<Settings>> {
-    let Some(raw) = raw.filter(|raw| raw.enabled.is_none_or(|flag| flag.0)) else { return Some(None) };
+pub fn vod(at: &ConfigLocation<'_>, file: &file::ConfigFile, kept: bool) -> Option<Option<Settings>> {
+    let has_brokers = file.events.as_ref().is_some_and(|events| events.kafka.is_some());
+    let Some(raw) = file.vod.as_ref().filter(|raw| raw.enabled.is_none_or(|flag| flag.0)) else { return Some(None) };
     if !kept {
         let problem = ConfigProblem::new("there is nothing to keep positions in films in");
         at.report(problem.help(
@@ -45,7 +47,7 @@ pub fn vod(at: &ConfigLocation<'_>, raw: Option<&file::Vod>, kept: bool) -> Opti
     }
     let report_interval =
         at.key("ReportInterval").span(raw.report_interval, Duration::from_secs(10), SECOND, 10 * MINUTE);
-    let subscription = subscription(&at.key("Subscription"), raw.subscription.as_ref());
+    let subscription = subscription(&at.key("Subscription"), raw.subscription.as_ref(), has_brokers);
     let hosts = at.key("AllowedHosts").each(&raw.allowed_hosts, host);
     kept.then_some(())?;
     Some(Some(Settings {
@@ -133,24 +135,15 @@ fn grant(at: &ConfigLocation<'_>, raw: &file::VodGrant) -> Option<GrantSettings>
     Some(GrantSettings { keys, ttl, max_ttl })
 }
 
-fn subscription(at: &ConfigLocation<'_>, raw: Option<&file::VodSubscription>) -> Option<Option<SubscriptionSettings>> {
+fn subscription(
+    at: &ConfigLocation<'_>,
+    raw: Option<&file::VodSubscription>,
+    has_brokers: bool,
+) -> Option<Option<SubscriptionSettings>> {
     let default_raw = file::VodSubscription::default();
     let is_named = raw.is_some();
     let raw = raw.unwrap_or(&default_raw);
-    let expected =
-        "an http or https URL with `{user_id}`, such as http://users:8002/api/v1/users/{user_id}/subscription";
-    // Outer `None` is a failure that was reported, inner `None` an address that nothing names.
-    let url = match &raw.url {
-        Some(text) => at.key("Url").parse(text, expected, SubscriptionUrlTemplate::parse).map(Some),
-        None => at.key("Url").variable("USER_SERVICE_URL", "an http or https URL", |text| {
-            SubscriptionUrlTemplate::parse(&format!("{}{SUBSCRIPTION_PATH}", text.trim_end_matches('/')))
-        }),
-    };
-    if is_named && url == Some(None) {
-        let problem = ConfigProblem::new("nothing says where the service is");
-        at.key("Url").report(problem.expected(expected));
-        return None;
-    }
+    let url = subscription_url(&at.key("Url"), raw, is_named);
     let timeout = match raw.timeout {
         Some(_) => {
             at.key("Timeout").span(raw.timeout, SubscriptionSettings::TIMEOUT, Duration::from_millis(100), 30 * SECOND)
@@ -183,10 +176,44 @@ fn subscription(at: &ConfigLocation<'_>, raw: Option<&file::VodSubscription>) ->
     let grace = at.key("Grace").span(raw.grace, SubscriptionSettings::GRACE, Duration::ZERO, 7 * DAY);
     let recheck =
         at.key("RecheckInterval").span(raw.recheck_interval, SubscriptionSettings::RECHECK_INTERVAL, 10 * SECOND, DAY);
+    let purge_topic = purge_topic(&at.key("PurgeTopic"), raw.purge_topic.as_ref(), has_brokers);
     let (timeout, cache_for, deny_cache_for) = (timeout?, cache_for?, deny?);
-    let (grace, recheck_interval) = (grace?, recheck?);
-    let settings = |url| SubscriptionSettings { url, timeout, cache_for, deny_cache_for, grace, recheck_interval };
+    let (grace, recheck_interval, purge_topic) = (grace?, recheck?, purge_topic?);
+    let settings =
+        |url| SubscriptionSettings { url, timeout, cache_for, deny_cache_for, grace, recheck_interval, purge_topic };
     Some(url?.map(settings))
+}
+
+/// Resolves the address; the inner `None` is one that nothing names.
+fn subscription_url(
+    at: &ConfigLocation<'_>,
+    raw: &file::VodSubscription,
+    is_named: bool,
+) -> Option<Option<SubscriptionUrlTemplate>> {
+    let expected =
+        "an http or https URL with `{user_id}`, such as http://users:8002/api/v1/users/{user_id}/subscription";
+    let url = match &raw.url {
+        Some(text) => Some(at.parse(text, expected, SubscriptionUrlTemplate::parse)?),
+        None => at.variable("USER_SERVICE_URL", "an http or https URL", |text| {
+            SubscriptionUrlTemplate::parse(&format!("{}{SUBSCRIPTION_PATH}", text.trim_end_matches('/')))
+        })?,
+    };
+    if is_named && url.is_none() {
+        at.report(ConfigProblem::new("nothing says where the service is").expected(expected));
+        return None;
+    }
+    Some(url)
+}
+
+fn purge_topic(at: &ConfigLocation<'_>, raw: Option<&ConfigText>, has_brokers: bool) -> Option<Option<Arc<str>>> {
+    let Some(text) = raw else { return Some(None) };
+    let topic = events::topic(at, text)?;
+    if !has_brokers {
+        let problem = ConfigProblem::new("nothing says where Kafka is");
+        at.report(problem.help("add `Events: { Kafka: { Brokers: [\"HOST:PORT\"] } }`, whose brokers have the topic"));
+        return None;
+    }
+    Some(Some(topic.into()))
 }
 
 fn host(at: &ConfigLocation<'_>, text: &String) -> Option<String> {

@@ -3,10 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
-use super::{FilmFolder, FilmHandler, FilmPath, SHORT, without_ranges};
+use super::{FilmFolder, FilmHandler, FilmPath, SHORT, live_playlist, without_ranges};
 use crate::proxy::context::RequestContext;
 use crate::proxy::failure::ProxyFailure;
 use crate::proxy::route::Route;
@@ -16,7 +15,7 @@ use http_semantics::etag::ETag;
 use http_server::{Downstream, DownstreamError};
 use object_engine::{ObjectError, ObjectResponse, RequestPlan};
 use server_kit::telemetry::metrics::Metrics;
-use vod::manifest::{MAX_MANIFEST_BYTES, ManifestFault, ManifestMemory, ManifestRefusal, ServedManifest, ViewerPlace};
+use vod::manifest::{MAX_MANIFEST_BYTES, ManifestFault, ManifestRefusal, ServedManifest, SharedManifest, ViewerPlace};
 use vod::session::ManifestType;
 
 /// Bytes of a manifest that are read at once.
@@ -30,9 +29,8 @@ const GRACE: Duration = Duration::from_secs(15);
 struct ManifestAnswer {
     status: StatusCode,
     headers: HeaderMap,
-    body: Bytes,
-    /// Held until the body has been sent.
-    _memory: ManifestMemory,
+    /// Held, as its memory is, until it has been sent.
+    manifest: Arc<SharedManifest>,
     _place: Option<ViewerPlace>,
 }
 
@@ -57,7 +55,7 @@ pub async fn serve(
         answer = answer(ctx, handler, &manifest, &conditions) => answer,
         () = downstream.closed() => Err(ProxyFailure::ClientLeft),
     };
-    let ManifestAnswer { status, headers, body, _memory, _place } = match answer {
+    let ManifestAnswer { status, headers, manifest, _place } = match answer {
         Ok(answer) => answer,
         Err(failure) => {
             ctx.failed_object = Some(Box::new(handler.origin.location(&manifest.0.key)));
@@ -69,9 +67,9 @@ pub async fn serve(
     if head_only {
         return Ok(());
     }
-    let time = GRACE + Duration::from_secs((body.len() / LEAST_SPEED) as u64);
+    let time = GRACE + Duration::from_secs((manifest.text().len() / LEAST_SPEED) as u64);
     let sending = async {
-        for piece in body.chunks(PIECE) {
+        for piece in manifest.text().chunks(PIECE) {
             downstream.write(piece).await?;
             objects::count(ctx, metrics, piece.len());
         }
@@ -91,18 +89,44 @@ async fn answer(
     (path, kind): &(FilmPath, ManifestType),
     conditions: &Preconditions,
 ) -> Result<ManifestAnswer, ProxyFailure> {
-    let refused = |refusal| ProxyFailure::Manifest(Box::new(refusal));
     let place = match &ctx.film_grant {
         Some(grant) => Some(handler.checks.enter(grant.session).await),
         None => None,
     };
-    // Whole and without conditions, whatever is asked for: only then is it known what the client gets.
+    let (mut headers, mut manifest) = read(ctx, handler, path, *kind).await?;
+    let refresh = manifest.outcome.as_ref().as_ref().ok().and_then(|served| served.checked.refresh);
+    if let Some(refresh) = refresh
+        && live_playlist::renew(&handler.origin, &path.key, &mut headers, refresh).await?
+    {
+        // Its memory first: two at once would wait for each other.
+        drop(manifest);
+        (headers, manifest) = read(ctx, handler, path, *kind).await?;
+    }
+    let served = manifest.outcome.as_ref().as_ref().map_err(|refusal| refused(refusal.clone()))?;
+    describe(&mut headers, *kind, served);
+    headers.insert(header::CONTENT_LENGTH, manifest.text().len().into());
+    conditioned(conditions, ManifestAnswer { status: StatusCode::OK, headers, manifest, _place: place })
+}
+
+/// Reads a manifest whole and without conditions, whatever is asked for: only then is it known what the client gets. One that is
+/// being sent to others is not read again.
+async fn read(
+    ctx: &mut RequestContext,
+    handler: &FilmHandler,
+    path: &FilmPath,
+    kind: ManifestType,
+) -> Result<(HeaderMap, Arc<SharedManifest>), ProxyFailure> {
     let plan = RequestPlan::from_request(&Method::GET, &HeaderMap::new(), PIECE);
     let question = object_engine::serve_object(&handler.origin, &plan, &path.key, &mut ctx.attempt_stats);
-    let ObjectResponse { mut headers, body, .. } = question.await.map_err(ProxyFailure::Object)?;
+    let ObjectResponse { headers, body, .. } = question.await.map_err(ProxyFailure::Object)?;
     if headers.contains_key(header::CONTENT_ENCODING) {
         let fault = ManifestFault::Malformed("it is compressed (Content-Encoding), so it cannot be read");
         return Err(refused(ManifestRefusal { line: 1, fault }));
+    }
+    let etag = headers.get(header::ETAG).and_then(|value| value.to_str().ok());
+    let version = etag.map(|etag| format!("{}\n{etag}", path.key));
+    if let Some(shared) = version.as_ref().and_then(|version| handler.checks.shared(version)) {
+        return Ok((headers, shared));
     }
     let length = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     // Before it is read, and until it has been sent.
@@ -117,18 +141,15 @@ async fn answer(
         }
         ctx.attempt_stats = std::mem::take(&mut ctx.attempt_stats).merged_with(body.attempt_stats());
     }
-    let etag = headers.get(header::ETAG).and_then(|value| value.to_str().ok());
-    let version = etag.map(|etag| format!("{}\n{etag}", path.key));
     let prefix = format!("{}{}/", handler.prefix, path.movie);
     let key_prefix = handler.key_prefix.as_ref().map(|prefix| format!("{prefix}{}/", path.movie));
     let folder =
         FilmFolder { rules: &handler.rules, movie: &path.movie, prefix: &prefix, key_prefix: key_prefix.as_deref() };
-    let outcome = handler.checks.check(version, *kind, &text, &path.rest, &folder);
-    let served = outcome.as_ref().as_ref().map_err(|refusal| refused(refusal.clone()))?;
-    describe(&mut headers, *kind, served);
-    let body = served.checked.rewritten.as_ref().map_or(text.into(), |text| Bytes::copy_from_slice(text));
-    headers.insert(header::CONTENT_LENGTH, body.len().into());
-    conditioned(conditions, ManifestAnswer { status: StatusCode::OK, headers, body, _memory: memory, _place: place })
+    Ok((headers, handler.checks.check(version, kind, (text, memory), &path.rest, &folder)))
+}
+
+fn refused(refusal: ManifestRefusal) -> ProxyFailure {
+    ProxyFailure::Manifest(Box::new(refusal))
 }
 
 /// Puts in what is known of the manifest.
@@ -170,7 +191,7 @@ fn conditioned(conditions: &Preconditions, mut answer: ManifestAnswer) -> Result
         PreconditionOutcome::NotModified => {
             answer.headers.remove(header::CONTENT_LENGTH);
             answer.headers.remove(header::CONTENT_TYPE);
-            (answer.status, answer.body) = (StatusCode::NOT_MODIFIED, Bytes::new());
+            answer.status = StatusCode::NOT_MODIFIED;
             Ok(answer)
         }
     }

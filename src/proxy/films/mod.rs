@@ -2,13 +2,14 @@
 //! The token is no part of a key: all viewers share one cached copy. Admission is in `admission/film_requests.rs`.
 
 mod credential;
+mod live_playlist;
 mod manifest;
 
 pub use credential::{FilmCredential, extract_credential};
 
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderValue, Method, header};
 
 use super::context::RequestContext;
 use super::objects;
@@ -21,6 +22,7 @@ use http_server::{Downstream, DownstreamError};
 use object_engine::{ObjectBody, ObjectOrigin};
 use routing::pattern::{Captures, PathPattern, Separator};
 use server_kit::telemetry::metrics::Metrics;
+use vod::cmcd;
 use vod::manifest::{self as manifests, FilmFolder, ManifestChecks, ManifestRefusal, ManifestRules};
 use vod::session::{ManifestType, SessionEnd};
 use vod::settings::ManifestNames;
@@ -65,7 +67,9 @@ impl FilmRoutes {
         let mut route = |route: &RouteSettings| {
             let Route { id, policies, handler } = object_route(route)?;
             let handler = match handler {
-                RouteHandler::Object(objects) => RouteHandler::Film(FilmHandler::new(objects.origin, settings)),
+                RouteHandler::Object(objects) => {
+                    RouteHandler::Film(Box::new(FilmHandler::new(objects.origin, settings)))
+                }
                 other => other,
             };
             Ok(Arc::new(Route { id, policies, handler }))
@@ -180,12 +184,25 @@ pub async fn serve(
     handler: &FilmHandler,
     metrics: &Arc<Metrics>,
 ) -> Result<(), DownstreamError> {
+    count_playback(downstream, ctx);
     let path = handler.path(&ctx.captures).ok();
     if let Some((path, kind)) = path.and_then(|path| path.manifest_type(&handler.names).map(|kind| (path, kind))) {
         // Boxed: a paused player of a segment keeps no room for it.
         return Box::pin(manifest::serve(downstream, ctx, route, handler, (path, kind), metrics)).await;
     }
     objects::serve(downstream, ctx, route, ObjectSource::Film(handler), metrics).await
+}
+
+/// Counts what the player says of its playback, where it does: for metrics alone.
+fn count_playback(downstream: &impl Downstream, ctx: &RequestContext) {
+    let request = downstream.request();
+    let Some(metrics) = ctx.runtime.process.film_player_metrics.as_ref().filter(|_| request.method == Method::GET)
+    else {
+        return;
+    };
+    if let Some(said) = cmcd::read(request.uri.query(), &request.headers) {
+        metrics.count(&said);
+    }
 }
 
 /// Makes the first bytes of an object available, and refuses a manifest under another name; returns false for an empty body.

@@ -1,8 +1,14 @@
 //! Manifests: as they are, made relative, or refused.
 
-use super::Cinema;
-use crate::support::fault::Step;
-use crate::support::{Object, ScriptedOrigin, eventually};
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
+use serde_json::json;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::{TcpSocket, TcpStream};
+
+use super::{Cinema, films};
+use crate::support::fault::{Step, refuse};
+use crate::support::{Gate, Object, ScriptedOrigin, eventually, in_time};
 
 const PLAYLIST: &str = "#EXTM3U\n#EXT-X-TARGETDURATION:6\n#EXTINF:6,\nseg-1.ts\n#EXT-X-ENDLIST\n";
 
@@ -124,4 +130,128 @@ async fn a_manifest_under_another_name_is_refused_and_no_playlist_leads_to_it() 
         assert!(!refused.text().contains("evil"), "{name}");
     }
     assert_eq!(cinema.gate.client().get(&format!("{token}c.ttml"), &[]).await.is(200).text(), captions);
+}
+
+/// Requests that read the object of this name from the store.
+fn reads(origin: &ScriptedOrigin, name: &str) -> usize {
+    let end = format!("/{name}");
+    let is_read = |target: &str| target.split('?').next().is_some_and(|path| path.ends_with(&end));
+    origin.seen().iter().filter(|seen| seen.method == "GET" && is_read(&seen.target)).count()
+}
+
+#[tokio::test]
+async fn a_live_playlist_is_kept_for_half_its_target_duration_whatever_the_policy_of_the_cache_says() {
+    let origin = ScriptedOrigin::start().await;
+    let mut config = films(&origin.url(), "vod");
+    config["Vod"]["OutputCachePolicy"] = json!("long");
+    config["Policies"]["OutputCache"]["long"] =
+        json!({ "Ttl": "1h", "StaleWhileRevalidate": "1h", "StaleIfError": "1h" });
+    let live = |first: u32| {
+        format!("#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXT-X-MEDIA-SEQUENCE:{first}\n#EXTINF:2,\n{first}.ts\n")
+    };
+    origin.put("/vod/movies/b1/index.m3u8", Object::new(PLAYLIST));
+    origin.put("/vod/movies/b1/live.m3u8", Object::new(live(1)));
+    let cinema = Cinema::open(config).await;
+    let (client, token) = (cinema.gate.client(), cinema.path("b1", "").await);
+    let get = async |name: &str| client.get(&format!("{token}{name}"), &[]).await.is(200).text();
+    for first in 2..4 {
+        assert_eq!(get("index.m3u8").await, PLAYLIST);
+        assert_eq!(get("live.m3u8?_HLS_msn=9&_HLS_part=0").await, live(first - 1));
+        origin.put("/vod/movies/b1/live.m3u8", Object::new(live(first)));
+        eventually("players see what is new", async || (get("live.m3u8").await == live(first)).then_some(())).await;
+    }
+    // While the store fails, players get what is there.
+    origin.always(refuse(503, "SlowDown", "Please reduce your request rate."));
+    origin.put("/vod/movies/b1/live.m3u8", Object::new(live(4)));
+    let before = origin.seen().len();
+    eventually("the store is asked", async || {
+        assert_eq!(get("live.m3u8").await, live(3));
+        (origin.seen().len() > before).then_some(())
+    })
+    .await;
+    origin.always(Step::Serve);
+    eventually("players see what is new", async || (get("live.m3u8").await == live(4)).then_some(())).await;
+    // One that has ended is read once, and each version of a live one, however many ask.
+    assert_eq!(get("index.m3u8").await, PLAYLIST);
+    assert_eq!((reads(&origin, "index.m3u8"), reads(&origin, "live.m3u8")), (1, 4));
+}
+
+/// Viewers that ask for a manifest and read none of it.
+const SLOW_VIEWERS: usize = 30;
+/// Manifests that each may have under way.
+const AT_ONCE: usize = 4;
+
+/// A connection that takes a few KiB without being read.
+async fn small_connection(cinema: &Cinema) -> TcpStream {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_recv_buffer_size(4096).expect("it can be small");
+    socket.connect(cinema.gate.address()).await.expect("the gate listens")
+}
+
+/// A playlist of some 4 MB, in which `name` names the segments.
+fn long_playlist(name: usize) -> String {
+    let line =
+        format!("#EXTINF:6,\nSTORE/vod/movies/b1/{name}-a-segment-with-a-long-name-so-that-the-playlist-is-long.ts\n");
+    format!("#EXTM3U\n#EXT-X-TARGETDURATION:6\n{}#EXT-X-ENDLIST\n", line.repeat(40_000))
+}
+
+/// Requests for each of these paths, as many as a viewer may have under way, which are answered and not read.
+async fn read_slowly(cinema: &Cinema, paths: &[String]) -> Vec<TcpStream> {
+    let mut slow = Vec::new();
+    for path in paths.iter().flat_map(|path| [path; AT_ONCE]) {
+        let mut connection = small_connection(cinema).await;
+        connection.write_all(format!("GET {path} HTTP/1.1\r\nHost: gate\r\n\r\n").as_bytes()).await.expect("sent");
+        slow.push(connection);
+    }
+    slow
+}
+
+/// The most by which memory grows over `before` while it is looked at.
+async fn growth(gate: &Gate, before: u64) -> u64 {
+    let mut most = 0;
+    for _ in 0..100 {
+        gate.client().get("/health", &[]).await;
+        most = most.max(gate.memory().saturating_sub(before));
+    }
+    most
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn viewers_that_read_no_manifest_take_no_more_memory_than_manifests_may() {
+    let (origin, cinema) = with(&[]).await;
+    let mut paths = Vec::new();
+    for number in 0..SLOW_VIEWERS {
+        let text = long_playlist(number).replace("STORE", &origin.url());
+        origin.put(&format!("/vod/movies/b1/{number}.m3u8"), Object::new(text));
+        paths.push(cinema.path("b1", &format!("{number}.m3u8")).await);
+    }
+    let length = cinema.gate.client().get(&paths[0], &[]).await.is(200).body.len();
+    assert!(length > 2 << 20, "{length}");
+    let before = cinema.gate.memory();
+    let slow = read_slowly(&cinema, &paths).await;
+    let mut begun: FuturesUnordered<_> = slow.iter().map(|connection| connection.readable()).collect();
+    for _ in 0..8 {
+        in_time("some are being sent", begun.next()).await.expect("there are more").expect("it is open");
+    }
+    let (most, all) = (growth(&cinema.gate, before).await, length * slow.len());
+    assert!(all > 300 << 20, "{all}");
+    assert!(most < 200 << 20, "{} MiB for {} MiB of manifests that nobody reads", most >> 20, all >> 20);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn viewers_that_read_one_manifest_slowly_hold_one_copy_and_keep_nobody_from_another() {
+    let (_origin, cinema) = with(&[("long.m3u8", &long_playlist(0)), ("index.m3u8", PLAYLIST)]).await;
+    let mut paths = Vec::new();
+    for _ in 0..SLOW_VIEWERS {
+        paths.push(cinema.path("b1", "long.m3u8").await);
+    }
+    let length = cinema.gate.client().get(&paths[0], &[]).await.is(200).body.len();
+    let before = cinema.gate.memory();
+    let slow = read_slowly(&cinema, &paths).await;
+    for connection in &slow {
+        in_time("each is being sent", connection.readable()).await.expect("it is open");
+    }
+    let (most, all) = (growth(&cinema.gate, before).await, length * slow.len());
+    assert!(most < 64 << 20, "{} MiB for {} MiB of manifests that nobody reads", most >> 20, all >> 20);
+    assert_eq!(cinema.gate.client().get(&cinema.path("b1", "index.m3u8").await, &[]).await.is(200).text(), PLAYLIST);
 }

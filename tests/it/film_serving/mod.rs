@@ -3,6 +3,7 @@
 mod browser;
 mod grants;
 mod manifests;
+mod metrics;
 mod players;
 
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -3,6 +3,7 @@
 
 mod document;
 mod progress;
+mod purges;
 mod sessions;
 mod subscriptions;
 

@@ -2,11 +2,14 @@
 
 use std::sync::atomic::Ordering;
 
+use futures::StreamExt as _;
 use http::Method;
 use serde_json::{Value, json};
 use sqlx::PgPool;
 
 use super::{Viewer, embedded, json_of};
+use crate::support::client::Client;
+use crate::support::gate::sum;
 use crate::support::tools::TempFolder;
 use crate::support::user::{PositionReport, Reporters};
 use crate::support::{Gate, Postgres, Redis, eventually, token};
@@ -272,4 +275,122 @@ async fn with_write_back_off_the_database_is_written_before_the_answer() {
     let row: (i64,) =
         sqlx::query_as("SELECT position_seconds FROM watch_progress").fetch_one(&pool).await.expect("a row");
     assert_eq!(row.0, 77);
+}
+
+/// Viewers of an hour.
+const AUDIENCE: usize = 1000;
+/// Of them, those that start and stop their film meanwhile.
+const VISITORS: usize = 100;
+/// Requests at once.
+const AT_ONCE: usize = 64;
+
+/// Milliseconds of an hour.
+const HOUR: i64 = 3_600_000;
+
+/// Sends a report by the number of its viewer, again while it is refused with the request to come back.
+async fn reports_at_last(client: &Client, number: usize, position: i64, at: i64) {
+    let path = format!("/api/v1/stream/movie-{}/progress", number % 50);
+    let body = json!({ "position_seconds": position, "duration_seconds": 86_400, "timestamp": at });
+    let send = async || {
+        let user = token::of(&format!("viewer-{number}"));
+        let request = client.request(Method::POST, &path).bearer_auth(user).json(&body);
+        let response = request.send().await.expect("the gate answers");
+        match response.status().as_u16() {
+            200 => Some(()),
+            status => {
+                assert_eq!((status, response.headers().contains_key("retry-after")), (503, true));
+                None
+            }
+        }
+    };
+    eventually("it is kept", send).await;
+}
+
+/// The reports of an hour that ends now: each viewer's first and last, and one that comes late.
+async fn an_hour_of_reports(gate: &Gate) {
+    let (client, now) = (gate.client(), token::now() * 1000);
+    for (position, at) in [(60, now - HOUR), (3600, now - 1000), (1800, now - HOUR / 2)] {
+        futures::stream::iter(0..AUDIENCE)
+            .for_each_concurrent(AT_ONCE, |number| reports_at_last(&client, number, position, at))
+            .await;
+    }
+}
+
+/// Waits until the database has the last position of every viewer.
+async fn has_all_of_the_hour(pool: &PgPool) {
+    eventually("every position is in the database", async || {
+        let count = "SELECT count(*) FROM watch_progress WHERE position_seconds = 3600";
+        let (found,): (i64,) = sqlx::query_as(count).fetch_one(pool).await.expect("the view is there");
+        (found == AUDIENCE as i64).then_some(())
+    })
+    .await;
+    let (all,): (i64,) =
+        sqlx::query_as("SELECT count(*) FROM watch_progress").fetch_one(pool).await.expect("the view is there");
+    assert_eq!(all, AUDIENCE as i64);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_hour_without_the_database_loses_no_position_and_no_view() {
+    let (Some(redis), Some(mut postgres)) = (Redis::start(), Postgres::start()) else { return };
+    let folder = TempFolder::new("films");
+    let gate = Gate::start(&written_back(&folder, &redis, &postgres.url(), "1s")).await;
+    // Known before, as viewers are that are logged in.
+    tokio::task::block_in_place(|| postgres.kill());
+    futures::stream::iter(0..VISITORS)
+        .for_each_concurrent(AT_ONCE, async |number| {
+            let visitor = Viewer::new(&gate, &format!("visitor-{number}"));
+            // On a busy machine Redis may be late: 503 asks for another try.
+            eventually("it starts", async || (visitor.start("dune").await.status == 200).then_some(())).await;
+            let stop = json!({ "position_seconds": 0 });
+            eventually("it stops", async || {
+                (visitor.post("dune/stop", stop.clone()).await.status == 200).then_some(())
+            })
+            .await;
+        })
+        .await;
+    let before = gate.memory();
+    an_hour_of_reports(&gate).await;
+    let grown = gate.memory().saturating_sub(before);
+    assert!(grown < 128 << 20, "{grown} bytes more for what waits in Redis");
+    eventually("the backlog is seen", async || {
+        let backlog = gate.metric("tidegate_positions_backlog", "").await;
+        (backlog == (AUDIENCE + VISITORS) as f64).then_some(())
+    })
+    .await;
+    tokio::task::block_in_place(|| postgres.restart());
+    let pool = PgPool::connect(&postgres.url()).await.expect("PostgreSQL answers");
+    eventually("nothing waits any more", async || {
+        let metrics = ["tidegate_positions_backlog", "tidegate_positions_backlog_bytes", "tidegate_vod_waiting_rows"];
+        let page = gate.metrics().await;
+        metrics.iter().all(|name| sum(&page, name, "") == 0.0).then_some(())
+    })
+    .await;
+    sqlx::query("DELETE FROM positions WHERE user_id LIKE 'visitor-%'").execute(&pool).await.expect("it is deleted");
+    has_all_of_the_hour(&pool).await;
+    let views = "SELECT count(*) FROM stream_sessions WHERE ended_at IS NOT NULL";
+    let (views,): (i64,) = sqlx::query_as(views).fetch_one(&pool).await.expect("the table is there");
+    assert_eq!(views, VISITORS as i64);
+    assert_eq!(gate.metric("tidegate_vod_dropped_rows_total", "").await, 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_hour_without_redis_loses_no_position() {
+    let (Some(mut redis), Some(database)) = (Redis::start(), Postgres::database().await) else { return };
+    let folder = TempFolder::new("films");
+    let gate = Gate::start(&written_back(&folder, &redis, &database, "1h")).await;
+    let pool = PgPool::connect(&database).await.expect("PostgreSQL answers");
+    // One that Redis alone has when it goes, and that the hour leaves behind.
+    reports_at_last(&gate.client(), 0, 5, token::now() * 1000 - 2 * HOUR).await;
+    tokio::task::block_in_place(|| redis.stop());
+    an_hour_of_reports(&gate).await;
+    has_all_of_the_hour(&pool).await;
+    tokio::task::block_in_place(|| redis.restart());
+    eventually("it is back", async || {
+        (json_of(&gate.client().get("/health", &[]).await)["redis"] == "ok").then_some(())
+    })
+    .await;
+    for number in [0, 1, AUDIENCE - 1] {
+        let viewer = Viewer::new(&gate, &format!("viewer-{number}"));
+        assert_eq!(viewer.position(&format!("movie-{}", number % 50)).await, 3600, "of both the newer one");
+    }
 }

@@ -1,6 +1,7 @@
 //! Sessions: views that end by themselves, too many at once, and the operator.
 
 use http::Method;
+use primitives::clock::Clock;
 use serde_json::{Value, json};
 
 use super::{Viewer, embedded, json_of};
@@ -27,11 +28,15 @@ fn watched(folder: &TempFolder) -> Value {
     config
 }
 
-async fn views_end_by_themselves(folder: &TempFolder, config: &Value) -> Gate {
+/// Returns the gate, and the time of the last report of the first view: before and after it.
+async fn views_end_by_themselves(folder: &TempFolder, config: &Value) -> (Gate, [i64; 2]) {
     let gate = Gate::start(config).await;
     let viewer = Viewer::new(&gate, "ada");
     viewer.start("dune").await.is(200);
+    let now = || Clock::system().unix_millis().as_millis();
+    let before = now();
     viewer.report("dune", 40).await.is(200);
+    let last_report = [before, now()];
     let reported = viewer.get("/api/v1/stream/dune/progress").await["last_watched_at"].clone();
     let stops = async || {
         let stops: Vec<Value> =
@@ -58,7 +63,7 @@ async fn views_end_by_themselves(folder: &TempFolder, config: &Value) -> Gate {
     let topics: Vec<&str> =
         all.iter().map(|(topic, _)| topic.as_str()).filter(|topic| *topic != "stream.progress").collect();
     assert_eq!(topics, ["stream.start", "stream.stop", "stream.start", "stream.stop"]);
-    gate
+    (gate, last_report)
 }
 
 #[tokio::test]
@@ -74,7 +79,19 @@ async fn a_view_without_reports_ends_and_is_published_with_redis() {
     let mut config = watched(&folder);
     config["State"]["Url"] = json!(redis.url());
     config["Database"]["Url"] = json!(database);
-    let _gate = views_end_by_themselves(&folder, &config).await;
+    let (_gate, [before, after]) = views_end_by_themselves(&folder, &config).await;
+    // The row of the view that ended by itself has the time of its last report.
+    let pool = sqlx::PgPool::connect(&database).await.expect("PostgreSQL answers");
+    let rows = eventually("both rows have their end", async || {
+        let read = "SELECT started_at, ended_at, duration_seconds FROM stream_sessions WHERE ended_at IS NOT NULL
+            ORDER BY started_at";
+        let rows: Vec<(i64, i64, i64)> = sqlx::query_as(read).fetch_all(&pool).await.expect("the table is there");
+        (rows.len() == 2).then_some(rows)
+    })
+    .await;
+    let (started, ended, seconds) = rows[0];
+    assert!((before..=after).contains(&ended), "{ended} is not between {before} and {after}");
+    assert_eq!(seconds, (ended - started) / 1000);
     let empty = async || redis.ask("ZCARD vod.views").starts_with(":0").then_some(());
     eventually("nothing is looked at any more", empty).await;
 }
@@ -253,4 +270,65 @@ async fn films_are_started_while_the_database_is_away() {
     // Without Redis nobody can tell whether a user has logged out, and that is what is said.
     let refused = Viewer::new(&alone, "ada").start("dune").await;
     assert_eq!(refused.problem(503)["detail"], "whether you have logged out cannot be told at the moment");
+}
+
+/// A user who starts films without end, over one kind of storage.
+async fn starts_are_bounded(redis: Option<&Redis>) {
+    let folder = TempFolder::new("films");
+    let mut config = embedded(&folder);
+    if let Some(redis) = redis {
+        config["State"]["Url"] = json!(redis.url());
+    }
+    let gate = Gate::start(&config).await;
+    let viewer = Viewer::new(&gate, "ada");
+    for _ in 0..130 {
+        viewer.start("none").await.problem(404);
+    }
+    for number in 0..120 {
+        assert_eq!(viewer.start("dune").await.status, 200, "{number}");
+    }
+    let refused = viewer.start("dune").await;
+    assert_eq!(refused.problem(429)["code"], "too_many_requests");
+    assert_ne!(refused.header("retry-after"), "");
+    Viewer::new(&gate, "bob").start("dune").await.is(200);
+    viewer.report("dune", 5).await.is(200);
+    assert_eq!(gate.metric("tidegate_vod_starts_total", "outcome=\"too_many\"").await, 1.0);
+}
+
+#[tokio::test]
+async fn a_user_opens_120_sessions_in_an_hour_with_memory() {
+    starts_are_bounded(None).await;
+}
+
+#[tokio::test]
+async fn a_user_opens_120_sessions_in_an_hour_with_redis() {
+    let Some(redis) = Redis::start() else { return };
+    starts_are_bounded(Some(&redis)).await;
+}
+
+#[tokio::test]
+async fn a_policy_named_film_starts_takes_the_place_of_the_limit_of_starts() {
+    let folder = TempFolder::new("films");
+    let mut config = embedded(&folder);
+    config["Policies"]["RateLimiter"]["film-starts"] = json!({ "FixedWindow": { "PermitLimit": 2, "Window": "1h" } });
+    let gate = Gate::start(&config).await;
+    let viewer = Viewer::new(&gate, "ada");
+    viewer.start("dune").await.is(200);
+    viewer.start("dune").await.is(200);
+    viewer.start("dune").await.problem(429);
+}
+
+/// A logout ends films also where there are no streaming URLs.
+#[tokio::test]
+async fn a_logout_ends_the_films_of_a_user_without_streaming_urls() {
+    let folder = TempFolder::new("films");
+    let gate = Gate::start(&embedded(&folder)).await;
+    let viewer = Viewer::new(&gate, "ada");
+    let (started, other) = (viewer.start("dune").await, Viewer::new(&gate, "bob").start("dune").await);
+    assert_eq!(manifest_status(&gate, &started).await, 200);
+    viewer.send(Method::POST, "/api/v1/logout", None).await.is(204);
+    eventually("the film ends", async || (manifest_status(&gate, &started).await == 403).then_some(())).await;
+    assert_eq!(manifest_status(&gate, &other).await, 200);
+    assert_eq!(manifest_status(&gate, &viewer.start("dune").await).await, 200, "another start is good");
+    gate.client().send(Method::POST, "/api/v1/logout", &[]).await.problem(401);
 }

@@ -59,6 +59,8 @@ const MODULES: &[(&str, &str)] = &[
         "crates/vod/src",
         "
         settings:
+        cmcd:
+        player_metrics: cmcd
         session:      settings
         metrics:      session
         subscription: metrics settings

@@ -1,6 +1,7 @@
 //! Positions, through the shipped binary, over each of what they can be kept in: a file, PostgreSQL, Redis, and
 //! PostgreSQL with Redis before it.
 
+mod clocks;
 mod contract;
 mod outages;
 mod ways;

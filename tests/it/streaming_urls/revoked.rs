@@ -258,3 +258,16 @@ async fn a_live_stream_of_a_plain_route_ends_too_however_slowly_it_is_read() {
     let read = live(&gate, &gate, &headers, "/plain/long.mp3", LENGTH).await;
     assert!(read < LENGTH, "{read} bytes");
 }
+
+#[tokio::test]
+async fn a_logout_is_there_where_live_streams_end_by_it_and_nothing_else_knows_of_it() {
+    let origin = ScriptedOrigin::with_track("music").await;
+    let mut config = urls(&origin.url(), "audio", &[]);
+    config["Auth"].as_object_mut().expect("an object").remove("PathToken");
+    let gate = start(&config).await;
+    send(&gate, Method::POST, "/api/v1/logout", &bearer("alice"), None).await.problem(404);
+    config["Auth"]["EndRevokedStreams"] = json!(true);
+    let gate = start(&config).await;
+    log_out(&gate, "alice").await;
+    send(&gate, Method::POST, "/api/v1/logout", "", None).await.problem(401);
+}

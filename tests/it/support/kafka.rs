@@ -12,6 +12,7 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Headers, Message};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::eventually::becomes_ready;
@@ -65,6 +66,19 @@ impl Topic {
     pub async fn read(&self) -> Vec<Received> {
         let (broker, name) = (self.broker.clone(), self.name.clone());
         tokio::task::spawn_blocking(move || read(&broker, &name)).await.expect("the topic is read")
+    }
+
+    /// Publishes a message, and waits until the broker has it; the first one makes the topic.
+    pub async fn publish(&self, body: &str) {
+        let (broker, name, body) = (self.broker.clone(), self.name.clone(), body.to_owned());
+        let publish = move || {
+            let producer: BaseProducer =
+                ClientConfig::new().set("bootstrap.servers", broker).create().expect("a producer");
+            let record: BaseRecord<'_, str, str> = BaseRecord::to(&name).payload(&body);
+            producer.send(record).map_err(|(error, _)| error).expect("it is taken");
+            producer.flush(START_DEADLINE).expect("the broker has it");
+        };
+        tokio::task::spawn_blocking(publish).await.expect("it is published");
     }
 }
 

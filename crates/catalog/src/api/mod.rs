@@ -4,6 +4,7 @@
 //! not know how a track is streamed: it asks a [`StreamResolver`].
 
 mod grants;
+mod logout;
 mod stream_url;
 pub mod stream_url_cache;
 mod timestamps;
@@ -15,6 +16,7 @@ use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use server_kit::auth::revocation::TokenRevocations;
 pub use stream_url::{StreamInfo, StreamQuery, StreamResolver, StreamUrlService};
 pub use tracks::{CatalogAdminState, CatalogConfiguration};
 
@@ -36,6 +38,10 @@ pub fn stream_url_admin_routes(urls: Arc<StreamUrlService>) -> OpenApiRouter {
 pub fn stream_url_routes(urls: Arc<StreamUrlService>) -> OpenApiRouter {
     OpenApiRouter::with_openapi(stream_url::StreamUrlDescription::openapi())
         .routes(routes!(stream_url::read))
-        .routes(routes!(stream_url::log_out))
         .with_state(urls)
+}
+
+/// Returns the path by which users log out everywhere.
+pub fn logout_routes(revocations: Arc<TokenRevocations>) -> OpenApiRouter {
+    OpenApiRouter::new().routes(routes!(logout::log_out)).with_state(revocations)
 }

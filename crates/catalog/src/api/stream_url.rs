@@ -13,6 +13,7 @@ use percent_encoding::utf8_percent_encode;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, OpenApi, ToSchema};
 
+use super::logout::user_state_unavailable;
 use super::stream_url_cache::{IssuedStreamUrl, StreamUrlCache};
 use super::timestamps;
 use http_semantics::request_info::RequestInfo;
@@ -189,18 +190,6 @@ pub async fn drop_cached(
     if done { Ok(StatusCode::NO_CONTENT) } else { Err(user_state_unavailable()) }
 }
 
-/// Logs the caller out everywhere: every streaming URL of theirs is refused from now on, by other nodes within a second.
-#[utoipa::path(post, path = "/api/v1/logout", tag = "streaming", security(("bearer" = [])), responses(
-    (status = 204, description = "Logged out"), (status = 401, description = "No valid token"),
-    (status = 503, description = "The shared state is away: perhaps nothing is revoked, so repeat the request")))]
-pub async fn log_out(State(urls): State<Arc<StreamUrlService>>, user: User) -> Result<StatusCode, Error> {
-    if urls.revocations.revoke(user.id().as_str()).await {
-        Ok(StatusCode::NO_CONTENT)
-    } else {
-        Err(user_state_unavailable())
-    }
-}
-
 /// OpenAPI description of the path that a streaming URL leads to.
 #[derive(OpenApi)]
 #[openapi(paths(stream))]
@@ -223,8 +212,4 @@ fn user_id_too_long() -> Error {
         "the user's id is too long for a streaming URL: it has room for {MAX_IDENTITY_BYTES} bytes, of which the claim that the \
          route's limit counts by takes up to 17; play by a token in a header instead"
     ))
-}
-
-fn user_state_unavailable() -> Error {
-    Error::unavailable("the state of users cannot be reached at the moment")
 }

@@ -185,19 +185,20 @@ impl PositionService {
         let at = report.at.unwrap_or(now).min(now);
         let (position, duration) = (Some(report.position), report.duration);
         let record = PositionRecord { key, position, duration, updated_at: at, reported_at: now };
-        self.store_record(record, report.is_last).await
+        self.store_record(record, report.at, report.is_last).await
     }
 
     /// Clears a position; older reports that arrive late do not bring it back.
     pub async fn clear(&self, key: PositionKey) -> Result<(), Error> {
         let now = self.now();
         let record = PositionRecord { key, position: None, duration: None, updated_at: now, reported_at: now };
-        self.store_record(record, true).await
+        self.store_record(record, None, true).await
     }
 
-    async fn store_record(&self, record: PositionRecord, is_last: bool) -> Result<(), Error> {
+    /// Stores `record`, whose time is `at` by the player's clock, or now.
+    async fn store_record(&self, record: PositionRecord, at: Option<UnixMillis>, is_last: bool) -> Result<(), Error> {
         match self.films_of(&record.key) {
-            Some(films) => films.save(record, is_last).await,
+            Some(films) => films.save(record, at, is_last).await,
             None => self.queue.save(record).await,
         }
     }

@@ -38,9 +38,28 @@ pub struct ServedManifest {
     pub etag: Option<String>,
 }
 
+/// Manifest that was read and checked, in one copy for all who are sent it.
+pub struct SharedManifest {
+    /// Outcome of its check.
+    pub outcome: Arc<ManifestOutcome>,
+    /// Text that was read; empty where the outcome has another.
+    read: Vec<u8>,
+    _memory: ManifestMemory,
+}
+
+impl SharedManifest {
+    /// Returns the text that players get.
+    pub fn text(&self) -> &[u8] {
+        let rewritten = self.outcome.as_ref().as_ref().ok().and_then(|served| served.checked.rewritten.as_ref());
+        rewritten.unwrap_or(&self.read)
+    }
+}
+
 /// Checks of the manifests of one bucket.
 pub struct ManifestChecks {
     kept: Cache<String, Arc<ManifestOutcome>>,
+    /// Manifests under way, by version: those who read slowly hold one copy of each, however many they are.
+    shared: Mutex<HashMap<String, Weak<SharedManifest>>>,
     read: Arc<Semaphore>,
     /// Places of sessions that have manifests under way.
     viewers: Mutex<HashMap<SessionId, Weak<Semaphore>>>,
@@ -63,7 +82,8 @@ impl Default for ManifestChecks {
             ENTRY_OVERHEAD + key.len() + text.map_or(0, Vec::len)
         };
         let kept = CacheBuilder::new(KEPT_BYTES).with_shards(4).with_weighter(weight).build();
-        Self { kept, read: Arc::new(Semaphore::new(READ_BYTES / PERMIT_BYTES)), viewers: Mutex::default() }
+        let read = Arc::new(Semaphore::new(READ_BYTES / PERMIT_BYTES));
+        Self { kept, shared: Mutex::default(), read, viewers: Mutex::default() }
     }
 }
 
@@ -98,30 +118,49 @@ impl ManifestChecks {
         Ok(ManifestMemory { _permit: permit })
     }
 
-    /// Checks a manifest, or returns what an earlier check of the same `version` said; without a version nothing is kept.
+    /// Returns the manifest of that `version` if it is being sent to somebody.
+    pub fn shared(&self, version: &str) -> Option<Arc<SharedManifest>> {
+        self.shared.lock().get(version)?.upgrade()
+    }
+
+    /// Checks a manifest, or takes what an earlier check of the same `version` said; without a version nothing is kept.
     pub fn check(
         &self,
         version: Option<String>,
         kind: ManifestType,
-        manifest: &[u8],
+        (read, memory): (Vec<u8>, ManifestMemory),
         path: &str,
         folder: &FilmFolder<'_>,
-    ) -> Arc<ManifestOutcome> {
-        if let Some(known) = version.as_ref().and_then(|version| self.kept.get(version)) {
-            return Arc::clone(known.value());
-        }
-        let outcome = Arc::new(check(kind, manifest, path, folder).map(|checked| {
-            let etag = checked.rewritten.as_ref().map(|text| {
-                // Of the text, since the rules that made it may change while the object does not.
-                format!("\"{}\"", URL_SAFE_NO_PAD.encode(&Sha256::digest(text)[..16]))
-            });
-            ServedManifest { checked, etag }
-        }));
+    ) -> Arc<SharedManifest> {
+        let known = version.as_ref().and_then(|version| self.kept.get(version)).map(|known| Arc::clone(known.value()));
+        let outcome = known.unwrap_or_else(|| {
+            let outcome = Arc::new(check(kind, &read, path, folder).map(served));
+            if let Some(version) = &version {
+                self.kept.insert(version.clone(), Arc::clone(&outcome));
+            }
+            outcome
+        });
+        let is_rewritten = outcome.as_ref().as_ref().is_ok_and(|served| served.checked.rewritten.is_some());
+        let read = if is_rewritten { Vec::new() } else { read };
+        let manifest = Arc::new(SharedManifest { outcome, read, _memory: memory });
         if let Some(version) = version {
-            self.kept.insert(version, Arc::clone(&outcome));
+            let mut shared = self.shared.lock();
+            // Those that nobody is sent any more are forgotten when the map would grow.
+            if shared.len() == shared.capacity() {
+                shared.retain(|_, manifest| manifest.strong_count() > 0);
+            }
+            shared.insert(version, Arc::downgrade(&manifest));
         }
-        outcome
+        manifest
     }
+}
+
+fn served(checked: CheckedManifest) -> ServedManifest {
+    let etag = checked.rewritten.as_ref().map(|text| {
+        // Of the text, since the rules that made it may change while the object does not.
+        format!("\"{}\"", URL_SAFE_NO_PAD.encode(&Sha256::digest(text)[..16]))
+    });
+    ServedManifest { checked, etag }
 }
 
 #[cfg(test)]
@@ -129,6 +168,7 @@ mod tests {
     use futures::FutureExt as _;
 
     use super::*;
+    use crate::manifest::ManifestRules;
 
     #[test]
     fn a_viewer_that_reads_none_of_its_manifests_takes_no_others_place() {
@@ -150,5 +190,28 @@ mod tests {
         assert!(reserve().is_none(), "{} are held", held.len());
         held.pop();
         assert!(reserve().is_some_and(|it| it.is_ok()));
+    }
+
+    #[test]
+    fn those_who_are_sent_one_manifest_share_its_memory() {
+        let checks = ManifestChecks::default();
+        let rules =
+            ManifestRules { store_hosts: vec!["minio:9000".into()], allowed_hosts: Vec::new(), bucket: "vod".into() };
+        let folder = FilmFolder { rules: &rules, movie: "b1", prefix: "movies/b1/", key_prefix: None };
+        for (text, sent) in [
+            ("#EXTM3U\n#EXTINF:6,\na.ts\n", "#EXTM3U\n#EXTINF:6,\na.ts\n"),
+            ("#EXTM3U\n#EXTINF:6,\nhttp://minio:9000/vod/movies/b1/a.ts\n", "#EXTM3U\n#EXTINF:6,\na.ts\n"),
+        ] {
+            let memory = checks.reserve(None).now_or_never().expect("there is room").expect("it is not too long");
+            let free = checks.read.available_permits();
+            let first =
+                checks.check(Some(text.into()), ManifestType::Hls, (text.into(), memory), "index.m3u8", &folder);
+            let others: Vec<_> = (0..100).map(|_| checks.shared(text).expect("it is under way")).collect();
+            assert!(others.iter().all(|other| other.text() == sent.as_bytes()));
+            assert_eq!(checks.read.available_permits(), free);
+            drop((first, others));
+            assert!(checks.shared(text).is_none());
+            assert_eq!(checks.read.available_permits(), READ_BYTES / PERMIT_BYTES);
+        }
     }
 }

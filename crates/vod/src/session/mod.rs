@@ -19,6 +19,7 @@ macro_rules! in_store {
     };
 }
 
+mod active;
 mod film_session;
 mod memory;
 mod record;
@@ -33,6 +34,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use crate::settings::{MISSED_REPORTS, Settings, VERDICT_TTL};
+use active::ActiveSessions;
 pub use film_session::{
     DueSession, FilmSession, FilmView, GrantPolicy, ManifestType, OpenedSession, SessionEnd, SessionId,
     SessionOpenError, SessionVerdict, SessionsUnavailable, StopOutcome,
@@ -58,6 +60,7 @@ const DUE_LEASE: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub struct FilmSessions {
     store: SessionStore,
+    active: Arc<ActiveSessions>,
     settings: Arc<Settings>,
     revocations: Option<Arc<TokenRevocations>>,
     clock: Clock,
@@ -82,7 +85,7 @@ impl FilmSessions {
             Some(redis) => SessionStore::Redis(RedisSessions::new(redis)),
             None => SessionStore::Memory(Arc::default()),
         };
-        Self { store, settings, revocations, clock }
+        Self { store, active: Arc::default(), settings, revocations, clock }
     }
 
     /// Opens a session of `user` for `movie`. Of a user who then has more than the most, the ones that were idle for
@@ -114,6 +117,7 @@ impl FilmSessions {
         in_store!(&self.store, sessions => sessions.link(user.as_str(), movie.as_str(), id, until))?;
         self.look_next(id, record.next_look(now, self.look_times())).await?;
         let displaced = self.displace(user, now).await?;
+        self.active.note(id, now);
         let session = FilmSession {
             id,
             user: user.clone(),
@@ -136,11 +140,22 @@ impl FilmSessions {
         let Some((verdict, user, generation)) = self.change(id, now, judge).await? else {
             return Ok(SessionVerdict::Ended(SessionEnd::Expired));
         };
-        Ok(match verdict {
+        let verdict = match verdict {
             Err(reason) => SessionVerdict::Ended(reason),
             Ok(()) if self.is_revoked(&user, generation).await => SessionVerdict::Ended(SessionEnd::Revoked),
             Ok(()) => UserId::parse(user).map_or(SessionVerdict::Ended(SessionEnd::Expired), SessionVerdict::Live),
-        })
+        };
+        match &verdict {
+            SessionVerdict::Live(_) => self.active.note(id, now),
+            SessionVerdict::Ended(_) => self.active.remove(id),
+        }
+        Ok(verdict)
+    }
+
+    /// Returns the number of sessions that play at this node: it has served them, or had a report, within the time of three
+    /// reports.
+    pub fn active_count(&self) -> usize {
+        self.active.count(self.clock.unix_millis(), self.look_times().unreported_silence)
     }
 
     /// Ends a session; returns the view that ended with it.
@@ -158,6 +173,7 @@ impl FilmSessions {
         let now = self.clock.unix_millis();
         let close = |record: &mut SessionRecord| condition(record).then(|| (record.close(reason), record.user()));
         let Some((view, user)) = self.change(id, now, close).await?.flatten() else { return Ok(None) };
+        self.active.remove(id);
         in_store!(&self.store, sessions => sessions.unlink(&user, id))?;
         self.await_finish(view.as_ref(), now).await?;
         Ok(Some(view))
@@ -193,9 +209,13 @@ impl FilmSessions {
         let Some(id) = self.find(user, movie, named, now).await? else { return Ok(None) };
         let (grant, new) = ((self.settings.grant.ttl, self.settings.grant.max_ttl), Uuid::new_v4());
         let times = self.look_times();
-        let report =
-            |record: &mut SessionRecord| (record.report(position, now, grant, new), record.next_look(now, times));
-        let Some((begun, next)) = self.change(id, now, report).await? else { return Ok(None) };
+        let report = |record: &mut SessionRecord| {
+            (record.report(position, now, grant, new), record.next_look(now, times), record.is_live(now))
+        };
+        let Some((begun, next, is_live)) = self.change(id, now, report).await? else { return Ok(None) };
+        if is_live {
+            self.active.note(id, now);
+        }
         if begun.is_some() {
             self.look_next(id, next).await?;
         }
@@ -215,6 +235,7 @@ impl FilmSessions {
         let Some(view) = self.change(id, now, |record| record.stop(position, now)).await? else {
             return Ok(StopOutcome::Unknown);
         };
+        self.active.remove(id);
         in_store!(&self.store, sessions => sessions.unlink(user.as_str(), id))?;
         self.await_finish(view.as_ref(), now).await?;
         Ok(view.map_or(StopOutcome::HadEnded, StopOutcome::Ended))

@@ -16,8 +16,9 @@ use server_kit::redis::keys::RedisKey;
 const COMMAND_TIMEOUT: Duration = Duration::from_millis(200);
 /// Memory for answers in this process, in bytes.
 const MEMORY_BYTES: usize = 32 << 20;
-/// Memory for the users about whom the service has no usable answer, in bytes.
-const UNUSABLE_BYTES: usize = 4 << 20;
+/// Memory for the users about whom the service has no usable answer, and as much for those whose answer was removed, in
+/// bytes.
+const TIMES_BYTES: usize = 4 << 20;
 /// Approximate bytes of an answer besides the user's id.
 const ENTRY_OVERHEAD: usize = 192;
 
@@ -36,6 +37,8 @@ pub struct SubscriptionCache {
     memory: Cache<String, SubscriptionAnswer>,
     /// Users about whom the service has no usable answer, each until it is asked again.
     unusable: Cache<String, UnixMillis>,
+    /// Times at which answers were removed: one that was asked for before is not stored afterwards.
+    removed: Cache<String, UnixMillis>,
 }
 
 impl SubscriptionCache {
@@ -44,7 +47,8 @@ impl SubscriptionCache {
         let weight = |user: &String, _: &SubscriptionAnswer| ENTRY_OVERHEAD + user.len();
         let memory = CacheBuilder::new(MEMORY_BYTES).with_weighter(weight).build();
         let weight = |user: &String, _: &UnixMillis| ENTRY_OVERHEAD + user.len();
-        Self { redis, memory, unusable: CacheBuilder::new(UNUSABLE_BYTES).with_weighter(weight).build() }
+        let times = || CacheBuilder::new(TIMES_BYTES).with_weighter(weight).build();
+        Self { redis, memory, unusable: times(), removed: times() }
     }
 
     /// Returns true if the service had no usable answer about `user` a moment ago.
@@ -70,8 +74,11 @@ impl SubscriptionCache {
         self.memory.get(user.as_str()).map(|entry| *entry.value())
     }
 
-    /// Stores an answer for `life`.
+    /// Stores an answer for `life`, unless it was removed since it was asked for.
     pub async fn put(&self, user: &UserId, answer: SubscriptionAnswer, life: Duration) {
+        if self.removed.get(user.as_str()).is_some_and(|at| *at.value() >= answer.checked_at) {
+            return;
+        }
         self.memory.insert(user.as_str().to_owned(), answer);
         let Some(redis) = &self.redis else { return };
         let client = redis.client_with_timeout(COMMAND_TIMEOUT);
@@ -83,7 +90,8 @@ impl SubscriptionCache {
     }
 
     /// Removes the answer about `user`; false if Redis does not answer.
-    pub async fn remove(&self, user: &UserId) -> bool {
+    pub async fn remove(&self, user: &UserId, now: UnixMillis) -> bool {
+        self.removed.insert(user.as_str().to_owned(), now);
         self.memory.remove(user.as_str());
         self.unusable.remove(user.as_str());
         let Some(redis) = &self.redis else { return true };
@@ -99,4 +107,22 @@ fn key(redis: &Redis, user: &UserId) -> String {
 fn parse(text: &str) -> Option<SubscriptionAnswer> {
     let (flag, at) = text.split_once(' ')?;
     Some(SubscriptionAnswer { is_active: flag == "1", checked_at: UnixMillis::new(at.parse().ok()?) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_answer_that_was_on_its_way_when_it_was_removed_is_not_stored() {
+        let cache = SubscriptionCache::new(None);
+        let user = UserId::parse("ada").expect("an id");
+        let answer = |at| SubscriptionAnswer { is_active: false, checked_at: UnixMillis::new(at) };
+        cache.put(&user, answer(1), Duration::from_secs(1)).await;
+        assert!(cache.remove(&user, UnixMillis::new(5)).await);
+        cache.put(&user, answer(4), Duration::from_secs(1)).await;
+        assert_eq!(cache.get(&user).await, None);
+        cache.put(&user, answer(6), Duration::from_secs(1)).await;
+        assert_eq!(cache.get(&user).await, Some(answer(6)));
+    }
 }

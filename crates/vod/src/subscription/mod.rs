@@ -6,6 +6,7 @@
 mod breaker;
 mod cache;
 mod client;
+pub mod purge_message;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,7 +61,7 @@ impl SubscriptionService {
     /// Forgets the answer about `user`; false if the shared cache does not answer.
     pub async fn purge(&self, user: &UserId) -> bool {
         self.0.in_flight.invalidate(user.as_str());
-        self.0.cache.remove(user).await
+        self.0.cache.remove(user, self.0.clock.unix_millis()).await
     }
 }
 

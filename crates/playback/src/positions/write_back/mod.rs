@@ -19,6 +19,7 @@ use super::{Error, PositionKey, PositionRecord, ProgressPage};
 use primitives::clock::{Clock, monotonic_now};
 use primitives::failure_log::FailureLog;
 use primitives::lifecycle::BackgroundTasks;
+use primitives::unix_time::UnixMillis;
 use redis::{DirtyPosition, DirtyPositions, SHARDS, SaveReply};
 
 /// Interval at which due positions are looked for.
@@ -70,16 +71,16 @@ impl WriteBackPositions {
         this
     }
 
-    /// Saves a report; it survives the end of this process when this returns. The last of a view is then in the
-    /// database too, where that answers.
-    pub async fn save(&self, record: PositionRecord, is_last: bool) -> Result<(), Error> {
+    /// Saves a report, of the player's time `at`; it survives the end of this process when this returns. The last of a view is
+    /// then in the database too, where that answers.
+    pub async fn save(&self, record: PositionRecord, at: Option<UnixMillis>, is_last: bool) -> Result<(), Error> {
         let state = &*self.0;
         let due = self.now() + if is_last { Duration::ZERO } else { state.settings.flush_interval };
-        match state.dirty.save(&record, due).await {
-            Ok(SaveReply::Saved) => {
+        match state.dirty.save(&record, at, due).await {
+            Ok(SaveReply::Saved(updated_at)) => {
                 state.metrics.kept.inc();
                 if is_last {
-                    self.write_through(record).await;
+                    self.write_through(PositionRecord { updated_at, ..record }).await;
                 }
                 Ok(())
             }
@@ -110,7 +111,7 @@ impl WriteBackPositions {
         merge::merge(listing, page, dirty)
     }
 
-    fn now(&self) -> primitives::unix_time::UnixMillis {
+    fn now(&self) -> UnixMillis {
         self.0.clock.unix_millis()
     }
 

@@ -30,27 +30,31 @@ const MAX_CLEAN: u32 = 100;
 const ENTRY_OVERHEAD: usize = 200;
 /// Ending of a value that is in the database.
 const CLEAN: &str = " c";
-/// Script that saves a position and marks it dirty. KEYS: hash, marks, bytes. ARGV: field, time, position, length, time
-/// of the report, member, due, cost, most bytes, most fields.
+/// Script that saves a position and marks it dirty. KEYS: hash, marks, bytes. ARGV: field, the player's time or nothing,
+/// position, length, time of the report, member, due, cost, most bytes, most fields. Returns what became of it, and the
+/// time that counts: by the clock of Redis, which is one for all nodes.
 const SAVE_SCRIPT: &str = "
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local at = string.format('%.0f', math.min(tonumber(ARGV[2]) or now, now))
 local old, d = redis.call('HGET', KEYS[1], ARGV[1]), ARGV[4]
 if old then
     local ot, od = string.match(old, '^(%d+) %S+ (%S+)')
-    if ot and tonumber(ot) > tonumber(ARGV[2]) then return 'outdated' end
+    if ot and tonumber(ot) > tonumber(at) then return {'outdated', at} end
     if d == '-' and od then d = od end
 elseif redis.call('HLEN', KEYS[1]) >= tonumber(ARGV[10]) then
-    return 'full'
+    return {'full', at}
 end
 if redis.call('ZSCORE', KEYS[2], ARGV[6]) then
     redis.call('ZADD', KEYS[2], 'LT', ARGV[7], ARGV[6])
 else
-    if tonumber(redis.call('GET', KEYS[3]) or '0') + tonumber(ARGV[8]) > tonumber(ARGV[9]) then return 'full' end
+    if tonumber(redis.call('GET', KEYS[3]) or '0') + tonumber(ARGV[8]) > tonumber(ARGV[9]) then return {'full', at} end
     redis.call('ZADD', KEYS[2], ARGV[7], ARGV[6])
     redis.call('INCRBY', KEYS[3], ARGV[8])
 end
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. ' ' .. ARGV[3] .. ' ' .. d .. ' ' .. ARGV[5])
+redis.call('HSET', KEYS[1], ARGV[1], at .. ' ' .. ARGV[3] .. ' ' .. d .. ' ' .. ARGV[5])
 redis.call('PERSIST', KEYS[1])
-return 'saved'";
+return {'saved', at}";
 /// Script that takes due members, by one node at a time. KEYS: marks, lease. ARGV: now, most, the node, the lease.
 const TAKE_SCRIPT: &str = "
 local due = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[1], 'LIMIT', 0, ARGV[2])
@@ -83,8 +87,8 @@ return 1";
 /// Outcome of a save.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SaveReply {
-    /// It is stored and marked.
-    Saved,
+    /// It is stored and marked, with this time.
+    Saved(UnixMillis),
     /// A newer one is stored.
     Outdated,
     /// More waits for the database than may wait.
@@ -126,13 +130,19 @@ impl DirtyPositions {
         Self { redis, node: uuid::Uuid::now_v7().to_string(), ttl, shard_bytes, max_fields }
     }
 
-    /// Saves `record` unless a newer one is stored, and marks it dirty; it is due at `due`.
-    pub async fn save(&self, record: &PositionRecord, due: UnixMillis) -> Result<SaveReply, PositionStoreError> {
+    /// Saves `record` unless a newer one is stored, and marks it dirty; it is due at `due`. Its time is the player's, `at`, or now,
+    /// by the clock of Redis: those of the nodes may differ, or be put back.
+    pub async fn save(
+        &self,
+        record: &PositionRecord,
+        at: Option<UnixMillis>,
+        due: UnixMillis,
+    ) -> Result<SaveReply, PositionStoreError> {
         let key = &record.key;
         let text = |number: Option<i64>| number.map_or_else(|| "-".to_owned(), |number| number.to_string());
         let arguments = vec![
             key.item.as_str().to_owned(),
-            record.updated_at.to_string(),
+            at.map(|at| at.to_string()).unwrap_or_default(),
             text(record.position),
             text(record.duration),
             record.reported_at.to_string(),
@@ -142,10 +152,11 @@ impl DirtyPositions {
             self.shard_bytes.to_string(),
             self.max_fields.to_string(),
         ];
-        let reply: String = self.redis.script(COMMAND_TIMEOUT, SAVE_SCRIPT, self.keys(key), arguments).await?;
-        Ok(match reply.as_str() {
-            "saved" => SaveReply::Saved,
-            "outdated" => SaveReply::Outdated,
+        let reply: Vec<String> = self.redis.script(COMMAND_TIMEOUT, SAVE_SCRIPT, self.keys(key), arguments).await?;
+        let at = reply.get(1).and_then(|at| at.parse().ok()).map_or(record.updated_at, UnixMillis::new);
+        Ok(match reply.first().map(String::as_str) {
+            Some("saved") => SaveReply::Saved(at),
+            Some("outdated") => SaveReply::Outdated,
             _ => SaveReply::Full,
         })
     }
