@@ -1,5 +1,6 @@
 //! Headless Chromium through ChromeDriver (the W3C WebDriver protocol, which is JSON over HTTP).
 
+use std::path::Path;
 use std::process::Stdio;
 
 use serde_json::{Value, json};
@@ -17,32 +18,44 @@ pub struct Chromium {
     _profile: TempFolder,
 }
 
+/// Starts chromedriver on a free port, and returns it with its address; `None` where it ends at once.
+async fn start_driver(program: &Path) -> Option<(Child, String)> {
+    let mut driver = Command::new(program)
+        .arg("--port=0")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("chromedriver starts");
+    let mut lines = BufReader::new(driver.stdout.take().expect("stdout is piped")).lines();
+    let port = in_time("chromedriver says its port", async {
+        loop {
+            let line = lines.next_line().await.expect("readable")?;
+            let port = line.split_once("successfully on port ").map(|(_, port)| port.trim_end_matches('.').to_owned());
+            if let Some(port) = port.filter(|port| port.parse::<u16>().is_ok()) {
+                break Some(port);
+            }
+        }
+    });
+    let base = format!("http://127.0.0.1:{}", port.await?);
+    tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+    Some((driver, base))
+}
+
 impl Chromium {
     /// Starts one with an empty profile; `None` where it is not installed and not required.
     pub async fn start() -> Option<Self> {
         let program = tools::find("chromedriver")?;
         let browser = tools::find("chromium")?;
         let profile = TempFolder::new("chromium");
-        let mut driver = Command::new(program)
-            .arg("--port=0")
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("chromedriver starts");
-        let mut lines = BufReader::new(driver.stdout.take().expect("stdout is piped")).lines();
-        let port = in_time("chromedriver says its port", async {
-            loop {
-                let line = lines.next_line().await.expect("readable").expect("chromedriver says its port");
-                let port =
-                    line.split_once("successfully on port ").map(|(_, port)| port.trim_end_matches('.').to_owned());
-                if let Some(port) = port.filter(|port| port.parse::<u16>().is_ok()) {
-                    break port;
-                }
+        let mut started = None;
+        // The port that it takes for IPv4 may be taken for IPv6: then it ends at once.
+        for _ in 0..5 {
+            if started.is_none() {
+                started = start_driver(&program).await;
             }
-        });
-        let base = format!("http://127.0.0.1:{}", port.await);
-        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        }
+        let (driver, base) = started.expect("chromedriver says its port");
         let client = super::client::plain();
         let data = format!("--user-data-dir={}", profile.path().display());
         let mut arguments: Vec<&str> = FLAGS.to_vec();

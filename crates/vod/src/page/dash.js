@@ -46,12 +46,12 @@ export async function open(video, { url, at, film, session }, on) {
   const texts = () => (isLoaded ? player.getTextTracks() : []);
   let chosen = -1;
   video.addEventListener("canplay", () => {
-    // Before it is known how long the film is, it goes where it was told to.
+    // Only now: it is known how long the film is, and the player would go on to where it was told to begin.
     const from = beginning(at, video.duration);
-    if (from !== at) video.currentTime = from;
+    if (from > 0) video.currentTime = from;
     on.opened();
   }, { once: true });
-  load(at);
+  load(0);
   return {
     qualities: () => videos().map(({ height, bandwidth }, id) => ({ id, height: height || 0, bitrate: bandwidth })),
     quality: () => chosen,

@@ -13,6 +13,7 @@ import { SessionWatch } from "./session.js";
 import { change, fill, language, speak, text } from "./texts.js";
 import { clock } from "./time.js";
 
+const LAST = 0.25; // seconds before the end in which there may be nothing left to play
 const SOON = 2; // tries after which a film whose files are refused is not tried any more
 const SILENT = ["stopped", "signin", "list"]; // states in which something else on the page says what there is
 
@@ -237,6 +238,7 @@ async function broke(status) {
 const on = {
   broke,
   opened() {
+    if (video.currentTime > 0 && beginning(video.currentTime, video.duration) === 0) anew();
     ready = true;
   },
   stalled() {
@@ -294,6 +296,22 @@ async function lists() {
   }
 }
 
+/** Begins at the beginning a film that was seen to its end: how long it is is known only once a player has opened it there. */
+function anew() {
+  video.currentTime = 0;
+  attempt();
+}
+
+/** The film is over. */
+function finish() {
+  if (isOver) return;
+  isOver = true;
+  session.leave();
+  reports.end();
+  video.pause();
+  show("ended");
+}
+
 // --- Beginning --------------------------------------------------------------------------------------------------------
 
 const events = {
@@ -306,10 +324,12 @@ const events = {
     show("playing");
   },
   waiting() {
+    // Sound and picture seldom end together, and a player may wait for what is missing of one of them.
+    if (ready && !isOver && video.duration - video.currentTime < LAST) return finish();
     if (!video.ended && state !== "reconnecting") show(navigator.onLine ? "buffering" : "reconnecting");
   },
   pause() {
-    if (!ready || video.ended) return;
+    if (!ready || video.ended || isOver) return;
     reports.pause();
     session.pause();
     reports.note();
@@ -322,10 +342,10 @@ const events = {
     if (ready && !isOver) reports.note();
   },
   ended() {
-    isOver = true;
-    session.leave();
-    reports.end();
-    show("ended");
+    // It was sent elsewhere meanwhile.
+    if (!video.ended) return;
+    if (ready) finish();
+    else anew();
   },
 };
 
