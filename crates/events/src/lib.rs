@@ -14,7 +14,8 @@ mod kafka;
 mod metrics;
 mod outbox;
 pub mod settings;
-#[cfg_attr(not(feature = "kafka"), path = "without_topic_reader.rs")]
+#[cfg(feature = "kafka")]
+mod topic_consumer;
 pub mod topic_reader;
 
 use std::io;
