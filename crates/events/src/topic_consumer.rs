@@ -4,6 +4,7 @@
 //! A broker that is away, or was never there, is waited for; so is a topic that nobody has made yet.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::consumer::{Consumer, ConsumerContext, StreamConsumer};
