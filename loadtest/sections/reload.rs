@@ -53,7 +53,10 @@ pub fn measure(section: &Section, bench: &Bench, tally: &mut Tally) -> Result<Ve
     let more = format!("{LISTENER}, {{ Address: \"{second}\" }}");
     let texts = [text.clone(), text.replace("r999/", "r1000/").replace(LISTENER, &more)];
     let reload = move |number: usize| -> Result<Duration> {
+        // As a file that was written before and is moved into place: one that was just written to is waited for.
         fs::write(&file, &texts[number % 2])?;
+        let written = fs::File::options().write(true).open(&file)?;
+        written.set_modified(written.metadata()?.modified()? - Duration::from_secs(1))?;
         let began = monotonic_now();
         post(admin, "/reload")?;
         Ok(began.elapsed())

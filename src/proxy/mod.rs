@@ -23,6 +23,7 @@ mod upgrade;
 pub use admission::route_guards::weaker_route_warnings;
 
 use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -124,13 +125,15 @@ impl http_server::Handler for Gateway {
     async fn handle(&self, downstream: &mut impl Downstream) -> Option<Box<RequestContext>> {
         let mut exchange = RequestExchange::begin(self, downstream);
         let (downstream, ctx) = exchange.parts();
-        let Some(limit) = ctx.runtime.server.request_timeout else {
-            let Some(outcome) = self.answer(downstream, ctx).await else { return exchange.hand_over() };
-            exchange.finish(outcome).await;
-            return None;
+        let limit = ctx.runtime.server.request_timeout;
+        let answered = {
+            // One place for both ways: a box for the one with a limit would cost each of its requests a copy.
+            let answer = pin!(self.answer(downstream, ctx));
+            match limit {
+                Some(limit) => timeout(limit, answer).await,
+                None => Ok(answer.await),
+            }
         };
-        // Boxed: without a limit, which is the usual case, no request keeps room for this.
-        let answered = timeout(limit, Box::pin(self.answer(downstream, ctx))).await;
         let outcome = match answered {
             Ok(Some(outcome)) => outcome,
             Ok(None) => return exchange.hand_over(),

@@ -16,6 +16,10 @@ use socket2::SockRef;
 use crate::bind::{BoundAddress, SystemSocket, UnixSocketError, set_socket_mode};
 use crate::listener::{BACKLOG, ListenError, MAX_UNSENT_BYTES};
 
+/// Beginning of the name under which a socket of this program's own is handed over where the settings give it a name, so
+/// that it is not taken for a supervisor's.
+const OWN_PREFIX: &str = "tidegate-own/";
+
 /// Purpose of a socket, which is its name where it has no other: the addresses of two may look alike (port 0).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SocketRole {
@@ -50,9 +54,11 @@ struct SocketTable {
     next: u64,
 }
 
-/// A listening socket with the name under which it is passed.
+/// A listening socket with the name by which a listener asks for it.
 struct NamedSocket {
     name: String,
+    /// A supervisor has made it, and keeps it open.
+    is_supervised: bool,
     socket: SystemSocket,
     address: BoundAddress,
 }
@@ -107,10 +113,10 @@ impl ListenSockets {
         let mut names = names.unwrap_or_default().split(':');
         let mut inherited = Vec::new();
         for index in 0..passed.len() {
-            let name = names.next().unwrap_or_default().to_owned();
+            let (name, is_supervised) = passed_name(names.next().unwrap_or_default());
             let taken = take_socket(&mut passed, index);
             let taken = taken.map_err(|source| ListenError::Inherited { name: name.clone(), source })?;
-            inherited.extend(taken.map(|(socket, address)| NamedSocket { name, socket, address }));
+            inherited.extend(taken.map(|(socket, address)| NamedSocket { name, is_supervised, socket, address }));
         }
         Ok(Self { state: Arc::new(Mutex::new(SocketTable { inherited, ..SocketTable::default() })) })
     }
@@ -125,10 +131,9 @@ impl ListenSockets {
     ) -> Result<BoundTcpSocket, ListenError> {
         let failed = |source| ListenError::Bind { address, source };
         let inherited = self.state.lock().take_tcp(role, address, wanted);
-        let is_supervised = inherited.as_ref().is_some_and(|(name, _)| is_supervisors(name));
-        let (name, listener) = match inherited {
+        let (name, is_supervised, listener) = match inherited {
             Some(inherited) => inherited,
-            None => (wanted.unwrap_or(role.name()).to_owned(), TcpListener::bind(address).map_err(failed)?),
+            None => (wanted.unwrap_or(role.name()).to_owned(), false, TcpListener::bind(address).map_err(failed)?),
         };
         // tokio takes over sockets only in this mode.
         listener.set_nonblocking(true).map_err(failed)?;
@@ -139,8 +144,8 @@ impl ListenSockets {
         socket.set_tcp_notsent_lowat(MAX_UNSENT_BYTES as u32).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let kept = SystemSocket::Tcp(listener.try_clone().map_err(failed)?);
-        let kept = NamedSocket { name, socket: kept, address: BoundAddress::Tcp(address) };
-        let registration = self.register(kept, is_supervised);
+        let registration =
+            self.register(NamedSocket { name, is_supervised, socket: kept, address: BoundAddress::Tcp(address) });
         Ok(BoundTcpSocket { listener, address, registration })
     }
 
@@ -155,26 +160,25 @@ impl ListenSockets {
     ) -> Result<(UnixListener, SocketRegistration), UnixSocketError> {
         let failed = |source| UnixSocketError::System { path: path.to_owned(), source };
         let inherited = self.state.lock().take_unix(path, wanted);
-        let is_supervised = inherited.as_ref().is_some_and(|(name, _)| is_supervisors(name));
-        let (name, listener) = match inherited {
-            Some((name, listener)) => {
+        let (name, is_supervised, listener) = match inherited {
+            Some((name, is_supervised, listener)) => {
                 // Those of a supervisor have the mode that it was told.
-                if let Some(mode) = mode.filter(|_| name == SocketRole::Listener.name()) {
+                if let Some(mode) = mode.filter(|_| !is_supervised) {
                     set_socket_mode(path, mode).map_err(failed)?;
                 }
-                (name, listener)
+                (name, is_supervised, listener)
             }
-            None => (wanted.unwrap_or(SocketRole::Listener.name()).to_owned(), open()?),
+            None => (wanted.unwrap_or(SocketRole::Listener.name()).to_owned(), false, open()?),
         };
         // tokio takes over sockets only in this mode.
         listener.set_nonblocking(true).map_err(failed)?;
         let kept = SystemSocket::Unix(listener.try_clone().map_err(failed)?);
-        let kept = NamedSocket { name, socket: kept, address: BoundAddress::Unix(path.to_owned()) };
-        Ok((listener, self.register(kept, is_supervised)))
+        let kept = NamedSocket { name, is_supervised, socket: kept, address: BoundAddress::Unix(path.to_owned()) };
+        Ok((listener, self.register(kept)))
     }
 
-    fn register(&self, socket: NamedSocket, is_supervised: bool) -> SocketRegistration {
-        let mut state = self.state.lock();
+    fn register(&self, socket: NamedSocket) -> SocketRegistration {
+        let (mut state, is_supervised) = (self.state.lock(), socket.is_supervised);
         state.next += 1;
         let id = state.next;
         state.open.push((id, socket));
@@ -190,7 +194,7 @@ impl ListenSockets {
     /// Returns the open sockets, to be handed over: a name and a descriptor of each.
     pub fn duplicate(&self) -> io::Result<Vec<(String, OwnedFd)>> {
         let state = self.state.lock();
-        let duplicate = |(_, open): &(u64, NamedSocket)| Ok((open.name.clone(), open.socket.try_clone()?.into()));
+        let duplicate = |(_, open): &(u64, NamedSocket)| Ok((open.name_to_pass(), open.socket.try_clone()?.into()));
         state.open.iter().map(duplicate).collect()
     }
 }
@@ -202,15 +206,15 @@ impl SocketTable {
         role: SocketRole,
         address: SocketAddr,
         wanted: Option<&str>,
-    ) -> Option<(String, TcpListener)> {
-        let is_for_role = |name: &str| name == role.name() || is_supervisors(name);
+    ) -> Option<(String, bool, TcpListener)> {
+        let is_for_role = |socket: &NamedSocket| socket.name == role.name() || !is_role_name(&socket.name);
         let place = match wanted {
             Some(wanted) => {
                 self.inherited.iter().position(|socket| socket.name == wanted && socket.address.tcp().is_some())
             }
             None => {
                 let is_same = |socket: &NamedSocket| {
-                    is_for_role(&socket.name) && socket.address.tcp().is_some_and(|known| known == address)
+                    is_for_role(socket) && socket.address.tcp().is_some_and(|known| known == address)
                 };
                 // Any port was asked for, and one was found before: it is kept.
                 let was_any = |socket: &NamedSocket| {
@@ -222,13 +226,15 @@ impl SocketTable {
             }
         };
         match self.inherited.remove(place?) {
-            NamedSocket { name, socket: SystemSocket::Tcp(socket), .. } => Some((name, socket)),
+            NamedSocket { name, is_supervised, socket: SystemSocket::Tcp(socket), .. } => {
+                Some((name, is_supervised, socket))
+            }
             NamedSocket { socket: SystemSocket::Unix(_), .. } => None,
         }
     }
 
     /// Takes the inherited Unix socket that fits, with its name, out of the table.
-    fn take_unix(&mut self, path: &Path, wanted: Option<&str>) -> Option<(String, UnixListener)> {
+    fn take_unix(&mut self, path: &Path, wanted: Option<&str>) -> Option<(String, bool, UnixListener)> {
         let fits = |socket: &NamedSocket| match (&socket.address, wanted) {
             (BoundAddress::Unix(_), Some(wanted)) => socket.name == wanted,
             (BoundAddress::Unix(known), None) => known == path,
@@ -236,16 +242,34 @@ impl SocketTable {
         };
         let place = self.inherited.iter().position(fits)?;
         match self.inherited.remove(place) {
-            NamedSocket { name, socket: SystemSocket::Unix(socket), .. } => Some((name, socket)),
+            NamedSocket { name, is_supervised, socket: SystemSocket::Unix(socket), .. } => {
+                Some((name, is_supervised, socket))
+            }
             NamedSocket { socket: SystemSocket::Tcp(_), .. } => None,
         }
     }
 }
 
-/// Returns true for the name of a passed socket that is a supervisor's own, as far as a name can tell: a process of this
-/// program passes on the names that it was given.
-fn is_supervisors(name: &str) -> bool {
-    !SocketRole::NAMES.contains(&name)
+impl NamedSocket {
+    /// Returns the name under which the process that follows gets the socket.
+    fn name_to_pass(&self) -> String {
+        let is_plain = self.is_supervised || is_role_name(&self.name);
+        if is_plain { self.name.clone() } else { format!("{OWN_PREFIX}{}", self.name) }
+    }
+}
+
+/// Returns the name of a socket that was passed as `name`, and whether it is a supervisor's: what a process of this program
+/// has made tells so by its name.
+fn passed_name(name: &str) -> (String, bool) {
+    match name.strip_prefix(OWN_PREFIX) {
+        Some(own) => (own.to_owned(), false),
+        None => (name.to_owned(), !is_role_name(name)),
+    }
+}
+
+/// Returns true for the name of a socket that the settings give none.
+fn is_role_name(name: &str) -> bool {
+    SocketRole::NAMES.contains(&name)
 }
 
 /// Takes the passed descriptor at `index`, whatever kind of socket it is; `None` where it was taken before.
@@ -285,7 +309,8 @@ mod tests {
             let socket = TcpListener::bind(ANY).expect("a free port");
             let address = socket.local_addr().expect("it is bound");
             let (socket, address) = (SystemSocket::Tcp(socket), BoundAddress::Tcp(address));
-            sockets.state.lock().inherited.push(NamedSocket { name: (*name).to_owned(), socket, address });
+            let (name, is_supervised) = passed_name(name);
+            sockets.state.lock().inherited.push(NamedSocket { name, is_supervised, socket, address });
         }
         let addresses = sockets.state.lock().inherited.iter().filter_map(|socket| socket.address.tcp()).collect();
         (sockets, addresses)
@@ -332,5 +357,21 @@ mod tests {
         assert_eq!(names(), ["https"]);
         assert!(std::net::TcpStream::connect(address).is_err(), "nothing keeps a closed socket open");
         assert!(std::net::TcpStream::connect(https.address).is_ok());
+    }
+
+    #[test]
+    fn a_named_socket_of_this_program_is_not_taken_for_a_supervisors_after_it_was_handed_over() {
+        let (first, at) = inherited(&["https"]);
+        let passed = open(&first, SocketRole::Listener, at[0], Some("https"));
+        let own = open(&first, SocketRole::Listener, address(ANY), Some("web"));
+        assert!(passed.registration.is_supervised() && !own.registration.is_supervised());
+        let names: Vec<String> =
+            first.duplicate().expect("descriptors are free").into_iter().map(|(name, _)| name).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let (second, _) = inherited(&names);
+        let supervised =
+            |name| open(&second, SocketRole::Listener, address(ANY), Some(name)).registration.is_supervised();
+        assert_eq!((supervised("https"), supervised("web")), (true, false));
+        assert_eq!(second.drop_unused(), [""; 0], "both were found by their names");
     }
 }

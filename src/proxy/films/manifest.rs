@@ -15,7 +15,9 @@ use http_semantics::etag::ETag;
 use http_server::{Downstream, DownstreamError};
 use object_engine::{ObjectError, ObjectResponse, RequestPlan};
 use server_kit::telemetry::metrics::Metrics;
-use vod::manifest::{MAX_MANIFEST_BYTES, ManifestFault, ManifestRefusal, ServedManifest, SharedManifest, ViewerPlace};
+use vod::manifest::{
+    MAX_MANIFEST_BYTES, ManifestFault, ManifestReader, ManifestRefusal, ServedManifest, SharedManifest, ViewerPlace,
+};
 use vod::session::ManifestType;
 
 /// Bytes of a manifest that are read at once.
@@ -90,7 +92,11 @@ async fn answer(
     conditions: &Preconditions,
 ) -> Result<ManifestAnswer, ProxyFailure> {
     let place = match &ctx.film_grant {
-        Some(grant) => Some(handler.checks.enter(grant.session).await),
+        Some(grant) => {
+            let user = ctx.claims.as_ref().map(|claims| claims.subject.clone());
+            let reader = user.map_or(ManifestReader::Session(grant.session), ManifestReader::User);
+            Some(handler.checks.enter(reader).await)
+        }
         None => None,
     };
     let (mut headers, mut manifest) = read(ctx, handler, path, *kind).await?;

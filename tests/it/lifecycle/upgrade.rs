@@ -463,6 +463,28 @@ async fn another_process_neither_blocks_an_upgrade_nor_makes_up_its_outcome() {
 }
 
 #[tokio::test]
+async fn another_user_is_refused_an_upgrade() {
+    // Only root can become another user.
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let origin = ScriptedOrigin::with_track("music").await;
+    let gate = Upgradable::start(&config::objects(&origin.url(), "audio")).await;
+    let first = gate.process();
+    // The user `nobody`, who may not read this checkout: the program is opened before the user is changed.
+    let program = std::fs::File::open(env!("CARGO_BIN_EXE_tidegate")).expect("it is there");
+    let mut asked = Command::new("setpriv");
+    asked.args(["--reuid=65534", "--regid=65534", "--clear-groups", "/dev/stdin", "upgrade", "--pid"]);
+    asked.arg(first.to_string()).current_dir("/").stdin(program);
+    let ended = asked.output().await.expect("setpriv, of Debian's util-linux, runs");
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(1), "{said}");
+    assert!(said.contains("only root and the user of the process may ask for its upgrade"), "{said}");
+    assert_eq!(gate.process(), first);
+    gate.client().get(TRACK, &[]).await.is(200);
+}
+
+#[tokio::test]
 async fn a_new_process_takes_over_though_nobody_reads_its_standard_output() {
     let origin = ScriptedOrigin::with_track("music").await;
     let mut gate = Upgradable::start(&config::objects(&origin.url(), "audio")).await;

@@ -13,6 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{CheckedManifest, FilmFolder, MAX_MANIFEST_BYTES, ManifestFault, ManifestRefusal, check};
 use crate::session::{ManifestType, SessionId};
+use primitives::ids::UserId;
 
 /// Memory for outcomes, in bytes: most manifests pass as they are, and take only their key.
 const KEPT_BYTES: usize = 32 << 20;
@@ -20,8 +21,8 @@ const KEPT_BYTES: usize = 32 << 20;
 const ENTRY_OVERHEAD: usize = 192;
 /// Memory for manifests that are being read and sent, in bytes.
 const READ_BYTES: usize = 64 << 20;
-/// Most manifests of one session that are read and sent at the same time: a player asks for those of its pictures, its sound
-/// and its subtitles.
+/// Most manifests of one viewer that are read and sent at the same time: a player asks for those of its pictures, its sound
+/// and its subtitles. The longest of them together take a third of the memory.
 const MAX_AT_ONCE: usize = 4;
 /// Bytes of one permit.
 const PERMIT_BYTES: usize = 1024;
@@ -61,8 +62,17 @@ pub struct ManifestChecks {
     /// Manifests under way, by version: those who read slowly hold one copy of each, however many they are.
     shared: Mutex<HashMap<String, Weak<SharedManifest>>>,
     read: Arc<Semaphore>,
-    /// Places of sessions that have manifests under way.
-    viewers: Mutex<HashMap<SessionId, Weak<Semaphore>>>,
+    /// Places of viewers who have manifests under way.
+    viewers: Mutex<HashMap<ManifestReader, Weak<Semaphore>>>,
+}
+
+/// Reader of manifests, who has a number of places.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ManifestReader {
+    /// A user, whatever the number of their sessions.
+    User(UserId),
+    /// A session whose user cannot be asked for now.
+    Session(SessionId),
 }
 
 /// Place of a viewer for one manifest, held until it has been sent.
@@ -88,19 +98,19 @@ impl Default for ManifestChecks {
 }
 
 impl ManifestChecks {
-    /// Waits until the session has fewer than four manifests under way: one that reads none of them must not take the memory of
+    /// Waits until the reader has fewer than four manifests under way: one that reads none of them must not take the memory of
     /// all others.
-    pub async fn enter(&self, session: SessionId) -> ViewerPlace {
+    pub async fn enter(&self, reader: ManifestReader) -> ViewerPlace {
         let places = {
             let mut viewers = self.viewers.lock();
-            let known = viewers.get(&session).and_then(Weak::upgrade);
+            let known = viewers.get(&reader).and_then(Weak::upgrade);
             known.unwrap_or_else(|| {
                 // Those that have nothing under way are forgotten when the map would grow.
                 if viewers.len() == viewers.capacity() {
                     viewers.retain(|_, places| places.strong_count() > 0);
                 }
                 let places = Arc::new(Semaphore::new(MAX_AT_ONCE));
-                viewers.insert(session, Arc::downgrade(&places));
+                viewers.insert(reader, Arc::downgrade(&places));
                 places
             })
         };
@@ -173,13 +183,15 @@ mod tests {
     #[test]
     fn a_viewer_that_reads_none_of_its_manifests_takes_no_others_place() {
         let checks = ManifestChecks::default();
-        let (slow, other) = (SessionId([1; 16]), SessionId([2; 16]));
-        let mut held: Vec<_> =
-            (0..MAX_AT_ONCE).map(|_| checks.enter(slow).now_or_never().expect("there is a place")).collect();
-        assert!(checks.enter(slow).now_or_never().is_none());
-        assert!(checks.enter(other).now_or_never().is_some());
+        let reader = |name| ManifestReader::User(UserId::parse(name).expect("an id"));
+        let enter = |reader| checks.enter(reader).now_or_never();
+        let mut held: Vec<_> = (0..MAX_AT_ONCE).map(|_| enter(reader("slow")).expect("there is a place")).collect();
+        assert!(enter(reader("slow")).is_none());
+        assert!(enter(reader("other")).is_some());
+        assert!(enter(ManifestReader::Session(SessionId([1; 16]))).is_some());
         held.pop();
-        assert!(checks.enter(slow).now_or_never().is_some());
+        assert!(enter(reader("slow")).is_some());
+        const { assert!(READ_BYTES >= 3 * MAX_AT_ONCE * MAX_MANIFEST_BYTES, "one reader leaves room") };
     }
 
     #[test]

@@ -11,7 +11,7 @@ mod disguise;
 mod film_uris;
 pub mod hls;
 
-pub use checks::{ManifestChecks, ManifestMemory, ServedManifest, SharedManifest, ViewerPlace};
+pub use checks::{ManifestChecks, ManifestMemory, ManifestReader, ServedManifest, SharedManifest, ViewerPlace};
 pub use disguise::is_manifest;
 pub use film_uris::{FilmFolder, ManifestRules};
 
