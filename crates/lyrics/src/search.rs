@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::Error;
 use crate::metrics::{RequestOutcome, SourceOutcome};
-use crate::service::{LyricsService, LyricsState, RETRY_TIME};
+use crate::service::{BODY_VERSION, LyricsService, LyricsState, RETRY_TIME};
 use crate::sources::{LyricsSource, genius, lrclib};
 use crate::store::{CacheKey, CacheKind, CacheRow};
 use crate::track_lyrics::{SongQuery, TrackLyrics};
@@ -49,7 +49,7 @@ impl LyricsService {
 
 impl LyricsState {
     async fn search(&self, query: &SongQuery, subject: &str) -> Option<SearchAnswer> {
-        let version = self.sources();
+        let version = format!("{BODY_VERSION} {}", self.sources());
         let key = CacheKey { kind: CacheKind::Search, subject, version: &version };
         let known = self.store.get(key).await.ok()?;
         let now = self.clock.unix_millis();

@@ -34,6 +34,8 @@ const MAX_LOOKUPS: usize = 8;
 const STORE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time after which sources are asked again of which one did not answer.
 pub const RETRY_TIME: Duration = Duration::from_secs(60);
+/// Version of the form in which answers are kept; another one is for rows that this program cannot read.
+pub const BODY_VERSION: u32 = 1;
 /// Interval between two looks for rows to drop.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(600);
 
@@ -182,7 +184,7 @@ impl LyricsState {
         let LyricsTrack { bucket, key, updated_at, .. } = track;
         let place = (bucket.signer.identity(), &bucket.name, key, updated_at.as_millis());
         let formats: Vec<_> = self.settings.formats.iter().map(|format| format.extension()).collect();
-        serde_json::json!([self.sources(), formats, place.0, place.1, place.2, place.3]).to_string()
+        serde_json::json!([BODY_VERSION, self.sources(), formats, place.0, place.1, place.2, place.3]).to_string()
     }
 
     pub(crate) fn sources(&self) -> String {
@@ -197,8 +199,8 @@ impl LyricsState {
         if let Some(row) = known.as_ref().filter(|row| !refresh && self.clock.unix_millis() < row.expires_at) {
             return self.answer_of(row, RequestOutcome::Cached);
         }
-        // It is never closed.
-        let _permit = self.lookups.acquire().await.ok()?;
+        // It is never closed. Where all wait for a store, nobody waits for them.
+        let _permit = tokio::time::timeout(STORE_TIMEOUT, self.lookups.acquire()).await.ok()?.ok()?;
         let CollectedLyrics { lyrics, is_complete } = self.ask_sources(track).await;
         let now = self.clock.unix_millis();
         if !is_complete {

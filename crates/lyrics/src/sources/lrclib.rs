@@ -13,6 +13,8 @@ use crate::track_lyrics::{SongQuery, TrackLyrics};
 
 /// Lengths within which LRCLIB takes a length, in seconds.
 const LENGTHS: std::ops::RangeInclusive<u64> = 1..=3600;
+/// Most records of a search that are read: LRCLIB gives 20.
+const MAX_RECORDS: usize = 20;
 /// Difference of lengths of the same recording, in seconds.
 const TOLERANCE: f64 = 2.0;
 
@@ -49,7 +51,8 @@ pub async fn find(service: &RemoteService, query: &SongQuery) -> Result<Option<T
 pub async fn search(service: &RemoteService, query: &SongQuery) -> Result<Vec<TrackLyrics>, SourceUnavailable> {
     let names = [("track_name", &*query.title), ("artist_name", &*query.artist)];
     let records = service.get::<Vec<LrclibRecord>>("api/search", &names).await?.unwrap_or_default();
-    let mut found: Vec<_> = records.into_iter().filter_map(lyrics).filter(|lyrics| is_song(lyrics, query)).collect();
+    let mut found: Vec<_> =
+        records.into_iter().take(MAX_RECORDS).filter_map(lyrics).filter(|lyrics| is_song(lyrics, query)).collect();
     found.sort_by_key(|lyrics| !lyrics.texts.iter().any(|text| text.is_synced));
     Ok(found)
 }

@@ -44,6 +44,32 @@ struct BreakerState {
     closed_until: Option<Instant>,
 }
 
+impl BreakerState {
+    /// Returns true where it may be asked now. Where it was left alone, one request in [`OPEN_TIME`] tries.
+    fn admits(&mut self, now: Instant) -> bool {
+        match self.closed_until {
+            Some(until) if now < until => false,
+            Some(_) => {
+                self.closed_until = Some(now + OPEN_TIME);
+                true
+            }
+            None => true,
+        }
+    }
+
+    fn record_failure(&mut self, failure: &RequestFailure, now: Instant) {
+        match failure {
+            RequestFailure::Failed(_) => {
+                self.failures += 1;
+                if self.failures >= MAX_FAILURES {
+                    self.closed_until = Some(now + OPEN_TIME);
+                }
+            }
+            RequestFailure::Throttled(pause) => self.closed_until = Some(now + *pause),
+        }
+    }
+}
+
 /// Failure of a request.
 enum RequestFailure {
     /// The service does not work.
@@ -64,7 +90,7 @@ impl RemoteService {
         path: &str,
         query: &[(&str, &str)],
     ) -> Result<Option<T>, SourceUnavailable> {
-        if !self.admits(monotonic_now()) {
+        if !self.state.lock().admits(monotonic_now()) {
             return Err(SourceUnavailable);
         }
         let asked = tokio::time::timeout(self.settings.timeout, self.ask(path, query)).await;
@@ -85,37 +111,14 @@ impl RemoteService {
         }
     }
 
-    /// Returns true where it may be asked now. Where it was left alone, one request in [`OPEN_TIME`] tries.
-    fn admits(&self, now: Instant) -> bool {
-        let mut state = self.state.lock();
-        match state.closed_until {
-            Some(until) if now < until => false,
-            Some(_) => {
-                state.closed_until = Some(now + OPEN_TIME);
-                true
-            }
-            None => true,
-        }
-    }
-
     fn record_failure(&self, failure: &RequestFailure, now: Instant) {
-        let mut state = self.state.lock();
+        self.state.lock().record_failure(failure, now);
         let words = match failure {
-            RequestFailure::Failed(words) => {
-                state.failures += 1;
-                if state.failures >= MAX_FAILURES {
-                    state.closed_until = Some(now + OPEN_TIME);
-                }
-                words.clone()
-            }
-            RequestFailure::Throttled(pause) => {
-                state.closed_until = Some(now + *pause);
-                "status 429".to_owned()
-            }
+            RequestFailure::Failed(words) => words,
+            RequestFailure::Throttled(_) => "status 429",
         };
-        drop(state);
         // Never with the address: it says what users listen to, and may hold a key of the operator.
-        if self.failures.is_news(&words, now) {
+        if self.failures.is_news(words, now) {
             tracing::warn!(error = words, service = self.source.name(), "a service of lyrics gives no answer");
         }
     }
@@ -186,12 +189,7 @@ mod tests {
 
     #[test]
     fn a_service_that_fails_is_left_alone_and_tried_again() {
-        let settings = ServiceSettings {
-            url: "http://127.0.0.1:1".parse().expect("a URL"),
-            timeout: Duration::from_secs(5),
-            token: None,
-        };
-        let service = RemoteService::new(LyricsSource::Lrclib, settings, Client::new(), Clock::system());
+        let mut service = BreakerState::default();
         let now = monotonic_now();
         for _ in 0..MAX_FAILURES {
             assert!(service.admits(now));

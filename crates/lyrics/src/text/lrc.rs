@@ -2,12 +2,14 @@
 //! `[ar:…]`.
 
 use super::budget::TextBudget;
-use super::markup::to_plain_line;
+use super::markup::{has_markup, to_plain_line};
 use super::times::{MAX_MILLIS, parse_lrc};
 use super::{LyricsLine, LyricsText, LyricsWord, ParseError, ParsedLyrics, TextKind, is_language};
 
 /// Largest offset in milliseconds, either way; a larger one is a mistake, and ignored.
 const MAX_OFFSET: i64 = 60 * 60 * 1000;
+/// Longest time of a word with the blanks around it, in bytes.
+const MAX_TIME_BYTES: usize = 24;
 /// Tags that are no text, beside those that are read.
 const OTHER_TAGS: [&str; 8] = ["by", "au", "re", "ve", "tool", "id", "#", "lr"];
 
@@ -104,7 +106,7 @@ fn words(line: &str, start: Option<u32>) -> (Vec<LyricsWord>, String) {
     let mut parts: Vec<(Option<u32>, &str)> = Vec::new();
     let (mut rest, mut begun, mut from) = (line, None, 0);
     while let Some(at) = rest.get(from..).and_then(|behind| behind.find('<')).map(|at| from + at) {
-        let time = rest[at + 1..].split_once('>').and_then(|(time, behind)| Some((parse_lrc(time.trim())?, behind)));
+        let time = word_time(&rest[at + 1..]);
         match time {
             Some((time, behind)) => {
                 parts.push((begun, &rest[..at]));
@@ -119,6 +121,13 @@ fn words(line: &str, start: Option<u32>) -> (Vec<LyricsWord>, String) {
     }
     parts.push((begun, rest));
     timed_words(&parts, start)
+}
+
+/// Splits the time of a word, up to its `>`, from what stands behind it.
+fn word_time(rest: &str) -> Option<(u32, &str)> {
+    // Only as far as a time may reach: a line of nothing but `<` would else be read once for each of them.
+    let end = rest.bytes().take(MAX_TIME_BYTES).position(|byte| byte == b'>')?;
+    Some((parse_lrc(rest[..end].trim())?, &rest[end + 1..]))
 }
 
 /// Makes words of the parts of a line, of which the first may have no time of its own.
@@ -146,8 +155,9 @@ fn timed_words(parts: &[(Option<u32>, &str)], start: Option<u32>) -> (Vec<Lyrics
     if let Some(last) = words.last_mut() {
         last.text.truncate(last.text.trim_end().len());
     }
-    let text = words.iter().map(|word| word.text.as_str()).collect();
-    (words, text)
+    let text: String = words.iter().map(|word| word.text.as_str()).collect();
+    // Words that only together are markup.
+    if has_markup(&text) { (Vec::new(), to_plain_line(&text)) } else { (words, text) }
 }
 
 /// Returns a part of a line as plain text that keeps one blank on each side where there is one; none before it where the

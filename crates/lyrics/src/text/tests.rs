@@ -118,6 +118,7 @@ fn a_few_bytes_do_not_become_many_lines() {
     let long = format!("{}{}", "[00:01.00]".repeat(4_000), "x".repeat(200_000));
     let words = "<00:01.00>a".repeat(23_000);
     let lines = "a\n".repeat(100_000);
+    assert!(parse("<".repeat(MAX_TEXT_BYTES).as_bytes(), None, None, &mut TextBudget::default()).is_ok(), "and soon");
     let large = "a".repeat(MAX_TEXT_BYTES + 1);
     for text in [times, long, format!("[00:01.00]{words}"), lines, large] {
         let parsed = parse(text.as_bytes(), None, None, &mut TextBudget::default());
@@ -159,13 +160,6 @@ proptest! {
             prop_assert!(!parsed.texts.is_empty());
             for text in &parsed.texts {
                 holds(text)?;
-                // What is written is read as the same, to the hundredth of a second.
-                if let Some(lrc) = to_lrc(text) {
-                    let again = parse(lrc.as_bytes(), Some(TextFormat::Lrc), None, &mut TextBudget::default());
-                    if let Ok(again) = again {
-                        prop_assert!(again.texts[0].lines.len() <= text.lines.len());
-                    }
-                }
             }
         }
     }

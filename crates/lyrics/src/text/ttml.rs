@@ -282,6 +282,7 @@ fn finished(mut line: LyricsLine, text: &str) -> LyricsLine {
     // Text outside the spans, before the first of them: the line has it, and then no words.
     (line.text, line.words) = if joined == plain { (joined, words) } else { (plain, Vec::new()) };
     line.start_ms = line.start_ms.or_else(|| line.words.first().map(|word| word.start_ms));
+    line.end_ms = line.end_ms.map(|end| end.max(line.start_ms.unwrap_or_default()));
     line
 }
 
