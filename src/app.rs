@@ -11,6 +11,7 @@ mod events;
 mod health;
 mod limits;
 pub mod listing;
+mod lyrics;
 mod modules;
 mod players;
 mod reload;
@@ -163,7 +164,7 @@ pub async fn start_with(
     let films = process.film_sessions.clone().zip(process.film_grants.clone());
     let files = ReopenableFiles { events: events.as_ref().map(|events| events.events.clone()), access_log };
     let StartedModules { routes: modules, active_sessions } =
-        modules::start(&settings, &dependencies, events.as_ref(), films, tracks)?;
+        modules::start(&settings, &dependencies, events.as_ref(), films, tracks, &runtime)?;
     let events = events.map(|events| events.events);
     let health = ProcessHealth { events, active_sessions, ..ProcessHealth::new(&runtime, tasks, &storage, &workers) };
     let router_state = router_state(&runtime, &shared, health, (operations, reloader.as_ref()), &modules);

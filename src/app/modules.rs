@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use utoipa_axum::router::OpenApiRouter;
 
 use super::events::EventServices;
@@ -9,9 +10,10 @@ use super::health::ActiveSessions;
 use super::storage::StateStorage;
 use super::stores::OpenStores;
 use super::{SharedServices, StartError};
-use super::{players, vod};
+use super::{lyrics, players, vod};
 use crate::config::Settings;
 use crate::proxy::process::Process;
+use crate::proxy::runtime::Runtime;
 use ::vod::grant::GrantKeys;
 use ::vod::session::FilmSessions;
 use playback::positions::{self, PositionService};
@@ -80,6 +82,7 @@ pub fn start(
     events: Option<&EventServices>,
     films: Option<(FilmSessions, Arc<GrantKeys>)>,
     tracks: Vec<OpenApiRouter>,
+    runtime: &Arc<ArcSwap<Runtime>>,
 ) -> Result<StartedModules, StartError> {
     let ModuleDependencies { storage, clock, services, metrics, limiters: limits, .. } = dependencies;
     let usage = usage::routes(Arc::clone(limits));
@@ -101,6 +104,7 @@ pub fn start(
         limit_routes(playback::reports::routes::routes(events.playback.clone()), limits, RateLimitClass::STANDARD)
     }));
     modules.extend(players::start(settings, dependencies, events)?);
+    modules.extend(lyrics::start(settings, dependencies, runtime)?);
     modules.extend(tracks);
     #[cfg(feature = "share")]
     return super::share::start(settings, dependencies, modules);

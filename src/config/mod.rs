@@ -73,6 +73,8 @@ pub struct Settings {
     pub positions: Option<positions::settings::Settings>,
     /// Players, if there are any.
     pub playback: Option<playback::player::settings::Settings>,
+    /// Lyrics, if there are any.
+    pub lyrics: Option<lyrics::settings::Settings>,
     /// Sink of events and their derivation from playback, if configured.
     pub events: Option<(events::settings::Settings, playback::reports::settings::Settings)>,
     /// Live sharing, if configured.

@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, header};
 use super::admission::{self, authorization};
 use super::failure::ProxyFailure;
 use super::runtime::Runtime;
-use super::tracks::ObjectSource;
+use super::tracks::{ObjectSource, RequestedObject};
 use http_semantics::error_codes::ErrorCode;
 use object_engine::{self, AttemptStats, RequestPlan};
 use primitives::unix_time::UnixMillis;
@@ -69,8 +69,43 @@ pub async fn describe_stream(
     Ok(find_stream(runtime, inquiry).await?)
 }
 
+/// Finds the object that a GET of the path would be answered with; fails as that GET would before it asks the store.
+pub async fn find_stream_object(
+    runtime: &Arc<Runtime>,
+    inquiry: &StreamInquiry<'_>,
+) -> Result<RequestedObject, StreamRefusal> {
+    Ok(find_object(runtime, inquiry).await?.1)
+}
+
 async fn find_stream(runtime: &Arc<Runtime>, inquiry: &StreamInquiry<'_>) -> Result<StreamDescription, ProxyFailure> {
-    let StreamInquiry { path, request_head, claims, query_store } = *inquiry;
+    let (authorization, object) = find_object(runtime, inquiry).await?;
+    let track = object.track();
+    let fixed = object.origin.content_type.as_ref().or(object.content_type());
+    let text = |value: &HeaderValue| value.to_str().ok().map(str::to_owned);
+    let mut found = StreamDescription {
+        authorization,
+        version: track.map_or(UnixMillis::EPOCH, |track| track.updated_at),
+        content_type: fixed.and_then(text),
+        size: track.and_then(|track| track.size),
+    };
+    if inquiry.query_store && (found.content_type.is_none() || found.size.is_none()) {
+        let plan = RequestPlan::from_request(&Method::HEAD, &HeaderMap::new(), 0);
+        let answer =
+            object_engine::serve_object(&object.origin, &plan, object.key(), &mut AttemptStats::default()).await;
+        let headers = answer.map_err(ProxyFailure::Object)?.headers;
+        let length = headers.get(header::CONTENT_LENGTH).and_then(text).and_then(|text| text.parse().ok());
+        found.size = length.or(found.size);
+        found.content_type = found.content_type.or_else(|| headers.get(header::CONTENT_TYPE).and_then(text));
+    }
+    Ok(found)
+}
+
+/// Finds the object, and the right to it that a URL would carry.
+async fn find_object(
+    runtime: &Arc<Runtime>,
+    inquiry: &StreamInquiry<'_>,
+) -> Result<(PathAuthorization, RequestedObject), ProxyFailure> {
+    let StreamInquiry { path, request_head, claims, query_store: _ } = *inquiry;
     let mut request = Request::get(path).body(()).map_err(|_| ProxyFailure::Internal)?.into_parts().0;
     let named = request_head.uri.authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok());
     if let Some(host) = named.as_ref().or(request_head.headers.get(header::HOST)) {
@@ -84,24 +119,5 @@ async fn find_stream(runtime: &Arc<Runtime>, inquiry: &StreamInquiry<'_>) -> Res
         .await?;
     let authorization = authorization::path_authorization(route, &captures, claims)?;
     let source = ObjectSource::of(&route.handler).ok_or(ProxyFailure::NoRoute)?;
-    let object = source.find_object(&captures).await?;
-    let track = object.track();
-    let fixed = object.origin.content_type.as_ref().or(object.content_type());
-    let text = |value: &HeaderValue| value.to_str().ok().map(str::to_owned);
-    let mut found = StreamDescription {
-        authorization,
-        version: track.map_or(UnixMillis::EPOCH, |track| track.updated_at),
-        content_type: fixed.and_then(text),
-        size: track.and_then(|track| track.size),
-    };
-    if query_store && (found.content_type.is_none() || found.size.is_none()) {
-        let plan = RequestPlan::from_request(&Method::HEAD, &HeaderMap::new(), 0);
-        let answer =
-            object_engine::serve_object(&object.origin, &plan, object.key(), &mut AttemptStats::default()).await;
-        let headers = answer.map_err(ProxyFailure::Object)?.headers;
-        let length = headers.get(header::CONTENT_LENGTH).and_then(text).and_then(|text| text.parse().ok());
-        found.size = length.or(found.size);
-        found.content_type = found.content_type.or_else(|| headers.get(header::CONTENT_TYPE).and_then(text));
-    }
-    Ok(found)
+    Ok((authorization, source.find_object(&captures).await?))
 }

@@ -35,6 +35,7 @@ mod lifecycle;
 mod limits;
 mod listen;
 mod listeners;
+mod lyrics;
 mod nodes;
 mod observability;
 mod outages;

@@ -9,6 +9,7 @@ mod events;
 mod health;
 mod limit;
 mod listener;
+mod lyrics;
 mod playback;
 mod positions;
 mod route;
@@ -35,6 +36,7 @@ pub use events::{Compression, Events, Kafka, Mechanism, Sasl};
 pub use health::{ActiveCheck, AvailableDestinationsPolicy, PassiveCheck};
 pub use limit::{Bandwidth, EgressQuota, FixedWindow, RateLimiterPolicy, SlidingWindow, TokenBucket};
 pub use listener::{AlpnProtocol, ClientCertificateMode, ClientCertificates, Listener, ProxyProtocol, Tls};
+pub use lyrics::{Lyrics, LyricsFormat, LyricsSourceName};
 pub use playback::Playback;
 pub use positions::{FilmPositions, Positions};
 pub use route::{HeaderMatch, HeaderMode, Match, QueryMatch, QueryMode, Route};
@@ -87,6 +89,8 @@ pub struct ConfigFile {
     pub positions: Positions,
     /// Settings and live state of players. Default: none.
     pub playback: Option<Playback>,
+    /// Lyrics of tracks. Default: none.
+    pub lyrics: Option<Lyrics>,
     /// What listeners do, as events for others. Default: none, and no path that takes them.
     pub events: Option<Events>,
     /// Live audio from one host to many listeners. Default: none.

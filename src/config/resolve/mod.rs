@@ -11,6 +11,7 @@ mod film_routes;
 mod health;
 mod limit;
 mod listener;
+mod lyrics;
 mod playback;
 mod policy;
 mod positions;
@@ -97,6 +98,7 @@ fn settings(at: &ConfigLocation<'_>, file: &ConfigFile) -> Option<Settings> {
     let sections =
         PlaybackSections { database: !matches!(&database, Some(None)), events: !matches!(&events, Some(None)) };
     let playback = playback::playback(&at.key("Playback"), file.playback.as_ref(), sections);
+    let lyrics = lyrics::lyrics(&at.key("Lyrics"), file.lyrics.as_ref(), sections.database);
     let share = share::share(&at.key("Share"), file.share.as_ref(), shared);
     let vod = vod::vod(&at.key("Vod"), file, !matches!(&positions, Some(None)));
     let films = film_routes::films(&at.key("Vod"), vod.as_ref(), &scope);
@@ -126,6 +128,7 @@ fn settings(at: &ConfigLocation<'_>, file: &ConfigFile) -> Option<Settings> {
         database: database?,
         positions: positions?,
         playback: playback?,
+        lyrics: lyrics?,
         events: events?,
         share: share?,
         vod: vod?,

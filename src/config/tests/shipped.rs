@@ -119,6 +119,7 @@ fn what_the_shipped_file_calls_a_default_is_one() {
         ("Positions", &["Ttl", "MinResumePercent", "MaxResumePercent", "MinDuration", "MaxItemsPerUser"]),
         ("Playback", &["ReportInterval", "PausedTimeout", "MaxListeners", "MaxListenersPerUser", "PublishEvents"]),
         ("Playback", &["MaxChannelsPerUser", "MaxTrackSpeedsPerUser"]),
+        ("Lyrics", &["CacheFor", "MissCacheFor", "MaxCacheSize"]),
         ("Share", &["MaxSessions", "Buffer", "Timeout", "AllowLocalhost", "Compatibility"]),
         ("Share.Recording", &["MaxDuration", "MaxSize"]),
         ("Telemetry", &["LogLevel"]),

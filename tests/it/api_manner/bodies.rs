@@ -39,6 +39,8 @@ async fn an_id_that_cannot_be_is_400_wherever_it_stands() {
             ("DELETE", format!("/api/v1/admin/stream-cache?user_id={bad}"), None),
             ("DELETE", format!("/api/v1/admin/stream-cache?user_id=u&track_id={bad}"), None),
             ("GET", format!("/api/v1/usage?user_id={bad}"), None),
+            ("GET", format!("/api/v1/lyrics/{bad}"), None),
+            ("DELETE", format!("/api/v1/lyrics/{bad}"), None),
             ("GET", format!("/api/v1/playback/settings?track_id={bad}"), None),
             ("GET", format!("/api/v1/playback/position?channel_id={bad}"), None),
             ("GET", format!("/api/v1/playback/events?channel_id={bad}"), None),

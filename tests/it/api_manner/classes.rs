@@ -44,7 +44,8 @@ async fn what_operators_do_is_of_the_strict_class_and_positions_of_their_own() {
     let drop = "/api/v1/admin/stream-cache?user_id=bob";
     let list = "/api/v1/admin/tracks";
     send(&gate, Method::DELETE, drop, &admin(), None).await.is(204);
-    for (method, path) in [(Method::DELETE, drop), (Method::GET, list)] {
+    let status = "/api/v1/lyrics/cache/status";
+    for (method, path) in [(Method::DELETE, drop), (Method::GET, list), (Method::GET, status)] {
         assert_eq!(send(&gate, method, path, &admin(), None).await.problem(429)["code"], "too_many_requests");
     }
     send(&gate, Method::POST, "/api/v1/logout", &bearer("alice"), None).await.is(204);
@@ -63,6 +64,7 @@ async fn what_users_do_is_of_the_standard_class() {
         (Method::GET, "/api/v1/tracks/t/stream-url", None),
         (Method::POST, "/api/v1/tracks/t/events", Some(event)),
         (Method::GET, "/api/v1/usage", None),
+        (Method::GET, "/api/v1/lyrics/t", None),
         (Method::POST, "/api/v1/logout", None),
     ]
     .into_iter()

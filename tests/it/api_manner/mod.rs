@@ -24,6 +24,7 @@ fn everything(folder: &TempFolder) -> Value {
         json!({ "File": folder.path().join("events.jsonl"), "Outbox": { "Path": folder.path().join("outbox") } });
     config["Share"]["Token"] = json!("env:BEARER_TOKEN");
     config["Playback"] = json!({});
+    config["Lyrics"] = json!({});
     config
 }
 

@@ -48,6 +48,22 @@ const MODULES: &[(&str, &str)] = &[
         ",
     ),
     (
+        "crates/lyrics/src",
+        "
+        text:
+        settings:     sources text
+        sources:      settings text track_lyrics
+        track_lyrics: sources text
+        metrics:      sources
+        store:        Error
+        service:      Error LyricsTrack TrackResolver metrics search settings sources store track_lyrics
+        search:       Error metrics service sources store track_lyrics
+        view:         search service sources store text track_lyrics
+        bodies:       sources text track_lyrics
+        routes:       Error LyricsTrack bodies service view
+        ",
+    ),
+    (
         "crates/playback/src",
         "
         player:    reports
@@ -134,11 +150,13 @@ const ADAPTERS: &[(&str, &[&str])] = &[
             "crates/catalog/src/grants.rs",
             "crates/catalog/src/tracks.rs",
             "crates/events/src/outbox/",
+            "crates/lyrics/src/store.rs",
             "crates/playback/src/player/channel_store.rs",
             "crates/playback/src/positions/store/",
             "crates/vod/src/view_log.rs",
         ],
     ),
+    ("lofty", &["crates/lyrics/src/sources/embedded/tags.rs"]),
     ("rdkafka", &["crates/events/src/"]),
     ("h2", &["crates/http-server/src/http2/"]),
     ("instant_acme", &["crates/acme/src/"]),

@@ -1,0 +1,82 @@
+//! Lyrics of tracks: from files beside them, from their tags, from LRCLIB and Genius, or set by their owners.
+//!
+//! Owns the formats ([`text`]), the [`sources`], the tables `lyrics_cache` and `lyrics_edits`, and the API. Knows tracks by
+//! what a [`TrackResolver`] says of them, and nothing of the catalog or the proxy: who may stream a track may read its lyrics.
+
+mod bodies;
+mod metrics;
+mod routes;
+mod search;
+mod service;
+pub mod settings;
+pub mod sources;
+mod store;
+pub mod text;
+mod track_lyrics;
+mod view;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use http::request::Parts;
+
+pub use routes::{admin_routes, routes};
+pub use service::{LyricsService, LyricsServiceParts};
+
+use primitives::ids::TrackId;
+use primitives::unix_time::UnixMillis;
+use server_kit::api::error::Error as ApiError;
+use server_kit::api::user::User;
+use sources::object_reader::TrackBucket;
+
+/// A track as lyrics need it.
+#[derive(Clone)]
+pub struct LyricsTrack {
+    /// Id.
+    pub id: TrackId,
+    /// Bucket of its object.
+    pub bucket: TrackBucket,
+    /// Key of its object.
+    pub key: String,
+    /// Owner, who may set its lyrics.
+    pub owner: Option<Arc<str>>,
+    /// Time of its addition, by which it differs from another track that had the id before.
+    pub created_at: UnixMillis,
+    /// Time of the last change of the entry.
+    pub updated_at: UnixMillis,
+}
+
+/// Finder of tracks, implemented by the part that streams them.
+#[async_trait]
+pub trait TrackResolver: Send + Sync {
+    /// Returns the track; an error says why `user`, who asks with `request_head`, cannot stream it.
+    async fn resolve(&self, id: &TrackId, request_head: &Parts, user: &User) -> Result<LyricsTrack, ApiError>;
+}
+
+/// Reason for which a request cannot be served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The database does not answer.
+    #[error("lyrics cannot be kept or read at the moment")]
+    Unavailable,
+    /// No source that could have lyrics answers, and none are kept.
+    #[error("the sources of lyrics cannot be asked at the moment")]
+    SourcesUnavailable,
+    /// There are none.
+    #[error("there are no lyrics of this track")]
+    Missing,
+    /// Neither the owner nor an admin.
+    #[error("only the track's owner or an admin may do that")]
+    NotOwner,
+}
+
+impl From<Error> for ApiError {
+    fn from(error: Error) -> Self {
+        let text = error.to_string();
+        match error {
+            Error::Unavailable | Error::SourcesUnavailable => Self::unavailable(text),
+            Error::Missing => Self::not_found(text),
+            Error::NotOwner => Self::forbidden(text),
+        }
+    }
+}

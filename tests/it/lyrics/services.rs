@@ -1,0 +1,165 @@
+//! Services outside: asked when the store has nothing, once, within their time, and left alone when they ask for it.
+
+use futures::future::join_all;
+
+use super::stand_ins::{Mood, StandIn, TOKEN};
+use super::*;
+
+/// Lyrics from LRCLIB and Genius, over a store with `Ada - *.mp3`.
+struct Stage {
+    gate: Gate,
+    origin: ScriptedOrigin,
+    lrclib: StandIn,
+    genius: StandIn,
+    _folder: TempFolder,
+}
+
+impl Stage {
+    async fn start(more: Value) -> Self {
+        let (origin, folder) = (ScriptedOrigin::start().await, TempFolder::new("lyrics"));
+        let (lrclib, genius) = (StandIn::lrclib().await, StandIn::genius().await);
+        let mut config = lyrics(&origin.url(), &sqlite(&folder));
+        config["Lyrics"] = more;
+        config["Lyrics"]["Lrclib"]["Url"] = json!(lrclib.url());
+        config["Lyrics"]["Genius"]["Url"] = json!(genius.url());
+        config["Lyrics"]["Genius"]["Token"] = json!("env:GENIUS_TOKEN");
+        let gate = Gate::start_with(&config, &[("GENIUS_TOKEN", TOKEN)]).await;
+        Self { gate, origin, lrclib, genius, _folder: folder }
+    }
+
+    /// A track that is known by its file's name alone.
+    async fn add(&self, title: &str) {
+        let key = format!("Ada - {title}.mp3");
+        self.origin.put(&format!("/audio/{key}"), crate::support::Object::new("music"));
+        add(&self.gate, title, "audio", &key).await;
+    }
+}
+
+#[tokio::test]
+async fn services_are_asked_in_their_order_and_the_answers_are_kept() {
+    let stage = Stage::start(json!({})).await;
+    for title in ["Prelude", "Fugue", "Silence", "Sonata", "Trap", "Unknown"] {
+        stage.add(title).await;
+    }
+    let gate = &stage.gate;
+    let prelude = get(gate, "Prelude", "bob").await;
+    assert_eq!(lines(&prelude["synced"]), ["1000 First", "2500 Second"]);
+    assert_eq!(
+        (&prelude["source"], &prelude["artist"], &prelude["duration_ms"]),
+        (&json!("lrclib"), &json!("Ada"), &json!(5000))
+    );
+    let fugue = get(gate, "Fugue", "bob").await;
+    assert_eq!((&fugue["plain"], &fugue["synced"]), (&json!("Only words"), &json!([])), "plain text, without markup");
+    let silence = get(gate, "Silence", "bob").await;
+    assert_eq!(
+        (&silence["instrumental"], &silence["plain"], &silence["texts"]),
+        (&json!(true), &json!(null), &json!([]))
+    );
+    let sonata = get(gate, "Sonata", "bob").await;
+    assert_eq!(
+        (&sonata["source"], &sonata["link"]),
+        (&json!("genius"), &json!("https://genius.com/Ada-sonata-lyrics"))
+    );
+    assert_eq!((&sonata["plain"], &sonata["texts"]), (&json!(null), &json!([])), "no lyrics: its API has none");
+    ask(gate, "Trap", "bob").await.problem(404);
+    ask(gate, "Unknown", "bob").await.problem(404);
+    let asked = (stage.lrclib.asked(), stage.genius.asked());
+    for title in ["Prelude", "Fugue", "Silence", "Sonata"] {
+        get(gate, title, "carol").await;
+    }
+    ask(gate, "Unknown", "carol").await.problem(404);
+    assert_eq!((stage.lrclib.asked(), stage.genius.asked()), asked, "nothing is asked for twice");
+    assert!(stage.lrclib.agents().iter().all(|agent| agent.starts_with("Tidegate/")), "{:?}", stage.lrclib.agents());
+    assert!(!stage.gate.log().contains(TOKEN));
+}
+
+#[tokio::test]
+async fn many_askers_cost_one_question() {
+    let stage = Stage::start(json!({})).await;
+    stage.add("Prelude").await;
+    let all = join_all((0..20).map(|number| {
+        let gate = &stage.gate;
+        async move { get(gate, "Prelude", &format!("user-{number}")).await }
+    }));
+    assert!(all.await.iter().all(|found| found["plain"] == "First\nSecond"));
+    assert_eq!(stage.lrclib.asked(), 1);
+}
+
+#[tokio::test]
+async fn a_search_has_the_song_and_no_other() {
+    let stage = Stage::start(json!({})).await;
+    let search = "search?artist=ada&song=prelude";
+    let found = get(&stage.gate, search, "bob").await;
+    assert_eq!((&found["artist"], &found["song"]), (&json!("ada"), &json!("prelude")));
+    let results = found["results"].as_array().expect("results");
+    assert_eq!(results.len(), 1, "{found}");
+    assert_eq!(
+        (&results[0]["track_id"], &results[0]["title"], &results[0]["source"]),
+        (&json!(null), &json!("Prelude"), &json!("lrclib"))
+    );
+    let asked = stage.lrclib.asked();
+    get(&stage.gate, "search?artist=ADA&song=Prelude", "carol").await;
+    assert_eq!(stage.lrclib.asked(), asked, "it is kept, whoever has asked");
+    let sonata = get(&stage.gate, "search?artist=Ada&song=Sonata", "bob").await;
+    assert_eq!(sonata["results"][0]["link"], "https://genius.com/Ada-sonata-lyrics");
+    assert_eq!(get(&stage.gate, "search?artist=x&song=y", "bob").await["results"], json!([]));
+    // What a search has found is no track's.
+    stage.add("Fugue").await;
+    assert_eq!(get(&stage.gate, "Fugue", "bob").await["title"], "Fugue");
+}
+
+#[tokio::test]
+async fn a_service_that_fails_is_no_miss_and_what_is_kept_is_served_on() {
+    let stage = Stage::start(json!({ "CacheFor": "1s", "Lrclib": { "Timeout": "300ms" } })).await;
+    for title in ["Prelude", "Fugue"] {
+        stage.add(title).await;
+    }
+    let (gate, search) = (&stage.gate, "search?artist=Ada&song=Prelude");
+    assert_eq!(get(gate, "Prelude", "bob").await["is_stale"], json!(false));
+    get(gate, search, "bob").await;
+    stage.genius.is(Mood::Status(500));
+    for mood in [Mood::Hangs, Mood::Status(500), Mood::Nonsense, Mood::Endless] {
+        stage.lrclib.is(mood);
+        let refused = ask(gate, "Fugue", "bob").await;
+        assert_ne!(
+            (refused.problem(503)["code"].clone(), refused.header("retry-after")),
+            (json!(null), ""),
+            "{mood:?}"
+        );
+    }
+    let stale = async || (get(gate, "Prelude", "bob").await["is_stale"] == json!(true)).then_some(());
+    eventually("it is older than its time and served", stale).await;
+    let stale = async || (get(gate, search, "bob").await["is_stale"] == json!(true)).then_some(());
+    eventually("so are the results of a search", stale).await;
+}
+
+#[tokio::test]
+async fn a_service_that_wants_to_be_left_alone_is() {
+    let stage = Stage::start(json!({ "Sources": ["Lrclib"] })).await;
+    for title in ["Prelude", "Fugue"] {
+        stage.add(title).await;
+    }
+    stage.lrclib.is(Mood::Throttles(3600));
+    ask(&stage.gate, "Prelude", "bob").await.problem(503);
+    stage.lrclib.is(Mood::Good);
+    let asked = stage.lrclib.asked();
+    for _ in 0..3 {
+        ask(&stage.gate, "Prelude", "bob").await.problem(503);
+        ask(&stage.gate, "Fugue", "bob").await.problem(503);
+    }
+    assert_eq!(stage.lrclib.asked(), asked, "it asked for an hour");
+    let metric =
+        stage.gate.metric("tidegate_lyrics_source_requests_total", "source=\"lrclib\",outcome=\"failed\"").await;
+    assert_eq!(metric, 7.0);
+}
+
+#[tokio::test]
+async fn a_service_that_fails_again_and_again_is_not_asked_each_time() {
+    let stage = Stage::start(json!({ "Sources": ["Lrclib"] })).await;
+    stage.add("Prelude").await;
+    stage.lrclib.is(Mood::Status(500));
+    for _ in 0..10 {
+        ask(&stage.gate, "Prelude", "bob").await.problem(503);
+    }
+    assert_eq!(stage.lrclib.asked(), 5);
+}
