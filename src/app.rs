@@ -13,6 +13,7 @@ mod limits;
 pub mod listing;
 mod modules;
 mod players;
+mod radio;
 mod reload;
 mod reload_metrics;
 mod restart_keys;

@@ -9,7 +9,7 @@ use super::health::ActiveSessions;
 use super::storage::StateStorage;
 use super::stores::OpenStores;
 use super::{SharedServices, StartError};
-use super::{players, vod};
+use super::{players, radio, vod};
 use crate::config::Settings;
 use crate::proxy::process::Process;
 use ::vod::grant::GrantKeys;
@@ -20,6 +20,7 @@ use primitives::lifecycle::BackgroundTasks;
 use server_kit::api::rate_limit_layer::{RateLimitClass, limit_routes, limit_routes_with_admin_class};
 use server_kit::api::router::ModuleRoutes;
 use server_kit::api::usage;
+use server_kit::auth::path_token::PathTokenSigner;
 use server_kit::auth::revocation::TokenRevocations;
 use server_kit::limit::RateLimiters;
 use server_kit::telemetry::metrics::Metrics;
@@ -40,6 +41,8 @@ pub struct ModuleDependencies<'a> {
     pub limiters: &'a Arc<RateLimiters>,
     /// Logouts, where something ends with them.
     pub revocations: Option<&'a Arc<TokenRevocations>>,
+    /// Keys of tokens in paths, where there are any.
+    pub path_tokens: Option<&'a Arc<PathTokenSigner>>,
     /// The object stores.
     pub stores: &'a Arc<OpenStores>,
 }
@@ -60,6 +63,7 @@ impl<'a> ModuleDependencies<'a> {
             metrics: &shared.metrics,
             limiters: &process.limiters,
             revocations: process.revocations.as_ref(),
+            path_tokens: process.path_tokens.as_ref(),
             stores,
         }
     }
@@ -101,6 +105,7 @@ pub fn start(
         limit_routes(playback::reports::routes::routes(events.playback.clone()), limits, RateLimitClass::STANDARD)
     }));
     modules.extend(players::start(settings, dependencies, events)?);
+    modules.extend(radio::start(settings, dependencies)?);
     modules.extend(tracks);
     #[cfg(feature = "share")]
     return super::share::start(settings, dependencies, modules);

@@ -16,6 +16,7 @@ pub fn fixed_differences(old: &Settings, new: &Settings, process: &Process) -> V
         ("Database", old.database != new.database),
         ("Positions", old.positions != new.positions),
         ("Playback", old.playback != new.playback),
+        ("Radio", old.radio != new.radio),
         ("Events", old.events != new.events),
         ("Share", old.share != new.share),
         ("Vod", old.vod != new.vod),

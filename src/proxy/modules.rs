@@ -266,6 +266,7 @@ pub fn module_name(path: &str) -> &'static str {
         ("share", ..) => "share",
         ("usage", ..) => "limits",
         ("playback", ..) => "players",
+        ("radio", ..) => "radio",
         ("stream", ..) | ("admin", Some("subscriptions" | "stream-sessions"), _) => "films",
         ("progress", ..) | ("tracks", _, Some("position")) => "positions",
         ("tracks", _, Some("events")) => "playback",

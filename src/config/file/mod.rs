@@ -11,6 +11,7 @@ mod limit;
 mod listener;
 mod playback;
 mod positions;
+mod radio;
 mod route;
 mod server;
 mod server_limits;
@@ -37,6 +38,7 @@ pub use limit::{Bandwidth, EgressQuota, FixedWindow, RateLimiterPolicy, SlidingW
 pub use listener::{AlpnProtocol, ClientCertificateMode, ClientCertificates, Listener, ProxyProtocol, Tls};
 pub use playback::Playback;
 pub use positions::{FilmPositions, Positions};
+pub use radio::Radio;
 pub use route::{HeaderMatch, HeaderMode, Match, QueryMatch, QueryMode, Route};
 pub use server::{AccessLog, AccessLogFormat, Acme, AcmeChallenge, Admin, Server, Telemetry};
 pub use server_limits::ServerLimits;
@@ -87,6 +89,8 @@ pub struct ConfigFile {
     pub positions: Positions,
     /// Settings and live state of players. Default: none.
     pub playback: Option<Playback>,
+    /// Radio stations. Default: none.
+    pub radio: Option<Radio>,
     /// What listeners do, as events for others. Default: none, and no path that takes them.
     pub events: Option<Events>,
     /// Live audio from one host to many listeners. Default: none.

@@ -119,6 +119,8 @@ fn what_the_shipped_file_calls_a_default_is_one() {
         ("Positions", &["Ttl", "MinResumePercent", "MaxResumePercent", "MinDuration", "MaxItemsPerUser"]),
         ("Playback", &["ReportInterval", "PausedTimeout", "MaxListeners", "MaxListenersPerUser", "PublishEvents"]),
         ("Playback", &["MaxChannelsPerUser", "MaxTrackSpeedsPerUser"]),
+        ("Radio", &["AllowedNetworks", "MaxStations", "MaxUpstreams", "MaxListeners", "MaxListenersPerUser"]),
+        ("Radio", &["Linger", "OfflineTimeout", "TicketTtl"]),
         ("Share", &["MaxSessions", "Buffer", "Timeout", "AllowLocalhost", "Compatibility"]),
         ("Share.Recording", &["MaxDuration", "MaxSize"]),
         ("Telemetry", &["LogLevel"]),

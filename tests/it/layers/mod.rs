@@ -136,6 +136,7 @@ const ADAPTERS: &[(&str, &[&str])] = &[
             "crates/events/src/outbox/",
             "crates/playback/src/player/channel_store.rs",
             "crates/playback/src/positions/store/",
+            "crates/radio/src/station_store.rs",
             "crates/vod/src/view_log.rs",
         ],
     ),
