@@ -107,6 +107,19 @@ impl Yard {
         self.tidegate_with(binary, &format!("{yaml}Share: {{ Token: \"env:LOADTEST_SHARE_TOKEN\", {settings} }}\n"))
     }
 
+    /// Tidegate as a relay of radio stations on loopback.
+    pub fn relaying(&self, origin: &Server) -> Result<Server> {
+        let Subject::Tidegate(binary) = &self.subject else { bail!("radio is Tidegate's") };
+        let file = self.folder().join("radio.db");
+        for end in ["", "-shm", "-wal"] {
+            let _old = fs::remove_file(format!("{}{end}", file.display()));
+        }
+        let yaml = tidegate_yaml(origin.target.address);
+        let database = format!("Database: {{ Url: \"sqlite://{}\" }}", file.display());
+        let radio = "Radio: { AllowedNetworks: [127.0.0.1], MaxListenersPerUser: 10000 }";
+        self.tidegate_with(binary, &format!("{yaml}{database}\n{radio}\n"))
+    }
+
     /// nginx and Tidegate at their listeners with TLS, with the same certificate (ECDSA, P-256).
     pub fn tls_pair(&self, origin: &Server) -> Result<[Server; 2]> {
         let [nginx, tidegate] = [process::free_address()?, process::free_address()?];

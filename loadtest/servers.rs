@@ -268,6 +268,13 @@ pub fn token_of(user: &str) -> Result<String> {
     Ok(jsonwebtoken::encode(&Header::default(), &claims, &key)?)
 }
 
+/// The token of an administrator.
+pub fn admin_token() -> Result<String> {
+    let claims = json!({ "iss": "loadtest", "aud": "tidegate", "sub": "root", "role": "admin", "exp": TOKEN_EXPIRY });
+    let key = EncodingKey::from_secret(TOKEN_SECRET.as_bytes());
+    Ok(jsonwebtoken::encode(&Header::default(), &claims, &key)?)
+}
+
 pub fn nginx_upstream(origin: &Server) -> String {
     let address = origin.target.address;
     format!(

@@ -14,6 +14,7 @@ pub mod listing;
 mod lyrics;
 mod modules;
 mod players;
+mod radio;
 mod reload;
 mod reload_metrics;
 mod restart_keys;

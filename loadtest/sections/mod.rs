@@ -23,6 +23,7 @@ mod manifests;
 mod paused;
 mod players;
 mod positions;
+mod radio;
 mod reload;
 mod share;
 mod soak;
@@ -59,7 +60,7 @@ impl Section {
 type Measure = fn(&Section, &Bench, &mut Tally) -> Result<Vec<Row>>;
 
 /// All of them, in the order of the report.
-pub const ALL: [Section; 24] = [
+pub const ALL: [Section; 25] = [
     Section::new("cpu-1k", cpu::small, cpu::measure_small),
     Section::new("api", api::load, api::measure),
     Section::new("ranges", cpu::ranges, cpu::measure_ranges),
@@ -81,6 +82,7 @@ pub const ALL: [Section; 24] = [
     Section::new("share-polled", share::load, share::measure_polled),
     Section::new("share-pushed", share::load, share::measure_pushed),
     Section::new("share-sessions", share::load, share::measure_sessions),
+    Section::new("radio", radio::load, radio::measure),
     Section::new("tls", cpu::small, tls::measure),
     Section::new("abuse", abuse::load, abuse::measure),
     Section::new("soak", cpu::ranges, soak::measure),

@@ -10,7 +10,7 @@ use super::health::ActiveSessions;
 use super::storage::StateStorage;
 use super::stores::OpenStores;
 use super::{SharedServices, StartError};
-use super::{lyrics, players, vod};
+use super::{lyrics, players, radio, vod};
 use crate::config::Settings;
 use crate::proxy::process::Process;
 use crate::proxy::runtime::Runtime;
@@ -22,6 +22,7 @@ use primitives::lifecycle::BackgroundTasks;
 use server_kit::api::rate_limit_layer::{RateLimitClass, limit_routes, limit_routes_with_admin_class};
 use server_kit::api::router::ModuleRoutes;
 use server_kit::api::usage;
+use server_kit::auth::path_token::PathTokenSigner;
 use server_kit::auth::revocation::TokenRevocations;
 use server_kit::limit::RateLimiters;
 use server_kit::telemetry::metrics::Metrics;
@@ -42,6 +43,8 @@ pub struct ModuleDependencies<'a> {
     pub limiters: &'a Arc<RateLimiters>,
     /// Logouts, where something ends with them.
     pub revocations: Option<&'a Arc<TokenRevocations>>,
+    /// Keys of tokens in paths, where there are any.
+    pub path_tokens: Option<&'a Arc<PathTokenSigner>>,
     /// The object stores.
     pub stores: &'a Arc<OpenStores>,
 }
@@ -62,6 +65,7 @@ impl<'a> ModuleDependencies<'a> {
             metrics: &shared.metrics,
             limiters: &process.limiters,
             revocations: process.revocations.as_ref(),
+            path_tokens: process.path_tokens.as_ref(),
             stores,
         }
     }
@@ -105,6 +109,7 @@ pub fn start(
     }));
     modules.extend(players::start(settings, dependencies, events)?);
     modules.extend(lyrics::start(settings, dependencies, runtime)?);
+    modules.extend(radio::start(settings, dependencies)?);
     modules.extend(tracks);
     #[cfg(feature = "share")]
     return super::share::start(settings, dependencies, modules);

@@ -17,6 +17,7 @@ pub fn fixed_differences(old: &Settings, new: &Settings, process: &Process) -> V
         ("Positions", old.positions != new.positions),
         ("Playback", old.playback != new.playback),
         ("Lyrics", old.lyrics != new.lyrics),
+        ("Radio", old.radio != new.radio),
         ("Events", old.events != new.events),
         ("Share", old.share != new.share),
         ("Vod", old.vod != new.vod),

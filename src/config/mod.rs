@@ -75,6 +75,8 @@ pub struct Settings {
     pub playback: Option<playback::player::settings::Settings>,
     /// Lyrics, if there are any.
     pub lyrics: Option<lyrics::settings::Settings>,
+    /// Radio, if configured.
+    pub radio: Option<radio::settings::Settings>,
     /// Sink of events and their derivation from playback, if configured.
     pub events: Option<(events::settings::Settings, playback::reports::settings::Settings)>,
     /// Live sharing, if configured.

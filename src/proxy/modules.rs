@@ -267,6 +267,7 @@ pub fn module_name(path: &str) -> &'static str {
         ("usage", ..) => "limits",
         ("playback", ..) => "players",
         ("lyrics", ..) => "lyrics",
+        ("radio", ..) => "radio",
         ("stream", ..) | ("admin", Some("subscriptions" | "stream-sessions"), _) => "films",
         ("progress", ..) | ("tracks", _, Some("position")) => "positions",
         ("tracks", _, Some("events")) => "playback",

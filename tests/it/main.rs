@@ -48,6 +48,7 @@ mod positions;
 mod promises;
 mod protected_routes;
 mod quotas;
+mod radio;
 mod ranges;
 mod recording;
 mod reload;

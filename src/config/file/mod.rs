@@ -12,6 +12,7 @@ mod listener;
 mod lyrics;
 mod playback;
 mod positions;
+mod radio;
 mod route;
 mod server;
 mod server_limits;
@@ -39,6 +40,7 @@ pub use listener::{AlpnProtocol, ClientCertificateMode, ClientCertificates, List
 pub use lyrics::{Lyrics, LyricsFormat, LyricsSourceName};
 pub use playback::Playback;
 pub use positions::{FilmPositions, Positions};
+pub use radio::Radio;
 pub use route::{HeaderMatch, HeaderMode, Match, QueryMatch, QueryMode, Route};
 pub use server::{AccessLog, AccessLogFormat, Acme, AcmeChallenge, Admin, Server, Telemetry};
 pub use server_limits::ServerLimits;
@@ -91,6 +93,8 @@ pub struct ConfigFile {
     pub playback: Option<Playback>,
     /// Lyrics of tracks. Default: none.
     pub lyrics: Option<Lyrics>,
+    /// Radio stations. Default: none.
+    pub radio: Option<Radio>,
     /// What listeners do, as events for others. Default: none, and no path that takes them.
     pub events: Option<Events>,
     /// Live audio from one host to many listeners. Default: none.

@@ -15,6 +15,7 @@ mod lyrics;
 mod playback;
 mod policy;
 mod positions;
+mod radio;
 mod route;
 mod route_match;
 mod server;
@@ -72,6 +73,11 @@ pub fn resolve(
     (settings, context.problems.into_inner())
 }
 
+/// Returns true for a section that is there, though it may be wrong: one mistake, one report.
+fn is_there<T>(section: &Option<Option<T>>) -> bool {
+    !matches!(section, Some(None))
+}
+
 fn settings(at: &ConfigLocation<'_>, file: &ConfigFile) -> Option<Settings> {
     let proxy = at.key("ReverseProxy");
     let server = server::server(&at.key("Server"), &file.server);
@@ -92,14 +98,13 @@ fn settings(at: &ConfigLocation<'_>, file: &ConfigFile) -> Option<Settings> {
     let database = state::database(&at.key("Database"), file.database.as_ref());
     // A section that is there but wrong counts as there: one mistake, one report.
     let kept = !matches!((&state, &database), (Some(None), Some(None)));
-    let shared = !matches!(&state, Some(None));
     let positions = positions::positions(&at.key("Positions"), &file.positions, kept);
     let events = events::events(&at.key("Events"), file.events.as_ref());
-    let sections =
-        PlaybackSections { database: !matches!(&database, Some(None)), events: !matches!(&events, Some(None)) };
+    let sections = PlaybackSections { database: is_there(&database), events: is_there(&events) };
     let playback = playback::playback(&at.key("Playback"), file.playback.as_ref(), sections);
     let lyrics = lyrics::lyrics(&at.key("Lyrics"), file.lyrics.as_ref(), sections.database);
-    let share = share::share(&at.key("Share"), file.share.as_ref(), shared);
+    let radio = radio::radio(&at.key("Radio"), file.radio.as_ref(), sections.database);
+    let share = share::share(&at.key("Share"), file.share.as_ref(), is_there(&state));
     let vod = vod::vod(&at.key("Vod"), file, !matches!(&positions, Some(None)));
     let films = film_routes::films(&at.key("Vod"), vod.as_ref(), &scope);
     let telemetry = telemetry(&at.key("Telemetry"), file);
@@ -129,6 +134,7 @@ fn settings(at: &ConfigLocation<'_>, file: &ConfigFile) -> Option<Settings> {
         positions: positions?,
         playback: playback?,
         lyrics: lyrics?,
+        radio: radio?,
         events: events?,
         share: share?,
         vod: vod?,

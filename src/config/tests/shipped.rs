@@ -120,6 +120,8 @@ fn what_the_shipped_file_calls_a_default_is_one() {
         ("Playback", &["ReportInterval", "PausedTimeout", "MaxListeners", "MaxListenersPerUser", "PublishEvents"]),
         ("Playback", &["MaxChannelsPerUser", "MaxTrackSpeedsPerUser"]),
         ("Lyrics", &["CacheFor", "MissCacheFor", "MaxCacheSize"]),
+        ("Radio", &["AllowedNetworks", "MaxStations", "MaxUpstreams", "MaxListeners", "MaxListenersPerUser"]),
+        ("Radio", &["Linger", "OfflineTimeout", "TicketTtl"]),
         ("Share", &["MaxSessions", "Buffer", "Timeout", "AllowLocalhost", "Compatibility"]),
         ("Share.Recording", &["MaxDuration", "MaxSize"]),
         ("Telemetry", &["LogLevel"]),

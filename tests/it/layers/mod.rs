@@ -153,6 +153,7 @@ const ADAPTERS: &[(&str, &[&str])] = &[
             "crates/lyrics/src/store.rs",
             "crates/playback/src/player/channel_store.rs",
             "crates/playback/src/positions/store/",
+            "crates/radio/src/station_store.rs",
             "crates/vod/src/view_log.rs",
         ],
     ),

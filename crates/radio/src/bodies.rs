@@ -1,0 +1,242 @@
+//! Bodies and queries of requests, and the views of answers.
+
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+use uuid::Uuid;
+
+use super::Error;
+use super::relay::station_board::{RelayState, rfc3339};
+use super::service::{NewStation, RadioService};
+use super::source::parse_station_url;
+use super::source::text::opens_tag;
+use super::station::{Station, StationFilter};
+use primitives::ids::is_id;
+use server_kit::api::error::Error as ApiError;
+
+/// Longest name of a station, in bytes.
+const MAX_NAME_BYTES: usize = 128;
+/// Longest genre or country, in bytes.
+const MAX_LABEL_BYTES: usize = 64;
+/// Longest id of a channel, in bytes.
+const MAX_CHANNEL_BYTES: usize = 64;
+
+/// Station that is to be added.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AddStationRequest {
+    /// Its name, plain text of at most 128 bytes.
+    name: String,
+    /// Its address: a stream, or a PLS, M3U or HLS playlist that leads to one.
+    url: String,
+    /// Its genre, at most 64 bytes.
+    genre: Option<String>,
+    /// Its country, at most 64 bytes.
+    country: Option<String>,
+    /// A listed station of the same codec that is heard while this one is away.
+    #[schema(value_type = Option<String>)]
+    fallback_id: Option<Uuid>,
+    /// Its id in the directory, which counts stations that are chosen.
+    #[schema(value_type = Option<String>)]
+    directory_id: Option<Uuid>,
+}
+
+/// What is to be played: one of the two.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PlayRequest {
+    /// Id of a listed station.
+    #[schema(value_type = Option<String>)]
+    stream_id: Option<Uuid>,
+    /// Address of a listed station.
+    url: Option<String>,
+    /// One of the user's channels, which is told back. Default: `main`.
+    channel_id: Option<ChannelName>,
+}
+
+/// Id of a channel: a text, or the number of a chat.
+#[derive(Deserialize, ToSchema)]
+#[serde(untagged)]
+pub enum ChannelName {
+    /// A text.
+    Text(String),
+    /// A number.
+    Number(i64),
+}
+
+/// Page and filters of a list.
+#[derive(Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub struct ListQuery {
+    /// Genre, whatever the case.
+    pub genre: Option<String>,
+    /// Country, whatever the case.
+    pub country: Option<String>,
+    /// Piece of the name, whatever the case.
+    pub q: Option<String>,
+    /// Entries of a page, 1 to 100. Default: 50.
+    pub limit: Option<u32>,
+    /// `nextCursor` of the page before.
+    pub cursor: Option<String>,
+}
+
+/// Station of the list.
+#[derive(Serialize, ToSchema)]
+pub struct StationView {
+    #[schema(value_type = String)]
+    id: Uuid,
+    name: String,
+    url: String,
+    genre: Option<String>,
+    country: Option<String>,
+    /// `mp3`, `aac`, `opus`, `vorbis` or `flac`.
+    codec: &'static str,
+    bitrate_kbps: Option<u32>,
+    content_type: &'static str,
+    hls: bool,
+    /// Name that the station gives itself.
+    icy_name: Option<String>,
+    #[schema(value_type = Option<String>)]
+    fallback_id: Option<Uuid>,
+    /// Listeners at this node.
+    listeners: u64,
+    /// State at this node.
+    state: RelayState,
+    /// Title that is played, where somebody listens.
+    now_playing: Option<String>,
+    created_at: String,
+}
+
+/// Addresses by which a station is heard.
+#[derive(Serialize, ToSchema)]
+pub struct PlayResponse {
+    /// Id of the station.
+    #[schema(value_type = String)]
+    pub stream_id: Uuid,
+    /// The channel of the request.
+    pub channel_id: String,
+    /// Address of the sound on this server, with a ticket.
+    pub play_url: String,
+    /// Address of the titles, likewise.
+    pub now_url: String,
+    /// When the ticket opens nothing any more; what is open goes on.
+    pub expires_at: String,
+    /// The station.
+    pub station: StationView,
+}
+
+impl AddStationRequest {
+    /// Checks the texts and the address.
+    pub fn station(self) -> Result<NewStation, ApiError> {
+        let name = plain("name", self.name, MAX_NAME_BYTES)?;
+        let label = |name: &str, text: Option<String>| text.map(|text| plain(name, text, MAX_LABEL_BYTES)).transpose();
+        let url = parse_station_url(&self.url).map_err(|error| ApiError::unprocessable(format!("`url`: {error}")))?;
+        Ok(NewStation {
+            name,
+            url,
+            genre: label("genre", self.genre)?,
+            country: label("country", self.country)?,
+            fallback: self.fallback_id,
+            directory_id: self.directory_id,
+        })
+    }
+}
+
+impl PlayRequest {
+    /// Returns the station that is meant, and the channel.
+    pub async fn station(self, radio: &RadioService) -> Result<(Station, String), ApiError> {
+        let channel = match self.channel_id {
+            None => "main".to_owned(),
+            Some(ChannelName::Number(number)) => number.to_string(),
+            Some(ChannelName::Text(text)) if text.len() <= MAX_CHANNEL_BYTES && is_id(&text) => text,
+            Some(ChannelName::Text(_)) => {
+                let most = format!("`channel_id` must have 1 to {MAX_CHANNEL_BYTES} bytes and no control characters");
+                return Err(ApiError::bad_request(most));
+            }
+        };
+        let station = match (self.stream_id, self.url) {
+            (Some(id), None) => radio.station(id).await?,
+            (None, Some(url)) => {
+                let url =
+                    parse_station_url(&url).map_err(|error| ApiError::unprocessable(format!("`url`: {error}")))?;
+                radio.station_by_url(&url).await?
+            }
+            (Some(_), Some(_)) | (None, None) => {
+                return Err(ApiError::bad_request("send either `stream_id` or `url`"));
+            }
+        };
+        Ok((station, channel))
+    }
+}
+
+impl ListQuery {
+    /// Returns the filter; no text in it is longer than one that can be listed.
+    pub fn filter(&self) -> Result<StationFilter, ApiError> {
+        let text = |name: &str, text: &Option<String>| match text {
+            Some(text) if text.len() > MAX_NAME_BYTES || text.chars().any(char::is_control) => {
+                Err(ApiError::unprocessable(format!("`{name}` must have {MAX_NAME_BYTES} bytes at most, on one line")))
+            }
+            text => Ok(text.clone().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())),
+        };
+        Ok(StationFilter {
+            genre: text("genre", &self.genre)?,
+            country: text("country", &self.country)?,
+            name_part: text("q", &self.q)?,
+        })
+    }
+}
+
+impl StationView {
+    /// Returns the view of a station as it is at this node.
+    pub fn new(station: Station, radio: &RadioService) -> Self {
+        let now = radio.known_board(station.id).map(|board| board.now());
+        let (state, listeners, now_playing) = now.unwrap_or_default();
+        Self {
+            id: station.id,
+            name: station.name,
+            url: station.url.into(),
+            genre: station.genre,
+            country: station.country,
+            codec: station.codec.name(),
+            bitrate_kbps: station.bitrate_kbps,
+            content_type: station.codec.content_type(),
+            hls: station.is_hls,
+            icy_name: station.icy_name,
+            fallback_id: station.fallback,
+            listeners,
+            state,
+            now_playing,
+            created_at: rfc3339(station.created_at),
+        }
+    }
+}
+
+/// Returns a text that other people's pages show: one line without what a browser would take for markup.
+fn plain(name: &str, text: String, max_bytes: usize) -> Result<String, ApiError> {
+    let text = text.trim();
+    if text.is_empty() || text.len() > max_bytes {
+        return Err(ApiError::unprocessable(format!("`{name}` must have 1 to {max_bytes} bytes")));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(ApiError::unprocessable(format!(
+            "`{name}` has control characters; expected one line of plain text"
+        )));
+    }
+    if text.split('<').skip(1).any(opens_tag) {
+        return Err(ApiError::unprocessable(format!("`{name}` has markup; expected plain text")));
+    }
+    Ok(text.to_owned())
+}
+
+impl From<Error> for ApiError {
+    fn from(error: Error) -> Self {
+        let detail = error.to_string();
+        match error {
+            Error::Unavailable | Error::Busy | Error::StationAway | Error::DirectoryAway => Self::unavailable(detail),
+            Error::NoSuchStation | Error::NoDirectory => Self::not_found(detail),
+            Error::Duplicate | Error::TooManyStations(_) => Self::conflict(detail),
+            Error::Refused(_) | Error::Invalid(_) => Self::unprocessable(detail),
+            Error::TooManyListeners(_) => Self::too_many(detail, super::routes::LISTENER_RETRY),
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! Directory of stations: the API that the servers of radio-browser.info publish. Any of its mirrors answers alike: they are
+//! found through its name, which has an address for each, and tried one after another.
+
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rand::seq::SliceRandom;
+use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, timeout};
+use url::Url;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::Error;
+use super::source::client::StationClient;
+use super::source::text::plain_text;
+use super::source::{SourceError, parse_station_url};
+use primitives::clock::monotonic_now;
+
+/// Largest answer, in bytes: a hundred stations have some 150 KB.
+const MAX_ANSWER_BYTES: usize = 1 << 20;
+/// Timeout of one mirror.
+const MIRROR_TIMEOUT: Duration = Duration::from_secs(5);
+/// Most mirrors that are asked in one search.
+const MAX_MIRRORS: usize = 3;
+/// Time for which the list of mirrors is used.
+const MIRRORS_TTL: Duration = Duration::from_secs(3600);
+
+/// The directory.
+pub struct StationDirectory {
+    base: Url,
+    client: StationClient,
+    mirrors: Mutex<Option<(Instant, Vec<Url>)>>,
+}
+
+/// Search for stations.
+#[derive(Clone, Debug, Default)]
+pub struct DirectorySearch {
+    /// Piece of the name.
+    pub name: Option<String>,
+    /// Tag.
+    pub genre: Option<String>,
+    /// Country's code (ISO 3166-1 alpha-2), or its name.
+    pub country: Option<String>,
+    /// Entries that are passed over.
+    pub offset: u32,
+    /// Most entries.
+    pub limit: u32,
+}
+
+/// Station of the directory.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct DirectoryEntry {
+    /// Its id in the directory.
+    #[schema(value_type = String)]
+    directory_id: Uuid,
+    name: String,
+    url: String,
+    codec: Option<String>,
+    bitrate_kbps: Option<u32>,
+    hls: bool,
+    genre: Option<String>,
+    country: Option<String>,
+    homepage: Option<String>,
+    votes: u64,
+    clicks: u64,
+}
+
+/// Station as the servers write it; what they add is passed over.
+#[derive(Deserialize)]
+struct RawStation {
+    stationuuid: Uuid,
+    name: String,
+    #[serde(default)]
+    url: String,
+    #[serde(default)]
+    url_resolved: String,
+    #[serde(default)]
+    homepage: String,
+    #[serde(default)]
+    tags: String,
+    #[serde(default)]
+    countrycode: String,
+    #[serde(default)]
+    codec: String,
+    #[serde(default)]
+    bitrate: u32,
+    #[serde(default)]
+    hls: u8,
+    #[serde(default)]
+    votes: i64,
+    #[serde(default)]
+    clickcount: i64,
+}
+
+#[derive(Deserialize)]
+struct RawServer {
+    name: String,
+}
+
+impl DirectorySearch {
+    /// Returns the path and the query of the search.
+    fn target(&self) -> String {
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
+        let country = self.country.as_deref();
+        let is_code = country.is_some_and(|country| country.len() == 2);
+        let pairs = [
+            ("name", self.name.as_deref()),
+            ("tag", self.genre.as_deref()),
+            ("countrycode", country.filter(|_| is_code)),
+            ("country", country.filter(|_| !is_code)),
+        ];
+        query.extend_pairs(pairs.into_iter().filter_map(|(name, value)| value.map(|value| (name, value))));
+        query.append_pair("hidebroken", "true").append_pair("order", "clickcount").append_pair("reverse", "true");
+        query.append_pair("offset", &self.offset.to_string()).append_pair("limit", &self.limit.to_string());
+        format!("/json/stations/search?{}", query.finish())
+    }
+}
+
+impl StationDirectory {
+    /// Creates the directory at `base`.
+    pub fn new(base: Url, client: StationClient) -> Self {
+        Self { base, client, mirrors: Mutex::default() }
+    }
+
+    /// Returns stations that are found; those whose address cannot be a station's are left out. True: there may be more.
+    pub async fn search(&self, search: &DirectorySearch) -> Result<(Vec<DirectoryEntry>, bool), Error> {
+        let text = self.ask(&search.target()).await?;
+        let found: Vec<serde_json::Value> = serde_json::from_str(&text).map_err(|_| Error::DirectoryAway)?;
+        let more = found.len() >= search.limit as usize;
+        // One entry that is none does not spoil the others.
+        let entries = found.into_iter().filter_map(|entry| serde_json::from_value(entry).ok().and_then(entry_of));
+        Ok((entries.collect(), more))
+    }
+
+    /// Tells the directory that a station was chosen; a failure is none of the caller's.
+    pub async fn count_click(&self, id: Uuid) {
+        if let Err(error) = self.ask(&format!("/json/url/{id}")).await {
+            tracing::debug!(%error, "the directory of stations could not be told of a choice");
+        }
+    }
+
+    /// Asks one mirror after another.
+    async fn ask(&self, target: &str) -> Result<String, Error> {
+        let mirrors = shuffled(self.mirrors().await);
+        for url in mirrors.iter().take(MAX_MIRRORS).filter_map(|mirror| mirror.join(target).ok()) {
+            match timeout(MIRROR_TIMEOUT, self.client.get_text(&url, MAX_ANSWER_BYTES)).await {
+                Ok(Ok((_, text))) => return Ok(text),
+                Ok(Err(SourceError::TooLarge)) => break,
+                Ok(Err(_)) | Err(_) => {}
+            }
+        }
+        // The list may be old.
+        self.forget_mirrors();
+        Err(Error::DirectoryAway)
+    }
+
+    fn known_mirrors(&self, now: Instant) -> Option<Vec<Url>> {
+        let known = self.mirrors.lock();
+        let (_, mirrors) = known.as_ref().filter(|(since, _)| now.duration_since(*since) < MIRRORS_TTL)?;
+        Some(mirrors.clone())
+    }
+
+    fn forget_mirrors(&self) {
+        *self.mirrors.lock() = None;
+    }
+
+    /// Returns the mirrors: as the directory lists them, else its own address.
+    async fn mirrors(&self) -> Vec<Url> {
+        let now = Instant::from_std(monotonic_now());
+        if let Some(mirrors) = self.known_mirrors(now) {
+            return mirrors;
+        }
+        let Ok(list) = self.base.join("/json/servers") else { return vec![self.base.clone()] };
+        let listed = timeout(MIRROR_TIMEOUT, self.client.get_text(&list, MAX_ANSWER_BYTES)).await;
+        let listed: Vec<RawServer> = match listed {
+            Ok(Ok((_, text))) => serde_json::from_str(&text).unwrap_or_default(),
+            Ok(Err(_)) | Err(_) => Vec::new(),
+        };
+        let mut mirrors: Vec<Url> = Vec::new();
+        for server in listed {
+            let mut mirror = self.base.clone();
+            if mirror.set_host(Some(&server.name)).is_ok() && !mirrors.contains(&mirror) {
+                mirrors.push(mirror);
+            }
+        }
+        if mirrors.is_empty() {
+            return vec![self.base.clone()];
+        }
+        *self.mirrors.lock() = Some((now, mirrors.clone()));
+        mirrors
+    }
+}
+
+fn shuffled(mut mirrors: Vec<Url>) -> Vec<Url> {
+    mirrors.shuffle(&mut rand::rng());
+    mirrors
+}
+
+fn entry_of(raw: RawStation) -> Option<DirectoryEntry> {
+    let text = |text: &str| Some(plain_text(text)).filter(|text| !text.is_empty());
+    // As it was entered: it follows the station when that moves. The resolved one is for those that follow no playlist.
+    let url = parse_station_url(&raw.url).or_else(|_| parse_station_url(&raw.url_resolved)).ok()?;
+    Some(DirectoryEntry {
+        directory_id: raw.stationuuid,
+        name: text(&raw.name)?,
+        url: url.into(),
+        codec: text(&raw.codec).map(|codec| codec.to_ascii_lowercase()),
+        bitrate_kbps: Some(raw.bitrate).filter(|kbps| *kbps > 0),
+        hls: raw.hls != 0,
+        genre: raw.tags.split(',').next().and_then(text),
+        country: text(&raw.countrycode),
+        homepage: parse_station_url(&raw.homepage).ok().map(String::from),
+        votes: u64::try_from(raw.votes).unwrap_or_default(),
+        clicks: u64::try_from(raw.clickcount).unwrap_or_default(),
+    })
+}

@@ -1,0 +1,302 @@
+//! Service of radio: the list, the relays of this node, and who listens.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use prometheus::Registry;
+use tokio::time::timeout;
+use url::Url;
+use uuid::Uuid;
+
+use super::Error;
+use super::directory::StationDirectory;
+use super::listener_limits::{ListenerLimits, ListenerPermit};
+use super::metrics::{RadioMetrics, StreamEnd};
+use super::relay::listener::{CountedListener, RelayListener};
+use super::relay::station_board::StationBoard;
+use super::relay::station_relay::{RelayHandle, StationRelay};
+use super::relay::upstream_task;
+use super::settings::Settings;
+use super::source::address_policy::AddressPolicy;
+use super::source::audio_format::AudioCodec;
+use super::source::client::StationClient;
+use super::source::text::plain_text;
+use super::source::{SourceError, open_station};
+use super::station::{Station, StationFilter};
+use super::station_store::StationStore;
+use super::tickets::{Ticket, TicketIssuer, TicketKeySource};
+use primitives::clock::Clock;
+use primitives::ids::UserId;
+use primitives::lifecycle::BackgroundTasks;
+use primitives::unix_time::UnixMillis;
+use server_kit::auth::revocation::TokenRevocations;
+use server_kit::database::Database;
+
+/// Most boards of stations that nobody listens to, with their titles.
+const MAX_IDLE_BOARDS: usize = 256;
+
+/// What the service is made of.
+pub struct RadioServiceParts {
+    /// Its settings.
+    pub settings: Settings,
+    /// Database of the list.
+    pub database: Database,
+    /// Keys of tickets.
+    pub ticket_keys: TicketKeySource,
+    /// Logouts, which end streams.
+    pub revocations: Option<Arc<TokenRevocations>>,
+    /// Tasks whose closing ends streams.
+    pub streams: BackgroundTasks,
+    /// Tasks among which relays run.
+    pub tasks: BackgroundTasks,
+    /// Clock.
+    pub clock: Clock,
+}
+
+/// Service of radio. Clones share it.
+#[derive(Clone)]
+pub struct RadioService(pub(super) Arc<ServiceState>);
+
+/// State of the service.
+pub(super) struct ServiceState {
+    pub settings: Settings,
+    pub store: StationStore,
+    pub client: StationClient,
+    pub directory: Option<StationDirectory>,
+    pub tickets: TicketIssuer,
+    pub revocations: Option<Arc<TokenRevocations>>,
+    pub streams: BackgroundTasks,
+    pub tasks: BackgroundTasks,
+    pub metrics: RadioMetrics,
+    limits: ListenerLimits,
+    clock: Clock,
+    relays: Mutex<HashMap<Uuid, Arc<StationRelay>>>,
+    boards: Mutex<HashMap<Uuid, Arc<StationBoard>>>,
+}
+
+/// Station that is to be listed.
+pub struct NewStation {
+    /// Its name.
+    pub name: String,
+    /// Its address.
+    pub url: Url,
+    /// Its genre.
+    pub genre: Option<String>,
+    /// Its country.
+    pub country: Option<String>,
+    /// Station that is heard in its place while it is away.
+    pub fallback: Option<Uuid>,
+    /// Its id in the directory, which is told of it.
+    pub directory_id: Option<Uuid>,
+}
+
+impl RadioService {
+    /// Creates the service.
+    pub fn start(parts: RadioServiceParts, registry: &Registry) -> Result<Self, prometheus::Error> {
+        let RadioServiceParts { settings, database, ticket_keys, revocations, streams, tasks, clock } = parts;
+        let client = StationClient::new(AddressPolicy::new(settings.allowed_networks.clone()));
+        Ok(Self(Arc::new(ServiceState {
+            store: StationStore::new(database),
+            directory: settings.directory.clone().map(|base| StationDirectory::new(base, client.clone())),
+            client,
+            tickets: TicketIssuer::new(ticket_keys, settings.ticket_ttl, clock.clone()),
+            revocations,
+            streams,
+            tasks,
+            metrics: RadioMetrics::register(registry)?,
+            limits: ListenerLimits::new(&settings),
+            settings,
+            clock,
+            relays: Mutex::default(),
+            boards: Mutex::default(),
+        })))
+    }
+
+    /// Adds a station, which must be heard now.
+    pub async fn add(&self, new: NewStation, by: &UserId) -> Result<Station, Error> {
+        let NewStation { name, url, genre, country, fallback, directory_id } = new;
+        if self.0.store.count().await? >= u64::from(self.0.settings.max_stations) {
+            return Err(Error::TooManyStations(self.0.settings.max_stations));
+        }
+        if self.0.store.is_listed(&url, url.as_str()).await? {
+            return Err(Error::Duplicate);
+        }
+        let opened = timeout(upstream_task::OPEN_TIMEOUT, open_station(&self.0.client, &url)).await;
+        let opened = opened.unwrap_or(Err(SourceError::TimedOut)).map_err(Error::Refused)?;
+        if let Some(fallback) = fallback {
+            self.check_fallback(fallback, opened.format.codec).await?;
+        }
+        let resolved_url = opened.resolved_url.as_str().to_owned();
+        if self.0.store.is_listed(&url, &resolved_url).await? {
+            return Err(Error::Duplicate);
+        }
+        let station = Station {
+            id: Uuid::now_v7(),
+            name,
+            url,
+            resolved_url,
+            genre,
+            country,
+            codec: opened.format.codec,
+            bitrate_kbps: opened.format.bitrate_kbps,
+            is_hls: opened.is_hls,
+            icy_name: opened.name.map(|name| plain_text(&name)).filter(|name| !name.is_empty()),
+            fallback,
+            created_at: self.now(),
+        };
+        if !self.0.store.add(&station, by).await? {
+            return Err(Error::Duplicate);
+        }
+        if let (Some(directory), Some(id)) = (&self.0.directory, directory_id) {
+            directory.count_click(id).await;
+        }
+        Ok(station)
+    }
+
+    async fn check_fallback(&self, id: Uuid, codec: AudioCodec) -> Result<(), Error> {
+        let refused = |text: &str| Err(Error::Invalid(text.to_owned()));
+        match self.0.store.get(id).await? {
+            None => refused("`fallback_id` must be the id of a listed station"),
+            Some(fallback) if fallback.codec != codec => refused(
+                "the station of `fallback_id` has another codec: listeners could not go on from the one to the other",
+            ),
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// Returns a station of the list.
+    pub async fn station(&self, id: Uuid) -> Result<Station, Error> {
+        self.0.store.get(id).await?.ok_or(Error::NoSuchStation)
+    }
+
+    /// Returns the station of an address.
+    pub async fn station_by_url(&self, url: &Url) -> Result<Station, Error> {
+        self.0.store.get_by_url(url).await?.ok_or(Error::NoSuchStation)
+    }
+
+    /// Lists at most `limit` stations whose ids come after `after`.
+    pub async fn list(&self, filter: &StationFilter, after: Option<Uuid>, limit: u32) -> Result<Vec<Station>, Error> {
+        self.0.store.list(filter, after, limit).await
+    }
+
+    /// Deletes a station; its listeners' streams end.
+    pub async fn delete(&self, id: Uuid) -> Result<(), Error> {
+        if !self.0.store.delete(id).await? {
+            return Err(Error::NoSuchStation);
+        }
+        // Its task finds nobody any more, and ends.
+        let relay = self.0.relays.lock().get(&id).cloned();
+        relay.into_iter().for_each(|relay| relay.end(StreamEnd::Deleted));
+        if let Some(board) = self.0.boards.lock().remove(&id) {
+            board.close();
+        }
+        Ok(())
+    }
+
+    /// Connects to a station, if it is not connected to, and waits until there is sound.
+    pub async fn play(&self, station: &Station) -> Result<(), Error> {
+        let handle = self.attach(station)?;
+        let ready = timeout(upstream_task::OPEN_TIMEOUT, handle.relay().ready()).await;
+        ready.ok().flatten().map(drop).ok_or(Error::StationAway)
+    }
+
+    /// Adds a listener of a station, who has sound at once.
+    pub async fn listen(&self, station: &Station) -> Result<CountedListener, Error> {
+        let handle = self.attach(station)?;
+        let ready = timeout(upstream_task::OPEN_TIMEOUT, handle.relay().ready()).await;
+        let codec = ready.ok().flatten().ok_or(Error::StationAway)?;
+        let listener = RelayListener::new(handle, codec, self.0.settings.burst_bytes);
+        Ok(CountedListener::new(listener, self.0.metrics.clone()))
+    }
+
+    /// Takes a place for a listener of a user.
+    pub fn admit(&self, user: &UserId) -> Result<ListenerPermit, Error> {
+        self.0.limits.admit(user)
+    }
+
+    /// Takes hold of the relay of a station, which begins where there is none.
+    pub(super) fn attach(&self, station: &Station) -> Result<RelayHandle, Error> {
+        let mut relays = self.0.relays.lock();
+        if let Some(relay) = relays.get(&station.id).filter(|relay| !relay.has_ended()) {
+            return Ok(relay.attach());
+        }
+        if relays.len() >= self.0.settings.max_upstreams {
+            return Err(Error::Busy);
+        }
+        let relay = StationRelay::new(station.clone(), self.board(station.id), &self.0.settings);
+        let handle = relay.attach();
+        relays.insert(station.id, Arc::clone(&relay));
+        self.0.tasks.spawn(upstream_task::run(self.clone(), relay));
+        Ok(handle)
+    }
+
+    /// Takes a relay out of the table; with `if_idle` only where nobody holds it. Returns true if it is out.
+    pub(super) fn remove_relay(&self, relay: &Arc<StationRelay>, if_idle: bool) -> bool {
+        let mut relays = self.0.relays.lock();
+        if if_idle && !relay.is_idle() {
+            return false;
+        }
+        if relays.get(&relay.station.id).is_some_and(|there| Arc::ptr_eq(there, relay)) {
+            relays.remove(&relay.station.id);
+        }
+        true
+    }
+
+    /// Returns the board of a station.
+    pub(super) fn board(&self, id: Uuid) -> Arc<StationBoard> {
+        let mut boards = self.0.boards.lock();
+        if let Some(board) = boards.get(&id) {
+            return Arc::clone(board);
+        }
+        if boards.len() >= MAX_IDLE_BOARDS {
+            boards.retain(|_, board| Arc::strong_count(board) > 1);
+        }
+        Arc::clone(boards.entry(id).or_insert_with(|| Arc::new(StationBoard::new(id))))
+    }
+
+    /// Returns the board of a station that was listened to.
+    pub(super) fn known_board(&self, id: Uuid) -> Option<Arc<StationBoard>> {
+        self.0.boards.lock().get(&id).cloned()
+    }
+
+    pub(super) fn set_title(&self, relay: &StationRelay, title: String) {
+        if relay.board.set_title(title, self.now()) {
+            self.0.metrics.titles.inc();
+        }
+    }
+
+    /// Returns the generation of a user's tokens, where logouts are known.
+    pub(super) async fn generation(&self, user: &UserId) -> Option<u32> {
+        match &self.0.revocations {
+            Some(revocations) => revocations.current(user.as_str()).await,
+            None => None,
+        }
+    }
+
+    /// Returns a ticket for a station's streams, and the Unix second until which it opens them.
+    pub async fn issue_ticket(&self, station: Uuid, user: &UserId) -> Result<(String, u64), Error> {
+        let ticket = Ticket { user: user.clone(), generation: self.generation(user).await };
+        self.0.tickets.issue(station, &ticket).ok_or(Error::Unavailable)
+    }
+
+    /// Resolves when a stream must end that began in this generation of its user's tokens.
+    pub(super) async fn wait_for_end(&self, user: &UserId, generation: Option<u32>, life: Duration) -> StreamEnd {
+        let revoked = async {
+            match &self.0.revocations {
+                Some(revocations) => revocations.wait_until_revoked(user.as_str(), generation).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = self.0.streams.closing() => StreamEnd::Shutdown,
+            () = tokio::time::sleep(life) => StreamEnd::Expired,
+            () = revoked => StreamEnd::LoggedOut,
+        }
+    }
+
+    pub(super) fn now(&self) -> UnixMillis {
+        self.0.clock.unix_millis()
+    }
+}

@@ -1,0 +1,239 @@
+//! HTTP client for the servers of stations, which anybody may run: a name is resolved, each address judged, and the connection
+//! made to an address that passed, so that a second resolution cannot lead elsewhere; every redirect begins anew. Heads are
+//! bounded, and so is the time for everything before the body.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::{Either, select};
+use http::{HeaderMap, Request, header};
+use http_body_util::Empty;
+use hyper::body::{Body, Incoming};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, RootCertStore};
+use tokio::net::{TcpStream, lookup_host};
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use url::{Host, Url};
+
+use super::SourceError;
+use super::address_policy::AddressPolicy;
+use super::station_url::check_station_url;
+use super::status_line::{ByteStream, StatusLineReader};
+
+/// Timeout of a name's resolution, of a connection, and of its TLS.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Timeout of a response's head.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Most redirects in a row.
+const MAX_REDIRECTS: usize = 5;
+/// Most addresses of a name that are tried.
+const MAX_ADDRESSES: usize = 4;
+/// Largest head, in bytes, and most bytes of a body that wait to be taken.
+const MAX_BUFFER_BYTES: usize = 16 * 1024;
+/// Most fields of a head.
+const MAX_FIELDS: usize = 100;
+/// `User-Agent`: a browser's name would get a page from some servers, and directories ask for a name that says who asks.
+const USER_AGENT: &str = concat!("Tidegate/", env!("CARGO_PKG_VERSION"));
+
+type Connection = Pin<Box<dyn Future<Output = Result<(), hyper::Error>> + Send>>;
+
+/// Client. Clones share it.
+#[derive(Clone)]
+pub struct StationClient {
+    policy: Arc<AddressPolicy>,
+    tls: TlsConnector,
+}
+
+/// Response to a request.
+pub struct StationResponse {
+    /// Address that it came from, after all redirects.
+    pub url: Url,
+    /// Its fields.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: ResponseBody,
+}
+
+/// Body of a response. Dropping it closes the connection.
+pub struct ResponseBody {
+    incoming: Incoming,
+    /// The connection, until it has ended.
+    connection: Option<Connection>,
+}
+
+impl StationClient {
+    /// Creates a client for addresses that `policy` permits, with the system's trust anchors.
+    pub fn new(policy: AddressPolicy) -> Self {
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        let mut config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Self { policy: Arc::new(policy), tls: TlsConnector::from(Arc::new(config)) }
+    }
+
+    /// GETs `url`, through redirects, and asks for titles within the stream.
+    pub async fn get(&self, url: &Url) -> Result<StationResponse, SourceError> {
+        let mut url = check_station_url(url.clone())?;
+        for _ in 0..=MAX_REDIRECTS {
+            let addresses = self.addresses(&url).await?;
+            let (head, body) = self.exchange(&url, &addresses).await?;
+            if head.status.is_redirection() {
+                let location = head.headers.get(header::LOCATION).and_then(|value| value.to_str().ok());
+                let next = location.and_then(|location| url.join(location).ok());
+                url = check_station_url(next.ok_or(SourceError::BadAnswer)?)?;
+                continue;
+            }
+            if !head.status.is_success() {
+                return Err(SourceError::Status(head.status.as_u16()));
+            }
+            return Ok(StationResponse { url, headers: head.headers, body });
+        }
+        Err(SourceError::TooManyRedirects)
+    }
+
+    /// GETs a text of at most `limit` bytes; a longer one is read no further.
+    pub async fn get_text(&self, url: &Url, limit: usize) -> Result<(Url, String), SourceError> {
+        let response = self.get(url).await?;
+        let text = response.body.text(Vec::new(), limit).await?;
+        Ok((response.url, text))
+    }
+
+    /// Returns the addresses of a host that may be connected to.
+    pub async fn addresses(&self, url: &Url) -> Result<Vec<SocketAddr>, SourceError> {
+        let port = url.port_or_known_default().ok_or(SourceError::BadAnswer)?;
+        let all: Vec<SocketAddr> = match url.host() {
+            Some(Host::Ipv4(address)) => vec![(address, port).into()],
+            Some(Host::Ipv6(address)) => vec![(address, port).into()],
+            Some(Host::Domain(name)) => {
+                let found = timeout(CONNECT_TIMEOUT, lookup_host((name, port))).await;
+                found.map_err(|_| SourceError::Unresolved)?.map_err(|_| SourceError::Unresolved)?.collect()
+            }
+            None => return Err(SourceError::Unresolved),
+        };
+        let permitted: Vec<SocketAddr> = all.iter().copied().filter(|at| self.policy.permits(at.ip())).collect();
+        match (permitted.is_empty(), all.is_empty()) {
+            (false, _) => Ok(permitted),
+            (true, false) => Err(SourceError::Forbidden),
+            (true, true) => Err(SourceError::Unresolved),
+        }
+    }
+
+    /// Sends a request to the first of `addresses` that answers.
+    async fn exchange(
+        &self,
+        url: &Url,
+        addresses: &[SocketAddr],
+    ) -> Result<(http::response::Parts, ResponseBody), SourceError> {
+        let mut last = SourceError::Unreachable;
+        for address in addresses.iter().take(MAX_ADDRESSES) {
+            let stream = match timeout(CONNECT_TIMEOUT, self.connect(url, *address)).await {
+                Ok(Ok(stream)) => stream,
+                Ok(Err(error)) => {
+                    last = error;
+                    continue;
+                }
+                Err(_) => continue,
+            };
+            let answer = timeout(HEAD_TIMEOUT, request(url, stream)).await;
+            return answer.unwrap_or(Err(SourceError::TimedOut));
+        }
+        Err(last)
+    }
+
+    async fn connect(&self, url: &Url, address: SocketAddr) -> Result<Box<dyn ByteStream>, SourceError> {
+        let stream = TcpStream::connect(address).await.map_err(|_| SourceError::Unreachable)?;
+        if url.scheme() == "http" {
+            return Ok(Box::new(stream));
+        }
+        let name = match url.host() {
+            Some(Host::Domain(name)) => ServerName::try_from(name.to_owned()).map_err(|_| SourceError::Tls)?,
+            Some(Host::Ipv4(address)) => ServerName::IpAddress(std::net::IpAddr::from(address).into()),
+            Some(Host::Ipv6(address)) => ServerName::IpAddress(std::net::IpAddr::from(address).into()),
+            None => return Err(SourceError::Tls),
+        };
+        let stream = self.tls.connect(name, stream).await.map_err(|_| SourceError::Tls)?;
+        Ok(Box::new(stream))
+    }
+}
+
+/// Sends the request and waits for the response's head.
+async fn request(url: &Url, stream: Box<dyn ByteStream>) -> Result<(http::response::Parts, ResponseBody), SourceError> {
+    let mut builder = http1::Builder::new();
+    // Stations' servers were written by many: a field that is none is left out rather than the station.
+    builder
+        .max_headers(MAX_FIELDS)
+        .max_buf_size(MAX_BUFFER_BYTES)
+        .ignore_invalid_headers_in_responses(true)
+        .allow_spaces_after_header_name_in_responses(true)
+        .allow_obsolete_multiline_headers_in_responses(true);
+    let handshake = builder.handshake(TokioIo::new(StatusLineReader::new(stream))).await;
+    let (mut sender, connection) = handshake.map_err(|_| SourceError::BadAnswer)?;
+    let target = &url[url::Position::BeforePath..url::Position::AfterQuery];
+    let host = &url[url::Position::BeforeHost..url::Position::AfterPort];
+    let request = Request::get(target)
+        .header(header::HOST, host)
+        .header(header::USER_AGENT, USER_AGENT)
+        .header(header::ACCEPT, "*/*")
+        .header("icy-metadata", "1")
+        .header(header::CONNECTION, "close")
+        .body(Empty::<Bytes>::new())
+        .map_err(|_| SourceError::BadAnswer)?;
+    let connection: Connection = Box::pin(connection);
+    let sending = Box::pin(sender.send_request(request));
+    let (answer, connection) = match select(sending, connection).await {
+        Either::Left((answer, connection)) => (answer, Some(connection)),
+        // It has ended: what it has read is with the answer.
+        Either::Right((_, sending)) => (sending.await, None),
+    };
+    let (head, incoming) = answer.map_err(|_| SourceError::BadAnswer)?.into_parts();
+    Ok((head, ResponseBody { incoming, connection }))
+}
+
+impl ResponseBody {
+    /// Returns the next bytes; `None` at the end. Can be dropped and called again.
+    pub async fn next(&mut self) -> Option<Result<Bytes, SourceError>> {
+        loop {
+            let frame = std::future::poll_fn(|cx| {
+                // The connection first: it reads what the body gives.
+                if let Some(connection) = &mut self.connection
+                    && connection.as_mut().poll(cx).is_ready()
+                {
+                    self.connection = None;
+                }
+                match Pin::new(&mut self.incoming).poll_frame(cx) {
+                    // Nothing reads for it any more.
+                    Poll::Pending if self.connection.is_none() => Poll::Ready(None),
+                    other => other,
+                }
+            })
+            .await?;
+            match frame.map(hyper::body::Frame::into_data) {
+                Ok(Ok(bytes)) if bytes.is_empty() => {}
+                Ok(Ok(bytes)) => return Some(Ok(bytes)),
+                Ok(Err(_)) => {}
+                Err(_) => return Some(Err(SourceError::Broken)),
+            }
+        }
+    }
+
+    /// Returns the text of the whole body, which begins with `read`; fails past `limit` bytes, and after a while.
+    pub async fn text(mut self, mut read: Vec<u8>, limit: usize) -> Result<String, SourceError> {
+        let whole = async {
+            while let Some(bytes) = self.next().await {
+                read.extend_from_slice(&bytes?);
+                if read.len() > limit {
+                    return Err(SourceError::TooLarge);
+                }
+            }
+            Ok(String::from_utf8_lossy(&read).into_owned())
+        };
+        timeout(HEAD_TIMEOUT, whole).await.unwrap_or(Err(SourceError::TimedOut))
+    }
+}

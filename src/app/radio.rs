@@ -1,0 +1,50 @@
+//! Radio, where it is switched on: its service over the open connections, and its paths.
+
+use std::sync::Arc;
+
+use utoipa_axum::router::OpenApiRouter;
+
+use super::StartError;
+use super::modules::ModuleDependencies;
+use crate::config::Settings;
+use ::radio::{RadioService, RadioServiceParts, TicketKeySource};
+use server_kit::api::rate_limit_layer::{RateLimitClass, limit_routes};
+use server_kit::auth::path_token::PathTokenSigner;
+
+/// Purpose of the keys that tickets are signed with: it parts them from what else is made of the keys of path tokens.
+const TICKET_PURPOSE: &str = "tickets of radio stations";
+/// Class of opening a stream. A ticket has no user's token, so requests are counted by address.
+const STREAM_CLASS: RateLimitClass = RateLimitClass::without_users("radio");
+
+/// Starts radio; returns its paths.
+pub fn start(all: &Settings, dependencies: &ModuleDependencies<'_>) -> Result<Vec<OpenApiRouter>, StartError> {
+    let ModuleDependencies { storage, clock, tasks, services, metrics, limiters, revocations, .. } = dependencies;
+    // The settings name both where there is radio.
+    let (Some(settings), Some(database)) = (&all.radio, &storage.database) else { return Ok(Vec::new()) };
+    let parts = RadioServiceParts {
+        settings: settings.clone(),
+        database: database.clone(),
+        ticket_keys: ticket_keys(dependencies.path_tokens),
+        revocations: revocations.cloned(),
+        streams: (*tasks).clone(),
+        tasks: (*services).clone(),
+        clock: (*clock).clone(),
+    };
+    let service = RadioService::start(parts, metrics.registry())?;
+    Ok(vec![
+        limit_routes(::radio::admin_routes(service.clone()), limiters, RateLimitClass::STRICT),
+        limit_routes(::radio::routes(service.clone()), limiters, RateLimitClass::STANDARD),
+        limit_routes(::radio::stream_routes(service), limiters, STREAM_CLASS),
+    ])
+}
+
+/// Returns the keys of tickets: those of path tokens, which all nodes share, else one of this process.
+fn ticket_keys(path_tokens: Option<&Arc<PathTokenSigner>>) -> TicketKeySource {
+    match path_tokens.cloned() {
+        Some(signer) => Arc::new(move || signer.derive_keys(TICKET_PURPOSE)),
+        None => {
+            let own: [u8; 32] = rand::random();
+            Arc::new(move || vec![own])
+        }
+    }
+}
