@@ -149,7 +149,7 @@ async fn a_service_that_wants_to_be_left_alone_is() {
     }
     assert_eq!(stage.lrclib.asked(), asked, "it asked for an hour");
     let metric =
-        stage.gate.metric("tidegate_lyrics_source_requests_total", "source=\"lrclib\",outcome=\"failed\"").await;
+        stage.gate.metric("tidegate_lyrics_source_requests_total", "outcome=\"failed\",source=\"lrclib\"").await;
     assert_eq!(metric, 7.0);
 }
 

@@ -118,7 +118,7 @@ async fn lyrics_are_served_on_while_the_store_is_away() {
     let refused = ask(&gate, "other", "bob").await;
     assert_eq!(refused.problem(503)["code"], "unavailable");
     assert_ne!(refused.header("retry-after"), "");
-    assert!(gate.metric("tidegate_lyrics_source_requests_total", "source=\"sidecar\",outcome=\"failed\"").await >= 1.0);
+    assert!(gate.metric("tidegate_lyrics_source_requests_total", "outcome=\"failed\",source=\"sidecar\"").await >= 1.0);
 }
 
 #[tokio::test]

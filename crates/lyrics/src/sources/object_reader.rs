@@ -112,8 +112,10 @@ impl ObjectReader {
         match response.status() {
             StatusCode::OK => {}
             // Keys that only read, and stores that do not list.
-            StatusCode::FORBIDDEN | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED => return Ok(None),
-            StatusCode::NOT_FOUND => return Ok(Some(Vec::new())),
+            StatusCode::NOT_FOUND
+            | StatusCode::FORBIDDEN
+            | StatusCode::METHOD_NOT_ALLOWED
+            | StatusCode::NOT_IMPLEMENTED => return Ok(None),
             status => return Err(self.failed(&format!("status {}", status.as_u16()))),
         }
         let body = self.body(response, MAX_LISTING_BYTES).await?;

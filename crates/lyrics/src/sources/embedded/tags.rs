@@ -24,8 +24,8 @@ use crate::text::{self, MAX_TEXT_BYTES, ParsedLyrics, TextBudget, TextKind, to_p
 const MAX_TEXTS: usize = 8;
 /// Longest name of an artist, title or album, in bytes.
 const MAX_NAME_BYTES: usize = 512;
-/// Names under which tags have lyrics, those with times first.
-const NAMES: [&str; 5] = ["SYNCEDLYRICS", "LYRICS", "UNSYNCEDLYRICS", "UNSYNCED LYRICS", "LYRICS-XXX"];
+/// Names under which tags have lyrics, those with times first; `USLT` is a TXXX frame of ffmpeg.
+const NAMES: [&str; 5] = ["SYNCEDLYRICS", "LYRICS", "UNSYNCEDLYRICS", "UNSYNCED LYRICS", "USLT"];
 
 /// Tags of a track, as far as lyrics need them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
