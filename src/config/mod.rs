@@ -73,6 +73,8 @@ pub struct Settings {
     pub positions: Option<positions::settings::Settings>,
     /// Players, if there are any.
     pub playback: Option<playback::player::settings::Settings>,
+    /// The player page, if there is one.
+    pub player: Option<player_page::settings::Settings>,
     /// Sink of events and their derivation from playback, if configured.
     pub events: Option<(events::settings::Settings, playback::reports::settings::Settings)>,
     /// Live sharing, if configured.

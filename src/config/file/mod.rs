@@ -10,6 +10,7 @@ mod health;
 mod limit;
 mod listener;
 mod playback;
+mod player;
 mod positions;
 mod route;
 mod server;
@@ -36,6 +37,7 @@ pub use health::{ActiveCheck, AvailableDestinationsPolicy, PassiveCheck};
 pub use limit::{Bandwidth, EgressQuota, FixedWindow, RateLimiterPolicy, SlidingWindow, TokenBucket};
 pub use listener::{AlpnProtocol, ClientCertificateMode, ClientCertificates, Listener, ProxyProtocol, Tls};
 pub use playback::Playback;
+pub use player::{Library, Player, SignIn};
 pub use positions::{FilmPositions, Positions};
 pub use route::{HeaderMatch, HeaderMode, Match, QueryMatch, QueryMode, Route};
 pub use server::{AccessLog, AccessLogFormat, Acme, AcmeChallenge, Admin, Server, Telemetry};
@@ -87,6 +89,8 @@ pub struct ConfigFile {
     pub positions: Positions,
     /// Settings and live state of players. Default: none.
     pub playback: Option<Playback>,
+    /// The page that plays the catalogue in a browser. Default: none.
+    pub player: Option<Player>,
     /// What listeners do, as events for others. Default: none, and no path that takes them.
     pub events: Option<Events>,
     /// Live audio from one host to many listeners. Default: none.

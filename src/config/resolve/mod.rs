@@ -12,6 +12,7 @@ mod health;
 mod limit;
 mod listener;
 mod playback;
+mod player;
 mod policy;
 mod positions;
 mod route;
@@ -97,6 +98,7 @@ fn settings(at: &ConfigLocation<'_>, file: &ConfigFile) -> Option<Settings> {
     let sections =
         PlaybackSections { database: !matches!(&database, Some(None)), events: !matches!(&events, Some(None)) };
     let playback = playback::playback(&at.key("Playback"), file.playback.as_ref(), sections);
+    let player = player::player(&at.key("Player"), file.player.as_ref());
     let share = share::share(&at.key("Share"), file.share.as_ref(), shared);
     let vod = vod::vod(&at.key("Vod"), file, !matches!(&positions, Some(None)));
     let films = film_routes::films(&at.key("Vod"), vod.as_ref(), &scope);
@@ -126,6 +128,7 @@ fn settings(at: &ConfigLocation<'_>, file: &ConfigFile) -> Option<Settings> {
         database: database?,
         positions: positions?,
         playback: playback?,
+        player: player?,
         events: events?,
         share: share?,
         vod: vod?,
