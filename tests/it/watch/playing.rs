@@ -172,7 +172,10 @@ async fn a_film_goes_on_in_a_picture_above_other_windows_where_the_browser_has_t
         cinema.browser.press(' ').await;
         cinema.run(&picture(true)).await;
         // A film that is taken away is not shown there any longer.
-        Viewer::admin(&cinema.gate).send(Method::DELETE, "/api/v1/admin/stream-sessions?user_id=ada", None).await.is(204);
+        Viewer::admin(&cinema.gate)
+            .send(Method::DELETE, "/api/v1/admin/stream-sessions?user_id=ada", None)
+            .await
+            .is(204);
         cinema.run(r#"await state("stopped"); await until("no picture", () => !document.pictureInPictureElement); return null;"#).await;
     }
     cinema.browser.command("Page.addScriptToEvaluateOnNewDocument", json!({ "source": WITHOUT_PICTURE })).await;

@@ -213,6 +213,7 @@ export class Controls {
     seek.disabled = !known;
     if (known) seek.max = String(Math.floor(duration));
     seek.value = String(Math.floor(currentTime));
+    seek.parentElement?.style.setProperty("--played", `${known ? (100 * currentTime) / duration : 0}%`);
     seek.setAttribute("aria-valuetext", text("seek.at", { at: spoken(currentTime), of: spoken(duration) }));
     element("elapsed").textContent = clock(currentTime);
     element("length").textContent = clock(duration);
