@@ -69,7 +69,7 @@ export function view(app) {
       ? html`<div class="empty">${icon("radio")}<h2>${radio.state === "loading" ? text("loading") : text("radio.none")}</h2></div>`
       : html`<ul class="cards wide" id="stations">${repeat(radio.items, ({ id }) => id, (station) => html`<li>
           <button type="button" class="tile" aria-current=${current?.id === station.id ? "true" : nothing} @click=${() => app.tune(station)}>
-            ${cover(station.name, "large")}<span class="title">${station.name}</span>
+            ${cover(station.name, "large", "radio")}<span class="title">${station.name}</span>
             <span class="about">${[station.genre, station.country, station.codec?.toUpperCase(), station.bitrate_kbps && text("kbps", { rate: station.bitrate_kbps })].filter(Boolean).join(" · ")}</span>
           </button></li>`)}</ul>`;
   return html`<section aria-labelledby="radio-title"><div class="head"><h1 id="radio-title">${text("radio")}</h1></div>${stations}</section>
