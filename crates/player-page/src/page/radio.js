@@ -5,7 +5,8 @@ import { html, nothing, repeat } from "./lit.js";
 import { text } from "./texts.js";
 
 export class Radio {
-  isThere = true;
+  /** False where the server has no radio. */
+  isThere = false;
   state = "loading";
   items = [];
   title = null;
@@ -25,8 +26,9 @@ export class Radio {
       if (search) query.set("q", search);
       this.items = (await this.#api.get(`/api/v1/radio/streams?${query}`)).items;
       this.state = "ready";
+      this.isThere = true;
     } catch (error) {
-      if (error.status === 404) this.isThere = false;
+      this.isThere = error.status !== 404;
       this.state = "failed";
     }
     this.#changed();
