@@ -28,3 +28,18 @@ declare class AudioWorkletProcessor {
 declare function registerProcessor(name: string, processor: new (options: any) => AudioWorkletProcessor): void;
 declare const sampleRate: number;
 declare const currentTime: number;
+
+/** lit-html, which is vendored without its types: see crates/player-page/src/vendor. */
+declare module "*/lit-html.js" {
+  export const html: (strings: TemplateStringsArray, ...values: unknown[]) => unknown;
+  export const render: (value: unknown, container: Element) => unknown;
+  export const nothing: unknown;
+  export const noChange: unknown;
+  export const svg: (strings: TemplateStringsArray, ...values: unknown[]) => unknown;
+}
+declare module "*/directives/repeat.js" {
+  export const repeat: <T>(items: Iterable<T>, key: (item: T, at: number) => unknown, template: (item: T, at: number) => unknown) => unknown;
+}
+declare module "*/directives/live.js" {
+  export const live: (value: unknown) => unknown;
+}

@@ -43,6 +43,7 @@ mod plain;
 mod playback;
 mod player;
 mod player_page;
+mod player_sound;
 mod players;
 mod positions;
 mod promises;

@@ -1,7 +1,9 @@
-// Presets of the equalizer: gains in dB at each of the bands.
+// Presets of the equalizer: gains in dB at each of the bands. `custom` is the user's own and not in it.
 
+/** Frequencies of the bands, in Hz. */
 export const BANDS = [31.25, 62.5, 125, 250, 500, 1000, 2000, 4000, 8000, 16000];
 
+/** @type {Readonly<Record<string, readonly number[]>>} */
 export const PRESETS = {
   flat: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
   rock: [5, 4, 3, 1, -1, -1, 1, 3, 4, 4],
