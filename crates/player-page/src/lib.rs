@@ -46,14 +46,14 @@ const ASSETS: [(&str, &str); 18] = [
 ];
 /// Texts of the page, by language.
 const TEXTS: &str = include_str!("page/texts.json");
-/// What others have made, under names with their version: see `vendor/README.md`.
+/// What others have made, under names with their version: see `page/vendor/README.md`.
 const VENDORED: [(&str, &str); 6] = [
-    ("lit-html-3.3.3/lit-html.js", include_str!("vendor/lit-html.js")),
-    ("lit-html-3.3.3/directive.js", include_str!("vendor/directive.js")),
-    ("lit-html-3.3.3/directive-helpers.js", include_str!("vendor/directive-helpers.js")),
-    ("lit-html-3.3.3/directives/repeat.js", include_str!("vendor/directives/repeat.js")),
-    ("lit-html-3.3.3/directives/live.js", include_str!("vendor/directives/live.js")),
-    ("lit-html-3.3.3/LICENSE.txt", include_str!("vendor/lit-html.LICENSE")),
+    ("lit-html-3.3.3/lit-html.js", include_str!("page/vendor/lit-html.js")),
+    ("lit-html-3.3.3/directive.js", include_str!("page/vendor/directive.js")),
+    ("lit-html-3.3.3/directive-helpers.js", include_str!("page/vendor/directive-helpers.js")),
+    ("lit-html-3.3.3/directives/repeat.js", include_str!("page/vendor/directives/repeat.js")),
+    ("lit-html-3.3.3/directives/live.js", include_str!("page/vendor/directives/live.js")),
+    ("lit-html-3.3.3/LICENSE.txt", include_str!("page/vendor/lit-html.LICENSE")),
 ];
 
 /// Returns the paths of the page.
@@ -138,3 +138,6 @@ fn asset() {}
         (status = 304, description = "Not modified"), (status = 404, description = "No such file")))]
 #[expect(dead_code, reason = "stands here for its description")]
 fn sound() {}
+
+#[cfg(test)]
+mod tests;

@@ -50,6 +50,7 @@ class App {
   keysOn = recall("player.keys") !== "off";
   pitchFails = false;
   #drawing = false;
+  #restored = false;
   #back = null;
 
   async start() {
@@ -75,7 +76,7 @@ class App {
     await Promise.all([this.library.load(), this.radio.load()]);
     if (this.state !== "ready") return;
     if (this.api.token && !this.settings.token) sessionStorage.setItem(TOKEN, this.api.token);
-    const at = this.queue.restore();
+    const at = this.#restored ? 0 : this.queue.restore();
     this.live.listen();
     this.places.flush();
     this.library.loadContinued();
@@ -86,6 +87,7 @@ class App {
       const known = await this.places.of(current.id).catch(() => at);
       await this.playback.load(current, known || at, false);
     } else this.playback.again();
+    this.#restored = true;
     this.draw();
   }
 
@@ -264,7 +266,8 @@ class App {
     paint(playback.element);
     if (shown) session.show(shown, playback.isPlaying);
     session.place(playback.element);
-    if (isIn) this.queue.keep(playback.seconds);
+    // Not before what was kept is back.
+    if (this.#restored) this.queue.keep(playback.seconds);
     this.lyrics.load(playback.track?.id ?? null);
     document.body.dataset.state = !isIn ? state : this.library.state === "loading" && this.library.items.length === 0 ? "loading" : playback.isPlaying ? "playing" : playback.track ? "paused" : "ready";
   }

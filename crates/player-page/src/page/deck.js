@@ -19,7 +19,7 @@ export function deck(app) {
   const waits = isPlaying && playback.element.readyState < 3;
   return html`
     <div class="now">
-      ${cover(track?.album ?? track?.title ?? station?.name ?? "")}
+      ${cover(track?.album ?? track?.title ?? station?.name ?? "", "", station ? "radio" : "note")}
       <div class="words"><p class="title" id="title">${track?.title ?? station?.name ?? ""}</p>
         <p class="about" id="artist">${problem ? html`<span class="warning" role="alert">${text(problem.key)}</span>` : station ? app.radio.title ?? text("radio.live") : track?.artist ?? ""}</p></div>
     </div>

@@ -31,8 +31,8 @@ const PATHS = {
 export const icon = (name) => html`<svg class="icon" viewBox="0 0 24 24" aria-hidden="true">${PATHS[name]}</svg>`;
 
 /** A cover of one of twelve colours, by the text that it stands for. */
-export function cover(of, size = "") {
+export function cover(of, size = "", mark = "note") {
   let sum = 7;
   for (const letter of of) sum = (sum * 31 + letter.codePointAt(0)) % 9973;
-  return html`<span class="cover ${size} cover-${sum % 12}" aria-hidden="true">${icon("note")}</span>`;
+  return html`<span class="cover ${size} cover-${sum % 12}" aria-hidden="true">${icon(mark)}</span>`;
 }

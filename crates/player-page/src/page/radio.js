@@ -5,7 +5,8 @@ import { html, nothing, repeat } from "./lit.js";
 import { text } from "./texts.js";
 
 export class Radio {
-  isThere = true;
+  /** False where the server has no radio. */
+  isThere = false;
   state = "loading";
   items = [];
   title = null;
@@ -25,8 +26,9 @@ export class Radio {
       if (search) query.set("q", search);
       this.items = (await this.#api.get(`/api/v1/radio/streams?${query}`)).items;
       this.state = "ready";
+      this.isThere = true;
     } catch (error) {
-      if (error.status === 404) this.isThere = false;
+      this.isThere = error.status !== 404;
       this.state = "failed";
     }
     this.#changed();
@@ -69,7 +71,7 @@ export function view(app) {
       ? html`<div class="empty">${icon("radio")}<h2>${radio.state === "loading" ? text("loading") : text("radio.none")}</h2></div>`
       : html`<ul class="cards wide" id="stations">${repeat(radio.items, ({ id }) => id, (station) => html`<li>
           <button type="button" class="tile" aria-current=${current?.id === station.id ? "true" : nothing} @click=${() => app.tune(station)}>
-            ${cover(station.name, "large")}<span class="title">${station.name}</span>
+            ${cover(station.name, "large", "radio")}<span class="title">${station.name}</span>
             <span class="about">${[station.genre, station.country, station.codec?.toUpperCase(), station.bitrate_kbps && text("kbps", { rate: station.bitrate_kbps })].filter(Boolean).join(" · ")}</span>
           </button></li>`)}</ul>`;
   return html`<section aria-labelledby="radio-title"><div class="head"><h1 id="radio-title">${text("radio")}</h1></div>${stations}</section>
