@@ -14,8 +14,9 @@ use axum::routing::get;
 use http::HeaderMap;
 
 /// Files that all pages share: name and text.
-pub const SHARED: [(&str, &str); 7] = [
+pub const SHARED: [(&str, &str); 8] = [
     ("base.css", include_str!("shared/base.css")),
+    ("chevron.svg", include_str!("shared/chevron.svg")),
     ("components.css", include_str!("shared/components.css")),
     ("elements.js", include_str!("shared/elements.js")),
     ("icon.svg", include_str!("shared/icon.svg")),
