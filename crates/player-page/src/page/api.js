@@ -29,9 +29,14 @@ export class Api {
     return this.token ? { Authorization: `Bearer ${this.token}` } : {};
   }
 
+  /**
+   * @param {string} path
+   * @param {{ method?: string, body?: object, signal?: AbortSignal, keepalive?: boolean }} [options]
+   */
   async #ask(path, { method = "GET", body, signal, keepalive = false } = {}) {
     const headers = { ...this.#headers, ...(body === undefined ? {} : { "Content-Type": "application/json" }) };
     const limit = AbortSignal.timeout(TIMEOUT);
+    /** @type {RequestInit} */
     const request = {
       method, headers, keepalive, cache: "no-store", signal: signal ? AbortSignal.any([signal, limit]) : limit,
       body: body === undefined ? undefined : JSON.stringify(body),

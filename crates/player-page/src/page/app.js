@@ -107,7 +107,7 @@ class App {
 
   signIn(event) {
     event.preventDefault();
-    this.api.token = element("token").value.trim();
+    this.api.token = /** @type {HTMLInputElement} */ (element("token")).value.trim();
     this.refusal = null;
     this.#enter();
   }
@@ -227,7 +227,7 @@ class App {
 
   go = (place) => { this.place = place; this.draw(); element("main").focus(); };
   setKeys = (on) => { this.keysOn = on; remember("player.keys", on ? null : "off"); };
-  openHelp = () => element("keys")?.showModal();
+  openHelp = () => /** @type {HTMLDialogElement | null} */ (element("keys"))?.showModal();
   helpClosed = () => {};
   choose = (tag) => { remember("language", tag); changeLanguage(tag); this.draw(); };
 

@@ -77,7 +77,7 @@ function loaded(element) {
 
 /** Draws what is loaded and what was heard. */
 export function paint(element) {
-  const canvas = document.getElementById("loaded");
+  const canvas = /** @type {HTMLCanvasElement | null} */ (document.getElementById("loaded"));
   const pen = canvas?.getContext("2d");
   if (!pen) return;
   const style = getComputedStyle(canvas);

@@ -6,7 +6,7 @@ export const KEYS = [
   ["Q, Y, E", "keys.panels"], ["?", "keys.help"],
 ];
 
-/** @param {Record<string, () => void>} actions by key, in small letters; `digit` takes the number */
+/** @param {Record<string, (digit?: number) => void>} actions by key, in small letters; `digit` takes the number */
 export function listen(actions, isOn) {
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.altKey || event.metaKey || event.defaultPrevented) return;

@@ -22,7 +22,7 @@ export class Playback {
   #retry = new Retry(() => this.#again());
   #reported = 0;
 
-  /** @param {{ changed(): void, ended(): void, lost(status: number): void }} on */
+  /** @param {{ changed(): void, ended(): void, lost(status: number): void, retune(station: object): void }} on */
   constructor(element, api, places, live, on) {
     Object.assign(this, { element });
     this.engine = new AudioEngine(element);

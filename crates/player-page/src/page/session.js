@@ -6,7 +6,7 @@ const session = navigator.mediaSession;
 export function handle(actions) {
   for (const [action, handler] of Object.entries(actions)) {
     try {
-      session?.setActionHandler(action, handler);
+      session?.setActionHandler(/** @type {MediaSessionAction} */ (action), handler);
     } catch {
       // This browser does not know the action.
     }

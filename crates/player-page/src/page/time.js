@@ -14,6 +14,7 @@ export function clock(seconds) {
 /** The same in words, for screen readers. */
 export function spoken(seconds) {
   const whole = Math.max(0, Math.floor(Number.isFinite(seconds) ? seconds : 0));
+  /** @type {[string, number][]} */
   const parts = [["time.hours", Math.floor(whole / 3600)], ["time.minutes", Math.floor(whole / 60) % 60], ["time.seconds", whole % 60]];
   const said = parts.filter(([, count]) => count > 0).map(([key, count]) => text(key, { count }));
   return said.length > 0 ? said.join(" ") : text("time.seconds", { count: 0 });
