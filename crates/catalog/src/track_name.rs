@@ -57,7 +57,7 @@ mod tests {
         let table = [
             ("low-tide.wav", "Low Tide", None, None),
             ("Ada/Sea/01 Prelude.mp3", "Prelude", Some("Ada"), Some("Sea")),
-            ("Ada/02 - Night_ferry.flac", "Night_ferry", Some("Ada"), None),
+            ("Ada/02 - Night_ferry.flac", "Night Ferry", Some("Ada"), None),
             ("a/b/c/1999.mp3", "1999", Some("B"), Some("C")),
             ("tracks/7.mp3", "7", Some("Tracks"), None),
             ("99 Luftballons.mp3", "Luftballons", None, None),

@@ -1,5 +1,6 @@
 //! The player page in a real browser, before the shipped binary and its store of a folder.
 
+mod library;
 mod looks;
 mod playing;
 mod signin;

@@ -176,3 +176,39 @@ async fn everything_is_reached_by_the_keyboard() {
     }
     room.browser.close().await;
 }
+
+/// Lyrics of ten lines, a second each, which the page asks for as it would the server.
+const LYRICS: &str = r#"
+    const ask = window.fetch;
+    const lines = Array.from({ length: 10 }, (_, n) => ({ start_ms: 1000 * n + 500, end_ms: null, text: `Line ${n}`,
+        words: [{ start_ms: 1000 * n + 500, text: "Line " }, { start_ms: 1000 * n + 900, text: `${n}` }] }));
+    window.fetch = (path, ...rest) => String(path).includes("/lyrics/")
+        ? Promise.resolve(Response.json({ lang: "en", plain: null, instrumental: false, synced: lines, texts: [] })) : ask(path, ...rest);
+"#;
+
+#[tokio::test]
+async fn lines_of_lyrics_are_marked_within_a_tenth_of_a_second_and_a_click_seeks() {
+    let Some(room) = Room::open(|_| {}).await else { return };
+    room.visit("ada").await;
+    let script = format!(
+        r#"{LYRICS}
+           await plays("Low Tide");
+           element("show-lyrics").click();
+           await until("lines", () => element("lines")?.children.length === 10);
+           const late = [];
+           new MutationObserver(changes => changes.forEach(({{ target, oldValue }}) => {{
+               const n = [...element("lines").children].indexOf(target);
+               if (oldValue === null && target.hasAttribute("aria-current")) late.push(Math.abs(audio.currentTime - n - 0.5));
+           }})).observe(element("lines"), {{ subtree: true, attributes: true, attributeOldValue: true, attributeFilter: ["aria-current"] }});
+           await until("seven lines", () => late.length >= 7);
+           const median = late.slice(1).sort((one, other) => one - other)[3];
+           element("lines").children[1].querySelector("button").click();
+           await until("the second line", () => audio.currentTime < 2.6 && element("lines").children[1].hasAttribute("aria-current"));
+           await until("its words", () => element("lines").children[1].querySelectorAll(".sung").length >= 1);
+           return median;"#
+    );
+    let late = room.run(&script).await;
+    // The median: one frame of a busy machine may come late.
+    assert!(late.as_f64().is_some_and(|late| late < 0.1), "{late}");
+    room.browser.close().await;
+}

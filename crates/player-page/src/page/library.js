@@ -9,6 +9,8 @@ const QUIET = 200; // ms without a key before a search
 
 export class Library {
   search = "";
+  /** The search that the list is of. */
+  found = "";
   items = [];
   continued = [];
   state = "loading";
@@ -40,12 +42,14 @@ export class Library {
   async load(more = false) {
     this.#asking?.abort();
     const asking = (this.#asking = new AbortController());
+    const search = this.search.trim();
     if (!more) this.state = "loading";
     this.#changed();
     try {
-      const { items, nextCursor } = await this.#api.tracks(this.search.trim(), more ? this.#cursor : null, asking.signal);
+      const { items, nextCursor } = await this.#api.tracks(search, more ? this.#cursor : null, asking.signal);
       this.items = more ? [...this.items, ...items] : items;
       this.#cursor = nextCursor ?? null;
+      this.found = search;
       this.state = "ready";
     } catch (error) {
       if (asking.signal.aborted) return;
@@ -76,10 +80,10 @@ const size = ({ sizeBytes }) => (sizeBytes ? text("size", { size: number(sizeByt
 /** The list of tracks; `does` has `play`, `add`, `resume`. */
 export function view(library, { current, isPlaying }, does) {
   return html`
-    ${library.search ? nothing : continued(library, does)}
+    ${library.found ? nothing : continued(library, does)}
     <section aria-labelledby="library-title">
       <div class="head">
-        <h1 id="library-title">${library.search ? text("found", { search: library.search }) : text("library")}</h1>
+        <h1 id="library-title">${library.found ? text("found", { search: library.found }) : text("library")}</h1>
         ${library.items.length > 0 ? html`<button type="button" class="quiet" id="play-all" @click=${() => does.play(library.items, 0)}>${icon("play")}${text("play.all")}</button>` : nothing}
       </div>
       ${list(library, { current, isPlaying }, does)}
@@ -97,7 +101,7 @@ function list(library, { current, isPlaying }, does) {
     return html`<p class="unseen" role="status">${text("loading")}</p><ol class="tracks" aria-hidden="true">${[...Array(8).keys()].map(() => html`<li class="ghost"><span></span><span></span></li>`)}</ol>`;
   }
   if (items.length === 0) {
-    return html`<div class="empty">${icon("note")}<h2>${library.search ? text("none.found") : text("none.tracks")}</h2><p>${library.search ? text("none.found.why") : text("none.tracks.why")}</p></div>`;
+    return html`<div class="empty">${icon("note")}<h2>${library.found ? text("none.found") : text("none.tracks")}</h2><p>${library.found ? text("none.found.why") : text("none.tracks.why")}</p></div>`;
   }
   return html`
     <ol id="library" class="tracks">${repeat(items, ({ id }) => id, (track, index) => row(track, index, items, current, isPlaying, does))}</ol>
