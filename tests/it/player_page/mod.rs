@@ -69,9 +69,11 @@ const TRACKS: [(&str, &str); 4] = [
 ];
 
 /// A gate with the library, and a browser before it.
-struct Room {
-    gate: Gate,
-    browser: Chromium,
+pub struct Room {
+    /// The gate.
+    pub gate: Gate,
+    /// The browser.
+    pub browser: Chromium,
     _folder: TempFolder,
 }
 
@@ -96,7 +98,7 @@ async fn fill(gate: &Gate) {
 
 impl Room {
     /// Opens one, with `change` made to its configuration; `None` where a tool is missing and not required.
-    async fn open(change: impl FnOnce(&mut Value)) -> Option<Self> {
+    pub async fn open(change: impl FnOnce(&mut Value)) -> Option<Self> {
         let browser = Chromium::start().await?;
         let folder = TempFolder::new("player-page");
         for (_, key) in TRACKS {
@@ -112,7 +114,7 @@ impl Room {
     }
 
     /// Opens the page, signed in as `user`.
-    async fn visit(&self, user: &str) {
+    pub async fn visit(&self, user: &str) {
         self.open_page().await;
         let signed = format!(
             r#"await state("signin");
@@ -130,7 +132,7 @@ impl Room {
     }
 
     /// Runs the body of an async function in the page.
-    async fn run(&self, body: &str) -> Value {
+    pub async fn run(&self, body: &str) -> Value {
         self.browser.run(&format!("{TOOLS}{body}")).await
     }
 
