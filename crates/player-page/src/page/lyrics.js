@@ -78,6 +78,8 @@ export class Lyrics {
     if (!list) return;
     if (index !== this.#active || !list.children[index]?.hasAttribute("aria-current")) {
       this.#active = index;
+      // When, for whoever measures it.
+      list.dataset.heard = String(seconds);
       for (const [n, line] of [...list.children].entries()) {
         if (n === index) line.setAttribute("aria-current", "true");
         else line.removeAttribute("aria-current");
