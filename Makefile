@@ -11,7 +11,7 @@ help:
 	  'make test     install what is missing, then all checks and all tests' \
 	  'make fuzz     each fuzz target for ten minutes (FUZZ_SECONDS=60: for one; TARGET=request_heads: only that)' \
   'make bench    measure against nginx; a table of ratios (SECTION=cpu-1k for one section)' \
-	  'make lint     formatting, clippy, documentation, dependencies, TLS stacks' \
+	  'make lint     formatting, clippy, documentation, types of the pages, dependencies, TLS stacks' \
 	  'make renew   write the schema and the reference anew' \
 	  'make profile  record anew what the compiler is told of what runs most (half an hour)' \
 	  'make certs    development certificates in certs/' \
@@ -28,7 +28,7 @@ demo:
 test: install certs lint it check-conf
 	$(STEP) 'All checks and tests passed'
 
-lint: fmt clippy lean doc deps tls
+lint: fmt clippy lean doc pages deps tls
 
 fmt:
 	$(STEP) 'Formatting'
@@ -49,6 +49,12 @@ deps:
 	$(STEP) 'Dependencies: licences, sources, bans, unused ones'
 	@scripts/install-lints.sh
 	@scripts/check-deps.sh
+
+.PHONY: pages
+pages:
+	$(STEP) 'Types of the pages'
+	@scripts/install-pages.sh
+	@scripts/check-pages.sh
 
 doc:
 	$(STEP) 'Documentation'

@@ -160,7 +160,7 @@ pub async fn start_with(
     register_metrics(metrics, &runtime)?;
     let operations = cache::cache_operations(&runtime);
     let dependencies = ModuleDependencies::new(&shared, &storage, &process, &stores);
-    let tracks = catalog::routes(&dependencies, &process, &runtime, Arc::clone(&operations));
+    let tracks = catalog::routes(&dependencies, &process, &runtime, Arc::clone(&operations), settings.player.as_ref());
     let (reloader, reloads) = file.map(|_| ConfigReloader::new(clock)).unzip();
     let films = process.film_sessions.clone().zip(process.film_grants.clone());
     let files = ReopenableFiles { events: events.as_ref().map(|events| events.events.clone()), access_log };

@@ -14,7 +14,8 @@ use crate::proxy::process::{AccessCheckerFactory, Process};
 use crate::proxy::runtime::Runtime;
 use catalog::api::stream_url_cache::{StreamUrlCache, StreamUrlStore};
 use catalog::api::{
-    self, CatalogAdminState, CatalogConfiguration, StreamInfo, StreamQuery, StreamResolver, StreamUrlService,
+    self, CatalogAdminState, CatalogConfiguration, LibraryState, StreamInfo, StreamQuery, StreamResolver,
+    StreamUrlService,
 };
 use catalog::{Catalog, CatalogMetrics, GrantStore};
 use primitives::clock::Clock;
@@ -66,6 +67,7 @@ pub fn routes(
     process: &Process,
     runtime: &Arc<ArcSwap<Runtime>>,
     cache: Arc<dyn CacheOperations>,
+    player: Option<&player_page::settings::Settings>,
 ) -> Vec<OpenApiRouter> {
     let ModuleDependencies { storage, clock, limiters: limits, .. } = dependencies;
     let mut routers = Vec::new();
@@ -78,6 +80,10 @@ pub fn routes(
             clock: (*clock).clone(),
         }));
         routers.push(limit_routes(catalogue, limits, RateLimitClass::STRICT));
+        routers.extend(player.map(|player| {
+            let state = LibraryState { catalog: Arc::clone(catalog), is_whole: player.whole_library };
+            limit_routes(api::library_routes(Arc::new(state)), limits, RateLimitClass::STANDARD)
+        }));
     }
     if let Some(revocations) = &process.revocations {
         routers.push(limit_routes(api::logout_routes(Arc::clone(revocations)), limits, RateLimitClass::STANDARD));

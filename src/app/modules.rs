@@ -107,6 +107,7 @@ pub fn start(
     modules.extend(events.map(|events| {
         limit_routes(playback::reports::routes::routes(events.playback.clone()), limits, RateLimitClass::STANDARD)
     }));
+    modules.extend(settings.player.as_ref().map(player_page::page_routes));
     modules.extend(players::start(settings, dependencies, events)?);
     modules.extend(lyrics::start(settings, dependencies, runtime)?);
     modules.extend(radio::start(settings, dependencies)?);

@@ -20,6 +20,7 @@ pub fn fixed_differences(old: &Settings, new: &Settings, process: &Process) -> V
         ("Radio", old.radio != new.radio),
         ("Events", old.events != new.events),
         ("Share", old.share != new.share),
+        ("Player", old.player != new.player),
         ("Vod", old.vod != new.vod),
         ("Telemetry.AccessLog.Format", old.telemetry.access_log != new.telemetry.access_log),
         ("Telemetry.AccessLog.File", old.telemetry.access_file != new.telemetry.access_file),

@@ -6,23 +6,27 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use axum::Router;
 use clap::Args;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use rand::distr::{Alphanumeric, SampleString};
 use serde_json::Map;
 
+use super::demo_catalog::FolderCatalog;
 use super::{refuse, say, serve};
 use crate::config::{self, Settings};
+use demo::configuration;
 use demo::media::{self, AudioFile};
-use demo::{configuration, router};
 use http_server::bind::BoundAddress;
 use primitives::clock::Clock;
 use server_kit::auth::TokenIssuer;
 
 /// Lifetime of the demo's token.
 const TOKEN_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
+/// The user of the demo, whose the tracks are.
+pub(super) const USER: &str = "demo";
 /// The bucket of the demo's configuration.
-const BUCKET: &str = "audio";
+pub(super) const BUCKET: &str = "audio";
 /// Characters of a key that need no encoding in a path (RFC 3986 §2.3, and the separator).
 const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b'/');
 
@@ -51,7 +55,7 @@ pub fn run(arguments: &DemoArgs) -> ExitCode {
     // The secret is passed as a variable of this lookup only: it is neither in the text, which a report would show, nor
     // in the process's environment.
     let environment = |name: &str| (name == "TIDEGATE_DEMO_SECRET").then(|| secret.clone());
-    let settings = match config::load_text("the demo's configuration", &text, &environment) {
+    let mut settings = match config::load_text("the demo's configuration", &text, &environment) {
         Ok(settings) => settings,
         Err(report) => return refuse(&report),
     };
@@ -59,8 +63,14 @@ pub fn run(arguments: &DemoArgs) -> ExitCode {
         say(&mut io::stderr(), "tidegate demo: the demo's configuration has no issuer to make a token for");
         return ExitCode::FAILURE;
     };
-    let page = router(arguments.folder.join(BUCKET), token.clone(), "/stream/");
-    serve::with(settings, None, page, |running| {
+    // The page is on loopback, and whoever is there may listen.
+    settings.player.iter_mut().for_each(|page| page.token = Some(token.clone()));
+    let catalog = FolderCatalog::new(&settings, arguments.folder.join(BUCKET));
+    if let Err(error) = catalog.and_then(FolderCatalog::follow) {
+        say(&mut io::stderr(), &format!("tidegate demo: the music cannot be put into the catalogue: {error}"));
+        return ExitCode::FAILURE;
+    }
+    serve::with(settings, None, Router::new(), |running| {
         if let Some(address) = running.listeners.first().and_then(BoundAddress::tcp) {
             say(&mut io::stdout(), &welcome(address, &token, &tracks, &arguments.folder));
         }
@@ -87,7 +97,7 @@ fn free_address(port: u16) -> SocketAddr {
 
 fn token(settings: &Settings) -> Option<String> {
     let issuer = TokenIssuer::new(settings.auth.issuers.first()?)?.ok()?;
-    Some(issuer.issue("demo", TOKEN_LIFE, &Map::new(), &Clock::system()))
+    Some(issuer.issue(USER, TOKEN_LIFE, &Map::new(), &Clock::system()))
 }
 
 fn welcome(address: SocketAddr, token: &str, tracks: &[AudioFile], folder: &std::path::Path) -> String {
@@ -100,7 +110,7 @@ Tidegate serves {count} tracks from {folder} on http://{address}
 Drop audio files into that folder to serve them too.
 
 Listen and seek in the browser:
-  http://{address}/demo/
+  http://{address}/player/
 
 A token, good for a day:
   {token}

@@ -4,6 +4,8 @@
 mod check;
 #[cfg(feature = "demo")]
 mod demo;
+#[cfg(feature = "demo")]
+mod demo_catalog;
 mod import;
 mod migrate;
 mod pid_file;

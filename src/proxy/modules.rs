@@ -256,7 +256,7 @@ pub fn module_name(path: &str) -> &'static str {
             Some("openapi.json" | "docs") => "openapi",
             Some("listen") => "share",
             Some("watch") => "films",
-            Some("demo") => "demo",
+            Some("player") => "player-page",
             _ => "api",
         };
     };
@@ -271,6 +271,7 @@ pub fn module_name(path: &str) -> &'static str {
         ("stream", ..) | ("admin", Some("subscriptions" | "stream-sessions"), _) => "films",
         ("progress", ..) | ("tracks", _, Some("position")) => "positions",
         ("tracks", _, Some("events")) => "playback",
+        ("tracks", None, _) => "catalogue",
         ("logout", ..) | ("tracks", ..) | ("admin", Some("stream-cache"), _) => "streaming-urls",
         ("admin", ..) => "catalogue",
         _ => "api",

@@ -53,9 +53,9 @@ impl Demo {
     }
 }
 
-/// The page's address: the folder's name, which is printed too, may have `/demo/` in it.
+/// The page's address: the folder's name is printed too.
 fn link(lines: &[String]) -> Option<String> {
-    let is_link = |word: &&str| word.starts_with("http://") && word.ends_with("/demo/");
+    let is_link = |word: &&str| word.starts_with("http://") && word.ends_with("/player/");
     lines.iter().flat_map(|line| line.split_whitespace()).find(is_link).map(str::to_owned)
 }
 
@@ -92,14 +92,17 @@ async fn the_demo_prints_a_token_and_a_page_that_lists_tracks() {
     assert!(demo.lines.iter().any(words), "no token in {:#?}", demo.lines);
     let link: url::Url = demo.link().parse().expect("the link is a URL");
     let client = Client::new(link.origin().ascii_serialization());
-    let page = client.get("/demo/", &[]).await;
+    let page = client.get("/player/", &[]).await;
     assert!(page.is(200).header("content-type").starts_with("text/html"));
-    let tracks: serde_json::Value =
-        serde_json::from_slice(&client.get("/demo/tracks.json", &[]).await.is(200).body).expect("the list is JSON");
-    let listed = tracks["tracks"].as_array().expect("a list of tracks");
-    assert!(!listed.is_empty(), "{tracks}");
-    for track in listed {
-        assert!(track["media_type"].as_str().is_some_and(|it| it.starts_with("audio/")), "{track}");
+    let settings: serde_json::Value =
+        serde_json::from_slice(&client.get("/player/settings.json", &[]).await.is(200).body).expect("JSON");
+    let authorization = format!("Bearer {}", settings["token"].as_str().expect("the page is given the token"));
+    let listed = client.get("/api/v1/tracks", &[("authorization", &authorization)]).await;
+    let listed: serde_json::Value = serde_json::from_slice(&listed.is(200).body).expect("JSON");
+    let tracks = listed["items"].as_array().expect("a list of tracks");
+    assert!(tracks.len() >= 2, "{listed}");
+    for track in tracks {
+        assert!(track["contentType"].as_str().is_some_and(|it| it.starts_with("audio/")), "{track}");
     }
 }
 
@@ -114,15 +117,16 @@ async fn the_demo_page_plays_in_a_browser() {
             for (let n = 0; n < 200; n++) { if (test()) return; await new Promise(done => setTimeout(done, 100)); }
             throw "never " + what;
         };
-        const player = () => document.querySelector("audio");
-        await until("a player with a track", () => player() && (player().currentSrc || document.querySelector("li, tr, button")));
-        if (!player().currentSrc) document.querySelector("main button, main li, main tr, li, button").click();
-        await until("metadata", () => player().duration > 10);
-        await player().play();
-        await until("playing", () => player().currentTime > 0.3);
-        player().currentTime = player().duration - 5;
-        await until("playing after the seek", () => player().currentTime > player().duration - 4.7);
-        return player().duration;
+        const player = document.querySelector("audio");
+        await until("a list of tracks", () => document.querySelector(".track-play"));
+        document.querySelector(".track-play").click();
+        await until("metadata", () => player.duration > 10);
+        await until("playing", () => player.currentTime > 0.3);
+        const seek = document.getElementById("seek");
+        seek.value = player.duration - 5;
+        seek.dispatchEvent(new Event("input"));
+        await until("playing after the seek", () => player.currentTime > player.duration - 4.7);
+        return player.duration;
         "#,
     );
     let duration = result.await;

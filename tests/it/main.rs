@@ -43,6 +43,8 @@ mod path_tokens;
 mod plain;
 mod playback;
 mod player;
+mod player_page;
+mod player_sound;
 mod players;
 mod positions;
 mod promises;

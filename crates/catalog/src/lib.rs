@@ -12,6 +12,7 @@ mod metrics;
 pub mod settings;
 #[cfg(test)]
 mod tests;
+mod track_name;
 mod tracks;
 
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use http::HeaderValue;
 pub use authorization_service::AuthorizationService;
 pub use grants::{Grant, GrantStore};
 pub use metrics::CatalogMetrics;
-pub use tracks::{AddOutcome, ImportSummary, NewTrack};
+pub use tracks::{AddOutcome, ImportSummary, LibraryQuery, NewTrack};
 
 use primitives::clock::monotonic_now;
 use primitives::failure_log::{FailureLog, chain, line};
@@ -38,6 +39,8 @@ const CACHE_BYTES: usize = 32 << 20;
 const CACHE_TTL: Duration = Duration::from_millis(500);
 /// Timeout of a database query for a player.
 const PLAYER_TIMEOUT: Duration = Duration::from_millis(500);
+/// Timeout of a user's search, which reads many rows.
+const LIBRARY_TIMEOUT: Duration = Duration::from_secs(2);
 /// Timeout of a database query for the API.
 const ADMIN_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -156,6 +159,11 @@ impl Catalog {
     /// Lists at most `limit` tracks after the id `after`, ordered by id.
     pub async fn list(&self, after: &str, limit: u32) -> Result<Vec<Track>, DatabaseUnavailable> {
         with_admin_timeout(&self.failures, self.tracks.list(after, limit)).await
+    }
+
+    /// Returns the tracks of a user that a query finds, ordered by key.
+    pub async fn search(&self, query: &LibraryQuery) -> Result<Vec<Track>, DatabaseUnavailable> {
+        with_timeout(LIBRARY_TIMEOUT, &self.failures, self.tracks.search(query)).await
     }
 
     /// Marks a track as deleted at `now`; `None` if there is no such track.

@@ -51,6 +51,25 @@ pub struct NewTrack {
     pub owner: Option<UserId>,
 }
 
+/// Tracks that are not deleted, of a user by `$1` (NULL: of everybody), after the key `$2` and the id `$3`.
+const LIBRARY: &str = "deleted_at IS NULL AND (object_key > $2 OR object_key = $2 AND id > $3)
+    AND ($1 IS NULL OR owner_id = $1 OR EXISTS (SELECT 1 FROM track_grants WHERE user_id IN ($1, '*')
+        AND (track_id = tracks.id AND is_prefix = 0
+            OR is_prefix = 1 AND substr(tracks.id, 1, length(track_id)) = track_id)))";
+
+/// What a user lists or searches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LibraryQuery {
+    /// The user; `None` for the whole catalogue.
+    pub user: Option<UserId>,
+    /// Words that each found track has in its key or id.
+    pub words: Vec<String>,
+    /// Key and id of the track before the first one.
+    pub after: (String, String),
+    /// Most tracks.
+    pub limit: u32,
+}
+
 /// Outcome of adding a track.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AddOutcome {
@@ -153,6 +172,31 @@ impl TrackTable {
         Ok(rows.into_iter().map(track).collect())
     }
 
+    /// Returns the tracks that a query finds, ordered by key and id.
+    pub async fn search(&self, query: &LibraryQuery) -> Result<Vec<Track>, Error> {
+        let patterns: Vec<[String; 4]> = query.words.iter().map(|word| spellings(word)).collect();
+        let mut sql = format!("SELECT {COLUMNS} FROM tracks WHERE {LIBRARY}");
+        for word in 0..patterns.len() {
+            // $4 is the limit; each word has four parameters behind it.
+            let either: Vec<String> = (0..4)
+                .flat_map(|spelling| ["object_key", "id"].map(|column| (column, 5 + word * 4 + spelling)))
+                .map(|(column, number)| format!("{column} LIKE ${number} ESCAPE '!'"))
+                .collect();
+            sql.push_str(&format!(" AND ({})", either.join(" OR ")));
+        }
+        sql.push_str(" ORDER BY object_key, id LIMIT $4");
+        let rows: Vec<TrackRow> = on!(&self.database, pool => {
+            let mut statement = sqlx::query_as(sqlx::AssertSqlSafe(sql))
+                .bind(query.user.as_ref().map(UserId::as_str)).bind(&query.after.0).bind(&query.after.1)
+                .bind(i64::from(query.limit));
+            for pattern in patterns.iter().flatten() {
+                statement = statement.bind(pattern);
+            }
+            statement.fetch_all(pool).await
+        })?;
+        Ok(rows.into_iter().map(track).collect())
+    }
+
     /// Marks a track as deleted. A track that is deleted already keeps its time of deletion. `None` if there is no such
     /// track.
     pub async fn delete(&self, id: &TrackId, now: UnixMillis) -> Result<Option<Track>, Error> {
@@ -164,6 +208,17 @@ impl TrackTable {
             .bind(id.as_str()).bind(now.as_millis()).fetch_optional(pool).await)?;
         Ok(row.map(track))
     }
+}
+
+/// Returns patterns of a word in the cases that names have: SQLite folds ASCII only, and PostgreSQL nothing.
+fn spellings(word: &str) -> [String; 4] {
+    let (lower, upper) = (word.to_lowercase(), word.to_uppercase());
+    let mut letters = lower.chars();
+    let title = letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default();
+    [word.to_owned(), lower, upper, title].map(|text| {
+        let literal = text.replace('!', "!!").replace('%', "!%").replace('_', "!_");
+        format!("%{literal}%")
+    })
 }
 
 fn track(row: TrackRow) -> Track {

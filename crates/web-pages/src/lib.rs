@@ -14,8 +14,11 @@ use axum::routing::get;
 use http::HeaderMap;
 
 /// Files that all pages share: name and text.
-pub const SHARED: [(&str, &str); 5] = [
+pub const SHARED: [(&str, &str); 8] = [
     ("base.css", include_str!("shared/base.css")),
+    ("chevron.svg", include_str!("shared/chevron.svg")),
+    ("components.css", include_str!("shared/components.css")),
+    ("elements.js", include_str!("shared/elements.js")),
     ("icon.svg", include_str!("shared/icon.svg")),
     ("memory.js", include_str!("shared/memory.js")),
     ("retry.js", include_str!("shared/retry.js")),

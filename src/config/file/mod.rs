@@ -11,6 +11,7 @@ mod limit;
 mod listener;
 mod lyrics;
 mod playback;
+mod player;
 mod positions;
 mod radio;
 mod route;
@@ -39,6 +40,7 @@ pub use limit::{Bandwidth, EgressQuota, FixedWindow, RateLimiterPolicy, SlidingW
 pub use listener::{AlpnProtocol, ClientCertificateMode, ClientCertificates, Listener, ProxyProtocol, Tls};
 pub use lyrics::{Lyrics, LyricsFormat, LyricsSourceName};
 pub use playback::Playback;
+pub use player::{Library, Player, SignIn};
 pub use positions::{FilmPositions, Positions};
 pub use radio::Radio;
 pub use route::{HeaderMatch, HeaderMode, Match, QueryMatch, QueryMode, Route};
@@ -95,6 +97,8 @@ pub struct ConfigFile {
     pub lyrics: Option<Lyrics>,
     /// Radio stations. Default: none.
     pub radio: Option<Radio>,
+    /// The page that plays the catalogue in a browser. Default: none.
+    pub player: Option<Player>,
     /// What listeners do, as events for others. Default: none, and no path that takes them.
     pub events: Option<Events>,
     /// Live audio from one host to many listeners. Default: none.

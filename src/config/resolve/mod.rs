@@ -13,6 +13,7 @@ mod limit;
 mod listener;
 mod lyrics;
 mod playback;
+mod player;
 mod policy;
 mod positions;
 mod radio;
@@ -104,6 +105,7 @@ fn settings(at: &ConfigLocation<'_>, file: &ConfigFile) -> Option<Settings> {
     let playback = playback::playback(&at.key("Playback"), file.playback.as_ref(), sections);
     let lyrics = lyrics::lyrics(&at.key("Lyrics"), file.lyrics.as_ref(), sections.database);
     let radio = radio::radio(&at.key("Radio"), file.radio.as_ref(), sections.database);
+    let player = player::player(&at.key("Player"), file.player.as_ref());
     let share = share::share(&at.key("Share"), file.share.as_ref(), is_there(&state));
     let vod = vod::vod(&at.key("Vod"), file, !matches!(&positions, Some(None)));
     let films = film_routes::films(&at.key("Vod"), vod.as_ref(), &scope);
@@ -135,6 +137,7 @@ fn settings(at: &ConfigLocation<'_>, file: &ConfigFile) -> Option<Settings> {
         playback: playback?,
         lyrics: lyrics?,
         radio: radio?,
+        player: player?,
         events: events?,
         share: share?,
         vod: vod?,

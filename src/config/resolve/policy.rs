@@ -264,7 +264,7 @@ fn allowed<T>(
 }
 
 /// Parses an origin as browsers send it (RFC 6454 §6.2).
-fn origin(text: &str) -> Option<String> {
+pub(super) fn origin(text: &str) -> Option<String> {
     let url = Url::parse(text).ok()?;
     let sent = url.origin().ascii_serialization();
     (url.origin().is_tuple() && sent.eq_ignore_ascii_case(text)).then_some(sent)

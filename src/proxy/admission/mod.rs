@@ -179,7 +179,7 @@ pub fn declared_length(request: &Parts) -> Option<u64> {
 
 /// Paths that the modules in this process answer where no route takes them.
 pub fn is_module_path(path: &str) -> bool {
-    ["/api/", "/listen/", "/watch/", "/t/", "/demo/"].iter().any(|prefix| path.starts_with(prefix))
+    ["/api/", "/listen/", "/watch/", "/player/", "/t/"].iter().any(|prefix| path.starts_with(prefix))
 }
 
 fn check_request(request: &Parts) -> Result<(), ProxyFailure> {

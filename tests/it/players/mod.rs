@@ -19,7 +19,7 @@ use crate::support::user::ApiUser;
 use crate::support::{Gate, Postgres, Redis, config, eventually};
 
 /// Settings in a file in `folder`, players in memory.
-fn in_a_file(folder: &TempFolder) -> Value {
+pub fn in_a_file(folder: &TempFolder) -> Value {
     let mut config = config::empty();
     std::fs::create_dir_all(folder.path().join("objects/audio")).expect("a folder");
     config["ObjectStores"]["main"] = json!({ "Embedded": folder.path().join("objects") });

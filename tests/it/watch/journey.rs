@@ -63,6 +63,33 @@ async fn a_film_that_is_over_is_stopped_and_begins_anew_on_the_next_visit() {
 }
 
 #[tokio::test]
+async fn a_film_that_was_seen_begins_anew_also_where_its_manifest_came_only_at_the_second_try() {
+    let Some(cinema) = Cinema::open(|_| {}).await else { return };
+    let blocked = async |urls: serde_json::Value| {
+        cinema.browser.command("Network.enable", json!({})).await;
+        cinema.browser.command("Network.setBlockedURLs", json!({ "urls": urls })).await;
+    };
+    // What was left in the middle goes on there; what was seen to its end begins anew.
+    for (query, manifest) in [("?manifest=dash", "*index.mpd*"), ("?player=hls", "*index.m3u8*")] {
+        for (left, from, to) in [(LENGTH - 1, 0, 40), (60, 60, 100)] {
+            let report = json!({ "position_seconds": left, "duration_seconds": LENGTH });
+            // Each time another user: the page sends its last place when it is left, whenever that may arrive.
+            let user = format!("user-{query}-{left}").replace(['?', '='], "");
+            cinema.sign_in(&user).await;
+            let viewer = Viewer::new(&cinema.gate, &user);
+            viewer.post(&format!("{MOVIE}/progress"), report).await.is(200);
+            blocked(json!([manifest])).await;
+            cinema.visit(query).await;
+            cinema.run(r#"await state("reconnecting"); return null;"#).await;
+            blocked(json!([])).await;
+            let at = cinema.run("return await plays();").await.as_f64().expect("seconds");
+            assert!((f64::from(from)..f64::from(to)).contains(&at), "{query}, left at {left}: {at}");
+        }
+    }
+    cinema.browser.close().await;
+}
+
+#[tokio::test]
 async fn films_that_were_begun_are_listed_and_lead_to_their_pages() {
     let Some(cinema) = Cinema::open(|_| {}).await else { return };
     let viewer = Viewer::new(&cinema.gate, "ada");

@@ -1,4 +1,5 @@
-//! Figures and a picture of the page, made by hand: `cargo test --test it watch::measured -- --ignored --nocapture`.
+//! The largest paint of the page (`-- --nocapture` shows the figures), and its picture in `docs/`, which is made by hand:
+//! `cargo test --test it watch::measured -- --ignored`.
 
 use std::path::Path;
 
@@ -9,7 +10,9 @@ use serde_json::json;
 use super::Cinema;
 
 /// Loads that are measured.
-const ROUNDS: usize = 7;
+const ROUNDS: usize = 5;
+/// Milliseconds within which the largest paint counts as good (Core Web Vitals).
+const GOOD: u64 = 2500;
 /// Largest paint of the page in milliseconds, once the film has played for a while.
 const LARGEST: &str = r#"
     await plays();
@@ -23,9 +26,8 @@ const LARGEST: &str = r#"
 "#;
 
 #[tokio::test]
-#[ignore = "a figure of the machine it runs on"]
-#[expect(clippy::print_stderr, reason = "the figure is its result")]
-async fn the_largest_paint_under_a_processor_that_is_four_times_slower() {
+#[expect(clippy::print_stderr, reason = "the figures are worth knowing")]
+async fn the_largest_paint_comes_soon_on_a_processor_that_is_four_times_slower() {
     let Some(cinema) = Cinema::open(|_| {}).await else { return };
     cinema.sign_in("ada").await;
     cinema.browser.command("Emulation.setCPUThrottlingRate", json!({ "rate": 4 })).await;
@@ -38,6 +40,8 @@ async fn the_largest_paint_under_a_processor_that_is_four_times_slower() {
         all.push(seen["largest"].as_u64().expect("milliseconds"));
     }
     all.sort_unstable();
+    // The best of them: the others say what else the machine does meanwhile.
+    assert!(all[0] < GOOD, "{all:?} ms");
     eprintln!("largest paint, 4x slower: median {} ms, worst {} ms", all[ROUNDS / 2], all[ROUNDS - 1]);
     cinema.browser.close().await;
 }

@@ -1,8 +1,10 @@
 //! The film is played: by hls.js, by shaka, and by the browser itself.
 
+use http::Method;
 use serde_json::json;
 
 use super::{Cinema, LENGTH, assert_nothing_was_barred};
+use crate::films::Viewer;
 
 /// Chooses a quality, a language and subtitles, and seeks; returns what was seen.
 const USE: &str = r#"
@@ -136,5 +138,51 @@ async fn the_keyboard_controls_the_film_and_can_be_switched_off() {
     assert_eq!(cinema.run("return video.paused;").await, json!(true));
     cinema.visit("").await;
     assert_eq!(cinema.run("return element('keys-on').checked;").await, json!(false));
+    cinema.browser.close().await;
+}
+
+/// A browser in which nothing can be shown above other windows.
+const WITHOUT_PICTURE: &str =
+    r#"Object.defineProperty(Document.prototype, "pictureInPictureEnabled", { get: () => false });"#;
+
+#[tokio::test]
+async fn a_film_goes_on_in_a_picture_above_other_windows_where_the_browser_has_that() {
+    let Some(cinema) = Cinema::open(|_| {}).await else { return };
+    cinema.sign_in("ada").await;
+    cinema.visit("").await;
+    let shown = r#"await plays(); document.activeElement.blur();
+        return [document.pictureInPictureEnabled, !element("pip").hidden];"#;
+    let shown = cinema.run(shown).await;
+    assert_eq!(shown[0], shown[1], "the button is there where it does something");
+    if shown[0] == true {
+        // By the keyboard first, then by the button: a browser asks for one of them.
+        let picture = |is_on: bool| {
+            format!(
+                r#"await until("a picture", () => (document.pictureInPictureElement === video) === {is_on}
+                    && element("pip").getAttribute("aria-pressed") === "{is_on}");
+                   await plays();
+                   return null;"#
+            )
+        };
+        cinema.browser.press('p').await;
+        cinema.run(&picture(true)).await;
+        cinema.run(r#"element("pip").focus(); return null;"#).await;
+        cinema.browser.press(' ').await;
+        cinema.run(&picture(false)).await;
+        cinema.browser.press(' ').await;
+        cinema.run(&picture(true)).await;
+        // A film that is taken away is not shown there any longer.
+        Viewer::admin(&cinema.gate)
+            .send(Method::DELETE, "/api/v1/admin/stream-sessions?user_id=ada", None)
+            .await
+            .is(204);
+        cinema.run(r#"await state("stopped"); await until("no picture", () => !document.pictureInPictureElement); return null;"#).await;
+    }
+    cinema.browser.command("Page.addScriptToEvaluateOnNewDocument", json!({ "source": WITHOUT_PICTURE })).await;
+    cinema.visit("").await;
+    cinema.run("await plays(); document.activeElement.blur(); return null;").await;
+    cinema.browser.press('p').await;
+    let without = r#"await plays(); return [element("pip").hidden, document.pictureInPictureElement];"#;
+    assert_eq!(cinema.run(without).await, json!([true, null]), "no button, and its key does nothing");
     cinema.browser.close().await;
 }

@@ -4,6 +4,7 @@
 //! not know how a track is streamed: it asks a [`StreamResolver`].
 
 mod grants;
+mod library;
 mod logout;
 mod stream_url;
 pub mod stream_url_cache;
@@ -16,6 +17,7 @@ use utoipa::OpenApi as _;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+pub use library::LibraryState;
 use server_kit::auth::revocation::TokenRevocations;
 pub use stream_url::{StreamInfo, StreamQuery, StreamResolver, StreamUrlService};
 pub use tracks::{CatalogAdminState, CatalogConfiguration};
@@ -27,6 +29,11 @@ pub fn catalog_admin_routes(catalogue: Arc<CatalogAdminState>) -> OpenApiRouter 
         .routes(routes!(tracks::read, tracks::delete))
         .routes(routes!(grants::add, grants::list, grants::remove))
         .with_state(catalogue)
+}
+
+/// Returns the path by which users list and search their tracks.
+pub fn library_routes(library: Arc<LibraryState>) -> OpenApiRouter {
+    OpenApiRouter::new().routes(routes!(library::list)).with_state(library)
 }
 
 /// Returns the operator's path to streaming URLs.

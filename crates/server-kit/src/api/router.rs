@@ -64,7 +64,7 @@ pub fn modules(of: impl IntoIterator<Item = OpenApiRouter>) -> ModuleRoutes {
     let templates = of.iter().flat_map(|router| router.get_openapi().paths.paths.keys());
     // Other described paths are answered by proxy routes.
     let paths = templates
-        .filter(|template| ["/api/", "/listen/", "/watch/"].iter().any(|start| template.starts_with(start)))
+        .filter(|template| ["/api/", "/listen/", "/watch/", "/player/"].iter().any(|start| template.starts_with(start)))
         .cloned()
         .collect();
     let all = of.into_iter().fold(OpenApiRouter::with_openapi(openapi_document::base()), OpenApiRouter::merge);

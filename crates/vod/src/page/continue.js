@@ -1,15 +1,16 @@
 // Films that the user can continue.
 
+import { element } from "./elements.js";
 import { clock, spoken } from "./time.js";
 import { text } from "./texts.js";
-
-const element = (id) => document.getElementById(id);
 
 export class ContinueList {
   #api;
   #without;
+  /** @type {import("./api.js").Continued[]} */
   #items = [];
   #loaded = false;
+  /** @type {string | null} */
   #cursor = null;
 
   /**
@@ -42,7 +43,7 @@ export class ContinueList {
     }
     this.translate();
     // The button may be gone, and the reader's place with it.
-    element("films").children[first]?.querySelector("a").focus();
+    element("films").children[first]?.querySelector("a")?.focus();
   }
 
   get #shown() {
@@ -61,6 +62,7 @@ export class ContinueList {
   }
 }
 
+/** @param {import("./api.js").Continued} film */
 function entry({ id, positionMs, durationMs }) {
   const link = Object.assign(document.createElement("a"), { href: `/watch/${encodeURIComponent(id)}` });
   link.append(Object.assign(document.createElement("span"), { textContent: id }));

@@ -1,15 +1,16 @@
 // HLS by hls.js, where the browser has media sources.
 
-import { beginning, script } from "./players.js";
+import { script } from "./players.js";
 
 const AGAIN = 5000; // ms after a mended fault in which another one is no new one
 
 /**
  * @param {HTMLVideoElement} video
- * @param {{ url: string, at: number, film: string, session: string }} film
+ * @param {import("./players.js").Film} film
  * @param {import("./players.js").Events} on
+ * @returns {Promise<import("./players.js").Player>}
  */
-export async function open(video, { url, at, film, session }, on) {
+export async function open(video, { url, at, start, film, session }, on) {
   if (!window.Hls) await script("./hls-1.7.4.min.js");
   const Hls = window.Hls;
   const hls = new Hls({
@@ -22,7 +23,7 @@ export async function open(video, { url, at, film, session }, on) {
     cmcd: { useHeaders: true, contentId: film, sessionId: session },
   });
   let mended = -Infinity;
-  hls.on(Hls.Events.ERROR, (_, { fatal, type, response }) => {
+  hls.on(Hls.Events.ERROR, (/** @type {string} */ _, /** @type {any} */ { fatal, type, response }) => {
     if (!fatal) {
       if (type === Hls.ErrorTypes.NETWORK_ERROR) on.stalled();
       return;
@@ -34,23 +35,25 @@ export async function open(video, { url, at, film, session }, on) {
       on.broke(response?.code || null);
     }
   });
-  hls.on(Hls.Events.MANIFEST_LOADED, (_, { sessionData }) => {
+  hls.on(Hls.Events.MANIFEST_LOADED, (/** @type {string} */ _, /** @type {any} */ { sessionData }) => {
     const title = sessionData?.["com.apple.hls.title"]?.VALUE;
     if (title) on.title(title);
   });
-  hls.once(Hls.Events.LEVEL_LOADED, (_, { details }) => {
-    if (beginning(at, details.totalduration) !== at) hls.startLoad(0);
+  hls.once(Hls.Events.LEVEL_LOADED, (/** @type {string} */ _, /** @type {any} */ { details }) => {
+    const from = start(details.totalduration);
+    if (from !== at) hls.startLoad(from);
   });
   hls.on(Hls.Events.FRAG_BUFFERED, () => on.loaded());
   const changes = ["MANIFEST_PARSED", "LEVEL_SWITCHED", "AUDIO_TRACKS_UPDATED", "AUDIO_TRACK_SWITCHED",
     "SUBTITLE_TRACKS_UPDATED", "SUBTITLE_TRACK_SWITCH"];
   for (const name of changes) hls.on(Hls.Events[name], () => on.tracks());
+  /** @type {(track: any, id: number) => import("./players.js").Track} */
   const named = (track, id) => ({ id, language: track.lang ?? "", label: track.name ?? "" });
   video.addEventListener("canplay", () => on.opened(), { once: true });
   hls.loadSource(url);
   hls.attachMedia(video);
   return {
-    qualities: () => hls.levels.map(({ height, bitrate }, id) => ({ id, height: height || 0, bitrate })),
+    qualities: () => hls.levels.map((/** @type {any} */ { height, bitrate }, /** @type {number} */ id) => ({ id, height: height || 0, bitrate })),
     quality: () => hls.manualLevel,
     playing: () => hls.currentLevel,
     setQuality(id) { hls.nextLevel = id; },

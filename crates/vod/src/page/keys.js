@@ -1,11 +1,12 @@
 // The keyboard: one key for each thing, off while something is typed or chosen, and off for good where the reader wants that
 // (WCAG 2.1.4).
 
+import { element } from "./elements.js";
 import { recall, remember } from "./memory.js";
 import { text } from "./texts.js";
 
-const element = (id) => document.getElementById(id);
 /** What is listed in the help: keys, and the name of what they do. */
+/** @type {[string, string][]} */
 const LIST = [
   ["Space K", "play-pause"], ["← →", "step"], ["J L", "jump"], ["0 – 9", "tenth"], ["↑ ↓", "louder"], ["M", "mute"], ["< >", "faster"],
   ["C", "subtitles"], ["F", "full"], ["P", "pip"], ["?", "keys"],
@@ -20,6 +21,7 @@ export function listen(controls) {
   const open = () => { translate(); help.showModal(); };
   element("keys").addEventListener("click", open);
   element("close").addEventListener("click", () => help.close());
+  /** @type {Record<string, () => void>} */
   const acts = {
     " ": () => controls.toggle(), k: () => controls.toggle(),
     ArrowLeft: () => controls.step(-5), ArrowRight: () => controls.step(5), j: () => controls.step(-10), l: () => controls.step(10),
@@ -29,9 +31,10 @@ export function listen(controls) {
   };
   addEventListener("keydown", (event) => {
     if (!on.checked || event.ctrlKey || event.altKey || event.metaKey || help.open || element("player").hidden) return;
-    if (event.target.closest("input, select, textarea, form")) return;
+    const target = /** @type {Element} */ (event.target);
+    if (target.closest("input, select, textarea, form")) return;
     // A button and a link have these for themselves.
-    if (event.key === " " && event.target.closest("button, a")) return;
+    if (event.key === " " && target.closest("button, a")) return;
     const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
     const act = /^[0-9]$/.test(key) ? () => controls.tenth(Number(key)) : acts[key];
     if (!act) return;

@@ -1,22 +1,26 @@
 // HLS as the browser plays it by itself: it chooses the quality.
 
-import { beginning } from "./players.js";
-
 /**
  * @param {HTMLVideoElement} video
- * @param {{ url: string, at: number }} film
+ * @param {import("./players.js").Film} film
  * @param {import("./players.js").Events} on
+ * @returns {Promise<import("./players.js").Player>}
  */
-export async function open(video, { url, at }, on) {
+export async function open(video, { url, start }, on) {
   const listening = new AbortController();
   const { signal } = listening;
+  /** @type {<T>(tracks: ArrayLike<T> | undefined) => T[]} */
   const list = (tracks) => Array.from(tracks ?? []);
+  /** @type {(track: { language: string, label: string }, id: number) => import("./players.js").Track} */
   const named = (track, id) => ({ id, language: track.language ?? "", label: track.label ?? "" });
   const texts = () => list(video.textTracks).filter((track) => ["subtitles", "captions"].includes(track.kind));
-  let place = at;
-  const load = () => {
+  /** @param {() => number} place */
+  const load = (place) => {
     video.src = url;
-    const go = () => { if (place > 0) video.currentTime = beginning(place, video.duration); };
+    const go = () => {
+      const from = place();
+      if (from > 0) video.currentTime = from;
+    };
     video.addEventListener("loadedmetadata", go, { once: true, signal });
   };
   video.addEventListener("error", () => on.broke(null), { signal });
@@ -25,7 +29,7 @@ export async function open(video, { url, at }, on) {
     for (const name of ["addtrack", "removetrack", "change"]) tracks?.addEventListener(name, () => on.tracks(), { signal });
   }
   video.addEventListener("canplay", () => on.opened(), { once: true, signal });
-  load();
+  load(() => start(video.duration));
   return {
     qualities: () => [],
     quality: () => -1,
@@ -38,8 +42,8 @@ export async function open(video, { url, at }, on) {
     subtitle: () => texts().findIndex((track) => track.mode === "showing"),
     setSubtitle(id) { texts().forEach((track, at) => { track.mode = at === id ? "showing" : "disabled"; }); },
     retry() {
-      place = video.currentTime;
-      load();
+      const reached = video.currentTime;
+      load(() => reached || start(video.duration));
     },
     close() {
       listening.abort();

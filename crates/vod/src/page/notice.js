@@ -1,13 +1,17 @@
 // What stands in the way of the film, in words, and what can be done about it.
 
+import { element } from "./elements.js";
 import { text } from "./texts.js";
 
-const element = (id) => document.getElementById(id);
-
 export class Notice {
+  /** @type {{ kind: string, act: (() => void) | null } | null} */
   #shown = null;
 
-  /** Shows the notice of this kind; with `act` there is a button for it. */
+  /**
+   * Shows the notice of this kind; with `act` there is a button for it.
+   * @param {string} kind
+   * @param {(() => void) | null} act
+   */
   show(kind, act = null) {
     // Said once: it is read aloud.
     if (kind === this.kind) return;

@@ -10,16 +10,43 @@
  * @property {(title: string) => void} title
  */
 
-const END = 5; // seconds before the end in which a film counts as seen
+/**
+ * @typedef {object} Film
+ * @property {string} url of the manifest
+ * @property {number} at seconds where it was left
+ * @property {(duration: number) => number} start seconds where it is opened, once it is known how long it is
+ * @property {string} film its id
+ * @property {string} session
+ */
 
-/** Where a film goes on that was left at `at`: one that was seen to its end begins anew. */
-export const beginning = (at, duration) => (at > 0 && duration - at < END ? 0 : at);
+/** @typedef {{ id: number, height: number, bitrate: number }} Quality */
+/** @typedef {{ id: number, language: string, label: string }} Track */
+/**
+ * @typedef {object} Player
+ * @property {() => Quality[]} qualities
+ * @property {() => number} quality the one that was chosen, −1 where the player chooses
+ * @property {() => number} playing the one that is played
+ * @property {(id: number) => void} setQuality
+ * @property {() => Track[]} audio
+ * @property {() => number} audioTrack
+ * @property {(id: number) => void} setAudio
+ * @property {() => Track[]} subtitles
+ * @property {() => number} subtitle −1 where none are shown
+ * @property {(id: number) => void} setSubtitle
+ * @property {() => void} retry loads again what could not be loaded
+ * @property {() => void} close
+ */
+/** @typedef {(video: HTMLVideoElement, film: Film, on: Events) => Promise<Player>} Open */
 
-/** Loads a script that is no module. */
+/**
+ * Loads a script that is no module.
+ * @param {string} name
+ * @returns {Promise<void>}
+ */
 export function script(name) {
   return new Promise((loaded, failed) => {
     const element = document.createElement("script");
-    element.src = new URL(name, import.meta.url);
+    element.src = new URL(name, import.meta.url).href;
     element.addEventListener("load", () => loaded());
     element.addEventListener("error", () => {
       element.remove();
@@ -32,6 +59,7 @@ export function script(name) {
 /**
  * Whether the browser plays HLS by itself, with all that we offer: one that has tracks of sound to choose from, or no other way.
  * `?player=` insists.
+ * @param {HTMLVideoElement} video
  */
 function native(video) {
   const wanted = new URLSearchParams(location.search).get("player");
@@ -40,7 +68,12 @@ function native(video) {
   return video.canPlayType("application/vnd.apple.mpegurl") !== "" && ("audioTracks" in video || !sources);
 }
 
-/** Returns the player of a manifest, ready to be opened. */
+/**
+ * Returns the player of a manifest, ready to be opened.
+ * @param {string} type
+ * @param {HTMLVideoElement} video
+ * @returns {Promise<Open>}
+ */
 export async function player(type, video) {
   if (type === "dash") return (await import("./dash.js")).open;
   if (native(video)) return (await import("./native.js")).open;

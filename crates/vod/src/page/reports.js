@@ -7,7 +7,12 @@ import { Retry } from "./retry.js";
 
 const LONGEST = 86400; // seconds that a position can be
 
-/** Whether another try with the same report can be taken. */
+/** @typedef {import("./api.js").Report} Report */
+
+/**
+ * Whether another try with the same report can be taken.
+ * @param {unknown} error
+ */
 const mayPass = (error) => !(error instanceof Refusal) || error.status >= 500 || [401, 408, 429].includes(error.status);
 
 export class Reports {
@@ -16,9 +21,13 @@ export class Reports {
   #now;
   #on;
   #interval;
-  #timer = null;
+  /** @type {ReturnType<typeof setInterval> | undefined} */
+  #timer;
+  /** @type {string | null} */
   #session = null;
+  /** @type {Report | null} */
   #unsent = null;
+  /** @type {string | null} */
   #user = null;
   #sending = false;
   #retry = new Retry(() => this.#send());
@@ -38,12 +47,19 @@ export class Reports {
     this.#on = on;
   }
 
-  /** The session that reports are about. */
+  /**
+   * The session that reports are about.
+   * @param {string} id
+   */
   set session(id) {
     this.#session = id;
   }
 
-  /** Whose positions they are; returns the report that an earlier visit could not send. */
+  /**
+   * Whose positions they are; returns the report that an earlier visit could not send.
+   * @param {string} user
+   * @returns {Report | null}
+   */
   own(user) {
     this.#user = user;
     const kept = JSON.parse(recall(this.#place) ?? "null");
@@ -62,7 +78,7 @@ export class Reports {
   /** Reports no more by itself. */
   pause() {
     clearInterval(this.#timer);
-    this.#timer = null;
+    this.#timer = undefined;
   }
 
   /** Reports the place where the film is. */
@@ -97,6 +113,7 @@ export class Reports {
     return `film.unsent ${this.#user} ${this.#film}`;
   }
 
+  /** @returns {Report | null} */
   #report() {
     const { position, duration } = this.#now();
     if (!Number.isFinite(position)) return null;
@@ -109,11 +126,13 @@ export class Reports {
     };
   }
 
+  /** @param {Report} report */
   #keep(report) {
     this.#unsent = report;
     if (this.#user !== null) remember(this.#place, JSON.stringify(report));
   }
 
+  /** @param {Report} report */
   #sent(report) {
     this.#retry.worked();
     if (this.#unsent !== report) return;
@@ -130,7 +149,7 @@ export class Reports {
       this.#sent(report);
     } catch (error) {
       if (!mayPass(error)) this.#sent(report);
-      else if (error.status === 401) this.#on.signedOut();
+      else if (error instanceof Refusal && error.status === 401) this.#on.signedOut();
       else this.#retry.later();
       return;
     } finally {

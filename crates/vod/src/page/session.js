@@ -1,6 +1,7 @@
 // Whether the session lives: asked for in requests that wait for its end, so that a page with minutes in its buffer knows
 // within seconds. Only while the film plays: by HTTP/1.1 a browser has six connections to a server, for all its pages.
 
+import { Refusal } from "./api.js";
 import { Retry } from "./retry.js";
 
 const WAIT = 25; // seconds
@@ -9,8 +10,10 @@ const PAUSE = 1000; // ms between two questions at least
 export class SessionWatch {
   #api;
   #ended;
+  /** @type {AbortController | null} */
   #asking = null;
   #retry = new Retry(() => this.#ask());
+  /** @type {string | null} */
   #id = null;
 
   /**
@@ -22,7 +25,10 @@ export class SessionWatch {
     this.#ended = ended;
   }
 
-  /** The session that is watched while the film plays. */
+  /**
+   * The session that is watched while the film plays.
+   * @param {string} id
+   */
   follow(id) {
     this.leave();
     this.#id = id;
@@ -67,11 +73,13 @@ export class SessionWatch {
     } catch (error) {
       if (asking !== this.#asking) return;
       // The server has forgotten it; without a token there is another notice.
-      if (error.status === 404) this.#over("expired");
-      else if (error.status !== 401) this.#retry.later();
+      const status = error instanceof Refusal ? error.status : null;
+      if (status === 404) this.#over("expired");
+      else if (status !== 401) this.#retry.later();
     }
   }
 
+  /** @param {string} reason */
   #over(reason) {
     this.leave();
     this.#ended(reason);

@@ -3,10 +3,11 @@
 import { Api, Refusal } from "./api.js";
 import { ContinueList } from "./continue.js";
 import { Controls } from "./controls.js";
+import { element } from "./elements.js";
 import * as keys from "./keys.js";
 import { recall, remember } from "./memory.js";
 import { Notice } from "./notice.js";
-import { beginning, player as choosePlayer } from "./players.js";
+import { player as choosePlayer } from "./players.js";
 import { Reports } from "./reports.js";
 import { Retry } from "./retry.js";
 import { SessionWatch } from "./session.js";
@@ -14,10 +15,10 @@ import { change, fill, language, speak, text } from "./texts.js";
 import { clock } from "./time.js";
 
 const LAST = 0.25; // seconds before the end in which there may be nothing left to play
+const END = 5; // seconds before the end in which a film counts as seen
 const SOON = 2; // tries after which a film whose files are refused is not tried any more
 const SILENT = ["stopped", "signin", "list"]; // states in which something else on the page says what there is
 
-const element = (id) => document.getElementById(id);
 const film = decodeURIComponent(location.pathname.split("/")[2] ?? "");
 const query = new URLSearchParams(location.search);
 const video = element("video");
@@ -34,15 +35,26 @@ const again = () => (film ? begin() : lists());
 const stopped = () => element("player").hidden; // another thing stands in the film's place
 const retry = new Retry(again, 8000); // of a start
 const reload = new Retry(() => player?.retry(), 8000); // of what is played
+/** @type {import("./players.js").Player | null} */
 let player = null;
 let state = "loading";
+/** @type {number | null} */
 let resume = null; // seconds where the film goes on when it is opened; null: where the server says
 let ready = false; // the film is open and at its place
 let isOver = false; // the session has ended, so Play opens another one
 let failures = 0;
 let opening = 0; // the last one of what was begun
-let asked = "begin"; // what a new token is for
+/** @type {string | null} */
 let title = null;
+
+/**
+ * Where a film is opened that was left at `at`: one that was seen to its end begins anew.
+ * @param {number} at
+ * @param {number} duration
+ */
+function beginning(at, duration) {
+  return at > 0 && duration - at < END ? 0 : at;
+}
 
 /** Where the film is; what was sought before it is open counts too. */
 function place() {
@@ -59,7 +71,7 @@ function show(now = state) {
   element("waiting").hidden = !["loading", "buffering"].includes(now) && (now !== "reconnecting" || video.readyState > 2);
   const start = element("start");
   start.hidden = !["ready", "ended"].includes(now);
-  start.textContent = now === "ended" ? text("play.again") : resume > 0 ? text("play.at", { at: clock(resume) }) : text("play");
+  start.textContent = now === "ended" ? text("play.again") : resume ? text("play.at", { at: clock(resume) }) : text("play");
 }
 
 function name() {
@@ -80,7 +92,10 @@ function translate() {
   show();
 }
 
-/** Says what stands in the way, in place of the film. */
+/**
+ * Says what stands in the way, in place of the film.
+ * @param {string} kind
+ */
 function stop(kind) {
   notice.show(kind, () => {
     notice.hide();
@@ -110,11 +125,12 @@ async function open() {
   try {
     return await start("hls");
   } catch (error) {
-    if (error.status === 404) return start("dash");
+    if (error instanceof Refusal && error.status === 404) return start("dash");
     throw error;
   }
 }
 
+/** @param {string} type */
 async function start(type) {
   return { type, ...(await api.start(type)) };
 }
@@ -145,7 +161,8 @@ async function begin() {
     // This server, whatever name it gives itself.
     const { pathname: url } = new URL(opened.manifest_url, location.href);
     const openPlayer = await choosePlayer(opened.type, video);
-    const fresh = await openPlayer(video, { url, at, film, session: opened.session_id }, on);
+    const wanted = { url, at, start: (/** @type {number} */ duration) => beginning(at, duration), film, session: opened.session_id };
+    const fresh = await openPlayer(video, wanted, on);
     // Something else was begun meanwhile.
     if (own !== opening) return fresh.close();
     player = fresh;
@@ -170,7 +187,7 @@ async function attempt() {
     await video.play();
   } catch (error) {
     // Another source came, or the film was closed: that is no refusal.
-    if (error.name === "NotAllowedError") show("ready");
+    if (error instanceof DOMException && error.name === "NotAllowedError") show("ready");
   }
 }
 
@@ -199,8 +216,12 @@ function close() {
   player = null;
 }
 
-/** What a start was answered. */
+/**
+ * What a start was answered.
+ * @param {unknown} error
+ */
 function refused(error) {
+  /** @type {Record<number, string>} */
   const kinds = { 400: "not-found", 403: "no-subscription", 404: "not-found", 429: "busy", 503: "unavailable" };
   if (error instanceof Refusal && error.status === 401) return signIn();
   const kind = error instanceof Refusal ? (kinds[error.status] ?? "unavailable") : "offline";
@@ -208,7 +229,10 @@ function refused(error) {
   if (["offline", "unavailable", "busy"].includes(kind)) retry.later();
 }
 
-/** The session has ended. */
+/**
+ * The session has ended.
+ * @param {string} reason
+ */
 function over(reason) {
   const playing = !video.paused;
   if (reason === "expired") {
@@ -222,7 +246,10 @@ function over(reason) {
   stop(reason);
 }
 
-/** Loading has failed for good, as the player says. */
+/**
+ * Loading has failed for good, as the player says.
+ * @param {number | null} status
+ */
 async function broke(status) {
   show("reconnecting");
   const reason = await session.look().catch(() => null);
@@ -234,11 +261,13 @@ async function broke(status) {
   reload.later();
 }
 
-/** What the player tells. */
+/**
+ * What the player tells.
+ * @type {import("./players.js").Events}
+ */
 const on = {
   broke,
   opened() {
-    if (video.currentTime > 0 && beginning(video.currentTime, video.duration) === 0) anew();
     ready = true;
   },
   stalled() {
@@ -272,6 +301,7 @@ function signIn() {
 
 let tried = false;
 
+/** @param {SubmitEvent} event */
 function signedIn(event) {
   event.preventDefault();
   api.token = element("token").value;
@@ -294,12 +324,6 @@ async function lists() {
     // Beside a film the film says what is wrong.
     if (!film) refused(error);
   }
-}
-
-/** Begins at the beginning a film that was seen to its end: how long it is is known only once a player has opened it there. */
-function anew() {
-  video.currentTime = 0;
-  attempt();
 }
 
 /** The film is over. */
@@ -342,10 +366,8 @@ const events = {
     if (ready && !isOver) reports.note();
   },
   ended() {
-    // It was sent elsewhere meanwhile.
-    if (!video.ended) return;
-    if (ready) finish();
-    else anew();
+    // It may have been sent elsewhere meanwhile.
+    if (ready && video.ended) finish();
   },
 };
 
@@ -356,18 +378,23 @@ addEventListener("offline", () => { if (state === "buffering") show("reconnectin
 addEventListener("online", () => { if (state === "reconnecting") player?.retry(); });
 element("start").addEventListener("click", play);
 element("signin").addEventListener("submit", signedIn);
-element("language").addEventListener("change", ({ target }) => {
-  remember("film.language", target.value);
-  change(target.value);
+element("language").addEventListener("change", () => {
+  const chosen = element("language").value;
+  remember("film.language", chosen);
+  change(chosen);
   translate();
 });
 keys.listen(controls);
 if ("mediaSession" in navigator) {
-  const acts = {
-    play, pause: () => video.pause(), seekbackward: () => controls.step(-10), seekforward: () => controls.step(10),
-    seekto: ({ seekTime }) => controls.seek(seekTime),
-  };
-  for (const [action, act] of Object.entries(acts)) navigator.mediaSession.setActionHandler(action, act);
+  /** @type {[MediaSessionAction, MediaSessionActionHandler][]} */
+  const acts = [
+    ["play", play],
+    ["pause", () => video.pause()],
+    ["seekbackward", () => controls.step(-10)],
+    ["seekforward", () => controls.step(10)],
+    ["seekto", ({ seekTime }) => controls.seek(seekTime ?? video.currentTime)],
+  ];
+  for (const [action, act] of acts) navigator.mediaSession.setActionHandler(action, act);
 }
 translate();
 if (film) begin();

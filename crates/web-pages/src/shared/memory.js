@@ -1,7 +1,12 @@
 // What the browser remembers for the next visit; one that stores nothing forgets it.
 
+/** @param {string} key */
 const NAME = (key) => `tidegate.${key}`;
 
+/**
+ * @param {string} key
+ * @returns {string | null}
+ */
 export function recall(key) {
   try {
     return localStorage.getItem(NAME(key));
@@ -10,7 +15,11 @@ export function recall(key) {
   }
 }
 
-/** Remembers a text; null is forgotten. */
+/**
+ * Remembers a text; null is forgotten.
+ * @param {string} key
+ * @param {string | null} value
+ */
 export function remember(key, value) {
   try {
     if (value === null) localStorage.removeItem(NAME(key));

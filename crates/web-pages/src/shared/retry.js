@@ -7,6 +7,7 @@ export class Retry {
   #again;
   #longest;
   #attempt = 0;
+  /** @type {AbortController | null} */
   #waiting = null;
 
   /**

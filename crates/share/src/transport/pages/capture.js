@@ -6,6 +6,7 @@ const RATE = 48000;
 const PACKET = 960; // samples: 20 ms
 const BUNDLE = 5; // packets in a frame: listeners are sent no more often
 const CHUNK = 4096; // samples of a chunk of floats
+/** @type {AudioEncoderConfig} */
 const OPUS = { codec: "opus", sampleRate: RATE, numberOfChannels: 2, bitrate: 96000, opus: { frameDuration: 20000 } };
 
 /** Whether this browser encodes Opus. */
@@ -21,7 +22,9 @@ export async function encodes() {
 /** The context in which the host's sound is, with what sends it on. */
 export class Capture {
   context = new AudioContext({ sampleRate: RATE });
+  /** @type {AudioEncoder | null} */
   #encoder = null;
+  /** @type {Uint8Array[]} */
   #bundle = [];
   #samples = 0;
   #sequence = 0;
@@ -41,9 +44,10 @@ export class Capture {
   async input() {
     await this.context.audioWorklet.addModule(new URL("tap.js", import.meta.url));
     const processorOptions = { frames: this.#encoder ? PACKET : CHUNK };
+    /** @type {AudioWorkletNodeOptions} */
     const options = { numberOfOutputs: 0, channelCount: 2, channelCountMode: "explicit", processorOptions };
     const tap = new AudioWorkletNode(this.context, "tap", options);
-    tap.port.onmessage = ({ data }) => (this.#encoder ? this.#encode(data) : this.#floats(data));
+    tap.port.onmessage = ({ data }) => (this.#encoder ? this.#encode(this.#encoder, data) : this.#floats(data));
     return tap;
   }
 
@@ -61,17 +65,23 @@ export class Capture {
     this.#encoder.configure(OPUS);
   }
 
-  #encode(planes) {
+  /**
+   * @param {AudioEncoder} encoder
+   * @param {Float32Array[]} planes
+   */
+  #encode(encoder, planes) {
     const data = new Float32Array(2 * PACKET);
     planes.forEach((plane, channel) => data.set(plane, channel * PACKET));
     const timestamp = Math.round((this.#samples / RATE) * 1e6);
+    /** @type {AudioDataInit} */
     const block = { format: "f32-planar", sampleRate: RATE, numberOfFrames: PACKET, numberOfChannels: 2, timestamp, data };
     this.#samples += PACKET;
     const sound = new AudioData(block);
-    this.#encoder.encode(sound);
+    encoder.encode(sound);
     sound.close();
   }
 
+  /** @param {EncodedAudioChunk} chunk */
   #encoded(chunk) {
     const packet = new Uint8Array(chunk.byteLength);
     chunk.copyTo(packet);
@@ -86,6 +96,7 @@ export class Capture {
     this.#out(frame, { sequence: head.sequence, rate: RATE });
   }
 
+  /** @param {Float32Array[]} planes */
   #floats([left, right]) {
     const samples = new Float32Array(2 * left.length);
     left.forEach((sample, n) => { samples[2 * n] = sample; samples[2 * n + 1] = right[n]; });

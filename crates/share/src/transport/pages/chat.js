@@ -1,15 +1,21 @@
 // The chat of a session, on both pages: what is said, and a form to say something. Words of others are text and nothing
 // else. On the host's page there is a switch as well.
 
+import { element } from "./elements.js";
 import { recall, remember } from "./memory.js";
 import { language, text } from "./texts.js";
 
 const KEPT = 200; // messages on the page
 const NEAR = 24; // pixels from the end that are the end too
 
-const element = (id) => document.getElementById(id);
+/** @typedef {{ id: number, at: number, name: string, text: string, host: boolean }} Message */
 
-/** An element with a text, whose direction is the text's own. */
+/**
+ * An element with a text, whose direction is the text's own.
+ * @template {keyof HTMLElementTagNameMap} Tag
+ * @param {Tag} tag
+ * @param {string} textContent
+ */
 function part(tag, textContent) {
   return Object.assign(document.createElement(tag), { textContent, dir: "auto" });
 }
@@ -17,6 +23,7 @@ function part(tag, textContent) {
 export class Chat {
   #say;
   #known = new Set(); // the messages that are on the page
+  /** @type {string | null} */
   #sent = null; // what was said here and has not come back yet
   #time = new Intl.DateTimeFormat(language, { hour: "2-digit", minute: "2-digit" });
 
@@ -39,20 +46,29 @@ export class Chat {
     element("chat").hidden = true;
   }
 
-  /** How it stands, with the last messages; nothing where the server has no chat. */
+  /**
+   * How it stands, with the last messages; nothing where the server has no chat.
+   * @param {{ on: boolean, last?: Message[] } | undefined} chat
+   */
   greet(chat) {
     if (!chat) return;
     for (const message of chat.last ?? []) this.#add(message);
     this.#turn(chat.on);
   }
 
-  /** Takes a message of the chat: what somebody says, or how it stands. */
+  /**
+   * Takes a message of the chat: what somebody says, or how it stands.
+   * @param {Message | { on: boolean, last?: Message[] }} message
+   */
   hear(message) {
     if ("on" in message) this.greet(message);
     else this.#add(message);
   }
 
-  /** Takes a refusal; returns whether it was about something said here. */
+  /**
+   * Takes a refusal; returns whether it was about something said here.
+   * @param {string | undefined} why
+   */
   refused(why) {
     if (this.#sent === null) return false;
     element("message").value ||= this.#sent;
@@ -61,7 +77,10 @@ export class Chat {
     return true;
   }
 
-  /** Who listens sees a chat that is on; the host can switch it on. */
+  /**
+   * Who listens sees a chat that is on; the host can switch it on.
+   * @param {boolean} on
+   */
   #turn(on) {
     const box = element("switch");
     const panel = element("chat");
@@ -79,6 +98,7 @@ export class Chat {
     this.#trouble(text("chat.offline"));
   }
 
+  /** @param {Message} message */
   #add(message) {
     // After a break the last ones come again.
     const key = `${message.id} ${message.name} ${message.text}`;
@@ -96,6 +116,7 @@ export class Chat {
     else element("newer").hidden = false;
   }
 
+  /** @param {Message} message */
   #line({ at, name, text: said, host }) {
     const when = new Date(at);
     const time = Object.assign(part("time", this.#time.format(when)), { dateTime: when.toISOString() });
@@ -106,10 +127,13 @@ export class Chat {
     return line;
   }
 
-  /** Takes the oldest away; what is read stays where it is. */
+  /**
+   * Takes the oldest away; what is read stays where it is.
+   * @param {HTMLElement} list
+   */
   #drop(list) {
     const before = list.scrollHeight;
-    list.firstElementChild.remove();
+    list.firstElementChild?.remove();
     this.#known.delete(this.#known.values().next().value);
     list.scrollTop -= before - list.scrollHeight;
   }
@@ -125,7 +149,7 @@ export class Chat {
   }
 
   #submit() {
-    const [name, said] = ["name", "message"].map((id) => element(id).value.trim());
+    const [name, said] = [element("name"), element("message")].map(({ value }) => value.trim());
     if (!name || !said) return;
     remember("name", name);
     if (!this.#say({ type: "chat", name, text: said })) return this.#trouble(text("chat.offline"));
@@ -134,6 +158,7 @@ export class Chat {
     element("message").value = "";
   }
 
+  /** @param {string} what */
   #trouble(what) {
     element("refusal").textContent = what;
     element("refusal").hidden = !what;

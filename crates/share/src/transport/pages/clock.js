@@ -6,9 +6,15 @@ const KEPT = 8;
 export const local = () => Math.round((performance.timeOrigin + performance.now()) * 1000);
 
 export class Clock {
+  /** @type {{ offset: number, trip: number }[]} */
   #answers = [];
 
-  /** Takes an answer: asked at t0, which came at t1, was answered at t2 and is here at t3. */
+  /**
+   * Takes an answer: asked at t0, which came at t1, was answered at t2 and is here at t3.
+   * @param {number} t0
+   * @param {number} t1
+   * @param {number} t2
+   */
   learn(t0, t1, t2, t3 = local()) {
     if (![t0, t1, t2].every(Number.isFinite)) return;
     this.#answers.push({ offset: (t1 - t0 + (t2 - t3)) / 2, trip: t3 - t0 - (t2 - t1) });

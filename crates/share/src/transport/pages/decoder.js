@@ -12,7 +12,11 @@ export async function isThere() {
   }
 }
 
-/** Left and right of what is interleaved, or of one channel. */
+/**
+ * Left and right of what is interleaved, or of one channel.
+ * @param {Float32Array} samples
+ * @param {number} channels
+ */
 function planesOf(samples, channels) {
   if (channels === 1) return [samples, samples.slice()];
   const frames = Math.floor(samples.length / channels);
@@ -24,7 +28,9 @@ function planesOf(samples, channels) {
 }
 
 export class Opus {
+  /** @type {AudioDecoder | null} */
   #decoder = null;
+  /** @type {{ end: number, silence?: number }[]} */
   #waiting = []; // what was given: packets by the server's time of their end, and silence
   #out;
   #frames = 0;
@@ -36,16 +42,26 @@ export class Opus {
     this.#out = out;
   }
 
-  /** A packet of so many samples; the sound after it is of the server's time `end`. */
+  /**
+   * A packet of so many samples; the sound after it is of the server's time `end`.
+   * @param {Uint8Array} bytes
+   * @param {number} frames
+   * @param {number} end
+   */
   packet(bytes, frames, end) {
-    if (this.#decoder?.state !== "configured") this.#open();
+    const decoder = this.#decoder?.state === "configured" ? this.#decoder : this.#open();
     this.#waiting.push({ end });
     const timestamp = Math.round((this.#frames / OPUS.sampleRate) * 1e6);
     this.#frames += frames;
-    this.#decoder.decode(new EncodedAudioChunk({ type: "key", timestamp, data: bytes }));
+    const data = /** @type {Uint8Array<ArrayBuffer>} */ (bytes);
+    decoder.decode(new EncodedAudioChunk({ type: "key", timestamp, data }));
   }
 
-  /** So many samples are missing here. */
+  /**
+   * So many samples are missing here.
+   * @param {number} frames
+   * @param {number} end
+   */
   silence(frames, end) {
     this.#waiting.push({ end, silence: frames });
     if (this.#waiting.length === 1) this.#flushSilence();
@@ -53,15 +69,19 @@ export class Opus {
 
   #open() {
     this.#waiting = [];
-    this.#decoder = new AudioDecoder({
+    const decoder = new AudioDecoder({
       output: (data) => this.#decoded(data),
       error: () => { this.errors += 1; },
     });
-    this.#decoder.configure(OPUS);
+    decoder.configure(OPUS);
+    this.#decoder = decoder;
+    return decoder;
   }
 
+  /** @param {AudioData} data */
   #decoded(data) {
     const planes = [0, 1].map((channel) => {
+      /** @type {AudioDataCopyToOptions} */
       const options = { planeIndex: Math.min(channel, data.numberOfChannels - 1), format: "f32-planar" };
       const plane = new Float32Array(data.numberOfFrames);
       data.copyTo(plane, options);
@@ -74,8 +94,9 @@ export class Opus {
   }
 
   #flushSilence() {
-    while (this.#waiting[0]?.silence) {
-      const { silence, end } = this.#waiting.shift();
+    for (let [next] = this.#waiting; next?.silence; [next] = this.#waiting) {
+      this.#waiting.shift();
+      const { silence, end } = next;
       this.#out([new Float32Array(silence), new Float32Array(silence)], end);
     }
   }
@@ -86,17 +107,32 @@ export class Floats {
   #channels;
   errors = 0;
 
+  /**
+   * @param {(planes: Float32Array[], end: number) => void} out
+   * @param {number} channels
+   */
   constructor(out, channels) {
     this.#out = out;
     this.#channels = channels;
   }
 
+  /**
+   * As of Opus.
+   * @param {Uint8Array} bytes
+   * @param {number} _frames
+   * @param {number} end
+   */
   packet(bytes, _frames, end) {
     // A copy, since floats in the frame need not begin at a multiple of four.
     const samples = new Float32Array(bytes.slice().buffer);
     this.#out(planesOf(samples, this.#channels), end);
   }
 
+  /**
+   * So many samples are missing here.
+   * @param {number} frames
+   * @param {number} end
+   */
   silence(frames, end) {
     this.#out([new Float32Array(frames), new Float32Array(frames)], end);
   }

@@ -6,8 +6,19 @@ const DISCONTINUITY = 1;
 const FLOATS = 16;
 
 /**
+ * @typedef {object} Frame
+ * @property {boolean} floats
+ * @property {boolean} discontinuity
+ * @property {number} sequence
+ * @property {number} time
+ * @property {number} sample
+ * @property {Uint8Array[]} packets
+ */
+
+/**
  * Reads a frame; null for what is none.
  * @param {ArrayBuffer} buffer
+ * @returns {Frame | null}
  */
 export function read(buffer) {
   const view = new DataView(buffer);
@@ -56,7 +67,10 @@ export function write({ sequence, sample, discontinuity, time, packets }) {
   return bytes;
 }
 
-/** Samples per channel that an Opus packet plays at 48 kHz: RFC 6716 §3.1. */
+/**
+ * Samples per channel that an Opus packet plays at 48 kHz: RFC 6716 §3.1.
+ * @param {Uint8Array} packet
+ */
 export function framesOf(packet) {
   if (packet.length === 0) return 0;
   const config = packet[0] >> 3;

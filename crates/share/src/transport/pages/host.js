@@ -2,6 +2,7 @@
 
 import { Capture, encodes } from "./capture.js";
 import { Chat } from "./chat.js";
+import { element } from "./elements.js";
 import * as level from "./level.js";
 import { Refusal, Relay } from "./relay.js";
 import { fill, text } from "./texts.js";
@@ -10,27 +11,36 @@ const SAY = 10000; // ms between words on the song, which are forgotten after 30
 const CHANGED = 600; // ms after a change, so that many changes are one word
 const COVER = 320; // pixels
 const TROUBLE = 10000; // ms for which a refusal is shown
+/** @type {Record<number, string>} */
 const REFUSED = { 401: "token", 404: "gone", 409: "taken", 429: "busy", 503: "full" };
 
-const element = (id) => document.getElementById(id);
+/** @type {Relay | null} */
 let relay = null;
+/** @type {Capture | null} */
 let capture = null;
+/** @type {AnalyserNode | null} */
 let analyser = null;
-let input = null;
+/** @type {MediaStream | null} */
 let tab = null;
-let file = null; // the node of the <audio>, which can have one only
+/** @type {string | null} */
 let picture = null;
+/** @type {string | null} */
 let words = null;
-let soon = 0;
+/** @type {ReturnType<typeof setTimeout> | undefined} */
+let soon;
 let said = 0; // when the song was said last
-let meter = 0;
+/** @type {ReturnType<typeof setInterval> | undefined} */
+let meter;
 let most = 0; // listeners at once
 let recording = false;
-let quiet = 0;
+/** @type {ReturnType<typeof setTimeout> | undefined} */
+let quiet;
 
 // --- Sound ----------------------------------------------------------------------------------------------------------
 
-const source = () => document.querySelector("input[name=source]:checked").value;
+/** @returns {NodeListOf<HTMLInputElement>} */
+const sources = () => document.querySelectorAll("input[name=source]");
+const source = () => [...sources()].find(({ checked }) => checked)?.value;
 
 /** Asks for a tab and its sound; what is seen in it is not taken further. */
 async function chooseTab() {
@@ -38,40 +48,44 @@ async function chooseTab() {
   const raw = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
   const audio = { suppressLocalAudioPlayback: false, ...raw };
   tab = await navigator.mediaDevices.getDisplayMedia({ video: true, audio });
-  if (tab.getAudioTracks().length === 0) {
+  const [track] = tab.getAudioTracks();
+  if (!track) {
     release();
     throw new Error("silent");
   }
-  tab.getAudioTracks()[0].addEventListener("ended", () => stop());
+  track.addEventListener("ended", () => stop());
 }
 
 /** Connects what is shared to what sends it. */
 async function connect() {
   const opus = await encodes();
-  capture = new Capture(opus, (bytes, label) => {
+  const made = new Capture(opus, (bytes, label) => {
     relay?.send(bytes, label);
     // Timers of a page in the background may come once a minute, sound does not.
     if (performance.now() - said > SAY) say();
   });
-  input = await capture.input();
-  analyser = new AnalyserNode(capture.context, { fftSize: 1024 });
+  capture = made;
+  const { context } = made;
+  const input = await made.input();
+  analyser = new AnalyserNode(context, { fftSize: 1024 });
   analyser.connect(input);
   if (tab) {
-    capture.context.createMediaStreamSource(new MediaStream(tab.getAudioTracks())).connect(analyser);
+    context.createMediaStreamSource(new MediaStream(tab.getAudioTracks())).connect(analyser);
   } else {
     // An element's sound goes through one context for good, so a new element is made for each session.
     const old = element("player");
-    const fresh = old.cloneNode();
+    const fresh = /** @type {HTMLAudioElement} */ (old.cloneNode());
     old.replaceWith(fresh);
     watch(fresh);
-    file = capture.context.createMediaElementSource(fresh);
+    const file = context.createMediaElementSource(fresh);
     file.connect(analyser);
-    file.connect(capture.context.destination);
+    file.connect(context.destination);
   }
-  await capture.context.resume();
+  await context.resume();
   return opus;
 }
 
+/** @param {HTMLAudioElement} player */
 function watch(player) {
   for (const name of ["play", "pause", "seeked", "loadedmetadata"]) player.addEventListener(name, changed);
 }
@@ -113,36 +127,44 @@ function changed() {
   soon = setTimeout(say, CHANGED);
 }
 
-/** A chosen file: "Artist - Title.mp3" says what it is. */
+/**
+ * A chosen file: "Artist - Title.mp3" says what it is.
+ * @param {File} chosen
+ */
 function take(chosen) {
   const player = element("player");
   if (player.src) URL.revokeObjectURL(player.src);
   player.src = URL.createObjectURL(chosen);
   player.hidden = false;
-  const [, artist = "", title] = /^(?:(.+?) [-–] )?(.+?)(?:\.[^.]+)?$/.exec(chosen.name) ?? [null, "", chosen.name];
+  const [, artist = "", title] = /^(?:(.+?) [-–] )?(.+?)(?:\.[^.]+)?$/.exec(chosen.name) ?? ["", "", chosen.name];
   element("title").value = title;
   element("artist").value = artist;
   if (relay) player.play();
   changed();
 }
 
-/** A picture, made small: it is sent again and again. */
+/**
+ * A picture, made small: it is sent again and again.
+ * @param {File} chosen
+ */
 async function shrink(chosen) {
   const bitmap = await createImageBitmap(chosen);
   const scale = Math.min(1, COVER / Math.max(bitmap.width, bitmap.height));
   const canvas = document.createElement("canvas");
   [canvas.width, canvas.height] = [bitmap.width, bitmap.height].map((size) => Math.max(1, Math.round(size * scale)));
-  canvas.getContext("2d").drawImage(bitmap, 0, 0, canvas.width, canvas.height);
+  canvas.getContext("2d")?.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
   return canvas.toDataURL("image/jpeg", 0.8).split(",")[1];
 }
 
 // --- The session ----------------------------------------------------------------------------------------------------
 
-function put(key, values) {
-  const said = key ? text(key, values) : "";
+/** @param {string} key */
+function put(key) {
+  const said = key ? text(key) : "";
   if (element("state").textContent !== said) element("state").textContent = said;
 }
 
+/** @param {string} now */
 function state(now) {
   document.body.dataset.state = now;
   put(`host.${now}`);
@@ -150,6 +172,7 @@ function state(now) {
   element("running").hidden = now === "idle";
 }
 
+/** @type {Record<string, (value: any) => void>} */
 const on = {
   state,
   welcome(message) {
@@ -181,7 +204,10 @@ const on = {
   },
 };
 
-/** Shows for a while what the server refused. */
+/**
+ * Shows for a while what the server refused.
+ * @param {string} what
+ */
 function trouble(what) {
   if (element("trouble").textContent !== what) element("trouble").textContent = what;
   element("trouble").hidden = !what;
@@ -217,9 +243,13 @@ async function start() {
   }
 }
 
-/** What the reader is told of an error of the browser. */
+/**
+ * What the reader is told of an error of the browser.
+ * @param {unknown} error
+ */
 function failure(error) {
   if (!window.isSecureContext) return "host.insecure";
+  if (!(error instanceof Error)) return "host.refused.other";
   if (error.message === "silent") return "host.silent";
   return error.name === "NotAllowedError" ? "host.notallowed" : "host.refused.other";
 }
@@ -249,16 +279,17 @@ document.title = text("host.heading");
 watch(element("player"));
 state("idle");
 put(window.isSecureContext ? "" : "host.insecure");
+/** @type {(id: "file" | "cover" | "lyrics", then: (file: File) => unknown) => void} */
 const chosen = (id, then) => element(id).addEventListener("change", async () => {
-  const [first] = element(id).files;
+  const [first] = /** @type {HTMLInputElement} */ (element(id)).files ?? [];
   if (first) await then(first);
   changed();
 });
 chosen("file", take);
 chosen("cover", async (first) => { picture = await shrink(first).catch(() => null); });
 chosen("lyrics", async (first) => { words = await first.text(); });
-for (const id of ["title", "artist"]) element(id).addEventListener("input", changed);
-for (const radio of document.querySelectorAll("input[name=source]")) {
+for (const field of [element("title"), element("artist")]) field.addEventListener("input", changed);
+for (const radio of sources()) {
   radio.addEventListener("change", () => { element("choose").hidden = source() === "tab"; });
 }
 element("begin").addEventListener("submit", (event) => { event.preventDefault(); start(); });

@@ -11,13 +11,20 @@ const LOUD = 80; // a difference that is corrected
 const FAR = 500; // a difference that is corrected audibly
 const SKIP = 2000; // a difference that is skipped
 
-/** Everything within the bounds. */
+/**
+ * Everything within the bounds.
+ * @param {number} value
+ * @param {number} least
+ * @param {number} most
+ */
 const clamp = (value, least, most) => Math.min(Math.max(value, least), most);
 
 export class Jitter {
+  /** @type {number[]} */
   #arrivals = [];
   #cadence = 100;
   #extra = 0;
+  /** @type {number | null} */
   #level = null;
   #correcting = false;
   #target = LEAST;
@@ -36,7 +43,11 @@ export class Jitter {
     this.#correcting = false;
   }
 
-  /** Sound that is due `media` ms after the epoch's beginning arrived at `now`. */
+  /**
+   * Sound that is due `media` ms after the epoch's beginning arrived at `now`.
+   * @param {number} now
+   * @param {number} media
+   */
   arrived(now, media) {
     this.#arrivals.push(now - media);
     if (this.#arrivals.length > WINDOW) this.#arrivals.shift();
@@ -60,7 +71,10 @@ export class Jitter {
     return this.#target;
   }
 
-  /** What to do with `level` ahead: how fast to play, and how much to leave out. Called ten times a second. */
+  /**
+   * What to do with `level` ahead: how fast to play, and how much to leave out. Called ten times a second.
+   * @param {number} level
+   */
   decide(level) {
     this.#level = this.#level === null ? level : this.#level + 0.1 * (level - this.#level);
     if (level - this.#target > SKIP) {

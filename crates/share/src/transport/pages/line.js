@@ -39,12 +39,18 @@ export class Line {
     return this.#socket.bufferedAmount;
   }
 
-  /** Sends bytes, or a text. */
+  /**
+   * Sends bytes, or a text.
+   * @param {string | Uint8Array} data
+   */
   send(data) {
-    this.#socket.send(data);
+    this.#socket.send(/** @type {string | Uint8Array<ArrayBuffer>} */ (data));
   }
 
-  /** Sends a message; false where the line is not open. */
+  /**
+   * Sends a message; false where the line is not open.
+   * @param {object} message
+   */
   say(message) {
     if (this.open) this.send(JSON.stringify(message));
     return this.open;
@@ -59,6 +65,10 @@ export class Line {
     this.#socket.close();
   }
 
+  /**
+   * @param {number} code
+   * @param {string} reason
+   */
   #over(code, reason) {
     this.close();
     this.#on.lost(code, reason);

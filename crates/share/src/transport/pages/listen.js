@@ -2,6 +2,7 @@
 
 import { Chat } from "./chat.js";
 import * as decoder from "./decoder.js";
+import { element } from "./elements.js";
 import * as level from "./level.js";
 import { Live } from "./live.js";
 import * as lyrics from "./lyrics.js";
@@ -13,23 +14,30 @@ const LATE = 5; // seconds of delay that are worth a warning
 const OWN_SCROLL = 4000; // ms after the reader's own scrolling in which the lyrics stay where they are
 const OVER = ["ended", "gone", "denied", "refused"];
 
-const element = (id) => document.getElementById(id);
 const id = location.pathname.split("/").filter(Boolean).pop();
 const query = new URLSearchParams(location.search);
 const place = new lyrics.Place();
 let state = "connecting";
 let playing = false;
 let away = false; // the host
+/** @type {lyrics.LyricsLine[]} */
 let lines = [];
 let shown = -1;
 let scrolled = -Infinity;
+/** @type {string | null} */
 let picture = null;
+/** @type {AnalyserNode | null} */
 let analyser = null;
 
-/** The session's addresses, with the ticket that this page was opened with. */
+/**
+ * The session's addresses, with the ticket that this page was opened with.
+ * @param {string} path
+ * @param {Record<string, string>} parameters
+ */
 function address(path, parameters = {}) {
   const url = new URL(`/api/v1/share/${id}/${path}`, location.href);
-  if (query.has("ticket")) url.searchParams.set("ticket", query.get("ticket"));
+  const ticket = query.get("ticket");
+  if (ticket !== null) url.searchParams.set("ticket", ticket);
   for (const [name, value] of Object.entries(parameters)) url.searchParams.set(name, value);
   return url.href;
 }
@@ -37,7 +45,7 @@ function address(path, parameters = {}) {
 /** How to play here: by WebCodecs, as a file, or as floats; `?codec=` insists. */
 async function codec() {
   const wanted = query.get("codec");
-  if (["opus", "f32", "ogg"].includes(wanted)) return wanted;
+  if (wanted === "opus" || wanted === "f32" || wanted === "ogg") return wanted;
   if (!window.isSecureContext || !("AudioWorkletNode" in window)) return "ogg";
   if (await decoder.isThere()) return "opus";
   return new Audio().canPlayType("audio/ogg; codecs=opus") ? "ogg" : "f32";
@@ -45,6 +53,7 @@ async function codec() {
 
 // --- What comes in ------------------------------------------------------------------------------------------------
 
+/** @type {Record<string, (value: any) => void>} */
 const on = {
   state(now) {
     state = now;
@@ -83,7 +92,13 @@ const on = {
   },
 };
 
-/** Shows what the host says of the song. */
+/** @typedef {lyrics.Song & { artist: string | null, thumb: string | null, lyrics: string | null, hasSyncedLyrics: boolean }} Said */
+
+/**
+ * Shows what the host says of the song.
+ * @param {Said} said
+ * @param {boolean} fresh
+ */
 function song(said, fresh) {
   place.hear(said, source.now(), fresh);
   const title = said.title || text("untitled");
@@ -103,7 +118,10 @@ function song(said, fresh) {
   }
 }
 
-/** Fills the list of lines, where they are others than before. */
+/**
+ * Fills the list of lines, where they are others than before.
+ * @param {Said} said
+ */
 function words({ lyrics: given, hasSyncedLyrics: synced }) {
   const list = element("lyrics");
   const now = `${synced} ${given ?? ""}`;
@@ -119,7 +137,11 @@ function words({ lyrics: given, hasSyncedLyrics: synced }) {
 
 // --- What is shown --------------------------------------------------------------------------------------------------
 
-/** Writes a text only where it changes: live regions are read aloud. */
+/**
+ * Writes a text only where it changes: live regions are read aloud.
+ * @param {keyof PageElements} where
+ * @param {string} what
+ */
 function put(where, what) {
   if (element(where).textContent !== what) element(where).textContent = what;
 }
@@ -143,11 +165,11 @@ function show() {
   const delay = source?.delay ?? null;
   put("delay", delay === null ? "" : text("delay", { delay: number(Math.max(0, delay)) }));
   element("warning").hidden = delay === null || delay < LATE;
-  if (document.querySelector("details").open) figures();
+  if (document.querySelector("details")?.open) figures();
 }
 
 function figures() {
-  const rows = Object.entries(source.figures).map(([key, value]) => {
+  const rows = Object.entries(/** @type {Record<string, string | number>} */ (source.figures)).map(([key, value]) => {
     const name = Object.assign(document.createElement("dt"), { textContent: text(`figure.${key}`) });
     const shown = Number.isInteger(value) || typeof value === "string" ? String(value) : value.toFixed(3);
     return [name, Object.assign(document.createElement("dd"), { textContent: shown })];
@@ -164,7 +186,7 @@ function follow() {
   const list = element("lyrics");
   list.children[shown]?.removeAttribute("aria-current");
   shown = now;
-  const line = list.children[now];
+  const line = /** @type {HTMLElement | undefined} */ (list.children[now]);
   if (!line) return;
   line.setAttribute("aria-current", "true");
   if (performance.now() - scrolled < OWN_SCROLL) return;
@@ -179,14 +201,16 @@ async function toggle() {
   playing = !playing;
   show();
   await (playing ? source.play() : source.pause());
-  if (!analyser && source.output) {
-    analyser = new AnalyserNode(source.context, { fftSize: 1024 });
-    source.output.connect(analyser);
+  const { output } = source;
+  if (!analyser && output) {
+    analyser = new AnalyserNode(output.context, { fftSize: 1024 });
+    output.connect(analyser);
   }
   if ("mediaSession" in navigator) navigator.mediaSession.playbackState = playing ? "playing" : "paused";
   show();
 }
 
+/** @param {number} percent */
 function volume(percent) {
   const slider = element("volume");
   slider.value = String(percent);
@@ -203,11 +227,15 @@ function mute() {
   volume(now > 0 ? 0 : loud);
 }
 
+/** @param {KeyboardEvent} event */
 function key(event) {
-  if (event.ctrlKey || event.altKey || event.metaKey || event.target.closest("input, button, summary")) return;
+  const target = /** @type {Element} */ (event.target);
+  if (event.ctrlKey || event.altKey || event.metaKey || target.closest("input, button, summary")) return;
+  /** @param {number} by */
   const step = (by) => () => volume(element("volume").valueAsNumber + by);
+  /** @type {Record<string, () => void>} */
   const ours = { " ": toggle, k: toggle, m: mute, ArrowUp: step(5), ArrowDown: step(-5) };
-  const scrolls = event.target.closest("ol, [role=log]") && event.key.startsWith("Arrow");
+  const scrolls = target.closest("ol, [role=log]") && event.key.startsWith("Arrow");
   const act = scrolls ? undefined : ours[event.key];
   if (!act || (act === toggle && element("play").disabled)) return;
   event.preventDefault();
@@ -225,10 +253,11 @@ const urls = {
   chat: address("chat"),
 };
 /** What plays; for whoever wants to look closer. */
-export let source = null;
+/** @type {Live | Plain} */
+export let source;
 const chat = new Chat((message) => source.say(message));
 source = chosen === "ogg" ? new Plain(urls, on) : new Live(urls, chosen, on);
-volume(recall("volume") ?? 80);
+volume(Number(recall("volume") ?? 80));
 show();
 element("play").addEventListener("click", toggle);
 element("volume").addEventListener("input", () => volume(element("volume").valueAsNumber));
@@ -237,7 +266,7 @@ for (const name of ["wheel", "touchmove", "keydown"]) {
 }
 addEventListener("keydown", key);
 if ("mediaSession" in navigator) {
-  navigator.mediaSession.setActionHandler("play", () => playing || toggle());
-  navigator.mediaSession.setActionHandler("pause", () => playing && toggle());
+  navigator.mediaSession.setActionHandler("play", () => { if (!playing) toggle(); });
+  navigator.mediaSession.setActionHandler("pause", () => { if (playing) toggle(); });
 }
 setInterval(() => { follow(); level.show(element("level"), analyser); }, 100);

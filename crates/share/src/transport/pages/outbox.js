@@ -6,9 +6,11 @@ const AGAIN = 10; // frames that are sent once more after a break: of the last s
 const FULL = 64 * 1024; // bytes before the line, which is then slower than the sound
 
 export class Outbox {
+  /** @type {Uint8Array[]} */
   #frames = [];
   #sent = 0; // so many of them are on their way
 
+  /** @param {Uint8Array} frame */
   push(frame) {
     this.#frames.push(frame);
     if (this.#frames.length <= KEPT) return;
@@ -16,9 +18,12 @@ export class Outbox {
     this.#sent = Math.max(0, this.#sent - 1);
   }
 
-  /** Sends what `line` takes now. */
+  /**
+   * Sends what `line` takes now.
+   * @param {import("./line.js").Line | null} line
+   */
   flush(line) {
-    while (line.open && line.waiting < FULL && this.#sent < this.#frames.length) {
+    while (line?.open && line.waiting < FULL && this.#sent < this.#frames.length) {
       line.send(this.#frames[this.#sent]);
       this.#sent += 1;
     }

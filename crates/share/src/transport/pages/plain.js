@@ -5,10 +5,14 @@ import { Retry } from "./retry.js";
 import { problem } from "./socket.js";
 
 export class Plain {
+  /** As of Live: what an element plays goes through no context. */
+  context = null;
+  output = null;
   gaps = 0;
   #urls;
   #on;
   #audio = new Audio();
+  /** @type {EventSource | null} */
   #events = null;
   #playing = false;
   #greeted = false;
@@ -63,6 +67,7 @@ export class Plain {
     this.#audio.load();
   }
 
+  /** @param {number} value */
   set volume(value) {
     this.#audio.volume = value * value;
   }
@@ -72,12 +77,16 @@ export class Plain {
     return { codec: "ogg", level: ahead, underruns: this.#stalls, breaks: this.#breaks };
   }
 
-  /** Says something to the session: in a request, since events come one way only. */
+  /**
+   * Says something to the session: in a request, since events come one way only.
+   * @param {object} message
+   */
   say(message) {
     this.#post(message);
     return true;
   }
 
+  /** @param {object} message */
   async #post(message) {
     const headers = { "Content-Type": "application/json" };
     try {
@@ -107,7 +116,7 @@ export class Plain {
   async #unheard() {
     if (this.#ended) return;
     // The browser tries again by itself, except after a refusal.
-    const refused = this.#events.readyState === EventSource.CLOSED;
+    const refused = this.#events?.readyState === EventSource.CLOSED;
     const why = refused ? await problem(this.#urls.events) : null;
     if (this.#ended) return;
     if (why) return this.#end(why);
@@ -117,7 +126,7 @@ export class Plain {
 
   #sounds() {
     this.#playAgain.worked();
-    if (!this.#ended && this.#events.readyState === EventSource.OPEN) this.#on.state("connected");
+    if (!this.#ended && this.#events?.readyState === EventSource.OPEN) this.#on.state("connected");
   }
 
   async #broke() {
@@ -130,12 +139,13 @@ export class Plain {
     else this.#playAgain.later();
   }
 
+  /** @param {string} why */
   #end(why) {
     // Who has heard the session knows that it was there.
     const state = why === "gone" && this.#greeted ? "ended" : why;
     this.#ended = true;
     this.#hearAgain.stop();
-    this.#events.close();
+    this.#events?.close();
     if (state === "ended") this.#playAgain.stop();
     else this.pause();
     this.#on.state(state);

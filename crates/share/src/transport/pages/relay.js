@@ -12,6 +12,7 @@ const LONGEST_WAIT = 5000; // ms between tries: others wait for us
 
 /** A refusal of the server. */
 export class Refusal extends Error {
+  /** @param {number} status */
   constructor(status) {
     super(`status ${status}`);
     this.status = status;
@@ -19,14 +20,17 @@ export class Refusal extends Error {
 }
 
 export class Relay {
+  /** @type {string | null} */
   session = null;
   #token;
   #on;
+  /** @type {Line | null} */
   #line = null;
   #outbox = new Outbox();
   #retry = new Retry(() => this.#open(), LONGEST_WAIT);
   #opus = true;
   #welcomed = false;
+  /** @type {string | null} */
   #secret = null; // with which the session's host comes back without the token
   #done = false;
   #underway = 0;
@@ -40,7 +44,11 @@ export class Relay {
     this.#on = on;
   }
 
-  /** Begins a session; returns the link for listeners. */
+  /**
+   * Begins a session; returns the link for listeners.
+   * @param {string} wanted its id, empty where the server is to choose
+   * @param {boolean} opus
+   */
   async start(wanted, opus) {
     this.#opus = opus;
     const { sessionId } = await this.#post("/api/share/start", wanted ? { sessionId: wanted } : {});
@@ -50,7 +58,11 @@ export class Relay {
     return new URL(ticket.listen_url, location.href).href;
   }
 
-  /** Sends a frame, or a chunk of floats. */
+  /**
+   * Sends a frame, or a chunk of floats.
+   * @param {Uint8Array} bytes
+   * @param {{ sequence: number, rate: number }} label
+   */
   send(bytes, label) {
     if (this.#opus) {
       this.#outbox.push(bytes);
@@ -60,7 +72,10 @@ export class Relay {
     }
   }
 
-  /** Sends a message; false where there is no line. */
+  /**
+   * Sends a message; false where there is no line.
+   * @param {object} message
+   */
   say(message) {
     return this.#line?.say(message) ?? false;
   }
@@ -78,6 +93,7 @@ export class Relay {
     this.#line = null;
   }
 
+  /** @param {string} why */
   #end(why) {
     if (this.#done) return;
     this.#close();
@@ -89,12 +105,13 @@ export class Relay {
     // must not stand in an address.
     const secret = this.#secret;
     this.#secret = null;
+    /** @type {Record<string, string>} */
     const shown = secret ? { resume: secret } : { ticket: (await this.#ticket({ role: "host" })).ticket };
     if (this.#done) return;
     const url = new URL(`/api/v1/share/${this.session}/ws`, location.href);
     url.protocol = url.protocol.replace("http", "ws");
-    url.search = new URLSearchParams({ role: "host", ...shown });
-    this.#line = new Line(url, { message: (data) => this.#heard(data), lost: (_, reason) => this.#lost(reason) });
+    url.search = String(new URLSearchParams({ role: "host", ...shown }));
+    this.#line = new Line(url, { message: (data) => this.#heard(String(data)), lost: (_, reason) => this.#lost(reason) });
   }
 
   async #open() {
@@ -106,6 +123,7 @@ export class Relay {
     }
   }
 
+  /** @param {string} data */
   #heard(data) {
     const message = JSON.parse(data);
     if (message.type === "ended") return this.#end("ended");
@@ -119,6 +137,7 @@ export class Relay {
     this.#on[message.type]?.(message);
   }
 
+  /** @param {string} reason */
   #lost(reason) {
     this.#line = null;
     if (reason === "ended" || reason === "replaced") return this.#end(reason);
@@ -130,36 +149,52 @@ export class Relay {
     this.#open();
   }
 
+  /**
+   * @param {Uint8Array} body
+   * @param {{ sequence: number, rate: number }} label
+   */
   async #chunk(body, { sequence, rate }) {
     this.#underway += 1;
     const headers = {
       "Content-Type": "application/octet-stream",
-      "X-Sample-Rate": rate,
-      "X-Channels": 2,
-      "X-Timestamp": Date.now(),
-      "X-Sequence-Number": sequence,
+      "X-Sample-Rate": String(rate),
+      "X-Channels": "2",
+      "X-Timestamp": String(Date.now()),
+      "X-Sequence-Number": String(sequence),
     };
     try {
       await this.#call("POST", `/api/share/${this.session}/audio`, body, headers);
     } catch (error) {
       // One that did not arrive is missing.
-      if (error.status === 404) this.#end("ended");
+      if (error instanceof Refusal && error.status === 404) this.#end("ended");
     } finally {
       this.#underway -= 1;
     }
   }
 
+  /** @param {object} wanted */
   #ticket(wanted) {
     return this.#post(`/api/v1/share/${this.session}/tickets`, wanted);
   }
 
+  /**
+   * @param {string} path
+   * @param {object} body
+   */
   #post(path, body) {
     return this.#call("POST", path, JSON.stringify(body), { "Content-Type": "application/json" });
   }
 
-  async #call(method, path, body, others = {}) {
+  /**
+   * @param {string} method
+   * @param {string} path
+   * @param {string | Uint8Array} content
+   * @param {Record<string, string>} others headers
+   */
+  async #call(method, path, content, others) {
     const headers = { ...others, Authorization: `Bearer ${this.#token}` };
     const signal = AbortSignal.timeout(PATIENCE);
+    const body = /** @type {BodyInit} */ (content);
     const answer = await fetch(path, { method, body, headers, signal, cache: "no-store" });
     if (!answer.ok) throw new Refusal(answer.status);
     return answer.json();

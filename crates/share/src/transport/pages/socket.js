@@ -7,9 +7,13 @@ import { Retry } from "./retry.js";
 
 const PATIENCE = 5000; // ms for the question below
 const CLOSED_FOR_GOOD = 1008; // RFC 6455 §7.4.1, policy: we did something wrong, and would again
+/** @type {Record<number, string>} */
 const PROBLEMS = { 401: "denied", 404: "gone" };
 
-/** Why a session cannot be opened, by asking for it in a way that shows the status; null where it may be tried again. */
+/**
+ * Why a session cannot be opened, by asking for it in a way that shows the status; null where it may be tried again.
+ * @param {string} events address of the events
+ */
 export async function problem(events) {
   const stop = new AbortController();
   // A network that is away may leave the question without an answer for minutes.
@@ -31,6 +35,7 @@ export class Connection {
   breaks = 0;
   #urls;
   #on;
+  /** @type {Line | null} */
   #line = null;
   #retry = new Retry(() => this.open());
   #greeted = false;
@@ -47,15 +52,20 @@ export class Connection {
 
   open() {
     this.#on.state(this.#greeted ? "reconnecting" : "connecting");
+    /** @param {string | ArrayBuffer} data */
     const message = (data) => this.#message(data);
     this.#line = new Line(this.#urls.socket, { message, lost: (code, reason) => this.#lost(code, reason) });
   }
 
-  /** Sends a message; false where there is no line. */
+  /**
+   * Sends a message; false where there is no line.
+   * @param {object} message
+   */
   say(message) {
     return this.#line?.say(message) ?? false;
   }
 
+  /** @param {string | ArrayBuffer} data */
   #message(data) {
     if (data instanceof ArrayBuffer) {
       const frame = read(data);
@@ -72,6 +82,7 @@ export class Connection {
     this.#on[message.type]?.(message);
   }
 
+  /** @param {string} state */
   #end(state) {
     this.#done = true;
     this.#retry.stop();
@@ -80,6 +91,10 @@ export class Connection {
     this.#on.state(state);
   }
 
+  /**
+   * @param {number} code
+   * @param {string} reason
+   */
   async #lost(code, reason) {
     this.#line = null;
     if (code === CLOSED_FOR_GOOD) return this.#end("refused");

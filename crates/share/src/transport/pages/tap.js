@@ -1,6 +1,11 @@
 // Collects the sound that goes through it, on the audio thread, in blocks of a fixed length.
 
 class Tap extends AudioWorkletProcessor {
+  /** @type {Float32Array<ArrayBuffer>[]} */
+  planes = [];
+  filled = 0;
+
+  /** @param {{ processorOptions: { frames: number } }} options */
   constructor({ processorOptions: { frames } }) {
     super();
     this.frames = frames;
@@ -12,6 +17,7 @@ class Tap extends AudioWorkletProcessor {
     this.filled = 0;
   }
 
+  /** @param {Float32Array[][]} inputs */
   process([input]) {
     // No input is silence, which is sent too: listeners hear a pause, not a break.
     const length = input[0]?.length ?? 128;

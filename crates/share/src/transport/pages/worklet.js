@@ -7,31 +7,46 @@ const FADE = 240; // samples in which sound comes back
 const DECAY = 0.98; // of what is left of the sound before a break, per sample
 
 class Ring extends AudioWorkletProcessor {
+  underruns = 0;
+  skipped = 0; // seconds
+  told = 0;
+  speed = 1;
+  wanted = 1;
+  target = 0;
+  rate = sampleRate;
+  /** @type {Float32Array[]} */
+  planes = [];
+  written = 0; // samples that came since the beginning
+  position = 0; // where the next one is played from, maybe between two samples
+  playing = false;
+  gain = 0;
+  end = 0; // the server's time of the end of what came, in microseconds
+  last = new Float64Array(2);
+  tail = new Float64Array(2);
+
   constructor() {
     super();
-    this.underruns = 0;
-    this.skipped = 0; // seconds
-    this.told = 0;
-    this.speed = 1;
-    this.wanted = 1;
-    this.target = 0;
     this.begin(sampleRate);
-    this.port.onmessage = ({ data }) => this[data.do](data);
+    this.port.onmessage = ({ data }) => /** @type {any} */ (this)[data.do](data);
   }
 
-  /** An empty ring for sound of this rate. */
+  /**
+   * Makes an empty ring for sound of this rate.
+   * @param {number} rate
+   */
   begin(rate) {
     this.rate = rate;
     this.planes = [new Float32Array(SECONDS * rate), new Float32Array(SECONDS * rate)];
-    this.written = 0; // samples that came since the beginning
-    this.position = 0; // where the next one is played from, maybe between two samples
+    this.written = 0;
+    this.position = 0;
     this.playing = false;
     this.gain = 0;
-    this.end = 0; // the server's time of the end of what came, in microseconds
-    this.last = new Float64Array(2);
-    this.tail = new Float64Array(2);
+    this.end = 0;
+    this.last.fill(0);
+    this.tail.fill(0);
   }
 
+  /** @param {{ rate: number }} message */
   format({ rate }) {
     if (rate !== this.rate) this.begin(rate);
   }
@@ -42,6 +57,7 @@ class Ring extends AudioWorkletProcessor {
     this.playing = false;
   }
 
+  /** @param {{ planes: Float32Array[], end: number }} message */
   append({ planes, end }) {
     const length = this.planes[0].length;
     planes.forEach((plane, channel) => {
@@ -57,12 +73,14 @@ class Ring extends AudioWorkletProcessor {
     if (this.position < oldest) this.skip({ frames: oldest - this.position });
   }
 
+  /** @param {{ target: number, speed: number, skip: number }} message */
   control({ target, speed, skip }) {
     this.target = target;
     this.wanted = speed;
     if (skip > 0) this.skip({ frames: Math.min(skip, this.level) });
   }
 
+  /** @param {{ frames: number }} message */
   skip({ frames }) {
     this.break();
     this.position = Math.floor(this.position + frames);
@@ -79,6 +97,10 @@ class Ring extends AudioWorkletProcessor {
     return this.written - this.position;
   }
 
+  /**
+   * @param {Float32Array[][]} _
+   * @param {Float32Array[][]} outputs
+   */
   process(_, [output]) {
     const step = (this.rate / sampleRate) * this.speed;
     const frames = output[0].length;
@@ -104,7 +126,10 @@ class Ring extends AudioWorkletProcessor {
     return true;
   }
 
-  /** The sound at the position: a sample itself, or on the curve (Hermite, four points) between two. */
+  /**
+   * The sound at the position: a sample itself, or on the curve (Hermite, four points) between two.
+   * @param {Float32Array} plane
+   */
   at(plane) {
     const length = plane.length;
     const whole = Math.floor(this.position);

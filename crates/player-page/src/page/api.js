@@ -1,0 +1,100 @@
+// The server's API: JSON with the user's token, and streams of events.
+
+const TIMEOUT = 12_000;
+
+/** A refusal (`status`), or no answer at all (`status` 0). */
+export class ApiError extends Error {
+  constructor(status, code = "") {
+    super(`${status} ${code}`);
+    this.status = status;
+    this.code = code;
+  }
+
+  /** True where trying again may help. */
+  get passes() {
+    return this.status === 0 || this.status === 429 || this.status >= 500;
+  }
+}
+
+export class Api {
+  token = null;
+  #refused;
+
+  /** @param {() => void} refused called where the token is not good */
+  constructor(refused) {
+    this.#refused = refused;
+  }
+
+  get #headers() {
+    return this.token ? { Authorization: `Bearer ${this.token}` } : {};
+  }
+
+  /**
+   * @param {string} path
+   * @param {{ method?: string, body?: object, signal?: AbortSignal, keepalive?: boolean }} [options]
+   */
+  async #ask(path, { method = "GET", body, signal, keepalive = false } = {}) {
+    const headers = { ...this.#headers, ...(body === undefined ? {} : { "Content-Type": "application/json" }) };
+    const limit = AbortSignal.timeout(TIMEOUT);
+    /** @type {RequestInit} */
+    const request = {
+      method, headers, keepalive, cache: "no-store", signal: signal ? AbortSignal.any([signal, limit]) : limit,
+      body: body === undefined ? undefined : JSON.stringify(body),
+    };
+    let answer;
+    try {
+      answer = await fetch(path, request);
+    } catch (error) {
+      if (signal?.aborted) throw error;
+      throw new ApiError(0);
+    }
+    if (answer.ok) return answer;
+    const told = await answer.json().catch(() => ({}));
+    if (answer.status === 401) this.#refused();
+    throw new ApiError(answer.status, told.code);
+  }
+
+  async get(path, signal) {
+    return (await this.#ask(path, { signal })).json();
+  }
+
+  /** Sends a body; returns the answer, null where it is empty. `keepalive` outlives the page. */
+  async send(method, path, body, keepalive = false) {
+    const answer = await this.#ask(path, { method, body, keepalive });
+    return answer.status === 204 ? null : answer.json();
+  }
+
+  /** Reads server-sent events until the stream ends; `EventSource` could send no token. */
+  async listen(path, signal, heard) {
+    const answer = await fetch(path, { headers: this.#headers, cache: "no-store", signal });
+    if (answer.status === 401) this.#refused();
+    if (!answer.ok) throw new ApiError(answer.status);
+    const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+    let rest = "";
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      const events = (rest + value).split(/\r?\n\r?\n/);
+      rest = events.pop();
+      for (const event of events) {
+        const field = (name) => event.split(/\r?\n/).filter((line) => line.startsWith(`${name}:`)).map((line) => line.slice(name.length + 1).trim()).join("\n");
+        if (field("data")) heard(field("event") || "message", JSON.parse(field("data")));
+      }
+    }
+  }
+
+  tracks(search, cursor, signal) {
+    const query = new URLSearchParams({ limit: "60" });
+    if (search) query.set("q", search);
+    if (cursor) query.set("cursor", cursor);
+    return this.get(`/api/v1/tracks?${query}`, signal);
+  }
+
+  /** The path by which an element plays a track. */
+  async streamPath(id) {
+    const { streamUrl } = await this.get(`/api/v1/tracks/${encodeURIComponent(id)}/stream-url`);
+    // Of this origin whatever the server's public name is: the page's policy knows no other.
+    const { pathname, search } = new URL(streamUrl, location.href);
+    return pathname + search;
+  }
+}

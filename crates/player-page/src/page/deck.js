@@ -1,0 +1,91 @@
+// The player's controls at the foot of the page.
+
+import { cover, icon } from "./icons.js";
+import { html, live, nothing } from "./lit.js";
+import { language, text } from "./texts.js";
+import { clock, spoken } from "./time.js";
+
+/** The 22 stops of the list of speeds. */
+export const SPEEDS = [...Array(11).keys()].map((n) => (50 + 5 * n) / 100).concat([1.1, 1.2, 1.25, 1.3, 1.4, 1.5, 1.6, 1.7, 1.8, 1.9, 2]);
+
+export const times = (speed) => `${new Intl.NumberFormat(language, { maximumFractionDigits: 2 }).format(speed)}×`;
+
+/** The deck; `app` has the state and what the buttons do. */
+export function deck(app) {
+  const { playback } = app;
+  const { track, station, problem } = playback;
+  const isPlaying = playback.isPlaying;
+  const label = isPlaying ? text("pause") : text("play");
+  const waits = isPlaying && playback.element.readyState < 3;
+  return html`
+    <div class="now">
+      ${cover(track?.album ?? track?.title ?? station?.name ?? "", "", station ? "radio" : "note")}
+      <div class="words"><p class="title" id="title">${track?.title ?? station?.name ?? ""}</p>
+        <p class="about" id="artist">${problem ? html`<span class="warning" role="alert">${text(problem.key)}</span>` : station ? app.radio.title ?? text("radio.live") : track?.artist ?? ""}</p></div>
+    </div>
+    <div class="transport">
+      <div class="buttons">
+        <button type="button" class="round only-wide" id="shuffle" aria-pressed=${String(app.queue.shuffle)} aria-label=${text("shuffle")} title=${text("shuffle")} @click=${app.shuffle} ?disabled=${!track}>${icon("shuffle")}</button>
+        <button type="button" class="round" id="previous" aria-label=${text("previous")} title=${text("previous")} @click=${app.previous} ?disabled=${!track}>${icon("previous")}</button>
+        <button type="button" class="round play ${waits ? "waits" : ""}" id="play" aria-label=${label} title=${label} @click=${app.toggle}>${icon(isPlaying ? "pause" : "play")}</button>
+        <button type="button" class="round" id="next" aria-label=${text("next")} title=${text("next")} @click=${app.next} ?disabled=${!track}>${icon("next")}</button>
+        <button type="button" class="round only-wide" id="repeat" aria-pressed=${String(app.queue.repeat !== "off")} aria-label=${text(`repeat.${app.queue.repeat}`)} title=${text(`repeat.${app.queue.repeat}`)} @click=${app.repeat} ?disabled=${!track}>${icon(app.queue.repeat === "one" ? "one" : "repeat")}</button>
+      </div>
+      ${station ? html`<p class="on-air"><span class="dot" aria-hidden="true"></span>${text("radio.live")}</p>` : seekBar(app)}
+    </div>
+    <div class="extras">
+      <label class="unseen" for="speed">${text("speed")}</label>
+      <select id="speed" class="pill only-wide" title=${text("speed")} .value=${live(String(app.live.speed))} @change=${(event) => app.live.change("speed", Number(event.target.value))}>
+        ${speeds(app.live.speed).map((speed) => html`<option value=${speed} ?selected=${speed === app.live.speed}>${times(speed)}</option>`)}</select>
+      ${panelButton(app, "sound")}${app.lyrics.isThere ? panelButton(app, "lyrics") : nothing}${panelButton(app, "queue")}
+      <span class="volume only-wide">
+        <button type="button" class="round" id="mute" aria-pressed=${String(app.muted)} aria-label=${text("mute")} title=${text("mute")} @click=${app.mute}>${icon(app.muted ? "muted" : "loud")}</button>
+        <input type="range" id="volume" min="0" max="100" step="5" aria-label=${text("volume")} .value=${live(String(app.volume))} @input=${(event) => app.setVolume(Number(event.target.value))}>
+      </span>
+    </div>`;
+}
+
+const speeds = (own) => (SPEEDS.includes(own) ? SPEEDS : [...SPEEDS, own].sort((one, other) => one - other));
+
+function panelButton(app, panel) {
+  const name = text(`panel.${panel}`);
+  return html`<button type="button" class="round" id=${`show-${panel}`} aria-expanded=${String(app.panel === panel)} aria-controls="side" aria-label=${name} title=${name} @click=${() => app.show(panel)}>${icon(panel)}</button>`;
+}
+
+function seekBar(app) {
+  const { playback } = app;
+  const [at, length] = [playback.seconds, playback.length];
+  const known = Number.isFinite(length);
+  const said = known ? text("seek.of", { at: spoken(at), length: spoken(length) }) : text("seek.unknown");
+  return html`<div class="seek">
+    <span class="time" id="elapsed">${clock(at)}</span>
+    <span class="rail"><canvas id="loaded" width="1000" height="4" role="img" aria-label=${loaded(playback.element)}></canvas>
+      <input type="range" id="seek" min="0" max=${known ? length : 0} step="0.1" aria-label=${text("seek")} aria-valuetext=${said} ?disabled=${!known} .value=${live(String(at))} @input=${(event) => playback.seek(Number(event.target.value))}></span>
+    <span class="time" id="length">${clock(length)}</span>
+  </div>`;
+}
+
+function spans({ buffered, duration }) {
+  if (!(duration > 0) || !Number.isFinite(duration)) return [];
+  return Array.from(buffered, (_, n) => [buffered.start(n) / duration, buffered.end(n) / duration]);
+}
+
+function loaded(element) {
+  const share = spans(element).reduce((sum, [from, to]) => sum + to - from, 0);
+  return text("loaded", { percent: new Intl.NumberFormat(language, { style: "percent" }).format(Math.min(1, share)) });
+}
+
+/** Draws what is loaded and what was heard. */
+export function paint(element) {
+  const canvas = /** @type {HTMLCanvasElement | null} */ (document.getElementById("loaded"));
+  const pen = canvas?.getContext("2d");
+  if (!pen) return;
+  const style = getComputedStyle(canvas);
+  const bar = (colour, from, to) => {
+    pen.fillStyle = style.getPropertyValue(colour);
+    pen.fillRect(from * canvas.width, 0, (to - from) * canvas.width, canvas.height);
+  };
+  bar("--rail", 0, 1);
+  for (const [from, to] of spans(element)) bar("--loaded", from, to);
+  if (element.duration > 0) bar("--heard", 0, element.currentTime / element.duration);
+}

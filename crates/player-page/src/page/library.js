@@ -1,0 +1,139 @@
+// The library: what can be continued, and the catalogue with its search.
+
+import { cover, icon } from "./icons.js";
+import { html, nothing, repeat } from "./lit.js";
+import { number, text } from "./texts.js";
+import { clock, spoken } from "./time.js";
+
+const QUIET = 200; // ms without a key before a search
+
+export class Library {
+  search = "";
+  /** The search that the list is of. */
+  found = "";
+  items = [];
+  continued = [];
+  state = "loading";
+  #cursor = null;
+  #asking = null;
+  #timer = null;
+  #api;
+  #places;
+  #changed;
+
+  constructor(api, places, changed) {
+    this.#api = api;
+    this.#places = places;
+    this.#changed = changed;
+  }
+
+  get hasMore() {
+    return this.#cursor !== null;
+  }
+
+  type(search) {
+    this.search = search;
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.load(), QUIET);
+    this.#changed();
+  }
+
+  /** Loads the list anew; throws nothing: a failure is a state. */
+  async load(more = false) {
+    this.#asking?.abort();
+    const asking = (this.#asking = new AbortController());
+    const search = this.search.trim();
+    if (!more) this.state = "loading";
+    this.#changed();
+    try {
+      const { items, nextCursor } = await this.#api.tracks(search, more ? this.#cursor : null, asking.signal);
+      this.items = more ? [...this.items, ...items] : items;
+      this.#cursor = nextCursor ?? null;
+      this.found = search;
+      this.state = "ready";
+    } catch (error) {
+      if (asking.signal.aborted) return;
+      this.state = error.status === 404 ? "none" : "failed";
+    }
+    this.#changed();
+  }
+
+  /** Loads what can be continued; without it the page is the same. */
+  async loadContinued() {
+    try {
+      this.continued = await this.#places.continued();
+    } catch {
+      this.continued = [];
+    }
+    this.#changed();
+  }
+
+  title(id) {
+    const known = this.items.find((track) => track.id === id);
+    return known ?? { id, title: id.split(":").at(-1).replace(/\.[a-z0-9]{2,4}$/i, "").replace(/[-_]/g, " "), artist: null, album: null };
+  }
+}
+
+const kind = ({ contentType }) => (contentType ?? "").replace(/^audio\/(x-)?/, "").toUpperCase();
+const size = ({ sizeBytes }) => (sizeBytes ? text("size", { size: number(sizeBytes / 1e6) }) : "");
+
+/** The list of tracks; `does` has `play`, `add`, `resume`. */
+export function view(library, { current, isPlaying }, does) {
+  return html`
+    ${library.found ? nothing : continued(library, does)}
+    <section aria-labelledby="library-title">
+      <div class="head">
+        <h1 id="library-title">${library.found ? text("found", { search: library.found }) : text("library")}</h1>
+        ${library.items.length > 0 ? html`<button type="button" class="quiet" id="play-all" @click=${() => does.play(library.items, 0)}>${icon("play")}${text("play.all")}</button>` : nothing}
+      </div>
+      ${list(library, { current, isPlaying }, does)}
+    </section>`;
+}
+
+function list(library, { current, isPlaying }, does) {
+  const { items, state } = library;
+  if (state === "failed") {
+    return html`<div class="empty" role="alert"><h2>${text("problem.library")}</h2><p>${text("problem.library.why")}</p>
+      <button type="button" class="primary" @click=${() => library.load()}>${text("again")}</button></div>`;
+  }
+  if (state === "none") return html`<div class="empty"><h2>${text("none.catalogue")}</h2><p>${text("none.catalogue.why")}</p></div>`;
+  if (state === "loading" && items.length === 0) {
+    return html`<p class="unseen" role="status">${text("loading")}</p><ol class="tracks" aria-hidden="true">${[...Array(8).keys()].map(() => html`<li class="ghost"><span></span><span></span></li>`)}</ol>`;
+  }
+  if (items.length === 0) {
+    return html`<div class="empty">${icon("note")}<h2>${library.found ? text("none.found") : text("none.tracks")}</h2><p>${library.found ? text("none.found.why") : text("none.tracks.why")}</p></div>`;
+  }
+  return html`
+    <ol id="library" class="tracks">${repeat(items, ({ id }) => id, (track, index) => row(track, index, items, current, isPlaying, does))}</ol>
+    ${library.hasMore ? html`<button type="button" class="quiet more" id="more" @click=${() => library.load(true)}>${text("more")}</button>` : nothing}`;
+}
+
+function row(track, index, items, current, isPlaying, does) {
+  const isCurrent = current?.id === track.id;
+  const about = [track.artist, track.album].filter(Boolean).join(" · ") || kind(track);
+  return html`<li class="track" data-id=${track.id}>
+    <button type="button" class="track-play" aria-current=${isCurrent ? "true" : nothing} @click=${() => does.play(items, index)}>
+      <span class="cover-box">${cover(track.album ?? track.title)}<span class="over">${isCurrent && isPlaying ? html`<span class="bars" aria-hidden="true"><i></i><i></i><i></i></span>` : icon("play")}</span></span>
+      <span class="words"><span class="title">${track.title}</span><span class="about">${about}</span></span>
+      <span class="facts"><span class="badge">${kind(track)}</span><span class="size">${size(track)}</span></span>
+    </button>
+    <button type="button" class="round" title=${text("queue.add")} aria-label=${text("queue.add.what", { title: track.title })} @click=${() => does.add(track)}>${icon("add")}</button>
+  </li>`;
+}
+
+function continued(library, does) {
+  const items = library.continued.map((place) => ({ place, track: library.title(place.id) }));
+  if (items.length === 0) return nothing;
+  return html`<section class="continue" aria-labelledby="continue-title">
+    <h2 id="continue-title">${text("continue")}</h2>
+    <ul class="cards" id="continue">${items.map(({ place, track }) => {
+      const [at, length] = [place.positionMs / 1000, (place.durationMs ?? 0) / 1000];
+      return html`<li><button type="button" class="tile" @click=${() => does.resume(track, at)}>
+        ${cover(track.album ?? track.title, "large")}
+        <span class="title">${track.title}</span>
+        <span class="about">${length > 0 ? text("continue.left", { left: clock(length - at) }) : text("continue.at", { at: clock(at) })}</span>
+        ${length > 0 ? html`<progress max=${length} value=${at} aria-label=${text("continue.heard", { at: spoken(at) })}></progress>` : nothing}
+      </button></li>`;
+    })}</ul>
+  </section>`;
+}

@@ -1,0 +1,123 @@
+// The live player: settings of the sound on the server, and events from other windows, devices and bots.
+
+import { recall, remember } from "./memory.js";
+import { Retry } from "./retry.js";
+
+const KEY = "player.sound";
+const QUIET = 120; // ms without a change before it is sent
+
+export class Live {
+  speed = 1;
+  semitones = 0;
+  equalizer = { preset: "flat", bands: Array(10).fill(0) };
+  #api;
+  #hears;
+  #revision = 0;
+  #isThere = true;
+  #changed = new Map();
+  #timer = null;
+  #listening = null;
+  #retry = new Retry(() => this.listen());
+  #resend = new Retry(() => this.#flush());
+  #session = crypto.randomUUID?.() ?? String(Math.random());
+  #seq = 0;
+
+  /** @param {{ settings(): void, seek(seconds: number): void, taken(): void }} hears */
+  constructor(api, hears) {
+    this.#api = api;
+    this.#hears = hears;
+    try {
+      const kept = JSON.parse(recall(KEY) ?? "null");
+      if (kept) this.#take(kept);
+    } catch {
+      // Another form, from another version.
+    }
+  }
+
+  #take({ speed, semitones, equalizer }) {
+    Object.assign(this, { speed, semitones, equalizer });
+  }
+
+  /** Changes one thing: here at once, on the server soon, and again until it is taken. */
+  change(kind, value) {
+    this[kind] = value;
+    this.#remember();
+    this.#changed.set(kind, value);
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#flush(), QUIET);
+    this.#hears.settings();
+  }
+
+  #remember() {
+    const { speed, semitones, equalizer } = this;
+    remember(KEY, JSON.stringify({ speed, semitones, equalizer }));
+  }
+
+  async #flush() {
+    if (!this.#isThere) return;
+    for (const [kind, value] of this.#changed) {
+      const [path, body] = {
+        speed: ["speed", { speed: value }],
+        semitones: ["pitch", { semitones: value }],
+        equalizer: ["equalizer", value?.preset === "custom" ? { bands: value.bands } : { preset: value?.preset }],
+      }[kind];
+      try {
+        const told = await this.#api.send("PUT", `/api/v1/playback/${path}`, body);
+        this.#revision = Math.max(this.#revision, told.revision);
+      } catch (error) {
+        if (error.passes || error.status === 401) return void this.#resend.later();
+        if (error.status === 404) this.#isThere = false;
+      }
+      // Not if it was changed meanwhile.
+      if (this.#changed.get(kind) === value) this.#changed.delete(kind);
+    }
+    this.#resend.worked();
+  }
+
+  /** Says what the player does. */
+  report(state, track, seconds, length, closing = false) {
+    if (!this.#isThere || !track) return;
+    const duration = Number.isFinite(length) ? { duration_ms: Math.round(length * 1000) } : {};
+    const report = {
+      session_id: this.#session, seq: ++this.#seq, track_id: track.id, title: track.title.replace(/[<>]/g, "").slice(0, 120), state,
+      position_ms: Math.round(seconds * 1000), ...duration,
+    };
+    // The next report says it anew.
+    this.#api.send("POST", "/api/v1/playback/report", report, closing).catch(() => {});
+  }
+
+  /** Another player has the channel; to take it over again is to begin a session. */
+  begin() {
+    this.#session = crypto.randomUUID?.() ?? String(Math.random());
+    this.#seq = 0;
+  }
+
+  /** Listens until the page ends. */
+  async listen() {
+    this.#listening?.abort();
+    const listening = (this.#listening = new AbortController());
+    try {
+      await this.#api.listen("/api/v1/playback/events?channel_id=main", listening.signal, (event, data) => {
+        this.#retry.worked();
+        this.#hear(event, data);
+      });
+    } catch (error) {
+      if (listening.signal.aborted || error.status === 401) return;
+      if (error.status === 404) {
+        this.#isThere = false;
+        return;
+      }
+    }
+    if (listening === this.#listening) this.#retry.later();
+  }
+
+  #hear(event, data) {
+    if (event === "settings" && this.#changed.size === 0 && data.revision >= this.#revision) {
+      this.#revision = data.revision;
+      this.#take(data);
+      this.#remember();
+      this.#hears.settings();
+    } else if (event === "seek") this.#hears.seek(data.position_ms / 1000);
+    else if (event === "player" && data?.state === "playing" && data.session_id !== this.#session) this.#hears.taken();
+  }
+}

@@ -1,0 +1,77 @@
+// Where the user is in tracks: sent to the server, and kept in the browser until it has taken them.
+
+import { recall, remember } from "./memory.js";
+import { Retry } from "./retry.js";
+
+const KEY = "player.places";
+const MOST = 200;
+
+export class Places {
+  #api;
+  #waiting = {};
+  #retry = new Retry(() => this.flush());
+  /** False where the server keeps no positions. */
+  isKept = true;
+
+  constructor(api) {
+    this.#api = api;
+    try {
+      this.#waiting = JSON.parse(recall(KEY) ?? "{}") ?? {};
+    } catch {
+      this.#waiting = {};
+    }
+  }
+
+  get waiting() {
+    return Object.keys(this.#waiting).length;
+  }
+
+  /** Keeps a place and sends it; `closing`: the page may end before there is an answer. */
+  report(id, seconds, length, closing = false) {
+    const place = { positionMs: Math.round(seconds * 1000), timestamp: new Date().toISOString() };
+    if (Number.isFinite(length)) place.durationMs = Math.round(length * 1000);
+    this.#waiting[id] = place;
+    const old = Object.keys(this.#waiting);
+    if (old.length > MOST) delete this.#waiting[old[0]];
+    this.#store();
+    return this.#send(id, place, closing);
+  }
+
+  async #send(id, place, closing = false) {
+    if (!this.isKept) return;
+    try {
+      await this.#api.send("POST", `/api/v1/tracks/${encodeURIComponent(id)}/position`, place, closing);
+      this.#retry.worked();
+    } catch (error) {
+      if (error.status === 404) this.isKept = false;
+      // Kept, and sent again; what can never be taken is dropped.
+      if (error.passes || error.status === 401) return void this.#retry.later();
+      if (error.status === undefined) return;
+    }
+    if (this.#waiting[id] === place) delete this.#waiting[id];
+    this.#store();
+  }
+
+  #store() {
+    remember(KEY, this.waiting > 0 ? JSON.stringify(this.#waiting) : null);
+  }
+
+  /** Sends what waits. */
+  async flush() {
+    for (const [id, place] of Object.entries(this.#waiting)) await this.#send(id, place);
+  }
+
+  /** Seconds at which the user stopped, the newer of browser and server; 0 where none is known. */
+  async of(id) {
+    const own = this.#waiting[id];
+    if (own) return own.positionMs / 1000;
+    if (!this.isKept) return 0;
+    const { positionMs } = await this.#api.get(`/api/v1/tracks/${encodeURIComponent(id)}/position`);
+    return (positionMs ?? 0) / 1000;
+  }
+
+  async continued() {
+    if (!this.isKept) return [];
+    return (await this.#api.get("/api/v1/progress?kind=audio&limit=12")).items;
+  }
+}

@@ -1,0 +1,98 @@
+//! Sign-in: tokens that are refused, and a provider by the code flow with PKCE, before a stand-in.
+
+use std::sync::Arc;
+
+use axum::extract::{Form, Query, State};
+use axum::response::{IntoResponse, Redirect, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::StatusCode;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use super::Room;
+use crate::support::token;
+
+type Fields = std::collections::BTreeMap<String, String>;
+
+/// Stand-in for a provider: it signs everybody in as ada.
+struct Provider {
+    url: String,
+    /// What the page asked for.
+    asked: Mutex<Option<Fields>>,
+}
+
+async fn description(State(provider): State<Arc<Provider>>) -> impl IntoResponse {
+    let url = &provider.url;
+    let found = json!({ "issuer": url, "authorization_endpoint": format!("{url}/authorize"), "token_endpoint": format!("{url}/token") });
+    ([("access-control-allow-origin", "*")], Json(found))
+}
+
+async fn authorize(State(provider): State<Arc<Provider>>, Query(fields): Query<Fields>) -> Redirect {
+    let to = format!("{}?code=the-code&state={}", fields["redirect_uri"], fields["state"]);
+    *provider.asked.lock() = Some(fields);
+    Redirect::to(&to)
+}
+
+async fn exchange(State(provider): State<Arc<Provider>>, Form(fields): Form<Fields>) -> Response {
+    let asked = provider.asked.lock().take();
+    let challenge = URL_SAFE_NO_PAD.encode(Sha256::digest(&fields["code_verifier"]));
+    let is_good = asked.is_some_and(|asked| {
+        asked["code_challenge"] == challenge
+            && asked["code_challenge_method"] == "S256"
+            && asked["response_type"] == "code"
+            && asked["redirect_uri"] == fields["redirect_uri"]
+    }) && fields["code"] == "the-code"
+        && fields["client_id"] == "the-page";
+    let body: (StatusCode, Json<Value>) = match is_good {
+        true => (StatusCode::OK, Json(json!({ "access_token": token::of("ada"), "token_type": "Bearer" }))),
+        false => (StatusCode::BAD_REQUEST, Json(json!({ "error": "invalid_grant" }))),
+    };
+    ([("access-control-allow-origin", "*")], body).into_response()
+}
+
+async fn provider() -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}", listener.local_addr().expect("an address"));
+    let state = Arc::new(Provider { url: url.clone(), asked: Mutex::default() });
+    let router = Router::new()
+        .route("/.well-known/openid-configuration", get(description))
+        .route("/authorize", get(authorize))
+        .route("/token", post(exchange))
+        .with_state(state);
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    url
+}
+
+#[tokio::test]
+async fn a_provider_signs_in_by_the_code_flow_with_pkce() {
+    let issuer = provider().await;
+    let sign_in = json!({ "Issuer": issuer, "ClientId": "the-page" });
+    let Some(room) = Room::open(|config| config["Player"]["SignIn"] = sign_in).await else { return };
+    room.open_page().await;
+    room.run(r#"await until("the button", () => element("provider")); element("provider").click(); return null;"#)
+        .await;
+    let seen = r#"await until("the list", () => document.querySelector(".track")); return [listed().length, location.search];"#;
+    assert_eq!(room.run(seen).await, json!([3, ""]));
+    // What comes back without having been asked for is not taken.
+    room.run(r#"sessionStorage.clear(); return null;"#).await;
+    room.browser.open(&format!("{}/player/?code=stolen&state=other", room.gate.url())).await;
+    let refused = r#"await state("signin"); return [Boolean(element("signin-refused").textContent), location.search];"#;
+    assert_eq!(room.run(refused).await, json!([true, ""]));
+    room.browser.close().await;
+}
+
+#[tokio::test]
+async fn a_token_that_is_refused_says_so_and_the_next_one_is_taken() {
+    let Some(room) = Room::open(|_| {}).await else { return };
+    room.open_page().await;
+    let wrong = r#"await state("signin"); element("token").value = "none"; element("signin").requestSubmit();
+        return await until("words", () => element("signin-refused")?.textContent);"#;
+    assert_eq!(room.run(wrong).await, json!("The token is not accepted, or no longer."));
+    room.visit("ada").await;
+    assert_eq!(room.run(r#"await until("the list", () => listed().length === 3); return true;"#).await, json!(true));
+    room.browser.close().await;
+}
