@@ -61,7 +61,7 @@ async fn the_whole_library_is_listed_in_pages_without_gap_or_repetition() {
     let (mut cursor, mut seen) = (String::new(), Vec::new());
     for _ in 0..4 {
         let reply = user.send(Method::GET, &format!("/api/v1/tracks?limit=1{cursor}"), None).await;
-        described.check(&Method::GET, "/api/v1/tracks", &reply);
+        described.checks("GET", "/api/v1/tracks", &reply);
         let page: Value = serde_json::from_slice(&reply.is(200).body).expect("JSON");
         seen.push(page["items"][0]["title"].as_str().expect("a title").to_owned());
         cursor = page["nextCursor"].as_str().map(|next| format!("&cursor={next}")).unwrap_or_default();

@@ -4,9 +4,12 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use http::Method;
 use serde_json::{Value, json};
 
 use super::Room;
+use crate::catalogue::{admin, send};
+use crate::support::user::ApiUser;
 
 const AXE: &str = include_str!("../watch/vendor/axe.min.js");
 
@@ -32,7 +35,7 @@ async fn screen(room: &Room, width: u32, height: u32) {
 }
 
 #[tokio::test]
-async fn axe_finds_nothing_on_the_page_whatever_it_shows() {
+async fn axe_finds_nothing_on_the_player_page_whatever_it_shows() {
     let Some(room) = Room::open(|_| {}).await else { return };
     room.open_page().await;
     room.run(r#"await state("signin"); return null;"#).await;
@@ -85,7 +88,7 @@ async fn the_language_changes_while_a_track_plays_and_is_remembered() {
 }
 
 #[tokio::test]
-async fn the_page_fits_a_small_screen_and_an_enlarged_one_and_takes_the_systems_colours() {
+async fn the_player_page_fits_a_small_screen_and_an_enlarged_one_and_takes_the_systems_colours() {
     let Some(room) = Room::open(|_| {}).await else { return };
     room.visit("ada").await;
     room.run(r#"choose("language", "ru"); await plays("Low Tide"); return null;"#).await;
@@ -155,11 +158,34 @@ async fn the_largest_paint_under_a_processor_that_is_four_times_slower() {
     room.browser.close().await;
 }
 
+/// Further tracks of the pictures, which are listed only.
+const SHOWN: [&str; 8] = [
+    "Los Faroles/Calle Sur/01 Bajo la lluvia.flac",
+    "Los Faroles/Calle Sur/02 Tranvía 28.flac",
+    "Nils Oker/Field Notes/01 Frost.flac",
+    "Nils Oker/Field Notes/02 Thaw.flac",
+    "The Quiet Engines/Second Shift/01 Copper Wire.flac",
+    "The Quiet Engines/Second Shift/02 Morning Whistle.flac",
+    "Ida Brandt/Snow Maps/01 Contour.flac",
+    "Ida Brandt/Snow Maps/02 Meridian.flac",
+];
+
 #[tokio::test]
 #[ignore = "writes docs/player-page.png and docs/player-page-dark.png"]
 async fn pictures_of_the_player_page() {
     let Some(room) = Room::open(|_| {}).await else { return };
     screen(&room, 1280, 800).await;
+    for (number, key) in SHOWN.into_iter().enumerate() {
+        let id = format!("shown-{number}");
+        let track = json!({ "id": id, "store": "main", "bucket": "audio", "key": key, "contentType": "audio/flac",
+            "sizeBytes": 21_000_000 + 3_456_789 * number, "ownerId": "ada" });
+        send(&room.gate, Method::POST, "/api/v1/admin/tracks", &admin(), Some(track)).await.is(201);
+        if number % 2 == 0 {
+            let place = json!({ "positionMs": 61_000 + 20_000 * number, "durationMs": 260_000 });
+            let path = format!("/api/v1/tracks/{id}/position");
+            ApiUser::new(&room.gate, "ada").send(Method::POST, &path, Some(&place)).await.is(204);
+        }
+    }
     room.visit("ada").await;
     room.run(r#"await plays("Low Tide"); slide("seek", 24); element("show-sound").click(); await wait(800); choose("preset", "rock"); element("play").click(); await wait(800); document.activeElement.blur(); return null;"#).await;
     for (scheme, file) in [("light", "docs/player-page.png"), ("dark", "docs/player-page-dark.png")] {

@@ -342,5 +342,6 @@ session.handle({
 for (const event of ["wheel", "touchmove"]) element("side").addEventListener(event, () => app.lyrics.scrolled(), { passive: true });
 addEventListener("online", () => { app.places.flush(); app.playback.again(); app.draw(); });
 addEventListener("offline", () => app.draw());
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => app.draw());
 app.follow();
 app.start();
