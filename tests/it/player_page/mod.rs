@@ -69,11 +69,9 @@ const TRACKS: [(&str, &str); 4] = [
 ];
 
 /// A gate with the library, and a browser before it.
-pub struct Room {
-    /// The gate.
-    pub gate: Gate,
-    /// The browser.
-    pub browser: Chromium,
+struct Room {
+    gate: Gate,
+    browser: Chromium,
     _folder: TempFolder,
 }
 
@@ -98,7 +96,7 @@ async fn fill(gate: &Gate) {
 
 impl Room {
     /// Opens one, with `change` made to its configuration; `None` where a tool is missing and not required.
-    pub async fn open(change: impl FnOnce(&mut Value)) -> Option<Self> {
+    async fn open(change: impl FnOnce(&mut Value)) -> Option<Self> {
         let browser = Chromium::start().await?;
         let folder = TempFolder::new("player-page");
         for (_, key) in TRACKS {
@@ -114,7 +112,7 @@ impl Room {
     }
 
     /// Opens the page, signed in as `user`.
-    pub async fn visit(&self, user: &str) {
+    async fn visit(&self, user: &str) {
         self.open_page().await;
         let signed = format!(
             r#"await state("signin");
@@ -132,7 +130,7 @@ impl Room {
     }
 
     /// Runs the body of an async function in the page.
-    pub async fn run(&self, body: &str) -> Value {
+    async fn run(&self, body: &str) -> Value {
         self.browser.run(&format!("{TOOLS}{body}")).await
     }
 

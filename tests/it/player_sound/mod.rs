@@ -2,7 +2,6 @@
 
 use serde_json::{Value, json};
 
-use crate::player_page::Room;
 use crate::players::in_a_file;
 use crate::support::Gate;
 use crate::support::chromium::Chromium;
@@ -21,27 +20,7 @@ const TAP: &str = r#"
     };
 "#;
 
-/// Measures the last 0.7 s that were heard.
-const MEASURES: &str = r#"
-    // Waits for so many seconds of sound, by the clock of the sound.
-    const sounded = seconds => {
-        const from = tap.context.currentTime;
-        return until("sound", () => tap.context.currentTime - from >= seconds);
-    };
-    const samples = () => { const all = new Float32Array(tap.fftSize); tap.getFloatTimeDomainData(all); return all; };
-    const bins = () => { const all = new Float32Array(tap.fftSize / 2); tap.getFloatFrequencyData(all); return all; };
-    const heardSeconds = () => tap.fftSize / tap.context.sampleRate;
-    const settled = () => sounded(heardSeconds() + 0.6);
-    // The loudest frequency, between bins too.
-    const pitch = () => {
-        const all = bins(), best = all.reduce((best, value, n) => value > all[best] ? n : best, 1);
-        const [before, at, after] = [all[best - 1], all[best], all[best + 1]];
-        return (best + (before - after) / (before - 2 * at + after) / 2) * tap.context.sampleRate / tap.fftSize;
-    };
-    const loaded = part => performance.getEntriesByType("resource").filter(({ name }) => name.includes(part)).length;
-"#;
-
-/// What scripts of the engine alone share: files that are made here.
+/// What the scripts below share: files that are made here, and measuring of the last 0.7 s that were heard.
 const TOOLS: &str = r#"
     const until = async (what, test) => {
         for (let n = 0; n < 2000; n++) {
@@ -50,6 +29,11 @@ const TOOLS: &str = r#"
             await new Promise(done => setTimeout(done, 10));
         }
         throw `never ${what}`;
+    };
+    // Waits for so many seconds of sound, by the clock of the sound.
+    const sounded = seconds => {
+        const from = tap.context.currentTime;
+        return until("sound", () => tap.context.currentTime - from >= seconds);
     };
     // A file of the samples that a function of the seconds gives.
     const file = (seconds, sample) => {
@@ -67,6 +51,10 @@ const TOOLS: &str = r#"
     const { BANDS, PRESETS } = await import("/player/assets/audio/presets.js");
     const audio = new Audio(), engine = new AudioEngine(audio);
     audio.loop = true;
+    const samples = () => { const all = new Float32Array(tap.fftSize); tap.getFloatTimeDomainData(all); return all; };
+    const bins = () => { const all = new Float32Array(tap.fftSize / 2); tap.getFloatFrequencyData(all); return all; };
+    const heardSeconds = () => tap.fftSize / tap.context.sampleRate;
+    const settled = () => sounded(heardSeconds() + 0.6);
     const listen = async source => {
         audio.src = source;
         await engine.resume();
@@ -74,6 +62,13 @@ const TOOLS: &str = r#"
         await until("sound", () => Math.max(...samples()) > 0.01);
         await settled();
     };
+    // The loudest frequency, between bins too.
+    const pitch = () => {
+        const all = bins(), best = all.reduce((best, value, n) => value > all[best] ? n : best, 1);
+        const [before, at, after] = [all[best - 1], all[best], all[best + 1]];
+        return (best + (before - after) / (before - 2 * at + after) / 2) * tap.context.sampleRate / tap.fftSize;
+    };
+    const loaded = part => performance.getEntriesByType("resource").filter(({ name }) => name.includes(part)).length;
 "#;
 
 /// A browser on the page of a gate.
@@ -98,7 +93,7 @@ impl Stage {
 
     /// Runs the body of an async function in the page.
     async fn run(&self, body: &str) -> Value {
-        self.browser.run(&format!("{TOOLS}{MEASURES}{body}")).await
+        self.browser.run(&format!("{TOOLS}{body}")).await
     }
 }
 
@@ -375,42 +370,4 @@ async fn a_seek_is_heard_within_300_ms_whether_the_pitch_is_changed_or_not() {
         assert!((0.0..0.3).contains(&number(found, name)), "{found:#}");
     }
     stage.browser.close().await;
-}
-
-#[tokio::test]
-async fn the_pages_own_controls_change_what_is_heard() {
-    let Some(room) = Room::open(|_| {}).await else { return };
-    room.browser.command("Page.addScriptToEvaluateOnNewDocument", json!({ "source": TAP })).await;
-    room.visit("ada").await;
-    // A square wave with a period of 18 samples at 8 kHz.
-    let heard = r#"
-        await plays("Low Tide");
-        await settled();
-        const level = hertz => bins()[Math.round(hertz * tap.fftSize / tap.context.sampleRate)];
-        const found = { plain: pitch() };
-        element("show-sound").click();
-        await until("the panel", () => element("pitch"));
-        slide("pitch", 12);
-        await until("another pitch", () => Math.abs(pitch() / found.plain - 2) < 0.05);
-        await settled();
-        found.up = pitch();
-        slide("pitch", 0);
-        choose("speed", "2");
-        await until("another speed", () => audio.playbackRate === 2);
-        await settled();
-        found.fast = pitch();
-        const before = level(found.plain);
-        choose("preset", "dance");
-        await settled();
-        found.dance = level(found.plain) - before;
-        return found;
-    "#;
-    let heard = room.run(&format!("{MEASURES}{heard}")).await;
-    let hertz = 8000.0 / 18.0;
-    assert_hertz(&heard, "plain", hertz);
-    assert_hertz(&heard, "up", 2.0 * hertz);
-    assert_hertz(&heard, "fast", hertz);
-    // The band of 500 Hz is −1 dB there, below a preamp of −6 dB.
-    assert!((number(&heard, "dance") + 7.0).abs() < 1.0, "{heard:#}");
-    room.browser.close().await;
 }

@@ -350,7 +350,8 @@ const events = {
   waiting() {
     // Sound and picture seldom end together, and a player may wait for what is missing of one of them.
     if (ready && !isOver && video.duration - video.currentTime < LAST) return finish();
-    if (!video.ended && state !== "reconnecting") show(navigator.onLine ? "buffering" : "reconnecting");
+    // A pause that comes with it is what the viewer has asked for.
+    if (!video.ended && !video.paused && state !== "reconnecting") show(navigator.onLine ? "buffering" : "reconnecting");
   },
   pause() {
     if (!ready || video.ended || isOver) return;
