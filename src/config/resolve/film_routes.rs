@@ -65,8 +65,17 @@ pub fn films(
     })))
 }
 
+/// Returns the rate limit policies of the file, and those of films that it does not name.
+pub fn all_limits(
+    films: &Option<Arc<FilmSettings>>,
+    policies: &BTreeMap<Arc<str>, Arc<RateLimitPolicy>>,
+) -> Vec<RateLimitPolicy> {
+    let named = policies.values().map(|policy| RateLimitPolicy::clone(policy));
+    named.chain(own_limits(films, policies)).collect()
+}
+
 /// Returns the limits of films that no section names: of keys, and of starts unless `policies` has one of that name.
-pub fn own_limits(
+fn own_limits(
     films: &Option<Arc<FilmSettings>>,
     policies: &BTreeMap<Arc<str>, Arc<RateLimitPolicy>>,
 ) -> Vec<RateLimitPolicy> {

@@ -52,7 +52,6 @@ use super::value::{ConfigText, SecretRef, TimeSpan, is_telling};
 use crate::proxy::settings::ServerSettings;
 use primitives::secret::Secret;
 use s3::settings::SecretSource;
-use server_kit::limit::settings::RateLimitPolicy;
 use server_kit::telemetry::settings::{AccessFields, AccessLogMode, LogLevel, TelemetrySettings};
 
 /// Fewest characters of a token: a shorter one could be found by trying.
@@ -112,14 +111,9 @@ fn settings(at: &ConfigLocation<'_>, file: &ConfigFile) -> Option<Settings> {
     let telemetry = telemetry(&at.key("Telemetry"), file);
     // The first `?` comes only here: everything above has run and reported by now.
     let ResolvedServer { server, admin, acme } = server?;
-    // Maps leave out entries that failed, so a shorter one means a reported problem.
-    let is_complete = stores.len() == file.object_stores.len()
-        && rate_limiters.len() == file.policies.rate_limiter.len()
-        && clusters.len() == file.reverse_proxy.clusters.len();
-    is_complete.then_some(())?;
+    scope.is_complete().then_some(())?;
     let films = films?;
-    let own_limits = film_routes::own_limits(&films, &rate_limiters);
-    let limits = rate_limiters.values().map(|policy| RateLimitPolicy::clone(policy)).chain(own_limits);
+    let limits = film_routes::all_limits(&films, &rate_limiters);
     Some(Settings {
         server: ServerSettings { api_cors: api_cors?, ..server },
         admin,
@@ -127,7 +121,7 @@ fn settings(at: &ConfigLocation<'_>, file: &ConfigFile) -> Option<Settings> {
         process: process?,
         stores: stores.into_values().collect(),
         auth: auth?,
-        limits: limits.collect(),
+        limits,
         routes: routes?,
         clusters,
         cache: cache?,

@@ -40,6 +40,16 @@ pub struct RouteScope<'a> {
     pub rate_limiters: &'a BTreeMap<Arc<str>, Arc<RateLimitPolicy>>,
 }
 
+impl RouteScope<'_> {
+    /// Returns true where every store, cluster and rate limit policy of the file is there: maps leave out entries that
+    /// failed, so a shorter one means a reported problem.
+    pub fn is_complete(&self) -> bool {
+        self.stores.len() == self.file.object_stores.len()
+            && self.rate_limiters.len() == self.file.policies.rate_limiter.len()
+            && self.clusters.len() == self.file.reverse_proxy.clusters.len()
+    }
+}
+
 /// Returns the table of the enabled routes; disabled ones are checked all the same.
 pub fn routes(at: &ConfigLocation<'_>, scope: &RouteScope<'_>) -> Option<RouteTable<Arc<RouteSettings>>> {
     let raw = &scope.file.reverse_proxy.routes;

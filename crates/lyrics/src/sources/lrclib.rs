@@ -40,7 +40,7 @@ pub async fn find(service: &RemoteService, query: &SongQuery) -> Result<Option<T
     let mut names = vec![("track_name", &*query.title), ("artist_name", &*query.artist)];
     names.extend(query.album.as_deref().map(|album| ("album_name", album)));
     names.extend(seconds_text.as_deref().map(|seconds| ("duration", seconds)));
-    if let Some(found) = service.get::<LrclibRecord>("api/get", &names).await?.and_then(|record| lyrics(record)) {
+    if let Some(found) = service.get::<LrclibRecord>("api/get", &names).await?.and_then(lyrics) {
         return Ok(Some(found));
     }
     let found = search(service, query).await?;
