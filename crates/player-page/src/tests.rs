@@ -133,7 +133,7 @@ fn every_language_of_the_page_has_every_text_and_nothing_else() {
 /// Returns the words between tags in the templates of a script: texts that stand in no catalogue.
 fn words_between_tags(script: &str) -> Vec<String> {
     let texts = script.split('>').skip(1).filter_map(|rest| rest.split_once('<').map(|(text, _)| text));
-    let plain = texts.filter(|text| !text.contains(['$', '{', '}', '(', ';', '=', '`', '\n', '?', ':', '_']));
+    let plain = texts.filter(|text| !text.contains(['$', '{', '}', '(', ';', '=', '`', '\n', '?', ':', '_', '&']));
     plain.filter(|text| text.chars().any(char::is_alphabetic)).map(str::to_owned).collect()
 }
 
