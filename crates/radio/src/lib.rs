@@ -1,7 +1,7 @@
 //! Radio: a list of stations, their sound relayed to any number of listeners over one connection each, and their titles.
 //!
 //! Owns the list in the database, the connections to stations, and what listeners of this node get of them. A station is a
-//! server of somebody else: where it may be is judged by [`source`], and what it sends is bounded everywhere. Knows nothing of
+//! server of somebody else: where it may be is judged by `source`, and what it sends is bounded everywhere. Knows nothing of
 //! tracks and players.
 
 mod bodies;
