@@ -88,6 +88,7 @@ mod tests {
         assert_eq!(limits.admit(&user("c")).err(), Some(Error::Busy));
         drop((places, other));
         assert!(limits.admit(&a).is_ok());
-        assert_eq!((limits.0.open.lock().total, limits.0.open.lock().by_user.len()), (0, 0));
+        let open = limits.0.open.lock();
+        assert_eq!((open.total, open.by_user.len()), (0, 0));
     }
 }
