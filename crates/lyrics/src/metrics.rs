@@ -3,6 +3,7 @@
 use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
 
 use crate::sources::LyricsSource;
+use server_kit::telemetry::registration;
 
 /// Outcome of a request for the lyrics of a track, or of a search.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,12 +72,12 @@ pub struct LyricsMetrics {
 impl LyricsMetrics {
     /// Registers the metrics; fails if a name is taken.
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let requests = Opts::new("tidegate_lyrics_requests_total", "Requests for lyrics, by outcome");
+        let requests = "tidegate_lyrics_requests_total";
         let sources = Opts::new("tidegate_lyrics_source_requests_total", "Sources asked for lyrics, by outcome");
         let metrics = Self {
-            requests: IntCounterVec::new(requests, &["outcome"])?,
+            requests: registration::counters(registry, requests, "Requests for lyrics, by outcome", "outcome")?,
             sources: IntCounterVec::new(sources, &["source", "outcome"])?,
-            edits: IntCounter::new("tidegate_lyrics_edits_total", "Lyrics set by owners and admins")?,
+            edits: registration::counter(registry, "tidegate_lyrics_edits_total", "Lyrics set by owners and admins")?,
         };
         for outcome in RequestOutcome::ALL {
             metrics.requests.with_label_values(&[outcome.name()]);
@@ -86,9 +87,7 @@ impl LyricsMetrics {
                 metrics.sources.with_label_values(&[source.name(), outcome.name()]);
             }
         }
-        registry.register(Box::new(metrics.requests.clone()))?;
         registry.register(Box::new(metrics.sources.clone()))?;
-        registry.register(Box::new(metrics.edits.clone()))?;
         Ok(metrics)
     }
 

@@ -1,6 +1,5 @@
 //! Forms in which lyrics are shown.
 
-use jiff::Timestamp;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -11,6 +10,7 @@ use crate::store::CacheCounts;
 use crate::text::{LyricsLine, LyricsText, TextKind, to_lrc, to_plain};
 use crate::track_lyrics::TrackLyrics;
 use primitives::unix_time::UnixMillis;
+use server_kit::api::timestamps::to_rfc3339;
 
 /// Lyrics of a track.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -136,8 +136,4 @@ impl LyricsSearchView {
         };
         Self { artist, song, results: answer.results.iter().map(view).collect(), is_stale: answer.is_stale }
     }
-}
-
-fn to_rfc3339(at: UnixMillis) -> String {
-    Timestamp::from_millisecond(at.as_millis()).map(|time| time.to_string()).unwrap_or_default()
 }

@@ -5,13 +5,14 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use super::Error;
-use super::relay::station_board::{RelayState, rfc3339};
+use super::relay::station_board::RelayState;
 use super::service::{NewStation, RadioService};
 use super::source::parse_station_url;
 use super::source::text::opens_tag;
 use super::station::{Station, StationFilter};
 use primitives::ids::is_id;
 use server_kit::api::error::Error as ApiError;
+use server_kit::api::timestamps::to_rfc3339;
 
 /// Longest name of a station, in bytes.
 const MAX_NAME_BYTES: usize = 128;
@@ -206,7 +207,7 @@ impl StationView {
             listeners,
             state,
             now_playing,
-            created_at: rfc3339(station.created_at),
+            created_at: to_rfc3339(station.created_at),
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Metrics of radio.
 
-use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, Registry};
+
+use server_kit::telemetry::registration;
 
 /// Metrics of radio. Clones share them.
 #[derive(Clone, Debug)]
@@ -81,21 +83,9 @@ impl StreamEnd {
 impl RadioMetrics {
     /// Registers the metrics, each with all its labels; fails if a name is taken.
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let vector = |name: &str, help: &str, label: &str| {
-            let metric = IntCounterVec::new(Opts::new(name, help), &[label])?;
-            registry.register(Box::new(metric.clone()))?;
-            Ok::<_, prometheus::Error>(metric)
-        };
-        let counter = |name: &str, help: &str| {
-            let metric = IntCounter::new(name, help)?;
-            registry.register(Box::new(metric.clone()))?;
-            Ok::<_, prometheus::Error>(metric)
-        };
-        let gauge = |name: &str, help: &str| {
-            let metric = IntGauge::new(name, help)?;
-            registry.register(Box::new(metric.clone()))?;
-            Ok::<_, prometheus::Error>(metric)
-        };
+        let vector = |name: &str, help: &str, label: &str| registration::counters(registry, name, help, label);
+        let counter = |name: &str, help: &str| registration::counter(registry, name, help);
+        let gauge = |name: &str, help: &str| registration::gauge(registry, name, help);
         let ended = vector("tidegate_radio_streams_ended_total", "Listeners' streams that ended, by reason", "reason")?;
         StreamEnd::ALL.iter().for_each(|end| drop(ended.with_label_values(&[end.name()])));
         let connects = vector("tidegate_radio_connects_total", "Connections to stations, by outcome", "outcome")?;

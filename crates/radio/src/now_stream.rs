@@ -20,8 +20,9 @@ use tokio::time::sleep;
 use super::listener_limits::ListenerPermit;
 use super::live_stream::MAX_STREAM_TIME;
 use super::metrics::StreamEnd;
-use super::relay::station_board::{StationBoard, event_frame};
+use super::relay::station_board::StationBoard;
 use super::service::RadioService;
+use server_kit::api::event_stream::event_frame;
 
 /// Interval of comments: proxies between end connections that are silent for a minute.
 const COMMENT_INTERVAL: Duration = Duration::from_secs(15);
@@ -101,5 +102,5 @@ impl Drop for NowStream {
 }
 
 fn end_frame(reason: StreamEnd) -> (Bytes, bool) {
-    (event_frame("end", &json!({ "reason": reason.name() })), false)
+    (event_frame("end", &json!({ "reason": reason.name() }).to_string()), false)
 }

@@ -16,7 +16,6 @@ use uuid::Uuid;
 
 use super::bodies::{AddStationRequest, ListQuery, PlayRequest, PlayResponse, StationView};
 use super::directory::{DirectoryEntry, DirectorySearch};
-use super::relay::station_board::rfc3339;
 use super::service::RadioService;
 use super::tickets::Ticket;
 use super::{Error, live_stream, now_stream};
@@ -24,6 +23,7 @@ use primitives::unix_time::UnixMillis;
 use server_kit::api::error::Error as ApiError;
 use server_kit::api::extractors::{Json, Path, Query};
 use server_kit::api::pagination::{Page, PageLimits, decode_cursor};
+use server_kit::api::timestamps::to_rfc3339;
 use server_kit::api::user::{AdminUser, User};
 
 /// Largest request body, in bytes.
@@ -152,7 +152,7 @@ async fn play(
         channel_id,
         play_url: url("live"),
         now_url: url("now"),
-        expires_at: rfc3339(UnixMillis::new(i64::try_from(until).unwrap_or(i64::MAX / 1000).saturating_mul(1000))),
+        expires_at: to_rfc3339(UnixMillis::new(i64::try_from(until).unwrap_or(i64::MAX / 1000).saturating_mul(1000))),
         station: StationView::new(station, &radio),
     }))
 }

@@ -27,7 +27,7 @@ const PAGE: &str = include_str!("page/watch.html");
 const INTERVAL_MARK: &str = "{report_interval}";
 
 /// Parts of the page: name and text.
-const ASSETS: [(&str, &str); 14] = [
+const ASSETS: [(&str, &str); 13] = [
     ("api.js", include_str!("page/api.js")),
     ("continue.js", include_str!("page/continue.js")),
     ("controls.js", include_str!("page/controls.js")),
@@ -39,7 +39,6 @@ const ASSETS: [(&str, &str); 14] = [
     ("players.js", include_str!("page/players.js")),
     ("reports.js", include_str!("page/reports.js")),
     ("session.js", include_str!("page/session.js")),
-    ("time.js", include_str!("page/time.js")),
     ("watch.css", include_str!("page/watch.css")),
     ("watch.js", include_str!("page/watch.js")),
 ];

@@ -14,7 +14,7 @@ use axum::routing::get;
 use http::HeaderMap;
 
 /// Files that all pages share: name and text.
-pub const SHARED: [(&str, &str); 8] = [
+pub const SHARED: [(&str, &str); 9] = [
     ("base.css", include_str!("shared/base.css")),
     ("chevron.svg", include_str!("shared/chevron.svg")),
     ("components.css", include_str!("shared/components.css")),
@@ -23,6 +23,7 @@ pub const SHARED: [(&str, &str); 8] = [
     ("memory.js", include_str!("shared/memory.js")),
     ("retry.js", include_str!("shared/retry.js")),
     ("texts.js", include_str!("shared/texts.js")),
+    ("time.js", include_str!("shared/time.js")),
 ];
 
 /// Returns the paths of `files` below `prefix`, which ends with a slash.

@@ -7,7 +7,6 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::timestamps;
 use super::tracks::{CatalogAdminState, PAGE_LIMITS, database_unavailable};
 use crate::Grant;
 use primitives::ids::TrackId;
@@ -15,6 +14,7 @@ use server_kit::api::error::Error;
 use server_kit::api::extractors::{Json, Query};
 use server_kit::api::id;
 use server_kit::api::pagination::{self, Page};
+use server_kit::api::timestamps::to_rfc3339;
 use server_kit::api::user::AdminUser;
 
 /// Right to a track, or to all tracks whose ids begin with a prefix: exactly one of the two.
@@ -78,7 +78,7 @@ impl From<Grant> for GrantEntry {
             user_id: grant.user.as_str().to_owned(),
             track_id,
             track_prefix,
-            created_at: timestamps::to_rfc3339(grant.created_at),
+            created_at: to_rfc3339(grant.created_at),
         }
     }
 }

@@ -8,7 +8,6 @@ mod library;
 mod logout;
 mod stream_url;
 pub mod stream_url_cache;
-mod timestamps;
 mod tracks;
 
 use std::sync::Arc;

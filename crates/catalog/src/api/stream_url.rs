@@ -15,13 +15,13 @@ use utoipa::{IntoParams, OpenApi, ToSchema};
 
 use super::logout::user_state_unavailable;
 use super::stream_url_cache::{IssuedStreamUrl, StreamUrlCache};
-use super::timestamps;
 use http_semantics::request_info::RequestInfo;
 use primitives::ids::{TrackId, UserId};
 use primitives::unix_time::UnixMillis;
 use server_kit::api::error::Error;
 use server_kit::api::extractors::{Json, Query};
 use server_kit::api::id::{self, PathTrackId};
+use server_kit::api::timestamps::to_rfc3339;
 use server_kit::api::user::{AdminUser, User};
 use server_kit::auth::path_token::{self, MAX_IDENTITY_BYTES, PathAuthorization, PathTokenSigner};
 use server_kit::auth::revocation::TokenRevocations;
@@ -163,7 +163,7 @@ pub async fn read(
     let base = caller.map(|Extension(caller)| caller.base_url).unwrap_or_default();
     let body = StreamUrl {
         stream_url: format!("{base}{}", answer.path),
-        expires_at: timestamps::to_rfc3339(UnixMillis::EPOCH + Duration::from_secs(answer.expires)),
+        expires_at: to_rfc3339(UnixMillis::EPOCH + Duration::from_secs(answer.expires)),
         content_type: answer.content_type,
         file_size_bytes: answer.size,
         supports_range_requests: true,

@@ -8,7 +8,6 @@ use http::{HeaderValue, StatusCode};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::timestamps;
 use crate::AddOutcome;
 use crate::Catalog;
 use crate::DatabaseUnavailable;
@@ -23,6 +22,7 @@ use server_kit::api::error::Error;
 use server_kit::api::extractors::{Json, Query};
 use server_kit::api::id::{self, PathTrackId};
 use server_kit::api::pagination::{self, Page, PageLimits};
+use server_kit::api::timestamps::to_rfc3339;
 use server_kit::api::user::AdminUser;
 
 /// Longest object key of S3, in bytes.
@@ -134,9 +134,9 @@ impl From<Track> for TrackEntry {
             content_type,
             size_bytes: track.size,
             owner_id: track.owner.as_deref().map(str::to_owned),
-            deleted_at: track.deleted_at.map(timestamps::to_rfc3339),
-            created_at: timestamps::to_rfc3339(track.created_at),
-            updated_at: timestamps::to_rfc3339(track.updated_at),
+            deleted_at: track.deleted_at.map(to_rfc3339),
+            created_at: to_rfc3339(track.created_at),
+            updated_at: to_rfc3339(track.updated_at),
         }
     }
 }

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use serde::Serialize;
 use tokio::sync::Notify;
 
 use super::Error;
@@ -45,16 +44,6 @@ impl EventKind {
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
-}
-
-/// Returns an event as the stream has it (HTML, "Server-sent events"); `json` is one line.
-pub fn event_frame(name: &str, json: &str) -> Bytes {
-    Bytes::from(format!("event: {name}\ndata: {json}\n\n"))
-}
-
-/// Returns the JSON of an event's data.
-pub fn event_json(data: &impl Serialize) -> String {
-    serde_json::to_string(data).expect("texts and numbers have a JSON form")
 }
 
 /// Listeners of this node. Clones share them.
@@ -248,6 +237,7 @@ mod tests {
     use prometheus::Registry;
 
     use super::*;
+    use server_kit::api::event_stream::event_frame;
 
     fn hub() -> EventHub {
         let settings = Settings { max_listeners: 3, max_listeners_per_user: 2, ..Settings::default() };

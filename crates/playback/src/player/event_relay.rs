@@ -10,10 +10,11 @@ use tokio::time::sleep;
 use uuid::Uuid;
 
 use super::channel::{ChannelId, PlayerKey};
-use super::event_hub::{EventHub, EventKind, event_frame};
+use super::event_hub::{EventHub, EventKind};
 use super::metrics::PlayerMetrics;
 use primitives::ids::UserId;
 use primitives::lifecycle::BackgroundTasks;
+use server_kit::api::event_stream::event_frame;
 use server_kit::redis::Redis;
 use server_kit::redis::keys::RedisKey;
 

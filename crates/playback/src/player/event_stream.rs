@@ -12,9 +12,10 @@ use futures::stream;
 use http::{HeaderName, header};
 use serde_json::json;
 
-use super::event_hub::{EventListener, NextEvent, event_frame};
+use super::event_hub::{EventListener, NextEvent};
 use super::metrics::StreamEnd;
 use super::service::PlayerService;
+use server_kit::api::event_stream::event_frame;
 
 /// Interval of comments: proxies between end connections that are silent for a minute.
 const COMMENT_INTERVAL: Duration = Duration::from_secs(15);

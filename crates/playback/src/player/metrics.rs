@@ -1,6 +1,8 @@
 //! Metrics of players.
 
-use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, Registry};
+
+use server_kit::telemetry::registration;
 
 /// Metrics of players. Clones share them.
 #[derive(Clone, Debug)]
@@ -94,24 +96,14 @@ impl StreamEnd {
 impl PlayerMetrics {
     /// Registers the metrics, each with all its labels; fails if a name is taken.
     pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let vector = |name: &str, help: &str, label: &str| {
-            let metric = IntCounterVec::new(Opts::new(name, help), &[label])?;
-            registry.register(Box::new(metric.clone()))?;
-            Ok::<_, prometheus::Error>(metric)
-        };
-        let counter = |name: &str, help: &str| {
-            let metric = IntCounter::new(name, help)?;
-            registry.register(Box::new(metric.clone()))?;
-            Ok::<_, prometheus::Error>(metric)
-        };
+        let vector = |name: &str, help: &str, label: &str| registration::counters(registry, name, help, label);
+        let counter = |name: &str, help: &str| registration::counter(registry, name, help);
         let reports = vector("tidegate_players_reports_total", "Reports of players, by their effect", "outcome")?;
         let changes = vector("tidegate_players_changes_total", "Changes of settings and positions, by kind", "kind")?;
         let ended =
             vector("tidegate_players_streams_ended_total", "Streams of events that ended, by reason", "reason")?;
         ChangeKind::ALL.iter().for_each(|kind| drop(changes.with_label_values(&[kind.name()])));
         StreamEnd::ALL.iter().for_each(|end| drop(ended.with_label_values(&[end.name()])));
-        let listeners = IntGauge::new("tidegate_players_streams_open", "Open streams of events")?;
-        registry.register(Box::new(listeners.clone()))?;
         let events = vector("tidegate_players_events_total", "Events of players, by where they came from", "origin")?;
         let failed = "tidegate_players_publish_failures_total";
         Ok(Self {
@@ -120,7 +112,7 @@ impl PlayerMetrics {
             reports_failed: reports.with_label_values(&["failed"]),
             changes,
             closed: counter("tidegate_players_closed_total", "Players closed since they did not report")?,
-            listeners,
+            listeners: registration::gauge(registry, "tidegate_players_streams_open", "Open streams of events")?,
             ended,
             published: events.with_label_values(&["local"]),
             received: events.with_label_values(&["remote"]),

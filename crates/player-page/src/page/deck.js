@@ -52,16 +52,19 @@ function panelButton(app, panel) {
   return html`<button type="button" class="round" id=${`show-${panel}`} aria-expanded=${String(app.panel === panel)} aria-controls="side" aria-label=${name} title=${name} @click=${() => app.show(panel)}>${icon(panel)}</button>`;
 }
 
+/** A time, or dashes where it is not known. */
+const shown = (seconds) => (Number.isFinite(seconds) ? clock(seconds) : "–:––");
+
 function seekBar(app) {
   const { playback } = app;
   const [at, length] = [playback.seconds, playback.length];
   const known = Number.isFinite(length);
   const said = known ? text("seek.of", { at: spoken(at), length: spoken(length) }) : text("seek.unknown");
   return html`<div class="seek">
-    <span class="time" id="elapsed">${clock(at)}</span>
+    <span class="time" id="elapsed">${shown(at)}</span>
     <span class="rail"><canvas id="loaded" width="1000" height="4" role="img" aria-label=${loaded(playback.element)}></canvas>
       <input type="range" id="seek" min="0" max=${known ? length : 0} step="0.1" aria-label=${text("seek")} aria-valuetext=${said} ?disabled=${!known} .value=${live(String(at))} @input=${(event) => playback.seek(Number(event.target.value))}></span>
-    <span class="time" id="length">${clock(length)}</span>
+    <span class="time" id="length">${shown(length)}</span>
   </div>`;
 }
 

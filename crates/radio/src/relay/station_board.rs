@@ -10,6 +10,8 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use primitives::unix_time::UnixMillis;
+use server_kit::api::event_stream::{event_frame, event_json};
+use server_kit::api::timestamps::to_rfc3339;
 
 /// Most titles that are kept.
 const MAX_TITLES: usize = 20;
@@ -129,9 +131,9 @@ impl StationBoard {
             Some((artist, title)) => (Some(artist.trim().to_owned()), title.trim().to_owned()),
             None => (None, text.clone()),
         };
-        let view = TitleView { artist, title, at: rfc3339(now), text: text.clone() };
+        let view = TitleView { artist, title, at: to_rfc3339(now), text: text.clone() };
         state.current = Some(text);
-        self.tell(event_frame("title", &view));
+        self.tell(event_frame("title", &event_json(&view)));
         // A station that was connected to anew tells what it told before.
         if state.titles.front().is_none_or(|last| last.text != view.text) {
             state.titles.push_front(view);
@@ -157,30 +159,18 @@ impl StationBoard {
     }
 
     fn snapshot_of(&self, state: &BoardState) -> Vec<Bytes> {
-        vec![self.station_event(state), event_frame("history", &HistoryEvent { items: &state.titles })]
+        vec![self.station_event(state), event_frame("history", &event_json(&HistoryEvent { items: &state.titles }))]
     }
 
     fn station_event(&self, state: &BoardState) -> Bytes {
         let view = StationEvent { stream_id: self.id, state: state.relay, listeners: state.listeners };
-        event_frame("station", &view)
+        event_frame("station", &event_json(&view))
     }
 
     fn tell(&self, frame: Bytes) {
         // An error is that nobody listens.
         let _ = self.events.send(frame);
     }
-}
-
-/// Returns an event as the stream has it (HTML, "Server-sent events").
-pub fn event_frame(name: &str, data: &impl Serialize) -> Bytes {
-    // JSON has no line ends outside its texts, and none within them.
-    let json = serde_json::to_string(data).expect("texts and numbers have a JSON form");
-    Bytes::from(format!("event: {name}\ndata: {json}\n\n"))
-}
-
-/// Returns a time as RFC 3339 has it.
-pub fn rfc3339(at: UnixMillis) -> String {
-    jiff::Timestamp::from_millisecond(at.as_millis()).map(|at| at.to_string()).unwrap_or_default()
 }
 
 #[cfg(test)]

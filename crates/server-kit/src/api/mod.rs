@@ -3,6 +3,7 @@
 pub mod cache_admin;
 pub mod config_reload;
 pub mod error;
+pub mod event_stream;
 pub mod extractors;
 pub mod health;
 pub mod id;
@@ -13,5 +14,6 @@ pub mod rate_limit_layer;
 pub mod router;
 #[cfg(feature = "docs-ui")]
 mod swagger_ui;
+pub mod timestamps;
 pub mod usage;
 pub mod user;

@@ -1,4 +1,4 @@
-//! Times as the admin API writes them.
+//! Times as the API writes them.
 
 use primitives::unix_time::UnixMillis;
 

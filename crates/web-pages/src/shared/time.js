@@ -1,4 +1,5 @@
-// Times in a film, for the eye and for the ear.
+// Times in a film or a track, for the eye and for the ear. Pages that use them have the texts `time.hours`, `time.minutes` and
+// `time.seconds`.
 
 import { text } from "./texts.js";
 
