@@ -35,6 +35,14 @@ impl Yard {
         self.tidegate_with(binary, &format!("{yaml}Database: {{ Url: \"{database}\" }}\n{state}"))
     }
 
+    /// A node whose players share settings with those of other nodes; `file` is the name of its configuration.
+    pub fn playing(&self, origin: &Server, file: &str, database: &str, redis: &str) -> Result<Server> {
+        let Subject::Tidegate(binary) = &self.subject else { bail!("playback is Tidegate's") };
+        let yaml = tidegate_yaml(origin.target.address);
+        let state = format!("State: {{ Url: \"{redis}\" }}\nDatabase: {{ Url: \"{database}\" }}\nPlayback: {{}}\n");
+        self.tidegate_of(binary, file, &format!("{yaml}{state}"))
+    }
+
     /// A service that says of every user that there is a subscription.
     pub fn subscriptions(&self) -> Result<Server> {
         let location = "location / { default_type application/json; return 200 '{\"active\":true}'; }";

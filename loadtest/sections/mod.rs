@@ -25,6 +25,7 @@ mod players;
 mod positions;
 mod radio;
 mod reload;
+mod settings;
 mod share;
 mod soak;
 mod stampede;
@@ -60,7 +61,7 @@ impl Section {
 type Measure = fn(&Section, &Bench, &mut Tally) -> Result<Vec<Row>>;
 
 /// All of them, in the order of the report.
-pub const ALL: [Section; 25] = [
+pub const ALL: [Section; 26] = [
     Section::new("cpu-1k", cpu::small, cpu::measure_small),
     Section::new("api", api::load, api::measure),
     Section::new("ranges", cpu::ranges, cpu::measure_ranges),
@@ -75,6 +76,7 @@ pub const ALL: [Section; 25] = [
     Section::cached("players-cached", players::load, players::measure),
     Section::new("positions", positions::load, positions::measure),
     Section::new("events", events::load, events::measure),
+    Section::new("settings", radio::load, settings::measure),
     Section::new("manifests", cpu::small, manifests::measure),
     Section::new("films", cpu::small, films::measure),
     Section::new("reload", reload::load, reload::measure),

@@ -25,6 +25,7 @@ fn everything(folder: &TempFolder) -> Value {
     config["Share"]["Token"] = json!("env:BEARER_TOKEN");
     config["Playback"] = json!({});
     config["Lyrics"] = json!({});
+    config["Radio"] = json!({});
     config
 }
 

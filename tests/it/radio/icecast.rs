@@ -1,4 +1,4 @@
-//! A real Icecast with ffmpeg as its source, and curl and ffmpeg as listeners.
+//! A real Icecast with ffmpeg as its source, HLS from ffmpeg behind nginx, and curl and ffmpeg as listeners.
 
 use std::ffi::OsString;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -8,7 +8,7 @@ use tokio::process::{Child, Command};
 
 use super::*;
 use crate::support::service::{Service, free_port};
-use crate::support::{curl, eventually, in_time, tools};
+use crate::support::{curl, eventually, in_time, nginx, tools};
 use crate::tls::Certificates;
 
 /// An Icecast on loopback.
@@ -76,6 +76,9 @@ impl Icecast {
     }
 }
 
+/// Serves what ffmpeg writes.
+const HLS_SERVER: &str =
+    "server { listen 127.0.0.1:{port}; root {folder}; types { application/vnd.apple.mpegurl m3u8; } }";
 const MP3: &[&str] = &["-c:a", "libmp3lame", "-b:a", "128k", "-content_type", "audio/mpeg", "-f", "mp3"];
 const OPUS: &[&str] = &[
     "-c:a",
@@ -163,4 +166,30 @@ async fn who_comes_later_hears_an_ogg_stream_from_its_headers_on() {
     let tone = tone_of(&format!("{}{}", gate.url(), played["play_url"].as_str().expect("an address"))).await;
     assert!((tone - 440.0).abs() < 5.0, "{tone} Hz");
     assert_eq!(admin.get(&format!("streams/{}", id_of(&added))).await["now_playing"], "Nina - Sinnerman");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_station_of_hls_segments_is_heard_as_one_stream() {
+    let (Some(nginx), Some(ffmpeg)) = (nginx::start(HLS_SERVER), tools::find("ffmpeg")) else { return };
+    let mut command = Command::new(ffmpeg);
+    command.args(["-re", "-f", "lavfi", "-i", "sine=frequency=440:sample_rate=48000", "-c:a", "aac", "-b:a", "128k"]);
+    command.args(["-f", "hls", "-hls_time", "1", "-hls_list_size", "6", "-hls_flags", "delete_segments"]);
+    command.arg(nginx.folder.join("live.m3u8")).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let _encoder = command.kill_on_drop(true).spawn().expect("ffmpeg starts");
+    let playlist = format!("http://{}/live.m3u8", nginx.address);
+    eventually("there are segments", async || {
+        std::fs::read_to_string(nginx.folder.join("live.m3u8")).ok().filter(|text| text.matches("#EXTINF").count() > 2)
+    })
+    .await;
+    let folder = TempFolder::new("radio");
+    let gate = Gate::start(&in_a_file(&folder)).await;
+    let admin = Client::admin(&gate);
+    let added = admin.add("Tone", &playlist).await;
+    assert_eq!((&added["codec"], &added["hls"]), (&json!("aac"), &json!(true)), "{added}");
+    let played = admin.play(id_of(&added)).await;
+    let mut held = admin.hear(id_of(&added)).await;
+    let tone = tone_of(&format!("{}{}", gate.url(), played["play_url"].as_str().expect("an address"))).await;
+    assert!((tone - 440.0).abs() < 5.0, "{tone} Hz");
+    // Longer than what the playlist had at first: its new segments are fetched.
+    held.hear(150_000).await;
 }
