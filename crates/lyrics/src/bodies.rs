@@ -4,8 +4,9 @@ use serde::Deserialize;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::sources::LyricsSource;
-use crate::text::{self, MAX_TEXT_BYTES, ParsedLyrics, TextBudget, TextFormat, TextKind, has_markup, is_language};
+use crate::text::{self, MAX_TEXT_BYTES, ParsedLyrics, TextBudget, TextFormat, TextKind, is_language};
 use crate::track_lyrics::{SongQuery, TrackLyrics};
+use primitives::markup::has_markup;
 use server_kit::api::error::Error;
 
 /// Longest name of an artist, a title or an album, in bytes.

@@ -8,6 +8,7 @@ pub mod failure_log;
 pub mod ids;
 pub mod lifecycle;
 pub mod loading_cache;
+pub mod markup;
 pub mod regular_file;
 pub mod secret;
 pub mod unix_time;

@@ -8,9 +8,9 @@ use super::Error;
 use super::relay::station_board::RelayState;
 use super::service::{NewStation, RadioService};
 use super::source::parse_station_url;
-use super::source::text::opens_tag;
 use super::station::{Station, StationFilter};
 use primitives::ids::is_id;
+use primitives::markup::has_markup;
 use server_kit::api::error::Error as ApiError;
 use server_kit::api::timestamps::to_rfc3339;
 
@@ -223,7 +223,7 @@ fn plain(name: &str, text: String, max_bytes: usize) -> Result<String, ApiError>
             "`{name}` has control characters; expected one line of plain text"
         )));
     }
-    if text.split('<').skip(1).any(opens_tag) {
+    if has_markup(text) {
         return Err(ApiError::unprocessable(format!("`{name}` has markup; expected plain text")));
     }
     Ok(text.to_owned())

@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::Error;
-use super::source::client::StationClient;
+use super::source::client::{StationClient, StationLink};
 use super::source::text::plain_text;
 use super::source::{SourceError, parse_station_url};
 use primitives::clock::monotonic_now;
@@ -23,14 +23,16 @@ const MAX_ANSWER_BYTES: usize = 1 << 20;
 const MIRROR_TIMEOUT: Duration = Duration::from_secs(5);
 /// Most mirrors that are asked in one search.
 const MAX_MIRRORS: usize = 3;
+/// Most mirrors that are read of the list.
+const MAX_LISTED_MIRRORS: usize = 32;
 /// Time for which the list of mirrors is used.
 const MIRRORS_TTL: Duration = Duration::from_secs(3600);
 
 /// The directory.
 pub struct StationDirectory {
-    base: Url,
+    base: StationLink,
     client: StationClient,
-    mirrors: Mutex<Option<(Instant, Vec<Url>)>>,
+    mirrors: Mutex<Option<(Instant, Vec<StationLink>)>>,
 }
 
 /// Search for stations.
@@ -120,7 +122,7 @@ impl DirectorySearch {
 impl StationDirectory {
     /// Creates the directory at `base`.
     pub fn new(base: Url, client: StationClient) -> Self {
-        Self { base, client, mirrors: Mutex::default() }
+        Self { base: StationLink::named(base), client, mirrors: Mutex::default() }
     }
 
     /// Returns stations that are found; those whose address cannot be a station's are left out. True: there may be more.
@@ -143,8 +145,9 @@ impl StationDirectory {
     /// Asks one mirror after another.
     async fn ask(&self, target: &str) -> Result<String, Error> {
         let mirrors = shuffled(self.mirrors().await);
-        for url in mirrors.iter().take(MAX_MIRRORS).filter_map(|mirror| mirror.join(target).ok()) {
-            match timeout(MIRROR_TIMEOUT, self.client.get_text(&url, MAX_ANSWER_BYTES)).await {
+        let links = mirrors.iter().filter_map(|mirror| Some(mirror.to(mirror.url.join(target).ok()?)));
+        for link in links.take(MAX_MIRRORS) {
+            match timeout(MIRROR_TIMEOUT, self.client.get_text(&link, MAX_ANSWER_BYTES)).await {
                 Ok(Ok((_, text))) => return Ok(text),
                 Ok(Err(SourceError::TooLarge)) => break,
                 Ok(Err(_)) | Err(_) => {}
@@ -155,7 +158,7 @@ impl StationDirectory {
         Err(Error::DirectoryAway)
     }
 
-    fn known_mirrors(&self, now: Instant) -> Option<Vec<Url>> {
+    fn known_mirrors(&self, now: Instant) -> Option<Vec<StationLink>> {
         let known = self.mirrors.lock();
         let (_, mirrors) = known.as_ref().filter(|(since, _)| now.duration_since(*since) < MIRRORS_TTL)?;
         Some(mirrors.clone())
@@ -166,21 +169,21 @@ impl StationDirectory {
     }
 
     /// Returns the mirrors: as the directory lists them, else its own address.
-    async fn mirrors(&self) -> Vec<Url> {
+    async fn mirrors(&self) -> Vec<StationLink> {
         let now = Instant::from_std(monotonic_now());
         if let Some(mirrors) = self.known_mirrors(now) {
             return mirrors;
         }
-        let Ok(list) = self.base.join("/json/servers") else { return vec![self.base.clone()] };
-        let listed = timeout(MIRROR_TIMEOUT, self.client.get_text(&list, MAX_ANSWER_BYTES)).await;
-        let listed: Vec<RawServer> = match listed {
-            Ok(Ok((_, text))) => serde_json::from_str(&text).unwrap_or_default(),
-            Ok(Err(_)) | Err(_) => Vec::new(),
+        let Ok(list) = self.base.url.join("/json/servers") else { return vec![self.base.clone()] };
+        let list = self.base.to(list);
+        let Ok(Ok((list, text))) = timeout(MIRROR_TIMEOUT, self.client.get_text(&list, MAX_ANSWER_BYTES)).await else {
+            return vec![self.base.clone()];
         };
-        let mut mirrors: Vec<Url> = Vec::new();
-        for server in listed {
-            let mut mirror = self.base.clone();
-            if mirror.set_host(Some(&server.name)).is_ok() && !mirrors.contains(&mirror) {
+        let listed: Vec<RawServer> = serde_json::from_str(&text).unwrap_or_default();
+        let mut mirrors: Vec<StationLink> = Vec::new();
+        for server in listed.into_iter().take(MAX_LISTED_MIRRORS) {
+            let mut mirror = list.to(self.base.url.clone());
+            if mirror.url.set_host(Some(&server.name)).is_ok() && !mirrors.contains(&mirror) {
                 mirrors.push(mirror);
             }
         }
@@ -192,7 +195,7 @@ impl StationDirectory {
     }
 }
 
-fn shuffled(mut mirrors: Vec<Url>) -> Vec<Url> {
+fn shuffled(mut mirrors: Vec<StationLink>) -> Vec<StationLink> {
     mirrors.shuffle(&mut rand::rng());
     mirrors
 }

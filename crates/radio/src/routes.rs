@@ -136,12 +136,15 @@ async fn get_station(
     responses((status = 200, description = "Where it is heard", body = PlayResponse),
         (status = 400, description = "No JSON, or not of this form"), (status = 401, description = "No valid token"),
         (status = 404, description = "No such station"), (status = 422, description = "An address that cannot be"),
+        (status = 429, description = "The user has too many open streams"),
         (status = 503, description = "The station does not answer, or there is no room; see Retry-After")))]
 async fn play(
     State(radio): State<RadioService>,
     user: User,
     Json(body): Json<PlayRequest>,
 ) -> Result<Json<PlayResponse>, ApiError> {
+    // A connection to a station is counted as a listener while it is waited for.
+    let _permit = radio.admit(user.id())?;
     let (station, channel_id) = body.station(&radio).await?;
     radio.play(&station).await?;
     let id = station.id;

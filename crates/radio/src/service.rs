@@ -64,7 +64,7 @@ pub(super) struct ServiceState {
     pub settings: Settings,
     pub store: StationStore,
     pub client: StationClient,
-    pub directory: Option<StationDirectory>,
+    pub directory: Option<Arc<StationDirectory>>,
     pub tickets: TicketIssuer,
     pub revocations: Option<Arc<TokenRevocations>>,
     pub streams: BackgroundTasks,
@@ -99,7 +99,7 @@ impl RadioService {
         let client = StationClient::new(AddressPolicy::new(settings.allowed_networks.clone()));
         Ok(Self(Arc::new(ServiceState {
             store: StationStore::new(database),
-            directory: settings.directory.clone().map(|base| StationDirectory::new(base, client.clone())),
+            directory: settings.directory.clone().map(|base| Arc::new(StationDirectory::new(base, client.clone()))),
             client,
             tickets: TicketIssuer::new(ticket_keys, settings.ticket_ttl, clock.clone()),
             revocations,
@@ -149,8 +149,9 @@ impl RadioService {
         if !self.0.store.add(&station, by).await? {
             return Err(Error::Duplicate);
         }
-        if let (Some(directory), Some(id)) = (&self.0.directory, directory_id) {
-            directory.count_click(id).await;
+        if let (Some(directory), Some(id)) = (self.0.directory.clone(), directory_id) {
+            // The answer does not wait for it.
+            self.0.tasks.spawn(async move { directory.count_click(id).await });
         }
         Ok(station)
     }
@@ -189,10 +190,15 @@ impl RadioService {
         // Its task finds nobody any more, and ends.
         let relay = self.0.relays.lock().get(&id).cloned();
         relay.into_iter().for_each(|relay| relay.end(StreamEnd::Deleted));
+        self.close_board(id);
+        Ok(())
+    }
+
+    /// Ends the streams of titles of a station that was deleted.
+    pub(super) fn close_board(&self, id: Uuid) {
         if let Some(board) = self.0.boards.lock().remove(&id) {
             board.close();
         }
-        Ok(())
     }
 
     /// Connects to a station, if it is not connected to, and waits until there is sound.
@@ -223,7 +229,11 @@ impl RadioService {
             return Ok(relay.attach());
         }
         if relays.len() >= self.0.settings.max_upstreams {
-            return Err(Error::Busy);
+            // One that only lingers gives way.
+            let idle = relays.values().filter_map(|relay| Some((relay.idle_since()?, Arc::clone(relay))));
+            let (_, longest) = idle.min_by_key(|(since, _)| *since).ok_or(Error::Busy)?;
+            longest.end(StreamEnd::Left);
+            relays.remove(&longest.station.id);
         }
         let relay = StationRelay::new(station.clone(), self.board(station.id), &self.0.settings);
         let handle = relay.attach();

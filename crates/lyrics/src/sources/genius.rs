@@ -7,8 +7,8 @@ use super::SourceUnavailable;
 use super::remote::RemoteService;
 use super::titles::are_same;
 use crate::sources::LyricsSource;
-use crate::text::to_plain_line;
 use crate::track_lyrics::{SongQuery, TrackLyrics};
+use primitives::markup::to_plain_line;
 
 /// Longest link, in bytes.
 const MAX_LINK_BYTES: usize = 2048;

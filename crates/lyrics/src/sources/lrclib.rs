@@ -8,8 +8,9 @@ use super::SourceUnavailable;
 use super::remote::RemoteService;
 use super::titles::are_same;
 use crate::sources::LyricsSource;
-use crate::text::{self, TextBudget, TextFormat, to_plain_line};
+use crate::text::{self, TextBudget, TextFormat};
 use crate::track_lyrics::{SongQuery, TrackLyrics};
+use primitives::markup::to_plain_line;
 
 /// Lengths within which LRCLIB takes a length, in seconds.
 const LENGTHS: std::ops::RangeInclusive<u64> = 1..=3600;

@@ -2,9 +2,9 @@
 //! `[ar:…]`.
 
 use super::budget::TextBudget;
-use super::markup::{has_markup, to_plain_line};
 use super::times::{MAX_MILLIS, parse_lrc};
 use super::{LyricsLine, LyricsText, LyricsWord, ParseError, ParsedLyrics, TextKind, is_language};
+use primitives::markup::{has_markup, to_plain_line};
 
 /// Largest offset in milliseconds, either way; a larger one is a mistake, and ignored.
 const MAX_OFFSET: i64 = 60 * 60 * 1000;

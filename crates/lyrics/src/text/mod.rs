@@ -8,7 +8,6 @@
 mod budget;
 mod decode;
 mod lrc;
-mod markup;
 mod render;
 mod srt;
 #[cfg(test)]
@@ -20,7 +19,6 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 pub use budget::{MAX_TEXT_BYTES, TextBudget};
-pub use markup::{has_markup, to_plain_line};
 pub use render::{to_lrc, to_plain};
 
 /// Meaning of a text.

@@ -1,9 +1,9 @@
 //! SubRip: blocks of a number, two times and lines, with a blank line between them.
 
 use super::budget::TextBudget;
-use super::markup::to_plain_line;
 use super::times::parse_clock;
 use super::{LyricsLine, LyricsText, ParseError, ParsedLyrics, TextKind};
+use primitives::markup::to_plain_line;
 
 /// Parses SubRip; a block without good times is left out.
 pub fn parse(text: &str, budget: &mut TextBudget) -> Result<ParsedLyrics, ParseError> {

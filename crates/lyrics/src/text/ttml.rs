@@ -11,9 +11,9 @@ use quick_xml::escape::unescape;
 use quick_xml::events::{BytesStart, Event};
 
 use super::budget::TextBudget;
-use super::markup::to_plain_line;
 use super::times::parse_clock;
 use super::{LyricsLine, LyricsText, LyricsWord, ParseError, ParsedLyrics, TextKind, is_language};
+use primitives::markup::to_plain_line;
 
 /// Deepest nesting of elements.
 const MAX_DEPTH: usize = 32;

@@ -11,6 +11,7 @@ use super::inputs::{ChannelInput, NumberOrText, SeekTarget};
 use super::record::{PlayState, PlayerReport};
 use super::sound::{BANDS, EqualizerBands, EqualizerPreset, MAX_SEMITONES, PlaybackSpeed};
 use primitives::ids::TrackId;
+use primitives::markup::has_markup;
 use server_kit::api::error::Error;
 use server_kit::api::id;
 use server_kit::api::json_values::{Milliseconds, MillisecondsOrText, TimestampInput};
@@ -295,9 +296,7 @@ fn title(text: &str) -> Result<String, Error> {
     if text.chars().any(char::is_control) {
         return refused("`title` has control characters; expected one line of plain text".into());
     }
-    // A tag, its end, a comment or a declaration (HTML, "Tag open state"); `I <3 you` is none.
-    let opens_tag = |rest: &str| rest.starts_with(|c: char| c.is_ascii_alphabetic() || matches!(c, '/' | '!' | '?'));
-    if text.split('<').skip(1).any(opens_tag) {
+    if has_markup(text) {
         return refused("`title` has markup; expected plain text".into());
     }
     Ok(text.to_owned())

@@ -65,7 +65,9 @@ impl ChunkAssembler {
                     }
                     ogg.note(&page);
                     self.add(&page, now);
-                    if self.ready.len() >= CHUNK_BYTES {
+                    // Headers stay in one piece, so that no chunk begins among them; they are bounded.
+                    let least = if ogg.is_in_headers { MAX_PREAMBLE_BYTES } else { CHUNK_BYTES };
+                    if self.ready.len() >= least {
                         chunks.extend(self.flush());
                     }
                 }
@@ -79,9 +81,10 @@ impl ChunkAssembler {
         self.ready.extend_from_slice(bytes);
     }
 
-    /// Returns when what waits must leave.
+    /// Returns when what waits must leave; `None` where nothing waits, or header pages are incomplete.
     pub fn deadline(&self) -> Option<Instant> {
-        self.since.map(|since| since + CHUNK_TIME)
+        let is_in_headers = self.ogg.as_ref().is_some_and(|ogg| ogg.is_in_headers);
+        self.since.filter(|_| !is_in_headers).map(|since| since + CHUNK_TIME)
     }
 
     /// Returns a chunk of what waits.
@@ -120,9 +123,10 @@ impl OggPages {
         }
     }
 
-    /// Returns what a listener needs before `page`: nothing before the first one of a stream.
+    /// Returns what a listener needs before `page`: nothing before the first one of a stream, and nothing among its header
+    /// pages, so that there is one copy of them.
     fn preamble(&mut self, page: &[u8]) -> Option<Bytes> {
-        if begins_stream(page) || self.headers.is_empty() {
+        if begins_stream(page) || self.headers.is_empty() || (self.is_in_headers && !has_sound(page)) {
             return None;
         }
         Some(self.shared_headers.get_or_insert_with(|| Bytes::copy_from_slice(&self.headers)).clone())
@@ -135,8 +139,7 @@ impl OggPages {
             self.shared_headers = None;
             self.is_in_headers = true;
         }
-        // Header pages have position 0, or none where no packet ends on them (RFC 3533 §6).
-        let has_sound = !begins_stream(page) && page.get(6..14).is_some_and(|at| at != [0; 8] && at != [0xFF; 8]);
+        let has_sound = has_sound(page);
         self.has_new_headers |= self.is_in_headers && has_sound;
         self.is_in_headers &= !has_sound;
         if self.is_in_headers && self.headers.len() + page.len() <= MAX_PREAMBLE_BYTES {
@@ -144,6 +147,11 @@ impl OggPages {
             self.shared_headers = None;
         }
     }
+}
+
+/// Header pages have position 0, or none where no packet ends on them (RFC 3533 §6).
+fn has_sound(page: &[u8]) -> bool {
+    !begins_stream(page) && page.get(6..14).is_some_and(|at| at != [0; 8] && at != [0xFF; 8])
 }
 
 fn begins_stream(page: &[u8]) -> bool {
@@ -210,5 +218,16 @@ mod tests {
             );
             assert_eq!(assembler.take_new_headers(), None);
         }
+    }
+
+    #[test]
+    fn header_pages_that_never_end_are_no_chunks_of_their_own() {
+        let (mut assembler, mut chunks) = (ChunkAssembler::new(AudioCodec::Opus), Vec::new());
+        assembler.push(&page(2, 0, b"OpusHead"), now(), &mut chunks);
+        for _ in 0..20_000 {
+            assembler.push(&page(0, 0, b""), now(), &mut chunks);
+            assert_eq!(assembler.deadline(), None);
+        }
+        assert!(chunks.len() <= 3 && chunks.iter().all(|chunk| chunk.preamble.is_none()), "{}", chunks.len());
     }
 }

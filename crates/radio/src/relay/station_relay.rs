@@ -40,6 +40,8 @@ pub(super) struct RelaySound {
     failures: u32,
     pub ended: Option<StreamEnd>,
     last_sound: Instant,
+    /// Time at which its last holder let go.
+    released_at: Instant,
 }
 
 /// Hold on a relay: while there is one, it goes on.
@@ -54,6 +56,7 @@ impl StationRelay {
             failures: 0,
             ended: None,
             last_sound: Instant::from_std(monotonic_now()),
+            released_at: Instant::from_std(monotonic_now()),
         };
         let (progress, attached) = (watch::Sender::new(()), watch::Sender::new(0));
         Arc::new(Self { station, board, sound: Mutex::new(sound), progress, attached })
@@ -68,6 +71,11 @@ impl StationRelay {
     /// Returns true where nobody holds it.
     pub fn is_idle(&self) -> bool {
         *self.attached.borrow() == 0
+    }
+
+    /// Returns the time since which nobody holds it.
+    pub fn idle_since(&self) -> Option<Instant> {
+        self.is_idle().then(|| self.sound.lock().released_at)
     }
 
     /// Returns true where its listeners were told that it is over.
@@ -175,6 +183,7 @@ impl RelayHandle {
 
 impl Drop for RelayHandle {
     fn drop(&mut self) {
+        self.0.sound.lock().released_at = Instant::from_std(monotonic_now());
         self.0.attached.send_modify(|count| *count -= 1);
     }
 }

@@ -1,6 +1,7 @@
 //! Task of a relay: connects to its station, moves what comes, and connects again with a back-off when it breaks. While the
 //! station is away, its fallback station is heard.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,16 +37,18 @@ const LISTING_INTERVAL: Duration = Duration::from_secs(30);
 const FALLBACK_DELAY: Duration = Duration::from_secs(2);
 /// Wait between two attempts to hear the fallback station.
 const FALLBACK_RETRY: Duration = Duration::from_secs(5);
-/// Most bytes in a second that are taken from a station.
-const MAX_BYTES_PER_SECOND: usize = 1 << 20;
-
-/// Bytes as which a title counts there: some are told in a second at most.
-const TITLE_WEIGHT: usize = 64 * 1024;
+/// Least time between two titles that are told; of those in between the last one counts.
+const TITLE_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Runs the relay until nobody has held it for a while, its station was deleted or is away for long, or the node stops.
 pub async fn run(service: RadioService, relay: Arc<StationRelay>) {
     let id = relay.station.id;
-    let end = loop {
+    // Whatever becomes of this task: a relay that nobody feeds must not keep its place.
+    let mut running = RunningRelay { service: &service, relay: &relay, end: StreamEnd::Offline };
+    // Pinned here: a listener that comes as it would become idle loses no connection.
+    let mut connected = pin!(keep_connected(&service, &relay));
+    let mut deleted = pin!(wait_until_deleted(&service, id));
+    running.end = loop {
         tokio::select! {
             () = service.0.tasks.stopping() => break StreamEnd::Shutdown,
             () = relay.wait_until_idle(service.0.settings.linger) => {
@@ -53,13 +56,29 @@ pub async fn run(service: RadioService, relay: Arc<StationRelay>) {
                     break StreamEnd::Left;
                 }
             }
+            // By whoever ended it.
             () = relay.wait_until_ended() => break StreamEnd::Deleted,
-            () = wait_until_deleted(&service, id) => break StreamEnd::Deleted,
-            () = keep_connected(&service, &relay) => break StreamEnd::Offline,
+            () = &mut deleted => {
+                service.close_board(id);
+                break StreamEnd::Deleted;
+            }
+            () = &mut connected => break StreamEnd::Offline,
         }
     };
-    service.remove_relay(&relay, false);
-    relay.end(end);
+}
+
+/// A relay with a task.
+struct RunningRelay<'a> {
+    service: &'a RadioService,
+    relay: &'a Arc<StationRelay>,
+    end: StreamEnd,
+}
+
+impl Drop for RunningRelay<'_> {
+    fn drop(&mut self) {
+        self.service.remove_relay(self.relay, false);
+        self.relay.end(self.end);
+    }
 }
 
 async fn wait_until_deleted(service: &RadioService, id: Uuid) {
@@ -143,7 +162,7 @@ async fn pump(service: &RadioService, relay: &StationRelay, mut station: OpenedS
     relay.begin(station.format.codec);
     relay.board.set_relay_state(RelayState::Live);
     let (mut assembler, mut chunks) = (ChunkAssembler::new(station.format.codec), Vec::new());
-    let mut pace = IngestPace::new();
+    let mut titles = TitlePace::new();
     let reason = loop {
         let deadline = assembler.deadline();
         let part = tokio::select! {
@@ -158,18 +177,16 @@ async fn pump(service: &RadioService, relay: &StationRelay, mut station: OpenedS
                 metrics.received_bytes.inc_by(bytes.len() as u64);
                 assembler.push(&bytes, now(), &mut chunks);
                 let title = assembler.take_new_headers().and_then(comment_title);
-                title.into_iter().for_each(|title| service.set_title(relay, title));
+                title.into_iter().for_each(|title| titles.note(title));
                 chunks.drain(..).for_each(|chunk| relay.push(chunk));
-                pace.take(bytes.len()).await;
             }
-            Ok(Some(Ok(StreamPart::Title(title)))) => {
-                service.set_title(relay, title);
-                pace.take(TITLE_WEIGHT).await;
-            }
+            Ok(Some(Ok(StreamPart::Title(title)))) => titles.note(title),
             Ok(Some(Err(reason))) => break reason,
             Ok(None) => break SourceError::Broken,
             Err(_) => break SourceError::TimedOut,
         }
+        // Sound goes on all the time, so none is late by much.
+        titles.due().into_iter().for_each(|title| service.set_title(relay, title));
     };
     assembler.flush().into_iter().for_each(|chunk| relay.push(chunk));
     reason
@@ -186,26 +203,27 @@ fn now() -> Instant {
     Instant::from_std(monotonic_now())
 }
 
-/// Bound of what a station may send: one that sends without a pause fills no ring faster than listeners can read it.
-struct IngestPace {
-    since: Instant,
-    bytes: usize,
+/// Pace at which titles are told: each goes to everybody who follows them.
+struct TitlePace {
+    waiting: Option<String>,
+    next_at: Instant,
 }
 
-impl IngestPace {
+impl TitlePace {
     fn new() -> Self {
-        Self { since: now(), bytes: 0 }
+        Self { waiting: None, next_at: now() }
     }
 
-    async fn take(&mut self, bytes: usize) {
-        let second = Duration::from_secs(1);
-        if self.since.elapsed() >= second {
-            *self = Self::new();
-        }
-        self.bytes += bytes;
-        if self.bytes > MAX_BYTES_PER_SECOND {
-            sleep_until(self.since + second).await;
-        }
+    /// Takes a title in the place of one that waits.
+    fn note(&mut self, title: String) {
+        self.waiting = Some(title);
+    }
+
+    /// Returns the title that is to be told now.
+    fn due(&mut self) -> Option<String> {
+        let title = self.waiting.take_if(|_| now() >= self.next_at)?;
+        self.next_at = now() + TITLE_INTERVAL;
+        Some(title)
     }
 }
 

@@ -52,13 +52,14 @@ impl AddressPolicy {
     /// Returns true where a connection to `address` may be made.
     pub fn permits(&self, address: IpAddr) -> bool {
         // An IPv4 address in IPv6's form is connected to over IPv4 (RFC 4291 §2.5.5.2).
-        let address = address.to_canonical();
-        self.allowed.iter().any(|network| network.contains(&address)) || is_public(address)
+        let canonical = address.to_canonical();
+        self.allowed.iter().any(|network| network.contains(&canonical)) || is_public(address)
     }
 }
 
-fn is_public(address: IpAddr) -> bool {
-    match address {
+/// Returns true for addresses of the public internet.
+pub fn is_public(address: IpAddr) -> bool {
+    match address.to_canonical() {
         IpAddr::V4(address) => !SPECIAL_V4.iter().any(|(network, length)| contains_v4(*network, *length, address)),
         IpAddr::V6(address) => {
             contains_v6(PUBLIC_V6.0, PUBLIC_V6.1, address)

@@ -93,6 +93,11 @@ pub fn detect_format(bytes: &[u8]) -> Option<AudioFormat> {
         .map(|(format, _)| format)
 }
 
+/// Returns true where a frame of MPEG audio or AAC begins here.
+pub fn begins_with_frame(bytes: &[u8]) -> bool {
+    frame_at(bytes).is_some()
+}
+
 /// Returns the format and the length of a frame that begins here.
 fn frame_at(bytes: &[u8]) -> Option<(AudioFormat, usize)> {
     let head: &[u8; 6] = bytes.first_chunk()?;

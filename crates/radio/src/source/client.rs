@@ -23,7 +23,8 @@ use tokio_rustls::TlsConnector;
 use url::{Host, Url};
 
 use super::SourceError;
-use super::address_policy::AddressPolicy;
+use super::address_policy::{AddressPolicy, is_public};
+use super::intake_pace::IntakePace;
 use super::station_url::check_station_url;
 use super::status_line::{ByteStream, StatusLineReader};
 
@@ -54,7 +55,7 @@ pub struct StationClient {
 /// Response to a request.
 pub struct StationResponse {
     /// Address that it came from, after all redirects.
-    pub url: Url,
+    pub link: StationLink,
     /// Its fields.
     pub headers: HeaderMap,
     /// Its body.
@@ -66,6 +67,30 @@ pub struct ResponseBody {
     incoming: Incoming,
     /// The connection, until it has ended.
     connection: Option<Connection>,
+    /// Pace at which it is taken.
+    pub pace: IntakePace,
+}
+
+/// Address that is asked, with what is known of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StationLink {
+    /// The address.
+    pub url: Url,
+    /// True where it may be in a network that is not public: an administrator named it, or a server of such a network did.
+    /// A public server must not lead into the operator's own network.
+    pub may_be_internal: bool,
+}
+
+impl StationLink {
+    /// Returns the link to an address that an administrator or the operator named.
+    pub fn named(url: Url) -> Self {
+        Self { url, may_be_internal: true }
+    }
+
+    /// Returns the link to an address that is found here.
+    pub fn to(&self, url: Url) -> Self {
+        Self { url, may_be_internal: self.may_be_internal }
+    }
 }
 
 impl StationClient {
@@ -78,12 +103,13 @@ impl StationClient {
         Self { policy: Arc::new(policy), tls: TlsConnector::from(Arc::new(config)) }
     }
 
-    /// GETs `url`, through redirects, and asks for titles within the stream.
-    pub async fn get(&self, url: &Url) -> Result<StationResponse, SourceError> {
-        let mut url = check_station_url(url.clone())?;
+    /// GETs `link`, through redirects, and asks for titles within the stream.
+    pub async fn get(&self, link: &StationLink) -> Result<StationResponse, SourceError> {
+        let (mut url, mut may_be_internal) = (check_station_url(link.url.clone())?, link.may_be_internal);
         for _ in 0..=MAX_REDIRECTS {
-            let addresses = self.addresses(&url).await?;
-            let (head, body) = self.exchange(&url, &addresses).await?;
+            let addresses = self.addresses(&url, may_be_internal).await?;
+            let (head, body, address) = self.exchange(&url, &addresses).await?;
+            may_be_internal = !is_public(address.ip());
             if head.status.is_redirection() {
                 let location = head.headers.get(header::LOCATION).and_then(|value| value.to_str().ok());
                 let next = location.and_then(|location| url.join(location).ok());
@@ -93,20 +119,21 @@ impl StationClient {
             if !head.status.is_success() {
                 return Err(SourceError::Status(head.status.as_u16()));
             }
-            return Ok(StationResponse { url, headers: head.headers, body });
+            let link = StationLink { url, may_be_internal };
+            return Ok(StationResponse { link, headers: head.headers, body });
         }
         Err(SourceError::TooManyRedirects)
     }
 
     /// GETs a text of at most `limit` bytes; a longer one is read no further.
-    pub async fn get_text(&self, url: &Url, limit: usize) -> Result<(Url, String), SourceError> {
-        let response = self.get(url).await?;
+    pub async fn get_text(&self, link: &StationLink, limit: usize) -> Result<(StationLink, String), SourceError> {
+        let response = self.get(link).await?;
         let text = response.body.text(Vec::new(), limit).await?;
-        Ok((response.url, text))
+        Ok((response.link, text))
     }
 
     /// Returns the addresses of a host that may be connected to.
-    pub async fn addresses(&self, url: &Url) -> Result<Vec<SocketAddr>, SourceError> {
+    async fn addresses(&self, url: &Url, may_be_internal: bool) -> Result<Vec<SocketAddr>, SourceError> {
         let port = url.port_or_known_default().ok_or(SourceError::BadAnswer)?;
         let all: Vec<SocketAddr> = match url.host() {
             Some(Host::Ipv4(address)) => vec![(address, port).into()],
@@ -117,7 +144,11 @@ impl StationClient {
             }
             None => return Err(SourceError::Unresolved),
         };
-        let permitted: Vec<SocketAddr> = all.iter().copied().filter(|at| self.policy.permits(at.ip())).collect();
+        let permits = |at: &SocketAddr| match may_be_internal {
+            true => self.policy.permits(at.ip()),
+            false => is_public(at.ip()),
+        };
+        let permitted: Vec<SocketAddr> = all.iter().copied().filter(permits).collect();
         match (permitted.is_empty(), all.is_empty()) {
             (false, _) => Ok(permitted),
             (true, false) => Err(SourceError::Forbidden),
@@ -125,12 +156,12 @@ impl StationClient {
         }
     }
 
-    /// Sends a request to the first of `addresses` that answers.
+    /// Sends a request to the first of `addresses` that answers; returns that one too.
     async fn exchange(
         &self,
         url: &Url,
         addresses: &[SocketAddr],
-    ) -> Result<(http::response::Parts, ResponseBody), SourceError> {
+    ) -> Result<(http::response::Parts, ResponseBody, SocketAddr), SourceError> {
         let mut last = SourceError::Unreachable;
         for address in addresses.iter().take(MAX_ADDRESSES) {
             let stream = match timeout(CONNECT_TIMEOUT, self.connect(url, *address)).await {
@@ -142,7 +173,8 @@ impl StationClient {
                 Err(_) => continue,
             };
             let answer = timeout(HEAD_TIMEOUT, request(url, stream)).await;
-            return answer.unwrap_or(Err(SourceError::TimedOut));
+            let (head, body) = answer.unwrap_or(Err(SourceError::TimedOut))?;
+            return Ok((head, body, *address));
         }
         Err(last)
     }
@@ -193,13 +225,14 @@ async fn request(url: &Url, stream: Box<dyn ByteStream>) -> Result<(http::respon
         Either::Right((_, sending)) => (sending.await, None),
     };
     let (head, incoming) = answer.map_err(|_| SourceError::BadAnswer)?.into_parts();
-    Ok((head, ResponseBody { incoming, connection }))
+    Ok((head, ResponseBody { incoming, connection, pace: IntakePace::new() }))
 }
 
 impl ResponseBody {
-    /// Returns the next bytes; `None` at the end. Can be dropped and called again.
+    /// Returns the next bytes, no faster than the pace permits; `None` at the end. Can be dropped and called again.
     pub async fn next(&mut self) -> Option<Result<Bytes, SourceError>> {
         loop {
+            self.pace.wait().await;
             let frame = std::future::poll_fn(|cx| {
                 // The connection first: it reads what the body gives.
                 if let Some(connection) = &mut self.connection
@@ -216,7 +249,10 @@ impl ResponseBody {
             .await?;
             match frame.map(hyper::body::Frame::into_data) {
                 Ok(Ok(bytes)) if bytes.is_empty() => {}
-                Ok(Ok(bytes)) => return Some(Ok(bytes)),
+                Ok(Ok(bytes)) => {
+                    self.pace.count(bytes.len());
+                    return Some(Ok(bytes));
+                }
                 Ok(Err(_)) => {}
                 Err(_) => return Some(Err(SourceError::Broken)),
             }

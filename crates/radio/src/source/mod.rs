@@ -6,6 +6,7 @@ pub mod audio_format;
 pub mod client;
 mod hls;
 mod icy;
+mod intake_pace;
 mod playlist;
 mod station_url;
 mod status_line;
@@ -20,7 +21,7 @@ use http::{HeaderMap, header};
 use url::Url;
 
 use audio_format::{AudioFormat, SNIFF_BYTES, detect_format};
-use client::{ResponseBody, StationClient, StationResponse};
+use client::{ResponseBody, StationClient, StationLink, StationResponse};
 use hls::{HlsStream, MAX_PLAYLIST_BYTES};
 use icy::IcyDemuxer;
 pub use icy::StreamPart;
@@ -34,6 +35,8 @@ const IDLE_LIMIT: Duration = Duration::from_secs(10);
 const LOOK_INTERVAL: usize = 1024;
 /// Most bytes, titles among them, within which there must be sound.
 const MAX_SNIFFED_BYTES: usize = 256 * 1024;
+/// Least bytes of sound between two blocks of titles: servers have thousands, and each piece between them costs something.
+const MIN_METADATA_INTERVAL: usize = 256;
 /// Most playlists that lead to one another.
 const MAX_DEPTH: usize = 3;
 /// Most addresses that are asked for one station.
@@ -104,12 +107,14 @@ pub struct OpenedStation {
 }
 
 /// Connects to the station at `url`: through redirects and playlists, until there is sound of a known format.
+///
+/// `url` was named by an administrator; what it leads to was not.
 pub async fn open_station(client: &StationClient, url: &Url) -> Result<OpenedStation, SourceError> {
-    let mut waiting = vec![(url.clone(), 0)];
+    let mut waiting = vec![(StationLink::named(url.clone()), 0)];
     let mut first_error = None;
     for _ in 0..MAX_REQUESTS {
-        let Some((url, depth)) = waiting.pop() else { break };
-        let step = open_link(client, &url).await;
+        let Some((link, depth)) = waiting.pop() else { break };
+        let step = open_link(client, &link).await;
         match step {
             Ok(OpenedLink::Station(station)) => return Ok(*station),
             Ok(OpenedLink::Links(links)) if depth < MAX_DEPTH => {
@@ -125,14 +130,14 @@ pub async fn open_station(client: &StationClient, url: &Url) -> Result<OpenedSta
 
 enum OpenedLink {
     Station(Box<OpenedStation>),
-    Links(Vec<Url>),
+    Links(Vec<StationLink>),
 }
 
-async fn open_link(client: &StationClient, url: &Url) -> Result<OpenedLink, SourceError> {
-    let StationResponse { url, headers, mut body } = client.get(url).await?;
-    let mut demuxer = IcyDemuxer::new(metadata_interval(&headers));
+async fn open_link(client: &StationClient, link: &StationLink) -> Result<OpenedLink, SourceError> {
+    let StationResponse { link, headers, mut body } = client.get(link).await?;
+    let mut demuxer = IcyDemuxer::new(metadata_interval(&headers)?);
     let (mut parts, mut raw, mut sound) = (Vec::new(), Vec::new(), Vec::new());
-    let (mut taken, mut next_look) = (0, 1);
+    let (mut taken, mut sniffer) = (0, FormatSniffer::default());
     let limit = tokio::time::sleep(IDLE_LIMIT);
     tokio::pin!(limit);
     let format = loop {
@@ -155,17 +160,11 @@ async fn open_link(client: &StationClient, url: &Url) -> Result<OpenedLink, Sour
                 }
             }
         }
-        if is_playlist(&url, &headers, &raw) {
-            return open_playlist(client, url, body, raw).await;
+        if is_playlist(&link.url, &headers, &raw) {
+            return open_playlist(client, link, body, raw).await;
         }
-        // Not at each byte of a server that sends them one by one.
-        if ended || sound.len() >= next_look {
-            next_look = sound.len() + LOOK_INTERVAL;
-            match detect_format(&sound) {
-                Some(format) => break format,
-                None if ended || sound.len() > 2 * SNIFF_BYTES => return Err(SourceError::NoSound),
-                None => {}
-            }
+        if let Some(format) = sniffer.look(&sound, ended)? {
+            break format;
         }
         if taken > MAX_SNIFFED_BYTES {
             return Err(SourceError::NoSound);
@@ -176,7 +175,7 @@ async fn open_link(client: &StationClient, url: &Url) -> Result<OpenedLink, Sour
     Ok(OpenedLink::Station(Box::new(OpenedStation {
         parts: stream_of(body, demuxer, parts).boxed(),
         format: AudioFormat { bitrate_kbps, ..format },
-        resolved_url: url,
+        resolved_url: link.url,
         name,
         is_hls: false,
         idle_limit: IDLE_LIMIT,
@@ -185,16 +184,18 @@ async fn open_link(client: &StationClient, url: &Url) -> Result<OpenedLink, Sour
 
 async fn open_playlist(
     client: &StationClient,
-    url: Url,
+    link: StationLink,
     body: ResponseBody,
     read: Vec<u8>,
 ) -> Result<OpenedLink, SourceError> {
     let text = body.text(read, MAX_PLAYLIST_BYTES).await?;
-    match parse_playlist(&text, &url).ok_or(SourceError::NoSound)? {
-        Playlist::Links(links) => Ok(OpenedLink::Links(links)),
-        Playlist::Variants(variants) => Ok(OpenedLink::Links(by_preference(variants))),
+    let found = |urls: Vec<Url>| OpenedLink::Links(urls.into_iter().map(|url| link.to(url)).collect());
+    match parse_playlist(&text, &link.url).ok_or(SourceError::NoSound)? {
+        Playlist::Links(links) => Ok(found(links)),
+        Playlist::Variants(variants) => Ok(found(by_preference(variants))),
         Playlist::Segments(segments) => {
-            let stream = HlsStream::new(client.clone(), url.clone(), segments)?;
+            let url = link.url.clone();
+            let stream = HlsStream::new(client.clone(), link, segments)?;
             open_hls(url, stream).await.map(|station| OpenedLink::Station(Box::new(station)))
         }
     }
@@ -210,16 +211,14 @@ fn by_preference(mut variants: Vec<HlsVariant>) -> Vec<Url> {
 }
 
 async fn open_hls(url: Url, mut stream: HlsStream) -> Result<OpenedStation, SourceError> {
-    let (mut sound, mut parts) = (Vec::new(), Vec::new());
+    let (mut sound, mut parts, mut sniffer) = (Vec::new(), Vec::new(), FormatSniffer::default());
     let format = loop {
         let bytes = tokio::time::timeout(IDLE_LIMIT, stream.next()).await.map_err(|_| SourceError::TimedOut)?;
         let bytes = bytes.ok_or(SourceError::NoSound)??;
         sound.extend_from_slice(&bytes);
         parts.push(StreamPart::Sound(bytes));
-        match detect_format(&sound) {
-            Some(format) => break format,
-            None if sound.len() > 2 * SNIFF_BYTES => return Err(SourceError::NoSound),
-            None => {}
+        if let Some(format) = sniffer.look(&sound, false)? {
+            break format;
         }
     };
     let idle_limit = stream.idle_limit().max(IDLE_LIMIT);
@@ -229,6 +228,26 @@ async fn open_hls(url: Url, mut stream: HlsStream) -> Result<OpenedStation, Sour
     });
     let parts = stream::iter(parts.into_iter().map(Ok)).chain(rest).boxed();
     Ok(OpenedStation { parts, format, resolved_url: url, name: None, is_hls: true, idle_limit })
+}
+
+/// Looks for the format of what was read so far: not at each byte of a server that sends them one by one.
+#[derive(Default)]
+struct FormatSniffer {
+    next_look: usize,
+}
+
+impl FormatSniffer {
+    /// Returns the format of `sound`, which may have `ended`; fails where there can be none.
+    fn look(&mut self, sound: &[u8], ended: bool) -> Result<Option<AudioFormat>, SourceError> {
+        if !ended && sound.len() < self.next_look.max(1) {
+            return Ok(None);
+        }
+        self.next_look = sound.len() + LOOK_INTERVAL;
+        match detect_format(sound) {
+            None if ended || sound.len() > 2 * SNIFF_BYTES => Err(SourceError::NoSound),
+            found => Ok(found),
+        }
+    }
 }
 
 /// Returns the parts that were read, and then those that come.
@@ -255,8 +274,12 @@ fn stream_of(
     })
 }
 
-fn metadata_interval(headers: &HeaderMap) -> Option<usize> {
-    headers.get("icy-metaint")?.to_str().ok()?.trim().parse().ok()
+fn metadata_interval(headers: &HeaderMap) -> Result<Option<usize>, SourceError> {
+    let interval = headers.get("icy-metaint").and_then(|value| value.to_str().ok()?.trim().parse::<usize>().ok());
+    match interval {
+        Some(1..MIN_METADATA_INTERVAL) => Err(SourceError::BadAnswer),
+        interval => Ok(interval),
+    }
 }
 
 /// Returns the bit rate that a server announces, such as `128` or `128,128`.

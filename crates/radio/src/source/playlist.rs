@@ -1,9 +1,11 @@
 //! Playlists that lead to a station: PLS, M3U, and the playlists of HLS (RFC 8216), which name pieces of sound instead.
 //! Pure: a text goes in, addresses come out. Lines that are none of the format are passed over.
 
+use std::collections::VecDeque;
+
 use url::Url;
 
-/// Most entries that are read of a playlist.
+/// Most entries that are read of a playlist; of segments the last ones.
 const MAX_ENTRIES: usize = 32;
 
 /// Content of a playlist.
@@ -31,11 +33,11 @@ pub struct HlsVariant {
 /// Segments of an HLS stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HlsSegments {
-    /// Number of the first segment.
+    /// Number of the first segment of `segments`.
     pub first_sequence: u64,
     /// Longest segment in seconds.
     pub target_seconds: u64,
-    /// The segments.
+    /// The last segments: what a long playlist has before them is not heard any more.
     pub segments: Vec<Url>,
     /// True where no segment is added any more.
     pub is_finished: bool,
@@ -88,6 +90,9 @@ fn parse_hls(text: &str, base: &Url) -> Option<Playlist> {
         is_unsupported: false,
     };
     let mut variant: Option<(u64, bool)> = None;
+    // Lines, and no addresses yet: an address has the whole base in it, and there may be many lines.
+    let mut segments = VecDeque::with_capacity(MAX_ENTRIES);
+    let mut skipped = 0_u64;
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
         if let Some(attributes) = line.strip_prefix("#EXT-X-STREAM-INF:") {
             let bandwidth = attribute(attributes, "BANDWIDTH").and_then(|text| text.parse().ok()).unwrap_or(0);
@@ -103,19 +108,26 @@ fn parse_hls(text: &str, base: &Url) -> Option<Playlist> {
         } else if line.starts_with("#EXT-X-MAP:") || line.starts_with("#EXT-X-BYTERANGE:") {
             found.is_unsupported = true;
         } else if !line.starts_with('#') {
-            let url = base.join(line).ok()?;
             match variant.take() {
                 Some((bandwidth, has_video)) if variants.len() < MAX_ENTRIES => {
-                    variants.push(HlsVariant { url, bandwidth, has_video });
+                    variants.push(HlsVariant { url: base.join(line).ok()?, bandwidth, has_video });
                 }
                 Some(_) => {}
-                None => found.segments.push(url),
+                None => {
+                    if segments.len() == MAX_ENTRIES {
+                        segments.pop_front();
+                        skipped += 1;
+                    }
+                    segments.push_back(line);
+                }
             }
         }
     }
     if !variants.is_empty() {
         return Some(Playlist::Variants(variants));
     }
+    found.first_sequence = found.first_sequence.saturating_add(skipped);
+    found.segments = segments.into_iter().map(|line| base.join(line).ok()).collect::<Option<_>>()?;
     Some(Playlist::Segments(found))
 }
 
@@ -182,5 +194,13 @@ mod tests {
         let hidden = "#EXTM3U\n#EXT-X-KEY:METHOD=AES-128,URI=\"k\"\n#EXTINF:6,\na.ts\n#EXT-X-ENDLIST\n";
         let Some(Playlist::Segments(found)) = parse_playlist(hidden, &base()) else { panic!("segments") };
         assert!(found.is_finished && found.is_unsupported);
+    }
+
+    #[test]
+    fn of_many_segments_the_last_ones_are_read() {
+        let text = format!("#EXTM3U\n#EXT-X-MEDIA-SEQUENCE:7\n{}last\n", "a\n".repeat(100_000));
+        let Some(Playlist::Segments(found)) = parse_playlist(&text, &base()) else { panic!("segments") };
+        assert_eq!((found.segments.len(), found.first_sequence), (MAX_ENTRIES, 7 + 100_001 - MAX_ENTRIES as u64));
+        assert!(found.segments[MAX_ENTRIES - 1].path().ends_with("/last"));
     }
 }

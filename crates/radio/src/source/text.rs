@@ -2,6 +2,8 @@
 
 use encoding_rs::{Encoding, WINDOWS_1251, WINDOWS_1252};
 
+use primitives::markup::without_markup;
+
 /// Longest text that is kept, in bytes.
 pub const MAX_TEXT_BYTES: usize = 512;
 
@@ -24,34 +26,26 @@ fn single_byte_encoding(bytes: &[u8]) -> &'static Encoding {
 
 /// Returns a text on one line, without control characters and markup, cut to [`MAX_TEXT_BYTES`].
 pub fn plain_text(text: &str) -> String {
-    let mut plain = String::with_capacity(text.len().min(MAX_TEXT_BYTES));
-    let mut rest = text;
-    while let Some(first) = rest.chars().next() {
-        if first == '<' && opens_tag(&rest[1..]) {
-            // To the tag's end; a tag without one takes the rest with it.
-            rest = rest.find('>').map_or("", |end| &rest[end + 1..]);
+    // What nobody sees goes first: `<`, one of these and `b>` would be a tag afterwards.
+    let visible: String = text.chars().filter(|c| !is_hidden(*c)).collect();
+    let mut plain = String::with_capacity(visible.len().min(MAX_TEXT_BYTES));
+    for c in without_markup(&visible).chars() {
+        let shown = if c.is_control() || c.is_whitespace() { ' ' } else { c };
+        if shown == ' ' && (plain.is_empty() || plain.ends_with(' ')) {
             continue;
         }
-        rest = &rest[first.len_utf8()..];
-        let is_hidden =
-            matches!(first, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
-        let shown = if first.is_control() || first.is_whitespace() { ' ' } else { first };
-        let repeats_blank = shown == ' ' && (plain.is_empty() || plain.ends_with(' '));
-        if !is_hidden && !repeats_blank {
-            if plain.len() + shown.len_utf8() > MAX_TEXT_BYTES {
-                break;
-            }
-            plain.push(shown);
+        if plain.len() + shown.len_utf8() > MAX_TEXT_BYTES {
+            break;
         }
+        plain.push(shown);
     }
     plain.truncate(plain.trim_end().len());
     plain
 }
 
-/// Returns true where a browser would take what follows a `<` for a tag, its end, a comment or a declaration (HTML, "Tag
-/// open state"); `I <3 you` has none.
-pub fn opens_tag(rest: &str) -> bool {
-    rest.starts_with(|c: char| c.is_ascii_alphabetic() || matches!(c, '/' | '!' | '?'))
+/// Returns true for characters without a shape, and those that turn the direction of writing.
+fn is_hidden(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
 #[cfg(test)]
@@ -76,6 +70,9 @@ mod tests {
             ("a<img src=x onerror=alert(1)>b", "ab"),
             ("I <3 you & a < b", "I <3 you & a < b"),
             ("cut <b", "cut"),
+            ("<<b>img src=x onerror=alert(1)>", "img src=x onerror=alert(1)>"),
+            ("<\u{200b}script>x", "x"),
+            ("a <\u{0}b>", "a < b>"),
             ("two\r\nlines\u{0}\u{202e}", "two lines"),
             ("  ", ""),
         ] {

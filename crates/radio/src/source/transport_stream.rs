@@ -3,6 +3,9 @@
 
 use bytes::{Bytes, BytesMut};
 
+use super::SourceError;
+use super::audio_format::begins_with_frame;
+
 const PACKET_BYTES: usize = 188;
 const SYNC: u8 = 0x47;
 /// Stream types with sound that is played as it is: MPEG-1 and MPEG-2 audio, AAC in ADTS.
@@ -34,30 +37,37 @@ impl SegmentReader {
         self.rest.clear();
     }
 
-    /// Takes bytes of a segment; returns the sound in them.
-    pub fn push(&mut self, bytes: &[u8]) -> Bytes {
+    /// Takes bytes of a segment; returns the sound in them. Fails where packed audio does not begin with a frame: what a
+    /// playlist leads to may be anything, and only sound is relayed.
+    pub fn push(&mut self, bytes: &[u8]) -> Result<Bytes, SourceError> {
         self.rest.extend_from_slice(bytes);
         if matches!(self.kind, SegmentKind::Unknown) {
             match self.rest.first_chunk::<10>() {
-                None => return Bytes::new(),
+                None => return Ok(Bytes::new()),
                 // ID3v2 §3.1: the size has seven bits in each byte.
                 Some([b'I', b'D', b'3', _, _, _, a, b, c, d]) => {
                     let size = [a, b, c, d].iter().fold(0, |size, byte| size << 7 | usize::from(**byte & 0x7F));
                     self.kind = SegmentKind::Tag(size + 10);
                 }
                 Some([SYNC, ..]) => self.kind = SegmentKind::Transport,
-                Some(_) => self.kind = SegmentKind::Packed,
+                Some(_) => self.kind = SegmentKind::Tag(0),
             }
         }
         if let SegmentKind::Tag(left) = self.kind {
             let skipped = left.min(self.rest.len());
             let _ = self.rest.split_to(skipped);
-            self.kind = if left == skipped { SegmentKind::Packed } else { SegmentKind::Tag(left - skipped) };
+            // A frame's head has six bytes.
+            self.kind = match left - skipped {
+                0 if self.rest.len() < 6 => SegmentKind::Tag(0),
+                0 if begins_with_frame(&self.rest) => SegmentKind::Packed,
+                0 => return Err(SourceError::NoSound),
+                left => SegmentKind::Tag(left),
+            };
         }
         match self.kind {
-            SegmentKind::Packed => self.rest.split().freeze(),
-            SegmentKind::Transport => self.read_packets(),
-            SegmentKind::Unknown | SegmentKind::Tag(_) => Bytes::new(),
+            SegmentKind::Packed => Ok(self.rest.split().freeze()),
+            SegmentKind::Transport => Ok(self.read_packets()),
+            SegmentKind::Unknown | SegmentKind::Tag(_) => Ok(Bytes::new()),
         }
     }
 
@@ -162,7 +172,8 @@ mod tests {
         for piece in [1, 100, 188, 10_000] {
             let mut reader = SegmentReader::default();
             reader.begin_segment();
-            let sound: Vec<u8> = stream.chunks(piece).flat_map(|bytes| reader.push(bytes).to_vec()).collect();
+            let pushed = |bytes| reader.push(bytes).expect("sound").to_vec();
+            let sound: Vec<u8> = stream.chunks(piece).flat_map(pushed).collect();
             assert_eq!(sound, b"one two", "{piece}");
         }
     }
@@ -170,12 +181,13 @@ mod tests {
     #[test]
     fn packed_audio_is_sound_behind_its_tag() {
         let mut segment = b"ID3\x04\0\0\0\0\0\x05hello".to_vec();
-        segment.extend(b"\xff\xf1sound");
+        segment.extend(b"\xff\xf1\x50\x80\x1f\xfc\x00sound");
         for piece in [1, 7, 100] {
             let mut reader = SegmentReader::default();
             reader.begin_segment();
-            let sound: Vec<u8> = segment.chunks(piece).flat_map(|bytes| reader.push(bytes).to_vec()).collect();
-            assert_eq!(sound, b"\xff\xf1sound");
+            let pushed = |bytes| reader.push(bytes).expect("sound").to_vec();
+            let sound: Vec<u8> = segment.chunks(piece).flat_map(pushed).collect();
+            assert_eq!(sound, b"\xff\xf1\x50\x80\x1f\xfc\x00sound");
         }
     }
 
@@ -185,10 +197,19 @@ mod tests {
         for first in [SYNC, b'I', 0] {
             let mut reader = SegmentReader::default();
             reader.begin_segment();
-            reader.push(&[first]);
+            let _ = reader.push(&[first]);
             let mut bytes = noise.clone();
             bytes.iter_mut().step_by(PACKET_BYTES).for_each(|byte| *byte = SYNC);
             bytes.chunks(997).for_each(|piece| drop(reader.push(piece)));
+        }
+    }
+
+    #[test]
+    fn what_is_no_sound_is_not_relayed() {
+        for other in [&b"{\"password\":1}"[..], b"<html><body>", b"ID3\x04\0\0\0\0\0\x00not a frame"] {
+            let mut reader = SegmentReader::default();
+            reader.begin_segment();
+            assert_eq!(reader.push(other), Err(SourceError::NoSound));
         }
     }
 }

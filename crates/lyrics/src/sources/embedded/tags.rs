@@ -18,7 +18,8 @@ use lofty::probe::Probe;
 use lofty::tag::{Accessor, ItemKey};
 
 use super::SparseReader;
-use crate::text::{self, MAX_TEXT_BYTES, ParsedLyrics, TextBudget, TextKind, to_plain_line};
+use crate::text::{self, MAX_TEXT_BYTES, ParsedLyrics, TextBudget, TextKind};
+use primitives::markup::to_plain_line;
 
 /// Most texts of one file.
 const MAX_TEXTS: usize = 8;
