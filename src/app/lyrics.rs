@@ -9,6 +9,7 @@ use percent_encoding::utf8_percent_encode;
 use utoipa_axum::router::OpenApiRouter;
 
 use super::modules::ModuleDependencies;
+use super::stores::store_client;
 use super::{StartError, http_client};
 use crate::config::Settings;
 use crate::proxy::inspect::{StreamInquiry, find_stream_object};
@@ -36,6 +37,7 @@ pub fn start(
         database: database.clone(),
         tracks: Arc::new(StreamedTracks(Arc::clone(runtime))),
         client: http_client()?,
+        store_client: store_client()?,
         clock: (*clock).clone(),
     };
     let lyrics = LyricsService::start(parts, services, metrics.registry())?;

@@ -49,6 +49,8 @@ pub struct LyricsServiceParts {
     pub tracks: Arc<dyn TrackResolver>,
     /// Asks stores and services; it must follow no redirects.
     pub client: reqwest::Client,
+    /// Client for object stores: never by a proxy, since a signed URL is a credential.
+    pub store_client: reqwest::Client,
     /// The time.
     pub clock: Clock,
 }
@@ -107,7 +109,7 @@ impl LyricsService {
         services: &BackgroundTasks,
         registry: &Registry,
     ) -> Result<Self, prometheus::Error> {
-        let LyricsServiceParts { settings, database, tracks, client, clock } = parts;
+        let LyricsServiceParts { settings, database, tracks, client, store_client, clock } = parts;
         let remote = |source, service: &Option<_>| {
             service.clone().map(|service| RemoteService::new(source, service, client.clone(), clock.clone()))
         };
@@ -116,7 +118,7 @@ impl LyricsService {
             genius: remote(LyricsSource::Genius, &settings.genius),
             store: LyricsStore::new(database),
             tracks,
-            reader: ObjectReader::new(client.clone(), STORE_TIMEOUT),
+            reader: ObjectReader::new(store_client, STORE_TIMEOUT),
             // Answers are kept in the database; these only have concurrent questions asked once.
             in_flight: LoadingCache::new(IN_FLIGHT_BYTES, Duration::ZERO, false, TrackAnswer::size),
             searches: LoadingCache::new(IN_FLIGHT_BYTES, Duration::ZERO, false, crate::search::SearchAnswer::size),

@@ -233,7 +233,11 @@ impl From<Error> for ApiError {
     fn from(error: Error) -> Self {
         let detail = error.to_string();
         match error {
-            Error::Unavailable | Error::Busy | Error::StationAway | Error::DirectoryAway => Self::unavailable(detail),
+            Error::Unavailable
+            | Error::LogoutsUnavailable
+            | Error::Busy
+            | Error::StationAway
+            | Error::DirectoryAway => Self::unavailable(detail),
             Error::NoSuchStation | Error::NoDirectory => Self::not_found(detail),
             Error::Duplicate | Error::TooManyStations(_) => Self::conflict(detail),
             Error::Refused(_) | Error::Invalid(_) => Self::unprocessable(detail),

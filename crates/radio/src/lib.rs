@@ -31,6 +31,9 @@ pub enum Error {
     /// The database does not answer: try again.
     #[error("stations cannot be kept or read at the moment")]
     Unavailable,
+    /// It cannot be said whether the user has logged out.
+    #[error("logouts cannot be looked up at the moment")]
+    LogoutsUnavailable,
     /// There is no room for another listener, or for the connection to another station.
     #[error("as many stations or listeners as there may be are served already")]
     Busy,

@@ -275,16 +275,18 @@ impl FromRequestParts<RadioService> for StreamVisitor {
         let Query(TicketQuery { ticket }) = Query::from_request_parts(parts, radio).await?;
         let Some(ticket) = ticket else {
             let user = User::from_request_parts(parts, radio).await?.id().clone();
-            let generation = radio.generation(&user).await;
+            let generation = radio.generation(&user).await?;
             return Ok(Self(Ticket { user, generation }));
         };
         let Path(id) = Path::<Uuid>::from_request_parts(parts, radio).await?;
         let refused = || ApiError::unauthorized("the ticket is none of this station, or its time is over");
         let ticket = radio.0.tickets.verify(id, &ticket).ok_or_else(refused)?;
-        if let (Some(generation), Some(revocations)) = (ticket.generation, &radio.0.revocations)
-            && revocations.is_revoked(ticket.user.as_str(), generation).await
-        {
-            return Err(refused());
+        if let Some(revocations) = &radio.0.revocations {
+            // One without a generation was issued before there were logouts, and none could end it.
+            let generation = ticket.generation.ok_or_else(refused)?;
+            if revocations.is_revoked(ticket.user.as_str(), generation).await {
+                return Err(refused());
+            }
         }
         Ok(Self(ticket))
     }

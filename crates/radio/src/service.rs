@@ -277,17 +277,18 @@ impl RadioService {
         }
     }
 
-    /// Returns the generation of a user's tokens, where logouts are known.
-    pub(super) async fn generation(&self, user: &UserId) -> Option<u32> {
+    /// Returns the generation of a user's tokens for what is to begin; `None` where there are no logouts. Fails where it is
+    /// not known at the moment: what began without it would outlive a logout.
+    pub(super) async fn generation(&self, user: &UserId) -> Result<Option<u32>, Error> {
         match &self.0.revocations {
-            Some(revocations) => revocations.current(user.as_str()).await,
-            None => None,
+            Some(revocations) => revocations.last_known(user.as_str()).await.map(Some).ok_or(Error::LogoutsUnavailable),
+            None => Ok(None),
         }
     }
 
     /// Returns a ticket for a station's streams, and the Unix second until which it opens them.
     pub async fn issue_ticket(&self, station: Uuid, user: &UserId) -> Result<(String, u64), Error> {
-        let ticket = Ticket { user: user.clone(), generation: self.generation(user).await };
+        let ticket = Ticket { user: user.clone(), generation: self.generation(user).await? };
         self.0.tickets.issue(station, &ticket).ok_or(Error::Unavailable)
     }
 

@@ -273,3 +273,21 @@ impl ResponseBody {
         timeout(HEAD_TIMEOUT, whole).await.unwrap_or(Err(SourceError::TimedOut))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_public_server_leads_into_no_internal_network() {
+        let client = StationClient::new(AddressPolicy::new(vec!["127.0.0.0/8".parse().expect("a network")]));
+        let link = StationLink::named(Url::parse("http://127.0.0.1:1/").expect("a URL"));
+        assert_eq!(client.get(&link).await.err(), Some(SourceError::Unreachable), "named by an administrator");
+        let found = StationLink { may_be_internal: false, ..link };
+        assert_eq!(
+            client.get(&found).await.err(),
+            Some(SourceError::Forbidden),
+            "found in a public station's playlist"
+        );
+    }
+}
