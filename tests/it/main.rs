@@ -29,6 +29,7 @@ mod hostile_tokens;
 mod http2;
 mod inside;
 mod keys;
+mod kubernetes;
 mod layers;
 mod leaks;
 mod lifecycle;
