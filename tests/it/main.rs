@@ -19,6 +19,7 @@ mod connections;
 mod demo;
 mod dependency_log;
 mod deployment;
+mod documentation;
 mod events;
 mod faults;
 mod film_serving;
