@@ -14,6 +14,7 @@ help:
 	  'make lint     formatting, clippy, documentation, types of the pages, dependencies, TLS stacks' \
 	  'make docs     the documentation as a site, in target/site' \
 	  'make renew    write anew what is made by programs: schema, reference, list of metrics, manifests' \
+	  'make release  what is published of a version, in target/release-files' \
 	  'make profile  record anew what the compiler is told of what runs most (half an hour)' \
 	  'make certs    development certificates in certs/' \
 	  'make install  what the tests need: Debian packages, MinIO and two more stores, Kafka, h2spec'
@@ -91,6 +92,13 @@ fuzz:
 bench:
 	@loadtest/run $(SECTION)
 
+.PHONY: release
+release:
+	$(STEP) 'What is published of a version'
+	@scripts/install-release.sh
+	@scripts/install-kubernetes.sh
+	@scripts/release.sh
+
 .PHONY: profile
 profile:
 	@scripts/profile.sh
@@ -108,3 +116,4 @@ install:
 	@scripts/install-h2spec.sh
 	@scripts/install-mdbook.sh
 	@scripts/install-kubernetes.sh
+	@scripts/install-release.sh

@@ -55,6 +55,7 @@ mod quotas;
 mod radio;
 mod ranges;
 mod recording;
+mod release;
 mod reload;
 mod reload_limits;
 mod reload_listeners;
