@@ -10,9 +10,11 @@ help:
 	  'make demo     install what building needs, build, and start Tidegate with sample music' \
 	  'make test     install what is missing, then all checks and all tests' \
 	  'make fuzz     each fuzz target for ten minutes (FUZZ_SECONDS=60: for one; TARGET=request_heads: only that)' \
-  'make bench    measure against nginx; a table of ratios (SECTION=cpu-1k for one section)' \
+	  'make bench    measure against nginx; a table of ratios (SECTION=cpu-1k for one section)' \
 	  'make lint     formatting, clippy, documentation, types of the pages, dependencies, TLS stacks' \
-	  'make renew   write the schema and the reference anew' \
+	  'make docs     the documentation as a site, in target/site' \
+	  'make renew    write anew what is made by programs: schema, reference, list of metrics, manifests' \
+	  'make release  what is published of a version, in target/release-files' \
 	  'make profile  record anew what the compiler is told of what runs most (half an hour)' \
 	  'make certs    development certificates in certs/' \
 	  'make install  what the tests need: Debian packages, MinIO and two more stores, Kafka, h2spec'
@@ -56,8 +58,14 @@ pages:
 	@scripts/install-pages.sh
 	@scripts/check-pages.sh
 
+.PHONY: docs
+docs:
+	$(STEP) 'The documentation as a site'
+	@scripts/install-mdbook.sh
+	@scripts/docs.sh
+
 doc:
-	$(STEP) 'Documentation'
+	$(STEP) 'Documentation of the code'
 	@RUSTDOCFLAGS='-D warnings' cargo doc --locked --no-deps --document-private-items
 
 tls:
@@ -84,6 +92,13 @@ fuzz:
 bench:
 	@loadtest/run $(SECTION)
 
+.PHONY: release
+release:
+	$(STEP) 'What is published of a version'
+	@scripts/install-release.sh
+	@scripts/install-kubernetes.sh
+	@scripts/release.sh
+
 .PHONY: profile
 profile:
 	@scripts/profile.sh
@@ -99,3 +114,6 @@ install:
 	@scripts/install-pebble.sh
 	@scripts/install-kafka.sh
 	@scripts/install-h2spec.sh
+	@scripts/install-mdbook.sh
+	@scripts/install-kubernetes.sh
+	@scripts/install-release.sh

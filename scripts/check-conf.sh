@@ -8,7 +8,7 @@ export REDIS_URL=redis://127.0.0.1:6379 DATABASE_URL=postgres://check@127.0.0.1/
 export PORT=8080 LOG_LEVEL=info
 # With the tests, as they are built before: alone it would have other features, and all would be built anew.
 cargo build --locked --quiet --bins --tests
-for file in conf/*.yaml conf/*.json deploy/tidegate.yaml; do
+for file in conf/*.yaml conf/*.json deploy/tidegate.yaml deploy/debian/tidegate.yaml; do
     case "$file" in conf/schema.json | *'*'*) continue ;; esac
     echo "$file"
     target/debug/tidegate check "$file"

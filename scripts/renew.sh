@@ -1,5 +1,5 @@
 #!/bin/sh
-# Renews what the program itself writes into the repository: the schema and the reference.
+# Renews what programs write into the repository: the schema and the reference, the list of metrics, and the manifests for Kubernetes.
 set -eu
 cd "$(dirname "$0")/.."
 cargo build --locked
@@ -15,4 +15,6 @@ awk -v reference="$reference" '
 ' docs/configuration.md >"$reference.whole"
 cat "$reference.whole" >docs/configuration.md
 rm "$reference" "$reference.whole"
-git --no-pager diff --stat -- conf docs
+scripts/renew-metrics.sh
+scripts/renew-kubernetes.sh
+git --no-pager diff --stat -- conf docs deploy

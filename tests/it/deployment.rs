@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde_yaml::Value;
 
-use crate::support::gate::command;
+use crate::support::config;
+use crate::support::gate::{Gate, command};
 use crate::support::tools::{self, TempFolder};
 
 fn root() -> PathBuf {
@@ -145,6 +146,45 @@ fn the_image_is_asked_for_its_health_on_the_admin_address() {
     assert!(scraped.contains(&format!("tidegate:{admin}")), "{scraped}");
     let token = compose["services"]["prometheus"]["command"][0].as_str().expect("a command");
     assert!(token.contains("> /tmp/admin-token") && scraped.contains("credentials_file: /tmp/admin-token"));
+}
+
+#[tokio::test]
+async fn the_health_check_of_the_image_is_a_command_that_tells_life_from_death() {
+    let dockerfile = read("Dockerfile");
+    let check = dockerfile.lines().find(|line| line.starts_with("HEALTHCHECK")).expect("it has one");
+    let words: Vec<String> = serde_json::from_str(&check[check.find('[').expect("a list")..]).expect("a list");
+    let ask = async |port: u16| {
+        let mut command = tokio::process::Command::new(&words[0]);
+        command.args(&words[1..]).env("TIDEGATE_ADMIN_PORT", port.to_string());
+        command.output().await.expect("it runs").status.success()
+    };
+    let gate = Gate::start(&config::objects("http://127.0.0.1:1", "audio")).await;
+    // Its store is away, and it lives.
+    assert!(ask(gate.admin_address().port()).await);
+    let nobody = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a port").local_addr().expect("an address");
+    assert!(!ask(nobody.port()).await);
+}
+
+#[test]
+fn the_image_builds_dependencies_apart_and_runs_as_nobody() {
+    let dockerfile = read("Dockerfile");
+    let place = |text: &str| dockerfile.find(text).unwrap_or_else(|| panic!("{text:?} is not in the Dockerfile"));
+    // A layer with all dependencies, which is made of nothing but manifests.
+    assert!(place("COPY --from=manifests /manifests") < place("RUN scripts/dist.sh"));
+    let user = dockerfile.lines().find_map(|line| line.strip_prefix("USER ")).expect("a user");
+    assert!(user.split(':').all(|id| id.parse::<u32>().is_ok_and(|id| id > 999)), "{user}");
+    for label in ["title", "source", "licenses", "version", "revision"] {
+        assert!(dockerfile.contains(&format!("org.opencontainers.image.{label}=")), "{label}");
+    }
+    let folder = TempFolder::new("manifests");
+    let script = std::process::Command::new(root().join("scripts/only-manifests.sh")).arg(folder.path()).status();
+    assert!(script.expect("it runs").success());
+    let mut metadata = std::process::Command::new(env!("CARGO"));
+    metadata.args(["metadata", "--locked", "--offline", "--format-version", "1"]).current_dir(folder.path());
+    let read = metadata.output().expect("it runs");
+    assert!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));
+    let code = sources(folder.path());
+    assert!(!code.is_empty() && code.lines().all(|line| line == "fn main() {}" || line == "//! Nothing."), "{code}");
 }
 
 /// The names that a configuration takes from the environment.
