@@ -1,28 +1,53 @@
 // The live player: settings of the sound on the server, and events from other windows, devices and bots.
 
+import { refusalOf } from "./api.js";
 import { recall, remember } from "./memory.js";
 import { Retry } from "./retry.js";
 
 const KEY = "player.sound";
 const QUIET = 120; // ms without a change before it is sent
 
+/** @typedef {{ preset: string, bands: number[] }} Equalizer */
+/** @typedef {{ speed: number, semitones: number, equalizer: Equalizer }} Sound */
+/** @typedef {"starting" | "playing" | "paused" | "stopped"} PlayerState */
+
+/**
+ * Path and body of a command.
+ * @param {keyof Sound} kind
+ * @param {Sound[keyof Sound]} value
+ * @returns {[string, object]}
+ */
+function commandOf(kind, value) {
+  if (kind === "speed") return ["speed", { speed: value }];
+  if (kind === "semitones") return ["pitch", { semitones: value }];
+  const { preset, bands } = /** @type {Equalizer} */ (value);
+  return ["equalizer", preset === "custom" ? { bands } : { preset }];
+}
+
 export class Live {
   speed = 1;
   semitones = 0;
+  /** @type {Equalizer} */
   equalizer = { preset: "flat", bands: Array(10).fill(0) };
   #api;
   #hears;
   #revision = 0;
   #isThere = true;
+  /** @type {Map<keyof Sound, Sound[keyof Sound]>} */
   #changed = new Map();
-  #timer = null;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #timer;
+  /** @type {AbortController | null} */
   #listening = null;
   #retry = new Retry(() => this.listen());
   #resend = new Retry(() => this.#flush());
   #session = crypto.randomUUID?.() ?? String(Math.random());
   #seq = 0;
 
-  /** @param {{ settings(): void, seek(seconds: number): void, taken(): void }} hears */
+  /**
+   * @param {import("./api.js").Api} api
+   * @param {{ settings(): void, seek(seconds: number): void, taken(): void }} hears
+   */
   constructor(api, hears) {
     this.#api = api;
     this.#hears = hears;
@@ -34,13 +59,19 @@ export class Live {
     }
   }
 
+  /** @param {Sound} sound */
   #take({ speed, semitones, equalizer }) {
     Object.assign(this, { speed, semitones, equalizer });
   }
 
-  /** Changes one thing: here at once, on the server soon, and again until it is taken. */
+  /**
+   * Changes one thing: here at once, on the server soon, and again until it is taken.
+   * @template {keyof Sound} Kind
+   * @param {Kind} kind
+   * @param {Sound[Kind]} value
+   */
   change(kind, value) {
-    this[kind] = value;
+    Object.assign(this, { [kind]: value });
     this.#remember();
     this.#changed.set(kind, value);
     clearTimeout(this.#timer);
@@ -56,17 +87,14 @@ export class Live {
   async #flush() {
     if (!this.#isThere) return;
     for (const [kind, value] of this.#changed) {
-      const [path, body] = {
-        speed: ["speed", { speed: value }],
-        semitones: ["pitch", { semitones: value }],
-        equalizer: ["equalizer", value?.preset === "custom" ? { bands: value.bands } : { preset: value?.preset }],
-      }[kind];
+      const [path, body] = commandOf(kind, value);
       try {
         const told = await this.#api.send("PUT", `/api/v1/playback/${path}`, body);
         this.#revision = Math.max(this.#revision, told.revision);
       } catch (error) {
-        if (error.passes || error.status === 401) return void this.#resend.later();
-        if (error.status === 404) this.#isThere = false;
+        const refused = refusalOf(error);
+        if (refused?.passes || refused?.status === 401) return void this.#resend.later();
+        if (refused?.status === 404) this.#isThere = false;
       }
       // Not if it was changed meanwhile.
       if (this.#changed.get(kind) === value) this.#changed.delete(kind);
@@ -74,7 +102,14 @@ export class Live {
     this.#resend.worked();
   }
 
-  /** Says what the player does. */
+  /**
+   * Says what the player does.
+   * @param {PlayerState} state
+   * @param {import("./api.js").Track | null} track
+   * @param {number} seconds
+   * @param {number} length
+   * @param {boolean} closing the page may end before there is an answer
+   */
   report(state, track, seconds, length, closing = false) {
     if (!this.#isThere || !track) return;
     const duration = Number.isFinite(length) ? { duration_ms: Math.round(length * 1000) } : {};
@@ -102,8 +137,9 @@ export class Live {
         this.#hear(event, data);
       });
     } catch (error) {
-      if (listening.signal.aborted || error.status === 401) return;
-      if (error.status === 404) {
+      const status = refusalOf(error)?.status;
+      if (listening.signal.aborted || status === 401) return;
+      if (status === 404) {
         this.#isThere = false;
         return;
       }
@@ -111,6 +147,10 @@ export class Live {
     if (listening === this.#listening) this.#retry.later();
   }
 
+  /**
+   * @param {string} event
+   * @param {any} data
+   */
   #hear(event, data) {
     if (event === "settings" && this.#changed.size === 0 && data.revision >= this.#revision) {
       this.#revision = data.revision;

@@ -7,11 +7,19 @@ import { KEYS } from "./keys.js";
 import { html, live, nothing, repeat } from "./lit.js";
 import { language, text } from "./texts.js";
 
+/** @typedef {import("./app.js").App} App */
+
+/**
+ * @param {App} app
+ * @param {import("./app.js").Panel} name
+ * @param {import("./frame.js").Part} extra
+ */
 export function panelHead(app, name, extra = nothing) {
   return html`<div class="head"><h2 id="side-title" tabindex="-1">${text(`panel.${name}`)}</h2>${extra}
-    <button type="button" class="round" id="close" aria-label=${text("close")} title=${text("close")} @click=${() => app.show(app.panel)}>${icon("close")}</button></div>`;
+    <button type="button" class="round" id="close" aria-label=${text("close")} title=${text("close")} @click=${() => app.show(name)}>${icon("close")}</button></div>`;
 }
 
+/** @param {App} app */
 export function queuePanel(app) {
   const { queue } = app;
   const clear = html`<button type="button" class="quiet" id="clear" @click=${() => queue.clear()} ?disabled=${queue.items.length < 2}>${text("queue.clear")}</button>`;
@@ -30,17 +38,21 @@ export function queuePanel(app) {
       </li>`)}</ol>`;
 }
 
+/** @param {number} band */
 const hertz = (band) => (band >= 1000 ? `${band / 1000}k` : String(Math.round(band)));
+/** @param {number} gain */
 const decibels = (gain) => text("decibels", { gain: new Intl.NumberFormat(language, { signDisplay: "exceptZero", maximumFractionDigits: 1 }).format(gain) });
 
+/** @param {App} app */
 export function soundPanel(app) {
   const { speed, semitones, equalizer } = app.live;
   const signed = new Intl.NumberFormat(language, { signDisplay: "exceptZero" }).format(semitones);
   const near = SPEEDS.reduce((best, stop, n) => (Math.abs(stop - speed) < Math.abs(SPEEDS[best] - speed) ? n : best), 0);
+  /** @type {(n: number, gain: number) => void} */
   const change = (n, gain) => app.live.change("equalizer", { preset: "custom", bands: equalizer.bands.map((old, m) => (m === n ? gain : old)) });
   return html`${panelHead(app, "sound", html`<button type="button" class="quiet" id="reset" @click=${app.resetSound}>${text("sound.reset")}</button>`)}
     <div class="field"><label for="speed-stop">${text("speed")}</label><output>${times(speed)}</output>
-      <input type="range" id="speed-stop" min="0" max="21" step="1" aria-valuetext=${times(speed)} .value=${live(String(near))} @input=${(event) => app.live.change("speed", SPEEDS[event.target.value])}></div>
+      <input type="range" id="speed-stop" min="0" max="21" step="1" aria-valuetext=${times(speed)} .value=${live(String(near))} @input=${(event) => app.live.change("speed", SPEEDS[Number(event.target.value)])}></div>
     <div class="field"><label for="pitch">${text("pitch")}</label><output>${text("semitones", { signed, count: Math.abs(semitones) })}</output>
       <input type="range" id="pitch" min="-12" max="12" step="1" aria-valuetext=${text("semitones", { signed, count: Math.abs(semitones) })} .value=${live(String(semitones))} @input=${(event) => app.live.change("semitones", Number(event.target.value))}></div>
     ${app.pitchFails ? html`<p class="warning" role="alert">${text("pitch.fails")}</p>` : nothing}
@@ -53,11 +65,14 @@ export function soundPanel(app) {
         <span aria-hidden="true">${hertz(band)}</span></div>`)}</fieldset>`;
 }
 
-/** The keys of the page. */
+/**
+ * The keys of the page.
+ * @param {App} app
+ */
 export function help(app) {
   return html`<dialog id="keys" aria-labelledby="keys-title" @close=${app.helpClosed}>
     <div class="head"><h2 id="keys-title">${text("keys")}</h2>
-      <button type="button" class="round" aria-label=${text("close")} @click=${(event) => event.target.closest("dialog").close()}>${icon("close")}</button></div>
+      <button type="button" class="round" aria-label=${text("close")} @click=${(event) => event.target.closest("dialog")?.close()}>${icon("close")}</button></div>
     <dl>${KEYS.map(([key, what]) => html`<dt><kbd>${key}</kbd></dt><dd>${text(what)}</dd>`)}</dl>
     <label class="check"><input type="checkbox" id="keys-on" .checked=${live(app.keysOn)} @change=${(event) => app.setKeys(event.target.checked)}> ${text("keys.on")}</label>
   </dialog>`;
